@@ -1,0 +1,54 @@
+"""What a model is: a linen module with a posterior over latents and a decoder, and how it is asked for an embedding."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import flax.linen as nn
+
+from timbre_jax.records import Features, Latent, Posterior
+
+Variables = Any
+"""A linen variables dict: {"params": ..., and mutable collections such as "batch_stats"}."""
+
+
+class TimbreModel(nn.Module):
+    """Base of every model. Subclasses are linen modules with plain hashable settings as fields.
+
+    A model is pure: `model.apply(variables, features, method="posterior")`. It learns in one of two ways: by gradient
+    (`loss`), or in closed form (`fit`), which says `trained_by`.
+
+    Attributes:
+      feature_shape: (N, F) of the features that it takes and gives back.
+      latent_size: D.
+    """
+
+    feature_shape: tuple[int, int] = (372, 8)
+    latent_size: int = 8
+
+    kind: ClassVar[str] = "static"
+    """"static": a latent a sound; "series": a latent a frame."""
+    trained_by: ClassVar[str] = "gradient"
+    """"gradient" (has `loss`) or "fit" (has `fit`)."""
+
+    def posterior(self, features: Features, *, train: bool = False) -> Posterior:
+        """q(z | x) of features [B, N, F]."""
+        raise NotImplementedError(f"{type(self).__name__} has no posterior")
+
+    def decode(self, latent: Latent, *, train: bool = False) -> Features:
+        """The mean of p(x | z): features [B, N, F], from the latent alone."""
+        raise NotImplementedError(f"{type(self).__name__} has no decoder")
+
+    def __call__(self, features: Features, *, train: bool = False) -> Features:
+        """Posterior, its mode, decoder: touches every parameter, so it serves to initialise the variables."""
+        return self.decode(self.posterior(features, train=train).mode(), train=train)
+
+    # The two below work on the unbound module: pure functions of the variables, which a subclass may refine.
+
+    def embed(self, variables: Variables, features: Features) -> Latent:
+        """The one latent that stands for a sound: the posterior's mean. Deterministic, no key."""
+        return self.apply(variables, features, method="posterior").mode()
+
+    def reconstruct(self, variables: Variables, features: Features) -> Features:
+        """Features -> `embed` -> decode."""
+        return self.apply(variables, self.embed(variables, features), method="decode")

@@ -1,0 +1,114 @@
+"""PCA and the mean image as models: the floor under every table, with the same interface as the networks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import ClassVar
+
+import flax.linen as nn
+import jax.numpy as jnp
+import numpy as np
+
+from timbre_jax.models.base import TimbreModel, Variables
+from timbre_jax.records import Features, Latent, Posterior
+
+
+class MeanImage(TimbreModel):
+    """Says the same for every sound: the mean of the training features. Its latent is one number, always 0."""
+
+    latent_size: int = 1
+    trained_by: ClassVar[str] = "fit"
+
+    def setup(self):
+        self.mean = self.param("mean", nn.initializers.zeros, self.feature_shape)
+
+    def posterior(self, features: Features, *, train: bool = False) -> Posterior:
+        zeros = jnp.zeros((features.values.shape[0], self.latent_size), features.values.dtype)
+        return Posterior(zeros, jnp.full_like(zeros, -jnp.inf), features.mask, features.conditions, features.rate)
+
+    def decode(self, latent: Latent, *, train: bool = False) -> Features:
+        values = jnp.broadcast_to(self.mean, (latent.values.shape[0], *self.feature_shape))
+        return _features(values, latent)
+
+    def fit(self, batches: Callable[[], Iterable[np.ndarray]]) -> Variables:
+        """Variables from feature batches [b, N, F], read once."""
+        mean, _ = _mean(batches())
+        return {"params": {"mean": jnp.asarray(mean.reshape(self.feature_shape), jnp.float32)}}
+
+
+class PCA(TimbreModel):
+    """Principal component analysis: z = (x - mean) W^T, whitened to unit variance on the training set; x = mean + z W'.
+
+    The best linear model of its size in squared error, and with unit-variance latents its perturbations in standard
+    deviations mean the same as a VAE's.
+    """
+
+    trained_by: ClassVar[str] = "fit"
+
+    def setup(self):
+        size = self.feature_shape[0] * self.feature_shape[1]
+        self.mean = self.param("mean", nn.initializers.zeros, self.feature_shape)
+        self.components = self.param("components", nn.initializers.orthogonal(), (self.latent_size, size))
+        self.scale = self.param("scale", nn.initializers.ones, (self.latent_size,))
+
+    def posterior(self, features: Features, *, train: bool = False) -> Posterior:
+        centred = (features.values - self.mean).reshape(features.values.shape[0], -1)
+        mean = centred @ self.components.T / self.scale
+        return Posterior(mean, jnp.full_like(mean, -jnp.inf), features.mask, features.conditions, features.rate)
+
+    def decode(self, latent: Latent, *, train: bool = False) -> Features:
+        values = (latent.values * self.scale) @ self.components
+        return _features(values.reshape(-1, *self.feature_shape) + self.mean, latent)
+
+    def fit(self, batches: Callable[[], Iterable[np.ndarray]]) -> Variables:
+        """Variables from feature batches [b, N, F], read twice, so that memory does not grow with their number.
+
+        The second pass accumulates the covariance [N*F, N*F] where that is small enough, else a randomised sketch would be
+        needed; 8,192 columns (512 MB) is the limit.
+
+        Raises:
+          ValueError: more than 8,192 columns, or fewer sounds than latents.
+        """
+        size = self.feature_shape[0] * self.feature_shape[1]
+        if size > 8192:
+            raise ValueError(f"PCA of {size} features a sound would need a covariance of {size}^2; the limit is 8192")
+        mean, count = _mean(batches())
+        if count <= self.latent_size:
+            raise ValueError(f"PCA with {self.latent_size} latents needs more than {count} sounds")
+        covariance = np.zeros((size, size), np.float64)
+        for batch in batches():
+            centred = (np.asarray(batch, np.float64).reshape(len(batch), -1) - mean).astype(np.float32)
+            covariance += centred.T @ centred
+        # Only the largest few are wanted: LAPACK's range driver is several times faster than the full decomposition.
+        from scipy.linalg import eigh
+
+        variance, vectors = eigh(covariance / count, subset_by_index=[size - self.latent_size, size - 1])
+        components = vectors[:, ::-1].T
+        # The sign of an eigenvector is arbitrary: make its largest entry positive, so that runs agree.
+        largest = np.take_along_axis(components, np.abs(components).argmax(1)[:, None], 1)
+        components = components * np.sign(largest)
+        scale = np.sqrt(np.maximum(variance[::-1], 1e-12))
+        return {
+            "params": {
+                "mean": jnp.asarray(mean.reshape(self.feature_shape), jnp.float32),
+                "components": jnp.asarray(components, jnp.float32),
+                "scale": jnp.asarray(scale, jnp.float32),
+            }
+        }
+
+
+def _features(values, latent: Latent) -> Features:
+    mask = latent.mask
+    if mask is None:
+        mask = jnp.ones(values.shape[:2], values.dtype)
+    return Features(values=values, mask=mask, conditions=latent.conditions, rate=latent.rate)
+
+
+def _mean(batches: Iterable[np.ndarray]) -> tuple[np.ndarray, int]:
+    total, count = 0.0, 0
+    for batch in batches:
+        batch = np.asarray(batch, np.float64).reshape(len(batch), -1)
+        total, count = total + batch.sum(0), count + len(batch)
+    if count == 0:
+        raise ValueError("there are no sounds to fit the model to: the training split is empty")
+    return total / count, count

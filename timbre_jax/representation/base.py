@@ -1,0 +1,29 @@
+"""What a representation is: a pair of maps between waves and features."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Protocol
+
+from timbre_jax.records import Array, Features
+
+
+class Representation(Protocol):
+    """A frozen dataclass of plain settings (numbers, strings, tuples), so that it is hashable and can be written as JSON.
+
+    Attributes:
+      name: its name in the registry `timbre_jax.representation.REPRESENTATIONS`.
+      sample_rate: in Hz; waves of another rate have to be resampled first.
+    """
+
+    name: ClassVar[str]
+    sample_rate: int
+
+    @property
+    def feature_shape(self) -> tuple[int, int]:
+        """(N, F) of a sound of the representation's standard length."""
+
+    def analyse(self, waves: Array, lengths: Array | None = None) -> Features:
+        """Waves [B, T] in [-1, 1] to features; `lengths` [B] in samples where sounds are padded."""
+
+    def synthesise(self, features: Features, key: Array | None = None) -> Array:
+        """Features to waves [B, T]. `key` where noise or phase is drawn."""

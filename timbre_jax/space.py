@@ -1,0 +1,104 @@
+"""`TimbreSpace`: a representation and a model with their parameters. What a checkpoint loads into, and the one thing that
+analyses, generation, maps, metrics, interfaces and exports take."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+
+from timbre_jax.models.base import TimbreModel, Variables
+from timbre_jax.records import Array, Features, Latent
+from timbre_jax.representation.base import Representation
+
+
+@flax.struct.dataclass
+class TimbreSpace:
+    """An immutable pytree: variables and fitted statistics are leaves, the model and the representation are static.
+
+    Attributes:
+      variables: of the model.
+      statistics: fitted on the training set: "latent_mean", "latent_std" [D], and "latent_low", "latent_high" [D], the
+        1st and 99th percentile of every latent.
+      model, representation: settings only, hashable.
+    """
+
+    variables: Variables
+    statistics: Mapping[str, Array]
+    model: TimbreModel = flax.struct.field(pytree_node=False)
+    representation: Representation = flax.struct.field(pytree_node=False)
+
+    @property
+    def kind(self) -> str:
+        """ "static": a latent a sound; "series": a latent a frame."""
+        return self.model.kind
+
+    @property
+    def latent_size(self) -> int:
+        """D."""
+        return self.model.latent_size
+
+    @property
+    def sample_rate(self) -> int:
+        """Of the waves that go in and come out, in Hz."""
+        return self.representation.sample_rate
+
+    def analyse(self, waves: Array, lengths: Array | None = None) -> Features:
+        """Waves [B, T] in [-1, 1] to features [B, N, F]; `lengths` [B] in samples where sounds are padded."""
+        return _analyse(self.representation, _waves(waves), lengths)
+
+    def encode(self, features: Features) -> Latent:
+        """Features to the one latent that stands for each sound (`embed` of the model says which)."""
+        return _encode(self, features)
+
+    def embed(self, waves: Array, lengths: Array | None = None) -> Latent:
+        """Waves [B, T] to latents: analyse + posterior + mode. Deterministic: needs no key."""
+        return self.encode(self.analyse(waves, lengths))
+
+    def decode(self, latent: Latent | Array) -> Features:
+        """Latents, or their bare values [B, D], to features [B, N, F]."""
+        return _decode(self, self.latent(latent))
+
+    def synthesise(self, features: Features, key: Array | None = None) -> Array:
+        """Features to waves [B, T]; `key` where noise or phase is drawn."""
+        return _synthesise(self.representation, features, key)
+
+    def render(self, latent: Latent | Array, key: Array | None = None) -> Array:
+        """Latents, or their bare values, to waves [B, T]: decode + synthesise."""
+        return self.synthesise(self.decode(latent), key)
+
+    def reconstruct(self, waves: Array, key: Array | None = None, lengths: Array | None = None) -> Array:
+        """Waves to waves through the latent."""
+        return self.render(self.embed(waves, lengths), key)
+
+    def latent(self, values: Latent | Array) -> Latent:
+        """Bare values [B, D] as a `Latent`; a `Latent` as it is.
+
+        Raises:
+          ValueError: the last axis is not as long as the space has dimensions.
+        """
+        if not isinstance(values, Latent):
+            values = Latent(values=jnp.asarray(values, jnp.float32))
+        axes = 3 if self.kind == "series" else 2
+        if values.values.ndim != axes or values.values.shape[-1] != self.latent_size:
+            shape = "[B, N, D]" if self.kind == "series" else "[B, D]"
+            raise ValueError(
+                f"latents of this {self.kind} space are {shape} with D = {self.latent_size}, not {values.values.shape}"
+            )
+        return values
+
+
+def _waves(waves: Array) -> Array:
+    waves = jnp.asarray(waves, jnp.float32)
+    if waves.ndim != 2:
+        raise ValueError(f"waves are [B, T] (sounds, samples), not {waves.shape}")
+    return waves
+
+
+# Compiled once for each space's settings and each shape; the static parts are hashable fields of the pytree.
+_analyse = jax.jit(lambda representation, waves, lengths: representation.analyse(waves, lengths), static_argnums=0)
+_synthesise = jax.jit(lambda representation, features, key: representation.synthesise(features, key), static_argnums=0)
+_encode = jax.jit(lambda space, features: space.model.embed(space.variables, features))
+_decode = jax.jit(lambda space, latent: space.model.apply(space.variables, latent, method="decode"))
