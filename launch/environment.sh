@@ -1,0 +1,44 @@
+# Sourced by launch/quickstart and launch/test: makes or reuses .venv in the project's root, with pip alone.
+# Sets $root and $python. Options for a choice of interpreter: PYTHON=python3.12 launch/test
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+python=$root/.venv/bin/python
+
+find_python() {
+    local candidate
+    for candidate in ${PYTHON:-python3 python3.13 python3.12 python3.11}; do
+        if "$candidate" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; then
+            echo "$candidate"
+            return
+        fi
+    done
+    echo "No Python 3.11, 3.12 or 3.13 found (tried: ${PYTHON:-python3 python3.13 python3.12 python3.11})." \
+         "Install one, or name it: PYTHON=/path/to/python3.12 $0" >&2
+    return 1
+}
+
+# make_environment FILE...: .venv with these requirement files and the package itself, editable.
+make_environment() {
+    local stamp=$root/.venv/.installed wanted file interpreter
+    wanted=$(cd "$root" && cat pyproject.toml requirements.txt "$@" | cksum)
+    if [ -x "$python" ] && [ -f "$stamp" ] && grep -qxF "$wanted $*" "$stamp"; then
+        return
+    fi
+    if [ ! -x "$python" ]; then
+        interpreter=$(find_python) || return 1
+        echo "Making .venv with $("$interpreter" --version) ..."
+        "$interpreter" -m venv "$root/.venv" || {
+            rm -rf "$root/.venv"
+            echo "'$interpreter -m venv' failed: on Debian and Ubuntu install the package python3-venv." >&2
+            return 1
+        }
+    fi
+    echo "Installing $* (a minute or two the first time) ..."
+    local files=()
+    for file in "$@"; do files+=(-r "$root/$file"); done
+    "$python" -m pip install --quiet --disable-pip-version-check "${files[@]}" -e "$root" || {
+        echo "pip could not install the requirements; the lines above say why. Run the same command again to go on." >&2
+        return 1
+    }
+    echo "$wanted $*" >>"$stamp"
+}
