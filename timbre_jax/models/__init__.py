@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from timbre_jax.models.base import TimbreModel
+from timbre_jax.models.conv_vae import ConvVAE
 from timbre_jax.models.linear import PCA, MeanImage
 
-MODELS: dict[str, type[TimbreModel]] = {"mean_image": MeanImage, "pca": PCA}
+MODELS: dict[str, type[TimbreModel]] = {"conv_vae": ConvVAE, "mean_image": MeanImage, "pca": PCA}
 
 
 def make_model(name: str, **settings) -> TimbreModel:

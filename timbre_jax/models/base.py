@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import flax.linen as nn
 
-from timbre_jax.records import Features, Latent, Posterior
+from timbre_jax.records import Array, Features, Latent, Posterior
 
 Variables = Any
 """A linen variables dict: {"params": ..., and mutable collections such as "batch_stats"}."""
@@ -42,6 +42,22 @@ class TimbreModel(nn.Module):
     def __call__(self, features: Features, *, train: bool = False) -> Features:
         """Posterior, its mode, decoder: touches every parameter, so it serves to initialise the variables."""
         return self.decode(self.posterior(features, train=train).mode(), train=train)
+
+    def loss(
+        self, features: Features, keys: Array, *, kl_weight: Array | float = 1.0, train: bool = False
+    ) -> tuple[Array, dict[str, Array]]:
+        """What training by gradient lowers.
+
+        Args:
+          features: [B, N, F].
+          keys: [B] typed keys, one for each sound, from which all that is random for it comes.
+          kl_weight: multiplies the KL; traced, so that a schedule does not compile anew.
+          train: whether dropout, batch statistics and the like are in training mode.
+
+        Returns:
+          The loss of each sound, [B], in nats, and a dict of [B] arrays to be logged ("reconstruction", "kl", "mse").
+        """
+        raise NotImplementedError(f"{type(self).__name__} is not trained by gradient")
 
     # The two below work on the unbound module: pure functions of the variables, which a subclass may refine.
 

@@ -61,33 +61,23 @@ class PCA(TimbreModel):
         return _features(values.reshape(-1, *self.feature_shape) + self.mean, latent)
 
     def fit(self, batches: Callable[[], Iterable[np.ndarray]]) -> Variables:
-        """Variables from feature batches [b, N, F], read twice, so that memory does not grow with their number.
+        """Variables from feature batches [b, N, F], read several times, so that memory does not grow with their number.
 
-        The second pass accumulates the covariance [N*F, N*F] where that is small enough, else a randomised sketch would be
-        needed; 8,192 columns (512 MB) is the limit.
+        Up to 4,096 columns (N x F) from the covariance itself, accumulated in a second reading; beyond, by subspace iteration
+        (`_subspace`), which holds only a few columns a component.
 
         Raises:
-          ValueError: more than 8,192 columns, or fewer sounds than latents.
+          ValueError: not more sounds than latents.
         """
-        size = self.feature_shape[0] * self.feature_shape[1]
-        if size > 8192:
-            raise ValueError(f"PCA of {size} features a sound would need a covariance of {size}^2; the limit is 8192")
         mean, count = _mean(batches())
         if count <= self.latent_size:
             raise ValueError(f"PCA with {self.latent_size} latents needs more than {count} sounds")
-        covariance = np.zeros((size, size), np.float64)
-        for batch in batches():
-            centred = (np.asarray(batch, np.float64).reshape(len(batch), -1) - mean).astype(np.float32)
-            covariance += centred.T @ centred
-        # Only the largest few are wanted: LAPACK's range driver is several times faster than the full decomposition.
-        from scipy.linalg import eigh
-
-        variance, vectors = eigh(covariance / count, subset_by_index=[size - self.latent_size, size - 1])
-        components = vectors[:, ::-1].T
+        decompose = _covariance if mean.size <= 4096 else _subspace
+        variance, components = decompose(batches, mean, count, self.latent_size)
         # The sign of an eigenvector is arbitrary: make its largest entry positive, so that runs agree.
         largest = np.take_along_axis(components, np.abs(components).argmax(1)[:, None], 1)
         components = components * np.sign(largest)
-        scale = np.sqrt(np.maximum(variance[::-1], 1e-12))
+        scale = np.sqrt(np.maximum(variance, 1e-12))
         return {
             "params": {
                 "mean": jnp.asarray(mean.reshape(self.feature_shape), jnp.float32),
@@ -112,3 +102,42 @@ def _mean(batches: Iterable[np.ndarray]) -> tuple[np.ndarray, int]:
     if count == 0:
         raise ValueError("there are no sounds to fit the model to: the training split is empty")
     return total / count, count
+
+
+def _centred(batches: Callable[[], Iterable[np.ndarray]], mean: np.ndarray) -> Iterable[np.ndarray]:
+    for batch in batches():
+        yield np.asarray(batch, np.float32).reshape(len(batch), -1) - mean.astype(np.float32)
+
+
+def _covariance(batches, mean: np.ndarray, count: int, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """The k largest variances, falling, and their components [k, N*F]."""
+    from scipy.linalg import eigh
+
+    size = mean.size
+    covariance = np.zeros((size, size), np.float64)
+    for x in _centred(batches, mean):
+        covariance += x.T @ x
+    # Only the largest few are wanted: LAPACK's range driver is several times faster than the full decomposition.
+    variance, vectors = eigh(covariance / count, subset_by_index=[size - k, size - 1])
+    return variance[::-1], vectors[:, ::-1].T
+
+
+def _subspace(batches, mean: np.ndarray, count: int, k: int, *, extra: int = 24, passes: int = 7):
+    """The same by randomised subspace iteration (Halko, Martinsson & Tropp 2011, algorithm 4.4), one reading a pass.
+
+    A random basis of k + `extra` columns is multiplied by the covariance, which is never formed, and made orthonormal,
+    again and again; what lies outside falls by the ratio of variances (beyond the basis, to the k-th) with every pass.
+    """
+    width = min(k + extra, count, mean.size)
+    basis = np.linalg.qr(np.random.default_rng(0).standard_normal((mean.size, width)))[0].astype(np.float32)
+    for _ in range(passes):
+        image = np.zeros(basis.shape, np.float64)
+        for x in _centred(batches, mean):
+            image += x.T @ (x @ basis)
+        basis = np.linalg.qr(image)[0].astype(np.float32)
+    inner = np.zeros((width, width), np.float64)
+    for x in _centred(batches, mean):
+        y = (x @ basis).astype(np.float64)
+        inner += y.T @ y
+    variance, vectors = np.linalg.eigh(inner / count)
+    return variance[::-1][:k], (basis @ vectors[:, ::-1][:, :k]).T
