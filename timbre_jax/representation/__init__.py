@@ -1,1 +1,35 @@
+"""Representations: pairs of maps between waves and features, by name."""
 
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from timbre_jax.representation.base import Representation
+from timbre_jax.representation.harmonic import HarmonicTracks
+
+REPRESENTATIONS: dict[str, type] = {HarmonicTracks.name: HarmonicTracks}
+
+
+def make_representation(name: str, **settings: Any) -> Representation:
+    """A representation from its name and plain settings, as they come out of a JSON file (lists become tuples).
+
+    Raises ValueError for an unknown name or setting, naming the known ones.
+    """
+    if name not in REPRESENTATIONS:
+        raise ValueError(f"no representation named {name!r}; there are: {', '.join(sorted(REPRESENTATIONS))}")
+    kind = REPRESENTATIONS[name]
+    known = [field.name for field in dataclasses.fields(kind)]
+    unknown = sorted(set(settings) - set(known))
+    if unknown:
+        raise ValueError(f"representation {name!r} has no setting {', '.join(unknown)}; it has: {', '.join(known)}")
+    return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()})
+
+
+def representation_settings(representation: Representation) -> dict[str, Any]:
+    """The settings of a representation as plain JSON values: `make_representation(r.name, **settings)` makes it again."""
+    settings = dataclasses.asdict(representation)
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in settings.items()}
+
+
+__all__ = ["REPRESENTATIONS", "HarmonicTracks", "Representation", "make_representation", "representation_settings"]

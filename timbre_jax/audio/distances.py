@@ -1,0 +1,80 @@
+"""Distances between feature images and between sounds, each with its definition."""
+
+from __future__ import annotations
+
+import math
+
+import jax
+import jax.numpy as jnp
+
+from timbre_jax.audio.stft import stft
+from timbre_jax.records import Array
+
+
+def mse(a: Array, b: Array, *, mask: Array | None = None) -> Array:
+    """Mean squared error of each image, [B, N, F] twice -> [B]. `mask` [B, N]: frames at 0 do not count."""
+    error = jnp.mean(jnp.square(a - b), axis=-1)
+    if mask is None:
+        return jnp.mean(error, axis=-1)
+    return jnp.sum(error * mask, axis=-1) / jnp.maximum(jnp.sum(mask, axis=-1), 1.0)
+
+
+def _box(image: Array, size: int) -> Array:
+    """Mean over every size x size window that lies wholly inside, [B, N, F] -> [B, N - size + 1, F - size + 1]."""
+    sums = jax.lax.reduce_window(image, 0.0, jax.lax.add, (1, size, 1), (1, 1, 1), "VALID")
+    sums = jax.lax.reduce_window(sums, 0.0, jax.lax.add, (1, 1, size), (1, 1, 1), "VALID")
+    return sums / (size * size)
+
+
+def ssim(a: Array, b: Array, *, window: int = 7, data_range: float = 1.0) -> Array:
+    """Structural similarity of each pair of images, [B, N, F] twice -> [B]; 1 where they are equal.
+
+    Wang et al. 2004, eq. 13, with a uniform window x window box, means over the windows that lie wholly inside the
+    image ("valid"), K1 = 0.01, K2 = 0.03 and sample (n - 1) variances: what `skimage.metrics.structural_similarity`
+    computes with win_size=window, gaussian_weights=False.
+
+    Raises ValueError where the window is larger than the image.
+    """
+    if a.shape != b.shape or a.ndim != 3:
+        raise ValueError(f"ssim takes two images batches [B, N, F] of one shape, got {a.shape} and {b.shape}")
+    if min(a.shape[1:]) < window:
+        raise ValueError(f"ssim window {window} is larger than the image {a.shape[1:]}")
+    # Around a common centre: variances as differences of means of squares lose less to rounding there.
+    centre = 0.5 * data_range
+    mean_a, mean_b = _box(a - centre, window), _box(b - centre, window)
+    unbias = window * window / (window * window - 1.0)
+    var_a = unbias * (_box(jnp.square(a - centre), window) - jnp.square(mean_a))
+    var_b = unbias * (_box(jnp.square(b - centre), window) - jnp.square(mean_b))
+    covariance = unbias * (_box((a - centre) * (b - centre), window) - mean_a * mean_b)
+    mean_a, mean_b = mean_a + centre, mean_b + centre
+    c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
+    similarity = ((2 * mean_a * mean_b + c1) * (2 * covariance + c2)) / (
+        (jnp.square(mean_a) + jnp.square(mean_b) + c1) * (var_a + var_b + c2)
+    )
+    return jnp.mean(similarity, axis=(1, 2))
+
+
+def log_spectral_distance(
+    waves: Array, reference: Array, *, n_fft: int = 1024, hop: int = 256, floor_db: float = -80.0
+) -> Array:
+    """Log-spectral distance of each pair of sounds in dB, [B, T] twice -> [B].
+
+    Power spectra P of a centred STFT (periodic Hann window of n_fft, hop `hop`), in dB relative to the largest bin of the
+    reference sound, everything under `floor_db` raised to it in both sounds:
+
+        LSD = mean over frames n of sqrt(mean over bins k of (10 log10 P[n, k] - 10 log10 P_ref[n, k])^2)
+
+    (Gray & Markel 1976, in the discrete form of Quackenbush et al. 1988). Without a floor, the distance would be ruled
+    by bins that nobody can hear, so a figure means nothing without it. Two silent sounds have distance 0.
+    """
+
+    def power(x):
+        spectra = stft(x, n_fft=n_fft, hop=hop)
+        return jnp.square(spectra.real) + jnp.square(spectra.imag)
+
+    reference_power, wave_power = power(reference), power(waves)
+    loudest = jnp.max(reference_power, axis=(-2, -1), keepdims=True)
+    smallest = jnp.maximum(loudest * 10.0 ** (floor_db / 10.0), 1e-20)
+    ratio = jnp.maximum(wave_power, smallest) / jnp.maximum(reference_power, smallest)
+    difference = jnp.log(ratio) * (10.0 / math.log(10.0))
+    return jnp.mean(jnp.sqrt(jnp.mean(jnp.square(difference), axis=-1)), axis=-1)

@@ -1,0 +1,143 @@
+"""Sound files on disk: reading and writing, with one-line errors. Host code (numpy), no JAX."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".aif", ".aiff", ".mp3")
+
+
+class AudioFileError(ValueError):
+    """A sound file that cannot be used; the message is one line: which file, what is wrong, what to do."""
+
+
+def _describe(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return text.split("': ", 1)[-1].rstrip(".") or type(error).__name__
+
+
+def read_wave(
+    file: str | os.PathLike | BinaryIO,
+    *,
+    sample_rate: int | None = None,
+    mono: bool = True,
+    duration: float | None = None,
+    name: str | None = None,
+) -> tuple[np.ndarray, int]:
+    """Reads a sound file (WAV, FLAC, OGG, AIFF, MP3; any bit depth) as float32 in [-1, 1].
+
+    Args:
+      file: a path, or an open binary file that can seek.
+      sample_rate: resample to this rate in Hz (soxr, HQ); None keeps the file's own.
+      mono: average the channels.
+      duration: read at most so many seconds, so that a very long file costs no memory; None reads all.
+      name: what to call the file in an error, where `file` is not a path.
+
+    Returns:
+      (wave, rate): wave [T] float32 when mono, else [T, channels]; rate in Hz.
+
+    Raises:
+      AudioFileError: missing, not a sound file, shorter than its header says, without samples, or not finite.
+    """
+    import soundfile
+
+    is_path = isinstance(file, (str, os.PathLike))
+    name = name or (os.fspath(file) if is_path else "a sound")
+    if is_path and not os.path.isfile(file):
+        raise AudioFileError(f"{name}: {'is a folder' if os.path.isdir(file) else 'no such file'}")
+    try:
+        with soundfile.SoundFile(file) as sound:
+            rate, frames = sound.samplerate, sound.frames
+            wanted = -1 if duration is None else round(duration * rate)
+            wave = sound.read(wanted, dtype="float32", always_2d=True)
+            promised = _promised_frames(file) if sound.format in ("WAV", "WAVEX") else frames
+    except (soundfile.LibsndfileError, RuntimeError, OSError) as error:
+        raise AudioFileError(f"{name}: not a readable sound file ({_describe(error)})") from None
+    if promised is not None and wave.shape[0] < (promised if wanted < 0 else min(promised, wanted)):
+        raise AudioFileError(f"{name}: cut short (its header promises {promised} samples, {wave.shape[0]} are there)")
+    if wave.shape[0] == 0:
+        raise AudioFileError(f"{name}: holds no samples")
+    if not np.isfinite(wave).all():
+        raise AudioFileError(f"{name}: {np.count_nonzero(~np.isfinite(wave))} samples are NaN or infinite")
+    if mono:
+        wave = wave.mean(axis=1)
+    if sample_rate is not None and rate != sample_rate:
+        wave, rate = resample(wave, rate, sample_rate), sample_rate
+    return np.ascontiguousarray(wave, np.float32), rate
+
+
+def _promised_frames(file) -> int | None:
+    """Sample frames that a RIFF file's header promises; libsndfile quietly believes the file's size instead."""
+    handle = open(file, "rb") if isinstance(file, (str, os.PathLike)) else file  # noqa: SIM115
+    try:
+        handle.seek(0)
+        if handle.read(4) != b"RIFF":
+            return None
+        handle.seek(12)
+        align = 0
+        while len(header := handle.read(8)) == 8:
+            size = int.from_bytes(header[4:], "little")
+            if header[:4] == b"fmt ":
+                body = handle.read(size + size % 2)
+                align = int.from_bytes(body[12:14], "little")
+            elif header[:4] == b"data":
+                # Programs that write to a pipe put 0 or the largest number where they cannot know.
+                return None if size in (0, 0xFFFFFFFF) or size >= 0x7FFFFF00 or not align else size // align
+            else:
+                handle.seek(size + size % 2, 1)
+        return None
+    finally:
+        if handle is not file:
+            handle.close()
+
+
+def resample(wave: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
+    """Resamples [T] or [T, channels] with soxr (HQ: 20-bit, linear phase). The first sample stays at time 0."""
+    import soxr
+
+    return soxr.resample(np.asarray(wave, np.float32), rate, new_rate, quality="HQ")
+
+
+def write_wave(path: str | os.PathLike, wave: np.ndarray, rate: int, *, subtype: str = "PCM_16") -> Path:
+    """Writes a sound atomically: the file is whole or not there at all.
+
+    Args:
+      path: its suffix names the format (.wav, .flac, .ogg).
+      wave: [T] or [T, channels]; what lies outside [-1, 1] is clipped by a PCM subtype.
+      rate: in Hz.
+      subtype: of libsndfile, e.g. "PCM_16", "PCM_24", "FLOAT".
+
+    Raises:
+      AudioFileError: the wave is empty or not finite, or the disk does not take it.
+    """
+    import soundfile
+
+    path, wave = Path(path), np.asarray(wave, np.float32)
+    if wave.ndim not in (1, 2) or wave.size == 0:
+        raise AudioFileError(f"{path}: a wave of shape {wave.shape} cannot be written, [T] or [T, channels] is needed")
+    if not np.isfinite(wave).all():
+        raise AudioFileError(f"{path}: not written, {np.count_nonzero(~np.isfinite(wave))} samples are NaN or infinite")
+    # Short, so that a long name of the user's stays within the file system's limit.
+    temporary = path.parent / f".{os.getpid()}-{abs(hash(path.name)) % 10**8}.tmp"
+    file_format = {".wav": "WAV", ".flac": "FLAC", ".ogg": "OGG", ".aif": "AIFF", ".aiff": "AIFF"}.get(
+        path.suffix.lower()
+    )
+    if file_format is None:
+        raise AudioFileError(f"{path}: the suffix {path.suffix!r} names no format; use .wav, .flac, .ogg or .aiff")
+    if file_format == "OGG":
+        subtype = "VORBIS"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(temporary, wave, rate, format=file_format, subtype=subtype)
+        if os.path.getsize(temporary) < 16:
+            raise OSError("nothing arrived on the disk")
+        os.replace(temporary, path)
+    except (OSError, RuntimeError) as error:
+        raise AudioFileError(f"{path}: could not be written ({_describe(error)})") from None
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
