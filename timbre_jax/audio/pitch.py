@@ -104,11 +104,15 @@ def yin(
     curve = cumulative_mean_normalised(difference)
     before, here, after = curve[..., first - 1 : -2], curve[..., first:-1], curve[..., first + 1 :]
     lags = np.arange(first, last + 1, dtype=np.float32)
-    deepest = jnp.min(here, axis=-1, keepdims=True)
-    trough = (here < before) & (here <= after) & (here <= jnp.maximum(deepest, threshold))
+    # Depth between the lags: a bright note's trough at 8.4 samples is far from its nearest lag's value.
+    bend = before - 2.0 * here + after
+    trough = (here < before) & (here <= after)
+    depth = here - jnp.where(trough, 0.125 * jnp.square(after - before) / jnp.where(trough, bend, 1.0), 0.0)
+    deepest = jnp.min(jnp.where(trough, depth, 1e6), axis=-1, keepdims=True)
+    wanted = trough & (depth <= jnp.maximum(deepest, threshold))
     # A minimum over lags is a plain reduction, quicker than an argmax: where nothing qualifies, the deepest point.
-    chosen = jnp.min(jnp.where(trough, lags, np.float32(1e6)), axis=-1)
-    fallback = jnp.min(jnp.where(here <= deepest, lags, np.float32(1e6)), axis=-1)
+    chosen = jnp.min(jnp.where(wanted, lags, np.float32(1e6)), axis=-1)
+    fallback = jnp.min(jnp.where(here <= jnp.min(here, axis=-1, keepdims=True), lags, np.float32(1e6)), axis=-1)
     chosen = jnp.where(chosen < 1e6, chosen, fallback)
 
     index = jnp.clip(chosen.astype(jnp.int32), first, last)[..., None] + np.arange(-1, 2, dtype=np.int32)
@@ -120,22 +124,43 @@ def yin(
     return f0, jnp.clip(middle - 0.25 * (left - right) * offset, 0.0, 1.0)
 
 
-def refine_f0(power: Array, f0: Array, *, sample_rate: int, n_harmonics: int = 5, max_change: float = 0.03) -> Array:
-    """Sharpen f0 by the places of its harmonics' spectral peaks, [B, N, K] power and [B, N] Hz -> [B, N] Hz.
+def refine_f0(
+    power: Array,
+    f0: Array,
+    *,
+    sample_rate: int,
+    f_max: float = 2100.0,
+    max_change: float = 0.03,
+    faint: float = 0.01,
+) -> Array:
+    """Sharpen f0 by its harmonics' spectral peaks and lift it out of subharmonics, [B, N, K], [B, N] Hz -> [B, N] Hz.
 
     YIN's lag grid errs by up to 11 cents at the top of the range; a peak's place is good to a fraction of a bin, and the
-    n-th harmonic's is n times finer. The mean of log(f_n / n), weighted by the peaks' powers, over the peaks within
-    `max_change` of n * f0; without any, f0 stays.
+    n-th harmonic's is n times finer. The mean of log(f_n / n) of the first six harmonics, weighted by their power, over
+    the peaks within `max_change` of n * f0; without any, f0 stays.
+
+    YIN answers with two or three periods where the sound is a little unsteady from period to period. It shows in the
+    spectrum: only every second (third) multiple carries power. Where the others hold less than the share `faint` of the
+    six multiples' power, f0 is multiplied by 2 (3), unless that leads above `f_max`.
     """
     bin_width = sample_rate / (2 * (power.shape[-1] - 1))
-    peaks = harmonic_peaks(power, f0, n_harmonics=n_harmonics, bin_width=bin_width)
-    order = np.arange(1, n_harmonics + 1, dtype=np.float32)
+    order = np.arange(1, 7, dtype=np.float32)
+    peaks = harmonic_peaks(power, f0, n_harmonics=6, bin_width=bin_width)
+    present = f0[..., None] * order < 0.5 * sample_rate
+    height = jnp.where(present, peaks.log_power, -jnp.inf)
+    strength = jnp.exp(height - jnp.max(height, axis=-1, keepdims=True))
+
     change = jnp.log(jnp.maximum(peaks.frequency, 1.0) / (f0[..., None] * order))
-    near = peaks.found & (jnp.abs(change) < max_change)
-    relative = peaks.log_power - jnp.max(peaks.log_power, axis=-1, keepdims=True)
-    weight = jnp.where(near, jnp.exp(relative), 0.0)
+    weight = jnp.where(peaks.found & (jnp.abs(change) < max_change), strength, 0.0)
     total = jnp.sum(weight, axis=-1)
-    return f0 * jnp.exp(jnp.sum(weight * change, axis=-1) / jnp.where(total > 0, total, 1.0))
+    refined = f0 * jnp.exp(jnp.sum(weight * change, axis=-1) / jnp.where(total > 0, total, 1.0))
+
+    everything = jnp.sum(strength, axis=-1)
+    for factor in (2, 3):
+        between = jnp.sum(strength * (order % factor != 0), axis=-1)
+        lift = (between < faint * everything) & (refined * factor <= f_max)
+        refined = jnp.where(lift, refined * factor, refined)
+    return refined
 
 
 def _masked_median(x: Array, valid: Array) -> Array:

@@ -1,0 +1,1 @@
+"""One file a benchmark; `experiments/benchmark.py` lists them."""
