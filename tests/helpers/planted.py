@@ -1,0 +1,118 @@
+"""Notes whose factors are known, and spaces whose latents are known: what an analysis must find again."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax.numpy as jnp
+import numpy as np
+
+from timbre_jax.models import make_model
+from timbre_jax.records import Features
+from timbre_jax.representation.harmonic import HarmonicTracks
+from timbre_jax.space import TimbreSpace
+
+FACTORS = ("pitch", "level", "brightness", "decay")
+"""In the order of how much they move the features."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Planted:
+    """Notes [M] with their factors [M, 4] (standard normal, independent) and instruments [M]."""
+
+    representation: HarmonicTracks
+    features: Features
+    factors: np.ndarray
+    instruments: np.ndarray
+
+
+def small_tracks(frames: int = 24) -> HarmonicTracks:
+    """HarmonicTracks of a short sound: 7 harmonics, `frames` frames."""
+    return HarmonicTracks(length=172 * frames, n_frames=frames)
+
+
+def planted_notes(count: int = 120, *, frames: int = 24, seed: int = 0) -> Planted:
+    """Notes whose f0, level, spectral tilt and decay are controlled; each moves the features along its own direction.
+
+    Pitch moves the f0 row only; level moves all harmonics alike; brightness tilts them over their number, decay over time: the
+    four directions are orthogonal by construction, with mean square effects in the ratio 16 : 9 : 4 : 1.
+    """
+    representation = small_tracks(frames)
+    factors = np.random.default_rng(seed).standard_normal((count, 4))
+    # Decorrelated and of unit variance in the sample itself, so that the planted directions are principal ones exactly.
+    factors -= factors.mean(0)
+    factors = np.linalg.qr(factors)[0] * np.sqrt(count)
+    factors = np.clip(factors, -4.0, 4.0)
+    tilt = np.linspace(1, -1, 7) / np.sqrt(np.mean(np.linspace(1, -1, 7) ** 2))
+    time = np.linspace(1, -1, frames) / np.sqrt(np.mean(np.linspace(1, -1, frames) ** 2))
+    pitch, level, brightness, decay = (factors[:, i, None, None] for i in range(4))
+    # One row of f0 against seven of amplitudes: a factor sqrt(7) makes the squares comparable.
+    f0 = 0.5 + 0.012 * 4 * np.sqrt(7) * pitch[..., 0] * np.ones((1, frames))
+    amplitude = 0.5 + 0.012 * (3 * level - 2 * brightness * tilt + decay * time[:, None])
+    values = np.concatenate([f0[..., None], amplitude + np.zeros((count, frames, 7))], axis=-1).astype(np.float32)
+    features = Features(values=values, mask=np.ones((count, frames), np.float32), rate=representation.rate)
+    return Planted(representation, features, factors, np.arange(count) % 12)
+
+
+def fitted_space(planted: Planted, name: str = "pca", **settings) -> TimbreSpace:
+    """A model fitted to the notes, with the statistics that a training run writes."""
+    model = make_model(name, feature_shape=planted.representation.feature_shape, **settings)
+    variables = model.fit(lambda: [planted.features.values])
+    return with_statistics(model, variables, planted)
+
+
+def with_statistics(model, variables, planted: Planted) -> TimbreSpace:
+    """A space of that model, its latent statistics measured on the notes."""
+    blank = jnp.zeros(model.latent_size)
+    space = TimbreSpace(variables, {"latent_mean": blank}, model, planted.representation)
+    latents = np.asarray(space.encode(planted.features).values)
+    low, high = np.percentile(latents, [1, 99], axis=0)
+    statistics = {"latent_mean": latents.mean(0), "latent_std": latents.std(0), "latent_low": low, "latent_high": high}
+    return space.replace(statistics={key: jnp.asarray(value, jnp.float32) for key, value in statistics.items()})
+
+
+def hand_made_space(planted: Planted, effects: np.ndarray) -> TimbreSpace:
+    """A linear space whose D latents move the features along given directions [D, N, F]; the encoder is its pseudo-inverse.
+
+    A direction of zeros is a dummy: the decoder ignores the latent. Its encoder then reads the sound's last frame, so that it
+    varies like a real one.
+    """
+    size = len(effects)
+    flat = np.asarray(effects, np.float32).reshape(size, -1)
+    dummy = np.flatnonzero(np.all(flat == 0, axis=1))
+    model = _HandMade(feature_shape=planted.representation.feature_shape, latent_size=size)
+    readers = np.linalg.pinv(flat).T
+    readers[dummy] = np.random.default_rng(1).standard_normal((len(dummy), flat.shape[1])) * 0.1
+    mean = np.asarray(planted.features.values).mean(0)
+    params = {"mean": jnp.asarray(mean), "decoder": jnp.asarray(flat), "encoder": jnp.asarray(readers, jnp.float32)}
+    return with_statistics(model, {"params": params}, planted)
+
+
+def _hand_made():
+    import flax.linen as nn
+
+    from timbre_jax.models.base import TimbreModel
+    from timbre_jax.records import Posterior
+
+    class HandMade(TimbreModel):
+        def setup(self):
+            size = self.feature_shape[0] * self.feature_shape[1]
+            self.mean = self.param("mean", nn.initializers.zeros, self.feature_shape)
+            self.decoder = self.param("decoder", nn.initializers.zeros, (self.latent_size, size))
+            self.encoder = self.param("encoder", nn.initializers.zeros, (self.latent_size, size))
+
+        def posterior(self, features, *, train=False):
+            centred = (features.values - self.mean).reshape(features.values.shape[0], -1)
+            mean = centred @ self.encoder.T
+            return Posterior(mean, jnp.full_like(mean, -jnp.inf), features.mask, features.conditions, features.rate)
+
+        def decode(self, latent, *, train=False):
+            values = (latent.values @ self.decoder).reshape(-1, *self.feature_shape) + self.mean
+            return Features(
+                values=values, mask=jnp.ones(values.shape[:2]), conditions=latent.conditions, rate=latent.rate
+            )
+
+    return HandMade
+
+
+_HandMade = _hand_made()

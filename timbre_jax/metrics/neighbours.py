@@ -1,0 +1,100 @@
+"""Nearest neighbours among points, and how often they tell the class (family) of a point."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Neighbours:
+    """The k nearest of each query, nearest first: indices int [Q, k] and Euclidean distances [Q, k]."""
+
+    indices: np.ndarray
+    distances: np.ndarray
+
+
+def nearest_neighbours(points: np.ndarray, queries: np.ndarray, *, k: int = 5, chunk: int = 1024) -> Neighbours:
+    """Exact Euclidean neighbours of queries [Q, D] among points [P, D], in chunks of queries. Ties: the lower index.
+
+    Raises:
+      ValueError: k is not between 1 and P.
+    """
+    points, queries = np.asarray(points, np.float64), np.asarray(queries, np.float64)
+    if not 1 <= k <= len(points):
+        raise ValueError(f"k = {k} neighbours of {len(points)} points: k is between 1 and the number of points")
+    square = np.sum(points**2, axis=1)
+    indices, distances = [], []
+    for start in range(0, len(queries), chunk):
+        query = queries[start : start + chunk]
+        distance = np.maximum(square - 2.0 * query @ points.T + np.sum(query**2, axis=1)[:, None], 0.0)
+        # Rounding of that formula must not decide about order: the few best are measured again, exactly.
+        few = np.sort(
+            np.argpartition(distance, min(k + 8, len(points)) - 1, axis=1)[:, : min(k + 8, len(points))], axis=1
+        )
+        exact = np.linalg.norm(query[:, None, :] - points[few], axis=2)
+        order = np.argsort(exact, axis=1, kind="stable")[:, :k]
+        indices.append(np.take_along_axis(few, order, 1))
+        distances.append(np.take_along_axis(exact, order, 1))
+    return Neighbours(np.concatenate(indices), np.concatenate(distances))
+
+
+def standardise(points: np.ndarray, *others: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Points and others shifted and scaled by the points' mean and standard deviation; dimensions that do not vary give 0."""
+    points = np.asarray(points, np.float64)
+    mean, deviation = points.mean(0), points.std(0)
+    scale = np.where(deviation > 1e-9 * np.maximum(np.abs(mean), 1e-6), deviation, np.inf)
+    return tuple((np.asarray(values, np.float64) - mean) / scale for values in (points, *others))
+
+
+def vote(neighbours: Neighbours, labels: np.ndarray) -> np.ndarray:
+    """The most frequent label [Q] among each query's neighbours, of labels [P]; ties go to the nearest of the tied."""
+    classes, ids = np.unique(np.asarray(labels), return_inverse=True)
+    near = ids[neighbours.indices]
+    counts = np.zeros((len(near), len(classes)))
+    # A neighbour counts 1, and the nearer ones a trace more, which only decides ties.
+    weight = 1.0 + 1e-6 * np.arange(near.shape[1], 0, -1) / near.shape[1]
+    for position in range(near.shape[1]):
+        counts[np.arange(len(near)), near[:, position]] += weight[position]
+    return classes[counts.argmax(1)]
+
+
+@dataclasses.dataclass(frozen=True)
+class NeighbourAccuracy:
+    """Attributes:
+    correct: [Q] 0 or 1, for intervals.
+    accuracy: their mean.
+    floor: accuracy of always saying the training set's most frequent class.
+    predicted: [Q] labels.
+    classes, confusion: names [C] and counts [C, C], rows are the truth.
+    """
+
+    correct: np.ndarray
+    accuracy: float
+    floor: float
+    predicted: np.ndarray
+    classes: np.ndarray
+    confusion: np.ndarray
+
+
+def neighbour_accuracy(
+    train_points: np.ndarray, train_labels: np.ndarray, points: np.ndarray, labels: np.ndarray, *, k: int = 5
+) -> NeighbourAccuracy:
+    """How often the k nearest training points name a point's class, distances in training standard deviations."""
+    train, queries = standardise(train_points, points)
+    labels, train_labels = np.asarray(labels), np.asarray(train_labels)
+    if np.all(train == train[0]):
+        # All distances are 0: any "neighbour" would be an accident of order. The honest answer is the most frequent class.
+        names, counts = np.unique(train_labels, return_counts=True)
+        predicted = np.full(len(labels), names[counts.argmax()])
+    else:
+        predicted = vote(nearest_neighbours(train, queries, k=min(k, len(train))), train_labels)
+    correct = (predicted == labels).astype(np.float64)
+    names, counts = np.unique(train_labels, return_counts=True)
+    classes = np.unique(np.concatenate([labels, train_labels]))
+    confusion = np.zeros((len(classes), len(classes)), np.int64)
+    np.add.at(confusion, (np.searchsorted(classes, labels), np.searchsorted(classes, predicted)), 1)
+    return NeighbourAccuracy(
+        correct, float(correct.mean()), float(np.mean(labels == names[counts.argmax()])), predicted, classes, confusion
+    )

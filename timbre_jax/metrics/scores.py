@@ -1,0 +1,225 @@
+"""How well a space gives back the notes that it is shown, under one definition for every model.
+
+The normalisation of the features moves SSIM from .60 to .99 on the same notes, so a score under a model's own normalisation
+says little. Here a harmonic representation's features are denormalised to Hz and dB and normalised again on one common
+scale: log f0 from 80 to 2100 Hz and the first 7 harmonics from -100 to 0 dB, each to [0, 1] (the defaults of
+`HarmonicTracks`). Then MSE is the mean square over frames within the sound and over rows; SSIM is that of Wang et al. 2004
+with a uniform 7 x 7 window, only windows wholly inside the image, data range 1. Features of another kind of representation
+are scored as they are, which `score_definition` says.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from timbre_jax.audio.distances import log_spectral_distance, mse, ssim
+from timbre_jax.records import Array, Features, Latent
+from timbre_jax.representation.base import Representation
+from timbre_jax.space import TimbreSpace
+
+COMMON_HARMONICS = 7
+COMMON_F0_RANGE = (80.0, 2100.0)
+COMMON_AMPLITUDE_RANGE = (-100.0, 0.0)
+SSIM_WINDOW = 7
+
+
+def score_definition(representation: Representation) -> str:
+    """The sentence that has to stand beside a score of this representation's features."""
+    window = f"SSIM: uniform {SSIM_WINDOW}x{SSIM_WINDOW} window, valid, data range 1; MSE over frames within the sound"
+    if _is_harmonic(representation):
+        low, high = COMMON_F0_RANGE
+        floor, ceiling = COMMON_AMPLITUDE_RANGE
+        rows = 1 + min(COMMON_HARMONICS, _harmonics(representation))
+        return (
+            f"{rows} rows on one scale for every model: log f0 {low:g}-{high:g} Hz and the first {rows - 1} harmonics "
+            f"{floor:g}..{ceiling:g} dB, each to [0, 1]; {window}"
+        )
+    return (
+        f"features of {representation.name} in their own units, not to be compared with other representations; {window}"
+    )
+
+
+def common_values(representation: Representation, values: Array) -> Array:
+    """Features [B, N, F] of a representation on the common scale, [B, N, 8]; jit-able and differentiable.
+
+    Representations without f0 and harmonics are given back as they are.
+    """
+    if not _is_harmonic(representation):
+        return values
+    f0, amplitude = representation.denormalise(values)
+    low, high = COMMON_F0_RANGE
+    floor, ceiling = COMMON_AMPLITUDE_RANGE
+    # A decoder without a sigmoid may go below any range: the floor of 1 Hz only keeps the logarithm finite.
+    pitch = jnp.log(jnp.maximum(f0, 1.0) / low) / np.log(high / low)
+    level = (amplitude[..., :COMMON_HARMONICS] - floor) / (ceiling - floor)
+    return jnp.clip(jnp.concatenate([pitch[..., None], level], axis=-1), 0.0, 1.0).astype(values.dtype)
+
+
+def pair_scores(values: Array, target: Array, mask: Array) -> tuple[Array, Array]:
+    """MSE [B] and SSIM [B] of images [B, N, F] on one scale; frames with mask [B, N] = 0 do not count in either.
+
+    For SSIM both images are zero there, and windows that lie wholly outside the sound are taken out of the mean. Images with
+    less than 7 rows or frames get the largest odd window that fits.
+    """
+    smallest = min(SSIM_WINDOW, *values.shape[1:])
+    window = smallest - 1 + smallest % 2
+    weight = mask[..., None]
+    similarity = ssim(values * weight, target * weight, window=window, data_range=1.0)
+    windows = mask.shape[1] - window + 1
+    starts = jnp.arange(windows)[:, None] + jnp.arange(window)[None, :]
+    inside = jnp.sum(jnp.max(mask[:, starts], axis=-1), axis=-1)
+    similarity = (similarity * windows - (windows - inside)) / jnp.maximum(inside, 1.0)
+    return mse(values, target, mask=mask), similarity
+
+
+@dataclasses.dataclass(frozen=True)
+class Scores:
+    """MSE and SSIM of every sound, float64 numpy [M] each."""
+
+    mse: np.ndarray
+    ssim: np.ndarray
+
+
+def score_latents(
+    space: TimbreSpace,
+    values: np.ndarray,
+    notes: Latent,
+    target: Features,
+    *,
+    rows: np.ndarray | None = None,
+    common_target: bool = False,
+    batch_size: int = 128,
+    progress: Callable[[Iterable], Iterable] | None = None,
+) -> Scores:
+    """Decodes latents and scores them against the notes that they are meant to be. Compiled once for a space.
+
+    Args:
+      space: a static space.
+      values: [V, D]: the latents to decode.
+      notes: latents of the M notes; their mask and conditions go along with the values.
+      target: features of the M notes in the space's representation (or on the common scale: `common_target`).
+      rows: [V] int: which note each row of values belongs to; None: V = M, one each.
+      common_target: target.values are on the common scale already.
+      batch_size: sounds decoded at once; the last batch is filled up, so that there is one compilation.
+      progress: wraps the iterable of batches, for a progress bar.
+    """
+    values = np.asarray(values, np.float32)
+    rows = np.arange(len(values)) if rows is None else np.asarray(rows)
+    if len(rows) != len(values):
+        raise ValueError(f"rows has {len(rows)} entries for {len(values)} latents")
+    notes = jax.tree.map(np.asarray, notes)
+    wanted, mask = np.asarray(target.values), np.asarray(target.mask)
+    parts = []
+    for batch in batches_of(len(values), batch_size, progress):
+        row = rows[batch]
+        latent = jax.tree.map(lambda x, row=row: x[row], notes).replace(values=values[batch])
+        parts.append(_decode_and_score(space, latent, wanted[row], mask[row], common_target))
+    scores = np.concatenate([np.asarray(jnp.stack(part), np.float64) for part in parts], axis=1)[:, : len(values)]
+    return Scores(*scores)
+
+
+def batches_of(count: int, size: int, progress: Callable[[Iterable], Iterable] | None = None) -> Iterable[np.ndarray]:
+    """Positions 0..count-1 in batches of exactly min(size, next power of two) indices; the last repeats its last index."""
+    if count == 0:
+        raise ValueError("there are no sounds to go through")
+    size = min(size, 1 << (count - 1).bit_length())
+    starts = range(0, count, size)
+    for start in starts if progress is None else progress(starts):
+        yield np.minimum(np.arange(start, start + size), count - 1)
+
+
+def encode_features(space: TimbreSpace, features: Features, *, batch_size: int = 128) -> Latent:
+    """`space.encode` of any number of sounds in equal batches (one compilation), as a `Latent` of numpy arrays."""
+    if space.kind != "static":
+        raise ValueError(f"this analysis needs a static space (one latent a sound); this one is a {space.kind}")
+    features = jax.tree.map(np.asarray, features)
+    count = len(features.values)
+    parts = [
+        space.encode(jax.tree.map(lambda x, batch=batch: x[batch], features)) for batch in batches_of(count, batch_size)
+    ]
+    return jax.tree.map(lambda *leaves: np.concatenate([np.asarray(leaf) for leaf in leaves])[:count], *parts)
+
+
+def decode_values(space: TimbreSpace, latent: Latent, *, batch_size: int = 128) -> np.ndarray:
+    """`space.decode` of any number of latents in equal batches: feature values [M, N, F] as numpy."""
+    latent = jax.tree.map(np.asarray, latent)
+    count = len(latent.values)
+    parts = [
+        np.asarray(space.decode(jax.tree.map(lambda x, batch=batch: x[batch], latent)).values)
+        for batch in batches_of(count, batch_size)
+    ]
+    return np.concatenate(parts)[:count]
+
+
+def reconstruction_scores(
+    space: TimbreSpace, features: Features, *, target: Features | None = None, batch_size: int = 128
+) -> Scores:
+    """MSE and SSIM of features [M, N, F] that go through the latent and back, under the common definition.
+
+    `target`: the same notes' features on the common scale, where they are to be independent of what the space's own ranges
+    cut off (a fitted range is the training set's); None: from `features`.
+    """
+    notes = encode_features(space, features, batch_size=batch_size)
+    return score_latents(
+        space,
+        notes.values,
+        notes,
+        features if target is None else target,
+        common_target=target is not None,
+        batch_size=batch_size,
+    )
+
+
+def common_features(representation: Representation, features: Features) -> Features:
+    """The features with their values on the common scale, as numpy."""
+    return features.replace(values=np.asarray(common_values(representation, jnp.asarray(features.values))))
+
+
+def mean_image_scores(training_mean: np.ndarray, target: Features) -> Scores:
+    """The floor: what always saying the training set's mean image [N, F] scores. Both on the common scale."""
+    mean = jnp.broadcast_to(jnp.asarray(training_mean, jnp.float32), np.shape(target.values))
+    return Scores(*(np.asarray(x, np.float64) for x in _pair_scores(mean, target.values, target.mask)))
+
+
+def spectral_distances(waves: np.ndarray, reference: np.ndarray, *, batch_size: int = 16) -> np.ndarray:
+    """Log-spectral distance in dB [M] of waves [M, T] to their originals (`audio.distances.log_spectral_distance`).
+
+    Phases and noise differ after a resynthesis, so a wave is compared by its spectrogram: 1024-point Hann frames, hop 256,
+    floor 80 dB below the reference's loudest bin.
+    """
+    waves, reference = np.asarray(waves, np.float32), np.asarray(reference, np.float32)
+    if waves.shape != reference.shape:
+        raise ValueError(f"sounds and originals differ in shape: {waves.shape} and {reference.shape}")
+    parts = [np.asarray(_distance(waves[b], reference[b])) for b in batches_of(len(waves), batch_size)]
+    return np.concatenate(parts)[: len(waves)].astype(np.float64)
+
+
+def _is_harmonic(representation: Representation) -> bool:
+    return callable(getattr(representation, "denormalise", None))
+
+
+def _harmonics(representation: Representation) -> int:
+    return representation.feature_shape[1] - 1
+
+
+@jax.jit
+def _distance(waves, reference):
+    return log_spectral_distance(waves, reference)
+
+
+@jax.jit
+def _pair_scores(values, target, mask):
+    return pair_scores(values, target, mask)
+
+
+@partial(jax.jit, static_argnames="common_target")
+def _decode_and_score(space: TimbreSpace, latent: Latent, target: Array, mask: Array, common_target: bool):
+    decoded = space.model.apply(space.variables, latent, method="decode").values
+    wanted = target if common_target else common_values(space.representation, target)
+    return pair_scores(common_values(space.representation, decoded), wanted, mask)

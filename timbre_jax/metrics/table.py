@@ -1,0 +1,202 @@
+"""Tables as plain data, written as csv, markdown and html; and `results.json`, the rows that people script on."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import html
+import io
+import json
+import math
+import numbers
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """Rows under named columns, with a sentence that says what they are.
+
+    Attributes:
+      name: a file-name-like name ("ablation").
+      columns: names of the columns.
+      rows: each as long as `columns`; numbers, strings, booleans or None (not known, not applicable).
+      caption: what the numbers are: definition, units, set.
+    """
+
+    name: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Any, ...], ...]
+    caption: str = ""
+
+    def __post_init__(self):
+        for row in self.rows:
+            if len(row) != len(self.columns):
+                raise ValueError(
+                    f"table {self.name!r}: a row has {len(row)} cells for {len(self.columns)} columns: {row}"
+                )
+
+    @classmethod
+    def from_records(cls, name: str, records: Sequence[Mapping[str, Any]], caption: str = "") -> Table:
+        """A table of dicts; columns in the order in which they first occur, None where a record lacks one."""
+        columns = tuple(dict.fromkeys(key for record in records for key in record))
+        return cls(name, columns, tuple(tuple(record.get(column) for column in columns) for record in records), caption)
+
+    def column(self, name: str) -> list[Any]:
+        """All cells of a column.
+
+        Raises:
+          ValueError: there is no such column.
+        """
+        if name not in self.columns:
+            raise ValueError(f"table {self.name!r} has no column {name!r}; it has {', '.join(self.columns)}")
+        position = self.columns.index(name)
+        return [row[position] for row in self.rows]
+
+    def csv(self) -> str:
+        """Comma-separated values with a header line; floats in full precision; None and nan as an empty cell."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(self.columns)
+        for row in self.rows:
+            writer.writerow(["" if _missing(cell) else _plain(cell) for cell in row])
+        return text.getvalue()
+
+    def markdown(self) -> str:
+        """A markdown table; numbers to four significant digits and to the right."""
+        right = self._numeric()
+        head = "| " + " | ".join(_escape(c) for c in self.columns) + " |"
+        rule = "|" + "|".join("---:" if numeric else "---" for numeric in right) + "|"
+        lines = ["| " + " | ".join(_escape(format_cell(cell)) for cell in row) + " |" for row in self.rows]
+        return "\n".join([head, rule, *lines]) + "\n"
+
+    def html(self) -> str:
+        """A <table> element without any style of its own; class "number" on numeric cells."""
+        right = self._numeric()
+        head = "".join(
+            f"<th{' class=number' if numeric else ''}>{html.escape(column)}</th>"
+            for column, numeric in zip(self.columns, right, strict=True)
+        )
+        body = "".join(
+            "<tr>"
+            + "".join(
+                f"<td{' class=number' if numeric else ''}>{html.escape(format_cell(cell))}</td>"
+                for cell, numeric in zip(row, right, strict=True)
+            )
+            + "</tr>"
+            for row in self.rows
+        )
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+    def write_csv(self, folder: str | os.PathLike) -> Path:
+        """`<folder>/<name>.csv`, whole or not at all."""
+        return write_text(Path(folder) / f"{self.name}.csv", self.csv())
+
+    def _numeric(self) -> list[bool]:
+        def numeric(position: int) -> bool:
+            cells = [row[position] for row in self.rows if not _missing(row[position])]
+            return bool(cells) and all(
+                isinstance(c, numbers.Real) and not isinstance(c, bool) for c in map(_plain, cells)
+            )
+
+        return [numeric(position) for position in range(len(self.columns))]
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """One line of `results.json`.
+
+    Attributes:
+      name: stable, path-like ("reconstruction/mse", "shapley/mse/latent_3").
+      value: the number; nan where it could not be had.
+      low, high: its 95 % interval over instruments; None where it has none.
+      floor: what a trivial answer scores (mean image, majority class, permuted labels); None where there is none.
+      definition: what was measured, on what, in which units, and against which floor.
+    """
+
+    name: str
+    value: float
+    low: float | None = None
+    high: float | None = None
+    floor: float | None = None
+    definition: str = ""
+
+
+def write_results(path: str | os.PathLike, results: Iterable[Result]) -> Path:
+    """A JSON list of {name, value, low, high, floor, definition}; numbers that are not finite become null.
+
+    Raises:
+      ValueError: two results of one name.
+    """
+    rows = [dataclasses.asdict(result) for result in results]
+    names = [row["name"] for row in rows]
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"two results have the name {repeated[0]!r}")
+    for row in rows:
+        for key in ("value", "low", "high", "floor"):
+            row[key] = None if _missing(row[key]) else float(row[key])
+    text = "[\n" + ",\n".join("  " + json.dumps(row, ensure_ascii=False, allow_nan=False) for row in rows) + "\n]\n"
+    return write_text(path, text)
+
+
+def read_results(path: str | os.PathLike) -> list[Result]:
+    """What `write_results` wrote; a null value is nan."""
+    with open(path, encoding="utf-8") as file:
+        rows = json.load(file)
+    return [Result(**{**row, "value": math.nan if row["value"] is None else row["value"]}) for row in rows]
+
+
+def results_table(results: Iterable[Result], name: str = "results", caption: str = "") -> Table:
+    """The results as a table with the columns of `results.json`."""
+    columns = ("name", "value", "low", "high", "floor", "definition")
+    return Table(name, columns, tuple(tuple(getattr(result, c) for c in columns) for result in results), caption)
+
+
+def write_text(path: str | os.PathLike, text: str) -> Path:
+    """A text file, whole or not at all: written beside its place, then moved there."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return path
+
+
+def format_cell(cell: Any) -> str:
+    """A cell for people: four significant digits, an en dash where there is nothing."""
+    if _missing(cell):
+        return "–"
+    cell = _plain(cell)
+    if isinstance(cell, bool):
+        return "yes" if cell else "no"
+    if isinstance(cell, int):
+        return f"{cell:,}"
+    if isinstance(cell, float):
+        if not math.isfinite(cell):
+            return "∞" if cell > 0 else "-∞"
+        if cell == 0:
+            return "0"
+        if abs(cell) >= 10000:
+            return f"{cell:,.0f}"
+        if abs(cell) < 1e-4:
+            return f"{cell:.2e}"
+        return f"{cell:.{max(0, 3 - math.floor(math.log10(abs(cell))))}f}" if abs(cell) >= 1 else f"{cell:.4f}"
+    return str(cell)
+
+
+def _plain(cell: Any) -> Any:
+    return cell.item() if hasattr(cell, "item") and getattr(cell, "ndim", 0) == 0 else cell
+
+
+def _missing(cell: Any) -> bool:
+    cell = _plain(cell)
+    return cell is None or (isinstance(cell, float) and math.isnan(cell)) or (isinstance(cell, str) and cell == "")
+
+
+def _escape(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
