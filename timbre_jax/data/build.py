@@ -1,0 +1,295 @@
+"""Makes a store of a source: parallel, resumable, atomic, in bounded memory.
+
+All work happens in `OUT.partial`, shard by shard; a shard counts once its verdicts are written, which happens after its
+sounds. The folder gets its real name when everything, `index.json` included, is in it. So a killed run leaves no store, and
+the same command goes on with the shards that are still open and ends with the same bytes.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import fcntl
+import hashlib
+import json
+import multiprocessing
+import os
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from timbre_jax.audio.io import AudioFileError
+from timbre_jax.data import doctor
+from timbre_jax.data.publish import PREPARING, ShardFiles, publish, write_text
+from timbre_jax.data.sources.base import SAMPLE_RATE, SAMPLES, SPLITS, Record, Source
+from timbre_jax.data.store import FORMAT, VERSION, Store
+
+BATCH = 64
+SHARD_SIZE = 512
+
+
+class Verdict(NamedTuple):
+    """What a loading process says of a note; `pcm` is [64000] int16, or None where it was left out."""
+
+    pcm: np.ndarray | None
+    left_out: str
+    remarks: tuple[str, ...]
+    f0: float
+    pitch_moves: bool
+    digest: str
+    signature: bytes
+
+
+def build_store(
+    source: Source,
+    out: str | os.PathLike,
+    *,
+    judge: doctor.Judge | None = None,
+    judge_settings: dict[str, Any] | None = None,
+    workers: int | None = None,
+    shard_size: int = SHARD_SIZE,
+    overwrite: bool = False,
+    progress: bool = True,
+) -> Store:
+    """Turns a source into a store; a finished store of the same settings is opened as it is.
+
+    Args:
+      source: where the notes come from.
+      out: the folder to make.
+      judge: the look at pitch and harmonics, waves [64, 64000] and pitches [64] to reasons; None keeps every sound note.
+      judge_settings: what decides the judge's answers, as JSON values; kept in the index.
+      workers: loading processes; None means one a core, 1 loads in this process.
+      shard_size: notes a file, before the doctor.
+      overwrite: replace a store, or unfinished work, of other settings.
+      progress: show a bar with the time left.
+
+    Raises:
+      ValueError: the folder holds something else, the source has nothing, no note is left, or the disk is full.
+    """
+    out = Path(out)
+    if shard_size % BATCH:
+        raise ValueError(f"shard_size {shard_size}: a multiple of {BATCH} is needed")
+    records = source.plan()
+    settings = {"source": dict(source.describe()), "doctor": judge_settings or {}, "shard_size": shard_size}
+    fingerprint = _fingerprint(settings, records)
+    if (out / "index.json").is_file() and not overwrite:
+        store = Store.open(out)
+        if store.index.get("fingerprint") != fingerprint:
+            raise ValueError(f"{out}: holds a store made with other settings; name another --out or add --overwrite")
+        return store
+    if out.exists() and not (out / "index.json").is_file() and (not out.is_dir() or any(out.iterdir())):
+        raise ValueError(f"{out}: is there already and is no store; name another --out")
+    partial = out.with_name(out.name + ".partial")
+    try:
+        partial.mkdir(parents=True, exist_ok=True)
+        with _locked(partial):
+            _claim(partial, fingerprint, overwrite=overwrite)
+            shards = _shards(records, shard_size, partial)
+            if not shards:
+                raise ValueError(f"no note of the source is asked for ({_why_empty(records)})")
+            _load_all(source, records, shards, judge=judge, workers=workers, progress=progress)
+            index = {
+                "format": FORMAT, "version": VERSION, "sample_rate": SAMPLE_RATE, "samples": SAMPLES,
+                "encoding": "int16 little-endian, 1 = 32768", "title": settings["source"]["title"],
+                "licence": settings["source"]["licence"], "settings": settings, "fingerprint": fingerprint,
+            }  # fmt: skip
+            publish(partial, out, shards, [record for record in records if not record.split], index, overwrite=overwrite)
+    except BrokenExecutor:
+        raise ValueError(
+            "a loading process died, probably for want of memory; run the same command again with a smaller --workers: "
+            "finished work is kept"
+        ) from None
+    except OSError as error:
+        if isinstance(error, AudioFileError):
+            raise
+        raise ValueError(
+            f"{error.filename or partial}: {error.strerror or error}; make room or name another --out, then run the same "
+            "command again: finished work is kept"
+        ) from None
+    return Store.open(out)
+
+
+def _fingerprint(settings: dict, records: list[Record]) -> str:
+    state = hashlib.sha256(json.dumps([FORMAT, VERSION, settings], sort_keys=True).encode())
+    for record in records:
+        state.update(repr((*record[:8], record.left_out)).encode())
+    return state.hexdigest()[:32]
+
+
+def _why_empty(records: list[Record]) -> str:
+    reasons = collections.Counter(record.left_out for record in records)
+    return "; ".join(f"{count} {reason}" for reason, count in reasons.most_common(2)) or "it is empty"
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Holds the folder for this process; the system lets go of it however the process ends."""
+    with open(folder / ".lock", "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(f"{folder}: another prepare is writing here; wait for it or name another --out") from None
+        yield
+
+
+def _claim(partial: Path, fingerprint: str, *, overwrite: bool) -> None:
+    """Makes the working folder ours: goes on with our own unfinished work, refuses another's."""
+    mark = partial / PREPARING / "fingerprint"
+    if mark.is_file() and mark.read_text() != fingerprint:
+        if not overwrite:
+            raise ValueError(
+                f"{partial}: unfinished work of other settings; finish it with those, delete the folder, or add --overwrite"
+            )
+        for entry in partial.iterdir():
+            if entry.name != ".lock":
+                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+    (partial / PREPARING).mkdir(exist_ok=True)
+    for entry in [*partial.glob("*.tmp"), *(partial / PREPARING).glob("*.tmp")]:
+        entry.unlink()
+    write_text(mark, fingerprint)
+
+
+def _shards(records: list[Record], shard_size: int, partial: Path) -> list[ShardFiles]:
+    """The shards of every split, each with the plan positions of its notes."""
+    shards = []
+    for split in SPLITS:
+        positions = [position for position, record in enumerate(records) if record.split == split]
+        count = -(-len(positions) // shard_size)
+        for number in range(count):
+            here = positions[number * shard_size : (number + 1) * shard_size]
+            shards.append(ShardFiles(partial, split, number, count, here))
+    return shards
+
+
+# Loading. --------------------------------------------------------------------------------------------------------------
+
+
+def _load_all(source, records, shards, *, judge, workers, progress) -> None:
+    """Loads, judges and writes every shard that is not finished yet."""
+    from tqdm import tqdm
+
+    shard_of: dict[int, ShardFiles] = {}
+    done = 0
+    for shard in shards:
+        if shard.is_finished():
+            done += len(shard.positions)
+        else:
+            shard_of.update(dict.fromkeys(shard.positions, shard))
+    total = sum(len(shard.positions) for shard in shards)
+    if not shard_of:
+        return
+    workers = workers or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    workers = max(1, min(workers, -(-len(shard_of) // BATCH)))
+    with (
+        _executor(workers) as submit,
+        tqdm(total=total, initial=done, unit=" notes", desc="notes", disable=not progress, smoothing=0.05) as bar,
+    ):
+        waiting: collections.deque[tuple[ShardFiles, list[int], Future]] = collections.deque()
+
+        def settle() -> None:
+            shard, positions, future = waiting.popleft()
+            verdicts = _judged(future.result(), [records[position] for position in positions], judge)
+            shard.add([records[position] for position in positions], verdicts)
+            bar.update(len(positions))
+
+        gathered: dict[ShardFiles, list[tuple[int, Any]]] = {}
+        for position, payload in source.fetch(records, sorted(shard_of)):
+            shard = shard_of[position]
+            batch = gathered.setdefault(shard, [])
+            batch.append((position, payload))
+            if len(batch) == BATCH or position == shard.positions[-1]:
+                positions = [where for where, _ in gathered.pop(shard)]
+                arguments = [(records[where], held) for where, held in batch]
+                waiting.append((shard, positions, submit(_load_batch, source, arguments)))
+                # No more than two batches a process in the air: memory does not grow with the number of notes.
+                if len(waiting) > 2 * workers:
+                    settle()
+        while waiting:
+            settle()
+
+
+class _Inline:
+    """Does the work at once, in this process."""
+
+    def __call__(self, function, *arguments) -> Future:
+        future: Future = Future()
+        future.set_result(function(*arguments))
+        return future
+
+
+@contextlib.contextmanager
+def _executor(workers: int):
+    if workers == 1:
+        yield _Inline()
+        return
+    # Spawned, not forked: JAX may be running in this process, and its threads do not survive a fork.
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(os.getpid(),))
+    try:
+        yield pool.submit
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
+    pool.shutdown()
+
+
+def _start_worker(parent: int) -> None:
+    """Ends with its parent, also when that is killed, and leaves Ctrl-C to it."""
+    import signal
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _load_batch(source: Source, arguments: list[tuple[Record, Any]]) -> list[Verdict]:
+    return [_load_note(source, record, payload) for record, payload in arguments]
+
+
+def _load_note(source: Source, record: Record, payload: Any) -> Verdict:
+    try:
+        loaded = source.load(record, payload)
+    except Exception as error:  # one bad note must not end the run: it is in the report with its reason
+        text = " ".join(str(error).split())
+        reason = text if isinstance(error, AudioFileError) else f"{type(error).__name__}: {text}"
+        return Verdict(None, f"unreadable ({reason})", (), 0.0, False, "", b"")
+    reason = doctor.check_wave(loaded.wave, SAMPLE_RATE)
+    if reason:
+        return Verdict(None, reason, loaded.remarks, loaded.f0, loaded.pitch_moves, "", b"")
+    remarks = loaded.remarks
+    wave = loaded.wave[:SAMPLES]
+    if len(wave) < SAMPLES:
+        wave = np.pad(wave, (0, SAMPLES - len(wave)))
+    pcm, clipped = doctor.to_pcm(wave)
+    if clipped:
+        remarks = (*remarks, f"clipped ({clipped} samples)")
+    mark = doctor.signature(pcm.astype(np.float32) / 32768)
+    return Verdict(pcm, "", remarks, loaded.f0, loaded.pitch_moves, doctor.digest(pcm), mark.tobytes())
+
+
+def _judged(verdicts: list[Verdict], records: list[Record], judge: doctor.Judge | None) -> list[Verdict]:
+    """Puts the judge's reasons into the verdicts; the batch always has the same shape."""
+    alive = [place for place, verdict in enumerate(verdicts) if verdict.pcm is not None]
+    if judge is None or not alive:
+        return verdicts
+    waves = np.zeros((BATCH, SAMPLES), np.float32)
+    pitches = np.full(BATCH, 60, np.int64)
+    for place in alive:
+        waves[place] = verdicts[place].pcm.astype(np.float32) * np.float32(1 / 32768)
+        pitches[place] = records[place].pitch
+    reasons = judge(waves, pitches)
+    return [
+        verdict._replace(pcm=None, left_out=reasons[place]) if verdict.pcm is not None and reasons[place] else verdict
+        for place, verdict in enumerate(verdicts)
+    ]

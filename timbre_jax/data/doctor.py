@@ -1,0 +1,150 @@
+"""The doctor: decides for every note whether it is kept, and says why not.
+
+Two looks at a note: the wave itself (numpy, in the loading process) and its pitch and harmonics (`HarmonicTracks.quality`,
+batched on the device). Thresholds are here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+SILENT_RMS = 1e-4
+"""Under this root mean square over the whole note it counts as silent (-80 dB)."""
+DC_SHARE = 0.99
+"""A note of whose power more than this lies in its mean is an offset, not a sound."""
+MIN_SECONDS = 0.25
+"""Shorter sounds are left out; others are padded with silence at their end."""
+SAME_SOUND_DB = 0.5
+"""Two notes of different splits whose signatures differ by less than this on average (dB) count as the same sound."""
+
+REASONS = (
+    "unreadable", "too short", "silent", "constant offset", "not harmonic", "unsteady", "pitch out of range", "duplicate",
+    "not asked for",
+)  # fmt: skip
+
+
+def check_wave(wave: np.ndarray, rate: int) -> str:
+    """The reason to leave a wave [T] out, or "" to keep it."""
+    if len(wave) < MIN_SECONDS * rate:
+        return f"too short ({len(wave) / rate:.3f} s)"
+    power = float(np.mean(np.square(wave, dtype=np.float64)))
+    mean = float(np.mean(wave, dtype=np.float64))
+    if power > SILENT_RMS**2 and mean**2 > DC_SHARE * power:
+        return "constant offset"
+    if power - mean**2 < SILENT_RMS**2:
+        return "silent"
+    return ""
+
+
+def to_pcm(wave: np.ndarray) -> tuple[np.ndarray, int]:
+    """Float [T] in [-1, 1] to int16, and how many samples were clipped."""
+    scaled = np.rint(np.asarray(wave, np.float64) * 32768)
+    clipped = int(np.count_nonzero((scaled > 32767) | (scaled < -32768)))
+    return np.clip(scaled, -32768, 32767).astype("<i2"), clipped
+
+
+def digest(pcm: np.ndarray) -> str:
+    """Equal for equal sounds."""
+    return hashlib.sha256(pcm.tobytes()).hexdigest()[:24]
+
+
+_EDGES = np.unique(np.round(np.geomspace(3, 512, 17)).astype(int))
+
+
+def signature(wave: np.ndarray) -> np.ndarray:
+    """What a note sounds like, coarsely: level in dB over 8 stretches of time and 16 bands of frequency, int8 [128].
+
+    Relative to the loudest cell and floored at -60 dB, so a change of gain or of the last bit does not change it.
+    """
+    frames = wave[: len(wave) // 8 * 8].reshape(8, -1)
+    pieces = frames[:, : frames.shape[1] // 1024 * 1024].reshape(8, -1, 1024)
+    power = np.mean(np.abs(np.fft.rfft(pieces * np.hanning(1024).astype(np.float32), axis=-1)) ** 2, axis=1)
+    bands = np.add.reduceat(power[:, : _EDGES[-1]], _EDGES[:-1], axis=1)
+    level = 10 * np.log10(np.maximum(bands / max(float(bands.max()), 1e-20), 1e-6))
+    cells = np.full((8, 16), -120, np.int8)
+    cells[:, : level.shape[1]] = np.rint(2 * level)
+    return cells.reshape(-1)
+
+
+def find_duplicates(
+    digests: list[str], signatures: np.ndarray, splits: np.ndarray, pitches: np.ndarray, ids: list[str]
+) -> dict[int, str]:
+    """Notes to leave out because another kept one sounds the same.
+
+    Equal audio: one is kept, in the test split before valid before train, the earliest first. Nearly equal audio of the
+    same pitch matters only between splits, where it would leak: the copy nearer to training goes.
+
+    Args:
+      digests, ids: [n]; signatures: [n, 128] int8; splits: [n] 0 train, 1 valid, 2 test; pitches: [n].
+
+    Returns:
+      position -> reason.
+    """
+    gone: dict[int, str] = {}
+    first: dict[str, int] = {}
+    order = np.lexsort((np.arange(len(ids)), -splits)).tolist()
+    for position in order:
+        kept = first.setdefault(digests[position], position)
+        if kept != position:
+            gone[position] = f"duplicate (the same samples as {ids[kept]})"
+    alive = np.array([position not in gone for position in range(len(ids))], bool)
+    for pitch in np.unique(pitches):
+        here = np.flatnonzero((pitches == pitch) & alive)
+        for low, high in ((1, 2), (0, 2), (0, 1)):
+            held_out, others = here[splits[here] == high], here[splits[here] == low]
+            if not len(held_out) or not len(others):
+                continue
+            theirs = signatures[held_out].astype(np.float32) / 2
+            for position in others.tolist():
+                if position in gone:
+                    continue
+                distance = np.abs(theirs - signatures[position].astype(np.float32) / 2).mean(axis=1)
+                nearest = int(np.argmin(distance))
+                if distance[nearest] < SAME_SOUND_DB and held_out[nearest] not in gone:
+                    gone[position] = f"duplicate (sounds like {ids[held_out[nearest]]} of another split)"
+    return gone
+
+
+Judge = Callable[[np.ndarray, np.ndarray], list[str]]
+"""Waves [B, 64000] and pitches [B] to a reason each, "" to keep."""
+
+
+class Summary:
+    """Counts kept notes, reasons and remarks (without what stands in brackets), note by note."""
+
+    def __init__(self):
+        self._notes, self._reasons, self._remarks = 0, Counter(), Counter()
+
+    def add(self, left_out: str, remarks: str) -> None:
+        self._notes += 1
+        if left_out:
+            self._reasons[left_out.split(" (")[0]] += 1
+        for remark in filter(None, remarks.split("; ")):
+            self._remarks[remark.split(" (")[0]] += 1
+
+    def counts(self) -> dict[str, Any]:
+        """{"notes", "kept", "left_out": {reason: notes}, "remarks": {remark: notes}}, the most frequent first."""
+        left_out = dict(self._reasons.most_common())
+        kept = self._notes - sum(left_out.values())
+        return {"notes": self._notes, "kept": kept, "left_out": left_out, "remarks": dict(self._remarks.most_common())}
+
+
+def markdown(title: str, counts: Mapping[str, Any]) -> str:
+    """The summary as a page; the single notes are in doctor.csv."""
+    total = max(counts["notes"], 1)
+    lines = [
+        f"# The doctor's report: {title}", "",
+        f"{counts['kept']} of {counts['notes']} notes kept ({100 * counts['kept'] / total:.1f} %).",
+        "Every note and its reason: `doctor.csv`.", "",
+        "| left out because | notes | % |", "|---|---:|---:|",
+    ]  # fmt: skip
+    lines += [f"| {reason} | {count} | {100 * count / total:.1f} |" for reason, count in counts["left_out"].items()]
+    if counts["remarks"]:
+        lines += ["", "| remark on notes that were read | notes |", "|---|---:|"]
+        lines += [f"| {remark} | {count} |" for remark, count in counts["remarks"].items()]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,200 @@
+"""A store: notes on disk as one set that every source is turned into and everything later reads.
+
+    STORE/index.json                        format, sample rate, splits, source, settings, licence, the doctor's counts
+    STORE/records.csv                       one line a note: split, place, id, instrument, family, source, pitch, velocity, ...
+    STORE/SPLIT-00000-of-00004.array_record the sounds, one record a note: int16 little-endian samples
+    STORE/doctor.csv, doctor.md             every note that was looked at, kept or left out, and why
+
+Sounds are 16-bit: that is what NSynth and SoundFont samples are, it is half of float32, and its rounding noise (-98 dB) lies
+at the bottom of the -100..0 dB range of the features. `index.json` is written last: a folder without it is no store.
+"""
+
+from __future__ import annotations
+
+import csv
+import functools
+import json
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+FORMAT = "timbre_jax store"
+VERSION = 1
+COLUMNS = (
+    "index", "split", "position", "shard", "row", "id", "instrument", "family", "source", "pitch", "velocity", "preset",
+    "f0_hz", "pitch_moves", "remarks",
+)  # fmt: skip
+_INTEGERS = ("index", "position", "shard", "row", "pitch", "velocity", "pitch_moves")
+_FLOATS = ("f0_hz",)
+_OPTIONS = "readahead_buffer_size:0"  # records are read one by one, in any order
+
+
+class StoreError(ValueError):
+    """A folder that is no usable store; the message is one line."""
+
+
+def shard_name(split: str, number: int, count: int) -> str:
+    return f"{split}-{number:05d}-of-{count:05d}.array_record"
+
+
+class Store:
+    """A set of notes on disk, read at random. `Store.open(path)`; nothing of the sounds is kept in memory.
+
+    Attributes:
+      path: the folder.
+      index: what index.json says.
+    """
+
+    def __init__(self, path: Path, index: dict):
+        self.path, self.index = path, index
+        self._readers: dict[str, object] = {}
+
+    @classmethod
+    def open(cls, path: str | os.PathLike) -> Store:
+        """Opens a store.
+
+        Raises:
+          StoreError: no folder, an unfinished one, of another version, or a file is missing.
+        """
+        path = Path(path)
+        file = path / "index.json"
+        if not path.is_dir():
+            raise StoreError(f"{path}: no such store; make one with `python -m experiments.prepare --out={path}`")
+        if not file.is_file():
+            raise StoreError(f"{path}: no finished store (index.json is missing); run its prepare command again")
+        try:
+            index = json.loads(file.read_text(encoding="utf-8"))
+        except ValueError:
+            raise StoreError(f"{file}: not readable as JSON; make the store again") from None
+        if not isinstance(index, dict) or index.get("format") != FORMAT:
+            raise StoreError(f"{file}: this is not the index of a store")
+        if index.get("version") != VERSION:
+            raise StoreError(f"{path}: a store of version {index.get('version')}, version {VERSION} is read; make it again")
+        for split in index["splits"].values():
+            for shard in split["shards"]:
+                if not (path / shard["file"]).is_file():
+                    raise StoreError(f"{path}: {shard['file']} is missing; copy it again or make the store again")
+        return cls(path, index)
+
+    @property
+    def sample_rate(self) -> int:
+        return self.index["sample_rate"]
+
+    @property
+    def samples(self) -> int:
+        """Length of every sound, in samples."""
+        return self.index["samples"]
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Names of the splits that hold notes."""
+        return tuple(name for name, split in self.index["splits"].items() if split["count"])
+
+    def length(self, split: str) -> int:
+        """Notes in a split."""
+        return self._split(split)["count"]
+
+    def _split(self, split: str) -> dict:
+        if split not in self.index["splits"]:
+            raise StoreError(f"{self.path}: no split {split!r}; there are {', '.join(self.splits)}")
+        return self.index["splits"][split]
+
+    def metadata(self, split: str) -> dict[str, np.ndarray]:
+        """What is known of the notes of a split: column -> [n] int64, float64 or str, as in records.csv.
+
+        `index` is unique in the store; `f0_hz` is the source's own pitch (0 where it does not know it) and `pitch_moves`
+        is 1 where the source moves it.
+        """
+        self._split(split)
+        return dict(self._records.get(split) or {name: _column(name, []) for name in COLUMNS})
+
+    @functools.cached_property
+    def _records(self) -> dict[str, dict[str, np.ndarray]]:
+        rows: dict[str, list[list[str]]] = {}
+        with open(self.path / "records.csv", encoding="utf-8", newline="") as file:
+            reader = csv.reader(file)
+            if tuple(next(reader, ())) != COLUMNS:
+                raise StoreError(f"{self.path / 'records.csv'}: not the columns that version {VERSION} writes")
+            for row in reader:
+                rows.setdefault(row[1], []).append(row)
+        records = {}
+        for split, lines in rows.items():
+            if len(lines) != self._split(split)["count"]:
+                raise StoreError(f"{self.path / 'records.csv'}: {len(lines)} lines of {split}, the index says otherwise")
+            records[split] = {
+                name: _column(name, values) for name, values in zip(COLUMNS, zip(*lines, strict=True), strict=True)
+            }
+        return records
+
+    def _place(self, split: str) -> tuple[list[str], np.ndarray]:
+        shards = self._split(split)["shards"]
+        return [shard["file"] for shard in shards], np.cumsum([0] + [shard["count"] for shard in shards])
+
+    def pcm(self, split: str, positions: Sequence[int] | np.ndarray) -> np.ndarray:
+        """The notes at some positions of a split as stored, [n, T] int16."""
+        files, edges = self._place(split)
+        positions = np.asarray(positions, np.int64).reshape(-1)
+        if len(positions) and not (0 <= positions.min() and positions.max() < edges[-1]):
+            raise IndexError(f"positions {positions.min()}..{positions.max()} of split {split!r}, which has {edges[-1]}")
+        result = np.empty((len(positions), self.samples), np.int16)
+        shards = np.searchsorted(edges, positions, side="right") - 1
+        for shard in np.unique(shards).tolist():
+            here = np.flatnonzero(shards == shard)
+            raw = self._reader(files[shard]).read((positions[here] - edges[shard]).tolist())
+            for place, record in zip(here.tolist(), raw, strict=True):
+                if len(record) != 2 * self.samples:
+                    raise StoreError(f"{self.path / files[shard]}: a record has {len(record)} bytes; make the store again")
+                result[place] = np.frombuffer(record, "<i2")
+        return result
+
+    def audio(self, split: str, positions: Sequence[int] | np.ndarray) -> np.ndarray:
+        """The notes at some positions of a split, [n, T] float32 in [-1, 1)."""
+        return self.pcm(split, positions).astype(np.float32) * np.float32(1 / 32768)
+
+    def batches(self, split: str, batch_size: int) -> Iterator[np.ndarray]:
+        """All notes of a split in order, [<= batch_size, T] float32 at a time."""
+        for start in range(0, self.length(split), batch_size):
+            yield self.audio(split, range(start, min(start + batch_size, self.length(split))))
+
+    def source(self, split: str) -> AudioSource:
+        """A split as a random-access source for grain."""
+        return AudioSource(self, split)
+
+    def _reader(self, file: str):
+        from array_record.python.array_record_module import ArrayRecordReader
+
+        if file not in self._readers:
+            self._readers[file] = ArrayRecordReader(str(self.path / file), _OPTIONS)
+        return self._readers[file]
+
+    def __getstate__(self):
+        return {**self.__dict__, "_readers": {}}
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{name} {self.length(name)}" for name in self.splits)
+        return f"Store({str(self.path)!r}: {counts})"
+
+
+class AudioSource:
+    """len() and [i] -> {"audio": [T] float32, "index": int32} of one split."""
+
+    def __init__(self, store: Store, split: str):
+        self._store, self._split = store, split
+        self._index = store.metadata(split)["index"]
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    def __getitem__(self, position: int) -> dict[str, np.ndarray]:
+        wave = self._store.audio(self._split, [position])[0]
+        return {"audio": wave, "index": np.int32(self._index[position])}
+
+
+def _column(name: str, values: Sequence[str]) -> np.ndarray:
+    if name in _INTEGERS:
+        return np.array(values, np.int64)
+    if name in _FLOATS:
+        return np.array(values, np.float64)
+    return np.array(values, np.str_)
