@@ -30,7 +30,9 @@ NUMBER = 4000
 
 def _define_flags() -> None:
     flags.DEFINE_enum("source", "soundfont", SOURCES, "Where the notes come from.")
-    flags.DEFINE_list("path", [], "Banks (.sf2), NSynth folders or tar.gz files, or a tfds folder; several with commas.")
+    flags.DEFINE_list(
+        "path", [], "Banks (.sf2), NSynth folders or tar.gz files, or a tfds folder; several with commas."
+    )
     flags.DEFINE_string("out", None, "Folder of the store to make.")
     flags.DEFINE_list("families", [], "NSynth families to use, with commas; none means all.")
     flags.DEFINE_string("pitches", "40-96", "MIDI pitches, such as 40-96 or 48,60,72; nsynth and tfds: 'all' too.")
@@ -44,7 +46,9 @@ def _define_flags() -> None:
         "split_file", None, 'nsynth, tfds: JSON {"train": [instruments], "valid": [..], "test": [..]}; others are left out. '
         "By default the splits that the files' names say.",
     )  # fmt: skip
-    flags.DEFINE_boolean("keep_all", False, "Keep notes that are not harmonic, unsteady or out of the pitch range, too.")
+    flags.DEFINE_boolean(
+        "keep_all", False, "Keep notes that are not harmonic, unsteady or out of the pitch range, too."
+    )
     flags.DEFINE_integer("workers", 0, "Loading processes; 0 means one a core, 1 loads in this process.")
     flags.DEFINE_boolean("overwrite", False, "Replace a store, or unfinished work, of other settings.")
     flags.DEFINE_boolean("progress", True, "Show a bar with the time left.")

@@ -228,7 +228,9 @@ def _render_voice(bank: SoundFont, voice: Voice, key: int, velocity: int, note_o
     held = pitch[: max(1, note_off // _BLOCK)]
     centre = float(held[len(held) // 2]) if values[sf2.MOD_ENV_TO_PITCH] else 0.0
     if values[sf2.MOD_ENV_TO_PITCH]:  # the LFOs' part is not the note's pitch
-        centre = float(values[sf2.MOD_ENV_TO_PITCH] * _modulation_envelope(values, key, note_off, blocks)[len(held) // 2])
+        centre = float(
+            values[sf2.MOD_ENV_TO_PITCH] * _modulation_envelope(values, key, note_off, blocks)[len(held) // 2]
+        )
     moves = float(np.ptp(held)) / 2 > STEADY_CENTS
 
     wave = _oscillate(bank, voice, values, ratio, pitch, len(envelope), note_off)

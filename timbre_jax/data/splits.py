@@ -41,9 +41,7 @@ def connected_groups(members: Mapping[Hashable, Iterable[Hashable]]) -> list[lis
     return sorted(groups.values(), key=lambda group: order[group[0]])
 
 
-def split_groups(
-    families: Mapping[str, str], *, fractions: Mapping[str, float], seed: int
-) -> dict[str, list[str]]:
+def split_groups(families: Mapping[str, str], *, fractions: Mapping[str, float], seed: int) -> dict[str, list[str]]:
     """Splits instruments, as evenly over families as whole instruments allow.
 
     Args:

@@ -71,7 +71,9 @@ class Store:
         if not isinstance(index, dict) or index.get("format") != FORMAT:
             raise StoreError(f"{file}: this is not the index of a store")
         if index.get("version") != VERSION:
-            raise StoreError(f"{path}: a store of version {index.get('version')}, version {VERSION} is read; make it again")
+            raise StoreError(
+                f"{path}: a store of version {index.get('version')}, version {VERSION} is read; make it again"
+            )
         for split in index["splits"].values():
             for shard in split["shards"]:
                 if not (path / shard["file"]).is_file():
@@ -122,7 +124,9 @@ class Store:
         records = {}
         for split, lines in rows.items():
             if len(lines) != self._split(split)["count"]:
-                raise StoreError(f"{self.path / 'records.csv'}: {len(lines)} lines of {split}, the index says otherwise")
+                raise StoreError(
+                    f"{self.path / 'records.csv'}: {len(lines)} lines of {split}, the index says otherwise"
+                )
             records[split] = {
                 name: _column(name, values) for name, values in zip(COLUMNS, zip(*lines, strict=True), strict=True)
             }
@@ -137,7 +141,9 @@ class Store:
         files, edges = self._place(split)
         positions = np.asarray(positions, np.int64).reshape(-1)
         if len(positions) and not (0 <= positions.min() and positions.max() < edges[-1]):
-            raise IndexError(f"positions {positions.min()}..{positions.max()} of split {split!r}, which has {edges[-1]}")
+            raise IndexError(
+                f"positions {positions.min()}..{positions.max()} of split {split!r}, which has {edges[-1]}"
+            )
         result = np.empty((len(positions), self.samples), np.int16)
         shards = np.searchsorted(edges, positions, side="right") - 1
         for shard in np.unique(shards).tolist():
@@ -145,7 +151,9 @@ class Store:
             raw = self._reader(files[shard]).read((positions[here] - edges[shard]).tolist())
             for place, record in zip(here.tolist(), raw, strict=True):
                 if len(record) != 2 * self.samples:
-                    raise StoreError(f"{self.path / files[shard]}: a record has {len(record)} bytes; make the store again")
+                    raise StoreError(
+                        f"{self.path / files[shard]}: a record has {len(record)} bytes; make the store again"
+                    )
                 result[place] = np.frombuffer(record, "<i2")
         return result
 
@@ -198,3 +206,72 @@ def _column(name: str, values: Sequence[str]) -> np.ndarray:
     if name in _FLOATS:
         return np.array(values, np.float64)
     return np.array(values, np.str_)
+
+
+class JoinedStore:
+    """Several stores as one: what `Store` offers, split by split one store after another.
+
+    Attributes:
+      stores: the parts, in order. offsets: what to add to a part's `index` so that it stays unique.
+    """
+
+    def __init__(self, stores: Sequence[Store]):
+        self.stores = tuple(stores)
+        if len({(store.sample_rate, store.samples) for store in stores}) != 1:
+            raise StoreError(f"{self}: stores of different sample rates or lengths cannot be joined")
+        totals = [sum(store.length(split) for split in store.splits) for store in stores]
+        self.offsets = tuple(int(total) for total in np.cumsum([0, *totals])[:-1])
+        self.sample_rate, self.samples = stores[0].sample_rate, stores[0].samples
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(split for store in self.stores for split in store.splits))
+
+    def _parts(self, split: str) -> list[tuple[int, Store]]:
+        parts = [(o, store) for o, store in zip(self.offsets, self.stores, strict=True) if split in store.splits]
+        if not parts:
+            raise StoreError(f"{self}: no split {split!r}; there are {', '.join(self.splits)}")
+        return parts
+
+    def length(self, split: str) -> int:
+        return sum(store.length(split) for _, store in self._parts(split))
+
+    def metadata(self, split: str) -> dict[str, np.ndarray]:
+        """As `Store.metadata`; `index` and `position` count on over the stores."""
+        columns: dict[str, list[np.ndarray]] = {}
+        before = 0
+        for offset, store in self._parts(split):
+            part = store.metadata(split)
+            part |= {"index": part["index"] + offset, "position": part["position"] + before}
+            before += store.length(split)
+            for name, values in part.items():
+                columns.setdefault(name, []).append(values)
+        return {name: np.concatenate(values) for name, values in columns.items()}
+
+    def audio(self, split: str, positions: Sequence[int] | np.ndarray) -> np.ndarray:
+        """As `Store.audio`."""
+        positions = np.asarray(positions, np.int64).reshape(-1)
+        if len(positions) and not (0 <= positions.min() and positions.max() < self.length(split)):
+            raise IndexError(f"positions {positions.min()}..{positions.max()} of split {split!r}")
+        result, before = np.empty((len(positions), self.samples), np.float32), 0
+        for _, store in self._parts(split):
+            here = np.flatnonzero((positions >= before) & (positions < before + store.length(split)))
+            result[here] = store.audio(split, positions[here] - before)
+            before += store.length(split)
+        return result
+
+    def batches(self, split: str, batch_size: int) -> Iterator[np.ndarray]:
+        for start in range(0, self.length(split), batch_size):
+            yield self.audio(split, range(start, min(start + batch_size, self.length(split))))
+
+    def source(self, split: str) -> AudioSource:
+        return AudioSource(self, split)
+
+    def __repr__(self) -> str:
+        return " + ".join(repr(store) for store in self.stores)
+
+
+def open_store(paths: str | os.PathLike) -> Store | JoinedStore:
+    """Opens a store, or several, joined, where the path names them with commas between. Raises as `Store.open`."""
+    stores = [Store.open(path) for path in os.fspath(paths).split(",")]
+    return stores[0] if len(stores) == 1 else JoinedStore(stores)

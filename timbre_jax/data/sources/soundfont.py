@@ -50,7 +50,9 @@ def default_bank() -> str:
     found = importlib.util.find_spec("pretty_midi")
     path = os.path.join(os.path.dirname(found.origin), "TimGM6mb.sf2") if found and found.origin else ""
     if not os.path.isfile(path):
-        raise SoundFontError("the default bank is not there: `pip install pretty_midi`, or name one with --path=FILE.sf2")
+        raise SoundFontError(
+            "the default bank is not there: `pip install pretty_midi`, or name one with --path=FILE.sf2"
+        )
     return path
 
 
@@ -179,7 +181,9 @@ class SoundFontSource:
     def plan(self) -> list[Record]:
         entries = [entry for entry in self.presets() if not self.families or entry.family in self.families]
         if not entries:
-            raise SoundFontError(f"{', '.join(self.banks)}: no preset of the families {', '.join(self.families or FAMILIES)}")
+            raise SoundFontError(
+                f"{', '.join(self.banks)}: no preset of the families {', '.join(self.families or FAMILIES)}"
+            )
         splits = self.splits()
         pitches, velocities = sorted(set(self.pitches)), sorted(set(self.velocities))
         cells = even_choice((len(entries), len(pitches), len(velocities)), self.number, seed=self.seed)
@@ -226,5 +230,3 @@ def _bank_names(paths: tuple[str, ...]) -> list[str]:
 def _digest(path: str) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-

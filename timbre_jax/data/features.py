@@ -1,0 +1,282 @@
+"""Features of a whole split, analysed once and kept beside the store.
+
+    STORE/features/NAME-DIGEST/index.json    the representation's settings
+    STORE/features/NAME-DIGEST/SPLIT.json    written last: the split is whole
+    STORE/features/NAME-DIGEST/SPLIT-00000-of-00002.array_record
+
+The digest is of the representation's settings and of the store's content, so another setting is another folder. Values are
+kept as 16-bit steps between the smallest and largest of each record: an error under 1e-5 of the range.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from timbre_jax.data.publish import RecordWriter, count_records, write_text
+from timbre_jax.data.store import JoinedStore, Store, StoreError, shard_name
+from timbre_jax.records import Features
+from timbre_jax.representation import Representation, representation_settings
+
+VERSION = 1
+SHARD = 1024  # records a file: what an interrupted run loses at most
+
+
+def cached_features(
+    store: Store | JoinedStore,
+    split: str,
+    representation: Representation,
+    *,
+    batch_size: int = 64,
+    directory: str | os.PathLike | None = None,
+    progress: bool = True,
+) -> FeatureSource | JoinedFeatures:
+    """Features of a split: analysed on the first call, read from disk after that. Interrupted, it goes on.
+
+    Args:
+      store: the notes; `representation.sample_rate` has to be the store's.
+      batch_size: sounds analysed at once.
+      directory: where to keep them; None means STORE/features.
+      progress: show a bar while analysing.
+
+    Raises:
+      ValueError: another sample rate, features that are not finite, or a place that cannot be written.
+    """
+    if isinstance(store, JoinedStore):
+        parts = [
+            (offset, cached_features(
+                part, split, representation, batch_size=batch_size, directory=directory, progress=progress
+            ))
+            for offset, part in zip(store.offsets, store.stores, strict=True)
+            if split in part.splits
+        ]  # fmt: skip
+        if not parts:
+            raise StoreError(f"no store of {store} has a split {split!r}")
+        return JoinedFeatures(parts)
+    if representation.sample_rate != store.sample_rate:
+        raise ValueError(
+            f"the representation is for {representation.sample_rate} Hz, {store.path} has {store.sample_rate} Hz: set its "
+            "sample_rate, or make the store again"
+        )
+    settings = representation_settings(representation)
+    identity = json.dumps([VERSION, representation.name, settings, store.index["fingerprint"]], sort_keys=True)
+    name = f"{representation.name}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
+    folder = (store.path / "features" if directory is None else Path(directory)) / name
+    if not (folder / f"{split}.json").is_file():
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with _lock(folder):
+                if not (folder / f"{split}.json").is_file():  # another process may have made it meanwhile
+                    _analyse(store, split, representation, folder, batch_size=batch_size, progress=progress)
+        except OSError as error:
+            raise ValueError(
+                f"{folder}: features cannot be written ({error.strerror or error}); make room, or name another directory"
+            ) from None
+    layout = json.loads((folder / f"{split}.json").read_text(encoding="utf-8"))
+    return FeatureSource(folder, layout, store.metadata(split)["index"].astype(np.int32))
+
+
+@contextlib.contextmanager
+def _lock(folder: Path) -> Iterator[None]:
+    with open(folder / ".lock", "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # waits: whoever comes second finds the work done
+        yield
+
+
+def _analyse(store, split, representation, folder, *, batch_size, progress) -> None:
+    from tqdm import tqdm
+
+    total = store.length(split)
+    count = -(-total // SHARD)
+    layout: dict[str, Any] = {"split": split, "count": total, "rate": float(getattr(representation, "rate", 0.0))}
+    write_text(
+        folder / "index.json",
+        json.dumps({"name": representation.name, "settings": representation_settings(representation)}, indent=1) + "\n",
+    )
+    files = []
+    with tqdm(total=total, unit=" notes", desc=f"features of {split}", disable=not progress) as bar:
+        for number in range(count):
+            start, stop = number * SHARD, min(total, (number + 1) * SHARD)
+            path = folder / shard_name(split, number, count)
+            files.append({"file": path.name, "count": stop - start})
+            shapes = folder / f"{path.name}.shapes"
+            if count_records(path) == stop - start and shapes.is_file():
+                layout |= json.loads(shapes.read_text())
+            else:
+                path.unlink(missing_ok=True)
+                writer = RecordWriter(path)
+                for first in range(start, stop, batch_size):
+                    positions = range(first, min(first + batch_size, stop))
+                    features = _one_shape(representation, store.audio(split, positions), batch_size)
+                    layout |= _shapes(features)
+                    for row in range(len(positions)):
+                        writer.write(_pack(features, row, store, split, first + row))
+                    bar.update(len(positions))
+                write_text(shapes, json.dumps(_shapes(features)))
+                writer.close()
+                continue
+            bar.update(stop - start)
+    write_text(folder / f"{split}.json", json.dumps({**layout, "shards": files}, indent=1) + "\n")
+    for entry in files:
+        (folder / f"{entry['file']}.shapes").unlink(missing_ok=True)
+
+
+def _one_shape(representation, waves: np.ndarray, batch_size: int) -> Features:
+    """Analyses with the batch filled up by silence, so that there is one compilation; back as numpy."""
+    import jax
+
+    count = len(waves)
+    padded = np.zeros((batch_size, waves.shape[1]), np.float32)
+    padded[:count] = waves
+    features = jax.device_get(representation.analyse(padded))
+    return jax.tree.map(lambda leaf: np.asarray(leaf, np.float32)[:count], features)
+
+
+def _shapes(features: Features) -> dict[str, Any]:
+    return {
+        "shape": list(features.values.shape[1:]),
+        "conditions": {name: list(value.shape[1:]) for name, value in sorted(features.conditions.items())},
+    }
+
+
+def _pack(features: Features, row: int, store: Store, split: str, position: int) -> bytes:
+    values = features.values[row]
+    if not np.isfinite(values).all():
+        name = store.metadata(split)["id"][position]
+        raise ValueError(f"{store.path}: the features of {name} are not finite; leave the note out or report it")
+    low, high = float(values.min()), float(values.max())
+    steps = np.rint((values - low) / max(high - low, 1e-30) * 65535).astype("<u2")
+    parts = [np.array([low, high], "<f4"), steps, np.rint(features.mask[row] * 255).astype(np.uint8)]
+    parts += [np.asarray(features.conditions[name][row], "<f4") for name in sorted(features.conditions)]
+    return b"".join(part.tobytes() for part in parts)
+
+
+class FeatureSource:
+    """Features of a split on disk, for grain and for reading at once.
+
+    len() and [i] -> {"values": [N, F] float32, "mask": [N] float32, "index": int32, and the conditions by name}.
+
+    Attributes:
+      shape: (N, F).
+      index: [n] int32, the notes' numbers in the store.
+      rate: frames a second.
+    """
+
+    def __init__(self, folder: Path, layout: dict[str, Any], index: np.ndarray):
+        if layout["count"] != len(index):
+            raise StoreError(f"{folder}: {layout['count']} features for {len(index)} notes; delete the folder")
+        self.folder, self.index, self.rate = folder, index, layout["rate"]
+        self.shape: tuple[int, int] = tuple(layout["shape"])
+        self._conditions = {name: tuple(shape) for name, shape in layout["conditions"].items()}
+        self._files = [shard["file"] for shard in layout["shards"]]
+        self._edges = np.cumsum([0] + [shard["count"] for shard in layout["shards"]])
+        self._readers: dict[int, Any] = {}
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __getitem__(self, position: int) -> dict[str, np.ndarray]:
+        return self._unpack(self._raw(np.array([position]))[0], position)
+
+    def _raw(self, positions: np.ndarray) -> list[bytes]:
+        from array_record.python.array_record_module import ArrayRecordReader
+
+        if len(positions) and not (0 <= positions.min() and positions.max() < len(self)):
+            raise IndexError(f"position {positions.min()}..{positions.max()} of {len(self)} features")
+        result: list[bytes] = [b""] * len(positions)
+        shards = np.searchsorted(self._edges, positions, side="right") - 1
+        for shard in np.unique(shards).tolist():
+            if shard not in self._readers:
+                path = self.folder / self._files[shard]
+                if not path.is_file():
+                    raise StoreError(f"{path}: is missing; delete {self.folder} to have the features made again")
+                self._readers[shard] = ArrayRecordReader(str(path), "readahead_buffer_size:0")
+            here = np.flatnonzero(shards == shard)
+            records = self._readers[shard].read((positions[here] - self._edges[shard]).tolist())
+            for place, record in zip(here.tolist(), records, strict=True):
+                result[place] = record
+        return result
+
+    def _unpack(self, record: bytes, position: int) -> dict[str, np.ndarray]:
+        frames, width = self.shape
+        low, high = np.frombuffer(record, "<f4", 2)
+        steps = np.frombuffer(record, "<u2", frames * width, 8).reshape(frames, width)
+        place = 8 + 2 * frames * width
+        values = steps.astype(np.float32) * np.float32((high - low) / 65535) + low
+        item = {
+            "values": values,
+            "mask": np.frombuffer(record, np.uint8, frames, place).astype(np.float32) / np.float32(255),
+            "index": np.int32(self.index[position]),
+        }
+        place += frames
+        for name, shape in self._conditions.items():
+            size = int(np.prod(shape, dtype=np.int64))
+            item[name] = np.frombuffer(record, "<f4", size, place).reshape(shape).astype(np.float32)
+            place += 4 * size
+        return item
+
+    def read(self, positions: Sequence[int] | np.ndarray | None = None) -> Features:
+        """Features at some positions, or of the whole split, as numpy arrays: values [n, N, F], mask [n, N]."""
+        positions = np.arange(len(self)) if positions is None else np.asarray(positions, np.int64).reshape(-1)
+        values = np.empty((len(positions), *self.shape), np.float32)
+        mask = np.empty((len(positions), self.shape[0]), np.float32)
+        conditions = {name: np.empty((len(positions), *s), np.float32) for name, s in self._conditions.items()}
+        for start in range(0, len(positions), 256):
+            chunk = positions[start : start + 256]
+            for row, (record, position) in enumerate(zip(self._raw(chunk), chunk.tolist(), strict=True), start):
+                item = self._unpack(record, position)
+                values[row], mask[row] = item["values"], item["mask"]
+                for name in conditions:
+                    conditions[name][row] = item[name]
+        return Features(values=values, mask=mask, conditions=conditions, rate=self.rate)
+
+    def __getstate__(self):
+        return {**self.__dict__, "_readers": {}}
+
+
+class JoinedFeatures:
+    """Features of one split of several stores, one after another; as `FeatureSource`, `index` counting on."""
+
+    def __init__(self, parts: Sequence[tuple[int, FeatureSource]]):
+        self._parts = [part for _, part in parts]
+        if len({(part.shape, part.rate) for part in self._parts}) != 1:
+            raise ValueError("features of different shapes cannot be joined")
+        self.shape, self.rate = self._parts[0].shape, self._parts[0].rate
+        self.index = np.concatenate([part.index + np.int32(offset) for offset, part in parts])
+        self._edges = np.cumsum([0] + [len(part) for part in self._parts])
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def _find(self, position: int) -> tuple[int, int]:
+        if not 0 <= position < len(self):
+            raise IndexError(f"position {position} of {len(self)} features")
+        part = int(np.searchsorted(self._edges, position, side="right")) - 1
+        return part, int(position - self._edges[part])
+
+    def __getitem__(self, position: int) -> dict[str, np.ndarray]:
+        part, inner = self._find(position)
+        return {**self._parts[part][inner], "index": np.int32(self.index[position])}
+
+    def read(self, positions: Sequence[int] | np.ndarray | None = None) -> Features:
+        """As `FeatureSource.read`."""
+        import jax
+
+        positions = np.arange(len(self)) if positions is None else np.asarray(positions, np.int64).reshape(-1)
+        places = [self._find(position) for position in positions.tolist()]
+        order, pieces = [], []
+        for number, part in enumerate(self._parts):
+            here = [row for row, (which, _) in enumerate(places) if which == number]
+            if here or not places:
+                order += here
+                pieces.append(part.read([places[row][1] for row in here]))
+        back = np.argsort(np.asarray(order, np.int64))
+        return jax.tree.map(lambda *leaves: np.concatenate(leaves)[back], *pieces)

@@ -1,0 +1,116 @@
+"""Batches for training: shuffled, sharded, seeded, and saved and restored at their exact place. Built on grain."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import numpy as np
+
+
+class RandomAccess(Protocol):
+    """What the pipeline reads: `FeatureSource`, `AudioSource`, or any list of dicts of arrays."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, position: int) -> dict[str, np.ndarray]: ...
+
+
+class Pipeline(Iterator[dict[str, np.ndarray]]):
+    """An iterator of batches, dicts of [B, ...] arrays; made by `make_pipeline`.
+
+    The stream of examples is one for all processes: pass after pass over the source, each in its own order, which only
+    `seed` decides. Batch k of all processes together is examples k * B * processes and following; process p takes every
+    processes-th of them. So in each pass the processes' shares are disjoint and together complete, and a place in the
+    stream means the same for any batch size and number of processes.
+    """
+
+    def __init__(self, dataset, settings: dict[str, Any], stride: int):
+        self._iterator = iter(dataset)
+        self._settings = settings
+        self._stride = stride
+
+    def __iter__(self) -> Pipeline:
+        return self
+
+    def __next__(self) -> dict[str, np.ndarray]:
+        return next(self._iterator)
+
+    def get_state(self) -> dict[str, Any]:
+        """The place in the stream, as JSON values: {"examples": how many of all processes are behind it, ...}."""
+        return {"examples": self._iterator.get_state()["next_index"] * self._stride, **self._settings}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Goes to a place: the next batch is the one that would have come there.
+
+        Raises:
+          ValueError: the place belongs to another stream (seed, shuffling or source differ), or lies within a batch.
+        """
+        for name, value in self._settings.items():
+            if state.get(name) != value:
+                raise ValueError(
+                    f"the data's position was saved with {name} = {state.get(name)}, this run has {value}; "
+                    "use the same data and settings, or start anew"
+                )
+        batches, rest = divmod(int(state["examples"]), self._stride)
+        if rest:
+            raise ValueError(
+                f"the data's position, {state['examples']} examples, is no whole number of global batches of "
+                f"{self._stride}; use the batch size that it was saved with"
+            )
+        self._iterator.set_state({"next_index": batches})
+
+
+def make_pipeline(
+    source: RandomAccess,
+    *,
+    batch_size: int,
+    seed: int,
+    shuffle: bool = True,
+    repeat: bool = True,
+    process_index: int = 0,
+    process_count: int = 1,
+    drop_remainder: bool = True,
+    threads: int = 2,
+    prefetch: int = 4,
+) -> Pipeline:
+    """Batches of a source.
+
+    Args:
+      source: random access to dicts of arrays.
+      batch_size: examples a batch of this process.
+      seed: decides the order of every pass.
+      shuffle: a new order in every pass; False keeps the source's.
+      repeat: pass after pass without end; batches reach over the end of a pass. False ends after one.
+      process_index, process_count: this process' share.
+      drop_remainder: leave out a last batch that is not full (only where `repeat` is False).
+      threads, prefetch: reading threads, and batches that they are ahead.
+
+    Returns:
+      An iterator of dicts of arrays [B, ...] with `get_state` and `set_state`.
+
+    Raises:
+      ValueError: an empty source, or one that does not fill a batch.
+    """
+    import grain
+
+    if batch_size < 1:
+        raise ValueError(f"batch_size {batch_size}: at least 1 is needed")
+    if not 0 <= process_index < process_count:
+        raise ValueError(f"process_index {process_index} of {process_count} processes")
+    share = len(range(process_index, len(source), process_count))
+    if len(source) == 0 or (not repeat and drop_remainder and share < batch_size):
+        raise ValueError(
+            f"{len(source)} examples for {process_count} x {batch_size} do not fill a batch; make it smaller"
+        )
+    dataset = grain.MapDataset.source(source).seed(seed)
+    if shuffle:
+        dataset = dataset.shuffle()
+    if repeat:
+        dataset = dataset.repeat()
+    if process_count > 1:
+        dataset = dataset[process_index::process_count]
+    dataset = dataset.batch(batch_size, drop_remainder=drop_remainder)
+    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=max(prefetch, threads))
+    settings = {"seed": seed, "shuffle": shuffle, "repeat": repeat, "length": len(source)}
+    return Pipeline(dataset.to_iter_dataset(options), settings, batch_size * process_count)
