@@ -22,7 +22,9 @@ BENCHMARKS = {
     "harmonic_features": ("experiments.benchmarks.harmonic_features", "run"),
 }
 
-_ONLY = flags.DEFINE_list("only", [], f"Names to run, comma-separated; all if empty. There are: {', '.join(BENCHMARKS)}.")
+_ONLY = flags.DEFINE_list(
+    "only", [], f"Names to run, comma-separated; all if empty. There are: {', '.join(BENCHMARKS)}."
+)
 _OUT = flags.DEFINE_string("out", None, "File to write the rows to, as JSON.")
 
 

@@ -31,6 +31,9 @@ def difference_function(waves: Array, *, hop: int, max_lag: int, window_hops: in
     hop (de Cheveigne & Kawahara 2002, eq. 6): with the default 3 hops, window and lag together lie about the frame's
     centre n * hop. Beyond the ends of the wave there is silence.
 
+    A thousandth of a percent of both windows' energy is added: differences under float32's rounding (a constant offset's)
+    then look like noise, not like something periodic.
+
     A window is a whole number of hops, so each hop-long block is transformed once and correlated with what follows it,
     and the blocks' correlations are summed: two FFTs of about (2 + max_lag / hop) * hop samples a frame.
     """
@@ -58,7 +61,8 @@ def difference_function(waves: Array, *, hop: int, max_lag: int, window_hops: in
     start = sum(energy[:, k : k + count] for k in range(window_hops))
     moved = runs[:, window_hops : window_hops + count, :max_lag] - runs[:, :count, :max_lag]
     shifted = start[..., None] + jnp.pad(running_sum(moved), ((0, 0), (0, 0), (1, 0)))
-    return jnp.maximum(start[..., None] + shifted - 2.0 * correlation, 0.0)
+    energies = start[..., None] + shifted
+    return jnp.maximum(energies - 2.0 * correlation, 0.0) + 1e-5 * energies
 
 
 def running_sum(x: Array) -> Array:
@@ -129,7 +133,6 @@ def refine_f0(
     f0: Array,
     *,
     sample_rate: int,
-    f_max: float = 2100.0,
     max_change: float = 0.03,
     faint: float = 0.01,
 ) -> Array:
@@ -141,7 +144,7 @@ def refine_f0(
 
     YIN answers with two or three periods where the sound is a little unsteady from period to period. It shows in the
     spectrum: only every second (third) multiple carries power. Where the others hold less than the share `faint` of the
-    six multiples' power, f0 is multiplied by 2 (3), unless that leads above `f_max`.
+    six multiples' power, f0 is multiplied by 2 (3): above YIN's range too, where the sound itself lies above it.
     """
     bin_width = sample_rate / (2 * (power.shape[-1] - 1))
     order = np.arange(1, 7, dtype=np.float32)
@@ -158,12 +161,11 @@ def refine_f0(
     everything = jnp.sum(strength, axis=-1)
     for factor in (2, 3):
         between = jnp.sum(strength * (order % factor != 0), axis=-1)
-        lift = (between < faint * everything) & (refined * factor <= f_max)
-        refined = jnp.where(lift, refined * factor, refined)
+        refined = jnp.where(between < faint * everything, refined * factor, refined)
     return refined
 
 
-def _masked_median(x: Array, valid: Array) -> Array:
+def masked_median(x: Array, valid: Array) -> Array:
     """Lower median of the valid entries, [B, N] -> [B]; inf where none is."""
     ordered = jnp.sort(jnp.where(valid, x, jnp.inf), axis=-1)
     middle = jnp.maximum(jnp.sum(valid, axis=-1) - 1, 0) // 2
@@ -189,7 +191,7 @@ def smooth_f0(f0: Array, voiced: Array, level_db: Array, *, max_change: float = 
     """
     any_voiced = jnp.any(voiced, axis=-1)
     log_f0 = jnp.log2(f0)
-    median = _masked_median(log_f0, voiced)
+    median = masked_median(log_f0, voiced)
     largest = math.log2(1.0 + max_change)
     agrees = voiced & (jnp.abs(log_f0 - median[:, None]) <= largest)
     candidates = jnp.where(any_voiced[:, None], agrees, True)
