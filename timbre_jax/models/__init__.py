@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from timbre_jax.models.base import TimbreModel
 from timbre_jax.models.conv_vae import ConvVAE
 from timbre_jax.models.linear import PCA, MeanImage
@@ -18,7 +20,7 @@ def make_model(name: str, **settings) -> TimbreModel:
     if name not in MODELS:
         raise ValueError(f"there is no model {name!r}; there are {', '.join(sorted(MODELS))}")
     settings = {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
-    known = {field for field in MODELS[name].__dataclass_fields__ if field not in ("parent", "name")}
+    known = {field.name for field in dataclasses.fields(MODELS[name])} - {"parent", "name"}
     if unknown := sorted(set(settings) - known):
         raise ValueError(f"model {name!r} has no setting {unknown[0]!r}; it has {', '.join(sorted(known))}")
     return MODELS[name](**settings)

@@ -1,0 +1,90 @@
+"""What every command of experiments/ shares: a configuration flag with one-line errors, and the end of the process."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import sys
+from collections.abc import Callable, Sequence
+
+from absl import app, flags
+
+
+def run(main: Callable[[Sequence[str]], int | None], documentation: str) -> None:
+    """Runs an absl main; wrong input ends with one line on stderr and exit code 1, wrong flags with 2.
+
+    Args:
+      main: takes what is left of the command line; its int is the exit code.
+      documentation: shown by --help: the command's docstring.
+    """
+    sys.modules["__main__"].__doc__ = documentation
+
+    def checked(arguments: Sequence[str]) -> int | None:
+        if len(arguments) > 1:
+            _end(f"there is no argument {arguments[1]!r}; options begin with --, see --help", 2)
+        try:
+            return main(arguments)
+        except (ValueError, OSError) as error:
+            if os.environ.get("TIMBRE_TRACEBACK"):
+                raise
+            _end(str(error) if isinstance(error, ValueError) else _system(error), 1)
+        except KeyboardInterrupt:
+            _end("stopped by Ctrl-C", 130)
+
+    app.run(checked, flags_parser=_parse)
+
+
+def use_compilation_cache() -> None:
+    """Keeps compiled programs in the user's cache folder; JAX_COMPILATION_CACHE_DIR names another, empty turns it off."""
+    import jax
+
+    default = os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "timbre_jax", "jax")
+    directory = os.environ.get("JAX_COMPILATION_CACHE_DIR", default)
+    if directory:
+        jax.config.update("jax_compilation_cache_dir", directory)
+
+
+def _parse(arguments: Sequence[str]) -> list[str]:
+    try:
+        return flags.FLAGS(list(arguments))
+    except flags.Error as error:
+        _end(f"{' '.join(str(error).split())}; see --help", 2)
+    except (AttributeError, KeyError, TypeError, ValueError, OSError, ImportError, SyntaxError, NameError) as error:
+        if os.environ.get("TIMBRE_TRACEBACK"):
+            raise
+        _end(_field(arguments) or " ".join(str(error).split()), 2)
+
+
+def _field(arguments: Sequence[str]) -> str | None:
+    """Which --config.FIELD does not exist, and the nearest that do."""
+    holder = flags.FLAGS["config"].value if "config" in flags.FLAGS else None
+    if holder is None:
+        return None
+    for argument in arguments:
+        match = re.match(r"--?config\.([\w.]+)", argument)
+        if not match:
+            continue
+        section, path = holder, []
+        for name in match[1].split("."):
+            if not hasattr(section, "keys"):
+                return f"config.{'.'.join(path)} has no fields of its own, so no config.{match[1]}"
+            names = list(section.keys())
+            if name not in names:
+                near = difflib.get_close_matches(name, names, n=3, cutoff=0.4) or sorted(names)
+                there = ", ".join(".".join(["config", *path, n]) for n in near)
+                return f"there is no field config.{match[1]}; near it: {there}"
+            section = section[name]
+            path.append(name)
+    return None
+
+
+def _system(error: OSError) -> str:
+    where = f"{error.filename}: " if error.filename else ""
+    return f"{where}{error.strerror or error}"
+
+
+def _end(message: str, code: int) -> None:
+    first = message.strip().splitlines()
+    print(f"error: {first[0] if first else 'unknown'}", file=sys.stderr)
+    sys.exit(code)

@@ -1,0 +1,57 @@
+"""Trains a model, or goes on with a run that was stopped.
+
+  python experiments/train.py --config=experiments/configs/natsiou2023.py --workdir=runs/natsiou --config.data.store=notes
+
+Any field of the configuration can be changed: --config.train.steps=500 --config.model.latent_size=16. What there is to change
+stands in timbre_jax/training/config.py and in the configuration file, whose docstring says what to expect.
+
+Ctrl-C or SIGTERM saves and exits (code 130 or 143); the same command goes on, with the very numbers it would have had. More
+steps: the same command with another --config.train.steps. Another configuration needs another --workdir.
+
+In the run's folder: config.json, metrics.jsonl (one JSON object a line), tensorboard/, checkpoints/, and best/, which
+timbre_jax.load(WORKDIR) reads, also while training goes on.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from absl import flags
+from ml_collections import config_flags
+
+from experiments import command_line
+
+CONFIG = config_flags.DEFINE_config_file("config", None, "Configuration file; experiments/configs has some.")
+WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run: made if it is not there, gone on with if it is.")
+PARALLEL = flags.DEFINE_enum(
+    "parallel", "jit", ["jit", "pmap"], "How several devices are used; the numbers are the same."
+)
+PLATFORM = flags.DEFINE_string("platform", None, "cpu, cuda or tpu; by default what JAX finds best.")
+PROGRESS = flags.DEFINE_bool("progress", True, "Show a bar with the time left.")
+
+
+def main(_) -> int:
+    if CONFIG.value is None:
+        raise ValueError("give --config=FILE, for instance --config=experiments/configs/natsiou2023.py")
+    if not WORKDIR.value:
+        raise ValueError("give --workdir=DIR, the folder of the run")
+    if PLATFORM.value:
+        os.environ["JAX_PLATFORMS"] = PLATFORM.value
+    command_line.use_compilation_cache()
+    from timbre_jax.training.loop import train_and_evaluate
+
+    result = train_and_evaluate(CONFIG.value, WORKDIR.value, parallel=PARALLEL.value, progress=PROGRESS.value)
+    best = f"best {result.best_value:.6g} at step {result.best_step}"
+    if result.status == "stopped":
+        print(f"Stopped at step {result.step} and saved in {WORKDIR.value}. The same command goes on from there.")
+        return 128 + result.signal
+    how = {"finished": "Finished", "converged": "Stopped early, as nothing got better,"}[result.status]
+    print(f"{how} at step {result.step} ({best}). The space is in {WORKDIR.value}/best.")
+    print(f"Next: python experiments/analyze.py --workdir={WORKDIR.value} --out={WORKDIR.value}/analysis")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    command_line.run(main, __doc__)

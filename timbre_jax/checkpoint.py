@@ -1,0 +1,344 @@
+"""Checkpoints on disk, and `load`: the only file that knows orbax.
+
+A checkpoint is a folder with `arrays/` (orbax) and one JSON document beside it. It is written under another name and renamed
+when it is whole, so a folder that has its name is complete; its document lists its files with their sizes, so that damage
+is found before anything is used. Nothing in it is code: a model and a representation are names and settings that are looked
+up in the registries.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import json
+import os
+import shutil
+import time
+import uuid
+import warnings
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import timbre_jax
+from timbre_jax.models import make_model
+from timbre_jax.records import Features
+from timbre_jax.representation import make_representation, representation_settings
+from timbre_jax.space import TimbreSpace
+
+FORMAT = 1
+"""Of run folders and spaces. Raised when an older reader could not make sense of a newer folder."""
+
+DOCUMENT = "document.json"
+_ARRAYS = "arrays"
+
+
+class CheckpointError(ValueError):
+    """A run or a checkpoint that is missing, damaged or of another version; the message is one line and says what to do."""
+
+
+def write(path: str | os.PathLike, arrays: Any, document: dict) -> None:
+    """Writes a pytree of arrays and a JSON document as the folder `path`, which appears whole or not at all.
+
+    A folder that is already there is replaced.
+
+    Raises:
+      CheckpointError: it could not be written, for want of space for instance. What was there before is untouched.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    main = jax.process_index() == 0
+    try:
+        if main:
+            temporary.mkdir(parents=True)
+        _save_arrays(temporary / _ARRAYS, arrays)
+        if main:
+            document = {"format": FORMAT, "library_version": timbre_jax.__version__, **document}
+            document["files"] = _sizes(temporary / _ARRAYS)
+            _write_text(temporary / DOCUMENT, json.dumps(document))
+            _replace(temporary, path)
+    except Exception as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise CheckpointError(f"could not save {path}: {_reason(error)}") from error
+
+
+def read_document(path: str | os.PathLike) -> dict:
+    """The JSON document of a checkpoint folder, after checking that all its files are there in full.
+
+    Raises:
+      CheckpointError: a file is missing or cut short, or the folder is of another format.
+    """
+    path = Path(path)
+    try:
+        document = json.loads((path / DOCUMENT).read_text())
+        files = dict(document["files"])
+    except FileNotFoundError:
+        raise CheckpointError(f"checkpoint {path} has lost its {DOCUMENT}; {_ADVICE}") from None
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        raise CheckpointError(f"checkpoint {path}: {DOCUMENT} is damaged ({_reason(error)}); {_ADVICE}") from None
+    check_format(document, path)
+    for name, size in files.items():
+        file = path / _ARRAYS / name
+        if not file.is_file():
+            raise CheckpointError(f"checkpoint {path} has lost its file {_ARRAYS}/{name}; {_ADVICE}")
+        if file.stat().st_size != size:
+            found = file.stat().st_size
+            raise CheckpointError(f"checkpoint {path}: {_ARRAYS}/{name} has {found} bytes instead of {size}; {_ADVICE}")
+    return document
+
+
+def read(path: str | os.PathLike, template: Any) -> tuple[Any, dict]:
+    """Arrays, placed as the template says, and the document.
+
+    Args:
+      template: the pytree's structure with a `jax.ShapeDtypeStruct` for every leaf, whose sharding says where it goes (none:
+        the first device).
+
+    Raises:
+      CheckpointError: damaged, of another format, or of other shapes than the template.
+    """
+    path = Path(path)
+    document = read_document(path)
+    try:
+        arrays = _load_arrays(path / _ARRAYS, template)
+    except Exception as error:
+        raise CheckpointError(f"checkpoint {path} cannot be read ({_reason(error)}); {_ADVICE}") from error
+    found, expected = jax.tree.leaves_with_path(arrays), jax.tree.leaves(template)
+    for (where, leaf), wanted in zip(found, expected, strict=True):
+        if leaf.shape != wanted.shape or leaf.dtype != wanted.dtype:
+            name = jax.tree_util.keystr(where)
+            raise CheckpointError(
+                f"checkpoint {path}: {name} is {leaf.dtype}{list(leaf.shape)}, but the settings ask for "
+                f"{wanted.dtype}{list(wanted.shape)}; it belongs to another run"
+            )
+    return arrays, document
+
+
+def replace_document(path: str | os.PathLike, changes: dict) -> None:
+    """Changes fields of a checkpoint's document, atomically."""
+    path = Path(path)
+    document = {**read_document(path), **changes}
+    try:
+        _write_text(path / DOCUMENT, json.dumps(document))
+    except OSError as error:
+        raise CheckpointError(f"could not save {path}: {_reason(error)}") from error
+
+
+def steps(directory: str | os.PathLike) -> list[int]:
+    """Steps of the complete checkpoints in a folder, rising."""
+    directory = Path(directory)
+    if not directory.is_dir():
+        return []
+    return sorted(int(entry.name) for entry in directory.iterdir() if entry.name.isdigit())
+
+
+def step_path(directory: str | os.PathLike, step: int) -> Path:
+    """Where the checkpoint of a step lies: DIRECTORY/00001200."""
+    return Path(directory) / f"{step:08d}"
+
+
+def remove_all_but(directory: str | os.PathLike, keep: set[int]) -> None:
+    """Removes the other steps' checkpoints, and what killed runs left half written."""
+    directory = Path(directory)
+    if not directory.is_dir():
+        return
+    for entry in directory.iterdir():
+        stale = entry.name.startswith(".") and entry.name.endswith(".tmp")
+        if stale or (entry.name.isdigit() and int(entry.name) not in keep):
+            # Renamed first: a folder that is half removed must not look like a checkpoint.
+            if not stale:
+                entry = entry.rename(entry.with_name(f".{entry.name}.{uuid.uuid4().hex[:8]}.tmp"))
+            shutil.rmtree(entry, ignore_errors=True)
+
+
+def save_space(path: str | os.PathLike, space: TimbreSpace, information: dict | None = None) -> None:
+    """Writes a space as the folder `path`: variables as arrays; settings and statistics in the readable document."""
+    document = {
+        "model": {"name": model_name(space.model), **model_settings(space.model)},
+        "representation": {"name": space.representation.name, **representation_settings(space.representation)},
+        "statistics": statistics_document(space.statistics),
+        **(information or {}),
+    }
+    write(path, space.variables, document)
+
+
+def load_space(path: str | os.PathLike) -> TimbreSpace:
+    """The space that `save_space` wrote.
+
+    Raises:
+      CheckpointError: damaged, of another version, or with a model or representation that this version does not know.
+    """
+    document = read_document(path)
+    try:
+        representation = make_representation(**document["representation"])
+        model = make_model(**document["model"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"{path} was saved by timbre_jax {document['library_version']}: {_reason(error)}"
+        ) from None
+    variables, document = read(path, jax.eval_shape(lambda: init_variables(model, jax.random.key(0))))
+    statistics = {name: jnp.asarray(np.asarray(value, np.float32)) for name, value in document["statistics"].items()}
+    return TimbreSpace(variables=variables, statistics=statistics, model=model, representation=representation)
+
+
+def load(workdir: str | os.PathLike) -> TimbreSpace:
+    """The best space of a run so far: averaged parameters at the best evaluation, with their statistics.
+
+    Also takes the folder of a single space, as `save_space` wrote it.
+
+    Raises:
+      CheckpointError: not a run, no checkpoint yet, damaged, or of another version. One line.
+    """
+    workdir = Path(workdir)
+    if not workdir.is_dir():
+        raise CheckpointError(f"there is no run {workdir}: no such folder")
+    if (workdir / DOCUMENT).is_file() or (workdir / _ARRAYS).is_dir():
+        return load_space(workdir)
+    if not (workdir / "config.json").is_file():
+        raise CheckpointError(
+            f"{workdir} is not a run: it has no config.json (experiments/train.py --workdir makes one)"
+        )
+    read_config(workdir)
+    # A run in progress replaces its best space now and then; whoever reads just then looks again.
+    for attempt in range(3):
+        best = steps(workdir / "best")
+        if not best:
+            raise CheckpointError(f"the run {workdir} has no checkpoint yet; run its training command again to go on")
+        try:
+            return load_space(step_path(workdir / "best", best[-1]))
+        except CheckpointError:
+            if attempt == 2 or steps(workdir / "best") == best:
+                raise
+            time.sleep(0.2)
+    raise AssertionError("unreachable")
+
+
+def read_config(workdir: str | os.PathLike) -> dict:
+    """A run's config.json.
+
+    Raises:
+      CheckpointError: it is missing, damaged or of another version.
+    """
+    path = Path(workdir) / "config.json"
+    try:
+        document = json.loads(path.read_text())
+        if not isinstance(document, dict):
+            raise ValueError("not an object")
+    except (ValueError, OSError) as error:
+        raise CheckpointError(f"{path} cannot be read ({_reason(error)})") from None
+    check_format(document, path)
+    return document
+
+
+def write_config(workdir: str | os.PathLike, document: dict) -> None:
+    """Writes a run's config.json, atomically."""
+    workdir = Path(workdir)
+    document = {"format": FORMAT, "library_version": timbre_jax.__version__, **document}
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        _write_text(workdir / "config.json", json.dumps(document, indent=2) + "\n")
+    except OSError as error:
+        raise CheckpointError(f"could not save {workdir / 'config.json'}: {_reason(error)}") from None
+
+
+def check_format(document: dict, path: str | os.PathLike) -> None:
+    """Raises a `CheckpointError` when a document was written in another format than this version reads."""
+    found = document.get("format")
+    if found != FORMAT:
+        version = document.get("library_version", "an unknown version")
+        raise CheckpointError(
+            f"{path} has format {found}, written by timbre_jax {version}; this is timbre_jax {timbre_jax.__version__}, which "
+            f"reads format {FORMAT}: use that version, or train anew into another folder"
+        )
+
+
+def init_variables(model, key) -> dict:
+    """A model's variables, as its `init` makes them."""
+    frames = (1, *model.feature_shape)
+    features = Features(values=jnp.zeros(frames, jnp.float32), mask=jnp.ones(frames[:2], jnp.float32))
+    return dict(model.init(key, features))
+
+
+def model_name(model) -> str:
+    """A model's name in the registry."""
+    from timbre_jax.models import MODELS
+
+    return next(name for name, kind in MODELS.items() if type(model) is kind)
+
+
+def model_settings(model) -> dict:
+    """A model's settings, such that `make_model(name, **settings)` gives it again."""
+    hidden = ("parent", "name")
+    return {f.name: getattr(model, f.name) for f in dataclasses.fields(model) if f.name not in hidden}
+
+
+def statistics_document(statistics) -> dict:
+    """Statistics as JSON has them; float32 comes back to the bit."""
+    return {name: np.asarray(value, np.float32).tolist() for name, value in statistics.items()}
+
+
+_ADVICE = "remove this folder to go on from an older checkpoint, if there is one"
+
+
+def _save_arrays(path: Path, arrays: Any) -> None:
+    from orbax.checkpoint import v1 as ocp
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        ocp.save(path.absolute(), arrays)
+
+
+def _load_arrays(path: Path, template: Any) -> Any:
+    from orbax.checkpoint import v1 as ocp
+
+    device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+
+    def placed(leaf):
+        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=getattr(leaf, "sharding", None) or device)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return ocp.load(path.absolute(), jax.tree.map(placed, template))
+
+
+def _sizes(directory: Path) -> dict[str, int]:
+    files = sorted(file for file in directory.rglob("*") if file.is_file())
+    return {file.relative_to(directory).as_posix(): file.stat().st_size for file in files}
+
+
+def _replace(temporary: Path, path: Path) -> None:
+    if path.exists():
+        old = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+        path.rename(old)
+        temporary.rename(path)
+        shutil.rmtree(old, ignore_errors=True)
+    else:
+        temporary.rename(path)
+
+
+def _write_text(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        with open(temporary, "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _reason(error: BaseException) -> str:
+    """The first line of an error's message, cut to a readable length."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
+        return f"{os.strerror(error.errno)}; free some space and run the same command again"
+    text = str(error)
+    for hint in ("No space left on device", "RESOURCE_EXHAUSTED", "File too large", "Disk quota exceeded"):
+        if hint in text:
+            return f"{hint}; free some space and run the same command again"
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return (lines[0] if lines else type(error).__name__)[:160]

@@ -1,0 +1,203 @@
+"""What can be set for a run, with defaults, and checks that give one clear line."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Mapping
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from timbre_jax.models import MODELS
+from timbre_jax.representation import REPRESENTATIONS
+
+FREE = ("representation", "model", "augment")
+"""Sections whose fields depend on their name; `make_representation` and the like check them."""
+
+HARMLESS = (
+    "train.steps",
+    "train.epochs",
+    "train.patience",
+    "train.checkpoint_every",
+    "train.checkpoint_seconds",
+    "train.statistics_examples",
+    "data.store",
+    "data.extra_stores",
+)
+"""What may change when a run goes on: how long it is, how often it is saved, where the same sounds lie."""
+
+
+def default_config() -> ConfigDict:
+    """Every field of a run's configuration with its default. Configuration files change what they need.
+
+    seed: of parameters, order and noise.
+    representation: name and settings; fit_ranges replaces the ranges by the smallest and largest of the training set.
+    model: name and settings. augment: name ("none", "harmonic") and settings.
+    data: store and extra_stores, folders that experiments/prepare.py made (training takes all, validation the first);
+      splits; families, () for all; max_examples, 0 for all; in_memory keeps the features in memory.
+    optimizer: see `make_optimizer` and `make_schedule`; final_fraction of the learning rate at the end of a cosine;
+      clip_norm 0 does not clip.
+    train: steps, or epochs where steps is 0; kl_weight; eval_every and log_every in steps, eval_every 0 is once an epoch;
+      checkpoints at least every checkpoint_every steps and checkpoint_seconds; patience in evaluations without a better
+      `monitor` ("loss" or "mse" of the validation set), 0 never stops early; average_decay of the averaged parameters;
+      statistics_examples of the training set for the statistics of a space while training goes on (all of it at the end).
+    train.rollback: the last good state is kept every `every` steps, and gone back to when a step is bad (see `Guard` for
+      `factor`); the batch is left out, the learning rate multiplied by learning_rate_scale; more than `maximum` times is an
+      error. every 0 turns it off: a bad step is then an error at once.
+    """
+    return ConfigDict(
+        {
+            "seed": 0,
+            "representation": representation_section("harmonic_tracks"),
+            "model": model_section("conv_vae"),
+            "data": {
+                "store": "",
+                "train_split": "train",
+                "valid_split": "valid",
+                "families": (),
+                "max_examples": 0,
+                "extra_stores": (),
+                "in_memory": False,
+            },
+            "augment": {"name": "none"},
+            "optimizer": {
+                "name": "adam",
+                "learning_rate": 1e-3,
+                "schedule": "constant",
+                "warmup_steps": 0,
+                "final_fraction": 0.0,
+                "clip_norm": 0.0,
+                "weight_decay": 0.0,
+                "b1": 0.9,
+                "b2": 0.999,
+                "eps": 1e-8,
+            },
+            "train": {
+                "batch_size": 128,
+                "steps": 0,
+                "epochs": 0.0,
+                "kl_weight": 1.0,
+                "eval_every": 0,
+                "log_every": 20,
+                "checkpoint_every": 1000,
+                "checkpoint_seconds": 60.0,
+                "patience": 0,
+                "monitor": "loss",
+                "average_decay": 0.0,
+                "statistics_examples": 2048,
+                "rollback": {"every": 200, "factor": 3.0, "learning_rate_scale": 0.5, "maximum": 10},
+            },
+        }
+    )
+
+
+def representation_section(name: str, **settings) -> dict:
+    """A representation's section with all its settings, so that each can be changed on the command line."""
+    fields = dataclasses.fields(REPRESENTATIONS[name])
+    return {"name": name, "fit_ranges": False, **{field.name: field.default for field in fields}, **settings}
+
+
+def model_section(name: str, **settings) -> dict:
+    """A model's section with all its settings but feature_shape, which the representation says."""
+    fields = dataclasses.fields(MODELS[name])
+    hidden = ("parent", "name", "feature_shape")
+    return {"name": name, **{f.name: f.default for f in fields if f.name not in hidden}, **settings}
+
+
+def resolve(config: Mapping[str, Any]) -> ConfigDict:
+    """A whole configuration: the given fields over the defaults, checked.
+
+    Raises:
+      ValueError: a field that does not exist (with the nearest ones that do) or a value that makes no sense.
+    """
+    given = config.to_dict() if isinstance(config, ConfigDict) else dict(config)
+    resolved = default_config().to_dict()
+    _merge(resolved, given, "")
+    _check(resolved)
+    return ConfigDict(resolved)
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{"train.steps": 100, ...}; tuples as lists, as JSON has them."""
+    flat = {}
+    for name, value in config.items():
+        if isinstance(value, Mapping | ConfigDict):
+            flat |= flatten(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = list(value) if isinstance(value, tuple) else value
+    return flat
+
+
+def check_same(saved: Mapping[str, Any], config: Mapping[str, Any], workdir) -> None:
+    """Raises a ValueError when a run is to go on with a configuration that would make it another run."""
+    before, now = flatten(saved), flatten(config)
+    harmless = set(HARMLESS)
+    if now["optimizer.schedule"] != "constant":
+        # The schedule is stretched over all steps.
+        harmless -= {"train.steps", "train.epochs"}
+    names = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
+    if names := [name for name in names if name not in harmless]:
+        changes = ", ".join(f"{name}: {before.get(name)!r} -> {now.get(name)!r}" for name in names[:5])
+        raise ValueError(
+            f"the run in {workdir} was started with another configuration ({changes}); go on with the same, or use "
+            "another --workdir"
+        )
+
+
+def _merge(resolved: dict, given: Mapping, prefix: str) -> None:
+    for name, value in given.items():
+        where = prefix + name
+        if not prefix and name in FREE:
+            section = dict(value)
+            if "name" not in section:
+                raise ValueError(f"config.{where} needs a field 'name'")
+            resolved[name] = section
+        elif name not in resolved:
+            near = difflib.get_close_matches(name, resolved, n=3, cutoff=0.4) or sorted(resolved)
+            raise ValueError(f"there is no field config.{where}; near it: {', '.join(prefix + n for n in near)}")
+        elif isinstance(resolved[name], dict):
+            if not isinstance(value, Mapping):
+                raise ValueError(f"config.{where} has fields of its own, it cannot be {value!r}")
+            _merge(resolved[name], value, f"{where}.")
+        else:
+            resolved[name] = _typed(where, value, resolved[name])
+
+
+def _typed(where: str, value: Any, default: Any) -> Any:
+    if isinstance(default, bool) or isinstance(value, bool):
+        right = isinstance(default, bool) and isinstance(value, bool)
+    elif isinstance(default, float):
+        right = isinstance(value, int | float)
+        value = float(value) if right else value
+    elif isinstance(default, tuple):
+        right = isinstance(value, str | list | tuple)
+        value = (
+            tuple(part for part in value.split(",") if part)
+            if isinstance(value, str)
+            else tuple(value)
+            if right
+            else value
+        )
+    else:
+        right = isinstance(value, type(default))
+    if not right:
+        raise ValueError(f"config.{where} must be {type(default).__name__} like {default!r}, not {value!r}")
+    return value
+
+
+def _check(config: dict) -> None:
+    flat = flatten(config)
+    for name in ("train.batch_size", "train.log_every"):
+        if flat[name] < 1:
+            raise ValueError(f"config.{name} must be at least 1, not {flat[name]}")
+    for name, value in flat.items():
+        if name.split(".")[0] in ("optimizer", "train") and isinstance(value, int | float) and value < 0:
+            raise ValueError(f"config.{name} must not be negative, not {value}")
+    if not 0 <= flat["train.average_decay"] < 1:
+        raise ValueError(f"config.train.average_decay must lie in [0, 1), not {flat['train.average_decay']}")
+    if flat["train.monitor"] not in ("loss", "mse"):
+        raise ValueError(f"config.train.monitor must be 'loss' or 'mse', not {flat['train.monitor']!r}")
+    for name in ("seed",):
+        if flat[name] < 0:
+            raise ValueError(f"config.{name} must not be negative, not {flat[name]}")

@@ -1,0 +1,174 @@
+"""From a configuration to what training reads: sources of features, and the representation they are of."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from timbre_jax.representation import make_representation
+from timbre_jax.representation.base import Representation
+
+Example = dict[str, np.ndarray]
+"""{"values" [N, F], "mask" [N], "index" int32, and conditions by name}."""
+
+
+class Source(Protocol):
+    """Random access to examples."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, i: int) -> Example: ...
+
+
+class Subset:
+    """Some positions of a source, in their order."""
+
+    def __init__(self, source: Source, positions: Sequence[int] | np.ndarray):
+        self._source, self._positions = source, np.asarray(positions, np.int64)
+
+    def __len__(self) -> int:
+        return len(self._positions)
+
+    def __getitem__(self, i: int) -> Example:
+        return self._source[int(self._positions[i])]
+
+
+class Rescaled:
+    """Values moved from [low, high] to [0, 1], feature by feature, and clipped."""
+
+    def __init__(self, source: Source, low: np.ndarray, high: np.ndarray):
+        self._source = source
+        self._low, self._scale = low.astype(np.float32), (1.0 / (high - low)).astype(np.float32)
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, i: int) -> Example:
+        example = dict(self._source[i])
+        example["values"] = np.clip((example["values"] - self._low) * self._scale, 0.0, 1.0)
+        return example
+
+
+class InMemory:
+    """A source read once and kept."""
+
+    def __init__(self, source: Source):
+        examples = [source[i] for i in range(len(source))]
+        names = examples[0] if examples else {}
+        self._arrays = {name: np.stack([example[name] for example in examples]) for name in names}
+        self._count = len(examples)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, i: int) -> Example:
+        return {name: array[i] for name, array in self._arrays.items()}
+
+
+def batches(source: Source, batch_size: int, positions: Sequence[int] | None = None) -> Iterator[Example]:
+    """Batches of a source in order; the last may be smaller."""
+    positions = range(len(source)) if positions is None else positions
+    for start in range(0, len(positions), batch_size):
+        examples = [source[int(i)] for i in positions[start : start + batch_size]]
+        yield {name: np.stack([example[name] for example in examples]) for name in examples[0]}
+
+
+@dataclasses.dataclass(frozen=True)
+class Sources:
+    """What a run reads, and the representation that it is of, ranges fitted."""
+
+    train: Source
+    valid: Source
+    representation: Representation
+
+
+def open_sources(config: Any, *, progress: bool = True) -> Sources:
+    """Cached features of the configuration's stores.
+
+    `data.train_split` of the store and of all extra stores; `data.valid_split` of the store alone. An example's index is
+    unique among all.
+
+    Raises:
+      ValueError: no store, or a split or family that is not there.
+    """
+    from timbre_jax.data.features import cached_features
+    from timbre_jax.data.store import open_store
+
+    data = config.data
+    if not data.store:
+        raise ValueError(
+            "config.data.store is empty: give --config.data.store=STORE, which experiments/prepare.py makes"
+        )
+    representation = make_representation(**{k: v for k, v in config.representation.items() if k != "fit_ranges"})
+    chosen = {}
+    for role, split, path in (
+        ("train", data.train_split, ",".join((data.store, *data.extra_stores))),
+        ("valid", data.valid_split, data.store),
+    ):
+        store = open_store(path)
+        if split not in store.splits:
+            raise ValueError(
+                f"config.data.{role}_split: {path} has no split {split!r}; it has {', '.join(store.splits)}"
+            )
+        positions = _positions(store, split, tuple(data.families), data.max_examples if role == "train" else 0)
+        source = cached_features(store, split, representation, progress=progress)
+        chosen[role] = source if len(positions) == len(source) else Subset(source, positions)
+    train, valid = chosen["train"], chosen["valid"]
+    if data.in_memory:
+        train, valid = InMemory(train), InMemory(valid)
+    if not config.representation.get("fit_ranges", False):
+        return Sources(train, valid, representation)
+    fitted, low, high = fit_ranges(representation, train)
+    return Sources(Rescaled(train, low, high), Rescaled(valid, low, high), fitted)
+
+
+def fit_ranges(representation: Representation, source: Source) -> tuple[Representation, np.ndarray, np.ndarray]:
+    """Harmonic tracks with ranges that are the smallest and largest of a source: the paper's min-max scaling.
+
+    Both scales are affine in the normalised values, so the features need not be made again.
+
+    Returns:
+      The representation with the fitted ranges, and the values [F] of the given one that become 0 and 1.
+
+    Raises:
+      ValueError: the representation has no such ranges, or the data are all one value.
+    """
+    if not hasattr(representation, "f0_range"):
+        raise ValueError(
+            f"representation {representation.name!r} has no ranges to fit: set representation.fit_ranges=False"
+        )
+    low, high = np.full(2, np.inf), np.full(2, -np.inf)
+    for batch in batches(source, 256):
+        values = batch["values"]
+        for row, part in enumerate((values[..., 0], values[..., 1:])):
+            low[row], high[row] = min(low[row], part.min()), max(high[row], part.max())
+    if not np.all(low < high):
+        raise ValueError("cannot fit ranges: f0 or the amplitudes of the training set are all one value")
+    ends = np.array([[[low[0], low[1]], [high[0], high[1]]]], np.float32)
+    f0, amplitude = representation.denormalise(ends)
+    fitted = dataclasses.replace(
+        representation,
+        f0_range=(float(f0[0, 0]), float(f0[0, 1])),
+        amplitude_range=(float(amplitude[0, 0, 0]), float(amplitude[0, 1, 0])),
+    )
+    rows = np.minimum(np.arange(representation.feature_shape[1]), 1)
+    return fitted, low[rows].astype(np.float32), high[rows].astype(np.float32)
+
+
+def _positions(store: Any, split: str, families: tuple[str, ...], limit: int) -> np.ndarray:
+    positions = np.arange(store.length(split))
+    if families:
+        column = store.metadata(split)["family"]
+        if unknown := sorted(set(families) - set(column.tolist())):
+            known = ", ".join(sorted(set(column.tolist())))
+            raise ValueError(f"config.data.families: {split!r} has no family {unknown[0]!r}; it has {known}")
+        positions = np.flatnonzero(np.isin(column, families))
+    if 0 < limit < len(positions):
+        # Spread over the whole, so that a small part has all instruments.
+        positions = positions[np.linspace(0, len(positions) - 1, limit).round().astype(np.int64)]
+    if len(positions) == 0:
+        raise ValueError(f"split {split!r} has no sounds")
+    return positions

@@ -1,0 +1,112 @@
+"""Where states and batches lie: data parallelism over a one-axis mesh of all devices, by `jit` or by `pmap`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+AXIS = "data"
+
+
+def data_mesh(devices: list[jax.Device] | None = None) -> Mesh:
+    """A mesh with the one axis "data" over all devices, or over those given."""
+    devices = jax.devices() if devices is None else devices
+    return jax.make_mesh((len(devices),), (AXIS,), axis_types=(AxisType.Auto,), devices=devices)
+
+
+class JitPlacement:
+    """`jit` over the mesh: the state a copy on every device, batches cut along their first axis. The compiler adds the sums.
+
+    Attributes:
+      axis_name: what `make_train_step` has to be told.
+    """
+
+    axis_name = None
+
+    def __init__(self, mesh: Mesh):
+        self.mesh = mesh
+        self.replicated = NamedSharding(mesh, PartitionSpec())
+        self.split = NamedSharding(mesh, PartitionSpec(AXIS))
+
+    def create(self, make: Callable[..., Any], *args) -> Any:
+        """Runs a pure function so that its outputs are born where they belong."""
+        return jax.jit(make, out_shardings=self.replicated)(*args)
+
+    def compile_train(self, step: Callable) -> Callable:
+        """The training step; the state that goes in is given up for the one that comes out."""
+        return jax.jit(step, donate_argnums=0, out_shardings=self.replicated)
+
+    def compile_eval(self, step: Callable) -> Callable:
+        """The evaluation step."""
+        return jax.jit(step, out_shardings=self.replicated)
+
+    def train_batch(self, batch: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
+        """This process's part of a batch, on its devices."""
+        return {name: jax.make_array_from_process_local_data(self.split, value) for name, value in batch.items()}
+
+    eval_batch = train_batch
+
+    def single(self, state: Any) -> Any:
+        """The state as one logical copy: what is saved and evaluated."""
+        return state
+
+    def spread(self, state: Any) -> Any:
+        """The reverse of `single`."""
+        return state
+
+    def template(self, abstract: Any) -> Any:
+        """Shapes with shardings, to read a checkpoint into."""
+        return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=self.replicated), abstract)
+
+
+class PmapPlacement(JitPlacement):
+    """`pmap`, for comparison: the state has a leading device axis, the step averages over "data" by itself.
+
+    Evaluation and checkpoints are those of `JitPlacement`. One process.
+    """
+
+    axis_name = AXIS
+
+    def compile_train(self, step: Callable) -> Callable:
+        compiled = jax.pmap(
+            step, axis_name=AXIS, donate_argnums=0, in_axes=(0, 0, None), devices=list(self.mesh.devices.flat)
+        )
+
+        def run(state, batch, key):
+            state, metrics = compiled(state, batch, key)
+            return state, {name: value[0] for name, value in metrics.items()}
+
+        return run
+
+    def train_batch(self, batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        count = self.mesh.size
+        return {name: value.reshape(count, value.shape[0] // count, *value.shape[1:]) for name, value in batch.items()}
+
+    def single(self, state: Any) -> Any:
+        return jax.device_put(jax.tree.map(lambda x: x[0], state), self.replicated)
+
+    def spread(self, state: Any) -> Any:
+        count = self.mesh.size
+        stacked = jax.tree.map(lambda x: jnp.broadcast_to(x, (count, *x.shape)), state)
+        return jax.device_put(stacked, self.split)
+
+
+def make_placement(parallel: str, mesh: Mesh | None = None) -> JitPlacement:
+    """The placement of that name: "jit" or "pmap".
+
+    Raises:
+      ValueError: another name, or `pmap` with several processes.
+    """
+    mesh = data_mesh() if mesh is None else mesh
+    if parallel == "jit":
+        return JitPlacement(mesh)
+    if parallel == "pmap":
+        if jax.process_count() > 1:
+            raise ValueError("parallel='pmap' runs in one process; use 'jit' with several")
+        return PmapPlacement(mesh)
+    raise ValueError(f"parallel must be 'jit' or 'pmap', not {parallel!r}")

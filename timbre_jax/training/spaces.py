@@ -1,0 +1,53 @@
+"""From trained variables to a `TimbreSpace` with the statistics of its training set."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+
+from timbre_jax.models.base import TimbreModel, Variables
+from timbre_jax.representation.base import Representation
+from timbre_jax.space import TimbreSpace
+from timbre_jax.training.data import Source, batches
+from timbre_jax.training.step import batch_features
+
+
+def make_space(
+    model: TimbreModel,
+    variables: Variables,
+    representation: Representation,
+    source: Source,
+    *,
+    batch_size: int,
+    examples: int = 0,
+) -> TimbreSpace:
+    """A space with the statistics of the latents of a source, or of `examples` of it, evenly spread (0 is all)."""
+    variables = jax.device_put(variables, jax.local_devices()[0])
+    space = TimbreSpace(variables=variables, statistics={}, model=model, representation=representation)
+    positions: Sequence[int] = range(len(source))
+    if 0 < examples < len(source):
+        positions = np.linspace(0, len(source) - 1, examples).round().astype(int)
+    return space.replace(statistics=latent_statistics(space, source, positions, batch_size=batch_size))
+
+
+def latent_statistics(
+    space: TimbreSpace, source: Source, positions: Sequence[int], *, batch_size: int
+) -> dict[str, np.ndarray]:
+    """Mean, standard deviation, 1st and 99th percentile of every latent, float32 [D] each.
+
+    Over sounds in a static space, over the frames within sounds in a series. Only latents are kept in memory.
+    """
+    latents = []
+    for batch in batches(source, batch_size, positions):
+        count = len(batch["index"])
+        # One shape, so that it is compiled once: the last batch is filled up with its first example.
+        rows = np.minimum(np.arange(batch_size), count - 1)
+        latent = space.encode(batch_features({name: value[rows] for name, value in batch.items()}))
+        values = np.asarray(latent.values)[:count]
+        latents.append(values if values.ndim == 2 else values[np.asarray(batch["mask"])[:, : values.shape[1]] > 0])
+    values = np.concatenate(latents).astype(np.float64)
+    low, high = np.percentile(values, [1.0, 99.0], axis=0)
+    statistics = {"latent_mean": values.mean(0), "latent_std": values.std(0), "latent_low": low, "latent_high": high}
+    return {name: value.astype(np.float32) for name, value in statistics.items()}

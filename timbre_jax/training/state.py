@@ -1,0 +1,124 @@
+"""What training carries from step to step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+
+from timbre_jax.models.base import TimbreModel, Variables
+from timbre_jax.records import Array, Features
+
+
+@flax.struct.dataclass
+class TrainState:
+    """All that changes while training, as a pytree of arrays.
+
+    Attributes:
+      step: int32 [], steps taken.
+      params: of the model.
+      mutable: its other collections (batch statistics, codebooks, a fixed basis), by name.
+      opt_state: of the optimizer; several optimizers are one through `optax.multi_transform`.
+      average: running average of params, see `update_average`.
+      hyper: float32 scalars that a step reads: "learning_rate" (the peak; the schedule multiplies it), "kl_weight",
+        "learning_rate_scale" (halved by a rollback). Leaves, so changing one does not compile anew.
+    """
+
+    step: Array
+    params: Variables
+    mutable: Mapping[str, Variables]
+    opt_state: optax.OptState
+    average: Variables
+    hyper: Mapping[str, Array]
+
+    def variables(self, *, average: bool = False) -> Variables:
+        """What `model.apply` takes: with the current or with the averaged parameters."""
+        return {"params": self.average if average else self.params, **self.mutable}
+
+
+def create_state(
+    model: TimbreModel, optimizer: optax.GradientTransformation, key: Array, *, hyper: Mapping[str, float]
+) -> TrainState:
+    """The state before the first step. Pure: made to run under `jit` with output shardings, so that parameters are born there."""
+    shape = (1, *model.feature_shape)
+    variables = dict(model.init(key, Features(values=jnp.zeros(shape), mask=jnp.ones(shape[:2]))))
+    params = variables.pop("params")
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=params,
+        mutable=variables,
+        opt_state=optimizer.init(params),
+        average=jax.tree.map(jnp.copy, params),
+        hyper={
+            "learning_rate_scale": jnp.ones((), jnp.float32),
+            **{name: jnp.asarray(value, jnp.float32) for name, value in hyper.items()},
+        },
+    )
+
+
+def update_average(average: Variables, params: Variables, step: Array, decay: float) -> Variables:
+    """The exponential average of the parameters after step 1, 2 .. `step`, free of the bias towards its start.
+
+    average_t = average_{t-1} + (params_t - average_{t-1}) * (1 - decay) / (1 - decay^t), which is Adam's bias correction
+    (Kingma & Ba 2015, section 3) applied as it goes: at every step the weights are those of the exponential average, and sum
+    to 1. decay = 0 is the parameters themselves.
+    """
+    if decay == 0.0:
+        return params
+    rate = (1.0 - decay) / -jnp.expm1(step.astype(jnp.float32) * jnp.log(jnp.float32(decay)))
+    return jax.tree.map(lambda a, p: a + rate.astype(a.dtype) * (p - a), average, params)
+
+
+def make_schedule(
+    name: str, *, warmup_steps: int = 0, total_steps: int = 0, final_fraction: float = 0.0
+) -> Callable[[Array], Array]:
+    """The learning rate at a step, as a part of its peak: float32 [] of int32 [].
+
+    A linear rise over `warmup_steps` steps, (step + 1) / warmup_steps, then "constant" at 1, or "cosine" from 1 down to
+    `final_fraction` at `total_steps`.
+
+    Raises:
+      ValueError: an unknown name, or a cosine that has no room.
+    """
+    if name not in ("constant", "cosine"):
+        raise ValueError(f"there is no schedule {name!r}; there are 'constant', 'cosine'")
+    if name == "cosine" and total_steps <= warmup_steps:
+        raise ValueError(
+            f"a cosine schedule over {total_steps} steps has no room after {warmup_steps} steps of warm-up"
+        )
+
+    def schedule(step: Array) -> Array:
+        step = step.astype(jnp.float32)
+        factor = jnp.ones((), jnp.float32)
+        if name == "cosine":
+            part = jnp.clip((step - warmup_steps) / (total_steps - warmup_steps), 0.0, 1.0)
+            factor = final_fraction + (1.0 - final_fraction) * 0.5 * (1.0 + jnp.cos(jnp.pi * part))
+        if warmup_steps:
+            factor = factor * jnp.minimum(1.0, (step + 1.0) / warmup_steps)
+        return factor
+
+    return schedule
+
+
+def make_optimizer(
+    name: str = "adam", *, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8, weight_decay: float = 0.0
+) -> optax.GradientTransformation:
+    """Directions of descent at learning rate 1: the training step multiplies them by -learning_rate.
+
+    "adam" (Kingma & Ba 2015), with decoupled weight decay (Loshchilov & Hutter 2019) where it is not 0, or "sgd".
+
+    Raises:
+      ValueError: an unknown name.
+    """
+    if name == "adam":
+        parts = [optax.scale_by_adam(b1=b1, b2=b2, eps=eps)]
+    elif name == "sgd":
+        parts = [optax.identity()]
+    else:
+        raise ValueError(f"there is no optimizer {name!r}; there are 'adam', 'sgd'")
+    if weight_decay:
+        parts.append(optax.add_decayed_weights(weight_decay))
+    return optax.chain(*parts)

@@ -1,0 +1,122 @@
+"""One step of training and one of evaluation, as pure functions: nothing else in training touches a gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from timbre_jax.models.base import TimbreModel, Variables
+from timbre_jax.records import Array, Features
+from timbre_jax.training.state import TrainState, update_average
+
+Batch = Mapping[str, Array]
+"""{"values" [B, N, F], "mask" [B, N], "index" [B] int32, and conditions by name}."""
+Metrics = dict[str, Array]
+
+_RESERVED = ("values", "mask", "index", "weight")
+
+
+def batch_features(batch: Batch) -> Features:
+    """The `Features` of a batch."""
+    conditions = {name: value for name, value in batch.items() if name not in _RESERVED}
+    return Features(values=batch["values"], mask=batch["mask"], conditions=conditions)
+
+
+def make_train_step(
+    model: TimbreModel,
+    optimizer: optax.GradientTransformation,
+    *,
+    schedule: Callable[[Array], Array] | None = None,
+    clip: float = 0.0,
+    average_decay: float = 0.0,
+    augment: Callable[[Array, Array, Array], Array] | None = None,
+    axis_name: str | None = None,
+) -> Callable[[TrainState, Batch, Array], tuple[TrainState, Metrics]]:
+    """A pure function (state, batch, key) -> (state, metrics), to be compiled by whoever calls it.
+
+    All that is random for an example comes from fold_in(fold_in(key, step), index), so that neither its place in the batch
+    nor the number of devices matters, and `key` is the same for all steps.
+
+    Args:
+      model: with `loss`.
+      optimizer: gives directions at learning rate 1 (`make_optimizer`).
+      schedule: step -> part of the peak learning rate; None is always 1.
+      clip: largest global norm of the gradient; 0 does not clip.
+      average_decay: of the averaged parameters; 0 keeps none.
+      augment: (keys [B], values [B, N, F], mask [B, N]) -> values, on training examples only.
+      axis_name: under `pmap`, the axis over which gradients and metrics are averaged. Under `jit` the compiler does it.
+
+    Returns:
+      The step. Metrics are float32 scalars: "loss", those of `model.loss`, "grad_norm" before clipping, "learning_rate".
+    """
+
+    def train_step(state: TrainState, batch: Batch, key: Array) -> tuple[TrainState, Metrics]:
+        keys = example_keys(jax.random.fold_in(key, state.step), batch["index"])
+        features = batch_features(batch)
+        if augment is not None:
+            features = features.replace(values=augment(keys[:, 1], features.values, features.mask))
+
+        def mean_loss(params):
+            (loss, metrics), mutable = model.apply(
+                {"params": params, **state.mutable},
+                features,
+                keys[:, 0],
+                kl_weight=state.hyper["kl_weight"],
+                train=True,
+                method="loss",
+                mutable=list(state.mutable),
+            )
+            return jnp.mean(loss), (metrics, mutable)
+
+        (loss, (metrics, mutable)), gradient = jax.value_and_grad(mean_loss, has_aux=True)(state.params)
+        metrics = {"loss": loss, **{name: jnp.mean(value) for name, value in metrics.items()}}
+        if axis_name is not None:
+            gradient, metrics, mutable = jax.lax.pmean((gradient, metrics, mutable), axis_name)
+        norm = optax.tree.norm(gradient)
+        if clip:
+            factor = jnp.minimum(1.0, clip / jnp.maximum(norm, 1e-12))
+            gradient = jax.tree.map(lambda g: g * factor, gradient)
+        direction, opt_state = optimizer.update(gradient, state.opt_state, state.params)
+        rate = state.hyper["learning_rate"] * state.hyper["learning_rate_scale"]
+        if schedule is not None:
+            rate = rate * schedule(state.step)
+        params = jax.tree.map(lambda p, d: p - rate * d, state.params, direction)
+        step = state.step + 1
+        state = state.replace(
+            step=step,
+            params=params,
+            mutable=mutable,
+            opt_state=opt_state,
+            average=update_average(state.average, params, step, average_decay),
+        )
+        return state, {**metrics, "grad_norm": norm, "learning_rate": rate}
+
+    return train_step
+
+
+def make_eval_step(model: TimbreModel) -> Callable[[Variables, Batch, Array, Array], Metrics]:
+    """A pure function (variables, batch, key, kl_weight) -> sums over the batch of each metric times "weight" [B].
+
+    "weight" is 1 for an example, 0 for what fills up the last batch; its sum comes along as "weight". Besides what
+    `model.loss` gives, "mse" is of the reconstruction from the posterior's mean, and "loss" the loss with one sample of z, of
+    a key that belongs to the example: the same at every evaluation.
+    """
+
+    def eval_step(variables: Variables, batch: Batch, key: Array, kl_weight: Array) -> Metrics:
+        features = batch_features(batch)
+        keys = example_keys(key, batch["index"])[:, 0]
+        loss, metrics = model.apply(variables, features, keys, kl_weight=kl_weight, train=False, method="loss")
+        again = model.apply(variables, features, train=False)
+        mse = jnp.mean(jnp.square(again.values - features.values), axis=(1, 2))
+        metrics = {**metrics, "loss": loss, "mse": mse, "weight": jnp.ones_like(loss)}
+        return {name: jnp.sum(value * batch["weight"]) for name, value in metrics.items()}
+
+    return eval_step
+
+
+def example_keys(key: Array, index: Array) -> Array:
+    """Two keys for each example, [B, 2], that depend on its index alone."""
+    return jax.vmap(lambda i: jax.random.split(jax.random.fold_in(key, i)))(index)
