@@ -22,7 +22,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from absl import app, flags
+from absl import app, flags, logging
 
 SOURCES = ("soundfont", "nsynth", "tfds")
 NUMBER = 4000
@@ -103,10 +103,10 @@ def prepare(
             velocities=tuple(velocities or DEFAULT_VELOCITIES), number=NUMBER if number is None else number,
         )  # fmt: skip
     elif source in ("nsynth", "tfds"):
-        from timbre_jax.data.sources.nsynth import NSynthSource
-        from timbre_jax.data.sources.tfds import TfdsSource
-
-        kind = NSynthSource if source == "nsynth" else TfdsSource
+        if source == "nsynth":
+            from timbre_jax.data.sources.nsynth import NSynthSource as kind  # noqa: N813
+        else:
+            from timbre_jax.data.sources.tfds import TfdsSource as kind  # noqa: N813
         chosen = kind(
             paths=path, families=tuple(families), pitches=tuple(pitches or ()), velocities=tuple(velocities or ()),
             number=number or 0, seed=seed, split_file=split_file or "",
@@ -126,6 +126,7 @@ def prepare(
 
 def main(arguments: Sequence[str]) -> None:
     values = flags.FLAGS
+    logging.set_verbosity(logging.WARNING)  # JAX tells at length which accelerators are not there
     try:
         if len(arguments) > 1:
             raise ValueError(f"unexpected argument {arguments[1]!r}; options look like --out=notes, see --help")

@@ -62,7 +62,7 @@ def build_store(
     Args:
       source: where the notes come from.
       out: the folder to make.
-      judge: the look at pitch and harmonics, waves [64, 64000] and pitches [64] to reasons; None keeps every sound note.
+      judge: the look at pitch and harmonics, see `doctor.Judge`; None keeps every sound note.
       judge_settings: what decides the judge's answers, as JSON values; kept in the index.
       workers: loading processes; None means one a core, 1 loads in this process.
       shard_size: notes a file, before the doctor.
@@ -286,11 +286,11 @@ def _judged(verdicts: list[Verdict], records: list[Record], judge: doctor.Judge 
     if judge is None or not alive:
         return verdicts
     waves = np.zeros((BATCH, SAMPLES), np.float32)
-    pitches = np.full(BATCH, 60, np.int64)
+    pitches, f0 = np.full(BATCH, -1, np.int64), np.zeros(BATCH)
     for place in alive:
         waves[place] = verdicts[place].pcm.astype(np.float32) * np.float32(1 / 32768)
-        pitches[place] = records[place].pitch
-    reasons = judge(waves, pitches)
+        pitches[place], f0[place] = records[place].pitch, verdicts[place].f0
+    reasons = judge(waves, pitches, f0)
     return [
         verdict._replace(pcm=None, left_out=reasons[place]) if verdict.pcm is not None and reasons[place] else verdict
         for place, verdict in enumerate(verdicts)

@@ -110,8 +110,65 @@ def find_duplicates(
     return gone
 
 
-Judge = Callable[[np.ndarray, np.ndarray], list[str]]
-"""Waves [B, 64000] and pitches [B] to a reason each, "" to keep."""
+Judge = Callable[[np.ndarray, np.ndarray, np.ndarray], list[str]]
+"""Waves [B, 64000], MIDI pitches [B] (-1 unknown), the source's own f0 in Hz [B] (0 unknown) to a reason each, "" to keep."""
+
+PITCH_HZ = (80.0, 2100.0)
+"""The notes of the paper (Natsiou 2023): from the lowest pitch that a Blackman window of 690 samples resolves."""
+MIN_HARMONIC = 0.8
+"""Share of the heard frames that have to be periodic (YIN's aperiodicity under 0.25)."""
+MAX_APERIODICITY = 0.25
+"""Median of it over the heard frames."""
+MAX_F0_SPREAD = 40.0
+"""Standard deviation of f0 in cents over the periodic frames: a vibrato of +-50 cents has 35."""
+MAX_F0_JUMPS = 0.2
+"""Share of the periodic frames whose own f0 is more than a semitone off the smooth line."""
+MAX_LEVEL_UNSTEADINESS = 3.0
+"""Mean distance in dB of the level from its running mean over a quarter of a second: tremolo and noise, not a decay."""
+
+
+def reason_of_quality(quality: Mapping[str, float], pitch: int, f0: float) -> str:
+    """The reason to leave out a note with the numbers of `HarmonicTracks.quality`, or "" to keep it.
+
+    Which notes are in range is judged by the key and, where the source knows it, by the pitch that sounds: outside 80-2100 Hz
+    the analysis would find a subharmonic or a harmonic instead.
+    """
+    low, high = PITCH_HZ
+    named = 440.0 * 2.0 ** ((pitch - 69) / 12) if pitch >= 0 else 0.0
+    for hertz in (named, f0):
+        if hertz and not low <= hertz <= high * 2 ** (10 / 1200):  # key 96 is 2093 Hz; banks are up to 10 cents off
+            return f"pitch out of range ({hertz:.0f} Hz)"
+    if quality["harmonic"] < MIN_HARMONIC or quality["aperiodicity"] > MAX_APERIODICITY:
+        return f"not harmonic ({100 * quality['harmonic']:.0f} % of its frames are periodic)"
+    if quality["f0_spread"] > MAX_F0_SPREAD:
+        return f"unsteady (f0 spreads by {quality['f0_spread']:.0f} cents)"
+    if quality["f0_jumps"] > MAX_F0_JUMPS:
+        return f"unsteady (f0 jumps in {100 * quality['f0_jumps']:.0f} % of its frames)"
+    if quality["level_unsteadiness"] > MAX_LEVEL_UNSTEADINESS:
+        return f"unsteady (level varies by {quality['level_unsteadiness']:.1f} dB)"
+    return ""
+
+
+def harmonic_judge() -> tuple[Judge, dict[str, Any]]:
+    """The look at pitch and harmonics, and the settings that decide its answers. Imports JAX."""
+    import jax
+
+    from timbre_jax.representation.harmonic import HarmonicTracks
+
+    representation = HarmonicTracks()
+
+    def judge(waves: np.ndarray, pitches: np.ndarray, f0: np.ndarray) -> list[str]:
+        numbers = jax.device_get(representation.quality(waves))
+        return [
+            reason_of_quality({name: float(of[row]) for name, of in numbers.items()}, int(pitches[row]), float(f0[row]))
+            for row in range(len(waves))
+        ]
+
+    settings = {
+        "pitch_hz": list(PITCH_HZ), "min_harmonic": MIN_HARMONIC, "max_aperiodicity": MAX_APERIODICITY,
+        "max_f0_spread": MAX_F0_SPREAD, "max_f0_jumps": MAX_F0_JUMPS, "max_level_unsteadiness": MAX_LEVEL_UNSTEADINESS,
+    }  # fmt: skip
+    return judge, settings
 
 
 class Summary:

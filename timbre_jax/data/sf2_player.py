@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from typing import NamedTuple
 
 import numpy as np
 
 from timbre_jax.data import sf2
 from timbre_jax.data.sf2 import Modulator, Preset, SoundFont, Voice
+from timbre_jax.data.sf2_pitch import AUDIBLE, autocorrelation_pitch, common_fundamental
 
 RATE = 44100
 # E-mu's hardware, for which banks are made, applies initialAttenuation at 0.4 of what the specification says.
@@ -22,8 +24,10 @@ ATTENUATION_SCALE = 0.4
 GAIN = 1.0
 _BLOCK = 64  # samples between two values of a modulated pitch or filter cutoff
 _SILENCE_DB = 100.0
-# A pitch that moves less than this (peak, in cents) counts as steady.
-STEADY_CENTS = 5.0
+# A pitch that moves less than this (peak, in cents) counts as steady, and voices nearer than this as in tune.
+STEADY_CENTS = 10.0
+# Where a voice's pitch is measured: well after the attack, and so many samples of the pool from there.
+_MEASURE_AT, _MEASURE_SAMPLES = 0.5, 16384
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,11 +36,11 @@ class Note:
 
     Attributes:
       wave: [T] float32, mono, not normalised.
-      f0: the player's own pitch in Hz of the loudest voice once its attack is over (at half of the time held): key, root
-        key, tuning and scale as the bank has them, modulation envelope included, LFOs at their centre. The sample's own
-        deviation from its declared pitch is not in it.
-      pitch_moves: the bank moves the pitch while the note is held, or sounds voices of clashing pitch: vibrato, a
-        modulation envelope on pitch, voices detuned by other than whole harmonics.
+      f0: the player's own pitch in Hz half a second into the note: the sample's (measured, see `sf2_pitch`) times the speed
+        at which it is played, modulation envelope included, LFOs at their centre; of several voices the fundamental that
+        they have in common. Where a sample has no clear pitch, what key, root key and tuning mean.
+      pitch_moves: the bank moves the pitch by more than 10 cents while the note is held (vibrato, modulation envelope), or
+        sounds voices together that have no fundamental in common.
       voices: how many samples sounded.
     """
 
@@ -58,20 +62,18 @@ def render_note(
     """
     total = round(seconds * RATE)
     mix = np.zeros(total, np.float32)
-    parts = []
+    pitches, energies, moving = [], [], []
     for voice in bank.voices(preset, key, velocity):
-        wave, cents, moves = _render_voice(bank, voice, key, velocity, round(held * RATE), total)
+        wave, pitch, moves = _render_voice(bank, voice, key, velocity, round(held * RATE), total)
         mix[: len(wave)] += wave
-        parts.append((float(np.dot(wave, wave)), cents, moves))
-    if not parts:
+        pitches.append(pitch)
+        energies.append(float(np.dot(wave, wave)))
+        moving.append(moves)
+    if not pitches:
         return Note(mix, 0.0, False, 0)
-    loudest = max(parts)
-    moves = False
-    for energy, cents, voice_moves in parts:
-        if energy > 1e-3 * loudest[0]:  # 30 dB under the loudest: not heard as a pitch of its own
-            ratio = 2.0 ** (abs(cents - loudest[1]) / 1200)
-            moves |= voice_moves or abs(1200 * np.log2(ratio / round(ratio))) > STEADY_CENTS
-    return Note(mix, float(440.0 * 2.0 ** ((loudest[1] - 6900) / 1200)), bool(moves), len(parts))
+    f0, clash = common_fundamental(pitches, energies, cents=STEADY_CENTS)
+    heard = [moves for moves, energy in zip(moving, energies, strict=True) if energy > AUDIBLE * max(energies)]
+    return Note(mix, f0, clash or any(heard), len(pitches))
 
 
 # Modulators (section 8.2). -----------------------------------------------------------------------------------------
@@ -194,7 +196,7 @@ def _lfo(delay: float, frequency: float, times: np.ndarray) -> np.ndarray:
 
 
 def _render_voice(bank: SoundFont, voice: Voice, key: int, velocity: int, note_off: int, total: int):
-    """(wave [<= total] float32, pitch in MIDI cents, whether it moves)."""
+    """(wave [<= total] float32, pitch in Hz, whether it moves)."""
     base = voice.generators
     key = int(base[sf2.KEY]) if 0 <= base[sf2.KEY] <= 127 else key
     velocity = int(base[sf2.VELOCITY]) if 0 < base[sf2.VELOCITY] <= 127 else velocity
@@ -207,7 +209,6 @@ def _render_voice(bank: SoundFont, voice: Voice, key: int, velocity: int, note_o
     root = root if root <= 127 else 60
     tune = 100 * values[sf2.COARSE_TUNE] + values[sf2.FINE_TUNE]
     shift = values[sf2.SCALE_TUNING] * (key - root) + tune
-    cents = 100 * root + shift
     ratio = sample.rate / RATE * 2.0 ** ((shift + sample.correction) / 1200)
 
     blocks = np.arange(0, max(len(envelope), 1), _BLOCK, dtype=np.float64)
@@ -226,14 +227,18 @@ def _render_voice(bank: SoundFont, voice: Voice, key: int, velocity: int, note_o
             values[sf2.VIBRATO_DELAY], values[sf2.VIBRATO_FREQUENCY], blocks
         )
     held = pitch[: max(1, note_off // _BLOCK)]
-    centre = float(held[len(held) // 2]) if values[sf2.MOD_ENV_TO_PITCH] else 0.0
-    if values[sf2.MOD_ENV_TO_PITCH]:  # the LFOs' part is not the note's pitch
-        centre = float(
-            values[sf2.MOD_ENV_TO_PITCH] * _modulation_envelope(values, key, note_off, blocks)[len(held) // 2]
-        )
-    moves = float(np.ptp(held)) / 2 > STEADY_CENTS
+    moves = bool(np.ptp(held) / 2 > STEADY_CENTS)
+    centre = 0.0  # the LFOs' part is not the note's pitch
+    if values[sf2.MOD_ENV_TO_PITCH]:
+        there = np.array([min(_MEASURE_AT * RATE, note_off / 2)])
+        centre = float(values[sf2.MOD_ENV_TO_PITCH] * _modulation_envelope(values, key, note_off, there)[0])
 
-    wave = _oscillate(bank, voice, values, ratio, pitch, len(envelope), note_off)
+    shape = _sample_shape(bank, voice)
+    meant = 440.0 * 2.0 ** ((100 * root + shift - 6900) / 1200)
+    own = _own_pitch(bank.path, _Pool(bank.pool), shape, sample.rate, round(meant / (ratio * RATE), 5))
+    f0 = (own * ratio * RATE if own else meant) * 2.0 ** (centre / 1200)
+
+    wave = _oscillate(bank, shape, ratio, pitch, len(envelope), note_off)
     wave = _low_pass(wave, cutoff, values[sf2.FILTER_Q])
     wave *= envelope[: len(wave)]
     if level is not None:
@@ -241,7 +246,7 @@ def _render_voice(bank: SoundFont, voice: Voice, key: int, velocity: int, note_o
     decibels = ATTENUATION_SCALE * base[sf2.ATTENUATION] / 10 + added[sf2.ATTENUATION] / 10
     angle = (np.clip(values[sf2.PAN], -500, 500) + 500) / 1000 * np.pi / 2
     wave *= np.float32(GAIN * 10 ** (-max(decibels, 0.0) / 20) * (np.sin(angle) + np.cos(angle)) / 2)
-    return wave, cents + centre, moves
+    return wave, f0, moves
 
 
 @functools.lru_cache(maxsize=256)
@@ -265,8 +270,19 @@ class _Pool:
         return isinstance(other, _Pool)
 
 
-def _oscillate(bank, voice, values, ratio, pitch, length, note_off) -> np.ndarray:
-    """The sample at the note's pitch, [<= length]; looped for the whole note, until note-off, or not (sampleModes)."""
+class _Shape(NamedTuple):
+    """What of the pool a voice plays: from start to end, or from start and then round the loop."""
+
+    start: int
+    end: int
+    loop_start: int
+    loop_end: int
+    looped: bool
+    until_off: bool  # the loop ends at note-off, and the rest of the sample follows
+
+
+def _sample_shape(bank: SoundFont, voice: Voice) -> _Shape:
+    """A sample's positions with the voice's offsets, kept within the pool (section 8.1.2, 0-4, 12, 45, 50, 54)."""
     sample, base = voice.sample, voice.generators
     size = len(bank.pool)
     start = sample.start + base[sf2.START_OFFSET] + 32768 * base[sf2.START_COARSE]
@@ -276,9 +292,28 @@ def _oscillate(bank, voice, values, ratio, pitch, length, note_off) -> np.ndarra
     loop_start = sample.loop_start + base[sf2.LOOP_START_OFFSET] + 32768 * base[sf2.LOOP_START_COARSE]
     loop_end = sample.loop_end + base[sf2.LOOP_END_OFFSET] + 32768 * base[sf2.LOOP_END_COARSE]
     loop_start, loop_end = int(loop_start), int(min(loop_end, end))
-    looped = int(base[sf2.SAMPLE_MODES]) & 3 in (1, 3) and start <= loop_start < loop_end
-    until_off = int(base[sf2.SAMPLE_MODES]) & 3 == 3
+    mode = int(base[sf2.SAMPLE_MODES]) & 3
+    looped = mode in (1, 3) and start <= loop_start < loop_end
+    return _Shape(start, end, loop_start, loop_end, looped, mode == 3)
 
+
+@functools.lru_cache(maxsize=4096)
+def _own_pitch(bank_path: str, held: _Pool, shape: _Shape, rate: int, meant: float) -> float:
+    """A sample's pitch in cycles a sample where a note holds it, or 0 where it has none."""
+    pool, first = held.values, int(_MEASURE_AT * rate)
+    if shape.looped:
+        places = shape.start + first + np.arange(_MEASURE_SAMPLES)
+        period = shape.loop_end - shape.loop_start
+        places = np.where(places < shape.loop_end, places, shape.loop_start + (places - shape.loop_end) % period)
+        return autocorrelation_pitch(pool[places], meant=meant)
+    first = min(first, (shape.end - shape.start) // 4)  # a short sound is measured where it is still there
+    wave = pool[shape.start + first : min(shape.end, shape.start + first + _MEASURE_SAMPLES)]
+    return autocorrelation_pitch(wave, meant=meant) if len(wave) >= 512 else 0.0
+
+
+def _oscillate(bank, shape, ratio, pitch, length, note_off) -> np.ndarray:
+    """The sample at the note's pitch, [<= length]; looped for the whole note, until note-off, or not (sampleModes)."""
+    start, end, loop_start, loop_end, looped, until_off = shape
     if len(pitch) == 1:
         position = ratio * 2.0 ** (float(pitch[0]) / 1200) * np.arange(length, dtype=np.float64)
     else:
