@@ -1,0 +1,204 @@
+"""A trained run, and notes of a store as that run sees them: what analyze, evaluate and generate have in common."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+import timbre_jax
+from timbre_jax.checkpoint import read_config
+from timbre_jax.data.features import cached_features
+from timbre_jax.data.store import Store
+from timbre_jax.metrics.scores import COMMON_AMPLITUDE_RANGE, COMMON_F0_RANGE, common_features
+from timbre_jax.records import Features
+from timbre_jax.representation import make_representation
+from timbre_jax.representation.base import Representation
+from timbre_jax.space import TimbreSpace
+
+LABELS = ("instrument", "family", "source")
+NUMBERS = ("pitch", "velocity")
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A workdir, opened.
+
+    Attributes:
+      name: the folder's name. workdir: the folder.
+      space: its best space so far.
+      config: as `experiments.train` resolved it.
+      model: the model's name in the registry.
+      base: the representation before any ranges were fitted to the training set: what features are cached under.
+    """
+
+    name: str
+    workdir: Path
+    space: TimbreSpace
+    config: dict
+    model: str
+    base: Representation
+
+
+def open_run(workdir: str | os.PathLike) -> Run:
+    """Loads a run.
+
+    Raises:
+      ValueError: not a run, none of its checkpoints is whole, or a series space. One line.
+    """
+    workdir = Path(workdir)
+    space = timbre_jax.load(workdir)
+    if space.kind != "static":
+        raise ValueError(f"{workdir}: this asks for a static space (one latent a sound), the run has a {space.kind}")
+    document = read_config(workdir)
+    config = document["config"]
+    section = {key: value for key, value in config["representation"].items() if key != "fit_ranges"}
+    return Run(
+        workdir.resolve().name, workdir, space, config, document["model"]["name"], make_representation(**section)
+    )
+
+
+def default_store(run: Run) -> str:
+    """The store that the run was trained on.
+
+    Raises:
+      ValueError: it is not where it was.
+    """
+    store = run.config["data"]["store"]
+    if not (Path(store) / "index.json").is_file():
+        raise ValueError(f"the store of the run, {store}, is not there; say where it is with --store=STORE")
+    return store
+
+
+@dataclasses.dataclass(frozen=True)
+class Notes:
+    """M notes of a split, as a run sees them.
+
+    Attributes:
+      store, split, positions: where they are.
+      features: in the run's own representation.
+      target: the same on the common scale of all scores, before any fitted range cut something off.
+      labels: id, instrument, family, source (str) and pitch, velocity (int), [M] each.
+    """
+
+    store: Store
+    split: str
+    positions: np.ndarray
+    features: Features
+    target: Features
+    labels: dict[str, np.ndarray]
+
+    def audio(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
+        """The recorded waves [n, T] of some of the notes."""
+        return self.store.audio(self.split, self.positions[np.asarray(rows, np.int64)])
+
+    def part(self, rows: np.ndarray) -> Notes:
+        """Some of the notes."""
+        return dataclasses.replace(
+            self,
+            positions=self.positions[rows],
+            features=take(self.features, rows),
+            target=take(self.target, rows),
+            labels={name: label[rows] for name, label in self.labels.items()},
+        )
+
+
+def read_notes(run: Run, store: Store, split: str, *, number: int = 0, seed: int = 0, progress: bool = True) -> Notes:
+    """Notes of a split; `number` of them (0: all), even over the instruments; only the run's families, where it has a choice.
+
+    Raises:
+      ValueError: the store has no such split, or it holds no notes of the run's families.
+    """
+    if split not in store.splits:
+        raise ValueError(f"{store.path} has no split {split!r}; it has {', '.join(store.splits)}")
+    metadata = store.metadata(split)
+    families = tuple(run.config["data"].get("families") or ())
+    eligible = np.flatnonzero(np.isin(metadata["family"], families)) if families else np.arange(store.length(split))
+    if len(eligible) == 0:
+        raise ValueError(f"split {split!r} of {store.path} has no notes of the families {', '.join(families)}")
+    chosen = eligible[even_choice(metadata["instrument"][eligible], number, seed=seed)] if number else eligible
+    base = _wide(run.base)
+    raw = cached_features(store, split, base, progress=progress).read(chosen)
+    labels = {name: metadata[name][chosen] for name in ("id", *LABELS, *NUMBERS)}
+    return Notes(store, split, chosen, as_seen(raw, base, run.space.representation), common_features(base, raw), labels)
+
+
+def training_notes(
+    run: Run, *, number: int, progress: bool = True
+) -> tuple[Features, Features, dict[str, np.ndarray]] | None:
+    """Features, features on the common scale and labels of the run's training notes, `number` of them spread over its stores.
+
+    None where a store of the run is no longer there.
+    """
+    data = run.config["data"]
+    stores = (data["store"], *data.get("extra_stores", ()))
+    if not all((Path(store) / "index.json").is_file() for store in stores):
+        return None
+    opened = [Store.open(store) for store in stores]
+    total = sum(store.length(data["train_split"]) for store in opened)
+    parts = [
+        read_notes(
+            run,
+            store,
+            data["train_split"],
+            number=max(1, round(number * store.length(data["train_split"]) / total)),
+            progress=progress,
+        )
+        for store in opened
+    ]
+    labels = {name: np.concatenate([part.labels[name] for part in parts]) for name in parts[0].labels}
+    return join([part.features for part in parts]), join([part.target for part in parts]), labels
+
+
+def even_choice(groups: np.ndarray, number: int, *, seed: int = 0) -> np.ndarray:
+    """Positions of `number` items, the same from every group as far as it has them, random within a group; ascending."""
+    groups = np.asarray(groups)
+    order = np.random.default_rng(seed).permutation(len(groups))
+    turn = np.empty(len(groups), np.int64)
+    for group in np.unique(groups):
+        member = order[groups[order] == group]
+        turn[member] = np.arange(len(member))
+    place = np.empty(len(groups), np.int64)
+    place[order] = np.arange(len(groups))
+    return np.sort(np.lexsort((place, turn))[: min(number, len(groups))])
+
+
+def as_seen(features: Features, base: Representation, representation: Representation) -> Features:
+    """Features of `base` in the units of a representation that differs from it by its ranges and scale only."""
+    if base == representation:
+        return features
+    f0, amplitude = base.denormalise(features.values)
+    return features.replace(values=np.asarray(representation.normalise(f0, amplitude)))
+
+
+def take(features: Features, rows: np.ndarray) -> Features:
+    """The features of some of the sounds."""
+    import jax
+
+    return jax.tree.map(lambda leaf: np.asarray(leaf)[rows], features)
+
+
+def join(features: Sequence[Features]) -> Features:
+    """Features of several sets, one after the other."""
+    import jax
+
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *features)
+
+
+def _wide(base: Representation) -> Representation:
+    """A harmonic representation whose ranges cut off nothing that the common scale shows."""
+    if not hasattr(base, "f0_range"):
+        return base
+    ranges = (*base.f0_range, *base.amplitude_range)
+    covers = (
+        ranges[0] <= COMMON_F0_RANGE[0]
+        and ranges[1] >= COMMON_F0_RANGE[1]
+        and ranges[2] <= COMMON_AMPLITUDE_RANGE[0]
+        and ranges[3] >= COMMON_AMPLITUDE_RANGE[1]
+    )
+    if covers:
+        return base
+    return dataclasses.replace(base, f0_range=COMMON_F0_RANGE, amplitude_range=COMMON_AMPLITUDE_RANGE)

@@ -1,0 +1,93 @@
+"""Floors, sounds and their distances for a run's notes: what analyze and evaluate both report."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from experiments.run_data import Notes, Run, even_choice, take
+from timbre_jax.metrics.scores import (
+    Scores,
+    batches_of,
+    encode_features,
+    mean_image_scores,
+    pair_scores,
+    spectral_distances,
+)
+from timbre_jax.models import make_model
+from timbre_jax.records import Features
+from timbre_jax.space import TimbreSpace
+
+
+def floor_scores(training: Features, target: Features, *, latent_size: int) -> dict[str, Scores]:
+    """What the mean image and a PCA of the same number of latents score, both fitted to training features on the common scale."""
+    import jax
+    import jax.numpy as jnp
+
+    values = np.asarray(training.values, np.float32)
+    floors = {"mean_image": mean_image_scores(values.mean(0), target)}
+    size = min(latent_size, len(values) - 1)
+    if size < 1:
+        return floors
+    model = make_model("pca", feature_shape=values.shape[1:], latent_size=size)
+    variables = model.fit(lambda: (values[start : start + 512] for start in range(0, len(values), 512)))
+
+    @jax.jit
+    def score(variables, wanted, mask):
+        decoded = model.reconstruct(variables, Features(values=wanted, mask=mask)).values
+        return pair_scores(jnp.clip(decoded, 0.0, 1.0), wanted, mask)
+
+    wanted, mask = np.asarray(target.values), np.asarray(target.mask)
+    parts = [score(variables, wanted[batch], mask[batch]) for batch in batches_of(len(wanted), 128)]
+    mse, ssim = (np.concatenate([np.asarray(part[i], np.float64) for part in parts])[: len(wanted)] for i in (0, 1))
+    return {**floors, f"pca_{size}": Scores(mse, ssim)}
+
+
+def render_values(
+    space: TimbreSpace, values: np.ndarray | None, *, features: Features | None = None, batch_size: int = 16
+) -> np.ndarray:
+    """Waves [V, T] of latents [V, D], or of features without the model; in equal batches."""
+    count = len(values) if values is not None else len(features.values)
+    parts = []
+    for batch in batches_of(count, batch_size):
+        wave = (
+            space.render(np.asarray(values)[batch]) if values is not None else space.synthesise(take(features, batch))
+        )
+        parts.append(np.asarray(wave))
+    return np.concatenate(parts)[:count]
+
+
+def sound_distances(
+    run: Run, notes: Notes, *, number: int, mean_image: np.ndarray | None = None, seed: int = 0
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Log-spectral distances in dB to the recordings of `number` of the notes, and which rows these are.
+
+    By name: "reconstruction" (through the latents), "representation" (analysed and synthesised without the model) and, where
+    given on the common scale [N, 8], "mean_image".
+    """
+    rows = even_choice(notes.labels["instrument"], number, seed=seed)
+    part = notes.part(rows)
+    recorded = notes.audio(rows)
+    space = run.space
+    latents = encode_features(space, part.features).values
+    made = {
+        "reconstruction": render_values(space, latents),
+        "representation": render_values(space, None, features=part.features),
+    }
+    if (
+        mean_image is not None
+        and mean_image.shape == space.representation.feature_shape
+        and hasattr(run.base, "denormalise")
+    ):
+        common = type(run.base)(n_harmonics=mean_image.shape[1] - 1, **_framing(run.base))
+        features = Features(values=mean_image[None], mask=np.ones((1, len(mean_image)), np.float32), rate=common.rate)
+        made["mean_image"] = np.repeat(np.asarray(common.synthesise(features)), len(rows), axis=0)
+    length = recorded.shape[1]
+    fitted = {name: np.pad(w[:, :length], ((0, 0), (0, max(0, length - w.shape[1])))) for name, w in made.items()}
+    return {name: spectral_distances(wave, recorded) for name, wave in fitted.items()}, rows
+
+
+def _framing(representation) -> dict:
+    return {
+        name: getattr(representation, name)
+        for name in ("sample_rate", "length", "n_frames", "hop", "window_length", "n_fft")
+    }

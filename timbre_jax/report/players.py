@@ -1,0 +1,62 @@
+"""Sounds inside a page: 16-bit wav as data URIs, behind a small button or the browser's own player."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import wave as wave_module
+from collections.abc import Sequence
+
+import numpy as np
+
+
+def wav_bytes(samples: np.ndarray, sample_rate: int, *, seconds: float | None = None) -> bytes:
+    """A mono sound [T] in [-1, 1] as a 16-bit wav file; beyond that clipped. Cut to `seconds` with a fade of 20 ms.
+
+    Raises:
+      ValueError: not one channel, or samples that are not finite.
+    """
+    samples = np.asarray(samples, np.float32)
+    if samples.ndim != 1 or not np.isfinite(samples).all():
+        raise ValueError(f"a player takes one finite channel [T], not {samples.shape}")
+    if seconds is not None and len(samples) > round(seconds * sample_rate):
+        samples = samples[: round(seconds * sample_rate)].copy()
+        fade = min(len(samples), round(0.02 * sample_rate))
+        samples[len(samples) - fade :] *= np.linspace(1.0, 0.0, fade, dtype=np.float32)
+    buffer = io.BytesIO()
+    with wave_module.open(buffer, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(sample_rate)
+        file.writeframes(np.round(np.clip(samples, -1.0, 1.0) * 32767.0).astype("<i2").tobytes())
+    return buffer.getvalue()
+
+
+def data_uri(data: bytes, kind: str) -> str:
+    """Bytes as a data: address ("audio/wav", "image/png")."""
+    return f"data:{kind};base64,{base64.b64encode(data).decode('ascii')}"
+
+
+def player(
+    samples: np.ndarray, sample_rate: int, label: str, *, seconds: float | None = None, large: bool = False
+) -> str:
+    """HTML of one player: a button with its label (needs the page's script), or the browser's own player if `large`."""
+    source = data_uri(wav_bytes(samples, sample_rate, seconds=seconds), "audio/wav")
+    name = html.escape(label)
+    if large:
+        return f'<figure class="sound"><figcaption>{name}</figcaption><audio controls preload="none" src="{source}"></audio></figure>'
+    return f'<button type="button" class="play" aria-label="play {name}" data-sound="{source}">{name}</button>'
+
+
+def player_rows(
+    rows: Sequence[tuple[str, Sequence[tuple[str, np.ndarray]]]], sample_rate: int, *, seconds: float | None = None
+) -> str:
+    """Rows of buttons: (title of the row, [(label, sound [T]), ...])."""
+    parts = []
+    for title, sounds in rows:
+        buttons = "".join(player(samples, sample_rate, label, seconds=seconds) for label, samples in sounds)
+        parts.append(
+            f'<div class="sounds"><span class="rowname">{html.escape(title)}</span><span>{buttons}</span></div>'
+        )
+    return "".join(parts)

@@ -1,0 +1,353 @@
+"""Pictures of plain data: every function takes arrays or a result record and gives back a matplotlib `Figure`.
+
+matplotlib is imported where used and without pyplot: no window, no global state.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+STYLE = {
+    "font.family": "sans-serif",
+    "font.size": 10,
+    "axes.titlesize": 11,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#8a8f98",
+    "axes.labelcolor": "#3a3f47",
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#e6e8eb",
+    "grid.linewidth": 0.8,
+    "xtick.color": "#3a3f47",
+    "ytick.color": "#3a3f47",
+    "legend.frameon": False,
+    "legend.fontsize": 9,
+    "figure.facecolor": "white",
+}
+MAIN, SECOND, THIRD, FAINT = "#2f6db3", "#e08a2e", "#4a9d6f", "#b9bec6"
+SEQUENCE = (
+    "#2f6db3",
+    "#e08a2e",
+    "#4a9d6f",
+    "#c94f4f",
+    "#8a63b8",
+    "#8c6d46",
+    "#d671ad",
+    "#6f7780",
+    "#a8a830",
+    "#35a7b5",
+)
+CLASS_COLOURS = (*SEQUENCE, "#1d3557", "#f2b880", "#9ad1b1", "#f0a3a3", "#c8b3e0", "#cdb79e", "#f3c1df", "#c3c8cf")
+IMAGE, DIVERGING = "magma", "RdBu_r"
+
+
+def styled(draw: Callable) -> Callable:
+    """Draws under the house's style; the caller's matplotlib settings stay as they are."""
+
+    @functools.wraps(draw)
+    def wrapper(*args, **kwargs):
+        import matplotlib
+
+        with matplotlib.rc_context(STYLE):
+            return draw(*args, **kwargs)
+
+    return wrapper
+
+
+def new_figure(width: float, height: float, rows: int = 1, columns: int = 1, **options):
+    """A figure (inches) without pyplot and its axes [rows, columns]."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots(rows, columns, squeeze=False, **options)
+
+
+def png_bytes(figure, *, dpi: int = 110) -> bytes:
+    """The figure as PNG."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=dpi)
+    return buffer.getvalue()
+
+
+def save_png(figure, path: str | os.PathLike, *, dpi: int = 110) -> bytes:
+    """Writes the figure and gives its PNG back, for a page."""
+    data = png_bytes(figure, dpi=dpi)
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Path(path).write_bytes(data)
+    return data
+
+
+@styled
+def distribution(box, *, title: str = "Distribution of every latent"):
+    """A `statistics.BoxPlot` as a box plot."""
+    size = len(box.median)
+    figure, axes = new_figure(max(6.0, 0.75 * size + 1.5), 3.8)
+    ax = axes[0, 0]
+    boxes = [
+        {"med": m, "q1": a, "q3": b, "whislo": low, "whishi": high, "fliers": out}
+        for m, a, b, low, high, out in zip(
+            box.median,
+            box.quartile_low,
+            box.quartile_high,
+            box.whisker_low,
+            box.whisker_high,
+            box.outliers,
+            strict=True,
+        )
+    ]
+    ax.bxp(
+        boxes,
+        positions=np.arange(size),
+        widths=0.55,
+        patch_artist=True,
+        boxprops={"facecolor": "#cfe0f3", "edgecolor": MAIN},
+        medianprops={"color": "#c94f4f", "linewidth": 1.8},
+        whiskerprops={"color": MAIN},
+        capprops={"color": MAIN},
+        flierprops={"marker": ".", "markersize": 3, "markeredgecolor": FAINT},
+    )
+    ax.set(title=title, xlabel="latent", ylabel="value", xticks=np.arange(size), xticklabels=np.arange(size))
+    ax.grid(False, axis="x")
+    return figure
+
+
+@styled
+def bars(
+    panels: Sequence[tuple[str, np.ndarray, np.ndarray | None, np.ndarray | None]],
+    *,
+    ylabel: str = "",
+    lines: Sequence[tuple[int, float, str]] = (),
+    columns: int = 3,
+    colours: Sequence[str] = SEQUENCE,
+):
+    """One bar panel for each (title, values [D], low [D] or None, high [D] or None); lines: (panel, height, label)."""
+    columns = min(columns, len(panels))
+    rows = -(-len(panels) // columns)
+    figure, axes = new_figure(4.0 * columns + 0.4, 2.9 * rows, rows, columns)
+    for ax in axes.flat[len(panels) :]:
+        ax.set_visible(False)
+    for position, (title, values, low, high) in enumerate(panels):
+        ax = axes.flat[position]
+        place = np.arange(len(values))
+        error = None
+        if low is not None and high is not None:
+            error = np.nan_to_num(np.maximum([np.subtract(values, low), np.subtract(high, values)], 0.0))
+        ax.bar(
+            place,
+            values,
+            width=0.65,
+            color=colours[position % len(colours)],
+            yerr=error,
+            error_kw={"ecolor": "#3a3f47", "elinewidth": 1, "capsize": 2.5},
+        )
+        for panel, height, label in lines:
+            if panel == position:
+                ax.axhline(height, color="#3a3f47", linewidth=1, linestyle="--")
+                ax.annotate(label, (1, height), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=8)
+        ax.set(title=title, xlabel="latent", xticks=place if len(place) <= 20 else place[:: len(place) // 10])
+        ax.grid(False, axis="x")
+        if position % columns == 0:
+            ax.set_ylabel(ylabel)
+    return figure
+
+
+@styled
+def curves(
+    panels: Sequence[tuple[str, str, np.ndarray, np.ndarray]],
+    *,
+    ylabel: str = "",
+    shared_xlabel: str = "",
+    columns: int = 2,
+    legend: str = "latent",
+):
+    """Lines of every latent: panels of (title, label, x [A], y [D, A]).
+
+    The label names a panel's x axis; where `shared_xlabel` is given, it names its y axis.
+    """
+    columns = min(columns, len(panels))
+    rows = -(-len(panels) // columns)
+    figure, axes = new_figure(4.9 * columns + 0.9, 3.0 * rows + 0.3, rows, columns)
+    for ax, (title, label, x, y) in zip(axes.flat, panels, strict=False):
+        for d, line in enumerate(y):
+            ax.plot(x, line, marker="o", markersize=3.5, color=CLASS_COLOURS[d % len(CLASS_COLOURS)], label=str(d))
+        ax.set(title=title, xlabel=shared_xlabel or label, ylabel=label if shared_xlabel else ylabel)
+    handles, labels = axes.flat[0].get_legend_handles_labels()
+    figure.legend(handles, labels, title=legend, loc="outside right center")
+    return figure
+
+
+@styled
+def heatmap(
+    values: np.ndarray,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    *,
+    title: str = "",
+    text: np.ndarray | None = None,
+    limits: tuple[float, float] | None = None,
+    colours: str = DIVERGING,
+    label: str = "",
+    xlabel: str = "",
+    faint: np.ndarray | None = None,
+):
+    """A matrix [R, C] with a text in every cell (two decimals by default); `faint` [R, C]: cells whose text is greyed."""
+    values = np.asarray(values, np.float64)
+    figure, axes = new_figure(max(5.0, 0.72 * len(columns) + 2.6), max(2.2, 0.36 * len(rows) + 1.5))
+    ax = axes[0, 0]
+    if limits is None:
+        reach = float(np.nanmax(np.abs(values))) if np.isfinite(values).any() else 1.0
+        limits = (-(reach or 1.0), reach or 1.0)
+    image = ax.imshow(values, aspect="auto", cmap=colours, vmin=limits[0], vmax=limits[1])
+    ax.set(title=title, xlabel=xlabel, xticks=np.arange(len(columns)), yticks=np.arange(len(rows)))
+    slanted = max((len(c) for c in columns), default=0) > 6
+    ax.set_xticklabels(columns, rotation=35 if slanted else 0, ha="right" if slanted else "center")
+    ax.set_yticklabels(rows)
+    ax.grid(False)
+    if values.size <= 400:
+        for r, c in np.ndindex(values.shape):
+            cell = text[r, c] if text is not None else ("" if np.isnan(values[r, c]) else f"{values[r, c]:.2f}")
+            dark = faint is None or not faint[r, c]
+            red, green, blue, _ = image.cmap(image.norm(values[r, c]))
+            ink = "white" if 0.3 * red + 0.59 * green + 0.11 * blue < 0.5 else ("#1d2229" if dark else "#9aa0a8")
+            ax.text(c, r, cell, ha="center", va="center", fontsize=8, color=ink)
+    bar = figure.colorbar(image, ax=ax, shrink=0.9, pad=0.02)
+    bar.set_label(label)
+    bar.outline.set_visible(False)
+    return figure
+
+
+@styled
+def scatter(
+    maps: Sequence[tuple[str, np.ndarray]],
+    labels: np.ndarray,
+    *,
+    colours: np.ndarray | None = None,
+    colour_label: str = "",
+):
+    """Maps side by side: (title, points [M, 2]), coloured by class labels [M], or by numbers where `colours` [M] is given.
+
+    Each map's points may be a part of the labels: give then (title, points, rows).
+    """
+    figure, axes = new_figure(5.4 * len(maps) + (1.2 if colours is None else 0.8), 4.8, 1, len(maps))
+    classes, ids = np.unique(np.asarray(labels), return_inverse=True)
+    for ax, (title, points, *rows) in zip(axes[0], maps, strict=True):
+        chosen = rows[0] if rows else np.arange(len(points))
+        if colours is not None:
+            shown = ax.scatter(*points.T, c=np.asarray(colours)[chosen], s=11, cmap="viridis", linewidths=0, alpha=0.85)
+        else:
+            for c, name in enumerate(classes):
+                member = ids[chosen] == c
+                ax.scatter(
+                    *points[member].T,
+                    s=11,
+                    color=CLASS_COLOURS[c % len(CLASS_COLOURS)],
+                    label=str(name),
+                    linewidths=0,
+                    alpha=0.85,
+                )
+        ax.set(title=title, xticks=[], yticks=[])
+        ax.grid(False)
+    if colours is not None:
+        bar = figure.colorbar(shown, ax=axes[0, -1], shrink=0.8)
+        bar.set_label(colour_label)
+        bar.outline.set_visible(False)
+    else:
+        axes[0, -1].legend(loc="center left", bbox_to_anchor=(1.0, 0.5), markerscale=1.8)
+    return figure
+
+
+@styled
+def images(
+    panels: Sequence[tuple[str, np.ndarray]],
+    *,
+    columns: int = 4,
+    rows_named: Sequence[str] | None = None,
+    seconds: float | None = None,
+):
+    """Feature images [N, F] on one scale from 0 to 1, time to the right, the first feature at the bottom."""
+    columns = min(columns, len(panels))
+    rows = -(-len(panels) // columns)
+    figure, axes = new_figure(3.0 * columns + 0.6, 1.75 * rows + 0.5, rows, columns, sharex=True, sharey=True)
+    for ax in axes.flat[len(panels) :]:
+        ax.set_visible(False)
+    shown = None
+    for ax, (title, values) in zip(axes.flat, panels, strict=False):
+        frames, features = values.shape
+        extent = (0, seconds or frames, -0.5, features - 0.5)
+        shown = ax.imshow(
+            values.T, origin="lower", aspect="auto", cmap=IMAGE, vmin=0, vmax=1, interpolation="nearest", extent=extent
+        )
+        ax.set_title(title, fontsize=9, fontweight="normal")
+        ax.grid(False)
+        if rows_named is not None and features <= 12:
+            ax.set_yticks(np.arange(features), rows_named, fontsize=7)
+    for ax in axes[-1]:
+        ax.set_xlabel("seconds" if seconds else "frame", fontsize=8)
+    bar = figure.colorbar(shown, ax=axes, shrink=0.7, pad=0.01)
+    bar.outline.set_visible(False)
+    return figure
+
+
+@styled
+def ranges(result, *, columns: int = 4):
+    """A `statistics.RangeClasses`: for every latent, the share of every class in each of its ranges, as stacked bars."""
+    size, bins, classes = result.probability.shape
+    columns = min(columns, size)
+    rows = -(-size // columns)
+    figure, axes = new_figure(2.7 * columns + 1.2, 2.3 * rows + 0.2, rows, columns, sharey=True)
+    for ax in axes.flat[size:]:
+        ax.set_visible(False)
+    for d in range(size):
+        ax = axes.flat[d]
+        bottom = np.zeros(bins)
+        for c in range(classes):
+            share = 100 * result.probability[d, :, c]
+            ax.bar(
+                np.arange(bins),
+                share,
+                0.92,
+                bottom,
+                color=CLASS_COLOURS[c % len(CLASS_COLOURS)],
+                label=str(result.classes[c]),
+            )
+            bottom += share
+        ax.set_title(f"latent {d}", fontsize=9)
+        ax.set_xticks(np.arange(bins + 1) - 0.5, [f"{edge:.1f}" for edge in result.edges[d]], fontsize=7)
+        ax.set(ylim=(0, 100))
+        ax.grid(False)
+    for row in axes:
+        row[0].set_ylabel("% of notes")
+    handles, labels = axes.flat[0].get_legend_handles_labels()
+    figure.legend(handles[::-1], labels[::-1], loc="outside right center")
+    return figure
+
+
+@styled
+def paired_bars(labels: Sequence[str], pairs: Sequence[tuple[str, np.ndarray]], *, ylabel: str, title: str = ""):
+    """Bars of two or more series side by side."""
+    figure, axes = new_figure(max(6.0, 0.8 * len(labels) + 1.5), 3.4)
+    ax = axes[0, 0]
+    width = 0.8 / len(pairs)
+    place = np.arange(len(labels))
+    for position, (name, values) in enumerate(pairs):
+        ax.bar(
+            place + (position - (len(pairs) - 1) / 2) * width,
+            values,
+            width * 0.94,
+            label=name,
+            color=SEQUENCE[position],
+        )
+    ax.set(title=title, ylabel=ylabel, xticks=place)
+    ax.set_xticklabels(labels)
+    ax.grid(False, axis="x")
+    ax.legend()
+    return figure
