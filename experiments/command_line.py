@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
+import runpy
 import sys
 from collections.abc import Callable, Sequence
 
@@ -47,7 +48,14 @@ def use_compilation_cache() -> None:
 
 def _parse(arguments: Sequence[str]) -> list[str]:
     try:
-        return flags.FLAGS(list(arguments))
+        rest = flags.FLAGS(list(arguments))
+        if (
+            "config" in flags.FLAGS
+            and flags.FLAGS["config"].present
+            and not hasattr(flags.FLAGS["config"].value, "keys")
+        ):
+            raise ValueError(f"--config={flags.FLAGS['config'].value}")
+        return rest
     except flags.Error as error:
         _end(f"{' '.join(str(error).split())}; see --help", 2)
     except (AttributeError, KeyError, TypeError, ValueError, OSError, ImportError, SyntaxError, NameError) as error:
@@ -57,10 +65,15 @@ def _parse(arguments: Sequence[str]) -> list[str]:
 
 
 def _field(arguments: Sequence[str]) -> str | None:
-    """Which --config.FIELD does not exist, and the nearest that do."""
-    holder = flags.FLAGS["config"].value if "config" in flags.FLAGS else None
+    """What is wrong with the configuration: no file, or which --config.FIELD does not exist and the nearest that do."""
+    holder = None
+    for argument in arguments:
+        if match := re.match(r"--?config=([^:]+)", argument):
+            if not os.path.isfile(match[1]):
+                return f"there is no configuration file {match[1]}"
+            holder = runpy.run_path(match[1])["get_config"]()
     if holder is None:
-        return None
+        return "--config.FIELD=VALUE needs --config=FILE before it"
     for argument in arguments:
         match = re.match(r"--?config\.([\w.]+)", argument)
         if not match:

@@ -15,7 +15,6 @@ timbre_jax.load(WORKDIR) reads, also while training goes on.
 from __future__ import annotations
 
 import os
-import sys
 
 from absl import flags
 from ml_collections import config_flags
@@ -53,5 +52,4 @@ def main(_) -> int:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     command_line.run(main, __doc__)

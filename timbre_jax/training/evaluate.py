@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import jax
@@ -30,7 +31,7 @@ def evaluate(
     processes, mine = jax.process_count(), jax.process_index()
     local = batch_size // processes
     positions = np.arange(mine, len(source), processes)
-    rounds = -(-(-(-len(source) // processes)) // local)
+    rounds = math.ceil(math.ceil(len(source) / processes) / local)
     sums: dict[str, float] = {}
     for start in range(0, rounds * local, local):
         chosen = positions[start : start + local]

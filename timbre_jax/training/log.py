@@ -22,7 +22,7 @@ class MetricsLog:
 
     def __init__(self, workdir: Path, *, step: int = 0, offset: int = 0, tensorboard: bool = True):
         self._path = workdir / "metrics.jsonl"
-        self._file = open(self._path, "ab")  # noqa: SIM115: closed by `close`
+        self._file = open(self._path, "ab", buffering=0)  # noqa: SIM115
         if self._file.tell() > offset:
             self._file.truncate(offset)
             self._file.seek(0, os.SEEK_END)
@@ -40,8 +40,12 @@ class MetricsLog:
     def write(self, event: str, step: int, **values) -> None:
         """One line: {"event": ..., "step": ..., ...}. Numbers that are not finite become null, which JSON has."""
         record = {"event": event, "step": step, **{name: _plain(value) for name, value in values.items()}}
-        self._file.write(json.dumps(record).encode() + b"\n")
-        self._file.flush()
+        try:
+            self._file.write(json.dumps(record).encode() + b"\n")
+        except OSError as error:
+            raise ValueError(
+                f"could not write {self._path}: {error.strerror}; free some space and run the same command again"
+            ) from None
         if self._board is not None:
             for name, value in record.items():
                 if name not in ("event", "step") and isinstance(value, (int, float)) and not isinstance(value, bool):

@@ -162,6 +162,9 @@ def _write_config(workdir: Path, config, model: TimbreModel, sources: Sources) -
 
 
 def _fit(config, workdir: Path, model: TimbreModel, sources: Sources) -> Result:
+    path = checkpoint.step_path(workdir / "best", 0)
+    if path.exists():
+        return Result("finished", 0, 0, checkpoint.read_document(path)["metrics"]["mse"])
     log = MetricsLog(workdir)
     start = time.monotonic()
     size = config.train.batch_size
@@ -172,8 +175,8 @@ def _fit(config, workdir: Path, model: TimbreModel, sources: Sources) -> Result:
         again = np.asarray(space.model.reconstruct(space.variables, batch_features(batch)).values)
         total, count = total + float(np.square(again - batch["values"]).mean((1, 2)).sum()), count + len(again)
     information = {"step": 0, "metrics": {"mse": total / count}, "statistics_examples": len(sources.train)}
-    checkpoint.save_space(checkpoint.step_path(workdir / "best", 0), space, information)
-    log.write("valid", 0, mse=total / count, seconds=time.monotonic() - start)
+    log.write("valid", 0, mse=total / count, seconds=round(time.monotonic() - start, 3))
+    checkpoint.save_space(path, space, information)
     log.close()
     return Result("finished", 0, 0, total / count)
 
