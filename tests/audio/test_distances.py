@@ -1,0 +1,75 @@
+"""MSE, SSIM and log-spectral distance against their definitions in float64."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.ndimage
+
+from tests.helpers import sounds
+from timbre_jax.audio import distances
+
+
+def _ssim_float64(a, b, window=7):
+    """As skimage.metrics.structural_similarity(win_size=7, gaussian_weights=False, data_range=1) writes it."""
+    a, b = a.astype(np.float64), b.astype(np.float64)
+    unbias = window**2 / (window**2 - 1)
+    box = lambda x: scipy.ndimage.uniform_filter(x, window)  # noqa: E731
+    ma, mb = box(a), box(b)
+    va, vb, cov = unbias * (box(a * a) - ma * ma), unbias * (box(b * b) - mb * mb), unbias * (box(a * b) - ma * mb)
+    s = ((2 * ma * mb + 1e-4) * (2 * cov + 9e-4)) / ((ma**2 + mb**2 + 1e-4) * (va + vb + 9e-4))
+    edge = window // 2
+    return s[edge:-edge, edge:-edge].mean()
+
+
+@pytest.mark.parametrize("spread", [0.5, 1e-3])
+def test_ssim_is_the_float64_one(spread):
+    random = np.random.default_rng(0)
+    a = np.clip(0.8 + spread * random.standard_normal((3, 60, 8)), 0, 1).astype(np.float32)
+    b = np.clip(a + 0.3 * spread * random.standard_normal(a.shape), 0, 1).astype(np.float32)
+    expected = [_ssim_float64(x, y) for x, y in zip(a, b, strict=True)]
+    np.testing.assert_allclose(distances.ssim(jnp.asarray(a), jnp.asarray(b)), expected, atol=2e-5)
+    np.testing.assert_allclose(distances.ssim(jnp.asarray(a), jnp.asarray(a)), 1.0, atol=1e-6)
+
+
+def test_ssim_has_a_gradient_and_names_what_it_refuses():
+    a = jnp.full((1, 20, 8), 0.5)
+    assert np.all(np.isfinite(jax.grad(lambda x: jnp.sum(distances.ssim(x, a)))(a + 0.1)))
+    with pytest.raises(ValueError, match="11"):
+        distances.ssim(a, a, window=11)
+    with pytest.raises(ValueError, match="shape"):
+        distances.ssim(a, a[:, :10])
+
+
+def test_mse_leaves_masked_frames_out():
+    a, b = jnp.zeros((2, 4, 3)), jnp.stack([jnp.full((4, 3), 0.5), jnp.full((4, 3), 1.0)])
+    np.testing.assert_allclose(distances.mse(a, b), [0.25, 1.0])
+    b = b.at[:, 2:].set(9.0)
+    mask = jnp.asarray([[1.0, 1.0, 0.0, 0.0]] * 2)
+    np.testing.assert_allclose(distances.mse(a, b, mask=mask), [0.25, 1.0])
+
+
+def test_log_spectral_distance_is_its_definition():
+    wave, reference = sounds.noise(length=8000), sounds.harmonic_tone(200.0, [0.5, 0.2], length=8000)
+
+    def db(x):
+        x = np.pad(x.astype(np.float64), 512)
+        window = np.hanning(1025)[:-1]
+        power = [np.abs(np.fft.rfft(x[n : n + 1024] * window)) ** 2 for n in range(0, len(x) - 1023, 256)]
+        return 10 * np.log10(np.maximum(power, 1e-30))
+
+    floor = db(reference).max() - 80.0
+    difference = np.maximum(db(wave), floor) - np.maximum(db(reference), floor)
+    expected = np.sqrt(np.mean(difference**2, axis=1)).mean()
+    found = distances.log_spectral_distance(jnp.asarray(wave)[None], jnp.asarray(reference)[None])
+    np.testing.assert_allclose(found, [expected], rtol=1e-4)
+
+
+def test_log_spectral_distance_of_a_change_of_level_is_that_level():
+    reference = sounds.noise(length=8000)
+    found = distances.log_spectral_distance(
+        jnp.stack([reference, 0.5 * reference]), jnp.stack([reference, reference]), floor_db=-150.0
+    )
+    np.testing.assert_allclose(found, [0.0, 6.0206], atol=1e-3)
+    silence = jnp.zeros((1, 8000))
+    assert distances.log_spectral_distance(silence, silence)[0] == 0.0
