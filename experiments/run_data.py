@@ -106,8 +106,20 @@ class Notes:
         )
 
 
-def read_notes(run: Run, store: Store, split: str, *, number: int = 0, seed: int = 0, progress: bool = True) -> Notes:
-    """Notes of a split; `number` of them (0: all), even over the instruments; only the run's families, where it has a choice.
+def read_notes(
+    run: Run,
+    store: Store,
+    split: str,
+    *,
+    number: int = 0,
+    families: Sequence[str] | None = None,
+    seed: int = 0,
+    progress: bool = True,
+) -> Notes:
+    """Notes of a split; `number` of them (0: all), even over the instruments.
+
+    Args:
+      families: only these; None: those that the run was trained on; empty: all.
 
     Raises:
       ValueError: the store has no such split, or it holds no notes of the run's families.
@@ -115,8 +127,9 @@ def read_notes(run: Run, store: Store, split: str, *, number: int = 0, seed: int
     if split not in store.splits:
         raise ValueError(f"{store.path} has no split {split!r}; it has {', '.join(store.splits)}")
     metadata = store.metadata(split)
-    families = tuple(run.config["data"].get("families") or ())
-    eligible = np.flatnonzero(np.isin(metadata["family"], families)) if families else np.arange(store.length(split))
+    if families is None:
+        families = tuple(run.config["data"].get("families") or ())
+    eligible = np.flatnonzero(np.isin(metadata["family"], list(families))) if families else np.arange(store.length(split))
     if len(eligible) == 0:
         raise ValueError(f"split {split!r} of {store.path} has no notes of the families {', '.join(families)}")
     chosen = eligible[even_choice(metadata["instrument"][eligible], number, seed=seed)] if number else eligible

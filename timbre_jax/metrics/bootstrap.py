@@ -89,6 +89,37 @@ def mean_interval(
     return _interval(value, low.reshape(value.shape), high.reshape(value.shape), group_count)
 
 
+def ratio_interval(
+    values: np.ndarray,
+    reference: np.ndarray,
+    groups: np.ndarray | None = None,
+    *,
+    draws: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> Interval:
+    """mean(values) / mean(reference) of the same items [M], both resampled together: how much better, on the same notes.
+
+    Raises:
+      ValueError: shapes that differ, no items, or a value that is not finite.
+    """
+    values, reference = np.asarray(values, np.float64), np.asarray(reference, np.float64)
+    if values.shape != reference.shape or values.ndim != 1 or len(values) == 0:
+        raise ValueError(f"a ratio is of two sets of the same items [M], not {values.shape} and {reference.shape}")
+    if not (np.isfinite(values).all() and np.isfinite(reference).all()):
+        raise ValueError("some values are not finite")
+    ids, group_count = group_ids(groups, len(values))
+    above, below = (np.bincount(ids, x, minlength=group_count) for x in (values, reference))
+    value = float(above.sum() / below.sum()) if below.sum() else float("nan")
+    if group_count < 2:
+        return Interval(value, float("nan"), float("nan"), group_count)
+    drawn = resampled_counts(group_count, draws=draws, seed=seed).astype(np.float64)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        ratios = (drawn @ above) / (drawn @ below)
+    low, high = percentiles(ratios, level)
+    return Interval(value, float(low), float(high), group_count)
+
+
 def correlation_interval(
     x: np.ndarray,
     y: np.ndarray,

@@ -1,0 +1,259 @@
+"""One table over several runs: how well each gives back held-out notes, on the same notes under the same definition.
+
+  python experiments/evaluate.py --workdir=runs/mean_image,runs/pca8,runs/natsiou,runs/best --out=scores --store=notes
+  python experiments/evaluate.py --workdir=runs/pca8,runs/best --out=scores --store=notes --more_stores=nsynth_test
+
+A row a run and store: MSE and SSIM with 95 % intervals (bootstrap over instruments), MSE against the reference run (the PCA among
+them, unless --reference names another), accuracy of the family by the 5 nearest training latents, log-spectral distance of the
+sound. Floors are runs too: name the mean image and PCA beside the others (experiments/configs/mean_image.py, pca8.py).
+
+Writes OUT/scores.md, OUT/scores.csv and OUT/results.json, a list of {name, value, low, high, floor, definition}.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from absl import flags
+
+from experiments import command_line
+
+WORKDIR = flags.DEFINE_list("workdir", [], "Runs, with commas.")
+OUT = flags.DEFINE_string("out", None, "Folder for the table.")
+STORE = flags.DEFINE_string("store", None, "Store of the notes; by default the one the first run was trained on.")
+MORE_STORES = flags.DEFINE_list("more_stores", [], "Further stores, each with rows of its own.")
+SPLIT = flags.DEFINE_string("split", "test", "Split of the stores.")
+NUMBER = flags.DEFINE_integer("number", 0, "Notes of each store, even over instruments; 0 means all.", lower_bound=0)
+SOUNDS = flags.DEFINE_integer("sounds", 64, "Notes whose sound is compared; 0 means none.", lower_bound=0)
+FAMILIES = flags.DEFINE_list("families", None, "Only these families; by default those that all runs were trained on.")
+REFERENCE = flags.DEFINE_string("reference", None, "Run that MSE is held against; by default the PCA among the runs.")
+SEED = flags.DEFINE_integer("seed", 0, "Of the choice of notes and of resampling.")
+PROGRESS = flags.DEFINE_bool("progress", True, "Show a bar with the time left.")
+
+TRAINING_NOTES = 10000
+COLUMNS = (
+    "store", "run", "model", "latents", "notes", "instruments", "mse", "mse_low", "mse_high", "ssim", "ssim_low", "ssim_high",
+    "mse_vs_reference_percent", "vs_low", "vs_high", "family_knn", "knn_low", "knn_high", "knn_floor", "sound_db", "sound_low",
+    "sound_high", "representation_db",
+)  # fmt: skip
+
+
+def evaluate(
+    workdirs: Sequence[str | os.PathLike],
+    out: str | os.PathLike,
+    *,
+    store: str | os.PathLike | None = None,
+    more_stores: Sequence[str | os.PathLike] = (),
+    split: str = "test",
+    number: int = 0,
+    sounds: int = 64,
+    families: Sequence[str] | None = None,
+    reference: str | None = None,
+    seed: int = 0,
+    progress: bool = True,
+):
+    """Scores runs and writes the table; what the flags of the same names say. Returns the `Table`.
+
+    Raises:
+      ValueError: one line that says what is wrong.
+    """
+    from tqdm import tqdm
+
+    from experiments.run_data import default_store, open_run, training_notes
+    from timbre_jax.data.store import Store
+    from timbre_jax.metrics.scores import encode_features
+    from timbre_jax.metrics.table import Table, write_results, write_text
+
+    if not workdirs:
+        raise ValueError("no runs to score: give --workdir=A,B")
+    out = Path(out)
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"--out={out} is a file; a table needs a folder")
+    runs = [open_run(workdir) for workdir in workdirs]
+    names = _names(runs)
+    reference_name = _reference(runs, names, reference)
+    families = _families(runs, names) if families is None else tuple(families)
+    stores = [Store.open(path) for path in (store or default_store(runs[0]), *more_stores)]
+    known = {}
+    for name, run in zip(names, runs, strict=True):
+        training = training_notes(run, number=TRAINING_NOTES, progress=progress)
+        known[name] = None if training is None else (encode_features(run.space, training[0]).values, training[2]["family"])
+    measured = []
+    with tqdm(total=len(stores) * len(runs), desc="runs", disable=not progress) as bar:
+        for opened in stores:
+            for name, run in zip(names, runs, strict=True):
+                bar.set_postfix_str(name)
+                measured.append(_measure(run, name, opened, split, number, families, sounds, known[name], seed, progress))
+                bar.update()
+    rows, results = _rows(measured, reference_name, seed)
+    caption = (
+        f"{measured[0]['definition']}. Split “{split}”; brackets are 95 % intervals, bootstrap over instruments. Reference: "
+        f"{reference_name or 'none'}. family_knn: share of notes whose family the 5 nearest training latents name; its floor "
+        "always says the most frequent family. sound_db: log-spectral distance to the recording (1024-point Hann frames, hop 256, "
+        "80 dB floor); representation_db: the same without the model."
+    )
+    table = Table("scores", COLUMNS, tuple(rows), caption)
+    table.write_csv(out)
+    write_text(out / "scores.md", markdown(table))
+    write_results(out / "results.json", results)
+    return table
+
+
+def markdown(table) -> str:
+    """The table for people: value and interval in one cell, columns without any value left out."""
+    from timbre_jax.metrics.table import Table, format_cell
+
+    records = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
+
+    def cell(record: dict, value: str, low: str, high: str, scale: float = 1.0) -> str | None:
+        if record[value] is None or np.isnan(record[value]):
+            return None
+        shown = [format_cell(None if record[k] is None else scale * record[k]) for k in (value, low, high)]
+        return f"{shown[0]} ({shown[1]}–{shown[2]})" if shown[1] != "–" else shown[0]
+
+    rows = []
+    for record in records:
+        rows.append(
+            {
+                "notes": f"{record['store']} ({record['notes']} of {record['instruments']})",
+                "run": record["run"],
+                "latents": record["latents"],
+                "MSE": cell(record, "mse", "mse_low", "mse_high"),
+                "SSIM": cell(record, "ssim", "ssim_low", "ssim_high"),
+                "MSE against reference, %": cell(record, "mse_vs_reference_percent", "vs_low", "vs_high"),
+                "family kNN, %": cell(record, "family_knn", "knn_low", "knn_high", 100.0),
+                "its floor, %": cell(record, "knn_floor", "knn_floor", "knn_floor", 100.0) and format_cell(100 * record["knn_floor"]),
+                "sound, dB": cell(record, "sound_db", "sound_low", "sound_high"),
+                "without model, dB": None if record["representation_db"] is None else format_cell(record["representation_db"]),
+            }
+        )  # fmt: skip
+    rows = [{key: value for key, value in row.items() if any(r[key] is not None for r in rows)} for row in rows]
+    return f"{Table.from_records('scores', rows).markdown()}\n{table.caption}\n"
+
+
+def _measure(run, name, store, split, number, families, sounds, known, seed, progress) -> dict:
+    from experiments.run_data import read_notes
+    from experiments.scoring import sound_distances
+    from timbre_jax.metrics.neighbours import neighbour_accuracy
+    from timbre_jax.metrics.scores import encode_features, reconstruction_scores, score_definition
+
+    notes = read_notes(run, store, split, number=number, families=families, seed=seed, progress=progress)
+    scores = reconstruction_scores(run.space, notes.features, target=notes.target)
+    accuracy = None
+    if known is not None:
+        found = encode_features(run.space, notes.features).values
+        accuracy = neighbour_accuracy(*known, found, notes.labels["family"])
+    distances, rows = sound_distances(run, notes, number=sounds, seed=seed) if sounds else ({}, np.array([], int))
+    return {
+        "name": name,
+        "run": run,
+        "store": store.path.name,
+        "definition": score_definition(run.space.representation),
+        "groups": notes.labels["instrument"],
+        "scores": scores,
+        "accuracy": accuracy,
+        "distances": distances,
+        "distance_groups": notes.labels["instrument"][rows],
+        "split": split,
+    }
+
+
+def _rows(measured: list[dict], reference: str | None, seed: int):
+    from timbre_jax.metrics.bootstrap import mean_interval, ratio_interval
+    from timbre_jax.metrics.table import Result
+
+    rows, results = [], []
+    for entry in measured:
+        groups, scores, accuracy = entry["groups"], entry["scores"], entry["accuracy"]
+        same = [other for other in measured if other["store"] == entry["store"]]
+        floor = next((other["scores"] for other in same if other["run"].model == "mean_image"), None)
+        mse, ssim = (mean_interval(x, groups, seed=seed) for x in (scores.mse, scores.ssim))
+        set_ = f"{len(groups)} notes of {len(np.unique(groups))} instruments, split “{entry['split']}” of {entry['store']}"
+        prefix = f"{entry['store']}/{entry['name']}"
+
+        def add(what, interval, below, definition, prefix=prefix, set_=set_):
+            results.append(Result(f"{prefix}/{what}", *_three(interval), below, f"{definition}; {set_}"))
+
+        for what, interval in (("mse", mse), ("ssim", ssim)):
+            below = None if floor is None else float(getattr(floor, what).mean())
+            add(what, interval, below, f"{what.upper()}, {entry['definition']}; floor: mean image, where it is among the runs")
+        against = sound = (None, None, None)
+        base = next((other["scores"] for other in same if other["name"] == reference), None)
+        if base is not None and reference != entry["name"]:
+            ratio = ratio_interval(scores.mse, base.mse, groups, seed=seed)
+            against = tuple(100.0 * (x - 1.0) for x in _three(ratio))
+            add("mse_ratio", ratio, None, f"MSE over that of {reference}, resampled together")
+        told = (None, None, None, None)
+        if accuracy is not None:
+            interval = mean_interval(accuracy.correct, groups, seed=seed)
+            told = (*_three(interval), accuracy.floor)
+            add("family_knn", interval, accuracy.floor, "share whose family the 5 nearest training latents name; floor: most frequent family")
+        representation = None
+        if entry["distances"]:
+            interval = mean_interval(entry["distances"]["reconstruction"], entry["distance_groups"], seed=seed)
+            sound, representation = _three(interval), float(entry["distances"]["representation"].mean())
+            add("sound_db", interval, representation, f"log-spectral distance in dB, {len(entry['distance_groups'])} notes; floor: without the model")
+        model = entry["run"].model
+        rows.append(
+            (entry["store"], entry["name"], model, entry["run"].space.latent_size, len(groups), len(np.unique(groups)))
+            + (*_three(mse), *_three(ssim), *against, *told, *sound, representation)
+        )
+    return rows, results
+
+
+def _names(runs) -> list[str]:
+    names = [run.name for run in runs]
+    if len(set(names)) == len(names):
+        return names
+    names = [str(run.workdir) for run in runs]
+    if len(set(names)) != len(names):
+        raise ValueError("the same run is named twice in --workdir")
+    return names
+
+
+def _reference(runs, names, asked: str | None) -> str | None:
+    if asked is None:
+        return next((name for name, run in zip(names, runs, strict=True) if run.model == "pca"), None)
+    name = Path(asked).name
+    if name not in names:
+        raise ValueError(f"--reference={asked} is not one of the runs {', '.join(names)}")
+    return name
+
+
+def _families(runs, names) -> tuple[str, ...]:
+    chosen = {tuple(sorted(run.config["data"].get("families") or ())) for run in runs}
+    if len(chosen) > 1:
+        raise ValueError(f"the runs {', '.join(names)} were trained on different families; say which to score with --families=A,B")
+    return chosen.pop()
+
+
+def _three(interval) -> tuple[float, float, float]:
+    return float(interval.value), float(interval.low), float(interval.high)
+
+
+def main(_) -> int:
+    if not WORKDIR.value or not OUT.value:
+        raise ValueError("give --workdir=RUN,RUN and --out=FOLDER")
+    command_line.use_compilation_cache()
+    table = evaluate(
+        WORKDIR.value,
+        OUT.value,
+        store=STORE.value,
+        more_stores=MORE_STORES.value,
+        split=SPLIT.value,
+        number=NUMBER.value,
+        sounds=SOUNDS.value,
+        families=FAMILIES.value,
+        reference=REFERENCE.value,
+        seed=SEED.value,
+        progress=PROGRESS.value,
+    )
+    print(markdown(table), end="")
+    return 0
+
+
+if __name__ == "__main__":
+    command_line.run(main, __doc__)
