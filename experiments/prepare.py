@@ -22,7 +22,9 @@ import os
 import sys
 from collections.abc import Sequence
 
-from absl import app, flags, logging
+from absl import flags, logging
+
+from experiments import command_line
 
 SOURCES = ("soundfont", "nsynth", "tfds")
 NUMBER = 4000
@@ -127,27 +129,23 @@ def prepare(
 def main(arguments: Sequence[str]) -> None:
     values = flags.FLAGS
     logging.set_verbosity(logging.WARNING)  # JAX tells at length which accelerators are not there
+    command_line.use_compilation_cache()
+    if not values.out:
+        raise ValueError("--out=FOLDER is needed: the store to make, see --help")
+    # The defaults of these two depend on the source, so only what was written on the command line counts.
+    asked = {
+        name: numbers(values[name].value)
+        for name in ("pitches", "velocities")
+        if values[name].present and values[name].value != "all"
+    }
     try:
-        if len(arguments) > 1:
-            raise ValueError(f"unexpected argument {arguments[1]!r}; options look like --out=notes, see --help")
-        if not values.out:
-            raise ValueError("--out=FOLDER is needed: the store to make, see --help")
-        # Defaults of the two depend on the source, so only what was written on the command line counts.
-        asked = {
-            name: numbers(values[name].value)
-            for name in ("pitches", "velocities")
-            if values[name].present and values[name].value != "all"
-        }
         store = prepare(
             out=values.out, source=values.source, path=values.path, families=values.families, number=values.number,
             seed=values.seed, split_file=values.split_file, keep_all=values.keep_all, workers=values.workers,
             overwrite=values.overwrite, progress=values.progress, **asked,
         )  # fmt: skip
-    except ValueError as error:
-        print(f"prepare: {error}", file=sys.stderr)
-        sys.exit(1)
     except KeyboardInterrupt:
-        print("prepare: stopped; the same command goes on from here", file=sys.stderr)
+        print("stopped by Ctrl-C; the same command goes on from here", file=sys.stderr)
         sys.exit(130)
     counts = store.index["doctor"]
     print(f"{store.path}: " + ", ".join(f"{store.length(split)} {split}" for split in store.splits))
@@ -158,4 +156,4 @@ def main(arguments: Sequence[str]) -> None:
 
 if __name__ == "__main__":
     _define_flags()
-    app.run(main)
+    command_line.run(main, __doc__)

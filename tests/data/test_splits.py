@@ -1,0 +1,114 @@
+import json
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from timbre_jax.data.splits import (
+    committed_splits,
+    connected_groups,
+    even_choice,
+    read_split_file,
+    split_groups,
+)
+
+
+@given(st.dictionaries(st.integers(0, 40), st.lists(st.integers(0, 30), max_size=4), max_size=20))
+def test_groups_are_the_connected_components(members):
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    groups = connected_groups(members)
+    assert sorted(key for group in groups for key in group) == sorted(members)
+    keys = list(members)
+    pairs = [(k, 100 + m) for k, held in members.items() for m in held]
+    rows, columns = zip(*pairs, strict=True) if pairs else ((), ())
+    _, labels = connected_components(coo_matrix((np.ones(len(pairs)), (rows, columns)), shape=(200, 200)), False)
+    wanted = {}
+    for key in keys:
+        wanted.setdefault(labels[key], []).append(key)
+    assert sorted(map(sorted, groups)) == sorted(map(sorted, wanted.values()))
+    # Named after their first: the order of the input decides, nothing else.
+    assert groups == sorted((sorted(group, key=keys.index) for group in groups), key=lambda g: keys.index(g[0]))
+
+
+FRACTIONS = {"train": 0.7, "valid": 0.1, "test": 0.2}
+
+
+@given(st.lists(st.sampled_from("abcdefg"), min_size=1, max_size=80), st.integers(0, 2**31))
+def test_splits_are_complete_disjoint_seeded_and_even(families, seed):
+    named = {f"i{number}": family for number, family in enumerate(families)}
+    splits = split_groups(named, fractions=FRACTIONS, seed=seed)
+    assert sorted(name for chosen in splits.values() for name in chosen) == sorted(named)
+    again = split_groups(dict(reversed(named.items())), fractions=FRACTIONS, seed=seed)
+    assert splits == again
+    for split, share in FRACTIONS.items():
+        assert abs(len(splits[split]) - share * len(named)) <= 1.5
+        for family in set(families):
+            own = sum(named[name] == family for name in splits[split])
+            assert abs(own - share * families.count(family)) < 2
+
+
+def test_another_seed_is_another_split():
+    named = {f"i{number}": "bass" for number in range(40)}
+    assert split_groups(named, fractions=FRACTIONS, seed=0) != split_groups(named, fractions=FRACTIONS, seed=1)
+
+
+def test_fractions_have_to_sum_to_one():
+    with pytest.raises(ValueError, match="do not sum to 1"):
+        split_groups({"a": "bass"}, fractions={"train": 0.5, "test": 0.6}, seed=0)
+
+
+@given(
+    st.tuples(st.integers(1, 12), st.integers(1, 20), st.integers(1, 6)), st.integers(0, 600), st.integers(0, 2**31)
+)
+def test_even_choice(sizes, number, seed):
+    cells = even_choice(sizes, number, seed=seed)
+    total = int(np.prod(sizes))
+    wanted = min(number or total, total)
+    assert len(cells) == wanted
+    assert len({tuple(cell) for cell in cells.tolist()}) == wanted
+    assert (cells >= 0).all()
+    assert (cells < np.array(sizes)).all()
+    presets = np.bincount(cells[:, 0], minlength=sizes[0])
+    assert presets.max() - presets.min() <= 1
+    for preset in range(sizes[0]):
+        mine = cells[cells[:, 0] == preset]
+        pitches = np.bincount(mine[:, 1], minlength=sizes[1])
+        assert pitches.max() - pitches.min() <= 1
+    if wanted < total:
+        more = even_choice(sizes, wanted + 1, seed=seed)
+        assert {tuple(c) for c in cells.tolist()} <= {tuple(c) for c in more.tolist()}
+
+
+def test_split_files(tmp_path):
+    path = tmp_path / "split.json"
+    path.write_text(json.dumps({"train": ["a", "b"], "test": ["c"]}))
+    assert read_split_file(path) == {"a": "train", "b": "train", "c": "test"}
+    for text, message in [
+        ("{", "not JSON"),
+        ("[]", "holds"),
+        ('{"train": "a"}', "list of instrument names"),
+        ('{"train": ["a"], "test": ["a"]}', "is in 'train' and in 'test'"),
+        ('{"dev": ["a"]}', "names no instruments"),
+    ]:
+        path.write_text(text)
+        with pytest.raises(ValueError, match=message):
+            read_split_file(path)
+    with pytest.raises(ValueError, match="cannot be read"):
+        read_split_file(tmp_path / "none.json")
+
+
+def test_the_committed_splits_of_the_default_bank():
+    splits = committed_splits("timgm6mb")
+    # Written out, so that a change of them does not pass unnoticed: scores are comparable only on these.
+    assert Counter(splits.values()) == {"train": 37, "valid": 5, "test": 11}
+    assert sorted(name for name, split in splits.items() if split == "test") == [
+        "TimGM6mb:000-006-harpsichord", "TimGM6mb:000-012-marimba", "TimGM6mb:000-013-xylophone",
+        "TimGM6mb:000-026-jazz-guitar", "TimGM6mb:000-036-slap-bass-1", "TimGM6mb:000-050-synth-strings-1",
+        "TimGM6mb:000-053-voice-oohs", "TimGM6mb:000-068-oboe-orch", "TimGM6mb:000-069-english-horn",
+        "TimGM6mb:000-079-ocarina", "TimGM6mb:000-108-kalimba",
+    ]  # fmt: skip
+    assert committed_splits("no-such-bank") == {}
