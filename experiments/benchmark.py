@@ -4,8 +4,8 @@
     python -m experiments.benchmark --only=harmonic_features --out=benchmark.json
 
 Prints a table and, with --out, writes a JSON list of {name, ours, theirs, ratio, unit}; ratio is above 1 where ours is
-better. Each benchmark's file in experiments/benchmarks/ says what exactly it compares. Figures are only worth something on
-a machine that does nothing else.
+better. Each benchmark's file in experiments/benchmarks/ says what exactly it compares. Figures are only worth something
+on a machine that does nothing else.
 """
 
 from __future__ import annotations
@@ -14,18 +14,16 @@ import importlib
 import json
 import os
 import sys
+from collections.abc import Sequence
 
-from absl import app, flags
+from absl import flags
+
+from experiments import command_line
 
 # name: (module, function); the function takes nothing and returns a list of rows. Imported only when run.
 BENCHMARKS = {
     "harmonic_features": ("experiments.benchmarks.harmonic_features", "run"),
 }
-
-_ONLY = flags.DEFINE_list(
-    "only", [], f"Names to run, comma-separated; all if empty. There are: {', '.join(BENCHMARKS)}."
-)
-_OUT = flags.DEFINE_string("out", None, "File to write the rows to, as JSON.")
 
 
 def run_benchmarks(names: list[str]) -> list[dict]:
@@ -52,21 +50,23 @@ def format_table(rows: list[dict]) -> str:
     return "\n".join(lines)
 
 
-def main(argv: list[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
-    try:
-        rows = run_benchmarks(_ONLY.value or list(BENCHMARKS))
-    except ValueError as error:
-        raise app.UsageError(str(error)) from error
+def _define_flags() -> None:
+    flags.DEFINE_list("only", [], f"Names to run, comma-separated; all if empty. There are: {', '.join(BENCHMARKS)}.")
+    flags.DEFINE_string("out", "", "File to write the rows to, as JSON.")
+
+
+def main(_: Sequence[str]) -> None:
+    values = flags.FLAGS
+    rows = run_benchmarks(values.only or list(BENCHMARKS))
     print(format_table(rows))
-    if _OUT.value:
-        temporary = f"{_OUT.value}.partial"
+    if values.out:
+        temporary = f"{values.out}.partial"
         with open(temporary, "w", encoding="utf-8") as file:
             json.dump(rows, file, indent=2)
             file.write("\n")
-        os.replace(temporary, _OUT.value)
+        os.replace(temporary, values.out)
 
 
 if __name__ == "__main__":
-    app.run(main)
+    _define_flags()
+    command_line.run(main, __doc__)

@@ -3,15 +3,15 @@
     python -m experiments.signal_accuracy
     python -m experiments.signal_accuracy --number=2000 --nsynth=FOLDER --out=signals.json
 
-Renders --number notes of the default SoundFont bank (keys 40-96, all presets and velocities alike), whose pitch the player
-knows from the measured samples and its own playing speed, and prints
+Renders --number notes of the default SoundFont bank (keys 40-96, all presets and velocities alike), whose pitch the
+player knows from the measured samples and its own playing speed, and prints
 
-- the share of sustained frames whose f0 lies within 10 cents of it. Sustained: 0.1 to 2.95 s (note-off is at 3 s), at most
-  40 dB under the note's loudest frame. Notes whose pitch the bank moves (vibrato, detuned voices) are counted and listed
-  apart; notes that the doctor leaves out (not harmonic, unsteady) are in a row of their own;
+- the share of sustained frames whose f0 lies within 10 cents of it. Sustained: 0.1 to 2.95 s (note-off is at 3 s), at
+  most 40 dB under the note's loudest frame. Notes whose pitch the bank moves (vibrato, detuned voices) are counted and
+  listed apart; notes that the doctor leaves out (not harmonic, unsteady) are in a row of their own;
 - the log-spectral distance of the notes to their resynthesis, with seven harmonics and with all of them;
-- with --nsynth (NSynth's form: examples.json and audio/*), the share of real notes within 50 cents of their key, octaves
-  folded and not.
+- with --nsynth (NSynth's form: examples.json and audio/*), the share of real notes within 50 cents of their key,
+  octaves folded and not.
 
 Intervals are 95 %, resampled over instruments.
 """
@@ -136,14 +136,14 @@ def results(rendered: list[dict[str, Any]], real: list[dict[str, Any]]) -> list[
         add(name, notes, _column(notes, "right"), f"{share}: {which}", weights=_column(notes, "frames"))
     every = [note for note in rendered if note["kept"]]
     for name, which in (("lsd_7", "7 harmonics"), ("lsd_all", "all harmonics")):
-        definition = f"log-spectral distance in dB of resynthesis to rendered note, {which}, Hann 1024/256, floor -80 dB"
+        definition = f"log-spectral distance in dB, resynthesis to rendered note, {which} (Hann 1024/256, floor -80 dB)"
         add(name, every, _column(every, name), definition)
     real_kept = [note for note in real if note["kept"]]
     for name, column, how in (
         ("real_within_50_cents_folded", "folded", "octaves folded"),
         ("real_within_50_cents", "cents", "octave errors count, and instruments that sound an octave off"),
     ):
-        definition = f"share of real NSynth notes that the doctor keeps with median f0 within 50 cents of the key, {how}"
+        definition = f"share of kept real NSynth notes with median f0 within 50 cents of the key, {how}"
         add(name, real_kept, np.abs(_column(real_kept, column)) < 50.0, definition)
     if real:
         add("real_kept", real, _column(real, "kept"), "share of real NSynth notes, keys 40-96, that the doctor keeps")

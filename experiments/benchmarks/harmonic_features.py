@@ -1,8 +1,8 @@
 """`harmonic_features`: notes to harmonic tracks, against the usual way with librosa, file by file.
 
-Both sides start from the same 64 notes in memory (4 s, 16 kHz) and end with f0 and seven harmonics' amplitudes in dB for
-372 frames. Both run in one process pinned to one core, in turns, and the best of the rounds counts: CPU seconds on a
-CPU, wall-clock seconds where ours runs on an accelerator (theirs stays on its core). Compilation is not counted.
+Both sides start from the same 64 notes in memory (4 s, 16 kHz) and end with f0 and seven harmonics' amplitudes in dB
+for 372 frames. Both run in one process pinned to one core, in turns, and the best of the rounds counts: CPU seconds on
+a CPU, wall-clock seconds where ours runs on an accelerator (theirs stays on its core). Compilation is not counted.
 
 Theirs: librosa.yin (80..2100 Hz, hop 172, its default frame of 2048 samples), librosa.stft (Blackman 690, FFT 1024, hop
 172), peaks near n * f0 picked in vectorised numpy. It does neither the 3 % rule nor the sharpening of f0.

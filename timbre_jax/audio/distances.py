@@ -36,7 +36,7 @@ def ssim(a: Array, b: Array, *, window: int = 7, data_range: float = 1.0) -> Arr
     Raises ValueError where the window is larger than the image.
     """
     if a.shape != b.shape or a.ndim != 3:
-        raise ValueError(f"ssim takes two images batches [B, N, F] of one shape, got {a.shape} and {b.shape}")
+        raise ValueError(f"ssim takes two batches of images [B, N, F] of one shape, got {a.shape} and {b.shape}")
     if min(a.shape[1:]) < window:
         raise ValueError(f"ssim window {window} is larger than the image {a.shape[1:]}")
     # Around a common centre: variances as differences of means of squares lose less to rounding there.
@@ -59,8 +59,8 @@ def log_spectral_distance(
 ) -> Array:
     """Log-spectral distance of each pair of sounds in dB, [B, T] twice -> [B].
 
-    Power spectra P of a centred STFT (periodic Hann window of n_fft, hop `hop`), in dB relative to the largest bin of the
-    reference sound, everything under `floor_db` raised to it in both sounds:
+    Power spectra P of a centred STFT (periodic Hann window of n_fft, hop `hop`), in dB relative to the largest bin of
+    the reference sound, everything under `floor_db` raised to it in both sounds:
 
         LSD = mean over frames n of sqrt(mean over bins k of (10 log10 P[n, k] - 10 log10 P_ref[n, k])^2)
 

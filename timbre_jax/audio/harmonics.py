@@ -100,9 +100,9 @@ def harmonic_amplitudes(
 ) -> Array:
     """Amplitude of each harmonic in dB, [B, N, K] power spectra and [B, N] f0 in Hz -> [B, N, H].
 
-    Interpolated peak picking near n * f0 (`harmonic_peaks`), corrected for the window's gain: a sine of amplitude a gives
-    20 log10(a). `window_sum` is the sum of the analysis window's samples. At least `floor_db`; harmonics at or above half
-    the sample rate are at the floor.
+    Interpolated peak picking near n * f0 (`harmonic_peaks`), corrected for the window's gain: a sine of amplitude a
+    gives 20 log10(a). `window_sum` is the sum of the analysis window's samples. At least `floor_db`; harmonics at or
+    above half the sample rate are at the floor.
     """
     bin_width = sample_rate / (2 * (power.shape[-1] - 1))
     peaks = harmonic_peaks(power, f0, n_harmonics=n_harmonics, bin_width=bin_width)
@@ -137,8 +137,8 @@ def additive_synthesis(
     """Sum of harmonic sines with continuous phase, [B, N] and [B, N, H] -> [B, length].
 
     x[t] = sum_n a_n[t] sin(2 pi n phi[t]), phi the integral of f0; f0 and the linear amplitudes a_n run linearly from
-    frame to frame (frame k at sample k * hop) and are held after the last. A harmonic is silent in every hop in which it
-    touches half the sample rate, so nothing folds back.
+    frame to frame (frame k at sample k * hop) and are held after the last. A harmonic is silent in every hop in which
+    it touches half the sample rate, so nothing folds back.
 
     Args:
       f0: Hz. amplitudes: linear, 1 is full scale.

@@ -15,7 +15,7 @@ FLOOR_DB = -100.0
 def amplitude_to_db(amplitude: Array, *, floor_db: float = FLOOR_DB) -> Array:
     """20 log10(amplitude), at least `floor_db`. Any shape; amplitude 1 is 0 dB. NaN stays NaN."""
     smallest = 10.0 ** (floor_db / 20.0)
-    # The logarithm of the floor is rounded: what lies on the floor shall be exactly there, so that it can be told apart.
+    # The logarithm of the floor is rounded: what lies on the floor shall be there exactly, to be told apart.
     db = jnp.log(jnp.maximum(amplitude, smallest)) * (20.0 / math.log(10.0))
     return jnp.where(amplitude <= smallest, floor_db, jnp.maximum(db, floor_db))
 

@@ -27,12 +27,12 @@ def _triangle(size: int) -> np.ndarray:
 def difference_function(waves: Array, *, hop: int, max_lag: int, window_hops: int = 3) -> Array:
     """YIN's difference function, [B, T] -> [B, N, max_lag + 1] with N = 1 + T // hop.
 
-    d_n(tau) = sum_j (x[j] - x[j + tau])^2 over the window_hops * hop samples that begin at (n - ceil(window_hops / 2)) *
-    hop (de Cheveigne & Kawahara 2002, eq. 6): with the default 3 hops, window and lag together lie about the frame's
-    centre n * hop. Beyond the ends of the wave there is silence.
+    d_n(tau) = sum_j (x[j] - x[j + tau])^2 over the window_hops * hop samples that begin at
+    (n - ceil(window_hops / 2)) * hop (de Cheveigne & Kawahara 2002, eq. 6): with the default 3 hops, window and lag
+    together lie about the frame's centre n * hop. Beyond the ends of the wave there is silence.
 
-    A thousandth of a percent of both windows' energy is added: differences under float32's rounding (a constant offset's)
-    then look like noise, not like something periodic.
+    A thousandth of a percent of both windows' energy is added: differences under float32's rounding (those of a
+    constant offset) then look like noise, not like something periodic.
 
     A window is a whole number of hops, so each hop-long block is transformed once and correlated with what follows it,
     and the blocks' correlations are summed: two FFTs of about (2 + max_lag / hop) * hop samples a frame.
@@ -93,9 +93,10 @@ def yin(
 ) -> tuple[Array, Array]:
     """f0 of centred frames by YIN, [B, T] -> (f0 [B, N] in Hz, aperiodicity [B, N]), N = 1 + T // hop.
 
-    de Cheveigne & Kawahara 2002: the first trough of the cumulative-mean-normalised difference that is under
-    `threshold` above ... (see below), its place refined by a parabola. Every frame gets an f0, noise and silence too:
-    the aperiodicity (the trough's depth: 0 perfectly periodic, about 1 noise or silence) says what it is worth.
+    de Cheveigne & Kawahara 2002, section II: the first trough of the cumulative-mean-normalised difference that is
+    under `threshold`, or the deepest where none is; its place and depth by a parabola through three lags. Every frame
+    gets an f0, noise and silence too: the aperiodicity (the trough's depth: 0 perfectly periodic, about 1 noise or
+    silence) says what it is worth.
 
     Only lags from sample_rate / f_max to sample_rate / f_min are looked at (7..200 at 16 kHz).
 
@@ -138,9 +139,9 @@ def refine_f0(
 ) -> Array:
     """Sharpen f0 by its harmonics' spectral peaks and lift it out of subharmonics, [B, N, K], [B, N] Hz -> [B, N] Hz.
 
-    YIN's lag grid errs by up to 11 cents at the top of the range; a peak's place is good to a fraction of a bin, and the
-    n-th harmonic's is n times finer. The mean of log(f_n / n) of the first six harmonics, weighted by their power, over
-    the peaks within `max_change` of n * f0; without any, f0 stays.
+    YIN's lag grid errs by up to 11 cents at the top of the range; a peak's place is good to a fraction of a bin, and
+    the n-th harmonic's is n times finer. The mean of log(f_n / n) of the first six harmonics, weighted by their power,
+    over the peaks within `max_change` of n * f0; without any, f0 stays.
 
     YIN answers with two or three periods where the sound is a little unsteady from period to period. It shows in the
     spectrum: only every second (third) multiple carries power. Where the others hold less than the share `faint` of the

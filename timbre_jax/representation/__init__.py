@@ -27,7 +27,7 @@ def make_representation(name: str, **settings: Any) -> Representation:
 
 
 def representation_settings(representation: Representation) -> dict[str, Any]:
-    """The settings of a representation as plain JSON values: `make_representation(r.name, **settings)` makes it again."""
+    """The settings as plain JSON values: `make_representation(r.name, **settings)` makes it again."""
     settings = dataclasses.asdict(representation)
     return {key: list(value) if isinstance(value, tuple) else value for key, value in settings.items()}
 

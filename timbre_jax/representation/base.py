@@ -8,7 +8,7 @@ from timbre_jax.records import Array, Features
 
 
 class Representation(Protocol):
-    """A frozen dataclass of plain settings (numbers, strings, tuples), so that it is hashable and can be written as JSON.
+    """A frozen dataclass of plain settings (numbers, strings, tuples): hashable, and can be written as JSON.
 
     Attributes:
       name: its name in the registry `timbre_jax.representation.REPRESENTATIONS`.

@@ -54,20 +54,21 @@ class HarmonicTracks:
     """Rows [f0, log A_1 .. log A_H] over N frames, each scaled to [0, 1]: Natsiou et al. 2023, section 3.
 
     f0 by YIN, sharpened by the spectral peaks, moving at most 3 % a frame; amplitudes by interpolated peak picking near
-    n * f0 in an STFT (Blackman window); back to sound by additive synthesis. What is not harmonic (breath, hammer, noise)
-    is lost on the way; so is phase.
+    n * f0 in an STFT (Blackman window); back to sound by additive synthesis. What is not harmonic (breath, hammer,
+    noise) is lost on the way; so is phase.
 
     Frames that have no pitch:
-      - A frame is *voiced* where it is at most `voiced_range_db` under the loudest frame, above `floor_db` + 10, its f0 within
-        `pitch_range` and its aperiodicity under `voiced_aperiodicity`. Elsewhere (attack noise, release, pauses) f0 is held from the nearest
-        voiced frame on the side of the starting point, and the amplitudes are measured at the held f0's multiples.
+      - A frame is *voiced* where it is at most `voiced_range_db` under the loudest frame, above `floor_db` + 10, its f0
+        within `pitch_range` and its aperiodicity under `voiced_aperiodicity`. Elsewhere (attack noise, release, pauses)
+        f0 is held from the nearest voiced frame on the side of the starting point, and the amplitudes are measured at
+        the held f0's multiples.
       - After note-off, the harmonics fade to the floor, -100 dB, at the held f0.
-      - A sound without a voiced frame (noise) holds the f0 of its loudest frame; silence has all amplitudes at the floor
-        and f0 at the lower end of `pitch_range`.
+      - A sound without a voiced frame (noise) holds the f0 of its loudest frame; silence has all amplitudes at the
+        floor and f0 at the lower end of `pitch_range`.
       - Harmonics at or above half the sample rate are at the floor.
 
-    Memory: `analyse` needs about 5 MB for each note under way (4 s at 16 kHz); it takes 4 at a time on a CPU and 128 on an
-    accelerator, whatever the batch.
+    Memory: `analyse` needs about 5 MB for each note under way (4 s at 16 kHz); it takes 4 at a time on a CPU and 128 on
+    an accelerator, whatever the batch.
 
     Attributes:
       sample_rate: Hz.
@@ -77,7 +78,8 @@ class HarmonicTracks:
       hop, window_length, n_fft: of the STFT, in samples.
       pitch_range: (low, high) Hz in which f0 is looked for.
       f0_scale: "log" or "hz", how f0 is scaled to [0, 1].
-      f0_range: Hz that become 0 and 1. amplitude_range: dB that become 0 and 1; values outside are clipped. Fixed ranges
+      f0_range: Hz that become 0 and 1. amplitude_range: dB that become 0 and 1; values outside are clipped. Fixed
+      ranges
         by default; `fit_ranges` replaces them by the data's smallest and largest, as the paper does.
     """
 
@@ -176,7 +178,8 @@ class HarmonicTracks:
     def analyse(self, waves: Array, lengths: Array | None = None) -> Features:
         """Waves [B, T] in [-1, 1] to values [B, N, 1 + H] in [0, 1].
 
-        `lengths` [B] in samples where sounds are padded: the mask is 1 for frames centred within them, else 1 everywhere.
+        `lengths` [B] in samples where sounds are padded: the mask is 1 for frames centred within them, else 1
+        everywhere.
         """
         tracks = self.track(waves)
         values = self.normalise(tracks.f0, tracks.amplitude_db)
@@ -233,9 +236,10 @@ class HarmonicTracks:
         - "f0": median over the periodic heard frames in Hz, also where it lies above `pitch_range` (such frames are not
           voiced); NaN where there is none. A note under the range is not periodic in any lag looked at.
         - "f0_spread": standard deviation of their smoothed f0 in cents (vibrato of +-50 cents: 35).
-        - "f0_jumps": share of them whose own estimate is more than a semitone off the smoothed line: it changes abruptly.
-        - "level_unsteadiness": mean distance in dB of the heard frames' level from its running mean over a quarter second
-          (a steady or slowly fading note: under 1; attack and note-off included).
+        - "f0_jumps": share of them whose own estimate is more than a semitone off the smoothed line: it changes
+          abruptly.
+        - "level_unsteadiness": mean distance in dB of the heard frames' level from its running mean over a quarter
+          second (a steady or slowly fading note: under 1; attack and note-off included).
         """
         waves = self._fit_length(waves)
         tracks = self.track(waves)
