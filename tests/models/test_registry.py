@@ -16,7 +16,7 @@ def test_settings_come_back_through_json(name):
 
 
 def test_unknown_names_are_told_with_those_there_are():
-    with pytest.raises(ValueError, match="no model 'conv_vea'; there are .*conv_vae"):
+    with pytest.raises(ValueError, match=r"no model 'conv_vea'; there are .*conv_vae"):
         make_model("conv_vea")
     with pytest.raises(ValueError, match="'pca' has no setting 'width'; it has feature_shape, latent_size"):
         make_model("pca", width=3)

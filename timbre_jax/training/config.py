@@ -155,7 +155,9 @@ def _merge(resolved: dict, given: Mapping, prefix: str) -> None:
             resolved[name] = section
         elif name not in resolved:
             near = difflib.get_close_matches(name, resolved, n=3, cutoff=0.4) or sorted(resolved)
-            raise ValueError(f"there is no field config.{where}; near it: {', '.join(prefix + n for n in near)}")
+            raise ValueError(
+                f"there is no field config.{where}; near it: {', '.join(f'config.{prefix}{n}' for n in near)}"
+            )
         elif isinstance(resolved[name], dict):
             if not isinstance(value, Mapping):
                 raise ValueError(f"config.{where} has fields of its own, it cannot be {value!r}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 
 import flax.struct
@@ -68,7 +69,8 @@ def update_average(average: Variables, params: Variables, step: Array, decay: fl
     """
     if decay == 0.0:
         return params
-    rate = (1.0 - decay) / -jnp.expm1(step.astype(jnp.float32) * jnp.log(jnp.float32(decay)))
+    log_decay = jnp.float32(math.log(decay))
+    rate = jnp.expm1(log_decay) / jnp.expm1(step.astype(jnp.float32) * log_decay)
     return jax.tree.map(lambda a, p: a + rate.astype(a.dtype) * (p - a), average, params)
 
 

@@ -1,0 +1,32 @@
+"""Programs of the tests run as processes of their own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def start(*arguments, devices: int = 1, **environment) -> subprocess.Popen:
+    """Starts Python with these arguments in the project's folder, on the CPU with that many devices."""
+    environment = {
+        **os.environ,
+        "JAX_PLATFORMS": "cpu",
+        "JAX_NUM_CPU_DEVICES": str(devices),
+        "PYTHONPATH": str(ROOT),
+        **environment,
+    }
+    command = [sys.executable, *map(str, arguments)]
+    return subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def run(*arguments, devices: int = 1, **environment) -> subprocess.CompletedProcess:
+    """The same, and waits for the end."""
+    process = start(*arguments, devices=devices, **environment)
+    out, err = process.communicate(timeout=600)
+    return subprocess.CompletedProcess(arguments, process.returncode, out, err)

@@ -1,0 +1,84 @@
+"""Small runs: features in memory, a small network, and comparisons of what runs leave behind."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from pathlib import Path
+
+import jax
+import numpy as np
+from orbax.checkpoint import v1 as ocp
+
+from timbre_jax import checkpoint
+from timbre_jax.representation import make_representation
+from timbre_jax.training.data import Sources
+
+SHAPE = (12, 4)
+
+
+def examples(count: int, *, seed: int = 0, first_index: int = 0) -> list[dict[str, np.ndarray]]:
+    """Features [12, 4] that lie near a surface of three dimensions, so that there is something to learn."""
+    weights = np.random.default_rng(99).normal(size=(3, SHAPE[0] * SHAPE[1]))
+    z = np.random.default_rng(seed).normal(size=(count, 3))
+    values = (1.0 / (1.0 + np.exp(-1.5 * (z @ weights)))).reshape(count, *SHAPE).astype(np.float32)
+    mask = np.ones(SHAPE[0], np.float32)
+    return [{"values": v, "mask": mask, "index": np.int32(first_index + i)} for i, v in enumerate(values)]
+
+
+def small_sources(*, train: int = 96, valid: int = 20) -> Sources:
+    """A training and a validation set, and the representation that has their shape."""
+    representation = make_representation("harmonic_tracks", n_frames=SHAPE[0], n_harmonics=SHAPE[1] - 1, length=4096)
+    return Sources(examples(train), examples(valid, seed=1, first_index=train), representation)
+
+
+def small_config(*, model: dict | None = None, optimizer: dict | None = None, **train) -> dict:
+    """A configuration of a small network that takes 40 steps of 16 sounds."""
+    defaults = {
+        "batch_size": 16,
+        "steps": 40,
+        "eval_every": 10,
+        "log_every": 5,
+        "average_decay": 0.9,
+        "rollback": {"every": 10, "maximum": 5},
+    }
+    return {
+        "model": model or {"name": "conv_vae", "latent_size": 3, "channels": (4,)},
+        "optimizer": {"learning_rate": 3e-3, "schedule": "constant", "warmup_steps": 5, **(optimizer or {})},
+        "train": {**defaults, **train},
+    }
+
+
+def metric_lines(workdir: Path) -> list[dict]:
+    """metrics.jsonl without what time decides."""
+    lines = [json.loads(line) for line in (Path(workdir) / "metrics.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in line.items() if name != "seconds"} for line in lines]
+
+
+def last_checkpoint(workdir: Path) -> tuple[dict[str, np.ndarray], dict]:
+    """Arrays of the last checkpoint by name, and its document without what time decides."""
+    directory = Path(workdir) / "checkpoints"
+    path = checkpoint.step_path(directory, checkpoint.steps(directory)[-1])
+    device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        described = ocp.pytree_metadata((path / "arrays").absolute()).metadata
+    template = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), described)
+    arrays, _ = checkpoint.read(path, template)
+    document = checkpoint.read_document(path)
+    book = {name: value for name, value in document["book"].items() if name not in ("seconds", "offset")}
+    named = {jax.tree_util.keystr(where): np.asarray(leaf) for where, leaf in jax.tree.leaves_with_path(arrays)}
+    return named, {"book": book, "anchor": document["anchor"], "candidate": document["candidate"]}
+
+
+def assert_same_run(a: Path, b: Path) -> None:
+    """Both runs stand at the same place, to the bit: arrays, data order, early stopping, recoveries, lines, best space."""
+    (arrays_a, book_a), (arrays_b, book_b) = last_checkpoint(a), last_checkpoint(b)
+    assert arrays_a.keys() == arrays_b.keys()
+    for name, array in arrays_a.items():
+        np.testing.assert_array_equal(array, arrays_b[name], err_msg=name)
+    assert book_a == book_b
+    assert metric_lines(a) == metric_lines(b)
+    space_a, space_b = checkpoint.load(a), checkpoint.load(b)
+    for leaf_a, leaf_b in zip(jax.tree.leaves(space_a), jax.tree.leaves(space_b), strict=True):
+        np.testing.assert_array_equal(leaf_a, leaf_b)

@@ -1,0 +1,232 @@
+import dataclasses
+import json
+import os
+import signal
+import threading
+
+import jax
+import numpy as np
+import pytest
+
+import timbre_jax
+from tests.helpers.runs import assert_same_run, last_checkpoint, metric_lines, small_config, small_sources
+from timbre_jax import checkpoint
+from timbre_jax.training.loop import TrainingError, train_and_evaluate
+
+
+def train(config, workdir, sources=None, **options):
+    return train_and_evaluate(config, workdir, sources=sources or small_sources(), progress=False, **options)
+
+
+class Spoiled:
+    """A source one of whose examples is NaN."""
+
+    def __init__(self, source, position):
+        self._source, self._position = source, position
+
+    def __len__(self):
+        return len(self._source)
+
+    def __getitem__(self, i):
+        example = dict(self._source[i])
+        if i == self._position:
+            example["values"] = np.full_like(example["values"], np.nan)
+        return example
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run of 40 steps that nothing disturbed."""
+    workdir = tmp_path_factory.mktemp("whole")
+    return workdir, train(small_config(), workdir)
+
+
+def test_a_run_leaves_what_it_should_and_learns(whole):
+    workdir, result = whole
+    assert (result.status, result.step) == ("finished", 40)
+    lines = metric_lines(workdir)
+    assert [line["step"] for line in lines if line["event"] == "train"] == list(range(5, 45, 5))
+    valid = {line["step"]: line for line in lines if line["event"] == "valid"}
+    assert sorted(valid) == [10, 20, 30, 40]
+    assert valid[40]["loss"] < valid[10]["loss"]
+    assert result.best_value == min(line["loss"] for line in valid.values())
+    assert any((workdir / "tensorboard").iterdir())
+    document = json.loads((workdir / "config.json").read_text())
+    assert document["config"]["optimizer"]["eps"] == 1e-8  # defaults too
+    assert document["representation"]["n_frames"] == 12
+    assert not list(workdir.rglob("*.pkl"))
+
+
+def test_the_space_has_the_averaged_parameters_and_the_training_sets_statistics(whole):
+    workdir, result = whole
+    assert result.best_step == 40
+    space = timbre_jax.load(workdir)
+    arrays, _ = last_checkpoint(workdir)
+    for where, leaf in jax.tree.leaves_with_path(space.variables["params"]):
+        np.testing.assert_array_equal(leaf, arrays["['state']['average']" + jax.tree_util.keystr(where)])
+    values = np.stack([example["values"] for example in small_sources().train])
+    z = np.asarray(space.encode(space_features(values)).values)
+    np.testing.assert_allclose(space.statistics["latent_mean"], z.mean(0), atol=1e-5)
+    np.testing.assert_allclose(space.statistics["latent_std"], z.std(0), atol=1e-5)
+    low, high = np.percentile(z, [1, 99], axis=0)
+    np.testing.assert_allclose(space.statistics["latent_low"], low, atol=1e-4)
+    np.testing.assert_allclose(space.statistics["latent_high"], high, atol=1e-4)
+
+
+def space_features(values):
+    from timbre_jax.records import Features
+
+    return Features(values=values, mask=np.ones(values.shape[:2], np.float32))
+
+
+def test_more_steps_go_on_as_if_they_had_been_asked_for_at_once(whole, tmp_path):
+    train(small_config(steps=20), tmp_path)
+    assert timbre_jax.load(tmp_path).latent_size == 3
+    train(small_config(steps=40), tmp_path)
+    assert_same_run(tmp_path, whole[0])
+
+
+def test_a_signal_saves_and_the_same_call_goes_on(whole, tmp_path):
+    """In the middle of everything: between lines, evaluations and anchors."""
+    sources = small_sources()
+
+    class Stopping(Spoiled):
+        reads = 0
+
+        def __getitem__(self, i):
+            Stopping.reads += 1
+            if Stopping.reads == 16 * 23:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return self._source[i]
+
+    before = signal.getsignal(signal.SIGTERM)
+    result = train(small_config(), tmp_path, dataclasses.replace(sources, train=Stopping(sources.train, -1)))
+    assert (result.status, result.signal) == ("stopped", signal.SIGTERM)
+    assert 0 < result.step < 40
+    assert signal.getsignal(signal.SIGTERM) == before
+    assert timbre_jax.load(tmp_path).kind == "static"
+    assert train(small_config(), tmp_path).status == "finished"
+    assert_same_run(tmp_path, whole[0])
+
+
+def test_a_finished_run_stays_as_it_is(whole):
+    workdir, result = whole
+    lines = metric_lines(workdir)
+    assert train(small_config(), workdir) == result
+    assert metric_lines(workdir) == lines
+
+
+def test_another_configuration_needs_another_folder(whole):
+    workdir, _ = whole
+    config = small_config(optimizer={"learning_rate": 1e-2}, batch_size=8)
+    with pytest.raises(ValueError, match=r"optimizer.learning_rate: 0.003 -> 0.01, train.batch_size: 16 -> 8"):
+        train(config, workdir)
+    with pytest.raises(ValueError, match=r"sounds of the run .* have changed \(examples"):
+        train(small_config(), workdir, small_sources(train=80))
+
+
+def test_two_cannot_train_in_one_folder(tmp_path):
+    from timbre_jax.training.interrupt import locked
+
+    with locked(tmp_path), pytest.raises(ValueError, match="another process is training"):
+        train(small_config(), tmp_path)
+
+
+def test_signals_are_left_alone_outside_the_main_thread(tmp_path):
+    results = []
+    thread = threading.Thread(target=lambda: results.append(train(small_config(steps=5), tmp_path)))
+    thread.start()
+    thread.join()
+    assert results[0].status == "finished"
+
+
+def test_early_stopping_counts_evaluations_and_keeps_the_best(tmp_path):
+    """At a learning rate of 0 nothing gets better after the first evaluation."""
+    config = small_config(optimizer={"learning_rate": 0.0}, steps=1000, patience=2)
+    result = train(config, tmp_path)
+    assert (result.status, result.step, result.best_step) == ("converged", 30, 10)
+    assert checkpoint.steps(tmp_path / "best") == [10]
+    assert train(config, tmp_path) == result
+    # With more patience the same run goes on.
+    assert train(small_config(optimizer={"learning_rate": 0.0}, steps=1000, patience=3), tmp_path).step == 40
+
+
+def test_a_batch_that_goes_bad_is_left_out_and_resuming_repeats_it(tmp_path):
+    sources = small_sources(train=320)  # 20 steps, so it comes once in the first half and once in the second
+    sources = dataclasses.replace(sources, train=Spoiled(sources.train, 41))
+    a, b = tmp_path / "a", tmp_path / "b"
+    assert train(small_config(), a, sources).status == "finished"
+    events = [line for line in metric_lines(a) if line["event"] == "rollback"]
+    assert len(events) == 2
+    assert "nan" in events[0]["reason"]
+    assert events[0]["anchor_step"] <= events[0]["step"]
+    arrays, document = last_checkpoint(a)
+    book = document["book"]
+    assert book["skipped"] == sorted(event["skipped_batch"] for event in events)
+    assert [event["learning_rate_scale"] for event in events] == [0.5 ** (n + 1) for n in range(len(events))]
+    assert all(np.isfinite(array).all() for array in arrays.values())
+    assert arrays["['state']['hyper']['learning_rate_scale']"] == 0.5 ** len(events)
+    # 40 good steps took as many batches as there were, and those left out.
+    assert book["step"] == 40
+    assert book["position"] == 40 + len([p for p in book["skipped"] if p <= book["position"]])
+    # Stopped after the first recovery, before the end: the same again.
+    train(small_config(steps=20), b, sources)
+    train(small_config(), b, sources)
+    assert_same_run(a, b)
+
+
+def test_an_explosion_goes_back_until_the_steps_are_small_enough(tmp_path):
+    config = small_config(
+        optimizer={"name": "sgd", "learning_rate": 5.0, "warmup_steps": 80},  # rises until it is too much
+        steps=50,
+        rollback={"every": 10, "factor": 1.0, "maximum": 12},
+    )
+    result = train(config, tmp_path)
+    events = [line for line in metric_lines(tmp_path) if line["event"] == "rollback"]
+    assert result.status == "finished"
+    assert len(events) >= 2
+    assert events[-1]["learning_rate_scale"] == 0.5 ** len(events)
+    assert np.isfinite(result.best_value)
+
+
+def test_too_many_recoveries_are_an_error_that_says_what_to_do(tmp_path):
+    sources = small_sources()
+    broken = [{**example, "values": example["values"] * np.nan} for example in sources.train]
+    sources = dataclasses.replace(sources, train=broken)
+    with pytest.raises(TrainingError, match=r"step 1 \(the loss is nan\) after 2 recoveries.*learning_rate"):
+        train(small_config(rollback={"every": 10, "maximum": 2}), tmp_path, sources)
+    with pytest.raises(TrainingError, match="after 0 recoveries"):
+        train(small_config(rollback={"every": 0}), tmp_path / "off", sources)
+
+
+@pytest.mark.parametrize("name", ["pca", "mean_image"])
+def test_models_that_are_fitted_go_through_the_same_call(name, tmp_path):
+    sources = small_sources()
+    config = small_config(model={"name": name})
+    result = train(config, tmp_path, sources)
+    space = timbre_jax.load(tmp_path)
+    values = np.stack([example["values"] for example in sources.valid])
+    again = np.asarray(space.decode(space.encode(space_features(values))).values)
+    np.testing.assert_allclose(result.best_value, np.square(again - values).mean(), rtol=1e-4)
+    assert metric_lines(tmp_path)[0]["mse"] == result.best_value
+    assert train(config, tmp_path, sources) == result
+    if name == "pca":
+        np.testing.assert_allclose(space.statistics["latent_std"], 1.0, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"steps": 0}, "both 0"),
+        ({"batch_size": 97}, "96 sounds, fewer than"),
+        ({"log_every": 0}, "train.log_every must be at least 1"),
+        ({"stepz": 3}, "no field config.train.stepz; near it: config.train.steps"),
+        ({"steps": "many"}, "config.train.steps must be int like 0, not 'many'"),
+        ({"monitor": "beauty"}, "'loss' or 'mse'"),
+        ({"rollback": {"evry": 3}}, "no field config.train.rollback.evry; near it: config.train.rollback.every"),
+    ],
+)
+def test_wrong_configurations_are_refused_before_anything_happens(changes, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        train(small_config(**changes), tmp_path / "run")
+    assert not (tmp_path / "run" / "checkpoints").exists()

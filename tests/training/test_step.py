@@ -1,0 +1,136 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from tests.helpers.runs import SHAPE, examples
+from timbre_jax.models import make_model
+from timbre_jax.training.state import create_state, make_optimizer, make_schedule
+from timbre_jax.training.step import make_eval_step, make_train_step
+
+KEY = jax.random.key(7)
+
+
+def stack(chosen):
+    return {name: np.stack([example[name] for example in chosen]) for name in chosen[0]}
+
+
+@pytest.fixture(scope="module")
+def setting():
+    model = make_model("conv_vae", feature_shape=SHAPE, latent_size=3, channels=(4,))
+    optimizer = make_optimizer("sgd")
+    hyper = {"learning_rate": 1e-3, "kl_weight": 1.0}
+    state = jax.jit(lambda key: create_state(model, optimizer, key, hyper=hyper))(jax.random.key(0))
+    return model, optimizer, state, jax.jit(make_train_step(model, optimizer))
+
+
+def close(a, b, **tolerance):
+    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+        np.testing.assert_allclose(x, y, **{"rtol": 1e-5, "atol": 1e-6, **tolerance})
+
+
+def test_order_of_the_batch_does_not_matter(setting):
+    *_, state, step = setting
+    batch = stack(examples(8))
+    order = np.random.default_rng(0).permutation(8)
+    one, metrics = step(state, batch, KEY)
+    other, _ = step(state, {name: value[order] for name, value in batch.items()}, KEY)
+    close(one.params, other.params)
+    assert metrics["loss"].dtype == jnp.float32
+
+
+def test_a_batch_in_two_halves_gives_the_mean_gradient(setting):
+    *_, state, step = setting
+    chosen = examples(8)
+    halves = [step(state, stack(part), KEY)[0].params for part in (chosen[:4], chosen[4:])]
+    whole = step(state, stack(chosen), KEY)[0].params
+    close(whole, jax.tree.map(lambda a, b: (a + b) / 2, *halves))
+
+
+def test_noise_belongs_to_example_step_and_key(setting):
+    *_, state, step = setting
+    batch = stack(examples(8))
+
+    def loss(state=state, key=KEY, **changes):
+        return float(step(state, {**batch, **changes}, key)[1]["loss"])
+
+    assert loss() == loss()
+    others = [loss(key=jax.random.key(8)), loss(index=batch["index"] + 1), loss(state.replace(step=state.step + 1))]
+    assert len({loss(), *others}) == 4
+
+
+def test_clipping_scales_the_gradient_to_the_norm(setting):
+    model, optimizer, state, step = setting
+    batch = stack(examples(8))
+    free, metrics = step(state, batch, KEY)
+    limit = float(metrics["grad_norm"]) / 4
+    clipped, clipped_metrics = jax.jit(make_train_step(model, optimizer, clip=limit))(state, batch, KEY)
+    np.testing.assert_allclose(clipped_metrics["grad_norm"], metrics["grad_norm"], rtol=1e-5)
+    moved = optax.tree.norm(jax.tree.map(jnp.subtract, clipped.params, state.params))
+    np.testing.assert_allclose(moved, 1e-3 * limit, rtol=1e-3)
+    quarter = jax.tree.map(lambda a, b: a + (b - a) / 4, state.params, free.params)
+    close(clipped.params, quarter)
+
+
+def test_learning_rate_is_peak_times_schedule_times_scale(setting):
+    model, optimizer, state, step = setting
+    batch = stack(examples(8))
+    scheduled = jax.jit(make_train_step(model, optimizer, schedule=make_schedule("constant", warmup_steps=10)))
+    scaled = state.replace(hyper={**state.hyper, "learning_rate_scale": jnp.float32(0.5)})
+    new, metrics = scheduled(scaled, batch, KEY)
+    np.testing.assert_allclose(metrics["learning_rate"], 1e-3 * 0.5 * 0.1, rtol=1e-6)
+    full, _ = step(state, batch, KEY)
+    close(new.params, jax.tree.map(lambda a, b: a + 0.05 * (b - a), state.params, full.params), rtol=1e-4)
+    # Another value of a hyper-parameter is no other program.
+    assert scheduled._cache_size() == 1
+    scheduled(scaled.replace(hyper={**state.hyper, "kl_weight": jnp.float32(0.1)}), batch, KEY)
+    assert scheduled._cache_size() == 1
+
+
+def test_augmentation_sees_training_examples_with_keys_of_their_own(setting):
+    model, optimizer, state, step = setting
+    batch = stack(examples(8))
+
+    def noisy(keys, values, mask):
+        noise = jax.vmap(lambda key: jax.random.uniform(key, SHAPE))(keys)
+        return 0.5 * values + 0.5 * noise * mask[..., None]
+
+    augmented = jax.jit(make_train_step(model, optimizer, augment=noisy))
+    order = np.arange(8)[::-1]
+    one, metrics = augmented(state, batch, KEY)
+    other, _ = augmented(state, {name: value[order] for name, value in batch.items()}, KEY)
+    close(one.params, other.params)
+    assert metrics["loss"] != step(state, batch, KEY)[1]["loss"]
+
+
+def test_steps_lower_the_loss(setting):
+    model, _, _, _ = setting
+    optimizer = make_optimizer("adam")
+    hyper = {"learning_rate": 5e-3, "kl_weight": 0.1}
+    state = create_state(model, optimizer, jax.random.key(0), hyper=hyper)
+    step = jax.jit(make_train_step(model, optimizer, average_decay=0.9), donate_argnums=0)
+    batch = stack(examples(64))
+    losses = []
+    for _ in range(150):
+        state, metrics = step(state, batch, KEY)
+        losses.append(float(metrics["mse"]))
+    assert np.mean(losses[-10:]) < 0.6 * np.mean(losses[:3])
+    assert int(state.step) == 150
+    assert (
+        max(np.abs(a - p).max() for a, p in zip(*map(jax.tree.leaves, (state.average, state.params)), strict=True)) > 0
+    )
+
+
+def test_evaluation_sums_only_what_has_weight(setting):
+    model, _, state, _ = setting
+    evaluate = jax.jit(make_eval_step(model))
+    batch = stack(examples(6))
+    all_of_them = evaluate(state.variables(), {**batch, "weight": np.ones(6, np.float32)}, KEY, 1.0)
+    parts = [
+        evaluate(state.variables(), {**batch, "weight": np.float32(np.arange(6) % 2 == odd)}, KEY, 1.0)
+        for odd in (0, 1)
+    ]
+    for name, total in all_of_them.items():
+        np.testing.assert_allclose(total, parts[0][name] + parts[1][name], rtol=1e-5)
+    assert float(all_of_them["weight"]) == 6
