@@ -6,9 +6,10 @@ import dataclasses
 
 from timbre_jax.models.base import TimbreModel
 from timbre_jax.models.conv_vae import ConvVAE
+from timbre_jax.models.dense_vae import DenseVAE
 from timbre_jax.models.linear import PCA, MeanImage
 
-MODELS: dict[str, type[TimbreModel]] = {"conv_vae": ConvVAE, "mean_image": MeanImage, "pca": PCA}
+MODELS: dict[str, type[TimbreModel]] = {"conv_vae": ConvVAE, "dense_vae": DenseVAE, "mean_image": MeanImage, "pca": PCA}
 
 
 def make_model(name: str, **settings) -> TimbreModel:

@@ -1,0 +1,145 @@
+"""A dense VAE in a fixed basis of the training features: `notes_best`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from timbre_jax.models.base import TimbreModel, Variables
+from timbre_jax.models.linear import PCA
+from timbre_jax.models.refine import refine
+from timbre_jax.records import Array, Features, Latent, Posterior
+
+
+class Residual(nn.Module):
+    """x + W2 gelu(W1 norm(x)): the transformer's feed-forward block."""
+
+    width: int
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        y = nn.LayerNorm()(x)
+        y = nn.gelu(nn.Dense(self.width)(y))
+        return x + nn.Dense(x.shape[-1], kernel_init=nn.initializers.zeros)(y)
+
+
+class Stack(nn.Module):
+    """Dense, `depth` residual blocks, norm, dense."""
+
+    width: int
+    depth: int
+    out: int
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        x = nn.Dense(self.width)(x)
+        for _ in range(self.depth):
+            x = Residual(self.width)(x)
+        return nn.Dense(self.out)(nn.gelu(nn.LayerNorm()(x)))
+
+
+class DenseVAE(TimbreModel):
+    """VAE whose encoder reads, and whose decoder writes, coordinates of a PCA basis of the training features.
+
+    The basis has `basis_size` components (a few hundred hold all but 1e-4 of the variance), so that the network is small
+    and its output smooth in time where notes are. The decoder gets the D latents and nothing else.
+
+    The likelihood is a Gaussian with one learned variance (sigma-VAE: Rybkin et al. 2021), so that the balance of
+    reconstruction and KL needs no tuning; `kl_weight` of the training still multiplies the KL.
+
+    `embed` is the encoder's mean refined by `refine_steps` Levenberg-Marquardt steps (see `refine`).
+
+    Attributes:
+      basis_size: components of the fixed basis.
+      width, depth: of both stacks.
+      refine_steps: 0 leaves the encoder's guess.
+      refine_prior: weight of |z|^2 against the squared error in the refinement.
+    """
+
+    basis_size: int = 256
+    width: int = 512
+    depth: int = 2
+    refine_steps: int = 8
+    refine_prior: float = 1e-3
+
+    def setup(self):
+        size = self.feature_shape[0] * self.feature_shape[1]
+        self.basis_mean = self.variable("basis", "mean", jnp.zeros, self.feature_shape)
+        self.basis_components = self.variable("basis", "components", jnp.zeros, (self.basis_size, size))
+        self.basis_scale = self.variable("basis", "scale", jnp.ones, (self.basis_size,))
+        self.encoder = Stack(self.width, self.depth, 2 * self.latent_size)
+        self.decoder = Stack(self.width, self.depth, self.basis_size)
+        self.log_sigma = self.param("log_sigma", nn.initializers.constant(-2.5), ())
+
+    def _coordinates(self, values: Array) -> tuple[Array, Array]:
+        """Coordinates [B, basis_size] of features in the basis, and the squared error [B] of what it cannot say."""
+        centred = (values - self.basis_mean.value).reshape(values.shape[0], -1)
+        coordinates = centred @ self.basis_components.value.T
+        # The components are orthonormal, so the squared norm splits (up to rounding, which must not make it negative).
+        rest = jnp.sum(jnp.square(centred), -1) - jnp.sum(jnp.square(coordinates), -1)
+        return coordinates, jnp.maximum(rest, 0.0)
+
+    def _posterior(self, coordinates: Array) -> tuple[Array, Array]:
+        # The largest component has a standard deviation of 4: most of the others are not then lost in rounding.
+        mean, log_variance = jnp.split(self.encoder(4.0 * coordinates / self.basis_scale.value[0]), 2, axis=-1)
+        return mean, jnp.clip(log_variance - 2.0, -12.0, 4.0)
+
+    def posterior(self, features: Features, *, train: bool = False) -> Posterior:
+        mean, log_variance = self._posterior(self._coordinates(features.values)[0])
+        return Posterior(mean, log_variance, features.mask, features.conditions, features.rate)
+
+    def raw(self, z: Array) -> Array:
+        """Latents [B, D] to features [B, N, F] before they are clipped to [0, 1]."""
+        values = (self.decoder(z) * self.basis_scale.value[0]) @ self.basis_components.value
+        return values.reshape(-1, *self.feature_shape) + self.basis_mean.value
+
+    def decode(self, latent: Latent, *, train: bool = False) -> Features:
+        values = jnp.clip(self.raw(latent.values), 0.0, 1.0)
+        mask = jnp.ones(values.shape[:2], values.dtype) if latent.mask is None else latent.mask
+        return Features(values=values, mask=mask, conditions=latent.conditions, rate=latent.rate)
+
+    def loss(
+        self, features: Features, keys: Array, *, kl_weight: Array | float = 1.0, train: bool = False
+    ) -> tuple[Array, dict[str, Array]]:
+        """-log p(x | z) + kl_weight * KL, one sample of z a sound, p a Gaussian of the one learned variance.
+
+        The squared error is taken in the basis, which is orthonormal: the picture itself is never made.
+        """
+        coordinates, rest = self._coordinates(features.values)
+        posterior = Posterior(*self._posterior(coordinates))
+        drawn = self.decoder(posterior.sample(keys).values) * self.basis_scale.value[0]
+        error = rest + jnp.sum(jnp.square(drawn - coordinates), -1)
+        size = features.values.shape[1] * features.values.shape[2]
+        constant = size * (self.log_sigma + 0.5 * math.log(2.0 * math.pi))
+        reconstruction, kl = 0.5 * error * jnp.exp(-2.0 * self.log_sigma) + constant, posterior.kl()
+        return reconstruction + kl_weight * kl, {"reconstruction": reconstruction, "kl": kl, "mse": error / size}
+
+    def __call__(self, features: Features, *, train: bool = False) -> Features:
+        # `log_sigma` is used only by the likelihood; setup has made it by now.
+        return self.decode(self.posterior(features, train=train).mode())
+
+    def embed(self, variables: Variables, features: Features) -> Latent:
+        """The encoder's mean, refined by `refine_steps` Levenberg-Marquardt steps on the decoder. Deterministic."""
+        latent = super().embed(variables, features)
+        if self.refine_steps == 0:
+            return latent
+        values = refine(
+            lambda z: self.apply(variables, z, method="raw"),
+            features.values,
+            features.mask,
+            latent.values,
+            steps=self.refine_steps,
+            prior_weight=self.refine_prior,
+        )
+        return latent.replace(values=jax.lax.stop_gradient(values))
+
+    def initialise(self, variables: Variables, batches: Callable[[], Iterable[np.ndarray]]) -> Variables:
+        """Variables with the basis of the training features: a PCA of feature batches [b, N, F], read twice."""
+        # parent=None: a module of its own, not one inside this.
+        fitted = PCA(feature_shape=self.feature_shape, latent_size=self.basis_size, parent=None).fit(batches)["params"]
+        return {**variables, "basis": {key: fitted[key] for key in ("mean", "components", "scale")}}
