@@ -3,7 +3,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from timbre_jax.data.splits import (
@@ -15,6 +15,7 @@ from timbre_jax.data.splits import (
 )
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.integers(0, 40), st.lists(st.integers(0, 30), max_size=4), max_size=20))
 def test_groups_are_the_connected_components(members):
     from scipy.sparse import coo_matrix
@@ -37,6 +38,7 @@ def test_groups_are_the_connected_components(members):
 FRACTIONS = {"train": 0.7, "valid": 0.1, "test": 0.2}
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from("abcdefg"), min_size=1, max_size=80), st.integers(0, 2**31))
 def test_splits_are_complete_disjoint_seeded_and_even(families, seed):
     named = {f"i{number}": family for number, family in enumerate(families)}
@@ -61,6 +63,7 @@ def test_fractions_have_to_sum_to_one():
         split_groups({"a": "bass"}, fractions={"train": 0.5, "test": 0.6}, seed=0)
 
 
+@settings(deadline=None)
 @given(
     st.tuples(st.integers(1, 12), st.integers(1, 20), st.integers(1, 6)), st.integers(0, 600), st.integers(0, 2**31)
 )

@@ -26,7 +26,7 @@ import numpy as np
 
 from timbre_jax.audio.io import AudioFileError
 from timbre_jax.data import doctor
-from timbre_jax.data.publish import PREPARING, ShardFiles, publish, write_text
+from timbre_jax.data.publish import PREPARING, ShardFiles, clear, publish, write_text
 from timbre_jax.data.sources.base import SAMPLE_RATE, SAMPLES, SPLITS, Record, Source
 from timbre_jax.data.store import FORMAT, VERSION, Store
 
@@ -82,6 +82,7 @@ def build_store(
         store = Store.open(out)
         if store.index.get("fingerprint") != fingerprint:
             raise ValueError(f"{out}: holds a store made with other settings; name another --out or add --overwrite")
+        clear(out)  # what a kill in the very last moment has left
         return store
     if out.exists() and not (out / "index.json").is_file() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"{out}: is there already and is no store; name another --out")

@@ -210,11 +210,19 @@ def publish(
         split["instruments"] = sorted(split["instruments"])
     index = {**index, "splits": splits, "doctor": counts}
     write_text(partial / "index.json", json.dumps(index, indent=1, ensure_ascii=False) + "\n")
+    replaced = out.with_name(out.name + ".replaced")
     if out.exists():
         if overwrite and (out / "index.json").is_file():
-            shutil.rmtree(out)
+            shutil.rmtree(replaced, ignore_errors=True)
+            os.replace(out, replaced)
         else:
             out.rmdir()  # an empty folder, see build_store
     os.replace(partial, out)
-    shutil.rmtree(out / PREPARING, ignore_errors=True)
-    (out / ".lock").unlink(missing_ok=True)
+    shutil.rmtree(replaced, ignore_errors=True)
+    clear(out)
+
+
+def clear(store: Path) -> None:
+    """Removes from a finished store what was needed only while it was made."""
+    shutil.rmtree(store / PREPARING, ignore_errors=True)
+    (store / ".lock").unlink(missing_ok=True)

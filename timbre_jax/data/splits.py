@@ -50,9 +50,8 @@ def split_groups(families: Mapping[str, str], *, fractions: Mapping[str, float],
       seed: of the draw.
 
     Returns:
-      split -> sorted instruments. Every instrument is in exactly one split; within each family the counts differ from the
-      wanted share by less than one, families with fewer instruments than splits included: the shares are carried over
-      from family to family, so that the totals are right too.
+      split -> sorted instruments. Every instrument is in exactly one split. What rounding to whole instruments leaves over
+      in one family is carried to the next, so that the totals are right too.
     """
     if abs(sum(fractions.values()) - 1) > 1e-6 or min(fractions.values()) < 0:
         raise ValueError(f"split fractions {dict(fractions)} do not sum to 1")
