@@ -3,9 +3,9 @@
   python experiments/analyze.py --workdir=runs/notes --out=analysis
   python experiments/analyze.py --workdir=runs/notes --out=analysis_real --store=nsynth --split=test --number=0
 
-Writes OUT/report.html (one self-contained page), OUT/tables/*.csv, OUT/plots/*.png, OUT/audio/*.wav (original, reconstruction and
-each ablation of a few notes; a sweep of every latent) and OUT/results.json, a list of {name, value, low, high, floor,
-definition} with stable names.
+Writes OUT/report.html (one self-contained page), OUT/tables/*.csv, OUT/plots/*.png, OUT/audio/*.wav (original,
+reconstruction and each ablation of a few notes; a sweep of every latent) and OUT/results.json, a list of {name, value,
+low, high, floor, definition} with stable names.
 
 Scores, maps and statistics use --number notes of the split, even over its instruments; methods that decode hundreds of
 variants of every note use --explained of them.
@@ -135,15 +135,23 @@ def _analysis(run, notes, training, *, explained: int, seed: int, done):
         explanations = _explanations(run, notes, latents, explained=explained, seed=seed, done=done)
     else:
         why_not = (
-            f"All {len(active)} latents of this space have the same value for every note ({run.model}): it says the same whatever "
-            "it hears, so no direction of it can be explained. The mean image is made so; a VAE gets there when its KL weight is "
+            f"All {len(active)} latents of this space have the same value for every note ({run.model}): it says "
+            "the same whatever "
+            "it hears, so no direction of it can be explained. The mean image is made so; a VAE gets there when "
+            "its KL weight is "
             "too high (posterior collapse)."
         )
-    model = f"{run.model.replace('_', ' ')} with {run.space.latent_size} latents on {run.space.representation.name.replace('_', ' ')}"
-    described = f"{len(latents)} notes of {len(np.unique(labels['instrument']))} instruments, split “{notes.split}” of {notes.store.path.name}"
+    model = (
+        f"{run.model.replace('_', ' ')} with {run.space.latent_size} latents on "
+        f"{run.space.representation.name.replace('_', ' ')}"
+    )
+    described = (
+        f"{len(latents)} notes of {len(np.unique(labels['instrument']))} instruments, split "
+        f"“{notes.split}” of {notes.store.path.name}"
+    )
     return Analysis(
         name=run.name,
-        model=model[:1].upper() + model[1:],
+        model="PCA" + model[3:] if run.model == "pca" else model[:1].upper() + model[1:],
         notes=described,
         latents=latents,
         labels=labels,
@@ -205,13 +213,9 @@ def _explanations(run, notes, latents, *, explained: int, seed: int, done):
     done("sensitivity")
     gradient = sensitivity(space, features)
     done("Shapley values")
-    shares = {
-        (measure, baseline): attribution
-        for baseline in BASELINES
-        for measure, attribution in shapley(space, features, baseline=baseline, seed=seed).items()
-    }
+    shares = {(measure, "mean"): attribution for measure, attribution in shapley(space, features, seed=seed).items()}
     done("SAGE")
-    globally = sage(space, features, background=latents, seed=seed)
+    globally = sage(space, features, background=latents, draws=8, orders=1, seed=seed)
     done("Integrated Gradients")
     integrated = integrated_gradients(space, features)
     done("directions")
@@ -261,7 +265,7 @@ def _sounds(run, notes, analysis, rows):
         masks = np.concatenate(
             [np.ones((1, size), bool), *((np.eye(size, dtype=bool), ~np.eye(size, dtype=bool)) if explained else ())]
         )
-        values, owner = masked_latents(latent, baseline_values(space, "mean"), masks)
+        values, _ = masked_latents(latent, baseline_values(space, "mean"), masks)
         waves = render_values(space, values).reshape(len(rows), len(masks), -1)
         names = ["reconstruction"] + (
             [f"only {d}" for d in range(size)] + [f"all but {d}" for d in range(size)] if explained else []
@@ -334,8 +338,10 @@ def _footer(run, store, split, number, explained, seed) -> str:
     import timbre_jax
 
     return (
-        f"Made by timbre_jax {timbre_jax.__version__} from the run “{run.name}” and the split “{split}” of {store.path.name} "
-        f"(--number={number} --explained={explained} --seed={seed}). Notes: {store.index.get('licence') or 'no licence stated'}."
+        f"Made by timbre_jax {timbre_jax.__version__} from the run “{run.name}” and the split “{split}” of "
+        f"{store.path.name} "
+        f"(--number={number} --explained={explained} --seed={seed}). Notes: "
+        f"{store.index.get('licence') or 'no licence stated'}."
     )
 
 

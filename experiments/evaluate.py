@@ -3,9 +3,10 @@
   python experiments/evaluate.py --workdir=runs/mean_image,runs/pca8,runs/natsiou,runs/best --out=scores --store=notes
   python experiments/evaluate.py --workdir=runs/pca8,runs/best --out=scores --store=notes --more_stores=nsynth_test
 
-A row a run and store: MSE and SSIM with 95 % intervals (bootstrap over instruments), MSE against the reference run (the PCA among
-them, unless --reference names another), accuracy of the family by the 5 nearest training latents, log-spectral distance of the
-sound. Floors are runs too: name the mean image and PCA beside the others (experiments/configs/mean_image.py, pca8.py).
+A row a run and store: MSE and SSIM with 95 % intervals (bootstrap over instruments), MSE against the reference run (the
+PCA among them, unless --reference names another), accuracy of the family by the 5 nearest training latents,
+log-spectral distance of the sound. Floors are runs too: name the mean image and PCA beside the others
+(experiments/configs/mean_image.py, pca8.py).
 
 Writes OUT/scores.md, OUT/scores.csv and OUT/results.json, a list of {name, value, low, high, floor, definition}.
 """
@@ -35,9 +36,9 @@ PROGRESS = flags.DEFINE_bool("progress", True, "Show a bar with the time left.")
 
 TRAINING_NOTES = 10000
 COLUMNS = (
-    "store", "run", "model", "latents", "notes", "instruments", "mse", "mse_low", "mse_high", "ssim", "ssim_low", "ssim_high",
-    "mse_vs_reference_percent", "vs_low", "vs_high", "family_knn", "knn_low", "knn_high", "knn_floor", "sound_db", "sound_low",
-    "sound_high", "representation_db",
+    "store", "run", "model", "latents", "notes", "instruments", "mse", "mse_low", "mse_high", "ssim", "ssim_low",
+    "ssim_high", "mse_vs_reference_percent", "vs_low", "vs_high", "family_knn", "knn_low", "knn_high", "knn_floor",
+    "sound_db", "sound_low", "sound_high", "representation_db",
 )  # fmt: skip
 
 
@@ -90,9 +91,12 @@ def evaluate(
                 bar.update()
     rows, results = _rows(measured, reference_name, seed)
     caption = (
-        f"{measured[0]['definition']}. Split “{split}”; brackets are 95 % intervals, bootstrap over instruments. Reference: "
-        f"{reference_name or 'none'}. family_knn: share of notes whose family the 5 nearest training latents name; its floor "
-        "always says the most frequent family. sound_db: log-spectral distance to the recording (1024-point Hann frames, hop 256, "
+        f"{measured[0]['definition']}. Split “{split}”; brackets are 95 % intervals, bootstrap over instruments. "
+        "Reference: "
+        f"{reference_name or 'none'}. family_knn: share of notes whose family the 5 nearest training latents "
+        "name; its floor "
+        "always says the most frequent family. sound_db: log-spectral distance to the recording (1024-point Hann "
+        "frames, hop 256, "
         "80 dB floor); representation_db: the same without the model."
     )
     table = Table("scores", COLUMNS, tuple(rows), caption)
@@ -125,9 +129,10 @@ def markdown(table) -> str:
                 "SSIM": cell(record, "ssim", "ssim_low", "ssim_high"),
                 "MSE against reference, %": cell(record, "mse_vs_reference_percent", "vs_low", "vs_high"),
                 "family kNN, %": cell(record, "family_knn", "knn_low", "knn_high", 100.0),
-                "its floor, %": cell(record, "knn_floor", "knn_floor", "knn_floor", 100.0) and format_cell(100 * record["knn_floor"]),
+                "its floor, %": None if record["knn_floor"] is None else format_cell(100 * record["knn_floor"]),
                 "sound, dB": cell(record, "sound_db", "sound_low", "sound_high"),
-                "without model, dB": None if record["representation_db"] is None else format_cell(record["representation_db"]),
+                "without model, "
+                "dB": None if record["representation_db"] is None else format_cell(record["representation_db"]),
             }
         )  # fmt: skip
     rows = [{key: value for key, value in row.items() if any(r[key] is not None for r in rows)} for row in rows]
@@ -179,7 +184,12 @@ def _rows(measured: list[dict], reference: str | None, seed: int):
 
         for what, interval in (("mse", mse), ("ssim", ssim)):
             below = None if floor is None else float(getattr(floor, what).mean())
-            add(what, interval, below, f"{what.upper()}, {entry['definition']}; floor: mean image, where it is among the runs")
+            add(
+                what,
+                interval,
+                below,
+                f"{what.upper()}, {entry['definition']}; floor: mean image, where it is among the runs",
+            )
         against = sound = (None, None, None)
         base = next((other["scores"] for other in same if other["name"] == reference), None)
         if base is not None and reference != entry["name"]:
@@ -190,16 +200,28 @@ def _rows(measured: list[dict], reference: str | None, seed: int):
         if accuracy is not None:
             interval = mean_interval(accuracy.correct, groups, seed=seed)
             told = (*_three(interval), accuracy.floor)
-            add("family_knn", interval, accuracy.floor, "share whose family the 5 nearest training latents name; floor: most frequent family")
+            add(
+                "family_knn",
+                interval,
+                accuracy.floor,
+                "share whose family the 5 nearest training latents name; floor: most frequent family",
+            )
         representation = None
         if entry["distances"]:
             interval = mean_interval(entry["distances"]["reconstruction"], entry["distance_groups"], seed=seed)
             sound, representation = _three(interval), float(entry["distances"]["representation"].mean())
-            add("sound_db", interval, representation, f"log-spectral distance in dB, {len(entry['distance_groups'])} notes; floor: without the model")
-        model = entry["run"].model
+            add(
+                "sound_db",
+                interval,
+                representation,
+                f"log-spectral distance in dB, {len(entry['distance_groups'])} notes; floor: without the model",
+            )
         rows.append(
-            (entry["store"], entry["name"], model, entry["run"].space.latent_size, len(groups), len(np.unique(groups)))
-            + (*_three(mse), *_three(ssim), *against, *told, *sound, representation)
+            (
+                *(entry["store"], entry["name"], entry["run"].model, entry["run"].space.latent_size),
+                *(len(groups), len(np.unique(groups)), *_three(mse), *_three(ssim), *against, *told, *sound),
+                representation,
+            )
         )
     return rows, results
 
@@ -226,7 +248,9 @@ def _reference(runs, names, asked: str | None) -> str | None:
 def _families(runs, names) -> tuple[str, ...]:
     chosen = {tuple(sorted(run.config["data"].get("families") or ())) for run in runs}
     if len(chosen) > 1:
-        raise ValueError(f"the runs {', '.join(names)} were trained on different families; say which to score with --families=A,B")
+        raise ValueError(
+            f"the runs {', '.join(names)} were trained on different families; say which to score with --families=A,B"
+        )
     return chosen.pop()
 
 

@@ -3,14 +3,16 @@
   python experiments/generate.py --workdir=runs/notes --out=sounds --mode=reconstruct --files=flute.wav,my_sounds
   python experiments/generate.py --workdir=runs/notes --out=sounds --mode=sample --number=16
   python experiments/generate.py --workdir=runs/notes --out=sounds --mode=sample --draw_from=prior --spread=0.7
-  python experiments/generate.py --workdir=runs/notes --out=sounds --mode=interpolate --files=flute.wav,bell.wav --steps=9
-  python experiments/generate.py --workdir=runs/notes --out=sounds --mode=sweep --latent=3 --steps=9 --files=flute.wav
+  python experiments/generate.py --workdir=runs/notes --out=sounds --mode=interpolate --files=flute.wav,bell.wav
+  --steps=9 python experiments/generate.py --workdir=runs/notes --out=sounds --mode=sweep --latent=3 --steps=9
+  --files=flute.wav
 
-Files may have any rate, any number of channels and any format that libsndfile reads; folders stand for the sound files in
-them. What does not fit the space's length is cut or padded, which the manifest says. A file that cannot be used becomes a
-line of the manifest's "errors", and the others are done.
+Files may have any rate, any number of channels and any format that libsndfile reads; folders stand for the sound files
+in them. What does not fit the space's length is cut or padded, which the manifest says. A file that cannot be used
+becomes a line of the manifest's "errors", and the others are done.
 
-OUT/manifest.json: {"library", "mode", "run", "settings", "sounds": [{"file", "latent", "made_from", "remarks"}], "errors"}.
+OUT/manifest.json: {"library", "mode", "run", "settings", "sounds": [{"file", "latent", "made_from", "remarks"}],
+"errors"}.
 """
 
 from __future__ import annotations
@@ -36,7 +38,8 @@ MODE = flags.DEFINE_enum("mode", "sample", MODES, "What to make.")
 FILES = flags.DEFINE_list("files", [], "Sound files or folders of them, with commas; in order for interpolate.")
 NUMBER = flags.DEFINE_integer("number", 8, "Sounds to sample.", lower_bound=1)
 DRAW_FROM = flags.DEFINE_enum(
-    "draw_from", "training", DRAWS, "sample: around where the training notes lie (a Gaussian with their mean and deviation), "
+    "draw_from", "training", DRAWS, "sample: around where the training notes lie (a Gaussian with their mean and "
+                                    "deviation), "
     "or from the standard normal prior.",
 )  # fmt: skip
 SPREAD = flags.DEFINE_float("spread", 1.0, "sample: factor on the deviation; below 1 is more typical.", lower_bound=0.0)
@@ -147,7 +150,7 @@ def expand(files: Sequence[str | os.PathLike]) -> list[Path]:
 
 
 def short_name(path: Path, *, most: int = 60) -> str:
-    """A file's name without its suffix, for use in other names: no separators or control characters, at most `most` bytes."""
+    """A file's name without its suffix, for use in other names: letters, digits, `_.+-`, at most `most` bytes."""
     name = re.sub(r"[^\w.+-]+", "_", path.stem).strip("._") or "sound"
     return name.encode()[:most].decode(errors="ignore")
 
@@ -191,7 +194,11 @@ def _reconstruct(space, inputs):
         name = f"{number:03d}_{short_name(entry['path'])}"
         values = _plain(latent.values[0])
         source = {"file": str(entry["path"])}
-        yield f"{name}_original.wav", entry["wave"][: entry["length"]], {"latent": values, "made_from": source, "remarks": entry["remarks"]}
+        yield (
+            f"{name}_original.wav",
+            entry["wave"][: entry["length"]],
+            {"latent": values, "made_from": source, "remarks": entry["remarks"]},
+        )
         wave = np.asarray(space.render(latent))[0]
         yield f"{name}_reconstruction.wav", wave, {"latent": values, "made_from": source, "remarks": entry["remarks"]}
 
@@ -209,7 +216,11 @@ def _sample(space, number, draw_from, spread, seed):
         points = spread * np.asarray(sample_prior(space, number, key=key))
     waves = render_values(space, points)
     for i in range(number):
-        yield f"sample_{i:03d}.wav", waves[i], {"latent": _plain(points[i]), "made_from": {"drawn_from": draw_from, "seed": seed, "draw": i}}
+        yield (
+            f"sample_{i:03d}.wav",
+            waves[i],
+            {"latent": _plain(points[i]), "made_from": {"drawn_from": draw_from, "seed": seed, "draw": i}},
+        )
 
 
 def _interpolate(space, inputs, steps, method):
@@ -232,15 +243,32 @@ def _sweep(space, inputs, latent, steps):
     from timbre_jax.latent.path import sweep
 
     if inputs:
-        base, source, remarks = np.asarray(_embed(space, inputs)[0].values[0]), str(inputs[0]["path"]), inputs[0]["remarks"]
+        base, source, remarks = (
+            np.asarray(_embed(space, inputs)[0].values[0]),
+            str(inputs[0]["path"]),
+            inputs[0]["remarks"],
+        )
         start = short_name(inputs[0]["path"])
     else:
-        base, source, remarks, start = np.asarray(space.statistics["latent_mean"]), "mean of the training notes", [], "mean"
+        base, source, remarks, start = (
+            np.asarray(space.statistics["latent_mean"]),
+            "mean of the training notes",
+            [],
+            "mean",
+        )
     points = np.asarray(sweep(space, base, latent, steps=steps))
     for i, wave in enumerate(render_values(space, points)):
         value = float(points[i, latent])
         name = f"sweep_latent_{latent}_{start}_{i:03d}_at_{value:+.2f}.wav"
-        yield name, wave, {"latent": _plain(points[i]), "made_from": {"start": source, "latent": latent, "value": value}, "remarks": remarks}
+        yield (
+            name,
+            wave,
+            {
+                "latent": _plain(points[i]),
+                "made_from": {"start": source, "latent": latent, "value": value},
+                "remarks": remarks,
+            },
+        )
 
 
 def _write(path: Path, wave: np.ndarray, rate: int) -> list[str]:

@@ -56,9 +56,7 @@ def open_run(workdir: str | os.PathLike) -> Run:
     document = read_config(workdir)
     config = document["config"]
     section = {key: value for key, value in config["representation"].items() if key != "fit_ranges"}
-    return Run(
-        workdir.resolve().name, workdir, space, config, document["model"]["name"], make_representation(**section)
-    )
+    return Run(workdir.resolve().name, workdir, space, config, document["model"]["name"], make_representation(**section))
 
 
 def default_store(run: Run) -> str:
@@ -139,10 +137,9 @@ def read_notes(
     return Notes(store, split, chosen, as_seen(raw, base, run.space.representation), common_features(base, raw), labels)
 
 
-def training_notes(
-    run: Run, *, number: int, progress: bool = True
-) -> tuple[Features, Features, dict[str, np.ndarray]] | None:
-    """Features, features on the common scale and labels of the run's training notes, `number` of them spread over its stores.
+def training_notes(run: Run, *, number: int, progress: bool = True) -> tuple[Features, Features, dict[str, np.ndarray]] | None:
+    """Features, features on the common scale and labels of the run's training notes, `number` of them spread over its
+    stores.
 
     None where a store of the run is no longer there.
     """
@@ -167,7 +164,7 @@ def training_notes(
 
 
 def even_choice(groups: np.ndarray, number: int, *, seed: int = 0) -> np.ndarray:
-    """Positions of `number` items, the same from every group as far as it has them, random within a group; ascending."""
+    """Positions of `number` items, as many from every group as it has, random within a group; ascending."""
     groups = np.asarray(groups)
     order = np.random.default_rng(seed).permutation(len(groups))
     turn = np.empty(len(groups), np.int64)

@@ -19,7 +19,7 @@ from timbre_jax.space import TimbreSpace
 
 
 def floor_scores(training: Features, target: Features, *, latent_size: int) -> dict[str, Scores]:
-    """What the mean image and a PCA of the same number of latents score, both fitted to training features on the common scale."""
+    """What the mean image and a PCA of as many latents score, both fitted to training features on the common scale."""
     import jax
     import jax.numpy as jnp
 
@@ -37,7 +37,7 @@ def floor_scores(training: Features, target: Features, *, latent_size: int) -> d
         return pair_scores(jnp.clip(decoded, 0.0, 1.0), wanted, mask)
 
     wanted, mask = np.asarray(target.values), np.asarray(target.mask)
-    parts = [score(variables, wanted[batch], mask[batch]) for batch in batches_of(len(wanted), 128)]
+    parts = [score(variables, wanted[batch], mask[batch]) for batch in batches_of(len(wanted), None)]
     mse, ssim = (np.concatenate([np.asarray(part[i], np.float64) for part in parts])[: len(wanted)] for i in (0, 1))
     return {**floors, f"pca_{size}": Scores(mse, ssim)}
 
@@ -49,9 +49,7 @@ def render_values(
     count = len(values) if values is not None else len(features.values)
     parts = []
     for batch in batches_of(count, batch_size):
-        wave = (
-            space.render(np.asarray(values)[batch]) if values is not None else space.synthesise(take(features, batch))
-        )
+        wave = space.render(np.asarray(values)[batch]) if values is not None else space.synthesise(take(features, batch))
         parts.append(np.asarray(wave))
     return np.concatenate(parts)[:count]
 
@@ -61,8 +59,8 @@ def sound_distances(
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Log-spectral distances in dB to the recordings of `number` of the notes, and which rows these are.
 
-    By name: "reconstruction" (through the latents), "representation" (analysed and synthesised without the model) and, where
-    given on the common scale [N, 8], "mean_image".
+    By name: "reconstruction" (through the latents), "representation" (analysed and synthesised without the model) and,
+    where given on the common scale [N, 8], "mean_image".
     """
     rows = even_choice(notes.labels["instrument"], number, seed=seed)
     part = notes.part(rows)
@@ -73,11 +71,7 @@ def sound_distances(
         "reconstruction": render_values(space, latents),
         "representation": render_values(space, None, features=part.features),
     }
-    if (
-        mean_image is not None
-        and mean_image.shape == space.representation.feature_shape
-        and hasattr(run.base, "denormalise")
-    ):
+    if mean_image is not None and mean_image.shape == space.representation.feature_shape and hasattr(run.base, "denormalise"):
         common = type(run.base)(n_harmonics=mean_image.shape[1] - 1, **_framing(run.base))
         features = Features(values=mean_image[None], mask=np.ones((1, len(mean_image)), np.float32), rate=common.rate)
         made["mean_image"] = np.repeat(np.asarray(common.synthesise(features)), len(rows), axis=0)
@@ -88,6 +82,5 @@ def sound_distances(
 
 def _framing(representation) -> dict:
     return {
-        name: getattr(representation, name)
-        for name in ("sample_rate", "length", "n_frames", "hop", "window_length", "n_fft")
+        name: getattr(representation, name) for name in ("sample_rate", "length", "n_frames", "hop", "window_length", "n_fft")
     }

@@ -34,8 +34,8 @@ def small_tracks(frames: int = 24) -> HarmonicTracks:
 def planted_notes(count: int = 120, *, frames: int = 24, seed: int = 0) -> Planted:
     """Notes whose f0, level, spectral tilt and decay are controlled; each moves the features along its own direction.
 
-    Pitch moves the f0 row only; level moves all harmonics alike; brightness tilts them over their number, decay over time: the
-    four directions are orthogonal by construction, with mean square effects in the ratio 16 : 9 : 4 : 1.
+    Pitch moves the f0 row only; level moves all harmonics alike; brightness tilts them over their number, decay over
+    time: the four directions are orthogonal by construction, with mean square effects in the ratio 16 : 9 : 4 : 1.
     """
     representation = small_tracks(frames)
     factors = np.random.default_rng(seed).standard_normal((count, 4))
@@ -72,10 +72,11 @@ def with_statistics(model, variables, planted: Planted) -> TimbreSpace:
 
 
 def hand_made_space(planted: Planted, effects: np.ndarray) -> TimbreSpace:
-    """A linear space whose D latents move the features along given directions [D, N, F]; the encoder is its pseudo-inverse.
+    """A linear space whose D latents move the features along given directions [D, N, F]; the encoder is its
+    pseudo-inverse.
 
-    A direction of zeros is a dummy: the decoder ignores the latent. Its encoder then reads the sound's last frame, so that it
-    varies like a real one.
+    A direction of zeros is a dummy: the decoder ignores the latent. Its encoder then reads the sound's last frame, so
+    that it varies like a real one.
     """
     size = len(effects)
     flat = np.asarray(effects, np.float32).reshape(size, -1)
@@ -108,9 +109,7 @@ def _hand_made():
 
         def decode(self, latent, *, train=False):
             values = (latent.values @ self.decoder).reshape(-1, *self.feature_shape) + self.mean
-            return Features(
-                values=values, mask=jnp.ones(values.shape[:2]), conditions=latent.conditions, rate=latent.rate
-            )
+            return Features(values=values, mask=jnp.ones(values.shape[:2]), conditions=latent.conditions, rate=latent.rate)
 
     return HandMade
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.helpers.planted import fitted_space, hand_made_space, planted_notes
 
+from tests.helpers.planted import fitted_space, hand_made_space, planted_notes
 from timbre_jax.latent import attribution as attribution_module
 from timbre_jax.latent.attribution import integrated_gradients, shapley, shapley_values, subset_masks, subset_scores
 from timbre_jax.latent.sage import sage
@@ -107,7 +107,8 @@ def test_integrated_gradients_sum_to_the_difference(planted, hand_made, measure)
 
 
 def test_integrated_gradients_of_a_quadratic_are_half_the_rise_of_each_term(planted):
-    # v(z) = -c sum_d (effect_d (z_d - own_d))^2 along orthogonal directions: IG_d = c effect_d^2 own_d^2 in closed form.
+    # v(z) = -c sum_d (effect_d (z_d - own_d))^2 along orthogonal directions: IG_d = c effect_d^2 own_d^2 in closed
+    # form.
     space = fitted_space(planted, latent_size=4)
     result = integrated_gradients(space, planted.features, steps=8)
     exact = shapley(space, planted.features, measures=("mse",))["mse"]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tests.helpers.planted import FACTORS, fitted_space, planted_notes
 
+from tests.helpers.planted import FACTORS, fitted_space, planted_notes
 from timbre_jax.latent.ablation import ablation
 from timbre_jax.latent.agreement import agreement
 from timbre_jax.latent.attribution import integrated_gradients, shapley
@@ -47,7 +47,8 @@ def test_ablation_costs_what_each_factor_did(planted, space):
         # PCA has mean 0 latents, so both baselines remove exactly the factor's effect.
         np.testing.assert_allclose(result.importance(kind="disabled").mean(0), EFFECT, rtol=0.02)
         np.testing.assert_allclose(result.importance(kind="enabled").mean(0), EFFECT, rtol=0.02)
-        # SSIM hardly sees a change of level that is alike everywhere: of the three of amplitude, the tilt is what it sees.
+        # SSIM hardly sees a change of level that is alike everywhere: of the three of amplitude, the tilt is what it
+        # sees.
         assert result.importance(measure="ssim").mean(0)[1:].argmax() == 1
 
 

@@ -58,7 +58,8 @@ class Ablation:
     def importance(self, *, kind: str = "disabled", measure: str = "mse") -> np.ndarray:
         """[M, D], larger is more important.
 
-        "disabled": what switching latent d off costs (rise of MSE, fall of SSIM); "enabled": what switching d alone on brings.
+        "disabled": what switching latent d off costs (rise of MSE, fall of SSIM); "enabled": what switching d alone on
+        brings.
         """
         pairs = {"disabled": (self.disabled, self.full), "enabled": (self.none, self.enabled)}
         if kind not in pairs or measure not in ("mse", "ssim"):
@@ -81,9 +82,7 @@ class Ablation:
                 cells = [float(x[d]) for x in (mse.value, mse.low, mse.high, ssim.value, ssim.low, ssim.high)]
                 rows.append((self.baseline, name, *cells))
         columns = ("others_at", "enabled", "mse", "mse_low", "mse_high", "ssim", "ssim_low", "ssim_high")
-        return Table(
-            f"ablation_{self.baseline}", columns, tuple(rows), f"Latents that are off stand at their {self.baseline}."
-        )
+        return Table(f"ablation_{self.baseline}", columns, tuple(rows), f"Latents that are off stand at their {self.baseline}.")
 
 
 def ablation(
@@ -91,7 +90,7 @@ def ablation(
     features: Features,
     *,
     baseline: str = "mean",
-    batch_size: int = 128,
+    batch_size: int | None = None,
     progress: Callable | None = None,
 ) -> Ablation:
     """Ablates every latent of every note.

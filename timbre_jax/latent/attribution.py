@@ -1,8 +1,8 @@
 """Attribution of the reconstruction to the latents: Shapley values, and Integrated Gradients.
 
-Both share a value function out among the latents: v = - MSE of the decoded sound to the original, or v = SSIM, under the common
-definition (`metrics.scores`). A latent that is absent stands at a baseline: its training mean, or 0. The shares of a note sum to
-v(all latents) - v(none).
+Both share a value function out among the latents: v = - MSE of the decoded sound to the original, or v = SSIM, under
+the common definition (`metrics.scores`). A latent that is absent stands at a baseline: its training mean, or 0. The
+shares of a note sum to v(all latents) - v(none).
 """
 
 from __future__ import annotations
@@ -67,7 +67,10 @@ class Attribution:
             for d in range(self.values.shape[1])
         )
         columns = ("latent", "share", "low", "high", "percent_of_total", "sampling_error")
-        caption = f"v = {'- MSE' if self.measure == 'mse' else 'SSIM'}; absent latents at their {self.baseline}; v(all) - v(none) = {total:.5g}."
+        caption = (
+            f"v = {'- MSE' if self.measure == 'mse' else 'SSIM'}; absent latents at their {self.baseline}; "
+            f"v(all) - v(none) = {total:.5g}."
+        )
         return Table(f"{self.method}_{self.measure}_{self.baseline}", columns, rows, caption)
 
 
@@ -105,7 +108,7 @@ def subset_scores(
     features: Features,
     *,
     baseline: str = "mean",
-    batch_size: int = 128,
+    batch_size: int | None = None,
     progress: Callable | None = None,
 ) -> Scores:
     """MSE and SSIM [M, 2^D] of every note with every subset of its latents on.
@@ -114,9 +117,7 @@ def subset_scores(
       ValueError: more than 12 latents.
     """
     if space.latent_size > EXACT_UP_TO:
-        raise ValueError(
-            f"all subsets of {space.latent_size} latents are too many: at most {EXACT_UP_TO}; sample instead"
-        )
+        raise ValueError(f"all subsets of {space.latent_size} latents are too many: at most {EXACT_UP_TO}; sample instead")
     notes = encode_features(space, features, batch_size=batch_size)
     values, rows = masked_latents(notes.values, baseline_values(space, baseline), subset_masks(space.latent_size))
     scores = score_latents(space, values, notes, features, rows=rows, batch_size=batch_size, progress=progress)
@@ -131,13 +132,14 @@ def shapley(
     measures: tuple[str, ...] = MEASURES,
     permutations: int = 16,
     seed: int = 0,
-    batch_size: int = 128,
+    batch_size: int | None = None,
     progress: Callable | None = None,
 ) -> dict[str, Attribution]:
     """Shapley values of every note's reconstruction, one `Attribution` a measure, from one set of decoded sounds.
 
-    Exact over all 2^D subsets up to 12 latents. Above, `permutations` random orders a note, each with its reverse (antithetic
-    pairs; Castro et al. 2009, Mitchell et al. 2022), with standard errors over the pairs; the sum stays exact.
+    Exact over all 2^D subsets up to 12 latents. Above, `permutations` random orders a note, each with its reverse
+    (antithetic pairs; Castro et al. 2009, Mitchell et al. 2022), with standard errors over the pairs; the sum stays
+    exact.
     """
     if unknown := set(measures) - set(MEASURES):
         raise ValueError(f"measures are {', '.join(MEASURES)}, not {sorted(unknown)[0]!r}")
@@ -146,17 +148,13 @@ def shapley(
         scores = subset_scores(space, features, **options)
         games = {"mse": -scores.mse, "ssim": scores.ssim}
         return {
-            name: Attribution(
-                "shapley", name, baseline, shapley_values(games[name]), games[name][:, -1], games[name][:, 0]
-            )
+            name: Attribution("shapley", name, baseline, shapley_values(games[name]), games[name][:, -1], games[name][:, 0])
             for name in measures
         }
     return _sampled(space, features, measures, max(2, permutations), seed, **options)
 
 
-def _sampled(
-    space, features, measures, permutations, seed, *, baseline, batch_size, progress
-) -> dict[str, Attribution]:
+def _sampled(space, features, measures, permutations, seed, *, baseline, batch_size, progress) -> dict[str, Attribution]:
     notes = encode_features(space, features, batch_size=batch_size)
     count, size = notes.values.shape
     generator = np.random.default_rng(seed)
@@ -186,14 +184,14 @@ def integrated_gradients(
     baseline: str = "mean",
     measure: str = "mse",
     steps: int = 32,
-    batch_size: int = 128,
+    batch_size: int | None = None,
     progress: Callable | None = None,
 ) -> Attribution:
     """Integrated Gradients of v along the straight line from the baseline to every note's latent.
 
     IG_d = (z_d - b_d) * integral over a in [0, 1] of dv/dz_d at b + a (z - b) (Sundararajan et al. 2017, eq. 1), by
-    Gauss-Legendre quadrature with `steps` nodes. `residual()` says how far the sum is from v(z) - v(b): a smooth decoder needs
-    few steps, one with kinks more.
+    Gauss-Legendre quadrature with `steps` nodes. `residual()` says how far the sum is from v(z) - v(b): a smooth
+    decoder needs few steps, one with kinks more.
     """
     if measure not in MEASURES:
         raise ValueError(f"measure is one of {', '.join(MEASURES)}, not {measure!r}")

@@ -21,7 +21,8 @@ class Correlation:
       names: of the L numbers.
       value: [D, L] in -1..1; nan where a latent or a number does not vary.
       low, high: [D, L], 95 % interval over groups (instruments).
-      floor: [D, L], the 95th percentile of |correlation| when the number is shuffled among the sounds: what chance brings.
+      floor: [D, L], the 95th percentile of |correlation| when the number is shuffled among the sounds: what chance
+        brings.
     """
 
     method: str

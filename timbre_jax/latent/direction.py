@@ -1,4 +1,4 @@
-"""What a listener hears when one latent moves: pitch, level, brightness and decay of the decoded sound."""
+"""What a listener hears when one latent moves: pitch, level, brightness and course in time of the decoded sound."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from timbre_jax.metrics.scores import decode_values
 from timbre_jax.metrics.table import Table
 from timbre_jax.space import TimbreSpace
 
-QUALITIES = ("pitch_semitones", "level_db", "brightness_harmonics", "decay_db_per_second")
+QUALITIES = ("pitch_semitones", "level_db", "brightness_harmonics", "temporal_centroid_seconds")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,8 +20,8 @@ class DirectionEffects:
 
     Attributes:
       positions: [D, S], values of the swept latent.
-      qualities: each [D, S] by name (`QUALITIES`): mean f0 in semitones (MIDI number); level of the loudest frame in dB; the
-        amplitude-weighted mean harmonic number, which is brightness without pitch; fall of the level in dB a second.
+      qualities: each [D, S] by name (`QUALITIES`): mean f0 in semitones (MIDI number); level of the loudest frame in
+        dB; the amplitude-weighted mean harmonic number, which is brightness without pitch; centre of gravity in time.
       values: decoded features [D, S, N, F].
     """
 
@@ -68,24 +68,19 @@ def direction_effects(space: TimbreSpace, point: np.ndarray | None = None, *, st
 def harmonic_qualities(f0: np.ndarray, decibel: np.ndarray, *, rate: float) -> dict[str, np.ndarray]:
     """`QUALITIES` [B] of f0 [B, N] in Hz and harmonic amplitudes [B, N, H] in dB, frames `rate` a second.
 
-    Frames count by their power, so that the silence after a note says nothing; decay is a line fitted to the level of the frames
-    from the loudest on, down to 60 dB below it.
+    Frames count by their power, so that the silence after a note says nothing. The temporal centroid is the centre of
+    gravity of the amplitude over time (Peeters et al. 2011): early for plucked sounds, late for held ones.
     """
     power = 10.0 ** (decibel / 10.0)
     frame = power.sum(-1)
-    total = np.maximum(frame.sum(-1), 1e-30)
-    pitch = 69.0 + 12.0 * np.log2(np.maximum(f0, 1e-3) / 440.0)
     amplitude = 10.0 ** (decibel / 20.0)
-    centre = (amplitude * np.arange(1, decibel.shape[-1] + 1)).sum((-1, -2)) / np.maximum(
-        amplitude.sum((-1, -2)), 1e-30
+    pitch = 69.0 + 12.0 * np.log2(np.maximum(f0, 1e-3) / 440.0)
+    loudness = np.sqrt(frame)
+    harmonic = amplitude * np.arange(1, decibel.shape[-1] + 1)
+    qualities = (
+        (pitch * frame).sum(-1) / np.maximum(frame.sum(-1), 1e-30),
+        10.0 * np.log10(np.maximum(frame.max(-1), 1e-30)),
+        harmonic.sum((-1, -2)) / np.maximum(amplitude.sum((-1, -2)), 1e-30),
+        (loudness * np.arange(frame.shape[-1]) / rate).sum(-1) / np.maximum(loudness.sum(-1), 1e-30),
     )
-    level = 10.0 * np.log10(np.maximum(frame, 1e-30))
-    loudest = level.argmax(-1)
-    time = np.arange(level.shape[-1]) / rate
-    weight = (np.arange(level.shape[-1]) >= loudest[:, None]) & (level > level.max(-1, keepdims=True) - 60.0)
-    count = np.maximum(weight.sum(-1), 1)
-    mean_time, mean_level = (weight * time).sum(-1) / count, (weight * level).sum(-1) / count
-    from_mean = weight * (time - mean_time[:, None])
-    slope = (from_mean * (level - mean_level[:, None])).sum(-1) / np.maximum((from_mean**2).sum(-1), 1e-12)
-    qualities = ((pitch * frame).sum(-1) / total, level.max(-1), centre, -slope)
     return dict(zip(QUALITIES, qualities, strict=True))

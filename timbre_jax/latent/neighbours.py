@@ -13,8 +13,8 @@ def neighbours(
 ) -> Neighbours:
     """The k of the known latents [P, D] that are nearest to each query [Q, D].
 
-    Distances are counted in the latents' training standard deviations (a latent that does not vary counts nothing), or in the
-    latents' own units where `standardised` is False.
+    Distances are counted in the latents' training standard deviations (a latent that does not vary counts nothing), or
+    in the latents' own units where `standardised` is False.
     """
     known, queries = np.asarray(known, np.float64), np.asarray(queries, np.float64)
     if standardised:

@@ -15,8 +15,8 @@ INTERPOLATIONS = ("linear", "spherical")
 def interpolate(start: Array, end: Array, *, steps: int = 9, method: str = "linear") -> Array:
     """Points [steps, D] from `start` [D] to `end` [D], both included.
 
-    "linear": a straight line. "spherical": along the arc, the radius changing linearly (White 2016, slerp), which keeps to the
-    shell on which points of a Gaussian prior lie; parallel or zero vectors fall back to the line.
+    "linear": a straight line. "spherical": along the arc, the radius changing linearly (White 2016, slerp), which keeps
+    to the shell on which points of a Gaussian prior lie; parallel or zero vectors fall back to the line.
 
     Raises:
       ValueError: fewer than 2 steps, shapes that differ, an unknown method.
@@ -78,8 +78,8 @@ def sample_prior(space: TimbreSpace, number: int, *, key: Array) -> Array:
 def sample_aggregate(space: TimbreSpace, number: int, *, key: Array, spread: float = 1.0) -> Array:
     """`number` points [number, D] of a Gaussian with the training latents' mean and standard deviation.
 
-    Where the KL weight was low, the latents of real sounds fill another region than the prior (a mean of 3, a spread of 0.3):
-    points from here sound like the training set, points from the prior may not.
+    Where the KL weight was low, the latents of real sounds fill another region than the prior (a mean of 3, a spread of
+    0.3): points from here sound like the training set, points from the prior may not.
 
     Args:
       spread: factor on the standard deviation, as a temperature.

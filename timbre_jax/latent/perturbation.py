@@ -68,13 +68,14 @@ def perturbation(
     *,
     unit: str = "percent",
     amounts: tuple[float, ...] | None = None,
-    batch_size: int = 128,
+    batch_size: int | None = None,
     progress: Callable | None = None,
 ) -> Perturbation:
     """Moves every latent of every note by every amount.
 
-    The paper changes a latent by 10 to 60 %, which depends on where a latent's zero happens to lie: a latent with mean 0 and one
-    with mean 3 are moved by very different amounts. "deviation" moves every latent by the same share of its own spread.
+    The paper changes a latent by 10 to 60 %, which depends on where a latent's zero happens to lie: a latent with mean
+    0 and one with mean 3 are moved by very different amounts. "deviation" moves every latent by the same share of its
+    own spread.
 
     Args:
       space: a static space.

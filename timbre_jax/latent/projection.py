@@ -29,7 +29,7 @@ class Projection:
 
 
 def pca_map(latents: np.ndarray) -> Projection:
-    """The two directions of largest variance of latents [M, D]; a one-dimensional space gets 0 as its second coordinate."""
+    """The two directions of largest variance of latents [M, D]; of one dimension, the second coordinate is 0."""
     latents = points(latents)
     mean = latents.mean(0)
     _, singular, directions = np.linalg.svd(latents - mean, full_matrices=False)
@@ -41,9 +41,7 @@ def pca_map(latents: np.ndarray) -> Projection:
     kept[: min(2, len(directions))] = directions[:2]
     share = np.zeros(2)
     share[: min(2, len(variance))] = variance[:2] / max(variance.sum(), 1e-30)
-    return Projection(
-        "pca", (latents - mean) @ kept.T, np.arange(len(latents)), share, {"directions": kept, "mean": mean}, {}
-    )
+    return Projection("pca", (latents - mean) @ kept.T, np.arange(len(latents)), share, {"directions": kept, "mean": mean}, {})
 
 
 def tsne_map(
@@ -51,8 +49,8 @@ def tsne_map(
 ) -> Projection:
     """t-SNE with PCA initialisation (van der Maaten & Hinton 2008), perplexity 49 as in Natsiou et al. 2023, fig. 8.
 
-    Distances between far clusters and the sizes of clusters mean nothing in it. The perplexity is cut to a third of the sounds;
-    above `most` sounds a random `most` of them are taken.
+    Distances between far clusters and the sizes of clusters mean nothing in it. The perplexity is cut to a third of the
+    sounds; above `most` sounds a random `most` of them are taken.
 
     Raises:
       ValueError: fewer than 5 sounds.
@@ -72,6 +70,4 @@ def tsne_map(
 
     init = "pca" if latents.shape[1] >= 2 else "random"
     model = TSNE(2, perplexity=perplexity, init=init, random_state=seed, max_iter=max(250, iterations))
-    return Projection(
-        "tsne", model.fit_transform(chosen.astype(np.float32)).astype(np.float64), rows, None, {}, settings
-    )
+    return Projection("tsne", model.fit_transform(chosen.astype(np.float32)).astype(np.float64), rows, None, {}, settings)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from timbre_jax.metrics.bootstrap import mean_interval
-from timbre_jax.metrics.scores import batches_of, common_values, encode_features
+from timbre_jax.metrics.scores import batches_of, common_values, default_batch, encode_features
 from timbre_jax.metrics.table import Table
 from timbre_jax.records import Array, Features, Latent
 from timbre_jax.space import TimbreSpace
@@ -63,15 +63,16 @@ def sage(
     draws: int = 16,
     orders: int = 2,
     seed: int = 0,
-    batch_size: int = 16,
+    batch_size: int | None = None,
     progress: Callable | None = None,
 ) -> Sage:
     """SAGE values by sampled permutations with marginal sampling (Covert, Lundberg & Lee 2020, algorithm 1).
 
-    v(S) = - E over notes of MSE(mean over draws of decode(z_S, z'_rest), note), where the unknown latents z' are drawn whole
-    from other notes. Unlike a baseline at 0 or at the mean, the decoder is only asked about combinations of values that occur,
-    and what it says is averaged before it is compared, as the definition wants. With K draws, the expected loss of an unknown
-    set is too large by 1 / K of the decoded variance; the same for every order, so it hardly moves the shares.
+    v(S) = - E over notes of MSE(mean over draws of decode(z_S, z'_rest), note), where the unknown latents z' are drawn
+    whole from other notes. Unlike a baseline at 0 or at the mean, the decoder is only asked about combinations of
+    values that occur, and what it says is averaged before it is compared, as the definition wants. With K draws, the
+    expected loss of an unknown set is too large by 1 / K of the decoded variance; the same for every order, so it
+    hardly moves the shares.
 
     Args:
       space: a static space.
@@ -79,7 +80,7 @@ def sage(
       background: [P, D] latents to draw from; None: those of the notes themselves.
       draws: K draws averaged for each prediction.
       orders: random orders a note, each followed by its reverse.
-      batch_size: notes at once; batch_size * draws sounds are decoded at once.
+      batch_size: sounds decoded at once, `draws` of them for every prediction.
     """
     notes = encode_features(space, features)
     count, size = notes.values.shape
@@ -98,7 +99,8 @@ def sage(
     values = np.where(on[..., None, :], known, strangers).reshape(-1, draws, size)
     rows = np.repeat(np.arange(count), len(values) // count)
     losses = []
-    for batch in batches_of(len(values), batch_size, progress):
+    together = max(1, (batch_size or default_batch()) // draws)
+    for batch in batches_of(len(values), together, progress):
         row = rows[batch]
         some = jax.tree.map(lambda x, row=row: np.repeat(x[row], draws, axis=0), notes)
         some = some.replace(values=np.ascontiguousarray(values[batch]).reshape(-1, size))

@@ -19,8 +19,8 @@ from timbre_jax.space import TimbreSpace
 @dataclasses.dataclass(frozen=True)
 class Sensitivity:
     """Attributes:
-    norms: [M, D], root mean square over frames and rows of d x / d z_d at each note, in feature units (common scale) for one
-      unit of the latent.
+    norms: [M, D], root mean square over frames and rows of d x / d z_d at each note, in feature units (common scale)
+      for one unit of the latent.
     scaled: [M, D], norms times the latent's training standard deviation: the change that one deviation would make.
     """
 
@@ -35,18 +35,16 @@ class Sensitivity:
             for d in range(self.norms.shape[1])
         )
         columns = ("latent", "per_unit", "per_deviation", "per_deviation_low", "per_deviation_high")
-        return Table(
-            "sensitivity", columns, rows, "Root mean square change of the features, by the decoder's Jacobian."
-        )
+        return Table("sensitivity", columns, rows, "Root mean square change of the features, by the decoder's Jacobian.")
 
 
 def sensitivity(
-    space: TimbreSpace, features: Features, *, batch_size: int = 128, progress: Callable | None = None
+    space: TimbreSpace, features: Features, *, batch_size: int | None = None, progress: Callable | None = None
 ) -> Sensitivity:
     """Jacobian column norms at every note's latent, by forward differentiation (D products a note).
 
-    Gradient-based investigation of every latent (Nguyen et al. 2019), here of the output and not of a loss, so that it says how
-    much each direction moves the sound, whichever way.
+    Gradient-based investigation of every latent (Nguyen et al. 2019), here of the output and not of a loss, so that it
+    says how much each direction moves the sound, whichever way.
     """
     notes = encode_features(space, features, batch_size=batch_size)
     directions = np.eye(space.latent_size, dtype=np.float32)

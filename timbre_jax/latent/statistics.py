@@ -1,4 +1,4 @@
-"""How the latents of a set are distributed, as a whole, for each class of any label, and what a range of one points to."""
+"""How the latents of a set are distributed: as a whole, for each class of any label; what a range of one points to."""
 
 from __future__ import annotations
 
@@ -88,8 +88,8 @@ class ClassStatistics:
       classes: names [C], sorted.
       counts: [C].
       mean, deviation: [C, D].
-      separation: [D], eta squared: the share of a latent's variance that lies between the classes (0..1; nan where it does not
-        vary).
+      separation: [D], eta squared: the share of a latent's variance that lies between the classes (0..1; nan where it
+        does not vary).
     """
 
     classes: np.ndarray
@@ -151,16 +151,18 @@ class RangeClasses:
                 notes = self.probability[d, k] * self.counts[d, k]
                 order = [c for c in np.argsort(-self.lift[d, k], kind="stable") if notes[c] >= least - 1e-9][:top]
                 text = ", ".join(
-                    f"{self.classes[c]} {100 * self.probability[d, k, c]:.0f} % (x{self.lift[d, k, c]:.1f})"
-                    for c in order
+                    f"{self.classes[c]} {100 * self.probability[d, k, c]:.0f} % (x{self.lift[d, k, c]:.1f})" for c in order
                 )
                 rows.append((d, float(self.edges[d, k]), float(self.edges[d, k + 1]), int(self.counts[d, k]), text))
-        caption = "Classes that a range of a latent points to: share of the notes in the range, and how many times the share in the set."
+        caption = (
+            "Classes that a range of a latent points to: share of the notes in the range, and how many "
+            "times the share in the set."
+        )
         return Table("ranges", ("latent", "from", "to", "notes", "points_to"), tuple(rows), caption)
 
 
 def range_classes(latents: np.ndarray, labels: np.ndarray, *, bins: int = 5) -> RangeClasses:
-    """P(class | quantile range of a latent) of latents [M, D] and labels [M], with lift over the class's share in the set."""
+    """P(class | quantile range of a latent) of latents [M, D], labels [M]; and its lift over the class's share in all."""
     latents = points(latents)
     count, size = latents.shape
     classes, ids = _classes(labels, count)
@@ -180,8 +182,8 @@ def range_classes(latents: np.ndarray, labels: np.ndarray, *, bins: int = 5) -> 
 def active_latents(latents: np.ndarray, *, threshold: float = 0.01) -> np.ndarray:
     """Which latents [D] the encoder uses: the variance of the posterior means over a set is above the threshold.
 
-    Burda et al. 2016, section 4.3 ("active units", threshold 0.01). Where none is, the space says the same for every sound (the
-    mean image, a collapsed VAE).
+    Burda et al. 2016, section 4.3 ("active units", threshold 0.01). Where none is, the space says the same for every
+    sound (the mean image, a collapsed VAE).
     """
     return points(latents).var(0) > threshold
 

@@ -1,4 +1,5 @@
-"""Percentile intervals by resampling whole groups (instruments), so that many notes of one instrument count as what they
+"""Percentile intervals by resampling whole groups (instruments), so that many notes of one instrument count as what
+they
 are: one draw from the instruments there are, not many."""
 
 from __future__ import annotations
@@ -98,7 +99,8 @@ def ratio_interval(
     level: float = 0.95,
     seed: int = 0,
 ) -> Interval:
-    """mean(values) / mean(reference) of the same items [M], both resampled together: how much better, on the same notes.
+    """mean(values) / mean(reference) of the same items [M], both resampled together: how much better, on the same
+    notes.
 
     Raises:
       ValueError: shapes that differ, no items, or a value that is not finite.

@@ -30,9 +30,7 @@ def nearest_neighbours(points: np.ndarray, queries: np.ndarray, *, k: int = 5, c
         query = queries[start : start + chunk]
         distance = np.maximum(square - 2.0 * query @ points.T + np.sum(query**2, axis=1)[:, None], 0.0)
         # Rounding of that formula must not decide about order: the few best are measured again, exactly.
-        few = np.sort(
-            np.argpartition(distance, min(k + 8, len(points)) - 1, axis=1)[:, : min(k + 8, len(points))], axis=1
-        )
+        few = np.sort(np.argpartition(distance, min(k + 8, len(points)) - 1, axis=1)[:, : min(k + 8, len(points))], axis=1)
         exact = np.linalg.norm(query[:, None, :] - points[few], axis=2)
         order = np.argsort(exact, axis=1, kind="stable")[:, :k]
         indices.append(np.take_along_axis(few, order, 1))
@@ -41,7 +39,7 @@ def nearest_neighbours(points: np.ndarray, queries: np.ndarray, *, k: int = 5, c
 
 
 def standardise(points: np.ndarray, *others: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Points and others shifted and scaled by the points' mean and standard deviation; dimensions that do not vary give 0."""
+    """Points and others, shifted and scaled by the points' mean and deviation; dimensions that do not vary give 0."""
     points = np.asarray(points, np.float64)
     mean, deviation = points.mean(0), points.std(0)
     scale = np.where(deviation > 1e-9 * np.maximum(np.abs(mean), 1e-6), deviation, np.inf)
@@ -85,7 +83,8 @@ def neighbour_accuracy(
     train, queries = standardise(train_points, points)
     labels, train_labels = np.asarray(labels), np.asarray(train_labels)
     if np.all(train == train[0]):
-        # All distances are 0: any "neighbour" would be an accident of order. The honest answer is the most frequent class.
+        # All distances are 0: any "neighbour" would be an accident of order. The honest answer is the most frequent
+        # class.
         names, counts = np.unique(train_labels, return_counts=True)
         predicted = np.full(len(labels), names[counts.argmax()])
     else:

@@ -1,11 +1,12 @@
 """How well a space gives back the notes that it is shown, under one definition for every model.
 
-The normalisation of the features moves SSIM from .60 to .99 on the same notes, so a score under a model's own normalisation
-says little. Here a harmonic representation's features are denormalised to Hz and dB and normalised again on one common
+The normalisation of the features moves SSIM from .60 to .99 on the same notes, so a score under a model's own
+normalisation says little. Here a harmonic representation's features are denormalised to Hz and dB and normalised again
+on one common
 scale: log f0 from 80 to 2100 Hz and the first 7 harmonics from -100 to 0 dB, each to [0, 1] (the defaults of
-`HarmonicTracks`). Then MSE is the mean square over frames within the sound and over rows; SSIM is that of Wang et al. 2004
-with a uniform 7 x 7 window, only windows wholly inside the image, data range 1. Features of another kind of representation
-are scored as they are, which `score_definition` says.
+`HarmonicTracks`). Then MSE is the mean square over frames within the sound and over rows; SSIM is that of Wang et al.
+2004 with a uniform 7 x 7 window, only windows wholly inside the image, data range 1. Features of another kind of
+representation are scored as they are, which `score_definition` says.
 """
 
 from __future__ import annotations
@@ -40,9 +41,7 @@ def score_definition(representation: Representation) -> str:
             f"{rows} rows on one scale for every model: log f0 {low:g}-{high:g} Hz and the first {rows - 1} harmonics "
             f"{floor:g}..{ceiling:g} dB, each to [0, 1]; {window}"
         )
-    return (
-        f"features of {representation.name} in their own units, not to be compared with other representations; {window}"
-    )
+    return f"features of {representation.name} in their own units, not to be compared with other representations; {window}"
 
 
 def common_values(representation: Representation, values: Array) -> Array:
@@ -64,8 +63,8 @@ def common_values(representation: Representation, values: Array) -> Array:
 def pair_scores(values: Array, target: Array, mask: Array) -> tuple[Array, Array]:
     """MSE [B] and SSIM [B] of images [B, N, F] on one scale; frames with mask [B, N] = 0 do not count in either.
 
-    For SSIM both images are zero there, and windows that lie wholly outside the sound are taken out of the mean. Images with
-    less than 7 rows or frames get the largest odd window that fits.
+    For SSIM both images are zero there, and windows that lie wholly outside the sound are taken out of the mean. Images
+    with less than 7 rows or frames get the largest odd window that fits.
     """
     smallest = min(SSIM_WINDOW, *values.shape[1:])
     window = smallest - 1 + smallest % 2
@@ -94,7 +93,7 @@ def score_latents(
     *,
     rows: np.ndarray | None = None,
     common_target: bool = False,
-    batch_size: int = 128,
+    batch_size: int | None = None,
     progress: Callable[[Iterable], Iterable] | None = None,
 ) -> Scores:
     """Decodes latents and scores them against the notes that they are meant to be. Compiled once for a space.
@@ -106,7 +105,7 @@ def score_latents(
       target: features of the M notes in the space's representation (or on the common scale: `common_target`).
       rows: [V] int: which note each row of values belongs to; None: V = M, one each.
       common_target: target.values are on the common scale already.
-      batch_size: sounds decoded at once; the last batch is filled up, so that there is one compilation.
+      batch_size: sounds decoded at once (None: `default_batch`); the last batch is filled up: one compilation.
       progress: wraps the iterable of batches, for a progress bar.
     """
     values = np.asarray(values, np.float32)
@@ -124,29 +123,36 @@ def score_latents(
     return Scores(*scores)
 
 
-def batches_of(count: int, size: int, progress: Callable[[Iterable], Iterable] | None = None) -> Iterable[np.ndarray]:
-    """Positions 0..count-1 in batches of exactly min(size, next power of two) indices; the last repeats its last index."""
+def default_batch() -> int:
+    """Sounds to decode at once: 32 on a CPU, where the layers of more no longer fit the cache (half as fast at 128)."""
+    return 32 if jax.default_backend() == "cpu" else 512
+
+
+def batches_of(count: int, size: int | None, progress: Callable[[Iterable], Iterable] | None = None) -> Iterable[np.ndarray]:
+    """Positions 0..count-1 in batches of one size, `size` (None: `default_batch`) or the next power of two above count.
+
+    The last batch is filled up with the last position.
+    """
     if count == 0:
         raise ValueError("there are no sounds to go through")
+    size = default_batch() if size is None else size
     size = min(size, 1 << (count - 1).bit_length())
     starts = range(0, count, size)
     for start in starts if progress is None else progress(starts):
         yield np.minimum(np.arange(start, start + size), count - 1)
 
 
-def encode_features(space: TimbreSpace, features: Features, *, batch_size: int = 128) -> Latent:
+def encode_features(space: TimbreSpace, features: Features, *, batch_size: int | None = None) -> Latent:
     """`space.encode` of any number of sounds in equal batches (one compilation), as a `Latent` of numpy arrays."""
     if space.kind != "static":
         raise ValueError(f"this analysis needs a static space (one latent a sound); this one is a {space.kind}")
     features = jax.tree.map(np.asarray, features)
     count = len(features.values)
-    parts = [
-        space.encode(jax.tree.map(lambda x, batch=batch: x[batch], features)) for batch in batches_of(count, batch_size)
-    ]
+    parts = [space.encode(jax.tree.map(lambda x, batch=batch: x[batch], features)) for batch in batches_of(count, batch_size)]
     return jax.tree.map(lambda *leaves: np.concatenate([np.asarray(leaf) for leaf in leaves])[:count], *parts)
 
 
-def decode_values(space: TimbreSpace, latent: Latent, *, batch_size: int = 128) -> np.ndarray:
+def decode_values(space: TimbreSpace, latent: Latent, *, batch_size: int | None = None) -> np.ndarray:
     """`space.decode` of any number of latents in equal batches: feature values [M, N, F] as numpy."""
     latent = jax.tree.map(np.asarray, latent)
     count = len(latent.values)
@@ -158,12 +164,12 @@ def decode_values(space: TimbreSpace, latent: Latent, *, batch_size: int = 128) 
 
 
 def reconstruction_scores(
-    space: TimbreSpace, features: Features, *, target: Features | None = None, batch_size: int = 128
+    space: TimbreSpace, features: Features, *, target: Features | None = None, batch_size: int | None = None
 ) -> Scores:
     """MSE and SSIM of features [M, N, F] that go through the latent and back, under the common definition.
 
-    `target`: the same notes' features on the common scale, where they are to be independent of what the space's own ranges
-    cut off (a fitted range is the training set's); None: from `features`.
+    `target`: the same notes' features on the common scale, where they are to be independent of what the space's own
+    ranges cut off (a fitted range is the training set's); None: from `features`.
     """
     notes = encode_features(space, features, batch_size=batch_size)
     return score_latents(
@@ -190,8 +196,8 @@ def mean_image_scores(training_mean: np.ndarray, target: Features) -> Scores:
 def spectral_distances(waves: np.ndarray, reference: np.ndarray, *, batch_size: int = 16) -> np.ndarray:
     """Log-spectral distance in dB [M] of waves [M, T] to their originals (`audio.distances.log_spectral_distance`).
 
-    Phases and noise differ after a resynthesis, so a wave is compared by its spectrogram: 1024-point Hann frames, hop 256,
-    floor 80 dB below the reference's loudest bin.
+    Phases and noise differ after a resynthesis, so a wave is compared by its spectrogram: 1024-point Hann frames, hop
+    256, floor 80 dB below the reference's loudest bin.
     """
     waves, reference = np.asarray(waves, np.float32), np.asarray(reference, np.float32)
     if waves.shape != reference.shape:

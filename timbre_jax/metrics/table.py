@@ -34,9 +34,7 @@ class Table:
     def __post_init__(self):
         for row in self.rows:
             if len(row) != len(self.columns):
-                raise ValueError(
-                    f"table {self.name!r}: a row has {len(row)} cells for {len(self.columns)} columns: {row}"
-                )
+                raise ValueError(f"table {self.name!r}: a row has {len(row)} cells for {len(self.columns)} columns: {row}")
 
     @classmethod
     def from_records(cls, name: str, records: Sequence[Mapping[str, Any]], caption: str = "") -> Table:
@@ -97,9 +95,7 @@ class Table:
     def _numeric(self) -> list[bool]:
         def numeric(position: int) -> bool:
             cells = [row[position] for row in self.rows if not _missing(row[position])]
-            return bool(cells) and all(
-                isinstance(c, numbers.Real) and not isinstance(c, bool) for c in map(_plain, cells)
-            )
+            return bool(cells) and all(isinstance(c, numbers.Real) and not isinstance(c, bool) for c in map(_plain, cells))
 
         return [numeric(position) for position in range(len(self.columns))]
 
@@ -168,7 +164,7 @@ def write_text(path: str | os.PathLike, text: str) -> Path:
 
 
 def format_cell(cell: Any) -> str:
-    """A cell for people: four significant digits, an en dash where there is nothing."""
+    """A cell for people: four significant digits above 1, three below; an en dash where there is nothing."""
     if _missing(cell):
         return "–"
     cell = _plain(cell)
@@ -185,7 +181,8 @@ def format_cell(cell: Any) -> str:
             return f"{cell:,.0f}"
         if abs(cell) < 1e-4:
             return f"{cell:.2e}"
-        return f"{cell:.{max(0, 3 - math.floor(math.log10(abs(cell))))}f}" if abs(cell) >= 1 else f"{cell:.4f}"
+        size = math.floor(math.log10(abs(cell)))
+        return f"{cell:.{max(0, 3 - size)}f}" if size >= 0 else f"{cell:.{max(3, 2 - size)}f}"
     return str(cell)
 
 

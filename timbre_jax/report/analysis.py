@@ -32,8 +32,8 @@ class Quality:
       definition: of MSE and SSIM.
       scores: of the space. floors: of trivial or linear models on the same notes, by name ("mean_image", "pca_8").
       families: kNN accuracy of the family from the latents, or None without training notes.
-      distances: log-spectral distances [n] to the recorded sound by name ("reconstruction", "representation": analysed and
-        resynthesised without the model; "mean_image").
+      distances: log-spectral distances [n] to the recorded sound by name ("reconstruction", "representation": analysed
+        and resynthesised without the model; "mean_image").
       distance_groups: instruments [n] of those.
     """
 
@@ -124,9 +124,7 @@ def verdicts(analysis: Analysis) -> Table | None:
         least_resilient=analysis.explanations.perturbations["percent"].importance(measure="ssim").mean(0),
         mse=float(analysis.quality.scores.mse.mean()),
         ssim=float(analysis.quality.scores.ssim.mean()),
-        mean_image_mse=float(analysis.quality.floors["mean_image"].mse.mean())
-        if analysis.quality.floors
-        else float("nan"),
+        mean_image_mse=float(analysis.quality.floors["mean_image"].mse.mean()) if analysis.quality.floors else float("nan"),
     )
 
 
@@ -138,9 +136,7 @@ def score_table(analysis: Analysis) -> Table:
         cells = [_interval(mean_interval(x, analysis.groups)) for x in (scores.mse, scores.ssim)]
         rows.append((name.replace("_", " "), *cells[0], *cells[1]))
     columns = ("model", "mse", "mse_low", "mse_high", "ssim", "ssim_low", "ssim_high")
-    return Table(
-        "scores", columns, tuple(rows), f"{analysis.quality.definition}. Intervals: 95 %, bootstrap over instruments."
-    )
+    return Table("scores", columns, tuple(rows), f"{analysis.quality.definition}. Intervals: 95 %, bootstrap over instruments.")
 
 
 def distance_table(quality: Quality) -> Table:
@@ -202,9 +198,7 @@ def results(analysis: Analysis) -> list[Result]:
     mean_image = quality.floors.get("mean_image")
     for measure in ("mse", "ssim"):
         floor = None if mean_image is None else float(getattr(mean_image, measure).mean())
-        definition = (
-            f"{measure.upper()} of the reconstruction, {quality.definition}; floor: the training set's mean image"
-        )
+        definition = f"{measure.upper()} of the reconstruction, {quality.definition}; floor: the training set's mean image"
         add(f"reconstruction/{measure}", mean_interval(getattr(quality.scores, measure), groups), definition, floor)
         for name, scores in quality.floors.items():
             add(
@@ -213,7 +207,10 @@ def results(analysis: Analysis) -> list[Result]:
                 f"{measure.upper()} of {name}, {quality.definition}",
             )
     if quality.families is not None:
-        definition = "share of notes whose family the 5 nearest training latents name (distances in training deviations); floor: the most frequent family"
+        definition = (
+            "share of notes whose family the 5 nearest training latents name (distances in training "
+            "deviations); floor: the most frequent family"
+        )
         add("family/knn_accuracy", mean_interval(quality.families.correct, groups), definition, quality.families.floor)
     for name, values in quality.distances.items():
         floor = (
@@ -221,26 +218,29 @@ def results(analysis: Analysis) -> list[Result]:
             if "mean_image" in quality.distances and name != "mean_image"
             else None
         )
-        definition = f"log-spectral distance in dB of the sound ({name}) to the recording, 1024-point Hann frames, hop 256, 80 dB floor, {len(values)} notes"
+        definition = (
+            f"log-spectral distance in dB of the sound ({name}) to the recording, 1024-point Hann "
+            f"frames, hop 256, 80 dB floor, {len(values)} notes"
+        )
         add(f"sound/{name}/log_spectral_distance", mean_interval(values, quality.distance_groups), definition, floor)
     rows.append(
         Result(
             "latents/active",
             float(analysis.active.sum()),
-            definition=f"latents whose mean varies over the set (variance above 0.01, Burda et al. 2016), of {len(analysis.active)}; {set_}",
+            definition="latents whose mean varies over the set (variance above 0.01, Burda et al. 2016), of "
+            f"{len(analysis.active)}; {set_}",
         )
     )
     for correlation in analysis.correlations.values():
         for n, label in enumerate(correlation.names):
             for d in range(len(correlation.value)):
-                cell = (
-                    float(x[d, n]) for x in (correlation.value, correlation.low, correlation.high, correlation.floor)
-                )
+                cell = (float(x[d, n]) for x in (correlation.value, correlation.low, correlation.high, correlation.floor))
                 rows.append(
                     Result(
                         f"correlation/{correlation.method}/{label}/latent_{d}",
                         *cell,
-                        f"{correlation.method} correlation; floor: 95th percentile of |correlation| with shuffled {label}; {set_}",
+                        f"{correlation.method} correlation; floor: 95th percentile of |correlation| with "
+                        f"shuffled {label}; {set_}",
                     )
                 )
     for label, statistics in analysis.classes.items():
@@ -295,9 +295,7 @@ def results(analysis: Analysis) -> list[Result]:
         )
     each("integrated_gradients/mse/mean", e.gradients.values, "Integrated Gradients of v = -MSE from the mean latent")
     each("sage", e.sage.shares, "SAGE: fall of the expected MSE, unknown latents drawn from other notes")
-    residual = float(
-        np.abs(e.gradients.residual()).mean() / max(np.abs(e.gradients.full - e.gradients.none).mean(), 1e-12)
-    )
+    residual = float(np.abs(e.gradients.residual()).mean() / max(np.abs(e.gradients.full - e.gradients.none).mean(), 1e-12))
     rows.append(
         Result(
             "integrated_gradients/mse/mean/residual",

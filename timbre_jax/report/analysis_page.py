@@ -1,4 +1,4 @@
-"""The page of an analysis: which pictures, tables and players, in which order, and what each one says in plain words."""
+"""The page of an analysis: which pictures, tables and players, in which order, and what each says in plain words."""
 
 from __future__ import annotations
 
@@ -58,10 +58,11 @@ def figures(
         xlabel="latent",
         faint=np.abs(spearman.value.T) < spearman.floor.T,
     )
-    maps = [("PCA", analysis.maps["pca"].points, analysis.maps["pca"].rows)]
+    pca = analysis.maps["pca"]
+    maps = [(f"PCA ({100 * pca.explained.sum():.0f} % of the variance)", pca.points, pca.rows)]
     if "tsne" in analysis.maps:
         tsne = analysis.maps["tsne"]
-        maps.append((f"t-SNE (perplexity {tsne.settings['perplexity']:g})", tsne.points, tsne.rows))
+        maps.append((f"t-SNE (perplexity {tsne.settings['perplexity']:.0f})", tsne.points, tsne.rows))
     found["map_family"] = plots.scatter(maps, analysis.labels["family"])
     pitch = analysis.labels["pitch"]
     found["map_pitch"] = plots.scatter(maps, analysis.labels["family"], colours=pitch, colour_label="pitch (MIDI)")
@@ -104,12 +105,22 @@ def _explanation_figures(e: Explanations) -> dict:
             lines.append((len(panels), float(ablation.full.ssim.mean()), "all on"))
             lines.append((len(panels), float(ablation.none.ssim.mean()), "all off"))
             panels.append((f"{kind}; off = {baseline}", interval.value, interval.low, interval.high))
-    found["ablation"] = plots.bars(panels, ylabel="SSIM to the original", lines=lines, columns=2)
+    found["ablation"] = plots.bars(
+        panels, ylabel="SSIM to the original", lines=lines, columns=2, colours=(plots.MAIN, plots.SECOND)
+    )
     percent, deviation = e.perturbations["percent"], e.perturbations["deviation"]
     found["perturbation"] = plots.curves(
         [
-            ("Moved by a percentage (as in the paper)", "% of its value", percent.amounts, percent.ssim_decrease()),
-            ("Moved by its own spread", "standard deviations", deviation.amounts, deviation.ssim_decrease()),
+            (
+                "Moved by a percentage (as in the paper)",
+                "% of its value",
+                *_with_zero(percent.amounts, percent.ssim_decrease()),
+            ),
+            (
+                "Moved by its own spread",
+                "standard deviations",
+                *_with_zero(deviation.amounts, deviation.ssim_decrease()),
+            ),
         ],
         ylabel="fall of SSIM in %",
     )
@@ -140,7 +151,7 @@ def _explanation_figures(e: Explanations) -> dict:
             "pitch_semitones": ("Pitch", "MIDI number"),
             "level_db": ("Level", "dB"),
             "brightness_harmonics": ("Brightness", "mean harmonic"),
-            "decay_db_per_second": ("Decay", "dB a second"),
+            "temporal_centroid_seconds": ("Centre in time: plucked to held", "seconds"),
         }
         found["directions"] = plots.curves(
             [(titles[name][0], titles[name][1], share, q) for name, q in e.directions.qualities.items()],
@@ -185,7 +196,9 @@ def _summary(analysis: Analysis) -> page.Section:
     if quality.families is not None:
         interval = mean_interval(quality.families.correct, groups)
         cards.append(
-            ("Family told by 5 neighbours", f"{100 * interval.value:.0f} %", f"{_range(interval, 100)} %. Always the commonest: {100 * quality.families.floor:.0f} %")
+            ("Family told by 5 neighbours", f"{100 * interval.value:.0f} %", f"{_range(interval, 100)} %. Always "
+                                                                             "the commonest: "
+                                                                             f"{100 * quality.families.floor:.0f} %")
         )  # fmt: skip
     if quality.distances:
         values = quality.distances["reconstruction"]
@@ -215,7 +228,8 @@ def _summary(analysis: Analysis) -> page.Section:
         )
     blocks.append(
         page.text(
-            f"What was analysed: {analysis.notes}. Bars and brackets are 95 % intervals from resampling whole instruments: "
+            f"What was analysed: {analysis.notes}. Bars and brackets are 95 % intervals from resampling whole "
+            "instruments: "
             "notes of one instrument are too alike to count one by one."
         )
     )
@@ -225,21 +239,26 @@ def _summary(analysis: Analysis) -> page.Section:
 def _reconstruction(analysis: Analysis, images) -> page.Section:
     blocks = [
         page.text(
-            "Every note is squeezed into a few numbers and built again from them alone. The pictures show the fundamental "
-            "frequency (bottom row) and the strengths of the first harmonics over time; left the original, right what came back."
+            "Every note is squeezed into a few numbers and built again from them alone. The pictures show the "
+            "fundamental "
+            "frequency (bottom row) and the strengths of the first harmonics over time; left the original, right "
+            "what came back."
         ),
         _picture(images, "reconstructions", "Originals and reconstructions"),
         page.table(score_table(analysis)),
         page.text(
-            "The **mean image** always answers with the average note; **PCA** is the best any straight-line method of the same "
-            "size can do on the training set. A score means little without them: MSE and SSIM move a lot with the normalisation."
+            "The **mean image** always answers with the average note; **PCA** is the best any straight-line "
+            "method of the same "
+            "size can do on the training set. A score means little without them: MSE and SSIM move a lot with "
+            "the normalisation."
         ),
     ]
     if analysis.quality.distances:
         blocks.append(page.table(distance_table(analysis.quality)))
         blocks.append(
             page.text(
-                "“Representation” is the note analysed and synthesised again without the model: what the representation itself "
+                "“Representation” is the note analysed and synthesised again without the model: what the "
+                "representation itself "
                 "loses (breath, hammers, noise, higher harmonics)."
             )
         )
@@ -249,8 +268,10 @@ def _reconstruction(analysis: Analysis, images) -> page.Section:
 def _listening(notes: Sounds, sample_rate: int) -> page.Section:
     blocks = [
         page.text(
-            "**Original** is the recording, **representation** what analysis and synthesis leave of it, **reconstruction** what "
-            "comes out of the latents. Below: the same note with only one latent left on, and with one switched off (the others "
+            "**Original** is the recording, **representation** what analysis and synthesis leave of it, "
+            "**reconstruction** what "
+            "comes out of the latents. Below: the same note with only one latent left on, and with one switched "
+            "off (the others "
             "at, or it at, the mean of the training notes)."
         )
     ]
@@ -258,9 +279,7 @@ def _listening(notes: Sounds, sample_rate: int) -> page.Section:
         main = [key for key in ("original", "representation", "reconstruction") if key in sounds]
         blocks.append(page.subtitle(name))
         blocks.append(
-            '<div class="player-grid">'
-            + "".join(player(sounds[key], sample_rate, key, large=True) for key in main)
-            + "</div>"
+            '<div class="player-grid">' + "".join(player(sounds[key], sample_rate, key, large=True) for key in main) + "</div>"
         )
         rows = []
         for start, title in (("only ", "only latent …"), ("all but ", "all but latent …")):
@@ -298,11 +317,16 @@ def _importance(analysis: Analysis, images) -> page.Section:
         "Which latents matter",
         (
             page.text(
-                "Six ways to ask how much the sound depends on a latent. They ask different things, so some disagreement is right:",
-                f"**Shapley** shares out how much the latents together improve the picture, fairly and {how}; a latent that is "
-                "absent stands at its training mean. **SAGE** does so for the whole set, an unknown latent taking values from "
-                "other notes. **Integrated Gradients** follows the straight line from the mean latent to the note's. **Gradient** "
-                "is how much a small step of a standard deviation moves the picture, for better or worse. **One off** is what "
+                "Six ways to ask how much the sound depends on a latent. They ask different things, so some "
+                "disagreement is right:",
+                f"**Shapley** shares out how much the latents together improve the picture, fairly and {how}; a "
+                "latent that is "
+                "absent stands at its training mean. **SAGE** does so for the whole set, an unknown latent "
+                "taking values from "
+                "other notes. **Integrated Gradients** follows the straight line from the mean latent to the "
+                "note's. **Gradient** "
+                "is how much a small step of a standard deviation moves the picture, for better or worse. **One "
+                "off** is what "
                 "it costs to put a single latent to its mean.",
             ),
             _picture(images, "importance", "Importance of every latent by six methods"),
@@ -323,14 +347,14 @@ def _ablation(analysis: Analysis, images) -> page.Section:
         "One latent at a time (ablation)",
         (
             page.text(
-                "Left: all latents are switched off but one; higher means that this latent alone brings the note closer to the "
-                "original. Right: only this one is switched off; lower means that it is missed. “Off” can mean 0, as in the paper, or "
+                "Left: all latents are switched off but one; higher means that this latent alone brings the note "
+                "closer to the "
+                "original. Right: only this one is switched off; lower means that it is missed. “Off” can mean "
+                "0, as in the paper, or "
                 "the latent's usual value: a latent that is far from 0 in every note looks important only by the first."
             ),
             _picture(images, "ablation", "SSIM with one latent on or off"),
-            _picture(
-                images, "ablation_images", "One note with one latent on at a time, the others at 0 (the paper's fig. 6)"
-            ),
+            _picture(images, "ablation_images", "One note with one latent on at a time, the others at 0 (the paper's fig. 6)"),
             *(
                 page.table(ablation.table(e.groups), folded=True, title=f"Off = {name}")
                 for name, ablation in e.ablations.items()
@@ -345,8 +369,10 @@ def _perturbation(analysis: Analysis, images) -> page.Section:
         "How well it bears a push (perturbation)",
         (
             page.text(
-                "One latent is moved and the note decoded again; the curve says how much of the likeness (SSIM) to the original is "
-                "lost. A percentage moves a latent far from 0 much more than one around 0, so the right picture, in the latent's own "
+                "One latent is moved and the note decoded again; the curve says how much of the likeness (SSIM) "
+                "to the original is "
+                "lost. A percentage moves a latent far from 0 much more than one around 0, so the right picture, "
+                "in the latent's own "
                 "spread, is the fairer one."
             ),
             _picture(images, "perturbation", "Fall of SSIM when a latent is moved"),
@@ -360,10 +386,12 @@ def _directions(analysis: Analysis, images, sweeps: Sounds, sample_rate: int) ->
     if analysis.explanations.directions is not None:
         blocks += [
             page.text(
-                "From the average note, one latent walks through its range (1st to 99th percentile) while the others stay. The curves "
-                "say what a listener would notice; flat curves mean that the latent does something else, or nothing there."
+                "From the average note, one latent walks through its range (1st to 99th percentile) while the "
+                "others stay. The curves "
+                "say what a listener would notice; flat curves mean that the latent does something else, or "
+                "nothing there."
             ),
-            _picture(images, "directions", "Pitch, level, brightness and decay along every latent"),
+            _picture(images, "directions", "Pitch, level, brightness and course in time along every latent"),
             page.table(analysis.explanations.directions.table(), folded=True),
         ]
     if sweeps:
@@ -376,7 +404,8 @@ def _known(analysis: Analysis, images) -> page.Section:
         "What goes along with pitch, velocity and brightness",
         (
             page.text(
-                "Rank correlation of every latent with what is known of the notes: 1 or -1 means that the latent rises or falls "
+                "Rank correlation of every latent with what is known of the notes: 1 or -1 means that the latent "
+                "rises or falls "
                 "whenever it does. Grey numbers are no larger than what shuffled labels give."
             ),
             _picture(images, "correlation", "Correlation of latents with pitch, velocity and brightness"),
@@ -396,7 +425,8 @@ def _classes(analysis: Analysis, images) -> page.Section:
             _picture(images, "classes", "Mean and standard deviation of every latent in every family"),
             page.table(family.table(), folded=True),
             page.text(
-                "The other way round: which families a range of a latent points to. Every bar holds a fifth of the notes, from the "
+                "The other way round: which families a range of a latent points to. Every bar holds a fifth of "
+                "the notes, from the "
                 "lowest values of that latent to the highest."
             ),
             _picture(images, "ranges", "Share of families in ranges of every latent"),
@@ -411,7 +441,8 @@ def _maps(analysis: Analysis, images) -> page.Section:
         "Maps",
         (
             page.text(
-                "Every dot is a note; near dots have similar latents. PCA is a shadow of the space from its widest side. t-SNE keeps "
+                "Every dot is a note; near dots have similar latents. PCA is a shadow of the space from its "
+                "widest side. t-SNE keeps "
                 "neighbours together; distances between its islands, and their sizes, mean nothing."
             ),
             _picture(images, "map_family", "Maps coloured by family"),
@@ -425,18 +456,39 @@ def _paper(analysis: Analysis, images) -> page.Section:
         "The paper's verdicts beside ours",
         (
             page.text(
-                "Natsiou, O'Leary and Longo (2023) looked at eight latents of a network of this kind. **Which latent gets which number "
-                "is chance, run by run**: their latent 2 is not this run's latent 2. What can be compared is the kind of statement: how "
+                "Natsiou, O'Leary and Longo (2023) looked at eight latents of a network of this kind. **Which "
+                "latent gets which number "
+                "is chance, run by run**: their latent 2 is not this run's latent 2. What can be compared is the "
+                "kind of statement: how "
                 "unequal the latents are, how tight the tightest, how far families lie apart."
             ),
             page.table(verdicts(analysis)),
             _picture(images, "paper_separation", "Class separation in descending order, paper and here"),
+            page.text(
+                "The paper's classes hold 1,324 notes of many instruments; here a family is "
+                f"{_instruments(analysis)}. The fewer the "
+                "instruments, the further apart families seem, whatever the model."
+            ),
         ),
     )
 
 
 def _picture(images: Mapping[str, bytes], name: str, alt: str) -> str:
     return page.picture(images[name], alt=alt, caption=alt) if name in images else ""
+
+
+def _instruments(analysis: Analysis) -> str:
+    """How many instruments stand for a family, in words."""
+    families, instruments = analysis.labels["family"], analysis.labels["instrument"]
+    counts = [len(np.unique(instruments[families == family])) for family in np.unique(families)]
+    low, high = min(counts), max(counts)
+    return f"{low} instrument{'s' if low > 1 else ''}" if low == high else f"{low} to {high} instruments"
+
+
+def _with_zero(amounts: np.ndarray, curves: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """With the untouched note, whose fall is 0 by definition, at its place."""
+    place = int(np.searchsorted(amounts, 0.0))
+    return np.insert(amounts, place, 0.0), np.insert(curves, place, 0.0, axis=1)
 
 
 def _range(interval, scale: float = 1.0) -> str:

@@ -19,7 +19,8 @@ STYLE = """
   --card: #1c2127; --accent: #7fb2ec; } }
 * { box-sizing: border-box; }
 html { scroll-behavior: smooth; }
-body { margin: 0; background: var(--paper); color: var(--ink); font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto,
+body { margin: 0; background: var(--paper); color: var(--ink); font: 16px/1.55 system-ui, -apple-system, "Segoe UI",
+Roboto,
   "Noto Sans", sans-serif; overflow-wrap: break-word; }
 .sheet { max-width: 1060px; margin: 0 auto; padding: 1.5rem 1.1rem 4rem; }
 h1 { font-size: 1.9rem; line-height: 1.2; margin: .4rem 0 .3rem; }
@@ -28,14 +29,16 @@ h3 { font-size: 1.05rem; margin: 1.6rem 0 .3rem; }
 p { max-width: 46rem; margin: .5rem 0 .9rem; }
 .lead { color: var(--soft); }
 a { color: var(--accent); text-decoration: none; } a:hover { text-decoration: underline; }
-nav { background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: .8rem 1.1rem; margin: 1.2rem 0; }
-nav ol { columns: 2 18rem; margin: .2rem 0; padding-left: 1.4rem; }
+nav { background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: .8rem 1.1rem; margin: 1.2rem
+0; } nav ol { columns: 2 18rem; margin: .2rem 0; padding-left: 1.4rem; }
 figure { margin: 1rem 0 1.4rem; }
-figure img { max-width: 100%; height: auto; background: #fff; border: 1px solid var(--line); border-radius: 10px; padding: 6px;
+figure img { max-width: 100%; height: auto; background: #fff; border: 1px solid var(--line); border-radius: 10px;
+padding: 6px;
   display: block; }
 figcaption { color: var(--soft); font-size: .9rem; max-width: 46rem; margin-top: .4rem; }
 .numbers { display: flex; flex-wrap: wrap; gap: .7rem; margin: 1.1rem 0; padding: 0; }
-.number-card { flex: 1 1 11rem; border: 1px solid var(--line); border-radius: 10px; padding: .6rem .9rem; background: var(--card); }
+.number-card { flex: 1 1 11rem; border: 1px solid var(--line); border-radius: 10px; padding: .6rem .9rem; background:
+var(--card); }
 .number-card b { display: block; font-size: 1.45rem; font-variant-numeric: tabular-nums; }
 .number-card span { color: var(--soft); font-size: .85rem; display: block; }
 .wide { overflow-x: auto; margin: .6rem 0 1.2rem; }
@@ -44,7 +47,8 @@ th, td { padding: .28rem .65rem; border-bottom: 1px solid var(--line); text-alig
 th { color: var(--soft); font-weight: 600; white-space: nowrap; }
 .number { text-align: right; white-space: nowrap; }
 details { margin: .4rem 0 1rem; } summary { cursor: pointer; color: var(--accent); }
-.note { border-left: 4px solid #e08a2e; background: var(--card); padding: .6rem .9rem; border-radius: 0 8px 8px 0; max-width: 46rem; }
+.note { border-left: 4px solid #e08a2e; background: var(--card); padding: .6rem .9rem; border-radius: 0 8px 8px 0;
+max-width: 46rem; }
 .sounds { display: flex; gap: .8rem; align-items: baseline; margin: .3rem 0; flex-wrap: wrap; }
 .rowname { flex: 0 0 8.5rem; color: var(--soft); font-size: .9rem; }
 .sounds > span:last-child { flex: 1 1 15rem; }
@@ -54,7 +58,8 @@ details { margin: .4rem 0 1rem; } summary { cursor: pointer; color: var(--accent
 .play.on { background: var(--accent); color: var(--paper); } .play.on::before { content: "\\25A0"; color: inherit; }
 .player-grid { display: grid; grid-template-columns: repeat(auto-fit, minmax(15rem, 1fr)); gap: .6rem; }
 .sound { margin: 0; } .sound audio { width: 100%; height: 2.4rem; }
-footer { margin-top: 3rem; border-top: 1px solid var(--line); padding-top: .8rem; color: var(--soft); font-size: .85rem; }
+footer { margin-top: 3rem; border-top: 1px solid var(--line); padding-top: .8rem; color: var(--soft); font-size: .85rem;
+}
 @media print { nav, .play, audio { display: none; } }
 @media (max-width: 600px) { body { font-size: 15px; } .rowname { flex-basis: 100%; } h1 { font-size: 1.5rem; } }
 """
@@ -114,7 +119,8 @@ def table(data: Table, *, folded: bool = False, title: str | None = None) -> str
 def numbers(cards: Sequence[tuple[str, str, str]]) -> str:
     """Large numbers side by side: (what, the number, what it has to be held against)."""
     body = "".join(
-        f'<div class="number-card"><span>{html.escape(what)}</span><b>{html.escape(value)}</b><span>{html.escape(against)}</span></div>'
+        f'<div class="number-card"><span>{html.escape(what)}</span><b>{html.escape(value)}</b>'
+        f"<span>{html.escape(against)}</span></div>"
         for what, value, against in cards
     )
     return f'<div class="numbers">{body}</div>'

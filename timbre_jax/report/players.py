@@ -38,14 +38,15 @@ def data_uri(data: bytes, kind: str) -> str:
     return f"data:{kind};base64,{base64.b64encode(data).decode('ascii')}"
 
 
-def player(
-    samples: np.ndarray, sample_rate: int, label: str, *, seconds: float | None = None, large: bool = False
-) -> str:
+def player(samples: np.ndarray, sample_rate: int, label: str, *, seconds: float | None = None, large: bool = False) -> str:
     """HTML of one player: a button with its label (needs the page's script), or the browser's own player if `large`."""
     source = data_uri(wav_bytes(samples, sample_rate, seconds=seconds), "audio/wav")
     name = html.escape(label)
     if large:
-        return f'<figure class="sound"><figcaption>{name}</figcaption><audio controls preload="none" src="{source}"></audio></figure>'
+        return (
+            f'<figure class="sound"><figcaption>{name}</figcaption><audio controls preload="none" '
+            f'src="{source}"></audio></figure>'
+        )
     return f'<button type="button" class="play" aria-label="play {name}" data-sound="{source}">{name}</button>'
 
 
@@ -56,7 +57,5 @@ def player_rows(
     parts = []
     for title, sounds in rows:
         buttons = "".join(player(samples, sample_rate, label, seconds=seconds) for label, samples in sounds)
-        parts.append(
-            f'<div class="sounds"><span class="rowname">{html.escape(title)}</span><span>{buttons}</span></div>'
-        )
+        parts.append(f'<div class="sounds"><span class="rowname">{html.escape(title)}</span><span>{buttons}</span></div>')
     return "".join(parts)

@@ -199,7 +199,7 @@ def heatmap(
     xlabel: str = "",
     faint: np.ndarray | None = None,
 ):
-    """A matrix [R, C] with a text in every cell (two decimals by default); `faint` [R, C]: cells whose text is greyed."""
+    """A matrix [R, C] with a text in every cell (two decimals by default); `faint` [R, C]: cells with grey text."""
     values = np.asarray(values, np.float64)
     figure, axes = new_figure(max(5.0, 0.72 * len(columns) + 2.6), max(2.2, 0.36 * len(rows) + 1.5))
     ax = axes[0, 0]
@@ -233,22 +233,24 @@ def scatter(
     colours: np.ndarray | None = None,
     colour_label: str = "",
 ):
-    """Maps side by side: (title, points [M, 2]), coloured by class labels [M], or by numbers where `colours` [M] is given.
+    """Maps side by side: (title, points [M, 2]), coloured by class labels [M], or by numbers where `colours` [M] is
+    given.
 
     Each map's points may be a part of the labels: give then (title, points, rows).
     """
     figure, axes = new_figure(5.4 * len(maps) + (1.2 if colours is None else 0.8), 4.8, 1, len(maps))
     classes, ids = np.unique(np.asarray(labels), return_inverse=True)
+    size = float(np.clip(9000 / max(len(ids), 1), 9, 34))
     for ax, (title, points, *rows) in zip(axes[0], maps, strict=True):
         chosen = rows[0] if rows else np.arange(len(points))
         if colours is not None:
-            shown = ax.scatter(*points.T, c=np.asarray(colours)[chosen], s=11, cmap="viridis", linewidths=0, alpha=0.85)
+            shown = ax.scatter(*points.T, c=np.asarray(colours)[chosen], s=size, cmap="viridis", linewidths=0, alpha=0.85)
         else:
             for c, name in enumerate(classes):
                 member = ids[chosen] == c
                 ax.scatter(
                     *points[member].T,
-                    s=11,
+                    s=size,
                     color=CLASS_COLOURS[c % len(CLASS_COLOURS)],
                     label=str(name),
                     linewidths=0,
@@ -299,7 +301,7 @@ def images(
 
 @styled
 def ranges(result, *, columns: int = 4):
-    """A `statistics.RangeClasses`: for every latent, the share of every class in each of its ranges, as stacked bars."""
+    """A `statistics.RangeClasses`: for every latent, the share of every class in each range, as stacked bars."""
     size, bins, classes = result.probability.shape
     columns = min(columns, size)
     rows = -(-size // columns)
