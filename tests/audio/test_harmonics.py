@@ -22,9 +22,7 @@ def _spectra(waves):
 
 
 _synthesis = jax.jit(harmonics.additive_synthesis, static_argnames=("hop", "sample_rate", "length", "group"))
-_harmonic_amplitudes = jax.jit(
-    harmonics.harmonic_amplitudes, static_argnames=("n_harmonics", "sample_rate", "window_sum")
-)
+_harmonic_amplitudes = jax.jit(harmonics.harmonic_amplitudes, static_argnames=("n_harmonics", "sample_rate", "window_sum"))
 
 
 def _amplitudes(wave, f0, count=7):
@@ -45,9 +43,7 @@ def test_amplitudes_of_a_harmonic_tone_are_its_own(f0):
     true = np.array([0.5, 0.25, 0.01, 0.1, 0.02, 0.005, 0.05])
     found = _amplitudes(sounds.harmonic_tone(f0, true, phases=np.arange(7.0), length=8000), f0)[5:40]
     below = f0 * np.arange(1, 8) < 8000
-    np.testing.assert_allclose(
-        found[:, below], np.broadcast_to(20 * np.log10(true[below]), (35, below.sum())), atol=0.4
-    )
+    np.testing.assert_allclose(found[:, below], np.broadcast_to(20 * np.log10(true[below]), (35, below.sum())), atol=0.4)
     assert np.all(found[:, ~below] == -100.0)
 
 
@@ -102,9 +98,7 @@ def test_hundred_harmonics_do_not_fold_back():
 
 
 def test_synthesis_holds_the_last_frame_and_stays_smooth():
-    wave = np.asarray(
-        _synthesis(jnp.full((2, 3), 1000.0), jnp.full((2, 3, 1), 0.5), hop=HOP, sample_rate=16000, length=5000)
-    )
+    wave = np.asarray(_synthesis(jnp.full((2, 3), 1000.0), jnp.full((2, 3, 1), 0.5), hop=HOP, sample_rate=16000, length=5000))
     np.testing.assert_allclose(wave[0], 0.5 * np.sin(2 * np.pi * 1000 * np.arange(5000) / 16000), atol=1e-5)
     np.testing.assert_array_equal(wave[0], wave[1])
 

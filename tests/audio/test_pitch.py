@@ -57,9 +57,7 @@ def test_cumulative_mean_normalised_is_its_definition():
 
 
 def _tones(f0s, length=8000):
-    return np.stack(
-        [sounds.harmonic_tone(f, 0.3 / np.arange(1.0, 8.0), phases=np.arange(7.0), length=length) for f in f0s]
-    )
+    return np.stack([sounds.harmonic_tone(f, 0.3 / np.arange(1.0, 8.0), phases=np.arange(7.0), length=length) for f in f0s])
 
 
 def test_yin_finds_the_whole_range_and_is_no_worse_than_librosas():
@@ -101,9 +99,7 @@ def test_subharmonics_are_lifted_and_true_low_notes_are_not(factor):
 
 
 def _smooth(f0, voiced, level):
-    return np.asarray(
-        _smooth_f0(jnp.asarray(f0, jnp.float32)[None], jnp.asarray(voiced)[None], jnp.asarray(level)[None])
-    )[0]
+    return np.asarray(_smooth_f0(jnp.asarray(f0, jnp.float32)[None], jnp.asarray(voiced)[None], jnp.asarray(level)[None]))[0]
 
 
 def test_smoothing_mends_planted_errors_and_holds_the_release():

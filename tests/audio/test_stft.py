@@ -28,9 +28,7 @@ def test_stft_is_librosas(window, window_length, n_fft, hop, center):
     expected = librosa.stft(
         wave, n_fft=n_fft, hop_length=hop, win_length=window_length, window=window, center=center, pad_mode="constant"
     )
-    found = s.stft(
-        jnp.stack([wave, 2 * wave]), n_fft=n_fft, hop=hop, window=window, window_length=window_length, center=center
-    )
+    found = s.stft(jnp.stack([wave, 2 * wave]), n_fft=n_fft, hop=hop, window=window, window_length=window_length, center=center)
     np.testing.assert_allclose(found[0], expected.T, atol=2e-4)
     np.testing.assert_allclose(found[1], 2 * expected.T, atol=4e-4)
 

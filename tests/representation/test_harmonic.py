@@ -108,6 +108,8 @@ def test_mask_follows_lengths_and_other_lengths_are_cut_or_padded(notes):
     np.testing.assert_array_equal(TRACKS.analyse(long).values, TRACKS.analyse(notes).values)
     with pytest.raises(ValueError, match=r"\[B, T\]"):
         TRACKS.analyse(notes[0])
+    with pytest.raises(ValueError, match="int16"):
+        TRACKS.analyse((notes * 32767).astype(np.int16))
 
 
 def test_masked_frames_are_silent(notes):

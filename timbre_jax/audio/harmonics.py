@@ -44,7 +44,7 @@ def harmonic_peaks(power: Array, f0: Array, *, n_harmonics: int, bin_width: floa
       f0: [B, N] Hz.
       n_harmonics: H.
       bin_width: Hz between bins.
-      reach: bins; about half the window's main lobe.
+      reach: bins; half the window's main lobe (3 * n_fft / window_length bins for a Blackman window).
 
     Multiples beyond the last bin are reported as not found; their height has no meaning.
     """
@@ -80,7 +80,7 @@ def harmonic_peaks(power: Array, f0: Array, *, n_harmonics: int, bin_width: floa
 
 def _pick(power: Array, bins: Array) -> Array:
     """power [B, N, K] at bins [B, N, ...] of the same frame; out of range reads the edge."""
-    flat = bins.reshape(*bins.shape[:2], -1)
+    flat = bins.reshape(*bins.shape[:2], math.prod(bins.shape[2:]))
     return jnp.take_along_axis(power, flat, axis=-1, mode="clip").reshape(bins.shape)
 
 
@@ -97,15 +97,19 @@ def harmonic_amplitudes(
     sample_rate: int,
     window_sum: float,
     floor_db: float = FLOOR_DB,
+    reach: int = 4,
 ) -> Array:
     """Amplitude of each harmonic in dB, [B, N, K] power spectra and [B, N] f0 in Hz -> [B, N, H].
 
     Interpolated peak picking near n * f0 (`harmonic_peaks`), corrected for the window's gain: a sine of amplitude a
-    gives 20 log10(a). `window_sum` is the sum of the analysis window's samples. At least `floor_db`; harmonics at or
-    above half the sample rate are at the floor.
+    gives 20 log10(a). At least `floor_db`; harmonics at or above half the sample rate are at the floor.
+
+    Args:
+      window_sum: the sum of the analysis window's samples.
+      reach: as of `harmonic_peaks`.
     """
     bin_width = sample_rate / (2 * (power.shape[-1] - 1))
-    peaks = harmonic_peaks(power, f0, n_harmonics=n_harmonics, bin_width=bin_width)
+    peaks = harmonic_peaks(power, f0, n_harmonics=n_harmonics, bin_width=bin_width, reach=reach)
     db = peaks.log_power * np.float32(10.0 / math.log(10.0)) - np.float32(20.0 * math.log10(window_sum / 2.0))
     order = np.arange(1, n_harmonics + 1, dtype=np.float32)
     below_nyquist = f0[..., None] * order < 0.5 * sample_rate
@@ -131,9 +135,7 @@ def _sample_phase(f0: Array, hop: int) -> Array:
     return _wrap(begin[..., None] + within)
 
 
-def additive_synthesis(
-    f0: Array, amplitudes: Array, *, hop: int, sample_rate: int, length: int, group: int = 10
-) -> Array:
+def additive_synthesis(f0: Array, amplitudes: Array, *, hop: int, sample_rate: int, length: int, group: int = 10) -> Array:
     """Sum of harmonic sines with continuous phase, [B, N] and [B, N, H] -> [B, length].
 
     x[t] = sum_n a_n[t] sin(2 pi n phi[t]), phi the integral of f0; f0 and the linear amplitudes a_n run linearly from

@@ -42,6 +42,6 @@ def frame_level(waves: Array, *, hop: int, window_hops: int = 4, floor_db: float
     count = 1 + waves.shape[-1] // hop
     total = (count - 1 + window_hops) * hop
     padded = jnp.pad(waves, [(0, 0)] * (waves.ndim - 1) + [(half * hop, max(0, total))])[..., :total]
-    energy = jnp.sum(jnp.square(padded).reshape(*waves.shape[:-1], -1, hop), axis=-1)
+    energy = jnp.sum(jnp.square(padded).reshape(*waves.shape[:-1], total // hop, hop), axis=-1)
     power = jnp.sum(frame(energy, window_hops, 1), axis=-1) / (window_hops * hop)
     return amplitude_to_db(jnp.sqrt(power), floor_db=floor_db)

@@ -89,7 +89,7 @@ def yin(
     f_min: float = 80.0,
     f_max: float = 2100.0,
     threshold: float = 0.1,
-    window_hops: int = 3,
+    window_hops: int | None = None,
 ) -> tuple[Array, Array]:
     """f0 of centred frames by YIN, [B, T] -> (f0 [B, N] in Hz, aperiodicity [B, N]), N = 1 + T // hop.
 
@@ -98,13 +98,16 @@ def yin(
     gets an f0, noise and silence too: the aperiodicity (the trough's depth: 0 perfectly periodic, about 1 noise or
     silence) says what it is worth.
 
-    Only lags from sample_rate / f_max to sample_rate / f_min are looked at (7..200 at 16 kHz).
+    Only lags from sample_rate / f_max to sample_rate / f_min are looked at (7..200 at 16 kHz). The window is
+    `window_hops` hops; None takes as many as hold 2.5 periods of f_min (3 hops of 172 at 16 kHz).
 
     Raises ValueError where the range is empty or above half the sample rate.
     """
     if not 0.0 < f_min < f_max <= 0.5 * sample_rate:
         raise ValueError(f"need 0 < f_min < f_max <= {0.5 * sample_rate:g} Hz, got f_min={f_min:g}, f_max={f_max:g}")
     first, last = math.floor(sample_rate / f_max), math.ceil(sample_rate / f_min)
+    if window_hops is None:
+        window_hops = math.ceil(2.5 * last / hop)
     difference = difference_function(waves, hop=hop, max_lag=last + 1, window_hops=window_hops)
     curve = cumulative_mean_normalised(difference)
     before, here, after = curve[..., first - 1 : -2], curve[..., first:-1], curve[..., first + 1 :]
@@ -136,6 +139,7 @@ def refine_f0(
     sample_rate: int,
     max_change: float = 0.03,
     faint: float = 0.01,
+    reach: int = 4,
 ) -> Array:
     """Sharpen f0 by its harmonics' spectral peaks and lift it out of subharmonics, [B, N, K], [B, N] Hz -> [B, N] Hz.
 
@@ -149,7 +153,7 @@ def refine_f0(
     """
     bin_width = sample_rate / (2 * (power.shape[-1] - 1))
     order = np.arange(1, 7, dtype=np.float32)
-    peaks = harmonic_peaks(power, f0, n_harmonics=6, bin_width=bin_width)
+    peaks = harmonic_peaks(power, f0, n_harmonics=6, bin_width=bin_width, reach=reach)
     present = f0[..., None] * order < 0.5 * sample_rate
     height = jnp.where(present, peaks.log_power, -jnp.inf)
     strength = jnp.exp(height - jnp.max(height, axis=-1, keepdims=True))

@@ -62,7 +62,7 @@ def frame(x: Array, frame_length: int, hop: int) -> Array:
     total = (count + blocks_per_frame - 1) * hop
     x = x[..., :total]
     x = jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, total - x.shape[-1])])
-    blocks = x.reshape(*x.shape[:-1], -1, hop)
+    blocks = x.reshape(*x.shape[:-1], total // hop, hop)
     parts = [blocks[..., k : k + count, :] for k in range(blocks_per_frame)]
     parts[-1] = parts[-1][..., : frame_length - (blocks_per_frame - 1) * hop]
     return jnp.concatenate(parts, axis=-1)
@@ -79,7 +79,7 @@ def overlap_add(frames: Array, hop: int) -> Array:
         jnp.pad(blocks[..., k, :], [(0, 0)] * len(lead) + [(k, blocks_per_frame - 1 - k), (0, 0)])
         for k in range(blocks_per_frame)
     )
-    total = total.reshape(*lead, -1)
+    total = total.reshape(*lead, (count + blocks_per_frame - 1) * hop)
     return total[..., : (count - 1) * hop + frame_length]
 
 

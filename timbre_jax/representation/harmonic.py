@@ -78,9 +78,11 @@ class HarmonicTracks:
       hop, window_length, n_fft: of the STFT, in samples.
       pitch_range: (low, high) Hz in which f0 is looked for.
       f0_scale: "log" or "hz", how f0 is scaled to [0, 1].
-      f0_range: Hz that become 0 and 1. amplitude_range: dB that become 0 and 1; values outside are clipped. Fixed
-      ranges
-        by default; `fit_ranges` replaces them by the data's smallest and largest, as the paper does.
+      f0_range: Hz that become 0 and 1. Values outside the ranges are clipped.
+      amplitude_range: dB that become 0 and 1. Ranges are fixed by default; `fit_ranges` replaces them by the data's
+        smallest and largest, as the paper does.
+      floor_db: the lowest amplitude that is told apart.
+      voiced_aperiodicity, voiced_range_db: which frames have a pitch, see above.
     """
 
     name: ClassVar[str] = "harmonic_tracks"
@@ -136,6 +138,8 @@ class HarmonicTracks:
     def _fit_length(self, waves: Array) -> Array:
         if waves.ndim != 2:
             raise ValueError(f"waves must be [B, T], got shape {waves.shape}")
+        if not jnp.issubdtype(waves.dtype, jnp.floating):
+            raise ValueError(f"waves must be floats in [-1, 1], got {waves.dtype}: divide integers by their full scale")
         waves = waves[:, : self.length].astype(jnp.float32)
         return jnp.pad(waves, ((0, 0), (0, self.length - waves.shape[1])))
 
@@ -146,8 +150,11 @@ class HarmonicTracks:
         together = _notes_at_once()
         if waves.shape[0] <= together:
             return self._track_together(waves)
-        one = lambda wave: jax.tree.map(lambda row: row[0], self._track_together(wave[None]))  # noqa: E731
-        return jax.lax.map(one, waves, batch_size=together)
+
+        def track_one(wave):
+            return jax.tree.map(lambda row: row[0], self._track_together(wave[None]))
+
+        return jax.lax.map(track_one, waves, batch_size=together)
 
     def _track_together(self, waves: Array) -> Tracks:
         keep = slice(0, self.n_frames)
@@ -159,7 +166,8 @@ class HarmonicTracks:
         level = frame_level(waves, hop=self.hop, floor_db=self.floor_db - 20.0)[:, keep]
         loudest = jnp.max(level, axis=-1, keepdims=True)
         sounding = (level > loudest - self.voiced_range_db) & (level > self.floor_db + 10.0)
-        refined = refine_f0(power, f0, sample_rate=self.sample_rate)
+        reach = max(1, math.floor(3 * self.n_fft / self.window_length))  # half the main lobe of a Blackman window
+        refined = refine_f0(power, f0, sample_rate=self.sample_rate, reach=reach)
         in_range = (refined > 0.97 * low) & (refined < 1.03 * high)
         voiced = sounding & in_range & (aperiodicity < self.voiced_aperiodicity)
         smooth = jnp.clip(smooth_f0(refined, voiced, level), low, high)
@@ -171,6 +179,7 @@ class HarmonicTracks:
             sample_rate=self.sample_rate,
             window_sum=float(np.sum(window_samples("blackman", self.window_length), dtype=np.float64)),
             floor_db=self.floor_db,
+            reach=reach,
         )
         return Tracks(smooth, amplitude, level, aperiodicity, voiced, refined)
 

@@ -1,0 +1,22 @@
+"""The figures that the README gives for the signals, on fewer notes."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from experiments import signal_accuracy
+
+
+@pytest.mark.slow
+def test_rendered_and_real_notes_reach_the_figures():
+    folder = Path(os.environ.get("TIMBRE_TEST_DATA", "")) / "nsynth"
+    real = signal_accuracy.measure_real(str(folder)) if (folder / "examples.json").is_file() else []
+    rendered = signal_accuracy.measure_rendered(number=150, seed=3)
+    rows = {row.name: row for row in signal_accuracy.results(rendered, real)}
+    assert rows["f0_within_10_cents"].value >= 0.95
+    assert rows["lsd_all"].value <= 5.5
+    assert rows["lsd_all"].value < rows["lsd_7"].value
+    if real:
+        assert rows["real_within_50_cents_folded"].value >= 0.98
+    assert "Accordion" in signal_accuracy.apart(rendered)
