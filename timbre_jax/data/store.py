@@ -196,8 +196,12 @@ class AudioSource:
         return len(self._index)
 
     def __getitem__(self, position: int) -> dict[str, np.ndarray]:
-        wave = self._store.audio(self._split, [position])[0]
-        return {"audio": wave, "index": np.int32(self._index[position])}
+        return {name: values[0] for name, values in self.batch([position]).items()}
+
+    def batch(self, positions: Sequence[int] | np.ndarray) -> dict[str, np.ndarray]:
+        """Several at once: {"audio": [n, T] float32, "index": [n] int32}."""
+        index = self._index[np.asarray(positions, np.int64)].astype(np.int32)
+        return {"audio": self._store.audio(self._split, positions), "index": index}
 
 
 def _column(name: str, values: Sequence[str]) -> np.ndarray:

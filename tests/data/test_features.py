@@ -1,0 +1,163 @@
+import dataclasses
+import json
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests.helpers.notes import ListedSource
+from timbre_jax.data import features as features_module
+from timbre_jax.data.build import build_store
+from timbre_jax.data.features import cached_features
+from timbre_jax.data.pipeline import make_pipeline
+from timbre_jax.data.store import JoinedStore, Store, StoreError, open_store
+from timbre_jax.records import Features
+from timbre_jax.representation import HarmonicTracks
+
+
+@dataclasses.dataclass(frozen=True)
+class Blocks:
+    """A representation that is quick and has conditions and masks: levels of 40 blocks and of their halves."""
+
+    name = "blocks"
+    sample_rate: int = 16000
+    scale: float = 30.0
+    broken: bool = False
+
+    rate = 10.0
+
+    def analyse(self, waves, lengths=None):
+        blocks = jnp.reshape(waves, (waves.shape[0], 40, 2, 800))
+        values = self.scale * jnp.mean(jnp.square(blocks), axis=-1) - 0.2
+        values = values / 0 if self.broken else values
+        level = jnp.max(jnp.abs(waves), axis=-1)
+        mask = (jnp.arange(40) < 30 + 10 * (level[:, None] > 0.2)).astype(jnp.float32)
+        return Features(values=values, mask=mask, conditions={"level": level, "curve": values[..., 0]}, rate=self.rate)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    source = ListedSource(counts=(("train", 90), ("test", 10)))
+    return build_store(source, tmp_path_factory.mktemp("features") / "store", workers=1, shard_size=64, progress=False)
+
+
+def cached(store, split="train", representation=None, **options):
+    return cached_features(store, split, representation or Blocks(), progress=False, **{"batch_size": 16, **options})
+
+
+def direct(store, split="train", representation=None):
+    return (representation or Blocks()).analyse(store.audio(split, range(store.length(split))))
+
+
+def same(found, wanted):
+    spread = float(jnp.max(wanted.values) - jnp.min(wanted.values))
+    np.testing.assert_allclose(found.values, wanted.values, atol=1e-5 * spread)
+    np.testing.assert_array_equal(found.mask, wanted.mask)
+    assert found.conditions.keys() == wanted.conditions.keys()
+    for name in wanted.conditions:
+        np.testing.assert_allclose(found.conditions[name], wanted.conditions[name], rtol=1e-6)
+    assert found.rate == wanted.rate
+
+
+def test_what_was_analysed_is_read_back(store):
+    source = cached(store)
+    wanted = direct(store)
+    same(source.read(), wanted)
+    assert len(source) == 90
+    assert source.shape == (40, 2)
+    places = [7, 89, 0, 7]
+    read = source.read(places)
+    np.testing.assert_array_equal(read.values, source.read().values[places])
+    item = source[64]
+    assert item["index"] == 64
+    assert set(item) == {"values", "mask", "index", "level", "curve"}
+    np.testing.assert_array_equal(item["values"], source.read([64]).values[0])
+    assert cached(store, "test")[3]["index"] == 93
+    batch = next(make_pipeline(source, batch_size=4, seed=0))
+    assert batch["values"].shape == (4, 40, 2)
+    assert batch["level"].shape == (4,)
+
+
+def test_it_is_done_once(store, monkeypatch):
+    cached(store)
+    monkeypatch.setattr(Blocks, "analyse", lambda *_: pytest.fail("analysed again"))
+    same_again = cached(store)
+    assert len(same_again) == 90
+
+
+def test_other_settings_are_other_features(store):
+    other = cached(store, representation=Blocks(scale=60.0))
+    assert other.folder != cached(store).folder
+    same(other.read(), direct(store, representation=Blocks(scale=60.0)))
+    settings = json.loads((other.folder / "index.json").read_text())
+    assert settings == {"name": "blocks", "settings": {"sample_rate": 16000, "scale": 60.0, "broken": False}}
+
+
+def test_interrupted_it_goes_on(store, tmp_path, monkeypatch):
+    monkeypatch.setattr(features_module, "SHARD", 32)
+    analyse, seen = Blocks.analyse, []
+
+    def counted(self, waves, lengths=None):
+        seen.append(len(waves))
+        if len(seen) == 4:
+            raise KeyboardInterrupt
+        return analyse(self, waves, lengths)
+
+    monkeypatch.setattr(Blocks, "analyse", counted)
+    with pytest.raises(KeyboardInterrupt):
+        cached(store, directory=tmp_path)
+    assert not list(tmp_path.glob("*/train.json"))
+    source = cached(store, directory=tmp_path)
+    assert len(seen) == 4 + 4  # 2 batches a shard, 3 shards, of which one was finished
+    monkeypatch.setattr(Blocks, "analyse", analyse)
+    same(source.read(), direct(store))
+
+
+def test_features_that_are_not_finite_are_said(store):
+    with pytest.raises(ValueError, match="features of n0000 are not finite"):
+        cached(store, representation=Blocks(broken=True))
+
+
+def test_wrong_sample_rate_and_place(store, tmp_path):
+    with pytest.raises(ValueError, match="for 44100 Hz, .* has 16000 Hz"):
+        cached(store, representation=Blocks(sample_rate=44100))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match="features cannot be written"):
+        cached(store, directory=tmp_path / "file")
+    with pytest.raises(IndexError):
+        cached(store).read([90])
+    with pytest.raises(StoreError, match="no notes of a split 'valid'"):
+        cached(store, "valid")
+
+
+def test_harmonic_tracks_of_real_frames(store):
+    """The real representation, and its error in the cache in its own units."""
+    representation = HarmonicTracks()
+    source = cached(store, "test", representation, batch_size=10)
+    same(source.read(), direct(store, "test", representation))
+
+
+def test_joined_stores(store, tmp_path):
+    other = build_store(
+        ListedSource(counts=(("train", 20), ("valid", 5)), name="b"), tmp_path / "b", workers=1, progress=False
+    )
+    both = open_store(f"{store.path},{other.path}")
+    assert isinstance(both, JoinedStore)
+    assert both.splits == ("train", "test", "valid")
+    assert [both.length(split) for split in both.splits] == [110, 10, 5]
+    known = both.metadata("train")
+    assert known["index"].tolist() == [*range(90), *range(100, 120)]
+    assert len(np.unique(np.concatenate([both.metadata(split)["index"] for split in both.splits]))) == 125
+    places = [0, 100, 89, 90]
+    wanted = np.concatenate([store.audio("train", [0]), other.audio("train", [10]), store.audio("train", [89]),
+                             other.audio("train", [0])])  # fmt: skip
+    np.testing.assert_array_equal(both.audio("train", places), wanted)
+    np.testing.assert_array_equal(both.source("train")[100]["audio"], wanted[1])
+    source = cached(both)
+    assert len(source) == 110
+    np.testing.assert_array_equal(source.index, known["index"])
+    np.testing.assert_array_equal(source.read(places).values[[1, 3]], cached(other).read([10, 0]).values)
+    np.testing.assert_array_equal(source.read(places).values[0], source[0]["values"])
+    assert source[100]["index"] == 110
+    assert len(cached(both, "valid")) == 5
+    assert isinstance(open_store(store.path), Store)
