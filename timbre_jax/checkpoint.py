@@ -1,21 +1,25 @@
 """Checkpoints on disk, and `load`: the only file that knows orbax.
 
 A checkpoint is a folder with `arrays/` (orbax) and one JSON document beside it. It is written under another name and renamed
-when it is whole, so a folder that has its name is complete; its document lists its files with their sizes, so that damage
-is found before anything is used. Nothing in it is code: a model and a representation are names and settings that are looked
+when it is whole, so a folder that has its name is complete; its document lists its files with sizes and checksums (orbax
+keeps none), so that damage is found before anything is used. Nothing in it is code: a model and a representation are names and settings that are looked
 up in the registries.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import errno
 import json
+import logging
 import os
 import shutil
 import time
 import uuid
 import warnings
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -57,11 +61,11 @@ def write(path: str | os.PathLike, arrays: Any, document: dict) -> None:
         _save_arrays(temporary / _ARRAYS, arrays)
         if main:
             document = {"format": FORMAT, "library_version": timbre_jax.__version__, **document}
-            document["files"] = _sizes(temporary / _ARRAYS)
+            document["files"] = _files(temporary / _ARRAYS)
             _write_text(temporary / DOCUMENT, json.dumps(document))
             _replace(temporary, path)
     except Exception as error:
-        shutil.rmtree(temporary, ignore_errors=True)
+        _remove(temporary)
         raise CheckpointError(f"could not save {path}: {_reason(error)}") from error
 
 
@@ -80,7 +84,7 @@ def read_document(path: str | os.PathLike) -> dict:
     except (ValueError, KeyError, TypeError, OSError) as error:
         raise CheckpointError(f"checkpoint {path}: {DOCUMENT} is damaged ({_reason(error)}); {_ADVICE}") from None
     check_format(document, path)
-    for name, size in files.items():
+    for name, (size, _) in files.items():
         file = path / _ARRAYS / name
         if not file.is_file():
             raise CheckpointError(f"checkpoint {path} has lost its file {_ARRAYS}/{name}; {_ADVICE}")
@@ -102,6 +106,9 @@ def read(path: str | os.PathLike, template: Any) -> tuple[Any, dict]:
     """
     path = Path(path)
     document = read_document(path)
+    for name, (_, checksum) in document["files"].items():
+        if zlib.crc32((path / _ARRAYS / name).read_bytes()) != checksum:
+            raise CheckpointError(f"checkpoint {path}: {_ARRAYS}/{name} is damaged; {_ADVICE}")
     try:
         arrays = _load_arrays(path / _ARRAYS, template)
     except Exception as error:
@@ -176,9 +183,7 @@ def load_space(path: str | os.PathLike) -> TimbreSpace:
         representation = make_representation(**document["representation"])
         model = make_model(**document["model"])
     except (ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(
-            f"{path} was saved by timbre_jax {document['library_version']}: {_reason(error)}"
-        ) from None
+        raise CheckpointError(f"{path} was saved by timbre_jax {document['library_version']}: {_reason(error)}") from None
     variables, document = read(path, jax.eval_shape(lambda: init_variables(model, jax.random.key(0))))
     statistics = {name: jnp.asarray(np.asarray(value, np.float32)) for name, value in document["statistics"].items()}
     return TimbreSpace(variables=variables, statistics=statistics, model=model, representation=representation)
@@ -198,9 +203,7 @@ def load(workdir: str | os.PathLike) -> TimbreSpace:
     if (workdir / DOCUMENT).is_file() or (workdir / _ARRAYS).is_dir():
         return load_space(workdir)
     if not (workdir / "config.json").is_file():
-        raise CheckpointError(
-            f"{workdir} is not a run: it has no config.json (experiments/train.py --workdir makes one)"
-        )
+        raise CheckpointError(f"{workdir} is not a run: it has no config.json (experiments/train.py --workdir makes one)")
     read_config(workdir)
     # A run in progress replaces its best space now and then; whoever reads just then looks again.
     for attempt in range(3):
@@ -286,8 +289,7 @@ _ADVICE = "remove this folder to go on from an older checkpoint, if there is one
 def _save_arrays(path: Path, arrays: Any) -> None:
     from orbax.checkpoint import v1 as ocp
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with _quiet():
         ocp.save(path.absolute(), arrays)
 
 
@@ -299,14 +301,34 @@ def _load_arrays(path: Path, template: Any) -> Any:
     def placed(leaf):
         return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=getattr(leaf, "sharding", None) or device)
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with _quiet():
         return ocp.load(path.absolute(), jax.tree.map(placed, template))
 
 
-def _sizes(directory: Path) -> dict[str, int]:
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """What goes wrong comes as an exception; orbax also logs it, with a traceback for every one of its threads."""
+    logger = logging.getLogger("absl")
+    before, logger.disabled = logger.disabled, True
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+    # Not after an exception: the threads go on complaining for a while.
+    logger.disabled = before
+
+
+def _files(directory: Path) -> dict[str, tuple[int, int]]:
     files = sorted(file for file in directory.rglob("*") if file.is_file())
-    return {file.relative_to(directory).as_posix(): file.stat().st_size for file in files}
+    return {f.relative_to(directory).as_posix(): (f.stat().st_size, zlib.crc32(f.read_bytes())) for f in files}
+
+
+def _remove(directory: Path) -> None:
+    """Removes a folder that orbax's threads may still be writing to."""
+    for _ in range(20):
+        shutil.rmtree(directory, ignore_errors=True)
+        if not directory.exists():
+            return
+        time.sleep(0.05)
 
 
 def _replace(temporary: Path, path: Path) -> None:

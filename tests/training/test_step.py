@@ -117,9 +117,7 @@ def test_steps_lower_the_loss(setting):
         losses.append(float(metrics["mse"]))
     assert np.mean(losses[-10:]) < 0.6 * np.mean(losses[:3])
     assert int(state.step) == 150
-    assert (
-        max(np.abs(a - p).max() for a, p in zip(*map(jax.tree.leaves, (state.average, state.params)), strict=True)) > 0
-    )
+    assert max(np.abs(a - p).max() for a, p in zip(*map(jax.tree.leaves, (state.average, state.params)), strict=True)) > 0
 
 
 def test_evaluation_sums_only_what_has_weight(setting):
@@ -127,10 +125,7 @@ def test_evaluation_sums_only_what_has_weight(setting):
     evaluate = jax.jit(make_eval_step(model))
     batch = stack(examples(6))
     all_of_them = evaluate(state.variables(), {**batch, "weight": np.ones(6, np.float32)}, KEY, 1.0)
-    parts = [
-        evaluate(state.variables(), {**batch, "weight": np.float32(np.arange(6) % 2 == odd)}, KEY, 1.0)
-        for odd in (0, 1)
-    ]
+    parts = [evaluate(state.variables(), {**batch, "weight": np.float32(np.arange(6) % 2 == odd)}, KEY, 1.0) for odd in (0, 1)]
     for name, total in all_of_them.items():
         np.testing.assert_allclose(total, parts[0][name] + parts[1][name], rtol=1e-5)
     assert float(all_of_them["weight"]) == 6

@@ -1,0 +1,175 @@
+import json
+import shutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import timbre_jax
+from tests.helpers.processes import run
+from tests.helpers.runs import assert_same_run, small_config, small_sources
+from timbre_jax import checkpoint
+from timbre_jax.checkpoint import CheckpointError
+from timbre_jax.training.loop import train_and_evaluate
+
+
+def train(workdir, **changes):
+    return train_and_evaluate(small_config(**changes), workdir, sources=small_sources(), progress=False)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("whole") / "run"
+    train(workdir, steps=20)
+    return workdir
+
+
+@pytest.fixture
+def copy(whole, tmp_path):
+    return shutil.copytree(whole, tmp_path / "copy")
+
+
+def one_line(error):
+    return "\n" not in str(error.value) and len(str(error.value)) < 400
+
+
+TREE = {"a": jnp.arange(6.0).reshape(2, 3), "b": [jnp.int32(3)]}
+
+
+def test_arrays_and_document_come_back(tmp_path):
+    checkpoint.write(tmp_path / "x", TREE, {"note": "é", "list": [1, 0.1]})
+    arrays, document = checkpoint.read(tmp_path / "x", jax.eval_shape(lambda: TREE))
+    for a, b in zip(jax.tree.leaves(arrays), jax.tree.leaves(TREE), strict=True):
+        np.testing.assert_array_equal(a, b)
+        assert a.dtype == b.dtype
+    assert (document["note"], document["list"]) == ("é", [1, 0.1])
+    checkpoint.write(tmp_path / "x", {"a": jnp.ones(2)}, {})
+    assert checkpoint.read(tmp_path / "x", {"a": jax.ShapeDtypeStruct((2,), jnp.float32)})[0]["a"][1] == 1
+    assert [entry.name for entry in tmp_path.iterdir()] == ["x"]
+
+
+def test_another_shape_is_another_run(tmp_path):
+    checkpoint.write(tmp_path / "x", {"a": jnp.ones((2, 3))}, {})
+    with pytest.raises(CheckpointError) as error:
+        checkpoint.read(tmp_path / "x", {"a": jax.ShapeDtypeStruct((3, 3), jnp.float32)})
+    assert one_line(error)
+
+
+def test_any_file_missing_or_cut_short_is_one_clear_line(tmp_path):
+    whole, damaged = tmp_path / "whole", tmp_path / "damaged"
+    checkpoint.write(whole, TREE, {})
+    files = [file.relative_to(whole) for file in whole.rglob("*") if file.is_file()]
+    assert len(files) > 3
+    for file in files:
+        for damage in ("missing", "short"):
+            shutil.copytree(whole, damaged)
+            if damage == "missing":
+                (damaged / file).unlink()
+            else:
+                content = (damaged / file).read_bytes()
+                (damaged / file).write_bytes(content[: len(content) // 2])
+            if damage == "missing" or content:
+                with pytest.raises(CheckpointError, match=r"damaged.*(lost|bytes instead of|is damaged)") as error:
+                    checkpoint.read(damaged, jax.eval_shape(lambda: TREE))
+                assert one_line(error)
+                assert str(damaged) in str(error.value)
+            shutil.rmtree(damaged)
+
+
+def test_changed_bytes_are_one_clear_line(tmp_path):
+    checkpoint.write(tmp_path / "x", {"a": jax.random.normal(jax.random.key(0), (1000,))}, {})
+    largest = max((f for f in (tmp_path / "x").rglob("*") if f.is_file()), key=lambda file: file.stat().st_size)
+    content = bytearray(largest.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    largest.write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"is damaged; remove") as error:
+        checkpoint.read(tmp_path / "x", {"a": jax.ShapeDtypeStruct((1000,), jnp.float32)})
+    assert one_line(error)
+
+
+def test_a_space_comes_back_to_the_bit(whole, tmp_path):
+    space = timbre_jax.load(whole)
+    checkpoint.save_space(tmp_path / "space", space)
+    again = timbre_jax.load(tmp_path / "space")
+    assert jax.tree.structure(again) == jax.tree.structure(space)
+    for a, b in zip(jax.tree.leaves(again), jax.tree.leaves(space), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert (again.model, again.representation) == (space.model, space.representation)
+
+
+def test_what_is_not_a_run(tmp_path):
+    for path, message in ((tmp_path / "none", "no such folder"), (tmp_path, "is not a run: it has no config.json")):
+        with pytest.raises(CheckpointError, match=message) as error:
+            timbre_jax.load(path)
+        assert one_line(error)
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(CheckpointError, match=r"config.json cannot be read") as error:
+        timbre_jax.load(tmp_path)
+    checkpoint.write_config(tmp_path, {})
+    with pytest.raises(CheckpointError, match="has no checkpoint yet"):
+        timbre_jax.load(tmp_path)
+
+
+def test_a_run_of_another_version_is_neither_read_nor_gone_on_with(copy):
+    document = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps({**document, "format": 7, "library_version": "9.1.0"}))
+    before = sorted(file for file in copy.rglob("*"))
+    for action in (timbre_jax.load, lambda path: train(path, steps=40)):
+        with pytest.raises(CheckpointError, match=r"format 7, written by timbre_jax 9.1.0; .* reads format 1") as error:
+            action(copy)
+        assert one_line(error)
+    assert sorted(file for file in copy.rglob("*")) == before
+
+
+def test_a_space_with_a_model_that_is_not_known_runs_no_code(copy):
+    path = checkpoint.step_path(copy / "best", 20)
+    document = json.loads((path / checkpoint.DOCUMENT).read_text())
+    document["model"]["name"] = "os.system"
+    (path / checkpoint.DOCUMENT).write_text(json.dumps(document))
+    with pytest.raises(CheckpointError, match=r"no model 'os.system'") as error:
+        timbre_jax.load(copy)
+    assert one_line(error)
+
+
+def test_a_damaged_checkpoint_is_told_and_the_one_before_goes_on(whole, copy):
+    train(copy, steps=30)
+    directory = copy / "checkpoints"
+    assert checkpoint.steps(directory) == [20, 30]
+    data = max((directory / "00000030").rglob("*"), key=lambda file: file.stat().st_size)
+    data.write_bytes(data.read_bytes()[:100])
+    with pytest.raises(CheckpointError, match=r"00000030: .* 100 bytes instead of .*remove this folder") as error:
+        train(copy, steps=40)
+    assert one_line(error)
+    shutil.rmtree(directory / "00000030")  # as the message says
+    assert train(copy, steps=30).step == 30
+    train(whole.parent / "again", steps=30)
+    assert_same_run(copy, whole.parent / "again")
+
+
+FULL = """
+import resource, sys
+sys.path.insert(0, ".")
+from tests.helpers.runs import small_config, small_sources
+from timbre_jax.training.loop import train_and_evaluate
+# No file may grow beyond this: what a full disk does to large files, and not to small ones.
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+try:
+    train_and_evaluate(small_config(steps=40), sys.argv[1], sources=small_sources(), progress=False)
+except ValueError as error:
+    print("told:", error)
+"""
+
+
+def test_a_full_disk_is_told_in_one_line_and_costs_nothing(copy, whole):
+    done = run("-c", FULL, copy)
+    told = [line for line in done.stdout.splitlines() if line.startswith("told:")]
+    assert len(told) == 1, done.stderr
+    assert "could not" in told[0]
+    assert "free some space and run the same command again" in told[0]
+    assert checkpoint.steps(copy / "checkpoints") == [20]
+    assert timbre_jax.load(copy).latent_size == 3
+    train(copy, steps=40)
+    train(whole.parent / "undisturbed", steps=40)
+    assert_same_run(copy, whole.parent / "undisturbed")
+    assert not [entry for entry in copy.rglob(".*") if entry.name.endswith(".tmp")]

@@ -1,0 +1,43 @@
+import numpy as np
+import pytest
+
+from tests.helpers.runs import SHAPE, examples
+from timbre_jax.representation import make_representation
+from timbre_jax.training.data import InMemory, Rescaled, Subset, batches, fit_ranges
+
+
+@pytest.mark.parametrize("scale", ["log", "hz"])
+def test_fitted_ranges_are_those_of_analysing_again_with_them(scale):
+    """Rescaling the cached features is the same as normalising by the data's smallest and largest."""
+    representation = make_representation("harmonic_tracks", n_frames=12, n_harmonics=3, length=4096, f0_scale=scale)
+    rng = np.random.default_rng(0)
+    f0, amplitude = rng.uniform(100, 900, (30, 12)), rng.uniform(-80, -10, (30, 12, 3))
+    values = np.asarray(representation.normalise(f0.astype(np.float32), amplitude.astype(np.float32)))
+    source = [{"values": v, "index": np.int32(i)} for i, v in enumerate(values)]
+    fitted, low, high = fit_ranges(representation, source)
+    np.testing.assert_allclose(fitted.f0_range, [f0.min(), f0.max()], rtol=1e-4)
+    np.testing.assert_allclose(fitted.amplitude_range, [amplitude.min(), amplitude.max()], rtol=1e-4)
+    rescaled = Rescaled(source, low, high)
+    expected = np.asarray(fitted.normalise(f0.astype(np.float32), amplitude.astype(np.float32)))
+    found = np.stack([rescaled[i]["values"] for i in range(len(rescaled))])
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    assert (found.min(), found.max()) == (0.0, 1.0)
+    assert found.dtype == np.float32
+
+
+def test_ranges_of_one_value_cannot_be_fitted():
+    representation = make_representation("harmonic_tracks", n_frames=12, n_harmonics=3, length=4096)
+    with pytest.raises(ValueError, match="all one value"):
+        fit_ranges(representation, [{"values": np.full(SHAPE, 0.5, np.float32)}])
+
+
+def test_sources_put_together():
+    source = examples(10)
+    chosen = Subset(source, [7, 2])
+    assert len(chosen) == 2
+    assert [int(chosen[i]["index"]) for i in range(2)] == [7, 2]
+    kept = InMemory(chosen)
+    np.testing.assert_array_equal(kept[1]["values"], source[2]["values"])
+    sizes = [len(batch["index"]) for batch in batches(source, 4)]
+    assert sizes == [4, 4, 2]
+    assert [int(i) for batch in batches(source, 4, [3, 1]) for i in batch["index"]] == [3, 1]
