@@ -132,7 +132,7 @@ def write_results(path: str | os.PathLike, results: Iterable[Result]) -> Path:
         raise ValueError(f"two results have the name {repeated[0]!r}")
     for row in rows:
         for key in ("value", "low", "high", "floor"):
-            row[key] = None if _missing(row[key]) else float(row[key])
+            row[key] = float(row[key]) if row[key] is not None and math.isfinite(row[key]) else None
     text = "[\n" + ",\n".join("  " + json.dumps(row, ensure_ascii=False, allow_nan=False) for row in rows) + "\n]\n"
     return write_text(path, text)
 

@@ -1,0 +1,87 @@
+"""Tables and results.json as people and scripts read them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+
+import numpy as np
+import pytest
+
+from timbre_jax.metrics.table import Result, Table, format_cell, read_results, results_table, write_results, write_text
+
+TABLE = Table("t", ("name", "value", "note"), (("a|b", 0.00251234, None), ("c", 12345.6, "<i>")), "A caption.")
+
+
+def test_csv_keeps_full_precision_and_reads_back():
+    rows = list(csv.DictReader(io.StringIO(TABLE.csv())))
+    assert float(rows[0]["value"]) == 0.00251234
+    assert rows[0] == {"name": "a|b", "value": "0.00251234", "note": ""}
+    assert rows[1]["note"] == "<i>"
+
+
+def test_markdown_aligns_numbers_and_escapes_bars():
+    lines = TABLE.markdown().splitlines()
+    assert lines[1] == "|---|---:|---|"
+    assert lines[2] == "| a\\|b | 0.00251 | – |"
+
+
+def test_html_escapes():
+    assert "&lt;i&gt;" in TABLE.html()
+    assert "<i>" not in TABLE.html()
+
+
+@pytest.mark.parametrize(
+    ("cell", "text"),
+    [(0.00251234, "0.00251"), (0.86342, "0.863"), (6.61534, "6.615"), (123.456, "123.5"), (23456.7, "23,457"), (3, "3"),
+     (None, "–"), (float("nan"), "–"), (True, "yes"), (np.float32(0.5), "0.500"), (0.0, "0"), (1e-7, "1.00e-07"),
+     (-0.25, "-0.250"), (float("inf"), "∞"), (np.int64(7), "7"), ("text", "text")],
+)  # fmt: skip
+def test_cells_for_people(cell, text):
+    assert format_cell(cell) == text
+
+
+def test_rows_have_to_fit_and_columns_are_named():
+    with pytest.raises(ValueError, match="2 cells for 1 columns"):
+        Table("t", ("a",), ((1, 2),))
+    assert TABLE.column("value") == [0.00251234, 12345.6]
+    with pytest.raises(ValueError, match="no column 'x'"):
+        TABLE.column("x")
+    joined = Table.from_records("j", [{"a": 1}, {"b": 2, "a": 3}])
+    assert joined.columns == ("a", "b")
+    assert joined.rows == ((1, None), (3, 2))
+
+
+def test_results_are_json_that_any_reader_takes(tmp_path):
+    rows = [Result("mse", 0.1, 0.05, np.float32(0.25), None, "größer"), Result("x", float("nan"), float("inf"))]
+    path = write_results(tmp_path / "deep" / "results.json", rows)
+    found = json.loads(path.read_text(encoding="utf-8"), parse_constant=lambda name: pytest.fail(name))
+    assert [list(row) for row in found] == [["name", "value", "low", "high", "floor", "definition"]] * 2
+    assert found[0] == {"name": "mse", "value": 0.1, "low": 0.05, "high": 0.25, "floor": None, "definition": "größer"}
+    assert found[1]["value"] is None
+    assert found[1]["low"] is None
+    again = read_results(path)
+    assert again[0].value == 0.1
+    assert math.isnan(again[1].value)
+    assert results_table(again).column("name") == ["mse", "x"]
+
+
+def test_two_results_of_one_name_are_refused_and_nothing_is_written(tmp_path):
+    with pytest.raises(ValueError, match="two results have the name 'a'"):
+        write_results(tmp_path / "r.json", [Result("a", 1.0), Result("a", 2.0)])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
+    path = write_text(tmp_path / "page.html", "old")
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.replace", full)
+    with pytest.raises(OSError, match="No space"):
+        write_text(path, "new")
+    assert path.read_text() == "old"
+    assert [file.name for file in tmp_path.iterdir()] == ["page.html"]
