@@ -20,6 +20,7 @@ def test_fitted_ranges_are_those_of_analysing_again_with_them(scale):
     rescaled = Rescaled(source, low, high)
     expected = np.asarray(fitted.normalise(f0.astype(np.float32), amplitude.astype(np.float32)))
     found = np.stack([rescaled[i]["values"] for i in range(len(rescaled))])
+    np.testing.assert_array_equal(rescaled.batch([3, 1])["values"], found[[3, 1]])
     np.testing.assert_allclose(found, expected, atol=1e-4)
     assert (found.min(), found.max()) == (0.0, 1.0)
     assert found.dtype == np.float32
@@ -38,6 +39,10 @@ def test_sources_put_together():
     assert [int(chosen[i]["index"]) for i in range(2)] == [7, 2]
     kept = InMemory(chosen)
     np.testing.assert_array_equal(kept[1]["values"], source[2]["values"])
+    for either in (chosen, kept):
+        batch = either.batch(np.array([1, 0, 1]))
+        assert batch["index"].tolist() == [2, 7, 2]
+        assert batch["values"].shape == (3, *SHAPE)
     sizes = [len(batch["index"]) for batch in batches(source, 4)]
     assert sizes == [4, 4, 2]
     assert [int(i) for batch in batches(source, 4, [3, 1]) for i in batch["index"]] == [3, 1]

@@ -16,7 +16,7 @@ Example = dict[str, np.ndarray]
 
 
 class Source(Protocol):
-    """Random access to examples."""
+    """Random access to examples. One that also has `batch(positions)` is read a batch at a time, which is quicker."""
 
     def __len__(self) -> int: ...
 
@@ -35,6 +35,9 @@ class Subset:
     def __getitem__(self, i: int) -> Example:
         return self._source[int(self._positions[i])]
 
+    def batch(self, positions: Sequence[int] | np.ndarray) -> Example:
+        return read(self._source, self._positions[np.asarray(positions, np.int64)])
+
 
 class Rescaled:
     """Values moved from [low, high] to [0, 1], feature by feature, and clipped."""
@@ -47,19 +50,22 @@ class Rescaled:
         return len(self._source)
 
     def __getitem__(self, i: int) -> Example:
-        example = dict(self._source[i])
-        example["values"] = np.clip((example["values"] - self._low) * self._scale, 0.0, 1.0)
-        return example
+        return self._rescale(self._source[i])
+
+    def batch(self, positions: Sequence[int] | np.ndarray) -> Example:
+        return self._rescale(read(self._source, positions))
+
+    def _rescale(self, example: Example) -> Example:
+        values = np.clip((example["values"] - self._low) * self._scale, 0.0, 1.0)
+        return {**example, "values": values}
 
 
 class InMemory:
     """A source read once and kept."""
 
     def __init__(self, source: Source):
-        examples = [source[i] for i in range(len(source))]
-        names = examples[0] if examples else {}
-        self._arrays = {name: np.stack([example[name] for example in examples]) for name in names}
-        self._count = len(examples)
+        self._count = len(source)
+        self._arrays = read(source, np.arange(self._count))
 
     def __len__(self) -> int:
         return self._count
@@ -67,13 +73,23 @@ class InMemory:
     def __getitem__(self, i: int) -> Example:
         return {name: array[i] for name, array in self._arrays.items()}
 
+    def batch(self, positions: Sequence[int] | np.ndarray) -> Example:
+        return self[np.asarray(positions, np.int64)]
+
+
+def read(source: Source, positions: Sequence[int] | np.ndarray) -> Example:
+    """Examples at some positions, at least one, as one dict of [B, ...] arrays."""
+    if hasattr(source, "batch"):
+        return source.batch(np.asarray(positions, np.int64))
+    examples = [source[int(i)] for i in positions]
+    return {name: np.stack([example[name] for example in examples]) for name in examples[0]}
+
 
 def batches(source: Source, batch_size: int, positions: Sequence[int] | None = None) -> Iterator[Example]:
     """Batches of a source in order; the last may be smaller."""
     positions = range(len(source)) if positions is None else positions
     for start in range(0, len(positions), batch_size):
-        examples = [source[int(i)] for i in positions[start : start + batch_size]]
-        yield {name: np.stack([example[name] for example in examples]) for name in examples[0]}
+        yield read(source, positions[start : start + batch_size])
 
 
 @dataclasses.dataclass(frozen=True)

@@ -127,6 +127,7 @@ def train_and_evaluate(
         check_same(checkpoint.read_config(workdir)["config"], config, workdir)
     elif workdir.exists() and not workdir.is_dir():
         raise ValueError(f"--workdir={workdir} is a file; a run needs a folder")
+    make_model(**config["model"])  # Wrong settings are told before features are made, which takes long.
     sources = sources or open_sources(config, progress=progress)
     model = build_model(config, sources)
     with locked(workdir):

@@ -1,0 +1,96 @@
+"""The command: its errors, and a run on a store from the first sound to a space that is loaded."""
+
+import json
+
+import pytest
+
+import timbre_jax
+from tests.helpers.notes import ListedSource
+from tests.helpers.processes import run
+from timbre_jax.data.build import build_store
+
+NATSIOU = "--config=experiments/configs/natsiou2023.py"
+SMALL = (
+    "--config.train.batch_size=16",
+    "--config.train.eval_every=4",
+    "--config.train.log_every=2",
+    "--noprogress",
+    "--platform=cpu",
+)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    source = ListedSource(counts=(("train", 40), ("valid", 8), ("test", 4)))
+    path = tmp_path_factory.mktemp("train") / "store"
+    build_store(source, path, workers=1, progress=False)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message", "code"),
+    [
+        ((), "error: give --config=FILE", 1),
+        ((NATSIOU,), "error: give --workdir=DIR", 1),
+        (("--config=nothing.py", "--workdir=RUN"), "error: there is no configuration file nothing.py", 2),
+        ((NATSIOU, "--workdir=RUN", "--config.train.batchsize=3"), "config.train.batchsize; near it: config.train.batch_size", 2),
+        ((NATSIOU, "--workdir=RUN", "--config.seed.x=3"), "config.seed has no fields of its own", 2),
+        ((NATSIOU, "--workdir=RUN", "--config.train.steps=abc"), "config.train.steps=abc: invalid literal for int()", 2),
+        ((NATSIOU, "--workdir=RUN"), "error: config.data.store is empty", 1),
+        ((NATSIOU, "--workdir=RUN", "--config.data.store=no/such"), "error: no/such: no such store", 1),
+        ((NATSIOU, "--workdir=RUN", "--config.model.name=gan"), "error: there is no model 'gan'; there are", 1),
+        ((NATSIOU, "--workdri=RUN"), "error: Unknown command line flag 'workdri'", 2),
+        (("now",), "error: there is no argument 'now'", 2),
+    ],
+)
+def test_wrong_input_is_one_line(arguments, message, code, store, tmp_path):
+    arguments = [argument.replace("RUN", str(tmp_path / "run")) for argument in arguments]
+    if "gan" in message:
+        arguments.append(f"--config.data.store={store}")
+    done = run("experiments/train.py", *arguments)
+    assert message in done.stderr
+    assert done.returncode == code
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_help_teaches():
+    done = run("experiments/train.py", "--help")
+    for word in ("natsiou2023.py --workdir=", "--config.train.steps=500", "the same command goes on", "--parallel"):
+        assert word in done.stdout
+
+
+def test_a_run_on_a_store_with_fitted_ranges(store, tmp_path):
+    workdir = tmp_path / "run"
+    command = ("experiments/train.py", NATSIOU, f"--workdir={workdir}", f"--config.data.store={store}", *SMALL)
+    done = run(*command, "--config.train.steps=4")
+    assert done.returncode == 0, done.stderr
+    assert f"Next: python experiments/analyze.py --workdir={workdir}" in done.stdout
+    done = run(*command, "--config.train.steps=8")
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if line["event"] == "train"] == [2, 4, 6, 8]
+    assert lines[-1]["loss"] < lines[0]["loss"]
+    space = timbre_jax.load(workdir)
+    settings = json.loads((workdir / "config.json").read_text())
+    assert settings["config"]["representation"]["f0_range"] == [80.0, 2100.0]
+    low, high = settings["representation"]["f0_range"]
+    assert (low, high) == space.representation.f0_range
+    assert 80.0 <= low < high < 2100.0
+    assert settings["representation"]["amplitude_range"][1] < 0.0
+    assert space.representation.f0_scale == "hz"
+
+
+@pytest.mark.parametrize("name", ["pca8", "mean_image"])
+def test_models_that_are_fitted_have_the_same_command(name, store, tmp_path):
+    done = run(
+        "experiments/train.py",
+        f"--config=experiments/configs/{name}.py",
+        f"--workdir={tmp_path}",
+        f"--config.data.store={store}",
+        *SMALL,
+    )
+    assert done.returncode == 0, done.stderr
+    space = timbre_jax.load(tmp_path)
+    assert space.latent_size == {"pca8": 8, "mean_image": 1}[name]
+    assert space.render(space.statistics["latent_mean"][None]).shape == (1, 64000)
