@@ -32,9 +32,7 @@ NUMBER = 4000
 
 def _define_flags() -> None:
     flags.DEFINE_enum("source", "soundfont", SOURCES, "Where the notes come from.")
-    flags.DEFINE_list(
-        "path", [], "Banks (.sf2), NSynth folders or tar.gz files, or a tfds folder; several with commas."
-    )
+    flags.DEFINE_list("path", [], "Banks (.sf2), NSynth folders or tar.gz files, or a tfds folder; several with commas.")
     flags.DEFINE_string("out", None, "Folder of the store to make.")
     flags.DEFINE_list("families", [], "NSynth families to use, with commas; none means all.")
     flags.DEFINE_string("pitches", "40-96", "MIDI pitches, such as 40-96 or 48,60,72; nsynth and tfds: 'all' too.")
@@ -48,9 +46,7 @@ def _define_flags() -> None:
         "split_file", None, 'nsynth, tfds: JSON {"train": [instruments], "valid": [..], "test": [..]}; others are left out. '
         "By default the splits that the files' names say.",
     )  # fmt: skip
-    flags.DEFINE_boolean(
-        "keep_all", False, "Keep notes that are not harmonic, unsteady or out of the pitch range, too."
-    )
+    flags.DEFINE_boolean("keep_all", False, "Keep notes that are not harmonic, unsteady or out of the pitch range, too.")
     flags.DEFINE_integer("workers", 0, "Loading processes; 0 means one a core, 1 loads in this process.")
     flags.DEFINE_boolean("overwrite", False, "Replace a store, or unfinished work, of other settings.")
     flags.DEFINE_boolean("progress", True, "Show a bar with the time left.")
@@ -129,7 +125,6 @@ def prepare(
 def main(arguments: Sequence[str]) -> None:
     values = flags.FLAGS
     logging.set_verbosity(logging.WARNING)  # JAX tells at length which accelerators are not there
-    command_line.use_compilation_cache()
     if not values.out:
         raise ValueError("--out=FOLDER is needed: the store to make, see --help")
     # The defaults of these two depend on the source, so only what was written on the command line counts.
@@ -138,6 +133,8 @@ def main(arguments: Sequence[str]) -> None:
         for name in ("pitches", "velocities")
         if values[name].present and values[name].value != "all"
     }
+    if not values.keep_all:
+        command_line.use_compilation_cache()
     try:
         store = prepare(
             out=values.out, source=values.source, path=values.path, families=values.families, number=values.number,

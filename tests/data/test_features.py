@@ -138,9 +138,7 @@ def test_harmonic_tracks_of_real_frames(store):
 
 
 def test_joined_stores(store, tmp_path):
-    other = build_store(
-        ListedSource(counts=(("train", 20), ("valid", 5)), name="b"), tmp_path / "b", workers=1, progress=False
-    )
+    other = build_store(ListedSource(counts=(("train", 20), ("valid", 5)), name="b"), tmp_path / "b", workers=1, progress=False)
     both = open_store(f"{store.path},{other.path}")
     assert isinstance(both, JoinedStore)
     assert both.splits == ("train", "test", "valid")

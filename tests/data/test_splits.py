@@ -64,9 +64,7 @@ def test_fractions_have_to_sum_to_one():
 
 
 @settings(deadline=None)
-@given(
-    st.tuples(st.integers(1, 12), st.integers(1, 20), st.integers(1, 6)), st.integers(0, 600), st.integers(0, 2**31)
-)
+@given(st.tuples(st.integers(1, 12), st.integers(1, 20), st.integers(1, 6)), st.integers(0, 600), st.integers(0, 2**31))
 def test_even_choice(sizes, number, seed):
     cells = even_choice(sizes, number, seed=seed)
     total = int(np.prod(sizes))

@@ -91,9 +91,7 @@ class ListedSource:
             for _ in range(count):
                 instrument = f"{split}-instrument-{number % 3}"
                 pitch = 45 + number % 40
-                records.append(
-                    Record(f"n{number:04d}", split, instrument, "bass", "acoustic", pitch, 100, "p", number)
-                )
+                records.append(Record(f"n{number:04d}", split, instrument, "bass", "acoustic", pitch, 100, "p", number))
                 number += 1
         return records
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from typing import BinaryIO
@@ -16,7 +17,7 @@ class AudioFileError(ValueError):
 
 
 def _describe(error: Exception) -> str:
-    text = " ".join(str(error).split())
+    text = " ".join(str(getattr(error, "strerror", "") or error).split())
     return text.split("': ", 1)[-1].rstrip(".") or type(error).__name__
 
 
@@ -123,9 +124,7 @@ def write_wave(path: str | os.PathLike, wave: np.ndarray, rate: int, *, subtype:
         raise AudioFileError(f"{path}: not written, {np.count_nonzero(~np.isfinite(wave))} samples are NaN or infinite")
     # Short, so that a long name of the user's stays within the file system's limit.
     temporary = path.parent / f".{os.getpid()}-{abs(hash(path.name)) % 10**8}.tmp"
-    file_format = {".wav": "WAV", ".flac": "FLAC", ".ogg": "OGG", ".aif": "AIFF", ".aiff": "AIFF"}.get(
-        path.suffix.lower()
-    )
+    file_format = {".wav": "WAV", ".flac": "FLAC", ".ogg": "OGG", ".aif": "AIFF", ".aiff": "AIFF"}.get(path.suffix.lower())
     if file_format is None:
         raise AudioFileError(f"{path}: the suffix {path.suffix!r} names no format; use .wav, .flac, .ogg or .aiff")
     if file_format == "OGG":
@@ -136,8 +135,11 @@ def write_wave(path: str | os.PathLike, wave: np.ndarray, rate: int, *, subtype:
         if os.path.getsize(temporary) < 16:
             raise OSError("nothing arrived on the disk")
         os.replace(temporary, path)
-    except (OSError, RuntimeError) as error:
-        raise AudioFileError(f"{path}: could not be written ({_describe(error)})") from None
+    except (OSError, RuntimeError, AssertionError) as error:  # soundfile asserts that all samples were taken
+        full = isinstance(error, AssertionError) or "System error" in str(error)
+        why = "the disk does not take it: is it full?" if full else _describe(error)
+        raise AudioFileError(f"{path}: could not be written ({why})") from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
     return path

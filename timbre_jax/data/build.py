@@ -100,9 +100,7 @@ def build_store(
                 "encoding": "int16 little-endian, 1 = 32768", "title": settings["source"]["title"],
                 "licence": settings["source"]["licence"], "settings": settings, "fingerprint": fingerprint,
             }  # fmt: skip
-            publish(
-                partial, out, shards, [record for record in records if not record.split], index, overwrite=overwrite
-            )
+            publish(partial, out, shards, [record for record in records if not record.split], index, overwrite=overwrite)
     except BrokenExecutor:
         raise ValueError(
             "a loading process died, probably for want of memory; run the same command again with a smaller --workers: "

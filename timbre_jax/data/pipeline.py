@@ -104,9 +104,7 @@ def make_pipeline(
         raise ValueError(f"process_index {process_index} of {process_count} processes")
     share = len(range(process_index, len(source), process_count))
     if len(source) == 0 or (not repeat and drop_remainder and share < batch_size):
-        raise ValueError(
-            f"{len(source)} examples for {process_count} x {batch_size} do not fill a batch; make it smaller"
-        )
+        raise ValueError(f"{len(source)} examples for {process_count} x {batch_size} do not fill a batch; make it smaller")
     batches = _Batches(source, batch_size, seed, shuffle, repeat, process_index, process_count, drop_remainder)
     dataset = grain.MapDataset.source(batches)
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=max(prefetch, threads))

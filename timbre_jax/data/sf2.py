@@ -248,9 +248,7 @@ def _build(path: str, name: str, pool: np.ndarray, tables: dict) -> SoundFont:
             if sample.kind & 0x8000:
                 raise SoundFontError(f"{path}: sample {sample.name!r} lies in a sound card's ROM, not in the file")
             if not sample.start < sample.end <= len(pool) or not sample.rate:
-                raise SoundFontError(
-                    f"{path}: broken or cut short (sample {sample.name!r} lies outside the sample pool)"
-                )
+                raise SoundFontError(f"{path}: broken or cut short (sample {sample.name!r} lies outside the sample pool)")
     presets = [
         Preset(
             _text(row[0]), row[2], row[1],

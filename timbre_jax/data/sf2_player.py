@@ -50,9 +50,7 @@ class Note:
     voices: int
 
 
-def render_note(
-    bank: SoundFont, preset: Preset, key: int, velocity: int, *, held: float = 3.0, seconds: float = 4.0
-) -> Note:
+def render_note(bank: SoundFont, preset: Preset, key: int, velocity: int, *, held: float = 3.0, seconds: float = 4.0) -> Note:
     """Plays one note at 44,100 Hz.
 
     Args:
@@ -223,9 +221,7 @@ def _render_voice(bank: SoundFont, voice: Voice, key: int, velocity: int, note_o
         cutoff = cutoff + values[sf2.MOD_LFO_TO_FILTER] * wobble
         level = 10 ** (values[sf2.MOD_LFO_TO_VOLUME] / 200 * wobble)
     if values[sf2.VIBRATO_TO_PITCH]:
-        pitch = pitch + values[sf2.VIBRATO_TO_PITCH] * _lfo(
-            values[sf2.VIBRATO_DELAY], values[sf2.VIBRATO_FREQUENCY], blocks
-        )
+        pitch = pitch + values[sf2.VIBRATO_TO_PITCH] * _lfo(values[sf2.VIBRATO_DELAY], values[sf2.VIBRATO_FREQUENCY], blocks)
     held = pitch[: max(1, note_off // _BLOCK)]
     moves = bool(np.ptp(held) / 2 > STEADY_CENTS)
     centre = 0.0  # the LFOs' part is not the note's pitch

@@ -71,9 +71,7 @@ class Store:
         if not isinstance(index, dict) or index.get("format") != FORMAT:
             raise StoreError(f"{file}: this is not the index of a store")
         if index.get("version") != VERSION:
-            raise StoreError(
-                f"{path}: a store of version {index.get('version')}, version {VERSION} is read; make it again"
-            )
+            raise StoreError(f"{path}: a store of version {index.get('version')}, version {VERSION} is read; make it again")
         for split in index["splits"].values():
             for shard in split["shards"]:
                 if not (path / shard["file"]).is_file():
@@ -124,9 +122,7 @@ class Store:
         records = {}
         for split, lines in rows.items():
             if len(lines) != self._split(split)["count"]:
-                raise StoreError(
-                    f"{self.path / 'records.csv'}: {len(lines)} lines of {split}, the index says otherwise"
-                )
+                raise StoreError(f"{self.path / 'records.csv'}: {len(lines)} lines of {split}, the index says otherwise")
             records[split] = {
                 name: _column(name, values) for name, values in zip(COLUMNS, zip(*lines, strict=True), strict=True)
             }
@@ -141,9 +137,7 @@ class Store:
         files, edges = self._place(split)
         positions = np.asarray(positions, np.int64).reshape(-1)
         if len(positions) and not (0 <= positions.min() and positions.max() < edges[-1]):
-            raise IndexError(
-                f"positions {positions.min()}..{positions.max()} of split {split!r}, which has {edges[-1]}"
-            )
+            raise IndexError(f"positions {positions.min()}..{positions.max()} of split {split!r}, which has {edges[-1]}")
         result = np.empty((len(positions), self.samples), np.int16)
         shards = np.searchsorted(edges, positions, side="right") - 1
         for shard in np.unique(shards).tolist():
@@ -151,9 +145,7 @@ class Store:
             raw = self._reader(files[shard]).read((positions[here] - edges[shard]).tolist())
             for place, record in zip(here.tolist(), raw, strict=True):
                 if len(record) != 2 * self.samples:
-                    raise StoreError(
-                        f"{self.path / files[shard]}: a record has {len(record)} bytes; make the store again"
-                    )
+                    raise StoreError(f"{self.path / files[shard]}: a record has {len(record)} bytes; make the store again")
                 result[place] = np.frombuffer(record, "<i2")
         return result
 

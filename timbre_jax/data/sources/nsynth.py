@@ -6,6 +6,7 @@ as a stream, twice (what is there; the sounds), and never unpacked. FLAC files b
 
 from __future__ import annotations
 
+import codecs
 import dataclasses
 import io
 import json
@@ -152,29 +153,33 @@ def select(records: list[Record], source: Any) -> list[Record]:
     """Gives every record its split, or the reason why it is not asked for."""
     named = read_split_file(source.split_file) if source.split_file else None
     if named is None and any(not record.split for record in records):
-        families = {record.instrument: record.family for record in records if not record.split}
+        families = {r.instrument: r.family for r in records if not r.split and not r.left_out}
         drawn = split_groups(families, fractions=FRACTIONS, seed=source.seed)
         own = {name: split for split, chosen in drawn.items() for name in chosen}
-        records = [record if record.split else record._replace(split=own[record.instrument]) for record in records]
+        records = [r if r.split or r.left_out else r._replace(split=own[r.instrument]) for r in records]
     result, asked = [], []
     for position, record in enumerate(records):
         split = record.split if named is None else named.get(record.instrument, "")
-        reason = ""
-        if not split:
-            reason = "not asked for (instrument not in the split file)"
-        elif source.families and record.family not in source.families:
-            reason = "not asked for (family)"
-        elif source.pitches and record.pitch not in source.pitches:
-            reason = "not asked for (pitch)"
-        elif source.velocities and record.velocity not in source.velocities:
-            reason = "not asked for (velocity)"
-        else:
-            asked.append(position)
+        reason = record.left_out or _not_asked(record, split, source)
         result.append(record._replace(split="" if reason else split, left_out=reason))
+        if not reason:
+            asked.append(position)
     if 0 < source.number < len(asked):
         for position in sorted(set(asked) - _draw([result[p] for p in asked], asked, source)):
             result[position] = result[position]._replace(split="", left_out="not asked for (beyond --number)")
     return result
+
+
+def _not_asked(record: Record, split: str, source: Any) -> str:
+    if not split:
+        return "not asked for (instrument not in the split file)"
+    if source.families and record.family not in source.families:
+        return "not asked for (family)"
+    if source.pitches and record.pitch not in source.pitches:
+        return "not asked for (pitch)"
+    if source.velocities and record.velocity not in source.velocities:
+        return "not asked for (velocity)"
+    return ""
 
 
 def _draw(records: list[Record], positions: list[int], source: Any) -> set[int]:
@@ -227,7 +232,7 @@ def _is_archive(path: str) -> bool:
 
 def _split_of_name(path: str) -> str:
     name = os.path.basename(os.path.normpath(path)).lower()
-    found = [split for split in SPLITS if re.search(rf"(^|[-_.]){split}([-_.]|$)", name)]
+    found = [split for split in SPLITS if re.search(rf"(^|[\W_]){split}([\W_]|$)", name)]
     return found[0] if found else ""
 
 
@@ -270,7 +275,7 @@ def read_examples(file: BinaryIO, *, name: str) -> dict[str, Record]:
       ValueError: not such a file.
     """
     decoder, text, place = json.JSONDecoder(), "", 0
-    stream = io.TextIOWrapper(file, encoding="utf-8")
+    decode = codecs.getincrementaldecoder("utf-8")().decode
     records: dict[str, Record] = {}
     pattern = re.compile(r'[\s,{]*("(?:[^"\\]|\\.)*")\s*:\s*')
     end = False
@@ -290,8 +295,8 @@ def read_examples(file: BinaryIO, *, name: str) -> dict[str, Record]:
                     raise ValueError(f"the entry {note!r} lacks pitch, velocity or instrument")
                 records[note], place = record, stop
             elif not end:
-                block = stream.read(1 << 18)
-                text, place, end = text[place:] + block, 0, not block
+                block = file.read(1 << 18)
+                text, place, end = text[place:] + decode(block, not block), 0, not block
             elif text[place:].strip(" \t\r\n,{") == "}":
                 return records
             else:

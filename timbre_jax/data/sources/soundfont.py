@@ -50,9 +50,7 @@ def default_bank() -> str:
     found = importlib.util.find_spec("pretty_midi")
     path = os.path.join(os.path.dirname(found.origin), "TimGM6mb.sf2") if found and found.origin else ""
     if not os.path.isfile(path):
-        raise SoundFontError(
-            "the default bank is not there: `pip install pretty_midi`, or name one with --path=FILE.sf2"
-        )
+        raise SoundFontError("the default bank is not there: `pip install pretty_midi`, or name one with --path=FILE.sf2")
     return path
 
 
@@ -152,9 +150,7 @@ class SoundFontSource:
         for number in range(len(self.banks)):
             alone.update(grouped({place: samples for place, samples in held.items() if place[0] == number}))
         return [
-            PresetEntry(
-                *place, preset.name, preset.program, FAMILY_OF_PROGRAM[preset.program], together[place], alone[place]
-            )
+            PresetEntry(*place, preset.name, preset.program, FAMILY_OF_PROGRAM[preset.program], together[place], alone[place])
             for place, preset in sorted(candidates.items())
         ]
 
@@ -181,9 +177,7 @@ class SoundFontSource:
     def plan(self) -> list[Record]:
         entries = [entry for entry in self.presets() if not self.families or entry.family in self.families]
         if not entries:
-            raise SoundFontError(
-                f"{', '.join(self.banks)}: no preset of the families {', '.join(self.families or FAMILIES)}"
-            )
+            raise SoundFontError(f"{', '.join(self.banks)}: no preset of the families {', '.join(self.families or FAMILIES)}")
         splits = self.splits()
         pitches, velocities = sorted(set(self.pitches)), sorted(set(self.velocities))
         cells = even_choice((len(entries), len(pitches), len(velocities)), self.number, seed=self.seed)
@@ -213,9 +207,7 @@ class SoundFontSource:
 
         number, position = record.where
         bank = _bank(self.banks[number])
-        note = render_note(
-            bank, bank.presets[position], record.pitch, record.velocity, held=HELD_SECONDS, seconds=SECONDS
-        )
+        note = render_note(bank, bank.presets[position], record.pitch, record.velocity, held=HELD_SECONDS, seconds=SECONDS)
         wave = soxr.resample(note.wave, RATE, SAMPLE_RATE, quality="HQ")[:SAMPLES]
         return Loaded(wave, round(note.f0, 4), note.pitch_moves)
 

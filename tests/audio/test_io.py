@@ -1,0 +1,183 @@
+import io
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from tests.helpers.sounds import sine
+from timbre_jax.audio.io import AudioFileError, read_wave, resample, write_wave
+
+WAVE = 0.5 * sine(440, length=8000)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "subtype", "error"),
+    [
+        (".wav", "PCM_16", 4e-5), (".wav", "PCM_24", 1e-6), (".wav", "FLOAT", 0), (".wav", "PCM_U8", 8e-3),
+        (".flac", "PCM_16", 4e-5), (".aiff", "PCM_16", 4e-5), (".ogg", "VORBIS", 0.1),
+    ],
+)  # fmt: skip
+def test_round_trip(tmp_path, suffix, subtype, error):
+    path = write_wave(tmp_path / f"a{suffix}", WAVE, 16000, subtype=subtype)
+    wave, rate = read_wave(path)
+    assert (wave.shape, wave.dtype, rate) == (WAVE.shape, np.float32, 16000)
+    np.testing.assert_allclose(wave, WAVE, atol=error)
+    assert list(tmp_path.iterdir()) == [path]  # nothing temporary stays
+
+
+def test_stereo_rate_and_duration(tmp_path):
+    path = tmp_path / "a.wav"
+    both = np.stack([sine(440, 0.5), sine(440, 0.25)], axis=1)
+    write_wave(path, both, 16000, subtype="FLOAT")
+    assert read_wave(path, mono=False)[0].shape == (64000, 2)
+    np.testing.assert_allclose(read_wave(path)[0], both.mean(axis=1), atol=1e-7)
+    assert read_wave(path, duration=0.5)[0].shape == (8000,)
+    wave, rate = read_wave(path, sample_rate=44100)
+    assert rate == 44100
+    assert len(wave) == 4 * 44100
+    # The same sine, sampled more often; the ends ring.
+    wanted = 0.375 * np.sin(2 * np.pi * 440 * np.arange(4 * 44100) / 44100)
+    np.testing.assert_allclose(wave[2000:-2000], wanted[2000:-2000], atol=1e-3)
+    with open(path, "rb") as file:
+        np.testing.assert_array_equal(read_wave(file)[0], read_wave(path)[0])
+    np.testing.assert_array_equal(read_wave(io.BytesIO(path.read_bytes()))[0], read_wave(path)[0])
+
+
+def test_resampling_removes_what_does_not_fit():
+    wave = sine(6000, 0.5) + sine(1000, 0.5)
+    down = resample(wave, 16000, 8000)
+    spectrum = np.abs(np.fft.rfft(down[1000:-1000] * np.hanning(len(down) - 2000)))
+    hertz = np.fft.rfftfreq(len(down) - 2000, 1 / 8000)
+    assert abs(hertz[spectrum.argmax()] - 1000) < 1
+    assert spectrum[hertz > 1100].max() < 1e-4 * spectrum.max()
+
+
+def broken(kind, path):
+    """The kinds of bad files that people have."""
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "text":
+        path.write_text("this is a shopping list\n" * 20)
+    elif kind == "no bytes":
+        path.write_bytes(b"")
+    elif kind == "truncated":
+        soundfile.write(path, WAVE, 16000)
+        path.write_bytes(path.read_bytes()[:5000])
+    elif kind == "header only":
+        soundfile.write(path, WAVE, 16000)
+        path.write_bytes(path.read_bytes()[:44])
+    elif kind == "cut header":
+        soundfile.write(path, WAVE, 16000)
+        path.write_bytes(path.read_bytes()[:20])
+    elif kind == "no samples":
+        soundfile.write(path, WAVE[:0], 16000)
+    elif kind == "nan":
+        wave = WAVE.copy()
+        wave[100] = np.nan
+        soundfile.write(path, wave, 16000, subtype="FLOAT")
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("missing", "no such file"), ("folder", "is a folder"), ("text", "not a readable sound file"),
+        ("no bytes", "not a readable sound file"),
+        ("truncated", r"cut short \(its header promises 8000 samples, 2478 are there\)"), ("header only", "cut short"),
+        ("cut header", "not a readable sound file"), ("no samples", "holds no samples"),
+        ("nan", "1 samples are NaN or infinite"),
+    ],
+)  # fmt: skip
+def test_bad_files_are_said_in_one_line(tmp_path, kind, message):
+    path = tmp_path / "ä sound ☃.wav"
+    broken(kind, path)
+    with pytest.raises(AudioFileError, match=message) as error:
+        read_wave(path)
+    assert str(error.value).startswith(str(path))
+    assert "\n" not in str(error.value)
+
+
+def test_a_truncated_file_is_fine_where_enough_is_there(tmp_path):
+    path = tmp_path / "a.wav"
+    broken("truncated", path)
+    assert read_wave(path, duration=0.1)[0].shape == (1600,)
+
+
+def test_a_header_that_does_not_know_the_length(tmp_path):
+    """As programs write it that send a WAV file into a pipe."""
+    path = tmp_path / "a.wav"
+    soundfile.write(path, WAVE, 16000)
+    raw = bytearray(path.read_bytes())
+    place = raw.index(b"data")
+    raw[place + 4 : place + 8] = b"\xff\xff\xff\xff"
+    raw[4:8] = b"\xff\xff\xff\xff"
+    path.write_bytes(raw)
+    assert len(read_wave(path)[0]) == 8000
+
+
+def test_a_long_file_costs_no_memory(tmp_path):
+    path = tmp_path / "long.wav"
+    with soundfile.SoundFile(path, "w", 16000, 1) as file:
+        for _ in range(600):
+            file.write(sine(440, 0.1, length=16000))
+    wave, _ = read_wave(path, duration=4.0)
+    assert wave.shape == (64000,)
+    assert wave.base is None or wave.base.nbytes < 1e6
+
+
+@pytest.mark.parametrize(
+    ("name", "wave", "message"),
+    [
+        ("a.xyz", WAVE, "names no format"),
+        ("a.wav", np.array([0, np.inf]), "1 samples are NaN or infinite"),
+        ("a.wav", np.zeros(0), "cannot be written"),
+        ("a.wav", np.zeros((2, 2, 2)), "cannot be written"),
+    ],
+)
+def test_what_cannot_be_written(tmp_path, name, wave, message):
+    with pytest.raises(AudioFileError, match=message):
+        write_wave(tmp_path / name, wave, 16000)
+    assert not list(tmp_path.iterdir())
+
+
+def test_places_that_do_not_take_a_file(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(AudioFileError, match="could not be written"):
+        write_wave(tmp_path / "file" / "a.wav", WAVE, 16000)
+    with pytest.raises(AudioFileError, match="could not be written"):
+        write_wave(tmp_path / ("long" * 100 + ".wav"), WAVE, 16000)
+    long = tmp_path / ("ü" * 120 + ".wav")  # 244 bytes, just under what file systems take
+    assert len(read_wave(write_wave(long, WAVE, 16000))[0]) == 8000
+
+
+FULL = """
+import resource, signal, sys
+import numpy as np
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, resource.RLIM_INFINITY))
+from timbre_jax.audio.io import AudioFileError, write_wave
+try:
+    write_wave(sys.argv[1], np.zeros(160000, np.float32), 16000)
+except AudioFileError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("suffix", [".wav", ".aiff"])
+def test_a_full_disk(tmp_path, suffix):
+    """The system takes no more than 50 kB a file."""
+    path = tmp_path / f"a{suffix}"
+    root = Path(__file__).parents[2]
+    ran = subprocess.run([sys.executable, "-c", FULL, str(path)], cwd=root, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.startswith(f"{path}: could not be written")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path):
+    path = write_wave(tmp_path / "a.wav", WAVE, 16000)
+    with pytest.raises(AudioFileError):
+        write_wave(path, np.array([np.nan]), 16000)
+    assert len(read_wave(path)[0]) == 8000

@@ -1,0 +1,203 @@
+import csv
+import hashlib
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from experiments.prepare import numbers, prepare
+from tests.helpers.notes import note_name, note_wave, some_notes, write_nsynth
+from tests.helpers.soundfont import one_preset, sine_sample
+from tests.helpers.sounds import sine
+from timbre_jax.data.store import Store
+
+ROOT = Path(__file__).parents[2]
+
+
+def command(*arguments, **options):
+    return subprocess.run(
+        [sys.executable, "-m", "experiments.prepare", *arguments], cwd=ROOT, capture_output=True, text=True, check=False,
+        **options,
+    )  # fmt: skip
+
+
+def doctor_of(store: Store) -> dict[str, dict]:
+    with open(store.path / "doctor.csv", encoding="utf-8") as file:
+        return {row["id"]: row for row in csv.DictReader(file)}
+
+
+def test_numbers():
+    assert numbers("40-43,60, 62") == (40, 41, 42, 43, 60, 62)
+    for text in ("4o", "40-", "-3", "a-b"):
+        with pytest.raises(ValueError, match="is no MIDI number"):
+            numbers(text)
+
+
+def test_every_kind_of_bad_note_has_its_reason(tmp_path):
+    """One folder with everything that goes wrong; nothing of it stops the work, and all good notes arrive."""
+    good = some_notes(("bass_synthetic_001", "vocal_acoustic_777"), pitches=(45, 57, 81))
+    generator = np.random.default_rng(0)
+    bad = {
+        "silent": np.zeros(64000, np.float32),
+        "constant offset": np.full(64000, 0.2, np.float32),
+        "not harmonic": generator.normal(0, 0.1, 64000).astype(np.float32),
+        "too short": note_wave(60, length=2000),
+        "unreadable": note_wave(60),
+        "duplicate": good[note_name("bass_synthetic_001", 57)],
+    }
+    names = {reason: note_name(f"reed_acoustic_{n:03d}", 57) for n, reason in enumerate(bad)}
+    low = note_name("bass_synthetic_001", 30)
+    waves = {**good, **{names[reason]: wave for reason, wave in bad.items()}, low: note_wave(30)}
+    missing = note_name("bass_synthetic_001", 99)
+    folder = write_nsynth(tmp_path / "nsynth-test ünï ☃", waves, extra=[missing])
+    (folder / "audio" / f"{names['unreadable']}.wav").write_text("a text file")
+    stereo = note_name("flute_acoustic_009", 60)
+    soundfile.write(folder / "audio" / f"{'x' * 240}.wav", note_wave(60), 16000)
+    soundfile.write(folder / "audio" / f"{stereo}.wav", np.stack([note_wave(60, seed=5)] * 2, axis=1), 16000)
+    store = prepare(source="nsynth", path=[str(folder)], out=str(tmp_path / "store"), workers=1, progress=False)
+    rows = doctor_of(store)
+    assert {row["id"] for row in rows.values() if row["kept"] == "1"} == set(good)
+    for reason, name in names.items():
+        assert rows[name]["left_out"].split(" (")[0] == reason
+    assert rows[low]["left_out"] == "pitch out of range (46 Hz)"
+    assert rows[missing]["left_out"].startswith("unreadable (")
+    assert "no sound file of that name" in rows[missing]["left_out"]
+    for unlisted in ("x" * 240, stereo):
+        assert rows[unlisted]["left_out"] == "unreadable (not in examples.json)"
+    assert store.index["doctor"]["kept"] == len(good) == store.length("test")
+    known = store.metadata("test")
+    for place, name in enumerate(known["id"]):
+        np.testing.assert_allclose(store.audio("test", [place])[0], good[name], atol=6e-5)
+    page = (store.path / "doctor.md").read_text()
+    assert f"{len(good)} of {len(rows)} notes kept" in page
+
+
+def test_rendered_notes_with_the_doctors_second_look(tmp_path):
+    """Notes of the default bank: nearly all are harmonic, and their pitch is where the player says it is."""
+    from timbre_jax.representation import HarmonicTracks
+
+    store = prepare(out=str(tmp_path / "store"), number=64, workers=1, progress=False)
+    assert store.index["doctor"]["notes"] == 64
+    assert store.length("train") >= 38
+    assert store.index["doctor"]["kept"] >= 54
+    tracks = HarmonicTracks()
+    known = store.metadata("train")
+    count = min(store.length("train"), 64)
+    waves = np.zeros((64, 64000), np.float32)
+    waves[:count] = store.audio("train", range(count))
+    quality = tracks.quality(waves)
+    cents = 1200 * np.log2(np.asarray(quality["f0"])[:count] / known["f0_hz"][:count])
+    steady = known["pitch_moves"][:count] == 0
+    assert steady.mean() > 0.7
+    assert np.mean(np.abs(cents[steady]) < 10) > 0.9
+
+
+def test_the_command(tmp_path):
+    """As a user types it; the second time there is nothing to do, another selection is refused, and Ctrl-C has a word."""
+    bank = one_preset(tmp_path / "tone.sf2", sample=sine_sample(seconds=0.2))
+    arguments = [f"--path={bank}", f"--out={tmp_path / 'store'}", "--pitches=60-63,72", "--velocities=100", "--number=0"]
+    ran = command(*arguments, "--keep_all")
+    assert ran.returncode == 0, ran.stderr
+    assert "kept 5 of 5 notes" in ran.stdout
+    assert "doctor.md" in ran.stdout
+    assert "5/5" in ran.stderr  # the bar
+    store = Store.open(tmp_path / "store")
+    split = store.splits[0]
+    assert store.metadata(split)["pitch"].tolist() == [60, 61, 62, 63, 72]
+    before = (store.path / "index.json").stat().st_mtime_ns
+    again = command(*arguments, "--keep_all")
+    assert again.returncode == 0
+    assert (store.path / "index.json").stat().st_mtime_ns == before
+    other = command(*arguments, "--keep_all", "--velocities=90")
+    assert other.returncode == 1
+    assert "made with other settings" in other.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "--out=FOLDER is needed"),
+        (("--out={}/s", "--path={}/none.sf2"), "no such file"),
+        (("--out={}/s", "--path={}/sf3.sf2"), "an SF3 bank"),
+        (("--out={}/s", "--source=nsynth", "--path={}/none"), "no such folder or file"),
+        (("--out={}/s", "--source=nsynth", "--path={}/empty"), "is empty"),
+        (("--out={}/s", "--source=nsynth"), "needed with --path"),
+        (("--out={}/s", "--source=tfds", "--path={}/empty"), "no dataset_info.json"),
+        (("--out={}/s", "--pitches=40-9x"), "is no MIDI number"),
+        (("--out={}/s", "--families=drums"), "unknown family 'drums'"),
+        (("--out={}/file/s",), "Not a directory"),
+    ],
+)
+def test_wrong_input_is_one_line(tmp_path, arguments, message):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").write_text("")
+    one_preset(tmp_path / "sf3.sf2", sample=sine_sample(kind=0x11))
+    ran = command(*(argument.format(tmp_path) for argument in arguments))
+    assert ran.returncode == 1
+    assert message in ran.stderr
+    assert len(ran.stderr.strip().splitlines()) == 1
+    assert "Traceback" not in ran.stderr + ran.stdout
+    assert not (tmp_path / "s").exists()
+
+
+def test_wrong_flags_and_help():
+    ran = command("--sorce=nsynth")
+    assert ran.returncode == 2
+    assert len(ran.stderr.strip().splitlines()) == 1
+    shown = command("--help").stdout
+    for example in ("--source=nsynth --path=", "--families", "doctor.md", "--number=0"):
+        assert example in shown
+
+
+def test_a_store_where_nothing_is_left(tmp_path):
+    folder = write_nsynth(tmp_path / "n", {note_name("bass_synthetic_001", 60): 0 * sine(440)})
+    with pytest.raises(ValueError, match="no note is left: 1 silent"):
+        prepare(source="nsynth", path=[str(folder)], out=str(tmp_path / "s"), keep_all=True, workers=1, progress=False)
+
+
+@pytest.mark.slow
+def test_killed_at_random_moments(tmp_path):
+    """kill -9 of the real command again and again, then the same command: the same bytes as without any."""
+    arguments = ["--number=900", "--keep_all", "--noprogress", "--workers=2"]
+
+    def contents(folder):
+        return {f.name: hashlib.sha256(f.read_bytes()).hexdigest() for f in sorted(folder.iterdir()) if f.is_file()}
+
+    assert command(*arguments, f"--out={tmp_path / 'whole'}").returncode == 0
+    generator, kills, out = random.Random(1), 0, tmp_path / "killed"
+    for _ in range(20):
+        process = subprocess.Popen([sys.executable, "-m", "experiments.prepare", *arguments, f"--out={out}"], cwd=ROOT)
+        try:
+            assert process.wait(timeout=generator.uniform(0.5, 6.0)) == 0
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            kills += 1
+        if out.exists():
+            break
+    assert kills >= 2
+    assert command(*arguments, f"--out={out}").returncode == 0
+    assert contents(out) == contents(tmp_path / "whole")
+
+
+def test_ctrl_c_goes_on_later(tmp_path):
+    bank = one_preset(tmp_path / "tone.sf2", sample=sine_sample(seconds=0.2))
+    arguments = [f"--path={bank}", f"--out={tmp_path / 'store'}", "--number=0", "--pitches=40-96", "--keep_all"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "experiments.prepare", *arguments, "--velocities=1-127", "--workers=1"], cwd=ROOT,
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    while not list(tmp_path.glob("store.partial/*.tmp")) and process.poll() is None:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, shown = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "the same command goes on from here" in shown
+    assert "Traceback" not in shown
+    assert not (tmp_path / "store").exists()
