@@ -102,9 +102,9 @@ def prepare(
         )  # fmt: skip
     elif source in ("nsynth", "tfds"):
         if source == "nsynth":
-            from timbre_jax.data.sources.nsynth import NSynthSource as kind  # noqa: N813
+            from timbre_jax.data.sources.nsynth import NSynthSource as kind
         else:
-            from timbre_jax.data.sources.tfds import TfdsSource as kind  # noqa: N813
+            from timbre_jax.data.sources.tfds import TfdsSource as kind
         chosen = kind(
             paths=path, families=tuple(families), pitches=tuple(pitches or ()), velocities=tuple(velocities or ()),
             number=number or 0, seed=seed, split_file=split_file or "",

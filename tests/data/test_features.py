@@ -119,7 +119,7 @@ def test_features_that_are_not_finite_are_said(store):
 
 
 def test_wrong_sample_rate_and_place(store, tmp_path):
-    with pytest.raises(ValueError, match="for 44100 Hz, .* has 16000 Hz"):
+    with pytest.raises(ValueError, match=r"for 44100 Hz, .* has 16000 Hz"):
         cached(store, representation=Blocks(sample_rate=44100))
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match="features cannot be written"):

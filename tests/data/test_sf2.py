@@ -286,9 +286,8 @@ def test_damaged_banks_never_raise_anything_else(tmp_path, data):
     path.write_bytes(bytes(raw))
     try:
         bank = read_soundfont(path)
-    except SoundFontError as error:
-        assert "\n" not in str(error)
-    else:
-        note = render_note(bank, bank.presets[0], 69, 100, held=0.05, seconds=0.1)
-        assert note.wave.shape == (round(0.1 * RATE),)
-        assert np.isfinite(note.wave).all()
+    except SoundFontError:
+        return
+    note = render_note(bank, bank.presets[0], 69, 100, held=0.05, seconds=0.1)
+    assert note.wave.shape == (round(0.1 * RATE),)
+    assert np.isfinite(note.wave).all()

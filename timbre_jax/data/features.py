@@ -194,7 +194,7 @@ class FeatureSource:
     def _raw(self, positions: np.ndarray) -> list[bytes]:
         from array_record.python.array_record_module import ArrayRecordReader
 
-        if len(positions) and not (0 <= positions.min() and positions.max() < len(self)):
+        if len(positions) and not (positions.min() >= 0 and positions.max() < len(self)):
             raise IndexError(f"position {positions.min()}..{positions.max()} of {len(self)} features")
         result: list[bytes] = [b""] * len(positions)
         shards = np.searchsorted(self._edges, positions, side="right") - 1

@@ -258,7 +258,7 @@ def _build(path: str, name: str, pool: np.ndarray, tables: dict) -> SoundFont:
     ]  # fmt: skip
     for preset in presets:
         for zone in preset.zones:
-            instruments[zone.target]  # noqa: B018  (an IndexError here is a broken bank)
+            instruments[zone.target]
     if not presets:
         raise SoundFontError(f"{path}: the bank holds no presets")
     return SoundFont(path, name, pool, samples, instruments, tuple(sorted(presets, key=lambda p: (p.bank, p.program))))

@@ -136,7 +136,7 @@ class Store:
         """The notes at some positions of a split as stored, [n, T] int16."""
         files, edges = self._place(split)
         positions = np.asarray(positions, np.int64).reshape(-1)
-        if len(positions) and not (0 <= positions.min() and positions.max() < edges[-1]):
+        if len(positions) and not (positions.min() >= 0 and positions.max() < edges[-1]):
             raise IndexError(f"positions {positions.min()}..{positions.max()} of split {split!r}, which has {edges[-1]}")
         result = np.empty((len(positions), self.samples), np.int16)
         shards = np.searchsorted(edges, positions, side="right") - 1
@@ -247,7 +247,7 @@ class JoinedStore:
     def audio(self, split: str, positions: Sequence[int] | np.ndarray) -> np.ndarray:
         """As `Store.audio`."""
         positions = np.asarray(positions, np.int64).reshape(-1)
-        if len(positions) and not (0 <= positions.min() and positions.max() < self.length(split)):
+        if len(positions) and not (positions.min() >= 0 and positions.max() < self.length(split)):
             raise IndexError(f"positions {positions.min()}..{positions.max()} of split {split!r}")
         result, before = np.empty((len(positions), self.samples), np.float32), 0
         for _, store in self._parts(split):

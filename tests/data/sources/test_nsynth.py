@@ -65,7 +65,7 @@ def test_several_parts_and_splits_by_name(tmp_path):
     paths = tuple(str(tmp_path / f"nsynth-{split}") for split in ("train", "valid", "test"))
     assert Counter(r.split for r in NSynthSource(paths=paths).plan()) == {"train": 3, "valid": 3, "test": 3}
     mixed = (*paths[:2], str(tmp_path / "other-test.tar.gz"))
-    records, loaded = load_all(NSynthSource(paths=mixed))
+    _, loaded = load_all(NSynthSource(paths=mixed))
     assert len(loaded) == 9
     assert not [value for value in loaded.values() if isinstance(value, str)]
 
