@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from timbre_jax.models.base import TimbreModel
-from timbre_jax.models.convolution import UpsampleConv
+from timbre_jax.models.convolution import Conv3x3
 from timbre_jax.models.heads import make_head
 from timbre_jax.records import Array, Features, Latent, Posterior
 
@@ -22,7 +22,7 @@ class Encoder(nn.Module):
     def __call__(self, image: Array) -> tuple[Array, Array]:
         x = image[..., None].astype(self.dtype)
         for features in self.channels:
-            x = nn.relu(nn.Conv(features, (3, 3), strides=2, dtype=self.dtype)(x))
+            x = nn.relu(Conv3x3(features, "down", dtype=self.dtype)(x))
         x = x.reshape(x.shape[0], -1)
         mean = nn.Dense(self.latent_size, dtype=self.dtype, name="mean")(x)
         log_variance = nn.Dense(self.latent_size, dtype=self.dtype, name="log_variance")(x)
@@ -43,8 +43,8 @@ class Decoder(nn.Module):
         x = nn.Dense(height * width * self.channels[-1], dtype=self.dtype)(z.astype(self.dtype))
         x = nn.relu(x).reshape(-1, height, width, self.channels[-1])
         for features in reversed(self.channels):
-            x = nn.relu(UpsampleConv(features, dtype=self.dtype)(x))
-        return nn.Conv(1, (3, 3), dtype=self.dtype)(x)[..., 0].astype(jnp.float32)
+            x = nn.relu(Conv3x3(features, "up", dtype=self.dtype)(x))
+        return Conv3x3(1, "same", dtype=self.dtype)(x)[..., 0].astype(jnp.float32)
 
 
 class ConvVAE(TimbreModel):
