@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy.signal import hilbert
 
-from tests.helpers.soundfont import NO_FILTER, one_preset, sine_sample, write_soundfont
+from tests.helpers.soundfont import one_preset, sine_sample, write_soundfont
 from timbre_jax.data import sf2
 from timbre_jax.data.sf2 import SoundFontError, read_soundfont
 from timbre_jax.data.sf2_player import ATTENUATION_SCALE, GAIN, RATE, render_note
@@ -116,7 +116,7 @@ def test_a_preset_adds_a_modulator(tmp_path):
     assert abs(cents(frequency(note.wave), 441) - 69) < 0.2
 
 
-def test_attenuation_pan_and_filter_of_velocity(tmp_path):
+def test_attenuation_and_pan(tmp_path):
     plain = level(play(one_preset(tmp_path / "a.sf2")).wave, 0.1, 0.5)
     quiet = level(play(one_preset(tmp_path / "b.sf2", g48=100)).wave, 0.1, 0.5)
     assert plain - quiet == pytest.approx(ATTENUATION_SCALE * 10, abs=0.01)
@@ -124,9 +124,19 @@ def test_attenuation_pan_and_filter_of_velocity(tmp_path):
     assert plain - left == pytest.approx(20 * np.log10(np.sqrt(2)), abs=0.01)
 
 
+def test_a_bank_s_own_modulator_from_velocity_to_filter(tmp_path):
+    """Two octaves down at velocity 0: a sine at the cutoff falls from -3 dB to the -24 dB of a two-pole filter."""
+    own = [(0x0102, sf2.FILTER_CUTOFF, -2400, 0, 0), (0x0502, sf2.ATTENUATION, 0, 0, 0)]
+    cutoff = round(1200 * np.log2(1764 / 8.176))
+    path = one_preset(tmp_path / "b.sf2", sample=sine_sample(1764.0), g8=cutoff, modulators=own)
+    full = 20 * np.log10(GAIN * CENTRE)
+    assert level(play(path, velocity=127).wave, 0.1, 0.5) == pytest.approx(full - 3, abs=0.1)
+    assert level(play(path, velocity=1).wave, 0.1, 0.5) == pytest.approx(full - 24, abs=0.6)
+
+
 def test_ranges_global_zones_and_layers(tmp_path):
     low, high = sine_sample(), sine_sample(882.0)
-    body = {sf2.SAMPLE_MODES: 1, "modulators": [NO_FILTER]}
+    body = {sf2.SAMPLE_MODES: 1}
     path = write_soundfont(
         tmp_path / "b.sf2",
         samples=[low, high],
@@ -214,10 +224,7 @@ def test_low_pass(tmp_path):
 
 
 def test_stereo_pairs_are_mixed(tmp_path):
-    zones = [
-        {sf2.SAMPLE_MODES: 1, sf2.PAN: pan, "sample": number, "modulators": [NO_FILTER]}
-        for number, pan in enumerate((-500, 500))
-    ]
+    zones = [{sf2.SAMPLE_MODES: 1, sf2.PAN: pan, "sample": number} for number, pan in enumerate((-500, 500))]
     path = write_soundfont(
         tmp_path / "b.sf2", samples=[sine_sample(kind=4), sine_sample(kind=2)], instruments=[zones],
         presets=[{"name": "Stereo", "zones": [{"instrument": 0}]}],
@@ -233,7 +240,7 @@ def test_pitch_of_voices_together(tmp_path, ratio, f0, moves):
     tune = 1200 * np.log2(ratio)
     zones = [
         {sf2.SAMPLE_MODES: 1, "sample": 0, sf2.ATTENUATION: 20 * n, sf2.FINE_TUNE: round(n * tune) % 100,
-         sf2.COARSE_TUNE: round(n * tune) // 100, "modulators": [NO_FILTER]}
+         sf2.COARSE_TUNE: round(n * tune) // 100}
         for n in (0, 1)
     ]  # fmt: skip
     path = write_soundfont(

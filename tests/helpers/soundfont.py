@@ -85,14 +85,10 @@ def write_soundfont(
     return path
 
 
-# Velocity does not act on the filter: what remains can be calculated.
-NO_FILTER = (0x0102, sf2.FILTER_CUTOFF, 0, 0, 0)
-
-
 def one_preset(path: Path, *, sample: dict | None = None, preset: dict | None = None, **zone) -> Path:
     """A bank of one preset, one instrument and one looped sample; generators as g54=1."""
     generators = {int(name[1:]): value for name, value in zone.items() if name[0] == "g"}
-    body = {sf2.SAMPLE_MODES: 1, **generators, "sample": 0, "modulators": [NO_FILTER, *zone.get("modulators", [])]}
+    body = {sf2.SAMPLE_MODES: 1, **generators, "sample": 0, "modulators": zone.get("modulators", [])}
     return write_soundfont(
         path,
         samples=[sample or sine_sample()],

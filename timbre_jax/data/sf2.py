@@ -60,8 +60,9 @@ class Modulator(NamedTuple):
         return self.source, self.destination, self.amount_source, self.transform
 
 
-# Section 8.4, those that act on a note with all controllers at rest: velocity to attenuation and to filter cutoff.
-DEFAULT_MODULATORS = (Modulator(0x0502, ATTENUATION, 960, 0, 0), Modulator(0x0102, FILTER_CUTOFF, -2400, 0, 0))
+# Section 8.4, those that act on a note with all controllers at rest: velocity to attenuation. The one from velocity to filter
+# cutoff (8.4.2) is left out, as FluidSynth does: banks are made by ear with players that do so. A bank's own is played.
+DEFAULT_MODULATORS = (Modulator(0x0502, ATTENUATION, 960, 0, 0),)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -279,7 +279,7 @@ class _Shape(NamedTuple):
 
 def _sample_shape(bank: SoundFont, voice: Voice) -> _Shape:
     """A sample's positions with the voice's offsets, kept within the pool (section 8.1.2, 0-4, 12, 45, 50, 54)."""
-    sample, base = voice.sample, voice.generators
+    sample, base = voice.sample, voice.generators.tolist()
     size = len(bank.pool)
     start = sample.start + base[sf2.START_OFFSET] + 32768 * base[sf2.START_COARSE]
     end = sample.end + base[sf2.END_OFFSET] + 32768 * base[sf2.END_COARSE]

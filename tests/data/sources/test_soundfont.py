@@ -6,7 +6,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from tests.helpers.soundfont import NO_FILTER, sine_sample, write_soundfont
+from tests.helpers.soundfont import sine_sample, write_soundfont
 from timbre_jax.data import sf2
 from timbre_jax.data.sources.base import FAMILIES, SOURCES
 from timbre_jax.data.sources.soundfont import (
@@ -19,7 +19,7 @@ from timbre_jax.data.sources.soundfont import (
 
 def bank_of(path, wiring, *, frequencies=(441.0, 882.0, 1470.0, 1764.0)):
     """Presets (bank, program, [samples]) over shared sine samples."""
-    zone = {sf2.SAMPLE_MODES: 1, "modulators": [NO_FILTER]}
+    zone = {sf2.SAMPLE_MODES: 1}
     return str(
         write_soundfont(
             path,
