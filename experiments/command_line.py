@@ -49,11 +49,7 @@ def use_compilation_cache() -> None:
 def _parse(arguments: Sequence[str]) -> list[str]:
     try:
         rest = flags.FLAGS(list(arguments))
-        if (
-            "config" in flags.FLAGS
-            and flags.FLAGS["config"].present
-            and not hasattr(flags.FLAGS["config"].value, "keys")
-        ):
+        if "config" in flags.FLAGS and flags.FLAGS["config"].present and not hasattr(flags.FLAGS["config"].value, "keys"):
             raise ValueError(f"--config={flags.FLAGS['config'].value}")
         return rest
     except flags.Error as error:

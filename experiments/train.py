@@ -23,9 +23,7 @@ from experiments import command_line
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "Configuration file; experiments/configs has some.")
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run: made if it is not there, gone on with if it is.")
-PARALLEL = flags.DEFINE_enum(
-    "parallel", "jit", ["jit", "pmap"], "How several devices are used; the numbers are the same."
-)
+PARALLEL = flags.DEFINE_enum("parallel", "jit", ["jit", "pmap"], "How several devices are used; the numbers are the same.")
 PLATFORM = flags.DEFINE_string("platform", None, "cpu, cuda or tpu; by default what JAX finds best.")
 PROGRESS = flags.DEFINE_bool("progress", True, "Show a bar with the time left.")
 
@@ -38,8 +36,11 @@ def main(_) -> int:
     if PLATFORM.value:
         os.environ["JAX_PLATFORMS"] = PLATFORM.value
     command_line.use_compilation_cache()
+    from timbre_jax import checkpoint
     from timbre_jax.training.loop import train_and_evaluate
 
+    if saved := checkpoint.steps(os.path.join(WORKDIR.value, "checkpoints")):
+        print(f"Going on from step {saved[-1]} of {WORKDIR.value}.", flush=True)
     result = train_and_evaluate(CONFIG.value, WORKDIR.value, parallel=PARALLEL.value, progress=PROGRESS.value)
     best = f"best {result.best_value:.6g} at step {result.best_step}"
     if result.status == "stopped":

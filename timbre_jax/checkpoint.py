@@ -1,9 +1,9 @@
 """Checkpoints on disk, and `load`: the only file that knows orbax.
 
-A checkpoint is a folder with `arrays/` (orbax) and one JSON document beside it. It is written under another name and renamed
-when it is whole, so a folder that has its name is complete; its document lists its files with sizes and checksums (orbax
-keeps none), so that damage is found before anything is used. Nothing in it is code: a model and a representation are names and settings that are looked
-up in the registries.
+A checkpoint is a folder with `arrays/` (orbax) and one JSON document beside it. It is written under another name and
+renamed when it is whole, so a folder that has its name is complete; its document lists its files with sizes and
+checksums (orbax keeps none), so that damage is found before anything is used. Nothing in it is code: a model and a
+representation are names and settings that are looked up in the registries.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
 """`train_step/natsiou2023`: training steps a second of the paper's network, and where the time of a step goes.
 
-Ours is `make_train_step` as training runs it: 128 notes of 8 x 372, compiled with the state donated. Theirs is the same network
-written the usual way (linen's ConvTranspose of stride 2, optax's Adam and apply_updates, one key a batch, nothing donated),
-with the same parameters and the same loss. Both in one process, in turns; the best of the rounds counts, and compilation
-is not counted.
+Ours is `make_train_step` as training runs it: 128 notes of 8 x 372, compiled with the state donated. Theirs is the same
+network written the usual way (linen's ConvTranspose of stride 2, optax's Adam and apply_updates, one key a batch, nothing
+donated), with the same parameters and the same loss. Both in one process, in turns; the best of the rounds counts, and
+compilation is not counted.
 
-The rows `.../share/...` say what part of our step each part takes, in percent: `encoder`, `decoder` and `loss` forward and
-backward, each timed as a program of its own (together they need not be exactly 100); `optimizer` is clipping, Adam and the average;
-`pipeline` is what a batch costs the host, which works while the device does.
+The rows `.../share/...` say what part of our step each part takes, in percent: `encoder`, `decoder` and `loss` forward
+and backward, each timed as a program of its own (together they need not be exactly 100); `optimizer` is clipping, Adam
+and the average; `pipeline` is what a batch costs the host, which works while the device does.
 """
 
 from __future__ import annotations

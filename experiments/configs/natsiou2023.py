@@ -4,9 +4,9 @@
   python experiments/train.py --config=experiments/configs/natsiou2023.py --workdir=runs/natsiou2023 --config.data.store=notes
 
 The paper's: YIN f0 and 7 harmonics, min-max scaled by the data; two convolutions of 32 filters each way; binary
-cross-entropy; Adam at 1e-3, batches of 128; early stopping with patience 20 (epochs). Inferred: f0 in Hz (the text names no
-logarithm for it, and does for the amplitudes); 372 frames; sigmoid output; cross-entropy summed over pixels, KL weight 1; at most
-200 epochs.
+cross-entropy; Adam at 1e-3, batches of 128; early stopping with patience 20 (epochs). Inferred: f0 in Hz (the text names
+no logarithm for it, and does for the amplitudes); 372 frames; sigmoid output; cross-entropy summed over pixels, KL weight
+1; at most 200 epochs.
 """
 
 from timbre_jax.training.config import default_config, model_section, representation_section

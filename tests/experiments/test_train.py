@@ -33,7 +33,7 @@ def store(tmp_path_factory):
         ((), "error: give --config=FILE", 1),
         ((NATSIOU,), "error: give --workdir=DIR", 1),
         (("--config=nothing.py", "--workdir=RUN"), "error: there is no configuration file nothing.py", 2),
-        ((NATSIOU, "--workdir=RUN", "--config.train.batchsize=3"), "config.train.batchsize; near it: config.train.batch_size", 2),
+        ((NATSIOU, "--workdir=RUN", "--config.train.batchsize=3"), "near it: config.train.batch_size", 2),
         ((NATSIOU, "--workdir=RUN", "--config.seed.x=3"), "config.seed has no fields of its own", 2),
         ((NATSIOU, "--workdir=RUN", "--config.train.steps=abc"), "config.train.steps=abc: invalid literal for int()", 2),
         ((NATSIOU, "--workdir=RUN"), "error: config.data.store is empty", 1),

@@ -20,9 +20,7 @@ def start(*arguments, devices: int = 1, **environment) -> subprocess.Popen:
         **environment,
     }
     command = [sys.executable, *map(str, arguments)]
-    return subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def run(*arguments, devices: int = 1, **environment) -> subprocess.CompletedProcess:

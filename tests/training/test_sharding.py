@@ -42,6 +42,7 @@ def test_pmap_over_two_devices_takes_them_too_and_one_device_goes_on(one_device,
     assert_close(one_device, tmp_path, tolerance=2e-3)
 
 
+@pytest.mark.slow
 def test_pmap_on_one_device_and_a_run_begun_with_it_goes_on_with_jit(one_device, tmp_path):
     half = small_config(steps=10)
     train_and_evaluate(half, tmp_path, sources=small_sources(), parallel="pmap", progress=False)

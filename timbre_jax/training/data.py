@@ -94,11 +94,17 @@ def batches(source: Source, batch_size: int, positions: Sequence[int] | None = N
 
 @dataclasses.dataclass(frozen=True)
 class Sources:
-    """What a run reads, and the representation that it is of, ranges fitted."""
+    """What a run reads, the representation that it is of, ranges fitted, and what tells its sounds from others."""
 
     train: Source
     valid: Source
     representation: Representation
+    fingerprint: str = ""
+
+
+def base_representation(config: Any) -> Representation:
+    """The configuration's representation, before any ranges are fitted."""
+    return make_representation(**{k: v for k, v in config["representation"].items() if k != "fit_ranges"})
 
 
 def open_sources(config: Any, *, progress: bool = True) -> Sources:
@@ -115,30 +121,28 @@ def open_sources(config: Any, *, progress: bool = True) -> Sources:
 
     data = config.data
     if not data.store:
-        raise ValueError(
-            "config.data.store is empty: give --config.data.store=STORE, which experiments/prepare.py makes"
-        )
-    representation = make_representation(**{k: v for k, v in config.representation.items() if k != "fit_ranges"})
-    chosen = {}
+        raise ValueError("config.data.store is empty: give --config.data.store=STORE, which experiments/prepare.py makes")
+    representation = base_representation(config)
+    chosen, fingerprints = {}, []
     for role, split, path in (
         ("train", data.train_split, ",".join((data.store, *data.extra_stores))),
         ("valid", data.valid_split, data.store),
     ):
         store = open_store(path)
         if split not in store.splits:
-            raise ValueError(
-                f"config.data.{role}_split: {path} has no split {split!r}; it has {', '.join(store.splits)}"
-            )
+            raise ValueError(f"config.data.{role}_split: {path} has no split {split!r}; it has {', '.join(store.splits)}")
+        fingerprints += [part.index["fingerprint"] for part in getattr(store, "stores", (store,))]
         positions = _positions(store, split, tuple(data.families), data.max_examples if role == "train" else 0)
         source = cached_features(store, split, representation, progress=progress)
         chosen[role] = source if len(positions) == len(source) else Subset(source, positions)
     train, valid = chosen["train"], chosen["valid"]
     if data.in_memory:
         train, valid = InMemory(train), InMemory(valid)
+    fingerprint = " ".join(dict.fromkeys(fingerprints))
     if not config.representation.get("fit_ranges", False):
-        return Sources(train, valid, representation)
+        return Sources(train, valid, representation, fingerprint)
     fitted, low, high = fit_ranges(representation, train)
-    return Sources(Rescaled(train, low, high), Rescaled(valid, low, high), fitted)
+    return Sources(Rescaled(train, low, high), Rescaled(valid, low, high), fitted, fingerprint)
 
 
 def fit_ranges(representation: Representation, source: Source) -> tuple[Representation, np.ndarray, np.ndarray]:
@@ -153,9 +157,7 @@ def fit_ranges(representation: Representation, source: Source) -> tuple[Represen
       ValueError: the representation has no such ranges, or the data are all one value.
     """
     if not hasattr(representation, "f0_range"):
-        raise ValueError(
-            f"representation {representation.name!r} has no ranges to fit: set representation.fit_ranges=False"
-        )
+        raise ValueError(f"representation {representation.name!r} has no ranges to fit: set representation.fit_ranges=False")
     low, high = np.full(2, np.inf), np.full(2, -np.inf)
     for batch in batches(source, 256):
         values = batch["values"]

@@ -57,9 +57,7 @@ def locked(workdir: Path) -> Iterator[None]:
         except OSError as error:
             # Some network file systems have no locks: there we do without.
             if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
-                raise ValueError(
-                    f"another process is training in {workdir}; wait for it or use another folder"
-                ) from None
+                raise ValueError(f"another process is training in {workdir}; wait for it or use another folder") from None
         yield
     finally:
         os.close(file)

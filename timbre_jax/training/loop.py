@@ -21,7 +21,7 @@ from timbre_jax.models import make_model
 from timbre_jax.models.base import TimbreModel
 from timbre_jax.representation import representation_settings
 from timbre_jax.training.config import check_same, flatten, resolve
-from timbre_jax.training.data import Sources, batches, open_sources
+from timbre_jax.training.data import Sources, base_representation, batches, open_sources
 from timbre_jax.training.evaluate import evaluate
 from timbre_jax.training.guard import Guard
 from timbre_jax.training.interrupt import StopSignals, locked
@@ -127,7 +127,11 @@ def train_and_evaluate(
         check_same(checkpoint.read_config(workdir)["config"], config, workdir)
     elif workdir.exists() and not workdir.is_dir():
         raise ValueError(f"--workdir={workdir} is a file; a run needs a folder")
-    make_model(**config["model"])  # Wrong settings are told before features are made, which takes long.
+    # Wrong settings are told before features are made, which takes long.
+    kind = make_model(**config["model"]).trained_by
+    make_augment(representation=base_representation(config), **config["augment"])
+    if kind == "gradient" and not (config.train.steps or config.train.epochs):
+        raise ValueError("config.train.steps and config.train.epochs are both 0: say how long to train")
     sources = sources or open_sources(config, progress=progress)
     model = build_model(config, sources)
     with locked(workdir):
@@ -149,15 +153,17 @@ def _write_config(workdir: Path, config, model: TimbreModel, sources: Sources) -
         "config": config.to_dict(),
         "model": {"name": checkpoint.model_name(model), **checkpoint.model_settings(model)},
         "representation": {"name": representation.name, **representation_settings(representation)},
-        "examples": {"train": len(sources.train), "valid": len(sources.valid)},
+        "examples": {"train": len(sources.train), "valid": len(sources.valid), "fingerprint": sources.fingerprint},
     }
     if (workdir / "config.json").exists():
         before = checkpoint.read_config(workdir)
-        for name in ("examples", "representation"):
-            if flatten(before[name]) != flatten(document[name]):
+        for name in ("model", "examples", "representation"):
+            old, new = flatten(before[name]), flatten(document[name])
+            if changed := [key for key in new if old.get(key) != new[key]]:
+                key = changed[0]
                 raise ValueError(
-                    f"the sounds of the run in {workdir} have changed ({name}: {before[name]} -> {document[name]}); "
-                    "use the store that it was started with, or another --workdir"
+                    f"the run in {workdir} was started with other sounds or another version ({name}.{key}: "
+                    f"{old.get(key)} -> {new[key]}); use the store that it was started with, or another --workdir"
                 )
     checkpoint.write_config(workdir, document)
 
@@ -194,7 +200,7 @@ class _Run:
         self.epoch = len(sources.train) // train.batch_size
         self.total = train.steps or round(train.epochs * self.epoch)
         if self.total < 1:
-            raise ValueError("config.train.steps and config.train.epochs are both 0: say how long to train")
+            raise ValueError(f"config.train.epochs={train.epochs} are no step at all; an epoch has {self.epoch}")
         self.eval_every = train.eval_every or self.epoch
         self.schedule = make_schedule(
             optimizer.schedule,
@@ -265,7 +271,8 @@ class _Run:
                 logging = book.step % config.log_every == 0 or book.step == self.total
                 anchoring = config.rollback.every and book.step % config.rollback.every == 0
                 due = book.step % config.checkpoint_every == 0 if config.checkpoint_every else False
-                due = due or time.monotonic() - saved_at > config.checkpoint_seconds
+                # Clocks of several processes differ, and all have to save the same step.
+                due = due or (time.monotonic() - saved_at > config.checkpoint_seconds and jax.process_count() == 1)
                 if not (evaluating or logging or anchoring or due or stop.number):
                     continue
 

@@ -73,9 +73,7 @@ class PmapPlacement(JitPlacement):
     axis_name = AXIS
 
     def compile_train(self, step: Callable) -> Callable:
-        compiled = jax.pmap(
-            step, axis_name=AXIS, donate_argnums=0, in_axes=(0, 0, None), devices=list(self.mesh.devices.flat)
-        )
+        compiled = jax.pmap(step, axis_name=AXIS, donate_argnums=0, in_axes=(0, 0, None), devices=list(self.mesh.devices.flat))
 
         def run(state, batch, key):
             state, metrics = compiled(state, batch, key)

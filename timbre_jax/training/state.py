@@ -43,7 +43,7 @@ class TrainState:
 def create_state(
     model: TimbreModel, optimizer: optax.GradientTransformation, key: Array, *, hyper: Mapping[str, float]
 ) -> TrainState:
-    """The state before the first step. Pure: made to run under `jit` with output shardings, so that parameters are born there."""
+    """The state before the first step. Pure, so that `jit` with output shardings can make parameters where they belong."""
     shape = (1, *model.feature_shape)
     variables = dict(model.init(key, Features(values=jnp.zeros(shape), mask=jnp.ones(shape[:2]))))
     params = variables.pop("params")
@@ -88,9 +88,7 @@ def make_schedule(
     if name not in ("constant", "cosine"):
         raise ValueError(f"there is no schedule {name!r}; there are 'constant', 'cosine'")
     if name == "cosine" and total_steps <= warmup_steps:
-        raise ValueError(
-            f"a cosine schedule over {total_steps} steps has no room after {warmup_steps} steps of warm-up"
-        )
+        raise ValueError(f"a cosine schedule over {total_steps} steps has no room after {warmup_steps} steps of warm-up")
 
     def schedule(step: Array) -> Array:
         step = step.astype(jnp.float32)

@@ -1,0 +1,109 @@
+"""Trains one model for each value of a field and compares them: how the paper found that 8 latents are enough.
+
+  python experiments/sweep.py --config=experiments/configs/natsiou2023.py --workdir=runs/sweep \\
+      --field=model.latent_size --values=2,4,6,8,12,16 --config.data.store=notes
+
+Each value is a run of its own, WORKDIR/latent_size=8 and so on, as experiments/train.py makes them. Stopped (Ctrl-C,
+SIGTERM) or killed, the same command goes on where it was; runs that are finished are not made again. WORKDIR/sweep.csv
+and sweep.md have a row for each value: the scores of its best evaluation on the validation set.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+from ml_collections import ConfigDict, config_flags
+
+from experiments import command_line
+
+CONFIG = config_flags.DEFINE_config_file("config", None, "Configuration file; experiments/configs has some.")
+WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the runs and of the table.")
+FIELD = flags.DEFINE_string("field", "model.latent_size", "The field of the configuration that is changed.")
+VALUES = flags.DEFINE_list("values", ["2", "4", "6", "8", "12", "16"], "Its values, comma-separated.")
+PARALLEL = flags.DEFINE_enum("parallel", "jit", ["jit", "pmap"], "How several devices are used.")
+PLATFORM = flags.DEFINE_string("platform", None, "cpu, cuda or tpu; by default what JAX finds best.")
+PROGRESS = flags.DEFINE_bool("progress", True, "Show a bar with the time left.")
+
+
+def sweep(config: Mapping[str, Any], workdir: str | os.PathLike, field: str, values: Sequence[Any], **options):
+    """One run for each value of a field, then a table.
+
+    Args:
+      config: as `train_and_evaluate` takes it.
+      workdir: one folder a run inside, and sweep.csv, sweep.md.
+      field: "model.latent_size".
+      values: of the field's type, or strings that are read as that.
+      options: of `train_and_evaluate`.
+
+    Returns:
+      The table of the values that are done, and the signal that stopped the sweep, or 0.
+
+    Raises:
+      ValueError: no such field, or a value of another type.
+    """
+    from timbre_jax import checkpoint
+    from timbre_jax.metrics.table import Table, write_text
+    from timbre_jax.training.config import resolve
+    from timbre_jax.training.loop import train_and_evaluate
+
+    config = resolve(config)
+    values = [_typed(config, field, value) for value in values]
+    workdir, name = Path(workdir), field.split(".")[-1]
+    records, signal = [], 0
+    for value in values:
+        changed = ConfigDict(config.to_dict())
+        changed.update_from_flattened_dict({field: value})
+        run = workdir / f"{name}={value}"
+        result = train_and_evaluate(changed, run, **options)
+        if signal := result.signal:
+            break
+        best = checkpoint.read_document(checkpoint.step_path(run / "best", result.best_step))
+        records.append(
+            {name: value, "status": result.status, "step": result.step, "best_step": result.best_step, **best["metrics"]}
+        )
+    caption = f"The best evaluation of each run on the split {config.data.valid_split!r}, by {config.train.monitor}."
+    table = Table.from_records("sweep", records, caption)
+    write_text(workdir / "sweep.csv", table.csv())
+    write_text(workdir / "sweep.md", table.markdown())
+    return table, signal
+
+
+def _typed(config: ConfigDict, field: str, value: Any) -> Any:
+    holder = config
+    for part in field.split("."):
+        if not hasattr(holder, "keys") or part not in holder:
+            raise ValueError(f"there is no field config.{field} to sweep over")
+        holder = holder[part]
+    if isinstance(value, type(holder)):
+        return value
+    try:
+        if isinstance(holder, bool | tuple) or hasattr(holder, "keys"):
+            raise ValueError
+        return type(holder)(value)
+    except (TypeError, ValueError):
+        raise ValueError(f"config.{field} is {type(holder).__name__} like {holder!r}, it cannot be {value!r}") from None
+
+
+def main(_) -> int:
+    if CONFIG.value is None or not WORKDIR.value:
+        raise ValueError("give --config=FILE and --workdir=DIR; see --help")
+    if PLATFORM.value:
+        os.environ["JAX_PLATFORMS"] = PLATFORM.value
+    command_line.use_compilation_cache()
+    table, signal = sweep(
+        CONFIG.value, WORKDIR.value, FIELD.value, VALUES.value, parallel=PARALLEL.value, progress=PROGRESS.value
+    )
+    if signal:
+        print(f"Stopped and saved in {WORKDIR.value}. The same command goes on from there.")
+        return 128 + signal
+    print(table.markdown())
+    print(f"The table is in {WORKDIR.value}/sweep.csv; each run in a folder beside it.")
+    return 0
+
+
+if __name__ == "__main__":
+    command_line.run(main, __doc__)

@@ -1,0 +1,36 @@
+import csv
+
+import pytest
+
+import timbre_jax
+from experiments.sweep import sweep
+from tests.helpers.runs import small_config, small_sources
+
+
+def test_a_run_for_each_value_a_table_and_the_second_time_nothing_is_done_again(tmp_path):
+    config = small_config(model={"name": "pca", "latent_size": 8})
+    sources = small_sources()
+    table, signal = sweep(config, tmp_path, "model.latent_size", ["1", 2, "3"], sources=sources, progress=False)
+    assert signal == 0
+    assert table.column("latent_size") == [1, 2, 3]
+    mse = table.column("mse")
+    assert mse[0] > mse[1] > mse[2]
+    assert [timbre_jax.load(tmp_path / f"latent_size={n}").latent_size for n in (1, 2, 3)] == [1, 2, 3]
+    rows = list(csv.DictReader((tmp_path / "sweep.csv").open()))
+    assert [float(row["mse"]) for row in rows] == mse
+    before = {file: file.stat().st_mtime_ns for file in tmp_path.rglob("arrays/*")}
+    assert sweep(config, tmp_path, "model.latent_size", [1, 2, 3], sources=sources, progress=False)[0] == table
+    assert {file: file.stat().st_mtime_ns for file in tmp_path.rglob("arrays/*")} == before
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("model.width", "3", "no field config.model.width to sweep over"),
+        ("model.latent_size", "many", "config.model.latent_size is int like 3, it cannot be 'many'"),
+        ("model", "3", "it cannot be '3'"),
+    ],
+)
+def test_wrong_fields_and_values(field, value, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        sweep(small_config(), tmp_path, field, [value], sources=small_sources())
