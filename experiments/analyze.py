@@ -26,18 +26,6 @@ from experiments import command_line
 TRAINING_NOTES = 4000
 DISTANCE_NOTES = 48
 
-WORKDIR = flags.DEFINE_string("workdir", None, "The run, as experiments/train.py made it.")
-OUT = flags.DEFINE_string("out", None, "Folder for the report and its files.")
-STORE = flags.DEFINE_string("store", None, "Store whose notes are analysed; by default the one the run was trained on.")
-SPLIT = flags.DEFINE_string("split", "test", "Split of the store.")
-NUMBER = flags.DEFINE_integer("number", 500, "Notes to analyse, even over instruments; 0 means all.", lower_bound=0)
-EXPLAINED = flags.DEFINE_integer(
-    "explained", 64, "Of these, notes for the methods that decode hundreds of variants of each.", lower_bound=2
-)
-PLAYERS = flags.DEFINE_integer("players", 3, "Notes to listen to, with every ablation.", lower_bound=0)
-SEED = flags.DEFINE_integer("seed", 0, "Of the choice of notes, resampling, t-SNE and sampling.")
-PROGRESS = flags.DEFINE_bool("progress", True, "Show a bar with the time left.")
-
 
 def analyze(
     workdir: str | os.PathLike,
@@ -251,7 +239,7 @@ def _listening_rows(notes, number: int) -> np.ndarray:
 
 def _sounds(run, notes, analysis, rows):
     """Waves of the chosen notes and of the sweeps: [(title, {what: wave [T]})] twice."""
-    from experiments.scoring import render_values
+    from experiments.scoring import render_values, synthesise_features
     from timbre_jax.latent.ablation import baseline_values, masked_latents
     from timbre_jax.latent.path import sweep
 
@@ -271,7 +259,7 @@ def _sounds(run, notes, analysis, rows):
             [f"only {d}" for d in range(size)] + [f"all but {d}" for d in range(size)] if explained else []
         )
         part = notes.part(rows)
-        again = render_values(space, None, features=part.features)
+        again = synthesise_features(space, part.features)
         for i, row in enumerate(rows):
             title = f"{notes.labels['id'][row]} ({notes.labels['family'][row]})"
             sounds = {"original": recorded[i], "representation": again[i]}
@@ -289,16 +277,16 @@ def _sounds(run, notes, analysis, rows):
 
 def _pictures(run, notes, analysis) -> dict:
     """Feature images on the common scale, for the page."""
-    import jax.numpy as jnp
-
     from timbre_jax.latent.ablation import baseline_values, masked_latents
-    from timbre_jax.metrics.scores import common_values, decode_values
+    from timbre_jax.metrics.scores import common_features, decode_values
+    from timbre_jax.records import Features
 
     space = run.space
 
     def shown(values: np.ndarray) -> np.ndarray:
         decoded = decode_values(space, space.latent(values))
-        return np.asarray(common_values(space.representation, jnp.asarray(decoded)))[..., :12]
+        features = Features(values=decoded, mask=np.ones(decoded.shape[:2], np.float32))
+        return common_features(space.representation, features).values[..., :12]
 
     rows = _listening_rows(notes, 6)
     images = shown(analysis.latents[rows])
@@ -345,24 +333,40 @@ def _footer(run, store, split, number, explained, seed) -> str:
     )
 
 
+def _define_flags() -> None:
+    flags.DEFINE_string("workdir", None, "The run, as experiments/train.py made it.")
+    flags.DEFINE_string("out", None, "Folder for the report and its files.")
+    flags.DEFINE_string("store", None, "Store whose notes are analysed; by default the one the run was trained on.")
+    flags.DEFINE_string("split", "test", "Split of the store.")
+    flags.DEFINE_integer("number", 500, "Notes to analyse, even over instruments; 0 means all.", lower_bound=0)
+    flags.DEFINE_integer(
+        "explained", 64, "Of these, notes for the methods that decode hundreds of variants of each.", lower_bound=2
+    )
+    flags.DEFINE_integer("players", 3, "Notes to listen to, with every ablation.", lower_bound=0)
+    flags.DEFINE_integer("seed", 0, "Of the choice of notes, resampling, t-SNE and sampling.")
+    flags.DEFINE_bool("progress", True, "Show a bar with the time left.")
+
+
 def main(_) -> int:
-    if not WORKDIR.value or not OUT.value:
+    values = flags.FLAGS
+    if not values.workdir or not values.out:
         raise ValueError("give --workdir=RUN and --out=FOLDER")
     command_line.use_compilation_cache()
     analyze(
-        WORKDIR.value,
-        OUT.value,
-        store=STORE.value,
-        split=SPLIT.value,
-        number=NUMBER.value,
-        explained=EXPLAINED.value,
-        players=PLAYERS.value,
-        seed=SEED.value,
-        progress=PROGRESS.value,
+        values.workdir,
+        values.out,
+        store=values.store,
+        split=values.split,
+        number=values.number,
+        explained=values.explained,
+        players=values.players,
+        seed=values.seed,
+        progress=values.progress,
     )
-    print(f"report: {Path(OUT.value) / 'report.html'}")
+    print(f"report: {Path(values.out) / 'report.html'}")
     return 0
 
 
 if __name__ == "__main__":
+    _define_flags()
     command_line.run(main, __doc__)

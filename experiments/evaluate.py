@@ -22,18 +22,6 @@ from absl import flags
 
 from experiments import command_line
 
-WORKDIR = flags.DEFINE_list("workdir", [], "Runs, with commas.")
-OUT = flags.DEFINE_string("out", None, "Folder for the table.")
-STORE = flags.DEFINE_string("store", None, "Store of the notes; by default the one the first run was trained on.")
-MORE_STORES = flags.DEFINE_list("more_stores", [], "Further stores, each with rows of its own.")
-SPLIT = flags.DEFINE_string("split", "test", "Split of the stores.")
-NUMBER = flags.DEFINE_integer("number", 0, "Notes of each store, even over instruments; 0 means all.", lower_bound=0)
-SOUNDS = flags.DEFINE_integer("sounds", 64, "Notes whose sound is compared; 0 means none.", lower_bound=0)
-FAMILIES = flags.DEFINE_list("families", None, "Only these families; by default those that all runs were trained on.")
-REFERENCE = flags.DEFINE_string("reference", None, "Run that MSE is held against; by default the PCA among the runs.")
-SEED = flags.DEFINE_integer("seed", 0, "Of the choice of notes and of resampling.")
-PROGRESS = flags.DEFINE_bool("progress", True, "Show a bar with the time left.")
-
 TRAINING_NOTES = 10000
 COLUMNS = (
     "store", "run", "model", "latents", "notes", "instruments", "mse", "mse_low", "mse_high", "ssim", "ssim_low",
@@ -258,26 +246,42 @@ def _three(interval) -> tuple[float, float, float]:
     return float(interval.value), float(interval.low), float(interval.high)
 
 
+def _define_flags() -> None:
+    flags.DEFINE_list("workdir", [], "Runs, with commas.")
+    flags.DEFINE_string("out", None, "Folder for the table.")
+    flags.DEFINE_string("store", None, "Store of the notes; by default the one the first run was trained on.")
+    flags.DEFINE_list("more_stores", [], "Further stores, each with rows of its own.")
+    flags.DEFINE_string("split", "test", "Split of the stores.")
+    flags.DEFINE_integer("number", 0, "Notes of each store, even over instruments; 0 means all.", lower_bound=0)
+    flags.DEFINE_integer("sounds", 64, "Notes whose sound is compared; 0 means none.", lower_bound=0)
+    flags.DEFINE_list("families", None, "Only these families; by default those that all runs were trained on.")
+    flags.DEFINE_string("reference", None, "Run that MSE is held against; by default the PCA among the runs.")
+    flags.DEFINE_integer("seed", 0, "Of the choice of notes and of resampling.")
+    flags.DEFINE_bool("progress", True, "Show a bar with the time left.")
+
+
 def main(_) -> int:
-    if not WORKDIR.value or not OUT.value:
+    values = flags.FLAGS
+    if not values.workdir or not values.out:
         raise ValueError("give --workdir=RUN,RUN and --out=FOLDER")
     command_line.use_compilation_cache()
     table = evaluate(
-        WORKDIR.value,
-        OUT.value,
-        store=STORE.value,
-        more_stores=MORE_STORES.value,
-        split=SPLIT.value,
-        number=NUMBER.value,
-        sounds=SOUNDS.value,
-        families=FAMILIES.value,
-        reference=REFERENCE.value,
-        seed=SEED.value,
-        progress=PROGRESS.value,
+        values.workdir,
+        values.out,
+        store=values.store,
+        more_stores=values.more_stores,
+        split=values.split,
+        number=values.number,
+        sounds=values.sounds,
+        families=values.families,
+        reference=values.reference,
+        seed=values.seed,
+        progress=values.progress,
     )
     print(markdown(table), end="")
     return 0
 
 
 if __name__ == "__main__":
+    _define_flags()
     command_line.run(main, __doc__)

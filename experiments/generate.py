@@ -32,22 +32,6 @@ MODES = ("reconstruct", "sample", "interpolate", "sweep")
 DRAWS = ("training", "prior")
 INTERPOLATIONS = ("linear", "spherical")
 
-WORKDIR = flags.DEFINE_string("workdir", None, "The run, as experiments/train.py made it.")
-OUT = flags.DEFINE_string("out", None, "Folder for the sounds and manifest.json.")
-MODE = flags.DEFINE_enum("mode", "sample", MODES, "What to make.")
-FILES = flags.DEFINE_list("files", [], "Sound files or folders of them, with commas; in order for interpolate.")
-NUMBER = flags.DEFINE_integer("number", 8, "Sounds to sample.", lower_bound=1)
-DRAW_FROM = flags.DEFINE_enum(
-    "draw_from", "training", DRAWS, "sample: around where the training notes lie (a Gaussian with their mean and "
-                                    "deviation), "
-    "or from the standard normal prior.",
-)  # fmt: skip
-SPREAD = flags.DEFINE_float("spread", 1.0, "sample: factor on the deviation; below 1 is more typical.", lower_bound=0.0)
-LATENT = flags.DEFINE_integer("latent", 0, "sweep: which latent.", lower_bound=0)
-STEPS = flags.DEFINE_integer("steps", 9, "interpolate, sweep: how many sounds, ends included.", lower_bound=2)
-INTERPOLATION = flags.DEFINE_enum("interpolation", "linear", INTERPOLATIONS, "interpolate: a straight line or an arc.")
-SEED = flags.DEFINE_integer("seed", 0, "Of what is drawn.")
-
 
 def generate(
     workdir: str | os.PathLike,
@@ -294,28 +278,48 @@ def _plain(values) -> list[float]:
     return [float(value) for value in np.asarray(values)]
 
 
+def _define_flags() -> None:
+    flags.DEFINE_string("workdir", None, "The run, as experiments/train.py made it.")
+    flags.DEFINE_string("out", None, "Folder for the sounds and manifest.json.")
+    flags.DEFINE_enum("mode", "sample", MODES, "What to make.")
+    flags.DEFINE_list("files", [], "Sound files or folders of them, with commas; in order for interpolate.")
+    flags.DEFINE_integer("number", 8, "Sounds to sample.", lower_bound=1)
+    flags.DEFINE_enum(
+        "draw_from", "training", DRAWS, "sample: around where the training notes lie (a Gaussian with their mean and "
+                                        "deviation), "
+        "or from the standard normal prior.",
+    )  # fmt: skip
+    flags.DEFINE_float("spread", 1.0, "sample: factor on the deviation; below 1 is more typical.", lower_bound=0.0)
+    flags.DEFINE_integer("latent", 0, "sweep: which latent.", lower_bound=0)
+    flags.DEFINE_integer("steps", 9, "interpolate, sweep: how many sounds, ends included.", lower_bound=2)
+    flags.DEFINE_enum("interpolation", "linear", INTERPOLATIONS, "interpolate: a straight line or an arc.")
+    flags.DEFINE_integer("seed", 0, "Of what is drawn.")
+
+
 def main(_) -> int:
-    if not WORKDIR.value or not OUT.value:
+    values = flags.FLAGS
+    if not values.workdir or not values.out:
         raise ValueError("give --workdir=RUN and --out=FOLDER")
     command_line.use_compilation_cache()
     manifest = generate(
-        WORKDIR.value,
-        OUT.value,
-        mode=MODE.value,
-        files=FILES.value,
-        number=NUMBER.value,
-        draw_from=DRAW_FROM.value,
-        spread=SPREAD.value,
-        latent=LATENT.value,
-        steps=STEPS.value,
-        interpolation=INTERPOLATION.value,
-        seed=SEED.value,
+        values.workdir,
+        values.out,
+        mode=values.mode,
+        files=values.files,
+        number=values.number,
+        draw_from=values.draw_from,
+        spread=values.spread,
+        latent=values.latent,
+        steps=values.steps,
+        interpolation=values.interpolation,
+        seed=values.seed,
     )
     for error in manifest["errors"]:
         print(f"left out: {error['error']}")
-    print(f"{len(manifest['sounds'])} sounds in {OUT.value}, described in {Path(OUT.value) / 'manifest.json'}")
+    print(f"{len(manifest['sounds'])} sounds in {values.out}, described in {Path(values.out) / 'manifest.json'}")
     return 0
 
 
 if __name__ == "__main__":
+    _define_flags()
     command_line.run(main, __doc__)

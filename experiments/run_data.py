@@ -180,8 +180,10 @@ def as_seen(features: Features, base: Representation, representation: Representa
     """Features of `base` in the units of a representation that differs from it by its ranges and scale only."""
     if base == representation:
         return features
-    f0, amplitude = base.denormalise(features.values)
-    return features.replace(values=np.asarray(representation.normalise(f0, amplitude)))
+    import jax
+
+    change = jax.jit(lambda values: representation.normalise(*base.denormalise(values)))
+    return features.replace(values=np.asarray(change(np.asarray(features.values))))
 
 
 def take(features: Features, rows: np.ndarray) -> Features:

@@ -8,6 +8,7 @@ from experiments.run_data import Notes, Run, even_choice, take
 from timbre_jax.metrics.scores import (
     Scores,
     batches_of,
+    decode_values,
     encode_features,
     mean_image_scores,
     pair_scores,
@@ -42,16 +43,22 @@ def floor_scores(training: Features, target: Features, *, latent_size: int) -> d
     return {**floors, f"pca_{size}": Scores(mse, ssim)}
 
 
-def render_values(
-    space: TimbreSpace, values: np.ndarray | None, *, features: Features | None = None, batch_size: int = 16
-) -> np.ndarray:
-    """Waves [V, T] of latents [V, D], or of features without the model; in equal batches."""
-    count = len(values) if values is not None else len(features.values)
-    parts = []
-    for batch in batches_of(count, batch_size):
-        wave = space.render(np.asarray(values)[batch]) if values is not None else space.synthesise(take(features, batch))
-        parts.append(np.asarray(wave))
-    return np.concatenate(parts)[:count]
+def render_values(space: TimbreSpace, values: np.ndarray) -> np.ndarray:
+    """Waves [V, T] of latents [V, D]."""
+    latent = space.latent(np.asarray(values, np.float32))
+    decoded = decode_values(space, latent)
+    mask = np.ones(decoded.shape[:2], np.float32)
+    return synthesise_features(space, Features(values=decoded, mask=mask, rate=getattr(space.representation, "rate", 0.0)))
+
+
+def synthesise_features(space: TimbreSpace, features: Features, *, batch_size: int = 16) -> np.ndarray:
+    """Waves [M, T] of any number of features, in batches of one size, filled up: one compilation for all of a run."""
+    count = len(features.values)
+    waves = [
+        np.asarray(space.synthesise(take(features, np.minimum(np.arange(start, start + batch_size), count - 1))))
+        for start in range(0, count, batch_size)
+    ]
+    return np.concatenate(waves)[:count]
 
 
 def sound_distances(
@@ -69,7 +76,7 @@ def sound_distances(
     latents = encode_features(space, part.features).values
     made = {
         "reconstruction": render_values(space, latents),
-        "representation": render_values(space, None, features=part.features),
+        "representation": synthesise_features(space, part.features),
     }
     if mean_image is not None and mean_image.shape == space.representation.feature_shape and hasattr(run.base, "denormalise"):
         common = type(run.base)(n_harmonics=mean_image.shape[1] - 1, **_framing(run.base))

@@ -184,7 +184,7 @@ def reconstruction_scores(
 
 def common_features(representation: Representation, features: Features) -> Features:
     """The features with their values on the common scale, as numpy."""
-    return features.replace(values=np.asarray(common_values(representation, jnp.asarray(features.values))))
+    return features.replace(values=np.asarray(_common_values(representation, np.asarray(features.values))))
 
 
 def mean_image_scores(training_mean: np.ndarray, target: Features) -> Scores:
@@ -212,6 +212,11 @@ def _is_harmonic(representation: Representation) -> bool:
 
 def _harmonics(representation: Representation) -> int:
     return representation.feature_shape[1] - 1
+
+
+@partial(jax.jit, static_argnums=0)
+def _common_values(representation, values):
+    return common_values(representation, values)
 
 
 @jax.jit

@@ -1,0 +1,26 @@
+"""One small store and its runs for all tests of analyze, generate and evaluate."""
+
+from __future__ import annotations
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def small_store(tmp_path_factory):
+    from tests.helpers.small_analysis import make_store
+
+    return make_store(tmp_path_factory.mktemp("notes"))
+
+
+@pytest.fixture(scope="session")
+def pca_run(small_store, tmp_path_factory):
+    from tests.helpers.small_analysis import fit_run
+
+    return fit_run(small_store, tmp_path_factory.mktemp("runs") / "pca3", latent_size=3)
+
+
+@pytest.fixture(scope="session")
+def mean_run(small_store, tmp_path_factory):
+    from tests.helpers.small_analysis import fit_run
+
+    return fit_run(small_store, tmp_path_factory.mktemp("runs") / "mean", "mean_image")

@@ -1,0 +1,156 @@
+"""experiments/generate.py: sounds with a manifest, from files of every kind, good and bad."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import soundfile
+
+from experiments.generate import generate, short_name
+from tests.helpers.sounds import harmonic_tone, noise
+from timbre_jax.audio.io import read_wave
+from timbre_jax.audio.pitch import yin
+
+pytestmark = pytest.mark.xdist_group("small_analysis")
+
+
+def read_manifest(folder):
+    return json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+
+
+def pitch_of(path) -> float:
+    """Median f0 in Hz over the first second."""
+    wave, rate = read_wave(path)
+    f0, _ = yin(wave[None, :rate], sample_rate=rate, hop=172, f_min=80.0, f_max=2100.0)
+    return float(np.median(np.asarray(f0)[0, 5:-5]))
+
+
+@pytest.fixture(scope="module")
+def tones(tmp_path_factory):
+    """Two notes at 44.1 kHz stereo and 8 kHz 8-bit, shorter and longer than the space."""
+    folder = tmp_path_factory.mktemp("tones")
+    low = harmonic_tone(220.0, [0.3, 0.15, 0.1, 0.05], length=2 * 44100, rate=44100)
+    soundfile.write(folder / "low note.wav", np.stack([low, 0.5 * low], axis=1), 44100)
+    high = harmonic_tone(523.25, [0.3, 0.1], length=6 * 8000, rate=8000)
+    soundfile.write(folder / "höher.wav", high, 8000, subtype="PCM_U8")
+    return folder
+
+
+def test_reconstruct_reads_any_form_and_says_what_it_did(pca_run, tones, tmp_path):
+    manifest = generate(pca_run, tmp_path, mode="reconstruct", files=[tones])
+    assert manifest == read_manifest(tmp_path)
+    assert manifest["errors"] == []
+    assert manifest["library"].startswith("timbre_jax ")
+    sounds = {sound["file"]: sound for sound in manifest["sounds"]}
+    assert sorted(sounds) == [
+        "000_höher_original.wav", "000_höher_reconstruction.wav",
+        "001_low_note_original.wav", "001_low_note_reconstruction.wav",
+    ] or sorted(sounds) == [
+        "000_low_note_original.wav", "000_low_note_reconstruction.wav",
+        "001_höher_original.wav", "001_höher_reconstruction.wav",
+    ]  # fmt: skip
+    low = next(sound for name, sound in sounds.items() if "low_note_rec" in name)
+    high = next(sound for name, sound in sounds.items() if "höher_rec" in name)
+    assert low["remarks"][0] == "padded from 2.00 s to 4 s"
+    assert high["remarks"][0] == "cut to the first 4 s"
+    assert len(low["latent"]) == 3
+    assert pitch_of(tmp_path / low["file"]) == pytest.approx(220, rel=0.06)
+    wave, rate = read_wave(tmp_path / low["file"])
+    assert rate == 16000
+    # Beyond the original's end there is silence, as there was.
+    assert np.abs(wave[int(2.2 * rate) :]).max() < 1e-3
+    assert np.abs(wave[: 2 * rate]).max() > 1e-3
+    assert np.abs(read_wave(tmp_path / high["file"])[0]).max() > 0.02
+
+
+def test_broken_files_are_lines_and_the_others_are_done(pca_run, tones, tmp_path):
+    bad = tmp_path / "in"
+    bad.mkdir()
+    (bad / "text.wav").write_text("this is no sound")
+    soundfile.write(bad / "empty.wav", np.zeros(0, np.float32), 16000)
+    soundfile.write(bad / "nan.wav", np.full(100, np.nan, np.float32), 16000, subtype="FLOAT")
+    soundfile.write(bad / "whole.wav", harmonic_tone(330.0, [0.3, 0.1]), 16000)
+    (bad / "cut.wav").write_bytes((bad / "whole.wav").read_bytes()[:9000])
+    soundfile.write(bad / "silence.wav", np.zeros(16000, np.float32), 16000)
+    soundfile.write(bad / "noise.wav", noise(), 16000)
+    soundfile.write(bad / ("long name " * 22 + ".wav"), harmonic_tone(330.0, [0.3, 0.1]), 16000)
+    manifest = generate(pca_run, tmp_path / "out", mode="reconstruct", files=[bad, bad / "missing.wav"])
+    errors = {error["file"].split("/")[-1]: error["error"] for error in manifest["errors"]}
+    assert sorted(errors) == ["cut.wav", "empty.wav", "missing.wav", "nan.wav", "text.wav"]
+    assert "no such file" in errors["missing.wav"]
+    assert all("\n" not in line for line in errors.values())
+    assert len(manifest["sounds"]) == 2 * 4
+    remarks = {sound["file"]: " ".join(sound["remarks"]) for sound in manifest["sounds"]}
+    assert any("silence" in name and "silent" in text for name, text in remarks.items())
+    assert any("noise" in name and "not harmonic" in text for name, text in remarks.items())
+    assert all(len(name.encode()) < 120 for name in remarks)
+    assert all((tmp_path / "out" / name).is_file() for name in remarks)
+
+
+def test_only_broken_files_are_an_error_and_still_in_the_manifest(pca_run, tmp_path):
+    (tmp_path / "text.wav").write_text("no sound")
+    with pytest.raises(ValueError, match=r"text\.wav"):
+        generate(pca_run, tmp_path / "out", mode="reconstruct", files=[tmp_path / "text.wav"])
+    assert len(read_manifest(tmp_path / "out")["errors"]) == 1
+
+
+def test_interpolation_goes_from_one_pitch_to_the_other(pca_run, tones, tmp_path):
+    files = [tones / "low note.wav", tones / "höher.wav"]
+    manifest = generate(pca_run, tmp_path, mode="interpolate", files=files, steps=3)
+    names = [sound["file"] for sound in manifest["sounds"]]
+    assert names[1] == "interpolation_001_low_note_to_höher_050.wav"
+    latents = np.array([sound["latent"] for sound in manifest["sounds"]])
+    np.testing.assert_allclose(latents[1], latents[[0, 2]].mean(0), atol=1e-5)
+    first, middle, last = (pitch_of(tmp_path / name) for name in names)
+    assert first < middle < last
+    assert first == pytest.approx(220, rel=0.06)
+
+
+def test_a_sweep_starts_from_the_mean_or_a_file(pca_run, tones, tmp_path):
+    manifest = generate(pca_run, tmp_path, mode="sweep", latent=1, steps=3)
+    latents = np.array([sound["latent"] for sound in manifest["sounds"]])
+    assert (np.diff(latents[:, 1]) > 0).all()
+    assert np.ptp(latents[:, [0, 2]], axis=0).max() == 0
+    assert manifest["sounds"][0]["file"].startswith("sweep_latent_1_mean_000_at_-")
+    assert manifest["sounds"][0]["made_from"]["start"] == "mean of the training notes"
+    other = generate(pca_run, tmp_path / "b", mode="sweep", latent=1, steps=2, files=[tones / "höher.wav"])
+    assert "höher" in other["sounds"][0]["file"]
+
+
+def test_samples_are_repeatable_and_do_not_depend_on_their_number(pca_run, tmp_path):
+    one = generate(pca_run, tmp_path / "a", number=2, seed=3)
+    more = generate(pca_run, tmp_path / "b", number=3, seed=3)
+    other = generate(pca_run, tmp_path / "c", number=2, seed=4, draw_from="prior", spread=0.5)
+    assert [s["latent"] for s in one["sounds"]] == [s["latent"] for s in more["sounds"]][:2]
+    assert one["sounds"][0]["latent"] != other["sounds"][0]["latent"]
+    assert other["settings"] == {"number": 2, "draw_from": "prior", "spread": 0.5, "seed": 4}
+    assert (tmp_path / "a" / "sample_001.wav").read_bytes() == (tmp_path / "b" / "sample_001.wav").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"mode": "dance"}, "--mode is one of"),
+        ({"mode": "reconstruct"}, "needs --files"),
+        ({"mode": "sweep", "latent": 3}, "latents 0 to 2"),
+        ({"mode": "interpolate", "files": ["a.wav"]}, "between two files, not 1"),
+        ({"mode": "sweep", "files": ["a.wav", "b.wav"]}, "one file or none"),
+    ],
+)
+def test_wrong_wishes_are_one_line(pca_run, tmp_path, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        generate(pca_run, tmp_path / "out", **arguments)
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_empty_folder_is_said(pca_run, tmp_path):
+    with pytest.raises(ValueError, match="no sound file in this folder"):
+        generate(pca_run, tmp_path / "out", mode="reconstruct", files=[tmp_path])
+
+
+def test_short_names_are_safe(tmp_path):
+    assert short_name(tmp_path / "a b/..%c.wav") == "c"
+    assert len(short_name(tmp_path / ("é" * 200 + ".wav")).encode()) <= 60
+    assert short_name(tmp_path / "???.wav") == "sound"
