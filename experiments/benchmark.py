@@ -23,6 +23,7 @@ from experiments import command_line
 # name: (module, function); the function takes nothing and returns a list of rows. Imported only when run.
 BENCHMARKS = {
     "harmonic_features": ("experiments.benchmarks.harmonic_features", "run"),
+    "train_step/natsiou2023": ("experiments.benchmarks.train_step", "run"),
 }
 
 

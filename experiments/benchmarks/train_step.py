@@ -1,7 +1,7 @@
 """`train_step/natsiou2023`: training steps a second of the paper's network, and where the time of a step goes.
 
 Ours is `make_train_step` as training runs it: 128 notes of 8 x 372, compiled with the state donated. Theirs is the same
-network written the usual way (linen's ConvTranspose of stride 2, optax's Adam and apply_updates, one key a batch, nothing
+network written the usual way (linen's Conv and ConvTranspose, optax's Adam and apply_updates, one key a batch, nothing
 donated), with the same parameters and the same loss. Both in one process, in turns; the best of the rounds counts, and
 compilation is not counted.
 
@@ -18,7 +18,7 @@ BATCH, ROUNDS, FRAMES, ROWS = 128, 7, 372, 8
 
 
 def usual_model():
-    """The network with `nn.ConvTranspose`; parameters have the names and shapes of `ConvVAE`'s."""
+    """The network with linen's convolutions; parameters have the names and shapes of `ConvVAE`'s."""
     import flax.linen as nn
 
     class UsualDecoder(nn.Module):
