@@ -186,11 +186,12 @@ def test_killed_at_random_moments(tmp_path):
     assert contents(out) == contents(tmp_path / "whole")
 
 
-def test_ctrl_c_goes_on_later(tmp_path):
+@pytest.mark.parametrize("workers", [1, 2])
+def test_ctrl_c_goes_on_later(tmp_path, workers):
     bank = one_preset(tmp_path / "tone.sf2", sample=sine_sample(seconds=0.2))
     arguments = [f"--path={bank}", f"--out={tmp_path / 'store'}", "--number=0", "--pitches=40-96", "--keep_all"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "experiments.prepare", *arguments, "--velocities=1-127", "--workers=1"], cwd=ROOT,
+        [sys.executable, "-m", "experiments.prepare", *arguments, "--velocities=1-127", f"--workers={workers}"], cwd=ROOT,
         stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     while not list(tmp_path.glob("store.partial/*.tmp")) and process.poll() is None:

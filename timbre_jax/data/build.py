@@ -185,7 +185,8 @@ def _load_all(source, records, shards, *, judge, workers, progress) -> None:
     total = sum(len(shard.positions) for shard in shards)
     if not shard_of:
         return
-    workers = workers or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if not workers:
+        workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     workers = max(1, min(workers, -(-len(shard_of) // BATCH)))
     with (
         _executor(workers) as submit,

@@ -231,10 +231,10 @@ def _render_voice(bank: SoundFont, voice: Voice, key: int, velocity: int, note_o
 
     shape = _sample_shape(bank, voice)
     meant = 440.0 * 2.0 ** ((100 * root + shift - 6900) / 1200)
-    own = _own_pitch(bank.path, _Pool(bank.pool), shape, sample.rate, round(meant / (ratio * RATE), 5))
+    own = _own_pitch(_Pool(bank.pool), shape, sample.rate, round(meant / (ratio * RATE), 5))
     f0 = (own * ratio * RATE if own else meant) * 2.0 ** (centre / 1200)
 
-    wave = _oscillate(bank, shape, ratio, pitch, len(envelope), note_off)
+    wave = _oscillate(_Pool(bank.pool), shape, ratio, pitch, len(envelope), note_off)
     wave = _low_pass(wave, cutoff, values[sf2.FILTER_Q])
     wave *= envelope[: len(wave)]
     if level is not None:
@@ -245,25 +245,25 @@ def _render_voice(bank: SoundFont, voice: Voice, key: int, velocity: int, note_o
     return wave, f0, moves
 
 
-@functools.lru_cache(maxsize=256)
-def _floats(bank_path: str, start: int, loop_start: int, stop: int, looped: bool, pool: _Pool) -> np.ndarray:
-    """One zero, the sample as float32, then three samples that go on with the loop or with silence."""
-    body = pool.values[start:stop].astype(np.float32) / 32768
-    tail = np.resize(body[loop_start - start :], 3) if looped else np.zeros(3, np.float32)
-    return np.concatenate([np.zeros(1, np.float32), body, tail])
-
-
 class _Pool:
-    """The sample pool as an argument that the cache ignores (the path names it)."""
+    """A bank's sample pool as an argument for caches: equal where it is the same array."""
 
     def __init__(self, values: np.ndarray):
         self.values = values
 
     def __hash__(self) -> int:
-        return 0
+        return id(self.values)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Pool)
+        return isinstance(other, _Pool) and self.values is other.values
+
+
+@functools.lru_cache(maxsize=256)
+def _floats(pool: _Pool, start: int, loop_start: int, stop: int, looped: bool) -> np.ndarray:
+    """One zero, the sample as float32, then three samples that go on with the loop or with silence."""
+    body = pool.values[start:stop].astype(np.float32) / 32768
+    tail = np.resize(body[loop_start - start :], 3) if looped else np.zeros(3, np.float32)
+    return np.concatenate([np.zeros(1, np.float32), body, tail])
 
 
 class _Shape(NamedTuple):
@@ -294,7 +294,7 @@ def _sample_shape(bank: SoundFont, voice: Voice) -> _Shape:
 
 
 @functools.lru_cache(maxsize=4096)
-def _own_pitch(bank_path: str, held: _Pool, shape: _Shape, rate: int, meant: float) -> float:
+def _own_pitch(held: _Pool, shape: _Shape, rate: int, meant: float) -> float:
     """A sample's pitch in cycles a sample where a note holds it, or 0 where it has none."""
     pool, first = held.values, int(_MEASURE_AT * rate)
     if shape.looped:
@@ -307,7 +307,7 @@ def _own_pitch(bank_path: str, held: _Pool, shape: _Shape, rate: int, meant: flo
     return autocorrelation_pitch(wave, meant=meant) if len(wave) >= 512 else 0.0
 
 
-def _oscillate(bank, shape, ratio, pitch, length, note_off) -> np.ndarray:
+def _oscillate(pool: _Pool, shape: _Shape, ratio: float, pitch: np.ndarray, length: int, note_off: int) -> np.ndarray:
     """The sample at the note's pitch, [<= length]; looped for the whole note, until note-off, or not (sampleModes)."""
     start, end, loop_start, loop_end, looped, until_off = shape
     if len(pitch) == 1:
@@ -317,19 +317,19 @@ def _oscillate(bank, shape, ratio, pitch, length, note_off) -> np.ndarray:
         position = np.cumsum(steps) - steps
     if not looped:
         position = position[: int(np.searchsorted(position, end - start))]
-        return _interpolate(_floats(bank.path, start, start, end, False, _Pool(bank.pool)), position)
+        return _interpolate(_floats(pool, start, start, end, False), position)
     # The loop is taken one sample late, [loop_start + 1, loop_end + 1), with the sample at loop_end being the one at
     # loop_start: so the neighbours of every position are the right ones without a special case at the seam.
     period, top = loop_end - loop_start, loop_end - start + 1
     held = position if not until_off else position[:note_off]
     wraps = int(np.searchsorted(held, top))
     held[wraps:] = (held[wraps:] - top) % period + (top - period)
-    wave = _interpolate(_floats(bank.path, start, loop_start, loop_end, True, _Pool(bank.pool)), held)
+    wave = _interpolate(_floats(pool, start, loop_start, loop_end, True), held)
     if until_off and length > note_off:
         rest = position[note_off:]
         rest = rest - rest[0] + (held[-1] + ratio if len(held) else 0.0)
         rest = rest[: int(np.searchsorted(rest, end - start))]
-        tail = _interpolate(_floats(bank.path, start, start, end, False, _Pool(bank.pool)), rest)
+        tail = _interpolate(_floats(pool, start, start, end, False), rest)
         wave = np.concatenate([wave, tail])
     return wave
 

@@ -54,8 +54,21 @@ def default_bank() -> str:
     return path
 
 
-@functools.lru_cache(maxsize=8)
 def _bank(path: str) -> SoundFont:
+    """The bank of a path, read once for as long as the file stays the same."""
+    return _read(path, *_state(path))
+
+
+def _state(path: str) -> tuple[int, int]:
+    try:
+        state = os.stat(path)
+    except OSError:
+        return 0, 0  # reading it says what is wrong
+    return state.st_mtime_ns, state.st_size
+
+
+@functools.lru_cache(maxsize=8)
+def _read(path: str, changed: int, size: int) -> SoundFont:
     return read_soundfont(path)
 
 
@@ -218,7 +231,11 @@ def _bank_names(paths: tuple[str, ...]) -> list[str]:
     return [stem if stems.count(stem) == 1 else f"{stem}~{stems[:i].count(stem) + 1}" for i, stem in enumerate(stems)]
 
 
-@functools.lru_cache(maxsize=8)
 def _digest(path: str) -> str:
+    return _hash(path, *_state(path))
+
+
+@functools.lru_cache(maxsize=8)
+def _hash(path: str, changed: int, size: int) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
