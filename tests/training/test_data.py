@@ -1,9 +1,58 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
+from tests.helpers.notes import ListedSource
 from tests.helpers.runs import SHAPE, examples
+from timbre_jax.data.build import build_store
 from timbre_jax.representation import make_representation
-from timbre_jax.training.data import InMemory, Rescaled, Subset, batches, fit_ranges
+from timbre_jax.training.config import resolve
+from timbre_jax.training.data import InMemory, Rescaled, Subset, batches, fit_ranges, open_sources
+
+
+@dataclasses.dataclass(frozen=True)
+class Mixed(ListedSource):
+    """Notes of the families bass and organ in turns; all validation notes are bass."""
+
+    def plan(self):
+        notes = enumerate(super().plan())
+        return [n._replace(family="organ") if i % 2 and n.split == "train" else n for i, n in notes]
+
+
+@pytest.fixture(scope="module")
+def stores(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("stores")
+    counts = {"a": (("train", 8), ("valid", 3)), "b": (("train", 4), ("test", 2))}
+    for name, count in counts.items():
+        build_store(Mixed(counts=count, name=name), folder / name, workers=1, progress=False)
+    return folder
+
+
+def opened(stores, **data):
+    config = resolve({"data": {"store": str(stores / "a"), **data}})
+    return open_sources(config, progress=False)
+
+
+def test_training_takes_all_stores_and_validation_the_first(stores):
+    one, both = opened(stores), opened(stores, extra_stores=(str(stores / "b"),), in_memory=True)
+    assert (len(one.train), len(one.valid)) == (8, 3)
+    assert (len(both.train), len(both.valid)) == (12, 3)
+    indices = [int(both.train[i]["index"]) for i in range(12)]
+    assert len({*indices, *(int(both.valid[i]["index"]) for i in range(3))}) == 15
+    np.testing.assert_array_equal(both.train[3]["values"], one.train[3]["values"])
+    assert one.fingerprint in both.fingerprint
+    assert one.fingerprint != both.fingerprint
+
+
+def test_families_and_a_part_of_the_notes(stores):
+    assert [len(part) for part in (opened(stores, families=("bass",)).train, opened(stores, max_examples=3).train)] == [4, 3]
+    with pytest.raises(ValueError, match="no 'drum'; there are bass, organ"):
+        opened(stores, families=("drum",))
+    with pytest.raises(ValueError, match="'valid' has no sounds of the families organ"):
+        opened(stores, families=("organ",))
+    with pytest.raises(ValueError, match=r"valid_split: .* has no split 'dev'; it has train, valid"):
+        opened(stores, valid_split="dev")
 
 
 @pytest.mark.parametrize("scale", ["log", "hz"])

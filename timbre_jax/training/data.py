@@ -180,13 +180,14 @@ def _positions(store: Any, split: str, families: tuple[str, ...], limit: int) ->
     positions = np.arange(store.length(split))
     if families:
         column = store.metadata(split)["family"]
-        if unknown := sorted(set(families) - set(column.tolist())):
-            known = ", ".join(sorted(set(column.tolist())))
-            raise ValueError(f"config.data.families: {split!r} has no family {unknown[0]!r}; it has {known}")
+        known = {family for name in store.splits for family in store.metadata(name)["family"].tolist()}
+        if unknown := sorted(set(families) - known):
+            raise ValueError(f"config.data.families: there is no {unknown[0]!r}; there are {', '.join(sorted(known))}")
         positions = np.flatnonzero(np.isin(column, families))
     if 0 < limit < len(positions):
         # Spread over the whole, so that a small part has all instruments.
         positions = positions[np.linspace(0, len(positions) - 1, limit).round().astype(np.int64)]
     if len(positions) == 0:
-        raise ValueError(f"split {split!r} has no sounds")
+        of = f" of the families {', '.join(families)}" if families else ""
+        raise ValueError(f"split {split!r} has no sounds{of}")
     return positions
