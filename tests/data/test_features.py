@@ -132,7 +132,7 @@ def test_wrong_sample_rate_and_place(store, tmp_path):
 
 def test_harmonic_tracks_of_real_frames(store):
     """The real representation, and its error in the cache in its own units."""
-    representation = HarmonicTracks()
+    representation = HarmonicTracks(length=16000, n_frames=92)
     source = cached(store, "test", representation, batch_size=10)
     same(source.read(), direct(store, "test", representation))
 

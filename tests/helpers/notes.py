@@ -100,7 +100,8 @@ class ListedSource:
             yield position, None
 
     def load(self, record: Record, payload) -> Loaded:
-        time.sleep(self.delay)
+        if self.delay:
+            time.sleep(self.delay)
         number = record.where
         if number in self.broken:
             raise RuntimeError("this note\ncannot be had")

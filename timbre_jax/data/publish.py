@@ -138,12 +138,13 @@ class ShardFiles:
 
 def _drop_duplicates(shards: list[ShardFiles]) -> None:
     """Finds sounds that are there twice and takes them out of their shards."""
-    digests, signatures, splits, pitches, ids, places = [], [], [], [], [], []
+    digests, splits, pitches, ids, places = [], [], [], [], []
+    signatures = bytearray()
     for which, shard in enumerate(shards):
         for number, row in enumerate(shard.rows()):
             if not row["left_out"]:
                 digests.append(row["digest"])
-                signatures.append(np.frombuffer(bytes.fromhex(row["signature"]), np.int8))
+                signatures += bytes.fromhex(row["signature"])
                 splits.append(SPLITS.index(shard.split))
                 pitches.append(row["pitch"])
                 ids.append(row["id"])
@@ -151,7 +152,9 @@ def _drop_duplicates(shards: list[ShardFiles]) -> None:
     if not ids:
         return
     gone: dict[int, dict[int, str]] = {}
-    found = doctor.find_duplicates(digests, np.stack(signatures), np.array(splits), np.array(pitches), ids)
+    found = doctor.find_duplicates(
+        digests, np.frombuffer(signatures, np.int8).reshape(len(ids), -1), np.array(splits), np.array(pitches), ids
+    )
     for position, reason in found.items():
         which, number = places[position]
         gone.setdefault(which, {})[number] = reason
