@@ -69,7 +69,9 @@ def cached_features(
     if split not in store.splits:
         raise StoreError(f"{store.path}: no notes of a split {split!r}; there are {', '.join(store.splits)}")
     settings = representation_settings(representation)
-    identity = json.dumps([VERSION, representation.name, settings, store.index["fingerprint"]], sort_keys=True)
+    # A representation that comes to analyse differently under the same settings raises its `version`.
+    version = [VERSION, getattr(representation, "version", 1)]
+    identity = json.dumps([version, representation.name, settings, store.index["fingerprint"]], sort_keys=True)
     name = f"{representation.name}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
     folder = (store.path / "features" if directory is None else Path(directory)) / name
     if not (folder / f"{split}.json").is_file():

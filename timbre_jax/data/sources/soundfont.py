@@ -16,6 +16,7 @@ from timbre_jax.data.sources.base import FAMILIES, SAMPLE_RATE, SAMPLES, SECONDS
 from timbre_jax.data.splits import committed_splits, connected_groups, even_choice, split_groups
 
 HELD_SECONDS = 3.0
+PLAYER_VERSION = 1  # raised when the player comes to sound different, so that older stores are not taken for the same
 PERCUSSION_BANK = 128
 DEFAULT_PITCHES = tuple(range(40, 97))  # 82 to 2093 Hz: the paper keeps 80-2100 Hz
 DEFAULT_VELOCITIES = (25, 50, 75, 100, 127)  # NSynth's
@@ -136,6 +137,7 @@ class SoundFontSource:
             "number": self.number,
             "seed": self.seed,
             "held_seconds": HELD_SECONDS,
+            "player": PLAYER_VERSION,
         }
 
     def presets(self) -> list[PresetEntry]:
