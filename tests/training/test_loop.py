@@ -230,3 +230,5 @@ def test_wrong_configurations_are_refused_before_anything_happens(changes, messa
     with pytest.raises(ValueError, match=message):
         train(small_config(**changes), tmp_path / "run")
     assert not (tmp_path / "run" / "checkpoints").exists()
+    if "batch_size" in changes:  # told only when the sounds are known; the right one is then not another run
+        assert train(small_config(steps=5), tmp_path / "run").step == 5

@@ -18,82 +18,18 @@ from timbre_jax import checkpoint
 from timbre_jax.data.augment import make_augment
 from timbre_jax.data.pipeline import make_pipeline
 from timbre_jax.models import make_model
-from timbre_jax.models.base import TimbreModel
-from timbre_jax.representation import representation_settings
-from timbre_jax.training.config import check_same, flatten, resolve
+from timbre_jax.training.book import Anchor, Book, Result, TrainingError
+from timbre_jax.training.config import check_same, resolve
 from timbre_jax.training.data import Sources, base_representation, batches, open_sources
 from timbre_jax.training.evaluate import evaluate
+from timbre_jax.training.fit import build_model, fit, saved_config, write_config
 from timbre_jax.training.guard import Guard
 from timbre_jax.training.interrupt import StopSignals, locked
 from timbre_jax.training.log import MetricsLog
 from timbre_jax.training.sharding import make_placement
 from timbre_jax.training.spaces import make_space
-from timbre_jax.training.state import TrainState, create_state, make_optimizer, make_schedule
-from timbre_jax.training.step import batch_features, make_eval_step, make_train_step
-
-
-class TrainingError(ValueError):
-    """Training cannot go on; the message is one line and says why."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Result:
-    """How a run ended.
-
-    Attributes:
-      status: "finished" (all steps), "converged" (early stopping), "stopped" (by a signal; the same call goes on).
-      step: steps taken. best_step, best_value: of the best evaluation so far.
-      signal: that stopped it, or 0.
-    """
-
-    status: str
-    step: int
-    best_step: int
-    best_value: float
-    signal: int = 0
-
-
-@dataclasses.dataclass
-class Book:
-    """What a run knows besides its arrays; all of it is saved with them, as JSON.
-
-    Attributes:
-      step: steps taken. position: batches drawn from the pipeline. iterator: the pipeline's state after them.
-      guard: what the guard remembers.
-      window: sums of the metrics since the last line of the log, and their number.
-      best_step, best_value: of the best evaluation; waiting: evaluations since.
-      skipped: positions of batches to leave out. recoveries: what was done about bad steps.
-      offset: bytes of metrics.jsonl. seconds: of training so far. status: "running" or how it ended.
-    """
-
-    step: int = 0
-    position: int = 0
-    iterator: Any = None
-    guard: dict = dataclasses.field(default_factory=lambda: Guard().memory())
-    window: dict = dataclasses.field(default_factory=dict)
-    best_step: int = -1
-    best_value: float | None = None
-    waiting: int = 0
-    skipped: list = dataclasses.field(default_factory=list)
-    recoveries: list = dataclasses.field(default_factory=list)
-    offset: int = 0
-    seconds: float = 0.0
-    status: str = "running"
-
-
-@dataclasses.dataclass
-class Anchor:
-    """A state that can be gone back to: arrays, and the place in the data that belongs to it."""
-
-    state: TrainState
-    step: int
-    position: int
-    iterator: Any
-    guard: dict
-
-    def place(self) -> dict:
-        """Everything but the arrays."""
-        return {"step": self.step, "position": self.position, "iterator": self.iterator, "guard": self.guard}
+from timbre_jax.training.state import create_state, make_optimizer, make_schedule
+from timbre_jax.training.step import make_eval_step, make_train_step
 
 
 def train_and_evaluate(
@@ -123,8 +59,8 @@ def train_and_evaluate(
       ValueError: in the configuration, the store or the folder. One line; nothing that was there is lost.
     """
     config, workdir = resolve(config), Path(workdir)
-    if (workdir / "config.json").exists():
-        check_same(checkpoint.read_config(workdir)["config"], config, workdir)
+    if before := saved_config(workdir):
+        check_same(before["config"], config, workdir)
     elif workdir.exists() and not workdir.is_dir():
         raise ValueError(f"--workdir={workdir} is a file; a run needs a folder")
     # Wrong settings are told before features are made, which takes long.
@@ -135,57 +71,11 @@ def train_and_evaluate(
     sources = sources or open_sources(config, progress=progress)
     model = build_model(config, sources)
     with locked(workdir):
-        _write_config(workdir, config, model, sources)
+        write_config(workdir, config, model, sources)
         if model.trained_by == "fit":
-            return _fit(config, workdir, model, sources)
+            return fit(config, workdir, model, sources)
         with StopSignals() as stop:
             return _Run(config, workdir, model, sources, parallel, progress).train(stop)
-
-
-def build_model(config: Mapping[str, Any], sources: Sources) -> TimbreModel:
-    """The configuration's model, for the sources' features."""
-    return make_model(feature_shape=tuple(sources.representation.feature_shape), **config["model"])
-
-
-def _write_config(workdir: Path, config, model: TimbreModel, sources: Sources) -> None:
-    representation = sources.representation
-    document = {
-        "config": config.to_dict(),
-        "model": {"name": checkpoint.model_name(model), **checkpoint.model_settings(model)},
-        "representation": {"name": representation.name, **representation_settings(representation)},
-        "examples": {"train": len(sources.train), "valid": len(sources.valid), "fingerprint": sources.fingerprint},
-    }
-    if (workdir / "config.json").exists():
-        before = checkpoint.read_config(workdir)
-        for name in ("model", "examples", "representation"):
-            old, new = flatten(before[name]), flatten(document[name])
-            if changed := [key for key in new if old.get(key) != new[key]]:
-                key = changed[0]
-                raise ValueError(
-                    f"the run in {workdir} was started with other sounds or another version ({name}.{key}: "
-                    f"{old.get(key)} -> {new[key]}); use the store that it was started with, or another --workdir"
-                )
-    checkpoint.write_config(workdir, document)
-
-
-def _fit(config, workdir: Path, model: TimbreModel, sources: Sources) -> Result:
-    path = checkpoint.step_path(workdir / "best", 0)
-    if path.exists():
-        return Result("finished", 0, 0, checkpoint.read_document(path)["metrics"]["mse"])
-    log = MetricsLog(workdir)
-    start = time.monotonic()
-    size = config.train.batch_size
-    variables = model.fit(lambda: (batch["values"] for batch in batches(sources.train, size)))
-    space = make_space(model, variables, sources.representation, sources.train, batch_size=size)
-    total = count = 0.0
-    for batch in batches(sources.valid, size):
-        again = np.asarray(space.model.reconstruct(space.variables, batch_features(batch)).values)
-        total, count = total + float(np.square(again - batch["values"]).mean((1, 2)).sum()), count + len(again)
-    information = {"step": 0, "metrics": {"mse": total / count}, "statistics_examples": len(sources.train)}
-    log.write("valid", 0, mse=total / count, seconds=round(time.monotonic() - start, 3))
-    checkpoint.save_space(path, space, information)
-    log.close()
-    return Result("finished", 0, 0, total / count)
 
 
 class _Run:

@@ -1,0 +1,85 @@
+"""What stands before a run: its model and config.json; and the run of a model that is fitted in closed form."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from timbre_jax import checkpoint
+from timbre_jax.models import make_model
+from timbre_jax.models.base import TimbreModel
+from timbre_jax.representation import representation_settings
+from timbre_jax.training.book import Result
+from timbre_jax.training.config import flatten
+from timbre_jax.training.data import Sources, batches
+from timbre_jax.training.log import MetricsLog
+from timbre_jax.training.spaces import make_space
+from timbre_jax.training.step import batch_features
+
+
+def build_model(config: Mapping[str, Any], sources: Sources) -> TimbreModel:
+    """The configuration's model, for the sources' features."""
+    return make_model(feature_shape=tuple(sources.representation.feature_shape), **config["model"])
+
+
+def saved_config(workdir: Path) -> dict | None:
+    """The config.json of a run that has saved something; None where nothing has begun that could be spoilt.
+
+    Raises:
+      CheckpointError: it is damaged, missing beside checkpoints, or of another version.
+    """
+    begun = checkpoint.steps(workdir / "checkpoints") or checkpoint.steps(workdir / "best")
+    if begun or (workdir / "config.json").exists():
+        document = checkpoint.read_config(workdir)
+        return document if begun else None
+    return None
+
+
+def write_config(workdir: Path, config, model: TimbreModel, sources: Sources) -> None:
+    """WORKDIR/config.json: the configuration, and the model, representation and sounds that it came to.
+
+    Raises:
+      ValueError: a run that lies there already had others.
+    """
+    representation = sources.representation
+    document = {
+        "config": config.to_dict(),
+        "model": {"name": checkpoint.model_name(model), **checkpoint.model_settings(model)},
+        "representation": {"name": representation.name, **representation_settings(representation)},
+        "examples": {"train": len(sources.train), "valid": len(sources.valid), "fingerprint": sources.fingerprint},
+    }
+    if before := saved_config(workdir):
+        for name in ("model", "examples", "representation"):
+            old, new = flatten(before[name]), flatten(document[name])
+            if changed := [key for key in new if old.get(key) != new[key]]:
+                key = changed[0]
+                raise ValueError(
+                    f"the run in {workdir} was started with other sounds or another version ({name}.{key}: "
+                    f"{old.get(key)} -> {new[key]}); use the store that it was started with, or another --workdir"
+                )
+    checkpoint.write_config(workdir, document)
+
+
+def fit(config: Any, workdir: Path, model: TimbreModel, sources: Sources) -> Result:
+    """Fits a model that learns in closed form: its space in best/, its score in metrics.jsonl. Done once a folder."""
+    path = checkpoint.step_path(workdir / "best", 0)
+    if path.exists():
+        return Result("finished", 0, 0, checkpoint.read_document(path)["metrics"]["mse"])
+    log = MetricsLog(workdir)
+    start = time.monotonic()
+    size = config.train.batch_size
+    variables = model.fit(lambda: (batch["values"] for batch in batches(sources.train, size)))
+    space = make_space(model, variables, sources.representation, sources.train, batch_size=size)
+    total = count = 0.0
+    for batch in batches(sources.valid, size):
+        again = np.asarray(space.model.reconstruct(space.variables, batch_features(batch)).values)
+        total, count = total + float(np.square(again - batch["values"]).mean((1, 2)).sum()), count + len(again)
+    information = {"step": 0, "metrics": {"mse": total / count}, "statistics_examples": len(sources.train)}
+    log.write("valid", 0, mse=total / count, seconds=round(time.monotonic() - start, 3))
+    checkpoint.save_space(path, space, information)
+    log.close()
+    return Result("finished", 0, 0, total / count)
