@@ -13,7 +13,6 @@ variants of every note use --explained of them.
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import re
 from pathlib import Path
@@ -25,6 +24,7 @@ from experiments import command_line
 
 TRAINING_NOTES = 4000
 DISTANCE_NOTES = 48
+LEAST_NOTES = 5
 
 
 def analyze(
@@ -61,6 +61,10 @@ def analyze(
     run = open_run(workdir)
     opened = Store.open(store or default_store(run))
     notes = read_notes(run, opened, split, number=number, seed=seed, progress=progress)
+    if len(notes.positions) < LEAST_NOTES:
+        raise ValueError(
+            f"an analysis needs at least {LEAST_NOTES} notes, split {split!r} of {opened.path} gives {len(notes.positions)}"
+        )
     training = training_notes(run, number=TRAINING_NOTES, progress=progress)
 
     with tqdm(total=14, desc="analyses", unit="step", disable=not progress) as bar:
@@ -98,7 +102,7 @@ def _analysis(run, notes, training, *, explained: int, seed: int, done):
     from timbre_jax.latent.projection import pca_map, tsne_map
     from timbre_jax.latent.statistics import active_latents, box_plot, class_statistics, range_classes
     from timbre_jax.metrics.scores import encode_features
-    from timbre_jax.report.analysis import Analysis
+    from timbre_jax.report.analysis import Analysis, shown
 
     latents = np.asarray(encode_features(run.space, notes.features).values, np.float64)
     active = active_latents(latents)
@@ -108,7 +112,9 @@ def _analysis(run, notes, training, *, explained: int, seed: int, done):
     labels = {**notes.labels, "brightness_hz": _brightness(notes)}
     families = labels["family"]
     classes = {name: class_statistics(latents, labels[name]) for name in ("family", "instrument", "source")}
-    numeric = {name: labels[name] for name in ("pitch", "velocity", "brightness_hz") if np.ptp(labels[name]) > 0}
+    # A label of -1 is one that the source does not know.
+    known = [name for name in ("pitch", "velocity", "brightness_hz") if labels[name].min() >= 0]
+    numeric = {name: labels[name] for name in known if np.ptp(labels[name]) > 0}
     correlations = {
         method: correlation(latents, numeric, labels["instrument"], method=method, seed=seed)
         for method in ("spearman", "pearson")
@@ -123,23 +129,18 @@ def _analysis(run, notes, training, *, explained: int, seed: int, done):
         explanations = _explanations(run, notes, latents, explained=explained, seed=seed, done=done)
     else:
         why_not = (
-            f"All {len(active)} latents of this space have the same value for every note ({run.model}): it says "
-            "the same whatever "
-            "it hears, so no direction of it can be explained. The mean image is made so; a VAE gets there when "
-            "its KL weight is "
-            "too high (posterior collapse)."
+            f"All {len(active)} latents of this space have the same value for every note ({run.model}): it says the same "
+            "whatever it hears, so no direction of it can be explained. The mean image is made so; a VAE gets there when "
+            "its KL weight is too high (posterior collapse)."
         )
-    model = (
-        f"{run.model.replace('_', ' ')} with {run.space.latent_size} latents on "
-        f"{run.space.representation.name.replace('_', ' ')}"
-    )
+    model = f"{shown(run.model)} with {run.space.latent_size} latents on {shown(run.space.representation.name)}"
     described = (
-        f"{len(latents)} notes of {len(np.unique(labels['instrument']))} instruments, split "
-        f"“{notes.split}” of {notes.store.path.name}"
+        f"{len(latents)} notes of {len(np.unique(labels['instrument']))} instruments, split “{notes.split}” of "
+        f"{notes.store.path.name}"
     )
     return Analysis(
         name=run.name,
-        model="PCA" + model[3:] if run.model == "pca" else model[:1].upper() + model[1:],
+        model=model[:1].upper() + model[1:],
         notes=described,
         latents=latents,
         labels=labels,
@@ -184,14 +185,16 @@ def _quality(run, notes, training):
 def _explanations(run, notes, latents, *, explained: int, seed: int, done):
     from experiments.run_data import even_choice, take
     from timbre_jax.latent.ablation import BASELINES, ablation
-    from timbre_jax.latent.agreement import agreement
-    from timbre_jax.latent.attribution import integrated_gradients, shapley
+    from timbre_jax.latent.attribution import EXACT_UP_TO, integrated_gradients, shapley
     from timbre_jax.latent.direction import direction_effects
     from timbre_jax.latent.perturbation import perturbation
     from timbre_jax.latent.sage import sage
     from timbre_jax.latent.sensitivity import sensitivity
-    from timbre_jax.report.analysis import Explanations, importances
+    from timbre_jax.report.analysis import Explanations
 
+    if run.space.latent_size > EXACT_UP_TO:
+        # Subsets are sampled then, and every note takes D + 1 decoded sounds an order.
+        explained = min(explained, max(8, 512 // run.space.latent_size))
     rows = even_choice(notes.labels["instrument"], explained, seed=seed)
     features, space = take(notes.features, rows), run.space
     done("ablation")
@@ -208,11 +211,16 @@ def _explanations(run, notes, latents, *, explained: int, seed: int, done):
     integrated = integrated_gradients(space, features)
     done("directions")
     harmonic = callable(getattr(space.representation, "denormalise", None))
-    blank = Explanations(
-        notes.labels["instrument"][rows], ablations, perturbations, gradient, shares, globally, integrated,
-        agreement({"none": np.zeros(space.latent_size)}), direction_effects(space) if harmonic else None,
-    )  # fmt: skip
-    return dataclasses.replace(blank, agreement=agreement(importances(blank)))
+    return Explanations(
+        groups=notes.labels["instrument"][rows],
+        ablations=ablations,
+        perturbations=perturbations,
+        sensitivity=gradient,
+        shapley=shares,
+        sage=globally,
+        gradients=integrated,
+        directions=direction_effects(space) if harmonic else None,
+    )
 
 
 def _brightness(notes) -> np.ndarray:
@@ -327,8 +335,7 @@ def _footer(run, store, split, number, explained, seed) -> str:
 
     return (
         f"Made by timbre_jax {timbre_jax.__version__} from the run “{run.name}” and the split “{split}” of "
-        f"{store.path.name} "
-        f"(--number={number} --explained={explained} --seed={seed}). Notes: "
+        f"{store.path.name} (--number={number} --explained={explained} --seed={seed}). Notes: "
         f"{store.index.get('licence') or 'no licence stated'}."
     )
 

@@ -9,7 +9,7 @@ import runpy
 import sys
 from collections.abc import Callable, Sequence
 
-from absl import app, flags
+from absl import app, flags, logging
 
 
 def run(main: Callable[[Sequence[str]], int | None], documentation: str) -> None:
@@ -24,6 +24,9 @@ def run(main: Callable[[Sequence[str]], int | None], documentation: str) -> None
     def checked(arguments: Sequence[str]) -> int | None:
         if len(arguments) > 1:
             _end(f"there is no argument {arguments[1]!r}; options begin with --, see --help", 2)
+        if not flags.FLAGS["verbosity"].present:
+            # What libraries note for their own developers is no news for a user.
+            logging.set_verbosity(logging.WARNING)
         try:
             return main(arguments)
         except (ValueError, OSError) as error:

@@ -80,12 +80,9 @@ def evaluate(
     rows, results = _rows(measured, reference_name, seed)
     caption = (
         f"{measured[0]['definition']}. Split “{split}”; brackets are 95 % intervals, bootstrap over instruments. "
-        "Reference: "
-        f"{reference_name or 'none'}. family_knn: share of notes whose family the 5 nearest training latents "
-        "name; its floor "
-        "always says the most frequent family. sound_db: log-spectral distance to the recording (1024-point Hann "
-        "frames, hop 256, "
-        "80 dB floor); representation_db: the same without the model."
+        f"Reference: {reference_name or 'none'}. family_knn: share of notes whose family the 5 nearest training latents "
+        "name; its floor always says the most frequent family. sound_db: log-spectral distance to the recording "
+        "(1024-point Hann frames, hop 256, 80 dB floor); representation_db: the same without the model."
     )
     table = Table("scores", COLUMNS, tuple(rows), caption)
     table.write_csv(out)

@@ -1,10 +1,10 @@
 """Makes new sounds from a trained space: wav files with names that say what they are, and a manifest.
 
-  python experiments/generate.py --workdir=runs/notes --out=sounds --mode=reconstruct --files=flute.wav,my_sounds
-  python experiments/generate.py --workdir=runs/notes --out=sounds --mode=sample --number=16
-  python experiments/generate.py --workdir=runs/notes --out=sounds --mode=sample --draw_from=prior --spread=0.7
-  python experiments/generate.py --workdir=runs/notes --out=sounds --mode=interpolate --files=flute.wav,bell.wav
-  --steps=9 python experiments/generate.py --workdir=runs/notes --out=sounds --mode=sweep --latent=3 --steps=9
+  python experiments/generate.py --workdir=run --out=out --mode=reconstruct --files=flute.wav,my_sounds
+  python experiments/generate.py --workdir=run --out=out --mode=sample --number=16
+  python experiments/generate.py --workdir=run --out=out --mode=sample --draw_from=prior --spread=0.7
+  python experiments/generate.py --workdir=run --out=out --mode=interpolate --files=flute.wav,bell.wav
+  --steps=9 python experiments/generate.py --workdir=run --out=out --mode=sweep --latent=3 --steps=9
   --files=flute.wav
 
 Files may have any rate, any number of channels and any format that libsndfile reads; folders stand for the sound files

@@ -68,8 +68,8 @@ class Attribution:
         )
         columns = ("latent", "share", "low", "high", "percent_of_total", "sampling_error")
         caption = (
-            f"v = {'- MSE' if self.measure == 'mse' else 'SSIM'}; absent latents at their {self.baseline}; "
-            f"v(all) - v(none) = {total:.5g}."
+            f"v = {'- MSE' if self.measure == 'mse' else 'SSIM'}; absent latents at their {self.baseline}; v(all) - "
+            f"v(none) = {total:.5g}."
         )
         return Table(f"{self.method}_{self.measure}_{self.baseline}", columns, rows, caption)
 

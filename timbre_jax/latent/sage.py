@@ -71,8 +71,7 @@ def sage(
     v(S) = - E over notes of MSE(mean over draws of decode(z_S, z'_rest), note), where the unknown latents z' are drawn
     whole from other notes. Unlike a baseline at 0 or at the mean, the decoder is only asked about combinations of
     values that occur, and what it says is averaged before it is compared, as the definition wants. With K draws, the
-    expected loss of an unknown set is too large by 1 / K of the decoded variance; the same for every order, so it
-    hardly moves the shares.
+    variance of that mean adds to the loss: shares are up to 1 / K too large, of all latents alike.
 
     Args:
       space: a static space.

@@ -155,8 +155,8 @@ class RangeClasses:
                 )
                 rows.append((d, float(self.edges[d, k]), float(self.edges[d, k + 1]), int(self.counts[d, k]), text))
         caption = (
-            "Classes that a range of a latent points to: share of the notes in the range, and how many "
-            "times the share in the set."
+            "Classes that a range of a latent points to: share of the notes in the range, and how many times the share "
+            "in the set."
         )
         return Table("ranges", ("latent", "from", "to", "notes", "points_to"), tuple(rows), caption)
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 
 import numpy as np
 
 from timbre_jax.latent import natsiou2023
 from timbre_jax.latent.ablation import Ablation
-from timbre_jax.latent.agreement import Agreement
+from timbre_jax.latent.agreement import Agreement, agreement
 from timbre_jax.latent.attribution import Attribution
 from timbre_jax.latent.correlation import Correlation
 from timbre_jax.latent.direction import DirectionEffects
@@ -61,8 +62,12 @@ class Explanations:
     shapley: Mapping[tuple[str, str], Attribution]
     sage: Sage
     gradients: Attribution
-    agreement: Agreement
     directions: DirectionEffects | None
+
+    @functools.cached_property
+    def agreement(self) -> Agreement:
+        """Between all methods' `importances`."""
+        return agreement(importances(self))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,6 +103,12 @@ class Analysis:
         return self.labels["instrument"]
 
 
+def shown(name: str) -> str:
+    """A registry name as people write it: "pca_8" is "PCA 8", "dense_vae" is "dense VAE"."""
+    words = name.replace("_", " ").split(" ")
+    return " ".join({"pca": "PCA", "vae": "VAE"}.get(word, word) for word in words)
+
+
 def importances(explanations: Explanations) -> dict[str, np.ndarray]:
     """One importance [D] a method, larger is more important; what `agreement` compares."""
     return {
@@ -131,10 +142,10 @@ def verdicts(analysis: Analysis) -> Table | None:
 def score_table(analysis: Analysis) -> Table:
     """Scores of the space and its floors."""
     rows = []
-    everyone = {analysis.name: analysis.quality.scores, **analysis.quality.floors}
-    for name, scores in everyone.items():
+    floors = {shown(name): scores for name, scores in analysis.quality.floors.items()}
+    for name, scores in {f"{analysis.name} (this run)": analysis.quality.scores, **floors}.items():
         cells = [_interval(mean_interval(x, analysis.groups)) for x in (scores.mse, scores.ssim)]
-        rows.append((name.replace("_", " "), *cells[0], *cells[1]))
+        rows.append((name, *cells[0], *cells[1]))
     columns = ("model", "mse", "mse_low", "mse_high", "ssim", "ssim_low", "ssim_high")
     return Table("scores", columns, tuple(rows), f"{analysis.quality.definition}. Intervals: 95 %, bootstrap over instruments.")
 
@@ -208,8 +219,8 @@ def results(analysis: Analysis) -> list[Result]:
             )
     if quality.families is not None:
         definition = (
-            "share of notes whose family the 5 nearest training latents name (distances in training "
-            "deviations); floor: the most frequent family"
+            "share of notes whose family the 5 nearest training latents name (distances in training deviations); floor: "
+            "the most frequent family"
         )
         add("family/knn_accuracy", mean_interval(quality.families.correct, groups), definition, quality.families.floor)
     for name, values in quality.distances.items():
@@ -219,8 +230,8 @@ def results(analysis: Analysis) -> list[Result]:
             else None
         )
         definition = (
-            f"log-spectral distance in dB of the sound ({name}) to the recording, 1024-point Hann "
-            f"frames, hop 256, 80 dB floor, {len(values)} notes"
+            f"log-spectral distance in dB of the sound ({name}) to the recording, 1024-point Hann frames, hop 256, 80 dB "
+            f"floor, {len(values)} notes"
         )
         add(f"sound/{name}/log_spectral_distance", mean_interval(values, quality.distance_groups), definition, floor)
     rows.append(
@@ -239,8 +250,8 @@ def results(analysis: Analysis) -> list[Result]:
                     Result(
                         f"correlation/{correlation.method}/{label}/latent_{d}",
                         *cell,
-                        f"{correlation.method} correlation; floor: 95th percentile of |correlation| with "
-                        f"shuffled {label}; {set_}",
+                        f"{correlation.method} correlation; floor: 95th percentile of |correlation| with shuffled "
+                        f"{label}; {set_}",
                     )
                 )
     for label, statistics in analysis.classes.items():

@@ -10,7 +10,7 @@ from timbre_jax.latent import natsiou2023
 from timbre_jax.metrics.bootstrap import mean_interval
 from timbre_jax.metrics.table import format_cell
 from timbre_jax.report import page, plots
-from timbre_jax.report.analysis import Analysis, Explanations, distance_table, score_table, verdicts
+from timbre_jax.report.analysis import Analysis, Explanations, distance_table, score_table, shown, verdicts
 from timbre_jax.report.players import player, player_rows
 
 Sounds = Sequence[tuple[str, Mapping[str, np.ndarray]]]
@@ -47,17 +47,17 @@ def figures(
         xlabel="latent",
     )
     found["ranges"] = plots.ranges(analysis.ranges)
-    spearman = analysis.correlations["spearman"]
-    found["correlation"] = plots.heatmap(
-        spearman.value.T,
-        spearman.names,
-        latents,
-        title="Rank correlation with what is known of the notes",
-        limits=(-1, 1),
-        label="Spearman",
-        xlabel="latent",
-        faint=np.abs(spearman.value.T) < spearman.floor.T,
-    )
+    if (spearman := analysis.correlations.get("spearman")) is not None:
+        found["correlation"] = plots.heatmap(
+            spearman.value.T,
+            spearman.names,
+            latents,
+            title="Rank correlation with what is known of the notes",
+            limits=(-1, 1),
+            label="Spearman",
+            xlabel="latent",
+            faint=np.abs(spearman.value.T) < spearman.floor.T,
+        )
     pca = analysis.maps["pca"]
     maps = [(f"PCA ({100 * pca.explained.sum():.0f} % of the variance)", pca.points, pca.rows)]
     if "tsne" in analysis.maps:
@@ -189,9 +189,7 @@ def _summary(analysis: Analysis) -> page.Section:
     floors = {name: scores for name, scores in quality.floors.items()}
     for measure, label in (("mse", "MSE of the reconstruction"), ("ssim", "SSIM of the reconstruction")):
         interval = mean_interval(getattr(quality.scores, measure), groups)
-        against = "; ".join(
-            f"{n.replace('_', ' ')} {format_cell(float(getattr(s, measure).mean()))}" for n, s in floors.items()
-        )
+        against = "; ".join(f"{shown(n)} {format_cell(float(getattr(s, measure).mean()))}" for n, s in floors.items())
         cards.append((label, format_cell(interval.value), f"{_range(interval)}. {against}"))
     if quality.families is not None:
         interval = mean_interval(quality.families.correct, groups)
@@ -213,13 +211,7 @@ def _summary(analysis: Analysis) -> page.Section:
     blocks = [page.numbers(cards)]
     if analysis.explanations is not None:
         order = analysis.explanations.agreement.order()
-        spearman = analysis.correlations["spearman"]
-        told = []
-        for d in order[: min(8, len(order))]:
-            strength = np.nan_to_num(np.abs(spearman.value[d]))
-            n = int(strength.argmax())
-            beyond = strength[n] > np.nan_to_num(spearman.floor[d, n])
-            told.append(f"latent {d}" + (f" ({spearman.names[n]} {spearman.value[d, n]:+.2f})" if beyond else ""))
+        told = [f"latent {d}{_goes_with(analysis, int(d))}" for d in order[:8]]
         blocks.append(
             page.text(
                 "**From the most to the least important, by the mean rank of all methods:** " + ", ".join(told) + ".",
@@ -229,27 +221,36 @@ def _summary(analysis: Analysis) -> page.Section:
     blocks.append(
         page.text(
             f"What was analysed: {analysis.notes}. Bars and brackets are 95 % intervals from resampling whole "
-            "instruments: "
-            "notes of one instrument are too alike to count one by one."
+            "instruments: notes of one instrument are too alike to count one by one."
         )
     )
     return page.Section("In short", tuple(blocks))
+
+
+def _goes_with(analysis: Analysis, latent: int) -> str:
+    """The known property that a latent goes along with most closely, where that is more than chance."""
+    spearman = analysis.correlations.get("spearman")
+    if spearman is None:
+        return ""
+    strength = np.nan_to_num(np.abs(spearman.value[latent]))
+    n = int(strength.argmax())
+    if strength[n] <= np.nan_to_num(spearman.floor[latent, n]):
+        return ""
+    return f" ({spearman.names[n].replace('_hz', '')} {spearman.value[latent, n]:+.2f})"
 
 
 def _reconstruction(analysis: Analysis, images) -> page.Section:
     blocks = [
         page.text(
             "Every note is squeezed into a few numbers and built again from them alone. The pictures show the "
-            "fundamental "
-            "frequency (bottom row) and the strengths of the first harmonics over time; left the original, right "
-            "what came back."
+            "fundamental frequency (bottom row) and the strengths of the first harmonics over time; left the original, "
+            "right what came back."
         ),
         _picture(images, "reconstructions", "Originals and reconstructions"),
         page.table(score_table(analysis)),
         page.text(
-            "The **mean image** always answers with the average note; **PCA** is the best any straight-line "
-            "method of the same "
-            "size can do on the training set. A score means little without them: MSE and SSIM move a lot with "
+            "The **mean image** always answers with the average note; **PCA** is the best any straight-line method of "
+            "the same size can do on the training set. A score means little without them: MSE and SSIM move a lot with "
             "the normalisation."
         ),
     ]
@@ -257,9 +258,8 @@ def _reconstruction(analysis: Analysis, images) -> page.Section:
         blocks.append(page.table(distance_table(analysis.quality)))
         blocks.append(
             page.text(
-                "“Representation” is the note analysed and synthesised again without the model: what the "
-                "representation itself "
-                "loses (breath, hammers, noise, higher harmonics)."
+                "“Representation” is the note analysed and synthesised again without the model: what the representation "
+                "itself loses (breath, hammers, noise, higher harmonics)."
             )
         )
     return page.Section("How well notes come back", tuple(blocks))
@@ -269,10 +269,8 @@ def _listening(notes: Sounds, sample_rate: int) -> page.Section:
     blocks = [
         page.text(
             "**Original** is the recording, **representation** what analysis and synthesis leave of it, "
-            "**reconstruction** what "
-            "comes out of the latents. Below: the same note with only one latent left on, and with one switched "
-            "off (the others "
-            "at, or it at, the mean of the training notes)."
+            "**reconstruction** what comes out of the latents. Below: the same note with only one latent left on, and "
+            "with one switched off (the others at, or it at, the mean of the training notes)."
         )
     ]
     for name, sounds in notes:
@@ -317,21 +315,20 @@ def _importance(analysis: Analysis, images) -> page.Section:
         "Which latents matter",
         (
             page.text(
-                "Six ways to ask how much the sound depends on a latent. They ask different things, so some "
-                "disagreement is right:",
-                f"**Shapley** shares out how much the latents together improve the picture, fairly and {how}; a "
-                "latent that is "
-                "absent stands at its training mean. **SAGE** does so for the whole set, an unknown latent "
-                "taking values from "
-                "other notes. **Integrated Gradients** follows the straight line from the mean latent to the "
-                "note's. **Gradient** "
-                "is how much a small step of a standard deviation moves the picture, for better or worse. **One "
-                "off** is what "
-                "it costs to put a single latent to its mean.",
+                "Six ways to ask how much the sound depends on a latent. They ask different things, so some disagreement "
+                "is right:",
+                f"**Shapley** shares out how much the latents together improve the picture, fairly and {how}; a latent "
+                "that is absent stands at its training mean. **SAGE** does so for the whole set, an unknown latent "
+                "taking values from other notes. **Integrated Gradients** follows the straight line from the mean latent "
+                "to the note's. **Gradient** is how much a small step of a standard deviation moves the picture, for "
+                "better or worse. **One off** is what it costs to put a single latent to its mean.",
             ),
             _picture(images, "importance", "Importance of every latent by six methods"),
             _picture(images, "agreement", "Rank correlation between methods"),
-            page.text(f"Mean agreement between pairs of methods: {e.agreement.mean():.2f} (1 is perfect, 0 is none)."),
+            page.text(
+                f"Mean agreement between pairs of methods: {e.agreement.mean():.2f} (1 is perfect, 0 is none). “One off” "
+                "and “one on” are ablations, “10-60 %” and “+- deviations” perturbations, by their effect on MSE."
+            ),
             page.table(e.agreement.rank_table(), folded=True, title="Ranks"),
             page.table(shapley.table(e.groups), folded=True, title="Shapley values"),
             page.table(e.sage.table(e.groups), folded=True, title="SAGE"),
@@ -347,11 +344,10 @@ def _ablation(analysis: Analysis, images) -> page.Section:
         "One latent at a time (ablation)",
         (
             page.text(
-                "Left: all latents are switched off but one; higher means that this latent alone brings the note "
-                "closer to the "
-                "original. Right: only this one is switched off; lower means that it is missed. “Off” can mean "
-                "0, as in the paper, or "
-                "the latent's usual value: a latent that is far from 0 in every note looks important only by the first."
+                "Left: all latents are switched off but one; higher means that this latent alone brings the note closer "
+                "to the original. Right: only this one is switched off; lower means that it is missed. “Off” can mean 0, "
+                "as in the paper, or the latent's usual value: a latent that is far from 0 in every note looks important "
+                "only by the first."
             ),
             _picture(images, "ablation", "SSIM with one latent on or off"),
             _picture(images, "ablation_images", "One note with one latent on at a time, the others at 0 (the paper's fig. 6)"),
@@ -369,11 +365,9 @@ def _perturbation(analysis: Analysis, images) -> page.Section:
         "How well it bears a push (perturbation)",
         (
             page.text(
-                "One latent is moved and the note decoded again; the curve says how much of the likeness (SSIM) "
-                "to the original is "
-                "lost. A percentage moves a latent far from 0 much more than one around 0, so the right picture, "
-                "in the latent's own "
-                "spread, is the fairer one."
+                "One latent is moved and the note decoded again; the curve says how much of the likeness (SSIM) to the "
+                "original is lost. A percentage moves a latent far from 0 much more than one around 0, so the right "
+                "picture, in the latent's own spread, is the fairer one."
             ),
             _picture(images, "perturbation", "Fall of SSIM when a latent is moved"),
             *(page.table(p.table(e.groups), folded=True, title=f"In {unit}") for unit, p in e.perturbations.items()),
@@ -386,10 +380,9 @@ def _directions(analysis: Analysis, images, sweeps: Sounds, sample_rate: int) ->
     if analysis.explanations.directions is not None:
         blocks += [
             page.text(
-                "From the average note, one latent walks through its range (1st to 99th percentile) while the "
-                "others stay. The curves "
-                "say what a listener would notice; flat curves mean that the latent does something else, or "
-                "nothing there."
+                "From the average note, one latent walks through its range (1st to 99th percentile) while the others "
+                "stay. The curves say what a listener would notice; flat curves mean that the latent does something "
+                "else, or nothing there."
             ),
             _picture(images, "directions", "Pitch, level, brightness and course in time along every latent"),
             page.table(analysis.explanations.directions.table(), folded=True),
@@ -404,9 +397,8 @@ def _known(analysis: Analysis, images) -> page.Section:
         "What goes along with pitch, velocity and brightness",
         (
             page.text(
-                "Rank correlation of every latent with what is known of the notes: 1 or -1 means that the latent "
-                "rises or falls "
-                "whenever it does. Grey numbers are no larger than what shuffled labels give."
+                "Rank correlation of every latent with what is known of the notes: 1 or -1 means that the latent rises "
+                "or falls whenever it does. Grey numbers are no larger than what shuffled labels give."
             ),
             _picture(images, "correlation", "Correlation of latents with pitch, velocity and brightness"),
             *(page.table(c.table(), folded=True, title=c.method) for c in analysis.correlations.values()),
@@ -425,9 +417,8 @@ def _classes(analysis: Analysis, images) -> page.Section:
             _picture(images, "classes", "Mean and standard deviation of every latent in every family"),
             page.table(family.table(), folded=True),
             page.text(
-                "The other way round: which families a range of a latent points to. Every bar holds a fifth of "
-                "the notes, from the "
-                "lowest values of that latent to the highest."
+                "The other way round: which families a range of a latent points to. Every bar holds a fifth of the "
+                "notes, from the lowest values of that latent to the highest."
             ),
             _picture(images, "ranges", "Share of families in ranges of every latent"),
             page.table(analysis.ranges.table(), folded=True),
@@ -441,9 +432,8 @@ def _maps(analysis: Analysis, images) -> page.Section:
         "Maps",
         (
             page.text(
-                "Every dot is a note; near dots have similar latents. PCA is a shadow of the space from its "
-                "widest side. t-SNE keeps "
-                "neighbours together; distances between its islands, and their sizes, mean nothing."
+                "Every dot is a note; near dots have similar latents. PCA is a shadow of the space from its widest side. "
+                "t-SNE keeps neighbours together; distances between its islands, and their sizes, mean nothing."
             ),
             _picture(images, "map_family", "Maps coloured by family"),
             _picture(images, "map_pitch", "Maps coloured by pitch"),
@@ -456,18 +446,16 @@ def _paper(analysis: Analysis, images) -> page.Section:
         "The paper's verdicts beside ours",
         (
             page.text(
-                "Natsiou, O'Leary and Longo (2023) looked at eight latents of a network of this kind. **Which "
-                "latent gets which number "
-                "is chance, run by run**: their latent 2 is not this run's latent 2. What can be compared is the "
-                "kind of statement: how "
-                "unequal the latents are, how tight the tightest, how far families lie apart."
+                "Natsiou, O'Leary and Longo (2023) looked at eight latents of a network of this kind. **Which latent "
+                "gets which number is chance, run by run**: their latent 2 is not this run's latent 2. What can be "
+                "compared is the kind of statement: how unequal the latents are, how tight the tightest, how far "
+                "families lie apart."
             ),
             page.table(verdicts(analysis)),
             _picture(images, "paper_separation", "Class separation in descending order, paper and here"),
             page.text(
-                "The paper's classes hold 1,324 notes of many instruments; here a family is "
-                f"{_instruments(analysis)}. The fewer the "
-                "instruments, the further apart families seem, whatever the model."
+                f"The paper's classes hold 1,324 notes of many instruments; here a family is {_instruments(analysis)}. "
+                "The fewer the instruments, the further apart families seem, whatever the model."
             ),
         ),
     )

@@ -90,7 +90,7 @@ def save_png(figure, path: str | os.PathLike, *, dpi: int = 110) -> bytes:
 def distribution(box, *, title: str = "Distribution of every latent"):
     """A `statistics.BoxPlot` as a box plot."""
     size = len(box.median)
-    figure, axes = new_figure(max(6.0, 0.75 * size + 1.5), 3.8)
+    figure, axes = new_figure(min(max(6.0, 0.75 * size + 1.5), 18), 3.8)
     ax = axes[0, 0]
     boxes = [
         {"med": m, "q1": a, "q3": b, "whislo": low, "whishi": high, "fliers": out}
@@ -153,7 +153,7 @@ def bars(
             if panel == position:
                 ax.axhline(height, color="#3a3f47", linewidth=1, linestyle="--")
                 ax.annotate(label, (1, height), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=8)
-        ax.set(title=title, xlabel="latent", xticks=place if len(place) <= 20 else place[:: len(place) // 10])
+        ax.set(title=title, xlabel="latent", xticks=place[:: 1 + len(place) // 13])
         ax.grid(False, axis="x")
         if position % columns == 0:
             ax.set_ylabel(ylabel)
@@ -181,7 +181,7 @@ def curves(
             ax.plot(x, line, marker="o", markersize=3.5, color=CLASS_COLOURS[d % len(CLASS_COLOURS)], label=str(d))
         ax.set(title=title, xlabel=shared_xlabel or label, ylabel=label if shared_xlabel else ylabel)
     handles, labels = axes.flat[0].get_legend_handles_labels()
-    figure.legend(handles, labels, title=legend, loc="outside right center")
+    figure.legend(handles, labels, title=legend, loc="outside right center", ncols=1 + (len(handles) - 1) // 16)
     return figure
 
 
@@ -201,7 +201,7 @@ def heatmap(
 ):
     """A matrix [R, C] with a text in every cell (two decimals by default); `faint` [R, C]: cells with grey text."""
     values = np.asarray(values, np.float64)
-    figure, axes = new_figure(max(5.0, 0.72 * len(columns) + 2.6), max(2.2, 0.36 * len(rows) + 1.5))
+    figure, axes = new_figure(min(max(5.0, 0.72 * len(columns) + 2.6), 18), max(2.2, 0.36 * len(rows) + 1.5))
     ax = axes[0, 0]
     if limits is None:
         reach = float(np.nanmax(np.abs(values))) if np.isfinite(values).any() else 1.0
@@ -212,7 +212,7 @@ def heatmap(
     ax.set_xticklabels(columns, rotation=35 if slanted else 0, ha="right" if slanted else "center")
     ax.set_yticklabels(rows)
     ax.grid(False)
-    if values.size <= 400:
+    if values.size <= 400 and len(columns) <= 20:
         for r, c in np.ndindex(values.shape):
             cell = text[r, c] if text is not None else ("" if np.isnan(values[r, c]) else f"{values[r, c]:.2f}")
             dark = faint is None or not faint[r, c]
