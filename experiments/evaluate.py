@@ -93,6 +93,7 @@ def evaluate(
 
 def markdown(table) -> str:
     """The table for people: value and interval in one cell, columns without any value left out."""
+    from timbre_jax.latent import natsiou2023
     from timbre_jax.metrics.table import Table, format_cell
 
     records = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
@@ -121,7 +122,9 @@ def markdown(table) -> str:
             }
         )  # fmt: skip
     rows = [{key: value for key, value in row.items() if any(r[key] is not None for r in rows)} for row in rows]
-    return f"{Table.from_records('scores', rows).markdown()}\n{table.caption}\n"
+    paper = f"Natsiou et al. 2023 report MSE {natsiou2023.MSE:g} and SSIM {natsiou2023.SSIM:g} on NSynth's test notes."
+    text = f"{table.caption}\n\n{paper} Not comparable: {natsiou2023.WHY_NOT_COMPARABLE}"
+    return f"{Table.from_records('scores', rows).markdown()}\n{text}\n"
 
 
 def _measure(run, name, store, split, number, families, sounds, known, seed, progress) -> dict:
