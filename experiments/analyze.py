@@ -52,7 +52,7 @@ def analyze(
     from experiments.run_data import default_store, open_run, read_notes, training_notes
     from timbre_jax.data.store import Store
     from timbre_jax.metrics.table import write_results
-    from timbre_jax.report import analysis_page, page, plots
+    from timbre_jax.report import analysis_figures, analysis_page, page, plots
     from timbre_jax.report.analysis import results, tables
 
     out = Path(out)
@@ -79,7 +79,7 @@ def analyze(
         note_sounds, sweeps = _sounds(run, notes, analysis, chosen)
         done("pictures")
         seconds = getattr(run.space.representation, "length", 0) / run.space.sample_rate or None
-        drawn = analysis_page.figures(analysis, _pictures(run, notes, analysis), seconds=seconds)
+        drawn = analysis_figures.figures(analysis, _pictures(run, notes, analysis), seconds=seconds)
         images = {name: plots.save_png(figure, out / "plots" / f"{name}.png") for name, figure in drawn.items()}
         done("page")
         for table in tables(analysis):
