@@ -22,7 +22,7 @@ def sections(
     """The page's sections.
 
     Args:
-      images: PNGs of `figures`.
+      images: PNGs of `analysis_figures.figures`.
       notes: sounds of some notes: "original", "representation", "reconstruction", "only 3", "all but 3".
       sweeps: sounds along every latent, by their values.
     """
