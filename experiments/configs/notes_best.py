@@ -25,7 +25,7 @@ def get_config():
     config.optimizer.final_fraction = 0.01
     config.optimizer.clip_norm = 1.0
     config.train.batch_size = 256
-    config.train.steps = 6000
+    config.train.steps = 4000
     config.train.eval_every = 500
     config.train.monitor = "mse"
     config.train.average_decay = 0.999

@@ -52,7 +52,8 @@ class DenseVAE(TimbreModel):
     The likelihood is a Gaussian with one learned variance (sigma-VAE: Rybkin et al. 2021), so that the balance of
     reconstruction and KL needs no tuning; `kl_weight` of the training still multiplies the KL.
 
-    `embed` is the encoder's mean refined by `refine_steps` Levenberg-Marquardt steps (see `refine`).
+    `embed` is the encoder's mean refined by `refine_steps` Levenberg-Marquardt steps (see `refine`) on the squared error in
+    the basis: of the whole picture, the silence after a sound's end included, as in the loss.
 
     Attributes:
       basis_size: components of the fixed basis.
@@ -64,7 +65,7 @@ class DenseVAE(TimbreModel):
     basis_size: int = 256
     width: int = 512
     depth: int = 2
-    refine_steps: int = 8
+    refine_steps: int = 3
     refine_prior: float = 1e-3
 
     def setup(self):
@@ -93,9 +94,13 @@ class DenseVAE(TimbreModel):
         mean, log_variance = self._posterior(self._coordinates(features.values)[0])
         return Posterior(mean, log_variance, features.mask, features.conditions, features.rate)
 
+    def _drawn(self, z: Array) -> Array:
+        """Latents [B, D] to coordinates [B, basis_size]."""
+        return self.decoder(z) * self.basis_scale.value[0]
+
     def raw(self, z: Array) -> Array:
         """Latents [B, D] to features [B, N, F] before they are clipped to [0, 1]."""
-        values = (self.decoder(z) * self.basis_scale.value[0]) @ self.basis_components.value
+        values = self._drawn(z) @ self.basis_components.value
         return values.reshape(-1, *self.feature_shape) + self.basis_mean.value
 
     def decode(self, latent: Latent, *, train: bool = False) -> Features:
@@ -112,8 +117,7 @@ class DenseVAE(TimbreModel):
         """
         coordinates, rest = self._coordinates(features.values)
         posterior = Posterior(*self._posterior(coordinates))
-        drawn = self.decoder(posterior.sample(keys).values) * self.basis_scale.value[0]
-        error = rest + jnp.sum(jnp.square(drawn - coordinates), -1)
+        error = rest + jnp.sum(jnp.square(self._drawn(posterior.sample(keys).values) - coordinates), -1)
         size = features.values.shape[1] * features.values.shape[2]
         constant = size * (self.log_sigma + 0.5 * math.log(2.0 * math.pi))
         reconstruction, kl = 0.5 * error * jnp.exp(-2.0 * self.log_sigma) + constant, posterior.kl()
@@ -129,9 +133,8 @@ class DenseVAE(TimbreModel):
         if self.refine_steps == 0:
             return latent
         values = refine(
-            lambda z: self.apply(variables, z, method="raw"),
-            features.values,
-            features.mask,
+            lambda z: self.apply(variables, z, method="_drawn"),
+            self.apply(variables, features.values, method="_coordinates")[0],
             latent.values,
             steps=self.refine_steps,
             prior_weight=self.refine_prior,

@@ -12,8 +12,7 @@ from timbre_jax.records import Array
 
 def refine(
     decode: Callable[[Array], Array],
-    values: Array,
-    mask: Array,
+    targets: Array,
     start: Array,
     *,
     steps: int,
@@ -24,42 +23,37 @@ def refine(
 
     Minimises, for every sound of the batch on its own,
 
-        sum over unmasked values of (decode(z) - x)^2 + prior_weight * |z|^2,
+        |decode(z) - target|^2 + prior_weight * |z|^2,
 
-    which is the maximum of p(z | x) for a Gaussian likelihood of variance `prior_weight`. An encoder only guesses that
-    point, and on unseen instruments guesses worse (the amortisation gap: Cremer et al. 2018; the refinement itself is
-    the semi-amortised inference of Kim et al. 2018, with second-order steps since D is small). A step that does not
-    lower the objective is not taken and the damping grows, so the result is never worse than `start`.
+    whose minimum is the maximum of p(z | x) for a Gaussian likelihood of variance `prior_weight`. An encoder only guesses
+    that point, and on unseen instruments guesses worse (the amortisation gap: Cremer et al. 2018; the refinement itself is the
+    semi-amortised inference of Kim et al. 2018, with second-order steps since D is small). A step that does not lower the
+    objective is not taken and the damping grows, so the result is never worse than `start`.
 
     Args:
-      decode: [b, D] -> [b, N, F], differentiable; called with b = 1 under `vmap`.
-      values: [B, N, F].
-      mask: [B, N].
+      decode: [b, D] -> [b, K], differentiable; called with b = 1 under `vmap`.
+      targets: [B, K].
       start: [B, D], the encoder's guess.
-      steps: Levenberg-Marquardt steps, each D + 2 decoder evaluations; static.
-      prior_weight: weight of |z|^2, in the units of the squared error summed over N x F.
+      steps: Levenberg-Marquardt steps, each about D + 2 decoder evaluations; static.
+      prior_weight: weight of |z|^2, in the units of the squared error.
       damping: at the first step, relative to the diagonal of J^T J.
 
     Returns:
       [B, D]. Deterministic. Gradients through it are not meant to be taken.
     """
-    size = start.shape[-1]
-    basis = jnp.eye(size, dtype=start.dtype)
-
-    def residual(z, target, weight):
-        return ((decode(z[None])[0] - target) * weight[:, None]).reshape(-1)
+    basis = jnp.eye(start.shape[-1], dtype=start.dtype)
 
     def objective(z, r):
         return jnp.sum(jnp.square(r)) + prior_weight * jnp.sum(jnp.square(z))
 
-    def one(z, target, weight):
+    def one(z, target):
         def f(z):
-            return residual(z, target, weight)
+            return decode(z[None])[0] - target
 
         def step(_, carry):
             z, r, cost, damp = carry
             # D forward-mode columns: the decoder is evaluated once with all D tangents at a time.
-            jacobian = jax.vmap(lambda tangent: jax.jvp(f, (z,), (tangent,))[1])(basis)
+            jacobian = jax.vmap(lambda tangent: jax.jvp(f, (z,), (tangent,))[1])(basis)  # [D, K]
             gram = jacobian @ jacobian.T + prior_weight * basis
             gradient = jacobian @ r + prior_weight * z
             system = gram + damp * jnp.diag(jnp.diag(gram)) + 1e-9 * basis
@@ -77,4 +71,4 @@ def refine(
         r = f(z)
         return jax.lax.fori_loop(0, steps, step, (z, r, objective(z, r), jnp.asarray(damping, z.dtype)))[0]
 
-    return jax.vmap(one)(start, values, mask)
+    return jax.vmap(one)(start, targets)
