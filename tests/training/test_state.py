@@ -37,8 +37,17 @@ def test_constant_schedule_and_wrong_ones():
     assert make_schedule("constant")(jnp.int32(10**6)) == 1.0
     with pytest.raises(ValueError, match="no schedule 'linear'"):
         make_schedule("linear")
-    with pytest.raises(ValueError, match="no room"):
-        make_schedule("cosine", warmup_steps=10, total_steps=10)
+    with pytest.raises(ValueError, match="needs the number of steps"):
+        make_schedule("cosine", warmup_steps=10)
+
+
+def test_a_short_cosine_keeps_half_of_its_steps_to_fall():
+    steps = np.arange(10)
+    short = jax.vmap(make_schedule("cosine", warmup_steps=200, total_steps=10, final_fraction=0.01))(steps)
+    np.testing.assert_allclose(short[:5], (steps[:5] + 1) / 5, rtol=1e-6)
+    assert (np.diff(short[5:]) < 0).all()
+    assert short[-1] < 0.15
+    assert make_schedule("cosine", warmup_steps=200, total_steps=1)(jnp.int32(0)) == 1.0
 
 
 def test_adam_with_decay_is_optaxs_adamw():

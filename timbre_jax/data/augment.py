@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable
 
 import jax
@@ -96,9 +97,11 @@ def make_augment(name: str, *, representation: Representation, **settings) -> Au
     """The augmentation of that name for a representation: "none" (None) or "harmonic" (`HarmonicAugment`).
 
     Raises:
-      ValueError: an unknown name or setting, or a representation that the augmentation does not fit.
+      ValueError: an unknown name or setting, a value that makes no sense, or a representation that it does not fit.
     """
     if name == "none":
+        if settings:
+            raise ValueError(f"augmentation 'none' has no setting {min(settings)!r}; there is 'harmonic' to be set")
         return None
     if name != "harmonic":
         raise ValueError(f"there is no augmentation {name!r}; there are 'none', 'harmonic'")
@@ -111,13 +114,20 @@ def make_augment(name: str, *, representation: Representation, **settings) -> Au
     given |= {"time_warp", "probability", "held_seconds"}
     if unknown := sorted(set(settings) - given):
         raise ValueError(f"augmentation 'harmonic' has no setting {unknown[0]!r}; it has {', '.join(sorted(given))}")
+    for setting, value in settings.items():
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ValueError(f"augmentation 'harmonic': {setting} must be a number, not {value!r}")
+        if value < 0:
+            raise ValueError(f"augmentation 'harmonic': {setting} must not be negative, not {value}")
+    if not settings.get("probability", 1.0) <= 1.0:
+        raise ValueError(f"augmentation 'harmonic': probability must lie in [0, 1], not {settings['probability']}")
+    if not settings.get("held_seconds", 1.0) > 0.0:
+        raise ValueError(f"augmentation 'harmonic': held_seconds must be more than 0, not {settings['held_seconds']}")
     return HarmonicAugment(**settings, **_units(representation))
 
 
 @functools.cache
 def _units(representation: Representation) -> dict[str, float]:
-    import math
-
     octaves = math.log2(representation.f0_range[1] / representation.f0_range[0])
     return {
         "rate": representation.sample_rate / representation.hop,

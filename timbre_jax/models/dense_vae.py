@@ -142,7 +142,17 @@ class DenseVAE(TimbreModel):
         return latent.replace(values=jax.lax.stop_gradient(values))
 
     def initialise(self, variables: Variables, batches: Callable[[], Iterable[np.ndarray]]) -> Variables:
-        """Variables with the basis of the training features: a PCA of feature batches [b, N, F], read twice."""
+        """Variables with the basis of the training features: a PCA of feature batches [b, N, F], read several times.
+
+        Raises:
+          ValueError: not more sounds than the basis has components.
+        """
+        count = sum(len(batch) for batch in batches())
+        if count <= self.basis_size:
+            raise ValueError(
+                f"model dense_vae with basis_size={self.basis_size} needs more than {self.basis_size} sounds to train on, and "
+                f"the training set has {count}: use more sounds or a smaller config.model.basis_size"
+            )
         # parent=None: a module of its own, not one inside this.
         fitted = PCA(feature_shape=self.feature_shape, latent_size=self.basis_size, parent=None).fit(batches)["params"]
         return {**variables, "basis": {key: fitted[key] for key in ("mean", "components", "scale")}}

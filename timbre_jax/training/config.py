@@ -36,8 +36,8 @@ def default_config() -> ConfigDict:
     model: name and settings. augment: name ("none", "harmonic") and settings.
     data: store and extra_stores, folders that experiments/prepare.py made (training takes all, validation the first);
       splits; families, () for all; max_examples, 0 for all; in_memory keeps the features in memory.
-    optimizer: see `make_optimizer` and `make_schedule`; final_fraction of the learning rate at the end of a cosine;
-      clip_norm 0 does not clip.
+    optimizer: see `make_optimizer` and `make_schedule`; warmup_steps, of a cosine at most half of all steps;
+      final_fraction of the learning rate at the end of a cosine; clip_norm 0 does not clip.
     train: steps, or epochs where steps is 0; kl_weight; eval_every and log_every in steps, eval_every 0 is once an epoch;
       checkpoints at least every checkpoint_every steps and checkpoint_seconds; patience in evaluations without a better
       `monitor` ("loss" or "mse" of the validation set), 0 never stops early; average_decay of the averaged parameters;

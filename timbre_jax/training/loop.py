@@ -125,7 +125,8 @@ class _Run:
             raise ValueError(f"config.train.batch_size={size} cannot be cut into {devices} devices: use a multiple")
         if len(self.sources.train) < size:
             raise ValueError(
-                f"the training set has {len(self.sources.train)} sounds, fewer than config.train.batch_size={size}"
+                f"the training set has {len(self.sources.train)} sounds, fewer than config.train.batch_size={size}: use more "
+                "sounds or smaller batches"
             )
 
     def train(self, stop: StopSignals) -> Result:

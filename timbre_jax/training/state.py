@@ -80,15 +80,18 @@ def make_schedule(
     """The learning rate at a step, as a part of its peak: float32 [] of int32 [].
 
     A linear rise over `warmup_steps` steps, (step + 1) / warmup_steps, then "constant" at 1, or "cosine" from 1 down to
-    `final_fraction` at `total_steps`.
+    `final_fraction` at `total_steps`. The rise takes at most half of a cosine's steps, so that a short trial of a long
+    configuration rises and falls too.
 
     Raises:
-      ValueError: an unknown name, or a cosine that has no room.
+      ValueError: an unknown name, or a cosine over no steps.
     """
     if name not in ("constant", "cosine"):
         raise ValueError(f"there is no schedule {name!r}; there are 'constant', 'cosine'")
-    if name == "cosine" and total_steps <= warmup_steps:
-        raise ValueError(f"a cosine schedule over {total_steps} steps has no room after {warmup_steps} steps of warm-up")
+    if name == "cosine":
+        if total_steps < 1:
+            raise ValueError(f"a cosine schedule needs the number of steps that it falls over, not {total_steps}")
+        warmup_steps = min(warmup_steps, total_steps // 2)
 
     def schedule(step: Array) -> Array:
         step = step.astype(jnp.float32)
