@@ -49,7 +49,7 @@ def analyze(
     """
     from tqdm import tqdm
 
-    from experiments.run_data import default_store, open_run, read_notes, training_notes
+    from experiments.run_data import default_store, open_run, read_notes, trained_on, training_notes
     from timbre_jax.data.store import Store
     from timbre_jax.metrics.table import write_results
     from timbre_jax.report import analysis_figures, analysis_page, page, plots
@@ -73,7 +73,8 @@ def analyze(
             bar.set_postfix_str(what)
             bar.update()
 
-        analysis = _analysis(run, notes, training, explained=explained, seed=seed, done=done)
+        seen = trained_on(run, opened, split)
+        analysis = _analysis(run, notes, training, seen=seen, explained=explained, seed=seed, done=done)
         done("sounds")
         chosen = _listening_rows(notes, players)
         note_sounds, sweeps = _sounds(run, notes, analysis, chosen)
@@ -97,7 +98,7 @@ def analyze(
     return analysis
 
 
-def _analysis(run, notes, training, *, explained: int, seed: int, done):
+def _analysis(run, notes, training, *, seen: bool, explained: int, seed: int, done):
     from timbre_jax.latent.correlation import correlation
     from timbre_jax.latent.projection import pca_map, tsne_map
     from timbre_jax.latent.statistics import active_latents, box_plot, class_statistics, range_classes
@@ -107,7 +108,7 @@ def _analysis(run, notes, training, *, explained: int, seed: int, done):
     latents = np.asarray(encode_features(run.space, notes.features).values, np.float64)
     active = active_latents(latents)
     done("scores")
-    quality = _quality(run, notes, training)
+    quality = _quality(run, notes, training, seen=seen)
     done("statistics")
     labels = {**notes.labels, "brightness_hz": _brightness(notes)}
     families = labels["family"]
@@ -136,7 +137,7 @@ def _analysis(run, notes, training, *, explained: int, seed: int, done):
     model = f"{shown(run.model)} with {run.space.latent_size} latents on {shown(run.space.representation.name)}"
     described = (
         f"{len(latents)} notes of {len(np.unique(labels['instrument']))} instruments, split “{notes.split}” of "
-        f"{notes.store.path.name}"
+        f"{notes.store.path.name}{', which the run was trained on' if seen else ''}"
     )
     return Analysis(
         name=run.name,
@@ -156,7 +157,7 @@ def _analysis(run, notes, training, *, explained: int, seed: int, done):
     )
 
 
-def _quality(run, notes, training):
+def _quality(run, notes, training, *, seen: bool):
     from experiments.scoring import floor_scores, sound_distances
     from timbre_jax.metrics.neighbours import neighbour_accuracy
     from timbre_jax.metrics.scores import encode_features, reconstruction_scores, score_definition
@@ -165,12 +166,11 @@ def _quality(run, notes, training):
     scores = reconstruction_scores(run.space, notes.features, target=notes.target)
     floors, families, mean_image = {}, None, None
     if training is not None:
-        features, target, labels = training
-        floors = floor_scores(target, notes.target, latent_size=run.space.latent_size)
-        mean_image = np.asarray(target.values).mean(0)
-        known = encode_features(run.space, features).values
-        found = encode_features(run.space, notes.features).values
-        families = neighbour_accuracy(known, labels["family"], found, notes.labels["family"])
+        floors = floor_scores(training.target, notes.target, latent_size=run.space.latent_size)
+        mean_image = np.asarray(training.features.values).mean(0)
+        if not seen:  # The nearest training note of a training note is that note.
+            known, found = (encode_features(run.space, x.features).values for x in (training, notes))
+            families = neighbour_accuracy(known, training.labels["family"], found, notes.labels["family"])
     distances, rows = sound_distances(run, notes, number=DISTANCE_NOTES, mean_image=mean_image)
     return Quality(
         score_definition(run.space.representation),
@@ -179,6 +179,7 @@ def _quality(run, notes, training):
         families,
         distances,
         notes.labels["instrument"][rows],
+        training_notes=0 if training is None else len(training.positions),
     )
 
 
@@ -355,22 +356,9 @@ def _define_flags() -> None:
 
 
 def main(_) -> int:
-    values = flags.FLAGS
-    if not values.workdir or not values.out:
-        raise ValueError("give --workdir=RUN and --out=FOLDER")
     command_line.use_compilation_cache()
-    analyze(
-        values.workdir,
-        values.out,
-        store=values.store,
-        split=values.split,
-        number=values.number,
-        explained=values.explained,
-        players=values.players,
-        seed=values.seed,
-        progress=values.progress,
-    )
-    print(f"report: {Path(values.out) / 'report.html'}")
+    command_line.call(analyze)
+    print(f"report: {Path(flags.FLAGS.out) / 'report.html'}")
     return 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 import os
 import re
 import runpy
@@ -37,6 +38,19 @@ def run(main: Callable[[Sequence[str]], int | None], documentation: str) -> None
             _end("stopped by Ctrl-C", 130)
 
     app.run(checked, flags_parser=_parse)
+
+
+def call(function: Callable, **others):
+    """The function with the value of the flag of the same name for every parameter that is not among the others.
+
+    Raises:
+      ValueError: a parameter without a default whose flag was not given; and whatever the function raises.
+    """
+    parameters = inspect.signature(function).parameters.values()
+    given = {p.name: flags.FLAGS[p.name].value for p in parameters if p.name not in others}
+    if missing := [p.name for p in parameters if p.default is p.empty and given.get(p.name, True) in (None, "")]:
+        raise ValueError(f"give {' and '.join(f'--{name}=...' for name in missing)}; see --help")
+    return function(**given, **others)
 
 
 def use_compilation_cache() -> None:

@@ -51,9 +51,8 @@ def evaluate(
     """
     from tqdm import tqdm
 
-    from experiments.run_data import default_store, open_run, training_notes
+    from experiments.run_data import default_store, open_run
     from timbre_jax.data.store import Store
-    from timbre_jax.metrics.scores import encode_features
     from timbre_jax.metrics.table import Table, write_results, write_text
 
     if not workdirs:
@@ -62,27 +61,26 @@ def evaluate(
     if out.exists() and not out.is_dir():
         raise ValueError(f"--out={out} is a file; a table needs a folder")
     runs = [open_run(workdir) for workdir in workdirs]
-    names = _names(runs)
+    names = _names([run.workdir for run in runs], "run")
     reference_name = _reference(runs, names, reference)
     families = _families(runs, names) if families is None else tuple(families)
     stores = [Store.open(path) for path in (store or default_store(runs[0]), *more_stores)]
-    known = {}
-    for name, run in zip(names, runs, strict=True):
-        training = training_notes(run, number=TRAINING_NOTES, progress=progress)
-        known[name] = None if training is None else (encode_features(run.space, training[0]).values, training[2]["family"])
+    store_names = _names([opened.path for opened in stores], "store")
+    known = {name: _known(run, progress) for name, run in zip(names, runs, strict=True)}
     measured = []
     with tqdm(total=len(stores) * len(runs), desc="runs", disable=not progress) as bar:
-        for opened in stores:
+        for store_name, opened in zip(store_names, stores, strict=True):
             for name, run in zip(names, runs, strict=True):
                 bar.set_postfix_str(name)
-                measured.append(_measure(run, name, opened, split, number, families, sounds, known[name], seed, progress))
+                entry = _measure(run, opened, split, number, families, sounds, known[name], seed, progress)
+                measured.append({"name": name, "store": store_name, **entry})
                 bar.update()
     rows, results = _rows(measured, reference_name, seed)
     caption = (
-        f"{measured[0]['definition']}. Split “{split}”; brackets are 95 % intervals, bootstrap over instruments. "
+        f"{_definition(measured)}. Split “{split}”; brackets are 95 % intervals, bootstrap over instruments. "
         f"Reference: {reference_name or 'none'}. family_knn: share of notes whose family the 5 nearest training latents "
-        "name; its floor always says the most frequent family. sound_db: log-spectral distance to the recording "
-        "(1024-point Hann frames, hop 256, 80 dB floor); representation_db: the same without the model."
+        "name; its floor always says the most frequent family of the training notes. sound_db: log-spectral distance to "
+        "the recording (1024-point Hann frames, hop 256, 80 dB floor); representation_db: the same without the model."
     )
     table = Table("scores", COLUMNS, tuple(rows), caption)
     table.write_csv(out)
@@ -127,23 +125,41 @@ def markdown(table) -> str:
     return f"{Table.from_records('scores', rows).markdown()}\n{text}\n"
 
 
-def _measure(run, name, store, split, number, families, sounds, known, seed, progress) -> dict:
-    from experiments.run_data import read_notes
+def _known(run, progress: bool):
+    """Latents [P, D] and families [P] of the run's training notes, or None where they are no longer there."""
+    from experiments.run_data import training_notes
+    from timbre_jax.metrics.scores import encode_features
+
+    notes = training_notes(run, number=TRAINING_NOTES, progress=progress)
+    return None if notes is None else (encode_features(run.space, notes.features).values, notes.labels["family"])
+
+
+def _definition(measured: list[dict]) -> str:
+    """What the scores are, and of which runs where they are not the same for all."""
+    runs: dict[str, list[str]] = {}
+    for entry in measured:
+        runs.setdefault(entry["definition"], []).append(entry["name"])
+    if len(runs) == 1:
+        return next(iter(runs))
+    return "; ".join(f"{', '.join(dict.fromkeys(names))}: {definition}" for definition, names in runs.items())
+
+
+def _measure(run, store, split, number, families, sounds, known, seed, progress) -> dict:
+    from experiments.run_data import read_notes, trained_on
     from experiments.scoring import sound_distances
     from timbre_jax.metrics.neighbours import neighbour_accuracy
     from timbre_jax.metrics.scores import encode_features, reconstruction_scores, score_definition
 
     notes = read_notes(run, store, split, number=number, families=families, seed=seed, progress=progress)
     scores = reconstruction_scores(run.space, notes.features, target=notes.target)
-    accuracy = None
-    if known is not None:
+    accuracy, seen = None, trained_on(run, store, split)
+    if known is not None and not seen:  # The nearest training note of a training note is that note.
         found = encode_features(run.space, notes.features).values
         accuracy = neighbour_accuracy(*known, found, notes.labels["family"])
     distances, rows = sound_distances(run, notes, number=sounds, seed=seed) if sounds else ({}, np.array([], int))
     return {
-        "name": name,
         "run": run,
-        "store": store.path.name,
+        "seen": seen,
         "definition": score_definition(run.space.representation),
         "groups": notes.labels["instrument"],
         "scores": scores,
@@ -161,17 +177,18 @@ def _rows(measured: list[dict], reference: str | None, seed: int):
     rows, results = [], []
     for entry in measured:
         groups, scores, accuracy = entry["groups"], entry["scores"], entry["accuracy"]
-        same = [other for other in measured if other["store"] == entry["store"]]
-        floor = next((other["scores"] for other in same if other["run"].model == "mean_image"), None)
+        same = [other for other in measured if all(other[key] == entry[key] for key in ("store", "definition"))]
+        floor = next((other for other in same if other["run"].model == "mean_image"), None)
         mse, ssim = (mean_interval(x, groups, seed=seed) for x in (scores.mse, scores.ssim))
         set_ = f"{len(groups)} notes of {len(np.unique(groups))} instruments, split “{entry['split']}” of {entry['store']}"
+        set_ += ", which the run was trained on" if entry["seen"] else ""
         prefix = f"{entry['store']}/{entry['name']}"
 
         def add(what, interval, below, definition, prefix=prefix, set_=set_):
             results.append(Result(f"{prefix}/{what}", *_three(interval), below, f"{definition}; {set_}"))
 
         for what, interval in (("mse", mse), ("ssim", ssim)):
-            below = None if floor is None else float(getattr(floor, what).mean())
+            below = None if floor is None else float(getattr(floor["scores"], what).mean())
             add(
                 what,
                 interval,
@@ -192,18 +209,19 @@ def _rows(measured: list[dict], reference: str | None, seed: int):
                 "family_knn",
                 interval,
                 accuracy.floor,
-                "share whose family the 5 nearest training latents name; floor: most frequent family",
+                "share whose family the 5 nearest training latents name; floor: the training notes' most frequent family",
             )
         representation = None
         if entry["distances"]:
-            interval = mean_interval(entry["distances"]["reconstruction"], entry["distance_groups"], seed=seed)
-            sound, representation = _three(interval), float(entry["distances"]["representation"].mean())
-            add(
-                "sound_db",
-                interval,
-                representation,
-                f"log-spectral distance in dB, {len(entry['distance_groups'])} notes; floor: without the model",
+            where = f"log-spectral distance in dB to the recording, {len(entry['distance_groups'])} notes"
+            of_sound, of_representation = (
+                mean_interval(entry["distances"][name], entry["distance_groups"], seed=seed)
+                for name in ("reconstruction", "representation")
             )
+            sound, representation = _three(of_sound), float(of_representation.value)
+            below = None if floor is None else float(floor["distances"]["reconstruction"].mean())
+            add("sound_db", of_sound, below, f"{where}; floor: mean image, where it is among the runs")
+            add("representation_db", of_representation, None, f"{where}, analysed and synthesised without the model")
         rows.append(
             (
                 *(entry["store"], entry["name"], entry["run"].model, entry["run"].space.latent_size),
@@ -214,23 +232,23 @@ def _rows(measured: list[dict], reference: str | None, seed: int):
     return rows, results
 
 
-def _names(runs) -> list[str]:
-    names = [run.name for run in runs]
-    if len(set(names)) == len(names):
-        return names
-    names = [str(run.workdir) for run in runs]
-    if len(set(names)) != len(names):
-        raise ValueError("the same run is named twice in --workdir")
+def _names(paths: Sequence[Path], what: str) -> list[str]:
+    """The folders' names, or their paths where names are the same."""
+    names = [path.resolve().name for path in paths]
+    if len(set(names)) < len(names):
+        names = [str(path) for path in paths]
+    if len({path.resolve() for path in paths}) < len(paths):
+        raise ValueError(f"the same {what} is named twice")
     return names
 
 
 def _reference(runs, names, asked: str | None) -> str | None:
     if asked is None:
         return next((name for name, run in zip(names, runs, strict=True) if run.model == "pca"), None)
-    name = Path(asked).name
-    if name not in names:
-        raise ValueError(f"--reference={asked} is not one of the runs {', '.join(names)}")
-    return name
+    for name, run in zip(names, runs, strict=True):
+        if asked == name or Path(asked).resolve() == run.workdir.resolve() or Path(asked).name == name:
+            return name
+    raise ValueError(f"--reference={asked} is not one of the runs {', '.join(names)}")
 
 
 def _families(runs, names) -> tuple[str, ...]:
@@ -261,23 +279,8 @@ def _define_flags() -> None:
 
 
 def main(_) -> int:
-    values = flags.FLAGS
-    if not values.workdir or not values.out:
-        raise ValueError("give --workdir=RUN,RUN and --out=FOLDER")
     command_line.use_compilation_cache()
-    table = evaluate(
-        values.workdir,
-        values.out,
-        store=values.store,
-        more_stores=values.more_stores,
-        split=values.split,
-        number=values.number,
-        sounds=values.sounds,
-        families=values.families,
-        reference=values.reference,
-        seed=values.seed,
-        progress=values.progress,
-    )
+    table = command_line.call(evaluate, workdirs=flags.FLAGS.workdir)
     print(markdown(table), end="")
     return 0
 

@@ -3,9 +3,8 @@
   python experiments/generate.py --workdir=run --out=out --mode=reconstruct --files=flute.wav,my_sounds
   python experiments/generate.py --workdir=run --out=out --mode=sample --number=16
   python experiments/generate.py --workdir=run --out=out --mode=sample --draw_from=prior --spread=0.7
-  python experiments/generate.py --workdir=run --out=out --mode=interpolate --files=flute.wav,bell.wav
-  --steps=9 python experiments/generate.py --workdir=run --out=out --mode=sweep --latent=3 --steps=9
-  --files=flute.wav
+  python experiments/generate.py --workdir=run --out=out --mode=interpolate --files=flute.wav,bell.wav --steps=9
+  python experiments/generate.py --workdir=run --out=out --mode=sweep --latent=3 --steps=9 --files=flute.wav
 
 Files may have any rate, any number of channels and any format that libsndfile reads; folders stand for the sound files
 in them. What does not fit the space's length is cut or padded, which the manifest says. A file that cannot be used
@@ -30,7 +29,6 @@ from experiments import command_line
 
 MODES = ("reconstruct", "sample", "interpolate", "sweep")
 DRAWS = ("training", "prior")
-INTERPOLATIONS = ("linear", "spherical")
 
 
 def generate(
@@ -176,15 +174,9 @@ def _embed(space, inputs: list[dict]):
 def _reconstruct(space, inputs):
     for number, (entry, latent) in enumerate(zip(inputs, _embed(space, inputs), strict=True)):
         name = f"{number:03d}_{short_name(entry['path'])}"
-        values = _plain(latent.values[0])
-        source = {"file": str(entry["path"])}
-        yield (
-            f"{name}_original.wav",
-            entry["wave"][: entry["length"]],
-            {"latent": values, "made_from": source, "remarks": entry["remarks"]},
-        )
-        wave = np.asarray(space.render(latent))[0]
-        yield f"{name}_reconstruction.wav", wave, {"latent": values, "made_from": source, "remarks": entry["remarks"]}
+        about = {"latent": _plain(latent.values[0]), "made_from": {"file": str(entry["path"])}, "remarks": entry["remarks"]}
+        yield f"{name}_original.wav", entry["wave"][: entry["length"]], dict(about)
+        yield f"{name}_reconstruction.wav", np.asarray(space.render(latent))[0], dict(about)
 
 
 def _sample(space, number, draw_from, spread, seed):
@@ -200,11 +192,8 @@ def _sample(space, number, draw_from, spread, seed):
         points = spread * np.asarray(sample_prior(space, number, key=key))
     waves = render_values(space, points)
     for i in range(number):
-        yield (
-            f"sample_{i:03d}.wav",
-            waves[i],
-            {"latent": _plain(points[i]), "made_from": {"drawn_from": draw_from, "seed": seed, "draw": i}},
-        )
+        made_from = {"drawn_from": draw_from, "seed": seed, "draw": i}
+        yield f"sample_{i:03d}.wav", waves[i], {"latent": _plain(points[i]), "made_from": made_from}
 
 
 def _interpolate(space, inputs, steps, method):
@@ -226,33 +215,16 @@ def _sweep(space, inputs, latent, steps):
     from experiments.scoring import render_values
     from timbre_jax.latent.path import sweep
 
+    base, source, start, remarks = np.asarray(space.statistics["latent_mean"]), "mean of the training notes", "mean", []
     if inputs:
-        base, source, remarks = (
-            np.asarray(_embed(space, inputs)[0].values[0]),
-            str(inputs[0]["path"]),
-            inputs[0]["remarks"],
-        )
-        start = short_name(inputs[0]["path"])
-    else:
-        base, source, remarks, start = (
-            np.asarray(space.statistics["latent_mean"]),
-            "mean of the training notes",
-            [],
-            "mean",
-        )
+        path, remarks = inputs[0]["path"], inputs[0]["remarks"]
+        base, source, start = np.asarray(_embed(space, inputs)[0].values[0]), str(path), short_name(path)
     points = np.asarray(sweep(space, base, latent, steps=steps))
     for i, wave in enumerate(render_values(space, points)):
         value = float(points[i, latent])
         name = f"sweep_latent_{latent}_{start}_{i:03d}_at_{value:+.2f}.wav"
-        yield (
-            name,
-            wave,
-            {
-                "latent": _plain(points[i]),
-                "made_from": {"start": source, "latent": latent, "value": value},
-                "remarks": remarks,
-            },
-        )
+        made_from = {"start": source, "latent": latent, "value": value}
+        yield name, wave, {"latent": _plain(points[i]), "made_from": made_from, "remarks": remarks}
 
 
 def _write(path: Path, wave: np.ndarray, rate: int) -> list[str]:
@@ -285,38 +257,26 @@ def _define_flags() -> None:
     flags.DEFINE_list("files", [], "Sound files or folders of them, with commas; in order for interpolate.")
     flags.DEFINE_integer("number", 8, "Sounds to sample.", lower_bound=1)
     flags.DEFINE_enum(
-        "draw_from", "training", DRAWS, "sample: around where the training notes lie (a Gaussian with their mean and "
-                                        "deviation), "
-        "or from the standard normal prior.",
-    )  # fmt: skip
+        "draw_from",
+        "training",
+        DRAWS,
+        "sample: around where the training notes lie (a Gaussian with their mean and deviation), or from the standard "
+        "normal prior.",
+    )
     flags.DEFINE_float("spread", 1.0, "sample: factor on the deviation; below 1 is more typical.", lower_bound=0.0)
     flags.DEFINE_integer("latent", 0, "sweep: which latent.", lower_bound=0)
     flags.DEFINE_integer("steps", 9, "interpolate, sweep: how many sounds, ends included.", lower_bound=2)
-    flags.DEFINE_enum("interpolation", "linear", INTERPOLATIONS, "interpolate: a straight line or an arc.")
+    flags.DEFINE_enum("interpolation", "linear", ("linear", "spherical"), "interpolate: a straight line or an arc.")
     flags.DEFINE_integer("seed", 0, "Of what is drawn.")
 
 
 def main(_) -> int:
-    values = flags.FLAGS
-    if not values.workdir or not values.out:
-        raise ValueError("give --workdir=RUN and --out=FOLDER")
     command_line.use_compilation_cache()
-    manifest = generate(
-        values.workdir,
-        values.out,
-        mode=values.mode,
-        files=values.files,
-        number=values.number,
-        draw_from=values.draw_from,
-        spread=values.spread,
-        latent=values.latent,
-        steps=values.steps,
-        interpolation=values.interpolation,
-        seed=values.seed,
-    )
+    manifest = command_line.call(generate)
     for error in manifest["errors"]:
         print(f"left out: {error['error']}")
-    print(f"{len(manifest['sounds'])} sounds in {values.out}, described in {Path(values.out) / 'manifest.json'}")
+    out = Path(flags.FLAGS.out)
+    print(f"{len(manifest['sounds'])} sounds in {out}, described in {out / 'manifest.json'}")
     return 0
 
 

@@ -12,12 +12,13 @@ import numpy as np
 import timbre_jax
 from timbre_jax.checkpoint import read_config
 from timbre_jax.data.features import cached_features
-from timbre_jax.data.store import Store
+from timbre_jax.data.store import JoinedStore, Store, open_store
 from timbre_jax.metrics.scores import COMMON_AMPLITUDE_RANGE, COMMON_F0_RANGE, common_features
 from timbre_jax.records import Features
 from timbre_jax.representation import make_representation
 from timbre_jax.representation.base import Representation
 from timbre_jax.space import TimbreSpace
+from timbre_jax.training.data import chosen_positions
 
 LABELS = ("instrument", "family", "source")
 NUMBERS = ("pitch", "velocity")
@@ -63,12 +64,28 @@ def default_store(run: Run) -> str:
     """The store that the run was trained on.
 
     Raises:
-      ValueError: it is not where it was.
+      ValueError: it is not where it was, or there are several.
     """
     store = run.config["data"]["store"]
+    if "," in store:
+        raise ValueError(f"the run was trained on several stores, {store}; say which to look at with --store=STORE")
     if not (Path(store) / "index.json").is_file():
         raise ValueError(f"the store of the run, {store}, is not there; say where it is with --store=STORE")
     return store
+
+
+def trained_on(run: Run, store: Store, split: str) -> bool:
+    """Whether the run has seen these very notes: scores of them say nothing of others, nor do their nearest neighbours."""
+    if split != run.config["data"]["train_split"]:
+        return False
+    paths = [Path(path) for path in _training_stores(run)]
+    known = [Store.open(path).index["fingerprint"] for path in paths if (path / "index.json").is_file()]
+    return store.index["fingerprint"] in known
+
+
+def _training_stores(run: Run) -> list[str]:
+    data = run.config["data"]
+    return [path for stores in (data["store"], *data.get("extra_stores", ())) for path in stores.split(",")]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,7 +99,7 @@ class Notes:
       labels: id, instrument, family, source (str) and pitch, velocity (int), [M] each.
     """
 
-    store: Store
+    store: Store | JoinedStore
     split: str
     positions: np.ndarray
     features: Features
@@ -131,49 +148,40 @@ def read_notes(
     if len(eligible) == 0:
         raise ValueError(f"split {split!r} of {store.path} has no notes of the families {', '.join(families)}")
     chosen = eligible[even_choice(metadata["instrument"][eligible], number, seed=seed)] if number else eligible
-    base = _wide(run.base)
+    return _notes(run, store, split, chosen, progress=progress)
+
+
+def training_notes(run: Run, *, number: int, progress: bool = True) -> Notes | None:
+    """Of the notes that the run was trained on, in all its stores, at most `number`, even over the instruments.
+
+    None where a store of the run is no longer there.
+    """
+    data, paths = run.config["data"], _training_stores(run)
+    if not all((Path(path) / "index.json").is_file() for path in paths):
+        return None
+    store, split = open_store(",".join(paths)), data["train_split"]
+    seen = chosen_positions(store, split, tuple(data.get("families") or ()), data.get("max_examples", 0))
+    chosen = seen[even_choice(store.metadata(split)["instrument"][seen], number)]
+    return _notes(run, store, split, chosen, progress=progress)
+
+
+def _notes(run: Run, store: Store | JoinedStore, split: str, chosen: np.ndarray, *, progress: bool) -> Notes:
+    base, metadata = _wide(run.base), store.metadata(split)
     raw = cached_features(store, split, base, progress=progress).read(chosen)
     labels = {name: metadata[name][chosen] for name in ("id", *LABELS, *NUMBERS)}
     return Notes(store, split, chosen, as_seen(raw, base, run.space.representation), common_features(base, raw), labels)
 
 
-def training_notes(run: Run, *, number: int, progress: bool = True) -> tuple[Features, Features, dict[str, np.ndarray]] | None:
-    """Features, features on the common scale and labels of the run's training notes, `number` of them spread over its
-    stores.
-
-    None where a store of the run is no longer there.
-    """
-    data = run.config["data"]
-    stores = (data["store"], *data.get("extra_stores", ()))
-    if not all((Path(store) / "index.json").is_file() for store in stores):
-        return None
-    opened = [Store.open(store) for store in stores]
-    total = sum(store.length(data["train_split"]) for store in opened)
-    parts = [
-        read_notes(
-            run,
-            store,
-            data["train_split"],
-            number=max(1, round(number * store.length(data["train_split"]) / total)),
-            progress=progress,
-        )
-        for store in opened
-    ]
-    labels = {name: np.concatenate([part.labels[name] for part in parts]) for name in parts[0].labels}
-    return join([part.features for part in parts]), join([part.target for part in parts]), labels
-
-
 def even_choice(groups: np.ndarray, number: int, *, seed: int = 0) -> np.ndarray:
     """Positions of `number` items, as many from every group as it has, random within a group; ascending."""
-    groups = np.asarray(groups)
-    order = np.random.default_rng(seed).permutation(len(groups))
-    turn = np.empty(len(groups), np.int64)
-    for group in np.unique(groups):
-        member = order[groups[order] == group]
-        turn[member] = np.arange(len(member))
-    place = np.empty(len(groups), np.int64)
-    place[order] = np.arange(len(groups))
-    return np.sort(np.lexsort((place, turn))[: min(number, len(groups))])
+    _, ids = np.unique(np.asarray(groups), return_inverse=True)
+    order = np.random.default_rng(seed).permutation(len(ids))
+    by_group = order[np.argsort(ids[order], kind="stable")]
+    counts = np.bincount(ids)
+    turn, place = np.empty(len(ids), np.int64), np.empty(len(ids), np.int64)
+    turn[by_group] = np.arange(len(ids)) - np.repeat(np.cumsum(counts) - counts, counts)
+    place[order] = np.arange(len(ids))
+    return np.sort(np.lexsort((place, turn))[: min(number, len(ids))])
 
 
 def as_seen(features: Features, base: Representation, representation: Representation) -> Features:
@@ -193,24 +201,13 @@ def take(features: Features, rows: np.ndarray) -> Features:
     return jax.tree.map(lambda leaf: np.asarray(leaf)[rows], features)
 
 
-def join(features: Sequence[Features]) -> Features:
-    """Features of several sets, one after the other."""
-    import jax
-
-    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *features)
-
-
 def _wide(base: Representation) -> Representation:
-    """A harmonic representation whose ranges cut off nothing that the common scale shows."""
+    """A harmonic representation whose ranges cut off nothing that it, or the common scale, shows."""
     if not hasattr(base, "f0_range"):
         return base
-    ranges = (*base.f0_range, *base.amplitude_range)
-    covers = (
-        ranges[0] <= COMMON_F0_RANGE[0]
-        and ranges[1] >= COMMON_F0_RANGE[1]
-        and ranges[2] <= COMMON_AMPLITUDE_RANGE[0]
-        and ranges[3] >= COMMON_AMPLITUDE_RANGE[1]
-    )
-    if covers:
-        return base
-    return dataclasses.replace(base, f0_range=COMMON_F0_RANGE, amplitude_range=COMMON_AMPLITUDE_RANGE)
+    ranges = {"f0_range": COMMON_F0_RANGE, "amplitude_range": COMMON_AMPLITUDE_RANGE}
+    union = {
+        name: (min(common[0], getattr(base, name)[0]), max(common[1], getattr(base, name)[1]))
+        for name, common in ranges.items()
+    }
+    return dataclasses.replace(base, **union)

@@ -46,9 +46,13 @@ def floor_scores(training: Features, target: Features, *, latent_size: int) -> d
 def render_values(space: TimbreSpace, values: np.ndarray) -> np.ndarray:
     """Waves [V, T] of latents [V, D]."""
     latent = space.latent(np.asarray(values, np.float32))
-    decoded = decode_values(space, latent)
-    mask = np.ones(decoded.shape[:2], np.float32)
-    return synthesise_features(space, Features(values=decoded, mask=mask, rate=getattr(space.representation, "rate", 0.0)))
+    return _synthesise_values(space, decode_values(space, latent))
+
+
+def _synthesise_values(space: TimbreSpace, values: np.ndarray) -> np.ndarray:
+    """Waves [V, T] of feature values [V, N, F] of whole length."""
+    mask = np.ones(values.shape[:2], np.float32)
+    return synthesise_features(space, Features(values=values, mask=mask, rate=getattr(space.representation, "rate", 0.0)))
 
 
 def synthesise_features(space: TimbreSpace, features: Features, *, batch_size: int = 16) -> np.ndarray:
@@ -67,7 +71,7 @@ def sound_distances(
     """Log-spectral distances in dB to the recordings of `number` of the notes, and which rows these are.
 
     By name: "reconstruction" (through the latents), "representation" (analysed and synthesised without the model) and,
-    where given on the common scale [N, 8], "mean_image".
+    where given in the space's own features [N, F], "mean_image".
     """
     rows = even_choice(notes.labels["instrument"], number, seed=seed)
     part = notes.part(rows)
@@ -78,16 +82,8 @@ def sound_distances(
         "reconstruction": render_values(space, latents),
         "representation": synthesise_features(space, part.features),
     }
-    if mean_image is not None and mean_image.shape == space.representation.feature_shape and hasattr(run.base, "denormalise"):
-        common = type(run.base)(n_harmonics=mean_image.shape[1] - 1, **_framing(run.base))
-        features = Features(values=mean_image[None], mask=np.ones((1, len(mean_image)), np.float32), rate=common.rate)
-        made["mean_image"] = np.repeat(np.asarray(common.synthesise(features)), len(rows), axis=0)
+    if mean_image is not None:
+        made["mean_image"] = np.repeat(_synthesise_values(space, mean_image[None]), len(rows), axis=0)
     length = recorded.shape[1]
     fitted = {name: np.pad(w[:, :length], ((0, 0), (0, max(0, length - w.shape[1])))) for name, w in made.items()}
     return {name: spectral_distances(wave, recorded) for name, wave in fitted.items()}, rows
-
-
-def _framing(representation) -> dict:
-    return {
-        name: getattr(representation, name) for name in ("sample_rate", "length", "n_frames", "hop", "window_length", "n_fft")
-    }

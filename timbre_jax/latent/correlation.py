@@ -32,6 +32,16 @@ class Correlation:
     high: np.ndarray
     floor: np.ndarray
 
+    def beyond_chance(self) -> np.ndarray:
+        """[D, L] bool: above the floor, and with an interval that does not hold 0.
+
+        The floor shuffles single sounds. A number that is much the same in all sounds of an instrument (brightness)
+        gets over it too easily with few instruments; the interval over instruments does not.
+        """
+        with np.errstate(invalid="ignore"):
+            spans_zero = (self.low <= 0.0) & (self.high >= 0.0)
+            return (np.abs(self.value) > self.floor) & ~spans_zero
+
     def strongest(self, name: str) -> int:
         """The latent with the largest |correlation| with that number."""
         return int(np.nanargmax(np.abs(self.value[:, self.names.index(name)])))

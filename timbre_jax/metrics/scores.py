@@ -1,8 +1,7 @@
 """How well a space gives back the notes that it is shown, under one definition for every model.
 
-The normalisation of the features moves SSIM from .60 to .99 on the same notes, so a score under a model's own
-normalisation says little. Here a harmonic representation's features are denormalised to Hz and dB and normalised again
-on one common
+The normalisation of the features changes MSE and SSIM on the same notes, so a score under a model's own normalisation
+says little. Here a harmonic representation's features are denormalised to Hz and dB and normalised again on one common
 scale: log f0 from 80 to 2100 Hz and the first 7 harmonics from -100 to 0 dB, each to [0, 1] (the defaults of
 `HarmonicTracks`). Then MSE is the mean square over frames within the sound and over rows; SSIM is that of Wang et al.
 2004 with a uniform 7 x 7 window, only windows wholly inside the image, data range 1. Features of another kind of
@@ -45,7 +44,7 @@ def score_definition(representation: Representation) -> str:
 
 
 def common_values(representation: Representation, values: Array) -> Array:
-    """Features [B, N, F] of a representation on the common scale, [B, N, 8]; jit-able and differentiable.
+    """Features [B, N, F] of a representation on the common scale, [B, N, 1 + min(H, 7)]; jit-able and differentiable.
 
     Representations without f0 and harmonics are given back as they are.
     """

@@ -36,6 +36,7 @@ class Quality:
       distances: log-spectral distances [n] to the recorded sound by name ("reconstruction", "representation": analysed
         and resynthesised without the model; "mean_image").
       distance_groups: instruments [n] of those.
+      training_notes: how many notes of the training set the floors are fitted to; 0 where they could not be read.
     """
 
     definition: str
@@ -44,6 +45,7 @@ class Quality:
     families: NeighbourAccuracy | None
     distances: Mapping[str, np.ndarray]
     distance_groups: np.ndarray
+    training_notes: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,7 +158,10 @@ def distance_table(quality: Quality) -> Table:
         (name.replace("_", " "), len(values), *_interval(mean_interval(values, quality.distance_groups)))
         for name, values in quality.distances.items()
     )
-    caption = "Log-spectral distance in dB to the recorded sound: 1024-point Hann frames, hop 256, 80 dB floor."
+    caption = (
+        "Log-spectral distance in dB to the recorded sound: 1024-point Hann frames, hop 256; everything under -80 dB of the "
+        "recording's loudest bin counts as -80 dB."
+    )
     return Table("sound_distance", ("sound", "notes", "distance_db", "low", "high"), rows, caption)
 
 
@@ -215,12 +220,13 @@ def results(analysis: Analysis) -> list[Result]:
             add(
                 f"floor/{name}/{measure}",
                 mean_interval(getattr(scores, measure), groups),
-                f"{measure.upper()} of {name}, {quality.definition}",
+                f"{measure.upper()} of {name}, fitted on this scale to {quality.training_notes} training notes, "
+                f"{quality.definition}",
             )
     if quality.families is not None:
         definition = (
-            "share of notes whose family the 5 nearest training latents name (distances in training deviations); floor: "
-            "the most frequent family"
+            f"share of notes whose family the 5 nearest of {quality.training_notes} training latents name (distances in "
+            "training deviations); floor: the training notes' most frequent family"
         )
         add("family/knn_accuracy", mean_interval(quality.families.correct, groups), definition, quality.families.floor)
     for name, values in quality.distances.items():
@@ -230,8 +236,8 @@ def results(analysis: Analysis) -> list[Result]:
             else None
         )
         definition = (
-            f"log-spectral distance in dB of the sound ({name}) to the recording, 1024-point Hann frames, hop 256, 80 dB "
-            f"floor, {len(values)} notes"
+            f"log-spectral distance in dB of the sound ({name}) to the recording, 1024-point Hann frames, hop 256, all "
+            f"under -80 dB raised to it, {len(values)} notes; floor: the mean of the training features"
         )
         add(f"sound/{name}/log_spectral_distance", mean_interval(values, quality.distance_groups), definition, floor)
     rows.append(
@@ -265,7 +271,8 @@ def results(analysis: Analysis) -> list[Result]:
             )
     if (e := analysis.explanations) is None:
         return rows
-    groups, set_ = e.groups, f"{len(e.groups)} of the notes, even over instruments; {analysis.notes}"
+    set_ = f"{len(e.groups)} of the notes, even over instruments, as the representation's ranges show them; {analysis.notes}"
+    groups = e.groups
 
     def each(name: str, values: np.ndarray, definition: str) -> None:
         interval = mean_interval(values, groups)
@@ -302,10 +309,16 @@ def results(analysis: Analysis) -> list[Result]:
         each(
             f"shapley/{measure}/{baseline}",
             attribution.values,
-            f"Shapley share of v = {'-MSE' if measure == 'mse' else 'SSIM'}, absent latents at their {baseline}",
+            f"Shapley share of v = {'-MSE' if measure == 'mse' else 'SSIM'}, absent latents at their {baseline}, "
+            + ("over all subsets" if attribution.errors is None else "over sampled orders"),
         )
     each("integrated_gradients/mse/mean", e.gradients.values, "Integrated Gradients of v = -MSE from the mean latent")
-    each("sage", e.sage.shares, "SAGE: fall of the expected MSE, unknown latents drawn from other notes")
+    each(
+        "sage",
+        e.sage.shares,
+        "SAGE: fall of the expected MSE, unknown latents drawn from the notes analysed ("
+        f"{e.sage.background} draws averaged, which makes shares up to 1/{e.sage.background} too large)",
+    )
     residual = float(np.abs(e.gradients.residual()).mean() / max(np.abs(e.gradients.full - e.gradients.none).mean(), 1e-12))
     rows.append(
         Result(

@@ -45,13 +45,13 @@ def figures(
     if (spearman := analysis.correlations.get("spearman")) is not None:
         found["correlation"] = plots.heatmap(
             spearman.value.T,
-            spearman.names,
+            [name.removesuffix("_hz") for name in spearman.names],
             latents,
             title="Rank correlation with what is known of the notes",
             limits=(-1, 1),
             label="Spearman",
             xlabel="latent",
-            faint=np.abs(spearman.value.T) < spearman.floor.T,
+            faint=~spearman.beyond_chance().T,
         )
     pca = analysis.maps["pca"]
     maps = [(f"PCA ({100 * pca.explained.sum():.0f} % of the variance)", pca.points, pca.rows)]
@@ -83,8 +83,8 @@ def figures(
         found["paper_separation"] = plots.paired_bars(
             [f"{n + 1}." for n in range(length)],
             [("paper, table 1", padded[0]), ("here", padded[1])],
-            ylabel="variance between classes",
-            title="How far classes lie apart, latents in descending order",
+            ylabel="share of the variance",
+            title="Share of each latent's variance between classes, descending",
         )
     if "ablations" in pictures:
         found["ablation_images"] = plots.images(pictures["ablations"], columns=4, rows_named=rows, seconds=seconds)

@@ -42,24 +42,21 @@ def sections(
 def _summary(analysis: Analysis) -> page.Section:
     quality, groups = analysis.quality, analysis.groups
     cards = []
-    floors = {name: scores for name, scores in quality.floors.items()}
     for measure, label in (("mse", "MSE of the reconstruction"), ("ssim", "SSIM of the reconstruction")):
         interval = mean_interval(getattr(quality.scores, measure), groups)
-        against = "; ".join(f"{shown(n)} {format_cell(float(getattr(s, measure).mean()))}" for n, s in floors.items())
-        cards.append((label, format_cell(interval.value), f"{_range(interval)}. {against}"))
+        against = "; ".join(f"{shown(n)} {format_cell(float(getattr(s, measure).mean()))}" for n, s in quality.floors.items())
+        cards.append((label, format_cell(interval.value), f"{_range(interval)}. {against[:1].upper()}{against[1:]}"))
     if quality.families is not None:
         interval = mean_interval(quality.families.correct, groups)
-        cards.append(
-            ("Family told by 5 neighbours", f"{100 * interval.value:.0f} %", f"{_range(interval, 100)} %. Always "
-                                                                             "the commonest: "
-                                                                             f"{100 * quality.families.floor:.0f} %")
-        )  # fmt: skip
+        against = f"Always the commonest of the training notes: {100 * quality.families.floor:.0f} %"
+        told = f"{100 * interval.value:.0f} %"
+        cards.append(("Family told by 5 training notes", told, f"{_range(interval, percent=True)}. {against}"))
     if quality.distances:
         values = quality.distances["reconstruction"]
         interval = mean_interval(values, quality.distance_groups)
         cards.append(
             (
-                "Distance of the sound (dB)",
+                "Spectral distance to the recording (dB)",
                 format_cell(interval.value),
                 f"{_range(interval)}. Without the model: {format_cell(float(quality.distances['representation'].mean()))}",
             )
@@ -71,13 +68,14 @@ def _summary(analysis: Analysis) -> page.Section:
         blocks.append(
             page.text(
                 "**From the most to the least important, by the mean rank of all methods:** " + ", ".join(told) + ".",
-                "In brackets: the known property that goes along with it most closely, with its rank correlation.",
+                "In brackets: which of pitch, velocity and brightness goes along with it most closely, with the rank "
+                "correlation; none where chance would do.",
             )
         )
     blocks.append(
         page.text(
-            f"What was analysed: {analysis.notes}. Bars and brackets are 95 % intervals from resampling whole "
-            "instruments: notes of one instrument are too alike to count one by one."
+            f"What was analysed: {analysis.notes}. Ranges, and the thin lines on bars, are 95 % intervals from resampling "
+            "whole instruments: notes of one instrument are too alike to count one by one."
         )
     )
     return page.Section("In short", tuple(blocks))
@@ -89,13 +87,15 @@ def _goes_with(analysis: Analysis, latent: int) -> str:
     if spearman is None:
         return ""
     strength = np.nan_to_num(np.abs(spearman.value[latent]))
+    strength = np.where(spearman.beyond_chance()[latent], strength, 0.0)
     n = int(strength.argmax())
-    if strength[n] <= np.nan_to_num(spearman.floor[latent, n]):
+    if strength[n] == 0.0:
         return ""
-    return f" ({spearman.names[n].replace('_hz', '')} {spearman.value[latent, n]:+.2f})"
+    return f" ({spearman.names[n].removesuffix('_hz')} {spearman.value[latent, n]:+.2f})"
 
 
 def _reconstruction(analysis: Analysis, images) -> page.Section:
+    quality = analysis.quality
     blocks = [
         page.text(
             "Every note is squeezed into a few numbers and built again from them alone. The pictures show the "
@@ -105,17 +105,20 @@ def _reconstruction(analysis: Analysis, images) -> page.Section:
         _picture(images, "reconstructions", "Originals and reconstructions"),
         page.table(score_table(analysis)),
         page.text(
-            "The **mean image** always answers with the average note; **PCA** is the best any straight-line method of "
-            "the same size can do on the training set. A score means little without them: MSE and SSIM move a lot with "
-            "the normalisation."
+            f"Two floors, fitted to {quality.training_notes:,} training notes: the **mean image** always answers with "
+            "their average; **PCA** is the linear method that serves them best with as many numbers. A score means "
+            "little without them: MSE and SSIM move a lot with the normalisation."
+            if quality.floors
+            else "The run's training notes are not where they were, so there are no floors (mean image, PCA) to hold the "
+            "scores against, and no families told by neighbours."
         ),
     ]
-    if analysis.quality.distances:
-        blocks.append(page.table(distance_table(analysis.quality)))
+    if quality.distances:
+        blocks.append(page.table(distance_table(quality)))
         blocks.append(
             page.text(
                 "“Representation” is the note analysed and synthesised again without the model: what the representation "
-                "itself loses (breath, hammers, noise, higher harmonics)."
+                "itself loses (breath, hammers, noise, higher harmonics). No reconstruction can be expected to come nearer."
             )
         )
     return page.Section("How well notes come back", tuple(blocks))
@@ -150,8 +153,9 @@ def _distribution(analysis: Analysis, images) -> page.Section:
         "The latents' values",
         (
             page.text(
-                "The box holds the middle half of the notes, the line its median; whiskers reach 1.5 box lengths. "
-                f"{active} of {len(analysis.active)} latents are active (their value differs between notes)."
+                "The box holds the middle half of the notes, the line is their median; whiskers reach the outermost notes "
+                f"within 1.5 box lengths. {active} of {len(analysis.active)} latents are active: their variance over the "
+                "notes is above 0.01."
             ),
             _picture(images, "distribution", "Box plot of every latent"),
             page.table(analysis.box.table(), folded=True),
@@ -171,18 +175,19 @@ def _importance(analysis: Analysis, images) -> page.Section:
         "Which latents matter",
         (
             page.text(
-                "Six ways to ask how much the sound depends on a latent. They ask different things, so some disagreement "
-                "is right:",
-                f"**Shapley** shares out how much the latents together improve the picture, fairly and {how}; a latent "
-                "that is absent stands at its training mean. **SAGE** does so for the whole set, an unknown latent "
-                "taking values from other notes. **Integrated Gradients** follows the straight line from the mean latent "
+                "How much does the decoded picture of f0 and harmonics depend on a latent? The methods ask different things, "
+                "so some disagreement is right:",
+                "**Shapley** shares out how much the latents together improve the picture (once by MSE, once by SSIM), "
+                f"{how}; a latent that is absent stands at its training mean. **SAGE** does so for the whole set, an "
+                "unknown latent taking values from other notes. **Integrated Gradients** follows the straight line from the mean latent "
                 "to the note's. **Gradient** is how much a small step of a standard deviation moves the picture, for "
                 "better or worse. **One off** is what it costs to put a single latent to its mean.",
             ),
-            _picture(images, "importance", "Importance of every latent by six methods"),
+            _picture(images, "importance", "Importance of every latent"),
             _picture(images, "agreement", "Rank correlation between methods"),
             page.text(
-                f"Mean agreement between pairs of methods: {e.agreement.mean():.2f} (1 is perfect, 0 is none). “One off” "
+                f"Mean agreement between pairs of methods: {format_cell(e.agreement.mean())} (1 is perfect, 0 is none). It "
+                "compares orders, so two latents of nearly the same importance may trade places. “One off” "
                 "and “one on” are ablations, “10-60 %” and “+- deviations” perturbations, by their effect on MSE."
             ),
             page.table(e.agreement.rank_table(), folded=True, title="Ranks"),
@@ -201,9 +206,9 @@ def _ablation(analysis: Analysis, images) -> page.Section:
         (
             page.text(
                 "Left: all latents are switched off but one; higher means that this latent alone brings the note closer "
-                "to the original. Right: only this one is switched off; lower means that it is missed. “Off” can mean 0, "
-                "as in the paper, or the latent's usual value: a latent that is far from 0 in every note looks important "
-                "only by the first."
+                "to the original. Right: only this one is switched off; lower means that it is missed. Lines: all "
+                "latents on, all off. “Off” can mean the latent's mean over the training notes, or 0, as in the paper; by "
+                "the latter, a latent that is far from 0 in every note looks important whether or not it tells notes apart."
             ),
             _picture(images, "ablation", "SSIM with one latent on or off"),
             _picture(images, "ablation_images", "One note with one latent on at a time, the others at 0 (the paper's fig. 6)"),
@@ -223,7 +228,8 @@ def _perturbation(analysis: Analysis, images) -> page.Section:
             page.text(
                 "One latent is moved and the note decoded again; the curve says how much of the likeness (SSIM) to the "
                 "original is lost. A percentage moves a latent far from 0 much more than one around 0, so the right "
-                "picture, in the latent's own spread, is the fairer one."
+                "picture, in the latent's own spread, compares latents better. Below 0, the moved note is nearer to the "
+                "original than the reconstruction was."
             ),
             _picture(images, "perturbation", "Fall of SSIM when a latent is moved"),
             *(page.table(p.table(e.groups), folded=True, title=f"In {unit}") for unit, p in e.perturbations.items()),
@@ -236,9 +242,9 @@ def _directions(analysis: Analysis, images, sweeps: Sounds, sample_rate: int) ->
     if analysis.explanations.directions is not None:
         blocks += [
             page.text(
-                "From the average note, one latent walks through its range (1st to 99th percentile) while the others "
-                "stay. The curves say what a listener would notice; flat curves mean that the latent does something "
-                "else, or nothing there."
+                "From the mean of the training latents, one latent walks through its range (1st to 99th percentile) while "
+                "the others stay; elsewhere in the space it may do something else. Measured on the decoded f0 and "
+                "harmonics: flat curves mean that the latent changes none of these four there."
             ),
             _picture(images, "directions", "Pitch, level, brightness and course in time along every latent"),
             page.table(analysis.explanations.directions.table(), folded=True),
@@ -254,7 +260,8 @@ def _known(analysis: Analysis, images) -> page.Section:
         (
             page.text(
                 "Rank correlation of every latent with what is known of the notes: 1 or -1 means that the latent rises "
-                "or falls whenever it does. Grey numbers are no larger than what shuffled labels give."
+                "or falls whenever it does. Grey numbers may be chance: no larger than what shuffled labels give, or with an "
+                "interval over instruments that holds 0. Brightness is the spectral centroid of the recording."
             ),
             _picture(images, "correlation", "Correlation of latents with pitch, velocity and brightness"),
             *(page.table(c.table(), folded=True, title=c.method) for c in analysis.correlations.values()),
@@ -273,8 +280,8 @@ def _classes(analysis: Analysis, images) -> page.Section:
             _picture(images, "classes", "Mean and standard deviation of every latent in every family"),
             page.table(family.table(), folded=True),
             page.text(
-                "The other way round: which families a range of a latent points to. Every bar holds a fifth of the "
-                "notes, from the lowest values of that latent to the highest."
+                "The other way round: which families a range of a latent points to. Every bar holds as many "
+                "notes (a fifth, where values are not equal), from the lowest values of that latent to the highest."
             ),
             _picture(images, "ranges", "Share of families in ranges of every latent"),
             page.table(analysis.ranges.table(), folded=True),
@@ -288,7 +295,8 @@ def _maps(analysis: Analysis, images) -> page.Section:
         "Maps",
         (
             page.text(
-                "Every dot is a note; near dots have similar latents. PCA is a shadow of the space from its widest side. "
+                "Every dot is a note; near dots have similar latents. PCA is a shadow of the space from its widest side; "
+                "what lies behind another dot may be far from it. "
                 "t-SNE keeps neighbours together; distances between its islands, and their sizes, mean nothing."
             ),
             _picture(images, "map_family", "Maps coloured by family"),
@@ -310,8 +318,8 @@ def _paper(analysis: Analysis, images) -> page.Section:
             page.table(verdicts(analysis)),
             _picture(images, "paper_separation", "Class separation in descending order, paper and here"),
             page.text(
-                f"The paper's classes hold 1,324 notes of many instruments; here a family is {_instruments(analysis)}. "
-                "The fewer the instruments, the further apart families seem, whatever the model."
+                f"Classes are not the same either: the paper's test set has 1,324 notes of NSynth, here a family is "
+                f"{_instruments(analysis)}. The fewer the instruments, the further apart families seem, whatever the model."
             ),
         ),
     )
@@ -329,11 +337,9 @@ def _instruments(analysis: Analysis) -> str:
     return f"{low} instrument{'s' if low > 1 else ''}" if low == high else f"{low} to {high} instruments"
 
 
-def _range(interval, scale: float = 1.0) -> str:
+def _range(interval, *, percent: bool = False) -> str:
     if not np.isfinite(interval.low):
-        return "one instrument, no interval"
-    return (
-        f"{format_cell(scale * interval.low)} to {format_cell(scale * interval.high)}"
-        if scale == 1
-        else f"{scale * interval.low:.0f} to {scale * interval.high:.0f}"
-    )
+        return "One instrument, no interval"
+    if percent:
+        return f"{100 * interval.low:.0f} to {100 * interval.high:.0f} %"
+    return f"{format_cell(interval.low)} to {format_cell(interval.high)}"

@@ -294,7 +294,7 @@ def images(
             ax.set_yticks(np.arange(features), rows_named, fontsize=7)
     for ax in axes[-1]:
         ax.set_xlabel("seconds" if seconds else "frame", fontsize=8)
-    bar = figure.colorbar(shown, ax=axes, shrink=0.7, pad=0.01)
+    bar = figure.colorbar(shown, ax=axes, shrink=0.7, pad=0.01, label="common scale, 0 to 1")
     bar.outline.set_visible(False)
     return figure
 

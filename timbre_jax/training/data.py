@@ -132,7 +132,7 @@ def open_sources(config: Any, *, progress: bool = True) -> Sources:
         if split not in store.splits:
             raise ValueError(f"config.data.{role}_split: {path} has no split {split!r}; it has {', '.join(store.splits)}")
         fingerprints += [part.index["fingerprint"] for part in getattr(store, "stores", (store,))]
-        positions = _positions(store, split, tuple(data.families), data.max_examples if role == "train" else 0)
+        positions = chosen_positions(store, split, tuple(data.families), data.max_examples if role == "train" else 0)
         source = cached_features(store, split, representation, progress=progress)
         chosen[role] = source if len(positions) == len(source) else Subset(source, positions)
     train, valid = chosen["train"], chosen["valid"]
@@ -176,7 +176,12 @@ def fit_ranges(representation: Representation, source: Source) -> tuple[Represen
     return fitted, low[rows].astype(np.float32), high[rows].astype(np.float32)
 
 
-def _positions(store: Any, split: str, families: tuple[str, ...], limit: int) -> np.ndarray:
+def chosen_positions(store: Any, split: str, families: tuple[str, ...] = (), limit: int = 0) -> np.ndarray:
+    """Positions in a split of what a run takes from it: its families (() is all), at most `limit` (0 is all).
+
+    Raises:
+      ValueError: a family that the store does not have, or nothing left.
+    """
     positions = np.arange(store.length(split))
     if families:
         column = store.metadata(split)["family"]
