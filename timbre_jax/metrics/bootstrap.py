@@ -1,10 +1,12 @@
-"""Percentile intervals by resampling whole groups (instruments), so that many notes of one instrument count as what
-they
-are: one draw from the instruments there are, not many."""
+"""Percentile intervals by resampling whole groups (instruments).
+
+So many notes of one instrument count as what they are: one draw from the instruments there are, not many.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 
@@ -77,17 +79,12 @@ def mean_interval(
     flat = values.reshape(count, -1)
     weights = np.ones(count) if weights is None else np.asarray(weights, np.float64)
     ids, group_count = group_ids(groups, count)
-    sums = np.zeros((group_count, flat.shape[1]))
-    np.add.at(sums, ids, flat * weights[:, None])
-    sizes = np.bincount(ids, weights, minlength=group_count)
-    value = (sums.sum(0) / sizes.sum()).reshape(values.shape[1:])
-    if group_count < 2:
-        nothing = np.full_like(value, np.nan)
-        return _interval(value, nothing, nothing.copy(), group_count)
-    drawn = resampled_counts(group_count, draws=draws, seed=seed).astype(np.float64)
-    means = (drawn @ sums) / (drawn @ sizes)[:, None]
-    low, high = percentiles(means, level)
-    return _interval(value, low.reshape(value.shape), high.reshape(value.shape), group_count)
+    sums, sizes = _group_sums(flat * weights[:, None], ids, group_count), np.bincount(ids, weights, minlength=group_count)
+
+    def mean(drawn: np.ndarray) -> np.ndarray:
+        return ((drawn @ sums) / (drawn @ sizes)[:, None]).reshape(len(drawn), *values.shape[1:])
+
+    return _resampled(mean, group_count, draws=draws, level=level, seed=seed)
 
 
 def ratio_interval(
@@ -99,8 +96,7 @@ def ratio_interval(
     level: float = 0.95,
     seed: int = 0,
 ) -> Interval:
-    """mean(values) / mean(reference) of the same items [M], both resampled together: how much better, on the same
-    notes.
+    """mean(values) / mean(reference) of the same items [M], both resampled together: how much better on the same notes.
 
     Raises:
       ValueError: shapes that differ, no items, or a value that is not finite.
@@ -112,14 +108,12 @@ def ratio_interval(
         raise ValueError("some values are not finite")
     ids, group_count = group_ids(groups, len(values))
     above, below = (np.bincount(ids, x, minlength=group_count) for x in (values, reference))
-    value = float(above.sum() / below.sum()) if below.sum() else float("nan")
-    if group_count < 2:
-        return Interval(value, float("nan"), float("nan"), group_count)
-    drawn = resampled_counts(group_count, draws=draws, seed=seed).astype(np.float64)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        ratios = (drawn @ above) / (drawn @ below)
-    low, high = percentiles(ratios, level)
-    return Interval(value, float(low), float(high), group_count)
+
+    def ratio(drawn: np.ndarray) -> np.ndarray:
+        total = drawn @ below
+        return (drawn @ above) / np.where(total != 0.0, total, np.nan)
+
+    return _resampled(ratio, group_count, draws=draws, level=level, seed=seed)
 
 
 def correlation_interval(
@@ -142,12 +136,8 @@ def correlation_interval(
     ids, group_count = group_ids(groups, count)
     size = np.bincount(ids, minlength=group_count).astype(np.float64)
 
-    def per_group(terms: np.ndarray) -> np.ndarray:
-        sums = np.zeros((group_count, *terms.shape[1:]))
-        np.add.at(sums, ids, terms)
-        return sums
-
-    sums = [per_group(terms) for terms in (x, y, x * x, y * y, x[:, :, None] * y[:, None, :])]
+    products = (x, y, x * x, y * y, x[:, :, None] * y[:, None, :])
+    sums = [_group_sums(terms, ids, group_count) for terms in products]
 
     def correlation(drawn: np.ndarray) -> np.ndarray:
         n = (drawn @ size)[:, None]
@@ -157,11 +147,28 @@ def correlation_interval(
         with np.errstate(invalid="ignore", divide="ignore"):
             return np.clip((product - mean_x[:, :, None] * mean_y[:, None, :]) / spread, -1.0, 1.0)
 
-    value = correlation(np.ones((1, group_count)))[0]
-    if group_count < 2:
-        return Interval(value, np.full_like(value, np.nan), np.full_like(value, np.nan), group_count)
-    drawn = resampled_counts(group_count, draws=draws, seed=seed).astype(np.float64)
-    low, high = percentiles(correlation(drawn), level)
+    return _resampled(correlation, group_count, draws=draws, level=level, seed=seed)
+
+
+def _group_sums(terms: np.ndarray, ids: np.ndarray, group_count: int) -> np.ndarray:
+    """Sums [G, ...] over the items [M, ...] of each group."""
+    sums = np.zeros((group_count, *terms.shape[1:]))
+    np.add.at(sums, ids, terms)
+    return sums
+
+
+def _resampled(
+    statistic: Callable[[np.ndarray], np.ndarray], group_count: int, *, draws: int, level: float, seed: int
+) -> Interval:
+    """Of a statistic [R, ...] of how often each group is in each of R sets, [R, G] float64: of the set as it is, and its
+    percentiles over resamples; nan for these where there are fewer than two groups."""
+    value = statistic(np.ones((1, group_count)))[0]
+    low = high = np.full_like(value, np.nan)
+    if group_count > 1:
+        drawn = resampled_counts(group_count, draws=draws, seed=seed).astype(np.float64)
+        low, high = percentiles(statistic(drawn), level)
+    if np.ndim(value) == 0:
+        return Interval(float(value), float(low), float(high), group_count)
     return Interval(value, low, high, group_count)
 
 
@@ -180,9 +187,3 @@ def _spread(square: np.ndarray, mean: np.ndarray) -> np.ndarray:
     variance = square - mean**2
     # Rounding of a constant column leaves about 1e-17 of its square: that is no variance.
     return np.sqrt(np.where(variance > 1e-12 * np.maximum(square, 1e-30), variance, np.nan))
-
-
-def _interval(value, low, high, groups: int) -> Interval:
-    if np.ndim(value) == 0:
-        return Interval(float(value), float(low), float(high), groups)
-    return Interval(value, low, high, groups)

@@ -179,9 +179,9 @@ def _importance(analysis: Analysis, images) -> page.Section:
                 "so some disagreement is right:",
                 "**Shapley** shares out how much the latents together improve the picture (once by MSE, once by SSIM), "
                 f"{how}; a latent that is absent stands at its training mean. **SAGE** does so for the whole set, an "
-                "unknown latent taking values from other notes. **Integrated Gradients** follows the straight line from the mean latent "
-                "to the note's. **Gradient** is how much a small step of a standard deviation moves the picture, for "
-                "better or worse. **One off** is what it costs to put a single latent to its mean.",
+                "unknown latent taking values from other notes. **Integrated Gradients** follows the straight line from the "
+                "mean latent to the note's. **Gradient** is how much a small step, in standard deviations, moves the "
+                "picture, for better or worse. **One off** is what it costs to put a single latent to its mean.",
             ),
             _picture(images, "importance", "Importance of every latent"),
             _picture(images, "agreement", "Rank correlation between methods"),

@@ -33,17 +33,18 @@ _NAME = re.compile(
 
 
 @dataclasses.dataclass(frozen=True)
-class NSynthSource:
-    """Notes of NSynth folders or archives.
+class Selection:
+    """Which notes of an NSynth to take, in whatever form it comes.
 
     Attributes:
-      paths: folders that hold examples.json and audio/, folders of such folders, or .tar.gz files.
+      paths: where it lies.
       families: NSynth families to use; none means all. pitches, velocities: MIDI numbers; none means all.
       number: how many notes, an even draw over instruments; 0 means all.
       seed: of the draw, and of splits where neither the files' names nor `split_file` say them.
       split_file: JSON {"train": [instruments], "valid": [...], "test": [...]}; instruments that it does not name are left
-        out. Without it a part is the split that its name says (nsynth-train, nsynth-valid, nsynth-test), and instruments of
-        parts whose names say none are split 80/10/10 by family.
+        out.
+
+    Raises ValueError for an unknown family, or numbers out of range.
     """
 
     paths: tuple[str, ...] = ()
@@ -55,10 +56,37 @@ class NSynthSource:
     split_file: str = ""
 
     def __post_init__(self):
-        check_selection(self)
+        unknown = sorted(set(self.families) - set(FAMILIES))
+        if unknown:
+            raise ValueError(f"unknown family {unknown[0]!r}; the families are {', '.join(FAMILIES)}")
+        for name in ("pitches", "velocities"):
+            wrong = [value for value in getattr(self, name) if not 0 <= value <= 127]
+            if wrong:
+                raise ValueError(f"{name} {wrong}: MIDI numbers from 0 to 127 are needed")
+        if self.number < 0:
+            raise ValueError(f"number {self.number}: 0 (all) or more is needed")
+
+    def settings(self) -> dict[str, Any]:
+        """As plain data, for a store's index."""
+        return {
+            "paths": [os.path.basename(os.path.normpath(path)) for path in self.paths],
+            "families": list(self.families), "pitches": list(self.pitches), "velocities": list(self.velocities),
+            "number": self.number, "seed": self.seed,
+            "splits": read_split_file(self.split_file) if self.split_file else "as the files say",
+        }  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class NSynthSource(Selection):
+    """Notes of NSynth folders or archives: `Selection`.
+
+    `paths` are folders that hold examples.json and audio/, folders of such folders, or .tar.gz files. Without a
+    `split_file`, a part is the split that its name says (nsynth-train, nsynth-valid, nsynth-test), and instruments of parts
+    whose names say none are split 80/10/10 by family.
+    """
 
     def describe(self) -> dict[str, Any]:
-        return {"kind": "nsynth", "title": "NSynth", "licence": LICENCE, **selection_settings(self)}
+        return {"kind": "nsynth", "title": "NSynth", "licence": LICENCE, **self.settings()}
 
     def plan(self) -> list[Record]:
         if not self.paths:
@@ -127,29 +155,7 @@ def read_note(file: str | BinaryIO, *, name: str) -> Loaded:
 # What is shared with other forms of NSynth. ------------------------------------------------------------------------
 
 
-def check_selection(source: Any) -> None:
-    """Checks families, pitches, velocities and number of a source. Raises ValueError."""
-    unknown = sorted(set(source.families) - set(FAMILIES))
-    if unknown:
-        raise ValueError(f"unknown family {unknown[0]!r}; the families are {', '.join(FAMILIES)}")
-    for name in ("pitches", "velocities"):
-        wrong = [value for value in getattr(source, name) if not 0 <= value <= 127]
-        if wrong:
-            raise ValueError(f"{name} {wrong}: MIDI numbers from 0 to 127 are needed")
-    if source.number < 0:
-        raise ValueError(f"number {source.number}: 0 (all) or more is needed")
-
-
-def selection_settings(source: Any) -> dict[str, Any]:
-    return {
-        "paths": [os.path.basename(os.path.normpath(path)) for path in source.paths],
-        "families": list(source.families), "pitches": list(source.pitches), "velocities": list(source.velocities),
-        "number": source.number, "seed": source.seed,
-        "splits": read_split_file(source.split_file) if source.split_file else "as the files say",
-    }  # fmt: skip
-
-
-def select(records: list[Record], source: Any) -> list[Record]:
+def select(records: list[Record], source: Selection) -> list[Record]:
     """Gives every record its split, or the reason why it is not asked for."""
     named = read_split_file(source.split_file) if source.split_file else None
     if named is None and any(not record.split for record in records):

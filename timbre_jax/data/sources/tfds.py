@@ -21,35 +21,22 @@ import numpy as np
 
 from timbre_jax.audio.io import AudioFileError
 from timbre_jax.data.sources.base import FAMILIES, SAMPLES, SOURCES, SPLITS, Loaded, Record
-from timbre_jax.data.sources.nsynth import LICENCE, check_selection, select, selection_settings
+from timbre_jax.data.sources.nsynth import LICENCE, Selection, select
 from timbre_jax.data.sources.protobuf import read_example
 
 _INFO = "dataset_info.json"
 
 
 @dataclasses.dataclass(frozen=True)
-class TfdsSource:
-    """Notes of an NSynth that tensorflow-datasets prepared.
+class TfdsSource(Selection):
+    """Notes of an NSynth that tensorflow-datasets prepared: `Selection`.
 
-    Attributes:
-      paths: folders with dataset_info.json (such as ~/tensorflow_datasets/nsynth/full/2.3.3), or one above them that holds
-        exactly one.
-      families, pitches, velocities, number, seed, split_file: as in `NSynthSource`; the splits are those it was prepared with.
+    `paths` are folders with dataset_info.json (such as ~/tensorflow_datasets/nsynth/full/2.3.3), or one above them that
+    holds exactly one. The splits are those it was prepared with, unless a `split_file` says others.
     """
 
-    paths: tuple[str, ...] = ()
-    families: tuple[str, ...] = ()
-    pitches: tuple[int, ...] = ()
-    velocities: tuple[int, ...] = ()
-    number: int = 0
-    seed: int = 0
-    split_file: str = ""
-
-    def __post_init__(self):
-        check_selection(self)
-
     def describe(self) -> dict[str, Any]:
-        return {"kind": "tfds", "title": "NSynth (tensorflow-datasets)", "licence": LICENCE, **selection_settings(self)}
+        return {"kind": "tfds", "title": "NSynth (tensorflow-datasets)", "licence": LICENCE, **self.settings()}
 
     def plan(self) -> list[Record]:
         if not self.paths:
