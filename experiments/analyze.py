@@ -14,7 +14,6 @@ variants of every note use --explained of them.
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 
 import numpy as np
@@ -316,12 +315,11 @@ def _pictures(run, notes, analysis) -> dict:
 
 
 def _write_sounds(folder: Path, notes, sweeps, sample_rate: int) -> None:
+    from experiments.generate import plain_name
     from timbre_jax.audio.io import write_wave
 
-    folder.mkdir(parents=True, exist_ok=True)
-
     def name(*parts: str) -> Path:
-        return folder / ("_".join(re.sub(r"[^\w.+-]+", "_", part).strip("_") for part in parts) + ".wav")
+        return folder / ("_".join(plain_name(part, most=80) for part in parts) + ".wav")
 
     for number, (title, sounds) in enumerate(notes):
         for what, wave in sounds.items():

@@ -132,8 +132,13 @@ def expand(files: Sequence[str | os.PathLike]) -> list[Path]:
 
 
 def short_name(path: Path, *, most: int = 60) -> str:
-    """A file's name without its suffix, for use in other names: letters, digits, `_.+-`, at most `most` bytes."""
-    name = re.sub(r"[^\w.+-]+", "_", path.stem).strip("._") or "sound"
+    """A file's name without its suffix, for use in other names."""
+    return plain_name(path.stem, most=most)
+
+
+def plain_name(text: str, *, most: int = 60) -> str:
+    """A text as part of a file's name: letters, digits, `_.+-`, at most `most` bytes."""
+    name = re.sub(r"[^\w.+-]+", "_", text).strip("._") or "sound"
     return name.encode()[:most].decode(errors="ignore")
 
 

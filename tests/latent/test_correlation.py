@@ -62,3 +62,18 @@ def test_agreement_is_the_rank_correlation_of_importances():
     assert ties.rank_table().columns == ("latent", "a", "flat", "mean_rank")
     with pytest.raises(ValueError, match="one D"):
         agreement({"a": np.zeros(3), "b": np.zeros(4)})
+
+
+def test_a_property_of_few_instruments_is_not_called_beyond_chance():
+    generator = np.random.default_rng(0)
+    groups = np.repeat(np.arange(4), 25)
+    # Both are much the same within an instrument and hardly related between them: four draws, not a hundred.
+    latent, bright = np.array([0.0, 1.0, 2.0, 3.0])[groups], np.array([1.0, 0.0, 3.0, 2.0])[groups]
+    pitch = latent + 0.1 * generator.standard_normal(100)
+    found = correlation(
+        latent[:, None] + 0.01 * generator.standard_normal((100, 1)), {"bright": bright, "pitch": pitch}, groups
+    )
+    assert abs(found.value[0, 0]) > found.floor[0, 0]
+    assert found.beyond_chance().tolist() == [[False, True]]
+    alone = correlation(latent[:, None], {"pitch": pitch}, np.zeros(100))
+    assert alone.beyond_chance().all()

@@ -91,9 +91,8 @@ def correlation(
         x, y = ranks(x), ranks(y)
     interval = correlation_interval(x, y, groups, draws=draws, seed=seed)
     generator = np.random.default_rng(seed)
-    shuffles = np.stack([generator.permutation(len(x)) for _ in range(permutations)])
     a, b = _unit(x), _unit(y)
-    chance = np.abs(np.einsum("md,pml->pdl", a, b[shuffles], optimize=True))
+    chance = np.abs([a.T @ b[generator.permutation(len(x))] for _ in range(permutations)])
     floor = np.where(np.isnan(interval.value), np.nan, np.percentile(chance, 95, axis=0))
     return Correlation(method, tuple(labels), interval.value, interval.low, interval.high, floor)
 

@@ -6,6 +6,7 @@ import dataclasses
 
 import numpy as np
 
+from timbre_jax.metrics.bootstrap import group_sums
 from timbre_jax.metrics.table import Table
 
 
@@ -111,16 +112,14 @@ def class_statistics(latents: np.ndarray, labels: np.ndarray) -> ClassStatistics
     """Of latents [M, D] and any labels [M]."""
     latents = points(latents)
     classes, ids = _classes(labels, len(latents))
-    indicator = np.zeros((len(classes), len(latents)))
-    indicator[ids, np.arange(len(latents))] = 1.0
-    counts = indicator.sum(1)
-    mean = indicator @ latents / counts[:, None]
-    deviation = np.sqrt(indicator @ (latents - mean[ids]) ** 2 / counts[:, None])
+    counts = np.bincount(ids)
+    mean = group_sums(latents, ids, len(classes)) / counts[:, None]
+    deviation = np.sqrt(group_sums((latents - mean[ids]) ** 2, ids, len(classes)) / counts[:, None])
     total = latents.var(0)
     between = (counts[:, None] * (mean - latents.mean(0)) ** 2).sum(0) / len(latents)
     with np.errstate(invalid="ignore", divide="ignore"):
         separation = np.where(total > 1e-12, between / total, np.nan)
-    return ClassStatistics(classes, counts.astype(np.int64), mean, deviation, separation)
+    return ClassStatistics(classes, counts, mean, deviation, separation)
 
 
 @dataclasses.dataclass(frozen=True)

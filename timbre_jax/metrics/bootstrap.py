@@ -42,6 +42,13 @@ def group_ids(groups: np.ndarray | None, count: int) -> tuple[np.ndarray, int]:
     return ids.astype(np.int64), int(ids.max()) + 1 if count else 0
 
 
+def group_sums(terms: np.ndarray, ids: np.ndarray, group_count: int) -> np.ndarray:
+    """Sums [G, ...] over the items [M, ...] of each group; ids [M] in 0..G-1."""
+    sums = np.zeros((group_count, *terms.shape[1:]))
+    np.add.at(sums, ids, terms)
+    return sums
+
+
 def resampled_counts(group_count: int, *, draws: int, seed: int) -> np.ndarray:
     """How often each group is drawn when `group_count` groups are drawn with replacement: int [draws, G]."""
     generator = np.random.default_rng(seed)
@@ -79,7 +86,7 @@ def mean_interval(
     flat = values.reshape(count, -1)
     weights = np.ones(count) if weights is None else np.asarray(weights, np.float64)
     ids, group_count = group_ids(groups, count)
-    sums, sizes = _group_sums(flat * weights[:, None], ids, group_count), np.bincount(ids, weights, minlength=group_count)
+    sums, sizes = group_sums(flat * weights[:, None], ids, group_count), np.bincount(ids, weights, minlength=group_count)
 
     def mean(drawn: np.ndarray) -> np.ndarray:
         return ((drawn @ sums) / (drawn @ sizes)[:, None]).reshape(len(drawn), *values.shape[1:])
@@ -137,7 +144,7 @@ def correlation_interval(
     size = np.bincount(ids, minlength=group_count).astype(np.float64)
 
     products = (x, y, x * x, y * y, x[:, :, None] * y[:, None, :])
-    sums = [_group_sums(terms, ids, group_count) for terms in products]
+    sums = [group_sums(terms, ids, group_count) for terms in products]
 
     def correlation(drawn: np.ndarray) -> np.ndarray:
         n = (drawn @ size)[:, None]
@@ -148,13 +155,6 @@ def correlation_interval(
             return np.clip((product - mean_x[:, :, None] * mean_y[:, None, :]) / spread, -1.0, 1.0)
 
     return _resampled(correlation, group_count, draws=draws, level=level, seed=seed)
-
-
-def _group_sums(terms: np.ndarray, ids: np.ndarray, group_count: int) -> np.ndarray:
-    """Sums [G, ...] over the items [M, ...] of each group."""
-    sums = np.zeros((group_count, *terms.shape[1:]))
-    np.add.at(sums, ids, terms)
-    return sums
 
 
 def _resampled(
