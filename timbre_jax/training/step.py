@@ -101,15 +101,15 @@ def make_eval_step(model: TimbreModel) -> Callable[[Variables, Batch, Array, Arr
     """A pure function (variables, batch, key, kl_weight) -> sums over the batch of each metric times "weight" [B].
 
     "weight" is 1 for an example, 0 for what fills up the last batch; its sum comes along as "weight". Besides what
-    `model.loss` gives, "mse" is of the reconstruction from the posterior's mean, and "loss" the loss with one sample of z, of
-    a key that belongs to the example: the same at every evaluation.
+    `model.loss` gives, "mse" is of the reconstruction as a space makes it (`model.reconstruct`), and "loss" the loss with one
+    sample of z, of a key that belongs to the example: the same at every evaluation.
     """
 
     def eval_step(variables: Variables, batch: Batch, key: Array, kl_weight: Array) -> Metrics:
         features = batch_features(batch)
         keys = example_keys(key, batch["index"])[:, 0]
         loss, metrics = model.apply(variables, features, keys, kl_weight=kl_weight, train=False, method="loss")
-        again = model.apply(variables, features, train=False)
+        again = model.reconstruct(variables, features)
         mse = jnp.mean(jnp.square(again.values - features.values), axis=(1, 2))
         metrics = {**metrics, "loss": loss, "mse": mse, "weight": jnp.ones_like(loss)}
         return {name: jnp.sum(value * batch["weight"]) for name, value in metrics.items()}

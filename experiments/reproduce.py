@@ -1,0 +1,99 @@
+"""Reproduces the tables of the README from nothing: stores, runs and scores, by one command.
+
+  python experiments/reproduce.py --result=notes --out=reproduced
+  python experiments/reproduce.py --result=notes --out=reproduced --nsynth=NSYNTH_FOLDER --split_file=split.json
+
+notes: the mean image, PCA with 8 components, `natsiou2023` and `notes_best` trained on notes rendered from the default bank;
+with --nsynth also on those and the folder's train half together. Scored on the instruments that the bank's split holds out
+and, with --nsynth, on the real notes of the folder's test half (--split_file names both halves by instrument).
+
+Hours on two cores, nearly all for natsiou2023; --only takes some of the models. Stopped or killed, the same command goes
+on where it was. OUT/scores/scores.md is the table, OUT/runs has the runs, OUT/stores the notes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import flags
+
+from experiments import command_line
+
+MODELS = ("mean_image", "pca8", "natsiou2023", "notes_best")
+NUMBER = 10000
+
+
+def notes(
+    out: Path, *, nsynth: str = "", split_file: str = "", models: Sequence[str] = MODELS, progress: bool = True
+) -> tuple[Path, int]:
+    """Makes the table of scores on notes.
+
+    Returns:
+      Where the table is, and the signal that stopped the training, or 0.
+
+    Raises:
+      ValueError: an unknown model, or no such folder.
+    """
+    import importlib
+
+    from experiments.evaluate import evaluate
+    from experiments.prepare import prepare
+    from timbre_jax.training.loop import train_and_evaluate
+
+    if unknown := sorted(set(models) - set(MODELS)):
+        raise ValueError(f"--only has {unknown[0]!r}; there are {', '.join(MODELS)}")
+    if bool(nsynth) != bool(split_file):
+        raise ValueError("--nsynth and --split_file go together: the folder, and which of its instruments may be trained on")
+    rendered, real = out / "stores" / "notes", out / "stores" / "nsynth"
+    prepare(out=str(rendered), number=NUMBER, progress=progress)
+    trainings = {"": ()}
+    if nsynth:
+        prepare(out=str(real), source="nsynth", path=(nsynth,), split_file=split_file, progress=progress)
+        trainings["+nsynth"] = (str(real),)
+    runs = []
+    for name in models:
+        for suffix, extra in trainings.items():
+            config = importlib.import_module(f"experiments.configs.{name}").get_config()
+            config.data.store, config.data.extra_stores = str(rendered), extra
+            workdir = out / "runs" / f"{name}{suffix}"
+            print(f"== {workdir.name}", flush=True)
+            result = train_and_evaluate(config, workdir, progress=progress)
+            if result.status == "stopped":
+                return workdir, result.signal
+            runs.append(workdir)
+    evaluate(runs, out / "scores", store=rendered, more_stores=[real] if nsynth else [], progress=progress)
+    return out / "scores" / "scores.md", 0
+
+
+RESULTS = {"notes": notes}
+
+
+def main(_) -> int:
+    values = flags.FLAGS
+    if not values.out:
+        raise ValueError("give --out=DIR, the folder for stores, runs and tables")
+    command_line.use_compilation_cache()
+    where, signal = RESULTS[values.result](
+        Path(values.out).expanduser(),
+        nsynth=values.nsynth,
+        split_file=values.split_file,
+        models=values.only or MODELS,
+        progress=values.progress,
+    )
+    if signal:
+        print(f"Stopped in {where} and saved. The same command goes on from there.")
+        return 128 + signal
+    print(where.read_text())
+    print(f"The table is {where}.")
+    return 0
+
+
+if __name__ == "__main__":
+    flags.DEFINE_enum("result", "notes", list(RESULTS), "Which result.")
+    flags.DEFINE_string("out", "", "Folder for stores, runs and tables.")
+    flags.DEFINE_string("nsynth", "", "NSynth as it is handed out: examples.json and audio/.")
+    flags.DEFINE_string("split_file", "", 'JSON {"train": [instruments], "test": [instruments]} for --nsynth.')
+    flags.DEFINE_list("only", [], f"Some of the models, comma-separated: {', '.join(MODELS)}.")
+    flags.DEFINE_bool("progress", True, "Show bars with the time left.")
+    command_line.run(main, __doc__)
