@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import inspect
 import os
 import re
@@ -65,7 +66,7 @@ def use_compilation_cache() -> None:
 
 def _parse(arguments: Sequence[str]) -> list[str]:
     try:
-        rest = flags.FLAGS(list(arguments))
+        rest = flags.FLAGS([_home(argument) for argument in arguments])
         if "config" in flags.FLAGS and flags.FLAGS["config"].present and not hasattr(flags.FLAGS["config"].value, "keys"):
             raise ValueError(f"--config={flags.FLAGS['config'].value}")
         return rest
@@ -77,6 +78,14 @@ def _parse(arguments: Sequence[str]) -> list[str]:
         _end(_field(arguments) or " ".join(str(error).split()), 2)
 
 
+def _home(argument: str) -> str:
+    """--out=~/notes as a shell would have it: it knows ~ only at the beginning of a word."""
+    name, equals, value = argument.partition("=")
+    if not (equals and name.startswith("-")):
+        return argument
+    return f"{name}={','.join(os.path.expanduser(part) for part in value.split(','))}"
+
+
 def _field(arguments: Sequence[str]) -> str | None:
     """What is wrong with the configuration: no file, or which --config.FIELD does not exist and the nearest that do."""
     holder = None
@@ -84,7 +93,10 @@ def _field(arguments: Sequence[str]) -> str | None:
         if match := re.match(r"--?config=([^:]+)", argument):
             if not os.path.isfile(match[1]):
                 return f"there is no configuration file {match[1]}"
-            holder = runpy.run_path(match[1])["get_config"]()
+            try:
+                holder = runpy.run_path(match[1])["get_config"]()
+            except Exception as error:  # whatever a user's file does
+                return f"{match[1]} is no configuration file: {type(error).__name__}: {' '.join(str(error).split())}"
     if holder is None:
         return "--config.FIELD=VALUE needs --config=FILE before it"
     for argument in arguments:
@@ -107,7 +119,8 @@ def _field(arguments: Sequence[str]) -> str | None:
 
 def _system(error: OSError) -> str:
     where = f"{error.filename}: " if error.filename else ""
-    return f"{where}{error.strerror or error}"
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    return f"{where}{error.strerror or error}" + ("; free some space and run the same command again" if full else "")
 
 
 def _end(message: str, code: int) -> None:

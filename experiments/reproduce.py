@@ -13,8 +13,10 @@ on where it was. OUT/scores/scores.md is the table, OUT/runs has the runs, OUT/s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 
@@ -25,15 +27,30 @@ NUMBER = 10000
 
 
 def notes(
-    out: Path, *, nsynth: str = "", split_file: str = "", models: Sequence[str] = MODELS, progress: bool = True
+    out: Path,
+    *,
+    nsynth: str = "",
+    split_file: str = "",
+    models: Sequence[str] = MODELS,
+    number: int = NUMBER,
+    changes: Mapping[str, Any] | None = None,
+    progress: bool = True,
 ) -> tuple[Path, int]:
     """Makes the table of scores on notes.
+
+    Args:
+      out: folder for stores, runs and scores.
+      nsynth, split_file: an NSynth folder and the JSON file that names its halves by instrument; none without.
+      models: names of configurations.
+      number: notes to render; 0 means all.
+      changes: fields of the configurations by dotted name, {"train.steps": 20}, of those that have them: for a trial.
+      progress: bars with the time left.
 
     Returns:
       Where the table is, and the signal that stopped the training, or 0.
 
     Raises:
-      ValueError: an unknown model, or no such folder.
+      ValueError: an unknown model, a field that no configuration has, or no such folder.
     """
     import importlib
 
@@ -45,8 +62,11 @@ def notes(
         raise ValueError(f"--only has {unknown[0]!r}; there are {', '.join(MODELS)}")
     if bool(nsynth) != bool(split_file):
         raise ValueError("--nsynth and --split_file go together: the folder, and which of its instruments may be trained on")
+    configs = {name: importlib.import_module(f"experiments.configs.{name}").get_config() for name in models}
+    for field, value in (changes or {}).items():
+        _change(configs, field, value)
     rendered, real = out / "stores" / "notes", out / "stores" / "nsynth"
-    prepare(out=str(rendered), number=NUMBER, progress=progress)
+    prepare(out=str(rendered), number=number, progress=progress)
     trainings = {"": ()}
     if nsynth:
         prepare(out=str(real), source="nsynth", path=(nsynth,), split_file=split_file, progress=progress)
@@ -54,7 +74,7 @@ def notes(
     runs = []
     for name in models:
         for suffix, extra in trainings.items():
-            config = importlib.import_module(f"experiments.configs.{name}").get_config()
+            config = copy.deepcopy(configs[name])
             config.data.store, config.data.extra_stores = str(rendered), extra
             workdir = out / "runs" / f"{name}{suffix}"
             print(f"== {workdir.name}", flush=True)
@@ -64,6 +84,16 @@ def notes(
             runs.append(workdir)
     evaluate(runs, out / "scores", store=rendered, more_stores=[real] if nsynth else [], progress=progress)
     return out / "scores" / "scores.md", 0
+
+
+def _change(configs: Mapping[str, Any], field: str, value: Any) -> None:
+    from timbre_jax.training.config import flatten
+
+    having = [config for config in configs.values() if field in flatten(config)]
+    if not having:
+        raise ValueError(f"none of {', '.join(configs)} has a field config.{field}")
+    for config in having:
+        config.update_from_flattened_dict({field: value})
 
 
 RESULTS = {"notes": notes}
@@ -79,6 +109,8 @@ def main(_) -> int:
         nsynth=values.nsynth,
         split_file=values.split_file,
         models=values.only or MODELS,
+        number=values.number,
+        changes={"train.steps": values.steps} if values.steps else None,
         progress=values.progress,
     )
     if signal:
@@ -95,5 +127,7 @@ if __name__ == "__main__":
     flags.DEFINE_string("nsynth", "", "NSynth as it is handed out: examples.json and audio/.")
     flags.DEFINE_string("split_file", "", 'JSON {"train": [instruments], "test": [instruments]} for --nsynth.')
     flags.DEFINE_list("only", [], f"Some of the models, comma-separated: {', '.join(MODELS)}.")
+    flags.DEFINE_integer("number", NUMBER, "Notes to render; the README's table has the default. 0 means all.", lower_bound=0)
+    flags.DEFINE_integer("steps", 0, "For a quick trial: so many training steps of every model, instead of all.", lower_bound=0)
     flags.DEFINE_bool("progress", True, "Show bars with the time left.")
     command_line.run(main, __doc__)

@@ -20,3 +20,26 @@ def test_unknown_names_are_told_with_those_there_are():
         make_model("conv_vea")
     with pytest.raises(ValueError, match="'pca' has no setting 'width'; it has feature_shape, latent_size"):
         make_model("pca", width=3)
+
+
+@pytest.mark.parametrize(
+    ("name", "setting", "value", "message"),
+    [
+        ("pca", "latent_size", 0, "'pca': latent_size must be more than 0, not 0"),
+        ("dense_vae", "width", -4, "width must be more than 0, not -4"),
+        ("dense_vae", "refine_steps", -1, "refine_steps must not be negative, not -1"),
+        ("dense_vae", "latent_size", "8", "latent_size must be int like 8, not '8'"),
+        ("dense_vae", "latent_size", 8.0, "latent_size must be int like 8, not 8.0"),
+        ("conv_vae", "channels", [32, 0], r"channels must be more than 0, not \(32, 0\)"),
+        ("conv_vae", "channels", 32, r"channels must be tuple like \(32, 32\), not 32"),
+        ("conv_vae", "likelihood", 3, "likelihood must be str like 'bernoulli', not 3"),
+    ],
+)
+def test_values_that_make_no_sense_are_told(name, setting, value, message):
+    with pytest.raises(ValueError, match=message) as error:
+        make_model(name, **{setting: value})
+    assert "\n" not in str(error.value)
+
+
+def test_what_may_be_turned_off_may_be_0():
+    assert make_model("dense_vae", refine_steps=0, refine_prior=0.0, depth=0).refine_steps == 0

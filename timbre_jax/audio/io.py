@@ -63,7 +63,7 @@ def read_wave(
     if wave.shape[0] == 0:
         raise AudioFileError(f"{name}: holds no samples")
     if not np.isfinite(wave).all():
-        raise AudioFileError(f"{name}: {np.count_nonzero(~np.isfinite(wave))} samples are NaN or infinite")
+        raise AudioFileError(f"{name}: NaN or infinite in {np.count_nonzero(~np.isfinite(wave))} of {wave.size} samples")
     if mono:
         wave = wave.mean(axis=1)
     if sample_rate is not None and rate != sample_rate:
@@ -121,7 +121,9 @@ def write_wave(path: str | os.PathLike, wave: np.ndarray, rate: int, *, subtype:
     if wave.ndim not in (1, 2) or wave.size == 0:
         raise AudioFileError(f"{path}: a wave of shape {wave.shape} cannot be written, [T] or [T, channels] is needed")
     if not np.isfinite(wave).all():
-        raise AudioFileError(f"{path}: not written, {np.count_nonzero(~np.isfinite(wave))} samples are NaN or infinite")
+        raise AudioFileError(
+            f"{path}: not written, NaN or infinite in {np.count_nonzero(~np.isfinite(wave))} of {wave.size} samples"
+        )
     # Short, so that a long name of the user's stays within the file system's limit.
     temporary = path.parent / f".{os.getpid()}-{abs(hash(path.name)) % 10**8}.tmp"
     file_format = {".wav": "WAV", ".flac": "FLAC", ".ogg": "OGG", ".aif": "AIFF", ".aiff": "AIFF"}.get(path.suffix.lower())

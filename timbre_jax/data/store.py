@@ -63,7 +63,9 @@ class Store:
         if not path.is_dir():
             raise StoreError(f"{path}: no such store; make one with `python -m experiments.prepare --out={path}`")
         if not file.is_file():
-            raise StoreError(f"{path}: no finished store (index.json is missing); run its prepare command again")
+            raise StoreError(
+                f"{path}: no finished store (it has no index.json); experiments/prepare.py makes one, or goes on with it"
+            )
         try:
             index = json.loads(file.read_text(encoding="utf-8"))
         except ValueError:

@@ -151,13 +151,19 @@ def results_table(results: Iterable[Result], name: str = "results", caption: str
 
 
 def write_text(path: str | os.PathLike, text: str) -> Path:
-    """A text file, whole or not at all: written beside its place, then moved there."""
+    """A text file, whole or not at all: written beside its place, then moved there.
+
+    Raises:
+      OSError: it could not be written; its `filename` is the file's.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         partial.write_text(text, encoding="utf-8")
         os.replace(partial, path)
+    except OSError as error:  # that of a full disk names no file
+        raise OSError(error.errno, error.strerror, str(path)) from None
     finally:
         partial.unlink(missing_ok=True)
     return path

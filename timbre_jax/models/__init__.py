@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 from timbre_jax.models.base import TimbreModel
 from timbre_jax.models.conv_vae import ConvVAE
@@ -16,7 +17,7 @@ def make_model(name: str, **settings) -> TimbreModel:
     """The model of that name; lists in settings (as JSON has them) become tuples, so that it is hashable.
 
     Raises:
-      ValueError: an unknown name or setting.
+      ValueError: an unknown name or setting, or a value that makes no sense.
     """
     if name not in MODELS:
         raise ValueError(f"there is no model {name!r}; there are {', '.join(sorted(MODELS))}")
@@ -24,4 +25,21 @@ def make_model(name: str, **settings) -> TimbreModel:
     known = {field.name for field in dataclasses.fields(MODELS[name])} - {"parent", "name"}
     if unknown := sorted(set(settings) - known):
         raise ValueError(f"model {name!r} has no setting {unknown[0]!r}; it has {', '.join(sorted(known))}")
+    for field in dataclasses.fields(MODELS[name]):
+        if field.name in settings:
+            _check(name, field, settings[field.name], may_be_zero=field.name in MODELS[name].may_be_zero)
     return MODELS[name](**settings)
+
+
+def _check(model: str, field: dataclasses.Field, value: Any, *, may_be_zero: bool) -> None:
+    """Raises a ValueError where a setting is not of its default's kind, or is a size that nothing can have."""
+    if field.default is None or field.default is dataclasses.MISSING:
+        return
+    wanted = type(field.default)
+    right = isinstance(value, (int, float) if wanted is float else wanted) and isinstance(value, bool) == (wanted is bool)
+    if not right:
+        raise ValueError(f"model {model!r}: {field.name} must be {wanted.__name__} like {field.default!r}, not {value!r}")
+    for part in value if isinstance(value, tuple) else (value,):
+        if isinstance(part, int | float) and not (part > 0 or (part == 0 and may_be_zero)):
+            least = "must not be negative" if may_be_zero else "must be more than 0"
+            raise ValueError(f"model {model!r}: {field.name} {least}, not {value!r}")

@@ -30,6 +30,8 @@ class TimbreModel(nn.Module):
     """"static": a latent a sound; "series": a latent a frame."""
     trained_by: ClassVar[str] = "gradient"
     """"gradient" (has `loss`) or "fit" (has `fit`)."""
+    may_be_zero: ClassVar[tuple[str, ...]] = ()
+    """Settings that 0 turns off; all other numbers have to be more than 0 (`make_model` checks)."""
 
     def posterior(self, features: Features, *, train: bool = False) -> Posterior:
         """q(z | x) of features [B, N, F]."""

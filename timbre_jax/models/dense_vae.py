@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from typing import ClassVar
 
 import flax.linen as nn
 import jax
@@ -61,6 +62,8 @@ class DenseVAE(TimbreModel):
       refine_steps: 0 leaves the encoder's guess.
       refine_prior: weight of |z|^2 against the squared error in the refinement.
     """
+
+    may_be_zero: ClassVar[tuple[str, ...]] = ("depth", "refine_steps", "refine_prior")
 
     basis_size: int = 256
     width: int = 512

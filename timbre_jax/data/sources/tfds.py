@@ -64,7 +64,9 @@ class TfdsSource(Selection):
         # Where the feature was declared with whole numbers it holds 16-bit samples.
         wave = np.asarray(audio, np.float32) / (1.0 if audio.dtype.kind == "f" else 32768.0)
         if not np.isfinite(wave).all():
-            raise AudioFileError(f"{record.id}: {np.count_nonzero(~np.isfinite(wave))} samples are NaN or infinite")
+            raise AudioFileError(
+                f"{record.id}: NaN or infinite in {np.count_nonzero(~np.isfinite(wave))} of {wave.size} samples"
+            )
         remarks = () if len(wave) == SAMPLES else (f"{'cut' if len(wave) > SAMPLES else 'padded'} to 4 s",)
         return Loaded(wave[:SAMPLES].astype(np.float32), remarks=remarks)
 

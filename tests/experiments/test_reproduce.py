@@ -1,0 +1,51 @@
+"""experiments/reproduce.py: from nothing to a table, in little."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import pytest
+
+from experiments.reproduce import notes
+from timbre_jax.metrics.table import read_results
+
+TRIAL = {
+    "train.steps": 3, "train.batch_size": 16, "train.eval_every": 3, "train.log_every": 1, "model.basis_size": 12,
+    "model.width": 16, "model.depth": 1,
+}  # fmt: skip
+
+
+def test_from_nothing_to_a_table(tmp_path):
+    where, signal = notes(tmp_path, models=("pca8", "notes_best"), number=64, changes=TRIAL, progress=False)
+    assert (where, signal) == (tmp_path / "scores" / "scores.md", 0)
+    table = where.read_text(encoding="utf-8")
+    assert "| pca8 | 8 |" in table
+    assert "| notes_best | 8 |" in table
+    with open(tmp_path / "scores" / "scores.csv", encoding="utf-8") as file:
+        rows = {row["run"]: row for row in csv.DictReader(file)}
+    results = {row.name: row.value for row in read_results(tmp_path / "scores" / "results.json")}
+    for name, row in rows.items():
+        assert 0 < float(row["mse"]) < 1
+        assert results[f"notes/{name}/mse"] == pytest.approx(float(row["mse"]))
+    config = json.loads((tmp_path / "runs" / "notes_best" / "config.json").read_text())["config"]
+    assert config["train"]["steps"] == 3
+    assert config["data"]["store"] == str(tmp_path / "stores" / "notes")
+    # What a model's configuration does not have is left out of it.
+    assert "basis_size" not in json.loads((tmp_path / "runs" / "pca8" / "config.json").read_text())["config"]["model"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"models": ("pca8", "gan")}, "--only has 'gan'; there are mean_image, pca8, natsiou2023, notes_best"),
+        ({"nsynth": "folder"}, "--nsynth and --split_file go together"),
+        ({"split_file": "split.json"}, "--nsynth and --split_file go together"),
+        ({"models": ("pca8",), "changes": {"train.stepz": 3}}, "none of pca8 has a field config.train.stepz"),
+        ({"models": ("pca8",), "changes": {"model.width": 3}}, "none of pca8 has a field config.model.width"),
+    ],
+)
+def test_wrong_wishes_are_told_before_anything_is_made(arguments, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        notes(tmp_path / "out", progress=False, **arguments)
+    assert not (tmp_path / "out").exists()
