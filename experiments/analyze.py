@@ -134,8 +134,9 @@ def _analysis(run, notes, training, *, seen: bool, explained: int, seed: int, do
             "its KL weight is too high (posterior collapse)."
         )
     model = f"{shown(run.model)} with {run.space.latent_size} latents on {shown(run.space.representation.name)}"
+    instruments = len(np.unique(labels["instrument"]))
     described = (
-        f"{len(latents)} notes of {len(np.unique(labels['instrument']))} instruments, split “{notes.split}” of "
+        f"{len(latents)} notes of {instruments} instrument{'s' if instruments > 1 else ''}, split “{notes.split}” of "
         f"{notes.store.path.name}{', which the run was trained on' if seen else ''}"
     )
     return Analysis(
@@ -247,7 +248,7 @@ def _listening_rows(notes, number: int) -> np.ndarray:
 
 def _sounds(run, notes, analysis, rows):
     """Waves of the chosen notes and of the sweeps: [(title, {what: wave [T]})] twice."""
-    from experiments.scoring import render_values, synthesise_features
+    from experiments.scoring import render_values, synthesise_features, without_clipping
     from timbre_jax.latent.ablation import baseline_values, masked_latents
     from timbre_jax.latent.path import sweep
 
@@ -262,12 +263,12 @@ def _sounds(run, notes, analysis, rows):
             [np.ones((1, size), bool), *((np.eye(size, dtype=bool), ~np.eye(size, dtype=bool)) if explained else ())]
         )
         values, _ = masked_latents(latent, baseline_values(space, "mean"), masks)
-        waves = render_values(space, values).reshape(len(rows), len(masks), -1)
+        waves = without_clipping(render_values(space, values)).reshape(len(rows), len(masks), -1)
         names = ["reconstruction"] + (
             [f"only {d}" for d in range(size)] + [f"all but {d}" for d in range(size)] if explained else []
         )
         part = notes.part(rows)
-        again = synthesise_features(space, part.features)
+        again = without_clipping(synthesise_features(space, part.features))
         for i, row in enumerate(rows):
             title = f"{notes.labels['id'][row]} ({notes.labels['family'][row]})"
             sounds = {"original": recorded[i], "representation": again[i]}
@@ -276,11 +277,20 @@ def _sounds(run, notes, analysis, rows):
         middle = np.asarray(space.statistics["latent_mean"], np.float32)
         steps = 5
         points = np.concatenate([np.asarray(sweep(space, middle, d, steps=steps)) for d in range(size)])
-        waves = render_values(space, points).reshape(size, steps, -1)
+        waves = without_clipping(render_values(space, points)).reshape(size, steps, -1)
         for d in range(size):
-            labels = [f"{point[d]:+.1f}" for point in points[d * steps : (d + 1) * steps]]
+            labels = distinct_labels(points[d * steps : (d + 1) * steps, d])
             sweeps.append((f"latent {d}", dict(zip(labels, waves[d], strict=True))))
     return note_sounds, sweeps
+
+
+def distinct_labels(values: np.ndarray) -> list[str]:
+    """Numbers with as few decimals as tell them apart (at least one); by their place too where they are equal."""
+    for digits in range(1, 7):
+        labels = [f"{value:+.{digits}f}" for value in values]
+        if len(set(labels)) == len(labels):
+            return labels
+    return [f"{place + 1}: {value:+.1g}" for place, value in enumerate(values)]
 
 
 def _pictures(run, notes, analysis) -> dict:

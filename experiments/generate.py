@@ -234,14 +234,14 @@ def _sweep(space, inputs, latent, steps):
 
 def _write(path: Path, wave: np.ndarray, rate: int) -> list[str]:
     """Writes a sound; one that would clip is turned down as a whole, which the returned remark says."""
+    from experiments.scoring import without_clipping
     from timbre_jax.audio.io import write_wave
 
     peak = float(np.abs(wave).max(initial=0.0))
     remarks = []
     if peak > 1.0:
-        wave = wave / peak
         remarks.append(f"turned down by {20 * np.log10(peak):.1f} dB so that it does not clip")
-    write_wave(path, wave, rate)
+    write_wave(path, without_clipping(wave), rate)
     return remarks
 
 

@@ -55,6 +55,11 @@ def _synthesise_values(space: TimbreSpace, values: np.ndarray) -> np.ndarray:
     return synthesise_features(space, Features(values=values, mask=mask, rate=getattr(space.representation, "rate", 0.0)))
 
 
+def without_clipping(waves: np.ndarray) -> np.ndarray:
+    """Waves [..., T] with those that leave [-1, 1] turned down as a whole to a peak of 1; the others as they are."""
+    return waves / np.maximum(np.abs(waves).max(axis=-1, keepdims=True, initial=0.0), 1.0)
+
+
 def synthesise_features(space: TimbreSpace, features: Features, *, batch_size: int = 16) -> np.ndarray:
     """Waves [M, T] of any number of features, in batches of one size, filled up: one compilation for all of a run."""
     count = len(features.values)

@@ -118,7 +118,7 @@ def _reconstruction(analysis: Analysis, images) -> page.Section:
         blocks.append(
             page.text(
                 "“Representation” is the note analysed and synthesised again without the model: what the representation "
-                "itself loses (breath, hammers, noise, higher harmonics). No reconstruction can be expected to come nearer."
+                "itself loses (breath, hammers, noise, higher harmonics). A reconstruction can hardly come nearer."
             )
         )
     return page.Section("How well notes come back", tuple(blocks))
@@ -129,7 +129,8 @@ def _listening(notes: Sounds, sample_rate: int) -> page.Section:
         page.text(
             "**Original** is the recording, **representation** what analysis and synthesis leave of it, "
             "**reconstruction** what comes out of the latents. Below: the same note with only one latent left on, and "
-            "with one switched off (the others at, or it at, the mean of the training notes)."
+            "with one switched off (the others at, or it at, the mean of the training notes). Sounds that would clip are "
+            "turned down."
         )
     ]
     for name, sounds in notes:
