@@ -21,7 +21,11 @@ from ml_collections import config_flags
 
 from experiments import command_line
 
-CONFIG = config_flags.DEFINE_config_file("config", None, "Configuration file; experiments/configs has some.")
+CONFIG = config_flags.DEFINE_config_file(
+    "config",
+    None,
+    "Configuration file: notes_best.py, natsiou2023.py, pca8.py, mean_image.py in experiments/configs, or yours.",
+)
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run: made if it is not there, gone on with if it is.")
 PARALLEL = flags.DEFINE_enum("parallel", "jit", ["jit", "pmap"], "How several devices are used; the numbers are the same.")
 PLATFORM = flags.DEFINE_string("platform", None, "cpu, cuda or tpu; by default what JAX finds best.")

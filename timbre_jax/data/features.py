@@ -201,13 +201,19 @@ class FeatureSource:
         result: list[bytes] = [b""] * len(positions)
         shards = np.searchsorted(self._edges, positions, side="right") - 1
         for shard in np.unique(shards).tolist():
-            if shard not in self._readers:
-                path = self.folder / self._files[shard]
-                if not path.is_file():
-                    raise StoreError(f"{path}: is missing; delete {self.folder} to have the features made again")
-                self._readers[shard] = ArrayRecordReader(str(path), "readahead_buffer_size:0")
+            path = self.folder / self._files[shard]
+            if shard not in self._readers and not path.is_file():
+                raise StoreError(f"{path}: is missing; delete {self.folder} to have the features made again")
             here = np.flatnonzero(shards == shard)
-            records = self._readers[shard].read((positions[here] - self._edges[shard]).tolist())
+            try:
+                if shard not in self._readers:
+                    self._readers[shard] = ArrayRecordReader(str(path), "readahead_buffer_size:0")
+                records = self._readers[shard].read((positions[here] - self._edges[shard]).tolist())
+            except (RuntimeError, IndexError, ValueError) as error:
+                reason = " ".join(str(error).split())[:100]
+                raise StoreError(
+                    f"{path}: damaged or cut short ({reason}); delete {self.folder} to have the features made again"
+                ) from None
             for place, record in zip(here.tolist(), records, strict=True):
                 if len(record) != self._record_bytes:
                     raise StoreError(f"{self.folder}: broken features; delete the folder to have them made again")

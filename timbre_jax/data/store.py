@@ -144,7 +144,13 @@ class Store:
         shards = np.searchsorted(edges, positions, side="right") - 1
         for shard in np.unique(shards).tolist():
             here = np.flatnonzero(shards == shard)
-            raw = self._reader(files[shard]).read((positions[here] - edges[shard]).tolist())
+            try:
+                raw = self._reader(files[shard]).read((positions[here] - edges[shard]).tolist())
+            except (RuntimeError, IndexError, ValueError) as error:
+                reason = " ".join(str(error).split())[:100]
+                raise StoreError(
+                    f"{self.path / files[shard]}: damaged or cut short ({reason}); copy it again or make the store again"
+                ) from None
             for place, record in zip(here.tolist(), raw, strict=True):
                 if len(record) != 2 * self.samples:
                     raise StoreError(f"{self.path / files[shard]}: a record has {len(record)} bytes; make the store again")

@@ -134,6 +134,8 @@ class _Run:
         config, book = self.config.train, self.book
         resumed = self.start()
         book = self.book
+        if resumed and book.best_step not in checkpoint.steps(self.workdir / "best"):
+            self.restore_best()
         if resumed and book.status != "running" and not self.may_go_on():
             return self.result(book.status)
         book.status = "running"
@@ -347,7 +349,16 @@ class _Run:
         )
         examples = min(len(self.sources.train), train.statistics_examples or len(self.sources.train))
         information = {"step": self.book.step, "metrics": scores, "statistics_examples": examples}
-        checkpoint.save_space(checkpoint.step_path(self.workdir / "best", self.book.step), space, information)
+        checkpoint.save_space(checkpoint.step_path(self.workdir / "best", self.book.best_step), space, information)
+
+    def restore_best(self) -> None:
+        """In place of a best space that was damaged and removed: the last checkpoint's averaged parameters.
+
+        Under the same name, so that all else goes on as it would have; the space's document says of which step it is.
+        """
+        self.save_best({})
+        if self.book.status != "running":
+            self.finish()
 
     # Ends
 
