@@ -20,7 +20,7 @@ from ml_collections import ConfigDict, config_flags
 
 from experiments import command_line
 
-CONFIG = config_flags.DEFINE_config_file("config", None, "Configuration file; experiments/configs has some.")
+CONFIG = config_flags.DEFINE_config_file("config", None, "Configuration file, as experiments/train.py takes it.")
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the runs and of the table.")
 FIELD = flags.DEFINE_string("field", "model.latent_size", "The field of the configuration that is changed.")
 VALUES = flags.DEFINE_list("values", ["2", "4", "6", "8", "12", "16"], "Its values, comma-separated.")

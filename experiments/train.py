@@ -44,6 +44,7 @@ def main(_) -> int:
     from timbre_jax.training.loop import train_and_evaluate
 
     if saved := checkpoint.steps(os.path.join(WORKDIR.value, "checkpoints")):
+        checkpoint.read_config(WORKDIR.value)  # of another version: then there is no going on
         print(f"Going on from step {saved[-1]} of {WORKDIR.value}.", flush=True)
     result = train_and_evaluate(CONFIG.value, WORKDIR.value, parallel=PARALLEL.value, progress=PROGRESS.value)
     best = f"best {result.best_value:.6g} at step {result.best_step}"
