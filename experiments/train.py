@@ -15,6 +15,7 @@ timbre_jax.load(WORKDIR) reads, also while training goes on.
 from __future__ import annotations
 
 import os
+import shlex
 
 from absl import flags
 from ml_collections import config_flags
@@ -52,8 +53,10 @@ def main(_) -> int:
         print(f"Stopped at step {result.step} and saved in {WORKDIR.value}. The same command goes on from there.")
         return 128 + result.signal
     how = {"finished": "Finished", "converged": "Stopped early, as nothing got better,"}[result.status]
-    print(f"{how} at step {result.step} ({best}). The space is in {WORKDIR.value}/best.")
-    print(f"Next: python experiments/analyze.py --workdir={WORKDIR.value} --out={WORKDIR.value}/analysis")
+    done = f"{how} at step {result.step} ({best})" if result.step else f"Fitted (mse {result.best_value:.6g})"
+    print(f"{done}. The space is in {WORKDIR.value}/best.")
+    run = shlex.quote(WORKDIR.value)
+    print(f"Next: python experiments/analyze.py --workdir={run} --out={run}/analysis")
     return 0
 
 
