@@ -34,12 +34,17 @@ def features(count=40, seed=0):
     return Features(values=values, mask=jnp.ones(values.shape[:2]))
 
 
+def fresh(model):
+    """Variables as a run begins with; compiled, as op by op it takes long."""
+    return jax.jit(lambda key: checkpoint.init_variables(model, key))(jax.random.key(0))
+
+
 @pytest.fixture(scope="module")
 def fitted():
     """A model with the basis of 60 sounds and parameters that no training made."""
     model = make_model("dense_vae", feature_shape=SHAPE, **SETTINGS)
     values = np.asarray(features(60).values)
-    variables = checkpoint.init_variables(model, jax.random.key(0))
+    variables = fresh(model)
     variables = model.initialise(variables, lambda: [values[:33], values[33:]])
     # The last layers of a new network are zeros in the residual blocks: move everything off.
     leaves, tree = jax.tree.flatten(variables["params"])
@@ -58,7 +63,7 @@ def test_initialise_gives_the_pca_of_the_training_set(fitted):
     np.testing.assert_allclose(basis["mean"].reshape(-1), mean, atol=1e-6)
     np.testing.assert_allclose(basis["scale"], singular[:12] / math.sqrt(60), rtol=1e-4)
     np.testing.assert_allclose(np.abs(np.sum(basis["components"] * rows[:12], axis=1)), 1.0, atol=1e-4)
-    before = checkpoint.init_variables(model, jax.random.key(0))
+    before = fresh(model)
     after = model.initialise(before, lambda: [np.asarray(features(60).values)])
     jax.tree.map(np.testing.assert_array_equal, before["params"], after["params"])
     assert jax.tree.structure(before) == jax.tree.structure(after)
@@ -67,7 +72,7 @@ def test_initialise_gives_the_pca_of_the_training_set(fitted):
 
 def test_a_basis_larger_than_the_training_set_is_told():
     model = make_model("dense_vae", feature_shape=SHAPE, **SETTINGS)
-    variables = checkpoint.init_variables(model, jax.random.key(0))
+    variables = fresh(model)
     with pytest.raises(ValueError, match=r"basis_size=12 needs more than 12 sounds.*has 9") as error:
         model.initialise(variables, lambda: [np.asarray(features(9).values)])
     assert "\n" not in str(error.value)
@@ -199,7 +204,7 @@ def test_it_learns_and_leaves_its_basis_alone(whole):
     floor = np.mean([np.square(example["values"] - mean).mean() for example in log_sources().valid])
     assert valid[-1] < 0.8 * floor
     space = timbre_jax.load(workdir)
-    blank = checkpoint.init_variables(space.model, jax.random.key(0))
+    blank = fresh(space.model)
     values = np.stack([example["values"] for example in log_sources().train])
     expected = space.model.initialise(blank, lambda: [values])["basis"]
     # The same PCA read in other batches: equal but for rounding.
