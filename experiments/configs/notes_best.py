@@ -1,7 +1,7 @@
 """Our best with the paper's 8 latents: a dense VAE in a PCA basis, trained on notes whose spectra and envelopes are varied.
 
-  python experiments/prepare.py --source=soundfont --number=10000 --out=notes
-  python experiments/train.py --config=experiments/configs/notes_best.py --workdir=runs/notes_best --config.data.store=notes
+python experiments/prepare.py --source=soundfont --number=10000 --out=notes
+python experiments/train.py --config=experiments/configs/notes_best.py --workdir=runs/notes_best --config.data.store=notes
 """
 
 from timbre_jax.training.config import default_config, model_section, representation_section

@@ -1,6 +1,6 @@
 """`notes_best` in about a minute of training: what launch/quickstart trains.
 
-  launch/quickstart
+launch/quickstart
 """
 
 from experiments.configs import notes_best
