@@ -13,7 +13,6 @@ import soundfile
 
 from experiments.prepare import numbers, prepare
 from tests.helpers.notes import note_name, note_wave, some_notes, write_nsynth
-from tests.helpers.processes import hear_interrupts
 from tests.helpers.soundfont import one_preset, sine_sample
 from tests.helpers.sounds import sine
 from timbre_jax.data.store import Store
@@ -193,7 +192,7 @@ def test_ctrl_c_goes_on_later(tmp_path, workers):
     arguments = [f"--path={bank}", f"--out={tmp_path / 'store'}", "--number=0", "--pitches=40-96", "--keep_all"]
     process = subprocess.Popen(
         [sys.executable, "-m", "experiments.prepare", *arguments, "--velocities=1-127", f"--workers={workers}"], cwd=ROOT,
-        stderr=subprocess.PIPE, text=True, preexec_fn=hear_interrupts,
+        stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     while not list(tmp_path.glob("store.partial/*.tmp")) and process.poll() is None:
         time.sleep(0.05)

@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-
-
-def hear_interrupts() -> None:
-    """A `preexec_fn`: a test run in the background ignores Ctrl-C, which its children would inherit."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def start(*arguments, devices: int = 1, **environment) -> subprocess.Popen:
@@ -26,8 +20,7 @@ def start(*arguments, devices: int = 1, **environment) -> subprocess.Popen:
         **environment,
     }
     command = [sys.executable, *map(str, arguments)]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(command, cwd=ROOT, env=environment, preexec_fn=hear_interrupts, **pipes)
+    return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def run(*arguments, devices: int = 1, **environment) -> subprocess.CompletedProcess:
