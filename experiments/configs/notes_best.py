@@ -3,12 +3,11 @@
 python experiments/prepare.py --source=soundfont --number=10000 --out=notes
 python experiments/train.py --config=experiments/configs/notes_best.py --workdir=runs/notes_best --config.data.store=notes
 
-Expected on the bank's held-out instruments (experiments/evaluate.py, 1,379 notes): MSE .00105 (.00065-.00150), SSIM .940, 61 % under
-PCA with 8 components; on the 495 real NSynth notes of the README .00282 (.00227-.00354), .898, 52 % under.
+Expected on the bank's held-out instruments (experiments/evaluate.py, 1,379 notes): MSE .00105 (.00065-.00150), SSIM .940,
+61 % under PCA with 8 components; on the 495 real NSynth notes of the README .00282 (.00227-.00354), .898, 52 % under.
 
-What did it, tried one at a time in short runs: a PCA basis of 256 components for input and output; latents refined against the
-decoder; level, tilt, harmonics, decay and attack varied, which unseen instruments and real notes need most. Still stronger
-variation was worse.
+Tried with and without, in short runs: latents refined against the decoder (less error on unseen instruments in every run),
+and notes varied in level, tilt, harmonics, decay and attack (what real notes need most). Still stronger variation was worse.
 """
 
 from timbre_jax.training.config import default_config, model_section, representation_section
