@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import flax.linen as nn
+import jax.numpy as jnp
 
 from timbre_jax.records import Array, Features, Latent, Posterior
 
@@ -70,3 +71,9 @@ class TimbreModel(nn.Module):
     def reconstruct(self, variables: Variables, features: Features) -> Features:
         """Features -> `embed` -> decode."""
         return self.apply(variables, self.embed(variables, features), method="decode")
+
+
+def latent_features(values: Array, latent: Latent) -> Features:
+    """Decoded values [B, N, F] with what the latent carries along; without a mask, every frame counts."""
+    mask = jnp.ones(values.shape[:2], values.dtype) if latent.mask is None else latent.mask
+    return Features(values=values, mask=mask, conditions=latent.conditions, rate=latent.rate)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import flax.linen as nn
 import jax.numpy as jnp
 
-from timbre_jax.models.base import TimbreModel
+from timbre_jax.models.base import TimbreModel, latent_features
 from timbre_jax.models.convolution import Conv3x3
 from timbre_jax.models.heads import make_head
 from timbre_jax.records import Array, Features, Latent, Posterior
@@ -101,9 +101,7 @@ class ConvVAE(TimbreModel):
         return self.decoder(z)[:, :rows, :frames].transpose(0, 2, 1)
 
     def decode(self, latent: Latent, *, train: bool = False) -> Features:
-        values = self.head.mean(self.raw(latent.values))
-        mask = jnp.ones(values.shape[:2], values.dtype) if latent.mask is None else latent.mask
-        return Features(values=values, mask=mask, conditions=latent.conditions, rate=latent.rate)
+        return latent_features(self.head.mean(self.raw(latent.values)), latent)
 
     def loss(
         self, features: Features, keys: Array, *, kl_weight: Array | float = 1.0, train: bool = False

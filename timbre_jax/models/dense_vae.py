@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from timbre_jax.models.base import TimbreModel, Variables
+from timbre_jax.models.base import TimbreModel, Variables, latent_features
 from timbre_jax.models.linear import PCA
 from timbre_jax.models.refine import refine
 from timbre_jax.records import Array, Features, Latent, Posterior
@@ -107,9 +107,7 @@ class DenseVAE(TimbreModel):
         return values.reshape(-1, *self.feature_shape) + self.basis_mean.value
 
     def decode(self, latent: Latent, *, train: bool = False) -> Features:
-        values = jnp.clip(self.raw(latent.values), 0.0, 1.0)
-        mask = jnp.ones(values.shape[:2], values.dtype) if latent.mask is None else latent.mask
-        return Features(values=values, mask=mask, conditions=latent.conditions, rate=latent.rate)
+        return latent_features(jnp.clip(self.raw(latent.values), 0.0, 1.0), latent)
 
     def loss(
         self, features: Features, keys: Array, *, kl_weight: Array | float = 1.0, train: bool = False
@@ -125,10 +123,6 @@ class DenseVAE(TimbreModel):
         constant = size * (self.log_sigma + 0.5 * math.log(2.0 * math.pi))
         reconstruction, kl = 0.5 * error * jnp.exp(-2.0 * self.log_sigma) + constant, posterior.kl()
         return reconstruction + kl_weight * kl, {"reconstruction": reconstruction, "kl": kl, "mse": error / size}
-
-    def __call__(self, features: Features, *, train: bool = False) -> Features:
-        # `log_sigma` is used only by the likelihood; setup has made it by now.
-        return self.decode(self.posterior(features, train=train).mode())
 
     def embed(self, variables: Variables, features: Features) -> Latent:
         """The encoder's mean, refined by `refine_steps` Levenberg-Marquardt steps on the decoder. Deterministic."""

@@ -9,7 +9,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 
-from timbre_jax.models.base import TimbreModel, Variables
+from timbre_jax.models.base import TimbreModel, Variables, latent_features
 from timbre_jax.records import Features, Latent, Posterior
 
 
@@ -28,7 +28,7 @@ class MeanImage(TimbreModel):
 
     def decode(self, latent: Latent, *, train: bool = False) -> Features:
         values = jnp.broadcast_to(self.mean, (latent.values.shape[0], *self.feature_shape))
-        return _features(values, latent)
+        return latent_features(values, latent)
 
     def fit(self, batches: Callable[[], Iterable[np.ndarray]]) -> Variables:
         """Variables from feature batches [b, N, F], read once."""
@@ -58,7 +58,7 @@ class PCA(TimbreModel):
 
     def decode(self, latent: Latent, *, train: bool = False) -> Features:
         values = (latent.values * self.scale) @ self.components
-        return _features(values.reshape(-1, *self.feature_shape) + self.mean, latent)
+        return latent_features(values.reshape(-1, *self.feature_shape) + self.mean, latent)
 
     def fit(self, batches: Callable[[], Iterable[np.ndarray]]) -> Variables:
         """Variables from feature batches [b, N, F], read several times, so that memory does not grow with their number.
@@ -85,13 +85,6 @@ class PCA(TimbreModel):
                 "scale": jnp.asarray(scale, jnp.float32),
             }
         }
-
-
-def _features(values, latent: Latent) -> Features:
-    mask = latent.mask
-    if mask is None:
-        mask = jnp.ones(values.shape[:2], values.dtype)
-    return Features(values=values, mask=mask, conditions=latent.conditions, rate=latent.rate)
 
 
 def _mean(batches: Iterable[np.ndarray]) -> tuple[np.ndarray, int]:
