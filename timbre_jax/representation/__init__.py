@@ -7,8 +7,9 @@ from typing import Any
 
 from timbre_jax.representation.base import Representation
 from timbre_jax.representation.harmonic import HarmonicTracks
+from timbre_jax.representation.mel import LOG_MEL_PRESETS, LogMel
 
-REPRESENTATIONS: dict[str, type] = {HarmonicTracks.name: HarmonicTracks}
+REPRESENTATIONS: dict[str, type] = {HarmonicTracks.name: HarmonicTracks, LogMel.name: LogMel}
 
 
 def make_representation(name: str, **settings: Any) -> Representation:
@@ -32,4 +33,12 @@ def representation_settings(representation: Representation) -> dict[str, Any]:
     return {key: list(value) if isinstance(value, tuple) else value for key, value in settings.items()}
 
 
-__all__ = ["REPRESENTATIONS", "HarmonicTracks", "Representation", "make_representation", "representation_settings"]
+__all__ = [
+    "LOG_MEL_PRESETS",
+    "REPRESENTATIONS",
+    "HarmonicTracks",
+    "LogMel",
+    "Representation",
+    "make_representation",
+    "representation_settings",
+]

@@ -1,0 +1,210 @@
+"""Log-mel spectrograms: any sound, at any rate, and back to sound by an exchangeable inverter."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from types import MappingProxyType
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from timbre_jax.audio.mel import MEL_SCALES, mel_filterbank, mel_to_stft_nnls
+from timbre_jax.audio.phase import INVERTERS, invert
+from timbre_jax.audio.stft import COSINE_WINDOWS, stft, window_samples
+from timbre_jax.records import Array, Features
+
+LEVEL_FLOOR_DB = -120.0
+"""Sounds whose loudest band lies lower are silence."""
+DEFAULT_LEVEL_DB = -20.0
+"""Level of a sound that says none: about that of a drum hit with a peak of 0.5."""
+_DB = 10.0 / math.log(10.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class LogMel:
+    """Mel bands in dB over N frames, scaled to [0, 1]: Rebnord 2022, section 5.2; SampleVAE (Frenzel 2019).
+
+    Power spectra (centred STFT) through a mel filterbank of unit area, 10 log10, relative to the sound's own loudest
+    value, `-range_db`..0 dB become 0..1. The level set aside so is kept in `conditions["level_db"]` [B] and given back by
+    `synthesise`. 0 dB is the loudest that a sine of amplitude 1 can be: `librosa.power_to_db(melspectrogram)` less
+    `full_scale_db`.
+
+    Frames: frame n is centred on sample n * hop. A centred transform of 32,000 samples with hop 128 has 251 frames; the
+    last is centred on the first sample after the end and left out, so N = ceil(length / hop) = 250 as in the thesis.
+
+    Back to sound: values of 0 are silence; non-negative least squares from mel power to spectral power with the same
+    filterbank, then the `inverter`. Without a level in the conditions, `DEFAULT_LEVEL_DB`.
+
+    Attributes:
+      sample_rate: Hz.
+      length: samples of a sound, T; others are cut or padded with silence by `analyse`.
+      n_fft, window_length, hop: of the STFT, in samples. window: a name of `audio.stft.COSINE_WINDOWS`.
+      n_mels: F. fmin, fmax: Hz; fmax 0 is half the sample rate. scale: "slaney" or "htk".
+      n_frames: N; 0 takes ceil(length / hop).
+      range_db: how far under 0 dB values reach.
+      reference: what 0 dB is: "file", the sound's own loudest value, or "fixed", full scale (no conditions then: level is
+        in the values).
+      inverter: a name of `audio.phase.INVERTERS`. iterations: of the inverter.
+      nnls_iterations: of the mel inversion.
+    """
+
+    name: ClassVar[str] = "log_mel"
+
+    sample_rate: int = 16000
+    length: int = 32000
+    n_fft: int = 512
+    window_length: int = 512
+    hop: int = 128
+    window: str = "hann"
+    n_mels: int = 128
+    fmin: float = 0.0
+    fmax: float = 0.0
+    scale: str = "slaney"
+    n_frames: int = 250
+    range_db: float = 80.0
+    reference: str = "file"
+    inverter: str = "fast_griffin_lim"
+    iterations: int = 100
+    nnls_iterations: int = 100
+
+    def __post_init__(self):
+        if self.scale not in MEL_SCALES:
+            raise ValueError(f"scale must be one of {', '.join(MEL_SCALES)}, got {self.scale!r}")
+        if self.window not in COSINE_WINDOWS:
+            raise ValueError(f"window must be one of {', '.join(COSINE_WINDOWS)}, got {self.window!r}")
+        if self.reference not in ("file", "fixed"):
+            raise ValueError(f"reference must be 'file' or 'fixed', got {self.reference!r}")
+        if self.inverter not in INVERTERS:
+            raise ValueError(f"no inverter named {self.inverter!r}; there are: {', '.join(INVERTERS)}")
+        if not (self.length >= 1 and self.hop >= 1 and self.range_db > 0 and self.iterations >= 0):
+            raise ValueError(
+                f"length, hop and range_db must be above 0 and iterations not below, got {self.length}, {self.hop}, "
+                f"{self.range_db:g} and {self.iterations}"
+            )
+        if self.n_fft % 2 or not self.hop <= self.window_length <= self.n_fft:
+            raise ValueError(
+                f"n_fft must be even and hop <= window_length <= n_fft must hold, got n_fft={self.n_fft}, "
+                f"window_length={self.window_length}, hop={self.hop}"
+            )
+        whole = -(-self.length // self.hop)
+        if not 0 <= self.n_frames <= whole:
+            raise ValueError(
+                f"n_frames must lie in 0..{whole} for {self.length} samples and hop {self.hop}, got {self.n_frames} "
+                "(0: as many as the length has)"
+            )
+        self.basis  # noqa: B018 - says now what is wrong with the bands, and warns of empty ones
+
+    @property
+    def frames(self) -> int:
+        """N, with 0 resolved."""
+        return self.n_frames or -(-self.length // self.hop)
+
+    @property
+    def feature_shape(self) -> tuple[int, int]:
+        """(N, F)."""
+        return self.frames, self.n_mels
+
+    @property
+    def rate(self) -> float:
+        """Frames a second."""
+        return self.sample_rate / self.hop
+
+    @property
+    def bands(self) -> dict:
+        """The settings of the filterbank, as `audio.mel` takes them."""
+        names = ("sample_rate", "n_fft", "fmin", "fmax", "scale")
+        return {name: getattr(self, name) for name in names}
+
+    @property
+    def basis(self) -> np.ndarray:
+        """The filterbank of both ways, [F, n_fft // 2 + 1]."""
+        return mel_filterbank(**self.bands, n_mels=self.n_mels)
+
+    @property
+    def full_scale_db(self) -> float:
+        """Mel power of a sine of amplitude 1 on the most sensitive bin, in dB as librosa counts it."""
+        gain = float(np.sum(window_samples(self.window, self.window_length), dtype=np.float64)) / 2.0
+        return 10.0 * math.log10(gain**2 * float(self.basis.max()))
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def mel_power(self, waves: Array) -> Array:
+        """Waves [B, T] to mel power [B, N, F] in units of full scale (1 is 0 dB)."""
+        if waves.ndim != 2:
+            raise ValueError(f"waves must be [B, T], got shape {waves.shape}")
+        if not jnp.issubdtype(waves.dtype, jnp.floating):
+            raise ValueError(f"waves must be floats in [-1, 1], got {waves.dtype}: divide integers by their full scale")
+        waves = waves[:, : self.length].astype(jnp.float32)
+        waves = jnp.pad(waves, ((0, 0), (0, self.length - waves.shape[1])))
+        spectra = stft(waves, n_fft=self.n_fft, hop=self.hop, window=self.window, window_length=self.window_length)
+        spectra = spectra[:, : self.frames]
+        power = jnp.square(spectra.real) + jnp.square(spectra.imag)
+        return power @ jnp.asarray(self.basis.T * np.float32(10.0 ** (-self.full_scale_db / 10.0)))
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def analyse(self, waves: Array, lengths: Array | None = None) -> Features:
+        """Waves [B, T] in [-1, 1] to values [B, N, F] in [0, 1], with `level_db` [B] beside them.
+
+        `lengths` [B] in samples where sounds are padded: the mask is 1 for frames centred within them, else 1
+        everywhere. Silence has values of 0 and a level of `LEVEL_FLOOR_DB`.
+        """
+        mel = self.mel_power(waves)
+        floor = 10.0 ** (LEVEL_FLOOR_DB / 10.0)
+        if lengths is None:
+            mask = jnp.ones(mel.shape[:2], jnp.float32)
+        else:
+            centres = np.arange(self.frames, dtype=np.int32) * self.hop
+            mask = (centres < jnp.asarray(lengths)[:, None]).astype(jnp.float32)
+        conditions = {}
+        if self.reference == "file":
+            loudest = jnp.maximum(jnp.max(mel, axis=(1, 2)), floor)
+            conditions = {"level_db": jnp.log(loudest) * _DB}
+            mel = mel / loudest[:, None, None]
+        smallest = 10.0 ** (-self.range_db / 10.0)
+        values = 1.0 + jnp.log(jnp.maximum(mel, smallest)) * (_DB / self.range_db)
+        values = jnp.clip(jnp.where(mel > smallest, values, 0.0), 0.0, 1.0)
+        return Features(values=values, mask=mask, conditions=conditions, rate=self.rate)
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def magnitudes(self, features: Features) -> Array:
+        """Features to spectral magnitudes [B, N, n_fft // 2 + 1] as of `audio.stft.stft`; 0 outside the mask."""
+        values = jnp.clip(features.values, 0.0, 1.0)
+        db = (values - 1.0) * self.range_db
+        if self.reference == "file":
+            level = features.conditions.get("level_db")
+            level = jnp.full(values.shape[:1], DEFAULT_LEVEL_DB, jnp.float32) if level is None else level
+            db = db + level[:, None, None]
+        mel = jnp.where(values > 0.0, jnp.exp((db + self.full_scale_db) / _DB), 0.0)
+        if features.mask is not None:
+            mel = mel * features.mask[..., None]
+        return jnp.sqrt(mel_to_stft_nnls(mel, **self.bands, iterations=self.nnls_iterations))
+
+    def synthesise(self, features: Features, key: Array | None = None) -> Array:
+        """Features to waves [B, T]; values of 0 and frames outside the mask are silent.
+
+        T is `length` where there are as many frames as `feature_shape` says, else frames * hop. Without a key the
+        inverter starts from its own fixed phase and the same features give the same sound.
+        """
+        count = features.values.shape[1]
+        return invert(
+            self.inverter,
+            self.magnitudes(features),
+            hop=self.hop,
+            length=self.length if count == self.frames else count * self.hop,
+            window=self.window,
+            window_length=self.window_length,
+            iterations=self.iterations,
+            key=key,
+        )
+
+
+LOG_MEL_PRESETS = MappingProxyType(
+    {
+        "rebnord2022": LogMel(),
+        "samplevae": LogMel(n_fft=1024, window_length=1024, hop=256, n_frames=125),
+    }
+)
+"""The thesis' log-mel (2 s at 16 kHz, 250 x 128) and SampleVAE's (125 x 128), both with one basis for both ways."""
