@@ -206,7 +206,7 @@ def test_wrong_settings_are_named(wrong, message):
 
 def test_an_unknown_representation_lists_the_known_ones():
     with pytest.raises(ValueError, match="harmonic_tracks"):
-        make_representation("log_mel")
+        make_representation("harmonic_trucks")
 
 
 def test_the_compiled_analysis_stays_on_the_device(notes):
