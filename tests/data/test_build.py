@@ -109,7 +109,7 @@ def test_a_judge_leaves_out(tmp_path):
     store = build(tmp_path / "store", judge=judge)
     assert store.length("train") == 75
     assert (store.metadata("train")["f0_hz"] % 2 == 0).all()
-    with pytest.raises(ValueError, match="no note is left: 240 silent") as error:
+    with pytest.raises(ValueError, match="no sound is left: 240 silent") as error:
         build(tmp_path / "other", judge=lambda waves, pitches, f0: ["silent"] * len(waves))
     assert "doctor.csv" in str(error.value)
     assert not (tmp_path / "other").exists()
@@ -198,7 +198,7 @@ def test_two_at_once_are_refused(tmp_path):
 
 
 def test_nothing_asked_for(tmp_path):
-    with pytest.raises(ValueError, match="no note of the source is asked for"):
+    with pytest.raises(ValueError, match="no sound of the source is asked for"):
         build(tmp_path / "store", ListedSource(counts=()))
 
 
@@ -300,7 +300,7 @@ def test_opening_what_is_no_store(tmp_path):
     with pytest.raises(StoreError, match="not readable as JSON"):
         Store.open(tmp_path)
     (tmp_path / "index.json").write_text('{"format": "timbre_jax store", "version": 99}')
-    with pytest.raises(StoreError, match="a store of version 99, version 1 is read"):
+    with pytest.raises(StoreError, match="a store of version 99, versions 1 and 2 are read"):
         Store.open(tmp_path)
 
 

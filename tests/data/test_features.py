@@ -126,7 +126,7 @@ def test_wrong_sample_rate_and_place(store, tmp_path):
         cached(store, directory=tmp_path / "file")
     with pytest.raises(IndexError):
         cached(store).read([90])
-    with pytest.raises(StoreError, match="no notes of a split 'valid'"):
+    with pytest.raises(StoreError, match="no sounds of a split 'valid'"):
         cached(store, "valid")
 
 

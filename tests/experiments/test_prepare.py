@@ -157,7 +157,7 @@ def test_wrong_flags_and_help():
 
 def test_a_store_where_nothing_is_left(tmp_path):
     folder = write_nsynth(tmp_path / "n", {note_name("bass_synthetic_001", 60): 0 * sine(440)})
-    with pytest.raises(ValueError, match="no note is left: 1 silent"):
+    with pytest.raises(ValueError, match="no sound is left: 1 silent"):
         prepare(source="nsynth", path=[str(folder)], out=str(tmp_path / "s"), keep_all=True, workers=1, progress=False)
 
 

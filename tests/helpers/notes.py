@@ -13,7 +13,7 @@ import numpy as np
 import soundfile
 
 from tests.helpers.sounds import harmonic_tone
-from timbre_jax.data.sources.base import FAMILIES, SOURCES, Loaded, Record
+from timbre_jax.data.sources.base import FAMILIES, NOTES, SOURCES, Form, Loaded, Record
 
 
 def note_wave(pitch: int, *, seed: int = 0, length: int = 64000, level: float = 0.3) -> np.ndarray:
@@ -81,6 +81,7 @@ class ListedSource:
     twice: tuple[int, ...] = ()
     delay: float = 0.0
     name: str = "listed"
+    form: Form = NOTES
 
     def describe(self) -> dict:
         return {"kind": "listed", "title": "a test", "licence": "none", "name": self.name, "counts": list(self.counts)}

@@ -26,16 +26,18 @@ import numpy as np
 
 from timbre_jax.audio.io import AudioFileError
 from timbre_jax.data import doctor
-from timbre_jax.data.publish import PREPARING, ShardFiles, clear, publish, write_text
-from timbre_jax.data.sources.base import SAMPLE_RATE, SAMPLES, SPLITS, Record, Source
-from timbre_jax.data.store import FORMAT, VERSION, Store
+from timbre_jax.data.arrange import arrange, content_fingerprint
+from timbre_jax.data.publish import PREPARING, ShardFiles, clear, drop_duplicates, publish, write_text
+from timbre_jax.data.sources.base import SPLITS, UNSORTED, Form, Record, Source
+from timbre_jax.data.store import FORMAT, READABLE, VERSION, Store
 
 BATCH = 64
+MAX_SAMPLES = BATCH * 64_000  # loaded at once by a process: fewer sounds where they may be long
 SHARD_SIZE = 512
 
 
 class Verdict(NamedTuple):
-    """What a loading process says of a note; `pcm` is [64000] int16, or None where it was left out."""
+    """What a loading process says of a sound; `pcm` is [T] int16 without padding, or None where it was left out."""
 
     pcm: np.ndarray | None
     left_out: str
@@ -43,7 +45,7 @@ class Verdict(NamedTuple):
     f0: float
     pitch_moves: bool
     digest: str
-    signature: bytes
+    mark: bytes
 
 
 def build_store(
@@ -60,27 +62,28 @@ def build_store(
     """Turns a source into a store; a finished store of the same settings is opened as it is.
 
     Args:
-      source: where the notes come from.
+      source: where the sounds come from; one with `arrange` has all of them loaded before they are split.
       out: the folder to make.
-      judge: the look at pitch and harmonics, see `doctor.Judge`; None keeps every sound note.
+      judge: the look at pitch and harmonics, see `doctor.Judge`; None keeps whatever sounds.
       judge_settings: what decides the judge's answers, as JSON values; kept in the index.
       workers: loading processes; None means one a core, 1 loads in this process.
-      shard_size: notes a file, before the doctor.
+      shard_size: sounds a file, before the doctor.
       overwrite: replace a store, or unfinished work, of other settings.
       progress: show a bar with the time left.
 
     Raises:
-      ValueError: the folder holds something else, the source has nothing, no note is left, or the disk is full.
+      ValueError: the folder holds something else, the source has nothing, no sound is left, or the disk is full.
     """
     out = Path(out)
     if shard_size % BATCH:
         raise ValueError(f"shard_size {shard_size}: a multiple of {BATCH} is needed")
     records = source.plan()
     settings = {"source": dict(source.describe()), "doctor": judge_settings or {}, "shard_size": shard_size}
-    fingerprint = _fingerprint(settings, records)
+    fingerprint = _fingerprint(settings, records, VERSION)
     if (out / "index.json").is_file() and not overwrite:
         store = Store.open(out)
-        if store.index.get("fingerprint") != fingerprint:
+        same = {_fingerprint(settings, records, version) for version in READABLE}
+        if store.index.get("plan", store.index.get("fingerprint")) not in same:
             raise ValueError(f"{out}: holds a store made with other settings; name another --out or add --overwrite")
         clear(out)  # what a kill in the very last moment has left
         return store
@@ -93,14 +96,23 @@ def build_store(
             _claim(partial, fingerprint, overwrite=overwrite)
             shards = _shards(records, shard_size, partial)
             if not shards:
-                raise ValueError(f"no note of the source is asked for ({_why_empty(records)})")
+                raise ValueError(f"no sound of the source is asked for ({_why_empty(records)})")
             _load_all(source, records, shards, judge=judge, workers=workers, progress=progress)
+            others = [record._asdict() for record in records if not record.split]
+            if shards[0].split == UNSORTED:
+                shards, left_out = arrange(source, shards, partial, shard_size=shard_size, progress=progress)
+                others += left_out
+            else:
+                drop_duplicates(shards)
             index = {
-                "format": FORMAT, "version": VERSION, "sample_rate": SAMPLE_RATE, "samples": SAMPLES,
+                "format": FORMAT, "version": VERSION, "sample_rate": source.form.sample_rate,
+                "samples": source.form.samples, "variable": source.form.variable,
                 "encoding": "int16 little-endian, 1 = 32768", "title": settings["source"]["title"],
                 "licence": settings["source"]["licence"], "settings": settings, "fingerprint": fingerprint,
             }  # fmt: skip
-            publish(partial, out, shards, [record for record in records if not record.split], index, overwrite=overwrite)
+            if hasattr(source, "arrange"):  # files may change while their plan stays the same
+                index |= {"plan": fingerprint, "fingerprint": content_fingerprint(fingerprint, shards)}
+            publish(partial, out, shards, others, index, overwrite=overwrite)
     except BrokenExecutor:
         raise ValueError(
             "a loading process died, probably for want of memory; run the same command again with a smaller --workers: "
@@ -116,8 +128,8 @@ def build_store(
     return Store.open(out)
 
 
-def _fingerprint(settings: dict, records: list[Record]) -> str:
-    state = hashlib.sha256(json.dumps([FORMAT, VERSION, settings], sort_keys=True).encode())
+def _fingerprint(settings: dict, records: list[Record], version: int) -> str:
+    state = hashlib.sha256(json.dumps([FORMAT, version, settings], sort_keys=True).encode())
     for record in records:
         state.update(repr((*record[:8], record.left_out)).encode())
     return state.hexdigest()[:32]
@@ -157,9 +169,9 @@ def _claim(partial: Path, fingerprint: str, *, overwrite: bool) -> None:
 
 
 def _shards(records: list[Record], shard_size: int, partial: Path) -> list[ShardFiles]:
-    """The shards of every split, each with the plan positions of its notes."""
+    """The shards of every split, each with the plan positions of its sounds."""
     shards = []
-    for split in SPLITS:
+    for split in (*SPLITS, UNSORTED):
         positions = [position for position, record in enumerate(records) if record.split == split]
         count = -(-len(positions) // shard_size)
         for number in range(count):
@@ -187,16 +199,17 @@ def _load_all(source, records, shards, *, judge, workers, progress) -> None:
         return
     if not workers:
         workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    workers = max(1, min(workers, -(-len(shard_of) // BATCH)))
+    batch_size = max(1, min(BATCH, MAX_SAMPLES // source.form.samples))
+    workers = max(1, min(workers, -(-len(shard_of) // batch_size)))
     with (
         _executor(workers) as submit,
-        tqdm(total=total, initial=done, unit=" notes", desc="notes", disable=not progress, smoothing=0.05) as bar,
+        tqdm(total=total, initial=done, unit=" sounds", desc="sounds", disable=not progress, smoothing=0.05) as bar,
     ):
         waiting: collections.deque[tuple[ShardFiles, list[int], Future]] = collections.deque()
 
         def settle() -> None:
             shard, positions, future = waiting.popleft()
-            verdicts = _judged(future.result(), [records[position] for position in positions], judge)
+            verdicts = _judged(future.result(), [records[position] for position in positions], judge, source.form)
             shard.add([records[position] for position in positions], verdicts)
             bar.update(len(positions))
 
@@ -205,11 +218,11 @@ def _load_all(source, records, shards, *, judge, workers, progress) -> None:
             shard = shard_of[position]
             batch = gathered.setdefault(shard, [])
             batch.append((position, payload))
-            if len(batch) == BATCH or position == shard.positions[-1]:
+            if len(batch) == batch_size or position == shard.positions[-1]:
                 positions = [where for where, _ in gathered.pop(shard)]
                 arguments = [(records[where], held) for where, held in batch]
                 waiting.append((shard, positions, submit(_load_batch, source, arguments)))
-                # No more than two batches a process in the air: memory does not grow with the number of notes.
+                # No more than two batches a process in the air: memory does not grow with the number of sounds.
                 if len(waiting) > 2 * workers:
                     settle()
         while waiting:
@@ -256,39 +269,39 @@ def _start_worker(parent: int) -> None:
 
 
 def _load_batch(source: Source, arguments: list[tuple[Record, Any]]) -> list[Verdict]:
-    return [_load_note(source, record, payload) for record, payload in arguments]
+    return [_load_sound(source, record, payload) for record, payload in arguments]
 
 
-def _load_note(source: Source, record: Record, payload: Any) -> Verdict:
+def _load_sound(source: Source, record: Record, payload: Any) -> Verdict:
     try:
         loaded = source.load(record, payload)
-    except Exception as error:  # one bad note must not end the run: it is in the report with its reason
+    except Exception as error:  # one bad sound must not end the run: it is in the report with its reason
         text = " ".join(str(error).split())
         reason = text if isinstance(error, AudioFileError) else f"{type(error).__name__}: {text}"
         return Verdict(None, f"unreadable ({reason})", (), 0.0, False, "", b"")
-    reason = doctor.check_wave(loaded.wave, SAMPLE_RATE)
+    form = source.form
+    reason = doctor.check_wave(loaded.wave, form.sample_rate, form.min_seconds)
     if reason:
         return Verdict(None, reason, loaded.remarks, loaded.f0, loaded.pitch_moves, "", b"")
     remarks = loaded.remarks
-    wave = loaded.wave[:SAMPLES]
-    if len(wave) < SAMPLES:
-        wave = np.pad(wave, (0, SAMPLES - len(wave)))
-    pcm, clipped = doctor.to_pcm(wave)
+    pcm, clipped = doctor.to_pcm(loaded.wave[: form.samples])
     if clipped:
         remarks = (*remarks, f"clipped ({clipped} samples)")
-    mark = doctor.signature(pcm.astype(np.float32) / 32768)
-    return Verdict(pcm, "", remarks, loaded.f0, loaded.pitch_moves, doctor.digest(pcm), mark.tobytes())
+    padded = np.pad(pcm, (0, form.samples - len(pcm)))
+    mark = loaded.mark or doctor.signature(padded.astype(np.float32) / 32768).tobytes()
+    return Verdict(pcm, "", remarks, loaded.f0, loaded.pitch_moves, doctor.digest(pcm), mark)
 
 
-def _judged(verdicts: list[Verdict], records: list[Record], judge: doctor.Judge | None) -> list[Verdict]:
+def _judged(verdicts: list[Verdict], records: list[Record], judge: doctor.Judge | None, form: Form) -> list[Verdict]:
     """Puts the judge's reasons into the verdicts; the batch always has the same shape."""
     alive = [place for place, verdict in enumerate(verdicts) if verdict.pcm is not None]
     if judge is None or not alive:
         return verdicts
-    waves = np.zeros((BATCH, SAMPLES), np.float32)
+    waves = np.zeros((BATCH, form.samples), np.float32)
     pitches, f0 = np.full(BATCH, -1, np.int64), np.zeros(BATCH)
     for place in alive:
-        waves[place] = verdicts[place].pcm.astype(np.float32) * np.float32(1 / 32768)
+        pcm = verdicts[place].pcm
+        waves[place, : len(pcm)] = pcm.astype(np.float32) * np.float32(1 / 32768)
         pitches[place], f0[place] = records[place].pitch, verdicts[place].f0
     reasons = judge(waves, pitches, f0)
     return [

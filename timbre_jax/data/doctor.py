@@ -1,4 +1,4 @@
-"""The doctor: decides for every note whether it is kept, and says why not.
+"""The doctor: decides for every sound whether it is kept, and says why not.
 
 Two looks at a note: the wave itself (numpy, in the loading process) and its pitch and harmonics (`HarmonicTracks.quality`,
 batched on the device). Thresholds are here and nowhere else.
@@ -18,7 +18,7 @@ SILENT_RMS = 1e-4
 DC_SHARE = 0.99
 """A note of whose power more than this lies in its mean is an offset, not a sound."""
 MIN_SECONDS = 0.25
-"""Shorter sounds are left out; others are padded with silence at their end."""
+"""Shorter notes are left out; other sources have limits of their own (`Form.min_seconds`)."""
 SAME_SOUND_DB = 0.5
 """Two notes of different splits whose signatures differ by less than this on average (dB) count as the same sound."""
 
@@ -28,9 +28,9 @@ REASONS = (
 )  # fmt: skip
 
 
-def check_wave(wave: np.ndarray, rate: int) -> str:
+def check_wave(wave: np.ndarray, rate: int, min_seconds: float = MIN_SECONDS) -> str:
     """The reason to leave a wave [T] out, or "" to keep it."""
-    if len(wave) < MIN_SECONDS * rate:
+    if len(wave) == 0 or len(wave) < min_seconds * rate:
         return f"too short ({len(wave) / rate:.3f} s)"
     power = float(np.mean(np.square(wave, dtype=np.float64)))
     mean = float(np.mean(wave, dtype=np.float64))
@@ -49,8 +49,9 @@ def to_pcm(wave: np.ndarray) -> tuple[np.ndarray, int]:
 
 
 def digest(pcm: np.ndarray) -> str:
-    """Equal for equal sounds."""
-    return hashlib.sha256(pcm.tobytes()).hexdigest()[:24]
+    """Equal for equal sounds, however much digital silence follows them."""
+    sounding = np.flatnonzero(pcm)
+    return hashlib.sha256(pcm[: sounding[-1] + 1 if len(sounding) else 0].tobytes()).hexdigest()[:24]
 
 
 _EDGES = np.unique(np.round(np.geomspace(3, 512, 17)).astype(int))
@@ -111,7 +112,7 @@ def find_duplicates(
 
 
 Judge = Callable[[np.ndarray, np.ndarray, np.ndarray], list[str]]
-"""Waves [B, 64000], MIDI pitches [B] (-1 unknown), the source's own f0 in Hz [B] (0 unknown) to a reason each, "" to keep."""
+"""Waves [B, T], MIDI pitches [B] (-1 unknown), the source's own f0 in Hz [B] (0 unknown) to a reason each, "" to keep."""
 
 PITCH_HZ = (80.0, 2100.0)
 """The notes of the paper (Natsiou 2023): from the lowest pitch that a Blackman window of 690 samples resolves."""

@@ -28,6 +28,7 @@ from timbre_jax.representation import Representation, representation_settings
 
 VERSION = 1
 SHARD = 1024  # records a file: what an interrupted run loses at most
+MAX_SAMPLES = 64 * 64_000  # analysed at once: 64 notes of 4 s, 2 sounds of 40 s at 48 kHz
 
 
 def cached_features(
@@ -42,8 +43,9 @@ def cached_features(
     """Features of a split: analysed on the first call, read from disk after that. Interrupted, it goes on.
 
     Args:
-      store: the notes; `representation.sample_rate` has to be the store's.
-      batch_size: sounds analysed at once.
+      store: the sounds; `representation.sample_rate` has to be the store's. Sounds are padded or cut to the representation's
+        `length` where it has one, to the store's where it has none, and their real lengths decide the masks.
+      batch_size: sounds analysed at once; fewer where they are so long that memory would not do (`MAX_SAMPLES`).
       directory: where to keep them; None means STORE/features.
       progress: show a bar while analysing.
 
@@ -67,7 +69,7 @@ def cached_features(
             "sample_rate, or make the store again"
         )
     if split not in store.splits:
-        raise StoreError(f"{store.path}: no notes of a split {split!r}; there are {', '.join(store.splits)}")
+        raise StoreError(f"{store.path}: no sounds of a split {split!r}; there are {', '.join(store.splits)}")
     settings = representation_settings(representation)
     # A representation that comes to analyse differently under the same settings raises its `version`.
     version = [VERSION, getattr(representation, "version", 1)]
@@ -98,7 +100,9 @@ def _lock(folder: Path) -> Iterator[None]:
 def _analyse(store, split, representation, folder, *, batch_size, progress) -> None:
     from tqdm import tqdm
 
-    total = store.length(split)
+    total, samples = store.length(split), getattr(representation, "length", 0) or store.samples
+    lengths = np.minimum(store.lengths(split), samples)
+    batch_size = max(1, min(batch_size, MAX_SAMPLES // samples))
     count = -(-total // SHARD)
     layout: dict[str, Any] = {"split": split, "count": total, "rate": float(getattr(representation, "rate", 0.0))}
     write_text(
@@ -106,7 +110,7 @@ def _analyse(store, split, representation, folder, *, batch_size, progress) -> N
         json.dumps({"name": representation.name, "settings": representation_settings(representation)}, indent=1) + "\n",
     )
     files = []
-    with tqdm(total=total, unit=" notes", desc=f"features of {split}", disable=not progress) as bar:
+    with tqdm(total=total, unit=" sounds", desc=f"features of {split}", disable=not progress) as bar:
         for number in range(count):
             start, stop = number * SHARD, min(total, (number + 1) * SHARD)
             path = folder / shard_name(split, number, count)
@@ -119,7 +123,8 @@ def _analyse(store, split, representation, folder, *, batch_size, progress) -> N
                 writer = RecordWriter(path)
                 for first in range(start, stop, batch_size):
                     positions = range(first, min(first + batch_size, stop))
-                    features = _one_shape(representation, store.audio(split, positions), batch_size)
+                    waves = store.audio(split, positions, samples=samples)
+                    features = _one_shape(representation, waves, lengths[first : first + len(waves)], batch_size)
                     layout |= _shapes(features)
                     for row in range(len(positions)):
                         writer.write(_pack(features, row, store, split, first + row))
@@ -133,14 +138,16 @@ def _analyse(store, split, representation, folder, *, batch_size, progress) -> N
         (folder / f"{entry['file']}.shapes").unlink(missing_ok=True)
 
 
-def _one_shape(representation, waves: np.ndarray, batch_size: int) -> Features:
+def _one_shape(representation, waves: np.ndarray, lengths: np.ndarray, batch_size: int) -> Features:
     """Analyses with the batch filled up by silence, so that there is one compilation; back as numpy."""
     import jax
 
     count = len(waves)
     padded = np.zeros((batch_size, waves.shape[1]), np.float32)
     padded[:count] = waves
-    features = jax.device_get(representation.analyse(padded))
+    real = np.full(batch_size, waves.shape[1], np.int32)
+    real[:count] = lengths
+    features = jax.device_get(representation.analyse(padded, real))
     return jax.tree.map(lambda leaf: np.asarray(leaf, np.float32)[:count], features)
 
 
@@ -155,7 +162,7 @@ def _pack(features: Features, row: int, store: Store, split: str, position: int)
     values = features.values[row]
     if not np.isfinite(values).all():
         name = store.metadata(split)["id"][position]
-        raise ValueError(f"{store.path}: the features of {name} are not finite; leave the note out or report it")
+        raise ValueError(f"{store.path}: the features of {name} are not finite; leave the sound out or report it")
     low, high = float(values.min()), float(values.max())
     steps = np.rint((values - low) / max(high - low, 1e-30) * 65535).astype("<u2")
     parts = [np.array([low, high], "<f4"), steps, np.rint(features.mask[row] * 255).astype(np.uint8)]
@@ -170,13 +177,13 @@ class FeatureSource:
 
     Attributes:
       shape: (N, F).
-      index: [n] int32, the notes' numbers in the store.
+      index: [n] int32, the sounds' numbers in the store.
       rate: frames a second.
     """
 
     def __init__(self, folder: Path, layout: dict[str, Any], index: np.ndarray):
         if layout["count"] != len(index):
-            raise StoreError(f"{folder}: {layout['count']} features for {len(index)} notes; delete the folder")
+            raise StoreError(f"{folder}: {layout['count']} features for {len(index)} sounds; delete the folder")
         self.folder, self.index, self.rate = folder, index, layout["rate"]
         self.shape: tuple[int, int] = tuple(layout["shape"])
         self._conditions = {name: tuple(shape) for name, shape in layout["conditions"].items()}

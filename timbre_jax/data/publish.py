@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 
 from timbre_jax.data import doctor
-from timbre_jax.data.sources.base import SPLITS, Record
+from timbre_jax.data.sources.base import SPLITS, UNSORTED, Record
 from timbre_jax.data.store import COLUMNS, shard_name
 
 PREPARING = "preparing"
-"""Folder inside the unfinished store with the verdicts of each finished shard."""
+"""Folder inside the unfinished store with the verdicts of each finished shard, and with sounds that have no split yet."""
 _WRITER = "group_size:1,uncompressed"  # sounds hardly shrink, and reading one should not decompress others
 _DOCTOR_COLUMNS = ("id", "split", "kept", "left_out", "remarks", "instrument", "family", "source", "pitch", "velocity")
 
@@ -84,12 +84,16 @@ def read_records(path: Path) -> Iterator[bytes]:
 
 
 class ShardFiles:
-    """One shard in the making: sounds in `SPLIT-..array_record`, verdicts in `preparing/SPLIT-...json`."""
+    """One shard in the making: sounds in `SPLIT-..array_record`, verdicts in `preparing/SPLIT-...json`.
+
+    Attributes:
+      split, number, file: its place and name. positions: of its sounds, in the plan or wherever they come from.
+    """
 
     def __init__(self, folder: Path, split: str, number: int, count: int, positions: list[int]):
         self.split, self.number, self.positions = split, number, positions
         self.file = shard_name(split, number, count)
-        self.sounds = folder / self.file
+        self.sounds = (folder / PREPARING if split == UNSORTED else folder) / self.file
         self.verdicts = folder / PREPARING / (self.file.removesuffix(".array_record") + ".json")
         self._rows: list[dict] = []
         self._writer: RecordWriter | None = None
@@ -104,25 +108,30 @@ class ShardFiles:
         return json.loads(self.verdicts.read_text(encoding="utf-8"))
 
     def add(self, records: Iterable[Record], verdicts: Iterable) -> None:
-        """Adds notes in order; the last one finishes the shard."""
-        if self._writer is None:
-            self._writer = RecordWriter(self.sounds)
+        """Adds sounds in order; the last one finishes the shard."""
         for record, verdict in zip(records, verdicts, strict=True):
-            if not verdict.left_out:
-                self._writer.write(verdict.pcm.tobytes())
             row = {name: getattr(record, name) for name in Record._fields if name not in ("where", "left_out")}
             row |= {
                 "f0_hz": verdict.f0, "pitch_moves": int(verdict.pitch_moves), "remarks": "; ".join(verdict.remarks),
-                "left_out": verdict.left_out, "digest": verdict.digest, "signature": verdict.signature.hex(),
+                "samples": 0 if verdict.pcm is None else len(verdict.pcm), "left_out": verdict.left_out,
+                "digest": verdict.digest, "mark": verdict.mark.hex(),
             }  # fmt: skip
-            self._rows.append(row)
+            self.add_row(row, b"" if verdict.left_out else verdict.pcm.tobytes())
+
+    def add_row(self, row: dict, sound: bytes) -> None:
+        """Adds a sound with its verdict as it stands in a finished shard."""
+        if self._writer is None:
+            self._writer = RecordWriter(self.sounds)
+        if not row["left_out"]:
+            self._writer.write(sound)
+        self._rows.append(row)
         if len(self._rows) == len(self.positions):
             self._writer.close()
             write_text(self.verdicts, json.dumps(self._rows, ensure_ascii=False))
             self._writer, self._rows = None, []
 
     def drop(self, gone: dict[int, str]) -> None:
-        """Leaves out further notes, by their row."""
+        """Leaves out further sounds, by their row."""
         rows = self.rows()
         kept = [number for number, row in enumerate(rows) if not row["left_out"]]
         writer = RecordWriter(self.sounds)
@@ -136,7 +145,7 @@ class ShardFiles:
         write_text(self.verdicts, json.dumps(rows, ensure_ascii=False))
 
 
-def _drop_duplicates(shards: list[ShardFiles]) -> None:
+def drop_duplicates(shards: list[ShardFiles]) -> None:
     """Finds sounds that are there twice and takes them out of their shards."""
     digests, splits, pitches, ids, places = [], [], [], [], []
     signatures = bytearray()
@@ -144,7 +153,7 @@ def _drop_duplicates(shards: list[ShardFiles]) -> None:
         for number, row in enumerate(shard.rows()):
             if not row["left_out"]:
                 digests.append(row["digest"])
-                signatures += bytes.fromhex(row["signature"])
+                signatures += bytes.fromhex(row["mark"])
                 splits.append(SPLITS.index(shard.split))
                 pitches.append(row["pitch"])
                 ids.append(row["id"])
@@ -163,16 +172,20 @@ def _drop_duplicates(shards: list[ShardFiles]) -> None:
 
 
 def publish(
-    partial: Path, out: Path, shards: list[ShardFiles], not_asked: list[Record], index: dict, *, overwrite: bool
+    partial: Path, out: Path, shards: list[ShardFiles], others: Iterable[dict], index: dict, *, overwrite: bool
 ) -> None:
     """Writes the index, the records and the doctor's report of finished shards, and gives the folder its real name.
 
+    Args:
+      others: columns of sounds that are in no shard, each with the reason in `left_out`: for the report.
+      index: what index.json says beside the splits and the doctor's counts; where it is `variable`, its `samples` becomes the
+        longest sound's.
+
     Raises:
-      ValueError: no note is left.
+      ValueError: no sound is left.
     """
-    _drop_duplicates(shards)
     splits = {split: {"count": 0, "shards": [], "instruments": set()} for split in SPLITS}
-    running = 0
+    running = longest = 0
     summary = doctor.Summary()
     with (
         open(partial / "records.csv", "w", encoding="utf-8", newline="") as records_file,
@@ -194,10 +207,11 @@ def publish(
                 split["count"] += 1
                 split["instruments"].add(row["instrument"])
                 running, row_in_shard = running + 1, row_in_shard + 1
+                longest = max(longest, row["samples"])
             split["shards"].append({"file": shard.file, "count": row_in_shard})
-        for record in not_asked:
-            summary.add(record.left_out, "")
-            row = {**record._asdict(), "kept": 0, "remarks": ""}
+        for row in others:
+            row = {"remarks": "", **row, "kept": 0}
+            summary.add(row["left_out"], row["remarks"])
             report.writerow([row[name] for name in _DOCTOR_COLUMNS])
         for file in (records_file, doctor_file):
             file.flush()
@@ -206,12 +220,12 @@ def publish(
     write_text(partial / "doctor.md", doctor.markdown(index["title"], counts))
     if not running:
         raise ValueError(
-            f"no note is left: {'; '.join(f'{n} {reason}' for reason, n in counts['left_out'].items())}; "
+            f"no sound is left: {'; '.join(f'{n} {reason}' for reason, n in counts['left_out'].items())}; "
             f"see {partial / 'doctor.csv'}"
         )
     for split in splits.values():
         split["instruments"] = sorted(split["instruments"])
-    index = {**index, "splits": splits, "doctor": counts}
+    index = {**index, "samples": longest if index["variable"] else index["samples"], "splits": splits, "doctor": counts}
     write_text(partial / "index.json", json.dumps(index, indent=1, ensure_ascii=False) + "\n")
     replaced = out.with_name(out.name + ".replaced")
     if out.exists():

@@ -1,9 +1,14 @@
-"""A store: notes on disk as one set that every source is turned into and everything later reads.
+"""A store: sounds on disk as one set that every source is turned into and everything later reads.
 
     STORE/index.json                        format, sample rate, splits, source, settings, licence, the doctor's counts
-    STORE/records.csv                       one line a note: split, place, id, instrument, family, source, pitch, velocity, ...
-    STORE/SPLIT-00000-of-00004.array_record the sounds, one record a note: int16 little-endian samples
-    STORE/doctor.csv, doctor.md             every note that was looked at, kept or left out, and why
+    STORE/records.csv                       one line a sound: split, place, id, instrument, family, source, pitch, samples, ...
+    STORE/SPLIT-00000-of-00004.array_record the sounds, one record each: int16 little-endian samples
+    STORE/doctor.csv, doctor.md             every sound that was looked at, kept or left out, and why
+
+All sounds have one rate, which the source sets. A record holds a sound's real samples and no padding; sounds are read as
+[n, T] with silence behind the shorter ones, and `Store.lengths` says where it begins. In a store of fixed length longer sounds
+have been cut to T, in a `variable` one T is the longest sound. For a sample library (`sources.folder`) an instrument is a group
+of copies of one sound, a family its class, and pitch and velocity are -1. Version 1, whose sounds all have T samples, is read.
 
 Sounds are 16-bit: that is what NSynth and SoundFont samples are, it is half of float32, and its rounding noise (-98 dB) lies
 at the bottom of the -100..0 dB range of the features. `index.json` is written last: a folder without it is no store.
@@ -21,12 +26,14 @@ from pathlib import Path
 import numpy as np
 
 FORMAT = "timbre_jax store"
-VERSION = 1
+VERSION = 2
+READABLE = (1, 2)
 COLUMNS = (
     "index", "split", "position", "shard", "row", "id", "instrument", "family", "source", "pitch", "velocity", "preset",
-    "f0_hz", "pitch_moves", "remarks",
+    "f0_hz", "pitch_moves", "remarks", "samples",
 )  # fmt: skip
-_INTEGERS = ("index", "position", "shard", "row", "pitch", "velocity", "pitch_moves")
+_COLUMNS_1 = COLUMNS[:-1]
+_INTEGERS = ("index", "position", "shard", "row", "pitch", "velocity", "pitch_moves", "samples")
 _FLOATS = ("f0_hz",)
 _OPTIONS = "readahead_buffer_size:0"  # records are read one by one, in any order
 
@@ -40,7 +47,7 @@ def shard_name(split: str, number: int, count: int) -> str:
 
 
 class Store:
-    """A set of notes on disk, read at random. `Store.open(path)`; nothing of the sounds is kept in memory.
+    """A set of sounds on disk, read at random. `Store.open(path)`; nothing of the sounds is kept in memory.
 
     Attributes:
       path: the folder.
@@ -72,8 +79,9 @@ class Store:
             raise StoreError(f"{file}: not readable as JSON; make the store again") from None
         if not isinstance(index, dict) or index.get("format") != FORMAT:
             raise StoreError(f"{file}: this is not the index of a store")
-        if index.get("version") != VERSION:
-            raise StoreError(f"{path}: a store of version {index.get('version')}, version {VERSION} is read; make it again")
+        if index.get("version") not in READABLE:
+            known = " and ".join(map(str, READABLE))
+            raise StoreError(f"{path}: a store of version {index.get('version')}, versions {known} are read; make it again")
         for split in index["splits"].values():
             for shard in split["shards"]:
                 if not (path / shard["file"]).is_file():
@@ -86,16 +94,21 @@ class Store:
 
     @property
     def samples(self) -> int:
-        """Length of every sound, in samples."""
+        """T: the length that every sound is padded to, in samples; the longest sound's where the store is `variable`."""
         return self.index["samples"]
 
     @property
+    def variable(self) -> bool:
+        """Whether sounds were kept in their own length (up to a limit) rather than cut or padded to one."""
+        return self.index.get("variable", False)
+
+    @property
     def splits(self) -> tuple[str, ...]:
-        """Names of the splits that hold notes."""
+        """Names of the splits that hold sounds."""
         return tuple(name for name, split in self.index["splits"].items() if split["count"])
 
     def length(self, split: str) -> int:
-        """Notes in a split."""
+        """Sounds in a split."""
         return self._split(split)["count"]
 
     def _split(self, split: str) -> dict:
@@ -104,10 +117,10 @@ class Store:
         return self.index["splits"][split]
 
     def metadata(self, split: str) -> dict[str, np.ndarray]:
-        """What is known of the notes of a split: column -> [n] int64, float64 or str, as in records.csv.
+        """What is known of the sounds of a split: column -> [n] int64, float64 or str, as in records.csv.
 
         `index` is unique in the store; `f0_hz` is the source's own pitch (0 where it does not know it) and `pitch_moves`
-        is 1 where the source moves it.
+        is 1 where the source moves it; `samples` is the length before any padding.
         """
         self._split(split)
         return dict(self._records.get(split) or {name: _column(name, []) for name in COLUMNS})
@@ -117,10 +130,12 @@ class Store:
         rows: dict[str, list[list[str]]] = {}
         with open(self.path / "records.csv", encoding="utf-8", newline="") as file:
             reader = csv.reader(file)
-            if tuple(next(reader, ())) != COLUMNS:
-                raise StoreError(f"{self.path / 'records.csv'}: not the columns that version {VERSION} writes")
+            version = self.index["version"]
+            if tuple(next(reader, ())) != (_COLUMNS_1 if version == 1 else COLUMNS):
+                raise StoreError(f"{self.path / 'records.csv'}: not the columns that version {version} has")
+            full = [str(self.samples)] if version == 1 else []
             for row in reader:
-                rows.setdefault(row[1], []).append(row)
+                rows.setdefault(row[1], []).append(row + full)
         records = {}
         for split, lines in rows.items():
             if len(lines) != self._split(split)["count"]:
@@ -134,13 +149,23 @@ class Store:
         shards = self._split(split)["shards"]
         return [shard["file"] for shard in shards], np.cumsum([0] + [shard["count"] for shard in shards])
 
-    def pcm(self, split: str, positions: Sequence[int] | np.ndarray) -> np.ndarray:
-        """The notes at some positions of a split as stored, [n, T] int16."""
+    def lengths(self, split: str, positions: Sequence[int] | np.ndarray | None = None) -> np.ndarray:
+        """Real samples of the sounds at some positions of a split, or of all, [n] int32: what follows is padding."""
+        lengths = self.metadata(split)["samples"].astype(np.int32)
+        return lengths if positions is None else lengths[np.asarray(positions, np.int64).reshape(-1)]
+
+    def pcm(self, split: str, positions: Sequence[int] | np.ndarray, *, samples: int | None = None) -> np.ndarray:
+        """The sounds at some positions of a split as stored, [n, T] int16, padded with 0 (or cut) to T.
+
+        Args:
+          samples: T; None means the store's.
+        """
         files, edges = self._place(split)
+        samples = self.samples if samples is None else samples
         positions = np.asarray(positions, np.int64).reshape(-1)
         if len(positions) and not (positions.min() >= 0 and positions.max() < edges[-1]):
             raise IndexError(f"positions {positions.min()}..{positions.max()} of split {split!r}, which has {edges[-1]}")
-        result = np.empty((len(positions), self.samples), np.int16)
+        result = np.zeros((len(positions), samples), np.int16)
         shards = np.searchsorted(edges, positions, side="right") - 1
         for shard in np.unique(shards).tolist():
             here = np.flatnonzero(shards == shard)
@@ -152,17 +177,18 @@ class Store:
                     f"{self.path / files[shard]}: damaged or cut short ({reason}); copy it again or make the store again"
                 ) from None
             for place, record in zip(here.tolist(), raw, strict=True):
-                if len(record) != 2 * self.samples:
+                if not 0 < len(record) <= 2 * self.samples or len(record) % 2:
                     raise StoreError(f"{self.path / files[shard]}: a record has {len(record)} bytes; make the store again")
-                result[place] = np.frombuffer(record, "<i2")
+                sound = np.frombuffer(record, "<i2")[:samples]
+                result[place, : len(sound)] = sound
         return result
 
-    def audio(self, split: str, positions: Sequence[int] | np.ndarray) -> np.ndarray:
-        """The notes at some positions of a split, [n, T] float32 in [-1, 1)."""
-        return self.pcm(split, positions).astype(np.float32) * np.float32(1 / 32768)
+    def audio(self, split: str, positions: Sequence[int] | np.ndarray, *, samples: int | None = None) -> np.ndarray:
+        """The sounds at some positions of a split, [n, T] float32 in [-1, 1), as `pcm`."""
+        return self.pcm(split, positions, samples=samples).astype(np.float32) * np.float32(1 / 32768)
 
     def batches(self, split: str, batch_size: int) -> Iterator[np.ndarray]:
-        """All notes of a split in order, [<= batch_size, T] float32 at a time."""
+        """All sounds of a split in order, [<= batch_size, T] float32 at a time."""
         for start in range(0, self.length(split), batch_size):
             yield self.audio(split, range(start, min(start + batch_size, self.length(split))))
 
@@ -186,7 +212,7 @@ class Store:
 
 
 class AudioSource:
-    """len() and [i] -> {"audio": [T] float32, "index": int32} of one split."""
+    """len() and [i] -> {"audio": [T] float32, "length": int32 real samples, "index": int32} of one split."""
 
     def __init__(self, store: Store, split: str):
         self._store, self._split = store, split
@@ -199,9 +225,10 @@ class AudioSource:
         return {name: values[0] for name, values in self.batch([position]).items()}
 
     def batch(self, positions: Sequence[int] | np.ndarray) -> dict[str, np.ndarray]:
-        """Several at once: {"audio": [n, T] float32, "index": [n] int32}."""
+        """Several at once: {"audio": [n, T] float32, "length": [n] int32, "index": [n] int32}."""
         index = self._index[np.asarray(positions, np.int64)].astype(np.int32)
-        return {"audio": self._store.audio(self._split, positions), "index": index}
+        audio, lengths = self._store.audio(self._split, positions), self._store.lengths(self._split, positions)
+        return {"audio": audio, "length": lengths, "index": index}
 
 
 def _column(name: str, values: Sequence[str]) -> np.ndarray:
@@ -217,15 +244,23 @@ class JoinedStore:
 
     Attributes:
       stores: the parts, in order. offsets: what to add to a part's `index` so that it stays unique.
+      sample_rate: the same in all. samples: the longest of theirs. variable: whether lengths differ, in one or between them.
+
+    Raises StoreError where the sample rates differ.
     """
 
     def __init__(self, stores: Sequence[Store]):
         self.stores = tuple(stores)
-        if len({(store.sample_rate, store.samples) for store in stores}) != 1:
-            raise StoreError(f"{self}: stores of different sample rates or lengths cannot be joined")
+        for other in self.stores[1:]:
+            if other.sample_rate != self.stores[0].sample_rate:
+                raise StoreError(
+                    f"stores of different sample rates cannot be joined: {self.stores[0].path} has "
+                    f"{self.stores[0].sample_rate} Hz, {other.path} {other.sample_rate} Hz; make one again with --sample_rate"
+                )
         totals = [sum(store.length(split) for split in store.splits) for store in stores]
         self.offsets = tuple(int(total) for total in np.cumsum([0, *totals])[:-1])
-        self.sample_rate, self.samples = stores[0].sample_rate, stores[0].samples
+        self.sample_rate, self.samples = stores[0].sample_rate, max(store.samples for store in stores)
+        self.variable = any(store.variable or store.samples != self.samples for store in stores)
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -252,15 +287,21 @@ class JoinedStore:
                 columns.setdefault(name, []).append(values)
         return {name: np.concatenate(values) for name, values in columns.items()}
 
-    def audio(self, split: str, positions: Sequence[int] | np.ndarray) -> np.ndarray:
+    def lengths(self, split: str, positions: Sequence[int] | np.ndarray | None = None) -> np.ndarray:
+        """As `Store.lengths`."""
+        lengths = np.concatenate([store.lengths(split) for _, store in self._parts(split)])
+        return lengths if positions is None else lengths[np.asarray(positions, np.int64).reshape(-1)]
+
+    def audio(self, split: str, positions: Sequence[int] | np.ndarray, *, samples: int | None = None) -> np.ndarray:
         """As `Store.audio`."""
+        samples = self.samples if samples is None else samples
         positions = np.asarray(positions, np.int64).reshape(-1)
         if len(positions) and not (positions.min() >= 0 and positions.max() < self.length(split)):
             raise IndexError(f"positions {positions.min()}..{positions.max()} of split {split!r}")
-        result, before = np.empty((len(positions), self.samples), np.float32), 0
+        result, before = np.empty((len(positions), samples), np.float32), 0
         for _, store in self._parts(split):
             here = np.flatnonzero((positions >= before) & (positions < before + store.length(split)))
-            result[here] = store.audio(split, positions[here] - before)
+            result[here] = store.audio(split, positions[here] - before, samples=samples)
             before += store.length(split)
         return result
 

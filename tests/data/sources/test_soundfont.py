@@ -201,7 +201,7 @@ def test_rendering_needs_no_jax():
         "from timbre_jax.data.sources.soundfont import SoundFontSource\n"
         "from timbre_jax.data import build\n"
         "source = SoundFontSource(number=1)\n"
-        "verdict = build._load_note(source, source.plan()[0], None)\n"
+        "verdict = build._load_sound(source, source.plan()[0], None)\n"
         "assert verdict.pcm is not None\n"
         "assert 'jax' not in sys.modules and 'librosa' not in sys.modules\n"
     )

@@ -1,8 +1,9 @@
-"""What a source of notes is, and the names that all of them share."""
+"""What a source of sounds is, and the names that all of them share."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -19,8 +20,37 @@ SECONDS = 4.0
 SAMPLES = 64000
 
 
+@dataclasses.dataclass(frozen=True)
+class Form:
+    """The form of a source's sounds: mono, of one rate.
+
+    Attributes:
+      sample_rate: in Hz, 8000 to 48000.
+      samples: longer sounds are cut to it; unless the form is `variable`, shorter ones are read with silence behind them.
+      variable: whether the store is as long as its longest sound rather than `samples`.
+      min_seconds: the doctor leaves out shorter sounds.
+
+    Raises ValueError for a rate out of range or no samples.
+    """
+
+    sample_rate: int = SAMPLE_RATE
+    samples: int = SAMPLES
+    variable: bool = False
+    min_seconds: float = 0.25
+
+    def __post_init__(self):
+        if not 8000 <= self.sample_rate <= 48000:
+            raise ValueError(f"sample rate {self.sample_rate}: 8000 to 48000 Hz is needed")
+        if self.samples < 1:
+            raise ValueError(f"sounds of {self.samples} samples: at least 1 is needed")
+
+
+NOTES = Form()
+"""Notes as NSynth has them: 16 kHz, 4 s."""
+
+
 class Record(NamedTuple):
-    """A note before it is loaded. `split` is empty where the note is not asked for, with the reason in `left_out`."""
+    """A sound before it is loaded. `split` is empty where it is not asked for, with the reason in `left_out`."""
 
     id: str
     split: str
@@ -35,25 +65,58 @@ class Record(NamedTuple):
 
 
 class Loaded(NamedTuple):
-    """A note as it goes into the store: wave [64000] float32, what the source knows of its pitch, remarks for the report."""
+    """A sound as it goes into the store, before it is cut: what the source knows of its pitch, remarks for the report.
+
+    `wave` [T] float32 is mono at the form's rate. `mark` is what a source with `arrange` needs to know copies by.
+    """
 
     wave: np.ndarray
     f0: float = 0.0
     pitch_moves: bool = False
     remarks: tuple[str, ...] = ()
+    mark: bytes = b""
+
+
+UNSORTED = "unsorted"
+"""The split of a planned record whose split depends on how it sounds; `ArrangingSource.arrange` gives it its own."""
+
+
+class Place(NamedTuple):
+    """Where a loaded sound belongs, or why it is left out after all; `remark` joins its others."""
+
+    split: str
+    instrument: str
+    left_out: str = ""
+    remark: str = ""
 
 
 class Source(Protocol):
     """Small and picklable: it travels to the loading processes. None of its code imports JAX."""
 
+    @property
+    def form(self) -> Form:
+        """Rate and length of its sounds."""
+
     def describe(self) -> Mapping[str, Any]:
         """Settings that decide what the store holds, as JSON values; with `kind`, `licence` and a readable `title`."""
 
     def plan(self) -> list[Record]:
-        """All notes, in the order in which they are read. The same settings give the same plan."""
+        """All sounds, in the order in which they are read. The same settings give the same plan."""
 
     def fetch(self, records: list[Record], wanted: Iterable[int]) -> Iterator[tuple[int, Any]]:
         """(position, payload) of the wanted positions of the plan, in order; payload goes to `load`."""
 
     def load(self, record: Record, payload: Any) -> Loaded:
-        """Loads one note, in any process. Raises `AudioFileError` for a note that cannot be had."""
+        """Loads one sound, in any process. Raises `AudioFileError` for one that cannot be had."""
+
+
+class ArrangingSource(Source, Protocol):
+    """A source that has to hear all of its sounds before it can split them: all planned records are `UNSORTED`."""
+
+    def arrange(self, rows: list[Mapping[str, Any]], read: Callable[[int], np.ndarray]) -> list[Place]:
+        """Splits the sounds that the doctor kept.
+
+        Args:
+          rows: of each, the record's columns by name, `mark` (bytes), `digest` (equal for equal samples) and `samples`.
+          read: row number to its samples, [T] int16.
+        """

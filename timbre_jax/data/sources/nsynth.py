@@ -17,12 +17,12 @@ import tarfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, ClassVar
 
 import numpy as np
 
 from timbre_jax.audio.io import AUDIO_SUFFIXES, AudioFileError, read_wave, resample
-from timbre_jax.data.sources.base import FAMILIES, SAMPLE_RATE, SAMPLES, SECONDS, SOURCES, SPLITS, Loaded, Record
+from timbre_jax.data.sources.base import FAMILIES, NOTES, SAMPLE_RATE, SAMPLES, SECONDS, SOURCES, SPLITS, Form, Loaded, Record
 from timbre_jax.data.splits import read_split_file, split_groups
 
 FRACTIONS = {"train": 0.8, "valid": 0.1, "test": 0.1}
@@ -54,6 +54,8 @@ class Selection:
     number: int = 0
     seed: int = 0
     split_file: str = ""
+
+    form: ClassVar[Form] = NOTES
 
     def __post_init__(self):
         unknown = sorted(set(self.families) - set(FAMILIES))

@@ -9,10 +9,10 @@ import importlib.util
 import os
 import re
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 from timbre_jax.data.sf2 import Preset, SoundFont, SoundFontError, read_soundfont
-from timbre_jax.data.sources.base import FAMILIES, SAMPLE_RATE, SAMPLES, SECONDS, SPLITS, Loaded, Record
+from timbre_jax.data.sources.base import FAMILIES, NOTES, SAMPLE_RATE, SAMPLES, SECONDS, SPLITS, Form, Loaded, Record
 from timbre_jax.data.splits import committed_splits, connected_groups, even_choice, split_groups
 
 HELD_SECONDS = 3.0
@@ -108,6 +108,8 @@ class SoundFontSource:
     velocities: tuple[int, ...] = DEFAULT_VELOCITIES
     number: int = 0
     seed: int = 0
+
+    form: ClassVar[Form] = NOTES
 
     def __post_init__(self):
         unknown = sorted(set(self.families) - set(FAMILIES))
