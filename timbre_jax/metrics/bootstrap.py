@@ -91,7 +91,7 @@ def mean_interval(
     def mean(drawn: np.ndarray) -> np.ndarray:
         return ((drawn @ sums) / (drawn @ sizes)[:, None]).reshape(len(drawn), *values.shape[1:])
 
-    return _resampled(mean, group_count, draws=draws, level=level, seed=seed)
+    return resampled_interval(mean, group_count, draws=draws, level=level, seed=seed)
 
 
 def ratio_interval(
@@ -120,7 +120,7 @@ def ratio_interval(
         total = drawn @ below
         return (drawn @ above) / np.where(total != 0.0, total, np.nan)
 
-    return _resampled(ratio, group_count, draws=draws, level=level, seed=seed)
+    return resampled_interval(ratio, group_count, draws=draws, level=level, seed=seed)
 
 
 def correlation_interval(
@@ -154,10 +154,10 @@ def correlation_interval(
         with np.errstate(invalid="ignore", divide="ignore"):
             return np.clip((product - mean_x[:, :, None] * mean_y[:, None, :]) / spread, -1.0, 1.0)
 
-    return _resampled(correlation, group_count, draws=draws, level=level, seed=seed)
+    return resampled_interval(correlation, group_count, draws=draws, level=level, seed=seed)
 
 
-def _resampled(
+def resampled_interval(
     statistic: Callable[[np.ndarray], np.ndarray], group_count: int, *, draws: int, level: float, seed: int
 ) -> Interval:
     """Of a statistic [R, ...] of how often each group is in each of R sets, [R, G] float64: of the set as it is, and its

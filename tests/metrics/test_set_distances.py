@@ -1,0 +1,93 @@
+"""Fréchet and kernel distances of sets with known answers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scipy.linalg
+
+from timbre_jax.metrics.set_distances import MAXIMUM_FEATURES, frechet_distance, kernel_distance
+
+
+def normal(count: int, size: int = 4, *, seed: int = 0, mean: float = 0.0, scale: float = 1.0) -> np.ndarray:
+    return mean + scale * np.random.default_rng(seed).normal(size=(count, size))
+
+
+def test_frechet_distance_of_gaussians_is_the_closed_form():
+    mixing = np.random.default_rng(5).normal(size=(4, 4))
+    a, b = normal(3000), normal(2500, seed=1, mean=0.5) @ mixing
+    covariance = np.cov(a.T), np.cov(b.T)
+    root = scipy.linalg.sqrtm(covariance[0] @ covariance[1]).real
+    wanted = np.sum((a.mean(0) - b.mean(0)) ** 2) + np.trace(covariance[0] + covariance[1] - 2 * root)
+    assert frechet_distance(a, b) == pytest.approx(wanted, rel=1e-8)
+    assert frechet_distance(a, a) == pytest.approx(0.0, abs=1e-9)
+    assert frechet_distance(a, a + 2.0) == pytest.approx(16.0)
+    # One direction without variance, fewer points than features: still finite.
+    assert np.isfinite(frechet_distance(np.pad(normal(3), ((0, 0), (0, 1))), np.pad(normal(3, seed=1), ((0, 0), (0, 1)))))
+
+
+@pytest.mark.parametrize("kernel", ["polynomial", "rbf"])
+def test_kernel_distance_is_the_unbiased_estimate(kernel):
+    a, b = normal(40), normal(30, seed=1, mean=0.4)
+    if kernel == "polynomial":
+        x, y = ((z - a.mean(0)) / a.std(0) for z in (a, b))
+
+        def function(u, v):
+            return (u @ v / 4 + 1) ** 3
+    else:
+        x, y = a, b
+        width = np.median([np.sum((u - v) ** 2) for i, u in enumerate(a) for v in a[i + 1 :]])
+
+        def function(u, v):
+            return np.exp(-np.sum((u - v) ** 2) / (2 * width))
+
+    within = [np.mean([function(z[i], z[j]) for i in range(len(z)) for j in range(len(z)) if i != j]) for z in (x, y)]
+    wanted = sum(within) - 2 * np.mean([function(u, v) for u in x for v in y])
+    found = kernel_distance(a, b, kernel=kernel, chunk=7)
+    assert found.value == pytest.approx(wanted, rel=1e-9)
+    assert found.low < found.value < found.high
+    assert found.groups == 30
+
+
+def test_the_interval_of_equal_distributions_holds_zero_about_as_often_as_it_says():
+    inside, width, values = [], [], []
+    for seed in range(60):
+        found = kernel_distance(normal(80, seed=2 * seed), normal(60, seed=2 * seed + 1), kernel="rbf")
+        inside.append(found.low <= 0.0 <= found.high)
+        width.append((found.high - found.low) / 2)
+        values.append(found.value)
+    assert abs(np.mean(values)) < 3 * np.std(values) / np.sqrt(60)
+    assert np.mean(inside) > 0.85
+    far = kernel_distance(normal(80), normal(60, seed=1, mean=0.6), kernel="rbf")
+    assert far.low > max(values)
+
+
+def test_groups_that_hang_together_make_the_interval_wider():
+    names = np.repeat(np.arange(20), 6)
+    places = np.random.default_rng(0).normal(size=(20, 4))[names]
+    a, b = places + 0.1 * normal(120), normal(100, seed=3)
+    alone, grouped = kernel_distance(a, b), kernel_distance(a, b, groups_a=names)
+    assert grouped.value == alone.value
+    assert grouped.groups == 20
+    assert grouped.high - grouped.low > 1.5 * (alone.high - alone.low)
+    assert np.isnan(kernel_distance(a, b, groups_a=np.zeros(120)).low)
+
+
+@pytest.mark.parametrize("distance", [frechet_distance, kernel_distance])
+@pytest.mark.parametrize(
+    ("a", "b", "message"),
+    [
+        (normal(5), normal(5, 3), r"\(5, 4\) and \(5, 3\)"),
+        (normal(1), normal(5), "at least two points"),
+        (np.full((5, 4), np.inf), normal(5), "not finite"),
+        (normal(5, MAXIMUM_FEATURES + 1), normal(5, MAXIMUM_FEATURES + 1), "at most 256"),
+    ],
+)
+def test_wrong_input_is_one_line(distance, a, b, message):
+    with pytest.raises(ValueError, match=message):
+        distance(a, b)
+
+
+def test_an_unknown_kernel_is_named():
+    with pytest.raises(ValueError, match="polynomial, rbf, not 'cubic'"):
+        kernel_distance(normal(5), normal(5), kernel="cubic")

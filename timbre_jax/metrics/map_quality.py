@@ -1,0 +1,135 @@
+"""How good a map (2-D or 3-D) of latents is: neighbourhoods kept, classes told, and what comes back through its inverse."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from timbre_jax.metrics.bootstrap import Interval, group_ids, mean_interval, resampled_interval
+from timbre_jax.metrics.neighbours import NeighbourAccuracy, Neighbours, nearest_neighbours, standardise, vote
+from timbre_jax.metrics.scores import spectral_distances
+
+
+def trustworthiness(points: np.ndarray, mapped: np.ndarray, *, k: int = 5, chunk: int = 512) -> float:
+    """Are neighbours on the map neighbours in truth? 1: all; about 0.5: a random map (Venna & Kaski 2001, eq. 3.1).
+
+        1 - 2 / (n k (2 n - 3 k - 1)) * sum over i and j of max(0, rank(i, j) - k)
+
+    over the k nearest j of i on the map, ranked by their distance in truth; as `sklearn.manifold.trustworthiness`, in
+    chunks of rows.
+
+    Args:
+      points: [n, D] before the map. mapped: [n, d] after.
+      k: neighbours, fewer than n / 2.
+
+    Raises:
+      ValueError: shapes that do not fit, or k too large.
+    """
+    points, mapped = np.asarray(points, np.float64), np.asarray(mapped, np.float64)
+    count = len(points)
+    if mapped.shape[:1] != points.shape[:1] or points.ndim != 2 or mapped.ndim != 2:
+        raise ValueError(f"points and their places are [n, D] and [n, d], not {points.shape} and {mapped.shape}")
+    if not 1 <= k < count / 2:
+        raise ValueError(f"k = {k} neighbours of {count} points: k is at least 1 and less than half of them")
+    near = _others(mapped, k)
+    intrusion = 0
+    for start in range(0, count, chunk):
+        rows = np.arange(start, min(start + chunk, count))
+        distance = _distances(points[rows], points)
+        distance[np.arange(len(rows)), rows] = -1.0
+        order = np.argsort(distance, axis=1, kind="stable")
+        ranks = np.empty_like(order)
+        np.put_along_axis(ranks, order, np.arange(count)[None, :], axis=1)
+        intrusion += np.maximum(np.take_along_axis(ranks, near[rows], axis=1) - k, 0).sum()
+    return float(1.0 - intrusion * 2.0 / (count * k * (2.0 * count - 3.0 * k - 1.0)))
+
+
+def continuity(points: np.ndarray, mapped: np.ndarray, *, k: int = 5) -> float:
+    """Are neighbours in truth neighbours on the map? `trustworthiness` with the two exchanged (Venna & Kaski 2001, eq. 3.2)."""
+    return trustworthiness(mapped, points, k=k)
+
+
+def map_accuracy(mapped: np.ndarray, labels: np.ndarray, *, k: int = 5) -> NeighbourAccuracy:
+    """How often the k nearest other points on the map name a point's class (leave one out)."""
+    mapped, labels = np.asarray(mapped, np.float64), np.asarray(labels)
+    if len(mapped) < 2:
+        raise ValueError("a neighbour needs at least two points")
+    near = _others(standardise(mapped)[0], min(k, len(mapped) - 1))
+    predicted = vote(Neighbours(near, np.zeros(near.shape)), labels)
+    classes, ids, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    correct = (predicted == labels).astype(np.float64)
+    confusion = np.zeros((len(classes), len(classes)), np.int64)
+    np.add.at(confusion, (ids, np.searchsorted(classes, predicted)), 1)
+    return NeighbourAccuracy(correct, float(correct.mean()), float(counts.max() / len(labels)), predicted, classes, confusion)
+
+
+def variance_kept(
+    latents: np.ndarray,
+    returned: np.ndarray,
+    *,
+    mean: np.ndarray | None = None,
+    groups: np.ndarray | None = None,
+    draws: int = 1000,
+    seed: int = 0,
+) -> Interval:
+    """Share of the latents' variance that a round trip through the map keeps: 1 - sum |z' - z|^2 / sum |z - mean|^2.
+
+    1: all comes back; 0: as good as always answering the mean; below 0: worse.
+
+    Args:
+      latents: [M, D] of held-out sounds. returned: [M, D]: the inverse of their places.
+      mean: [D], of the sounds that the map was made of; None: of the latents given.
+      groups: resampled whole for the interval.
+
+    Raises:
+      ValueError: shapes that differ, or values that are not finite.
+    """
+    latents, returned = np.asarray(latents, np.float64), np.asarray(returned, np.float64)
+    if latents.shape != returned.shape or latents.ndim != 2 or len(latents) == 0:
+        raise ValueError(f"latents [M, D] before and after are of one shape, not {latents.shape} and {returned.shape}")
+    if not (np.isfinite(latents).all() and np.isfinite(returned).all()):
+        raise ValueError("some latents are not finite")
+    mean = latents.mean(0) if mean is None else np.asarray(mean, np.float64)
+    ids, count = group_ids(groups, len(latents))
+    lost, total = (np.bincount(ids, np.square(x).sum(1), minlength=count) for x in (returned - latents, latents - mean))
+
+    def kept(drawn: np.ndarray) -> np.ndarray:
+        spread = drawn @ total
+        return 1.0 - (drawn @ lost) / np.where(spread > 0.0, spread, np.nan)
+
+    return resampled_interval(kept, count, draws=draws, level=0.95, seed=seed)
+
+
+def round_trip_distance(
+    render: Callable[[np.ndarray], np.ndarray],
+    latents: np.ndarray,
+    returned: np.ndarray,
+    *,
+    groups: np.ndarray | None = None,
+    seed: int = 0,
+) -> tuple[np.ndarray, Interval]:
+    """Log-spectral distance in dB between the sounds of latents [M, D] and of what came back of them [M, D].
+
+    Args:
+      render: latents [M, D] to waves [M, T] (`space.render` in batches), with phases that depend on nothing else.
+
+    Returns:
+      Of every sound [M], and the mean with its interval over groups.
+    """
+    distances = spectral_distances(render(np.asarray(returned, np.float32)), render(np.asarray(latents, np.float32)))
+    return distances, mean_interval(distances, groups, seed=seed)
+
+
+def _others(points: np.ndarray, k: int) -> np.ndarray:
+    """Indices [n, k] of the k nearest other points of each, nearest first."""
+    found = nearest_neighbours(points, points, k=k + 1).indices
+    own = found == np.arange(len(points))[:, None]
+    # Where more than k points lie on the very same place, a point may not be among its own neighbours: drop the last.
+    own[~own.any(1), -1] = True
+    return found[~own].reshape(len(points), k)
+
+
+def _distances(rows: np.ndarray, points: np.ndarray) -> np.ndarray:
+    square = np.sum(rows**2, axis=1)[:, None] + np.sum(points**2, axis=1) - 2.0 * rows @ points.T
+    return np.maximum(square, 0.0)
