@@ -1,6 +1,8 @@
-"""Which known sounds lie next to a sound in the space."""
+"""Which known sounds are like a sound, and what they say of its class."""
 
 from __future__ import annotations
+
+import dataclasses
 
 import numpy as np
 
@@ -22,3 +24,27 @@ def neighbours(
         scale = np.where(deviation > 1e-9, deviation, np.inf)
         known, queries = known / scale, queries / scale
     return nearest_neighbours(known, queries, k=k)
+
+
+@dataclasses.dataclass(frozen=True)
+class NamedClass:
+    """What the nearest labelled sounds say: the class of most of them, and their share that agrees (0 to 1)."""
+
+    name: str
+    agreement: float
+
+
+def name_by_neighbours(labels: np.ndarray, found: Neighbours) -> list[NamedClass]:
+    """For each query the most frequent label among its neighbours; of equally frequent ones that of the nearest.
+
+    Args:
+      labels: [P] str, of the known sounds.
+      found: neighbours [Q, k] among them.
+    """
+    labels = np.asarray(labels)
+    named = []
+    for row in labels[found.indices]:
+        names, first, counts = np.unique(row, return_index=True, return_counts=True)
+        best = np.lexsort((first, -counts))[0]
+        named.append(NamedClass(str(names[best]), float(counts[best] / len(row))))
+    return named
