@@ -179,3 +179,74 @@ def test_names_and_settings_are_checked():
     ):
         with pytest.raises(ValueError, match=message):
             make_augment(name, representation=representation, **settings)
+
+
+MEL = make_representation("log_mel", length=8000, n_frames=0, n_fft=1024, window_length=1024, n_mels=64)
+MEL_OFF = {"pitch_semitones": 0.0, "stretch_semitones": 0.0, "tilt_db": 0.0, "colour_db": 0.0, "decay_db": 0.0}
+
+
+def tones(count=16, *, frequency=1000.0):
+    """Log-mel values of decaying tones, and what augmentation takes beside them."""
+    time = np.arange(8000) / 16000
+    wave = np.exp(-4.0 * time) * np.sin(2 * np.pi * frequency * time)
+    values = MEL.analyse(jnp.asarray(np.tile(wave, (count, 1)), jnp.float32)).values
+    return jax.random.split(jax.random.key(1), count), values, jnp.ones(values.shape[:2])
+
+
+def mel_changed(frequency=1000.0, **settings):
+    augment = make_augment("mel", representation=MEL, **{**MEL_OFF, "probability": 1.0, **settings})
+    keys, values, mask = tones(frequency=frequency)
+    return np.asarray(values), np.asarray(jax.jit(augment)(keys, values, mask))
+
+
+def test_mel_everything_off_is_the_identity():
+    before, after = mel_changed()
+    np.testing.assert_allclose(after, before, atol=1e-6)
+
+
+def test_mel_pitch_moves_the_loudest_band_by_the_drawn_factor():
+    augment = make_augment("mel", representation=MEL, **{**MEL_OFF, "probability": 1.0, "pitch_semitones": 4.0})
+    keys, values, mask = tones()
+    after = np.asarray(augment(keys, values, mask))
+    centres = np.array(augment.centres)
+    # The very same draws as inside, turned into tones of the moved pitch.
+    draws = [float(jax.random.normal(jax.random.split(key, 6)[1])) for key in keys]
+    for moved, draw in zip(after, draws, strict=True):
+        wanted = 1000.0 * 2 ** (4.0 * draw / 12.0)
+        found = np.average(centres, weights=np.exp(9.2 * moved[5]))
+        assert abs(np.log2(found / wanted)) < 0.1
+
+
+def test_mel_stretch_changes_the_decay_and_not_the_bands():
+    before, after = mel_changed(stretch_semitones=6.0)
+    slopes = after[:, 30].max(-1) - after[:, 5].max(-1)
+    assert slopes.std() > 0.02
+    np.testing.assert_array_equal(after[:, 5].argmax(-1), before[:, 5].argmax(-1))
+
+
+def test_mel_changes_leave_silence_silent_and_the_loudest_at_one():
+    before, after = mel_changed(tilt_db=9.0, colour_db=6.0, decay_db=20.0)
+    assert np.all(after[before == 0.0] == 0.0)
+    np.testing.assert_allclose(after.max(axis=(1, 2)), 1.0, atol=1e-6)
+    assert np.abs(after - before).max() > 0.05
+    silence = jnp.zeros((2, *MEL.feature_shape))
+    augment = make_augment("mel", representation=MEL)
+    np.testing.assert_array_equal(
+        augment(jax.random.split(jax.random.key(0), 2), silence, jnp.ones(silence.shape[:2])), silence
+    )
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"knots": 0}, "knots must be more than 1"),
+        ({"knots": 2.5}, "whole number"),
+        ({"tilt_db": -1.0}, "must not be negative"),
+        ({"harmonic_db": 1.0}, "no setting 'harmonic_db'"),
+    ],
+)
+def test_mel_bad_settings_are_named(settings, message):
+    with pytest.raises(ValueError, match=message):
+        make_augment("mel", representation=MEL, **settings)
+    with pytest.raises(ValueError, match="log_mel"):
+        make_augment("mel", representation=TRACKS)

@@ -40,6 +40,6 @@ def _check(model: str, field: dataclasses.Field, value: Any, *, may_be_zero: boo
     if not right:
         raise ValueError(f"model {model!r}: {field.name} must be {wanted.__name__} like {field.default!r}, not {value!r}")
     for part in value if isinstance(value, tuple) else (value,):
-        if isinstance(part, int | float) and not (part > 0 or (part == 0 and may_be_zero)):
+        if isinstance(part, int | float) and not isinstance(part, bool) and not (part > 0 or (part == 0 and may_be_zero)):
             least = "must not be negative" if may_be_zero else "must be more than 0"
             raise ValueError(f"model {model!r}: {field.name} {least}, not {value!r}")

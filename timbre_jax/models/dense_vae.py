@@ -16,6 +16,9 @@ from timbre_jax.models.linear import PCA
 from timbre_jax.models.refine import refine
 from timbre_jax.records import Array, Features, Latent, Posterior
 
+_SPREAD = 4.0
+"""Standard deviation of the largest component as the encoder sees it: most of the others are not then lost in rounding."""
+
 
 class Residual(nn.Module):
     """x + W2 gelu(W1 norm(x)): the transformer's feed-forward block."""
@@ -30,18 +33,20 @@ class Residual(nn.Module):
 
 
 class Stack(nn.Module):
-    """Dense, `depth` residual blocks, norm, dense."""
+    """Dense, `depth` residual blocks, norm, dense; `gain` is the size of the output at first, beside that of the input."""
 
     width: int
     depth: int
     out: int
+    gain: float = 1.0
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
         x = nn.Dense(self.width)(x)
         for _ in range(self.depth):
             x = Residual(self.width)(x)
-        return nn.Dense(self.out)(nn.gelu(nn.LayerNorm()(x)))
+        kernel_init = nn.initializers.variance_scaling(self.gain**2, "fan_in", "truncated_normal")
+        return nn.Dense(self.out, kernel_init=kernel_init)(nn.gelu(nn.LayerNorm()(x)))
 
 
 class DenseVAE(TimbreModel):
@@ -56,9 +61,14 @@ class DenseVAE(TimbreModel):
     `embed` is the encoder's mean refined by `refine_steps` Levenberg-Marquardt steps (see `refine`) on the squared error in
     the basis: of the whole picture, the silence after a sound's end included, as in the loss.
 
+    With `linear`, a matrix beside each stack carries the coordinates to the latents and back. Both begin as those of a PCA
+    with D components: training starts from the best linear model, and the stacks learn what it cannot say. It is for latents
+    as many as a library of unlike sounds needs (`library_best`); for eight the stacks alone do better.
+
     Attributes:
       basis_size: components of the fixed basis.
       width, depth: of both stacks.
+      linear: linear paths, see above.
       refine_steps: 0 leaves the encoder's guess.
       refine_prior: weight of |z|^2 against the squared error in the refinement.
     """
@@ -68,6 +78,7 @@ class DenseVAE(TimbreModel):
     basis_size: int = 256
     width: int = 512
     depth: int = 2
+    linear: bool = False
     refine_steps: int = 3
     refine_prior: float = 1e-3
 
@@ -76,8 +87,13 @@ class DenseVAE(TimbreModel):
         self.basis_mean = self.variable("basis", "mean", jnp.zeros, self.feature_shape)
         self.basis_components = self.variable("basis", "components", jnp.zeros, (self.basis_size, size))
         self.basis_scale = self.variable("basis", "scale", jnp.ones, (self.basis_size,))
-        self.encoder = Stack(self.width, self.depth, 2 * self.latent_size)
-        self.decoder = Stack(self.width, self.depth, self.basis_size)
+        gain = 0.1 if self.linear else 1.0
+        self.encoder = Stack(self.width, self.depth, 2 * self.latent_size, gain)
+        self.decoder = Stack(self.width, self.depth, self.basis_size, gain)
+        if self.linear:
+            shape = (self.basis_size, self.latent_size)
+            self.linear_encoder = self.param("linear_encoder", lambda key: jnp.eye(*shape))
+            self.linear_decoder = self.param("linear_decoder", lambda key: jnp.eye(*reversed(shape)) / _SPREAD)
         self.log_sigma = self.param("log_sigma", nn.initializers.constant(-2.5), ())
 
     def _coordinates(self, values: Array) -> tuple[Array, Array]:
@@ -89,8 +105,11 @@ class DenseVAE(TimbreModel):
         return coordinates, jnp.maximum(rest, 0.0)
 
     def _posterior(self, coordinates: Array) -> tuple[Array, Array]:
-        # The largest component has a standard deviation of 4: most of the others are not then lost in rounding.
-        mean, log_variance = jnp.split(self.encoder(4.0 * coordinates / self.basis_scale.value[0]), 2, axis=-1)
+        coordinates = _SPREAD * coordinates / self.basis_scale.value[0]
+        mean, log_variance = jnp.split(self.encoder(coordinates), 2, axis=-1)
+        if self.linear:
+            mean = mean + coordinates @ self.linear_encoder
+            log_variance = log_variance - 2.0
         return mean, jnp.clip(log_variance - 2.0, -12.0, 4.0)
 
     def posterior(self, features: Features, *, train: bool = False) -> Posterior:
@@ -99,7 +118,10 @@ class DenseVAE(TimbreModel):
 
     def _drawn(self, z: Array) -> Array:
         """Latents [B, D] to coordinates [B, basis_size]."""
-        return self.decoder(z) * self.basis_scale.value[0]
+        drawn = self.decoder(z)
+        if self.linear:
+            drawn = drawn + z @ self.linear_decoder
+        return drawn * self.basis_scale.value[0]
 
     def raw(self, z: Array) -> Array:
         """Latents [B, D] to features [B, N, F] before they are clipped to [0, 1]."""

@@ -33,7 +33,7 @@ def default_config() -> ConfigDict:
 
     seed: of parameters, order and noise.
     representation: name and settings; fit_ranges replaces the ranges by the smallest and largest of the training set.
-    model: name and settings. augment: name ("none", "harmonic") and settings.
+    model: name and settings. augment: name ("none", "harmonic", "mel") and settings.
     data: store and extra_stores, folders that experiments/prepare.py made (training takes all, validation the first);
       splits; families, () for all; max_examples, 0 for all; in_memory keeps the features in memory.
     optimizer: see `make_optimizer` and `make_schedule`; warmup_steps, of a cosine at most half of all steps;
@@ -41,6 +41,7 @@ def default_config() -> ConfigDict:
     train: steps, or epochs where steps is 0; kl_weight; eval_every and log_every in steps, eval_every 0 is once an epoch;
       checkpoints at least every checkpoint_every steps and checkpoint_seconds; patience in evaluations without a better
       `monitor` ("loss" or "mse" of the validation set), 0 never stops early; average_decay of the averaged parameters;
+      initialise_readings of the training set for a model that has a basis fitted first, those after the first augmented;
       statistics_examples of the training set for the statistics of a space while training goes on (all of it at the end).
     train.rollback: the last good state is kept every `every` steps, and gone back to when a step is bad (see `Guard` for
       `factor`); the batch is left out, the learning rate multiplied by learning_rate_scale; more than `maximum` times is an
@@ -85,6 +86,7 @@ def default_config() -> ConfigDict:
                 "patience": 0,
                 "monitor": "loss",
                 "average_decay": 0.0,
+                "initialise_readings": 1,
                 "statistics_examples": 2048,
                 "rollback": {"every": 200, "factor": 3.0, "learning_rate_scale": 0.5, "maximum": 10},
             },

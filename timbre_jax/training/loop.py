@@ -6,7 +6,7 @@ import dataclasses
 import math
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from timbre_jax.training.log import MetricsLog
 from timbre_jax.training.sharding import make_placement
 from timbre_jax.training.spaces import make_space
 from timbre_jax.training.state import create_state, make_optimizer, make_schedule
-from timbre_jax.training.step import make_eval_step, make_train_step
+from timbre_jax.training.step import example_keys, make_eval_step, make_train_step
 
 
 def train_and_evaluate(
@@ -101,14 +101,14 @@ class _Run:
         self.optimizer = make_optimizer(
             optimizer.name, b1=optimizer.b1, b2=optimizer.b2, eps=optimizer.eps, weight_decay=optimizer.weight_decay
         )
-        augment = make_augment(representation=sources.representation, **config.augment)
+        self.augment = make_augment(representation=sources.representation, **config.augment)
         step = make_train_step(
             model,
             self.optimizer,
             schedule=self.schedule,
             clip=optimizer.clip_norm,
             average_decay=train.average_decay,
-            augment=augment,
+            augment=self.augment,
             axis_name=self.placement.axis_name,
         )
         self.train_step = self.placement.compile_train(step)
@@ -229,10 +229,7 @@ class _Run:
             return True
         state = self.placement.create(create, self.init_key)
         if hasattr(self.model, "initialise"):
-            size = self.config.train.batch_size
-            variables = self.model.initialise(
-                state.variables(), lambda: (batch["values"] for batch in batches(self.sources.train, size))
-            )
+            variables = self.model.initialise(state.variables(), self.first_values)
             params = variables.pop("params")
             state = state.replace(params=params, average=jax.tree.map(lambda x: x.copy(), params), mutable=variables)
             state = jax.device_put(state, self.placement.replicated)
@@ -240,6 +237,21 @@ class _Run:
         self.anchor = self.candidate = self.take_anchor()
         checkpoint.remove_all_but(self.workdir / "best", set())
         return False
+
+    def first_values(self) -> Iterator[np.ndarray]:
+        """Feature values [b, N, F] that a model is initialised from: the training set, then augmented readings of it.
+
+        The same at every call: a model reads them several times.
+        """
+        key = jax.random.fold_in(self.init_key, 1)
+        augment = self.augment and jax.jit(self.augment)
+        for reading in range(self.config.train.initialise_readings if augment else 1):
+            for batch in batches(self.sources.train, self.config.train.batch_size):
+                if reading == 0:
+                    yield batch["values"]
+                    continue
+                keys = example_keys(jax.random.fold_in(key, reading), batch["index"])[:, 0]
+                yield np.asarray(augment(keys, batch["values"], batch["mask"]))
 
     def may_go_on(self) -> bool:
         """Whether a run that had ended has been given more steps or patience."""
