@@ -13,7 +13,6 @@ import numpy as np
 
 from timbre_jax.latent.statistics import points
 
-
 TSNE_GRID = tuple(
     {"perplexity": perplexity, "iterations": iterations}
     for perplexity, iterations in itertools.product((2.0, 30.0, 100.0), (250, 500, 5000))

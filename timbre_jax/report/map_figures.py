@@ -1,0 +1,51 @@
+"""Pictures of a map: its sounds, and the grid of decoded ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from timbre_jax.report.plots import CLASS_COLOURS, IMAGE, new_figure, styled
+from timbre_jax.report.spectrogram import spectrogram_image
+
+LONGEST_NAME = 24
+
+
+def plain(text: str) -> str:
+    """A name for a picture: not too long, and no dollar signs that matplotlib would take for formulas."""
+    short = text if len(text) <= LONGEST_NAME else text[: LONGEST_NAME - 1] + "…"
+    return short.replace("$", r"\$")
+
+
+@styled
+def map_figure(coordinates: np.ndarray, classes: np.ndarray, labels: Sequence[dict] = (), *, title: str = ""):
+    """Sounds [M, 2] in [0, 1], coloured by class [M]; labels: {"name", "x", "y"} written over them."""
+    figure, axes = new_figure(8.4, 6.6)
+    ax = axes[0, 0]
+    names, ids = np.unique(np.asarray(classes), return_inverse=True)
+    size = float(np.clip(9000 / max(len(ids), 1), 7, 40))
+    for c, name in enumerate(names):
+        colour = CLASS_COLOURS[c % len(CLASS_COLOURS)]
+        points = coordinates[ids == c]
+        ax.scatter(*points.T, s=size, color=colour, label=f"{plain(str(name))} ({len(points)})", linewidths=0, alpha=0.85)
+    for label in labels:
+        box = {"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 1.5}
+        ax.text(label["x"], label["y"], plain(label["name"]), ha="center", va="center", fontsize=9, fontweight="bold", bbox=box)
+    ax.set(title=plain(title), xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), xticks=[], yticks=[], aspect="equal")
+    ax.grid(False)
+    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), markerscale=1.6, ncols=1 + (len(names) - 1) // 26)
+    return figure
+
+
+@styled
+def grid_figure(waves: np.ndarray, sample_rate: int):
+    """A square grid of sounds [G, T] as spectrograms, row by row from the top left."""
+    size = round(len(waves) ** 0.5)
+    figure, axes = new_figure(9.6, 7.6, size, size)
+    for ax, wave in zip(axes.flat, waves, strict=True):
+        ax.imshow(spectrogram_image(wave, sample_rate, rows=64, columns=80), aspect="auto", cmap=IMAGE, vmin=0, vmax=255)
+        ax.set(xticks=[], yticks=[])
+        ax.grid(False)
+        ax.spines[:].set_visible(False)
+    return figure
