@@ -1,10 +1,15 @@
-"""Makes a store of notes that everything else trains on and asks questions of.
+"""Makes a store of sounds that everything else trains on and asks questions of.
 
-Rendered from the General MIDI bank that pip installed with pretty_midi (no download):
+Your own sample library: wav, aiff, flac, ogg and mp3 files in folders, any number of them, broken ones included:
+  python -m experiments.prepare --source=folder --path=~/samples/drums --out=hits
+  python -m experiments.prepare --source=folder --path=KITS,MORE --classes=words --unlabelled=false --out=hits
+  python -m experiments.prepare --source=folder --path=KITS --sample_rate=44100 --seconds=0 --max_seconds=40 --out=hits_long
+Drum hits of the General MIDI bank that pip installed with pretty_midi (no download), or of your own banks:
+  python -m experiments.prepare --source=kits --out=kits
+Notes rendered from the same bank, or from your own, together in one store:
   python -m experiments.prepare --out=notes
   python -m experiments.prepare --out=notes_full --number=0
   python -m experiments.prepare --out=strings --families=string,reed --pitches=48-84 --velocities=50,100
-Rendered from your own banks, together in one store:
   python -m experiments.prepare --path=A.sf2,B.sf2 --out=notes_ab
 NSynth as it is handed out, as a folder with examples.json and audio/, or the tar.gz as downloaded:
   python -m experiments.prepare --source=nsynth --path=nsynth-test.jsonwav.tar.gz --out=nsynth_test
@@ -12,8 +17,10 @@ NSynth as it is handed out, as a folder with examples.json and audio/, or the ta
 NSynth as tensorflow-datasets prepared it (read without TensorFlow):
   python -m experiments.prepare --source=tfds --path=~/tensorflow_datasets/nsynth/full/2.3.3 --out=nsynth
 
-Notes are 16 kHz mono, 4 s, with pitch, velocity, instrument, family and source as in NSynth. STORE/doctor.md says what was
-left out and why, STORE/doctor.csv says it of every note. Stopped or killed, the same command goes on where it was.
+Notes are 16 kHz mono, 4 s, with pitch, velocity, instrument, family and source as in NSynth. Sounds of a library and of kits
+are mono, of the rate and length that you say, their level kept; their class is the family, copies of one sound are one
+instrument, and no instrument is in two splits. STORE/doctor.md says what was left out and why, STORE/doctor.csv says it of
+every sound. Stopped or killed, the same command goes on where it was.
 """
 
 from __future__ import annotations
@@ -22,31 +29,61 @@ import os
 import sys
 from collections.abc import Sequence
 
+import numpy as np
 from absl import flags, logging
 
 from experiments import command_line
 
-SOURCES = ("soundfont", "nsynth", "tfds")
+SOURCES = ("soundfont", "kits", "folder", "nsynth", "tfds")
 NUMBER = 4000
+# Which options a source has beside those that all have: a word for the others would do nothing.
+OPTIONS = {
+    "soundfont": ("pitches", "velocities", "keep_all"),
+    "nsynth": ("pitches", "velocities", "split_file", "keep_all"),
+    "tfds": ("pitches", "velocities", "split_file", "keep_all"),
+    "kits": ("velocities", "unlabelled", "sample_rate", "seconds", "max_seconds", "trim", "duplicates", "splits"),
+    "folder": ("classes", "unlabelled", "sample_rate", "seconds", "max_seconds", "trim", "duplicates", "splits"),
+}
 
 
 def _define_flags() -> None:
-    flags.DEFINE_enum("source", "soundfont", SOURCES, "Where the notes come from.")
-    flags.DEFINE_list("path", [], "Banks (.sf2), NSynth folders or tar.gz files, or a tfds folder; several with commas.")
+    flags.DEFINE_enum("source", "soundfont", SOURCES, "Where the sounds come from.")
+    flags.DEFINE_list(
+        "path", [], "Folders of sounds, banks (.sf2), NSynth folders or tar.gz files, or a tfds folder; several with commas."
+    )
     flags.DEFINE_string("out", None, "Folder of the store to make.")
-    flags.DEFINE_list("families", [], "NSynth families to use, with commas; none means all.")
-    flags.DEFINE_string("pitches", "40-96", "MIDI pitches, such as 40-96 or 48,60,72; nsynth and tfds: 'all' too.")
-    flags.DEFINE_string("velocities", "25,50,75,100,127", "MIDI velocities, written likewise.")
+    flags.DEFINE_list("families", [], "NSynth families, or classes of sounds, to use, with commas; none means all.")
     flags.DEFINE_integer(
-        "number", None, f"How many notes; 0 means all. The choice is even over presets, pitches and velocities. "
-        f"By default {NUMBER} for soundfont, all for nsynth and tfds.",
+        "number", None, f"How many sounds; 0 means all. The choice is even over presets, pitches and velocities, over "
+        f"instruments, or over classes. By default {NUMBER} for soundfont, all for the others.",
     )  # fmt: skip
-    flags.DEFINE_integer("seed", 0, "Of the choice of notes, and of splits that are not given.")
+    flags.DEFINE_integer("seed", 0, "Of the choice of sounds, and of splits that are not given.")
+    flags.DEFINE_string("pitches", "40-96", "Notes: MIDI pitches, such as 40-96 or 48,60,72; nsynth and tfds: 'all' too.")
+    flags.DEFINE_string("velocities", "25,50,75,100,127", "Notes and kits: MIDI velocities, written likewise.")
     flags.DEFINE_string(
         "split_file", None, 'nsynth, tfds: JSON {"train": [instruments], "valid": [..], "test": [..]}; others are left out. '
         "By default the splits that the files' names say.",
     )  # fmt: skip
-    flags.DEFINE_boolean("keep_all", False, "Keep notes that are not harmonic, unsteady or out of the pitch range, too.")
+    flags.DEFINE_boolean("keep_all", False, "Notes: keep those that are not harmonic, unsteady or out of the pitch range, too.")
+    flags.DEFINE_string(
+        "classes", "folder", "folder: what a sound's class is: 'folder' (the name of the folder it lies in), 'top_folder' (of "
+        "the first below --path), 'words' (by drum words in its name, such as kick, sd, HatOpen, and in a Hydrogen "
+        "drumkit.xml), a FILE of such words in lines of CLASS: word, word (timbre_jax/data/drum_words.txt is one), or 'none'.",
+    )  # fmt: skip
+    flags.DEFINE_boolean("unlabelled", True, "folder, kits: keep sounds without a class.")
+    flags.DEFINE_integer("sample_rate", 16000, "folder, kits: Hz, 8000 to 48000.", lower_bound=8000, upper_bound=48000)
+    flags.DEFINE_float("seconds", 2.0, "folder, kits: the length that sounds are cut or padded to; 0 keeps their own.")
+    flags.DEFINE_float("max_seconds", 40.0, "folder, kits: with --seconds=0, the length that longer sounds are cut to.")
+    flags.DEFINE_boolean(
+        "trim", True, "folder, kits: cut off what lies before the onset (the first sample within 40 dB of the peak, less 2 ms) "
+        "and digital silence at the end.",
+    )  # fmt: skip
+    flags.DEFINE_enum(
+        "duplicates", None, ("one", "exact", "all"), "folder, kits: keep one of all copies of a sound (the same at another "
+        "level, rate or place in its file, too), one of those with the same samples, or all; they stay in one split. "
+        "By default 'one' for folder, 'exact' for kits.",
+    )  # fmt: skip
+    flags.DEFINE_string("splits", "80,10,10", "folder, kits: percent of train, valid and test, even over classes.")
     flags.DEFINE_integer("workers", 0, "Loading processes; 0 means one a core, 1 loads in this process.")
     flags.DEFINE_boolean("overwrite", False, "Replace a store, or unfinished work, of other settings.")
     flags.DEFINE_boolean("progress", True, "Show a bar with the time left.")
@@ -63,6 +100,14 @@ def numbers(text: str) -> tuple[int, ...]:
     return tuple(sorted(values))
 
 
+def shares(text: str) -> tuple[float, ...]:
+    """ "80,10,10" -> (0.8, 0.1, 0.1). Raises ValueError for other text."""
+    try:
+        return tuple(float(part) / 100 for part in text.split(","))
+    except ValueError:
+        raise ValueError(f"splits {text!r}: percents of train, valid and test are needed, such as 80,10,10") from None
+
+
 def prepare(
     *,
     out: str,
@@ -75,6 +120,14 @@ def prepare(
     seed: int = 0,
     split_file: str | None = None,
     keep_all: bool = False,
+    classes: str = "folder",
+    unlabelled: bool = True,
+    sample_rate: int = 16000,
+    seconds: float = 2.0,
+    max_seconds: float = 40.0,
+    trim: bool = True,
+    duplicates: str | None = None,
+    splits: Sequence[float] = (0.8, 0.1, 0.1),
     workers: int = 0,
     overwrite: bool = False,
     progress: bool = True,
@@ -82,8 +135,11 @@ def prepare(
     """Makes a store and returns it opened; what the flags of the same names say, as a function.
 
     Args:
-      pitches, velocities: MIDI numbers; None means 40-96 and NSynth's five velocities for soundfont, all for the others.
+      families: NSynth families, or classes of a library.
+      pitches, velocities: MIDI numbers; None means 40-96 and NSynth's five velocities for what is rendered, all for NSynth.
       number: None means 4,000 for soundfont, all for the others; 0 means all.
+      duplicates: None means "one" for folder, "exact" for kits.
+      splits: shares of train, valid and test.
 
     Raises:
       ValueError: one line that says what is wrong and what to do.
@@ -91,7 +147,23 @@ def prepare(
     from timbre_jax.data.build import build_store
 
     path = tuple(os.path.expanduser(one) for one in path)
-    if source == "soundfont":
+    judge, judge_settings = None, {"keep_all": True}
+    if source in ("folder", "kits"):
+        library = {
+            "paths": path, "labels": tuple(families), "unlabelled": unlabelled, "sample_rate": sample_rate, "seconds": seconds,
+            "max_seconds": max_seconds, "trim": trim, "fractions": tuple(splits), "number": number or 0, "seed": seed,
+        }  # fmt: skip
+        if source == "folder":
+            from timbre_jax.data.sources.folder import FolderSource
+
+            chosen = FolderSource(classes=classes, duplicates=duplicates or "one", **library)
+        else:
+            from timbre_jax.data.sources.kits import KitSource
+            from timbre_jax.data.sources.soundfont import DEFAULT_VELOCITIES
+
+            velocities = tuple(velocities or DEFAULT_VELOCITIES)
+            chosen = KitSource(velocities=velocities, duplicates=duplicates or "exact", **library)
+    elif source == "soundfont":
         from timbre_jax.data.sources.soundfont import DEFAULT_PITCHES, DEFAULT_VELOCITIES, SoundFontSource
 
         if split_file:
@@ -111,8 +183,7 @@ def prepare(
         )  # fmt: skip
     else:
         raise ValueError(f"unknown source {source!r}; there are {', '.join(SOURCES)}")
-    judge, judge_settings = None, {"keep_all": True}
-    if not keep_all:
+    if source not in ("folder", "kits") and not keep_all:
         from timbre_jax.data.doctor import harmonic_judge
 
         judge, judge_settings = harmonic_judge()
@@ -122,11 +193,40 @@ def prepare(
     )  # fmt: skip
 
 
+def summary(store) -> str:
+    """What a new store holds, in a few lines: sounds per split and class, what was left out, where the report is."""
+    counts = store.index["doctor"]
+    lines = [f"{store.path}: " + ", ".join(f"{store.length(split)} {split}" for split in store.splits)]
+    if store.index["settings"]["source"]["kind"] in ("folder", "kits"):
+        lengths = np.concatenate([store.lengths(split) for split in store.splits]) / store.sample_rate
+        families = np.concatenate([store.metadata(split)["family"] for split in store.splits])
+        names, numbers = np.unique(families, return_counts=True)
+        lines += [
+            f"{store.sample_rate} Hz, {lengths.min():.3f} to {lengths.max():.2f} s, {lengths.mean():.2f} s on average"
+            + ("" if store.variable else f"; read as {store.samples / store.sample_rate:g} s each"),
+            f"{len(names)} classes: " + ", ".join(f"{names[i]} {numbers[i]}" for i in np.argsort(-numbers, kind="stable")[:20])
+            + (", ..." if len(names) > 20 else ""),
+        ]  # fmt: skip
+        lines += [
+            f"warning: no sound is in {split}, for there are too few; see --splits"
+            for split, share in zip(("train", "valid", "test"), store.index["settings"]["source"]["fractions"], strict=True)
+            if share and split not in store.splits
+        ]
+    left_out = ", ".join(f"{number} {reason}" for reason, number in counts["left_out"].items())
+    lines.append(f"kept {counts['kept']} of {counts['notes']} sounds{': left out ' + left_out if left_out else ''}")
+    lines.append(f"why, sound by sound: {store.path / 'doctor.md'}, {store.path / 'doctor.csv'}")
+    return "\n".join(lines)
+
+
 def main(arguments: Sequence[str]) -> None:
     values = flags.FLAGS
     logging.set_verbosity(logging.WARNING)  # JAX tells at length which accelerators are not there
     if not values.out:
         raise ValueError("--out=FOLDER is needed: the store to make, see --help")
+    others = {name for names in OPTIONS.values() for name in names} - set(OPTIONS[values.source])
+    if wrong := sorted(name for name in others if values[name].present):
+        for_these = [source for source in SOURCES if wrong[0] in OPTIONS[source]]
+        raise ValueError(f"--{wrong[0]} is for --source={' or '.join(for_these)}, not for {values.source}")
     # The defaults of these two depend on the source, so only what was written on the command line counts.
     asked = {
         name: numbers(values[name].value)
@@ -136,19 +236,13 @@ def main(arguments: Sequence[str]) -> None:
     if not values.keep_all:
         command_line.use_compilation_cache()
     try:
-        store = prepare(
-            out=values.out, source=values.source, path=values.path, families=values.families, number=values.number,
-            seed=values.seed, split_file=values.split_file, keep_all=values.keep_all, workers=values.workers,
-            overwrite=values.overwrite, progress=values.progress, **asked,
+        store = command_line.call(
+            prepare, **{"pitches": None, "velocities": None, **asked}, splits=shares(values.splits)
         )  # fmt: skip
     except KeyboardInterrupt:
         print("stopped by Ctrl-C; the same command goes on from here", file=sys.stderr)
         sys.exit(130)
-    counts = store.index["doctor"]
-    print(f"{store.path}: " + ", ".join(f"{store.length(split)} {split}" for split in store.splits))
-    left_out = ", ".join(f"{number} {reason}" for reason, number in counts["left_out"].items())
-    print(f"kept {counts['kept']} of {counts['notes']} notes{': left out ' + left_out if left_out else ''}")
-    print(f"why, note by note: {store.path / 'doctor.md'}, {store.path / 'doctor.csv'}")
+    print(summary(store))
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from pathlib import Path
 from typing import BinaryIO
 
@@ -18,7 +19,7 @@ class AudioFileError(ValueError):
 
 def _describe(error: Exception) -> str:
     text = " ".join(str(getattr(error, "strerror", "") or error).split())
-    return text.split("': ", 1)[-1].rstrip(".") or type(error).__name__
+    return re.sub(r"^Error opening ('.*?'|<.*?>): ", "", text).rstrip(".") or type(error).__name__
 
 
 def read_wave(

@@ -132,6 +132,8 @@ def _fingerprint(settings: dict, records: list[Record], version: int) -> str:
     state = hashlib.sha256(json.dumps([FORMAT, version, settings], sort_keys=True).encode())
     for record in records:
         state.update(repr((*record[:8], record.left_out)).encode())
+        if record.split == UNSORTED:  # names alone do not say which files were read
+            state.update(repr(record.where).encode())
     return state.hexdigest()[:32]
 
 

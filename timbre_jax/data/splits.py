@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -41,13 +42,16 @@ def connected_groups(members: Mapping[Hashable, Iterable[Hashable]]) -> list[lis
     return sorted(groups.values(), key=lambda group: order[group[0]])
 
 
-def split_groups(families: Mapping[str, str], *, fractions: Mapping[str, float], seed: int) -> dict[str, list[str]]:
+def split_groups(
+    families: Mapping[str, str], *, fractions: Mapping[str, float], seed: int, small: bool = False
+) -> dict[str, list[str]]:
     """Splits instruments, as evenly over families as whole instruments allow.
 
     Args:
       families: instrument -> family.
       fractions: split -> share of the instruments; they sum to 1.
       seed: of the draw.
+      small: every family keeps one in the largest split, and no split stays empty that should not while there are enough.
 
     Returns:
       split -> sorted instruments. Every instrument is in exactly one split. What rounding to whole instruments leaves over
@@ -57,6 +61,8 @@ def split_groups(families: Mapping[str, str], *, fractions: Mapping[str, float],
         raise ValueError(f"split fractions {dict(fractions)} do not sum to 1")
     generator = np.random.default_rng(seed)
     names = list(fractions)
+    # The smaller splits first: they are the ones that could miss a family.
+    *smaller, largest = sorted(names, key=lambda name: fractions[name])
     debt = dict.fromkeys(names, 0.0)
     result: dict[str, list[str]] = {name: [] for name in names}
     for family in sorted(set(families.values())):
@@ -65,15 +71,18 @@ def split_groups(families: Mapping[str, str], *, fractions: Mapping[str, float],
         taken = dict.fromkeys(names, 0)
         for name in names:
             debt[name] += fractions[name] * len(members)
-        # The smaller splits first: they are the ones that could miss a family.
-        small = sorted(names, key=lambda name: fractions[name])[:-1]
-        for name in small:
-            taken[name] = min(max(0, round(debt[name])), len(members) - sum(taken.values()))
-        largest = max(names, key=lambda name: fractions[name])
+        for name in smaller:
+            taken[name] = min(max(0, round(debt[name])), len(members) - small - sum(taken.values()))
         taken[largest] = len(members) - sum(taken.values())
         for name in names:
             debt[name] -= taken[name]
             result[name] += [members.pop() for _ in range(taken[name])]
+    for name in smaller if small else ():
+        if fractions[name] and not result[name] and len(result[largest]) > 1:
+            sizes = Counter(families[member] for member in result[largest])
+            given = max(sorted(result[largest]), key=lambda member: sizes[families[member]])
+            result[largest].remove(given)
+            result[name].append(given)
     return {name: sorted(chosen) for name, chosen in result.items()}
 
 

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
-import hashlib
-import importlib.util
 import os
-import re
 from collections.abc import Iterable, Iterator
 from typing import Any, ClassVar
 
-from timbre_jax.data.sf2 import Preset, SoundFont, SoundFontError, read_soundfont
+from timbre_jax.data.sf2 import Preset, SoundFontError
+from timbre_jax.data.sources.banks import (
+    LICENCE,
+    PERCUSSION_BANK,
+    PLAYER_VERSION,
+    bank_digest,
+    bank_names,
+    default_bank,
+    open_bank,
+    slug,
+)  # fmt: skip
 from timbre_jax.data.sources.base import FAMILIES, NOTES, SAMPLE_RATE, SAMPLES, SECONDS, SPLITS, Form, Loaded, Record
 from timbre_jax.data.splits import committed_splits, connected_groups, even_choice, split_groups
 
 HELD_SECONDS = 3.0
-PLAYER_VERSION = 1  # raised when the player comes to sound different, so that older stores are not taken for the same
-PERCUSSION_BANK = 128
 DEFAULT_PITCHES = tuple(range(40, 97))  # 82 to 2093 Hz: the paper keeps 80-2100 Hz
 DEFAULT_VELOCITIES = (25, 50, 75, 100, 127)  # NSynth's
 FRACTIONS = {"train": 0.7, "valid": 0.1, "test": 0.2}
@@ -44,37 +48,6 @@ _SYNTHETIC = {38, 39, 50, 51, 54, 62, 63, *range(80, 104)}
 def source_of_program(program: int) -> str:
     """NSynth's source of a General MIDI program: how the original instrument makes its sound."""
     return "synthetic" if program in _SYNTHETIC else "electronic" if program in _ELECTRONIC else "acoustic"
-
-
-def default_bank() -> str:
-    """Path of TimGM6mb.sf2 inside the installed `pretty_midi` (GPL-2: used where it lies, not passed on)."""
-    found = importlib.util.find_spec("pretty_midi")
-    path = os.path.join(os.path.dirname(found.origin), "TimGM6mb.sf2") if found and found.origin else ""
-    if not os.path.isfile(path):
-        raise SoundFontError("the default bank is not there: `pip install pretty_midi`, or name one with --path=FILE.sf2")
-    return path
-
-
-def _bank(path: str) -> SoundFont:
-    """The bank of a path, read once for as long as the file stays the same."""
-    return _read(path, *_state(path))
-
-
-def _state(path: str) -> tuple[int, int]:
-    try:
-        state = os.stat(path)
-    except OSError:
-        return 0, 0  # reading it says what is wrong
-    return state.st_mtime_ns, state.st_size
-
-
-@functools.lru_cache(maxsize=8)
-def _read(path: str, changed: int, size: int) -> SoundFont:
-    return read_soundfont(path)
-
-
-def _slug(name: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "unnamed"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,8 +104,8 @@ class SoundFontSource:
         return {
             "kind": "soundfont",
             "title": f"notes rendered from {', '.join(names)}",
-            "licence": "that of the banks; TimGM6mb.sf2 is GPL-2: sounds rendered from it are not handed on with weights",
-            "banks": {name: _digest(path) for name, path in zip(names, self.banks, strict=True)},
+            "licence": LICENCE,
+            "banks": {name: bank_digest(path) for name, path in zip(names, self.banks, strict=True)},
             "families": list(self.families),
             "pitches": list(self.pitches),
             "velocities": list(self.velocities),
@@ -147,19 +120,19 @@ class SoundFontSource:
         candidates: dict[tuple[int, int], Preset] = {}
         held: dict[tuple[int, int], list[str]] = {}
         for number, path in enumerate(self.banks):
-            bank = _bank(path)
+            bank = open_bank(path)
             for position, preset in enumerate(bank.presets):
                 if preset.bank != PERCUSSION_BANK and preset.program in FAMILY_OF_PROGRAM and preset.zones:
                     candidates[number, position] = preset
                     held[number, position] = [bank.sample_digest(index) for index in bank.preset_samples(preset)]
-        names = _bank_names(self.banks)
+        names = bank_names(self.banks)
 
         # Groups are made of all presets, chosen families or not: so an instrument's name and split never depend on options.
         def grouped(which: dict[tuple[int, int], list[str]]) -> dict[tuple[int, int], str]:
             named = {}
             for group in connected_groups(which):
                 preset = candidates[group[0]]
-                name = f"{names[group[0][0]]}:{preset.bank:03d}-{preset.program:03d}-{_slug(preset.name)}"
+                name = f"{names[group[0][0]]}:{preset.bank:03d}-{preset.program:03d}-{slug(preset.name)}"
                 named.update(dict.fromkeys(group, name))
             return named
 
@@ -177,8 +150,8 @@ class SoundFontSource:
         Where banks share samples, an instrument that is committed to a test set anywhere stays out of training.
         """
         known: dict[str, str] = {}
-        for name in _bank_names(self.banks):
-            known.update(committed_splits(_slug(name)))
+        for name in bank_names(self.banks):
+            known.update(committed_splits(slug(name)))
         family: dict[str, str] = {}
         committed: dict[str, list[str]] = {}
         for entry in self.presets():
@@ -198,12 +171,12 @@ class SoundFontSource:
         splits = self.splits()
         pitches, velocities = sorted(set(self.pitches)), sorted(set(self.velocities))
         cells = even_choice((len(entries), len(pitches), len(velocities)), self.number, seed=self.seed)
-        names = _bank_names(self.banks)
+        names = bank_names(self.banks)
         records = []
         for which, p, v in cells.tolist():
             entry, pitch, velocity = entries[which], pitches[p], velocities[v]
-            preset = _bank(self.banks[entry.bank]).presets[entry.preset]
-            identity = f"{names[entry.bank]}:{preset.bank:03d}-{preset.program:03d}-{_slug(entry.name)}"
+            preset = open_bank(self.banks[entry.bank]).presets[entry.preset]
+            identity = f"{names[entry.bank]}:{preset.bank:03d}-{preset.program:03d}-{slug(entry.name)}"
             records.append(
                 Record(
                     id=f"{identity}-{pitch:03d}-{velocity:03d}", split=splits[entry.instrument],
@@ -223,23 +196,7 @@ class SoundFontSource:
         from timbre_jax.data.sf2_player import RATE, render_note
 
         number, position = record.where
-        bank = _bank(self.banks[number])
+        bank = open_bank(self.banks[number])
         note = render_note(bank, bank.presets[position], record.pitch, record.velocity, held=HELD_SECONDS, seconds=SECONDS)
         wave = soxr.resample(note.wave, RATE, SAMPLE_RATE, quality="HQ")[:SAMPLES]
         return Loaded(wave, round(note.f0, 4), note.pitch_moves)
-
-
-def _bank_names(paths: tuple[str, ...]) -> list[str]:
-    """File names without suffix; a number behind where two are the same."""
-    stems = [os.path.splitext(os.path.basename(path))[0] for path in paths]
-    return [stem if stems.count(stem) == 1 else f"{stem}~{stems[:i].count(stem) + 1}" for i, stem in enumerate(stems)]
-
-
-def _digest(path: str) -> str:
-    return _hash(path, *_state(path))
-
-
-@functools.lru_cache(maxsize=8)
-def _hash(path: str, changed: int, size: int) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
