@@ -4,7 +4,9 @@ Your own sample library: wav, aiff, flac, ogg and mp3 files in folders, any numb
   python -m experiments.prepare --source=folder --path=~/samples/drums --out=hits
   python -m experiments.prepare --source=folder --path=KITS,MORE --classes=words --unlabelled=false --out=hits
   python -m experiments.prepare --source=folder --path=KITS --sample_rate=44100 --seconds=0 --max_seconds=40 --out=hits_long
-Drum hits of the General MIDI bank that pip installed with pretty_midi (no download), or of your own banks:
+Drum hits that this machine has: Debian's hydrogen-drumkits, sonic-pi-samples and lmms-common where they are installed, else
+the drum kits of the General MIDI bank that pip installed with pretty_midi (no download); and these, or your own banks', alone:
+  python -m experiments.prepare --source=drums --out=hits
   python -m experiments.prepare --source=kits --out=kits
 Notes rendered from the same bank, or from your own, together in one store:
   python -m experiments.prepare --out=notes
@@ -34,15 +36,18 @@ from absl import flags, logging
 
 from experiments import command_line
 
-SOURCES = ("soundfont", "kits", "folder", "nsynth", "tfds")
+SOURCES = ("soundfont", "folder", "kits", "drums", "nsynth", "tfds")
+LIBRARIES = ("folder", "kits", "drums")
 NUMBER = 4000
+LIBRARY = ("sample_rate", "seconds", "max_seconds", "trim", "duplicates", "splits")
 # Which options a source has beside those that all have: a word for the others would do nothing.
 OPTIONS = {
     "soundfont": ("pitches", "velocities", "keep_all"),
     "nsynth": ("pitches", "velocities", "split_file", "keep_all"),
     "tfds": ("pitches", "velocities", "split_file", "keep_all"),
-    "kits": ("velocities", "unlabelled", "sample_rate", "seconds", "max_seconds", "trim", "duplicates", "splits"),
-    "folder": ("classes", "unlabelled", "sample_rate", "seconds", "max_seconds", "trim", "duplicates", "splits"),
+    "folder": ("classes", "unlabelled", *LIBRARY),
+    "kits": ("velocities", "unlabelled", *LIBRARY),
+    "drums": LIBRARY,
 }
 
 
@@ -71,19 +76,24 @@ def _define_flags() -> None:
         "drumkit.xml), a FILE of such words in lines of CLASS: word, word (timbre_jax/data/drum_words.txt is one), or 'none'.",
     )  # fmt: skip
     flags.DEFINE_boolean("unlabelled", True, "folder, kits: keep sounds without a class.")
-    flags.DEFINE_integer("sample_rate", 16000, "folder, kits: Hz, 8000 to 48000.", lower_bound=8000, upper_bound=48000)
-    flags.DEFINE_float("seconds", 2.0, "folder, kits: the length that sounds are cut or padded to; 0 keeps their own.")
-    flags.DEFINE_float("max_seconds", 40.0, "folder, kits: with --seconds=0, the length that longer sounds are cut to.")
+    flags.DEFINE_integer(
+        "sample_rate", 16000, "Libraries (folder, kits, drums): Hz, 8000 to 48000.", lower_bound=8000, upper_bound=48000
+    )
+    flags.DEFINE_float("seconds", 2.0, "Libraries: the length that sounds are cut or padded to; 0 keeps their own.")
+    flags.DEFINE_float(
+        "max_seconds", None, "Libraries: with --seconds=0, the length that longer sounds are cut to; by default 40 for files, "
+        "10 for kits.",
+    )  # fmt: skip
     flags.DEFINE_boolean(
-        "trim", True, "folder, kits: cut off what lies before the onset (the first sample within 40 dB of the peak, less 2 ms) "
+        "trim", True, "Libraries: cut off what lies before the onset (the first sample within 40 dB of the peak, less 2 ms) "
         "and digital silence at the end.",
     )  # fmt: skip
     flags.DEFINE_enum(
-        "duplicates", None, ("one", "exact", "all"), "folder, kits: keep one of all copies of a sound (the same at another "
+        "duplicates", None, ("one", "exact", "all"), "Libraries: keep one of all copies of a sound (the same at another "
         "level, rate or place in its file, too), one of those with the same samples, or all; they stay in one split. "
-        "By default 'one' for folder, 'exact' for kits.",
+        "By default 'one' for files, 'exact' for kits, whose velocities are kept so.",
     )  # fmt: skip
-    flags.DEFINE_string("splits", "80,10,10", "folder, kits: percent of train, valid and test, even over classes.")
+    flags.DEFINE_string("splits", "80,10,10", "Libraries: percent of train, valid and test, even over classes.")
     flags.DEFINE_integer("workers", 0, "Loading processes; 0 means one a core, 1 loads in this process.")
     flags.DEFINE_boolean("overwrite", False, "Replace a store, or unfinished work, of other settings.")
     flags.DEFINE_boolean("progress", True, "Show a bar with the time left.")
@@ -124,7 +134,7 @@ def prepare(
     unlabelled: bool = True,
     sample_rate: int = 16000,
     seconds: float = 2.0,
-    max_seconds: float = 40.0,
+    max_seconds: float | None = None,
     trim: bool = True,
     duplicates: str | None = None,
     splits: Sequence[float] = (0.8, 0.1, 0.1),
@@ -138,7 +148,8 @@ def prepare(
       families: NSynth families, or classes of a library.
       pitches, velocities: MIDI numbers; None means 40-96 and NSynth's five velocities for what is rendered, all for NSynth.
       number: None means 4,000 for soundfont, all for the others; 0 means all.
-      duplicates: None means "one" for folder, "exact" for kits.
+      max_seconds: None means 40 for files, 10 for kits.
+      duplicates: None means "one" for files, "exact" for kits.
       splits: shares of train, valid and test.
 
     Raises:
@@ -148,21 +159,28 @@ def prepare(
 
     path = tuple(os.path.expanduser(one) for one in path)
     judge, judge_settings = None, {"keep_all": True}
-    if source in ("folder", "kits"):
+    if source in LIBRARIES:
         library = {
-            "paths": path, "labels": tuple(families), "unlabelled": unlabelled, "sample_rate": sample_rate, "seconds": seconds,
-            "max_seconds": max_seconds, "trim": trim, "fractions": tuple(splits), "number": number or 0, "seed": seed,
+            "labels": tuple(families), "sample_rate": sample_rate, "seconds": seconds, "trim": trim, "fractions": tuple(splits),
+            "number": number or 0, "seed": seed,
         }  # fmt: skip
+        library |= {"duplicates": duplicates} if duplicates else {}
+        library |= {} if max_seconds is None else {"max_seconds": max_seconds}
         if source == "folder":
             from timbre_jax.data.sources.folder import FolderSource
 
-            chosen = FolderSource(classes=classes, duplicates=duplicates or "one", **library)
-        else:
+            chosen = FolderSource(path, classes=classes, unlabelled=unlabelled, **library)
+        elif source == "kits":
             from timbre_jax.data.sources.kits import KitSource
-            from timbre_jax.data.sources.soundfont import DEFAULT_VELOCITIES
 
-            velocities = tuple(velocities or DEFAULT_VELOCITIES)
-            chosen = KitSource(velocities=velocities, duplicates=duplicates or "exact", **library)
+            keys = {"velocities": tuple(velocities)} if velocities else {}
+            chosen = KitSource(path, unlabelled=unlabelled, **keys, **library)
+        else:
+            from timbre_jax.data.sources.drums import drum_source
+
+            if path:
+                raise ValueError("--source=drums finds its sounds itself; for those of --path there is --source=folder")
+            chosen = drum_source(**library)
     elif source == "soundfont":
         from timbre_jax.data.sources.soundfont import DEFAULT_PITCHES, DEFAULT_VELOCITIES, SoundFontSource
 
@@ -183,7 +201,7 @@ def prepare(
         )  # fmt: skip
     else:
         raise ValueError(f"unknown source {source!r}; there are {', '.join(SOURCES)}")
-    if source not in ("folder", "kits") and not keep_all:
+    if source not in LIBRARIES and not keep_all:
         from timbre_jax.data.doctor import harmonic_judge
 
         judge, judge_settings = harmonic_judge()
@@ -233,7 +251,7 @@ def main(arguments: Sequence[str]) -> None:
         for name in ("pitches", "velocities")
         if values[name].present and values[name].value != "all"
     }
-    if not values.keep_all:
+    if values.source not in LIBRARIES and not values.keep_all:
         command_line.use_compilation_cache()
     try:
         store = command_line.call(

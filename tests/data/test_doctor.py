@@ -136,5 +136,5 @@ def test_summary_and_page():
         "notes": 5, "kept": 2, "left_out": {"silent": 2, "duplicate": 1}, "remarks": {"cut to 4 s": 1, "mixed to mono": 1},
     }  # fmt: skip
     page = doctor.markdown("a test", counts)
-    assert "2 of 5 notes kept (40.0 %)" in page
+    assert "2 of 5 sounds kept (40.0 %)" in page
     assert "| silent | 2 | 40.0 |" in page

@@ -75,7 +75,7 @@ def test_every_kind_of_bad_note_has_its_reason(tmp_path):
     for place, name in enumerate(known["id"]):
         np.testing.assert_allclose(store.audio("test", [place])[0], good[name], atol=6e-5)
     page = (store.path / "doctor.md").read_text()
-    assert f"{len(good)} of {len(rows)} notes kept" in page
+    assert f"{len(good)} of {len(rows)} sounds kept" in page
 
 
 def test_rendered_notes_with_the_doctors_second_look(tmp_path):
@@ -104,7 +104,7 @@ def test_the_command(tmp_path):
     arguments = [f"--path={bank}", f"--out={tmp_path / 'store'}", "--pitches=60-63,72", "--velocities=100", "--number=0"]
     ran = command(*arguments, "--keep_all")
     assert ran.returncode == 0, ran.stderr
-    assert "kept 5 of 5 notes" in ran.stdout
+    assert "kept 5 of 5 sounds" in ran.stdout
     assert "doctor.md" in ran.stdout
     assert "5/5" in ran.stderr  # the bar
     store = Store.open(tmp_path / "store")

@@ -108,6 +108,7 @@ def same_sound(one: np.ndarray, other: np.ndarray, rate: int, *, compared_rate: 
 def _prepared(wave: np.ndarray, rate: int, to: int) -> np.ndarray:
     wave = np.asarray(wave, np.float32)
     wave = wave[onset(wave) :]
+    wave = np.pad(wave, (0, max(0, _FFT - len(wave))))  # a click does not outlive its own resampling
     wave = (resample(wave, rate, to) if rate != to else wave).astype(np.float64)
     return wave - wave.mean()
 

@@ -197,12 +197,12 @@ def markdown(title: str, counts: Mapping[str, Any]) -> str:
     total = max(counts["notes"], 1)
     lines = [
         f"# The doctor's report: {title}", "",
-        f"{counts['kept']} of {counts['notes']} notes kept ({100 * counts['kept'] / total:.1f} %).",
-        "Every note and its reason: `doctor.csv`.", "",
-        "| left out because | notes | % |", "|---|---:|---:|",
+        f"{counts['kept']} of {counts['notes']} sounds kept ({100 * counts['kept'] / total:.1f} %).",
+        "Every sound and its reason: `doctor.csv`.", "",
+        "| left out because | sounds | % |", "|---|---:|---:|",
     ]  # fmt: skip
     lines += [f"| {reason} | {count} | {100 * count / total:.1f} |" for reason, count in counts["left_out"].items()]
     if counts["remarks"]:
-        lines += ["", "| remark on notes that were read | notes |", "|---|---:|"]
+        lines += ["", "| remark on sounds that were read | sounds |", "|---|---:|"]
         lines += [f"| {remark} | {count} |" for remark, count in counts["remarks"].items()]
     return "\n".join(lines) + "\n"

@@ -218,23 +218,18 @@ def find_files(root: str, visited: set[tuple[int, int]]) -> Iterator[FoundFile]:
         os.scandir(root).close()
     except OSError as error:
         raise ValueError(f"{readable(root)}: the folder cannot be opened ({error.strerror})") from None
-    yield from _walk(root, "", visited)
-
-
-def _walk(folder: str, before: str, visited: set[tuple[int, int]]) -> Iterator[FoundFile]:
-    here = os.stat(folder)
-    if (here.st_dev, here.st_ino) in visited:
-        return
-    visited.add((here.st_dev, here.st_ino))
-    for name in sorted(os.listdir(folder)):
-        if name.startswith(".") or name == "__MACOSX":
-            continue
-        full, path = os.path.join(folder, name), before + name
-        suffix = os.path.splitext(name)[1].lower()
+    waiting = [(root, "")]
+    while waiting:
+        full, path = waiting.pop()
+        suffix = os.path.splitext(path)[1].lower()
         try:
             state = os.stat(full)
             if stat.S_ISDIR(state.st_mode):
-                yield from _walk(full, path + "/", visited)
+                if (state.st_dev, state.st_ino) not in visited:
+                    visited.add((state.st_dev, state.st_ino))
+                    names = [name for name in os.listdir(full) if not name.startswith(".") and name != "__MACOSX"]
+                    before = path + "/" if path else ""
+                    waiting += [(os.path.join(full, name), before + name) for name in sorted(names, reverse=True)]
             elif stat.S_ISREG(state.st_mode):
                 yield FoundFile(path, suffix, state.st_size, int(state.st_mtime))
             else:
@@ -243,7 +238,8 @@ def _walk(folder: str, before: str, visited: set[tuple[int, int]]) -> Iterator[F
             broken = os.path.islink(full) and not os.path.exists(full)
             reason = "a link that leads nowhere" if broken else error.strerror or str(error)
             # A folder that cannot be opened is in the report as well: there may have been sounds in it.
-            yield FoundFile(path, suffix if broken or suffix in AUDIO_SUFFIXES else ".wav", problem=f"unreadable ({reason})")
+            suffix = ".wav" if os.path.isdir(full) else suffix
+            yield FoundFile(path, suffix, problem=f"unreadable ({reason})")
 
 
 def readable(name: str) -> str:
@@ -260,11 +256,16 @@ def root_names(paths: Iterable[str]) -> list[str]:
 
 def _unique(records: list[Record]) -> list[Record]:
     """Different ids for records that would have the same: a number behind the later ones."""
-    seen: dict[str, int] = {}
+    taken = {record.id for record in records}
+    seen: set[str] = set()
     result = []
     for record in records:
-        seen[record.id] = seen.get(record.id, 0) + 1
-        result.append(record if seen[record.id] == 1 else record._replace(id=f"{record.id}~{seen[record.id]}"))
+        name, number = record.id, 1
+        while name in seen or (number > 1 and name in taken):
+            number += 1
+            name = f"{record.id}~{number}"
+        seen.add(name)
+        result.append(record._replace(id=name))
     return result
 
 

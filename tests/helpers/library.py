@@ -1,0 +1,71 @@
+"""Small sample libraries as files: hits that are all different, and whatever goes wrong in real folders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+
+def hit(seed: int, *, rate: int = 44100, seconds: float = 0.25, level: float = 0.5) -> np.ndarray:
+    """A drum-like hit, different for every seed: a falling tone and band-limited noise that decay, [T] float32 from its onset."""
+    draw = np.random.default_rng(seed)
+    time = np.arange(round(seconds * rate)) / rate
+    start, end = draw.uniform(150, 900), draw.uniform(50, 140)
+    fall, tone_decay, noise_decay = draw.uniform(15, 60), draw.uniform(8, 30), draw.uniform(10, 60)
+    phase = 2 * np.pi * np.cumsum(end + (start - end) * np.exp(-fall * time)) / rate
+    noise = draw.standard_normal(len(time)) * draw.uniform(0.1, 0.8)
+    noise = np.convolve(noise, np.hanning(draw.integers(6, 30)), mode="same")
+    wave = np.cos(phase) * np.exp(-tone_decay * time) + 0.3 * noise * np.exp(-noise_decay * time)
+    return (level * wave / np.abs(wave).max()).astype(np.float32)
+
+
+def write(path: Path, wave: np.ndarray, rate: int = 44100, **options) -> Path:
+    """Writes a sound file in the format of its suffix, with the folders above it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, wave, rate, **options)
+    return path
+
+
+BROKEN = ("text", "empty", "cut", "silent", "offset", "nan")
+"""What can be wrong with a file, and the doctor's word for it."""
+REASONS = {
+    "text": "unreadable", "empty": "unreadable", "cut": "unreadable", "silent": "silent", "offset": "constant offset",
+    "nan": "unreadable",
+}  # fmt: skip
+
+
+def write_broken(path: Path, kind: str) -> Path:
+    """Writes a WAV file of a kind of `BROKEN`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if kind == "text":
+        path.write_text("this is no sound\n")
+    elif kind == "empty":
+        path.write_bytes(b"")
+    elif kind == "cut":
+        soundfile.write(path, hit(1), 44100)
+        path.write_bytes(path.read_bytes()[:2000])
+    elif kind == "silent":
+        soundfile.write(path, np.zeros(4000, np.float32), 44100)
+    elif kind == "offset":
+        soundfile.write(path, np.full(4000, 0.2, np.float32), 44100)
+    else:
+        wave = hit(2)
+        wave[100] = np.nan
+        soundfile.write(path, wave, 44100, subtype="FLOAT")
+    return path
+
+
+def write_library(
+    folder: Path, count: int, *, classes=("kick", "snare", "hat"), broken: float = 0.0, rate: int = 44100
+) -> Path:
+    """Folders of classes with `count` different hits of 50 to 150 ms, every so many of them broken."""
+    every = round(1 / broken) if broken else count + 1
+    for number in range(count):
+        path = folder / classes[number % len(classes)] / f"{number:05d}.wav"
+        if number % every == every - 1:
+            write_broken(path, BROKEN[number // every % len(BROKEN)])
+        else:
+            write(path, hit(number, rate=rate, seconds=0.05 + 0.1 * (number % 7) / 6), rate)
+    return folder
