@@ -9,8 +9,15 @@ from timbre_jax.models.base import TimbreModel
 from timbre_jax.models.conv_vae import ConvVAE
 from timbre_jax.models.dense_vae import DenseVAE
 from timbre_jax.models.linear import PCA, MeanImage
+from timbre_jax.models.sample_vae import SampleVAE
 
-MODELS: dict[str, type[TimbreModel]] = {"conv_vae": ConvVAE, "dense_vae": DenseVAE, "mean_image": MeanImage, "pca": PCA}
+MODELS: dict[str, type[TimbreModel]] = {
+    "conv_vae": ConvVAE,
+    "dense_vae": DenseVAE,
+    "mean_image": MeanImage,
+    "pca": PCA,
+    "sample_vae": SampleVAE,
+}
 
 
 def make_model(name: str, **settings) -> TimbreModel:
@@ -21,7 +28,7 @@ def make_model(name: str, **settings) -> TimbreModel:
     """
     if name not in MODELS:
         raise ValueError(f"there is no model {name!r}; there are {', '.join(sorted(MODELS))}")
-    settings = {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
+    settings = {key: _tuples(value) for key, value in settings.items()}
     known = {field.name for field in dataclasses.fields(MODELS[name])} - {"parent", "name"}
     if unknown := sorted(set(settings) - known):
         raise ValueError(f"model {name!r} has no setting {unknown[0]!r}; it has {', '.join(sorted(known))}")
@@ -29,6 +36,10 @@ def make_model(name: str, **settings) -> TimbreModel:
         if field.name in settings:
             _check(name, field, settings[field.name], may_be_zero=field.name in MODELS[name].may_be_zero)
     return MODELS[name](**settings)
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(part) for part in value) if isinstance(value, list | tuple) else value
 
 
 def _check(model: str, field: dataclasses.Field, value: Any, *, may_be_zero: bool) -> None:

@@ -8,7 +8,9 @@ gradient (`experiments/benchmark.py --only=train_step/natsiou2023`), in one code
 from __future__ import annotations
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
+import numpy as np
 
 from timbre_jax.records import Array
 
@@ -82,6 +84,45 @@ def narrow_conv(x: Array, kernel: Array) -> Array:
     y = x.reshape(-1, channels) @ kernel.transpose(2, 0, 1, 3).reshape(channels, 9 * features)
     y = jnp.pad(y.reshape(batch, height, width, 3, 3, features), ((0, 0), (1, 1), (1, 1), (0, 0), (0, 0), (0, 0)))
     return sum(y[:, row : row + height, column : column + width, row, column] for row in range(3) for column in range(3))
+
+
+@jax.custom_vjp
+def same_conv(x: Array, kernel: Array) -> Array:
+    """Convolution of stride 1 with a 3x3 kernel and "SAME" padding: [B, H, W, C] to [B, H, W, K].
+
+    `jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME")`, whose value and gradient of x are quick on CPU; the gradient
+    of the kernel, which is not, is one product with the gathered neighbours of the side that has fewer channels.
+
+    Args:
+      x: [B, H, W, C].
+      kernel: [3, 3, C, K].
+    """
+    return jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+
+def _same_conv_backward(saved, gradient):
+    x, kernel = saved
+    turned = jnp.flip(kernel, (0, 1))
+    channels, features = kernel.shape[2:]
+    if channels <= features:
+        product = gradient.reshape(-1, features).T @ _neighbourhoods(x)
+        for_kernel = product.reshape(features, 3, 3, channels).transpose(1, 2, 3, 0)
+    else:
+        product = x.reshape(-1, channels).T @ _neighbourhoods(gradient)
+        for_kernel = jnp.flip(product.reshape(channels, 3, 3, features).transpose(1, 2, 0, 3), (0, 1))
+    return same_conv(gradient, turned.swapaxes(2, 3)), for_kernel
+
+
+same_conv.defvjp(lambda x, kernel: (same_conv(x, kernel), (x, kernel)), _same_conv_backward)
+
+
+def _neighbourhoods(x: Array) -> Array:
+    """The 3x3 neighbourhood of every pixel, zeros beyond the edge: [B, H, W, C] to [B * H * W, 9 * C]."""
+    batch, height, width, channels = x.shape
+    padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    rows = (np.arange(height)[:, None] + np.arange(3))[:, None, :, None]
+    columns = (np.arange(width)[:, None] + np.arange(3))[None, :, None, :]
+    return padded[:, rows, columns].reshape(batch * height * width, 9 * channels)
 
 
 _KINDS = {"down": downsample_conv, "up": upsample_conv, "same": narrow_conv}

@@ -1,0 +1,89 @@
+"""Max pooling of stride 2, differentiated without XLA's select-and-scatter, which on CPU takes most of a step.
+
+A window of 2 is the larger of a pair; one of 4 the larger of two neighbouring pairs. So a pool is a maximum over blocks of
+2 x 2, which do not overlap, and where a side is 4 one over neighbours after it. Each remembers in a byte who won, and its
+gradient is a comparison with that.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from timbre_jax.records import Array
+
+
+def max_pool(x: Array, window: tuple[int, int]) -> Array:
+    """Max pooling with stride 2 and no padding ("VALID"), each side of the window 2 or 4.
+
+    What `jax.lax.reduce_window(x, -inf, max, (1, *window, 1), (1, 2, 2, 1), "VALID")` computes. Of equal values one gets the
+    gradient (XLA's choice among them may be another).
+
+    Args:
+      x: [B, H, W, C].
+
+    Returns:
+      [B, (H - window[0]) // 2 + 1, (W - window[1]) // 2 + 1, C].
+
+    Raises:
+      ValueError: another window, or a picture that is smaller than it.
+    """
+    if not set(window) <= {2, 4}:
+        raise ValueError(f"windows of max_pool have sides of 2 or 4, not {window}")
+    if x.shape[1] < window[0] or x.shape[2] < window[1]:
+        raise ValueError(f"a window of {window} does not fit into a picture of {x.shape[1]} x {x.shape[2]}")
+    x = _blocks(x)
+    for axis, side in enumerate(window, start=1):
+        if side == 4:
+            x = _neighbours(x, axis)
+    return x
+
+
+@jax.custom_vjp
+def _blocks(x: Array) -> Array:
+    """The largest of each 2 x 2 block: [B, H, W, C] to [B, H // 2, W // 2, C]; an odd last row or column is left out."""
+    return _blocks_forward(x)[0]
+
+
+def _blocks_forward(x):
+    batch, height, width, channels = x.shape
+    half = (height // 2, width // 2)
+    pairs = x[:, : 2 * half[0], : 2 * half[1]].reshape(batch, half[0], 2, half[1], 2, channels)
+    a, b, c, d = (pairs[:, :, row, :, column] for row in (0, 1) for column in (0, 1))
+    largest = jnp.maximum(jnp.maximum(a, b), jnp.maximum(c, d))
+    winner = jnp.where(a == largest, 0, jnp.where(b == largest, 1, jnp.where(c == largest, 2, 3))).astype(jnp.uint8)
+    return largest, (winner, (height, width))
+
+
+def _blocks_backward(saved, gradient):
+    winner, (height, width) = saved
+    batch, rows, columns, channels = winner.shape
+    place = jnp.arange(4, dtype=jnp.uint8).reshape(2, 1, 2, 1)
+    spread = jnp.where(winner[:, :, None, :, None] == place, gradient[:, :, None, :, None], 0)
+    spread = spread.reshape(batch, 2 * rows, 2 * columns, channels)
+    if (height, width) != spread.shape[1:3]:
+        spread = jnp.pad(spread, ((0, 0), (0, height - 2 * rows), (0, width - 2 * columns), (0, 0)))
+    return (spread,)
+
+
+_blocks.defvjp(_blocks_forward, _blocks_backward)
+
+
+def _neighbours(x: Array, axis: int) -> Array:
+    """The larger of each two neighbours along an axis, which becomes one shorter."""
+
+    @jax.custom_vjp
+    def larger(x):
+        return forward(x)[0]
+
+    def forward(x):
+        count = x.shape[axis] - 1
+        first, second = (jax.lax.slice_in_dim(x, start, start + count, axis=axis) for start in (0, 1))
+        return jnp.maximum(first, second), first >= second
+
+    def backward(won, gradient):
+        ends = [((0, 0),) * axis + (end,) + ((0, 0),) * (x.ndim - axis - 1) for end in ((0, 1), (1, 0))]
+        return (jnp.pad(jnp.where(won, gradient, 0), ends[0]) + jnp.pad(jnp.where(won, 0, gradient), ends[1]),)
+
+    larger.defvjp(forward, backward)
+    return larger(x)
