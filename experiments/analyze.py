@@ -325,7 +325,7 @@ def _pictures(run, notes, analysis) -> dict:
 
 
 def _write_sounds(folder: Path, notes, sweeps, sample_rate: int) -> None:
-    from experiments.generate import plain_name
+    from experiments.sound_files import plain_name
     from timbre_jax.audio.io import write_wave
 
     def name(*parts: str) -> Path:

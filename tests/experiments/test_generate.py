@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from experiments.generate import generate, short_name
+from experiments.generate import generate
+from experiments.sound_files import short_name
 from tests.helpers.sounds import harmonic_tone, noise
 from timbre_jax.audio.io import read_wave
 from timbre_jax.audio.pitch import yin

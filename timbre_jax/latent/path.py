@@ -1,4 +1,4 @@
-"""Ways through a static space: lines between sounds, sweeps of one latent, random points."""
+"""Ways through a static space: lines between sounds, sums of sounds, sweeps of one latent, random points."""
 
 from __future__ import annotations
 
@@ -68,6 +68,28 @@ def sweep(
     high = float(space.statistics["latent_high"][latent]) if high is None else high
     points = jnp.broadcast_to(jnp.asarray(point, jnp.float32), (steps, space.latent_size))
     return points.at[:, latent].set(jnp.linspace(low, high, steps, dtype=jnp.float32))
+
+
+def combine(space: TimbreSpace, points: Array, weights: Array) -> Array:
+    """Signed sum of sounds: m + sum_i w_i (z_i - m) [D] of points [M, D], weights [M], m the training latents' mean.
+
+    Where the weights sum to 1 (an average; a + b - c) m cancels and it is sum_i w_i z_i. Where they do not (a - b), the
+    plain sum would move towards or away from the origin, where no sound need be.
+
+    Raises:
+      ValueError: no points, or not one weight a point.
+    """
+    points, weights = jnp.asarray(points, jnp.float32), jnp.asarray(weights, jnp.float32)
+    if points.ndim != 2 or not len(points) or weights.shape != points.shape[:1]:
+        raise ValueError(f"sounds [M, D] are combined with weights [M], not {points.shape} with {weights.shape}")
+    mean = jnp.asarray(space.statistics["latent_mean"], jnp.float32)
+    return mean + weights @ (points - mean)
+
+
+def vary(space: TimbreSpace, point: Array, number: int, *, key: Array, spread: float = 0.5) -> Array:
+    """`number` points [number, D] around one [D]: `spread` training deviations of noise; the i-th depends on key and i only."""
+    deviation = jnp.asarray(space.statistics["latent_std"], jnp.float32)
+    return jnp.asarray(point, jnp.float32) + jnp.float32(spread) * deviation * _noise(space, number, key)
 
 
 def sample_prior(space: TimbreSpace, number: int, *, key: Array) -> Array:

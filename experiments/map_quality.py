@@ -1,0 +1,218 @@
+"""How good a map and its way back are, measured on sounds that the map has not seen; beside PCA's, UMAP's and the nearest sound.
+
+  python experiments/map_quality.py --workdir=run --out=quality                       # map: train, held out: test
+  python experiments/map_quality.py --workdir=run --store=library --held_out=valid,test --out=quality
+
+Every held-out sound is placed on the map by the map's own means (PCA: projection; UMAP: its `transform`; kernel map: the point
+whose way back comes nearest, `inverse_map.place`), and the way back from there gives a latent again. Reported, with 95 %
+intervals over instruments (groups of a library):
+
+- variance: share of the variance of the held-out latents (around the library's mean) that comes back: 1 - sum|z - z'|^2 / sum|z -
+  mean|^2. Below 0: worse than always saying the mean.
+- lsd_db: log-spectral distance (1024-point Hann, hop 256, floor -80 dB) of the sound decoded from z' to the recording.
+- named: share of held-out sounds whose 5 nearest library sounds on the map name their class.
+And of the library itself on the map: trustworthiness and continuity (15 neighbours; Venna & Kaski 2001), and named_library: share
+of its sounds whose 5 nearest others name their class.
+
+Floors: "mean latent" and "nearest sound in the space", which needs no map at all. Ceiling: "own latent", the sound's own.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+from absl import flags
+
+from experiments import command_line
+
+NEIGHBOURS = 15
+VOTERS = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class Way:
+    """A map with one way back: latents [Q, D] for the held-out sounds, their places [Q, 2] and the library's [M, 2] or None.
+
+    `seconds`: of placing and going back, for all sounds together.
+    """
+
+    name: str
+    latents: np.ndarray
+    places: np.ndarray | None = None
+    library_places: np.ndarray | None = None
+    seconds: float = float("nan")
+
+
+def measure(
+    workdir: str | os.PathLike,
+    out: str | os.PathLike,
+    *,
+    store: str | None = None,
+    split: str = "train",
+    held_out: str = "test",
+    number: int = 1500,
+    held_out_number: int = 300,
+    sounds: int = 100,
+    umap: bool = True,
+    neighbours: int = 100,
+    min_dist: float = 0.8,
+    seed: int = 0,
+    progress: bool = True,
+):
+    """Measures; what the flags of the same names say. Returns the `Table`, which is also written to OUT.
+
+    Raises:
+      ValueError: one line.
+    """
+    from experiments.map_library import read_library
+    from experiments.run_data import default_store, open_run
+    from timbre_jax.metrics.table import Table, write_text
+
+    run = open_run(workdir)
+    path = store or default_store(run)
+    library = read_library(run, path, split=split, number=number, seed=seed, progress=progress)
+    unseen = read_library(run, path, split=held_out, number=held_out_number, seed=seed, progress=progress)
+    if len(library) < 20 or len(unseen) < 5:
+        raise ValueError(
+            f"a map is measured with at least 20 sounds and 5 held out, not {len(library)} ({split}) and {len(unseen)} ({held_out})"
+        )
+    ways = list(_ways(library.latents, unseen.latents, umap=umap, neighbours=neighbours, min_dist=min_dist, seed=seed))
+    distances, rows = _distances(run, unseen, ways, sounds, seed, progress)
+    mean = library.latents.mean(0)
+    lines = [_line(way, library, unseen, mean, distances[way.name], unseen.groups[rows]) for way in ways]
+    caption = (
+        f"{len(library)} sounds of {split} on the map, {len(unseen)} of {held_out} held out ({len(rows)} of them heard), "
+        f"run {run.name}. {' '.join(__doc__.split('Reported')[0].split('--out=quality')[-1].split())}"
+    )
+    columns = (
+        "map and way back", "variance", "variance_low", "variance_high", "lsd_db", "lsd_low", "lsd_high", "named",
+        "named_library", "trustworthiness", "continuity", "ms_each",
+    )  # fmt: skip
+    table = Table("map_quality", columns, tuple(tuple(line[name] for name in columns) for line in lines), caption)
+    table.write_csv(Path(out))
+    document = [{name: (None if value != value else value) for name, value in line.items()} for line in lines]
+    write_text(Path(out) / "map_quality.json", json.dumps(document, indent=1) + "\n")
+    return table
+
+
+def _ways(latents: np.ndarray, unseen: np.ndarray, *, umap: bool, neighbours: int, min_dist: float, seed: int):
+    from timbre_jax.latent.inverse_map import kernel_inverse, unit_square
+    from timbre_jax.latent.projection import umap_model
+    from timbre_jax.latent.sound_map import make_map, place_sounds
+    from timbre_jax.metrics.neighbours import nearest_neighbours
+
+    yield Way("mean latent (floor)", np.repeat(latents.mean(0, keepdims=True), len(unseen), 0))
+    yield Way("nearest sound in the space (floor, no map)", latents[nearest_neighbours(latents, unseen, k=1).indices[:, 0]])
+    for method in ("pca", "kernel"):
+        made = make_map(latents, method=method, seed=seed)
+        begin = time.perf_counter()
+        places = place_sounds(made, unseen)
+        back = made.inverse(places)[0]
+        seconds = time.perf_counter() - begin
+        yield Way(f"{method} map, its way back", back, places, made.coordinates, seconds)
+        nearest = latents[nearest_neighbours(made.coordinates, places, k=1).indices[:, 0]]
+        yield Way(f"{method} map, nearest sound", nearest, places, made.coordinates)
+    if umap:
+        model = umap_model(latents, neighbours=neighbours, min_dist=min_dist, seed=seed)
+        coordinates, low, high = unit_square(model.embedding_)
+        begin = time.perf_counter()
+        raw = model.transform(unseen)
+        theirs = np.asarray(model.inverse_transform(raw), np.float32)
+        seconds = time.perf_counter() - begin
+        places = ((raw - low) / (high - low)).astype(np.float32)
+        name = f"umap map ({neighbours}, {min_dist:g})"
+        yield Way(f"{name}, its way back", theirs, places, coordinates, seconds)
+        nearest = latents[nearest_neighbours(coordinates, places, k=1).indices[:, 0]]
+        yield Way(f"{name}, nearest sound", nearest, places, coordinates)
+        yield Way(f"{name}, kernel way back", kernel_inverse(coordinates, latents)(places)[0], places, coordinates)
+    yield Way("own latent (ceiling)", unseen)
+
+
+def _distances(run, unseen, ways, number, seed, progress):
+    """Log-spectral distance to the recordings, by way, and which of the held-out sounds were heard."""
+    from tqdm import tqdm
+
+    from experiments.run_data import even_choice
+    from experiments.scoring import render_values
+    from timbre_jax.metrics.scores import spectral_distances
+
+    rows = even_choice(unseen.groups, min(number, len(unseen)), seed=seed)
+    length = unseen.store.samples
+    recorded = np.stack([np.pad(wave, (0, length - len(wave))) for wave in unseen.waves(rows)])
+    found = {}
+    for way in tqdm(ways, desc="sounds", unit="way", disable=not progress):
+        made = render_values(run.space, way.latents[rows])[:, :length]
+        found[way.name] = spectral_distances(np.pad(made, ((0, 0), (0, length - made.shape[1]))), recorded)
+    return found, rows
+
+
+def _line(way: Way, library, unseen, mean, distances, groups) -> dict:
+    from timbre_jax.metrics.bootstrap import mean_interval, ratio_interval
+
+    error = np.sum(np.square(unseen.latents - way.latents), axis=1, dtype=np.float64)
+    spread = np.sum(np.square(unseen.latents - mean), axis=1, dtype=np.float64)
+    lost = ratio_interval(error, spread, unseen.groups)
+    heard = mean_interval(distances, groups)
+    line = {
+        "map and way back": way.name, "variance": 1.0 - lost.value, "variance_low": 1.0 - lost.high,
+        "variance_high": 1.0 - lost.low, "lsd_db": heard.value, "lsd_low": heard.low, "lsd_high": heard.high,
+        "ms_each": 1e3 * way.seconds / len(unseen),
+    }  # fmt: skip
+    return line | _map_scores(way, library, unseen)
+
+
+def _map_scores(way: Way, library, unseen) -> dict:
+    from sklearn.manifold import trustworthiness
+
+    from timbre_jax.metrics.neighbours import Neighbours, nearest_neighbours, vote
+
+    names = ("named", "named_library", "trustworthiness", "continuity")
+    if way.places is None:
+        return dict.fromkeys(names, float("nan"))
+    places = way.library_places.astype(np.float64)
+    near = nearest_neighbours(places, way.places, k=VOTERS)
+    # The nearest of a library sound is itself, or one at the same place.
+    own = nearest_neighbours(places, places, k=VOTERS + 1).indices
+    rows = np.arange(len(own))[:, None]
+    others = np.stack([row[row != i][:VOTERS] for i, row in zip(rows[:, 0], own, strict=True)])
+    k = min(NEIGHBOURS, (len(places) - 1) // 2)
+    return {
+        "named": float(np.mean(vote(near, library.classes) == unseen.classes)),
+        "named_library": float(np.mean(vote(Neighbours(others, np.zeros(others.shape)), library.classes) == library.classes)),
+        "trustworthiness": float(trustworthiness(library.latents, places, n_neighbors=k)),
+        # Continuity is trustworthiness with the map and the space exchanged.
+        "continuity": float(trustworthiness(places, library.latents, n_neighbors=k)),
+    }
+
+
+def _define_flags() -> None:
+    flags.DEFINE_string("workdir", None, "The run, as experiments/train.py made it.")
+    flags.DEFINE_string("out", None, "Folder for the table.")
+    flags.DEFINE_string("store", None, "Library; by default the one the run was trained on.")
+    flags.DEFINE_string("split", "train", "Split whose sounds are on the map.")
+    flags.DEFINE_string("held_out", "test", "Split whose sounds are not, to be placed on it.")
+    flags.DEFINE_integer("number", 1500, "Sounds on the map, even over instruments; 0: all.", lower_bound=0)
+    flags.DEFINE_integer("held_out_number", 300, "Held-out sounds, even over instruments; 0: all.", lower_bound=0)
+    flags.DEFINE_integer("sounds", 100, "Held-out sounds whose log-spectral distance is measured.", lower_bound=1)
+    flags.DEFINE_bool("umap", True, "Measure UMAP too, which takes minutes.")
+    flags.DEFINE_integer("neighbours", 100, "UMAP's.", lower_bound=2)
+    flags.DEFINE_float("min_dist", 0.8, "UMAP's.", lower_bound=0.0, upper_bound=1.0)
+    flags.DEFINE_integer("seed", 0, "Of the choice of sounds and of the maps.")
+    flags.DEFINE_bool("progress", True, "Show bars.")
+
+
+def main(_) -> int:
+    command_line.use_compilation_cache()
+    table = command_line.call(measure)
+    print(table.markdown())
+    return 0
+
+
+if __name__ == "__main__":
+    _define_flags()
+    command_line.run(main, __doc__)
