@@ -1,4 +1,4 @@
-"""Phase from magnitudes by projecting back and forth between spectra of the right size and spectra of real sounds."""
+"""Phase from magnitudes by going back and forth between spectra of the right size and spectra of real sounds."""
 
 from __future__ import annotations
 
@@ -6,24 +6,14 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from timbre_jax.audio.in_turns import map_sounds
 from timbre_jax.audio.stft import istft, stft
 from timbre_jax.records import Array
 
 
-def random_phase(key: Array | None, shape: tuple[int, ...]) -> Array:
-    """Unit complex numbers [B, N, K] with a phase of their own for every bin; 1 without a key.
-
-    `key` is one key, split over the sounds, or [B] keys, one for each.
-    """
-    if key is None:
-        return jnp.ones(shape, jnp.complex64)
-    keys = key if key.ndim else jax.random.split(key, shape[0])
-    angle = jax.vmap(lambda k: jax.random.uniform(k, shape[1:], jnp.float32, -jnp.pi, jnp.pi))(keys)
-    return jax.lax.complex(jnp.cos(angle), jnp.sin(angle))
-
-
-@functools.partial(jax.jit, static_argnames=("hop", "window", "window_length", "length", "iterations", "momentum"))
+@functools.partial(jax.jit, static_argnames=("hop", "length", "window", "window_length", "iterations", "momentum"))
 def fast_griffin_lim(
     magnitudes: Array,
     *,
@@ -33,34 +23,86 @@ def fast_griffin_lim(
     window_length: int | None = None,
     iterations: int = 100,
     momentum: float = 0.99,
-    start: Array | None = None,
+    phase: Array | None = None,
     key: Array | None = None,
+    bands: Array | None = None,
+    filters: Array | np.ndarray | None = None,
 ) -> Array:
-    """Sounds whose spectra have nearly the given magnitudes, [B, N, K] -> [B, length]."""
+    """Sounds whose spectra have nearly the given magnitudes, [B, N, K] -> [B, length].
+
+    Perraudin, Balazs, Søndergaard 2013, algorithm 2: with P1 the projection on spectra of real sounds (istft, stft) and
+    P2 that on spectra of the given magnitudes, t = P1 P2 c; c = t + momentum (t - t of the step before). Momentum 0 is
+    Griffin & Lim 1984; over 1 it does not settle. The result is istft(P2 c).
+
+    Where only bands of the magnitudes are known (a mel spectrogram), give them too: then P2 does not hold the magnitudes
+    but scales the spectrum's own power until its bands are right, p <- p * filters^T(bands / filters p) / filters^T 1 (one
+    step of Richardson 1972, Lucy 1974). The spectra find their shape within the bands by what sounds can be; the given
+    magnitudes are only the start. (The thought is that of Masuyama et al. 2023, "bi-level consistency".)
+
+    Args:
+      magnitudes: of a centred transform (`audio.stft.stft`): frame n on sample n * hop, n_fft = 2 * (K - 1).
+      length: samples; at least (N - 1) * hop.
+      phase: [B, N, K] radians to begin with. Without it, random from `key` (one key, split over the sounds, or [B] keys);
+        without both, 0 everywhere, which is deterministic and about as good as random.
+      bands: [B, N, M] power. filters: [M, K], bands = filters @ magnitudes^2.
+
+    Sounds are taken a few at a time on a CPU (`in_turns`), so memory beside the result is that of a few sounds.
+
+    Raises ValueError where there are more frames than the length has, or bands without filters.
+    """
+    batch, count, bins = magnitudes.shape
+    if length < (count - 1) * hop:
+        raise ValueError(f"{count} frames with hop {hop} need a length of at least {(count - 1) * hop}, got {length}")
+    if (bands is None) != (filters is None):
+        raise ValueError("bands come with their filters, and filters with their bands")
     settings = {"hop": hop, "window": window, "window_length": window_length}
-    n_fft = 2 * (magnitudes.shape[-1] - 1)
-    count = magnitudes.shape[-2]
-    start = random_phase(key, magnitudes.shape) if start is None else start
+    if filters is not None:
+        filters = jnp.asarray(filters, jnp.float32)
+        total = jnp.sum(filters, axis=0)
+        share = jnp.where(total > 0, 1.0 / jnp.where(total > 0, total, 1.0), 0.0)
 
-    def consistent(spectra):
-        waves = istft(spectra, **settings, length=(count - 1) * hop)
-        return stft(waves, n_fft=n_fft, **settings)
+    def real_sounds(spectra):
+        return stft(istft(spectra, **settings, length=length), n_fft=2 * (bins - 1), **settings)[:count]
 
-    def with_magnitudes(spectra):
-        size = jnp.square(spectra.real) + jnp.square(spectra.imag)
-        gain = magnitudes * jax.lax.rsqrt(jnp.maximum(size, 1e-30))
-        return spectra * gain
+    def restore(sound):
+        wanted = sound["magnitudes"]
+        if phase is not None:
+            angle = sound["phase"]
+        elif key is not None:
+            angle = jax.random.uniform(sound["key"], wanted.shape, jnp.float32, -jnp.pi, jnp.pi)
+        else:
+            angle = jnp.zeros_like(wanted)
+        first = wanted * jax.lax.complex(jnp.cos(angle), jnp.sin(angle))
+        if bands is not None:
+            faint = jnp.maximum(1e-12 * jnp.max(sound["bands"]), 1e-30)
 
-    def improve(_, state):
-        spectra, last = state
-        found = consistent(with_magnitudes(spectra))
-        return found + momentum * (found - last), found
+        def right_size(spectra):
+            power = jnp.square(spectra.real) + jnp.square(spectra.imag)
+            if bands is None:
+                return spectra * (wanted * jax.lax.rsqrt(jnp.maximum(power, 1e-30)))
+            ratio = sound["bands"] / (power @ filters.T + faint)
+            return spectra * jnp.sqrt((ratio @ filters) * share)
 
-    first = magnitudes * start
-    spectra, _ = jax.lax.fori_loop(0, iterations, improve, (first, jnp.zeros_like(first)))
-    return istft(with_magnitudes(spectra), **settings, length=length)
+        def improve(_, state):
+            spectra, last = state
+            found = real_sounds(right_size(spectra))
+            return found + momentum * (found - last), found
+
+        # The first step has no step before it.
+        def begin(spectra):
+            found = real_sounds(spectra)
+            return found, found
+
+        state = begin(first) if iterations else (first, first)
+        spectra, _ = jax.lax.fori_loop(1, iterations, improve, state)
+        return istft(right_size(spectra) if iterations else first, **settings, length=length)
+
+    sounds = {"magnitudes": magnitudes, "phase": phase, "bands": bands}
+    if key is not None and phase is None:
+        sounds["key"] = key if key.ndim else jax.random.split(key, batch)
+    return map_sounds(restore, sounds, numbers=count * bins)
 
 
 def griffin_lim(magnitudes: Array, **settings) -> Array:
-    """`fast_griffin_lim` without momentum (Griffin & Lim 1984)."""
+    """`fast_griffin_lim` without momentum: Griffin & Lim 1984, "Signal estimation from modified STFT"."""
     return fast_griffin_lim(magnitudes, momentum=0.0, **settings)

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from timbre_jax.audio.in_turns import map_sounds
 from timbre_jax.records import Array
 
 
@@ -31,23 +32,32 @@ def nnls(matrix: np.ndarray, targets: Array, *, start: np.ndarray | None = None,
     scaled = matrix * scale
     step = np.float32(1.0 / max(np.linalg.norm(scaled, 2) ** 2, 1e-30))
     forward, back = jnp.asarray(scaled.T, jnp.float32), jnp.asarray(scaled * step, jnp.float32)
-    size = jnp.max(jnp.abs(targets), axis=-1, keepdims=True)
-    wanted = targets / jnp.where(size > 0, size, 1.0)
-    if start is None:
-        x = jnp.zeros((*targets.shape[:-1], matrix.shape[1]), jnp.float32)
-    else:
-        begin = np.where(scale > 0, 1.0, 0.0)[:, None] * np.asarray(start) / np.where(scale > 0, scale, 1.0)[:, None]
-        x = jnp.maximum(wanted @ jnp.asarray(begin.T, jnp.float32), 0.0)
+    if start is not None:
+        lift = np.where(scale > 0, length, 0.0)[:, None] * np.asarray(start, np.float64)
+        first = jnp.asarray(lift.T, jnp.float32)
 
-    def improve(_, state):
-        x, ahead, momentum = state
-        gradient = (ahead @ forward - wanted) @ back
-        new = jnp.maximum(ahead - gradient, 0.0)
-        turned = jnp.sum((ahead - new) * (new - x), axis=-1, keepdims=True) > 0
-        momentum = jnp.where(turned, 1.0, momentum)
-        following = 0.5 * (1.0 + jnp.sqrt(1.0 + 4.0 * jnp.square(momentum)))
-        ahead = new + (momentum - 1.0) / following * (new - x)
-        return new, ahead, following
+    def solve(targets):
+        size = jnp.max(jnp.abs(targets), axis=-1, keepdims=True)
+        wanted = targets / jnp.where(size > 0, size, 1.0)
+        if start is None:
+            x = jnp.zeros((*targets.shape[:-1], matrix.shape[1]), jnp.float32)
+        else:
+            x = jnp.maximum(wanted @ first, 0.0)
 
-    x, _, _ = jax.lax.fori_loop(0, iterations, improve, (x, x, jnp.ones_like(size)))
-    return x * jnp.asarray(scale, jnp.float32) * size
+        def improve(_, state):
+            x, ahead, momentum = state
+            new = jnp.maximum(ahead - (ahead @ forward - wanted) @ back, 0.0)
+            turned = jnp.sum((ahead - new) * (new - x), axis=-1, keepdims=True) > 0
+            momentum = jnp.where(turned, 1.0, momentum)
+            following = 0.5 * (1.0 + jnp.sqrt(1.0 + 4.0 * jnp.square(momentum)))
+            ahead = new + (momentum - 1.0) / following * (new - x)
+            return new, ahead, following
+
+        x, _, _ = jax.lax.fori_loop(0, iterations, improve, (x, x, jnp.ones_like(size)))
+        return x * jnp.asarray(scale, jnp.float32) * size
+
+    if targets.ndim < 3:
+        return solve(targets)
+    sounds = targets.reshape(-1, *targets.shape[-2:])
+    found = map_sounds(solve, sounds, numbers=targets.shape[-2] * matrix.shape[1])
+    return found.reshape(*targets.shape[:-1], matrix.shape[1])

@@ -1,19 +1,52 @@
 """Ways from magnitudes to sound, exchangeable by name.
 
-Each is a function `(magnitudes [B, N, K], *, hop, length, window, window_length, iterations, key) -> waves [B, length]`
-of centred spectra as `audio.stft.stft` makes them (frame n centred on sample n * hop; n_fft = 2 * (K - 1)).
+Each is a function
+
+    (magnitudes [B, N, K], *, hop, length, window, window_length, iterations, key, bands, filters) -> waves [B, length]
+
+of centred spectra as `audio.stft.stft` makes them: frame n on sample n * hop, n_fft = 2 * (K - 1), N = 1 + length // hop
+or one less. All are deterministic without a `key`. `bands` and `filters` are for where only bands of the magnitudes are
+known (`fast_griffin_lim`); "pghi" alone does not iterate and ignores them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from types import MappingProxyType
+
 from timbre_jax.audio.griffin_lim import fast_griffin_lim, griffin_lim
+from timbre_jax.audio.phase_gradient import integrate_phase, pghi
 from timbre_jax.records import Array
 
-INVERTERS = {"griffin_lim": griffin_lim, "fast_griffin_lim": fast_griffin_lim}
+
+def pghi_fast_griffin_lim(
+    magnitudes: Array, *, hop: int, length: int, window: str = "hann", window_length: int | None = None, key=None, **settings
+) -> Array:
+    """`fast_griffin_lim` that begins at the phase of `pghi`; nothing is drawn, `key` is not used."""
+    del key
+    phase = integrate_phase(magnitudes, hop=hop, window=window, window_length=window_length)
+    return fast_griffin_lim(
+        magnitudes, hop=hop, length=length, window=window, window_length=window_length, phase=phase, **settings
+    )
+
+
+def _pghi(magnitudes: Array, *, iterations=0, key=None, bands=None, filters=None, **settings) -> Array:
+    del iterations, key, bands, filters
+    return pghi(magnitudes, **settings)
+
+
+INVERTERS: MappingProxyType[str, Callable[..., Array]] = MappingProxyType(
+    {
+        "griffin_lim": griffin_lim,
+        "fast_griffin_lim": fast_griffin_lim,
+        "pghi": _pghi,
+        "pghi_fast_griffin_lim": pghi_fast_griffin_lim,
+    }
+)
 
 
 def invert(name: str, magnitudes: Array, *, hop: int, length: int, iterations: int, **settings) -> Array:
-    """The inverter of that name. Raises ValueError for an unknown name."""
+    """By the inverter of that name. Raises ValueError for an unknown one, naming those there are."""
     if name not in INVERTERS:
         raise ValueError(f"no inverter named {name!r}; there are: {', '.join(INVERTERS)}")
     return INVERTERS[name](magnitudes, hop=hop, length=length, iterations=iterations, **settings)

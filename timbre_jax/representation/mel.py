@@ -37,7 +37,8 @@ class LogMel:
     last is centred on the first sample after the end and left out, so N = ceil(length / hop) = 250 as in the thesis.
 
     Back to sound: values of 0 are silence; non-negative least squares from mel power to spectral power with the same
-    filterbank, then the `inverter`. Without a level in the conditions, `DEFAULT_LEVEL_DB`.
+    filterbank, then the `inverter`. Without a level in the conditions, `DEFAULT_LEVEL_DB`. Bins outside the filters (DC;
+    all above `fmax`) stay silent.
 
     Attributes:
       sample_rate: Hz.
@@ -49,6 +50,8 @@ class LogMel:
       reference: what 0 dB is: "file", the sound's own loudest value, or "fixed", full scale (no conditions then: level is
         in the values).
       inverter: a name of `audio.phase.INVERTERS`. iterations: of the inverter.
+      hold: what an iterating inverter holds on to: "bands", the mel power, so that spectra find their shape within the
+        bands; or "magnitudes", those of the mel inversion, as is usual.
       nnls_iterations: of the mel inversion.
     """
 
@@ -67,9 +70,10 @@ class LogMel:
     n_frames: int = 250
     range_db: float = 80.0
     reference: str = "file"
-    inverter: str = "fast_griffin_lim"
+    inverter: str = "pghi_fast_griffin_lim"
     iterations: int = 100
-    nnls_iterations: int = 100
+    hold: str = "bands"
+    nnls_iterations: int = 50
 
     def __post_init__(self):
         if self.scale not in MEL_SCALES:
@@ -78,6 +82,8 @@ class LogMel:
             raise ValueError(f"window must be one of {', '.join(COSINE_WINDOWS)}, got {self.window!r}")
         if self.reference not in ("file", "fixed"):
             raise ValueError(f"reference must be 'file' or 'fixed', got {self.reference!r}")
+        if self.hold not in ("bands", "magnitudes"):
+            raise ValueError(f"hold must be 'bands' or 'magnitudes', got {self.hold!r}")
         if self.inverter not in INVERTERS:
             raise ValueError(f"no inverter named {self.inverter!r}; there are: {', '.join(INVERTERS)}")
         if not (self.length >= 1 and self.hop >= 1 and self.range_db > 0 and self.iterations >= 0):
@@ -169,26 +175,34 @@ class LogMel:
         return Features(values=values, mask=mask, conditions=conditions, rate=self.rate)
 
     @functools.partial(jax.jit, static_argnums=0)
+    def features_to_mel(self, features: Features) -> Array:
+        """Features to mel power [B, N, F], counted as librosa does; 0 outside the mask. The inverse of `analyse`."""
+        values = jnp.clip(features.values, 0.0, 1.0)
+        db = (values - 1.0) * self.range_db + self.full_scale_db
+        if self.reference == "file":
+            level = features.conditions.get("level_db", DEFAULT_LEVEL_DB)
+            db = db + jnp.broadcast_to(jnp.asarray(level, jnp.float32), values.shape[:1])[:, None, None]
+        mel = jnp.where(values > 0.0, jnp.exp(db / _DB), 0.0)
+        return mel if features.mask is None else mel * features.mask[..., None]
+
+    @functools.partial(jax.jit, static_argnums=0)
     def magnitudes(self, features: Features) -> Array:
         """Features to spectral magnitudes [B, N, n_fft // 2 + 1] as of `audio.stft.stft`; 0 outside the mask."""
-        values = jnp.clip(features.values, 0.0, 1.0)
-        db = (values - 1.0) * self.range_db
-        if self.reference == "file":
-            level = features.conditions.get("level_db")
-            level = jnp.full(values.shape[:1], DEFAULT_LEVEL_DB, jnp.float32) if level is None else level
-            db = db + level[:, None, None]
-        mel = jnp.where(values > 0.0, jnp.exp((db + self.full_scale_db) / _DB), 0.0)
-        if features.mask is not None:
-            mel = mel * features.mask[..., None]
+        mel = self.features_to_mel(features)
         return jnp.sqrt(mel_to_stft_nnls(mel, **self.bands, iterations=self.nnls_iterations))
 
+    @functools.partial(jax.jit, static_argnums=0)
     def synthesise(self, features: Features, key: Array | None = None) -> Array:
         """Features to waves [B, T]; values of 0 and frames outside the mask are silent.
 
-        T is `length` where there are as many frames as `feature_shape` says, else frames * hop. Without a key the
-        inverter starts from its own fixed phase and the same features give the same sound.
+        T is `length` where there are as many frames as `feature_shape` says, else frames * hop. `key` (one, or [B]) draws
+        the first phases of inverters that begin at random; without it they begin at 0, so the same features give the same
+        sound.
         """
         count = features.values.shape[1]
+        held = {}
+        if self.hold == "bands":
+            held = {"bands": self.features_to_mel(features), "filters": self.basis}
         return invert(
             self.inverter,
             self.magnitudes(features),
@@ -198,6 +212,7 @@ class LogMel:
             window_length=self.window_length,
             iterations=self.iterations,
             key=key,
+            **held,
         )
 
 
