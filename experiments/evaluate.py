@@ -8,7 +8,14 @@ PCA among them, unless --reference names another), accuracy of the family by the
 log-spectral distance of the sound. Floors are runs too: name the mean image and PCA beside the others
 (experiments/configs/mean_image.py, pca8.py).
 
-Writes OUT/scores.md, OUT/scores.csv and OUT/results.json, a list of {name, value, low, high, floor, definition}.
+  python experiments/evaluate.py --workdir=runs/beta,runs/best --out=scores --store=hits --metrics=lsd,stft,odg,ndb,kernel
+
+--metrics compares sounds too: pair by pair (lsd, stft, odg, fingerprint) and as sets (ndb, frechet, kernel), with a row for
+every floor and for the representation's ceiling, and a table by class (experiments/sound_scoring.py says which). Without it,
+runs of harmonic notes are scored as above and runs of other representations by lsd,stft,odg,ndb,kernel.
+
+Writes OUT/scores.md, OUT/scores.csv and OUT/results.json, a list of {name, value, low, high, floor, definition}; with
+--metrics also sounds.csv and classes.csv.
 """
 
 from __future__ import annotations
@@ -23,6 +30,7 @@ from absl import flags
 from experiments import command_line
 
 TRAINING_NOTES = 10000
+LIBRARY_METRICS = ("lsd", "stft", "odg", "ndb", "kernel")
 COLUMNS = (
     "store", "run", "model", "latents", "notes", "instruments", "mse", "mse_low", "mse_high", "ssim", "ssim_low",
     "ssim_high", "mse_vs_reference_percent", "vs_low", "vs_high", "family_knn", "knn_low", "knn_high", "knn_floor",
@@ -41,6 +49,12 @@ def evaluate(
     sounds: int = 64,
     families: Sequence[str] | None = None,
     reference: str | None = None,
+    metrics: Sequence[str] | None = None,
+    known: int = 1000,
+    bins: int = 50,
+    embedding: str = "timbre",
+    peaq: str = "pqevalaudio",
+    undefined_bandwidth: str | None = None,
     seed: int = 0,
     progress: bool = True,
 ):
@@ -51,7 +65,8 @@ def evaluate(
     """
     from tqdm import tqdm
 
-    from experiments.run_data import default_store, open_run
+    from experiments.run_data import default_store, open_run, read_notes
+    from experiments.sound_scoring import SoundScorer, SoundSettings, sound_tables, sounds_markdown
     from timbre_jax.data.store import Store
     from timbre_jax.metrics.table import Table, write_results, write_text
 
@@ -66,14 +81,28 @@ def evaluate(
     families = _families(runs, names) if families is None else tuple(families)
     stores = [Store.open(path) for path in (store or default_store(runs[0]), *more_stores)]
     store_names = _names([opened.path for opened in stores], "store")
-    known = {name: _known(run, progress) for name, run in zip(names, runs, strict=True)}
-    measured = []
+    _same_rate(runs, names, stores)
+    if metrics is None:
+        metrics = () if all(run.space.representation.name == "harmonic_tracks" for run in runs) else LIBRARY_METRICS
+    of_sounds = SoundSettings(
+        tuple(metrics) if sounds else (), number=sounds, known=known, split=runs[0].config["data"]["train_split"],
+        bins=bins, embedding=embedding, peaq=peaq, undefined_bandwidth=undefined_bandwidth, seed=seed,
+    )  # fmt: skip
+    latents = {name: _known(run, progress) for name, run in zip(names, runs, strict=True)}
+    measured, heard = [], []
     with tqdm(total=len(stores) * len(runs), desc="runs", disable=not progress) as bar:
         for store_name, opened in zip(store_names, stores, strict=True):
+            scorer = None
             for name, run in zip(names, runs, strict=True):
                 bar.set_postfix_str(name)
-                entry = _measure(run, opened, split, number, families, sounds, known[name], seed, progress)
+                notes = read_notes(run, opened, split, number=number, families=families, seed=seed, progress=progress)
+                entry = _measure(run, opened, notes, sounds, latents[name], seed)
                 measured.append({"name": name, "store": store_name, **entry})
+                if of_sounds.metrics:
+                    if scorer is None:
+                        scorer = SoundScorer(store_name, opened, notes, runs, of_sounds)
+                        heard += scorer.floors()
+                    heard += scorer.rows(name, run, notes)
                 bar.update()
     rows, results = _rows(measured, reference_name, seed)
     caption = (
@@ -84,7 +113,14 @@ def evaluate(
     )
     table = Table("scores", COLUMNS, tuple(rows), caption)
     table.write_csv(out)
-    write_text(out / "scores.md", markdown(table))
+    text = markdown(table)
+    if heard:
+        of_all, of_classes, more = sound_tables(heard, of_sounds)
+        of_all.write_csv(out)
+        of_classes.write_csv(out)
+        text += f"\n{sounds_markdown(of_all)}\n{of_classes.markdown()}"
+        results += more
+    write_text(out / "scores.md", text)
     write_results(out / "results.json", results)
     return table
 
@@ -120,8 +156,10 @@ def markdown(table) -> str:
             }
         )  # fmt: skip
     rows = [{key: value for key, value in row.items() if any(r[key] is not None for r in rows)} for row in rows]
-    paper = f"Natsiou et al. 2023 report MSE {natsiou2023.MSE:g} and SSIM {natsiou2023.SSIM:g} on NSynth's test notes."
-    text = f"{table.caption}\n\n{paper} Not comparable: {natsiou2023.WHY_NOT_COMPARABLE}"
+    text = table.caption
+    if "log f0" in text:
+        paper = f"Natsiou et al. 2023 report MSE {natsiou2023.MSE:g} and SSIM {natsiou2023.SSIM:g} on NSynth's test notes."
+        text += f"\n\n{paper} Not comparable: {natsiou2023.WHY_NOT_COMPARABLE}"
     return f"{Table.from_records('scores', rows).markdown()}\n{text}\n"
 
 
@@ -141,18 +179,35 @@ def _definition(measured: list[dict]) -> str:
         runs.setdefault(entry["definition"], []).append(entry["name"])
     if len(runs) == 1:
         return next(iter(runs))
-    return "; ".join(f"{', '.join(dict.fromkeys(names))}: {definition}" for definition, names in runs.items())
+    return "MSE and SSIM of different definitions are not to be compared: " + "; ".join(
+        f"{', '.join(dict.fromkeys(names))}: {definition}" for definition, names in runs.items()
+    )
 
 
-def _measure(run, store, split, number, families, sounds, known, seed, progress) -> dict:
-    from experiments.run_data import read_notes, trained_on
+def _same_rate(runs, names, stores) -> None:
+    rates = {name: run.space.sample_rate for name, run in zip(names, runs, strict=True)}
+    if len(set(rates.values())) > 1:
+        told = ", ".join(f"{name} {rate} Hz" for name, rate in rates.items())
+        raise ValueError(
+            f"the runs work at different rates ({told}): score those of one rate at a time, with a store of that rate"
+        )
+    rate = next(iter(rates.values()))
+    for store in stores:
+        if store.sample_rate != rate:
+            raise ValueError(
+                f"{store.path} holds sounds at {store.sample_rate} Hz, the runs work at {rate} Hz: give a store of that rate "
+                "(experiments/prepare.py --sample_rate)"
+            )
+
+
+def _measure(run, store, notes, sounds, known, seed) -> dict:
+    from experiments.run_data import trained_on
     from experiments.scoring import sound_distances
     from timbre_jax.metrics.neighbours import neighbour_accuracy
     from timbre_jax.metrics.scores import encode_features, reconstruction_scores, score_definition
 
-    notes = read_notes(run, store, split, number=number, families=families, seed=seed, progress=progress)
     scores = reconstruction_scores(run.space, notes.features, target=notes.target)
-    accuracy, seen = None, trained_on(run, store, split)
+    accuracy, seen = None, trained_on(run, store, notes.split)
     if known is not None and not seen:  # The nearest training note of a training note is that note.
         found = encode_features(run.space, notes.features).values
         accuracy = neighbour_accuracy(*known, found, notes.labels["family"])
@@ -166,7 +221,7 @@ def _measure(run, store, split, number, families, sounds, known, seed, progress)
         "accuracy": accuracy,
         "distances": distances,
         "distance_groups": notes.labels["instrument"][rows],
-        "split": split,
+        "split": notes.split,
     }
 
 
@@ -274,14 +329,20 @@ def _define_flags() -> None:
     flags.DEFINE_integer("sounds", 64, "Notes whose sound is compared; 0 means none.", lower_bound=0)
     flags.DEFINE_list("families", None, "Only these families; by default those that all runs were trained on.")
     flags.DEFINE_string("reference", None, "Run that MSE is held against; by default the PCA among the runs.")
+    flags.DEFINE_list("metrics", None, "Of sounds: lsd, stft, odg, fingerprint, ndb, frechet, kernel, with commas.")
+    flags.DEFINE_integer("known", 1000, "Training sounds that sets of sounds are held against.", lower_bound=2)
+    flags.DEFINE_integer("bins", 50, "Bins of NDB.", lower_bound=2)
+    flags.DEFINE_string("embedding", "timbre", "Of Fréchet and kernel distance: timbre, mel_statistics, or an .npz file.")
+    flags.DEFINE_string("peaq", "pqevalaudio", "Preset of the ODG: pqevalaudio, gstpeaq, rebnord2022.")
+    flags.DEFINE_enum("undefined_bandwidth", None, ["zero", "drop", "nan"], "What the ODG does there; by default the preset's.")
     flags.DEFINE_integer("seed", 0, "Of the choice of notes and of resampling.")
     flags.DEFINE_bool("progress", True, "Show a bar with the time left.")
 
 
 def main(_) -> int:
     command_line.use_compilation_cache()
-    table = command_line.call(evaluate, workdirs=flags.FLAGS.workdir)
-    print(markdown(table), end="")
+    command_line.call(evaluate, workdirs=flags.FLAGS.workdir)
+    print((Path(flags.FLAGS.out) / "scores.md").read_text(encoding="utf-8"), end="")
     return 0
 
 

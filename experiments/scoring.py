@@ -70,25 +70,38 @@ def synthesise_features(space: TimbreSpace, features: Features, *, batch_size: i
     return np.concatenate(waves)[:count]
 
 
+def made_sounds(run: Run, features: Features) -> dict[str, np.ndarray]:
+    """Waves [M, T] of notes that a run gives back, level and real length as they were, by name.
+
+    "reconstruction": through the latents. "representation": analysed and synthesised without the model, which is as good
+    as any model of this representation can get.
+    """
+    latents = encode_features(run.space, features)
+    values = decode_values(run.space, latents)
+    decoded = features.replace(values=values, mask=latents.mask, conditions=latents.conditions)
+    return {
+        "reconstruction": synthesise_features(run.space, decoded),
+        "representation": synthesise_features(run.space, features),
+    }
+
+
+def fitted(waves: np.ndarray, samples: int) -> np.ndarray:
+    """Waves [M, T] cut, or followed by silence, to `samples`."""
+    return np.pad(waves[:, :samples], ((0, 0), (0, max(0, samples - waves.shape[1]))))
+
+
 def sound_distances(
     run: Run, notes: Notes, *, number: int, mean_image: np.ndarray | None = None, seed: int = 0
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Log-spectral distances in dB to the recordings of `number` of the notes, and which rows these are.
 
-    By name: "reconstruction" (through the latents), "representation" (analysed and synthesised without the model) and,
-    where given in the space's own features [N, F], "mean_image".
+    By name: those of `made_sounds` and, where given in the space's own features [N, F], "mean_image".
     """
     rows = even_choice(notes.labels["instrument"], number, seed=seed)
     part = notes.part(rows)
     recorded = notes.audio(rows)
-    space = run.space
-    latents = encode_features(space, part.features).values
-    made = {
-        "reconstruction": render_values(space, latents),
-        "representation": synthesise_features(space, part.features),
-    }
+    made = made_sounds(run, part.features)
     if mean_image is not None:
-        made["mean_image"] = np.repeat(_synthesise_values(space, mean_image[None]), len(rows), axis=0)
+        made["mean_image"] = np.repeat(_synthesise_values(run.space, mean_image[None]), len(rows), axis=0)
     length = recorded.shape[1]
-    fitted = {name: np.pad(w[:, :length], ((0, 0), (0, max(0, length - w.shape[1])))) for name, w in made.items()}
-    return {name: spectral_distances(wave, recorded) for name, wave in fitted.items()}, rows
+    return {name: spectral_distances(fitted(wave, length), recorded) for name, wave in made.items()}, rows

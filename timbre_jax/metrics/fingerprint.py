@@ -50,12 +50,19 @@ class FingerprintScores:
 
 
 def available() -> bool:
-    """Whether fingerprints can be made here."""
+    """Whether fingerprints can be made and compared here."""
     try:
-        _program()
+        require()
     except FingerprintMissing:
         return False
-    return importlib.util.find_spec("rapidfuzz") is not None
+    return True
+
+
+def require() -> None:
+    """Raises FingerprintMissing, which says how to get them, where the optional programs are not there."""
+    _program()
+    if importlib.util.find_spec("rapidfuzz") is None:
+        raise FingerprintMissing(f"the ratio of fingerprints needs rapidfuzz: {HOW_TO_GET}")
 
 
 def fingerprint_scores(

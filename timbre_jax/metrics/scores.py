@@ -20,6 +20,7 @@ import numpy as np
 
 from timbre_jax.audio.distances import log_spectral_distance, mse, ssim
 from timbre_jax.records import Array, Features, Latent
+from timbre_jax.representation import representation_settings
 from timbre_jax.representation.base import Representation
 from timbre_jax.space import TimbreSpace
 
@@ -27,6 +28,8 @@ COMMON_HARMONICS = 7
 COMMON_F0_RANGE = (80.0, 2100.0)
 COMMON_AMPLITUDE_RANGE = (-100.0, 0.0)
 SSIM_WINDOW = 7
+# Settings of representations that only the way back to sound takes: the features are the same.
+_WAY_BACK = ("inverter", "iterations", "nnls_iterations")
 
 
 def score_definition(representation: Representation) -> str:
@@ -40,7 +43,9 @@ def score_definition(representation: Representation) -> str:
             f"{rows} rows on one scale for every model: log f0 {low:g}-{high:g} Hz and the first {rows - 1} harmonics "
             f"{floor:g}..{ceiling:g} dB, each to [0, 1]; {window}"
         )
-    return f"features of {representation.name} in their own units, not to be compared with other representations; {window}"
+    settings = representation_settings(representation) if dataclasses.is_dataclass(representation) else {}
+    named = "".join(f", {name} {value}" for name, value in settings.items() if name not in _WAY_BACK)
+    return f"features of {representation.name}{named} in their own units, not to be compared with others; {window}"
 
 
 def common_values(representation: Representation, values: Array) -> Array:

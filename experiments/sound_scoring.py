@@ -1,0 +1,340 @@
+"""The tables of sounds: every run's sounds against the recordings, pair by pair and as sets, with the floors of each metric.
+
+Floors and ceilings are rows of their own, in angle brackets:
+  <unrelated sounds>   recordings against recordings of other groups: what a metric says where nothing is alike
+  <nearest known>      for each recording the nearest sound of the training split: what a library without a model gives
+  <real sounds>        the recordings themselves, as a set against the training sounds: no model can be expected below that
+  <known halves>       the training sounds, one half against the other, groups kept whole
+  <REPRESENTATION>     analysed and synthesised without a model: the ceiling of its models
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from experiments.run_data import Notes, Run, even_choice
+from experiments.scoring import fitted, made_sounds
+from timbre_jax.data.store import Store
+from timbre_jax.metrics import sound_sets
+from timbre_jax.metrics.bootstrap import mean_interval
+from timbre_jax.metrics.embedding import Embedding, embedding_definition, load_embedding
+from timbre_jax.metrics.fingerprint import require
+from timbre_jax.metrics.ndb import THESIS_BINS
+from timbre_jax.metrics.sound_pairs import PAIR_METRICS, pair_distances, pair_measures
+from timbre_jax.metrics.sound_sets import SET_METRICS, SetDistances, SoundSet
+from timbre_jax.metrics.table import Result, Table
+
+METRICS = (*PAIR_METRICS, *SET_METRICS)
+UNRELATED, NEAREST, REAL, HALVES = "<unrelated sounds>", "<nearest known>", "<real sounds>", "<known halves>"
+
+
+@dataclasses.dataclass(frozen=True)
+class SoundSettings:
+    """What is measured of sounds, and how.
+
+    Attributes:
+      metrics: some of `METRICS`.
+      number: sounds compared, even over groups.
+      known: sounds of the training split that sets are held against, even over groups.
+      split: the training split's name.
+      embedding: a name of `metrics.embedding.EMBEDDINGS`, or an .npz file.
+      bins: of NDB.
+      peaq, undefined_bandwidth: of ODG, as `metrics.peaq.peaq_basic` takes them.
+      seed: of every choice.
+    """
+
+    metrics: tuple[str, ...]
+    number: int = 64
+    known: int = 1000
+    split: str = "train"
+    embedding: str = "timbre"
+    bins: int = THESIS_BINS
+    peaq: str = "pqevalaudio"
+    undefined_bandwidth: str | None = None
+    seed: int = 0
+
+    def __post_init__(self):
+        if unknown := [name for name in self.metrics if name not in METRICS]:
+            raise ValueError(f"there is no metric {unknown[0]!r}; there are {', '.join(METRICS)}")
+        if "fingerprint" in self.metrics:
+            require()
+        # Wrong names are told before hours of work.
+        pair_measures(self.metrics, peaq=self.peaq, undefined_bandwidth=self.undefined_bandwidth)
+        if self.of_sets:
+            load_embedding(self.embedding)
+
+    @property
+    def of_pairs(self) -> tuple[str, ...]:
+        return tuple(name for name in PAIR_METRICS if name in self.metrics)
+
+    @property
+    def of_sets(self) -> tuple[str, ...]:
+        return tuple(name for name in SET_METRICS if name in self.metrics)
+
+
+@dataclasses.dataclass(frozen=True)
+class SoundRow:
+    """What one row of the table measured: of pairs [M] each by name, and of the set."""
+
+    store: str
+    name: str
+    groups: np.ndarray
+    classes: np.ndarray
+    pairs: dict[str, np.ndarray]
+    sets: SetDistances
+
+
+class SoundScorer:
+    """The recordings of one store that all runs are compared on, with the training sounds: read once, then `rows` per run.
+
+    Attributes:
+      recorded: [M, T] of the chosen notes, T what every run covers.
+    """
+
+    def __init__(self, name: str, store: Store, notes: Notes, runs: Sequence[Run], settings: SoundSettings):
+        self.name, self.store, self.settings = name, store, settings
+        self.chosen = even_choice(notes.labels["instrument"], settings.number, seed=settings.seed)
+        self.ids = notes.labels["id"][self.chosen]
+        self.groups, self.classes = (notes.labels[label][self.chosen] for label in ("instrument", "family"))
+        lengths = [getattr(run.space.representation, "length", 0) or store.samples for run in runs]
+        self.samples = min(store.samples, *lengths)
+        self.recorded = fitted(notes.audio(self.chosen), self.samples)
+        self.embedding: Embedding | None = load_embedding(settings.embedding) if settings.of_sets else None
+        self.seen: set = set()
+        # Of a split that runs were trained on, the sounds themselves would be the nearest.
+        has_known = settings.split in store.splits and notes.split != settings.split
+        self.known_rows = np.zeros(0, np.int64)
+        if has_known:
+            self.known_rows = even_choice(store.metadata(settings.split)["instrument"], settings.known, seed=settings.seed)
+        self.known = self._set(self._known_waves, self.known_rows) if has_known and settings.metrics else None
+        self.real = self._set(lambda rows: self.recorded[rows], np.arange(len(self.recorded))) if settings.metrics else None
+
+    def floors(self) -> list[SoundRow]:
+        """The rows that no run makes."""
+        rows = []
+        if self.settings.of_pairs and len(np.unique(self.groups)) > 1:
+            other = sound_sets.unrelated(self.groups, self.classes, seed=self.settings.seed)
+            rows.append(self._row(UNRELATED, self.recorded[other], sets=False))
+        if self.known is None:
+            return rows
+        if self.settings.of_pairs:
+            near = sound_sets.nearest_sounds(
+                self.recorded, self.real.images, self.known.images, lambda rows: self._known_waves(self.known_rows[rows])
+            )
+            rows.append(self._row(NEAREST, self._known_waves(self.known_rows[near]), sets=False))
+        if self.settings.of_sets:
+            rows.append(self._row(REAL, self.recorded, pairs=False))
+            first, second = sound_sets.two_halves(self.known.groups, seed=self.settings.seed)
+            halves = self._against(self.known.part(first), self.known.part(second)) if len(second) else SetDistances()
+            groups = self.known.groups[second]
+            rows.append(SoundRow(self.name, HALVES, groups, np.full(len(groups), ""), {}, halves))
+        return rows
+
+    def rows(self, run_name: str, run: Run, notes: Notes) -> list[SoundRow]:
+        """The run's reconstructions, and its representation's ceiling where no other run had the same.
+
+        Raises:
+          ValueError: the run sees other notes than those that were chosen.
+        """
+        part = notes.part(self.chosen)
+        if not np.array_equal(part.labels["id"], self.ids):
+            raise ValueError(f"{run_name} sees other notes of {self.name} than the other runs")
+        made = made_sounds(run, part.features)
+        rows = [self._row(run_name, made["reconstruction"])]
+        representation = run.space.representation
+        if representation not in self.seen:
+            name = (
+                representation.name
+                if not any(r.name == representation.name for r in self.seen)
+                else f"{representation.name} of {run_name}"
+            )
+            self.seen.add(representation)
+            rows.append(self._row(f"<{name}>", made["representation"]))
+        return rows
+
+    def _row(self, name: str, waves: np.ndarray, *, pairs: bool = True, sets: bool = True) -> SoundRow:
+        waves, settings = fitted(waves, self.samples), self.settings
+        distances = {}
+        if pairs and settings.of_pairs:
+            distances = pair_distances(
+                waves,
+                self.recorded,
+                self.store.sample_rate,
+                settings.of_pairs,
+                peaq=settings.peaq,
+                undefined_bandwidth=settings.undefined_bandwidth,
+            )
+        found = SetDistances()
+        if sets and self.known is not None and settings.of_sets:
+            made = sound_sets.sound_set(waves, self.store.sample_rate, self.groups, embedding=self.embedding)
+            found = self._against(self.known, made)
+        return SoundRow(self.name, name, self.groups, self.classes, distances, found)
+
+    def _against(self, reference: SoundSet, test: SoundSet) -> SetDistances:
+        settings = self.settings
+        return sound_sets.set_distances(reference, test, settings.of_sets, k=settings.bins, seed=settings.seed)
+
+    def _known_waves(self, rows: np.ndarray) -> np.ndarray:
+        return fitted(self.store.audio(self.settings.split, rows, samples=min(self.samples, self.store.samples)), self.samples)
+
+    def _set(self, read, rows: np.ndarray) -> SoundSet:
+        """In parts, so that a thousand sounds need not lie in memory as waves."""
+        groups = self.store.metadata(self.settings.split)["instrument"][rows] if rows is self.known_rows else self.groups
+        rate, parts = self.store.sample_rate, []
+        embed = self.embedding or (lambda waves, rate: np.zeros((len(waves), 1)))
+        for start in range(0, len(rows), 128):
+            waves = read(rows[start : start + 128])
+            parts.append((embed(waves, rate), sound_sets.small_spectrograms(waves, rate)))
+        points, images = (np.concatenate(part) for part in zip(*parts, strict=True))
+        return SoundSet(points, images, groups)
+
+
+def sound_tables(rows: Sequence[SoundRow], settings: SoundSettings) -> tuple[Table, Table, list[Result]]:
+    """The table of sounds, the table by class, and both as results."""
+    measures = pair_measures(settings.metrics, peaq=settings.peaq, undefined_bandwidth=settings.undefined_bandwidth)
+    records, by_class, results = [], [], []
+    for row in rows:
+        record = {"store": row.store, "run": row.name, "sounds": len(row.groups), "groups": len(np.unique(row.groups))}
+        unrelated = _find(rows, row.store, UNRELATED)
+        for measure in measures:
+            value = low = high = count = None
+            if measure.name in row.pairs:
+                scores, groups = _defined(row.pairs[measure.name], row.groups)
+                count = len(scores)
+                if count:
+                    interval = mean_interval(scores, groups, seed=settings.seed)
+                    value, low, high = float(interval.value), float(interval.low), float(interval.high)
+                    below = None if unrelated is None else _mean(unrelated.pairs.get(measure.name))
+                    where = f"{count} of {len(row.groups)} sounds of {row.store}; floor: unrelated sounds"
+                    results.append(
+                        Result(
+                            f"{row.store}/{row.name}/{measure.name}", value, low, high, below, f"{measure.definition}; {where}"
+                        )
+                    )
+            record |= {measure.name: value, f"{measure.name}_low": low, f"{measure.name}_high": high}
+            if count is not None and count < len(row.groups):
+                record[f"{measure.name}_sounds"] = count
+        record |= _set_cells(row, rows, settings, results)
+        records.append(record)
+        by_class += _class_records(row, measures)
+    caption = sound_definition(settings)
+    return (
+        Table.from_records("sounds", records, caption),
+        Table.from_records("classes", by_class, f"Means by class, and the best sound of each. {caption}"),
+        results,
+    )
+
+
+def sound_definition(settings: SoundSettings) -> str:
+    """What stands under the tables."""
+    measures = pair_measures(settings.metrics, peaq=settings.peaq, undefined_bandwidth=settings.undefined_bandwidth)
+    sentences = [f"{measure.name}: {measure.definition}" for measure in measures]
+    reference = f"at most {settings.known} sounds of split “{settings.split}” of the store"
+    if "ndb" in settings.metrics:
+        sentences.append(
+            f"ndb: bins of {settings.bins} that differ (5 % level) between the sounds and {reference}, on the thesis' log-mel "
+            "spectrograms shrunk to 32 x 16, beside what chance gives (mean and 95 %); js: Jensen-Shannon divergence in nats"
+        )
+    if {"frechet", "kernel"} & set(settings.metrics):
+        sentences.append(
+            f"frechet, kernel: Fréchet distance (biased upwards by few sounds) and unbiased kernel distance (KAD, cubic "
+            f"polynomial, jackknife over groups) to {reference}; {embedding_definition(settings.embedding)}"
+        )
+    floors = (
+        f"{UNRELATED}: recordings of other groups. {NEAREST}: the training sound of the least log-spectral distance among the "
+        f"8 nearest. {REAL}: the recordings against the training sounds. {HALVES}: one half of the training sounds against the "
+        "other. <a representation>: without any model. Brackets: 95 %, bootstrap over groups"
+    )
+    return f"{'. '.join(sentences)}. {floors}."
+
+
+def sounds_markdown(table: Table) -> str:
+    """The table of sounds for people: value and interval in one cell."""
+    from timbre_jax.metrics.table import format_cell
+
+    rows = []
+    for cells in table.rows:
+        record = dict(zip(table.columns, cells, strict=True))
+        shown = {"store": record["store"], "run": record["run"], "sounds": f"{record['sounds']} of {record['groups']}"}
+        for name in table.columns:
+            if f"{name}_low" not in table.columns or name == "ndb_chance":
+                continue
+            text = format_cell(record[name])
+            if record[f"{name}_low"] is not None and text != "–":
+                text += f" ({format_cell(record[f'{name}_low'])}–{format_cell(record[f'{name}_high'])})"
+            if record.get(f"{name}_sounds") is not None:
+                text += f", of {record[f'{name}_sounds']}"
+            shown[name] = text
+        if "ndb" in table.columns and record["ndb"] is not None:
+            chance = f"{record['ndb_chance']:.1f} ({record['ndb_chance_low']:.0f}–{record['ndb_chance_high']:.0f})"
+            shown["ndb"], shown["by chance"] = str(record["ndb"]), chance
+            shown["js"] = f"{record['js']:.3f} ({record['js_chance']:.3f})"
+        if "frechet" in table.columns:
+            shown["frechet"] = format_cell(record["frechet"])
+        rows.append(shown)
+    return f"{Table.from_records('sounds', rows).markdown()}\n{table.caption}\n"
+
+
+def _set_cells(row: SoundRow, rows: Sequence[SoundRow], settings: SoundSettings, results: list[Result]) -> dict:
+    record, prefix = {}, f"{row.store}/{row.name}"
+    real = _find(rows, row.store, REAL)
+    reference = f"{len(row.groups)} sounds against the training sounds of {row.store}"
+    if "ndb" in settings.metrics:
+        found = row.sets.ndb
+        names = ("ndb", "ndb_chance", "ndb_chance_low", "ndb_chance_high", "ndb_p", "js", "js_chance")
+        values = (None,) * 7
+        if found is not None:
+            divergence = (found.jensen_shannon, found.jensen_shannon_chance)
+            values = (found.ndb, found.chance, found.chance_low, found.chance_high, found.p_value, *divergence)
+            of = f"of {found.k} bins, {reference}; floor: mean by chance"
+            results.append(Result(f"{prefix}/ndb", found.ndb, None, None, found.chance, f"statistically different bins {of}"))
+            results.append(Result(f"{prefix}/js", divergence[0], None, None, divergence[1], f"Jensen-Shannon, nats, {of}"))
+        record |= dict(zip(names, values, strict=True))
+    if "frechet" in settings.metrics:
+        record["frechet"] = row.sets.frechet
+        if row.sets.frechet is not None:
+            below = None if real is None else real.sets.frechet
+            text = f"Fréchet distance, {embedding_definition(settings.embedding)}, {reference}; floor: the recordings"
+            results.append(Result(f"{prefix}/frechet", row.sets.frechet, None, None, below, text))
+    if "kernel" in settings.metrics:
+        found = row.sets.kernel
+        record |= {"kernel": None, "kernel_low": None, "kernel_high": None}
+        if found is not None:
+            record |= {"kernel": found.value, "kernel_low": found.low, "kernel_high": found.high}
+            below = real.sets.kernel.value if real is not None and real.sets.kernel is not None else None
+            text = f"kernel distance, {embedding_definition(settings.embedding)}, {reference}; floor: the recordings"
+            results.append(Result(f"{prefix}/kernel", found.value, found.low, found.high, below, text))
+    return record
+
+
+def _class_records(row: SoundRow, measures) -> list[dict]:
+    """By class: how many, the mean of each measure and its best (tables 7.4 and A of the thesis)."""
+    if not row.pairs:
+        return []
+    records = []
+    for name in np.unique(row.classes):
+        inside = row.classes == name
+        record = {"store": row.store, "run": row.name, "class": name, "sounds": int(inside.sum())}
+        for measure in measures:
+            scores, _ = _defined(row.pairs[measure.name][inside], row.groups[inside])
+            best = None if not len(scores) else float(scores.max() if measure.better == "high" else scores.min())
+            record |= {measure.name: _mean(scores), f"{measure.name}_best": best}
+        records.append(record)
+    return records
+
+
+def _find(rows: Sequence[SoundRow], store: str, name: str) -> SoundRow | None:
+    return next((row for row in rows if row.store == store and row.name == name), None)
+
+
+def _defined(scores: np.ndarray, groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    finite = np.isfinite(scores)
+    return scores[finite], groups[finite]
+
+
+def _mean(scores: np.ndarray | None) -> float | None:
+    scores = None if scores is None else scores[np.isfinite(scores)]
+    return None if scores is None or not len(scores) else float(scores.mean())

@@ -1,0 +1,103 @@
+"""The small network whose inner layer is our own embedding of sounds, and its file."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from timbre_jax.records import Array
+from timbre_jax.representation.mel import LogMel
+
+SECONDS = 4.0
+FRONT_END = LogMel(sample_rate=16000, length=64000, n_fft=1024, window_length=1024, hop=320, n_mels=64, n_frames=200)
+"""64 bands over 4 s at 16 kHz, every 20 ms, in dB to the sound's own maximum: level is not embedded."""
+
+
+@dataclasses.dataclass(frozen=True)
+class EmbeddingSettings:
+    """Attributes:
+    features: size of the embedding.
+    channels: of the convolutions.
+    classes: names of the classes of the training sounds, as the class head orders them.
+    """
+
+    features: int = 128
+    channels: tuple[int, ...] = (24, 48, 96, 96)
+    classes: tuple[str, ...] = ()
+
+
+class EmbeddingNetwork(nn.Module):
+    """Log-mel [B, N, 64] to the embedding [B, D], and from it logits of 128 pitches and of the classes.
+
+    Four convolutions (the first three halve time and frequency), mean and maximum over the frames that sound, one dense
+    layer: the embedding. Frames that lie wholly 80 dB under the maximum do not count, so padding changes nothing.
+    """
+
+    settings: EmbeddingSettings
+
+    @nn.compact
+    def __call__(self, values: Array) -> tuple[Array, Array, Array]:
+        sounding = jnp.max(values, axis=2) > 0.0
+        # Silence between two parts of a sound belongs to it: everything up to the last frame that sounds.
+        until = jnp.flip(jax.lax.cummax(jnp.flip(sounding.astype(jnp.float32), 1), axis=1), 1)
+        x = values[..., None] * until[:, :, None, None]
+        mask = until
+        for i, channels in enumerate(self.settings.channels):
+            stride = 2 if i < 3 else 1
+            size = 5 if i == 0 else 3
+            x = nn.relu(nn.Conv(channels, (size, size), (stride, stride), name=f"conv_{i}")(x))
+            mask = mask[:, ::stride]
+            x = x * mask[:, :, None, None]
+        x = x.reshape(*x.shape[:2], -1)
+        mean = jnp.sum(x, 1) / jnp.maximum(jnp.sum(mask, 1), 1.0)[:, None]
+        embedding = nn.Dense(self.settings.features, name="embedding")(jnp.concatenate([mean, jnp.max(x, 1)], -1))
+        hidden = nn.relu(embedding)
+        return (
+            embedding,
+            nn.Dense(128, name="pitch")(hidden),
+            nn.Dense(max(1, len(self.settings.classes)), name="class")(hidden),
+        )
+
+
+def write_network(path: str | os.PathLike, settings: EmbeddingSettings, params, trained: dict) -> Path:
+    """Writes an .npz of plain arrays (float16), whole or not at all; `trained` says on what, in JSON."""
+    path = Path(path)
+    document = json.dumps({"settings": dataclasses.asdict(settings), "trained": trained})
+    arrays = {name: np.asarray(value, np.float16) for name, value in flatten_dict(params, sep="/").items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with open(partial, "wb") as file:
+            np.savez_compressed(file, document=np.array(document), **arrays)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return path
+
+
+def read_network(path: str | os.PathLike) -> tuple[EmbeddingSettings, dict, dict]:
+    """Settings, parameters and what they were trained on.
+
+    Raises:
+      ValueError: no such file, or not one that `write_network` wrote. One line.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            document = json.loads(str(file["document"]))
+            arrays = {name: np.asarray(file[name], np.float32) for name in file.files if name != "document"}
+        settings = {k: tuple(v) if isinstance(v, list) else v for k, v in document["settings"].items()}
+        return EmbeddingSettings(**settings), unflatten_dict(arrays, sep="/"), document["trained"]
+    except FileNotFoundError:
+        raise ValueError(f"{path}: there is no such embedding") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{path}: no embedding that experiments/embedding.py wrote ({' '.join(str(error).split())[:100]})"
+        ) from None

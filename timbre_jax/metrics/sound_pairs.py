@@ -1,0 +1,106 @@
+"""Distances of sounds to their originals, by name: what `experiments/evaluate.py` compares pair by pair."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Sequence
+
+import jax
+import numpy as np
+
+from timbre_jax.audio import distances
+from timbre_jax.metrics.fingerprint import fingerprint_scores
+from timbre_jax.metrics.peaq import peaq_basic, peaq_definition
+from timbre_jax.metrics.scores import batches_of
+
+
+@dataclasses.dataclass(frozen=True)
+class PairMeasure:
+    """Attributes:
+    name: of the column; unit with it. better: "low" or "high".
+    definition: the sentence that has to stand beside it.
+    """
+
+    name: str
+    title: str
+    better: str
+    definition: str
+
+
+# What each choice of --metrics measures of a pair of sounds.
+PAIR_METRICS = ("lsd", "stft", "odg", "fingerprint")
+
+
+def pair_measures(
+    metrics: Sequence[str], *, peaq: str = "pqevalaudio", undefined_bandwidth: str | None = None
+) -> list[PairMeasure]:
+    """The measures of some of `PAIR_METRICS`, in that order."""
+    measures = {
+        "lsd": [
+            PairMeasure("lsd_db", "LSD, dB", "low", "log-spectral distance (1024-point Hann frames, hop 256, 80 dB floor)"),
+        ],
+        "stft": [
+            PairMeasure(
+                "mr_stft", "multi-resolution STFT", "low", "multi-resolution STFT distance (`audio.distances`, its defaults)"
+            ),
+            PairMeasure("convergence", "spectral convergence", "low", "spectral convergence (`audio.distances`, its defaults)"),
+        ],
+        "odg": [
+            PairMeasure("odg", "ODG", "high", peaq_definition(peaq, undefined_bandwidth)),
+        ],
+        "fingerprint": [
+            PairMeasure(
+                "string_ratio", "fingerprint, %", "high",
+                "Levenshtein ratio (0-100) of the base64 Chromaprints of the sounds, each doubled with itself",
+            ),
+            PairMeasure("bit_agreement", "equal bits", "high", "share of equal bits of the same fingerprints"),
+        ],
+    }  # fmt: skip
+    return [measure for name in PAIR_METRICS if name in metrics for measure in measures[name]]
+
+
+def pair_distances(
+    waves: np.ndarray,
+    reference: np.ndarray,
+    sample_rate: int,
+    metrics: Sequence[str],
+    *,
+    peaq: str = "pqevalaudio",
+    undefined_bandwidth: str | None = None,
+    progress: Callable[[Iterable], Iterable] | None = None,
+) -> dict[str, np.ndarray]:
+    """Every measure of `pair_measures(metrics)` of waves [M, T] against their originals [M, T], [M] each.
+
+    nan where a measure is not defined for a pair: a fingerprint of too short a sound, a grade where the policy says so.
+
+    Raises:
+      ValueError: shapes that differ, or an optional program that is not there.
+    """
+    waves, reference = np.asarray(waves, np.float32), np.asarray(reference, np.float32)
+    if waves.shape != reference.shape:
+        raise ValueError(f"sounds and originals differ in shape: {waves.shape} and {reference.shape}")
+    found: dict[str, np.ndarray] = {}
+    if "lsd" in metrics:
+        found["lsd_db"] = _in_batches(_lsd, waves, reference)
+    if "stft" in metrics:
+        found["mr_stft"] = _in_batches(_multi_resolution, waves, reference)
+        found["convergence"] = _in_batches(_convergence, waves, reference)
+    if "odg" in metrics:
+        graded = peaq_basic(
+            reference, waves, sample_rate, preset=peaq, undefined_bandwidth=undefined_bandwidth, progress=progress
+        )
+        found["odg"] = graded.odg
+    if "fingerprint" in metrics:
+        scores = fingerprint_scores(reference, waves, sample_rate, progress=progress)
+        found["string_ratio"], found["bit_agreement"] = scores.string_ratio, scores.bit_agreement
+    return found
+
+
+def _in_batches(function, waves: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    parts = [np.asarray(function(waves[rows], reference[rows])) for rows in batches_of(len(waves), 16)]
+    return np.concatenate(parts)[: len(waves)].astype(np.float64)
+
+
+_lsd = jax.jit(lambda waves, reference: distances.log_spectral_distance(waves, reference))
+_multi_resolution = jax.jit(lambda waves, reference: distances.multi_resolution_stft_distance(waves, reference))
+_convergence = jax.jit(lambda waves, reference: distances.spectral_convergence(waves, reference))
