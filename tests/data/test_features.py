@@ -10,6 +10,7 @@ from timbre_jax.data import features as features_module
 from timbre_jax.data.build import build_store
 from timbre_jax.data.features import cached_features
 from timbre_jax.data.pipeline import make_pipeline
+from timbre_jax.data.sources.base import Form, Loaded
 from timbre_jax.data.store import JoinedStore, Store, StoreError, open_store
 from timbre_jax.records import Features
 from timbre_jax.representation import HarmonicTracks
@@ -159,3 +160,48 @@ def test_joined_stores(store, tmp_path):
     assert source[100]["index"] == 110
     assert len(cached(both, "valid")) == 5
     assert isinstance(open_store(store.path), Store)
+
+
+@dataclasses.dataclass(frozen=True)
+class Frames:
+    """Levels of frames of 100 samples over a length of its own, masked by the sounds' real lengths."""
+
+    name = "frames"
+    sample_rate: int = 16000
+    length: int = 1000
+
+    rate = 160.0
+
+    def analyse(self, waves, lengths=None):
+        assert waves.shape[1] == self.length
+        values = jnp.max(jnp.abs(jnp.reshape(waves, (waves.shape[0], -1, 100))), axis=-1, keepdims=True)
+        mask = (jnp.arange(values.shape[1]) * 100 < lengths[:, None]).astype(jnp.float32)
+        return Features(values=values, mask=mask, conditions={}, rate=self.rate)
+
+
+@dataclasses.dataclass(frozen=True)
+class Variable(ListedSource):
+    """Sound n is noise of 100 (n + 1) samples."""
+
+    def load(self, record, payload):
+        return Loaded(np.random.default_rng(record.where).uniform(-1, 1, 100 * (record.where + 1)).astype(np.float32))
+
+
+@pytest.mark.parametrize("length", [1000, 2500])
+def test_masks_are_of_the_real_lengths(tmp_path, monkeypatch, length):
+    """Sounds of 100 to 2000 samples, cut or padded to the representation's length, few at once where they are long."""
+    source = Variable(counts=(("train", 20),), form=Form(16000, 4000, variable=True, min_seconds=0.001))
+    store = build_store(source, tmp_path / "store", workers=1, shard_size=64, progress=False)
+    assert store.samples == 2000
+    monkeypatch.setattr(features_module, "MAX_SAMPLES", 3 * length)
+    shapes, analyse = set(), Frames.analyse
+    monkeypatch.setattr(Frames, "analyse", lambda self, waves, real=None: shapes.add(waves.shape) or analyse(self, waves, real))
+    features = cached(store, representation=Frames(length=length)).read()
+    assert shapes == {(3, length)}
+    frames = np.minimum(np.arange(1, 21), length // 100)
+    np.testing.assert_array_equal(features.mask.sum(axis=1), frames)
+    assert features.values.shape == (20, length // 100, 1)
+    np.testing.assert_allclose(
+        features.values[4, :5, 0], np.abs(store.audio("train", [4])[0, :500].reshape(5, 100)).max(axis=1), atol=1e-4
+    )
+    assert not features.values[4, 5:].any()

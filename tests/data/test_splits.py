@@ -113,3 +113,19 @@ def test_the_committed_splits_of_the_default_bank():
         "TimGM6mb:000-079-ocarina", "TimGM6mb:000-108-kalimba",
     ]  # fmt: skip
     assert committed_splits("no-such-bank") == {}
+
+
+@settings(deadline=None)
+@given(st.dictionaries(st.integers(0, 200), st.integers(0, 6), min_size=1), st.integers(0, 5))
+def test_small_libraries_keep_every_family_in_training_and_no_split_empty(members, seed):
+    families = {f"i{number:03d}": f"f{family}" for number, family in members.items()}
+    fractions = {"train": 0.8, "valid": 0.1, "test": 0.1}
+    result = split_groups(families, fractions=fractions, seed=seed, small=True)
+    assert sorted(name for chosen in result.values() for name in chosen) == sorted(families)
+    assert all(result[name] for name in ("train", "valid", "test")[: len(families)])
+    held_out = {families[name] for name in result["valid"] + result["test"]}
+    emptied = held_out - {families[name] for name in result["train"]}
+    assert len(emptied) <= 2  # only what a split that would be empty was given
+    if len(families) >= 60:
+        assert not emptied
+        assert len(result["test"]) == pytest.approx(0.1 * len(families), abs=len(set(families.values())))

@@ -9,7 +9,7 @@ import soundfile
 
 
 def hit(seed: int, *, rate: int = 44100, seconds: float = 0.25, level: float = 0.5) -> np.ndarray:
-    """A drum-like hit, different for every seed: a falling tone and band-limited noise that decay, [T] float32 from its onset."""
+    """A drum-like hit, different for every seed: a falling tone and dull noise that decay, [T] float32 from its onset."""
     draw = np.random.default_rng(seed)
     time = np.arange(round(seconds * rate)) / rate
     start, end = draw.uniform(150, 900), draw.uniform(50, 140)

@@ -62,6 +62,7 @@ def signature(wave: np.ndarray) -> np.ndarray:
 
     Relative to the loudest cell and floored at -60 dB, so a change of gain or of the last bit does not change it.
     """
+    wave = np.pad(wave, (0, max(0, 8 * 1024 - len(wave))))
     frames = wave[: len(wave) // 8 * 8].reshape(8, -1)
     pieces = frames[:, : frames.shape[1] // 1024 * 1024].reshape(8, -1, 1024)
     power = np.mean(np.abs(np.fft.rfft(pieces * np.hanning(1024).astype(np.float32), axis=-1)) ** 2, axis=1)

@@ -1,0 +1,125 @@
+"""Stores of any rate and length: what is read is padded, lengths are real, and older stores are read on."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+
+from tests.helpers.library import hit
+from tests.helpers.notes import ListedSource
+from timbre_jax.data.build import build_store
+from timbre_jax.data.sources.base import Form, Loaded
+from timbre_jax.data.store import JoinedStore, Store, StoreError, open_store
+
+
+class Lengths(ListedSource):
+    """Sound n has 100 + 10 n samples."""
+
+    def load(self, record, payload):
+        return Loaded(hit(record.where, rate=self.form.sample_rate, seconds=1.0)[: 100 + 10 * record.where])
+
+
+def build(out, form, counts=(("train", 20), ("test", 5)), **options) -> Store:
+    return build_store(Lengths(counts=counts, form=form), out, workers=1, shard_size=64, progress=False, **options)
+
+
+VARIABLE = Form(22050, 300, variable=True, min_seconds=0.001)
+FIXED = Form(8000, 200, min_seconds=0.001)
+
+
+def without_lengths(path) -> None:
+    """records.csv as version 1 wrote it."""
+    with open(path / "records.csv", newline="") as file:
+        rows = list(csv.reader(file))
+    with open(path / "records.csv", "w", newline="") as file:
+        csv.writer(file).writerows(row[:-1] for row in rows)
+
+
+@pytest.fixture(scope="module")
+def variable(tmp_path_factory):
+    return build(tmp_path_factory.mktemp("variable") / "store", VARIABLE)
+
+
+def test_variable_lengths(variable):
+    assert (variable.sample_rate, variable.variable, variable.samples) == (22050, True, 300)
+    assert variable.lengths("train").tolist() == [min(100 + 10 * n, 300) for n in range(20)]
+    assert variable.lengths("train").dtype == np.int32
+    assert variable.lengths("test", [4, 0]).tolist() == [300, 300]
+    audio = variable.audio("train", [7, 0, 19])
+    assert audio.shape == (3, 300)
+    for row, number in enumerate((7, 0, 19)):
+        length = min(100 + 10 * number, 300)
+        np.testing.assert_allclose(audio[row, :length], hit(number, rate=22050, seconds=1.0)[:length], atol=1 / 65000)
+        assert not audio[row, length:].any()
+    assert variable.audio("train", [7], samples=50).shape == (1, 50)
+    np.testing.assert_array_equal(variable.audio("train", [7], samples=500)[0, :300], audio[0])
+    item = variable.source("train")[3]
+    assert (item["length"], item["audio"].shape) == (130, (300,))
+    assert sorted(map(len, variable.batches("train", 8))) == [4, 8, 8]
+
+
+def test_fixed_lengths(tmp_path):
+    store = build(tmp_path / "store", FIXED, counts=(("train", 4), ("test", 1)))
+    assert (store.sample_rate, store.variable, store.samples) == (8000, False, 200)
+    assert store.lengths("train").tolist() == [100, 110, 120, 130]
+    assert store.audio("train", [0, 3]).shape == (2, 200)
+
+
+def test_the_longest_of_a_variable_store_is_its_own(tmp_path):
+    assert build(tmp_path / "store", VARIABLE, counts=(("train", 3), ("test", 1))).samples == 130
+
+
+def test_a_store_of_version_1_is_read(tmp_path):
+    """Its records have no samples column, and all sounds the index's length."""
+    store = build(tmp_path / "store", Form(16000, 100, min_seconds=0.001))
+    path = store.path
+    index = json.loads((path / "index.json").read_text())
+    del index["variable"]
+    (path / "index.json").write_text(json.dumps({**index, "version": 1}))
+    without_lengths(path)
+    old = Store.open(path)
+    assert not old.variable
+    assert old.lengths("train").tolist() == [100] * 20
+    np.testing.assert_array_equal(old.audio("train", range(20)), store.audio("train", range(20)))
+    assert open_store(f"{path},{path}").lengths("test").tolist() == [100] * 10
+
+
+def test_the_same_source_takes_a_store_of_version_1_for_its_own(tmp_path, monkeypatch):
+    form = Form(16000, 100, min_seconds=0.001)
+    from timbre_jax.data import build as module
+
+    monkeypatch.setattr(module, "VERSION", 1)
+    old = build(tmp_path / "store", form)
+    monkeypatch.undo()
+    monkeypatch.setattr(Lengths, "load", lambda *_: pytest.fail("loaded again"))
+    without_lengths(old.path)
+    again = build(tmp_path / "store", form)
+    assert again.index == old.index
+
+
+def test_joined(variable, tmp_path):
+    other = build(tmp_path / "other", Form(22050, 120, min_seconds=0.001), counts=(("train", 3), ("test", 1)))
+    joined = JoinedStore([variable, other])
+    assert (joined.sample_rate, joined.samples, joined.variable) == (22050, 300, True)
+    assert joined.lengths("train").tolist()[-4:] == [290, 100, 110, 120]
+    assert joined.lengths("train", [20, 0]).tolist() == [100, 100]
+    audio = joined.audio("train", [22, 1])
+    np.testing.assert_array_equal(audio[0, :120], other.audio("train", [2])[0])
+    assert not audio[0, 120:].any()
+    assert joined.audio("train", [0, 22], samples=40).shape == (2, 40)
+    assert joined.source("test")[5]["length"] == 120
+
+
+def test_stores_of_different_rates_are_not_joined(variable, tmp_path):
+    other = build(tmp_path / "other", FIXED, counts=(("train", 3), ("test", 1)))
+    with pytest.raises(StoreError, match="cannot be joined") as error:
+        open_store(f"{variable.path},{other.path}")
+    assert f"{variable.path} has 22050 Hz, {other.path} 8000 Hz; make one again with --sample_rate" in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("settings", [{"sample_rate": 7000}, {"sample_rate": 50000}, {"samples": 0}])
+def test_forms_out_of_range(settings):
+    with pytest.raises(ValueError, match="is needed"):
+        Form(**settings)
