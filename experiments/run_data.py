@@ -1,4 +1,4 @@
-"""A trained run, and notes of a store as that run sees them: what analyze, evaluate and generate have in common."""
+"""A trained run, and sounds of a store as that run sees them: what analyze, evaluate and generate have in common."""
 
 from __future__ import annotations
 
@@ -90,13 +90,14 @@ def _training_stores(run: Run) -> list[str]:
 
 @dataclasses.dataclass(frozen=True)
 class Notes:
-    """M notes of a split, as a run sees them.
+    """M sounds of a split, notes or hits of a library, as a run sees them.
 
     Attributes:
       store, split, positions: where they are.
       features: in the run's own representation.
       target: the same on the common scale of all scores, before any fitted range cut something off.
-      labels: id, instrument, family, source (str) and pitch, velocity (int), [M] each.
+      labels: id, instrument, family, source (str) and pitch, velocity (int), [M] each. Of a library: the path, the group of
+        copies, the class and the kit; pitch and velocity are -1.
     """
 
     store: Store | JoinedStore
@@ -109,6 +110,10 @@ class Notes:
     def audio(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
         """The recorded waves [n, T] of some of the notes."""
         return self.store.audio(self.split, self.positions[np.asarray(rows, np.int64)])
+
+    def lengths(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Real samples of some of the notes, [n] int32: what follows in their waves is padding."""
+        return self.store.lengths(self.split, self.positions[np.asarray(rows, np.int64)])
 
     def part(self, rows: np.ndarray) -> Notes:
         """Some of the notes."""

@@ -205,3 +205,15 @@ def test_masks_are_of_the_real_lengths(tmp_path, monkeypatch, length):
         features.values[4, :5, 0], np.abs(store.audio("train", [4])[0, :500].reshape(5, 100)).max(axis=1), atol=1e-4
     )
     assert not features.values[4, 5:].any()
+
+
+def test_the_way_back_to_sound_is_no_matter_of_the_features(store):
+    @dataclasses.dataclass(frozen=True)
+    class WithInverter(Blocks):
+        inverter: str = "slow"
+
+        way_back = ("inverter",)
+
+    first = cached(store, representation=WithInverter())
+    assert cached(store, representation=WithInverter(inverter="quick")).folder == first.folder
+    assert cached(store, representation=WithInverter(scale=2.0)).folder != first.folder

@@ -13,6 +13,7 @@ from experiments.analyze import distinct_labels
 from experiments.evaluate import evaluate
 from experiments.run_data import _wide, default_store, open_run, trained_on, training_notes
 from experiments.scoring import without_clipping
+from tests.helpers.library import write_library
 from timbre_jax.data.store import Store
 
 pytestmark = pytest.mark.xdist_group("small_analysis")
@@ -94,3 +95,39 @@ def test_a_narrow_sweep_keeps_all_its_sounds():
     assert distinct_labels(np.array([-1.04, 0.0, 2.5])) == ["-1.0", "+0.0", "+2.5"]
     assert distinct_labels(np.array([0.01, 0.02, 0.03])) == ["+0.01", "+0.02", "+0.03"]
     assert len(set(distinct_labels(np.zeros(5)))) == 5
+
+
+def test_a_run_on_a_library(tmp_path):
+    """Hits of folders instead of notes: the same commands read them, with classes, copies and real lengths."""
+    from experiments.prepare import prepare
+    from experiments.run_data import read_notes
+    from timbre_jax.training.loop import train_and_evaluate
+
+    store = prepare(
+        out=str(tmp_path / "store"), source="folder", path=[str(write_library(tmp_path / "lib", 40))], seconds=0.0, workers=1,
+        progress=False,
+    )  # fmt: skip
+    representation = {"name": "log_mel", "length": 3200, "n_frames": 0, "n_mels": 16, "n_fft": 256, "window_length": 256}
+    config = {
+        "representation": representation, "model": {"name": "pca", "latent_size": 3},
+        "data": {"store": str(store.path), "families": ("kick", "snare")},
+    }  # fmt: skip
+    train_and_evaluate(config, tmp_path / "run", progress=False)
+    run = open_run(tmp_path / "run")
+    assert default_store(run) == str(store.path)
+    notes = read_notes(run, store, "train", progress=False)
+    assert set(notes.labels["family"]) == {"kick", "snare"}
+    assert set(notes.labels["pitch"]) == {-1}
+    assert notes.labels["id"].tolist() == notes.labels["instrument"].tolist()
+    frames = notes.features.mask.sum(axis=1)
+    np.testing.assert_array_equal(notes.lengths(range(len(frames))), store.lengths("train", notes.positions))
+    assert frames.min() < frames.max()  # masks are of the sounds' own lengths
+    np.testing.assert_allclose(frames, np.minimum(notes.lengths(range(len(frames))), 3200) / 128, atol=2)
+    seen = training_notes(run, number=10**6, progress=False)
+    assert seen.labels["id"].tolist() == notes.labels["id"].tolist()
+    assert trained_on(run, store, "train")
+    assert run.space.embed(store.audio("test", [0], samples=3200)).values.shape == (1, 3)
+    with pytest.raises(ValueError, match="has no ranges to fit"):
+        train_and_evaluate(
+            {**config, "representation": {**representation, "fit_ranges": True}}, tmp_path / "no", progress=False
+        )

@@ -4,7 +4,8 @@
     STORE/features/NAME-DIGEST/SPLIT.json    written last: the split is whole
     STORE/features/NAME-DIGEST/SPLIT-00000-of-00002.array_record
 
-The digest is of the representation's settings and of the store's content, so another setting is another folder. Values are
+The digest is of the representation's settings (without those of its way back to sound) and of the store's content, so another
+setting is another folder. Values are
 kept as 16-bit steps between the smallest and largest of each record: an error under 1e-5 of the range.
 """
 
@@ -70,7 +71,9 @@ def cached_features(
         )
     if split not in store.splits:
         raise StoreError(f"{store.path}: no sounds of a split {split!r}; there are {', '.join(store.splits)}")
-    settings = representation_settings(representation)
+    # How sound is made of features changes nothing in them.
+    way_back = getattr(representation, "way_back", ())
+    settings = {key: value for key, value in representation_settings(representation).items() if key not in way_back}
     # A representation that comes to analyse differently under the same settings raises its `version`.
     version = [VERSION, getattr(representation, "version", 1)]
     identity = json.dumps([version, representation.name, settings, store.index["fingerprint"]], sort_keys=True)

@@ -13,6 +13,8 @@ class Representation(Protocol):
     Attributes:
       name: its name in the registry `timbre_jax.representation.REPRESENTATIONS`.
       sample_rate: in Hz; waves of another rate have to be resampled first.
+      length: samples that `analyse` cuts and pads sounds to, where it has such a length.
+      way_back: names of settings that only `synthesise` takes, where there are some: features of a store are kept without.
     """
 
     name: ClassVar[str]

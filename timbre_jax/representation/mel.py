@@ -56,6 +56,7 @@ class LogMel:
     """
 
     name: ClassVar[str] = "log_mel"
+    way_back: ClassVar[tuple[str, ...]] = ("inverter", "iterations", "hold", "nnls_iterations")
 
     sample_rate: int = 16000
     length: int = 32000

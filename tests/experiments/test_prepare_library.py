@@ -1,0 +1,142 @@
+"""experiments.prepare on sample libraries and drum kits, as a user types it."""
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from experiments.prepare import prepare, shares
+from tests.helpers.library import hit, write, write_broken, write_library
+from timbre_jax.data.store import Store
+
+ROOT = Path(__file__).parents[2]
+
+
+def command(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "experiments.prepare", *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+
+
+def test_a_library_with_broken_files_in_parallel(tmp_path):
+    """400 files, 2 % of them broken, two processes: one run, its report, and nothing to do the second time."""
+    folder = write_library(tmp_path / "my drums", 400, broken=0.02)
+    arguments = ["--source=folder", f"--path={folder}", f"--out={tmp_path / 'store'}"]
+    ran = command(*arguments, "--workers=2")
+    assert ran.returncode == 0, ran.stderr
+    lines = ran.stdout.splitlines()
+    assert lines[0].endswith("store: 312 train, 40 valid, 40 test")
+    assert lines[1] == "16000 Hz, 0.050 to 0.15 s, 0.10 s on average; read as 2 s each"
+    assert lines[2] == "3 classes: snare 132, hat 131, kick 129"
+    assert lines[3] == "kept 392 of 400 sounds: left out 6 unreadable, 1 silent, 1 constant offset"
+    assert "400/400" in ran.stderr  # the bar
+    store = Store.open(tmp_path / "store")
+    with open(store.path / "doctor.csv", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 400
+    assert Counter(row["kept"] for row in rows) == {"1": 392, "0": 8}
+    before = (store.path / "index.json").stat().st_mtime_ns
+    again = command(*arguments)
+    assert again.returncode == 0
+    assert again.stdout == ran.stdout
+    assert (store.path / "index.json").stat().st_mtime_ns == before
+    other = command(*arguments, "--seconds=0")
+    assert other.returncode == 1
+    assert "made with other settings" in other.stderr
+
+
+@pytest.mark.slow
+def test_ten_thousand_files_killed_on_the_way(tmp_path):
+    """10,000 files, 2 % broken; killed three times on the way, the same command ends with what one run gives."""
+    folder = write_library(tmp_path / "lib", 10_000, broken=0.02)
+    whole = prepare(source="folder", path=[str(folder)], out=str(tmp_path / "whole"), workers=2, progress=False)
+    assert whole.index["doctor"]["notes"] == 10_000
+    left_out = whole.index["doctor"]["left_out"]
+    assert {reason: left_out[reason] for reason in ("unreadable", "silent", "constant offset")} == {
+        "unreadable": 134, "silent": 33, "constant offset": 33,
+    }  # fmt: skip
+    arguments = ["--source=folder", f"--path={folder}", f"--out={tmp_path / 'store'}", "--workers=2", "--progress=false"]
+    for seconds in (8, 12, 16):
+        process = subprocess.Popen([sys.executable, "-m", "experiments.prepare", *arguments], cwd=ROOT)
+        time.sleep(seconds)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    ran = command(*arguments)
+    assert ran.returncode == 0, ran.stderr
+    store = Store.open(tmp_path / "store")
+    assert store.index == whole.index
+    assert (store.path / "records.csv").read_text() == (whole.path / "records.csv").read_text()
+
+
+def test_words_and_a_table_of_ones_own(tmp_path):
+    names = ("PearlKick-Soft", "sd_02", "HatOpen", "mystery 1", "mystery 2")
+    for number, name in enumerate(names):
+        write(tmp_path / "kits" / "A" / f"{name}.wav", hit(number))
+    (tmp_path / "mine.txt").write_text("odd: mystery\n")
+    base = {"source": "folder", "path": [str(tmp_path / "kits")], "workers": 1, "progress": False}
+
+    def families(store):
+        return Counter(family for split in store.splits for family in store.metadata(split)["family"].tolist())
+
+    words = prepare(out=str(tmp_path / "words"), classes="words", **base)
+    assert families(words) == {"kick": 1, "snare": 1, "hihat": 1, "unlabelled": 2}
+    mine = prepare(out=str(tmp_path / "mine"), classes=str(tmp_path / "mine.txt"), unlabelled=False, **base)
+    assert families(mine) == {"odd": 2}
+    some = prepare(out=str(tmp_path / "some"), classes="words", families=["kick", "hihat"], **base)
+    assert families(some) == {"kick": 1, "hihat": 1}
+
+
+def test_kits_of_the_default_bank(tmp_path):
+    ran = command("--source=kits", f"--out={tmp_path / 's'}", "--number=40", "--velocities=100", "--workers=1", "--seconds=0.5")
+    assert ran.returncode == 0, ran.stderr
+    store = Store.open(tmp_path / "s")
+    assert store.samples == 8000
+    kept = sum(store.length(split) for split in store.splits)
+    assert kept >= 25
+    assert f"kept {kept} of " in ran.stdout
+    assert {100} == set(store.metadata("train")["velocity"].tolist())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--source=folder",), "a folder of sounds is needed with --path"),
+        (("--source=folder", "--path={}/none"), "none: no such folder"),
+        (("--source=folder", "--path={}/text"), "other files only (1)"),
+        (("--source=folder", "--path={}/broken"), "no sound is left: 1 unreadable"),
+        (("--source=folder", "--path={}/lib", "--classes=wrods"), "classes 'wrods': one of folder"),
+        (("--source=folder", "--path={}/lib", "--families=tuba"), "there is no class 'tuba'; there are hat, kick, snare"),
+        (("--source=folder", "--path={}/lib", "--splits=80,20"), "shares of train, valid, test"),
+        (("--source=folder", "--path={}/lib", "--splits=most"), "splits 'most'"),
+        (("--source=folder", "--path={}/lib", "--seconds=-1"), "seconds -1"),
+        (("--source=folder", "--path={}/lib", "--pitches=40"), "--pitches is for --source=soundfont or nsynth or tfds"),
+        (("--source=folder", "--path={}/lib", "--keep_all"), "--keep_all is for"),
+        (("--seconds=1",), "--seconds is for --source=folder or kits or drums, not for soundfont"),
+        (("--source=kits", "--classes=words"), "--classes is for --source=folder"),
+        (("--source=drums", "--path={}/lib"), "--source=drums finds its sounds itself"),
+        (("--source=kits", "--path={}/lib"), "is a folder, name the .sf2 file"),
+    ],
+)
+def test_wrong_input_is_one_line(tmp_path, arguments, message):
+    write_library(tmp_path / "lib", 3)
+    (tmp_path / "text").mkdir()
+    (tmp_path / "text" / "a.txt").write_text("words")
+    write_broken(tmp_path / "broken" / "a.wav", "text")
+    ran = command(f"--out={tmp_path / 's'}", *(argument.format(tmp_path) for argument in arguments))
+    assert ran.returncode == 1
+    (line,) = [line for line in ran.stderr.splitlines() if line.startswith("error: ")]
+    assert message in line
+    assert "Traceback" not in ran.stderr
+    assert not os.path.exists(tmp_path / "s")
+
+
+def test_shares():
+    assert shares("80,10,10") == (0.8, 0.1, 0.1)
+    with pytest.raises(ValueError, match="percents of train, valid and test"):
+        shares("80;10")
