@@ -243,13 +243,14 @@ def serve(run, library, made, *, port: int, click_ms: float, quiet: bool = False
     print("compiling the way from a click to a sound ...", flush=True)
     space = quick_space(run.space, made, milliseconds=click_ms, report=functools.partial(print, flush=True))
 
-    def sound(x: float, y: float) -> dict:
+    def sound(x: float, y: float) -> tuple[dict, bytes, bytes]:
         new = make_sound(space, made, x, y)
         rows, columns = new.picture.shape
-        return {
-            "wav": new.wav, "picture": new.picture.tobytes(), "rows": rows, "columns": columns, "near": new.near,
-            "distance": new.distance, "times": new.times, "name": f"map_{x:.4f}_{y:.4f}.wav",
+        about = {
+            "rows": rows, "columns": columns, "near": new.near, "distance": new.distance, "times": new.times,
+            "name": f"map_{x:.4f}_{y:.4f}.wav",
         }  # fmt: skip
+        return about, new.picture.tobytes(), new.wav
 
     def recorded(row: int) -> bytes:
         return wav_bytes(library.audio(row), library.store.sample_rate)

@@ -10,11 +10,11 @@ that are none or out of range (400), any other method than GET and HEAD (405 or 
 
 from __future__ import annotations
 
-import base64
 import errno
 import json
 import math
 import re
+import struct
 import threading
 import time
 import urllib.parse
@@ -44,7 +44,7 @@ class MapServer(ThreadingHTTPServer):
 
     Args:
       page: the document.
-      sound: (x, y) -> a JSON-able dict, from which "wav" (bytes) and "picture" (bytes) go out as base64.
+      sound: (x, y) -> what is to be said of the sound (JSON), its picture and its wav as bytes.
       library: row -> wav bytes of a library sound. count: how many rows there are.
       port: 0 takes any free one. log: takes a line for each sound made.
 
@@ -59,7 +59,7 @@ class MapServer(ThreadingHTTPServer):
     def __init__(
         self,
         page: str,
-        sound: Callable[[float, float], dict],
+        sound: Callable[[float, float], tuple[dict, bytes, bytes]],
         library: Callable[[int], bytes],
         *,
         count: int,
@@ -151,7 +151,7 @@ class _Handler(BaseHTTPRequestHandler):
                 return "text/html; charset=utf-8", self.server.page
             if parts.path == "/sound":
                 x, y = (number_of(query, name, low=-REACH, high=1 + REACH) for name in ("x", "y"))
-                return "application/json", self._sound(x, y)
+                return "application/octet-stream", self._sound(x, y)
             if parts.path == "/library":
                 row = number_of(query, "i", low=0, high=self.server.count - 1)
                 if row != int(row):
@@ -165,7 +165,7 @@ class _Handler(BaseHTTPRequestHandler):
         own = {f"{name}:{port}" for name in NAMES} | (set(NAMES) if port == 80 else set())
         host = self.headers.get_all("Host") or []
         if len(host) != 1 or host[0].lower() not in own:
-            raise Refused(403, f"this page answers at {self.server.address} only, not for the host {str(host[:1])[2:60]}")
+            raise Refused(403, f"this page answers at {self.server.address} only, not for {', '.join(host)[:60]!r}")
         origin = self.headers.get("Origin")
         if origin is not None and origin.lower() not in {f"http://{name}" for name in own}:
             raise Refused(403, "this page does not answer other sites")
@@ -176,13 +176,13 @@ class _Handler(BaseHTTPRequestHandler):
     def _sound(self, x: float, y: float) -> bytes:
         began = time.perf_counter()
         with self.server.lock:
-            made = self.server.sound(x, y)
-        for name in ("wav", "picture"):
-            made[name] = base64.b64encode(made[name]).decode("ascii")
-        body = json.dumps(made, allow_nan=False).encode()
-        detail = ", ".join(f"{name} {value:.1f}" for name, value in made["times"].items() if name != "total")
+            about, picture, wav = self.server.sound(x, y)
+        # One answer: the length of a JSON text, the text, the picture, the wav.
+        text = json.dumps(about, allow_nan=False).encode()
+        body = struct.pack("<I", len(text)) + text + picture + wav
+        detail = ", ".join(f"{name} {value:.1f}" for name, value in about["times"].items() if name != "total")
         whole = 1e3 * (time.perf_counter() - began)
-        self.server.log(f"({x:.3f}, {y:.3f}) distance {made['distance']:.3f}: {whole:.0f} ms ({detail})")
+        self.server.log(f"({x:.3f}, {y:.3f}) distance {about['distance']:.3f}: {whole:.0f} ms ({detail})")
         return body
 
     def _refuse(self, status: int, message: str) -> None:

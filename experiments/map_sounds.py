@@ -15,8 +15,7 @@ from timbre_jax.space import TimbreSpace
 
 ROWS, COLUMNS = 96, 160
 NEAREST = 6
-_EFFORTS = ((100, 100), (60, 60), (32, 40), (16, 30), (8, 20))
-"""Iterations of the inverter and of the mel inversion to try, until a sound is made in time."""
+_LEAST_ITERATIONS = 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,22 +70,15 @@ def quick_space(space: TimbreSpace, made: SoundMap, *, milliseconds: float, repo
 
     A representation without iterations stays as it is. `report` takes a line about what was found.
     """
-    tried = [space]
-    representation = space.representation
-    if getattr(representation, "iterations", 0):
-        for iterations, inner in _EFFORTS:
-            changes = {"iterations": iterations}
-            if hasattr(representation, "nnls_iterations"):
-                changes["nnls_iterations"] = min(inner, representation.nnls_iterations)
-            if iterations < representation.iterations:
-                tried.append(space.replace(representation=dataclasses.replace(representation, **changes)))
     x, y = made.coordinates[0].tolist()
-    for quick in tried:
+    quick = space
+    for _ in range(4):
         make_sound(quick, made, x, y)
-        costs = [make_sound(quick, made, x, y).times for _ in range(3)]
-        cost = min(costs, key=lambda times: times["total"])
-        if cost["total"] <= milliseconds:
+        cost = min((make_sound(quick, made, x, y).times for _ in range(3)), key=lambda times: times["total"])
+        fewer = _with_effort(quick, (milliseconds - cost["total"] + cost["synthesis"]) / cost["synthesis"])
+        if cost["total"] <= milliseconds or fewer is None:
             break
+        quick = fewer
     effort = getattr(quick.representation, "iterations", None)
     detail = ", ".join(f"{name} {value:.1f}" for name, value in cost.items() if name != "total")
     used = "" if effort is None else f" with {effort} iterations of {quick.representation.inverter}"
@@ -94,6 +86,15 @@ def quick_space(space: TimbreSpace, made: SoundMap, *, milliseconds: float, repo
     if cost["total"] > milliseconds:
         report(f"slower than the {milliseconds:.0f} ms asked for; nothing quicker is to be had from this space")
     return quick
+
+
+def _with_effort(space: TimbreSpace, share: float) -> TimbreSpace | None:
+    """The space with that share of its inverter's iterations (a little less, to be sure); None: there is nothing to save."""
+    representation = space.representation
+    now = {name: getattr(representation, name, 0) for name in ("iterations", "nnls_iterations")}
+    share = min(max(0.85 * share, 0.02), 0.7)
+    fewer = {name: max(_LEAST_ITERATIONS, int(share * number)) for name, number in now.items() if number > _LEAST_ITERATIONS}
+    return space.replace(representation=dataclasses.replace(representation, **fewer)) if fewer else None
 
 
 def grid_points(size: int = 10) -> np.ndarray:

@@ -5,9 +5,10 @@ const $ = id => document.getElementById(id);
 const bytes = text => Uint8Array.from(atob(text), c => c.charCodeAt(0));
 const sounds = data.sounds, classes = data.classes, served = data.served;
 const shown = classes.map(() => true);
-const canvas = $("map"), pen = canvas.getContext("2d");
+// Two layers: the sounds below, which change seldom, and the marks above, which follow every move.
+const canvas = $("map"), below = $("dots");
 let view = { x: 0.5, y: 0.5, span: 1.08 };  // centre and width of what is seen, in map units
-let cursor = { x: 0.5, y: 0.5 }, chosen = null, hovered = -1, near = [], found = null, drawn = 0;
+let cursor = { x: 0.5, y: 0.5 }, chosen = null, hovered = -1, near = [], found = null;
 
 // ---- colours -------------------------------------------------------------------------------------------------------
 const MAGMA = ["#000004", "#180f3d", "#440f76", "#721f81", "#9e2f7f", "#cd4071", "#f1605d", "#fd9668", "#feca8d", "#fcfdbf"];
@@ -35,51 +36,74 @@ function show(target, pixels, rows, columns) {
   p.drawImage(picture(pixels, rows, columns), 0, 0, target.width, target.height);
 }
 
+// Dark colours on dark paper, and light ones on light paper, move towards the other end.
+const dark = matchMedia("(prefers-color-scheme: dark)");
+function tone(colour) {
+  const rgb = [1, 3, 5].map(k => parseInt(colour.slice(k, k + 2), 16)), light = (0.3 * rgb[0] + 0.59 * rgb[1] + 0.11 * rgb[2]) / 255;
+  const [goal, share] = dark.matches ? [255, Math.max(0, 0.5 - light)] : [0, Math.max(0, light - 0.72)];
+  return `rgb(${rgb.map(v => Math.round(v + (goal - v) * Math.min(0.6, 1.4 * share))).join(",")})`;
+}
+
 // ---- the map -------------------------------------------------------------------------------------------------------
 const width = () => canvas.clientWidth, height = () => canvas.clientHeight;
-const span = () => ({ x: view.span, y: view.span * height() / width() });
+const least = () => Math.min(width(), height());
+const span = () => ({ x: view.span * width() / least(), y: view.span * height() / least() });
 const across = x => ((x - view.x) / span().x + 0.5) * width();
 const down = y => (0.5 - (y - view.y) / span().y) * height();
 const mapX = px => (px / width() - 0.5) * span().x + view.x;
 const mapY = py => (0.5 - py / height()) * span().y + view.y;
 const radius = () => Math.max(2.5, Math.min(7, 90 / Math.sqrt(sounds.length))) * Math.min(2.2, Math.sqrt(1.08 / view.span));
-function draw() {
-  if (drawn) return;
-  drawn = requestAnimationFrame(() => { drawn = 0; paint(); });
+const fits = { dots: "", marks: "" };
+function layer(target, name) {
+  const ratio = window.devicePixelRatio || 1, size = `${width()} ${height()} ${ratio}`, pen = target.getContext("2d");
+  if (fits[name] !== size) {
+    fits[name] = size; target.width = Math.round(width() * ratio); target.height = Math.round(height() * ratio);
+  }
+  pen.setTransform(ratio, 0, 0, ratio, 0, 0); pen.clearRect(0, 0, width(), height());
+  return pen;
 }
-function paint() {
-  const ratio = window.devicePixelRatio || 1;
-  canvas.width = Math.round(width() * ratio); canvas.height = Math.round(height() * ratio);
-  pen.setTransform(ratio, 0, 0, ratio, 0, 0);
-  const style = getComputedStyle(document.documentElement), colour = name => style.getPropertyValue(name).trim();
-  pen.strokeStyle = colour("--line"); pen.lineWidth = 1;
+let waiting = { dots: false, marks: false };
+function later(name, paint) {
+  if (waiting[name]) return;
+  waiting[name] = true;
+  requestAnimationFrame(() => { waiting[name] = false; paint(); });
+}
+const mark = () => later("marks", paintMarks);
+const draw = () => { later("dots", paintDots); mark(); };
+const colour = name => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+function paintDots() {
+  const pen = layer(below, "dots"), r = radius(), tones = classes.map(c => tone(c.colour)), line = colour("--line");
+  pen.strokeStyle = line; pen.lineWidth = 1;
   pen.strokeRect(across(0), down(1), across(1) - across(0), down(0) - down(1));
-  const r = radius();
   sounds.forEach((s, i) => {
     if (!shown[s.class]) return;
     pen.globalAlpha = found && !found.has(i) ? 0.12 : 0.85;
-    pen.fillStyle = classes[s.class].colour;
+    pen.fillStyle = tones[s.class];
     pen.beginPath(); pen.arc(across(s.x), down(s.y), found && found.has(i) ? r * 1.4 : r, 0, 7); pen.fill();
   });
   pen.globalAlpha = 1;
   pen.font = "600 13px system-ui, sans-serif"; pen.textAlign = "center"; pen.lineJoin = "round";
+  const paper = colour("--plot"), ink = colour("--ink");
   for (const label of data.labels) {
-    pen.strokeStyle = colour("--plot"); pen.lineWidth = 4; pen.strokeText(label.name, across(label.x), down(label.y));
-    pen.fillStyle = colour("--ink"); pen.fillText(label.name, across(label.x), down(label.y));
+    pen.strokeStyle = paper; pen.lineWidth = 4; pen.strokeText(label.name, across(label.x), down(label.y));
+    pen.fillStyle = ink; pen.fillText(label.name, across(label.x), down(label.y));
   }
-  pen.strokeStyle = colour("--ink"); pen.lineWidth = 1.5;
-  for (const i of near) { pen.beginPath(); pen.arc(across(sounds[i].x), down(sounds[i].y), r + 3, 0, 7); pen.stroke(); }
-  if (hovered >= 0) {
-    pen.strokeStyle = colour("--accent"); pen.lineWidth = 2.5;
-    pen.beginPath(); pen.arc(across(sounds[hovered].x), down(sounds[hovered].y), r + 3, 0, 7); pen.stroke();
-  }
-  const mark = (at, size, ink) => {
+}
+function paintMarks() {
+  const pen = layer(canvas, "marks"), r = radius();
+  const ring = (i, ink, thick) => {
+    pen.strokeStyle = ink; pen.lineWidth = thick;
+    pen.beginPath(); pen.arc(across(sounds[i].x), down(sounds[i].y), r + 3, 0, 7); pen.stroke();
+  };
+  const cross = (at, size, ink) => {
     pen.strokeStyle = ink; pen.lineWidth = 2; pen.beginPath();
     pen.moveTo(across(at.x) - size, down(at.y)); pen.lineTo(across(at.x) + size, down(at.y));
     pen.moveTo(across(at.x), down(at.y) - size); pen.lineTo(across(at.x), down(at.y) + size); pen.stroke();
   };
-  if (document.activeElement === canvas) mark(cursor, 8, colour("--soft"));
-  if (chosen) mark(chosen, 12, colour("--accent"));
+  for (const i of near) ring(i, colour("--ink"), 1.5);
+  if (hovered >= 0) ring(hovered, colour("--accent"), 2.5);
+  if (document.activeElement === canvas) cross(cursor, 8, colour("--soft"));
+  if (chosen) cross(chosen, 12, colour("--accent"));
 }
 function nearestTo(x, y, count, allowed = i => shown[sounds[i].class]) {
   const order = [];
@@ -93,18 +117,31 @@ function dotAt(px, py) {
 }
 
 // ---- playing -------------------------------------------------------------------------------------------------------
-let playing = null, latest = 0, latestWave = null;
-function play(address, then) {
-  if (playing) playing.pause();
-  playing = new Audio(address);
-  if (then) playing.addEventListener("playing", then, { once: true });
-  playing.play().catch(() => {});
-  return playing;
+let element = null, voice = null, latest = 0, latestWave = null, latestAddress = "", sounding = null;
+function hush() {
+  if (element) { element.pause(); element = null; }
+  if (voice) { voice.stop(); voice = null; }
+}
+function play(address) {  // what is recorded: the browser's own player
+  hush();
+  element = new Audio(address);
+  element.play().catch(() => {});
+}
+// A new sound: its samples straight to the sound card, which the player of the browser takes a tenth of a second for.
+function playWave(wave) {
+  hush();
+  sounding = sounding || new AudioContext({ latencyHint: "interactive" });
+  sounding.resume();
+  const samples = new Int16Array(wave.buffer, 44), rate = new DataView(wave.buffer).getUint32(24, true);
+  const buffer = sounding.createBuffer(1, samples.length, rate), channel = buffer.getChannelData(0);
+  for (let i = 0; i < samples.length; i++) channel[i] = samples[i] / 32768;
+  voice = sounding.createBufferSource(); voice.buffer = buffer; voice.connect(sounding.destination); voice.start();
+  return 1000 * ((sounding.baseLatency || 0) + (sounding.outputLatency || 0));
 }
 const library = i => served ? `/library?i=${i}` : sounds[i].audio;
 function playLibrary(i) { const address = library(i); if (address) play(address); }
 function listNear(rows) {
-  near = rows;
+  near = rows; mark();
   const list = $("near"); list.replaceChildren();
   for (const i of rows) {
     const s = sounds[i], item = document.createElement("li");
@@ -112,8 +149,8 @@ function listNear(rows) {
     button.setAttribute("aria-label", "play " + s.name); button.disabled = !library(i);
     if (!library(i)) button.title = "this page holds no sound for it";
     button.onclick = () => playLibrary(i);
-    button.onfocus = () => { hovered = i; draw(); };
-    const dot = document.createElement("span"); dot.className = "dot"; dot.style.background = classes[s.class].colour;
+    button.onfocus = () => { hovered = i; mark(); };
+    const dot = document.createElement("span"); dot.className = "dot"; dot.style.background = tone(classes[s.class].colour);
     const name = document.createElement("span"); name.className = "name"; name.textContent = s.name; name.title = s.name;
     const small = document.createElement("small");
     small.textContent = classes[s.class].name + (s.agreement === undefined ? "" : ` (borrowed, ${Math.round(100 * s.agreement)} % agree)`);
@@ -123,7 +160,7 @@ function listNear(rows) {
 const far = d => d < 0.0005 ? "on a library sound" : `${d.toFixed(3)} of the map's width from the nearest library sound`;
 function pick(x, y) {
   const began = performance.now(), number = ++latest;
-  chosen = { x, y }; cursor = { x, y }; draw();
+  chosen = { x, y }; cursor = { x, y };
   const rows = nearestTo(x, y, 6, () => true);
   if (!served) {
     listNear(rows);
@@ -136,23 +173,30 @@ function pick(x, y) {
   }
   $("status").textContent = "…";
   fetch(`/sound?x=${x}&y=${y}`).then(async answer => {
-    const made = await answer.json();
+    if (!answer.ok) {
+      const text = (await answer.json()).error;
+      if (number === latest) $("status").textContent = text || "The server refused this.";
+      return;
+    }
+    // A JSON text, whose length comes first, then the picture, then the wav.
+    const all = await answer.arrayBuffer();
     if (number !== latest) return;  // a later click has overtaken this one
-    if (!answer.ok) { $("status").textContent = made.error || "The server refused this."; return; }
-    const arrived = performance.now();
-    if (latestWave) URL.revokeObjectURL(latestWave);
-    latestWave = URL.createObjectURL(new Blob([bytes(made.wav)], { type: "audio/wav" }));
-    play(latestWave, () => {
-      const t = made.times, ms = value => value.toFixed(0);
-      const total = performance.now() - began;
-      document.body.dataset.clickMs = total.toFixed(1);
-      $("times").textContent = `Click to sound ${ms(total)} ms: way back ${t.inverse.toFixed(1)}, decoding ${ms(t.decode)}, ` +
-        `synthesis ${ms(t.synthesis)}, spectrogram and wav ${ms(t.picture + t.wav)}, browser and network ${ms(total - t.total)}.`;
-    });
-    show($("picture"), bytes(made.picture), made.rows, made.columns);
-    listNear(made.near); draw();
+    const length = new DataView(all).getUint32(0, true);
+    const made = JSON.parse(new TextDecoder().decode(new Uint8Array(all, 4, length)));
+    const pixels = new Uint8Array(all, 4 + length, made.rows * made.columns);
+    latestWave = new Uint8Array(all.slice(4 + length + pixels.length));
+    const card = playWave(latestWave), total = performance.now() - began + card;
+    document.body.dataset.clickMs = total.toFixed(1);
+    const t = made.times, ms = value => value.toFixed(0);
+    $("times").textContent = `Click to sound ${ms(total)} ms: way back ${t.inverse.toFixed(1)}, decoding ${ms(t.decode)}, ` +
+      `synthesis ${ms(t.synthesis)}, spectrogram and wav ${ms(t.picture + t.wav)}, browser and way there ` +
+      `${ms(total - t.total - card)}, sound card ${ms(card)}.`;
+    if (latestAddress) URL.revokeObjectURL(latestAddress);
+    latestAddress = URL.createObjectURL(new Blob([latestWave], { type: "audio/wav" }));
+    show($("picture"), pixels, made.rows, made.columns);
+    listNear(made.near);
     $("status").textContent = `New sound at (${x.toFixed(3)}, ${y.toFixed(3)}), ${far(made.distance)}.`;
-    const save = $("save"); save.href = latestWave; save.download = made.name; save.hidden = false; $("again").hidden = false;
+    const save = $("save"); save.href = latestAddress; save.download = made.name; save.hidden = false; $("again").hidden = false;
     document.body.dataset.made = number;
   }).catch(() => { if (number === latest) $("status").textContent = "The server does not answer: is it still running?"; });
 }
@@ -171,7 +215,7 @@ canvas.addEventListener("pointermove", event => {
     return;
   }
   const i = dotAt(px, py), tip = $("tip");
-  if (i !== hovered) { hovered = i; draw(); }
+  if (i !== hovered) { hovered = i; mark(); }
   tip.style.display = i < 0 ? "none" : "block";
   if (i >= 0) {
     tip.textContent = `${sounds[i].name} · ${classes[sounds[i].class].name}`;
@@ -185,7 +229,7 @@ canvas.addEventListener("pointerup", event => {
   if (i >= 0) pick(sounds[i].x, sounds[i].y); else pick(mapX(px), mapY(py));
 });
 canvas.addEventListener("pointercancel", () => { press = null; });
-canvas.addEventListener("pointerleave", () => { hovered = -1; $("tip").style.display = "none"; draw(); });
+canvas.addEventListener("pointerleave", () => { hovered = -1; $("tip").style.display = "none"; mark(); });
 function zoom(factor, x = view.x, y = view.y) {
   const next = Math.max(0.02, Math.min(1.08, view.span * factor)), share = next / view.span;
   view = next >= 1.08 ? { x: 0.5, y: 0.5, span: 1.08 } : { x: x + (view.x - x) * share, y: y + (view.y - y) * share, span: next };
@@ -195,7 +239,7 @@ canvas.addEventListener("wheel", event => { event.preventDefault(); const [px, p
   zoom(event.deltaY > 0 ? 1.2 : 1 / 1.2, mapX(px), mapY(py)); }, { passive: false });
 canvas.addEventListener("keydown", event => {
   const step = view.span * (event.shiftKey ? 0.1 : 0.02), move = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] }[event.key];
-  if (move) { cursor = { x: Math.max(0, Math.min(1, cursor.x + step * move[0])), y: Math.max(0, Math.min(1, cursor.y + step * move[1])) }; draw(); }
+  if (move) { cursor = { x: Math.max(0, Math.min(1, cursor.x + step * move[0])), y: Math.max(0, Math.min(1, cursor.y + step * move[1])) }; mark(); }
   else if (event.key === "Enter" || event.key === " ") pick(cursor.x, cursor.y);
   else if (event.key === "+" || event.key === "=") zoom(1 / 1.4, cursor.x, cursor.y);
   else if (event.key === "-") zoom(1.4, cursor.x, cursor.y);
@@ -203,9 +247,9 @@ canvas.addEventListener("keydown", event => {
   else return;
   event.preventDefault();
 });
-canvas.addEventListener("focus", draw); canvas.addEventListener("blur", draw);
+canvas.addEventListener("focus", mark); canvas.addEventListener("blur", mark);
 $("in").onclick = () => zoom(1 / 1.4); $("out").onclick = () => zoom(1.4); $("whole").onclick = () => zoom(1e9);
-$("again").onclick = () => { if (latestWave) play(latestWave); };
+$("again").onclick = () => { if (latestWave) playWave(latestWave); };
 $("find").addEventListener("input", event => {
   const text = event.target.value.trim().toLowerCase();
   found = text ? new Set(sounds.flatMap((s, i) => s.name.toLowerCase().includes(text) ? [i] : [])) : null;
@@ -216,7 +260,7 @@ $("find").addEventListener("input", event => {
 // ---- legend and grid -----------------------------------------------------------------------------------------------
 classes.forEach((c, k) => {
   const button = document.createElement("button"); button.type = "button"; button.setAttribute("aria-pressed", "true");
-  const dot = document.createElement("span"); dot.className = "dot"; dot.style.background = c.colour;
+  const dot = document.createElement("span"); dot.className = "dot"; dot.style.background = tone(c.colour);
   const name = document.createElement("span"); name.textContent = `${c.name} (${c.count})`; button.title = name.textContent;
   button.append(dot, name);
   button.onclick = () => { shown[k] = !shown[k]; button.setAttribute("aria-pressed", String(shown[k])); draw(); };
@@ -249,6 +293,9 @@ if (grid) {
   });
 }
 new ResizeObserver(draw).observe(canvas);
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
+dark.addEventListener("change", () => {
+  draw();
+  document.querySelectorAll("#legend .dot").forEach((dot, k) => { dot.style.background = tone(classes[k].colour); });
+});
 draw();
 document.body.dataset.ready = "1";

@@ -109,7 +109,7 @@ def map_page(
 <link rel="icon" href="data:,"><title>{html.escape(title)}</title><style>{_file("map.css")}</style></head>
 <body><div class="sheet">
 <header><h1>{html.escape(title)}</h1><p class="lead">{html.escape(lead)} {what}</p></header>
-<main><div class="columns"><div><div class="stage"><canvas id="map" tabindex="0" role="application"
+<main><div class="columns"><div><div class="stage"><canvas id="dots"></canvas><canvas id="map" tabindex="0" role="application"
  aria-label="map of {len(data["sounds"])} sounds: arrows move the cursor, Enter plays, plus and minus zoom"></canvas>
 <div id="tip"></div>
 <div class="tools"><button type="button" id="in" aria-label="zoom in">+</button><button type="button" id="out"
