@@ -12,6 +12,7 @@ from timbre_jax.audio.io import AUDIO_SUFFIXES, AudioFileError, read_wave
 
 HIT_KEYS = tuple(range(35, 82))  # General MIDI's percussion map
 HIT_SECONDS = 2.0
+FADE_SECONDS = 0.02
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +33,7 @@ def mixed_sounds(*, number: int, seed: int, nsynth: str, sample_rate: int, sampl
     """A third each: notes and drum hits of the default SoundFont bank, and real notes of NSynth (without it, halves).
 
     Everything is drawn from `seed`: rendered notes evenly over presets, pitches and velocities; hits evenly over kits,
-    keys 35-81 and velocities, at 60 dB or more above silence; real notes one an instrument as far as they go.
+    keys 35-81 and velocities; real notes one an instrument as far as they go. Those with a peak under 0.001 are passed over.
     """
     count = number // 3 if nsynth else 0
     hits = (number - count) // 2
@@ -40,7 +41,7 @@ def mixed_sounds(*, number: int, seed: int, nsynth: str, sample_rate: int, sampl
     if count:
         parts.append(_real(nsynth, count, seed, sample_rate))
     chosen = [entry for part in parts for entry in part]
-    waves = np.stack([_fit(wave, samples) for _, _, wave in chosen])
+    waves = np.stack([_fit(wave, samples, sample_rate) for _, _, wave in chosen])
     return Sounds([name for name, _, _ in chosen], [group for _, group, _ in chosen], waves, sample_rate)
 
 
@@ -53,13 +54,13 @@ def folder_sounds(path: str, *, number: int, seed: int, sample_rate: int, sample
         if len(names) == number:
             break
         try:
-            wave, _ = read_wave(files[position], sample_rate=sample_rate, duration=samples / sample_rate)
+            wave, _ = read_wave(files[position], sample_rate=sample_rate, duration=(samples + 1) / sample_rate)
         except AudioFileError as error:
             print(f"left out: {error}")
             continue
         names.append(str(files[position].relative_to(path)))
         groups.append(str(files[position].parent))
-        waves.append(_fit(wave, samples))
+        waves.append(_fit(wave, samples, sample_rate))
     if not names:
         raise ValueError(f"{path}: no sound file that can be read ({', '.join(AUDIO_SUFFIXES)})")
     return Sounds(names, groups, np.stack(waves), sample_rate)
@@ -73,13 +74,16 @@ def store_sounds(path: str, *, number: int, seed: int, samples: int) -> Sounds:
     split = "test" if "test" in store.splits else store.splits[-1]
     order = np.random.default_rng(seed).permutation(store.length(split))[:number]
     columns = store.metadata(split)
-    waves = np.stack([_fit(wave, samples) for wave in store.audio(split, order)])
+    waves = np.stack([_fit(wave, samples, store.sample_rate) for wave in store.audio(split, order)])
     return Sounds(columns["id"][order].tolist(), columns["instrument"][order].tolist(), waves, store.sample_rate)
 
 
-def _fit(wave: np.ndarray, samples: int) -> np.ndarray:
-    wave = wave[:samples].astype(np.float32)
-    return np.pad(wave, (0, samples - len(wave)))
+def _fit(wave: np.ndarray, samples: int, sample_rate: int) -> np.ndarray:
+    """Of that length; a sound that is cut fades out over its last 20 ms, or the click of the cut would be graded."""
+    if len(wave) <= samples:
+        return np.pad(wave.astype(np.float32), (0, samples - len(wave)))
+    fade = np.minimum(1.0, np.arange(samples, 0, -1) / (FADE_SECONDS * sample_rate))
+    return (wave[:samples] * fade).astype(np.float32)
 
 
 def _hits(number: int, seed: int, sample_rate: int) -> Iterator[tuple[str, str, np.ndarray]]:
