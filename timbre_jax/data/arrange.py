@@ -10,6 +10,9 @@ import numpy as np
 from timbre_jax.data.publish import ShardFiles
 from timbre_jax.data.sources.base import SPLITS, ArrangingSource
 
+MAX_READERS = 64
+"""Shards that are open at once: a process may not have as many files open as a large library has shards."""
+
 
 def arrange(
     source: ArrangingSource, shards: list[ShardFiles], partial: Path, *, shard_size: int, progress: bool
@@ -28,7 +31,7 @@ def arrange(
         place = 0
         for row in shard.rows():
             if row["left_out"]:
-                left_out.append(row)
+                left_out.append({**row, "split": ""})
             else:
                 rows.append({**row, "mark": bytes.fromhex(row["mark"])})
                 sounds.places.append((number, place))
@@ -79,6 +82,8 @@ class _Sounds:
 
         shard, place = self.places[row]
         if shard not in self._readers:
+            if len(self._readers) == MAX_READERS:
+                self._readers.pop(next(iter(self._readers))).close()
             self._readers[shard] = ArrayRecordReader(str(self._shards[shard].sounds), "readahead_buffer_size:0")
         return self._readers[shard].read([place])[0]
 

@@ -71,11 +71,9 @@ def groups_of_copies(
     first = {digest: number for number, digest in reversed(list(enumerate(digests)))}
     distinct = np.array(sorted(first.values()), np.int64)
     narrow, levels = _unpack([marks[number] for number in distinct])
-    pairs = set()
-    low = _relative(levels[:, :, :_LOW_BANDS])
-    pairs.update(_near(low, np.flatnonzero(narrow), np.arange(len(distinct))))
     wide = np.flatnonzero(~narrow)
-    pairs.update(_near(_relative(levels), wide, wide))
+    pairs = _near(_relative(levels), wide, wide)
+    pairs |= _near(_relative(levels[:, :, :_LOW_BANDS]), np.flatnonzero(narrow), np.arange(len(distinct)))
     joined = {int(number): int(number) for number in distinct}
     for a, b in sorted(pairs):
         one, other = int(distinct[a]), int(distinct[b])
@@ -125,22 +123,27 @@ def _relative(levels: np.ndarray) -> np.ndarray:
     return np.maximum(flat - flat.max(axis=1, keepdims=True), -_RANGE_DB)
 
 
-def _near(points: np.ndarray, rows: np.ndarray, others: np.ndarray, block: int = 1024) -> list[tuple[int, int]]:
-    """Pairs (a < b) of a row and another point that lie within `NEAR_DB` of each other, over cells where either sounds."""
+def _near(points: np.ndarray, rows: np.ndarray, others: np.ndarray, block: int = 1024) -> set[tuple[int, int]]:
+    """Pairs (a < b) of a row and another point that lie within `NEAR_DB` of each other, over cells where either sounds.
+
+    All pairs are looked at, in blocks: n^2 * 290 multiplications and no memory that grows with n^2.
+    """
     points = points + np.float32(_RANGE_DB)
     sounding = (points > 0).astype(np.float32)
     squares, cells = np.sum(points**2, axis=1), np.sum(sounding, axis=1)
-    pairs = []
+    pairs: set[tuple[int, int]] = set()
     for start in range(0, len(rows), block):
         here = rows[start : start + block]
         for begin in range(0, len(others), 8 * block):
             there = others[begin : begin + 8 * block]
+            if rows is others and there[-1] <= here[0]:
+                continue  # these pairs have been seen from the other side
             distance = squares[here, None] + squares[None, there] - 2 * points[here] @ points[there].T
             either = cells[here, None] + cells[None, there] - sounding[here] @ sounding[there].T
             for i, j in zip(*np.nonzero(distance <= NEAR_DB**2 * either), strict=True):
                 a, b = int(here[i]), int(there[j])
                 if a != b:
-                    pairs.append((min(a, b), max(a, b)))
+                    pairs.add((min(a, b), max(a, b)))
     return pairs
 
 

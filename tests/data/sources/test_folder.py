@@ -182,6 +182,8 @@ def test_trim(tmp_path):
     assert "silence before the onset cut (0.498 s)" in doctor_of(trimmed)["late.wav"]["remarks"]
     whole = build(tmp_path / "whole", tmp_path / "in", trim=False)
     assert wave_of(whole, "late.wav").shape[0] == pytest.approx(1.8 * 16000, abs=20)
+    cut = build(tmp_path / "cut", tmp_path / "in", trim=False, sample_rate=44100, seconds=1.0)
+    assert "cut to 1 s (1.8 s)" in doctor_of(cut)["late.wav"]["remarks"]
 
 
 def test_copies_stay_on_one_side(tmp_path):
@@ -248,6 +250,7 @@ def test_everything_that_goes_wrong(tmp_path):
     for kind in BROKEN:
         assert rows[f"bad/{kind}.wav"]["left_out"].split(" (")[0] == REASONS[kind]
         assert "\n" not in rows[f"bad/{kind}.wav"]["left_out"]
+        assert rows[f"bad/{kind}.wav"]["split"] == ""
     assert rows["bad/link.wav"]["left_out"] == "unreadable (a link that leads nowhere)"
     assert rows["bad/pipe.wav"]["left_out"] == "unreadable (no regular file)"
     assert rows["bad/really text.mp3"]["left_out"].startswith("unreadable (bad/really text.mp3: not a readable sound file (")

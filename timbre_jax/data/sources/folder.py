@@ -148,7 +148,7 @@ class FolderSource:
             # Opened here, as libsndfile does not take every name that the system has.
             with open(os.path.join(self.paths[root], path), "rb") as file:
                 frames, channels = _header(file)
-                wave, rate = read_wave(file, duration=limit + LEAD_SECONDS if self.trim else limit, name=record.id)
+                wave, rate = read_wave(file, duration=limit + (LEAD_SECONDS if self.trim else 0.1), name=record.id)
         except OSError as error:
             if isinstance(error, AudioFileError):
                 raise

@@ -22,7 +22,7 @@ from timbre_jax.data.sources.banks import (
     default_bank,
     open_bank,
     slug,
-)  # fmt: skip
+)
 from timbre_jax.data.sources.base import UNSORTED, Form, Loaded, Place, Record
 from timbre_jax.data.sources.library import (
     FRACTIONS,
@@ -31,7 +31,7 @@ from timbre_jax.data.sources.library import (
     library_form,
     select_classes,
     trim,
-)  # fmt: skip
+)
 from timbre_jax.data.sources.soundfont import DEFAULT_VELOCITIES
 
 # General MIDI percussion key -> class of Rebnord 2022 (table 5.1), with Roland GS's keys below 35 and above 81. The rest
@@ -76,7 +76,7 @@ def main_recordings(bank: SoundFont, preset: Preset, key: int, velocity: int) ->
 class KitSource:
     """Hits rendered from the drum kits of SoundFont 2 banks: each kit, key and velocity that makes a sound.
 
-    An instrument is a group of keys, of all kits and banks, that share recordings; it stays on one side of the split. What
+    An instrument is a group of keys at all velocities, of all kits and banks, that share recordings; it stays on one side of the split. What
     sounds on top of hits of all kinds, such as a click at their beginning, ties none together (`main_recordings`).
     The kit is the `preset`, the bank the `source`; the pitch is -1, as keys of a kit are no pitches.
 
@@ -123,8 +123,7 @@ class KitSource:
     def describe(self) -> dict[str, Any]:
         names = [os.path.basename(path) for path in self.banks]
         return {
-            "kind": "kits", "title": f"drum kits of {', '.join(names)}",
-            "licence": LICENCE,
+            "kind": "kits", "title": f"drum kits of {', '.join(names)}", "licence": LICENCE,
             "banks": {name: bank_digest(path) for name, path in zip(names, self.banks, strict=True)},
             "labels": list(self.labels), "unlabelled": self.unlabelled, "velocities": list(self.velocities),
             "sample_rate": self.sample_rate, "seconds": self.seconds, "max_seconds": 0 if self.seconds else self.max_seconds,
@@ -183,7 +182,7 @@ class KitSource:
         recordings = self._recordings()
         return arrange_library(
             rows, read, rate=self.sample_rate, fractions=self.fractions, seed=self.seed, duplicates=self.duplicates,
-            related=[recordings[row["id"]] for row in rows],
+            related=[(row["instrument"], *recordings[row["id"]]) for row in rows],
         )  # fmt: skip
 
     def _recordings(self) -> dict[str, list[str]]:

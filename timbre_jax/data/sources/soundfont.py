@@ -17,7 +17,7 @@ from timbre_jax.data.sources.banks import (
     default_bank,
     open_bank,
     slug,
-)  # fmt: skip
+)
 from timbre_jax.data.sources.base import FAMILIES, NOTES, SAMPLE_RATE, SAMPLES, SECONDS, SPLITS, Form, Loaded, Record
 from timbre_jax.data.splits import committed_splits, connected_groups, even_choice, split_groups
 
