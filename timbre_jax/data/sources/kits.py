@@ -76,9 +76,9 @@ def main_recordings(bank: SoundFont, preset: Preset, key: int, velocity: int) ->
 class KitSource:
     """Hits rendered from the drum kits of SoundFont 2 banks: each kit, key and velocity that makes a sound.
 
-    An instrument is a group of keys at all velocities, of all kits and banks, that share recordings; it stays on one side of the split. What
-    sounds on top of hits of all kinds, such as a click at their beginning, ties none together (`main_recordings`).
-    The kit is the `preset`, the bank the `source`; the pitch is -1, as keys of a kit are no pitches.
+    An instrument is a group of keys at all velocities, of all kits and banks, that share recordings; it stays on one side of
+    the split. What sounds on top of hits of all kinds, such as a click at their beginning, ties none together
+    (`main_recordings`). The kit is the `preset`, the bank the `source`; the pitch is -1, as keys of a kit are no pitches.
 
     Attributes:
       paths: .sf2 files; none means the default bank.
