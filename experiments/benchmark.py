@@ -22,7 +22,10 @@ from experiments import command_line
 
 # name: (module, function); the function takes nothing and returns a list of rows. Imported only when run.
 BENCHMARKS = {
+    "fast_griffin_lim": ("experiments.benchmarks.fast_griffin_lim", "run"),
     "harmonic_features": ("experiments.benchmarks.harmonic_features", "run"),
+    "inverse_map": ("experiments.benchmarks.inverse_map", "run"),
+    "similar_sounds": ("experiments.benchmarks.inverse_map", "run_similar"),
     "train_step/natsiou2023": ("experiments.benchmarks.train_step", "run"),
 }
 

@@ -133,8 +133,8 @@ def generate(
         }[mode]()
         for name, wave, entry in sounds:
             entry["remarks"] = [*entry.get("remarks", ()), *write_sound(out / name, wave, space.sample_rate)]
-            if classes := modes.predicted_classes(space, entry["latent"]):
-                entry["classes"] = classes
+            if classes := modes.predicted_classes(space, space.decode([entry["latent"]])):
+                entry["classes"] = classes[0]
             manifest["sounds"].append({"file": name, **entry})
     finally:
         _write_manifest(out, manifest)

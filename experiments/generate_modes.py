@@ -144,13 +144,16 @@ def combine_files(space, inputs, weights, mode: str):
     yield f"{mode}_{title}.wav", wave, {"latent": plain(point[0]), "made_from": {"terms": terms}, "remarks": remarks}
 
 
-def predicted_classes(space, latent) -> dict | None:
-    """What a space with class heads predicts for a latent [D]: {head: {class: probability}}; None without heads."""
-    if not getattr(space.model, "classes", ()):
+def predicted_classes(space, features) -> list[dict] | None:
+    """What a space with class heads says of features of M sounds: {kind: {class: probability}} each; None without heads."""
+    kinds = getattr(space.model, "classes", ())
+    if not kinds or not callable(getattr(space, "classify", None)):
         return None
-    predicted = space.classify(np.asarray(latent, np.float32)[None])
-    labels = {name: names for name, names in space.model.classes}
-    return {name: dict(zip(labels[name], plain(share[0]), strict=True)) for name, share in predicted.items()}
+    predicted = {name: np.asarray(shares) for name, shares in space.classify(features).items()}
+    return [
+        {name: dict(zip(labels, plain(predicted[name][row]), strict=True)) for name, labels in kinds}
+        for row in range(len(features.values))
+    ]
 
 
 def plain(values) -> list[float]:

@@ -7,7 +7,6 @@ import time
 
 import numpy as np
 
-from experiments.map_library import Library
 from timbre_jax.latent.sound_map import SoundMap
 from timbre_jax.report.players import wav_bytes
 from timbre_jax.report.spectrogram import spectrogram_image
@@ -101,10 +100,3 @@ def grid_points(size: int = 10) -> np.ndarray:
     """size x size points [size^2, 2] over the map, row by row from the top left: centres of equal tiles."""
     centres = (np.arange(size) + 0.5) / size
     return np.array([(x, y) for y in centres[::-1] for x in centres], np.float32)
-
-
-def similar_rows(space: TimbreSpace, library: Library, latents: np.ndarray, *, k: int = NEAREST):
-    """Library sounds nearest to latents [Q, D] in the space itself (not on a map): `Neighbours`."""
-    from timbre_jax.latent.neighbours import neighbours
-
-    return neighbours(space, library.latents, latents, k=min(k, len(library)))
