@@ -1,0 +1,172 @@
+"""Phase from magnitudes: against librosa's Griffin-Lim, PGHI's heap written plainly, and what a chirp must be."""
+
+import heapq
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests.helpers import sounds
+from timbre_jax.audio.distances import spectral_convergence
+from timbre_jax.audio.griffin_lim import fast_griffin_lim, griffin_lim
+from timbre_jax.audio.mel import mel_filterbank
+from timbre_jax.audio.phase import INVERTERS, invert
+from timbre_jax.audio.phase_gradient import gaussian_width, integrate_phase, pghi, phase_gradient
+from timbre_jax.audio.stft import stft
+
+LENGTH, FFT, HOP = 8000, 512, 128
+SHAPE = {"hop": HOP, "length": LENGTH}
+
+
+def magnitudes_of(waves):
+    return jnp.abs(stft(jnp.asarray(waves), n_fft=FFT, hop=HOP))
+
+
+def convergence_db(waves, reference):
+    return 20 * np.log10(np.asarray(spectral_convergence(jnp.asarray(waves), jnp.asarray(reference), n_fft=FFT, hop=HOP)))
+
+
+@pytest.fixture(scope="module")
+def waves():
+    """A tone with vibrato, a chirp, and noise bursts: [3, LENGTH]."""
+    t = sounds.times(LENGTH)
+    tone = sounds.harmonic_tone(sounds.vibrato(220.0, cents=40, rate_hz=6, length=LENGTH), 0.3 / np.arange(1, 8), length=LENGTH)
+    chirp = 0.5 * np.sin(2 * np.pi * (300 * t + 0.5 * 5000 * t**2))
+    bursts = sounds.noise(length=LENGTH) * np.exp(-np.mod(t, 0.125) / 0.02)
+    return np.stack([tone, chirp, bursts]).astype(np.float32)
+
+
+def heap_phase(magnitudes, across, along):
+    """PGHI as printed (Průša et al. 2017, algorithm 1), without a tolerance, [N, K] each."""
+    phase, done = np.zeros(magnitudes.shape), np.zeros(magnitudes.shape, bool)
+    first = np.unravel_index(np.argmax(magnitudes), magnitudes.shape)
+    done[first] = True
+    heap = [(-magnitudes[first], first)]
+    while heap:
+        _, (n, k) = heapq.heappop(heap)
+        for dn, dk, slope in ((1, 0, across), (-1, 0, across), (0, 1, along), (0, -1, along)):
+            there = n + dn, k + dk
+            if 0 <= there[0] < len(phase) and 0 <= there[1] < phase.shape[1] and not done[there]:
+                phase[there] = phase[n, k] + (dn + dk) * 0.5 * (slope[n, k] + slope[there])
+                done[there] = True
+                heapq.heappush(heap, (-magnitudes[there], there))
+    return phase + np.pi * np.arange(phase.shape[1])
+
+
+def test_gaussian_of_a_window_is_the_papers():
+    for window, expected in (("hann", 0.25645), ("hamming", 0.29794), ("blackman", 0.17954)):
+        assert gaussian_width(window, 512) / 512**2 == pytest.approx(expected, rel=0.02)
+
+
+def test_phase_gradient_of_a_chirp_is_its_frequency_and_its_delay():
+    """At a chirp's ridge the phase moves by its frequency a hop; an impulse's phase turns by its place a bin."""
+    gamma = gaussian_width("hann", FFT)
+    t = sounds.times(LENGTH)
+    frequency = 500 + 4000 * t
+    chirp = np.sin(2 * np.pi * (500 * t + 2000 * t**2))
+    across, _ = phase_gradient(magnitudes_of(chirp[None])[0], hop=HOP, gamma=gamma)
+    frames = np.arange(8, 52)
+    bins = np.round(frequency[frames * HOP] * FFT / sounds.RATE).astype(int)
+    expected = 2 * np.pi * frequency[frames * HOP] * HOP / sounds.RATE
+    difference = np.asarray(across)[frames, bins] - expected
+    # 0.05 turns a hop are 6 Hz.
+    assert np.abs(difference - 2 * np.pi * np.round(difference / (2 * np.pi))).max() < 2 * np.pi * 0.05
+
+    impulse = np.zeros((1, LENGTH), np.float32)
+    impulse[0, 20 * HOP + 50] = 1.0
+    _, along = phase_gradient(magnitudes_of(impulse)[0], hop=HOP, gamma=gamma)
+    np.testing.assert_allclose(along[20, 10:-10], -2 * np.pi * 50 / FFT, atol=0.1)
+
+
+def test_integrated_phase_is_as_good_as_the_heaps(waves):
+    wanted = magnitudes_of(waves)
+    ours = convergence_db(pghi(wanted, **SHAPE), waves)
+    gamma = gaussian_width("hann", FFT)
+    theirs = []
+    for row, wave in zip(np.asarray(wanted, np.float64), waves, strict=True):
+        across, along = (np.asarray(x, np.float64) for x in phase_gradient(jnp.asarray(row), hop=HOP, gamma=gamma))
+        phase = heap_phase(row, across, along)
+        restored = fast_griffin_lim(row[None].astype(np.float32), **SHAPE, iterations=0, phase=phase[None].astype(np.float32))
+        theirs.append(convergence_db(restored, wave[None])[0])
+    assert np.all(ours < np.array(theirs) + 2.0), (ours, theirs)
+    assert ours[1] < -25.0, "a chirp"
+    # Against all phases at 0.
+    assert np.all(ours < convergence_db(fast_griffin_lim(wanted, **SHAPE, iterations=0), waves) - 5.0)
+
+
+def test_griffin_lim_converges_as_librosas(waves):
+    import librosa
+
+    wanted = magnitudes_of(waves)
+    for momentum, function in ((0.0, griffin_lim), (0.99, fast_griffin_lim)):
+        ours = convergence_db(function(wanted, **SHAPE, iterations=60, key=jax.random.key(0)), waves)
+        settings = {"hop_length": HOP, "n_iter": 60, "momentum": momentum, "random_state": 0}
+        theirs = [librosa.griffinlim(np.asarray(row).T, length=LENGTH, **settings) for row in wanted]
+        assert np.mean(ours) < np.mean(convergence_db(np.stack(theirs), waves)) + 1.0
+
+
+def test_magnitudes_of_griffin_lim_come_nearer_with_every_iteration(waves):
+    wanted = magnitudes_of(waves)
+    found = [convergence_db(griffin_lim(wanted, **SHAPE, iterations=n), waves) for n in (0, 4, 16)]
+    assert np.all(np.diff(found, axis=0) < 0.01)
+
+
+def test_right_phases_give_the_sound_back(waves):
+    spectra = stft(jnp.asarray(waves), n_fft=FFT, hop=HOP)
+    restored = fast_griffin_lim(jnp.abs(spectra), **SHAPE, iterations=10, phase=jnp.angle(spectra))
+    np.testing.assert_allclose(restored, waves, atol=2e-4)
+
+
+def test_held_bands_come_out_though_the_given_magnitudes_are_wrong(waves):
+    bank = mel_filterbank(sample_rate=16000, n_fft=FFT, n_mels=64)
+    bands = np.square(np.asarray(magnitudes_of(waves))) @ bank.T
+    flat = jnp.ones((3, bands.shape[1], FFT // 2 + 1)) * np.sqrt(bands.mean())
+    restored = fast_griffin_lim(flat, **SHAPE, iterations=60, bands=jnp.asarray(bands), filters=bank)
+    found = np.square(np.asarray(magnitudes_of(restored))) @ bank.T
+    heard = bands > 1e-4 * bands.max()
+    assert np.mean(np.abs(10 * np.log10(found[heard] / bands[heard]))) < 2.0
+
+
+@pytest.mark.parametrize("name", INVERTERS)
+def test_every_inverter_is_deterministic_batched_and_silent_for_silence(name, waves):
+    wanted = jnp.concatenate([magnitudes_of(waves[:2]), jnp.zeros((1, 63, 257))])
+    together = np.asarray(invert(name, wanted, **SHAPE, iterations=8))
+    assert together.shape == (3, LENGTH)
+    assert np.all(together[2] == 0)
+    np.testing.assert_array_equal(together, invert(name, wanted, **SHAPE, iterations=8))
+    alone = np.asarray(invert(name, wanted[1:2], **SHAPE, iterations=8))
+    assert np.all(np.abs(alone[0] - together[1]) < 1e-3)
+
+
+def test_random_phases_belong_to_the_sound(waves):
+    wanted = magnitudes_of(waves[[0, 0, 1]])
+    keys = jax.random.split(jax.random.key(3), 3)
+    together = np.asarray(fast_griffin_lim(wanted, **SHAPE, iterations=4, key=keys))
+    assert not np.allclose(together[0], together[1], atol=1e-2)
+    np.testing.assert_allclose(together[2:], fast_griffin_lim(wanted[2:], **SHAPE, iterations=4, key=keys[2:]), atol=1e-3)
+
+
+def test_what_does_not_fit_is_refused():
+    wanted = jnp.ones((1, 63, 257))
+    with pytest.raises(ValueError, match="length of at least 7936"):
+        fast_griffin_lim(wanted, hop=HOP, length=7000)
+    with pytest.raises(ValueError, match="filters"):
+        fast_griffin_lim(wanted, **SHAPE, bands=jnp.ones((1, 63, 8)))
+    with pytest.raises(ValueError, match="pghi_fast_griffin_lim"):
+        invert("wavenet", wanted, **SHAPE, iterations=1)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_sounds_of_a_few_frames(count):
+    wanted = jnp.ones((2, count, 33))
+    for name in INVERTERS:
+        restored = invert(name, wanted, hop=16, length=16 * count - 15, iterations=2)
+        assert restored.shape == (2, 16 * count - 15)
+        assert np.all(np.isfinite(restored))
+
+
+def test_phases_stay_within_a_turn_of_float32(waves):
+    """Long sounds must not lose their phases to rounding."""
+    phase = np.asarray(integrate_phase(magnitudes_of(waves), hop=HOP))
+    assert np.all(np.abs(phase) <= 2 * np.pi + 1e-3)
