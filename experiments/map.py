@@ -234,14 +234,11 @@ def _document(run, library, made, points, latents, distances) -> dict:
     }
 
 
-def serve(run, library, made, *, port: int, click_ms: float, quiet: bool = False) -> None:
-    """Serves the page until Ctrl-C."""
+def make_server(space, run, library, made, *, port: int, log):
+    """The server of a map's page; `space` makes the sounds. Not yet serving."""
     from experiments.map_server import open_server
-    from experiments.map_sounds import make_sound, quick_space
+    from experiments.map_sounds import make_sound
     from timbre_jax.report.players import wav_bytes
-
-    print("compiling the way from a click to a sound ...", flush=True)
-    space = quick_space(run.space, made, milliseconds=click_ms, report=functools.partial(print, flush=True))
 
     def sound(x: float, y: float) -> tuple[dict, bytes, bytes]:
         new = make_sound(space, made, x, y)
@@ -256,15 +253,24 @@ def serve(run, library, made, *, port: int, click_ms: float, quiet: bool = False
         return wav_bytes(library.audio(row), library.store.sample_rate)
 
     document = page(run, library, made, _labels(library, made), grid=None, served=True)
-    log = (lambda line: None) if quiet else functools.partial(print, flush=True)
-    server = open_server(document, sound, recorded, count=len(library), port=port, log=log)
+    return open_server(document, sound, recorded, count=len(library), port=port, log=log)
+
+
+def serve(run, library, made, *, port: int, click_ms: float) -> None:
+    """Serves the page until Ctrl-C."""
+    from experiments.map_sounds import quick_space
+
+    say = functools.partial(print, flush=True)
+    say("compiling the way from a click to a sound ...")
+    space = quick_space(run.space, made, milliseconds=click_ms, report=say)
+    server = make_server(space, run, library, made, port=port, log=say)
     if port and server.server_port != port:
-        print(f"port {port} is taken")
-    print(f"open {server.address} in a browser; Ctrl-C ends it", flush=True)
+        say(f"port {port} is taken")
+    say(f"open {server.address} in a browser; Ctrl-C ends it")
     try:
         server.serve_forever(poll_interval=0.2)
     except KeyboardInterrupt:
-        print("\nstopped")
+        say("\nstopped")
     finally:
         server.server_close()
 
