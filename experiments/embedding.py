@@ -1,11 +1,17 @@
 """Trains the small embedding that distances between sets of sounds are measured in: to name pitch and class.
 
-  python experiments/embedding.py --store=musescore,nsynth,hits --out=timbre_jax/metrics/embedding_timbre.npz
+  python experiments/embedding.py --store=musescore,nsynth,musescore_kits,sonic_pi --out=timbre_jax/metrics/embedding_timbre.npz
 
 Trains on the "train" split of every store (by experiments/prepare.py), looks at "valid" and "test". Class is the family,
 pitch counts where the source knows it. Weights that are passed on may only be trained on sounds whose licence allows it:
-those in the library came from the command above, with MuseScore General (MIT), the training half of the NSynth notes (CC
-BY 4.0, Engel et al. 2017) and the samples of Sonic Pi (CC0); TimGM6mb (GPL-2) is not among them.
+those in the library came from the command above, with notes and kits of MuseScore General (MIT), nine instruments of NSynth
+(CC BY 4.0, Engel et al. 2017) and the samples of Sonic Pi (CC0); TimGM6mb (GPL-2) is not among them. The stores:
+
+  BANK=/usr/share/sounds/sf2/MuseScore_General_Full.sf2     # Debian: musescore-general-soundfont-lossless
+  python experiments/prepare.py --path=$BANK --number=8000 --out=musescore
+  python experiments/prepare.py --source=nsynth --path=NSYNTH --split_file=split.json --out=nsynth
+  python experiments/prepare.py --source=kits --path=$BANK --out=musescore_kits
+  python experiments/prepare.py --source=folder --path=/usr/share/sonic-pi/samples --classes=words --out=sonic_pi
 
 Prints, for held-out instruments: how often the 5 nearest training sounds name the class, and the semitone of the pitch,
 under the embedding and under plain statistics of the spectrogram.
@@ -46,6 +52,7 @@ def train_embedding(
     import optax
     from tqdm import tqdm
 
+    from timbre_jax.data.class_words import UNLABELLED
     from timbre_jax.data.store import Store
     from timbre_jax.metrics.embedding_network import EmbeddingNetwork, EmbeddingSettings, write_network
 
@@ -53,10 +60,12 @@ def train_embedding(
         raise ValueError("no sounds to train on: give --store=A,B")
     stores = [Store.open(path) for path in store]
     images, pitch, names = _read(stores, "train", maximum, seed, progress)
-    classes = tuple(sorted(set(names)))
-    label = np.searchsorted(classes, names)
+    classes = tuple(sorted(set(names) - {UNLABELLED, ""}))
+    if len(classes) < 2:
+        raise ValueError(f"an embedding learns to tell classes; the stores have {len(classes)}")
+    label = np.array([classes.index(name) if name in classes else -1 for name in names])
     # Each class as often as any other, softened: the square root of its share.
-    share = np.bincount(label, minlength=len(classes))[label] ** -0.5
+    share = np.bincount(label + 1)[label + 1] ** -0.5
     share /= share.sum()
     network = EmbeddingNetwork(EmbeddingSettings(classes=classes))
     generator = np.random.default_rng(seed)
@@ -69,8 +78,11 @@ def train_embedding(
         _, notes, kinds = network.apply({"params": params}, values)
         known = (pitch >= 0).astype(jnp.float32)
         of_pitch = optax.softmax_cross_entropy_with_integer_labels(notes, jnp.maximum(pitch, 0))
-        of_class = optax.softmax_cross_entropy_with_integer_labels(kinds, label)
-        return jnp.mean(of_class) + jnp.sum(of_pitch * known) / jnp.maximum(jnp.sum(known), 1.0)
+        of_class = optax.softmax_cross_entropy_with_integer_labels(kinds, jnp.maximum(label, 0))
+        labelled = (label >= 0).astype(jnp.float32)
+        return jnp.sum(of_class * labelled) / jnp.maximum(jnp.sum(labelled), 1.0) + jnp.sum(of_pitch * known) / jnp.maximum(
+            jnp.sum(known), 1.0
+        )
 
     @jax.jit
     def step(params, state, values, pitch, label):
@@ -136,6 +148,7 @@ def _augmented(images: np.ndarray, generator: np.random.Generator) -> np.ndarray
 
 
 def _report(path: Path, stores, known, progress: bool) -> None:
+    from timbre_jax.data.class_words import UNLABELLED
     from timbre_jax.metrics.embedding import image_embedding
     from timbre_jax.metrics.neighbours import neighbour_accuracy
 
@@ -146,7 +159,8 @@ def _report(path: Path, stores, known, progress: bool) -> None:
                 continue
             for embedding in (str(path), "mel_statistics"):
                 train, held = (_points(image_embedding(embedding), x) for x in (known[0], images))
-                told = neighbour_accuracy(train, known[2], held, names)
+                there, asked = known[2] != UNLABELLED, names != UNLABELLED
+                told = neighbour_accuracy(train[there], known[2][there], held[asked], names[asked])
                 share, floor = 100 * told.accuracy, 100 * told.floor
                 line = f"{store.path.name} {split}, {Path(embedding).stem}: class {share:.1f} % (floor {floor:.1f} %)"
                 old, new = known[1] >= 0, pitch >= 0

@@ -96,13 +96,15 @@ def evaluate(
             for name, run in zip(names, runs, strict=True):
                 bar.set_postfix_str(name)
                 notes = read_notes(run, opened, split, number=number, families=families, seed=seed, progress=progress)
-                entry = _measure(run, opened, notes, sounds, latents[name], seed)
-                measured.append({"name": name, "store": store_name, **entry})
+                made = None
                 if of_sounds.metrics:
                     if scorer is None:
-                        scorer = SoundScorer(store_name, opened, notes, runs, of_sounds)
+                        scorer = SoundScorer(store_name, opened, notes, runs, of_sounds, progress=progress)
                         heard += scorer.floors()
-                    heard += scorer.rows(name, run, notes)
+                    made = scorer.made(name, run, notes)
+                    heard += scorer.rows(name, run, made)
+                entry = _measure(run, opened, notes, sounds, made, latents[name], seed)
+                measured.append({"name": name, "store": store_name, **entry})
                 bar.update()
     rows, results = _rows(measured, reference_name, seed)
     caption = (
@@ -200,7 +202,7 @@ def _same_rate(runs, names, stores) -> None:
             )
 
 
-def _measure(run, store, notes, sounds, known, seed) -> dict:
+def _measure(run, store, notes, sounds, made, known, seed) -> dict:
     from experiments.run_data import trained_on
     from experiments.scoring import sound_distances
     from timbre_jax.metrics.neighbours import neighbour_accuracy
@@ -211,7 +213,7 @@ def _measure(run, store, notes, sounds, known, seed) -> dict:
     if known is not None and not seen:  # The nearest training note of a training note is that note.
         found = encode_features(run.space, notes.features).values
         accuracy = neighbour_accuracy(*known, found, notes.labels["family"])
-    distances, rows = sound_distances(run, notes, number=sounds, seed=seed) if sounds else ({}, np.array([], int))
+    distances, rows = sound_distances(run, notes, number=sounds, made=made, seed=seed) if sounds else ({}, np.array([], int))
     return {
         "run": run,
         "seen": seen,

@@ -91,16 +91,23 @@ def fitted(waves: np.ndarray, samples: int) -> np.ndarray:
 
 
 def sound_distances(
-    run: Run, notes: Notes, *, number: int, mean_image: np.ndarray | None = None, seed: int = 0
+    run: Run,
+    notes: Notes,
+    *,
+    number: int,
+    mean_image: np.ndarray | None = None,
+    made: dict[str, np.ndarray] | None = None,
+    seed: int = 0,
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Log-spectral distances in dB to the recordings of `number` of the notes, and which rows these are.
 
-    By name: those of `made_sounds` and, where given in the space's own features [N, F], "mean_image".
+    By name: those of `made_sounds` (`made`, where they are there already) and, where given in the space's own features
+    [N, F], "mean_image".
     """
     rows = even_choice(notes.labels["instrument"], number, seed=seed)
     part = notes.part(rows)
     recorded = notes.audio(rows)
-    made = made_sounds(run, part.features)
+    made = dict(made_sounds(run, part.features) if made is None else made)
     if mean_image is not None:
         made["mean_image"] = np.repeat(_synthesise_values(run.space, mean_image[None]), len(rows), axis=0)
     length = recorded.shape[1]

@@ -14,6 +14,7 @@ import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
+from tqdm import tqdm
 
 from experiments.run_data import Notes, Run, even_choice
 from experiments.scoring import fitted, made_sounds
@@ -94,8 +95,10 @@ class SoundScorer:
       recorded: [M, T] of the chosen notes, T what every run covers.
     """
 
-    def __init__(self, name: str, store: Store, notes: Notes, runs: Sequence[Run], settings: SoundSettings):
-        self.name, self.store, self.settings = name, store, settings
+    def __init__(
+        self, name: str, store: Store, notes: Notes, runs: Sequence[Run], settings: SoundSettings, *, progress: bool = True
+    ):
+        self.name, self.store, self.settings, self.progress = name, store, settings, progress
         self.chosen = even_choice(notes.labels["instrument"], settings.number, seed=settings.seed)
         self.ids = notes.labels["id"][self.chosen]
         self.groups, self.classes = (notes.labels[label][self.chosen] for label in ("instrument", "family"))
@@ -133,8 +136,8 @@ class SoundScorer:
             rows.append(SoundRow(self.name, HALVES, groups, np.full(len(groups), ""), {}, halves))
         return rows
 
-    def rows(self, run_name: str, run: Run, notes: Notes) -> list[SoundRow]:
-        """The run's reconstructions, and its representation's ceiling where no other run had the same.
+    def made(self, run_name: str, run: Run, notes: Notes) -> dict[str, np.ndarray]:
+        """What the run makes of the chosen notes (`scoring.made_sounds`).
 
         Raises:
           ValueError: the run sees other notes than those that were chosen.
@@ -142,7 +145,10 @@ class SoundScorer:
         part = notes.part(self.chosen)
         if not np.array_equal(part.labels["id"], self.ids):
             raise ValueError(f"{run_name} sees other notes of {self.name} than the other runs")
-        made = made_sounds(run, part.features)
+        return made_sounds(run, part.features)
+
+    def rows(self, run_name: str, run: Run, made: dict[str, np.ndarray]) -> list[SoundRow]:
+        """The run's reconstructions, and its representation's ceiling where no other run had the same."""
         rows = [self._row(run_name, made["reconstruction"])]
         representation = run.space.representation
         if representation not in self.seen:
@@ -166,6 +172,7 @@ class SoundScorer:
                 settings.of_pairs,
                 peaq=settings.peaq,
                 undefined_bandwidth=settings.undefined_bandwidth,
+                progress=lambda parts: tqdm(parts, desc=f"sounds of {name}", leave=False, disable=not self.progress),
             )
         found = SetDistances()
         if sets and self.known is not None and settings.of_sets:
@@ -185,7 +192,7 @@ class SoundScorer:
         groups = self.store.metadata(self.settings.split)["instrument"][rows] if rows is self.known_rows else self.groups
         rate, parts = self.store.sample_rate, []
         embed = self.embedding or (lambda waves, rate: np.zeros((len(waves), 1)))
-        for start in range(0, len(rows), 128):
+        for start in tqdm(range(0, len(rows), 128), desc="sounds to compare", leave=False, disable=not self.progress):
             waves = read(rows[start : start + 128])
             parts.append((embed(waves, rate), sound_sets.small_spectrograms(waves, rate)))
         points, images = (np.concatenate(part) for part in zip(*parts, strict=True))

@@ -1,0 +1,156 @@
+"""evaluate on sounds: a small library through a log-mel space, its floors and ceilings, classes, what cannot be compared."""
+
+from __future__ import annotations
+
+import csv
+
+import numpy as np
+import pytest
+
+from experiments.evaluate import evaluate
+from experiments.prepare import prepare
+from experiments.sound_scoring import SoundSettings
+from tests.helpers.library import write_library
+from timbre_jax.metrics import fingerprint
+from timbre_jax.metrics.table import read_results
+
+pytestmark = pytest.mark.xdist_group("small_analysis")
+FRONT = {"name": "log_mel", "length": 4000, "n_frames": 0, "n_fft": 256, "window_length": 256, "hop": 64, "n_mels": 32}
+
+
+def library_run(folder, store, *, rate: int = 16000, **model):
+    from timbre_jax.training.loop import train_and_evaluate
+
+    settings = {**FRONT, "sample_rate": rate, "iterations": 8, "fmin": 60.0}
+    train_and_evaluate({"model": model, "data": {"store": str(store)}, "representation": settings}, folder, progress=False)
+    return folder
+
+
+def library_store(folder, files, *, rate: int = 16000):
+    made = prepare(
+        out=str(folder), source="folder", path=[str(files)], sample_rate=rate, seconds=0.25, splits=(0.6, 0.1, 0.3), workers=1,
+        progress=False,
+    )  # fmt: skip
+    return made.path
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory):
+    """A folder of 60 hits of three classes, its store, and two runs on it."""
+    folder = tmp_path_factory.mktemp("library")
+    files = write_library(folder / "files", 60)
+    store = library_store(folder / "store", files)
+    runs = [
+        library_run(folder / "pca", store, name="pca", latent_size=12),
+        library_run(folder / "mean", store, name="mean_image"),
+    ]
+    return files, store, runs
+
+
+@pytest.fixture(scope="module")
+def scored(library, tmp_path_factory):
+    _, _, runs = library
+    out = tmp_path_factory.mktemp("scores")
+    table = evaluate(runs, out, bins=6, metrics=["lsd", "stft", "odg", "ndb", "frechet", "kernel"], progress=False)
+    with open(out / "sounds.csv", encoding="utf-8") as file:
+        rows = {row["run"]: row for row in csv.DictReader(file)}
+    return table, rows, out
+
+
+def test_floors_and_ceilings_stand_beside_the_runs(scored):
+    table, rows, _ = scored
+    assert table.column("run") == ["pca", "mean"]
+    assert list(rows) == [
+        "<unrelated sounds>", "<nearest known>", "<real sounds>", "<known halves>", "pca", "<log_mel>", "mean",
+    ]  # fmt: skip
+
+    def value(run: str, name: str) -> float:
+        return float(rows[run][name])
+
+    for name in ("lsd_db", "mr_stft"):
+        assert value("<log_mel>", name) < value("pca", name) < value("mean", name) < 1.5 * value("<unrelated sounds>", name)
+        assert value("<nearest known>", name) < value("<unrelated sounds>", name)
+        assert value("pca", f"{name}_low") <= value("pca", name) <= value("pca", f"{name}_high")
+    assert value("<log_mel>", "odg") > value("<unrelated sounds>", "odg")
+    assert all(rows[run]["ndb"] == "" for run in ("<unrelated sounds>", "<nearest known>"))
+    assert value("<real sounds>", "ndb") <= value("<real sounds>", "ndb_chance_high")
+    assert value("mean", "kernel") > value("<real sounds>", "kernel")
+    assert value("<real sounds>", "kernel_low") < value("<real sounds>", "kernel") < value("<real sounds>", "kernel_high")
+    # The table of scores says the same distance.
+    assert table.column("sound_db")[0] == pytest.approx(value("pca", "lsd_db"))
+    assert table.column("representation_db")[0] == pytest.approx(value("<log_mel>", "lsd_db"))
+
+
+def test_classes_have_rows_of_their_own_and_results_their_floors(scored):
+    _, rows, out = scored
+    with open(out / "classes.csv", encoding="utf-8") as file:
+        classes = [row for row in csv.DictReader(file) if row["run"] == "pca"]
+    assert [row["class"] for row in classes] == ["hat", "kick", "snare"]
+    counts = np.array([int(row["sounds"]) for row in classes])
+    assert counts.sum() == int(rows["pca"]["sounds"])
+    means = np.array([float(row["lsd_db"]) for row in classes])
+    assert np.sum(means * counts) / counts.sum() == pytest.approx(float(rows["pca"]["lsd_db"]))
+    assert all(float(row["odg_best"]) >= float(row["odg"]) for row in classes)
+    results = {result.name: result for result in read_results(out / "results.json")}
+    of_pca = results["store/pca/odg"]
+    assert of_pca.floor == pytest.approx(float(rows["<unrelated sounds>"]["odg"]))
+    assert "undefined bandwidth counts as 0" in of_pca.definition
+    assert results["store/pca/ndb"].floor == pytest.approx(float(rows["pca"]["ndb_chance"]))
+    assert results["store/pca/kernel"].floor == pytest.approx(float(rows["<real sounds>"]["kernel"]))
+    text = (out / "scores.md").read_text(encoding="utf-8")
+    assert "<unrelated sounds>" in text
+    assert "Natsiou" not in text
+    assert "n_mels 32" in text
+
+
+def test_runs_of_harmonic_notes_have_their_table_alone_unless_asked(pca_run, tmp_path):
+    evaluate([pca_run], tmp_path / "alone", sounds=4, progress=False)
+    assert not (tmp_path / "alone" / "sounds.csv").exists()
+    evaluate([pca_run], tmp_path / "asked", sounds=4, metrics=["lsd"], progress=False)
+    with open(tmp_path / "asked" / "sounds.csv", encoding="utf-8") as file:
+        rows = {row["run"]: row for row in csv.DictReader(file)}
+    assert set(rows) == {"<unrelated sounds>", "<nearest known>", "pca3", "<harmonic_tracks>"}
+    assert float(rows["<harmonic_tracks>"]["lsd_db"]) < float(rows["<unrelated sounds>"]["lsd_db"])
+    assert "ndb" not in rows["pca3"]
+
+
+def test_runs_of_different_rates_are_one_line(library, tmp_path):
+    files, _, runs = library
+    store = library_store(tmp_path / "store", files, rate=22050)
+    other = library_run(tmp_path / "other", store, rate=22050, name="mean_image")
+    with pytest.raises(
+        ValueError, match=r"different rates \(pca 16000 Hz, other 22050 Hz\): score those of one rate at a time"
+    ):
+        evaluate([runs[0], other], tmp_path / "out", progress=False)
+    with pytest.raises(ValueError, match="holds sounds at 22050 Hz, the runs work at 16000 Hz"):
+        evaluate(runs, tmp_path / "out", store=store, progress=False)
+
+
+def test_runs_of_different_representations_are_said_not_to_be_comparable(library, pca_run, small_store, tmp_path):
+    _, _, runs = library
+    table = evaluate([pca_run, runs[0]], tmp_path, store=small_store, families=(), sounds=0, number=6, progress=False)
+    assert "MSE and SSIM of different definitions are not to be compared: pca3: " in table.caption
+    assert table.column("mse_vs_reference_percent") == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"metrics": ("lsd", "best")}, "no metric 'best'; there are lsd, stft, odg"),
+        ({"metrics": ("odg",), "peaq": "other"}, "no PEAQ preset 'other'"),
+        ({"metrics": ("odg",), "undefined_bandwidth": "one"}, "undefined_bandwidth is one of"),
+        ({"metrics": ("kernel",), "embedding": "vggish"}, "no embedding 'vggish'"),
+    ],
+)
+def test_wrong_settings_are_one_line_before_any_work(change, message):
+    with pytest.raises(ValueError, match=message):
+        SoundSettings(**change)
+
+
+def test_a_fingerprint_without_its_programs_is_one_line_before_any_work(monkeypatch):
+    def missing():
+        raise fingerprint.FingerprintMissing("pip install it")
+
+    monkeypatch.setattr(fingerprint, "_program", missing)
+    with pytest.raises(ValueError, match="pip install it"):
+        SoundSettings(("fingerprint",))
