@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from timbre_jax.models.convolution import chunks
 from timbre_jax.records import Array
 
 
@@ -28,15 +30,72 @@ def max_pool(x: Array, window: tuple[int, int]) -> Array:
     Raises:
       ValueError: another window, or a picture that is smaller than it.
     """
+    _check_window(x, window)
+    return _overlapping(_blocks(x), window)
+
+
+def _check_window(x: Array, window: tuple[int, int]) -> None:
     if not set(window) <= {2, 4}:
         raise ValueError(f"windows of max_pool have sides of 2 or 4, not {window}")
     if x.shape[1] < window[0] or x.shape[2] < window[1]:
         raise ValueError(f"a window of {window} does not fit into a picture of {x.shape[1]} x {x.shape[2]}")
-    x = _blocks(x)
+
+
+def _overlapping(x: Array, window: tuple[int, int]) -> Array:
     for axis, side in enumerate(window, start=1):
         if side == 4:
             x = _neighbours(x, axis)
     return x
+
+
+def pooled_first_conv(x: Array, kernel: Array, window: tuple[int, int]) -> Array:
+    """`max_pool` of a 3x3 convolution ("SAME") of pictures of one channel: [B, H, W, 1] to [B, h, w, K].
+
+    The largest thing in a network that begins so is what lies between the two. A few pictures at a time, computed again for
+    the gradient: then it is never in memory as a whole. One product gives the four pixels of a 2 x 2 block as channels.
+
+    Args:
+      x: [B, H, W, 1].
+      kernel: [3, 3, 1, K].
+    """
+    _check_window(x, window)
+    batch, height, width, _ = x.shape
+    half, features = (height // 2, width // 2), kernel.shape[-1]
+    weights = jnp.zeros((2, 2, 4, 4, features), kernel.dtype)
+    for row in (0, 1):
+        for column in (0, 1):
+            weights = weights.at[row, column, row : row + 3, column : column + 3].set(kernel[:, :, 0])
+    weights = weights.transpose(2, 3, 0, 1, 4).reshape(16, 4 * features)
+    rows, columns = (2 * np.arange(count)[:, None] + np.arange(4) for count in half)
+
+    @jax.checkpoint
+    def few(x: Array) -> Array:
+        padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1)))
+        patches = padded[:, rows[:, None, :, None], columns[None, :, None, :]]
+        blocks = (patches.reshape(-1, 16) @ weights).reshape(-1, *half, 4, features)
+        return _overlapping(_largest_of_four(blocks), window)
+
+    y = jax.lax.map(few, chunks(x[..., 0]))
+    return y.reshape(batch, *y.shape[2:])
+
+
+@jax.custom_vjp
+def _largest_of_four(x: Array) -> Array:
+    """[.., 4, C] to [.., C]."""
+    return _largest_forward(x)[0]
+
+
+def _largest_forward(x):
+    a, b, c, d = (x[..., i, :] for i in range(4))
+    largest = jnp.maximum(jnp.maximum(a, b), jnp.maximum(c, d))
+    return largest, jnp.where(a == largest, 0, jnp.where(b == largest, 1, jnp.where(c == largest, 2, 3))).astype(jnp.uint8)
+
+
+def _largest_backward(winner, gradient):
+    return (jnp.where(winner[..., None, :] == jnp.arange(4, dtype=jnp.uint8)[:, None], gradient[..., None, :], 0),)
+
+
+_largest_of_four.defvjp(_largest_forward, _largest_backward)
 
 
 @jax.custom_vjp

@@ -1,4 +1,8 @@
-"""Bilinear resizing as weighted sums of two neighbours, and its gradient as weighted sums of the few that used a pixel."""
+"""Bilinear resizing and the convolution after it, in one: weighted sums of few neighbours, both ways.
+
+XLA differentiates neither `jax.image.resize` nor gathers quickly on CPU. Here a gradient is again a gather, of the few pixels
+that used one.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from timbre_jax.models.convolution import chunks
 from timbre_jax.records import Array
 
 KINDS = ("half_pixel", "corner")
@@ -34,40 +39,74 @@ def interpolation(old: int, new: int, kind: str = "half_pixel") -> np.ndarray:
     return matrix
 
 
-def resize(x: Array, size: tuple[int, int], kind: str = "half_pixel") -> Array:
-    """Bilinear interpolation of pictures [B, h, w, C] to [B, *size, C]; see `interpolation`. For enlarging: no antialiasing."""
-    for axis, new in enumerate(size, start=1):
-        x = banded_product(x, x.shape[axis], new, axis, kind)
-    return x
+def resized_conv(x: Array, kernel: Array, size: tuple[int, int], kind: str = "half_pixel") -> Array:
+    """Bilinear resizing of pictures, then convolution with a 3x3 kernel and "SAME" padding: [B, h, w, C] to [B, H, W, K].
+
+    Both are linear and one works on pixels, the other on channels, so the channels can go first: one product of the small
+    picture with the nine taps of the kernel, which are resized, shifted and added. A quarter of the arithmetic where the
+    picture doubles, and the large picture with its many channels is never made. A few pictures at a time.
+
+    Args:
+      x: [B, h, w, C].
+      kernel: [3, 3, C, K].
+      size: (H, W), not smaller than (h, w): nothing here keeps frequencies from folding.
+      kind: see `interpolation`.
+    """
+    batch, height, width, channels = x.shape
+    features = kernel.shape[-1]
+    taps = kernel.transpose(2, 0, 1, 3).reshape(channels, 9 * features)
+
+    def few(x: Array) -> Array:
+        y = (x.reshape(-1, channels) @ taps).reshape(-1, height, width, 3, 3, features)
+        return _add_taps(_add_taps(y, 1, size[0], kind), 2, size[1], kind)
+
+    return jax.lax.map(few, chunks(x)).reshape(batch, *size, features)
 
 
-def banded_product(x: Array, old: int, new: int, axis: int, kind: str) -> Array:
-    """`interpolation(old, new, kind)` times x along an axis, only where the matrix is not 0."""
+def _add_taps(y: Array, axis: int, new: int, kind: str) -> Array:
+    """Resizes along an axis, shifts by each of three taps and adds them up: `axis` 1 of [B, h, w, 3, ...] or 2 of
+    [B, H, w, 3, K]; the axis of the taps, 3, goes away."""
+    old = y.shape[axis]
 
     @jax.custom_vjp
-    def product(x):
-        return _gathered(x, _bands(old, new, kind, False), axis)
+    def add(y):
+        return sum(
+            jnp.take(y[:, :, :, tap], places, axis=axis, mode="clip") * _along(weights, axis, y.ndim - 1, y.dtype)
+            for tap in range(3)
+            for places, weights in zip(*_bands(old, new, kind)[tap], strict=True)
+        )
 
     def backward(_, gradient):
-        return (_gathered(gradient, _bands(old, new, kind, True), axis),)
+        # One gather for the places of all taps together: [.., old * 3, ..].
+        bands = [_bands(old, new, kind, transposed=True)[tap] for tap in range(3)]
+        count = max(len(places) for places, _ in bands)
+        total = 0.0
+        for band in range(count):
+            places = np.stack([p[band] if band < len(p) else np.zeros(old, int) for p, _ in bands], 1).reshape(-1)
+            weights = np.stack([w[band] if band < len(w) else np.zeros(old, np.float32) for _, w in bands], 1).reshape(-1)
+            part = jnp.take(gradient, places, axis=axis, mode="clip")
+            total = total + part * _along(weights, axis, gradient.ndim, gradient.dtype)
+        total = total.reshape(*gradient.shape[:axis], old, 3, *gradient.shape[axis + 1 :])
+        return (jnp.moveaxis(total, axis + 1, 3),)
 
-    product.defvjp(lambda x: (product(x), None), backward)
-    return product(x)
+    add.defvjp(lambda y: (add(y), None), backward)
+    return add(y)
+
+
+def _along(weights: np.ndarray, axis: int, ndim: int, dtype) -> np.ndarray:
+    return weights.reshape([-1 if a == axis else 1 for a in range(ndim)]).astype(dtype)
 
 
 @functools.lru_cache(maxsize=256)
-def _bands(old: int, new: int, kind: str, transposed: bool) -> tuple[np.ndarray, np.ndarray]:
-    """For each row of the matrix the places [k, rows] and weights [k, rows] of what is not 0, filled up with weights of 0."""
-    matrix = interpolation(old, new, kind)
-    matrix = matrix.T if transposed else matrix
-    order = np.argsort(matrix == 0, axis=1, kind="stable")[:, : max((matrix != 0).sum(1).max(), 1)]
-    return order.T, np.take_along_axis(matrix, order, 1).T
-
-
-def _gathered(x: Array, bands: tuple[np.ndarray, np.ndarray], axis: int) -> Array:
-    shape = [-1 if a == axis else 1 for a in range(x.ndim)]
-    return sum(
-        jnp.take(x, places, axis=axis, unique_indices=False, indices_are_sorted=False, mode="clip")
-        * weights.reshape(shape).astype(x.dtype)
-        for places, weights in zip(*bands, strict=True)
-    )
+def _bands(old: int, new: int, kind: str, transposed: bool = False) -> list[tuple[np.ndarray, np.ndarray]]:
+    """For each of three taps of a convolution, its shifted interpolation: the places [k, rows] and weights [k, rows] of what
+    is not 0 in the rows of the matrix [new, old], or of its transpose; rows with fewer are filled up with weights of 0."""
+    matrix, bands = interpolation(old, new, kind), []
+    for shift in (-1, 0, 1):
+        # Row i of tap `shift` is row i + shift of the resized picture, and zero beyond its edge.
+        shifted = np.zeros_like(matrix)
+        shifted[max(-shift, 0) : new - max(shift, 0)] = matrix[max(shift, 0) : new + min(shift, 0)]
+        rows = shifted.T if transposed else shifted
+        order = np.argsort(rows == 0, axis=1, kind="stable")[:, : max((rows != 0).sum(1).max(), 1)]
+        bands.append((order.T, np.take_along_axis(rows, order, 1).T))
+    return bands

@@ -12,11 +12,11 @@ import jax.numpy as jnp
 from timbre_jax.flows.masked_autoregressive import FlowChain
 from timbre_jax.flows.posterior import FlowPosterior
 from timbre_jax.models.base import TimbreModel, latent_features
-from timbre_jax.models.classes import ClassHeads, Classes, class_losses
+from timbre_jax.models.classes import Classes, ClassHeads, class_losses
 from timbre_jax.models.convolution import same_conv
 from timbre_jax.models.heads import bernoulli_nll
-from timbre_jax.models.pooling import max_pool
-from timbre_jax.models.resize import resize
+from timbre_jax.models.pooling import max_pool, pooled_first_conv
+from timbre_jax.models.resize import resized_conv
 from timbre_jax.records import Array, Features, Latent
 
 LARGEST_LOG_VARIANCE = 20.0
@@ -51,7 +51,9 @@ class Encoder(nn.Module):
         x = picture[..., None]
         for i, (features, window) in enumerate(zip(self.channels, self.pools, strict=True)):
             kernel = self.param(f"kernel_{i}", nn.initializers.lecun_normal(), (3, 3, x.shape[-1], features))
-            x = nn.elu(max_pool(same_conv(x, kernel), window))
+            x = pooled_first_conv(x, kernel, window) if x.shape[-1] == 1 else max_pool(same_conv(x, kernel), window)
+            # Else XLA takes the exponential anew for each of the neighbours that read it.
+            x = jax.lax.optimization_barrier(nn.elu(x))
         return x.reshape(x.shape[0], -1)
 
 
@@ -73,7 +75,7 @@ class Decoder(nn.Module):
         x = dropout(x, keys, self.dropout).reshape(-1, height, width, self.channels[-1])
         for i, (features, size) in enumerate(zip((*self.channels[-2::-1], 1), larger[::-1], strict=True)):
             kernel = self.param(f"kernel_{i}", nn.initializers.lecun_normal(), (3, 3, x.shape[-1], features))
-            x = same_conv(resize(nn.elu(x) if i else x, size, self.resizing), kernel)
+            x = resized_conv(jax.lax.optimization_barrier(nn.elu(x)) if i else x, kernel, size, self.resizing)
         return x[..., 0]
 
 
