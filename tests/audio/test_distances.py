@@ -73,3 +73,20 @@ def test_log_spectral_distance_of_a_change_of_level_is_that_level():
     np.testing.assert_allclose(found, [0.0, 6.0206], atol=1e-3)
     silence = jnp.zeros((1, 8000))
     assert distances.log_spectral_distance(silence, silence)[0] == 0.0
+
+
+def test_spectral_convergence_and_multi_resolution_distance_have_closed_forms():
+    wave = np.stack(
+        [sounds.noise(length=8000), sounds.harmonic_tone(200.0, [0.5, 0.2], length=8000), np.zeros(8000, np.float32)]
+    )
+    wave = jnp.asarray(wave)
+    np.testing.assert_allclose(distances.spectral_convergence(0.5 * wave, wave), [0.5, 0.5, 0.0], atol=1e-6)
+    np.testing.assert_allclose(distances.spectral_convergence(0.0 * wave, wave), [1.0, 1.0, 0.0], atol=1e-6)
+    # Half as loud: 1/2 of convergence and ln 2 in every bin that is not at the floor, which noise has none of.
+    found = distances.multi_resolution_stft_distance(0.5 * wave, wave)
+    assert float(found[0]) == pytest.approx(0.5 + np.log(2.0), abs=1e-3)
+    assert float(found[1]) < 0.5 + np.log(2.0)
+    assert float(found[2]) == 0.0
+    np.testing.assert_array_equal(distances.multi_resolution_stft_distance(wave, wave), 0.0)
+    gradient = jax.grad(lambda x: jnp.sum(distances.multi_resolution_stft_distance(x, wave)))(wave)
+    assert np.all(np.isfinite(gradient))

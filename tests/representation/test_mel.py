@@ -117,7 +117,7 @@ def test_silence_dc_and_loud_noise_have_no_nan_either_way():
 
 
 def test_any_length_by_replacing_it():
-    for length in (1, 100, 5000, 20001):
+    for length in (1, 5001):
         representation = dataclasses.replace(SHORT, length=length, n_frames=0, iterations=2)
         waves = jnp.asarray(sounds.noise(length=length))[None] * 0.1
         features = representation.analyse(waves)

@@ -43,7 +43,7 @@ def fast_griffin_lim(
       magnitudes: of a centred transform (`audio.stft.stft`): frame n on sample n * hop, n_fft = 2 * (K - 1).
       length: samples; at least (N - 1) * hop.
       phase: [B, N, K] radians to begin with. Without it, random from `key` (one key, split over the sounds, or [B] keys);
-        without both, 0 everywhere, which is deterministic and about as good as random.
+        without both, that of an impulse in the middle of each frame: deterministic.
       bands: [B, N, M] power. filters: [M, K], bands = filters @ magnitudes^2.
 
     Sounds are taken a few at a time on a CPU (`in_turns`), so memory beside the result is that of a few sounds.
@@ -71,7 +71,8 @@ def fast_griffin_lim(
         elif key is not None:
             angle = jax.random.uniform(sound["key"], wanted.shape, jnp.float32, -jnp.pi, jnp.pi)
         else:
-            angle = jnp.zeros_like(wanted)
+            # At phase 0 a frame's energy would lie at its edges, where the window is 0, and be lost.
+            angle = jnp.broadcast_to(np.float32(np.pi) * np.mod(np.arange(bins, dtype=np.float32), 2), wanted.shape)
         first = wanted * jax.lax.complex(jnp.cos(angle), jnp.sin(angle))
         if bands is not None:
             faint = jnp.maximum(1e-12 * jnp.max(sound["bands"]), 1e-30)

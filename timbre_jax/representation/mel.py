@@ -197,8 +197,8 @@ class LogMel:
         """Features to waves [B, T]; values of 0 and frames outside the mask are silent.
 
         T is `length` where there are as many frames as `feature_shape` says, else frames * hop. `key` (one, or [B]) draws
-        the first phases of inverters that begin at random; without it they begin at 0, so the same features give the same
-        sound.
+        the first phases of inverters that begin at random; without it they begin at a fixed phase, and the same features give
+        the same sound.
         """
         count = features.values.shape[1]
         held = {}
