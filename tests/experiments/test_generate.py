@@ -130,9 +130,45 @@ def test_samples_are_repeatable_and_do_not_depend_on_their_number(pca_run, tmp_p
     assert (tmp_path / "a" / "sample_001.wav").read_bytes() == (tmp_path / "b" / "sample_001.wav").read_bytes()
 
 
+def test_variations_stay_around_their_file_and_are_repeatable(pca_run, tones, tmp_path):
+    files = [tones / "low note.wav"]
+    near = generate(pca_run, tmp_path / "a", mode="variations", files=files, number=4, spread=0.1)
+    far = generate(pca_run, tmp_path / "b", mode="variations", files=files, number=2, spread=1.0)
+    own = generate(pca_run, tmp_path / "c", mode="variations", files=files, number=1, spread=0.0)["sounds"][0]
+    again = generate(pca_run, tmp_path / "d", mode="variations", files=files, number=2, spread=0.1)
+    assert [s["file"] for s in near["sounds"]][:2] == ["000_low_note_variation_000.wav", "000_low_note_variation_001.wav"]
+    assert [s["latent"] for s in near["sounds"]][:2] == [s["latent"] for s in again["sounds"]]
+    offsets = [np.subtract(m["sounds"][1]["latent"], own["latent"]) for m in (near, far)]
+    np.testing.assert_allclose(offsets[1], 10 * offsets[0], rtol=1e-3, atol=1e-5)
+    assert np.abs(offsets[0]).max() > 0
+
+
+def test_sounds_are_added_and_taken_away(pca_run, tones, tmp_path):
+    files = [tones / "low note.wav", tones / "höher.wav"]
+    ends = generate(pca_run, tmp_path / "a", mode="interpolate", files=files, steps=2)
+    a, b = (np.array(sound["latent"]) for sound in ends["sounds"])
+    average = generate(pca_run, tmp_path / "b", mode="average", files=files)["sounds"][0]
+    np.testing.assert_allclose(average["latent"], (a + b) / 2, atol=1e-5)
+    assert average["file"] == "average_low_note_plus_höher.wav"
+    # a + b - a is b.
+    back = generate(pca_run, tmp_path / "c", mode="arithmetic", files=[*files, files[0]], weights=["1", "1", "-1"])["sounds"][0]
+    np.testing.assert_allclose(back["latent"], b, atol=1e-5)
+    assert [term["weight"] for term in back["made_from"]["terms"]] == [1, 1, -1]
+    assert back["file"] == "arithmetic_low_note_plus_höher_minus_low_note.wav"
+    assert (tmp_path / "c" / back["file"]).is_file()
+    (tmp_path / "text.wav").write_text("no sound")
+    with pytest.raises(ValueError, match=r"text\.wav"):
+        generate(pca_run, tmp_path / "d", mode="average", files=[files[0], tmp_path / "text.wav", files[1]])
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        ({"mode": "arithmetic", "files": ["a.wav", "b.wav"], "weights": [1]}, "for each of the 2 files"),
+        ({"mode": "arithmetic", "files": ["a.wav"], "weights": ["one"]}, "takes numbers"),
+        ({"mode": "arithmetic", "files": ["a.wav"], "weights": ["nan"]}, "a finite number"),
+        ({"mode": "average", "files": ["a.wav"]}, "at least two files"),
+        ({"mode": "map", "at": "0,0"}, "needs --map"),
         ({"mode": "dance"}, "--mode is one of"),
         ({"mode": "reconstruct"}, "needs --files"),
         ({"mode": "sweep", "latent": 3}, "latents 0 to 2"),

@@ -7,9 +7,9 @@ import pytest
 from sklearn.decomposition import PCA
 
 from tests.helpers.planted import fitted_space, planted_notes
-from timbre_jax.latent.neighbours import neighbours
+from timbre_jax.latent.neighbours import SoundIndex, name_by_neighbours, neighbours
 from timbre_jax.latent.projection import pca_map, tsne_map
-from timbre_jax.metrics.neighbours import nearest_neighbours
+from timbre_jax.metrics.neighbours import Neighbours, nearest_neighbours
 
 LATENTS = np.random.default_rng(0).standard_normal((80, 5)) * [5, 1, 3, 0.1, 0.5] + 7
 
@@ -52,3 +52,26 @@ def test_neighbours_are_counted_in_deviations():
     known = np.array([[50.0, 0.0], [0.0, 0.5]])
     assert neighbours(space, known, np.zeros((1, 2)), k=1).indices[0, 0] == 0
     assert neighbours(space, known, np.zeros((1, 2)), k=1, standardised=False).indices[0, 0] == 1
+
+
+def test_an_index_finds_what_the_plain_search_finds():
+    space = fitted_space(planted_notes(30), latent_size=4).replace(statistics={"latent_std": np.array([1.0, 2.0, 0.5, 0.0])})
+    generator = np.random.default_rng(0)
+    known, queries = generator.normal(size=(500, 4)), generator.normal(size=(20, 4))
+    known[7] = known[3]
+    queries[0] = known[7]
+    found, plain = SoundIndex.of(space, known).search(queries, k=6), neighbours(space, known, queries, k=6)
+    np.testing.assert_array_equal(found.indices, plain.indices)
+    np.testing.assert_allclose(found.distances, plain.distances, atol=1e-5)
+    assert found.indices[0, :2].tolist() == [3, 7]
+    with pytest.raises(ValueError, match="between 1"):
+        SoundIndex.of(space, known).search(queries, k=501)
+    with pytest.raises(ValueError, match="finite latents"):
+        SoundIndex.of(space, np.full((3, 4), np.nan))
+
+
+def test_a_name_is_the_most_frequent_and_of_equals_the_nearest():
+    labels = np.array(["kick", "snare", "tom", "snare", "kick"])
+    near = Neighbours(np.array([[0, 1, 3], [2, 1, 0], [1, 0, 4]]), np.zeros((3, 3)))
+    names = name_by_neighbours(labels, near)
+    assert [(name.name, round(name.agreement, 2)) for name in names] == [("snare", 0.67), ("tom", 0.33), ("kick", 0.67)]
