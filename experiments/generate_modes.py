@@ -83,15 +83,14 @@ def open_map(space, path):
     """The map in a folder or .npz that experiments/map.py made.
 
     Raises:
-      ValueError: no map, or one of a space of another size.
+      ValueError: no map, or one of another space.
     """
-    from timbre_jax.latent.sound_map import load_map
+    from timbre_jax.latent.sound_map import load_map, space_digest
 
     path = Path(path)
     made = load_map(path if path.suffix == ".npz" else path / "map.npz")
-    size = made.settings.get("latent_size")
-    if size != space.latent_size:
-        raise ValueError(f"{path} was made in a space of {size} latents, the run has {space.latent_size}: make the map again")
+    if made.settings.get("space") != space_digest(space):
+        raise ValueError(f"{path} was made from another space than the run's ({made.settings.get('run')}): make the map again")
     return made
 
 

@@ -91,7 +91,7 @@ def _make(run, library, method, settings, seed, progress):
 
     from tqdm import tqdm
 
-    from timbre_jax.latent.sound_map import make_map
+    from timbre_jax.latent.sound_map import make_map, space_digest
 
     if progress and method == "umap":
         print("importing umap-learn; the first time on a machine this takes up to a minute ...", flush=True)
@@ -100,7 +100,7 @@ def _make(run, library, method, settings, seed, progress):
     total = 400 if method == "kernel" else None
     with tqdm(total=total, desc="map", unit="step", disable=not (progress and total)) as bar:
         made = make_map(library.latents, method=method, settings=settings, seed=seed, progress=bar.update)
-    about = {"identity": identity(run, library, method, settings, seed), "run": run.name, "latent_size": run.space.latent_size}
+    about = {"identity": identity(run, library, method, settings, seed), "run": run.name, "space": space_digest(run.space)}
     return dataclasses.replace(made, settings={**made.settings, **about})
 
 

@@ -144,8 +144,9 @@ def _distances(run, unseen, ways, number, seed, progress):
     from timbre_jax.metrics.scores import spectral_distances
 
     rows = even_choice(unseen.groups, min(number, len(unseen)), seed=seed)
-    length = unseen.store.samples
-    recorded = np.stack([np.pad(wave, (0, length - len(wave))) for wave in unseen.waves(rows)])
+    # What the representation cuts off is nothing that a way back could give.
+    length = min(unseen.store.samples, getattr(run.space.representation, "length", unseen.store.samples))
+    recorded = np.stack([np.pad(wave[:length], (0, max(0, length - len(wave)))) for wave in unseen.waves(rows)])
     found = {}
     for way in tqdm(ways, desc="sounds", unit="way", disable=not progress):
         made = render_values(run.space, way.latents[rows])[:, :length]

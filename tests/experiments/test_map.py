@@ -243,7 +243,7 @@ def test_serve_prints_where_it_is_and_ends_with_ctrl_c(made, pca_run):
     assert not any(line.startswith("placing") for line in lines)
 
 
-def test_generate_takes_points_of_the_map(made, pca_run, tmp_path):
+def test_generate_takes_points_of_the_map(made, pca_run, mean_run, tmp_path):
     out, _, library, sound_map = made
     x, y = sound_map.coordinates[4].tolist()
     manifest = generate(pca_run, tmp_path / "a", mode="map", map=str(out), at=f"{x!r},{y!r}; 0.9,5")
@@ -255,6 +255,8 @@ def test_generate_takes_points_of_the_map(made, pca_run, tmp_path):
     for at, message in (("0.1", "x,y;x,y"), ("nan,0", "finite"), ("a,b", "x,y;x,y"), ("", "needs --map")):
         with pytest.raises(ValueError, match=message):
             generate(pca_run, tmp_path / "b", mode="map", map=str(out), at=at)
+    with pytest.raises(ValueError, match="another space"):
+        generate(mean_run, tmp_path / "b", mode="map", map=str(out), at="0,0")
     with pytest.raises(ValueError, match="there is no map"):
         generate(pca_run, tmp_path / "b", mode="map", map=str(tmp_path), at="0,0")
     assert not (tmp_path / "b").exists()

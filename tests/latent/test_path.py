@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.helpers.planted import FACTORS, fitted_space, planted_notes
 from timbre_jax.latent.direction import direction_effects, harmonic_qualities
-from timbre_jax.latent.path import interpolate, sample_aggregate, sample_prior, sweep
+from timbre_jax.latent.path import combine, interpolate, sample_aggregate, sample_prior, sweep, vary
 
 COORDINATES = st.lists(st.floats(-5, 5, width=32), min_size=3, max_size=3)
 
@@ -97,3 +97,22 @@ def test_qualities_of_a_known_sound():
     np.testing.assert_allclose(found["level_db"], [-20, -40], atol=1e-3)
     np.testing.assert_allclose(found["brightness_harmonics"], [1, 3], atol=0.01)
     np.testing.assert_allclose(found["temporal_centroid_seconds"], [0.99, 1.49], atol=0.01)
+
+
+def test_sums_go_around_the_training_mean(space):
+    mean = np.asarray(space.statistics["latent_mean"], np.float64)
+    points = np.random.default_rng(0).normal(size=(3, 4)) + 5
+    np.testing.assert_allclose(combine(space, points, [1, 1, -1]), points[0] + points[1] - points[2], atol=1e-4)
+    np.testing.assert_allclose(combine(space, points[:2], [1, -1]), mean + points[0] - points[1], atol=1e-4)
+    np.testing.assert_allclose(combine(space, points[:1], [0]), mean, atol=1e-4)
+    for wrong in ([1, 1], [[1, 1, 1]]):
+        with pytest.raises(ValueError, match="combined with weights"):
+            combine(space, points, wrong)
+
+
+def test_variations_are_counted_in_deviations_and_have_their_own_keys(space):
+    point, key = np.ones(4), jax.random.key(3)
+    found = np.asarray(vary(space, point, 400, key=key, spread=0.5))
+    np.testing.assert_allclose(found.std(0), 0.5 * np.asarray(space.statistics["latent_std"]), rtol=0.15)
+    np.testing.assert_array_equal(found[:5], vary(space, point, 5, key=key, spread=0.5))
+    np.testing.assert_array_equal(vary(space, point, 2, key=key, spread=0.0), np.ones((2, 4)))

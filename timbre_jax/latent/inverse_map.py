@@ -16,6 +16,9 @@ REACH = 0.5
 """How far outside [0, 1] a point is taken as it is; beyond it is moved onto that border."""
 
 
+_MOST_AT_ONCE = 1024
+
+
 class _AnyInverse:
     """What all ways back share; subclasses have `coordinates` [P, 2] and `latents_at`."""
 
@@ -28,16 +31,23 @@ class _AnyInverse:
         Raises:
           ValueError: not [M, 2], or a coordinate that is not finite.
         """
-        xy = map_points(xy)
-        # Filled up to a power of two, so that few sizes are compiled.
-        size = 1 << max(0, len(xy) - 1).bit_length()
-        filled = np.concatenate([xy, np.broadcast_to(xy[:1], (size - len(xy), 2))])
-        latents, distances, _ = _answer(self, filled)
-        return np.asarray(latents)[: len(xy)], np.asarray(distances)[: len(xy)]
+        latents, distances, _ = self._answers(xy)
+        return latents, distances
 
     def nearest(self, xy) -> np.ndarray:
         """The sound [M] (row of `coordinates`) that lies nearest to each point [M, 2]; of several at one place the first."""
-        return np.asarray(_answer(self, map_points(xy))[2])
+        return self._answers(xy)[2]
+
+    def _answers(self, xy) -> tuple[np.ndarray, ...]:
+        xy = map_points(xy)
+        parts = []
+        for start in range(0, len(xy), _MOST_AT_ONCE):
+            part = xy[start : start + _MOST_AT_ONCE]
+            # Filled up to a power of two, so that few sizes are compiled.
+            size = 1 << max(0, len(part) - 1).bit_length()
+            filled = np.concatenate([part, np.broadcast_to(part[:1], (size - len(part), 2))])
+            parts.append([np.asarray(found)[: len(part)] for found in _answer(self, filled)])
+        return tuple(np.concatenate(found) for found in zip(*parts, strict=True))
 
 
 @flax.struct.dataclass

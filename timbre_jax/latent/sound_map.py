@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
 import zipfile
@@ -24,6 +25,7 @@ from timbre_jax.latent.inverse_map import (
 )
 from timbre_jax.latent.kernel_map import kernel_map
 from timbre_jax.latent.projection import Projection, pca_map, tsne_map, umap_map
+from timbre_jax.space import TimbreSpace
 
 METHODS = ("kernel", "umap", "tsne", "pca")
 FORMAT = 1
@@ -90,6 +92,13 @@ def load_map(path: str | os.PathLike) -> SoundMap:
         if str(path) in str(error):
             raise
         raise ValueError(f"{path}: not a map, or damaged ({' '.join(str(error).split())[:80]}); make it again") from None
+
+
+def space_digest(space: TimbreSpace) -> str:
+    """Tells spaces apart: of the settings of model and representation and the statistics of the training latents."""
+    about = [repr(space.model), repr(space.representation)]
+    numbers = [np.asarray(space.statistics[name], np.float32).tobytes() for name in ("latent_mean", "latent_std")]
+    return hashlib.sha256("".join(about).encode() + b"".join(numbers)).hexdigest()[:16]
 
 
 def make_map(
