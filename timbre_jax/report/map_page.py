@@ -97,8 +97,8 @@ def map_page(
         else '<canvas id="picture" hidden></canvas><button type="button" id="again" hidden></button>'
     )
     board = (
-        '<section class="grid"><h2>A grid of new sounds over the map</h2><p class="hint">Each tile is the spectrogram of '
-        "a sound decoded at that place of the map, the tile's own; click to hear it. Top left is the map's top left.</p>"
+        '<section class="grid"><h2>A grid of new sounds over the map</h2><p class="hint">Each tile is the spectrogram of a '
+        "sound decoded at the tile's place on the map; click to hear it. The top left tile is the map's top left.</p>"
         '<canvas id="grid" tabindex="0" role="application" aria-label="grid of sounds: arrows move, Enter plays"></canvas>'
         '<p class="hint" id="tile" aria-live="polite"></p></section>'
         if grid
