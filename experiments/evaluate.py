@@ -99,7 +99,7 @@ def evaluate(
                 made = None
                 if of_sounds.metrics:
                     if scorer is None:
-                        scorer = SoundScorer(store_name, opened, notes, runs, of_sounds, progress=progress)
+                        scorer = SoundScorer(store_name, opened, notes, runs, of_sounds, families=families, progress=progress)
                         heard += scorer.floors()
                     made = scorer.made(name, run, notes)
                     heard += scorer.rows(name, run, made)

@@ -110,5 +110,6 @@ def sound_distances(
     made = dict(made_sounds(run, part.features) if made is None else made)
     if mean_image is not None:
         made["mean_image"] = np.repeat(_synthesise_values(run.space, mean_image[None]), len(rows), axis=0)
-    length = recorded.shape[1]
-    return {name: spectral_distances(fitted(wave, length), recorded) for name, wave in made.items()}, rows
+    # What lies behind the part that the representation sees is not the model's fault.
+    length = min(recorded.shape[1], getattr(run.space.representation, "length", 0) or recorded.shape[1])
+    return {name: spectral_distances(fitted(wave, length), recorded[:, :length]) for name, wave in made.items()}, rows

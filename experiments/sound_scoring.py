@@ -93,10 +93,20 @@ class SoundScorer:
 
     Attributes:
       recorded: [M, T] of the chosen notes, T what every run covers.
+      known, real: the training sounds (of the families, where some are named) and the chosen notes as sets; `known` is None
+        where the store has no training split, or it is the one that is scored.
     """
 
     def __init__(
-        self, name: str, store: Store, notes: Notes, runs: Sequence[Run], settings: SoundSettings, *, progress: bool = True
+        self,
+        name: str,
+        store: Store,
+        notes: Notes,
+        runs: Sequence[Run],
+        settings: SoundSettings,
+        *,
+        families: Sequence[str] = (),
+        progress: bool = True,
     ):
         self.name, self.store, self.settings, self.progress = name, store, settings, progress
         self.chosen = even_choice(notes.labels["instrument"], settings.number, seed=settings.seed)
@@ -108,12 +118,15 @@ class SoundScorer:
         self.embedding: Embedding | None = load_embedding(settings.embedding) if settings.of_sets else None
         self.seen: set = set()
         # Of a split that runs were trained on, the sounds themselves would be the nearest.
-        has_known = settings.split in store.splits and notes.split != settings.split
-        self.known_rows = np.zeros(0, np.int64)
-        if has_known:
-            self.known_rows = even_choice(store.metadata(settings.split)["instrument"], settings.known, seed=settings.seed)
-        self.known = self._set(self._known_waves, self.known_rows) if has_known and settings.metrics else None
-        self.real = self._set(lambda rows: self.recorded[rows], np.arange(len(self.recorded))) if settings.metrics else None
+        self.known_rows, self.known = np.zeros(0, np.int64), None
+        if settings.split in store.splits and notes.split != settings.split:
+            metadata = store.metadata(settings.split)
+            allowed = np.isin(metadata["family"], list(families)) if families else np.ones(len(metadata["id"]), bool)
+            rows, groups = np.flatnonzero(allowed), metadata["instrument"]
+            self.known_rows = rows[even_choice(groups[rows], settings.known, seed=settings.seed)]
+            if len(rows):
+                self.known = self._set(self._known_waves, self.known_rows, groups[self.known_rows])
+        self.real = self._set(lambda rows: self.recorded[rows], np.arange(len(self.recorded)), self.groups)
 
     def floors(self) -> list[SoundRow]:
         """The rows that no run makes."""
@@ -131,10 +144,11 @@ class SoundScorer:
         if self.settings.of_sets:
             rows.append(self._row(REAL, self.recorded, pairs=False))
             first, second = sound_sets.two_halves(self.known.groups, seed=self.settings.seed)
-            halves = self._against(self.known.part(first), self.known.part(second)) if len(second) else SetDistances()
-            groups = self.known.groups[second]
-            rows.append(SoundRow(self.name, HALVES, groups, np.full(len(groups), ""), {}, halves))
-        return rows
+            if len(second):
+                halves = self._against(self.known.part(first), self.known.part(second))
+                groups = self.known.groups[second]
+                rows.append(SoundRow(self.name, HALVES, groups, np.full(len(groups), ""), {}, halves))
+        return [row for row in rows if row.pairs or row.sets != SetDistances()]
 
     def made(self, run_name: str, run: Run, notes: Notes) -> dict[str, np.ndarray]:
         """What the run makes of the chosen notes (`scoring.made_sounds`).
@@ -152,11 +166,8 @@ class SoundScorer:
         rows = [self._row(run_name, made["reconstruction"])]
         representation = run.space.representation
         if representation not in self.seen:
-            name = (
-                representation.name
-                if not any(r.name == representation.name for r in self.seen)
-                else f"{representation.name} of {run_name}"
-            )
+            known = any(other.name == representation.name for other in self.seen)
+            name = f"{representation.name} of {run_name}" if known else representation.name
             self.seen.add(representation)
             rows.append(self._row(f"<{name}>", made["representation"]))
         return rows
@@ -187,9 +198,8 @@ class SoundScorer:
     def _known_waves(self, rows: np.ndarray) -> np.ndarray:
         return fitted(self.store.audio(self.settings.split, rows, samples=min(self.samples, self.store.samples)), self.samples)
 
-    def _set(self, read, rows: np.ndarray) -> SoundSet:
+    def _set(self, read, rows: np.ndarray, groups: np.ndarray) -> SoundSet:
         """In parts, so that a thousand sounds need not lie in memory as waves."""
-        groups = self.store.metadata(self.settings.split)["instrument"][rows] if rows is self.known_rows else self.groups
         rate, parts = self.store.sample_rate, []
         embed = self.embedding or (lambda waves, rate: np.zeros((len(waves), 1)))
         for start in tqdm(range(0, len(rows), 128), desc="sounds to compare", leave=False, disable=not self.progress):
@@ -247,8 +257,9 @@ def sound_definition(settings: SoundSettings) -> str:
         )
     if {"frechet", "kernel"} & set(settings.metrics):
         sentences.append(
-            f"frechet, kernel: Fréchet distance (biased upwards by few sounds) and unbiased kernel distance (KAD, cubic "
-            f"polynomial, jackknife over groups) to {reference}; {embedding_definition(settings.embedding)}"
+            "frechet, kernel: Fréchet distance (biased upwards by few sounds) and unbiased kernel distance (KAD: squared MMD, "
+            f"Gaussian kernel as wide as the median distance; jackknife over groups) to {reference}; "
+            f"{embedding_definition(settings.embedding)}"
         )
     floors = (
         f"{UNRELATED}: recordings of other groups. {NEAREST}: the training sound of the least log-spectral distance among the "
@@ -270,7 +281,7 @@ def sounds_markdown(table: Table) -> str:
             if f"{name}_low" not in table.columns or name == "ndb_chance":
                 continue
             text = format_cell(record[name])
-            if record[f"{name}_low"] is not None and text != "–":
+            if text != "–" and np.isfinite(record[f"{name}_low"]):
                 text += f" ({format_cell(record[f'{name}_low'])}–{format_cell(record[f'{name}_high'])})"
             if record.get(f"{name}_sounds") is not None:
                 text += f", of {record[f'{name}_sounds']}"

@@ -71,12 +71,15 @@ def small_spectrograms(waves: np.ndarray, sample_rate: int, *, batch_size: int =
 def set_distances(
     reference: SoundSet, test: SoundSet, metrics: Sequence[str], *, k: int = THESIS_BINS, seed: int = 0
 ) -> SetDistances:
-    """The chosen of `SET_METRICS` of a set to a reference. NDB needs k reference sounds, the others two of each."""
+    """The chosen of `SET_METRICS` of a set to a reference: NDB, Fréchet distance, kernel distance (Gaussian kernel).
+
+    NDB needs k reference sounds, the others two of each set.
+    """
     enough = min(len(reference.points), len(test.points)) >= 2
     return SetDistances(
         ndb(reference.images, test.images, k=k, seed=seed) if "ndb" in metrics and len(reference.images) >= k else None,
         frechet_distance(reference.points, test.points) if "frechet" in metrics and enough else None,
-        kernel_distance(reference.points, test.points, groups_a=reference.groups, groups_b=test.groups)
+        kernel_distance(reference.points, test.points, kernel="rbf", groups_a=reference.groups, groups_b=test.groups)
         if "kernel" in metrics and enough
         else None,
     )
