@@ -74,15 +74,15 @@ def train_embedding(
     optimizer = optax.adamw(schedule, weight_decay=1e-2)
     state = optimizer.init(params)
 
+    def cross_entropy(logits, labels):
+        """Mean over the sounds that have a label (not -1)."""
+        known = (labels >= 0).astype(jnp.float32)
+        terms = optax.softmax_cross_entropy_with_integer_labels(logits, jnp.maximum(labels, 0))
+        return jnp.sum(terms * known) / jnp.maximum(jnp.sum(known), 1.0)
+
     def loss(params, values, pitch, label):
-        _, notes, kinds = network.apply({"params": params}, values)
-        known = (pitch >= 0).astype(jnp.float32)
-        of_pitch = optax.softmax_cross_entropy_with_integer_labels(notes, jnp.maximum(pitch, 0))
-        of_class = optax.softmax_cross_entropy_with_integer_labels(kinds, jnp.maximum(label, 0))
-        labelled = (label >= 0).astype(jnp.float32)
-        return jnp.sum(of_class * labelled) / jnp.maximum(jnp.sum(labelled), 1.0) + jnp.sum(of_pitch * known) / jnp.maximum(
-            jnp.sum(known), 1.0
-        )
+        _, of_pitch, of_class = network.apply({"params": params}, values)
+        return cross_entropy(of_pitch, pitch) + cross_entropy(of_class, label)
 
     @jax.jit
     def step(params, state, values, pitch, label):
@@ -100,8 +100,7 @@ def train_embedding(
             bar.update()
     if not np.isfinite(running):
         raise ValueError("training diverged; try a smaller --learning_rate")
-    titles = [f"{opened.index['title']} ({opened.index['licence']})" for opened in stores]
-    trained = {"sounds": len(images), "steps": steps, "stores": titles}
+    trained = {"sounds": len(images), "steps": steps, "stores": [opened.index["title"] for opened in stores]}
     path = write_network(out, network.settings, params, trained)
     print(f"{path}: {os.path.getsize(path) / 1e6:.2f} MB, {len(classes)} classes, {len(images)} sounds")
     _report(path, stores, (images, pitch, names), progress)
