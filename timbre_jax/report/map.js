@@ -105,15 +105,18 @@ function paintMarks() {
   if (document.activeElement === canvas) cross(cursor, 8, colour("--soft"));
   if (chosen) cross(chosen, 12, colour("--accent"));
 }
-function nearestTo(x, y, count, allowed = i => shown[sounds[i].class]) {
-  const order = [];
-  sounds.forEach((s, i) => { if (allowed(i)) order.push([(s.x - x) ** 2 + (s.y - y) ** 2, i]); });
+function nearestTo(x, y, count) {
+  const order = sounds.map((s, i) => [(s.x - x) ** 2 + (s.y - y) ** 2, i]);
   return order.sort((a, b) => a[0] - b[0]).slice(0, count).map(pair => pair[1]);
 }
 function dotAt(px, py) {
-  const [i] = nearestTo(mapX(px), mapY(py), 1);
-  if (i === undefined) return -1;
-  return Math.hypot(across(sounds[i].x) - px, down(sounds[i].y) - py) <= radius() + 4 ? i : -1;
+  let best = -1, least = (radius() + 4) ** 2;
+  sounds.forEach((s, i) => {
+    if (!shown[s.class]) return;
+    const distance = (across(s.x) - px) ** 2 + (down(s.y) - py) ** 2;
+    if (distance < least) { least = distance; best = i; }
+  });
+  return best;
 }
 
 // ---- playing -------------------------------------------------------------------------------------------------------
@@ -161,13 +164,11 @@ const far = d => d < 0.0005 ? "on a library sound" : `${d.toFixed(3)} of the map
 function pick(x, y) {
   const began = performance.now(), number = ++latest;
   chosen = { x, y }; cursor = { x, y };
-  const rows = nearestTo(x, y, 6, () => true);
   if (!served) {
+    const rows = nearestTo(x, y, 6), s = sounds[rows[0]], first = rows.find(i => sounds[i].audio);
     listNear(rows);
-    const first = rows.find(i => sounds[i].audio);
-    const s = sounds[rows[0]], distance = Math.hypot(s.x - x, s.y - y);
-    $("status").textContent = first === undefined ? "This page holds no sounds." :
-      `Nearest: ${sounds[first].name} (${far(distance)}).`;
+    const heard = first === undefined ? " This page holds none of their sounds." : first === rows[0] ? "" : ` Heard: ${sounds[first].name}.`;
+    $("status").textContent = `Nearest: ${s.name} (${far(Math.hypot(s.x - x, s.y - y))}).${heard}`;
     if (first !== undefined) playLibrary(first);
     return;
   }
