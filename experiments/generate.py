@@ -84,7 +84,7 @@ def generate(
     spread = {"variations": 0.3}.get(mode, 1.0) if spread is None else spread
     run = open_run(workdir)
     space = run.space
-    made = modes.open_map(space, map) if mode == "map" else None
+    made, names = modes.open_map(space, map) if mode == "map" else (None, [])
     if mode == "sweep" and latent >= space.latent_size:
         raise ValueError(f"--latent={latent}: the space has latents 0 to {space.latent_size - 1}")
 
@@ -129,7 +129,7 @@ def generate(
             "variations": lambda: modes.variations(space, inputs, number, spread, seed),
             "average": lambda: modes.combine_files(space, inputs, terms, mode),
             "arithmetic": lambda: modes.combine_files(space, inputs, terms, mode),
-            "map": lambda: modes.map_points(space, made, str(map), points),
+            "map": lambda: modes.map_points(space, made, names, str(map), points),
         }[mode]()
         for name, wave, entry in sounds:
             entry["remarks"] = [*entry.get("remarks", ()), *write_sound(out / name, wave, space.sample_rate)]

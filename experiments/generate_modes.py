@@ -7,6 +7,7 @@ where none need be.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -80,7 +81,7 @@ FAR = 0.1
 
 
 def open_map(space, path):
-    """The map in a folder or .npz that experiments/map.py made.
+    """The map in a folder or .npz that experiments/map.py made, and the names of its sounds (from map.json; none without).
 
     Raises:
       ValueError: no map, or one of another space.
@@ -91,11 +92,16 @@ def open_map(space, path):
     made = load_map(path if path.suffix == ".npz" else path / "map.npz")
     if made.settings.get("space") != space_digest(space):
         raise ValueError(f"{path} was made from another space than the run's ({made.settings.get('run')}): make the map again")
-    return made
+    try:
+        document = json.loads(((path.parent if path.suffix == ".npz" else path) / "map.json").read_text(encoding="utf-8"))
+        names = [str(sound["id"]) for sound in document["sounds"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        names = []
+    return made, names if len(names) == len(made.coordinates) else []
 
 
-def map_points(space, made, path: str, at):
-    """New sounds at points [M, 2] of a map."""
+def map_points(space, made, names, path: str, at):
+    """New sounds at points [M, 2] of a map whose sounds have names [P] (or none)."""
     from experiments.scoring import render_values
 
     latents, distances = made.inverse(at)
@@ -103,6 +109,8 @@ def map_points(space, made, path: str, at):
     for i, wave in enumerate(render_values(space, latents)):
         x, y, distance = float(at[i][0]), float(at[i][1]), float(distances[i])
         source = {"map": path, "x": x, "y": y, "distance": distance, "nearest_row": int(nearest[i])}
+        if names:
+            source["nearest"] = names[nearest[i]]
         remarks = [f"{distance:.2f} of the map's width from the nearest sound: a guess"] if distance > FAR else []
         yield (
             f"map_{i:03d}_at_{x:.3f}_{y:.3f}.wav",

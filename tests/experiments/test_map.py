@@ -251,6 +251,7 @@ def test_generate_takes_points_of_the_map(made, pca_run, mean_run, tmp_path):
     np.testing.assert_array_equal(np.float32(first["latent"]), library.latents[4])
     assert first["made_from"]["distance"] == 0.0
     assert first["made_from"]["nearest_row"] == 4
+    assert first["made_from"]["nearest"] == library.ids[4]
     assert "a guess" in second["remarks"][0]
     for at, message in (("0.1", "x,y;x,y"), ("nan,0", "finite"), ("a,b", "x,y;x,y"), ("", "needs --map")):
         with pytest.raises(ValueError, match=message):
