@@ -14,7 +14,10 @@ those in the library came from the command above, with notes and kits of MuseSco
   python experiments/prepare.py --source=folder --path=/usr/share/sonic-pi/samples --classes=words --out=sonic_pi
 
 Prints, for held-out instruments: how often the 5 nearest training sounds name the class, and the semitone of the pitch,
-under the embedding and under plain statistics of the spectrogram.
+under the embedding and under plain statistics of the spectrogram. Of the shipped weights (4 minutes of one core), split
+"test", beside those statistics: pitch 87 % (69 %) of MuseScore's notes and 93 % (73 %) of NSynth's; class 25 % (27 %) of
+MuseScore's notes, 27 % (23 %) of NSynth's, 38 % (42 %) of MuseScore's kits, 63 % (38 %) of Sonic Pi's 16 samples. So it knows
+pitch; of the class of an instrument that it never heard it knows no more than the statistics do.
 """
 
 from __future__ import annotations
@@ -35,7 +38,7 @@ def train_embedding(
     store: Sequence[str | os.PathLike],
     out: str | os.PathLike,
     *,
-    steps: int = 1500,
+    steps: int = 1200,
     batch_size: int = 64,
     learning_rate: float = 2e-3,
     maximum: int = 0,
@@ -179,7 +182,7 @@ def _points(embed, images: np.ndarray) -> np.ndarray:
 def _define_flags() -> None:
     flags.DEFINE_list("store", [], "Stores to train on, with commas.")
     flags.DEFINE_string("out", None, "File to write, .npz.")
-    flags.DEFINE_integer("steps", 1500, "Steps.", lower_bound=1)
+    flags.DEFINE_integer("steps", 1200, "Steps.", lower_bound=1)
     flags.DEFINE_integer("batch_size", 64, "Sounds a step.", lower_bound=1)
     flags.DEFINE_float("learning_rate", 2e-3, "Peak of AdamW's.")
     flags.DEFINE_integer("maximum", 0, "Sounds of each store, even over instruments; 0 means all.", lower_bound=0)
