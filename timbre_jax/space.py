@@ -21,7 +21,7 @@ class TimbreSpace:
     Attributes:
       variables: of the model.
       statistics: fitted on the training set: "latent_mean", "latent_std" [D], and "latent_low", "latent_high" [D], the
-        1st and 99th percentile of every latent.
+        1st and 99th percentile of every latent; "condition_NAME" [], the median of a condition that has one number a sound.
       model, representation: settings only, hashable.
     """
 
@@ -61,6 +61,24 @@ class TimbreSpace:
         """Latents, or their bare values [B, D], to features [B, N, F]."""
         return _decode(self, self.latent(latent))
 
+    @property
+    def classes(self) -> dict[str, tuple[str, ...]]:
+        """The labels of each kind of class that the model predicts; empty for a model without class heads."""
+        return dict(getattr(self.model, "classes", ()))
+
+    def classify(self, sounds: Features | Latent | Array) -> dict[str, Array]:
+        """Probabilities [B, K] of the labels of each kind in `classes`.
+
+        Args:
+          sounds: features; or latents (or their bare values), which are decoded first.
+
+        Raises:
+          ValueError: the model has no class heads.
+        """
+        if not self.classes:
+            raise ValueError("this space predicts no classes: train one with config.data.labels, ('family',) for instance")
+        return _classify(self, sounds if isinstance(sounds, Features) else self.decode(sounds))
+
     def synthesise(self, features: Features, key: Array | None = None) -> Array:
         """Features to waves [B, T]; `key` where noise or phase is drawn."""
         return _synthesise(self.representation, features, key)
@@ -74,13 +92,16 @@ class TimbreSpace:
         return self.render(self.embed(waves, lengths), key)
 
     def latent(self, values: Latent | Array) -> Latent:
-        """Bare values [B, D] as a `Latent`; a `Latent` as it is.
+        """Bare values [B, D] as a `Latent` with the median conditions of the training set; a `Latent` as it is.
 
         Raises:
           ValueError: the last axis is not as long as the space has dimensions.
         """
         if not isinstance(values, Latent):
-            values = Latent(values=jnp.asarray(values, jnp.float32))
+            values = jnp.asarray(values, jnp.float32)
+            medians = {k.removeprefix("condition_"): v for k, v in self.statistics.items() if k.startswith("condition_")}
+            conditions = {name: jnp.full(values.shape[:1], value, jnp.float32) for name, value in medians.items()}
+            values = Latent(values=values, conditions=conditions)
         axes = 3 if self.kind == "series" else 2
         if values.values.ndim != axes or values.values.shape[-1] != self.latent_size:
             shape = "[B, N, D]" if self.kind == "series" else "[B, D]"
@@ -101,4 +122,5 @@ def _waves(waves: Array) -> Array:
 _analyse = jax.jit(lambda representation, waves, lengths: representation.analyse(waves, lengths), static_argnums=0)
 _synthesise = jax.jit(lambda representation, features, key: representation.synthesise(features, key), static_argnums=0)
 _encode = jax.jit(lambda space, features: space.model.embed(space.variables, features))
+_classify = jax.jit(lambda space, features: space.model.apply(space.variables, features, method="classify"))
 _decode = jax.jit(lambda space, latent: space.model.apply(space.variables, latent, method="decode"))

@@ -39,6 +39,7 @@ class Book:
       guard: what the guard remembers.
       window: sums of the metrics since the last line of the log, and their number.
       best_step, best_value: of the best evaluation; waiting: evaluations since.
+      falls: of the learning rate on plateaus; idle: evaluations that brought nothing since the last fall (`Plateau`).
       skipped: positions of batches to leave out. recoveries: what was done about bad steps.
       offset: bytes of metrics.jsonl. seconds: of training so far. status: "running" or how it ended.
     """
@@ -51,6 +52,8 @@ class Book:
     best_step: int = -1
     best_value: float | None = None
     waiting: int = 0
+    falls: int = 0
+    idle: int = 0
     skipped: list = dataclasses.field(default_factory=list)
     recoveries: list = dataclasses.field(default_factory=list)
     offset: int = 0

@@ -35,9 +35,11 @@ def default_config() -> ConfigDict:
     representation: name and settings; fit_ranges replaces the ranges by the smallest and largest of the training set.
     model: name and settings. augment: name ("none", "harmonic", "mel") and settings.
     data: store and extra_stores, folders that experiments/prepare.py made (training takes all, validation the first);
-      splits; families, () for all; max_examples, 0 for all; in_memory keeps the features in memory.
+      splits; families, () for all; max_examples, 0 for all; in_memory keeps the features in memory; labels, columns of
+      the store that class heads learn, ("family",) for instance.
     optimizer: see `make_optimizer` and `make_schedule`; warmup_steps, of a cosine at most half of all steps;
-      final_fraction of the learning rate at the end of a cosine; clip_norm 0 does not clip.
+      final_fraction of the learning rate at the end of a cosine; clip_norm 0 does not clip. plateau: of that schedule, see
+      `Plateau`.
     train: steps, or epochs where steps is 0; kl_weight; eval_every and log_every in steps, eval_every 0 is once an epoch;
       checkpoints at least every checkpoint_every steps and checkpoint_seconds; patience in evaluations without a better
       `monitor` ("loss" or "mse" of the validation set), 0 never stops early; average_decay of the averaged parameters;
@@ -57,6 +59,7 @@ def default_config() -> ConfigDict:
                 "train_split": "train",
                 "valid_split": "valid",
                 "families": (),
+                "labels": (),
                 "max_examples": 0,
                 "extra_stores": (),
                 "in_memory": False,
@@ -69,6 +72,7 @@ def default_config() -> ConfigDict:
                 "warmup_steps": 0,
                 "final_fraction": 0.0,
                 "clip_norm": 0.0,
+                "plateau": {"patience": 5, "factor": 0.2, "minimum": 1e-5},
                 "weight_decay": 0.0,
                 "b1": 0.9,
                 "b2": 0.999,
@@ -135,7 +139,7 @@ def check_same(saved: Mapping[str, Any], config: Mapping[str, Any], workdir) -> 
     """Raises a ValueError when a run is to go on with a configuration that would make it another run."""
     before, now = flatten(saved), flatten(config)
     harmless = set(HARMLESS)
-    if now["optimizer.schedule"] != "constant":
+    if now["optimizer.schedule"] == "cosine":
         # The schedule is stretched over all steps.
         harmless -= {"train.steps", "train.epochs"}
     names = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
@@ -194,6 +198,8 @@ def _check(config: dict) -> None:
             raise ValueError(f"config.{name} must not be negative, not {value}")
     if not 0 <= flat["train.average_decay"] < 1:
         raise ValueError(f"config.train.average_decay must lie in [0, 1), not {flat['train.average_decay']}")
+    if not (0 < flat["optimizer.plateau.factor"] < 1 and flat["optimizer.plateau.patience"] >= 1):
+        raise ValueError("config.optimizer.plateau needs a factor between 0 and 1 and a patience of at least 1")
     if flat["train.monitor"] not in ("loss", "mse"):
         raise ValueError(f"config.train.monitor must be 'loss' or 'mse', not {flat['train.monitor']!r}")
     if flat["seed"] < 0:

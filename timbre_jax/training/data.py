@@ -10,6 +10,7 @@ import numpy as np
 
 from timbre_jax.representation import make_representation
 from timbre_jax.representation.base import Representation
+from timbre_jax.training.labels import Labelled, class_labels, label_numbers
 
 Example = dict[str, np.ndarray]
 """{"values" [N, F], "mask" [N], "index" int32, and conditions by name}."""
@@ -94,12 +95,13 @@ def batches(source: Source, batch_size: int, positions: Sequence[int] | None = N
 
 @dataclasses.dataclass(frozen=True)
 class Sources:
-    """What a run reads, the representation that it is of, ranges fitted, and what tells its sounds from others."""
+    """What a run reads, the representation that it is of, ranges fitted, what tells its sounds from others, and its classes."""
 
     train: Source
     valid: Source
     representation: Representation
     fingerprint: str = ""
+    classes: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
 
 def base_representation(config: Any) -> Representation:
@@ -123,7 +125,7 @@ def open_sources(config: Any, *, progress: bool = True) -> Sources:
     if not data.store:
         raise ValueError("config.data.store is empty: give --config.data.store=STORE, which experiments/prepare.py makes")
     representation = base_representation(config)
-    chosen, fingerprints = {}, []
+    chosen, fingerprints, classes = {}, [], ()
     for role, split, path in (
         ("train", data.train_split, ",".join((data.store, *data.extra_stores))),
         ("valid", data.valid_split, data.store),
@@ -135,14 +137,18 @@ def open_sources(config: Any, *, progress: bool = True) -> Sources:
         positions = chosen_positions(store, split, tuple(data.families), data.max_examples if role == "train" else 0)
         source = cached_features(store, split, representation, progress=progress)
         chosen[role] = source if len(positions) == len(source) else Subset(source, positions)
+        if data.labels:
+            columns = {name: column[positions] for name, column in store.metadata(split).items()}
+            classes = classes or class_labels(columns, data.labels)
+            chosen[role] = Labelled(chosen[role], {name: label_numbers(columns[name], words) for name, words in classes})
     train, valid = chosen["train"], chosen["valid"]
     if data.in_memory:
         train, valid = InMemory(train), InMemory(valid)
     fingerprint = " ".join(dict.fromkeys(fingerprints))
     if not config.representation.get("fit_ranges", False):
-        return Sources(train, valid, representation, fingerprint)
+        return Sources(train, valid, representation, fingerprint, classes)
     fitted, low, high = fit_ranges(representation, train)
-    return Sources(Rescaled(train, low, high), Rescaled(valid, low, high), fitted, fingerprint)
+    return Sources(Rescaled(train, low, high), Rescaled(valid, low, high), fitted, fingerprint, classes)
 
 
 def fit_ranges(representation: Representation, source: Source) -> tuple[Representation, np.ndarray, np.ndarray]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from timbre_jax import checkpoint
-from timbre_jax.models import make_model
+from timbre_jax.models import MODELS, make_model
 from timbre_jax.models.base import TimbreModel
 from timbre_jax.representation import representation_settings
 from timbre_jax.training.book import Result
@@ -22,8 +22,19 @@ from timbre_jax.training.step import batch_features
 
 
 def build_model(config: Mapping[str, Any], sources: Sources) -> TimbreModel:
-    """The configuration's model, for the sources' features."""
-    return make_model(feature_shape=tuple(sources.representation.feature_shape), **config["model"])
+    """The configuration's model, for the sources' features and classes.
+
+    Raises:
+      ValueError: there are labels, but the model has no class heads.
+    """
+    settings = dict(config["model"])
+    if sources.classes:
+        if not hasattr(MODELS[settings["name"]], "classes"):
+            raise ValueError(
+                f"model {settings['name']!r} has no class heads: leave config.data.labels empty, or take sample_vae"
+            )
+        settings["classes"] = sources.classes
+    return make_model(feature_shape=tuple(sources.representation.feature_shape), **settings)
 
 
 def saved_config(workdir: Path) -> dict | None:

@@ -26,6 +26,7 @@ from timbre_jax.training.fit import build_model, fit, saved_config, write_config
 from timbre_jax.training.guard import Guard
 from timbre_jax.training.interrupt import StopSignals, locked
 from timbre_jax.training.log import MetricsLog
+from timbre_jax.training.plateau import Plateau
 from timbre_jax.training.sharding import make_placement
 from timbre_jax.training.spaces import make_space
 from timbre_jax.training.state import create_state, make_optimizer, make_schedule
@@ -101,6 +102,8 @@ class _Run:
         self.optimizer = make_optimizer(
             optimizer.name, b1=optimizer.b1, b2=optimizer.b2, eps=optimizer.eps, weight_decay=optimizer.weight_decay
         )
+        plateau = {**optimizer.plateau.to_dict(), "learning_rate": optimizer.learning_rate}
+        self.plateau = Plateau(**plateau) if optimizer.schedule == "plateau" else None
         self.augment = make_augment(representation=sources.representation, **config.augment)
         step = make_train_step(
             model,
@@ -256,7 +259,8 @@ class _Run:
     def may_go_on(self) -> bool:
         """Whether a run that had ended has been given more steps or patience."""
         book, patience = self.book, self.config.train.patience
-        return book.step < self.total and not (patience and book.waiting >= patience)
+        over = self.plateau is not None and book.idle >= self.plateau.patience
+        return book.step < self.total and not over and not (patience and book.waiting >= patience)
 
     def take_anchor(self) -> Anchor:
         """A copy of where training is."""
@@ -304,8 +308,10 @@ class _Run:
         self.log.write("rollback", step, **{k: v for k, v in recovery.items() if k != "step"})
         state = jax.tree.map(lambda x: x.copy(), anchor.state)
         scale_array = jax.device_put(np.float32(scale), self.placement.replicated)
-        state = state.replace(hyper={**state.hyper, "learning_rate_scale": scale_array})
-        self.state = self.placement.spread(state)
+        self.state = self.placement.spread(state.replace(hyper={**state.hyper, "learning_rate_scale": scale_array}))
+        if self.plateau:
+            # Evaluations are not forgotten, so neither is what they said.
+            self.set_learning_rate(self.plateau.rate(book.falls))
         book.step, book.position, book.window = anchor.step, anchor.position, {}
         self.iterator.set_state(anchor.iterator)
         self.guard.recall(anchor.guard)
@@ -338,14 +344,25 @@ class _Run:
         )
         self.log.write("valid", book.step, **scores)
         value = scores[self.config.train.monitor]
-        if not math.isfinite(value):
-            book.waiting += 1
-        elif book.best_value is None or value < book.best_value:
+        better = math.isfinite(value) and (book.best_value is None or value < book.best_value)
+        if better:
             book.best_step, book.best_value, book.waiting = book.step, value, 0
             self.save_best(scores)
         else:
             book.waiting += 1
-        return bool(self.config.train.patience) and book.waiting >= self.config.train.patience
+        over = False
+        if self.plateau:
+            falls = book.falls
+            book.falls, book.idle, over = self.plateau.judge(book.falls, book.idle, better)
+            if book.falls > falls:
+                self.set_learning_rate(self.plateau.rate(book.falls))
+        return over or (bool(self.config.train.patience) and book.waiting >= self.config.train.patience)
+
+    def set_learning_rate(self, value: float) -> None:
+        """From the next step on."""
+        state = self.placement.single(self.state)
+        rate = jax.device_put(np.float32(value), self.placement.replicated)
+        self.state = self.placement.spread(state.replace(hyper={**state.hyper, "learning_rate": rate}))
 
     def save_best(self, scores: dict) -> None:
         """Keeps the averaged parameters as a space. The one that the last checkpoint knows stays until the next."""

@@ -35,19 +35,24 @@ def make_space(
 def latent_statistics(
     space: TimbreSpace, source: Source, positions: Sequence[int], *, batch_size: int
 ) -> dict[str, np.ndarray]:
-    """Mean, standard deviation, 1st and 99th percentile of every latent, float32 [D] each.
+    """Mean, standard deviation, 1st and 99th percentile of every latent, float32 [D] each, and medians of the conditions.
 
-    Over sounds in a static space, over the frames within sounds in a series. Only latents are kept in memory.
+    Over sounds in a static space, over the frames within sounds in a series. "condition_NAME" is the median over sounds of
+    a condition that has one number a sound: what a latent without conditions is given. Only latents are kept in memory.
     """
-    latents = []
+    latents, conditions = [], {}
     for batch in batches(source, batch_size, positions):
         count = len(batch["index"])
         # One shape, so that it is compiled once: the last batch is filled up with its first example.
         rows = np.minimum(np.arange(batch_size), count - 1)
         latent = space.encode(batch_features({name: value[rows] for name, value in batch.items()}))
         values = np.asarray(latent.values)[:count]
+        for name, value in latent.conditions.items():
+            if np.ndim(value) == 1:
+                conditions.setdefault(name, []).append(np.asarray(value)[:count])
         latents.append(values if values.ndim == 2 else values[np.asarray(batch["mask"])[:, : values.shape[1]] > 0])
     values = np.concatenate(latents).astype(np.float64)
     low, high = np.percentile(values, [1.0, 99.0], axis=0)
     statistics = {"latent_mean": values.mean(0), "latent_std": values.std(0), "latent_low": low, "latent_high": high}
-    return {name: value.astype(np.float32) for name, value in statistics.items()}
+    statistics |= {f"condition_{name}": np.median(np.concatenate(value)) for name, value in conditions.items()}
+    return {name: np.asarray(value, np.float32) for name, value in statistics.items()}

@@ -13,6 +13,8 @@ import optax
 from timbre_jax.models.base import TimbreModel, Variables
 from timbre_jax.records import Array, Features
 
+SCHEDULES = ("constant", "cosine", "plateau")
+
 
 @flax.struct.dataclass
 class TrainState:
@@ -81,13 +83,13 @@ def make_schedule(
 
     A linear rise over `warmup_steps` steps, (step + 1) / warmup_steps, then "constant" at 1, or "cosine" from 1 down to
     `final_fraction` at `total_steps`. The rise takes at most half of a cosine's steps, so that a short trial of a long
-    configuration rises and falls too.
+    configuration rises and falls too. "plateau" is constant here: what evaluations say changes the peak (`Plateau`).
 
     Raises:
       ValueError: an unknown name, or a cosine over no steps.
     """
-    if name not in ("constant", "cosine"):
-        raise ValueError(f"there is no schedule {name!r}; there are 'constant', 'cosine'")
+    if name not in SCHEDULES:
+        raise ValueError(f"there is no schedule {name!r}; there are {', '.join(map(repr, SCHEDULES))}")
     if name == "cosine":
         if total_steps < 1:
             raise ValueError(f"a cosine schedule needs the number of steps that it falls over, not {total_steps}")

@@ -10,10 +10,11 @@ import optax
 
 from timbre_jax.models.base import TimbreModel, Variables
 from timbre_jax.records import Array, Features
+from timbre_jax.training.labels import LABEL_PREFIX
 from timbre_jax.training.state import TrainState, update_average
 
 Batch = Mapping[str, Array]
-"""{"values" [B, N, F], "mask" [B, N], "index" [B] int32, and conditions by name}."""
+"""{"values" [B, N, F], "mask" [B, N], "index" [B] int32, labels as "label_NAME" [B] int32, and conditions by name}."""
 Metrics = dict[str, Array]
 
 _RESERVED = ("values", "mask", "index", "weight")
@@ -21,8 +22,14 @@ _RESERVED = ("values", "mask", "index", "weight")
 
 def batch_features(batch: Batch) -> Features:
     """The `Features` of a batch."""
-    conditions = {name: value for name, value in batch.items() if name not in _RESERVED}
+    conditions = {k: v for k, v in batch.items() if k not in _RESERVED and not k.startswith(LABEL_PREFIX)}
     return Features(values=batch["values"], mask=batch["mask"], conditions=conditions)
+
+
+def batch_labels(batch: Batch) -> dict[str, dict[str, Array]]:
+    """Further arguments of `loss`: {"labels": {name: [B] int32}} where the batch has any."""
+    labels = {k.removeprefix(LABEL_PREFIX): v for k, v in batch.items() if k.startswith(LABEL_PREFIX)}
+    return {"labels": labels} if labels else {}
 
 
 def make_train_step(
@@ -66,6 +73,7 @@ def make_train_step(
                 keys[:, 0],
                 kl_weight=state.hyper["kl_weight"],
                 train=True,
+                **batch_labels(batch),
                 method="loss",
                 mutable=list(state.mutable),
             )
@@ -108,7 +116,9 @@ def make_eval_step(model: TimbreModel) -> Callable[[Variables, Batch, Array, Arr
     def eval_step(variables: Variables, batch: Batch, key: Array, kl_weight: Array) -> Metrics:
         features = batch_features(batch)
         keys = example_keys(key, batch["index"])[:, 0]
-        loss, metrics = model.apply(variables, features, keys, kl_weight=kl_weight, train=False, method="loss")
+        loss, metrics = model.apply(
+            variables, features, keys, kl_weight=kl_weight, train=False, **batch_labels(batch), method="loss"
+        )
         again = model.reconstruct(variables, features)
         mse = jnp.mean(jnp.square(again.values - features.values), axis=(1, 2))
         metrics = {**metrics, "loss": loss, "mse": mse, "weight": jnp.ones_like(loss)}
