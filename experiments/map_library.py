@@ -13,7 +13,7 @@ from timbre_jax.latent.neighbours import name_by_neighbours, neighbours
 from timbre_jax.metrics.scores import encode_features
 
 UNLABELLED = "unlabelled"
-BORROW_FROM = 10
+BORROW_FROM = 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,7 +101,7 @@ def read_library(
 def borrow_classes(run: Run, library: Library, labelled: Library) -> Library:
     """The library with the classes that its nearest sounds in a labelled one have, and the share of them that agrees.
 
-    Nearest in the space's latents, counted in training deviations; 10 of them (fewer where there are fewer).
+    Nearest in the space's latents, counted in training deviations; 5 of them (fewer where there are fewer).
 
     Raises:
       ValueError: the other library has no labelled sound either.

@@ -4,7 +4,7 @@
   python experiments/similar.py --workdir=run --store=library --split=all --number=0 --files=kick.wav --k=20 --out=similar
 
 Prints the nearest sounds of the library for every file, by distance in the space's latents (in training deviations), and
-its class: by the model where it has class heads, and as most of the nearest sounds have it, with the share that agrees.
+its class: by the model where it has class heads, and as most of the 5 nearest have it, with the share that agrees.
 With --out: OUT/similar.json, and OUT/FILE/*.wav, the similar sounds, nearest first.
 """
 
@@ -42,10 +42,11 @@ def similar(
     Raises:
       ValueError: one line; also where none of the files can be used.
     """
-    from experiments.map_library import read_library
+    from experiments.map_library import BORROW_FROM, read_library
     from experiments.run_data import default_store, open_run
     from experiments.sound_files import expand, read_input, short_name, write_sound
     from timbre_jax.latent.neighbours import SoundIndex, name_by_neighbours
+    from timbre_jax.metrics.neighbours import Neighbours
     from timbre_jax.metrics.table import write_text
 
     if not files:
@@ -65,7 +66,8 @@ def similar(
         latents.append(latent)
         classes.append(predicted)
     found = SoundIndex.of(run.space, library.latents).search(np.concatenate(latents), k=min(k, len(library)))
-    named = name_by_neighbours(library.classes, found)
+    voters = Neighbours(found.indices[:, :BORROW_FROM], found.distances[:, :BORROW_FROM])
+    named = name_by_neighbours(library.classes, voters)
     document: dict = {"run": str(run.workdir), "library": str(library.store), "sounds": [], "errors": errors}
     for i, entry in enumerate(inputs):
         rows = found.indices[i].tolist()
