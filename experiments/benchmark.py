@@ -26,6 +26,7 @@ BENCHMARKS = {
     "harmonic_features": ("experiments.benchmarks.harmonic_features", "run"),
     "inverse_map": ("experiments.benchmarks.inverse_map", "run"),
     "similar_sounds": ("experiments.benchmarks.inverse_map", "run_similar"),
+    "train_step/rebnord2022": ("experiments.benchmarks.train_step_rebnord2022", "run"),
     "train_step/natsiou2023": ("experiments.benchmarks.train_step", "run"),
 }
 

@@ -1,0 +1,168 @@
+"""`train_step/rebnord2022`: training steps a second of the thesis' network, against a PyTorch twin.
+
+Ours is `make_train_step` as training runs it: 64 pictures of 128 x 250, 64 latents, 10 flows, compiled with the state
+donated. Theirs is the same network in PyTorch (not among the requirements: `pip install torch --index-url
+https://download.pytorch.org/whl/cpu`; without it there is only our side): the same masked products for the flows, its own
+pooling, bilinear interpolation and Adam, channels_last, which is three times as fast for it as its default, and as many
+threads as this process may use. Same parameters, same loss (`twin` checks in tests that both give the same numbers). Both in
+one process, in turns, the best of the rounds; compilation stands in a row of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+BATCH, ROUNDS, FRAMES, BANDS = 64, 6, 250, 128
+
+
+def run() -> list[dict]:
+    """The rows of the benchmark."""
+    import jax
+    import numpy as np
+
+    from timbre_jax.models import make_model
+    from timbre_jax.training.sharding import make_placement
+    from timbre_jax.training.state import create_state, make_optimizer
+    from timbre_jax.training.step import make_train_step
+
+    random = np.random.default_rng(0)
+    batch = {
+        "values": random.uniform(size=(BATCH, FRAMES, BANDS)).astype(np.float32),
+        "mask": np.ones((BATCH, FRAMES), np.float32),
+        "index": np.arange(BATCH, dtype=np.int32),
+    }
+    model, optimizer, placement = make_model("sample_vae"), make_optimizer(eps=1e-4), make_placement("jit")
+    hyper = {"learning_rate": 1e-3, "kl_weight": 1.0}
+    state = placement.create(lambda key: create_state(model, optimizer, key, hyper=hyper), jax.random.key(0))
+    params = jax.device_get(state.params)
+    placed, key = placement.train_batch(batch), jax.random.key(1)
+    start = time.perf_counter()
+    step = jax.jit(make_train_step(model, optimizer), donate_argnums=0).lower(state, placed, key).compile()
+    compiled = time.perf_counter() - start
+    held = {"state": state}
+
+    def ours():
+        held["state"], _ = step(held["state"], placed, key)
+        jax.block_until_ready(held["state"])
+
+    sides = {"ours": ours}
+    try:
+        sides["theirs"] = twin_step(params, model, batch["values"])
+    except ImportError:
+        print("train_step/rebnord2022: no PyTorch here, so only our side", flush=True)
+    seconds = dict.fromkeys(sides, float("inf"))
+    for number in range(ROUNDS + 1):
+        for name, side in sides.items():
+            start = time.perf_counter()
+            side()
+            if number:
+                seconds[name] = min(seconds[name], time.perf_counter() - start)
+    name = "train_step/rebnord2022"
+    theirs = 1.0 / seconds["theirs"] if "theirs" in seconds else None
+    ratio = seconds["theirs"] / seconds["ours"] if "theirs" in seconds else None
+    return [
+        {"name": name, "ours": 1.0 / seconds["ours"], "theirs": theirs, "ratio": ratio, "unit": "steps/s"},
+        {"name": f"{name}/compile", "ours": compiled, "theirs": None, "ratio": None, "unit": "s"},
+    ]
+
+
+def twin_step(params, model, values):
+    """A function of nothing that takes one training step of the twin."""
+    import torch
+
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    network = twin(params, model)
+    network = network.to(memory_format=torch.channels_last)
+    picture = torch.tensor(values).transpose(1, 2)[:, None].contiguous(memory_format=torch.channels_last)
+    adam = torch.optim.Adam(network.parameters(), 1e-3, eps=1e-4)
+
+    def step():
+        adam.zero_grad()
+        reconstruction, kl, _ = network(picture)
+        (reconstruction + kl).mean().backward()
+        adam.step()
+
+    return step
+
+
+def twin(params, model):
+    """A PyTorch module with a `SampleVAE`'s parameters: pictures [B, 1, H, W] to cross-entropy [B], KL [B] and logits.
+
+    In evaluation mode (`.eval()`) without noise and dropout.
+    """
+    import numpy as np
+    import torch
+    import torch.nn.functional as F
+    from torch import nn
+
+    def linear(leaf):
+        layer = nn.Linear(*leaf["kernel"].shape)
+        layer.weight.data, layer.bias.data = torch.tensor(np.array(leaf["kernel"].T)), torch.tensor(np.array(leaf["bias"]))
+        return layer
+
+    def parameter(leaf):
+        return nn.Parameter(torch.tensor(np.array(leaf)))
+
+    class Flow(nn.Module):
+        def __init__(self, p):
+            super().__init__()
+            size, units, _ = p["out"].shape
+            width = p["hidden_context"].shape[0]
+            full = np.zeros((width + size, size, units), np.float32)
+            full[:width] = p["hidden_context"].reshape(width, size, units)
+            rows, columns = np.triu_indices(size, 1)
+            full[width + rows, columns] = p["hidden_latent"]
+            mask = np.ones((width + size, size, 1), np.float32)
+            mask[width:, :, 0] = np.triu(mask[width:, :, 0], 1)
+            self.shape = (size, units)
+            self.context = linear(p["context"])
+            self.first, self.first_bias = parameter(full.reshape(width + size, -1)), parameter(p["hidden_bias"].reshape(-1))
+            self.register_buffer("mask", torch.tensor(np.broadcast_to(mask, full.shape).reshape(width + size, -1).copy()))
+            self.out, self.out_bias = parameter(p["out"]), parameter(p["out_bias"])
+
+        def forward(self, z, context):
+            h = F.elu(self.context(context))
+            units = F.elu(torch.cat([h, z], 1) @ (self.first * self.mask) + self.first_bias).view(-1, *self.shape)
+            m, gate = (torch.einsum("bdu,duo->bdo", units, self.out) + self.out_bias).unbind(-1)
+            gate = 1 + gate
+            return (m + torch.sigmoid(gate) * (z - m)).flip(1), F.logsigmoid(gate).sum(1)
+
+    class Twin(nn.Module):
+        def __init__(self):
+            super().__init__()
+            kernels = [params["encoder"][f"kernel_{i}"].transpose(3, 2, 0, 1) for i in range(len(model.channels))]
+            self.encoder = nn.ParameterList([parameter(kernel) for kernel in kernels])
+            kernels = [params["decoder"][f"kernel_{i}"] for i in range(len(model.channels))]
+            # Turned: a transposed convolution of stride 1, as the thesis has it.
+            kernels = [kernel[::-1, ::-1].transpose(2, 3, 0, 1) for kernel in kernels]
+            self.decoder = nn.ParameterList([parameter(kernel) for kernel in kernels])
+            self.dense, self.mean = linear(params["dense"]), linear(params["mean"])
+            self.log_variance, self.dense_back = linear(params["log_variance"]), linear(params["decoder"]["dense"])
+            self.flows = nn.ModuleList([Flow(params["flow"][f"flows_{i}"]) for i in range(model.flows)])
+
+        def forward(self, picture):
+            x, sizes = picture, [picture.shape[2:]]
+            for kernel, window in zip(self.encoder, model.pools, strict=True):
+                x = F.elu(F.max_pool2d(F.conv2d(x, kernel, padding=1), window, 2))
+                sizes.append(x.shape[2:])
+            channels = x.shape[1]
+            # Flat features have channels last, as ours.
+            context = x.permute(0, 2, 3, 1).flatten(1)
+            hidden = F.dropout(F.elu(self.dense(context)), model.dropout, self.training)
+            mean, log_variance = self.mean(hidden), self.log_variance(hidden)
+            noise = torch.randn_like(mean) if self.training else torch.zeros_like(mean)
+            z, log_det = mean + torch.exp(0.5 * log_variance) * noise, 0.0
+            for flow in self.flows:
+                z, part = flow(z, context)
+                log_det = log_det + part
+            kl = 0.5 * (z**2 - noise**2 - log_variance).sum(1) - log_det
+            x = F.dropout(F.elu(self.dense_back(z)), model.dropout, self.training)
+            x = x.view(-1, *sizes[-1], channels).permute(0, 3, 1, 2)
+            for i, (kernel, size) in enumerate(zip(self.decoder, sizes[-2::-1], strict=True)):
+                x = F.interpolate(F.elu(x) if i else x, size=tuple(size), mode="bilinear", align_corners=False)
+                x = F.conv_transpose2d(x, kernel, padding=1)
+            cost = F.binary_cross_entropy_with_logits(x, picture, reduction="none").sum((1, 2, 3))
+            return cost, kl, x[:, 0]
+
+    return Twin()
