@@ -83,7 +83,7 @@ def test_values_do_not_know_the_level_and_the_sound_gets_it_back():
     np.testing.assert_allclose(np.std(loud) / np.std(quiet), 100.0, rtol=1e-2)
     bare = SHORT.synthesise(dataclasses.replace(features, conditions={}))
     told = SHORT.synthesise(dataclasses.replace(features, conditions={"level_db": jnp.full(2, DEFAULT_LEVEL_DB)}))
-    np.testing.assert_allclose(bare, told, atol=1e-6)
+    np.testing.assert_allclose(bare, told, atol=1e-4)
 
 
 def test_frames_beyond_the_length_are_masked_and_silent():
