@@ -155,15 +155,14 @@ def _distances(run, unseen, ways, number, seed, progress):
 
 
 def _line(way: Way, library, unseen, mean, distances, ours, groups) -> dict:
-    from timbre_jax.metrics.bootstrap import mean_interval, ratio_interval
+    from timbre_jax.metrics.bootstrap import mean_interval
+    from timbre_jax.metrics.map_quality import variance_kept
 
-    error = np.sum(np.square(unseen.latents - way.latents), axis=1, dtype=np.float64)
-    spread = np.sum(np.square(unseen.latents - mean), axis=1, dtype=np.float64)
-    lost = ratio_interval(error, spread, unseen.groups)
+    kept = variance_kept(unseen.latents, way.latents, mean=mean, groups=unseen.groups)
     heard, more = mean_interval(distances, groups), mean_interval(distances - ours, groups)
     line = {
-        "map and way back": way.name, "variance": 1.0 - lost.value, "variance_low": 1.0 - lost.high,
-        "variance_high": 1.0 - lost.low, "lsd_db": heard.value, "lsd_low": heard.low, "lsd_high": heard.high,
+        "map and way back": way.name, "variance": kept.value, "variance_low": kept.low, "variance_high": kept.high,
+        "lsd_db": heard.value, "lsd_low": heard.low, "lsd_high": heard.high,
         "lsd_more": more.value, "lsd_more_low": more.low, "lsd_more_high": more.high,
         "ms_each": 1e3 * way.seconds / len(unseen),
     }  # fmt: skip
@@ -171,26 +170,20 @@ def _line(way: Way, library, unseen, mean, distances, ours, groups) -> dict:
 
 
 def _map_scores(way: Way, library, unseen) -> dict:
-    from sklearn.manifold import trustworthiness
-
-    from timbre_jax.metrics.neighbours import Neighbours, nearest_neighbours, vote
+    from timbre_jax.metrics.map_quality import continuity, map_accuracy, trustworthiness
+    from timbre_jax.metrics.neighbours import nearest_neighbours, vote
 
     names = ("named", "named_library", "trustworthiness", "continuity")
     if way.places is None:
         return dict.fromkeys(names, float("nan"))
-    places = way.library_places.astype(np.float64)
+    places = way.library_places
     near = nearest_neighbours(places, way.places, k=VOTERS)
-    # The nearest of a library sound is itself, or one at the same place.
-    own = nearest_neighbours(places, places, k=VOTERS + 1).indices
-    rows = np.arange(len(own))[:, None]
-    others = np.stack([row[row != i][:VOTERS] for i, row in zip(rows[:, 0], own, strict=True)])
     k = min(NEIGHBOURS, (len(places) - 1) // 2)
     return {
         "named": float(np.mean(vote(near, library.classes) == unseen.classes)),
-        "named_library": float(np.mean(vote(Neighbours(others, np.zeros(others.shape)), library.classes) == library.classes)),
-        "trustworthiness": float(trustworthiness(library.latents, places, n_neighbors=k)),
-        # Continuity is trustworthiness with the map and the space exchanged.
-        "continuity": float(trustworthiness(places, library.latents, n_neighbors=k)),
+        "named_library": map_accuracy(places, library.classes, k=VOTERS).accuracy,
+        "trustworthiness": trustworthiness(library.latents, places, k=k),
+        "continuity": continuity(library.latents, places, k=k),
     }
 
 
