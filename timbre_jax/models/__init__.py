@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from timbre_jax.models.any_length import AnyLengthVAE
 from timbre_jax.models.base import TimbreModel
 from timbre_jax.models.conv_vae import ConvVAE
 from timbre_jax.models.dense_vae import DenseVAE
@@ -12,6 +13,7 @@ from timbre_jax.models.linear import PCA, MeanImage
 from timbre_jax.models.sample_vae import SampleVAE
 
 MODELS: dict[str, type[TimbreModel]] = {
+    "any_length_vae": AnyLengthVAE,
     "conv_vae": ConvVAE,
     "dense_vae": DenseVAE,
     "mean_image": MeanImage,

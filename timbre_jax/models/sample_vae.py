@@ -147,6 +147,10 @@ class SampleVAE(TimbreModel):
         """Rows (bins) and columns (frames) of what the network sees."""
         return self.feature_shape[1], self.feature_shape[0]
 
+    def picture(self, features: Features) -> Array:
+        """Features [B, N, F] as the network sees them, [B, F, N]."""
+        return features.values.transpose(0, 2, 1)
+
     def _hidden(self, picture: Array, keys: Array | None = None) -> tuple[Array, Array]:
         """Pictures [B, H, W] to the hidden layer [B, hidden] and the flat features [B, C]."""
         flat = self.encoder(picture)
@@ -169,7 +173,7 @@ class SampleVAE(TimbreModel):
         )
 
     def posterior(self, features: Features, *, train: bool = False) -> FlowPosterior:
-        return self._posterior(*self._hidden(features.values.transpose(0, 2, 1)), features)
+        return self._posterior(*self._hidden(self.picture(features)), features)
 
     def raw(self, z: Array, keys: Array | None = None) -> Array:
         """Latents [B, D] to logits [B, N, F]."""
@@ -180,7 +184,7 @@ class SampleVAE(TimbreModel):
 
     def classify(self, features: Features) -> dict[str, Array]:
         """Probabilities [B, K] of the labels of every kind of class in `classes`."""
-        hidden, _ = self._hidden(features.values.transpose(0, 2, 1))
+        hidden, _ = self._hidden(self.picture(features))
         return {name: nn.softmax(logits) for name, logits in self.heads(hidden).items()}
 
     def loss(
@@ -193,20 +197,25 @@ class SampleVAE(TimbreModel):
         labels: Mapping[str, Array] | None = None,
     ) -> tuple[Array, dict[str, Array]]:
         """As `TimbreModel.loss`; `labels` {name: [B] int32} of the classes, -1 where there is none."""
+        return self._loss(self.picture(features), features, keys, kl_weight, train, labels)[:2]
+
+    def _loss(self, picture, features, keys, kl_weight, train, labels) -> tuple[Array, dict[str, Array], Array]:
+        """The loss on pictures [B, H, W], its metrics, and the latents [B, D] that were drawn."""
         keys = jax.vmap(lambda key: jax.random.split(key, 3))(keys)
-        hidden, flat = self._hidden(features.values.transpose(0, 2, 1), keys[:, 1] if train else None)
+        hidden, flat = self._hidden(picture, keys[:, 1] if train else None)
         posterior = self._posterior(hidden, flat, features)
         latent, kl = posterior.sample_with_kl(keys[:, 0])
         raw = self.raw(latent.values, keys[:, 2] if train else None)
-        reconstruction = bernoulli_nll(raw, features.values)
-        mse = jnp.mean(jnp.square(nn.sigmoid(raw) - features.values), axis=(1, 2))
+        target = picture.transpose(0, 2, 1)
+        reconstruction = bernoulli_nll(raw, target)
+        mse = jnp.mean(jnp.square(nn.sigmoid(raw) - target), axis=(1, 2))
         total, metrics = reconstruction + kl_weight * kl, {"reconstruction": reconstruction, "kl": kl, "mse": mse}
         if self.classes and labels:
             cost, accuracies = class_losses(self.heads(hidden), labels)
             total, metrics = total + self.class_weight * cost, {**metrics, "classes": cost, **accuracies}
-        return total, metrics
+        return total, metrics, latent.values
 
     def __call__(self, features: Features, *, train: bool = False) -> Features:
         if self.is_initializing():
-            self.heads(self._hidden(features.values.transpose(0, 2, 1))[0])
+            self.heads(self._hidden(self.picture(features))[0])
         return super().__call__(features, train=train)
