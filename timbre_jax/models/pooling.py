@@ -72,7 +72,7 @@ def pooled_first_conv(x: Array, kernel: Array, window: tuple[int, int]) -> Array
     def few(x: Array) -> Array:
         padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1)))
         patches = padded[:, rows[:, None, :, None], columns[None, :, None, :]]
-        blocks = (patches.reshape(-1, 16) @ weights).reshape(-1, *half, 4, features)
+        blocks = (patches.reshape(-1, 16) @ weights).reshape(-1, *half, 4 * features)
         return _overlapping(_largest_of_four(blocks), window)
 
     y = jax.lax.map(few, chunks(x[..., 0]))
@@ -81,21 +81,27 @@ def pooled_first_conv(x: Array, kernel: Array, window: tuple[int, int]) -> Array
 
 @jax.custom_vjp
 def _largest_of_four(x: Array) -> Array:
-    """[.., 4, C] to [.., C]."""
+    """The largest of the four quarters of the last axis: [.., 4 * C] to [.., C]."""
     return _largest_forward(x)[0]
 
 
 def _largest_forward(x):
-    a, b, c, d = (x[..., i, :] for i in range(4))
-    largest = jnp.maximum(jnp.maximum(a, b), jnp.maximum(c, d))
-    return largest, jnp.where(a == largest, 0, jnp.where(b == largest, 1, jnp.where(c == largest, 2, 3))).astype(jnp.uint8)
+    largest, winner = _winner(*jnp.split(x, 4, axis=-1))
+    return largest, winner
 
 
 def _largest_backward(winner, gradient):
-    return (jnp.where(winner[..., None, :] == jnp.arange(4, dtype=jnp.uint8)[:, None], gradient[..., None, :], 0),)
+    # One after another: a comparison broadcast over a new axis takes XLA three times as long.
+    return (jnp.concatenate([jnp.where(winner == place, gradient, 0) for place in range(4)], -1),)
 
 
 _largest_of_four.defvjp(_largest_forward, _largest_backward)
+
+
+def _winner(a: Array, b: Array, c: Array, d: Array) -> tuple[Array, Array]:
+    """The largest of four, and which it is (the first of equal ones)."""
+    largest = jnp.maximum(jnp.maximum(a, b), jnp.maximum(c, d))
+    return largest, jnp.where(a == largest, 0, jnp.where(b == largest, 1, jnp.where(c == largest, 2, 3))).astype(jnp.uint8)
 
 
 @jax.custom_vjp
@@ -109,8 +115,7 @@ def _blocks_forward(x):
     half = (height // 2, width // 2)
     pairs = x[:, : 2 * half[0], : 2 * half[1]].reshape(batch, half[0], 2, half[1], 2, channels)
     a, b, c, d = (pairs[:, :, row, :, column] for row in (0, 1) for column in (0, 1))
-    largest = jnp.maximum(jnp.maximum(a, b), jnp.maximum(c, d))
-    winner = jnp.where(a == largest, 0, jnp.where(b == largest, 1, jnp.where(c == largest, 2, 3))).astype(jnp.uint8)
+    largest, winner = _winner(a, b, c, d)
     return largest, (winner, (height, width))
 
 
@@ -131,18 +136,24 @@ _blocks.defvjp(_blocks_forward, _blocks_backward)
 def _neighbours(x: Array, axis: int) -> Array:
     """The larger of each two neighbours along an axis, which becomes one shorter."""
 
+    count = x.shape[axis] - 1
+
     @jax.custom_vjp
     def larger(x):
         return forward(x)[0]
 
-    def forward(x):
-        count = x.shape[axis] - 1
-        first, second = (jax.lax.slice_in_dim(x, start, start + count, axis=axis) for start in (0, 1))
-        return jnp.maximum(first, second), first >= second
+    def part(x, start, stop):
+        return jax.lax.slice_in_dim(x, start, stop, axis=axis)
 
-    def backward(won, gradient):
-        ends = [((0, 0),) * axis + (end,) + ((0, 0),) * (x.ndim - axis - 1) for end in ((0, 1), (1, 0))]
-        return (jnp.pad(jnp.where(won, gradient, 0), ends[0]) + jnp.pad(jnp.where(won, 0, gradient), ends[1]),)
+    def forward(x):
+        return jnp.maximum(part(x, 0, count), part(x, 1, count + 1)), x
+
+    def backward(x, gradient):
+        # A value gets the gradient of the window that it begins, unless the next is larger, and of the one that it ends.
+        edge = [(1, 1) if a == axis else (0, 0) for a in range(x.ndim)]
+        values, gradient = jnp.pad(x, edge, constant_values=-jnp.inf), jnp.pad(gradient, edge)
+        begins = jnp.where(x >= part(values, 2, count + 3), part(gradient, 1, count + 2), 0)
+        return (begins + jnp.where(x > part(values, 0, count + 1), part(gradient, 0, count + 1), 0),)
 
     larger.defvjp(forward, backward)
     return larger(x)
