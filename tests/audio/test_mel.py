@@ -63,7 +63,7 @@ def test_nnls_finds_scipys_minimum():
         np.testing.assert_allclose(ours, theirs, atol=1e-3 * theirs.max() + 1e-6)
 
 
-@settings(deadline=None, max_examples=10)
+@settings(deadline=None, max_examples=4)
 @given(st.integers(0, 2**31), st.floats(-4, 4))
 def test_mel_inversion_gives_the_mel_back_at_any_level(seed, decades):
     """Spectra over 60 dB: their mel power is found again within 0.2 dB on average, and better than by the pseudo-inverse."""
@@ -72,7 +72,7 @@ def test_mel_inversion_gives_the_mel_back_at_any_level(seed, decades):
     power = (10.0 ** (random.uniform(-6, 0, (10, 257)) + decades)).astype(np.float32)
     bank = mel_filterbank(**options, n_mels=128)
     mel = power @ bank.T
-    spectra = np.asarray(mel_to_stft_nnls(jnp.asarray(mel), **options, iterations=300))
+    spectra = np.asarray(mel_to_stft_nnls(jnp.asarray(mel), **options, iterations=200))
     clipped = np.maximum(mel @ filterbank_inverse(**options, n_mels=128).T, 0.0)
 
     def error_db(found):

@@ -82,6 +82,8 @@ def test_phase_gradient_of_a_chirp_is_its_frequency_and_its_delay():
 def test_integrated_phase_is_as_good_as_the_heaps(waves):
     wanted = magnitudes_of(waves)
     ours = convergence_db(pghi(wanted, **SHAPE), waves)
+    # Whole turns are dropped on the way: a long sound's phases are as exact as a short one's.
+    assert np.abs(np.asarray(integrate_phase(wanted, hop=HOP))).max() <= 2 * np.pi + 1e-3
     gamma = gaussian_width("hann", FFT)
     theirs = []
     for row, wave in zip(np.asarray(wanted, np.float64), waves, strict=True):
@@ -172,9 +174,3 @@ def test_one_sound_is_the_same_alone_and_in_a_batch(waves):
     settings = {**SHAPE, "iterations": 8}
     together = invert("pghi_fast_griffin_lim", wanted, **settings)
     np.testing.assert_allclose(invert("pghi_fast_griffin_lim", wanted[1:2], **settings)[0], together[1], atol=1e-3)
-
-
-def test_phases_stay_within_a_turn_of_float32(waves):
-    """Long sounds must not lose their phases to rounding."""
-    phase = np.asarray(integrate_phase(magnitudes_of(waves), hop=HOP))
-    assert np.all(np.abs(phase) <= 2 * np.pi + 1e-3)
