@@ -41,7 +41,8 @@ def test_rows_are_measured_and_ordered_as_they_must_be():
     names = ["stft/no_phase", "stft/pghi", "mel/pghi_fast_griffin_lim/bands", "mel/librosa"]
     found = inversion.measure(set_of, names, SMALL)
     convergence = {name: found[name]["convergence_db"].mean() for name in names}
-    assert convergence["stft/pghi"] < convergence["mel/pghi_fast_griffin_lim/bands"] < convergence["stft/no_phase"]
+    for name in ("stft/pghi", "mel/pghi_fast_griffin_lim/bands"):
+        assert convergence[name] < convergence["stft/no_phase"] - 5.0
     assert found["mel/pghi_fast_griffin_lim/bands"]["lsd_db"].mean() < found["mel/librosa"]["lsd_db"].mean()
     assert all(values.shape == (3,) and np.isfinite(values).all() for row in found.values() for values in row.values())
     rows = {row.name: row for row in inversion.results(found, set_of.groups)}
