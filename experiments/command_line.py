@@ -70,6 +70,8 @@ def _parse(arguments: Sequence[str]) -> list[str]:
         if "config" in flags.FLAGS and flags.FLAGS["config"].present and not hasattr(flags.FLAGS["config"].value, "keys"):
             raise ValueError(f"--config={flags.FLAGS['config'].value}")
         return rest
+    except BrokenPipeError:  # `--help | head`
+        os._exit(1)
     except flags.Error as error:
         _end(f"{' '.join(str(error).split())}; see --help", 2)
     except (AttributeError, KeyError, TypeError, ValueError, OSError, ImportError, SyntaxError, NameError) as error:
@@ -98,6 +100,8 @@ def _field(arguments: Sequence[str]) -> str | None:
             except Exception as error:  # whatever a user's file does
                 return f"{match[1]} is no configuration file: {type(error).__name__}: {' '.join(str(error).split())}"
     if holder is None:
+        if not any(re.match(r"--?config\b", argument) for argument in arguments):
+            return None
         return "--config.FIELD=VALUE needs --config=FILE before it"
     for argument in arguments:
         match = re.match(r"--?config\.([\w.]+)", argument)
