@@ -7,6 +7,11 @@ notes: the mean image, PCA with 8 components, `natsiou2023` and `notes_best` tra
 with --nsynth also on those and the folder's train half together. Scored on the instruments that the bank's split holds out
 and, with --nsynth, on the real notes of the folder's test half (--split_file names both halves by instrument).
 
+  python experiments/reproduce.py --result=library --path=DRUMKITS --fraction=0.04 --out=reproduced
+
+library: the nine models of Rebnord 2022, 187,000 steps in all, on one library of sounds; --fraction trains each for a part of
+its steps. OUT/library.md has our scores beside the thesis'.
+
 Hours on two cores, nearly all for natsiou2023; --only takes some of the models. Stopped or killed, the same command goes
 on where it was. OUT/scores/scores.md is the table, OUT/runs has the runs, OUT/stores the notes.
 """
@@ -21,6 +26,8 @@ from typing import Any
 from absl import flags
 
 from experiments import command_line
+from experiments.configs.rebnord2022 import MODELS as NINE
+from experiments.nine_models import library
 
 MODELS = ("mean_image", "pca8", "natsiou2023", "notes_best")
 NUMBER = 10000
@@ -96,23 +103,33 @@ def _change(configs: Mapping[str, Any], field: str, value: Any) -> None:
         config.update_from_flattened_dict({field: value})
 
 
-RESULTS = {"notes": notes}
-
-
 def main(_) -> int:
     values = flags.FLAGS
     if not values.out:
         raise ValueError("give --out=DIR, the folder for stores, runs and tables")
     command_line.use_compilation_cache()
-    where, signal = RESULTS[values.result](
-        Path(values.out).expanduser(),
-        nsynth=values.nsynth,
-        split_file=values.split_file,
-        models=values.only or MODELS,
-        number=values.number,
-        changes={"train.steps": values.steps} if values.steps else None,
-        progress=values.progress,
-    )
+    out, changes = Path(values.out).expanduser(), {"train.steps": values.steps} if values.steps else None
+    if values.result == "notes":
+        where, signal = notes(
+            out,
+            nsynth=values.nsynth,
+            split_file=values.split_file,
+            models=values.only or MODELS,
+            number=values.number,
+            changes=changes,
+            progress=values.progress,
+        )
+    else:
+        where, signal = library(
+            out,
+            path=values.path,
+            classes=values.classes,
+            store=values.store,
+            models=values.only or tuple(NINE),
+            fraction=values.fraction,
+            changes=changes,
+            progress=values.progress,
+        )
     if signal:
         print(f"Stopped in {where} and saved. The same command goes on from there.")
         return 128 + signal
@@ -122,11 +139,15 @@ def main(_) -> int:
 
 
 if __name__ == "__main__":
-    flags.DEFINE_enum("result", "notes", list(RESULTS), "Which result.")
+    flags.DEFINE_enum("result", "notes", ["notes", "library"], "Which result.")
+    flags.DEFINE_list("path", [], "library: folders of sounds.")
+    flags.DEFINE_string("classes", "words", "library: where a file's class comes from, as experiments/prepare.py takes it.")
+    flags.DEFINE_string("store", "", "library: a store in place of --path.")
+    flags.DEFINE_float("fraction", 1.0, "library: part of the thesis' steps that each model trains.")
     flags.DEFINE_string("out", "", "Folder for stores, runs and tables.")
     flags.DEFINE_string("nsynth", "", "NSynth as it is handed out: examples.json and audio/.")
     flags.DEFINE_string("split_file", "", 'JSON {"train": [instruments], "test": [instruments]} for --nsynth.')
-    flags.DEFINE_list("only", [], f"Some of the models, comma-separated: {', '.join(MODELS)}.")
+    flags.DEFINE_list("only", [], f"Some of the models, comma-separated: {', '.join((*MODELS, *NINE))}.")
     flags.DEFINE_integer("number", NUMBER, "Notes to render; the README's table has the default. 0 means all.", lower_bound=0)
     flags.DEFINE_integer("steps", 0, "For a quick trial: so many training steps of every model, instead of all.", lower_bound=0)
     flags.DEFINE_bool("progress", True, "Show bars with the time left.")

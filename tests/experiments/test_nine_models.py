@@ -1,0 +1,90 @@
+"""The thesis' nine models as configurations, and the table of all, in little."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from experiments.configs.rebnord2022 import MODELS, SCORES, get_config
+from experiments.nine_models import beside_the_thesis, library
+from timbre_jax.metrics.table import Result, write_results
+from timbre_jax.training.book import Result as Ended
+from timbre_jax.training.config import resolve
+
+
+def test_each_model_changes_one_thing():
+    """Table 7.2: latents, flows, KL weight, dropout or steps."""
+    assert len(MODELS) == len(SCORES) == 9
+    base = resolve(get_config()).to_dict()
+    fields = {
+        "8_dim": ("model", "latent_size", 8), "256_dim": ("model", "latent_size", 256), "0_flow": ("model", "flows", 0),
+        "20_flow": ("model", "flows", 20), "beta": ("train", "kl_weight", 128.0), "no_dropout": ("model", "dropout", 0.0),
+        "underfit": ("train", "steps", 2000), "overfit": ("train", "steps", 55000),
+    }  # fmt: skip
+    for name in MODELS:
+        config = resolve(get_config(name)).to_dict()
+        if name == "no_dropout":
+            assert config["train"].pop("steps") == 10_000
+            config["train"]["steps"] = 20_000
+        if name in fields:
+            section, field, value = fields[name]
+            assert config[section][field] == value
+            config[section][field] = base[section][field]
+        assert config == base, name
+    with pytest.raises(ValueError, match="no model 'large'; there are 8_dim"):
+        get_config("large")
+
+
+def test_the_table_has_the_thesis_beside(tmp_path):
+    rows = [Result("hits/beta/odg", -3.5, -3.6, -3.4, -3.9, "x"), Result("hits/beta/ndb", 7, None, None, 2.4, "x")]
+    write_results(tmp_path / "results.json", rows)
+    table = beside_the_thesis(tmp_path / "results.json", "hits", {"beta": Ended("finished", 90, 90, 1.0)})
+    row = dict(zip(table.columns, table.rows[0], strict=True))
+    assert (row["ODG"], row["NDB of 50"], row["LSD, dB"]) == ("-3.5 (-3.6–-3.4)", "7", None)
+    assert (row["steps"], row["thesis: steps"], row["thesis: FID"]) == (90, 20000, 163.0)
+    assert "fewer steps" in table.caption
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"models": ("gan",), "store": "x"}, "--only has 'gan'; there are 8_dim"),
+        ({}, "say where the library is"),
+        ({"store": "x", "fraction": 0.0}, "--fraction must lie above 0"),
+    ],
+)
+def test_wrong_wishes(arguments, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        library(tmp_path / "out", progress=False, **arguments)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_from_a_folder_to_the_table(tmp_path):
+    import numpy as np
+    import soundfile
+
+    random = np.random.default_rng(0)
+    for word in ("kick", "snare"):
+        for i in range(20):
+            time = np.arange(8000) / 16000
+            wave = np.exp(-(5 + i) * time) * (np.sin(2 * np.pi * (50 + 10 * i) * time) if word == "kick" else 0)
+            wave = wave + (0.3 * np.exp(-20 * time) * random.normal(size=8000) if word == "snare" else 0)
+            path = tmp_path / "sounds" / word / f"{word}_{i}.wav"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            soundfile.write(path, 0.5 * wave, 16000)
+    changes = {
+        "train.steps": 2, "train.batch_size": 8, "train.eval_every": 2, "representation.iterations": 2,
+        "model.channels": (4, 4, 4, 4), "model.latent_size": 8, "model.hidden": 16,
+    }  # fmt: skip
+    where, signal = library(
+        tmp_path / "out", path=[str(tmp_path / "sounds")], models=("underfit", "0_flow"), changes=changes, sounds=4,
+        progress=False,
+    )  # fmt: skip
+    assert signal == 0
+    text = where.read_text(encoding="utf-8")
+    assert "| underfit | 64 | 10 | 1 | 0.25 | 2 |" in text
+    assert "| 0_flow | 64 | 0 | 1 | 0.25 | 2 |" in text
+    config = json.loads((tmp_path / "out" / "runs" / "0_flow" / "config.json").read_text())
+    assert config["config"]["optimizer"]["eps"] == 1e-4
