@@ -84,7 +84,7 @@ def test_from_a_folder_to_the_table(tmp_path):
     )  # fmt: skip
     assert signal == 0
     text = where.read_text(encoding="utf-8")
-    assert "| underfit | 64 | 10 | 1 | 0.25 | 2 |" in text
-    assert "| 0_flow | 64 | 0 | 1 | 0.25 | 2 |" in text
+    assert "| underfit | 64 | 10 |" in text
+    assert "| 0_flow | 64 | 0 |" in text
     config = json.loads((tmp_path / "out" / "runs" / "0_flow" / "config.json").read_text())
     assert config["config"]["optimizer"]["eps"] == 1e-4
