@@ -112,3 +112,15 @@ def test_mode_is_the_flow_of_the_mean_and_kl_has_no_formula():
     np.testing.assert_array_equal(posterior.mode().values, expected)
     with pytest.raises(ValueError, match="no KL in closed form"):
         posterior.kl()
+
+
+def test_a_shut_gate_stays_finite():
+    """A gate at sigmoid(-200), 0 in float32: the logarithm of that would be -inf and its gradient NaN."""
+    flow = MaskedAutoregressiveFlow(3, hidden=4)
+    variables, z, context = made(flow)
+    shut = variables["params"]["out_bias"].at[:, 1].set(-200.0)
+    variables = {"params": {**variables["params"], "out_bias": shut}}
+    assert np.all(flow.apply(variables, z, context)[1] < -500.0)
+    gradient = jax.grad(lambda v: jnp.sum(flow.apply(v, z, context)[1]))(variables)
+    assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(gradient))
+    assert not np.isfinite(np.log(jax.nn.sigmoid(jnp.float32(-200.0))))

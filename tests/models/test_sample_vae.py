@@ -82,8 +82,8 @@ def test_conditions_of_bare_latents_are_the_medians():
 
 
 def test_it_learns_with_classes_from_an_extreme_start_and_stays_finite():
-    """Parameters ten times too large: logits, gates and variances beyond what float32 has the exponential of. Cross-entropy
-    of probabilities, the logarithm of a sigmoid or exp(log-variance) would give inf or NaN in the first step."""
+    """Parameters ten times too large: gates and variances beyond what float32 has the exponential of. The logarithm of a
+    sigmoid, or exp of an unbounded log-variance, would give inf, and NaN in the gradient, in the first step."""
     model = make_model("sample_vae", classes=[["family", ["a", "b"]]], **SMALL)
     optimizer = make_optimizer(eps=1e-4)
     state = create_state(model, optimizer, jax.random.key(0), hyper={"learning_rate": 3e-3, "kl_weight": 1.0})

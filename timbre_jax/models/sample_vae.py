@@ -100,8 +100,10 @@ class SampleVAE(TimbreModel):
     Loss: cross-entropy summed over pixels + kl_weight * (the KL's estimate of the one sample) (`FlowPosterior`), plus
     class_weight * cross-entropy of the classes where there are any.
 
-    What made the thesis' losses explode cannot happen here: the cross-entropy is of logits, log sigma of a gate is a
-    log-sigmoid, and the log-variance is bounded, so that nothing in the loss overflows or has the logarithm of 0.
+    The thesis' losses exploded. In the plain form of this loss, parameters three times as large as at the start are enough:
+    the logarithm of a gate's sigmoid is -inf where it has underflowed, and exp(log-variance) overflows; the gradient is then
+    NaN for good (cross-entropy of probabilities, also suspected, stays finite). So log sigma is a log-sigmoid here and the
+    log-variance is bounded. Loss and gradient can still be huge: clip the gradient (`rebnord2022` does).
 
     Features [B, N, F] are seen as pictures of F rows and N columns.
 
