@@ -15,7 +15,7 @@ every floor and for the representation's ceiling, and a table by class (experime
 runs of harmonic notes are scored as above and runs of other representations by lsd,stft,odg,ndb,kernel.
 
 Writes OUT/scores.md, OUT/scores.csv and OUT/results.json, a list of {name, value, low, high, floor, definition}; with
---metrics also sounds.csv and classes.csv.
+--metrics also sounds.csv, classes.csv and, against the reference run sound by sound, paired.csv.
 """
 
 from __future__ import annotations
@@ -65,6 +65,7 @@ def evaluate(
     """
     from tqdm import tqdm
 
+    from experiments.paired_sounds import paired_table
     from experiments.run_data import default_store, open_run, read_notes
     from experiments.sound_scoring import SoundScorer, SoundSettings, sound_tables, sounds_markdown
     from timbre_jax.data.store import Store
@@ -122,6 +123,11 @@ def evaluate(
         of_classes.write_csv(out)
         text += f"\n{sounds_markdown(of_all)}\n{of_classes.markdown()}"
         results += more
+        if reference_name and of_sounds.of_pairs:
+            paired, more = paired_table(heard, of_sounds, reference_name, seed=seed)
+            paired.write_csv(out)
+            text += f"\n{paired.markdown()}\n{paired.caption}\n"
+            results += more
     write_text(out / "scores.md", text)
     write_results(out / "results.json", results)
     return table
