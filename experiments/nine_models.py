@@ -11,6 +11,17 @@ from experiments.configs.rebnord2022 import MODELS, SCORES, get_config
 METRICS = ("lsd", "stft", "odg", "ndb", "frechet", "kernel")
 
 
+def _metrics() -> tuple[str, ...]:
+    """What is measured: fingerprints too, where their optional programs are installed."""
+    from timbre_jax.metrics.fingerprint import require
+
+    try:
+        require()
+    except ValueError:
+        return METRICS
+    return (*METRICS, "fingerprint")
+
+
 def library(
     out: Path,
     *,
@@ -64,14 +75,23 @@ def library(
             out=configs[models[0]].data.store, source="folder", path=tuple(path), classes=classes, unlabelled=False,
             progress=progress,
         )  # fmt: skip
-    results, runs = {}, [out / "runs" / name for name in models]
-    for name, run in zip(models, runs, strict=True):
+    results, runs = {}, {}
+    for name in models:
+        twin = next((other for other in runs if configs[other] == configs[name]), None)
+        if twin:
+            # With as many steps, "overfit" is "64_dim".
+            print(f"== {name}: the same as {twin}", flush=True)
+            runs[name], results[name] = runs[twin], results[twin]
+            continue
+        run = runs[name] = out / "runs" / name
         print(f"== {name}", flush=True)
         results[name] = train_and_evaluate(configs[name], run, progress=progress)
         if results[name].status == "stopped":
             return run, results[name].signal
-    evaluate(runs, out / "scores", store=configs[models[0]].data.store, sounds=sounds, metrics=METRICS, progress=progress)
-    table = beside_the_thesis(out / "scores" / "results.json", Path(configs[models[0]].data.store).resolve().name, results)
+    trained, used = list(dict.fromkeys(runs.values())), configs[models[0]].data.store
+    evaluate(trained, out / "scores", store=used, sounds=sounds, metrics=_metrics(), progress=progress)
+    names = {name: run.name for name, run in runs.items()}
+    table = beside_the_thesis(out / "scores" / "results.json", Path(used).resolve().name, results, runs=names)
     table.write_csv(out)
     from timbre_jax.metrics.table import write_text
 
@@ -79,8 +99,11 @@ def library(
     return out / "library.md", 0
 
 
-def beside_the_thesis(scores: Path, store: str, results: Mapping[str, Any]):
-    """The table: our scores (results.json of experiments/evaluate.py) of each run, and the thesis'."""
+def beside_the_thesis(scores: Path, store: str, results: Mapping[str, Any], *, runs: Mapping[str, str] | None = None):
+    """The table: our scores (results.json of experiments/evaluate.py) of each model, and the thesis'.
+
+    `runs`: the name of each model's run, where two models share one.
+    """
     from timbre_jax.metrics.table import Table, read_results
 
     values = {row.name: row for row in read_results(scores)}
@@ -103,7 +126,7 @@ def beside_the_thesis(scores: Path, store: str, results: Mapping[str, Any]):
                 "KL weight": kl_weight,
                 "dropout": dropout,
                 "steps": result.step,
-                **{label: cell(name, metric) for label, metric in _SHOWN.items()},
+                **{label: cell((runs or {}).get(name, name), metric) for label, metric in _SHOWN.items()},
                 "thesis: steps": steps,
                 "thesis: NDB": ndb,
                 "thesis: FID": fid,
@@ -122,4 +145,7 @@ def beside_the_thesis(scores: Path, store: str, results: Mapping[str, Any]):
     return Table.from_records("library", records, caption)
 
 
-_SHOWN = {"MSE": "mse", "LSD, dB": "lsd", "ODG": "odg", "NDB of 50": "ndb", "Fréchet": "frechet", "kernel": "kernel"}
+_SHOWN = {
+    "MSE": "mse", "LSD, dB": "lsd_db", "ODG": "odg", "NDB of 50": "ndb", "Fréchet": "frechet", "kernel": "kernel",
+    "fingerprint": "string_ratio",
+}  # fmt: skip

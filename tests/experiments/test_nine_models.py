@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 
 import pytest
@@ -27,6 +28,10 @@ def test_each_model_changes_one_thing():
         if name == "no_dropout":
             assert config["train"].pop("steps") == 10_000
             config["train"]["steps"] = 20_000
+        if name == "underfit":
+            # The thesis' first models had a falling learning rate, the others not.
+            assert config["optimizer"]["schedule"] == "plateau"
+            config["optimizer"]["schedule"] = "constant"
         if name in fields:
             section, field, value = fields[name]
             assert config[section][field] == value
@@ -44,6 +49,10 @@ def test_the_table_has_the_thesis_beside(tmp_path):
     assert (row["ODG"], row["NDB of 50"], row["LSD, dB"]) == ("-3.5 (-3.6–-3.4)", "7", None)
     assert (row["steps"], row["thesis: steps"], row["thesis: FID"]) == (90, 20000, 163.0)
     assert "fewer steps" in table.caption
+    # With as many steps as 64_dim, overfit is the same run.
+    ended = Ended("finished", 90, 90, 1.0)
+    shared = beside_the_thesis(tmp_path / "results.json", "hits", {"overfit": ended}, runs={"overfit": "beta"})
+    assert dict(zip(shared.columns, shared.rows[0], strict=True))["ODG"] == "-3.5 (-3.6–-3.4)"
 
 
 @pytest.mark.parametrize(
@@ -86,5 +95,8 @@ def test_from_a_folder_to_the_table(tmp_path):
     text = where.read_text(encoding="utf-8")
     assert "| underfit | 64 | 10 |" in text
     assert "| 0_flow | 64 | 0 |" in text
+    with open(tmp_path / "out" / "library.csv", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            assert all(row[name] for name in ("MSE", "LSD, dB", "ODG")), row
     config = json.loads((tmp_path / "out" / "runs" / "0_flow" / "config.json").read_text())
     assert config["config"]["optimizer"]["eps"] == 1e-4
