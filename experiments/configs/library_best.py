@@ -6,6 +6,9 @@ python experiments/train.py --config=experiments/configs/library_best.py --workd
 What it does beside a PCA with 64 components, from which it starts: the basis of 512 components is fitted to varied sounds
 (pitch, tempo, colour, decay), which span unseen hits better than the hits themselves do; the stacks learn where linear
 coordinates are wasteful (onsets, decays); and every latent is refined against the decoder.
+
+Expected on 141 unseen hits of 703 (README, "Sample libraries"): MSE of the log-mel .00270 within the sounds, 31 % under PCA's;
+log-spectral distance of the sounds 3.15 dB, 0.05 (0.03-0.07) under PCA's, sound by sound. 40 minutes of one core.
 """
 
 from timbre_jax.training.config import default_config, model_section, representation_section

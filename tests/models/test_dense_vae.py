@@ -235,3 +235,36 @@ def test_it_comes_back_from_its_folder_to_the_bit(whole, tmp_path):
     settings = json.loads((tmp_path / "space" / checkpoint.DOCUMENT).read_text())["model"]
     assert settings["name"] == "dense_vae"
     assert settings["refine_steps"] == space.model.refine_steps
+
+
+def test_weights_decide_what_the_basis_and_the_error_see():
+    """With all weight on one half of the features, a basis as large as that half gives it back and forgets the other."""
+    rows = SHAPE[1]
+    half = tuple(1.0 if i < rows // 2 else 1e-6 for i in range(rows))
+    model = make_model("dense_vae", feature_shape=SHAPE, **{**SETTINGS, "basis_size": 30}, weights=half)
+    values = np.asarray(features(60).values)
+    variables = model.initialise(fresh(model), lambda: [values[:33], values[33:]])
+    coordinates, rest = model.apply(variables, values, method="_coordinates")
+    components, mean = np.asarray(variables["basis"]["components"]), np.asarray(variables["basis"]["mean"])
+    roots = np.sqrt(np.array(half) / np.mean(half))
+    np.testing.assert_allclose(mean, values.mean(0), atol=1e-5)
+    again = (np.asarray(coordinates) @ components).reshape(values.shape) / roots + mean
+    error = np.square(again - values).mean((0, 1))
+    assert error[: rows // 2].mean() < 0.5 * error[rows // 2 :].mean()
+    # What the basis cannot say, by hand.
+    lost = np.square((again - values) * roots).sum((1, 2))
+    np.testing.assert_allclose(rest, lost, rtol=1e-2, atol=1e-3)
+    wrong = make_model("dense_vae", feature_shape=SHAPE, **SETTINGS, weights=(1.0, 2.0, 3.0))
+    with pytest.raises(ValueError, match=f"3 weights for {rows} features"):
+        fresh(wrong)
+
+
+def test_what_lies_under_the_gate_is_silence(fitted):
+    model, variables = fitted
+    z = jax.random.normal(jax.random.key(5), (4, 3))
+    plain = np.asarray(model.apply(variables, Latent(values=z), method="decode").values)
+    threshold = float(np.quantile(plain[plain > 0], 0.3))
+    gated = dataclasses.replace(model, gate=threshold)
+    np.testing.assert_array_equal(
+        gated.apply(variables, Latent(values=z), method="decode").values, np.where(plain < np.float32(threshold), 0.0, plain)
+    )

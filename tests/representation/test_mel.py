@@ -174,3 +174,12 @@ def test_settings_travel_as_plain_values_and_wrong_ones_are_refused():
         SHORT.analyse(jnp.zeros(100))
     with pytest.raises(ValueError, match="full scale"):
         SHORT.analyse(jnp.zeros((1, 100), jnp.int16))
+
+
+def test_bands_stand_for_all_bins():
+    representation = LogMel(n_fft=1024, window_length=1024, n_mels=40, length=8000, n_frames=0)
+    bins = np.array(representation.band_bins)
+    heard = np.count_nonzero(representation.basis.sum(0))
+    # Every bin that a band hears is shared out, and high bands are wider.
+    assert bins.sum() == pytest.approx(heard, abs=1e-3)
+    assert np.all(np.diff(bins[20:]) > 0)

@@ -58,6 +58,9 @@ class DenseVAE(TimbreModel):
     The likelihood is a Gaussian with one learned variance (sigma-VAE: Rybkin et al. 2021), so that the balance of
     reconstruction and KL needs no tuning; `kl_weight` of the training still multiplies the KL.
 
+    Squared errors, the basis' included, count each feature with its weight: with `LogMel.band_bins`, a mel band counts as much
+    as the part of the spectrum that it stands for, as in a spectral distance.
+
     `embed` is the encoder's mean refined by `refine_steps` Levenberg-Marquardt steps (see `refine`) on the squared error in
     the basis: of the whole picture, the silence after a sound's end included, as in the loss.
 
@@ -69,16 +72,20 @@ class DenseVAE(TimbreModel):
       basis_size: components of the fixed basis.
       width, depth: of both stacks.
       linear: linear paths, see above.
+      weights: of the F features in the squared error, of any scale; () weighs all alike.
+      gate: decoded values under it are 0, which is silence where 0 is the floor of a logarithmic scale; 0 gates nothing.
       refine_steps: 0 leaves the encoder's guess.
       refine_prior: weight of |z|^2 against the squared error in the refinement.
     """
 
-    may_be_zero: ClassVar[tuple[str, ...]] = ("depth", "refine_steps", "refine_prior")
+    may_be_zero: ClassVar[tuple[str, ...]] = ("depth", "gate", "refine_steps", "refine_prior")
 
     basis_size: int = 256
     width: int = 512
     depth: int = 2
     linear: bool = False
+    weights: tuple[float, ...] = ()
+    gate: float = 0.0
     refine_steps: int = 3
     refine_prior: float = 1e-3
 
@@ -96,9 +103,18 @@ class DenseVAE(TimbreModel):
             self.linear_decoder = self.param("linear_decoder", lambda key: jnp.eye(*reversed(shape)) / _SPREAD)
         self.log_sigma = self.param("log_sigma", nn.initializers.constant(-2.5), ())
 
+    def _roots(self) -> Array:
+        """Square roots of the features' weights, whose mean is 1: [F], or a scalar."""
+        if not self.weights:
+            return jnp.float32(1.0)
+        if len(self.weights) != self.feature_shape[1]:
+            raise ValueError(f"model dense_vae has {len(self.weights)} weights for {self.feature_shape[1]} features")
+        weights = np.asarray(self.weights, np.float64)
+        return jnp.asarray(np.sqrt(weights / weights.mean()), jnp.float32)
+
     def _coordinates(self, values: Array) -> tuple[Array, Array]:
         """Coordinates [B, basis_size] of features in the basis, and the squared error [B] of what it cannot say."""
-        centred = (values - self.basis_mean.value).reshape(values.shape[0], -1)
+        centred = ((values - self.basis_mean.value) * self._roots()).reshape(values.shape[0], -1)
         coordinates = centred @ self.basis_components.value.T
         # The components are orthonormal, so the squared norm splits (up to rounding, which must not make it negative).
         rest = jnp.sum(jnp.square(centred), -1) - jnp.sum(jnp.square(coordinates), -1)
@@ -126,10 +142,13 @@ class DenseVAE(TimbreModel):
     def raw(self, z: Array) -> Array:
         """Latents [B, D] to features [B, N, F] before they are clipped to [0, 1]."""
         values = self._drawn(z) @ self.basis_components.value
-        return values.reshape(-1, *self.feature_shape) + self.basis_mean.value
+        return values.reshape(-1, *self.feature_shape) / self._roots() + self.basis_mean.value
 
     def decode(self, latent: Latent, *, train: bool = False) -> Features:
-        return latent_features(jnp.clip(self.raw(latent.values), 0.0, 1.0), latent)
+        values = jnp.clip(self.raw(latent.values), 0.0, 1.0)
+        if self.gate:
+            values = jnp.where(values < self.gate, 0.0, values)
+        return latent_features(values, latent)
 
     def loss(
         self, features: Features, keys: Array, *, kl_weight: Array | float = 1.0, train: bool = False
@@ -172,6 +191,12 @@ class DenseVAE(TimbreModel):
                 f"model dense_vae with basis_size={self.basis_size} needs more than {self.basis_size} sounds to train on, and "
                 f"the training set has {count}: use more sounds or a smaller config.model.basis_size"
             )
+        roots = np.asarray(self._roots())
+
+        def weighted() -> Iterable[np.ndarray]:
+            return (batch * roots for batch in batches())
+
         # parent=None: a module of its own, not one inside this.
-        fitted = PCA(feature_shape=self.feature_shape, latent_size=self.basis_size, parent=None).fit(batches)["params"]
-        return {**variables, "basis": {key: fitted[key] for key in ("mean", "components", "scale")}}
+        fitted = PCA(feature_shape=self.feature_shape, latent_size=self.basis_size, parent=None).fit(weighted)["params"]
+        basis = {**{key: fitted[key] for key in ("components", "scale")}, "mean": fitted["mean"] / roots}
+        return {**variables, "basis": basis}

@@ -132,6 +132,16 @@ class LogMel:
         return mel_filterbank(**self.bands, n_mels=self.n_mels)
 
     @property
+    def band_bins(self) -> tuple[float, ...]:
+        """How many bins of the spectrum each band stands for, [F]: every bin shared among the bands as they weigh it.
+
+        A band between two bins stands for a part of one; so that none counts for nothing, for at least a tenth of a bin.
+        """
+        basis = np.asarray(self.basis, np.float64)
+        shares = basis / np.maximum(basis.sum(0), 1e-30)
+        return tuple(np.maximum(shares.sum(1), 0.1).tolist())
+
+    @property
     def full_scale_db(self) -> float:
         """Mel power of a sine of amplitude 1 on the most sensitive bin, in dB as librosa counts it."""
         gain = float(np.sum(window_samples(self.window, self.window_length), dtype=np.float64)) / 2.0
