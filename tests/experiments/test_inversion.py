@@ -34,6 +34,7 @@ def test_folder_sounds_leave_broken_files_out(tmp_path, capsys):
         inversion.load_sounds(str(tmp_path / "none"), number=3, seed=0, nsynth="", sample_rate=16000, seconds=1.0)
 
 
+@pytest.mark.slow
 def test_rows_are_measured_and_ordered_as_they_must_be():
     f0s = (110.0, 220.0, 331.0)
     waves = np.stack([sounds.harmonic_tone(f0, 0.2 / np.arange(1, 12), length=8000) for f0 in f0s])

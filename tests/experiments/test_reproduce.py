@@ -16,6 +16,7 @@ TRIAL = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_from_nothing_to_a_table(tmp_path):
     where, signal = notes(tmp_path, models=("pca8", "notes_best"), number=64, changes=TRIAL, progress=False)
     assert (where, signal) == (tmp_path / "scores" / "scores.md", 0)

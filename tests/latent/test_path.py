@@ -114,5 +114,6 @@ def test_variations_are_counted_in_deviations_and_have_their_own_keys(space):
     point, key = np.ones(4), jax.random.key(3)
     found = np.asarray(vary(space, point, 400, key=key, spread=0.5))
     np.testing.assert_allclose(found.std(0), 0.5 * np.asarray(space.statistics["latent_std"]), rtol=0.15)
-    np.testing.assert_array_equal(found[:5], vary(space, point, 5, key=key, spread=0.5))
+    # Batches of another size may round the last bit differently.
+    np.testing.assert_allclose(found[:5], vary(space, point, 5, key=key, spread=0.5), rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(vary(space, point, 2, key=key, spread=0.0), np.ones((2, 4)))

@@ -81,6 +81,7 @@ def test_conditions_of_bare_latents_are_the_medians():
     np.testing.assert_array_equal(space.latent(np.zeros((3, 6))).conditions["level_db"], [-12.5] * 3)
 
 
+@pytest.mark.slow
 def test_it_learns_with_classes_from_an_extreme_start_and_stays_finite():
     """Parameters ten times too large: gates and variances beyond what float32 has the exponential of. The logarithm of a
     sigmoid, or exp of an unbounded log-variance, would give inf, and NaN in the gradient, in the first step."""
