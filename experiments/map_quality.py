@@ -140,17 +140,16 @@ def _distances(run, unseen, ways, number, seed, progress):
     from tqdm import tqdm
 
     from experiments.run_data import even_choice
-    from experiments.scoring import render_values
+    from experiments.scoring import fitted, render_values
     from timbre_jax.metrics.scores import spectral_distances
 
     rows = even_choice(unseen.groups, min(number, len(unseen)), seed=seed)
     # What the representation cuts off is nothing that a way back could give.
     length = min(unseen.store.samples, getattr(run.space.representation, "length", unseen.store.samples))
-    recorded = np.stack([np.pad(wave[:length], (0, max(0, length - len(wave)))) for wave in unseen.waves(rows)])
+    recorded = np.concatenate([fitted(wave[None], length) for wave in unseen.waves(rows)])
     found = {}
     for way in tqdm(ways, desc="sounds", unit="way", disable=not progress):
-        made = render_values(run.space, way.latents[rows])[:, :length]
-        found[way.name] = spectral_distances(np.pad(made, ((0, 0), (0, length - made.shape[1]))), recorded)
+        found[way.name] = spectral_distances(fitted(render_values(run.space, way.latents[rows]), length), recorded)
     return found, rows
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from timbre_jax.metrics.bootstrap import Interval, group_ids, mean_interval, resampled_interval
-from timbre_jax.metrics.neighbours import NeighbourAccuracy, Neighbours, nearest_neighbours, standardise, vote
+from timbre_jax.metrics.neighbours import NeighbourAccuracy, Neighbours, nearest_neighbours, square_distances, standardise, vote
 from timbre_jax.metrics.scores import spectral_distances
 
 
@@ -36,7 +36,7 @@ def trustworthiness(points: np.ndarray, mapped: np.ndarray, *, k: int = 5, chunk
     intrusion = 0
     for start in range(0, count, chunk):
         rows = np.arange(start, min(start + chunk, count))
-        distance = _distances(points[rows], points)
+        distance = square_distances(points[rows], points)
         distance[np.arange(len(rows)), rows] = -1.0
         order = np.argsort(distance, axis=1, kind="stable")
         ranks = np.empty_like(order)
@@ -128,8 +128,3 @@ def _others(points: np.ndarray, k: int) -> np.ndarray:
     # Where more than k points lie on the very same place, a point may not be among its own neighbours: drop the last.
     own[~own.any(1), -1] = True
     return found[~own].reshape(len(points), k)
-
-
-def _distances(rows: np.ndarray, points: np.ndarray) -> np.ndarray:
-    square = np.sum(rows**2, axis=1)[:, None] + np.sum(points**2, axis=1) - 2.0 * rows @ points.T
-    return np.maximum(square, 0.0)

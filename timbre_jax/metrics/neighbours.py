@@ -24,11 +24,10 @@ def nearest_neighbours(points: np.ndarray, queries: np.ndarray, *, k: int = 5, c
     points, queries = np.asarray(points, np.float64), np.asarray(queries, np.float64)
     if not 1 <= k <= len(points):
         raise ValueError(f"k = {k} neighbours of {len(points)} points: k is between 1 and the number of points")
-    square = np.sum(points**2, axis=1)
     indices, distances = [], []
     for start in range(0, len(queries), chunk):
         query = queries[start : start + chunk]
-        distance = np.maximum(square - 2.0 * query @ points.T + np.sum(query**2, axis=1)[:, None], 0.0)
+        distance = square_distances(query, points)
         # Rounding of that formula must not decide about order: the few best are measured again, exactly.
         few = np.sort(np.argpartition(distance, min(k + 8, len(points)) - 1, axis=1)[:, : min(k + 8, len(points))], axis=1)
         exact = np.linalg.norm(query[:, None, :] - points[few], axis=2)
@@ -36,6 +35,11 @@ def nearest_neighbours(points: np.ndarray, queries: np.ndarray, *, k: int = 5, c
         indices.append(np.take_along_axis(few, order, 1))
         distances.append(np.take_along_axis(exact, order, 1))
     return Neighbours(np.concatenate(indices), np.concatenate(distances))
+
+
+def square_distances(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Squared Euclidean distances [N, M] of points [N, D] to points [M, D], by one product: right up to its rounding."""
+    return np.maximum(np.sum(x**2, axis=1)[:, None] + np.sum(y**2, axis=1) - 2.0 * x @ y.T, 0.0)
 
 
 def standardise(points: np.ndarray, *others: np.ndarray) -> tuple[np.ndarray, ...]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from timbre_jax.metrics.bootstrap import Interval, group_ids
+from timbre_jax.metrics.neighbours import square_distances
 
 MAXIMUM_FEATURES = 256
 KERNELS = ("polynomial", "rbf")
@@ -108,12 +109,8 @@ def _polynomial(reference: np.ndarray):
 
 def _rbf(reference: np.ndarray):
     some = reference[np.linspace(0, len(reference) - 1, min(len(reference), 2000)).astype(int)]
-    width = np.median(_square_distances(some, some)[np.triu_indices(len(some), 1)])
-    return lambda x, y: np.exp(-_square_distances(x, y) / (2.0 * max(width, 1e-12)))
-
-
-def _square_distances(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    return np.maximum(np.sum(x**2, axis=1)[:, None] + np.sum(y**2, axis=1) - 2.0 * x @ y.T, 0.0)
+    width = np.median(square_distances(some, some)[np.triu_indices(len(some), 1)])
+    return lambda x, y: np.exp(-square_distances(x, y) / (2.0 * max(width, 1e-12)))
 
 
 def _sums(function, x: np.ndarray, y: np.ndarray, chunk: int) -> np.ndarray:
