@@ -125,14 +125,18 @@ def resolve(config: Mapping[str, Any]) -> ConfigDict:
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """{"train.steps": 100, ...}; tuples as lists, as JSON has them."""
+    """{"train.steps": 100, ...}; tuples, those within tuples too, as lists, as JSON has them."""
     flat = {}
     for name, value in config.items():
         if isinstance(value, Mapping | ConfigDict):
             flat |= flatten(value, f"{prefix}{name}.")
         else:
-            flat[prefix + name] = list(value) if isinstance(value, tuple) else value
+            flat[prefix + name] = _lists(value)
     return flat
+
+
+def _lists(value: Any) -> Any:
+    return [_lists(part) for part in value] if isinstance(value, tuple | list) else value
 
 
 def check_same(saved: Mapping[str, Any], config: Mapping[str, Any], workdir) -> None:
