@@ -27,3 +27,13 @@ def test_another_configuration_is_another_run():
         check_same(saved, config, "run")
     harmless = json.loads(json.dumps(config.to_dict())) | {"train": {**config.train.to_dict(), "steps": 7}}
     check_same(harmless, config, "run")
+
+
+def test_a_run_of_a_version_with_fewer_settings_goes_on_at_their_defaults():
+    config = resolve(rebnord2022.get_config())
+    saved = json.loads(json.dumps(config.to_dict()))
+    del saved["representation"]["loudness"]
+    check_same(saved, config, "run")
+    config.representation.loudness = True
+    with pytest.raises(ValueError, match="representation.loudness: False -> True"):
+        check_same(saved, config, "run")

@@ -12,6 +12,7 @@ kept as 16-bit steps between the smallest and largest of each record: an error u
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import fcntl
 import hashlib
 import json
@@ -74,6 +75,11 @@ def cached_features(
     # How sound is made of features changes nothing in them.
     way_back = getattr(representation, "way_back", ())
     settings = {key: value for key, value in representation_settings(representation).items() if key not in way_back}
+    # Nor does a setting that came later, at its default: features that were made without it stay.
+    defaults = {field.name: field.default for field in dataclasses.fields(representation)}
+    for key in getattr(representation, "came_later", ()):
+        if settings[key] == defaults[key]:
+            del settings[key]
     # A representation that comes to analyse differently under the same settings raises its `version`.
     version = [VERSION, getattr(representation, "version", 1)]
     identity = json.dumps([version, representation.name, settings, store.index["fingerprint"]], sort_keys=True)

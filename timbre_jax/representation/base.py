@@ -15,6 +15,8 @@ class Representation(Protocol):
       sample_rate: in Hz; waves of another rate have to be resampled first.
       length: samples that `analyse` cuts and pads sounds to, where it has such a length.
       way_back: names of settings that only `synthesise` takes, where there are some: features of a store are kept without.
+      came_later: names of settings that earlier versions did not have, and that change nothing at their default: features and
+        runs of those versions stay usable.
     """
 
     name: ClassVar[str]

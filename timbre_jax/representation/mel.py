@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from timbre_jax.audio.level import frame_level
 from timbre_jax.audio.mel import MEL_SCALES, mel_filterbank, mel_to_stft_nnls
 from timbre_jax.audio.phase import INVERTERS, invert
 from timbre_jax.audio.stft import COSINE_WINDOWS, stft, window_samples
@@ -53,10 +54,13 @@ class LogMel:
       hold: what an iterating inverter holds on to: "bands", the mel power, so that spectra find their shape within the
         bands; or "magnitudes", those of the mel inversion, as is usual.
       nnls_iterations: of the mel inversion.
+      loudness: put `conditions["loudness"]` [B, N] beside the values: the level of every frame in dB (RMS of the samples
+        under its window, a constant 1 is 0 dB, at least -100).
     """
 
     name: ClassVar[str] = "log_mel"
     way_back: ClassVar[tuple[str, ...]] = ("inverter", "iterations", "hold", "nnls_iterations")
+    came_later: ClassVar[tuple[str, ...]] = ("loudness",)
 
     sample_rate: int = 16000
     length: int = 32000
@@ -75,6 +79,7 @@ class LogMel:
     iterations: int = 100
     hold: str = "bands"
     nnls_iterations: int = 50
+    loudness: bool = False
 
     def __post_init__(self):
         if self.scale not in MEL_SCALES:
@@ -162,8 +167,17 @@ class LogMel:
         return power @ jnp.asarray(self.basis.T * np.float32(10.0 ** (-self.full_scale_db / 10.0)))
 
     @functools.partial(jax.jit, static_argnums=0)
+    def frame_loudness(self, waves: Array) -> Array:
+        """Waves [B, T] to the level of every frame in dB, [B, N], over as many samples as the STFT's window has (made an even
+        number of hops)."""
+        waves = waves[:, : self.length].astype(jnp.float32)
+        waves = jnp.pad(waves, ((0, 0), (0, self.length - waves.shape[1])))
+        window_hops = 2 * max(1, round(0.5 * self.window_length / self.hop))
+        return frame_level(waves, hop=self.hop, window_hops=window_hops)[:, : self.frames]
+
+    @functools.partial(jax.jit, static_argnums=0)
     def analyse(self, waves: Array, lengths: Array | None = None) -> Features:
-        """Waves [B, T] in [-1, 1] to values [B, N, F] in [0, 1], with `level_db` [B] beside them.
+        """Waves [B, T] in [-1, 1] to values [B, N, F] in [0, 1], with `level_db` [B] (and `loudness` [B, N]) beside them.
 
         `lengths` [B] in samples where sounds are padded: the mask is 1 for frames centred within them, else 1
         everywhere. Silence has values of 0 and a level of `LEVEL_FLOOR_DB`.
@@ -180,6 +194,8 @@ class LogMel:
             loudest = jnp.maximum(jnp.max(mel, axis=(1, 2)), floor)
             conditions = {"level_db": jnp.log(loudest) * _DB}
             mel = mel / loudest[:, None, None]
+        if self.loudness:
+            conditions["loudness"] = self.frame_loudness(waves)
         smallest = 10.0 ** (-self.range_db / 10.0)
         values = 1.0 + jnp.log(jnp.maximum(mel, smallest)) * (_DB / self.range_db)
         values = jnp.clip(jnp.where(mel > smallest, values, 0.0), 0.0, 1.0)
@@ -231,6 +247,20 @@ LOG_MEL_PRESETS = MappingProxyType(
     {
         "rebnord2022": LogMel(),
         "samplevae": LogMel(n_fft=1024, window_length=1024, hop=256, n_frames=125),
+        "caillon2020": LogMel(
+            sample_rate=24000,
+            length=96000,
+            n_fft=2048,
+            window_length=2048,
+            hop=256,
+            fmin=80.0,
+            n_frames=0,
+            range_db=100.0,
+            reference="fixed",
+            loudness=True,
+        ),
     }
 )
-"""The thesis' log-mel (2 s at 16 kHz, 250 x 128) and SampleVAE's (125 x 128), both with one basis for both ways."""
+"""The thesis' log-mel (2 s at 16 kHz, 250 x 128) and SampleVAE's (125 x 128), both with one basis for both ways; and that of
+Caillon et al. 2020: 24 kHz, 93.75 frames a second, level in the values, with every frame's loudness beside them. Theirs is
+(log10(magnitude) + 5) / 5 of a magnitude floored at 1e-5: the same 100 dB, up to where 0 dB is."""

@@ -141,7 +141,7 @@ def _lists(value: Any) -> Any:
 
 def check_same(saved: Mapping[str, Any], config: Mapping[str, Any], workdir) -> None:
     """Raises a ValueError when a run is to go on with a configuration that would make it another run."""
-    before, now = flatten(saved), flatten(config)
+    before, now = flatten(with_defaults(saved)), flatten(with_defaults(config))
     harmless = set(HARMLESS)
     if now["optimizer.schedule"] == "cosine":
         # The schedule is stretched over all steps.
@@ -155,6 +155,16 @@ def check_same(saved: Mapping[str, Any], config: Mapping[str, Any], workdir) -> 
             f"the run in {workdir} was started with another configuration ({changes}); go on with the same, or use "
             "another --workdir"
         )
+
+
+def with_defaults(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration, or what it came to, with all fields that its model and representation have in this version."""
+    config = config.to_dict() if isinstance(config, ConfigDict) else dict(config)
+    sections = {"representation": (REPRESENTATIONS, representation_section), "model": (MODELS, model_section)}
+    for name, (known, section) in sections.items():
+        if config.get(name, {}).get("name") in known:
+            config[name] = section(**config[name])
+    return config
 
 
 def _merge(resolved: dict, given: Mapping, prefix: str) -> None:

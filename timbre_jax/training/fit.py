@@ -14,7 +14,7 @@ from timbre_jax.models import MODELS, make_model
 from timbre_jax.models.base import TimbreModel
 from timbre_jax.representation import representation_settings
 from timbre_jax.training.book import Result
-from timbre_jax.training.config import flatten
+from timbre_jax.training.config import flatten, with_defaults
 from timbre_jax.training.data import Sources, batches
 from timbre_jax.training.log import MetricsLog
 from timbre_jax.training.spaces import make_space
@@ -64,8 +64,9 @@ def write_config(workdir: Path, config, model: TimbreModel, sources: Sources) ->
         "examples": {"train": len(sources.train), "valid": len(sources.valid), "fingerprint": sources.fingerprint},
     }
     if before := saved_config(workdir):
+        before, now = with_defaults(before), with_defaults(document)
         for name in ("model", "examples", "representation"):
-            old, new = flatten(before[name]), flatten(document[name])
+            old, new = flatten(before[name]), flatten(now[name])
             if changed := [key for key in new if old.get(key) != new[key]]:
                 key = changed[0]
                 raise ValueError(
