@@ -11,6 +11,7 @@ import pytest
 import timbre_jax
 from tests.helpers.runs import assert_same_run, last_checkpoint, metric_lines, small_config, small_sources
 from timbre_jax import checkpoint
+from timbre_jax.training.labels import Labelled
 from timbre_jax.training.loop import TrainingError, train_and_evaluate
 
 
@@ -107,6 +108,31 @@ def test_a_signal_saves_and_the_same_call_goes_on(whole, tmp_path):
     assert timbre_jax.load(tmp_path).kind == "static"
     assert train(small_config(), tmp_path).status == "finished"
     assert_same_run(tmp_path, whole[0])
+
+
+@pytest.mark.slow
+def test_labels_dropout_and_a_falling_rate_go_on_as_if_nothing_had_been(tmp_path):
+    """A small thesis' model with a class head, stopped between two falls of its learning rate."""
+    sources, kinds = small_sources(), ("kick", "snare")
+    loud = [float(example["values"].mean()) > 0.5 for example in (*sources.train, *sources.valid)]
+    labels = np.array(loud, np.int32)
+    sources = dataclasses.replace(
+        sources,
+        train=Labelled(sources.train, {"family": labels[: len(sources.train)]}),
+        valid=Labelled(sources.valid, {"family": labels[len(sources.train) :]}),
+        classes=(("family", kinds),),
+    )
+    model = {"name": "sample_vae", "latent_size": 3, "channels": (4,), "pools": ((2, 2),), "hidden": 8, "flows": 2}
+    falling = {"schedule": "plateau", "learning_rate": 0.05, "plateau": {"patience": 1, "factor": 0.5}}
+    config = small_config(model=model, optimizer=falling, eval_every=4, rollback={"every": 4, "maximum": 5})
+    train(config, tmp_path / "whole", sources)
+    stopped = train({**config, "train": {**config["train"], "steps": 20}}, tmp_path / "parts", sources)
+    assert (stopped.status, stopped.step) == ("finished", 20)
+    train(config, tmp_path / "parts", sources)
+    assert_same_run(tmp_path / "parts", tmp_path / "whole")
+    rates = {line["learning_rate"] for line in metric_lines(tmp_path / "whole") if "learning_rate" in line}
+    assert len(rates) > 1, "the learning rate never fell: the test has nothing to show"
+    assert timbre_jax.load(tmp_path / "parts").classes == {"family": kinds}
 
 
 def test_a_finished_run_stays_as_it_is(whole):
