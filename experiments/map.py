@@ -42,6 +42,7 @@ def make(
     min_dist: float | None = None,
     names_from: str | None = None,
     players: int = 400,
+    hold: float = 1.0,
     seed: int = 0,
     progress: bool = True,
 ):
@@ -56,7 +57,7 @@ def make(
     out = Path(out)
     if out.exists() and not out.is_dir():
         raise ValueError(f"--out={out} is a file; a map needs a folder")
-    run = open_run(workdir)
+    run = open_run(workdir, hold=hold)
     path = store or default_store(run)
     library = read_library(run, path, split=split, number=number, seed=seed, progress=progress)
     if names_from:
@@ -288,6 +289,7 @@ def _define_flags() -> None:
     flags.DEFINE_float("min_dist", None, "UMAP: how close sounds may come (0.8).", lower_bound=0.0, upper_bound=1.0)
     flags.DEFINE_string("names_from", None, "A labelled store: classes of the map's sounds are borrowed from it.")
     flags.DEFINE_integer("players", 400, "Library sounds inside map.html, even over classes (10 to 20 kB each).", lower_bound=0)
+    flags.DEFINE_float("hold", 1.0, "A space with a latent a frame: seconds that a point of the map is held.", lower_bound=0.01)
     flags.DEFINE_integer("seed", 0, "Of the choice of sounds and of the map.")
     flags.DEFINE_bool("progress", True, "Show bars.")
     flags.DEFINE_bool("serve", False, "Serve a local page on which a click makes a new sound.")

@@ -75,7 +75,7 @@ def measure(
     from experiments.run_data import default_store, open_run
     from timbre_jax.metrics.table import Table, write_text
 
-    run = open_run(workdir)
+    run = open_run(workdir, hold=1.0)
     path = store or default_store(run)
     library = read_library(run, path, split=split, number=number, seed=seed, progress=progress)
     unseen = read_library(run, path, split=held_out, number=held_out_number, seed=seed, progress=progress)

@@ -13,6 +13,7 @@ import timbre_jax
 from timbre_jax.checkpoint import read_config
 from timbre_jax.data.features import cached_features
 from timbre_jax.data.store import JoinedStore, Store, open_store
+from timbre_jax.latent.series import held_space
 from timbre_jax.metrics.scores import COMMON_AMPLITUDE_RANGE, COMMON_F0_RANGE, common_features
 from timbre_jax.records import Features
 from timbre_jax.representation import make_representation
@@ -44,16 +45,24 @@ class Run:
     base: Representation
 
 
-def open_run(workdir: str | os.PathLike) -> Run:
+def open_run(workdir: str | os.PathLike, *, hold: float | None = None, kind: str | None = None, why: str = "") -> Run:
     """Loads a run.
 
+    Args:
+      hold: give a series space as a static one whose points are held for so many seconds (`latent.series.held_space`): for
+        what asks questions of points. None: as it is.
+      kind: the kind of space that is needed, "static" or "series"; None: either. why: one line, what needs it.
+
     Raises:
-      ValueError: not a run, none of its checkpoints is whole, or a series space. One line.
+      ValueError: not a run, none of its checkpoints is whole, or another kind of space than asked for. One line.
     """
     workdir = Path(workdir)
     space = timbre_jax.load(workdir)
-    if space.kind != "static":
-        raise ValueError(f"{workdir}: this asks for a static space (one latent a sound), the run has a {space.kind}")
+    if kind is not None and space.kind != kind:
+        has = {"static": "one latent a sound", "series": "a latent a frame"}[space.kind]
+        raise ValueError(f"{workdir} is a {space.kind} space ({has}); {why or 'this'} needs a {kind} one")
+    if hold is not None:
+        space = held_space(space, seconds=hold)
     document = read_config(workdir)
     config = document["config"]
     section = {key: value for key, value in config["representation"].items() if key != "fit_ranges"}

@@ -5,6 +5,7 @@
 
 Prints the nearest sounds of the library for every file, by distance in the space's latents (in training deviations), and
 its class: by the model where it has class heads, and as most of the 5 nearest have it, with the share that agrees.
+Of a space with a latent a frame, a sound is the mean of its latents, weighted by amplitude.
 With --out: OUT/similar.json, and OUT/FILE/*.wav, the similar sounds, nearest first.
 """
 
@@ -53,7 +54,7 @@ def similar(
         raise ValueError("give --files=A.wav,B.wav; see --help")
     if out is not None and Path(out).exists() and not Path(out).is_dir():
         raise ValueError(f"--out={out} is a file; it has to be a folder")
-    run = open_run(workdir)
+    run = open_run(workdir, hold=1.0)
     errors: list[dict] = []
     inputs = [entry for path in expand(files) if (entry := read_input(path, run.space, errors)) is not None]
     if not inputs:
