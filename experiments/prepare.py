@@ -13,6 +13,11 @@ Notes rendered from the same bank, or from your own, together in one store:
   python -m experiments.prepare --out=notes_full --number=0
   python -m experiments.prepare --out=strings --families=string,reed --pitches=48-84 --velocities=50,100
   python -m experiments.prepare --path=A.sf2,B.sf2 --out=notes_ab
+Recordings of an instrument, to be cut into excerpts: your own, of any length, or phrases that the bank's violin plays, with
+pitch, loudness and brightness that move:
+  python -m experiments.prepare --source=recordings --path=~/recordings --sample_rate=24000 --seconds=4 --out=cello
+  python -m experiments.prepare --source=phrases --sample_rate=24000 --out=phrases
+  python -m experiments.prepare --source=phrases --program=violin,viola --pitches=48-84 --number=100 --out=phrases
 NSynth as it is handed out, as a folder with examples.json and audio/, or the tar.gz as downloaded:
   python -m experiments.prepare --source=nsynth --path=nsynth-test.jsonwav.tar.gz --out=nsynth_test
   python -m experiments.prepare --source=nsynth --path=nsynth-train,nsynth-valid,nsynth-test --out=nsynth
@@ -36,8 +41,8 @@ from absl import flags, logging
 
 from experiments import command_line
 
-SOURCES = ("soundfont", "folder", "kits", "drums", "nsynth", "tfds")
-LIBRARIES = ("folder", "kits", "drums")
+SOURCES = ("soundfont", "folder", "kits", "drums", "recordings", "phrases", "nsynth", "tfds")
+LIBRARIES = ("folder", "kits", "drums", "recordings", "phrases")
 NUMBER = 4000
 LIBRARY = ("sample_rate", "seconds", "max_seconds", "trim", "duplicates", "splits")
 # Which options a source has beside those that all have: a word for the others would do nothing.
@@ -48,6 +53,8 @@ OPTIONS = {
     "folder": ("classes", "unlabelled", *LIBRARY),
     "kits": ("velocities", "unlabelled", *LIBRARY),
     "drums": LIBRARY,
+    "recordings": ("sample_rate", "seconds", "duplicates", "splits", "silence_db"),
+    "phrases": ("sample_rate", "seconds", "splits", "pitches", "program", "recording_seconds"),
 }
 
 
@@ -60,7 +67,8 @@ def _define_flags() -> None:
     flags.DEFINE_list("families", [], "NSynth families, or classes of sounds, to use, with commas; none means all.")
     flags.DEFINE_integer(
         "number", None, f"How many sounds; 0 means all. The choice is even over presets, pitches and velocities, over "
-        f"instruments, or over classes. By default {NUMBER} for soundfont, all for the others.",
+        f"instruments, or over classes; of recordings or phrases, how many recordings. By default {NUMBER} for soundfont, 60 "
+        "for phrases, all for the others.",
     )  # fmt: skip
     flags.DEFINE_integer("seed", 0, "Of the choice of sounds, and of splits that are not given.")
     flags.DEFINE_string("pitches", "40-96", "Notes: MIDI pitches, such as 40-96 or 48,60,72; nsynth and tfds: 'all' too.")
@@ -77,9 +85,12 @@ def _define_flags() -> None:
     )  # fmt: skip
     flags.DEFINE_boolean("unlabelled", True, "folder, kits: keep sounds without a class.")
     flags.DEFINE_integer(
-        "sample_rate", 16000, "Libraries (folder, kits, drums): Hz, 8000 to 48000.", lower_bound=8000, upper_bound=48000
+        "sample_rate", 16000, "All but notes and NSynth: Hz, 8000 to 48000.", lower_bound=8000, upper_bound=48000
     )
-    flags.DEFINE_float("seconds", 2.0, "Libraries: the length that sounds are cut or padded to; 0 keeps their own.")
+    flags.DEFINE_float(
+        "seconds", None, "Libraries: the length that sounds are cut or padded to; 0 keeps their own; recordings, phrases: the "
+        "length of an excerpt. By default 2, of excerpts 4.",
+    )  # fmt: skip
     flags.DEFINE_float(
         "max_seconds", None, "Libraries: with --seconds=0, the length that longer sounds are cut to; by default 40 for files, "
         "10 for kits.",
@@ -94,6 +105,9 @@ def _define_flags() -> None:
         "By default 'one' for files, 'exact' for kits, whose velocities are kept so.",
     )  # fmt: skip
     flags.DEFINE_string("splits", "80,10,10", "Libraries: percent of train, valid and test, even over classes.")
+    flags.DEFINE_float("silence_db", -60.0, "recordings: excerpts whose level (RMS) is under this are left out.")
+    flags.DEFINE_list("program", ["violin"], "phrases: presets of the bank that play, by name or General MIDI number (from 0).")
+    flags.DEFINE_float("recording_seconds", 32.0, "phrases: how long each recording is.")
     flags.DEFINE_integer("workers", 0, "Loading processes; 0 means one a core, 1 loads in this process.")
     flags.DEFINE_boolean("overwrite", False, "Replace a store, or unfinished work, of other settings.")
     flags.DEFINE_boolean("progress", True, "Show a bar with the time left.")
@@ -133,11 +147,14 @@ def prepare(
     classes: str = "folder",
     unlabelled: bool = True,
     sample_rate: int = 16000,
-    seconds: float = 2.0,
+    seconds: float | None = None,
     max_seconds: float | None = None,
     trim: bool = True,
     duplicates: str | None = None,
     splits: Sequence[float] = (0.8, 0.1, 0.1),
+    silence_db: float = -60.0,
+    program: Sequence[str] = ("violin",),
+    recording_seconds: float = 32.0,
     workers: int = 0,
     overwrite: bool = False,
     progress: bool = True,
@@ -147,7 +164,8 @@ def prepare(
     Args:
       families: NSynth families, or classes of a library.
       pitches, velocities: MIDI numbers; None means 40-96 and NSynth's five velocities for what is rendered, all for NSynth.
-      number: None means 4,000 for soundfont, all for the others; 0 means all.
+      number: None means 4,000 for soundfont, 60 for phrases, all for the others; 0 means all.
+      seconds: None means 2, for excerpts of recordings and phrases 4.
       max_seconds: None means 40 for files, 10 for kits.
       duplicates: None means "one" for files, "exact" for kits.
       splits: shares of train, valid and test.
@@ -159,9 +177,16 @@ def prepare(
 
     path = tuple(os.path.expanduser(one) for one in path)
     judge, judge_settings = None, {"keep_all": True}
-    if source in LIBRARIES:
+    if source in ("recordings", "phrases"):
+        chosen = _excerpts(
+            source, path, families=families, pitches=pitches, number=number, seed=seed, sample_rate=sample_rate,
+            seconds=seconds, duplicates=duplicates, splits=splits, silence_db=silence_db, program=program,
+            recording_seconds=recording_seconds,
+        )  # fmt: skip
+    elif source in LIBRARIES:
         library = {
-            "labels": tuple(families), "sample_rate": sample_rate, "seconds": seconds, "trim": trim, "fractions": tuple(splits),
+            "labels": tuple(families), "sample_rate": sample_rate, "seconds": 2.0 if seconds is None else seconds, "trim": trim,
+            "fractions": tuple(splits),
             "number": number or 0, "seed": seed,
         }  # fmt: skip
         library |= {"duplicates": duplicates} if duplicates else {}
@@ -211,11 +236,34 @@ def prepare(
     )  # fmt: skip
 
 
+def _excerpts(source: str, path: Sequence[str], *, families, pitches, number, seed, sample_rate, seconds, duplicates, splits,
+              silence_db, program, recording_seconds):  # fmt: skip
+    """The source of excerpts that is asked for."""
+    common = {"sample_rate": sample_rate, "fractions": tuple(splits), "seed": seed}
+    common |= {} if seconds is None else {"seconds": seconds}
+    if source == "recordings":
+        from timbre_jax.data.sources.recordings import RecordingSource
+
+        copies = {"duplicates": duplicates} if duplicates else {}
+        return RecordingSource(
+            tuple(path), labels=tuple(families), number=number or 0, silence_db=silence_db, **copies, **common
+        )
+    from timbre_jax.data.sources.phrases import DEFAULT_KEYS, RECORDINGS, PhraseSource
+
+    if families:
+        raise ValueError("--families is not for phrases: name presets with --program")
+    keys = (min(pitches), max(pitches)) if pitches else DEFAULT_KEYS
+    return PhraseSource(
+        tuple(path), programs=tuple(program), keys=keys, recordings=number or RECORDINGS,
+        recording_seconds=recording_seconds, **common,
+    )  # fmt: skip
+
+
 def summary(store) -> str:
     """What a new store holds, in a few lines: sounds per split and class, what was left out, where the report is."""
     counts = store.index["doctor"]
     lines = [f"{store.path}: " + ", ".join(f"{store.length(split)} {split}" for split in store.splits)]
-    if store.index["settings"]["source"]["kind"] in ("folder", "kits"):
+    if store.index["settings"]["source"]["kind"] in ("folder", "kits", "recordings", "phrases"):
         lengths = np.concatenate([store.lengths(split) for split in store.splits]) / store.sample_rate
         families = np.concatenate([store.metadata(split)["family"] for split in store.splits])
         names, numbers = np.unique(families, return_counts=True)

@@ -72,6 +72,55 @@ def read_wave(
     return np.ascontiguousarray(wave, np.float32), rate
 
 
+def sound_length(file: str | os.PathLike, *, name: str | None = None) -> tuple[int, int]:
+    """(samples, rate in Hz) of a sound file by its header; nothing is decoded.
+
+    Raises AudioFileError for a file that is missing, no sound file, or without samples.
+    """
+    import soundfile
+
+    name = name or os.fspath(file)
+    try:
+        with open(file, "rb") as opened:  # as libsndfile does not take every name that the system has
+            info = soundfile.info(opened)
+    except (soundfile.LibsndfileError, RuntimeError, OSError) as error:
+        raise AudioFileError(f"{name}: not a readable sound file ({_describe(error)})") from None
+    if info.frames <= 0:
+        raise AudioFileError(f"{name}: holds no samples")
+    return info.frames, info.samplerate
+
+
+def missing_end(file: str | os.PathLike) -> str:
+    """What of a RIFF file is missing, in words, where its header promises more than there is; "" where nothing is."""
+    promised = _promised_frames(file)
+    there, _ = sound_length(file) if promised is not None else (0, 0)
+    if promised is None or there >= promised:
+        return ""
+    return f"its header promises {promised} samples, {there} are there"
+
+
+def read_part(file: str | os.PathLike, start: int, count: int, *, name: str | None = None) -> tuple[np.ndarray, int, int]:
+    """Reads `count` samples from `start` of a sound file, mono; what lies before is passed over.
+
+    Returns:
+      (wave [<= count] float32, rate in Hz, channels): shorter where the file ends.
+
+    Raises AudioFileError for a file that cannot be read there, or samples that are not finite.
+    """
+    import soundfile
+
+    name = name or os.fspath(file)
+    try:
+        with open(file, "rb") as opened, soundfile.SoundFile(opened) as sound:
+            sound.seek(min(start, sound.frames))
+            wave, rate, channels = sound.read(count, dtype="float32", always_2d=True), sound.samplerate, sound.channels
+    except (soundfile.LibsndfileError, RuntimeError, OSError) as error:
+        raise AudioFileError(f"{name}: cannot be read at {start / 1000:.0f} thousand samples ({_describe(error)})") from None
+    if not np.isfinite(wave).all():
+        raise AudioFileError(f"{name}: NaN or infinite in {np.count_nonzero(~np.isfinite(wave))} of {wave.size} samples")
+    return np.ascontiguousarray(wave.mean(axis=1), np.float32), rate, channels
+
+
 def _promised_frames(file) -> int | None:
     """Sample frames that a RIFF file's header promises; libsndfile quietly believes the file's size instead."""
     handle = open(file, "rb") if isinstance(file, (str, os.PathLike)) else file  # noqa: SIM115

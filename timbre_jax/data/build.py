@@ -282,7 +282,7 @@ def _load_sound(source: Source, record: Record, payload: Any) -> Verdict:
         reason = text if isinstance(error, AudioFileError) else f"{type(error).__name__}: {text}"
         return Verdict(None, f"unreadable ({reason})", (), 0.0, False, "", b"")
     form = source.form
-    reason = doctor.check_wave(loaded.wave, form.sample_rate, form.min_seconds)
+    reason = doctor.check_wave(loaded.wave, form.sample_rate, form.min_seconds) or loaded.left_out
     if reason:
         return Verdict(None, reason, loaded.remarks, loaded.f0, loaded.pitch_moves, "", b"")
     remarks = loaded.remarks

@@ -2,7 +2,8 @@
 
 A voice: four-point interpolation of the sample, low-pass filter, volume envelope, tremolo; pitch and filter are moved by the
 modulation envelope and two LFOs (SoundFont Technical Specification 2.04, section 9.1). All controllers are at rest, without
-reverb and chorus. Voices are mixed to mono. Host code, no JAX.
+reverb and chorus; a `Movement` bends pitch, level and brightness of a note as a player would. Voices are mixed to mono. Host
+code, no JAX.
 """
 
 from __future__ import annotations
@@ -50,19 +51,44 @@ class Note:
     voices: int
 
 
-def render_note(bank: SoundFont, preset: Preset, key: int, velocity: int, *, held: float = 3.0, seconds: float = 4.0) -> Note:
+@dataclasses.dataclass(frozen=True)
+class Movement:
+    """What a player does with a note while it sounds; all at times after its beginning, held beyond the last.
+
+    Attributes:
+      times: [S] seconds, ascending.
+      bend: [S] cents added to the pitch (pitch wheel, vibrato).
+      level: [S] dB added to the level (expression pedal).
+      cutoff: [S] the most that the low-pass filter lets through, in Hz; the bank's own where that is lower.
+    """
+
+    times: np.ndarray
+    bend: np.ndarray
+    level: np.ndarray
+    cutoff: np.ndarray
+
+    def at(self, values: np.ndarray, samples: np.ndarray) -> np.ndarray:
+        """One of the curves at sample times."""
+        return np.interp(samples / RATE, self.times, values)
+
+
+def render_note(
+    bank: SoundFont, preset: Preset, key: int, velocity: int, *, held: float = 3.0, seconds: float = 4.0,
+    movement: Movement | None = None,
+) -> Note:  # fmt: skip
     """Plays one note at 44,100 Hz.
 
     Args:
       key, velocity: MIDI, 0-127 (velocity from 1).
       held: seconds until note-off.
       seconds: length of the result.
+      movement: of pitch, level and brightness while it sounds; None leaves the controllers at rest.
     """
     total = round(seconds * RATE)
     mix = np.zeros(total, np.float32)
     pitches, energies, moving = [], [], []
     for voice in bank.voices(preset, key, velocity):
-        wave, pitch, moves = _render_voice(bank, voice, key, velocity, round(held * RATE), total)
+        wave, pitch, moves = _render_voice(bank, voice, key, velocity, round(held * RATE), total, movement)
         mix[: len(wave)] += wave
         pitches.append(pitch)
         energies.append(float(np.dot(wave, wave)))
@@ -193,7 +219,9 @@ def _lfo(delay: float, frequency: float, times: np.ndarray) -> np.ndarray:
 # A voice. ------------------------------------------------------------------------------------------------------------
 
 
-def _render_voice(bank: SoundFont, voice: Voice, key: int, velocity: int, note_off: int, total: int):
+def _render_voice(
+    bank: SoundFont, voice: Voice, key: int, velocity: int, note_off: int, total: int, movement: Movement | None = None
+):
     """(wave [<= total] float32, pitch in Hz, whether it moves)."""
     base = voice.generators
     key = int(base[sf2.KEY]) if 0 <= base[sf2.KEY] <= 127 else key
@@ -222,6 +250,9 @@ def _render_voice(bank: SoundFont, voice: Voice, key: int, velocity: int, note_o
         level = 10 ** (values[sf2.MOD_LFO_TO_VOLUME] / 200 * wobble)
     if values[sf2.VIBRATO_TO_PITCH]:
         pitch = pitch + values[sf2.VIBRATO_TO_PITCH] * _lfo(values[sf2.VIBRATO_DELAY], values[sf2.VIBRATO_FREQUENCY], blocks)
+    if movement is not None:
+        pitch = pitch + movement.at(movement.bend, blocks)
+        cutoff = np.minimum(cutoff, 1200 * np.log2(np.maximum(movement.at(movement.cutoff, blocks), 20.0) / 8.176))
     held = pitch[: max(1, note_off // _BLOCK)]
     moves = bool(np.ptp(held) / 2 > STEADY_CENTS)
     centre = 0.0  # the LFOs' part is not the note's pitch
@@ -239,6 +270,8 @@ def _render_voice(bank: SoundFont, voice: Voice, key: int, velocity: int, note_o
     wave *= envelope[: len(wave)]
     if level is not None:
         wave *= np.repeat(level, _BLOCK)[: len(wave)].astype(np.float32)
+    if movement is not None:  # sample by sample: steps of the level would be heard
+        wave *= (10 ** (movement.at(movement.level, np.arange(len(wave))) / 20)).astype(np.float32)
     decibels = ATTENUATION_SCALE * base[sf2.ATTENUATION] / 10 + added[sf2.ATTENUATION] / 10
     angle = (np.clip(values[sf2.PAN], -500, 500) + 500) / 1000 * np.pi / 2
     wave *= np.float32(GAIN * 10 ** (-max(decibels, 0.0) / 20) * (np.sin(angle) + np.cos(angle)) / 2)

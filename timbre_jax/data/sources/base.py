@@ -67,7 +67,8 @@ class Record(NamedTuple):
 class Loaded(NamedTuple):
     """A sound as it goes into the store, before it is cut: what the source knows of its pitch, remarks for the report.
 
-    `wave` [T] float32 is mono at the form's rate. `mark` is what a source with `arrange` needs to know copies by.
+    `wave` [T] float32 is mono at the form's rate. `mark` is what a source with `arrange` needs to know copies by. `left_out`
+    is a reason of the source's own not to keep it.
     """
 
     wave: np.ndarray
@@ -75,6 +76,7 @@ class Loaded(NamedTuple):
     pitch_moves: bool = False
     remarks: tuple[str, ...] = ()
     mark: bytes = b""
+    left_out: str = ""
 
 
 UNSORTED = "unsorted"

@@ -119,7 +119,7 @@ class FolderSource:
                 f"{', '.join(map(readable, self.paths))}: {state}; sound files ({', '.join(AUDIO_SUFFIXES)}) are needed"
             )
         return select_classes(
-            _unique(records), labels=self.labels, unlabelled=self.unlabelled, number=self.number, seed=self.seed
+            unique(records), labels=self.labels, unlabelled=self.unlabelled, number=self.number, seed=self.seed
         )
 
     def _label(self, path: str, folders: list[str], kits: KitNames, rules: tuple[Rule, ...]) -> str:
@@ -254,7 +254,7 @@ def root_names(paths: Iterable[str]) -> list[str]:
     return [name if names.count(name) == 1 else f"{name}~{names[:i].count(name) + 1}" for i, name in enumerate(names)]
 
 
-def _unique(records: list[Record]) -> list[Record]:
+def unique(records: list[Record]) -> list[Record]:
     """Different ids for records that would have the same: a number behind the later ones."""
     taken = {record.id for record in records}
     seen: set[str] = set()
