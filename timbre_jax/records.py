@@ -42,7 +42,7 @@ class Latent:
       values: [B, D] in a static space (one point a sound) or [B, N, D] in a series space (one point a frame).
       mask: [B, N] float32 of the features that the points came from: the way back restores the real length with it.
       conditions: as in `Features`.
-      codes: [B, N] int32 where the space is discrete, else None.
+      codes: [B, N] int32 where the space is discrete ([B, N, Q] with Q residual codebooks), else None.
       rate: points a second of a series; frames a second of the features in a static space.
     """
 
@@ -59,7 +59,7 @@ class Posterior:
 
     Attributes:
       mean, log_variance: [B, D] or [B, N, D]. A deterministic model has log_variance = -inf.
-      mask, conditions, rate: as in `Latent`.
+      mask, conditions, codes, rate: as in `Latent`.
     """
 
     mean: Array
@@ -67,9 +67,10 @@ class Posterior:
     mask: Array | None = None
     conditions: Mapping[str, Array] = dataclasses.field(default_factory=dict)
     rate: float = flax.struct.field(pytree_node=False, default=0.0)
+    codes: Array | None = None
 
     def _latent(self, values: Array) -> Latent:
-        return Latent(values=values, mask=self.mask, conditions=self.conditions, rate=self.rate)
+        return Latent(values=values, mask=self.mask, conditions=self.conditions, codes=self.codes, rate=self.rate)
 
     def mode(self) -> Latent:
         """The most probable latent: the mean. Deterministic."""

@@ -57,9 +57,12 @@ class TimbreSpace:
         """Waves [B, T] to latents: analyse + posterior + mode. Deterministic: needs no key."""
         return self.encode(self.analyse(waves, lengths))
 
-    def decode(self, latent: Latent | Array) -> Features:
-        """Latents, or their bare values [B, D], to features [B, N, F]."""
-        return _decode(self, self.latent(latent))
+    def decode(self, latent: Latent | Array, key: Array | None = None) -> Features:
+        """Latents, or their bare values [B, D], to features [B, N, F].
+
+        `key`: of a model that draws noise (`TimbreModel.draws`); None is a fixed one, and the same latents give the same sound.
+        """
+        return _decode(self, self.latent(latent), key)
 
     @property
     def classes(self) -> dict[str, tuple[str, ...]]:
@@ -84,8 +87,8 @@ class TimbreSpace:
         return _synthesise(self.representation, features, key)
 
     def render(self, latent: Latent | Array, key: Array | None = None) -> Array:
-        """Latents, or their bare values, to waves [B, T]: decode + synthesise."""
-        return self.synthesise(self.decode(latent), key)
+        """Latents, or their bare values, to waves [B, T]: decode + synthesise, both with `key`."""
+        return self.synthesise(self.decode(latent, key), key)
 
     def reconstruct(self, waves: Array, key: Array | None = None, lengths: Array | None = None) -> Array:
         """Waves to waves through the latent."""
@@ -123,4 +126,9 @@ _analyse = jax.jit(lambda representation, waves, lengths: representation.analyse
 _synthesise = jax.jit(lambda representation, features, key: representation.synthesise(features, key), static_argnums=0)
 _encode = jax.jit(lambda space, features: space.model.embed(space.variables, features))
 _classify = jax.jit(lambda space, features: space.model.apply(space.variables, features, method="classify"))
-_decode = jax.jit(lambda space, latent: space.model.apply(space.variables, latent, method="decode"))
+
+
+@jax.jit
+def _decode(space: TimbreSpace, latent: Latent, key: Array | None) -> Features:
+    drawn = {"key": key} if space.model.draws else {}
+    return space.model.apply(space.variables, latent, method="decode", **drawn)

@@ -31,8 +31,14 @@ class TimbreModel(nn.Module):
     """"static": a latent a sound; "series": a latent a frame."""
     trained_by: ClassVar[str] = "gradient"
     """"gradient" (has `loss`) or "fit" (has `fit`)."""
+    draws: ClassVar[bool] = False
+    """Whether `decode` draws noise: it then takes `key=` (None is a fixed one). Squared errors of what it makes say nothing."""
     may_be_zero: ClassVar[tuple[str, ...]] = ()
     """Settings that 0 turns off; all other numbers have to be more than 0 (`make_model` checks)."""
+    uses_progress: ClassVar[bool] = False
+    """Whether `loss` takes `progress`: steps taken / all steps, a traced float 0..1."""
+    uses_axis: ClassVar[bool] = False
+    """Whether `loss` takes `axis_name`: of the mapped axis that a batch is cut along (`pmap`), for batch statistics; or None."""
 
     def posterior(self, features: Features, *, train: bool = False) -> Posterior:
         """q(z | x) of features [B, N, F]."""

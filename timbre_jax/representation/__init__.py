@@ -8,8 +8,9 @@ from typing import Any
 from timbre_jax.representation.base import Representation
 from timbre_jax.representation.harmonic import HarmonicTracks
 from timbre_jax.representation.mel import LOG_MEL_PRESETS, LogMel
+from timbre_jax.representation.wave_frames import WaveFrames
 
-REPRESENTATIONS: dict[str, type] = {HarmonicTracks.name: HarmonicTracks, LogMel.name: LogMel}
+REPRESENTATIONS: dict[str, type] = {kind.name: kind for kind in (HarmonicTracks, LogMel, WaveFrames)}
 
 
 def make_representation(name: str, **settings: Any) -> Representation:
@@ -39,6 +40,7 @@ __all__ = [
     "HarmonicTracks",
     "LogMel",
     "Representation",
+    "WaveFrames",
     "make_representation",
     "representation_settings",
 ]

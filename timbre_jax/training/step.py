@@ -41,6 +41,7 @@ def make_train_step(
     average_decay: float = 0.0,
     augment: Callable[[Array, Array, Array], Array] | None = None,
     axis_name: str | None = None,
+    total_steps: int = 0,
 ) -> Callable[[TrainState, Batch, Array], tuple[TrainState, Metrics]]:
     """A pure function (state, batch, key) -> (state, metrics), to be compiled by whoever calls it.
 
@@ -55,6 +56,7 @@ def make_train_step(
       average_decay: of the averaged parameters; 0 keeps none.
       augment: (keys [B], values [B, N, F], mask [B, N]) -> values, on training examples only.
       axis_name: under `pmap`, the axis over which gradients and metrics are averaged. Under `jit` the compiler does it.
+      total_steps: of the run, for models that are told the progress; 0 is always told as the end.
 
     Returns:
       The step. Metrics are float32 scalars: "loss", those of `model.loss`, "grad_norm" before clipping, "learning_rate".
@@ -66,6 +68,10 @@ def make_train_step(
         if augment is not None:
             features = features.replace(values=augment(keys[:, 1], features.values, features.mask))
 
+        told = {"axis_name": axis_name} if model.uses_axis else {}
+        if model.uses_progress:
+            told["progress"] = state.step / total_steps if total_steps else jnp.ones(())
+
         def mean_loss(params):
             (loss, metrics), mutable = model.apply(
                 {"params": params, **state.mutable},
@@ -74,6 +80,7 @@ def make_train_step(
                 kl_weight=state.hyper["kl_weight"],
                 train=True,
                 **batch_labels(batch),
+                **told,
                 method="loss",
                 mutable=list(state.mutable),
             )
@@ -109,8 +116,8 @@ def make_eval_step(model: TimbreModel) -> Callable[[Variables, Batch, Array, Arr
     """A pure function (variables, batch, key, kl_weight) -> sums over the batch of each metric times "weight" [B].
 
     "weight" is 1 for an example, 0 for what fills up the last batch; its sum comes along as "weight". Besides what
-    `model.loss` gives, "mse" is of the reconstruction as a space makes it (`model.reconstruct`), and "loss" the loss with one
-    sample of z, of a key that belongs to the example: the same at every evaluation.
+    `model.loss` gives, "mse" is of the reconstruction as a space makes it (`model.reconstruct`; not of models that draw
+    noise), and "loss" the loss with one sample of z, of a key that belongs to the example: the same at every evaluation.
     """
 
     def eval_step(variables: Variables, batch: Batch, key: Array, kl_weight: Array) -> Metrics:
@@ -119,9 +126,10 @@ def make_eval_step(model: TimbreModel) -> Callable[[Variables, Batch, Array, Arr
         loss, metrics = model.apply(
             variables, features, keys, kl_weight=kl_weight, train=False, **batch_labels(batch), method="loss"
         )
-        again = model.reconstruct(variables, features)
-        mse = jnp.mean(jnp.square(again.values - features.values), axis=(1, 2))
-        metrics = {**metrics, "loss": loss, "mse": mse, "weight": jnp.ones_like(loss)}
+        metrics = {**metrics, "loss": loss, "weight": jnp.ones_like(loss)}
+        if not model.draws:  # Drawn noise has its own samples, however right it sounds.
+            again = model.reconstruct(variables, features)
+            metrics["mse"] = jnp.mean(jnp.square(again.values - features.values), axis=(1, 2))
         return {name: jnp.sum(value * batch["weight"]) for name, value in metrics.items()}
 
     return eval_step
