@@ -1,18 +1,114 @@
-"""Spectral centroid against librosa and known sounds."""
+"""Descriptors against librosa, and against sounds whose answer is known."""
 
+import jax
 import jax.numpy as jnp
 import librosa
 import numpy as np
+import pytest
 
 from tests.helpers import sounds
 from timbre_jax.audio import descriptors
 
+SETTINGS = {"n_fft": 1024, "hop": 256}
+PADDED = {"n_fft": 1024, "hop_length": 256, "pad_mode": "constant"}
 
-def test_centroid_is_librosas():
-    wave = sounds.noise(length=8000) + sounds.sine(300.0, length=8000)
-    expected = librosa.feature.spectral_centroid(y=wave, sr=16000, n_fft=1024, hop_length=256, pad_mode="constant")[0]
+
+@pytest.fixture(scope="module")
+def wave():
+    """Noise, a sine and a burst in the middle: 0.5 s at 16 kHz, [8000]."""
+    return (sounds.noise(length=8000) + sounds.sine(300.0, length=8000) * np.linspace(0, 2, 8000)).astype(np.float32)
+
+
+def test_centroid_is_librosas(wave):
+    expected = librosa.feature.spectral_centroid(y=wave, sr=16000, **PADDED)[0]
     found = descriptors.spectral_centroid(jnp.asarray(wave)[None], sample_rate=16000)
-    np.testing.assert_allclose(found[0], expected, rtol=1e-3)
+    np.testing.assert_allclose(found[0], expected, rtol=1e-4)
+
+
+def test_bandwidth_and_flatness_are_librosas(wave):
+    waves = jnp.asarray(wave)[None]
+    expected = librosa.feature.spectral_bandwidth(y=wave, sr=16000, **PADDED)[0]
+    np.testing.assert_allclose(descriptors.spectral_bandwidth(waves, sample_rate=16000, **SETTINGS)[0], expected, rtol=1e-4)
+    expected = librosa.feature.spectral_flatness(y=wave, **PADDED)[0]
+    np.testing.assert_allclose(descriptors.spectral_flatness(waves, **SETTINGS)[0], expected, rtol=1e-3)
+
+
+def test_rolloff_is_librosas_within_the_bin(wave):
+    expected = librosa.feature.spectral_rolloff(y=wave, sr=16000, **PADDED)[0]
+    found = np.asarray(descriptors.spectral_rolloff(jnp.asarray(wave)[None], sample_rate=16000, **SETTINGS)[0])
+    assert np.all(found <= expected + 0.01)
+    assert np.all(found > expected - 16000 / 1024 - 0.01)
+    assert np.ptp(found - expected) > 1.0  # it does lie between the bins
+
+
+def test_a_weighting_and_loudness_are_librosas(wave):
+    frequencies = descriptors.bin_frequencies(16000, 1024)
+    expected = librosa.A_weighting(frequencies[1:], min_db=None)
+    np.testing.assert_allclose(descriptors.a_weighting(frequencies)[1:], expected, atol=0.01)
+    spectrum = np.abs(librosa.stft(wave.astype(np.float64), **PADDED)) ** 2
+    power = (spectrum[1:] * 10 ** (expected[:, None] / 10)).sum(0)
+    expected = 10 * np.log10(power * 2 / (1024 * np.square(librosa.filters.get_window("hann", 1024)).sum()))
+    found = descriptors.loudness(jnp.asarray(wave)[None], sample_rate=16000, **SETTINGS)[0]
+    np.testing.assert_allclose(found, expected, atol=0.02)
+
+
+def test_loudness_of_a_full_sine_at_1_khz_is_its_rms_and_a_bass_counts_less():
+    waves = jnp.stack([sounds.sine(1000.0, length=16000), sounds.sine(100.0, length=16000), jnp.zeros(16000)])
+    found = np.asarray(descriptors.loudness(waves, sample_rate=16000))[:, 20:-20]
+    np.testing.assert_allclose(found[0], -3.01, atol=0.05)
+    np.testing.assert_allclose(found[1], -3.01 - 19.14, atol=0.3)  # IEC 61672-1, table 3: -19.1 dB at 100 Hz
+    np.testing.assert_allclose(found[2], -100.0, atol=1e-3)
+
+
+def test_f0_and_harmonicity_know_a_tone_in_noise():
+    tone = sum(sounds.sine(220.0 * k, length=16000, amplitude=0.3 / k) for k in range(1, 6))
+    noise = np.random.default_rng(0).standard_normal(16000)
+    noise *= np.sqrt(0.1 * np.mean(np.square(tone)) / np.mean(np.square(noise)))  # P / (P + Q) = 1 / 1.1
+    waves = jnp.asarray(np.stack([tone, tone + noise, noise, 0 * noise]), jnp.float32)
+    found = np.asarray(descriptors.f0(waves, sample_rate=16000))[:, 10:-10]
+    np.testing.assert_allclose(found[:2], 220.0, rtol=0.01)
+    assert np.mean(found[2] > 0) < 0.05
+    assert not found[3].any()
+    share = np.asarray(descriptors.harmonicity(waves, sample_rate=16000))[:, 10:-10]
+    assert share[0].min() > 0.98
+    np.testing.assert_allclose(share[1].mean(), 1 / 1.1, atol=0.03)
+    assert share[2].mean() < 0.4
+    assert not share[3].any()
+
+
+def test_attack_time_of_ramps():
+    times = np.arange(16000) / 16000
+    waves = [np.clip(times / rise, 0, 1) * np.sin(2 * np.pi * 1000 * times) for rise in (0.1, 0.4)]
+    late = np.clip((times - 0.3) / 0.1, 0, 1) * np.sin(2 * np.pi * 1000 * times)
+    waves = jnp.asarray(np.stack([*waves, late, 0 * late]), jnp.float32)
+    found = np.asarray(descriptors.attack_time(waves, sample_rate=16000))
+    np.testing.assert_allclose(found, [0.08, 0.32, 0.08, 0.0], atol=0.01)
+
+
+def test_gradients_are_there_and_finite_in_silence_too(wave):
+    waves = jnp.stack([jnp.asarray(wave[:4096]), jnp.zeros(4096)])
+    names = ("centroid", "bandwidth", "flatness", "rolloff", "loudness")
+
+    @jax.jit
+    def gradients(waves):
+        made = {}
+        for name in names:
+            entry = descriptors.DESCRIPTORS[name]
+            made[name] = jax.grad(lambda x, entry=entry: jnp.sum(entry.of_waves(x, sample_rate=16000, **SETTINGS)))(waves)
+        return made
+
+    for name, gradient in gradients(waves).items():
+        assert np.isfinite(gradient).all(), name
+        assert np.abs(gradient[0]).max() > 0, name
+
+
+def test_the_registry_names_every_curve():
+    wave = jnp.asarray(sounds.sine(440.0, length=4096))[None]
+    for name, entry in descriptors.DESCRIPTORS.items():
+        if entry.is_a_curve:
+            assert descriptors.describe(wave, name=name, sample_rate=16000, **SETTINGS).shape == (1, 17), name
+    with pytest.raises(ValueError, match="no descriptor 'pitch'; there are centroid"):
+        descriptors.descriptor("pitch")
 
 
 def test_brightness_of_a_sine_is_its_frequency_and_silence_around_it_does_not_count():
