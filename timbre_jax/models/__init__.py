@@ -9,16 +9,20 @@ from timbre_jax.models.any_length import AnyLengthVAE
 from timbre_jax.models.base import TimbreModel
 from timbre_jax.models.conv_vae import ConvVAE
 from timbre_jax.models.dense_vae import DenseVAE
+from timbre_jax.models.frame_vae import FrameVAE
 from timbre_jax.models.linear import PCA, MeanImage
 from timbre_jax.models.sample_vae import SampleVAE
+from timbre_jax.models.vq_vae import VQVAE
 
 MODELS: dict[str, type[TimbreModel]] = {
     "any_length_vae": AnyLengthVAE,
     "conv_vae": ConvVAE,
     "dense_vae": DenseVAE,
+    "frame_vae": FrameVAE,
     "mean_image": MeanImage,
     "pca": PCA,
     "sample_vae": SampleVAE,
+    "vq_vae": VQVAE,
 }
 
 

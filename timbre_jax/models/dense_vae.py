@@ -179,13 +179,13 @@ class DenseVAE(TimbreModel):
         )
         return latent.replace(values=jax.lax.stop_gradient(values))
 
-    def initialise(self, variables: Variables, batches: Callable[[], Iterable[np.ndarray]]) -> Variables:
-        """Variables with the basis of the training features: a PCA of feature batches [b, N, F], read several times.
+    def initialise(self, variables: Variables, batches: Callable[[], Iterable[Features]]) -> Variables:
+        """Variables with the basis of the training features: a PCA of batches of them, read several times.
 
         Raises:
           ValueError: not more sounds than the basis has components.
         """
-        count = sum(len(batch) for batch in batches())
+        count = sum(len(batch.values) for batch in batches())
         if count <= self.basis_size:
             raise ValueError(
                 f"model dense_vae with basis_size={self.basis_size} needs more than {self.basis_size} sounds to train on, and "
@@ -194,7 +194,7 @@ class DenseVAE(TimbreModel):
         roots = np.asarray(self._roots())
 
         def weighted() -> Iterable[np.ndarray]:
-            return (batch * roots for batch in batches())
+            return (np.asarray(batch.values) * roots for batch in batches())
 
         # parent=None: a module of its own, not one inside this.
         fitted = PCA(feature_shape=self.feature_shape, latent_size=self.basis_size, parent=None).fit(weighted)["params"]

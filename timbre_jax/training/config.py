@@ -42,7 +42,8 @@ def default_config() -> ConfigDict:
       `Plateau`.
     train: steps, or epochs where steps is 0; kl_weight; eval_every and log_every in steps, eval_every 0 is once an epoch;
       checkpoints at least every checkpoint_every steps and checkpoint_seconds; patience in evaluations without a better
-      `monitor` ("loss" or "mse" of the validation set), 0 never stops early; average_decay of the averaged parameters;
+      `monitor` ("loss" or "mse" of the validation set; "last" takes the last for the best, where no score of one network tells
+      how good both of an adversarial pair are), 0 never stops early; average_decay of the averaged parameters;
       initialise_readings of the training set for a model that has a basis fitted first, those after the first augmented;
       statistics_examples of the training set for the statistics of a space while training goes on (all of it at the end).
     train.rollback: the last good state is kept every `every` steps, and gone back to when a step is bad (see `Guard` for
@@ -214,7 +215,7 @@ def _check(config: dict) -> None:
         raise ValueError(f"config.train.average_decay must lie in [0, 1), not {flat['train.average_decay']}")
     if not (0 < flat["optimizer.plateau.factor"] < 1 and flat["optimizer.plateau.patience"] >= 1):
         raise ValueError("config.optimizer.plateau needs a factor between 0 and 1 and a patience of at least 1")
-    if flat["train.monitor"] not in ("loss", "mse"):
-        raise ValueError(f"config.train.monitor must be 'loss' or 'mse', not {flat['train.monitor']!r}")
+    if flat["train.monitor"] not in ("loss", "mse", "last"):
+        raise ValueError(f"config.train.monitor must be 'loss', 'mse' or 'last', not {flat['train.monitor']!r}")
     if flat["seed"] < 0:
         raise ValueError(f"config.seed must not be negative, not {flat['seed']}")

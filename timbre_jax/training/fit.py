@@ -25,15 +25,18 @@ def build_model(config: Mapping[str, Any], sources: Sources) -> TimbreModel:
     """The configuration's model, for the sources' features and classes.
 
     Raises:
-      ValueError: there are labels, but the model has no class heads.
+      ValueError: there are labels, but the model does nothing with them.
     """
     settings = dict(config["model"])
     if sources.classes:
-        if not hasattr(MODELS[settings["name"]], "classes"):
+        # Class heads predict them ("classes"), or latents are made free of them ("labels").
+        kind = MODELS[settings["name"]]
+        field = next((name for name in ("classes", "labels") if hasattr(kind, name)), None)
+        if field is None:
             raise ValueError(
                 f"model {settings['name']!r} has no class heads: leave config.data.labels empty, or take sample_vae"
             )
-        settings["classes"] = sources.classes
+        settings[field] = sources.classes
     return make_model(feature_shape=tuple(sources.representation.feature_shape), **settings)
 
 

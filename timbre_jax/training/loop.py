@@ -18,6 +18,7 @@ from timbre_jax import checkpoint
 from timbre_jax.data.augment import make_augment
 from timbre_jax.data.pipeline import make_pipeline
 from timbre_jax.models import make_model
+from timbre_jax.records import Features
 from timbre_jax.training.book import Anchor, Book, Result, TrainingError
 from timbre_jax.training.config import check_same, resolve
 from timbre_jax.training.data import Sources, base_representation, batches, open_sources
@@ -30,7 +31,7 @@ from timbre_jax.training.plateau import Plateau
 from timbre_jax.training.sharding import make_placement
 from timbre_jax.training.spaces import make_space
 from timbre_jax.training.state import create_state, make_optimizer, make_schedule
-from timbre_jax.training.step import example_keys, make_eval_step, make_train_step
+from timbre_jax.training.step import batch_features, example_keys, make_eval_step, make_train_step
 
 
 def train_and_evaluate(
@@ -113,6 +114,7 @@ class _Run:
             average_decay=train.average_decay,
             augment=self.augment,
             axis_name=self.placement.axis_name,
+            total_steps=self.total,
         )
         self.train_step = self.placement.compile_train(step)
         self.eval_step = self.placement.compile_eval(make_eval_step(model))
@@ -232,7 +234,7 @@ class _Run:
             return True
         state = self.placement.create(create, self.init_key)
         if hasattr(self.model, "initialise"):
-            variables = self.model.initialise(state.variables(), self.first_values)
+            variables = self.model.initialise(state.variables(), self.first_features)
             params = variables.pop("params")
             state = state.replace(params=params, average=jax.tree.map(lambda x: x.copy(), params), mutable=variables)
             state = jax.device_put(state, self.placement.replicated)
@@ -241,8 +243,8 @@ class _Run:
         checkpoint.remove_all_but(self.workdir / "best", set())
         return False
 
-    def first_values(self) -> Iterator[np.ndarray]:
-        """Feature values [b, N, F] that a model is initialised from: the training set, then augmented readings of it.
+    def first_features(self) -> Iterator[Features]:
+        """What a model is initialised from: the training set, then augmented readings of it.
 
         The same at every call: a model reads them several times.
         """
@@ -250,11 +252,11 @@ class _Run:
         augment = self.augment and jax.jit(self.augment)
         for reading in range(self.config.train.initialise_readings if augment else 1):
             for batch in batches(self.sources.train, self.config.train.batch_size):
-                if reading == 0:
-                    yield batch["values"]
-                    continue
-                keys = example_keys(jax.random.fold_in(key, reading), batch["index"])[:, 0]
-                yield np.asarray(augment(keys, batch["values"], batch["mask"]))
+                features = batch_features(batch)
+                if reading:
+                    keys = example_keys(jax.random.fold_in(key, reading), batch["index"])[:, 0]
+                    features = features.replace(values=np.asarray(augment(keys, batch["values"], batch["mask"])))
+                yield features
 
     def may_go_on(self) -> bool:
         """Whether a run that had ended has been given more steps or patience."""
@@ -343,7 +345,8 @@ class _Run:
             placement=self.placement,
         )
         self.log.write("valid", book.step, **scores)
-        value = scores[self.config.train.monitor]
+        # "last": every evaluation is the best so far.
+        value = scores[self.config.train.monitor] if self.config.train.monitor != "last" else -float(book.step)
         better = math.isfinite(value) and (book.best_value is None or value < book.best_value)
         if better:
             book.best_step, book.best_value, book.waiting = book.step, value, 0

@@ -1,0 +1,326 @@
+"""The continuous model of Caillon et al. 2020: a 1-D convolutional VAE over frames, invariant to loudness."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from timbre_jax.models.base import TimbreModel, Variables
+from timbre_jax.models.frame_layers import FrameStack
+from timbre_jax.models.invariance import (
+    QUANTILES,
+    FrameRegressor,
+    label_nll,
+    quantile_table,
+    regression_nll,
+    scaled,
+    standard_uniform,
+)
+from timbre_jax.models.reversal import reversal_strength, reverse_gradient
+from timbre_jax.records import Array, Features, Latent, Posterior
+
+Stream = dict[str, Any]
+
+
+class FrameVAE(TimbreModel):
+    """One latent for every `stride` frames, made of their surroundings, and frames again.
+
+    Encoder: convolutions over time of kernel 5, leaky ReLU then batch normalisation between them, one of them with stride 2;
+    with the paper's settings (which are the defaults) 128-256-256-512-512-512-128-32 channels, the last being mean and
+    log-variance of 16 latents. The decoder is its mirror; it is told the conditions `given` (loudness) beside the latents.
+
+    Likelihood: a Gaussian for every bin, log-variance between -10 and 0, where sigma^2 = exp(log_variance) everywhere (the
+    paper's public code takes one number for log-sigma in one place and for log-variance in another).
+
+    Invariance: for each of `invariant_to`, a regressor reads the latents' means through a reversal of gradients
+    (`reverse_gradient`) of strength lambda * `adversary_weight`, lambda = 1 - exp(-progress / `reversal_time`). It learns to
+    predict the condition, made uniform by its own distribution in the training set (`initialise` keeps its quantiles in the
+    variables), or the label; the encoder learns latents from which it cannot. With () there is no regressor.
+
+    Loss, in nats a frame: -log p(x | z) + kl_weight * KL - adversary_weight * (what the regressor's best prediction costs),
+    sums over the frames within the mask over all frames N. Its value is what the encoder lowers; the regressor lowers its own
+    part. Frames outside the mask count nowhere: not in the loss, not in batch statistics, not as neighbours.
+
+    Series of any length: N that is no multiple of the stride is filled up with frames outside the mask, and `decode` gives
+    stride * M frames.
+
+    Attributes:
+      channels: of the encoder between features and latents.
+      strided: which convolution has the stride. stride: frames a latent.
+      kernel: of all convolutions. causal: they look back only, so that a stream has no look-ahead.
+      given: conditions [B, N] of the features that the decoder is told.
+      invariant_to: conditions, or labels of the training's config.data.labels, to be removed from the latents.
+      labels: set by training: ((name, (label, ...)), ...).
+      regressor_convolutions, regressor_dense: channels of the regressors.
+      reversal_time: see above, as a part of the run. The paper's is 100,000 steps.
+      adversary_weight: nats of the regressor's against those of the likelihood of a frame.
+    """
+
+    kind: ClassVar[str] = "series"
+    uses_progress: ClassVar[bool] = True
+    uses_axis: ClassVar[bool] = True
+    may_be_zero: ClassVar[tuple[str, ...]] = ("strided", "adversary_weight")
+
+    feature_shape: tuple[int, int] = (375, 128)
+    latent_size: int = 16
+    channels: tuple[int, ...] = (256, 256, 512, 512, 512, 128)
+    strided: int = 3
+    stride: int = 2
+    kernel: int = 5
+    causal: bool = False
+    given: tuple[str, ...] = ("loudness",)
+    invariant_to: tuple[str, ...] = ("loudness",)
+    labels: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    regressor_convolutions: tuple[int, ...] = (64, 256)
+    regressor_dense: tuple[int, ...] = (64,)
+    reversal_time: float = 0.1
+    adversary_weight: float = 1.0
+
+    def _stacks(self) -> tuple[FrameStack, FrameStack]:
+        """Encoder and decoder, unbound."""
+        count = len(self.channels) + 1
+        if not 0 <= self.strided < count:
+            raise ValueError(
+                f"model frame_vae has {count} convolutions: strided must lie in 0..{count - 1}, not {self.strided}"
+            )
+        if self.kernel < self.stride:
+            raise ValueError(f"model frame_vae: kernel {self.kernel} is smaller than the stride {self.stride}")
+        strides = tuple(self.stride if i == self.strided else 1 for i in range(count))
+        settings = dict(kernel=self.kernel, causal=self.causal, parent=None)
+        encoder = FrameStack((*self.channels, 2 * self.latent_size), strides=strides, **settings)
+        backwards = (*reversed(self.channels), 2 * self.feature_shape[1])
+        decoder = FrameStack(backwards, upsamples=strides[::-1], unit=self.stride, **settings)
+        return encoder, decoder
+
+    def setup(self):
+        self.encoder, self.decoder = (stack.clone(parent=self) for stack in self._stacks())
+        labels = dict(self.labels)
+        self.measured = tuple(dict.fromkeys((*self.given, *(name for name in self.invariant_to if name not in labels))))
+        self.tables = {
+            name: self.variable("quantiles", name, lambda: jnp.linspace(-1.0, 1.0, QUANTILES)) for name in self.measured
+        }
+        self.regressors = [
+            FrameRegressor(len(labels.get(name, (0, 0))), self.regressor_convolutions, self.regressor_dense)
+            for name in self.invariant_to
+        ]
+
+    # There
+
+    def posterior(self, features: Features, *, train: bool = False, axis_name: str | None = None) -> Posterior:
+        features = self._whole(features)
+        outputs, mask, _ = self.encoder(features.values, features.mask, train=train, axis_name=axis_name)
+        return self._posterior(outputs, mask, self._pooled(features), features.rate)
+
+    def _posterior(self, outputs: Array, mask: Array, conditions: Mapping[str, Array], rate: float) -> Posterior:
+        mean, log_variance = jnp.split(outputs, 2, axis=-1)
+        mean, log_variance = (x * mask[..., None] for x in (mean, jnp.clip(log_variance, -10.0, 4.0)))
+        return Posterior(mean, log_variance, mask, conditions, rate / self.stride)
+
+    def _whole(self, features: Features) -> Features:
+        """Features filled up to a multiple of the stride, by frames outside the mask."""
+        shape = features.values.shape
+        if features.values.ndim != 3 or shape[2] != self.feature_shape[1] or shape[1] < 1:
+            raise ValueError(
+                f"features of this space are [B, N, {self.feature_shape[1]}] with at least one frame, not {list(shape)}"
+            )
+        if missing := -shape[1] % self.stride:
+            return Features(
+                values=jnp.pad(features.values, ((0, 0), (0, missing), (0, 0))),
+                mask=jnp.pad(features.mask, ((0, 0), (0, missing))),
+                conditions={
+                    name: jnp.pad(value, ((0, 0), (0, missing)), mode="edge") if _is_curve(value, shape[1]) else value
+                    for name, value in features.conditions.items()
+                },
+                rate=features.rate,
+            )
+        return features
+
+    def _pooled(self, features: Features) -> dict[str, Array]:
+        """Conditions at the latents' rate: means over the frames within the mask; those of a whole sound as they are."""
+        frames = features.values.shape[1]
+        weight = features.mask.reshape(features.mask.shape[0], -1, self.stride)
+        # Where a latent has no frame within the mask, the mean of what lies there.
+        weight = jnp.where(jnp.sum(weight, -1, keepdims=True) > 0, weight, 1.0)
+
+        def pooled(curve: Array) -> Array:
+            return jnp.sum(curve.reshape(weight.shape) * weight, -1) / jnp.sum(weight, -1)
+
+        return {name: pooled(x) if _is_curve(x, frames) else x for name, x in features.conditions.items()}
+
+    # And back
+
+    def decode(self, latent: Latent, *, train: bool = False) -> Features:
+        mask = jnp.ones(latent.values.shape[:2]) if latent.mask is None else latent.mask
+        outputs, mask, _ = self.decoder(self._told(latent.values, latent.conditions), mask, train=train)
+        return self._features(outputs, mask, latent.conditions, latent.rate)
+
+    def _told(self, z: Array, conditions: Mapping[str, Array]) -> Array:
+        """Latents [B, M, D] with the conditions of the decoder behind them; a condition that is missing is at its mean."""
+        parts = [z]
+        for name in self.given:
+            value = conditions.get(name)
+            if value is None:
+                parts.append(jnp.zeros((*z.shape[:2], 1)))
+                continue
+            value = jnp.broadcast_to(value[:, None] if jnp.ndim(value) == 1 else value, z.shape[:2])
+            parts.append(scaled(value, self.tables[name].value)[..., None])
+        return jnp.concatenate(parts, axis=-1)
+
+    def _features(self, outputs: Array, mask: Array, conditions: Mapping[str, Array], rate: float) -> Features:
+        latents = outputs.shape[1] // self.stride
+        values = jnp.clip(outputs[..., : self.feature_shape[1]], 0.0, 1.0) * mask[..., None]
+        curves = {
+            name: jnp.repeat(value, self.stride, axis=1) if _is_curve(value, latents) else value
+            for name, value in conditions.items()
+        }
+        return Features(values=values, mask=mask, conditions=curves, rate=rate * self.stride)
+
+    def reconstruct(self, variables: Variables, features: Features) -> Features:
+        """Features -> `embed` -> decode, as many frames as there were."""
+        again = super().reconstruct(variables, features)
+        return features.replace(values=again.values[:, : features.values.shape[1]])
+
+    # Training
+
+    def loss(
+        self,
+        features: Features,
+        keys: Array,
+        *,
+        kl_weight: Array | float = 1.0,
+        train: bool = False,
+        progress: Array | float = 1.0,
+        labels: Mapping[str, Array] | None = None,
+        axis_name: str | None = None,
+    ) -> tuple[Array, dict[str, Array]]:
+        """See the class; one sample of z.
+
+        "mse" is of the sampled reconstruction, within the mask; "NAME_error" the regressors' mean squared error, in units in
+        which knowing nothing costs 1, or the part of wrong labels; "reversal" is lambda.
+        """
+        features = self._whole(features)
+        count = features.values.shape[1]
+        posterior = self.posterior(features, train=train, axis_name=axis_name)
+        told = self._told(posterior.sample(keys).values, posterior.conditions)
+        outputs, _, _ = self.decoder(told, posterior.mask, train=train, axis_name=axis_name)
+        mean, raw = jnp.split(outputs, 2, axis=-1)
+        log_variance = log_variance_of(raw)
+        squares = jnp.square(features.values - mean) * features.mask[..., None]
+        terms = 0.5 * (squares * jnp.exp(-log_variance) + (log_variance + math.log(2.0 * math.pi)) * features.mask[..., None])
+        reconstruction, kl = jnp.sum(terms, (1, 2)) / count, posterior.kl() / count
+        frames = jnp.maximum(jnp.sum(features.mask, 1), 1.0)
+        metrics = {"reconstruction": reconstruction, "kl": kl, "mse": jnp.sum(jnp.mean(squares, -1), 1) / frames}
+        loss = reconstruction + kl_weight * kl
+        strength = reversal_strength(progress, self.reversal_time)
+        latents = jnp.maximum(jnp.sum(posterior.mask, 1), 1.0)
+        for name, regressor in zip(self.invariant_to, self.regressors, strict=True):
+            guess = regressor(reverse_gradient(posterior.mean, strength), posterior.mask)
+            nll, error = self._judged(name, guess, posterior, labels)
+            nll = jnp.sum(nll * posterior.mask, 1) * (self.stride / count)
+            # The regressor's gradient, and the encoder's reversed one, at the value of the encoder's side.
+            loss = loss + self.adversary_weight * (nll - (1.0 + strength) * jax.lax.stop_gradient(nll))
+            metrics[f"{name}_error"] = jnp.sum(error * posterior.mask, 1) / latents
+        if self.invariant_to:
+            metrics["reversal"] = jnp.broadcast_to(strength, loss.shape)
+        return loss, metrics
+
+    def _judged(self, name: str, guess: Array, posterior: Posterior, labels: Mapping[str, Array] | None):
+        if name in dict(self.labels):
+            if labels is None or name not in labels:
+                raise ValueError(f"model frame_vae is to be invariant to the label {name!r}, which the batch does not have")
+            return label_nll(guess, labels[name])
+        if name not in posterior.conditions:
+            raise ValueError(_missing(name, "invariant_to", posterior.conditions))
+        return regression_nll(guess, standard_uniform(posterior.conditions[name], self.tables[name].value))
+
+    def initialise(self, variables: Variables, batches: Callable[[], Iterable[Features]]) -> Variables:
+        """Variables with the distribution of the measured conditions in the training features, frame by frame in the mask.
+
+        Raises:
+          ValueError: features without a condition that the settings name.
+        """
+        names = tuple(variables.get("quantiles", ()))
+        found: dict[str, list[np.ndarray]] = {name: [] for name in names}
+        for batch in batches() if names else ():
+            for name in names:
+                if name not in batch.conditions:
+                    raise ValueError(_missing(name, "given" if name in self.given else "invariant_to", batch.conditions))
+                value = np.asarray(batch.conditions[name])
+                found[name].append(np.broadcast_to(value.T, batch.mask.T.shape).T[np.asarray(batch.mask) > 0])
+        tables = {name: jnp.asarray(quantile_table(np.concatenate(values))) for name, values in found.items()}
+        return {**variables, "quantiles": tables} if names else dict(variables)
+
+    # As a stream: see `timbre_jax.streaming`
+
+    @property
+    def look_ahead(self) -> tuple[int, int]:
+        """Latents that a stream of the encoder, and one of the decoder, comes later."""
+        encoder, decoder = self._stacks()
+        return encoder.delay, decoder.delay // self.stride
+
+    def encoder_state(self, batch: int) -> Stream:
+        """Of a stream of features that has not begun."""
+        encoder = self._stacks()[0]
+        waiting = {name: jnp.zeros((batch, encoder.delay)) for name in self.given}
+        return {"layers": encoder.first_states(batch, self.feature_shape[1]), "conditions": waiting}
+
+    def encode_block(self, state: Stream, features: Features) -> tuple[Stream, Latent]:
+        """A block of features, a multiple of the stride long, to as many latents, `look_ahead` latents late."""
+        outputs, mask, layers = self.encoder(features.values, features.mask, state["layers"])
+        pooled, curves, waiting = self._pooled(features), {}, {}
+        for name, kept in state["conditions"].items():
+            new = pooled.get(name, self.tables[name].value.mean() * jnp.ones(mask.shape))
+            joined = jnp.concatenate([kept, new], axis=1)
+            curves[name], waiting[name] = joined[:, : mask.shape[1]], joined[:, mask.shape[1] :]
+        latent = self._posterior(outputs, mask, curves, features.rate).mode()
+        return {"layers": layers, "conditions": waiting}, latent
+
+    def decoder_state(self, batch: int) -> Stream:
+        """Of a stream of latents that has not begun."""
+        decoder = self._stacks()[1]
+        waiting = {name: jnp.zeros((batch, decoder.delay)) for name in self.given}
+        return {"layers": decoder.first_states(batch, self.latent_size + len(self.given)), "conditions": waiting}
+
+    def decode_block(self, state: Stream, latent: Latent, *, key: Array | None = None) -> tuple[Stream, Features]:
+        """A block of latents to stride times as many frames, `look_ahead` latents late."""
+        told = self._told(latent.values, latent.conditions)
+        outputs, mask, layers = self.decoder(told, latent.mask, state["layers"])
+        features = self._features(outputs, mask, latent.conditions, latent.rate)
+        curves, waiting = {}, {}
+        for name, kept in state["conditions"].items():
+            new = features.conditions.get(name, self.tables[name].value.mean() * jnp.ones(mask.shape))
+            joined = jnp.concatenate([kept, jnp.broadcast_to(new.reshape(len(mask), -1), mask.shape)], axis=1)
+            curves[name], waiting[name] = joined[:, : mask.shape[1]], joined[:, mask.shape[1] :]
+        return {"layers": layers, "conditions": waiting}, features.replace(conditions=curves)
+
+    def __call__(self, features: Features, *, train: bool = False) -> Features:
+        if self.is_initializing():
+            nothing = jnp.zeros((1, 1, self.latent_size))
+            for regressor in self.regressors:
+                regressor(nothing, jnp.ones((1, 1)))
+        return super().__call__(features, train=train)
+
+
+def log_variance_of(raw: Array) -> Array:
+    """Raw outputs to log-variances between -10 and 0; at 0 it is -3, about that of a bin after a short training.
+
+    -10 sigmoid(raw - .85): bounded softly, so that the gradient never vanishes.
+    """
+    return -10.0 * jax.nn.sigmoid(raw - 0.8473)
+
+
+def _is_curve(value: Array, count: int) -> bool:
+    return jnp.ndim(value) == 2 and value.shape[1] == count
+
+
+def _missing(name: str, setting: str, conditions: Mapping[str, Array]) -> str:
+    there = ", ".join(sorted(conditions)) or "none"
+    return (
+        f"model frame_vae: {setting} names {name!r}, but the features have no such condition (they have: {there}); loudness "
+        "comes with config.representation.loudness=True, a label with config.data.labels"
+    )
