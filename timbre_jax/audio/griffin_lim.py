@@ -27,6 +27,7 @@ def fast_griffin_lim(
     key: Array | None = None,
     bands: Array | None = None,
     filters: Array | np.ndarray | None = None,
+    known: Array | None = None,
 ) -> Array:
     """Sounds whose spectra have nearly the given magnitudes, [B, N, K] -> [B, length].
 
@@ -45,6 +46,8 @@ def fast_griffin_lim(
       phase: [B, N, K] radians to begin with. Without it, random from `key` (one key, split over the sounds, or [B] keys);
         without both, that of an impulse in the middle of each frame: deterministic.
       bands: [B, N, M] power. filters: [M, K], bands = filters @ magnitudes^2.
+      known: [B, P, K] complex spectra of the first P frames, which are held on to: what went before, where a long sound is
+        made in parts.
 
     Sounds are taken a few at a time on a CPU (`in_turns`), so memory beside the result is that of a few sounds.
 
@@ -65,6 +68,9 @@ def fast_griffin_lim(
         return stft(istft(spectra, **settings, length=length), n_fft=2 * (bins - 1), **settings)[:count]
 
     def restore(sound):
+        def with_known(spectra):
+            return spectra if known is None else jnp.concatenate([sound["known"], spectra[known.shape[1] :]])
+
         wanted = sound["magnitudes"]
         if phase is not None:
             angle = sound["phase"]
@@ -73,16 +79,16 @@ def fast_griffin_lim(
         else:
             # At phase 0 a frame's energy would lie at its edges, where the window is 0, and be lost.
             angle = jnp.broadcast_to(np.float32(np.pi) * np.mod(np.arange(bins, dtype=np.float32), 2), wanted.shape)
-        first = wanted * jax.lax.complex(jnp.cos(angle), jnp.sin(angle))
+        first = with_known(wanted * jax.lax.complex(jnp.cos(angle), jnp.sin(angle)))
         if bands is not None:
             faint = jnp.maximum(1e-12 * jnp.max(sound["bands"]), 1e-30)
 
         def right_size(spectra):
             power = jnp.square(spectra.real) + jnp.square(spectra.imag)
             if bands is None:
-                return spectra * (wanted * jax.lax.rsqrt(jnp.maximum(power, 1e-30)))
+                return with_known(spectra * (wanted * jax.lax.rsqrt(jnp.maximum(power, 1e-30))))
             ratio = sound["bands"] / (power @ filters.T + faint)
-            return spectra * jnp.sqrt((ratio @ filters) * share)
+            return with_known(spectra * jnp.sqrt((ratio @ filters) * share))
 
         def improve(_, state):
             spectra, last = state
@@ -98,7 +104,7 @@ def fast_griffin_lim(
         spectra, _ = jax.lax.fori_loop(1, iterations, improve, state)
         return istft(right_size(spectra) if iterations else first, **settings, length=length)
 
-    sounds = {"magnitudes": magnitudes, "phase": phase, "bands": bands}
+    sounds = {"magnitudes": magnitudes, "phase": phase, "bands": bands, "known": known}
     if key is not None and phase is None:
         sounds["key"] = key if key.ndim else jax.random.split(key, batch)
     return map_sounds(restore, sounds, numbers=count * bins)

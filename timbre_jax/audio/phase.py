@@ -2,11 +2,13 @@
 
 Each is a function
 
-    (magnitudes [B, N, K], *, hop, length, window, window_length, iterations, key, bands, filters) -> waves [B, length]
+    (magnitudes [B, N, K], *, hop, length, window, window_length, iterations, key, bands, filters, known)
+        -> waves [B, length]
 
 of centred spectra as `audio.stft.stft` makes them: frame n on sample n * hop, n_fft = 2 * (K - 1), N = 1 + length // hop
 or one less. All are deterministic without a `key`. `bands` and `filters` are for where only bands of the magnitudes are
-known (`fast_griffin_lim`); "pghi" alone does not iterate and ignores them.
+known (`fast_griffin_lim`); "pghi" alone does not iterate and ignores them. `known` [B, P, K]: spectra of the first P frames,
+which stay as they are: what a long sound in parts goes on from.
 """
 
 from __future__ import annotations
@@ -14,20 +16,30 @@ from __future__ import annotations
 from collections.abc import Callable
 from types import MappingProxyType
 
+import jax.numpy as jnp
+
 from timbre_jax.audio.griffin_lim import fast_griffin_lim, griffin_lim
 from timbre_jax.audio.phase_gradient import integrate_phase, pghi
 from timbre_jax.records import Array
 
 
 def pghi_fast_griffin_lim(
-    magnitudes: Array, *, hop: int, length: int, window: str = "hann", window_length: int | None = None, key=None, **settings
+    magnitudes: Array,
+    *,
+    hop: int,
+    length: int,
+    window: str = "hann",
+    window_length: int | None = None,
+    key=None,
+    known: Array | None = None,
+    **settings,
 ) -> Array:
     """`fast_griffin_lim` that begins at the phase of `pghi`; nothing is drawn, `key` is not used."""
     del key
-    phase = integrate_phase(magnitudes, hop=hop, window=window, window_length=window_length)
-    return fast_griffin_lim(
-        magnitudes, hop=hop, length=length, window=window, window_length=window_length, phase=phase, **settings
-    )
+    angles = None if known is None else jnp.angle(known)
+    phase = integrate_phase(magnitudes, hop=hop, window=window, window_length=window_length, known=angles)
+    own = {"window": window, "window_length": window_length, "phase": phase, "known": known}
+    return fast_griffin_lim(magnitudes, hop=hop, length=length, **own, **settings)
 
 
 def _pghi(magnitudes: Array, *, iterations=0, key=None, bands=None, filters=None, **settings) -> Array:

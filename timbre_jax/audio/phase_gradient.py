@@ -55,7 +55,14 @@ def phase_gradient(magnitudes: Array, *, hop: int, gamma: float, floor_db: float
 
 
 @functools.partial(jax.jit, static_argnames=("hop", "window", "window_length"))
-def integrate_phase(magnitudes: Array, *, hop: int, window: str = "hann", window_length: int | None = None) -> Array:
+def integrate_phase(
+    magnitudes: Array,
+    *,
+    hop: int,
+    window: str = "hann",
+    window_length: int | None = None,
+    known: Array | None = None,
+) -> Array:
     """Phases for magnitudes of a centred transform, [B, N, K] -> [B, N, K] radians (of `audio.stft.stft`).
 
     Phase gradient integration along the loudest way (Průša, Balazs, Søndergaard 2017, "A noniterative method for
@@ -65,15 +72,21 @@ def integrate_phase(magnitudes: Array, *, hop: int, window: str = "hann", window
     along the frame from another bin, whichever way's faintest point is loudest. Which way that is depends on magnitudes
     alone, so all frames find it at once; only adding up goes from frame to frame. `tests/audio/test_phase.py` holds it
     against the heap.
+
+    Args:
+      known: [B, P, K] radians of the first P frames: these stay, and the others go on from the last of them.
     """
     bins = magnitudes.shape[-1]
     window_length = 2 * (bins - 1) if window_length is None else window_length
     gamma = gaussian_width(window, window_length)
 
-    def integrate(wanted):
+    turned = np.float32(np.pi) * np.mod(np.arange(bins), 2)
+
+    def integrate(sound):
+        wanted, begun = sound["magnitudes"], sound["known"]
         count = wanted.shape[0]
         across, along = phase_gradient(wanted, hop=hop, gamma=gamma)
-        start = jnp.argmax(jnp.sum(jnp.square(wanted), axis=-1))
+        start = jnp.argmax(jnp.sum(jnp.square(wanted), axis=-1)) if begun is None else begun.shape[0] - 1
         frames = np.arange(count)[:, None]
         earlier = frames < start
 
@@ -85,7 +98,7 @@ def integrate_phase(magnitudes: Array, *, hop: int, window: str = "hann", window
         climb = jnp.cumsum(jnp.pad(0.5 * (along[:, 1:] + along[:, :-1]), ((0, 0), (1, 0))), axis=-1)
         source = _best_entry(wanted, jnp.where(frames == start, -1.0, done_before(wanted)))
         change = climb - jnp.take_along_axis(climb - step, source, axis=-1)
-        change = jnp.where(frames == start, climb, change)
+        change = jnp.where(frames == start, climb if begun is None else begun[-1] - turned, change)
 
         def add(before, inputs):
             change, source, first = inputs
@@ -96,10 +109,12 @@ def integrate_phase(magnitudes: Array, *, hop: int, window: str = "hann", window
         inputs = (change, source, frames[:, 0] == start)
         rest = jnp.zeros(bins, jnp.float32)
         forth = jax.lax.scan(add, rest, inputs)[1]
+        if begun is not None:
+            return jnp.concatenate([begun, forth[start + 1 :] + turned])
         back = jax.lax.scan(add, rest, inputs, reverse=True)[1]
-        return jnp.where(earlier, back, forth) + np.float32(np.pi) * np.mod(np.arange(bins), 2)
+        return jnp.where(earlier, back, forth) + turned
 
-    return map_sounds(integrate, magnitudes, numbers=4 * magnitudes.shape[-2] * bins)
+    return map_sounds(integrate, {"magnitudes": magnitudes, "known": known}, numbers=4 * magnitudes.shape[-2] * bins)
 
 
 def _best_entry(here: Array, before: Array) -> Array:
@@ -128,8 +143,20 @@ def _best_entry(here: Array, before: Array) -> Array:
     return jnp.where(up >= down[:, ::-1], from_below, bins - 1 - from_above[:, ::-1])
 
 
-def pghi(magnitudes: Array, *, hop: int, length: int, window: str = "hann", window_length: int | None = None) -> Array:
-    """Sounds of the given magnitudes with integrated phases (`integrate_phase`), [B, N, K] -> [B, length]."""
-    phase = integrate_phase(magnitudes, hop=hop, window=window, window_length=window_length)
+def pghi(
+    magnitudes: Array,
+    *,
+    hop: int,
+    length: int,
+    window: str = "hann",
+    window_length: int | None = None,
+    known: Array | None = None,
+) -> Array:
+    """Sounds of the given magnitudes with integrated phases (`integrate_phase`), [B, N, K] -> [B, length]; spectra `known`
+    [B, P, K] of the first frames stay."""
+    angles = None if known is None else jnp.angle(known)
+    phase = integrate_phase(magnitudes, hop=hop, window=window, window_length=window_length, known=angles)
     spectra = magnitudes * jax.lax.complex(jnp.cos(phase), jnp.sin(phase))
+    if known is not None:
+        spectra = jnp.concatenate([known, spectra[:, known.shape[1] :]], axis=1)
     return istft(spectra, hop=hop, window=window, window_length=window_length, length=length)
