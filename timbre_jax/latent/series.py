@@ -94,6 +94,11 @@ class HeldSeries(TimbreModel):
     frames: int = 48
 
     @property
+    def draws(self) -> bool:
+        """Whether the decoder draws noise."""
+        return self.inner.draws
+
+    @property
     def stride(self) -> int:
         """Frames a latent of the series."""
         return int(getattr(self.inner, "stride", 1))
@@ -110,7 +115,7 @@ class HeldSeries(TimbreModel):
     def _point(latent: Latent, features: Features) -> Latent:
         return latent.replace(values=points(latent), mask=features.mask, codes=None)
 
-    def decode(self, latent: Latent, *, train: bool = False) -> Features:
+    def decode(self, latent: Latent, *, train: bool = False, key: Array | None = None) -> Features:
         batch, stride = latent.values.shape[0], self.stride
         mask = jnp.ones((batch, self.frames * stride), jnp.float32) if latent.mask is None else latent.mask
         frames = mask.shape[1]
@@ -124,7 +129,7 @@ class HeldSeries(TimbreModel):
             },
             rate=latent.rate,
         )
-        decoded = self.inner.decode(series, train=train)
+        decoded = self.inner.decode(series, train=train, **({"key": key} if self.draws else {}))
         return decoded.replace(
             values=decoded.values[:, :frames],
             mask=mask,

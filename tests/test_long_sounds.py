@@ -1,0 +1,91 @@
+"""Sounds of any length through series spaces: the latents of the whole, in bounded parts."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests.helpers.series import linear_space
+from tests.representation.test_parts import MEL, moving_sound
+from timbre_jax import long_sounds
+from timbre_jax.checkpoint import init_variables
+from timbre_jax.models import make_model
+from timbre_jax.representation import make_representation, parts
+from timbre_jax.space import TimbreSpace
+
+PART = 64
+
+
+def _space(representation, name, **settings):
+    model = make_model(name, feature_shape=representation.feature_shape, latent_size=3, **settings)
+    variables = jax.jit(lambda: init_variables(model, jax.random.key(0)))()
+    statistics = {"latent_mean": jnp.zeros(3), "latent_std": jnp.ones(3), "condition_loudness": jnp.float32(-20.0)}
+    return TimbreSpace(variables, statistics, model, representation)
+
+
+@pytest.fixture(scope="module")
+def space():
+    return _space(MEL, "frame_vae", channels=(8, 8, 8), strided=1)
+
+
+@pytest.fixture(scope="module")
+def sound():
+    return moving_sound(5 * PART * 128 - 77)
+
+
+def whole_latent(space, wave):
+    representation = parts.of_length(space.representation, len(wave))
+    return space.encode(representation.analyse(wave[None]))
+
+
+def test_latents_in_parts_are_those_of_the_whole(space, sound):
+    found, whole = long_sounds.embed_long(space, sound, part=PART), whole_latent(space, sound)
+    assert found.rate == whole.rate
+    assert long_sounds.latents_within(space, len(sound)) == found.values.shape[1]
+    np.testing.assert_allclose(found.values, whole.values, atol=1e-4)
+    np.testing.assert_allclose(found.mask, whole.mask)
+    np.testing.assert_allclose(found.conditions["loudness"], whole.conditions["loudness"], atol=1e-3)
+    decoded, expected = long_sounds.decode_long(space, found, part=PART), space.decode(whole)
+    np.testing.assert_allclose(decoded.values, expected.values, atol=1e-4)
+    np.testing.assert_allclose(decoded.mask, expected.mask)
+
+
+@pytest.mark.parametrize("samples", [1, 5000])
+def test_short_sounds_and_single_frames_too(space, samples):
+    wave = moving_sound(samples)
+    found, whole = long_sounds.embed_long(space, wave, part=PART), whole_latent(space, wave)
+    np.testing.assert_allclose(found.values, whole.values, atol=1e-4)
+    again = long_sounds.render_long(space, found, samples=samples, part=PART)
+    assert again.shape == (samples,)
+    assert np.isfinite(again).all()
+
+
+def test_long_sounds_come_back_as_long_as_they_were(space, sound):
+    again = long_sounds.reconstruct_long(space, sound, part=PART)
+    assert again.shape == sound.shape
+    assert np.isfinite(again).all()
+    assert again.std() > 0
+
+
+def test_a_model_that_is_no_stream_gets_the_sound_whole(sound):
+    space = linear_space()
+    found, whole = long_sounds.embed_long(space, sound, part=PART), whole_latent(space, sound)
+    np.testing.assert_allclose(found.values, whole.values, atol=1e-4)
+    decoded = long_sounds.decode_long(space, found, part=PART)
+    np.testing.assert_allclose(decoded.values, space.decode(whole).values, atol=1e-4)
+
+
+def test_silence_stays_finite(space):
+    found = long_sounds.embed_long(space, np.zeros(3000, np.float32), part=PART)
+    assert np.isfinite(found.values).all()
+    np.testing.assert_array_equal(found.conditions["loudness"], -100.0)
+    assert np.isfinite(long_sounds.render_long(space, found, part=PART)).all()
+
+
+def test_static_spaces_and_wrong_shapes_are_said(space):
+    representation = make_representation("harmonic_tracks", n_frames=20, n_harmonics=3, length=4000)
+    static = TimbreSpace({}, {}, make_model("pca", feature_shape=(20, 4)), representation)
+    with pytest.raises(ValueError, match="need a series space"):
+        long_sounds.embed_long(static, np.zeros(4000, np.float32))
+    with pytest.raises(ValueError, match="latents of one sound"):
+        long_sounds.decode_long(space, np.zeros((2, 3, 3), np.float32))
