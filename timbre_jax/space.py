@@ -21,7 +21,7 @@ class TimbreSpace:
     Attributes:
       variables: of the model.
       statistics: fitted on the training set: "latent_mean", "latent_std" [D], and "latent_low", "latent_high" [D], the
-        1st and 99th percentile of every latent; "condition_NAME" [], the median of a condition that has one number a sound.
+        1st and 99th percentile of every latent; "condition_NAME" [], the median of a condition.
       model, representation: settings only, hashable.
     """
 
@@ -95,7 +95,8 @@ class TimbreSpace:
         return self.render(self.embed(waves, lengths), key)
 
     def latent(self, values: Latent | Array) -> Latent:
-        """Bare values [B, D] as a `Latent` with the median conditions of the training set; a `Latent` as it is.
+        """Bare values [B, D], or [B, M, D] of a series, as a `Latent` with the median conditions of the training set, constant
+        over a series; a `Latent` as it is.
 
         Raises:
           ValueError: the last axis is not as long as the space has dimensions.
@@ -103,7 +104,7 @@ class TimbreSpace:
         if not isinstance(values, Latent):
             values = jnp.asarray(values, jnp.float32)
             medians = {k.removeprefix("condition_"): v for k, v in self.statistics.items() if k.startswith("condition_")}
-            conditions = {name: jnp.full(values.shape[:1], value, jnp.float32) for name, value in medians.items()}
+            conditions = {name: jnp.full(values.shape[:-1], value, jnp.float32) for name, value in medians.items()}
             values = Latent(values=values, conditions=conditions)
         axes = 3 if self.kind == "series" else 2
         if values.values.ndim != axes or values.values.shape[-1] != self.latent_size:

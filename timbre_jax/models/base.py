@@ -38,7 +38,7 @@ class TimbreModel(nn.Module):
     uses_progress: ClassVar[bool] = False
     """Whether `loss` takes `progress`: steps taken / all steps, a traced float 0..1."""
     uses_axis: ClassVar[bool] = False
-    """Whether `loss` takes `axis_name`: of the mapped axis that a batch is cut along (`pmap`), for batch statistics; or None."""
+    """Whether `loss` takes `axis_name`: the mapped axis that a batch is cut along (`pmap`), for batch statistics; or None."""
 
     def posterior(self, features: Features, *, train: bool = False) -> Posterior:
         """q(z | x) of features [B, N, F]."""
@@ -67,6 +67,10 @@ class TimbreModel(nn.Module):
           The loss of each sound, [B], in nats, and a dict of [B] arrays to be logged ("reconstruction", "kl", "mse").
         """
         raise NotImplementedError(f"{type(self).__name__} is not trained by gradient")
+
+    def learning_rates(self, params: Variables) -> Variables | None:
+        """Factors of the learning rate, as `params`; None where all parameters learn at one rate."""
+        return None
 
     # The two below work on the unbound module: pure functions of the variables, which a subclass may refine.
 

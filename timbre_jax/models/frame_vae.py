@@ -46,6 +46,15 @@ class FrameVAE(TimbreModel):
     sums over the frames within the mask over all frames N. Its value is what the encoder lowers; the regressor lowers its own
     part. Frames outside the mask count nowhere: not in the loss, not in batch statistics, not as neighbours.
 
+    Three settings are ours; the paper's recipe has them at 0, 1 and 1. With `relative_db` the encoder sees every frame's values
+    less the frame's loudness, down to so many dB under it: gain does not reach the latents at all, and the adversary only has
+    to find what else goes with loudness. `adversary_weight` and `regressor_rate` (how much faster the regressors learn) make
+    the adversary strong enough for runs of some thousand steps.
+
+    With `beta` (ours) bins are weighted by stop_gradient(sigma^(2 beta)), their mean kept at 1 in every sound (beta-NLL: Seitzer
+    et al. 2022): a Gaussian that learns its variances else learns the means of unsure bins last. "reconstruction" is logged
+    without the weights.
+
     Series of any length: N that is no multiple of the stride is filled up with frames outside the mask, and `decode` gives
     stride * M frames.
 
@@ -59,12 +68,16 @@ class FrameVAE(TimbreModel):
       regressor_convolutions, regressor_dense: channels of the regressors.
       reversal_time: see above, as a part of the run. The paper's is 100,000 steps.
       adversary_weight: nats of the regressor's against those of the likelihood of a frame.
+      beta: see above; 0 is the plain likelihood.
+      regressor_rate: factor of the regressors' learning rate.
+      relative_db: see above; 0 shows the encoder the values as they are. Needs `level_range_db`, the dB that a unit of the
+        features is (`LogMel.range_db`), and the condition loudness.
     """
 
     kind: ClassVar[str] = "series"
     uses_progress: ClassVar[bool] = True
     uses_axis: ClassVar[bool] = True
-    may_be_zero: ClassVar[tuple[str, ...]] = ("strided", "adversary_weight")
+    may_be_zero: ClassVar[tuple[str, ...]] = ("strided", "adversary_weight", "beta", "relative_db")
 
     feature_shape: tuple[int, int] = (375, 128)
     latent_size: int = 16
@@ -80,6 +93,10 @@ class FrameVAE(TimbreModel):
     regressor_dense: tuple[int, ...] = (64,)
     reversal_time: float = 0.1
     adversary_weight: float = 1.0
+    beta: float = 0.0
+    regressor_rate: float = 1.0
+    relative_db: float = 0.0
+    level_range_db: float = 100.0
 
     def _stacks(self) -> tuple[FrameStack, FrameStack]:
         """Encoder and decoder, unbound."""
@@ -113,13 +130,27 @@ class FrameVAE(TimbreModel):
 
     def posterior(self, features: Features, *, train: bool = False, axis_name: str | None = None) -> Posterior:
         features = self._whole(features)
-        outputs, mask, _ = self.encoder(features.values, features.mask, train=train, axis_name=axis_name)
+        outputs, mask, _ = self.encoder(self._seen(features), features.mask, train=train, axis_name=axis_name)
         return self._posterior(outputs, mask, self._pooled(features), features.rate)
 
     def _posterior(self, outputs: Array, mask: Array, conditions: Mapping[str, Array], rate: float) -> Posterior:
         mean, log_variance = jnp.split(outputs, 2, axis=-1)
         mean, log_variance = (x * mask[..., None] for x in (mean, jnp.clip(log_variance, -10.0, 4.0)))
         return Posterior(mean, log_variance, mask, conditions, rate / self.stride)
+
+    def _seen(self, features: Features) -> Array:
+        """What the encoder sees of features: [B, N, F]."""
+        if not self.relative_db:
+            return features.values
+        if "loudness" not in features.conditions:
+            # A new model is made from features without conditions.
+            if self.is_initializing():
+                return features.values
+            raise ValueError(_missing("loudness", "relative_db", features.conditions))
+        # Values are dB over the range, 1 being full scale: 0 dB under the frame's loudness becomes 1 again.
+        level = jnp.maximum(features.conditions["loudness"][..., None], -self.level_range_db) / self.level_range_db
+        reach = self.relative_db / self.level_range_db
+        return jnp.maximum(features.values - (1.0 + level) + reach, 0.0) / reach
 
     def _whole(self, features: Features) -> Features:
         """Features filled up to a multiple of the stride, by frames outside the mask."""
@@ -187,6 +218,14 @@ class FrameVAE(TimbreModel):
 
     # Training
 
+    def learning_rates(self, params: Variables) -> Variables:
+        """Factors of the learning rate, one for each of the parameters."""
+
+        def factor(path, leaf):
+            return self.regressor_rate if path[0].key.startswith("regressors_") else 1.0
+
+        return jax.tree_util.tree_map_with_path(factor, params)
+
     def loss(
         self,
         features: Features,
@@ -215,7 +254,12 @@ class FrameVAE(TimbreModel):
         reconstruction, kl = jnp.sum(terms, (1, 2)) / count, posterior.kl() / count
         frames = jnp.maximum(jnp.sum(features.mask, 1), 1.0)
         metrics = {"reconstruction": reconstruction, "kl": kl, "mse": jnp.sum(jnp.mean(squares, -1), 1) / frames}
-        loss = reconstruction + kl_weight * kl
+        fit = reconstruction
+        if self.beta:
+            weights = jnp.exp(self.beta * jax.lax.stop_gradient(log_variance)) * features.mask[..., None]
+            size = jnp.maximum(jnp.sum(weights, (1, 2)), 1e-12) / (frames * self.feature_shape[1])
+            fit = jnp.sum(terms * weights, (1, 2)) / (size * count)
+        loss = fit + kl_weight * kl
         strength = reversal_strength(progress, self.reversal_time)
         latents = jnp.maximum(jnp.sum(posterior.mask, 1), 1.0)
         for name, regressor in zip(self.invariant_to, self.regressors, strict=True):
@@ -271,7 +315,7 @@ class FrameVAE(TimbreModel):
 
     def encode_block(self, state: Stream, features: Features) -> tuple[Stream, Latent]:
         """A block of features, a multiple of the stride long, to as many latents, `look_ahead` latents late."""
-        outputs, mask, layers = self.encoder(features.values, features.mask, state["layers"])
+        outputs, mask, layers = self.encoder(self._seen(features), features.mask, state["layers"])
         pooled, curves, waiting = self._pooled(features), {}, {}
         for name, kept in state["conditions"].items():
             new = pooled.get(name, self.tables[name].value.mean() * jnp.ones(mask.shape))

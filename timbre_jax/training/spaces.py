@@ -37,8 +37,9 @@ def latent_statistics(
 ) -> dict[str, np.ndarray]:
     """Mean, standard deviation, 1st and 99th percentile of every latent, float32 [D] each, and medians of the conditions.
 
-    Over sounds in a static space, over the frames within sounds in a series. "condition_NAME" is the median over sounds of
-    a condition that has one number a sound: what a latent without conditions is given. Only latents are kept in memory.
+    Over sounds in a static space, over the latents within the mask in a series. "condition_NAME" is the median over sounds,
+    or over the latents of a series, of a condition: what a latent without conditions is given. Only latents and conditions
+    are kept in memory.
     """
     latents, conditions = [], {}
     for batch in batches(source, batch_size, positions):
@@ -46,11 +47,15 @@ def latent_statistics(
         # One shape, so that it is compiled once: the last batch is filled up with its first example.
         rows = np.minimum(np.arange(batch_size), count - 1)
         latent = space.encode(batch_features({name: value[rows] for name, value in batch.items()}))
-        values = np.asarray(latent.values)[:count]
+        values, series = np.asarray(latent.values)[:count], latent.values.ndim == 3
+        heard = np.asarray(latent.mask)[:count] > 0 if series else None
         for name, value in latent.conditions.items():
-            if np.ndim(value) == 1:
-                conditions.setdefault(name, []).append(np.asarray(value)[:count])
-        latents.append(values if values.ndim == 2 else values[np.asarray(batch["mask"])[:, : values.shape[1]] > 0])
+            value = np.asarray(value)[:count]
+            if value.ndim == 1:
+                conditions.setdefault(name, []).append(value)
+            elif series and value.shape == heard.shape:
+                conditions.setdefault(name, []).append(value[heard])
+        latents.append(values[heard] if series else values)
     values = np.concatenate(latents).astype(np.float64)
     low, high = np.percentile(values, [1.0, 99.0], axis=0)
     statistics = {"latent_mean": values.mean(0), "latent_std": values.std(0), "latent_low": low, "latent_high": high}

@@ -98,6 +98,8 @@ def make_train_step(
         rate = state.hyper["learning_rate"] * state.hyper["learning_rate_scale"]
         if schedule is not None:
             rate = rate * schedule(state.step)
+        if (factors := model.learning_rates(state.params)) is not None:
+            direction = jax.tree.map(lambda d, factor: d * factor, direction, factors)
         params = jax.tree.map(lambda p, d: p - rate * d, state.params, direction)
         step = state.step + 1
         state = state.replace(

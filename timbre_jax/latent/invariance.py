@@ -1,0 +1,331 @@
+"""How much of a sound's loudness and pitch can be read off the latents of a series space: by a probe that training never saw.
+
+An adversary that was fooled proves nothing of what another could find. So a fresh network of two dense layers learns to predict
+loudness, or pitch, of every frame from its latent alone (the posterior's mean), and is judged on recordings that it did not see:
+
+    R^2 = 1 - sum (prediction - truth)^2 / sum (truth - mean)^2
+
+which is 0 (or a little under) where the latents say nothing and 1 where they say all. Intervals are over recordings.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import os
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from timbre_jax.audio.pitch import yin
+from timbre_jax.data.features import cached_features
+from timbre_jax.data.store import JoinedStore, Store
+from timbre_jax.latent.series import level_name
+from timbre_jax.metrics.bootstrap import Interval, group_ids, group_sums, resampled_interval
+from timbre_jax.metrics.table import Result, write_results
+from timbre_jax.models.invariance import quantile_table, uniform
+from timbre_jax.records import Features
+from timbre_jax.space import TimbreSpace
+
+AUDIBLE_DB = -70.0
+"""Frames whose RMS lies lower have no timbre, and no loudness, to speak of."""
+VOICED = 0.15
+"""Largest aperiodicity (YIN) of a frame whose pitch counts."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ProbeResult:
+    """What a probe found.
+
+    Attributes:
+      r2: with its interval over recordings.
+      predictions: [K] of the judged frames' targets, each by the probe that did not see its recording; nan elsewhere.
+      frames: judged.
+    """
+
+    r2: Interval
+    predictions: np.ndarray
+    frames: int
+
+
+@dataclasses.dataclass(frozen=True)
+class LatentFrames:
+    """The latents of many sounds, frame by frame within their real length, and what was measured of the sound there.
+
+    Attributes:
+      values: [K, D].
+      loudness: [K] dB; nan where the space sets no level aside.
+      pitch: [K] semitones (12 log2 of f0 in Hz); nan where the frame is not voiced.
+      recording: [K] names.
+      judged: [K], whether the frame is held out: the others only serve to fit probes.
+      errors: [S] mean squared error of every held-out sound's reconstruction, in the features' units, within its length.
+      error_recording: [S] names.
+    """
+
+    values: np.ndarray
+    loudness: np.ndarray
+    pitch: np.ndarray
+    recording: np.ndarray
+    judged: np.ndarray
+    errors: np.ndarray
+    error_recording: np.ndarray
+
+
+def probe(
+    values: np.ndarray,
+    targets: np.ndarray,
+    recordings: np.ndarray,
+    *,
+    judged: np.ndarray | None = None,
+    folds: int = 4,
+    hidden: int = 128,
+    steps: int = 2000,
+    batch: int = 1024,
+    learning_rate: float = 3e-3,
+    seed: int = 0,
+    draws: int = 1000,
+) -> ProbeResult:
+    """R^2 of fresh two-layer probes, each judged on recordings that it was not fitted to.
+
+    The judged recordings are dealt into folds; the frames of each are predicted by a probe that was fitted to all others.
+
+    Args:
+      values: [K, D] latents. targets: [K]; frames where either is not finite are left out.
+      recordings: [K] names or numbers: what is never on both sides, and what the interval resamples.
+      judged: [K] frames that count; None: all. The others are in every fit.
+      folds: as many as there are judged recordings, at most.
+      hidden: units of the hidden layer. steps, batch, learning_rate: of Adam, falling by a cosine.
+      seed: of folds, first weights and batches.
+      draws: of the bootstrap.
+
+    Raises:
+      ValueError: shapes that do not fit, or fewer than two recordings with finite judged frames.
+    """
+    values, targets = np.asarray(values, np.float32), np.asarray(targets, np.float64)
+    recordings, judged = np.asarray(recordings), np.ones(len(values), bool) if judged is None else np.asarray(judged, bool)
+    if values.ndim != 2 or not targets.shape == recordings.shape == judged.shape == values.shape[:1]:
+        raise ValueError(
+            f"a probe takes latents [K, D] and K targets, recordings and judged, not {values.shape}, {targets.shape}, "
+            f"{recordings.shape} and {judged.shape}"
+        )
+    finite = np.isfinite(targets) & np.isfinite(values).all(1)
+    names = np.unique(recordings[finite & judged])
+    if len(names) < 2:
+        raise ValueError(f"a probe needs at least 2 recordings to be judged on, there are {len(names)}")
+    fold_of = dict(zip(np.random.default_rng(seed).permutation(names).tolist(), np.arange(len(names)) % folds, strict=True))
+    fold = np.array([fold_of.get(name, -1) for name in recordings.tolist()])
+    fold[~judged] = -1
+    predictions = np.full(len(values), np.nan)
+    for number in range(min(folds, len(names))):
+        rows = np.flatnonzero(finite & (fold != number))
+        unseen = np.flatnonzero(finite & (fold == number))
+        centre, spread = values[rows].mean(0), values[rows].std(0) + 1e-6
+        middle, size = targets[rows].mean(), targets[rows].std() + 1e-9
+        order = np.random.default_rng([seed, number]).integers(0, len(rows), size=(steps, batch))
+        key = jax.random.fold_in(jax.random.key(seed), number)
+        inputs = (values - centre) / spread
+        wanted = np.where(finite, (targets - middle) / size, 0.0).astype(np.float32)
+        weights = _fit(key, np.where(finite[:, None], inputs, 0.0), wanted, rows[order], hidden, learning_rate)
+        predictions[unseen] = np.asarray(_predict(weights, inputs[unseen])) * size + middle
+    rows = np.flatnonzero(np.isfinite(predictions))
+    r2 = r2_interval(predictions[rows], targets[rows], recordings[rows], draws=draws, seed=seed)
+    return ProbeResult(r2, predictions, len(rows))
+
+
+def r2_interval(
+    predictions: np.ndarray, targets: np.ndarray, groups: np.ndarray, *, draws: int = 1000, seed: int = 0
+) -> Interval:
+    """1 - sum (prediction - target)^2 / sum (target - mean)^2 with its bootstrap interval over groups, [K] each.
+
+    The mean is that of the resampled set; nan where the targets are all one value.
+    """
+    predictions, targets = np.asarray(predictions, np.float64), np.asarray(targets, np.float64)
+    ids, count = group_ids(groups, len(targets))
+    # About the mean of all, so that squares of small differences keep their digits; R^2 is the same.
+    centred = targets - targets.mean()
+    terms = np.stack([np.ones_like(centred), centred, centred**2, (predictions - targets) ** 2], axis=1)
+    sums = group_sums(terms, ids, count)
+
+    def r2(drawn: np.ndarray) -> np.ndarray:
+        size, total, squares, errors = (drawn @ sums).T
+        spread = squares - total**2 / size
+        return 1.0 - errors / np.where(spread > 1e-12 * np.maximum(squares, 1e-30), spread, np.nan)
+
+    return resampled_interval(r2, count, draws=draws, level=0.95, seed=seed)
+
+
+@functools.partial(jax.jit, static_argnames=("hidden", "learning_rate"))
+def _fit(key, inputs, targets, order, hidden, learning_rate):
+    """Weights of a dense-GELU-dense network after Adam's steps over minibatches `order` [steps, batch]."""
+    first, second = jax.random.split(key)
+    width = inputs.shape[1]
+    weights = {
+        "first": jax.random.normal(first, (width, hidden)) * (2.0 / width) ** 0.5,
+        "first_bias": jnp.zeros(hidden),
+        "second": jax.random.normal(second, (hidden,)) * 0.1 / hidden**0.5,
+        "second_bias": jnp.zeros(()),
+    }
+    optimizer = optax.adamw(optax.cosine_decay_schedule(learning_rate, len(order)), weight_decay=1e-4)
+
+    def step(carry, rows):
+        weights, state = carry
+        gradient = jax.grad(lambda w: jnp.mean(jnp.square(_predict(w, inputs[rows]) - targets[rows])))(weights)
+        updates, state = optimizer.update(gradient, state, weights)
+        return (optax.apply_updates(weights, updates), state), None
+
+    return jax.lax.scan(step, (weights, optimizer.init(weights)), order)[0][0]
+
+
+@jax.jit
+def _predict(weights, inputs):
+    return jax.nn.gelu(inputs @ weights["first"] + weights["first_bias"]) @ weights["second"] + weights["second_bias"]
+
+
+def latent_frames(
+    space: TimbreSpace,
+    store: Store | JoinedStore,
+    *,
+    judged: Sequence[str] = ("valid", "test"),
+    fitted: Sequence[str] = ("train",),
+    most_fitted: int = 128,
+    batch_size: int = 16,
+    progress: bool = False,
+) -> LatentFrames:
+    """Latents of a store's sounds with their loudness and pitch, frame by frame.
+
+    Args:
+      judged, fitted: splits, those that the store has; a recording is what its column `instrument` says. Where none of
+        `judged` is there, the fitted ones are judged.
+      most_fitted: sounds of the fitted splits, evenly spread.
+
+    Raises:
+      ValueError: the space is no series, or none of the splits is there.
+    """
+    from tqdm import tqdm
+
+    if space.kind != "series":
+        raise ValueError(f"invariance is measured frame by frame, in a series space; this one is {space.kind}")
+    there = [split for split in judged if split in store.splits] or [split for split in fitted if split in store.splits]
+    if not there:
+        raise ValueError(f"{store} has none of the splits {', '.join((*judged, *fitted))}")
+    jobs = [(split, np.arange(store.length(split)), True) for split in there]
+    for split in fitted:
+        if split in store.splits and split not in there:
+            count = store.length(split)
+            jobs.append((split, np.unique(np.linspace(0, count - 1, min(count, most_fitted)).round().astype(int)), False))
+    frames: dict[str, list] = {name: [] for name in ("values", "loudness", "pitch", "recording", "judged")}
+    errors: dict[str, list] = {"errors": [], "error_recording": []}
+    with tqdm(total=sum(len(p) for _, p, _ in jobs), unit=" sounds", desc="invariance", disable=not progress) as bar:
+        for split, positions, counts in jobs:
+            names = store.metadata(split)["instrument"]
+            source = cached_features(store, split, space.representation, progress=False)
+            for start in range(0, len(positions), batch_size):
+                rows = positions[start : start + batch_size]
+                # One shape, compiled once: the last batch is filled up with its last sound.
+                filled = rows[np.minimum(np.arange(batch_size), len(rows) - 1)]
+                features = source.read(filled)
+                waves = store.audio(split, filled, samples=getattr(space.representation, "length", 0) or store.samples)
+                part, mse = _measured(space, features, waves)
+                heard = part.pop("mask")[: len(rows)] > 0
+                for name, value in part.items():
+                    frames[name].append(value[: len(rows)][heard])
+                frames["recording"].append(np.repeat(names[rows], heard.sum(1)))
+                frames["judged"].append(np.full(int(heard.sum()), counts))
+                if counts:
+                    errors["errors"].append(mse[: len(rows)])
+                    errors["error_recording"].append(names[rows])
+                bar.update(len(rows))
+    return LatentFrames(**{name: np.concatenate(parts) for name, parts in {**frames, **errors}.items()})
+
+
+def _measured(space: TimbreSpace, features: Features, waves: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Latents, mask, loudness and pitch [B, M, ...] of a batch, and the reconstructions' squared errors [B]."""
+    latent, mse = _encoded(space, features)
+    count, stride = latent.values.shape[1], space.model.stride
+    name = level_name(latent.conditions)
+    loudness = np.asarray(latent.conditions[name]) if name else np.full(latent.mask.shape, np.nan)
+    representation = space.representation
+    f0, aperiodicity = (np.asarray(x) for x in _yin(jnp.asarray(waves), representation.sample_rate, representation.hop))
+    voiced = aperiodicity < VOICED
+    frames = min(f0.shape[1], count * stride)
+    pitch = np.full((len(f0), count * stride), np.nan)
+    pitch[:, :frames] = np.where(voiced, 12.0 * np.log2(f0), np.nan)[:, :frames]
+    # A latent has a pitch where all of its frames have one.
+    pitch = pitch.reshape(len(f0), count, stride).mean(-1)
+    part = {"values": np.asarray(latent.values), "mask": np.asarray(latent.mask), "loudness": loudness, "pitch": pitch}
+    return part, np.asarray(mse)
+
+
+@jax.jit
+def _encoded(space: TimbreSpace, features: Features):
+    latent = space.model.embed(space.variables, features)
+    again = space.model.reconstruct(space.variables, features)
+    squares = jnp.mean(jnp.square(again.values - features.values), -1) * features.mask
+    return latent, jnp.sum(squares, 1) / jnp.maximum(jnp.sum(features.mask, 1), 1.0)
+
+
+@functools.partial(jax.jit, static_argnums=(1, 2))
+def _yin(waves, sample_rate, hop):
+    return yin(waves, sample_rate=sample_rate, hop=hop, f_min=60.0, f_max=min(2100.0, sample_rate / 4))
+
+
+def measure_invariance(frames: LatentFrames, *, range_db: float | None = None, seed: int = 0) -> tuple[Result, ...]:
+    """R^2 of fresh probes for loudness and pitch, and what the reconstruction's error is: rows of `invariance.json`.
+
+    "probe/loudness": dB, over frames louder than `AUDIBLE_DB`; "probe/loudness_rank": its place in its distribution, over all
+    frames, silence too (what the regressor of the training is to predict); "probe/pitch": semitones, voiced audible frames.
+    A probe that cannot be (no such frames) has no row.
+
+    Args:
+      range_db: dB that a unit of the features is, to give the reconstruction's RMSE in dB.
+    """
+    with np.errstate(invalid="ignore"):
+        audible = ~(frames.loudness <= AUDIBLE_DB)
+    known = np.isfinite(frames.loudness)
+    rank = np.full(len(known), np.nan)
+    if known.any():
+        rank[known] = np.asarray(uniform(frames.loudness[known], quantile_table(frames.loudness[known & frames.judged])))
+    targets = {
+        "loudness": (np.where(audible, frames.loudness, np.nan), f"loudness in dB, frames over {AUDIBLE_DB:g} dB"),
+        "loudness_rank": (rank, "loudness' place in its distribution, all frames"),
+        "pitch": (np.where(audible, frames.pitch, np.nan), f"pitch in semitones, frames with an aperiodicity under {VOICED}"),
+    }
+    rows = []
+    for name, (target, definition) in targets.items():
+        if len(np.unique(frames.recording[frames.judged & np.isfinite(target)])) < 2:
+            continue
+        found = probe(frames.values, target, frames.recording, judged=frames.judged, seed=seed)
+        definition = (
+            f"R^2 of a fresh two-layer probe on the latents: {definition}; {found.frames} frames of {found.r2.groups} "
+            "recordings that it did not see"
+        )
+        rows.append(Result(f"probe/{name}", found.r2.value, found.r2.low, found.r2.high, 0.0, definition))
+    if len(frames.errors):
+        rows.append(_rmse(frames, range_db, seed))
+    return tuple(rows)
+
+
+def _rmse(frames: LatentFrames, range_db: float | None, seed: int) -> Result:
+    ids, count = group_ids(frames.error_recording, len(frames.errors))
+    sums, sizes = group_sums(frames.errors.astype(np.float64), ids, count), np.bincount(ids, minlength=count)
+    unit = range_db or 1.0
+    found = resampled_interval(lambda n: unit * np.sqrt((n @ sums) / (n @ sizes)), count, draws=1000, level=0.95, seed=seed)
+    units = "dB" if range_db else "the features' units"
+    definition = f"root mean squared error of the reconstructed features in {units}, {len(ids)} sounds of {count} recordings"
+    return Result("reconstruction/rmse", found.value, found.low, found.high, None, definition)
+
+
+def invariance_of(
+    space: TimbreSpace, store: Store | JoinedStore, *, seed: int = 0, progress: bool = False
+) -> tuple[Result, ...]:
+    """`measure_invariance` of a space on a store's held-out recordings (splits "valid" and "test")."""
+    frames = latent_frames(space, store, progress=progress)
+    return measure_invariance(frames, range_db=getattr(space.representation, "range_db", None), seed=seed)
+
+
+def write_invariance(workdir: str | os.PathLike, results: Sequence[Result]) -> None:
+    """WORKDIR/invariance.json."""
+    write_results(os.path.join(workdir, "invariance.json"), results)
