@@ -10,12 +10,24 @@
   python experiments/generate.py --workdir=run --out=out --mode=arithmetic --files=a.wav,b.wav,c.wav --weights=1,1,-1  # a+b-c
   python experiments/generate.py --workdir=run --out=out --mode=map --map=map --at="0.2,0.7;0.5,0.5"
 
+In a space with a latent a frame, reconstruct, interpolate, sample and variations make sounds of any length, and there are more:
+
+  python experiments/generate.py --workdir=run --out=out --mode=convert --files=voice.wav,drums   # as the space would say it
+  python experiments/generate.py --workdir=run --out=out --mode=interpolate --files=a.wav,b.wav --mixed_by=codes
+  python experiments/generate.py --workdir=run --out=out --mode=plane --files=a.wav,b.wav,c.wav,d.wav --at="0,0;1,0;1,1"
+  python experiments/generate.py --workdir=run --out=out --mode=edit --files=a.wav --edits=edits.csv
+  python experiments/generate.py --workdir=run --out=out --mode=edit --files=a.wav --operator=stretch --amount=2
+
+What interpolate and edits do is said in timbre_jax/latent/series_path.py and series_edits.py. Other modes work on points (means
+of a sound's latents, weighted by amplitude) that are held for --seconds. Series are files beside the sounds (NAME_series.npz,
+.csv), which can be given as --files again.
+
 Every wav has its latents in the manifest, what it was made from, and, where the space can tell classes, which it predicts.
 Files may have any rate, any number of channels and any format that libsndfile reads; folders stand for the sound files
 in them. What does not fit the space's length is cut or padded, which the manifest says. A file that cannot be used
 becomes a line of the manifest's "errors", and the others are done.
 
-OUT/manifest.json: {"library", "mode", "run", "settings", "sounds": [{"file", "latent", "made_from", "remarks"}],
+OUT/manifest.json: {"library", "mode", "run", "settings", "sounds": [{"file", "latent", "series", "made_from", "remarks"}],
 "errors"}.
 """
 
@@ -31,8 +43,10 @@ from absl import flags
 
 from experiments import command_line
 
-MODES = ("reconstruct", "sample", "interpolate", "sweep", "variations", "average", "arithmetic", "map")
-OF_FILES = ("reconstruct", "interpolate", "variations", "average", "arithmetic")
+MODES = (
+    "reconstruct", "sample", "interpolate", "sweep", "variations", "average", "arithmetic", "map", "convert", "plane", "edit",
+)  # fmt: skip
+OF_FILES = ("reconstruct", "interpolate", "variations", "average", "arithmetic", "convert", "plane", "edit")
 DRAWS = ("training", "prior")
 
 
@@ -51,6 +65,14 @@ def generate(
     weights: Sequence[str | float] = (),
     map: str | None = None,
     at: str | Sequence[Sequence[float]] | None = None,
+    mixed_by: str = "vectors",
+    edits: str | os.PathLike | None = None,
+    operator: str | None = None,
+    amount: str | None = None,
+    what: str = "all",
+    seconds: float = 2.0,
+    movement: float = 0.3,
+    match_level: bool = True,
     seed: int = 0,
 ) -> dict:
     """Makes sounds and writes them; what the flags of the same names say. Returns the manifest.
@@ -60,8 +82,10 @@ def generate(
     """
     import timbre_jax
     from experiments import generate_modes as modes
+    from experiments import generate_series as series
     from experiments.run_data import open_run
-    from experiments.sound_files import expand, read_input, write_sound
+    from experiments.sound_files import expand, write_sound
+    from timbre_jax.latent.series import held_space
 
     out = Path(out)
     if out.exists() and not out.is_dir():
@@ -72,18 +96,22 @@ def generate(
         raise ValueError(f"--mode={mode} needs --files=A.wav,B.wav")
     if mode == "map" and not (map and at):
         raise ValueError('--mode=map needs --map=FOLDER, as experiments/map.py made it, and --at="x,y;x,y"')
-    points = parse_points(at) if mode == "map" else None
+    points = parse_points(at) if mode in ("map", "plane") and at else None
+    made_edits = parse_edits(edits, operator, amount, what) if mode == "edit" else []
     paths = expand(files)
     if mode == "interpolate" and len(paths) != 2:
         raise ValueError(f"--mode=interpolate goes between two files, not {len(paths)}")
+    if mode == "plane" and (len(paths) != 4 or not points):
+        raise ValueError(f'--mode=plane lies between four files and needs --at="x,y;x,y", got {len(paths)} and --at={at}')
     if mode == "sweep" and len(paths) > 1:
         raise ValueError(f"--mode=sweep starts from one file or none, not {len(paths)}")
     if mode == "average" and len(paths) < 2:
         raise ValueError("--mode=average takes at least two files, not 1")
     terms = parse_weights(weights, len(paths)) if mode == "arithmetic" else [1.0 / max(len(paths), 1)] * len(paths)
     spread = {"variations": 0.3}.get(mode, 1.0) if spread is None else spread
-    run = open_run(workdir)
-    space = run.space
+    run = open_run(workdir, kind="series" if mode in series.ONLY else None, why=f"--mode={mode}")
+    framed = run.space.kind == "series" and mode in series.MODES
+    space = run.space if framed else held_space(run.space, seconds=seconds)
     made, names = modes.open_map(space, map) if mode == "map" else (None, [])
     if mode == "sweep" and latent >= space.latent_size:
         raise ValueError(f"--latent={latent}: the space has latents 0 to {space.latent_size - 1}")
@@ -97,7 +125,13 @@ def generate(
         "average": {},
         "arithmetic": {"weights": terms},
         "map": {"map": str(map), "at": points},
+        "convert": {"match_level": match_level},
+        "plane": {"at": points, "mixed_by": mixed_by},
+        "edit": {"edits": None if edits is None else str(edits), "mixed_by": mixed_by, "seed": seed},
     }[mode]
+    if run.space.kind == "series":
+        more = {"sample": {"seconds": seconds, "movement": movement}, "interpolate": {"mixed_by": mixed_by}}
+        settings = {**settings, **(more.get(mode, {}) if framed else {"seconds": seconds})}
     manifest = {
         "library": f"timbre_jax {timbre_jax.__version__}",
         "mode": mode,
@@ -105,6 +139,7 @@ def generate(
             "name": run.name,
             "workdir": str(run.workdir),
             "model": run.model,
+            "kind": run.space.kind,
             "latent_size": space.latent_size,
             "representation": space.representation.name,
             "sample_rate": space.sample_rate,
@@ -113,14 +148,26 @@ def generate(
         "sounds": [],
         "errors": [],
     }
-    inputs = [entry for path in paths if (entry := read_input(path, space, manifest["errors"])) is not None]
+    inputs = [entry for path in paths if (entry := _read(path, space, manifest["errors"], framed)) is not None]
     # An average of the others would be another sound than the one asked for: with these, every file counts.
-    needed = len(paths) if mode in ("interpolate", "average", "arithmetic") else min(1, len(paths))
+    needed = len(paths) if mode in ("interpolate", "average", "arithmetic", "plane") else min(1, len(paths))
     try:
         if len(inputs) < needed:
             first = manifest["errors"][0]
             more = f" (and {len(manifest['errors']) - 1} more)" if len(manifest["errors"]) > 1 else ""
             raise ValueError(f"{first['error']}{more}")
+        if framed:
+            wanted = series.Settings(
+                steps=steps, mixed_by=mixed_by, at=points or (), edits=made_edits, number=number, spread=spread,
+                seconds=seconds, movement=movement, match_level=match_level, seed=seed,
+            )  # fmt: skip
+            for name, wave, entry, latent in series.make(space, mode, inputs, wanted):
+                remarks = [*entry.get("remarks", ()), *write_sound(out / name, wave, space.sample_rate)]
+                about = {"file": name, **entry, "remarks": remarks}
+                if latent is not None:
+                    about |= {"latent": series.summary(latent), "series": series.write_series(out / name, space, latent)}
+                manifest["sounds"].append(about)
+            return manifest
         sounds = {
             "reconstruct": lambda: modes.reconstruct(space, inputs),
             "sample": lambda: modes.sample(space, number, draw_from, spread, seed),
@@ -139,6 +186,35 @@ def generate(
     finally:
         _write_manifest(out, manifest)
     return manifest
+
+
+def parse_edits(edits, operator: str | None, amount: str | None, what: str) -> list:
+    """The edits of a file, or the one of --operator, over the whole sound.
+
+    Raises:
+      ValueError: neither or both, or edits that make no sense; one line.
+    """
+    from timbre_jax.latent.series_edits import make_edit, read_edits
+
+    if (edits is None) == (operator is None):
+        raise ValueError("--mode=edit needs --edits=FILE (CSV or JSON) or --operator=NAME --amount=NUMBER, one of both")
+    if edits is not None:
+        return read_edits(edits)
+    return [make_edit({"operator": operator, "amount": amount, "what": what}, place="--operator")]
+
+
+def _read(path: Path, space, errors: list[dict], framed: bool) -> dict | None:
+    """An input of a mode: a sound as long as the space takes it; for modes on series the whole of it, or a series."""
+    from experiments.generate_series import SERIES_SUFFIXES, read_series
+    from experiments.sound_files import read_input
+
+    if not framed or path.suffix.lower() not in SERIES_SUFFIXES:
+        return read_input(path, space, errors, whole=framed)
+    try:
+        return {"path": path, "series": read_series(path, space), "remarks": []}
+    except ValueError as error:
+        errors.append({"file": str(path), "error": str(error)})
+        return None
 
 
 def parse_points(at: str | Sequence[Sequence[float]]) -> list[list[float]]:
@@ -205,7 +281,25 @@ def _define_flags() -> None:
     flags.DEFINE_enum("interpolation", "linear", ("linear", "spherical"), "interpolate: a straight line or an arc.")
     flags.DEFINE_list("weights", [], "arithmetic: a number for each file: 1,1,-1 is a + b - c. Around the training mean.")
     flags.DEFINE_string("map", None, "map: the folder (or .npz) that experiments/map.py made from this run.")
-    flags.DEFINE_string("at", None, 'map: points of the map, 0..1: "x,y;x,y".')
+    flags.DEFINE_string("at", None, 'map, plane: points of it, 0..1: "x,y;x,y". plane: several are passed in time.')
+    flags.DEFINE_enum(
+        "mixed_by",
+        "vectors",
+        ("vectors", "codes", "crossfade"),
+        "interpolate, plane, edit, variations in a discrete space: decode vectors between codes, or the nearest codes; "
+        "crossfade (interpolate): the sounds themselves.",
+    )
+    flags.DEFINE_string("edits", None, "edit: a CSV or JSON file of edits (timbre_jax/latent/series_edits.py).")
+    flags.DEFINE_string("operator", None, "edit: one operator on the whole sound instead of a file.")
+    flags.DEFINE_string("amount", None, "edit: of --operator.")
+    flags.DEFINE_string("what", "all", "edit: what --operator changes: all, level, latent 3, axis 0.")
+    flags.DEFINE_float(
+        "seconds", 2.0, "sample and modes on points, in a space with a latent a frame: how long.", lower_bound=0.02
+    )
+    flags.DEFINE_float(
+        "movement", 0.3, "sample in a space with a latent a frame: slow movement, in training deviations.", lower_bound=0.0
+    )
+    flags.DEFINE_bool("match_level", True, "convert: turn the result up and down until its level curve is the input's.")
     flags.DEFINE_integer("seed", 0, "Of what is drawn.")
 
 

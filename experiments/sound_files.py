@@ -41,8 +41,11 @@ def plain_name(text: str, *, most: int = 60) -> str:
     return name.encode()[:most].decode(errors="ignore")
 
 
-def read_input(path: Path, space, errors: list[dict]) -> dict | None:
-    """A file as {"path", "wave" [T], "length", "remarks"} with T the space's length, or None and a line in errors."""
+def read_input(path: Path, space, errors: list[dict], *, whole: bool = False) -> dict | None:
+    """A file as {"path", "wave" [T], "length", "remarks"} with T the space's length, or None and a line in errors.
+
+    `whole`: T is the sound's own length.
+    """
     from timbre_jax.audio.io import AudioFileError, read_wave
     from timbre_jax.data.doctor import check_wave, reason_of_quality
 
@@ -50,11 +53,13 @@ def read_input(path: Path, space, errors: list[dict]) -> dict | None:
     length = getattr(space.representation, "length", 4 * rate)
     try:
         # A second more than is needed tells a long file from a fitting one without reading all of it.
-        wave, _ = read_wave(path, sample_rate=rate, duration=length / rate + 1.0)
+        wave, _ = read_wave(path, sample_rate=rate, duration=None if whole else length / rate + 1.0)
     except AudioFileError as error:
         errors.append({"file": str(path), "error": str(error)})
         return None
     remarks = []
+    if whole:
+        length = len(wave)
     real = min(len(wave), length)
     if len(wave) > length:
         remarks.append(f"cut to the first {length / rate:g} s")
