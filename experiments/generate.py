@@ -17,6 +17,9 @@ In a space with a latent a frame, reconstruct, interpolate, sample and variation
   python experiments/generate.py --workdir=run --out=out --mode=plane --files=a.wav,b.wav,c.wav,d.wav --at="0,0;1,0;1,1"
   python experiments/generate.py --workdir=run --out=out --mode=edit --files=a.wav --edits=edits.csv
   python experiments/generate.py --workdir=run --out=out --mode=edit --files=a.wav --operator=stretch --amount=2
+  python experiments/generate.py --workdir=run --out=out --mode=control --descriptor=centroid --curve=sine:0.5 --seconds=4
+  python experiments/generate.py --workdir=run --out=out --mode=control --like=voice.wav --files=a.wav --between=800-2500
+  python experiments/generate.py --workdir=run --out=out --mode=control --descriptor=centroid,loudness --curve_file=c.csv,l.csv
 
 What interpolate and edits do is said in timbre_jax/latent/series_path.py and series_edits.py. Other modes work on points (means
 of a sound's latents, weighted by amplitude) that are held for --seconds. Series are files beside the sounds (NAME_series.npz,
@@ -45,6 +48,7 @@ from experiments import command_line
 
 MODES = (
     "reconstruct", "sample", "interpolate", "sweep", "variations", "average", "arithmetic", "map", "convert", "plane", "edit",
+    "control",
 )  # fmt: skip
 OF_FILES = ("reconstruct", "interpolate", "variations", "average", "arithmetic", "convert", "plane", "edit")
 DRAWS = ("training", "prior")
@@ -73,6 +77,11 @@ def generate(
     seconds: float = 2.0,
     movement: float = 0.3,
     match_level: bool = True,
+    descriptor: Sequence[str] = ("centroid",),
+    curve: Sequence[str] = (),
+    curve_file: Sequence[str] = (),
+    like: str | None = None,
+    between: Sequence[str] = (),
     seed: int = 0,
 ) -> dict:
     """Makes sounds and writes them; what the flags of the same names say. Returns the manifest.
@@ -98,6 +107,12 @@ def generate(
         raise ValueError('--mode=map needs --map=FOLDER, as experiments/map.py made it, and --at="x,y;x,y"')
     points = parse_points(at) if mode in ("map", "plane") and at else None
     made_edits = parse_edits(edits, operator, amount, what) if mode == "edit" else []
+    control = None
+    if mode == "control":
+        from experiments.generate_control import Control
+
+        length = seconds if curve else None
+        control = Control(tuple(descriptor), tuple(curve), tuple(curve_file), like, tuple(between), length)
     paths = expand(files)
     if mode == "interpolate" and len(paths) != 2:
         raise ValueError(f"--mode=interpolate goes between two files, not {len(paths)}")
@@ -127,6 +142,13 @@ def generate(
         "map": {"map": str(map), "at": points},
         "convert": {"match_level": match_level},
         "plane": {"at": points, "mixed_by": mixed_by},
+        "control": {
+            "descriptor": list(descriptor),
+            "curve": list(curve),
+            "curve_file": [str(path) for path in curve_file],
+            "like": None if like is None else str(like),
+            "between": list(between),
+        },
         "edit": {"edits": None if edits is None else str(edits), "mixed_by": mixed_by, "seed": seed},
     }[mode]
     if run.space.kind == "series":
@@ -160,6 +182,7 @@ def generate(
             wanted = series.Settings(
                 steps=steps, mixed_by=mixed_by, at=points or (), edits=made_edits, number=number, spread=spread,
                 seconds=seconds, movement=movement, match_level=match_level, seed=seed,
+                control=control, out=out,
             )  # fmt: skip
             for name, wave, entry, latent in series.make(space, mode, inputs, wanted):
                 remarks = [*entry.get("remarks", ()), *write_sound(out / name, wave, space.sample_rate)]
@@ -299,6 +322,11 @@ def _define_flags() -> None:
     flags.DEFINE_float(
         "movement", 0.3, "sample in a space with a latent a frame: slow movement, in training deviations.", lower_bound=0.0
     )
+    flags.DEFINE_list("descriptor", ["centroid"], "control: centroid, bandwidth, flatness, rolloff, loudness; of codes f0 too.")
+    flags.DEFINE_list("curve", [], "control: SHAPE:HZ for each descriptor; sine, line, exponential, constant.")
+    flags.DEFINE_list("curve_file", [], "control: a CSV file of time,value for each descriptor.")
+    flags.DEFINE_string("like", None, "control: a sound whose own curve is followed, brought into what the space reaches.")
+    flags.DEFINE_list("between", [], "control: LOW-HIGH for each descriptor of --curve, --like; else the middle of its reach.")
     flags.DEFINE_bool("match_level", True, "convert: turn the result up and down until its level curve is the input's.")
     flags.DEFINE_integer("seed", 0, "Of what is drawn.")
 

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from experiments.generate_control import Control, control_sounds
 from experiments.generate_modes import plain
 from experiments.sound_files import short_name
 from timbre_jax.latent import series_path as paths
@@ -29,8 +30,8 @@ from timbre_jax.metrics.level_curves import level_curve
 from timbre_jax.records import Latent
 from timbre_jax.space import TimbreSpace
 
-MODES = ("reconstruct", "convert", "interpolate", "plane", "edit", "sample", "variations")
-ONLY = ("convert", "plane", "edit")
+MODES = ("reconstruct", "convert", "interpolate", "plane", "edit", "sample", "variations", "control")
+ONLY = ("convert", "plane", "edit", "control")
 """Modes that a static space does not have."""
 SERIES_SUFFIXES = (".npz", ".csv")
 LARGEST_GAIN_DB = 40.0
@@ -51,6 +52,8 @@ class Settings:
     movement: float = 0.3
     match_level: bool = True
     seed: int = 0
+    control: Control | None = None
+    out: Path = Path()
 
 
 def make(space: TimbreSpace, mode: str, inputs: list[dict], settings: Settings) -> Iterator[Sound]:
@@ -69,6 +72,7 @@ def make(space: TimbreSpace, mode: str, inputs: list[dict], settings: Settings) 
         "edit": edit,
         "sample": lambda space, _, settings: sample(space, settings),
         "variations": variations,
+        "control": lambda space, inputs, settings: control_sounds(space, inputs, settings.control, settings.out),
     }[mode](space, inputs, settings)
 
 

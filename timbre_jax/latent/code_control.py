@@ -51,12 +51,7 @@ def codes_for_curve(
     vectors = table.values[usable].astype(np.float64)
     unit = max(2.0 * float(np.var(vectors, axis=0).sum()), 1e-12)
     if near is not None:
-        apart = (
-            np.square(near[:, None] - vectors[None]).sum(-1)
-            if near.shape[0] * len(vectors) < 1 << 16
-            else _squares(near, vectors)
-        )
-        cost = cost + nearness * apart / unit
+        cost = cost + nearness * _squares(near.astype(np.float64), vectors) / unit
     count = min(CANDIDATES, len(usable))
     chosen = np.argpartition(cost, count - 1, axis=1)[:, :count]
     local = np.take_along_axis(cost, chosen, axis=1)
@@ -86,6 +81,7 @@ def control_codes(
     *,
     seconds: float | None = None,
     start: Latent | None = None,
+    near: bool = True,
     gain_db: float = DEFAULT_GAIN_DB,
     smoothness: float = 0.1,
     nearness: float = 0.1,
@@ -100,7 +96,8 @@ def control_codes(
     Args:
       curves: one for each descriptor.
       seconds: how long the sound is; None: as `start`, else as the longest curve.
-      start: a series [1, M, D] whose gain is kept and whose codes are kept near; None: constant `gain_db`.
+      start: a series [1, M, D] whose gain is kept; None: constant `gain_db`.
+      near: keep codes near to those of the start.
       rounds: 1 takes the nearest codes without correction.
       key: of the decoder's noise.
 
@@ -117,17 +114,17 @@ def control_codes(
         count = max(1, round((max(curve.seconds for curve in curves) if seconds is None else seconds) * rate))
     reach = {curve.descriptor: table.reach(curve.descriptor) for curve in curves}
     target, remarks = targets_of(space, curves, count * stride, reach)
-    near, gain = None, np.full(count, gain_db, np.float32)
+    close, gain = None, np.full(count, gain_db, np.float32)
     if start is not None:
         place = np.minimum(np.arange(count), start.values.shape[1] - 1)
-        near = np.asarray(start.values)[0, place]
+        close = np.asarray(start.values)[0, place] if near else None
         if "gain_db" in start.conditions:
             gain = np.broadcast_to(np.asarray(start.conditions["gain_db"]), start.values.shape[:2])[0, place]
     wanted = {name: compared(name, curve) for name, curve in target.items()}
     best = None
     for _ in range(max(1, rounds)):
         asked = {name: _back(name, curve).reshape(count, stride).mean(1) for name, curve in wanted.items()}
-        chosen = codes_for_curve(table, asked, smoothness=smoothness, near=near, nearness=nearness)
+        chosen = codes_for_curve(table, asked, smoothness=smoothness, near=close, nearness=nearness)
         latent = codes_as_latent(space, table.codes[chosen][None], gain_db=gain[None])
         wave = sound(space, latent, key)
         achieved, heard = measure(space, wave, list(target), count * stride)

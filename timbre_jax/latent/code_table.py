@@ -29,7 +29,7 @@ class CodeTable:
       codes: [C], or [C, Q] of Q residual codebooks. values: [C, D], their vectors.
       described: by descriptor, [C]: the mean over the frames of the code decoded alone; 0 where a descriptor has no value.
       spread: by descriptor, [C]: its standard deviation over these frames.
-      uses: [C], how often each was found in sounds (`count_uses`), or None.
+      uses: [C], how often each was found in sounds (`count_uses`), or its share in training (`training_share`), or None.
     """
 
     codes: np.ndarray
@@ -69,7 +69,7 @@ class CodeTable:
         """The usable codes as points of two descriptors: code, x, y, uses."""
         both = np.intersect1d(self.usable(x), self.usable(y))
         names = [" ".join(map(str, np.atleast_1d(self.codes[i]).tolist())) for i in both]
-        uses = [None if self.uses is None else int(self.uses[i]) for i in both]
+        uses = [None if self.uses is None else float(self.uses[i]) for i in both]
         rows = zip(names, self._of(x)[both].tolist(), self._of(y)[both].tolist(), uses, strict=True)
         return Table(
             "codes", ("code", x, y, "uses"), tuple(rows), f"Codes decoded alone ({FRAMES} frames, gain 1): {x} and {y}."
@@ -110,9 +110,22 @@ def count_uses(codes: np.ndarray, found: Iterable[np.ndarray]) -> np.ndarray:
     return uses
 
 
+def training_share(space: TimbreSpace, *, least: float = 0.02) -> np.ndarray | None:
+    """Shares of frames [K] that the moving averages of training give the codes of a space, of residual codebooks the first's;
+    0 where it is under `least` of an even share: such a code is dead. None where the codebook keeps none."""
+    leaves = jax.tree_util.tree_leaves_with_path(space.variables.get("codebook", {}))
+    found = [np.asarray(leaf) for path, leaf in leaves if getattr(path[-1], "key", None) == "share"]
+    if not found:
+        return None
+    share = found[0].reshape(-1, found[0].shape[-1])[0]
+    return np.where(share >= least / len(share), share, 0.0)
+
+
 def distinct_codes(found: Iterable[np.ndarray], *, books: int) -> np.ndarray:
-    """The different codes among found ones [..., M] or [..., M, Q], sorted: [C] or [C, Q]. With residual codebooks these are the
-    combinations that sounds have, as there are too many to decode all."""
+    """The different codes among found ones [..., M] or [..., M, Q], sorted: [C] or [C, Q].
+
+    With residual codebooks these are the combinations that sounds have, as there are too many to decode all.
+    """
     flat = [np.asarray(some).reshape(-1, books) for some in found]
     distinct = np.unique(np.concatenate(flat), axis=0).astype(np.int32)
     return distinct[:, 0] if books == 1 else distinct
