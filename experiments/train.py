@@ -9,7 +9,8 @@ Ctrl-C or SIGTERM saves and exits (code 130 or 143); the same command goes on, w
 steps: the same command with another --config.train.steps. Another configuration needs another --workdir.
 
 In the run's folder: config.json, metrics.jsonl (one JSON object a line), tensorboard/, checkpoints/, and best/, which
-timbre_jax.load(WORKDIR) reads, also while training goes on.
+timbre_jax.load(WORKDIR) reads, also while training goes on. After the training of a series space also invariance.json: how
+much of loudness and pitch a fresh probe reads off its latents (timbre_jax/latent/invariance.py).
 """
 
 from __future__ import annotations
@@ -54,10 +55,39 @@ def main(_) -> int:
         return 128 + result.signal
     how = {"finished": "Finished", "converged": "Stopped early, as nothing got better,"}[result.status]
     done = f"{how} at step {result.step} ({best})" if result.step else f"Fitted (mse {result.best_value:.6g})"
-    print(f"{done}. The space is in {WORKDIR.value}/best.")
+    print(f"{done}. The space is in {WORKDIR.value}/best.", flush=True)
+    say_invariance(WORKDIR.value, progress=PROGRESS.value)
     run = shlex.quote(WORKDIR.value)
     print(f"Next: python experiments/analyze.py --workdir={run} --out={run}/analysis")
     return 0
+
+
+def say_invariance(workdir: str, *, progress: bool) -> None:
+    """Of a series space: what its latents say of loudness and pitch, into WORKDIR/invariance.json, once a best space."""
+    import timbre_jax
+    from timbre_jax.checkpoint import read_config
+    from timbre_jax.data.store import open_store
+
+    space = timbre_jax.load(workdir)
+    if space.kind != "series":
+        return
+    from timbre_jax.latent import invariance
+
+    file = os.path.join(workdir, "invariance.json")
+    best = max(os.path.getmtime(entry) for entry in os.scandir(os.path.join(workdir, "best")))
+    if os.path.isfile(file) and os.path.getmtime(file) >= best:
+        print(f"What its latents say of loudness and pitch is in {file}.")
+        return
+    try:
+        results = invariance.invariance_of(
+            space, open_store(read_config(workdir)["config"]["data"]["store"]), progress=progress
+        )
+    except ValueError as error:
+        print(f"What its latents say of loudness and pitch could not be measured: {error}")
+        return
+    invariance.write_invariance(workdir, results)
+    print("What its latents say of loudness and pitch, and what the reconstruction is worth:")
+    print("\n".join(f"  {line}" for line in invariance.invariance_lines(results)))
 
 
 if __name__ == "__main__":

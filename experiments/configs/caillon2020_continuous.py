@@ -8,17 +8,17 @@ def get_config(name="adversary"):
     config = default_config()
     config.representation = representation_section("log_mel", **representation_settings(LOG_MEL_PRESETS["caillon2020"]))
     config.model = model_section("frame_vae", channels=(96, 96, 128, 128, 128, 64))
-    config.model |= {"beta": 0.5}
+    config.model.update({"beta": 0.5})
     if name == "no_adversary":
         config.model["invariant_to"] = ()
     else:
-        config.model |= {"relative_db": 60.0, "adversary_weight": 30.0, "regressor_rate": 3.0}
+        config.model.update({"relative_db": 60.0, "adversary_weight": 30.0, "regressor_rate": 3.0})
     config.optimizer.learning_rate = 1e-3
     config.optimizer.schedule = "cosine"
     config.optimizer.warmup_steps = 100
     config.optimizer.final_fraction = 0.02
     config.optimizer.clip_norm = 1000.0
-    config.train.batch_size = 8
+    config.train.batch_size = 4
     config.train.steps = 3000
     config.train.kl_weight = 0.1
     config.train.eval_every = 500

@@ -1,7 +1,8 @@
 """How much of a sound's loudness and pitch can be read off the latents of a series space: by a probe that training never saw.
 
-An adversary that was fooled proves nothing of what another could find. So a fresh network of two dense layers learns to predict
-loudness, or pitch, of every frame from its latent alone (the posterior's mean), and is judged on recordings that it did not see:
+An adversary that was fooled proves nothing of what another could find. So a fresh network of two dense layers learns to
+predict loudness, or pitch, of every frame from its latent alone (the posterior's mean), and is judged on recordings that it did
+not see:
 
     R^2 = 1 - sum (prediction - truth)^2 / sum (truth - mean)^2
 
@@ -324,6 +325,15 @@ def invariance_of(
     """`measure_invariance` of a space on a store's held-out recordings (splits "valid" and "test")."""
     frames = latent_frames(space, store, progress=progress)
     return measure_invariance(frames, range_db=getattr(space.representation, "range_db", None), seed=seed)
+
+
+def invariance_lines(results: Sequence[Result]) -> list[str]:
+    """The results as lines to be read."""
+    lines = []
+    for result in results:
+        interval = "" if result.low is None else f" ({result.low:.3f} to {result.high:.3f})"
+        lines.append(f"{result.name}: {result.value:.3f}{interval}. {result.definition}.")
+    return lines
 
 
 def write_invariance(workdir: str | os.PathLike, results: Sequence[Result]) -> None:

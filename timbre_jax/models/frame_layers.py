@@ -35,6 +35,7 @@ class FrameConv(nn.Module):
       stride, upsample: one of them is 1.
       causal: pad on the left only.
       wait: further input frames that a stream's outputs come later, so that a later stride meets the right frames.
+      gain: of the first weights.
     """
 
     features: int
@@ -43,6 +44,7 @@ class FrameConv(nn.Module):
     upsample: int = 1
     causal: bool = False
     wait: int = 0
+    gain: float = 1.0
 
     @property
     def left(self) -> int:
@@ -85,7 +87,8 @@ class FrameConv(nn.Module):
     def _convolve(self, padded: Array) -> Array:
         channels, out = padded.shape[-1], self.features * self.upsample
         shape = (self.kernel, channels, out)
-        kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
+        initial = nn.initializers.variance_scaling(self.gain**2, "fan_in", "truncated_normal")
+        kernel = self.param("kernel", initial, shape)
         bias = self.param("bias", nn.initializers.zeros, (out,))
         if self.stride > 1:
             # Strides become channels: a convolution of stride 1, whose gradient XLA does quickly on every backend.
@@ -115,18 +118,20 @@ class MaskedBatchNorm(nn.Module):
     Attributes:
       momentum: of the running averages: new = momentum * old + (1 - momentum) * batch.
       epsilon: added to the variance.
+      affine: whether a learned scale and bias follow.
     """
 
     momentum: float = 0.95
     epsilon: float = 1e-5
+    affine: bool = True
 
     @nn.compact
     def __call__(self, x: Array, mask: Array, *, train: bool = False, axis_name: str | None = None) -> Array:
         channels = x.shape[-1]
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, (channels,))
         running_variance = self.variable("batch_stats", "variance", jnp.ones, (channels,))
-        scale = self.param("scale", nn.initializers.ones, (channels,))
-        bias = self.param("bias", nn.initializers.zeros, (channels,))
+        scale = self.param("scale", nn.initializers.ones, (channels,)) if self.affine else 1.0
+        bias = self.param("bias", nn.initializers.zeros, (channels,)) if self.affine else 0.0
         mean, variance = running_mean.value, running_variance.value
         if train:
             weight = mask[..., None]
@@ -155,6 +160,7 @@ class FrameStack(nn.Module):
       kernel, causal: of all.
       slope: of the leaky ReLU below 0.
       unit: output frames that a stream's whole delay has to be a multiple of.
+      gain: of the last convolution's first weights.
     """
 
     features: tuple[int, ...]
@@ -164,8 +170,9 @@ class FrameStack(nn.Module):
     causal: bool = False
     slope: float = 0.2
     unit: int = 1
+    gain: float = 1.0
 
-    def _plan(self) -> tuple[list[dict[str, int]], int]:
+    def _plan(self) -> tuple[list[dict[str, Any]], int]:
         """Settings of every layer, and the output frames that a stream comes later."""
         count, layers, delay = len(self.features), [], 0
         strides, upsamples = self.strides or (1,) * count, self.upsamples or (1,) * count
@@ -173,7 +180,7 @@ class FrameStack(nn.Module):
             settings = dict(features=features, kernel=self.kernel, stride=stride, upsample=upsample, causal=self.causal)
             delay += FrameConv(**settings, parent=None).right
             wait = -delay % max(stride, self.unit if i == count - 1 else 1)
-            layers.append({**settings, "wait": wait})
+            layers.append({**settings, "wait": wait, "gain": self.gain if i == count - 1 else 1.0})
             delay = (delay + wait) // stride * upsample
         return layers, delay
 

@@ -51,9 +51,9 @@ class FrameVAE(TimbreModel):
     to find what else goes with loudness. `adversary_weight` and `regressor_rate` (how much faster the regressors learn) make
     the adversary strong enough for runs of some thousand steps.
 
-    With `beta` (ours) bins are weighted by stop_gradient(sigma^(2 beta)), their mean kept at 1 in every sound (beta-NLL: Seitzer
-    et al. 2022): a Gaussian that learns its variances else learns the means of unsure bins last. "reconstruction" is logged
-    without the weights.
+    With `beta` (ours) bins are weighted by stop_gradient(sigma^(2 beta)), their mean kept at 1 in every sound (beta-NLL:
+    Seitzer et al. 2022): a Gaussian that learns its variances else learns the means of unsure bins last. "reconstruction" is
+    logged without the weights.
 
     Series of any length: N that is no multiple of the stride is filled up with frames outside the mask, and `decode` gives
     stride * M frames.
@@ -111,7 +111,7 @@ class FrameVAE(TimbreModel):
         settings = dict(kernel=self.kernel, causal=self.causal, parent=None)
         encoder = FrameStack((*self.channels, 2 * self.latent_size), strides=strides, **settings)
         backwards = (*reversed(self.channels), 2 * self.feature_shape[1])
-        decoder = FrameStack(backwards, upsamples=strides[::-1], unit=self.stride, **settings)
+        decoder = FrameStack(backwards, upsamples=strides[::-1], unit=self.stride, gain=0.1, **settings)
         return encoder, decoder
 
     def setup(self):

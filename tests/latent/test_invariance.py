@@ -1,0 +1,101 @@
+"""The probe finds what is there, on recordings that it did not see, and nothing where there is nothing."""
+
+import numpy as np
+import pytest
+
+from timbre_jax.latent.invariance import LatentFrames, measure_invariance, probe, r2_interval
+
+QUICK = {"steps": 300, "batch": 256, "learning_rate": 1e-2, "draws": 100}
+
+
+def frames(count=8, each=300, size=6, seed=0, apart=0.5):
+    """Latents of some recordings, each about its own place, as those of real ones are."""
+    generator = np.random.default_rng(seed)
+    recordings = np.repeat(np.arange(count), each)
+    places = generator.normal(size=(count, size)) * apart
+    return generator.normal(size=(count * each, size)) + places[recordings], recordings, generator
+
+
+def test_planted_loudness_is_found_though_it_is_bent():
+    values, recordings, generator = frames()
+    loudness = -40 + 12 * np.tanh(values[:, 0] - values[:, 1]) + 6 * np.square(values[:, 2])
+    loudness += generator.normal(size=len(values)) * loudness.std() * 0.5  # a fifth of the variance is noise
+    found = probe(values, loudness, recordings, **QUICK)
+    assert 0.68 < found.r2.value < 0.82
+    assert found.r2.low < found.r2.value < found.r2.high
+    assert found.r2.groups == 8
+    assert found.frames == len(values)
+    spread = np.square(loudness - loudness.mean()).sum()
+    assert found.r2.value == pytest.approx(1 - np.square(found.predictions - loudness).sum() / spread)
+
+
+def test_independent_noise_is_not_found_and_neither_is_what_only_the_recordings_share():
+    """A loudness that is each recording's own could be learnt by heart from the places of the recordings."""
+    values, recordings, generator = frames(count=12)
+    noise = generator.normal(size=len(values))
+    assert probe(values, noise, recordings, **QUICK).r2.value < 0.05
+    values, recordings, generator = frames(count=12, apart=3.0)
+    own = generator.normal(size=12)[recordings] + 0.1 * noise
+    assert probe(values, own, recordings, **QUICK).r2.value < 0.2
+    assert probe(values, own, np.arange(len(values)), **QUICK).r2.value > 0.8
+
+
+def test_only_judged_recordings_count_and_frames_without_a_target_are_left_out():
+    values, recordings, _ = frames()
+    target = values[:, 0].copy()
+    target[5:40] = np.nan
+    judged = recordings < 3
+    found = probe(values, target, recordings, judged=judged, **QUICK)
+    assert found.r2.groups == 3
+    assert found.r2.value > 0.97
+    np.testing.assert_array_equal(np.isfinite(found.predictions), judged & np.isfinite(target))
+    with pytest.raises(ValueError, match="at least 2 recordings to be judged on, there are 1"):
+        probe(values, target, recordings, judged=recordings == 3, **QUICK)
+    with pytest.raises(ValueError, match="K targets"):
+        probe(values, target[:-1], recordings, **QUICK)
+
+
+def test_the_same_seed_gives_the_same_probe():
+    values, recordings, _ = frames(count=4, each=100)
+    runs = [probe(values, values[:, 0], recordings, seed=seed, **{**QUICK, "steps": 20}).predictions for seed in (1, 1, 2)]
+    np.testing.assert_array_equal(runs[0], runs[1])
+    assert np.abs(runs[0] - runs[2]).max() > 1e-3
+
+
+def test_r2_is_the_textbooks():
+    generator = np.random.default_rng(0)
+    target = generator.normal(size=500) * 1e-3 + 1e3
+    guess = target + generator.normal(size=500) * 5e-4
+    groups = np.arange(500) % 7
+    found = r2_interval(guess, target, groups)
+    expected = 1 - np.square(guess - target).sum() / np.square(target - target.mean()).sum()
+    assert found.value == pytest.approx(expected, abs=1e-6)
+    assert r2_interval(np.full(500, target.mean()), target, groups).value == pytest.approx(0.0, abs=1e-9)
+    assert np.isnan(r2_interval(guess, np.ones(500), groups).value)
+
+
+def test_rows_of_a_space_are_loudness_pitch_and_the_reconstruction():
+    values, recordings, _ = frames(count=6, each=200)
+    pitch = 60 + 5 * values[:, 1]
+    pitch[::3] = np.nan
+    loudness = -30 + 5 * values[:, 0]
+    loudness[:50] = -100.0
+    measured = LatentFrames(
+        values, loudness, pitch, recordings, np.ones(len(values), bool), np.full(12, 0.01), np.repeat(np.arange(6), 2)
+    )
+    rows = {row.name: row for row in measure_invariance(measured, range_db=100.0)}
+    assert set(rows) == {"probe/loudness", "probe/loudness_rank", "probe/pitch", "reconstruction/rmse"}
+    assert rows["probe/loudness"].value > 0.99
+    assert rows["probe/pitch"].value > 0.99
+    assert f"{np.isfinite(pitch[50:]).sum()} frames of 6 recordings" in rows["probe/pitch"].definition
+    assert rows["reconstruction/rmse"].value == pytest.approx(10.0)
+    silent = LatentFrames(
+        values,
+        np.full(len(values), np.nan),
+        np.full(len(values), np.nan),
+        recordings,
+        measured.judged,
+        np.zeros(0),
+        np.zeros(0),
+    )
+    assert measure_invariance(silent) == ()
