@@ -9,6 +9,7 @@ import pytest
 
 from tests.helpers import sounds
 from timbre_jax.audio.distances import log_spectral_distance
+from timbre_jax.records import Features
 from timbre_jax.representation import LOG_MEL_PRESETS, LogMel, make_representation, representation_settings
 from timbre_jax.representation.mel import DEFAULT_LEVEL_DB, LEVEL_FLOOR_DB
 
@@ -174,6 +175,26 @@ def test_holding_bands_comes_nearer_than_holding_guessed_magnitudes():
         representation = dataclasses.replace(SHORT, hold=hold, iterations=60)
         distances[hold] = float(log_spectral_distance(representation.synthesise(representation.analyse(wave)), wave)[0])
     assert distances["bands"] < distances["magnitudes"]
+
+
+def test_texture_is_noise_of_its_deviation_on_what_sounds():
+    rep = LogMel(length=8000, n_frames=0, texture_db=2.0, iterations=5)
+    values = jnp.full((2, rep.frames, 128), 0.5).at[:, 40:].set(0.0)
+    features = Features(values=values, mask=jnp.ones(values.shape[:2]))
+    rough = np.asarray(rep.textured(features).values)
+    assert np.std(rough[:, :40] - 0.5) * 80.0 == pytest.approx(2.0, rel=0.05)
+    assert np.all(rough[:, 40:] == 0.0)
+    # Without a key it is no matter of the place in the batch; every key has its own.
+    np.testing.assert_array_equal(rough[0], rough[1])
+    drawn = np.asarray(rep.textured(features, jax.random.key(1)).values)
+    assert np.std(drawn[0] - drawn[1]) > 0.01
+    keys = jax.random.split(jax.random.key(1), 2)
+    np.testing.assert_array_equal(drawn[1], rep.textured(features, keys).values[1])
+    np.testing.assert_array_equal(rep.synthesise(features), rep.synthesise(features))
+    plain = dataclasses.replace(rep, texture_db=0.0)
+    assert plain.textured(features) is features
+    with pytest.raises(ValueError, match="texture_db not below"):
+        LogMel(texture_db=-1.0)
 
 
 def test_settings_travel_as_plain_values_and_wrong_ones_are_refused():

@@ -54,12 +54,15 @@ class LogMel:
       hold: what an iterating inverter holds on to: "bands", the mel power, so that spectra find their shape within the
         bands; or "magnitudes", those of the mel inversion, as is usual.
       nnls_iterations: of the mel inversion.
+      texture_db: deviation of noise that `synthesise` adds to every value that sounds. The spectrogram of noise is rough by
+        5 dB; a model gives back its mean, which is smooth, and sounds of smooth spectrograms are tonal and blurred. 1 dB
+        takes most of that; 0 for features that are rough by themselves, such as recorded ones.
       loudness: put `conditions["loudness"]` [B, N] beside the values: the level of every frame in dB (RMS of the samples
         under its window, a constant 1 is 0 dB, at least -100).
     """
 
     name: ClassVar[str] = "log_mel"
-    way_back: ClassVar[tuple[str, ...]] = ("inverter", "iterations", "hold", "nnls_iterations")
+    way_back: ClassVar[tuple[str, ...]] = ("inverter", "iterations", "hold", "nnls_iterations", "texture_db")
     came_later: ClassVar[tuple[str, ...]] = ("loudness",)
 
     sample_rate: int = 16000
@@ -79,6 +82,7 @@ class LogMel:
     iterations: int = 100
     hold: str = "bands"
     nnls_iterations: int = 50
+    texture_db: float = 0.0
     loudness: bool = False
 
     def __post_init__(self):
@@ -92,10 +96,10 @@ class LogMel:
             raise ValueError(f"hold must be 'bands' or 'magnitudes', got {self.hold!r}")
         if self.inverter not in INVERTERS:
             raise ValueError(f"no inverter named {self.inverter!r}; there are: {', '.join(INVERTERS)}")
-        if not (self.length >= 1 and self.hop >= 1 and self.range_db > 0 and self.iterations >= 0):
+        if not (self.length >= 1 and self.hop >= 1 and self.range_db > 0 and min(self.iterations, self.texture_db) >= 0):
             raise ValueError(
-                f"length, hop and range_db must be above 0 and iterations not below, got {self.length}, {self.hop}, "
-                f"{self.range_db:g} and {self.iterations}"
+                "length, hop and range_db must be above 0, iterations and texture_db not below, got "
+                f"{self.length}, {self.hop}, {self.range_db:g}, {self.iterations} and {self.texture_db:g}"
             )
         if self.n_fft % 2 or not self.hop <= self.window_length <= self.n_fft:
             raise ValueError(
@@ -218,15 +222,33 @@ class LogMel:
         mel = self.features_to_mel(features)
         return jnp.sqrt(mel_to_stft_nnls(mel, **self.bands, iterations=self.nnls_iterations))
 
+    def textured(self, features: Features, key: Array | None = None) -> Features:
+        """The features with `texture_db` of noise on all values that sound: what `synthesise` begins with.
+
+        `key` as there; without it, it is the same noise for every sound.
+        """
+        if self.texture_db == 0.0:
+            return features
+        values = features.values
+        shape = values.shape[1:]
+        if key is None:
+            noise = jax.random.normal(jax.random.key(0), (1, *shape))
+        else:
+            keys = jax.random.split(key, len(values)) if key.ndim == 0 else key
+            noise = jax.vmap(lambda k: jax.random.normal(jax.random.fold_in(k, 1), shape))(keys)
+        rough = jnp.clip(values + noise * (self.texture_db / self.range_db), 1e-6, 1.0)
+        return features.replace(values=jnp.where(values > 0.0, rough, values))
+
     @functools.partial(jax.jit, static_argnums=0)
     def synthesise(self, features: Features, key: Array | None = None) -> Array:
         """Features to waves [B, T]; values of 0 and frames outside the mask are silent.
 
         T is `length` where there are as many frames as `feature_shape` says, else frames * hop. `key` (one, or [B]) draws
-        the first phases of inverters that begin at random; without it they begin at a fixed phase, and the same features give
-        the same sound.
+        the texture, and the first phases of inverters that begin at random; without it they are fixed, and the same features
+        give the same sound.
         """
         count = features.values.shape[1]
+        features = self.textured(features, key)
         held = {}
         if self.hold == "bands":
             held = {"bands": self.features_to_mel(features), "filters": self.basis}

@@ -92,6 +92,10 @@ def synthesise_in_parts(representation: Representation, features: Features, key=
     if values.ndim != 3 or len(values) != 1 or not values.shape[1]:
         raise ValueError(f"features of one sound are [1, N, F], not {values.shape}")
     count = values.shape[1]
+    if getattr(representation, "texture_db", 0.0):
+        # Of the whole at once: drawn for each part it would change where they meet.
+        features = representation.textured(jax.tree.map(jnp.asarray, features), key)
+        representation = dataclasses.replace(representation, texture_db=0.0)
     if reach(representation) is None:
         return np.asarray(of_length(representation, count * hop).synthesise(features, key))[0]
     if not hasattr(representation, "magnitudes") or count <= part:
