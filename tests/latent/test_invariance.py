@@ -37,7 +37,7 @@ def test_independent_noise_is_not_found_and_neither_is_what_only_the_recordings_
     values, recordings, generator = frames(count=12, apart=3.0)
     own = generator.normal(size=12)[recordings] + 0.1 * noise
     assert probe(values, own, recordings, **QUICK).r2.value < 0.2
-    assert probe(values, own, np.arange(len(values)), **QUICK).r2.value > 0.8
+    assert probe(values, own, np.arange(len(values)), **QUICK).r2.value > 0.6
 
 
 def test_only_judged_recordings_count_and_frames_without_a_target_are_left_out():
