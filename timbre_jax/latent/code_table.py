@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from timbre_jax.audio.descriptors import DESCRIPTORS, descriptor
-from timbre_jax.latent.control import measure, need_series
+from timbre_jax.latent.control import frame_settings, measure, need_series
 from timbre_jax.latent.series import frames_of, latent_rate
 from timbre_jax.metrics.table import Table
 from timbre_jax.records import Array, Latent
@@ -152,6 +152,9 @@ def code_table(
 ) -> CodeTable:
     """Decodes each code alone, `frames` times in a row with gain 1, and describes what is heard.
 
+    Frames whose window reaches beyond the ends do not count, where at least two are left: there the beginning is heard, not
+    the code.
+
     Args:
       names: descriptors. codes: None takes `all_codes`. uses: see `CodeTable`.
 
@@ -161,14 +164,18 @@ def code_table(
 
     codes = all_codes(space) if codes is None else np.asarray(codes)
     need_series(space, discrete=True)
-    count = len(codes)
+    count, long = len(codes), frames * int(getattr(space.model, "stride", 1))
+    settings = frame_settings(space)
+    edge = -(-settings["n_fft"] // (2 * settings["hop"]))
+    edge = edge if long - 2 * edge >= 2 else 0
     held = np.repeat(codes[:, None], frames, axis=1)
     parts: list[tuple[dict, dict]] = []
     for start in tqdm(range(0, count, batch_size), desc="codes", unit=" batches", disable=not progress):
         some = held[start : start + batch_size]
         padded = np.concatenate([some, np.repeat(some[:1], batch_size - len(some), axis=0)])  # one shape, compiled once
         waves = np.asarray(space.render(codes_as_latent(space, padded)))
-        found, _ = measure(space, waves, names, frames * int(getattr(space.model, "stride", 1)))
+        found, _ = measure(space, waves, names, long)
+        found = {name: x[:, edge : long - edge] for name, x in found.items()}
         parts.append(
             (
                 {name: _mean(x, descriptor(name).proportional)[: len(some)] for name, x in found.items()},

@@ -143,9 +143,9 @@ class PhraseSource:
 
     def load(self, record: Record, payload: Any) -> Loaded:
         bank, position, number, excerpt = record.where
-        wave = _recording(self, bank, position, number)
+        wave, remarks = _recording(self, bank, position, number)
         samples = self.form.samples
-        return Loaded(wave[excerpt * samples : (excerpt + 1) * samples])
+        return Loaded(wave[excerpt * samples : (excerpt + 1) * samples], remarks=remarks)
 
 
 def _find(bank: SoundFont, program: str) -> int | None:
@@ -166,8 +166,8 @@ def _find(bank: SoundFont, program: str) -> int | None:
 
 
 @functools.lru_cache(maxsize=2)
-def _recording(source: PhraseSource, bank_number: int, position: int, number: int) -> np.ndarray:
-    """A whole recording, [T] float32 at the store's rate; its excerpts are loaded one after the other."""
+def _recording(source: PhraseSource, bank_number: int, position: int, number: int) -> tuple[np.ndarray, tuple[str, ...]]:
+    """A whole recording, [T] float32 at the store's rate, and remarks; its excerpts are loaded one after the other."""
     import soxr
 
     from timbre_jax.data.sf2_player import RATE, render_note
@@ -189,6 +189,8 @@ def _recording(source: PhraseSource, bank_number: int, position: int, number: in
             wave[-fade:] *= np.linspace(1, 0, fade, dtype=np.float32)
         mix[first : first + len(wave)] += wave
     mix *= np.float32(10 ** (GAIN_DB / 20))
-    if source.sample_rate == RATE:
-        return mix
-    return np.ascontiguousarray(soxr.resample(mix, RATE, source.sample_rate, quality="HQ"), np.float32)
+    wave = mix if source.sample_rate == RATE else soxr.resample(mix, RATE, source.sample_rate, quality="HQ")
+    peak, remarks = float(np.abs(wave).max(initial=0.0)), ()
+    if peak > 1.0:  # a loud preset: the whole recording, so that its own dynamics stay
+        wave, remarks = wave / np.float32(peak * 1.0001), (f"turned down by {20 * np.log10(peak):.1f} dB",)
+    return np.ascontiguousarray(wave, np.float32), remarks

@@ -1,0 +1,84 @@
+"""A discrete series space whose codes are known: code k is noise in a narrow band about `frequency(k)`."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from timbre_jax.audio.level import db_to_amplitude
+from timbre_jax.audio.noise import filtered_noise, filtered_noise_power
+from timbre_jax.models.base import TimbreModel
+from timbre_jax.records import Features, Posterior
+from timbre_jax.representation.wave_frames import WaveFrames
+from timbre_jax.space import TimbreSpace
+
+RATE, HOP, WINDOW = 16000, 256, 1024
+LOW, HIGH = 500.0, 5000.0
+
+
+def frequency(code, codes: int = 32) -> np.ndarray:
+    """Where the band of a code lies, in Hz: equal ratios from 500 to 5000 Hz, in an order that is no order of numbers."""
+    place = (np.asarray(code) * 7) % codes
+    return LOW * (HIGH / LOW) ** (place / (codes - 1))
+
+
+class BandCodes(TimbreModel):
+    """Latent [1] = log2 of the band's frequency in kHz; the encoder takes the code nearest to the frame's centroid.
+
+    `drag` draws what is decoded after another code towards the other, as a recurrent decoder does: then codes in a row
+    sound otherwise than each alone.
+    """
+
+    kind = "series"
+    draws = True
+
+    codes: int = 32
+    drag: float = 0.0
+
+    @property
+    def table(self):
+        return np.log2(frequency(np.arange(self.codes), self.codes) / 1000.0).astype(np.float32)[:, None]
+
+    def setup(self):
+        self.vectors = self.variable("codebook", "vectors", lambda: jnp.asarray(self.table))
+
+    def codebook(self, variables):
+        return variables["codebook"]["vectors"]
+
+    def from_codes(self, variables, codes):
+        return variables["codebook"]["vectors"][codes]
+
+    def posterior(self, features, *, train=False):
+        spectra = jnp.abs(jnp.fft.rfft(features.values))
+        bins = jnp.arange(spectra.shape[-1]) * (RATE / features.values.shape[-1])
+        centre = jnp.log2(jnp.maximum((spectra @ bins) / jnp.maximum(spectra.sum(-1), 1e-9), 100.0) / 1000.0)
+        codes = jnp.argmin(jnp.abs(centre[..., None] - self.vectors.value[:, 0]), axis=-1).astype(jnp.int32)
+        values = self.vectors.value[codes]
+        minus = jnp.full_like(values, -jnp.inf)
+        return Posterior(values, minus, features.mask, features.conditions, features.rate, codes=codes)
+
+    def decode(self, latent, *, train=False, key=None):
+        key = jax.random.key(0) if key is None else key
+        place = latent.values[..., 0]
+        before = jnp.concatenate([place[:, :1], place[:, :-1]], axis=1)
+        centre = 1000.0 * 2.0 ** ((1.0 - self.drag) * place + self.drag * before)
+        bins = jnp.arange(WINDOW // 2 + 1) * (RATE / WINDOW)
+        shape = jnp.exp(-0.5 * jnp.square((bins - centre[..., None]) / (0.08 * centre[..., None])))
+        gain = db_to_amplitude(latent.conditions["gain_db"], floor_db=-100.0)
+        power = filtered_noise_power(shape, hop=HOP)
+        waves = filtered_noise(shape * (gain * jax.lax.rsqrt(power))[..., None], key, hop=HOP)
+        values = waves.reshape(waves.shape[0], -1, HOP)
+        return Features(values, jnp.ones(values.shape[:2]), latent.conditions, latent.rate)
+
+    def __call__(self, features, *, train=False):
+        return self.decode(self.posterior(features).mode())
+
+
+def code_space(codes: int = 32, *, drag: float = 0.0) -> TimbreSpace:
+    model = BandCodes(feature_shape=(64, HOP), latent_size=1, codes=codes, drag=drag)
+    representation = WaveFrames(sample_rate=RATE, length=64 * HOP, hop=HOP, window=WINDOW)
+    variables = {"codebook": {"vectors": jnp.asarray(model.table)}}
+    spread = {"latent_low": -1.0, "latent_high": 2.4, "latent_mean": 0.5, "latent_std": 1.0}
+    statistics = {name: jnp.full(1, value) for name, value in spread.items()} | {"condition_gain_db": jnp.float32(-20.0)}
+    return TimbreSpace(variables=variables, statistics=statistics, model=model, representation=representation)
