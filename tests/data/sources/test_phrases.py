@@ -90,7 +90,7 @@ def test_recordings_are_cut_and_split_whole(bank, tmp_path):
     whole = np.concatenate([source.load(record, None).wave for record in records[:3]])
     assert len(whole) == 80000
     assert 0.01 < np.abs(whole).max() <= 1.0
-    assert source.load(records[0], None).remarks[0].startswith("turned down by 3.")  # the bank's sine is at full scale
+    assert source.load(records[0], None).remarks[0].startswith("turned down by ")  # the bank's sine is at full scale
 
 
 def test_rates_have_the_same_phrases(bank):
