@@ -153,13 +153,18 @@ def _check(space: TimbreSpace, start: Latent, names: Sequence[str]) -> None:
         if name not in SEARCHED:
             descriptor(name)
             raise ValueError(f"{name} cannot be searched for through the decoder; these can: {', '.join(SEARCHED)}")
-    if start.values.ndim != 3 or start.values.shape[0] != 1:
-        raise ValueError(f"the start is one series [1, M, D], not {start.values.shape}")
+    if start.values.ndim != 3:
+        raise ValueError(f"the start is a series [1, M, D], not {start.values.shape}")
     if "loudness" in names and level_name(start.conditions) is None:
         raise ValueError("this space sets no level aside: its loudness cannot be controlled")
 
 
 def _rows(latent: Latent, count: int) -> Latent:
+    """One start for each of `count` sounds, or the one for all of them."""
+    if latent.values.shape[0] not in (1, count):
+        raise ValueError(f"there are {latent.values.shape[0]} starts for {count} sounds: 1, or one for each, is needed")
+    if latent.values.shape[0] == count:
+        return latent
     return jax.tree.map(lambda x: jnp.repeat(jnp.asarray(x), count, axis=0), latent)
 
 
@@ -245,9 +250,9 @@ def search(
 
     Args:
       curves: for each sound, one curve for each descriptor; the same descriptors in all.
-      start: [1, M, D], of a sound (`space.embed`), or `begin`: as long as the sounds will be. Its level is kept, unless the
-        loudness is one of the descriptors.
-      reach: of each descriptor; None finds out (`reachable`).
+      start: [1, M, D], of a sound (`space.embed`), or `begin`: as long as the sounds will be; or one for each sound,
+        [B, M, D]. Its level is kept, unless the loudness is one of the descriptors.
+      reach: of each descriptor; None finds out (`reachable`), from the one start.
       steps: of the first round; later ones have 3/8 of them. rounds: renderings.
       key: of a decoder's noise or an inverter's phases.
 
