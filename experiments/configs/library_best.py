@@ -8,7 +8,7 @@ What it does beside a PCA with 64 components, from which it starts: the basis of
 coordinates are wasteful (onsets, decays); every latent is refined against the decoder; bands count as many bins as they
 stand for; what is as good as silence is silent (`gate`); and 1 dB of texture takes the blur from the sound of noise.
 
-Expected on 141 unseen hits of 703, with the bank's drum kits as extra_stores (README, "Sample libraries"): log-spectral distance
+Expected on 141 unseen hits of 703, with the bank's drum kits as extra_stores (README "Sample libraries"): log-spectral distance
 of the sounds 3.08 dB, 0.115 (0.080-0.145) under PCA's and 0.22 (0.02-0.41) under the nearest training hit's, sound by sound;
 MSE of the log-mel .00286 within the sounds, 27 % under PCA's. 40 minutes of one core.
 """
