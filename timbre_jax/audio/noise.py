@@ -17,34 +17,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from timbre_jax.audio.stft import frame, overlap_add, window_samples
+from timbre_jax.audio.stft import frame, istft_inner, overlap_ratio, window_samples
 from timbre_jax.records import Array
 
 NOISE_POWER = 1.0 / 3.0
 """Mean square of noise that is uniform in [-1, 1)."""
+BEFORE = 4096
+"""Hops before the beginning of a sound whose noise can be asked for."""
 
 
-def overlap(bins: int, hop: int) -> int:
-    """R = n_fft / hop, the hops that a frame covers, for K = bins of a filter.
-
-    Raises:
-      ValueError: n_fft is no even multiple of the hop, or of less than 4 hops (whose Hann windows do not sum to 1).
-    """
-    n_fft = 2 * (bins - 1)
-    ratio, rest = divmod(n_fft, hop)
-    if rest or ratio % 2 or ratio < 4:
-        raise ValueError(
-            f"filtered noise needs n_fft to be 4, 6, 8 .. times the hop, not n_fft={n_fft} ({bins} magnitudes) and hop={hop}"
-        )
-    return ratio
-
-
-def noise_hops(keys: Array, first: Array | int, *, count: int, hop: int, overlap: int) -> Array:
+def noise_hops(keys: Array, first: Array | int, *, count: int, hop: int) -> Array:
     """Noise of the hops number first .. first + count - 1, keys [B] -> [B, count, hop], uniform in [-1, 1).
 
-    Hop b is drawn from fold_in(key, b + overlap), so `first` may be as low as -overlap. `first` may be traced.
+    Hop b is drawn from fold_in(key, b + `BEFORE`), so `first` may be as low as -BEFORE; it may be traced.
     """
-    numbers = jnp.asarray(first, jnp.int32) + jnp.arange(count, dtype=jnp.int32) + overlap
+    numbers = jnp.asarray(first, jnp.int32) + jnp.arange(count, dtype=jnp.int32) + BEFORE
 
     def drawn(key):
         draw = jax.vmap(lambda n: jax.random.uniform(jax.random.fold_in(key, n), (hop,), jnp.float32, -1.0, 1.0))
@@ -72,7 +59,7 @@ def filtered_noise(magnitudes: Array, key: Array, *, hop: int, first: Array | in
     """
     if magnitudes.ndim != 3:
         raise ValueError(f"magnitudes are [B, N, K], not {magnitudes.shape}")
-    ratio = overlap(magnitudes.shape[-1], hop)
+    ratio = overlap_ratio(2 * (magnitudes.shape[-1] - 1), hop)
     if not context:
         magnitudes = with_context(magnitudes, ratio)
     count = magnitudes.shape[1] - ratio + 1
@@ -82,12 +69,9 @@ def filtered_noise(magnitudes: Array, key: Array, *, hop: int, first: Array | in
     window = window_samples("hann", n_fft)
     keys = jnp.broadcast_to(key, magnitudes.shape[:1]) if key.ndim == 0 else key
     # The first frame, number first - R/2 + 1, begins R/2 hops before its own.
-    drawn = noise_hops(keys, jnp.asarray(first) - ratio + 1, count=count + 2 * ratio - 2, hop=hop, overlap=ratio)
+    drawn = noise_hops(keys, jnp.asarray(first) - ratio + 1, count=count + 2 * ratio - 2, hop=hop)
     frames = frame(drawn.reshape(drawn.shape[0], -1), n_fft, hop) * window
-    shaped = jnp.fft.irfft(jnp.fft.rfft(frames) * magnitudes, n_fft) * window
-    total = overlap_add(shaped, hop)[:, (ratio - 1) * hop : (ratio - 1 + count) * hop]
-    # Squared Hann windows a fourth of their length apart, or closer, sum to a constant.
-    return total / np.float32(np.sum(np.square(window, dtype=np.float64)) / hop)
+    return istft_inner(jnp.fft.rfft(frames) * magnitudes, hop=hop)
 
 
 def with_context(magnitudes: Array, overlap: int) -> Array:
@@ -115,6 +99,6 @@ def filtered_noise_power(magnitudes: Array, *, hop: int) -> Array:
     is that of white noise times the sum of its squares: exact, not only for smooth filters.
     """
     n_fft = 2 * (magnitudes.shape[-1] - 1)
-    overlap(magnitudes.shape[-1], hop)
+    overlap_ratio(n_fft, hop)
     response = jnp.fft.irfft(magnitudes, n_fft)
     return NOISE_POWER * jnp.sum(jnp.square(response) * _lag_weights(n_fft, hop), axis=-1)

@@ -33,10 +33,13 @@ def gaussian_width(window: str, length: int) -> float:
     return 0.5 * (low + high)
 
 
-def phase_gradient(magnitudes: Array, *, hop: int, gamma: float, floor_db: float = -120.0) -> tuple[Array, Array]:
+def phase_gradient(
+    magnitudes: Array, *, hop: int, gamma: float, floor_db: float = -120.0, full_scale: Array | float | None = None
+) -> tuple[Array, Array]:
     """The phase's change a hop and a bin in radians, [N, K] -> [N, K] twice; for phases with (-1)^k taken out.
 
-    With s = log magnitude (under `floor_db` of the sound's largest raised to it), for frames centred on n * hop:
+    With s = log magnitude (under `floor_db` of `full_scale`, None being the sound's largest, raised to it), for frames centred
+    on n * hop:
 
         d phase / dn = 2 pi hop k / n_fft + hop n_fft / gamma * ds/dk,    d phase / dk = -gamma / (hop n_fft) * ds/dn
 
@@ -45,7 +48,7 @@ def phase_gradient(magnitudes: Array, *, hop: int, gamma: float, floor_db: float
     """
     bins = magnitudes.shape[-1]
     n_fft = 2 * (bins - 1)
-    loudest = jnp.maximum(jnp.max(magnitudes), 1e-30)
+    loudest = jnp.maximum(jnp.max(magnitudes), 1e-30) if full_scale is None else full_scale
     s = jnp.log(jnp.maximum(magnitudes / loudest, 10.0 ** (floor_db / 20.0)))
     padded = jnp.pad(s, 1, mode="edge")
     ratio = hop * n_fft / gamma
@@ -84,37 +87,71 @@ def integrate_phase(
 
     def integrate(sound):
         wanted, begun = sound["magnitudes"], sound["known"]
-        count = wanted.shape[0]
-        across, along = phase_gradient(wanted, hop=hop, gamma=gamma)
-        start = jnp.argmax(jnp.sum(jnp.square(wanted), axis=-1)) if begun is None else begun.shape[0] - 1
-        frames = np.arange(count)[:, None]
-        earlier = frames < start
-
-        def done_before(x):
-            """The neighbouring frame on the side of the start, which is done first."""
-            return jnp.where(earlier, jnp.roll(x, -1, axis=0), jnp.roll(x, 1, axis=0))
-
-        step = 0.5 * (across + done_before(across)) * jnp.where(earlier, -1.0, 1.0)
-        climb = jnp.cumsum(jnp.pad(0.5 * (along[:, 1:] + along[:, :-1]), ((0, 0), (1, 0))), axis=-1)
-        source = _best_entry(wanted, jnp.where(frames == start, -1.0, done_before(wanted)))
-        change = climb - jnp.take_along_axis(climb - step, source, axis=-1)
-        change = jnp.where(frames == start, climb if begun is None else begun[-1] - turned, change)
-
-        def add(before, inputs):
-            change, source, first = inputs
-            phase = change + jnp.where(first, 0.0, jnp.take(before, source))
-            phase = phase - 2.0 * jnp.pi * jnp.round(phase * (0.5 / jnp.pi))
-            return phase, phase
-
-        inputs = (change, source, frames[:, 0] == start)
-        rest = jnp.zeros(bins, jnp.float32)
-        forth = jax.lax.scan(add, rest, inputs)[1]
+        gradient = phase_gradient(wanted, hop=hop, gamma=gamma)
         if begun is not None:
-            return jnp.concatenate([begun, forth[start + 1 :] + turned])
-        back = jax.lax.scan(add, rest, inputs, reverse=True)[1]
-        return jnp.where(earlier, back, forth) + turned
+            last = begun.shape[0] - 1
+            return jnp.concatenate([begun, _walk(wanted, gradient, last, begun[-1] - turned)[last + 1 :] + turned])
+        start = jnp.argmax(jnp.sum(jnp.square(wanted), axis=-1))
+        return _walk(wanted, gradient, start, None, back=True) + turned
 
     return map_sounds(integrate, {"magnitudes": magnitudes, "known": known}, numbers=4 * magnitudes.shape[-2] * bins)
+
+
+@functools.partial(jax.jit, static_argnames=("hop", "window"))
+def continue_phase(
+    magnitudes: Array, phase: Array, start: Array | int, *, hop: int, window: str = "hann", full_scale: float = 1.0
+) -> Array:
+    """Phases that go on, for a sound that is made as it comes: [B, N, K] magnitudes -> [B, N - 1, K] radians.
+
+    `integrate_phase` from frame `start` onwards only (Průša & Søndergaard 2016, RTPGHI), where the phase is `phase` [B, K].
+    The last frame is looked at and gets no phase yet: that is the look-ahead. So whole = block by block, when each block begins
+    with the last frame that has a phase. What comes out for frames before `start` has no meaning.
+
+    Args:
+      start: int32 [], may be traced.
+      full_scale: magnitudes 120 dB under it count as nothing; one number for all blocks.
+    """
+    bins = magnitudes.shape[-1]
+    gamma = gaussian_width(window, 2 * (bins - 1))
+    turned = np.float32(np.pi) * np.mod(np.arange(bins), 2)
+
+    def integrate(sound):
+        wanted = sound["magnitudes"]
+        gradient = phase_gradient(wanted, hop=hop, gamma=gamma, full_scale=full_scale)
+        return _walk(wanted, gradient, start, sound["phase"] - turned)[:-1] + turned
+
+    return map_sounds(integrate, {"magnitudes": magnitudes, "phase": phase}, numbers=4 * magnitudes.shape[-2] * bins)
+
+
+def _walk(
+    wanted: Array, gradient: tuple[Array, Array], start: Array | int, begun: Array | None, *, back: bool = False
+) -> Array:
+    """Phases [N, K] from frame `start` on, where they are `begun` [K] (None: integrated along the frame), and `back` from it."""
+    across, along = gradient
+    count, bins = wanted.shape
+    frames = np.arange(count)[:, None]
+    earlier = frames < start if back else np.zeros((count, 1), bool)
+
+    def done_before(x):
+        """The neighbouring frame on the side of the start, which is done first."""
+        return jnp.where(earlier, jnp.roll(x, -1, axis=0), jnp.roll(x, 1, axis=0))
+
+    step = 0.5 * (across + done_before(across)) * jnp.where(earlier, -1.0, 1.0)
+    climb = jnp.cumsum(jnp.pad(0.5 * (along[:, 1:] + along[:, :-1]), ((0, 0), (1, 0))), axis=-1)
+    source = _best_entry(wanted, jnp.where(frames == start, -1.0, done_before(wanted)))
+    change = climb - jnp.take_along_axis(climb - step, source, axis=-1)
+    change = jnp.where(frames == start, climb if begun is None else begun, change)
+
+    def add(before, inputs):
+        change, source, first = inputs
+        phase = change + jnp.where(first, 0.0, jnp.take(before, source))
+        phase = phase - 2.0 * jnp.pi * jnp.round(phase * (0.5 / jnp.pi))
+        return phase, phase
+
+    inputs = (change, source, frames[:, 0] == start)
+    rest = jnp.zeros(bins, jnp.float32)
+    forth = jax.lax.scan(add, rest, inputs)[1]
+    return jnp.where(earlier, jax.lax.scan(add, rest, inputs, reverse=True)[1], forth) if back else forth
 
 
 def _best_entry(here: Array, before: Array) -> Array:

@@ -165,3 +165,35 @@ def istft(
         return waves[..., : waves.shape[-1] - n_fft // 2] if center else waves
     missing = max(0, length - waves.shape[-1])
     return jnp.pad(waves[..., :length], [(0, 0)] * (waves.ndim - 1) + [(0, missing)])
+
+
+def istft_inner(spectra: Array, *, hop: int, window: str = "hann") -> Array:
+    """The hops that all of their frames cover, of spectra [..., N + R - 1, K] with R = n_fft / hop: [..., N * hop].
+
+    As `istft`, but without the ends, where frames are missing: what is between frame R/2 - 1 and frame N + R/2 - 1. A chunk of a
+    longer sound, to the bit: its first frames are the last R - 1 of the chunk before.
+
+    Raises ValueError where n_fft is no even multiple of the hop, squared windows do not sum to a constant, or frames are too
+    few.
+    """
+    count, n_fft = spectra.shape[-2], 2 * (spectra.shape[-1] - 1)
+    ratio = overlap_ratio(n_fft, hop)
+    if count < ratio:
+        raise ValueError(f"{count} frames are fewer than the {ratio} that one hop of sound takes")
+    samples = window_samples(window, n_fft)
+    weight = np.square(samples, dtype=np.float64).reshape(ratio, hop).sum(0)
+    if np.ptp(weight) > 1e-5 * weight.max():
+        raise ValueError(f"squared {window} windows of {n_fft} samples with hop {hop} do not sum to a constant")
+    waves = overlap_add(jnp.fft.irfft(spectra, n_fft) * samples, hop)
+    return waves[..., (ratio - 1) * hop : count * hop] / np.float32(weight.mean())
+
+
+def overlap_ratio(n_fft: int, hop: int) -> int:
+    """R = n_fft / hop, the hops that a frame covers.
+
+    Raises ValueError where it is not 4, 6, 8 ..: squared Hann windows do not sum to a constant with less.
+    """
+    ratio, rest = divmod(n_fft, hop)
+    if rest or ratio % 2 or ratio < 4:
+        raise ValueError(f"n_fft must be 4, 6, 8 .. times the hop, got n_fft={n_fft} and hop={hop}")
+    return ratio

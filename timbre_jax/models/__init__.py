@@ -12,6 +12,7 @@ from timbre_jax.models.dense_vae import DenseVAE
 from timbre_jax.models.frame_vae import FrameVAE
 from timbre_jax.models.linear import PCA, MeanImage
 from timbre_jax.models.sample_vae import SampleVAE
+from timbre_jax.models.vq_spectra import SpectralVQVAE
 from timbre_jax.models.vq_vae import VQVAE
 
 MODELS: dict[str, type[TimbreModel]] = {
@@ -22,6 +23,7 @@ MODELS: dict[str, type[TimbreModel]] = {
     "mean_image": MeanImage,
     "pca": PCA,
     "sample_vae": SampleVAE,
+    "vq_spectra": SpectralVQVAE,
     "vq_vae": VQVAE,
 }
 

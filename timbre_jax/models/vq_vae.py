@@ -1,9 +1,9 @@
-"""A VQ-VAE of short windows of sound whose decoder shapes noise, or says magnitudes: `caillon2020_discrete`, `discrete_best`."""
+"""A VQ-VAE of short windows of sound whose decoder shapes noise: `caillon2020_discrete`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
@@ -13,11 +13,16 @@ import numpy as np
 from timbre_jax.audio.distances import multi_resolution_stft_distance
 from timbre_jax.audio.level import FLOOR_DB, amplitude_to_db, db_to_amplitude
 from timbre_jax.audio.noise import filtered_noise, filtered_noise_power
+from timbre_jax.audio.stft import frame, overlap_ratio, window_samples
 from timbre_jax.models.base import TimbreModel, Variables
 from timbre_jax.models.codebook import Codebook, fit_codebook, lookup
+from timbre_jax.models.frame_context import first_context, with_neighbours
+from timbre_jax.models.frame_layers import MaskedBatchNorm
 from timbre_jax.models.recurrent import GRU
 from timbre_jax.records import Array, Features, Latent, Posterior
 from timbre_jax.representation.wave_frames import centred_windows, window_power
+
+Stream = dict[str, Any]
 
 FIT_FRAMES = 16384
 """Frames of the training set whose encodings the codebook begins from."""
@@ -68,20 +73,27 @@ class VQVAE(TimbreModel):
     `commitment` times the codebook's commitment loss. The prior over codes is uniform and no part of it: "kl" is the
     constant rate. In training a sound is a stretch of `train_frames` frames at a random place, another at every step.
 
+    A codebook that is there from the first step collapses to a few codes: the decoder does not listen to it yet, and the
+    commitment loss is lowest where all encodings are alike. So (ours) the encodings are batch-normalised; in the first `warm_up`
+    of a run the decoder hears them as they are while the codebook only follows, and as much again later it hears codes alone.
+
     Silent frames (at the gain's floor) and frames outside the mask neither move the codebook nor count in its perplexity.
 
     Attributes:
       feature_shape: (N, hop). latent_size: D.
       window: samples. codes: K. books: Q residual codebooks. decay, restart: see `Codebook`. commitment: weight of its loss.
+      warm_up: as a part of the run, see above; 0 has none.
       channels, kernel: of the strided encoder.
       width, depth: of the decoder's dense layers (`depth` before and after the GRU) and its GRU.
       train_frames: 0 trains on whole sounds.
     """
 
     kind: ClassVar[str] = "series"
+    stride: ClassVar[int] = 1
     draws: ClassVar[bool] = True
     uses_axis: ClassVar[bool] = True
-    may_be_zero: ClassVar[tuple[str, ...]] = ("commitment", "restart", "train_frames")
+    uses_progress: ClassVar[bool] = True
+    may_be_zero: ClassVar[tuple[str, ...]] = ("commitment", "restart", "train_frames", "warm_up")
 
     feature_shape: tuple[int, int] = (125, 512)
     latent_size: int = 128
@@ -89,8 +101,9 @@ class VQVAE(TimbreModel):
     codes: int = 1024
     books: int = 1
     decay: float = 0.99
-    restart: float = 0.02
+    restart: float = 0.1
     commitment: float = 0.25
+    warm_up: float = 0.15
     channels: tuple[int, ...] = (32, 64, 64, 128, 128, 256, 256)
     kernel: int = 13
     width: int = 768
@@ -113,6 +126,7 @@ class VQVAE(TimbreModel):
 
     def setup(self):
         self.encoder = StridedEncoder(self.channels, self.kernel, self.latent_size)
+        self.norm = MaskedBatchNorm(affine=False)
         self.book = Codebook(self.codes, self.latent_size, self.books, self.decay, self.restart)
         self.before = Dense(self.width, self.depth)
         self.recurrent = GRU(self.width)
@@ -121,64 +135,182 @@ class VQVAE(TimbreModel):
 
     # Encoder
 
-    def windows(self, features: Features) -> tuple[Array, Array]:
-        """Hann windows at a level of 1, [B, N, window] (0 where silent), and their levels in dB, [B, N]."""
-        waves = features.values.reshape(features.values.shape[0], -1)
-        return self.levelled(centred_windows(waves, hop=self.hop, window=self.window))
-
     def levelled(self, windows: Array) -> tuple[Array, Array]:
-        """Hann windows [..., window] of a sound brought to a level of 1, and their levels in dB [...]."""
+        """Hann windows [B, N, window] of a sound brought to a level of 1 (0 where silent), and their levels in dB [B, N]."""
         level = jnp.sqrt(window_power(windows, hop=self.hop))
         gain = amplitude_to_db(level)
         scale = jnp.where(gain > FLOOR_DB, 1.0 / jnp.where(gain > FLOOR_DB, level, 1.0), 0.0)
         return windows * scale[..., None], gain
 
-    def encode(self, windows: Array) -> Array:
-        """Windows at a level of 1 [B, N, window] to encodings [B, N, D], before they are quantised."""
-        return self.encoder(windows)
+    def windows(self, features: Features) -> tuple[Array, Array]:
+        """`levelled` windows of features."""
+        waves = features.values.reshape(features.values.shape[0], -1)
+        return self.levelled(centred_windows(waves, hop=self.hop, window=self.window))
+
+    def encode(
+        self,
+        windows: Array,
+        heard: Array,
+        state: Any = None,
+        *,
+        train: bool = False,
+        axis_name: str | None = None,
+    ) -> tuple[Array, Any]:
+        """Windows at a level of 1 [B, N, window] to encodings [B, N, D], before they are quantised, and the encoder's state.
+
+        `heard` [B, N] is 1 where there is a sound. `state`: of a stream, whose encodings come `encoder_delay` frames late.
+        """
+        return self.norm(self.encoder(windows), heard, train=train, axis_name=axis_name), state
+
+    @property
+    def encoder_delay(self) -> int:
+        """Frames after its own that an encoding is made of, beyond the window."""
+        return 0
 
     def posterior(self, features: Features, *, train: bool = False) -> Posterior:
         """The nearest codes: certain (log-variance -inf)."""
         windows, gain = self.windows(features)
-        quantised = self.book(self.encode(windows))
+        encodings, _ = self.encode(windows, features.mask * (gain > FLOOR_DB))
+        return self._posterior(encodings, gain, features.mask, features)
+
+    def _posterior(self, encodings: Array, gain: Array, mask: Array, features: Features) -> Posterior:
+        quantised = self.book(encodings)
         rest = {k: v for k, v in features.conditions.items() if k != "gain_db"}
-        return Posterior(
-            quantised.values,
-            jnp.full_like(quantised.values, -jnp.inf),
-            features.mask,
-            {**rest, "gain_db": gain},
-            features.rate,
-            codes=_squeezed(quantised.codes),
-        )
+        certain = jnp.full_like(quantised.values, -jnp.inf)
+        conditions = {**rest, "gain_db": gain}
+        return Posterior(quantised.values, certain, mask, conditions, features.rate, codes=_squeezed(quantised.codes))
 
     # Decoder
 
-    def spectra(self, values: Array, gain_db: Array, state: Array | None = None) -> tuple[Array, Array]:
-        """Latents [B, M, D] and gains [B, M] in dB to filter magnitudes [B, N, K], and the state of the GRU after them.
+    def shapes(
+        self, values: Array, mask: Array, state: Any = None, *, train: bool = False, axis_name: str | None = None
+    ) -> tuple[Array, Any]:
+        """Latents [B, M, D] to magnitudes [B, M, K] of no level yet, and the state after them (None before the beginning).
 
-        `state` [B, width]: after the frames before; None at the beginning.
+        In a stream they come `decoder_delay` frames late.
         """
+        del mask, train, axis_name
         x, state = self.recurrent(self.before(values), state)
-        shape = jnp.log1p(jax.nn.sigmoid(self.head(self.after(x))))
-        power = filtered_noise_power(shape, hop=self.hop)
+        return jnp.log1p(jax.nn.sigmoid(self.head(self.after(x)))), state
+
+    @property
+    def decoder_delay(self) -> int:
+        """Frames after its own that a frame's magnitudes are made of."""
+        return 0
+
+    def scaled(self, shapes: Array, gain_db: Array) -> Array:
+        """Magnitudes [B, N, K] at the level `gain_db` [B, N]."""
+        power = filtered_noise_power(shapes, hop=self.hop)
         gain = db_to_amplitude(gain_db, floor_db=FLOOR_DB)
-        return shape * (gain * jax.lax.rsqrt(jnp.maximum(power, 1e-20)))[..., None], state
+        return shapes * (gain * jax.lax.rsqrt(jnp.maximum(power, 1e-20)))[..., None]
+
+    def spectra(self, latent: Latent) -> Array:
+        """Latents [B, M, D] to the magnitudes [B, N, K] that the sound is made of, differentiable;
+
+        Of a frame outside the mask, those of the last one inside: as the sound is made.
+        """
+        frames = self.scaled(self.shapes(latent.values, self._mask(latent))[0], self.gain(latent))
+        return with_neighbours(frames, latent.mask, before=0, after=0)[0]
 
     def decode(self, latent: Latent, *, train: bool = False, key: Array | None = None) -> Features:
         """Latents to sound, [B, N, hop]: noise through the decoded filters.
 
         `key`: of the noise, one (and then every sound has the same noise) or [B]; None is a fixed one.
         """
+        frames = self.scaled(self.shapes(latent.values, self._mask(latent))[0], self.gain(latent))
+        joined, mask, _ = with_neighbours(frames, latent.mask, before=self.reach[0], after=self.reach[1])
+        waves, _ = self.sound(joined, 0, key, None)
+        return Features(values=self._hops(waves), mask=mask, conditions=latent.conditions, rate=latent.rate)
+
+    @property
+    def reach(self) -> tuple[int, int]:
+        """Frames before and after a hop's own whose magnitudes it is made of."""
+        ratio = overlap_ratio(self.window, self.hop)
+        return ratio // 2 - 1, ratio // 2
+
+    def sound(self, joined: Array, first: Array | int, key: Array | None, state: Any) -> tuple[Array, Any]:
+        """Frames with their neighbours (`reach`) to waves [B, N * hop] that begin at frame number `first`."""
         key = jax.random.key(0) if key is None else key
-        magnitudes, _ = self.spectra(latent.values, self.gain(latent))
-        waves = filtered_noise(magnitudes, key, hop=self.hop)
-        values = waves.reshape(waves.shape[0], -1, self.hop)
-        mask = jnp.ones(values.shape[:2], values.dtype) if latent.mask is None else latent.mask
-        return Features(values=values, mask=mask, conditions=latent.conditions, rate=latent.rate)
+        return filtered_noise(joined, key, hop=self.hop, first=first, context=True), state
 
     def gain(self, latent: Latent) -> Array:
         """conditions["gain_db"] [B, M]; 0 dB where a latent has none."""
         return jnp.asarray(latent.conditions.get("gain_db", jnp.zeros(latent.values.shape[:2])), jnp.float32)
+
+    def _mask(self, latent: Latent) -> Array:
+        return jnp.ones(latent.values.shape[:2], jnp.float32) if latent.mask is None else latent.mask
+
+    def _hops(self, waves: Array) -> Array:
+        return waves.reshape(waves.shape[0], -1, self.hop)
+
+    # As a stream (`timbre_jax.streaming`)
+
+    @property
+    def look_ahead(self) -> tuple[int, int]:
+        """Latents that a stream of the encoder, and one of the decoder, comes later: half a window each, and the networks'."""
+        return overlap_ratio(self.window, self.hop) // 2 - 1 + self.encoder_delay, self.reach[1] + self.decoder_delay
+
+    def encoder_state(self, batch: int) -> Stream:
+        """Of a stream of features that has not begun."""
+        ratio, late = overlap_ratio(self.window, self.hop), self.look_ahead[0]
+        return {
+            "hops": jnp.zeros((batch, ratio - 1, self.hop)),
+            "mask": jnp.zeros((batch, late)),
+            "gain": jnp.full((batch, self.encoder_delay), FLOOR_DB),
+            "network": self.first_encoder(batch),
+        }
+
+    def first_encoder(self, batch: int) -> Any:
+        """The encoder's own state before the beginning."""
+        return None
+
+    def encode_block(self, state: Stream, features: Features) -> tuple[Stream, Latent]:
+        """A block of features to as many latents, `look_ahead` latents late."""
+        count, late = features.values.shape[1], self.look_ahead[0]
+        hops = jnp.concatenate([state["hops"], features.values], axis=1)
+        waves = hops.reshape(hops.shape[0], -1)
+        windows, gain = self.levelled(frame(waves, self.window, self.hop) * window_samples("hann", self.window))
+        mask = jnp.concatenate([state["mask"], features.mask], axis=1)
+        entering = mask[:, self.encoder_delay : self.encoder_delay + count]
+        encodings, network = self.encode(windows, entering * (gain > FLOOR_DB), state["network"])
+        gain = jnp.concatenate([state["gain"], gain], axis=1)
+        bare = features.replace(conditions={})
+        posterior = self._posterior(encodings, gain[:, :count], mask[:, :count], bare)
+        kept = {"hops": hops[:, count:], "mask": mask[:, mask.shape[1] - late :], "gain": gain[:, count:], "network": network}
+        return kept, posterior.mode()
+
+    def decoder_state(self, batch: int) -> Stream:
+        """Of a stream of latents that has not begun."""
+        before, after = self.reach
+        late = self.decoder_delay
+        return {
+            "network": self.first_decoder(batch),
+            "gain": jnp.zeros((batch, late + after)),
+            "mask": jnp.zeros((batch, late)),
+            "frames": first_context(batch, self.bins, before=before, after=after, late=late),
+            "sound": self.first_sound(batch),
+        }
+
+    def first_decoder(self, batch: int) -> Any:
+        """The decoder's own state before the beginning."""
+        return jnp.zeros((batch, self.width))
+
+    def first_sound(self, batch: int) -> Any:
+        """What the sound goes on from before the beginning."""
+        return None
+
+    def decode_block(self, state: Stream, latent: Latent, *, key: Array | None = None) -> tuple[Stream, Features]:
+        """A block of latents to as many frames, `look_ahead` latents late."""
+        count, late, (before, after) = latent.values.shape[1], self.decoder_delay, self.reach
+        shapes, network = self.shapes(latent.values, latent.mask, state["network"])
+        mask = jnp.concatenate([state["mask"], latent.mask], axis=1)
+        gain = jnp.concatenate([state["gain"], self.gain(latent)], axis=1)
+        frames = self.scaled(shapes, gain[:, after : after + count])
+        joined, inside, context = with_neighbours(frames, mask[:, :count], state["frames"], before=before, after=after)
+        waves, sound = self.sound(joined, state["frames"].number[0] - after, key, state["sound"])
+        features = Features(values=self._hops(waves), mask=inside, conditions={"gain_db": gain[:, :count]}, rate=latent.rate)
+        kept = {"network": network, "gain": gain[:, count:], "mask": mask[:, count:], "frames": context, "sound": sound}
+        return kept, features
 
     # Codes
 
@@ -208,6 +340,7 @@ class VQVAE(TimbreModel):
         kl_weight: Array | float = 1.0,
         train: bool = False,
         axis_name: str | None = None,
+        progress: Array | float = 1.0,
     ) -> tuple[Array, dict[str, Array]]:
         """Multi-resolution STFT distance + `commitment` * commitment loss, [B]; `kl_weight` does nothing."""
         noise_keys, order_keys, place_keys = jnp.moveaxis(jax.vmap(lambda key: jax.random.split(key, 3))(keys), 1, 0)
@@ -215,40 +348,69 @@ class VQVAE(TimbreModel):
         target, mask = features.values, features.mask
         if train and 0 < self.train_frames < target.shape[1]:
             windows, gain, target, mask = _stretches(place_keys, self.train_frames, windows, gain, target, mask)
-        encodings = self.encode(windows)
-        quantised = self.book(encodings)
         weight = mask * (gain > FLOOR_DB)
+        encodings, _ = self.encode(windows, weight, train=train, axis_name=axis_name)
+        quantised = self.book(encodings)
         metrics = {}
         if train and self.is_mutable_collection("codebook"):
             order = jax.vmap(lambda key: jax.random.uniform(key, gain.shape[1:]))(order_keys)
             flat = encodings.reshape(-1, encodings.shape[-1])
             moved = self.book.update(flat, weight.reshape(-1), order.reshape(-1), axis_name=axis_name)
             metrics = {name: jnp.broadcast_to(value, gain.shape[:1]) for name, value in moved.items()}
-        magnitudes, _ = self.spectra(quantised.values, gain)
-        waves = filtered_noise(magnitudes, noise_keys, hop=self.hop)
-        reconstruction = multi_resolution_stft_distance(waves, target.reshape(waves.shape))
+        part = jnp.clip((progress - self.warm_up) / self.warm_up, 0.0, 1.0) if train and self.warm_up else 1.0
+        values = encodings + part * (quantised.values - encodings)
+        shapes, _ = self.shapes(values, mask, train=train, axis_name=axis_name)
+        reconstruction = self.distance(self.scaled(shapes, gain), windows, gain, target, noise_keys)
         commitment = jnp.sum(quantised.commitment * weight, -1) / jnp.maximum(jnp.sum(weight, -1), 1.0)
         rate = jnp.full_like(reconstruction, gain.shape[1] * self.books * np.log(self.codes))
         metrics |= {"reconstruction": reconstruction, "commitment": commitment, "kl": rate}
-        return reconstruction + self.commitment * commitment, metrics
+        return reconstruction + part * self.commitment * commitment, metrics
+
+    def distance(self, magnitudes: Array, windows: Array, gain: Array, target: Array, keys: Array) -> Array:
+        """What the loss says of magnitudes [B, N, K] where the sound is `target` [B, N, hop], [B]."""
+        waves = filtered_noise(magnitudes, keys, hop=self.hop)
+        return multi_resolution_stft_distance(waves, target.reshape(waves.shape))
 
     def initialise(self, variables: Variables, batches: Callable[[], Iterable[Features]]) -> Variables:
-        """Variables whose codebook is fitted to encodings of training frames, features [b, N, hop] (`fit_codebook`)."""
+        """Variables that begin where the training frames are, features [b, N, hop]; so that nothing collapses at the beginning.
+
+        The running averages of the normalisation are those of the encodings, the codebook is fitted to them (`fit_codebook`),
+        and the head's bias says the mean spectrum.
+        """
 
         @jax.jit
         def encoded(features):
             windows, gain = self.apply(variables, features, method="windows")
-            return self.apply(variables, windows, method="encode"), gain
+            spectrum = jnp.abs(jnp.fft.rfft(windows))
+            heard = (gain > FLOOR_DB) & (features.mask > 0)
+            return self.apply(variables, windows, heard, method="encode")[0], spectrum, heard
 
-        parts = []
+        parts, spectra, count = [], 0.0, 0
         for features in batches():
-            encodings, gain = (np.asarray(x) for x in encoded(features))
-            parts.append(encodings[(gain > FLOOR_DB) & (np.asarray(features.mask) > 0)])
-        frames = np.concatenate(parts)
-        chosen = np.random.default_rng(0).permutation(len(frames))[:FIT_FRAMES]
-        vectors = fit_codebook(frames[chosen], codes=self.codes, books=self.books)
-        book = {**variables["codebook"]["book"], "vectors": jnp.asarray(vectors)}
-        return {**variables, "codebook": {"book": book}}
+            encodings, spectrum, heard = (np.asarray(x) for x in encoded(features))
+            parts.append(encodings[heard])
+            spectra, count = spectra + spectrum[heard].sum(0, dtype=np.float64), count + int(heard.sum())
+            if count >= FIT_FRAMES:
+                break
+        if count == 0:
+            raise ValueError("model 'vq_vae' cannot begin: the training set has only silence")
+        # The running averages are still 0 and 1: these are the encoder's own outputs.
+        frames = np.concatenate(parts)[:FIT_FRAMES]
+        mean, variance = frames.mean(0), frames.var(0)
+        frames = (frames - mean) / np.sqrt(variance + 1e-5)
+        vectors = fit_codebook(frames, codes=self.codes, books=self.books)
+        # log(1 + sigmoid(bias)) is the mean spectrum, its largest bin at half of what there can be.
+        shape = np.expm1(0.5 * np.log(2.0) * np.maximum(spectra / spectra.max(), 1e-4))
+        head = {**variables["params"]["head"], "bias": jnp.asarray(np.log(shape / (1.0 - shape)), jnp.float32)}
+        return {
+            **variables,
+            "params": {**variables["params"], "head": head},
+            "codebook": {"book": {**variables["codebook"]["book"], "vectors": jnp.asarray(vectors)}},
+            "batch_stats": {
+                **variables["batch_stats"],
+                "norm": {"mean": jnp.asarray(mean), "variance": jnp.asarray(variance)},
+            },
+        }
 
 
 def _squeezed(codes: Array) -> Array:
