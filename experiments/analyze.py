@@ -7,6 +7,9 @@ Writes OUT/report.html (one self-contained page), OUT/tables/*.csv, OUT/plots/*.
 reconstruction and each ablation of a few notes; a sweep of every latent) and OUT/results.json, a list of {name, value,
 low, high, floor, definition} with stable names.
 
+Of a space with a latent a frame (experiments/analyze_series.py): sounds with their curves, movement of the latents, playable
+axes and what they go along with frame by frame, codes, and the questions above to points that are held.
+
 Scores, maps and statistics use --number notes of the split, even over its instruments; methods that decode hundreds of
 variants of every note use --explained of them.
 """
@@ -41,7 +44,7 @@ def analyze(
     """Analyses a run and writes everything; what the flags of the same names say.
 
     Returns:
-      `timbre_jax.report.analysis.Analysis`: all results as plain data.
+      `timbre_jax.report.analysis.Analysis`, or `timbre_jax.report.series_analysis.SeriesAnalysis`: all results as plain data.
 
     Raises:
       ValueError: one line that says what is wrong.
@@ -64,6 +67,8 @@ def analyze(
         raise ValueError(
             f"an analysis needs at least {LEAST_NOTES} notes, split {split!r} of {opened.path} gives {len(notes.positions)}"
         )
+    if run.space.kind == "series":
+        return _analyze_series(run, opened, notes, out, explained=explained, players=players, seed=seed, progress=progress)
     training = training_notes(run, number=TRAINING_NOTES, progress=progress)
 
     with tqdm(total=14, desc="analyses", unit="step", disable=not progress) as bar:
@@ -95,6 +100,55 @@ def analyze(
         page.write_page(out / "report.html", document)
         done("done")
     return analysis
+
+
+def _analyze_series(run, store, notes, out: Path, *, explained: int, players: int, seed: int, progress: bool):
+    from tqdm import tqdm
+
+    from experiments import analyze_series as series
+    from experiments.run_data import trained_on
+    from timbre_jax.metrics.table import write_results
+    from timbre_jax.report import page, plots, series_page
+    from timbre_jax.report.series_analysis import results, tables
+
+    with tqdm(desc="analyses", unit="step", disable=not progress) as bar:
+
+        def done(what: str) -> None:
+            bar.set_postfix_str(what)
+            bar.update()
+
+        described = _described(notes, "sounds", "recording", seen=trained_on(run, store, notes.split))
+        analysis = series.analyse_series(
+            run, notes, described=described, explained=explained, sounds=DISTANCE_NOTES, seed=seed, done=done
+        )
+        done("sounds")
+        sounds, sweeps = series.sounds_of(run, notes, players), series.sweeps_of(run, analysis)
+        done("pictures")
+        drawn = series.figures(run, analysis, sounds)
+        images = {name: plots.save_png(figure, out / "plots" / f"{name}.png") for name, figure in drawn.items()}
+        done("page")
+        for table in tables(analysis):
+            table.write_csv(out / "tables")
+        series.write_sounds(out / "audio", sounds, sweeps, run.space.sample_rate)
+        write_results(out / "results.json", results(analysis))
+        document = page.page(
+            f"The timbre space “{run.name}”",
+            f"{analysis.model}. {analysis.notes}.",
+            series_page.sections(analysis, images, sounds, sweeps, run.space.sample_rate),
+            footer=_footer(run, store, notes.split, len(notes.positions), explained, seed),
+        )
+        page.write_page(out / "report.html", document)
+        done("done")
+    return analysis
+
+
+def _described(notes, what: str, group: str, *, seen: bool) -> str:
+    """What was analysed, in words."""
+    count = len(np.unique(notes.labels["instrument"]))
+    return (
+        f"{len(notes.positions)} {what} of {count} {group}{'s' if count > 1 else ''}, split “{notes.split}” of "
+        f"{notes.store.path.name}{', which the run was trained on' if seen else ''}"
+    )
 
 
 def _analysis(run, notes, training, *, seen: bool, explained: int, seed: int, done):
@@ -134,11 +188,7 @@ def _analysis(run, notes, training, *, seen: bool, explained: int, seed: int, do
             "its KL weight is too high (posterior collapse)."
         )
     model = f"{shown(run.model)} with {run.space.latent_size} latents on {shown(run.space.representation.name)}"
-    instruments = len(np.unique(labels["instrument"]))
-    described = (
-        f"{len(latents)} notes of {instruments} instrument{'s' if instruments > 1 else ''}, split “{notes.split}” of "
-        f"{notes.store.path.name}{', which the run was trained on' if seen else ''}"
-    )
+    described = _described(notes, "notes", "instrument", seen=seen)
     return Analysis(
         name=run.name,
         model=model[:1].upper() + model[1:],

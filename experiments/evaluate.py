@@ -12,7 +12,9 @@ log-spectral distance of the sound. Floors are runs too: name the mean image and
 
 --metrics compares sounds too: pair by pair (lsd, stft, odg, fingerprint) and as sets (ndb, frechet, kernel), with a row for
 every floor and for the representation's ceiling, and a table by class (experiments/sound_scoring.py says which). Without it,
-runs of harmonic notes are scored as above and runs of other representations by lsd,stft,odg,ndb,kernel.
+runs of harmonic notes are scored as above, spaces with a latent a frame by lsd,stft,mel,level, and others by
+lsd,stft,odg,ndb,kernel. Of discrete spaces a table says how codes are used; family_knn goes by the mean of a sound's latents,
+weighted by amplitude.
 
 Writes OUT/scores.md, OUT/scores.csv and OUT/results.json, a list of {name, value, low, high, floor, definition}; with
 --metrics also sounds.csv, classes.csv and, against the reference run sound by sound, paired.csv.
@@ -31,6 +33,7 @@ from experiments import command_line
 
 TRAINING_NOTES = 10000
 LIBRARY_METRICS = ("lsd", "stft", "odg", "ndb", "kernel")
+SERIES_METRICS = ("lsd", "stft", "mel", "level")
 COLUMNS = (
     "store", "run", "model", "latents", "notes", "instruments", "mse", "mse_low", "mse_high", "ssim", "ssim_low",
     "ssim_high", "mse_vs_reference_percent", "vs_low", "vs_high", "family_knn", "knn_low", "knn_high", "knn_floor",
@@ -85,6 +88,7 @@ def evaluate(
     _same_rate(runs, names, stores)
     if metrics is None:
         metrics = () if all(run.space.representation.name == "harmonic_tracks" for run in runs) else LIBRARY_METRICS
+        metrics = SERIES_METRICS if any(run.space.kind == "series" for run in runs) else metrics
     of_sounds = SoundSettings(
         tuple(metrics) if sounds else (), number=sounds, known=known, split=runs[0].config["data"]["train_split"],
         bins=bins, embedding=embedding, peaq=peaq, undefined_bandwidth=undefined_bandwidth, seed=seed,
@@ -128,6 +132,10 @@ def evaluate(
             paired.write_csv(out)
             text += f"\n{paired.markdown()}\n{paired.caption}\n"
             results += more
+    if (codes := _codes_table(measured)) is not None:
+        codes[0].write_csv(out)
+        text += f"\n{codes[0].markdown()}\n{codes[0].caption}\n"
+        results += codes[1]
     write_text(out / "scores.md", text)
     write_results(out / "results.json", results)
     return table
@@ -174,10 +182,10 @@ def markdown(table) -> str:
 def _known(run, progress: bool):
     """Latents [P, D] and families [P] of the run's training notes, or None where they are no longer there."""
     from experiments.run_data import training_notes
-    from timbre_jax.metrics.scores import encode_features
+    from experiments.scoring import sound_points
 
     notes = training_notes(run, number=TRAINING_NOTES, progress=progress)
-    return None if notes is None else (encode_features(run.space, notes.features).values, notes.labels["family"])
+    return None if notes is None else (sound_points(run.space, notes.features), notes.labels["family"])
 
 
 def _definition(measured: list[dict]) -> str:
@@ -210,14 +218,14 @@ def _same_rate(runs, names, stores) -> None:
 
 def _measure(run, store, notes, sounds, made, known, seed) -> dict:
     from experiments.run_data import trained_on
-    from experiments.scoring import sound_distances
+    from experiments.scoring import sound_distances, sound_points
     from timbre_jax.metrics.neighbours import neighbour_accuracy
-    from timbre_jax.metrics.scores import encode_features, reconstruction_scores, score_definition
+    from timbre_jax.metrics.scores import reconstruction_scores, score_definition
 
     scores = reconstruction_scores(run.space, notes.features, target=notes.target)
     accuracy, seen = None, trained_on(run, store, notes.split)
     if known is not None and not seen:  # The nearest training note of a training note is that note.
-        found = encode_features(run.space, notes.features).values
+        found = sound_points(run.space, notes.features)
         accuracy = neighbour_accuracy(*known, found, notes.labels["family"])
     distances, rows = sound_distances(run, notes, number=sounds, made=made, seed=seed) if sounds else ({}, np.array([], int))
     return {
@@ -230,7 +238,43 @@ def _measure(run, store, notes, sounds, made, known, seed) -> dict:
         "distances": distances,
         "distance_groups": notes.labels["instrument"][rows],
         "split": notes.split,
+        "uses": _code_uses(run, notes, seed),
     }
+
+
+def _code_uses(run, notes, seed: int):
+    """Of a discrete space: how its codes are used; else None."""
+    from timbre_jax.metrics.code_uses import code_uses
+    from timbre_jax.metrics.scores import encode_features
+
+    if not callable(getattr(run.space.model, "codebook", None)):
+        return None
+    latent = encode_features(run.space, notes.features, kind="series")
+    size = np.shape(run.space.model.codebook(run.space.variables))[-2]
+    return code_uses(latent, size, notes.labels["instrument"], seed=seed)
+
+
+def _codes_table(measured: list[dict]):
+    """A row a discrete run, store and codebook, and its results; None where no run is discrete."""
+    from timbre_jax.metrics.table import Result, Table
+
+    records, results, caption = [], [], ""
+    for entry in measured:
+        if (uses := entry["uses"]) is None:
+            continue
+        table = uses.table()
+        caption = table.caption
+        for row in table.rows:
+            record = dict(zip(table.columns, row, strict=True))
+            records.append({"store": entry["store"], "run": entry["name"], **record})
+            name = f"{entry['store']}/{entry['name']}/codebook_{record['codebook']}"
+            where = f"of {record['codes']} codes, {record['latents']} latents of split “{entry['split']}”"
+            three = (record["perplexity"], record["low"], record["high"])
+            results.append(
+                Result(f"{name}/perplexity", *three, 1.0, f"exp of the entropy of the codes' shares {where}; floor: one code")
+            )
+            results.append(Result(f"{name}/used", record["used"], None, None, 1.0, f"codes that occur, {where}"))
+    return (Table.from_records("codes", records, caption), results) if records else None
 
 
 def _rows(measured: list[dict], reference: str | None, seed: int):
@@ -337,7 +381,9 @@ def _define_flags() -> None:
     flags.DEFINE_integer("sounds", 64, "Notes whose sound is compared; 0 means none.", lower_bound=0)
     flags.DEFINE_list("families", None, "Only these families; by default those that all runs were trained on.")
     flags.DEFINE_string("reference", None, "Run that MSE is held against; by default the PCA among the runs.")
-    flags.DEFINE_list("metrics", None, "Of sounds: lsd, stft, odg, fingerprint, ndb, frechet, kernel, with commas.")
+    flags.DEFINE_list(
+        "metrics", None, "Of sounds: lsd, stft, mel, level, odg, fingerprint, ndb, frechet, kernel; commas between."
+    )
     flags.DEFINE_integer("known", 1000, "Training sounds that sets of sounds are held against.", lower_bound=2)
     flags.DEFINE_integer("bins", 50, "Bins of NDB.", lower_bound=2)
     flags.DEFINE_string("embedding", "timbre", "Of Fréchet and kernel distance: timbre, mel_statistics, or an .npz file.")

@@ -182,7 +182,7 @@ def generate(
             wanted = series.Settings(
                 steps=steps, mixed_by=mixed_by, at=points or (), edits=made_edits, number=number, spread=spread,
                 seconds=seconds, movement=movement, match_level=match_level, seed=seed,
-                control=control, out=out,
+                control=control, out=out, basis=series.playable_axes(run, made_edits),
             )  # fmt: skip
             for name, wave, entry, latent in series.make(space, mode, inputs, wanted):
                 remarks = [*entry.get("remarks", ()), *write_sound(out / name, wave, space.sample_rate)]

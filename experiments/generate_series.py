@@ -5,7 +5,7 @@ Each mode gives (file name, wave [T], manifest entry, `Latent` or None) one by o
 an input, in place of a sound, so that what was drawn by hand or by another program is heard.
 
 Levels: the decoder is told the level curve of the sound that its latents came from. `convert` also turns the result up and
-down, frame by frame, until its level curve is the input's (`match_level`), by at most 40 dB.
+down, frame by frame, until its level curve is the input's (`match_level`).
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from experiments.generate_control import Control, control_sounds
 from experiments.generate_modes import plain
 from experiments.sound_files import short_name
 from timbre_jax.latent import series_path as paths
+from timbre_jax.latent.axes import Axes
 from timbre_jax.latent.series import held, level_name, points
 from timbre_jax.latent.series_edits import Edit, apply_edits
 from timbre_jax.long_sounds import embed_long, render_long
@@ -52,6 +53,7 @@ class Settings:
     movement: float = 0.3
     match_level: bool = True
     seed: int = 0
+    basis: Axes | None = None
     control: Control | None = None
     out: Path = Path()
 
@@ -151,11 +153,10 @@ def edit(space: TimbreSpace, inputs: list[dict], settings: Settings) -> Iterator
     """Each input with the edits of the file made, one after another."""
     import jax
 
-    basis = playable_axes(space) if any(one.what == "axis" for one in settings.edits) else None
     told = [{name: value for name, value in dataclasses.asdict(one).items() if name != "place"} for one in settings.edits]
     for number, entry in enumerate(inputs):
         key = jax.random.fold_in(jax.random.key(settings.seed), number)
-        latent = apply_edits(space, series_of(space, entry), settings.edits, key=key, basis=basis)
+        latent = apply_edits(space, series_of(space, entry), settings.edits, key=key, basis=settings.basis)
         if settings.mixed_by == "codes":
             latent = paths.to_codes(space, latent)
         about = _about(entry)
@@ -209,25 +210,28 @@ def _moved(space: TimbreSpace, latent: Latent, settings: Settings, key) -> Laten
 def match_level(wave: np.ndarray, reference: np.ndarray, *, hop: int) -> tuple[np.ndarray, float]:
     """A wave [T] turned up and down until its level curve is that of the reference [T], and the largest gain used, in dB.
 
-    Levels are those of `metrics.level_curves.level_curve`; gains are straight in dB between frames and lie within +-40 dB.
-    Where the wave is silent there is nothing to turn up; where the reference is, the wave fades.
+    Levels are those of `metrics.level_curves.level_curve`; gains are straight in dB between frames; nothing is turned up
+    by more than 40 dB. Where the wave is silent there is nothing to turn up; where the reference is, the wave fades.
     """
     ours, theirs = (level_curve(x, hop=hop) for x in (wave, reference))
-    gain = np.clip(theirs - ours, -LARGEST_GAIN_DB, LARGEST_GAIN_DB)
+    gain = np.minimum(theirs - ours, LARGEST_GAIN_DB)
     gain = np.where(ours <= -99.0, 0.0, gain)
     curve = np.interp(np.arange(len(wave)), hop * np.arange(len(gain)), gain)
     return (wave * 10.0 ** (curve / 20.0)).astype(np.float32), float(np.abs(gain).max())
 
 
-def playable_axes(space: TimbreSpace):
-    """The playable axes of a space.
+def playable_axes(run, edits: Sequence[Edit]) -> Axes | None:
+    """The playable axes of a run's space, measured on its training store; None where no edit names an axis.
 
     Raises:
-      ValueError: it has none.
+      ValueError: the store is not where it was.
     """
+    if not any(edit.what == "axis" for edit in edits):
+        return None
+    from experiments.run_data import training_store
     from timbre_jax.latent.axes import axes_of
 
-    return axes_of(space)
+    return axes_of(run.space, training_store(run), split=run.config["data"]["train_split"])
 
 
 # Series as files

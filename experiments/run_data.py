@@ -165,15 +165,28 @@ def read_notes(
     return _notes(run, store, split, chosen, progress=progress)
 
 
+def training_store(run: Run) -> Store | JoinedStore:
+    """The store, or the stores joined, that the run was trained on.
+
+    Raises:
+      ValueError: one of them is not where it was.
+    """
+    for path in _training_stores(run):
+        if not (Path(path) / "index.json").is_file():
+            raise ValueError(f"the store of the run, {path}, is not there")
+    return open_store(",".join(_training_stores(run)))
+
+
 def training_notes(run: Run, *, number: int, progress: bool = True) -> Notes | None:
     """Of the notes that the run was trained on, in all its stores, at most `number`, even over the instruments.
 
     None where a store of the run is no longer there.
     """
-    data, paths = run.config["data"], _training_stores(run)
-    if not all((Path(path) / "index.json").is_file() for path in paths):
+    data = run.config["data"]
+    try:
+        store, split = training_store(run), data["train_split"]
+    except ValueError:
         return None
-    store, split = open_store(",".join(paths)), data["train_split"]
     seen = chosen_positions(store, split, tuple(data.get("families") or ()), data.get("max_examples", 0))
     chosen = seen[even_choice(store.metadata(split)["instrument"][seen], number)]
     return _notes(run, store, split, chosen, progress=progress)

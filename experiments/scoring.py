@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from experiments.run_data import Notes, Run, even_choice, take
+from timbre_jax.latent.series import held_space
 from timbre_jax.metrics.scores import (
     Scores,
     batches_of,
+    decode_features,
     decode_values,
     encode_features,
     mean_image_scores,
@@ -43,6 +45,11 @@ def floor_scores(training: Features, target: Features, *, latent_size: int) -> d
     return {**floors, f"pca_{size}": Scores(mse, ssim)}
 
 
+def sound_points(space: TimbreSpace, features: Features) -> np.ndarray:
+    """One latent a sound, [M, D]: of a series the mean of its latents weighted by amplitude (`latent.series`)."""
+    return np.asarray(encode_features(held_space(space), features).values)
+
+
 def render_values(space: TimbreSpace, values: np.ndarray) -> np.ndarray:
     """Waves [V, T] of latents [V, D]."""
     latent = space.latent(np.asarray(values, np.float32))
@@ -76,9 +83,8 @@ def made_sounds(run: Run, features: Features) -> dict[str, np.ndarray]:
     "reconstruction": through the latents. "representation": analysed and synthesised without the model, which is as good
     as any model of this representation can get.
     """
-    latents = encode_features(run.space, features)
-    values = decode_values(run.space, latents)
-    decoded = features.replace(values=values, mask=latents.mask, conditions=latents.conditions)
+    latents = encode_features(run.space, features, kind=None)
+    decoded = decode_features(run.space, latents, frames=features.values.shape[1])
     return {
         "reconstruction": synthesise_features(run.space, decoded),
         "representation": synthesise_features(run.space, features),

@@ -24,3 +24,17 @@ def mean_run(small_store, tmp_path_factory):
     from tests.helpers.small_analysis import fit_run
 
     return fit_run(small_store, tmp_path_factory.mktemp("runs") / "mean", "mean_image")
+
+
+@pytest.fixture(scope="session")
+def continuous_run(small_store, tmp_path_factory):
+    from tests.helpers.small_analysis import begun_series
+
+    return begun_series(small_store, tmp_path_factory.mktemp("runs") / "continuous", "continuous")
+
+
+@pytest.fixture(scope="session")
+def discrete_run(small_store, tmp_path_factory):
+    from tests.helpers.small_analysis import begun_series
+
+    return begun_series(small_store, tmp_path_factory.mktemp("runs") / "discrete", "discrete")

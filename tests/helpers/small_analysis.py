@@ -64,3 +64,43 @@ def fit_run(store: Path, workdir: Path, name: str = "pca", **settings) -> Path:
     config = {"model": {"name": name, **settings}, "data": {"store": str(store)}}
     train_and_evaluate(config, workdir, progress=False)
     return workdir
+
+
+SMALL_SERIES = {
+    "continuous": {
+        "representation": {
+            "name": "log_mel", "length": 16000, "n_fft": 512, "window_length": 512, "hop": 256, "n_mels": 24, "fmin": 60.0,
+            "n_frames": 0, "reference": "fixed", "range_db": 100.0, "loudness": True, "iterations": 4, "nnls_iterations": 8,
+        },
+        "model": {"name": "frame_vae", "latent_size": 3, "channels": (16, 16), "strided": 1},
+    },
+    "discrete": {
+        "representation": {"name": "wave_frames", "length": 16384, "hop": 256, "window": 1024},
+        "model": {"name": "vq_vae", "latent_size": 4, "window": 1024, "codes": 16, "channels": (4, 4), "width": 16, "depth": 1},
+    },
+}  # fmt: skip
+
+
+def begun_series(store: Path, workdir: Path, kind: str) -> Path:
+    """A run of a space with a latent a frame as it is before its first step: "continuous" (FrameVAE) or "discrete" (VQ-VAE).
+
+    Its networks know nothing, but they are initialised from the store's features and have the statistics of its latents.
+    """
+    import jax
+
+    from timbre_jax import checkpoint
+    from timbre_jax.training.config import resolve
+    from timbre_jax.training.data import batches, open_sources
+    from timbre_jax.training.fit import build_model, write_config
+    from timbre_jax.training.spaces import make_space
+    from timbre_jax.training.step import batch_features
+
+    config = resolve({**SMALL_SERIES[kind], "data": {"store": str(store)}})
+    sources = open_sources(config, progress=False)
+    model = build_model(config, sources)
+    variables = jax.jit(lambda: checkpoint.init_variables(model, jax.random.key(0)))()
+    variables = model.initialise(variables, lambda: (batch_features(batch) for batch in batches(sources.train, 8)))
+    space = make_space(model, variables, sources.representation, sources.train, batch_size=8, examples=16)
+    write_config(workdir, config, model, sources)
+    checkpoint.save_space(checkpoint.step_path(workdir / "best", 0), space, {"step": 0})
+    return workdir

@@ -1,5 +1,3 @@
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -133,13 +131,3 @@ def test_what_lies_behind_a_sounds_end_does_not_count_and_sounds_that_stand_diff
     ):
         with pytest.raises(ValueError, match=message):
             series.series_statistics(broken)
-
-
-def test_many_sounds_are_encoded_as_one_by_one():
-    space = linear_space(frames=10)
-    waves = np.random.default_rng(2).normal(0, 0.1, (5, 1280)).astype(np.float32)
-    features = jax.tree.map(np.asarray, space.analyse(waves))
-    found = series.encode_series(space, features, batch_size=2)
-    whole = space.encode(features)
-    np.testing.assert_allclose(found.values, whole.values, atol=1e-6)
-    assert dataclasses.asdict(found)["rate"] == whole.rate

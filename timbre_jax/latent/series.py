@@ -11,7 +11,6 @@ from __future__ import annotations
 import dataclasses
 from typing import ClassVar
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -259,13 +258,3 @@ def _memory(lags: np.ndarray) -> np.ndarray:
             n = int(below[0])
             found[d] = n - 1 + (line[n - 1] - np.exp(-1.0)) / (line[n - 1] - line[n])
     return found
-
-
-def encode_series(space: TimbreSpace, features: Features, *, batch_size: int = 8) -> Latent:
-    """`space.encode` of any number of sounds in equal batches (one compilation), as a `Latent` [M, N, D] of numpy arrays."""
-    from timbre_jax.metrics.scores import batches_of
-
-    features = jax.tree.map(np.asarray, features)
-    count = len(features.values)
-    parts = [space.encode(jax.tree.map(lambda x, batch=batch: x[batch], features)) for batch in batches_of(count, batch_size)]
-    return jax.tree.map(lambda *leaves: np.concatenate([np.asarray(leaf) for leaf in leaves])[:count], *parts)

@@ -3,8 +3,10 @@
 The normalisation of the features changes MSE and SSIM on the same notes, so a score under a model's own normalisation
 says little. Here a harmonic representation's features are denormalised to Hz and dB and normalised again on one common
 scale: log f0 from 80 to 2100 Hz and the first 7 harmonics from -100 to 0 dB, each to [0, 1] (the defaults of
-`HarmonicTracks`). Then MSE is the mean square over frames within the sound and over rows; SSIM is that of Wang et al.
-2004 with a uniform 7 x 7 window, only windows wholly inside the image, data range 1. Features of another kind of
+`HarmonicTracks`). Samples (`WaveFrames`) become their log-mel spectrogram (`HEARD_BANDS` bands over `HEARD_RANGE_DB` under full
+scale, as many frames as there were): two sounds whose phases differ are alike. Then MSE is the mean square over frames within
+the sound and over rows; SSIM is that of Wang et al. 2004 with a uniform 7 x 7 window, only windows wholly inside the image,
+data range 1. Features of another kind of
 representation are scored as they are, which `score_definition` says.
 """
 
@@ -22,14 +24,14 @@ from timbre_jax.audio.distances import log_spectral_distance, mse, ssim
 from timbre_jax.records import Array, Features, Latent
 from timbre_jax.representation import representation_settings
 from timbre_jax.representation.base import Representation
+from timbre_jax.representation.mel import LogMel
 from timbre_jax.space import TimbreSpace
 
 COMMON_HARMONICS = 7
 COMMON_F0_RANGE = (80.0, 2100.0)
 COMMON_AMPLITUDE_RANGE = (-100.0, 0.0)
 SSIM_WINDOW = 7
-# Settings of representations that only the way back to sound takes: the features are the same.
-_WAY_BACK = ("inverter", "iterations", "nnls_iterations")
+HEARD_BANDS, HEARD_RANGE_DB = 80, 100.0
 
 
 def score_definition(representation: Representation) -> str:
@@ -43,16 +45,27 @@ def score_definition(representation: Representation) -> str:
             f"{rows} rows on one scale for every model: log f0 {low:g}-{high:g} Hz and the first {rows - 1} harmonics "
             f"{floor:g}..{ceiling:g} dB, each to [0, 1]; {window}"
         )
+    if _is_samples(representation):
+        mel = _heard(representation, 1)
+        return (
+            f"log-mel of the samples ({mel.n_mels} bands from {mel.fmin:g} Hz, windows of {mel.n_fft}, hop {mel.hop}, "
+            f"{mel.range_db:g} dB under full scale to [0, 1]); {window}"
+        )
     settings = representation_settings(representation) if dataclasses.is_dataclass(representation) else {}
-    named = "".join(f", {name} {value}" for name, value in settings.items() if name not in _WAY_BACK)
+    # What only the way back to sound takes makes no other features.
+    way_back = getattr(representation, "way_back", ())
+    named = "".join(f", {name} {value}" for name, value in settings.items() if name not in way_back)
     return f"features of {representation.name}{named} in their own units, not to be compared with others; {window}"
 
 
 def common_values(representation: Representation, values: Array) -> Array:
     """Features [B, N, F] of a representation on the common scale, [B, N, 1 + min(H, 7)]; jit-able and differentiable.
 
-    Representations without f0 and harmonics are given back as they are.
+    Samples become their log-mel spectrogram, [B, N, `HEARD_BANDS`]; other features are given back as they are.
     """
+    if _is_samples(representation):
+        waves = values.reshape(values.shape[0], -1)
+        return _heard(representation, values.shape[1]).analyse(waves).values
     if not _is_harmonic(representation):
         return values
     f0, amplitude = representation.denormalise(values)
@@ -146,14 +159,33 @@ def batches_of(count: int, size: int | None, progress: Callable[[Iterable], Iter
         yield np.minimum(np.arange(start, start + size), count - 1)
 
 
-def encode_features(space: TimbreSpace, features: Features, *, batch_size: int | None = None) -> Latent:
-    """`space.encode` of any number of sounds in equal batches (one compilation), as a `Latent` of numpy arrays."""
-    if space.kind != "static":
-        raise ValueError(f"this analysis needs a static space (one latent a sound); this one is a {space.kind}")
+def encode_features(
+    space: TimbreSpace, features: Features, *, batch_size: int | None = None, kind: str | None = "static"
+) -> Latent:
+    """`space.encode` of any number of sounds in equal batches (one compilation), as a `Latent` of numpy arrays.
+
+    Raises:
+      ValueError: the space is of another kind than `kind` (None: either).
+    """
+    if kind is not None and space.kind != kind:
+        held = "; a series is one through latent.series.held_space" if kind == "static" else ""
+        raise ValueError(f"this needs a {kind} space, and this one is {space.kind}{held}")
     features = jax.tree.map(np.asarray, features)
     count = len(features.values)
     parts = [space.encode(jax.tree.map(lambda x, batch=batch: x[batch], features)) for batch in batches_of(count, batch_size)]
     return jax.tree.map(lambda *leaves: np.concatenate([np.asarray(leaf) for leaf in leaves])[:count], *parts)
+
+
+def decode_features(
+    space: TimbreSpace, latent: Latent, *, frames: int | None = None, batch_size: int | None = None
+) -> Features:
+    """`space.decode` of any number of latents in equal batches, with mask and conditions, as numpy; `frames` cuts a series."""
+    latent = jax.tree.map(np.asarray, latent)
+    count, parts = len(latent.values), []
+    for rows in batches_of(count, batch_size):
+        decoded = space.decode(jax.tree.map(lambda x, rows=rows: x[rows], latent))
+        parts.append(jax.tree.map(lambda x: np.asarray(x)[:, :frames] if np.ndim(x) > 1 else np.asarray(x), decoded))
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves)[:count], *parts)
 
 
 def decode_values(space: TimbreSpace, latent: Latent, *, batch_size: int | None = None) -> np.ndarray:
@@ -175,6 +207,11 @@ def reconstruction_scores(
     `target`: the same notes' features on the common scale, where they are to be independent of what the space's own
     ranges cut off (a fitted range is the training set's); None: from `features`.
     """
+    if space.kind == "series":
+        latent = encode_features(space, features, batch_size=batch_size, kind="series")
+        decoded = decode_features(space, latent, frames=np.shape(features.values)[1], batch_size=batch_size)
+        wanted = common_features(space.representation, features) if target is None else target
+        return _scores_of(common_features(space.representation, decoded).values, wanted)
     notes = encode_features(space, features, batch_size=batch_size)
     return score_latents(
         space,
@@ -188,7 +225,18 @@ def reconstruction_scores(
 
 def common_features(representation: Representation, features: Features) -> Features:
     """The features with their values on the common scale, as numpy."""
-    return features.replace(values=np.asarray(_common_values(representation, np.asarray(features.values))))
+    values = np.asarray(features.values)
+    if not (_is_samples(representation) or _is_harmonic(representation)):
+        return features.replace(values=values)
+    parts = [np.asarray(_common_values(representation, values[rows])) for rows in batches_of(len(values), 64)]
+    return features.replace(values=np.concatenate(parts)[: len(values)])
+
+
+def _scores_of(values: np.ndarray, target: Features) -> Scores:
+    """Of images [M, N, F] against their targets, both on the common scale."""
+    wanted, mask = np.asarray(target.values), np.asarray(target.mask)
+    parts = [_pair_scores(values[rows], wanted[rows], mask[rows]) for rows in batches_of(len(values), None)]
+    return Scores(*(np.concatenate([np.asarray(part[i], np.float64) for part in parts])[: len(values)] for i in (0, 1)))
 
 
 def mean_image_scores(training_mean: np.ndarray, target: Features) -> Scores:
@@ -208,6 +256,27 @@ def spectral_distances(waves: np.ndarray, reference: np.ndarray, *, batch_size: 
         raise ValueError(f"sounds and originals differ in shape: {waves.shape} and {reference.shape}")
     parts = [np.asarray(_distance(waves[b], reference[b])) for b in batches_of(len(waves), batch_size)]
     return np.concatenate(parts)[: len(waves)].astype(np.float64)
+
+
+def _is_samples(representation: Representation) -> bool:
+    return representation.name == "wave_frames"
+
+
+def _heard(representation: Representation, frames: int) -> LogMel:
+    """The log-mel that samples are compared by."""
+    window = representation.window
+    return LogMel(
+        sample_rate=representation.sample_rate,
+        length=frames * representation.hop,
+        n_fft=window,
+        window_length=window,
+        hop=representation.hop,
+        n_mels=min(HEARD_BANDS, window // 16),
+        fmin=60.0,
+        n_frames=0,
+        range_db=HEARD_RANGE_DB,
+        reference="fixed",
+    )
 
 
 def _is_harmonic(representation: Representation) -> bool:

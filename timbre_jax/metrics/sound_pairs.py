@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from timbre_jax.audio import distances
 from timbre_jax.metrics.fingerprint import fingerprint_scores
+from timbre_jax.metrics.level_curves import level_correlation
 from timbre_jax.metrics.peaq import peaq_basic, peaq_definition
 from timbre_jax.metrics.scores import batches_of
+from timbre_jax.representation.mel import LogMel
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +33,7 @@ class PairMeasure:
 
 
 # What each choice of --metrics measures of a pair of sounds.
-PAIR_METRICS = ("lsd", "stft", "odg", "fingerprint")
+PAIR_METRICS = ("lsd", "stft", "mel", "level", "odg", "fingerprint")
 
 
 def pair_measures(
@@ -44,6 +49,19 @@ def pair_measures(
                 "mr_stft", "multi-resolution STFT", "low", "multi-resolution STFT distance (`audio.distances`, its defaults)"
             ),
             PairMeasure("convergence", "spectral convergence", "low", "spectral convergence (`audio.distances`, its defaults)"),
+        ],
+        "mel": [
+            PairMeasure(
+                "mel_rmse_db", "log-mel, dB", "low",
+                "root mean square error of log-mel spectrograms (80 bands from 60 Hz, 2048-point Hann frames, hop 512, "
+                "everything 80 dB under the reference's loudest value raised to it)",
+            ),
+        ],
+        "level": [
+            PairMeasure(
+                "level_correlation", "level curve", "high",
+                "correlation of level curves (RMS over 1024 samples, hop 256, dB, floored 60 dB under the loudest frame)",
+            ),
         ],
         "odg": [
             PairMeasure("odg", "ODG", "high", peaq_definition(peaq, undefined_bandwidth)),
@@ -71,7 +89,8 @@ def pair_distances(
 ) -> dict[str, np.ndarray]:
     """Every measure of `pair_measures(metrics)` of waves [M, T] against their originals [M, T], [M] each.
 
-    nan where a measure is not defined for a pair: a fingerprint of too short a sound, a grade where the policy says so.
+    nan where a measure is not defined for a pair: a fingerprint of too short a sound, a level that does not move, a grade where
+    the policy says so.
 
     Raises:
       ValueError: shapes that differ, or an optional program that is not there.
@@ -85,6 +104,14 @@ def pair_distances(
     if "stft" in metrics:
         found["mr_stft"] = _in_batches(_multi_resolution, waves, reference)
         found["convergence"] = _in_batches(_convergence, waves, reference)
+    if "mel" in metrics:
+        bands = LogMel(
+            sample_rate=sample_rate, length=waves.shape[1], n_fft=2048, window_length=2048, hop=512, n_mels=80, fmin=60.0,
+            n_frames=0, reference="fixed",
+        )  # fmt: skip
+        found["mel_rmse_db"] = _in_batches(lambda a, b: _mel_error(bands, a, b), waves, reference)
+    if "level" in metrics:
+        found["level_correlation"] = np.array([level_correlation(a, b) for a, b in zip(waves, reference, strict=True)])
     if "odg" in metrics:
         graded = peaq_basic(
             reference, waves, sample_rate, preset=peaq, undefined_bandwidth=undefined_bandwidth, progress=progress
@@ -99,6 +126,15 @@ def pair_distances(
 def _in_batches(function, waves: np.ndarray, reference: np.ndarray) -> np.ndarray:
     parts = [np.asarray(function(waves[rows], reference[rows])) for rows in batches_of(len(waves), 16)]
     return np.concatenate(parts)[: len(waves)].astype(np.float64)
+
+
+@partial(jax.jit, static_argnums=0)
+def _mel_error(bands: LogMel, waves, reference):
+    """Root mean square error [B] in dB of log-mel spectrograms of waves [B, T] against those of the reference."""
+    ours, theirs = (bands.mel_power(x) for x in (waves, reference))
+    floor = jnp.maximum(jnp.max(theirs, axis=(1, 2), keepdims=True) * 10.0 ** (-8.0), 1e-12)
+    difference = jnp.log(jnp.maximum(ours, floor) / jnp.maximum(theirs, floor)) * (10.0 / math.log(10.0))
+    return jnp.sqrt(jnp.mean(jnp.square(difference), axis=(1, 2)))
 
 
 _lsd = jax.jit(lambda waves, reference: distances.log_spectral_distance(waves, reference))

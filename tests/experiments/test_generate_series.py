@@ -1,0 +1,216 @@
+"""experiments/generate.py in spaces with a latent a frame: sounds of any length, their series, edits, conversion."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import soundfile
+
+from experiments.generate import generate
+from experiments.generate_series import match_level, positions_along, read_series
+from experiments.run_data import open_run
+from tests.helpers.sounds import harmonic_tone, noise
+from timbre_jax.audio.io import read_wave
+from timbre_jax.metrics.level_curves import level_correlation
+
+pytestmark = pytest.mark.xdist_group("small_analysis")
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """A short stereo sound at 96 kHz, a longer one, silence, a sound of one sample, and one that is broken."""
+    folder = tmp_path_factory.mktemp("sounds")
+    tone = harmonic_tone(330.0, [0.3, 0.1], length=96000, rate=96000) * np.linspace(1, 0.01, 96000)
+    soundfile.write(folder / "a short.wav", np.stack([tone, 0.5 * tone], axis=1), 96000)
+    length = 24000
+    swell = np.sin(np.pi * np.arange(length) / length) ** 2
+    soundfile.write(folder / "b long.wav", (0.3 * noise(length=length) * swell).astype(np.float32), 16000)
+    soundfile.write(folder / "c silence.wav", np.zeros(4000, np.float32), 16000)
+    soundfile.write(folder / "d one.wav", np.full(1, 0.5, np.float32), 16000)
+    (folder / "e text.wav").write_text("no sound")
+    return folder
+
+
+def latents(folder, entry, space):
+    return np.asarray(read_series(folder / entry["series"][0], space).values)[0]
+
+
+def test_a_folder_of_any_lengths_is_reconstructed_with_its_series(continuous_run, files, tmp_path):
+    manifest = generate(continuous_run, tmp_path, mode="reconstruct", files=[files])
+    assert manifest == json.loads((tmp_path / "manifest.json").read_text(encoding="utf-8"))
+    assert [error["file"].rsplit("/", 1)[-1] for error in manifest["errors"]] == ["e text.wav"]
+    assert len(manifest["sounds"]) == 8
+    made = {sound["file"]: sound for sound in manifest["sounds"] if "series" in sound}
+    assert manifest["run"]["kind"] == "series"
+    space = open_run(continuous_run).space
+    for name, samples in (("000_a_short", 16000), ("001_b_long", 24000), ("002_c_silence", 4000), ("003_d_one", 1)):
+        entry = made[f"{name}_reconstruction.wav"]
+        wave, rate = read_wave(tmp_path / entry["file"])
+        assert (len(wave), rate) == (samples, 16000)
+        assert len(entry["latent"]) == 3
+        series = latents(tmp_path, entry, space)
+        assert series.shape == (-(-samples // 512), 3)
+        assert np.isfinite(series).all()
+    assert any("silent" in remark for remark in made["002_c_silence_reconstruction.wav"]["remarks"])
+
+
+def test_a_series_that_was_written_is_heard_again(continuous_run, files, tmp_path):
+    first = generate(continuous_run, tmp_path / "a", mode="reconstruct", files=[files / "a short.wav"])
+    entry = first["sounds"][1]
+    npz, csv = (tmp_path / "a" / name for name in entry["series"])
+    again = generate(continuous_run, tmp_path / "b", mode="reconstruct", files=[npz, csv])
+    assert len(again["sounds"]) == 2
+    wave = read_wave(tmp_path / "a" / entry["file"])[0]
+    for sound in again["sounds"]:
+        other = read_wave(tmp_path / "b" / sound["file"])[0]
+        np.testing.assert_allclose(other[: len(wave)], wave, atol=2e-3)
+    lines = csv.read_text().splitlines()
+    assert lines[0] == "seconds,loudness,latent_0,latent_1,latent_2"
+    assert len(lines) == 1 + 32
+    (tmp_path / "nan.csv").write_text("latent_0,latent_1,latent_2\n0,nan,1\n")
+    (tmp_path / "two.csv").write_text("latent_0,latent_1\n0,1\n")
+    (tmp_path / "text.npz").write_text("text")
+    bad = generate(
+        continuous_run, tmp_path / "c", mode="reconstruct", files=[npz, *sorted(tmp_path.glob("*.csv")), tmp_path / "text.npz"]
+    )
+    assert [error["error"].split(": ", 1)[1][:22] for error in bad["errors"]] == [
+        "some of its numbers ar", "a series of this space", "not a series of latent",
+    ]  # fmt: skip
+
+
+def test_conversion_keeps_time_and_level(continuous_run, discrete_run, files, tmp_path):
+    for run in (continuous_run, discrete_run):
+        manifest = generate(run, tmp_path / run.name, mode="convert", files=[files / "a short.wav", files / "b long.wav"])
+        for original, converted in zip(manifest["sounds"][::2], manifest["sounds"][1::2], strict=True):
+            waves = [read_wave(tmp_path / run.name / entry["file"])[0] for entry in (original, converted)]
+            assert len(waves[0]) == len(waves[1])
+            assert level_correlation(waves[1], waves[0]) > 0.9
+            assert any("brought to the input's level" in remark for remark in converted["remarks"])
+
+
+def test_matching_levels():
+    generator = np.random.default_rng(0)
+    envelope = 10 ** (-np.linspace(0, 2, 16000))
+    wave, reference = generator.normal(0, 0.1, (2, 16000)) * np.stack([np.ones(16000), envelope])
+    found, most = match_level(wave.astype(np.float32), reference.astype(np.float32), hop=256)
+    assert level_correlation(found, reference) > 0.99
+    assert 35 < most < 45
+    loud, _ = match_level(1e-4 * wave.astype(np.float32), reference.astype(np.float32), hop=256)
+    assert np.abs(loud).max() < 0.01  # noise is not turned up without end
+    silent, _ = match_level(np.zeros(1000, np.float32), reference[:1000].astype(np.float32), hop=256)
+    assert np.abs(silent).max() == 0
+
+
+def test_interpolation_moves_and_stands(continuous_run, files, tmp_path):
+    pair = [files / "a short.wav", files / "b long.wav"]
+    manifest = generate(continuous_run, tmp_path, mode="interpolate", files=pair, steps=3)
+    space = open_run(continuous_run).space
+    names = [sound["file"] for sound in manifest["sounds"]]
+    assert names == [
+        "interpolation_moving_a_short_to_b_long.wav", "interpolation_000_a_short_to_b_long_000.wav",
+        "interpolation_001_a_short_to_b_long_050.wav", "interpolation_002_a_short_to_b_long_100.wav",
+    ]  # fmt: skip
+    moving, start, middle, end = (latents(tmp_path, sound, space) for sound in manifest["sounds"])
+    np.testing.assert_allclose(middle, (start + end) / 2, atol=1e-5)
+    share = np.linspace(0, 1, len(moving))[:, None]
+    np.testing.assert_allclose(moving, (1 - share) * start + share * end, atol=1e-5)
+    assert "all stretched to" in manifest["sounds"][0]["remarks"][-1]
+
+
+def test_discrete_mixes_are_between_codes_or_codes_or_fades(discrete_run, files, tmp_path):
+    pair = [files / "a short.wav", files / "b long.wav"]
+    space = open_run(discrete_run).space
+    book = np.asarray(space.model.codebook(space.variables))
+    for way in ("vectors", "codes", "crossfade"):
+        manifest = generate(discrete_run, tmp_path / way, mode="interpolate", files=pair, steps=2, mixed_by=way)
+        assert len(manifest["sounds"]) == 3
+        assert manifest["settings"]["mixed_by"] == way
+        if way == "codes":
+            series = np.load(tmp_path / way / manifest["sounds"][0]["series"][0])
+            np.testing.assert_allclose(series["values"], book[series["codes"]], atol=1e-6)
+        assert ("series" in manifest["sounds"][0]) == (way != "crossfade")
+
+
+def test_the_plane_is_passed_in_time(continuous_run, files, tmp_path):
+    four = [files / name for name in ("a short.wav", "b long.wav", "c silence.wav", "a short.wav")]
+    manifest = generate(continuous_run, tmp_path, mode="plane", files=four, at="0,0;1,0;1,1")
+    assert manifest["sounds"][0]["file"] == "plane_a_short_b_long_c_silence_a_short.wav"
+    assert manifest["sounds"][0]["made_from"]["at"] == [[0, 0], [1, 0], [1, 1]]
+    np.testing.assert_allclose(positions_along([[0, 0], [1, 0], [1, 1]], 5), [[0, 0], [0.5, 0], [1, 0], [1, 0.5], [1, 1]])
+    with pytest.raises(ValueError, match="four files"):
+        generate(continuous_run, tmp_path, mode="plane", files=four[:3], at="0,0")
+
+
+def test_edits_and_single_operators(continuous_run, files, tmp_path):
+    space = open_run(continuous_run).space
+    (tmp_path / "edits.csv").write_text("start,end,what,operator,amount,fade\n0,0.5,latent 1,offset,2,\n,,all,stretch,2,\n")
+    plain = generate(continuous_run, tmp_path / "a", mode="reconstruct", files=[files / "a short.wav"])["sounds"][1]
+    sound = generate(continuous_run, tmp_path / "b", mode="edit", files=[files / "a short.wav"], edits=tmp_path / "edits.csv")
+    before, after = latents(tmp_path / "a", plain, space), latents(tmp_path / "b", sound["sounds"][0], space)
+    assert len(after) == 2 * len(before)
+    step = 2 * float(space.statistics["latent_std"][1])
+    assert after[0, 1] == pytest.approx(before[0, 1] + step, abs=1e-4)
+    np.testing.assert_allclose(after[-1], before[-1], atol=1e-5)
+    assert [edit["operator"] for edit in sound["sounds"][0]["made_from"]["edits"]] == ["offset", "stretch"]
+    back = generate(continuous_run, tmp_path / "c", mode="edit", files=[files / "a short.wav"], operator="reverse")["sounds"][0]
+    np.testing.assert_allclose(latents(tmp_path / "c", back, space), before[::-1], atol=1e-5)
+
+
+def test_samples_are_held_and_move_and_variations_keep_the_movement(continuous_run, files, tmp_path):
+    space = open_run(continuous_run).space
+    still = generate(continuous_run, tmp_path / "a", mode="sample", number=2, seconds=0.5, movement=0.0)
+    moved = generate(continuous_run, tmp_path / "b", mode="sample", number=1, seconds=0.5, movement=0.3)
+    assert len(read_wave(tmp_path / "a" / "sample_000.wav")[0]) == 16 * 512
+    one = latents(tmp_path / "a", still["sounds"][0], space)
+    assert np.ptp(one, axis=0).max() == 0
+    other = latents(tmp_path / "b", moved["sounds"][0], space)
+    assert np.ptp(other, axis=0).min() > 0
+    manifest = generate(continuous_run, tmp_path / "c", mode="variations", files=[files / "b long.wav"], number=2, spread=0.5)
+    plain = generate(continuous_run, tmp_path / "d", mode="reconstruct", files=[files / "b long.wav"])["sounds"][1]
+    for sound in manifest["sounds"]:
+        difference = latents(tmp_path / "c", sound, space) - latents(tmp_path / "d", plain, space)
+        np.testing.assert_allclose(difference, np.broadcast_to(difference[0], difference.shape), atol=1e-5)
+        assert np.abs(difference).max() > 0
+
+
+def test_modes_on_points_work_through_held_points(continuous_run, files, tmp_path):
+    pair = [files / "a short.wav", files / "b long.wav"]
+    manifest = generate(continuous_run, tmp_path / "a", mode="average", files=pair, seconds=0.5)
+    assert len(read_wave(tmp_path / "a" / manifest["sounds"][0]["file"])[0]) == 16 * 512
+    assert len(manifest["sounds"][0]["latent"]) == 3
+    swept = generate(continuous_run, tmp_path / "b", mode="sweep", latent=1, steps=2, seconds=0.25)
+    assert len(swept["sounds"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"mode": "convert"}, "needs --files"),
+        ({"mode": "edit", "files": ["a.wav"]}, "--edits=FILE"),
+        ({"mode": "edit", "files": ["a.wav"], "operator": "dance"}, "operator is one of"),
+        ({"mode": "edit", "files": ["a.wav"], "edits": "missing.csv"}, "no such file"),
+        ({"mode": "plane", "files": ["a.wav"] * 4}, "needs --at"),
+        ({"mode": "interpolate", "files": ["a.wav", "b.wav"], "mixed_by": "codes"}, "no such file"),
+    ],
+)
+def test_wrong_wishes_are_one_line(continuous_run, tmp_path, arguments, message):
+    with pytest.raises(ValueError, match=message) as error:
+        generate(continuous_run, tmp_path / "out", **arguments)
+    assert "\n" not in str(error.value)
+
+
+def test_a_space_of_another_kind_is_said(pca_run, continuous_run, files, tmp_path):
+    for mode in ("convert", "edit"):
+        with pytest.raises(ValueError, match=rf"is a static space \(one latent a sound\); --mode={mode} needs a series one"):
+            generate(
+                pca_run,
+                tmp_path,
+                mode=mode,
+                files=[files / "a short.wav"],
+                **({"operator": "reverse"} if mode == "edit" else {}),
+            )
+    pair = [files / "a short.wav", files / "b long.wav"]
+    with pytest.raises(ValueError, match="needs a discrete space"):
+        generate(continuous_run, tmp_path, mode="interpolate", files=pair, mixed_by="codes")
