@@ -16,7 +16,7 @@ def get_config():
     config.optimizer.learning_rate = 1e-3
     config.optimizer.clip_norm = 1.0
     config.train.batch_size = 8
-    config.train.steps = 2000
+    config.train.steps = 1500
     config.train.eval_every = 500
     config.train.statistics_examples = 48
     return config

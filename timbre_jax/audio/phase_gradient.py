@@ -126,7 +126,7 @@ def continue_phase(
 def _walk(
     wanted: Array, gradient: tuple[Array, Array], start: Array | int, begun: Array | None, *, back: bool = False
 ) -> Array:
-    """Phases [N, K] from frame `start` on, where they are `begun` [K] (None: integrated along the frame), and `back` from it."""
+    """Phases [N, K] from frame `start` on, where they are `begun` [K] (None: integrated along it); `back` from it too."""
     across, along = gradient
     count, bins = wanted.shape
     frames = np.arange(count)[:, None]

@@ -170,8 +170,8 @@ def istft(
 def istft_inner(spectra: Array, *, hop: int, window: str = "hann") -> Array:
     """The hops that all of their frames cover, of spectra [..., N + R - 1, K] with R = n_fft / hop: [..., N * hop].
 
-    As `istft`, but without the ends, where frames are missing: what is between frame R/2 - 1 and frame N + R/2 - 1. A chunk of a
-    longer sound, to the bit: its first frames are the last R - 1 of the chunk before.
+    As `istft`, but without the ends, where frames are missing: what is between frame R/2 - 1 and frame N + R/2 - 1. A chunk
+    of a longer sound, to the bit: its first frames are the last R - 1 of the chunk before.
 
     Raises ValueError where n_fft is no even multiple of the hop, squared windows do not sum to a constant, or frames are too
     few.

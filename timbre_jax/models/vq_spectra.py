@@ -31,9 +31,9 @@ class SpectralVQVAE(VQVAE):
     - what it gives is the magnitudes of the sound's own STFT, at the level that the gain says, and their phases are
       integrated from frame to frame (`continue_phase`): nothing is drawn, tones are tones.
 
-    The loss of a frame's magnitudes S against the sound's R is that of the multi-resolution distance at the one window
-    that both are of: |S - R| / |R| over the whole sound plus the mean over bins of |ln S - ln R|, magnitudes under -80 dB of the
-    sound's largest raised to it. No sound is made in training.
+    The loss of magnitudes S against the sound's R is that of the multi-resolution distance at the one window that both are
+    of: |S - R| / |R| over the whole sound plus the mean over bins of |ln S - ln R|, magnitudes under -80 dB of the sound's
+    largest raised to it. No sound is made in training.
 
     Noise comes out as phase reconstruction makes it of smooth magnitudes: less rough than it was.
 

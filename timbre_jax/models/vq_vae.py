@@ -29,7 +29,10 @@ FIT_FRAMES = 16384
 
 
 class StridedEncoder(nn.Module):
-    """Windows [..., window] to [..., size]: 1-D convolutions of stride 2, each leaky ReLU, and a dense layer."""
+    """Windows [..., window] to [..., size]: 1-D convolutions of stride 2, each followed by leaky ReLU, and a dense layer.
+
+    Each window's channels are brought to mean 0 and variance 1 after a convolution (ours: it learns several times faster).
+    """
 
     channels: tuple[int, ...]
     kernel: int
@@ -39,7 +42,8 @@ class StridedEncoder(nn.Module):
     def __call__(self, windows: Array) -> Array:
         x = windows.reshape(-1, windows.shape[-1], 1)
         for channels in self.channels:
-            x = nn.leaky_relu(nn.Conv(channels, (self.kernel,), strides=2, padding="SAME")(x))
+            x = nn.Conv(channels, (self.kernel,), strides=2, padding="SAME", use_bias=False)(x)
+            x = nn.leaky_relu(nn.GroupNorm(num_groups=1)(x))
         return nn.Dense(self.size)(x.reshape(*windows.shape[:-1], -1))
 
 
@@ -74,8 +78,9 @@ class VQVAE(TimbreModel):
     constant rate. In training a sound is a stretch of `train_frames` frames at a random place, another at every step.
 
     A codebook that is there from the first step collapses to a few codes: the decoder does not listen to it yet, and the
-    commitment loss is lowest where all encodings are alike. So (ours) the encodings are batch-normalised; in the first `warm_up`
-    of a run the decoder hears them as they are while the codebook only follows, and as much again later it hears codes alone.
+    commitment loss is lowest where all encodings are alike. So (ours) the encodings are batch-normalised; in the first
+    `warm_up` of a run the decoder hears them as they are while the codebook only follows, and as much again later it hears
+    codes alone.
 
     Silent frames (at the gain's floor) and frames outside the mask neither move the codebook nor count in its perplexity.
 
@@ -301,7 +306,7 @@ class VQVAE(TimbreModel):
 
     def decode_block(self, state: Stream, latent: Latent, *, key: Array | None = None) -> tuple[Stream, Features]:
         """A block of latents to as many frames, `look_ahead` latents late."""
-        count, late, (before, after) = latent.values.shape[1], self.decoder_delay, self.reach
+        count, (before, after) = latent.values.shape[1], self.reach
         shapes, network = self.shapes(latent.values, latent.mask, state["network"])
         mask = jnp.concatenate([state["mask"], latent.mask], axis=1)
         gain = jnp.concatenate([state["gain"], self.gain(latent)], axis=1)
