@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from timbre_jax.models.base import TimbreModel, Variables
+from timbre_jax.models.explained import ExplainedVariance
 from timbre_jax.models.frame_layers import FrameStack
 from timbre_jax.models.invariance import (
     QUANTILES,
@@ -46,7 +47,9 @@ class FrameVAE(TimbreModel):
     sums over the frames within the mask over all frames N. Its value is what the encoder lowers; the regressor lowers its own
     part. Frames outside the mask count nowhere: not in the loss, not in batch statistics, not as neighbours.
 
-    Three settings are ours; the paper's recipe has them at 0, 1 and 1. With `relative_db` the encoder sees every frame's values
+    Four settings are ours; the paper's recipe has them at 0, 0, 1 and 1. `reader_weight` adds an adversary in closed form
+    (`ExplainedVariance`): a reader of each latent by itself, always as good as least squares make it, and the encoder lowers
+    -1/2 log(1 - R^2) of what it explains of the condition. With `relative_db` the encoder sees every frame's values
     less the frame's loudness, down to so many dB under it: gain does not reach the latents at all, and the adversary only has
     to find what else goes with loudness. `adversary_weight` and `regressor_rate` (how much faster the regressors learn) make
     the adversary strong enough for runs of some thousand steps.
@@ -69,6 +72,7 @@ class FrameVAE(TimbreModel):
       reversal_time: see above, as a part of the run. The paper's is 100,000 steps.
       adversary_weight: nats of the regressor's against those of the likelihood of a frame.
       beta: see above; 0 is the plain likelihood.
+      reader_weight: of the reader in closed form; 0 has none.
       regressor_rate: factor of the regressors' learning rate.
       relative_db: see above; 0 shows the encoder the values as they are. Needs `level_range_db`, the dB that a unit of the
         features is (`LogMel.range_db`), and the condition loudness.
@@ -77,7 +81,7 @@ class FrameVAE(TimbreModel):
     kind: ClassVar[str] = "series"
     uses_progress: ClassVar[bool] = True
     uses_axis: ClassVar[bool] = True
-    may_be_zero: ClassVar[tuple[str, ...]] = ("strided", "adversary_weight", "beta", "relative_db")
+    may_be_zero: ClassVar[tuple[str, ...]] = ("strided", "adversary_weight", "beta", "reader_weight", "relative_db")
 
     feature_shape: tuple[int, int] = (375, 128)
     latent_size: int = 16
@@ -94,6 +98,7 @@ class FrameVAE(TimbreModel):
     reversal_time: float = 0.1
     adversary_weight: float = 1.0
     beta: float = 0.0
+    reader_weight: float = 0.0
     regressor_rate: float = 1.0
     relative_db: float = 0.0
     level_range_db: float = 100.0
@@ -125,6 +130,8 @@ class FrameVAE(TimbreModel):
             FrameRegressor(len(labels.get(name, (0, 0))), self.regressor_convolutions, self.regressor_dense)
             for name in self.invariant_to
         ]
+        widths = [len(labels.get(name, (0, 0))) for name in self.invariant_to]
+        self.readers = [ExplainedVariance(width) for width in widths] if self.reader_weight else []
 
     # There
 
@@ -269,6 +276,11 @@ class FrameVAE(TimbreModel):
             # The regressor's gradient, and the encoder's reversed one, at the value of the encoder's side.
             loss = loss + self.adversary_weight * (nll - (1.0 + strength) * jax.lax.stop_gradient(nll))
             metrics[f"{name}_error"] = jnp.sum(error * posterior.mask, 1) / latents
+        for name, reader in zip(self.invariant_to, self.readers, strict=False):
+            targets, mask = self._read(name, posterior, labels)
+            explained = reader(posterior.mean, mask, targets, train=train, axis_name=axis_name)
+            loss = loss + self.reader_weight * strength * jnp.mean(-0.5 * jnp.log1p(-explained))
+            metrics[f"{name}_read"] = jnp.broadcast_to(jnp.mean(explained), loss.shape)
         if self.invariant_to:
             metrics["reversal"] = jnp.broadcast_to(strength, loss.shape)
         return loss, metrics
@@ -281,6 +293,16 @@ class FrameVAE(TimbreModel):
         if name not in posterior.conditions:
             raise ValueError(_missing(name, "invariant_to", posterior.conditions))
         return regression_nll(guess, standard_uniform(posterior.conditions[name], self.tables[name].value))
+
+    def _read(self, name: str, posterior: Posterior, labels: Mapping[str, Array] | None) -> tuple[Array, Array]:
+        """What the reader in closed form is to explain, [B, M, T], and the mask of the frames where it is known."""
+        if name in dict(self.labels):
+            known = (labels[name] >= 0).astype(jnp.float32)[:, None]
+            classes = jax.nn.one_hot(labels[name], len(dict(self.labels)[name]))
+            return jnp.broadcast_to(classes[:, None], (*posterior.mask.shape, classes.shape[-1])), posterior.mask * known
+        value, table = posterior.conditions[name], self.tables[name].value
+        # Both its place in its distribution and itself: a probe may be asked for either.
+        return jnp.stack([standard_uniform(value, table), scaled(value, table)], axis=-1), posterior.mask
 
     def initialise(self, variables: Variables, batches: Callable[[], Iterable[Features]]) -> Variables:
         """Variables with the distribution of the measured conditions in the training features, frame by frame in the mask.
@@ -347,6 +369,8 @@ class FrameVAE(TimbreModel):
             nothing = jnp.zeros((1, 1, self.latent_size))
             for regressor in self.regressors:
                 regressor(nothing, jnp.ones((1, 1)))
+            for reader in self.readers:
+                reader(nothing, jnp.ones((1, 1)), jnp.zeros((1, 1, reader.targets)))
         return super().__call__(features, train=train)
 
 
