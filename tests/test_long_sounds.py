@@ -1,5 +1,8 @@
 """Sounds of any length through series spaces: the latents of the whole, in bounded parts."""
 
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -89,3 +92,28 @@ def test_static_spaces_and_wrong_shapes_are_said(space):
         long_sounds.embed_long(static, np.zeros(4000, np.float32))
     with pytest.raises(ValueError, match="latents of one sound"):
         long_sounds.decode_long(space, np.zeros((2, 3, 3), np.float32))
+
+
+PEAK = """
+import resource, sys
+import jax, numpy as np
+from tests.test_long_sounds import MEL, _space
+from timbre_jax import long_sounds
+import dataclasses
+space = _space(dataclasses.replace(MEL, iterations=2, nnls_iterations=2), "frame_vae", channels=(8, 8, 8), strided=1)
+minutes = float(sys.argv[1])
+wave = np.random.default_rng(0).normal(0, 0.1, round(minutes * 60 * 16000)).astype(np.float32)
+again = long_sounds.reconstruct_long(space, wave)
+assert again.shape == wave.shape and np.isfinite(again).all()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+"""
+
+
+@pytest.mark.slow
+def test_ten_minutes_take_the_memory_of_their_results_and_of_one_part():
+    """Beside the wave, features and latents (here 0.1 MB a second in all their copies), nothing grows with the length."""
+    peaks = []
+    for minutes in ("0.5", "10"):
+        done = subprocess.run([sys.executable, "-c", PEAK, minutes], capture_output=True, text=True, check=True)
+        peaks.append(float(done.stdout.split()[-1]))
+    assert peaks[1] - peaks[0] < 400, peaks
