@@ -63,6 +63,11 @@ def test_loudness_is_the_frames_level_beside_values_that_do_not_change():
     plain = dataclasses.replace(representation, loudness=False).analyse(jnp.asarray(wave))
     np.testing.assert_array_equal(plain.values, features.values)
     assert not plain.conditions
+    measured = dataclasses.replace(representation, measured=("centroid",)).analyse(jnp.asarray(wave))
+    assert measured.conditions["centroid"].shape == (1, 375)
+    np.testing.assert_allclose(measured.conditions["centroid"][0, 20:80], 440.0, rtol=0.02)
+    with pytest.raises(ValueError, match="measured takes curves that are not loudness, centroid"):
+        LogMel(measured=("attack_time",))
 
 
 @pytest.mark.parametrize("preset", ["rebnord2022", "samplevae"])

@@ -78,7 +78,7 @@ def cached_features(
     # Nor does a setting that came later, at its default: features that were made without it stay.
     defaults = {field.name: field.default for field in dataclasses.fields(representation)}
     for key in getattr(representation, "came_later", ()):
-        if settings[key] == defaults[key]:
+        if getattr(representation, key) == defaults[key]:
             del settings[key]
     # A representation that comes to analyse differently under the same settings raises its `version`.
     version = [VERSION, getattr(representation, "version", 1)]

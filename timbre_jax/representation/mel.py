@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from timbre_jax.audio.descriptors import DESCRIPTORS, describe
 from timbre_jax.audio.level import frame_level
 from timbre_jax.audio.mel import MEL_SCALES, mel_filterbank, mel_to_stft_nnls
 from timbre_jax.audio.phase import INVERTERS, invert
@@ -59,11 +60,13 @@ class LogMel:
         takes most of that; 0 for features that are rough by themselves, such as recorded ones.
       loudness: put `conditions["loudness"]` [B, N] beside the values: the level of every frame in dB (RMS of the samples
         under its window, a constant 1 is 0 dB, at least -100).
+      measured: further curves put beside the values, [B, N] each: names of `audio.descriptors.DESCRIPTORS` ("centroid",
+        "f0", ...; `loudness` has its own switch), over the STFT's length and hop.
     """
 
     name: ClassVar[str] = "log_mel"
     way_back: ClassVar[tuple[str, ...]] = ("inverter", "iterations", "hold", "nnls_iterations", "texture_db")
-    came_later: ClassVar[tuple[str, ...]] = ("loudness",)
+    came_later: ClassVar[tuple[str, ...]] = ("loudness", "measured")
 
     sample_rate: int = 16000
     length: int = 32000
@@ -84,8 +87,12 @@ class LogMel:
     nnls_iterations: int = 50
     texture_db: float = 0.0
     loudness: bool = False
+    measured: tuple[str, ...] = ()
 
     def __post_init__(self):
+        curves = tuple(name for name, kind in DESCRIPTORS.items() if kind.is_a_curve and name != "loudness")
+        if wrong := [name for name in self.measured if name not in curves]:
+            raise ValueError(f"measured takes curves that are not loudness, {', '.join(curves)}; not {wrong[0]!r}")
         if self.scale not in MEL_SCALES:
             raise ValueError(f"scale must be one of {', '.join(MEL_SCALES)}, got {self.scale!r}")
         if self.window not in COSINE_WINDOWS:
@@ -156,6 +163,11 @@ class LogMel:
         gain = float(np.sum(window_samples(self.window, self.window_length), dtype=np.float64)) / 2.0
         return 10.0 * math.log10(gain**2 * float(self.basis.max()))
 
+    def _whole(self, waves: Array) -> Array:
+        """Waves cut or padded with silence to `length`."""
+        waves = waves[:, : self.length].astype(jnp.float32)
+        return jnp.pad(waves, ((0, 0), (0, self.length - waves.shape[1])))
+
     @functools.partial(jax.jit, static_argnums=0)
     def mel_power(self, waves: Array) -> Array:
         """Waves [B, T] to mel power [B, N, F] in units of full scale (1 is 0 dB)."""
@@ -163,9 +175,7 @@ class LogMel:
             raise ValueError(f"waves must be [B, T], got shape {waves.shape}")
         if not jnp.issubdtype(waves.dtype, jnp.floating):
             raise ValueError(f"waves must be floats in [-1, 1], got {waves.dtype}: divide integers by their full scale")
-        waves = waves[:, : self.length].astype(jnp.float32)
-        waves = jnp.pad(waves, ((0, 0), (0, self.length - waves.shape[1])))
-        spectra = stft(waves, n_fft=self.n_fft, hop=self.hop, window=self.window, window_length=self.window_length)
+        spectra = stft(self._whole(waves), n_fft=self.n_fft, hop=self.hop, window=self.window, window_length=self.window_length)
         spectra = spectra[:, : self.frames]
         power = jnp.square(spectra.real) + jnp.square(spectra.imag)
         return power @ jnp.asarray(self.basis.T * np.float32(10.0 ** (-self.full_scale_db / 10.0)))
@@ -174,10 +184,8 @@ class LogMel:
     def frame_loudness(self, waves: Array) -> Array:
         """Waves [B, T] to the level of every frame in dB, [B, N], over as many samples as the STFT's window has (made an even
         number of hops)."""
-        waves = waves[:, : self.length].astype(jnp.float32)
-        waves = jnp.pad(waves, ((0, 0), (0, self.length - waves.shape[1])))
         window_hops = 2 * max(1, round(0.5 * self.window_length / self.hop))
-        return frame_level(waves, hop=self.hop, window_hops=window_hops)[:, : self.frames]
+        return frame_level(self._whole(waves), hop=self.hop, window_hops=window_hops)[:, : self.frames]
 
     @functools.partial(jax.jit, static_argnums=0)
     def analyse(self, waves: Array, lengths: Array | None = None) -> Features:
@@ -200,6 +208,9 @@ class LogMel:
             mel = mel / loudest[:, None, None]
         if self.loudness:
             conditions["loudness"] = self.frame_loudness(waves)
+        for name in self.measured:
+            curve = describe(self._whole(waves), name=name, sample_rate=self.sample_rate, n_fft=self.n_fft, hop=self.hop)
+            conditions[name] = curve[:, : self.frames]
         smallest = 10.0 ** (-self.range_db / 10.0)
         values = 1.0 + jnp.log(jnp.maximum(mel, smallest)) * (_DB / self.range_db)
         values = jnp.clip(jnp.where(mel > smallest, values, 0.0), 0.0, 1.0)

@@ -144,8 +144,9 @@ def check_same(saved: Mapping[str, Any], config: Mapping[str, Any], workdir) -> 
     """Raises a ValueError when a run is to go on with a configuration that would make it another run."""
     before, now = flatten(with_defaults(saved)), flatten(with_defaults(config))
     harmless = set(HARMLESS)
-    if now["optimizer.schedule"] == "cosine":
-        # The schedule is stretched over all steps.
+    model = MODELS.get(now["model.name"])
+    if now["optimizer.schedule"] == "cosine" or (model is not None and model.uses_progress):
+        # The schedule, or what the model makes of the progress, is stretched over all steps.
         harmless -= {"train.steps", "train.epochs"}
     names = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
     # A version of this library that has more fields gives them the defaults that the run had without.
