@@ -4,7 +4,8 @@
   python experiments/series_interpolation.py --workdir=run --out=interpolation --mixed_by=codes     # a discrete space
 
 Caillon et al. 2020, figure 3, measured. Pairs of held-out sounds of different recordings (of different pitches and levels, as
-they come); both are decoded, and 9 fixed mixes of their latents between them; descriptors are measured on the sound:
+they come), --seconds of each around the loudest frame; both are decoded, and 9 fixed mixes of their latents between them.
+Descriptors are measured on the sound:
 
   spearman       rank correlation of brightness (mean spectral centroid, weighted by the frames' magnitudes) with the mix,
                  turned so that it is 1 where brightness rises or falls all the way from one end to the other
@@ -20,6 +21,7 @@ centroid and bandwidth, the crossfade's beside it) and OUT/audio.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from pathlib import Path
 
@@ -42,6 +44,8 @@ def measure_interpolation(
     split: str = "test",
     pairs: int = 40,
     mixed_by: str = "vectors",
+    seconds: float = 2.0,
+    iterations: int | None = None,
     seed: int = 0,
     progress: bool = True,
 ):
@@ -52,6 +56,7 @@ def measure_interpolation(
     """
     from tqdm import tqdm
 
+    from experiments.analyze_series import loudest_part
     from experiments.run_data import default_store, open_run, read_notes
     from timbre_jax.data.store import Store
     from timbre_jax.metrics.table import Table, write_results, write_text
@@ -64,12 +69,16 @@ def measure_interpolation(
     notes = read_notes(run, opened, split, progress=progress)
     chosen = choose_pairs(notes, pairs, seed=seed)
     records, figure = [], None
+    space = run.space
+    if iterations is not None and hasattr(space.representation, "iterations"):
+        space = space.replace(representation=dataclasses.replace(space.representation, iterations=iterations))
+    frames = max(1, round(seconds * space.representation.rate))
     for number, (a, b) in enumerate(tqdm(chosen, desc="pairs", disable=not progress)):
-        found = _pair(run.space, notes.part(np.array([a, b])).features, mixed_by)
+        found = _pair(space, loudest_part(notes.part(np.array([a, b])).features, frames), mixed_by)
         ids, groups = (notes.labels[name][[a, b]].tolist() for name in ("id", "instrument"))
         records.append({"pair": number, "from": ids[0], "to": ids[1], "groups": " + ".join(groups), **found["record"]})
         if figure is None and found["record"]["differ"]:
-            figure = _figure(run.space, found, Path(out))
+            figure = _figure(space, found, Path(out))
     table = Table.from_records("pairs", records, "One row a pair; what the columns are: series_interpolation.py --help.")
     summary, results = summarise(records, run.name, split, opened.path.name, mixed_by, seed)
     table.write_csv(Path(out))
@@ -253,6 +262,13 @@ def _define_flags() -> None:
     flags.DEFINE_string("split", "test", "Its split.")
     flags.DEFINE_integer("pairs", 40, "How many pairs.", lower_bound=2)
     flags.DEFINE_enum("mixed_by", "vectors", ("vectors", "codes"), "A discrete space: vectors between codes, or nearest codes.")
+    flags.DEFINE_float("seconds", 2.0, "Of each sound, around its loudest frame.", lower_bound=0.1)
+    flags.DEFINE_integer(
+        "iterations",
+        None,
+        "Of the inverter, where the space has one: fewer are quicker and hardly change descriptors.",
+        lower_bound=1,
+    )
     flags.DEFINE_integer("seed", 0, "Of the choice of pairs and of resampling.")
     flags.DEFINE_bool("progress", True, "Show a bar.")
 
