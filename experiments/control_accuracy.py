@@ -5,7 +5,7 @@
   python experiments/control_accuracy.py --workdir=run --out=control --descriptor=rolloff --curves=40 --seed=1
 
 Targets that no training has seen: sine, line and exponential at 0.5 and 2 Hz in turn, each between two values drawn from the
-middle 80 % (in ratio) of what the space reaches, 1.5 times apart or more where that is wide enough, and with a phase of its own.
+middle 80 % (in ratio) of what the space reaches, 1.5 times apart or more where there is room, and with a phase of its own.
 Each is followed from the mean of the training set at its median level (--start=mean), or from a held-out sound whose level is
 kept (--start=sounds). What the sound then has is measured on it, frame by frame, with the space's own window and hop; frames
 within 50 dB of its loudest count.

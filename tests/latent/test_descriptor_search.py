@@ -6,26 +6,18 @@ import numpy as np
 import pytest
 
 from tests.helpers.codes import code_space
-from tests.helpers.series import linear_space
 from tests.helpers.sounds import harmonic_tone, noise
+from tests.helpers.tilted import FRAMES, tilted_space
 from timbre_jax.audio.descriptors import describe
 from timbre_jax.latent import descriptor_search as searches
 from timbre_jax.latent.control import measure
 from timbre_jax.latent.curves import Curve, shape
 from timbre_jax.records import Features
 
-FRAMES = 40
-
 
 @pytest.fixture(scope="module")
 def space():
-    """Latent 0 tilts the spectrum of noise: its centroid moves from about 1 to 4 kHz."""
-    made = linear_space(2, frames=FRAMES)
-    bands = np.linspace(-1, 1, 24)
-    tilt = np.tile(bands, 2) / np.linalg.norm(np.tile(bands, 2))
-    bump = np.tile(bands**2 - np.mean(bands**2), 2)
-    params = {"mean": jnp.full((48,), 0.6), "basis": jnp.asarray(np.stack([tilt, bump / np.linalg.norm(bump)]), jnp.float32)}
-    return made.replace(variables={"params": params})
+    return tilted_space()
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,125 @@
+"""experiments/generate.py --mode=control: curves from words, files and voices, and what is said when it cannot be."""
+
+from __future__ import annotations
+
+import csv
+
+import numpy as np
+import pytest
+import soundfile
+
+from experiments.generate import generate
+from experiments.generate_control import Control, control_sounds, middle, parse_curve, parse_range
+from tests.helpers.sounds import noise
+from tests.helpers.tilted import FRAMES, tilted_space
+
+pytestmark = pytest.mark.xdist_group("small_analysis")
+
+
+@pytest.fixture(scope="module")
+def voice(tmp_path_factory):
+    """A stereo sound at 96 kHz that gets brighter: 0.6 s of noise, low at first."""
+    path = tmp_path_factory.mktemp("voice") / "voice.wav"
+    wave = noise(length=57600)
+    dull = np.convolve(wave, np.ones(24) / 24, "same")
+    share = np.linspace(0, 1, len(wave))
+    mixed = (1 - share) * dull + share * wave
+    soundfile.write(path, np.stack([mixed, 0.5 * mixed], axis=1).astype(np.float32), 96000)
+    return path
+
+
+def rows_of(path):
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_words_of_the_command_line():
+    assert parse_range("800-2500") == (800.0, 2500.0)
+    assert parse_range("-40--10") == (-40.0, -10.0)
+    assert parse_curve("sine:0.5") == ("sine", 0.5)
+    assert parse_curve("line") == ("line", 0.0)
+    assert middle((100.0, 10000.0), 0.5) == pytest.approx((316.2278, 3162.278))
+    assert middle((-60.0, -20.0), 0.5) == pytest.approx((-50.0, -30.0))
+    for text in ("800", "2500-800", "a-b", "5-", "nan-3"):
+        with pytest.raises(ValueError, match=f"--between={text}: two numbers"):
+            parse_range(text)
+    for text in ("cosine:1", "sine:fast", "sine:-1", ":2"):
+        with pytest.raises(ValueError, match="--curve="):
+            parse_curve(text)
+    with pytest.raises(ValueError, match="one of them, not --curve and --like"):
+        Control(curves=("sine:1",), like="a.wav")
+    with pytest.raises(ValueError, match="one of them, not none"):
+        Control()
+    with pytest.raises(ValueError, match="one for each of centroid, rolloff is needed"):
+        Control(descriptors=("centroid", "rolloff"), curves=("sine:1",))
+
+
+def test_a_continuous_space_follows_and_says_so(tmp_path, capsys):
+    space = tilted_space()
+    control = Control(curves=("sine:4",), seconds=FRAMES * 128 / 16000, rounds=2)
+    ((name, wave, entry, latent),) = control_sounds(space, [], control, tmp_path)
+    said = capsys.readouterr().out
+    assert "centroid: reachable " in said
+    assert "median error on the sound" in said
+    assert name == "control_000_mean_centroid_sine_4.wav"
+    assert entry["made_from"]["start"] == "mean of the training set"
+    found = entry["control"]["centroid"]
+    low, high = found["reach"]
+    assert 300 < low < high < 8000
+    rows = rows_of(tmp_path / entry["curves"])
+    np.testing.assert_allclose([float(row["centroid_target"]) for row in rows], found["target"])
+    np.testing.assert_allclose([float(row["centroid_achieved"]) for row in rows], found["achieved"])
+    assert len(rows) == FRAMES
+    assert len(wave) == FRAMES * 128
+    assert latent.values.shape == (1, FRAMES // 2, 2)
+    off = np.abs(np.array(found["achieved"]) / np.array(found["target"]) - 1)
+    assert found["median_error"] == pytest.approx(np.median(off))
+    assert found["median_error"] < 0.1
+    assert found["correlation"] > 0.95
+
+
+def test_a_discrete_space_follows_a_voice_from_a_start(discrete_run, voice, tmp_path):
+    manifest = generate(discrete_run, tmp_path, mode="control", like=str(voice), files=[voice])
+    (sound,) = manifest["sounds"]
+    target = np.array(sound["control"]["centroid"]["target"])
+    assert target[-5:].mean() > target[3:8].mean()  # the voice gets brighter
+    assert sound["made_from"]["start"] == str(voice)
+    codes = rows_of(tmp_path / "codes.csv")
+    assert len(codes) == 16
+    assert {"code", "share", "centroid", "centroid_spread", "flatness"} <= set(codes[0])
+    low, high = sound["control"]["centroid"]["reach"]
+    assert low <= target.min()
+    assert target.max() <= high
+
+
+def test_a_curve_of_a_file_that_is_shorter_and_out_of_reach(discrete_run, tmp_path):
+    path = tmp_path / "curve.csv"
+    path.write_text("time,value\n0,10\n0.2,7000\n")
+    start = tmp_path / "start.wav"
+    soundfile.write(start, noise(length=12000), 16000)
+    manifest = generate(discrete_run, tmp_path / "out", mode="control", curve_file=[path], files=[start])
+    remarks = " ".join(manifest["sounds"][0]["remarks"])
+    assert "the curve ends at 0.20 s and the sound at 0.75 s: its last value is held" in remarks
+    assert "lies outside what this space reaches" in remarks
+
+
+def test_bad_input_is_one_line(continuous_run, discrete_run, mean_run, voice, tmp_path):
+    nan = tmp_path / "nan.csv"
+    nan.write_text("0,500\n1,nan\n")
+    silent = tmp_path / "silent.wav"
+    soundfile.write(silent, np.zeros(8000, np.float32), 16000)
+    cases = [
+        (continuous_run, {"curve_file": [nan]}, "nan.csv, line 2: the value is nan"),
+        (discrete_run, {"curve_file": [nan]}, "nan.csv, line 2: the value is nan"),
+        (discrete_run, {"like": str(silent)}, "silent.wav: the sound has no frame with a centroid: it is silent"),
+        (discrete_run, {"like": str(tmp_path / "none.wav")}, "none.wav: not a readable sound file"),
+        (mean_run, {"curve": ["sine:1"]}, "is a static space (one latent a sound); --mode=control needs a series one"),
+        (continuous_run, {"descriptor": ["f0"], "curve": ["sine:1"]}, "f0 cannot be searched for through the decoder"),
+        (discrete_run, {"descriptor": ["loudness"], "curve": ["sine:1"]}, "codes are not described by 'loudness'"),
+        (continuous_run, {"descriptor": ["pitch"], "curve": ["sine:1"]}, "no descriptor 'pitch'; there are centroid"),
+    ]
+    for run, options, says in cases:
+        with pytest.raises(ValueError) as caught:
+            generate(run, tmp_path / "out", mode="control", **options)
+        assert says in str(caught.value)
+        assert "\n" not in str(caught.value)
