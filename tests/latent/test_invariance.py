@@ -81,10 +81,18 @@ def test_rows_of_a_space_are_loudness_pitch_and_the_reconstruction():
     loudness = -30 + 5 * values[:, 0]
     loudness[:50] = -100.0
     measured = LatentFrames(
-        values, loudness, pitch, recordings, np.ones(len(values), bool), np.full(12, 0.01), np.repeat(np.arange(6), 2)
+        values,
+        loudness,
+        pitch,
+        recordings,
+        np.ones(len(values), bool),
+        np.full(12, 0.01),
+        np.repeat(np.arange(6), 2),
+        {"centroid": 1000.0 + 300.0 * values[:, 2]},
     )
     rows = {row.name: row for row in measure_invariance(measured, range_db=100.0)}
-    assert set(rows) == {"probe/loudness", "probe/loudness_rank", "probe/pitch", "reconstruction/rmse"}
+    assert set(rows) == {"probe/loudness", "probe/loudness_rank", "probe/pitch", "probe/centroid", "reconstruction/rmse"}
+    assert rows["probe/centroid"].value > 0.99
     assert rows["probe/loudness"].value > 0.99
     assert rows["probe/pitch"].value > 0.99
     assert f"{np.isfinite(pitch[50:]).sum()} frames of 6 recordings" in rows["probe/pitch"].definition

@@ -14,7 +14,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -64,6 +64,7 @@ class LatentFrames:
       judged: [K], whether the frame is held out: the others only serve to fit probes.
       errors: [S] mean squared error of every held-out sound's reconstruction, in the features' units, within its length.
       error_recording: [S] names.
+      measured: [K] of every further condition that the features carry (`LogMel.measured`), by name.
     """
 
     values: np.ndarray
@@ -73,6 +74,7 @@ class LatentFrames:
     judged: np.ndarray
     errors: np.ndarray
     error_recording: np.ndarray
+    measured: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
 
 def probe(
@@ -218,6 +220,7 @@ def latent_frames(
             count = store.length(split)
             jobs.append((split, np.unique(np.linspace(0, count - 1, min(count, most_fitted)).round().astype(int)), False))
     frames: dict[str, list] = {name: [] for name in ("values", "loudness", "pitch", "recording", "judged")}
+    measured: dict[str, list] = {}
     errors: dict[str, list] = {"errors": [], "error_recording": []}
     with tqdm(total=sum(len(p) for _, p, _ in jobs), unit=" sounds", desc="invariance", disable=not progress) as bar:
         for split, positions, counts in jobs:
@@ -229,21 +232,27 @@ def latent_frames(
                 filled = rows[np.minimum(np.arange(batch_size), len(rows) - 1)]
                 features = source.read(filled)
                 waves = store.audio(split, filled, samples=getattr(space.representation, "length", 0) or store.samples)
-                part, mse = _measured(space, features, waves)
+                part, curves, mse = _measured(space, features, waves)
                 heard = part.pop("mask")[: len(rows)] > 0
                 for name, value in part.items():
                     frames[name].append(value[: len(rows)][heard])
+                for name, value in curves.items():
+                    measured.setdefault(name, []).append(value[: len(rows)][heard])
                 frames["recording"].append(np.repeat(names[rows], heard.sum(1)))
                 frames["judged"].append(np.full(int(heard.sum()), counts))
                 if counts:
                     errors["errors"].append(mse[: len(rows)])
                     errors["error_recording"].append(names[rows])
                 bar.update(len(rows))
-    return LatentFrames(**{name: np.concatenate(parts) for name, parts in {**frames, **errors}.items()})
+    joined = {name: np.concatenate(parts) for name, parts in {**frames, **errors}.items()}
+    return LatentFrames(**joined, measured={name: np.concatenate(parts) for name, parts in measured.items()})
 
 
-def _measured(space: TimbreSpace, features: Features, waves: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Latents, mask, loudness and pitch [B, M, ...] of a batch, and the reconstructions' squared errors [B]."""
+def _measured(
+    space: TimbreSpace, features: Features, waves: np.ndarray
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], np.ndarray]:
+    """Latents, mask, loudness and pitch [B, M, ...] of a batch, its further curves [B, M], and the reconstructions' squared
+    errors [B]."""
     latent, mse = _encoded(space, features)
     count, stride = latent.values.shape[1], space.model.stride
     name = level_name(latent.conditions)
@@ -257,7 +266,8 @@ def _measured(space: TimbreSpace, features: Features, waves: np.ndarray) -> tupl
     # A latent has a pitch where all of its frames have one.
     pitch = pitch.reshape(len(f0), count, stride).mean(-1)
     part = {"values": np.asarray(latent.values), "mask": np.asarray(latent.mask), "loudness": loudness, "pitch": pitch}
-    return part, np.asarray(mse)
+    others = {key: np.asarray(value) for key, value in latent.conditions.items() if key != name}
+    return part, {key: value for key, value in others.items() if value.shape == part["mask"].shape}, np.asarray(mse)
 
 
 @jax.jit
@@ -277,8 +287,8 @@ def measure_invariance(frames: LatentFrames, *, range_db: float | None = None, s
     """R^2 of fresh probes for loudness and pitch, and what the reconstruction's error is: rows of `invariance.json`.
 
     "probe/loudness": dB, over frames louder than `AUDIBLE_DB`; "probe/loudness_rank": its place in its distribution, over all
-    frames, silence too (what the regressor of the training is to predict); "probe/pitch": semitones, voiced audible frames.
-    A probe that cannot be (no such frames) has no row.
+    frames, silence too (what the regressor of the training is to predict); "probe/pitch": semitones, voiced audible frames;
+    "probe/NAME" of every further measured condition, audible frames. A probe that cannot be (no such frames) has no row.
 
     Args:
       range_db: dB that a unit of the features is, to give the reconstruction's RMSE in dB.
@@ -294,6 +304,9 @@ def measure_invariance(frames: LatentFrames, *, range_db: float | None = None, s
         "loudness_rank": (rank, "loudness' place in its distribution, all frames"),
         "pitch": (np.where(audible, frames.pitch, np.nan), f"pitch in semitones, frames with an aperiodicity under {VOICED}"),
     }
+    for name, curve in frames.measured.items():
+        if name not in targets:
+            targets[name] = (np.where(audible, curve, np.nan), f"{name}, frames over {AUDIBLE_DB:g} dB")
     rows = []
     for name, (target, definition) in targets.items():
         if len(np.unique(frames.recording[frames.judged & np.isfinite(target)])) < 2:
