@@ -90,7 +90,7 @@ def test_rows_of_a_space_are_loudness_pitch_and_the_reconstruction():
         np.repeat(np.arange(6), 2),
         {"centroid": 1000.0 + 300.0 * values[:, 2]},
     )
-    rows = {row.name: row for row in measure_invariance(measured, range_db=100.0)}
+    rows = {row.name: row for row in measure_invariance(measured, range_db=100.0, steps=400)}
     assert set(rows) == {"probe/loudness", "probe/loudness_rank", "probe/pitch", "probe/centroid", "reconstruction/rmse"}
     assert rows["probe/centroid"].value > 0.99
     assert rows["probe/loudness"].value > 0.99

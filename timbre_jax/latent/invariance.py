@@ -283,7 +283,9 @@ def _yin(waves, sample_rate, hop):
     return yin(waves, sample_rate=sample_rate, hop=hop, f_min=60.0, f_max=min(2100.0, sample_rate / 4))
 
 
-def measure_invariance(frames: LatentFrames, *, range_db: float | None = None, seed: int = 0) -> tuple[Result, ...]:
+def measure_invariance(
+    frames: LatentFrames, *, range_db: float | None = None, steps: int = 2000, seed: int = 0
+) -> tuple[Result, ...]:
     """R^2 of fresh probes for loudness and pitch, and what the reconstruction's error is: rows of `invariance.json`.
 
     "probe/loudness": dB, over frames louder than `AUDIBLE_DB`; "probe/loudness_rank": its place in its distribution, over all
@@ -292,6 +294,7 @@ def measure_invariance(frames: LatentFrames, *, range_db: float | None = None, s
 
     Args:
       range_db: dB that a unit of the features is, to give the reconstruction's RMSE in dB.
+      steps: of every probe.
     """
     with np.errstate(invalid="ignore"):
         audible = ~(frames.loudness <= AUDIBLE_DB)
@@ -311,7 +314,7 @@ def measure_invariance(frames: LatentFrames, *, range_db: float | None = None, s
     for name, (target, definition) in targets.items():
         if len(np.unique(frames.recording[frames.judged & np.isfinite(target)])) < 2:
             continue
-        found = probe(frames.values, target, frames.recording, judged=frames.judged, seed=seed)
+        found = probe(frames.values, target, frames.recording, judged=frames.judged, steps=steps, seed=seed)
         definition = (
             f"R^2 of a fresh two-layer probe on the latents: {definition}; {found.frames} frames of {found.r2.groups} "
             "recordings that it did not see"
