@@ -9,6 +9,7 @@ import pytest
 from tests.helpers.sounds import harmonic_tone, vibrato
 from timbre_jax.audio.phase import INVERTERS, invert
 from timbre_jax.audio.stft import stft
+from timbre_jax.metrics.seams import measure_seams
 from timbre_jax.representation import make_representation, parts
 from timbre_jax.representation.mel import LogMel
 
@@ -68,39 +69,25 @@ def test_samples_come_back_as_they_were(sound):
     assert len(again) == 5 * PART * 128
 
 
-def frame_errors(wave: np.ndarray, features) -> np.ndarray:
-    """Root mean square error in dB of every frame of a made sound, against the features it was made from."""
-    again = parts.analyse_in_parts(MEL, wave)
-    return MEL.range_db * np.sqrt(np.mean(np.square(again.values[0] - features.values[0]), axis=-1))
-
-
-def level_steps(wave: np.ndarray, hop: int = 64) -> np.ndarray:
-    """|change| of the level in dB from one stretch of 4 ms to the next."""
-    power = np.mean(np.square(wave[: len(wave) // hop * hop].reshape(-1, hop)), axis=1)
-    return np.abs(np.diff(10 * np.log10(power + 1e-9)))
-
-
 def test_there_are_no_seams(sound):
     """Near a seam, spectra are as far from the features, and levels as even, as anywhere else; cut apart they are not."""
     features = parts.analyse_in_parts(MEL, sound, part=PART)
     made = parts.synthesise_in_parts(MEL, features, part=PART)
-    seams = np.arange(PART, 5 * PART, PART)
-    frames = np.arange(5 * PART)
-    near = (np.abs(frames[:, None] - seams + 4).min(1) <= 8)[: features.values.shape[1]]
-    errors = frame_errors(made, features)
-    assert errors[near].mean() < 1.15 * errors[~near].mean()
-    steps = level_steps(made)
-    around = np.abs(np.arange(len(steps))[:, None] / 2 - seams + 4).min(1) <= 5
-    assert steps[around].mean() < 1.3 * steps[~around].mean()
-    # What a seam would look like: parts that know nothing of each other.
+    found = measure_seams(MEL, made, features.values[0], every=PART)
+    assert found.count == 4
+    assert found.error_near < 1.3 * found.error_elsewhere
+    assert found.step_near < 1.3 * found.step_elsewhere
+    assert found.largest_near < 1.5 * found.largest_elsewhere
+    # What a seam looks like: parts that know nothing of each other.
     piece = parts.of_length(MEL, PART * 128)
     cut = jax.tree.map(
         lambda x: np.concatenate([x, np.repeat(x[:, -1:], 5 * PART - x.shape[1], 1)], 1).reshape(5, PART, *x.shape[2:]),
         features,
     )
-    apart = np.asarray(piece.synthesise(cut)).reshape(-1)
-    at_seams = np.abs(frames[:, None] - seams).min(1)[: features.values.shape[1]] <= 2
-    assert frame_errors(apart, features)[at_seams].mean() > 2 * errors[at_seams].mean()
+    apart = measure_seams(MEL, np.asarray(piece.synthesise(cut)).reshape(-1), features.values[0], every=PART, reach=2)
+    assert apart.error_near > 2 * apart.error_elsewhere
+    with pytest.raises(ValueError, match="have no seam"):
+        measure_seams(MEL, made, features.values[0], every=10**6)
 
 
 @pytest.mark.parametrize("name", sorted(INVERTERS))
