@@ -32,6 +32,10 @@ def test_each_model_changes_one_thing():
             # The thesis' first models had a falling learning rate, the others not.
             assert config["optimizer"]["schedule"] == "plateau"
             config["optimizer"]["schedule"] = "constant"
+        if name == "20_flow":
+            # So many flows explode from full-size first weights.
+            assert config["model"]["flow_start"] == 0.1
+            config["model"]["flow_start"] = base["model"]["flow_start"]
         if name in fields:
             section, field, value = fields[name]
             assert config[section][field] == value

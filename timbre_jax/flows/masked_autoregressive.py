@@ -29,11 +29,14 @@ class MaskedAutoregressiveFlow(nn.Module):
       size: D.
       hidden: units of the net of each dimension.
       context_size: width of h; 0 is as wide as the latent, the thesis'.
+      start: factor of the first weights of the nets' second layers: near 0 a flow begins near the linear mixture with m = 0,
+        and however many follow one another, none makes of z something larger.
     """
 
     size: int
     hidden: int = 64
     context_size: int = 0
+    start: float = 1.0
 
     @nn.compact
     def _weights(self, context: Array) -> tuple[Array, Array, Array, Array, Array, Array]:
@@ -48,7 +51,7 @@ class MaskedAutoregressiveFlow(nn.Module):
         from_latent = jnp.zeros((size, size, units), triangle.dtype)
         from_latent = from_latent.at[rows, columns].set(triangle, indices_are_sorted=True, unique_indices=True)
         bias = self.param("hidden_bias", nn.initializers.zeros, (size, units))
-        out = self.param("out", nn.initializers.normal(1.0 / math.sqrt(units)), (size, units, 2))
+        out = self.param("out", nn.initializers.normal(self.start / math.sqrt(units)), (size, units, 2))
         out_bias = self.param("out_bias", nn.initializers.zeros, (size, 2))
         return h, from_context, from_latent, bias, out, out_bias
 
@@ -95,18 +98,18 @@ class FlowChain(nn.Module):
     """`count` flows one after another, all of one context; 0 is the identity.
 
     Attributes:
-      size, hidden, context_size: of each `MaskedAutoregressiveFlow`.
+      size, hidden, context_size, start: of each `MaskedAutoregressiveFlow`.
     """
 
     size: int
     count: int
     hidden: int = 64
     context_size: int = 0
+    start: float = 1.0
 
     def setup(self):
-        self.flows = [
-            MaskedAutoregressiveFlow(self.size, hidden=self.hidden, context_size=self.context_size) for _ in range(self.count)
-        ]
+        settings = dict(hidden=self.hidden, context_size=self.context_size, start=self.start)
+        self.flows = [MaskedAutoregressiveFlow(self.size, **settings) for _ in range(self.count)]
 
     def __call__(self, z: Array, context: Array) -> tuple[Array, Array]:
         """As `forward`."""
