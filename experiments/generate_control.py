@@ -133,10 +133,13 @@ def own_seconds(control: Control) -> float | None:
     return None
 
 
-def control_sounds(space: TimbreSpace, inputs: list[dict], control: Control, out: Path) -> Iterator[tuple]:
+def control_sounds(
+    space: TimbreSpace, inputs: list[dict], control: Control, out: Path, errors: list[dict] | None = None
+) -> Iterator[tuple]:
     """One sound from each start (or one from none): (file name, wave [T], manifest entry, series).
 
-    Writes NAME_curves.csv beside each, and of a discrete space codes.csv.
+    Writes NAME_curves.csv beside each, and of a discrete space codes.csv. Of several starts, one that cannot be used (silence)
+    becomes a line of `errors`.
 
     Raises ValueError for what the space cannot do; one line.
     """
@@ -147,22 +150,34 @@ def control_sounds(space: TimbreSpace, inputs: list[dict], control: Control, out
         table = described_codes(space, control.descriptors, out)
     for number, entry in enumerate(inputs or [None]):
         start, remarks = _start(space, entry, seconds)
-        length = start.values.shape[1] / start.rate
-        if table is not None:
-            reach = {name: table.reach(name) for name in control.descriptors}
-            curves = make_curves(control, reach, space, length)
-            rounds = {} if control.rounds is None else {"rounds": control.rounds}
-            made = code_control.control_codes(space, table, curves, start=start, near=entry is not None, **rounds)
-        else:
-            reach = descriptor_search.reachable(space, control.descriptors, start)
-            curves = make_curves(control, reach, space, length)
-            rounds = {} if control.rounds is None else {"rounds": control.rounds}
-            (made,) = descriptor_search.search(space, [curves], start, reach=reach, progress=True, **rounds)
+        try:
+            made, curves = _follow(space, control, table, start, near=entry is not None)
+        except ValueError as error:
+            if errors is None or len(inputs) < 2:
+                raise
+            errors.append({"file": str(entry["path"]), "error": f"{entry['path']}: {error}"})
+            continue
         says(made, curves)
         followed = control.like or (control.curve_files or control.curves)[0]
         title = f"{number:03d}_" + (short_name(entry["path"], most=40) if entry else "mean")
         name = f"control_{title}_{'_'.join(control.descriptors)}_{short_name(Path(str(followed).replace(':', '_')), most=40)}"
         yield f"{name}.wav", made.wave, _about(made, curves, entry, remarks, out, name), made.latent
+
+
+def _follow(
+    space: TimbreSpace, control: Control, table: code_table.CodeTable | None, start: Latent, *, near: bool
+) -> tuple[Controlled, list[Curve]]:
+    """The sound from one start, and its curves."""
+    length = start.values.shape[1] / start.rate
+    rounds = {} if control.rounds is None else {"rounds": control.rounds}
+    if table is not None:
+        reach = {name: table.reach(name) for name in control.descriptors}
+        curves = make_curves(control, reach, space, length)
+        return code_control.control_codes(space, table, curves, start=start, near=near, **rounds), curves
+    reach = descriptor_search.reachable(space, control.descriptors, start)
+    curves = make_curves(control, reach, space, length)
+    (made,) = descriptor_search.search(space, [curves], start, reach=reach, progress=True, **rounds)
+    return made, curves
 
 
 def described_codes(space: TimbreSpace, names: Sequence[str], out: Path):

@@ -56,6 +56,7 @@ class Settings:
     basis: Axes | None = None
     control: Control | None = None
     out: Path = Path()
+    errors: list[dict] | None = None
 
 
 def make(space: TimbreSpace, mode: str, inputs: list[dict], settings: Settings) -> Iterator[Sound]:
@@ -74,8 +75,12 @@ def make(space: TimbreSpace, mode: str, inputs: list[dict], settings: Settings) 
         "edit": edit,
         "sample": lambda space, _, settings: sample(space, settings),
         "variations": variations,
-        "control": lambda space, inputs, settings: control_sounds(space, inputs, settings.control, settings.out),
+        "control": _controlled,
     }[mode](space, inputs, settings)
+
+
+def _controlled(space: TimbreSpace, inputs: list[dict], settings: Settings) -> Iterator[Sound]:
+    return control_sounds(space, inputs, settings.control, settings.out, settings.errors)
 
 
 def series_of(space: TimbreSpace, entry: dict) -> Latent:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import soundfile
 
 from experiments.generate import generate
 from experiments.generate_control import Control, control_sounds, middle, parse_curve, parse_range
+from tests.helpers.codes import code_space
 from tests.helpers.sounds import noise
 from tests.helpers.tilted import FRAMES, tilted_space
 
@@ -101,6 +103,26 @@ def test_a_curve_of_a_file_that_is_shorter_and_out_of_reach(discrete_run, tmp_pa
     remarks = " ".join(manifest["sounds"][0]["remarks"])
     assert "the curve ends at 0.20 s and the sound at 0.75 s: its last value is held" in remarks
     assert "lies outside what this space reaches" in remarks
+
+
+def test_silence_and_a_sound_of_one_sample_do_not_stop_the_others(tmp_path):
+    """In a continuous space a silent start has nothing to control; in a discrete one it stays silent, and says so."""
+    space, bands = tilted_space(), code_space()
+    silent = space.replace(variables={"params": {"mean": jnp.zeros(48), "basis": jnp.zeros((2, 48))}})
+    entry = {"path": tmp_path / "a.wav", "wave": np.zeros(256, np.float32), "length": 256, "remarks": []}
+    control, errors = Control(curves=("constant",), rounds=1), []
+    assert list(control_sounds(silent, [entry, entry], control, tmp_path, errors)) == []
+    assert errors[0]["error"].endswith("a.wav: the start is silent: there is nothing to control; give another sound, or none")
+    with pytest.raises(ValueError, match="the start is silent"):
+        list(control_sounds(silent, [entry], control, tmp_path, errors))
+    one = {**entry, "wave": np.full(1, 0.5, np.float32), "length": 1}
+    (_, wave, about, latent), (_, quiet, said, _) = control_sounds(bands, [one, entry], control, tmp_path)
+    assert latent.values.shape == (1, 1, 1)
+    assert np.isfinite(wave).all()
+    assert about["curves"].endswith(".csv")
+    assert not quiet.any()
+    assert said["remarks"][-1] == "the sound is silent: nothing can be measured"
+    assert said["control"]["centroid"]["median_error"] is None
 
 
 def test_bad_input_is_one_line(continuous_run, discrete_run, mean_run, voice, tmp_path):
