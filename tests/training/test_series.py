@@ -44,6 +44,7 @@ def test_it_learns_and_the_last_is_the_best(run, sources):
     workdir, _, result = run
     assert (result.status, result.best_step) == ("finished", 60)
     lines = metric_lines(workdir)
+    assert result.best_value == [line["loss"] for line in lines if line["event"] == "valid"][-1]
     train = [line for line in lines if line["event"] == "train"]
     spread = np.mean([np.square(e["values"] - 0.5).mean() for e in sources.train])
     assert train[-1]["mse"] < 0.7 * train[0]["mse"]

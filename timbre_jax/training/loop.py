@@ -345,9 +345,9 @@ class _Run:
             placement=self.placement,
         )
         self.log.write("valid", book.step, **scores)
-        # "last": every evaluation is the best so far.
-        value = scores[self.config.train.monitor] if self.config.train.monitor != "last" else -float(book.step)
-        better = math.isfinite(value) and (book.best_value is None or value < book.best_value)
+        last = self.config.train.monitor == "last"
+        value = scores["loss" if last else self.config.train.monitor]
+        better = math.isfinite(value) and (last or book.best_value is None or value < book.best_value)
         if better:
             book.best_step, book.best_value, book.waiting = book.step, value, 0
             self.save_best(scores)
