@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from timbre_jax.latent.code_table import CodeTable, codes_as_latent, sound
-from timbre_jax.latent.control import Controlled, accuracy, compared, measure, need_series, targets_of, tolerance
+from timbre_jax.latent.control import Controlled, compared, measure, need_series, targets_of, tolerance
 from timbre_jax.latent.curves import Curve, smoothed
 from timbre_jax.latent.series import latent_rate
 from timbre_jax.records import Array, Latent
@@ -16,6 +16,8 @@ from timbre_jax.space import TimbreSpace
 CANDIDATES = 24
 """Codes that are considered for each frame: the nearest to the target."""
 DEFAULT_GAIN_DB = -20.0
+TRIED, APART, REACH = 15, 12, 5
+"""A sweep: codes that are tried at each frame, frames between those that try at once, and frames about each that are heard."""
 
 
 def codes_for_curve(
@@ -86,19 +88,22 @@ def control_codes(
     smoothness: float = 0.1,
     nearness: float = 0.1,
     rounds: int = 6,
+    sweeps: int = 1,
     key: Array | None = None,
 ) -> Controlled:
     """A sound whose descriptors follow curves, of codes chosen from a table.
 
-    Each round chooses codes for the targets, decodes them, measures the sound, and moves the targets by what it was off
-    (averaged over neighbouring frames: codes in a row sound otherwise than each alone). The best round is kept.
+    Codes in a row sound otherwise than each alone, so the choice is corrected on the sound, in two ways. Rounds: codes are
+    chosen for the targets and decoded, the sound is measured, and the targets are moved by what it was off (averaged over
+    neighbouring frames); the best round is kept. Sweeps: at frames far apart from each other, other codes are tried out side by
+    side and heard, and at each frame the one stays with which the sound about it comes nearest to the targets.
 
     Args:
       curves: one for each descriptor.
       seconds: how long the sound is; None: as `start`, else as the longest curve.
       start: a series [1, M, D] whose gain is kept; None: constant `gain_db`.
       near: keep codes near to those of the start.
-      rounds: 1 takes the nearest codes without correction.
+      rounds: 1 takes the codes without correction. sweeps: over all frames; 0 tries nothing out.
       key: of the decoder's noise.
 
     Raises ValueError for a space without codes, curves that have none, or a start that is no single series.
@@ -120,31 +125,81 @@ def control_codes(
         close = np.asarray(start.values)[0, place] if near else None
         if "gain_db" in start.conditions:
             gain = np.broadcast_to(np.asarray(start.conditions["gain_db"]), start.values.shape[:2])[0, place]
+    ear = _Ear(space, table, target, gain, key)
     wanted = {name: compared(name, curve) for name, curve in target.items()}
     best = None
     for _ in range(max(1, rounds)):
         asked = {name: _back(name, curve).reshape(count, stride).mean(1) for name, curve in wanted.items()}
         chosen = codes_for_curve(table, asked, smoothness=smoothness, near=close, nearness=nearness)
-        latent = codes_as_latent(space, table.codes[chosen][None], gain_db=gain[None])
-        wave = sound(space, latent, key)
-        achieved, heard = measure(space, wave, list(target), count * stride)
-        achieved, heard = {name: values[0] for name, values in achieved.items()}, heard[0]
-        error = (
-            np.mean([accuracy(n, target[n][heard], achieved[n][heard])["mean_error"] for n in target])
-            if heard.any()
-            else np.inf
-        )
+        _, achieved, heard, errors = ear(chosen[None])
+        error = float(errors[0].mean())
         if best is None or error < best[0]:
-            best = (error, latent, wave[0], achieved, heard)
+            best = (error, chosen)
         for name in target:
-            off = np.where(heard, compared(name, achieved[name]) - compared(name, target[name]), 0.0)
+            off = np.where(heard[0], compared(name, achieved[name][0]) - compared(name, target[name]), 0.0)
             limit = compared(name, np.array(reach[name]))
             wanted[name] = np.clip(wanted[name] - 0.7 * smoothed(off, 3), *limit)
-    _, latent, wave, achieved, heard = best
+    chosen = best[1]
+    for sweep in range(sweeps if rounds > 1 else 0):
+        chosen = _tried_out(ear, table, target, chosen, stride, seed=sweep)
+    latent, achieved, heard, _ = ear(chosen[None])
+    achieved, heard = {name: values[0] for name, values in achieved.items()}, heard[0]
+    wave = sound(space, latent, key)[0]
     if not heard.any():
         remarks.append("the sound is silent: nothing can be measured")
     times = np.arange(count * stride) / float(space.representation.rate)
     return Controlled(latent, wave, space.sample_rate, times, target, achieved, heard, reach, tuple(remarks))
+
+
+class _Ear:
+    """Decodes positions of a table [V, M] as sounds of one level curve and measures them against targets."""
+
+    def __init__(self, space, table, target, gain, key):
+        self._space, self._table, self._target, self._gain, self._key = space, table, target, gain, key
+
+    def __call__(self, chosen: np.ndarray) -> tuple[Latent, dict[str, np.ndarray], np.ndarray, np.ndarray]:
+        """(series, achieved by descriptor [V, N], heard [V, N], errors [V, N] in units of `tolerance`, bent beyond 4)."""
+        latent = codes_as_latent(self._space, self._table.codes[chosen], gain_db=self._gain[None])
+        count = len(next(iter(self._target.values())))
+        achieved, heard = measure(self._space, sound(self._space, latent, self._key), list(self._target), count)
+        errors = 0.0
+        for name, target in self._target.items():
+            errors = errors + np.abs(compared(name, achieved[name]) - compared(name, target)) / tolerance(name)
+        return latent, achieved, heard, np.minimum(np.where(heard, errors, 0.0), 20.0)
+
+
+def _tried_out(ear: _Ear, table: CodeTable, target: Mapping[str, np.ndarray], chosen: np.ndarray, stride: int, *, seed: int):
+    """A sweep: positions [M] after every frame has tried `TRIED` other codes; never worse on the whole than before."""
+    generator = np.random.default_rng(seed)
+    count = len(chosen)
+    usable = table.usable(next(iter(target)))
+    for name in target:
+        usable = np.intersect1d(usable, table.usable(name))
+    own = {name: compared(name, table.described[name][usable]) for name in target}
+    errors = ear(chosen[None])[3][0]
+    for offset in generator.permutation(min(APART, count)).tolist():
+        places = np.arange(offset, count, APART)
+        variants = np.repeat(chosen[None], TRIED + 1, axis=0)
+        for m in places:
+            frames = slice(m * stride, (m + 1) * stride)
+            # Around what the code there says now, moved by what the sound is off: half near it, half wider.
+            width = np.where(np.arange(TRIED) % 2, 0.08, 0.25)
+            cost = 0.0
+            for name, curve in target.items():
+                here = compared(name, table.described[name][chosen[m]])
+                aim = 0.5 * (here + compared(name, curve[frames]).mean())
+                drawn = aim + generator.standard_normal(TRIED) * width * np.ptp(own[name])
+                cost = cost + np.abs(own[name][None] - drawn[:, None]) / tolerance(name)
+            variants[1:, m] = usable[np.argmin(cost, axis=1)]
+        found = ear(variants)[3]
+        moved = chosen.copy()
+        for m in places:
+            about = slice(max(0, (m - REACH) * stride), (m + REACH + 1) * stride)
+            moved[m] = variants[int(np.argmin(found[:, about].sum(axis=1))), m]
+        after = ear(moved[None])[3][0]
+        if after.mean() < errors.mean():
+            chosen, errors = moved, after
+    return chosen
 
 
 def _back(name: str, values: np.ndarray) -> np.ndarray:
