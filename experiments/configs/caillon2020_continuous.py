@@ -12,7 +12,7 @@ def get_config(name="adversary"):
     if name == "no_adversary":
         config.model["invariant_to"] = ()
     else:
-        config.model.update({"relative_db": 60.0, "reader_weight": 100.0, "regressor_rate": 3.0})
+        config.model.update({"relative_db": 90.0, "reader_weight": 20.0, "regressor_rate": 3.0})
     config.optimizer.learning_rate = 1e-3
     config.optimizer.schedule = "cosine"
     config.optimizer.warmup_steps = 100

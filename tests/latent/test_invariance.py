@@ -1,9 +1,19 @@
 """The probe finds what is there, on recordings that it did not see, and nothing where there is nothing."""
 
+import dataclasses
+
+import jax
 import numpy as np
 import pytest
 
-from timbre_jax.latent.invariance import LatentFrames, measure_invariance, probe, r2_interval
+from tests.helpers.notes import ListedSource
+from tests.helpers.sounds import harmonic_tone
+from timbre_jax.data.build import build_store
+from timbre_jax.data.sources.base import Form, Loaded
+from timbre_jax.latent.invariance import LatentFrames, latent_frames, measure_invariance, probe, r2_interval
+from timbre_jax.models import make_model
+from timbre_jax.representation import LogMel
+from timbre_jax.space import TimbreSpace
 
 QUICK = {"steps": 300, "batch": 256, "learning_rate": 1e-2, "draws": 100}
 
@@ -107,3 +117,50 @@ def test_rows_of_a_space_are_loudness_pitch_and_the_reconstruction():
         np.zeros(0),
     )
     assert measure_invariance(silent) == ()
+
+
+SHORT = Form(samples=12800)
+
+
+@dataclasses.dataclass(frozen=True)
+class Tones(ListedSource):
+    """Half a second of a tone that rises by 20 dB, then silence: loudness and pitch are known in every frame."""
+
+    counts: tuple[tuple[str, int], ...] = (("train", 6), ("valid", 4), ("test", 2))
+    form: Form = SHORT
+
+    def load(self, record, payload):
+        wave = np.zeros(12800, np.float32)
+        wave[:8000] = harmonic_tone(hertz(record.where), [0.1, 0.05, 0.02], length=8000) * 10 ** np.linspace(-1, 0, 8000)
+        return Loaded(wave, f0=hertz(record.where))
+
+
+def hertz(number):
+    return 220.0 * 2 ** (number / 12)
+
+
+@pytest.mark.slow
+def test_frames_of_a_store_have_the_loudness_and_pitch_that_sounds(tmp_path):
+    store = build_store(Tones(), tmp_path / "store", workers=1, progress=False)
+    mel = LogMel(length=12800, hop=128, n_mels=20, n_frames=0, reference="fixed", range_db=100.0, loudness=True)
+    model = make_model("frame_vae", feature_shape=mel.feature_shape, latent_size=4, channels=(8,), strided=0, kernel=3)
+    variables = jax.jit(model.init)(jax.random.key(0), mel.analyse(np.zeros((1, 12800), np.float32)))
+    space = TimbreSpace(variables=variables, statistics={}, model=model, representation=mel)
+    frames = latent_frames(space, store, most_fitted=3, batch_size=4)
+    kept = store.length("valid") + store.length("test")
+    assert kept >= 4
+    assert frames.values.shape == (50 * (kept + 3), 4)
+    assert frames.judged.sum() == 50 * kept
+    assert frames.errors.shape == frames.error_recording.shape == (kept,)
+    first = slice(0, 50)  # the first judged sound
+    number = store.metadata("valid")["f0_hz"][0]
+    np.testing.assert_allclose(frames.pitch[first][5:25], 12 * np.log2(number), atol=0.1)
+    assert np.all(frames.loudness[first][36:] == -100.0)
+    wave = store.audio("valid", [0])[0].astype(np.float64)
+    for latent in (8, 20):
+        levels = [np.mean(wave[n * 128 - 256 : n * 128 + 256] ** 2) for n in (2 * latent, 2 * latent + 1)]
+        assert frames.loudness[first][latent] == pytest.approx(np.mean(10 * np.log10(levels)), abs=0.05)
+    again = space.encode(mel.analyse(store.audio("valid", [0]))).values[0]
+    np.testing.assert_allclose(frames.values[first], again, atol=1e-3)
+    with pytest.raises(ValueError, match="in a series space; this one is static"):
+        latent_frames(space.replace(model=make_model("mean_image", feature_shape=mel.feature_shape)), store)

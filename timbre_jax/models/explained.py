@@ -45,13 +45,14 @@ class ExplainedVariance(nn.Module):
     Attributes:
       targets: T.
       features: random ones beside the latents and their products.
-      memory: 0.9 remembers ten batches.
+      memory: 0.98 remembers fifty batches. Too short a memory, or too many features, explain noise, and the encoder gives up
+        what has nothing to do with the target.
       ridge: added to the features' covariance, as a part of its mean diagonal.
     """
 
     targets: int
-    features: int = 256
-    memory: float = 0.95
+    features: int = 128
+    memory: float = 0.98
     ridge: float = 1e-3
 
     @nn.compact
