@@ -12,14 +12,15 @@ def get_config(name="adversary"):
     if name == "no_adversary":
         config.model["invariant_to"] = ()
     else:
-        config.model.update({"relative_db": 90.0, "reader_weight": 20.0, "regressor_rate": 3.0})
+        config.model.update({"relative_db": 60.0, "reader_weight": 30.0, "regressor_rate": 3.0})
     config.optimizer.learning_rate = 1e-3
     config.optimizer.schedule = "cosine"
     config.optimizer.warmup_steps = 100
     config.optimizer.final_fraction = 0.02
     config.optimizer.clip_norm = 1000.0
-    config.train.batch_size = 4
-    config.train.steps = 3000
+    config.train.batch_size = 16
+    config.train.crop_frames = 96
+    config.train.steps = 2000
     config.train.kl_weight = 0.1
     config.train.eval_every = 500
     config.train.monitor = "last"

@@ -9,9 +9,10 @@ import pytest
 import timbre_jax
 from tests.helpers.runs import SHAPE, metric_lines, small_config, small_sources
 from timbre_jax.models import make_model
+from timbre_jax.records import Features
 from timbre_jax.training.loop import train_and_evaluate
 from timbre_jax.training.state import create_state, make_optimizer
-from timbre_jax.training.step import make_train_step
+from timbre_jax.training.step import cropped, make_train_step
 
 MODEL = {"name": "frame_vae", "latent_size": 3, "channels": (16, 16), "strided": 1, "kernel": 3, "reader_weight": 3.0}
 
@@ -81,6 +82,27 @@ def test_features_without_loudness_are_told(tmp_path):
     with pytest.raises(ValueError, match="given names 'loudness', but the features have no such condition") as error:
         train_and_evaluate(small_config(model=MODEL), tmp_path, sources=small_sources(), progress=False)
     assert "\n" not in str(error.value)
+
+
+def test_pieces_are_of_the_example_with_all_that_belongs_to_it():
+    """And of its key, not of its place in the batch."""
+    number = np.arange(40, dtype=np.float32)
+    values = np.stack([100.0 * b + number for b in range(5)])
+    conditions = {"loudness": values + 0.5, "level_db": np.arange(5.0)}
+    whole = Features(values=values[..., None], mask=np.ones((5, 40), np.float32), conditions=conditions, rate=9.0)
+    keys = jax.random.split(jax.random.key(0), 5)
+    piece = cropped(whole, keys, 16)
+    starts = np.asarray(piece.values[:, 0, 0]) - 100.0 * np.arange(5)
+    assert len(set(starts.tolist())) > 2
+    assert starts.min() >= 0
+    assert starts.max() <= 24
+    np.testing.assert_array_equal(piece.values[..., 0] - piece.values[:, :1, 0], np.tile(number[:16], (5, 1)))
+    np.testing.assert_array_equal(piece.conditions["loudness"], piece.values[..., 0] + 0.5)
+    np.testing.assert_array_equal(piece.conditions["level_db"], conditions["level_db"])
+    assert piece.mask.shape == (5, 16)
+    turned = cropped(jax.tree.map(lambda leaf: leaf[::-1], whole), keys[::-1], 16)
+    np.testing.assert_array_equal(turned.values[::-1], piece.values)
+    assert cropped(whole, keys, 40) is whole
 
 
 @pytest.mark.slow

@@ -45,14 +45,14 @@ class ExplainedVariance(nn.Module):
     Attributes:
       targets: T.
       features: random ones beside the latents and their products.
-      memory: 0.98 remembers fifty batches. Too short a memory, or too many features, explain noise, and the encoder gives up
-        what has nothing to do with the target.
+      memory: 0.9 remembers ten batches. Longer, and the encoder evades what it was some time ago; shorter, or with too many
+        features for the frames of the memory, and it explains noise, for which the encoder gives up what is not the target's.
       ridge: added to the features' covariance, as a part of its mean diagonal.
     """
 
     targets: int
     features: int = 128
-    memory: float = 0.98
+    memory: float = 0.9
     ridge: float = 1e-3
 
     @nn.compact

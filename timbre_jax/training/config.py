@@ -40,7 +40,8 @@ def default_config() -> ConfigDict:
     optimizer: see `make_optimizer` and `make_schedule`; warmup_steps, of a cosine at most half of all steps;
       final_fraction of the learning rate at the end of a cosine; clip_norm 0 does not clip. plateau: of that schedule, see
       `Plateau`.
-    train: steps, or epochs where steps is 0; kl_weight; eval_every and log_every in steps, eval_every 0 is once an epoch;
+    train: steps, or epochs where steps is 0; crop_frames, of a series model: trained on random pieces of so many frames, 0 on
+      whole examples; kl_weight; eval_every and log_every in steps, eval_every 0 is once an epoch;
       checkpoints at least every checkpoint_every steps and checkpoint_seconds; patience in evaluations without a better
       `monitor` ("loss" or "mse" of the validation set; "last" takes the last for the best, where no score of one network tells
       how good both of an adversarial pair are), 0 never stops early; average_decay of the averaged parameters;
@@ -81,6 +82,7 @@ def default_config() -> ConfigDict:
             },
             "train": {
                 "batch_size": 128,
+                "crop_frames": 0,
                 "steps": 0,
                 "epochs": 0.0,
                 "kl_weight": 1.0,

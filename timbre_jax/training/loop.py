@@ -115,6 +115,7 @@ class _Run:
             augment=self.augment,
             axis_name=self.placement.axis_name,
             total_steps=self.total,
+            crop_frames=train.crop_frames if model.kind == "series" else 0,
         )
         self.train_step = self.placement.compile_train(step)
         self.eval_step = self.placement.compile_eval(make_eval_step(model))

@@ -42,6 +42,7 @@ def make_train_step(
     augment: Callable[[Array, Array, Array], Array] | None = None,
     axis_name: str | None = None,
     total_steps: int = 0,
+    crop_frames: int = 0,
 ) -> Callable[[TrainState, Batch, Array], tuple[TrainState, Metrics]]:
     """A pure function (state, batch, key) -> (state, metrics), to be compiled by whoever calls it.
 
@@ -57,6 +58,7 @@ def make_train_step(
       augment: (keys [B], values [B, N, F], mask [B, N]) -> values, on training examples only.
       axis_name: under `pmap`, the axis over which gradients and metrics are averaged. Under `jit` the compiler does it.
       total_steps: of the run, for models that are told the progress; 0 is always told as the end.
+      crop_frames: train on a random piece of so many frames of every example; 0 takes the whole.
 
     Returns:
       The step. Metrics are float32 scalars: "loss", those of `model.loss`, "grad_norm" before clipping, "learning_rate".
@@ -68,6 +70,8 @@ def make_train_step(
         if augment is not None:
             features = features.replace(values=augment(keys[:, 1], features.values, features.mask))
 
+        if crop_frames:
+            features = cropped(features, keys[:, 1], crop_frames)
         told = {"axis_name": axis_name} if model.uses_axis else {}
         if model.uses_progress:
             told["progress"] = state.step / total_steps if total_steps else jnp.ones(())
@@ -112,6 +116,27 @@ def make_train_step(
         return state, {**metrics, "grad_norm": norm, "learning_rate": rate}
 
     return train_step
+
+
+def cropped(features: Features, keys: Array, frames: int) -> Features:
+    """A random piece of every example [B, N, F], `frames` long, with its part of the mask and the curves [B, N]; keys [B].
+
+    Examples that are not longer stay as they are.
+    """
+    count = features.values.shape[1]
+    if count <= frames:
+        return features
+
+    def piece(key: Array, record: Features) -> Features:
+        start = jax.random.randint(jax.random.fold_in(key, 1), (), 0, count - frames + 1)
+
+        def cut(leaf: Array) -> Array:
+            along = jnp.ndim(leaf) > 0 and leaf.shape[0] == count
+            return jax.lax.dynamic_slice_in_dim(leaf, start, frames) if along else leaf
+
+        return jax.tree.map(cut, record)
+
+    return jax.vmap(piece)(keys, features)
 
 
 def make_eval_step(model: TimbreModel) -> Callable[[Variables, Batch, Array, Array], Metrics]:
