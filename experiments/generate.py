@@ -180,7 +180,8 @@ def generate(
             raise ValueError(f"{first['error']}{more}")
         if framed:
             wanted = series.Settings(
-                steps=steps, mixed_by=mixed_by, at=points or (), edits=made_edits, number=number, spread=spread,
+                steps=steps, interpolation=interpolation, mixed_by=mixed_by,
+                at=points or (), edits=made_edits, number=number, spread=spread,
                 seconds=seconds, movement=movement, match_level=match_level, seed=seed,
                 control=control, out=out, basis=series.playable_axes(run, made_edits),
             )  # fmt: skip

@@ -44,6 +44,7 @@ class Settings:
     """What the flags of the same names say."""
 
     steps: int = 9
+    interpolation: str = "linear"
     mixed_by: str = "vectors"
     at: Sequence[Sequence[float]] = ()
     edits: Sequence[Edit] = ()
@@ -113,7 +114,8 @@ def convert(space: TimbreSpace, inputs: list[dict], settings: Settings) -> Itera
 
 
 def interpolate(space: TimbreSpace, inputs: list[dict], settings: Settings) -> Iterator[Sound]:
-    """From one sound to the other while it sounds (z[n] = za[n] (1 - n / N) + zb[n] n / N), then `steps` fixed mixes."""
+    """From one sound to the other while it sounds (z[n] = za[n] (1 - n / N) + zb[n] n / N), then `steps` fixed mixes; straight,
+    or along the arc (`paths.mix_spherical`)."""
     first, second = paths.align(*(series_of(space, entry) for entry in inputs))
     names = [short_name(entry["path"], most=40) for entry in inputs]
     title, count = f"{names[0]}_to_{names[1]}", first.values.shape[1]
@@ -124,11 +126,13 @@ def interpolate(space: TimbreSpace, inputs: list[dict], settings: Settings) -> I
     fixed = [(f"interpolation_{i:03d}_{title}_{round(100 * s):03d}.wav", s, s) for i, s in enumerate(shares)]
     faded = [render_long(space, latent) for latent in (first, second)] if settings.mixed_by == "crossfade" else []
     for name, share, told in (moving, *fixed):
-        about = {"made_from": {**ends, "share": told, "mixed_by": settings.mixed_by}, "remarks": remarks}
+        way = {"interpolation": settings.interpolation, "mixed_by": settings.mixed_by}
+        about = {"made_from": {**ends, "share": told, **way}, "remarks": remarks}
         if faded:
             yield name, paths.crossfade(*faded, share), about, None
             continue
-        latent = paths.mix(first, second, share)
+        spherical = settings.interpolation == "spherical"
+        latent = paths.mix_spherical(space, first, second, share) if spherical else paths.mix(first, second, share)
         if settings.mixed_by == "codes":
             latent = paths.to_codes(space, latent)
         yield name, render_long(space, latent), about, latent

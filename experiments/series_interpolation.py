@@ -1,6 +1,7 @@
 """How sounds between two sounds go: brightness and bandwidth at 11 mixes, beside those of a plain crossfade.
 
   python experiments/series_interpolation.py --workdir=run --out=interpolation
+  python experiments/series_interpolation.py --workdir=run --out=interpolation --interpolation=spherical --settle=1
   python experiments/series_interpolation.py --workdir=run --out=interpolation --mixed_by=codes     # a discrete space
 
 Caillon et al. 2020, figure 3, measured. Pairs of held-out sounds of different recordings (of different pitches and levels, as
@@ -44,6 +45,8 @@ def measure_interpolation(
     split: str = "test",
     pairs: int = 40,
     mixed_by: str = "vectors",
+    interpolation: str = "linear",
+    settle: int = 0,
     seconds: float = 2.0,
     iterations: int | None = None,
     seed: int = 0,
@@ -74,13 +77,15 @@ def measure_interpolation(
         space = space.replace(representation=dataclasses.replace(space.representation, iterations=iterations))
     frames = max(1, round(seconds * space.representation.rate))
     for number, (a, b) in enumerate(tqdm(chosen, desc="pairs", disable=not progress)):
-        found = _pair(space, loudest_part(notes.part(np.array([a, b])).features, frames), mixed_by)
+        found = _pair(space, loudest_part(notes.part(np.array([a, b])).features, frames), mixed_by, interpolation, settle)
         ids, groups = (notes.labels[name][[a, b]].tolist() for name in ("id", "instrument"))
         records.append({"pair": number, "from": ids[0], "to": ids[1], "groups": " + ".join(groups), **found["record"]})
         if figure is None and found["record"]["differ"]:
             figure = _figure(space, found, Path(out))
     table = Table.from_records("pairs", records, "One row a pair; what the columns are: series_interpolation.py --help.")
-    summary, results = summarise(records, run.name, split, opened.path.name, mixed_by, seed)
+    summary, results = summarise(
+        records, run.name, split, opened.path.name, f"{interpolation}, {mixed_by}, settled {settle} times", seed
+    )
     table.write_csv(Path(out))
     summary.write_csv(Path(out))
     write_text(Path(out) / "interpolation.md", f"{summary.markdown()}\n{summary.caption}\n")
@@ -114,7 +119,7 @@ def choose_pairs(notes, number: int, *, seed: int = 0) -> list[tuple[int, int]]:
     return found
 
 
-def _pair(space, features, mixed_by: str) -> dict:
+def _pair(space, features, mixed_by: str, interpolation: str, settle: int) -> dict:
     """Sounds of a pair's mixes, and what was measured of them."""
     import jax
 
@@ -125,7 +130,9 @@ def _pair(space, features, mixed_by: str) -> dict:
     a, b = paths.align(a, b, count=latent.values.shape[1])
     shares = np.linspace(0.0, 1.0, MIXES)
     batch = [jax.tree.map(lambda x: np.repeat(x, MIXES, axis=0), one) for one in (a, b)]
-    mixed = paths.mix(*batch, np.repeat(shares[:, None], a.values.shape[1], axis=1))
+    share = np.repeat(shares[:, None], a.values.shape[1], axis=1)
+    mixed = paths.mix_spherical(space, *batch, share) if interpolation == "spherical" else paths.mix(*batch, share)
+    mixed = paths.settled(space, mixed, rounds=settle)
     if mixed_by == "codes":
         mixed = paths.to_codes(space, mixed)
     waves = np.asarray(space.render(mixed))
@@ -262,6 +269,8 @@ def _define_flags() -> None:
     flags.DEFINE_string("split", "test", "Its split.")
     flags.DEFINE_integer("pairs", 40, "How many pairs.", lower_bound=2)
     flags.DEFINE_enum("mixed_by", "vectors", ("vectors", "codes"), "A discrete space: vectors between codes, or nearest codes.")
+    flags.DEFINE_enum("interpolation", "linear", ("linear", "spherical"), "A straight line (the paper's) or an arc.")
+    flags.DEFINE_integer("settle", 0, "How often a mix is decoded and encoded again (series_path.settled).", lower_bound=0)
     flags.DEFINE_float("seconds", 2.0, "Of each sound, around its loudest frame.", lower_bound=0.1)
     flags.DEFINE_integer(
         "iterations",

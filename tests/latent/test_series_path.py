@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.helpers.series import random_series
+from tests.helpers.series import linear_space, random_series
 from timbre_jax.latent import series_path as path
 
 
@@ -61,6 +61,38 @@ def test_fixed_mixes_and_their_ends():
     np.testing.assert_allclose(path.mix(a, b, 0.25).values, 0.75 * a.values + 0.25 * b.values, atol=1e-6)
     each = path.mix(a, b, np.stack([np.zeros(5), np.ones(5)]))
     np.testing.assert_array_equal(each.values, np.stack([a.values[0], b.values[1]]))
+
+
+def test_on_the_arc_the_distance_from_the_mean_goes_evenly():
+    from timbre_jax.latent.path import interpolate
+
+    space = linear_space(3)
+    mean, deviation = np.float32([1, 0, -1]), np.float32([2.0, 1.0, 0.5])
+    space = space.replace(statistics={**space.statistics, "latent_mean": mean, "latent_std": deviation})
+    a, b = random_series(count=5), random_series(count=5, seed=1)
+    found = np.asarray(path.mix_spherical(space, a, b, 0.25).values)
+    for one, two, mixed in zip(*(np.asarray(x).reshape(-1, 3) for x in (a.values, b.values, found)), strict=True):
+        arc = interpolate((one - mean) / deviation, (two - mean) / deviation, steps=5, method="spherical")
+        np.testing.assert_allclose((mixed - mean) / deviation, arc[1], atol=1e-4)
+    np.testing.assert_allclose(path.mix_spherical(space, a, b, 0.0).values, a.values, atol=1e-5)
+    np.testing.assert_allclose(path.mix_spherical(space, a, b, path.moving_share(5)).values[:, -1], b.values[:, -1], atol=1e-5)
+    same = path.mix_spherical(space, a, a, 0.3)
+    np.testing.assert_allclose(same.values, a.values, atol=1e-5)
+    np.testing.assert_array_equal(
+        path.mix_spherical(space, a, b, 0.5).conditions["loudness"], path.mix(a, b, 0.5).conditions["loudness"]
+    )
+
+
+def test_what_the_space_would_hear_stays_and_the_rest_settles():
+    space = linear_space(4)
+    latent = random_series(batch=1, count=6, size=4)
+    found = path.settled(space, latent, rounds=2)
+    np.testing.assert_allclose(found.values, latent.values, atol=1e-4)  # a rotation hears exactly what it says
+    np.testing.assert_array_equal(found.conditions["loudness"], latent.conditions["loudness"])
+    doubled = space.replace(
+        variables={"params": {**space.variables["params"], "basis": 0.5 * space.variables["params"]["basis"]}}
+    )
+    np.testing.assert_allclose(path.settled(doubled, latent, rounds=2).values, latent.values / 16, atol=1e-4)
 
 
 def test_lengths_are_aligned_to_the_longest():

@@ -87,6 +87,42 @@ def mix(start: Latent, end: Latent, share: Array | float) -> Latent:
     return weigh((start, end), np.stack([1.0 - share, share]))
 
 
+def mix_spherical(space: TimbreSpace, start: Latent, end: Latent, share: Array | float) -> Latent:
+    """As `mix`, but latent after latent along the arc around the training mean, in training deviations (White 2016, slerp).
+
+    The middle of a line between two latents of many dimensions lies nearer to the mean than any sound does, and decodes to
+    the breath that all sounds share; on the arc the distance from the mean goes evenly from the one to the other. Opposite,
+    parallel and zero directions fall back to the line. Levels are mixed as in `mix`.
+    """
+    line = mix(start, end, share)
+    mean, deviation = (np.asarray(space.statistics[name], np.float64) for name in ("latent_mean", "latent_std"))
+    scale = np.where(deviation > 1e-9, deviation, 1.0)
+    a, b = ((np.asarray(x.values, np.float64) - mean) / scale for x in (start, end))
+    t = np.broadcast_to(np.asarray(share, np.float64), a.shape[:2])[..., None]
+    far_a, far_b = (np.linalg.norm(x, axis=-1, keepdims=True) for x in (a, b))
+    cosine = np.sum(a * b, -1, keepdims=True) / np.maximum(far_a * far_b, 1e-12)
+    angle = np.arccos(np.clip(cosine, -1.0, 1.0))
+    sine = np.sin(angle)
+    usable = (sine > 1e-3) & (far_a > 1e-6) & (far_b > 1e-6)
+    safe = np.where(usable, sine, 1.0)
+    towards = np.sin((1.0 - t) * angle) / safe * a / np.maximum(far_a, 1e-12)
+    towards = towards + np.sin(t * angle) / safe * b / np.maximum(far_b, 1e-12)
+    arc = mean + scale * towards * ((1.0 - t) * far_a + t * far_b)
+    return _changed(line, np.where(usable, arc, line.values))
+
+
+def settled(space: TimbreSpace, latent: Latent, *, rounds: int = 1) -> Latent:
+    """The series as the space itself would hear it: encode(decode(z)), `rounds` times; level and length stay.
+
+    What lies between sounds moves towards what sounds like one; and so, a little, do sounds.
+    """
+    values, there = latent, np.shape(latent.values)[1]
+    for _ in range(rounds):
+        heard = space.encode(space.decode(values))
+        values = latent.replace(values=np.asarray(heard.values)[:, :there], codes=None)
+    return values
+
+
 def plane(corners: tuple[Latent, Latent, Latent, Latent], position: Array) -> Latent:
     """Bilinear mix of four series of one length [B, M, D]: at (0, 0), (1, 0), (0, 1) and (1, 1).
 

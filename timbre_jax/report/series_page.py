@@ -97,7 +97,7 @@ def _movement(analysis: SeriesAnalysis, images) -> page.Section:
         "How latents move",
         (
             page.text(
-                "Left: where the latents of all frames lie. **Within**: how much of a latent's variance is movement within "
+                "First: where the latents of all frames lie. **Within**: how much of a latent's variance is movement within "
                 "sounds; "
                 "the rest sets one sound apart from another. **Memory**: how long a latent stays near where it is. "
                 "**Speed**: how "
