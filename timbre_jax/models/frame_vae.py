@@ -72,7 +72,8 @@ class FrameVAE(TimbreModel):
       reversal_time: see above, as a part of the run. The paper's is 100,000 steps.
       adversary_weight: nats of the regressor's against those of the likelihood of a frame.
       beta: see above; 0 is the plain likelihood.
-      reader_weight: of the reader in closed form; 0 has none.
+      reader_weight: of the reader in closed form; 0 has none. reader_features, reader_memory: its random features, and how
+        long its moments remember (`ExplainedVariance`).
       regressor_rate: factor of the regressors' learning rate.
       relative_db: see above; 0 shows the encoder the values as they are. Needs `level_range_db`, the dB that a unit of the
         features is (`LogMel.range_db`), and the condition loudness.
@@ -99,6 +100,8 @@ class FrameVAE(TimbreModel):
     adversary_weight: float = 1.0
     beta: float = 0.0
     reader_weight: float = 0.0
+    reader_features: int = 128
+    reader_memory: float = 0.9
     regressor_rate: float = 1.0
     relative_db: float = 0.0
     level_range_db: float = 100.0
@@ -131,7 +134,9 @@ class FrameVAE(TimbreModel):
             for name in self.invariant_to
         ]
         widths = [len(labels.get(name, (0, 0))) for name in self.invariant_to]
-        self.readers = [ExplainedVariance(width) for width in widths] if self.reader_weight else []
+        self.readers = [
+            ExplainedVariance(width, self.reader_features, self.reader_memory) for width in widths if self.reader_weight
+        ]
 
     # There
 
