@@ -11,12 +11,13 @@ def get_config():
         latent_size=128,
         channels=(8, 8, 16, 16, 32, 64, 128),
         width=256,
+        depth=1,
         train_frames=16,
     )
     config.optimizer.learning_rate = 1e-3
     config.optimizer.clip_norm = 1.0
     config.train.batch_size = 8
-    config.train.steps = 1500
-    config.train.eval_every = 500
+    config.train.steps = 2400
+    config.train.eval_every = 600
     config.train.statistics_examples = 48
     return config

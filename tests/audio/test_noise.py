@@ -63,7 +63,7 @@ def test_a_sound_has_its_noise_wherever_it_stands():
     together = filtered_noise(magnitudes, keys, hop=HOP)
     alone = filtered_noise(magnitudes[1:2], keys[1], hop=HOP)
     np.testing.assert_allclose(together[1:2], alone, atol=1e-6)
-    assert float(jnp.abs(together[0] - filtered_noise(magnitudes[:1], keys[1], hop=HOP)[0]).max()) > 0.1
+    assert float(jnp.abs(together[1] - together[0]).max()) > 0.1
 
 
 def test_gradient_against_finite_differences():
@@ -73,7 +73,8 @@ def test_gradient_against_finite_differences():
     def value(h):
         return jnp.sum(filtered_noise(h, KEY, hop=HOP)[0] * weight) + jnp.sum(filtered_noise_power(h, hop=HOP))
 
-    gradient = jax.grad(value)(magnitudes)
+    value = jax.jit(value)
+    gradient = jax.jit(jax.grad(value))(magnitudes)
     direction = jnp.asarray(np.random.default_rng(2).normal(size=magnitudes.shape), jnp.float32)
     step = 1e-2
     slope = (value(magnitudes + step * direction) - value(magnitudes - step * direction)) / (2 * step)

@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,11 +17,14 @@ def start(book, vectors, *, share=None):
 
 
 def update(book, variables, z, weight=None, order=None, axis_name=None):
-    weight = jnp.ones(len(z)) if weight is None else jnp.asarray(weight, jnp.float32)
-    order = jnp.linspace(0.1, 0.9, len(z)) if order is None else order
-    told, state = book.apply(
-        variables, jnp.asarray(z, jnp.float32), weight, order, axis_name=axis_name, method="update", mutable=["codebook"]
-    )
+    weight = np.ones(len(z), np.float32) if weight is None else np.asarray(weight, np.float32)
+    order = np.linspace(0.1, 0.9, len(z), dtype=np.float32) if order is None else order
+    return _update(book, variables, z, weight, order, axis_name)
+
+
+@functools.partial(jax.jit, static_argnames=("book", "axis_name"))
+def _update(book, variables, z, weight, order, axis_name):
+    told, state = book.apply(variables, z, weight, order, axis_name=axis_name, method="update", mutable=["codebook"])
     return told, {"codebook": dict(state["codebook"])}
 
 
@@ -58,7 +63,7 @@ def test_a_dead_code_is_revived_on_an_encoding_and_then_used():
     share = np.full((1, K), 1.0 / K)
     share[0, 5] = 1e-6
     z = np.random.default_rng(3).normal(size=(30, D)).astype(np.float32)
-    order = jnp.zeros(30).at[11].set(0.9)
+    order = np.where(np.arange(30) == 11, 0.9, 0.0).astype(np.float32)
     told, after = update(book, start(book, vectors, share=share), z, order=order)
     assert float(told["restarts"]) == 1.0
     np.testing.assert_allclose(after["codebook"]["vectors"][0, 5], z[11], atol=1e-6)

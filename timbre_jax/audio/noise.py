@@ -40,6 +40,7 @@ def noise_hops(keys: Array, first: Array | int, *, count: int, hop: int) -> Arra
     return jax.vmap(drawn)(keys)
 
 
+@functools.partial(jax.jit, static_argnames=("hop", "context"))
 def filtered_noise(magnitudes: Array, key: Array, *, hop: int, first: Array | int = 0, context: bool = False) -> Array:
     """Noise through filters, [B, N, K] -> [B, N * hop].
 
@@ -91,6 +92,7 @@ def _lag_weights(n_fft: int, hop: int) -> np.ndarray:
     return weights.astype(np.float32)
 
 
+@functools.partial(jax.jit, static_argnames="hop")
 def filtered_noise_power(magnitudes: Array, *, hop: int) -> Array:
     """Mean square of the sound that `filtered_noise` makes of filters that stay as they are, [..., K] -> [...].
 
