@@ -38,12 +38,14 @@ class StreamState:
       model: what the model's layers keep.
       pending: features that do not fill a latent yet, or None.
       early: latents still to be left out, which lie before the beginning.
+      curves: names of the conditions [B, n] that the blocks have.
       key: of what a decoder draws; every block draws from it by its own place, so that sizes do not matter.
     """
 
     model: object
     pending: Features | None = None
     early: int = flax.struct.field(pytree_node=False, default=0)
+    curves: tuple[str, ...] = flax.struct.field(pytree_node=False, default=())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,6 +124,8 @@ def encode_block(space: TimbreSpace, state: StreamState, block: Features) -> tup
     _check_block(block.values, model.feature_shape[1], "features", state)
     if state.pending is not None:
         block = _join(state.pending, block)
+    names = sorted(name for name, value in block.conditions.items() if jnp.ndim(value) == 2)
+    state = state.replace(curves=tuple(names))
     whole = block.values.shape[1] - block.values.shape[1] % model.stride
     now, later = _cut(block, 0, whole), _cut(block, whole, None)
     state = state.replace(pending=later if later.values.shape[1] else None)
@@ -144,7 +148,8 @@ def finish_encoding(space: TimbreSpace, state: StreamState) -> tuple[StreamState
     if model.look_ahead[0]:
         frames = model.look_ahead[0] * model.stride
         shape = (batch, frames, model.feature_shape[1])
-        silence = Features(values=jnp.zeros(shape), mask=jnp.zeros(shape[:2]), rate=rate or _rate(space))
+        curves = {name: jnp.zeros(shape[:2]) for name in state.curves}
+        silence = Features(values=jnp.zeros(shape), mask=jnp.zeros(shape[:2]), conditions=curves, rate=rate or _rate(space))
         state, latent = _run(space, state, silence, "encode_block")
         outputs.append(latent)
     empty = Features(values=jnp.zeros((batch, 0, model.feature_shape[1])), mask=jnp.zeros((batch, 0)), rate=rate)
