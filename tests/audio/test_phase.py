@@ -12,8 +12,8 @@ from timbre_jax.audio.distances import spectral_convergence
 from timbre_jax.audio.griffin_lim import fast_griffin_lim, griffin_lim
 from timbre_jax.audio.mel import mel_filterbank
 from timbre_jax.audio.phase import INVERTERS, invert
-from timbre_jax.audio.phase_gradient import gaussian_width, integrate_phase, pghi, phase_gradient
-from timbre_jax.audio.stft import stft
+from timbre_jax.audio.phase_gradient import continue_phase, gaussian_width, integrate_phase, pghi, phase_gradient
+from timbre_jax.audio.stft import istft, stft
 
 LENGTH, FFT, HOP = 8000, 512, 128
 SHAPE = {"hop": HOP, "length": LENGTH}
@@ -174,3 +174,23 @@ def test_one_sound_is_the_same_alone_and_in_a_batch(waves):
     settings = {**SHAPE, "iterations": 8}
     together = invert("pghi_fast_griffin_lim", wanted, **settings)
     np.testing.assert_allclose(invert("pghi_fast_griffin_lim", wanted[1:2], **settings)[0], together[1], atol=1e-3)
+
+
+def test_phases_that_go_on_block_by_block_are_those_of_the_whole():
+    n_fft, hop, rate = 256, 64, 8000
+    t = np.arange(40 * hop) / rate
+    wave = np.sin(2 * np.pi * 1010 * t) + 0.5 * np.sin(2 * np.pi * (500 * t + 300 * t**2))
+    magnitudes = jnp.abs(stft(jnp.asarray(wave[None], jnp.float32), n_fft=n_fft, hop=hop))[:, :40]
+    begun = jnp.asarray(np.pi * np.mod(np.arange(n_fft // 2 + 1), 2), jnp.float32)[None]
+    whole = continue_phase(magnitudes, begun, 0, hop=hop)
+    assert whole.shape == (1, 39, n_fft // 2 + 1)
+    parts = [continue_phase(magnitudes[:, :20], begun, 0, hop=hop)]
+    parts.append(continue_phase(magnitudes[:, 18:], parts[0][:, -1], 0, hop=hop)[:, 1:])
+    turned = jnp.concatenate(parts, axis=1) - whole
+    np.testing.assert_allclose(jnp.cos(turned), 1.0, atol=1e-5)
+    # And they are right: the sound has the magnitudes that it was made of, nearly.
+    spectra = magnitudes[:, :39] * jnp.exp(1j * whole)
+    made = istft(spectra, hop=hop)
+    again = jnp.abs(stft(made, n_fft=n_fft, hop=hop))[:, 4:35]
+    wanted = magnitudes[:, 4:35]
+    assert float(jnp.linalg.norm(again - wanted) / jnp.linalg.norm(wanted)) < 0.15
