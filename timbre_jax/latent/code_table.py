@@ -52,14 +52,19 @@ class CodeTable:
         return usable[np.argsort(self._of(name)[usable], kind="stable")]
 
     def reach(self, name: str) -> tuple[float, float]:
-        """Lowest and highest value of the usable codes.
+        """What can be reached, low and high: 1st and 99th percentile over the frames of training (`uses`), or over the codes
+        where no uses are known. Beyond lie single codes, with nothing between them.
 
         Raises ValueError where no code has one.
         """
-        usable = self.usable(name)
-        if not len(usable):
+        order = self.order(name)
+        if not len(order):
             raise ValueError(f"no code of this space has a {name}")
-        return float(self._of(name)[usable].min()), float(self._of(name)[usable].max())
+        weights = np.ones(len(order)) if self.uses is None else self.uses[order].astype(np.float64)
+        share = np.cumsum(weights) / np.maximum(weights.sum(), 1e-30)
+        low, high = (int(np.searchsorted(share, edge - 1e-9)) for edge in (0.01, 0.99))
+        values = self._of(name)[order]
+        return float(values[low]), float(values[min(high, len(order) - 1)])
 
     def histogram(self, name: str, *, bins: int = 20) -> tuple[np.ndarray, np.ndarray]:
         """(counts [bins], edges [bins + 1]) of the usable codes over a descriptor."""
