@@ -15,6 +15,8 @@ MEASURES = ("lsd", "stft", "mel", "level")
 DESCRIBED = ("centroid", "bandwidth", "flatness", "rolloff", "loudness", "f0", "harmonicity")
 FRAMES_CORRELATED = 4000
 AXES_SHOWN = 8
+MOST_SHOWN = 40
+"""Latents; of a space with more, the movement of the first playable axes is shown."""
 HELD_FRAMES = 64
 """Frames of each sound that methods with hundreds of variants look at."""
 STEPS = 5
@@ -73,11 +75,15 @@ def analyse_series(
         explanations = _explanations(run, notes, explained=explained, seed=seed, done=done)
     done("maps")
     maps = {"pca": pca_map(mean)} | ({"tsne": tsne_map(mean, seed=seed)} if len(mean) >= 5 and np.ptp(mean) > 0 else {})
+    moving, series = "latent", latent
+    if space.latent_size > MOST_SHOWN:
+        turned = np.asarray(axes.to_axes(latent.values), np.float32)[..., : 2 * AXES_SHOWN]
+        moving, series = "axis", latent.replace(values=turned)
     model = f"{shown(run.model)} with {space.latent_size} latents a frame on {shown(space.representation.name)}"
     return SeriesAnalysis(
         name=run.name, model=model[:1].upper() + model[1:], notes=described, quality=quality,
-        statistics=series_statistics(latent), box=box_plot(frames), axes=axes, correlations=correlations, points=mean,
-        labels=labels, maps=maps, explanations=explanations, why_not=why_not, codes=codes, spoken=_probe(run),
+        statistics=series_statistics(series), box=box_plot(real_latents(series)[0]), axes=axes,
+        correlations=correlations, points=mean, labels=labels, maps=maps, explanations=explanations, why_not=why_not, codes=codes, moving=moving, spoken=_probe(run),
     )  # fmt: skip
 
 
@@ -241,17 +247,15 @@ def figures(run: Run, analysis: SeriesAnalysis, sounds) -> dict:
     from timbre_jax.report import plots
     from timbre_jax.report.series_figures import code_histogram, code_scatter
 
-    found = (
-        {"distribution": plots.distribution(analysis.box, title="Latents of all frames")}
-        if analysis.box.median.size <= 40
-        else {}
-    )
-    s, latents = analysis.statistics, [str(d) for d in range(len(analysis.statistics.mean))]
-    if len(latents) <= 40:
-        found["movement"] = plots.bars(
+    s = analysis.statistics
+    plural = {"latent": "Latents", "axis": "Playable axes"}[analysis.moving]
+    found = {
+        "distribution": plots.distribution(analysis.box, title=f"{plural}, all frames"),
+        "movement": plots.bars(
             [("Variance within sounds", np.nan_to_num(s.within), None, None),
              ("Memory (s)", np.nan_to_num(s.memory), None, None), ("Speed (deviations a second)", s.speed, None, None)],
-        )  # fmt: skip
+        ),
+    }  # fmt: skip
     if (c := analysis.correlations) is not None:
         axes = [f"{d} ({100 * analysis.axes.share[d]:.0f} %)" for d in range(len(c.value))]
         found["correlation"] = plots.heatmap(

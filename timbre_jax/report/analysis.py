@@ -108,7 +108,7 @@ class Analysis:
 def shown(name: str) -> str:
     """A registry name as people write it: "pca_8" is "PCA 8", "dense_vae" is "dense VAE"."""
     words = name.replace("_", " ").split(" ")
-    return " ".join({"pca": "PCA", "vae": "VAE"}.get(word, word) for word in words)
+    return " ".join({"pca": "PCA", "vae": "VAE", "vq": "VQ"}.get(word, word) for word in words)
 
 
 def importances(explanations: Explanations) -> dict[str, np.ndarray]:

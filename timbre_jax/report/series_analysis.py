@@ -117,7 +117,8 @@ class SeriesAnalysis:
 
     Attributes:
       name, model, notes: in words.
-      quality; statistics, box: of the frames' latents. axes: playable axes, measured on the frames analysed.
+      quality; statistics, box: of the frames' latents, or of the first playable axes where there are too many latents to be
+        looked at (`moving` says which: "latent" or "axis"). axes: playable axes, measured on the frames analysed.
       correlations: of the axes with descriptors, frame by frame.
       points: [M, D] of the sounds; labels: [M] by name, with "brightness_hz". maps: of the points.
       explanations: None where they cannot apply; then `why_not` says why.
@@ -139,6 +140,7 @@ class SeriesAnalysis:
     explanations: HeldExplanations | None
     why_not: str
     codes: Codes | None = None
+    moving: str = "latent"
     spoken: Sequence[Result] = ()
 
 
@@ -210,7 +212,11 @@ def results(analysis: SeriesAnalysis) -> list[Result]:
             ("memory", "seconds until the autocorrelation falls under 1/e"),
             ("speed", "mean change a second in deviations"),
         ):
-            rows.append(Result(f"series/{name}/latent_{d}", float(getattr(statistics, name)[d]), definition=f"{text}; {set_}"))
+            rows.append(
+                Result(
+                    f"series/{name}/{analysis.moving}_{d}", float(getattr(statistics, name)[d]), definition=f"{text}; {set_}"
+                )
+            )
     if analysis.correlations is not None:
         for n, name in enumerate(analysis.correlations.names):
             for d in range(len(analysis.correlations.value)):

@@ -107,8 +107,16 @@ def code_histogram(counts: np.ndarray, *, title: str = "How often each code is u
     ax = axes[0, 0]
     order = np.sort(np.asarray(counts))[::-1]
     share = 100.0 * order / max(order.sum(), 1)
-    ax.fill_between(np.arange(len(share)), np.maximum(share, 1e-4), 1e-4, step="mid", color=THIRD, alpha=0.85, linewidth=0)
-    ax.set(title=title, xlabel="code, most frequent first", ylabel="% of the latents", yscale="log", xlim=(0, len(share)))
+    least = 0.5 * share[share > 0].min(initial=100.0)
+    ax.fill_between(np.arange(len(share)), np.maximum(share, least), least, step="mid", color=THIRD, alpha=0.85, linewidth=0)
+    ax.set(
+        title=title,
+        xlabel="code, most frequent first",
+        ylabel="% of the latents",
+        yscale="log",
+        xlim=(0, len(share)),
+        ylim=(least, None),
+    )
     even = 100.0 / len(share)
     ax.axhline(even, color="#3a3f47", linewidth=1, linestyle="--")
     ax.annotate("all codes alike", (1, even), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=8)

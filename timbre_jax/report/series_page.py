@@ -55,7 +55,7 @@ def _summary(analysis: SeriesAnalysis) -> page.Section:
         told = " + ".join(f"{p:.0f}" for p in perplexity)
         cards.append(("Codes in use (perplexity)", told, f"Of {size}; {' + '.join(str(n) for n in uses.used)} occur"))
     for result in analysis.spoken:
-        if result.name.startswith("probe/"):
+        if result.name.startswith("probe/") and not result.name.endswith("_rank"):
             what = result.name.removeprefix("probe/")
             cards.append(
                 (f"{what} told by the latents (R²)", format_cell(result.value), "0: they say nothing of it (a fresh probe)")
@@ -93,11 +93,12 @@ def _sounds(analysis: SeriesAnalysis, images, sounds: Sounds, sample_rate: int) 
 
 
 def _movement(analysis: SeriesAnalysis, images) -> page.Section:
+    what = "the latents" if analysis.moving == "latent" else f"the first {len(analysis.statistics.mean)} playable axes"
     return page.Section(
         "How latents move",
         (
             page.text(
-                "First: where the latents of all frames lie. **Within**: how much of a latent's variance is movement within "
+                f"First: where {what} of all frames lie. **Within**: how much of a latent's variance is movement within "
                 "sounds; "
                 "the rest sets one sound apart from another. **Memory**: how long a latent stays near where it is. "
                 "**Speed**: how "
