@@ -83,7 +83,8 @@ def analyse_series(
     return SeriesAnalysis(
         name=run.name, model=model[:1].upper() + model[1:], notes=described, quality=quality,
         statistics=series_statistics(series), box=box_plot(real_latents(series)[0]), axes=axes,
-        correlations=correlations, points=mean, labels=labels, maps=maps, explanations=explanations, why_not=why_not, codes=codes, moving=moving, spoken=_probe(run),
+        correlations=correlations, points=mean, labels=labels, maps=maps, explanations=explanations, why_not=why_not,
+        codes=codes, moving=moving, spoken=_probe(run),
     )  # fmt: skip
 
 
