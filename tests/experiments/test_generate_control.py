@@ -94,6 +94,7 @@ def test_a_discrete_space_follows_a_voice_from_a_start(discrete_run, voice, tmp_
     assert target.max() <= high
 
 
+@pytest.mark.slow
 def test_a_curve_of_a_file_that_is_shorter_and_out_of_reach(discrete_run, tmp_path):
     path = tmp_path / "curve.csv"
     path.write_text("time,value\n0,10\n0.2,7000\n")

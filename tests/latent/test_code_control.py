@@ -85,11 +85,11 @@ def test_the_level_of_a_start_is_kept_and_the_length_too(space, table):
 
 def test_one_frame_and_silence(space, table):
     curve = Curve("centroid", np.zeros(1), np.array([1000.0]))
-    made = control_codes(space, table, [curve], seconds=HOP / RATE)
+    made = control_codes(space, table, [curve], seconds=HOP / RATE, sweeps=0)
     assert made.latent.values.shape == (1, 1, 1)
     assert np.isfinite(made.wave).all()
     silent = codes_as_latent(space, np.zeros((1, 8), int), gain_db=-100.0)
-    made = control_codes(space, table, [curve], start=silent, rounds=2)
+    made = control_codes(space, table, [curve], start=silent, rounds=2, sweeps=0)
     assert not made.wave.any()
     assert made.remarks[-1] == "the sound is silent: nothing can be measured"
     assert np.isnan(made.errors()["centroid"]["median_error"])
@@ -107,6 +107,7 @@ def test_what_cannot_be_asked_for(space, table):
         control_codes(space, table, [one], start=codes_as_latent(space, np.zeros((2, 4), int)))
 
 
+@pytest.mark.slow
 def test_a_measured_table_works_as_the_known_one(space):
     measured = code_table(space, names=("centroid",), batch_size=32)
     curve = shape("line", "centroid", seconds=1.0, low=700, high=2500, rate=1.0)

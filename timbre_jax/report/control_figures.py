@@ -26,7 +26,7 @@ def control_figure(made: Sequence[Controlled], name: str, titles: Sequence[str])
         error = one.errors()[name]
         ax.set_title(f"{title}: r = {error['correlation']:.2f}", fontsize=9)
     axes.flat[0].legend(loc="upper right", fontsize=8)
-    for ax in axes[-1]:
+    for ax in axes.flat[max(0, len(made) - ACROSS) : len(made)]:
         ax.set_xlabel("seconds")
     for row in axes:
         row[0].set_ylabel(name)
