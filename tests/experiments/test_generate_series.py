@@ -118,6 +118,12 @@ def test_interpolation_moves_and_stands(continuous_run, files, tmp_path):
     share = np.linspace(0, 1, len(moving))[:, None]
     np.testing.assert_allclose(moving, (1 - share) * start + share * end, atol=1e-5)
     assert "all stretched to" in manifest["sounds"][0]["remarks"][-1]
+    arc = generate(continuous_run, tmp_path / "arc", mode="interpolate", files=pair, steps=3, interpolation="spherical")
+    assert arc["sounds"][0]["made_from"]["interpolation"] == "spherical"
+    _, first, between, last = (latents(tmp_path / "arc", sound, space) for sound in arc["sounds"])
+    np.testing.assert_allclose(first, start, atol=1e-4)
+    np.testing.assert_allclose(last, end, atol=1e-4)
+    assert np.abs(between - middle).max() > 1e-4
 
 
 def test_discrete_mixes_are_between_codes_or_codes_or_fades(discrete_run, files, tmp_path):
