@@ -1,17 +1,37 @@
-"""Caillon et al. 2020, the continuous model."""
+"""Caillon et al. 2020, the continuous model: a VAE over mel frames whose latents do not say how loud a sound is.
+
+python experiments/prepare.py --source=phrases --sample_rate=24000 --out=phrases24
+python experiments/train.py --config=experiments/configs/caillon2020_continuous.py --workdir=runs/caillon2020_continuous \
+    --config.data.store=phrases24
+
+After the colon: no_adversary, the same without (continuous.py:no_adversary); paper, the paper's widths and recipe alone.
+
+The paper's: 24 kHz, 128 mels, kernel 5, one stride of 2, 16 latents, leaky ReLU then batch normalisation, a Gaussian
+likelihood, KL weight .1, a regressor behind a reversal of gradients, loudness given to the decoder. Ours: narrower networks,
+for one core; random pieces of 96 frames (1 s); beta-NLL, without which 500 steps leave the means 18 dB off; and what frees the
+latents of loudness within 2,000 steps (`FrameVAE` says how each works): `relative_db`, `reader_weight`, `regressor_rate`. A
+regressor alone, at weight 30, was fooled (its error 1.0, that of knowing nothing) while a fresh probe found an R^2 of .47.
+
+EXPECTED
+"""
 
 from timbre_jax.representation import LOG_MEL_PRESETS, representation_settings
 from timbre_jax.training.config import default_config, model_section, representation_section
 
+KINDS = ("adversary", "no_adversary", "paper")
+
 
 def get_config(name="adversary"):
+    if name not in KINDS:
+        raise ValueError(f"caillon2020_continuous has no variant {name!r}; there are {', '.join(KINDS)}")
     config = default_config()
     config.representation = representation_section("log_mel", **representation_settings(LOG_MEL_PRESETS["caillon2020"]))
-    config.model = model_section("frame_vae", channels=(96, 96, 128, 128, 128, 64))
-    config.model.update({"beta": 0.5})
+    config.model = model_section("frame_vae")
+    if name != "paper":
+        config.model.update({"channels": (96, 96, 128, 128, 128, 64), "beta": 0.5})
     if name == "no_adversary":
         config.model["invariant_to"] = ()
-    else:
+    if name == "adversary":
         config.model.update({"relative_db": 60.0, "reader_weight": 30.0, "regressor_rate": 3.0})
     config.optimizer.learning_rate = 1e-3
     config.optimizer.schedule = "cosine"

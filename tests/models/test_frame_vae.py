@@ -7,12 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.special import log_softmax
 from scipy.stats import norm
 
 from timbre_jax.models import make_model
 from timbre_jax.models.explained import ExplainedVariance
 from timbre_jax.models.frame_vae import log_variance_of
-from timbre_jax.models.invariance import quantile_table, regression_nll, standard_uniform, uniform
+from timbre_jax.models.invariance import label_nll, quantile_table, regression_nll, standard_uniform, uniform
 from timbre_jax.records import Features, Latent
 
 SETTINGS = {"feature_shape": (14, 6), "latent_size": 4, "channels": (8, 8), "strided": 1}
@@ -50,6 +51,16 @@ def fresh(model):
     return model.init(jax.random.key(0), features())
 
 
+@functools.partial(jax.jit, static_argnums=0)
+def embed(model, variables, sounds):
+    return model.embed(variables, sounds)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def decode(model, variables, latent):
+    return model.apply(variables, latent, method="decode")
+
+
 @functools.partial(jax.jit, static_argnums=(0, 3))
 def loss_of(model, variables, sounds, settings=()):
     return model.apply(variables, sounds, keys(), **dict(settings), method="loss")
@@ -79,19 +90,22 @@ def test_the_papers_network_has_its_channels():
 
 def test_one_latent_for_two_frames_and_back_at_any_length(made):
     model, variables = made
-    for frames in (1, 7, 14):
+    for frames in (1, 2, 7, 14, 33):
         sounds = features(2, frames)
-        latent = model.apply(variables, sounds, method="posterior").mode()
+        latent = jax.eval_shape(lambda x: model.embed(variables, x), sounds)
         count = -(-frames // 2)
         assert latent.values.shape == (2, count, 4)
         assert latent.mask.shape == latent.conditions["loudness"].shape == (2, count)
         assert latent.rate == 45.0
-        again = model.apply(variables, latent, method="decode")
+        again = jax.eval_shape(lambda z: model.apply(variables, z, method="decode"), latent)
         assert again.values.shape == (2, 2 * count, 6)
         assert again.conditions["loudness"].shape == (2, 2 * count)
-        assert (again.rate, float(again.values.min()) >= 0, float(again.values.max()) <= 1) == (90.0, True, True)
-        assert model.reconstruct(variables, sounds).values.shape == (2, frames, 6)
-    pooled = np.asarray(model.apply(variables, features(), method="posterior").conditions["loudness"])
+        assert again.rate == 90.0
+        assert jax.eval_shape(lambda x: model.reconstruct(variables, x), sounds).values.shape == (2, frames, 6)
+    latent = embed(model, variables, features())
+    again = decode(model, variables, latent)
+    assert 0.0 <= float(again.values.min()) < float(again.values.max()) <= 1.0
+    pooled = np.asarray(latent.conditions["loudness"])
     np.testing.assert_allclose(pooled[0], features().conditions["loudness"][0].reshape(7, 2).mean(1), rtol=1e-6)
 
 
@@ -100,12 +114,12 @@ def test_padding_changes_nothing(made):
     model, variables = made
     sounds = features(3, 14)
     short = part(sounds, slice(2, 3), 7)
-    together, alone = model.embed(variables, sounds), model.embed(variables, short)
+    together, alone = embed(model, variables, sounds), embed(model, variables, short)
     np.testing.assert_allclose(together.values[2, :4], alone.values[0], atol=1e-5)
     np.testing.assert_array_equal(together.values[2, 4:], 0.0)
     np.testing.assert_allclose(together.conditions["loudness"][2, :4], alone.conditions["loudness"][0], rtol=1e-6)
-    first, second = (model.reconstruct(variables, x).values for x in (sounds, short))
-    np.testing.assert_allclose(first[2, :7], second[0], atol=1e-5)
+    first, second = (decode(model, variables, x).values for x in (together, alone))
+    np.testing.assert_allclose(first[2, :8], second[0], atol=1e-5)
     changed = np.array(sounds.values)
     changed[2, 7:] = 0.9
     whole, _ = loss_of(model, variables, sounds)
@@ -222,19 +236,38 @@ def test_the_reader_explains_what_linear_regression_explains_and_no_noise():
 def test_a_label_can_be_removed_and_a_condition_that_is_not_there_is_told():
     labels = (("family", ("brass", "reed", "string")),)
     model = make_model("frame_vae", **SETTINGS, invariant_to=("loudness", "family"), labels=labels, reader_weight=1.0)
-    variables = fresh(model)
     told = {"labels": {"family": jnp.asarray([0, 2, -1])}, "method": "loss"}
-    loss, metrics = jax.jit(lambda v: model.apply(v, features(), keys(), **told))(variables)
-    assert np.isfinite(loss).all()
+    variables = jax.eval_shape(lambda: model.init(jax.random.key(0), features()))
+    loss, metrics = jax.eval_shape(lambda v: model.apply(v, features(), keys(), **told), variables)
+    assert loss.shape == (3,)
     assert set(metrics) >= {"family_error", "loudness_error", "family_read", "loudness_read"}
     assert variables["params"]["regressors_1"]["Dense_1"]["kernel"].shape[1] == 3
+    assert variables["moments"]["readers_1"]["mean"].shape == (4 + 10 + 128 + 3,)
+
+    def tried(module, sounds, method):
+        return jax.eval_shape(
+            lambda v: module.apply(v, sounds, *([keys()] if method == "loss" else []), method=method), variables
+        )
+
     with pytest.raises(ValueError, match="invariant to the label 'family', which the batch does not have"):
-        model.apply(variables, features(), keys(), method="loss")
-    other = make_model("frame_vae", **SETTINGS, given=(), invariant_to=("f0",))
-    with pytest.raises(ValueError, match=r"invariant_to names 'f0'.*they have: loudness"):
-        other.initialise(dict(fresh(other)), lambda: [features()])
+        tried(model, features(), "loss")
     with pytest.raises(ValueError, match=r"features of this space are \[B, N, 6\] with at least one frame, not \[3, 14, 5\]"):
-        model.apply(variables, features().replace(values=jnp.zeros((3, 14, 5))), method="posterior")
+        tried(model, features().replace(values=jnp.zeros((3, 14, 5))), "posterior")
+    other = make_model("frame_vae", **SETTINGS, given=(), invariant_to=("f0",))
+    blank = {"quantiles": {"f0": jnp.zeros(257)}}
+    with pytest.raises(ValueError, match=r"invariant_to names 'f0'.*they have: loudness"):
+        other.initialise(blank, lambda: [features()])
+
+
+def test_what_a_label_costs():
+    """Cross-entropy against SciPy; a sound without a label costs nothing."""
+    logits = np.random.default_rng(0).normal(size=(3, 5, 4)).astype(np.float32)
+    nll, wrong = label_nll(jnp.asarray(logits), jnp.asarray([1, 3, -1]))
+    for sound, label in enumerate((1, 3)):
+        np.testing.assert_allclose(nll[sound], -log_softmax(logits[sound], axis=-1)[:, label], rtol=1e-5)
+        np.testing.assert_array_equal(wrong[sound], logits[sound].argmax(-1) != label)
+    np.testing.assert_array_equal(nll[2], 0.0)
+    np.testing.assert_array_equal(wrong[2], 0.0)
 
 
 def test_gain_does_not_reach_latents_that_see_values_relative_to_the_loudness():
@@ -242,19 +275,19 @@ def test_gain_does_not_reach_latents_that_see_values_relative_to_the_loudness():
     sounds = features(2)
     sounds = sounds.replace(values=0.5 + 0.3 * sounds.values, mask=jnp.ones((2, 14)))
     quieter = sounds.replace(values=sounds.values - 0.1, conditions={"loudness": sounds.conditions["loudness"] - 10.0})
-    loud, soft = (model.embed(variables, x).values for x in (sounds, quieter))
+    loud, soft = (embed(model, variables, x).values for x in (sounds, quieter))
     np.testing.assert_allclose(loud, soft, atol=1e-4)
-    plain, variables = ready()
-    assert np.abs(plain.embed(variables, sounds).values - plain.embed(variables, quieter).values).max() > 1e-2
+    plain = model.clone(relative_db=0.0)
+    assert np.abs(embed(plain, variables, sounds).values - embed(plain, variables, quieter).values).max() > 1e-2
 
 
 def test_a_latent_without_conditions_is_decoded_at_the_mean_and_a_hand_sets_the_loudness(made):
     model, variables = made
     z = jnp.asarray(np.random.default_rng(0).normal(size=(1, 5, 4)), jnp.float32)
     mean = float(variables["quantiles"]["loudness"].mean())
-    bare = model.apply(variables, Latent(values=z), method="decode").values
+    bare = decode(model, variables, Latent(values=z)).values
     for curve in (jnp.full((1, 5), mean), jnp.full((1,), mean)):
-        told = model.apply(variables, Latent(values=z, conditions={"loudness": curve}), method="decode").values
+        told = decode(model, variables, Latent(values=z, conditions={"loudness": curve})).values
         np.testing.assert_allclose(told, bare, atol=1e-5)
-    louder = model.apply(variables, Latent(values=z, conditions={"loudness": jnp.full((1,), mean + 20)}), method="decode")
+    louder = decode(model, variables, Latent(values=z, conditions={"loudness": jnp.full((1,), mean + 20)}))
     assert np.abs(louder.values - bare).max() > 1e-3
