@@ -12,7 +12,16 @@ for one core; random pieces of 96 frames (1 s); beta-NLL, without which 500 step
 latents of loudness within 2,000 steps (`FrameVAE` says how each works): `relative_db`, `reader_weight`, `regressor_rate`. A
 regressor alone, at weight 30, was fooled (its error 1.0, that of knowing nothing) while a fresh probe found an R^2 of .47.
 
-EXPECTED
+Expected on 12 held-out recordings (96 sounds of 4 s; 48 recordings to train on; 2,000 steps, 8 to 10 minutes of a shared core),
+as both trainings print it at their end:
+
+                                     adversary              no_adversary
+    loudness R^2 of a fresh probe     .075 (-.048 to .132)   .906 (.889 to .920)
+    pitch R^2                         .897 (.858 to .915)    .919 (.888 to .935)
+    RMSE of the log-mel, dB          5.66 (5.33 to 5.94)    10.5 (7.8 to 13.4); median sound 5.49 and 5.97
+
+A wider probe (512 units) finds .075, boosted trees .065 in the first. Without the relative view a few held-out sounds come out
+30 dB off, hence the second RMSE. A weight of 100 leaves .02 of loudness after 3,000 steps, and .75 of pitch.
 """
 
 from timbre_jax.representation import LOG_MEL_PRESETS, representation_settings
