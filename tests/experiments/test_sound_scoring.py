@@ -152,7 +152,7 @@ def test_runs_of_different_representations_are_said_not_to_be_comparable(library
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"metrics": ("lsd", "best")}, "no metric 'best'; there are lsd, stft, odg"),
+        ({"metrics": ("lsd", "best")}, "no metric 'best'; there are lsd, stft, mel, level, odg"),
         ({"metrics": ("odg",), "peaq": "other"}, "no PEAQ preset 'other'"),
         ({"metrics": ("odg",), "undefined_bandwidth": "one"}, "undefined_bandwidth is one of"),
         ({"metrics": ("kernel",), "embedding": "vggish"}, "no embedding 'vggish'"),
