@@ -1,4 +1,18 @@
-"""The discrete model of Caillon et al. 2020 (Bitton, Esling & Harada 2020, arXiv 2007.06349): a VQ-VAE that shapes noise."""
+"""The discrete model of Caillon et al. 2020 (Bitton, Esling & Harada 2020, arXiv 2007.06349): a VQ-VAE that shapes noise.
+
+python experiments/prepare.py --source=phrases --sample_rate=16000 --out=phrases16
+python experiments/train.py --config=experiments/configs/caillon2020_discrete.py --workdir=runs/caillon2020_discrete \
+  --config.data.store=phrases16
+
+Ours, so that it trains on a core: narrower (the paper's encoder has 32..256 channels, its decoder width 768 and four dense
+layers before and after the GRU: --config.model.channels, width, depth), stretches of 16 frames, Adam at 1e-3 (paper: 2e-4).
+With four dense layers on each side the loss had not left that of the mean spectrum after 700 steps.
+
+Expected on the 48 held-out excerpts of 6 recordings (26 min of a violin to train on; best of 2,400 steps, 27 min on a core
+shared with other work): multi-resolution STFT distance 1.485 (1.386 to 1.581); the floor of noise through the true
+magnitudes is .84. Perplexity of the held-out frames 112 of 1,024 codes, 377 in use, and the loss still falls: it is not done.
+Without batch normalisation of the encodings and warm-up the perplexity was 3 after 150 steps.
+"""
 
 from timbre_jax.training.config import default_config, model_section, representation_section
 

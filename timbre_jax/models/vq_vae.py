@@ -31,7 +31,7 @@ FIT_FRAMES = 16384
 class StridedEncoder(nn.Module):
     """Windows [..., window] to [..., size]: 1-D convolutions of stride 2, each followed by leaky ReLU, and a dense layer.
 
-    Each window's channels are brought to mean 0 and variance 1 after a convolution (ours: it learns several times faster).
+    Ours: after a convolution, all of a window's values together are brought to mean 0 and variance 1 (Wu & He 2018, one group).
     """
 
     channels: tuple[int, ...]
@@ -82,7 +82,10 @@ class VQVAE(TimbreModel):
     `warm_up` of a run the decoder hears them as they are while the codebook only follows, and as much again later it hears
     codes alone.
 
-    Silent frames (at the gain's floor) and frames outside the mask neither move the codebook nor count in its perplexity.
+    Silent frames (at the gain's floor) and frames outside the mask neither move the codebook nor count in its perplexity. What
+    a batch pads sounds with changes nothing of them (`with_neighbours`).
+
+    As a stream: the encoder waits for half a window, the decoder for the frames that a hop lies under.
 
     Attributes:
       feature_shape: (N, hop). latent_size: D.
@@ -347,7 +350,13 @@ class VQVAE(TimbreModel):
         axis_name: str | None = None,
         progress: Array | float = 1.0,
     ) -> tuple[Array, dict[str, Array]]:
-        """Multi-resolution STFT distance + `commitment` * commitment loss, [B]; `kl_weight` does nothing."""
+        """Multi-resolution STFT distance + `commitment` * commitment loss, [B], and what is logged; see `TimbreModel.loss`.
+
+        Args:
+          kl_weight: does nothing: the prior is uniform and fixed.
+          axis_name: of `pmap`, over which the batch is split; the codebook and the normalisation see all of it.
+          progress: of the run, 0..1, for `warm_up`.
+        """
         noise_keys, order_keys, place_keys = jnp.moveaxis(jax.vmap(lambda key: jax.random.split(key, 3))(keys), 1, 0)
         windows, gain = self.windows(features)
         target, mask = features.values, features.mask
