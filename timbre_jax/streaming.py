@@ -145,7 +145,8 @@ def finish_encoding(space: TimbreSpace, state: StreamState) -> tuple[StreamState
         filled = _silence(state.pending, missing)
         state, latent = _run(space, state.replace(pending=None), _join(state.pending, filled), "encode_block")
         outputs.append(latent)
-    if model.look_ahead[0]:
+    # Where no frame ever came, nothing is held back.
+    if state.early < model.look_ahead[0]:
         frames = model.look_ahead[0] * model.stride
         shape = (batch, frames, model.feature_shape[1])
         curves = {name: jnp.zeros(shape[:2]) for name in state.curves}
