@@ -35,5 +35,5 @@ def test_a_run_of_a_version_with_fewer_settings_goes_on_at_their_defaults():
     del saved["representation"]["loudness"]
     check_same(saved, config, "run")
     config.representation.loudness = True
-    with pytest.raises(ValueError, match="representation.loudness: False -> True"):
+    with pytest.raises(ValueError, match=r"representation\.loudness: False -> True"):
         check_same(saved, config, "run")

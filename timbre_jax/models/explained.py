@@ -56,9 +56,7 @@ class ExplainedVariance(nn.Module):
     ridge: float = 1e-3
 
     @nn.compact
-    def __call__(
-        self, z: Array, mask: Array, targets: Array, *, train: bool = False, axis_name: str | None = None
-    ) -> Array:
+    def __call__(self, z: Array, mask: Array, targets: Array, *, train: bool = False, axis_name: str | None = None) -> Array:
         """[T], between 0 and 1."""
         size = z.shape[-1]
         width = size + size * (size + 1) // 2 + self.features + self.targets
