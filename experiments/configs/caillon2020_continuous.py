@@ -27,7 +27,7 @@ A wider probe (512 units) finds .075, boosted trees .065 in the first. Without t
 from timbre_jax.representation import LOG_MEL_PRESETS, representation_settings
 from timbre_jax.training.config import default_config, model_section, representation_section
 
-KINDS = ("adversary", "no_adversary", "paper")
+KINDS = ("adversary", "no_adversary", "paper", "straight")
 
 
 def get_config(name="adversary"):
@@ -40,7 +40,9 @@ def get_config(name="adversary"):
         config.model.update({"channels": (96, 96, 128, 128, 128, 64), "beta": 0.5})
     if name == "no_adversary":
         config.model["invariant_to"] = ()
-    if name == "adversary":
+    if name == "straight":
+        config.model.update({"straight_weight": 100.0, "band_hz": LOG_MEL_PRESETS["caillon2020"].band_hz})
+    if name in ("adversary", "straight"):
         config.model.update({"relative_db": 60.0, "reader_weight": 30.0, "regressor_rate": 3.0})
     config.optimizer.learning_rate = 1e-3
     config.optimizer.schedule = "cosine"

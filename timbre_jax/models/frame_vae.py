@@ -23,6 +23,7 @@ from timbre_jax.models.invariance import (
     standard_uniform,
 )
 from timbre_jax.models.reversal import reversal_strength, reverse_gradient
+from timbre_jax.models.straight import band_moments, detour
 from timbre_jax.records import Array, Features, Latent, Posterior
 
 Stream = dict[str, Any]
@@ -58,6 +59,11 @@ class FrameVAE(TimbreModel):
     Seitzer et al. 2022): a Gaussian that learns its variances else learns the means of unsure bins last. "reconstruction" is
     logged without the weights.
 
+    With `straight_weight` (ours) the decoder also makes what lies between the latents of each sound of a batch and the next, at
+    a share drawn for each: where the logarithms of its centroid and bandwidth leave the straight line between those of the
+    ends, frame by frame, the squares are added, times the weight (`straight.detour`). A decoder is else only asked where
+    sounds are, and half-way between two of them makes what it will.
+
     Series of any length: N that is no multiple of the stride is filled up with frames outside the mask, and `decode` gives
     stride * M frames.
 
@@ -77,12 +83,16 @@ class FrameVAE(TimbreModel):
       regressor_rate: factor of the regressors' learning rate.
       relative_db: see above; 0 shows the encoder the values as they are. Needs `level_range_db`, the dB that a unit of the
         features is (`LogMel.range_db`), and the condition loudness.
+      straight_weight: see above; 0 is without. Needs `band_hz`, the bands' frequencies (`LogMel.band_hz`), and
+        `level_range_db`.
     """
 
     kind: ClassVar[str] = "series"
     uses_progress: ClassVar[bool] = True
     uses_axis: ClassVar[bool] = True
-    may_be_zero: ClassVar[tuple[str, ...]] = ("strided", "adversary_weight", "beta", "reader_weight", "relative_db")
+    may_be_zero: ClassVar[tuple[str, ...]] = (
+        "strided", "adversary_weight", "beta", "reader_weight", "relative_db", "straight_weight", "band_hz",
+    )  # fmt: skip
 
     feature_shape: tuple[int, int] = (375, 128)
     latent_size: int = 16
@@ -105,10 +115,16 @@ class FrameVAE(TimbreModel):
     regressor_rate: float = 1.0
     relative_db: float = 0.0
     level_range_db: float = 100.0
+    straight_weight: float = 0.0
+    band_hz: tuple[float, ...] = ()
 
     def _stacks(self) -> tuple[FrameStack, FrameStack]:
         """Encoder and decoder, unbound."""
         count = len(self.channels) + 1
+        if self.straight_weight and len(self.band_hz) != self.feature_shape[1]:
+            raise ValueError(
+                f"model frame_vae: straight_weight needs band_hz, a frequency for each of the {self.feature_shape[1]} bands"
+            )
         if not 0 <= self.strided < count:
             raise ValueError(
                 f"model frame_vae has {count} convolutions: strided must lie in 0..{count - 1}, not {self.strided}"
@@ -258,7 +274,12 @@ class FrameVAE(TimbreModel):
         count = features.values.shape[1]
         posterior = self.posterior(features, train=train, axis_name=axis_name)
         told = self._told(posterior.sample(keys).values, posterior.conditions)
-        outputs, _, _ = self.decoder(told, posterior.mask, train=train, axis_name=axis_name)
+        mask, mixed = posterior.mask, None
+        if self.straight_weight:
+            between, mixed = self._between(told, mask, keys)
+            told, mask = jnp.concatenate([told, between]), jnp.concatenate([mask, mixed[1]])
+        outputs, _, _ = self.decoder(told, mask, train=train, axis_name=axis_name)
+        outputs, between = outputs[: len(keys)], outputs[len(keys) :]
         mean, raw = jnp.split(outputs, 2, axis=-1)
         log_variance = log_variance_of(raw)
         squares = jnp.square(features.values - mean) * features.mask[..., None]
@@ -272,6 +293,10 @@ class FrameVAE(TimbreModel):
             size = jnp.maximum(jnp.sum(weights, (1, 2)), 1e-12) / (frames * self.feature_shape[1])
             fit = jnp.sum(terms * weights, (1, 2)) / (size * count)
         loss = fit + kl_weight * kl
+        if mixed is not None:
+            off = self._detour(mean, between[..., : mean.shape[-1]], *mixed)
+            loss = loss + self.straight_weight * off
+            metrics["detour"] = off
         strength = reversal_strength(progress, self.reversal_time)
         latents = jnp.maximum(jnp.sum(posterior.mask, 1), 1.0)
         for name, regressor in zip(self.invariant_to, self.regressors, strict=True):
@@ -289,6 +314,21 @@ class FrameVAE(TimbreModel):
         if self.invariant_to:
             metrics["reversal"] = jnp.broadcast_to(strength, loss.shape)
         return loss, metrics
+
+    def _between(self, told: Array, mask: Array, keys: Array) -> tuple[Array, tuple[Array, Array]]:
+        """What the decoder is told somewhere between every sound and the next of the batch; how far [B], and where both are."""
+        share = jax.vmap(lambda key: jax.random.uniform(jax.random.fold_in(key, 1)))(keys)
+        other = jnp.roll(told, -1, axis=0)
+        return told + share[:, None, None] * (other - told), (share, mask * jnp.roll(mask, -1, axis=0))
+
+    def _detour(self, ends: Array, between: Array, share: Array, mask: Array) -> Array:
+        """Mean over frames of the squared detours of log centroid and log bandwidth, [B]; the ends stay where they are."""
+        mask = jnp.repeat(mask, self.stride, axis=1)
+        moments = [band_moments(x, self.band_hz, self.level_range_db) for x in (jax.lax.stop_gradient(ends), between)]
+        total = sum(
+            detour(jnp.stack([own, jnp.roll(own, -1, axis=0)]), made, share) for own, made in zip(*moments, strict=True)
+        )
+        return jnp.sum(total * mask, 1) / jnp.maximum(jnp.sum(mask, 1), 1.0)
 
     def _judged(self, name: str, guess: Array, posterior: Posterior, labels: Mapping[str, Array] | None):
         if name in dict(self.labels):

@@ -158,6 +158,13 @@ class LogMel:
         return tuple(np.maximum(shares.sum(1), 0.1).tolist())
 
     @property
+    def band_hz(self) -> tuple[float, ...]:
+        """Where each band lies, [F]: the mean frequency of its filter in Hz."""
+        basis = np.asarray(self.basis, np.float64)
+        frequencies = np.arange(basis.shape[1]) * (self.sample_rate / self.n_fft)
+        return tuple((basis @ frequencies / np.maximum(basis.sum(1), 1e-30)).tolist())
+
+    @property
     def full_scale_db(self) -> float:
         """Mel power of a sine of amplitude 1 on the most sensitive bin, in dB as librosa counts it."""
         gain = float(np.sum(window_samples(self.window, self.window_length), dtype=np.float64)) / 2.0
