@@ -6,7 +6,8 @@ Any field of the configuration can be changed: --config.train.steps=500 --config
 stands in timbre_jax/training/config.py and in the configuration file, whose docstring says what to expect.
 
 Ctrl-C or SIGTERM saves and exits (code 130 or 143); the same command goes on, with the very numbers it would have had. More
-steps: the same command with another --config.train.steps. Another configuration needs another --workdir.
+steps: the same command with another --config.train.steps (not where the loss or the learning rate changes along the run).
+Another configuration needs another --workdir.
 
 In the run's folder: config.json, metrics.jsonl (one JSON object a line), tensorboard/, checkpoints/, and best/, which
 timbre_jax.load(WORKDIR) reads, also while training goes on. After the training of a series space also invariance.json: how
@@ -26,7 +27,8 @@ from experiments import command_line
 CONFIG = config_flags.DEFINE_config_file(
     "config",
     None,
-    "Configuration file: notes_best.py, natsiou2023.py, pca8.py, mean_image.py in experiments/configs, or yours.",
+    "Configuration file of experiments/configs (notes_best.py, library_best.py, caillon2020_continuous.py ...), or yours. "
+    "FILE.py:NAME takes a variant, where a file has some.",
 )
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run: made if it is not there, gone on with if it is.")
 PARALLEL = flags.DEFINE_enum("parallel", "jit", ["jit", "pmap"], "How several devices are used; the numbers are the same.")
