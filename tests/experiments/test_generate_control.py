@@ -80,6 +80,7 @@ def test_a_continuous_space_follows_and_says_so(tmp_path, capsys):
     assert found["correlation"] > 0.95
 
 
+@pytest.mark.slow
 def test_a_discrete_space_follows_a_voice_from_a_start(discrete_run, voice, tmp_path):
     manifest = generate(discrete_run, tmp_path, mode="control", like=str(voice), files=[voice])
     (sound,) = manifest["sounds"]

@@ -37,6 +37,7 @@ def latents(folder, entry, space):
     return np.asarray(read_series(folder / entry["series"][0], space).values)[0]
 
 
+@pytest.mark.slow
 def test_a_folder_of_any_lengths_is_reconstructed_with_its_series(continuous_run, files, tmp_path):
     manifest = generate(continuous_run, tmp_path, mode="reconstruct", files=[files])
     assert manifest == json.loads((tmp_path / "manifest.json").read_text(encoding="utf-8"))
@@ -80,6 +81,7 @@ def test_a_series_that_was_written_is_heard_again(continuous_run, files, tmp_pat
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_conversion_keeps_time_and_level(continuous_run, discrete_run, files, tmp_path):
     for run in (continuous_run, discrete_run):
         manifest = generate(run, tmp_path / run.name, mode="convert", files=[files / "a short.wav", files / "b long.wav"])

@@ -12,6 +12,7 @@ from experiments.map_quality import OURS, measure
 pytestmark = pytest.mark.xdist_group("small_analysis")
 
 
+@pytest.mark.slow
 def test_floors_and_ceiling_frame_the_ways_back(pca_run, tmp_path):
     table = measure(pca_run, tmp_path, umap=False, sounds=6, progress=False)
     lines = {line[0]: dict(zip(table.columns, line, strict=True)) for line in table.rows}

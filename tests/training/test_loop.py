@@ -248,7 +248,7 @@ def test_models_that_are_fitted_go_through_the_same_call(name, tmp_path):
         ({"log_every": 0}, "train.log_every must be at least 1"),
         ({"stepz": 3}, "no field config.train.stepz; near it: config.train.steps"),
         ({"steps": "many"}, "config.train.steps must be int like 0, not 'many'"),
-        ({"monitor": "beauty"}, "'loss' or 'mse'"),
+        ({"monitor": "beauty"}, "'loss', 'mse' or 'last'"),
         ({"rollback": {"evry": 3}}, "no field config.train.rollback.evry; near it: config.train.rollback.every"),
     ],
 )
