@@ -91,7 +91,8 @@ def _hits(number: int, seed: int, sample_rate: int) -> Iterator[tuple[str, str, 
 
     from timbre_jax.data.sf2 import read_soundfont
     from timbre_jax.data.sf2_player import RATE, render_note
-    from timbre_jax.data.sources.soundfont import DEFAULT_VELOCITIES, PERCUSSION_BANK, default_bank
+    from timbre_jax.data.sources.banks import PERCUSSION_BANK, default_bank
+    from timbre_jax.data.sources.soundfont import DEFAULT_VELOCITIES
 
     bank = read_soundfont(default_bank())
     kits = [preset for preset in bank.presets if preset.bank == PERCUSSION_BANK]

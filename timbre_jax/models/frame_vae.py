@@ -383,11 +383,7 @@ class FrameVAE(TimbreModel):
     def encode_block(self, state: Stream, features: Features) -> tuple[Stream, Latent]:
         """A block of features, a multiple of the stride long, to as many latents, `look_ahead` latents late."""
         outputs, mask, layers = self.encoder(self._seen(features), features.mask, state["layers"])
-        pooled, curves, waiting = self._pooled(features), {}, {}
-        for name, kept in state["conditions"].items():
-            new = pooled.get(name, self.tables[name].value.mean() * jnp.ones(mask.shape))
-            joined = jnp.concatenate([kept, new], axis=1)
-            curves[name], waiting[name] = joined[:, : mask.shape[1]], joined[:, mask.shape[1] :]
+        curves, waiting = self._delayed(state["conditions"], self._pooled(features), mask)
         latent = self._posterior(outputs, mask, curves, features.rate).mode()
         return {"layers": layers, "conditions": waiting}, latent
 
@@ -402,12 +398,17 @@ class FrameVAE(TimbreModel):
         told = self._told(latent.values, latent.conditions)
         outputs, mask, layers = self.decoder(told, latent.mask, state["layers"])
         features = self._features(outputs, mask, latent.conditions, latent.rate)
-        curves, waiting = {}, {}
-        for name, kept in state["conditions"].items():
-            new = features.conditions.get(name, self.tables[name].value.mean() * jnp.ones(mask.shape))
-            joined = jnp.concatenate([kept, jnp.broadcast_to(new.reshape(len(mask), -1), mask.shape)], axis=1)
-            curves[name], waiting[name] = joined[:, : mask.shape[1]], joined[:, mask.shape[1] :]
+        curves, waiting = self._delayed(state["conditions"], features.conditions, mask)
         return {"layers": layers, "conditions": waiting}, features.replace(conditions=curves)
+
+    def _delayed(self, waiting: Mapping[str, Array], new: Mapping[str, Array], mask: Array):
+        """Conditions as late as what the layers make, and those that wait for the next block; a missing one is at its mean."""
+        curves, later = {}, {}
+        for name, kept in waiting.items():
+            value = new.get(name, self.tables[name].value.mean() * jnp.ones(mask.shape))
+            joined = jnp.concatenate([kept, jnp.broadcast_to(value.reshape(len(mask), -1), mask.shape)], axis=1)
+            curves[name], later[name] = joined[:, : mask.shape[1]], joined[:, mask.shape[1] :]
+        return curves, later
 
     def __call__(self, features: Features, *, train: bool = False) -> Features:
         if self.is_initializing():

@@ -102,7 +102,7 @@ def _reconstruction(analysis: Analysis, images) -> page.Section:
             "fundamental frequency (bottom row) and the strengths of the first harmonics over time; left the original, "
             "right what came back."
         ),
-        _picture(images, "reconstructions", "Originals and reconstructions"),
+        page.picture_of(images, "reconstructions", "Originals and reconstructions"),
         page.table(score_table(analysis)),
         page.text(
             f"Two floors, fitted to {quality.training_notes:,} training notes: the **mean image** always answers with "
@@ -158,7 +158,7 @@ def _distribution(analysis: Analysis, images) -> page.Section:
                 f"within 1.5 box lengths. {active} of {len(analysis.active)} latents are active: their variance over the "
                 "notes is above 0.01."
             ),
-            _picture(images, "distribution", "Box plot of every latent"),
+            page.picture_of(images, "distribution", "Box plot of every latent"),
             page.table(analysis.box.table(), folded=True),
         ),
     )
@@ -184,8 +184,8 @@ def _importance(analysis: Analysis, images) -> page.Section:
                 "mean latent to the note's. **Gradient** is how much a small step, in standard deviations, moves the "
                 "picture, for better or worse. **One off** is what it costs to put a single latent to its mean.",
             ),
-            _picture(images, "importance", "Importance of every latent"),
-            _picture(images, "agreement", "Rank correlation between methods"),
+            page.picture_of(images, "importance", "Importance of every latent"),
+            page.picture_of(images, "agreement", "Rank correlation between methods"),
             page.text(
                 f"Mean agreement between pairs of methods: {format_cell(e.agreement.mean())} (1 is perfect, 0 is none). It "
                 "compares orders, so two latents of nearly the same importance may trade places. “One off” "
@@ -211,8 +211,10 @@ def _ablation(analysis: Analysis, images) -> page.Section:
                 "latents on, all off. “Off” can mean the latent's mean over the training notes, or 0, as in the paper; by "
                 "the latter, a latent that is far from 0 in every note looks important whether or not it tells notes apart."
             ),
-            _picture(images, "ablation", "SSIM with one latent on or off"),
-            _picture(images, "ablation_images", "One note with one latent on at a time, the others at 0 (the paper's fig. 6)"),
+            page.picture_of(images, "ablation", "SSIM with one latent on or off"),
+            page.picture_of(
+                images, "ablation_images", "One note with one latent on at a time, the others at 0 (the paper's fig. 6)"
+            ),
             *(
                 page.table(ablation.table(e.groups), folded=True, title=f"Off = {name}")
                 for name, ablation in e.ablations.items()
@@ -232,7 +234,7 @@ def _perturbation(analysis: Analysis, images) -> page.Section:
                 "picture, in the latent's own spread, compares latents better. Below 0, the moved note is nearer to the "
                 "original than the reconstruction was."
             ),
-            _picture(images, "perturbation", "Fall of SSIM when a latent is moved"),
+            page.picture_of(images, "perturbation", "Fall of SSIM when a latent is moved"),
             *(page.table(p.table(e.groups), folded=True, title=f"In {unit}") for unit, p in e.perturbations.items()),
         ),
     )
@@ -247,7 +249,7 @@ def _directions(analysis: Analysis, images, sweeps: Sounds, sample_rate: int) ->
                 "the others stay; elsewhere in the space it may do something else. Measured on the decoded f0 and "
                 "harmonics: flat curves mean that the latent changes none of these four there."
             ),
-            _picture(images, "directions", "Pitch, level, brightness and course in time along every latent"),
+            page.picture_of(images, "directions", "Pitch, level, brightness and course in time along every latent"),
             page.table(analysis.explanations.directions.table(), folded=True),
         ]
     if sweeps:
@@ -264,7 +266,7 @@ def _known(analysis: Analysis, images) -> page.Section:
                 "or falls whenever it does. Grey numbers may be chance: no larger than what shuffled labels give, or with an "
                 "interval over instruments that holds 0. Brightness is the spectral centroid of the recording."
             ),
-            _picture(images, "correlation", "Correlation of latents with pitch, velocity and brightness"),
+            page.picture_of(images, "correlation", "Correlation of latents with pitch, velocity and brightness"),
             *(page.table(c.table(), folded=True, title=c.method) for c in analysis.correlations.values()),
         ),
     )
@@ -278,15 +280,15 @@ def _classes(analysis: Analysis, images) -> page.Section:
             page.text(
                 "Where the families lie on every latent. Colours: how far a family's mean is from the mean of all notes."
             ),
-            _picture(images, "classes", "Mean and standard deviation of every latent in every family"),
+            page.picture_of(images, "classes", "Mean and standard deviation of every latent in every family"),
             page.table(family.table(), folded=True),
             page.text(
                 "The other way round: which families a range of a latent points to. Every bar holds as many "
                 "notes (a fifth, where values are not equal), from the lowest values of that latent to the highest."
             ),
-            _picture(images, "ranges", "Share of families in ranges of every latent"),
+            page.picture_of(images, "ranges", "Share of families in ranges of every latent"),
             page.table(analysis.ranges.table(), folded=True),
-            _picture(images, "confusion", "Families named by the nearest training notes"),
+            page.picture_of(images, "confusion", "Families named by the nearest training notes"),
         ),
     )
 
@@ -300,8 +302,8 @@ def _maps(analysis: Analysis, images) -> page.Section:
                 "what lies behind another dot may be far from it. "
                 "t-SNE keeps neighbours together; distances between its islands, and their sizes, mean nothing."
             ),
-            _picture(images, "map_family", "Maps coloured by family"),
-            _picture(images, "map_pitch", "Maps coloured by pitch"),
+            page.picture_of(images, "map_family", "Maps coloured by family"),
+            page.picture_of(images, "map_pitch", "Maps coloured by pitch"),
         ),
     )
 
@@ -317,17 +319,13 @@ def _paper(analysis: Analysis, images) -> page.Section:
                 "families lie apart."
             ),
             page.table(verdicts(analysis)),
-            _picture(images, "paper_separation", "Class separation in descending order, paper and here"),
+            page.picture_of(images, "paper_separation", "Class separation in descending order, paper and here"),
             page.text(
                 f"Classes are not the same either: the paper's test set has 1,324 notes of NSynth, here a family is "
                 f"{_instruments(analysis)}. The fewer the instruments, the further apart families seem, whatever the model."
             ),
         ),
     )
-
-
-def _picture(images: Mapping[str, bytes], name: str, alt: str) -> str:
-    return page.picture(images[name], alt=alt, caption=alt) if name in images else ""
 
 
 def _instruments(analysis: Analysis) -> str:

@@ -6,7 +6,7 @@ import dataclasses
 import html
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from timbre_jax.metrics.table import Table, write_text
@@ -105,6 +105,11 @@ def picture(png: bytes, *, alt: str, caption: str = "") -> str:
     """A PNG inside the page."""
     below = f"<figcaption>{_inline(caption)}</figcaption>" if caption else ""
     return f'<figure><img alt="{html.escape(alt, quote=True)}" src="{data_uri(png, "image/png")}">{below}</figure>'
+
+
+def picture_of(images: Mapping[str, bytes], name: str, alt: str) -> str:
+    """The picture of that name with what it shows below it; nothing where there is none."""
+    return picture(images[name], alt=alt, caption=alt) if name in images else ""
 
 
 def table(data: Table, *, folded: bool = False, title: str | None = None) -> str:

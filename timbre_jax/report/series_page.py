@@ -65,9 +65,8 @@ def _summary(analysis: SeriesAnalysis) -> page.Section:
         (
             page.numbers(cards),
             page.text(
-                f"What was analysed: {analysis.notes}. Ranges are 95 % intervals from resampling whole recordings: excerpts "
-                f"of one "
-                "recording are too alike to count one by one."
+                f"What was analysed: {analysis.notes}. Ranges are 95 % intervals from resampling whole recordings: "
+                "excerpts of one recording are too alike to count one by one."
             ),
         ),
     )
@@ -76,18 +75,16 @@ def _summary(analysis: SeriesAnalysis) -> page.Section:
 def _sounds(analysis: SeriesAnalysis, images, sounds: Sounds, sample_rate: int) -> page.Section:
     blocks = [
         page.text(
-            "**Original** is the recording, **representation** what analysis and synthesis leave of it, **reconstruction** "
-            "what "
-            "comes out of the latents. The curves below each: the first playable axes, then level and pitch; the "
-            "reconstruction's "
-            "beside the original's."
+            "**Original** is the recording, **representation** what analysis and synthesis leave of it, "
+            "**reconstruction** what comes out of the latents. The curves below each: the first playable axes, then "
+            "level and pitch; the reconstruction's beside the original's."
         )
     ]
     for number, (title, waves) in enumerate(sounds):
         blocks.append(page.subtitle(title))
         players = "".join(player(wave, sample_rate, what, large=True) for what, wave in waves.items())
         blocks.append(f'<div class="player-grid">{players}</div>')
-        blocks.append(_picture(images, f"sound_{number}", f"Spectrograms, axes, level and pitch of {title}"))
+        blocks.append(page.picture_of(images, f"sound_{number}", f"Spectrograms, axes, level and pitch of {title}"))
     blocks.append(page.table(analysis.quality.table(), folded=True))
     return page.Section("How sounds come back", tuple(blocks))
 
@@ -99,13 +96,11 @@ def _movement(analysis: SeriesAnalysis, images) -> page.Section:
         (
             page.text(
                 f"First: where {what} of all frames lie. **Within**: how much of a latent's variance is movement within "
-                "sounds; "
-                "the rest sets one sound apart from another. **Memory**: how long a latent stays near where it is. "
-                "**Speed**: how "
-                "far it goes in a second."
+                "sounds; the rest sets one sound apart from another. **Memory**: how long a latent stays near where it "
+                "is. **Speed**: how far it goes in a second."
             ),
-            _picture(images, "distribution", "Distribution of every latent over all frames"),
-            _picture(images, "movement", "Movement of every latent"),
+            page.picture_of(images, "distribution", "Distribution of every latent over all frames"),
+            page.picture_of(images, "movement", "Movement of every latent"),
             page.table(analysis.statistics.table(), folded=True),
         ),
     )
@@ -115,38 +110,40 @@ def _axes(analysis: SeriesAnalysis, images, sweeps: Sounds, sample_rate: int) ->
     blocks = [
         page.text(
             "Playable axes are the latents turned so that the first varies most (PCA of the frames). The table: rank "
-            "correlation of "
-            "each axis with descriptors of the same frames. Grey numbers may be chance: no larger than what shuffled "
-            "frames give, or "
-            "with an interval over recordings that holds 0."
+            "correlation of each axis with descriptors of the same frames. Grey numbers may be chance: no larger than "
+            "what shuffled frames give, or with an interval over recordings that holds 0."
         ),
-        _picture(images, "correlation", "Rank correlation of playable axes with descriptors, frame by frame"),
+        page.picture_of(images, "correlation", "Rank correlation of playable axes with descriptors, frame by frame"),
         page.table(analysis.axes.table(), folded=True, title="Axes"),
     ]
     if analysis.correlations is not None:
         blocks.append(page.table(axis_correlation_table(analysis.correlations), folded=True, title="Correlations"))
-    if sweeps:
-        blocks.append(page.text("A point held, one axis from low to high (1st to 99th percentile), the others at their mean:"))
-        blocks.append(player_rows([(name, list(waves.items())) for name, waves in sweeps], sample_rate))
+    blocks += _sweeps(
+        "A point held, one axis from low to high (1st to 99th percentile), the others at their mean:", sweeps, sample_rate
+    )
     return page.Section("What the axes go along with", tuple(blocks))
+
+
+def _sweeps(what: str, sweeps: Sounds, sample_rate: int) -> list[str]:
+    """Players of sounds along a line, and what they are; nothing without any."""
+    if not sweeps:
+        return []
+    return [page.text(what), player_rows([(name, list(waves.items())) for name, waves in sweeps], sample_rate)]
 
 
 def _codes(analysis: SeriesAnalysis, images, sweeps: Sounds, sample_rate: int) -> page.Section:
     blocks = [
         page.text(
-            "How often each code is used by the sounds analysed; and where the codes' vectors lie (PCA), coloured by what "
-            "each sounds "
-            "like when it is decoded alone, as large as it is often used."
+            "How often each code is used by the sounds analysed; and where the codes' vectors lie (PCA), coloured by "
+            "what each sounds like when it is decoded alone, as large as it is often used."
         ),
-        _picture(images, "code_histogram", "Use of the codes"),
-        _picture(images, "code_centroid", "Codes coloured by spectral centroid"),
-        _picture(images, "code_f0", "Codes coloured by fundamental frequency"),
+        page.picture_of(images, "code_histogram", "Use of the codes"),
+        page.picture_of(images, "code_centroid", "Codes coloured by spectral centroid"),
+        page.picture_of(images, "code_f0", "Codes coloured by fundamental frequency"),
         page.table(analysis.codes.uses.table()),
         page.table(code_rows(analysis.codes), folded=True, title="Every code"),
     ]
-    if sweeps:
-        blocks.append(page.text("All used codes one after the other, a descriptor rising:"))
-        blocks.append(player_rows([(name, list(waves.items())) for name, waves in sweeps], sample_rate))
+    blocks += _sweeps("All used codes one after the other, a descriptor rising:", sweeps, sample_rate)
     return page.Section("Codes", tuple(blocks))
 
 
@@ -158,16 +155,13 @@ def _importance(analysis: SeriesAnalysis, images) -> page.Section:
         (
             page.text(
                 f"**From the most to the least important, by the mean rank of all methods:** {order}. Each of "
-                f"{len(e.groups)} sounds "
-                f"({e.seconds:.2f} s around its loudest frame) is given one point, the mean of its latents, and keeps its "
-                f"level "
-                "curve: so methods for sounds with one latent apply. One latent is switched off (put to its training "
-                "mean), left on "
-                "alone, or moved by its own deviation; or the gradient is followed. What is measured is the distance of the "
-                "spectrogram to the original's."
+                f"{len(e.groups)} sounds ({e.seconds:.2f} s around its loudest frame) is given one point, the mean of "
+                "its latents, and keeps its level curve: so methods for sounds with one latent apply. One latent is "
+                "switched off (put to its training mean), left on alone, or moved by its own deviation; or the gradient "
+                "is followed. What is measured is the distance of the spectrogram to the original's."
             ),
-            _picture(images, "importance", "Importance of every latent by every method"),
-            _picture(images, "perturbation", "Fall of SSIM when a latent is moved by its own deviations"),
+            page.picture_of(images, "importance", "Importance of every latent by every method"),
+            page.picture_of(images, "perturbation", "Fall of SSIM when a latent is moved by its own deviations"),
             page.table(e.agreement.rank_table(), folded=True, title="Ranks"),
             page.table(e.ablation.table(e.groups), folded=True, title="Ablation"),
             page.table(e.perturbation.table(e.groups), folded=True, title="Perturbation"),
@@ -182,15 +176,10 @@ def _maps(images) -> page.Section:
         "Maps",
         (
             page.text(
-                "Every dot is a sound, at the mean of its latents weighted by amplitude; near dots have similar latents. "
-                "t-SNE keeps "
-                "neighbours together; distances between its islands mean nothing."
+                "Every dot is a sound, at the mean of its latents weighted by amplitude; near dots have similar "
+                "latents. t-SNE keeps neighbours together; distances between its islands mean nothing."
             ),
-            _picture(images, "map_brightness", "Maps coloured by brightness"),
-            _picture(images, "map_family", "Maps coloured by class"),
+            page.picture_of(images, "map_brightness", "Maps coloured by brightness"),
+            page.picture_of(images, "map_family", "Maps coloured by class"),
         ),
     )
-
-
-def _picture(images: Mapping[str, bytes], name: str, alt: str) -> str:
-    return page.picture(images[name], alt=alt, caption=alt) if name in images else ""

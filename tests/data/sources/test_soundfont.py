@@ -8,13 +8,9 @@ import pytest
 
 from tests.helpers.soundfont import sine_sample, write_soundfont
 from timbre_jax.data import sf2
+from timbre_jax.data.sources.banks import default_bank
 from timbre_jax.data.sources.base import FAMILIES, SOURCES
-from timbre_jax.data.sources.soundfont import (
-    FAMILY_OF_PROGRAM,
-    SoundFontSource,
-    default_bank,
-    source_of_program,
-)
+from timbre_jax.data.sources.soundfont import FAMILY_OF_PROGRAM, SoundFontSource, source_of_program
 
 
 def bank_of(path, wiring, *, frequencies=(441.0, 882.0, 1470.0, 1764.0)):

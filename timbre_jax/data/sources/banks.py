@@ -40,6 +40,26 @@ def bank_digest(path: str) -> str:
     return _hash(path, *_state(path))
 
 
+class OfBanks:
+    """What sources that render from SoundFont banks have in common: `paths`, of which none means the default bank."""
+
+    paths: tuple[str, ...]
+
+    @property
+    def banks(self) -> tuple[str, ...]:
+        return self.paths or (default_bank(),)
+
+    @property
+    def titles(self) -> str:
+        """Every bank's file name, commas between."""
+        return ", ".join(os.path.basename(path) for path in self.banks)
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """SHA-256 of every bank's file, by its name."""
+        return {os.path.basename(path): bank_digest(path) for path in self.banks}
+
+
 def slug(name: str) -> str:
     """A name in lower case with hyphens for whatever is no letter or digit."""
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "unnamed"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -17,9 +16,8 @@ from timbre_jax.data.sources.banks import (
     LICENCE,
     PERCUSSION_BANK,
     PLAYER_VERSION,
-    bank_digest,
+    OfBanks,
     bank_names,
-    default_bank,
     open_bank,
     slug,
 )
@@ -73,7 +71,7 @@ def main_recordings(bank: SoundFont, preset: Preset, key: int, velocity: int) ->
 
 
 @dataclasses.dataclass(frozen=True)
-class KitSource:
+class KitSource(OfBanks):
     """Hits rendered from the drum kits of SoundFont 2 banks: each kit, key and velocity that makes a sound.
 
     An instrument is a group of keys at all velocities, of all kits and banks, that share recordings; it stays on one side of
@@ -116,15 +114,10 @@ class KitSource:
     def form(self) -> Form:
         return library_form(self.sample_rate, self.seconds, self.max_seconds)
 
-    @property
-    def banks(self) -> tuple[str, ...]:
-        return self.paths or (default_bank(),)
-
     def describe(self) -> dict[str, Any]:
-        names = [os.path.basename(path) for path in self.banks]
         return {
-            "kind": "kits", "title": f"drum kits of {', '.join(names)}", "licence": LICENCE,
-            "banks": {name: bank_digest(path) for name, path in zip(names, self.banks, strict=True)},
+            "kind": "kits", "title": f"drum kits of {self.titles}", "licence": LICENCE,
+            "banks": self.digests,
             "labels": list(self.labels), "unlabelled": self.unlabelled, "velocities": list(self.velocities),
             "sample_rate": self.sample_rate, "seconds": self.seconds, "max_seconds": 0 if self.seconds else self.max_seconds,
             "trim": self.trim, "duplicates": self.duplicates, "fractions": list(self.fractions), "number": self.number,

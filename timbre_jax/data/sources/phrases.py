@@ -16,9 +16,8 @@ from timbre_jax.data.sources.banks import (
     LICENCE,
     PERCUSSION_BANK,
     PLAYER_VERSION,
-    bank_digest,
+    OfBanks,
     bank_names,
-    default_bank,
     open_bank,
     slug,
 )
@@ -36,7 +35,7 @@ GAIN_DB = 6.0  # one gain for all: expression only takes level away, and a singl
 
 
 @dataclasses.dataclass(frozen=True)
-class PhraseSource:
+class PhraseSource(OfBanks):
     """Recordings of composed phrases (`data.phrases`), played by presets of SoundFont 2 banks and cut into excerpts.
 
     An excerpt's instrument is its recording, named BANK:PROGRAM-NAME-rNNN, and no recording is in two splits; the family is
@@ -83,15 +82,10 @@ class PhraseSource:
     def form(self) -> Form:
         return library_form(self.sample_rate, self.seconds, self.seconds)
 
-    @property
-    def banks(self) -> tuple[str, ...]:
-        return self.paths or (default_bank(),)
-
     def describe(self) -> dict[str, Any]:
-        names = [os.path.basename(path) for path in self.banks]
         return {
-            "kind": "phrases", "title": f"phrases of {', '.join(self.programs)} played by {', '.join(names)}",
-            "licence": LICENCE, "banks": {name: bank_digest(path) for name, path in zip(names, self.banks, strict=True)},
+            "kind": "phrases", "title": f"phrases of {', '.join(self.programs)} played by {self.titles}",
+            "licence": LICENCE, "banks": self.digests,
             "programs": list(self.programs), "keys": list(self.keys), "recordings": self.recordings,
             "recording_seconds": self.recording_seconds, "seconds": self.seconds, "sample_rate": self.sample_rate,
             "fractions": list(self.fractions), "seed": self.seed, "player": PLAYER_VERSION, "composer": COMPOSER_VERSION,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Iterable, Iterator
 from typing import Any, ClassVar
 
@@ -12,9 +11,8 @@ from timbre_jax.data.sources.banks import (
     LICENCE,
     PERCUSSION_BANK,
     PLAYER_VERSION,
-    bank_digest,
+    OfBanks,
     bank_names,
-    default_bank,
     open_bank,
     slug,
 )
@@ -64,7 +62,7 @@ class PresetEntry:
 
 
 @dataclasses.dataclass(frozen=True)
-class SoundFontSource:
+class SoundFontSource(OfBanks):
     """Notes rendered from SoundFont 2 banks.
 
     Attributes:
@@ -95,17 +93,12 @@ class SoundFontSource:
         if self.number < 0:
             raise ValueError(f"number {self.number}: 0 (all) or more is needed")
 
-    @property
-    def banks(self) -> tuple[str, ...]:
-        return self.paths or (default_bank(),)
-
     def describe(self) -> dict[str, Any]:
-        names = [os.path.basename(path) for path in self.banks]
         return {
             "kind": "soundfont",
-            "title": f"notes rendered from {', '.join(names)}",
+            "title": f"notes rendered from {self.titles}",
             "licence": LICENCE,
-            "banks": {name: bank_digest(path) for name, path in zip(names, self.banks, strict=True)},
+            "banks": self.digests,
             "families": list(self.families),
             "pitches": list(self.pitches),
             "velocities": list(self.velocities),
