@@ -119,11 +119,15 @@ class MaskedBatchNorm(nn.Module):
       momentum: of the running averages: new = momentum * old + (1 - momentum) * batch.
       epsilon: added to the variance.
       affine: whether a learned scale and bias follow.
+      renormalise: in training too, what comes out is normalised by the running averages, so that the layers after it see there
+        what they will see later; the gradient is that of the batch's mean and variance (batch renormalisation, Ioffe 2017,
+        without its limits). For batches of few, alike frames.
     """
 
     momentum: float = 0.95
     epsilon: float = 1e-5
     affine: bool = True
+    renormalise: bool = False
 
     @nn.compact
     def __call__(self, x: Array, mask: Array, *, train: bool = False, axis_name: str | None = None) -> Array:
@@ -133,6 +137,7 @@ class MaskedBatchNorm(nn.Module):
         scale = self.param("scale", nn.initializers.ones, (channels,)) if self.affine else 1.0
         bias = self.param("bias", nn.initializers.zeros, (channels,)) if self.affine else 0.0
         mean, variance = running_mean.value, running_variance.value
+        before = mean, variance
         if train:
             weight = mask[..., None]
             # Around the running mean, so that a large offset does not take the variance's digits.
@@ -148,7 +153,13 @@ class MaskedBatchNorm(nn.Module):
                 rate = jnp.where(sums[0] > 0, 1.0 - self.momentum, 0.0)
                 running_mean.value += rate * (mean - running_mean.value)
                 running_variance.value += rate * (variance - running_variance.value)
-        return (x - mean) * (scale * jax.lax.rsqrt(variance + self.epsilon)) + bias
+        normalised = (x - mean) * jax.lax.rsqrt(variance + self.epsilon)
+        if train and self.renormalise:
+            deviation = jnp.sqrt(before[1] + self.epsilon)
+            size = jax.lax.stop_gradient(jnp.sqrt(variance + self.epsilon) / deviation)
+            shift = jax.lax.stop_gradient((mean - before[0]) / deviation)
+            normalised = normalised * size + shift
+        return normalised * scale + bias
 
 
 class FrameStack(nn.Module):

@@ -51,7 +51,7 @@ class SpectralVQVAE(VQVAE):
     def setup(self):
         self.reading = nn.Dense(self.channels[0])
         self.encoder = self._encoder()
-        self.norm = MaskedBatchNorm(affine=False)
+        self.norm = MaskedBatchNorm(momentum=0.99, affine=False, renormalise=True)
         self.book = Codebook(self.codes, self.latent_size, self.books, self.decay, self.restart)
         self.decoder = self._decoder()
         self.head = nn.Dense(self.bins)

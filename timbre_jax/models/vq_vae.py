@@ -134,7 +134,7 @@ class VQVAE(TimbreModel):
 
     def setup(self):
         self.encoder = StridedEncoder(self.channels, self.kernel, self.latent_size)
-        self.norm = MaskedBatchNorm(affine=False)
+        self.norm = MaskedBatchNorm(momentum=0.99, affine=False, renormalise=True)
         self.book = Codebook(self.codes, self.latent_size, self.books, self.decay, self.restart)
         self.before = Dense(self.width, self.depth)
         self.recurrent = GRU(self.width)
