@@ -11,8 +11,9 @@ import pytest
 import timbre_jax
 from tests.helpers.runs import assert_same_run, last_checkpoint, metric_lines, small_config, small_sources
 from timbre_jax import checkpoint
+from timbre_jax.training.book import TrainingError
 from timbre_jax.training.labels import Labelled
-from timbre_jax.training.loop import TrainingError, train_and_evaluate
+from timbre_jax.training.loop import train_and_evaluate
 
 
 def train(config, workdir, sources=None, **options):

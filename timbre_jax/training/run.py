@@ -1,0 +1,412 @@
+"""One training run: its folder, its state, and what is done between steps."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import jax
+import numpy as np
+from tqdm import tqdm
+
+from timbre_jax import checkpoint
+from timbre_jax.data.augment import make_augment
+from timbre_jax.data.pipeline import make_pipeline
+from timbre_jax.records import Features
+from timbre_jax.training.book import Anchor, Book, Result, TrainingError
+from timbre_jax.training.data import Sources, batches
+from timbre_jax.training.evaluate import evaluate
+from timbre_jax.training.guard import Guard
+from timbre_jax.training.log import MetricsLog
+from timbre_jax.training.plateau import Plateau
+from timbre_jax.training.sharding import make_placement
+from timbre_jax.training.spaces import make_space
+from timbre_jax.training.state import create_state, make_optimizer, make_schedule
+from timbre_jax.training.step import Batch, batch_features, example_keys, make_eval_step, make_train_step
+
+
+class Run:
+    """One run of a model that is trained by gradient: a folder, and all that changes while it is trained.
+
+    Whoever drives it (`training.loop`, `training.grid`) calls `begin`; then, while it is `running`, `next_batch`, a step of his
+    that gives the next `state` and metrics, `took` and `look_after`; and at last `end` and `close`.
+    """
+
+    def __init__(self, config, workdir: Path, model, sources: Sources, parallel: str, progress: bool):
+        self.config, self.workdir, self.model, self.sources = config, workdir, model, sources
+        self.placement = make_placement(parallel)
+        self.progress = progress
+        train, optimizer = config.train, config.optimizer
+        self._check_sizes()
+        self.epoch = len(sources.train) // train.batch_size
+        self.total = train.steps or round(train.epochs * self.epoch)
+        if self.total < 1:
+            raise ValueError(f"config.train.epochs={train.epochs} are no step at all; an epoch has {self.epoch}")
+        self.eval_every = train.eval_every or self.epoch
+        self.schedule = make_schedule(
+            optimizer.schedule,
+            warmup_steps=optimizer.warmup_steps,
+            total_steps=self.total,
+            final_fraction=optimizer.final_fraction,
+        )
+        self.optimizer = make_optimizer(
+            optimizer.name, b1=optimizer.b1, b2=optimizer.b2, eps=optimizer.eps, weight_decay=optimizer.weight_decay
+        )
+        plateau = {**optimizer.plateau.to_dict(), "learning_rate": optimizer.learning_rate}
+        self.plateau = Plateau(**plateau) if optimizer.schedule == "plateau" else None
+        self.augment = make_augment(representation=sources.representation, **config.augment)
+        step = make_train_step(
+            model,
+            self.optimizer,
+            schedule=self.schedule,
+            clip=optimizer.clip_norm,
+            average_decay=train.average_decay,
+            augment=self.augment,
+            axis_name=self.placement.axis_name,
+            total_steps=self.total,
+            crop_frames=train.crop_frames if model.kind == "series" else 0,
+        )
+        self.train_step = self.placement.compile_train(step)
+        self.eval_step = self.placement.compile_eval(make_eval_step(model))
+        init_key, self.key, self.eval_key = jax.random.split(jax.random.key(config.seed), 3)
+        self.init_key = init_key
+        self.book = Book()
+        self.guard = Guard(factor=train.rollback.factor)
+        self.pending: list[tuple[int, int, dict]] = []
+
+    def _check_sizes(self) -> None:
+        size, devices = self.config.train.batch_size, self.placement.mesh.size
+        if size % devices:
+            raise ValueError(f"config.train.batch_size={size} cannot be cut into {devices} devices: use a multiple")
+        if len(self.sources.train) < size:
+            raise ValueError(
+                f"the training set has {len(self.sources.train)} sounds, fewer than config.train.batch_size={size}: use more "
+                "sounds or smaller batches"
+            )
+
+    # What its driver calls, in order
+
+    def begin(self) -> Result | None:
+        """Makes the state, or takes it up from the last checkpoint. The result, where there is nothing left to do."""
+        resumed = self.start()
+        book = self.book
+        if resumed and book.best_step not in checkpoint.steps(self.workdir / "best"):
+            self.restore_best()
+        if resumed and book.status != "running" and not self.may_go_on():
+            return self.result(book.status)
+        book.status = "running"
+        self.log = MetricsLog(self.workdir, step=book.step, offset=book.offset)
+        self.bar = tqdm(
+            total=self.total,
+            initial=book.step,
+            unit="step",
+            disable=not self.progress,
+            dynamic_ncols=True,
+            smoothing=0.05,
+        )
+        self.clock = self.saved_at = time.monotonic()
+        return None
+
+    @property
+    def running(self) -> bool:
+        """Whether there are steps to take."""
+        return self.book.status == "running" and self.book.step < self.total
+
+    def next_batch(self) -> Batch:
+        """This process' part of the batch of the next step."""
+        while True:
+            batch = next(self.iterator)
+            self.book.position += 1
+            if self.book.position not in self.book.skipped:
+                return batch
+
+    def took(self, metrics: dict) -> None:
+        """One step more, with these metrics; they are not waited for."""
+        book = self.book
+        book.step += 1
+        self.pending.append((book.step, book.position, metrics))
+        self.bar.update(book.step - self.bar.n)
+
+    def look_after(self, signal: int = 0) -> Result | None:
+        """After a step, where it is time: judges the steps taken, writes the log, evaluates, saves.
+
+        `signal`: that asks to stop, or 0. The result, once it has stopped.
+        """
+        train, book = self.config.train, self.book
+        last = book.step == self.total
+        evaluating = book.step % self.eval_every == 0 or last
+        logging = book.step % train.log_every == 0 or last
+        anchoring = train.rollback.every and book.step % train.rollback.every == 0
+        due = book.step % train.checkpoint_every == 0 if train.checkpoint_every else False
+        # Clocks of several processes differ, and all have to save the same step.
+        due = due or (time.monotonic() - self.saved_at > train.checkpoint_seconds and jax.process_count() == 1)
+        if not (evaluating or logging or anchoring or due or signal):
+            return None
+        if bad := self.settle():
+            self.roll_back(*bad)
+            return None
+        if logging:
+            self.write_log()
+        if evaluating and self.evaluate():
+            book.status = "converged"
+        if anchoring:
+            self.anchor, self.candidate = self.candidate, self.take_anchor()
+        if book.status != "converged" and (due or signal):
+            self.save()
+            self.saved_at = time.monotonic()
+            if signal:
+                return self.result("stopped", signal)
+        return None
+
+    def end(self) -> Result:
+        """After the last step."""
+        if self.book.status == "running":
+            self.book.status = "finished"
+        self.finish()
+        self.save()
+        return self.result(self.book.status)
+
+    def close(self) -> None:
+        """However it ended."""
+        self.bar.close()
+        self.log.close()
+
+    # Beginning
+
+    def start(self) -> bool:
+        """The state before the first step, or of the last checkpoint; whether it was the latter."""
+        directory = self.workdir / "checkpoints"
+        hyper = {"learning_rate": self.config.optimizer.learning_rate, "kl_weight": self.config.train.kl_weight}
+
+        def create(key):
+            return create_state(self.model, self.optimizer, key, hyper=hyper)
+
+        self.iterator = make_pipeline(
+            self.sources.train,
+            batch_size=self.config.train.batch_size // jax.process_count(),
+            seed=self.config.seed,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+        )
+        steps = checkpoint.steps(directory)
+        if steps:
+            template = self.placement.template(jax.eval_shape(create, self.init_key))
+            arrays, document = checkpoint.read(
+                checkpoint.step_path(directory, steps[-1]),
+                {"state": template, "anchor": template, "candidate": template},
+            )
+            self.state = self.placement.spread(arrays["state"])
+            self.book = Book(**document["book"])
+            self.guard.recall(self.book.guard)
+            self.iterator.set_state(self.book.iterator)
+            self.anchor = Anchor(state=arrays["anchor"], **document["anchor"])
+            self.candidate = Anchor(state=arrays["candidate"], **document["candidate"])
+            checkpoint.remove_all_but(directory, set(steps[-2:]))
+            checkpoint.remove_all_but(self.workdir / "best", {self.book.best_step})
+            return True
+        state = self.placement.create(create, self.init_key)
+        if hasattr(self.model, "initialise"):
+            variables = self.model.initialise(state.variables(), self.first_features)
+            params = variables.pop("params")
+            state = state.replace(params=params, average=jax.tree.map(lambda x: x.copy(), params), mutable=variables)
+            state = jax.device_put(state, self.placement.replicated)
+        self.state = self.placement.spread(state)
+        self.anchor = self.candidate = self.take_anchor()
+        checkpoint.remove_all_but(self.workdir / "best", set())
+        return False
+
+    def first_features(self) -> Iterator[Features]:
+        """What a model is initialised from: the training set, then augmented readings of it.
+
+        The same at every call: a model reads them several times.
+        """
+        key = jax.random.fold_in(self.init_key, 1)
+        augment = self.augment and jax.jit(self.augment)
+        for reading in range(self.config.train.initialise_readings if augment else 1):
+            for batch in batches(self.sources.train, self.config.train.batch_size):
+                features = batch_features(batch)
+                if reading:
+                    keys = example_keys(jax.random.fold_in(key, reading), batch["index"])[:, 0]
+                    features = features.replace(values=np.asarray(augment(keys, batch["values"], batch["mask"])))
+                yield features
+
+    def may_go_on(self) -> bool:
+        """Whether a run that had ended has been given more steps or patience."""
+        book, patience = self.book, self.config.train.patience
+        over = self.plateau is not None and book.idle >= self.plateau.patience
+        return book.step < self.total and not over and not (patience and book.waiting >= patience)
+
+    def take_anchor(self) -> Anchor:
+        """A copy of where training is."""
+        state = jax.tree.map(lambda x: x.copy(), self.placement.single(self.state))
+        book = self.book
+        return Anchor(state, book.step, book.position, self.iterator.get_state(), self.guard.memory())
+
+    # Bad steps
+
+    def settle(self) -> tuple[int, int, str] | None:
+        """Fetches and judges the steps since the last time: the first bad one (step, position, reason), or None.
+
+        The device is waited for here and not at every step. When it is done does not matter to the outcome: steps are
+        judged in order, and what follows a bad one is thrown away.
+        """
+        pending, self.pending = self.pending, []
+        for (step, position, _), metrics in zip(pending, jax.device_get([m for *_, m in pending]), strict=True):
+            metrics = {name: float(value) for name, value in metrics.items()}
+            if reason := self.guard.judge(metrics["loss"], metrics["grad_norm"]):
+                return step, position, reason
+            window = self.book.window
+            window["steps"] = window.get("steps", 0) + 1
+            for name, value in metrics.items():
+                window[name] = window.get(name, 0.0) + value
+        return None
+
+    def roll_back(self, step: int, position: int, reason: str) -> None:
+        """Goes back to the anchor; the batch that went bad is left out from now on, and steps are smaller."""
+        rollback, book, anchor = self.config.train.rollback, self.book, self.anchor
+        if not rollback.every or len(book.recoveries) >= rollback.maximum:
+            raise TrainingError(
+                f"training went bad at step {step} ({reason}) after {len(book.recoveries)} recoveries; the last checkpoint is "
+                "kept. Try a smaller config.optimizer.learning_rate or a config.optimizer.clip_norm"
+            )
+        book.skipped = sorted({*book.skipped, position})
+        scale = rollback.learning_rate_scale ** (len(book.recoveries) + 1)
+        recovery = {
+            "step": step,
+            "anchor_step": anchor.step,
+            "skipped_batch": position,
+            "learning_rate_scale": scale,
+            "reason": reason,
+        }
+        book.recoveries.append(recovery)
+        self.log.write("rollback", step, **{k: v for k, v in recovery.items() if k != "step"})
+        state = jax.tree.map(lambda x: x.copy(), anchor.state)
+        scale_array = jax.device_put(np.float32(scale), self.placement.replicated)
+        self.state = self.placement.spread(state.replace(hyper={**state.hyper, "learning_rate_scale": scale_array}))
+        if self.plateau:
+            # Evaluations are not forgotten, so neither is what they said.
+            self.set_learning_rate(self.plateau.rate(book.falls))
+        book.step, book.position, book.window = anchor.step, anchor.position, {}
+        self.iterator.set_state(anchor.iterator)
+        self.guard.recall(anchor.guard)
+        self.candidate = anchor
+
+    # Scores
+
+    def write_log(self) -> None:
+        """A line of the means since the last line."""
+        book = self.book
+        window, book.window = book.window, {}
+        count = window.pop("steps")
+        now = time.monotonic()
+        book.seconds, self.clock = book.seconds + now - self.clock, now
+        means = {name: value / count for name, value in window.items()}
+        self.log.write("train", book.step, **means, epoch=book.step / self.epoch, seconds=round(book.seconds, 3))
+        self.bar.set_postfix_str(f"loss {means['loss']:.5g}", refresh=False)
+
+    def evaluate(self) -> bool:
+        """Scores the averaged parameters on the validation set, keeps them if they are the best: whether to stop early."""
+        book, state = self.book, self.placement.single(self.state)
+        scores = evaluate(
+            self.eval_step,
+            state.variables(average=True),
+            self.sources.valid,
+            batch_size=self.config.train.batch_size,
+            key=self.eval_key,
+            kl_weight=state.hyper["kl_weight"],
+            placement=self.placement,
+        )
+        self.log.write("valid", book.step, **scores)
+        last = self.config.train.monitor == "last"
+        value = scores["loss" if last else self.config.train.monitor]
+        better = math.isfinite(value) and (last or book.best_value is None or value < book.best_value)
+        if better:
+            book.best_step, book.best_value, book.waiting = book.step, value, 0
+            self.save_best(scores)
+        else:
+            book.waiting += 1
+        over = False
+        if self.plateau:
+            falls = book.falls
+            book.falls, book.idle, over = self.plateau.judge(book.falls, book.idle, better)
+            if book.falls > falls:
+                self.set_learning_rate(self.plateau.rate(book.falls))
+        return over or (bool(self.config.train.patience) and book.waiting >= self.config.train.patience)
+
+    def set_learning_rate(self, value: float) -> None:
+        """From the next step on."""
+        state = self.placement.single(self.state)
+        rate = jax.device_put(np.float32(value), self.placement.replicated)
+        self.state = self.placement.spread(state.replace(hyper={**state.hyper, "learning_rate": rate}))
+
+    def save_best(self, scores: dict) -> None:
+        """Keeps the averaged parameters as a space. The one that the last checkpoint knows stays until the next."""
+        train = self.config.train
+        variables = self.placement.single(self.state).variables(average=True)
+        space = make_space(
+            self.model,
+            variables,
+            self.sources.representation,
+            self.sources.train,
+            batch_size=train.batch_size,
+            examples=train.statistics_examples,
+        )
+        examples = min(len(self.sources.train), train.statistics_examples or len(self.sources.train))
+        information = {"step": self.book.step, "metrics": scores, "statistics_examples": examples}
+        checkpoint.save_space(checkpoint.step_path(self.workdir / "best", self.book.best_step), space, information)
+
+    def restore_best(self) -> None:
+        """In place of a best space that was damaged and removed: the last checkpoint's averaged parameters.
+
+        Under the same name, so that all else goes on as it would have; the space's document says of which step it is.
+        """
+        self.save_best({})
+        if self.book.status != "running":
+            self.finish()
+
+    # Ends
+
+    def save(self) -> None:
+        """A checkpoint; it and the one before stay. A run that has not been evaluated gets a space to load all the same."""
+        book, directory = self.book, self.workdir / "checkpoints"
+        if book.best_value is None:
+            book.best_step = book.step
+            self.save_best({})
+        book.iterator, book.guard, book.offset = self.iterator.get_state(), self.guard.memory(), self.log.offset
+        arrays = {
+            "state": self.placement.single(self.state),
+            "anchor": self.anchor.state,
+            "candidate": self.candidate.state,
+        }
+        document = {
+            "book": dataclasses.asdict(book),
+            "anchor": self.anchor.place(),
+            "candidate": self.candidate.place(),
+        }
+        checkpoint.write(checkpoint.step_path(directory, book.step), arrays, document)
+        checkpoint.remove_all_but(directory, set(checkpoint.steps(directory)[-2:]))
+        checkpoint.remove_all_but(self.workdir / "best", {book.best_step})
+
+    def finish(self) -> None:
+        """Statistics of the best space over the whole training set."""
+        path = checkpoint.step_path(self.workdir / "best", self.book.best_step)
+        if checkpoint.read_document(path)["statistics_examples"] < len(self.sources.train):
+            space = checkpoint.load_space(path)
+            space = make_space(
+                self.model,
+                space.variables,
+                self.sources.representation,
+                self.sources.train,
+                batch_size=self.config.train.batch_size,
+            )
+            changes = {"statistics": checkpoint.statistics_document(space.statistics)}
+            checkpoint.replace_document(path, {**changes, "statistics_examples": len(self.sources.train)})
+
+    def result(self, status: str, signal: int = 0) -> Result:
+        """What the caller is told."""
+        book = self.book
+        value = float("nan") if book.best_value is None else book.best_value
+        return Result(status, book.step, book.best_step, value, signal)
