@@ -119,18 +119,29 @@ class MaskedBatchNorm(nn.Module):
       momentum: of the running averages: new = momentum * old + (1 - momentum) * batch.
       epsilon: added to the variance.
       affine: whether a learned scale and bias follow.
-      renormalise: in training too, what comes out is normalised by the running averages, so that the layers after it see there
-        what they will see later; the gradient is that of the batch's mean and variance (batch renormalisation, Ioffe 2017,
-        without its limits). For batches of few, alike frames.
     """
 
     momentum: float = 0.95
     epsilon: float = 1e-5
     affine: bool = True
-    renormalise: bool = False
 
     @nn.compact
-    def __call__(self, x: Array, mask: Array, *, train: bool = False, axis_name: str | None = None) -> Array:
+    def __call__(
+        self,
+        x: Array,
+        mask: Array,
+        *,
+        train: bool = False,
+        axis_name: str | None = None,
+        renormalise: Array | float = 0.0,
+    ) -> Array:
+        """Normalised x.
+
+        Args:
+          renormalise: 1: in training too, what comes out is normalised by the running averages, so that whatever comes after
+            sees there what it will see later; the gradient is that of the batch's mean and variance (batch renormalisation,
+            Ioffe 2017, without its limits). For batches of few frames that are much alike. Between 0 and 1: part of the way.
+        """
         channels = x.shape[-1]
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, (channels,))
         running_variance = self.variable("batch_stats", "variance", jnp.ones, (channels,))
@@ -154,11 +165,11 @@ class MaskedBatchNorm(nn.Module):
                 running_mean.value += rate * (mean - running_mean.value)
                 running_variance.value += rate * (variance - running_variance.value)
         normalised = (x - mean) * jax.lax.rsqrt(variance + self.epsilon)
-        if train and self.renormalise:
+        if train and not (isinstance(renormalise, float) and renormalise == 0.0):
             deviation = jnp.sqrt(before[1] + self.epsilon)
             size = jax.lax.stop_gradient(jnp.sqrt(variance + self.epsilon) / deviation)
             shift = jax.lax.stop_gradient((mean - before[0]) / deviation)
-            normalised = normalised * size + shift
+            normalised = normalised * (1.0 + renormalise * (size - 1.0)) + renormalise * shift
         return normalised * scale + bias
 
 

@@ -51,7 +51,7 @@ class SpectralVQVAE(VQVAE):
     def setup(self):
         self.reading = nn.Dense(self.channels[0])
         self.encoder = self._encoder()
-        self.norm = MaskedBatchNorm(momentum=0.99, affine=False, renormalise=True)
+        self.norm = MaskedBatchNorm(affine=False)
         self.book = Codebook(self.codes, self.latent_size, self.books, self.decay, self.restart)
         self.decoder = self._decoder()
         self.head = nn.Dense(self.bins)
@@ -65,7 +65,14 @@ class SpectralVQVAE(VQVAE):
     # Encoder
 
     def encode(
-        self, windows: Array, heard: Array, state: Any = None, *, train: bool = False, axis_name: str | None = None
+        self,
+        windows: Array,
+        heard: Array,
+        state: Any = None,
+        *,
+        train: bool = False,
+        axis_name: str | None = None,
+        renormalise: Array | float = 0.0,
     ) -> tuple[Array, Any]:
         """As `VQVAE.encode`; frames that are not heard count as nothing, as neighbours too."""
         spectrum = jnp.fft.rfft(windows)
@@ -73,7 +80,7 @@ class SpectralVQVAE(VQVAE):
         seen = 1.0 + 0.5 * jnp.log(jnp.maximum(power, 1e-8)) / _RANGE
         told = {"train": train, "axis_name": axis_name}
         x, mask, state = self.encoder(nn.leaky_relu(self.reading(seen)), heard, state, **told)
-        return self.norm(x, mask, **told), state
+        return self.norm(x, mask, renormalise=renormalise, **told), state
 
     @property
     def sine_power(self) -> float:

@@ -80,7 +80,8 @@ class VQVAE(TimbreModel):
     A codebook that is there from the first step collapses to a few codes: the decoder does not listen to it yet, and the
     commitment loss is lowest where all encodings are alike. So (ours) the encodings are batch-normalised; in the first
     `warm_up` of a run the decoder hears them as they are while the codebook only follows, and as much again later it hears
-    codes alone.
+    codes alone, of encodings that are normalised as they will be after training (the stretches of a batch are few and alike: by
+    their own mean and variance they would be spread over the whole book, later over a part of it).
 
     Silent frames (at the gain's floor) and frames outside the mask neither move the codebook nor count in its perplexity. What
     a batch pads sounds with changes nothing of them (`with_neighbours`).
@@ -134,7 +135,7 @@ class VQVAE(TimbreModel):
 
     def setup(self):
         self.encoder = StridedEncoder(self.channels, self.kernel, self.latent_size)
-        self.norm = MaskedBatchNorm(momentum=0.99, affine=False, renormalise=True)
+        self.norm = MaskedBatchNorm(affine=False)
         self.book = Codebook(self.codes, self.latent_size, self.books, self.decay, self.restart)
         self.before = Dense(self.width, self.depth)
         self.recurrent = GRU(self.width)
@@ -163,12 +164,15 @@ class VQVAE(TimbreModel):
         *,
         train: bool = False,
         axis_name: str | None = None,
+        renormalise: Array | float = 0.0,
     ) -> tuple[Array, Any]:
         """Windows at a level of 1 [B, N, window] to encodings [B, N, D], before they are quantised, and the encoder's state.
 
         `heard` [B, N] is 1 where there is a sound. `state`: of a stream, whose encodings come `encoder_delay` frames late.
+        `renormalise`: in training, how far encodings are those of evaluation (`MaskedBatchNorm`).
         """
-        return self.norm(self.encoder(windows), heard, train=train, axis_name=axis_name), state
+        told = {"train": train, "axis_name": axis_name, "renormalise": renormalise}
+        return self.norm(self.encoder(windows), heard, **told), state
 
     @property
     def encoder_delay(self) -> int:
@@ -363,7 +367,8 @@ class VQVAE(TimbreModel):
         if train and 0 < self.train_frames < target.shape[1]:
             windows, gain, target, mask = _stretches(place_keys, self.train_frames, windows, gain, target, mask)
         weight = mask * (gain > FLOOR_DB)
-        encodings, _ = self.encode(windows, weight, train=train, axis_name=axis_name)
+        part = jnp.clip((progress - self.warm_up) / self.warm_up, 0.0, 1.0) if train and self.warm_up else 1.0
+        encodings, _ = self.encode(windows, weight, train=train, axis_name=axis_name, renormalise=part)
         quantised = self.book(encodings)
         metrics = {}
         if train and self.is_mutable_collection("codebook"):
@@ -371,7 +376,6 @@ class VQVAE(TimbreModel):
             flat = encodings.reshape(-1, encodings.shape[-1])
             moved = self.book.update(flat, weight.reshape(-1), order.reshape(-1), axis_name=axis_name)
             metrics = {name: jnp.broadcast_to(value, gain.shape[:1]) for name, value in moved.items()}
-        part = jnp.clip((progress - self.warm_up) / self.warm_up, 0.0, 1.0) if train and self.warm_up else 1.0
         values = encodings + part * (quantised.values - encodings)
         shapes, _ = self.shapes(values, mask, train=train, axis_name=axis_name)
         reconstruction = self.distance(self.scaled(shapes, gain), windows, gain, target, noise_keys)
