@@ -9,6 +9,11 @@ Ctrl-C or SIGTERM saves and exits (code 130 or 143); the same command goes on, w
 steps: the same command with another --config.train.steps (not where the loss or the learning rate changes along the run).
 Another configuration needs another --workdir.
 
+On several processes every one is started with the same command; the run is the same, only faster. Under srun or mpirun they
+find one another (one process for each GPU); by hand each is told the address of the first, their count and its number:
+  srun --nodes=2 --ntasks-per-node=4 --gpus-per-node=4 python experiments/train.py ...
+  python experiments/train.py ... --coordinator_address=host0:12345 --num_processes=2 --process_id=0    (and 1 on the other)
+
 In the run's folder: config.json, metrics.jsonl (one JSON object a line), tensorboard/, checkpoints/, and best/, which
 timbre_jax.load(WORKDIR) reads, also while training goes on. After the training of a series space also invariance.json: how
 much of loudness and pitch a fresh probe reads off its latents (timbre_jax/latent/invariance.py).
@@ -33,6 +38,15 @@ CONFIG = config_flags.DEFINE_config_file(
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run: made if it is not there, gone on with if it is.")
 PARALLEL = flags.DEFINE_enum("parallel", "jit", ["jit", "pmap"], "How several devices are used; the numbers are the same.")
 PLATFORM = flags.DEFINE_string("platform", None, "cpu, cuda or tpu; by default what JAX finds best.")
+DISTRIBUTED = flags.DEFINE_bool(
+    "distributed",
+    None,
+    "Train together with other processes, which JAX detects under srun, mpirun, on Cloud TPU and Kubernetes. By default where "
+    "srun or mpirun started several, or --coordinator_address is given; --nodistributed trains alone.",
+)
+COORDINATOR = flags.DEFINE_string("coordinator_address", None, "HOST:PORT where process 0 listens, the same for all.")
+PROCESSES = flags.DEFINE_integer("num_processes", None, "How many processes train together.", lower_bound=1)
+PROCESS = flags.DEFINE_integer("process_id", None, "The number of this process, from 0.", lower_bound=0)
 PROGRESS = flags.DEFINE_bool("progress", True, "Show a bar with the time left.")
 
 
@@ -45,20 +59,32 @@ def main(_) -> int:
         os.environ["JAX_PLATFORMS"] = PLATFORM.value
     command_line.use_compilation_cache()
     from timbre_jax import checkpoint
+    from timbre_jax.training import distributed
     from timbre_jax.training.loop import train_and_evaluate
 
+    distributed.initialise(
+        distributed=DISTRIBUTED.value,
+        coordinator_address=COORDINATOR.value,
+        num_processes=PROCESSES.value,
+        process_id=PROCESS.value,
+    )
+    main_process = distributed.is_main()
     if saved := checkpoint.steps(os.path.join(WORKDIR.value, "checkpoints")):
         checkpoint.read_config(WORKDIR.value)  # of another version: then there is no going on
-        print(f"Going on from step {saved[-1]} of {WORKDIR.value}.", flush=True)
-    result = train_and_evaluate(CONFIG.value, WORKDIR.value, parallel=PARALLEL.value, progress=PROGRESS.value)
+        if main_process:
+            print(f"Going on from step {saved[-1]} of {WORKDIR.value}.", flush=True)
+    progress = PROGRESS.value and main_process
+    result = train_and_evaluate(CONFIG.value, WORKDIR.value, parallel=PARALLEL.value, progress=progress)
     best = f"best {result.best_value:.6g} at step {result.best_step}"
+    if not main_process:
+        return 128 + result.signal if result.status == "stopped" else 0
     if result.status == "stopped":
         print(f"Stopped at step {result.step} and saved in {WORKDIR.value}. The same command goes on from there.")
         return 128 + result.signal
     how = {"finished": "Finished", "converged": "Stopped early, as nothing got better,"}[result.status]
     done = f"{how} at step {result.step} ({best})" if result.step else f"Fitted (mse {result.best_value:.6g})"
     print(f"{done}. The space is in {WORKDIR.value}/best.", flush=True)
-    say_invariance(WORKDIR.value, progress=PROGRESS.value)
+    say_invariance(WORKDIR.value, progress=progress)
     run = shlex.quote(WORKDIR.value)
     print(f"Next: python experiments/analyze.py --workdir={run} --out={run}/analysis")
     return 0
