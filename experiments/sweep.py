@@ -45,15 +45,13 @@ def sweep(config: Mapping[str, Any], workdir: str | os.PathLike, field: str, val
     Raises:
       ValueError: no such field, or a value of another type.
     """
-    from timbre_jax import checkpoint
-    from timbre_jax.metrics.table import Table, write_text
     from timbre_jax.training.config import resolve
     from timbre_jax.training.loop import train_and_evaluate
 
     config = resolve(config)
-    values = [_typed(config, field, value) for value in values]
+    values = [typed(config, field, value) for value in values]
     workdir, name = Path(workdir), field.split(".")[-1]
-    records, signal = [], 0
+    runs, signal = [], 0
     for value in values:
         changed = ConfigDict(config.to_dict())
         changed.update_from_flattened_dict({field: value})
@@ -61,27 +59,76 @@ def sweep(config: Mapping[str, Any], workdir: str | os.PathLike, field: str, val
         result = train_and_evaluate(changed, run, **options)
         if signal := result.signal:
             break
-        best = checkpoint.read_document(checkpoint.step_path(run / "best", result.best_step))
-        records.append(
-            {name: value, "status": result.status, "step": result.step, "best_step": result.best_step, **best["metrics"]}
-        )
-    caption = f"The best evaluation of each run on the split {config.data.valid_split!r}, by {config.train.monitor}."
-    table = Table.from_records("sweep", records, caption)
-    write_text(workdir / "sweep.csv", table.csv())
-    write_text(workdir / "sweep.md", table.markdown())
+        runs.append(({name: value}, run))
+    table = sweep_table(runs)
+    write_table(table, workdir)
     return table, signal
 
 
-def _typed(config: ConfigDict, field: str, value: Any) -> Any:
+def sweep_table(runs: Sequence[tuple[Mapping[str, Any], Path]]):
+    """The table of a sweep, from its runs' folders alone: of each what was changed, how far it is, its best evaluation.
+
+    Args:
+      runs: what was changed (a column each), and the run's folder. Those that have not begun are left out.
+
+    Returns:
+      A `Table` with the columns of the changes, status ("finished", "converged", "unfinished"), step, best_step and scores.
+    """
+    from timbre_jax import checkpoint
+    from timbre_jax.metrics.table import Table
+
+    records, by = [], set()
+    for changes, run in runs:
+        spaces, saved = checkpoint.steps(run / "best"), checkpoint.steps(run / "checkpoints")
+        if not spaces:
+            continue
+        config = checkpoint.read_config(run)["config"]
+        by.add(f"on the split {config['data']['valid_split']!r}, by {config['train']['monitor']}")
+        # A model that is fitted leaves no checkpoints, and its one space when it is done.
+        book = {"status": "finished", "step": 0, "best_step": spaces[-1]}
+        if saved:
+            book = checkpoint.read_document(checkpoint.step_path(run / "checkpoints", saved[-1]))["book"]
+        best = checkpoint.step_path(run / "best", book["best_step"] if book["best_step"] in spaces else spaces[-1])
+        records.append(
+            {
+                **changes,
+                "status": "unfinished" if book["status"] == "running" else book["status"],
+                "step": book["step"],
+                "best_step": book["best_step"],
+                **checkpoint.read_document(best)["metrics"],
+            }
+        )
+    caption = f"The best evaluation of each run {'; '.join(sorted(by))}." if by else "No run has a space yet."
+    return Table.from_records("sweep", records, caption)
+
+
+def write_table(table, workdir: Path) -> None:
+    """WORKDIR/sweep.csv and sweep.md."""
+    from timbre_jax.metrics.table import write_text
+
+    write_text(workdir / "sweep.csv", table.csv())
+    write_text(workdir / "sweep.md", table.markdown())
+
+
+def typed(config: ConfigDict, field: str, value: Any) -> Any:
+    """A value as the configuration's field has it, from text or JSON.
+
+    Raises:
+      ValueError: no such field, or a value of another type.
+    """
     holder = config
     for part in field.split("."):
         if not hasattr(holder, "keys") or part not in holder:
             raise ValueError(f"there is no field config.{field} to sweep over")
         holder = holder[part]
-    if isinstance(value, type(holder)):
+    if isinstance(value, list | tuple) and isinstance(holder, tuple):
+        return tuple(value)
+    if isinstance(value, type(holder)) and isinstance(value, bool) == isinstance(holder, bool):
         return value
     try:
-        if isinstance(holder, bool | tuple) or hasattr(holder, "keys"):
+        if isinstance(holder, bool | tuple) or isinstance(value, bool) or hasattr(holder, "keys"):
+            raise ValueError
+        if isinstance(value, float) and isinstance(holder, int) and not value.is_integer():
             raise ValueError
         return type(holder)(value)
     except (TypeError, ValueError):
