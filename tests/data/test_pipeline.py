@@ -71,24 +71,25 @@ def test_place_is_restored_exactly(count, batch, before, processes, seed, data):
 
 
 @pytest.mark.parametrize("count", [24, 25])
-def test_two_processes_share_every_pass(count):
+@pytest.mark.parametrize("processes", [2, 4])
+def test_the_parts_of_processes_are_together_the_batch_of_one(count, processes):
+    """In its order too: what a model does with neighbours in a batch does not depend on how many processes there are."""
     whole = make_pipeline(Numbers(count), batch_size=8, seed=3)
-    halves = [make_pipeline(Numbers(count), batch_size=4, seed=3, process_index=p, process_count=2) for p in (0, 1)]
-    stream, shares = [], [[], []]
+    settings = {"batch_size": 8 // processes, "seed": 3, "process_count": processes}
+    parts = [make_pipeline(Numbers(count), process_index=p, **settings) for p in range(processes)]
     for _ in range(25):
-        batch = indices(whole, 1)
-        parts = [indices(half, 1) for half in halves]
-        # A global batch is the same set of examples, however many processes there are.
-        assert sorted(parts[0] + parts[1]) == sorted(batch)
-        stream += batch
-        for share, part in zip(shares, parts, strict=True):
-            share += part
-    merged = [shares[place % 2][place // 2] for place in range(len(stream))]
-    assert merged == stream
-    for first in range(0, len(stream) - count + 1, count):
-        mine, others = (set(merged[place] for place in range(first, first + count) if place % 2 == p) for p in (0, 1))
-        assert not mine & others
-        assert mine | others == set(range(count))
+        assert [index for part in parts for index in indices(part, 1)] == indices(whole, 1)
+
+
+@pytest.mark.parametrize("drop", [False, True])
+@pytest.mark.parametrize("count", [8, 9, 12, 13, 16])
+def test_processes_share_one_pass_without_repeating(count, drop):
+    settings = {"batch_size": 4, "seed": 0, "repeat": False, "drop_remainder": drop, "process_count": 2}
+    parts = [list(make_pipeline(Numbers(count), process_index=p, **settings)) for p in (0, 1)]
+    found = sorted(index for part in parts for batch in part for index in batch["index"].tolist())
+    assert len(set(found)) == len(found) == (count // 8 * 8 if drop else count)
+    if drop:
+        assert len(parts[0]) == len(parts[1]) == count // 8
 
 
 def test_a_place_means_the_same_for_other_numbers_of_processes():

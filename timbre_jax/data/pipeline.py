@@ -24,9 +24,9 @@ class Pipeline(Iterator[dict[str, np.ndarray]]):
     """An iterator of batches, dicts of [B, ...] arrays; made by `make_pipeline`.
 
     The stream of examples is one for all processes: pass after pass over the source, each in its own order, which only
-    `seed` decides. Batch k of all processes together is examples k * B * processes and following; process p takes every
-    processes-th of them. So in each pass the processes' shares are disjoint and together complete, and a place in the
-    stream means the same for any batch size and number of processes.
+    `seed` decides. Batch k of all processes together is examples k * B * processes and following; process p takes the p-th B of
+    them. So the parts one after another are the batch that a single process would have, and a place in the stream means the
+    same for any batch size and number of processes.
     """
 
     def __init__(self, dataset, settings: dict[str, Any], stride: int):
@@ -102,8 +102,7 @@ def make_pipeline(
         raise ValueError(f"batch_size {batch_size}: at least 1 is needed")
     if not 0 <= process_index < process_count:
         raise ValueError(f"process_index {process_index} of {process_count} processes")
-    share = len(range(process_index, len(source), process_count))
-    if len(source) == 0 or (not repeat and drop_remainder and share < batch_size):
+    if len(source) == 0 or (not repeat and drop_remainder and len(source) < batch_size * process_count):
         raise ValueError(f"{len(source)} examples for {process_count} x {batch_size} do not fill a batch; make it smaller")
     batches = _Batches(source, batch_size, seed, shuffle, repeat, process_index, process_count, drop_remainder)
     dataset = grain.MapDataset.source(batches)
@@ -121,10 +120,10 @@ class _Batches:
 
     def __init__(self, source, batch_size, seed, shuffle, repeat, process_index, process_count, drop_remainder):
         self._source, self._size, self._seed, self._shuffle, self._repeat = source, batch_size, seed, shuffle, repeat
-        self._first, self._step = process_index, process_count
-        share = len(range(process_index, len(source), process_count))
-        once = share // batch_size if drop_remainder else -(-share // batch_size)
-        self._length = sys.maxsize // (batch_size * process_count) if repeat else once
+        self._process, self._together = process_index, batch_size * process_count
+        rest = 0 if drop_remainder else self._together - 1 - process_index * batch_size
+        once = max(len(source) + rest, 0) // self._together
+        self._length = sys.maxsize // self._together if repeat else once
         self._orders: dict[int, np.ndarray] = {}
 
     def __len__(self) -> int:
@@ -142,7 +141,7 @@ class _Batches:
 
     def __getitem__(self, batch: int) -> dict[str, np.ndarray]:
         total = len(self._source)
-        examples = (batch * self._size + np.arange(self._size)) * self._step + self._first
+        examples = batch * self._together + self._process * self._size + np.arange(self._size)
         if not self._repeat:
             examples = examples[examples < total]
         passes, places = np.divmod(examples, total)

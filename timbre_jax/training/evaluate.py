@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import jax
@@ -26,18 +25,16 @@ def evaluate(
 ) -> dict[str, float]:
     """Means of the metrics of `make_eval_step` over every example of a source, each counted once.
 
-    `eval_step` is compiled by the placement; `batch_size` counts all devices. Several processes share the examples.
+    `eval_step` is compiled by the placement; `batch_size` counts all devices. Several processes share each batch.
     """
-    processes, mine = jax.process_count(), jax.process_index()
-    local = batch_size // processes
-    positions = np.arange(mine, len(source), processes)
-    rounds = math.ceil(math.ceil(len(source) / processes) / local)
+    local = batch_size // jax.process_count()
     sums: dict[str, float] = {}
-    for start in range(0, rounds * local, local):
-        chosen = positions[start : start + local]
-        # Every process runs as often as the others; what fills a batch up has weight 0.
-        batch = next(batches(source, local, chosen if len(chosen) else [0]))
-        weight = (np.arange(local) < len(chosen)).astype(np.float32)
+    for start in range(0, len(source), batch_size):
+        # Every process runs as often as the others; the source's last example fills the last batch up, with weight 0.
+        positions = start + jax.process_index() * local + np.arange(local)
+        chosen = positions[positions < len(source)]
+        batch = next(batches(source, local, chosen if len(chosen) else [len(source) - 1]))
+        weight = (positions < len(source)).astype(np.float32)
         rows = np.minimum(np.arange(local), len(batch["index"]) - 1)
         batch = {name: value[rows] for name, value in batch.items()}
         totals = eval_step(variables, placement.eval_batch({**batch, "weight": weight}), key, kl_weight)

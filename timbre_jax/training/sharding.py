@@ -14,9 +14,14 @@ AXIS = "data"
 
 
 def data_mesh(devices: list[jax.Device] | None = None) -> Mesh:
-    """A mesh with the one axis "data" over all devices, or over those given."""
+    """A mesh with the one axis "data" over all devices, or over those given.
+
+    Those of a process are neighbours, in the order of the processes: the processes' parts of a batch one after another are then
+    the batch that one process would have, in its order.
+    """
     devices = jax.devices() if devices is None else devices
-    return jax.make_mesh((len(devices),), (AXIS,), axis_types=(AxisType.Auto,), devices=devices)
+    devices = sorted(devices, key=lambda device: (device.process_index, device.id))
+    return Mesh(np.array(devices), (AXIS,), axis_types=(AxisType.Auto,))
 
 
 class JitPlacement:
