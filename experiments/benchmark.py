@@ -2,10 +2,13 @@
 
     python -m experiments.benchmark
     python -m experiments.benchmark --only=harmonic_features --out=benchmark.json
+    python -m experiments.benchmark --only=config
+    python -m experiments.benchmark --only=config/natsiou2023,config/rebnord2022:8_dim
 
 Prints a table and, with --out, writes a JSON list of {name, ours, theirs, ratio, unit}; ratio is above 1 where ours is
-better. Each benchmark's file in experiments/benchmarks/ says what exactly it compares. Figures are only worth something
-on a machine that does nothing else.
+better. Each benchmark's file in experiments/benchmarks/ says what exactly it compares. `config` is every configuration of
+experiments/configs: steps and examples a second, FLOP/s and their share of the measured peak, the pipeline's share of a step.
+Figures are only worth something on a machine that does nothing else; pinned to one core (`taskset -c 0`) they bear some.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from collections.abc import Sequence
 from absl import flags
 
 from experiments import command_line
+from experiments.benchmarks import configs
 
 # name: (module, function); the function takes nothing and returns a list of rows. Imported only when run.
 BENCHMARKS = {
@@ -32,20 +36,34 @@ BENCHMARKS = {
 
 
 def run_benchmarks(names: list[str]) -> list[dict]:
-    """The rows of the named benchmarks, in order. Raises ValueError for an unknown name."""
-    unknown = [name for name in names if name not in BENCHMARKS]
-    if unknown:
-        raise ValueError(f"no benchmark named {', '.join(unknown)}; there are: {', '.join(BENCHMARKS)}")
+    """The rows of the named benchmarks, in order; "config" is all configurations. Raises ValueError for an unknown name."""
+    names = [one for name in names for one in ([f"config/{c}" for c in configs.names()] if name == "config" else [name])]
+    for name in names:  # before the first, for they take long
+        if name.startswith("config/"):
+            configs.load_config(name.removeprefix("config/"))
+        elif name not in BENCHMARKS:
+            raise ValueError(f"no benchmark named {name}; there are: {', '.join((*BENCHMARKS, 'config', 'config/NAME'))}")
     rows = []
     for name in names:
-        module, function = BENCHMARKS[name]
         print(f"running {name} ...", file=sys.stderr, flush=True)
-        rows += getattr(importlib.import_module(module), function)()
+        if name.startswith("config/"):
+            rows += configs.run(name.removeprefix("config/"))
+        else:
+            module, function = BENCHMARKS[name]
+            rows += getattr(importlib.import_module(module), function)()
     return rows
 
 
 def format_table(rows: list[dict]) -> str:
-    """The rows as lines of text."""
+    """The rows as lines of text: configurations as a table of their own, a line each."""
+    others = [row for row in rows if not row["name"].startswith("config/")]
+    parts = [_comparisons(others)] if others else []
+    if len(others) < len(rows):
+        parts.append(_configurations([row for row in rows if row["name"].startswith("config/")]))
+    return "\n\n".join(parts)
+
+
+def _comparisons(rows: list[dict]) -> str:
     width = max([len(row["name"]) for row in rows] + [4])
     lines = [f"{'name':{width}}  {'ours':>10}  {'theirs':>10}  {'ratio':>7}  unit"]
     for row in rows:
@@ -55,14 +73,30 @@ def format_table(rows: list[dict]) -> str:
     return "\n".join(lines)
 
 
+def _configurations(rows: list[dict]) -> str:
+    table: dict[str, dict[str, float]] = {}
+    for row in rows:
+        name = row["name"].removeprefix("config/").removesuffix(f"/{row['unit']}")
+        table.setdefault(name, {})[row["unit"]] = row["ours"]
+    width = max(len(name) for name in (*table, "config"))
+    lines = [f"{'config':{width}}  " + "  ".join(f"{column:>10}" for column in configs.COLUMNS)]
+    for name, found in table.items():
+        cells = (f"{found[column]:.3g}" if column in found else "" for column in configs.COLUMNS)
+        lines.append(f"{name:{width}}  " + "  ".join(f"{cell:>10}" for cell in cells))
+    return "\n".join(lines)
+
+
 def _define_flags() -> None:
-    flags.DEFINE_list("only", [], f"Names to run, comma-separated; all if empty. There are: {', '.join(BENCHMARKS)}.")
+    known = ", ".join((*BENCHMARKS, *(f"config/{name}" for name in configs.names())))
+    flags.DEFINE_list("only", [], f"Names to run, comma-separated; all if empty. There are: {known}; config is all of those.")
     flags.DEFINE_string("out", "", "File to write the rows to, as JSON.")
 
 
 def main(_: Sequence[str]) -> None:
     values = flags.FLAGS
-    rows = run_benchmarks(values.only or list(BENCHMARKS))
+    # Configurations are run in processes of their own, which need the accelerator too.
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    rows = run_benchmarks(values.only or ["config", *BENCHMARKS])
     print(format_table(rows))
     if values.out:
         temporary = f"{values.out}.partial"
