@@ -126,6 +126,8 @@ def generate(
     spread = {"variations": 0.3}.get(mode, 1.0) if spread is None else spread
     run = open_run(workdir, kind="series" if mode in series.ONLY else None, why=f"--mode={mode}")
     framed = run.space.kind == "series" and mode in series.MODES
+    if mode == "interpolate" and interpolation == "even" and not framed:
+        raise ValueError("--interpolation=even bends a series; this run has one latent a sound: take linear or spherical")
     space = run.space if framed else held_space(run.space, seconds=seconds)
     made, names = modes.open_map(space, map) if mode == "map" else (None, [])
     if mode == "sweep" and latent >= space.latent_size:
@@ -302,7 +304,13 @@ def _define_flags() -> None:
     )
     flags.DEFINE_integer("latent", 0, "sweep: which latent.", lower_bound=0)
     flags.DEFINE_integer("steps", 9, "interpolate, sweep: how many sounds, ends included.", lower_bound=2)
-    flags.DEFINE_enum("interpolation", "linear", ("linear", "spherical"), "interpolate: a straight line or an arc.")
+    flags.DEFINE_enum(
+        "interpolation",
+        "linear",
+        ("linear", "spherical", "even"),
+        "interpolate: a straight line, an arc, or (series of continuous latents, some seconds long) an arc bent until "
+        "brightness and bandwidth go evenly.",
+    )
     flags.DEFINE_list("weights", [], "arithmetic: a number for each file: 1,1,-1 is a + b - c. Around the training mean.")
     flags.DEFINE_string("map", None, "map: the folder (or .npz) that experiments/map.py made from this run.")
     flags.DEFINE_string("at", None, 'map, plane: points of it, 0..1: "x,y;x,y". plane: several are passed in time.')

@@ -24,6 +24,7 @@ from experiments.generate_modes import plain
 from experiments.sound_files import short_name
 from timbre_jax.latent import series_path as paths
 from timbre_jax.latent.axes import Axes
+from timbre_jax.latent.even_path import even_mixes
 from timbre_jax.latent.series import held, level_name, points
 from timbre_jax.latent.series_edits import Edit, apply_edits
 from timbre_jax.long_sounds import embed_long, render_long
@@ -115,7 +116,7 @@ def convert(space: TimbreSpace, inputs: list[dict], settings: Settings) -> Itera
 
 def interpolate(space: TimbreSpace, inputs: list[dict], settings: Settings) -> Iterator[Sound]:
     """From one sound to the other while it sounds (z[n] = za[n] (1 - n / N) + zb[n] n / N), then `steps` fixed mixes; straight,
-    or along the arc (`paths.mix_spherical`)."""
+    along the arc (`paths.mix_spherical`), or evenly bright (`even_mixes`)."""
     first, second = paths.align(*(series_of(space, entry) for entry in inputs))
     names = [short_name(entry["path"], most=40) for entry in inputs]
     title, count = f"{names[0]}_to_{names[1]}", first.values.shape[1]
@@ -125,11 +126,20 @@ def interpolate(space: TimbreSpace, inputs: list[dict], settings: Settings) -> I
     moving = (f"interpolation_moving_{title}.wav", paths.moving_share(count), "moves from 0 to 1 in the time of the sound")
     fixed = [(f"interpolation_{i:03d}_{title}_{round(100 * s):03d}.wav", s, s) for i, s in enumerate(shares)]
     faded = [render_long(space, latent) for latent in (first, second)] if settings.mixed_by == "crossfade" else []
-    for name, share, told in (moving, *fixed):
+    even = settings.interpolation == "even" and not faded
+    bent = even_mixes(space, first, second, [share for _, share, _ in (moving, *fixed)]) if even else []
+    for number, (name, share, told) in enumerate((moving, *fixed)):
         way = {"interpolation": settings.interpolation, "mixed_by": settings.mixed_by}
         about = {"made_from": {**ends, "share": told, **way}, "remarks": remarks}
         if faded:
             yield name, paths.crossfade(*faded, share), about, None
+            continue
+        if bent:
+            about["even"] = {
+                descriptor: {key: round(value, 4) for key, value in error.items() if np.isfinite(value)}
+                for descriptor, error in bent[number].errors().items()
+            }
+            yield name, bent[number].wave, about, bent[number].latent
             continue
         spherical = settings.interpolation == "spherical"
         latent = paths.mix_spherical(space, first, second, share) if spherical else paths.mix(first, second, share)

@@ -2,6 +2,7 @@
 
   python experiments/series_interpolation.py --workdir=run --out=interpolation
   python experiments/series_interpolation.py --workdir=run --out=interpolation --interpolation=spherical --settle=1
+  python experiments/series_interpolation.py --workdir=run --out=interpolation --interpolation=even
   python experiments/series_interpolation.py --workdir=run --out=interpolation --mixed_by=codes     # a discrete space
 
 Caillon et al. 2020, figure 3, measured. Pairs of held-out sounds of different recordings (of different pitches and levels, as
@@ -13,6 +14,9 @@ Descriptors are measured on the sound:
   overshoot      how far the largest bandwidth of the mixes lies above that of both ends, in % of the larger end; a crossfade
                  of two sounds has both their spectra at once and is wider than either
   deviation      largest distance of a mix's brightness from the straight line between the ends, in % of the ends' distance
+
+--interpolation=even is told what is measured here (latent/even_path.py): its figures say what a sound designer gets, not how
+the space lies.
 
 A pair's ends differ where their decoded brightness does by 10 % or more; the others count for nothing.
 
@@ -123,19 +127,31 @@ def _pair(space, features, mixed_by: str, interpolation: str, settle: int) -> di
     """Sounds of a pair's mixes, and what was measured of them."""
     import jax
 
+    from timbre_jax.latent import even_path
     from timbre_jax.latent import series_path as paths
 
     latent = jax.tree.map(np.asarray, space.encode(features))
     a, b = (jax.tree.map(lambda x, i=i: x[i : i + 1], latent) for i in (0, 1))
     a, b = paths.align(a, b, count=latent.values.shape[1])
     shares = np.linspace(0.0, 1.0, MIXES)
+    if interpolation == "even":
+        ends = jax.tree.map(lambda *x: np.concatenate(x), a, b)
+        between = [mix.wave for mix in even_path.even_mixes(space, a, b, shares[1:-1])]
+        return _measured(space, (a, b), np.stack([*np.asarray(space.render(ends)), *between])[[0, *range(2, MIXES), 1]])
     batch = [jax.tree.map(lambda x: np.repeat(x, MIXES, axis=0), one) for one in (a, b)]
     share = np.repeat(shares[:, None], a.values.shape[1], axis=1)
     mixed = paths.mix_spherical(space, *batch, share) if interpolation == "spherical" else paths.mix(*batch, share)
     mixed = paths.settled(space, mixed, rounds=settle)
     if mixed_by == "codes":
         mixed = paths.to_codes(space, mixed)
-    waves = np.asarray(space.render(mixed))
+    return _measured(space, (a, b), np.asarray(space.render(mixed)))
+
+
+def _measured(space, ends, waves: np.ndarray) -> dict:
+    """Of the mixes' sounds [MIXES, T], the first and last of which are the ends."""
+    from timbre_jax.latent import series_path as paths
+
+    shares = np.linspace(0.0, 1.0, MIXES)
     faded = np.stack([paths.crossfade(waves[0], waves[-1], share) for share in shares])
     ours, theirs = (_descriptors(x, space.sample_rate) for x in (waves, faded))
     bright, wide = ours["centroid"], ours["bandwidth"]
@@ -146,7 +162,7 @@ def _pair(space, features, mixed_by: str, interpolation: str, settle: int) -> di
         "overshoot": overshoot(wide), "overshoot_crossfade": overshoot(theirs["bandwidth"]),
         "deviation": deviation(bright), "deviation_crossfade": deviation(theirs["centroid"]),
     }  # fmt: skip
-    return {"record": record, "ends": (a, b), "waves": waves}
+    return {"record": record, "ends": ends, "waves": waves}
 
 
 def monotony(values: np.ndarray) -> float:
@@ -269,7 +285,12 @@ def _define_flags() -> None:
     flags.DEFINE_string("split", "test", "Its split.")
     flags.DEFINE_integer("pairs", 40, "How many pairs.", lower_bound=2)
     flags.DEFINE_enum("mixed_by", "vectors", ("vectors", "codes"), "A discrete space: vectors between codes, or nearest codes.")
-    flags.DEFINE_enum("interpolation", "linear", ("linear", "spherical"), "A straight line (the paper's) or an arc.")
+    flags.DEFINE_enum(
+        "interpolation",
+        "linear",
+        ("linear", "spherical", "even"),
+        "A straight line (the paper's), an arc, or the arc bent until brightness and bandwidth go evenly.",
+    )
     flags.DEFINE_integer("settle", 0, "How often a mix is decoded and encoded again (series_path.settled).", lower_bound=0)
     flags.DEFINE_float("seconds", 2.0, "Of each sound, around its loudest frame.", lower_bound=0.1)
     flags.DEFINE_integer(

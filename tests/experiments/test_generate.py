@@ -109,6 +109,13 @@ def test_interpolation_goes_from_one_pitch_to_the_other(pca_run, tones, tmp_path
     assert first == pytest.approx(220, rel=0.06)
 
 
+def test_an_even_interpolation_is_for_series(pca_run, tones, tmp_path):
+    with pytest.raises(ValueError, match="one latent a sound: take linear or spherical"):
+        generate(
+            pca_run, tmp_path, mode="interpolate", files=[tones / "low note.wav", tones / "höher.wav"], interpolation="even"
+        )
+
+
 def test_a_sweep_starts_from_the_mean_or_a_file(pca_run, tones, tmp_path):
     manifest = generate(pca_run, tmp_path, mode="sweep", latent=1, steps=3)
     latents = np.array([sound["latent"] for sound in manifest["sounds"]])

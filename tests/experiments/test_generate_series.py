@@ -122,6 +122,9 @@ def test_interpolation_moves_and_stands(continuous_run, files, tmp_path):
     assert "all stretched to" in manifest["sounds"][0]["remarks"][-1]
     arc = generate(continuous_run, tmp_path / "arc", mode="interpolate", files=pair, steps=3, interpolation="spherical")
     assert arc["sounds"][0]["made_from"]["interpolation"] == "spherical"
+    even = generate(continuous_run, tmp_path / "even", mode="interpolate", files=pair, steps=2, interpolation="even")
+    assert even["sounds"][0]["file"].startswith("interpolation_moving")
+    assert even["sounds"][0]["even"]["centroid"]["median_error"] >= 0
     _, first, between, last = (latents(tmp_path / "arc", sound, space) for sound in arc["sounds"])
     np.testing.assert_allclose(first, start, atol=1e-4)
     np.testing.assert_allclose(last, end, atol=1e-4)
