@@ -29,9 +29,14 @@ def get_config():
         train_frames=16,
     )
     config.optimizer.learning_rate = 1e-3
+    config.optimizer.schedule = "cosine"
+    config.optimizer.warmup_steps = 50
+    config.optimizer.final_fraction = 0.05
     config.optimizer.clip_norm = 1.0
     config.train.batch_size = 8
-    config.train.steps = 2400
-    config.train.eval_every = 600
+    config.train.steps = 4500
+    config.train.eval_every = 750
+    # A stretch that is nearly silent is far off in relative terms: no reason to go back, its gradient is clipped.
+    config.train.rollback.factor = 30.0
     config.train.statistics_examples = 48
     return config
