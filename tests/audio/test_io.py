@@ -28,6 +28,18 @@ def test_round_trip(tmp_path, suffix, subtype, error):
     assert list(tmp_path.iterdir()) == [path]  # nothing temporary stays
 
 
+@pytest.mark.parametrize("length", [1, 100, (1 << 18) - 1, 1 << 18, 3 * (1 << 18) + 7])
+def test_blocks_are_the_whole(tmp_path, length):
+    """Read and resampled in blocks, a file is what soundfile and soxr make of it at once, to the bit."""
+    both = np.random.default_rng(length).uniform(-1, 1, (length, 2)).astype(np.float32)
+    path = write_wave(tmp_path / "a.wav", both, 48000, subtype="FLOAT")
+    np.testing.assert_array_equal(read_wave(path, mono=False)[0], both)
+    np.testing.assert_array_equal(read_wave(path)[0], both.mean(axis=1))
+    if length > 1:
+        np.testing.assert_array_equal(read_wave(path, sample_rate=16000)[0], resample(both.mean(axis=1), 48000, 16000))
+        np.testing.assert_array_equal(read_wave(path, sample_rate=44100, mono=False)[0], resample(both, 48000, 44100))
+
+
 def test_stereo_rate_and_duration(tmp_path):
     path = tmp_path / "a.wav"
     both = np.stack([sine(440, 0.5), sine(440, 0.25)], axis=1)

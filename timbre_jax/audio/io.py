@@ -32,6 +32,8 @@ def read_wave(
 ) -> tuple[np.ndarray, int]:
     """Reads a sound file (WAV, FLAC, OGG, AIFF, MP3; any bit depth) as float32 in [-1, 1].
 
+    It is decoded in blocks: a long file of many channels or a high rate takes the memory of what is asked for.
+
     Args:
       file: a path, or an open binary file that can seek.
       sample_rate: resample to this rate in Hz (soxr, HQ); None keeps the file's own.
@@ -53,23 +55,42 @@ def read_wave(
         raise AudioFileError(f"{name}: {'is a folder' if os.path.isdir(file) else 'no such file'}")
     try:
         with soundfile.SoundFile(file) as sound:
-            rate, frames = sound.samplerate, sound.frames
-            wanted = -1 if duration is None else round(duration * rate)
-            wave = sound.read(wanted, dtype="float32", always_2d=True)
+            rate, frames, channels = sound.samplerate, sound.frames, sound.channels
+            wanted = frames if duration is None else min(frames, round(duration * rate))
+            stream = None
+            if sample_rate is not None and rate != sample_rate:
+                stream = _resampler(rate, sample_rate, 1 if mono else channels)
+            parts, read, wrong = [], 0, 0
+            while (count := min(BLOCK, wanted - read)) > 0:
+                block = sound.read(count, dtype="float32", always_2d=True)
+                read, wrong = read + len(block), wrong + np.count_nonzero(~np.isfinite(block))
+                last = len(block) < count or read == wanted
+                block = block.mean(axis=1) if mono else block
+                if len(block) or stream is not None:
+                    parts.append(block if stream is None else stream.resample_chunk(block, last=last))
+                if last:
+                    break
             promised = _promised_frames(file) if sound.format in ("WAV", "WAVEX") else frames
     except (soundfile.LibsndfileError, RuntimeError, OSError) as error:
         raise AudioFileError(f"{name}: not a readable sound file ({_describe(error)})") from None
-    if promised is not None and wave.shape[0] < (promised if wanted < 0 else min(promised, wanted)):
-        raise AudioFileError(f"{name}: cut short (its header promises {promised} samples, {wave.shape[0]} are there)")
-    if wave.shape[0] == 0:
+    if promised is not None and read < (promised if duration is None else min(promised, round(duration * rate))):
+        raise AudioFileError(f"{name}: cut short (its header promises {promised} samples, {read} are there)")
+    if read == 0:
         raise AudioFileError(f"{name}: holds no samples")
-    if not np.isfinite(wave).all():
-        raise AudioFileError(f"{name}: NaN or infinite in {np.count_nonzero(~np.isfinite(wave))} of {wave.size} samples")
-    if mono:
-        wave = wave.mean(axis=1)
-    if sample_rate is not None and rate != sample_rate:
-        wave, rate = resample(wave, rate, sample_rate), sample_rate
-    return np.ascontiguousarray(wave, np.float32), rate
+    if wrong:
+        raise AudioFileError(f"{name}: NaN or infinite in {wrong} of {read * channels} samples")
+    return np.concatenate(parts), rate if stream is None else sample_rate
+
+
+BLOCK = 1 << 18
+"""Samples of a file that are decoded at once."""
+
+
+def _resampler(rate: int, new_rate: int, channels: int):
+    """What `resample` does, block by block, to the bit."""
+    import soxr
+
+    return soxr.ResampleStream(rate, new_rate, channels, dtype="float32", quality="HQ")
 
 
 def sound_length(file: str | os.PathLike, *, name: str | None = None) -> tuple[int, int]:
