@@ -13,18 +13,22 @@ from collections.abc import Callable, Sequence
 
 from absl import app, flags, logging
 
+_WRONG = (AttributeError, KeyError, TypeError, ValueError, OSError, ImportError, SyntaxError, NameError)
+"""What reading a configuration file and its fields may raise."""
 
-def run(main: Callable[[Sequence[str]], int | None], documentation: str) -> None:
+
+def run(main: Callable[[Sequence[str]], int | None], documentation: str, *, rest: bool = False) -> None:
     """Runs an absl main; wrong input ends with one line on stderr and exit code 1, wrong flags with 2.
 
     Args:
       main: takes what is left of the command line; its int is the exit code.
       documentation: shown by --help: the command's docstring.
+      rest: whether there may be anything left, which `main` then looks at.
     """
     sys.modules["__main__"].__doc__ = documentation
 
     def checked(arguments: Sequence[str]) -> int | None:
-        if len(arguments) > 1:
+        if len(arguments) > 1 and not rest:
             _end(f"there is no argument {arguments[1]!r}; options begin with --, see --help", 2)
         if not flags.FLAGS["verbosity"].present:
             # What libraries note for their own developers is no news for a user.
@@ -54,6 +58,37 @@ def call(function: Callable, **others):
     return function(**given, **others)
 
 
+def read_config(arguments: Sequence[str]):
+    """The configuration that --config=FILE and --config.FIELD=VALUE among a command's arguments give.
+
+    Raises:
+      ValueError: what `run` would end with, in one line.
+    """
+    from ml_collections import config_flags
+
+    values = flags.FlagValues()
+    # The first is the program's name, which the library leaves out of what it reads.
+    config_flags.DEFINE_config_file("config", None, flag_values=values, sys_argv=["", *arguments])
+    try:
+        values(["", *arguments], known_only=True)
+        config = values["config"].value
+        if not hasattr(config, "keys"):
+            raise ValueError("--config=FILE is missing")
+    except (
+        AttributeError,
+        KeyError,
+        TypeError,
+        ValueError,
+        OSError,
+        ImportError,
+        SyntaxError,
+        NameError,
+        flags.Error,
+    ) as error:
+        raise ValueError(_field(arguments) or " ".join(str(error).split())) from None
+    return config
+
+
 def use_compilation_cache() -> None:
     """Keeps compiled programs in the user's cache folder; JAX_COMPILATION_CACHE_DIR names another, empty turns it off."""
     import jax
@@ -67,14 +102,16 @@ def use_compilation_cache() -> None:
 def _parse(arguments: Sequence[str]) -> list[str]:
     try:
         rest = flags.FLAGS([_home(argument) for argument in arguments])
-        if "config" in flags.FLAGS and flags.FLAGS["config"].present and not hasattr(flags.FLAGS["config"].value, "keys"):
-            raise ValueError(f"--config={flags.FLAGS['config'].value}")
+        if "config" in flags.FLAGS and flags.FLAGS["config"].present:
+            config = flags.FLAGS["config"].value
+            if not isinstance(config, str) and not hasattr(config, "keys"):
+                raise ValueError(f"--config={config}")
         return rest
     except BrokenPipeError:  # `--help | head`
         os._exit(1)
     except flags.Error as error:
         _end(f"{' '.join(str(error).split())}; see --help", 2)
-    except (AttributeError, KeyError, TypeError, ValueError, OSError, ImportError, SyntaxError, NameError) as error:
+    except _WRONG as error:
         if os.environ.get("TIMBRE_TRACEBACK"):
             raise
         _end(_field(arguments) or " ".join(str(error).split()), 2)

@@ -20,14 +20,6 @@ from ml_collections import ConfigDict, config_flags
 
 from experiments import command_line
 
-CONFIG = config_flags.DEFINE_config_file("config", None, "Configuration file, as experiments/train.py takes it.")
-WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the runs and of the table.")
-FIELD = flags.DEFINE_string("field", "model.latent_size", "The field of the configuration that is changed.")
-VALUES = flags.DEFINE_list("values", ["2", "4", "6", "8", "12", "16"], "Its values, comma-separated.")
-PARALLEL = flags.DEFINE_enum("parallel", "jit", ["jit", "pmap"], "How several devices are used.")
-PLATFORM = flags.DEFINE_string("platform", None, "cpu, cuda or tpu; by default what JAX finds best.")
-PROGRESS = flags.DEFINE_bool("progress", True, "Show a bar with the time left.")
-
 
 def sweep(config: Mapping[str, Any], workdir: str | os.PathLike, field: str, values: Sequence[Any], **options):
     """One run for each value of a field, then a table.
@@ -135,22 +127,34 @@ def typed(config: ConfigDict, field: str, value: Any) -> Any:
         raise ValueError(f"config.{field} is {type(holder).__name__} like {holder!r}, it cannot be {value!r}") from None
 
 
+def _define_flags() -> None:
+    config_flags.DEFINE_config_file("config", None, "Configuration file, as experiments/train.py takes it.")
+    flags.DEFINE_string("workdir", None, "Folder of the runs and of the table.")
+    flags.DEFINE_string("field", "model.latent_size", "The field of the configuration that is changed.")
+    flags.DEFINE_list("values", ["2", "4", "6", "8", "12", "16"], "Its values, comma-separated.")
+    flags.DEFINE_enum("parallel", "jit", ["jit", "pmap"], "How several devices are used.")
+    flags.DEFINE_string("platform", None, "cpu, cuda or tpu; by default what JAX finds best.")
+    flags.DEFINE_bool("progress", True, "Show a bar with the time left.")
+
+
 def main(_) -> int:
-    if CONFIG.value is None or not WORKDIR.value:
+    values = flags.FLAGS
+    if values.config is None or not values.workdir:
         raise ValueError("give --config=FILE and --workdir=DIR; see --help")
-    if PLATFORM.value:
-        os.environ["JAX_PLATFORMS"] = PLATFORM.value
+    if values.platform:
+        os.environ["JAX_PLATFORMS"] = values.platform
     command_line.use_compilation_cache()
     table, signal = sweep(
-        CONFIG.value, WORKDIR.value, FIELD.value, VALUES.value, parallel=PARALLEL.value, progress=PROGRESS.value
+        values.config, values.workdir, values.field, values.values, parallel=values.parallel, progress=values.progress
     )
     if signal:
-        print(f"Stopped and saved in {WORKDIR.value}. The same command goes on from there.")
+        print(f"Stopped and saved in {values.workdir}. The same command goes on from there.")
         return 128 + signal
     print(table.markdown())
-    print(f"The table is in {WORKDIR.value}/sweep.csv; each run in a folder beside it.")
+    print(f"The table is in {values.workdir}/sweep.csv; each run in a folder beside it.")
     return 0
 
 
 if __name__ == "__main__":
+    _define_flags()
     command_line.run(main, __doc__)

@@ -1,0 +1,52 @@
+"""What is wrong with a launch, told before anything waits in a queue."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+from experiments.command_line import read_config
+from experiments.sweep import typed
+from launch.plan import FINISHED, KINDS, ROOT, Kind, Plan
+from launch.slurm import seconds_of
+
+
+def check(plan: Plan) -> None:
+    """Reads every command's flags and every run's configuration as the experiments will.
+
+    Raises:
+      ValueError: what they would say, in one line; or options of the launch that make no sense.
+    """
+    seconds_of(plan.options["time"])
+    if (setup := plan.options["setup"]) and not os.path.isfile(setup):
+        raise ValueError(f"--setup={setup}: there is no such file")
+    for stage in plan.stages:
+        if KINDS.get(stage, Kind()).config:
+            _check_configurations(plan, stage)
+        _check_flags(plan.of_stage(stage)[0].command, stage)
+
+
+def _check_configurations(plan: Plan, stage: str) -> None:
+    from timbre_jax.training.config import check_same, resolve
+    from timbre_jax.training.fit import saved_config
+
+    for task in plan.of_stage(stage):
+        changed = len(plan.runs[task.run])
+        base = read_config(task.command[1 : len(task.command) - changed])
+        for field, value in plan.runs[task.run].items():
+            typed(base, field, value)
+        config = resolve(read_config(task.command[1:]))
+        if stage == "train" and (before := saved_config(plan.run_folder(task.run))):
+            check_same(before["config"], config, plan.run_folder(task.run))
+
+
+def _check_flags(command: tuple[str, ...], stage: str) -> None:
+    arguments = [argument.replace(FINISHED, "") for argument in command]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))}
+    done = subprocess.run(
+        [sys.executable, *arguments, "--only_check_args"], env=environment, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        lines = done.stderr.strip().splitlines() or [f"code {done.returncode}"]
+        raise ValueError(f"{stage}: {lines[-1].removeprefix('error: ')}")

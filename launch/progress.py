@@ -1,0 +1,94 @@
+"""How a launch stands: from its files and the queue, never from memory."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from launch import slurm
+from launch.local import STOPPED, last_line
+from launch.plan import Plan, Task
+
+
+def status_table(plan: Plan):
+    """A row for each task: how it stands, how far its training is, its last words if it failed.
+
+    States: "done", "running", "waiting" (in the queue), "stopped" (saved; to be resumed), "failed", "lost" (it was running and
+    is no more), "not begun".
+
+    Returns:
+      A `Table` with columns task, state, step, loss, job, note.
+    """
+    from timbre_jax.metrics.table import Table
+
+    queue = slurm.queue(plan) if plan.cluster == "slurm" else {}
+    records = []
+    for task in plan.tasks:
+        state, note = task_state(plan, task, queue)
+        step, loss = _last_loss(plan.run_folder(task.run)) if task.stage in ("train", "sweep") else (None, None)
+        job = queue.get(task.name, ((plan.state(task) or {}).get("job", ""),))[0]
+        records.append({"task": task.name, "state": state, "step": step, "loss": loss, "job": job, "note": note})
+    return Table.from_records("status", records, f"{plan.name} in {plan.workdir}, {plan.cluster}")
+
+
+def task_state(plan: Plan, task: Task, queue: dict[str, tuple[str, str, str]]) -> tuple[str, str]:
+    """One of the states of `status_table`, and a note."""
+    state = plan.state(task)
+    if task.name in queue:
+        _, word, reason = queue[task.name]
+        if word == "RUNNING":
+            return "running", ""
+        again = "" if state is None else f"goes on after code {state['code']}; "
+        return "waiting", again + (reason if word == "PENDING" else word.lower())
+    if state is None:
+        return "not begun", ""
+    code = state["code"]
+    if code is None:
+        if plan.cluster == "local" and _alive(state["job"]):
+            return "running", ""
+        return "lost", f"it ended without a word; --action=resume goes on; {plan.log(task)}"
+    if code == 0:
+        return "done", ""
+    if code in (STOPPED, 130):
+        return "stopped", "saved; --action=resume goes on"
+    return "failed", f"code {code}: {last_line(plan, task)}"
+
+
+def results_table(plan: Plan):
+    """The table of a sweep's results, as experiments/sweep.py has it."""
+    from experiments.sweep import sweep_table
+
+    runs = []
+    for run, changes in plan.runs.items():
+        columns = {field.rpartition(".")[2]: json.dumps(v) if isinstance(v, list) else v for field, v in changes.items()}
+        runs.append((columns or {"run": run or plan.name}, plan.run_folder(run)))
+    return sweep_table(runs)
+
+
+def _alive(job: str) -> bool:
+    try:
+        os.kill(int(job), 0)
+    except (ProcessLookupError, ValueError):
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+def _last_loss(run: Path) -> tuple[int | None, float | None]:
+    """Step and loss of the last line of a run's log."""
+    try:
+        with open(run / "metrics.jsonl", "rb") as file:
+            file.seek(max(0, os.path.getsize(run / "metrics.jsonl") - 20000))
+            lines = file.read().splitlines()
+    except OSError:
+        return None, None
+    for line in reversed(lines):
+        try:
+            record = json.loads(line)
+        except ValueError:
+            continue
+        if record.get("event") == "train":
+            return record["step"], record.get("loss")
+    return None, None
