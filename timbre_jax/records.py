@@ -81,7 +81,7 @@ class Posterior:
 
         Reparameterised (Kingma & Welling 2013, eq. 4).
         """
-        noise = jax.vmap(lambda key: jax.random.normal(key, self.mean.shape[1:], self.mean.dtype))(keys)
+        noise = jax.vmap(lambda key: jax.random.normal(key, self.mean.shape[1:], jnp.float32))(keys)
         return self._latent(self.mean + jnp.exp(0.5 * self.log_variance) * noise)
 
     def kl(self) -> Array:

@@ -71,24 +71,24 @@ class HarmonicAugment:
         floor = amplitude <= 0.0
         octave = jnp.log2(jnp.arange(1, n_harmonics + 1, dtype=values.dtype))
         seconds = jnp.arange(n_frames, dtype=values.dtype)[:, None] / self.rate
-        gain = self.level_db * jax.random.normal(draw[1])
-        gain += self.tilt_db * jax.random.normal(draw[2]) * octave
-        gain += self.harmonic_db * jax.random.normal(draw[3], (n_harmonics,))
-        slope = self.decay_db * jax.random.normal(draw[4])
-        slope += self.harmonic_decay_db * jax.random.normal(draw[5], (n_harmonics,))
+        gain = self.level_db * jax.random.normal(draw[1], (), jnp.float32)
+        gain += self.tilt_db * jax.random.normal(draw[2], (), jnp.float32) * octave
+        gain += self.harmonic_db * jax.random.normal(draw[3], (n_harmonics,), jnp.float32)
+        slope = self.decay_db * jax.random.normal(draw[4], (), jnp.float32)
+        slope += self.harmonic_decay_db * jax.random.normal(draw[5], (n_harmonics,), jnp.float32)
         amplitude = jnp.clip(amplitude + self.value_per_db * (gain + slope * seconds), 0.0, 1.0)
-        f0 = jnp.clip(f0 + self.f0_per_semitone * self.pitch_semitones * jax.random.normal(draw[6]), 0.0, 1.0)
+        f0 = jnp.clip(f0 + self.f0_per_semitone * self.pitch_semitones * jax.random.normal(draw[6], (), jnp.float32), 0.0, 1.0)
         frequency = self.f0_low * jnp.exp2(self.f0_octaves * f0 + octave)
         amplitude = jnp.where(floor | (frequency >= self.nyquist), 0.0, amplitude)
         changed = jnp.concatenate([f0, amplitude], axis=1)
-        use = jax.random.bernoulli(draw[7], self.probability) & (mask[:, None] > 0)
+        use = jax.random.bernoulli(draw[7], jnp.float32(self.probability)) & (mask[:, None] > 0)
         return jnp.where(use, changed, values)
 
     def _warp(self, key: Array, values: Array) -> Array:
         n_frames = values.shape[0]
         held = self.held_seconds * self.rate
         time = jnp.arange(n_frames, dtype=values.dtype)
-        gamma = jnp.exp(self.time_warp * jax.random.normal(key))
+        gamma = jnp.exp(self.time_warp * jax.random.normal(key, (), jnp.float32))
         source = jnp.where(time < held, held * (time / held) ** gamma, time)
         low = jnp.clip(jnp.floor(source).astype(jnp.int32), 0, n_frames - 2)
         part = (source - low)[:, None]

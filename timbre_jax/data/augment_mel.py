@@ -57,15 +57,15 @@ class MelAugment:
     def _one(self, key: Array, values: Array, mask: Array) -> Array:
         n_frames, n_bands = values.shape
         draw = jax.random.split(key, 6)
-        use = jax.random.bernoulli(draw[5], self.probability)
+        use = jax.random.bernoulli(draw[5], jnp.float32(self.probability))
 
         changed = values
         if self.stretch_semitones:
-            factor = jnp.exp2(self.stretch_semitones / 12.0 * jax.random.normal(draw[0]))
+            factor = jnp.exp2(self.stretch_semitones / 12.0 * jax.random.normal(draw[0], (), jnp.float32))
             source = jnp.round(jnp.arange(n_frames) * factor).astype(jnp.int32)
             changed = jnp.where((source < n_frames)[:, None], changed[jnp.minimum(source, n_frames - 1)], 0.0)
         if self.pitch_semitones:
-            factor = jnp.exp2(self.pitch_semitones / 12.0 * jax.random.normal(draw[1]))
+            factor = jnp.exp2(self.pitch_semitones / 12.0 * jax.random.normal(draw[1], (), jnp.float32))
             centres = jnp.asarray(self.centres, values.dtype)
             place = jnp.interp(centres / factor, centres, jnp.arange(n_bands, dtype=values.dtype))
             # Linear interpolation as a product: XLA's gather along the last axis takes several times as long on a CPU.
@@ -73,12 +73,12 @@ class MelAugment:
             changed = changed @ weights
 
         band = jnp.linspace(-0.5, 0.5, n_bands, dtype=values.dtype)
-        gain = self.tilt_db * jax.random.normal(draw[2]) * band
+        gain = self.tilt_db * jax.random.normal(draw[2], (), jnp.float32) * band
         # A random walk: neighbouring knots are alike, so the curve is smooth; less its mean, which is level and not colour.
-        walk = jnp.cumsum(jax.random.normal(draw[3], (self.knots,)))
+        walk = jnp.cumsum(jax.random.normal(draw[3], (self.knots,), jnp.float32))
         curve = jnp.interp(band, jnp.linspace(-0.5, 0.5, self.knots), walk - jnp.mean(walk))
         gain = gain + self.colour_db * curve * (2.0 / self.knots) ** 0.5
-        slope = -jnp.abs(self.decay_db * jax.random.normal(draw[4]))
+        slope = -jnp.abs(self.decay_db * jax.random.normal(draw[4], (), jnp.float32))
         seconds = jnp.arange(n_frames, dtype=values.dtype)[:, None] / self.rate
         louder = changed + self.value_per_db * (gain + slope * seconds)
         if self.relative:

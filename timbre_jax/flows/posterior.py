@@ -44,7 +44,7 @@ class FlowPosterior(Posterior):
 
         sum(z_K^2 / 2 - eps^2 / 2 - log sigma_0) - log |det dz_K/dz_0| (Kingma et al. 2016, algorithm 1); unbiased.
         """
-        noise = jax.vmap(lambda key: jax.random.normal(key, self.mean.shape[1:], self.mean.dtype))(keys)
+        noise = jax.vmap(lambda key: jax.random.normal(key, self.mean.shape[1:], jnp.float32))(keys)
         z, log_det = self._forward(self.mean + jnp.exp(0.5 * self.log_variance) * noise)
         terms = 0.5 * (jnp.square(z) - jnp.square(noise) - self.log_variance)
         return self._latent(z), jnp.sum(terms, -1) - log_det

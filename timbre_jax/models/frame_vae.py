@@ -317,7 +317,7 @@ class FrameVAE(TimbreModel):
 
     def _between(self, told: Array, mask: Array, keys: Array) -> tuple[Array, tuple[Array, Array]]:
         """What the decoder is told somewhere between every sound and the next of the batch; how far [B], and where both are."""
-        share = jax.vmap(lambda key: jax.random.uniform(jax.random.fold_in(key, 1)))(keys)
+        share = jax.vmap(lambda key: jax.random.uniform(jax.random.fold_in(key, 1), (), jnp.float32))(keys)
         other = jnp.roll(told, -1, axis=0)
         return told + share[:, None, None] * (other - told), (share, mask * jnp.roll(mask, -1, axis=0))
 

@@ -83,7 +83,7 @@ def dropout(x: Array, keys: Array | None, rate: float) -> Array:
     """x [B, C] with a part `rate` of each sound's values, drawn from its own key, at 0 and the others larger; no keys: x."""
     if keys is None or rate == 0.0:
         return x
-    kept = jax.vmap(lambda key: jax.random.bernoulli(key, 1.0 - rate, x.shape[1:]))(keys)
+    kept = jax.vmap(lambda key: jax.random.bernoulli(key, jnp.float32(1.0 - rate), x.shape[1:]))(keys)
     return jnp.where(kept, x / (1.0 - rate), 0.0)
 
 

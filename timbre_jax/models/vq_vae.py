@@ -372,7 +372,7 @@ class VQVAE(TimbreModel):
         quantised = self.book(encodings)
         metrics = {}
         if train and self.is_mutable_collection("codebook"):
-            order = jax.vmap(lambda key: jax.random.uniform(key, gain.shape[1:]))(order_keys)
+            order = jax.vmap(lambda key: jax.random.uniform(key, gain.shape[1:], jnp.float32))(order_keys)
             flat = encodings.reshape(-1, encodings.shape[-1])
             moved = self.book.update(flat, weight.reshape(-1), order.reshape(-1), axis_name=axis_name)
             metrics = {name: jnp.broadcast_to(value, gain.shape[:1]) for name, value in moved.items()}
@@ -439,5 +439,5 @@ def _squeezed(codes: Array) -> Array:
 def _stretches(keys: Array, count: int, *arrays: Array) -> list[Array]:
     """`count` frames of every sound's arrays [B, N, ...], beginning at a random frame that its key decides."""
     total = arrays[0].shape[1]
-    starts = jax.vmap(lambda key: jax.random.randint(key, (), 0, total - count + 1))(keys)
+    starts = jax.vmap(lambda key: jax.random.randint(key, (), 0, total - count + 1, jnp.int32))(keys)
     return [jax.vmap(lambda x, start: jax.lax.dynamic_slice_in_dim(x, start, count))(x, starts) for x in arrays]

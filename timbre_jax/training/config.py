@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 
 from timbre_jax.models import MODELS
 from timbre_jax.representation import REPRESENTATIONS
+from timbre_jax.training.precision import check_precision
 
 FREE = ("representation", "model", "augment")
 """Sections whose fields depend on their name; `make_representation` and the like check them."""
@@ -46,7 +47,9 @@ def default_config() -> ConfigDict:
       `monitor` ("loss" or "mse" of the validation set; "last" takes the last for the best, where no score of one network tells
       how good both of an adversarial pair are), 0 never stops early; average_decay of the averaged parameters;
       initialise_readings of the training set for a model that has a basis fitted first, those after the first augmented;
-      statistics_examples of the training set for the statistics of a space while training goes on (all of it at the end).
+      statistics_examples of the training set for the statistics of a space while training goes on (all of it at the end);
+      precision that steps are computed in, "float32", "bfloat16" or "float64" (see `training.precision`); accumulate, parts of
+      a batch that are computed one after another, for batches that do not fit into memory (see `make_train_step`).
     train.rollback: the last good state is kept every `every` steps, and gone back to when a step is bad (see `Guard` for
       `factor`); the batch is left out, the learning rate multiplied by learning_rate_scale; more than `maximum` times is an
       error. every 0 turns it off: a bad step is then an error at once.
@@ -95,6 +98,8 @@ def default_config() -> ConfigDict:
                 "average_decay": 0.0,
                 "initialise_readings": 1,
                 "statistics_examples": 2048,
+                "precision": "float32",
+                "accumulate": 1,
                 "rollback": {"every": 200, "factor": 3.0, "learning_rate_scale": 0.5, "maximum": 10},
             },
         }
@@ -208,7 +213,7 @@ def _typed(where: str, value: Any, default: Any) -> Any:
 
 def _check(config: dict) -> None:
     flat = flatten(config)
-    for name in ("train.batch_size", "train.log_every"):
+    for name in ("train.batch_size", "train.log_every", "train.accumulate"):
         if flat[name] < 1:
             raise ValueError(f"config.{name} must be at least 1, not {flat[name]}")
     for name, value in flat.items():
@@ -220,5 +225,6 @@ def _check(config: dict) -> None:
         raise ValueError("config.optimizer.plateau needs a factor between 0 and 1 and a patience of at least 1")
     if flat["train.monitor"] not in ("loss", "mse", "last"):
         raise ValueError(f"config.train.monitor must be 'loss', 'mse' or 'last', not {flat['train.monitor']!r}")
+    check_precision(flat["train.precision"])
     if flat["seed"] < 0:
         raise ValueError(f"config.seed must not be negative, not {flat['seed']}")

@@ -120,6 +120,15 @@ def share(value: Any = None) -> Any:
     return json.loads(multihost_utils.broadcast_one_to_all(text).tobytes())
 
 
+def same(tree: Any) -> Any:
+    """The main process' arrays, as NumPy has them, on all processes, where they have the same shapes. All call it."""
+    if jax.process_count() == 1:
+        return tree
+    from jax.experimental import multihost_utils
+
+    return multihost_utils.broadcast_one_to_all(jax.tree.map(np.asarray, tree))
+
+
 def largest(value: int) -> int:
     """The largest of the processes' numbers, int32. All call it at the same place."""
     if jax.process_count() == 1:

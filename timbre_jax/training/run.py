@@ -13,19 +13,19 @@ import numpy as np
 from tqdm import tqdm
 
 from timbre_jax import checkpoint
-from timbre_jax.data.augment import make_augment
 from timbre_jax.data.pipeline import make_pipeline
 from timbre_jax.records import Features
+from timbre_jax.training import distributed
 from timbre_jax.training.book import Anchor, Book, Result, TrainingError
 from timbre_jax.training.data import Sources, batches
 from timbre_jax.training.evaluate import evaluate
 from timbre_jax.training.guard import Guard
 from timbre_jax.training.log import MetricsLog
 from timbre_jax.training.plateau import Plateau
+from timbre_jax.training.programs import Programs
 from timbre_jax.training.sharding import make_placement
 from timbre_jax.training.spaces import make_space
-from timbre_jax.training.state import create_state, make_optimizer, make_schedule
-from timbre_jax.training.step import Batch, batch_features, example_keys, make_eval_step, make_train_step
+from timbre_jax.training.step import Batch, batch_features, example_keys
 
 
 class Run:
@@ -35,9 +35,18 @@ class Run:
     that gives the next `state` and metrics, `took` and `look_after`; and at last `end` and `close`.
     """
 
-    def __init__(self, config, workdir: Path, model, sources: Sources, parallel: str, progress: bool):
+    def __init__(
+        self,
+        config,
+        workdir: Path,
+        model,
+        sources: Sources,
+        parallel: str,
+        progress: bool,
+        programs: Programs | None = None,
+    ):
         self.config, self.workdir, self.model, self.sources = config, workdir, model, sources
-        self.placement = make_placement(parallel)
+        self.placement = programs.placement if programs else make_placement(parallel)
         self.progress = progress
         train, optimizer = config.train, config.optimizer
         self._check_sizes()
@@ -46,31 +55,10 @@ class Run:
         if self.total < 1:
             raise ValueError(f"config.train.epochs={train.epochs} are no step at all; an epoch has {self.epoch}")
         self.eval_every = train.eval_every or self.epoch
-        self.schedule = make_schedule(
-            optimizer.schedule,
-            warmup_steps=optimizer.warmup_steps,
-            total_steps=self.total,
-            final_fraction=optimizer.final_fraction,
-        )
-        self.optimizer = make_optimizer(
-            optimizer.name, b1=optimizer.b1, b2=optimizer.b2, eps=optimizer.eps, weight_decay=optimizer.weight_decay
-        )
         plateau = {**optimizer.plateau.to_dict(), "learning_rate": optimizer.learning_rate}
         self.plateau = Plateau(**plateau) if optimizer.schedule == "plateau" else None
-        self.augment = make_augment(representation=sources.representation, **config.augment)
-        step = make_train_step(
-            model,
-            self.optimizer,
-            schedule=self.schedule,
-            clip=optimizer.clip_norm,
-            average_decay=train.average_decay,
-            augment=self.augment,
-            axis_name=self.placement.axis_name,
-            total_steps=self.total,
-            crop_frames=train.crop_frames if model.kind == "series" else 0,
-        )
-        self.train_step = self.placement.compile_train(step)
-        self.eval_step = self.placement.compile_eval(make_eval_step(model))
+        self.programs = programs or Programs(config, model, sources.representation, self.placement, self.total)
+        self.train_step, self.eval_step = self.programs.train_step, self.programs.eval_step
         init_key, self.key, self.eval_key = jax.random.split(jax.random.key(config.seed), 3)
         self.init_key = init_key
         self.book = Book()
@@ -79,8 +67,10 @@ class Run:
 
     def _check_sizes(self) -> None:
         size, devices = self.config.train.batch_size, self.placement.mesh.size
-        if size % devices:
-            raise ValueError(f"config.train.batch_size={size} cannot be cut into {devices} devices: use a multiple")
+        parts = self.config.train.accumulate
+        if size % (devices * parts):
+            times = f" times config.train.accumulate={parts}" if parts > 1 else ""
+            raise ValueError(f"config.train.batch_size={size} cannot be cut into {devices} devices{times}: use a multiple")
         if len(self.sources.train) < size:
             raise ValueError(
                 f"the training set has {len(self.sources.train)} sounds, fewer than config.train.batch_size={size}: use more "
@@ -181,9 +171,6 @@ class Run:
         directory = self.workdir / "checkpoints"
         hyper = {"learning_rate": self.config.optimizer.learning_rate, "kl_weight": self.config.train.kl_weight}
 
-        def create(key):
-            return create_state(self.model, self.optimizer, key, hyper=hyper)
-
         self.iterator = make_pipeline(
             self.sources.train,
             batch_size=self.config.train.batch_size // jax.process_count(),
@@ -193,7 +180,7 @@ class Run:
         )
         steps = checkpoint.steps(directory)
         if steps:
-            template = self.placement.template(jax.eval_shape(create, self.init_key))
+            template = self.programs.abstract(self.init_key, hyper)
             arrays, document = checkpoint.read(
                 checkpoint.step_path(directory, steps[-1]),
                 {"state": template, "anchor": template, "candidate": template},
@@ -207,13 +194,14 @@ class Run:
             checkpoint.remove_all_but(directory, set(steps[-2:]))
             checkpoint.remove_all_but(self.workdir / "best", {self.book.best_step})
             return True
-        state = self.placement.create(create, self.init_key)
+        state = self.programs.create(self.init_key, hyper)
         if hasattr(self.model, "initialise"):
-            variables = self.model.initialise(state.variables(), self.first_features)
+            # Every process by itself; what comes of it is the main one's, should machines differ in rounding.
+            variables = self.model.initialise(jax.device_get(state.variables()), self.first_features)
+            variables = jax.device_put(distributed.same(variables), self.placement.replicated)
             params = variables.pop("params")
             state = state.replace(params=params, average=jax.tree.map(lambda x: x.copy(), params), mutable=variables)
-            state = jax.device_put(state, self.placement.replicated)
-        self.state = self.placement.spread(state)
+        self.state = self.placement.spread(self.programs.kept(state))
         self.anchor = self.candidate = self.take_anchor()
         checkpoint.remove_all_but(self.workdir / "best", set())
         return False
@@ -224,7 +212,7 @@ class Run:
         The same at every call: a model reads them several times.
         """
         key = jax.random.fold_in(self.init_key, 1)
-        augment = self.augment and jax.jit(self.augment)
+        augment = self.programs.augment and jax.jit(self.programs.augment)
         for reading in range(self.config.train.initialise_readings if augment else 1):
             for batch in batches(self.sources.train, self.config.train.batch_size):
                 features = batch_features(batch)

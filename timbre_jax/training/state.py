@@ -47,7 +47,8 @@ def create_state(
 ) -> TrainState:
     """The state before the first step. Pure, so that `jit` with output shardings can make parameters where they belong."""
     shape = (1, *model.feature_shape)
-    variables = dict(model.init(key, Features(values=jnp.zeros(shape), mask=jnp.ones(shape[:2]))))
+    with jax.enable_x64(False):  # the same parameters, whatever they are trained in
+        variables = dict(model.init(key, Features(values=jnp.zeros(shape), mask=jnp.ones(shape[:2]))))
     params = variables.pop("params")
     return TrainState(
         step=jnp.zeros((), jnp.int32),

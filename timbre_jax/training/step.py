@@ -11,6 +11,7 @@ import optax
 from timbre_jax.models.base import TimbreModel, Variables
 from timbre_jax.records import Array, Features
 from timbre_jax.training.labels import LABEL_PREFIX
+from timbre_jax.training.precision import in_bfloat16, like
 from timbre_jax.training.state import TrainState, update_average
 
 Batch = Mapping[str, Array]
@@ -43,6 +44,8 @@ def make_train_step(
     axis_name: str | None = None,
     total_steps: int = 0,
     crop_frames: int = 0,
+    precision: str = "float32",
+    accumulate: int = 1,
 ) -> Callable[[TrainState, Batch, Array], tuple[TrainState, Metrics]]:
     """A pure function (state, batch, key) -> (state, metrics), to be compiled by whoever calls it.
 
@@ -59,6 +62,11 @@ def make_train_step(
       axis_name: under `pmap`, the axis over which gradients and metrics are averaged. Under `jit` the compiler does it.
       total_steps: of the run, for models that are told the progress; 0 is always told as the end.
       crop_frames: train on a random piece of so many frames of every example; 0 takes the whole.
+      precision: see `training.precision`.
+      accumulate: parts of a batch whose gradients are computed one after another and averaged, so that only a part has to fit
+        into memory. Example j is in part j mod `accumulate`. Losses and noise are those of the whole batch; what a model does
+        with a batch as a whole (batch statistics, codebooks, neighbours) it does with every part by itself, and running
+        averages move once a part.
 
     Returns:
       The step. Metrics are float32 scalars: "loss", those of `model.loss`, "grad_norm" before clipping, "learning_rate".
@@ -76,22 +84,32 @@ def make_train_step(
         if model.uses_progress:
             told["progress"] = state.step / total_steps if total_steps else jnp.ones(())
 
-        def mean_loss(params):
+        def mean_loss(params, mutable, features, keys, labels):
             (loss, metrics), mutable = model.apply(
-                {"params": params, **state.mutable},
+                {"params": params, **mutable},
                 features,
-                keys[:, 0],
+                keys,
                 kl_weight=state.hyper["kl_weight"],
                 train=True,
-                **batch_labels(batch),
+                **labels,
                 **told,
                 method="loss",
-                mutable=list(state.mutable),
+                mutable=list(mutable),
             )
-            return jnp.mean(loss), (metrics, mutable)
+            loss = jnp.mean(loss)
+            return loss, ({"loss": loss, **{name: jnp.mean(value) for name, value in metrics.items()}}, mutable)
 
-        (loss, (metrics, mutable)), gradient = jax.value_and_grad(mean_loss, has_aux=True)(state.params)
-        metrics = {"loss": loss, **{name: jnp.mean(value) for name, value in metrics.items()}}
+        def differentiated(*arguments):
+            gradient, (metrics, mutable) = jax.grad(mean_loss, has_aux=True)(*arguments)
+            return mutable, (gradient, metrics)
+
+        if precision == "bfloat16":
+            differentiated = in_bfloat16(differentiated)
+        given = like(features, state.params), keys[:, 0], batch_labels(batch)
+        if accumulate == 1:
+            mutable, (gradient, metrics) = differentiated(state.params, state.mutable, *given)
+        else:
+            mutable, (gradient, metrics) = _in_parts(differentiated, accumulate, state.params, state.mutable, given)
         if axis_name is not None:
             gradient, metrics, mutable = jax.lax.pmean((gradient, metrics, mutable), axis_name)
         norm = optax.tree.norm(gradient)
@@ -118,6 +136,28 @@ def make_train_step(
     return train_step
 
 
+def _in_parts(differentiated: Callable, count: int, params: Variables, mutable: Variables, given: tuple) -> tuple:
+    """`differentiated` of `count` parts of what is given, [B, ...] each, one after another: the last mutable variables and the
+    means of the others."""
+
+    def cut(x: Array) -> Array:
+        # Every part has some of every device's examples, so none has to be moved.
+        return jnp.swapaxes(x.reshape(x.shape[0] // count, count, *x.shape[1:]), 0, 1)
+
+    def add(carried, part):
+        mutable, total = carried
+        mutable, new = differentiated(params, mutable, *part)
+        return (mutable, jax.tree.map(jnp.add, total, new)), None
+
+    parts = jax.tree.map(cut, given)
+    shapes = jax.eval_shape(differentiated, params, mutable, *jax.tree.map(lambda x: x[0], parts))[1]
+    nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+    # XLA's convolutions are slow within loops on CPUs, where memory is plenty.
+    unroll = count if jax.default_backend() == "cpu" else 1
+    (mutable, total), _ = jax.lax.scan(add, (mutable, nothing), parts, unroll=unroll)
+    return mutable, jax.tree.map(lambda x: x / count, total)
+
+
 def cropped(features: Features, keys: Array, frames: int) -> Features:
     """A random piece of every example [B, N, F], `frames` long, with its part of the mask and the curves [B, N]; keys [B].
 
@@ -128,7 +168,7 @@ def cropped(features: Features, keys: Array, frames: int) -> Features:
         return features
 
     def piece(key: Array, record: Features) -> Features:
-        start = jax.random.randint(jax.random.fold_in(key, 1), (), 0, count - frames + 1)
+        start = jax.random.randint(jax.random.fold_in(key, 1), (), 0, count - frames + 1, jnp.int32)
 
         def cut(leaf: Array) -> Array:
             along = jnp.ndim(leaf) > 0 and leaf.shape[0] == count
@@ -148,7 +188,7 @@ def make_eval_step(model: TimbreModel) -> Callable[[Variables, Batch, Array, Arr
     """
 
     def eval_step(variables: Variables, batch: Batch, key: Array, kl_weight: Array) -> Metrics:
-        features = batch_features(batch)
+        features = like(batch_features(batch), variables["params"])
         keys = example_keys(key, batch["index"])[:, 0]
         loss, metrics = model.apply(
             variables, features, keys, kl_weight=kl_weight, train=False, **batch_labels(batch), method="loss"

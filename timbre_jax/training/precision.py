@@ -1,0 +1,111 @@
+"""Which numbers a step computes with: `config.train.precision`.
+
+- "float32": all.
+- "bfloat16": mixed precision. Of the loss and its gradient, the matrix products and convolutions read their inputs rounded to
+  bfloat16 (8 bits of mantissa) and add up in float32; everything between them, losses, batch statistics, codebooks,
+  parameters and the optimiser are float32, and so are products that ask for `precision="highest"`, as those do whose small
+  differences count. Twice to four times as fast on accelerators that have units for it, where products are what takes time;
+  slower on CPUs, which have none.
+- "float64": all, parameters too; for comparisons in tests. Needs JAX_ENABLE_X64=1.
+
+What is drawn at random is drawn in float32 in all three, so that runs of two precisions see the same noise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.extend import core
+
+PRECISIONS = ("float32", "bfloat16", "float64")
+
+
+def check_precision(precision: str) -> None:
+    """Raises a ValueError for a name that is not there, and for float64 where JAX does not have it."""
+    if precision not in PRECISIONS:
+        raise ValueError(f"config.train.precision must be one of {', '.join(PRECISIONS)}, not {precision!r}")
+    if precision == "float64" and not jax.config.jax_enable_x64:
+        raise ValueError("config.train.precision='float64' needs JAX_ENABLE_X64=1 in the environment")
+
+
+def state_in(precision: str, state: Any) -> Any:
+    """A state in the dtype that it is kept in: float64 for "float64", as it is (float32) for the others."""
+    return cast(state, jnp.float64) if precision == "float64" else state
+
+
+def cast(tree: Any, dtype: Any) -> Any:
+    """A tree with its floating-point arrays as `dtype`; others, keys and whole numbers, as they are."""
+    return jax.tree.map(lambda x: x.astype(dtype) if jnp.issubdtype(x.dtype, jnp.floating) else x, tree)
+
+
+def like(tree: Any, params: Any) -> Any:
+    """`cast` to the dtype of parameters: what a network in float64 is given."""
+    return cast(tree, jnp.float64) if any(x.dtype == jnp.float64 for x in jax.tree.leaves(params)) else tree
+
+
+def in_bfloat16(function: Callable) -> Callable:
+    """The function with its products and convolutions of float32 on inputs rounded to bfloat16; see above.
+
+    Of a function that returns a gradient, those of the way back too. Nothing else of it changes, custom gradients included:
+    they are part of the program by then. To be traced, so under `jit`.
+    """
+
+    def rounded(*arguments):
+        program, shapes = jax.make_jaxpr(function, return_shape=True)(*arguments)
+        outputs = _evaluate(program, jax.tree.leaves(arguments))
+        return jax.tree.unflatten(jax.tree.structure(shapes), outputs)
+
+    return rounded
+
+
+def _evaluate(program: core.ClosedJaxpr, arguments: list) -> list:
+    """What the program gives, equation after equation."""
+    jaxpr = program.jaxpr
+    known = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*program.consts, *arguments), strict=True))
+
+    def read(variable):
+        return variable.val if isinstance(variable, core.Literal) else known[variable]
+
+    for equation in jaxpr.eqns:
+        values = [read(variable) for variable in equation.invars]
+        for variable, value in zip(equation.outvars, _outputs(equation, values), strict=True):
+            known[variable] = value
+    return [read(variable) for variable in jaxpr.outvars]
+
+
+def _outputs(equation: core.JaxprEqn, values: list) -> list:
+    primitive, params = equation.primitive, equation.params
+    if primitive.name in ("dot_general", "conv_general_dilated") and _may_be_rounded(equation):
+        values = [value.astype(jnp.bfloat16) for value in values]
+        # Convolutions add up in float32 too, but libraries give them in the dtype of their inputs only.
+        wanted = jnp.float32 if primitive.name == "dot_general" else jnp.bfloat16
+        return [primitive.bind(*values, **{**params, "preferred_element_type": wanted}).astype(jnp.float32)]
+    # Programs within: of scans, conditions, other jits.
+    params = {name: _rounded_programs(value) for name, value in params.items()}
+    functions, params = primitive.get_bind_params(params)
+    outputs = primitive.bind(*functions, *values, **params)
+    return outputs if primitive.multiple_results else [outputs]
+
+
+def _may_be_rounded(equation: core.JaxprEqn) -> bool:
+    asked = equation.params["precision"]
+    default = asked is None or all(each in (None, jax.lax.Precision.DEFAULT) for each in np.atleast_1d(asked))
+    return default and all(variable.aval.dtype == jnp.float32 for variable in (*equation.invars, *equation.outvars))
+
+
+def _rounded_programs(value: Any) -> Any:
+    if isinstance(value, tuple | list):
+        return type(value)(map(_rounded_programs, value))
+    if isinstance(value, core.ClosedJaxpr):
+        return jax.make_jaxpr(lambda *arguments: _evaluate(value, list(arguments)))(*map(_shape, value.in_avals))
+    if isinstance(value, core.Jaxpr):
+        return _rounded_programs(core.ClosedJaxpr(value, ())).jaxpr
+    return value
+
+
+def _shape(aval) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(aval.shape, aval.dtype, weak_type=aval.weak_type)
