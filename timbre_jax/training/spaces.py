@@ -11,6 +11,7 @@ from timbre_jax.models.base import TimbreModel, Variables
 from timbre_jax.representation.base import Representation
 from timbre_jax.space import TimbreSpace
 from timbre_jax.training.data import Source, batches
+from timbre_jax.training.precision import cast
 from timbre_jax.training.step import batch_features
 
 
@@ -23,8 +24,16 @@ def make_space(
     batch_size: int,
     examples: int = 0,
 ) -> TimbreSpace:
-    """A space with the statistics of the latents of a source, or of `examples` of it, evenly spread (0 is all)."""
-    variables = jax.device_put(variables, jax.local_devices()[0])
+    """A space with the statistics of the latents of a source, or of `examples` of it, evenly spread (0 is all).
+
+    It is of float32, whatever the variables were trained in, and of this process alone.
+    """
+    with jax.enable_x64(False):
+        return _make_space(model, variables, representation, source, batch_size, examples)
+
+
+def _make_space(model, variables, representation, source, batch_size, examples) -> TimbreSpace:
+    variables = jax.device_put(cast(jax.device_get(variables), np.float32), jax.local_devices()[0])
     space = TimbreSpace(variables=variables, statistics={}, model=model, representation=representation)
     positions: Sequence[int] = range(len(source))
     if 0 < examples < len(source):
