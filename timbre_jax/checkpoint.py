@@ -4,6 +4,9 @@ A checkpoint is a folder with `arrays/` (orbax) and one JSON document beside it.
 renamed when it is whole, so a folder that has its name is complete; its document lists its files with sizes and
 checksums (orbax keeps none), so that damage is found before anything is used. Nothing in it is code: a model and a
 representation are names and settings that are looked up in the registries.
+
+Arrays go through the host's memory both ways: one process writes a checkpoint, alone and from any thread, and each process
+reads it by itself. So it does not matter on how many devices and processes it was made.
 """
 
 from __future__ import annotations
@@ -47,26 +50,43 @@ class CheckpointError(ValueError):
 def write(path: str | os.PathLike, arrays: Any, document: dict) -> None:
     """Writes a pytree of arrays and a JSON document as the folder `path`, which appears whole or not at all.
 
-    A folder that is already there is replaced.
+    A folder that is already there is replaced. The process that calls it writes alone, and waits for no other.
+
+    Args:
+      arrays: whole on every device, or NumPy arrays (`to_host`) that nobody changes meanwhile.
 
     Raises:
       CheckpointError: it could not be written, for want of space for instance. What was there before is untouched.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
-    main = jax.process_index() == 0
     try:
-        if main:
-            temporary.mkdir(parents=True)
-        _save_arrays(temporary / _ARRAYS, arrays)
-        if main:
-            document = {"format": FORMAT, "library_version": timbre_jax.__version__, **document}
-            document["files"] = _files(temporary / _ARRAYS)
-            _write_text(temporary / DOCUMENT, json.dumps(document))
-            _replace(temporary, path)
+        temporary.mkdir(parents=True)
+        _save_arrays(temporary / _ARRAYS, to_host(arrays))
+        document = {"format": FORMAT, "library_version": timbre_jax.__version__, **document}
+        document["files"] = _files(temporary / _ARRAYS)
+        _write_text(temporary / DOCUMENT, json.dumps(document))
+        _replace(temporary, path)
     except Exception as error:
         _remove(temporary)
         raise CheckpointError(f"could not save {path}: {_reason(error)}") from error
+
+
+def to_host(tree: Any) -> Any:
+    """A pytree's arrays copied into NumPy arrays, which do not change with what becomes of the originals.
+
+    Of several processes each gets the whole, from its own devices, which all have a copy. NumPy arrays stay what they are.
+    """
+
+    def local(leaf):
+        return leaf.addressable_data(0) if isinstance(leaf, jax.Array) else leaf
+
+    tree = jax.tree.map(local, tree)
+    for leaf in jax.tree.leaves(tree):
+        if isinstance(leaf, jax.Array):
+            leaf.copy_to_host_async()
+    # On a CPU a view would see the memory that training goes on in.
+    return jax.tree.map(lambda leaf: np.array(leaf) if isinstance(leaf, jax.Array) else np.asarray(leaf), tree)
 
 
 def read_document(path: str | os.PathLike) -> dict:
@@ -289,7 +309,7 @@ _ADVICE = "remove this folder to go on from an older checkpoint, if there is one
 def _save_arrays(path: Path, arrays: Any) -> None:
     from orbax.checkpoint import v1 as ocp
 
-    with _quiet():
+    with _quiet(), _alone():
         ocp.save(path.absolute(), arrays)
 
 
@@ -297,12 +317,24 @@ def _load_arrays(path: Path, template: Any) -> Any:
     from orbax.checkpoint import v1 as ocp
 
     device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    with _quiet(), _alone():
+        arrays = ocp.load(path.absolute(), jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), template))
 
-    def placed(leaf):
-        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=getattr(leaf, "sharding", None) or device)
+    def placed(array, leaf):
+        sharding = getattr(leaf, "sharding", None) or device
+        return jax.make_array_from_callback(array.shape, sharding, lambda part: array[part])
 
-    with _quiet():
-        return ocp.load(path.absolute(), jax.tree.map(placed, template))
+    return jax.tree.map(placed, arrays, template)
+
+
+def _alone() -> contextlib.AbstractContextManager:
+    """Orbax would wait for all processes of a run; this one writes and reads by itself."""
+    from orbax.checkpoint import v1 as ocp
+
+    context = ocp.Context()
+    context.multiprocessing.primary_host = jax.process_index()
+    context.multiprocessing.active_processes = {jax.process_index()}
+    return context
 
 
 @contextlib.contextmanager
