@@ -10,7 +10,8 @@ from tests.helpers.notes import ListedSource
 from tests.helpers.sounds import harmonic_tone
 from timbre_jax.data.build import build_store
 from timbre_jax.data.sources.base import Form, Loaded
-from timbre_jax.latent.invariance import LatentFrames, latent_frames, measure_invariance, probe, r2_interval
+from timbre_jax.latent.invariance import LatentFrames, latent_frames, measure_invariance
+from timbre_jax.latent.probe import probe, probe_label, r2_interval
 from timbre_jax.models import make_model
 from timbre_jax.representation import LogMel
 from timbre_jax.space import TimbreSpace
@@ -63,6 +64,29 @@ def test_only_judged_recordings_count_and_frames_without_a_target_are_left_out()
         probe(values, target, recordings, judged=recordings == 3, **QUICK)
     with pytest.raises(ValueError, match="K targets"):
         probe(values, target[:-1], recordings, **QUICK)
+
+
+def test_planted_labels_are_named_and_others_are_not():
+    values, recordings, generator = frames(count=12)
+    words = np.where(recordings % 3 == 0, "bow", np.where(recordings % 3 == 1, "pluck", "hammer"))
+    rate, count = probe_label(values, words, recordings, **QUICK)
+    assert (count, rate.groups) == (3, 12)
+    assert rate.low < 0.45  # chance is a third
+    # Said by one latent, and unevenly often: the mean is over labels.
+    told = values.copy()
+    told[:, 2] = generator.normal(size=len(values)) * 0.3 + np.where(words == "bow", 2.0, np.where(words == "pluck", 0.0, -2.0))
+    rate, _ = probe_label(told, words, recordings, **QUICK)
+    assert rate.value > 0.97
+    assert rate.low <= rate.value <= rate.high
+    with pytest.raises(ValueError, match="two with at least 2 recordings"):
+        probe_label(values, np.where(recordings == 0, "bow", "pluck"), recordings, **QUICK)
+    given = LatentFrames(
+        told, np.full(len(told), -20.0), np.full(len(told), np.nan), recordings, np.ones(len(told), bool), np.zeros(0),
+        np.zeros(0), labels={"family": words},
+    )  # fmt: skip
+    row = next(row for row in measure_invariance(given, steps=200) if row.name == "label/family")
+    assert row.value > 0.9
+    assert row.floor == pytest.approx(1 / 3)
 
 
 def test_the_same_seed_gives_the_same_probe():

@@ -19,13 +19,13 @@ from collections.abc import Mapping, Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from timbre_jax.audio.pitch import yin
 from timbre_jax.data.features import cached_features
 from timbre_jax.data.store import JoinedStore, Store
+from timbre_jax.latent.probe import probe, probe_label
 from timbre_jax.latent.series import level_name
-from timbre_jax.metrics.bootstrap import Interval, group_ids, group_sums, resampled_interval
+from timbre_jax.metrics.bootstrap import group_ids, group_sums, resampled_interval
 from timbre_jax.metrics.table import Result, write_results
 from timbre_jax.models.invariance import quantile_table, uniform
 from timbre_jax.records import Features
@@ -35,21 +35,6 @@ AUDIBLE_DB = -70.0
 """Frames whose RMS lies lower have no timbre, and no loudness, to speak of."""
 VOICED = 0.15
 """Largest aperiodicity (YIN) of a frame whose pitch counts."""
-
-
-@dataclasses.dataclass(frozen=True)
-class ProbeResult:
-    """What a probe found.
-
-    Attributes:
-      r2: with its interval over recordings.
-      predictions: [K] of the judged frames' targets, each by the probe that did not see its recording; nan elsewhere.
-      frames: judged.
-    """
-
-    r2: Interval
-    predictions: np.ndarray
-    frames: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,6 +50,7 @@ class LatentFrames:
       errors: [S] mean squared error of every held-out sound's reconstruction, in the features' units, within its length.
       error_recording: [S] names.
       measured: [K] of every further condition that the features carry (`LogMel.measured`), by name.
+      labels: [K] words of every label that the model was to remove (`FrameVAE.labels`), by name.
     """
 
     values: np.ndarray
@@ -75,116 +61,7 @@ class LatentFrames:
     errors: np.ndarray
     error_recording: np.ndarray
     measured: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
-
-
-def probe(
-    values: np.ndarray,
-    targets: np.ndarray,
-    recordings: np.ndarray,
-    *,
-    judged: np.ndarray | None = None,
-    folds: int = 4,
-    hidden: int = 128,
-    steps: int = 2000,
-    batch: int = 1024,
-    learning_rate: float = 3e-3,
-    seed: int = 0,
-    draws: int = 1000,
-) -> ProbeResult:
-    """R^2 of fresh two-layer probes, each judged on recordings that it was not fitted to.
-
-    The judged recordings are dealt into folds; the frames of each are predicted by a probe that was fitted to all others.
-
-    Args:
-      values: [K, D] latents. targets: [K]; frames where either is not finite are left out.
-      recordings: [K] names or numbers: what is never on both sides, and what the interval resamples.
-      judged: [K] frames that count; None: all. The others are in every fit.
-      folds: as many as there are judged recordings, at most.
-      hidden: units of the hidden layer. steps, batch, learning_rate: of Adam, falling by a cosine.
-      seed: of folds, first weights and batches.
-      draws: of the bootstrap.
-
-    Raises:
-      ValueError: shapes that do not fit, or fewer than two recordings with finite judged frames.
-    """
-    values, targets = np.asarray(values, np.float32), np.asarray(targets, np.float64)
-    recordings, judged = np.asarray(recordings), np.ones(len(values), bool) if judged is None else np.asarray(judged, bool)
-    if values.ndim != 2 or not targets.shape == recordings.shape == judged.shape == values.shape[:1]:
-        raise ValueError(
-            f"a probe takes latents [K, D] and K targets, recordings and judged, not {values.shape}, {targets.shape}, "
-            f"{recordings.shape} and {judged.shape}"
-        )
-    finite = np.isfinite(targets) & np.isfinite(values).all(1)
-    names = np.unique(recordings[finite & judged])
-    if len(names) < 2:
-        raise ValueError(f"a probe needs at least 2 recordings to be judged on, there are {len(names)}")
-    fold_of = dict(zip(np.random.default_rng(seed).permutation(names).tolist(), np.arange(len(names)) % folds, strict=True))
-    fold = np.array([fold_of.get(name, -1) for name in recordings.tolist()])
-    fold[~judged] = -1
-    predictions = np.full(len(values), np.nan)
-    for number in range(min(folds, len(names))):
-        rows = np.flatnonzero(finite & (fold != number))
-        unseen = np.flatnonzero(finite & (fold == number))
-        centre, spread = values[rows].mean(0), values[rows].std(0) + 1e-6
-        middle, size = targets[rows].mean(), targets[rows].std() + 1e-9
-        order = np.random.default_rng([seed, number]).integers(0, len(rows), size=(steps, batch))
-        key = jax.random.fold_in(jax.random.key(seed), number)
-        inputs = (values - centre) / spread
-        wanted = np.where(finite, (targets - middle) / size, 0.0).astype(np.float32)
-        weights = _fit(key, np.where(finite[:, None], inputs, 0.0), wanted, rows[order], hidden, learning_rate)
-        predictions[unseen] = np.asarray(_predict(weights, inputs[unseen])) * size + middle
-    rows = np.flatnonzero(np.isfinite(predictions))
-    r2 = r2_interval(predictions[rows], targets[rows], recordings[rows], draws=draws, seed=seed)
-    return ProbeResult(r2, predictions, len(rows))
-
-
-def r2_interval(
-    predictions: np.ndarray, targets: np.ndarray, groups: np.ndarray, *, draws: int = 1000, seed: int = 0
-) -> Interval:
-    """1 - sum (prediction - target)^2 / sum (target - mean)^2 with its bootstrap interval over groups, [K] each.
-
-    The mean is that of the resampled set; nan where the targets are all one value.
-    """
-    predictions, targets = np.asarray(predictions, np.float64), np.asarray(targets, np.float64)
-    ids, count = group_ids(groups, len(targets))
-    # About the mean of all, so that squares of small differences keep their digits; R^2 is the same.
-    centred = targets - targets.mean()
-    terms = np.stack([np.ones_like(centred), centred, centred**2, (predictions - targets) ** 2], axis=1)
-    sums = group_sums(terms, ids, count)
-
-    def r2(drawn: np.ndarray) -> np.ndarray:
-        size, total, squares, errors = (drawn @ sums).T
-        spread = squares - total**2 / size
-        return 1.0 - errors / np.where(spread > 1e-12 * np.maximum(squares, 1e-30), spread, np.nan)
-
-    return resampled_interval(r2, count, draws=draws, level=0.95, seed=seed)
-
-
-@functools.partial(jax.jit, static_argnames=("hidden", "learning_rate"))
-def _fit(key, inputs, targets, order, hidden, learning_rate):
-    """Weights of a dense-GELU-dense network after Adam's steps over minibatches `order` [steps, batch]."""
-    first, second = jax.random.split(key)
-    width = inputs.shape[1]
-    weights = {
-        "first": jax.random.normal(first, (width, hidden)) * (2.0 / width) ** 0.5,
-        "first_bias": jnp.zeros(hidden),
-        "second": jax.random.normal(second, (hidden,)) * 0.1 / hidden**0.5,
-        "second_bias": jnp.zeros(()),
-    }
-    optimizer = optax.adamw(optax.cosine_decay_schedule(learning_rate, len(order)), weight_decay=1e-4)
-
-    def step(carry, rows):
-        weights, state = carry
-        gradient = jax.grad(lambda w: jnp.mean(jnp.square(_predict(w, inputs[rows]) - targets[rows])))(weights)
-        updates, state = optimizer.update(gradient, state, weights)
-        return (optax.apply_updates(weights, updates), state), None
-
-    return jax.lax.scan(step, (weights, optimizer.init(weights)), order)[0][0]
-
-
-@jax.jit
-def _predict(weights, inputs):
-    return jax.nn.gelu(inputs @ weights["first"] + weights["first_bias"]) @ weights["second"] + weights["second_bias"]
+    labels: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
 
 def latent_frames(
@@ -221,10 +98,12 @@ def latent_frames(
             jobs.append((split, np.unique(np.linspace(0, count - 1, min(count, most_fitted)).round().astype(int)), False))
     frames: dict[str, list] = {name: [] for name in ("values", "loudness", "pitch", "recording", "judged")}
     measured: dict[str, list] = {}
+    labels: dict[str, list] = {name: [] for name, _ in getattr(space.model, "labels", ())}
     errors: dict[str, list] = {"errors": [], "error_recording": []}
     with tqdm(total=sum(len(p) for _, p, _ in jobs), unit=" sounds", desc="invariance", disable=not progress) as bar:
         for split, positions, counts in jobs:
-            names = store.metadata(split)["instrument"]
+            columns = store.metadata(split)
+            names = columns["instrument"]
             source = cached_features(store, split, space.representation, progress=False)
             for start in range(0, len(positions), batch_size):
                 rows = positions[start : start + batch_size]
@@ -238,6 +117,8 @@ def latent_frames(
                     frames[name].append(value[: len(rows)][heard])
                 for name, value in curves.items():
                     measured.setdefault(name, []).append(value[: len(rows)][heard])
+                for name, words in labels.items():
+                    words.append(np.repeat(columns[name][rows].astype(str), heard.sum(1)))
                 frames["recording"].append(np.repeat(names[rows], heard.sum(1)))
                 frames["judged"].append(np.full(int(heard.sum()), counts))
                 if counts:
@@ -245,7 +126,8 @@ def latent_frames(
                     errors["error_recording"].append(names[rows])
                 bar.update(len(rows))
     joined = {name: np.concatenate(parts) for name, parts in {**frames, **errors}.items()}
-    return LatentFrames(**joined, measured={name: np.concatenate(parts) for name, parts in measured.items()})
+    curves, words = ({name: np.concatenate(parts) for name, parts in some.items()} for some in (measured, labels))
+    return LatentFrames(**joined, measured=curves, labels=words)
 
 
 def _measured(
@@ -290,7 +172,8 @@ def measure_invariance(
 
     "probe/loudness": dB, over frames louder than `AUDIBLE_DB`; "probe/loudness_rank": its place in its distribution, over all
     frames, silence too (what the regressor of the training is to predict); "probe/pitch": semitones, voiced audible frames;
-    "probe/NAME" of every further measured condition, audible frames. A probe that cannot be (no such frames) has no row.
+    "probe/NAME" of every further measured condition, audible frames; "label/NAME" of every label that the model was to remove:
+    how often a probe names it (`probe_label`). A probe that cannot be (no such frames) has no row.
 
     Args:
       range_db: dB that a unit of the features is, to give the reconstruction's RMSE in dB.
@@ -320,6 +203,16 @@ def measure_invariance(
             "recordings that it did not see"
         )
         rows.append(Result(f"probe/{name}", found.r2.value, found.r2.low, found.r2.high, 0.0, definition))
+    for name, words in frames.labels.items():
+        try:
+            rate, count = probe_label(frames.values, words, frames.recording, judged=frames.judged, steps=steps, seed=seed)
+        except ValueError:  # of too few recordings: nothing can be said
+            continue
+        definition = (
+            f"part of the frames whose {name} a fresh two-layer probe names from the latents, mean over {count} labels; "
+            f"{rate.groups} recordings that it did not see; floor: chance"
+        )
+        rows.append(Result(f"label/{name}", rate.value, rate.low, rate.high, 1.0 / count, definition))
     if len(frames.errors):
         rows.append(_rmse(frames, range_db, seed))
     return tuple(rows)

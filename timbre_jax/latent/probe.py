@@ -1,0 +1,203 @@
+"""Fresh probes: what a network that training never saw can read off latents, on recordings that it did not see either."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from timbre_jax.metrics.bootstrap import Interval, group_ids, group_sums, resampled_interval
+
+
+@dataclasses.dataclass(frozen=True)
+class ProbeResult:
+    """What a probe found.
+
+    Attributes:
+      r2: with its interval over recordings.
+      predictions: [K] of the judged frames' targets, each by the probe that did not see its recording; nan elsewhere.
+      frames: judged.
+    """
+
+    r2: Interval
+    predictions: np.ndarray
+    frames: int
+
+
+def probe(
+    values: np.ndarray,
+    targets: np.ndarray,
+    recordings: np.ndarray,
+    *,
+    judged: np.ndarray | None = None,
+    folds: int = 4,
+    hidden: int = 128,
+    steps: int = 2000,
+    batch: int = 1024,
+    learning_rate: float = 3e-3,
+    seed: int = 0,
+    draws: int = 1000,
+) -> ProbeResult:
+    """R^2 of fresh two-layer probes, each judged on recordings that it was not fitted to.
+
+    The judged recordings are dealt into folds; the frames of each are predicted by a probe that was fitted to all others.
+
+    Args:
+      values: [K, D] latents. targets: [K]; frames where either is not finite are left out.
+      recordings: [K] names or numbers: what is never on both sides, and what the interval resamples.
+      judged: [K] frames that count; None: all. The others are in every fit.
+      folds: as many as there are judged recordings, at most.
+      hidden: units of the hidden layer. steps, batch, learning_rate: of Adam, falling by a cosine.
+      seed: of folds, first weights and batches.
+      draws: of the bootstrap.
+
+    Raises:
+      ValueError: shapes that do not fit, or fewer than two recordings with finite judged frames.
+    """
+    values, targets = np.asarray(values, np.float32), np.asarray(targets, np.float64)
+    recordings, judged = np.asarray(recordings), np.ones(len(values), bool) if judged is None else np.asarray(judged, bool)
+    if values.ndim != 2 or not targets.shape == recordings.shape == judged.shape == values.shape[:1]:
+        raise ValueError(
+            f"a probe takes latents [K, D] and K targets, recordings and judged, not {values.shape}, {targets.shape}, "
+            f"{recordings.shape} and {judged.shape}"
+        )
+    finite = np.isfinite(targets) & np.isfinite(values).all(1)
+    predictions = np.full(len(values), np.nan)
+    for number, (rows, unseen) in enumerate(_dealt(recordings, finite, judged, folds, seed)):
+        centre, spread = values[rows].mean(0), values[rows].std(0) + 1e-6
+        middle, size = targets[rows].mean(), targets[rows].std() + 1e-9
+        order = np.random.default_rng([seed, number]).integers(0, len(rows), size=(steps, batch))
+        key = jax.random.fold_in(jax.random.key(seed), number)
+        inputs = (values - centre) / spread
+        wanted = np.where(finite, (targets - middle) / size, 0.0).astype(np.float32)[:, None]
+        weights = _fit(key, np.where(finite[:, None], inputs, 0.0), wanted, rows[order], hidden, learning_rate, _squares)
+        predictions[unseen] = np.asarray(_predict(weights, inputs[unseen]))[:, 0] * size + middle
+    rows = np.flatnonzero(np.isfinite(predictions))
+    r2 = r2_interval(predictions[rows], targets[rows], recordings[rows], draws=draws, seed=seed)
+    return ProbeResult(r2, predictions, len(rows))
+
+
+def probe_label(
+    values: np.ndarray,
+    labels: np.ndarray,
+    recordings: np.ndarray,
+    *,
+    judged: np.ndarray | None = None,
+    folds: int = 4,
+    hidden: int = 128,
+    steps: int = 2000,
+    batch: int = 1024,
+    learning_rate: float = 3e-3,
+    seed: int = 0,
+    draws: int = 1000,
+) -> tuple[Interval, int]:
+    """How often fresh two-layer probes name a frame's label, on recordings that they were not fitted to.
+
+    The mean of the labels' own rates (balanced accuracy), among the labels that the judged recordings have: 1 / their number
+    is chance. In the fit, too, every label weighs as much. Arguments as `probe`; labels [K] words.
+
+    Returns:
+      The rate with its interval over recordings, and the number of labels.
+
+    Raises:
+      ValueError: fewer than two labels with at least two judged recordings each.
+    """
+    values, labels, recordings = np.asarray(values, np.float32), np.asarray(labels), np.asarray(recordings)
+    judged = np.ones(len(values), bool) if judged is None else np.asarray(judged, bool)
+    finite = np.isfinite(values).all(1)
+    words = [word for word in np.unique(labels).tolist() if len(np.unique(recordings[judged & (labels == word)])) > 1]
+    if len(words) < 2:
+        raise ValueError(f"a probe of labels needs two with at least 2 recordings to be judged on each, there are {len(words)}")
+    number_of = {word: number for number, word in enumerate(words)}
+    numbers = np.array([number_of.get(word, -1) for word in labels.tolist()])
+    finite &= numbers >= 0
+    found = np.full(len(values), -1)
+    for number, (rows, unseen) in enumerate(_dealt(recordings, finite, judged, folds, seed)):
+        centre, spread = values[rows].mean(0), values[rows].std(0) + 1e-6
+        weight = 1.0 / np.bincount(numbers[rows], minlength=len(words))[numbers[rows]]
+        order = np.random.default_rng([seed, number]).choice(len(rows), size=(steps, batch), p=weight / weight.sum())
+        inputs = np.where(finite[:, None], (values - centre) / spread, 0.0)
+        wanted = np.eye(len(words), dtype=np.float32)[numbers]
+        key = jax.random.fold_in(jax.random.key(seed), number)
+        weights = _fit(key, inputs, wanted, rows[order], hidden, learning_rate, optax.softmax_cross_entropy)
+        found[unseen] = np.asarray(_predict(weights, inputs[unseen])).argmax(1)
+    rows = np.flatnonzero(found >= 0)
+    ids, count = group_ids(recordings[rows], len(rows))
+    member = np.eye(len(words))[numbers[rows]]
+    right, all_of = (group_sums(terms, ids, count) for terms in (member * (found == numbers)[rows, None], member))
+
+    def rate(drawn: np.ndarray) -> np.ndarray:
+        there = drawn @ all_of
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.nanmean((drawn @ right) / np.where(there > 0, there, np.nan), axis=1)
+
+    return resampled_interval(rate, count, draws=draws, level=0.95, seed=seed), len(words)
+
+
+def _dealt(recordings, usable, judged, folds: int, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The judged recordings dealt into folds: of each, the frames to fit to and the frames to predict."""
+    names = np.unique(recordings[usable & judged])
+    if len(names) < 2:
+        raise ValueError(f"a probe needs at least 2 recordings to be judged on, there are {len(names)}")
+    fold_of = dict(zip(np.random.default_rng(seed).permutation(names).tolist(), np.arange(len(names)) % folds, strict=True))
+    fold = np.array([fold_of.get(name, -1) for name in recordings.tolist()])
+    fold[~judged] = -1
+    numbers = range(min(folds, len(names)))
+    return [(np.flatnonzero(usable & (fold != n)), np.flatnonzero(usable & (fold == n))) for n in numbers]
+
+
+def r2_interval(
+    predictions: np.ndarray, targets: np.ndarray, groups: np.ndarray, *, draws: int = 1000, seed: int = 0
+) -> Interval:
+    """1 - sum (prediction - target)^2 / sum (target - mean)^2 with its bootstrap interval over groups, [K] each.
+
+    The mean is that of the resampled set; nan where the targets are all one value.
+    """
+    predictions, targets = np.asarray(predictions, np.float64), np.asarray(targets, np.float64)
+    ids, count = group_ids(groups, len(targets))
+    # About the mean of all, so that squares of small differences keep their digits; R^2 is the same.
+    centred = targets - targets.mean()
+    terms = np.stack([np.ones_like(centred), centred, centred**2, (predictions - targets) ** 2], axis=1)
+    sums = group_sums(terms, ids, count)
+
+    def r2(drawn: np.ndarray) -> np.ndarray:
+        size, total, squares, errors = (drawn @ sums).T
+        spread = squares - total**2 / size
+        return 1.0 - errors / np.where(spread > 1e-12 * np.maximum(squares, 1e-30), spread, np.nan)
+
+    return resampled_interval(r2, count, draws=draws, level=0.95, seed=seed)
+
+
+def _squares(predictions, targets):
+    return jnp.square(predictions - targets)
+
+
+@functools.partial(jax.jit, static_argnames=("hidden", "learning_rate", "cost"))
+def _fit(key, inputs, targets, order, hidden, learning_rate, cost):
+    """Weights of a dense-GELU-dense network after Adam's steps over minibatches `order` [steps, batch]; targets [K, C]."""
+    first, second = jax.random.split(key)
+    width, outputs = inputs.shape[1], targets.shape[1]
+    weights = {
+        "first": jax.random.normal(first, (width, hidden)) * (2.0 / width) ** 0.5,
+        "first_bias": jnp.zeros(hidden),
+        "second": jax.random.normal(second, (hidden, outputs)) * 0.1 / hidden**0.5,
+        "second_bias": jnp.zeros(outputs),
+    }
+    optimizer = optax.adamw(optax.cosine_decay_schedule(learning_rate, len(order)), weight_decay=1e-4)
+
+    def step(carry, rows):
+        weights, state = carry
+        gradient = jax.grad(lambda w: jnp.mean(cost(_predict(w, inputs[rows]), targets[rows])))(weights)
+        updates, state = optimizer.update(gradient, state, weights)
+        return (optax.apply_updates(weights, updates), state), None
+
+    return jax.lax.scan(step, (weights, optimizer.init(weights)), order)[0][0]
+
+
+@jax.jit
+def _predict(weights, inputs):
+    return jax.nn.gelu(inputs @ weights["first"] + weights["first_bias"]) @ weights["second"] + weights["second_bias"]
