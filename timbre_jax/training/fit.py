@@ -8,17 +8,37 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from ml_collections import ConfigDict
 
 from timbre_jax import checkpoint
+from timbre_jax.data.augment import make_augment
 from timbre_jax.models import MODELS, make_model
 from timbre_jax.models.base import TimbreModel
 from timbre_jax.representation import representation_settings
 from timbre_jax.training.book import Result
-from timbre_jax.training.config import flatten, with_defaults
-from timbre_jax.training.data import Sources, batches
+from timbre_jax.training.config import check_same, flatten, resolve, with_defaults
+from timbre_jax.training.data import Sources, base_representation, batches
 from timbre_jax.training.log import MetricsLog
 from timbre_jax.training.spaces import make_space
 from timbre_jax.training.step import batch_features
+
+
+def checked(config: Mapping[str, Any], workdir: Path) -> ConfigDict:
+    """The whole configuration of a run in a folder, after all that can be told before features are made, which takes long.
+
+    Raises:
+      ValueError: wrong settings, or a folder with another run or that is none.
+    """
+    config = resolve(config)
+    if before := saved_config(workdir):
+        check_same(before["config"], config, workdir)
+    elif workdir.exists() and not workdir.is_dir():
+        raise ValueError(f"--workdir={workdir} is a file; a run needs a folder")
+    kind = make_model(**config["model"]).trained_by
+    make_augment(representation=base_representation(config), **config["augment"])
+    if kind == "gradient" and not (config.train.steps or config.train.epochs):
+        raise ValueError("config.train.steps and config.train.epochs are both 0: say how long to train")
+    return config
 
 
 def build_model(config: Mapping[str, Any], sources: Sources) -> TimbreModel:

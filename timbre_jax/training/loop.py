@@ -7,12 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from timbre_jax.data.augment import make_augment
-from timbre_jax.models import make_model
 from timbre_jax.training.book import Result
-from timbre_jax.training.config import check_same, resolve
-from timbre_jax.training.data import Sources, base_representation, open_sources
-from timbre_jax.training.fit import build_model, fit, saved_config, write_config
+from timbre_jax.training.data import Sources, open_sources
+from timbre_jax.training.fit import build_model, checked, fit, write_config
 from timbre_jax.training.interrupt import StopSignals, locked
 from timbre_jax.training.run import Run
 
@@ -43,16 +40,8 @@ def train_and_evaluate(
     Raises:
       ValueError: in the configuration, the store or the folder. One line; nothing that was there is lost.
     """
-    config, workdir = resolve(config), Path(workdir)
-    if before := saved_config(workdir):
-        check_same(before["config"], config, workdir)
-    elif workdir.exists() and not workdir.is_dir():
-        raise ValueError(f"--workdir={workdir} is a file; a run needs a folder")
-    # Wrong settings are told before features are made, which takes long.
-    kind = make_model(**config["model"]).trained_by
-    make_augment(representation=base_representation(config), **config["augment"])
-    if kind == "gradient" and not (config.train.steps or config.train.epochs):
-        raise ValueError("config.train.steps and config.train.epochs are both 0: say how long to train")
+    workdir = Path(workdir)
+    config = checked(config, workdir)
     sources = sources or open_sources(config, progress=progress)
     model = build_model(config, sources)
     with locked(workdir):
