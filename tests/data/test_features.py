@@ -8,7 +8,7 @@ import pytest
 from tests.helpers.notes import ListedSource
 from timbre_jax.data import features as features_module
 from timbre_jax.data.build import build_store
-from timbre_jax.data.features import cached_features
+from timbre_jax.data.features import FeatureSource, cached_features
 from timbre_jax.data.pipeline import make_pipeline
 from timbre_jax.data.sources.base import Form, Loaded
 from timbre_jax.data.store import JoinedStore, Store, StoreError, open_store
@@ -138,6 +138,23 @@ def test_harmonic_tracks_of_real_frames(store):
     same(source.read(), direct(store, "test", representation))
 
 
+def test_ranges_are_read_once_and_kept(store, tmp_path, monkeypatch):
+    source = cached(store, directory=tmp_path)
+    values = source.read().values
+    low, high = source.ranges()
+    assert (low.shape, low.dtype) == (source.shape[1:], np.float32)
+    np.testing.assert_array_equal(low, values.min((0, 1)))
+    np.testing.assert_array_equal(high, values.max((0, 1)))
+    (kept,) = tmp_path.glob("*/train.ranges.json")
+    monkeypatch.setattr(FeatureSource, "batch", lambda *_: pytest.fail("read again"))
+    for one, again in zip((low, high), cached(store, directory=tmp_path).ranges(), strict=True):
+        np.testing.assert_array_equal(one, again)
+    monkeypatch.undo()
+    kept.write_text(kept.read_text()[:20])  # damaged: read anew
+    np.testing.assert_array_equal(cached(store, directory=tmp_path).ranges()[1], high)
+    assert json.loads(kept.read_text())["high"] == high.tolist()
+
+
 def test_joined_stores(store, tmp_path):
     other = build_store(ListedSource(counts=(("train", 20), ("valid", 5)), name="b"), tmp_path / "b", workers=1, progress=False)
     both = open_store(f"{store.path},{other.path}")
@@ -157,6 +174,7 @@ def test_joined_stores(store, tmp_path):
     np.testing.assert_array_equal(source.index, known["index"])
     np.testing.assert_array_equal(source.read(places).values[[1, 3]], cached(other).read([10, 0]).values)
     np.testing.assert_array_equal(source.read(places).values[0], source[0]["values"])
+    np.testing.assert_array_equal(source.ranges()[0], source.read().values.min((0, 1)))
     assert source[100]["index"] == 110
     assert len(cached(both, "valid")) == 5
     assert isinstance(open_store(store.path), Store)

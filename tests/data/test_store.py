@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -109,6 +110,38 @@ def test_joined(variable, tmp_path):
     assert not audio[0, 120:].any()
     assert joined.audio("train", [0, 22], samples=40).shape == (2, 40)
     assert joined.source("test")[5]["length"] == 120
+
+
+def test_columns_are_read_by_themselves(tmp_path, monkeypatch):
+    """Some or all, piece by piece, of one store or several: the same values."""
+    store = build(tmp_path / "store", VARIABLE)
+    whole = store.metadata("train")
+    monkeypatch.setattr("timbre_jax.data.store._ROWS", 7)
+    again = Store.open(store.path)
+    assert list(again.metadata("test", ("samples", "id"))) == ["samples", "id"]
+    for name, values in again.metadata("train").items():
+        assert (values.dtype.kind, values.tolist()) == (whole[name].dtype.kind, whole[name].tolist()), name
+    joined = JoinedStore([store, again])
+    assert joined.metadata("test", ("index", "pitch"))["index"].tolist() == [*range(20, 25), *range(45, 50)]
+    assert joined.metadata("train")["position"].tolist() == list(range(40))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda lines: lines[:-1], "4 lines of test, the index says otherwise"),
+        (lambda lines: [lines[0], *lines[21:]], "0 lines of train, the index says otherwise"),
+        (lambda lines: [*lines[:-1], lines[-1].rsplit(",", 1)[0]], "a line has not 16 columns"),
+        (lambda lines: lines[1:], "not the columns that version 2 has"),
+    ],
+)
+def test_damaged_records_are_said(variable, tmp_path, change, message):
+    path = tmp_path / "store"
+    shutil.copytree(variable.path, path)
+    lines = (path / "records.csv").read_text().splitlines()
+    (path / "records.csv").write_text("\n".join(change(lines)) + "\n")
+    with pytest.raises(StoreError, match=message):
+        Store.open(path).lengths("train")
 
 
 def test_stores_of_different_rates_are_not_joined(variable, tmp_path):

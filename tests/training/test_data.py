@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 
 from tests.helpers.notes import ListedSource
-from tests.helpers.runs import SHAPE, examples
+from tests.helpers.runs import SHAPE, examples, small_config, small_sources
 from timbre_jax.data.build import build_store
 from timbre_jax.representation import make_representation
 from timbre_jax.training.config import resolve
-from timbre_jax.training.data import InMemory, Rescaled, Subset, batches, fit_ranges, open_sources
+from timbre_jax.training.data import InMemory, Rescaled, Subset, batches, fit_ranges, open_sources, spread
+from timbre_jax.training.fit import build_model
+from timbre_jax.training.run import Run
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,6 +77,22 @@ def test_fitted_ranges_are_those_of_analysing_again_with_them(scale):
     assert found.dtype == np.float32
 
 
+def test_ranges_that_a_source_knows_are_those_of_reading_it(stores):
+    """Cached features know theirs; a part of them is read."""
+    whole = opened(stores)
+    batch = whole.train.batch(np.arange(len(whole.train)))
+    listed = [{name: values[i] for name, values in batch.items()} for i in range(len(batch["index"]))]
+    for found, wanted in zip(
+        fit_ranges(whole.representation, whole.train), fit_ranges(whole.representation, listed), strict=True
+    ):
+        assert np.array_equal(found, wanted) if isinstance(found, np.ndarray) else found == wanted
+
+
+def test_positions_are_evenly_spread():
+    assert list(spread(10, 0)) == list(spread(10, 10)) == list(spread(10, 99)) == list(range(10))
+    assert list(spread(10, 4)) == [0, 3, 6, 9]
+
+
 def test_ranges_of_one_value_cannot_be_fitted():
     representation = make_representation("harmonic_tracks", n_frames=12, n_harmonics=3, length=4096)
     with pytest.raises(ValueError, match="all one value"):
@@ -95,3 +113,19 @@ def test_sources_put_together():
     sizes = [len(batch["index"]) for batch in batches(source, 4)]
     assert sizes == [4, 4, 2]
     assert [int(i) for batch in batches(source, 4, [3, 1]) for i in batch["index"]] == [3, 1]
+
+
+def test_a_model_is_initialised_from_so_many_examples(tmp_path):
+    """Of 96 all readings together see 24, evenly spread, every reading the same sounds and every call the same values."""
+    config = small_config(steps=1, initialise_examples=24, initialise_readings=2)
+    config["augment"] = {"name": "harmonic"}
+    config, sources = resolve(config), small_sources(train=96)
+    run = Run(config, tmp_path, build_model(config, sources), sources, "jit", False)
+    first, again = (np.concatenate([features.values for features in run.first_features()]) for _ in range(2))
+    plain = np.stack([example["values"] for example in sources.train])[spread(96, 12)]
+    assert first.shape == (24, *plain.shape[1:])
+    np.testing.assert_array_equal(first[:12], plain)
+    assert not np.array_equal(first[12:], plain)
+    np.testing.assert_array_equal(again, first)
+    config.train.initialise_examples = 0
+    assert sum(len(features.values) for features in run.first_features()) == 2 * 96

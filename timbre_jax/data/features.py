@@ -3,6 +3,7 @@
     STORE/features/NAME-DIGEST/index.json    the representation's settings
     STORE/features/NAME-DIGEST/SPLIT.json    written last: the split is whole
     STORE/features/NAME-DIGEST/SPLIT-00000-of-00002.array_record
+    STORE/features/NAME-DIGEST/SPLIT.ranges.json     smallest and largest values, once somebody has asked for them
 
 The digest is of the representation's settings (without those of its way back to sound) and of the store's content, so another
 setting is another folder. Values are
@@ -96,7 +97,7 @@ def cached_features(
                 f"{folder}: features cannot be written ({error.strerror or error}); make room, or name another directory"
             ) from None
     layout = json.loads((folder / f"{split}.json").read_text(encoding="utf-8"))
-    return FeatureSource(folder, layout, store.metadata(split)["index"].astype(np.int32))
+    return FeatureSource(folder, layout, store.metadata(split, ("index",))["index"].astype(np.int32))
 
 
 @contextlib.contextmanager
@@ -191,6 +192,7 @@ class FeatureSource:
     """
 
     def __init__(self, folder: Path, layout: dict[str, Any], index: np.ndarray):
+        self._ranges_file = folder / f"{layout['split']}.ranges.json"
         if layout["count"] != len(index):
             raise StoreError(f"{folder}: {layout['count']} features for {len(index)} sounds; delete the folder")
         self.folder, self.index, self.rate = folder, index, layout["rate"]
@@ -268,6 +270,25 @@ class FeatureSource:
                 values[start : start + 256] = part[name]
         return Features(values=result.pop("values"), mask=result.pop("mask"), conditions=result, rate=self.rate)
 
+    def ranges(self) -> tuple[np.ndarray, np.ndarray]:
+        """The smallest and largest value of each feature over the split, float32 [F] each.
+
+        Read once in all and kept beside the features, where they can be written: a pass over NSynth takes 10 s.
+        """
+        if self._ranges_file.is_file():
+            with contextlib.suppress(ValueError, KeyError):  # not whole: read anew
+                kept = json.loads(self._ranges_file.read_text(encoding="utf-8"))
+                low, high = (np.array(kept[name], np.float32) for name in ("low", "high"))
+                if low.shape == high.shape == self.shape[1:]:
+                    return low, high
+        low, high = np.full(self.shape[1], np.inf, np.float32), np.full(self.shape[1], -np.inf, np.float32)
+        for start in range(0, len(self), 256):
+            values = self.batch(np.arange(start, min(start + 256, len(self))))["values"]
+            low, high = np.minimum(low, values.min((0, 1))), np.maximum(high, values.max((0, 1)))
+        with contextlib.suppress(OSError), _lock(self.folder):
+            write_text(self._ranges_file, json.dumps({"low": low.tolist(), "high": high.tolist()}) + "\n")
+        return low, high
+
     def __getstate__(self):
         return {**self.__dict__, "_readers": {}}
 
@@ -304,6 +325,11 @@ class JoinedFeatures:
                         result[name] = np.empty((len(positions), *values.shape[1:]), values.dtype)
                     result[name][here] = values
         return {**result, "index": self.index[positions]}
+
+    def ranges(self) -> tuple[np.ndarray, np.ndarray]:
+        """As `FeatureSource.ranges`."""
+        lows, highs = zip(*(part.ranges() for part in self._parts), strict=True)
+        return np.minimum.reduce(lows), np.maximum.reduce(highs)
 
     def read(self, positions: Sequence[int] | np.ndarray | None = None) -> Features:
         """As `FeatureSource.read`."""

@@ -46,7 +46,8 @@ def default_config() -> ConfigDict:
       checkpoints at least every checkpoint_every steps and checkpoint_seconds; patience in evaluations without a better
       `monitor` ("loss" or "mse" of the validation set; "last" takes the last for the best, where no score of one network tells
       how good both of an adversarial pair are), 0 never stops early; average_decay of the averaged parameters;
-      initialise_readings of the training set for a model that has a basis fitted first, those after the first augmented;
+      initialise_readings of the training set for a model that has a basis fitted first, those after the first augmented,
+      of initialise_examples in all at most (0 is as many as there are);
       statistics_examples of the training set for the statistics of a space while training goes on (all of it at the end);
       precision that steps are computed in, "float32", "bfloat16" or "float64" (see `training.precision`); accumulate, parts of
       a batch that are computed one after another, for batches that do not fit into memory (see `make_train_step`).
@@ -97,6 +98,7 @@ def default_config() -> ConfigDict:
                 "monitor": "loss",
                 "average_decay": 0.0,
                 "initialise_readings": 1,
+                "initialise_examples": 16384,
                 "statistics_examples": 2048,
                 "precision": "float32",
                 "accumulate": 1,

@@ -93,6 +93,11 @@ def batches(source: Source, batch_size: int, positions: Sequence[int] | None = N
         yield read(source, positions[start : start + batch_size])
 
 
+def spread(total: int, count: int) -> Sequence[int] | np.ndarray:
+    """`count` of `total` positions, evenly spread; all of them where there are no more, or `count` is 0."""
+    return np.linspace(0, total - 1, count).round().astype(np.int64) if 0 < count < total else range(total)
+
+
 @dataclasses.dataclass(frozen=True)
 class Sources:
     """What a run reads, the representation that it is of, ranges fitted, what tells its sounds from others, and its classes."""
@@ -125,12 +130,14 @@ def open_sources(config: Any, *, progress: bool = True) -> Sources:
     if not data.store:
         raise ValueError("config.data.store is empty: give --config.data.store=STORE, which experiments/prepare.py makes")
     representation = base_representation(config)
-    chosen, fingerprints, classes = {}, [], ()
+    chosen, fingerprints, classes, opened = {}, [], (), {}
     for role, split, path in (
         ("train", data.train_split, ",".join((data.store, *data.extra_stores))),
         ("valid", data.valid_split, data.store),
     ):
-        store = open_store(path)
+        if path not in opened:
+            opened[path] = open_store(path)
+        store = opened[path]
         if split not in store.splits:
             raise ValueError(f"config.data.{role}_split: {path} has no split {split!r}; it has {', '.join(store.splits)}")
         fingerprints += [part.index["fingerprint"] for part in getattr(store, "stores", (store,))]
@@ -164,11 +171,9 @@ def fit_ranges(representation: Representation, source: Source) -> tuple[Represen
     """
     if not hasattr(representation, "f0_range"):
         raise ValueError(f"representation {representation.name!r} has no ranges to fit: set representation.fit_ranges=False")
-    low, high = np.full(2, np.inf), np.full(2, -np.inf)
-    for batch in batches(source, 256):
-        values = batch["values"]
-        for row, part in enumerate((values[..., 0], values[..., 1:])):
-            low[row], high[row] = min(low[row], part.min()), max(high[row], part.max())
+    lows, highs = source.ranges() if hasattr(source, "ranges") else _ranges(source)
+    low = np.array([lows[0], lows[1:].min()], np.float64)
+    high = np.array([highs[0], highs[1:].max()], np.float64)
     if not np.all(low < high):
         raise ValueError("cannot fit ranges: f0 or the amplitudes of the training set are all one value")
     ends = np.array([[[low[0], low[1]], [high[0], high[1]]]], np.float32)
@@ -182,6 +187,13 @@ def fit_ranges(representation: Representation, source: Source) -> tuple[Represen
     return fitted, low[rows].astype(np.float32), high[rows].astype(np.float32)
 
 
+def _ranges(source: Source) -> tuple[np.ndarray, np.ndarray]:
+    """The smallest and largest value of each feature, [F] each."""
+    parts = [(values.min((0, 1)), values.max((0, 1))) for values in (batch["values"] for batch in batches(source, 256))]
+    lows, highs = zip(*parts, strict=True)
+    return np.minimum.reduce(lows), np.maximum.reduce(highs)
+
+
 def chosen_positions(store: Any, split: str, families: tuple[str, ...] = (), limit: int = 0) -> np.ndarray:
     """Positions in a split of what a run takes from it: its families (() is all), at most `limit` (0 is all).
 
@@ -190,14 +202,14 @@ def chosen_positions(store: Any, split: str, families: tuple[str, ...] = (), lim
     """
     positions = np.arange(store.length(split))
     if families:
-        column = store.metadata(split)["family"]
-        known = {family for name in store.splits for family in store.metadata(name)["family"].tolist()}
+        column = store.metadata(split, ("family",))["family"]
+        known = {family for name in store.splits for family in np.unique(store.metadata(name, ("family",))["family"]).tolist()}
         if unknown := sorted(set(families) - known):
             raise ValueError(f"config.data.families: there is no {unknown[0]!r}; there are {', '.join(sorted(known))}")
         positions = np.flatnonzero(np.isin(column, families))
     if 0 < limit < len(positions):
         # Spread over the whole, so that a small part has all instruments.
-        positions = positions[np.linspace(0, len(positions) - 1, limit).round().astype(np.int64)]
+        positions = positions[spread(len(positions), limit)]
     if len(positions) == 0:
         of = f" of the families {', '.join(families)}" if families else ""
         raise ValueError(f"split {split!r} has no sounds{of}")

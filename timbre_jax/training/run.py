@@ -17,7 +17,7 @@ from timbre_jax.data.pipeline import make_pipeline
 from timbre_jax.records import Features
 from timbre_jax.training import distributed
 from timbre_jax.training.book import Anchor, Book, Result, TrainingError
-from timbre_jax.training.data import Sources, batches
+from timbre_jax.training.data import Sources, batches, spread
 from timbre_jax.training.evaluate import evaluate
 from timbre_jax.training.guard import Guard
 from timbre_jax.training.log import MetricsLog
@@ -209,12 +209,15 @@ class Run:
     def first_features(self) -> Iterator[Features]:
         """What a model is initialised from: the training set, then augmented readings of it.
 
-        The same at every call: a model reads them several times.
+        The same at every call: a model reads them several times. No more than `initialise_examples` in all readings, evenly
+        spread.
         """
-        key = jax.random.fold_in(self.init_key, 1)
+        train, key = self.config.train, jax.random.fold_in(self.init_key, 1)
         augment = self.programs.augment and jax.jit(self.programs.augment)
-        for reading in range(self.config.train.initialise_readings if augment else 1):
-            for batch in batches(self.sources.train, self.config.train.batch_size):
+        readings = train.initialise_readings if augment else 1
+        positions = spread(len(self.sources.train), -(-train.initialise_examples // readings))
+        for reading in range(readings):
+            for batch in batches(self.sources.train, train.batch_size, positions):
                 features = batch_features(batch)
                 if reading:
                     keys = example_keys(jax.random.fold_in(key, reading), batch["index"])[:, 0]
