@@ -18,9 +18,10 @@ class Result:
     """How a run ended.
 
     Attributes:
-      status: "finished" (all steps), "converged" (early stopping), "stopped" (by a signal; the same call goes on).
+      status: "finished" (all steps), "converged" (early stopping), "stopped" (by a signal; the same call goes on), or, of one
+        run among several, "failed".
       step: steps taken. best_step, best_value: of the best evaluation so far.
-      signal: that stopped it, or 0.
+      signal: that stopped it, or 0. error: why it failed, one line.
     """
 
     status: str
@@ -28,6 +29,7 @@ class Result:
     best_step: int
     best_value: float
     signal: int = 0
+    error: str = ""
 
 
 @dataclasses.dataclass

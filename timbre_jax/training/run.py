@@ -28,6 +28,16 @@ from timbre_jax.training.spaces import make_space
 from timbre_jax.training.step import Batch, batch_features, example_keys
 
 
+def total_steps(config, sources: Sources) -> int:
+    """Of a run: those that it is given, or its epochs' worth. Raises a ValueError where that is none."""
+    train = config.train
+    epoch = len(sources.train) // train.batch_size
+    total = train.steps or round(train.epochs * epoch)
+    if total < 1 <= epoch:
+        raise ValueError(f"config.train.epochs={train.epochs} are no step at all; an epoch has {epoch}")
+    return total
+
+
 class Run:
     """One run of a model that is trained by gradient: a folder, and all that changes while it is trained.
 
@@ -51,9 +61,7 @@ class Run:
         train, optimizer = config.train, config.optimizer
         self._check_sizes()
         self.epoch = len(sources.train) // train.batch_size
-        self.total = train.steps or round(train.epochs * self.epoch)
-        if self.total < 1:
-            raise ValueError(f"config.train.epochs={train.epochs} are no step at all; an epoch has {self.epoch}")
+        self.total = total_steps(config, sources)
         self.eval_every = train.eval_every or self.epoch
         plateau = {**optimizer.plateau.to_dict(), "learning_rate": optimizer.learning_rate}
         self.plateau = Plateau(**plateau) if optimizer.schedule == "plateau" else None
