@@ -98,9 +98,9 @@ class AnyLengthVAE(SampleVAE):
     def picture(self, features: Features) -> Array:
         """Features of any N to pictures [B, F, columns]: means of the frames within the mask; 0 where there are none."""
         weights = to_bins(features.values.shape[1], self.columns, self.longest)
-        total = jnp.einsum("cn,bnf->bfc", weights, features.values * features.mask[..., None])
+        total = jnp.einsum("cn,bnf->bfc", weights, features.values * features.mask[..., None], precision="highest")
         # Over the part of a bin within the sound: a bin that the end cuts is not quieter for it.
-        share = jnp.einsum("cn,bn->bc", weights, features.mask)
+        share = jnp.einsum("cn,bn->bc", weights, features.mask, precision="highest")
         return total / jnp.maximum(share, 1e-3)[:, None]
 
     def log_length(self, z: Array) -> Array:

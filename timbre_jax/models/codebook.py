@@ -95,7 +95,8 @@ class Codebook(nn.Module):
         for vectors, share in zip(self.vectors.value, self.share.value, strict=True):
             code = nearest(rest, vectors)
             hits = jax.nn.one_hot(code, self.codes, dtype=z.dtype) * weight[:, None]
-            moved = moving_average(vectors, share, hits.sum(0) / len(z), hits.T @ rest / len(z), decay=self.decay)
+            sums = jnp.matmul(hits.T, rest, precision="highest")
+            moved = moving_average(vectors, share, hits.sum(0) / len(z), sums / len(z), decay=self.decay)
             books.append(_restarted(*moved, rest[chosen], chance >= 0, threshold=self.restart / self.codes))
             rest = rest - vectors[code]
         vectors, share, restarted = (jnp.stack(part) for part in zip(*books, strict=True))
@@ -107,7 +108,7 @@ class Codebook(nn.Module):
 def nearest(z: Array, vectors: Array) -> Array:
     """Number of the vector [K, D] nearest to each z [..., D], int32 [...]; the first of equals."""
     half = 0.5 * jnp.sum(jnp.square(vectors), axis=-1)
-    return jnp.argmax(z @ vectors.T - half, axis=-1).astype(jnp.int32)
+    return jnp.argmax(jnp.matmul(z, vectors.T, precision="highest") - half, axis=-1).astype(jnp.int32)
 
 
 def lookup(vectors: Array, codes: Array) -> Array:

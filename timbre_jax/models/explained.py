@@ -83,7 +83,7 @@ class ExplainedVariance(nn.Module):
             spread.value = jax.lax.stop_gradient(keep * spread.value + (1.0 - keep) * squares)
             scale = jax.lax.rsqrt(jnp.maximum(spread.value, 1e-6))
             rows = jnp.concatenate([reader_features(z * scale, self.features), targets], axis=-1) * mask[..., None]
-            total = jnp.einsum("bmi,bmj->ij", rows, rows), jnp.sum(mask)
+            total = jnp.einsum("bmi,bmj->ij", rows, rows, precision="highest"), jnp.sum(mask)
             if axis_name is not None:
                 total = jax.lax.psum(total, axis_name)
             moments = mixed(mean.value, average(rows)), mixed(second.value, total[0] / jnp.maximum(total[1], 1.0))
@@ -95,6 +95,7 @@ class ExplainedVariance(nn.Module):
         fixed = jax.lax.stop_gradient(inner)
         fixed = fixed + self.ridge * jnp.trace(fixed) / fixed.shape[0] * jnp.eye(fixed.shape[0])
         best = jax.scipy.linalg.solve(fixed, jax.lax.stop_gradient(cross), assume_a="pos")
-        explained = 2.0 * jnp.sum(best * cross, axis=0) - jnp.einsum("it,ij,jt->t", best, inner, best)
+        quadratic = jnp.einsum("it,ij,jt->t", best, inner, best, precision="highest")
+        explained = 2.0 * jnp.sum(best * cross, axis=0) - quadratic
         variance = jax.lax.stop_gradient(jnp.diagonal(covariance)[-self.targets :])
         return jnp.clip(explained / jnp.maximum(variance, 1e-6), 0.0, 0.999)

@@ -24,7 +24,7 @@ def band_moments(values: Array, frequencies: tuple[float, ...], range_db: float)
     width = np.gradient(middle)
     weights = jnp.exp((values - 1.0) * (range_db * math.log(10.0) / 20.0)) * width
     total = jnp.maximum(jnp.sum(weights, -1), 1e-12)
-    centroid = weights @ middle / total
+    centroid = jnp.matmul(weights, middle, precision="highest") / total
     spread = jnp.sum(weights * jnp.square(middle - centroid[..., None]), -1) / total
     return jnp.log(jnp.maximum(centroid, 1.0)), 0.5 * jnp.log(jnp.maximum(spread, 1.0))
 

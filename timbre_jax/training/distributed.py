@@ -13,6 +13,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from timbre_jax.training.sharding import JitPlacement, data_mesh
+
 HEARTBEAT_SECONDS = 30
 """A process that has not been heard of for so long is taken for dead, and the others end."""
 
@@ -81,7 +83,15 @@ def initialise(
             f"process {'?' if process_id is None else process_id} could not join the others at {where} "
             f"({(lines or [type(error).__name__])[0][:160]}); check the address, and that all were started"
         ) from None
-    return jax.process_count() > 1
+    if jax.process_count() == 1:
+        return False
+    # Who meets for the first time waits for half a minute only; later, programs and features take some processes longer.
+    barrier("start")
+    largest(0)
+    placement = JitPlacement(data_mesh())
+    ones = placement.train_batch({"ones": np.ones(jax.local_device_count(), np.float32)})
+    jax.block_until_ready(placement.compile_eval(lambda batch: batch["ones"].sum())(ones))
+    return True
 
 
 def launched_processes() -> int:
@@ -100,12 +110,16 @@ def is_main() -> bool:
     return jax.process_index() == 0
 
 
-def barrier(name: str) -> None:
-    """Waits until all processes are here; they come to their barriers in the same order."""
-    if jax.process_count() > 1:
-        from jax.experimental import multihost_utils
+def barrier(name: str, *, timeout: float = 86400.0) -> None:
+    """Waits until all processes are here; the devices go on with what they have to do.
 
-        multihost_utils.sync_global_devices(name)
+    Raises:
+      RuntimeError: `timeout` seconds have passed, or a process is dead.
+    """
+    if jax.process_count() > 1:
+        from jax._src.distributed import global_state  # JAX shows only a barrier of devices, which wait half an hour at most.
+
+        global_state.client.wait_at_barrier(f"timbre_jax/{name}", int(1000 * timeout))
 
 
 def share(value: Any = None) -> Any:
@@ -129,10 +143,10 @@ def same(tree: Any) -> Any:
     return multihost_utils.broadcast_one_to_all(jax.tree.map(np.asarray, tree))
 
 
-def largest(value: int) -> int:
-    """The largest of the processes' numbers, int32. All call it at the same place."""
+def largest(*values: int) -> list[int]:
+    """The largest of what the processes give for each value, int32. All call it at the same place."""
     if jax.process_count() == 1:
-        return value
+        return list(values)
     from jax.experimental import multihost_utils
 
-    return int(multihost_utils.process_allgather(np.int32(value)).max())
+    return multihost_utils.process_allgather(np.array(values, np.int32)).max(0).tolist()

@@ -13,13 +13,15 @@ What is drawn at random is drawn in float32 in all three, so that runs of two pr
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.extend import core
+
+from timbre_jax.records import Array
 
 PRECISIONS = ("float32", "bfloat16", "float64")
 
@@ -71,24 +73,26 @@ def _evaluate(program: core.ClosedJaxpr, arguments: list) -> list:
         return variable.val if isinstance(variable, core.Literal) else known[variable]
 
     for equation in jaxpr.eqns:
-        values = [read(variable) for variable in equation.invars]
-        for variable, value in zip(equation.outvars, _outputs(equation, values), strict=True):
-            known[variable] = value
+        if equation.primitive.name in ("dot_general", "conv_general_dilated") and _may_be_rounded(equation):
+            known[equation.outvars[0]] = _product(equation, map(read, equation.invars))
+            continue
+        # All others as JAX itself evaluates them: as a program of one equation, with what programs it has within (of scans,
+        # conditions, other jits) rounded.
+        equation = equation.replace(params={name: _rounded_programs(value) for name, value in equation.params.items()})
+        read_here = list(dict.fromkeys(v for v in equation.invars if not isinstance(v, core.Literal)))
+        made_here = [v for v in equation.outvars if not isinstance(v, core.DropVar)]
+        named = jaxpr.debug_info._replace(arg_names=("",) * len(read_here), result_paths=("",) * len(made_here))
+        alone = jaxpr.replace(constvars=[], invars=read_here, outvars=made_here, eqns=[equation], debug_info=named)
+        outputs = core.jaxpr_as_fun(core.ClosedJaxpr(alone, ()))(*map(read, read_here))
+        known.update(zip(made_here, outputs, strict=True))
     return [read(variable) for variable in jaxpr.outvars]
 
 
-def _outputs(equation: core.JaxprEqn, values: list) -> list:
-    primitive, params = equation.primitive, equation.params
-    if primitive.name in ("dot_general", "conv_general_dilated") and _may_be_rounded(equation):
-        values = [value.astype(jnp.bfloat16) for value in values]
-        # Convolutions add up in float32 too, but libraries give them in the dtype of their inputs only.
-        wanted = jnp.float32 if primitive.name == "dot_general" else jnp.bfloat16
-        return [primitive.bind(*values, **{**params, "preferred_element_type": wanted}).astype(jnp.float32)]
-    # Programs within: of scans, conditions, other jits.
-    params = {name: _rounded_programs(value) for name, value in params.items()}
-    functions, params = primitive.get_bind_params(params)
-    outputs = primitive.bind(*functions, *values, **params)
-    return outputs if primitive.multiple_results else [outputs]
+def _product(equation: core.JaxprEqn, values: Iterable[Array]) -> Array:
+    # Convolutions add up in float32 too, but libraries give them in the dtype of their inputs only.
+    wanted = jnp.float32 if equation.primitive.name == "dot_general" else jnp.bfloat16
+    values = (jnp.asarray(value, jnp.bfloat16) for value in values)
+    return equation.primitive.bind(*values, **{**equation.params, "preferred_element_type": wanted}).astype(jnp.float32)
 
 
 def _may_be_rounded(equation: core.JaxprEqn) -> bool:
@@ -98,7 +102,7 @@ def _may_be_rounded(equation: core.JaxprEqn) -> bool:
 
 
 def _rounded_programs(value: Any) -> Any:
-    if isinstance(value, tuple | list):
+    if type(value) in (tuple, list):
         return type(value)(map(_rounded_programs, value))
     if isinstance(value, core.ClosedJaxpr):
         return jax.make_jaxpr(lambda *arguments: _evaluate(value, list(arguments)))(*map(_shape, value.in_avals))
