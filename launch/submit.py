@@ -44,7 +44,7 @@ from absl import flags
 from experiments import command_line
 from launch import slurm
 from launch.check import check
-from launch.grid_file import read_grid, run_names
+from experiments.grid_file import read_grid, run_names
 from launch.local import run_here
 from launch.plan import ROOT, Plan, make_plan, read_plan, write_plan
 from launch.progress import results_table, status_table
