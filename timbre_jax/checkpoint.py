@@ -20,7 +20,6 @@ import os
 import shutil
 import time
 import uuid
-import warnings
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,6 +44,10 @@ _ARRAYS = "arrays"
 
 class CheckpointError(ValueError):
     """A run or a checkpoint that is missing, damaged or of another version; the message is one line and says what to do."""
+
+
+class DamagedError(CheckpointError):
+    """A checkpoint whose files are not what was written."""
 
 
 def write(path: str | os.PathLike, arrays: Any, document: dict) -> None:
@@ -100,18 +103,57 @@ def read_document(path: str | os.PathLike) -> dict:
         document = json.loads((path / DOCUMENT).read_text())
         files = dict(document["files"])
     except FileNotFoundError:
-        raise CheckpointError(f"checkpoint {path} has lost its {DOCUMENT}; {_ADVICE}") from None
+        raise DamagedError(f"checkpoint {path} has lost its {DOCUMENT}; {_ADVICE}") from None
     except (ValueError, KeyError, TypeError, OSError) as error:
-        raise CheckpointError(f"checkpoint {path}: {DOCUMENT} is damaged ({_reason(error)}); {_ADVICE}") from None
+        raise DamagedError(f"checkpoint {path}: {DOCUMENT} is damaged ({_reason(error)}); {_ADVICE}") from None
     check_format(document, path)
     for name, (size, _) in files.items():
         file = path / _ARRAYS / name
         if not file.is_file():
-            raise CheckpointError(f"checkpoint {path} has lost its file {_ARRAYS}/{name}; {_ADVICE}")
+            raise DamagedError(f"checkpoint {path} has lost its file {_ARRAYS}/{name}; {_ADVICE}")
         if file.stat().st_size != size:
             found = file.stat().st_size
-            raise CheckpointError(f"checkpoint {path}: {_ARRAYS}/{name} has {found} bytes instead of {size}; {_ADVICE}")
+            raise DamagedError(f"checkpoint {path}: {_ARRAYS}/{name} has {found} bytes instead of {size}; {_ADVICE}")
     return document
+
+
+def checked(path: str | os.PathLike) -> dict:
+    """The document of a checkpoint folder, after checking every byte of its files.
+
+    Raises:
+      DamagedError: they are not what was written. CheckpointError: the folder is of another format.
+    """
+    path = Path(path)
+    document = read_document(path)
+    for name, (_, checksum) in document["files"].items():
+        if zlib.crc32((path / _ARRAYS / name).read_bytes()) != checksum:
+            raise DamagedError(f"checkpoint {path}: {_ARRAYS}/{name} is damaged; {_ADVICE}")
+    return document
+
+
+def last_intact(directory: str | os.PathLike) -> tuple[int | None, list[str]]:
+    """The step of a folder's newest checkpoint that is whole, None where there is none, and what is wrong with newer ones.
+
+    Those are put aside, as STEP.damaged.
+
+    Raises:
+      CheckpointError: all are damaged, or one is of another format.
+    """
+    directory, told = Path(directory), []
+    for step in reversed(steps(directory)):
+        path = step_path(directory, step)
+        try:
+            checked(path)
+        except DamagedError as error:
+            if not steps(directory)[0] < step:
+                raise
+            aside = path.with_name(f"{path.name}.damaged")
+            shutil.rmtree(aside, ignore_errors=True)
+            path.rename(aside)
+            told.append(f"{str(error).removesuffix(f'; {_ADVICE}')}; it is now {aside.name}, and an older one is gone on from")
+        else:
+            return step, told
+    return None, told
 
 
 def read(path: str | os.PathLike, template: Any) -> tuple[Any, dict]:
@@ -125,10 +167,7 @@ def read(path: str | os.PathLike, template: Any) -> tuple[Any, dict]:
       CheckpointError: damaged, of another format, or of other shapes than the template.
     """
     path = Path(path)
-    document = read_document(path)
-    for name, (_, checksum) in document["files"].items():
-        if zlib.crc32((path / _ARRAYS / name).read_bytes()) != checksum:
-            raise CheckpointError(f"checkpoint {path}: {_ARRAYS}/{name} is damaged; {_ADVICE}")
+    document = checked(path)
     try:
         arrays = _load_arrays(path / _ARRAYS, template)
     except Exception as error:
@@ -342,9 +381,7 @@ def _quiet() -> Iterator[None]:
     """What goes wrong comes as an exception; orbax also logs it, with a traceback for every one of its threads."""
     logger = logging.getLogger("absl")
     before, logger.disabled = logger.disabled, True
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+    yield
     # Not after an exception: the threads go on complaining for a while.
     logger.disabled = before
 

@@ -52,7 +52,8 @@ def small_config(*, model: dict | None = None, optimizer: dict | None = None, **
 def metric_lines(workdir: Path) -> list[dict]:
     """metrics.jsonl without what time decides."""
     lines = [json.loads(line) for line in (Path(workdir) / "metrics.jsonl").read_text().splitlines()]
-    return [{name: value for name, value in line.items() if name != "seconds"} for line in lines]
+    timing = ("seconds", "checkpoint_share")
+    return [{name: value for name, value in line.items() if name not in timing} for line in lines]
 
 
 def last_checkpoint(workdir: Path) -> tuple[dict[str, np.ndarray], dict]:

@@ -15,7 +15,7 @@ if __name__ == "__main__":
     workdir, steps, *rest = sys.argv[1:]
     parallel = rest[0] if rest else "jit"
     seconds = float(rest[1]) if len(rest) > 1 else 60.0
-    config = small_config(steps=int(steps), checkpoint_seconds=seconds)
+    config = small_config(steps=int(steps), checkpoint_seconds=seconds, checkpoint_share=1.0)
     result = train_and_evaluate(config, workdir, sources=small_sources(), parallel=parallel, progress=False)
     print(result.status, result.step, flush=True)
     sys.exit(128 + result.signal if result.signal else 0)

@@ -22,6 +22,7 @@ HARMLESS = (
     "train.patience",
     "train.checkpoint_every",
     "train.checkpoint_seconds",
+    "train.checkpoint_share",
     "train.statistics_examples",
     "data.store",
     "data.extra_stores",
@@ -43,7 +44,8 @@ def default_config() -> ConfigDict:
       `Plateau`.
     train: steps, or epochs where steps is 0; crop_frames, of a series model: trained on random pieces of so many frames, 0 on
       whole examples; kl_weight; eval_every and log_every in steps, eval_every 0 is once an epoch;
-      checkpoints at least every checkpoint_every steps and checkpoint_seconds; patience in evaluations without a better
+      checkpoints at least every checkpoint_every steps and checkpoint_seconds, but less often where they would take more than
+      the part checkpoint_share of the time; patience in evaluations without a better
       `monitor` ("loss" or "mse" of the validation set; "last" takes the last for the best, where no score of one network tells
       how good both of an adversarial pair are), 0 never stops early; average_decay of the averaged parameters;
       initialise_readings of the training set for a model that has a basis fitted first, those after the first augmented,
@@ -94,6 +96,7 @@ def default_config() -> ConfigDict:
                 "log_every": 20,
                 "checkpoint_every": 1000,
                 "checkpoint_seconds": 60.0,
+                "checkpoint_share": 0.05,
                 "patience": 0,
                 "monitor": "loss",
                 "average_decay": 0.0,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,8 +22,11 @@ from timbre_jax.training.data import Sources, batches, spread
 from timbre_jax.training.evaluate import evaluate
 from timbre_jax.training.guard import Guard
 from timbre_jax.training.log import MetricsLog
+from timbre_jax.training.meeting import Meeting
+from timbre_jax.training.pace import Pace
 from timbre_jax.training.plateau import Plateau
 from timbre_jax.training.programs import Programs
+from timbre_jax.training.saver import Saver
 from timbre_jax.training.sharding import make_placement
 from timbre_jax.training.spaces import make_space
 from timbre_jax.training.step import Batch, batch_features, example_keys
@@ -72,6 +76,10 @@ class Run:
         self.book = Book()
         self.guard = Guard(factor=train.rollback.factor)
         self.pending: list[tuple[int, int, dict]] = []
+        self.main = distributed.is_main()
+        self.pace = Pace(seconds=train.checkpoint_seconds, share=train.checkpoint_share)
+        self.saver = Saver(workdir, self.pace)
+        self.meeting = Meeting()
 
     def _check_sizes(self) -> None:
         size, devices = self.config.train.batch_size, self.placement.mesh.size
@@ -91,12 +99,13 @@ class Run:
         """Makes the state, or takes it up from the last checkpoint. The result, where there is nothing left to do."""
         resumed = self.start()
         book = self.book
-        if resumed and book.best_step not in checkpoint.steps(self.workdir / "best"):
+        if resumed and self.main and book.best_step not in checkpoint.steps(self.workdir / "best"):
             self.restore_best()
         if resumed and book.status != "running" and not self.may_go_on():
+            self.saver.close()
             return self.result(book.status)
         book.status = "running"
-        self.log = MetricsLog(self.workdir, step=book.step, offset=book.offset)
+        self.log = MetricsLog(self.workdir, step=book.step, offset=book.offset, silent=not self.main)
         self.bar = tqdm(
             total=self.total,
             initial=book.step,
@@ -105,7 +114,9 @@ class Run:
             dynamic_ncols=True,
             smoothing=0.05,
         )
-        self.clock = self.saved_at = time.monotonic()
+        self.pace.begin()
+        self.saved_step = book.step
+        self.clock = time.monotonic()
         return None
 
     @property
@@ -138,9 +149,9 @@ class Run:
         evaluating = book.step % self.eval_every == 0 or last
         logging = book.step % train.log_every == 0 or last
         anchoring = train.rollback.every and book.step % train.rollback.every == 0
-        due = book.step % train.checkpoint_every == 0 if train.checkpoint_every else False
-        # Clocks of several processes differ, and all have to save the same step.
-        due = due or (time.monotonic() - self.saved_at > train.checkpoint_seconds and jax.process_count() == 1)
+        signal, due = self.meeting.agree(signal, self.wants_saving, book.step, self.pending[-1:])
+        if self.main and (problem := self.saver.problem()):
+            self.tell(f"{problem}; training goes on, and it is tried again")
         if not (evaluating or logging or anchoring or due or signal):
             return None
         if bad := self.settle():
@@ -154,8 +165,8 @@ class Run:
             self.anchor, self.candidate = self.candidate, self.take_anchor()
         if book.status != "converged" and (due or signal):
             self.save()
-            self.saved_at = time.monotonic()
             if signal:
+                self.saved()
                 return self.result("stopped", signal)
         return None
 
@@ -165,10 +176,14 @@ class Run:
             self.book.status = "finished"
         self.finish()
         self.save()
+        self.saved()
+        if self.main:
+            self.saver.tidy(self.book.best_step)
         return self.result(self.book.status)
 
     def close(self) -> None:
-        """However it ended."""
+        """However it ended. What is being written will be whole."""
+        self.saver.close()
         self.bar.close()
         self.log.close()
 
@@ -186,11 +201,13 @@ class Run:
             process_index=jax.process_index(),
             process_count=jax.process_count(),
         )
-        steps = checkpoint.steps(directory)
-        if steps:
+        step, told = distributed.share(checkpoint.last_intact(directory) if self.main else None)
+        for problem in told if self.main else ():
+            self.tell(problem)
+        if step is not None:
             template = self.programs.abstract(self.init_key, hyper)
             arrays, document = checkpoint.read(
-                checkpoint.step_path(directory, steps[-1]),
+                checkpoint.step_path(directory, step),
                 {"state": template, "anchor": template, "candidate": template},
             )
             self.state = self.placement.spread(arrays["state"])
@@ -199,8 +216,8 @@ class Run:
             self.iterator.set_state(self.book.iterator)
             self.anchor = Anchor(state=arrays["anchor"], **document["anchor"])
             self.candidate = Anchor(state=arrays["candidate"], **document["candidate"])
-            checkpoint.remove_all_but(directory, set(steps[-2:]))
-            checkpoint.remove_all_but(self.workdir / "best", {self.book.best_step})
+            if self.main:
+                self.saver.resume(step, self.book.best_step)
             return True
         state = self.programs.create(self.init_key, hyper)
         if hasattr(self.model, "initialise"):
@@ -211,7 +228,8 @@ class Run:
             state = state.replace(params=params, average=jax.tree.map(lambda x: x.copy(), params), mutable=variables)
         self.state = self.placement.spread(self.programs.kept(state))
         self.anchor = self.candidate = self.take_anchor()
-        checkpoint.remove_all_but(self.workdir / "best", set())
+        if self.main:
+            self.saver.resume(None, None)
         return False
 
     def first_features(self) -> Iterator[Features]:
@@ -303,7 +321,8 @@ class Run:
         now = time.monotonic()
         book.seconds, self.clock = book.seconds + now - self.clock, now
         means = {name: value / count for name, value in window.items()}
-        self.log.write("train", book.step, **means, epoch=book.step / self.epoch, seconds=round(book.seconds, 3))
+        timing = {"seconds": round(book.seconds, 3), "checkpoint_share": round(self.pace.share(), 5)}
+        self.log.write("train", book.step, **means, epoch=book.step / self.epoch, **timing)
         self.bar.set_postfix_str(f"loss {means['loss']:.5g}", refresh=False)
 
     def evaluate(self) -> bool:
@@ -343,8 +362,10 @@ class Run:
 
     def save_best(self, scores: dict) -> None:
         """Keeps the averaged parameters as a space. The one that the last checkpoint knows stays until the next."""
+        if not self.main:
+            return
         train = self.config.train
-        variables = self.placement.single(self.state).variables(average=True)
+        variables = checkpoint.to_host(self.placement.single(self.state).variables(average=True))
         space = make_space(
             self.model,
             variables,
@@ -355,7 +376,7 @@ class Run:
         )
         examples = min(len(self.sources.train), train.statistics_examples or len(self.sources.train))
         information = {"step": self.book.step, "metrics": scores, "statistics_examples": examples}
-        checkpoint.save_space(checkpoint.step_path(self.workdir / "best", self.book.best_step), space, information)
+        self.saver.save_best(self.book.best_step, space.replace(variables=variables), information)
 
     def restore_best(self) -> None:
         """In place of a best space that was damaged and removed: the last checkpoint's averaged parameters.
@@ -363,34 +384,56 @@ class Run:
         Under the same name, so that all else goes on as it would have; the space's document says of which step it is.
         """
         self.save_best({})
+        self.saver.finish()
         if self.book.status != "running":
             self.finish()
 
     # Ends
 
+    def wants_saving(self) -> bool:
+        """Whether a checkpoint is due, by the clock or by the number of steps, and the last one is written."""
+        every, step = self.config.train.checkpoint_every, self.book.step
+        by_steps = every > 0 and step // every > self.saved_step // every and self.pace.affordable()
+        return (self.pace.due() or by_steps) and not self.saver.busy
+
     def save(self) -> None:
-        """A checkpoint; it and the one before stay. A run that has not been evaluated gets a space to load all the same."""
-        book, directory = self.book, self.workdir / "checkpoints"
+        """Begins to write a checkpoint. A run that has not been evaluated gets a space to load all the same."""
+        book = self.book
+        self.saver.wait()
+        self.saved_step = book.step
+        self.pace.saving()
         if book.best_value is None:
             book.best_step = book.step
             self.save_best({})
+        if not self.main:
+            return
         book.iterator, book.guard, book.offset = self.iterator.get_state(), self.guard.memory(), self.log.offset
-        arrays = {
-            "state": self.placement.single(self.state),
-            "anchor": self.anchor.state,
-            "candidate": self.candidate.state,
-        }
+        begun = time.monotonic()
+        states = {"state": self.placement.single(self.state), "anchor": self.anchor.state, "candidate": self.candidate.state}
+        arrays = checkpoint.to_host(states)
+        self.pace.blocked(time.monotonic() - begun)
         document = {
             "book": dataclasses.asdict(book),
             "anchor": self.anchor.place(),
             "candidate": self.candidate.place(),
         }
-        checkpoint.write(checkpoint.step_path(directory, book.step), arrays, document)
-        checkpoint.remove_all_but(directory, set(checkpoint.steps(directory)[-2:]))
-        checkpoint.remove_all_but(self.workdir / "best", {book.best_step})
+        self.saver.save(book.step, arrays, document, best_step=book.best_step)
+
+    def saved(self) -> None:
+        """Waits until the last checkpoint is whole, for all processes."""
+        if self.main:
+            self.saver.finish()
+        distributed.barrier("saved")
+
+    def tell(self, text: str) -> None:
+        """A line for the user, beside the bar."""
+        tqdm.write(f"{self.workdir}: {text}", file=sys.stderr)
 
     def finish(self) -> None:
         """Statistics of the best space over the whole training set."""
+        if not self.main:
+            return
+        self.saver.finish()
         path = checkpoint.step_path(self.workdir / "best", self.book.best_step)
         if checkpoint.read_document(path)["statistics_examples"] < len(self.sources.train):
             space = checkpoint.load_space(path)

@@ -1,0 +1,64 @@
+"""When is it time to save? Often enough that little is lost, and seldom enough that saving takes little time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import jax
+
+
+class Pace:
+    """Counts what saving costs, and says when the next checkpoint is due.
+
+    A checkpoint is due in time to be whole `seconds` after the last one was begun; a killed run then loses no more work than
+    that. But saving takes at most the part `share` of the time: where it costs more, the intervals are longer.
+
+    What it costs is how long training has stood still for it. On a CPU the seconds of the writing thread count too, as it takes
+    its time from the cores that training computes on.
+
+    Args:
+      seconds: between checkpoints. share: of the time, at most; 1 or more does not limit.
+      clock: seconds that only rise.
+    """
+
+    def __init__(self, *, seconds: float, share: float, clock: Callable[[], float] = time.monotonic):
+        self._seconds, self._limit, self._clock = seconds, share, clock
+        self._cost = self._last_cost = self._writing = 0.0
+        self._in_threads = jax.default_backend() == "cpu"
+        self.begin()
+
+    def begin(self) -> None:
+        """Training begins now."""
+        self._begun = self._saved = self._asked = self._clock()
+
+    def affordable(self) -> bool:
+        """Whether the last checkpoint's cost is by now a small enough part of the time since."""
+        return self._limit >= 1.0 or self._last_cost <= self._limit * (self._clock() - self._saved)
+
+    def due(self) -> bool:
+        """Whether to save now: asked after every step, which tells how long the next will take."""
+        now = self._clock()
+        step, self._asked = now - self._asked, now
+        return now - self._saved + step + self._writing >= self._seconds and self.affordable()
+
+    def blocked(self, seconds: float) -> None:
+        """Training has stood still for so long."""
+        self._last_cost += seconds
+        self._cost += seconds
+
+    def saving(self) -> None:
+        """A checkpoint is begun now."""
+        self._saved = self._clock()
+        self._last_cost = 0.0
+
+    def written(self, seconds: float) -> None:
+        """It has been written, which took so long."""
+        self._writing = seconds
+        if self._in_threads:
+            self._last_cost += seconds
+            self._cost += seconds
+
+    def share(self) -> float:
+        """The part of the time since the beginning that saving has taken."""
+        return self._cost / max(self._clock() - self._begun, 1e-9)
