@@ -7,7 +7,8 @@
 
 Prints a table and, with --out, writes a JSON list of {name, ours, theirs, ratio, unit}; ratio is above 1 where ours is
 better. Each benchmark's file in experiments/benchmarks/ says what exactly it compares. `config` is every configuration of
-experiments/configs: steps and examples a second, FLOP/s and their share of the measured peak, the pipeline's share of a step.
+experiments/configs: steps and examples a second, FLOP/s and their share of the measured peak, the pipeline's share of a step;
+`full_size/...`, which takes long and is run only when named, is NSynth with all of its 305,979 notes.
 Figures are only worth something on a machine that does nothing else; pinned to one core (`taskset -c 0`) they bear some.
 """
 
@@ -22,7 +23,7 @@ from collections.abc import Sequence
 from absl import flags
 
 from experiments import command_line
-from experiments.benchmarks import configs
+from experiments.benchmarks import configs, full_size
 
 # name: (module, function); the function takes nothing and returns a list of rows. Imported only when run.
 BENCHMARKS = {
@@ -41,13 +42,18 @@ def run_benchmarks(names: list[str]) -> list[dict]:
     for name in names:  # before the first, for they take long
         if name.startswith("config/"):
             configs.load_config(name.removeprefix("config/"))
+        elif name.startswith("full_size/"):
+            full_size.check_name(name.removeprefix("full_size/"))
         elif name not in BENCHMARKS:
-            raise ValueError(f"no benchmark named {name}; there are: {', '.join((*BENCHMARKS, 'config', 'config/NAME'))}")
+            known = (*BENCHMARKS, "config", "config/NAME", *(f"full_size/{form}" for form in full_size.NAMES))
+            raise ValueError(f"no benchmark named {name}; there are: {', '.join(known)}")
     rows = []
     for name in names:
         print(f"running {name} ...", file=sys.stderr, flush=True)
         if name.startswith("config/"):
             rows += configs.run(name.removeprefix("config/"))
+        elif name.startswith("full_size/"):
+            rows += full_size.run(name.removeprefix("full_size/"))
         else:
             module, function = BENCHMARKS[name]
             rows += getattr(importlib.import_module(module), function)()
@@ -87,8 +93,9 @@ def _configurations(rows: list[dict]) -> str:
 
 
 def _define_flags() -> None:
-    known = ", ".join((*BENCHMARKS, *(f"config/{name}" for name in configs.names())))
-    flags.DEFINE_list("only", [], f"Names to run, comma-separated; all if empty. There are: {known}; config is all of those.")
+    known = (*BENCHMARKS, "config (all of these)", *(f"config/{name}" for name in configs.names()))
+    known = ", ".join((*known, *(f"full_size/{name}" for name in full_size.NAMES)))
+    flags.DEFINE_list("only", [], f"Names to run, comma-separated; all but full_size if empty. There are: {known}.")
     flags.DEFINE_string("out", "", "File to write the rows to, as JSON.")
 
 

@@ -172,7 +172,10 @@ def make_store(config: Mapping[str, Any], path: Path, *, sounds: int = 0) -> Pat
 
 @dataclasses.dataclass(frozen=True)
 class Tones:
-    """A source of harmonic tones with a little noise, 80 to 1000 Hz, fading; of many lengths where the form is `variable`."""
+    """A source of harmonic tones with a little noise, 82 to 780 Hz, fading; of many lengths where the form is `variable`.
+
+    Held-out tones have pitches between those to train on, so that none is left out as a copy.
+    """
 
     form: Any
     counts: tuple[tuple[str, int], ...]
@@ -188,7 +191,8 @@ class Tones:
             for _ in range(count):
                 number = len(records)
                 instrument = f"{split}_{number % 8}"
-                records.append(Record(f"tone_{number:06d}", split, instrument, "bass", "synthetic", -1, 100, "", number))
+                pitch = 40 + 2 * (number % 20) + (split != "train")
+                records.append(Record(f"tone_{number:06d}", split, instrument, "bass", "synthetic", pitch, 100, "", number))
         return records
 
     def fetch(self, records, wanted):
@@ -203,8 +207,8 @@ class Tones:
         rate, samples = self.form.sample_rate, self.form.samples
         if self.form.variable:
             samples = round(samples * float(random.uniform(0.05, 1.0)))
-        f0, time_s = float(np.exp(random.uniform(np.log(80), np.log(1000)))), np.arange(samples) / rate
-        phases = 2 * np.pi * f0 * time_s
+        time_s = np.arange(samples) / rate
+        phases = 2 * np.pi * 440.0 * 2.0 ** ((record.pitch - 69) / 12) * time_s
         wave = sum(np.sin(n * phases + random.uniform(0, 6.28)) / n for n in range(1, 8))
         wave = 0.1 * np.exp(-time_s / random.uniform(0.3, 3.0)) * wave + 1e-3 * random.standard_normal(samples)
         return Loaded(wave.astype(np.float32))

@@ -73,19 +73,7 @@ def cached_features(
         )
     if split not in store.splits:
         raise StoreError(f"{store.path}: no sounds of a split {split!r}; there are {', '.join(store.splits)}")
-    # How sound is made of features changes nothing in them.
-    way_back = getattr(representation, "way_back", ())
-    settings = {key: value for key, value in representation_settings(representation).items() if key not in way_back}
-    # Nor does a setting that came later, at its default: features that were made without it stay.
-    defaults = {field.name: field.default for field in dataclasses.fields(representation)}
-    for key in getattr(representation, "came_later", ()):
-        if getattr(representation, key) == defaults[key]:
-            del settings[key]
-    # A representation that comes to analyse differently under the same settings raises its `version`.
-    version = [VERSION, getattr(representation, "version", 1)]
-    identity = json.dumps([version, representation.name, settings, store.index["fingerprint"]], sort_keys=True)
-    name = f"{representation.name}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
-    folder = (store.path / "features" if directory is None else Path(directory)) / name
+    folder = features_folder(store, representation, directory)
     if not (folder / f"{split}.json").is_file():
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -98,6 +86,23 @@ def cached_features(
             ) from None
     layout = json.loads((folder / f"{split}.json").read_text(encoding="utf-8"))
     return FeatureSource(folder, layout, store.metadata(split, ("index",))["index"].astype(np.int32))
+
+
+def features_folder(store: Store, representation: Representation, directory: str | os.PathLike | None = None) -> Path:
+    """Where the features of a store by a representation belong, whether they are there or not."""
+    # How sound is made of features changes nothing in them.
+    way_back = getattr(representation, "way_back", ())
+    settings = {key: value for key, value in representation_settings(representation).items() if key not in way_back}
+    # Nor does a setting that came later, at its default: features that were made without it stay.
+    defaults = {field.name: field.default for field in dataclasses.fields(representation)}
+    for key in getattr(representation, "came_later", ()):
+        if getattr(representation, key) == defaults[key]:
+            del settings[key]
+    # A representation that comes to analyse differently under the same settings raises its `version`.
+    version = [VERSION, getattr(representation, "version", 1)]
+    identity = json.dumps([version, representation.name, settings, store.index["fingerprint"]], sort_keys=True)
+    name = f"{representation.name}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
+    return (store.path / "features" if directory is None else Path(directory)) / name
 
 
 @contextlib.contextmanager

@@ -1,0 +1,234 @@
+"""`full_size/FORM`, `full_size/training`: NSynth at full size, with sounds that are made for it.
+
+    python -m experiments.benchmark --only=full_size/folder,full_size/archive,full_size/tfrecord,full_size/array_record
+    python -m experiments.benchmark --only=full_size/training
+
+Run only when they are named: each takes many minutes and up to 10 GB of the temporary folder (TMPDIR), which it clears.
+full_size/folder:20000 makes do with so many notes.
+
+FORM: 305,979 notes of 1,006 instruments in NSynth's three splits, as it is handed out (a folder, tar.gz) or as
+tensorflow-datasets prepares it, turned into a store by experiments/prepare.py without the look at pitch and harmonics
+(--keep_all). To fit on a disk the notes are 0.26 s long, where NSynth's have 4 s. Half-way it is killed (kill -9) and started
+again. Rows: notes a second, both runs together; and the most memory of all its processes, what they share counted once.
+
+training: natsiou2023 as experiments/train.py trains it, on a store of 300,000 notes that are 1,024 notes and their features
+over and over (hard links). Rows: seconds from the command to the first step, without and with its programs kept from before;
+memory after 20 steps and at most after that. All is read from the system's file cache: a disk adds its own time to a batch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from experiments.benchmarks.made_up_nsynth import FORMS, SPLITS, write_nsynth
+
+NAMES = (*FORMS, "training")
+STORE_SOUNDS, REPEATED, STEPS = 1024, 300_000, 400
+
+
+def run(name: str) -> list[dict]:
+    """The rows of one of `NAMES`, after a colon how many notes. Raises ValueError for another name."""
+    check_name(name)
+    name, _, number = name.partition(":")
+    with tempfile.TemporaryDirectory(prefix="timbre_full_size_") as folder:
+        measure = _training if name == "training" else _preparing
+        return measure(name, Path(folder), int(number or (REPEATED if name == "training" else sum(SPLITS.values()))))
+
+
+def check_name(name: str) -> None:
+    """Raises ValueError where `run` would not know the name."""
+    kind, colon, number = name.partition(":")
+    if kind not in NAMES or (colon and not number.isdecimal()):
+        raise ValueError(f"no benchmark full_size/{name}; there are {', '.join(f'full_size/{known}' for known in NAMES)}")
+
+
+def _row(name: str, value: float, unit: str) -> dict:
+    return {"name": f"full_size/{name}", "ours": value, "theirs": None, "ratio": None, "unit": unit}
+
+
+def _preparing(form: str, folder: Path, number: int) -> list[dict]:
+    from timbre_jax.data.store import Store
+
+    splits = {split: max(1, round(number * count / sum(SPLITS.values()))) for split, count in SPLITS.items()}
+    write_nsynth(folder / "nsynth", form, splits)
+    command = ["-m", "experiments.prepare", f"--source={'tfds' if form.endswith('record') else 'nsynth'}"]
+    command += [f"--path={folder / 'nsynth'}", f"--out={folder / 'store'}", "--keep_all", "--noprogress"]
+    total, finished = sum(splits.values()), folder / "store.partial" / "preparing"
+
+    def half(_memory: int) -> bool:
+        return 2 * 512 * len(list(finished.glob("*.json"))) > total
+
+    first = watch(command, stop_when=half)
+    second = watch(command) if first.killed else Watched(0.0, 0, False)
+    counts = Store.open(folder / "store").index["doctor"]
+    if counts["notes"] != total or counts["kept"] < 0.95 * total:
+        raise ValueError(f"{counts['kept']} of {counts['notes']} notes were kept, {total} were written")
+    return [
+        _row(form, total / (first.seconds + second.seconds), "notes/s"),
+        _row(f"{form}/memory", max(first.memory, second.memory) / 1e9, "GB"),
+    ]
+
+
+def _training(name: str, folder: Path, number: int) -> list[dict]:
+    from experiments.benchmarks.configs import load_config, make_store
+    from timbre_jax.training.config import resolve
+    from timbre_jax.training.data import base_representation, open_sources
+
+    config = resolve(load_config("natsiou2023"))
+    config.data.store = str(make_store(config, folder / "small", sounds=STORE_SOUNDS))
+    open_sources(config, progress=False)  # makes the features
+    repeat_store(folder / "small", folder / "store", base_representation(config), number)
+    command = ["experiments/train.py", "--config=experiments/configs/natsiou2023.py", f"--config.data.store={folder / 'store'}"]
+    command += [
+        f"--config.train.steps={STEPS}",
+        "--config.train.log_every=1",
+        "--config.train.eval_every=100000",
+        "--noprogress",
+    ]
+    start = {}
+    for word, steps in (("cold", 2), ("warm", STEPS)):
+        seen: list[tuple[int, float, int]] = []  # (steps, seconds, memory)
+        lines, began = folder / word / "metrics.jsonl", time.monotonic()
+
+        def look(memory: int, lines=lines, began=began, seen=seen, steps=steps) -> bool:
+            step = lines.read_bytes().count(b'"event": "train"') if lines.is_file() else 0
+            if step:
+                seen.append((step, time.monotonic() - began, memory))
+            return step >= steps
+
+        watch([*command, f"--workdir={folder / word}"], stop_when=look, cache=folder / "cache", every=0.2)
+        start[word] = seen[0][1]
+    early = max(memory for step, _, memory in seen if step <= STEPS // 20)
+    late = max(memory for step, _, memory in seen if step > STEPS // 2)
+    return [
+        _row(f"{name}/start", start["cold"], "s to the first step"),
+        _row(f"{name}/start_again", start["warm"], "s to the first step, programs kept"),
+        _row(f"{name}/memory_{STEPS // 20}_steps", early / 1e9, "GB"),
+        _row(f"{name}/memory_{STEPS}_steps", late / 1e9, "GB"),
+    ]
+
+
+def repeat_store(small: Path, large: Path, representation, number: int) -> Path:
+    """A store of `number` notes to train on that are those of a small one, and its cached features, over and over.
+
+    The files are hard links, so it takes no room. Its validation notes are the small one's, the features' ranges too.
+    """
+    from timbre_jax.data.features import features_folder
+    from timbre_jax.data.store import Store
+
+    index = json.loads((small / "index.json").read_text())
+    with open(small / "records.csv", encoding="utf-8", newline="") as file:
+        header, *rows = csv.reader(file)
+    rounds = -(-number // index["splits"]["train"]["count"])
+    large.mkdir()
+    for split, layout in index["splits"].items():
+        files = layout["shards"] * (rounds if split == "train" else 1)
+        layout["shards"] = _linked(small, large, split, files)
+        layout["count"] = sum(shard["count"] for shard in files)
+    with open(large / "records.csv", "w", encoding="utf-8", newline="") as file:
+        writer, places, running = csv.writer(file), dict.fromkeys(index["splits"], 0), 0
+        writer.writerow(header)
+        for split in index["splits"]:
+            own = [row for row in rows if row[1] == split]
+            for turn in range(rounds if split == "train" else 1):
+                for row in own:
+                    columns = dict(zip(header, row, strict=True))
+                    columns |= {"index": running, "position": places[split], "id": f"{columns['id']}_{turn}"}
+                    columns["shard"] = int(columns["shard"]) + turn * len({row[3] for row in own})
+                    writer.writerow(columns.values())
+                    places[split], running = places[split] + 1, running + 1
+    index["fingerprint"] = f"{index['fingerprint']}-{rounds}"
+    (large / "index.json").write_text(json.dumps(index))
+    source, target = (features_folder(Store.open(path), representation) for path in (small, large))
+    target.mkdir(parents=True)
+    for split in ("train", "valid"):
+        layout = json.loads((source / f"{split}.json").read_text())
+        files = layout["shards"] * (rounds if split == "train" else 1)
+        layout |= {"shards": _linked(source, target, split, files), "count": sum(shard["count"] for shard in files)}
+        (target / f"{split}.json").write_text(json.dumps(layout))
+        ranges = f"{split}.ranges.json"
+        if (source / ranges).is_file():
+            os.link(source / ranges, target / ranges)
+    return large
+
+
+def _linked(source: Path, target: Path, split: str, shards: Sequence[dict]) -> list[dict]:
+    """Shards under the names that they get as so many."""
+    from timbre_jax.data.store import shard_name
+
+    result = []
+    for number, shard in enumerate(shards):
+        name = shard_name(split, number, len(shards))
+        os.link(source / shard["file"], target / name)
+        result.append({**shard, "file": name})
+    return result
+
+
+# Processes. ------------------------------------------------------------------------------------------------------------
+
+
+class Watched(NamedTuple):
+    """What a process took: seconds of the wall, bytes at most of it and all that it started; whether it had to be killed."""
+
+    seconds: float
+    memory: int
+    killed: bool
+
+
+def watch(
+    arguments: Sequence[str],
+    *,
+    stop_when: Callable[[int], bool] | None = None,
+    cache: Path | None = None,
+    every: float = 0.5,
+) -> Watched:
+    """Runs Python with these arguments to its end, or kills it (kill -9) once `stop_when`, which is told its memory, says so.
+
+    Raises ValueError where it ends with an error.
+    """
+    environment = {**os.environ, **({"JAX_COMPILATION_CACHE_DIR": str(cache)} if cache else {})}
+    start, most = time.monotonic(), 0
+    with (
+        tempfile.TemporaryFile("w+") as said,
+        subprocess.Popen([sys.executable, *arguments], stdout=said, stderr=said, env=environment) as process,
+    ):
+        while process.poll() is None:
+            time.sleep(every)
+            memory = tree_memory(process.pid)
+            most = max(most, memory)
+            if stop_when and stop_when(memory):
+                process.kill()
+                return Watched(time.monotonic() - start, most, True)
+        said.seek(0)
+        lines = said.read().strip().splitlines()
+    if process.returncode:
+        raise ValueError(f"{' '.join(arguments[:2])} ended with {process.returncode}: {lines[-1] if lines else 'nothing said'}")
+    return Watched(time.monotonic() - start, most, False)
+
+
+def tree_memory(root: int) -> int:
+    """Bytes that a process and all below it hold, what they share counted once; 0 where the system does not say (not Linux)."""
+    children: dict[int, list[int]] = {}
+    for entry in os.listdir("/proc") if os.path.isdir("/proc") else ():
+        if entry.isdecimal():
+            with contextlib.suppress(OSError, ValueError, IndexError):
+                status = Path("/proc", entry, "stat").read_text()
+                children.setdefault(int(status.rsplit(")", 1)[1].split()[1]), []).append(int(entry))
+    total, waiting = 0, [root]
+    while waiting:
+        process = waiting.pop()
+        waiting += children.get(process, [])
+        with contextlib.suppress(OSError, ValueError, StopIteration):
+            lines = Path("/proc", str(process), "smaps_rollup").read_text().splitlines()
+            total += 1024 * int(next(line for line in lines if line.startswith("Pss:")).split()[1])
+    return total
