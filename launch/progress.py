@@ -37,10 +37,10 @@ def task_state(plan: Plan, task: Task, queue: dict[str, tuple[str, str, str]]) -
     state = plan.state(task)
     if task.name in queue:
         _, word, reason = queue[task.name]
-        if word == "RUNNING":
-            return "running", ""
+        if word != "PENDING":
+            return "running", "" if word == "RUNNING" else word.lower()
         again = "" if state is None else f"goes on after code {state['code']}; "
-        return "waiting", again + (reason if word == "PENDING" else word.lower())
+        return "waiting", again + reason
     if state is None:
         return "not begun", ""
     code = state["code"]

@@ -6,6 +6,7 @@
 launch={{launch}}
 retries={{retries}}
 id=$SLURM_JOB_ID
+name=${SLURM_ARRAY_JOB_ID:-$id}${SLURM_ARRAY_TASK_ID:+_$SLURM_ARRAY_TASK_ID}
 
 case ${SLURM_ARRAY_TASK_ID:-0} in
 {{cases}}
@@ -22,19 +23,16 @@ export PYTHONPATH={{root}}${PYTHONPATH:+:$PYTHONPATH}
 failures=$(sed -n 's/.*"failures": \([0-9]*\).*/\1/p' "$state" 2>/dev/null)
 failures=${failures:-0}
 note() {
-    printf '{"code": %s, "job": "%s", "failures": %d, "time": %d}\n' "$1" "$id" "$failures" "$(date +%s)" >"$state.partial"
+    printf '{"code": %s, "job": "%s", "failures": %d, "time": %d}\n' "$1" "$name" "$failures" "$(date +%s)" >"$state.partial"
     mv "$state.partial" "$state"
 }
 
 # Its turn comes again, with the same command, which goes on from the last checkpoint. Not so where the job was cancelled.
 again() {
     [ "$(squeue --noheader --jobs="$id" --format=%T 2>/dev/null)" = RUNNING ] || return
-    echo "== job $id is put back into the queue: $1"
-    if scontrol requeue "$id"; then
-        sleep 600 # Slurm ends this script
-    else
-        echo "== it could not be: launch/submit.py --action=resume goes on"
-    fi
+    echo "== job $name is put back into the queue: $1"
+    trap '' TERM # Slurm ends what runs here
+    scontrol requeue "$id" || echo "== it could not be: launch/submit.py --action=resume goes on"
 }
 
 # Slurm sends USR1 some time before the time limit. The run is asked to save and end; should it not, it goes on all the same
@@ -50,7 +48,7 @@ trap before_the_limit USR1
 trap 'interrupted=yes' TERM
 
 note null
-echo "== $(date -u +%Y-%m-%dT%H:%M:%SZ) job $id on $SLURM_JOB_NODELIST, start $((${SLURM_RESTART_COUNT:-0} + 1))"
+echo "== $(date -u +%Y-%m-%dT%H:%M:%SZ) job $name on $SLURM_JOB_NODELIST, start $((${SLURM_RESTART_COUNT:-0} + 1))"
 # A task that ends before the others is no reason to end those: they may be writing a checkpoint. Where one dies, the others
 # notice it themselves.
 srun --kill-on-bad-exit=0 --wait=0 {{srun}} "${command[@]}" &
@@ -64,7 +62,7 @@ while :; do
     if [ "$ended" != 127 ] || [ "$code" = 127 ]; then code=$ended; fi
     [ -n "$interrupted" ] || break
 done
-echo "== $(date -u +%Y-%m-%dT%H:%M:%SZ) job $id ended with code $code"
+echo "== $(date -u +%Y-%m-%dT%H:%M:%SZ) job $name ended with code $code"
 
 case $code in
 143)
