@@ -66,6 +66,8 @@ def measure_interpolation(
     from experiments.analyze_series import loudest_part
     from experiments.run_data import default_store, open_run, read_notes
     from timbre_jax.data.store import Store
+    from timbre_jax.latent.code_table import code_table, training_share
+    from timbre_jax.latent.even_path import EVEN
     from timbre_jax.metrics.table import Table, write_results, write_text
     from timbre_jax.report import plots
 
@@ -80,8 +82,13 @@ def measure_interpolation(
     if iterations is not None and hasattr(space.representation, "iterations"):
         space = space.replace(representation=dataclasses.replace(space.representation, iterations=iterations))
     frames = max(1, round(seconds * space.representation.rate))
+    table = None
+    if interpolation == "even" and callable(getattr(space.model, "codebook", None)):
+        table = code_table(space, names=EVEN, uses=training_share(space), progress=progress)
     for number, (a, b) in enumerate(tqdm(chosen, desc="pairs", disable=not progress)):
-        found = _pair(space, loudest_part(notes.part(np.array([a, b])).features, frames), mixed_by, interpolation, settle)
+        found = _pair(
+            space, loudest_part(notes.part(np.array([a, b])).features, frames), mixed_by, interpolation, settle, table
+        )
         ids, groups = (notes.labels[name][[a, b]].tolist() for name in ("id", "instrument"))
         records.append({"pair": number, "from": ids[0], "to": ids[1], "groups": " + ".join(groups), **found["record"]})
         if figure is None and found["record"]["differ"]:
@@ -123,7 +130,7 @@ def choose_pairs(notes, number: int, *, seed: int = 0) -> list[tuple[int, int]]:
     return found
 
 
-def _pair(space, features, mixed_by: str, interpolation: str, settle: int) -> dict:
+def _pair(space, features, mixed_by: str, interpolation: str, settle: int, table) -> dict:
     """Sounds of a pair's mixes, and what was measured of them."""
     import jax
 
@@ -136,7 +143,7 @@ def _pair(space, features, mixed_by: str, interpolation: str, settle: int) -> di
     shares = np.linspace(0.0, 1.0, MIXES)
     if interpolation == "even":
         ends = jax.tree.map(lambda *x: np.concatenate(x), a, b)
-        between = [mix.wave for mix in even_path.even_mixes(space, a, b, shares[1:-1])]
+        between = [mix.wave for mix in even_path.even_mixes(space, a, b, shares[1:-1], table=table)]
         return _measured(space, (a, b), np.stack([*np.asarray(space.render(ends)), *between])[[0, *range(2, MIXES), 1]])
     batch = [jax.tree.map(lambda x: np.repeat(x, MIXES, axis=0), one) for one in (a, b)]
     share = np.repeat(shares[:, None], a.values.shape[1], axis=1)

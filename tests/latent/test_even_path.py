@@ -5,8 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.helpers.codes import code_space
+from tests.helpers.codes import code_space, frequency
 from tests.helpers.tilted import FRAMES, tilted_space
+from timbre_jax.latent.code_table import codes_as_latent
 from timbre_jax.latent.control import measure
 from timbre_jax.latent.descriptor_search import begin
 from timbre_jax.latent.even_path import even_mixes
@@ -71,6 +72,15 @@ def test_what_cannot_be_even(space, ends):
         even_mixes(
             space.replace(variables={"params": {"mean": jnp.full((48,), -1.0), "basis": jnp.zeros((2, 48))}}), *ends, SHARES
         )
-    discrete = code_space()
-    with pytest.raises(ValueError, match="continuous latents"):
-        even_mixes(discrete, *ends, SHARES)
+
+
+def test_codes_go_evenly_too():
+    """Codes whose numbers say nothing of their place: from 700 to 3500 Hz by way of what lies between."""
+    space = code_space()
+    low, high = (int(np.argmin(np.abs(frequency(np.arange(32)) - hertz))) for hertz in (700.0, 3500.0))
+    ends = [codes_as_latent(space, np.full((1, 20), code), gain_db=-20.0) for code in (low, high)]
+    made = even_mixes(space, *ends, SHARES, names=("centroid",))
+    found = [float(np.median(mix.achieved["centroid"][mix.heard])) for mix in made]
+    np.testing.assert_allclose(np.log(found), np.linspace(np.log(found[0]), np.log(found[-1]), 5), atol=0.12)
+    assert found[-1] > 3 * found[0]
+    assert all(mix.latent.codes is not None for mix in made)

@@ -2,8 +2,9 @@
 
 Along a line or an arc between two latents a decoder makes what it will: brightness may rise and fall on the way between two
 sounds. Here every mix begins on the arc and is moved, as little as need be, until the descriptors of each of its frames lie on
-the straight line between those of both ends (`descriptor_search.search`). It is told the descriptors: that these go evenly is
-asked for, and no finding about the space; what the path leaves alone (pitch, noise, attack) stays the arc's.
+the straight line between those of both ends (`descriptor_search.search`); in a discrete space codes near the line between both
+are chosen so (`code_control.control_codes`). It is told the descriptors: that these go evenly is asked for, and no finding
+about the space; what the path leaves alone (pitch, noise, attack) stays the arc's.
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ import jax
 import numpy as np
 
 from timbre_jax.audio.descriptors import descriptor
-from timbre_jax.latent.control import Controlled, compared, measure, need_series
+from timbre_jax.latent.code_control import control_codes
+from timbre_jax.latent.code_table import CodeTable, code_table, training_share
+from timbre_jax.latent.control import Controlled, compared, is_discrete, measure, need_series
 from timbre_jax.latent.curves import Curve
 from timbre_jax.latent.descriptor_search import search
-from timbre_jax.latent.series_path import mix_spherical
+from timbre_jax.latent.series_path import mix, mix_spherical
 from timbre_jax.records import Array, Latent
 from timbre_jax.space import TimbreSpace
 
@@ -34,6 +37,7 @@ def even_mixes(
     steps: int = 80,
     rounds: int = 2,
     nearness: float = 0.1,
+    table: CodeTable | None = None,
     key: Array | None = None,
     progress: bool = False,
 ) -> list[Controlled]:
@@ -43,15 +47,16 @@ def even_mixes(
       shares: of the second sound, 0..1; of each mix one number, or [M] where it moves in time.
       names: descriptors that go evenly: their logarithms where they are compared by ratio (centroid, bandwidth, in Hz), frame
         by frame, as measured on both ends' sounds.
-      steps, rounds, nearness: of the search; the nearer, the more a mix stays on the arc.
-      key: of an inverter's phases.
+      steps, rounds, nearness: of the search; the nearer, the more a mix stays on the arc. A discrete space takes rounds.
+      table: of a discrete space's codes, with the descriptors; None makes it.
+      key: of an inverter's phases, or a decoder's noise.
 
     Returns:
       The mixes in order, with targets and what was achieved.
 
-    Raises ValueError for a discrete or static space, several sounds at once, series of two lengths, or a silent end.
+    Raises ValueError for a static space, several sounds at once, series of two lengths, or a silent end.
     """
-    need_series(space, discrete=False)
+    need_series(space)
     if start.values.shape != end.values.shape or start.values.shape[0] != 1:
         raise ValueError(
             f"an even path leads from one sound to another of its length, [1, M, D] both, not {start.values.shape} and "
@@ -66,7 +71,6 @@ def even_mixes(
         raise ValueError("one of both sounds is silent: nothing lies evenly between it and the other")
     ends = {name: compared(name, _filled(found[name], heard)) for name in names}
     many = [jax.tree.map(lambda x: np.repeat(np.asarray(x), len(shares), axis=0), one) for one in (start, end)]
-    arc = mix_spherical(space, *many, shares)
     times = np.arange(frames) / float(space.representation.rate)
 
     def curve(name: str, share: np.ndarray) -> Curve:
@@ -75,7 +79,13 @@ def even_mixes(
         return Curve(name, times, np.exp(line) if descriptor(name).proportional else line, "between two sounds")
 
     curves = [[curve(name, share) for name in names] for share in shares]
-    reach = dict.fromkeys(names, (-np.inf, np.inf))
+    if is_discrete(space):
+        table = code_table(space, names=names, uses=training_share(space)) if table is None else table
+        line = mix(*many, shares)
+        rows = (jax.tree.map(lambda x, row=row: np.asarray(x)[row : row + 1], line) for row in range(len(shares)))
+        told = {"rounds": rounds, "sweeps": 0, "nearness": nearness, "key": key}
+        return [control_codes(space, table, some, start=row, **told) for some, row in zip(curves, rows, strict=True)]
+    arc, reach = mix_spherical(space, *many, shares), dict.fromkeys(names, (-np.inf, np.inf))
     return search(space, curves, arc, reach=reach, steps=steps, rounds=rounds, nearness=nearness, key=key, progress=progress)
 
 
