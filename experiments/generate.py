@@ -308,7 +308,7 @@ def _define_flags() -> None:
         "interpolation",
         "linear",
         ("linear", "spherical", "even"),
-        "interpolate: a straight line, an arc, or (series of some seconds) a path bent until brightness and bandwidth go evenly.",
+        "interpolate: a straight line, an arc, or (series, some seconds) a path bent until brightness and bandwidth go evenly.",
     )
     flags.DEFINE_list("weights", [], "arithmetic: a number for each file: 1,1,-1 is a + b - c. Around the training mean.")
     flags.DEFINE_string("map", None, "map: the folder (or .npz) that experiments/map.py made from this run.")
