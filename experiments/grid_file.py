@@ -1,4 +1,4 @@
-"""The runs of a sweep, read from a grid file."""
+"""The runs of a sweep, read from a grid file: of experiments/sweep.py in one process, of launch/submit.py as jobs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LONGEST = 120
 
 
 def read_grid(path: str | Path) -> list[dict[str, Any]]:
-    """What each run of a sweep changes: {"train.kl_weight": 4.0, "seed": 1}, in the file's order.
+    """What each run of a sweep changes: {"train.kl_weight": 4.0, "seed": 1}, in the file's order. Takes JSON itself as well.
 
     The file is JSON, which keeps numbers, texts and lists apart, and is data: it can be read again when a sweep is resumed, and
     runs no code. An object is a grid: every combination of its lists, the last field fastest. A list is its parts, one after
@@ -28,8 +28,9 @@ def read_grid(path: str | Path) -> list[dict[str, Any]]:
     Raises:
       ValueError: not such a file, no run in it, or one of them twice.
     """
+    path = str(path)
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = path if path.lstrip().startswith(("{", "[")) else Path(path).read_text(encoding="utf-8")
         grid = json.loads(text, object_pairs_hook=lambda pairs: _object(pairs, path))
     except OSError as error:
         raise ValueError(f"--grid={path}: {error.strerror}") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,9 +33,10 @@ def library(
     fraction: float = 1.0,
     changes: Mapping[str, Any] | None = None,
     sounds: int = 64,
+    at_once: int = 0,
     progress: bool = True,
 ) -> tuple[Path, int]:
-    """Trains them one after another, all on the same sounds, scores all on the same sounds, and writes one table.
+    """Trains them, all on the same sounds, scores all on the same sounds, and writes one table.
 
     Args:
       out: folder for store, runs and scores; what is there and finished is not made again.
@@ -44,6 +46,7 @@ def library(
       fraction: of the thesis' steps that each model trains (at least 1).
       changes: fields of every configuration by dotted name: for a trial.
       sounds: of the test split that are compared as sounds.
+      at_once: as `train_grid` has it, of models that share a program.
       progress: bars with the time left.
 
     Returns:
@@ -55,7 +58,7 @@ def library(
     from experiments.evaluate import evaluate
     from experiments.prepare import prepare
     from timbre_jax.training.config import resolve
-    from timbre_jax.training.loop import train_and_evaluate
+    from timbre_jax.training.grid import train_grid
 
     if unknown := sorted(set(models) - set(MODELS)):
         raise ValueError(f"--only has {unknown[0]!r}; there are {', '.join(MODELS)}")
@@ -75,19 +78,24 @@ def library(
             out=configs[models[0]].data.store, source="folder", path=tuple(path), classes=classes, unlabelled=False,
             progress=progress,
         )  # fmt: skip
-    results, runs = {}, {}
+    runs: dict[str, Path] = {}
     for name in models:
+        # With as many steps, "overfit" is "64_dim".
         twin = next((other for other in runs if configs[other] == configs[name]), None)
         if twin:
-            # With as many steps, "overfit" is "64_dim".
             print(f"== {name}: the same as {twin}", flush=True)
-            runs[name], results[name] = runs[twin], results[twin]
-            continue
-        run = runs[name] = out / "runs" / name
-        print(f"== {name}", flush=True)
-        results[name] = train_and_evaluate(configs[name], run, progress=progress)
-        if results[name].status == "stopped":
-            return run, results[name].signal
+        runs[name] = runs[twin] if twin else out / "runs" / name
+    # Those that differ in KL weight and length alone share one program.
+    ended = train_grid({run: configs[name] for name, run in runs.items()}, at_once=at_once, progress=progress)
+    if stopped := next((run for run, result in ended.items() if result.signal), None):
+        return stopped, ended[stopped].signal
+    for name, run in runs.items():
+        if ended[run].status == "failed":
+            print(f"error: {name} failed and is left out: {ended[run].error}", file=sys.stderr, flush=True)
+    runs = {name: run for name, run in runs.items() if ended[run].status != "failed"}
+    if not runs:
+        raise ValueError("all models failed; see above")
+    results = {name: ended[run] for name, run in runs.items()}
     trained, used = list(dict.fromkeys(runs.values())), configs[models[0]].data.store
     evaluate(trained, out / "scores", store=used, sounds=sounds, metrics=_metrics(), progress=progress)
     names = {name: run.name for name, run in runs.items()}

@@ -1,16 +1,24 @@
-"""Trains one model for each value of a field and compares them: how the paper found that 8 latents are enough.
+"""Trains one model for each value of a field, or for each run of a grid, and compares them.
 
   python experiments/sweep.py --config=experiments/configs/natsiou2023.py --workdir=runs/sweep \\
       --field=model.latent_size --values=2,4,6,8,12,16 --config.data.store=notes
+  python experiments/sweep.py --config=experiments/configs/natsiou2023.py --workdir=runs/grid \\
+      --grid='{"train.kl_weight": [0.25, 0.5, 1, 2], "seed": [0, 1, 2, 3]}' --config.data.store=notes
 
-Each value is a run of its own, WORKDIR/latent_size=8 and so on, as experiments/train.py makes them. Stopped (Ctrl-C,
-SIGTERM) or killed, the same command goes on where it was; runs that are finished are not made again. WORKDIR/sweep.csv
-and sweep.md have a row for each value: the scores of its best evaluation on the validation set.
+The first is how the paper found that 8 latents are enough. --grid takes the name of a JSON file as well; its fields are
+combined, the last fastest, and a list of such grids is one after another. Runs that differ in nothing but seed, learning rate,
+KL weight, length and patience share one compiled program, and on a GPU are computed at once (timbre_jax/training/grid.py).
+launch/submit.py makes jobs of the same files for a cluster.
+
+Each is a run of its own, WORKDIR/latent_size=8 and so on, as experiments/train.py makes them. Stopped (Ctrl-C, SIGTERM) or
+killed, the same command goes on where it was; runs that are finished are not made again, one that fails does not stop the
+others. WORKDIR/sweep.csv and sweep.md have a row for each: the scores of its best evaluation on the validation set.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,42 +27,67 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from experiments import command_line
+from experiments.grid_file import read_grid, run_names
 
 
 def sweep(config: Mapping[str, Any], workdir: str | os.PathLike, field: str, values: Sequence[Any], **options):
-    """One run for each value of a field, then a table.
+    """One run for each value of a field, then a table: `sweep_grid` with the folders' names from the values as they are."""
+    config = resolved(config)
+    values = [typed(config, field, value) for value in values]
+    name = field.split(".")[-1]
+    return _sweep(config, workdir, [{field: value} for value in values], [f"{name}={value}" for value in values], **options)
+
+
+def sweep_grid(config: Mapping[str, Any], workdir: str | os.PathLike, changes: Sequence[Mapping[str, Any]], **options):
+    """One run for each set of changes, then a table.
 
     Args:
       config: as `train_and_evaluate` takes it.
-      workdir: one folder a run inside, and sweep.csv, sweep.md.
-      field: "model.latent_size".
-      values: of the field's type, or strings that are read as that.
-      options: of `train_and_evaluate`.
+      workdir: one folder a run inside, named by what is changed, and sweep.csv, sweep.md.
+      changes: {"model.latent_size": 8, "seed": 1} of each run; values of the field's type, or strings that are read as that.
+      options: of `train_grid`.
 
     Returns:
-      The table of the values that are done, and the signal that stopped the sweep, or 0.
+      The table of the runs that have a space, and {folder: how it ended} of those that were trained or were done
+      (`training.book.Result`).
 
     Raises:
-      ValueError: no such field, or a value of another type.
+      ValueError: no such field, a value of another type, or two runs of the same name.
     """
-    from timbre_jax.training.config import resolve
-    from timbre_jax.training.loop import train_and_evaluate
+    config = resolved(config)
+    changes = [{field: typed(config, field, value) for field, value in run.items()} for run in changes]
+    return _sweep(config, workdir, changes, run_names(changes), **options)
 
-    config = resolve(config)
-    values = [typed(config, field, value) for value in values]
-    workdir, name = Path(workdir), field.split(".")[-1]
-    runs, signal = [], 0
-    for value in values:
+
+def resolved(config: Mapping[str, Any]) -> ConfigDict:
+    """`training.config.resolve`, imported late: --help must not wait for JAX."""
+    from timbre_jax.training.config import resolve
+
+    return resolve(config)
+
+
+def _sweep(config: ConfigDict, workdir: str | os.PathLike, changes: Sequence[Mapping[str, Any]], names, **options):
+    from timbre_jax.training.grid import train_grid
+
+    if again := [name for i, name in enumerate(names) if name in names[:i]]:
+        raise ValueError(f"the sweep has {again[0]} twice")
+    workdir, members = Path(workdir), {}
+    for run, name in zip(changes, names, strict=True):
         changed = ConfigDict(config.to_dict())
-        changed.update_from_flattened_dict({field: value})
-        run = workdir / f"{name}={value}"
-        result = train_and_evaluate(changed, run, **options)
-        if signal := result.signal:
-            break
-        runs.append(({name: value}, run))
-    table = sweep_table(runs)
+        changed.update_from_flattened_dict(dict(run))
+        members[workdir / name] = changed
+    results = train_grid(members, **options)
+    columns = _columns(changes)
+    table = sweep_table([({columns[k]: v for k, v in c.items()}, run) for c, run in zip(changes, members, strict=True)])
     write_table(table, workdir)
-    return table, signal
+    return table, results
+
+
+def _columns(changes: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """A field's name in the table: its last part, where no other field has the same."""
+    fields = list(dict.fromkeys(field for run in changes for field in run))
+    last = [field.rpartition(".")[2] for field in fields]
+    return {field: short if last.count(short) == 1 else field for field, short in zip(fields, last, strict=True)}
 
 
 def sweep_table(runs: Sequence[tuple[Mapping[str, Any], Path]]):
@@ -132,6 +165,8 @@ def _define_flags() -> None:
     flags.DEFINE_string("workdir", None, "Folder of the runs and of the table.")
     flags.DEFINE_string("field", "model.latent_size", "The field of the configuration that is changed.")
     flags.DEFINE_list("values", ["2", "4", "6", "8", "12", "16"], "Its values, comma-separated.")
+    flags.DEFINE_string("grid", "", "In place of both: what each run changes, as JSON or in a JSON file.")
+    flags.DEFINE_integer("at_once", 0, "Runs that a device computes at once; 0 is all on an accelerator, one on a CPU.", 0)
     flags.DEFINE_enum("parallel", "jit", ["jit", "pmap"], "How several devices are used.")
     flags.DEFINE_string("platform", None, "cpu, cuda or tpu; by default what JAX finds best.")
     flags.DEFINE_bool("progress", True, "Show a bar with the time left.")
@@ -141,18 +176,26 @@ def main(_) -> int:
     values = flags.FLAGS
     if values.config is None or not values.workdir:
         raise ValueError("give --config=FILE and --workdir=DIR; see --help")
+    if values.grid and (values["field"].present or values["values"].present):
+        raise ValueError("--grid says which fields have which values: leave out --field and --values")
     if values.platform:
         os.environ["JAX_PLATFORMS"] = values.platform
+    options = {name: getattr(values, name) for name in ("parallel", "at_once", "progress")}
+    changes = read_grid(values.grid) if values.grid else []
     command_line.use_compilation_cache()
-    table, signal = sweep(
-        values.config, values.workdir, values.field, values.values, parallel=values.parallel, progress=values.progress
-    )
-    if signal:
+    if values.grid:
+        table, results = sweep_grid(values.config, values.workdir, changes, **options)
+    else:
+        table, results = sweep(values.config, values.workdir, values.field, values.values, **options)
+    if signal := max((result.signal for result in results.values()), default=0):
         print(f"Stopped and saved in {values.workdir}. The same command goes on from there.")
         return 128 + signal
     print(table.markdown())
     print(f"The table is in {values.workdir}/sweep.csv; each run in a folder beside it.")
-    return 0
+    failed = {run.name: result.error for run, result in results.items() if result.status == "failed"}
+    for name, error in failed.items():
+        print(f"error: {name} failed: {error}", file=sys.stderr)
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

@@ -3,15 +3,16 @@ import csv
 import pytest
 
 import timbre_jax
-from experiments.sweep import sweep
+from experiments.grid_file import read_grid
+from experiments.sweep import sweep, sweep_grid
 from tests.helpers.runs import small_config, small_sources
 
 
 def test_a_run_for_each_value_a_table_and_the_second_time_nothing_is_done_again(tmp_path):
     config = small_config(model={"name": "pca", "latent_size": 8})
     sources = small_sources()
-    table, signal = sweep(config, tmp_path, "model.latent_size", ["1", 2, "3"], sources=sources, progress=False)
-    assert signal == 0
+    table, results = sweep(config, tmp_path, "model.latent_size", ["1", 2, "3"], sources=sources, progress=False)
+    assert [result.status for result in results.values()] == ["finished"] * 3
     assert table.column("latent_size") == [1, 2, 3]
     mse = table.column("mse")
     assert mse[0] > mse[1] > mse[2]
@@ -21,6 +22,21 @@ def test_a_run_for_each_value_a_table_and_the_second_time_nothing_is_done_again(
     before = {file: file.stat().st_mtime_ns for file in tmp_path.rglob("arrays/*")}
     assert sweep(config, tmp_path, "model.latent_size", [1, 2, 3], sources=sources, progress=False)[0] == table
     assert {file: file.stat().st_mtime_ns for file in tmp_path.rglob("arrays/*")} == before
+
+
+def test_a_grid_of_several_fields(tmp_path):
+    config = small_config(model={"name": "pca", "latent_size": 8})
+    changes = read_grid('{"model.latent_size": [1, 2], "train.batch_size": [8, "16"]}')
+    table, results = sweep_grid(config, tmp_path, changes, sources=small_sources(), progress=False)
+    names = ["latent_size=1+batch_size=8", "latent_size=1+batch_size=16", "latent_size=2+batch_size=8"]
+    assert [run.name for run in results] == [*names, "latent_size=2+batch_size=16"]
+    assert table.column("latent_size") == [1, 1, 2, 2]
+    assert table.column("batch_size") == [8, 16, 8, 16]
+    mse = table.column("mse")
+    assert mse[0] == pytest.approx(mse[1], rel=1e-4)
+    assert mse[0] > mse[2]
+    with pytest.raises(ValueError, match="the sweep has latent_size=1 twice"):
+        sweep(config, tmp_path, "model.latent_size", ["1", 1], sources=small_sources())
 
 
 @pytest.mark.parametrize(

@@ -23,13 +23,16 @@ from typing import Any
 import jax
 from tqdm import tqdm
 
+from timbre_jax import checkpoint
 from timbre_jax.training.book import Result
 from timbre_jax.training.config import flatten
 from timbre_jax.training.data import Sources, open_sources
 from timbre_jax.training.fit import build_model, checked, fit, write_config
 from timbre_jax.training.interrupt import StopSignals, locked
+from timbre_jax.training.pace import Pace
 from timbre_jax.training.programs import Programs, program_key
 from timbre_jax.training.run import Run, total_steps
+from timbre_jax.training.saver import Saver
 from timbre_jax.training.sharding import data_mesh, make_placement
 from timbre_jax.training.slots import OneSlot, Slots
 
@@ -59,7 +62,7 @@ def train_grid(
       progress: a bar with the time left, on stderr.
 
     Returns:
-      How each ended, in the order of `members`; those that a signal kept from beginning are left out.
+      How each ended, in the order of `members`; one that a signal kept from beginning is "stopped" where it was.
 
     Raises:
       ValueError: one of the configurations or folders is wrong, before anything is trained; or several processes.
@@ -84,8 +87,8 @@ def train_grid(
         for group in groups.values():
             if not stop.number:
                 _train_group(group, parallel, at_once, stop, bar)
-    results = {member.workdir: member.result for member in every}
-    return {workdir: results[workdir] for workdir in configs if results[workdir] is not None}
+    results = {member.workdir: member.result or member.not_begun(stop.number) for member in every}
+    return {workdir: results[workdir] for workdir in configs}
 
 
 class _Member:
@@ -126,6 +129,11 @@ class _Member:
             write_config(self.workdir, self.config, self.model, self.sources)
             self.result = fit(self.config, self.workdir, self.model, self.sources)
 
+    def not_begun(self, signal: int) -> Result:
+        """The result of one that has to wait until the grid goes on."""
+        saved = checkpoint.steps(self.workdir / "checkpoints")
+        return Result("stopped", saved[-1] if saved else 0, -1, float("nan"), signal)
+
     def took(self, metrics: dict[str, Any], signal: int) -> None:
         """After a step: what is due, and the end, where it is reached."""
         with self.watched():
@@ -159,6 +167,10 @@ class SlottedRun(Run):
     def __init__(self, member: _Member, slots: Slots | OneSlot, slot: int, programs: Programs):
         self._slots, self._slot = slots, slot
         super().__init__(member.config, member.workdir, member.model, member.sources, "jit", False, programs)
+        # All that stand side by side wait while one saves: together they may take the part of the time that is one's.
+        train = member.config.train
+        self.pace = Pace(seconds=train.checkpoint_seconds, share=train.checkpoint_share / slots.width)
+        self.saver = Saver(member.workdir, self.pace)
 
     @property
     def state(self) -> Any:
