@@ -28,6 +28,7 @@ from experiments.benchmarks import configs, full_size
 # name: (module, function); the function takes nothing and returns a list of rows. Imported only when run.
 BENCHMARKS = {
     "fast_griffin_lim": ("experiments.benchmarks.fast_griffin_lim", "run"),
+    "grid/natsiou2023": ("experiments.benchmarks.grid", "run"),
     "harmonic_features": ("experiments.benchmarks.harmonic_features", "run"),
     "inverse_map": ("experiments.benchmarks.inverse_map", "run"),
     "similar_sounds": ("experiments.benchmarks.inverse_map", "run_similar"),

@@ -1,0 +1,120 @@
+"""`grid/natsiou2023`: sixteen runs of the paper's network (4 seeds x 4 KL weights) as a grid, against one after another.
+
+`grid/natsiou2023`: steps a second of all runs together once everything is compiled, as many at once as `train_grid` takes on
+this machine, against one at once, which is `train_and_evaluate`'s program; `grid/natsiou2023/at_once=N`: N side by side by
+`vmap` against the same. Batches of 128, fed from NumPy arrays, in turns; the best of the rounds counts.
+
+`grid/natsiou2023/whole`: runs an hour from the call to their finished folders, compilation included, by `train_grid` and by
+`train_and_evaluate` one after another, of four runs of four steps; in programs that are kept nowhere.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+
+SEEDS, KL_WEIGHTS, ROUNDS = (0, 1, 2, 3), (0.25, 0.5, 1.0, 2.0), 3
+SIDE_BY_SIDE = 4
+
+
+def run() -> list[dict]:
+    """The rows of the benchmark."""
+    import jax
+
+    name, runs = "grid/natsiou2023", len(SEEDS) * len(KL_WEIGHTS)
+    chosen = 1 if jax.default_backend() == "cpu" else runs
+    widths = sorted({1, chosen, SIDE_BY_SIDE})
+    seconds = _step_seconds(widths)
+    rates = {width: width / seconds[width] for width in widths}
+    rows = [_row(name, rates[chosen], rates[1], "steps/s")]
+    rows += [_row(f"{name}/at_once={width}", rates[width], rates[1], "steps/s") for width in widths if width not in (1, chosen)]
+    return [*rows, _whole(f"{name}/whole")]
+
+
+def _row(name: str, ours: float, theirs: float, unit: str) -> dict:
+    return {"name": name, "ours": ours, "theirs": theirs, "ratio": ours / theirs, "unit": unit}
+
+
+def _settings(steps: int):
+    from experiments.configs.natsiou2023 import get_config
+    from timbre_jax.training.config import resolve
+
+    config = get_config()
+    config.representation.fit_ranges = False
+    config.train.update(steps=steps, epochs=0.0)
+    return resolve(config)
+
+
+def _sources(config, count: int):
+    """Features that are noise: what they are does not matter to the time."""
+    import numpy as np
+
+    from timbre_jax.training.data import Sources, base_representation
+
+    representation = base_representation(config)
+    values = np.random.default_rng(0).uniform(size=(count, *representation.feature_shape)).astype(np.float32)
+    examples = [{"values": v, "mask": np.ones(len(v), np.float32), "index": np.int32(i)} for i, v in enumerate(values)]
+    return Sources(examples, examples[:32], representation)
+
+
+def _step_seconds(widths) -> dict[int, float]:
+    """Seconds of the best round of a step of so many runs at once."""
+    import jax
+
+    from timbre_jax.training.data import read
+    from timbre_jax.training.fit import build_model
+    from timbre_jax.training.programs import Programs
+    from timbre_jax.training.sharding import data_mesh, make_placement
+    from timbre_jax.training.slots import OneSlot, Slots
+
+    config = _settings(steps=100)
+    sources = _sources(config, config.train.batch_size)
+    devices = jax.devices()[:1]
+    placement = make_placement("jit", data_mesh(devices))
+    programs = Programs(config, build_model(config, sources), sources.representation, placement, 100)
+    batch, key = read(sources.train, range(config.train.batch_size)), jax.random.key(0)
+    best, slots = {}, {}
+    for width in widths:
+        slots[width] = OneSlot(programs) if width == 1 else Slots(programs.step, devices, width)
+        for slot in range(width):
+            hyper = {"learning_rate": 1e-3, "kl_weight": KL_WEIGHTS[slot % len(KL_WEIGHTS)]}
+            slots[width].put(slot, programs.create(jax.random.key(slot), hyper))
+        jax.block_until_ready(_losses(slots[width], batch, key))
+        best[width] = float("inf")
+    for _ in range(ROUNDS):
+        for width in widths:
+            start = time.perf_counter()
+            _losses(slots[width], batch, key)
+            best[width] = min(best[width], time.perf_counter() - start)
+    return best
+
+
+def _losses(slots, batch, key) -> list[float]:
+    """A step of every slot, waited for."""
+    import jax
+
+    return jax.device_get([metrics["loss"] for metrics in slots.step([batch] * slots.width, [key] * slots.width)])
+
+
+def _whole(name: str) -> dict:
+    from timbre_jax.training.grid import train_grid
+    from timbre_jax.training.loop import train_and_evaluate
+
+    config = _settings(steps=4)
+    sources = _sources(config, config.train.batch_size)
+    seconds = {}
+    with tempfile.TemporaryDirectory() as folder:
+        members = {}
+        for kl_weight in KL_WEIGHTS:
+            changed = config.copy_and_resolve_references()
+            changed.train.kl_weight = kl_weight
+            members[f"{kl_weight}"] = changed
+        start = time.perf_counter()
+        for run, changed in members.items():
+            train_and_evaluate(changed, Path(folder, "alone", run), sources=sources, progress=False)
+        seconds["theirs"] = time.perf_counter() - start
+        start = time.perf_counter()
+        train_grid({Path(folder, "grid", run): c for run, c in members.items()}, sources=sources, progress=False)
+        seconds["ours"] = time.perf_counter() - start
+    return _row(name, *(3600 * len(members) / seconds[side] for side in ("ours", "theirs")), "runs/h")
