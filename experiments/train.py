@@ -7,7 +7,8 @@ stands in timbre_jax/training/config.py and in the configuration file, whose doc
 
 Ctrl-C or SIGTERM saves and exits (code 130 or 143); the same command goes on, with the very numbers it would have had. More
 steps: the same command with another --config.train.steps (not where the loss or the learning rate changes along the run).
-Another configuration needs another --workdir.
+Another configuration needs another --workdir. At the end it says how much memory it took and how long compiling; --profile=DIR
+traces steps 10 to 15.
 
 On several processes every one is started with the same command; the run is the same, only faster. Under srun or mpirun they
 find one another (one process for each GPU); by hand each is told the address of the first, their count and its number:
@@ -48,6 +49,12 @@ COORDINATOR = flags.DEFINE_string("coordinator_address", None, "HOST:PORT where 
 PROCESSES = flags.DEFINE_integer("num_processes", None, "How many processes train together.", lower_bound=1)
 PROCESS = flags.DEFINE_integer("process_id", None, "The number of this process, from 0.", lower_bound=0)
 PROGRESS = flags.DEFINE_bool("progress", True, "Show a bar with the time left.")
+PROFILE = flags.DEFINE_string(
+    "profile",
+    None,
+    "Folder for a trace of this command's steps 10 to 15 by jax.profiler: perfetto_trace.json.gz, for https://ui.perfetto.dev, "
+    "and .xplane.pb, for TensorBoard's profile plugin.",
+)
 
 
 def main(_) -> int:
@@ -59,8 +66,10 @@ def main(_) -> int:
         os.environ["JAX_PLATFORMS"] = PLATFORM.value
     command_line.use_compilation_cache()
     from timbre_jax import checkpoint
-    from timbre_jax.training import distributed
+    from timbre_jax.training import distributed, peers
     from timbre_jax.training.loop import train_and_evaluate
+    from timbre_jax.training.profile import Profile
+    from timbre_jax.training.resources import CompileClock
 
     distributed.initialise(
         distributed=DISTRIBUTED.value,
@@ -74,20 +83,35 @@ def main(_) -> int:
         if main_process:
             print(f"Going on from step {saved[-1]} of {WORKDIR.value}.", flush=True)
     progress = PROGRESS.value and main_process
-    result = train_and_evaluate(CONFIG.value, WORKDIR.value, parallel=PARALLEL.value, progress=progress)
+    profile = Profile(PROFILE.value) if PROFILE.value else None
+    with peers.ending_together(), CompileClock() as clock:
+        result = train_and_evaluate(CONFIG.value, WORKDIR.value, parallel=PARALLEL.value, progress=progress, profile=profile)
     best = f"best {result.best_value:.6g} at step {result.best_step}"
     if not main_process:
         return 128 + result.signal if result.status == "stopped" else 0
     if result.status == "stopped":
         print(f"Stopped at step {result.step} and saved in {WORKDIR.value}. The same command goes on from there.")
+        say_resources(clock, profile)
         return 128 + result.signal
     how = {"finished": "Finished", "converged": "Stopped early, as nothing got better,"}[result.status]
     done = f"{how} at step {result.step} ({best})" if result.step else f"Fitted (mse {result.best_value:.6g})"
     print(f"{done}. The space is in {WORKDIR.value}/best.", flush=True)
+    say_resources(clock, profile)
     say_invariance(WORKDIR.value, progress=progress)
     run = shlex.quote(WORKDIR.value)
     print(f"Next: python experiments/analyze.py --workdir={run} --out={run}/analysis")
     return 0
+
+
+def say_resources(clock, profile) -> None:
+    """What the training took, and where its trace is."""
+    from timbre_jax.training.resources import peak_memory, resources_line
+
+    print(f"Took {resources_line(peak_memory(), clock)}.", flush=True)
+    if profile and profile.written:
+        print(f"The trace of steps {profile.first} to {min(profile.last, profile.taken)} is in {PROFILE.value}.")
+    elif profile:
+        print(f"No trace in {PROFILE.value}: only {profile.taken} steps were taken, and it begins with step {profile.first}.")
 
 
 def say_invariance(workdir: str, *, progress: bool) -> None:

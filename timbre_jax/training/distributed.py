@@ -8,15 +8,20 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import numpy as np
 
+from timbre_jax.training import peers
 from timbre_jax.training.sharding import JitPlacement, data_mesh
 
 HEARTBEAT_SECONDS = 30
 """A process that has not been heard of for so long is taken for dead, and the others end."""
+
+SHUTDOWN_SECONDS = 3600
+"""So long the others wait at the end for the main process, which has reports to make."""
 
 _LAUNCHERS = {
     "SLURM_PROCID": ("SLURM_NTASKS", ("SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_LOCALID")),
@@ -61,6 +66,8 @@ def initialise(
         raise ValueError(f"--process_id={process_id} must be at least 0 and less than --num_processes={num_processes}")
     if coordinator_address and not coordinator_address.rpartition(":")[2].isdigit():
         raise ValueError(f"--coordinator_address={coordinator_address} must be HOST:PORT")
+    # It would catch SIGTERM, and keep it from whoever trains (`interrupt.StopSignals`).
+    jax.config.update("jax_enable_preemption_service", False)
     try:
         jax.distributed.initialize(
             coordinator_address=coordinator_address or None,
@@ -70,6 +77,7 @@ def initialise(
             cluster_detection_method=None if missing else "deactivate",
             initialization_timeout=timeout,
             heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
+            shutdown_timeout_seconds=SHUTDOWN_SECONDS,
         )
     except ValueError as error:  # nothing was detected
         raise ValueError(
@@ -85,6 +93,7 @@ def initialise(
         ) from None
     if jax.process_count() == 1:
         return False
+    peers.say_when_aborted()
     # Who meets for the first time waits for half a minute only; later, programs and features take some processes longer.
     barrier("start")
     largest(0)
@@ -120,6 +129,16 @@ def barrier(name: str, *, timeout: float = 86400.0) -> None:
         from jax._src.distributed import global_state  # JAX shows only a barrier of devices, which wait half an hour at most.
 
         global_state.client.wait_at_barrier(f"timbre_jax/{name}", int(1000 * timeout))
+
+
+def main_first(make: Callable[[], Any]) -> Any:
+    """What a function gives on this process, called by the main process first: what that makes, the others find made."""
+    if not is_main():
+        barrier("main first")
+        return make()
+    made = make()
+    barrier("main first")
+    return made
 
 
 def share(value: Any = None) -> Any:

@@ -10,6 +10,8 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+from timbre_jax.training import distributed
+
 
 class StopSignals:
     """While entered, the first SIGTERM or SIGINT only sets `number`; a second one acts as it did before.
@@ -44,11 +46,16 @@ class StopSignals:
 def locked(workdir: Path) -> Iterator[None]:
     """Holds the run folder's lock; the system releases it when the process ends, however it ends.
 
+    Of several processes of one run, the main one holds it for all.
+
     Raises:
       ValueError: another process trains in this folder.
     """
     import fcntl
 
+    if not distributed.is_main():
+        yield
+        return
     workdir.mkdir(parents=True, exist_ok=True)
     file = os.open(workdir / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
     try:

@@ -7,10 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from timbre_jax.training import distributed
 from timbre_jax.training.book import Result
 from timbre_jax.training.data import Sources, open_sources
 from timbre_jax.training.fit import build_model, checked, fit, write_config
 from timbre_jax.training.interrupt import StopSignals, locked
+from timbre_jax.training.peers import told_when_lost
+from timbre_jax.training.profile import Profile
 from timbre_jax.training.run import Run
 
 
@@ -21,12 +24,16 @@ def train_and_evaluate(
     sources: Sources | None = None,
     parallel: str = "jit",
     progress: bool = True,
+    profile: Profile | None = None,
 ) -> Result:
     """Trains the configuration's model in a folder, or goes on with what lies there.
 
     WORKDIR/config.json is the whole configuration; metrics.jsonl one JSON object a line; tensorboard/ the same for
     TensorBoard; best/ the space that `timbre_jax.load` reads; checkpoints/ what a stopped run goes on from. A resumed run takes
     the same steps, to the bit, as one that was never stopped.
+
+    Several processes (`distributed.initialise`) call it with the same arguments and a folder that all of them see. The main one
+    makes the features and writes the files. A signal to any of them stops all, at the same step.
 
     Models that learn in closed form (PCA, mean image) are fitted, and leave the same files but for checkpoints/.
 
@@ -36,23 +43,28 @@ def train_and_evaluate(
       sources: features in place of those of the configuration's stores.
       parallel: "jit" or "pmap".
       progress: a bar with the time left, on stderr.
+      profile: traces some of the steps.
 
     Raises:
       ValueError: in the configuration, the store or the folder. One line; nothing that was there is lost.
+      LostProcess: another process of the run has ended; the same call on all of them goes on.
     """
     workdir = Path(workdir)
     config = checked(config, workdir)
-    sources = sources or open_sources(config, progress=progress)
-    model = build_model(config, sources)
-    with locked(workdir):
-        write_config(workdir, config, model, sources)
-        if model.trained_by == "fit":
-            return fit(config, workdir, model, sources)
-        with StopSignals() as stop:
-            return drive(Run(config, workdir, model, sources, parallel, progress), stop)
+    with told_when_lost():
+        sources = sources or distributed.main_first(lambda: open_sources(config, progress=progress))
+        model = build_model(config, sources)
+        with locked(workdir):
+            if distributed.is_main():
+                write_config(workdir, config, model, sources)
+            distributed.barrier("config")
+            if model.trained_by == "fit":
+                return distributed.main_first(lambda: fit(config, workdir, model, sources))
+            with StopSignals() as stop:
+                return drive(Run(config, workdir, model, sources, parallel, progress), stop, profile)
 
 
-def drive(run: Run, stop: StopSignals) -> Result:
+def drive(run: Run, stop: StopSignals, profile: Profile | None = None) -> Result:
     """Takes a run's steps, one after another, to its end or until a signal stops it."""
     if done := run.begin():
         return done
@@ -61,8 +73,12 @@ def drive(run: Run, stop: StopSignals) -> Result:
             batch = run.placement.train_batch(run.next_batch())
             run.state, metrics = run.train_step(run.state, batch, run.key)
             run.took(metrics)
+            if profile:
+                profile.took(metrics)
             if stopped := run.look_after(stop.number):
                 return stopped
         return run.end()
     finally:
+        if profile:
+            profile.stop()
         run.close()
