@@ -7,8 +7,8 @@ python experiments/evaluate.py --workdir=runs/caillon2020_discrete,runs/discrete
   --sounds=48 --reference=caillon2020_discrete --out=scores
 
 Expected on the 48 held-out excerpts of 6 recordings (26 min of a violin to train on; 4,000 steps, 14 min on a core shared with
-other work): multi-resolution STFT distance .567 (.551 to .583), 62 % under caillon2020_discrete's 1.485 (1.386 to 1.581);
-perplexity of the held-out frames 498 of 1,024 codes, 834 in use. Codes restarted while training: 1,770.
+other work): multi-resolution STFT distance .566 (.550 to .581), 46 % under caillon2020_discrete's 1.052 (1.009 to 1.097);
+perplexity of the held-out frames 493 of 1,024 codes, 849 in use. Codes restarted while training: 1,729.
 
 All choices against the paper's are ours. What counts most: noise has another phase and another size in every bin, so that even
 noise through the true magnitudes is at .84; true magnitudes whose phases are integrated are at .17 (12 excerpts). Refining

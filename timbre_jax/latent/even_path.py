@@ -35,7 +35,7 @@ def even_mixes(
     *,
     names: Sequence[str] = EVEN,
     steps: int = 80,
-    rounds: int = 2,
+    rounds: int | None = None,
     nearness: float = 0.1,
     table: CodeTable | None = None,
     key: Array | None = None,
@@ -47,7 +47,8 @@ def even_mixes(
       shares: of the second sound, 0..1; of each mix one number, or [M] where it moves in time.
       names: descriptors that go evenly: their logarithms where they are compared by ratio (centroid, bandwidth, in Hz), frame
         by frame, as measured on both ends' sounds.
-      steps, rounds, nearness: of the search; the nearer, the more a mix stays on the arc. A discrete space takes rounds.
+      steps, rounds, nearness: of the search; the nearer, the more a mix stays on the arc. Rounds are corrections on the sound,
+        None being 2, or 6 in a discrete space, which takes no steps.
       table: of a discrete space's codes, with the descriptors; None makes it.
       key: of an inverter's phases, or a decoder's noise.
 
@@ -83,10 +84,11 @@ def even_mixes(
         table = code_table(space, names=names, uses=training_share(space)) if table is None else table
         line = mix(*many, shares)
         rows = (jax.tree.map(lambda x, row=row: np.asarray(x)[row : row + 1], line) for row in range(len(shares)))
-        told = {"rounds": rounds, "sweeps": 0, "nearness": nearness, "key": key}
+        told = {"rounds": rounds or 6, "sweeps": 0, "nearness": nearness, "key": key}
         return [control_codes(space, table, some, start=row, **told) for some, row in zip(curves, rows, strict=True)]
     arc, reach = mix_spherical(space, *many, shares), dict.fromkeys(names, (-np.inf, np.inf))
-    return search(space, curves, arc, reach=reach, steps=steps, rounds=rounds, nearness=nearness, key=key, progress=progress)
+    told = {"rounds": rounds or 2, "nearness": nearness, "key": key, "progress": progress}
+    return search(space, curves, arc, reach=reach, steps=steps, **told)
 
 
 def _bare(latent: Latent) -> Latent:
