@@ -18,13 +18,16 @@ def grid(tmp_path, content) -> str:
 @pytest.mark.parametrize(
     ("content", "runs"),
     [
-        ({"a.x": [1, 2], "seed": [0, 1]}, [{"a.x": 1, "seed": 0}, {"a.x": 1, "seed": 1}, {"a.x": 2, "seed": 0}, {"a.x": 2, "seed": 1}]),
+        (
+            {"a.x": [1, 2], "seed": [0, 1]},
+            [{"a.x": 1, "seed": 0}, {"a.x": 1, "seed": 1}, {"a.x": 2, "seed": 0}, {"a.x": 2, "seed": 1}],
+        ),
         ({"a.x": 1.5, "seed": [3]}, [{"a.x": 1.5, "seed": 3}]),
         ([{"a.x": 1}, {"a.x": 2, "seed": [0, 1]}], [{"a.x": 1}, {"a.x": 2, "seed": 0}, {"a.x": 2, "seed": 1}]),
         ({"a.channels": [[8, 8], [16]]}, [{"a.channels": [8, 8]}, {"a.channels": [16]}]),
         ({"a.name": ["x", "1"], "a.on": [True]}, [{"a.name": "x", "a.on": True}, {"a.name": "1", "a.on": True}]),
     ],
-)  # fmt: skip
+)
 def test_the_runs_of_a_grid(content, runs, tmp_path):
     read = read_grid(grid(tmp_path, content))
     assert read == runs
