@@ -29,6 +29,7 @@ from experiments.benchmarks import configs, full_size
 BENCHMARKS = {
     "fast_griffin_lim": ("experiments.benchmarks.fast_griffin_lim", "run"),
     "grid/natsiou2023": ("experiments.benchmarks.grid", "run"),
+    "features": ("experiments.benchmarks.features", "run"),
     "harmonic_features": ("experiments.benchmarks.harmonic_features", "run"),
     "inverse_map": ("experiments.benchmarks.inverse_map", "run"),
     "similar_sounds": ("experiments.benchmarks.inverse_map", "run_similar"),

@@ -1,6 +1,7 @@
 """The command: its errors, and a run on a store from the first sound to a space that is loaded."""
 
 import json
+import re
 
 import pytest
 
@@ -63,13 +64,17 @@ def test_help_teaches():
 def test_a_run_on_a_store_with_fitted_ranges(store, tmp_path):
     workdir = tmp_path / "run"
     command = ("experiments/train.py", NATSIOU, f"--workdir={workdir}", f"--config.data.store={store}", *SMALL)
-    done = run(*command, "--config.train.steps=4")
+    done = run(*command, "--config.train.steps=4", f"--profile={tmp_path / 'trace'}")
     assert done.returncode == 0, done.stderr
+    assert re.search(r"^Took \d\.\d\d GB of memory at most.*; \d+\.\d s of compiling \(\d+ programs", done.stdout, re.MULTILINE)
+    assert "No trace in" in done.stdout
     assert f"Next: python experiments/analyze.py --workdir={workdir}" in done.stdout
-    done = run(*command, "--config.train.steps=8")
+    done = run(*command, "--config.train.steps=18", f"--profile={tmp_path / 'trace'}")
     assert done.returncode == 0, done.stderr
+    assert "The trace of steps 10 to 14 is in" in done.stdout
+    assert len(list(tmp_path.glob("trace/plugins/profile/*/perfetto_trace.json.gz"))) == 1
     lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-    assert [line["step"] for line in lines if line["event"] == "train"] == [2, 4, 6, 8]
+    assert [line["step"] for line in lines if line["event"] == "train"] == list(range(2, 20, 2))
     assert lines[-1]["loss"] < lines[0]["loss"]
     space = timbre_jax.load(workdir)
     settings = json.loads((workdir / "config.json").read_text())

@@ -8,7 +8,7 @@ from tests.helpers.runs import SHAPE, examples, small_config, small_sources
 from timbre_jax.data.build import build_store
 from timbre_jax.representation import make_representation
 from timbre_jax.training.config import resolve
-from timbre_jax.training.data import InMemory, Rescaled, Subset, batches, fit_ranges, open_sources, spread
+from timbre_jax.training.data import InMemory, Rescaled, Subset, batches, fit_ranges, in_memory, open_sources, spread
 from timbre_jax.training.fit import build_model
 from timbre_jax.training.run import Run
 
@@ -86,6 +86,29 @@ def test_ranges_that_a_source_knows_are_those_of_reading_it(stores):
         fit_ranges(whole.representation, whole.train), fit_ranges(whole.representation, listed), strict=True
     ):
         assert np.array_equal(found, wanted) if isinstance(found, np.ndarray) else found == wanted
+
+
+def test_features_on_the_fly_are_chosen_by_the_configuration(stores):
+    cached, found = opened(stores), opened(stores, features="on_the_fly")
+    for name in ("train", "valid"):
+        mine, wanted = getattr(found, name), getattr(cached, name)
+        assert len(mine) == len(wanted)
+        np.testing.assert_allclose(mine[1]["values"], wanted[1]["values"], atol=2e-5)
+    assert found.fingerprint == cached.fingerprint
+    with pytest.raises(ValueError, match=r"config.data.features must be 'cached' or 'on_the_fly', not 'kept'"):
+        opened(stores, features="kept")
+
+
+def test_what_is_too_large_for_memory_is_read_from_the_disk(monkeypatch):
+    source = examples(300)
+    whole = in_memory(source)
+    assert isinstance(whole, InMemory)
+    np.testing.assert_array_equal(whole.batch([299, 0])["values"], np.stack([source[299]["values"], source[0]["values"]]))
+    size = sum(value.nbytes for value in source[0].values()) * len(source)
+    monkeypatch.setattr("timbre_jax.training.data.MEMORY", size)
+    assert isinstance(in_memory(source), InMemory)
+    monkeypatch.setattr("timbre_jax.training.data.MEMORY", size - 1)
+    assert in_memory(source) is source
 
 
 def test_positions_are_evenly_spread():

@@ -25,6 +25,7 @@ def test_a_trace_holds_the_steps_that_were_asked_for(tmp_path):
         with jax.profiler.TraceAnnotation(f"step {number} of mine"):
             x = step(x)
         profile.took(x)
+    assert (profile.taken, profile.written) == (8, True)
     (file,) = tmp_path.glob("plugins/profile/*/perfetto_trace.json.gz")
     with gzip.open(file) as opened:
         names = {event.get("name", "") for event in json.load(opened)["traceEvents"]}
@@ -78,4 +79,4 @@ def test_functions_within_functions_are_timed_once():
 
 def test_the_line():
     line = resources_line(Memory(2_500_000_000, {"H200 0": 1_000_000_000}), CompileClock())
-    assert re.fullmatch(r"memory at most 2\.50 GB, H200 0 1\.00 GB; compiling took 0\.0 s \(0 programs\)", line)
+    assert re.fullmatch(r"2\.50 GB of memory at most, H200 0 1\.00 GB; 0\.0 s of compiling \(0 programs\)", line)

@@ -139,7 +139,7 @@ def _analyse(store, split, representation, folder, *, batch_size, progress) -> N
                 for first in range(start, stop, batch_size):
                     positions = range(first, min(first + batch_size, stop))
                     waves = store.audio(split, positions, samples=samples)
-                    features = _one_shape(representation, waves, lengths[first : first + len(waves)], batch_size)
+                    features = analyse_batch(representation, waves, lengths[first : first + len(waves)], batch_size)
                     layout |= _shapes(features)
                     for row in range(len(positions)):
                         writer.write(_pack(features, row, store, split, first + row))
@@ -153,8 +153,8 @@ def _analyse(store, split, representation, folder, *, batch_size, progress) -> N
         (folder / f"{entry['file']}.shapes").unlink(missing_ok=True)
 
 
-def _one_shape(representation, waves: np.ndarray, lengths: np.ndarray, batch_size: int) -> Features:
-    """Analyses with the batch filled up by silence, so that there is one compilation; back as numpy."""
+def analyse_batch(representation, waves: np.ndarray, lengths: np.ndarray, batch_size: int) -> Features:
+    """Features of waves [n, T] of real lengths [n], as numpy arrays. Filled up to `batch_size`, so that it is compiled once."""
     import jax
 
     count = len(waves)

@@ -37,8 +37,9 @@ def default_config() -> ConfigDict:
     representation: name and settings; fit_ranges replaces the ranges by the smallest and largest of the training set.
     model: name and settings. augment: name ("none", "harmonic", "mel") and settings.
     data: store and extra_stores, folders that experiments/prepare.py made (training takes all, validation the first);
-      splits; families, () for all; max_examples, 0 for all; in_memory keeps the features in memory; labels, columns of
-      the store that class heads learn, ("family",) for instance.
+      splits; families, () for all; max_examples, 0 for all; features, "cached" beside the store once and read from there, or
+      "on_the_fly", analysed on the device whenever they are read (`AnalysedSource`); in_memory keeps up to 4 GB of them;
+      labels, columns of the store that class heads learn, ("family",) for instance.
     optimizer: see `make_optimizer` and `make_schedule`; warmup_steps, of a cosine at most half of all steps;
       final_fraction of the learning rate at the end of a cosine; clip_norm 0 does not clip. plateau: of that schedule, see
       `Plateau`.
@@ -70,6 +71,7 @@ def default_config() -> ConfigDict:
                 "labels": (),
                 "max_examples": 0,
                 "extra_stores": (),
+                "features": "cached",
                 "in_memory": False,
             },
             "augment": {"name": "none"},
@@ -228,6 +230,8 @@ def _check(config: dict) -> None:
         raise ValueError(f"config.train.average_decay must lie in [0, 1), not {flat['train.average_decay']}")
     if not (0 < flat["optimizer.plateau.factor"] < 1 and flat["optimizer.plateau.patience"] >= 1):
         raise ValueError("config.optimizer.plateau needs a factor between 0 and 1 and a patience of at least 1")
+    if flat["data.features"] not in ("cached", "on_the_fly"):
+        raise ValueError(f"config.data.features must be 'cached' or 'on_the_fly', not {flat['data.features']!r}")
     if flat["train.monitor"] not in ("loss", "mse", "last"):
         raise ValueError(f"config.train.monitor must be 'loss', 'mse' or 'last', not {flat['train.monitor']!r}")
     check_precision(flat["train.precision"])

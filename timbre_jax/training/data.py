@@ -66,7 +66,12 @@ class InMemory:
 
     def __init__(self, source: Source):
         self._count = len(source)
-        self._arrays = read(source, np.arange(self._count))
+        self._arrays: Example = {}
+        for batch, start in zip(batches(source, 256), range(0, self._count, 256), strict=True):
+            for name, values in batch.items():
+                if name not in self._arrays:
+                    self._arrays[name] = np.empty((self._count, *values.shape[1:]), values.dtype)
+                self._arrays[name][start : start + len(values)] = values
 
     def __len__(self) -> int:
         return self._count
@@ -76,6 +81,16 @@ class InMemory:
 
     def batch(self, positions: Sequence[int] | np.ndarray) -> Example:
         return self[np.asarray(positions, np.int64)]
+
+
+MEMORY = 4e9
+"""Bytes: a set of features that is larger is read from the disk, where it was to be kept in memory."""
+
+
+def in_memory(source: Source) -> Source:
+    """The source read once and kept, or itself where it would take more than `MEMORY`: the examples are the same."""
+    size = sum(value.nbytes for value in read(source, [0]).values()) * len(source)
+    return InMemory(source) if size <= MEMORY else source
 
 
 def read(source: Source, positions: Sequence[int] | np.ndarray) -> Example:
@@ -115,7 +130,7 @@ def base_representation(config: Any) -> Representation:
 
 
 def open_sources(config: Any, *, progress: bool = True) -> Sources:
-    """Cached features of the configuration's stores.
+    """Features of the configuration's stores.
 
     `data.train_split` of the store and of all extra stores; `data.valid_split` of the store alone. An example's index is
     unique among all.
@@ -123,6 +138,7 @@ def open_sources(config: Any, *, progress: bool = True) -> Sources:
     Raises:
       ValueError: no store, or a split or family that is not there.
     """
+    from timbre_jax.data.analysed import AnalysedSource
     from timbre_jax.data.features import cached_features
     from timbre_jax.data.store import open_store
 
@@ -142,7 +158,10 @@ def open_sources(config: Any, *, progress: bool = True) -> Sources:
             raise ValueError(f"config.data.{role}_split: {path} has no split {split!r}; it has {', '.join(store.splits)}")
         fingerprints += [part.index["fingerprint"] for part in getattr(store, "stores", (store,))]
         positions = chosen_positions(store, split, tuple(data.families), data.max_examples if role == "train" else 0)
-        source = cached_features(store, split, representation, progress=progress)
+        if data.features == "cached":
+            source = cached_features(store, split, representation, progress=progress)
+        else:
+            source = AnalysedSource(store, split, representation)
         chosen[role] = source if len(positions) == len(source) else Subset(source, positions)
         if data.labels:
             columns = {name: column[positions] for name, column in store.metadata(split).items()}
@@ -150,7 +169,7 @@ def open_sources(config: Any, *, progress: bool = True) -> Sources:
             chosen[role] = Labelled(chosen[role], {name: label_numbers(columns[name], words) for name, words in classes})
     train, valid = chosen["train"], chosen["valid"]
     if data.in_memory:
-        train, valid = InMemory(train), InMemory(valid)
+        train, valid = in_memory(train), in_memory(valid)
     fingerprint = " ".join(dict.fromkeys(fingerprints))
     if not config.representation.get("fit_ranges", False):
         return Sources(train, valid, representation, fingerprint, classes)

@@ -13,20 +13,24 @@ class Profile:
 
     DIRECTORY/plugins/profile/TIME/ then holds `perfetto_trace.json.gz`, which https://ui.perfetto.dev opens, and an
     `.xplane.pb` for TensorBoard's profile plugin and xprof. Of several processes each has a folder of its own, process_0 ...
+
+    Attributes:
+      taken: steps so far. written: whether there is a trace.
     """
 
     def __init__(self, directory: str | os.PathLike, *, first: int = FIRST, last: int = LAST):
         if not 2 <= first <= last:
             raise ValueError(f"steps {first} to {last} cannot be traced: from the second on, the first before the last")
-        self._directory, self._first, self._last = os.fspath(directory), first, last
-        self._taken, self._tracing = 0, False
+        self.first, self.last = first, last
+        self.taken, self.written = 0, False
+        self._directory, self._tracing = os.fspath(directory), False
 
     def took(self, outputs: Any) -> None:
         """After each step, with what it gives: waited for where the trace begins and ends, so that it holds whole steps."""
-        self._taken += 1
-        if self._taken == self._first - 1:
+        self.taken += 1
+        if self.taken == self.first - 1:
             self._start(outputs)
-        elif self._taken == self._last:
+        elif self.taken == self.last:
             self.stop(outputs)
 
     def _start(self, outputs: Any) -> None:
@@ -49,3 +53,4 @@ class Profile:
             self._tracing = False
             jax.block_until_ready(outputs)
             jax.profiler.stop_trace()
+            self.written = self.taken >= self.first

@@ -83,10 +83,10 @@ _PHASES = (
 
 def resources_line(memory: Memory, clock: CompileClock) -> str:
     """Both as a line to print."""
-    parts = [f"memory at most {_gigabytes(memory.process)}"]
+    parts = [f"{_gigabytes(memory.process)} of memory at most"]
     parts += [f"{name} {_gigabytes(size)}" for name, size in memory.devices.items()]
     cached = f", {clock.cached} of them kept from before" if clock.cached else ""
-    return f"{', '.join(parts)}; compiling took {clock.seconds:.1f} s ({clock.programs} programs{cached})"
+    return f"{', '.join(parts)}; {clock.seconds:.1f} s of compiling ({clock.programs} programs{cached})"
 
 
 def _gigabytes(size: int) -> str:
