@@ -76,7 +76,7 @@ def _step_seconds(widths) -> dict[int, float]:
     batch, key = read(sources.train, range(config.train.batch_size)), jax.random.key(0)
     best, slots = {}, {}
     for width in widths:
-        slots[width] = OneSlot(programs) if width == 1 else Slots(programs.step, devices, width)
+        slots[width] = OneSlot(programs) if width == 1 else Slots(programs, devices, width)
         for slot in range(width):
             hyper = {"learning_rate": 1e-3, "kl_weight": KL_WEIGHTS[slot % len(KL_WEIGHTS)]}
             slots[width].put(slot, programs.create(jax.random.key(slot), hyper))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import numpy as np
@@ -10,7 +11,6 @@ import numpy as np
 from timbre_jax.models.base import Variables
 from timbre_jax.records import Array
 from timbre_jax.training.data import Source, batches
-from timbre_jax.training.sharding import JitPlacement
 
 
 def evaluate(
@@ -21,14 +21,18 @@ def evaluate(
     batch_size: int,
     key: Array,
     kl_weight: Array,
-    placement: JitPlacement,
-) -> dict[str, float]:
+    place: Callable[[Mapping[str, np.ndarray]], Mapping[str, Array]],
+) -> dict[str, Any]:
     """Means of the metrics of `make_eval_step` over every example of a source, each counted once.
 
-    `eval_step` is compiled by the placement; `batch_size` counts all devices. Several processes share each batch.
+    `eval_step` is compiled, and `place` lays this process's part of a batch where it wants it; `batch_size` counts all devices.
+    Several processes share each batch.
+
+    Returns:
+      Floats; lists of them where `eval_step` gives an array for each metric.
     """
     local = batch_size // jax.process_count()
-    sums: dict[str, float] = {}
+    sums: dict[str, Any] = {}
     for start in range(0, len(source), batch_size):
         # Every process runs as often as the others; the source's last example fills the last batch up, with weight 0.
         positions = start + jax.process_index() * local + np.arange(local)
@@ -37,8 +41,8 @@ def evaluate(
         weight = (positions < len(source)).astype(np.float32)
         rows = np.minimum(np.arange(local), len(batch["index"]) - 1)
         batch = {name: value[rows] for name, value in batch.items()}
-        totals = eval_step(variables, placement.eval_batch({**batch, "weight": weight}), key, kl_weight)
+        totals = eval_step(variables, place({**batch, "weight": weight}), key, kl_weight)
         for name, value in jax.device_get(totals).items():
-            sums[name] = sums.get(name, 0.0) + float(value)
+            sums[name] = sums.get(name, 0.0) + np.asarray(value, np.float64)
     count = sums.pop("weight")
-    return {name: value / count for name, value in sums.items()}
+    return {name: (value / count).tolist() for name, value in sums.items()}

@@ -134,10 +134,9 @@ class _Member:
         saved = checkpoint.steps(self.workdir / "checkpoints")
         return Result("stopped", saved[-1] if saved else 0, -1, float("nan"), signal)
 
-    def took(self, metrics: dict[str, Any], signal: int) -> None:
+    def look_after(self, signal: int) -> None:
         """After a step: what is due, and the end, where it is reached."""
         with self.watched():
-            self.run.took(metrics)
             self.result = self.run.look_after(signal)
             if self.result is None and not self.run.running:
                 self.result = self.run.end()
@@ -166,11 +165,22 @@ class SlottedRun(Run):
 
     def __init__(self, member: _Member, slots: Slots | OneSlot, slot: int, programs: Programs):
         self._slots, self._slot = slots, slot
+        self.ready: dict[str, float] | None = None
         super().__init__(member.config, member.workdir, member.model, member.sources, "jit", False, programs)
         # All that stand side by side wait while one saves: together they may take the part of the time that is one's.
         train = member.config.train
         self.pace = Pace(seconds=train.checkpoint_seconds, share=train.checkpoint_share / slots.width)
         self.saver = Saver(member.workdir, self.pace)
+
+    @property
+    def evaluates(self) -> bool:
+        """Whether it is to be scored after this step."""
+        return self.book.step % self.eval_every == 0 or self.book.step == self.total
+
+    def scores(self) -> dict[str, float]:
+        """As `Run` has it; those that have been computed together with others' are `ready`."""
+        ready, self.ready = self.ready, None
+        return super().scores() if ready is None else ready
 
     @property
     def state(self) -> Any:
@@ -242,7 +252,7 @@ def _make_slots(group: Sequence[_Member], parallel: str, at_once: int) -> tuple[
     first = group[0]
     placement = make_placement(parallel, data_mesh(jax.devices() if alone else devices[:1]))
     programs = Programs(first.config, first.model, first.sources.representation, placement, first.total)
-    return (OneSlot(programs) if alone else Slots(programs.step, devices, each)), programs
+    return (OneSlot(programs) if alone else Slots(programs, devices, each)), programs
 
 
 def _take_step(slots: Slots | OneSlot, active: Mapping[int, _Member], signal: int) -> None:
@@ -255,6 +265,23 @@ def _take_step(slots: Slots | OneSlot, active: Mapping[int, _Member], signal: in
     if all(batch is None for batch in batches):
         return
     metrics = slots.step(batches, keys)
-    for slot, member in active.items():
-        if member.result is None:
-            member.took(metrics[slot], signal)
+    going = {slot: member for slot, member in active.items() if member.result is None}
+    for slot, member in going.items():
+        member.run.took(metrics[slot])
+    if slots.width > 1:
+        _score_together(slots, going)
+    for member in going.values():
+        member.look_after(signal)
+
+
+def _score_together(slots: Slots, going: Mapping[int, _Member]) -> None:
+    """The scores of all runs at once, where it is time for most of them."""
+    for member in going.values():
+        member.run.ready = None  # of a step that was taken back
+    due = {slot: member.run for slot, member in going.items() if member.run.evaluates}
+    if 2 * len(due) > len(going):
+        first = next(iter(due.values()))
+        keys = [due[slot].eval_key if slot in due else None for slot in range(slots.width)]
+        scores = slots.scores(keys, first.sources.valid, batch_size=first.config.train.batch_size)
+        for slot, run in due.items():
+            run.ready = scores[slot]

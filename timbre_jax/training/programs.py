@@ -24,7 +24,7 @@ class Programs:
       placement: where states and batches lie.
       augment: of the training examples, or None.
       step: (state, batch, key) -> (state, metrics), not compiled; `train_step` is.
-      eval_step: as `make_eval_step` has it.
+      score: as `make_eval_step` has it, not compiled; `eval_step` is.
     """
 
     def __init__(
@@ -56,7 +56,8 @@ class Programs:
             accumulate=train.accumulate,
         )
         self.train_step = placement.compile_train(self.step)
-        self.eval_step = placement.compile_eval(make_eval_step(model))
+        self.score = make_eval_step(model)
+        self.eval_step = placement.compile_eval(self.score)
         self._create = placement.compile_eval(self._new)
         self._keep = placement.compile_eval(self._kept)
 

@@ -327,16 +327,7 @@ class Run:
 
     def evaluate(self) -> bool:
         """Scores the averaged parameters on the validation set, keeps them if they are the best: whether to stop early."""
-        book, state = self.book, self.placement.single(self.state)
-        scores = evaluate(
-            self.eval_step,
-            state.variables(average=True),
-            self.sources.valid,
-            batch_size=self.config.train.batch_size,
-            key=self.eval_key,
-            kl_weight=state.hyper["kl_weight"],
-            placement=self.placement,
-        )
+        book, scores = self.book, self.scores()
         self.log.write("valid", book.step, **scores)
         last = self.config.train.monitor == "last"
         value = scores["loss" if last else self.config.train.monitor]
@@ -353,6 +344,19 @@ class Run:
             if book.falls > falls:
                 self.set_learning_rate(self.plateau.rate(book.falls))
         return over or (bool(self.config.train.patience) and book.waiting >= self.config.train.patience)
+
+    def scores(self) -> dict[str, float]:
+        """Of the averaged parameters on the validation set."""
+        state = self.placement.single(self.state)
+        return evaluate(
+            self.eval_step,
+            state.variables(average=True),
+            self.sources.valid,
+            batch_size=self.config.train.batch_size,
+            key=self.eval_key,
+            kl_weight=state.hyper["kl_weight"],
+            place=self.placement.eval_batch,
+        )
 
     def set_learning_rate(self, value: float) -> None:
         """From the next step on."""

@@ -11,6 +11,9 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from timbre_jax.records import Array
+from timbre_jax.training.data import Source
+from timbre_jax.training.evaluate import evaluate
+from timbre_jax.training.programs import Programs
 from timbre_jax.training.sharding import AXIS, data_mesh
 from timbre_jax.training.step import Batch
 
@@ -21,26 +24,38 @@ class Slots:
     A device computes its part by `vmap`, or, where that is one state, by the very step. Devices need nothing of one another.
 
     Args:
-      step: (state, batch, key) -> (state, metrics), as `make_train_step` gives it.
+      programs: whose `step` and `score` are taken.
       devices: that share the slots.
       at_once: states that each of them computes at once.
     """
 
-    def __init__(self, step: Callable, devices: Sequence[jax.Device], at_once: int):
+    def __init__(self, programs: Programs, devices: Sequence[jax.Device], at_once: int):
         self.width = len(devices) * at_once
         mesh = data_mesh(list(devices))
         self._split, self._whole = NamedSharding(mesh, PartitionSpec(AXIS)), NamedSharding(mesh, PartitionSpec())
         self._states: Any = None
 
-        def one(states, batches, keys):
-            first = jax.tree.map(lambda x: x[0], (states, batches, keys))
-            return jax.tree.map(lambda x: x[None], step(*first))
+        def side_by_side(function: Callable, shared: Sequence[bool]) -> Callable:
+            """A function of a part of the slots; arguments are stacked, or shared by all of them."""
+            if at_once > 1:
+                several = jax.vmap(function, [None if each else 0 for each in shared])
+            else:
 
-        several = jax.vmap(step) if at_once > 1 else one
-        if len(devices) > 1:
+                def several(*arguments):
+                    first = [a if s else jax.tree.map(lambda x: x[0], a) for a, s in zip(arguments, shared, strict=True)]
+                    return jax.tree.map(lambda x: x[None], function(*first))
+
+            if len(devices) == 1:
+                return several
             part = PartitionSpec(AXIS)
-            several = jax.shard_map(several, mesh=mesh, in_specs=part, out_specs=part, check_vma=False)
-        self._step = jax.jit(several, donate_argnums=0)
+            parts = tuple(PartitionSpec() if each else part for each in shared)
+            return jax.shard_map(several, mesh=mesh, in_specs=parts, out_specs=part, check_vma=False)
+
+        def score(state, batch, key):
+            return programs.score(state.variables(average=True), batch, key, state.hyper["kl_weight"])
+
+        self._step = jax.jit(side_by_side(programs.step, [False, False, False]), donate_argnums=0)
+        self._score = jax.jit(side_by_side(score, [False, True, False]))
         self._fill = jax.jit(self._copies, out_shardings=self._split)
         self._take = jax.jit(lambda states, i: jax.tree.map(lambda x: x[i], states), out_shardings=self._whole)
         self._put = jax.jit(
@@ -63,14 +78,33 @@ class Slots:
 
     def step(self, batches: Sequence[Batch | None], keys: Sequence[Array | None]) -> list[dict[str, Any]]:
         """One step of every slot; None stands for an empty one. The metrics of each, which are not waited for."""
-        some = next(i for i, batch in enumerate(batches) if batch is not None)
-        batches = [batches[some] if batch is None else batch for batch in batches]
-        keys = [keys[some] if key is None else key for key in keys]
-        stacked = {name: np.stack([batch[name] for batch in batches]) for name in batches[some]}
-        stacked = jax.device_put(stacked, self._split)
-        self._states, metrics = self._step(self._states, stacked, jax.device_put(jnp.stack(keys), self._split))
+        batches = _filled(batches)
+        stacked = {name: np.stack([batch[name] for batch in batches]) for name in batches[0]}
+        self._states, metrics = self._step(self._states, jax.device_put(stacked, self._split), self._stacked(keys))
         rows = _Rows(metrics)
         return [{name: _Entry(rows, name, slot) for name in metrics} for slot in range(self.width)]
+
+    def scores(self, keys: Sequence[Array | None], source: Source, *, batch_size: int) -> list[dict[str, float]]:
+        """What `evaluate` says of the state of every slot, all computed together; `keys` of the evaluation, as for a step."""
+        means = evaluate(
+            lambda states, batch, keys, _: self._score(states, batch, keys),
+            self._states,
+            source,
+            batch_size=batch_size,
+            key=self._stacked(keys),
+            kl_weight=None,
+            place=lambda batch: jax.device_put(batch, self._whole),
+        )
+        return [{name: values[slot] for name, values in means.items()} for slot in range(self.width)]
+
+    def _stacked(self, keys: Sequence[Array | None]) -> Array:
+        return jax.device_put(jnp.stack(_filled(keys)), self._split)
+
+
+def _filled(values: Sequence[Any]) -> list[Any]:
+    """With any one in place of every None."""
+    some = next(value for value in values if value is not None)
+    return [some if value is None else value for value in values]
 
 
 class _Rows:
@@ -101,7 +135,7 @@ class OneSlot:
 
     width = 1
 
-    def __init__(self, programs: Any):
+    def __init__(self, programs: Programs):
         self._programs = programs
         self._state: Any = None
 
