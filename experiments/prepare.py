@@ -21,8 +21,14 @@ pitch, loudness and brightness that move:
 NSynth as it is handed out, as a folder with examples.json and audio/, or the tar.gz as downloaded:
   python -m experiments.prepare --source=nsynth --path=nsynth-test.jsonwav.tar.gz --out=nsynth_test
   python -m experiments.prepare --source=nsynth --path=nsynth-train,nsynth-valid,nsynth-test --out=nsynth
-NSynth as tensorflow-datasets prepared it (read without TensorFlow):
+NSynth as tensorflow-datasets prepared it (read without TensorFlow; to prepare it, on this or another machine, takes
+`pip install tensorflow-datasets tensorflow apache-beam` and 73 GB of downloads, and leaves 73 GB, or 21 GB of the subset):
+  python -c "import tensorflow_datasets as tfds; tfds.builder('nsynth/full').download_and_prepare()"
   python -m experiments.prepare --source=tfds --path=~/tensorflow_datasets/nsynth/full/2.3.3 --out=nsynth
+and the subset of GANSynth (acoustic instruments, keys 24 to 84), whose splits share instruments (it is told at the end; a
+--split_file of instruments undoes it):
+  python -c "import tensorflow_datasets as tfds; tfds.builder('nsynth/gansynth_subset').download_and_prepare()"
+  python -m experiments.prepare --source=tfds --path=~/tensorflow_datasets/nsynth/gansynth_subset/2.3.3 --out=gansynth
 
 Notes are 16 kHz mono, 4 s, with pitch, velocity, instrument, family and source as in NSynth. Sounds of a library and of kits
 are mono, of the rate and length that you say, their level kept; their class is the family, copies of one sound are one
@@ -259,6 +265,12 @@ def _excerpts(source: str, path: Sequence[str], *, families, pitches, number, se
     )  # fmt: skip
 
 
+def shared_instruments(store) -> int:
+    """How many instruments have sounds both to train on and held out."""
+    names = {split: set(layout["instruments"]) for split, layout in store.index["splits"].items()}
+    return len(names.get("train", set()) & (names.get("valid", set()) | names.get("test", set())))
+
+
 def summary(store) -> str:
     """What a new store holds, in a few lines: sounds per split and class, what was left out, where the report is."""
     counts = store.index["doctor"]
@@ -278,6 +290,11 @@ def summary(store) -> str:
             for split, share in zip(("train", "valid", "test"), store.index["settings"]["source"]["fractions"], strict=True)
             if share and split not in store.splits
         ]
+    if shared := shared_instruments(store):
+        lines.append(
+            f"warning: {shared} instruments are in train and held out too, so scores are of known instruments; a --split_file "
+            "splits by instrument"
+        )
     left_out = ", ".join(f"{number} {reason}" for reason, number in counts["left_out"].items())
     lines.append(f"kept {counts['kept']} of {counts['notes']} sounds{': left out ' + left_out if left_out else ''}")
     lines.append(f"why, sound by sound: {store.path / 'doctor.md'}, {store.path / 'doctor.csv'}")

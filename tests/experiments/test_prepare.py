@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from experiments.prepare import numbers, prepare
+from experiments.prepare import numbers, prepare, summary
 from tests.helpers.notes import note_name, note_wave, some_notes, write_nsynth
 from tests.helpers.soundfont import one_preset, sine_sample
 from tests.helpers.sounds import sine
@@ -76,6 +76,21 @@ def test_every_kind_of_bad_note_has_its_reason(tmp_path):
         np.testing.assert_allclose(store.audio("test", [place])[0], good[name], atol=6e-5)
     page = (store.path / "doctor.md").read_text()
     assert f"{len(good)} of {len(rows)} sounds kept" in page
+
+
+@pytest.mark.parametrize("held_out", ["bass_synthetic_001", "flute_acoustic_002"])
+def test_instruments_in_two_splits_are_told(tmp_path, held_out):
+    """As in tensorflow-datasets' gansynth_subset."""
+    write_nsynth(tmp_path / "nsynth-train", some_notes(("bass_synthetic_001", "reed_acoustic_003"), pitches=(45, 57)))
+    write_nsynth(tmp_path / "nsynth-test", some_notes((held_out,), pitches=(50,)))
+    store = prepare(
+        out=str(tmp_path / "store"), source="nsynth", path=[str(tmp_path)], keep_all=True, workers=1, progress=False
+    )
+    assert (store.length("train"), store.length("test")) == (4, 1)
+    told = [line for line in summary(store).splitlines() if line.startswith("warning")]
+    assert [line.split(",")[0] for line in told] == (
+        ["warning: 1 instruments are in train and held out too"] if held_out == "bass_synthetic_001" else []
+    )
 
 
 def test_rendered_notes_with_the_doctors_second_look(tmp_path):
