@@ -136,9 +136,27 @@ def _neighbourhoods(x: Array) -> Array:
 
 
 def chunks(x: Array, size: int = 4) -> Array:
-    """[B, ...] cut into [B / n, n, ...], n at most `size`: to be gone through one after another in little memory."""
-    size = math.gcd(len(x), size)
-    return x.reshape(len(x) // size, size, *x.shape[1:])
+    """[B, ...] cut into [B / n, n, ...], n at most `size`: to be gone through one after another in little memory.
+
+    Where a batch is cut over devices (the mesh in whose context this is traced), n is at most `size` times their number, and
+    every chunk has the same share of each: so all of them work at each, on what they have.
+    """
+    devices = _devices(len(x))
+    size = math.gcd(len(x) // devices, size)
+    x = x.reshape(devices, -1, size, *x.shape[1:])
+    return jnp.swapaxes(x, 0, 1).reshape(x.shape[1], devices * size, *x.shape[3:])
+
+
+def joined(y: Array) -> Array:
+    """What comes of `chunks`, [B / n, n, ...], as [B, ...] in the order that there was."""
+    devices = _devices(y.shape[0] * y.shape[1])
+    y = y.reshape(y.shape[0], devices, -1, *y.shape[2:])
+    return jnp.swapaxes(y, 0, 1).reshape(-1, *y.shape[3:])
+
+
+def _devices(count: int) -> int:
+    mesh = jax.sharding.get_abstract_mesh()
+    return 1 if mesh.empty or count % mesh.size else mesh.size
 
 
 _KINDS = {"down": downsample_conv, "up": upsample_conv, "same": narrow_conv}

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from timbre_jax.models.convolution import chunks
+from timbre_jax.models.convolution import chunks, joined
 from timbre_jax.records import Array
 
 
@@ -59,7 +59,7 @@ def pooled_first_conv(x: Array, kernel: Array, window: tuple[int, int]) -> Array
       kernel: [3, 3, 1, K].
     """
     _check_window(x, window)
-    batch, height, width, _ = x.shape
+    _, height, width, _ = x.shape
     half, features = (height // 2, width // 2), kernel.shape[-1]
     weights = jnp.zeros((2, 2, 4, 4, features), kernel.dtype)
     for row in (0, 1):
@@ -75,8 +75,7 @@ def pooled_first_conv(x: Array, kernel: Array, window: tuple[int, int]) -> Array
         blocks = (patches.reshape(-1, 16) @ weights).reshape(-1, *half, 4 * features)
         return _overlapping(_largest_of_four(blocks), window)
 
-    y = jax.lax.map(few, chunks(x[..., 0]))
-    return y.reshape(batch, *y.shape[2:])
+    return joined(jax.lax.map(few, chunks(x[..., 0])))
 
 
 @jax.custom_vjp

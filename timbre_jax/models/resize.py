@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from timbre_jax.models.convolution import chunks
+from timbre_jax.models.convolution import chunks, joined
 from timbre_jax.records import Array
 
 KINDS = ("half_pixel", "corner")
@@ -52,7 +52,7 @@ def resized_conv(x: Array, kernel: Array, size: tuple[int, int], kind: str = "ha
       size: (H, W), not smaller than (h, w): nothing here keeps frequencies from folding.
       kind: see `interpolation`.
     """
-    batch, height, width, channels = x.shape
+    _, height, width, channels = x.shape
     features = kernel.shape[-1]
     taps = kernel.transpose(2, 0, 1, 3).reshape(channels, 9 * features)
 
@@ -60,7 +60,7 @@ def resized_conv(x: Array, kernel: Array, size: tuple[int, int], kind: str = "ha
         y = (x.reshape(-1, channels) @ taps).reshape(-1, height, width, 3, 3, features)
         return _add_taps(_add_taps(y, 1, size[0], kind), 2, size[1], kind)
 
-    return jax.lax.map(few, chunks(x)).reshape(batch, *size, features)
+    return joined(jax.lax.map(few, chunks(x)))
 
 
 def _add_taps(y: Array, axis: int, new: int, kind: str) -> Array:

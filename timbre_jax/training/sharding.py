@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -40,15 +41,25 @@ class JitPlacement:
 
     def create(self, make: Callable[..., Any], *args) -> Any:
         """Runs a pure function so that its outputs are born where they belong."""
-        return jax.jit(make, out_shardings=self.replicated)(*args)
+        return jax.jit(self._told(make), out_shardings=self.replicated)(*args)
 
     def compile_train(self, step: Callable) -> Callable:
         """The training step; the state that goes in is given up for the one that comes out."""
-        return jax.jit(step, donate_argnums=0, out_shardings=self.replicated)
+        return jax.jit(self._told(step), donate_argnums=0, out_shardings=self.replicated)
 
     def compile_eval(self, step: Callable) -> Callable:
         """The evaluation step."""
-        return jax.jit(step, out_shardings=self.replicated)
+        return jax.jit(self._told(step), out_shardings=self.replicated)
+
+    def _told(self, function: Callable) -> Callable:
+        """The function, traced where it can see over how many devices a batch is cut: to go through it in pieces of all."""
+
+        @functools.wraps(function)
+        def told(*arguments):
+            with jax.sharding.use_abstract_mesh(self.mesh.abstract_mesh):
+                return function(*arguments)
+
+        return told
 
     def train_batch(self, batch: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
         """This process's part of a batch, on its devices."""
