@@ -9,7 +9,8 @@ full_size/folder:20000 makes do with so many notes.
 FORM: 305,979 notes of 1,006 instruments in NSynth's three splits, as it is handed out (a folder, tar.gz) or as
 tensorflow-datasets prepares it, turned into a store by experiments/prepare.py without the look at pitch and harmonics
 (--keep_all). To fit on a disk the notes are 0.26 s long, where NSynth's have 4 s. Half-way it is killed (kill -9) and started
-again. Rows: notes a second, both runs together; and the most memory of all its processes, what they share counted once.
+again. Rows: notes a second of processor time, of both runs and all their processes together, so of one core; and the most
+memory of all its processes, what they share counted once.
 
 training: natsiou2023 as experiments/train.py trains it, on a store of 300,000 notes that are 1,024 notes and their features
 over and over (hard links). Rows: seconds from the command to the first step, without and with its programs kept from before;
@@ -69,12 +70,12 @@ def _preparing(form: str, folder: Path, number: int) -> list[dict]:
         return 2 * 512 * len(list(finished.glob("*.json"))) > total
 
     first = watch(command, stop_when=half)
-    second = watch(command) if first.killed else Watched(0.0, 0, False)
+    second = watch(command) if first.killed else Watched(0.0, 0, False)  # too few to be killed in time
     counts = Store.open(folder / "store").index["doctor"]
     if counts["notes"] != total or counts["kept"] < 0.95 * total:
         raise ValueError(f"{counts['kept']} of {counts['notes']} notes were kept, {total} were written")
     return [
-        _row(form, total / (first.seconds + second.seconds), "notes/s"),
+        _row(form, total / (first.work + second.work), "notes/s and core"),
         _row(f"{form}/memory", max(first.memory, second.memory) / 1e9, "GB"),
     ]
 
@@ -178,9 +179,9 @@ def _linked(source: Path, target: Path, split: str, shards: Sequence[dict]) -> l
 
 
 class Watched(NamedTuple):
-    """What a process took: seconds of the wall, bytes at most of it and all that it started; whether it had to be killed."""
+    """What a process and all that it started took: seconds of processor time, bytes at most; and whether it was killed."""
 
-    seconds: float
+    work: float
     memory: int
     killed: bool
 
@@ -197,38 +198,46 @@ def watch(
     Raises ValueError where it ends with an error.
     """
     environment = {**os.environ, **({"JAX_COMPILATION_CACHE_DIR": str(cache)} if cache else {})}
-    start, most = time.monotonic(), 0
+    work, most, killed = 0.0, 0, False
     with (
         tempfile.TemporaryFile("w+") as said,
         subprocess.Popen([sys.executable, *arguments], stdout=said, stderr=said, env=environment) as process,
     ):
         while process.poll() is None:
             time.sleep(every)
-            memory = tree_memory(process.pid)
-            most = max(most, memory)
+            memory, used = tree_usage(process.pid)
+            most, work = max(most, memory), max(work, used)
             if stop_when and stop_when(memory):
                 process.kill()
-                return Watched(time.monotonic() - start, most, True)
+                killed = True
+                break
+        process.wait()
         said.seek(0)
         lines = said.read().strip().splitlines()
-    if process.returncode:
+    if process.returncode and not killed:
         raise ValueError(f"{' '.join(arguments[:2])} ended with {process.returncode}: {lines[-1] if lines else 'nothing said'}")
-    return Watched(time.monotonic() - start, most, False)
+    return Watched(work, most, killed)
 
 
-def tree_memory(root: int) -> int:
-    """Bytes that a process and all below it hold, what they share counted once; 0 where the system does not say (not Linux)."""
+def tree_usage(root: int) -> tuple[int, float]:
+    """What a process and all below it use: bytes held, what they share counted once; and seconds of processor time so far.
+
+    0 and 0.0 where the system does not say (not Linux).
+    """
     children: dict[int, list[int]] = {}
+    times: dict[int, float] = {}
     for entry in os.listdir("/proc") if os.path.isdir("/proc") else ():
         if entry.isdecimal():
             with contextlib.suppress(OSError, ValueError, IndexError):
-                status = Path("/proc", entry, "stat").read_text()
-                children.setdefault(int(status.rsplit(")", 1)[1].split()[1]), []).append(int(entry))
-    total, waiting = 0, [root]
+                fields = Path("/proc", entry, "stat").read_text().rsplit(")", 1)[1].split()
+                children.setdefault(int(fields[1]), []).append(int(entry))
+                times[int(entry)] = sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+    memory, work, waiting = 0, 0.0, [root]
     while waiting:
         process = waiting.pop()
         waiting += children.get(process, [])
+        work += times.get(process, 0.0)
         with contextlib.suppress(OSError, ValueError, StopIteration):
             lines = Path("/proc", str(process), "smaps_rollup").read_text().splitlines()
-            total += 1024 * int(next(line for line in lines if line.startswith("Pss:")).split()[1])
-    return total
+            memory += 1024 * int(next(line for line in lines if line.startswith("Pss:")).split()[1])
+    return memory, work
