@@ -17,7 +17,8 @@ from launch.plan import KINDS, ROOT, Kind, Plan, Task, write_state
 from launch.slurm import seconds_of
 
 STOPPED = 128 + signal.SIGTERM
-CRASHED = tuple(128 + number for number in (signal.SIGABRT, signal.SIGBUS, signal.SIGKILL, signal.SIGSEGV))
+CRASHED = (75, *(128 + number for number in (signal.SIGABRT, signal.SIGBUS, signal.SIGKILL, signal.SIGSEGV)))
+"""Codes of processes that were killed or crashed, and of those that lost another one of their run (75)."""
 
 
 class LocalLaunch:

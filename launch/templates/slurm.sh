@@ -69,7 +69,7 @@ case $code in
     note "$code"
     again "it was asked to stop, and saved"
     ;;
-134 | 135 | 137 | 139)
+75 | 134 | 135 | 137 | 139) # of several processes those that lost another one end with 75
     failures=$((failures + 1))
     note "$code"
     if [ "$failures" -le "$retries" ]; then

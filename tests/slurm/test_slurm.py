@@ -1,0 +1,179 @@
+"""launch/submit.py with a real Slurm of two nodes on this machine."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.launches import FITTED, TRAINED, config_file, small_notes
+from tests.helpers.processes import ROOT
+from tests.helpers.runs import assert_same_run
+
+HERE = Path(__file__).parent
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("slurm")]
+
+
+class Slurm:
+    """A Slurm that runs: its programs, and the launches on it."""
+
+    def __init__(self, environment: dict[str, str]):
+        self.environment = environment
+
+    def run(self, *words, check: bool = True) -> str:
+        """What a program says."""
+        done = subprocess.run(
+            list(map(str, words)), env=self.environment, capture_output=True, text=True, check=False, timeout=120
+        )
+        assert done.returncode == 0 or not check, done.stderr
+        return done.stdout
+
+    def submit(self, *words) -> str:
+        """What launch/submit.py says."""
+        return self.run(sys.executable, ROOT / "launch" / "submit.py", *words)
+
+    def state(self, job: str) -> str:
+        """Of a job: "RUNNING", "PENDING" ...; "" when it is over."""
+        lines = self.run("squeue", "--me", "--noheader", "--format=%i %T").splitlines()
+        return next((line.split()[1] for line in lines if line.split()[0] == job), "")
+
+    def wait(self, condition, *, seconds: float = 150.0) -> None:
+        """Until it holds."""
+        end = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < end, self.run("squeue", "--array")
+            time.sleep(0.1)
+
+
+@pytest.fixture(scope="module")
+def slurm(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("slurm")
+    done = subprocess.run([HERE / "up", folder], capture_output=True, text=True, check=False)
+    if done.returncode == 3:
+        pytest.skip(f"no Slurm on this machine: {done.stderr.strip()}")
+    assert done.returncode == 0, done.stderr
+    try:
+        cache = {
+            "JAX_PLATFORMS": "cpu",
+            "JAX_COMPILATION_CACHE_DIR": str(folder / "cache"),
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
+        }
+        lines = subprocess.run(
+            ["bash", "-c", f". {folder}/environment && env -0"], env={**os.environ, **cache}, capture_output=True, check=True
+        ).stdout
+        yield Slurm(dict(line.split("=", 1) for line in lines.decode().split("\0") if line))
+    finally:
+        subprocess.run([HERE / "down", folder], check=False)
+
+
+@pytest.fixture(scope="module")
+def notes(tmp_path_factory):
+    return small_notes(tmp_path_factory.mktemp("notes") / "notes")
+
+
+def steps_of(workdir: Path) -> int:
+    """The last step in a run's log."""
+    with contextlib.suppress(FileNotFoundError):
+        steps = re.findall(r'"event": "train", "step": (\d+)', (workdir / "metrics.jsonl").read_text())
+        return int(steps[-1]) if steps else 0
+    return 0
+
+
+def processes_of(workdir: Path) -> dict[str, int]:
+    """The run's processes, by the names of the nodes that they believe to be on."""
+    found = {}
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            words = (process / "cmdline").read_bytes().split(b"\0")
+            if b"--workdir=%s" % os.fsencode(workdir) in words and any(word.endswith(b"train.py") for word in words):
+                variables = (process / "environ").read_bytes().split(b"\0")
+                node = next((v.decode() for v in variables if v.startswith(b"SLURMD_NODENAME=")), "")
+                if b"srun" not in words[0]:
+                    found[node.partition("=")[2]] = int(process.name)
+    return found
+
+
+def test_a_job_of_two_nodes_that_is_stopped_and_killed_ends_as_one_that_never_was(slurm, notes, tmp_path):
+    """The second run is asked to stop, which saves; then one of its processes is killed, which does not."""
+    try:
+        socket.gethostbyname(socket.gethostname())
+    except OSError:
+        pytest.skip(f"the name of this machine, {socket.gethostname()}, cannot be looked up, and JAX takes it for an address")
+    config, steps = config_file(tmp_path / "small.py", TRAINED), 600
+    jobs = {}
+    for name in ("whole", "killed"):
+        said = slurm.submit(
+            f"--config={config}", f"--workdir={tmp_path / name}", "--cluster=slurm", "--nodes=2", "--time=30",
+            "--", f"--config.data.store={notes}", f"--config.train.steps={steps}",
+        )  # fmt: skip
+        jobs[name] = re.search(r"train: job (\d+)", said)[1]
+    job, killed = jobs["killed"], tmp_path / "killed"
+    log = killed / "logs" / "train.log"
+
+    slurm.wait(lambda: steps_of(killed) >= 10)
+    nodes = processes_of(killed)
+    assert len(nodes) == 2, nodes
+    slurm.run("scancel", "--signal=TERM", job)
+    slurm.wait(lambda: slurm.state(job) == "PENDING")
+    assert json.loads((killed / "launch" / "state" / "train.json").read_text())["code"] == 143
+    stopped = int(re.search(r"Stopped at step (\d+) and saved", log.read_text())[1])
+    assert stopped < steps
+    assert "| train | waiting |" in slurm.submit("--action=status", f"--workdir={killed}")
+
+    # Slurm would wait two minutes.
+    slurm.run("scontrol", "update", f"JobId={job}", "StartTime=now")
+    slurm.wait(lambda: steps_of(killed) >= stopped + 10)
+    assert f"Going on from step {stopped}" in log.read_text()
+    other = next(pid for node, pid in processes_of(killed).items() if node.endswith("-second"))
+    os.kill(other, signal.SIGKILL)
+    slurm.wait(lambda: slurm.state(job) == "PENDING")
+    assert json.loads((killed / "launch" / "state" / "train.json").read_text())["code"] == 137
+    assert steps_of(killed) < steps
+
+    slurm.run("scontrol", "update", f"JobId={job}", "StartTime=now")
+    slurm.wait(lambda: not slurm.state(job) and not slurm.state(jobs["whole"]))
+    assert f"Finished at step {steps}" in log.read_text(), log.read_text()
+    assert log.read_text().count("Going on from step") == 2
+    assert_same_run(tmp_path / "whole", killed)
+    status = slurm.submit("--action=status", f"--workdir={killed}")
+    assert f"| train | done | {steps:,} |" in status
+
+
+def test_a_sweep_is_an_array_and_one_run_that_fails_stops_no_other(slurm, notes, tmp_path):
+    """A PCA of so few notes cannot have 400 latents."""
+    workdir = tmp_path / "sweep"
+    grid = tmp_path / "grid.json"
+    grid.write_text('{"model.latent_size": [2, 400, 3]}')
+    slurm.submit(
+        f"--config={config_file(tmp_path / 'small.py', FITTED)}", f"--grid={grid}", f"--workdir={workdir}", "--cluster=slurm",
+        "--experiment=train,generate,evaluate", "--at_once=2", "--", f"--config.data.store={notes}",
+        "--", "--mode=sample", "--number=2", "--", "--sounds=0",
+    )  # fmt: skip
+    slurm.wait(lambda: not slurm.run("squeue", "--me", "--noheader", "--name=small.train,small.generate,small.evaluate"))
+    status = slurm.submit("--action=status", f"--workdir={workdir}")
+    assert "| train.latent_size=400 | failed |" in status, status
+    assert "5 done, 1 failed, 1 not begun" in status
+    assert len(list((workdir / "latent_size=3" / "sounds").glob("*.wav"))) == 2
+    with open(workdir / "scores" / "scores.csv", encoding="utf-8") as file:
+        assert [row["run"] for row in csv.DictReader(file)] == ["latent_size=2", "latent_size=3"]
+    slurm.submit("--action=table", f"--workdir={workdir}")
+    with open(workdir / "sweep.csv", encoding="utf-8") as file:
+        assert [row["latent_size"] for row in csv.DictReader(file)] == ["2", "3"]
+    # Only what is missing is submitted again.
+    again = slurm.submit("--action=resume", f"--workdir={workdir}", "--dry_run")
+    lines = [line for line in again.splitlines() if line.startswith("sbatch ")]
+    assert [re.sub(r" \S+\.sh$", "", line) for line in lines] == [
+        "sbatch --parsable --array=1%2",
+        "sbatch --parsable --array=1%2 '--dependency=aftercorr:{train}' --kill-on-invalid-dep=yes",
+        "sbatch --parsable '--dependency=afterany:{generate}' --kill-on-invalid-dep=yes",
+    ]
