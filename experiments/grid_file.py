@@ -51,9 +51,7 @@ def run_names(runs: Sequence[Mapping[str, Any]]) -> list[str]:
     Raises:
       ValueError: two have the same name.
     """
-    fields = list(dict.fromkeys(field for run in runs for field in run))
-    short = {field: field.rpartition(".")[2] for field in fields}
-    short = {field: name if list(short.values()).count(name) == 1 else field for field, name in short.items()}
+    short = short_fields(runs)
     names = ["+".join(f"{short[field]}={_text(value)}" for field, value in run.items()) for run in runs]
     for i, name in enumerate(names):
         if len(name) > LONGEST:
@@ -61,6 +59,13 @@ def run_names(runs: Sequence[Mapping[str, Any]]) -> list[str]:
     if again := [name for i, name in enumerate(names) if name in names[:i]]:
         raise ValueError(f"two runs of the grid would have the name {again[0]!r}: their values must differ in more than signs")
     return names
+
+
+def short_fields(runs: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Of each field that the runs change its last part, where no other has the same, for names and columns."""
+    fields = list(dict.fromkeys(field for run in runs for field in run))
+    last = [field.rpartition(".")[2] for field in fields]
+    return {field: short if last.count(short) == 1 else field for field, short in zip(fields, last, strict=True)}
 
 
 def _object(pairs: Iterable[tuple[str, Any]], path) -> dict:

@@ -27,7 +27,7 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from experiments import command_line
-from experiments.grid_file import read_grid, run_names
+from experiments.grid_file import read_grid, run_names, short_fields
 
 
 def sweep(config: Mapping[str, Any], workdir: str | os.PathLike, field: str, values: Sequence[Any], **options):
@@ -77,24 +77,16 @@ def _sweep(config: ConfigDict, workdir: str | os.PathLike, changes: Sequence[Map
         changed.update_from_flattened_dict(dict(run))
         members[workdir / name] = changed
     results = train_grid(members, **options)
-    columns = _columns(changes)
-    table = sweep_table([({columns[k]: v for k, v in c.items()}, run) for c, run in zip(changes, members, strict=True)])
+    table = sweep_table(list(zip(changes, members, strict=True)))
     write_table(table, workdir)
     return table, results
-
-
-def _columns(changes: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """A field's name in the table: its last part, where no other field has the same."""
-    fields = list(dict.fromkeys(field for run in changes for field in run))
-    last = [field.rpartition(".")[2] for field in fields]
-    return {field: short if last.count(short) == 1 else field for field, short in zip(fields, last, strict=True)}
 
 
 def sweep_table(runs: Sequence[tuple[Mapping[str, Any], Path]]):
     """The table of a sweep, from its runs' folders alone: of each what was changed, how far it is, its best evaluation.
 
     Args:
-      runs: what was changed (a column each), and the run's folder. Those that have not begun are left out.
+      runs: what was changed, by field (a column each), and the run's folder. Those that have not begun are left out.
 
     Returns:
       A `Table` with the columns of the changes, status ("finished", "converged", "unfinished"), step, best_step and scores.
@@ -102,6 +94,7 @@ def sweep_table(runs: Sequence[tuple[Mapping[str, Any], Path]]):
     from timbre_jax import checkpoint
     from timbre_jax.metrics.table import Table
 
+    columns = short_fields([changes for changes, _ in runs])
     records, by = [], set()
     for changes, run in runs:
         spaces, saved = checkpoint.steps(run / "best"), checkpoint.steps(run / "checkpoints")
@@ -116,7 +109,7 @@ def sweep_table(runs: Sequence[tuple[Mapping[str, Any], Path]]):
         best = checkpoint.step_path(run / "best", book["best_step"] if book["best_step"] in spaces else spaces[-1])
         records.append(
             {
-                **changes,
+                **{columns[field]: value for field, value in changes.items()},
                 "status": "unfinished" if book["status"] == "running" else book["status"],
                 "step": book["step"],
                 "best_step": book["best_step"],

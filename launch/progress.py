@@ -59,11 +59,10 @@ def results_table(plan: Plan):
     """The table of a sweep's results, as experiments/sweep.py has it."""
     from experiments.sweep import sweep_table
 
-    runs = []
-    for run, changes in plan.runs.items():
-        columns = {field.rpartition(".")[2]: json.dumps(v) if isinstance(v, list) else v for field, v in changes.items()}
-        runs.append((columns or {"run": run or plan.name}, plan.run_folder(run)))
-    return sweep_table(runs)
+    runs = {
+        run: {k: json.dumps(v) if isinstance(v, list) else v for k, v in changes.items()} for run, changes in plan.runs.items()
+    }
+    return sweep_table([(changes or {"run": run or plan.name}, plan.run_folder(run)) for run, changes in runs.items()])
 
 
 def _alive(job: str) -> bool:
