@@ -13,6 +13,7 @@ one after another: `vmap` is at best as fast there, and with convolutions over w
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import sys
 from collections import deque
@@ -34,7 +35,11 @@ from timbre_jax.training.programs import Programs, program_key
 from timbre_jax.training.run import Run, total_steps
 from timbre_jax.training.saver import Saver
 from timbre_jax.training.sharding import data_mesh, make_placement
+from timbre_jax.training.shared_reads import SharedReads
 from timbre_jax.training.slots import OneSlot, Slots
+
+READ_AHEAD = 8
+"""Batches that pipelines in step with one another are apart at most: more than they read ahead."""
 
 FAILURES = (ValueError, OSError)
 """What ends one run of a grid and not the others: bad steps without end, damaged files, a full disk. Others are our errors."""
@@ -222,6 +227,7 @@ def _train_group(group: Sequence[_Member], parallel: str, at_once: int, stop: St
                 bar.show()
         return
     slots, programs = _make_slots(group, parallel, at_once)
+    _share_reads(group, slots.width)
     waiting, active = deque(group), {}
     try:
         while True:
@@ -241,6 +247,16 @@ def _train_group(group: Sequence[_Member], parallel: str, at_once: int, stop: St
     finally:
         for member in active.values():
             member.release()
+
+
+def _share_reads(group: Sequence[_Member], width: int) -> None:
+    """Runs of one seed take the same batches: side by side they read them once."""
+    orders = len({member.config.seed for member in group})
+    if width > 1 and orders < len(group):
+        sources = group[0].sources
+        shared = dataclasses.replace(sources, train=SharedReads(sources.train, keep=READ_AHEAD * min(orders, width)))
+        for member in group:
+            member.sources = shared
 
 
 def _make_slots(group: Sequence[_Member], parallel: str, at_once: int) -> tuple[Slots | OneSlot, Programs]:
