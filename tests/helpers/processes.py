@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +22,14 @@ def start(*arguments, devices: int = 1, **environment) -> subprocess.Popen:
     }
     command = [sys.executable, *map(str, arguments)]
     return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def start_together(count: int, *arguments, devices: int = 1, **environment) -> list[subprocess.Popen]:
+    """Starts so many processes of one run: programs that join as TEST_PROCESSES, TEST_PROCESS and TEST_ADDRESS say."""
+    with socket.create_server(("localhost", 0)) as server:
+        address = f"localhost:{server.getsockname()[1]}"
+    environment |= {"TEST_PROCESSES": str(count), "TEST_ADDRESS": address}
+    return [start(*arguments, devices=devices, TEST_PROCESS=str(number), **environment) for number in range(count)]
 
 
 def run(*arguments, devices: int = 1, **environment) -> subprocess.CompletedProcess:
