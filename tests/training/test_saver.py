@@ -68,6 +68,13 @@ def test_a_best_step_before_an_older_one_is_the_one_that_is_loaded(saver, space,
     assert checkpoint.steps(tmp_path / "best") == [20]
 
 
+def test_checkpoints_of_steps_that_were_given_up_go(saver, tmp_path):
+    for step in (10, 20, 30, 25):
+        saver.save(step, arrays(step), {}, best_step=0)
+    saver.finish()
+    assert checkpoint.steps(tmp_path / "checkpoints") == [20, 25]
+
+
 def test_a_write_that_fails_is_told_once_and_the_older_ones_stay(saver, space, tmp_path):
     saver.save_best(1, space, {})
     saver.save(1, arrays(1), {}, best_step=1)

@@ -30,7 +30,6 @@ from timbre_jax.training.config import flatten
 from timbre_jax.training.data import Sources, open_sources
 from timbre_jax.training.fit import build_model, checked, fit, write_config
 from timbre_jax.training.interrupt import StopSignals, locked
-from timbre_jax.training.pace import Pace
 from timbre_jax.training.programs import Programs, program_key
 from timbre_jax.training.run import Run, total_steps
 from timbre_jax.training.saver import Saver
@@ -173,8 +172,7 @@ class SlottedRun(Run):
         self.ready: dict[str, float] | None = None
         super().__init__(member.config, member.workdir, member.model, member.sources, "jit", False, programs)
         # All that stand side by side wait while one saves: together they may take the part of the time that is one's.
-        train = member.config.train
-        self.pace = Pace(seconds=train.checkpoint_seconds, share=train.checkpoint_share / slots.width)
+        self.pace.share_among(slots.width)
         self.saver = Saver(member.workdir, self.pace)
 
     @property

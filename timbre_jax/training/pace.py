@@ -32,6 +32,11 @@ class Pace:
         """Training begins now."""
         self._begun = self._saved = self._asked = self._clock()
 
+    def share_among(self, runs: int) -> None:
+        """Of so many runs that are trained at once, each takes its part of what saving may take."""
+        if self._limit < 1.0:
+            self._limit /= runs
+
     def affordable(self) -> bool:
         """Whether the last checkpoint's cost is by now a small enough part of the time since."""
         return self._limit >= 1.0 or self._last_cost <= self._limit * (self._clock() - self._saved)

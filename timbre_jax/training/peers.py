@@ -12,6 +12,7 @@ import ctypes
 import os
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Iterator
 
@@ -79,12 +80,15 @@ def ending_together() -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        if jax.process_count() > 1:
-            if isinstance(error, ValueError | OSError):
-                print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-            else:
-                traceback.print_exc()
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(LOST if isinstance(error, LostProcess) else 1)
-        raise
+        if jax.process_count() == 1:
+            raise
+        code = LOST if isinstance(error, LostProcess) else 130 if isinstance(error, KeyboardInterrupt) else 1
+        if isinstance(error, ValueError | OSError):
+            print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        elif code != 130:
+            traceback.print_exc()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        if jax.process_index() == 0 and code == 1:
+            time.sleep(2.0)  # what is wrong for all, all may say: without the main process they end at once
+        os._exit(code)

@@ -114,7 +114,8 @@ class Saver:
             self._failures += 1
             raise
         self._failures = 0
-        kept = checkpoint.steps(self._checkpoints)[-2:]
+        # After going back, those of later steps are of what is given up.
+        kept = [known for known in checkpoint.steps(self._checkpoints) if known <= step][-2:]
         checkpoint.remove_all_but(self._checkpoints, set(kept))
         # A run that has gone back can have a best step before that of an older checkpoint.
         known = {k: best for k, best in self._known.items() if k in kept and best <= best_step}
