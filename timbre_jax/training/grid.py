@@ -32,7 +32,6 @@ from timbre_jax.training.fit import build_model, checked, fit, write_config
 from timbre_jax.training.interrupt import StopSignals, locked
 from timbre_jax.training.programs import Programs, program_key
 from timbre_jax.training.run import Run, total_steps
-from timbre_jax.training.saver import Saver
 from timbre_jax.training.sharding import data_mesh, make_placement
 from timbre_jax.training.shared_reads import SharedReads
 from timbre_jax.training.slots import OneSlot, Slots
@@ -173,7 +172,6 @@ class SlottedRun(Run):
         super().__init__(member.config, member.workdir, member.model, member.sources, "jit", False, programs)
         # All that stand side by side wait while one saves: together they may take the part of the time that is one's.
         self.pace.share_among(slots.width)
-        self.saver = Saver(member.workdir, self.pace)
 
     @property
     def evaluates(self) -> bool:
