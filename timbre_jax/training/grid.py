@@ -258,7 +258,8 @@ def _share_reads(group: Sequence[_Member], width: int) -> None:
 def _make_slots(group: Sequence[_Member], parallel: str, at_once: int) -> tuple[Slots | OneSlot, Programs]:
     """Where the runs of a group are computed, and with what."""
     devices = jax.devices()[: len(group)]
-    each = at_once or (1 if devices[0].platform == "cpu" else -(-len(group) // len(devices)))
+    most = -(-len(group) // len(devices))
+    each = min(at_once, most) or (1 if devices[0].platform == "cpu" else most)
     # A run by itself is shared by all devices, as it would be without a grid.
     alone = len(group) == 1 or len(devices) * each == 1 or parallel == "pmap"
     first = group[0]

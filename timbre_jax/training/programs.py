@@ -87,17 +87,23 @@ def program_key(config: Any, model: TimbreModel, representation: Representation,
     save, stop or go back.
     """
     named = {name: value for name, value in flatten(config).items() if _compiled(name)}
+    if config.optimizer.schedule == "plateau":  # is constant for a step: evaluations change the peak
+        named["optimizer.schedule"] = "constant"
     told = config.optimizer.schedule == "cosine" or model.uses_progress
     return model, representation, tuple(sorted((k, repr(v)) for k, v in named.items())), total_steps if told else None
 
 
-_HOST = ("learning_rate", "plateau")
-_TRAIN = ("batch_size", "crop_frames", "average_decay", "precision", "accumulate")
+_HOST = {
+    "optimizer": ("learning_rate", "plateau"),
+    "train": (
+        "steps", "epochs", "kl_weight", "eval_every", "log_every", "checkpoint_every", "checkpoint_seconds", "checkpoint_share",
+        "patience", "monitor", "initialise_readings", "initialise_examples", "statistics_examples", "rollback",
+    ),
+}  # fmt: skip
+"""Fields that are no part of a program. They are named and not the others, for one forgotten here costs only a compilation."""
 
 
 def _compiled(name: str) -> bool:
     """Whether a field of a configuration, by its dotted name, is a part of its programs (beside the model)."""
     section, _, field = name.partition(".")
-    if section == "train":
-        return field in _TRAIN
-    return section == "augment" or (section == "optimizer" and field.split(".")[0] not in _HOST)
+    return section in ("augment", "optimizer", "train") and field.split(".")[0] not in _HOST.get(section, ())
