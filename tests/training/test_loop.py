@@ -53,6 +53,8 @@ def test_a_run_leaves_what_it_should_and_learns(whole):
     assert valid[40]["loss"] < valid[10]["loss"]
     assert result.best_value == min(line["loss"] for line in valid.values())
     assert any((workdir / "tensorboard").iterdir())
+    raw = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    assert all(0.0 <= line["checkpoint_share"] < 1.0 for line in raw if line["event"] == "train")
     document = json.loads((workdir / "config.json").read_text())
     assert document["config"]["optimizer"]["eps"] == 1e-8  # defaults too
     assert document["representation"]["n_frames"] == 12

@@ -17,6 +17,7 @@ from timbre_jax import checkpoint
 from timbre_jax.data.pipeline import make_pipeline
 from timbre_jax.records import Features
 from timbre_jax.training import distributed
+from timbre_jax.training.best import Best
 from timbre_jax.training.book import Anchor, Book, Result, TrainingError
 from timbre_jax.training.data import Sources, batches, spread
 from timbre_jax.training.evaluate import evaluate
@@ -28,7 +29,6 @@ from timbre_jax.training.plateau import Plateau
 from timbre_jax.training.programs import Programs
 from timbre_jax.training.saver import Saver
 from timbre_jax.training.sharding import make_placement
-from timbre_jax.training.spaces import make_space
 from timbre_jax.training.step import Batch, batch_features, example_keys
 
 
@@ -79,6 +79,7 @@ class Run:
         self.main = distributed.is_main()
         self.pace = Pace(seconds=train.checkpoint_seconds, share=train.checkpoint_share)
         self.saver = Saver(workdir, self.pace)
+        self.best = Best(config, workdir, model, sources, self.saver)
         self.meeting = Meeting()
 
     def _check_sizes(self) -> None:
@@ -99,7 +100,7 @@ class Run:
         """Makes the state, or takes it up from the last checkpoint. The result, where there is nothing left to do."""
         resumed = self.start()
         book = self.book
-        if resumed and self.main and book.best_step not in checkpoint.steps(self.workdir / "best"):
+        if resumed and self.main and not self.best.there(book.best_step):
             self.restore_best()
         if resumed and book.status != "running" and not self.may_go_on():
             self.saver.close()
@@ -174,7 +175,8 @@ class Run:
         """After the last step."""
         if self.book.status == "running":
             self.book.status = "finished"
-        self.finish()
+        if self.main:
+            self.best.finish(self.book.best_step)
         self.save()
         self.saved()
         if self.main:
@@ -366,21 +368,9 @@ class Run:
 
     def save_best(self, scores: dict) -> None:
         """Keeps the averaged parameters as a space. The one that the last checkpoint knows stays until the next."""
-        if not self.main:
-            return
-        train = self.config.train
-        variables = checkpoint.to_host(self.placement.single(self.state).variables(average=True))
-        space = make_space(
-            self.model,
-            variables,
-            self.sources.representation,
-            self.sources.train,
-            batch_size=train.batch_size,
-            examples=train.statistics_examples,
-        )
-        examples = min(len(self.sources.train), train.statistics_examples or len(self.sources.train))
-        information = {"step": self.book.step, "metrics": scores, "statistics_examples": examples}
-        self.saver.save_best(self.book.best_step, space.replace(variables=variables), information)
+        if self.main:
+            variables = self.placement.single(self.state).variables(average=True)
+            self.best.keep(variables, step=self.book.best_step, of_step=self.book.step, scores=scores)
 
     def restore_best(self) -> None:
         """In place of a best space that was damaged and removed: the last checkpoint's averaged parameters.
@@ -390,7 +380,7 @@ class Run:
         self.save_best({})
         self.saver.finish()
         if self.book.status != "running":
-            self.finish()
+            self.best.finish(self.book.best_step)
 
     # Ends
 
@@ -432,24 +422,6 @@ class Run:
     def tell(self, text: str) -> None:
         """A line for the user, beside the bar."""
         tqdm.write(f"{self.workdir}: {text}", file=sys.stderr)
-
-    def finish(self) -> None:
-        """Statistics of the best space over the whole training set."""
-        if not self.main:
-            return
-        self.saver.finish()
-        path = checkpoint.step_path(self.workdir / "best", self.book.best_step)
-        if checkpoint.read_document(path)["statistics_examples"] < len(self.sources.train):
-            space = checkpoint.load_space(path)
-            space = make_space(
-                self.model,
-                space.variables,
-                self.sources.representation,
-                self.sources.train,
-                batch_size=self.config.train.batch_size,
-            )
-            changes = {"statistics": checkpoint.statistics_document(space.statistics)}
-            checkpoint.replace_document(path, {**changes, "statistics_examples": len(self.sources.train)})
 
     def result(self, status: str, signal: int = 0) -> Result:
         """What the caller is told."""
