@@ -14,7 +14,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from tests.helpers.runs import SHAPE, small_config, small_sources
+from tests.helpers.runs import small_config, small_sources, with_loudness
 from timbre_jax.representation import make_representation
 from timbre_jax.training import distributed
 from timbre_jax.training.data import Sources
@@ -54,17 +54,6 @@ def sources_of(model: str) -> Sources:
         representation = make_representation("wave_frames", sample_rate=16000, length=FRAMES * HOP, hop=HOP, window=WINDOW)
         return Sources(waves(96), waves(20, first=96), representation)
     return sources
-
-
-def with_loudness(source: list[dict]) -> list[dict]:
-    """Examples whose loudness is the mean of their values in every frame; half of each third one is padding."""
-    changed = []
-    for number, example in enumerate(source):
-        mask = np.ones(SHAPE[0], np.float32)
-        mask[SHAPE[0] // 2 if number % 3 == 2 else SHAPE[0] :] = 0.0
-        loudness = (100.0 * example["values"].mean(1) - 100.0).astype(np.float32)
-        changed.append({**example, "mask": mask, "loudness": loudness})
-    return changed
 
 
 def waves(count: int, *, first: int = 0) -> list[dict]:

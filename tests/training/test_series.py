@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import timbre_jax
-from tests.helpers.runs import SHAPE, metric_lines, small_config, small_sources
+from tests.helpers.runs import SHAPE, metric_lines, small_config, small_sources, with_loudness
 from timbre_jax.models import make_model
 from timbre_jax.records import Features
 from timbre_jax.training.loop import train_and_evaluate
@@ -15,17 +15,6 @@ from timbre_jax.training.state import create_state, make_optimizer
 from timbre_jax.training.step import cropped, make_train_step
 
 MODEL = {"name": "frame_vae", "latent_size": 3, "channels": (16, 16), "strided": 1, "kernel": 3, "reader_weight": 3.0}
-
-
-def with_loudness(source):
-    """Examples whose loudness is the mean of their values in every frame; half of each third one is padding."""
-    changed = []
-    for number, example in enumerate(source):
-        mask = np.ones(SHAPE[0], np.float32)
-        mask[6 if number % 3 == 2 else SHAPE[0] :] = 0.0
-        loudness = (100.0 * example["values"].mean(1) - 100.0).astype(np.float32)
-        changed.append({**example, "mask": mask, "loudness": loudness})
-    return changed
 
 
 @pytest.fixture(scope="module")

@@ -67,5 +67,7 @@ def test_pmap_states_are_spread_and_single_again():
 def test_unknown_ways_and_batches_that_cannot_be_cut(tmp_path):
     with pytest.raises(ValueError, match="'jit' or 'pmap', not 'xmap'"):
         make_placement("xmap")
+    with pytest.raises(ValueError, match=r"batch_size=16 cannot be cut into 1 devices times config.train.accumulate=3"):
+        train_and_evaluate(small_config(accumulate=3), tmp_path, sources=small_sources(), progress=False)
     done = run("tests/training/run_small.py", tmp_path, 20, "jit", devices=3)
     assert "batch_size=16 cannot be cut into 3 devices" in done.stderr

@@ -7,7 +7,7 @@ import pytest
 from tests.helpers.runs import SHAPE, examples
 from timbre_jax.models import make_model
 from timbre_jax.training.state import create_state, make_optimizer, make_schedule
-from timbre_jax.training.step import make_eval_step, make_train_step
+from timbre_jax.training.step import batch_features, make_eval_step, make_train_step
 
 KEY = jax.random.key(7)
 
@@ -58,6 +58,33 @@ def test_noise_belongs_to_example_step_and_key(setting):
     assert loss() == loss()
     others = [loss(key=jax.random.key(8)), loss(index=batch["index"] + 1), loss(state.replace(step=state.step + 1))]
     assert len({loss(), *others}) == 4
+
+
+def test_parts_one_after_another_give_the_step_of_the_whole(setting):
+    model, optimizer, state, step = setting
+    batch = stack(examples(8))
+    whole, metrics = step(state, batch, KEY)
+    parts, metrics_of_parts = jax.jit(make_train_step(model, optimizer, accumulate=2))(state, batch, KEY)
+    close(whole.params, parts.params)
+    close(metrics, metrics_of_parts)
+
+
+def test_batch_statistics_are_of_every_part_by_itself():
+    model = make_model("frame_vae", feature_shape=SHAPE, latent_size=2, channels=(4,), strided=0, given=(), invariant_to=())
+    optimizer = make_optimizer("adam")
+    state = create_state(model, optimizer, jax.random.key(0), hyper={"learning_rate": 1e-3, "kl_weight": 1.0})
+    batch = stack(examples(8))
+    accumulated, _ = jax.jit(make_train_step(model, optimizer, accumulate=2))(state, batch, KEY)
+    mutable = state.mutable
+    for part in (0, 1):
+        features = batch_features({name: value[part::2] for name, value in batch.items()})
+        keys = jax.random.split(KEY, 4)
+        variables = {"params": state.params, **mutable}
+        _, mutable = model.apply(variables, features, keys, train=True, method="loss", mutable=list(mutable))
+    found, expected = (x["batch_stats"]["encoder"] for x in (accumulated.mutable, mutable))
+    close(found, expected)
+    moved = jax.tree.map(lambda x, y: np.abs(x - y).max(), found, state.mutable["batch_stats"]["encoder"])
+    assert min(jax.tree.leaves(moved)) > 1e-4
 
 
 def test_clipping_scales_the_gradient_to_the_norm(setting):

@@ -1,0 +1,59 @@
+"""The same run on one device, on eight, and on two processes of two: in float64 rounding is all that may differ.
+
+`run_devices.py` has the models: one with batch statistics, adversaries and neighbours in a batch, one with dropout and flows.
+"""
+
+import socket
+
+import jax
+import numpy as np
+import pytest
+
+from tests.helpers.processes import run, start
+from tests.helpers.runs import last_checkpoint, metric_lines
+
+FLOAT64 = {"JAX_ENABLE_X64": "1"}
+
+
+def devices_run(model, workdir, *fields, devices, environment):
+    done = run("tests/training/run_devices.py", model, workdir, *fields, devices=devices, **environment)
+    assert done.stdout.splitlines()[-1:] == ["finished 50"], done.stderr
+
+
+def two_processes(model, workdir, *fields, devices, environment):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    program = ("tests/training/run_devices.py", model, workdir, *fields, f"--port={port}")
+    both = [start(*program, f"--process={number}", devices=devices, **environment) for number in (0, 1)]
+    for process in both:
+        out, err = process.communicate(timeout=600)
+        assert out.splitlines()[-1:] == ["finished 50"], err
+
+
+def float64_numbers(workdir):
+    """Losses of all steps and evaluations, and the parameters and statistics of the last checkpoint as one vector."""
+    with jax.enable_x64(True):
+        arrays, _ = last_checkpoint(workdir)
+    kept = [name for name in sorted(arrays) if name.startswith(("['state']['params']", "['state']['mutable']"))]
+    assert {arrays[name].dtype for name in kept} == {np.dtype(np.float64)}
+    losses = [line["loss"] for line in metric_lines(workdir)]
+    return np.array(losses), np.concatenate([np.ravel(arrays[name]) for name in kept])
+
+
+def assert_equal_runs(a, b, *, tolerance):
+    (losses_a, values_a), (losses_b, values_b) = float64_numbers(a), float64_numbers(b)
+    assert len(losses_a) == 52  # 50 steps, 2 evaluations
+    np.testing.assert_allclose(losses_b, losses_a, rtol=tolerance)
+    assert np.linalg.norm(values_b - values_a) <= tolerance * np.linalg.norm(values_a)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["frame_vae", "sample_vae"])
+def test_devices_and_processes_take_the_steps_of_one(model, tmp_path):
+    settings = {"environment": FLOAT64}
+    devices_run(model, tmp_path / "one", "precision='float64'", devices=1, **settings)
+    devices_run(model, tmp_path / "eight", "precision='float64'", devices=8, **settings)
+    two_processes(model, tmp_path / "two", "precision='float64'", devices=2, **settings)
+    assert_equal_runs(tmp_path / "one", tmp_path / "eight", tolerance=1e-9)
+    assert_equal_runs(tmp_path / "one", tmp_path / "two", tolerance=1e-9)
