@@ -10,8 +10,10 @@ import pytest
 from experiments.configs.rebnord2022 import MODELS, SCORES, get_config
 from experiments.nine_models import beside_the_thesis, library
 from timbre_jax.metrics.table import Result, write_results
+from timbre_jax.models import make_model
 from timbre_jax.training.book import Result as Ended
 from timbre_jax.training.config import resolve
+from timbre_jax.training.programs import program_key
 
 
 def test_each_model_changes_one_thing():
@@ -43,6 +45,20 @@ def test_each_model_changes_one_thing():
         assert config == base, name
     with pytest.raises(ValueError, match="no model 'large'; there are 8_dim"):
         get_config("large")
+
+
+def test_four_of_them_share_a_program():
+    """They differ in what a program is given (KL weight) or the host looks at (length, falls of the learning rate)."""
+    configs = {name: resolve(get_config(name)) for name in MODELS}
+    models = {name: make_model(feature_shape=(250, 128), **config.model) for name, config in configs.items()}
+    keys = {name: program_key(config, models[name], None, config.train.steps) for name, config in configs.items()}
+    assert [name for name in MODELS if keys[name] == keys["64_dim"]] == ["64_dim", "beta", "underfit", "overfit"]
+    assert len(set(keys.values())) == 6
+    # A cosine is stretched over all steps.
+    for name in ("64_dim", "overfit"):
+        configs[name].optimizer.schedule = "cosine"
+        keys[name] = program_key(configs[name], models[name], None, configs[name].train.steps)
+    assert keys["64_dim"] != keys["overfit"]
 
 
 def test_the_table_has_the_thesis_beside(tmp_path):

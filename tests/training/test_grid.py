@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import timbre_jax
+from tests.helpers.processes import run
 from tests.helpers.runs import assert_same_run, last_checkpoint, metric_lines, small_config, small_sources
 from timbre_jax.training import programs
 from timbre_jax.training.grid import train_grid
@@ -157,6 +158,24 @@ def test_a_signal_saves_all_and_the_same_call_goes_on(at_once, tmp_path):
     assert list(again.values()) == list(whole.values())
     for a, b in zip(members("whole"), members("parts"), strict=True):
         assert_same_run(a, b)
+
+
+TWO_DEVICES = """
+import sys
+from pathlib import Path
+from tests.training.test_grid import config, grid
+members = {Path(sys.argv[1]) / str(seed): config(seed, 0.25, steps=20) for seed in range(3)}
+print([result.status for result in grid(members).values()])
+"""
+
+
+@pytest.mark.slow
+def test_two_devices_have_a_run_each(alone, tmp_path):
+    """And the third follows."""
+    ended = run("-c", TWO_DEVICES, tmp_path, devices=2)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.count("finished") == 3
+    close(tmp_path / "1", alone[0])
 
 
 @pytest.mark.slow
