@@ -68,6 +68,9 @@ def initialise(
         raise ValueError(f"--coordinator_address={coordinator_address} must be HOST:PORT")
     # It would catch SIGTERM, and keep it from whoever trains (`interrupt.StopSignals`).
     jax.config.update("jax_enable_preemption_service", False)
+    where = f" at {coordinator_address}" if coordinator_address else ""
+    failed = f"the processes of this run did not meet{where} within {timeout} s: check that all were started"
+    peers.say_when_aborted(f"{failed}, and the address" if where else failed)
     try:
         jax.distributed.initialize(
             coordinator_address=coordinator_address or None,
@@ -86,11 +89,7 @@ def initialise(
         ) from None
     except RuntimeError as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        where = coordinator_address or "their first"
-        raise ValueError(
-            f"process {'?' if process_id is None else process_id} could not join the others at {where} "
-            f"({(lines or [type(error).__name__])[0][:160]}); check the address, and that all were started"
-        ) from None
+        raise ValueError(f"{failed} ({(lines or [type(error).__name__])[0][:160]})") from None
     if jax.process_count() == 1:
         return False
     peers.say_when_aborted()

@@ -47,16 +47,16 @@ def told_when_lost() -> Iterator[None]:
         raise LostProcess(MESSAGE) from error
 
 
-def say_when_aborted() -> None:
+def say_when_aborted(message: str = MESSAGE) -> None:
     """Ends a process that the runtime aborts, as it does when another is gone, with one clear line and the exit code `LOST`.
 
-    The runtime's own lines come before. For processes of a run of several; to be called once, by each.
+    The runtime's own lines come before. For processes of a run of several, each of which calls it; the last message counts.
     """
     global _last_words
 
     def last_words(_number: int) -> None:
         signal.alarm(_SECONDS)  # should this hang, the process ends all the same
-        os.write(2, f"error: {MESSAGE}\n".encode())
+        os.write(2, f"error: {message}\n".encode())
         os._exit(LOST)
 
     # Python's own handlers wait for the main thread, which is not to come.
