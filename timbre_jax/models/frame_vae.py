@@ -23,7 +23,7 @@ from timbre_jax.models.invariance import (
     standard_uniform,
 )
 from timbre_jax.models.reversal import reversal_strength, reverse_gradient
-from timbre_jax.models.straight import band_moments, detour
+from timbre_jax.models.straight import band_moments, detour, following
 from timbre_jax.records import Array, Features, Latent, Posterior
 
 Stream = dict[str, Any]
@@ -276,7 +276,7 @@ class FrameVAE(TimbreModel):
         told = self._told(posterior.sample(keys).values, posterior.conditions)
         mask, mixed = posterior.mask, None
         if self.straight_weight:
-            between, mixed = self._between(told, mask, keys)
+            between, mixed = self._between(told, mask, keys, axis_name)
             told, mask = jnp.concatenate([told, between]), jnp.concatenate([mask, mixed[1]])
         outputs, _, _ = self.decoder(told, mask, train=train, axis_name=axis_name)
         outputs, between = outputs[: len(keys)], outputs[len(keys) :]
@@ -294,7 +294,7 @@ class FrameVAE(TimbreModel):
             fit = jnp.sum(terms * weights, (1, 2)) / (size * count)
         loss = fit + kl_weight * kl
         if mixed is not None:
-            off = self._detour(mean, between[..., : mean.shape[-1]], *mixed)
+            off = self._detour(mean, between[..., : mean.shape[-1]], *mixed, axis_name)
             loss = loss + self.straight_weight * off
             metrics["detour"] = off
         strength = reversal_strength(progress, self.reversal_time)
@@ -315,18 +315,18 @@ class FrameVAE(TimbreModel):
             metrics["reversal"] = jnp.broadcast_to(strength, loss.shape)
         return loss, metrics
 
-    def _between(self, told: Array, mask: Array, keys: Array) -> tuple[Array, tuple[Array, Array]]:
+    def _between(self, told: Array, mask: Array, keys: Array, axis_name: str | None) -> tuple[Array, tuple[Array, Array]]:
         """What the decoder is told somewhere between every sound and the next of the batch; how far [B], and where both are."""
         share = jax.vmap(lambda key: jax.random.uniform(jax.random.fold_in(key, 1), (), jnp.float32))(keys)
-        other = jnp.roll(told, -1, axis=0)
-        return told + share[:, None, None] * (other - told), (share, mask * jnp.roll(mask, -1, axis=0))
+        other = following(told, axis_name)
+        return told + share[:, None, None] * (other - told), (share, mask * following(mask, axis_name))
 
-    def _detour(self, ends: Array, between: Array, share: Array, mask: Array) -> Array:
+    def _detour(self, ends: Array, between: Array, share: Array, mask: Array, axis_name: str | None) -> Array:
         """Mean over frames of the squared detours of log centroid and log bandwidth, [B]; the ends stay where they are."""
         mask = jnp.repeat(mask, self.stride, axis=1)
         moments = [band_moments(x, self.band_hz, self.level_range_db) for x in (jax.lax.stop_gradient(ends), between)]
         total = sum(
-            detour(jnp.stack([own, jnp.roll(own, -1, axis=0)]), made, share) for own, made in zip(*moments, strict=True)
+            detour(jnp.stack([own, following(own, axis_name)]), made, share) for own, made in zip(*moments, strict=True)
         )
         return jnp.sum(total * mask, 1) / jnp.maximum(jnp.sum(mask, 1), 1.0)
 

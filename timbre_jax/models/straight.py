@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -27,6 +28,15 @@ def band_moments(values: Array, frequencies: tuple[float, ...], range_db: float)
     centroid = jnp.matmul(weights, middle, precision="highest") / total
     spread = jnp.sum(weights * jnp.square(middle - centroid[..., None]), -1) / total
     return jnp.log(jnp.maximum(centroid, 1.0)), 0.5 * jnp.log(jnp.maximum(spread, 1.0))
+
+
+def following(x: Array, axis_name: str | None = None) -> Array:
+    """x [B, ...] of each sound's next in the batch; after the last comes the first. `axis_name`: of `pmap`, or None."""
+    first = x[:1]
+    if axis_name is not None:
+        count = jax.lax.axis_size(axis_name)
+        first = jax.lax.ppermute(first, axis_name, [((i + 1) % count, i) for i in range(count)])
+    return jnp.concatenate([x[1:], first])
 
 
 def detour(ends: Array, between: Array, share: Array) -> Array:
