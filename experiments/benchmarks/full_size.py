@@ -153,10 +153,10 @@ def repeat_store(small: Path, large: Path, representation, number: int) -> Path:
     source, target = (features_folder(Store.open(path), representation) for path in (small, large))
     target.mkdir(parents=True)
     for split in ("train", "valid"):
-        layout = json.loads((source / f"{split}.json").read_text())
+        layout = json.loads((source / f"{split}.features.json").read_text())
         files = layout["shards"] * (rounds if split == "train" else 1)
         layout |= {"shards": _linked(source, target, split, files), "count": sum(shard["count"] for shard in files)}
-        (target / f"{split}.json").write_text(json.dumps(layout))
+        (target / f"{split}.features.json").write_text(json.dumps(layout))
         ranges = f"{split}.ranges.json"
         if (source / ranges).is_file():
             os.link(source / ranges, target / ranges)
@@ -165,11 +165,9 @@ def repeat_store(small: Path, large: Path, representation, number: int) -> Path:
 
 def _linked(source: Path, target: Path, split: str, shards: Sequence[dict]) -> list[dict]:
     """Shards under the names that they get as so many."""
-    from timbre_jax.data.store import shard_name
-
     result = []
     for number, shard in enumerate(shards):
-        name = shard_name(split, number, len(shards))
+        name = f"{split}-{number:05d}-of-{len(shards):05d}{Path(shard['file']).suffix}"
         os.link(source / shard["file"], target / name)
         result.append({**shard, "file": name})
     return result

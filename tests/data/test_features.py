@@ -1,6 +1,7 @@
 import dataclasses
 import json
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from timbre_jax.data import features as features_module
 from timbre_jax.data.build import build_store
 from timbre_jax.data.features import FeatureSource, cached_features
 from timbre_jax.data.pipeline import make_pipeline
+from timbre_jax.data.publish import RecordWriter
 from timbre_jax.data.sources.base import Form, Loaded
 from timbre_jax.data.store import JoinedStore, Store, StoreError, open_store
 from timbre_jax.records import Features
@@ -107,7 +109,7 @@ def test_interrupted_it_goes_on(store, tmp_path, monkeypatch):
     monkeypatch.setattr(Blocks, "analyse", counted)
     with pytest.raises(KeyboardInterrupt):
         cached(store, directory=tmp_path)
-    assert not list(tmp_path.glob("*/train.json"))
+    assert not list(tmp_path.glob("*/train.features.json"))
     source = cached(store, directory=tmp_path)
     assert len(seen) == 4 + 4  # 2 batches a shard, 3 shards, of which one was finished
     monkeypatch.setattr(Blocks, "analyse", analyse)
@@ -136,6 +138,47 @@ def test_harmonic_tracks_of_real_frames(store):
     representation = HarmonicTracks(length=16000, n_frames=92)
     source = cached(store, "test", representation, batch_size=10)
     same(source.read(), direct(store, "test", representation))
+
+
+def test_damage_is_found(store, tmp_path):
+    source = cached(store, directory=tmp_path)
+    (file,) = source.folder.glob("train-*.features")
+    whole = bytearray(file.read_bytes())
+    whole[len(whole) // 2] ^= 1  # one bit
+    file.write_bytes(whole)
+    again = cached(store, directory=tmp_path)
+    assert len(again.batch([0, 89])["index"]) == 2
+    with pytest.raises(StoreError, match=r"record 45 has another check sum .*delete .* to have the features made again"):
+        again.read()
+    file.write_bytes(whole[: len(whole) // 3])
+    with pytest.raises(StoreError, match="record 89 lies beyond its end"):
+        cached(store, directory=tmp_path).batch([89])
+    file.unlink()
+    with pytest.raises(StoreError, match="is missing; delete"):
+        cached(store, directory=tmp_path)[0]
+
+
+def test_features_of_the_form_before_are_taken_over(store, tmp_path, monkeypatch):
+    """SPLIT.json and array_record files; whole ones are copied, others are made again."""
+    source = cached(store, directory=tmp_path)
+    wanted, layout = source.read(), json.loads((source.folder / "train.features.json").read_text())
+    writer = RecordWriter(source.folder / "train-00000-of-00001.array_record")
+    for row in source._raw(np.arange(len(source))):
+        writer.write(row[:-4].tobytes())
+    writer.close()
+    layout["shards"] = [{"file": "train-00000-of-00001.array_record", "count": 90}]
+    (source.folder / "train.json").write_text(json.dumps(layout))
+    for file in ("train.features.json", "train-00000-of-00001.features"):
+        (source.folder / file).unlink()
+    monkeypatch.setattr(Blocks, "analyse", lambda *_: pytest.fail("analysed again"))
+    found = cached(store, directory=tmp_path).read()
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(wanted), strict=True):
+        np.testing.assert_array_equal(a, b)
+    monkeypatch.undo()
+    for file in ("train.features.json", "train-00000-of-00001.features"):
+        (source.folder / file).unlink()
+    (source.folder / "train-00000-of-00001.array_record").write_bytes(b"damaged")
+    np.testing.assert_array_equal(cached(store, directory=tmp_path).read().values, wanted.values)
 
 
 def test_ranges_are_read_once_and_kept(store, tmp_path, monkeypatch):

@@ -143,7 +143,7 @@ def test_a_damaged_store_is_one_line(pca_run, small_store, tmp_path, damage, mes
 def test_damaged_features_are_one_line_that_says_how_to_have_them_again(pca_run, small_store, tmp_path):
     store = shutil.copytree(small_store, tmp_path / "store", ignore=shutil.ignore_patterns("features"))
     table = evaluate([pca_run], tmp_path / "out", store=store, sounds=0, progress=False)
-    file = next((store / "features").glob("*/test-*.array_record"))
+    file = next((store / "features").glob("*/test-*.features"))
     cut(file)
     with pytest.raises(ValueError, match=f"damaged or cut short .*delete {file.parent} to have") as error:
         evaluate([pca_run], tmp_path / "out", store=store, sounds=0, progress=False)

@@ -1,13 +1,14 @@
 """Features of a whole split, analysed once and kept beside the store.
 
-    STORE/features/NAME-DIGEST/index.json    the representation's settings
-    STORE/features/NAME-DIGEST/SPLIT.json    written last: the split is whole
-    STORE/features/NAME-DIGEST/SPLIT-00000-of-00002.array_record
+    STORE/features/NAME-DIGEST/index.json            the representation's settings
+    STORE/features/NAME-DIGEST/SPLIT.features.json   written last: the split is whole
+    STORE/features/NAME-DIGEST/SPLIT-00000-of-00002.features
     STORE/features/NAME-DIGEST/SPLIT.ranges.json     smallest and largest values, once somebody has asked for them
 
 The digest is of the representation's settings (without those of its way back to sound) and of the store's content, so another
-setting is another folder. Values are
-kept as 16-bit steps between the smallest and largest of each record: an error under 1e-5 of the range.
+setting is another folder. Values are kept as 16-bit steps between the smallest and largest of each record: an error under 1e-5
+of the range. Features that an earlier version cached (SPLIT.json and array_record files, which may be deleted then) are taken
+over without being analysed again.
 """
 
 from __future__ import annotations
@@ -24,8 +25,9 @@ from typing import Any
 
 import numpy as np
 
-from timbre_jax.data.publish import RecordWriter, count_records, write_text
-from timbre_jax.data.store import JoinedStore, Store, StoreError, shard_name
+from timbre_jax.data.fixed_records import CHECK, FixedReader, FixedWriter, count_fixed
+from timbre_jax.data.publish import count_records, read_records, write_text
+from timbre_jax.data.store import JoinedStore, Store, StoreError
 from timbre_jax.records import Features
 from timbre_jax.representation import Representation, representation_settings
 
@@ -74,17 +76,20 @@ def cached_features(
     if split not in store.splits:
         raise StoreError(f"{store.path}: no sounds of a split {split!r}; there are {', '.join(store.splits)}")
     folder = features_folder(store, representation, directory)
-    if not (folder / f"{split}.json").is_file():
+    whole = folder / f"{split}.features.json"
+    if not whole.is_file():
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with _lock(folder):
-                if not (folder / f"{split}.json").is_file():  # another process may have made it meanwhile
+                if whole.is_file():
+                    pass  # another process has made it meanwhile
+                elif not _taken_over(folder, split):
                     _analyse(store, split, representation, folder, batch_size=batch_size, progress=progress)
         except OSError as error:
             raise ValueError(
                 f"{folder}: features cannot be written ({error.strerror or error}); make room, or name another directory"
             ) from None
-    layout = json.loads((folder / f"{split}.json").read_text(encoding="utf-8"))
+    layout = json.loads(whole.read_text(encoding="utf-8"))
     return FeatureSource(folder, layout, store.metadata(split, ("index",))["index"].astype(np.int32))
 
 
@@ -128,29 +133,63 @@ def _analyse(store, split, representation, folder, *, batch_size, progress) -> N
     with tqdm(total=total, unit=" sounds", desc=f"features of {split}", disable=not progress) as bar:
         for number in range(count):
             start, stop = number * SHARD, min(total, (number + 1) * SHARD)
-            path = folder / shard_name(split, number, count)
+            path = folder / _file_name(split, number, count)
             files.append({"file": path.name, "count": stop - start})
-            shapes = folder / f"{path.name}.shapes"
-            if count_records(path) == stop - start and shapes.is_file():
+            shapes = folder / f"{path.name}.shapes"  # written first, so it belongs to a file that is whole
+            if shapes.is_file() and count_fixed(path, _record_bytes(json.loads(shapes.read_text()))) == stop - start:
                 layout |= json.loads(shapes.read_text())
-            else:
-                path.unlink(missing_ok=True)
-                writer = RecordWriter(path)
-                for first in range(start, stop, batch_size):
-                    positions = range(first, min(first + batch_size, stop))
-                    waves = store.audio(split, positions, samples=samples)
-                    features = analyse_batch(representation, waves, lengths[first : first + len(waves)], batch_size)
-                    layout |= _shapes(features)
-                    for row in range(len(positions)):
-                        writer.write(_pack(features, row, store, split, first + row))
-                    bar.update(len(positions))
-                write_text(shapes, json.dumps(_shapes(features)))
-                writer.close()
+                bar.update(stop - start)
                 continue
-            bar.update(stop - start)
-    write_text(folder / f"{split}.json", json.dumps({**layout, "shards": files}, indent=1) + "\n")
+            writer = FixedWriter(path)
+            for first in range(start, stop, batch_size):
+                positions = range(first, min(first + batch_size, stop))
+                waves = store.audio(split, positions, samples=samples)
+                features = analyse_batch(representation, waves, lengths[first : first + len(waves)], batch_size)
+                layout |= _shapes(features)
+                for row in range(len(positions)):
+                    writer.write(_pack(features, row, store, split, first + row))
+                bar.update(len(positions))
+            write_text(shapes, json.dumps(_shapes(features)))
+            writer.close()
+    _finish(folder, split, layout, files)
+
+
+def _taken_over(folder: Path, split: str) -> bool:
+    """Whether features of the form before this one lay here whole; they have this form now."""
+    if not (folder / f"{split}.json").is_file():
+        return False
+    layout = json.loads((folder / f"{split}.json").read_text(encoding="utf-8"))
+    size, files = _record_bytes(layout), []
+    for number, shard in enumerate(layout.pop("shards")):
+        if count_records(folder / shard["file"]) != shard["count"]:
+            return False
+        path = folder / _file_name(split, number, -(-layout["count"] // SHARD))
+        writer = FixedWriter(path)
+        for record in read_records(folder / shard["file"]):
+            if len(record) != size:
+                return False
+            writer.write(record)
+        writer.close()
+        files.append({"file": path.name, "count": shard["count"]})
+    _finish(folder, split, layout, files)
+    return True
+
+
+def _finish(folder: Path, split: str, layout: dict[str, Any], files: list[dict[str, Any]]) -> None:
+    write_text(folder / f"{split}.features.json", json.dumps({**layout, "shards": files}, indent=1) + "\n")
     for entry in files:
         (folder / f"{entry['file']}.shapes").unlink(missing_ok=True)
+
+
+def _file_name(split: str, number: int, count: int) -> str:
+    return f"{split}-{number:05d}-of-{count:05d}.features"
+
+
+def _record_bytes(layout: dict[str, Any]) -> int:
+    """Of a record: ends, steps, mask, conditions."""
+    frames, width = layout["shape"]
+    numbers = sum(int(np.prod(shape, dtype=np.int64)) for shape in layout["conditions"].values())
+    return 8 + 2 * frames * width + frames + 4 * numbers
 
 
 def analyse_batch(representation, waves: np.ndarray, lengths: np.ndarray, batch_size: int) -> Features:
@@ -203,9 +242,7 @@ class FeatureSource:
         self.folder, self.index, self.rate = folder, index, layout["rate"]
         self.shape: tuple[int, int] = tuple(layout["shape"])
         self._conditions = {name: tuple(shape) for name, shape in layout["conditions"].items()}
-        numbers = sum(int(np.prod(shape, dtype=np.int64)) for shape in self._conditions.values())
-        frames, width = self.shape
-        self._record_bytes = 8 + 2 * frames * width + frames + 4 * numbers
+        self._record_bytes = _record_bytes(layout)
         self._files = [shard["file"] for shard in layout["shards"]]
         self._edges = np.cumsum([0] + [shard["count"] for shard in layout["shards"]])
         self._readers: dict[int, Any] = {}
@@ -216,38 +253,29 @@ class FeatureSource:
     def __getitem__(self, position: int) -> dict[str, np.ndarray]:
         return {name: values[0] for name, values in self.batch([position]).items()}
 
-    def _raw(self, positions: np.ndarray) -> list[bytes]:
-        from array_record.python.array_record_module import ArrayRecordReader
-
+    def _raw(self, positions: np.ndarray) -> np.ndarray:
         if len(positions) and not (positions.min() >= 0 and positions.max() < len(self)):
             raise IndexError(f"position {positions.min()}..{positions.max()} of {len(self)} features")
-        result: list[bytes] = [b""] * len(positions)
+        raw = np.empty((len(positions), self._record_bytes + CHECK), np.uint8)
         shards = np.searchsorted(self._edges, positions, side="right") - 1
-        for shard in np.unique(shards).tolist():
-            path = self.folder / self._files[shard]
-            if shard not in self._readers and not path.is_file():
-                raise StoreError(f"{path}: is missing; delete {self.folder} to have the features made again")
-            here = np.flatnonzero(shards == shard)
+        places = positions - self._edges[shards]
+        for row, shard, place in zip(raw, shards.tolist(), places.tolist(), strict=True):
             try:
                 if shard not in self._readers:
-                    self._readers[shard] = ArrayRecordReader(str(path), "readahead_buffer_size:0")
-                records = self._readers[shard].read((positions[here] - self._edges[shard]).tolist())
-            except (RuntimeError, IndexError, ValueError) as error:
-                reason = " ".join(str(error).split())[:100]
+                    self._readers[shard] = FixedReader(self.folder / self._files[shard], self._record_bytes)
+                self._readers[shard].read(place, row)
+            except (FileNotFoundError, ValueError) as error:
+                what = "is missing" if isinstance(error, OSError) else f"damaged or cut short ({error})"
                 raise StoreError(
-                    f"{path}: damaged or cut short ({reason}); delete {self.folder} to have the features made again"
+                    f"{self.folder / self._files[shard]}: {what}; delete {self.folder} to have the features made again"
                 ) from None
-            for place, record in zip(here.tolist(), records, strict=True):
-                if len(record) != self._record_bytes:
-                    raise StoreError(f"{self.folder}: broken features; delete the folder to have them made again")
-                result[place] = record
-        return result
+        return raw
 
     def batch(self, positions: Sequence[int] | np.ndarray) -> dict[str, np.ndarray]:
         """What [i] says of several positions at once, [n, ...] each: the quick way, which the pipeline takes."""
         positions = np.asarray(positions, np.int64).reshape(-1)
         (frames, width), count = self.shape, len(positions)
-        raw = np.frombuffer(b"".join(self._raw(positions)), np.uint8).reshape(count, self._record_bytes)
+        raw = self._raw(positions)
         ends = np.ascontiguousarray(raw[:, :8]).view("<f4")
         steps = np.ascontiguousarray(raw[:, 8 : 8 + 2 * frames * width]).view("<u2").reshape(count, frames, width)
         values = steps.astype(np.float32)
