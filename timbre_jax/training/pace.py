@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 
@@ -14,8 +15,8 @@ class Pace:
     A checkpoint is due in time to be whole `seconds` after the last one was begun; a killed run then loses no more work than
     that. But saving takes at most the part `share` of the time: where it costs more, the intervals are longer.
 
-    What it costs is how long training has stood still for it. On a CPU the seconds of the writing thread count too, as it takes
-    its time from the cores that training computes on.
+    What it costs is how long training has stood still for it. On a CPU the writing thread takes one of the cores that training
+    computes on: its seconds, divided by their number, count too.
 
     Args:
       seconds: between checkpoints. share: of the time, at most; 1 or more does not limit.
@@ -25,7 +26,7 @@ class Pace:
     def __init__(self, *, seconds: float, share: float, clock: Callable[[], float] = time.monotonic):
         self._seconds, self._limit, self._clock = seconds, share, clock
         self._cost = self._last_cost = self._writing = 0.0
-        self._in_threads = jax.default_backend() == "cpu"
+        self._part = 1.0 / cores() if jax.default_backend() == "cpu" else 0.0
         self.begin()
 
     def begin(self) -> None:
@@ -60,10 +61,14 @@ class Pace:
     def written(self, seconds: float) -> None:
         """It has been written, which took so long."""
         self._writing = seconds
-        if self._in_threads:
-            self._last_cost += seconds
-            self._cost += seconds
+        self._last_cost += self._part * seconds
+        self._cost += self._part * seconds
 
     def share(self) -> float:
         """The part of the time since the beginning that saving has taken."""
         return self._cost / max(self._clock() - self._begun, 1e-9)
+
+
+def cores() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
