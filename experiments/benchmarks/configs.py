@@ -8,8 +8,8 @@ the machine hardly changes, else wall-clock seconds. The columns:
   steps/s, examples/s
   GFLOP/step   what the model calculates in a step (experiments/benchmarks/arithmetic.py), gradients included
   GFLOP/s      that, by the time of a step
-  % of peak    of the best float32 matrix product of the same process, right before and right after
-  pipeline %   CPU time that the pipeline takes for a batch, by the time of a step; in training it runs beside the steps
+  % of peak    of the best float32 matrix product of the same process: at its beginning, right before the steps, right after
+  pipeline %   time that the pipeline takes for a batch with nothing beside it, by that of a step; in training it runs ahead
   compile s    of the step, without the compilation cache
   memory GB    of the process at its most, or of the device where it says
 
@@ -89,7 +89,7 @@ def measure_training(
     from timbre_jax.training.resources import peak_memory
     from timbre_jax.training.run import Run
 
-    clock, sources = step_clock(), open_sources(config, progress=False)
+    peak, clock, sources = measure_peak(), step_clock(), open_sources(config, progress=False)
     model = build_model(config, sources)
     workdir.mkdir(parents=True)
     write_config(workdir, config, model, sources)
@@ -105,7 +105,7 @@ def measure_training(
         start = clock()
         compiled = run.train_step.lower(run.state, batch, run.key).compile()
         compile_seconds = clock() - start
-        peak, step = measure_peak(), float("inf")
+        peak, step = max(peak, measure_peak()), float("inf")
         run.state, _ = jax.block_until_ready(compiled(run.state, batch, run.key))
         until, count = time.perf_counter() + seconds, 0
         while count < steps or time.perf_counter() < until:
@@ -130,18 +130,22 @@ def measure_training(
 
 
 def _pipeline_seconds(run: Any) -> float:
-    """CPU seconds of a batch, from the disk to the device, when nothing else is done."""
+    """Seconds of a batch, from the disk to the device, when nothing else is done."""
     import jax
+
+    from experiments.benchmarks.arithmetic import step_clock
+
+    clock = step_clock()
 
     def take() -> None:
         jax.block_until_ready(run.placement.train_batch(run.next_batch()))
 
     for _ in range(8):  # what had been read ahead
         take()
-    start = time.process_time()
+    start = clock()
     for _ in range(BATCHES):
         take()
-    return (time.process_time() - start) / BATCHES
+    return (clock() - start) / BATCHES
 
 
 def _memory(memory: Any) -> float:
