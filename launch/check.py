@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
+from typing import Any
 
 from experiments.command_line import read_config
 from experiments.sweep import typed
-from launch.plan import FINISHED, KINDS, ROOT, Kind, Plan
+from launch.plan import FINISHED, ROOT, Plan, kind_of
 from launch.slurm import seconds_of
 
 
@@ -21,10 +23,21 @@ def check(plan: Plan) -> None:
     seconds_of(plan.options["time"])
     if (setup := plan.options["setup"]) and not os.path.isfile(setup):
         raise ValueError(f"--setup={setup}: there is no such file")
+    if plan.cluster == "local":
+        _check_machine(plan.options)
     for stage in plan.stages:
-        if KINDS.get(stage, Kind()).config:
+        if kind_of(stage).config:
             _check_configurations(plan, stage)
         _check_flags(plan.of_stage(stage)[0].command, stage)
+
+
+def _check_machine(options: Mapping[str, Any]) -> None:
+    gpus, nodes, at_once = options["gpus_per_node"], options["nodes"], options["at_once"] or 1
+    if gpus and nodes > 1:
+        raise ValueError("--nodes on this machine are processes on its CPU; its GPUs are used by one: leave out --nodes")
+    there = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if there is not None and len([number for number in there.split(",") if number]) < gpus * at_once:
+        raise ValueError(f"{at_once} runs at once with {gpus} GPUs each are more than CUDA_VISIBLE_DEVICES={there} has")
 
 
 def _check_configurations(plan: Plan, stage: str) -> None:

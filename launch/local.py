@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from launch.plan import KINDS, ROOT, Kind, Plan, Task, write_state
+from launch.plan import ROOT, Plan, Task, kind_of, write_state
 from launch.slurm import seconds_of
 
 STOPPED = 128 + signal.SIGTERM
@@ -89,7 +89,7 @@ class LocalLaunch:
         """One task with as many beginnings as it needs; its code, or None where it could not begin."""
         needs = self.plan.needs(task)
         ready = [other for other in needs if self.plan.done(other)]
-        together = KINDS.get(task.stage, Kind()).together
+        together = kind_of(task.stage).together
         if needs and (not ready or (not together and len(ready) < len(needs))):
             failed = next(other for other in needs if other not in ready)
             self.say(f"{count} {task.name} is left out: {failed.name} did not end well, see {self.plan.log(failed)}")
@@ -100,7 +100,7 @@ class LocalLaunch:
             self.say(f"{count} {task.name}{' again' if failures else ''}: {self.plan.log(task)}")
             write_state(self.plan, task, code=None, job=str(os.getpid()), failures=failures, time=int(time.time()))
             code = self._once(task, slot)
-            retry = not self.stop.is_set() and (code in CRASHED or code == STOPPED)
+            retry = not self.stop.is_set() and code in CRASHED
             failures += retry
             write_state(self.plan, task, code=code, job=str(os.getpid()), failures=failures, time=int(time.time()))
             how = {0: "done", STOPPED: "stopped and saved"}.get(code, f"FAILED with code {code}: {last_line(self.plan, task)}")
@@ -124,6 +124,8 @@ class LocalLaunch:
                     )  # fmt: skip
                     processes.append(process)
                     self._processes.add(process)
+                    if self.stop.is_set():  # in between
+                        process.terminate()
             readers = [threading.Thread(target=self._copy, args=(process, file)) for process in processes]
             for reader in readers:
                 reader.start()
@@ -148,7 +150,7 @@ class LocalLaunch:
     def _commands(self, task: Task) -> list[list[str]]:
         finished = ",".join(map(str, self.plan.finished_runs()))
         command = task.words(finished=finished, progress=self.echo)
-        nodes = self.plan.options["nodes"] if KINDS.get(task.stage, Kind()).parallel else 1
+        nodes = self.plan.options["nodes"] if kind_of(task.stage).parallel else 1
         if nodes == 1:
             return [command]
         with socket.socket() as free:

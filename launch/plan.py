@@ -21,7 +21,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 FINISHED = "{finished runs}"
-"""Stands in a command for the folders, with commas, of those runs whose first experiment ended well."""
+"""Stands in a command for the folders, with commas, of those runs whose first task ended well."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +50,12 @@ KINDS = {
     "generate": Kind(("--workdir={run}", "--out={run}/sounds"), bar=False),
     "evaluate": Kind((f"--workdir={FINISHED}", "--out={workdir}/scores"), together=True),
 }
-"""Experiments whose folders are known; others are launched with the arguments that are given, and nothing else."""
+"""Experiments whose folders are known."""
+
+
+def kind_of(stage: str) -> Kind:
+    """How an experiment is launched; those that are not in KINDS once, with the arguments that are given and nothing else."""
+    return KINDS.get(stage, Kind(together=True, bar=False))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +74,7 @@ class Task:
     def words(self, *, finished: str, progress: bool) -> list[str]:
         """The command to start: with the finished runs in their place, and with or without a bar with the time left."""
         program, *arguments = (argument.replace(FINISHED, finished) for argument in self.command)
-        quiet = ["--noprogress"] if self.stage in KINDS and KINDS[self.stage].bar and not progress else []
+        quiet = ["--noprogress"] if kind_of(self.stage).bar and not progress else []
         return [sys.executable, program, *quiet, *arguments]
 
     @property
@@ -145,12 +150,17 @@ class Plan:
                 due.append(task)
         return due
 
+    def first_of_runs(self) -> list[Task]:
+        """Of each run the first task: that which says whether there is a run to evaluate. None where all are there already."""
+        stage = next((stage for stage in self.stages if not kind_of(stage).together), None)
+        return self.of_stage(stage) if stage else []
+
     def finished_runs(self) -> list[Path]:
-        """Folders of the runs whose first experiment ended well."""
-        first = self.of_stage(self.stages[0])
-        if KINDS.get(self.stages[0], Kind()).together:
-            return [self.run_folder(run) for run in self.runs]
-        return [self.run_folder(task.run) for task in first if self.done(task)]
+        """Folders of the runs whose first task ended well."""
+        first = self.first_of_runs()
+        return (
+            [self.run_folder(task.run) for task in first if self.done(task)] if first else list(map(self.run_folder, self.runs))
+        )
 
 
 def write_state(plan: Plan, task: Task, **state) -> None:
@@ -192,7 +202,7 @@ def make_plan(
         raise ValueError(f"there are {len(arguments)} groups of arguments (each after a --) for {len(stages)} experiments")
     tasks = []
     for stage, more in zip(stages, [*arguments, *[()] * (len(stages) - len(arguments))], strict=True):
-        kind = KINDS.get(stage, Kind(config=bool(config) and stage == stages[0]))
+        kind = kind_of(stage)
         if kind.config and not config:
             raise ValueError(f"{stage} needs --config=FILE, for instance --config=experiments/configs/natsiou2023.py")
         for run, changes in {"": {}}.items() if kind.together else runs.items():

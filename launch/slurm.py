@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from launch.plan import FINISHED, KINDS, ROOT, Kind, Plan, Task
+from launch.plan import FINISHED, ROOT, Plan, Task, kind_of
 
 TEMPLATE = Path(__file__).parent / "templates" / "slurm.sh"
 
@@ -18,7 +18,7 @@ TEMPLATE = Path(__file__).parent / "templates" / "slurm.sh"
 def batch_script(plan: Plan, stage: str) -> str:
     """The batch script of a stage: all its tasks, one of which an array's element takes."""
     options, tasks = plan.options, plan.of_stage(stage)
-    parallel = KINDS.get(stage, Kind()).parallel
+    parallel = kind_of(stage).parallel
     nodes, gpus = (options["nodes"], options["gpus_per_node"]) if parallel else (1, min(1, options["gpus_per_node"]))
     notice = notice_seconds(options["time"])
     directives = [
@@ -63,7 +63,7 @@ def _case(plan: Plan, number: int, task: Task) -> str:
 
 def _finished(plan: Plan) -> str:
     """Lines that put the folders of the finished runs into $finished, with commas."""
-    tasks = [task for task in plan.of_stage(plan.stages[0]) if not KINDS.get(task.stage, Kind()).together]
+    tasks = plan.first_of_runs()
     if not tasks:
         return f"    finished={shlex.quote(','.join(map(str, plan.finished_runs())))}\n"
     pairs = [f"{shlex.quote(task.name)} {shlex.quote(str(plan.run_folder(task.run)))}" for task in tasks]
@@ -115,7 +115,7 @@ def _dependency(plan: Plan, part: Sequence[Task], jobs: Sequence, queued: Mappin
         if len(before) == 1 and [task.run for task in before[0]] == [task.run for task in part]:
             words.append(f"{'aftercorr' if len(plan.of_stage(stage)) > 1 else 'afterok'}:{{{stage}}}")
         else:
-            words.append(f"afterany:{{{stage}}}")
+            words.append(f"{'afterany' if kind_of(part[0].stage).together else 'afterok'}:{{{stage}}}")
     words += [f"afterany:{job}" for job in sorted({queued[other.name] for other in needs if other.name in queued})]
     return [f"--dependency={','.join(words)}", "--kill-on-invalid-dep=yes"] if words else []
 

@@ -60,7 +60,7 @@ def _define_flags() -> None:
     flags.DEFINE_string("workdir", "", "Folder of the run, or of the sweep's runs. By default runs/NAME.")
     flags.DEFINE_string("name", "", "Of the jobs. By default the configuration file's.")
     flags.DEFINE_enum("cluster", "local", ["local", "slurm"], "Where.")
-    flags.DEFINE_integer("nodes", 1, "Machines that train one run together; local: processes.", lower_bound=1)
+    flags.DEFINE_integer("nodes", 1, "Machines that train one run together; local: processes, on the CPU.", lower_bound=1)
     flags.DEFINE_integer("gpus_per_node", 0, "GPUs of each; a process each. 0: none is asked for.", lower_bound=0)
     flags.DEFINE_integer("cpus_per_task", 0, "Cores for each process. 0: as Slurm has it.", lower_bound=0)
     flags.DEFINE_string("time", "", "Time limit: minutes, H:MM:SS or D-HH:MM:SS. A run that needs longer goes on by itself on "

@@ -40,6 +40,18 @@ def test_a_sweep_is_a_task_for_each_run_and_one_for_all(tmp_path):
     assert [made.needs(task) for task in (train, analyze, evaluate)] == [[], [train], list(made.tasks[2:4])]
 
 
+def test_other_experiments_are_done_once_with_what_they_are_given(tmp_path):
+    made = plan(tmp_path, stages=("prepare", "train", "evaluate"), arguments=[["--source=kits"]])
+    assert [task.name for task in made.tasks] == ["prepare", "train.seed=0", "train.seed=1", "evaluate"]
+    assert made.tasks[0].command[1:] == ("--source=kits",)
+    assert made.needs(made.tasks[1]) == [made.tasks[0]]
+    assert made.finished_runs() == []
+    write_state(made, made.tasks[2], code=0, job="1", failures=0, time=0)
+    assert made.finished_runs() == [tmp_path / "seed=1"]
+    # An evaluation alone is of all runs that there are.
+    assert plan(tmp_path, stages=("evaluate",)).finished_runs() == [tmp_path / "seed=0", tmp_path / "seed=1"]
+
+
 def test_a_single_run_is_the_folder_itself(tmp_path):
     made = plan(tmp_path, runs=None)
     assert [task.name for task in made.tasks] == ["train", "analyze", "evaluate"]

@@ -81,6 +81,14 @@ def test_a_sweep_is_an_array_that_others_wait_for_run_by_run(tmp_path):
     ]
 
 
+def test_runs_wait_for_what_is_done_once_before_them(tmp_path):
+    made = plan(tmp_path, stages=("prepare", "train"), at_once=0)
+    assert arguments(submission(made, made.due(), {})) == [
+        [],
+        ["--array=0-2", "--dependency=afterok:{prepare}", "--kill-on-invalid-dep=yes"],
+    ]
+
+
 def test_a_single_run_has_no_array(tmp_path):
     made = plan(tmp_path, runs=0)
     assert arguments(submission(made, made.due(), {})) == [

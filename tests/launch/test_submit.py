@@ -36,6 +36,7 @@ def test_help_teaches():
         (("--action=resume", "--workdir=NONE"), "nothing was launched in", 1),
         (("train",), "there is no argument 'train'; options begin with --", 1),
         (("--nodes=0",), "nodes=0", 2),
+        (("--config=CONFIG", "--nodes=2", "--gpus_per_node=1"), "error: --nodes on this machine are processes on its CPU", 1),
         (("--grid=none.json", "--config=CONFIG"), "--grid=none.json: No such file or directory", 1),
     ],
 )
