@@ -49,13 +49,16 @@ class FixedReader:
     """
 
     def __init__(self, path: Path, size: int):
-        self._size = size
-        self._file = open(path, "rb", buffering=0)  # noqa: SIM115  closed with this object
+        self._size, self._descriptor = size, os.open(path, os.O_RDONLY)
+
+    def __del__(self):
+        if hasattr(self, "_descriptor"):
+            os.close(self._descriptor)
 
     def read(self, position: int, row: np.ndarray) -> None:
         """A record into an array of [size + CHECK] uint8, which ends with the check sum."""
         stride = self._size + CHECK
-        if os.preadv(self._file.fileno(), [row], position * stride) != stride:
+        if os.preadv(self._descriptor, [row], position * stride) != stride:
             raise ValueError(f"record {position} lies beyond its end")
         if zlib.crc32(row[: self._size]) != int.from_bytes(row[self._size :], "little"):
             raise ValueError(f"record {position} has another check sum than when it was written")

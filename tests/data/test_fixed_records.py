@@ -1,0 +1,46 @@
+"""Files of records of one size: what is written is read back, and damage is found."""
+
+import numpy as np
+import pytest
+
+from timbre_jax.data.fixed_records import CHECK, FixedReader, FixedWriter, count_fixed
+
+SIZE = 7
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "records"
+    writer = FixedWriter(path)
+    for number in range(5):
+        writer.write(bytes([number] * SIZE))
+    assert not path.exists()  # it appears whole
+    writer.close()
+    return path
+
+
+def test_records_are_read_in_any_order(file):
+    assert count_fixed(file, SIZE) == 5
+    reader, rows = FixedReader(file, SIZE), np.empty((3, SIZE + CHECK), np.uint8)
+    for row, position in zip(rows, (4, 0, 4), strict=True):
+        reader.read(position, row)
+    assert rows[:, :SIZE].tolist() == [[4] * SIZE, [0] * SIZE, [4] * SIZE]
+
+
+def test_damage_is_found(file):
+    row = np.empty(SIZE + CHECK, np.uint8)
+    with pytest.raises(ValueError, match="record 5 lies beyond its end"):
+        FixedReader(file, SIZE).read(5, row)
+    data = bytearray(file.read_bytes())
+    data[2 * (SIZE + CHECK) + 3] ^= 16
+    file.write_bytes(data)
+    with pytest.raises(ValueError, match="record 2 has another check sum"):
+        FixedReader(file, SIZE).read(2, row)
+    file.write_bytes(data[:-1])
+    assert count_fixed(file, SIZE) == -1
+    with pytest.raises(ValueError, match="record 4 lies beyond"):
+        FixedReader(file, SIZE).read(4, row)
+    file.unlink()
+    assert count_fixed(file, SIZE) == -1
+    with pytest.raises(FileNotFoundError):
+        FixedReader(file, SIZE)
