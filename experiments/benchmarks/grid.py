@@ -2,7 +2,8 @@
 
 `grid/natsiou2023`: steps a second of all runs together once everything is compiled, as many at once as `train_grid` takes on
 this machine, against one at once, which is `train_and_evaluate`'s program; `grid/natsiou2023/at_once=N`: N side by side by
-`vmap` against the same. Batches of 128, fed from NumPy arrays, in turns; the best of the rounds counts.
+`vmap` against the same; `grid/rebnord2022:0_flow/at_once=N`: a network of XLA's own convolutions, in batches of 16. Fed from
+NumPy arrays, in turns; the best of the rounds counts.
 
 `grid/natsiou2023/whole`: runs an hour from the call to their finished folders, compilation included, by `train_grid` and by
 `train_and_evaluate` one after another, of four runs of four steps; in programs that are kept nowhere.
@@ -16,19 +17,28 @@ from pathlib import Path
 
 SEEDS, KL_WEIGHTS, ROUNDS = (0, 1, 2, 3), (0.25, 0.5, 1.0, 2.0), 3
 SIDE_BY_SIDE = 4
+CONVOLUTIONS, SMALL_BATCH = 2, 16
 
 
 def run() -> list[dict]:
     """The rows of the benchmark."""
     import jax
 
+    from experiments.configs import rebnord2022
+    from timbre_jax.training.config import resolve
+
     name, runs = "grid/natsiou2023", len(SEEDS) * len(KL_WEIGHTS)
     chosen = 1 if jax.default_backend() == "cpu" else runs
     widths = sorted({1, chosen, SIDE_BY_SIDE})
-    seconds = _step_seconds(widths)
+    seconds = _step_seconds(_settings(steps=100), widths)
     rates = {width: width / seconds[width] for width in widths}
     rows = [_row(name, rates[chosen], rates[1], "steps/s")]
     rows += [_row(f"{name}/at_once={width}", rates[width], rates[1], "steps/s") for width in widths if width not in (1, chosen)]
+    other = rebnord2022.get_config("0_flow")
+    other.train.batch_size = SMALL_BATCH
+    seconds = _step_seconds(resolve(other), [1, CONVOLUTIONS])
+    rate = CONVOLUTIONS / seconds[CONVOLUTIONS]
+    rows.append(_row(f"grid/rebnord2022:0_flow/at_once={CONVOLUTIONS}", rate, 1 / seconds[1], "steps/s"))
     return [*rows, _whole(f"{name}/whole")]
 
 
@@ -58,7 +68,7 @@ def _sources(config, count: int):
     return Sources(examples, examples[:32], representation)
 
 
-def _step_seconds(widths) -> dict[int, float]:
+def _step_seconds(config, widths) -> dict[int, float]:
     """Seconds of the best round of a step of so many runs at once."""
     import jax
 
@@ -68,7 +78,6 @@ def _step_seconds(widths) -> dict[int, float]:
     from timbre_jax.training.sharding import data_mesh, make_placement
     from timbre_jax.training.slots import OneSlot, Slots
 
-    config = _settings(steps=100)
     sources = _sources(config, config.train.batch_size)
     devices = jax.devices()[:1]
     placement = make_placement("jit", data_mesh(devices))

@@ -74,6 +74,7 @@ def test_runs_that_share_a_program_are_those_of_one_by_one_to_the_bit(alone, tra
     assert timbre_jax.load(tmp_path / "first").latent_size == 3
 
 
+@pytest.mark.slow
 def test_runs_side_by_side_are_those_of_one_by_one(alone, traces, tmp_path):
     """Two slots for four runs: one ends early and one goes bad, and the next take their slots."""
     members = {

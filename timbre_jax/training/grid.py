@@ -6,8 +6,9 @@ their steps in lockstep, side by side in the slots of the devices; when one ends
 the folder that `train_and_evaluate` would leave, and can be gone on with alone or in any grid.
 
 On a GPU all runs of a group are computed at once (`vmap`): small models leave most of it idle. On a CPU it is one a device,
-one after another: `vmap` is at best as fast there, and with convolutions over weights of several runs several times slower
-(`experiments/benchmark.py --only=grid/natsiou2023` measures both).
+one after another, until the next takes its place: side by side, networks of matrix products are hardly faster there, and
+convolutions with weights of their own for every run are slower (`experiments/benchmark.py --only=grid/natsiou2023` measures
+both).
 """
 
 from __future__ import annotations
