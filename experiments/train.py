@@ -14,6 +14,9 @@ On several processes every one is started with the same command; the run is the 
 find one another (one process for each GPU); by hand each is told the address of the first, their count and its number:
   srun --nodes=2 --ntasks-per-node=4 --gpus-per-node=4 python experiments/train.py ...
   python experiments/train.py ... --coordinator_address=host0:12345 --num_processes=2 --process_id=0    (and 1 on the other)
+Stopping one of them stops all, at the same step. Where one is killed, the others end within a minute with code 75; the same
+command on all of them goes on from the last checkpoint. A minute of work is lost at most, unless saving would then take more
+than config.train.checkpoint_share of the time.
 
 In the run's folder: config.json, metrics.jsonl (one JSON object a line), tensorboard/, checkpoints/, and best/, which
 timbre_jax.load(WORKDIR) reads, also while training goes on. After the training of a series space also invariance.json: how

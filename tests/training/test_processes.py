@@ -14,7 +14,7 @@ import pytest
 from tests.helpers.processes import run, start_together
 from tests.helpers.runs import last_checkpoint, metric_lines
 from timbre_jax import checkpoint
-from timbre_jax.training.peers import LOST, MESSAGE
+from timbre_jax.training.peers import ABORTED, LOST, MESSAGE
 
 PROGRAM = "tests/training/run_small.py"
 CACHE = {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1"}
@@ -93,7 +93,7 @@ def test_random_kills_lose_little_and_the_others_end_and_say_why(tmp_path):
                 assert codes[number] == -signal.SIGKILL
             else:
                 assert codes[number] == LOST, told
-                assert told[number] == [f"error: {MESSAGE}"]
+                assert told[number][0] in (f"error: {MESSAGE}", f"error: {ABORTED}")
                 assert time.time() - killed < 60.0
         assert saved(workdir) >= last
         last = saved(workdir)

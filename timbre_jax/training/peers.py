@@ -25,6 +25,8 @@ LOST = 75
 
 MESSAGE = "another process of this run has ended; the same command, on all of them, goes on from the last checkpoint"
 
+ABORTED = f"this process was aborted (see above), as it is when {MESSAGE}"
+
 _SIGNS = ("Gloo", "NCCL", "oordination service", "UNAVAILABLE", "Connection reset", "Connection closed", "heartbeat", "Barrier")
 """Of an error of the runtime that is about another process."""
 
@@ -47,7 +49,7 @@ def told_when_lost() -> Iterator[None]:
         raise LostProcess(MESSAGE) from error
 
 
-def say_when_aborted(message: str = MESSAGE) -> None:
+def say_when_aborted(message: str = ABORTED) -> None:
     """Ends a process that the runtime aborts, as it does when another is gone, with one clear line and the exit code `LOST`.
 
     The runtime's own lines come before. For processes of a run of several, each of which calls it; the last message counts.
