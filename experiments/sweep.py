@@ -176,10 +176,14 @@ def main(_) -> int:
     options = {name: getattr(values, name) for name in ("parallel", "at_once", "progress")}
     changes = read_grid(values.grid) if values.grid else []
     command_line.use_compilation_cache()
-    if values.grid:
-        table, results = sweep_grid(values.config, values.workdir, changes, **options)
-    else:
-        table, results = sweep(values.config, values.workdir, values.field, values.values, **options)
+    from timbre_jax.training.resources import CompileClock, peak_memory, resources_line
+
+    with CompileClock() as clock:
+        if values.grid:
+            table, results = sweep_grid(values.config, values.workdir, changes, **options)
+        else:
+            table, results = sweep(values.config, values.workdir, values.field, values.values, **options)
+    print(f"Took {resources_line(peak_memory(), clock)}.")
     if signal := max((result.signal for result in results.values()), default=0):
         print(f"Stopped and saved in {values.workdir}. The same command goes on from there.")
         return 128 + signal
