@@ -47,7 +47,7 @@ class Slurm:
         lines = self.run("squeue", "--me", "--noheader", "--format=%i %T").splitlines()
         return next((line.split()[1] for line in lines if line.split()[0] == job), "")
 
-    def wait(self, condition, *, seconds: float = 150.0) -> None:
+    def wait(self, condition, *, seconds: float = 300.0) -> None:
         """Until it holds."""
         end = time.monotonic() + seconds
         while not condition():
