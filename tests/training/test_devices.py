@@ -12,20 +12,25 @@ import pytest
 from tests.helpers.processes import run, start
 from tests.helpers.runs import last_checkpoint, metric_lines
 
-FLOAT64 = {"JAX_ENABLE_X64": "1"}
+ENVIRONMENT = {
+    "JAX_ENABLE_X64": "1",
+    # Fewer optimisations: compiling takes nearly all of the time.
+    "XLA_FLAGS": "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true",
+}
 
 
-def devices_run(model, workdir, *fields, devices, environment):
-    done = run("tests/training/run_devices.py", model, workdir, *fields, devices=devices, **environment)
+def devices_run(model, workdir, *options, devices):
+    arguments = ("tests/training/run_devices.py", model, workdir, "precision='float64'", *options)
+    done = run(*arguments, devices=devices, **ENVIRONMENT)
     assert done.stdout.splitlines()[-1:] == ["finished 50"], done.stderr
 
 
-def two_processes(model, workdir, *fields, devices, environment):
+def two_processes(model, workdir, *, devices):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    program = ("tests/training/run_devices.py", model, workdir, *fields, f"--port={port}")
-    both = [start(*program, f"--process={number}", devices=devices, **environment) for number in (0, 1)]
+    arguments = ("tests/training/run_devices.py", model, workdir, "precision='float64'", f"--port={port}")
+    both = [start(*arguments, f"--process={number}", devices=devices, **ENVIRONMENT) for number in (0, 1)]
     for process in both:
         out, err = process.communicate(timeout=600)
         assert out.splitlines()[-1:] == ["finished 50"], err
@@ -49,11 +54,11 @@ def assert_equal_runs(a, b, *, tolerance):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", ["frame_vae", "sample_vae"])
-def test_devices_and_processes_take_the_steps_of_one(model, tmp_path):
-    settings = {"environment": FLOAT64}
-    devices_run(model, tmp_path / "one", "precision='float64'", devices=1, **settings)
-    devices_run(model, tmp_path / "eight", "precision='float64'", devices=8, **settings)
-    two_processes(model, tmp_path / "two", "precision='float64'", devices=2, **settings)
-    assert_equal_runs(tmp_path / "one", tmp_path / "eight", tolerance=1e-9)
-    assert_equal_runs(tmp_path / "one", tmp_path / "two", tolerance=1e-9)
+@pytest.mark.parametrize(("model", "parallel"), [("frame_vae", ("jit", "pmap")), ("sample_vae", ("jit",))])
+def test_devices_and_processes_take_the_steps_of_one(model, parallel, tmp_path):
+    devices_run(model, tmp_path / "one", devices=1)
+    two_processes(model, tmp_path / "processes", devices=2)
+    assert_equal_runs(tmp_path / "one", tmp_path / "processes", tolerance=1e-9)
+    for way in parallel:
+        devices_run(model, tmp_path / way, f"--parallel={way}", devices=8)
+        assert_equal_runs(tmp_path / "one", tmp_path / way, tolerance=1e-9)

@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from timbre_jax.models.base import TimbreModel, latent_features
-from timbre_jax.models.convolution import Conv3x3
+from timbre_jax.models.convolution import Conv3x3, computed_in
 from timbre_jax.models.heads import make_head
 from timbre_jax.records import Array, Features, Latent, Posterior
 
@@ -20,13 +20,14 @@ class Encoder(nn.Module):
 
     @nn.compact
     def __call__(self, image: Array) -> tuple[Array, Array]:
-        x = image[..., None].astype(self.dtype)
+        dtype = computed_in(self.dtype, image)
+        x = image[..., None].astype(dtype)
         for features in self.channels:
             x = nn.relu(Conv3x3(features, "down", dtype=self.dtype)(x))
         x = x.reshape(x.shape[0], -1)
-        mean = nn.Dense(self.latent_size, dtype=self.dtype, name="mean")(x)
-        log_variance = nn.Dense(self.latent_size, dtype=self.dtype, name="log_variance")(x)
-        return mean.astype(jnp.float32), log_variance.astype(jnp.float32)
+        mean = nn.Dense(self.latent_size, dtype=dtype, name="mean")(x)
+        log_variance = nn.Dense(self.latent_size, dtype=dtype, name="log_variance")(x)
+        return mean.astype(image.dtype), log_variance.astype(image.dtype)
 
 
 class Decoder(nn.Module):
@@ -40,11 +41,12 @@ class Decoder(nn.Module):
     def __call__(self, z: Array) -> Array:
         factor = 2 ** len(self.channels)
         height, width = (size // factor for size in self.image_shape)
-        x = nn.Dense(height * width * self.channels[-1], dtype=self.dtype)(z.astype(self.dtype))
+        dtype = computed_in(self.dtype, z)
+        x = nn.Dense(height * width * self.channels[-1], dtype=dtype)(z.astype(dtype))
         x = nn.relu(x).reshape(-1, height, width, self.channels[-1])
         for features in reversed(self.channels):
             x = nn.relu(Conv3x3(features, "up", dtype=self.dtype)(x))
-        return Conv3x3(1, "same", dtype=self.dtype)(x)[..., 0].astype(jnp.float32)
+        return Conv3x3(1, "same", dtype=self.dtype)(x)[..., 0].astype(z.dtype)
 
 
 class ConvVAE(TimbreModel):

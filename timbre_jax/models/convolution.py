@@ -8,6 +8,7 @@ gradient (`experiments/benchmark.py --only=train_step/natsiou2023`), in one code
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -159,6 +160,11 @@ def _devices(count: int) -> int:
     return 1 if mesh.empty or count % mesh.size else mesh.size
 
 
+def computed_in(dtype: str, x: Array) -> Any:
+    """The dtype that a layer of this setting computes in: what is in float64 (`training.precision`) stays so."""
+    return x.dtype if x.dtype == jnp.float64 else dtype
+
+
 _KINDS = {"down": downsample_conv, "up": upsample_conv, "same": narrow_conv}
 
 
@@ -180,5 +186,5 @@ class Conv3x3(nn.Module):
         shape = (3, 3, x.shape[-1], self.features)
         kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        x, kernel, bias = (a.astype(self.dtype) for a in (x, kernel, bias))
+        x, kernel, bias = (a.astype(computed_in(self.dtype, x)) for a in (x, kernel, bias))
         return _KINDS[self.kind](x, kernel) + bias

@@ -51,8 +51,10 @@ def initialise(
     Returns:
       Whether there are others.
 
+    Where the others do not come in time, this process ends with one line and the code `peers.LOST`.
+
     Raises:
-      ValueError: what is given does not fit together, or the others cannot be reached. One line.
+      ValueError: what is given does not fit together. One line.
     """
     given = {"coordinator_address": coordinator_address, "num_processes": num_processes, "process_id": process_id}
     missing = [name for name, value in given.items() if value in (None, "")]

@@ -4,8 +4,8 @@
 - "bfloat16": mixed precision. Of the loss and its gradient, the matrix products and convolutions read their inputs rounded to
   bfloat16 (8 bits of mantissa) and add up in float32; everything between them, losses, batch statistics, codebooks,
   parameters and the optimiser are float32, and so are products that ask for `precision="highest"`, as those do whose small
-  differences count. Twice to four times as fast on accelerators that have units for it, where products are what takes time;
-  slower on CPUs, which have none.
+  differences count. For accelerators that have units for it; on CPUs nothing is gained. What it costs: 300 steps of
+  `notes_best` ended at a validation MSE of .00207, in float32 at .00204 (with another seed at .00198).
 - "float64": all, parameters too; for comparisons in tests. Needs JAX_ENABLE_X64=1.
 
 What is drawn at random is drawn in float32 in all three, so that runs of two precisions see the same noise.
