@@ -1,8 +1,8 @@
-"""`grid/natsiou2023`: sixteen runs of the paper's network (4 seeds x 4 KL weights) as a grid, against one after another.
+"""`grid/natsiou2023`: runs of the paper's network as a grid, against one after another.
 
-`grid/natsiou2023`: steps a second of all runs together once everything is compiled, as many at once as `train_grid` takes on
-this machine, against one at once, which is `train_and_evaluate`'s program; `grid/natsiou2023/at_once=N`: N side by side by
-`vmap` against the same; `grid/rebnord2022:0_flow/at_once=N`: a network of XLA's own convolutions, in batches of 16. Fed from
+`grid/natsiou2023/at_once=N`: steps a second of N runs together, side by side by `vmap`, against one at a time, which is
+`train_and_evaluate`'s program and what `train_grid` takes on a CPU; compiled before. On an accelerator also of all sixteen
+(4 seeds x 4 KL weights). `grid/rebnord2022:0_flow/at_once=N`: a network of XLA's own convolutions, in batches of 16. Fed from
 NumPy arrays, in turns; the best of the rounds counts.
 
 `grid/natsiou2023/whole`: runs an hour from the call to their finished folders, compilation included, by `train_grid` and by
@@ -28,12 +28,10 @@ def run() -> list[dict]:
     from timbre_jax.training.config import resolve
 
     name, runs = "grid/natsiou2023", len(SEEDS) * len(KL_WEIGHTS)
-    chosen = 1 if jax.default_backend() == "cpu" else runs
-    widths = sorted({1, chosen, SIDE_BY_SIDE})
+    widths = [1, SIDE_BY_SIDE, *([] if jax.default_backend() == "cpu" else [runs])]
     seconds = _step_seconds(_settings(steps=100), widths)
     rates = {width: width / seconds[width] for width in widths}
-    rows = [_row(name, rates[chosen], rates[1], "steps/s")]
-    rows += [_row(f"{name}/at_once={width}", rates[width], rates[1], "steps/s") for width in widths if width not in (1, chosen)]
+    rows = [_row(f"{name}/at_once={width}", rates[width], rates[1], "steps/s") for width in widths[1:]]
     other = rebnord2022.get_config("0_flow")
     other.train.batch_size = SMALL_BATCH
     seconds = _step_seconds(resolve(other), [1, CONVOLUTIONS])
