@@ -72,6 +72,9 @@ def test_a_signal_to_one_saves_on_all_at_one_step_and_another_number_of_processe
         # Sums are taken in another order, and Adam divides by small numbers.
         np.testing.assert_allclose(found[name], array, atol=2e-3, rtol=2e-3, err_msg=name)
     assert [line["step"] for line in metric_lines(together)] == [line["step"] for line in metric_lines(alone)]
+    codes, told = ends(start_together(2, PROGRAM, alone, 45, **cache), seconds=300.0)
+    assert codes == [0, 0], told
+    assert saved(alone) == [45]
 
 
 @pytest.mark.slow
