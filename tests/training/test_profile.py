@@ -78,5 +78,5 @@ def test_functions_within_functions_are_timed_once():
 
 
 def test_the_line():
-    line = resources_line(Memory(2_500_000_000, {"H200 0": 1_000_000_000}), CompileClock())
-    assert re.fullmatch(r"2\.50 GB of memory at most, H200 0 1\.00 GB; 0\.0 s of compiling \(0 programs\)", line)
+    line = resources_line(Memory(2_500_000_000, {"GPU 0": 1_000_000_000}), CompileClock())
+    assert re.fullmatch(r"2\.50 GB of memory at most, GPU 0 1\.00 GB; 0\.0 s of compiling \(0 programs\)", line)
