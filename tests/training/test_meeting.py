@@ -62,9 +62,11 @@ def test_going_back_to_an_earlier_step_is_no_reason_to_wait(monkeypatch):
     monkeypatch.setattr(meeting.distributed, "largest", lambda *values: list(values))
     now = 0.0
     agreed = Meeting(clock=lambda: now)
-    for step in range(1, 200):
+    # Of a millisecond a step they meet at about the first and the 501st.
+    for step in range(1, 700):
         now += 0.001
         agreed.agree(0, lambda: False, step)
+    assert agreed.agree(15, lambda: False, 699)[0] == 0
     assert agreed.agree(15, lambda: False, 5)[0] == 15
 
 
