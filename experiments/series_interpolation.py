@@ -67,12 +67,13 @@ def measure_interpolation(
     from experiments.run_data import default_store, open_run, read_notes
     from timbre_jax.data.store import Store
     from timbre_jax.latent.code_table import code_table, training_share
+    from timbre_jax.latent.control import is_discrete
     from timbre_jax.latent.even_path import EVEN
     from timbre_jax.metrics.table import Table, write_results, write_text
     from timbre_jax.report import plots
 
     run = open_run(workdir, kind="series", why="an interpolation of series")
-    if mixed_by == "codes" and not callable(getattr(run.space.model, "codebook", None)):
+    if mixed_by == "codes" and not is_discrete(run.space):
         raise ValueError("--mixed_by=codes needs a discrete space; this one is continuous")
     opened = Store.open(store or default_store(run))
     notes = read_notes(run, opened, split, progress=progress)
@@ -83,7 +84,7 @@ def measure_interpolation(
         space = space.replace(representation=dataclasses.replace(space.representation, iterations=iterations))
     frames = max(1, round(seconds * space.representation.rate))
     table = None
-    if interpolation == "even" and callable(getattr(space.model, "codebook", None)):
+    if interpolation == "even" and is_discrete(space):
         table = code_table(space, names=EVEN, uses=training_share(space), progress=progress)
     for number, (a, b) in enumerate(tqdm(chosen, desc="pairs", disable=not progress)):
         found = _pair(

@@ -68,14 +68,12 @@ def probe(
     finite = np.isfinite(targets) & np.isfinite(values).all(1)
     predictions = np.full(len(values), np.nan)
     for number, (rows, unseen) in enumerate(_dealt(recordings, finite, judged, folds, seed)):
-        centre, spread = values[rows].mean(0), values[rows].std(0) + 1e-6
         middle, size = targets[rows].mean(), targets[rows].std() + 1e-9
         order = np.random.default_rng([seed, number]).integers(0, len(rows), size=(steps, batch))
         key = jax.random.fold_in(jax.random.key(seed), number)
-        inputs = (values - centre) / spread
         wanted = np.where(finite, (targets - middle) / size, 0.0).astype(np.float32)[:, None]
-        weights = _fit(key, np.where(finite[:, None], inputs, 0.0), wanted, rows[order], hidden, learning_rate, _squares)
-        predictions[unseen] = np.asarray(_predict(weights, inputs[unseen]))[:, 0] * size + middle
+        given = _outputs(key, values, wanted, rows, unseen, order, hidden, learning_rate, _squares)
+        predictions[unseen] = given[:, 0] * size + middle
     rows = np.flatnonzero(np.isfinite(predictions))
     r2 = r2_interval(predictions[rows], targets[rows], recordings[rows], draws=draws, seed=seed)
     return ProbeResult(r2, predictions, len(rows))
@@ -115,16 +113,13 @@ def probe_label(
     number_of = {word: number for number, word in enumerate(words)}
     numbers = np.array([number_of.get(word, -1) for word in labels.tolist()])
     finite &= numbers >= 0
-    found = np.full(len(values), -1)
+    found, wanted = np.full(len(values), -1), np.eye(len(words), dtype=np.float32)[numbers]
     for number, (rows, unseen) in enumerate(_dealt(recordings, finite, judged, folds, seed)):
-        centre, spread = values[rows].mean(0), values[rows].std(0) + 1e-6
         weight = 1.0 / np.bincount(numbers[rows], minlength=len(words))[numbers[rows]]
         order = np.random.default_rng([seed, number]).choice(len(rows), size=(steps, batch), p=weight / weight.sum())
-        inputs = np.where(finite[:, None], (values - centre) / spread, 0.0)
-        wanted = np.eye(len(words), dtype=np.float32)[numbers]
         key = jax.random.fold_in(jax.random.key(seed), number)
-        weights = _fit(key, inputs, wanted, rows[order], hidden, learning_rate, optax.softmax_cross_entropy)
-        found[unseen] = np.asarray(_predict(weights, inputs[unseen])).argmax(1)
+        given = _outputs(key, values, wanted, rows, unseen, order, hidden, learning_rate, optax.softmax_cross_entropy)
+        found[unseen] = given.argmax(1)
     rows = np.flatnonzero(found >= 0)
     ids, count = group_ids(recordings[rows], len(rows))
     member = np.eye(len(words))[numbers[rows]]
@@ -170,6 +165,14 @@ def r2_interval(
         return 1.0 - errors / np.where(spread > 1e-12 * np.maximum(squares, 1e-30), spread, np.nan)
 
     return resampled_interval(r2, count, draws=draws, level=0.95, seed=seed)
+
+
+def _outputs(key, values, wanted, rows, unseen, order, hidden, learning_rate, cost) -> np.ndarray:
+    """What a probe that was fitted to the frames `rows`, in minibatches `order` of them, gives for the frames `unseen`."""
+    centre, spread = values[rows].mean(0), values[rows].std(0) + 1e-6
+    inputs = np.where(np.isfinite(values).all(1)[:, None], (values - centre) / spread, 0.0)
+    weights = _fit(key, inputs, wanted, rows[order], hidden, learning_rate, cost)
+    return np.asarray(_predict(weights, inputs[unseen]))
 
 
 def _squares(predictions, targets):
