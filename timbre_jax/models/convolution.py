@@ -13,7 +13,6 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from timbre_jax.records import Array
 
@@ -87,53 +86,6 @@ def narrow_conv(x: Array, kernel: Array) -> Array:
     y = x.reshape(-1, channels) @ kernel.transpose(2, 0, 1, 3).reshape(channels, 9 * features)
     y = jnp.pad(y.reshape(batch, height, width, 3, 3, features), ((0, 0), (1, 1), (1, 1), (0, 0), (0, 0), (0, 0)))
     return sum(y[:, row : row + height, column : column + width, row, column] for row in range(3) for column in range(3))
-
-
-@jax.custom_vjp
-def same_conv(x: Array, kernel: Array) -> Array:
-    """Convolution of stride 1 with a 3x3 kernel and "SAME" padding: [B, H, W, C] to [B, H, W, K].
-
-    `jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME")`, whose value and gradient of x are quick on CPU; the gradient
-    of the kernel, which is not, is a product with the gathered neighbours of the side that has fewer channels, a few
-    pictures after another, so that they stay in the cache.
-
-    Args:
-      x: [B, H, W, C].
-      kernel: [3, 3, C, K].
-    """
-    return jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
-
-
-def _same_conv_backward(saved, gradient):
-    x, kernel = saved
-    turned = jnp.flip(kernel, (0, 1))
-    channels, features = kernel.shape[2:]
-    narrow, wide = (x, gradient) if channels <= features else (gradient, x)
-
-    def add(total: Array, part: tuple[Array, Array]) -> tuple[Array, None]:
-        narrow, wide = part
-        return total + wide.reshape(-1, wide.shape[-1]).T @ _neighbourhoods(narrow), None
-
-    total = jnp.zeros((wide.shape[-1], 9 * narrow.shape[-1]), narrow.dtype)
-    total, _ = jax.lax.scan(add, total, (chunks(narrow), chunks(wide)))
-    total = total.reshape(-1, 3, 3, narrow.shape[-1])
-    if channels <= features:
-        for_kernel = total.transpose(1, 2, 3, 0)
-    else:
-        for_kernel = jnp.flip(total.transpose(1, 2, 0, 3), (0, 1))
-    return same_conv(gradient, turned.swapaxes(2, 3)), for_kernel
-
-
-same_conv.defvjp(lambda x, kernel: (same_conv(x, kernel), (x, kernel)), _same_conv_backward)
-
-
-def _neighbourhoods(x: Array) -> Array:
-    """The 3x3 neighbourhood of every pixel, zeros beyond the edge: [B, H, W, C] to [B * H * W, 9 * C]."""
-    batch, height, width, channels = x.shape
-    padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
-    rows = (np.arange(height)[:, None] + np.arange(3))[:, None, :, None]
-    columns = (np.arange(width)[:, None] + np.arange(3))[None, :, None, :]
-    return padded[:, rows, columns].reshape(batch * height * width, 9 * channels)
 
 
 def chunks(x: Array, size: int = 4) -> Array:

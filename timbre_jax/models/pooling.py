@@ -1,4 +1,5 @@
-"""Max pooling of stride 2, differentiated without XLA's select-and-scatter, which on CPU takes most of a step.
+"""A 3x3 convolution and the max pooling of stride 2 after it, in one, without what XLA is slow at on CPU: the gradients of a
+pool (select-and-scatter would take most of a step) and of the convolution.
 
 A window of 2 is the larger of a pair; one of 4 the larger of two neighbouring pairs. So a pool is a maximum over blocks of
 2 x 2, which do not overlap, and where a side is 4 one over neighbours after it. Each remembers in a byte who won, and its
@@ -12,33 +13,32 @@ import jax.numpy as jnp
 import numpy as np
 
 from timbre_jax.models.convolution import chunks, joined
+from timbre_jax.models.winograd import conv_of_blocks, largest_of_four
 from timbre_jax.records import Array
 
 
-def max_pool(x: Array, window: tuple[int, int]) -> Array:
-    """Max pooling with stride 2 and no padding ("VALID"), each side of the window 2 or 4.
+def pooled_conv(x: Array, kernel: Array, window: tuple[int, int]) -> Array:
+    """Convolution with a 3x3 kernel and "SAME" padding, then max pooling with stride 2 and no padding ("VALID").
 
-    What `jax.lax.reduce_window(x, -inf, max, (1, *window, 1), (1, 2, 2, 1), "VALID")` computes. Of equal values one gets the
-    gradient (XLA's choice among them may be another).
+    Pictures [B, H, W, C] to [B, (H - window[0]) // 2 + 1, (W - window[1]) // 2 + 1, K]. What `jax.lax.reduce_window(y, -inf, max,
+    (1, *window, 1), (1, 2, 2, 1), "VALID")` computes of the convolution y. Of equal values one gets the gradient (XLA's choice
+    among them may be another).
 
     Args:
       x: [B, H, W, C].
-
-    Returns:
-      [B, (H - window[0]) // 2 + 1, (W - window[1]) // 2 + 1, C].
+      kernel: [3, 3, C, K].
+      window: rows and columns of the pool's window, each 2 or 4.
 
     Raises:
       ValueError: another window, or a picture that is smaller than it.
     """
-    _check_window(x, window)
-    return _overlapping(_blocks(x), window)
-
-
-def _check_window(x: Array, window: tuple[int, int]) -> None:
     if not set(window) <= {2, 4}:
-        raise ValueError(f"windows of max_pool have sides of 2 or 4, not {window}")
+        raise ValueError(f"windows of pooled_conv have sides of 2 or 4, not {window}")
     if x.shape[1] < window[0] or x.shape[2] < window[1]:
         raise ValueError(f"a window of {window} does not fit into a picture of {x.shape[1]} x {x.shape[2]}")
+    if x.shape[-1] == 1:
+        return _first_conv(x, kernel, window)
+    return _overlapping(conv_of_blocks(x, kernel), window)
 
 
 def _overlapping(x: Array, window: tuple[int, int]) -> Array:
@@ -48,17 +48,12 @@ def _overlapping(x: Array, window: tuple[int, int]) -> Array:
     return x
 
 
-def pooled_first_conv(x: Array, kernel: Array, window: tuple[int, int]) -> Array:
-    """`max_pool` of a 3x3 convolution ("SAME") of pictures of one channel: [B, H, W, 1] to [B, h, w, K].
+def _first_conv(x: Array, kernel: Array, window: tuple[int, int]) -> Array:
+    """`pooled_conv` of pictures of one channel, [B, H, W, 1]: too few for transforms of their neighbourhoods to pay.
 
-    The largest thing in a network that begins so is what lies between the two. A few pictures at a time, computed again for
-    the gradient: then it is never in memory as a whole. One product gives the four pixels of a 2 x 2 block as channels.
-
-    Args:
-      x: [B, H, W, 1].
-      kernel: [3, 3, 1, K].
+    A few pictures at a time, computed again for the gradient: then what lies between is never in memory as a whole. One
+    product gives the four pixels of a 2 x 2 block as channels.
     """
-    _check_window(x, window)
     _, height, width, _ = x.shape
     half, features = (height // 2, width // 2), kernel.shape[-1]
     weights = jnp.zeros((2, 2, 4, 4, features), kernel.dtype)
@@ -85,7 +80,7 @@ def _largest_of_four(x: Array) -> Array:
 
 
 def _largest_forward(x):
-    largest, winner = _winner(*jnp.split(x, 4, axis=-1))
+    largest, winner = largest_of_four(*jnp.split(x, 4, axis=-1))
     return largest, winner
 
 
@@ -95,41 +90,6 @@ def _largest_backward(winner, gradient):
 
 
 _largest_of_four.defvjp(_largest_forward, _largest_backward)
-
-
-def _winner(a: Array, b: Array, c: Array, d: Array) -> tuple[Array, Array]:
-    """The largest of four, and which it is (the first of equal ones)."""
-    largest = jnp.maximum(jnp.maximum(a, b), jnp.maximum(c, d))
-    return largest, jnp.where(a == largest, 0, jnp.where(b == largest, 1, jnp.where(c == largest, 2, 3))).astype(jnp.uint8)
-
-
-@jax.custom_vjp
-def _blocks(x: Array) -> Array:
-    """The largest of each 2 x 2 block: [B, H, W, C] to [B, H // 2, W // 2, C]; an odd last row or column is left out."""
-    return _blocks_forward(x)[0]
-
-
-def _blocks_forward(x):
-    batch, height, width, channels = x.shape
-    half = (height // 2, width // 2)
-    pairs = x[:, : 2 * half[0], : 2 * half[1]].reshape(batch, half[0], 2, half[1], 2, channels)
-    a, b, c, d = (pairs[:, :, row, :, column] for row in (0, 1) for column in (0, 1))
-    largest, winner = _winner(a, b, c, d)
-    return largest, (winner, (height, width))
-
-
-def _blocks_backward(saved, gradient):
-    winner, (height, width) = saved
-    batch, rows, columns, channels = winner.shape
-    place = jnp.arange(4, dtype=jnp.uint8).reshape(2, 1, 2, 1)
-    spread = jnp.where(winner[:, :, None, :, None] == place, gradient[:, :, None, :, None], 0)
-    spread = spread.reshape(batch, 2 * rows, 2 * columns, channels)
-    if (height, width) != spread.shape[1:3]:
-        spread = jnp.pad(spread, ((0, 0), (0, height - 2 * rows), (0, width - 2 * columns), (0, 0)))
-    return (spread,)
-
-
-_blocks.defvjp(_blocks_forward, _blocks_backward)
 
 
 def _neighbours(x: Array, axis: int) -> Array:

@@ -77,6 +77,10 @@ def _add_taps(y: Array, axis: int, new: int, kind: str) -> Array:
         )
 
     def backward(_, gradient):
+        if axis == 1:
+            # A product, though most of it is zeros: XLA would take the sums along axis 2 anew for each of these that read one.
+            taps = np.stack([_shifted(old, new, kind, shift) for shift in (-1, 0, 1)]).astype(gradient.dtype)
+            return (jnp.einsum("tHh,bHw...->bhwt...", taps, gradient, precision="highest"),)
         # One gather for the places of all taps together: [.., old * 3, ..].
         bands = [_bands(old, new, kind, transposed=True)[tap] for tap in range(3)]
         count = max(len(places) for places, _ in bands)
@@ -101,12 +105,18 @@ def _along(weights: np.ndarray, axis: int, ndim: int, dtype) -> np.ndarray:
 def _bands(old: int, new: int, kind: str, transposed: bool = False) -> list[tuple[np.ndarray, np.ndarray]]:
     """For each of three taps of a convolution, its shifted interpolation: the places [k, rows] and weights [k, rows] of what
     is not 0 in the rows of the matrix [new, old], or of its transpose; rows with fewer are filled up with weights of 0."""
-    matrix, bands = interpolation(old, new, kind), []
+    bands = []
     for shift in (-1, 0, 1):
-        # Row i of tap `shift` is row i + shift of the resized picture, and zero beyond its edge.
-        shifted = np.zeros_like(matrix)
-        shifted[max(-shift, 0) : new - max(shift, 0)] = matrix[max(shift, 0) : new + min(shift, 0)]
+        shifted = _shifted(old, new, kind, shift)
         rows = shifted.T if transposed else shifted
         order = np.argsort(rows == 0, axis=1, kind="stable")[:, : max((rows != 0).sum(1).max(), 1)]
         bands.append((order.T, np.take_along_axis(rows, order, 1).T))
     return bands
+
+
+def _shifted(old: int, new: int, kind: str, shift: int) -> np.ndarray:
+    """`interpolation` [new, old] of one tap of a convolution: row i is row i + shift, and zero beyond the edge."""
+    matrix = interpolation(old, new, kind)
+    shifted = np.zeros_like(matrix)
+    shifted[max(-shift, 0) : new - max(shift, 0)] = matrix[max(shift, 0) : new + min(shift, 0)]
+    return shifted

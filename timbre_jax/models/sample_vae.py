@@ -13,9 +13,8 @@ from timbre_jax.flows.masked_autoregressive import FlowChain
 from timbre_jax.flows.posterior import FlowPosterior
 from timbre_jax.models.base import TimbreModel, latent_features
 from timbre_jax.models.classes import Classes, ClassHeads, class_losses
-from timbre_jax.models.convolution import same_conv
 from timbre_jax.models.heads import bernoulli_nll
-from timbre_jax.models.pooling import max_pool, pooled_first_conv
+from timbre_jax.models.pooling import pooled_conv
 from timbre_jax.models.resize import resized_conv
 from timbre_jax.records import Array, Features, Latent
 
@@ -51,9 +50,8 @@ class Encoder(nn.Module):
         x = picture[..., None]
         for i, (features, window) in enumerate(zip(self.channels, self.pools, strict=True)):
             kernel = self.param(f"kernel_{i}", nn.initializers.lecun_normal(), (3, 3, x.shape[-1], features))
-            x = pooled_first_conv(x, kernel, window) if x.shape[-1] == 1 else max_pool(same_conv(x, kernel), window)
             # Else XLA takes the exponential anew for each of the neighbours that read it.
-            x = jax.lax.optimization_barrier(nn.elu(x))
+            x = jax.lax.optimization_barrier(nn.elu(pooled_conv(x, kernel, window)))
         return x.reshape(x.shape[0], -1)
 
 
