@@ -20,9 +20,9 @@ from timbre_jax.records import Array
 def pooled_conv(x: Array, kernel: Array, window: tuple[int, int]) -> Array:
     """Convolution with a 3x3 kernel and "SAME" padding, then max pooling with stride 2 and no padding ("VALID").
 
-    Pictures [B, H, W, C] to [B, (H - window[0]) // 2 + 1, (W - window[1]) // 2 + 1, K]. What `jax.lax.reduce_window(y, -inf, max,
-    (1, *window, 1), (1, 2, 2, 1), "VALID")` computes of the convolution y. Of equal values one gets the gradient (XLA's choice
-    among them may be another).
+    Pictures [B, H, W, C] to [B, (H - window[0]) // 2 + 1, (W - window[1]) // 2 + 1, K], what `jax.lax.reduce_window(y, -inf,
+    max, (1, *window, 1), (1, 2, 2, 1), "VALID")` computes of the convolution y. Of equal values one gets the gradient (XLA's
+    choice among them may be another).
 
     Args:
       x: [B, H, W, C].
