@@ -24,6 +24,7 @@ from absl import flags
 
 from experiments import command_line
 from experiments.benchmarks import configs, full_size
+from experiments.large_pages import use_large_pages
 
 # name: (module, function); the function takes nothing and returns a list of rows. Imported only when run.
 BENCHMARKS = {
@@ -116,5 +117,6 @@ def main(_: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
+    use_large_pages()
     _define_flags()
     command_line.run(main, __doc__)

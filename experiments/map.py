@@ -295,7 +295,7 @@ def _define_flags() -> None:
     flags.DEFINE_bool("serve", False, "Serve a local page on which a click makes a new sound.")
     flags.DEFINE_integer("port", 8765, "Of --serve; taken: any free one. 0: any free one.", lower_bound=0, upper_bound=65535)
     flags.DEFINE_float(
-        "click_ms", 90.0, "Time for making a sound, which an inverter's iterations are chosen by.", lower_bound=1.0
+        "click_ms", 75.0, "Time for making a sound, which an inverter's iterations are chosen by.", lower_bound=1.0
     )
 
 

@@ -27,6 +27,7 @@ from absl import flags
 
 from experiments import command_line
 from experiments.configs.rebnord2022 import MODELS as NINE
+from experiments.large_pages import use_large_pages
 from experiments.nine_models import library
 
 MODELS = ("mean_image", "pca8", "natsiou2023", "notes_best")
@@ -139,6 +140,7 @@ def main(_) -> int:
 
 
 if __name__ == "__main__":
+    use_large_pages()
     flags.DEFINE_enum("result", "notes", ["notes", "library"], "Which result.")
     flags.DEFINE_list("path", [], "library: folders of sounds.")
     flags.DEFINE_string("classes", "words", "library: where a file's class comes from, as experiments/prepare.py takes it.")

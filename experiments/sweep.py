@@ -28,6 +28,7 @@ from ml_collections import ConfigDict, config_flags
 
 from experiments import command_line
 from experiments.grid_file import read_grid, run_names, short_fields
+from experiments.large_pages import use_large_pages
 
 
 def sweep(config: Mapping[str, Any], workdir: str | os.PathLike, field: str, values: Sequence[Any], **options):
@@ -196,5 +197,6 @@ def main(_) -> int:
 
 
 if __name__ == "__main__":
+    use_large_pages()
     _define_flags()
     command_line.run(main, __doc__)

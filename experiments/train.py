@@ -32,6 +32,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from experiments import command_line
+from experiments.large_pages import use_large_pages
 
 CONFIG = config_flags.DEFINE_config_file(
     "config",
@@ -146,4 +147,5 @@ def say_invariance(workdir: str, *, progress: bool) -> None:
 
 
 if __name__ == "__main__":
+    use_large_pages()
     command_line.run(main, __doc__)

@@ -80,3 +80,11 @@ def test_chunks_have_the_same_share_of_every_device_and_are_joined_in_order(devi
     if count % devices == 0:
         owners = np.asarray(parts[..., 0]) // (count // devices)
         assert all((np.bincount(chunk.astype(int), minlength=devices) == shape[1] // devices).all() for chunk in owners)
+
+
+def test_an_accelerator_takes_more_at_once(monkeypatch):
+    x = jnp.arange(128.0)[:, None]
+    assert chunks(x, 1).shape == (128, 1, 1)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert chunks(x, 1).shape == (2, 64, 1)
+    np.testing.assert_array_equal(joined(chunks(x, 1)), x)

@@ -130,11 +130,15 @@ function play(address) {  // what is recorded: the browser's own player
   element = new Audio(address);
   element.play().catch(() => {});
 }
+// The sound card takes a while to open: it is woken with the first press, while the server makes the sound.
+function wake() {
+  sounding = sounding || new AudioContext({ latencyHint: "interactive" });
+  if (sounding.state === "suspended") sounding.resume();
+}
 // A new sound: its samples straight to the sound card, which the player of the browser takes a tenth of a second for.
 function playWave(wave) {
   hush();
-  sounding = sounding || new AudioContext({ latencyHint: "interactive" });
-  sounding.resume();
+  wake();
   const samples = new Int16Array(wave.buffer, 44), rate = new DataView(wave.buffer).getUint32(24, true);
   const buffer = sounding.createBuffer(1, samples.length, rate), channel = buffer.getChannelData(0);
   for (let i = 0; i < samples.length; i++) channel[i] = samples[i] / 32768;
@@ -172,6 +176,7 @@ function pick(x, y) {
     if (first !== undefined) playLibrary(first);
     return;
   }
+  wake();
   $("status").textContent = "…";
   fetch(`/sound?x=${x}&y=${y}`).then(async answer => {
     if (!answer.ok) {
@@ -205,7 +210,9 @@ function pick(x, y) {
 // ---- hands ---------------------------------------------------------------------------------------------------------
 let press = null;
 const place = event => { const box = canvas.getBoundingClientRect(); return [event.clientX - box.left, event.clientY - box.top]; };
-canvas.addEventListener("pointerdown", event => { canvas.setPointerCapture(event.pointerId);
+canvas.addEventListener("pointerdown", event => {
+  if (served) wake();
+  canvas.setPointerCapture(event.pointerId);
   press = { at: place(event), x: view.x, y: view.y, moved: false }; });
 canvas.addEventListener("pointermove", event => {
   const [px, py] = place(event);
