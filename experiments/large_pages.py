@@ -41,5 +41,6 @@ def wanted(environment: Mapping[str, str], *, system: Path = _SYSTEM) -> dict[st
 def use_large_pages() -> None:
     """Begins this program again with large pages, where that changes anything; else does nothing."""
     added = wanted(os.environ)
-    if added and sys.orig_argv:
-        os.execve(sys.executable, sys.orig_argv, {**os.environ, **added})
+    if added and sys.executable and sys.orig_argv:
+        # By its path: Python looks for its packages beside what its first argument names.
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, **added})

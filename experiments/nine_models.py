@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -80,8 +81,8 @@ def library(
         )  # fmt: skip
     runs: dict[str, Path] = {}
     for name in models:
-        # With as many steps, "overfit" is "64_dim".
-        twin = next((other for other in runs if configs[other] == configs[name]), None)
+        # With as many steps, "overfit" is "64_dim"; with few, "underfit" is too.
+        twin = next((other for other in runs if _what_counts(configs[other]) == _what_counts(configs[name])), None)
         if twin:
             print(f"== {name}: the same as {twin}", flush=True)
         runs[name] = runs[twin] if twin else out / "runs" / name
@@ -105,6 +106,14 @@ def library(
 
     write_text(out / "library.md", f"{table.markdown()}\n{table.caption}\n")
     return out / "library.md", 0
+
+
+def _what_counts(config: Any) -> Any:
+    """The configuration, with a constant learning rate in place of one that falls on plateaus but has no time to."""
+    same, optimizer, train = copy.deepcopy(config), config.optimizer, config.train
+    if optimizer.schedule == "plateau" and train.steps <= optimizer.plateau.patience * train.eval_every:
+        same.optimizer.schedule = "constant"
+    return same
 
 
 def beside_the_thesis(scores: Path, store: str, results: Mapping[str, Any], *, runs: Mapping[str, str] | None = None):

@@ -3,6 +3,7 @@
 import platform
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -40,12 +41,12 @@ def test_a_program_begins_again_once_as_the_same_process(tmp_path):
     program.write_text(
         "import os, sys\nfrom experiments.large_pages import use_large_pages\n"
         "print('began', os.getpid(), flush=True)\nuse_large_pages()\n"
-        "print(os.environ['GLIBC_TUNABLES'], sys.argv[1:], sys.flags.dont_write_bytecode)\n"
+        "print(os.environ['GLIBC_TUNABLES'], sys.argv[1:], sys.flags.dont_write_bytecode, sys.prefix)\n"
     )
-    environment = {"PATH": "/usr/bin", "PYTHONPATH": "."}
-    shown = subprocess.run(
-        [sys.executable, "-B", str(program), "--a b", "c"], env=environment, capture_output=True, text=True, check=True
-    )
+    # Named without its path, as a shell does; another Python may come first on PATH.
+    environment = {"PATH": f"{Path(sys.executable).parent}:/usr/bin", "PYTHONPATH": "."}
+    command = [Path(sys.executable).name, "-B", str(program), "--a b", "c"]
+    shown = subprocess.run(command, env=environment, executable=sys.executable, capture_output=True, text=True, check=True)
     first, second, rest = shown.stdout.splitlines()
     assert first == second
-    assert rest == f"{TUNABLE}=1 ['--a b', 'c'] 1"
+    assert rest == f"{TUNABLE}=1 ['--a b', 'c'] 1 {sys.prefix}"

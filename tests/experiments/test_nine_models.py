@@ -8,7 +8,7 @@ import json
 import pytest
 
 from experiments.configs.rebnord2022 import MODELS, SCORES, get_config
-from experiments.nine_models import beside_the_thesis, library
+from experiments.nine_models import _what_counts, beside_the_thesis, library
 from timbre_jax.metrics.table import Result, write_results
 from timbre_jax.models import make_model
 from timbre_jax.training.book import Result as Ended
@@ -59,6 +59,18 @@ def test_four_of_them_share_a_program():
         configs[name].optimizer.schedule = "cosine"
         keys[name] = program_key(configs[name], models[name], None, configs[name].train.steps)
     assert keys["64_dim"] != keys["overfit"]
+
+
+def test_what_few_steps_cannot_tell_apart_is_trained_once():
+    def same(steps):
+        configs = {name: get_config(name) for name in MODELS}
+        for config in configs.values():
+            config.train.steps = steps
+        return [name for name in MODELS if _what_counts(configs[name]) == _what_counts(configs["64_dim"])]
+
+    assert same(500) == ["64_dim", "underfit", "overfit"]
+    # Five tests without a gain, every 100 steps: then the rate may have fallen.
+    assert same(501) == ["64_dim", "overfit"]
 
 
 def test_the_table_has_the_thesis_beside(tmp_path):
