@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from timbre_jax.flows.masked_autoregressive import FlowChain
 from timbre_jax.flows.posterior import FlowPosterior
+from timbre_jax.models.activation import elu
 from timbre_jax.models.base import TimbreModel, latent_features
 from timbre_jax.models.classes import Classes, ClassHeads, class_losses
 from timbre_jax.models.heads import bernoulli_nll
@@ -51,7 +52,7 @@ class Encoder(nn.Module):
         for i, (features, window) in enumerate(zip(self.channels, self.pools, strict=True)):
             kernel = self.param(f"kernel_{i}", nn.initializers.lecun_normal(), (3, 3, x.shape[-1], features))
             # Else XLA takes the exponential anew for each of the neighbours that read it.
-            x = jax.lax.optimization_barrier(nn.elu(pooled_conv(x, kernel, window)))
+            x = jax.lax.optimization_barrier(elu(pooled_conv(x, kernel, window)))
         return x.reshape(x.shape[0], -1)
 
 
@@ -73,7 +74,7 @@ class Decoder(nn.Module):
         x = dropout(x, keys, self.dropout).reshape(-1, height, width, self.channels[-1])
         for i, (features, size) in enumerate(zip((*self.channels[-2::-1], 1), larger[::-1], strict=True)):
             kernel = self.param(f"kernel_{i}", nn.initializers.lecun_normal(), (3, 3, x.shape[-1], features))
-            x = resized_conv(jax.lax.optimization_barrier(nn.elu(x)) if i else x, kernel, size, self.resizing)
+            x = resized_conv(jax.lax.optimization_barrier(elu(x)) if i else x, kernel, size, self.resizing)
         return x[..., 0]
 
 
