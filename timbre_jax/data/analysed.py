@@ -7,13 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from timbre_jax.data.features import MAX_SAMPLES, analyse_batch
+from timbre_jax.data.random_access import RandomAccess
 from timbre_jax.data.store import JoinedStore, Store, StoreError
 from timbre_jax.representation import Representation
 
 BATCH = 64
 
 
-class AnalysedSource:
+class AnalysedSource(RandomAccess):
     """What `cached_features` gives, but for its rounding to 16 bits: analysed on the device at every reading.
 
     Nothing is waited for before training and no disk is needed beside the store; every pass over the sounds costs their
@@ -41,15 +42,9 @@ class AnalysedSource:
         self._lengths = np.minimum(store.lengths(split), self._samples)
         self.index = store.metadata(split, ("index",))["index"].astype(np.int32)
 
-    def __len__(self) -> int:
-        return len(self.index)
-
-    def __getitem__(self, position: int) -> dict[str, np.ndarray]:
-        return {name: values[0] for name, values in self.batch([position]).items()}
-
     def batch(self, positions: Sequence[int] | np.ndarray) -> dict[str, np.ndarray]:
         """[n, ...] of several at once: "values", "mask", "index" and the conditions by name."""
-        positions = np.asarray(positions, np.int64).reshape(-1)
+        positions = self._checked(positions)
         parts = []
         for start in range(0, len(positions), self._batch):
             here = positions[start : start + self._batch]

@@ -27,6 +27,7 @@ import numpy as np
 
 from timbre_jax.data.fixed_records import CHECK, FixedReader, FixedWriter, count_fixed
 from timbre_jax.data.publish import count_records, read_records, write_text
+from timbre_jax.data.random_access import RandomAccess
 from timbre_jax.data.store import JoinedStore, Store, StoreError
 from timbre_jax.records import Features
 from timbre_jax.representation import Representation, representation_settings
@@ -224,7 +225,7 @@ def _pack(features: Features, row: int, store: Store, split: str, position: int)
     return b"".join(part.tobytes() for part in parts)
 
 
-class FeatureSource:
+class FeatureSource(RandomAccess):
     """Features of a split on disk, for grain and for reading at once.
 
     len() and [i] -> {"values": [N, F] float32, "mask": [N] float32, "index": int32, and the conditions by name}.
@@ -247,15 +248,7 @@ class FeatureSource:
         self._edges = np.cumsum([0] + [shard["count"] for shard in layout["shards"]])
         self._readers: dict[int, Any] = {}
 
-    def __len__(self) -> int:
-        return len(self.index)
-
-    def __getitem__(self, position: int) -> dict[str, np.ndarray]:
-        return {name: values[0] for name, values in self.batch([position]).items()}
-
     def _raw(self, positions: np.ndarray) -> np.ndarray:
-        if len(positions) and not (positions.min() >= 0 and positions.max() < len(self)):
-            raise IndexError(f"position {positions.min()}..{positions.max()} of {len(self)} features")
         raw = np.empty((len(positions), self._record_bytes + CHECK), np.uint8)
         shards = np.searchsorted(self._edges, positions, side="right") - 1
         places = positions - self._edges[shards]
@@ -273,7 +266,7 @@ class FeatureSource:
 
     def batch(self, positions: Sequence[int] | np.ndarray) -> dict[str, np.ndarray]:
         """What [i] says of several positions at once, [n, ...] each: the quick way, which the pipeline takes."""
-        positions = np.asarray(positions, np.int64).reshape(-1)
+        positions = self._checked(positions)
         (frames, width), count = self.shape, len(positions)
         raw = self._raw(positions)
         ends = np.ascontiguousarray(raw[:, :8]).view("<f4")
@@ -326,7 +319,7 @@ class FeatureSource:
         return {**self.__dict__, "_readers": {}}
 
 
-class JoinedFeatures:
+class JoinedFeatures(RandomAccess):
     """Features of one split of several stores, one after another; as `FeatureSource`, `index` counting on."""
 
     def __init__(self, parts: Sequence[tuple[int, FeatureSource]]):
@@ -337,17 +330,9 @@ class JoinedFeatures:
         self.index = np.concatenate([part.index + np.int32(offset) for offset, part in parts])
         self._edges = np.cumsum([0] + [len(part) for part in self._parts])
 
-    def __len__(self) -> int:
-        return len(self.index)
-
-    def __getitem__(self, position: int) -> dict[str, np.ndarray]:
-        return {name: values[0] for name, values in self.batch([position]).items()}
-
     def batch(self, positions: Sequence[int] | np.ndarray) -> dict[str, np.ndarray]:
         """As `FeatureSource.batch`."""
-        positions = np.asarray(positions, np.int64).reshape(-1)
-        if len(positions) and not (positions.min() >= 0 and positions.max() < len(self)):
-            raise IndexError(f"position {positions.min()}..{positions.max()} of {len(self)} features")
+        positions = self._checked(positions)
         which = np.searchsorted(self._edges, positions, side="right") - 1
         result: dict[str, np.ndarray] = {}
         for number, part in enumerate(self._parts):

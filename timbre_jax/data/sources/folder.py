@@ -65,12 +65,10 @@ class FolderSource:
     seed: int = 0
 
     def __post_init__(self):
-        check_library(fractions=self.fractions, duplicates=self.duplicates)
+        check_library(fractions=self.fractions, duplicates=self.duplicates, number=self.number)
         library_form(self.sample_rate, self.seconds, self.max_seconds)
         if self.classes not in CLASSES and not os.path.isfile(self.classes):
             raise ValueError(f"classes {self.classes!r}: one of {', '.join(CLASSES)} or a file of class words is needed")
-        if self.number < 0:
-            raise ValueError(f"number {self.number}: 0 (all) or more is needed")
 
     @property
     def form(self) -> Form:

@@ -102,13 +102,11 @@ class KitSource(OfBanks):
     seed: int = 0
 
     def __post_init__(self):
-        check_library(fractions=self.fractions, duplicates=self.duplicates)
+        check_library(fractions=self.fractions, duplicates=self.duplicates, number=self.number)
         library_form(self.sample_rate, self.seconds, self.max_seconds)
         wrong = [value for value in self.velocities if not 1 <= value <= 127]
         if wrong or not self.velocities:
             raise ValueError(f"velocities {wrong or 'empty'}: MIDI numbers from 1 to 127 are needed")
-        if self.number < 0:
-            raise ValueError(f"number {self.number}: 0 (all) or more is needed")
 
     @property
     def form(self) -> Form:

@@ -34,13 +34,15 @@ def library_form(sample_rate: int, seconds: float, max_seconds: float) -> Form:
     return Form(sample_rate, round(limit * sample_rate), variable=not seconds, min_seconds=MIN_SECONDS)
 
 
-def check_library(*, fractions: Sequence[float], duplicates: str) -> None:
-    """Raises ValueError for shares that do not make a split, or an unknown way with copies."""
+def check_library(*, fractions: Sequence[float], duplicates: str, number: int = 0) -> None:
+    """Raises ValueError for shares that do not make a split, an unknown way with copies, or a negative number of sounds."""
     if len(fractions) != len(SPLITS) or min(fractions) < 0 or not fractions[0] or abs(sum(fractions) - 1) > 1e-6:
         shares = ",".join(f"{100 * share:g}" for share in fractions)
         raise ValueError(f"splits {shares}: shares of {', '.join(SPLITS)} are needed that make 100, such as 80,10,10")
     if duplicates not in DUPLICATES:
         raise ValueError(f"duplicates {duplicates!r}: one of {', '.join(DUPLICATES)} is needed")
+    if number < 0:
+        raise ValueError(f"number {number}: 0 (all) or more is needed")
 
 
 def select_classes(

@@ -59,14 +59,12 @@ class RecordingSource:
     seed: int = 0
 
     def __post_init__(self):
-        check_library(fractions=self.fractions, duplicates=self.duplicates)
+        check_library(fractions=self.fractions, duplicates=self.duplicates, number=self.number)
         if not self.seconds > 0:
             raise ValueError(f"excerpts of {self.seconds:g} s: more than 0 is needed")
         library_form(self.sample_rate, self.seconds, self.seconds)
         if not -100 <= self.silence_db <= 0:
             raise ValueError(f"silence_db {self.silence_db:g}: -100 to 0 dB is needed")
-        if self.number < 0:
-            raise ValueError(f"number {self.number}: 0 (all) or more is needed")
 
     @property
     def form(self) -> Form:
