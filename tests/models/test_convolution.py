@@ -71,7 +71,7 @@ def test_chunks_have_the_same_share_of_every_device_and_are_joined_in_order(devi
     @jax.jit
     def cut(x):
         with jax.sharding.use_abstract_mesh(mesh):
-            parts = chunks(x)
+            parts = chunks(x, 4)
             return parts, joined(parts)
 
     parts, whole = cut(jnp.arange(count, dtype=jnp.float32)[:, None] * jnp.ones(3))

@@ -92,7 +92,7 @@ ON_ACCELERATOR = 64
 """How many pictures an accelerator takes at once, whose memory is as quick for many as for few."""
 
 
-def chunks(x: Array, size: int = 4) -> Array:
+def chunks(x: Array, size: int) -> Array:
     """[B, ...] cut into [B / n, n, ...], n at most `size`: to be gone through one after another in little memory.
 
     `size` is for a CPU, in whose cache a chunk should stay; elsewhere it is `ON_ACCELERATOR`.

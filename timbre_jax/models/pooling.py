@@ -51,8 +51,8 @@ def _overlapping(x: Array, window: tuple[int, int]) -> Array:
 def _first_conv(x: Array, kernel: Array, window: tuple[int, int]) -> Array:
     """`pooled_conv` of pictures of one channel, [B, H, W, 1]: too few for transforms of their neighbourhoods to pay.
 
-    A few pictures at a time, computed again for the gradient: then what lies between is never in memory as a whole. One
-    product gives the four pixels of a 2 x 2 block as channels.
+    One picture after another, computed again for the gradient: so what lies between stays in the cache. One product gives the
+    four pixels of a 2 x 2 block as channels.
     """
     _, height, width, _ = x.shape
     half, features = (height // 2, width // 2), kernel.shape[-1]
@@ -70,7 +70,7 @@ def _first_conv(x: Array, kernel: Array, window: tuple[int, int]) -> Array:
         blocks = (patches.reshape(-1, 16) @ weights).reshape(-1, *half, 4 * features)
         return _overlapping(_largest_of_four(blocks), window)
 
-    return joined(jax.lax.map(few, chunks(x[..., 0])))
+    return joined(jax.lax.map(few, chunks(x[..., 0], 1)))
 
 
 @jax.custom_vjp

@@ -44,7 +44,7 @@ def resized_conv(x: Array, kernel: Array, size: tuple[int, int], kind: str = "ha
 
     Both are linear and one works on pixels, the other on channels, so the channels can go first: one product of the small
     picture with the nine taps of the kernel, which are resized, shifted and added. A quarter of the arithmetic where the
-    picture doubles, and the large picture with its many channels is never made. A few pictures at a time.
+    picture doubles, and the large picture with its many channels is never made. Two pictures at a time.
 
     Args:
       x: [B, h, w, C].
@@ -60,7 +60,7 @@ def resized_conv(x: Array, kernel: Array, size: tuple[int, int], kind: str = "ha
         y = (x.reshape(-1, channels) @ taps).reshape(-1, height, width, 3, 3, features)
         return _add_taps(_add_taps(y, 1, size[0], kind), 2, size[1], kind)
 
-    return joined(jax.lax.map(few, chunks(x)))
+    return joined(jax.lax.map(few, chunks(x, 2)))
 
 
 def _add_taps(y: Array, axis: int, new: int, kind: str) -> Array:

@@ -22,8 +22,8 @@ _KERNEL = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]], np
 def conv_of_blocks(x: Array, kernel: Array) -> Array:
     """The largest of each 2 x 2 block of a 3x3 convolution ("SAME"): [B, H, W, C] to [B, H // 2, W // 2, K].
 
-    An odd last row or column is left out. Few pictures at a time (`chunks`), so that what lies between stays in the cache. Of
-    equal values one gets the gradient.
+    An odd last row or column is left out. One picture after another (`chunks`), so that what lies between stays in the cache.
+    Of equal values one gets the gradient.
 
     Args:
       x: [B, H, W, C].
