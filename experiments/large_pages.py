@@ -1,7 +1,7 @@
 """Large pages of memory for training on a CPU under Linux.
 
 A training step takes and gives back hundreds of megabytes. In pages of 4 kB each of them is fetched from the kernel, and
-zeroed, again at every step: a third of a step of `rebnord2022` on one core. Many systems give pages of 2 MB only to those who
+zeroed, again at every step: a sixth to a third of a step of `rebnord2022`. Many systems give pages of 2 MB only to those who
 ask ("madvise"), and glibc asks only if its environment variable says so when a process begins. So a program that wants them
 begins once more, with the variable: the same process (its number stays, no child is made), before anything heavy is loaded.
 
