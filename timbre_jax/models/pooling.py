@@ -80,8 +80,7 @@ def _largest_of_four(x: Array) -> Array:
 
 
 def _largest_forward(x):
-    largest, winner = largest_of_four(*jnp.split(x, 4, axis=-1))
-    return largest, winner
+    return largest_of_four(*jnp.split(x, 4, axis=-1))
 
 
 def _largest_backward(winner, gradient):

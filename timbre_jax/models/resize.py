@@ -90,8 +90,7 @@ def _add_taps(y: Array, axis: int, new: int, kind: str) -> Array:
             weights = np.stack([w[band] if band < len(w) else np.zeros(old, np.float32) for _, w in bands], 1).reshape(-1)
             part = jnp.take(gradient, places, axis=axis, mode="clip")
             total = total + part * _along(weights, axis, gradient.ndim, gradient.dtype)
-        total = total.reshape(*gradient.shape[:axis], old, 3, *gradient.shape[axis + 1 :])
-        return (jnp.moveaxis(total, axis + 1, 3),)
+        return (total.reshape(*gradient.shape[:axis], old, 3, *gradient.shape[axis + 1 :]),)
 
     add.defvjp(lambda y: (add(y), None), backward)
     return add(y)
