@@ -124,7 +124,7 @@ def numbers(text: str) -> tuple[int, ...]:
     values: set[int] = set()
     for part in filter(None, (part.strip() for part in text.split(","))):
         first, _, last = part.partition("-")
-        if not first.isdecimal() or (last and not last.isdecimal()) or part.endswith("-"):
+        if not first.isdecimal() or (last and not last.isdecimal()) or part.endswith("-") or int(last or first) < int(first):
             raise ValueError(f"{part!r} is no MIDI number and no range such as 40-96")
         values.update(range(int(first), int(last or first) + 1))
     return tuple(sorted(values))
@@ -310,6 +310,10 @@ def main(arguments: Sequence[str]) -> None:
     if wrong := sorted(name for name in others if values[name].present):
         for_these = [source for source in SOURCES if wrong[0] in OPTIONS[source]]
         raise ValueError(f"--{wrong[0]} is for --source={' or '.join(for_these)}, not for {values.source}")
+    if values.source not in ("nsynth", "tfds"):
+        for name in ("pitches", "velocities"):
+            if values[name].present and values[name].value == "all":
+                raise ValueError(f"--{name}=all is for nsynth and tfds; what is played has to be said, such as --{name}=40-96")
     # The defaults of these two depend on the source, so only what was written on the command line counts.
     asked = {
         name: numbers(values[name].value)

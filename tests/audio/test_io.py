@@ -1,4 +1,6 @@
 import io
+import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +11,7 @@ import soundfile
 
 from tests.helpers.sounds import sine
 from timbre_jax.audio.io import AudioFileError, read_wave, resample, write_wave
+from timbre_jax.metrics.table import write_text
 
 WAVE = 0.5 * sine(440, length=8000)
 
@@ -193,3 +196,16 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
     with pytest.raises(AudioFileError):
         write_wave(path, np.array([np.nan]), 16000)
     assert len(read_wave(path)[0]) == 8000
+
+
+def test_a_name_that_is_no_text(tmp_path):
+    """Bytes of an old disc, as the system gives them; and what is written of it can be read again."""
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.wav"))
+    with open(path, "wb") as file:
+        soundfile.write(file, WAVE, 16000, format="WAV")
+    wave, rate = read_wave(path)
+    assert (len(wave), rate) == (len(WAVE), 16000)
+    with pytest.raises(AudioFileError, match="no such file"):
+        read_wave(path.with_name(path.name + "x"))
+    file = write_text(tmp_path / "about.json", json.dumps({"file": str(path)}, ensure_ascii=False))
+    assert json.loads(file.read_text(encoding="utf-8"))["file"] == str(path)

@@ -166,7 +166,7 @@ def test_a_damaged_shard_is_made_again(store, tmp_path):
 
 def test_other_settings_are_refused(store, tmp_path):
     other = ListedSource(name="other")
-    with pytest.raises(ValueError, match="made with other settings; name another --out or add --overwrite"):
+    with pytest.raises(ValueError, match="holds a store of other settings or files; name another --out or add --overwrite"):
         build(store.path, other)
     out = tmp_path / "store"
     with pytest.raises(KeyboardInterrupt):

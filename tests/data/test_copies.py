@@ -29,6 +29,7 @@ def groups(waves, own_rates=None, rate=RATE):
 
 CHANGES = {
     "quieter": lambda wave: 0.01 * wave,
+    "turned over": lambda wave: -0.5 * wave,
     "later": lambda wave: padded(wave, 3000),
     "with silence behind": lambda wave: padded(wave, 0, 30000),
     "at 22,050 Hz": lambda wave: through(wave, 22050),

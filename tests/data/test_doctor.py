@@ -138,3 +138,17 @@ def test_summary_and_page():
     page = doctor.markdown("a test", counts)
     assert "2 of 5 sounds kept (40.0 %)" in page
     assert "| silent | 2 | 40.0 |" in page
+
+
+def test_a_copy_whose_nearest_is_gone_itself_is_compared_with_the_next():
+    base = np.zeros(128, np.int8)
+    near = base.copy()
+    near[:8] = 1
+    # train 0, valid 1 (nearest to it, and a copy of test 3), valid 2.
+    signatures = np.stack([base, base, near, base])
+    gone = doctor.find_duplicates(list("abcd"), signatures, np.array([0, 1, 1, 2]), np.full(4, 60), list("abcd"))
+    assert sorted(gone) == [0, 1, 2]
+    signatures[3] = np.full(128, 100, np.int8)
+    signatures[1] = signatures[3]
+    gone = doctor.find_duplicates(list("abcd"), signatures, np.array([0, 1, 1, 2]), np.full(4, 60), list("abcd"))
+    assert sorted(gone) == [0, 1]

@@ -129,3 +129,29 @@ def test_small_libraries_keep_every_family_in_training_and_no_split_empty(member
     if len(families) >= 60:
         assert not emptied
         assert len(result["test"]) == pytest.approx(0.1 * len(families), abs=len(set(families.values())))
+
+
+def test_classes_of_one_sound_leave_the_others_divided_as_asked():
+    """Two hundred of them stay in training, and the two larger classes do not pay for it."""
+    families = {f"single {number}": f"own {number}" for number in range(200)}
+    families |= {f"{name} {number}": name for name in ("kick", "snare") for number in range(20)}
+    result = split_groups(families, fractions={"train": 0.8, "valid": 0.1, "test": 0.1}, seed=0, small=True)
+    for name in ("kick", "snare"):
+        counts = {split: sum(member.startswith(name) for member in chosen) for split, chosen in result.items()}
+        assert counts["train"] in (15, 16, 17)
+        assert min(counts.values()) >= 1
+    assert all(f"single {number}" in result["train"] for number in range(200))
+
+
+def test_where_every_class_is_one_sound_sounds_are_divided():
+    """Recordings in a folder each."""
+    families = {f"take {number}": f"folder {number}" for number in range(100)}
+    result = split_groups(families, fractions={"train": 0.8, "valid": 0.1, "test": 0.1}, seed=0, small=True)
+    assert {split: len(chosen) for split, chosen in result.items()} == {"train": 80, "valid": 10, "test": 10}
+
+
+@pytest.mark.parametrize("shares", [(0.5, 0.0, 0.5), (0.4, 0.2, 0.4)])
+def test_a_class_of_one_sound_is_trained_on_though_another_split_is_as_large(shares):
+    families = {f"kick {number}": "kick" for number in range(10)} | {"odd": "rare"}
+    result = split_groups(families, fractions=dict(zip(("train", "valid", "test"), shares, strict=True)), seed=0, small=True)
+    assert "odd" in result["train"]

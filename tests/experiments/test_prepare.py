@@ -34,7 +34,7 @@ def doctor_of(store: Store) -> dict[str, dict]:
 
 def test_numbers():
     assert numbers("40-43,60, 62") == (40, 41, 42, 43, 60, 62)
-    for text in ("4o", "40-", "-3", "a-b"):
+    for text in ("4o", "40-", "-3", "a-b", "96-40"):
         with pytest.raises(ValueError, match="is no MIDI number"):
             numbers(text)
 
@@ -131,7 +131,7 @@ def test_the_command(tmp_path):
     assert (store.path / "index.json").stat().st_mtime_ns == before
     other = command(*arguments, "--keep_all", "--velocities=90")
     assert other.returncode == 1
-    assert "made with other settings" in other.stderr
+    assert "of other settings or files" in other.stderr
 
 
 @pytest.mark.parametrize(
@@ -145,6 +145,7 @@ def test_the_command(tmp_path):
         (("--out={}/s", "--source=nsynth"), "needed with --path"),
         (("--out={}/s", "--source=tfds", "--path={}/empty"), "no dataset_info.json"),
         (("--out={}/s", "--pitches=40-9x"), "is no MIDI number"),
+        (("--out={}/s", "--pitches=all"), "--pitches=all is for nsynth and tfds"),
         (("--out={}/s", "--families=drums"), "unknown family 'drums'"),
         (("--out={}/file/s",), "Not a directory"),
     ],

@@ -10,7 +10,12 @@ from typing import BinaryIO
 
 import numpy as np
 
-AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".aif", ".aiff", ".mp3")
+AUDIO_SUFFIXES = (
+    ".wav", ".flac", ".ogg", ".aif", ".aiff", ".mp3", ".wave", ".aifc", ".oga", ".opus", ".au", ".caf", ".w64",
+)  # fmt: skip
+"""Of files that are read: what libsndfile knows."""
+OTHER_AUDIO_SUFFIXES = (".m4a", ".aac", ".wma", ".ape", ".wv", ".mpc", ".amr", ".ac3", ".rx2", ".rex")
+"""Of sounds that are not: to be told of, not passed over."""
 
 
 class AudioFileError(ValueError):
@@ -53,8 +58,10 @@ def read_wave(
     name = name or (os.fspath(file) if is_path else "a sound")
     if is_path and not os.path.isfile(file):
         raise AudioFileError(f"{name}: {'is a folder' if os.path.isdir(file) else 'no such file'}")
+    # As bytes: libsndfile takes every name that the system has, its Python side only those that are text.
+    opened = os.fsencode(file) if is_path and os.name == "posix" else file
     try:
-        with soundfile.SoundFile(file) as sound:
+        with soundfile.SoundFile(opened) as sound:
             rate, frames, channels = sound.samplerate, sound.frames, sound.channels
             wanted = frames if duration is None else min(frames, round(duration * rate))
             stream = None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
@@ -84,7 +85,7 @@ def build_store(
         store = Store.open(out)
         same = {_fingerprint(settings, records, version) for version in READABLE}
         if store.index.get("plan", store.index.get("fingerprint")) not in same:
-            raise ValueError(f"{out}: holds a store made with other settings; name another --out or add --overwrite")
+            raise ValueError(f"{out}: holds a store of other settings or files; name another --out or add --overwrite")
         clear(out)  # what a kill in the very last moment has left
         return store
     if out.exists() and not (out / "index.json").is_file() and (not out.is_dir() or any(out.iterdir())):
@@ -119,11 +120,10 @@ def build_store(
             "finished work is kept"
         ) from None
     except OSError as error:
-        if isinstance(error, AudioFileError):
-            raise
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        what = "make room or name another --out, then run" if full else "once that is mended, run"
         raise ValueError(
-            f"{error.filename or partial}: {error.strerror or error}; make room or name another --out, then run the same "
-            "command again: finished work is kept"
+            f"{error.filename or partial}: {error.strerror or error}; {what} the same command again: finished work is kept"
         ) from None
     return Store.open(out)
 
@@ -216,17 +216,23 @@ def _load_all(source, records, shards, *, judge, workers, progress) -> None:
             bar.update(len(positions))
 
         gathered: dict[ShardFiles, list[tuple[int, Any]]] = {}
+
+        def begin(shard: ShardFiles) -> None:
+            batch = gathered.pop(shard)
+            arguments = [(records[position], payload) for position, payload in batch]
+            waiting.append((shard, [position for position, _ in batch], submit(_load_batch, source, arguments)))
+            # No more than two batches a process in the air: memory does not grow with the number of sounds.
+            if len(waiting) > 2 * workers:
+                settle()
+
         for position, payload in source.fetch(records, sorted(shard_of)):
             shard = shard_of[position]
-            batch = gathered.setdefault(shard, [])
-            batch.append((position, payload))
-            if len(batch) == batch_size or position == shard.positions[-1]:
-                positions = [where for where, _ in gathered.pop(shard)]
-                arguments = [(records[where], held) for where, held in batch]
-                waiting.append((shard, positions, submit(_load_batch, source, arguments)))
-                # No more than two batches a process in the air: memory does not grow with the number of sounds.
-                if len(waiting) > 2 * workers:
-                    settle()
+            gathered.setdefault(shard, []).append((position, payload))
+            if len(gathered[shard]) == batch_size or position == shard.positions[-1]:
+                begin(shard)
+        # An archive has its own order: there the last sound of a shard need not come last.
+        for shard in list(gathered):
+            begin(shard)
         while waiting:
             settle()
 
@@ -289,8 +295,9 @@ def _load_sound(source: Source, record: Record, payload: Any) -> Verdict:
     pcm, clipped = doctor.to_pcm(loaded.wave[: form.samples])
     if clipped:
         remarks = (*remarks, f"clipped ({clipped} samples)")
-    padded = np.pad(pcm, (0, form.samples - len(pcm)))
-    mark = loaded.mark or doctor.signature(padded.astype(np.float32) / 32768).tobytes()
+    mark = loaded.mark
+    if not mark:
+        mark = doctor.signature(np.pad(pcm, (0, form.samples - len(pcm))).astype(np.float32) / 32768).tobytes()
     return Verdict(pcm, "", remarks, loaded.f0, loaded.pitch_moves, doctor.digest(pcm), mark)
 
 

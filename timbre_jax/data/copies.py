@@ -75,12 +75,15 @@ def groups_of_copies(
     pairs = _near(_relative(levels), wide, wide)
     pairs |= _near(_relative(levels[:, :, :_LOW_BANDS]), np.flatnonzero(narrow), np.arange(len(distinct)))
     joined = {int(number): int(number) for number in distinct}
+    held: tuple[int, np.ndarray | None] = (-1, None)
     for a, b in sorted(pairs):
         one, other = int(distinct[a]), int(distinct[b])
         if _root(joined, one) == _root(joined, other):
             continue
         compared = _RATE if narrow[a] or narrow[b] else _WIDE_RATE
-        if same_sound(read(one), read(other), rate, compared_rate=compared):
+        if held[0] != one:  # pairs come in order: the first of them is read once for all that are like it
+            held = (one, read(one))
+        if same_sound(held[1], read(other), rate, compared_rate=compared):
             joined[_root(joined, other)] = _root(joined, one)
     for number in range(count):
         members[number].append(f"sound {_root(joined, first[digests[number]])}")
@@ -88,7 +91,7 @@ def groups_of_copies(
 
 
 def same_sound(one: np.ndarray, other: np.ndarray, rate: int, *, compared_rate: int = _WIDE_RATE) -> bool:
-    """Whether two waves [T] are the same sound, whatever their levels and the silence before them.
+    """Whether two waves [T] are the same sound, whatever their levels, their sign and the silence before them.
 
     They are aligned at their onsets, shifted by up to 50 ms to where they agree best, and correlated in full length: the
     beginning of a sound is no copy of it.
@@ -98,7 +101,7 @@ def same_sound(one: np.ndarray, other: np.ndarray, rate: int, *, compared_rate: 
     energy = float(np.dot(a, a)) * float(np.dot(b, b))
     if energy <= 0:
         return False
-    correlation = np.fft.irfft(np.fft.rfft(a, size) * np.conj(np.fft.rfft(b, size)), size)
+    correlation = np.abs(np.fft.irfft(np.fft.rfft(a, size) * np.conj(np.fft.rfft(b, size)), size))
     reach = round(_SHIFT_SECONDS * min(rate, compared_rate))
     return float(max(correlation[: reach + 1].max(), correlation[-reach:].max())) >= SAME_CORRELATION * np.sqrt(energy)
 

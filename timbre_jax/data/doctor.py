@@ -22,11 +22,6 @@ MIN_SECONDS = 0.25
 SAME_SOUND_DB = 0.5
 """Two notes of different splits whose signatures differ by less than this on average (dB) count as the same sound."""
 
-REASONS = (
-    "unreadable", "too short", "silent", "constant offset", "not harmonic", "unsteady", "pitch out of range", "duplicate",
-    "not asked for",
-)  # fmt: skip
-
 
 def check_wave(wave: np.ndarray, rate: int, min_seconds: float = MIN_SECONDS) -> str:
     """The reason to leave a wave [T] out, or "" to keep it."""
@@ -98,7 +93,9 @@ def find_duplicates(
     for pitch in np.unique(pitches):
         here = np.flatnonzero((pitches == pitch) & alive)
         for low, high in ((1, 2), (0, 2), (0, 1)):
-            held_out, others = here[splits[here] == high], here[splits[here] == low]
+            # One that goes itself is no reason for another to go, and must not hide the next nearest.
+            held_out = np.array([p for p in here[splits[here] == high].tolist() if p not in gone], np.int64)
+            others = here[splits[here] == low]
             if not len(held_out) or not len(others):
                 continue
             theirs = signatures[held_out].astype(np.float32) / 2
@@ -107,7 +104,7 @@ def find_duplicates(
                     continue
                 distance = np.abs(theirs - signatures[position].astype(np.float32) / 2).mean(axis=1)
                 nearest = int(np.argmin(distance))
-                if distance[nearest] < SAME_SOUND_DB and held_out[nearest] not in gone:
+                if distance[nearest] < SAME_SOUND_DB:
                     gone[position] = f"duplicate (sounds like {ids[held_out[nearest]]} of another split)"
     return gone
 

@@ -51,7 +51,8 @@ def split_groups(
       families: instrument -> family.
       fractions: split -> share of the instruments; they sum to 1.
       seed: of the draw.
-      small: every family keeps one in the largest split, and no split stays empty that should not while there are enough.
+      small: every family keeps one in the first split (to train on), and no split stays empty that should not while there
+        are enough. Where each family has but one, families cannot be divided, and the instruments are, as if of one.
 
     Returns:
       split -> sorted instruments. Every instrument is in exactly one split. What rounding to whole instruments leaves over
@@ -59,10 +60,13 @@ def split_groups(
     """
     if abs(sum(fractions.values()) - 1) > 1e-6 or min(fractions.values()) < 0:
         raise ValueError(f"split fractions {dict(fractions)} do not sum to 1")
+    if small and len(set(families.values())) == len(families):
+        families = dict.fromkeys(families, "")
     generator = np.random.default_rng(seed)
     names = list(fractions)
-    # The smaller splits first: they are the ones that could miss a family.
-    *smaller, largest = sorted(names, key=lambda name: fractions[name])
+    # The smaller splits first: they are the ones that could miss a family. What they leave goes to the largest, of a small set
+    # to the one to train on.
+    *smaller, largest = sorted(names, key=lambda name: (small and name == names[0] and fractions[name] > 0, fractions[name]))
     debt = dict.fromkeys(names, 0.0)
     result: dict[str, list[str]] = {name: [] for name in names}
     for family in sorted(set(families.values())):
@@ -76,6 +80,9 @@ def split_groups(
         taken[largest] = len(members) - sum(taken.values())
         for name in names:
             debt[name] -= taken[name]
+            if small:
+                # What could not be given because a family has too few is no debt: else the next would pay for all of these.
+                debt[name] = min(max(debt[name], -0.5), 0.5)
             result[name] += [members.pop() for _ in range(taken[name])]
     for name in smaller if small else ():
         if fractions[name] and not result[name] and len(result[largest]) > 1:

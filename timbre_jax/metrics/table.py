@@ -151,7 +151,9 @@ def results_table(results: Iterable[Result], name: str = "results", caption: str
 
 
 def write_text(path: str | os.PathLike, text: str) -> Path:
-    """A text file, whole or not at all: written beside its place, then moved there.
+    """A text file in UTF-8, whole or not at all: written beside its place, then moved there.
+
+    Bytes of a file's name that are no text stand there as \\udc.., which JSON reads back as they were.
 
     Raises:
       OSError: it could not be written; its `filename` is the file's.
@@ -160,7 +162,7 @@ def write_text(path: str | os.PathLike, text: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        partial.write_text(text, encoding="utf-8")
+        partial.write_text(text, encoding="utf-8", errors="backslashreplace")
         os.replace(partial, path)
     except OSError as error:  # that of a full disk names no file
         raise OSError(error.errno, error.strerror, str(path)) from None

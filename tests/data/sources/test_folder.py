@@ -109,7 +109,7 @@ def test_changed_files_are_another_library(tmp_path):
     store = build(tmp_path / "store", folder)
     assert build(tmp_path / "store", folder).index == store.index
     write(folder / "kick" / "00000.wav", hit(99))
-    with pytest.raises(ValueError, match="made with other settings"):
+    with pytest.raises(ValueError, match="of other settings or files"):
         build(tmp_path / "store", folder)
     # Equal in name, size and time, yet other samples: features of one must not be taken for the other's.
     path, state = folder / "kick" / "00000.wav", os.stat(folder / "kick" / "00000.wav")
@@ -232,6 +232,7 @@ def test_everything_that_goes_wrong(tmp_path):
     (folder / "bad" / "really text.mp3").write_text("no")
     (folder / "notes.txt").write_text("mine")
     (folder / "kit.xml").write_text("<a/>")
+    (folder / "bad" / "phone.m4a").write_bytes(b"no matter what")
     write(folder / ".hidden" / "a.wav", hit(50))
     write(folder / "kick" / "._00000.wav", hit(51))
     write(folder / "__MACOSX" / "a.wav", hit(52))
@@ -254,6 +255,7 @@ def test_everything_that_goes_wrong(tmp_path):
     assert rows["bad/link.wav"]["left_out"] == "unreadable (a link that leads nowhere)"
     assert rows["bad/pipe.wav"]["left_out"] == "unreadable (no regular file)"
     assert rows["bad/really text.mp3"]["left_out"].startswith("unreadable (bad/really text.mp3: not a readable sound file (")
+    assert rows["bad/phone.m4a"]["left_out"].startswith("unreadable (.m4a is a format that is not read")
     assert "io." not in rows["bad/really text.mp3"]["left_out"]  # no Python object in the text
     assert not {"notes.txt", "kit.xml", ".hidden/a.wav", "kick/._00000.wav", "__MACOSX/a.wav"} & set(rows)
     assert (tmp_path / "store" / "doctor.md").read_text().startswith("# The doctor's report: sounds of lib\n")

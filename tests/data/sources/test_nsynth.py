@@ -1,5 +1,6 @@
 import json
 import os
+import tarfile
 from collections import Counter
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 import soundfile
 
 from tests.helpers.notes import example_entry, note_wave, some_notes, tar_folder, write_nsynth
+from timbre_jax.data.build import build_store
 from timbre_jax.data.sources.nsynth import NSynthSource, read_examples
 
 NOTES = some_notes(("bass_synthetic_001", "flute_acoustic_002", "vocal_synthetic_003"))
@@ -230,3 +232,46 @@ def test_real_notes():
     for place, payload in source.fetch(records, [0, 700, 1255]):
         wave, _ = soundfile.read(REAL / "audio" / f"{records[place].id}.flac")
         np.testing.assert_allclose(source.load(records[place], payload).wave, wave, atol=1e-7)
+
+
+def test_listed_notes_that_an_archive_lacks_are_lines_of_the_report(tmp_path):
+    """Several of them: each has its place, and the store is made."""
+    folder = write_nsynth(tmp_path / "nsynth-test", NOTES)
+    absent = sorted(NOTES)[1:4]
+    for name in absent:
+        (folder / "audio" / f"{name}.wav").unlink()
+    path = tar_folder(folder, tmp_path / "nsynth-test.tar.gz")
+    source = NSynthSource(paths=(str(path),))
+    _, loaded = load_all(source)
+    assert sorted(loaded) == sorted(NOTES)
+    assert all("there is no sound file" in loaded[name] for name in absent)
+    store = build_store(source, tmp_path / "store", workers=1, shard_size=64, progress=False)
+    assert store.length("test") == len(NOTES) - len(absent)
+
+
+def test_an_archive_in_another_order_than_its_list(tmp_path):
+    """FLAC of all, WAV of some, the wav last: wav is taken, and the last of a shard comes first."""
+    folder = write_nsynth(tmp_path / "nsynth-test", NOTES, suffix=".flac")
+    first = sorted(NOTES)[0]
+    path = tmp_path / "nsynth-test.tar"
+    with tarfile.open(path, "w") as archive:
+        archive.add(folder / "examples.json", "nsynth-test/examples.json")
+        for name in sorted(NOTES)[1:]:
+            archive.add(folder / "audio" / f"{name}.flac", f"nsynth-test/audio/{name}.flac")
+        archive.add(folder / "audio" / f"{first}.flac", f"nsynth-test/audio/{first}.flac")
+        soundfile.write(tmp_path / "wave.wav", NOTES[first], 16000)
+        archive.add(tmp_path / "wave.wav", f"nsynth-test/audio/{first}.wav")
+    source = NSynthSource(paths=(str(path),))
+    assert [record.where[1].rsplit(".")[-1] for record in source.plan() if record.id == first] == ["wav"]
+    store = build_store(source, tmp_path / "store", workers=1, shard_size=64, progress=False)
+    assert store.length("test") == len(NOTES)
+
+
+def test_all_parts_in_one_archive(tmp_path):
+    path = tmp_path / "nsynth.tar.gz"
+    with tarfile.open(path, "w:gz") as archive:
+        for number, split in enumerate(("train", "valid", "test")):
+            folder = write_nsynth(tmp_path / f"nsynth-{split}", some_notes((f"bass_synthetic_{number:03d}",)))
+            archive.add(folder, folder.name)
+    records = NSynthSource(paths=(str(path),)).plan()
+    assert Counter(record.split for record in records) == {"train": 3, "valid": 3, "test": 3}

@@ -8,12 +8,12 @@ import html
 import os
 import re
 import stat
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from timbre_jax.audio.io import AUDIO_SUFFIXES, AudioFileError, read_wave, resample
+from timbre_jax.audio.io import AUDIO_SUFFIXES, OTHER_AUDIO_SUFFIXES, AudioFileError, read_wave, resample
 from timbre_jax.data.class_words import UNLABELLED, Rule, class_of_names, read_rules
 from timbre_jax.data.copies import mark
 from timbre_jax.data.sources.base import UNSORTED, Form, Loaded, Place, Record
@@ -93,29 +93,20 @@ class FolderSource:
     def plan(self) -> list[Record]:
         if not self.paths:
             raise ValueError("a folder of sounds is needed with --path: DIR, or several with commas")
-        rules, several, others = self._rules(), len(self.paths) > 1, 0
-        records, visited = [], set()
-        for root, (path, name) in enumerate(zip(self.paths, root_names(self.paths), strict=True)):
-            kits = KitNames(path)
-            for found in find_files(path, visited):
-                if found.suffix not in AUDIO_SUFFIXES:
-                    others += found.suffix != ""
-                    continue
-                folders = found.path.split("/")[:-1]
-                label = self._label(found.path, [name, *folders], kits, rules)
-                identity = readable(f"{name}/{found.path}" if several else found.path)
-                records.append(
-                    Record(
-                        id=identity, split="" if found.problem else UNSORTED, instrument="",
-                        family=readable(label) or UNLABELLED, source=readable(folders[0] if folders else name), pitch=-1,
-                        velocity=-1, preset="", where=(root, found.path, found.size, found.changed), left_out=found.problem,
-                    )
-                )  # fmt: skip
-        if not records:
-            state = f"other files only ({others})" if others else "no files"
-            raise ValueError(
-                f"{', '.join(map(readable, self.paths))}: {state}; sound files ({', '.join(AUDIO_SUFFIXES)}) are needed"
-            )
+        rules, several = self._rules(), len(self.paths) > 1
+        kits = [KitNames(path) for path in self.paths]
+        records = []
+        for root, name, found in find_sounds(self.paths):
+            folders = found.path.split("/")[:-1]
+            label = self._label(found.path, [name, *folders], kits[root], rules)
+            identity = readable(f"{name}/{found.path}" if several else found.path)
+            records.append(
+                Record(
+                    id=identity, split="" if found.problem else UNSORTED, instrument="",
+                    family=readable(label) or UNLABELLED, source=readable(folders[0] if folders else name), pitch=-1,
+                    velocity=-1, preset="", where=(root, found.path, found.size, found.changed), left_out=found.problem,
+                )
+            )  # fmt: skip
         return select_classes(
             unique(records), labels=self.labels, unlabelled=self.unlabelled, number=self.number, seed=self.seed
         )
@@ -148,8 +139,6 @@ class FolderSource:
                 frames, channels = _header(file)
                 wave, rate = read_wave(file, duration=limit + (LEAD_SECONDS if self.trim else 0.1), name=record.id)
         except OSError as error:
-            if isinstance(error, AudioFileError):
-                raise
             raise AudioFileError(f"{record.id}: cannot be read ({error.strerror or error})") from None
         remarks = [f"mixed to mono ({channels} channels)"] if channels > 1 else []
         seconds = max(frames, len(wave)) / rate
@@ -238,6 +227,28 @@ def find_files(root: str, visited: set[tuple[int, int]]) -> Iterator[FoundFile]:
             # A folder that cannot be opened is in the report as well: there may have been sounds in it.
             suffix = ".wav" if os.path.isdir(full) else suffix
             yield FoundFile(path, suffix, problem=f"unreadable ({reason})")
+
+
+def find_sounds(paths: Sequence[str]) -> list[tuple[int, str, FoundFile]]:
+    """The sound files below some folders: (which folder, its name, the file); those of formats that are not read say so.
+
+    Raises:
+      ValueError: there are none, or a folder cannot be opened.
+    """
+    sounds, others, visited = [], 0, set()
+    for root, (path, name) in enumerate(zip(paths, root_names(paths), strict=True)):
+        for found in find_files(path, visited):
+            if found.suffix in OTHER_AUDIO_SUFFIXES:
+                problem = f"unreadable ({found.suffix} is a format that is not read: make wav or flac of it)"
+                sounds.append((root, name, dataclasses.replace(found, problem=found.problem or problem)))
+            elif found.suffix in AUDIO_SUFFIXES:
+                sounds.append((root, name, found))
+            else:
+                others += found.suffix != ""
+    if not sounds:
+        state = f"other files only ({others})" if others else "no files"
+        raise ValueError(f"{', '.join(map(readable, paths))}: {state}; sound files ({', '.join(AUDIO_SUFFIXES)}) are needed")
+    return sounds
 
 
 def readable(name: str) -> str:

@@ -98,7 +98,9 @@ class NSynthSource(Selection):
             listed = _archive(path) if _is_archive(path) else _folder(path)
             split = _split_of_name(path)
             for record in listed:
-                records.append(record._replace(split=split, where=(part, record.where)))
+                # One archive may hold several of NSynth's parts, each in its folder.
+                own = split or _split_of_name(record.where.split("/")[0])
+                records.append(record._replace(split=own, where=(part, record.where)))
         if not records:
             raise ValueError(f"{', '.join(self.paths)}: no notes (audio/*.wav) in it")
         return select(records, self)
@@ -112,14 +114,15 @@ class NSynthSource(Selection):
             if not _is_archive(parts[part]):
                 yield from ((position, parts[part]) for position in positions)
                 continue
-            waiting = {records[position].where[1]: position for position in positions}
+            waiting = {records[position].where[1]: position for position in positions if records[position].where[1]}
+            absent = [position for position in positions if not records[position].where[1]]
             for name, file in _members(parts[part]):
                 position = waiting.pop(name, None)
                 if position is not None:
                     yield position, file.read()
                 if not waiting:
                     break
-            yield from ((position, None) for position in sorted(waiting.values()))
+            yield from ((position, None) for position in sorted([*absent, *waiting.values()]))
 
     def load(self, record: Record, payload: Any) -> Loaded:
         name = record.where[1]
@@ -334,8 +337,9 @@ def _archive(path: str) -> Iterator[Record]:
     for name, file in _members(path):
         note, suffix = os.path.splitext(os.path.basename(name))
         if os.path.basename(name) == "examples.json":
-            entries, complete = read_examples(file, name=f"{path}:{name}"), True
-        elif suffix.lower() in AUDIO_SUFFIXES:
+            entries |= read_examples(file, name=f"{path}:{name}")
+            complete = True
+        elif suffix.lower() in AUDIO_SUFFIXES and not files.get(note, "").lower().endswith(".wav"):
             files[note] = name
     yield from _records(files, entries, complete)
 

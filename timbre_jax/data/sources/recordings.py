@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from timbre_jax.audio.io import AUDIO_SUFFIXES, AudioFileError, missing_end, read_part, resample, sound_length
+from timbre_jax.audio.io import AudioFileError, missing_end, read_part, resample, sound_length
 from timbre_jax.data.copies import mark
 from timbre_jax.data.sources.base import UNSORTED, Form, Loaded, Place, Record
-from timbre_jax.data.sources.folder import find_files, readable, root_names, unique
+from timbre_jax.data.sources.folder import find_sounds, readable, root_names, unique
 from timbre_jax.data.sources.library import FRACTIONS, arrange_library, check_library, library_form, select_classes
 
 EXCERPT_SECONDS = 4.0
@@ -81,26 +81,17 @@ class RecordingSource:
     def plan(self) -> list[Record]:
         if not self.paths:
             raise ValueError("a folder of recordings is needed with --path: DIR, or several with commas")
-        several, others, files, visited = len(self.paths) > 1, 0, [], set()
-        for root, (path, name) in enumerate(zip(self.paths, root_names(self.paths), strict=True)):
-            for found in find_files(path, visited):
-                if found.suffix not in AUDIO_SUFFIXES:
-                    others += found.suffix != ""
-                    continue
-                folders = found.path.split("/")[:-1]
-                files.append(
-                    Record(
-                        id=readable(f"{name}/{found.path}" if several else found.path), instrument="", pitch=-1, velocity=-1,
-                        split="" if found.problem else UNSORTED, family=readable(folders[-1] if folders else name), preset="",
-                        source=readable(folders[0] if folders else name), left_out=found.problem,
-                        where=(root, found.path, found.size, found.changed),
-                    )
-                )  # fmt: skip
-        if not files:
-            state = f"other files only ({others})" if others else "no files"
-            raise ValueError(
-                f"{', '.join(map(readable, self.paths))}: {state}; sound files ({', '.join(AUDIO_SUFFIXES)}) are needed"
-            )
+        several, files = len(self.paths) > 1, []
+        for root, name, found in find_sounds(self.paths):
+            folders = found.path.split("/")[:-1]
+            files.append(
+                Record(
+                    id=readable(f"{name}/{found.path}" if several else found.path), instrument="", pitch=-1, velocity=-1,
+                    split="" if found.problem else UNSORTED, family=readable(folders[-1] if folders else name), preset="",
+                    source=readable(folders[0] if folders else name), left_out=found.problem,
+                    where=(root, found.path, found.size, found.changed),
+                )
+            )  # fmt: skip
         files = select_classes(unique(files), labels=self.labels, unlabelled=True, number=self.number, seed=self.seed)
         return [record for file in files for record in self._excerpts(file)]
 
