@@ -39,7 +39,6 @@ class StreamState:
       pending: features that do not fill a latent yet, or None.
       early: latents still to be left out, which lie before the beginning.
       curves: names of the conditions [B, n] that the blocks have.
-      key: of what a decoder draws; every block draws from it by its own place, so that sizes do not matter.
     """
 
     model: object
@@ -200,7 +199,9 @@ def concatenate(parts: list) -> Features | Latent:
     parts = [part for part in parts if part.values.shape[1]] or parts[:1]
     names = set.intersection(*(set(part.conditions) for part in parts))
     joined = [part.replace(conditions={name: part.conditions[name] for name in sorted(names)}) for part in parts]
-    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves, axis=1), *(part.replace(rate=parts[0].rate) for part in joined))
+    whole = [part.replace(rate=parts[0].rate) for part in joined]
+    # A condition [B] is of the whole sound, and the same in all of its blocks.
+    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves, axis=1) if leaves[0].ndim > 1 else leaves[0], *whole)
 
 
 def _run(space: TimbreSpace, state: StreamState, block, method: str, key: Array | None = None):
@@ -261,7 +262,10 @@ def _silence(like: Features, count: int) -> Features:
     return Features(
         values=jnp.zeros((like.values.shape[0], count, like.values.shape[2])),
         mask=jnp.zeros((like.values.shape[0], count)),
-        conditions={name: jnp.repeat(value[:, -1:], count, axis=1) for name, value in like.conditions.items()},
+        conditions={
+            name: jnp.repeat(value[:, -1:], count, axis=1) if jnp.ndim(value) > 1 else value
+            for name, value in like.conditions.items()
+        },
         rate=like.rate,
     )
 

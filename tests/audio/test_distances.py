@@ -90,3 +90,23 @@ def test_spectral_convergence_and_multi_resolution_distance_have_closed_forms():
     np.testing.assert_array_equal(distances.multi_resolution_stft_distance(wave, wave), 0.0)
     gradient = jax.grad(lambda x: jnp.sum(distances.multi_resolution_stft_distance(x, wave)))(wave)
     assert np.all(np.isfinite(gradient))
+
+
+def test_what_pads_a_sound_counts_only_where_no_lengths_are_given():
+    wave, reference = sounds.noise(length=6400), sounds.noise(length=6400, seed=5)
+    padded = [np.pad(x, (0, 25600)) for x in (wave, reference)]
+    wave, reference, (long_wave, long_reference) = wave[None], reference[None], (x[None] for x in padded)
+    lengths = np.array([6400])
+    for distance, slack in ((distances.log_spectral_distance, 0.03), (distances.multi_resolution_stft_distance, 0.03)):
+        alone = float(distance(wave, reference)[0])
+        assert float(distance(long_wave, long_reference, lengths=lengths)[0]) == pytest.approx(alone, rel=slack)
+    diluted = float(distances.log_spectral_distance(long_wave, long_reference)[0])
+    assert diluted < 0.3 * float(distances.log_spectral_distance(wave, reference)[0])
+
+
+def test_silence_in_common_does_not_break_gradients():
+    wave = jnp.asarray(np.pad(sounds.noise(length=4000), (0, 4000)))[None]
+    reference = jnp.asarray(np.pad(sounds.noise(length=4000, seed=3), (0, 4000)))[None]
+    gradient = jax.grad(lambda x: jnp.sum(distances.log_spectral_distance(x, reference)))(wave)
+    assert np.all(np.isfinite(gradient))
+    assert np.abs(gradient).max() > 0

@@ -1,5 +1,6 @@
 """Levels of sounds that are known."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -29,3 +30,13 @@ def test_frame_level_follows_a_step_of_20_db_and_ends_in_silence():
     expected = 10 * np.log10(np.mean(np.square(wave[30 * 172 - 344 : 30 * 172 + 344].astype(np.float64))))
     np.testing.assert_allclose(found[30], expected, atol=1e-4)
     assert np.all(np.asarray(level.frame_level(jnp.zeros((1, 1720)), hop=172)) == -100.0)
+
+
+def test_silence_does_not_break_gradients():
+    wave = jnp.concatenate([jnp.zeros((1, 512)), jnp.full((1, 512), 0.5)], axis=1)
+    for measure in (level.rms, lambda x: level.frame_level(x, hop=64)):
+        gradient = jax.grad(lambda x, measure=measure: jnp.sum(measure(x)))(wave)
+        assert np.all(np.isfinite(gradient))
+        assert np.abs(gradient).max() > 0
+    assert float(level.rms(jnp.zeros((1, 8)))[0]) == 0.0
+    assert np.isnan(level.rms(jnp.full((1, 8), jnp.nan))[0])

@@ -194,3 +194,12 @@ def test_phases_that_go_on_block_by_block_are_those_of_the_whole():
     again = jnp.abs(stft(made, n_fft=n_fft, hop=hop))[:, 4:35]
     wanted = magnitudes[:, 4:35]
     assert float(jnp.linalg.norm(again - wanted) / jnp.linalg.norm(wanted)) < 0.15
+
+
+def test_float32_stays_float32_where_jax_has_float64():
+    magnitudes = np.abs(np.random.default_rng(0).standard_normal((1, 9, 65))).astype(np.float32)
+    with jax.enable_x64(True):
+        assert integrate_phase(magnitudes, hop=32).dtype == jnp.float32
+        known = np.zeros((1, 4, 65), np.float32)
+        assert integrate_phase(magnitudes, hop=32, known=known).dtype == jnp.float32
+        assert continue_phase(magnitudes, known[:, 0], 0, hop=32).dtype == jnp.float32

@@ -41,7 +41,7 @@ def test_moving_averages_against_numpy_in_float64():
         hits, total = np.zeros(K), np.zeros((K, D))
         np.add.at(hits, code, weight)
         np.add.at(total, code, weight[:, None] * z)
-        counts, sums = 0.9 * counts + 0.1 * hits / 20, 0.9 * sums + 0.1 * total / 20
+        counts, sums = 0.9 * counts + 0.1 * hits / weight.sum(), 0.9 * sums + 0.1 * total / weight.sum()
         _, variables = update(book, variables, z, weight)
     np.testing.assert_allclose(variables["codebook"]["vectors"][0], sums / counts[:, None], rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(variables["codebook"]["share"][0], counts, rtol=1e-5)

@@ -88,3 +88,6 @@ def test_an_accelerator_takes_more_at_once(monkeypatch):
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     assert chunks(x, 1).shape == (2, 64, 1)
     np.testing.assert_array_equal(joined(chunks(x, 1)), x)
+    # No loop over single pictures because 64 does not divide their number.
+    for count, shape in ((100, (2, 50)), (141, (3, 47)), (67, (1, 67)), (33, (1, 33)), (96, (2, 48))):
+        assert chunks(jnp.zeros((count, 1)), 1).shape == (*shape, 1)

@@ -230,3 +230,19 @@ def test_bands_stand_for_all_bins():
     # Every bin that a band hears is shared out, and high bands are wider.
     assert bins.sum() == pytest.approx(heard, abs=1e-3)
     assert np.all(np.diff(bins[20:]) > 0)
+
+
+@pytest.mark.parametrize("hold", ["magnitudes", "bands"])
+def test_the_way_back_has_a_gradient(hold):
+    """NNLS leaves bins at 0, whose roots must not make it NaN; against a difference along one direction."""
+    way = dataclasses.replace(PLAIN, length=2048, hold=hold, iterations=3, nnls_iterations=10, n_frames=0, texture_db=0.0)
+    features = way.analyse(sounds.harmonic_tone(440.0, [0.4, 0.2], length=2048)[None])
+
+    def energy(values):
+        return jnp.sum(jnp.square(way.synthesise(features.replace(values=values))))
+
+    gradient = jax.grad(energy)(features.values)
+    assert np.all(np.isfinite(gradient))
+    step = jnp.where(features.values > 0.3, 1e-3, 0.0)
+    found = float(energy(features.values + step) - energy(features.values - step))
+    assert found == pytest.approx(2.0 * float(jnp.sum(gradient * step)), rel=0.05)

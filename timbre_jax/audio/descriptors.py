@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from timbre_jax.audio.level import FLOOR_DB, frame_level
+from timbre_jax.audio.level import FLOOR_DB, frame_level, root
 from timbre_jax.audio.pitch import yin
 from timbre_jax.audio.stft import stft, window_samples
 from timbre_jax.records import Array
@@ -57,8 +57,7 @@ def bandwidth(magnitude: Array, frequencies: Array) -> Array:
     total = jnp.sum(magnitude, axis=-1)
     centre = centroid(magnitude, frequencies)
     spread = jnp.sum(magnitude * jnp.square(frequencies - centre[..., None]), axis=-1) / jnp.where(total > 0, total, 1.0)
-    heard = (total > 0) & (spread > 0)
-    return jnp.where(heard, jnp.sqrt(jnp.where(heard, spread, 1.0)), 0.0)
+    return root(spread)
 
 
 def flatness(magnitude: Array, frequencies: Array | None = None) -> Array:
@@ -155,7 +154,7 @@ def loudness(waves: Array, *, sample_rate: int, n_fft: int = N_FFT, hop: int = H
 
 
 def _yin(waves: Array, sample_rate: int, hop: int, n_fft: int) -> tuple[Array, Array, Array]:
-    """f0, aperiodicity and whether a frame is heard; YIN's window is half of `n_fft` at most."""
+    """f0, aperiodicity and whether a frame is heard; YIN looks at 2.5 periods of 60 Hz, whatever `n_fft` is."""
     f_max = min(2100.0, 0.45 * sample_rate)
     f0_hz, aperiodicity = yin(waves, sample_rate=sample_rate, hop=hop, f_min=60.0, f_max=f_max, threshold=0.2)
     window_hops = 2 * max(1, round(0.5 * n_fft / hop))

@@ -7,6 +7,7 @@ import math
 import jax
 import jax.numpy as jnp
 
+from timbre_jax.audio.level import root
 from timbre_jax.audio.stft import stft
 from timbre_jax.records import Array
 
@@ -55,7 +56,13 @@ def ssim(a: Array, b: Array, *, window: int = 7, data_range: float = 1.0) -> Arr
 
 
 def log_spectral_distance(
-    waves: Array, reference: Array, *, n_fft: int = 1024, hop: int = 256, floor_db: float = -80.0
+    waves: Array,
+    reference: Array,
+    *,
+    lengths: Array | None = None,
+    n_fft: int = 1024,
+    hop: int = 256,
+    floor_db: float = -80.0,
 ) -> Array:
     """Log-spectral distance of each pair of sounds in dB, [B, T] twice -> [B].
 
@@ -66,6 +73,9 @@ def log_spectral_distance(
 
     (Gray & Markel 1976, in the discrete form of Quackenbush et al. 1988). Without a floor, the distance would be ruled
     by bins that nobody can hear, so a figure means nothing without it. Two silent sounds have distance 0.
+
+    `lengths` [B] in samples: only frames centred within the sound count; None: all of T, so that silence that pads both
+    sounds draws the mean towards 0.
     """
 
     def power(x):
@@ -77,7 +87,15 @@ def log_spectral_distance(
     smallest = jnp.maximum(loudest * 10.0 ** (floor_db / 10.0), 1e-20)
     ratio = jnp.maximum(wave_power, smallest) / jnp.maximum(reference_power, smallest)
     difference = jnp.log(ratio) * (10.0 / math.log(10.0))
-    return jnp.mean(jnp.sqrt(jnp.mean(jnp.square(difference), axis=-1)), axis=-1)
+    return frame_mean(root(jnp.mean(jnp.square(difference), axis=-1)), lengths, hop=hop)
+
+
+def frame_mean(values: Array, lengths: Array | None, *, hop: int) -> Array:
+    """Mean [B] over frames [B, N], centred every `hop` samples from 0, that lie within `lengths` [B]; None: over all."""
+    if lengths is None:
+        return jnp.mean(values, axis=-1)
+    inside = (hop * jnp.arange(values.shape[-1]) < jnp.maximum(jnp.asarray(lengths), 1)[:, None]).astype(values.dtype)
+    return jnp.sum(values * inside, axis=-1) / jnp.sum(inside, axis=-1)
 
 
 def spectral_convergence(waves: Array, reference: Array, *, n_fft: int = 1024, hop: int = 256) -> Array:
@@ -92,14 +110,20 @@ def spectral_convergence(waves: Array, reference: Array, *, n_fft: int = 1024, h
 
 
 def multi_resolution_stft_distance(
-    waves: Array, reference: Array, *, n_ffts: tuple[int, ...] = (2048, 1024, 512), floor_db: float = -80.0
+    waves: Array,
+    reference: Array,
+    *,
+    lengths: Array | None = None,
+    n_ffts: tuple[int, ...] = (2048, 1024, 512),
+    floor_db: float = -80.0,
 ) -> Array:
     """Multi-resolution STFT distance of each pair of sounds, [B, T] twice -> [B]; 0 where magnitudes are equal.
 
     Mean over the transform lengths (hop a quarter, periodic Hann window, centred) of spectral convergence plus the mean
     over frames and bins of |ln S - ln S_ref| (Yamamoto, Song & Kim 2020, eq. 4-6). Magnitudes under `floor_db` of the
     reference's largest are raised to it in the logarithm, or bins that nobody hears would rule. Differentiable where the
-    sounds differ and the reference is not silent.
+    sounds differ and the reference is not silent. `lengths` [B]: the logarithms' mean is over frames centred within the sound,
+    as in `log_spectral_distance`; the convergence is no mean over frames, so padding does not change it.
     """
     total = jnp.zeros(waves.shape[:-1], jnp.float32)
     for n_fft in n_ffts:
@@ -107,7 +131,7 @@ def multi_resolution_stft_distance(
         error, size = _convergence_terms(ours, theirs)
         smallest = jnp.maximum(jnp.max(theirs, axis=(-2, -1), keepdims=True) * 10.0 ** (floor_db / 20.0), 1e-10)
         logs = jnp.abs(jnp.log(jnp.maximum(ours, smallest)) - jnp.log(jnp.maximum(theirs, smallest)))
-        total = total + error / jnp.where(size > 0, size, 1.0) + jnp.mean(logs, axis=(-2, -1))
+        total = total + error / jnp.where(size > 0, size, 1.0) + frame_mean(jnp.mean(logs, axis=-1), lengths, hop=n_fft // 4)
     return total / len(n_ffts)
 
 

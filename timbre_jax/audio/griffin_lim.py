@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from timbre_jax.audio.in_turns import map_sounds
+from timbre_jax.audio.level import root
 from timbre_jax.audio.stft import istft, stft
 from timbre_jax.records import Array
 
@@ -87,8 +88,8 @@ def fast_griffin_lim(
             power = jnp.square(spectra.real) + jnp.square(spectra.imag)
             if bands is None:
                 return with_known(spectra * (wanted * jax.lax.rsqrt(jnp.maximum(power, 1e-30))))
-            ratio = sound["bands"] / (power @ filters.T + faint)
-            return with_known(spectra * jnp.sqrt((ratio @ filters) * share))
+            ratio = sound["bands"] / (jnp.matmul(power, filters.T, precision="highest") + faint)
+            return with_known(spectra * root(jnp.matmul(ratio, filters, precision="highest") * share))
 
         def improve(_, state):
             spectra, last = state

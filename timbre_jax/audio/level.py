@@ -26,9 +26,15 @@ def db_to_amplitude(db: Array, *, floor_db: float | None = None) -> Array:
     return amplitude if floor_db is None else jnp.where(db > floor_db, amplitude, 0.0)
 
 
+def root(x: Array) -> Array:
+    """Square root whose slope at 0 is 0, not infinite: one silent number would make a whole gradient NaN."""
+    some = x != 0
+    return jnp.where(some, jnp.sqrt(jnp.where(some, x, 1.0)), 0.0)
+
+
 def rms(waves: Array) -> Array:
     """Root mean square over the last axis, [..., T] -> [...]. A sine of amplitude a has a / sqrt(2)."""
-    return jnp.sqrt(jnp.mean(jnp.square(waves), axis=-1))
+    return root(jnp.mean(jnp.square(waves), axis=-1))
 
 
 def frame_level(waves: Array, *, hop: int, window_hops: int = 4, floor_db: float = FLOOR_DB) -> Array:
@@ -44,4 +50,4 @@ def frame_level(waves: Array, *, hop: int, window_hops: int = 4, floor_db: float
     padded = jnp.pad(waves, [(0, 0)] * (waves.ndim - 1) + [(half * hop, max(0, total))])[..., :total]
     energy = jnp.sum(jnp.square(padded).reshape(*waves.shape[:-1], total // hop, hop), axis=-1)
     power = jnp.sum(frame(energy, window_hops, 1), axis=-1) / (window_hops * hop)
-    return amplitude_to_db(jnp.sqrt(power), floor_db=floor_db)
+    return amplitude_to_db(root(power), floor_db=floor_db)

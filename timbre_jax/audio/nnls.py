@@ -42,11 +42,12 @@ def nnls(matrix: np.ndarray, targets: Array, *, start: np.ndarray | None = None,
         if start is None:
             x = jnp.zeros((*targets.shape[:-1], matrix.shape[1]), jnp.float32)
         else:
-            x = jnp.maximum(wanted @ first, 0.0)
+            x = jnp.maximum(jnp.matmul(wanted, first, precision="highest"), 0.0)
 
         def improve(_, state):
             x, ahead, momentum = state
-            new = jnp.maximum(ahead - (ahead @ forward - wanted) @ back, 0.0)
+            off = jnp.matmul(ahead, forward, precision="highest") - wanted
+            new = jnp.maximum(ahead - jnp.matmul(off, back, precision="highest"), 0.0)
             turned = jnp.sum((ahead - new) * (new - x), axis=-1, keepdims=True) > 0
             momentum = jnp.where(turned, 1.0, momentum)
             following = 0.5 * (1.0 + jnp.sqrt(1.0 + 4.0 * jnp.square(momentum)))

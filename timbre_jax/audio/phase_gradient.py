@@ -83,7 +83,7 @@ def integrate_phase(
     window_length = 2 * (bins - 1) if window_length is None else window_length
     gamma = gaussian_width(window, window_length)
 
-    turned = np.float32(np.pi) * np.mod(np.arange(bins), 2)
+    turned = np.float32(np.pi) * np.mod(np.arange(bins, dtype=np.float32), 2)
 
     def integrate(sound):
         wanted, begun = sound["magnitudes"], sound["known"]
@@ -113,7 +113,7 @@ def continue_phase(
     """
     bins = magnitudes.shape[-1]
     gamma = gaussian_width(window, 2 * (bins - 1))
-    turned = np.float32(np.pi) * np.mod(np.arange(bins), 2)
+    turned = np.float32(np.pi) * np.mod(np.arange(bins, dtype=np.float32), 2)
 
     def integrate(sound):
         wanted = sound["magnitudes"]
@@ -173,7 +173,7 @@ def _best_entry(here: Array, before: Array) -> Array:
         best = jnp.maximum(entry, best)
         return (jnp.minimum(best, loudness), source), (best, source)
 
-    nowhere = (jnp.full(entries.shape[1], -2.0), jnp.zeros(entries.shape[1], jnp.int32))
+    nowhere = (jnp.full(entries.shape[1], -2.0, entries.dtype), jnp.zeros(entries.shape[1], jnp.int32))
     inputs = (entries, jnp.arange(bins, dtype=jnp.int32), walked)
     _, (best, source) = jax.lax.scan(step, nowhere, inputs, unroll=2)
     (up, down), (from_below, from_above) = jnp.split(best.T, 2), jnp.split(source.T, 2)

@@ -11,6 +11,7 @@ import numpy as np
 import optax
 
 from timbre_jax.audio.descriptors import DESCRIPTORS, bin_frequencies, descriptor, power_scale
+from timbre_jax.audio.level import root
 from timbre_jax.audio.stft import stft
 from timbre_jax.latent.control import (
     Controlled,
@@ -61,9 +62,8 @@ def decoded_magnitudes(space: TimbreSpace, features: Features) -> tuple[Array, n
     representation = space.representation
     if callable(getattr(representation, "features_to_mel", None)):
         power = representation.features_to_mel(features) @ _spread(representation)
-        heard = power > 1e-20
         frequencies = bin_frequencies(representation.sample_rate, representation.n_fft)
-        return jnp.where(heard, jnp.sqrt(jnp.where(heard, power, 1.0)), 0.0), frequencies
+        return root(jnp.where(power > 1e-20, power, 0.0)), frequencies
     if representation.name == "wave_frames":
         settings = frame_settings(space)
         spectra = stft(representation.synthesise(features), n_fft=settings["n_fft"], hop=settings["hop"])

@@ -41,7 +41,7 @@ class Sensitivity:
 def sensitivity(
     space: TimbreSpace, features: Features, *, batch_size: int | None = None, progress: Callable | None = None
 ) -> Sensitivity:
-    """Jacobian column norms at every note's latent, by forward differentiation (D products a note).
+    """Jacobian column norms at every note's latent, exact (D products of the Jacobian with a vector a note).
 
     Gradient-based investigation of every latent (Nguyen et al. 2019), here of the output and not of a loss, so that it
     says how much each direction moves the sound, whichever way.
@@ -63,5 +63,8 @@ def _column_norm(space: TimbreSpace, notes: Latent, direction: Array) -> Array:
         decoded = space.model.apply(space.variables, notes.replace(values=values), method="decode").values
         return common_values(space.representation, decoded)
 
-    _, change = jax.jvp(decode, (notes.values,), (jnp.broadcast_to(direction, notes.values.shape),))
+    # J v as the transposition of u -> J^T u: layers whose gradient is their own (custom_vjp) cannot be differentiated forwards.
+    decoded, pull = jax.vjp(decode, notes.values)
+    _, push = jax.vjp(lambda cotangent: pull(cotangent)[0], jnp.zeros_like(decoded))
+    (change,) = push(jnp.broadcast_to(direction, notes.values.shape))
     return jnp.sqrt(jnp.mean(jnp.square(change), axis=(1, 2)))

@@ -35,8 +35,8 @@ class Codebook(nn.Module):
         n_k <- decay n_k + (1 - decay) N_k,    s_k <- decay s_k + (1 - decay) S_k,    e_k = s_k / n_k
 
     with N_k the number and S_k the sum of the encodings of a batch whose nearest vector is e_k. Kept are e_k ("vectors") and
-    n_k as a share of all frames ("share"), from which s_k follows; in the collection "codebook", with the number of restarts
-    so far ("restarts" [Q]).
+    n_k as a share of the frames that count ("share"), from which s_k follows; in the collection "codebook", with the number of
+    restarts so far ("restarts" [Q]).
 
     A code is dead when its share falls under restart / K. It is put on an encoding of the batch, and its share on 1 / K.
     Which encoding, decide numbers that belong to the examples, so that neither the order of a batch nor the number of devices
@@ -90,13 +90,14 @@ class Codebook(nn.Module):
         z = jax.lax.stop_gradient(z)
         if axis_name is not None:
             z, weight, order = (jax.lax.all_gather(x, axis_name, tiled=True) for x in (z, weight, order))
+        counted = jnp.maximum(jnp.sum(weight), 1.0)
         chance, chosen = jax.lax.top_k(jnp.where(weight > 0, order, -1.0), min(MOST_RESTARTS, len(z)))
         rest, books = z, []
         for vectors, share in zip(self.vectors.value, self.share.value, strict=True):
             code = nearest(rest, vectors)
             hits = jax.nn.one_hot(code, self.codes, dtype=z.dtype) * weight[:, None]
             sums = jnp.matmul(hits.T, rest, precision="highest")
-            moved = moving_average(vectors, share, hits.sum(0) / len(z), sums / len(z), decay=self.decay)
+            moved = moving_average(vectors, share, hits.sum(0) / counted, sums / counted, decay=self.decay)
             books.append(_restarted(*moved, rest[chosen], chance >= 0, threshold=self.restart / self.codes))
             rest = rest - vectors[code]
         vectors, share, restarted = (jnp.stack(part) for part in zip(*books, strict=True))

@@ -95,13 +95,19 @@ ON_ACCELERATOR = 64
 def chunks(x: Array, size: int) -> Array:
     """[B, ...] cut into [B / n, n, ...], n at most `size`: to be gone through one after another in little memory.
 
-    `size` is for a CPU, in whose cache a chunk should stay; elsewhere it is `ON_ACCELERATOR`.
+    `size` is for a CPU, in whose cache a chunk should stay; elsewhere it is `ON_ACCELERATOR`, or all at once where the batch
+    has no divisor that comes near it.
 
     Where a batch is cut over devices (the mesh in whose context this is traced), n is at most `size` times their number, and
     every chunk has the same share of each: so all of them work at each, on what they have.
     """
     devices = _devices(len(x))
-    size = math.gcd(len(x) // devices, size if jax.default_backend() == "cpu" else ON_ACCELERATOR)
+    count = len(x) // devices
+    if jax.default_backend() == "cpu":
+        size = math.gcd(count, size)
+    else:
+        size = max(n for n in range(1, min(count, ON_ACCELERATOR) + 1) if count % n == 0)
+        size = count if size < ON_ACCELERATOR // 4 else size
     x = x.reshape(devices, -1, size, *x.shape[1:])
     return jnp.swapaxes(x, 0, 1).reshape(x.shape[1], devices * size, *x.shape[3:])
 

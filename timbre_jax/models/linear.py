@@ -53,11 +53,11 @@ class PCA(TimbreModel):
 
     def posterior(self, features: Features, *, train: bool = False) -> Posterior:
         centred = (features.values - self.mean).reshape(features.values.shape[0], -1)
-        mean = centred @ self.components.T / self.scale
+        mean = jnp.matmul(centred, self.components.T, precision="highest") / self.scale
         return Posterior(mean, jnp.full_like(mean, -jnp.inf), features.mask, features.conditions, features.rate)
 
     def decode(self, latent: Latent, *, train: bool = False) -> Features:
-        values = (latent.values * self.scale) @ self.components
+        values = jnp.matmul(latent.values * self.scale, self.components, precision="highest")
         return latent_features(values.reshape(-1, *self.feature_shape) + self.mean, latent)
 
     def fit(self, batches: Callable[[], Iterable[np.ndarray]]) -> Variables:

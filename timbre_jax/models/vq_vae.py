@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from timbre_jax.audio.distances import multi_resolution_stft_distance
-from timbre_jax.audio.level import FLOOR_DB, amplitude_to_db, db_to_amplitude
+from timbre_jax.audio.level import FLOOR_DB, amplitude_to_db, db_to_amplitude, root
 from timbre_jax.audio.noise import filtered_noise, filtered_noise_power
 from timbre_jax.audio.stft import frame, overlap_ratio, window_samples
 from timbre_jax.models.base import TimbreModel, Variables
@@ -146,7 +146,7 @@ class VQVAE(TimbreModel):
 
     def levelled(self, windows: Array) -> tuple[Array, Array]:
         """Hann windows [B, N, window] of a sound brought to a level of 1 (0 where silent), and their levels in dB [B, N]."""
-        level = jnp.sqrt(window_power(windows, hop=self.hop))
+        level = root(window_power(windows, hop=self.hop))
         gain = amplitude_to_db(level)
         scale = jnp.where(gain > FLOOR_DB, 1.0 / jnp.where(gain > FLOOR_DB, level, 1.0), 0.0)
         return windows * scale[..., None], gain

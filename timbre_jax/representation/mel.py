@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from timbre_jax.audio.descriptors import DESCRIPTORS, describe
-from timbre_jax.audio.level import frame_level
+from timbre_jax.audio.level import frame_level, root
 from timbre_jax.audio.mel import MEL_SCALES, mel_filterbank, mel_to_stft_nnls
 from timbre_jax.audio.phase import INVERTERS, invert
 from timbre_jax.audio.stft import COSINE_WINDOWS, stft, window_samples
@@ -185,7 +185,8 @@ class LogMel:
         spectra = stft(self._whole(waves), n_fft=self.n_fft, hop=self.hop, window=self.window, window_length=self.window_length)
         spectra = spectra[:, : self.frames]
         power = jnp.square(spectra.real) + jnp.square(spectra.imag)
-        return power @ jnp.asarray(self.basis.T * np.float32(10.0 ** (-self.full_scale_db / 10.0)))
+        bands = jnp.asarray(self.basis.T * np.float32(10.0 ** (-self.full_scale_db / 10.0)))
+        return jnp.matmul(power, bands, precision="highest")
 
     @functools.partial(jax.jit, static_argnums=0)
     def frame_loudness(self, waves: Array) -> Array:
@@ -238,7 +239,7 @@ class LogMel:
     def magnitudes(self, features: Features) -> Array:
         """Features to spectral magnitudes [B, N, n_fft // 2 + 1] as of `audio.stft.stft`; 0 outside the mask."""
         mel = self.features_to_mel(features)
-        return jnp.sqrt(mel_to_stft_nnls(mel, **self.bands, iterations=self.nnls_iterations))
+        return root(mel_to_stft_nnls(mel, **self.bands, iterations=self.nnls_iterations))
 
     def textured(self, features: Features, key: Array | None = None) -> Features:
         """The features with `texture_db` of noise on all values that sound: what `synthesise` begins with.
@@ -250,10 +251,10 @@ class LogMel:
         values = features.values
         shape = values.shape[1:]
         if key is None:
-            noise = jax.random.normal(jax.random.key(0), (1, *shape))
+            noise = jax.random.normal(jax.random.key(0), (1, *shape), jnp.float32)
         else:
             keys = jax.random.split(key, len(values)) if key.ndim == 0 else key
-            noise = jax.vmap(lambda k: jax.random.normal(jax.random.fold_in(k, 1), shape))(keys)
+            noise = jax.vmap(lambda k: jax.random.normal(jax.random.fold_in(k, 1), shape, jnp.float32))(keys)
         rough = jnp.clip(values + noise * (self.texture_db / self.range_db), 1e-6, 1.0)
         return features.replace(values=jnp.where(values > 0.0, rough, values))
 

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from timbre_jax.audio.level import amplitude_to_db
+from timbre_jax.audio.level import amplitude_to_db, root
 from timbre_jax.audio.stft import frame, window_samples
 from timbre_jax.records import Array, Features
 
@@ -89,7 +89,7 @@ class WaveFrames:
 
 def window_level_db(waves: Array, *, hop: int, window: int) -> Array:
     """Levels of the Hann windows centred on n * hop of waves [B, N * hop], [B, N] in dB; at least -100."""
-    return amplitude_to_db(jnp.sqrt(window_power(centred_windows(waves, hop=hop, window=window), hop=hop)))
+    return amplitude_to_db(root(window_power(centred_windows(waves, hop=hop, window=window), hop=hop)))
 
 
 def centred_windows(waves: Array, *, hop: int, window: int) -> Array:
