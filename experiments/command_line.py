@@ -26,6 +26,8 @@ def run(main: Callable[[Sequence[str]], int | None], documentation: str, *, rest
       rest: whether there may be anything left, which `main` then looks at.
     """
     sys.modules["__main__"].__doc__ = documentation
+    if hasattr(sys.stdout, "reconfigure"):  # a name of a file may be no text, and no reason to end
+        sys.stdout.reconfigure(errors="backslashreplace")
 
     def checked(arguments: Sequence[str]) -> int | None:
         if len(arguments) > 1 and not rest:
@@ -35,10 +37,11 @@ def run(main: Callable[[Sequence[str]], int | None], documentation: str, *, rest
             logging.set_verbosity(logging.WARNING)
         try:
             return main(arguments)
-        except (ValueError, OSError) as error:
-            if os.environ.get("TIMBRE_TRACEBACK"):
+        except (ValueError, OSError, RuntimeError) as error:
+            message = _of_device(str(error)) if isinstance(error, RuntimeError) else str(error)
+            if os.environ.get("TIMBRE_TRACEBACK") or not message:
                 raise
-            _end(str(error) if isinstance(error, ValueError) else _system(error), 1)
+            _end(_system(error) if isinstance(error, OSError) else message, 1)
         except KeyboardInterrupt:
             _end("stopped by Ctrl-C", 130)
 
@@ -87,6 +90,18 @@ def read_config(arguments: Sequence[str]):
     ) as error:
         raise ValueError(_field(arguments) or " ".join(str(error).split())) from None
     return config
+
+
+def use_platform(name: str | None) -> None:
+    """Computes on "cpu", "cuda" or "tpu"; None: what JAX finds best. Before anything is asked of JAX's devices.
+
+    The environment alone would come too late: whatever reads a configuration has imported JAX.
+    """
+    if name:
+        import jax
+
+        os.environ["JAX_PLATFORMS"] = name
+        jax.config.update("jax_platforms", name)
 
 
 def use_compilation_cache() -> None:
@@ -156,6 +171,14 @@ def _field(arguments: Sequence[str]) -> str | None:
             section = section[name]
             path.append(name)
     return None
+
+
+def _of_device(text: str) -> str:
+    """What an error of JAX's runtime means, where a user can mend it; "" for others."""
+    first = " ".join(text.split())[:160]
+    if "RESOURCE_EXHAUSTED" in text:
+        return f"the device's memory is full ({first}); less at once: --config.train.accumulate=N, or --at_once=N of a grid"
+    return first if text.startswith("Unable to initialize backend") else ""
 
 
 def _system(error: OSError) -> str:

@@ -87,7 +87,8 @@ def library(
             print(f"== {name}: the same as {twin}", flush=True)
         runs[name] = runs[twin] if twin else out / "runs" / name
     # Those that differ in KL weight and length alone share one program.
-    ended = train_grid({run: configs[name] for name, run in runs.items()}, at_once=at_once, progress=progress)
+    own = {run: configs[name] for name, run in runs.items() if run.name == name}
+    ended = train_grid(own, at_once=at_once, progress=progress)
     if stopped := next((run for run, result in ended.items() if result.signal), None):
         return stopped, ended[stopped].signal
     for name, run in runs.items():
@@ -129,6 +130,8 @@ def beside_the_thesis(scores: Path, store: str, results: Mapping[str, Any], *, r
         row = values.get(f"{store}/{name}/{metric}")
         if row is None:
             return None
+        if metric == "ndb":
+            return f"{row.value:.0f} (by chance {row.floor:.1f})"
         return f"{row.value:.4g}" if row.low is None else f"{row.value:.4g} ({row.low:.4g}–{row.high:.4g})"
 
     records = []
@@ -151,6 +154,9 @@ def beside_the_thesis(scores: Path, store: str, results: Mapping[str, Any], *, r
                 "thesis: fingerprint": fingerprint,
             }
         )
+    # Without these, nobody knows what a figure is worth.
+    floors = dict.fromkeys(name.split("/")[1] for name in values if name.startswith(f"{store}/<"))
+    records += [{"model": name} | {label: cell(name, metric) for label, metric in _SHOWN.items()} for name in floors]
     less = any(result.step < MODELS[name][-1] for name, result in results.items())
     caption = (
         "Rebnord 2022, tables 7.2 and 7.3, beside the same models here: all trained on the same sounds, all scored on the same "

@@ -172,8 +172,7 @@ def main(_) -> int:
         raise ValueError("give --config=FILE and --workdir=DIR; see --help")
     if values.grid and (values["field"].present or values["values"].present):
         raise ValueError("--grid says which fields have which values: leave out --field and --values")
-    if values.platform:
-        os.environ["JAX_PLATFORMS"] = values.platform
+    command_line.use_platform(values.platform)
     options = {name: getattr(values, name) for name in ("parallel", "at_once", "progress")}
     changes = read_grid(values.grid) if values.grid else []
     command_line.use_compilation_cache()

@@ -66,8 +66,7 @@ def main(_) -> int:
         raise ValueError("give --config=FILE, for instance --config=experiments/configs/natsiou2023.py")
     if not WORKDIR.value:
         raise ValueError("give --workdir=DIR, the folder of the run")
-    if PLATFORM.value:
-        os.environ["JAX_PLATFORMS"] = PLATFORM.value
+    command_line.use_platform(PLATFORM.value)
     command_line.use_compilation_cache()
     from timbre_jax import checkpoint
     from timbre_jax.training import distributed, peers
@@ -90,13 +89,24 @@ def main(_) -> int:
     profile = Profile(PROFILE.value) if PROFILE.value else None
     with peers.ending_together(), CompileClock() as clock:
         result = train_and_evaluate(CONFIG.value, WORKDIR.value, parallel=PARALLEL.value, progress=progress, profile=profile)
-    best = f"best {result.best_value:.6g} at step {result.best_step}"
-    if not main_process:
-        return 128 + result.signal if result.status == "stopped" else 0
     if result.status == "stopped":
-        print(f"Stopped at step {result.step} and saved in {WORKDIR.value}. The same command goes on from there.")
-        say_resources(clock, profile)
+        if main_process:
+            print(f"Stopped at step {result.step} and saved in {WORKDIR.value}. The same command goes on from there.")
+            say_resources(clock, profile)
         return 128 + result.signal
+    try:
+        if main_process:
+            report(result, clock, profile, progress=progress)
+    finally:
+        # The others wait: to leave one after another, JAX gives processes five minutes.
+        with peers.ending_together(), peers.told_when_lost():
+            distributed.barrier("reports")
+    return 0
+
+
+def report(result, clock, profile, *, progress: bool) -> None:
+    """What a training that has ended comes to."""
+    best = f"best {result.best_value:.6g} at step {result.best_step}"
     how = {"finished": "Finished", "converged": "Stopped early, as nothing got better,"}[result.status]
     done = f"{how} at step {result.step} ({best})" if result.step else f"Fitted (mse {result.best_value:.6g})"
     print(f"{done}. The space is in {WORKDIR.value}/best.", flush=True)
@@ -104,7 +114,6 @@ def main(_) -> int:
     say_invariance(WORKDIR.value, progress=progress)
     run = shlex.quote(WORKDIR.value)
     print(f"Next: python experiments/analyze.py --workdir={run} --out={run}/analysis")
-    return 0
 
 
 def say_resources(clock, profile) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import subprocess
 import sys
@@ -35,9 +36,13 @@ def _check_machine(options: Mapping[str, Any]) -> None:
     gpus, nodes, at_once = options["gpus_per_node"], options["nodes"], options["at_once"] or 1
     if gpus and nodes > 1:
         raise ValueError("--nodes on this machine are processes on its CPU; its GPUs are used by one: leave out --nodes")
-    there = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if there is not None and len([number for number in there.split(",") if number]) < gpus * at_once:
-        raise ValueError(f"{at_once} runs at once with {gpus} GPUs each are more than CUDA_VISIBLE_DEVICES={there} has")
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is None:
+        there, where = len(glob.glob("/dev/nvidia[0-9]*")), "this machine"
+    else:
+        there, where = len([number for number in visible.split(",") if number]), f"CUDA_VISIBLE_DEVICES={visible}"
+    if there < gpus * at_once:
+        raise ValueError(f"{at_once} runs at once with {gpus} GPUs each are more than {where} has")
 
 
 def _check_configurations(plan: Plan, stage: str) -> None:

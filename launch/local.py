@@ -167,6 +167,11 @@ class LocalLaunch:
             first = slot * gpus
             numbers = there.split(",")[first : first + gpus] if there else map(str, range(first, first + gpus))
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(numbers)
+        elif self.plan.options["nodes"] > 1:
+            environment["JAX_PLATFORMS"] = "cpu"  # each would take all GPUs
+        elif (at_once := self.plan.options["at_once"] or 1) > 1:
+            # On a GPU that they share, none may take the three quarters of its memory that JAX takes of one for itself.
+            environment.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", f"{0.75 / at_once:.3f}")
         return environment
 
     def _stop(self, number: int) -> None:

@@ -4,8 +4,8 @@ Ours is `make_train_step` as training runs it: 64 pictures of 128 x 250, 64 late
 donated. Theirs is the same network in PyTorch (not among the requirements: `pip install torch --index-url
 https://download.pytorch.org/whl/cpu`; without it there is only our side): the same masked products for the flows, its own
 pooling, bilinear interpolation and Adam, channels_last, which is three times as fast for it as its default, and as many
-threads as this process may use. Same parameters, same loss (`twin` checks in tests that both give the same numbers). Both in
-one process, in turns, the best of the rounds; compilation stands in a row of its own.
+threads as this process may use (on a GPU, the same GPU). Same parameters, same loss (`twin` checks in tests that both give the
+same numbers). Both in one process, in turns, the best of the rounds; compilation stands in a row of its own.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ def run() -> list[dict]:
     sides = {"ours": ours}
     try:
         sides["theirs"] = twin_step(params, model, batch["values"])
-    except ImportError:
-        print("train_step/rebnord2022: no PyTorch here, so only our side", flush=True)
+    except ImportError as error:
+        print(f"train_step/rebnord2022: only our side ({error})", flush=True)
     seconds = dict.fromkeys(sides, float("inf"))
     for number in range(ROUNDS + 1):
         for name, side in sides.items():
@@ -69,12 +69,18 @@ def run() -> list[dict]:
 
 def twin_step(params, model, values):
     """A function of nothing that takes one training step of the twin."""
+    import jax
     import torch
 
     torch.set_num_threads(len(os.sched_getaffinity(0)))
+    device = "cpu"
+    if jax.default_backend() == "gpu":
+        if not torch.cuda.is_available():
+            raise ImportError("this PyTorch knows no GPU")
+        device = "cuda"
     network = twin(params, model)
-    network = network.to(memory_format=torch.channels_last)
-    picture = torch.tensor(values).transpose(1, 2)[:, None].contiguous(memory_format=torch.channels_last)
+    network = network.to(device=device, memory_format=torch.channels_last)
+    picture = torch.tensor(values).transpose(1, 2)[:, None].contiguous(memory_format=torch.channels_last).to(device)
     adam = torch.optim.Adam(network.parameters(), 1e-3, eps=1e-4)
 
     def step():
@@ -82,6 +88,8 @@ def twin_step(params, model, values):
         reconstruction, kl, _ = network(picture)
         (reconstruction + kl).mean().backward()
         adam.step()
+        if device == "cuda":
+            torch.cuda.synchronize()
 
     return step
 

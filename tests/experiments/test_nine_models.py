@@ -74,11 +74,16 @@ def test_what_few_steps_cannot_tell_apart_is_trained_once():
 
 
 def test_the_table_has_the_thesis_beside(tmp_path):
-    rows = [Result("hits/beta/odg", -3.5, -3.6, -3.4, -3.9, "x"), Result("hits/beta/ndb", 7, None, None, 2.4, "x")]
+    rows = [
+        Result("hits/beta/odg", -3.5, -3.6, -3.4, -3.9, "x"), Result("hits/beta/ndb", 7, None, None, 2.4, "x"),
+        Result("hits/<unrelated sounds>/odg", -3.9, -3.91, -3.89, None, "x"),
+    ]  # fmt: skip
     write_results(tmp_path / "results.json", rows)
     table = beside_the_thesis(tmp_path / "results.json", "hits", {"beta": Ended("finished", 90, 90, 1.0)})
     row = dict(zip(table.columns, table.rows[0], strict=True))
-    assert (row["ODG"], row["NDB of 50"], row["LSD, dB"]) == ("-3.5 (-3.6–-3.4)", "7", None)
+    assert (row["ODG"], row["NDB of 50"], row["LSD, dB"]) == ("-3.5 (-3.6–-3.4)", "7 (by chance 2.4)", None)
+    floor = dict(zip(table.columns, table.rows[1], strict=True))
+    assert (floor["model"], floor["ODG"], floor["steps"]) == ("<unrelated sounds>", "-3.9 (-3.91–-3.89)", None)
     assert (row["steps"], row["thesis: steps"], row["thesis: FID"]) == (90, 20000, 163.0)
     assert "fewer steps" in table.caption
     # With as many steps as 64_dim, overfit is the same run.

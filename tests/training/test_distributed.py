@@ -38,6 +38,15 @@ def test_processes_of_launchers_are_counted(monkeypatch):
     assert distributed.initialise() is False
 
 
+def test_a_launcher_that_jax_does_not_see_is_said(monkeypatch):
+    """Open MPI 5: else every process would train by itself in the same folder."""
+    monkeypatch.setenv("OMPI_COMM_WORLD_RANK", "0")
+    monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "4")
+    with pytest.raises(ValueError, match="in a way that JAX does not detect"):
+        distributed.initialise()
+    assert distributed.initialise(distributed=False) is False
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [

@@ -66,3 +66,14 @@ def test_accelerators_are_kept_by_what_stands_still_only(monkeypatch):
 def test_without_a_limit_only_the_seconds_count():
     gaps, _ = run(100, step=0.5, blocked=1.0, writing=9.0, every=10.0, share=1.0)
     assert max(gaps) <= 11.0
+
+
+def test_best_spaces_do_not_put_off_checkpoints():
+    clock = Clock()
+    watched = Pace(seconds=60.0, share=0.05, clock=clock)
+    watched.begin()
+    for _ in range(70):
+        clock.now += 1.0
+        watched.blocked(0.2, of_checkpoint=False)
+    assert watched.due()
+    assert watched.share() == pytest.approx(0.2)

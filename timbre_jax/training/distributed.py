@@ -20,9 +20,6 @@ from timbre_jax.training.sharding import JitPlacement, data_mesh
 HEARTBEAT_SECONDS = 30
 """A process that has not been heard of for so long is taken for dead, and the others end."""
 
-SHUTDOWN_SECONDS = 3600
-"""So long the others wait at the end for the main process, which has reports to make."""
-
 _LAUNCHERS = {
     "SLURM_PROCID": ("SLURM_NTASKS", ("SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_LOCALID")),
     "OMPI_COMM_WORLD_RANK": ("OMPI_COMM_WORLD_SIZE", ("OMPI_MCA_orte_hnp_uri", "OMPI_COMM_WORLD_LOCAL_RANK")),
@@ -58,6 +55,11 @@ def initialise(
     """
     given = {"coordinator_address": coordinator_address, "num_processes": num_processes, "process_id": process_id}
     missing = [name for name, value in given.items() if value in (None, "")]
+    if distributed is None and len(missing) == 3 and _unseen_launcher():
+        raise ValueError(
+            "mpirun started several processes in a way that JAX does not detect (Open MPI 5): give --coordinator_address, "
+            "--num_processes and --process_id, start with srun, or train alone with --nodistributed"
+        )
     if distributed is False or (distributed is None and len(missing) == 3 and launched_processes() <= 1):
         if distributed is False and len(missing) < 3:
             raise ValueError("--nodistributed is for one process: leave out the address and number of others")
@@ -82,7 +84,6 @@ def initialise(
             cluster_detection_method=None if missing else "deactivate",
             initialization_timeout=timeout,
             heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
-            shutdown_timeout_seconds=SHUTDOWN_SECONDS,
         )
     except ValueError as error:  # nothing was detected
         raise ValueError(
@@ -113,6 +114,11 @@ def launched_processes() -> int:
         if all(name in os.environ for name in (mine, count, *others)):
             return int(os.environ[count])
     return 1
+
+
+def _unseen_launcher() -> bool:
+    """Whether mpirun started several processes, and without what JAX reads: each would train by itself in the same folder."""
+    return launched_processes() <= 1 and int(os.environ.get("OMPI_COMM_WORLD_SIZE", "1")) > 1
 
 
 def is_main() -> bool:

@@ -48,9 +48,9 @@ class Pace:
         step, self._asked = now - self._asked, now
         return now - self._saved + step + self._writing >= self._seconds and self.affordable()
 
-    def blocked(self, seconds: float) -> None:
-        """Training has stood still for so long."""
-        self._last_cost += seconds
+    def blocked(self, seconds: float, *, of_checkpoint: bool = True) -> None:
+        """Training has stood still for so long; what is not for a checkpoint (a best space) does not put off the next."""
+        self._last_cost += seconds if of_checkpoint else 0.0
         self._cost += seconds
 
     def saving(self) -> None:

@@ -46,7 +46,8 @@ def told_when_lost() -> Iterator[None]:
     except jax.errors.JaxRuntimeError as error:
         if jax.process_count() == 1 or not any(sign in str(error) for sign in _SIGNS):
             raise
-        raise LostProcess(MESSAGE) from error
+        # With what the runtime says: where it is not another process, but the network between them, that is the only trace.
+        raise LostProcess(f"{MESSAGE} ({' '.join(str(error).split())[:200]})") from error
 
 
 def say_when_aborted(message: str = ABORTED) -> None:

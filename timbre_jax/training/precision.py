@@ -1,6 +1,8 @@
 """Which numbers a step computes with: `config.train.precision`.
 
-- "float32": all.
+- "float32": all. What a product of float32 is, says the device: exact on CPUs; on recent NVIDIA GPUs TF32 (10 bits of
+  mantissa), on TPUs bfloat16, but for products that ask for `precision="highest"`. JAX_DEFAULT_MATMUL_PRECISION=highest in the
+  environment makes all exact.
 - "bfloat16": mixed precision. Of the loss and its gradient, the matrix products and convolutions read their inputs rounded to
   bfloat16 (8 bits of mantissa) and add up in float32; everything between them, losses, batch statistics, codebooks,
   parameters and the optimiser are float32, and so are products that ask for `precision="highest"`, as those do whose small

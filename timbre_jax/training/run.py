@@ -396,13 +396,13 @@ class Run:
         self.saver.wait()
         self.saved_step = book.step
         self.pace.saving()
+        begun = time.monotonic()
         if book.best_value is None:
             book.best_step = book.step
             self.save_best({})
         if not self.main:
             return
         book.iterator, book.guard, book.offset = self.iterator.get_state(), self.guard.memory(), self.log.offset
-        begun = time.monotonic()
         states = {"state": self.placement.single(self.state), "anchor": self.anchor.state, "candidate": self.candidate.state}
         arrays = checkpoint.to_host(states)
         self.pace.blocked(time.monotonic() - begun)

@@ -33,6 +33,7 @@ class Saver:
         self._pace = pace
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoints")
         self._writing: Future | None = None
+        self._checkpoint: Future | None = None
         self._unsaved: Callable[[], None] | None = None
         self._known: dict[int, int] = {}
         self._failures = 0
@@ -46,12 +47,12 @@ class Saver:
 
     @property
     def busy(self) -> bool:
-        """Whether something is being written."""
-        return self._writing is not None and not self._writing.done()
+        """Whether a checkpoint is being written. A best space would be waited for: many of them keep none from its turn."""
+        return self._checkpoint is not None and not self._checkpoint.done()
 
     def save_best(self, step: int, space: TimbreSpace, information: dict) -> None:
         """Begins to write a space as the best, that of a step. Those that checkpoints know stay."""
-        self.wait()
+        self.wait(of_checkpoint=self.busy)
 
         def write():
             checkpoint.save_space(checkpoint.step_path(self._best, step), space, information)
@@ -63,14 +64,14 @@ class Saver:
     def save(self, step: int, arrays: Any, document: dict, *, best_step: int) -> None:
         """Begins to write a checkpoint, which knows the space of `best_step` as the best; older ones go when it is whole."""
         self.wait()
-        self._writing = self._thread.submit(self._save, step, arrays, document, best_step)
+        self._writing = self._checkpoint = self._thread.submit(self._save, step, arrays, document, best_step)
 
-    def wait(self) -> None:
-        """Until nothing is being written."""
+    def wait(self, *, of_checkpoint: bool = True) -> None:
+        """Until nothing is being written; `of_checkpoint`: what the time counts as (`Pace.blocked`)."""
         begun = time.monotonic()
         if self._writing is not None:
             self._writing.exception()
-        self._pace.blocked(time.monotonic() - begun)
+        self._pace.blocked(time.monotonic() - begun, of_checkpoint=of_checkpoint)
 
     def problem(self) -> str | None:
         """What went wrong with the last write, told once.
@@ -78,7 +79,7 @@ class Saver:
         Raises:
           CheckpointError: it was the third checkpoint in a row.
         """
-        if self._writing is None or self.busy:
+        if self._writing is None or not self._writing.done():
             return None
         error, self._writing = self._writing.exception(), None
         if error is None:
