@@ -156,7 +156,7 @@ def _analysis(run, notes, training, *, seen: bool, explained: int, seed: int, do
     from timbre_jax.latent.projection import pca_map, tsne_map
     from timbre_jax.latent.statistics import active_latents, box_plot, class_statistics, range_classes
     from timbre_jax.metrics.scores import encode_features
-    from timbre_jax.report.analysis import Analysis, shown
+    from timbre_jax.report.analysis import HARMONIC, Analysis, shown
 
     latents = np.asarray(encode_features(run.space, notes.features).values, np.float64)
     active = active_latents(latents)
@@ -204,6 +204,7 @@ def _analysis(run, notes, training, *, seen: bool, explained: int, seed: int, do
         maps=maps,
         explanations=explanations,
         why_not=why_not,
+        pictures=HARMONIC if callable(getattr(run.space.representation, "denormalise", None)) else "spectrogram",
     )
 
 
@@ -354,15 +355,16 @@ def _pictures(run, notes, analysis) -> dict:
     def shown(values: np.ndarray) -> np.ndarray:
         decoded = decode_values(space, space.latent(values))
         features = Features(values=decoded, mask=np.ones(decoded.shape[:2], np.float32))
-        return common_features(space.representation, features).values[..., :12]
+        return common_features(space.representation, features).values
 
     rows = _listening_rows(notes, 6)
     images = shown(analysis.latents[rows])
     pairs = []
     for i, row in enumerate(rows):
-        name = f"{notes.labels['family'][row]} {notes.labels['pitch'][row]}"
+        pitch = notes.labels["pitch"][row]
+        name = f"{notes.labels['family'][row]} {pitch}" if pitch >= 0 else str(notes.labels["family"][row])
         pairs += [
-            (f"{name}: original", np.asarray(notes.target.values[row])[..., :12]),
+            (f"{name}: original", np.asarray(notes.target.values[row])),
             (f"{name}: reconstruction", images[i]),
         ]
     found = {"reconstructions": pairs}

@@ -228,9 +228,17 @@ def summarise(records: list[dict], name: str, where: str):
     rows, results = [], []
     for column, definition, floor in measures:
         values = np.array([record[column] for record in records], np.float64)
-        values = np.where(np.isfinite(values), values, 0.0 if "correlation" in column else np.nanmax(np.append(values, 0.0)))
+        if "correlation" in column:
+            values = np.nan_to_num(values)
+        else:  # of a sound in which nothing is heard there is no error: such a curve is left out, and said to be
+            values = values[np.isfinite(values)]
+        if not len(values):
+            raise ValueError(f"nothing is heard in any of the {len(records)} sounds: their {name} cannot be compared")
+        if len(values) < len(records):
+            definition = f"{definition}, of {len(values)} of {len(records)} curves: in the others nothing is heard"
         interval = mean_interval(values)
-        base = float(np.mean([record[floor] for record in records])) if floor else None
+        bases = np.array([record[floor] for record in records], np.float64) if floor else np.array([np.nan])
+        base = float(np.nanmean(bases)) if np.isfinite(bases).any() else None
         worst = float(values.min() if "correlation" in column else values.max())
         rows.append((column, float(interval.value), float(interval.low), float(interval.high), worst, base, definition))
         results.append(

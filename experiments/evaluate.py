@@ -10,14 +10,15 @@ log-spectral distance of the sound. Floors are runs too: name the mean image and
 
   python experiments/evaluate.py --workdir=runs/beta,runs/best --out=scores --store=hits --metrics=lsd,stft,odg,ndb,kernel
 
---metrics compares sounds too: pair by pair (lsd, stft, odg, fingerprint) and as sets (ndb, frechet, kernel), with a row for
-every floor and for the representation's ceiling, and a table by class (experiments/sound_scoring.py says which). Without it,
-runs of harmonic notes are scored as above, spaces with a latent a frame by lsd,stft,mel,level, and others by
+--metrics compares sounds too: pair by pair (lsd, stft, mel, level, odg, fingerprint) and as sets (ndb, frechet, kernel), with a
+row for every floor and for the representation's ceiling, and a table by class (experiments/sound_scoring.py says which).
+Without it, runs of harmonic notes are scored as above, spaces with a latent a frame by lsd,stft,mel,level, and others by
 lsd,stft,odg,ndb,kernel. Of discrete spaces a table says how codes are used; family_knn goes by the mean of a sound's latents,
 weighted by amplitude.
 
-Writes OUT/scores.md, OUT/scores.csv and OUT/results.json, a list of {name, value, low, high, floor, definition}; with
---metrics also sounds.csv, classes.csv and, against the reference run sound by sound, paired.csv.
+Writes OUT/scores.md, OUT/scores.csv and OUT/results.json, a list of {name, value, low, high, floor, definition}; where sounds
+are compared also sounds.csv, classes.csv and, against the reference run sound by sound, paired.csv; of discrete spaces
+codes.csv.
 """
 
 from __future__ import annotations

@@ -126,6 +126,10 @@ def generate(
     spread = {"variations": 0.3}.get(mode, 1.0) if spread is None else spread
     run = open_run(workdir, kind="series" if mode in series.ONLY else None, why=f"--mode={mode}")
     framed = run.space.kind == "series" and mode in series.MODES
+    if framed and mode == "sample" and draw_from == "prior":
+        raise ValueError("--draw_from=prior: a series space draws around the points of the training set; leave it out")
+    if framed and mixed_by == "crossfade" and mode != "interpolate":
+        raise ValueError(f"--mixed_by=crossfade is for --mode=interpolate, not for {mode}")
     if mode == "interpolate" and interpolation == "even" and not framed:
         raise ValueError("--interpolation=even bends a series; this run has one latent a sound: take linear or spherical")
     space = run.space if framed else held_space(run.space, seconds=seconds)
@@ -185,7 +189,7 @@ def generate(
                 steps=steps, interpolation=interpolation, mixed_by=mixed_by,
                 at=points or (), edits=made_edits, number=number, spread=spread,
                 seconds=seconds, movement=movement, match_level=match_level, seed=seed,
-                control=control, out=out, basis=series.playable_axes(run, made_edits),
+                control=control, out=out, basis=series.playable_axes(run, made_edits), errors=manifest["errors"],
             )  # fmt: skip
             for name, wave, entry, latent in series.make(space, mode, inputs, wanted):
                 remarks = [*entry.get("remarks", ()), *write_sound(out / name, wave, space.sample_rate)]
@@ -298,7 +302,7 @@ def _define_flags() -> None:
     )
     flags.DEFINE_float(
         "spread",
-        1.0,
+        None,
         "sample (1), variations (0.3): factor on the deviation; less is more typical, or nearer to the file.",
         lower_bound=0.0,
     )

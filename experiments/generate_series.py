@@ -175,7 +175,13 @@ def edit(space: TimbreSpace, inputs: list[dict], settings: Settings) -> Iterator
     told = [{name: value for name, value in dataclasses.asdict(one).items() if name != "place"} for one in settings.edits]
     for number, entry in enumerate(inputs):
         key = jax.random.fold_in(jax.random.key(settings.seed), number)
-        latent = apply_edits(space, series_of(space, entry), settings.edits, key=key, basis=settings.basis)
+        try:
+            latent = apply_edits(space, series_of(space, entry), settings.edits, key=key, basis=settings.basis)
+        except ValueError as error:  # an edit that begins behind the end of one of several
+            if settings.errors is None or len(inputs) < 2:
+                raise
+            settings.errors.append({"file": str(entry["path"]), "error": f"{entry['path']}: {error}"})
+            continue
         if settings.mixed_by == "codes":
             latent = paths.to_codes(space, latent)
         about = _about(entry)
@@ -293,9 +299,12 @@ def read_series(path: Path, space: TimbreSpace) -> Latent:
         found = _npz_columns(path) if path.suffix.lower() == ".npz" else _csv_columns(path)
     except FileNotFoundError:
         raise ValueError(f"{path}: no such file") from None
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, KeyError, TypeError, AttributeError, EOFError, ValueError, zipfile.BadZipFile) as error:
+        # A row that is too short, an array that is no archive, an empty file.
         raise ValueError(f"{path}: not a series of latents ({' '.join(str(error).split())})") from None
     values, level = found
+    if level is not None and level.shape != values.shape[:1]:
+        raise ValueError(f"{path}: its level {level.shape} is not one number for each of the latents {values.shape}")
     if values.ndim != 2 or not len(values) or values.shape[1] != space.latent_size:
         raise ValueError(
             f"{path}: a series of this space is [M, {space.latent_size}] with at least 1 latent, not {values.shape}"

@@ -13,6 +13,7 @@ the 10 x 10 grid of decoded sounds. A map that is already in OUT and was made in
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 import json
@@ -53,6 +54,7 @@ def make(
     """
     from experiments.map_library import borrow_classes, read_library
     from experiments.run_data import default_store, open_run
+    from timbre_jax.latent.sound_map import space_digest
 
     out = Path(out)
     if out.exists() and not out.is_dir():
@@ -66,6 +68,8 @@ def make(
     chosen = {"perplexity": perplexity, "iterations": iterations, "neighbours": neighbours, "min_dist": min_dist}
     settings = {name: value for name, value in chosen.items() if value is not None}
     made = _made_before(out, run, library, method, settings, seed) or _make(run, library, method, settings, seed, progress)
+    # The same points make the same map; whose they are is of this call, or a map kept from before would belong to no run.
+    made = dataclasses.replace(made, settings={**made.settings, "run": run.name, "space": space_digest(run.space)})
     made.save(out / "map.npz")
     write_files(out, run, library, made, players=players, progress=progress)
     return run, library, made
@@ -88,11 +92,9 @@ def _made_before(out: Path, run, library, method, settings, seed):
 
 
 def _make(run, library, method, settings, seed, progress):
-    import dataclasses
-
     from tqdm import tqdm
 
-    from timbre_jax.latent.sound_map import make_map, space_digest
+    from timbre_jax.latent.sound_map import make_map
 
     if progress and method == "umap":
         print("importing umap-learn; the first time on a machine this takes up to a minute ...", flush=True)
@@ -101,8 +103,7 @@ def _make(run, library, method, settings, seed, progress):
     total = 400 if method == "kernel" else None
     with tqdm(total=total, desc="map", unit="step", disable=not (progress and total)) as bar:
         made = make_map(library.latents, method=method, settings=settings, seed=seed, progress=bar.update)
-    about = {"identity": identity(run, library, method, settings, seed), "run": run.name, "space": space_digest(run.space)}
-    return dataclasses.replace(made, settings={**made.settings, **about})
+    return dataclasses.replace(made, settings={**made.settings, "identity": identity(run, library, method, settings, seed)})
 
 
 def write_files(out: Path, run, library, made, *, players: int, progress: bool) -> None:

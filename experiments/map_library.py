@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import hashlib
+import os
 from collections.abc import Sequence
 
 import numpy as np
 
-from experiments.run_data import Notes, Run, read_notes
+from experiments.run_data import Run, choose_notes, feature_blocks
 from timbre_jax.data.store import JoinedStore, Store, open_store
 from timbre_jax.latent.neighbours import name_by_neighbours, neighbours
+from timbre_jax.latent.sound_map import space_digest
 from timbre_jax.metrics.scores import encode_features
 
 UNLABELLED = "unlabelled"
 BORROW_FROM = 5
+BLOCK = 512
+KEPT_FROM = 1000
+"""Latents of a split of so many sounds or more are kept."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """Sounds of one split: their positions in it, ascending."""
+
+    split: str
+    positions: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,13 +37,13 @@ class Library:
 
     Attributes:
       store: where they are.
-      parts: what they were read from, a `Notes` for each split, in order.
+      parts: which of each split, in order.
       latents: [M, D]. ids, classes, groups, splits: [M] str (groups: the instrument column).
       agreement: [M] where classes are borrowed: the share of labelled neighbours that agree; else None.
     """
 
     store: Store | JoinedStore
-    parts: tuple[Notes, ...]
+    parts: tuple[Part, ...]
     latents: np.ndarray
     ids: np.ndarray
     classes: np.ndarray
@@ -49,11 +64,9 @@ class Library:
         found = []
         for row in np.asarray(rows, np.int64).tolist():
             part = int(np.searchsorted(edges, row, side="right")) - 1
-            notes = self.parts[part]
-            position = notes.positions[[row - edges[part]]]
-            wave = notes.store.audio(notes.split, position)[0]
-            lengths = getattr(notes.store, "lengths", None)
-            found.append(wave[: int(lengths(notes.split, position)[0])] if lengths is not None else wave)
+            split, position = self.parts[part].split, self.parts[part].positions[[row - edges[part]]]
+            wave = self.store.audio(split, position)[0]
+            found.append(wave[: int(self.store.lengths(split, position)[0])])
         return found
 
 
@@ -77,14 +90,14 @@ def read_library(
         most = -(-(number - taken) // (len(splits) - place)) if number else 0
         if number and most <= 0:
             break
-        parts.append(read_notes(run, store, name, number=most, families=(), seed=seed, progress=progress))
-    latents = np.concatenate([np.asarray(encode_features(run.space, part.features).values, np.float32) for part in parts])
+        parts.append(Part(name, choose_notes(store, name, number=most, seed=seed)))
+    latents = np.concatenate([_latents(run, store, part, progress) for part in parts])
     finite = np.isfinite(latents).all(1)
     if not finite.all():
         raise ValueError(f"{path}: the run gives {np.count_nonzero(~finite)} of the {len(finite)} sounds no finite latents")
 
     def column(name: str) -> np.ndarray:
-        return np.concatenate([part.labels[name] for part in parts]).astype(np.str_)
+        return np.concatenate([store.metadata(part.split, (name,))[name][part.positions] for part in parts]).astype(np.str_)
 
     classes = column("family")
     return Library(
@@ -96,6 +109,33 @@ def read_library(
         column("instrument"),
         np.concatenate([np.full(len(part.positions), part.split) for part in parts]),
     )
+
+
+def _latents(run: Run, store: Store | JoinedStore, part: Part, progress: bool) -> np.ndarray:
+    """Latents [M, D] of a part's sounds. Those of a whole split are kept in the run's folder: of 100,000 they take minutes."""
+    from tqdm import tqdm
+
+    fingerprints = [one.index["fingerprint"] for one in getattr(store, "stores", (store,))]
+    about = "\n".join([space_digest(run.space), part.split, *fingerprints])
+    file = run.workdir / "latents" / f"{part.split}-{hashlib.sha256(about.encode()).hexdigest()[:16]}.npy"
+    whole = len(part.positions) == store.length(part.split)
+    with contextlib.suppress(OSError, ValueError, EOFError):  # none, or damaged
+        known = np.load(file, allow_pickle=False)
+        if known.shape == (store.length(part.split), run.space.latent_size):
+            return known[part.positions]
+    blocks = feature_blocks(run, store, part.split, part.positions, size=BLOCK, progress=progress)
+    count = -(-len(part.positions) // BLOCK)
+    bar = tqdm(blocks, desc=f"latents of {part.split}", total=count, disable=not progress or count < 4, leave=False)
+    latents = np.concatenate([np.asarray(encode_features(run.space, features).values, np.float32) for features in bar])
+    if whole and len(latents) >= KEPT_FROM:
+        partial = file.with_name(f".{file.name}.{os.getpid()}.partial.npy")
+        with contextlib.suppress(OSError):  # somebody else's run, a full disk: then they are made again
+            file.parent.mkdir(exist_ok=True)
+            np.save(partial, latents)
+            os.replace(partial, file)
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+    return latents
 
 
 def borrow_classes(run: Run, library: Library, labelled: Library) -> Library:

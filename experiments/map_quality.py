@@ -11,11 +11,12 @@ point whose way back comes nearest, `inverse_map.place`), and the way back from 
   sum |z - mean|^2. Below 0: worse than always saying the mean.
 - lsd_db: log-spectral distance (1024-point Hann, hop 256, floor -80 dB) of the sound decoded from z' to the recording, and
   lsd_more: how much larger it is than the kernel map's own way back on the same sounds (above 0: worse).
-- named: share of held-out sounds whose 5 nearest library sounds on the map name their class.
+- named: share of held-out sounds whose 5 nearest library sounds on the map name their class; sounds without a class are left
+  out on both sides.
 
-And of the library itself on the map: trustworthiness and continuity (15 neighbours; Venna & Kaski 2001), and named_library:
-share of its sounds whose 5 nearest others name their class. Floors: "mean latent", and "nearest sound in the space", which
-needs no map. Ceiling: "own latent".
+And of the library itself on the map, without intervals: trustworthiness and continuity (15 neighbours; Venna & Kaski 2001), and
+named_library: share of its sounds whose 5 nearest others name their class. Floors: "mean latent", and "nearest sound in the
+space", which needs no map. Ceiling: "own latent".
 """
 
 from __future__ import annotations
@@ -75,8 +76,10 @@ def measure(
     from experiments.run_data import default_store, open_run
     from timbre_jax.metrics.table import Table, write_text
 
-    run = open_run(workdir, hold=1.0)
+    run = open_run(workdir, kind="static", why="a measure of how well sounds come back from a map")
     path = store or default_store(run)
+    if both := sorted(_splits(path, split) & _splits(path, held_out)):
+        raise ValueError(f"split {both[0]} is on the map and held out: name other splits with --split and --held_out")
     library = read_library(run, path, split=split, number=number, seed=seed, progress=progress)
     unseen = read_library(run, path, split=held_out, number=held_out_number, seed=seed, progress=progress)
     if len(library) < 20 or len(unseen) < 5:
@@ -89,17 +92,40 @@ def measure(
     lines = [_line(way, library, unseen, mean, distances[way.name], distances[OURS], unseen.groups[rows]) for way in ways]
     caption = (
         f"{len(library)} sounds of {split} on the map, {len(unseen)} of {held_out} held out ({len(rows)} of them heard), "
-        f"run {run.name}. What the columns are: experiments/map_quality.py --help."
+        f"run {run.name}. Named by always saying the library's commonest class: {_commonest(library, unseen)}. What the "
+        "columns are: experiments/map_quality.py --help."
     )
     columns = (
         "map and way back", "variance", "variance_low", "variance_high", "lsd_db", "lsd_low", "lsd_high", "lsd_more",
-        "lsd_more_low", "lsd_more_high", "named", "named_library", "trustworthiness", "continuity", "ms_each",
+        "lsd_more_low", "lsd_more_high", "named", "named_low", "named_high", "named_library", "trustworthiness", "continuity",
+        "ms_each",
     )  # fmt: skip
     table = Table("map_quality", columns, tuple(tuple(line[name] for name in columns) for line in lines), caption)
     table.write_csv(Path(out))
     document = [{name: (None if value != value else value) for name, value in line.items()} for line in lines]
     write_text(Path(out) / "map_quality.json", json.dumps(document, indent=1) + "\n")
     return table
+
+
+def _splits(path: str, names: str) -> set[str]:
+    from timbre_jax.data.store import open_store
+
+    return set(open_store(path).splits if names == "all" else names.split(","))
+
+
+def _commonest(library, unseen) -> str:
+    known, asked = (part.classes[labelled(part)] for part in (library, unseen))
+    if not len(known) or not len(asked):
+        return "there are no classes"
+    names, counts = np.unique(known, return_counts=True)
+    return f"{100 * np.mean(asked == names[counts.argmax()]):.0f} %"
+
+
+def labelled(library) -> np.ndarray:
+    """Which sounds [M] of a library have a class."""
+    from experiments.map_library import UNLABELLED
+
+    return library.classes != UNLABELLED
 
 
 def _ways(latents: np.ndarray, unseen: np.ndarray, *, umap: bool, neighbours: int, min_dist: float, seed: int):
@@ -145,11 +171,14 @@ def _distances(run, unseen, ways, number, seed, progress):
 
     rows = even_choice(unseen.groups, min(number, len(unseen)), seed=seed)
     # What the representation cuts off is nothing that a way back could give.
-    length = min(unseen.store.samples, getattr(run.space.representation, "length", unseen.store.samples))
-    recorded = np.concatenate([fitted(wave[None], length) for wave in unseen.waves(rows)])
+    length = min(unseen.store.samples, getattr(run.space.representation, "length", 0) or unseen.store.samples)
+    waves = unseen.waves(rows)
+    recorded = np.concatenate([fitted(wave[None], length) for wave in waves])
+    ends = np.minimum([len(wave) for wave in waves], length) if unseen.store.variable else None
     found = {}
     for way in tqdm(ways, desc="sounds", unit="way", disable=not progress):
-        found[way.name] = spectral_distances(fitted(render_values(run.space, way.latents[rows]), length), recorded)
+        made = fitted(render_values(run.space, way.latents[rows]), length)
+        found[way.name] = spectral_distances(made, recorded, lengths=ends)
     return found, rows
 
 
@@ -169,21 +198,26 @@ def _line(way: Way, library, unseen, mean, distances, ours, groups) -> dict:
 
 
 def _map_scores(way: Way, library, unseen) -> dict:
+    from timbre_jax.metrics.bootstrap import mean_interval
     from timbre_jax.metrics.map_quality import continuity, map_accuracy, trustworthiness
     from timbre_jax.metrics.neighbours import nearest_neighbours, vote
 
-    names = ("named", "named_library", "trustworthiness", "continuity")
+    names = ("named", "named_low", "named_high", "named_library", "trustworthiness", "continuity")
+    scores = dict.fromkeys(names, float("nan"))
     if way.places is None:
-        return dict.fromkeys(names, float("nan"))
+        return scores
     places = way.library_places
-    near = nearest_neighbours(places, way.places, k=VOTERS)
     k = min(NEIGHBOURS, (len(places) - 1) // 2)
-    return {
-        "named": float(np.mean(vote(near, library.classes) == unseen.classes)),
-        "named_library": map_accuracy(places, library.classes, k=VOTERS).accuracy,
-        "trustworthiness": trustworthiness(library.latents, places, k=k),
-        "continuity": continuity(library.latents, places, k=k),
-    }
+    scores["trustworthiness"] = trustworthiness(library.latents, places, k=k)
+    scores["continuity"] = continuity(library.latents, places, k=k)
+    known, asked = labelled(library), labelled(unseen)
+    if known.sum() > VOTERS and asked.any():
+        near = nearest_neighbours(places[known], way.places[asked], k=VOTERS)
+        right = (vote(near, library.classes[known]) == unseen.classes[asked]).astype(np.float64)
+        named = mean_interval(right, unseen.groups[asked])
+        scores |= {"named": named.value, "named_low": named.low, "named_high": named.high}
+        scores["named_library"] = map_accuracy(places[known], library.classes[known], k=VOTERS).accuracy
+    return scores
 
 
 def _define_flags() -> None:

@@ -14,6 +14,8 @@ import errno
 import json
 import math
 import re
+import select
+import socket
 import struct
 import threading
 import time
@@ -176,6 +178,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _sound(self, x: float, y: float) -> bytes:
         began = time.perf_counter()
         with self.server.lock:
+            if self._gave_up():
+                raise BrokenPipeError
             about, picture, wav = self.server.sound(x, y)
         # One answer: the length of a JSON text, the text, the picture, the wav.
         text = json.dumps(about, allow_nan=False).encode()
@@ -184,6 +188,11 @@ class _Handler(BaseHTTPRequestHandler):
         whole = 1e3 * (time.perf_counter() - began)
         self.server.log(f"({x:.3f}, {y:.3f}) distance {about['distance']:.3f}: {whole:.0f} ms ({detail})")
         return body
+
+    def _gave_up(self) -> bool:
+        """Whether the browser has closed the connection meanwhile, as it does for a click that a later one has overtaken."""
+        ready, _, _ = select.select([self.connection], [], [], 0)
+        return bool(ready) and not self.connection.recv(1, socket.MSG_PEEK)
 
     def _refuse(self, status: int, message: str) -> None:
         try:

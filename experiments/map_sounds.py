@@ -71,13 +71,13 @@ def quick_space(space: TimbreSpace, made: SoundMap, *, milliseconds: float, repo
     """
     x, y = made.coordinates[0].tolist()
     quick = space
-    for _ in range(4):
+    for attempt in range(5):
         make_sound(quick, made, x, y)
         # What a click usually takes, not what it can take at best: the middle one of some.
         cost = sorted((make_sound(quick, made, x, y).times for _ in range(5)), key=lambda times: times["total"])[2]
         fewer = _with_effort(quick, (milliseconds - cost["total"] + cost["synthesis"]) / cost["synthesis"])
-        if cost["total"] <= milliseconds or fewer is None:
-            break
+        if cost["total"] <= milliseconds or fewer is None or attempt == 4:
+            break  # with what was measured last, and is compiled
         quick = fewer
     effort = getattr(quick.representation, "iterations", None)
     detail = ", ".join(f"{name} {value:.1f}" for name, value in cost.items() if name != "total")

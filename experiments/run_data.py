@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import jax
 import numpy as np
 
 import timbre_jax
@@ -124,6 +126,10 @@ class Notes:
         """Real samples of some of the notes, [n] int32: what follows in their waves is padding."""
         return self.store.lengths(self.split, self.positions[np.asarray(rows, np.int64)])
 
+    def varying_lengths(self, rows: Sequence[int] | np.ndarray, *, most: int) -> np.ndarray | None:
+        """`lengths`, at most `most`, for distances between sounds; None where the store gives all sounds one length."""
+        return np.minimum(self.lengths(rows), most) if self.store.variable else None
+
     def part(self, rows: np.ndarray) -> Notes:
         """Some of the notes."""
         return dataclasses.replace(
@@ -153,16 +159,27 @@ def read_notes(
     Raises:
       ValueError: the store has no such split, or it holds no notes of the run's families.
     """
-    if split not in store.splits:
-        raise ValueError(f"{store.path} has no split {split!r}; it has {', '.join(store.splits)}")
-    metadata = store.metadata(split)
     if families is None:
         families = tuple(run.config["data"].get("families") or ())
+    chosen = choose_notes(store, split, number=number, families=families, seed=seed)
+    return _notes(run, store, split, chosen, progress=progress)
+
+
+def choose_notes(
+    store: Store | JoinedStore, split: str, *, number: int = 0, families: Sequence[str] = (), seed: int = 0
+) -> np.ndarray:
+    """Positions of notes of a split, ascending; `number` of them (0: all), even over the instruments; of some families only.
+
+    Raises:
+      ValueError: the store has no such split, or it holds no notes of the families.
+    """
+    if split not in store.splits:
+        raise ValueError(f"{store} has no split {split!r}; it has {', '.join(store.splits)}")
+    metadata = store.metadata(split, ("family", "instrument"))
     eligible = np.flatnonzero(np.isin(metadata["family"], list(families))) if families else np.arange(store.length(split))
     if len(eligible) == 0:
-        raise ValueError(f"split {split!r} of {store.path} has no notes of the families {', '.join(families)}")
-    chosen = eligible[even_choice(metadata["instrument"][eligible], number, seed=seed)] if number else eligible
-    return _notes(run, store, split, chosen, progress=progress)
+        raise ValueError(f"split {split!r} of {store} has no notes of the families {', '.join(families)}")
+    return eligible[even_choice(metadata["instrument"][eligible], number, seed=seed)] if number else eligible
 
 
 def training_store(run: Run) -> Store | JoinedStore:
@@ -192,6 +209,16 @@ def training_notes(run: Run, *, number: int, progress: bool = True) -> Notes | N
     return _notes(run, store, split, chosen, progress=progress)
 
 
+def feature_blocks(
+    run: Run, store: Store | JoinedStore, split: str, positions: np.ndarray, *, size: int = 512, progress: bool = True
+) -> Iterator[Features]:
+    """Features of some sounds in the run's own representation, `size` at a time: those of 100,000 would not fit the memory."""
+    base = _wide(run.base)
+    source = cached_features(store, split, base, progress=progress)
+    for start in range(0, len(positions), size):
+        yield as_seen(source.read(positions[start : start + size]), base, run.space.representation)
+
+
 def _notes(run: Run, store: Store | JoinedStore, split: str, chosen: np.ndarray, *, progress: bool) -> Notes:
     base, metadata = _wide(run.base), store.metadata(split)
     raw = cached_features(store, split, base, progress=progress).read(chosen)
@@ -215,16 +242,16 @@ def as_seen(features: Features, base: Representation, representation: Representa
     """Features of `base` in the units of a representation that differs from it by its ranges and scale only."""
     if base == representation:
         return features
-    import jax
+    return features.replace(values=np.asarray(_changed(base, representation, np.asarray(features.values))))
 
-    change = jax.jit(lambda values: representation.normalise(*base.denormalise(values)))
-    return features.replace(values=np.asarray(change(np.asarray(features.values))))
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _changed(base, representation, values):
+    return representation.normalise(*base.denormalise(values))
 
 
 def take(features: Features, rows: np.ndarray) -> Features:
     """The features of some of the sounds."""
-    import jax
-
     return jax.tree.map(lambda leaf: np.asarray(leaf)[rows], features)
 
 

@@ -118,4 +118,7 @@ def sound_distances(
         made["mean_image"] = np.repeat(_synthesise_values(run.space, mean_image[None]), len(rows), axis=0)
     # What lies behind the part that the representation sees is not the model's fault.
     length = min(recorded.shape[1], getattr(run.space.representation, "length", 0) or recorded.shape[1])
-    return {name: spectral_distances(fitted(wave, length), recorded[:, :length]) for name, wave in made.items()}, rows
+    ends = notes.varying_lengths(rows, most=length)
+    return {
+        name: spectral_distances(fitted(wave, length), recorded[:, :length], lengths=ends) for name, wave in made.items()
+    }, rows

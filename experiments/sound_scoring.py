@@ -2,7 +2,8 @@
 
 Floors and ceilings are rows of their own, in angle brackets:
   <unrelated sounds>   recordings against recordings of other groups: what a metric says where nothing is alike
-  <nearest known>      for each recording the nearest sound of the training split: what a library without a model gives
+  <nearest known>      for each recording the nearest sound of the store's training split: what a library without a model gives
+                       (a run may have been trained on other stores too)
   <real sounds>        the recordings themselves, as a set against the training sounds: no model can be expected below that
   <known halves>       the training sounds, one half against the other, groups kept whole
   <REPRESENTATION>     analysed and synthesised without a model: the ceiling of its models
@@ -24,7 +25,7 @@ from timbre_jax.metrics.bootstrap import mean_interval
 from timbre_jax.metrics.embedding import Embedding, embedding_definition, load_embedding
 from timbre_jax.metrics.fingerprint import require
 from timbre_jax.metrics.ndb import THESIS_BINS
-from timbre_jax.metrics.sound_pairs import PAIR_METRICS, pair_distances, pair_measures
+from timbre_jax.metrics.sound_pairs import COUNTED, PAIR_METRICS, pair_distances, pair_measures
 from timbre_jax.metrics.sound_sets import SET_METRICS, SetDistances, SoundSet
 from timbre_jax.metrics.table import Result, Table
 
@@ -115,7 +116,9 @@ class SoundScorer:
         lengths = [getattr(run.space.representation, "length", 0) or store.samples for run in runs]
         self.samples = min(store.samples, *lengths)
         self.recorded = fitted(notes.audio(self.chosen), self.samples)
-        self.embedding: Embedding | None = load_embedding(settings.embedding) if settings.of_sets else None
+        self.lengths = notes.varying_lengths(self.chosen, most=self.samples)
+        embedded = {"frechet", "kernel"} & set(settings.metrics)
+        self.embedding: Embedding | None = load_embedding(settings.embedding) if embedded else None
         self.seen: set = set()
         # Of a split that runs were trained on, the sounds themselves would be the nearest.
         self.known_rows, self.known = np.zeros(0, np.int64), None
@@ -138,11 +141,16 @@ class SoundScorer:
             return rows
         if self.settings.of_pairs:
             near = sound_sets.nearest_sounds(
-                self.recorded, self.real.images, self.known.images, lambda rows: self._known_waves(self.known_rows[rows])
+                self.recorded,
+                self.real.images,
+                self.known.images,
+                lambda rows: self._known_waves(self.known_rows[rows]),
+                lengths=self.lengths,
             )
             rows.append(self._row(NEAREST, self._known_waves(self.known_rows[near]), sets=False))
         if self.settings.of_sets:
-            rows.append(self._row(REAL, self.recorded, pairs=False))
+            found = self._against(self.known, self.real)
+            rows.append(SoundRow(self.name, REAL, self.groups, self.classes, {}, found))
             first, second = sound_sets.two_halves(self.known.groups, seed=self.settings.seed)
             if len(second):
                 halves = self._against(self.known.part(first), self.known.part(second))
@@ -172,23 +180,23 @@ class SoundScorer:
             rows.append(self._row(f"<{name}>", made["representation"]))
         return rows
 
-    def _row(self, name: str, waves: np.ndarray, *, pairs: bool = True, sets: bool = True) -> SoundRow:
+    def _row(self, name: str, waves: np.ndarray, *, sets: bool = True) -> SoundRow:
         waves, settings = fitted(waves, self.samples), self.settings
         distances = {}
-        if pairs and settings.of_pairs:
+        if settings.of_pairs:
             distances = pair_distances(
                 waves,
                 self.recorded,
                 self.store.sample_rate,
                 settings.of_pairs,
+                lengths=self.lengths,
                 peaq=settings.peaq,
                 undefined_bandwidth=settings.undefined_bandwidth,
                 progress=lambda parts: tqdm(parts, desc=f"sounds of {name}", leave=False, disable=not self.progress),
             )
         found = SetDistances()
         if sets and self.known is not None and settings.of_sets:
-            made = sound_sets.sound_set(waves, self.store.sample_rate, self.groups, embedding=self.embedding)
-            found = self._against(self.known, made)
+            found = self._against(self.known, self._set(lambda rows: waves[rows], np.arange(len(waves)), self.groups))
         return SoundRow(self.name, name, self.groups, self.classes, distances, found)
 
     def _against(self, reference: SoundSet, test: SoundSet) -> SetDistances:
@@ -237,7 +245,7 @@ def sound_tables(rows: Sequence[SoundRow], settings: SoundSettings) -> tuple[Tab
         record |= _set_cells(row, rows, settings, results)
         records.append(record)
         by_class += _class_records(row, measures)
-    caption = sound_definition(settings)
+    caption = " ".join([sound_definition(settings), *_missing(rows, settings)])
     return (
         Table.from_records("sounds", records, caption),
         Table.from_records("classes", by_class, f"Means by class, and the best sound of each. {caption}"),
@@ -248,7 +256,7 @@ def sound_tables(rows: Sequence[SoundRow], settings: SoundSettings) -> tuple[Tab
 def sound_definition(settings: SoundSettings) -> str:
     """What stands under the tables."""
     measures = pair_measures(settings.metrics, peaq=settings.peaq, undefined_bandwidth=settings.undefined_bandwidth)
-    sentences = [f"{measure.name}: {measure.definition}" for measure in measures]
+    sentences = [f"{measure.name}: {measure.definition}" for measure in measures] + [f"Of pairs {COUNTED}"] * bool(measures)
     reference = f"at most {settings.known} sounds of split “{settings.split}” of the store"
     if "ndb" in settings.metrics:
         sentences.append(
@@ -262,11 +270,27 @@ def sound_definition(settings: SoundSettings) -> str:
             f"{embedding_definition(settings.embedding)}"
         )
     floors = (
-        f"{UNRELATED}: recordings of other groups. {NEAREST}: the training sound of the least log-spectral distance among the "
-        f"8 nearest. {REAL}: the recordings against the training sounds. {HALVES}: one half of the training sounds against the "
-        "other. <a representation>: without any model. Brackets: 95 %, bootstrap over groups"
+        f"{UNRELATED}: recordings of other groups. {NEAREST}: of split “{settings.split}” of the store the sound of least "
+        f"log-spectral distance among the 8 nearest. {REAL}: the recordings against the training sounds. {HALVES}: one half of "
+        "the training sounds against the other. <a representation>: without any model. Brackets: 95 %, bootstrap over groups"
     )
     return f"{'. '.join(sentences)}. {floors}."
+
+
+def _missing(rows: Sequence[SoundRow], settings: SoundSettings) -> list[str]:
+    """Why metrics of sets that were asked for are not there, a sentence for each store."""
+    if not settings.of_sets:
+        return []
+    told = []
+    for store in dict.fromkeys(row.store for row in rows):
+        of_store = [row for row in rows if row.store == store]
+        if all(row.sets == SetDistances() for row in of_store):
+            told.append(
+                f"{store}: no {', '.join(settings.of_sets)}: there are no sounds of split “{settings.split}” beside these."
+            )
+        elif "ndb" in settings.metrics and all(row.sets.ndb is None for row in of_store):
+            told.append(f"{store}: no ndb: split “{settings.split}” has fewer sounds than there are bins ({settings.bins}).")
+    return told
 
 
 def sounds_markdown(table: Table) -> str:
@@ -299,7 +323,8 @@ def sounds_markdown(table: Table) -> str:
 def _set_cells(row: SoundRow, rows: Sequence[SoundRow], settings: SoundSettings, results: list[Result]) -> dict:
     record, prefix = {}, f"{row.store}/{row.name}"
     real = _find(rows, row.store, REAL)
-    reference = f"{len(row.groups)} sounds against the training sounds of {row.store}"
+    against = "the other half of them" if row.name == HALVES else f"the training sounds of {row.store}"
+    reference = f"{len(row.groups)} {'training ' * (row.name == HALVES)}sounds against {against}"
     if "ndb" in settings.metrics:
         found = row.sets.ndb
         names = ("ndb", "ndb_chance", "ndb_chance_low", "ndb_chance_high", "ndb_p", "js", "js_chance")

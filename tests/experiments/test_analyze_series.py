@@ -85,8 +85,8 @@ def test_maps_and_similar_sounds_go_by_points(continuous_run, small_store, tmp_p
 
     make(continuous_run, tmp_path / "map", number=12, method="pca", hold=0.3, progress=False)
     assert len(list((tmp_path / "map" / "grid").glob("*.wav"))) == 100
-    sound = generate(continuous_run, tmp_path / "new", mode="map", map=tmp_path / "map", at="0.5,0.5", seconds=0.3)["sounds"][0]
-    assert len(read_wave(tmp_path / "new" / sound["file"])[0]) == pytest.approx(0.3 * 16000, abs=512)
+    sound = generate(continuous_run, tmp_path / "new", mode="map", map=tmp_path / "map", at="0.5,0.5", seconds=0.5)["sounds"][0]
+    assert len(read_wave(tmp_path / "new" / sound["file"])[0]) == pytest.approx(0.5 * 16000, abs=512)
     store = Store.open(small_store)
     write_wave(tmp_path / "known.wav", store.audio("train", [3])[0], 16000)
     found = similar(continuous_run, [tmp_path / "known.wav"], split="train", k=3, progress=False)["sounds"][0]

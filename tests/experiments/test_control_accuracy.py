@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from experiments.control_accuracy import control_accuracy, draw_curves
+from experiments.control_accuracy import control_accuracy, draw_curves, summarise
 from timbre_jax.metrics.table import read_results
 
 pytestmark = pytest.mark.xdist_group("small_analysis")
@@ -48,3 +48,22 @@ def test_held_out_sounds_are_starts_too(discrete_run, tmp_path):
 def test_a_static_space_has_no_curves(mean_run, tmp_path):
     with pytest.raises(ValueError, match="descriptor control needs a series one"):
         control_accuracy(mean_run, tmp_path)
+
+
+def test_a_sound_in_which_nothing_is_heard_is_no_good_score():
+    def record(error, correlation):
+        return {
+            "median_error": error, "mean_error": error, "correlation": correlation, "uncontrolled_error": 2.0 * error,
+            "nearest_error": error, "nearest_correlation": correlation,
+        }  # fmt: skip
+
+    nothing = float("nan")
+    table, results = summarise([record(1.0, 0.9), record(nothing, nothing), record(3.0, 0.7)], "centroid", "here")
+    found = {result.name: result for result in results}
+    assert found["control/centroid/median_error"].value == pytest.approx(2.0)
+    assert found["control/centroid/median_error"].floor == pytest.approx(4.0)
+    assert "of 2 of 3 curves" in found["control/centroid/median_error"].definition
+    assert found["control/centroid/correlation"].value == pytest.approx(1.6 / 3)
+    assert "of 2 of 3 curves" in table.markdown()
+    with pytest.raises(ValueError, match="nothing is heard in any of the 2 sounds"):
+        summarise([record(nothing, nothing)] * 2, "centroid", "here")

@@ -10,6 +10,7 @@ import soundfile
 
 from experiments.generate import generate
 from experiments.sound_files import short_name
+from tests.helpers.processes import run
 from tests.helpers.sounds import harmonic_tone, noise
 from timbre_jax.audio.io import read_wave
 from timbre_jax.audio.pitch import yin
@@ -148,6 +149,10 @@ def test_variations_stay_around_their_file_and_are_repeatable(pca_run, tones, tm
     offsets = [np.subtract(m["sounds"][1]["latent"], own["latent"]) for m in (near, far)]
     np.testing.assert_allclose(offsets[1], 10 * offsets[0], rtol=1e-3, atol=1e-5)
     assert np.abs(offsets[0]).max() > 0
+    # Without a spread it is 0.3, as --help says; so too where the command line passes on that none was given.
+    usual = generate(pca_run, tmp_path / "e", mode="variations", files=files, number=2, spread=None)
+    np.testing.assert_allclose(np.subtract(usual["sounds"][1]["latent"], own["latent"]), 0.3 * offsets[1], rtol=1e-3, atol=1e-5)
+    assert "(default" not in run("experiments/generate.py", "--help").stdout.split("--spread:")[1].split("\n  --")[0]
 
 
 def test_sounds_are_added_and_taken_away(pca_run, tones, tmp_path):

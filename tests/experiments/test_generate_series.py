@@ -170,6 +170,38 @@ def test_edits_and_single_operators(continuous_run, files, tmp_path):
     np.testing.assert_allclose(latents(tmp_path / "c", back, space), before[::-1], atol=1e-5)
 
 
+def test_an_edit_that_does_not_fit_one_of_several_leaves_that_one_out(continuous_run, files, tmp_path):
+    (tmp_path / "late.csv").write_text("start,end,what,operator,amount\n1.2,1.4,latent 1,offset,2\n")
+    both = [files / "a short.wav", files / "b long.wav"]
+    made = generate(continuous_run, tmp_path / "a", mode="edit", files=both, edits=tmp_path / "late.csv")
+    assert [sound["file"] for sound in made["sounds"]] == ["001_b_long_edited.wav"]
+    assert [error["file"] for error in made["errors"]] == [str(both[0])]
+    with pytest.raises(ValueError, match=r"begins at 1\.2"):
+        generate(continuous_run, tmp_path / "b", mode="edit", files=both[:1], edits=tmp_path / "late.csv")
+
+
+def test_of_several_starts_of_a_control_silence_is_left_out(continuous_run, files, tmp_path):
+    both = [files / "c silence.wav", files / "b long.wav"]
+    made = generate(continuous_run, tmp_path, mode="control", files=both, curve=["sine:1"], between=["500-2000"])
+    assert len(made["sounds"]) == len(made["errors"]) == 1
+    assert made["errors"][0]["file"] == str(both[0])
+
+
+def test_files_that_are_no_series_are_one_line(continuous_run, tmp_path):
+    space = open_run(continuous_run).space
+    (tmp_path / "short.csv").write_text("latent_0,latent_1,latent_2\n1,2,3\n4,5\n")
+    np.save(tmp_path / "array.npy", np.zeros(3))
+    (tmp_path / "array.npy").rename(tmp_path / "array.npz")
+    (tmp_path / "empty.npz").write_bytes(b"")
+    for name in ("short.csv", "array.npz", "empty.npz"):
+        with pytest.raises(ValueError, match="not a series of latents") as error:
+            read_series(tmp_path / name, space)
+        assert "\n" not in str(error.value)
+    np.savez(tmp_path / "levels.npz", values=np.zeros((4, 3)), rate=1.0, loudness=np.zeros(3))
+    with pytest.raises(ValueError, match="is not one number for each of the latents"):
+        read_series(tmp_path / "levels.npz", space)
+
+
 def test_samples_are_held_and_move_and_variations_keep_the_movement(continuous_run, files, tmp_path):
     space = open_run(continuous_run).space
     still = generate(continuous_run, tmp_path / "a", mode="sample", number=2, seconds=0.5, movement=0.0)
@@ -204,6 +236,8 @@ def test_modes_on_points_work_through_held_points(continuous_run, files, tmp_pat
         ({"mode": "edit", "files": ["a.wav"], "operator": "dance"}, "operator is one of"),
         ({"mode": "edit", "files": ["a.wav"], "edits": "missing.csv"}, "no such file"),
         ({"mode": "plane", "files": ["a.wav"] * 4}, "needs --at"),
+        ({"mode": "sample", "draw_from": "prior"}, "draws around the points of the training set"),
+        ({"mode": "edit", "files": ["a.wav"], "operator": "reverse", "mixed_by": "crossfade"}, "is for --mode=interpolate"),
         ({"mode": "interpolate", "files": ["a.wav", "b.wav"], "mixed_by": "codes"}, "no such file"),
     ],
 )

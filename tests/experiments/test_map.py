@@ -7,9 +7,12 @@ import http.client
 import io
 import json
 import os
+import shutil
 import signal
+import socket
 import struct
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -91,6 +94,17 @@ def test_the_same_map_is_not_made_twice(made):
     assert map_program._made_before(*arguments, "kernel", {}, 0) is not None
     assert map_program._made_before(*arguments, "pca", {}, 0) is None
     assert map_program._made_before(*arguments, "kernel", {}, 1) is None
+
+
+def test_a_map_that_is_used_again_belongs_to_the_run_as_it_is_now(pca_run, tmp_path):
+    """After an update of the library the same latents may be of a space that is written otherwise."""
+    from experiments.generate_modes import open_map
+
+    _, _, first = map_program.make(pca_run, tmp_path, number=6, method="pca", progress=False)
+    dataclasses.replace(first, settings={**first.settings, "space": "another"}).save(tmp_path / "map.npz")
+    run, _, again = map_program.make(pca_run, tmp_path, number=6, method="pca", progress=False)
+    np.testing.assert_array_equal(again.coordinates, first.coordinates)
+    assert open_map(run.space, tmp_path)[0].settings["space"] == first.settings["space"]
 
 
 def test_a_click_makes_the_sound_of_that_place(made, server):
@@ -219,6 +233,39 @@ def test_a_sound_that_fails_does_not_end_the_page():
         thread.join()
 
 
+def test_a_click_that_was_overtaken_is_not_made():
+    """The browser closes its connection while an earlier sound is being made."""
+    begun, go_on, asked = threading.Event(), threading.Event(), []
+
+    def slow(x, y):
+        asked.append(x)
+        begun.set()
+        go_on.wait(30)
+        return {"times": {"total": 0.0}, "distance": 0.0}, b"", b""
+
+    server = MapServer("page", slow, slow, count=1, port=0, log=lambda line: None)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    try:
+        first = threading.Thread(target=ask, args=(server, "/sound?x=0&y=0"))
+        first.start()
+        assert begun.wait(30)
+        with socket.create_connection(("127.0.0.1", server.server_port)) as second:
+            second.sendall(f"GET /sound?x=0.5&y=0 HTTP/1.1\r\nHost: 127.0.0.1:{server.server_port}\r\n\r\n".encode())
+        last = threading.Thread(target=ask, args=(server, "/sound?x=1&y=0"))
+        last.start()
+        time.sleep(0.3)
+        go_on.set()
+        first.join(30)
+        last.join(30)
+        assert asked == [0.0, 1.0]
+    finally:
+        go_on.set()
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
 def test_serve_prints_where_it_is_and_ends_with_ctrl_c(made, pca_run):
     out = made[0]
     process = start(
@@ -281,6 +328,32 @@ def test_similar_sounds_of_a_recording_are_itself_first(made, pca_run, tmp_path)
     assert "left out" in text
     with pytest.raises(ValueError, match=r"text\.wav"):
         similar(pca_run, [tmp_path / "text.wav"], progress=False)
+
+
+def test_latents_of_a_large_library_are_kept(pca_run, small_store, tmp_path, monkeypatch):
+    from experiments import map_library
+    from experiments.run_data import open_run
+
+    workdir = tmp_path / "run"
+    shutil.copytree(pca_run, workdir)
+    run = open_run(workdir)
+    monkeypatch.setattr(map_library, "KEPT_FROM", 10)
+    monkeypatch.setattr(map_library, "BLOCK", 7)
+    first = read_library(run, str(small_store), split="train", number=0, progress=False)
+    np.testing.assert_allclose(first.latents, read_library(open_run(pca_run), str(small_store), number=0).latents, atol=1e-5)
+    (kept,) = (workdir / "latents").iterdir()
+
+    def unused(*_, **__):
+        raise AssertionError("made again")
+
+    monkeypatch.setattr(map_library, "feature_blocks", unused)
+    again = read_library(run, str(small_store), split="train", number=8, progress=False)
+    assert len(again) == 8
+    rows = [first.ids.tolist().index(name) for name in again.ids]
+    np.testing.assert_array_equal(again.latents, first.latents[rows])
+    monkeypatch.undo()
+    kept.write_bytes(kept.read_bytes()[:50])  # damaged: made again
+    np.testing.assert_allclose(read_library(run, str(small_store), number=0, progress=False).latents, first.latents, atol=1e-5)
 
 
 def test_names_are_borrowed_with_their_share(made, small_store, pca_run):

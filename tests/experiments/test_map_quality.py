@@ -32,9 +32,17 @@ def test_floors_and_ceiling_frame_the_ways_back(pca_run, tmp_path):
         f"{kind} map, {way}" for kind in ("pca", "kernel") for way in ("its way back", "nearest sound")
     }
     assert all(0.0 <= line[name] <= 1.0 for line in placed for name in ("trustworthiness", "continuity", "named"))
+    assert all(line["named_low"] <= line["named"] <= line["named_high"] for line in placed)
     document = json.loads((tmp_path / "map_quality.json").read_text())
     assert [line["map and way back"] for line in document] == list(lines)
     assert (tmp_path / "map_quality.csv").is_file()
+
+
+def test_sounds_on_the_map_are_not_held_out(pca_run, continuous_run, tmp_path):
+    with pytest.raises(ValueError, match="split test is on the map and held out"):
+        measure(pca_run, tmp_path, split="all", held_out="test", umap=False, progress=False)
+    with pytest.raises(ValueError, match="needs a static one"):
+        measure(continuous_run, tmp_path, umap=False, progress=False)
 
 
 def test_too_few_sounds_are_said(pca_run, tmp_path):

@@ -10,8 +10,9 @@ import pytest
 from experiments.evaluate import evaluate
 from experiments.prepare import prepare
 from experiments.sound_scoring import SoundSettings
-from tests.helpers.library import write_library
+from tests.helpers.library import write, write_library
 from timbre_jax.metrics import fingerprint
+from timbre_jax.metrics.sound_pairs import pair_distances
 from timbre_jax.metrics.table import read_results
 
 pytestmark = pytest.mark.xdist_group("small_analysis")
@@ -170,3 +171,36 @@ def test_a_fingerprint_without_its_programs_is_one_line_before_any_work(monkeypa
     monkeypatch.setattr(fingerprint, "_program", missing)
     with pytest.raises(ValueError, match="pip install it"):
         SoundSettings(("fingerprint",))
+
+
+def test_metrics_of_sets_that_cannot_be_had_are_said(library, tmp_path):
+    _, _, (pca, _) = library
+    evaluate([pca], tmp_path / "few", bins=50, metrics=["lsd", "ndb", "kernel"], progress=False)
+    told = (tmp_path / "few" / "scores.md").read_text(encoding="utf-8")
+    assert "no ndb: split “train” has fewer sounds than there are bins (50)" in told
+    evaluate([pca], tmp_path / "own", split="train", metrics=["lsd", "ndb", "kernel"], progress=False)
+    told = (tmp_path / "own" / "scores.md").read_text(encoding="utf-8")
+    assert "no ndb, kernel: no sounds of split “train” beside these" in told
+
+
+def test_what_pads_sounds_of_varying_length_counts_nowhere(tmp_path):
+    """One long sound must not change the distances of the others."""
+    files = write_library(tmp_path / "files", 24)
+    short = prepare(out=str(tmp_path / "a"), source="folder", path=[str(files)], seconds=0.0, splits=(0.5, 0.0, 0.5), workers=1)
+    rate, silent = 16000, np.zeros(4000)
+    long = np.concatenate([np.sin(2 * np.pi * 330 * np.arange(rate) / rate) * np.linspace(1, 0, rate), silent])
+    write(files / "kick" / "long.wav", np.concatenate([long] * 4).astype(np.float32), rate)
+    both = prepare(out=str(tmp_path / "b"), source="folder", path=[str(files)], seconds=0.0, splits=(0.5, 0.0, 0.5), workers=1)
+    assert both.samples > 2 * short.samples
+    lengths = {}
+    for store in (short, both):
+        waves = store.audio("test", range(store.length("test")))
+        reference = np.roll(waves, 40, axis=1)
+        found = pair_distances(waves, reference, rate, ("lsd", "stft", "mel", "level"), lengths=store.lengths("test"))
+        ids = store.metadata("test")["id"].tolist()
+        lengths[store.path.name] = {name: dict(zip(ids, values, strict=True)) for name, values in found.items()}
+    for name in ("lsd_db", "mr_stft", "mel_rmse_db", "level_correlation"):
+        one, other = lengths["a"][name], lengths["b"][name]
+        shared = sorted(set(one) & set(other))
+        assert len(shared) >= 3
+        np.testing.assert_allclose([one[key] for key in shared], [other[key] for key in shared], rtol=2e-3, err_msg=name)

@@ -68,6 +68,11 @@ def test_files_that_are_none_are_one_line(tmp_path):
     np.savez(tmp_path / "other.npz", a=np.zeros(3))
     with pytest.raises(ValueError, match="no embedding that"):
         load_embedding(str(tmp_path / "other.npz"))
+    whole = (tmp_path / "other.npz").read_bytes()
+    for name, part in (("cut.npz", whole[: len(whole) // 2]), ("empty.npz", b"")):
+        (tmp_path / name).write_bytes(part)
+        with pytest.raises(ValueError, match="no embedding that"):
+            load_embedding(str(tmp_path / name))
     with pytest.raises(ValueError, match=r"waves are \[B, T\]"):
         load_embedding("mel_statistics")(np.zeros(5), 16000)
     with pytest.raises(ValueError, match="not finite"):

@@ -39,7 +39,8 @@ class Correlation:
         gets over it too easily with few instruments; the interval over instruments does not.
         """
         with np.errstate(invalid="ignore"):
-            spans_zero = (self.low <= 0.0) & (self.high >= 0.0)
+            # With one instrument there is no interval, and nothing is known to be more than chance.
+            spans_zero = ~((self.low > 0.0) | (self.high < 0.0))
             return (np.abs(self.value) > self.floor) & ~spans_zero
 
     def strongest(self, name: str) -> int:

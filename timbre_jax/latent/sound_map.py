@@ -95,8 +95,11 @@ def load_map(path: str | os.PathLike) -> SoundMap:
 
 
 def space_digest(space: TimbreSpace) -> str:
-    """Tells spaces apart: of the settings of model and representation and the statistics of the training latents."""
-    about = [repr(space.model), repr(space.representation)]
+    """Tells spaces apart: of the settings of model and representation and the statistics of the training latents.
+
+    However long a series space's points are held (`latent.series.held_space`), it is the same space.
+    """
+    about = [repr(getattr(space.model, "inner", space.model)), repr(space.representation)]
     numbers = [np.asarray(space.statistics[name], np.float32).tobytes() for name in ("latent_mean", "latent_std")]
     return hashlib.sha256("".join(about).encode() + b"".join(numbers)).hexdigest()[:16]
 

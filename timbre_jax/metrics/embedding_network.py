@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import zipfile
 from pathlib import Path
 
 import flax.linen as nn
@@ -97,7 +98,7 @@ def read_network(path: str | os.PathLike) -> tuple[EmbeddingSettings, dict, dict
         return EmbeddingSettings(**settings), unflatten_dict(arrays, sep="/"), document["trained"]
     except FileNotFoundError:
         raise ValueError(f"{path}: there is no such embedding") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(
             f"{path}: no embedding that experiments/embedding.py wrote ({' '.join(str(error).split())[:100]})"
         ) from None

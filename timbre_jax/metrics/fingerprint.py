@@ -20,8 +20,6 @@ from collections.abc import Callable, Iterable
 import numpy as np
 
 HOW_TO_GET = "pip install imageio-ffmpeg rapidfuzz"
-# What Chromaprint needs before its first 32 bits (at 11,025 Hz: 16 frames of its filters and one of 4096 samples, hop 1365).
-SHORTEST_SECONDS = 2.7
 
 
 class FingerprintMissing(ValueError):

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
-from timbre_jax.metrics.bootstrap import Interval, group_ids, mean_interval, resampled_interval
+from timbre_jax.metrics.bootstrap import Interval, group_ids, resampled_interval
 from timbre_jax.metrics.neighbours import NeighbourAccuracy, Neighbours, nearest_neighbours, square_distances, standardise, vote
-from timbre_jax.metrics.scores import spectral_distances
 
 
 def trustworthiness(points: np.ndarray, mapped: np.ndarray, *, k: int = 5, chunk: int = 512) -> float:
@@ -99,26 +96,6 @@ def variance_kept(
         return 1.0 - (drawn @ lost) / np.where(spread > 0.0, spread, np.nan)
 
     return resampled_interval(kept, count, draws=draws, level=0.95, seed=seed)
-
-
-def round_trip_distance(
-    render: Callable[[np.ndarray], np.ndarray],
-    latents: np.ndarray,
-    returned: np.ndarray,
-    *,
-    groups: np.ndarray | None = None,
-    seed: int = 0,
-) -> tuple[np.ndarray, Interval]:
-    """Log-spectral distance in dB between the sounds of latents [M, D] and of what came back of them [M, D].
-
-    Args:
-      render: latents [M, D] to waves [M, T] (`space.render` in batches), with phases that depend on nothing else.
-
-    Returns:
-      Of every sound [M], and the mean with its interval over groups.
-    """
-    distances = spectral_distances(render(np.asarray(returned, np.float32)), render(np.asarray(latents, np.float32)))
-    return distances, mean_interval(distances, groups, seed=seed)
 
 
 def _others(points: np.ndarray, k: int) -> np.ndarray:

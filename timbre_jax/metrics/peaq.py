@@ -111,7 +111,8 @@ def peaq_basic(
 
     Args:
       reference, test: [B, T] in [-1, 1], mono, aligned in time and level; silence after a shorter sound's end does
-        not count. Padded sounds of different lengths can share a batch.
+        not count: padded sounds of different lengths can share a batch. (Not where sounds are `doubled`: padding then lies
+        between the two.)
       sample_rate: of both, in Hz.
       preset: a name of `PEAQ_PRESETS`.
       undefined_bandwidth: instead of the preset's.
@@ -157,10 +158,14 @@ def peaq_settings(preset: str = "pqevalaudio", undefined_bandwidth: str | None =
 def peaq_definition(preset: str = "pqevalaudio", undefined_bandwidth: str | None = None) -> str:
     """The sentence that has to stand beside a grade."""
     settings = peaq_settings(preset, undefined_bandwidth)
-    policy = {"zero": "counts as 0", "drop": "is left out of the network", "nan": "gives nan"}[settings.undefined_bandwidth]
+    policy = {
+        "zero": "counts as 0", "drop": "is left out of the network",
+        "nan": "gives nan, and so does a sound of which nothing counts for modulation",
+    }[settings.undefined_bandwidth]  # fmt: skip
     return (
         f"ODG of PEAQ Basic (BS.1387-1; 0.22 no difference, -3.98 very annoying) at 48 kHz (soxr {settings.resampler}), "
-        f"{settings.bits or 'no'} bits, undefined bandwidth {policy}{', each sound doubled with itself' * settings.doubled}"
+        f"{settings.bits or 'no'} bits, lag window {settings.lag_window}, undefined bandwidth {policy}"
+        f"{', each sound doubled with itself' * settings.doubled}"
     )
 
 

@@ -245,16 +245,21 @@ def mean_image_scores(training_mean: np.ndarray, target: Features) -> Scores:
     return Scores(*(np.asarray(x, np.float64) for x in _pair_scores(mean, target.values, target.mask)))
 
 
-def spectral_distances(waves: np.ndarray, reference: np.ndarray, *, batch_size: int = 16) -> np.ndarray:
+def spectral_distances(
+    waves: np.ndarray, reference: np.ndarray, *, lengths: np.ndarray | None = None, batch_size: int = 16
+) -> np.ndarray:
     """Log-spectral distance in dB [M] of waves [M, T] to their originals (`audio.distances.log_spectral_distance`).
 
     Phases and noise differ after a resynthesis, so a wave is compared by its spectrogram: 1024-point Hann frames, hop
-    256, floor 80 dB below the reference's loudest bin.
+    256, floor 80 dB below the reference's loudest bin. `lengths` [M] in samples: over frames within the sound; None: over T.
     """
     waves, reference = np.asarray(waves, np.float32), np.asarray(reference, np.float32)
     if waves.shape != reference.shape:
         raise ValueError(f"sounds and originals differ in shape: {waves.shape} and {reference.shape}")
-    parts = [np.asarray(_distance(waves[b], reference[b])) for b in batches_of(len(waves), batch_size)]
+    parts = [
+        np.asarray(_distance(waves[b], reference[b], None if lengths is None else np.asarray(lengths)[b]))
+        for b in batches_of(len(waves), batch_size)
+    ]
     return np.concatenate(parts)[: len(waves)].astype(np.float64)
 
 
@@ -293,8 +298,8 @@ def _common_values(representation, values):
 
 
 @jax.jit
-def _distance(waves, reference):
-    return log_spectral_distance(waves, reference)
+def _distance(waves, reference, lengths):
+    return log_spectral_distance(waves, reference, lengths=lengths)
 
 
 @jax.jit

@@ -15,7 +15,7 @@ from timbre_jax.audio import distances
 from timbre_jax.metrics.fingerprint import fingerprint_scores
 from timbre_jax.metrics.level_curves import level_correlation
 from timbre_jax.metrics.peaq import peaq_basic, peaq_definition
-from timbre_jax.metrics.scores import batches_of
+from timbre_jax.metrics.scores import batches_of, spectral_distances
 from timbre_jax.representation.mel import LogMel
 
 
@@ -34,6 +34,8 @@ class PairMeasure:
 
 # What each choice of --metrics measures of a pair of sounds.
 PAIR_METRICS = ("lsd", "stft", "mel", "level", "odg", "fingerprint")
+COUNTED = "sounds of one fixed length count whole, what pads them included; those of varying length as far as they are long"
+"""What every mean over frames is over: the sentence that belongs to `pair_distances`."""
 
 
 def pair_measures(
@@ -83,11 +85,15 @@ def pair_distances(
     sample_rate: int,
     metrics: Sequence[str],
     *,
+    lengths: np.ndarray | None = None,
     peaq: str = "pqevalaudio",
     undefined_bandwidth: str | None = None,
     progress: Callable[[Iterable], Iterable] | None = None,
 ) -> dict[str, np.ndarray]:
     """Every measure of `pair_measures(metrics)` of waves [M, T] against their originals [M, T], [M] each.
+
+    `lengths` [M] in samples, of sounds of varying length: distances, log-mel and level curve are over the frames within them
+    (ODG finds where a sound ends by itself; convergence and fingerprint are of all of T). None: over all of T.
 
     nan where a measure is not defined for a pair: a fingerprint of too short a sound, a level that does not move, a grade where
     the policy says so.
@@ -100,18 +106,21 @@ def pair_distances(
         raise ValueError(f"sounds and originals differ in shape: {waves.shape} and {reference.shape}")
     found: dict[str, np.ndarray] = {}
     if "lsd" in metrics:
-        found["lsd_db"] = _in_batches(_lsd, waves, reference)
+        found["lsd_db"] = spectral_distances(waves, reference, lengths=lengths)
     if "stft" in metrics:
-        found["mr_stft"] = _in_batches(_multi_resolution, waves, reference)
-        found["convergence"] = _in_batches(_convergence, waves, reference)
+        found["mr_stft"] = _in_batches(_multi_resolution, waves, reference, lengths)
+        found["convergence"] = _in_batches(_convergence, waves, reference, None)
     if "mel" in metrics:
         bands = LogMel(
             sample_rate=sample_rate, length=waves.shape[1], n_fft=2048, window_length=2048, hop=512, n_mels=80, fmin=60.0,
             n_frames=0, reference="fixed",
         )  # fmt: skip
-        found["mel_rmse_db"] = _in_batches(lambda a, b: _mel_error(bands, a, b), waves, reference)
+        found["mel_rmse_db"] = _in_batches(partial(_mel_error, bands), waves, reference, lengths)
     if "level" in metrics:
-        found["level_correlation"] = np.array([level_correlation(a, b) for a, b in zip(waves, reference, strict=True)])
+        ends = [waves.shape[1]] * len(waves) if lengths is None else np.maximum(lengths, 1).tolist()
+        found["level_correlation"] = np.array(
+            [level_correlation(a[:end], b[:end]) for a, b, end in zip(waves, reference, ends, strict=True)]
+        )
     if "odg" in metrics:
         graded = peaq_basic(
             reference, waves, sample_rate, preset=peaq, undefined_bandwidth=undefined_bandwidth, progress=progress
@@ -123,20 +132,28 @@ def pair_distances(
     return found
 
 
-def _in_batches(function, waves: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    parts = [np.asarray(function(waves[rows], reference[rows])) for rows in batches_of(len(waves), 16)]
+def _in_batches(function, waves: np.ndarray, reference: np.ndarray, lengths: np.ndarray | None) -> np.ndarray:
+    parts = [
+        np.asarray(function(waves[rows], reference[rows], None if lengths is None else np.asarray(lengths)[rows]))
+        for rows in batches_of(len(waves), 16)
+    ]
     return np.concatenate(parts)[: len(waves)].astype(np.float64)
 
 
 @partial(jax.jit, static_argnums=0)
-def _mel_error(bands: LogMel, waves, reference):
+def _mel_error(bands: LogMel, waves, reference, lengths):
     """Root mean square error [B] in dB of log-mel spectrograms of waves [B, T] against those of the reference."""
     ours, theirs = (bands.mel_power(x) for x in (waves, reference))
     floor = jnp.maximum(jnp.max(theirs, axis=(1, 2), keepdims=True) * 10.0 ** (-8.0), 1e-12)
     difference = jnp.log(jnp.maximum(ours, floor) / jnp.maximum(theirs, floor)) * (10.0 / math.log(10.0))
-    return jnp.sqrt(jnp.mean(jnp.square(difference), axis=(1, 2)))
+    return jnp.sqrt(distances.frame_mean(jnp.mean(jnp.square(difference), axis=2), lengths, hop=bands.hop))
 
 
-_lsd = jax.jit(lambda waves, reference: distances.log_spectral_distance(waves, reference))
-_multi_resolution = jax.jit(lambda waves, reference: distances.multi_resolution_stft_distance(waves, reference))
-_convergence = jax.jit(lambda waves, reference: distances.spectral_convergence(waves, reference))
+@jax.jit
+def _multi_resolution(waves, reference, lengths):
+    return distances.multi_resolution_stft_distance(waves, reference, lengths=lengths)
+
+
+@jax.jit
+def _convergence(waves, reference, _):
+    return distances.spectral_convergence(waves, reference)

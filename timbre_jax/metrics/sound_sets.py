@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from timbre_jax.metrics.bootstrap import Interval
-from timbre_jax.metrics.embedding import Embedding
 from timbre_jax.metrics.ndb import THESIS_BINS, NdbResult, ndb, shrink
 from timbre_jax.metrics.neighbours import nearest_neighbours
 from timbre_jax.metrics.scores import batches_of, spectral_distances
@@ -43,11 +42,6 @@ class SetDistances:
     ndb: NdbResult | None = None
     frechet: float | None = None
     kernel: Interval | None = None
-
-
-def sound_set(waves: np.ndarray, sample_rate: int, groups: np.ndarray, *, embedding: Embedding) -> SoundSet:
-    """Waves [M, T] of any rate as a `SoundSet`."""
-    return SoundSet(embedding(waves, sample_rate), small_spectrograms(waves, sample_rate), np.asarray(groups))
 
 
 def small_spectrograms(waves: np.ndarray, sample_rate: int, *, batch_size: int = 32) -> np.ndarray:
@@ -121,6 +115,7 @@ def nearest_sounds(
     known_images: np.ndarray,
     read: Callable[[np.ndarray], np.ndarray],
     *,
+    lengths: np.ndarray | None = None,
     candidates: int = 8,
 ) -> np.ndarray:
     """Of the known sounds the one with the least log-spectral distance to each of waves [M, T], among `candidates`: rows [M].
@@ -128,9 +123,12 @@ def nearest_sounds(
     Args:
       images, known_images: small spectrograms of the waves and of the known sounds: who the candidates are.
       read: rows of known sounds to waves [n, T].
+      lengths: [M] of the waves in samples, as `spectral_distances` takes them.
     """
     near = nearest_neighbours(_flat(known_images), _flat(images), k=min(candidates, len(known_images))).indices
-    distances = np.stack([spectral_distances(read(near[:, place]), waves) for place in range(near.shape[1])], axis=1)
+    distances = np.stack(
+        [spectral_distances(read(near[:, place]), waves, lengths=lengths) for place in range(near.shape[1])], axis=1
+    )
     return near[np.arange(len(near)), distances.argmin(1)]
 
 

@@ -72,6 +72,9 @@ class Explanations:
         return agreement(importances(self))
 
 
+HARMONIC = "f0 and harmonics"
+
+
 @dataclasses.dataclass(frozen=True)
 class Analysis:
     """Everything that `experiments.analyze` found.
@@ -82,6 +85,7 @@ class Analysis:
       quality, box, classes (by label), ranges, correlations (by method), maps (by method).
       explanations: None where no latent is active; then `why_not` says why.
       active: [D] bool.
+      pictures: what the features are in words: "f0 and harmonics", as the paper's, or others.
     """
 
     name: str
@@ -98,6 +102,7 @@ class Analysis:
     maps: Mapping[str, Projection]
     explanations: Explanations | None
     why_not: str
+    pictures: str = HARMONIC
 
     @property
     def groups(self) -> np.ndarray:

@@ -60,7 +60,8 @@ def figures(
         maps.append((f"t-SNE (perplexity {tsne.settings['perplexity']:.0f})", tsne.points, tsne.rows))
     found["map_family"] = plots.scatter(maps, analysis.labels["family"])
     pitch = analysis.labels["pitch"]
-    found["map_pitch"] = plots.scatter(maps, analysis.labels["family"], colours=pitch, colour_label="pitch (MIDI)")
+    if pitch.max() >= 0:  # -1: the source does not know it
+        found["map_pitch"] = plots.scatter(maps, analysis.labels["family"], colours=pitch, colour_label="pitch (MIDI)")
     if (families := analysis.quality.families) is not None:
         share = families.confusion / np.maximum(families.confusion.sum(1, keepdims=True), 1)
         shown = families.confusion.sum(1) > 0

@@ -9,7 +9,7 @@ import numpy as np
 from timbre_jax.metrics.bootstrap import mean_interval
 from timbre_jax.metrics.table import format_cell
 from timbre_jax.report import page
-from timbre_jax.report.analysis import Analysis, distance_table, score_table, shown, verdicts
+from timbre_jax.report.analysis import HARMONIC, Analysis, distance_table, score_table, shown, verdicts
 from timbre_jax.report.players import player, player_rows
 
 Sounds = Sequence[tuple[str, Mapping[str, np.ndarray]]]
@@ -35,7 +35,9 @@ def sections(
         return found
     found += [_importance(analysis, images), _ablation(analysis, images), _perturbation(analysis, images)]
     found.append(_directions(analysis, images, sweeps, sample_rate))
-    found += [_known(analysis, images), _classes(analysis, images), _maps(analysis, images), _paper(analysis, images)]
+    found += [_known(analysis, images), _classes(analysis, images), _maps(analysis, images)]
+    if analysis.pictures == HARMONIC:  # what the paper's verdicts are of
+        found.append(_paper(analysis, images))
     return found
 
 
@@ -96,11 +98,15 @@ def _goes_with(analysis: Analysis, latent: int) -> str:
 
 def _reconstruction(analysis: Analysis, images) -> page.Section:
     quality = analysis.quality
+    shows = (
+        "the fundamental frequency (bottom row) and the strengths of the first harmonics over time"
+        if analysis.pictures == HARMONIC
+        else f"its {analysis.pictures} over time, low frequencies at the bottom"
+    )
     blocks = [
         page.text(
-            "Every note is squeezed into a few numbers and built again from them alone. The pictures show the "
-            "fundamental frequency (bottom row) and the strengths of the first harmonics over time; left the original, "
-            "right what came back."
+            f"Every note is squeezed into a few numbers and built again from them alone. The pictures show {shows}; left the "
+            "original, right what came back."
         ),
         page.picture_of(images, "reconstructions", "Originals and reconstructions"),
         page.table(score_table(analysis)),
@@ -176,8 +182,8 @@ def _importance(analysis: Analysis, images) -> page.Section:
         "Which latents matter",
         (
             page.text(
-                "How much does the decoded picture of f0 and harmonics depend on a latent? The methods ask different things, "
-                "so some disagreement is right:",
+                f"How much does the decoded picture ({analysis.pictures}) depend on a latent? The methods ask different "
+                "things, so some disagreement is right:",
                 "**Shapley** shares out how much the latents together improve the picture (once by MSE, once by SSIM), "
                 f"{how}; a latent that is absent stands at its training mean. **SAGE** does so for the whole set, an "
                 "unknown latent taking values from other notes. **Integrated Gradients** follows the straight line from the "

@@ -120,7 +120,7 @@ function dotAt(px, py) {
 }
 
 // ---- playing -------------------------------------------------------------------------------------------------------
-let element = null, voice = null, latest = 0, latestWave = null, latestAddress = "", sounding = null;
+let element = null, voice = null, latest = 0, asked = null, latestWave = null, latestAddress = "", sounding = null;
 function hush() {
   if (element) { element.pause(); element = null; }
   if (voice) { voice.stop(); voice = null; }
@@ -178,7 +178,9 @@ function pick(x, y) {
   }
   wake();
   $("status").textContent = "…";
-  fetch(`/sound?x=${x}&y=${y}`).then(async answer => {
+  if (asked) asked.abort();  // a click that is overtaken need not be answered
+  asked = new AbortController();
+  fetch(`/sound?x=${x}&y=${y}`, { signal: asked.signal }).then(async answer => {
     if (!answer.ok) {
       const text = (await answer.json()).error;
       if (number === latest) $("status").textContent = text || "The server refused this.";
@@ -248,7 +250,7 @@ canvas.addEventListener("wheel", event => { event.preventDefault(); const [px, p
 canvas.addEventListener("keydown", event => {
   const step = view.span * (event.shiftKey ? 0.1 : 0.02), move = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] }[event.key];
   if (move) { cursor = { x: Math.max(0, Math.min(1, cursor.x + step * move[0])), y: Math.max(0, Math.min(1, cursor.y + step * move[1])) }; mark(); }
-  else if (event.key === "Enter" || event.key === " ") pick(cursor.x, cursor.y);
+  else if (event.key === "Enter" || event.key === " ") { if (!event.repeat) pick(cursor.x, cursor.y); }
   else if (event.key === "+" || event.key === "=") zoom(1 / 1.4, cursor.x, cursor.y);
   else if (event.key === "-") zoom(1.4, cursor.x, cursor.y);
   else if (event.key === "0") zoom(1e9);
