@@ -179,11 +179,14 @@ def generate(
     inputs = [entry for path in paths if (entry := _read(path, space, manifest["errors"], framed)) is not None]
     # An average of the others would be another sound than the one asked for: with these, every file counts.
     needed = len(paths) if mode in ("interpolate", "average", "arithmetic", "plane") else min(1, len(paths))
+
+    def nothing() -> ValueError:
+        more = f" (and {len(manifest['errors']) - 1} more)" if len(manifest["errors"]) > 1 else ""
+        return ValueError(f"{manifest['errors'][0]['error']}{more}")
+
     try:
         if len(inputs) < needed:
-            first = manifest["errors"][0]
-            more = f" (and {len(manifest['errors']) - 1} more)" if len(manifest["errors"]) > 1 else ""
-            raise ValueError(f"{first['error']}{more}")
+            raise nothing()
         if framed:
             wanted = series.Settings(
                 steps=steps, interpolation=interpolation, mixed_by=mixed_by,
@@ -197,6 +200,8 @@ def generate(
                 if latent is not None:
                     about |= {"latent": series.summary(latent), "series": series.write_series(out / name, space, latent)}
                 manifest["sounds"].append(about)
+            if manifest["errors"] and not manifest["sounds"]:
+                raise nothing()
             return manifest
         sounds = {
             "reconstruct": lambda: modes.reconstruct(space, inputs),

@@ -217,11 +217,16 @@ def summary(found: dict[str, dict[str, np.ndarray]], groups: Sequence[str]) -> A
         interval = mean_interval(values, np.asarray(groups))
         return f"{interval.value:.{digits}f} ({interval.low:.{digits}f} to {interval.high:.{digits}f})"
 
-    lines = []
+    records, usual = [], found.get("mel/librosa")
     for name, columns in found.items():
-        cells = [cell(columns[c], 2 if "odg" in c else 1) for c in ("odg", "odg_drop", "lsd_db", "convergence_db")]
-        lines.append((name, *cells, f"{columns['seconds'].mean():.3f}"))
-    return Table("inversion", ("row", "odg", "odg_drop", "lsd_db", "convergence_db", "seconds"), tuple(lines))
+        record = {"row": name} | {
+            column: cell(columns[column], 2 if "odg" in column else 1)
+            for column in ("odg", "odg_drop", "lsd_db", "convergence_db")
+        }
+        if usual is not None and name.startswith("mel/") and name != "mel/librosa":
+            record |= {f"{column}_above_librosa": cell(columns[column] - usual[column], 2) for column in ("odg", "odg_drop")}
+        records.append(record | {"seconds": f"{columns['seconds'].mean():.3f}"})
+    return Table.from_records("inversion", records)
 
 
 def load_sounds(sounds: str, *, number: int, seed: int, nsynth: str, sample_rate: int, seconds: float) -> Sounds:

@@ -1,4 +1,4 @@
-"""Reproduces the tables of the README from nothing: stores, runs and scores, by one command.
+"""Reproduces two tables of the README from nothing, notes and the nine models: stores, runs and scores, by one command.
 
   python experiments/reproduce.py --result=notes --out=reproduced
   python experiments/reproduce.py --result=notes --out=reproduced --nsynth=NSYNTH_FOLDER --split_file=split.json
@@ -13,7 +13,7 @@ library: the nine models of Rebnord 2022, 187,000 steps in all, on one library o
 its steps. OUT/library.md has our scores beside the thesis'.
 
 Hours on two cores, nearly all for natsiou2023; --only takes some of the models. Stopped or killed, the same command goes
-on where it was. OUT/scores/scores.md is the table, OUT/runs has the runs, OUT/stores the notes.
+on where it was. OUT/scores/scores.md (notes) or OUT/library.md is the table, OUT/runs has the runs, OUT/stores the sounds.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
   python experiments/train.py --config=experiments/configs/natsiou2023.py --workdir=runs/natsiou --config.data.store=notes
 
 Any field of the configuration can be changed: --config.train.steps=500 --config.model.latent_size=16. What there is to change
-stands in timbre_jax/training/config.py and in the configuration file, whose docstring says what to expect.
+stands in timbre_jax/training/config.py and in the configuration file, whose docstring says what it is.
 
 Ctrl-C or SIGTERM saves and exits (code 130 or 143); the same command goes on, with the very numbers it would have had. More
 steps: the same command with another --config.train.steps (not where the loss or the learning rate changes along the run).

@@ -180,11 +180,18 @@ def test_an_edit_that_does_not_fit_one_of_several_leaves_that_one_out(continuous
         generate(continuous_run, tmp_path / "b", mode="edit", files=both[:1], edits=tmp_path / "late.csv")
 
 
-def test_of_several_starts_of_a_control_silence_is_left_out(continuous_run, files, tmp_path):
+def test_of_several_starts_of_a_control_one_that_fails_is_left_out(continuous_run, files, tmp_path, monkeypatch):
+    from experiments import generate_control
+
+    def silent(*_, **__):
+        raise ValueError("nothing is heard in it")
+
+    monkeypatch.setattr(generate_control, "_follow", silent)
     both = [files / "c silence.wav", files / "b long.wav"]
-    made = generate(continuous_run, tmp_path, mode="control", files=both, curve=["sine:1"], between=["500-2000"])
-    assert len(made["sounds"]) == len(made["errors"]) == 1
-    assert made["errors"][0]["file"] == str(both[0])
+    with pytest.raises(ValueError, match=r"c silence\.wav: nothing is heard in it \(and 1 more\)"):
+        generate(continuous_run, tmp_path, mode="control", files=both, curve=["sine:1"], between=["500-2000"])
+    told = json.loads((tmp_path / "manifest.json").read_text(encoding="utf-8"))
+    assert [error["file"] for error in told["errors"]] == [str(path) for path in both]
 
 
 def test_files_that_are_no_series_are_one_line(continuous_run, tmp_path):

@@ -51,7 +51,11 @@ def test_rows_are_measured_and_ordered_as_they_must_be():
     difference = found["mel/pghi_fast_griffin_lim/bands"]["odg"] - found["mel/librosa"]["odg"]
     assert above.value == pytest.approx(difference.mean())
     assert above.low <= above.value <= above.high
-    assert len(inversion.summary(found, set_of.groups).rows) == 4
+    table = inversion.summary(found, set_of.groups)
+    assert len(table.rows) == 4
+    told = dict(zip(table.column("row"), table.column("odg_above_librosa"), strict=True))
+    assert told["mel/pghi_fast_griffin_lim/bands"].startswith(f"{difference.mean():.2f} (")
+    assert told["mel/librosa"] is None
 
 
 def test_unknown_rows_and_sounds_of_another_length_are_refused():

@@ -180,7 +180,7 @@ def test_metrics_of_sets_that_cannot_be_had_are_said(library, tmp_path):
     assert "no ndb: split “train” has fewer sounds than there are bins (50)" in told
     evaluate([pca], tmp_path / "own", split="train", metrics=["lsd", "ndb", "kernel"], progress=False)
     told = (tmp_path / "own" / "scores.md").read_text(encoding="utf-8")
-    assert "no ndb, kernel: no sounds of split “train” beside these" in told
+    assert "no ndb, kernel: there are no sounds of split “train” beside these" in told
 
 
 def test_what_pads_sounds_of_varying_length_counts_nowhere(tmp_path):
@@ -195,12 +195,16 @@ def test_what_pads_sounds_of_varying_length_counts_nowhere(tmp_path):
     lengths = {}
     for store in (short, both):
         waves = store.audio("test", range(store.length("test")))
-        reference = np.roll(waves, 40, axis=1)
+        reference = waves - 0.9 * np.pad(waves, ((0, 0), (1, 0)))[:, :-1]
         found = pair_distances(waves, reference, rate, ("lsd", "stft", "mel", "level"), lengths=store.lengths("test"))
-        ids = store.metadata("test")["id"].tolist()
+        # Not the longest of the first store, behind which there is nothing at all.
+        ids = [
+            name if length < short.samples else ""
+            for name, length in zip(store.metadata("test")["id"].tolist(), store.lengths("test"), strict=True)
+        ]
         lengths[store.path.name] = {name: dict(zip(ids, values, strict=True)) for name, values in found.items()}
     for name in ("lsd_db", "mr_stft", "mel_rmse_db", "level_correlation"):
         one, other = lengths["a"][name], lengths["b"][name]
-        shared = sorted(set(one) & set(other))
+        shared = sorted((set(one) & set(other)) - {""})
         assert len(shared) >= 3
-        np.testing.assert_allclose([one[key] for key in shared], [other[key] for key in shared], rtol=2e-3, err_msg=name)
+        np.testing.assert_allclose([one[key] for key in shared], [other[key] for key in shared], rtol=1e-3, err_msg=name)

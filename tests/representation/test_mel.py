@@ -232,10 +232,9 @@ def test_bands_stand_for_all_bins():
     assert np.all(np.diff(bins[20:]) > 0)
 
 
-@pytest.mark.parametrize("hold", ["magnitudes", "bands"])
-def test_the_way_back_has_a_gradient(hold):
+def test_the_way_back_has_a_gradient():
     """NNLS leaves bins at 0, whose roots must not make it NaN; against a difference along one direction."""
-    way = dataclasses.replace(PLAIN, length=2048, hold=hold, iterations=3, nnls_iterations=10, n_frames=0, texture_db=0.0)
+    way = dataclasses.replace(PLAIN, length=2048, iterations=0, nnls_iterations=10, n_frames=0, texture_db=0.0)
     features = way.analyse(sounds.harmonic_tone(440.0, [0.4, 0.2], length=2048)[None])
 
     def energy(values):

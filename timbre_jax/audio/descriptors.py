@@ -153,10 +153,19 @@ def loudness(waves: Array, *, sample_rate: int, n_fft: int = N_FFT, hop: int = H
     return weighted_level(spectra, bin_frequencies(sample_rate, n_fft), scale=power_scale(n_fft))
 
 
+LOWEST_F0 = 60.0
+
+
+def yin_reach(sample_rate: int, hop: int) -> int:
+    """Samples after a frame's centre that `f0` and `harmonicity` read: half of YIN's window, and its longest lag behind."""
+    lag = math.ceil(sample_rate / LOWEST_F0) + 1
+    return math.ceil(2.5 * (lag - 1) / hop) * hop // 2 + lag
+
+
 def _yin(waves: Array, sample_rate: int, hop: int, n_fft: int) -> tuple[Array, Array, Array]:
-    """f0, aperiodicity and whether a frame is heard; YIN looks at 2.5 periods of 60 Hz, whatever `n_fft` is."""
+    """f0, aperiodicity and whether a frame is heard; YIN looks at 2.5 periods of `LOWEST_F0`, whatever `n_fft` is."""
     f_max = min(2100.0, 0.45 * sample_rate)
-    f0_hz, aperiodicity = yin(waves, sample_rate=sample_rate, hop=hop, f_min=60.0, f_max=f_max, threshold=0.2)
+    f0_hz, aperiodicity = yin(waves, sample_rate=sample_rate, hop=hop, f_min=LOWEST_F0, f_max=f_max, threshold=0.2)
     window_hops = 2 * max(1, round(0.5 * n_fft / hop))
     return f0_hz, aperiodicity, frame_level(waves, hop=hop, window_hops=window_hops) > SILENT_DB
 

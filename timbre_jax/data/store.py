@@ -16,6 +16,7 @@ at the bottom of the -100..0 dB range of the features. `index.json` is written l
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import itertools
 import json
@@ -69,6 +70,7 @@ class Store:
         """
         path = Path(path)
         file = path / "index.json"
+        _allow_open_files()
         if not path.is_dir():
             raise StoreError(f"{path}: no such store; make one with `python -m experiments.prepare --out={path}`")
         if not file.is_file():
@@ -185,6 +187,8 @@ class Store:
                 raw = self._reader(files[shard]).read((positions[here] - edges[shard]).tolist())
             except (RuntimeError, IndexError, ValueError) as error:
                 reason = " ".join(str(error).split())[:100]
+                if "Too many open files" in str(error):
+                    raise StoreError(f"{self.path}: too many open files, for a store has one a shard; see ulimit -n") from None
                 raise StoreError(
                     f"{self.path / files[shard]}: damaged or cut short ({reason}); copy it again or make the store again"
                 ) from None
@@ -242,6 +246,18 @@ class AudioSource:
         positions = np.asarray(positions, np.int64).reshape(-1)
         audio = self._store.audio(self._split, positions)
         return {"audio": audio, "length": self._lengths[positions], "index": self._index[positions]}
+
+
+def _allow_open_files() -> None:
+    """As many open files as the system lets a process have: a store of 300,000 notes is 600, and its features as many again,
+    where 1,024 are usual unless asked."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 65536 if hard == resource.RLIM_INFINITY else min(hard, 65536)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _column(name: str, values: Sequence[str]) -> np.ndarray:

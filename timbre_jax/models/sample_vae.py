@@ -138,6 +138,10 @@ class SampleVAE(TimbreModel):
     class_weight: float = 1.0
 
     def setup(self):
+        if len(self.channels) != len(self.pools):
+            raise ValueError(
+                f"model.channels has {len(self.channels)} blocks, model.pools {len(self.pools)}: give as many of both"
+            )
         sizes = tuple(pooled_sizes(self.picture_size, self.pools))
         self.encoder = Encoder(self.channels, self.pools)
         self.dense = nn.Dense(self.hidden)

@@ -264,7 +264,8 @@ class LogMel:
 
         T is `length` where there are as many frames as `feature_shape` says, else frames * hop. `key` (one, or [B]) draws
         the texture, and the first phases of inverters that begin at random; without it they are fixed, and the same features
-        give the same sound.
+        give the same sound. Its gradient is of use with `iterations` 0 only: the phase of a bin that is nearly silent turns at
+        the least touch, and what is iterated from there with it.
         """
         count = features.values.shape[1]
         features = self.textured(features, key)

@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from timbre_jax.audio.descriptors import yin_reach
 from timbre_jax.audio.phase import invert
 from timbre_jax.audio.stft import stft
 from timbre_jax.records import Features
@@ -53,7 +54,10 @@ def reach(representation: Representation) -> int | None:
     if getattr(representation, "reference", "fixed") != "fixed":
         return None
     windows = [getattr(representation, name, 0) for name in ("n_fft", "window_length", "window")]
-    return max((size for size in windows if isinstance(size, int)), default=0) // 2 or None
+    sees = max((size for size in windows if isinstance(size, int)), default=0) // 2
+    if {"f0", "harmonicity"} & set(getattr(representation, "measured", ())):
+        sees = max(sees, yin_reach(representation.sample_rate, representation.hop))
+    return sees or None
 
 
 def analyse_in_parts(representation: Representation, wave: np.ndarray, *, part: int = PART) -> Features:
