@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 
 from experiments.analyze import analyze
+from tests.helpers.library import write_library
+from tests.helpers.library_runs import library_run, library_store
 from timbre_jax.metrics.table import read_results
 
 pytestmark = pytest.mark.xdist_group("small_analysis")
@@ -98,6 +100,24 @@ def test_a_space_that_says_nothing_says_why(mean_run, tmp_path):
     assert rows["latents/active"] == 0
     assert rows["reconstruction/mse"] == pytest.approx(rows["floor/mean_image/mse"], rel=1e-4)
     assert not any(name.startswith("shapley") for name in rows)
+
+
+@pytest.mark.slow
+def test_a_space_of_spectrograms_is_explained_as_what_it_is(tmp_path):
+    """A SampleVAE, whose layers have gradients of their own; sounds without a pitch."""
+    store = library_store(tmp_path / "store", write_library(tmp_path / "files", 40))
+    run = library_run(
+        tmp_path / "run", store, train={"steps": 60, "batch_size": 8, "kl_weight": 0.01}, name="sample_vae", latent_size=3,
+        channels=(4, 4), pools=((2, 2), (2, 2)), hidden=16, flows=1, dropout=0.0,
+    )  # fmt: skip
+    found = analyze(run, tmp_path / "out", explained=4, players=1, progress=False)
+    assert found.active.any()
+    assert np.all(np.isfinite(found.explanations.sensitivity.norms))
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "its spectrogram over time" in page
+    assert "Which latents matter" in page
+    for told in ("fundamental frequency", "f0 and harmonics", "The paper", "pitch (MIDI)", "kick -1"):
+        assert told not in page
 
 
 def test_the_store_may_have_moved(mean_run, small_store, tmp_path):

@@ -11,28 +11,12 @@ from experiments.evaluate import evaluate
 from experiments.prepare import prepare
 from experiments.sound_scoring import SoundSettings
 from tests.helpers.library import write, write_library
+from tests.helpers.library_runs import library_run, library_store
 from timbre_jax.metrics import fingerprint
 from timbre_jax.metrics.sound_pairs import pair_distances
 from timbre_jax.metrics.table import read_results
 
 pytestmark = pytest.mark.xdist_group("small_analysis")
-FRONT = {"name": "log_mel", "length": 4000, "n_frames": 0, "n_fft": 256, "window_length": 256, "hop": 64, "n_mels": 32}
-
-
-def library_run(folder, store, *, rate: int = 16000, **model):
-    from timbre_jax.training.loop import train_and_evaluate
-
-    settings = {**FRONT, "sample_rate": rate, "iterations": 8, "fmin": 60.0}
-    train_and_evaluate({"model": model, "data": {"store": str(store)}, "representation": settings}, folder, progress=False)
-    return folder
-
-
-def library_store(folder, files, *, rate: int = 16000):
-    made = prepare(
-        out=str(folder), source="folder", path=[str(files)], sample_rate=rate, seconds=0.25, splits=(0.6, 0.1, 0.3), workers=1,
-        progress=False,
-    )  # fmt: skip
-    return made.path
 
 
 @pytest.fixture(scope="module")

@@ -131,8 +131,8 @@ def importances(explanations: Explanations) -> dict[str, np.ndarray]:
 
 
 def verdicts(analysis: Analysis) -> Table | None:
-    """The paper's verdicts beside this run's; None without explanations."""
-    if analysis.explanations is None:
+    """The paper's verdicts beside this run's; None without explanations, or of other pictures than the paper's."""
+    if analysis.explanations is None or analysis.pictures != HARMONIC:
         return None
     zero = analysis.explanations.ablations["zero"]
     return natsiou2023.verdict_table(
@@ -200,8 +200,9 @@ def tables(analysis: Analysis) -> list[Table]:
         found += [perturbation.table(e.groups) for perturbation in e.perturbations.values()]
         found += [e.sensitivity.table(e.groups), e.sage.table(e.groups), e.gradients.table(e.groups)]
         found += [attribution.table(e.groups) for attribution in e.shapley.values()]
-        found += [e.agreement.table(), e.agreement.rank_table(), verdicts(analysis)]
-        found.append(natsiou2023.separation_table(analysis.classes["family"]))
+        found += [e.agreement.table(), e.agreement.rank_table()]
+        if (beside := verdicts(analysis)) is not None:
+            found += [beside, natsiou2023.separation_table(analysis.classes["family"])]
         if e.directions is not None:
             found.append(e.directions.table())
     return found

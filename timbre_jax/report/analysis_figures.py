@@ -9,7 +9,7 @@ import numpy as np
 from timbre_jax.latent import natsiou2023
 from timbre_jax.metrics.bootstrap import mean_interval
 from timbre_jax.report import plots
-from timbre_jax.report.analysis import Analysis, Explanations
+from timbre_jax.report.analysis import HARMONIC, Analysis, Explanations
 
 ROW_NAMES = ("f0", *(f"A{n}" for n in range(1, 8)))
 
@@ -77,6 +77,7 @@ def figures(
         )
     if analysis.explanations is not None:
         found |= _explanation_figures(analysis.explanations)
+    if analysis.explanations is not None and analysis.pictures == HARMONIC:
         theirs = natsiou2023.equal_weight_separation(natsiou2023.table_1())
         ours = np.nan_to_num(natsiou2023.equal_weight_separation(family))
         length = max(len(theirs), len(ours))
