@@ -25,7 +25,8 @@ What interpolate and edits do is said in timbre_jax/latent/series_path.py and se
 of a sound's latents, weighted by amplitude) that are held for --seconds. Series are files beside the sounds (NAME_series.npz,
 .csv), which can be given as --files again.
 
-Every wav has its latents in the manifest, what it was made from, and, where the space can tell classes, which it predicts.
+Every wav has its latents in the manifest, what it was made from, and, where the space can tell classes, which it predicts;
+sounds of an earlier call into the same folder that still lie there are listed under "earlier".
 Files may have any rate, any number of channels and any format that libsndfile reads; folders stand for the sound files
 in them. What does not fit the space's length is cut or padded, which the manifest says. A file that cannot be used
 becomes a line of the manifest's "errors", and the others are done.
@@ -124,6 +125,7 @@ def generate(
         raise ValueError("--mode=average takes at least two files, not 1")
     terms = parse_weights(weights, len(paths)) if mode == "arithmetic" else [1.0 / max(len(paths), 1)] * len(paths)
     spread = {"variations": 0.3}.get(mode, 1.0) if spread is None else spread
+    earlier = _earlier(out)
     run = open_run(workdir, kind="series" if mode in series.ONLY else None, why=f"--mode={mode}")
     framed = run.space.kind == "series" and mode in series.MODES
     if framed and mode == "sample" and draw_from == "prior":
@@ -219,7 +221,7 @@ def generate(
                 entry["classes"] = classes[0]
             manifest["sounds"].append({"file": name, **entry})
     finally:
-        _write_manifest(out, manifest)
+        _write_manifest(out, manifest, earlier)
     return manifest
 
 
@@ -286,9 +288,31 @@ def parse_weights(weights: Sequence[str | float], count: int) -> list[float]:
     return values
 
 
-def _write_manifest(out: Path, manifest: dict) -> None:
+def _earlier(out: Path) -> list[dict]:
+    """What a manifest that lies in OUT already says of its sounds, each with how it was made.
+
+    Raises:
+      ValueError: it is another program's.
+    """
+    try:
+        text = (out / "manifest.json").read_text(encoding="utf-8")
+    except OSError:
+        return []
+    try:
+        old = json.loads(text)
+        made = {name: old[name] for name in ("mode", "run", "settings")}
+        return [{**made, **sound} for sound in old["sounds"]] + list(old.get("earlier", []))
+    except (ValueError, KeyError, TypeError):
+        raise ValueError(f"{out / 'manifest.json'} is no manifest of sounds: name another --out") from None
+
+
+def _write_manifest(out: Path, manifest: dict, earlier: list[dict]) -> None:
+    """With the sounds of earlier calls that still lie there: no wav in OUT is without its provenance."""
     from timbre_jax.metrics.table import write_text
 
+    now = {sound["file"] for sound in manifest["sounds"]}
+    if kept := [sound for sound in earlier if sound["file"] not in now and (out / sound["file"]).is_file()]:
+        manifest["earlier"] = kept
     write_text(out / "manifest.json", json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
 
 

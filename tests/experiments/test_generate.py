@@ -194,6 +194,22 @@ def test_wrong_wishes_are_one_line(pca_run, tmp_path, arguments, message):
     assert not (tmp_path / "out").exists()
 
 
+def test_sounds_of_an_earlier_call_keep_their_provenance(pca_run, tmp_path):
+    first = generate(pca_run, tmp_path, mode="sample", number=3)
+    second = generate(pca_run, tmp_path, mode="sample", number=1, seed=5)
+    assert "earlier" not in first
+    assert second == read_manifest(tmp_path)
+    assert [sound["file"] for sound in second["earlier"]] == ["sample_001.wav", "sample_002.wav"]
+    assert second["earlier"][0]["latent"] == first["sounds"][1]["latent"]
+    assert second["earlier"][0]["settings"]["seed"] == 0
+    (tmp_path / "sample_001.wav").unlink()
+    third = generate(pca_run, tmp_path, mode="sweep", latent=0, steps=2)
+    assert [sound["file"] for sound in third["earlier"]] == ["sample_000.wav", "sample_002.wav"]
+    (tmp_path / "manifest.json").write_text("[]")
+    with pytest.raises(ValueError, match="is no manifest of sounds: name another --out"):
+        generate(pca_run, tmp_path, mode="sample", number=1)
+
+
 def test_an_empty_folder_is_said(pca_run, tmp_path):
     with pytest.raises(ValueError, match="no sound file in this folder"):
         generate(pca_run, tmp_path / "out", mode="reconstruct", files=[tmp_path])

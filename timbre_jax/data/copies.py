@@ -6,7 +6,8 @@ near each other are compared sample by sample; marks alone decide nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -72,16 +73,18 @@ def groups_of_copies(
     distinct = np.array(sorted(first.values()), np.int64)
     narrow, levels = _unpack([marks[number] for number in distinct])
     wide = np.flatnonzero(~narrow)
-    pairs = _near(_relative(levels), wide, wide)
-    pairs |= _near(_relative(levels[:, :, :_LOW_BANDS]), np.flatnonzero(narrow), np.arange(len(distinct)))
+    pairs = itertools.chain(
+        _near(_relative(levels), wide, wide),
+        _near(_relative(levels[:, :, :_LOW_BANDS]), np.flatnonzero(narrow), np.arange(len(distinct))),
+    )
     joined = {int(number): int(number) for number in distinct}
     held: tuple[int, np.ndarray | None] = (-1, None)
-    for a, b in sorted(pairs):
+    for a, b in pairs:
         one, other = int(distinct[a]), int(distinct[b])
         if _root(joined, one) == _root(joined, other):
             continue
         compared = _RATE if narrow[a] or narrow[b] else _WIDE_RATE
-        if held[0] != one:  # pairs come in order: the first of them is read once for all that are like it
+        if held[0] != one:  # pairs of one sound come one after another: it is read once for all that are like it
             held = (one, read(one))
         if same_sound(held[1], read(other), rate, compared_rate=compared):
             joined[_root(joined, other)] = _root(joined, one)
@@ -126,15 +129,15 @@ def _relative(levels: np.ndarray) -> np.ndarray:
     return np.maximum(flat - flat.max(axis=1, keepdims=True), -_RANGE_DB)
 
 
-def _near(points: np.ndarray, rows: np.ndarray, others: np.ndarray, block: int = 1024) -> set[tuple[int, int]]:
-    """Pairs (a < b) of a row and another point that lie within `NEAR_DB` of each other, over cells where either sounds.
+def _near(points: np.ndarray, rows: np.ndarray, others: np.ndarray, block: int = 1024) -> Iterator[tuple[int, int]]:
+    """Pairs (row, another point) that lie within `NEAR_DB` of each other, over cells where either sounds, row by row; some of
+    them come from both sides.
 
     All pairs are looked at, in blocks: n^2 * 290 multiplications and no memory that grows with n^2.
     """
     points = points + np.float32(_RANGE_DB)
     sounding = (points > 0).astype(np.float32)
     squares, cells = np.sum(points**2, axis=1), np.sum(sounding, axis=1)
-    pairs: set[tuple[int, int]] = set()
     for start in range(0, len(rows), block):
         here = rows[start : start + block]
         for begin in range(0, len(others), 8 * block):
@@ -143,11 +146,10 @@ def _near(points: np.ndarray, rows: np.ndarray, others: np.ndarray, block: int =
                 continue  # these pairs have been seen from the other side
             distance = squares[here, None] + squares[None, there] - 2 * points[here] @ points[there].T
             either = cells[here, None] + cells[None, there] - sounding[here] @ sounding[there].T
-            for i, j in zip(*np.nonzero(distance <= NEAR_DB**2 * either), strict=True):
+            for i, j in np.argwhere(distance <= NEAR_DB**2 * either).tolist():
                 a, b = int(here[i]), int(there[j])
-                if a != b:
-                    pairs.add((min(a, b), max(a, b)))
-    return pairs
+                if (a < b) if rows is others else (a != b):
+                    yield a, b
 
 
 def _root(parents: dict[int, int], number: int) -> int:
