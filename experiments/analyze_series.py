@@ -48,8 +48,9 @@ def analyse_series(
     made = made_sounds(run, notes.part(rows).features)
     recorded = notes.audio(rows)
     length = min(recorded.shape[1], made["reconstruction"].shape[1])
+    ends = notes.varying_lengths(rows, most=length)
     pairs = {
-        what: pair_distances(fitted(wave, length), recorded[:, :length], space.sample_rate, MEASURES)
+        what: pair_distances(fitted(wave, length), recorded[:, :length], space.sample_rate, MEASURES, lengths=ends)
         for what, wave in made.items()
     }
     quality = SoundQuality(pair_measures(MEASURES), pairs, groups[rows])

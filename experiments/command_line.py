@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import errno
+import importlib.util
 import inspect
 import os
 import re
@@ -96,7 +97,12 @@ def use_platform(name: str | None) -> None:
     """Computes on "cpu", "cuda" or "tpu"; None: what JAX finds best. Before anything is asked of JAX's devices.
 
     The environment alone would come too late: whatever reads a configuration has imported JAX.
+
+    Raises:
+      ValueError: CUDA without JAX's plugin for it, which JAX itself says in no words.
     """
+    if name == "cuda" and not any(importlib.util.find_spec(f"jax_cuda{version}_plugin") for version in range(11, 20)):
+        raise ValueError('--platform=cuda: this JAX knows no GPU; pip install "jax[cuda12]", or cuda13, as the driver has it')
     if name:
         import jax
 
@@ -177,7 +183,9 @@ def _of_device(text: str) -> str:
     """What an error of JAX's runtime means, where a user can mend it; "" for others."""
     first = " ".join(text.split())[:160]
     if "RESOURCE_EXHAUSTED" in text:
-        return f"the device's memory is full ({first}); less at once: --config.train.accumulate=N, or --at_once=N of a grid"
+        ways = {"config": "--config.train.accumulate=N", "at_once": "--at_once=N", "number": "--number=N"}
+        less = " or ".join(way for name, way in ways.items() if name in flags.FLAGS)
+        return f"the device's memory is full ({first}){f'; less at once: {less}' if less else ''}"
     return first if text.startswith("Unable to initialize backend") else ""
 
 

@@ -120,8 +120,8 @@ def control_accuracy(
         f"{made[0].reach[descriptor][0]:.4g} to {made[0].reach[descriptor][1]:.4g} {_unit(descriptor)}; seed {seed}"
     )
     table = Table.from_records("curves", records, f"One row a curve; {where}.")
-    summary, results = summarise(records, descriptor, where)
     table.write_csv(out)
+    summary, results = summarise(records, descriptor, where)
     write_text(out / "control.md", f"{summary.markdown()}\n{summary.caption}\n\n{table.markdown()}\n{table.caption}\n")
     write_results(out / "results.json", results)
     titles = [f"{kind} {rate:g} Hz" for kind, rate in (KINDS * curves)[:curves]]
@@ -229,11 +229,13 @@ def summarise(records: list[dict], name: str, where: str):
     for column, definition, floor in measures:
         values = np.array([record[column] for record in records], np.float64)
         if "correlation" in column:
+            if not np.isfinite(values).all():
+                definition = f"{definition} (0 where nothing is heard or moves)"
             values = np.nan_to_num(values)
         else:  # of a sound in which nothing is heard there is no error: such a curve is left out, and said to be
             values = values[np.isfinite(values)]
         if not len(values):
-            raise ValueError(f"nothing is heard in any of the {len(records)} sounds: their {name} cannot be compared")
+            continue
         if len(values) < len(records):
             definition = f"{definition}, of {len(values)} of {len(records)} curves: in the others nothing is heard"
         interval = mean_interval(values)

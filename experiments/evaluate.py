@@ -73,6 +73,7 @@ def evaluate(
     from experiments.run_data import default_store, open_run, read_notes
     from experiments.sound_scoring import SoundScorer, SoundSettings, sound_tables, sounds_markdown
     from timbre_jax.data.store import Store
+    from timbre_jax.metrics.sound_pairs import COUNTED
     from timbre_jax.metrics.table import Table, write_results, write_text
 
     if not workdirs:
@@ -117,7 +118,8 @@ def evaluate(
         f"{_definition(measured)}. Split “{split}”; brackets are 95 % intervals, bootstrap over instruments. "
         f"Reference: {reference_name or 'none'}. family_knn: share of notes whose family the 5 nearest training latents "
         "name; its floor always says the most frequent family of the training notes. sound_db: log-spectral distance to "
-        "the recording (1024-point Hann frames, hop 256, 80 dB floor); representation_db: the same without the model."
+        f"the recording (1024-point Hann frames, hop 256, 80 dB floor; {COUNTED}); representation_db: the same without the "
+        "model."
     )
     table = Table("scores", COLUMNS, tuple(rows), caption)
     table.write_csv(out)

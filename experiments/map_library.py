@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from experiments.run_data import Run, choose_notes, feature_blocks
+from timbre_jax.data.features import VERSION
 from timbre_jax.data.store import JoinedStore, Store, open_store
 from timbre_jax.latent.neighbours import name_by_neighbours, neighbours
 from timbre_jax.latent.sound_map import space_digest
@@ -116,7 +117,8 @@ def _latents(run: Run, store: Store | JoinedStore, part: Part, progress: bool) -
     from tqdm import tqdm
 
     fingerprints = [one.index["fingerprint"] for one in getattr(store, "stores", (store,))]
-    about = "\n".join([space_digest(run.space), part.split, *fingerprints])
+    versions = f"{VERSION} {getattr(run.space.representation, 'version', 1)}"  # as features are kept by
+    about = "\n".join([versions, space_digest(run.space), part.split, *fingerprints])
     file = run.workdir / "latents" / f"{part.split}-{hashlib.sha256(about.encode()).hexdigest()[:16]}.npy"
     whole = len(part.positions) == store.length(part.split)
     with contextlib.suppress(OSError, ValueError, EOFError):  # none, or damaged
@@ -133,6 +135,9 @@ def _latents(run: Run, store: Store | JoinedStore, part: Part, progress: bool) -
             file.parent.mkdir(exist_ok=True)
             np.save(partial, latents)
             os.replace(partial, file)
+            for other in file.parent.glob(f"{part.split}-*.npy"):
+                if other != file:  # of a space that the run has left behind, or of another store
+                    other.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
     return latents

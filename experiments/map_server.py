@@ -14,7 +14,6 @@ import errno
 import json
 import math
 import re
-import select
 import socket
 import struct
 import threading
@@ -191,8 +190,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _gave_up(self) -> bool:
         """Whether the browser has closed the connection meanwhile, as it does for a click that a later one has overtaken."""
-        ready, _, _ = select.select([self.connection], [], [], 0)
-        return bool(ready) and not self.connection.recv(1, socket.MSG_PEEK)
+        try:
+            return not self.connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:  # nothing to read: it waits
+            return False
 
     def _refuse(self, status: int, message: str) -> None:
         try:

@@ -270,9 +270,10 @@ def sound_definition(settings: SoundSettings) -> str:
             f"{embedding_definition(settings.embedding)}"
         )
     floors = (
-        f"{UNRELATED}: recordings of other groups. {NEAREST}: of split “{settings.split}” of the store the sound of least "
-        f"log-spectral distance among the 8 nearest. {REAL}: the recordings against the training sounds. {HALVES}: one half of "
-        "the training sounds against the other. <a representation>: without any model. Brackets: 95 %, bootstrap over groups"
+        f"{UNRELATED}: recordings of other groups, as far as the sound lasts where lengths vary. {NEAREST}: of split "
+        f"“{settings.split}” of the store the sound of least log-spectral distance among the 8 nearest. {REAL}: the recordings "
+        f"against the training sounds. {HALVES}: one half of the training sounds against the other. <a representation>: "
+        "without any model. Brackets: 95 %, bootstrap over groups"
     )
     return f"{'. '.join(sentences)}. {floors}."
 

@@ -41,7 +41,8 @@ def _check_machine(options: Mapping[str, Any]) -> None:
         there, where = len(glob.glob("/dev/nvidia[0-9]*")), "this machine"
     else:
         there, where = len([number for number in visible.split(",") if number]), f"CUDA_VISIBLE_DEVICES={visible}"
-    if there < gpus * at_once:
+    # Where none is found by name (WSL, AMD), nothing is known.
+    if (there or visible is not None) and there < gpus * at_once:
         raise ValueError(f"{at_once} runs at once with {gpus} GPUs each are more than {where} has")
 
 

@@ -119,7 +119,7 @@ class LocalLaunch:
                     return STOPPED
                 for command in self._commands(task):
                     process = subprocess.Popen(
-                        command, cwd=self.plan.directory, env=self._environment(slot), stdout=subprocess.PIPE,
+                        command, cwd=self.plan.directory, env=self._environment(task, slot), stdout=subprocess.PIPE,
                         stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True,
                     )  # fmt: skip
                     processes.append(process)
@@ -150,7 +150,7 @@ class LocalLaunch:
     def _commands(self, task: Task) -> list[list[str]]:
         finished = ",".join(map(str, self.plan.finished_runs()))
         command = task.words(finished=finished, progress=self.echo)
-        nodes = self.plan.options["nodes"] if kind_of(task.stage).parallel else 1
+        nodes = self._processes_of(task)
         if nodes == 1:
             return [command]
         with socket.socket() as free:
@@ -159,7 +159,10 @@ class LocalLaunch:
         others = [f"--coordinator_address={address}", f"--num_processes={nodes}"]
         return [[*command, *others, f"--process_id={number}"] for number in range(nodes)]
 
-    def _environment(self, slot: int) -> dict[str, str]:
+    def _processes_of(self, task: Task) -> int:
+        return self.plan.options["nodes"] if kind_of(task.stage).parallel else 1
+
+    def _environment(self, task: Task, slot: int) -> dict[str, str]:
         path = os.environ.get("PYTHONPATH")
         environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{path}" if path else str(ROOT)}
         if gpus := self.plan.options["gpus_per_node"]:
@@ -167,7 +170,7 @@ class LocalLaunch:
             first = slot * gpus
             numbers = there.split(",")[first : first + gpus] if there else map(str, range(first, first + gpus))
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(numbers)
-        elif self.plan.options["nodes"] > 1:
+        elif self._processes_of(task) > 1:
             environment["JAX_PLATFORMS"] = "cpu"  # each would take all GPUs
         elif (at_once := self.plan.options["at_once"] or 1) > 1:
             # On a GPU that they share, none may take the three quarters of its memory that JAX takes of one for itself.

@@ -158,3 +158,17 @@ def test_what_cannot_be_a_stream_is_told(spaces):
     for function in (streaming.encoder_state, streaming.decoder_state, streaming.look_ahead):
         with pytest.raises(ValueError, match="a static space of the model MeanImage cannot be a stream"):
             function(static)
+
+
+def test_what_is_said_of_the_whole_sound_goes_along(spaces):
+    """A condition [B], such as the level of a file, beside curves; stride 2, blocks of 3."""
+    space, _ = spaces[False]
+    features = sounds()
+    level = jnp.asarray([-20.0, -30.0])
+    state, parts = streaming.encoder_state(space, 2), []
+    for block in in_blocks(features, [3]):
+        state, latent = streaming.encode_block(space, state, block.replace(conditions={**block.conditions, "level_db": level}))
+        parts.append(latent)
+    _, last = streaming.finish_encoding(space, state)
+    found = streaming.concatenate([*parts, last])
+    np.testing.assert_allclose(found.values[0, :11], space.encode(features).values[0, :11], atol=1e-5)

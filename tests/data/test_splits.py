@@ -143,13 +143,6 @@ def test_classes_of_one_sound_leave_the_others_divided_as_asked():
     assert all(f"single {number}" in result["train"] for number in range(200))
 
 
-def test_where_every_class_is_one_sound_sounds_are_divided():
-    """Recordings in a folder each."""
-    families = {f"take {number}": f"folder {number}" for number in range(100)}
-    result = split_groups(families, fractions={"train": 0.8, "valid": 0.1, "test": 0.1}, seed=0, small=True)
-    assert {split: len(chosen) for split, chosen in result.items()} == {"train": 80, "valid": 10, "test": 10}
-
-
 @pytest.mark.parametrize("shares", [(0.5, 0.0, 0.5), (0.4, 0.2, 0.4)])
 def test_a_class_of_one_sound_is_trained_on_though_another_split_is_as_large(shares):
     families = {f"kick {number}": "kick" for number in range(10)} | {"odd": "rare"}

@@ -103,3 +103,36 @@ def test_wrong_launches(changes, message, tmp_path):
     workdir = tmp_path / changes.pop("workdir", "w")
     with pytest.raises(ValueError, match=message):
         plan(workdir, **changes)
+
+
+def test_processes_and_runs_side_by_side_do_not_take_each_other_s_devices(tmp_path, monkeypatch):
+    from launch.local import LocalLaunch
+
+    for name in ("CUDA_VISIBLE_DEVICES", "XLA_PYTHON_CLIENT_MEM_FRACTION"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("JAX_PLATFORMS", "cuda")
+
+    def environment(stage, slot=0, **options):
+        made = plan(tmp_path, **options)
+        return LocalLaunch(made, made.tasks)._environment(made.of_stage(stage)[0], slot)
+
+    assert environment("train", nodes=2)["JAX_PLATFORMS"] == "cpu"
+    assert environment("evaluate", nodes=2)["JAX_PLATFORMS"] == "cuda"
+    assert float(environment("train", at_once=3)["XLA_PYTHON_CLIENT_MEM_FRACTION"]) == pytest.approx(0.25)
+    assert "XLA_PYTHON_CLIENT_MEM_FRACTION" not in environment("train")
+    assert environment("train", slot=1, at_once=2, gpus_per_node=2)["CUDA_VISIBLE_DEVICES"] == "2,3"
+
+
+def test_more_gpus_than_there_are_are_refused_where_their_number_is_known(monkeypatch):
+    from launch import check
+
+    options = {"gpus_per_node": 2, "nodes": 1, "at_once": 2}
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2")
+    with pytest.raises(ValueError, match="2 runs at once with 2 GPUs each are more than CUDA_VISIBLE_DEVICES=0,1,2 has"):
+        check._check_machine(options)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    monkeypatch.setattr(check.glob, "glob", lambda _: ["/dev/nvidia0"])
+    with pytest.raises(ValueError, match="than this machine has"):
+        check._check_machine(options)
+    monkeypatch.setattr(check.glob, "glob", lambda _: [])
+    check._check_machine(options)

@@ -109,3 +109,9 @@ def test_it_learns_with_classes_from_an_extreme_start_and_stays_finite():
         losses.append(float(metrics["reconstruction"]))
     assert np.mean(losses[-10:]) < 0.6 * losses[0]
     assert float(metrics["accuracy_family"]) > 0.8
+
+
+def test_blocks_and_pools_that_differ_in_number_are_named():
+    model = make_model("sample_vae", feature_shape=(40, 36), channels=(4, 5))
+    with pytest.raises(ValueError, match=r"model\.channels has 2 blocks, model\.pools 4"):
+        model.init(jax.random.key(0), Features(values=jnp.zeros((1, 40, 36)), mask=jnp.ones((1, 40))))

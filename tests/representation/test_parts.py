@@ -105,3 +105,12 @@ def test_nothing_and_too_much_are_said():
     features = parts.analyse_in_parts(MEL, np.zeros(256, np.float32))
     with pytest.raises(ValueError, match=r"one sound are \[1, N, F\]"):
         parts.synthesise_in_parts(MEL, features.replace(values=np.zeros((2, 2, 48))))
+
+
+def test_measured_pitch_reads_further_than_a_frame(sound):
+    measured = dataclasses.replace(MEL, measured=("f0", "harmonicity"))
+    assert parts.reach(measured) > parts.reach(MEL)
+    whole = parts.of_length(measured, len(sound)).analyse(sound[None])
+    found = parts.analyse_in_parts(measured, sound, part=PART)
+    for name in ("f0", "harmonicity"):
+        np.testing.assert_allclose(found.conditions[name], whole.conditions[name], rtol=1e-3, atol=1e-4)

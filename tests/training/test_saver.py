@@ -1,6 +1,7 @@
 """Writing in a thread: what fails is told and costs nothing; what is kept and what goes."""
 
 import json
+import threading
 
 import jax
 import jax.numpy as jnp
@@ -156,3 +157,33 @@ def test_another_format_is_not_damage(tmp_path):
     with pytest.raises(CheckpointError, match="has format 9"):
         checkpoint.last_intact(tmp_path)
     assert checkpoint.steps(tmp_path) == [1, 2]
+
+
+def test_a_best_space_that_is_being_written_does_not_keep_a_checkpoint_from_its_turn(saver, space, tmp_path, monkeypatch):
+    go_on, save_space = threading.Event(), checkpoint.save_space
+
+    def slowly(*arguments):
+        go_on.wait(30)
+        save_space(*arguments)
+
+    monkeypatch.setattr(checkpoint, "save_space", slowly)
+    saver.save_best(1, space, {})
+    assert not saver.busy
+    threading.Timer(0.2, go_on.set).start()
+    saver.save_best(2, space, {})  # waits for the first, which is no checkpoint's cost
+    assert saver._pace._cost >= 0.1
+    assert saver._pace._last_cost == 0.0
+    saver.finish()
+    monkeypatch.undo()
+    held, write = threading.Event(), checkpoint.write
+
+    def held_up(*arguments):
+        held.wait(30)
+        return write(*arguments)
+
+    monkeypatch.setattr(checkpoint, "write", held_up)
+    saver.save(3, arrays(3), {}, best_step=2)
+    assert saver.busy
+    held.set()
+    saver.finish()
+    assert not saver.busy

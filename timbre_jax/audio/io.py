@@ -24,7 +24,7 @@ class AudioFileError(ValueError):
 
 def _describe(error: Exception) -> str:
     text = " ".join(str(getattr(error, "strerror", "") or error).split())
-    return re.sub(r"^Error opening ('.*?'|<.*?>): ", "", text).rstrip(".") or type(error).__name__
+    return re.sub(r"^Error opening (b?'.*?'|b?\".*?\"|<.*?>): ", "", text).rstrip(".") or type(error).__name__
 
 
 def read_wave(

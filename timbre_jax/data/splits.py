@@ -52,7 +52,7 @@ def split_groups(
       fractions: split -> share of the instruments; they sum to 1.
       seed: of the draw.
       small: every family keeps one in the first split (to train on), and no split stays empty that should not while there
-        are enough. Where each family has but one, families cannot be divided, and the instruments are, as if of one.
+        are enough.
 
     Returns:
       split -> sorted instruments. Every instrument is in exactly one split. What rounding to whole instruments leaves over
@@ -60,8 +60,6 @@ def split_groups(
     """
     if abs(sum(fractions.values()) - 1) > 1e-6 or min(fractions.values()) < 0:
         raise ValueError(f"split fractions {dict(fractions)} do not sum to 1")
-    if small and len(set(families.values())) == len(families):
-        families = dict.fromkeys(families, "")
     generator = np.random.default_rng(seed)
     names = list(fractions)
     # The smaller splits first: they are the ones that could miss a family. What they leave goes to the largest, of a small set

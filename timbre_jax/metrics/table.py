@@ -204,4 +204,5 @@ def _missing(cell: Any) -> bool:
 
 
 def _escape(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
+    # "<real sounds>" would be taken for a tag of HTML, and not be seen.
+    return text.replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")

@@ -22,6 +22,7 @@ from timbre_jax.latent.statistics import BoxPlot, ClassStatistics, RangeClasses
 from timbre_jax.metrics.bootstrap import Interval, mean_interval
 from timbre_jax.metrics.neighbours import NeighbourAccuracy
 from timbre_jax.metrics.scores import Scores
+from timbre_jax.metrics.sound_pairs import COUNTED
 from timbre_jax.metrics.table import Result, Table
 
 
@@ -243,7 +244,7 @@ def results(analysis: Analysis) -> list[Result]:
         )
         definition = (
             f"log-spectral distance in dB of the sound ({name}) to the recording, 1024-point Hann frames, hop 256, all "
-            f"under -80 dB raised to it, {len(values)} notes; floor: the mean of the training features"
+            f"under -80 dB raised to it; {COUNTED}; {len(values)} notes; floor: the mean of the training features"
         )
         add(f"sound/{name}/log_spectral_distance", mean_interval(values, quality.distance_groups), definition, floor)
     rows.append(

@@ -13,7 +13,8 @@ class Pace:
     """Counts what saving costs, and says when the next checkpoint is due.
 
     A checkpoint is due in time to be whole `seconds` after the last one was begun; a killed run then loses no more work than
-    that. But saving takes at most the part `share` of the time: where it costs more, the intervals are longer.
+    that. But checkpoints take at most the part `share` of the time: where they cost more, the intervals are longer. (Best
+    spaces are written besides, as often as one is found.)
 
     What it costs is how long training has stood still for it. On a CPU the writing thread takes one of the cores that training
     computes on: its seconds, divided by their number, count too.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
@@ -105,6 +106,7 @@ def arrange_library(
     seed: int,
     duplicates: str,
     related: Sequence[Sequence[Hashable]] | None = None,
+    pool: bool = False,
 ) -> list[Place]:
     """Splits sounds, stratified by class, with all copies of a sound on one side: see `ArrangingSource.arrange`.
 
@@ -118,6 +120,8 @@ def arrange_library(
       seed: of the draw.
       duplicates: "one" keeps the first of all copies of a sound, "exact" the first of those with equal samples, "all" all.
       related: of each sound, what it shares with others of its instrument, such as the recordings that it plays.
+      pool: classes of one instrument, which cannot be divided, are divided among themselves as if they were one class; else
+        each of them is all in train.
     """
     digests = [row["digest"] for row in rows]
     copies = groups_of_copies([row["mark"] for row in rows], digests, rate, read)
@@ -137,6 +141,9 @@ def arrange_library(
         family[name] = rows[leader]["family"]
         for number in group:
             instrument[number] = name
+    if pool:
+        sizes = Counter(family.values())
+        family = {name: its if sizes[its] > 1 else "" for name, its in family.items()}
     drawn = split_groups(family, fractions=dict(zip(SPLITS, fractions, strict=True)), seed=seed, small=True)
     split = {name: which for which, names in drawn.items() for name in names}
     kept: dict[Hashable, int] = {}

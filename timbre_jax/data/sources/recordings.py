@@ -132,7 +132,7 @@ class RecordingSource:
     def arrange(self, rows: list[Mapping[str, Any]], read: Callable[[int], np.ndarray]) -> list[Place]:
         return arrange_library(
             rows, read, rate=self.sample_rate, fractions=self.fractions, seed=self.seed, duplicates=self.duplicates,
-            related=[(row["instrument"],) for row in rows],
+            related=[(row["instrument"],) for row in rows], pool=True,
         )  # fmt: skip
 
 
