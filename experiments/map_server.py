@@ -14,6 +14,7 @@ import errno
 import json
 import math
 import re
+import select
 import socket
 import struct
 import threading
@@ -190,10 +191,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _gave_up(self) -> bool:
         """Whether the browser has closed the connection meanwhile, as it does for a click that a later one has overtaken."""
-        try:
-            return not self.connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
-        except BlockingIOError:  # nothing to read: it waits
-            return False
+        watched = select.poll()  # which, unlike select(), takes any number of open files
+        watched.register(self.connection, select.POLLIN)
+        return bool(watched.poll(0)) and not self.connection.recv(1, socket.MSG_PEEK)
 
     def _refuse(self, status: int, message: str) -> None:
         try:

@@ -40,6 +40,8 @@ FORMAT = 1
 
 DOCUMENT = "document.json"
 _ARRAYS = "arrays"
+AT_ONCE = 1 << 28
+"""Bytes that are copied at once while a checkpoint is written or read; one array is never cut."""
 
 
 class CheckpointError(ValueError):
@@ -126,7 +128,7 @@ def checked(path: str | os.PathLike) -> dict:
     path = Path(path)
     document = read_document(path)
     for name, (_, checksum) in document["files"].items():
-        if zlib.crc32((path / _ARRAYS / name).read_bytes()) != checksum:
+        if _checksum(path / _ARRAYS / name) != checksum:
             raise DamagedError(f"checkpoint {path}: {_ARRAYS}/{name} is damaged; {_ADVICE}")
     return document
 
@@ -348,7 +350,7 @@ _ADVICE = "remove this folder to go on from an older checkpoint, if there is one
 def _save_arrays(path: Path, arrays: Any) -> None:
     from orbax.checkpoint import v1 as ocp
 
-    with _quiet(), _alone():
+    with _quiet(), _alone(arrays):
         ocp.save(path.absolute(), arrays)
 
 
@@ -356,7 +358,7 @@ def _load_arrays(path: Path, template: Any) -> Any:
     from orbax.checkpoint import v1 as ocp
 
     device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-    with _quiet(), _alone():
+    with _quiet(), _alone(template):
         arrays = ocp.load(path.absolute(), jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), template))
 
     def placed(array, leaf):
@@ -366,8 +368,9 @@ def _load_arrays(path: Path, template: Any) -> Any:
     return jax.tree.map(placed, arrays, template)
 
 
-def _alone() -> contextlib.AbstractContextManager:
-    """Orbax would wait for all processes of a run; this one writes and reads by itself."""
+def _alone(arrays: Any) -> contextlib.AbstractContextManager:
+    """Orbax would wait for all processes of a run; this one writes and reads by itself, and with little more memory than the
+    arrays have: three states of a large model are gigabytes, of which orbax would make two copies more."""
     from orbax.checkpoint import v1 as ocp
 
     if jax.process_count() > 1:
@@ -378,6 +381,9 @@ def _alone() -> contextlib.AbstractContextManager:
     context = ocp.Context()
     context.multiprocessing.primary_host = jax.process_index()
     context.multiprocessing.active_processes = {jax.process_index()}
+    largest = max((leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(arrays)), default=0)
+    context.memory.write_concurrent_bytes = context.memory.read_concurrent_bytes = max(AT_ONCE, largest)
+    context.memory.deepcopy_host_arrays = False  # what is written is nobody else's (`to_host`)
     return context
 
 
@@ -393,7 +399,16 @@ def _quiet() -> Iterator[None]:
 
 def _files(directory: Path) -> dict[str, tuple[int, int]]:
     files = sorted(file for file in directory.rglob("*") if file.is_file())
-    return {f.relative_to(directory).as_posix(): (f.stat().st_size, zlib.crc32(f.read_bytes())) for f in files}
+    return {f.relative_to(directory).as_posix(): (f.stat().st_size, _checksum(f)) for f in files}
+
+
+def _checksum(file: Path) -> int:
+    """Piece by piece: a file may have gigabytes."""
+    checksum = 0
+    with open(file, "rb") as opened:
+        while piece := opened.read(1 << 22):
+            checksum = zlib.crc32(piece, checksum)
+    return checksum
 
 
 def _remove(directory: Path) -> None:

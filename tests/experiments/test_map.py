@@ -81,9 +81,9 @@ def test_everything_is_in_the_folder(made):
 def test_a_library_sound_is_read_from_the_right_split(made):
     _, _, library, _ = made
     for row in (0, 35, len(library) - 1):
-        part = next(part for part in library.parts if part.split == library.splits[row])
-        position = int(np.flatnonzero(part.labels["id"] == library.ids[row])[0])
-        recorded = part.store.audio(part.split, part.positions[[position]])[0]
+        split = library.splits[row]
+        position = int(np.flatnonzero(library.store.metadata(split)["id"] == library.ids[row])[0])
+        recorded = library.store.audio(split, [position])[0]
         wave = library.audio(row)
         np.testing.assert_array_equal(wave, recorded[: len(wave)])
 

@@ -120,7 +120,10 @@ def build_store(
             "finished work is kept"
         ) from None
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        # Libraries give the system's words without its number.
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or any(
+            words in str(error) for words in ("No space left", "Disk quota", "File too large")
+        )
         what = "make room or name another --out, then run" if full else "once that is mended, run"
         raise ValueError(
             f"{error.filename or partial}: {error.strerror or error}; {what} the same command again: finished work is kept"

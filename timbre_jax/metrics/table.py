@@ -205,4 +205,4 @@ def _missing(cell: Any) -> bool:
 
 def _escape(text: str) -> str:
     # "<real sounds>" would be taken for a tag of HTML, and not be seen.
-    return text.replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")
+    return text.replace("|", "\\|").replace("\n", " ").replace("<", "\\<")
