@@ -77,10 +77,11 @@ def write(path: str | os.PathLike, arrays: Any, document: dict) -> None:
         raise CheckpointError(f"could not save {path}: {_reason(error)}") from error
 
 
-def to_host(tree: Any) -> Any:
+def to_host(tree: Any, *, kept: bool = False) -> Any:
     """A pytree's arrays copied into NumPy arrays, which do not change with what becomes of the originals.
 
     Of several processes each gets the whole, from its own devices, which all have a copy. NumPy arrays stay what they are.
+    `kept`: the originals stay as they are for as long as these are in use, so on a CPU nothing is copied.
     """
 
     def local(leaf):
@@ -91,7 +92,7 @@ def to_host(tree: Any) -> Any:
         if isinstance(leaf, jax.Array):
             leaf.copy_to_host_async()
     # On a CPU a view would see the memory that training goes on in.
-    return jax.tree.map(lambda leaf: np.array(leaf) if isinstance(leaf, jax.Array) else np.asarray(leaf), tree)
+    return jax.tree.map(lambda leaf: np.array(leaf) if isinstance(leaf, jax.Array) and not kept else np.asarray(leaf), tree)
 
 
 def read_document(path: str | os.PathLike) -> dict:

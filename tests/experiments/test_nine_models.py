@@ -133,7 +133,9 @@ def test_from_a_folder_to_the_table(tmp_path):
     assert "| underfit | 64 | 10 |" in text
     assert "| 0_flow | 64 | 0 |" in text
     with open(tmp_path / "out" / "library.csv", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
+        rows = list(csv.DictReader(file))
+        assert {"<unrelated sounds>", "<log_mel>"} <= {row["model"] for row in rows}
+        for row in rows[:2]:
             assert all(row[name] for name in ("MSE", "LSD, dB", "ODG")), row
     config = json.loads((tmp_path / "out" / "runs" / "0_flow" / "config.json").read_text())
     assert config["config"]["optimizer"]["eps"] == 1e-4

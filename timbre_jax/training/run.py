@@ -403,8 +403,9 @@ class Run:
         if not self.main:
             return
         book.iterator, book.guard, book.offset = self.iterator.get_state(), self.guard.memory(), self.log.offset
-        states = {"state": self.placement.single(self.state), "anchor": self.anchor.state, "candidate": self.candidate.state}
-        arrays = checkpoint.to_host(states)
+        # Steps never touch an anchor's arrays, only copies of them.
+        anchors = {"anchor": self.anchor.state, "candidate": self.candidate.state}
+        arrays = checkpoint.to_host({"state": self.placement.single(self.state)}) | checkpoint.to_host(anchors, kept=True)
         self.pace.blocked(time.monotonic() - begun)
         document = {
             "book": dataclasses.asdict(book),
