@@ -155,7 +155,7 @@ def _analysis(run, notes, training, *, seen: bool, explained: int, seed: int, do
     from timbre_jax.latent.correlation import correlation
     from timbre_jax.latent.projection import pca_map, tsne_map
     from timbre_jax.latent.statistics import active_latents, box_plot, class_statistics, range_classes
-    from timbre_jax.metrics.scores import encode_features
+    from timbre_jax.metrics.scores import encode_features, is_harmonic
     from timbre_jax.report.analysis import HARMONIC, Analysis, shown
 
     latents = np.asarray(encode_features(run.space, notes.features).values, np.float64)
@@ -204,7 +204,7 @@ def _analysis(run, notes, training, *, seen: bool, explained: int, seed: int, do
         maps=maps,
         explanations=explanations,
         why_not=why_not,
-        pictures=HARMONIC if callable(getattr(run.space.representation, "denormalise", None)) else "spectrogram",
+        pictures=HARMONIC if is_harmonic(run.space.representation) else "spectrogram",
     )
 
 
@@ -242,6 +242,7 @@ def _explanations(run, notes, latents, *, explained: int, seed: int, done):
     from timbre_jax.latent.perturbation import perturbation
     from timbre_jax.latent.sage import sage
     from timbre_jax.latent.sensitivity import sensitivity
+    from timbre_jax.metrics.scores import is_harmonic
     from timbre_jax.report.analysis import Explanations
 
     if run.space.latent_size > EXACT_UP_TO:
@@ -262,7 +263,7 @@ def _explanations(run, notes, latents, *, explained: int, seed: int, done):
     done("Integrated Gradients")
     integrated = integrated_gradients(space, features)
     done("directions")
-    harmonic = callable(getattr(space.representation, "denormalise", None))
+    harmonic = is_harmonic(space.representation)
     return Explanations(
         groups=notes.labels["instrument"][rows],
         ablations=ablations,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import errno
 import importlib.util
 import inspect
 import os
@@ -190,9 +189,10 @@ def _of_device(text: str) -> str:
 
 
 def _system(error: OSError) -> str:
+    from timbre_jax.disk import why_full
+
     where = f"{error.filename}: " if error.filename else ""
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-    return f"{where}{error.strerror or error}" + ("; free some space and run the same command again" if full else "")
+    return f"{where}{error.strerror or error}" + ("; free some space and run the same command again" if why_full(error) else "")
 
 
 def _end(message: str, code: int) -> None:

@@ -55,6 +55,11 @@ class Library:
     def __len__(self) -> int:
         return len(self.latents)
 
+    @property
+    def named(self) -> np.ndarray:
+        """Which of the sounds have a class, [M] bool."""
+        return self.classes != UNLABELLED
+
     def audio(self, row: int) -> np.ndarray:
         """The recorded wave [T] of a sound, without what pads it."""
         return self.waves([row])[0]
@@ -71,6 +76,11 @@ class Library:
         return found
 
 
+def split_names(store: Store | JoinedStore, split: str) -> tuple[str, ...]:
+    """The splits that a flag names: one, several with commas, or "all"."""
+    return store.splits if split == "all" else tuple(split.split(","))
+
+
 def read_library(
     run: Run, path: str, *, split: str = "train", number: int = 2000, seed: int = 0, progress: bool = True
 ) -> Library:
@@ -83,7 +93,7 @@ def read_library(
       ValueError: another sample rate than the run's, no such split, no sounds. One line.
     """
     store = open_store(path)
-    splits = store.splits if split == "all" else tuple(split.split(","))
+    splits = split_names(store, split)
     parts = []
     for place, name in enumerate(splits):
         # What is left to take is shared out over the splits that are left, so that none is crowded out.
@@ -151,7 +161,7 @@ def borrow_classes(run: Run, library: Library, labelled: Library) -> Library:
     Raises:
       ValueError: the other library has no labelled sound either.
     """
-    named = labelled.classes != UNLABELLED
+    named = labelled.named
     if not named.any():
         raise ValueError(f"{labelled.store}: no sound has a class, so there are no names to borrow")
     found = neighbours(run.space, labelled.latents[named], library.latents, k=min(BORROW_FROM, int(named.sum())))

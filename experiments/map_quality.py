@@ -72,13 +72,15 @@ def measure(
     Raises:
       ValueError: one line.
     """
-    from experiments.map_library import read_library
+    from experiments.map_library import read_library, split_names
     from experiments.run_data import default_store, open_run
+    from timbre_jax.data.store import open_store
     from timbre_jax.metrics.table import Table, write_text
 
     run = open_run(workdir, kind="static", why="a measure of how well sounds come back from a map")
     path = store or default_store(run)
-    if both := sorted(_splits(path, split) & _splits(path, held_out)):
+    opened = open_store(path)
+    if both := sorted(set(split_names(opened, split)) & set(split_names(opened, held_out))):
         raise ValueError(f"split {both[0]} is on the map and held out: name other splits with --split and --held_out")
     library = read_library(run, path, split=split, number=number, seed=seed, progress=progress)
     unseen = read_library(run, path, split=held_out, number=held_out_number, seed=seed, progress=progress)
@@ -107,25 +109,12 @@ def measure(
     return table
 
 
-def _splits(path: str, names: str) -> set[str]:
-    from timbre_jax.data.store import open_store
-
-    return set(open_store(path).splits if names == "all" else names.split(","))
-
-
 def _commonest(library, unseen) -> str:
-    known, asked = (part.classes[labelled(part)] for part in (library, unseen))
+    known, asked = (part.classes[part.named] for part in (library, unseen))
     if not len(known) or not len(asked):
         return "there are no classes"
     names, counts = np.unique(known, return_counts=True)
     return f"{100 * np.mean(asked == names[counts.argmax()]):.0f} %"
-
-
-def labelled(library) -> np.ndarray:
-    """Which sounds [M] of a library have a class."""
-    from experiments.map_library import UNLABELLED
-
-    return library.classes != UNLABELLED
 
 
 def _ways(latents: np.ndarray, unseen: np.ndarray, *, umap: bool, neighbours: int, min_dist: float, seed: int):
@@ -210,7 +199,7 @@ def _map_scores(way: Way, library, unseen) -> dict:
     k = min(NEIGHBOURS, (len(places) - 1) // 2)
     scores["trustworthiness"] = trustworthiness(library.latents, places, k=k)
     scores["continuity"] = continuity(library.latents, places, k=k)
-    known, asked = labelled(library), labelled(unseen)
+    known, asked = library.named, unseen.named
     if known.sum() > VOTERS and asked.any():
         near = nearest_neighbours(places[known], way.places[asked], k=VOTERS)
         right = (vote(near, library.classes[known]) == unseen.classes[asked]).astype(np.float64)

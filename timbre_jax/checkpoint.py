@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import errno
 import json
 import logging
 import os
@@ -30,6 +29,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import timbre_jax
+from timbre_jax.disk import why_full
 from timbre_jax.models import make_model
 from timbre_jax.records import Features
 from timbre_jax.representation import make_representation, representation_settings
@@ -446,11 +446,8 @@ def _write_text(path: Path, text: str) -> None:
 
 def _reason(error: BaseException) -> str:
     """The first line of an error's message, cut to a readable length."""
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
-        return f"{os.strerror(error.errno)}; free some space and run the same command again"
     text = str(error)
-    for hint in ("No space left on device", "RESOURCE_EXHAUSTED", "File too large", "Disk quota exceeded"):
-        if hint in text:
-            return f"{hint}; free some space and run the same command again"
+    if full := why_full(error) or ("RESOURCE_EXHAUSTED" if "RESOURCE_EXHAUSTED" in text else ""):
+        return f"{full}; free some space and run the same command again"
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return (lines[0] if lines else type(error).__name__)[:160]

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import collections
 import contextlib
-import errno
 import fcntl
 import hashlib
 import json
@@ -31,6 +30,7 @@ from timbre_jax.data.arrange import arrange, content_fingerprint
 from timbre_jax.data.publish import PREPARING, ShardFiles, clear, drop_duplicates, publish, write_text
 from timbre_jax.data.sources.base import SPLITS, UNSORTED, Form, Record, Source
 from timbre_jax.data.store import FORMAT, READABLE, VERSION, Store
+from timbre_jax.disk import why_full
 
 BATCH = 64
 MAX_SAMPLES = BATCH * 64_000  # loaded at once by a process: fewer sounds where they may be long
@@ -120,11 +120,7 @@ def build_store(
             "finished work is kept"
         ) from None
     except OSError as error:
-        # Libraries give the system's words without its number.
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or any(
-            words in str(error) for words in ("No space left", "Disk quota", "File too large")
-        )
-        what = "make room or name another --out, then run" if full else "once that is mended, run"
+        what = "make room or name another --out, then run" if why_full(error) else "once that is mended, run"
         raise ValueError(
             f"{error.filename or partial}: {error.strerror or error}; {what} the same command again: finished work is kept"
         ) from None

@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 
 from timbre_jax.latent.path import sweep
-from timbre_jax.metrics.scores import decode_values
+from timbre_jax.metrics.scores import decode_values, is_harmonic
 from timbre_jax.metrics.table import Table
 from timbre_jax.space import TimbreSpace
 
@@ -50,7 +50,7 @@ def direction_effects(space: TimbreSpace, point: np.ndarray | None = None, *, st
     Raises:
       ValueError: the representation does not say f0 and harmonics (it has no `denormalise`).
     """
-    if not callable(getattr(space.representation, "denormalise", None)):
+    if not is_harmonic(space.representation):
         raise ValueError(f"features of {space.representation.name} have no f0 and harmonics to read qualities from")
     point = np.asarray(space.statistics["latent_mean"] if point is None else point, np.float32)
     size = space.latent_size

@@ -37,7 +37,7 @@ HEARD_BANDS, HEARD_RANGE_DB = 80, 100.0
 def score_definition(representation: Representation) -> str:
     """The sentence that has to stand beside a score of this representation's features."""
     window = f"SSIM: uniform {SSIM_WINDOW}x{SSIM_WINDOW} window, valid, data range 1; MSE over frames within the sound"
-    if _is_harmonic(representation):
+    if is_harmonic(representation):
         low, high = COMMON_F0_RANGE
         floor, ceiling = COMMON_AMPLITUDE_RANGE
         rows = 1 + min(COMMON_HARMONICS, _harmonics(representation))
@@ -66,7 +66,7 @@ def common_values(representation: Representation, values: Array) -> Array:
     if _is_samples(representation):
         waves = values.reshape(values.shape[0], -1)
         return _heard(representation, values.shape[1]).analyse(waves).values
-    if not _is_harmonic(representation):
+    if not is_harmonic(representation):
         return values
     f0, amplitude = representation.denormalise(values)
     low, high = COMMON_F0_RANGE
@@ -226,7 +226,7 @@ def reconstruction_scores(
 def common_features(representation: Representation, features: Features) -> Features:
     """The features with their values on the common scale, as numpy."""
     values = np.asarray(features.values)
-    if not (_is_samples(representation) or _is_harmonic(representation)):
+    if not (_is_samples(representation) or is_harmonic(representation)):
         return features.replace(values=values)
     parts = [np.asarray(_common_values(representation, values[rows])) for rows in batches_of(len(values), 64)]
     return features.replace(values=np.concatenate(parts)[: len(values)])
@@ -284,7 +284,8 @@ def _heard(representation: Representation, frames: int) -> LogMel:
     )
 
 
-def _is_harmonic(representation: Representation) -> bool:
+def is_harmonic(representation: Representation) -> bool:
+    """Whether features are f0 and harmonics, in units that can be had back."""
     return callable(getattr(representation, "denormalise", None))
 
 
