@@ -7,7 +7,7 @@ Writes OUT/report.html (one self-contained page), OUT/tables/*.csv, OUT/plots/*.
 reconstruction and each ablation of a few notes; a sweep of every latent) and OUT/results.json, a list of {name, value,
 low, high, floor, definition} with stable names.
 
-Of a space with a latent a frame (experiments/analyze_series.py): sounds with their curves, movement of the latents, playable
+Of a space with a latent a frame (timbre_jax/analysis/series.py): sounds with their curves, movement of the latents, playable
 axes and what they go along with frame by frame, codes, and the questions above to points that are held.
 
 Scores, maps and statistics use --number notes of the split, even over its instruments; methods that decode hundreds of
@@ -51,8 +51,8 @@ def analyze(
     """
     from tqdm import tqdm
 
-    from experiments.run_data import default_store, open_run, read_notes, trained_on, training_notes
     from timbre_jax.data.store import Store
+    from timbre_jax.evaluation.runs import default_store, open_run, read_notes, trained_on, training_notes
     from timbre_jax.metrics.table import write_results
     from timbre_jax.report import analysis_figures, analysis_page, page, plots
     from timbre_jax.report.analysis import results, tables
@@ -105,8 +105,8 @@ def analyze(
 def _analyze_series(run, store, notes, out: Path, *, explained: int, players: int, seed: int, progress: bool):
     from tqdm import tqdm
 
-    from experiments import analyze_series as series
-    from experiments.run_data import trained_on
+    from timbre_jax.analysis import series
+    from timbre_jax.evaluation.runs import trained_on
     from timbre_jax.metrics.table import write_results
     from timbre_jax.report import page, plots, series_page
     from timbre_jax.report.series_analysis import results, tables
@@ -152,10 +152,10 @@ def _described(notes, what: str, group: str, *, seen: bool) -> str:
 
 
 def _analysis(run, notes, training, *, seen: bool, explained: int, seed: int, done):
-    from timbre_jax.latent.correlation import correlation
-    from timbre_jax.latent.projection import pca_map, tsne_map
-    from timbre_jax.latent.statistics import active_latents, box_plot, class_statistics, range_classes
-    from timbre_jax.metrics.scores import encode_features, is_harmonic
+    from timbre_jax.analysis.correlation import correlation
+    from timbre_jax.analysis.projection import pca_map, tsne_map
+    from timbre_jax.analysis.statistics import active_latents, box_plot, class_statistics, range_classes
+    from timbre_jax.metrics.reconstruction import encode_features, is_harmonic
     from timbre_jax.report.analysis import HARMONIC, Analysis, shown
 
     latents = np.asarray(encode_features(run.space, notes.features).values, np.float64)
@@ -209,9 +209,9 @@ def _analysis(run, notes, training, *, seen: bool, explained: int, seed: int, do
 
 
 def _quality(run, notes, training, *, seen: bool):
-    from experiments.scoring import floor_scores, sound_distances
+    from timbre_jax.evaluation.resynthesis import floor_scores, sound_distances
     from timbre_jax.metrics.neighbours import neighbour_accuracy
-    from timbre_jax.metrics.scores import encode_features, reconstruction_scores, score_definition
+    from timbre_jax.metrics.reconstruction import encode_features, reconstruction_scores, score_definition
     from timbre_jax.report.analysis import Quality
 
     scores = reconstruction_scores(run.space, notes.features, target=notes.target)
@@ -235,14 +235,14 @@ def _quality(run, notes, training, *, seen: bool):
 
 
 def _explanations(run, notes, latents, *, explained: int, seed: int, done):
-    from experiments.run_data import even_choice, take
-    from timbre_jax.latent.ablation import BASELINES, ablation
-    from timbre_jax.latent.attribution import EXACT_UP_TO, integrated_gradients, shapley
-    from timbre_jax.latent.direction import direction_effects
-    from timbre_jax.latent.perturbation import perturbation
-    from timbre_jax.latent.sage import sage
-    from timbre_jax.latent.sensitivity import sensitivity
-    from timbre_jax.metrics.scores import is_harmonic
+    from timbre_jax.analysis.ablation import BASELINES, ablation
+    from timbre_jax.analysis.attribution import EXACT_UP_TO, integrated_gradients, shapley
+    from timbre_jax.analysis.direction import direction_effects
+    from timbre_jax.analysis.perturbation import perturbation
+    from timbre_jax.analysis.sage import sage
+    from timbre_jax.analysis.sensitivity import sensitivity
+    from timbre_jax.evaluation.runs import even_choice, take
+    from timbre_jax.metrics.reconstruction import is_harmonic
     from timbre_jax.report.analysis import Explanations
 
     if run.space.latent_size > EXACT_UP_TO:
@@ -281,7 +281,7 @@ def _brightness(notes) -> np.ndarray:
     import jax
 
     from timbre_jax.audio.descriptors import brightness
-    from timbre_jax.metrics.scores import batches_of
+    from timbre_jax.metrics.reconstruction import batches_of
 
     measure = jax.jit(lambda waves: brightness(waves, sample_rate=notes.store.sample_rate))
     parts = [np.asarray(measure(notes.audio(batch))) for batch in batches_of(len(notes.positions), 64)]
@@ -300,9 +300,9 @@ def _listening_rows(notes, number: int) -> np.ndarray:
 
 def _sounds(run, notes, analysis, rows):
     """Waves of the chosen notes and of the sweeps: [(title, {what: wave [T]})] twice."""
-    from experiments.scoring import render_values, synthesise_features, without_clipping
-    from timbre_jax.latent.ablation import baseline_values, masked_latents
-    from timbre_jax.latent.path import sweep
+    from timbre_jax.analysis.ablation import baseline_values, masked_latents
+    from timbre_jax.evaluation.resynthesis import render_values, synthesise_features, without_clipping
+    from timbre_jax.generation.static_paths import sweep
 
     space = run.space
     size = space.latent_size
@@ -347,9 +347,9 @@ def distinct_labels(values: np.ndarray) -> list[str]:
 
 def _pictures(run, notes, analysis) -> dict:
     """Feature images on the common scale, for the page."""
-    from timbre_jax.latent.ablation import baseline_values, masked_latents
-    from timbre_jax.metrics.scores import common_features, decode_values
-    from timbre_jax.records import Features
+    from timbre_jax.analysis.ablation import baseline_values, masked_latents
+    from timbre_jax.metrics.reconstruction import common_features, decode_values
+    from timbre_jax.types import Features
 
     space = run.space
 
@@ -378,8 +378,8 @@ def _pictures(run, notes, analysis) -> dict:
 
 
 def _write_sounds(folder: Path, notes, sweeps, sample_rate: int) -> None:
-    from experiments.sound_files import plain_name
     from timbre_jax.audio.io import write_wave
+    from timbre_jax.generation.sound_files import plain_name
 
     def name(*parts: str) -> Path:
         return folder / ("_".join(plain_name(part, most=80) for part in parts) + ".wav")

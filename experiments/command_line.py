@@ -189,7 +189,7 @@ def _of_device(text: str) -> str:
 
 
 def _system(error: OSError) -> str:
-    from timbre_jax.disk import why_full
+    from timbre_jax.files import why_full
 
     where = f"{error.filename}: " if error.filename else ""
     return f"{where}{error.strerror or error}" + ("; free some space and run the same command again" if why_full(error) else "")

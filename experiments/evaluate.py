@@ -11,7 +11,7 @@ log-spectral distance of the sound. Floors are runs too: name the mean image and
   python experiments/evaluate.py --workdir=runs/beta,runs/best --out=scores --store=hits --metrics=lsd,stft,odg,ndb,kernel
 
 --metrics compares sounds too: pair by pair (lsd, stft, mel, level, odg, fingerprint) and as sets (ndb, frechet, kernel), with a
-row for every floor and for the representation's ceiling, and a table by class (experiments/sound_scoring.py says which).
+row for every floor and for the representation's ceiling, and a table by class (evaluation/audio_scores.py says which).
 Without it, runs of harmonic notes are scored as above, spaces with a latent a frame by lsd,stft,mel,level, and others by
 lsd,stft,odg,ndb,kernel. Of discrete spaces a table says how codes are used; family_knn goes by the mean of a sound's latents,
 weighted by amplitude.
@@ -69,10 +69,10 @@ def evaluate(
     """
     from tqdm import tqdm
 
-    from experiments.paired_sounds import paired_table
-    from experiments.run_data import default_store, open_run, read_notes
-    from experiments.sound_scoring import SoundScorer, SoundSettings, sound_tables, sounds_markdown
     from timbre_jax.data.store import Store
+    from timbre_jax.evaluation.audio_scores import SoundScorer, SoundSettings, sound_tables, sounds_markdown
+    from timbre_jax.evaluation.paired import paired_table
+    from timbre_jax.evaluation.runs import default_store, open_run, read_notes
     from timbre_jax.metrics.sound_pairs import COUNTED
     from timbre_jax.metrics.table import Table, write_results, write_text
 
@@ -146,7 +146,7 @@ def evaluate(
 
 def markdown(table) -> str:
     """The table for people: value and interval in one cell, columns without any value left out."""
-    from timbre_jax.latent import natsiou2023
+    from timbre_jax.analysis import natsiou2023
     from timbre_jax.metrics.table import Table, format_cell
 
     records = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
@@ -184,8 +184,8 @@ def markdown(table) -> str:
 
 def _known(run, progress: bool):
     """Latents [P, D] and families [P] of the run's training notes, or None where they are no longer there."""
-    from experiments.run_data import training_notes
-    from experiments.scoring import sound_points
+    from timbre_jax.evaluation.resynthesis import sound_points
+    from timbre_jax.evaluation.runs import training_notes
 
     notes = training_notes(run, number=TRAINING_NOTES, progress=progress)
     return None if notes is None else (sound_points(run.space, notes.features), notes.labels["family"])
@@ -220,10 +220,10 @@ def _same_rate(runs, names, stores) -> None:
 
 
 def _measure(run, store, notes, sounds, made, known, seed) -> dict:
-    from experiments.run_data import trained_on
-    from experiments.scoring import sound_distances, sound_points
+    from timbre_jax.evaluation.resynthesis import sound_distances, sound_points
+    from timbre_jax.evaluation.runs import trained_on
     from timbre_jax.metrics.neighbours import neighbour_accuracy
-    from timbre_jax.metrics.scores import reconstruction_scores, score_definition
+    from timbre_jax.metrics.reconstruction import reconstruction_scores, score_definition
 
     scores = reconstruction_scores(run.space, notes.features, target=notes.target)
     accuracy, seen = None, trained_on(run, store, notes.split)
@@ -247,8 +247,8 @@ def _measure(run, store, notes, sounds, made, known, seed) -> dict:
 
 def _code_uses(run, notes, seed: int):
     """Of a discrete space: how its codes are used; else None."""
-    from timbre_jax.metrics.code_uses import code_uses
-    from timbre_jax.metrics.scores import encode_features
+    from timbre_jax.metrics.codebook_usage import code_uses
+    from timbre_jax.metrics.reconstruction import encode_features
 
     if not callable(getattr(run.space.model, "codebook", None)):
         return None

@@ -21,7 +21,7 @@ In a space with a latent a frame, reconstruct, interpolate, sample and variation
   python experiments/generate.py --workdir=run --out=out --mode=control --like=voice.wav --files=a.wav --between=800-2500
   python experiments/generate.py --workdir=run --out=out --mode=control --descriptor=centroid,loudness --curve_file=c.csv,l.csv
 
-What interpolate and edits do is said in timbre_jax/latent/series_path.py and series_edits.py. Other modes work on points (means
+timbre_jax/generation/series_paths.py and edits.py say what interpolate and edits do. Other modes work on points (means
 of a sound's latents, weighted by amplitude) that are held for --seconds. Series are files beside the sounds (NAME_series.npz,
 .csv), which can be given as --files again.
 
@@ -91,11 +91,11 @@ def generate(
       ValueError: one line; also where none of the files can be used (the manifest is written first).
     """
     import timbre_jax
-    from experiments import generate_modes as modes
-    from experiments import generate_series as series
-    from experiments.run_data import open_run
-    from experiments.sound_files import expand, write_sound
-    from timbre_jax.latent.series import held_space
+    from timbre_jax.evaluation.runs import open_run
+    from timbre_jax.generation import series_modes as series
+    from timbre_jax.generation import static_modes as modes
+    from timbre_jax.generation.sound_files import expand, write_sound
+    from timbre_jax.inference.pooled import held_space
 
     out = Path(out)
     if out.exists() and not out.is_dir():
@@ -110,7 +110,7 @@ def generate(
     made_edits = parse_edits(edits, operator, amount, what) if mode == "edit" else []
     control = None
     if mode == "control":
-        from experiments.generate_control import Control
+        from timbre_jax.generation.control_modes import Control
 
         length = seconds if curve else None
         control = Control(tuple(descriptor), tuple(curve), tuple(curve_file), like, tuple(between), length)
@@ -231,7 +231,7 @@ def parse_edits(edits, operator: str | None, amount: str | None, what: str) -> l
     Raises:
       ValueError: neither or both, or edits that make no sense; one line.
     """
-    from timbre_jax.latent.series_edits import make_edit, read_edits
+    from timbre_jax.generation.edits import make_edit, read_edits
 
     if (edits is None) == (operator is None):
         raise ValueError("--mode=edit needs --edits=FILE (CSV or JSON) or --operator=NAME --amount=NUMBER, one of both")
@@ -242,8 +242,8 @@ def parse_edits(edits, operator: str | None, amount: str | None, what: str) -> l
 
 def _read(path: Path, space, errors: list[dict], framed: bool) -> dict | None:
     """An input of a mode: a sound as long as the space takes it; for modes on series the whole of it, or a series."""
-    from experiments.generate_series import SERIES_SUFFIXES, read_series
-    from experiments.sound_files import read_input
+    from timbre_jax.generation.series_modes import SERIES_SUFFIXES, read_series
+    from timbre_jax.generation.sound_files import read_input
 
     if not framed or path.suffix.lower() not in SERIES_SUFFIXES:
         return read_input(path, space, errors, whole=framed)
@@ -260,7 +260,7 @@ def parse_points(at: str | Sequence[Sequence[float]]) -> list[list[float]]:
     Raises:
       ValueError: not pairs of finite numbers; one line.
     """
-    from timbre_jax.latent.inverse_map import map_points
+    from timbre_jax.maps.inverse import map_points
 
     pairs = [part.split(",") for part in at.split(";") if part.strip()] if isinstance(at, str) else at
     try:
@@ -353,7 +353,7 @@ def _define_flags() -> None:
         "interpolate, plane, edit, variations in a discrete space: decode vectors between codes, or the nearest codes; "
         "crossfade (interpolate): the sounds themselves.",
     )
-    flags.DEFINE_string("edits", None, "edit: a CSV or JSON file of edits (timbre_jax/latent/series_edits.py).")
+    flags.DEFINE_string("edits", None, "edit: a CSV or JSON file of edits (timbre_jax/generation/edits.py).")
     flags.DEFINE_string("operator", None, "edit: one operator on the whole sound instead of a file.")
     flags.DEFINE_string("amount", None, "edit: of --operator.")
     flags.DEFINE_string("what", "all", "edit: what --operator changes: all, level, latent 3, axis 0.")

@@ -52,9 +52,9 @@ def make(
     Raises:
       ValueError: one line.
     """
-    from experiments.map_library import borrow_classes, read_library
-    from experiments.run_data import default_store, open_run
-    from timbre_jax.latent.sound_map import space_digest
+    from timbre_jax.evaluation.runs import default_store, open_run
+    from timbre_jax.maps.library import borrow_classes, read_library
+    from timbre_jax.maps.sound_map import space_digest
 
     out = Path(out)
     if out.exists() and not out.is_dir():
@@ -82,7 +82,7 @@ def identity(run, library, method: str, settings: dict, seed: int) -> str:
 
 
 def _made_before(out: Path, run, library, method, settings, seed):
-    from timbre_jax.latent.sound_map import load_map
+    from timbre_jax.maps.sound_map import load_map
 
     try:
         made = load_map(out / "map.npz")
@@ -94,7 +94,7 @@ def _made_before(out: Path, run, library, method, settings, seed):
 def _make(run, library, method, settings, seed, progress):
     from tqdm import tqdm
 
-    from timbre_jax.latent.sound_map import make_map
+    from timbre_jax.maps.sound_map import make_map
 
     if progress and method == "umap":
         print("importing umap-learn; the first time on a machine this takes up to a minute ...", flush=True)
@@ -110,12 +110,13 @@ def write_files(out: Path, run, library, made, *, players: int, progress: bool) 
     """Everything in OUT but map.npz."""
     from tqdm import tqdm
 
-    from experiments.map_sounds import grid_points
-    from experiments.scoring import render_values, without_clipping
     from timbre_jax.audio.io import write_wave
+    from timbre_jax.evaluation.resynthesis import render_values, without_clipping
+    from timbre_jax.maps import page as map_page
+    from timbre_jax.maps.figures import grid_figure, map_figure
+    from timbre_jax.maps.rendering import grid_points
     from timbre_jax.metrics.table import write_text
-    from timbre_jax.report import map_page, plots
-    from timbre_jax.report.map_figures import grid_figure, map_figure
+    from timbre_jax.report import plots
 
     points = grid_points(GRID)
     latents, distances = made.inverse(points)
@@ -144,7 +145,7 @@ def write_files(out: Path, run, library, made, *, players: int, progress: bool) 
 def page(run, library, made, labels, *, grid, audio=None, served: bool) -> str:
     """The html of the map, as a file or served."""
     import timbre_jax
-    from timbre_jax.report.map_page import class_colours, map_page
+    from timbre_jax.maps.page import class_colours, map_page
 
     classes, ids = class_colours(library.classes)
     sounds = []
@@ -170,7 +171,7 @@ def page(run, library, made, labels, *, grid, audio=None, served: bool) -> str:
 
 
 def _labels(library, made) -> list[dict]:
-    from experiments.map_library import cluster_names
+    from timbre_jax.maps.library import cluster_names
 
     return [] if library.agreement is None else cluster_names(made.coordinates, library.classes)
 
@@ -194,7 +195,7 @@ def _shared_line(made) -> str:
 
 
 def _with_players(library, players: int) -> np.ndarray:
-    from experiments.run_data import even_choice
+    from timbre_jax.evaluation.runs import even_choice
 
     return even_choice(library.classes, min(players, len(library))) if players else np.arange(0)
 
@@ -238,8 +239,8 @@ def _document(run, library, made, points, latents, distances) -> dict:
 
 def make_server(space, run, library, made, *, port: int, log):
     """The server of a map's page; `space` makes the sounds. Not yet serving."""
-    from experiments.map_server import open_server
-    from experiments.map_sounds import make_sound
+    from timbre_jax.maps.rendering import make_sound
+    from timbre_jax.maps.server import open_server
     from timbre_jax.report.players import wav_bytes
 
     def sound(x: float, y: float) -> tuple[dict, bytes, bytes]:
@@ -260,7 +261,7 @@ def make_server(space, run, library, made, *, port: int, log):
 
 def serve(run, library, made, *, port: int, click_ms: float) -> None:
     """Serves the page until Ctrl-C."""
-    from experiments.map_sounds import quick_space
+    from timbre_jax.maps.rendering import quick_space
 
     say = functools.partial(print, flush=True)
     say("compiling the way from a click to a sound ...")

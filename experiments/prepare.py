@@ -179,7 +179,7 @@ def prepare(
     Raises:
       ValueError: one line that says what is wrong and what to do.
     """
-    from timbre_jax.data.build import build_store
+    from timbre_jax.data.prepare.build import build_store
 
     path = tuple(os.path.expanduser(one) for one in path)
     judge, judge_settings = None, {"keep_all": True}
@@ -198,22 +198,22 @@ def prepare(
         library |= {"duplicates": duplicates} if duplicates else {}
         library |= {} if max_seconds is None else {"max_seconds": max_seconds}
         if source == "folder":
-            from timbre_jax.data.sources.folder import FolderSource
+            from timbre_jax.data.importers.folder import FolderSource
 
             chosen = FolderSource(path, classes=classes, unlabelled=unlabelled, **library)
         elif source == "kits":
-            from timbre_jax.data.sources.kits import KitSource
+            from timbre_jax.data.importers.drum_kits import KitSource
 
             keys = {"velocities": tuple(velocities)} if velocities else {}
             chosen = KitSource(path, unlabelled=unlabelled, **keys, **library)
         else:
-            from timbre_jax.data.sources.drums import drum_source
+            from timbre_jax.data.importers.drums import drum_source
 
             if path:
                 raise ValueError("--source=drums finds its sounds itself; for those of --path there is --source=folder")
             chosen = drum_source(**library)
     elif source == "soundfont":
-        from timbre_jax.data.sources.soundfont import DEFAULT_PITCHES, DEFAULT_VELOCITIES, SoundFontSource
+        from timbre_jax.data.importers.soundfont import DEFAULT_PITCHES, DEFAULT_VELOCITIES, SoundFontSource
 
         if split_file:
             raise ValueError("--split_file is for nsynth and tfds; a bank's splits are its own")
@@ -223,9 +223,9 @@ def prepare(
         )  # fmt: skip
     elif source in ("nsynth", "tfds"):
         if source == "nsynth":
-            from timbre_jax.data.sources.nsynth import NSynthSource as kind
+            from timbre_jax.data.importers.nsynth import NSynthSource as kind
         else:
-            from timbre_jax.data.sources.tfds import TfdsSource as kind
+            from timbre_jax.data.importers.tfds import TfdsSource as kind
         chosen = kind(
             paths=path, families=tuple(families), pitches=tuple(pitches or ()), velocities=tuple(velocities or ()),
             number=number or 0, seed=seed, split_file=split_file or "",
@@ -233,7 +233,7 @@ def prepare(
     else:
         raise ValueError(f"unknown source {source!r}; there are {', '.join(SOURCES)}")
     if source not in LIBRARIES and not keep_all:
-        from timbre_jax.data.doctor import harmonic_judge
+        from timbre_jax.data.prepare.quality import harmonic_judge
 
         judge, judge_settings = harmonic_judge()
     return build_store(
@@ -248,13 +248,13 @@ def _excerpts(source: str, path: Sequence[str], *, families, pitches, number, se
     common = {"sample_rate": sample_rate, "fractions": tuple(splits), "seed": seed}
     common |= {} if seconds is None else {"seconds": seconds}
     if source == "recordings":
-        from timbre_jax.data.sources.recordings import RecordingSource
+        from timbre_jax.data.importers.recordings import RecordingSource
 
         copies = {"duplicates": duplicates} if duplicates else {}
         return RecordingSource(
             tuple(path), labels=tuple(families), number=number or 0, silence_db=silence_db, **copies, **common
         )
-    from timbre_jax.data.sources.phrases import DEFAULT_KEYS, RECORDINGS, PhraseSource
+    from timbre_jax.data.importers.phrases import DEFAULT_KEYS, RECORDINGS, PhraseSource
 
     if families:
         raise ValueError("--families is not for phrases: name presets with --program")

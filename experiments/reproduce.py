@@ -28,7 +28,7 @@ from absl import flags
 from experiments import command_line
 from experiments.configs.rebnord2022 import MODELS as NINE
 from experiments.large_pages import use_large_pages
-from experiments.nine_models import library
+from experiments.studies.rebnord2022 import library
 
 MODELS = ("mean_image", "pca8", "natsiou2023", "notes_best")
 NUMBER = 10000

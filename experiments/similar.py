@@ -43,10 +43,10 @@ def similar(
     Raises:
       ValueError: one line; also where none of the files can be used.
     """
-    from experiments.map_library import BORROW_FROM, read_library
-    from experiments.run_data import default_store, open_run
-    from experiments.sound_files import expand, read_input, short_name, write_sound
-    from timbre_jax.latent.neighbours import SoundIndex, name_by_neighbours
+    from timbre_jax.analysis.neighbours import SoundIndex, name_by_neighbours
+    from timbre_jax.evaluation.runs import default_store, open_run
+    from timbre_jax.generation.sound_files import expand, read_input, short_name, write_sound
+    from timbre_jax.maps.library import BORROW_FROM, read_library
     from timbre_jax.metrics.neighbours import Neighbours
     from timbre_jax.metrics.table import write_text
 
@@ -91,7 +91,7 @@ def similar(
 
 def _heard(space, entry: dict) -> tuple[np.ndarray, dict | None]:
     """The latent [1, D] of a file, and what the model's class heads say of it."""
-    from experiments.generate_modes import predicted_classes
+    from timbre_jax.generation.static_modes import predicted_classes
 
     features = space.analyse(entry["wave"][None], np.array([entry["length"]], np.int32))
     predicted = predicted_classes(space, features)

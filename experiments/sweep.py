@@ -7,7 +7,7 @@
 
 The first is how the paper found that 8 latents are enough. --grid takes the name of a JSON file as well; its fields are
 combined, the last fastest, and a list of such grids is one after another. Runs that differ in nothing but seed, learning rate,
-KL weight, length and patience share one compiled program, and on a GPU are computed at once (timbre_jax/training/grid.py).
+KL weight, length and patience share one compiled program, and on a GPU are computed at once (training/sweeps).
 launch/submit.py makes jobs of the same files for a cluster.
 
 Each is a run of its own, WORKDIR/latent_size=8 and so on, as experiments/train.py makes them. Stopped (Ctrl-C, SIGTERM) or
@@ -27,8 +27,8 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from experiments import command_line
-from experiments.grid_file import read_grid, run_names, short_fields
 from experiments.large_pages import use_large_pages
+from timbre_jax.training.sweeps.grid_file import read_grid, run_names, short_fields
 
 
 def sweep(config: Mapping[str, Any], workdir: str | os.PathLike, field: str, values: Sequence[Any], **options):
@@ -50,7 +50,7 @@ def sweep_grid(config: Mapping[str, Any], workdir: str | os.PathLike, changes: S
 
     Returns:
       The table of the runs that have a space, and {folder: how it ended} of those that were trained or were done
-      (`training.book.Result`).
+      (`training.checkpointing.progress.Result`).
 
     Raises:
       ValueError: no such field, a value of another type, or two runs of the same name.
@@ -68,7 +68,7 @@ def resolved(config: Mapping[str, Any]) -> ConfigDict:
 
 
 def _sweep(config: ConfigDict, workdir: str | os.PathLike, changes: Sequence[Mapping[str, Any]], names, **options):
-    from timbre_jax.training.grid import train_grid
+    from timbre_jax.training.sweeps.grid import train_grid
 
     if again := [name for i, name in enumerate(names) if name in names[:i]]:
         raise ValueError(f"the sweep has {again[0]} twice")

@@ -19,8 +19,8 @@ command on all of them goes on from the last checkpoint. A minute of work is los
 than config.train.checkpoint_share of the time.
 
 In the run's folder: config.json, metrics.jsonl (one JSON object a line), tensorboard/, checkpoints/, and best/, which
-timbre_jax.load(WORKDIR) reads, also while training goes on. After the training of a series space also invariance.json: how
-much of loudness and pitch a fresh probe reads off its latents (timbre_jax/latent/invariance.py).
+timbre_jax.load(WORKDIR) reads, also while training goes on. After the training of a series space also leakage.json: how
+much of loudness and pitch a fresh probe reads off its latents (timbre_jax/analysis/leakage.py).
 """
 
 from __future__ import annotations
@@ -69,25 +69,25 @@ def main(_) -> int:
     command_line.use_platform(PLATFORM.value)
     command_line.use_compilation_cache()
     from timbre_jax import checkpoint
-    from timbre_jax.training import distributed, peers
+    from timbre_jax.training.distributed import failures, processes
     from timbre_jax.training.loop import train_and_evaluate
-    from timbre_jax.training.profile import Profile
+    from timbre_jax.training.profiling import Profile
     from timbre_jax.training.resources import CompileClock
 
-    distributed.initialise(
+    processes.initialise(
         distributed=DISTRIBUTED.value,
         coordinator_address=COORDINATOR.value,
         num_processes=PROCESSES.value,
         process_id=PROCESS.value,
     )
-    main_process = distributed.is_main()
+    main_process = processes.is_main()
     if saved := checkpoint.steps(os.path.join(WORKDIR.value, "checkpoints")):
         checkpoint.read_config(WORKDIR.value)  # of another version: then there is no going on
         if main_process:
             print(f"Going on from step {saved[-1]} of {WORKDIR.value}.", flush=True)
     progress = PROGRESS.value and main_process
     profile = Profile(PROFILE.value) if PROFILE.value else None
-    with peers.ending_together(), CompileClock() as clock:
+    with failures.ending_together(), CompileClock() as clock:
         result = train_and_evaluate(CONFIG.value, WORKDIR.value, parallel=PARALLEL.value, progress=progress, profile=profile)
     if result.status == "stopped":
         if main_process:
@@ -99,8 +99,8 @@ def main(_) -> int:
             report(result, clock, profile, progress=progress)
     finally:
         # The others wait: to leave one after another, JAX gives processes five minutes.
-        with peers.ending_together(), peers.told_when_lost():
-            distributed.barrier("reports")
+        with failures.ending_together(), failures.told_when_lost():
+            processes.barrier("reports")
     return 0
 
 
@@ -128,7 +128,7 @@ def say_resources(clock, profile) -> None:
 
 
 def say_invariance(workdir: str, *, progress: bool) -> None:
-    """Of a series space: what its latents say of loudness and pitch, into WORKDIR/invariance.json, once a best space."""
+    """Of a series space: what its latents say of loudness and pitch, into WORKDIR/leakage.json, once a best space."""
     import timbre_jax
     from timbre_jax.checkpoint import read_config
     from timbre_jax.data.store import open_store
@@ -136,23 +136,21 @@ def say_invariance(workdir: str, *, progress: bool) -> None:
     space = timbre_jax.load(workdir)
     if space.kind != "series":
         return
-    from timbre_jax.latent import invariance
+    from timbre_jax.analysis import leakage
 
-    file = os.path.join(workdir, "invariance.json")
+    file = os.path.join(workdir, "leakage.json")
     best = max(os.path.getmtime(entry) for entry in os.scandir(os.path.join(workdir, "best")))
     if os.path.isfile(file) and os.path.getmtime(file) >= best:
         print(f"What its latents say of loudness and pitch is in {file}.")
         return
     try:
-        results = invariance.invariance_of(
-            space, open_store(read_config(workdir)["config"]["data"]["store"]), progress=progress
-        )
+        results = leakage.invariance_of(space, open_store(read_config(workdir)["config"]["data"]["store"]), progress=progress)
     except ValueError as error:
         print(f"What its latents say of loudness and pitch could not be measured: {error}")
         return
-    invariance.write_invariance(workdir, results)
+    leakage.write_invariance(workdir, results)
     print("What its latents say of loudness and pitch, and what the reconstruction is worth:")
-    print("\n".join(f"  {line}" for line in invariance.invariance_lines(results)))
+    print("\n".join(f"  {line}" for line in leakage.invariance_lines(results)))
 
 
 if __name__ == "__main__":

@@ -48,7 +48,7 @@ def _check_machine(options: Mapping[str, Any]) -> None:
 
 def _check_configurations(plan: Plan, stage: str) -> None:
     from timbre_jax.training.config import check_same, resolve
-    from timbre_jax.training.fit import saved_config
+    from timbre_jax.training.setup import saved_config
 
     for task in plan.of_stage(stage):
         changed = len(plan.runs[task.run])

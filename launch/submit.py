@@ -42,12 +42,12 @@ if __name__ == "__main__":  # as a script, what is imported lies one folder up
 from absl import flags
 
 from experiments import command_line
-from experiments.grid_file import read_grid, run_names
 from launch import slurm
 from launch.check import check
 from launch.local import run_here
 from launch.plan import ROOT, Plan, make_plan, read_plan, write_plan
 from launch.progress import results_table, status_table
+from timbre_jax.training.sweeps.grid_file import read_grid, run_names
 
 OPTIONS = ("nodes", "gpus_per_node", "cpus_per_task", "time", "at_once", "retries", "sbatch", "setup")
 

@@ -9,9 +9,9 @@ import pytest
 from timbre_jax.checkpoint import init_variables
 from timbre_jax.models import make_model
 from timbre_jax.models.base import TimbreModel
-from timbre_jax.records import Features, Latent, Posterior
-from timbre_jax.representation import make_representation, representation_settings
+from timbre_jax.representations import make_representation, representation_settings
 from timbre_jax.space import TimbreSpace
+from timbre_jax.types import Features, Latent, Posterior
 
 
 @pytest.fixture(scope="module")

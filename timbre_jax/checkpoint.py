@@ -29,11 +29,11 @@ import jax.numpy as jnp
 import numpy as np
 
 import timbre_jax
-from timbre_jax.disk import why_full
+from timbre_jax.files import why_full
 from timbre_jax.models import make_model
-from timbre_jax.records import Features
-from timbre_jax.representation import make_representation, representation_settings
+from timbre_jax.representations import make_representation, representation_settings
 from timbre_jax.space import TimbreSpace
+from timbre_jax.types import Features
 
 FORMAT = 1
 """Of run folders and spaces. Raised when an older reader could not make sense of a newer folder."""

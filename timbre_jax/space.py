@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 
 from timbre_jax.models.base import TimbreModel, Variables
-from timbre_jax.records import Array, Features, Latent
-from timbre_jax.representation.base import Representation
+from timbre_jax.representations.base import Representation
+from timbre_jax.types import Array, Features, Latent
 
 
 @flax.struct.dataclass

@@ -84,10 +84,10 @@ def measure_training(
     import jax
 
     from experiments.benchmarks.arithmetic import count_flops, measure_peak, step_clock
-    from timbre_jax.training.data import open_sources
-    from timbre_jax.training.fit import build_model, fit, write_config
+    from timbre_jax.data.datasets import open_sources
     from timbre_jax.training.resources import peak_memory
-    from timbre_jax.training.run import Run
+    from timbre_jax.training.setup import build_model, fit, write_config
+    from timbre_jax.training.trainer import Run
 
     peak, clock, sources = measure_peak(), step_clock(), open_sources(config, progress=False)
     model = build_model(config, sources)
@@ -160,9 +160,9 @@ def make_store(config: Mapping[str, Any], path: Path, *, sounds: int = 0) -> Pat
 
     `sounds` to train on; 0 is two batches of them, and no fewer than 64.
     """
-    from timbre_jax.data.build import build_store
-    from timbre_jax.data.sources.base import Form
-    from timbre_jax.training.data import base_representation
+    from timbre_jax.data.datasets import base_representation
+    from timbre_jax.data.importers.base import Form
+    from timbre_jax.data.prepare.build import build_store
 
     representation = base_representation(config)
     own = getattr(representation, "length", 0)
@@ -188,7 +188,7 @@ class Tones:
         return {"kind": "tones", "title": "made-up tones", "licence": "none", "counts": [list(count) for count in self.counts]}
 
     def plan(self) -> list:
-        from timbre_jax.data.sources.base import Record
+        from timbre_jax.data.importers.base import Record
 
         records: list[Record] = []
         for split, count in self.counts:
@@ -205,7 +205,7 @@ class Tones:
     def load(self, record, payload):
         import numpy as np
 
-        from timbre_jax.data.sources.base import Loaded
+        from timbre_jax.data.importers.base import Loaded
 
         random = np.random.default_rng(record.where)
         rate, samples = self.form.sample_rate, self.form.samples

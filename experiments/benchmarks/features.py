@@ -17,9 +17,9 @@ SOUNDS, BATCH, ROUNDS = 256, 128, 3
 def run() -> list[dict]:
     """The rows of the benchmark."""
     from experiments.benchmarks.configs import Tones
-    from timbre_jax.data.build import build_store
-    from timbre_jax.data.sources.base import NOTES
-    from timbre_jax.representation import HarmonicTracks, LogMel
+    from timbre_jax.data.importers.base import NOTES
+    from timbre_jax.data.prepare.build import build_store
+    from timbre_jax.representations import HarmonicTracks, LogMel
 
     rows = []
     with tempfile.TemporaryDirectory(prefix="timbre_features_") as folder:
@@ -37,9 +37,9 @@ def run() -> list[dict]:
 def _speeds(store, representation) -> tuple[float, float, float]:
     """Sounds a second: cached, on the fly, making the cache."""
     from experiments.benchmarks.arithmetic import step_clock
-    from timbre_jax.data.analysed import AnalysedSource
     from timbre_jax.data.features import cached_features
-    from timbre_jax.data.pipeline import make_pipeline
+    from timbre_jax.data.loader import make_pipeline
+    from timbre_jax.data.on_the_fly import AnalysedSource
 
     clock = step_clock()
     fly = AnalysedSource(store, "train", representation)

@@ -82,8 +82,8 @@ def _preparing(form: str, folder: Path, number: int) -> list[dict]:
 
 def _training(name: str, folder: Path, number: int) -> list[dict]:
     from experiments.benchmarks.configs import load_config, make_store
+    from timbre_jax.data.datasets import base_representation, open_sources
     from timbre_jax.training.config import resolve
-    from timbre_jax.training.data import base_representation, open_sources
 
     config = resolve(load_config("natsiou2023"))
     config.data.store = str(make_store(config, folder / "small", sounds=STORE_SOUNDS))

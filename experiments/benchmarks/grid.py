@@ -58,7 +58,7 @@ def _sources(config, count: int):
     """Features that are noise: what they are does not matter to the time."""
     import numpy as np
 
-    from timbre_jax.training.data import Sources, base_representation
+    from timbre_jax.data.datasets import Sources, base_representation
 
     representation = base_representation(config)
     values = np.random.default_rng(0).uniform(size=(count, *representation.feature_shape)).astype(np.float32)
@@ -70,11 +70,11 @@ def _step_seconds(config, widths) -> dict[int, float]:
     """Seconds of the best round of a step of so many runs at once."""
     import jax
 
-    from timbre_jax.training.data import read
-    from timbre_jax.training.fit import build_model
-    from timbre_jax.training.programs import Programs
-    from timbre_jax.training.sharding import data_mesh, make_placement
-    from timbre_jax.training.slots import OneSlot, Slots
+    from timbre_jax.data.datasets import read
+    from timbre_jax.training.distributed.sharding import data_mesh, make_placement
+    from timbre_jax.training.setup import build_model
+    from timbre_jax.training.sweeps.programs import Programs
+    from timbre_jax.training.sweeps.slots import OneSlot, Slots
 
     sources = _sources(config, config.train.batch_size)
     devices = jax.devices()[:1]
@@ -105,8 +105,8 @@ def _losses(slots, batch, key) -> list[float]:
 
 
 def _whole(name: str) -> dict:
-    from timbre_jax.training.grid import train_grid
     from timbre_jax.training.loop import train_and_evaluate
+    from timbre_jax.training.sweeps.grid import train_grid
 
     config = _settings(steps=4)
     sources = _sources(config, config.train.batch_size)

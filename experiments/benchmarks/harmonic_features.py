@@ -67,7 +67,7 @@ def _measure() -> dict:
     import jax
     import numpy as np
 
-    from timbre_jax.representation import HarmonicTracks
+    from timbre_jax.representations import HarmonicTracks
 
     notes = synthetic_notes()
     representation = HarmonicTracks(n_harmonics=HARMONICS)

@@ -30,8 +30,8 @@ def run() -> list[dict]:
     """Rows {name, ours, theirs, ratio, unit}; a lower time is a higher ratio."""
     import numpy as np
 
-    from timbre_jax.latent.inverse_map import kernel_inverse, unit_square
-    from timbre_jax.latent.projection import umap_model
+    from timbre_jax.analysis.projection import umap_model
+    from timbre_jax.maps.inverse import kernel_inverse, unit_square
 
     generator = np.random.default_rng(0)
     centres = generator.normal(size=(20, 64)) * 3
@@ -52,7 +52,7 @@ def run_similar() -> list[dict]:
     import numpy as np
     from sklearn.neighbors import NearestNeighbors
 
-    from timbre_jax.latent.neighbours import SoundIndex
+    from timbre_jax.analysis.neighbours import SoundIndex
 
     generator = np.random.default_rng(0)
     known = generator.normal(size=(100_000, 64)).astype(np.float32)

@@ -54,7 +54,7 @@ def write_nsynth(folder: Path, form: str, splits: dict[str, int]) -> Path:
 
 
 def _instrument(split: str, number: int) -> str:
-    from timbre_jax.data.sources.base import FAMILIES, SOURCES
+    from timbre_jax.data.importers.base import FAMILIES, SOURCES
 
     number += INSTRUMENTS["train"] if split != "train" else 0
     return f"{FAMILIES[number % 11]}_{SOURCES[number % 3]}_{number:03d}"
@@ -98,7 +98,7 @@ def notes(split: str, count: int) -> Iterator[tuple[str, np.ndarray]]:
 
 def _examples_json(split: str, count: int) -> str:
     """As NSynth's own, with its indent of four."""
-    from timbre_jax.data.sources.base import FAMILIES, SOURCES
+    from timbre_jax.data.importers.base import FAMILIES, SOURCES
 
     entries = {}
     for place in range(count):
@@ -132,8 +132,8 @@ def _shards(count: int) -> list[range]:
 
 
 def _write_shards(folder: Path, form: str, split: str, count: int) -> None:
-    from timbre_jax.data.publish import RecordWriter
-    from timbre_jax.data.sources.tfds import _masked_crc
+    from timbre_jax.data.importers.tfds import _masked_crc
+    from timbre_jax.data.prepare.shards import RecordWriter
 
     made, parts = notes(split, count), _shards(count)
     offset = INSTRUMENTS["train"] if split != "train" else 0

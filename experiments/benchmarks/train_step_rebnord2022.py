@@ -22,7 +22,7 @@ def run() -> list[dict]:
     import numpy as np
 
     from timbre_jax.models import make_model
-    from timbre_jax.training.sharding import make_placement
+    from timbre_jax.training.distributed.sharding import make_placement
     from timbre_jax.training.state import create_state, make_optimizer
     from timbre_jax.training.step import make_train_step
 

@@ -24,10 +24,10 @@ as both trainings print it at their end:
 A wider probe (512 units) finds .075, boosted trees .065 in the first. Without the relative view a few held-out sounds come out
 30 dB off, hence the second RMSE. A weight of 100 leaves .02 of loudness after 3,000 steps, and .75 of pitch. straight: loudness
 .17, pitch .93, RMSE 6.7 dB, and a rank correlation of brightness with the mix between sounds of .70 where it is .56
-(experiments/series_interpolation.py --pairs=24 --iterations=16).
+(experiments/studies/interpolation.py --pairs=24 --iterations=16).
 """
 
-from timbre_jax.representation import LOG_MEL_PRESETS, representation_settings
+from timbre_jax.representations import LOG_MEL_PRESETS, representation_settings
 from timbre_jax.training.config import default_config, model_section, representation_section
 
 KINDS = ("adversary", "no_adversary", "paper", "straight")

@@ -13,7 +13,7 @@ of the sounds 3.08 dB, 0.115 (0.080-0.145) under PCA's and 0.22 (0.02-0.41) unde
 MSE of the log-mel .00286 within the sounds, 27 % under PCA's. 40 minutes of one core.
 """
 
-from timbre_jax.representation import LogMel
+from timbre_jax.representations import LogMel
 from timbre_jax.training.config import default_config, model_section, representation_section
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from timbre_jax.data.augment import HarmonicAugment, make_augment
-from timbre_jax.representation import make_representation
+from timbre_jax.representations import make_representation
 
 OFF = {
     "level_db": 0.0, "tilt_db": 0.0, "harmonic_db": 0.0, "decay_db": 0.0, "harmonic_decay_db": 0.0, "pitch_semitones": 0.0,

@@ -8,14 +8,14 @@ import pytest
 
 from tests.helpers.notes import ListedSource
 from timbre_jax.data import features as features_module
-from timbre_jax.data.build import build_store
 from timbre_jax.data.features import FeatureSource, cached_features
-from timbre_jax.data.pipeline import make_pipeline
-from timbre_jax.data.publish import RecordWriter
-from timbre_jax.data.sources.base import Form, Loaded
+from timbre_jax.data.importers.base import Form, Loaded
+from timbre_jax.data.loader import make_pipeline
+from timbre_jax.data.prepare.build import build_store
+from timbre_jax.data.prepare.shards import RecordWriter
 from timbre_jax.data.store import JoinedStore, Store, StoreError, open_store
-from timbre_jax.records import Features
-from timbre_jax.representation import HarmonicTracks
+from timbre_jax.representations import HarmonicTracks
+from timbre_jax.types import Features
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,8 +9,8 @@ import pytest
 
 from tests.helpers.library import hit
 from tests.helpers.notes import ListedSource
-from timbre_jax.data.build import build_store
-from timbre_jax.data.sources.base import Form, Loaded
+from timbre_jax.data.importers.base import Form, Loaded
+from timbre_jax.data.prepare.build import build_store
 from timbre_jax.data.store import JoinedStore, Store, StoreError, open_store
 
 
@@ -88,7 +88,7 @@ def test_a_store_of_version_1_is_read(tmp_path):
 
 def test_the_same_source_takes_a_store_of_version_1_for_its_own(tmp_path, monkeypatch):
     form = Form(16000, 100, min_seconds=0.001)
-    from timbre_jax.data import build as module
+    from timbre_jax.data.prepare import build as module
 
     monkeypatch.setattr(module, "VERSION", 1)
     old = build(tmp_path / "store", form)

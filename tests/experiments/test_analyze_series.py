@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from experiments.analyze import analyze
-from experiments.analyze_series import loudest_part, real_latents
 from experiments.evaluate import evaluate
+from timbre_jax.analysis.series import loudest_part, real_latents
 from timbre_jax.metrics.table import read_results
-from timbre_jax.records import Features, Latent
+from timbre_jax.types import Features, Latent
 
 pytestmark = pytest.mark.xdist_group("small_analysis")
 

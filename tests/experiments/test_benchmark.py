@@ -6,7 +6,7 @@ import pytest
 from experiments import benchmark
 from experiments.benchmarks import configs, harmonic_features
 from tests.helpers import sounds
-from timbre_jax.representation import HarmonicTracks
+from timbre_jax.representations import HarmonicTracks
 from timbre_jax.training.config import default_config, model_section, representation_section, resolve
 
 

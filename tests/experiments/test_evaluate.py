@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from experiments.evaluate import evaluate
-from experiments.run_data import even_choice
+from timbre_jax.evaluation.runs import even_choice
 from timbre_jax.metrics.table import read_results
 
 pytestmark = pytest.mark.xdist_group("small_analysis")

@@ -9,11 +9,11 @@ import pytest
 import soundfile
 
 from experiments.generate import generate
-from experiments.sound_files import short_name
 from tests.helpers.processes import run
 from tests.helpers.sounds import harmonic_tone, noise
 from timbre_jax.audio.io import read_wave
 from timbre_jax.audio.pitch import yin
+from timbre_jax.generation.sound_files import short_name
 
 pytestmark = pytest.mark.xdist_group("small_analysis")
 

@@ -10,10 +10,10 @@ import pytest
 import soundfile
 
 from experiments.generate import generate
-from experiments.generate_control import Control, control_sounds, middle, parse_curve, parse_range
 from tests.helpers.codes import code_space
 from tests.helpers.sounds import noise
 from tests.helpers.tilted import FRAMES, tilted_space
+from timbre_jax.generation.control_modes import Control, control_sounds, middle, parse_curve, parse_range
 
 pytestmark = pytest.mark.xdist_group("small_analysis")
 

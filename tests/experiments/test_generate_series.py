@@ -9,10 +9,11 @@ import pytest
 import soundfile
 
 from experiments.generate import generate
-from experiments.generate_series import match_level, positions_along, read_series
-from experiments.run_data import open_run
 from tests.helpers.sounds import harmonic_tone, noise
 from timbre_jax.audio.io import read_wave
+from timbre_jax.evaluation.runs import open_run
+from timbre_jax.generation import control_modes
+from timbre_jax.generation.series_modes import match_level, positions_along, read_series
 from timbre_jax.metrics.level_curves import level_correlation
 
 pytestmark = pytest.mark.xdist_group("small_analysis")
@@ -181,12 +182,11 @@ def test_an_edit_that_does_not_fit_one_of_several_leaves_that_one_out(continuous
 
 
 def test_of_several_starts_of_a_control_one_that_fails_is_left_out(continuous_run, files, tmp_path, monkeypatch):
-    from experiments import generate_control
 
     def silent(*_, **__):
         raise ValueError("nothing is heard in it")
 
-    monkeypatch.setattr(generate_control, "_follow", silent)
+    monkeypatch.setattr(control_modes, "_follow", silent)
     both = [files / "c silence.wav", files / "b long.wav"]
     with pytest.raises(ValueError, match=r"c silence\.wav: nothing is heard in it \(and 1 more\)"):
         generate(continuous_run, tmp_path, mode="control", files=both, curve=["sine:1"], between=["500-2000"])

@@ -20,12 +20,12 @@ import soundfile
 
 from experiments import map as map_program
 from experiments.generate import generate
-from experiments.map_library import borrow_classes, cluster_names, read_library
-from experiments.map_server import MapServer, open_server
-from experiments.map_sounds import grid_points, make_sound, quick_space
 from experiments.similar import as_text, similar
 from tests.helpers.processes import start
-from timbre_jax.latent.sound_map import load_map
+from timbre_jax.maps.library import borrow_classes, cluster_names, read_library
+from timbre_jax.maps.rendering import grid_points, make_sound, quick_space
+from timbre_jax.maps.server import MapServer, open_server
+from timbre_jax.maps.sound_map import load_map
 
 pytestmark = pytest.mark.xdist_group("small_analysis")
 
@@ -98,7 +98,7 @@ def test_the_same_map_is_not_made_twice(made):
 
 def test_a_map_that_is_used_again_belongs_to_the_run_as_it_is_now(pca_run, tmp_path):
     """After an update of the library the same latents may be of a space that is written otherwise."""
-    from experiments.generate_modes import open_map
+    from timbre_jax.generation.static_modes import open_map
 
     _, _, first = map_program.make(pca_run, tmp_path, number=6, method="pca", progress=False)
     dataclasses.replace(first, settings={**first.settings, "space": "another"}).save(tmp_path / "map.npz")
@@ -331,8 +331,8 @@ def test_similar_sounds_of_a_recording_are_itself_first(made, pca_run, tmp_path)
 
 
 def test_latents_of_a_large_library_are_kept(pca_run, small_store, tmp_path, monkeypatch):
-    from experiments import map_library
-    from experiments.run_data import open_run
+    from timbre_jax.evaluation.runs import open_run
+    from timbre_jax.maps import library as map_library
 
     workdir = tmp_path / "run"
     shutil.copytree(pca_run, workdir)

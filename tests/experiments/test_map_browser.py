@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from experiments import map as map_program
-from timbre_jax.report.map_page import class_colours, grid_tiles, map_page
+from timbre_jax.maps.page import class_colours, grid_tiles, map_page
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = [

@@ -95,7 +95,7 @@ def test_instruments_in_two_splits_are_told(tmp_path, held_out):
 
 def test_rendered_notes_with_the_doctors_second_look(tmp_path):
     """Notes of the default bank: nearly all are harmonic, and their pitch is where the player says it is."""
-    from timbre_jax.representation import HarmonicTracks
+    from timbre_jax.representations import HarmonicTracks
 
     store = prepare(out=str(tmp_path / "store"), number=64, workers=1, progress=False)
     assert store.index["doctor"]["notes"] == 64

@@ -3,9 +3,9 @@ import csv
 import pytest
 
 import timbre_jax
-from experiments.grid_file import read_grid
 from experiments.sweep import sweep, sweep_grid
 from tests.helpers.runs import small_config, small_sources
+from timbre_jax.training.sweeps.grid_file import read_grid
 
 
 def test_a_run_for_each_value_a_table_and_the_second_time_nothing_is_done_again(tmp_path):

@@ -8,7 +8,7 @@ import pytest
 import timbre_jax
 from tests.helpers.notes import ListedSource
 from tests.helpers.processes import run
-from timbre_jax.data.build import build_store
+from timbre_jax.data.prepare.build import build_store
 
 NATSIOU = "--config=experiments/configs/natsiou2023.py"
 SMALL = (

@@ -9,9 +9,9 @@ import numpy as np
 from timbre_jax.audio.level import db_to_amplitude
 from timbre_jax.audio.noise import filtered_noise, filtered_noise_power
 from timbre_jax.models.base import TimbreModel
-from timbre_jax.records import Features, Posterior
-from timbre_jax.representation.wave_frames import WaveFrames
+from timbre_jax.representations.wave_frames import WaveFrames
 from timbre_jax.space import TimbreSpace
+from timbre_jax.types import Features, Posterior
 
 RATE, HOP, WINDOW = 16000, 256, 1024
 LOW, HIGH = 500.0, 5000.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.helpers.notes import ListedSource
-from timbre_jax.data.build import build_store
+from timbre_jax.data.prepare.build import build_store
 
 FITTED = "config.model = model_section('pca', latent_size=4)"
 TRAINED = """config.model = model_section('conv_vae', latent_size=3, channels=(4,))

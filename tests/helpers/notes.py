@@ -13,7 +13,7 @@ import numpy as np
 import soundfile
 
 from tests.helpers.sounds import harmonic_tone
-from timbre_jax.data.sources.base import FAMILIES, NOTES, SOURCES, Form, Loaded, Record
+from timbre_jax.data.importers.base import FAMILIES, NOTES, SOURCES, Form, Loaded, Record
 
 
 def note_wave(pitch: int, *, seed: int = 0, length: int = 64000, level: float = 0.3) -> np.ndarray:

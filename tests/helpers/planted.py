@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from timbre_jax.models import make_model
-from timbre_jax.records import Features
-from timbre_jax.representation.harmonic import HarmonicTracks
+from timbre_jax.representations.harmonic_tracks import HarmonicTracks
 from timbre_jax.space import TimbreSpace
+from timbre_jax.types import Features
 
 FACTORS = ("pitch", "level", "brightness", "decay")
 """In the order of how much they move the features."""
@@ -93,7 +93,7 @@ def _hand_made():
     import flax.linen as nn
 
     from timbre_jax.models.base import TimbreModel
-    from timbre_jax.records import Posterior
+    from timbre_jax.types import Posterior
 
     class HandMade(TimbreModel):
         def setup(self):

@@ -11,8 +11,8 @@ import numpy as np
 from orbax.checkpoint import v1 as ocp
 
 from timbre_jax import checkpoint
-from timbre_jax.representation import make_representation
-from timbre_jax.training.data import Sources
+from timbre_jax.data.datasets import Sources
+from timbre_jax.representations import make_representation
 
 SHAPE = (12, 4)
 

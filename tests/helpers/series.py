@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from timbre_jax.models.base import TimbreModel
-from timbre_jax.records import Features, Latent, Posterior
-from timbre_jax.representation.mel import LogMel
+from timbre_jax.representations.log_mel import LogMel
 from timbre_jax.space import TimbreSpace
+from timbre_jax.types import Features, Latent, Posterior
 
 
 class FrameLinear(TimbreModel):

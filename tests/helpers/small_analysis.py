@@ -89,10 +89,10 @@ def begun_series(store: Path, workdir: Path, kind: str) -> Path:
     import jax
 
     from timbre_jax import checkpoint
+    from timbre_jax.data.datasets import batches, open_sources
+    from timbre_jax.training.checkpointing.spaces import make_space
     from timbre_jax.training.config import resolve
-    from timbre_jax.training.data import batches, open_sources
-    from timbre_jax.training.fit import build_model, write_config
-    from timbre_jax.training.spaces import make_space
+    from timbre_jax.training.setup import build_model, write_config
     from timbre_jax.training.step import batch_features
 
     config = resolve({**SMALL_SERIES[kind], "data": {"store": str(store)}})

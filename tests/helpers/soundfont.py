@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from timbre_jax.data import sf2
+from timbre_jax.soundfont import parser
 
 
 def sine_sample(frequency: float = 441.0, *, rate: int = 44100, seconds: float = 1.0, root: int = 69, **more) -> dict:
@@ -50,7 +50,7 @@ def write_soundfont(
                 modulators += [struct.pack("<HHhHH", *m) for m in zone.get("modulators", [])]
                 numbers = {key: value for key, value in zone.items() if isinstance(key, int)}
                 # Ranges come first and the link last (section 8.1.2).
-                for number in sorted(numbers, key=lambda n: (n not in (sf2.KEY_RANGE, sf2.VELOCITY_RANGE), n)):
+                for number in sorted(numbers, key=lambda n: (n not in (parser.KEY_RANGE, parser.VELOCITY_RANGE), n)):
                     value = numbers[number]
                     value = value[0] | value[1] << 8 if isinstance(value, tuple) else value & 0xFFFF
                     generators.append(struct.pack("<HH", number, value))
@@ -63,8 +63,8 @@ def write_soundfont(
             b"".join(generators) + bytes(4),
         )  # fmt: skip
 
-    i_starts, ibag, imod, igen = zones_of(instruments, "sample", sf2.SAMPLE)
-    p_starts, pbag, pmod, pgen = zones_of([preset["zones"] for preset in presets], "instrument", sf2.INSTRUMENT)
+    i_starts, ibag, imod, igen = zones_of(instruments, "sample", parser.SAMPLE)
+    p_starts, pbag, pmod, pgen = zones_of([preset["zones"] for preset in presets], "instrument", parser.INSTRUMENT)
     inst = b"".join(struct.pack("<20sH", f"i{n}".encode(), start) for n, start in enumerate(i_starts))
     named = [*presets, {"name": "EOP", "bank": 0, "program": 0}]
     phdr = b"".join(
@@ -88,7 +88,7 @@ def write_soundfont(
 def one_preset(path: Path, *, sample: dict | None = None, preset: dict | None = None, **zone) -> Path:
     """A bank of one preset, one instrument and one looped sample; generators as g54=1."""
     generators = {int(name[1:]): value for name, value in zone.items() if name[0] == "g"}
-    body = {sf2.SAMPLE_MODES: 1, **generators, "sample": 0, "modulators": zone.get("modulators", [])}
+    body = {parser.SAMPLE_MODES: 1, **generators, "sample": 0, "modulators": zone.get("modulators", [])}
     return write_soundfont(
         path,
         samples=[sample or sine_sample()],

@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 
 from tests.helpers.sounds import noise
-from timbre_jax.metrics.scores import common_features, score_definition
+from timbre_jax.metrics.reconstruction import common_features, score_definition
 from timbre_jax.metrics.sound_pairs import pair_distances, pair_measures
-from timbre_jax.records import Features
-from timbre_jax.representation import make_representation
-from timbre_jax.representation.mel import LogMel
+from timbre_jax.representations import make_representation
+from timbre_jax.representations.log_mel import LogMel
+from timbre_jax.types import Features
 
 
 def test_log_mel_and_level_of_known_differences():

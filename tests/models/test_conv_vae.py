@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from timbre_jax.models import make_model
-from timbre_jax.models.heads import bernoulli_nll
-from timbre_jax.records import Features
+from timbre_jax.models.layers.likelihoods import bernoulli_nll
+from timbre_jax.types import Features
 
 
 def features(batch, shape, seed=0):

@@ -12,10 +12,10 @@ import pytest
 import timbre_jax
 from tests.helpers.runs import SHAPE, assert_same_run, examples, last_checkpoint, metric_lines, small_config, small_sources
 from timbre_jax import checkpoint
+from timbre_jax.data.datasets import Sources
 from timbre_jax.models import make_model
-from timbre_jax.records import Features, Latent, Posterior
-from timbre_jax.training.data import Sources
 from timbre_jax.training.loop import train_and_evaluate
+from timbre_jax.types import Features, Latent, Posterior
 
 SETTINGS = {"latent_size": 3, "basis_size": 12, "width": 32, "depth": 1}
 AUGMENT = {

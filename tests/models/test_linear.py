@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from timbre_jax.models import linear, make_model
-from timbre_jax.records import Features, Latent
+from timbre_jax.types import Features, Latent
 
 
 def batches(x, size=13):

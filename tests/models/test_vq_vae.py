@@ -5,11 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from timbre_jax import streaming
 from timbre_jax.audio.distances import multi_resolution_stft_distance
+from timbre_jax.inference import streaming
 from timbre_jax.models import make_model
-from timbre_jax.models.codebook import perplexity
-from timbre_jax.representation import make_representation
+from timbre_jax.models.layers.codebook import perplexity
+from timbre_jax.representations import make_representation
 from timbre_jax.space import TimbreSpace
 from timbre_jax.training.state import create_state, make_optimizer
 from timbre_jax.training.step import make_train_step

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from timbre_jax.latent.statistics import box_plot, range_classes
+from timbre_jax.analysis.statistics import box_plot, range_classes
 from timbre_jax.report import plots
 
 LATENTS = np.random.default_rng(0).standard_normal((60, 3))

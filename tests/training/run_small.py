@@ -12,14 +12,14 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from tests.helpers.runs import small_config, small_sources
-from timbre_jax.training import distributed
+from timbre_jax.training.distributed import processes
+from timbre_jax.training.distributed.failures import ending_together
 from timbre_jax.training.loop import train_and_evaluate
-from timbre_jax.training.peers import ending_together
 
 if __name__ == "__main__":
     if "TEST_PROCESS" in os.environ:
         count, number = int(os.environ["TEST_PROCESSES"]), int(os.environ["TEST_PROCESS"])
-        distributed.initialise(coordinator_address=os.environ["TEST_ADDRESS"], num_processes=count, process_id=number)
+        processes.initialise(coordinator_address=os.environ["TEST_ADDRESS"], num_processes=count, process_id=number)
     workdir, steps, *rest = sys.argv[1:]
     parallel = rest[0] if rest else "jit"
     seconds = float(rest[1]) if len(rest) > 1 else 60.0

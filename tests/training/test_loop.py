@@ -11,8 +11,8 @@ import pytest
 import timbre_jax
 from tests.helpers.runs import assert_same_run, last_checkpoint, metric_lines, small_config, small_sources
 from timbre_jax import checkpoint
-from timbre_jax.training.book import TrainingError
-from timbre_jax.training.labels import Labelled
+from timbre_jax.data.labels import Labelled
+from timbre_jax.training.checkpointing.progress import TrainingError
 from timbre_jax.training.loop import train_and_evaluate
 
 
@@ -78,7 +78,7 @@ def test_the_space_has_the_averaged_parameters_and_the_training_sets_statistics(
 
 
 def space_features(values):
-    from timbre_jax.records import Features
+    from timbre_jax.types import Features
 
     return Features(values=values, mask=np.ones(values.shape[:2], np.float32))
 
@@ -155,7 +155,7 @@ def test_another_configuration_needs_another_folder(whole):
 
 
 def test_two_cannot_train_in_one_folder(tmp_path):
-    from timbre_jax.training.interrupt import locked
+    from timbre_jax.training.distributed.interrupt import locked
 
     with locked(tmp_path), pytest.raises(ValueError, match="another process is training"):
         train(small_config(), tmp_path)

@@ -9,10 +9,10 @@ import pytest
 import timbre_jax
 from tests.helpers.runs import SHAPE, metric_lines, small_config, small_sources, with_loudness
 from timbre_jax.models import make_model
-from timbre_jax.records import Features
 from timbre_jax.training.loop import train_and_evaluate
 from timbre_jax.training.state import create_state, make_optimizer
 from timbre_jax.training.step import cropped, make_train_step
+from timbre_jax.types import Features
 
 MODEL = {"name": "frame_vae", "latent_size": 3, "channels": (16, 16), "strided": 1, "kernel": 3, "reader_weight": 3.0}
 

@@ -20,7 +20,7 @@ import numpy as np
 from timbre_jax.audio.level import FLOOR_DB, frame_level, root
 from timbre_jax.audio.pitch import yin
 from timbre_jax.audio.stft import stft, window_samples
-from timbre_jax.records import Array
+from timbre_jax.types import Array
 
 N_FFT, HOP = 2048, 256
 APERIODIC = 0.3

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from timbre_jax.audio.level import root
 from timbre_jax.audio.stft import stft
-from timbre_jax.records import Array
+from timbre_jax.types import Array
 
 
 def mse(a: Array, b: Array, *, mask: Array | None = None) -> Array:

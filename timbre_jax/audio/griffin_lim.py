@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from timbre_jax.audio.in_turns import map_sounds
+from timbre_jax.audio.chunked_map import map_sounds
 from timbre_jax.audio.level import root
 from timbre_jax.audio.stft import istft, stft
-from timbre_jax.records import Array
+from timbre_jax.types import Array
 
 
 @functools.partial(jax.jit, static_argnames=("hop", "length", "window", "window_length", "iterations", "momentum"))

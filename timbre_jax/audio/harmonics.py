@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from timbre_jax.audio.level import FLOOR_DB
-from timbre_jax.records import Array
+from timbre_jax.types import Array
 
 # Power under which a bin says nothing: far below -100 dB, far above the smallest normal float32.
 _TINY = 1e-30

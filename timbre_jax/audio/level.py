@@ -7,7 +7,7 @@ import math
 import jax.numpy as jnp
 
 from timbre_jax.audio.stft import frame
-from timbre_jax.records import Array
+from timbre_jax.types import Array
 
 FLOOR_DB = -100.0
 

@@ -9,7 +9,7 @@ import warnings
 import numpy as np
 
 from timbre_jax.audio.nnls import nnls
-from timbre_jax.records import Array
+from timbre_jax.types import Array
 
 MEL_SCALES = ("slaney", "htk")
 # Slaney's scale (Auditory Toolbox, 1998) is linear up to here, logarithmic above: 15 mel at 1 kHz, 27 mel for a factor 6.4.

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from timbre_jax.audio.in_turns import map_sounds
-from timbre_jax.records import Array
+from timbre_jax.audio.chunked_map import map_sounds
+from timbre_jax.types import Array
 
 
 def nnls(matrix: np.ndarray, targets: Array, *, start: np.ndarray | None = None, iterations: int = 100) -> Array:

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from timbre_jax.audio.stft import frame, istft_inner, overlap_ratio, window_samples
-from timbre_jax.records import Array
+from timbre_jax.types import Array
 
 NOISE_POWER = 1.0 / 3.0
 """Mean square of noise that is uniform in [-1, 1)."""

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 
 from timbre_jax.audio.griffin_lim import fast_griffin_lim, griffin_lim
 from timbre_jax.audio.phase_gradient import integrate_phase, pghi
-from timbre_jax.records import Array
+from timbre_jax.types import Array
 
 
 def pghi_fast_griffin_lim(

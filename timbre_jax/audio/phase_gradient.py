@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from timbre_jax.audio.in_turns import map_sounds
+from timbre_jax.audio.chunked_map import map_sounds
 from timbre_jax.audio.stft import istft, window_samples
-from timbre_jax.records import Array
+from timbre_jax.types import Array
 
 
 @functools.lru_cache(maxsize=64)

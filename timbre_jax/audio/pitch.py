@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from timbre_jax.audio.harmonics import harmonic_peaks
-from timbre_jax.records import Array
+from timbre_jax.types import Array
 
 
 def _fast_fft_length(least: int) -> int:

@@ -11,7 +11,7 @@ import functools
 import jax.numpy as jnp
 import numpy as np
 
-from timbre_jax.records import Array
+from timbre_jax.types import Array
 
 # Cosine-sum windows, w[m] = sum_k (-1)^k a_k cos(2 pi k m / M) (Harris 1978, "On the use of windows").
 COSINE_WINDOWS = {

@@ -26,11 +26,11 @@ from typing import Any
 import numpy as np
 
 from timbre_jax.data.fixed_records import CHECK, FixedReader, FixedWriter, count_fixed
-from timbre_jax.data.publish import count_records, read_records, write_text
+from timbre_jax.data.prepare.shards import count_records, read_records, write_text
 from timbre_jax.data.random_access import RandomAccess
 from timbre_jax.data.store import JoinedStore, Store, StoreError
-from timbre_jax.records import Features
-from timbre_jax.representation import Representation, representation_settings
+from timbre_jax.representations import Representation, representation_settings
+from timbre_jax.types import Features
 
 VERSION = 1
 SHARD = 1024  # records a file: what an interrupted run loses at most

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from timbre_jax.records import Array
+from timbre_jax.types import Array
 
 
 class MaskedAutoregressiveFlow(nn.Module):

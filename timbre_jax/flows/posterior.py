@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from timbre_jax.flows.masked_autoregressive import FlowChain
-from timbre_jax.records import Array, Latent, Posterior
+from timbre_jax.types import Array, Latent, Posterior
 
 
 @flax.struct.dataclass

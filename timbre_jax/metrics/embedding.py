@@ -1,7 +1,7 @@
 """Embeddings of sounds for distances between sets: a function of waves to points [B, D].
 
 The Inception network of FID and the VGGish of FAD are not part of this library. "timbre" is a small network of our own,
-trained to name pitch and class (`experiments/embedding.py`; `embedding_timbre.npz`); "mel_statistics" needs no training. Any
+trained to name pitch and class (`studies/train_embedding.py`); "mel_statistics" needs no training. Any
 function (waves [B, T], sample rate) -> [B, D] will do. Distances under different embeddings are not to be compared.
 """
 
@@ -22,7 +22,7 @@ EMBEDDINGS = ("timbre", "mel_statistics")
 
 
 def load_embedding(name: str = "timbre") -> Embedding:
-    """An embedding by its name in `EMBEDDINGS`, or of a file that `experiments/embedding.py` wrote.
+    """An embedding by its name in `EMBEDDINGS`, or of a file that `experiments/studies/train_embedding.py` wrote.
 
     Raises:
       ValueError: neither.

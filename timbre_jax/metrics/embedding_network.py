@@ -14,8 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from timbre_jax.records import Array
-from timbre_jax.representation.mel import LogMel
+from timbre_jax.representations.log_mel import LogMel
+from timbre_jax.types import Array
 
 SECONDS = 4.0
 FRONT_END = LogMel(sample_rate=16000, length=64000, n_fft=1024, window_length=1024, hop=320, n_mels=64, n_frames=200)
@@ -100,5 +100,5 @@ def read_network(path: str | os.PathLike) -> tuple[EmbeddingSettings, dict, dict
         raise ValueError(f"{path}: there is no such embedding") from None
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(
-            f"{path}: no embedding that experiments/embedding.py wrote ({' '.join(str(error).split())[:100]})"
+            f"{path}: no embedding that experiments/studies/train_embedding.py wrote ({' '.join(str(error).split())[:100]})"
         ) from None

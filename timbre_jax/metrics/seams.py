@@ -6,8 +6,8 @@ import dataclasses
 
 import numpy as np
 
-from timbre_jax.representation.base import Representation
-from timbre_jax.representation.parts import analyse_in_parts
+from timbre_jax.representations.base import Representation
+from timbre_jax.representations.segments import analyse_in_parts
 
 STEP = 0.004
 """Seconds of the stretches whose levels are compared."""

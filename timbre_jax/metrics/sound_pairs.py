@@ -14,9 +14,9 @@ import numpy as np
 from timbre_jax.audio import distances
 from timbre_jax.metrics.fingerprint import fingerprint_scores
 from timbre_jax.metrics.level_curves import level_correlation
-from timbre_jax.metrics.peaq import peaq_basic, peaq_definition
-from timbre_jax.metrics.scores import batches_of, spectral_distances
-from timbre_jax.representation.mel import LogMel
+from timbre_jax.metrics.peaq.basic import peaq_basic, peaq_definition
+from timbre_jax.metrics.reconstruction import batches_of, spectral_distances
+from timbre_jax.representations.log_mel import LogMel
 
 
 @dataclasses.dataclass(frozen=True)

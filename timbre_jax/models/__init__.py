@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from timbre_jax.models.any_length import AnyLengthVAE
 from timbre_jax.models.base import TimbreModel
 from timbre_jax.models.conv_vae import ConvVAE
 from timbre_jax.models.dense_vae import DenseVAE
+from timbre_jax.models.flow_vae import SampleVAE
 from timbre_jax.models.frame_vae import FrameVAE
 from timbre_jax.models.linear import PCA, MeanImage
-from timbre_jax.models.sample_vae import SampleVAE
-from timbre_jax.models.vq_spectra import SpectralVQVAE
+from timbre_jax.models.spectral_vq_vae import SpectralVQVAE
+from timbre_jax.models.variable_length_vae import AnyLengthVAE
 from timbre_jax.models.vq_vae import VQVAE
 
 MODELS: dict[str, type[TimbreModel]] = {

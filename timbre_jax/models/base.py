@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import flax.linen as nn
 import jax.numpy as jnp
 
-from timbre_jax.records import Array, Features, Latent, Posterior
+from timbre_jax.types import Array, Features, Latent, Posterior
 
 Variables = Any
 """A linen variables dict: {"params": ..., and mutable collections such as "batch_stats"}."""

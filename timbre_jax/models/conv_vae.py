@@ -6,9 +6,9 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from timbre_jax.models.base import TimbreModel, latent_features
-from timbre_jax.models.convolution import Conv3x3, computed_in
-from timbre_jax.models.heads import make_head
-from timbre_jax.records import Array, Features, Latent, Posterior
+from timbre_jax.models.layers.likelihoods import make_head
+from timbre_jax.models.ops.convolution import Conv3x3, computed_in
+from timbre_jax.types import Array, Features, Latent, Posterior
 
 
 class Encoder(nn.Module):

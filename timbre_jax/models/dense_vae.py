@@ -12,9 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from timbre_jax.models.base import TimbreModel, Variables, latent_features
+from timbre_jax.models.layers.refinement import refine
 from timbre_jax.models.linear import PCA
-from timbre_jax.models.refine import refine
-from timbre_jax.records import Array, Features, Latent, Posterior
+from timbre_jax.types import Array, Features, Latent, Posterior
 
 _SPREAD = 4.0
 """Standard deviation of the largest component as the encoder sees it: most of the others are not then lost in rounding."""

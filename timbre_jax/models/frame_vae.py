@@ -10,10 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from timbre_jax.models.base import TimbreModel, Variables
-from timbre_jax.models.explained import ExplainedVariance
-from timbre_jax.models.frame_layers import FrameStack
-from timbre_jax.models.invariance import (
+from timbre_jax.models.adversary.explained_variance import ExplainedVariance
+from timbre_jax.models.adversary.frame_regressor import (
     QUANTILES,
     FrameRegressor,
     label_nll,
@@ -22,9 +20,11 @@ from timbre_jax.models.invariance import (
     scaled,
     standard_uniform,
 )
-from timbre_jax.models.reversal import reversal_strength, reverse_gradient
-from timbre_jax.models.straight import band_moments, detour, following
-from timbre_jax.records import Array, Features, Latent, Posterior
+from timbre_jax.models.adversary.gradient_reversal import reversal_strength, reverse_gradient
+from timbre_jax.models.base import TimbreModel, Variables
+from timbre_jax.models.layers.frame_layers import FrameStack
+from timbre_jax.models.layers.straightness import band_moments, detour, following
+from timbre_jax.types import Array, Features, Latent, Posterior
 
 Stream = dict[str, Any]
 
@@ -366,7 +366,7 @@ class FrameVAE(TimbreModel):
         tables = {name: jnp.asarray(quantile_table(np.concatenate(values))) for name, values in found.items()}
         return {**variables, "quantiles": tables} if names else dict(variables)
 
-    # As a stream: see `timbre_jax.streaming`
+    # As a stream: see `timbre_jax.inference.streaming`
 
     @property
     def look_ahead(self) -> tuple[int, int]:

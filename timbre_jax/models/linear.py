@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from timbre_jax.models.base import TimbreModel, Variables, latent_features
-from timbre_jax.records import Features, Latent, Posterior
+from timbre_jax.types import Features, Latent, Posterior
 
 
 class MeanImage(TimbreModel):

@@ -15,12 +15,12 @@ from timbre_jax.audio.level import FLOOR_DB, amplitude_to_db, db_to_amplitude, r
 from timbre_jax.audio.noise import filtered_noise, filtered_noise_power
 from timbre_jax.audio.stft import frame, overlap_ratio, window_samples
 from timbre_jax.models.base import TimbreModel, Variables
-from timbre_jax.models.codebook import Codebook, fit_codebook, lookup
-from timbre_jax.models.frame_context import first_context, with_neighbours
-from timbre_jax.models.frame_layers import MaskedBatchNorm
-from timbre_jax.models.recurrent import GRU
-from timbre_jax.records import Array, Features, Latent, Posterior
-from timbre_jax.representation.wave_frames import centred_windows, window_power
+from timbre_jax.models.layers.codebook import Codebook, fit_codebook, lookup
+from timbre_jax.models.layers.frame_context import first_context, with_neighbours
+from timbre_jax.models.layers.frame_layers import MaskedBatchNorm
+from timbre_jax.models.layers.recurrent import GRU
+from timbre_jax.representations.wave_frames import centred_windows, window_power
+from timbre_jax.types import Array, Features, Latent, Posterior
 
 Stream = dict[str, Any]
 
@@ -255,7 +255,7 @@ class VQVAE(TimbreModel):
     def _hops(self, waves: Array) -> Array:
         return waves.reshape(waves.shape[0], -1, self.hop)
 
-    # As a stream (`timbre_jax.streaming`)
+    # As a stream (`timbre_jax.inference.streaming`)
 
     @property
     def look_ahead(self) -> tuple[int, int]:

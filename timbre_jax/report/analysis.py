@@ -8,20 +8,20 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from timbre_jax.latent import natsiou2023
-from timbre_jax.latent.ablation import Ablation
-from timbre_jax.latent.agreement import Agreement, agreement
-from timbre_jax.latent.attribution import Attribution
-from timbre_jax.latent.correlation import Correlation
-from timbre_jax.latent.direction import DirectionEffects
-from timbre_jax.latent.perturbation import Perturbation
-from timbre_jax.latent.projection import Projection
-from timbre_jax.latent.sage import Sage
-from timbre_jax.latent.sensitivity import Sensitivity
-from timbre_jax.latent.statistics import BoxPlot, ClassStatistics, RangeClasses
+from timbre_jax.analysis import natsiou2023
+from timbre_jax.analysis.ablation import Ablation
+from timbre_jax.analysis.agreement import Agreement, agreement
+from timbre_jax.analysis.attribution import Attribution
+from timbre_jax.analysis.correlation import Correlation
+from timbre_jax.analysis.direction import DirectionEffects
+from timbre_jax.analysis.perturbation import Perturbation
+from timbre_jax.analysis.projection import Projection
+from timbre_jax.analysis.sage import Sage
+from timbre_jax.analysis.sensitivity import Sensitivity
+from timbre_jax.analysis.statistics import BoxPlot, ClassStatistics, RangeClasses
 from timbre_jax.metrics.bootstrap import Interval, mean_interval
 from timbre_jax.metrics.neighbours import NeighbourAccuracy
-from timbre_jax.metrics.scores import Scores
+from timbre_jax.metrics.reconstruction import Scores
 from timbre_jax.metrics.sound_pairs import COUNTED
 from timbre_jax.metrics.table import Result, Table
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from timbre_jax.latent import natsiou2023
+from timbre_jax.analysis import natsiou2023
 from timbre_jax.metrics.bootstrap import mean_interval
 from timbre_jax.report import plots
 from timbre_jax.report.analysis import HARMONIC, Analysis, Explanations

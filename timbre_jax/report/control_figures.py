@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from timbre_jax.latent.control import Controlled
+from timbre_jax.generation.control.results import Controlled
 from timbre_jax.report.plots import MAIN, SECOND, new_figure, styled
 
 ACROSS = 4

@@ -7,19 +7,19 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from timbre_jax.latent.ablation import Ablation
-from timbre_jax.latent.agreement import Agreement, agreement
-from timbre_jax.latent.attribution import Attribution
-from timbre_jax.latent.axes import Axes
-from timbre_jax.latent.code_table import CodeTable
-from timbre_jax.latent.correlation import Correlation
-from timbre_jax.latent.perturbation import Perturbation
-from timbre_jax.latent.projection import Projection
-from timbre_jax.latent.sensitivity import Sensitivity
-from timbre_jax.latent.series import SeriesStatistics
-from timbre_jax.latent.statistics import BoxPlot
+from timbre_jax.analysis.ablation import Ablation
+from timbre_jax.analysis.agreement import Agreement, agreement
+from timbre_jax.analysis.attribution import Attribution
+from timbre_jax.analysis.correlation import Correlation
+from timbre_jax.analysis.perturbation import Perturbation
+from timbre_jax.analysis.projection import Projection
+from timbre_jax.analysis.sensitivity import Sensitivity
+from timbre_jax.analysis.series_statistics import SeriesStatistics
+from timbre_jax.analysis.statistics import BoxPlot
+from timbre_jax.generation.axes import Axes
+from timbre_jax.generation.control.code_table import CodeTable
 from timbre_jax.metrics.bootstrap import Interval, mean_interval
-from timbre_jax.metrics.code_uses import CodeUses
+from timbre_jax.metrics.codebook_usage import CodeUses
 from timbre_jax.metrics.sound_pairs import PairMeasure
 from timbre_jax.metrics.table import Result, Table
 

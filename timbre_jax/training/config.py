@@ -10,7 +10,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from timbre_jax.models import MODELS
-from timbre_jax.representation import REPRESENTATIONS
+from timbre_jax.representations import REPRESENTATIONS
 from timbre_jax.training.precision import check_precision
 
 FREE = ("representation", "model", "augment")

@@ -8,9 +8,9 @@ from typing import Any
 import jax
 import numpy as np
 
+from timbre_jax.data.datasets import Source, batches
 from timbre_jax.models.base import Variables
-from timbre_jax.records import Array
-from timbre_jax.training.data import Source, batches
+from timbre_jax.types import Array
 
 
 def evaluate(

@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from timbre_jax.training import distributed
-from timbre_jax.training.book import Result
-from timbre_jax.training.data import Sources, open_sources
-from timbre_jax.training.fit import build_model, checked, fit, write_config
-from timbre_jax.training.interrupt import StopSignals, locked
-from timbre_jax.training.peers import told_when_lost
-from timbre_jax.training.profile import Profile
-from timbre_jax.training.run import Run
+from timbre_jax.data.datasets import Sources, open_sources
+from timbre_jax.training.checkpointing.progress import Result
+from timbre_jax.training.distributed import processes
+from timbre_jax.training.distributed.failures import told_when_lost
+from timbre_jax.training.distributed.interrupt import StopSignals, locked
+from timbre_jax.training.profiling import Profile
+from timbre_jax.training.setup import build_model, checked, fit, write_config
+from timbre_jax.training.trainer import Run
 
 
 def train_and_evaluate(
@@ -32,7 +32,7 @@ def train_and_evaluate(
     TensorBoard; best/ the space that `timbre_jax.load` reads; checkpoints/ what a stopped run goes on from. A resumed run takes
     the same steps, to the bit, as one that was never stopped.
 
-    Several processes (`distributed.initialise`) call it with the same arguments and a folder that all of them see. The main one
+    Several processes (`processes.initialise`) call it with the same arguments and a folder that all of them see. The main one
     makes the features and writes the files. A signal to any of them stops all, at the same step.
 
     Models that learn in closed form (PCA, mean image) are fitted, and leave the same files but for checkpoints/.
@@ -52,14 +52,14 @@ def train_and_evaluate(
     workdir = Path(workdir)
     config = checked(config, workdir)
     with told_when_lost():
-        sources = sources or distributed.main_first(lambda: open_sources(config, progress=progress))
+        sources = sources or processes.main_first(lambda: open_sources(config, progress=progress))
         model = build_model(config, sources)
         with locked(workdir):
-            if distributed.is_main():
+            if processes.is_main():
                 write_config(workdir, config, model, sources)
-            distributed.barrier("config")
+            processes.barrier("config")
             if model.trained_by == "fit":
-                return distributed.main_first(lambda: fit(config, workdir, model, sources))
+                return processes.main_first(lambda: fit(config, workdir, model, sources))
             with StopSignals() as stop:
                 return drive(Run(config, workdir, model, sources, parallel, progress), stop, profile)
 

@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend import core
 
-from timbre_jax.records import Array
+from timbre_jax.types import Array
 
 PRECISIONS = ("float32", "bfloat16", "float64")
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import optax
 
 from timbre_jax.models.base import TimbreModel, Variables
-from timbre_jax.records import Array, Features
+from timbre_jax.types import Array, Features
 
 SCHEDULES = ("constant", "cosine", "plateau")
 

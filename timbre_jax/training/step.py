@@ -8,11 +8,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from timbre_jax.data.labels import LABEL_PREFIX
 from timbre_jax.models.base import TimbreModel, Variables
-from timbre_jax.records import Array, Features
-from timbre_jax.training.labels import LABEL_PREFIX
 from timbre_jax.training.precision import in_bfloat16, like
 from timbre_jax.training.state import TrainState, update_average
+from timbre_jax.types import Array, Features
 
 Batch = Mapping[str, Array]
 """{"values" [B, N, F], "mask" [B, N], "index" [B] int32, labels as "label_NAME" [B] int32, and conditions by name}."""

@@ -1,0 +1,1 @@
+"""Studies: each program measures one claim of the documentation."""

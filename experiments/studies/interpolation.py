@@ -1,0 +1,323 @@
+"""How sounds between two sounds go: brightness and bandwidth at 11 mixes, beside those of a plain crossfade.
+
+  python experiments/studies/interpolation.py --workdir=run --out=interpolation
+  python experiments/studies/interpolation.py --workdir=run --out=interpolation --interpolation=spherical --settle=1
+  python experiments/studies/interpolation.py --workdir=run --out=interpolation --interpolation=even
+  python experiments/studies/interpolation.py --workdir=run --out=interpolation --mixed_by=codes     # a discrete space
+
+Caillon et al. 2020, figure 3, measured. Pairs of held-out sounds of different recordings (of different pitches and levels, as
+they come), --seconds of each around the loudest frame; both are decoded, and 9 fixed mixes of their latents between them.
+Descriptors are measured on the sound:
+
+  spearman       rank correlation of brightness (mean spectral centroid, weighted by the frames' magnitudes) with the mix,
+                 turned so that it is 1 where brightness rises or falls all the way from one end to the other
+  overshoot      how far the largest bandwidth of the mixes lies above that of both ends, in % of the larger end; a crossfade
+                 of two sounds has both their spectra at once and is wider than either
+  deviation      largest distance of a mix's brightness from the straight line between the ends, in % of the ends' distance
+
+--interpolation=even is told what is measured here (latent/even_path.py): its figures say what a sound designer gets, not how
+the space lies.
+
+A pair's ends differ where their decoded brightness does by 10 % or more; the others count for nothing.
+
+Writes OUT/pairs.csv, OUT/summary.csv, OUT/interpolation.md, OUT/results.json, OUT/figure.png (one pair moving in time: its
+centroid and bandwidth, the crossfade's beside it) and OUT/audio.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+
+import numpy as np
+from absl import flags
+
+from experiments import command_line
+
+MIXES = 11
+DIFFER = 0.10
+LEAST_DB = -50.0
+ENOUGH = 0.9
+
+
+def measure_interpolation(
+    workdir: str | os.PathLike,
+    out: str | os.PathLike,
+    *,
+    store: str | None = None,
+    split: str = "test",
+    pairs: int = 40,
+    mixed_by: str = "vectors",
+    interpolation: str = "linear",
+    settle: int = 0,
+    seconds: float = 2.0,
+    iterations: int | None = None,
+    seed: int = 0,
+    progress: bool = True,
+):
+    """Measures and writes; what the flags of the same names say. Returns the summary `Table`.
+
+    Raises:
+      ValueError: one line.
+    """
+    from tqdm import tqdm
+
+    from timbre_jax.analysis.series import loudest_part
+    from timbre_jax.data.store import Store
+    from timbre_jax.evaluation.runs import default_store, open_run, read_notes
+    from timbre_jax.generation.control.code_table import code_table, training_share
+    from timbre_jax.generation.control.results import is_discrete
+    from timbre_jax.generation.interpolation import EVEN
+    from timbre_jax.metrics.table import Table, write_results, write_text
+    from timbre_jax.report import plots
+
+    run = open_run(workdir, kind="series", why="an interpolation of series")
+    if mixed_by == "codes" and not is_discrete(run.space):
+        raise ValueError("--mixed_by=codes needs a discrete space; this one is continuous")
+    opened = Store.open(store or default_store(run))
+    notes = read_notes(run, opened, split, progress=progress)
+    chosen = choose_pairs(notes, pairs, seed=seed)
+    records, figure = [], None
+    space = run.space
+    if iterations is not None and hasattr(space.representation, "iterations"):
+        space = space.replace(representation=dataclasses.replace(space.representation, iterations=iterations))
+    frames = max(1, round(seconds * space.representation.rate))
+    table = None
+    if interpolation == "even" and is_discrete(space):
+        table = code_table(space, names=EVEN, uses=training_share(space), progress=progress)
+    for number, (a, b) in enumerate(tqdm(chosen, desc="pairs", disable=not progress)):
+        found = _pair(
+            space, loudest_part(notes.part(np.array([a, b])).features, frames), mixed_by, interpolation, settle, table
+        )
+        ids, groups = (notes.labels[name][[a, b]].tolist() for name in ("id", "instrument"))
+        records.append({"pair": number, "from": ids[0], "to": ids[1], "groups": " + ".join(groups), **found["record"]})
+        if figure is None and found["record"]["differ"]:
+            figure = _figure(space, found, Path(out))
+    table = Table.from_records("pairs", records, "One row a pair; what the columns are: series_interpolation.py --help.")
+    summary, results = summarise(
+        records, run.name, split, opened.path.name, f"{interpolation}, {mixed_by}, settled {settle} times", seed
+    )
+    table.write_csv(Path(out))
+    summary.write_csv(Path(out))
+    write_text(Path(out) / "interpolation.md", f"{summary.markdown()}\n{summary.caption}\n")
+    write_results(Path(out) / "results.json", results)
+    if figure is not None:
+        plots.save_png(figure, Path(out) / "figure.png")
+    return summary
+
+
+def choose_pairs(notes, number: int, *, seed: int = 0) -> list[tuple[int, int]]:
+    """Pairs of audible sounds of different recordings, each sound in as few pairs as can be.
+
+    Raises:
+      ValueError: fewer than two recordings with an audible sound.
+    """
+    rows = np.arange(len(notes.positions))
+    waves = notes.audio(rows)
+    loud = rows[10 * np.log10(np.maximum(np.mean(np.square(waves), axis=1), 1e-12)) > LEAST_DB]
+    groups = notes.labels["instrument"]
+    if len(np.unique(groups[loud])) < 2:
+        raise ValueError("an interpolation needs audible sounds of at least two recordings")
+    generator, found, seen = np.random.default_rng(seed), [], set()
+    for _ in range(200 * number):
+        order = generator.permutation(loud)
+        for a, b in zip(order[::2].tolist(), order[1::2].tolist(), strict=False):
+            if groups[a] != groups[b] and (a, b) not in seen:
+                seen.add((a, b))
+                found.append((a, b))
+            if len(found) == number:
+                return found
+    return found
+
+
+def _pair(space, features, mixed_by: str, interpolation: str, settle: int, table) -> dict:
+    """Sounds of a pair's mixes, and what was measured of them."""
+    import jax
+
+    from timbre_jax.generation import interpolation as even_path
+    from timbre_jax.generation import series_paths as paths
+
+    latent = jax.tree.map(np.asarray, space.encode(features))
+    a, b = (jax.tree.map(lambda x, i=i: x[i : i + 1], latent) for i in (0, 1))
+    a, b = paths.align(a, b, count=latent.values.shape[1])
+    shares = np.linspace(0.0, 1.0, MIXES)
+    if interpolation == "even":
+        ends = jax.tree.map(lambda *x: np.concatenate(x), a, b)
+        between = [mix.wave for mix in even_path.even_mixes(space, a, b, shares[1:-1], table=table)]
+        return _measured(space, (a, b), np.stack([*np.asarray(space.render(ends)), *between])[[0, *range(2, MIXES), 1]])
+    batch = [jax.tree.map(lambda x: np.repeat(x, MIXES, axis=0), one) for one in (a, b)]
+    share = np.repeat(shares[:, None], a.values.shape[1], axis=1)
+    mixed = paths.mix_spherical(space, *batch, share) if interpolation == "spherical" else paths.mix(*batch, share)
+    mixed = paths.settled(space, mixed, rounds=settle)
+    if mixed_by == "codes":
+        mixed = paths.to_codes(space, mixed)
+    return _measured(space, (a, b), np.asarray(space.render(mixed)))
+
+
+def _measured(space, ends, waves: np.ndarray) -> dict:
+    """Of the mixes' sounds [MIXES, T], the first and last of which are the ends."""
+    from timbre_jax.generation import series_paths as paths
+
+    shares = np.linspace(0.0, 1.0, MIXES)
+    faded = np.stack([paths.crossfade(waves[0], waves[-1], share) for share in shares])
+    ours, theirs = (_descriptors(x, space.sample_rate) for x in (waves, faded))
+    bright, wide = ours["centroid"], ours["bandwidth"]
+    differ = abs(bright[-1] - bright[0]) >= DIFFER * min(bright[0], bright[-1])
+    record = {
+        "centroid_from": bright[0], "centroid_to": bright[-1], "differ": bool(differ),
+        "spearman": monotony(bright), "spearman_crossfade": monotony(theirs["centroid"]),
+        "overshoot": overshoot(wide), "overshoot_crossfade": overshoot(theirs["bandwidth"]),
+        "deviation": deviation(bright), "deviation_crossfade": deviation(theirs["centroid"]),
+    }  # fmt: skip
+    return {"record": record, "ends": ends, "waves": waves}
+
+
+def monotony(values: np.ndarray) -> float:
+    """Rank correlation of values at rising mixes with the mix, in the direction from the first to the last."""
+    from scipy.stats import spearmanr
+
+    if np.ptp(values) == 0:
+        return 0.0
+    return float(spearmanr(np.arange(len(values)), values).statistic) * (1.0 if values[-1] >= values[0] else -1.0)
+
+
+def overshoot(values: np.ndarray) -> float:
+    """How far the largest of values lies above both ends, in % of the larger end; 0 where none does."""
+    ends = max(values[0], values[-1])
+    return float(100.0 * max(0.0, values.max() - ends) / ends) if ends > 0 else 0.0
+
+
+def deviation(values: np.ndarray) -> float:
+    """Largest distance of values from the straight line between their ends, in % of the ends' distance."""
+    line = np.linspace(values[0], values[-1], len(values))
+    reach = abs(values[-1] - values[0])
+    return float(100.0 * np.abs(values - line).max() / reach) if reach > 0 else float("nan")
+
+
+def _descriptors(waves: np.ndarray, rate: int) -> dict[str, np.ndarray]:
+    """Mean centroid and bandwidth [S] of sounds in Hz, each frame weighted by its summed magnitude."""
+    found = _frames(waves, rate)
+    weight = found["weight"] / np.maximum(found["weight"].sum(1, keepdims=True), 1e-30)
+    return {name: (found[name] * weight).sum(1) for name in ("centroid", "bandwidth")}
+
+
+def _frames(waves: np.ndarray, rate: int) -> dict[str, np.ndarray]:
+    from timbre_jax.audio import descriptors
+
+    magnitude = np.asarray(descriptors.magnitudes(np.asarray(waves, np.float32)))
+    frequencies = descriptors.bin_frequencies(rate, descriptors.N_FFT)
+    return {
+        "centroid": np.asarray(descriptors.centroid(magnitude, frequencies), np.float64),
+        "bandwidth": np.asarray(descriptors.bandwidth(magnitude, frequencies), np.float64),
+        "weight": magnitude.sum(-1).astype(np.float64),
+    }
+
+
+def summarise(records: list[dict], name: str, split: str, store: str, mixed_by: str, seed: int):
+    """The summary table and results.
+
+    Raises:
+      ValueError: no pair's ends differ.
+    """
+    from timbre_jax.metrics.bootstrap import mean_interval
+    from timbre_jax.metrics.table import Result, Table
+
+    kept = [record for record in records if record["differ"]]
+    if not kept:
+        raise ValueError(f"the ends of none of the {len(records)} pairs differ by {100 * DIFFER:.0f} % in brightness")
+    groups = np.array([record["groups"] for record in kept])
+    where = (
+        f"{len(kept)} of {len(records)} pairs whose ends differ by {100 * DIFFER:.0f} %, split “{split}” of {store}, "
+        f"run {name}, mixed by {mixed_by}; floor: a plain crossfade of the two decoded ends"
+    )
+    rows, results = [], []
+    measures = (
+        (
+            "spearman_enough",
+            f"% of pairs with a rank correlation of {ENOUGH:g} or more",
+            "spearman",
+            lambda x: 100.0 * (x >= ENOUGH),
+        ),
+        ("spearman", "rank correlation of brightness with the mix", "spearman", lambda x: x),
+        ("deviation", "distance from the straight line, % of the ends' distance", "deviation", lambda x: x),
+        ("overshoot", "bandwidth above both ends, %", "overshoot", lambda x: x),
+        (
+            "overshoot_over_5",
+            "% of pairs whose bandwidth overshoots by more than 5 %",
+            "overshoot",
+            lambda x: 100.0 * (x > 5.0),
+        ),
+    )
+    for key, title, column, change in measures:
+        cells = []
+        for suffix in ("", "_crossfade"):
+            values = change(np.array([record[column + suffix] for record in kept], np.float64))
+            interval = mean_interval(values, groups, seed=seed)
+            cells.append(tuple(float(x) for x in (interval.value, interval.low, interval.high)))
+        rows.append((title, *cells[0], *cells[1]))
+        results.append(Result(f"interpolation/{key}", *cells[0], cells[1][0], f"{title}; {where}"))
+    columns = ("what", "latents", "low", "high", "crossfade", "crossfade_low", "crossfade_high")
+    return Table("summary", columns, tuple(rows), f"{where}. Brackets: 95 %, bootstrap over pairs of recordings."), results
+
+
+def _figure(space, found: dict, out: Path):
+    """One pair moving in time: z[n] = za[n] (1 - n / N) + zb[n] n / N, beside the crossfade; and its sounds."""
+    from timbre_jax.generation import series_paths as paths
+    from timbre_jax.generation.sound_files import write_sound
+    from timbre_jax.report.series_figures import moving_figure
+
+    a, b = found["ends"]
+    share = paths.moving_share(a.values.shape[1])
+    ends = found["waves"][[0, -1]]
+    sounds = {
+        "first": ends[0],
+        "second": ends[1],
+        "interpolated": np.asarray(space.render(paths.mix(a, b, share)))[0],
+        "crossfade": paths.crossfade(*ends, share),
+    }
+    for name, wave in sounds.items():
+        write_sound(out / "audio" / f"{name}.wav", wave, space.sample_rate)
+    for i, wave in enumerate(found["waves"]):
+        write_sound(out / "audio" / f"mix_{10 * i:03d}.wav", wave, space.sample_rate)
+    curves = {name: _frames(wave[None], space.sample_rate) for name, wave in sounds.items()}
+    return moving_figure(
+        {name: {k: v[0] for k, v in curve.items()} for name, curve in curves.items()}, rate=space.sample_rate / 256
+    )
+
+
+def _define_flags() -> None:
+    flags.DEFINE_string("workdir", None, "The run, as experiments/train.py made it.")
+    flags.DEFINE_string("out", None, "Folder for tables, figure and sounds.")
+    flags.DEFINE_string("store", None, "Store of the sounds; by default the one the run was trained on.")
+    flags.DEFINE_string("split", "test", "Its split.")
+    flags.DEFINE_integer("pairs", 40, "How many pairs.", lower_bound=2)
+    flags.DEFINE_enum("mixed_by", "vectors", ("vectors", "codes"), "A discrete space: vectors between codes, or nearest codes.")
+    flags.DEFINE_enum(
+        "interpolation",
+        "linear",
+        ("linear", "spherical", "even"),
+        "A straight line (the paper's), an arc, or the arc bent until brightness and bandwidth go evenly.",
+    )
+    flags.DEFINE_integer("settle", 0, "How often a mix is decoded and encoded again (series_path.settled).", lower_bound=0)
+    flags.DEFINE_float("seconds", 2.0, "Of each sound, around its loudest frame.", lower_bound=0.1)
+    flags.DEFINE_integer(
+        "iterations",
+        None,
+        "Of the inverter, where the space has one: fewer are quicker and hardly change descriptors.",
+        lower_bound=1,
+    )
+    flags.DEFINE_integer("seed", 0, "Of the choice of pairs and of resampling.")
+    flags.DEFINE_bool("progress", True, "Show a bar.")
+
+
+def main(_) -> int:
+    command_line.use_compilation_cache()
+    summary = command_line.call(measure_interpolation)
+    print(f"{summary.markdown()}\n{summary.caption}")
+    return 0
+
+
+if __name__ == "__main__":
+    _define_flags()
+    command_line.run(main, __doc__)

@@ -1,0 +1,149 @@
+"""Sounds for `experiments/studies/inversion.py`: a mixed set that can be made again anywhere, a folder, or a store."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from timbre_jax.audio.io import AUDIO_SUFFIXES, AudioFileError, read_wave
+
+HIT_KEYS = tuple(range(35, 82))  # General MIDI's percussion map
+HIT_SECONDS = 2.0
+FADE_SECONDS = 0.02
+
+
+@dataclasses.dataclass(frozen=True)
+class Sounds:
+    """Attributes:
+    names: [M]. groups: [M], instruments or folders: what intervals are resampled over.
+    waves: [M, T] float32, silent after a shorter sound's end.
+    sample_rate: Hz.
+    """
+
+    names: list[str]
+    groups: list[str]
+    waves: np.ndarray
+    sample_rate: int
+
+
+def mixed_sounds(*, number: int, seed: int, nsynth: str, sample_rate: int, samples: int) -> Sounds:
+    """A third each: notes and drum hits of the default SoundFont bank, and real notes of NSynth (without it, halves).
+
+    Everything is drawn from `seed`: rendered notes evenly over presets, pitches and velocities; hits evenly over kits,
+    keys 35-81 and velocities; real notes one an instrument as far as they go. Those with a peak under 0.001 are passed over.
+    """
+    count = number // 3 if nsynth else 0
+    hits = (number - count) // 2
+    parts = [_hits(hits, seed, sample_rate), _rendered(number - count - hits, seed, sample_rate)]
+    if count:
+        parts.append(_real(nsynth, count, seed, sample_rate))
+    chosen = [entry for part in parts for entry in part]
+    waves = np.stack([_fit(wave, samples, sample_rate) for _, _, wave in chosen])
+    return Sounds([name for name, _, _ in chosen], [group for _, group, _ in chosen], waves, sample_rate)
+
+
+def folder_sounds(path: str, *, number: int, seed: int, sample_rate: int, samples: int) -> Sounds:
+    """`number` sound files of a folder and its subfolders, drawn from `seed`; their groups are their folders."""
+    files = sorted(file for file in Path(path).rglob("*") if file.suffix.lower() in AUDIO_SUFFIXES and file.is_file())
+    order = np.random.default_rng(seed).permutation(len(files))
+    names, groups, waves = [], [], []
+    for position in order:
+        if len(names) == number:
+            break
+        try:
+            wave, _ = read_wave(files[position], sample_rate=sample_rate, duration=(samples + 1) / sample_rate)
+        except AudioFileError as error:
+            print(f"left out: {error}")
+            continue
+        names.append(str(files[position].relative_to(path)))
+        groups.append(str(files[position].parent))
+        waves.append(_fit(wave, samples, sample_rate))
+    if not names:
+        raise ValueError(f"{path}: no sound file that can be read ({', '.join(AUDIO_SUFFIXES)})")
+    return Sounds(names, groups, np.stack(waves), sample_rate)
+
+
+def store_sounds(path: str, *, number: int, seed: int, samples: int) -> Sounds:
+    """`number` sounds of a store's test split (of its last split where it has none), drawn from `seed`."""
+    from timbre_jax.data.store import open_store
+
+    store = open_store(path)
+    split = "test" if "test" in store.splits else store.splits[-1]
+    order = np.random.default_rng(seed).permutation(store.length(split))[:number]
+    columns = store.metadata(split)
+    waves = np.stack([_fit(wave, samples, store.sample_rate) for wave in store.audio(split, order)])
+    return Sounds(columns["id"][order].tolist(), columns["instrument"][order].tolist(), waves, store.sample_rate)
+
+
+def _fit(wave: np.ndarray, samples: int, sample_rate: int) -> np.ndarray:
+    """Of that length; a sound that is cut fades out over its last 20 ms, or the click of the cut would be graded."""
+    if len(wave) <= samples:
+        return np.pad(wave.astype(np.float32), (0, samples - len(wave)))
+    fade = np.minimum(1.0, np.arange(samples, 0, -1) / (FADE_SECONDS * sample_rate))
+    return (wave[:samples] * fade).astype(np.float32)
+
+
+def _hits(number: int, seed: int, sample_rate: int) -> Iterator[tuple[str, str, np.ndarray]]:
+    import soxr
+
+    from timbre_jax.data.importers.soundfont import DEFAULT_VELOCITIES
+    from timbre_jax.soundfont.banks import PERCUSSION_BANK, default_bank
+    from timbre_jax.soundfont.parser import read_soundfont
+    from timbre_jax.soundfont.player import RATE, render_note
+
+    bank = read_soundfont(default_bank())
+    kits = [preset for preset in bank.presets if preset.bank == PERCUSSION_BANK]
+    generator, found = np.random.default_rng(seed), 0
+    for key in np.concatenate([generator.permutation(HIT_KEYS) for _ in range(1 + number)]).tolist():
+        if found == number:
+            break
+        kit, velocity = kits[generator.integers(len(kits))], int(generator.choice(DEFAULT_VELOCITIES))
+        wave = soxr.resample(render_note(bank, kit, key, velocity, held=1.0, seconds=HIT_SECONDS).wave, RATE, sample_rate)
+        if np.max(np.abs(wave), initial=0.0) < 1e-3:
+            continue
+        found += 1
+        yield f"{kit.name}-{key:03d}-{velocity:03d}", f"key {key}", wave
+
+
+def _rendered(number: int, seed: int, sample_rate: int) -> Iterator[tuple[str, str, np.ndarray]]:
+    import soxr
+
+    from timbre_jax.data.importers.soundfont import SoundFontSource
+
+    source = SoundFontSource(number=2 * number, seed=seed)
+    records, found = source.plan(), 0
+    for position in np.random.default_rng(seed).permutation(len(records)).tolist():
+        if found == number:
+            break
+        wave = source.load(records[position], None).wave
+        if np.max(np.abs(wave), initial=0.0) < 1e-3:
+            continue
+        found += 1
+        yield records[position].id, records[position].instrument, soxr.resample(wave, source.form.sample_rate, sample_rate)
+
+
+def _real(path: str, number: int, seed: int, sample_rate: int) -> Iterator[tuple[str, str, np.ndarray]]:
+    import soxr
+
+    from timbre_jax.data.importers.nsynth import NSynthSource
+
+    source = NSynthSource(paths=(path,))
+    records = source.plan()
+    order = np.random.default_rng(seed).permutation([k for k, record in enumerate(records) if not record.left_out])
+    seen: dict[str, int] = {}
+    ranked = []
+    for rank, position in enumerate(order.tolist()):
+        name = records[position].instrument
+        seen[name] = seen.get(name, 0) + 1
+        ranked.append((seen[name], rank, position))
+    wanted = sorted(position for _, _, position in sorted(ranked)[:number])
+    for position, payload in source.fetch(records, wanted):
+        record = records[position]
+        yield (
+            record.id,
+            record.instrument,
+            soxr.resample(source.load(record, payload).wave, source.form.sample_rate, sample_rate),
+        )

@@ -1,0 +1,237 @@
+"""How good a map and its way back are, on sounds that the map has not seen, beside PCA's, UMAP's and the nearest sound.
+
+  python experiments/studies/map_quality.py --workdir=run --out=quality                       # map: train, held out: test
+  python experiments/studies/map_quality.py --workdir=run --store=library --held_out=valid,test --out=quality
+
+Every held-out sound is placed on the map by the map's own means (PCA: projection; UMAP: its `transform`; kernel map: the
+point whose way back comes nearest, `inverse_map.place`), and the way back from there gives a latent again. Reported, with
+95 % intervals over instruments (groups of a library):
+
+- variance: share of the variance of the held-out latents (around the library's mean) that comes back: 1 - sum |z - z'|^2 /
+  sum |z - mean|^2. Below 0: worse than always saying the mean.
+- lsd_db: log-spectral distance (1024-point Hann, hop 256, floor -80 dB) of the sound decoded from z' to the recording, and
+  lsd_more: how much larger it is than the kernel map's own way back on the same sounds (above 0: worse).
+- named: share of held-out sounds whose 5 nearest library sounds on the map name their class; sounds without a class are left
+  out on both sides.
+
+And of the library itself on the map, without intervals: trustworthiness and continuity (15 neighbours; Venna & Kaski 2001), and
+named_library: share of its sounds whose 5 nearest others name their class. Floors: "mean latent", and "nearest sound in the
+space", which needs no map. Ceiling: "own latent".
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+from absl import flags
+
+from experiments import command_line
+
+OURS = "kernel map, its way back"
+NEIGHBOURS = 15
+VOTERS = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class Way:
+    """A map with one way back: latents [Q, D] for the held-out sounds, their places [Q, 2] and the library's [M, 2] or None.
+
+    `seconds`: of placing and going back, for all sounds together.
+    """
+
+    name: str
+    latents: np.ndarray
+    places: np.ndarray | None = None
+    library_places: np.ndarray | None = None
+    seconds: float = float("nan")
+
+
+def measure(
+    workdir: str | os.PathLike,
+    out: str | os.PathLike,
+    *,
+    store: str | None = None,
+    split: str = "train",
+    held_out: str = "test",
+    number: int = 1500,
+    held_out_number: int = 300,
+    sounds: int = 100,
+    umap: bool = True,
+    neighbours: int = 100,
+    min_dist: float = 0.8,
+    seed: int = 0,
+    progress: bool = True,
+):
+    """Measures; what the flags of the same names say. Returns the `Table`, which is also written to OUT.
+
+    Raises:
+      ValueError: one line.
+    """
+    from timbre_jax.data.store import open_store
+    from timbre_jax.evaluation.runs import default_store, open_run
+    from timbre_jax.maps.library import read_library, split_names
+    from timbre_jax.metrics.table import Table, write_text
+
+    run = open_run(workdir, kind="static", why="a measure of how well sounds come back from a map")
+    path = store or default_store(run)
+    opened = open_store(path)
+    if both := sorted(set(split_names(opened, split)) & set(split_names(opened, held_out))):
+        raise ValueError(f"split {both[0]} is on the map and held out: name other splits with --split and --held_out")
+    library = read_library(run, path, split=split, number=number, seed=seed, progress=progress)
+    unseen = read_library(run, path, split=held_out, number=held_out_number, seed=seed, progress=progress)
+    if len(library) < 20 or len(unseen) < 5:
+        raise ValueError(
+            f"a map is measured with 20 sounds or more and 5 held out; {split} has {len(library)}, {held_out} {len(unseen)}"
+        )
+    ways = list(_ways(library.latents, unseen.latents, umap=umap, neighbours=neighbours, min_dist=min_dist, seed=seed))
+    distances, rows = _distances(run, unseen, ways, sounds, seed, progress)
+    mean = library.latents.mean(0)
+    lines = [_line(way, library, unseen, mean, distances[way.name], distances[OURS], unseen.groups[rows]) for way in ways]
+    caption = (
+        f"{len(library)} sounds of {split} on the map, {len(unseen)} of {held_out} held out ({len(rows)} of them heard), "
+        f"run {run.name}. Named by always saying the library's commonest class: {_commonest(library, unseen)}. What the "
+        "columns are: experiments/studies/map_quality.py --help."
+    )
+    columns = (
+        "map and way back", "variance", "variance_low", "variance_high", "lsd_db", "lsd_low", "lsd_high", "lsd_more",
+        "lsd_more_low", "lsd_more_high", "named", "named_low", "named_high", "named_library", "trustworthiness", "continuity",
+        "ms_each",
+    )  # fmt: skip
+    table = Table("map_quality", columns, tuple(tuple(line[name] for name in columns) for line in lines), caption)
+    table.write_csv(Path(out))
+    document = [{name: (None if value != value else value) for name, value in line.items()} for line in lines]
+    write_text(Path(out) / "map_quality.json", json.dumps(document, indent=1) + "\n")
+    return table
+
+
+def _commonest(library, unseen) -> str:
+    known, asked = (part.classes[part.named] for part in (library, unseen))
+    if not len(known) or not len(asked):
+        return "there are no classes"
+    names, counts = np.unique(known, return_counts=True)
+    return f"{100 * np.mean(asked == names[counts.argmax()]):.0f} %"
+
+
+def _ways(latents: np.ndarray, unseen: np.ndarray, *, umap: bool, neighbours: int, min_dist: float, seed: int):
+    from timbre_jax.analysis.projection import umap_model
+    from timbre_jax.maps.inverse import kernel_inverse, unit_square
+    from timbre_jax.maps.sound_map import make_map, place_sounds
+    from timbre_jax.metrics.neighbours import nearest_neighbours
+
+    yield Way("mean latent (floor)", np.repeat(latents.mean(0, keepdims=True), len(unseen), 0))
+    yield Way("nearest sound in the space (floor, no map)", latents[nearest_neighbours(latents, unseen, k=1).indices[:, 0]])
+    for method in ("pca", "kernel"):
+        made = make_map(latents, method=method, seed=seed)
+        begin = time.perf_counter()
+        places = place_sounds(made, unseen)
+        back = made.inverse(places)[0]
+        seconds = time.perf_counter() - begin
+        yield Way(f"{method} map, its way back", back, places, made.coordinates, seconds)
+        nearest = latents[nearest_neighbours(made.coordinates, places, k=1).indices[:, 0]]
+        yield Way(f"{method} map, nearest sound", nearest, places, made.coordinates)
+    if umap:
+        model = umap_model(latents, neighbours=neighbours, min_dist=min_dist, seed=seed)
+        coordinates, low, high = unit_square(model.embedding_)
+        begin = time.perf_counter()
+        raw = model.transform(unseen)
+        theirs = np.asarray(model.inverse_transform(raw), np.float32)
+        seconds = time.perf_counter() - begin
+        places = ((raw - low) / (high - low)).astype(np.float32)
+        name = f"umap map ({neighbours}, {min_dist:g})"
+        yield Way(f"{name}, its way back", theirs, places, coordinates, seconds)
+        nearest = latents[nearest_neighbours(coordinates, places, k=1).indices[:, 0]]
+        yield Way(f"{name}, nearest sound", nearest, places, coordinates)
+        yield Way(f"{name}, kernel way back", kernel_inverse(coordinates, latents)(places)[0], places, coordinates)
+    yield Way("own latent (ceiling)", unseen)
+
+
+def _distances(run, unseen, ways, number, seed, progress):
+    """Log-spectral distance to the recordings, by way, and which of the held-out sounds were heard."""
+    from tqdm import tqdm
+
+    from timbre_jax.evaluation.resynthesis import fitted, render_values
+    from timbre_jax.evaluation.runs import even_choice
+    from timbre_jax.metrics.reconstruction import spectral_distances
+
+    rows = even_choice(unseen.groups, min(number, len(unseen)), seed=seed)
+    # What the representation cuts off is nothing that a way back could give.
+    length = min(unseen.store.samples, getattr(run.space.representation, "length", 0) or unseen.store.samples)
+    waves = unseen.waves(rows)
+    recorded = np.concatenate([fitted(wave[None], length) for wave in waves])
+    ends = np.minimum([len(wave) for wave in waves], length) if unseen.store.variable else None
+    found = {}
+    for way in tqdm(ways, desc="sounds", unit="way", disable=not progress):
+        made = fitted(render_values(run.space, way.latents[rows]), length)
+        found[way.name] = spectral_distances(made, recorded, lengths=ends)
+    return found, rows
+
+
+def _line(way: Way, library, unseen, mean, distances, ours, groups) -> dict:
+    from timbre_jax.metrics.bootstrap import mean_interval
+    from timbre_jax.metrics.map_quality import variance_kept
+
+    kept = variance_kept(unseen.latents, way.latents, mean=mean, groups=unseen.groups)
+    heard, more = mean_interval(distances, groups), mean_interval(distances - ours, groups)
+    line = {
+        "map and way back": way.name, "variance": kept.value, "variance_low": kept.low, "variance_high": kept.high,
+        "lsd_db": heard.value, "lsd_low": heard.low, "lsd_high": heard.high,
+        "lsd_more": more.value, "lsd_more_low": more.low, "lsd_more_high": more.high,
+        "ms_each": 1e3 * way.seconds / len(unseen),
+    }  # fmt: skip
+    return line | _map_scores(way, library, unseen)
+
+
+def _map_scores(way: Way, library, unseen) -> dict:
+    from timbre_jax.metrics.bootstrap import mean_interval
+    from timbre_jax.metrics.map_quality import continuity, map_accuracy, trustworthiness
+    from timbre_jax.metrics.neighbours import nearest_neighbours, vote
+
+    names = ("named", "named_low", "named_high", "named_library", "trustworthiness", "continuity")
+    scores = dict.fromkeys(names, float("nan"))
+    if way.places is None:
+        return scores
+    places = way.library_places
+    k = min(NEIGHBOURS, (len(places) - 1) // 2)
+    scores["trustworthiness"] = trustworthiness(library.latents, places, k=k)
+    scores["continuity"] = continuity(library.latents, places, k=k)
+    known, asked = library.named, unseen.named
+    if known.sum() > VOTERS and asked.any():
+        near = nearest_neighbours(places[known], way.places[asked], k=VOTERS)
+        right = (vote(near, library.classes[known]) == unseen.classes[asked]).astype(np.float64)
+        named = mean_interval(right, unseen.groups[asked])
+        scores |= {"named": named.value, "named_low": named.low, "named_high": named.high}
+        scores["named_library"] = map_accuracy(places[known], library.classes[known], k=VOTERS).accuracy
+    return scores
+
+
+def _define_flags() -> None:
+    flags.DEFINE_string("workdir", None, "The run, as experiments/train.py made it.")
+    flags.DEFINE_string("out", None, "Folder for the table.")
+    flags.DEFINE_string("store", None, "Library; by default the one the run was trained on.")
+    flags.DEFINE_string("split", "train", "Split whose sounds are on the map.")
+    flags.DEFINE_string("held_out", "test", "Split whose sounds are not, to be placed on it.")
+    flags.DEFINE_integer("number", 1500, "Sounds on the map, even over instruments; 0: all.", lower_bound=0)
+    flags.DEFINE_integer("held_out_number", 300, "Held-out sounds, even over instruments; 0: all.", lower_bound=0)
+    flags.DEFINE_integer("sounds", 100, "Held-out sounds whose log-spectral distance is measured.", lower_bound=1)
+    flags.DEFINE_bool("umap", True, "Measure UMAP too, which takes minutes.")
+    flags.DEFINE_integer("neighbours", 100, "UMAP's.", lower_bound=2)
+    flags.DEFINE_float("min_dist", 0.8, "UMAP's.", lower_bound=0.0, upper_bound=1.0)
+    flags.DEFINE_integer("seed", 0, "Of the choice of sounds and of the maps.")
+    flags.DEFINE_bool("progress", True, "Show bars.")
+
+
+def main(_) -> int:
+    command_line.use_compilation_cache()
+    table = command_line.call(measure)
+    print(table.markdown())
+    return 0
+
+
+if __name__ == "__main__":
+    _define_flags()
+    command_line.run(main, __doc__)

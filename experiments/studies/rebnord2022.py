@@ -1,0 +1,174 @@
+"""The nine models of Rebnord 2022 (table 7.2) on one library, and their scores beside the thesis' (table 7.3)."""
+
+from __future__ import annotations
+
+import copy
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from experiments.configs.rebnord2022 import MODELS, SCORES, get_config
+
+METRICS = ("lsd", "stft", "odg", "ndb", "frechet", "kernel")
+
+
+def _metrics() -> tuple[str, ...]:
+    """What is measured: fingerprints too, where their optional programs are installed."""
+    from timbre_jax.metrics.fingerprint import require
+
+    try:
+        require()
+    except ValueError:
+        return METRICS
+    return (*METRICS, "fingerprint")
+
+
+def library(
+    out: Path,
+    *,
+    path: Sequence[str] = (),
+    classes: str = "words",
+    store: str = "",
+    models: Sequence[str] = tuple(MODELS),
+    fraction: float = 1.0,
+    changes: Mapping[str, Any] | None = None,
+    sounds: int = 64,
+    at_once: int = 0,
+    progress: bool = True,
+) -> tuple[Path, int]:
+    """Trains them, all on the same sounds, scores all on the same sounds, and writes one table.
+
+    Args:
+      out: folder for store, runs and scores; what is there and finished is not made again.
+      path: folders of sounds; or `store`, one that experiments/prepare.py made.
+      classes: where the class of a file comes from, as experiments/prepare.py takes it.
+      models: names of `experiments.configs.rebnord2022.MODELS`.
+      fraction: of the thesis' steps that each model trains (at least 1).
+      changes: fields of every configuration by dotted name: for a trial.
+      sounds: of the test split that are compared as sounds.
+      at_once: as `train_grid` has it, of models that share a program.
+      progress: bars with the time left.
+
+    Returns:
+      Where the table is, and the signal that stopped the training, or 0.
+
+    Raises:
+      ValueError: an unknown model, no or two places of sounds, a fraction out of range.
+    """
+    from experiments.evaluate import evaluate
+    from experiments.prepare import prepare
+    from timbre_jax.training.config import resolve
+    from timbre_jax.training.sweeps.grid import train_grid
+
+    if unknown := sorted(set(models) - set(MODELS)):
+        raise ValueError(f"--only has {unknown[0]!r}; there are {', '.join(MODELS)}")
+    if bool(path) == bool(store):
+        raise ValueError("say where the library is: --path=FOLDER,... or --store=STORE, one of them")
+    if not 0 < fraction <= 1:
+        raise ValueError(f"--fraction must lie above 0 and be at most 1, not {fraction:g}")
+    configs = {}
+    for name in models:
+        config = get_config(name)
+        config.train.steps = max(1, round(fraction * MODELS[name][-1]))
+        config.update_from_flattened_dict(dict(changes or {}))
+        config.data.store = store or str(out / "stores" / "library")
+        configs[name] = resolve(config)
+    if path:
+        prepare(
+            out=configs[models[0]].data.store, source="folder", path=tuple(path), classes=classes, unlabelled=False,
+            progress=progress,
+        )  # fmt: skip
+    runs: dict[str, Path] = {}
+    for name in models:
+        # With as many steps, "overfit" is "64_dim"; with few, "underfit" is too.
+        twin = next((other for other in runs if _what_counts(configs[other]) == _what_counts(configs[name])), None)
+        if twin:
+            print(f"== {name}: the same as {twin}", flush=True)
+        runs[name] = runs[twin] if twin else out / "runs" / name
+    # Those that differ in KL weight and length alone share one program.
+    own = {run: configs[name] for name, run in runs.items() if run.name == name}
+    ended = train_grid(own, at_once=at_once, progress=progress)
+    if stopped := next((run for run, result in ended.items() if result.signal), None):
+        return stopped, ended[stopped].signal
+    for name, run in runs.items():
+        if ended[run].status == "failed":
+            print(f"error: {name} failed and is left out: {ended[run].error}", file=sys.stderr, flush=True)
+    runs = {name: run for name, run in runs.items() if ended[run].status != "failed"}
+    if not runs:
+        raise ValueError("all models failed; see above")
+    results = {name: ended[run] for name, run in runs.items()}
+    trained, used = list(dict.fromkeys(runs.values())), configs[models[0]].data.store
+    evaluate(trained, out / "scores", store=used, sounds=sounds, metrics=_metrics(), progress=progress)
+    names = {name: run.name for name, run in runs.items()}
+    table = beside_the_thesis(out / "scores" / "results.json", Path(used).resolve().name, results, runs=names)
+    table.write_csv(out)
+    from timbre_jax.metrics.table import write_text
+
+    write_text(out / "library.md", f"{table.markdown()}\n{table.caption}\n")
+    return out / "library.md", 0
+
+
+def _what_counts(config: Any) -> Any:
+    """The configuration, with a constant learning rate in place of one that falls on plateaus but has no time to."""
+    same, optimizer, train = copy.deepcopy(config), config.optimizer, config.train
+    if optimizer.schedule == "plateau" and train.steps <= optimizer.plateau.patience * train.eval_every:
+        same.optimizer.schedule = "constant"
+    return same
+
+
+def beside_the_thesis(scores: Path, store: str, results: Mapping[str, Any], *, runs: Mapping[str, str] | None = None):
+    """The table: our scores (results.json of experiments/evaluate.py) of each model, and the thesis'.
+
+    `runs`: the name of each model's run, where two models share one.
+    """
+    from timbre_jax.metrics.table import Table, read_results
+
+    values = {row.name: row for row in read_results(scores)}
+
+    def cell(name: str, metric: str) -> str | None:
+        row = values.get(f"{store}/{name}/{metric}")
+        if row is None:
+            return None
+        if metric == "ndb":
+            return f"{row.value:.0f} (by chance {row.floor:.1f})"
+        return f"{row.value:.4g}" if row.low is None else f"{row.value:.4g} ({row.low:.4g}–{row.high:.4g})"
+
+    records = []
+    for name, result in results.items():
+        latents, flows, kl_weight, dropout, steps = MODELS[name]
+        ndb, fid, odg, fingerprint = SCORES[name]
+        records.append(
+            {
+                "model": name,
+                "latents": latents,
+                "flows": flows,
+                "KL weight": kl_weight,
+                "dropout": dropout,
+                "steps": result.step,
+                **{label: cell((runs or {}).get(name, name), metric) for label, metric in _SHOWN.items()},
+                "thesis: steps": steps,
+                "thesis: NDB": ndb,
+                "thesis: FID": fid,
+                "thesis: ODG": odg,
+                "thesis: fingerprint": fingerprint,
+            }
+        )
+    # Without these, nobody knows what a figure is worth.
+    floors = dict.fromkeys(name.split("/")[1] for name in values if name.startswith(f"{store}/<"))
+    records += [{"model": name} | {label: cell(name, metric) for label, metric in _SHOWN.items()} for name in floors]
+    less = any(result.step < MODELS[name][-1] for name, result in results.items())
+    caption = (
+        "Rebnord 2022, tables 7.2 and 7.3, beside the same models here: all trained on the same sounds, all scored on the same "
+        "sounds of the test split (definitions and floors in scores/scores.md); the thesis' own figures are of another library "
+        "(10,275 hits), of Inception features, and of sounds doubled with themselves, so only the order can be compared."
+    )
+    if less:
+        caption += " Trained for fewer steps than the thesis' (columns steps)."
+    return Table.from_records("library", records, caption)
+
+
+_SHOWN = {
+    "MSE": "mse", "LSD, dB": "lsd_db", "ODG": "odg", "NDB of 50": "ndb", "Fréchet": "frechet", "kernel": "kernel",
+    "fingerprint": "string_ratio",
+}  # fmt: skip

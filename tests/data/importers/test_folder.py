@@ -1,0 +1,414 @@
+"""Sample libraries as they are: classes, copies, lengths and rates, and everything that goes wrong in folders."""
+
+import csv
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from tests.helpers.library import BROKEN, REASONS, hit, write, write_broken, write_library
+from timbre_jax.data.importers.folder import FolderSource, readable
+from timbre_jax.data.prepare.build import build_store
+from timbre_jax.data.store import Store
+
+
+def build(out, *paths, **settings) -> Store:
+    return build_store(FolderSource(tuple(map(str, paths)), **settings), out, workers=1, shard_size=64, progress=False)
+
+
+def doctor_of(store: Store) -> dict[str, dict]:
+    with open(store.path / "doctor.csv", encoding="utf-8") as file:
+        return {row["id"]: row for row in csv.DictReader(file)}
+
+
+def everything(store: Store) -> dict[str, tuple]:
+    """id -> (split, its columns) of all sounds."""
+    found = {}
+    for split in store.splits:
+        known = store.metadata(split)
+        for row in range(store.length(split)):
+            found[known["id"][row]] = (split, {name: column[row] for name, column in known.items()})
+    return found
+
+
+def wave_of(store: Store, name: str) -> np.ndarray:
+    split, known = everything(store)[name]
+    return store.audio(split, [known["position"]])[0][: known["samples"]]
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory) -> Path:
+    return write_library(tmp_path_factory.mktemp("library") / "drums", 120)
+
+
+@pytest.fixture(scope="module")
+def store(library, tmp_path_factory) -> Store:
+    return build(tmp_path_factory.mktemp("stores") / "drums", library)
+
+
+def test_what_is_in_it(library, store):
+    assert (store.sample_rate, store.samples, store.variable) == (16000, 32000, False)
+    assert [store.length(split) for split in ("train", "valid", "test")] == [96, 12, 12]
+    for split, (train, other) in (("train", (32, 32)), ("valid", (4, 4)), ("test", (4, 4))):
+        assert Counter(store.metadata(split)["family"].tolist()) == {"kick": train, "snare": other, "hat": other}
+    known = everything(store)
+    assert set(known) == {str(path.relative_to(library)) for path in library.rglob("*.wav")}
+    _, row = known["kick/00000.wav"]
+    assert (row["instrument"], row["source"]) == ("kick/00000.wav", "kick")
+    assert (row["pitch"], row["velocity"], row["f0_hz"]) == (-1, -1, 0.0)
+    for name, (split, row) in known.items():
+        heard, _ = soundfile.read(library / name)
+        assert row["samples"] == pytest.approx(len(heard) * 16 / 44.1, abs=2)
+        assert store.lengths(split, [row["position"]]).tolist() == [row["samples"]]
+        wave = store.audio(split, [row["position"]])[0]
+        assert not wave[row["samples"] :].any()
+        assert np.sqrt(np.mean(wave[: row["samples"]] ** 2)) == pytest.approx(np.sqrt(np.mean(heard**2)), rel=0.1)  # level kept
+
+
+def test_the_same_command_the_same_bytes_another_seed_other_splits(library, store, tmp_path):
+    def digests(of):
+        return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in of.path.iterdir() if path.is_file()}
+
+    assert digests(build(tmp_path / "again", library)) == digests(store)
+    other = build(tmp_path / "other", library, seed=1)
+    assert {name: split for name, (split, _) in everything(other).items()} != {
+        name: split for name, (split, _) in everything(store).items()
+    }
+    assert [other.length(split) for split in other.splits] == [96, 12, 12]
+
+
+def test_interrupted_while_it_is_split_it_goes_on(library, store, tmp_path, monkeypatch):
+    out = tmp_path / "store"
+    arrange, load = FolderSource.arrange, FolderSource.load
+
+    def cut(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(FolderSource, "arrange", cut)
+    with pytest.raises(KeyboardInterrupt):
+        build(out, library)
+    assert not out.exists()
+    monkeypatch.setattr(FolderSource, "arrange", arrange)
+    monkeypatch.setattr(FolderSource, "load", lambda *_: pytest.fail("loaded again"))
+    again = build(out, library)
+    assert again.index["fingerprint"] == store.index["fingerprint"]
+    assert sorted(path.name for path in out.iterdir()) == sorted(path.name for path in store.path.iterdir())
+    monkeypatch.setattr(FolderSource, "load", load)
+
+
+def test_changed_files_are_another_library(tmp_path):
+    folder = write_library(tmp_path / "drums", 6)
+    store = build(tmp_path / "store", folder)
+    assert build(tmp_path / "store", folder).index == store.index
+    write(folder / "kick" / "00000.wav", hit(99))
+    with pytest.raises(ValueError, match="of other settings or files"):
+        build(tmp_path / "store", folder)
+    # Equal in name, size and time, yet other samples: features of one must not be taken for the other's.
+    path, state = folder / "kick" / "00000.wav", os.stat(folder / "kick" / "00000.wav")
+    one = build(tmp_path / "one", folder)
+    write(path, hit(98))
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+    other = build(tmp_path / "other", folder)
+    assert one.index["plan"] == other.index["plan"]
+    assert one.index["fingerprint"] != other.index["fingerprint"]
+
+
+@pytest.mark.parametrize(("suffix", "options"), [
+    (".wav", {}), (".wav", {"subtype": "FLOAT"}), (".wav", {"subtype": "PCM_24"}), (".aiff", {}), (".flac", {}), (".ogg", {}),
+    (".mp3", {}),
+])  # fmt: skip
+def test_formats(tmp_path, suffix, options):
+    wave = hit(3, seconds=0.5)
+    write(tmp_path / "in" / f"a{suffix}", np.stack([wave, 0.5 * wave], axis=1), **options)
+    store = build(tmp_path / "store", tmp_path / "in", sample_rate=44100)
+    heard = wave_of(store, f"a{suffix}")
+    wanted = 0.75 * wave
+    assert np.corrcoef(heard[:8000], wanted[: len(heard)][:8000])[0, 1] > (0.9 if suffix in (".ogg", ".mp3") else 0.9999)
+    assert np.abs(heard).max() == pytest.approx(np.abs(wanted).max(), rel=0.1)
+
+
+@pytest.mark.parametrize("rate", [8000, 22050, 44100, 48000])
+def test_rates(tmp_path, rate):
+    """A sine keeps its frequency and level at every rate."""
+    write(tmp_path / "in" / "a.wav", (0.5 * np.sin(2 * np.pi * 1000 * np.arange(32000) / 32000)).astype(np.float32), 32000)
+    store = build(tmp_path / "store", tmp_path / "in", sample_rate=rate, seconds=1.0)
+    heard = wave_of(store, "a.wav")
+    assert store.sample_rate == rate
+    assert len(heard) == pytest.approx(rate, abs=rate * 0.001)
+    spectrum = np.abs(np.fft.rfft(heard * np.hanning(len(heard))))
+    assert np.argmax(spectrum) * rate / len(heard) == pytest.approx(1000, abs=1.5)
+    assert np.sqrt(np.mean(heard[200:-200] ** 2)) == pytest.approx(0.5 / np.sqrt(2), rel=0.01)
+
+
+def test_short_and_long_sounds(tmp_path):
+    """8 ms and 40 s, in a store of fixed and in one of variable length; what is longer is cut, and it is said."""
+    folder = tmp_path / "in"
+    write(folder / "click.wav", hit(1, seconds=0.008))
+    write(folder / "tiny.wav", hit(2, seconds=0.001))
+    time = np.arange(41 * 8000) / 8000
+    write(folder / "drone.wav", (0.3 * np.sin(2 * np.pi * 200 * time) * (1 + 0.5 * np.sin(time))).astype(np.float32), 8000)
+    write(folder / "hit.wav", hit(3, seconds=1.0))
+    fixed = build(tmp_path / "fixed", folder, seconds=2.0)
+    rows = doctor_of(fixed)
+    assert {name for name, row in rows.items() if row["kept"] == "1"} == {"click.wav", "drone.wav", "hit.wav"}
+    assert rows["tiny.wav"]["left_out"] == "too short (0.001 s)"
+    assert "cut to 2 s (41.0 s)" in rows["drone.wav"]["remarks"]
+    lengths = {name: int(row["samples"]) for name, (_, row) in everything(fixed).items()}
+    assert lengths == {"click.wav": 128, "drone.wav": 32000, "hit.wav": pytest.approx(16000, abs=50)}
+    assert fixed.audio("train", [0]).shape == (1, 32000)
+    variable = build(tmp_path / "variable", folder, seconds=0.0, max_seconds=40.0, sample_rate=8000)
+    lengths = {name: int(row["samples"]) for name, (_, row) in everything(variable).items()}
+    assert lengths == {"click.wav": 64, "drone.wav": 320_000, "hit.wav": pytest.approx(8000, abs=50)}
+    assert (variable.variable, variable.samples) == (True, 320_000)
+    assert "cut to 40 s (41.0 s)" in doctor_of(variable)["drone.wav"]["remarks"]
+    size = sum(path.stat().st_size for path in variable.path.glob("*.array_record"))
+    assert size < 1.5 * 2 * sum(lengths.values())  # no padding on the disk: that would be three times as much
+
+
+def test_trim(tmp_path):
+    wave = hit(4, seconds=0.3)
+    late = np.concatenate([np.zeros(22050, np.float32), wave, np.zeros(44100, np.float32)])
+    write(tmp_path / "in" / "late.wav", late)
+    trimmed = build(tmp_path / "trimmed", tmp_path / "in")
+    assert wave_of(trimmed, "late.wav").shape[0] == pytest.approx(0.302 * 16000, abs=20)
+    assert "silence before the onset cut (0.498 s)" in doctor_of(trimmed)["late.wav"]["remarks"]
+    whole = build(tmp_path / "whole", tmp_path / "in", trim=False)
+    assert wave_of(whole, "late.wav").shape[0] == pytest.approx(1.8 * 16000, abs=20)
+    cut = build(tmp_path / "cut", tmp_path / "in", trim=False, sample_rate=44100, seconds=1.0)
+    assert "cut to 1 s (1.8 s)" in doctor_of(cut)["late.wav"]["remarks"]
+
+
+def test_copies_stay_on_one_side(tmp_path):
+    """Twenty hits and six copies of each under other names: one is kept, or all in one split."""
+    folder, generator = tmp_path / "in", np.random.default_rng(0)
+    for number in range(20):
+        wave = hit(number, seconds=0.2)
+        write(folder / "a" / f"{number:02d}.wav", wave)
+        (folder / "b").mkdir(exist_ok=True)
+        shutil.copy(folder / "a" / f"{number:02d}.wav", folder / "b" / f"same {number}.wav")
+        write(folder / "b" / f"quiet {number}.wav", 0.1 * wave, subtype="PCM_24")
+        write(folder / "c" / f"late {number}.wav", np.concatenate([np.zeros(generator.integers(1, 5000)), wave]))
+        write(folder / "c" / f"48k {number}.wav", soxr(wave, 48000), 48000)
+        write(folder / "c" / f"22k {number}.wav", soxr(wave, 22050), 22050)
+        write(folder / "c" / f"long {number}.wav", np.concatenate([0.7 * wave, np.zeros(9000)]))
+    one = build(tmp_path / "one", folder)
+    assert set(everything(one)) == {f"a/{number:02d}.wav" for number in range(20)}
+    assert one.index["doctor"]["left_out"] == {"duplicate": 120}
+    reasons = {name: row["left_out"] for name, row in doctor_of(one).items()}
+    assert reasons["b/same 3.wav"] == "duplicate (the same samples as a/03.wav)"
+    assert reasons["b/quiet 3.wav"] == "duplicate (sounds like a/03.wav)"
+    every = build(tmp_path / "all", folder, duplicates="all")
+    known = everything(every)
+    assert len(known) == 140
+    for name, (split, row) in known.items():
+        number = int(name.split("/")[1].split(".")[0].split()[-1])
+        assert row["instrument"] == f"a/{number:02d}.wav"
+        assert split == known[f"a/{number:02d}.wav"][0]
+        assert "copies in several classes" in row["remarks"]
+    exact = build(tmp_path / "exact", folder, duplicates="exact")
+    assert not {name for name in everything(exact) if "same" in name}
+    assert {f"b/quiet {number}.wav" for number in range(20)} <= set(everything(exact))
+
+
+def soxr(wave, rate):
+    from timbre_jax.audio.io import resample
+
+    return resample(wave, 44100, rate)
+
+
+def test_everything_that_goes_wrong(tmp_path):
+    """Nothing of it stops the work, and each has its reason; all good sounds arrive."""
+    folder = write_library(tmp_path / "lib", 12)
+    for kind in BROKEN:
+        write_broken(folder / "bad" / f"{kind}.wav", kind)
+    (folder / "bad" / "really text.mp3").write_text("no")
+    (folder / "notes.txt").write_text("mine")
+    (folder / "kit.xml").write_text("<a/>")
+    (folder / "bad" / "phone.m4a").write_bytes(b"no matter what")
+    write(folder / ".hidden" / "a.wav", hit(50))
+    write(folder / "kick" / "._00000.wav", hit(51))
+    write(folder / "__MACOSX" / "a.wav", hit(52))
+    os.symlink(folder, folder / "kick" / "loop")  # a loop
+    os.symlink("..", folder / "snare" / "up")
+    os.symlink(folder / "nowhere.wav", folder / "bad" / "link.wav")
+    os.mkfifo(folder / "bad" / "pipe.wav")
+    (folder / "bad" / "folder.wav").mkdir()
+    write(folder / "hat" / "same.wav", hit(60))
+    write(folder / "hat" / "same.flac", hit(61))
+    store = build(tmp_path / "store", folder)
+    rows = doctor_of(store)
+    good = {str(path.relative_to(folder)) for name in ("kick", "snare", "hat") for path in (folder / name).glob("[!.]*.*")}
+    assert {name for name, row in rows.items() if row["kept"] == "1"} == good
+    assert len(good) == 14
+    for kind in BROKEN:
+        assert rows[f"bad/{kind}.wav"]["left_out"].split(" (")[0] == REASONS[kind]
+        assert "\n" not in rows[f"bad/{kind}.wav"]["left_out"]
+        assert rows[f"bad/{kind}.wav"]["split"] == ""
+    assert rows["bad/link.wav"]["left_out"] == "unreadable (a link that leads nowhere)"
+    assert rows["bad/pipe.wav"]["left_out"] == "unreadable (no regular file)"
+    assert rows["bad/really text.mp3"]["left_out"].startswith("unreadable (bad/really text.mp3: not a readable sound file (")
+    assert rows["bad/phone.m4a"]["left_out"].startswith("unreadable (.m4a is a format that is not read")
+    assert "io." not in rows["bad/really text.mp3"]["left_out"]  # no Python object in the text
+    assert not {"notes.txt", "kit.xml", ".hidden/a.wav", "kick/._00000.wav", "__MACOSX/a.wav"} & set(rows)
+    assert (tmp_path / "store" / "doctor.md").read_text().startswith("# The doctor's report: sounds of lib\n")
+
+
+def test_names_that_are_no_text(tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for number, name in enumerate((b"caf\xe9.wav", b"caf\xe8.wav", "Größe ☃.wav".encode(), b"new\nline.wav", b"\\xe9.wav")):
+        path = os.path.join(os.fsencode(folder), name)
+        with open(path, "wb") as file:
+            soundfile.write(file, hit(number), 44100, format="WAV")
+    store = build(tmp_path / "store", folder)
+    assert set(everything(store)) == {"caf\\xe9.wav", "caf\\xe8.wav", "Größe ☃.wav", "new\\nline.wav", "\\xe9.wav"}
+    assert readable(os.fsdecode(b"\xff\xfe/a")) == "\\xff\\xfe/a"
+
+
+def test_the_same_path_in_two_folders(tmp_path):
+    one, other, third = tmp_path / "x" / "kit", tmp_path / "y" / "kit", tmp_path / "more"
+    for number, folder in enumerate((one, other, third)):
+        write(folder / "kick" / "a.wav", hit(number))
+        write(folder / "top.wav", hit(10 + number))
+    store = build(tmp_path / "store", one, other, third)
+    known = everything(store)
+    assert set(known) == {f"{root}/{name}" for root in ("kit~1", "kit~2", "more") for name in ("kick/a.wav", "top.wav")}
+    np.testing.assert_allclose(wave_of(store, "kit~2/kick/a.wav")[:50], soxr(hit(1), 16000)[:50], atol=1e-4)
+    assert known["more/top.wav"][1]["family"] == known["more/top.wav"][1]["source"] == "more"
+    # A folder within another counts once.
+    inner = build(tmp_path / "inner", third, third / "kick")
+    assert set(everything(inner)) == {"more/kick/a.wav", "more/top.wav"}
+
+
+def test_classes(tmp_path):
+    folder = tmp_path / "Kits"
+    names = ("A/Kicks/Deep/x1.wav", "A/HatOpen-Hard.wav", "B/CB_02.wav", "B/unknown 7.wav", "loop_snare.wav", "Toms/9.wav")
+    for number, name in enumerate(names):
+        write(folder / name, hit(number))
+    (folder / "B" / "drumkit.xml").write_text(
+        "<drumkit_info><instrumentList><instrument><name>Crash &amp; Left</name><layer><filename>CB_02.wav</filename></layer>"
+        "</instrument><instrument><id>2</id></instrument><instrument><name>Broken"
+    )
+
+    def labels(**settings):
+        return [record.family for record in FolderSource((str(folder),), **settings).plan()]
+
+    order = [record.id for record in FolderSource((str(folder),)).plan()]
+    assert order == [names[1], names[0], names[2], names[3], names[5], names[4]]
+    assert labels() == ["A", "Deep", "B", "B", "Toms", "Kits"]
+    assert labels(classes="top_folder") == ["A", "A", "B", "B", "Toms", "Kits"]
+    assert labels(classes="words") == ["hihat", "kick", "cymbal", "unlabelled", "tom", "unlabelled"]
+    assert labels(classes="none") == ["unlabelled"] * 6
+    table = tmp_path / "mine.txt"
+    table.write_text("strange: unknown\ndeep: deep\n")
+    assert labels(classes=str(table)) == ["unlabelled", "deep", "unlabelled", "strange", "unlabelled", "unlabelled"]
+    records = FolderSource((str(folder),), classes="words", unlabelled=False, labels=("kick", "unlabelled")).plan()
+    assert {record.id: record.left_out for record in records if not record.left_out or "class" not in record.left_out} == {
+        names[0]: ""
+    }
+    assert [record.source for record in records] == ["A", "A", "B", "B", "Toms", "Kits"]
+    with pytest.raises(ValueError, match="there is no class 'drum'; there are cymbal, hihat, kick, tom, unlabelled"):
+        FolderSource((str(folder),), classes="words", labels=("drum",)).plan()
+
+
+def test_a_class_with_one_sound(tmp_path):
+    folder = write_library(tmp_path / "lib", 30, classes=("kick",))
+    for number in range(8):
+        write(folder / f"rare {number}" / "a.wav", hit(500 + number))
+    store = build(tmp_path / "store", folder)
+    for number in range(8):
+        assert everything(store)[f"rare {number}/a.wav"][0] == "train"
+    assert [store.length(split) for split in ("train", "valid", "test")] == [32, 3, 3]
+
+
+@pytest.mark.parametrize(("count", "expected"), [(1, [1, 0, 0]), (2, [1, 1, 0]), (3, [1, 1, 1]), (4, [2, 1, 1])])
+def test_tiny_libraries(tmp_path, count, expected):
+    folder = write_library(tmp_path / "lib", count, classes=("kick", "snare", "hat", "tom"))
+    store = build(tmp_path / "store", folder)
+    assert [store.length(split) if split in store.splits else 0 for split in ("train", "valid", "test")] == expected
+
+
+def test_fractions_and_number(library, tmp_path):
+    store = build(tmp_path / "store", library, fractions=(0.5, 0.0, 0.5), number=30)
+    assert store.splits == ("train", "test")
+    assert [store.length("train"), store.length("test")] == [15, 15]
+    assert store.index["doctor"]["left_out"] == {"not asked for": 90}
+    families = Counter(row["family"] for _, row in everything(store).values())
+    assert families == {"kick": 10, "snare": 10, "hat": 10}
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"classes": "worlds"}, "classes 'worlds': one of folder, top_folder, words, none or a file"),
+        ({"sample_rate": 7999}, "sample rate 7999: 8000 to 48000 Hz"),
+        ({"sample_rate": 96000}, "sample rate 96000"),
+        ({"seconds": -1.0}, "seconds -1: 0 to 600"),
+        ({"seconds": float("nan")}, "seconds nan"),
+        ({"seconds": 0.0, "max_seconds": 0.0}, "both 0"),
+        ({"seconds": 0.001}, "sounds of 0.001 s: at least 0.002 s"),
+        ({"fractions": (0.8, 0.1)}, "splits 80,10: shares of train, valid, test"),
+        ({"fractions": (0.8, 0.3, -0.1)}, "that make 100"),
+        ({"fractions": (0.0, 0.5, 0.5)}, "that make 100"),
+        ({"duplicates": "some"}, "duplicates 'some': one of one, exact, all"),
+        ({"number": -1}, "number -1"),
+    ],
+)
+def test_wrong_settings(settings, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        FolderSource(("x",), **settings)
+
+
+def test_folders_without_sounds(tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "text").mkdir()
+    for number in range(3):
+        (tmp_path / "text" / f"{number}.txt").write_text("words")
+    write(tmp_path / "a.wav", hit(1))
+    write_broken(tmp_path / "all broken" / "a.wav", "text")
+    write_broken(tmp_path / "all broken" / "b.wav", "silent")
+    for name, message in (
+        ("empty", "no files; sound files (.wav, "),
+        ("text", "other files only (3)"),
+        ("none", "no such folder"),
+        ("a.wav", "is a file: give the folder that it is in"),
+        ("all broken", "no sound is left: 1 unreadable; 1 silent; see "),
+    ):
+        with pytest.raises(ValueError, match=re.escape(message)) as error:
+            build(tmp_path / "store", tmp_path / name)
+        assert "\n" not in str(error.value)
+    with pytest.raises(ValueError, match="a folder of sounds is needed with --path"):
+        build(tmp_path / "other")
+    assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may open every folder")
+def test_a_folder_that_cannot_be_opened(tmp_path):
+    folder = write_library(tmp_path / "lib", 6)
+    os.chmod(folder / "kick", 0)
+    try:
+        store = build(tmp_path / "store", folder)
+    finally:
+        os.chmod(folder / "kick", 0o755)
+    assert doctor_of(store)["kick"]["left_out"] == "unreadable (Permission denied)"
+    assert store.index["doctor"]["kept"] == 4
+
+
+def test_loading_does_not_import_jax(library):
+    code = (
+        "import sys\nfrom timbre_jax.data import build\nfrom timbre_jax.data.importers.folder import FolderSource\n"
+        f"source = FolderSource(({str(library)!r},))\nverdict = build._load_sound(source, source.plan()[0], None)\n"
+        "assert verdict.pcm is not None, verdict\nassert 'jax' not in sys.modules\n"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code], cwd=Path(__file__).parents[3], capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 0, ran.stderr

@@ -1,0 +1,277 @@
+import json
+import os
+import tarfile
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from tests.helpers.notes import example_entry, note_wave, some_notes, tar_folder, write_nsynth
+from timbre_jax.data.importers.nsynth import NSynthSource, read_examples
+from timbre_jax.data.prepare.build import build_store
+
+NOTES = some_notes(("bass_synthetic_001", "flute_acoustic_002", "vocal_synthetic_003"))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return write_nsynth(tmp_path_factory.mktemp("nsynth") / "nsynth-test", NOTES)
+
+
+def load_all(source):
+    records = source.plan()
+    wanted = [place for place, record in enumerate(records) if record.split]
+    loaded = {}
+    for place, payload in source.fetch(records, wanted):
+        try:
+            loaded[records[place].id] = source.load(records[place], payload)
+        except ValueError as error:
+            loaded[records[place].id] = str(error)
+    return records, loaded
+
+
+def check(source, waves=None):
+    waves = NOTES if waves is None else waves
+    records, loaded = load_all(source)
+    assert sorted(loaded) == sorted(waves)
+    for name, wave in waves.items():
+        np.testing.assert_allclose(loaded[name].wave, wave, atol=4e-5)
+        assert loaded[name].remarks == ()
+    for record in records:
+        entry = example_entry(record.id)
+        assert (record.instrument, record.family, record.source, record.pitch, record.velocity) == (
+            entry["instrument_str"], entry["instrument_family_str"], entry["instrument_source_str"], entry["pitch"],
+            entry["velocity"],
+        )  # fmt: skip
+    return records
+
+
+def test_folder(folder):
+    assert {record.split for record in check(NSynthSource(paths=(str(folder),)))} == {"test"}
+    check(NSynthSource(paths=(str(folder.parent),)))  # the folder above it
+
+
+@pytest.mark.parametrize("json_last", [False, True])
+def test_archive(folder, tmp_path, json_last):
+    path = tar_folder(folder, tmp_path / "nsynth-valid.jsonwav.tar.gz", json_last=json_last)
+    assert {record.split for record in check(NSynthSource(paths=(str(path),)))} == {"valid"}
+    assert os.listdir(tmp_path) == [path.name]  # nothing was unpacked
+
+
+def test_several_parts_and_splits_by_name(tmp_path):
+    for number, split in enumerate(("train", "valid", "test")):
+        write_nsynth(tmp_path / f"nsynth-{split}", some_notes((f"bass_synthetic_{number:03d}",)))
+    tar_folder(tmp_path / "nsynth-test", tmp_path / "other-test.tar.gz")
+    paths = tuple(str(tmp_path / f"nsynth-{split}") for split in ("train", "valid", "test"))
+    assert Counter(r.split for r in NSynthSource(paths=paths).plan()) == {"train": 3, "valid": 3, "test": 3}
+    mixed = (*paths[:2], str(tmp_path / "other-test.tar.gz"))
+    _, loaded = load_all(NSynthSource(paths=mixed))
+    assert len(loaded) == 9
+    assert not [value for value in loaded.values() if isinstance(value, str)]
+
+
+def test_flac_and_wav_beside_each_other(tmp_path):
+    folder = write_nsynth(tmp_path / "flac", NOTES, suffix=".flac")
+    check(NSynthSource(paths=(str(folder),)))
+    name = next(iter(NOTES))
+    soundfile.write(folder / "audio" / f"{name}.wav", NOTES[name], 16000)
+    assert len(check(NSynthSource(paths=(str(folder),)))) == len(NOTES)
+
+
+def test_without_examples_json_the_names_say_it(tmp_path):
+    folder = write_nsynth(tmp_path / "n", NOTES)
+    (folder / "examples.json").unlink()
+    soundfile.write(folder / "audio" / "my recording.wav", note_wave(60), 16000)
+    records, loaded = load_all(NSynthSource(paths=(str(folder),)))
+    assert sorted(loaded) == sorted(NOTES)
+    assert {r.id: r.left_out for r in records if r.left_out} == {"my recording": "unreadable (its name is not one of NSynth's)"}
+
+
+def test_split_file_and_selection(folder, tmp_path):
+    named = tmp_path / "split.json"
+    named.write_text(json.dumps({"train": ["bass_synthetic_001"], "test": ["flute_acoustic_002"]}))
+    records = NSynthSource(paths=(str(folder),), split_file=str(named)).plan()
+    assert Counter((r.split, r.left_out) for r in records) == {
+        ("train", ""): 3, ("test", ""): 3, ("", "not asked for (instrument not in the split file)"): 3,
+    }  # fmt: skip
+    records = NSynthSource(paths=(str(folder),), families=("bass", "vocal"), pitches=(48, 60)).plan()
+    assert Counter(r.left_out for r in records) == {
+        "": 4, "not asked for (family)": 3, "not asked for (pitch)": 2,
+    }  # fmt: skip
+    records = NSynthSource(paths=(str(folder),), velocities=(25,)).plan()
+    assert {r.left_out for r in records} == {"not asked for (velocity)"}
+
+
+def test_number_is_drawn_evenly_and_seeded(folder):
+    def chosen(number, seed):
+        records = NSynthSource(paths=(str(folder),), number=number, seed=seed).plan()
+        return [record.id for record in records if record.split]
+
+    four = chosen(4, 0)
+    assert len(four) == 4
+    assert set(Counter(name.rsplit("-", 2)[0] for name in four).values()) == {1, 2}
+    assert chosen(4, 0) == four
+    assert len({tuple(chosen(4, seed)) for seed in range(6)}) > 1
+    assert len(chosen(0, 0)) == len(chosen(99, 0)) == 9
+
+
+def test_splits_by_instrument_where_nothing_says_them(tmp_path):
+    names = tuple(f"{family}_acoustic_{n:03d}" for family in ("bass", "flute") for n in range(10))
+    folder = tmp_path / "sounds"
+    (folder / "audio").mkdir(parents=True)
+    (folder / "examples.json").write_text(json.dumps({f"{n}-060-100": example_entry(f"{n}-060-100") for n in names}))
+    records = NSynthSource(paths=(str(folder),)).plan()
+    assert Counter(record.split for record in records) == {"train": 16, "valid": 2, "test": 2}
+    assert {record.family for record in records if record.split == "test"} == {"bass", "flute"}
+    _, loaded = load_all(NSynthSource(paths=(str(folder),)))
+    assert set(loaded.values()) == {f"{n}-060-100: listed in examples.json, but there is no sound file of that name"
+                                    for n in names}  # fmt: skip
+
+
+def test_odd_files_are_kept_with_a_remark_or_left_out_with_a_reason(tmp_path):
+    """Stereo, other rates, 8-bit, too long, too short; and files that are none."""
+    name = "bass_synthetic_001-0{}-100"
+    waves = {name.format(n): note_wave(60) for n in range(40, 49)}
+    folder = write_nsynth(tmp_path / "odd", waves)
+    audio = folder / "audio"
+
+    def write(n, wave, rate=16000, **more):
+        soundfile.write(audio / f"{name.format(n)}.wav", wave, rate, **more)
+
+    write(40, np.stack([note_wave(60), np.zeros(64000)], axis=1))
+    write(41, np.zeros(176400), 44100)
+    write(42, note_wave(60), subtype="PCM_U8")
+    write(43, np.tile(note_wave(60), 150))
+    write(44, note_wave(60, length=30000))
+    (audio / f"{name.format(45)}.wav").write_text("no sound")
+    os.truncate(audio / f"{name.format(46)}.wav", 3000)
+    bad = note_wave(60)
+    bad[7] = np.nan
+    write(47, bad, subtype="FLOAT")
+    (audio / f"{name.format(48)}.wav").write_bytes(b"")
+    _, loaded = load_all(NSynthSource(paths=(str(folder),)))
+    remarks = {n: loaded[name.format(n)].remarks for n in range(40, 45)}
+    assert remarks == {
+        40: ("mixed to mono (2 channels)",), 41: ("resampled (44100 Hz)",), 42: (), 43: ("cut to 4 s (600.0 s)",),
+        44: ("padded to 4 s (1.88 s)",),
+    }  # fmt: skip
+    np.testing.assert_allclose(loaded[name.format(40)].wave, note_wave(60) / 2, atol=4e-5)
+    assert loaded[name.format(41)].wave.shape == (64000,)
+    np.testing.assert_allclose(loaded[name.format(42)].wave, note_wave(60), atol=8e-3)
+    assert loaded[name.format(43)].wave.shape == (64000,)
+    for n, message in ((45, "not a readable"), (46, "cut short"), (47, "NaN or infinite"), (48, "not a readable")):
+        assert message in loaded[name.format(n)]
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda p: p / "none", "no such folder or file"),
+        (lambda p: p, "is empty; give the folder with examples.json"),
+        (lambda p: (p / "a.txt").write_text("x") and p, "holds no examples.json"),
+        (lambda p: (p / "a.txt").write_text("x") and p / "a.txt", "not an NSynth folder"),
+        (lambda p: (p / "a.tar.gz").write_text("x") and p / "a.tar.gz", "not a whole tar.gz"),
+        (lambda p: (p / "audio").mkdir() or p, "no notes"),
+        (lambda p: (p / "examples.json").write_text("[1, 2]") and p, "not NSynth's examples.json"),
+        (lambda p: (p / "examples.json").write_text('{"a": {"pitch": 1}}') and p, "lacks pitch, velocity or instrument"),
+        (lambda p: (p / "examples.json").write_text('{"a": {"pit') and p, "not NSynth's examples.json"),
+    ],
+)
+def test_what_is_no_nsynth(tmp_path, make, message):
+    with pytest.raises(ValueError, match=message) as error:
+        NSynthSource(paths=(str(make(tmp_path)),)).plan()
+    assert "\n" not in str(error.value)
+
+
+def test_a_cut_archive_is_said(folder, tmp_path):
+    path = tar_folder(folder, tmp_path / "nsynth-test.tar.gz")
+    os.truncate(path, path.stat().st_size // 2)
+    with pytest.raises(ValueError, match=r"not a whole tar.gz archive .*download it again"):
+        NSynthSource(paths=(str(path),)).plan()
+
+
+def test_wrong_options():
+    with pytest.raises(ValueError, match="unknown family 'drums'"):
+        NSynthSource(families=("drums",))
+    with pytest.raises(ValueError, match="pitches \\[200\\]"):
+        NSynthSource(pitches=(60, 200))
+    with pytest.raises(ValueError, match="needed with --path"):
+        NSynthSource().plan()
+
+
+@pytest.mark.parametrize("indent", [None, 1])
+def test_examples_are_read_piece_by_piece(tmp_path, indent):
+    """Entries that lie across the blocks in which the file is read, escapes and names of other alphabets."""
+    names = [f"bass_synthetic_{n:03d}-{p:03d}-100" for n in range(40) for p in range(30)]
+    entries = {name: {**example_entry(name), "comment": 'ü "quoted" \\ {}[],:' * (n % 7)} for n, name in enumerate(names)}
+    path = tmp_path / "examples.json"
+    path.write_text(json.dumps(entries, indent=indent, ensure_ascii=False), encoding="utf-8")
+    assert path.stat().st_size > 2 << 18
+    with open(path, "rb") as file:
+        records = read_examples(file, name="examples.json")
+    assert list(records) == names
+    assert all(records[name].pitch == entries[name]["pitch"] for name in names)
+
+
+REAL = Path(os.environ.get("TIMBRE_TEST_DATA", "/nowhere")) / "nsynth"
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="real NSynth notes are not there (TIMBRE_TEST_DATA)")
+def test_real_notes():
+    source = NSynthSource(paths=(str(REAL),), split_file=str(REAL / "split.json"))
+    records = source.plan()
+    entries = json.loads((REAL / "examples.json").read_text())
+    assert len(records) == len(entries) == 1256
+    splits = json.loads((REAL / "split.json").read_text())
+    for record in records:
+        assert record.instrument in splits[record.split]
+        assert record.pitch == entries[record.id]["pitch"]
+        assert record.family == entries[record.id]["instrument_family_str"]
+    for place, payload in source.fetch(records, [0, 700, 1255]):
+        wave, _ = soundfile.read(REAL / "audio" / f"{records[place].id}.flac")
+        np.testing.assert_allclose(source.load(records[place], payload).wave, wave, atol=1e-7)
+
+
+def test_listed_notes_that_an_archive_lacks_are_lines_of_the_report(tmp_path):
+    """Several of them: each has its place, and the store is made."""
+    folder = write_nsynth(tmp_path / "nsynth-test", NOTES)
+    absent = sorted(NOTES)[1:4]
+    for name in absent:
+        (folder / "audio" / f"{name}.wav").unlink()
+    path = tar_folder(folder, tmp_path / "nsynth-test.tar.gz")
+    source = NSynthSource(paths=(str(path),))
+    _, loaded = load_all(source)
+    assert sorted(loaded) == sorted(NOTES)
+    assert all("there is no sound file" in loaded[name] for name in absent)
+    store = build_store(source, tmp_path / "store", workers=1, shard_size=64, progress=False)
+    assert store.length("test") == len(NOTES) - len(absent)
+
+
+def test_an_archive_in_another_order_than_its_list(tmp_path):
+    """FLAC of all, WAV of some, the wav last: wav is taken, and the last of a shard comes first."""
+    folder = write_nsynth(tmp_path / "nsynth-test", NOTES, suffix=".flac")
+    first = sorted(NOTES)[0]
+    path = tmp_path / "nsynth-test.tar"
+    with tarfile.open(path, "w") as archive:
+        archive.add(folder / "examples.json", "nsynth-test/examples.json")
+        for name in sorted(NOTES)[1:]:
+            archive.add(folder / "audio" / f"{name}.flac", f"nsynth-test/audio/{name}.flac")
+        archive.add(folder / "audio" / f"{first}.flac", f"nsynth-test/audio/{first}.flac")
+        soundfile.write(tmp_path / "wave.wav", NOTES[first], 16000)
+        archive.add(tmp_path / "wave.wav", f"nsynth-test/audio/{first}.wav")
+    source = NSynthSource(paths=(str(path),))
+    assert [record.where[1].rsplit(".")[-1] for record in source.plan() if record.id == first] == ["wav"]
+    store = build_store(source, tmp_path / "store", workers=1, shard_size=64, progress=False)
+    assert store.length("test") == len(NOTES)
+
+
+def test_all_parts_in_one_archive(tmp_path):
+    path = tmp_path / "nsynth.tar.gz"
+    with tarfile.open(path, "w:gz") as archive:
+        for number, split in enumerate(("train", "valid", "test")):
+            folder = write_nsynth(tmp_path / f"nsynth-{split}", some_notes((f"bass_synthetic_{number:03d}",)))
+            archive.add(folder, folder.name)
+    records = NSynthSource(paths=(str(path),)).plan()
+    assert Counter(record.split for record in records) == {"train": 3, "valid": 3, "test": 3}

@@ -1,0 +1,154 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from tests.helpers.notes import ListedSource
+from tests.helpers.runs import SHAPE, examples, small_config, small_sources
+from timbre_jax.data.datasets import InMemory, Rescaled, Subset, batches, fit_ranges, in_memory, open_sources, spread
+from timbre_jax.data.prepare.build import build_store
+from timbre_jax.representations import make_representation
+from timbre_jax.training.config import resolve
+from timbre_jax.training.setup import build_model
+from timbre_jax.training.trainer import Run
+
+
+@dataclasses.dataclass(frozen=True)
+class Mixed(ListedSource):
+    """Notes of the families bass and organ in turns; all validation notes are bass."""
+
+    def plan(self):
+        notes = enumerate(super().plan())
+        return [n._replace(family="organ") if i % 2 and n.split == "train" else n for i, n in notes]
+
+
+@pytest.fixture(scope="module")
+def stores(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("stores")
+    counts = {"a": (("train", 8), ("valid", 3)), "b": (("train", 4), ("test", 2))}
+    for name, count in counts.items():
+        build_store(Mixed(counts=count, name=name), folder / name, workers=1, progress=False)
+    return folder
+
+
+def opened(stores, **data):
+    config = resolve({"data": {"store": str(stores / "a"), **data}})
+    return open_sources(config, progress=False)
+
+
+def test_training_takes_all_stores_and_validation_the_first(stores):
+    one, both = opened(stores), opened(stores, extra_stores=(str(stores / "b"),), in_memory=True)
+    assert (len(one.train), len(one.valid)) == (8, 3)
+    assert (len(both.train), len(both.valid)) == (12, 3)
+    indices = [int(both.train[i]["index"]) for i in range(12)]
+    assert len({*indices, *(int(both.valid[i]["index"]) for i in range(3))}) == 15
+    np.testing.assert_array_equal(both.train[3]["values"], one.train[3]["values"])
+    assert one.fingerprint in both.fingerprint
+    assert one.fingerprint != both.fingerprint
+
+
+def test_families_and_a_part_of_the_notes(stores):
+    assert [len(part) for part in (opened(stores, families=("bass",)).train, opened(stores, max_examples=3).train)] == [4, 3]
+    with pytest.raises(ValueError, match="no 'drum'; there are bass, organ"):
+        opened(stores, families=("drum",))
+    with pytest.raises(ValueError, match="'valid' has no sounds of the families organ"):
+        opened(stores, families=("organ",))
+    with pytest.raises(ValueError, match=r"valid_split: .* has no split 'dev'; it has train, valid"):
+        opened(stores, valid_split="dev")
+
+
+@pytest.mark.parametrize("scale", ["log", "hz"])
+def test_fitted_ranges_are_those_of_analysing_again_with_them(scale):
+    """Rescaling the cached features is the same as normalising by the data's smallest and largest."""
+    representation = make_representation("harmonic_tracks", n_frames=12, n_harmonics=3, length=4096, f0_scale=scale)
+    rng = np.random.default_rng(0)
+    f0, amplitude = rng.uniform(100, 900, (30, 12)), rng.uniform(-80, -10, (30, 12, 3))
+    values = np.asarray(representation.normalise(f0.astype(np.float32), amplitude.astype(np.float32)))
+    source = [{"values": v, "index": np.int32(i)} for i, v in enumerate(values)]
+    fitted, low, high = fit_ranges(representation, source)
+    np.testing.assert_allclose(fitted.f0_range, [f0.min(), f0.max()], rtol=1e-4)
+    np.testing.assert_allclose(fitted.amplitude_range, [amplitude.min(), amplitude.max()], rtol=1e-4)
+    rescaled = Rescaled(source, low, high)
+    expected = np.asarray(fitted.normalise(f0.astype(np.float32), amplitude.astype(np.float32)))
+    found = np.stack([rescaled[i]["values"] for i in range(len(rescaled))])
+    np.testing.assert_array_equal(rescaled.batch([3, 1])["values"], found[[3, 1]])
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    assert (found.min(), found.max()) == (0.0, 1.0)
+    assert found.dtype == np.float32
+
+
+def test_ranges_that_a_source_knows_are_those_of_reading_it(stores):
+    """Cached features know theirs; a part of them is read."""
+    whole = opened(stores)
+    batch = whole.train.batch(np.arange(len(whole.train)))
+    listed = [{name: values[i] for name, values in batch.items()} for i in range(len(batch["index"]))]
+    for found, wanted in zip(
+        fit_ranges(whole.representation, whole.train), fit_ranges(whole.representation, listed), strict=True
+    ):
+        assert np.array_equal(found, wanted) if isinstance(found, np.ndarray) else found == wanted
+
+
+def test_features_on_the_fly_are_chosen_by_the_configuration(stores):
+    cached, found = opened(stores), opened(stores, features="on_the_fly")
+    for name in ("train", "valid"):
+        mine, wanted = getattr(found, name), getattr(cached, name)
+        assert len(mine) == len(wanted)
+        np.testing.assert_allclose(mine[1]["values"], wanted[1]["values"], atol=2e-5)
+    assert found.fingerprint == cached.fingerprint
+    with pytest.raises(ValueError, match=r"config.data.features must be 'cached' or 'on_the_fly', not 'kept'"):
+        opened(stores, features="kept")
+
+
+def test_what_is_too_large_for_memory_is_read_from_the_disk(monkeypatch):
+    source = examples(300)
+    whole = in_memory(source)
+    assert isinstance(whole, InMemory)
+    np.testing.assert_array_equal(whole.batch([299, 0])["values"], np.stack([source[299]["values"], source[0]["values"]]))
+    size = sum(value.nbytes for value in source[0].values()) * len(source)
+    monkeypatch.setattr("timbre_jax.data.datasets.MEMORY", size)
+    assert isinstance(in_memory(source), InMemory)
+    monkeypatch.setattr("timbre_jax.data.datasets.MEMORY", size - 1)
+    assert in_memory(source) is source
+
+
+def test_positions_are_evenly_spread():
+    assert list(spread(10, 0)) == list(spread(10, 10)) == list(spread(10, 99)) == list(range(10))
+    assert list(spread(10, 4)) == [0, 3, 6, 9]
+
+
+def test_ranges_of_one_value_cannot_be_fitted():
+    representation = make_representation("harmonic_tracks", n_frames=12, n_harmonics=3, length=4096)
+    with pytest.raises(ValueError, match="all one value"):
+        fit_ranges(representation, [{"values": np.full(SHAPE, 0.5, np.float32)}])
+
+
+def test_sources_put_together():
+    source = examples(10)
+    chosen = Subset(source, [7, 2])
+    assert len(chosen) == 2
+    assert [int(chosen[i]["index"]) for i in range(2)] == [7, 2]
+    kept = InMemory(chosen)
+    np.testing.assert_array_equal(kept[1]["values"], source[2]["values"])
+    for either in (chosen, kept):
+        batch = either.batch(np.array([1, 0, 1]))
+        assert batch["index"].tolist() == [2, 7, 2]
+        assert batch["values"].shape == (3, *SHAPE)
+    sizes = [len(batch["index"]) for batch in batches(source, 4)]
+    assert sizes == [4, 4, 2]
+    assert [int(i) for batch in batches(source, 4, [3, 1]) for i in batch["index"]] == [3, 1]
+
+
+def test_a_model_is_initialised_from_so_many_examples(tmp_path):
+    """Of 96 all readings together see 24, evenly spread, every reading the same sounds and every call the same values."""
+    config = small_config(steps=1, initialise_examples=24, initialise_readings=2)
+    config["augment"] = {"name": "harmonic"}
+    config, sources = resolve(config), small_sources(train=96)
+    run = Run(config, tmp_path, build_model(config, sources), sources, "jit", False)
+    first, again = (np.concatenate([features.values for features in run.first_features()]) for _ in range(2))
+    plain = np.stack([example["values"] for example in sources.train])[spread(96, 12)]
+    assert first.shape == (24, *plain.shape[1:])
+    np.testing.assert_array_equal(first[:12], plain)
+    assert not np.array_equal(first[12:], plain)
+    np.testing.assert_array_equal(again, first)
+    config.train.initialise_examples = 0
+    assert sum(len(features.values) for features in run.first_features()) == 2 * 96

@@ -1,0 +1,34 @@
+"""Labels as numbers, beside the examples."""
+
+import numpy as np
+import pytest
+
+from timbre_jax.data.datasets import Subset, batches
+from timbre_jax.data.labels import Labelled, class_labels, label_numbers
+
+COLUMNS = {
+    "family": np.array(["snare", "kick", "", "kick"]),
+    "kit": np.array(["a", "a", "a", "a"]),
+    "pitch": np.array([1, 2, 3, 4]),
+}
+
+
+def test_labels_of_a_column():
+    classes = class_labels(COLUMNS, ("family",))
+    assert classes == (("family", ("kick", "snare")),)
+    np.testing.assert_array_equal(label_numbers([*COLUMNS["family"], "tom"], classes[0][1]), [1, 0, -1, 0, -1])
+
+
+@pytest.mark.parametrize(("name", "why"), [("pitch", "no column 'pitch' of words"), ("kit", "1 labels"), ("x", "no column")])
+def test_columns_that_are_no_labels(name, why):
+    with pytest.raises(ValueError, match=why):
+        class_labels(COLUMNS, (name,))
+
+
+def test_labels_stay_with_their_examples():
+    examples = [{"values": np.full((2, 2), i, np.float32), "index": np.int32(i)} for i in range(4)]
+    source = Subset(Labelled(examples, {"family": np.array([1, 0, -1, 0])}), [3, 0])
+    batch = next(batches(source, 2))
+    np.testing.assert_array_equal(batch["label_family"], [0, 1])
+    np.testing.assert_array_equal(batch["values"][:, 0, 0], [3, 0])
+    assert source[1]["label_family"] == 1

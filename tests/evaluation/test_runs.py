@@ -1,0 +1,133 @@
+"""Which notes a run has seen, and how other commands read them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from experiments.analyze import distinct_labels
+from experiments.evaluate import evaluate
+from tests.helpers.library import write_library
+from timbre_jax.data.store import Store
+from timbre_jax.evaluation.resynthesis import without_clipping
+from timbre_jax.evaluation.runs import _wide, default_store, open_run, trained_on, training_notes
+
+pytestmark = pytest.mark.xdist_group("small_analysis")
+
+
+def _changed(run, folder, **data):
+    """A copy of the run whose configuration names other data."""
+    shutil.copytree(run, folder)
+    document = json.loads((folder / "config.json").read_text())
+    document["config"]["data"].update(data)
+    (folder / "config.json").write_text(json.dumps(document))
+    return open_run(folder)
+
+
+def test_training_notes_are_those_that_training_took(pca_run, small_store, tmp_path):
+    everything = training_notes(open_run(pca_run), number=10**6, progress=False)
+    metadata = Store.open(small_store).metadata("train")
+    assert everything.labels["id"].tolist() == metadata["id"].tolist()
+    family = str(metadata["family"][0])
+    # The other store has none of the family: training takes none from it, and so do its neighbours.
+    other = tmp_path / "other"
+    shutil.copytree(small_store, other)
+    records = (other / "records.csv").read_text(encoding="utf-8")
+    (other / "records.csv").write_text(records.replace(f",{family},", ",string,"), encoding="utf-8")
+    index = json.loads((other / "index.json").read_text())
+    (other / "index.json").write_text(json.dumps({**index, "fingerprint": "another"}))
+    run = _changed(pca_run, tmp_path / "run", families=[family], extra_stores=[str(other)], max_examples=3)
+    few = training_notes(run, number=10**6, progress=False)
+    assert len(few.positions) == 3
+    assert set(few.labels["family"]) == {family}
+    run = _changed(pca_run, tmp_path / "both", extra_stores=[str(other)])
+    both = training_notes(run, number=10**6, progress=False)
+    assert len(both.positions) == 2 * len(metadata["id"])
+    np.testing.assert_allclose(both.features.values[: len(metadata["id"])], everything.features.values, atol=1e-5)
+    assert trained_on(run, Store.open(other), "train")
+    assert not trained_on(run, Store.open(other), "test")
+    assert not trained_on(open_run(pca_run), Store.open(other), "train")
+
+
+def test_a_run_of_several_stores_asks_which(pca_run, small_store, tmp_path):
+    run = _changed(pca_run, tmp_path / "run", store=f"{small_store},{small_store}")
+    with pytest.raises(ValueError, match=r"several stores.*--store=STORE"):
+        default_store(run)
+
+
+def test_notes_that_a_run_was_trained_on_have_no_neighbours_among_themselves(pca_run, tmp_path):
+    table = evaluate([pca_run], tmp_path, split="train", number=6, sounds=0, progress=False)
+    assert table.column("family_knn") == [None]
+    rows = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
+    assert all("which the run was trained on" in row["definition"] for row in rows)
+
+
+def test_stores_of_one_name_are_kept_apart(pca_run, mean_run, small_store, tmp_path):
+    twin = tmp_path / "elsewhere" / small_store.name
+    shutil.copytree(small_store, twin)
+    table = evaluate(
+        [mean_run, pca_run], tmp_path / "out", store=small_store, more_stores=[twin], number=5, sounds=0, progress=False
+    )
+    assert table.column("store") == [str(small_store)] * 2 + [str(twin)] * 2
+    with pytest.raises(ValueError, match="same store is named twice"):
+        evaluate([pca_run], tmp_path / "out", store=small_store, more_stores=[small_store], progress=False)
+
+
+def test_ranges_wider_than_the_common_scale_are_not_cut(pca_run):
+    base = open_run(pca_run).base
+    assert _wide(base) == base
+    odd = dataclasses.replace(base, f0_range=(40.0, 1000.0), amplitude_range=(-60.0, 6.0))
+    assert _wide(odd).f0_range == (40.0, 2100.0)
+    assert _wide(odd).amplitude_range == (-100.0, 6.0)
+
+
+def test_only_what_would_clip_is_turned_down():
+    waves = np.array([[0.5, -0.25], [2.0, -4.0], [0.0, 0.0]], np.float32)
+    np.testing.assert_allclose(without_clipping(waves), [[0.5, -0.25], [0.5, -1.0], [0.0, 0.0]])
+    assert without_clipping(waves).dtype == np.float32
+
+
+def test_a_narrow_sweep_keeps_all_its_sounds():
+    assert distinct_labels(np.array([-1.04, 0.0, 2.5])) == ["-1.0", "+0.0", "+2.5"]
+    assert distinct_labels(np.array([0.01, 0.02, 0.03])) == ["+0.01", "+0.02", "+0.03"]
+    assert len(set(distinct_labels(np.zeros(5)))) == 5
+
+
+def test_a_run_on_a_library(tmp_path):
+    """Hits of folders instead of notes: the same commands read them, with classes, copies and real lengths."""
+    from experiments.prepare import prepare
+    from timbre_jax.evaluation.runs import read_notes
+    from timbre_jax.training.loop import train_and_evaluate
+
+    store = prepare(
+        out=str(tmp_path / "store"), source="folder", path=[str(write_library(tmp_path / "lib", 40))], seconds=0.0, workers=1,
+        progress=False,
+    )  # fmt: skip
+    representation = {"name": "log_mel", "length": 3200, "n_frames": 0, "n_mels": 16, "n_fft": 256, "window_length": 256}
+    config = {
+        "representation": representation, "model": {"name": "pca", "latent_size": 3},
+        "data": {"store": str(store.path), "families": ("kick", "snare")},
+    }  # fmt: skip
+    train_and_evaluate(config, tmp_path / "run", progress=False)
+    run = open_run(tmp_path / "run")
+    assert default_store(run) == str(store.path)
+    notes = read_notes(run, store, "train", progress=False)
+    assert set(notes.labels["family"]) == {"kick", "snare"}
+    assert set(notes.labels["pitch"]) == {-1}
+    assert notes.labels["id"].tolist() == notes.labels["instrument"].tolist()
+    frames = notes.features.mask.sum(axis=1)
+    np.testing.assert_array_equal(notes.lengths(range(len(frames))), store.lengths("train", notes.positions))
+    assert frames.min() < frames.max()  # masks are of the sounds' own lengths
+    np.testing.assert_allclose(frames, np.minimum(notes.lengths(range(len(frames))), 3200) / 128, atol=2)
+    seen = training_notes(run, number=10**6, progress=False)
+    assert seen.labels["id"].tolist() == notes.labels["id"].tolist()
+    assert trained_on(run, store, "train")
+    assert run.space.embed(store.audio("test", [0], samples=3200)).values.shape == (1, 3)
+    with pytest.raises(ValueError, match="has no ranges to fit"):
+        train_and_evaluate(
+            {**config, "representation": {**representation, "fit_ranges": True}}, tmp_path / "no", progress=False
+        )

@@ -1,0 +1,24 @@
+"""The figures for the signals that `experiments.studies.pitch_accuracy` prints, as it is called without options."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from experiments.studies import pitch_accuracy
+
+
+@pytest.mark.slow
+def test_rendered_and_real_notes_reach_the_figures():
+    folder = Path(os.environ.get("TIMBRE_TEST_DATA", "")) / "nsynth"
+    real = pitch_accuracy.measure_real(str(folder)) if (folder / "examples.json").is_file() else []
+    rendered = pitch_accuracy.measure_rendered(number=400, seed=1)
+    rows = {row.name: row for row in pitch_accuracy.results(rendered, real)}
+    assert rows["f0_within_10_cents"].value >= 0.95
+    assert rows["lsd_all"].value <= 5.5
+    assert rows["lsd_all"].value < rows["lsd_7"].value
+    if real:
+        assert rows["real_within_50_cents_folded"].value >= 0.98
+    moving = pitch_accuracy.apart(rendered).splitlines()[0]
+    assert "Accordion" in moving
+    assert "Piano" not in moving

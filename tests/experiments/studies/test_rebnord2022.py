@@ -1,0 +1,141 @@
+"""The thesis' nine models as configurations, and the table of all, in little."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import pytest
+
+from experiments.configs.rebnord2022 import MODELS, SCORES, get_config
+from experiments.studies.rebnord2022 import _what_counts, beside_the_thesis, library
+from timbre_jax.metrics.table import Result, write_results
+from timbre_jax.models import make_model
+from timbre_jax.training.checkpointing.progress import Result as Ended
+from timbre_jax.training.config import resolve
+from timbre_jax.training.sweeps.programs import program_key
+
+
+def test_each_model_changes_one_thing():
+    """Table 7.2: latents, flows, KL weight, dropout or steps."""
+    assert len(MODELS) == len(SCORES) == 9
+    base = resolve(get_config()).to_dict()
+    fields = {
+        "8_dim": ("model", "latent_size", 8), "256_dim": ("model", "latent_size", 256), "0_flow": ("model", "flows", 0),
+        "20_flow": ("model", "flows", 20), "beta": ("train", "kl_weight", 128.0), "no_dropout": ("model", "dropout", 0.0),
+        "underfit": ("train", "steps", 2000), "overfit": ("train", "steps", 55000),
+    }  # fmt: skip
+    for name in MODELS:
+        config = resolve(get_config(name)).to_dict()
+        if name == "no_dropout":
+            assert config["train"].pop("steps") == 10_000
+            config["train"]["steps"] = 20_000
+        if name == "underfit":
+            # The thesis' first models had a falling learning rate, the others not.
+            assert config["optimizer"]["schedule"] == "plateau"
+            config["optimizer"]["schedule"] = "constant"
+        if name == "20_flow":
+            # So many flows explode from full-size first weights.
+            assert config["model"]["flow_start"] == 0.1
+            config["model"]["flow_start"] = base["model"]["flow_start"]
+        if name in fields:
+            section, field, value = fields[name]
+            assert config[section][field] == value
+            config[section][field] = base[section][field]
+        assert config == base, name
+    with pytest.raises(ValueError, match="no model 'large'; there are 8_dim"):
+        get_config("large")
+
+
+def test_four_of_them_share_a_program():
+    """They differ in what a program is given (KL weight) or the host looks at (length, falls of the learning rate)."""
+    configs = {name: resolve(get_config(name)) for name in MODELS}
+    models = {name: make_model(feature_shape=(250, 128), **config.model) for name, config in configs.items()}
+    keys = {name: program_key(config, models[name], None, config.train.steps) for name, config in configs.items()}
+    assert [name for name in MODELS if keys[name] == keys["64_dim"]] == ["64_dim", "beta", "underfit", "overfit"]
+    assert len(set(keys.values())) == 6
+    # A cosine is stretched over all steps.
+    for name in ("64_dim", "overfit"):
+        configs[name].optimizer.schedule = "cosine"
+        keys[name] = program_key(configs[name], models[name], None, configs[name].train.steps)
+    assert keys["64_dim"] != keys["overfit"]
+
+
+def test_what_few_steps_cannot_tell_apart_is_trained_once():
+    def same(steps):
+        configs = {name: get_config(name) for name in MODELS}
+        for config in configs.values():
+            config.train.steps = steps
+        return [name for name in MODELS if _what_counts(configs[name]) == _what_counts(configs["64_dim"])]
+
+    assert same(500) == ["64_dim", "underfit", "overfit"]
+    # Five tests without a gain, every 100 steps: then the rate may have fallen.
+    assert same(501) == ["64_dim", "overfit"]
+
+
+def test_the_table_has_the_thesis_beside(tmp_path):
+    rows = [
+        Result("hits/beta/odg", -3.5, -3.6, -3.4, -3.9, "x"), Result("hits/beta/ndb", 7, None, None, 2.4, "x"),
+        Result("hits/<unrelated sounds>/odg", -3.9, -3.91, -3.89, None, "x"),
+    ]  # fmt: skip
+    write_results(tmp_path / "results.json", rows)
+    table = beside_the_thesis(tmp_path / "results.json", "hits", {"beta": Ended("finished", 90, 90, 1.0)})
+    row = dict(zip(table.columns, table.rows[0], strict=True))
+    assert (row["ODG"], row["NDB of 50"], row["LSD, dB"]) == ("-3.5 (-3.6–-3.4)", "7 (by chance 2.4)", None)
+    floor = dict(zip(table.columns, table.rows[1], strict=True))
+    assert (floor["model"], floor["ODG"], floor["steps"]) == ("<unrelated sounds>", "-3.9 (-3.91–-3.89)", None)
+    assert (row["steps"], row["thesis: steps"], row["thesis: FID"]) == (90, 20000, 163.0)
+    assert "fewer steps" in table.caption
+    # With as many steps as 64_dim, overfit is the same run.
+    ended = Ended("finished", 90, 90, 1.0)
+    shared = beside_the_thesis(tmp_path / "results.json", "hits", {"overfit": ended}, runs={"overfit": "beta"})
+    assert dict(zip(shared.columns, shared.rows[0], strict=True))["ODG"] == "-3.5 (-3.6–-3.4)"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"models": ("gan",), "store": "x"}, "--only has 'gan'; there are 8_dim"),
+        ({}, "say where the library is"),
+        ({"store": "x", "fraction": 0.0}, "--fraction must lie above 0"),
+    ],
+)
+def test_wrong_wishes(arguments, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        library(tmp_path / "out", progress=False, **arguments)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_from_a_folder_to_the_table(tmp_path):
+    import numpy as np
+    import soundfile
+
+    random = np.random.default_rng(0)
+    for word in ("kick", "snare"):
+        for i in range(20):
+            time = np.arange(8000) / 16000
+            wave = np.exp(-(5 + i) * time) * (np.sin(2 * np.pi * (50 + 10 * i) * time) if word == "kick" else 0)
+            wave = wave + (0.3 * np.exp(-20 * time) * random.normal(size=8000) if word == "snare" else 0)
+            path = tmp_path / "sounds" / word / f"{word}_{i}.wav"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            soundfile.write(path, 0.5 * wave, 16000)
+    changes = {
+        "train.steps": 2, "train.batch_size": 8, "train.eval_every": 2, "representation.iterations": 2,
+        "model.channels": (4, 4, 4, 4), "model.latent_size": 8, "model.hidden": 16,
+    }  # fmt: skip
+    where, signal = library(
+        tmp_path / "out", path=[str(tmp_path / "sounds")], models=("underfit", "0_flow"), changes=changes, sounds=4,
+        progress=False,
+    )  # fmt: skip
+    assert signal == 0
+    text = where.read_text(encoding="utf-8")
+    assert "| underfit | 64 | 10 |" in text
+    assert "| 0_flow | 64 | 0 |" in text
+    with open(tmp_path / "out" / "library.csv", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+        assert {"<unrelated sounds>", "<log_mel>"} <= {row["model"] for row in rows}
+        for row in rows[:2]:
+            assert all(row[name] for name in ("MSE", "LSD, dB", "ODG")), row
+    config = json.loads((tmp_path / "out" / "runs" / "0_flow" / "config.json").read_text())
+    assert config["config"]["optimizer"]["eps"] == 1e-4

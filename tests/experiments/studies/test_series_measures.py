@@ -1,0 +1,67 @@
+"""experiments/studies/interpolation.py and series_conversion.py: what they measure, and their files."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from experiments.studies import interpolation
+from experiments.studies.interpolation import deviation, measure_interpolation, monotony, overshoot
+from experiments.studies.timbre_transfer import choose_sounds, lag_ms, measure_conversion
+from tests.helpers.sounds import noise
+from timbre_jax.audio.io import write_wave
+from timbre_jax.metrics.table import read_results
+
+pytestmark = pytest.mark.xdist_group("small_analysis")
+
+
+def test_what_is_said_of_a_line_of_values():
+    line = np.linspace(200.0, 900.0, 11)
+    assert monotony(line) == monotony(line[::-1]) == pytest.approx(1.0)
+    assert (overshoot(line), deviation(line)) == (0.0, pytest.approx(0.0, abs=1e-9))
+    bump = line.copy()
+    bump[5] = 990.0
+    assert overshoot(bump) == pytest.approx(10.0)
+    assert deviation(bump) == pytest.approx(100 * (990 - 550) / 700)
+    assert monotony(bump) < 1.0
+    assert monotony(np.full(11, 3.0)) == 0.0
+
+
+def test_delays_are_found():
+    envelope = np.exp(-0.5 * np.square((np.arange(16000) - 8000) / 600.0))
+    wave = (noise(length=16000) * envelope).astype(np.float32)
+    late = np.concatenate([np.zeros(320, np.float32), wave[:-320]])
+    assert lag_ms(wave, wave, 16000) == 0.0
+    assert lag_ms(late, wave, 16000) == pytest.approx(20.0, abs=2.1)
+    assert lag_ms(wave, late, 16000) == pytest.approx(-20.0, abs=2.1)
+
+
+def test_sounds_are_taken_from_folders_and_stores_and_silence_is_not(small_store, tmp_path):
+    write_wave(tmp_path / "a.wav", noise(length=8000), 16000)
+    write_wave(tmp_path / "b.wav", np.zeros(8000, np.float32), 16000)
+    (tmp_path / "c.wav").write_text("no sound")
+    found = choose_sounds([tmp_path, small_store], 5, 8000)
+    assert [source for source, _, _ in found] == [tmp_path.name] + ["store"] * 2
+    assert [len(wave) for _, _, wave in found] == [4000, 32000, 32000]
+    (tmp_path / "a.wav").unlink()
+    with pytest.raises(ValueError, match="no audible sound"):
+        choose_sounds([tmp_path], 5, 8000)
+
+
+@pytest.mark.slow
+def test_both_programs_write_their_tables(continuous_run, discrete_run, pca_run, small_store, tmp_path, monkeypatch):
+    summary = measure_conversion(discrete_run, tmp_path / "c", [small_store], number=3, progress=False)
+    assert summary.column("enough")[0] == 3
+    rows = {row.name: row.value for row in read_results(tmp_path / "c" / "results.json")}
+    assert rows["conversion/matched/all/correlation"] >= rows["conversion/decoder/all/correlation"] - 0.02
+    assert len(list((tmp_path / "c" / "audio").glob("*.wav"))) == 9
+    with pytest.raises(ValueError, match="needs a series one"):
+        measure_conversion(pca_run, tmp_path / "d", [small_store], progress=False)
+    with pytest.raises(ValueError, match="needs a discrete space"):
+        measure_interpolation(continuous_run, tmp_path / "e", mixed_by="codes", progress=False)
+    for way in ("vectors", "codes"):
+        # A network that knows nothing says much the same of all sounds: whatever differs will do.
+        monkeypatch.setattr(interpolation, "DIFFER", 0.0)
+        table = measure_interpolation(discrete_run, tmp_path / way, pairs=4, mixed_by=way, progress=False)
+        assert len(table.rows) == 5
+        assert (tmp_path / way / "figure.png").is_file()

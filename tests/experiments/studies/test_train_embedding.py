@@ -1,0 +1,45 @@
+"""experiments/studies/train_embedding.py: learns to tell notes and hits from stores, and writes what load_embedding reads."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from experiments.studies.train_embedding import _augmented, train_embedding
+from timbre_jax.data.store import Store
+from timbre_jax.metrics.embedding import load_embedding
+from timbre_jax.metrics.embedding_network import read_network
+
+pytestmark = pytest.mark.xdist_group("small_analysis")
+
+
+@pytest.mark.slow
+def test_it_learns_to_tell_pitches_and_families(small_store, tmp_path, capsys):
+    path = train_embedding([small_store], tmp_path / "own.npz", steps=150, batch_size=16, progress=False)
+    settings, _, trained = read_network(path)
+    assert settings.classes == ("bass", "flute", "reed")
+    assert trained["sounds"] == Store.open(small_store).length("train")
+    told = capsys.readouterr().out
+    assert "store test, own: class" in told
+    share = float(told.split("store test, own: class ")[1].split(" %")[0])
+    assert share > 45
+    assert load_embedding(str(path))(np.random.default_rng(0).normal(0, 0.1, (2, 8000)), 16000).shape == (2, 128)
+
+
+def test_augmentation_keeps_silence_and_the_range():
+    images = np.random.default_rng(0).uniform(0.1, 1, (8, 200, 64)).astype(np.float16)
+    images[:, 60:] = 0
+    changed = _augmented(images, np.random.default_rng(1))
+    assert changed.shape == (8, 100, 64)
+    assert changed.min() == 0.0
+    assert changed.max() <= 1.0
+    from_start = [i for i in range(8) if (changed[i, :60] > 0).any(1).all()]
+    assert from_start
+    assert (changed[from_start, 60:] == 0).all()
+
+
+def test_wrong_input_is_one_line(tmp_path):
+    with pytest.raises(ValueError, match="no sounds to train on"):
+        train_embedding([], tmp_path / "own.npz")
+    with pytest.raises(ValueError, match="no such store"):
+        train_embedding([tmp_path / "none"], tmp_path / "own.npz")

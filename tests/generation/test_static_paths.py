@@ -1,0 +1,119 @@
+"""Lines, arcs, sweeps and random points; and what the directions of a space sound like."""
+
+from __future__ import annotations
+
+import jax
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.helpers.planted import FACTORS, fitted_space, planted_notes
+from timbre_jax.analysis.direction import direction_effects, harmonic_qualities
+from timbre_jax.generation.static_paths import combine, interpolate, sample_aggregate, sample_prior, sweep, vary
+
+COORDINATES = st.lists(st.floats(-5, 5, width=32), min_size=3, max_size=3)
+
+
+@pytest.fixture(scope="module")
+def planted():
+    return planted_notes(60)
+
+
+@pytest.fixture(scope="module")
+def space(planted):
+    return fitted_space(planted, latent_size=4)
+
+
+@settings(max_examples=20, deadline=None)
+@given(COORDINATES, COORDINATES, st.sampled_from(["linear", "spherical"]))
+def test_ways_start_and_end_where_they_should(a, b, method):
+    points = np.asarray(interpolate(np.array(a), np.array(b), steps=5, method=method))
+    assert np.isfinite(points).all()
+    np.testing.assert_allclose(points[0], a, atol=1e-3)
+    np.testing.assert_allclose(points[-1], b, atol=1e-3)
+
+
+def test_an_arc_keeps_the_radius_and_equal_angles():
+    points = np.asarray(interpolate(np.array([2.0, 0.0]), np.array([0.0, 2.0]), steps=4, method="spherical"), np.float64)
+    np.testing.assert_allclose(np.linalg.norm(points, axis=1), 2, rtol=1e-5)
+    np.testing.assert_allclose(np.degrees(np.arctan2(points[:, 1], points[:, 0])), [0, 30, 60, 90], atol=1e-3)
+    middle = interpolate(np.array([2.0, 0.0]), np.array([0.0, 2.0]), steps=3)[1]
+    np.testing.assert_allclose(middle, [1, 1])
+
+
+def test_what_is_no_way_is_said():
+    with pytest.raises(ValueError, match="at least 2 steps"):
+        interpolate(np.zeros(2), np.ones(2), steps=1)
+    with pytest.raises(ValueError, match="two points"):
+        interpolate(np.zeros(2), np.ones(3))
+    with pytest.raises(ValueError, match="'cubic'"):
+        interpolate(np.zeros(2), np.ones(2), method="cubic")
+
+
+def test_a_sweep_moves_one_latent_through_its_range(space):
+    points = np.asarray(sweep(space, np.arange(4.0), 2, steps=5))
+    np.testing.assert_allclose(points[:, [0, 1, 3]], np.broadcast_to([0, 1, 3], (5, 3)))
+    ends = [space.statistics["latent_low"][2], space.statistics["latent_high"][2]]
+    np.testing.assert_allclose(points[:, 2], np.linspace(*ends, 5), rtol=1e-5)
+    np.testing.assert_allclose(sweep(space, np.zeros(4), 0, low=-1.0, high=1.0, steps=3)[:, 0], [-1, 0, 1])
+    with pytest.raises(ValueError, match=r"latent 4 is not one of 0\.\.3"):
+        sweep(space, np.zeros(4), 4)
+
+
+def test_samples_have_the_statistics_of_their_source_and_their_own_noise(space):
+    key = jax.random.key(0)
+    prior = np.asarray(sample_prior(space, 4000, key=key))
+    np.testing.assert_allclose(prior.mean(0), 0, atol=0.06)
+    np.testing.assert_allclose(prior.std(0), 1, atol=0.05)
+    np.testing.assert_array_equal(sample_prior(space, 3, key=key), prior[:3])
+    moved = space.replace(statistics={"latent_mean": np.arange(4.0), "latent_std": np.full(4, 0.1)})
+    drawn = np.asarray(sample_aggregate(moved, 4000, key=key, spread=2.0))
+    np.testing.assert_allclose(drawn.mean(0), np.arange(4), atol=0.02)
+    np.testing.assert_allclose(drawn.std(0), 0.2, atol=0.01)
+    with pytest.raises(ValueError, match="at least 1 point"):
+        sample_prior(space, 0, key=key)
+
+
+def test_every_planted_direction_is_heard_as_what_it_is(space):
+    effects = direction_effects(space, steps=5)
+    change = {name: np.abs(values[:, -1] - values[:, 0]) for name, values in effects.qualities.items()}
+    assert change["pitch_semitones"].argmax() == FACTORS.index("pitch")
+    assert change["level_db"].argmax() == FACTORS.index("level")
+    assert change["brightness_harmonics"].argmax() == FACTORS.index("brightness")
+    assert change["temporal_centroid_seconds"].argmax() == FACTORS.index("decay")
+    assert effects.values.shape == (4, 5, 24, 8)
+    assert len(effects.table().rows) == 4
+
+
+def test_qualities_of_a_known_sound():
+    f0 = np.full((2, 100), 440.0)
+    f0[1] = 880.0
+    level = np.full((2, 100, 3), -100.0)
+    level[0, :, 0] = -20.0
+    level[1, 50:, 2] = -40.0
+    found = harmonic_qualities(f0, level, rate=50.0)
+    np.testing.assert_allclose(found["pitch_semitones"], [69, 81])
+    np.testing.assert_allclose(found["level_db"], [-20, -40], atol=1e-3)
+    np.testing.assert_allclose(found["brightness_harmonics"], [1, 3], atol=0.01)
+    np.testing.assert_allclose(found["temporal_centroid_seconds"], [0.99, 1.49], atol=0.01)
+
+
+def test_sums_go_around_the_training_mean(space):
+    mean = np.asarray(space.statistics["latent_mean"], np.float64)
+    points = np.random.default_rng(0).normal(size=(3, 4)) + 5
+    np.testing.assert_allclose(combine(space, points, [1, 1, -1]), points[0] + points[1] - points[2], atol=1e-4)
+    np.testing.assert_allclose(combine(space, points[:2], [1, -1]), mean + points[0] - points[1], atol=1e-4)
+    np.testing.assert_allclose(combine(space, points[:1], [0]), mean, atol=1e-4)
+    for wrong in ([1, 1], [[1, 1, 1]]):
+        with pytest.raises(ValueError, match="combined with weights"):
+            combine(space, points, wrong)
+
+
+def test_variations_are_counted_in_deviations_and_have_their_own_keys(space):
+    point, key = np.ones(4), jax.random.key(3)
+    found = np.asarray(vary(space, point, 400, key=key, spread=0.5))
+    np.testing.assert_allclose(found.std(0), 0.5 * np.asarray(space.statistics["latent_std"]), rtol=0.15)
+    # Batches of another size may round the last bit differently.
+    np.testing.assert_allclose(found[:5], vary(space, point, 5, key=key, spread=0.5), rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(vary(space, point, 2, key=key, spread=0.0), np.ones((2, 4)))

@@ -1,0 +1,174 @@
+"""Series spaces block by block: what comes out is what the whole gives, for any sizes of blocks; look-ahead and bad input."""
+
+import dataclasses
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from timbre_jax.inference import streaming
+from timbre_jax.models import make_model
+from timbre_jax.representations import LogMel
+from timbre_jax.space import TimbreSpace
+from timbre_jax.types import Features, Latent
+
+MEL = LogMel(length=6400, hop=128, n_mels=6, n_frames=0, reference="fixed", loudness=True)
+N = 23
+
+
+def sounds(frames=N):
+    generator = np.random.default_rng(0)
+    mask = np.ones((2, frames), np.float32)
+    mask[1, 13:] = 0.0
+    loudness = generator.uniform(-60, -10, (2, frames)).astype(np.float32)
+    values = generator.random((2, frames, 6)).astype(np.float32)
+    return Features(values=values, mask=mask, conditions={"loudness": loudness}, rate=MEL.rate)
+
+
+def make_space():
+    model = make_model("frame_vae", feature_shape=(N, 6), latent_size=3, channels=(8, 8), strided=1, kernel=3, relative_db=60.0)
+    variables = model.initialise(dict(jax.jit(model.init)(jax.random.key(0), sounds())), lambda: [sounds()])
+    stats = jax.tree.map(lambda x: x + 0.1, variables["batch_stats"])
+    return TimbreSpace(
+        variables={**variables, "batch_stats": stats},
+        statistics={"condition_loudness": jnp.float32(-30.0)},
+        model=model,
+        representation=MEL,
+    )
+
+
+@pytest.fixture(scope="module")
+def spaces():
+    space = make_space()
+    made = {causal: space.replace(model=space.model.clone(causal=causal)) for causal in (False, True)}
+    return {causal: (space, space.encode(sounds())) for causal, space in made.items()}
+
+
+def cut(record, start, stop):
+    return jax.tree.map(lambda leaf: leaf[:, start:stop], record)
+
+
+def in_blocks(record, sizes):
+    """The record in blocks of these sizes, again and again."""
+    place, count = 0, record.values.shape[1]
+    for size in itertools.cycle(sizes):
+        yield cut(record, place, min(place + size, count))
+        place += size
+        if place >= count:
+            return
+
+
+@settings(max_examples=15, deadline=None)
+@given(sizes=st.lists(st.sampled_from([1, 2, 3, 8, 40]), min_size=1, max_size=6), causal=st.booleans())
+def test_encoding_by_blocks_is_encoding_the_whole(spaces, sizes, causal):
+    space, whole = spaces[causal]
+    state, latents = streaming.encoder_state(space, 2), []
+    for block in in_blocks(sounds(), sizes):
+        state, latent = streaming.encode_block(space, state, block)
+        latents.append(latent)
+    _, rest = streaming.finish_encoding(space, state)
+    found = streaming.concatenate([*latents, rest])
+    np.testing.assert_allclose(found.values, whole.values, atol=1e-5)
+    np.testing.assert_array_equal(found.mask, whole.mask)
+    np.testing.assert_allclose(found.conditions["loudness"], whole.conditions["loudness"], atol=1e-5)
+    assert found.rate == whole.rate
+
+
+@settings(max_examples=15, deadline=None)
+@given(sizes=st.lists(st.sampled_from([1, 2, 5, 30]), min_size=1, max_size=6), causal=st.booleans())
+def test_decoding_by_blocks_is_decoding_the_whole(spaces, sizes, causal):
+    space, latent = spaces[causal]
+    whole = space.decode(latent)
+    state, frames = streaming.decoder_state(space, 2), []
+    for block in in_blocks(latent, sizes):
+        state, features = streaming.decode_block(space, state, block)
+        frames.append(features)
+    _, rest = streaming.finish_decoding(space, state)
+    found = streaming.concatenate([*frames, rest])
+    np.testing.assert_allclose(found.values, whole.values, atol=1e-5)
+    np.testing.assert_array_equal(found.mask, whole.mask)
+    np.testing.assert_allclose(found.conditions["loudness"], whole.conditions["loudness"], atol=1e-5)
+    assert found.rate == whole.rate
+
+
+def test_results_come_as_late_as_the_look_ahead_says(spaces):
+    """And no later: a causal stream gives every latent with its last frame."""
+    for causal, (space, whole) in spaces.items():
+        late = streaming.look_ahead(space)
+        assert (late.encoder, late.decoder) == ((0, 0) if causal else space.model.look_ahead)
+        assert causal or late.encoder > 0
+        state, counts = streaming.encoder_state(space, 2), []
+        for block in in_blocks(sounds(), [2]):
+            state, latent = streaming.encode_block(space, state, block)
+            counts.append(latent.values.shape[1])
+        full = N // 2
+        assert counts[:full] == [0] * late.encoder + [1] * (full - late.encoder)
+        assert late.seconds["representation"] == pytest.approx(256 / 16000)
+        assert late.seconds["all"] == pytest.approx((late.encoder + late.decoder) * 256 / 16000 + 256 / 16000)
+        assert f"encoder {late.encoder} latents" in str(late)
+        assert whole.values.shape[1] == 12
+
+
+def test_a_state_can_be_gone_back_to_and_a_finished_one_begins_anew(spaces):
+    space, whole = spaces[False]
+    state = streaming.encoder_state(space, 2)
+    state, first = streaming.encode_block(space, state, cut(sounds(), 0, 9))
+    kept = state
+    streaming.encode_block(space, state, cut(sounds(), 3, 9))
+    state, second = streaming.encode_block(space, kept, cut(sounds(), 9, N))
+    state, rest = streaming.finish_encoding(space, state)
+    np.testing.assert_allclose(streaming.concatenate([first, second, rest]).values, whole.values, atol=1e-5)
+    state, again = streaming.encode_block(space, state, sounds())
+    _, rest = streaming.finish_encoding(space, state)
+    np.testing.assert_allclose(streaming.concatenate([again, rest]).values, whole.values, atol=1e-5)
+
+
+def test_bare_latents_have_the_median_loudness(spaces):
+    space, latent = spaces[True]
+    _, bare = streaming.decode_block(space, streaming.decoder_state(space, 2), latent.values)
+    told = Latent(values=latent.values, conditions={"loudness": jnp.full(latent.values.shape[:2], -30.0)})
+    np.testing.assert_allclose(bare.values, space.decode(told).values, atol=1e-5)
+
+
+def test_a_stream_of_nothing_and_of_one_frame(spaces):
+    space, _ = spaces[False]
+    _, nothing = streaming.finish_encoding(space, streaming.encoder_state(space, 1))
+    assert float(np.sum(nothing.mask)) == 0.0
+    one = jax.tree.map(lambda leaf: leaf[:1, :1], sounds())
+    state, early = streaming.encode_block(space, streaming.encoder_state(space, 1), one)
+    assert early.values.shape == (1, 0, 3)
+    _, latent = streaming.finish_encoding(space, state)
+    np.testing.assert_allclose(latent.values, space.encode(one).values, atol=1e-5)
+
+
+def test_what_cannot_be_a_stream_is_told(spaces):
+    space, _ = spaces[False]
+    state = streaming.encoder_state(space, 2)
+    with pytest.raises(ValueError, match=r"a block of features of this stream is \[2, n, 6\], not \[1, 4, 6\]"):
+        streaming.encode_block(space, state, jax.tree.map(lambda leaf: leaf[:1], cut(sounds(), 0, 4)))
+    with pytest.raises(ValueError, match=r"latents of this series space"):
+        streaming.decode_block(space, streaming.decoder_state(space, 2), jnp.zeros((2, 3, 4)))
+    with pytest.raises(ValueError, match="at least one sound at a time, not 0"):
+        streaming.encoder_state(space, 0)
+    static = dataclasses.replace(space, model=make_model("mean_image", feature_shape=(N, 6)))
+    for function in (streaming.encoder_state, streaming.decoder_state, streaming.look_ahead):
+        with pytest.raises(ValueError, match="a static space of the model MeanImage cannot be a stream"):
+            function(static)
+
+
+def test_what_is_said_of_the_whole_sound_goes_along(spaces):
+    """A condition [B], such as the level of a file, beside curves; stride 2, blocks of 3."""
+    space, _ = spaces[False]
+    features = sounds()
+    level = jnp.asarray([-20.0, -30.0])
+    state, parts = streaming.encoder_state(space, 2), []
+    for block in in_blocks(features, [3]):
+        state, latent = streaming.encode_block(space, state, block.replace(conditions={**block.conditions, "level_db": level}))
+        parts.append(latent)
+    _, last = streaming.finish_encoding(space, state)
+    found = streaming.concatenate([*parts, last])
+    np.testing.assert_allclose(found.values[0, :11], space.encode(features).values[0, :11], atol=1e-5)

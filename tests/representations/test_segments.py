@@ -1,0 +1,116 @@
+"""Long sounds in parts: the frames of the whole, and sound without seams."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from tests.helpers.sounds import harmonic_tone, vibrato
+from timbre_jax.audio.phase import INVERTERS, invert
+from timbre_jax.audio.stft import stft
+from timbre_jax.metrics.seams import measure_seams
+from timbre_jax.representations import make_representation, segments
+from timbre_jax.representations.log_mel import LogMel
+
+MEL = LogMel(
+    length=16000, n_fft=512, window_length=512, hop=128, n_mels=48, fmin=80.0, n_frames=0, reference="fixed", range_db=100.0,
+    loudness=True, iterations=40, nnls_iterations=20,
+)  # fmt: skip
+PART = 64
+
+
+def moving_sound(length: int, *, seed: int = 0) -> np.ndarray:
+    """A tone with vibrato and tremolo over a little noise, [length] at 16 kHz."""
+    time = np.arange(length) / 16000
+    tone = harmonic_tone(vibrato(220, cents=80, rate_hz=4, length=length), [0.2 / n for n in range(1, 15)], length=length)
+    noise = 0.003 * np.random.default_rng(seed).standard_normal(length)
+    return (tone * (0.6 + 0.4 * np.sin(2 * np.pi * 1.3 * time)) + noise).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def sound():
+    return moving_sound(5 * PART * 128 - 77)
+
+
+@pytest.mark.parametrize("representation", [MEL, make_representation("wave_frames", length=8192, hop=128, window=512)])
+def test_frames_in_parts_are_those_of_the_whole(sound, representation):
+    whole = segments.of_length(representation, len(sound)).analyse(sound[None])
+    found = segments.analyse_in_parts(representation, sound, part=PART)
+    assert found.rate == whole.rate
+    assert set(found.conditions) == set(whole.conditions)
+    assert found.mask.min() == 1
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(whole), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+@pytest.mark.parametrize("samples", [1, 127, 320, 4096])
+def test_short_sounds_too(samples):
+    wave = moving_sound(samples)
+    found = segments.analyse_in_parts(MEL, wave)
+    assert found.values.shape == (1, max(1, -(-samples // 128)), 48)
+    whole = segments.of_length(MEL, samples).analyse(wave[None])
+    np.testing.assert_allclose(found.values, whole.values, atol=1e-5)
+    np.testing.assert_allclose(found.conditions["loudness"], whole.conditions["loudness"], atol=1e-3)
+
+
+def test_what_looks_at_the_whole_sound_gets_it_whole():
+    relative = dataclasses.replace(MEL, reference="file")
+    assert segments.reach(relative) is None
+    wave = moving_sound(3 * PART * 128)
+    found = segments.analyse_in_parts(relative, wave, part=PART)
+    np.testing.assert_array_equal(found.values, segments.of_length(relative, len(wave)).analyse(wave[None]).values)
+
+
+def test_samples_come_back_as_they_were(sound):
+    representation = make_representation("wave_frames", length=8192, hop=128, window=512)
+    again = segments.synthesise_in_parts(representation, segments.analyse_in_parts(representation, sound, part=PART), part=PART)
+    np.testing.assert_array_equal(again[: len(sound)], sound)
+    assert len(again) == 5 * PART * 128
+
+
+def test_there_are_no_seams(sound):
+    """Near a seam, spectra are as far from the features, and levels as even, as anywhere else; cut apart they are not."""
+    features = segments.analyse_in_parts(MEL, sound, part=PART)
+    made = segments.synthesise_in_parts(MEL, features, part=PART)
+    found = measure_seams(MEL, made, features.values[0], every=PART)
+    assert found.count == 4
+    assert found.error_near < 1.3 * found.error_elsewhere
+    assert found.step_near < 1.3 * found.step_elsewhere
+    assert found.largest_near < 1.5 * found.largest_elsewhere
+    # What a seam looks like: parts that know nothing of each other.
+    piece = segments.of_length(MEL, PART * 128)
+    cut = jax.tree.map(
+        lambda x: np.concatenate([x, np.repeat(x[:, -1:], 5 * PART - x.shape[1], 1)], 1).reshape(5, PART, *x.shape[2:]),
+        features,
+    )
+    apart = measure_seams(MEL, np.asarray(piece.synthesise(cut)).reshape(-1), features.values[0], every=PART, reach=2)
+    assert apart.error_near > 2 * apart.error_elsewhere
+    with pytest.raises(ValueError, match="have no seam"):
+        measure_seams(MEL, made, features.values[0], every=10**6)
+
+
+@pytest.mark.parametrize("name", sorted(INVERTERS))
+def test_known_frames_are_held_and_gone_on_from(name):
+    wave = moving_sound(8000)[None]
+    spectra = stft(wave, n_fft=512, hop=128)[:, :62]
+    made = invert(name, np.abs(spectra), hop=128, length=8000, iterations=4, known=spectra[:, :20])
+    np.testing.assert_allclose(made[0, 256 : 16 * 128], wave[0, 256 : 16 * 128], atol=2e-3)
+    assert np.abs(made[0, 24 * 128 :]).max() > 0.05
+
+
+def test_nothing_and_too_much_are_said():
+    with pytest.raises(ValueError, match=r"at least one sample"):
+        segments.analyse_in_parts(MEL, np.zeros(0, np.float32))
+    features = segments.analyse_in_parts(MEL, np.zeros(256, np.float32))
+    with pytest.raises(ValueError, match=r"one sound are \[1, N, F\]"):
+        segments.synthesise_in_parts(MEL, features.replace(values=np.zeros((2, 2, 48))))
+
+
+def test_measured_pitch_reads_further_than_a_frame(sound):
+    measured = dataclasses.replace(MEL, measured=("f0", "harmonicity"))
+    assert segments.reach(measured) > segments.reach(MEL)
+    whole = segments.of_length(measured, len(sound)).analyse(sound[None])
+    found = segments.analyse_in_parts(measured, sound, part=PART)
+    for name in ("f0", "harmonicity"):
+        np.testing.assert_allclose(found.conditions[name], whole.conditions[name], rtol=1e-3, atol=1e-4)

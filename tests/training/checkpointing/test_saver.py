@@ -1,0 +1,189 @@
+"""Writing in a thread: what fails is told and costs nothing; what is kept and what goes."""
+
+import json
+import threading
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from timbre_jax import checkpoint
+from timbre_jax.checkpoint import CheckpointError
+from timbre_jax.models import make_model
+from timbre_jax.representations import make_representation
+from timbre_jax.space import TimbreSpace
+from timbre_jax.training.checkpointing.saver import Saver
+from timbre_jax.training.checkpointing.schedule import Pace
+
+
+@pytest.fixture
+def saver(tmp_path):
+    saver = Saver(tmp_path, Pace(seconds=60.0, share=0.05))
+    yield saver
+    saver.close()
+
+
+@pytest.fixture(scope="module")
+def space():
+    representation = make_representation("harmonic_tracks", n_frames=12, n_harmonics=3, length=4096)
+    model = make_model("mean_image", feature_shape=(12, 4))
+    return TimbreSpace(
+        variables=checkpoint.to_host(checkpoint.init_variables(model, jax.random.key(0))),
+        statistics={"latent_mean": np.zeros(1, np.float32)},
+        model=model,
+        representation=representation,
+    )
+
+
+def arrays(value):
+    return {"a": np.full(5, value, np.float32)}
+
+
+def in_the_way(path):
+    """Makes writing into a folder fail: it is a file."""
+    path.write_text("")
+    return path
+
+
+def test_two_checkpoints_stay_and_the_spaces_that_they_know(saver, space, tmp_path):
+    for step, best in ((1, 1), (2, 1), (3, 3), (4, 3)):
+        if step == best:
+            saver.save_best(step, space, {})
+        saver.save(step, arrays(step), {"step": step}, best_step=best)
+        saver.finish()
+        known = {1: [1], 2: [1], 3: [1, 3], 4: [3]}[step]
+        assert checkpoint.steps(tmp_path / "best") == known
+    assert checkpoint.steps(tmp_path / "checkpoints") == [3, 4]
+    found, document = checkpoint.read(checkpoint.step_path(tmp_path / "checkpoints", 4), jax.eval_shape(lambda: arrays(0)))
+    assert (document["step"], float(found["a"][0])) == (4, 4.0)
+
+
+def test_a_best_step_before_an_older_one_is_the_one_that_is_loaded(saver, space, tmp_path):
+    """A run that has gone back."""
+    saver.save_best(30, space, {})
+    saver.save(30, arrays(0), {}, best_step=30)
+    saver.save_best(20, space, {})
+    saver.save(31, arrays(0), {}, best_step=20)
+    saver.finish()
+    assert checkpoint.steps(tmp_path / "best") == [20]
+
+
+def test_checkpoints_of_steps_that_were_given_up_go(saver, tmp_path):
+    for step in (10, 20, 30, 25):
+        saver.save(step, arrays(step), {}, best_step=0)
+    saver.finish()
+    assert checkpoint.steps(tmp_path / "checkpoints") == [20, 25]
+
+
+def test_a_write_that_fails_is_told_once_and_the_older_ones_stay(saver, space, tmp_path):
+    saver.save_best(1, space, {})
+    saver.save(1, arrays(1), {}, best_step=1)
+    saver.finish()
+    assert saver.problem() is None
+    (tmp_path / "best").rename(tmp_path / "before")
+    blocking = in_the_way(tmp_path / "best")
+    saver.save_best(2, space, {})
+    saver.wait()
+    assert "could not save" in saver.problem()
+    assert saver.problem() is None
+    saver.save(2, arrays(2), {}, best_step=2)  # needs its best space, which cannot be written yet
+    saver.wait()
+    assert "could not save" in saver.problem()
+    assert checkpoint.steps(tmp_path / "checkpoints") == [1]
+    blocking.unlink()
+    (tmp_path / "before").rename(tmp_path / "best")
+    saver.save(3, arrays(3), {}, best_step=2)  # and takes it along when it can
+    saver.finish()
+    assert saver.problem() is None
+    assert checkpoint.steps(tmp_path / "checkpoints") == [1, 3]
+    assert checkpoint.steps(tmp_path / "best") == [1, 2]
+
+
+def test_three_in_a_row_end_the_run_and_so_does_the_last(saver, tmp_path):
+    in_the_way(tmp_path / "checkpoints")
+    for step in (1, 2):
+        saver.save(step, arrays(0), {}, best_step=0)
+        saver.wait()
+        assert "could not save" in saver.problem()
+    saver.save(3, arrays(0), {}, best_step=0)
+    saver.wait()
+    with pytest.raises(CheckpointError, match="could not save"):
+        saver.problem()
+    saver.save(4, arrays(0), {}, best_step=0)
+    with pytest.raises(CheckpointError, match="could not save"):
+        saver.finish()
+
+
+def test_what_is_saved_is_what_was_given_though_training_goes_on(saver, tmp_path):
+    step = jax.jit(lambda x: x + 1.0, donate_argnums=0)
+    state = jnp.zeros(100_000)
+    for number in range(1, 4):
+        state = step(state)
+        saver.save(number, checkpoint.to_host({"a": state}), {}, best_step=0)
+        state = step(state)
+    saver.finish()
+    for number, expected in ((2, 3.0), (3, 5.0)):
+        path = checkpoint.step_path(tmp_path / "checkpoints", number)
+        found, _ = checkpoint.read(path, {"a": jax.ShapeDtypeStruct((100_000,), jnp.float32)})
+        np.testing.assert_array_equal(found["a"], np.full(100_000, expected, np.float32))
+
+
+def test_a_damaged_checkpoint_is_put_aside_for_the_one_before(tmp_path):
+    assert checkpoint.last_intact(tmp_path) == (None, [])
+    for step in (1, 2, 3):
+        checkpoint.write(checkpoint.step_path(tmp_path, step), arrays(step), {})
+    files = [file for file in (tmp_path / "00000003" / "arrays").rglob("*") if file.is_file()]
+    largest = max(files, key=lambda file: file.stat().st_size)
+    content = bytearray(largest.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    largest.write_bytes(content)
+    (tmp_path / "00000002" / "document.json").unlink()
+    step, told = checkpoint.last_intact(tmp_path)
+    assert step == 1
+    assert "is damaged; it is now 00000003.damaged" in told[0]
+    assert "has lost its document.json; it is now 00000002.damaged" in told[1]
+    assert checkpoint.steps(tmp_path) == [1]
+    checkpoint.step_path(tmp_path, 1).joinpath("document.json").unlink()
+    with pytest.raises(CheckpointError, match=r"has lost its document\.json"):
+        checkpoint.last_intact(tmp_path)
+
+
+def test_another_format_is_not_damage(tmp_path):
+    for step in (1, 2):
+        checkpoint.write(checkpoint.step_path(tmp_path, step), arrays(step), {})
+    path = checkpoint.step_path(tmp_path, 2) / checkpoint.DOCUMENT
+    path.write_text(json.dumps({**json.loads(path.read_text()), "format": 9}))
+    with pytest.raises(CheckpointError, match="has format 9"):
+        checkpoint.last_intact(tmp_path)
+    assert checkpoint.steps(tmp_path) == [1, 2]
+
+
+def test_a_best_space_that_is_being_written_does_not_keep_a_checkpoint_from_its_turn(saver, space, tmp_path, monkeypatch):
+    go_on, save_space = threading.Event(), checkpoint.save_space
+
+    def slowly(*arguments):
+        go_on.wait(30)
+        save_space(*arguments)
+
+    monkeypatch.setattr(checkpoint, "save_space", slowly)
+    saver.save_best(1, space, {})
+    assert not saver.busy
+    threading.Timer(0.2, go_on.set).start()
+    saver.save_best(2, space, {})  # waits for the first, which is no checkpoint's cost
+    assert saver._pace._cost >= 0.1
+    assert saver._pace._last_cost == 0.0
+    saver.finish()
+    monkeypatch.undo()
+    held, write = threading.Event(), checkpoint.write
+
+    def held_up(*arguments):
+        held.wait(30)
+        return write(*arguments)
+
+    monkeypatch.setattr(checkpoint, "write", held_up)
+    saver.save(3, arrays(3), {}, best_step=2)
+    assert saver.busy
+    held.set()
+    saver.finish()
+    assert not saver.busy

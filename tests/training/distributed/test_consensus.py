@@ -1,0 +1,74 @@
+"""Processes agree at steps that all of them know, whenever each of them hears of a signal."""
+
+import threading
+
+import numpy as np
+import pytest
+
+from timbre_jax.training.distributed import consensus
+from timbre_jax.training.distributed.consensus import Meeting
+
+
+class Together:
+    """`distributed.largest` among threads."""
+
+    def __init__(self, count):
+        self.local = threading.local()
+        self.given, self.barrier, self.met = [None] * count, threading.Barrier(count, timeout=20), []
+
+    def largest(self, *values):
+        self.given[self.local.number] = values
+        self.barrier.wait()
+        result = np.max(self.given, axis=0).tolist()
+        if self.barrier.wait() == 0:
+            self.met.append(result)
+        return result
+
+
+@pytest.mark.parametrize("step_seconds", [0.0001, 0.02, 3.0])
+def test_a_signal_to_one_stops_all_after_the_same_step_and_soon(step_seconds, monkeypatch):
+    together, stopped = Together(3), {}
+    monkeypatch.setattr(consensus.jax, "process_count", lambda: 3)
+    monkeypatch.setattr(consensus.distributed, "is_main", lambda: together.local.number == 0)
+    monkeypatch.setattr(consensus.distributed, "largest", together.largest)
+
+    def process(number):
+        together.local.number = number
+        now = 1000.0 * number
+        agreed = Meeting(clock=lambda: now)
+        for step in range(1, 100_000):
+            now += step_seconds * (1.0 + 0.3 * number)  # their clocks differ, and how fast they are
+            told = 15 if number == 2 and step >= 57 else 0
+            signal, due = agreed.agree(told, lambda step=step: step >= 40, step)
+            if signal:
+                stopped[number] = (step, signal, due)
+                return
+
+    threads = [threading.Thread(target=process, args=(number,)) for number in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert len(stopped) == 3
+    assert len(set(stopped.values())) == 1
+    step, signal, due = stopped[0]
+    assert (signal, due) == (15, True)
+    assert 57 <= step <= 57 + max(1, 1.1 * consensus.SECONDS / step_seconds)
+
+
+def test_going_back_to_an_earlier_step_is_no_reason_to_wait(monkeypatch):
+    monkeypatch.setattr(consensus.jax, "process_count", lambda: 2)
+    monkeypatch.setattr(consensus.distributed, "is_main", lambda: True)
+    monkeypatch.setattr(consensus.distributed, "largest", lambda *values: list(values))
+    now = 0.0
+    agreed = Meeting(clock=lambda: now)
+    # Of a millisecond a step they meet at about the first and the 501st.
+    for step in range(1, 700):
+        now += 0.001
+        agreed.agree(0, lambda: False, step)
+    assert agreed.agree(15, lambda: False, 699)[0] == 0
+    assert agreed.agree(15, lambda: False, 5)[0] == 15
+
+
+def test_one_process_knows_at_once():
+    assert Meeting().agree(2, lambda: True, 7) == (2, True)

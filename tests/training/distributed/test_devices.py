@@ -1,0 +1,64 @@
+"""The same run on one device, on eight, and on two processes of two: in float64 rounding is all that may differ.
+
+`run_devices.py` has the models: one with batch statistics, adversaries and neighbours in a batch, one with dropout and flows.
+"""
+
+import socket
+
+import jax
+import numpy as np
+import pytest
+
+from tests.helpers.processes import run, start
+from tests.helpers.runs import last_checkpoint, metric_lines
+
+ENVIRONMENT = {
+    "JAX_ENABLE_X64": "1",
+    # Fewer optimisations: compiling takes nearly all of the time.
+    "XLA_FLAGS": "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true",
+}
+
+
+def devices_run(model, workdir, *options, devices):
+    arguments = ("tests/training/distributed/run_devices.py", model, workdir, "precision='float64'", *options)
+    done = run(*arguments, devices=devices, **ENVIRONMENT)
+    assert done.stdout.splitlines()[-1:] == ["finished 50"], done.stderr
+
+
+def two_processes(model, workdir, *, devices):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    arguments = ("tests/training/distributed/run_devices.py", model, workdir, "precision='float64'", f"--port={port}")
+    both = [start(*arguments, f"--process={number}", devices=devices, **ENVIRONMENT) for number in (0, 1)]
+    for process in both:
+        out, err = process.communicate(timeout=600)
+        assert out.splitlines()[-1:] == ["finished 50"], err
+
+
+def float64_numbers(workdir):
+    """Losses of all steps and evaluations, and the parameters and statistics of the last checkpoint as one vector."""
+    with jax.enable_x64(True):
+        arrays, _ = last_checkpoint(workdir)
+    kept = [name for name in sorted(arrays) if name.startswith(("['state']['params']", "['state']['mutable']"))]
+    assert {arrays[name].dtype for name in kept} == {np.dtype(np.float64)}
+    losses = [line["loss"] for line in metric_lines(workdir)]
+    return np.array(losses), np.concatenate([np.ravel(arrays[name]) for name in kept])
+
+
+def assert_equal_runs(a, b, *, tolerance):
+    (losses_a, values_a), (losses_b, values_b) = float64_numbers(a), float64_numbers(b)
+    assert len(losses_a) == 52  # 50 steps, 2 evaluations
+    np.testing.assert_allclose(losses_b, losses_a, rtol=tolerance)
+    assert np.linalg.norm(values_b - values_a) <= tolerance * np.linalg.norm(values_a)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("model", "parallel"), [("frame_vae", ("jit", "pmap")), ("sample_vae", ("jit",))])
+def test_devices_and_processes_take_the_steps_of_one(model, parallel, tmp_path):
+    devices_run(model, tmp_path / "one", devices=1)
+    two_processes(model, tmp_path / "processes", devices=2)
+    assert_equal_runs(tmp_path / "one", tmp_path / "processes", tolerance=1e-9)
+    for way in parallel:
+        devices_run(model, tmp_path / way, f"--parallel={way}", devices=8)
+        assert_equal_runs(tmp_path / "one", tmp_path / way, tolerance=1e-9)

@@ -1,0 +1,71 @@
+"""Who trains together: what flags and launchers say. The processes themselves are in test_devices and test_kill."""
+
+import jax
+import pytest
+
+from tests.helpers.processes import run
+from timbre_jax.training.distributed import failures, processes
+
+SRUN = {
+    "SLURM_JOB_ID": "77", "SLURM_STEP_NODELIST": "node[3-4]", "SLURM_NTASKS": "4", "SLURM_PROCID": "1", "SLURM_LOCALID": "1",
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def no_launcher(monkeypatch):
+    for names in processes._LAUNCHERS.items():
+        for name in (names[0], names[1][0], *names[1][1]):
+            monkeypatch.delenv(name, raising=False)
+
+
+def test_alone_nothing_is_started():
+    assert processes.initialise() is False
+    assert processes.initialise(distributed=False) is False
+    assert not jax.distributed.is_initialized()
+    assert processes.is_main()
+    assert processes.share({"a": [1, None]}) == {"a": [1, None]}
+    processes.barrier("nobody else")
+
+
+def test_processes_of_launchers_are_counted(monkeypatch):
+    for name, value in SRUN.items():
+        monkeypatch.setenv(name, value)
+    assert processes.launched_processes() == 4
+    assert processes.initialise(distributed=False) is False
+    # A batch script without srun: one process, whatever the job asked for.
+    monkeypatch.delenv("SLURM_STEP_NODELIST")
+    assert processes.launched_processes() == 1
+    assert processes.initialise() is False
+
+
+def test_a_launcher_that_jax_does_not_see_is_said(monkeypatch):
+    """Open MPI 5: else every process would train by itself in the same folder."""
+    monkeypatch.setenv("OMPI_COMM_WORLD_RANK", "0")
+    monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "4")
+    with pytest.raises(ValueError, match="in a way that JAX does not detect"):
+        processes.initialise()
+    assert processes.initialise(distributed=False) is False
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"num_processes": 2}, "need --coordinator_address and --process_id too"),
+        ({"coordinator_address": "here:1234", "num_processes": 2}, "need --process_id too"),
+        ({"coordinator_address": "here:1234", "num_processes": 2, "process_id": 2}, "less than --num_processes=2"),
+        ({"coordinator_address": "here", "num_processes": 2, "process_id": 0}, "=here must be HOST:PORT"),
+        ({"distributed": False, "num_processes": 2}, "--nodistributed is for one process"),
+    ],
+)
+def test_what_does_not_fit_together_is_said(given, message):
+    with pytest.raises(ValueError, match=message):
+        processes.initialise(**given)
+
+
+def test_others_that_do_not_come_are_named():
+    given = "coordinator_address='127.0.0.1:9', num_processes=2, process_id=1, timeout=3"
+    done = run("-c", f"from timbre_jax.training.distributed.processes import initialise\ninitialise({given})")
+    assert done.returncode == failures.LOST
+    assert done.stderr.splitlines()[-1].startswith("error: the processes of this run did not meet at 127.0.0.1:9 within 3 s")
+    done = run("-c", "from timbre_jax.training.distributed.processes import initialise\ninitialise(distributed=True)")
+    assert "--distributed: no launcher was found" in done.stderr

@@ -1,0 +1,73 @@
+"""One and two devices, jit and pmap, give the same numbers."""
+
+import jax
+import numpy as np
+import pytest
+
+from tests.helpers.processes import run
+from tests.helpers.runs import last_checkpoint, metric_lines, small_config, small_sources
+from timbre_jax.training.distributed.sharding import PmapPlacement, data_mesh, make_placement
+from timbre_jax.training.loop import train_and_evaluate
+
+
+@pytest.fixture(scope="module")
+def one_device(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("one")
+    train_and_evaluate(small_config(steps=20), workdir, sources=small_sources(), progress=False)
+    return workdir
+
+
+def assert_close(a, b, *, tolerance):
+    arrays_a, arrays_b = last_checkpoint(a)[0], last_checkpoint(b)[0]
+    assert arrays_a.keys() == arrays_b.keys()
+    for name, array in arrays_a.items():
+        assert array.shape == arrays_b[name].shape
+        np.testing.assert_allclose(array, arrays_b[name], atol=tolerance, rtol=tolerance, err_msg=name)
+    for line_a, line_b in zip(metric_lines(a), metric_lines(b), strict=True):
+        assert line_a["event"] == line_b["event"]
+        np.testing.assert_allclose(line_a["loss"], line_b["loss"], rtol=1e-4)
+
+
+def test_two_devices_take_the_steps_of_one(one_device, tmp_path):
+    done = run("tests/training/run_small.py", tmp_path, 20, "jit", devices=2)
+    assert done.returncode == 0, done.stderr
+    # Sums are taken in another order, and Adam divides by small numbers.
+    assert_close(one_device, tmp_path, tolerance=2e-3)
+
+
+def test_pmap_over_two_devices_takes_them_too_and_one_device_goes_on(one_device, tmp_path):
+    done = run("tests/training/run_small.py", tmp_path, 10, "pmap", devices=2)
+    assert done.returncode == 0, done.stderr
+    train_and_evaluate(small_config(steps=20), tmp_path, sources=small_sources(), progress=False)
+    assert_close(one_device, tmp_path, tolerance=2e-3)
+
+
+@pytest.mark.slow
+def test_pmap_on_one_device_and_a_run_begun_with_it_goes_on_with_jit(one_device, tmp_path):
+    half = small_config(steps=10)
+    train_and_evaluate(half, tmp_path, sources=small_sources(), parallel="pmap", progress=False)
+    train_and_evaluate(small_config(steps=20), tmp_path, sources=small_sources(), progress=False)
+    assert_close(one_device, tmp_path, tolerance=1e-5)
+
+
+def test_parameters_are_born_on_the_mesh():
+    placement = make_placement("jit")
+    state = placement.create(lambda key: {"w": jax.random.normal(key, (3,))}, jax.random.key(0))
+    assert state["w"].sharding == placement.replicated
+
+
+def test_pmap_states_are_spread_and_single_again():
+    placement = PmapPlacement(data_mesh())
+    state = {"w": np.arange(3.0, dtype=np.float32), "step": np.int32(4)}
+    spread = placement.spread(state)
+    assert spread["w"].shape == (placement.mesh.size, 3)
+    np.testing.assert_array_equal(placement.single(spread)["w"], state["w"])
+
+
+def test_unknown_ways_and_batches_that_cannot_be_cut(tmp_path):
+    with pytest.raises(ValueError, match="'jit' or 'pmap', not 'xmap'"):
+        make_placement("xmap")
+    with pytest.raises(ValueError, match=r"batch_size=16 cannot be cut into 1 devices times config.train.accumulate=3"):
+        train_and_evaluate(small_config(accumulate=3), tmp_path, sources=small_sources(), progress=False)
+    done = run("tests/training/run_small.py", tmp_path, 20, "jit", devices=3)
+    assert "batch_size=16 cannot be cut into 3 devices" in done.stderr

@@ -1,0 +1,82 @@
+"""Traces of steps, and what a training took beside them."""
+
+import gzip
+import json
+import re
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from timbre_jax.training.profiling import Profile
+from timbre_jax.training.resources import CompileClock, Memory, peak_memory, resources_line
+
+
+def test_a_trace_holds_the_steps_that_were_asked_for(tmp_path):
+    @jax.jit
+    def step(x):
+        return jnp.tanh(x @ x)
+
+    profile, x = Profile(tmp_path, first=3, last=5), jnp.ones((64, 64))
+    x = step(x)
+    for number in range(1, 9):
+        with jax.profiler.TraceAnnotation(f"step {number} of mine"):
+            x = step(x)
+        profile.took(x)
+    assert (profile.taken, profile.written) == (8, True)
+    (file,) = tmp_path.glob("plugins/profile/*/perfetto_trace.json.gz")
+    with gzip.open(file) as opened:
+        names = {event.get("name", "") for event in json.load(opened)["traceEvents"]}
+    assert {name for name in names if name.endswith("of mine")} == {f"step {number} of mine" for number in (3, 4, 5)}
+    assert list(tmp_path.glob("plugins/profile/*/*.xplane.pb"))
+
+
+def test_a_training_that_ends_within_the_trace_leaves_what_there_is(tmp_path):
+    profile = Profile(tmp_path, first=2, last=100)
+    profile.took(jnp.ones(3))
+    profile.took(jnp.ones(3))
+    profile.stop()
+    profile.stop()  # whoever ends it twice does no harm
+    assert len(list(tmp_path.glob("plugins/profile/*/perfetto_trace.json.gz"))) == 1
+
+
+def test_steps_that_cannot_be_traced():
+    with pytest.raises(ValueError, match="steps 1 to 5 cannot be traced"):
+        Profile("somewhere", first=1, last=5)
+
+
+def test_memory_at_its_most_does_not_fall():
+    before = peak_memory().process
+    held = np.ones(30_000_000)  # 240 MB
+    during = peak_memory().process
+    del held
+    assert during >= before + 200e6 or before > 2e9  # what other tests held at most is not known
+    assert peak_memory().process >= during
+
+
+def test_compiling_is_counted():
+    with CompileClock() as clock:
+        jax.jit(lambda x: jnp.sin(x) @ jnp.cos(x))(jnp.ones((17, 17))).block_until_ready()
+    programs, seconds = clock.programs, clock.seconds
+    assert programs >= 1
+    assert 0 < seconds < 60
+    jax.jit(lambda x: jnp.cos(x) @ jnp.sin(x))(jnp.ones((17, 17))).block_until_ready()
+    assert (clock.programs, clock.seconds) == (programs, seconds)  # it has been left
+
+
+def test_functions_within_functions_are_timed_once():
+    clock = CompileClock()
+    clock._inside = True
+    time.sleep(0.2)
+    clock._duration("/jax/core/compile/jaxpr_trace_duration", 0.05)  # an inner one, told first
+    clock._duration("/jax/core/compile/jaxpr_trace_duration", 0.15)  # what it was traced for
+    assert clock.seconds == pytest.approx(0.15)
+    clock._duration("/some/other/event", 5.0)
+    assert clock.seconds == pytest.approx(0.15)
+
+
+def test_the_line():
+    line = resources_line(Memory(2_500_000_000, {"GPU 0": 1_000_000_000}), CompileClock())
+    assert re.fullmatch(r"2\.50 GB of memory at most, GPU 0 1\.00 GB; 0\.0 s of compiling \(0 programs\)", line)

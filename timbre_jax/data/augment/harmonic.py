@@ -1,0 +1,118 @@
+"""Random changes of harmonic tracks that leave them the tracks of a note that could be."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+
+from timbre_jax.representations.base import Representation
+from timbre_jax.types import Array
+
+
+@dataclasses.dataclass(frozen=True)
+class HarmonicAugment:
+    """Random changes of harmonic tracks that leave them the tracks of a note that could be.
+
+    Each is a standard deviation of a normal draw for the whole note; 0 turns it off.
+
+    Attributes:
+      level_db: all harmonics louder or softer.
+      tilt_db: spectral tilt, dB an octave.
+      harmonic_db: every harmonic on its own (an instrument's formants).
+      decay_db: linear change over the note, dB a second.
+      harmonic_decay_db: the same, every harmonic on its own.
+      pitch_semitones: f0 higher or lower.
+      time_warp: exponent gamma = exp(normal) of t -> t^gamma over the held part, which makes attacks slower or faster.
+      probability: that a note is changed at all.
+      held_seconds: when the key is let go; the warp leaves what comes after in place.
+      rate: frames a second.
+      f0_per_semitone, value_per_db: how many of the features' units these are.
+      f0_low, f0_octaves, nyquist: where row 0 starts (Hz), how many octaves it spans, half the sample rate (Hz), to floor
+        harmonics that the new pitch puts above Nyquist.
+    """
+
+    settings: ClassVar[tuple[str, ...]] = (
+        "level_db", "tilt_db", "harmonic_db", "decay_db", "harmonic_decay_db", "pitch_semitones", "time_warp", "probability",
+        "held_seconds",
+    )  # fmt: skip
+    """What may be set; the other attributes follow from the representation."""
+
+    level_db: float = 4.0
+    tilt_db: float = 2.0
+    harmonic_db: float = 3.0
+    decay_db: float = 2.0
+    harmonic_decay_db: float = 1.0
+    pitch_semitones: float = 1.0
+    time_warp: float = 0.0
+    probability: float = 0.8
+    held_seconds: float = 3.0
+    rate: float = 16000 / 172
+    f0_per_semitone: float = 0.0
+    value_per_db: float = 0.01
+    f0_low: float = 80.0
+    f0_octaves: float = 4.714
+    nyquist: float = 8000.0
+
+    def __call__(self, keys: Array, values: Array, mask: Array) -> Array:
+        """Changed values, at the floor (0) where they were."""
+        return jax.vmap(self._one)(keys, values, mask)
+
+    def _one(self, key: Array, values: Array, mask: Array) -> Array:
+        n_frames, n_harmonics = values.shape[0], values.shape[1] - 1
+        draw = jax.random.split(key, 8)
+        f0, amplitude = values[:, :1], values[:, 1:]
+        if self.time_warp:
+            warped = self._warp(draw[0], values)
+            f0, amplitude = warped[:, :1], warped[:, 1:]
+        floor = amplitude <= 0.0
+        octave = jnp.log2(jnp.arange(1, n_harmonics + 1, dtype=values.dtype))
+        seconds = jnp.arange(n_frames, dtype=values.dtype)[:, None] / self.rate
+        gain = self.level_db * jax.random.normal(draw[1], (), jnp.float32)
+        gain += self.tilt_db * jax.random.normal(draw[2], (), jnp.float32) * octave
+        gain += self.harmonic_db * jax.random.normal(draw[3], (n_harmonics,), jnp.float32)
+        slope = self.decay_db * jax.random.normal(draw[4], (), jnp.float32)
+        slope += self.harmonic_decay_db * jax.random.normal(draw[5], (n_harmonics,), jnp.float32)
+        amplitude = jnp.clip(amplitude + self.value_per_db * (gain + slope * seconds), 0.0, 1.0)
+        f0 = jnp.clip(f0 + self.f0_per_semitone * self.pitch_semitones * jax.random.normal(draw[6], (), jnp.float32), 0.0, 1.0)
+        frequency = self.f0_low * jnp.exp2(self.f0_octaves * f0 + octave)
+        amplitude = jnp.where(floor | (frequency >= self.nyquist), 0.0, amplitude)
+        changed = jnp.concatenate([f0, amplitude], axis=1)
+        use = jax.random.bernoulli(draw[7], jnp.float32(self.probability)) & (mask[:, None] > 0)
+        return jnp.where(use, changed, values)
+
+    def _warp(self, key: Array, values: Array) -> Array:
+        n_frames = values.shape[0]
+        held = self.held_seconds * self.rate
+        time = jnp.arange(n_frames, dtype=values.dtype)
+        gamma = jnp.exp(self.time_warp * jax.random.normal(key, (), jnp.float32))
+        source = jnp.where(time < held, held * (time / held) ** gamma, time)
+        low = jnp.clip(jnp.floor(source).astype(jnp.int32), 0, n_frames - 2)
+        part = (source - low)[:, None]
+        return values[low] * (1 - part) + values[low + 1] * part
+
+    @classmethod
+    def of(cls, representation: Representation, **settings: float) -> HarmonicAugment:
+        """For a representation's units.
+
+        Raises:
+          ValueError: not harmonic tracks, or their f0 is not in log.
+        """
+        if representation.name != "harmonic_tracks" or representation.f0_scale != "log":
+            raise ValueError(
+                "augmentation 'harmonic' needs the representation 'harmonic_tracks' with f0_scale='log', not "
+                f"{representation.name!r} with f0_scale={getattr(representation, 'f0_scale', None)!r}"
+            )
+        octaves = math.log2(representation.f0_range[1] / representation.f0_range[0])
+        return cls(
+            **settings,
+            rate=representation.sample_rate / representation.hop,
+            f0_per_semitone=1.0 / (12.0 * octaves),
+            value_per_db=1.0 / (representation.amplitude_range[1] - representation.amplitude_range[0]),
+            f0_low=float(representation.f0_range[0]),
+            f0_octaves=octaves,
+            nyquist=representation.sample_rate / 2,
+        )

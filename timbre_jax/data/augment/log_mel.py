@@ -1,0 +1,108 @@
+"""Random changes of log-mel spectrograms that leave them the spectrogram of a sound that could be."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from timbre_jax.audio.mel import hz_to_mel, mel_to_hz
+from timbre_jax.representations.base import Representation
+from timbre_jax.types import Array
+
+
+@dataclasses.dataclass(frozen=True)
+class MelAugment:
+    """Another size, material and room for a sound, drawn anew for every example and step.
+
+    Each number is a standard deviation of a normal draw for the whole sound; 0 turns it off.
+
+    Attributes:
+      pitch_semitones: all frequencies by one factor (a smaller or larger drum). Frequencies above the highest band are held.
+      stretch_semitones: the course in time by another factor, in semitones (12 is twice as fast). Frames are repeated or left
+        out, not averaged: the texture of noise stays as rough as it was.
+      tilt_db: from the lowest to the highest band. colour_db: a random smooth curve over the bands, by knots.
+      decay_db: faster decay, dB a second: the absolute value of the draw is taken off.
+      probability: that a sound is changed at all.
+      knots: of the colour's curve, over all bands.
+      rate: frames a second. value_per_db: how many of the features' units a dB is.
+      centres: [F] Hz of the bands, rising.
+      relative: values are relative to the sound's own loudest, which is 1 again after the change.
+    """
+
+    settings: ClassVar[tuple[str, ...]] = (
+        "pitch_semitones", "stretch_semitones", "tilt_db", "colour_db", "decay_db", "probability", "knots",
+    )  # fmt: skip
+    """What may be set; the other attributes follow from the representation."""
+
+    pitch_semitones: float = 2.0
+    stretch_semitones: float = 2.0
+    tilt_db: float = 4.0
+    colour_db: float = 3.0
+    decay_db: float = 8.0
+    probability: float = 0.9
+    knots: int = 9
+    rate: float = 125.0
+    value_per_db: float = 1 / 80
+    centres: tuple[float, ...] = ()
+    relative: bool = True
+
+    def __call__(self, keys: Array, values: Array, mask: Array) -> Array:
+        """Changed values [B, N, F], 0 (silence) where they came from there."""
+        return jax.vmap(self._one)(keys, values, mask)
+
+    def _one(self, key: Array, values: Array, mask: Array) -> Array:
+        n_frames, n_bands = values.shape
+        draw = jax.random.split(key, 6)
+        use = jax.random.bernoulli(draw[5], jnp.float32(self.probability))
+
+        changed = values
+        if self.stretch_semitones:
+            factor = jnp.exp2(self.stretch_semitones / 12.0 * jax.random.normal(draw[0], (), jnp.float32))
+            source = jnp.round(jnp.arange(n_frames) * factor).astype(jnp.int32)
+            changed = jnp.where((source < n_frames)[:, None], changed[jnp.minimum(source, n_frames - 1)], 0.0)
+        if self.pitch_semitones:
+            factor = jnp.exp2(self.pitch_semitones / 12.0 * jax.random.normal(draw[1], (), jnp.float32))
+            centres = jnp.asarray(self.centres, values.dtype)
+            place = jnp.interp(centres / factor, centres, jnp.arange(n_bands, dtype=values.dtype))
+            # Linear interpolation as a product: XLA's gather along the last axis takes several times as long on a CPU.
+            weights = jnp.maximum(1.0 - jnp.abs(jnp.arange(n_bands)[:, None] - place), 0.0)
+            changed = changed @ weights
+
+        band = jnp.linspace(-0.5, 0.5, n_bands, dtype=values.dtype)
+        gain = self.tilt_db * jax.random.normal(draw[2], (), jnp.float32) * band
+        # A random walk: neighbouring knots are alike, so the curve is smooth; less its mean, which is level and not colour.
+        walk = jnp.cumsum(jax.random.normal(draw[3], (self.knots,), jnp.float32))
+        curve = jnp.interp(band, jnp.linspace(-0.5, 0.5, self.knots), walk - jnp.mean(walk))
+        gain = gain + self.colour_db * curve * (2.0 / self.knots) ** 0.5
+        slope = -jnp.abs(self.decay_db * jax.random.normal(draw[4], (), jnp.float32))
+        seconds = jnp.arange(n_frames, dtype=values.dtype)[:, None] / self.rate
+        louder = changed + self.value_per_db * (gain + slope * seconds)
+        if self.relative:
+            sounding = jnp.max(jnp.where(changed > 0.0, louder, -jnp.inf))
+            louder = louder + jnp.where(jnp.isfinite(sounding), 1.0 - sounding, 0.0)
+        changed = jnp.where(changed > 0.0, jnp.clip(louder, 0.0, 1.0), 0.0)
+        return jnp.where(use & (mask[:, None] > 0), changed, values)
+
+    @classmethod
+    def of(cls, representation: Representation, **settings: float) -> MelAugment:
+        """For a representation's bands and units.
+
+        Raises:
+          ValueError: not a log-mel spectrogram.
+        """
+        if representation.name != "log_mel":
+            raise ValueError(f"augmentation 'mel' needs the representation 'log_mel', not {representation.name!r}")
+        highest = representation.fmax or representation.sample_rate / 2
+        ends = hz_to_mel(np.array([representation.fmin, highest]), scale=representation.scale)
+        centres = mel_to_hz(np.linspace(*ends, representation.n_mels + 2)[1:-1], scale=representation.scale)
+        return cls(
+            **settings,
+            rate=representation.rate,
+            value_per_db=1.0 / representation.range_db,
+            centres=tuple(float(f) for f in centres),
+            relative=representation.reference == "file",
+        )

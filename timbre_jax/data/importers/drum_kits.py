@@ -1,0 +1,176 @@
+"""Hits of the drum kits of SoundFont 2 banks (bank 128, General MIDI percussion), as a sample library with classes."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from timbre_jax.audio.io import resample
+from timbre_jax.data.importers.base import UNSORTED, Form, Loaded, Place, Record
+from timbre_jax.data.importers.library import FRACTIONS, arrange_library, check_library, library_form, select_classes, trim
+from timbre_jax.data.importers.soundfont import DEFAULT_VELOCITIES
+from timbre_jax.data.prepare.class_rules import UNLABELLED, class_of_names, drum_rules
+from timbre_jax.data.prepare.duplicates import mark
+from timbre_jax.soundfont.banks import LICENCE, PERCUSSION_BANK, PLAYER_VERSION, OfBanks, bank_names, open_bank, slug
+from timbre_jax.soundfont.parser import Preset, Sample, SoundFont, SoundFontError
+
+# General MIDI percussion key -> class of Rebnord 2022 (table 5.1), with Roland GS's keys below 35 and above 81. The rest
+# (scratches, whistles, metronome clicks) has no class there.
+_CLASS_KEYS = {
+    "kick": [35, 36],
+    "snare": [37, 38, 40],
+    "clap": [39],
+    "tom": [41, 43, 45, 47, 48, 50],
+    "hihat": [42, 44, 46],
+    "cymbal": [49, 51, 52, 53, 55, 57, 59],
+    "shaker": [54, 58, 69, 70, 82, 83],
+    "metallic": [34, 56, 67, 68, 80, 81, 84],
+    "hand drum": [60, 61, 62, 63, 64, 65, 66, 78, 79, 86, 87],
+    "wooden": [31, 73, 74, 75, 76, 77, 85],
+}
+CLASS_OF_KEY = {key: label for label, keys in _CLASS_KEYS.items() for key in keys}
+# Orchestra kits put hi-hats, timpani or castanets on keys of other hits, each bank its own: there a recording's name is asked.
+ORCHESTRA_PROGRAM = 48
+MAIN_SHARE = 0.5
+"""Of the recordings that a hit plays at once, those at least so long as the longest are its own; others are clicks on top."""
+
+
+def class_of_hit(program: int, key: int, recordings: Iterable[str]) -> str:
+    """The class of a key of a kit, `UNLABELLED` where it has none.
+
+    Args:
+      program: of the kit. recordings: names of the recordings that make the hit.
+    """
+    named = class_of_names(recordings, drum_rules()) if program == ORCHESTRA_PROGRAM else None
+    return named or CLASS_OF_KEY.get(key, UNLABELLED)
+
+
+def main_recordings(bank: SoundFont, preset: Preset, key: int, velocity: int) -> list[Sample]:
+    """The recordings that make a hit: at least half as long as the longest that is played; none where it makes no sound."""
+    samples = [voice.sample for voice in bank.voices(preset, key, velocity)]
+    longest = max((sample.end - sample.start for sample in samples), default=0)
+    return [sample for sample in samples if sample.end - sample.start >= MAIN_SHARE * longest]
+
+
+@dataclasses.dataclass(frozen=True)
+class KitSource(OfBanks):
+    """Hits rendered from the drum kits of SoundFont 2 banks: each kit, key and velocity that makes a sound.
+
+    An instrument is a group of keys at all velocities, of all kits and banks, that share recordings; it stays on one side of
+    the split. What sounds on top of hits of all kinds, such as a click at their beginning, ties none together
+    (`main_recordings`). The kit is the `preset`, the bank the `source`; the pitch is -1, as keys of a kit are no pitches.
+
+    Attributes:
+      paths: .sf2 files; none means the default bank.
+      labels: classes to keep; none means all. unlabelled: keep keys without a class.
+      velocities: MIDI numbers.
+      sample_rate, seconds, max_seconds, duplicates, fractions, number, seed: as `FolderSource`'s; `number` is drawn evenly
+        over classes.
+
+    Raises ValueError for settings that are out of range.
+    """
+
+    paths: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    unlabelled: bool = True
+    velocities: tuple[int, ...] = DEFAULT_VELOCITIES
+    sample_rate: int = 16000
+    seconds: float = 2.0
+    max_seconds: float = 10.0
+    trim: bool = True
+    duplicates: str = "exact"
+    fractions: tuple[float, ...] = FRACTIONS
+    number: int = 0
+    seed: int = 0
+
+    def __post_init__(self):
+        check_library(fractions=self.fractions, duplicates=self.duplicates, number=self.number)
+        library_form(self.sample_rate, self.seconds, self.max_seconds)
+        wrong = [value for value in self.velocities if not 1 <= value <= 127]
+        if wrong or not self.velocities:
+            raise ValueError(f"velocities {wrong or 'empty'}: MIDI numbers from 1 to 127 are needed")
+
+    @property
+    def form(self) -> Form:
+        return library_form(self.sample_rate, self.seconds, self.max_seconds)
+
+    def describe(self) -> dict[str, Any]:
+        return {
+            "kind": "kits", "title": f"drum kits of {self.titles}", "licence": LICENCE,
+            "banks": self.digests,
+            "labels": list(self.labels), "unlabelled": self.unlabelled, "velocities": list(self.velocities),
+            "sample_rate": self.sample_rate, "seconds": self.seconds, "max_seconds": 0 if self.seconds else self.max_seconds,
+            "trim": self.trim, "duplicates": self.duplicates, "fractions": list(self.fractions), "number": self.number,
+            "seed": self.seed, "player": PLAYER_VERSION,
+        }  # fmt: skip
+
+    def plan(self) -> list[Record]:
+        records, kits = [], 0
+        for number, (path, name) in enumerate(zip(self.banks, bank_names(self.banks), strict=True)):
+            bank = open_bank(path)
+            for position, preset in enumerate(bank.presets):
+                if preset.bank != PERCUSSION_BANK:
+                    continue
+                kits += 1
+                for key in range(128):
+                    for velocity in sorted(set(self.velocities)):
+                        recordings = main_recordings(bank, preset, key, velocity)
+                        if not recordings:
+                            continue
+                        label = class_of_hit(preset.program, key, [sample.name for sample in recordings])
+                        records.append(
+                            Record(
+                                id=f"{name}:{preset.program:03d}-{slug(preset.name)}-{key:03d}-{velocity:03d}",
+                                split=UNSORTED, instrument=f"{name}:{preset.program:03d}-{slug(preset.name)}-{key:03d}",
+                                family=label, source=name, pitch=-1, velocity=velocity, preset=preset.name,
+                                where=(number, position, key),
+                            )
+                        )  # fmt: skip
+        if not records:
+            state = "their keys make no sound" if kits else f"no kits (presets of bank {PERCUSSION_BANK})"
+            raise SoundFontError(f"{', '.join(self.banks)}: {state}; name another bank with --path=FILE.sf2")
+        return select_classes(records, labels=self.labels, unlabelled=self.unlabelled, number=self.number, seed=self.seed)
+
+    def fetch(self, records: list[Record], wanted: Iterable[int]) -> Iterator[tuple[int, Any]]:
+        for position in wanted:
+            yield position, None
+
+    def load(self, record: Record, payload: Any) -> Loaded:
+        from timbre_jax.soundfont.player import RATE, render_note
+
+        number, position, key = record.where
+        bank, form = open_bank(self.banks[number]), self.form
+        seconds = form.samples / form.sample_rate
+        # Held to the end: a hit is as long as its recording, and note-off would only shorten it.
+        note = render_note(bank, bank.presets[position], key, record.velocity, held=seconds, seconds=seconds)
+        wave, remarks = note.wave, ()
+        if self.trim:
+            wave, before = trim(wave, RATE)
+            remarks = (f"silence before the onset cut ({before:.3f} s)",) if before > 0.005 else ()
+        wave = wave if form.sample_rate == RATE else resample(wave, RATE, form.sample_rate)
+        wave = np.ascontiguousarray(wave[: form.samples], np.float32)
+        return Loaded(wave, remarks=remarks, mark=mark(wave, form.sample_rate, RATE))
+
+    def arrange(self, rows: list[Mapping[str, Any]], read: Callable[[int], np.ndarray]) -> list[Place]:
+        recordings = self._recordings()
+        return arrange_library(
+            rows, read, rate=self.sample_rate, fractions=self.fractions, seed=self.seed, duplicates=self.duplicates,
+            related=[(row["instrument"], *recordings[row["id"]]) for row in rows],
+        )  # fmt: skip
+
+    def _recordings(self) -> dict[str, list[str]]:
+        """Of each hit, digests of the recordings that make it."""
+        digests: dict[Sample, str] = {}
+        found: dict[str, list[str]] = {}
+        for record in self.plan():
+            number, position, key = record.where
+            bank = open_bank(self.banks[number])
+            found[record.id] = []
+            for sample in main_recordings(bank, bank.presets[position], key, record.velocity):
+                if sample not in digests:
+                    digests[sample] = bank.sample_digest(bank.samples.index(sample))
+                found[record.id].append(digests[sample])
+        return found

@@ -1,0 +1,167 @@
+"""What sources of sample libraries share: the form of their sounds, silence cut off, copies kept on one side of a split."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from timbre_jax.data.importers.base import SPLITS, Form, Place, Record
+from timbre_jax.data.prepare.class_rules import UNLABELLED
+from timbre_jax.data.prepare.duplicates import groups_of_copies, onset
+from timbre_jax.data.prepare.splits import connected_groups, split_groups
+
+FRACTIONS = (0.8, 0.1, 0.1)
+MIN_SECONDS = 0.002
+PREROLL_SECONDS = 0.002
+DUPLICATES = ("one", "exact", "all")
+
+
+def library_form(sample_rate: int, seconds: float, max_seconds: float) -> Form:
+    """Sounds of a fixed length in seconds, or, where that is 0, of their own up to `max_seconds`.
+
+    Raises ValueError for numbers that are no lengths or rates.
+    """
+    for name, value in (("seconds", seconds), ("max_seconds", max_seconds)):
+        if not np.isfinite(value) or value < 0 or value > 600:
+            raise ValueError(f"{name} {value:g}: 0 to 600 is needed")
+    if not seconds and not max_seconds:
+        raise ValueError("seconds and max_seconds are both 0: give a fixed length, or a largest one")
+    limit = seconds or max_seconds
+    if limit < MIN_SECONDS:
+        raise ValueError(f"sounds of {limit:g} s: at least {MIN_SECONDS:g} s is needed")
+    return Form(sample_rate, round(limit * sample_rate), variable=not seconds, min_seconds=MIN_SECONDS)
+
+
+def check_library(*, fractions: Sequence[float], duplicates: str, number: int = 0) -> None:
+    """Raises ValueError for shares that do not make a split, an unknown way with copies, or a negative number of sounds."""
+    if len(fractions) != len(SPLITS) or min(fractions) < 0 or not fractions[0] or abs(sum(fractions) - 1) > 1e-6:
+        shares = ",".join(f"{100 * share:g}" for share in fractions)
+        raise ValueError(f"splits {shares}: shares of {', '.join(SPLITS)} are needed that make 100, such as 80,10,10")
+    if duplicates not in DUPLICATES:
+        raise ValueError(f"duplicates {duplicates!r}: one of {', '.join(DUPLICATES)} is needed")
+    if number < 0:
+        raise ValueError(f"number {number}: 0 (all) or more is needed")
+
+
+def select_classes(
+    records: Sequence[Record], *, labels: Sequence[str], unlabelled: bool, number: int, seed: int
+) -> list[Record]:
+    """The plan, with a reason at every record that is not asked for.
+
+    Args:
+      labels: classes to keep; none means all. unlabelled: keep records without a class.
+      number: how many, drawn evenly over classes; 0 means all.
+
+    Raises:
+      ValueError: a class that no record has.
+    """
+    known = {record.family for record in records}
+    if unknown := sorted(set(labels) - known):
+        raise ValueError(f"there is no class {unknown[0]!r}; there are {', '.join(sorted(known))}")
+    result = list(records)
+    piles: dict[str, list[int]] = {}
+    for position in np.random.default_rng(seed).permutation(len(result)).tolist():
+        record = result[position]
+        if record.left_out:
+            continue
+        if labels and record.family not in labels:
+            result[position] = record._replace(split="", left_out="not asked for (class)")
+        elif not unlabelled and record.family == UNLABELLED:
+            result[position] = record._replace(split="", left_out="not asked for (no class)")
+        else:
+            piles.setdefault(record.family, []).append(position)
+    ranked = sorted((rank, position) for pile in piles.values() for rank, position in enumerate(pile))
+    for _, position in ranked[number:] if number else ():
+        result[position] = result[position]._replace(split="", left_out="not asked for (beyond --number)")
+    return result
+
+
+def trim(wave: np.ndarray, rate: int) -> tuple[np.ndarray, float]:
+    """Cuts off what lies before a wave's onset, but 2 ms, and digital silence at its end.
+
+    The onset is where it first comes within 40 dB of its peak: a rule that does not depend on the level.
+
+    Args:
+      wave: [T], at `rate` Hz.
+
+    Returns:
+      The rest, and how many seconds were cut off before it.
+    """
+    start = max(0, onset(wave) - round(PREROLL_SECONDS * rate))
+    heard = np.flatnonzero(np.abs(wave) >= 0.5 / 32768)
+    if not len(heard):
+        return wave, 0.0
+    return wave[start : heard[-1] + 1], start / rate
+
+
+def arrange_library(
+    rows: Sequence[Mapping[str, Any]],
+    read: Callable[[int], np.ndarray],
+    *,
+    rate: int,
+    fractions: Sequence[float],
+    seed: int,
+    duplicates: str,
+    related: Sequence[Sequence[Hashable]] | None = None,
+    pool: bool = False,
+) -> list[Place]:
+    """Splits sounds, stratified by class, with all copies of a sound on one side: see `ArrangingSource.arrange`.
+
+    An instrument is a group of copies (`prepare.duplicates`) and of sounds that `related` ties together, named after the first
+    of them that has a class, and counted to that class.
+
+    Args:
+      rate: of the samples, in Hz.
+      fractions: shares of train, valid and test. Every class keeps one instrument in train, and of three or more
+        instruments each of the splits gets one.
+      seed: of the draw.
+      duplicates: "one" keeps the first of all copies of a sound, "exact" the first of those with equal samples, "all" all.
+      related: of each sound, what it shares with others of its instrument, such as the recordings that it plays.
+      pool: classes of one instrument, which cannot be divided, are divided among themselves as if they were one class; else
+        each of them is all in train.
+    """
+    digests = [row["digest"] for row in rows]
+    copies = groups_of_copies([row["mark"] for row in rows], digests, rate, read)
+    copy_of: dict[int, int] = {}
+    for group in copies:
+        # A copy with a class is worth more than one without, whatever its place.
+        leader = min(group, key=lambda number: (rows[number]["family"] == UNLABELLED, number))
+        copy_of.update(dict.fromkeys(group, leader))
+    members: dict[int, list[Hashable]] = {
+        number: [("copy", copy_of[number]), *(("related", other) for other in (related[number] if related else ()))]
+        for number in range(len(rows))
+    }
+    instrument, family = [""] * len(rows), {}
+    for group in connected_groups(members):
+        leader = min(group, key=lambda number: (rows[number]["family"] == UNLABELLED, number))
+        name = rows[leader]["instrument"] or rows[leader]["id"]
+        family[name] = rows[leader]["family"]
+        for number in group:
+            instrument[number] = name
+    if pool:
+        sizes = Counter(family.values())
+        family = {name: its if sizes[its] > 1 else "" for name, its in family.items()}
+    drawn = split_groups(family, fractions=dict(zip(SPLITS, fractions, strict=True)), seed=seed, small=True)
+    split = {name: which for which, names in drawn.items() for name in names}
+    kept: dict[Hashable, int] = {}
+    order = sorted(range(len(rows)), key=lambda number: (copy_of[number] != number, number))
+    left_out = [""] * len(rows)
+    for number in order if duplicates != "all" else ():
+        first = kept.setdefault(digests[number] if duplicates == "exact" else copy_of[number], number)
+        if first != number:
+            same = digests[number] == digests[first]
+            how = "the same samples as" if same else "sounds like"
+            left_out[number] = f"duplicate ({how} {rows[first]['id']})"
+    classes: dict[int, set[str]] = {}
+    for number, leader in copy_of.items():
+        classes.setdefault(leader, set()).add(rows[number]["family"])
+    return [
+        Place(
+            split[instrument[number]], instrument[number], left_out[number],
+            "copies in several classes" if len(classes[copy_of[number]] - {UNLABELLED}) > 1 else "",
+        )
+        for number in range(len(rows))
+    ]  # fmt: skip

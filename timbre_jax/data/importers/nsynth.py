@@ -1,0 +1,359 @@
+"""NSynth as it is handed out: `examples.json` and `audio/*.wav`, as a folder or as the tar.gz as downloaded.
+
+Engel et al. 2017, "Neural Audio Synthesis of Musical Notes with WaveNet Autoencoders"; licence CC BY 4.0. An archive is read
+as a stream, twice (what is there; the sounds), and never unpacked. FLAC files beside or instead of WAV are fine.
+"""
+
+from __future__ import annotations
+
+import codecs
+import dataclasses
+import io
+import json
+import os
+import re
+import sys
+import tarfile
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO, ClassVar
+
+import numpy as np
+
+from timbre_jax.audio.io import AUDIO_SUFFIXES, AudioFileError, read_wave, resample
+from timbre_jax.data.importers.base import FAMILIES, NOTES, SAMPLE_RATE, SAMPLES, SECONDS, SOURCES, SPLITS, Form, Loaded, Record
+from timbre_jax.data.prepare.splits import read_split_file, split_groups
+
+FRACTIONS = {"train": 0.8, "valid": 0.1, "test": 0.1}
+LICENCE = "NSynth: CC BY 4.0, with credit to Engel et al. 2017"
+_NAME = re.compile(
+    rf"(?P<instrument>(?P<family>{'|'.join(FAMILIES)})_(?P<source>{'|'.join(SOURCES)})_\d+)-(?P<pitch>\d+)-(?P<velocity>\d+)"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Selection:
+    """Which notes of an NSynth to take, in whatever form it comes.
+
+    Attributes:
+      paths: where it lies.
+      families: NSynth families to use; none means all. pitches, velocities: MIDI numbers; none means all.
+      number: how many notes, an even draw over instruments; 0 means all.
+      seed: of the draw, and of splits where neither the files' names nor `split_file` say them.
+      split_file: JSON {"train": [instruments], "valid": [...], "test": [...]}; instruments that it does not name are left
+        out.
+
+    Raises ValueError for an unknown family, or numbers out of range.
+    """
+
+    paths: tuple[str, ...] = ()
+    families: tuple[str, ...] = ()
+    pitches: tuple[int, ...] = ()
+    velocities: tuple[int, ...] = ()
+    number: int = 0
+    seed: int = 0
+    split_file: str = ""
+
+    form: ClassVar[Form] = NOTES
+
+    def __post_init__(self):
+        unknown = sorted(set(self.families) - set(FAMILIES))
+        if unknown:
+            raise ValueError(f"unknown family {unknown[0]!r}; the families are {', '.join(FAMILIES)}")
+        for name in ("pitches", "velocities"):
+            wrong = [value for value in getattr(self, name) if not 0 <= value <= 127]
+            if wrong:
+                raise ValueError(f"{name} {wrong}: MIDI numbers from 0 to 127 are needed")
+        if self.number < 0:
+            raise ValueError(f"number {self.number}: 0 (all) or more is needed")
+
+    def settings(self) -> dict[str, Any]:
+        """As plain data, for a store's index."""
+        return {
+            "paths": [os.path.basename(os.path.normpath(path)) for path in self.paths],
+            "families": list(self.families), "pitches": list(self.pitches), "velocities": list(self.velocities),
+            "number": self.number, "seed": self.seed,
+            "splits": read_split_file(self.split_file) if self.split_file else "as the files say",
+        }  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class NSynthSource(Selection):
+    """Notes of NSynth folders or archives: `Selection`.
+
+    `paths` are folders that hold examples.json and audio/, folders of such folders, or .tar.gz files. Without a
+    `split_file`, a part is the split that its name says (nsynth-train, nsynth-valid, nsynth-test), and instruments of parts
+    whose names say none are split 80/10/10 by family.
+    """
+
+    def describe(self) -> dict[str, Any]:
+        return {"kind": "nsynth", "title": "NSynth", "licence": LICENCE, **self.settings()}
+
+    def plan(self) -> list[Record]:
+        if not self.paths:
+            raise ValueError("NSynth is needed with --path: its folder (examples.json, audio/) or its .tar.gz")
+        records: list[Record] = []
+        for part, path in enumerate(find_parts(self.paths)):
+            listed = _archive(path) if _is_archive(path) else _folder(path)
+            split = _split_of_name(path)
+            for record in listed:
+                # One archive may hold several of NSynth's parts, each in its folder.
+                own = split or _split_of_name(record.where.split("/")[0])
+                records.append(record._replace(split=own, where=(part, record.where)))
+        if not records:
+            raise ValueError(f"{', '.join(self.paths)}: no notes (audio/*.wav) in it")
+        return select(records, self)
+
+    def fetch(self, records: list[Record], wanted: Iterable[int]) -> Iterator[tuple[int, Any]]:
+        parts = find_parts(self.paths)
+        by_part: dict[int, list[int]] = {}
+        for position in wanted:
+            by_part.setdefault(records[position].where[0], []).append(position)
+        for part, positions in sorted(by_part.items()):
+            if not _is_archive(parts[part]):
+                yield from ((position, parts[part]) for position in positions)
+                continue
+            waiting = {records[position].where[1]: position for position in positions if records[position].where[1]}
+            absent = [position for position in positions if not records[position].where[1]]
+            for name, file in _members(parts[part]):
+                position = waiting.pop(name, None)
+                if position is not None:
+                    yield position, file.read()
+                if not waiting:
+                    break
+            yield from ((position, None) for position in sorted([*absent, *waiting.values()]))
+
+    def load(self, record: Record, payload: Any) -> Loaded:
+        name = record.where[1]
+        if isinstance(payload, bytes):
+            return read_note(io.BytesIO(payload), name=name)
+        if payload is None or not name:
+            raise AudioFileError(f"{record.id}: listed in examples.json, but there is no sound file of that name")
+        return read_note(os.path.join(payload, name), name=name)
+
+
+def read_note(file: str | BinaryIO, *, name: str) -> Loaded:
+    """Reads at most 4 s of a sound as 16 kHz mono; what was done to it is in the remarks."""
+    import soundfile
+
+    remarks = []
+    try:
+        info = soundfile.info(file)
+        if hasattr(file, "seek"):
+            file.seek(0)
+    except (RuntimeError, OSError):
+        info = None  # read_wave says why
+    wave, rate = read_wave(file, duration=SECONDS, name=name)
+    if info is not None and info.channels > 1:
+        remarks.append(f"mixed to mono ({info.channels} channels)")
+    if info is not None and info.frames > round(SECONDS * rate):
+        remarks.append(f"cut to 4 s ({info.frames / rate:.1f} s)")
+    if rate != SAMPLE_RATE:
+        wave = resample(wave, rate, SAMPLE_RATE)
+        remarks.append(f"resampled ({rate} Hz)")
+    if len(wave) < SAMPLES and info is not None and info.frames < round(SECONDS * rate):
+        remarks.append(f"padded to 4 s ({len(wave) / SAMPLE_RATE:.2f} s)")
+    return Loaded(np.ascontiguousarray(wave[:SAMPLES], np.float32), remarks=tuple(remarks))
+
+
+# What is shared with other forms of NSynth. ------------------------------------------------------------------------
+
+
+def select(records: list[Record], source: Selection) -> list[Record]:
+    """Gives every record its split, or the reason why it is not asked for."""
+    named = read_split_file(source.split_file) if source.split_file else None
+    if named is None and any(not record.split for record in records):
+        families = {r.instrument: r.family for r in records if not r.split and not r.left_out}
+        drawn = split_groups(families, fractions=FRACTIONS, seed=source.seed)
+        own = {name: split for split, chosen in drawn.items() for name in chosen}
+        records = [r if r.split or r.left_out else r._replace(split=own[r.instrument]) for r in records]
+    result, asked = [], []
+    for position, record in enumerate(records):
+        split = record.split if named is None else named.get(record.instrument, "")
+        reason = record.left_out or _not_asked(record, split, source)
+        result.append(record._replace(split="" if reason else split, left_out=reason))
+        if not reason:
+            asked.append(position)
+    if 0 < source.number < len(asked):
+        for position in sorted(set(asked) - _draw([result[p] for p in asked], asked, source)):
+            result[position] = result[position]._replace(split="", left_out="not asked for (beyond --number)")
+    return result
+
+
+def _not_asked(record: Record, split: str, source: Any) -> str:
+    if not split:
+        return "not asked for (instrument not in the split file)"
+    if source.families and record.family not in source.families:
+        return "not asked for (family)"
+    if source.pitches and record.pitch not in source.pitches:
+        return "not asked for (pitch)"
+    if source.velocities and record.velocity not in source.velocities:
+        return "not asked for (velocity)"
+    return ""
+
+
+def _draw(records: list[Record], positions: list[int], source: Any) -> set[int]:
+    """As many positions as `number` says, as evenly over instruments as they have notes."""
+    generator = np.random.default_rng(source.seed)
+    piles: dict[str, list[int]] = {}
+    for place in generator.permutation(len(records)).tolist():
+        piles.setdefault(records[place].instrument, []).append(positions[place])
+    chosen: list[int] = []
+    while len(chosen) < source.number:
+        for pile in piles.values():
+            if pile and len(chosen) < source.number:
+                chosen.append(pile.pop())
+    return set(chosen)
+
+
+def find_parts(paths: Iterable[str]) -> list[str]:
+    """The NSynth folders and archives that the paths name, in order; a folder of parts counts for each of them.
+
+    Raises:
+      ValueError: a path that is not there, or holds no NSynth.
+    """
+    parts: list[str] = []
+    for path in paths:
+        if os.path.isfile(path):
+            if not _is_archive(path):
+                raise ValueError(f"{path}: not an NSynth folder and not a .tar.gz file")
+            parts.append(path)
+        elif not os.path.isdir(path):
+            raise ValueError(f"{path}: no such folder or file")
+        elif _is_part(path):
+            parts.append(path)
+        else:
+            inner = sorted(os.path.join(path, name) for name in os.listdir(path))
+            found = [entry for entry in inner if _is_archive(entry) or (os.path.isdir(entry) and _is_part(entry))]
+            if not found:
+                state = "is empty" if not inner else "holds no examples.json, no audio folder and no NSynth .tar.gz"
+                raise ValueError(f"{path}: {state}; give the folder with examples.json and audio/, or the .tar.gz")
+            parts += found
+    return parts
+
+
+def _is_part(path: str) -> bool:
+    return os.path.isfile(os.path.join(path, "examples.json")) or os.path.isdir(os.path.join(path, "audio"))
+
+
+def _is_archive(path: str) -> bool:
+    return os.path.isfile(path) and path.endswith((".tar.gz", ".tgz", ".tar"))
+
+
+def _split_of_name(path: str) -> str:
+    name = os.path.basename(os.path.normpath(path)).lower()
+    found = [split for split in SPLITS if re.search(rf"(^|[\W_]){split}([\W_]|$)", name)]
+    return found[0] if found else ""
+
+
+def _record(note: str, entry: Mapping[str, Any] | None, where: str) -> Record | None:
+    """A record from its line in examples.json, or from NSynth's way of naming files; None where neither says it."""
+    if entry is not None:
+        try:
+            return Record(
+                id=note, split="", instrument=str(entry["instrument_str"]), family=str(entry["instrument_family_str"]),
+                source=str(entry["instrument_source_str"]), pitch=int(entry["pitch"]), velocity=int(entry["velocity"]),
+                preset="", where=where,
+            )  # fmt: skip
+        except (KeyError, TypeError, ValueError):
+            pass
+    match = _NAME.fullmatch(note)
+    if not match:
+        return None
+    return Record(
+        note, "", sys.intern(match["instrument"]), sys.intern(match["family"]), sys.intern(match["source"]),
+        int(match["pitch"]), int(match["velocity"]), "", where,
+    )  # fmt: skip
+
+
+def _records(files: dict[str, str], entries: dict[str, Record], complete: bool) -> list[Record]:
+    """Joins sound files (note -> name) with examples.json's entries; sounds in their order, then entries without one."""
+    records = []
+    for note, name in files.items():
+        record = entries.pop(note, None) or (None if complete else _record(note, None, name))
+        if record is None:
+            reason = "unreadable (not in examples.json)" if complete else "unreadable (its name is not one of NSynth's)"
+            record = Record(note, "", "", "", "", -1, -1, "", name, reason)
+        records.append(record._replace(where=name))
+    return records + [record._replace(where="") for record in entries.values()]
+
+
+def read_examples(file: BinaryIO, *, name: str) -> dict[str, Record]:
+    """examples.json as note -> record, read entry by entry: the whole of NSynth's is 250 MB of text.
+
+    Raises:
+      ValueError: not such a file.
+    """
+    decoder, text, place = json.JSONDecoder(), "", 0
+    decode = codecs.getincrementaldecoder("utf-8")().decode
+    records: dict[str, Record] = {}
+    pattern = re.compile(r'[\s,{]*("(?:[^"\\]|\\.)*")\s*:\s*')
+    end = False
+    try:
+        while True:
+            start = pattern.match(text, place)
+            try:
+                entry, stop = decoder.raw_decode(text, start.end()) if start else (None, 0)
+            except ValueError:
+                if end:
+                    raise
+                stop = 0  # cut by the end of the block
+            if stop:
+                note = json.loads(start[1])
+                record = _record(note, entry if isinstance(entry, dict) else None, "")
+                if record is None:
+                    raise ValueError(f"the entry {note!r} lacks pitch, velocity or instrument")
+                records[note], place = record, stop
+            elif not end:
+                block = file.read(1 << 18)
+                text, place, end = text[place:] + decode(block, not block), 0, not block
+            elif text[place:].strip(" \t\r\n,{") == "}":
+                return records
+            else:
+                raise ValueError("it ends too early")
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{name}: not NSynth's examples.json ({' '.join(str(error).split())[:120]})") from None
+
+
+def _folder(path: str) -> Iterator[Record]:
+    folder = Path(path)
+    files: dict[str, str] = {}
+    audio = folder / "audio" if (folder / "audio").is_dir() else folder
+    for entry in sorted(os.listdir(audio)):
+        note, suffix = os.path.splitext(entry)
+        if suffix.lower() in AUDIO_SUFFIXES and files.get(note, "").lower()[-4:] != ".wav":
+            files[note] = os.path.join(audio.name, entry) if audio is not folder else entry
+    entries, complete = {}, (folder / "examples.json").is_file()
+    if complete:
+        with open(folder / "examples.json", "rb") as file:
+            entries = read_examples(file, name=str(folder / "examples.json"))
+    yield from _records(files, entries, complete)
+
+
+def _archive(path: str) -> Iterator[Record]:
+    files: dict[str, str] = {}
+    entries, complete = {}, False
+    for name, file in _members(path):
+        note, suffix = os.path.splitext(os.path.basename(name))
+        if os.path.basename(name) == "examples.json":
+            entries |= read_examples(file, name=f"{path}:{name}")
+            complete = True
+        elif suffix.lower() in AUDIO_SUFFIXES and not files.get(note, "").lower().endswith(".wav"):
+            files[note] = name
+    yield from _records(files, entries, complete)
+
+
+def _members(path: str) -> Iterator[tuple[str, BinaryIO]]:
+    """The files of an archive, in its order. Raises ValueError where it is broken."""
+    try:
+        with tarfile.open(path, "r|*") as archive:
+            for member in archive:
+                archive.members = []  # a stream's list of all members would grow with the number of notes
+                if member.isfile() and not os.path.basename(member.name).startswith("._"):
+                    file = archive.extractfile(member)
+                    if file is not None:
+                        yield member.name, file
+    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
+        text = " ".join(str(error).split())
+        raise ValueError(f"{path}: not a whole tar.gz archive ({text}); download it again") from None

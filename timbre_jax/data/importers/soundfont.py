@@ -1,0 +1,187 @@
+"""NSynth-shaped notes from SoundFont 2 banks: 16 kHz mono, 4 s of which 3 s are held."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator
+from typing import Any, ClassVar
+
+from timbre_jax.data.importers.base import FAMILIES, NOTES, SAMPLE_RATE, SAMPLES, SECONDS, SPLITS, Form, Loaded, Record
+from timbre_jax.data.prepare.splits import committed_splits, connected_groups, even_choice, split_groups
+from timbre_jax.soundfont.banks import LICENCE, PERCUSSION_BANK, PLAYER_VERSION, OfBanks, bank_names, open_bank, slug
+from timbre_jax.soundfont.parser import Preset, SoundFontError
+
+HELD_SECONDS = 3.0
+DEFAULT_PITCHES = tuple(range(40, 97))  # 82 to 2093 Hz: the paper keeps 80-2100 Hz
+DEFAULT_VELOCITIES = (25, 50, 75, 100, 127)  # NSynth's
+FRACTIONS = {"train": 0.7, "valid": 0.1, "test": 0.2}
+
+# General MIDI program (from 0) -> NSynth family; the rest (pads, effects, percussion) has no family there.
+_FAMILY_PROGRAMS = {
+    "keyboard": [*range(0, 8)],
+    "mallet": [*range(8, 16), 47, 108, 114],
+    "organ": [*range(16, 21)],
+    "reed": [*range(21, 24), *range(64, 72), 109, 111],
+    "guitar": [*range(24, 32), *range(104, 108)],
+    "bass": [*range(32, 40), 87],
+    "string": [*range(40, 47), *range(48, 52), 110],
+    "vocal": [*range(52, 55), 85, 91],
+    "brass": [*range(56, 64)],
+    "flute": [*range(72, 80)],
+    "synth_lead": [*range(80, 85), 86],
+}
+FAMILY_OF_PROGRAM = {program: family for family, programs in _FAMILY_PROGRAMS.items() for program in programs}
+_ELECTRONIC = {4, 5, 7, 16, 17, 18, *range(26, 32), *range(33, 38)}
+_SYNTHETIC = {38, 39, 50, 51, 54, 62, 63, *range(80, 104)}
+
+
+def source_of_program(program: int) -> str:
+    """NSynth's source of a General MIDI program: how the original instrument makes its sound."""
+    return "synthetic" if program in _SYNTHETIC else "electronic" if program in _ELECTRONIC else "acoustic"
+
+
+@dataclasses.dataclass(frozen=True)
+class PresetEntry:
+    """A preset that is used, with the instrument (group of presets that share raw samples) it belongs to."""
+
+    bank: int  # position among the banks
+    preset: int  # position among the bank's presets
+    name: str
+    program: int
+    family: str
+    instrument: str
+    own_instrument: str  # the same with this bank alone: differs where two banks share samples
+
+
+@dataclasses.dataclass(frozen=True)
+class SoundFontSource(OfBanks):
+    """Notes rendered from SoundFont 2 banks.
+
+    Attributes:
+      paths: .sf2 files; none means the default bank.
+      families: NSynth families to use; none means all.
+      pitches, velocities: MIDI numbers.
+      number: how many notes, chosen evenly over presets, pitches and velocities; 0 means all.
+      seed: of the choice, and of the splits where the bank's are not committed.
+    """
+
+    paths: tuple[str, ...] = ()
+    families: tuple[str, ...] = ()
+    pitches: tuple[int, ...] = DEFAULT_PITCHES
+    velocities: tuple[int, ...] = DEFAULT_VELOCITIES
+    number: int = 0
+    seed: int = 0
+
+    form: ClassVar[Form] = NOTES
+
+    def __post_init__(self):
+        unknown = sorted(set(self.families) - set(FAMILIES))
+        if unknown:
+            raise ValueError(f"unknown family {unknown[0]!r}; the families are {', '.join(FAMILIES)}")
+        for name, values, low in (("pitches", self.pitches, 0), ("velocities", self.velocities, 1)):
+            wrong = [value for value in values if not low <= value <= 127]
+            if wrong or not values:
+                raise ValueError(f"{name} {wrong or 'empty'}: MIDI numbers from {low} to 127 are needed")
+        if self.number < 0:
+            raise ValueError(f"number {self.number}: 0 (all) or more is needed")
+
+    def describe(self) -> dict[str, Any]:
+        return {
+            "kind": "soundfont",
+            "title": f"notes rendered from {self.titles}",
+            "licence": LICENCE,
+            "banks": self.digests,
+            "families": list(self.families),
+            "pitches": list(self.pitches),
+            "velocities": list(self.velocities),
+            "number": self.number,
+            "seed": self.seed,
+            "held_seconds": HELD_SECONDS,
+            "player": PLAYER_VERSION,
+        }
+
+    def presets(self) -> list[PresetEntry]:
+        """The presets that have a family, each with its instrument; banks in order, presets by bank and program."""
+        candidates: dict[tuple[int, int], Preset] = {}
+        held: dict[tuple[int, int], list[str]] = {}
+        for number, path in enumerate(self.banks):
+            bank = open_bank(path)
+            for position, preset in enumerate(bank.presets):
+                if preset.bank != PERCUSSION_BANK and preset.program in FAMILY_OF_PROGRAM and preset.zones:
+                    candidates[number, position] = preset
+                    held[number, position] = [bank.sample_digest(index) for index in bank.preset_samples(preset)]
+        names = bank_names(self.banks)
+
+        # Groups are made of all presets, chosen families or not: so an instrument's name and split never depend on options.
+        def grouped(which: dict[tuple[int, int], list[str]]) -> dict[tuple[int, int], str]:
+            named = {}
+            for group in connected_groups(which):
+                preset = candidates[group[0]]
+                name = f"{names[group[0][0]]}:{preset.bank:03d}-{preset.program:03d}-{slug(preset.name)}"
+                named.update(dict.fromkeys(group, name))
+            return named
+
+        together, alone = grouped(held), {}
+        for number in range(len(self.banks)):
+            alone.update(grouped({place: samples for place, samples in held.items() if place[0] == number}))
+        return [
+            PresetEntry(*place, preset.name, preset.program, FAMILY_OF_PROGRAM[preset.program], together[place], alone[place])
+            for place, preset in sorted(candidates.items())
+        ]
+
+    def splits(self) -> dict[str, str]:
+        """Instrument -> split: as committed for the bank, else drawn from the seed by family of the first preset.
+
+        Where banks share samples, an instrument that is committed to a test set anywhere stays out of training.
+        """
+        known: dict[str, str] = {}
+        for name in bank_names(self.banks):
+            known.update(committed_splits(slug(name)))
+        family: dict[str, str] = {}
+        committed: dict[str, list[str]] = {}
+        for entry in self.presets():
+            family.setdefault(entry.instrument, entry.family)
+            if entry.own_instrument in known:
+                committed.setdefault(entry.instrument, []).append(known[entry.own_instrument])
+        splits = {name: max(found, key=SPLITS.index) for name, found in committed.items()}
+        open_ones = {name: its for name, its in family.items() if name not in splits}
+        drawn = split_groups(open_ones, fractions=FRACTIONS, seed=self.seed) if open_ones else {}
+        splits.update({name: split for split, chosen in drawn.items() for name in chosen})
+        return splits
+
+    def plan(self) -> list[Record]:
+        entries = [entry for entry in self.presets() if not self.families or entry.family in self.families]
+        if not entries:
+            raise SoundFontError(f"{', '.join(self.banks)}: no preset of the families {', '.join(self.families or FAMILIES)}")
+        splits = self.splits()
+        pitches, velocities = sorted(set(self.pitches)), sorted(set(self.velocities))
+        cells = even_choice((len(entries), len(pitches), len(velocities)), self.number, seed=self.seed)
+        names = bank_names(self.banks)
+        records = []
+        for which, p, v in cells.tolist():
+            entry, pitch, velocity = entries[which], pitches[p], velocities[v]
+            preset = open_bank(self.banks[entry.bank]).presets[entry.preset]
+            identity = f"{names[entry.bank]}:{preset.bank:03d}-{preset.program:03d}-{slug(entry.name)}"
+            records.append(
+                Record(
+                    id=f"{identity}-{pitch:03d}-{velocity:03d}", split=splits[entry.instrument],
+                    instrument=entry.instrument, family=entry.family, source=source_of_program(entry.program),
+                    pitch=pitch, velocity=velocity, preset=entry.name, where=(entry.bank, entry.preset),
+                )
+            )  # fmt: skip
+        return records
+
+    def fetch(self, records: list[Record], wanted: Iterable[int]) -> Iterator[tuple[int, Any]]:
+        for position in wanted:
+            yield position, None
+
+    def load(self, record: Record, payload: Any) -> Loaded:
+        import soxr
+
+        from timbre_jax.soundfont.player import RATE, render_note
+
+        number, position = record.where
+        bank = open_bank(self.banks[number])
+        note = render_note(bank, bank.presets[position], record.pitch, record.velocity, held=HELD_SECONDS, seconds=SECONDS)
+        wave = soxr.resample(note.wave, RATE, SAMPLE_RATE, quality="HQ")[:SAMPLES]
+        return Loaded(wave, round(note.f0, 4), note.pitch_moves)

@@ -1,0 +1,1 @@
+"""Turns an importer's sounds into a store."""

@@ -1,0 +1,1 @@
+"""Scores of trained runs on held-out sounds."""

@@ -1,0 +1,267 @@
+"""A trained run, and sounds of a store as that run sees them: what analyze, evaluate and generate have in common."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import jax
+import numpy as np
+
+import timbre_jax
+from timbre_jax.checkpoint import read_config
+from timbre_jax.data.datasets import chosen_positions
+from timbre_jax.data.features import cached_features
+from timbre_jax.data.store import JoinedStore, Store, open_store
+from timbre_jax.inference.pooled import held_space
+from timbre_jax.metrics.reconstruction import COMMON_AMPLITUDE_RANGE, COMMON_F0_RANGE, common_features
+from timbre_jax.representations import make_representation
+from timbre_jax.representations.base import Representation
+from timbre_jax.space import TimbreSpace
+from timbre_jax.types import Features
+
+LABELS = ("instrument", "family", "source")
+NUMBERS = ("pitch", "velocity")
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A workdir, opened.
+
+    Attributes:
+      name: the folder's name. workdir: the folder.
+      space: its best space so far.
+      config: as `experiments.train` resolved it.
+      model: the model's name in the registry.
+      base: the representation before any ranges were fitted to the training set: what features are cached under.
+    """
+
+    name: str
+    workdir: Path
+    space: TimbreSpace
+    config: dict
+    model: str
+    base: Representation
+
+
+def open_run(workdir: str | os.PathLike, *, hold: float | None = None, kind: str | None = None, why: str = "") -> Run:
+    """Loads a run.
+
+    Args:
+      hold: give a series space as a static one whose points are held for so many seconds (`inference.pooled.held_space`): for
+        what asks questions of points. None: as it is.
+      kind: the kind of space that is needed, "static" or "series"; None: either. why: one line, what needs it.
+
+    Raises:
+      ValueError: not a run, none of its checkpoints is whole, or another kind of space than asked for. One line.
+    """
+    workdir = Path(workdir)
+    space = timbre_jax.load(workdir)
+    if kind is not None and space.kind != kind:
+        has = {"static": "one latent a sound", "series": "a latent a frame"}[space.kind]
+        raise ValueError(f"{workdir} is a {space.kind} space ({has}); {why or 'this'} needs a {kind} one")
+    if hold is not None:
+        space = held_space(space, seconds=hold)
+    document = read_config(workdir)
+    config = document["config"]
+    section = {key: value for key, value in config["representation"].items() if key != "fit_ranges"}
+    return Run(workdir.resolve().name, workdir, space, config, document["model"]["name"], make_representation(**section))
+
+
+def default_store(run: Run) -> str:
+    """The store that the run was trained on.
+
+    Raises:
+      ValueError: it is not where it was, or there are several.
+    """
+    store = run.config["data"]["store"]
+    if "," in store:
+        raise ValueError(f"the run was trained on several stores, {store}; say which to look at with --store=STORE")
+    if not (Path(store) / "index.json").is_file():
+        raise ValueError(f"the store of the run, {store}, is not there; say where it is with --store=STORE")
+    return store
+
+
+def trained_on(run: Run, store: Store, split: str) -> bool:
+    """Whether the run has seen these very notes: scores of them say nothing of others, nor do their nearest neighbours."""
+    if split != run.config["data"]["train_split"]:
+        return False
+    paths = [Path(path) for path in _training_stores(run)]
+    known = [Store.open(path).index["fingerprint"] for path in paths if (path / "index.json").is_file()]
+    return store.index["fingerprint"] in known
+
+
+def _training_stores(run: Run) -> list[str]:
+    data = run.config["data"]
+    return [path for stores in (data["store"], *data.get("extra_stores", ())) for path in stores.split(",")]
+
+
+@dataclasses.dataclass(frozen=True)
+class Notes:
+    """M sounds of a split, notes or hits of a library, as a run sees them.
+
+    Attributes:
+      store, split, positions: where they are.
+      features: in the run's own representation.
+      target: the same on the common scale of all scores, before any fitted range cut something off.
+      labels: id, instrument, family, source (str) and pitch, velocity (int), [M] each. Of a library: the path, the group of
+        copies, the class and the kit; pitch and velocity are -1.
+    """
+
+    store: Store | JoinedStore
+    split: str
+    positions: np.ndarray
+    features: Features
+    target: Features
+    labels: dict[str, np.ndarray]
+
+    def audio(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
+        """The recorded waves [n, T] of some of the notes."""
+        return self.store.audio(self.split, self.positions[np.asarray(rows, np.int64)])
+
+    def lengths(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Real samples of some of the notes, [n] int32: what follows in their waves is padding."""
+        return self.store.lengths(self.split, self.positions[np.asarray(rows, np.int64)])
+
+    def varying_lengths(self, rows: Sequence[int] | np.ndarray, *, most: int) -> np.ndarray | None:
+        """`lengths`, at most `most`, for distances between sounds; None where the store gives all sounds one length."""
+        return np.minimum(self.lengths(rows), most) if self.store.variable else None
+
+    def part(self, rows: np.ndarray) -> Notes:
+        """Some of the notes."""
+        return dataclasses.replace(
+            self,
+            positions=self.positions[rows],
+            features=take(self.features, rows),
+            target=take(self.target, rows),
+            labels={name: label[rows] for name, label in self.labels.items()},
+        )
+
+
+def read_notes(
+    run: Run,
+    store: Store,
+    split: str,
+    *,
+    number: int = 0,
+    families: Sequence[str] | None = None,
+    seed: int = 0,
+    progress: bool = True,
+) -> Notes:
+    """Notes of a split; `number` of them (0: all), even over the instruments.
+
+    Args:
+      families: only these; None: those that the run was trained on; empty: all.
+
+    Raises:
+      ValueError: the store has no such split, or it holds no notes of the run's families.
+    """
+    if families is None:
+        families = tuple(run.config["data"].get("families") or ())
+    chosen = choose_notes(store, split, number=number, families=families, seed=seed)
+    return _notes(run, store, split, chosen, progress=progress)
+
+
+def choose_notes(
+    store: Store | JoinedStore, split: str, *, number: int = 0, families: Sequence[str] = (), seed: int = 0
+) -> np.ndarray:
+    """Positions of notes of a split, ascending; `number` of them (0: all), even over the instruments; of some families only.
+
+    Raises:
+      ValueError: the store has no such split, or it holds no notes of the families.
+    """
+    if split not in store.splits:
+        raise ValueError(f"{store} has no split {split!r}; it has {', '.join(store.splits)}")
+    metadata = store.metadata(split, ("family", "instrument"))
+    eligible = np.flatnonzero(np.isin(metadata["family"], list(families))) if families else np.arange(store.length(split))
+    if len(eligible) == 0:
+        raise ValueError(f"split {split!r} of {store} has no notes of the families {', '.join(families)}")
+    return eligible[even_choice(metadata["instrument"][eligible], number, seed=seed)] if number else eligible
+
+
+def training_store(run: Run) -> Store | JoinedStore:
+    """The store, or the stores joined, that the run was trained on.
+
+    Raises:
+      ValueError: one of them is not where it was.
+    """
+    for path in _training_stores(run):
+        if not (Path(path) / "index.json").is_file():
+            raise ValueError(f"the store of the run, {path}, is not there")
+    return open_store(",".join(_training_stores(run)))
+
+
+def training_notes(run: Run, *, number: int, progress: bool = True) -> Notes | None:
+    """Of the notes that the run was trained on, in all its stores, at most `number`, even over the instruments.
+
+    None where a store of the run is no longer there.
+    """
+    data = run.config["data"]
+    try:
+        store, split = training_store(run), data["train_split"]
+    except ValueError:
+        return None
+    seen = chosen_positions(store, split, tuple(data.get("families") or ()), data.get("max_examples", 0))
+    chosen = seen[even_choice(store.metadata(split)["instrument"][seen], number)]
+    return _notes(run, store, split, chosen, progress=progress)
+
+
+def feature_blocks(
+    run: Run, store: Store | JoinedStore, split: str, positions: np.ndarray, *, size: int = 512, progress: bool = True
+) -> Iterator[Features]:
+    """Features of some sounds in the run's own representation, `size` at a time: those of 100,000 would not fit the memory."""
+    base = _wide(run.base)
+    source = cached_features(store, split, base, progress=progress)
+    for start in range(0, len(positions), size):
+        yield as_seen(source.read(positions[start : start + size]), base, run.space.representation)
+
+
+def _notes(run: Run, store: Store | JoinedStore, split: str, chosen: np.ndarray, *, progress: bool) -> Notes:
+    base, metadata = _wide(run.base), store.metadata(split)
+    raw = cached_features(store, split, base, progress=progress).read(chosen)
+    labels = {name: metadata[name][chosen] for name in ("id", *LABELS, *NUMBERS)}
+    return Notes(store, split, chosen, as_seen(raw, base, run.space.representation), common_features(base, raw), labels)
+
+
+def even_choice(groups: np.ndarray, number: int, *, seed: int = 0) -> np.ndarray:
+    """Positions of `number` items, as many from every group as it has, random within a group; ascending."""
+    _, ids = np.unique(np.asarray(groups), return_inverse=True)
+    order = np.random.default_rng(seed).permutation(len(ids))
+    by_group = order[np.argsort(ids[order], kind="stable")]
+    counts = np.bincount(ids)
+    turn, place = np.empty(len(ids), np.int64), np.empty(len(ids), np.int64)
+    turn[by_group] = np.arange(len(ids)) - np.repeat(np.cumsum(counts) - counts, counts)
+    place[order] = np.arange(len(ids))
+    return np.sort(np.lexsort((place, turn))[: min(number, len(ids))])
+
+
+def as_seen(features: Features, base: Representation, representation: Representation) -> Features:
+    """Features of `base` in the units of a representation that differs from it by its ranges and scale only."""
+    if base == representation:
+        return features
+    return features.replace(values=np.asarray(_changed(base, representation, np.asarray(features.values))))
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _changed(base, representation, values):
+    return representation.normalise(*base.denormalise(values))
+
+
+def take(features: Features, rows: np.ndarray) -> Features:
+    """The features of some of the sounds."""
+    return jax.tree.map(lambda leaf: np.asarray(leaf)[rows], features)
+
+
+def _wide(base: Representation) -> Representation:
+    """A harmonic representation whose ranges cut off nothing that it, or the common scale, shows."""
+    if not hasattr(base, "f0_range"):
+        return base
+    ranges = {"f0_range": COMMON_F0_RANGE, "amplitude_range": COMMON_AMPLITUDE_RANGE}
+    union = {
+        name: (min(common[0], getattr(base, name)[0]), max(common[1], getattr(base, name)[1]))
+        for name, common in ranges.items()
+    }
+    return dataclasses.replace(base, **union)

@@ -1,0 +1,1 @@
+"""New sounds from a timbre space: paths, operators, edits and descriptor control."""

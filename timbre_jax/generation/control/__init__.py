@@ -1,0 +1,1 @@
+"""Control of sounds by descriptor curves."""

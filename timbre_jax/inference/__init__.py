@@ -1,0 +1,1 @@
+"""Batched, streaming and chunked inference with a timbre space."""

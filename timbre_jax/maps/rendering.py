@@ -1,0 +1,103 @@
+"""Sounds from points of a map, and what each step of making one costs."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+
+import numpy as np
+
+from timbre_jax.maps.sound_map import SoundMap
+from timbre_jax.report.players import wav_bytes
+from timbre_jax.report.spectrogram import spectrogram_image
+from timbre_jax.space import TimbreSpace
+
+ROWS, COLUMNS = 96, 160
+NEAREST = 6
+_LEAST_ITERATIONS = 8
+
+
+@dataclasses.dataclass(frozen=True)
+class NewSound:
+    """A sound made at a point of a map.
+
+    Attributes:
+      x, y: where. latent: [D]. wave: [T] in [-1, 1]. wav: the same as a file. picture: uint8 [ROWS, COLUMNS].
+      distance: to the nearest library sound, in map units. near: rows of the nearest library sounds.
+      times: milliseconds of "inverse", "decode", "synthesis", "picture", "wav", and their "total".
+    """
+
+    x: float
+    y: float
+    latent: np.ndarray
+    wave: np.ndarray
+    wav: bytes
+    picture: np.ndarray
+    distance: float
+    near: list[int]
+    times: dict[str, float]
+
+
+def make_sound(space: TimbreSpace, made: SoundMap, x: float, y: float) -> NewSound:
+    """The sound at a point of a map, with its spectrogram and neighbours. Deterministic.
+
+    Raises:
+      ValueError: a coordinate that is not finite.
+    """
+    marks = [time.perf_counter()]
+    latents, distances = made.inverse([(x, y)])
+    near = np.argsort(np.sum(np.square(made.coordinates - np.float32([x, y])), axis=1), kind="stable")[:NEAREST].tolist()
+    marks.append(time.perf_counter())
+    features = space.decode(latents)
+    features.values.block_until_ready()
+    marks.append(time.perf_counter())
+    wave = np.asarray(space.synthesise(features))[0]
+    wave = wave / max(float(np.abs(wave).max(initial=0.0)), 1.0)
+    marks.append(time.perf_counter())
+    picture = spectrogram_image(wave, space.sample_rate, rows=ROWS, columns=COLUMNS)
+    marks.append(time.perf_counter())
+    wav = wav_bytes(wave, space.sample_rate)
+    marks.append(time.perf_counter())
+    steps = ("inverse", "decode", "synthesis", "picture", "wav")
+    times = {name: 1e3 * (after - before) for name, before, after in zip(steps, marks, marks[1:], strict=False)}
+    times["total"] = 1e3 * (marks[-1] - marks[0])
+    return NewSound(x, y, latents[0], wave, wav, picture, float(distances[0]), near, times)
+
+
+def quick_space(space: TimbreSpace, made: SoundMap, *, milliseconds: float, report=print) -> TimbreSpace:
+    """The space, compiled for single sounds, with as many iterations of its inverter as leave a sound under a time.
+
+    A representation without iterations stays as it is. `report` takes a line about what was found.
+    """
+    x, y = made.coordinates[0].tolist()
+    quick = space
+    for attempt in range(5):
+        make_sound(quick, made, x, y)
+        # What a click usually takes, not what it can take at best: the middle one of some.
+        cost = sorted((make_sound(quick, made, x, y).times for _ in range(5)), key=lambda times: times["total"])[2]
+        fewer = _with_effort(quick, (milliseconds - cost["total"] + cost["synthesis"]) / cost["synthesis"])
+        if cost["total"] <= milliseconds or fewer is None or attempt == 4:
+            break  # with what was measured last, and is compiled
+        quick = fewer
+    effort = getattr(quick.representation, "iterations", None)
+    detail = ", ".join(f"{name} {value:.1f}" for name, value in cost.items() if name != "total")
+    used = "" if effort is None else f" with {effort} iterations of {quick.representation.inverter}"
+    report(f"a sound takes {cost['total']:.0f} ms{used} ({detail})")
+    if cost["total"] > milliseconds:
+        report(f"slower than the {milliseconds:.0f} ms asked for; nothing quicker is to be had from this space")
+    return quick
+
+
+def _with_effort(space: TimbreSpace, share: float) -> TimbreSpace | None:
+    """The space with that share of its inverter's iterations (a little less, to be sure); None: there is nothing to save."""
+    representation = space.representation
+    now = {name: getattr(representation, name, 0) for name in ("iterations", "nnls_iterations")}
+    share = min(max(0.85 * share, 0.02), 0.7)
+    fewer = {name: max(_LEAST_ITERATIONS, int(share * number)) for name, number in now.items() if number > _LEAST_ITERATIONS}
+    return space.replace(representation=dataclasses.replace(representation, **fewer)) if fewer else None
+
+
+def grid_points(size: int = 10) -> np.ndarray:
+    """size x size points [size^2, 2] over the map, row by row from the top left: centres of equal tiles."""
+    centres = (np.arange(size) + 0.5) / size
+    return np.array([(x, y) for y in centres[::-1] for x in centres], np.float32)

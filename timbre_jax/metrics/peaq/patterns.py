@@ -1,0 +1,85 @@
+"""PEAQ's patterns that remember: smearing over time, adaptation of level and spectrum, modulation. Float64 numpy.
+
+ITU-R BS.1387-1, annex 2, section 3; Kabal 2003, sections 2.9 and 3. One pass over the frames, all pairs and bands of a
+step at once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from timbre_jax.metrics.peaq.ear_model import FRAME_RATE, bands
+
+# How many bands below and above a band its correction factor is averaged over.
+BANDS_BELOW, BANDS_ABOVE = 3, 4
+
+
+@dataclasses.dataclass(frozen=True)
+class Patterns:
+    """Attributes:
+    smeared: [2, B, N, 109] excitation of reference and test, spread over time too.
+    adapted: [2, B, N, 109] the same, each matched to the other's level and spectrum.
+    modulation: [2, B, N, 109] of the envelopes.
+    loudness: [B, N, 109] averaged E^0.3 of the reference.
+    """
+
+    smeared: np.ndarray
+    adapted: np.ndarray
+    modulation: np.ndarray
+    loudness: np.ndarray
+
+
+def patterns(unsmeared: np.ndarray) -> Patterns:
+    """Of excitations [2, B, N, 109] before smearing. All memories begin at 0."""
+    _, batch, count, band_count = unsmeared.shape
+    smear, slow = _decay(0.030), _decay(0.050)
+    averaging = _averaging(band_count)
+    smeared, adapted, modulation = (np.empty_like(unsmeared) for _ in range(3))
+    loudness = np.empty_like(unsmeared[0])
+    compressed = unsmeared**0.3
+    zeros = np.zeros((2, batch, band_count))
+    filtered, level, correction, last, change, average = (zeros.copy() for _ in range(6))
+    product, square = (np.zeros((batch, band_count)) for _ in range(2))
+    for n in range(count):
+        excitation = unsmeared[:, :, n]
+        filtered = smear * filtered + (1.0 - smear) * excitation
+        now = np.maximum(filtered, excitation)
+        smeared[:, :, n] = now
+
+        # Level: the louder of the two is turned down to the other.
+        level = slow * level + (1.0 - slow) * now
+        common = np.sum(np.sqrt(level[0] * level[1]), axis=-1, keepdims=True)
+        gain = np.square(common / np.sum(level[1], axis=-1, keepdims=True))
+        matched = np.stack([now[0] / np.maximum(gain, 1.0), now[1] * np.minimum(gain, 1.0)])
+
+        # Spectrum: where the bands of one are steadily weaker, the other's are turned down there.
+        product = slow * product + matched[0] * matched[1]
+        square = slow * square + np.square(matched[0])
+        ratio = product / square
+        pair = np.stack([np.minimum(1.0, ratio), np.minimum(1.0, 1.0 / ratio)])
+        correction = slow * correction + (1.0 - slow) * (pair @ averaging)
+        adapted[:, :, n] = matched * correction
+
+        root = compressed[:, :, n]
+        change = slow * change + (1.0 - slow) * FRAME_RATE * np.abs(root - last)
+        average = slow * average + (1.0 - slow) * root
+        last = root
+        modulation[:, :, n] = change / (1.0 + average / 0.3)
+        loudness[:, n] = average[0]
+    return Patterns(smeared, adapted, modulation, loudness)
+
+
+def _decay(at_100_hz: float, shortest: float = 0.008) -> np.ndarray:
+    """Factor a frame of a first-order low pass in each band, from its time constant in s at 100 Hz."""
+    _, centre, _ = bands()
+    return np.exp(-1.0 / (FRAME_RATE * (shortest + 100.0 / centre * (at_100_hz - shortest))))
+
+
+def _averaging(count: int) -> np.ndarray:
+    """[109, 109]: x @ it is the mean over the bands around each band, as many as there are at the edges."""
+    index = np.arange(count)
+    distance = index[:, None] - index[None, :]
+    near = ((distance >= -BANDS_BELOW) & (distance <= BANDS_ABOVE)).astype(np.float64)
+    return near / near.sum(0)

@@ -1,0 +1,1 @@
+"""Adversaries that remove a property from latents."""

@@ -1,0 +1,1 @@
+"""Convolution, pooling and resizing operations that are fast to differentiate."""

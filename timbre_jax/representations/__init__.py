@@ -1,0 +1,46 @@
+"""Representations: pairs of maps between waves and features, by name."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from timbre_jax.representations.base import Representation
+from timbre_jax.representations.harmonic_tracks import HarmonicTracks
+from timbre_jax.representations.log_mel import LOG_MEL_PRESETS, LogMel
+from timbre_jax.representations.wave_frames import WaveFrames
+
+REPRESENTATIONS: dict[str, type] = {kind.name: kind for kind in (HarmonicTracks, LogMel, WaveFrames)}
+
+
+def make_representation(name: str, **settings: Any) -> Representation:
+    """A representation from its name and plain settings, as they come out of a JSON file (lists become tuples).
+
+    Raises ValueError for an unknown name or setting, naming the known ones.
+    """
+    if name not in REPRESENTATIONS:
+        raise ValueError(f"no representation named {name!r}; there are: {', '.join(sorted(REPRESENTATIONS))}")
+    kind = REPRESENTATIONS[name]
+    known = [field.name for field in dataclasses.fields(kind)]
+    unknown = sorted(set(settings) - set(known))
+    if unknown:
+        raise ValueError(f"representation {name!r} has no setting {', '.join(unknown)}; it has: {', '.join(known)}")
+    return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()})
+
+
+def representation_settings(representation: Representation) -> dict[str, Any]:
+    """The settings as plain JSON values: `make_representation(r.name, **settings)` makes it again."""
+    settings = dataclasses.asdict(representation)
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in settings.items()}
+
+
+__all__ = [
+    "LOG_MEL_PRESETS",
+    "REPRESENTATIONS",
+    "HarmonicTracks",
+    "LogMel",
+    "Representation",
+    "WaveFrames",
+    "make_representation",
+    "representation_settings",
+]

@@ -1,0 +1,187 @@
+"""Sounds of any length through a representation, part by part: the memory beside the result is that of one part.
+
+There, parts overlap by what a frame reads of the sound, and the frames are those of the whole (1e-5). Back, where frames are
+the samples themselves, so are the parts. Where phases have to be found (log-mel), each part goes on from the spectra of the
+last frames of the part before, which it holds on to, and both are faded into one another there: no phase jumps.
+
+Every sound is filled up to one of a few lengths (powers of two, then whole parts) by frames outside the mask, so that sounds of
+any length share a few compilations.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from timbre_jax.audio.descriptors import yin_reach
+from timbre_jax.audio.phase import invert
+from timbre_jax.audio.stft import stft
+from timbre_jax.representations.base import Representation
+from timbre_jax.types import Features
+
+PART = 1024
+"""Frames of a part."""
+LEAST = 32
+OVERLAP = 16
+"""Frames of the part before that a part holds on to, over the second half of which both are faded; where a window is longer
+than half of that, two windows."""
+
+
+def frames_within(representation: Representation, samples: int) -> int:
+    """Frames of a sound of so many samples, at least 1."""
+    return max(1, -(-samples // representation.hop))
+
+
+def padded_frames(count: int, *, part: int = PART) -> int:
+    """`count` filled up: to a power of two up to a part, to whole parts beyond."""
+    if count > part:
+        return -(-count // part) * part
+    return min(part, max(LEAST, 1 << (count - 1).bit_length()))
+
+
+def of_length(representation: Representation, samples: int) -> Representation:
+    """The representation for sounds of so many samples."""
+    whole = {"n_frames": 0} if hasattr(representation, "n_frames") else {}
+    return dataclasses.replace(representation, length=samples, **whole)
+
+
+def reach(representation: Representation) -> int | None:
+    """Samples before and after its centre that a frame is made of; None: of the whole sound, so that there are no parts."""
+    if getattr(representation, "reference", "fixed") != "fixed":
+        return None
+    windows = [getattr(representation, name, 0) for name in ("n_fft", "window_length", "window")]
+    sees = max((size for size in windows if isinstance(size, int)), default=0) // 2
+    if {"f0", "harmonicity"} & set(getattr(representation, "measured", ())):
+        sees = max(sees, yin_reach(representation.sample_rate, representation.hop))
+    return sees or None
+
+
+def analyse_in_parts(representation: Representation, wave: np.ndarray, *, part: int = PART) -> Features:
+    """A wave [T] of any length to features [1, N, F], N = ceil(T / hop), as numpy; all of its frames are real.
+
+    As `analyse` of a representation of that length, within 1e-5. A representation that looks at the whole sound at once
+    (`reach`) gets it whole.
+
+    Raises:
+      ValueError: not a wave [T] with at least one sample.
+    """
+    wave = np.asarray(wave, np.float32)
+    if wave.ndim != 1 or not len(wave):
+        raise ValueError(f"a sound is [T] with at least one sample, not {wave.shape}")
+    hop, count, sees = representation.hop, frames_within(representation, len(wave)), reach(representation)
+    if sees is None:
+        return jax.tree.map(np.asarray, of_length(representation, len(wave)).analyse(wave[None]))
+    size = padded_frames(count, part=part)
+    each, context = min(size, part), -(-sees // hop)
+    whole = np.pad(wave, (context * hop, (size + context) * hop - len(wave)))
+    piece = of_length(representation, (each + 2 * context) * hop)
+    parts = []
+    for start in range(0, size, each):
+        found = piece.analyse(whole[None, start * hop : (start + each + 2 * context) * hop])
+        parts.append(jax.tree.map(lambda x: np.asarray(x)[:, context : context + each], found))
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves, axis=1)[:, :count], *parts)
+
+
+def synthesise_in_parts(representation: Representation, features: Features, key=None, *, part: int = PART) -> np.ndarray:
+    """Features [1, N, F] of any length to the wave [N * hop]. `key`: as `synthesise` takes it.
+
+    Raises:
+      ValueError: features of more than one sound.
+    """
+    values, hop = np.asarray(features.values), representation.hop
+    if values.ndim != 3 or len(values) != 1 or not values.shape[1]:
+        raise ValueError(f"features of one sound are [1, N, F], not {values.shape}")
+    count = values.shape[1]
+    if getattr(representation, "texture_db", 0.0):
+        # Of the whole at once: drawn for each part it would change where they meet.
+        features = representation.textured(jax.tree.map(jnp.asarray, features), key)
+        representation = dataclasses.replace(representation, texture_db=0.0)
+    if reach(representation) is None:
+        return np.asarray(of_length(representation, count * hop).synthesise(features, key))[0]
+    if not hasattr(representation, "magnitudes") or count <= part:
+        # The samples themselves, or so short that one part is all of it.
+        size = padded_frames(count, part=part)
+        each = min(size, part)
+        piece = of_length(representation, each * hop)
+        whole = _padded(features, 0, size)
+        waves = [piece.synthesise(_cut(whole, start, start + each), key)[0] for start in range(0, size, each)]
+        return np.concatenate([np.asarray(wave) for wave in waves])[: count * hop]
+    return _inverted_in_parts(representation, features, key, part)
+
+
+def _inverted_in_parts(representation, features: Features, key, part: int) -> np.ndarray:
+    """Part after part, each with `overlap` frames of the one before in front and as many behind, which the next makes anew:
+    there the sound beyond the part's end is missing."""
+    count, hop = np.shape(features.values)[1], representation.hop
+    overlap = max(OVERLAP, 2 * -(-representation.n_fft // hop))
+    size = -(-count // part) * part
+    whole = _padded(features, 0, size + overlap)
+    length = (overlap + part + overlap) * hop
+    piece = of_length(representation, length)
+    wave = np.zeros(size * hop, np.float32)
+    fade = np.linspace(0.0, 1.0, overlap // 2 * hop, endpoint=False, dtype=np.float32)
+    known = None
+    for start in range(0, size, part):
+        first = max(0, start - overlap)  # of the frames of this part
+        end = start + part + overlap
+        frames = _cut(whole, first, end) if start else _padded(_cut(whole, 0, end), 0, overlap + end)
+        made = np.asarray(_invert(piece, jax.tree.map(jnp.asarray, frames), key, known))[0]
+        if start:
+            # Up to the middle of what overlaps the part before stays as it is.
+            middle = (start - (overlap - overlap // 2)) * hop
+            faded = slice(middle, middle + len(fade))
+            own = made[middle - first * hop : middle - first * hop + len(fade)]
+            wave[faded] = (1.0 - fade) * wave[faded] + fade * own
+        wave[start * hop : (start + part) * hop] = made[(start - first) * hop : (start + part - first) * hop]
+        known = _known(piece, jnp.asarray(made[None]), start + part - overlap - first, overlap)
+    return wave[: count * hop]
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _invert(representation, features: Features, key, known):
+    held = {"known": known} if known is not None else {}
+    if representation.hold == "bands":
+        held |= {"bands": representation.features_to_mel(features), "filters": representation.basis}
+    return invert(
+        representation.inverter,
+        representation.magnitudes(features),
+        hop=representation.hop,
+        length=representation.length,
+        window=representation.window,
+        window_length=representation.window_length,
+        iterations=representation.iterations,
+        key=key,
+        **held,
+    )
+
+
+@functools.partial(jax.jit, static_argnums=(0, 3))
+def _known(representation, waves, first, count: int):
+    """Spectra [1, count, K] of a made sound's frames from `first` on."""
+    settings = {"hop": representation.hop, "window": representation.window, "window_length": representation.window_length}
+    spectra = stft(waves, n_fft=representation.n_fft, **settings)
+    return jax.lax.dynamic_slice_in_dim(spectra, first, count, axis=1)
+
+
+def _padded(features: Features, before: int, total: int) -> Features:
+    """Features [1, N, F] with frames outside the mask before and behind, `total` in all; conditions keep their end values."""
+    count = np.shape(features.values)[1]
+    behind = total - before - count
+
+    def with_zeros(x):
+        return np.pad(np.asarray(x), ((0, 0), (before, behind), *((0, 0),) * (np.ndim(x) - 2)))
+
+    mask = np.ones((1, count), np.float32) if features.mask is None else features.mask
+    conditions = {
+        name: np.pad(np.asarray(x), ((0, 0), (before, behind)), mode="edge") if np.ndim(x) > 1 else x
+        for name, x in features.conditions.items()
+    }
+    return features.replace(values=with_zeros(features.values), mask=with_zeros(mask), conditions=conditions)
+
+
+def _cut(features: Features, start: int, stop: int) -> Features:
+    return jax.tree.map(lambda x: x[:, start:stop] if np.ndim(x) > 1 else x, features)

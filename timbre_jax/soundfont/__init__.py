@@ -1,0 +1,1 @@
+"""SoundFont 2 banks: parser, offline player and composed phrases."""

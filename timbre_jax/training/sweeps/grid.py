@@ -1,0 +1,301 @@
+"""`train_grid`: many runs of small models in one process, those that compute the same in one program that is compiled once.
+
+Seeds, learning rates and KL weights are numbers that a program is given (`TrainState.hyper`), so runs that differ in nothing
+else, but for what the host looks at (lengths, patience, plateaus, when to log and save), share theirs: a group. Its runs take
+their steps in lockstep, side by side in the slots of the devices; when one ends, the next takes its slot. Each leaves
+the folder that `train_and_evaluate` would leave, and can be gone on with alone or in any grid.
+
+On a GPU all runs of a group are computed at once (`vmap`): small models leave most of it idle. On a CPU it is one a device,
+one after another, until the next takes its place: side by side, networks of matrix products are hardly faster there, and
+convolutions with weights of their own for every run are slower (`experiments/benchmark.py --only=grid/natsiou2023` measures
+both).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import sys
+from collections import deque
+from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+from tqdm import tqdm
+
+from timbre_jax import checkpoint
+from timbre_jax.data.batch_cache import SharedReads
+from timbre_jax.data.datasets import Sources, open_sources
+from timbre_jax.training.checkpointing.progress import Result
+from timbre_jax.training.config import flatten
+from timbre_jax.training.distributed.interrupt import StopSignals, locked
+from timbre_jax.training.distributed.sharding import data_mesh, make_placement
+from timbre_jax.training.setup import build_model, checked, fit, write_config
+from timbre_jax.training.sweeps.programs import Programs, program_key
+from timbre_jax.training.sweeps.slots import OneSlot, Slots
+from timbre_jax.training.trainer import Run, total_steps
+
+READ_AHEAD = 8
+"""Batches that pipelines in step with one another are apart at most: more than they read ahead."""
+
+FAILURES = (ValueError, OSError)
+"""What ends one run of a grid and not the others: bad steps without end, damaged files, a full disk. Others are our errors."""
+
+
+def train_grid(
+    members: Mapping[str | os.PathLike, Mapping[str, Any]],
+    *,
+    sources: Sources | None = None,
+    parallel: str = "jit",
+    at_once: int = 0,
+    progress: bool = True,
+) -> dict[Path, Result]:
+    """Trains every configuration in its folder, or goes on with what lies there.
+
+    A run computed alone on its device has the numbers of `train_and_evaluate`, to the bit; of several at once, the last bits
+    are others, and what grows from them. All that is random is the same. A run that goes bad ends as "failed" and the
+    others go on. SIGTERM or Ctrl-C saves all that are under way; the same call goes on with them.
+
+    Args:
+      members: {folder: configuration}, as `train_and_evaluate` takes them.
+      sources: features for all of them, in place of those of the configurations' stores.
+      parallel: "jit"; or "pmap", of the devices for a run that is computed on several.
+      at_once: runs that a device computes at once; 0 is all on an accelerator, one on a CPU.
+      progress: a bar with the time left, on stderr.
+
+    Returns:
+      How each ended, in the order of `members`; one that a signal kept from beginning is "stopped" where it was.
+
+    Raises:
+      ValueError: one of the configurations or folders is wrong, before anything is trained; or several processes.
+    """
+    if jax.process_count() > 1:
+        raise ValueError(
+            "a grid is trained by one process: start one for each part of the grid (launch/submit.py has job arrays)"
+        )
+    if at_once < 0:
+        raise ValueError(f"at_once must be at least 1, or 0 for what the machine is best at, not {at_once}")
+    configs = {Path(workdir): checked(config, Path(workdir)) for workdir, config in members.items()}
+    opened: dict[str, Sources] = {}
+    groups: dict[Hashable, list[_Member]] = {}
+    for workdir, config in configs.items():
+        where = repr(sorted(flatten({"data": config.data, "representation": config.representation}).items()))
+        if where not in opened:
+            opened[where] = sources or open_sources(config, progress=progress)
+        member = _Member(workdir, config, build_model(config, opened[where]), opened[where])
+        groups.setdefault(member.key(), []).append(member)
+    every = [member for group in groups.values() for member in group]
+    with StopSignals() as stop, _Bar(every, progress) as bar:
+        for group in groups.values():
+            if not stop.number:
+                _train_group(group, parallel, at_once, stop, bar)
+    results = {member.workdir: member.result or member.not_begun(stop.number) for member in every}
+    return {workdir: results[workdir] for workdir in configs}
+
+
+class _Member:
+    """One run of a grid: its settings, and, while it has a slot, the run."""
+
+    def __init__(self, workdir: Path, config: Any, model: Any, sources: Sources):
+        self.workdir, self.config, self.model, self.sources = workdir, config, model, sources
+        self.total = total_steps(config, sources) if model.trained_by == "gradient" else 1
+        self.run: SlottedRun | None = None
+        self.result: Result | None = None
+        self._held = contextlib.ExitStack()
+
+    def key(self) -> Hashable:
+        """Of the group that it belongs to."""
+        return id(self.sources), program_key(self.config, self.model, self.sources.representation, self.total)
+
+    @property
+    def taken(self) -> int:
+        """Steps that need not be taken any more, for the bar."""
+        return self.total if self.result else self.run.book.step if self.run else 0
+
+    def begin(self, slots: Slots | OneSlot, slot: int, programs: Programs) -> None:
+        """Takes the folder and a slot. There may be nothing left to do: then there is a `result`."""
+        with self.watched():
+            self._held.enter_context(locked(self.workdir))
+            write_config(self.workdir, self.config, self.model, self.sources)
+            run = SlottedRun(self, slots, slot, programs)
+            self.result = run.begin()
+            if self.result is None:
+                self._held.callback(run.close)
+                self.run = run
+        if self.result is not None:
+            self.release()
+
+    def fit(self) -> None:
+        """The whole of it, for a model that learns in closed form."""
+        with self.watched(), locked(self.workdir):
+            write_config(self.workdir, self.config, self.model, self.sources)
+            self.result = fit(self.config, self.workdir, self.model, self.sources)
+
+    def not_begun(self, signal: int) -> Result:
+        """The result of one that has to wait until the grid goes on."""
+        saved = checkpoint.steps(self.workdir / "checkpoints")
+        return Result("stopped", saved[-1] if saved else 0, -1, float("nan"), signal)
+
+    def look_after(self, signal: int) -> None:
+        """After a step: what is due, and the end, where it is reached."""
+        with self.watched():
+            self.result = self.run.look_after(signal)
+            if self.result is None and not self.run.running:
+                self.result = self.run.end()
+
+    @contextlib.contextmanager
+    def watched(self):
+        """What goes wrong inside ends this run alone."""
+        try:
+            yield
+        except FAILURES as error:
+            book = self.run.book if self.run else None
+            step, best, value = (book.step, book.best_step, book.best_value) if book else (0, -1, None)
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            self.result = Result("failed", step, best, float("nan") if value is None else value, error=reason)
+            tqdm.write(f"{self.workdir} failed, the others go on: {reason}", file=sys.stderr)
+
+    def release(self) -> None:
+        """Gives up folder and memory."""
+        with self.watched():
+            self._held.close()
+        self.run = None
+
+
+class SlottedRun(Run):
+    """A run whose state lies in a slot."""
+
+    def __init__(self, member: _Member, slots: Slots | OneSlot, slot: int, programs: Programs):
+        self._slots, self._slot = slots, slot
+        self.ready: dict[str, float] | None = None
+        super().__init__(member.config, member.workdir, member.model, member.sources, "jit", False, programs)
+        # All that stand side by side wait while one saves: together they may take the part of the time that is one's.
+        self.pace.share_among(slots.width)
+
+    @property
+    def evaluates(self) -> bool:
+        """Whether it is to be scored after this step."""
+        return self.book.step % self.eval_every == 0 or self.book.step == self.total
+
+    def scores(self) -> dict[str, float]:
+        """As `Run` has it; those that have been computed together with others' are `ready`."""
+        ready, self.ready = self.ready, None
+        return super().scores() if ready is None else ready
+
+    @property
+    def state(self) -> Any:
+        """Of this run alone."""
+        return self._slots.take(self._slot)
+
+    @state.setter
+    def state(self, state: Any) -> None:
+        self._slots.put(self._slot, state)
+
+
+class _Bar:
+    """The steps of all runs of a grid."""
+
+    def __init__(self, members: Sequence[_Member], progress: bool):
+        self._members = members
+        total = sum(member.total for member in members)
+        self._bar = tqdm(total=total, unit="step", disable=not progress, dynamic_ncols=True, smoothing=0.05)
+
+    def __enter__(self) -> _Bar:
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._bar.close()
+
+    def show(self) -> None:
+        """How far they are."""
+        done = sum(member.result is not None for member in self._members)
+        self._bar.set_description(f"{done} of {len(self._members)} runs done", refresh=False)
+        self._bar.update(sum(member.taken for member in self._members) - self._bar.n)
+
+
+def _train_group(group: Sequence[_Member], parallel: str, at_once: int, stop: StopSignals, bar: _Bar) -> None:
+    """Trains runs that share a program."""
+    if group[0].model.trained_by == "fit":
+        for member in group:
+            if not stop.number:
+                member.fit()
+                bar.show()
+        return
+    slots, programs = _make_slots(group, parallel, at_once)
+    _share_reads(group, slots.width)
+    waiting, active = deque(group), {}
+    try:
+        while True:
+            free = [slot for slot in range(slots.width) if slot not in active]
+            while waiting and free and not stop.number:
+                member = waiting.popleft()
+                member.begin(slots, free[0], programs)
+                if member.result is None:
+                    active[free.pop(0)] = member
+                bar.show()
+            if not active:
+                return
+            _take_step(slots, active, stop.number)
+            for slot in [slot for slot, member in active.items() if member.result is not None]:
+                active.pop(slot).release()
+            bar.show()
+    finally:
+        for member in active.values():
+            member.release()
+
+
+def _share_reads(group: Sequence[_Member], width: int) -> None:
+    """Runs of one seed take the same batches: side by side they read them once."""
+    orders = len({member.config.seed for member in group})
+    if width > 1 and orders < len(group):
+        sources = group[0].sources
+        shared = dataclasses.replace(sources, train=SharedReads(sources.train, keep=READ_AHEAD * min(orders, width)))
+        for member in group:
+            member.sources = shared
+
+
+def _make_slots(group: Sequence[_Member], parallel: str, at_once: int) -> tuple[Slots | OneSlot, Programs]:
+    """Where the runs of a group are computed, and with what."""
+    devices = jax.devices()[: len(group)]
+    most = -(-len(group) // len(devices))
+    each = min(at_once, most) or (1 if devices[0].platform == "cpu" else most)
+    # A run by itself is shared by all devices, as it would be without a grid.
+    alone = len(group) == 1 or len(devices) * each == 1 or parallel == "pmap"
+    first = group[0]
+    placement = make_placement(parallel, data_mesh(jax.devices() if alone else devices[:1]))
+    programs = Programs(first.config, first.model, first.sources.representation, placement, first.total)
+    return (OneSlot(programs) if alone else Slots(programs, devices, each)), programs
+
+
+def _take_step(slots: Slots | OneSlot, active: Mapping[int, _Member], signal: int) -> None:
+    """One step of every run that has a slot, and what is due after it."""
+    batches: list[Any] = [None] * slots.width
+    keys: list[Any] = [None] * slots.width
+    for slot, member in active.items():
+        with member.watched():
+            batches[slot], keys[slot] = member.run.next_batch(), member.run.key
+    if all(batch is None for batch in batches):
+        return
+    metrics = slots.step(batches, keys)
+    going = {slot: member for slot, member in active.items() if member.result is None}
+    for slot, member in going.items():
+        member.run.took(metrics[slot])
+    if slots.width > 1:
+        _score_together(slots, going)
+    for member in going.values():
+        member.look_after(signal)
+
+
+def _score_together(slots: Slots, going: Mapping[int, _Member]) -> None:
+    """The scores of all runs at once, where it is time for most of them."""
+    for member in going.values():
+        member.run.ready = None  # of a step that was taken back
+    due = {slot: member.run for slot, member in going.items() if member.run.evaluates}
+    if 2 * len(due) > len(going):
+        first = next(iter(due.values()))
+        keys = [due[slot].eval_key if slot in due else None for slot in range(slots.width)]
+        scores = slots.scores(keys, first.sources.valid, batch_size=first.config.train.batch_size)
+        for slot, run in due.items():
+            run.ready = scores[slot]

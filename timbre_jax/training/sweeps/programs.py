@@ -1,0 +1,109 @@
+"""What a run computes with, compiled: one set for all runs that compute the same."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Any
+
+import jax
+
+from timbre_jax.data.augment import make_augment
+from timbre_jax.models.base import TimbreModel
+from timbre_jax.representations.base import Representation
+from timbre_jax.training.config import flatten
+from timbre_jax.training.distributed.sharding import JitPlacement
+from timbre_jax.training.precision import state_in
+from timbre_jax.training.state import create_state, make_optimizer, make_schedule
+from timbre_jax.training.step import make_eval_step, make_train_step
+
+
+class Programs:
+    """The pure functions of a run, and the programs that its placement makes of them, each at its first call.
+
+    Attributes:
+      placement: where states and batches lie.
+      augment: of the training examples, or None.
+      step: (state, batch, key) -> (state, metrics), not compiled; `train_step` is.
+      score: as `make_eval_step` has it, not compiled; `eval_step` is.
+    """
+
+    def __init__(
+        self, config: Any, model: TimbreModel, representation: Representation, placement: JitPlacement, total_steps: int
+    ):
+        train, optimizer = config.train, config.optimizer
+        self.placement, self._model, self._precision = placement, model, train.precision
+        self._optimizer = make_optimizer(
+            optimizer.name, b1=optimizer.b1, b2=optimizer.b2, eps=optimizer.eps, weight_decay=optimizer.weight_decay
+        )
+        schedule = make_schedule(
+            optimizer.schedule,
+            warmup_steps=optimizer.warmup_steps,
+            total_steps=total_steps,
+            final_fraction=optimizer.final_fraction,
+        )
+        self.augment = make_augment(representation=representation, **config.augment)
+        self.step = make_train_step(
+            model,
+            self._optimizer,
+            schedule=schedule,
+            clip=optimizer.clip_norm,
+            average_decay=train.average_decay,
+            augment=self.augment,
+            axis_name=placement.axis_name,
+            total_steps=total_steps,
+            crop_frames=train.crop_frames if model.kind == "series" else 0,
+            precision=train.precision,
+            accumulate=train.accumulate,
+        )
+        self.train_step = placement.compile_train(self.step)
+        self.score = make_eval_step(model)
+        self.eval_step = placement.compile_eval(self.score)
+        self._create = placement.compile_eval(self._new)
+        self._keep = placement.compile_eval(self._kept)
+
+    def create(self, key: jax.Array, hyper: dict[str, float]) -> Any:
+        """The state before the first step, in float32, born where it belongs; `hyper` as `create_state` takes it."""
+        return self._create(key, hyper)
+
+    def kept(self, state: Any) -> Any:
+        """A state in the numbers that it is trained in."""
+        return self._keep(state)
+
+    def abstract(self, key: jax.Array, hyper: dict[str, float]) -> Any:
+        """Shapes and shardings of the state, to read a checkpoint into."""
+        return self.placement.template(jax.eval_shape(lambda: self._kept(self._new(key, hyper))))
+
+    def _new(self, key, hyper):
+        return create_state(self._model, self._optimizer, key, hyper=hyper)
+
+    def _kept(self, state):
+        return state_in(self._precision, state)
+
+
+def program_key(config: Any, model: TimbreModel, representation: Representation, total_steps: int) -> Hashable:
+    """What decides the programs of a run: runs that agree in it can share theirs.
+
+    Not in it: seeds, what is a leaf of the state (`TrainState.hyper`), and what only the host looks at: when to log, evaluate,
+    save, stop or go back.
+    """
+    named = {name: value for name, value in flatten(config).items() if _compiled(name)}
+    if config.optimizer.schedule == "plateau":  # is constant for a step: evaluations change the peak
+        named["optimizer.schedule"] = "constant"
+    told = config.optimizer.schedule == "cosine" or model.uses_progress
+    return model, representation, tuple(sorted((k, repr(v)) for k, v in named.items())), total_steps if told else None
+
+
+_HOST = {
+    "optimizer": ("learning_rate", "plateau"),
+    "train": (
+        "steps", "epochs", "kl_weight", "eval_every", "log_every", "checkpoint_every", "checkpoint_seconds", "checkpoint_share",
+        "patience", "monitor", "initialise_readings", "initialise_examples", "statistics_examples", "rollback",
+    ),
+}  # fmt: skip
+"""Fields that are no part of a program. They are named and not the others, for one forgotten here costs only a compilation."""
+
+
+def _compiled(name: str) -> bool:
+    """Whether a field of a configuration, by its dotted name, is a part of its programs (beside the model)."""
+    section, _, field = name.partition(".")
+    return section in ("augment", "optimizer", "train") and field.split(".")[0] not in _HOST.get(section, ())

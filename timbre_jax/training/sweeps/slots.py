@@ -1,0 +1,154 @@
+"""The states of several runs on the device, side by side: one program takes a step of all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
+
+from timbre_jax.data.datasets import Source
+from timbre_jax.training.distributed.sharding import AXIS, data_mesh
+from timbre_jax.training.evaluate import evaluate
+from timbre_jax.training.step import Batch
+from timbre_jax.training.sweeps.programs import Programs
+from timbre_jax.types import Array
+
+
+class Slots:
+    """`width` states, stacked along a first axis that is cut into the devices' parts.
+
+    A device computes its part by `vmap`, or, where that is one state, by the very step. Devices need nothing of one another.
+
+    Args:
+      programs: whose `step` and `score` are taken.
+      devices: that share the slots.
+      at_once: states that each of them computes at once.
+    """
+
+    def __init__(self, programs: Programs, devices: Sequence[jax.Device], at_once: int):
+        self.width = len(devices) * at_once
+        mesh = data_mesh(list(devices))
+        self._split, self._whole = NamedSharding(mesh, PartitionSpec(AXIS)), NamedSharding(mesh, PartitionSpec())
+        self._states: Any = None
+
+        def side_by_side(function: Callable, shared: Sequence[bool]) -> Callable:
+            """A function of a part of the slots; arguments are stacked, or shared by all of them."""
+            if at_once > 1:
+                several = jax.vmap(function, [None if each else 0 for each in shared])
+            else:
+
+                def several(*arguments):
+                    first = [a if s else jax.tree.map(lambda x: x[0], a) for a, s in zip(arguments, shared, strict=True)]
+                    return jax.tree.map(lambda x: x[None], function(*first))
+
+            if len(devices) == 1:
+                return several
+            part = PartitionSpec(AXIS)
+            parts = tuple(PartitionSpec() if each else part for each in shared)
+            return jax.shard_map(several, mesh=mesh, in_specs=parts, out_specs=part, check_vma=False)
+
+        def score(state, batch, key):
+            return programs.score(state.variables(average=True), batch, key, state.hyper["kl_weight"])
+
+        self._step = jax.jit(side_by_side(programs.step, [False, False, False]), donate_argnums=0)
+        self._score = jax.jit(side_by_side(score, [False, True, False]))
+        self._fill = jax.jit(self._copies, out_shardings=self._split)
+        self._take = jax.jit(lambda states, i: jax.tree.map(lambda x: x[i], states), out_shardings=self._whole)
+        self._put = jax.jit(
+            lambda states, i, new: jax.tree.map(lambda x, y: x.at[i].set(y), states, new),
+            donate_argnums=0,
+            out_shardings=self._split,
+        )
+
+    def _copies(self, state: Any) -> Any:
+        return jax.tree.map(lambda x: jnp.broadcast_to(x, (self.width, *x.shape)), state)
+
+    def put(self, slot: int, state: Any) -> None:
+        """Lays a state into a slot. The first one fills all others too, so that they have something to compute."""
+        state = jax.device_put(state, self._whole)
+        self._states = self._fill(state) if self._states is None else self._put(self._states, slot, state)
+
+    def take(self, slot: int) -> Any:
+        """The state in a slot, on the first device."""
+        return jax.tree.map(lambda x: x.addressable_data(0), self._take(self._states, slot))
+
+    def step(self, batches: Sequence[Batch | None], keys: Sequence[Array | None]) -> list[dict[str, Any]]:
+        """One step of every slot; None stands for an empty one. The metrics of each, which are not waited for."""
+        batches = _filled(batches)
+        stacked = {name: np.stack([batch[name] for batch in batches]) for name in batches[0]}
+        self._states, metrics = self._step(self._states, jax.device_put(stacked, self._split), self._stacked(keys))
+        rows = _Rows(metrics)
+        return [{name: _Entry(rows, name, slot) for name in metrics} for slot in range(self.width)]
+
+    def scores(self, keys: Sequence[Array | None], source: Source, *, batch_size: int) -> list[dict[str, float]]:
+        """What `evaluate` says of the state of every slot, all computed together; `keys` of the evaluation, as for a step."""
+        means = evaluate(
+            lambda states, batch, keys, _: self._score(states, batch, keys),
+            self._states,
+            source,
+            batch_size=batch_size,
+            key=self._stacked(keys),
+            kl_weight=None,
+            place=lambda batch: jax.device_put(batch, self._whole),
+        )
+        return [{name: values[slot] for name, values in means.items()} for slot in range(self.width)]
+
+    def _stacked(self, keys: Sequence[Array | None]) -> Array:
+        return jax.device_put(jnp.stack(_filled(keys)), self._split)
+
+
+def _filled(values: Sequence[Any]) -> list[Any]:
+    """With any one in place of every None."""
+    some = next(value for value in values if value is not None)
+    return [some if value is None else value for value in values]
+
+
+class _Rows:
+    """Metrics of all slots, fetched from the device once, when the first of them is asked for."""
+
+    def __init__(self, arrays: dict[str, Array]):
+        self._arrays = arrays
+        self._fetched = False
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        if not self._fetched:
+            self._arrays, self._fetched = jax.device_get(self._arrays), True
+        return self._arrays[name]
+
+
+class _Entry:
+    """One number of the rows; `jax.device_get` and NumPy take it for an array."""
+
+    def __init__(self, rows: _Rows, name: str, slot: int):
+        self._rows, self._name, self._slot = rows, name, slot
+
+    def __array__(self, dtype=None, copy=None) -> np.ndarray:
+        return np.asarray(self._rows[self._name][self._slot], dtype)
+
+
+class OneSlot:
+    """As `Slots`, for one state: the run's own program, so the numbers are those of the run alone, to the bit."""
+
+    width = 1
+
+    def __init__(self, programs: Programs):
+        self._programs = programs
+        self._state: Any = None
+
+    def put(self, slot: int, state: Any) -> None:
+        """As `Slots.put`."""
+        self._state = state
+
+    def take(self, slot: int) -> Any:
+        """As `Slots.take`."""
+        return self._state
+
+    def step(self, batches: Sequence[Batch | None], keys: Sequence[Array | None]) -> list[dict[str, Any]]:
+        """As `Slots.step`."""
+        batch = self._programs.placement.train_batch(batches[0])
+        self._state, metrics = self._programs.train_step(self._state, batch, keys[0])
+        return [metrics]
