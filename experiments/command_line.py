@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import importlib.util
 import inspect
@@ -10,8 +11,15 @@ import re
 import runpy
 import sys
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from absl import app, flags, logging
+
+from timbre_jax.settings import field_types
+
+T = TypeVar("T")
+
+CONFIGS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "configs")
 
 _WRONG = (AttributeError, KeyError, TypeError, ValueError, OSError, ImportError, SyntaxError, NameError)
 """What reading a configuration file and its fields may raise."""
@@ -61,6 +69,90 @@ def call(function: Callable, **others):
     return function(**given, **others)
 
 
+def define_flags(*kinds: type) -> None:
+    """Defines one flag for each field of some settings dataclasses (`timbre_jax.settings`).
+
+    A field that several of them share is one flag. Flags have no default of their own: what is not given on the command line
+    keeps the default of the dataclass, which the help text states.
+    """
+    seen: dict[str, list[tuple[type, dataclasses.Field]]] = {}
+    for kind in kinds:
+        for field in dataclasses.fields(kind):
+            seen.setdefault(field.name, []).append((kind, field))
+    for name, owners in seen.items():
+        texts: dict[str, list[str]] = {}
+        for kind, field in owners:
+            texts.setdefault(_help(field), []).append(kind.__name__)
+        lines = [text if len(texts) == 1 else f"{', '.join(names)}: {text}" for text, names in texts.items()]
+        kind, field = owners[0]
+        limits, wanted = field.metadata, field_types(kind)[name]
+        define: Callable = {bool: flags.DEFINE_bool, tuple: flags.DEFINE_list}.get(wanted, flags.DEFINE_string)
+        options: dict = {}
+        if limits.get("parse"):
+            define = flags.DEFINE_string
+        elif wanted in (int, float):
+            define = flags.DEFINE_integer if wanted is int else flags.DEFINE_float
+            options = {"lower_bound": limits.get("low"), "upper_bound": limits.get("high")}
+        elif limits.get("choices"):
+            define, options = flags.DEFINE_enum, {"enum_values": limits["choices"]}
+        define(name, default=None, help=" ".join(lines), **options)
+
+
+def _help(field: dataclasses.Field) -> str:
+    """The help text of a field with its default."""
+    default = field.default
+    if default in (dataclasses.MISSING, None, "", ()) or isinstance(default, bool):
+        return field.metadata.get("help", "")
+    shown = ",".join(map(str, default)) if isinstance(default, tuple) else default
+    return f"{field.metadata.get('help', '')} Default: {shown}."
+
+
+def settings(kind: type[T], **others) -> T:
+    """Returns settings of a kind with the values of the flags that were given on the command line.
+
+    Args:
+      others: values that are not flags.
+
+    Raises:
+      ValueError: a required setting is missing, or a value is outside its limits.
+    """
+    values, wanted = dict(others), field_types(kind)
+    for field in dataclasses.fields(kind):
+        if field.name in others or field.name not in flags.FLAGS:
+            continue
+        value = flags.FLAGS[field.name].value
+        if value is None:
+            continue
+        if field.metadata.get("parse"):
+            value = field.metadata["parse"](value)
+        elif wanted[field.name] is tuple:
+            value = tuple(value)
+        values[field.name] = value
+    missing = [f.name for f in dataclasses.fields(kind) if f.default is dataclasses.MISSING and f.name not in values]
+    if missing:
+        raise ValueError(f"give {' and '.join(f'--{name}=...' for name in missing)}; see --help")
+    try:
+        return kind(**values)
+    except ValueError as error:
+        raise ValueError(f"--{error}" if str(error).split("=")[0] in wanted else str(error)) from None
+
+
+def refuse_flags_of_others(kind: type, kinds: dict[str, type], chosen: str) -> None:
+    """Raises a ValueError if a flag was given that only other kinds of settings have.
+
+    Args:
+      kind: the kind of settings in use.
+      kinds: every kind by name.
+      chosen: the flag that chooses among them, such as "source".
+    """
+    own = {field.name for field in dataclasses.fields(kind)}
+    for other in kinds.values():
+        for field in dataclasses.fields(other):
+            if field.name not in own and flags.FLAGS[field.name].present:
+                having = [name for name, k in kinds.items() if field.name in {f.name for f in dataclasses.fields(k)}]
+                raise ValueError(f"--{field.name} is for --{chosen}={' or '.join(having)}, not for {flags.FLAGS[chosen].value}")
+
+
 def read_config(arguments: Sequence[str]):
     """The configuration that --config=FILE and --config.FIELD=VALUE among a command's arguments give.
 
@@ -69,7 +161,7 @@ def read_config(arguments: Sequence[str]):
     """
     from ml_collections import config_flags
 
-    values = flags.FlagValues()
+    values, arguments = flags.FlagValues(), named_configs(arguments)
     # The first is the program's name, which the library leaves out of what it reads.
     config_flags.DEFINE_config_file("config", None, flag_values=values, sys_argv=["", *arguments])
     try:
@@ -120,8 +212,9 @@ def use_compilation_cache() -> None:
 
 
 def _parse(arguments: Sequence[str]) -> list[str]:
+    arguments = named_configs([_home(argument) for argument in arguments])
     try:
-        rest = flags.FLAGS([_home(argument) for argument in arguments])
+        rest = flags.FLAGS(arguments)
         if "config" in flags.FLAGS and flags.FLAGS["config"].present:
             config = flags.FLAGS["config"].value
             if not isinstance(config, str) and not hasattr(config, "keys"):
@@ -135,6 +228,21 @@ def _parse(arguments: Sequence[str]) -> list[str]:
         if os.environ.get("TIMBRE_TRACEBACK"):
             raise
         _end(_field(arguments) or " ".join(str(error).split()), 2)
+
+
+def named_configs(arguments: Sequence[str]) -> list[str]:
+    """Returns arguments with --config=NAME[:VARIANT] replaced by --config=.../experiments/configs/NAME.py[:VARIANT].
+
+    A path (anything with a slash or with .py) and every other argument are returned unchanged.
+    """
+    found, previous = [], ""
+    for argument in arguments:
+        match = re.fullmatch(r"(--?config=)?([\w-]+)((?::.*)?)", argument)
+        if match and (match[1] or previous in ("--config", "-config")):
+            argument = f"{match[1] or ''}{os.path.join(CONFIGS, match[2] + '.py')}{match[3]}"
+        found.append(argument)
+        previous = argument
+    return found
 
 
 def _home(argument: str) -> str:
@@ -151,7 +259,7 @@ def _field(arguments: Sequence[str]) -> str | None:
     for argument in arguments:
         if match := re.match(r"--?config=([^:]+)", argument):
             if not os.path.isfile(match[1]):
-                return f"there is no configuration file {match[1]}"
+                return _no_config(match[1])
             try:
                 holder = runpy.run_path(match[1])["get_config"]()
             except Exception as error:  # whatever a user's file does
@@ -176,6 +284,16 @@ def _field(arguments: Sequence[str]) -> str | None:
             section = section[name]
             path.append(name)
     return None
+
+
+def _no_config(path: str) -> str:
+    """Returns the error for a configuration that does not exist, with the nearest names."""
+    folder, file = os.path.split(path)
+    if folder != CONFIGS:
+        return f"there is no configuration file {path}"
+    known = sorted(name[:-3] for name in os.listdir(CONFIGS) if name.endswith(".py") and not name.startswith("_"))
+    near = difflib.get_close_matches(file[:-3], known, n=3, cutoff=0.4) or known
+    return f"--config={file[:-3]}: no such configuration in experiments/configs; near it: {', '.join(near)}"
 
 
 def _of_device(text: str) -> str:

@@ -19,7 +19,7 @@ command on all of them goes on from the last checkpoint. A minute of work is los
 than config.train.checkpoint_share of the time.
 
 In the run's folder: config.json, metrics.jsonl (one JSON object a line), tensorboard/, checkpoints/, and best/, which
-timbre_jax.load(WORKDIR) reads, also while training goes on. After the training of a series space also leakage.json: how
+timbre_jax.load(WORKDIR) reads, also while training goes on. After the training of a series space also invariance.json: how
 much of loudness and pitch a fresh probe reads off its latents (timbre_jax/analysis/leakage.py).
 """
 
@@ -128,7 +128,7 @@ def say_resources(clock, profile) -> None:
 
 
 def say_invariance(workdir: str, *, progress: bool) -> None:
-    """Of a series space: what its latents say of loudness and pitch, into WORKDIR/leakage.json, once a best space."""
+    """Of a series space: what its latents say of loudness and pitch, into WORKDIR/invariance.json, once a best space."""
     import timbre_jax
     from timbre_jax.checkpoint import read_config
     from timbre_jax.data.store import open_store
@@ -138,7 +138,7 @@ def say_invariance(workdir: str, *, progress: bool) -> None:
         return
     from timbre_jax.analysis import leakage
 
-    file = os.path.join(workdir, "leakage.json")
+    file = os.path.join(workdir, "invariance.json")
     best = max(os.path.getmtime(entry) for entry in os.scandir(os.path.join(workdir, "best")))
     if os.path.isfile(file) and os.path.getmtime(file) >= best:
         print(f"What its latents say of loudness and pitch is in {file}.")

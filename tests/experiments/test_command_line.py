@@ -41,3 +41,15 @@ def test_a_full_device_says_what_helps():
     assert "\n" not in told
     assert command_line._of_device("Unable to initialize backend 'cuda': no such driver") != ""
     assert command_line._of_device("something of our own") == ""
+
+
+def test_a_configuration_is_named_without_its_path():
+    named = command_line.named_configs(["train", "--config=natsiou2023:x", "--config", "pca8", "--config=mine/pca8.py", "pca8"])
+    folder = command_line.CONFIGS
+    assert named == [
+        "train", f"--config={folder}/natsiou2023.py:x", "--config", f"{folder}/pca8.py", "--config=mine/pca8.py", "pca8",
+    ]  # fmt: skip
+    done = run("experiments/train.py", "--config=natsiou203", "--workdir=x")
+    assert done.returncode == 2
+    assert done.stderr.strip().splitlines()[-1].startswith("error: --config=natsiou203: no such configuration in experiments/")
+    assert "natsiou2023" in done.stderr

@@ -189,7 +189,7 @@ def publish(
     summary = quality.Summary()
     with (
         open(partial / "records.csv", "w", encoding="utf-8", newline="") as records_file,
-        open(partial / "quality.csv", "w", encoding="utf-8", newline="") as doctor_file,
+        open(partial / "doctor.csv", "w", encoding="utf-8", newline="") as doctor_file,
     ):
         records, report = csv.writer(records_file), csv.writer(doctor_file)
         records.writerow(COLUMNS)
@@ -217,11 +217,11 @@ def publish(
             file.flush()
             os.fsync(file.fileno())
     counts = summary.counts()
-    write_text(partial / "quality.md", quality.markdown(index["title"], counts))
+    write_text(partial / "doctor.md", quality.markdown(index["title"], counts))
     if not running:
         raise ValueError(
             f"no sound is left: {'; '.join(f'{n} {reason}' for reason, n in counts['left_out'].items())}; "
-            f"see {partial / 'quality.csv'}"
+            f"see {partial / 'doctor.csv'}"
         )
     for split in splits.values():
         split["instruments"] = sorted(split["instruments"])
