@@ -26,6 +26,9 @@ from typing import Any
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
+if __name__ == "__main__":
+    sys.path[0] = str(Path(__file__).resolve().parents[1])  # the clone, not the program's folder
+
 from experiments import command_line
 from experiments.large_pages import use_large_pages
 from timbre_jax.training.sweeps.grid_file import read_grid, run_names, short_fields
