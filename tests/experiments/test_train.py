@@ -10,7 +10,7 @@ from tests.helpers.notes import ListedSource
 from tests.helpers.processes import run
 from timbre_jax.data.prepare.build import build_store
 
-NATSIOU = "--config=experiments/configs/natsiou2023.py"
+NATSIOU = "--config=natsiou2023"
 SMALL = (
     "--config.train.batch_size=16",
     "--config.train.eval_every=4",
@@ -31,7 +31,7 @@ def store(tmp_path_factory):
 @pytest.mark.parametrize(
     ("arguments", "message", "code"),
     [
-        ((), "error: give --config=FILE", 1),
+        ((), "error: give --config=NAME", 1),
         ((NATSIOU,), "error: give --workdir=DIR", 1),
         (("--config=nothing.py", "--workdir=RUN"), "error: there is no configuration file nothing.py", 2),
         ((NATSIOU, "--workdir=RUN", "--config.train.batchsize=3"), "near it: config.train.batch_size", 2),
@@ -57,7 +57,7 @@ def test_wrong_input_is_one_line(arguments, message, code, store, tmp_path):
 
 def test_help_teaches():
     done = run("experiments/train.py", "--help")
-    for word in ("natsiou2023.py --workdir=", "--config.train.steps=500", "the same command goes on", "--parallel"):
+    for word in ("--config=natsiou2023 --workdir=", "--config.train.steps=500", "the same command resumes", "--parallel"):
         assert word in done.stdout
 
 
@@ -90,7 +90,7 @@ def test_a_run_on_a_store_with_fitted_ranges(store, tmp_path):
 def test_models_that_are_fitted_have_the_same_command(name, store, tmp_path):
     done = run(
         "experiments/train.py",
-        f"--config=experiments/configs/{name}.py",
+        f"--config={name}",
         f"--workdir={tmp_path}",
         f"--config.data.store={store}",
         *SMALL,

@@ -52,15 +52,16 @@ def test_wrong_input_is_one_line(arguments, message, code, config, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((), "train needs --config=FILE"),
+        ((), "train needs --config=NAME"),
         (("--config=none.py",), "there is no configuration file none.py"),
+        (("--config=natsiou203",), "no such configuration in experiments/configs; near it: natsiou2023"),
         (("--config=CONFIG", "--time=soon"), "--time=soon must be minutes"),
         (("--config=CONFIG", "--", "--config.train.batchsize=3"), "near it: config.train.batch_size"),
         (("--config=CONFIG", "--", "--config.seed=-1"), "config.seed must not be negative"),
         (("--config=CONFIG", "--", "--platfrom=cpu"), "train: Unknown command line flag 'platfrom'"),
         (("--config=CONFIG", "--experiment=train,analyze", "--", "--", "--nubmer=3"), "analyze: Unknown command line flag"),
-        (("--config=CONFIG", 'GRID{"model.width": [1]}'), "there is no field config.model.width"),
-        (("--config=CONFIG", 'GRID{"model.latent_size": ["many"]}'), "it cannot be 'many'"),
+        (("--config=CONFIG", 'GRID{"model.width": [1]}'), "config.model.width: no such field"),
+        (("--config=CONFIG", 'GRID{"model.latent_size": ["many"]}'), "config.model.latent_size='many': must be int"),
     ],
 )  # fmt: skip
 def test_what_the_experiments_would_refuse_is_told_before_anything_is_made(arguments, message, config, tmp_path):

@@ -8,7 +8,7 @@ import json
 import pytest
 
 from experiments.configs.rebnord2022 import MODELS, get_config
-from experiments.studies.rebnord2022 import SCORES, _what_counts, beside_the_thesis, library
+from experiments.studies.rebnord2022 import SCORES, LibraryTable, _what_counts, beside_the_thesis, reproduce_library
 from timbre_jax.metrics.table import Result, write_results
 from timbre_jax.models import make_model
 from timbre_jax.training.checkpointing.progress import Result as Ended
@@ -95,14 +95,15 @@ def test_the_table_has_the_thesis_beside(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"models": ("gan",), "store": "x"}, "--only has 'gan'; there are 8_dim"),
-        ({}, "say where the library is"),
-        ({"store": "x", "fraction": 0.0}, "--fraction must lie above 0"),
+        ({"only": ("gan",), "store": "x"}, "--only has 'gan'; there are 8_dim"),
+        ({}, "give the library either as"),
+        ({"store": "x", "fraction": 0.0}, "--fraction=0: must be above 0"),
+        ({"store": "x", "fraction": 1.5}, "fraction=1.5: must be at most 1"),
     ],
 )
 def test_wrong_wishes(arguments, message, tmp_path):
     with pytest.raises(ValueError, match=message):
-        library(tmp_path / "out", progress=False, **arguments)
+        reproduce_library(tmp_path / "out", LibraryTable(**arguments), progress=False)
     assert not (tmp_path / "out").exists()
 
 
@@ -124,10 +125,8 @@ def test_from_a_folder_to_the_table(tmp_path):
         "train.steps": 2, "train.batch_size": 8, "train.eval_every": 2, "representation.iterations": 2,
         "model.channels": (4, 4, 4, 4), "model.latent_size": 8, "model.hidden": 16,
     }  # fmt: skip
-    where, signal = library(
-        tmp_path / "out", path=[str(tmp_path / "sounds")], models=("underfit", "0_flow"), changes=changes, sounds=4,
-        progress=False,
-    )  # fmt: skip
+    settings = LibraryTable(path=(str(tmp_path / "sounds"),), only=("underfit", "0_flow"), sounds=4)
+    where, signal = reproduce_library(tmp_path / "out", settings, changes=changes, progress=False)
     assert signal == 0
     text = where.read_text(encoding="utf-8")
     assert "| underfit | 64 | 10 |" in text
