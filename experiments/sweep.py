@@ -123,7 +123,7 @@ def sweep_table(runs: Sequence[tuple[Mapping[str, Any], Path]]):
 
 def write_table(table, workdir: Path) -> None:
     """WORKDIR/sweep.csv and sweep.md."""
-    from timbre_jax.metrics.table import write_text
+    from timbre_jax.files import write_text
 
     write_text(workdir / "sweep.csv", table.csv())
     write_text(workdir / "sweep.md", table.markdown())

@@ -103,7 +103,7 @@ def library(
     names = {name: run.name for name, run in runs.items()}
     table = beside_the_thesis(out / "scores" / "results.json", Path(used).resolve().name, results, runs=names)
     table.write_csv(out)
-    from timbre_jax.metrics.table import write_text
+    from timbre_jax.files import write_text
 
     write_text(out / "library.md", f"{table.markdown()}\n{table.caption}\n")
     return out / "library.md", 0
