@@ -312,7 +312,7 @@ def _earlier(out: Path) -> list[dict]:
 
 def _write_manifest(out: Path, manifest: dict, earlier: list[dict]) -> None:
     """With the sounds of earlier calls that still lie there: no wav in OUT is without its provenance."""
-    from timbre_jax.metrics.table import write_text
+    from timbre_jax.files import write_text
 
     now = {sound["file"] for sound in manifest["sounds"]}
     if kept := [sound for sound in earlier if sound["file"] not in now and (out / sound["file"]).is_file()]:

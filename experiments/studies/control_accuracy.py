@@ -86,9 +86,10 @@ def control_accuracy(
       ValueError: one line.
     """
     from timbre_jax.evaluation.runs import open_run
+    from timbre_jax.files import write_text
     from timbre_jax.generation.control.results import is_discrete
     from timbre_jax.generation.sound_files import write_sound
-    from timbre_jax.metrics.table import Table, write_results, write_text
+    from timbre_jax.metrics.table import Table, write_results
     from timbre_jax.report import plots
     from timbre_jax.report.control_figures import control_figure
 

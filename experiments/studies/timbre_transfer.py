@@ -48,11 +48,12 @@ def measure_conversion(
     from tqdm import tqdm
 
     from timbre_jax.evaluation.runs import open_run
+    from timbre_jax.files import write_text
     from timbre_jax.generation.series_modes import match_level
     from timbre_jax.generation.sound_files import plain_name, write_sound
     from timbre_jax.inference.chunked import reconstruct_long
     from timbre_jax.metrics.level_curves import level_correlation
-    from timbre_jax.metrics.table import Table, write_results, write_text
+    from timbre_jax.metrics.table import Table, write_results
 
     if not sounds:
         raise ValueError("give --sounds=FOLDER_OR_STORE,...; see --help")
