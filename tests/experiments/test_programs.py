@@ -15,7 +15,7 @@ PROGRAMS = sorted(
     path.relative_to(ROOT)
     for folder in ("experiments", "experiments/studies", "launch")
     for path in (ROOT / folder).glob("*.py")
-    if "\n    command_line.run(" in path.read_text()
+    if "\nif __name__ == " in path.read_text()
 )
 
 
