@@ -19,6 +19,8 @@ from timbre_jax.settings import field_types
 
 T = TypeVar("T")
 
+flags.disclaim_key_flags()  # flags defined by functions of this module belong to the program that calls them
+
 
 def run(
     main: Callable[[Sequence[str]], int | None], documentation: str, *, rest: bool = False, large_pages: bool = False
@@ -72,20 +74,26 @@ def call(function: Callable, **others):
     return function(**given, **others)
 
 
-def define_flags(*kinds: type) -> None:
+def define_flags(*kinds: type, **named: type) -> None:
     """Defines one flag for each field of some settings dataclasses (`timbre_jax.settings`).
 
-    A field that several of them share is one flag. Flags have no default of their own: what is not given on the command line
-    keeps the default of the dataclass, which the help text states.
+    A field that several of them share is one flag; if their help texts differ, each text begins with the name of the kind.
+    Flags have no default of their own: what is not given on the command line keeps the default of the dataclass, which the help
+    text states.
+
+    Args:
+      kinds: dataclasses of settings.
+      named: more of them by the names that users know, such as the modes of a program.
     """
+    labels = {kind: kind.__name__ for kind in kinds} | {kind: name for name, kind in named.items()}
     seen: dict[str, list[tuple[type, dataclasses.Field]]] = {}
-    for kind in kinds:
+    for kind in labels:
         for field in dataclasses.fields(kind):
             seen.setdefault(field.name, []).append((kind, field))
     for name, owners in seen.items():
         texts: dict[str, list[str]] = {}
         for kind, field in owners:
-            texts.setdefault(_help(field), []).append(kind.__name__)
+            texts.setdefault(_help(field), []).append(labels[kind])
         lines = [text if len(texts) == 1 else f"{', '.join(names)}: {text}" for text, names in texts.items()]
         kind, field = owners[0]
         limits, wanted = field.metadata, field_types(kind)[name]

@@ -15,6 +15,8 @@ CONFIGS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "configs")
 WRONG_CONFIG = (AttributeError, KeyError, TypeError, ValueError, OSError, ImportError, SyntaxError, NameError)
 """Errors that reading a configuration file and setting its fields may raise."""
 
+flags.disclaim_key_flags()  # flags defined by functions of this module belong to the program that calls them
+
 
 def define_config(help: str) -> None:
     """Defines --config and --config.FIELD."""

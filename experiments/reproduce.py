@@ -36,7 +36,7 @@ def _define_flags() -> None:
     flags.DEFINE_enum("result", "notes", list(RESULTS), "Which table.")
     flags.DEFINE_string("out", "", "Folder for stores, runs and tables.")
     flags.DEFINE_bool("progress", True, "Show bars with the time left.")
-    command_line.define_flags(*RESULTS.values())
+    command_line.define_flags(**RESULTS)
 
 
 def main(_) -> int:

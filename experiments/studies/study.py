@@ -6,10 +6,14 @@ import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from absl import flags
+
 from experiments import command_line
 from timbre_jax.files import write_text
 from timbre_jax.metrics.table import Result, Table, write_results
 from timbre_jax.settings import Settings, setting
+
+flags.disclaim_key_flags()  # flags defined by functions of this module belong to the program that calls them
 
 
 @dataclasses.dataclass(frozen=True)

@@ -37,6 +37,7 @@ def helped(program, *command, cwd, env) -> None:
     assert "Traceback" not in done.stderr, done.stderr
     documentation = program.read_text().split('"""')[1].splitlines()[0]
     assert documentation in done.stdout
+    assert "\n  --" in done.stdout, "no flags are listed"
     assert done.returncode == 1  # absl's code of --help
 
 
