@@ -123,18 +123,19 @@ def test_from_a_folder_to_the_table(tmp_path):
             soundfile.write(path, 0.5 * wave, 16000)
     changes = {
         "train.steps": 2, "train.batch_size": 8, "train.eval_every": 2, "representation.iterations": 2,
-        "model.channels": (4, 4, 4, 4), "model.latent_size": 8, "model.hidden": 16,
+        "representation.n_mels": 32, "representation.length": 8192, "representation.n_frames": 64, "model.flows": 1,
+        "model.flow_hidden": 8, "model.channels": (4, 4, 4, 4), "model.latent_size": 8, "model.hidden": 16,
     }  # fmt: skip
-    settings = LibraryTable(path=(str(tmp_path / "sounds"),), only=("underfit", "0_flow"), sounds=4)
+    settings = LibraryTable(path=(str(tmp_path / "sounds"),), only=("underfit", "beta"), sounds=4)
     where, signal = reproduce_library(tmp_path / "out", settings, changes=changes, progress=False)
     assert signal == 0
     text = where.read_text(encoding="utf-8")
     assert "| underfit | 64 | 10 |" in text
-    assert "| 0_flow | 64 | 0 |" in text
+    assert "| beta | 64 | 10 |" in text
     with open(tmp_path / "out" / "library.csv", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
         assert {"<unrelated sounds>", "<log_mel>"} <= {row["model"] for row in rows}
         for row in rows[:2]:
             assert all(row[name] for name in ("MSE", "LSD, dB", "ODG")), row
-    config = json.loads((tmp_path / "out" / "runs" / "0_flow" / "config.json").read_text())
+    config = json.loads((tmp_path / "out" / "runs" / "beta" / "config.json").read_text())
     assert config["config"]["optimizer"]["eps"] == 1e-4
