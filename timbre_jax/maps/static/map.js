@@ -10,7 +10,7 @@ const canvas = $("map"), below = $("dots");
 let view = { x: 0.5, y: 0.5, span: 1.08 };  // centre and width of what is seen, in map units
 let cursor = { x: 0.5, y: 0.5 }, chosen = null, hovered = -1, near = [], found = null;
 
-// ---- colours -------------------------------------------------------------------------------------------------------
+// ---- colors --------------------------------------------------------------------------------------------------------
 const MAGMA = ["#000004", "#180f3d", "#440f76", "#721f81", "#9e2f7f", "#cd4071", "#f1605d", "#fd9668", "#feca8d", "#fcfdbf"];
 const palette = new Uint8ClampedArray(256 * 3);
 for (let i = 0; i < 256; i++) {
@@ -36,10 +36,10 @@ function show(target, pixels, rows, columns) {
   p.drawImage(picture(pixels, rows, columns), 0, 0, target.width, target.height);
 }
 
-// Dark colours on dark paper, and light ones on light paper, move towards the other end.
+// Dark colors on dark paper, and light ones on light paper, move towards the other end.
 const dark = matchMedia("(prefers-color-scheme: dark)");
-function tone(colour) {
-  const rgb = [1, 3, 5].map(k => parseInt(colour.slice(k, k + 2), 16)), light = (0.3 * rgb[0] + 0.59 * rgb[1] + 0.11 * rgb[2]) / 255;
+function tone(color) {
+  const rgb = [1, 3, 5].map(k => parseInt(color.slice(k, k + 2), 16)), light = (0.3 * rgb[0] + 0.59 * rgb[1] + 0.11 * rgb[2]) / 255;
   const [goal, share] = dark.matches ? [255, Math.max(0, 0.5 - light)] : [0, Math.max(0, light - 0.72)];
   return `rgb(${rgb.map(v => Math.round(v + (goal - v) * Math.min(0.6, 1.4 * share))).join(",")})`;
 }
@@ -70,9 +70,9 @@ function later(name, paint) {
 }
 const mark = () => later("marks", paintMarks);
 const draw = () => { later("dots", paintDots); mark(); };
-const colour = name => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+const color = name => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 function paintDots() {
-  const pen = layer(below, "dots"), r = radius(), tones = classes.map(c => tone(c.colour)), line = colour("--line");
+  const pen = layer(below, "dots"), r = radius(), tones = classes.map(c => tone(c.color)), line = color("--line");
   pen.strokeStyle = line; pen.lineWidth = 1;
   pen.strokeRect(across(0), down(1), across(1) - across(0), down(0) - down(1));
   sounds.forEach((s, i) => {
@@ -83,7 +83,7 @@ function paintDots() {
   });
   pen.globalAlpha = 1;
   pen.font = "600 13px system-ui, sans-serif"; pen.textAlign = "center"; pen.lineJoin = "round";
-  const paper = colour("--plot"), ink = colour("--ink");
+  const paper = color("--plot"), ink = color("--ink");
   for (const label of data.labels) {
     pen.strokeStyle = paper; pen.lineWidth = 4; pen.strokeText(label.name, across(label.x), down(label.y));
     pen.fillStyle = ink; pen.fillText(label.name, across(label.x), down(label.y));
@@ -100,10 +100,10 @@ function paintMarks() {
     pen.moveTo(across(at.x) - size, down(at.y)); pen.lineTo(across(at.x) + size, down(at.y));
     pen.moveTo(across(at.x), down(at.y) - size); pen.lineTo(across(at.x), down(at.y) + size); pen.stroke();
   };
-  for (const i of near) ring(i, colour("--ink"), 1.5);
-  if (hovered >= 0) ring(hovered, colour("--accent"), 2.5);
-  if (document.activeElement === canvas) cross(cursor, 8, colour("--soft"));
-  if (chosen) cross(chosen, 12, colour("--accent"));
+  for (const i of near) ring(i, color("--ink"), 1.5);
+  if (hovered >= 0) ring(hovered, color("--accent"), 2.5);
+  if (document.activeElement === canvas) cross(cursor, 8, color("--soft"));
+  if (chosen) cross(chosen, 12, color("--accent"));
 }
 function nearestTo(x, y, count) {
   const order = sounds.map((s, i) => [(s.x - x) ** 2 + (s.y - y) ** 2, i]);
@@ -157,7 +157,7 @@ function listNear(rows) {
     if (!library(i)) button.title = "this page holds no sound for it";
     button.onclick = () => playLibrary(i);
     button.onfocus = () => { hovered = i; mark(); };
-    const dot = document.createElement("span"); dot.className = "dot"; dot.style.background = tone(classes[s.class].colour);
+    const dot = document.createElement("span"); dot.className = "dot"; dot.style.background = tone(classes[s.class].color);
     const name = document.createElement("span"); name.className = "name"; name.textContent = s.name; name.title = s.name;
     const small = document.createElement("small");
     small.textContent = classes[s.class].name + (s.agreement === undefined ? "" : ` (borrowed, ${Math.round(100 * s.agreement)} % agree)`);
@@ -270,7 +270,7 @@ $("find").addEventListener("input", event => {
 // ---- legend and grid -----------------------------------------------------------------------------------------------
 classes.forEach((c, k) => {
   const button = document.createElement("button"); button.type = "button"; button.setAttribute("aria-pressed", "true");
-  const dot = document.createElement("span"); dot.className = "dot"; dot.style.background = tone(c.colour);
+  const dot = document.createElement("span"); dot.className = "dot"; dot.style.background = tone(c.color);
   const name = document.createElement("span"); name.textContent = `${c.name} (${c.count})`; button.title = name.textContent;
   button.append(dot, name);
   button.onclick = () => { shown[k] = !shown[k]; button.setAttribute("aria-pressed", String(shown[k])); draw(); };
@@ -305,7 +305,7 @@ if (grid) {
 new ResizeObserver(draw).observe(canvas);
 dark.addEventListener("change", () => {
   draw();
-  document.querySelectorAll("#legend .dot").forEach((dot, k) => { dot.style.background = tone(classes[k].colour); });
+  document.querySelectorAll("#legend .dot").forEach((dot, k) => { dot.style.background = tone(classes[k].color); });
 });
 draw();
 document.body.dataset.ready = "1";
