@@ -165,7 +165,7 @@ def make_store(config: Mapping[str, Any], path: Path, *, sounds: int = 0) -> Pat
     from timbre_jax.data.prepare.build import build_store
 
     representation = base_representation(config)
-    own = getattr(representation, "length", 0)
+    own = representation.length
     form = Form(
         representation.sample_rate, own or 4 * representation.sample_rate, variable=config["model"]["name"] == "any_length_vae"
     )

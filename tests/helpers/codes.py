@@ -31,7 +31,8 @@ class BandCodes(TimbreModel):
     """
 
     kind = "series"
-    draws = True
+    stochastic_decoder = True
+    num_codebooks = 1
 
     codes: int = 32
     drag: float = 0.0

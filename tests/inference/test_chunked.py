@@ -13,7 +13,7 @@ from tests.representations.test_segments import MEL, moving_sound
 from timbre_jax.checkpoint import init_variables
 from timbre_jax.inference import chunked
 from timbre_jax.models import make_model
-from timbre_jax.representations import make_representation, segments
+from timbre_jax.representations import make_representation
 from timbre_jax.space import TimbreSpace
 
 PART = 64
@@ -37,7 +37,7 @@ def sound():
 
 
 def whole_latent(space, wave):
-    representation = segments.of_length(space.representation, len(wave))
+    representation = space.representation.with_length(len(wave))
     return space.encode(representation.analyse(wave[None]))
 
 

@@ -41,9 +41,9 @@ def representation():
 def space(name, books=1):
     """An untrained model, initialised from sounds."""
     features = representation().analyse(jnp.asarray(sounds(12)))
-    settings = {"codes": 16, "latent_size": 8, "window": WINDOW, "books": books, **SMALL[name]}
+    settings = {"codes": 16, "latent_size": 8, "window": WINDOW, "num_codebooks": books, **SMALL[name]}
     model = make_model(name, feature_shape=features.values.shape[1:], **settings)
-    variables = model.initialise(dict(jax.jit(model.init)(jax.random.key(0), features)), lambda: [features])
+    variables = model.initialize(dict(jax.jit(model.init)(jax.random.key(0), features)), lambda: [features])
     return TimbreSpace(variables=variables, statistics={}, model=model, representation=representation())
 
 
@@ -135,7 +135,7 @@ def test_noise_is_the_keys():
     np.testing.assert_array_equal(of.render(latent), of.render(latent))
     first, other = of.render(latent, jax.random.key(1)), of.render(latent, jax.random.key(2))
     assert float(jnp.abs(first - other).max()) > 1e-2
-    assert not space("vq_spectra").model.draws
+    assert not space("vq_spectra").model.stochastic_decoder
 
 
 @SLOW_BOTH
@@ -156,7 +156,7 @@ def test_nothing_begins_from_silence():
     of = space("vq_spectra")
     silent = representation().analyse(jnp.zeros((2, FRAMES * HOP)))
     with pytest.raises(ValueError, match="only silence"):
-        of.model.initialise(of.variables, lambda: [silent])
+        of.model.initialize(of.variables, lambda: [silent])
 
 
 @SLOW_BOTH
@@ -165,7 +165,7 @@ def test_a_small_training_learns_and_uses_many_codes(name):
     features = representation().analyse(jnp.asarray(sounds(64)))
     model = of.model.clone(train_frames=10)
     state = create_state(model, make_optimizer(), jax.random.key(0), hyper={"learning_rate": 3e-3, "kl_weight": 1.0})
-    variables = model.initialise(dict(state.variables()), lambda: [features])
+    variables = model.initialize(dict(state.variables()), lambda: [features])
     state = state.replace(params=variables.pop("params"), mutable=variables)
     step = jax.jit(make_train_step(model, make_optimizer(), total_steps=steps, clip=1.0))
     generator, held_out = np.random.default_rng(0), jnp.asarray(sounds(16, seed=9))

@@ -102,7 +102,7 @@ def frame_descriptors(run: Run, notes: Notes, count: int) -> tuple[dict[str, np.
     from timbre_jax.metrics.reconstruction import batches_of
 
     space, parts = run.space, []
-    stride = int(getattr(space.model, "stride", 1))
+    stride = space.model.stride
     for rows in batches_of(len(notes.positions), 16):
         found, _ = measure(space, notes.audio(rows), DESCRIBED, count * stride)
         parts.append({name: x[:, ::stride] for name, x in found.items()})

@@ -59,7 +59,7 @@ def render_values(space: TimbreSpace, values: np.ndarray) -> np.ndarray:
 def _synthesise_values(space: TimbreSpace, values: np.ndarray) -> np.ndarray:
     """Waves [V, T] of feature values [V, N, F] of whole length."""
     mask = np.ones(values.shape[:2], np.float32)
-    return synthesise_features(space, Features(values=values, mask=mask, rate=getattr(space.representation, "rate", 0.0)))
+    return synthesise_features(space, Features(values=values, mask=mask, rate=space.representation.rate))
 
 
 def without_clipping(waves: np.ndarray) -> np.ndarray:
@@ -117,7 +117,7 @@ def sound_distances(
     if mean_image is not None:
         made["mean_image"] = np.repeat(_synthesise_values(run.space, mean_image[None]), len(rows), axis=0)
     # What lies behind the part that the representation sees is not the model's fault.
-    length = min(recorded.shape[1], getattr(run.space.representation, "length", 0) or recorded.shape[1])
+    length = min(recorded.shape[1], run.space.representation.length or recorded.shape[1])
     ends = notes.varying_lengths(rows, most=length)
     return {
         name: spectral_distances(fitted(wave, length), recorded[:, :length], lengths=ends) for name, wave in made.items()

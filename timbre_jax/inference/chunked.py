@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 from timbre_jax.inference import streaming
-from timbre_jax.representations.segments import PART, analyse_in_parts, frames_within, padded_frames, reach, synthesise_in_parts
+from timbre_jax.representations.segments import PART, analyse_in_parts, frames_within, padded_frames, synthesise_in_parts
 from timbre_jax.space import TimbreSpace
 from timbre_jax.types import Array, Features, Latent
 
@@ -35,7 +35,7 @@ def embed_long(space: TimbreSpace, wave: np.ndarray, *, part: int = PART) -> Lat
 def encode_long(space: TimbreSpace, features: Features, *, part: int = PART) -> Latent:
     """Features [1, N, F] of any length to latents [1, M, D] as numpy."""
     _check(space)
-    stride = int(getattr(space.model, "stride", 1))
+    stride = space.model.stride
     count = np.shape(features.values)[1]
     latents = -(-count // stride)
     if not _has_parts(space):
@@ -57,7 +57,7 @@ def decode_long(space: TimbreSpace, latent: Latent | Array, key: Array | None = 
     """Latents [1, M, D] of any length to features [1, stride * M, F] as numpy. `key`: as `space.decode` takes it."""
     _check(space)
     latent = jax.tree.map(np.asarray, space.latent(latent))
-    stride = int(getattr(space.model, "stride", 1))
+    stride = space.model.stride
     count = latent.values.shape[1]
     if latent.values.shape[0] != 1 or not count:
         raise ValueError(f"latents of one sound are [1, M, D] with M at least 1, not {latent.values.shape}")
@@ -100,7 +100,7 @@ def reconstruct_long(space: TimbreSpace, wave: np.ndarray, key: Array | None = N
 
 def latents_within(space: TimbreSpace, samples: int) -> int:
     """Latents of a sound of so many samples, at least 1."""
-    return -(-frames_within(space.representation, samples) // int(getattr(space.model, "stride", 1)))
+    return -(-frames_within(space.representation, samples) // space.model.stride)
 
 
 def _check(space: TimbreSpace) -> None:
@@ -109,7 +109,7 @@ def _check(space: TimbreSpace) -> None:
 
 
 def _has_parts(space: TimbreSpace) -> bool:
-    return hasattr(space.model, "encode_block") and reach(space.representation) is not None
+    return space.model.streaming and space.representation.reach is not None
 
 
 def _padded(record, total: int):
@@ -125,7 +125,7 @@ def _padded(record, total: int):
         "mask": filled(mask, "constant"),
         "conditions": {name: filled(x, "edge") if np.ndim(x) > 1 else x for name, x in record.conditions.items()},
     }
-    if getattr(record, "codes", None) is not None:
+    if isinstance(record, Latent) and record.codes is not None:
         changed["codes"] = filled(record.codes, "constant")
     return record.replace(**changed)
 

@@ -48,7 +48,7 @@ def points(latent: Latent) -> Array:
 
 def latent_rate(space: TimbreSpace) -> float:
     """Latents a second of a series space."""
-    return float(space.representation.rate) / int(getattr(space.model, "stride", 1))
+    return float(space.representation.rate) / space.model.stride
 
 
 def frames_of(space: TimbreSpace, seconds: float) -> int:
@@ -90,14 +90,19 @@ class HeldSeries(TimbreModel):
     frames: int = 48
 
     @property
-    def draws(self) -> bool:
+    def stochastic_decoder(self) -> bool:
         """Whether the decoder draws noise."""
-        return self.inner.draws
+        return self.inner.stochastic_decoder
+
+    @property
+    def wrapped(self) -> TimbreModel:
+        """The series model."""
+        return self.inner
 
     @property
     def stride(self) -> int:
         """Frames a latent of the series."""
-        return int(getattr(self.inner, "stride", 1))
+        return self.inner.stride
 
     def posterior(self, features: Features, *, train: bool = False) -> Posterior:
         latent = self._point(self.inner.posterior(features, train=train).mode(), features)
@@ -125,7 +130,7 @@ class HeldSeries(TimbreModel):
             },
             rate=latent.rate,
         )
-        decoded = self.inner.decode(series, train=train, **({"key": key} if self.draws else {}))
+        decoded = self.inner.decode(series, train=train, **({"key": key} if self.stochastic_decoder else {}))
         return decoded.replace(
             values=decoded.values[:, :frames],
             mask=mask,

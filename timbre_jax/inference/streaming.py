@@ -97,7 +97,7 @@ def look_ahead(space: TimbreSpace) -> LookAhead:
         encoder,
         decoder,
         space.model.stride,
-        getattr(representation, "window_length", 0) // 2,
+        representation.look_ahead,
         representation.hop,
         representation.sample_rate,
     )
@@ -110,7 +110,7 @@ def encoder_state(space: TimbreSpace, batch: int = 1) -> StreamState:
       ValueError: the space cannot be a stream.
     """
     _check(space)
-    return StreamState(_first(space, "encoder_state", batch), early=space.model.look_ahead[0])
+    return StreamState(space.model.encoder_state(_checked(batch)), early=space.model.look_ahead[0])
 
 
 def encode_block(space: TimbreSpace, state: StreamState, block: Features) -> tuple[StreamState, Latent]:
@@ -149,7 +149,9 @@ def finish_encoding(space: TimbreSpace, state: StreamState) -> tuple[StreamState
         frames = model.look_ahead[0] * model.stride
         shape = (batch, frames, model.feature_shape[1])
         curves = {name: jnp.zeros(shape[:2]) for name in state.curves}
-        silence = Features(values=jnp.zeros(shape), mask=jnp.zeros(shape[:2]), conditions=curves, rate=rate or _rate(space))
+        silence = Features(
+            values=jnp.zeros(shape), mask=jnp.zeros(shape[:2]), conditions=curves, rate=rate or space.representation.rate
+        )
         state, latent = _run(space, state, silence, "encode_block")
         outputs.append(latent)
     empty = Features(values=jnp.zeros((batch, 0, model.feature_shape[1])), mask=jnp.zeros((batch, 0)), rate=rate)
@@ -163,7 +165,7 @@ def decoder_state(space: TimbreSpace, batch: int = 1) -> StreamState:
       ValueError: the space cannot be a stream.
     """
     _check(space)
-    return StreamState(_first(space, "decoder_state", batch), early=space.model.look_ahead[1])
+    return StreamState(space.model.decoder_state(_checked(batch)), early=space.model.look_ahead[1])
 
 
 def decode_block(
@@ -187,9 +189,11 @@ def finish_decoding(space: TimbreSpace, state: StreamState, key: Array | None = 
     late = model.look_ahead[1]
     if not late:
         shape = (batch, 0, model.feature_shape[1])
-        return decoder_state(space, batch), Features(values=jnp.zeros(shape), mask=jnp.zeros(shape[:2]), rate=_rate(space))
+        return decoder_state(space, batch), Features(
+            values=jnp.zeros(shape), mask=jnp.zeros(shape[:2]), rate=space.representation.rate
+        )
     nothing = space.latent(jnp.zeros((batch, late, space.latent_size)))
-    nothing = nothing.replace(mask=jnp.zeros((batch, late)), rate=_rate(space) / model.stride)
+    nothing = nothing.replace(mask=jnp.zeros((batch, late)), rate=space.representation.rate / model.stride)
     _, features = _run(space, state, nothing, "decode_block", key)
     return decoder_state(space, batch), features
 
@@ -221,14 +225,14 @@ def _step(space: TimbreSpace, state, block, key, method: str):
 _stepped = jax.jit(_step, static_argnames="method")
 
 
-def _first(space: TimbreSpace, method: str, batch: int):
+def _checked(batch: int) -> int:
     if batch < 1:
         raise ValueError(f"a stream is of at least one sound at a time, not {batch}")
-    return getattr(space.model, method)(batch)
+    return batch
 
 
 def _check(space: TimbreSpace) -> None:
-    if not hasattr(space.model, "encode_block"):
+    if not space.model.streaming:
         raise ValueError(
             f"a {space.kind} space of the model {type(space.model).__name__} cannot be a stream; series spaces can (FrameVAE)"
         )
@@ -242,10 +246,6 @@ def _check_block(values: Array, width: int, what: str, state: StreamState) -> No
 
 def _batch(state: StreamState) -> int:
     return jax.tree.leaves(state.model)[0].shape[0]
-
-
-def _rate(space: TimbreSpace) -> float:
-    return getattr(space.representation, "rate", 0.0)
 
 
 def _cut(record, start: int, stop: int | None):

@@ -42,7 +42,7 @@ def make_model(name: str, **settings) -> TimbreModel:
         raise ValueError(f"model {name!r} has no setting {unknown[0]!r}; it has {', '.join(sorted(known))}")
     for field in dataclasses.fields(MODELS[name]):
         if field.name in settings:
-            _check(name, field, settings[field.name], may_be_zero=field.name in MODELS[name].may_be_zero)
+            _check(name, field, settings[field.name], may_be_zero=field.name in MODELS[name].nonnegative_fields)
     return MODELS[name](**settings)
 
 

@@ -122,7 +122,8 @@ class SampleVAE(TimbreModel):
       class_weight: of their cross-entropy in the loss.
     """
 
-    may_be_zero: ClassVar[tuple[str, ...]] = ("flows", "dropout", "class_weight")
+    labels_setting: ClassVar[str | None] = "classes"
+    nonnegative_fields: ClassVar[tuple[str, ...]] = ("flows", "dropout", "class_weight")
 
     feature_shape: tuple[int, int] = (250, 128)
     latent_size: int = 64

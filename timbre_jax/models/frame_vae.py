@@ -41,7 +41,7 @@ class FrameVAE(TimbreModel):
 
     Invariance: for each of `invariant_to`, a regressor reads the latents' means through a reversal of gradients
     (`reverse_gradient`) of strength lambda * `adversary_weight`, lambda = 1 - exp(-progress / `reversal_time`). It learns to
-    predict the condition, made uniform by its own distribution in the training set (`initialise` keeps its quantiles in the
+    predict the condition, made uniform by its own distribution in the training set (`initialize` keeps its quantiles in the
     variables), or the label; the encoder learns latents from which it cannot. With () there is no regressor.
 
     Loss, in nats a frame: -log p(x | z) + kl_weight * KL - adversary_weight * (what the regressor's best prediction costs),
@@ -90,7 +90,10 @@ class FrameVAE(TimbreModel):
     kind: ClassVar[str] = "series"
     uses_progress: ClassVar[bool] = True
     uses_axis: ClassVar[bool] = True
-    may_be_zero: ClassVar[tuple[str, ...]] = (
+    streaming: ClassVar[bool] = True
+    labels_setting: ClassVar[str | None] = "labels"
+    initializes_from_data: ClassVar[bool] = True
+    nonnegative_fields: ClassVar[tuple[str, ...]] = (
         "strided", "adversary_weight", "beta", "reader_weight", "relative_db", "straight_weight", "band_hz",
     )  # fmt: skip
 
@@ -349,7 +352,7 @@ class FrameVAE(TimbreModel):
         # Both its place in its distribution and itself: a probe may be asked for either.
         return jnp.stack([standard_uniform(value, table), scaled(value, table)], axis=-1), posterior.mask
 
-    def initialise(self, variables: Variables, batches: Callable[[], Iterable[Features]]) -> Variables:
+    def initialize(self, variables: Variables, batches: Callable[[], Iterable[Features]]) -> Variables:
         """Variables with the distribution of the measured conditions in the training features, frame by frame in the mask.
 
         Raises:

@@ -80,7 +80,7 @@ class AnyLengthVAE(SampleVAE):
       length_weight: of the length in the loss, in pixels' nats: one number against thousands of pixels needs more than 1.
     """
 
-    may_be_zero: ClassVar[tuple[str, ...]] = (*SampleVAE.may_be_zero, "length_weight")
+    nonnegative_fields: ClassVar[tuple[str, ...]] = (*SampleVAE.nonnegative_fields, "length_weight")
 
     columns: int = 128
     longest: int = 5000

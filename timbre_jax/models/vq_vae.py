@@ -90,7 +90,7 @@ class VQVAE(TimbreModel):
 
     Attributes:
       feature_shape: (N, hop). latent_size: D.
-      window: samples. codes: K. books: Q residual codebooks. decay, restart: see `Codebook`. commitment: weight of its loss.
+      window: samples. codes: K. num_codebooks: Q, residual. decay, restart: see `Codebook`. commitment: weight of its loss.
       warm_up: as a part of the run, see above; 0 has none.
       channels, kernel: of the strided encoder.
       width, depth: of the decoder's dense layers (`depth` before and after the GRU) and its GRU.
@@ -98,17 +98,18 @@ class VQVAE(TimbreModel):
     """
 
     kind: ClassVar[str] = "series"
-    stride: ClassVar[int] = 1
-    draws: ClassVar[bool] = True
+    stochastic_decoder: ClassVar[bool] = True
     uses_axis: ClassVar[bool] = True
     uses_progress: ClassVar[bool] = True
-    may_be_zero: ClassVar[tuple[str, ...]] = ("commitment", "restart", "train_frames", "warm_up")
+    streaming: ClassVar[bool] = True
+    initializes_from_data: ClassVar[bool] = True
+    nonnegative_fields: ClassVar[tuple[str, ...]] = ("commitment", "restart", "train_frames", "warm_up")
 
     feature_shape: tuple[int, int] = (125, 512)
     latent_size: int = 128
     window: int = 2048
     codes: int = 1024
-    books: int = 1
+    num_codebooks: int = 1
     decay: float = 0.99
     restart: float = 0.1
     commitment: float = 0.25
@@ -131,12 +132,12 @@ class VQVAE(TimbreModel):
 
     def bit_rate(self, rate: float) -> float:
         """Bits a second of the codes, at `rate` latents a second; the gain beside them is not counted."""
-        return rate * self.books * float(np.log2(self.codes))
+        return rate * self.num_codebooks * float(np.log2(self.codes))
 
     def setup(self):
         self.encoder = StridedEncoder(self.channels, self.kernel, self.latent_size)
         self.norm = MaskedBatchNorm(affine=False)
-        self.book = Codebook(self.codes, self.latent_size, self.books, self.decay, self.restart)
+        self.book = Codebook(self.codes, self.latent_size, self.num_codebooks, self.decay, self.restart)
         self.before = Dense(self.width, self.depth)
         self.recurrent = GRU(self.width)
         self.after = Dense(self.width, self.depth)
@@ -329,7 +330,7 @@ class VQVAE(TimbreModel):
     def codebook(self, variables: Variables) -> Array:
         """The vectors, [K, D], or [Q, K, D] with residual codebooks."""
         vectors = variables["codebook"]["book"]["vectors"]
-        return vectors[0] if self.books == 1 else vectors
+        return vectors[0] if self.num_codebooks == 1 else vectors
 
     def from_codes(self, variables: Variables, codes: Array) -> Array:
         """Values [..., D] of codes [...], or [..., Q] with residual codebooks.
@@ -338,9 +339,15 @@ class VQVAE(TimbreModel):
           ValueError: codes of another shape than the model's.
         """
         codes = jnp.asarray(codes, jnp.int32)
-        if self.books > 1 and codes.shape[-1:] != (self.books,):
-            raise ValueError(f"codes of this model are [..., {self.books}], a number for each codebook, not {codes.shape}")
-        return lookup(variables["codebook"]["book"]["vectors"], codes[..., None] if self.books == 1 else codes)
+        if self.num_codebooks > 1 and codes.shape[-1:] != (self.num_codebooks,):
+            raise ValueError(
+                f"codes of this model are [..., {self.num_codebooks}], a number for each codebook, not {codes.shape}"
+            )
+        return lookup(variables["codebook"]["book"]["vectors"], codes[..., None] if self.num_codebooks == 1 else codes)
+
+    def codebook_shares(self, variables: Variables) -> Array:
+        """Returns each code's share of the training frames, [Q, K]."""
+        return variables["codebook"]["book"]["share"]
 
     # Training
 
@@ -380,7 +387,7 @@ class VQVAE(TimbreModel):
         shapes, _ = self.shapes(values, mask, train=train, axis_name=axis_name)
         reconstruction = self.distance(self.scaled(shapes, gain), windows, gain, target, noise_keys)
         commitment = jnp.sum(quantised.commitment * weight, -1) / jnp.maximum(jnp.sum(weight, -1), 1.0)
-        rate = jnp.full_like(reconstruction, gain.shape[1] * self.books * np.log(self.codes))
+        rate = jnp.full_like(reconstruction, gain.shape[1] * self.num_codebooks * np.log(self.codes))
         metrics |= {"reconstruction": reconstruction, "commitment": commitment, "kl": rate}
         return reconstruction + part * self.commitment * commitment, metrics
 
@@ -389,7 +396,7 @@ class VQVAE(TimbreModel):
         waves = filtered_noise(magnitudes, keys, hop=self.hop)
         return multi_resolution_stft_distance(waves, target.reshape(waves.shape))
 
-    def initialise(self, variables: Variables, batches: Callable[[], Iterable[Features]]) -> Variables:
+    def initialize(self, variables: Variables, batches: Callable[[], Iterable[Features]]) -> Variables:
         """Variables that begin where the training frames are, features [b, N, hop]; so that nothing collapses at the beginning.
 
         The running averages of the normalisation are those of the encodings, the codebook is fitted to them (`fit_codebook`),
@@ -416,7 +423,7 @@ class VQVAE(TimbreModel):
         frames = np.concatenate(parts)[:FIT_FRAMES]
         mean, variance = frames.mean(0), frames.var(0)
         frames = (frames - mean) / np.sqrt(variance + 1e-5)
-        vectors = fit_codebook(frames, codes=self.codes, books=self.books)
+        vectors = fit_codebook(frames, codes=self.codes, num_codebooks=self.num_codebooks)
         # log(1 + sigmoid(bias)) is the mean spectrum, its largest bin at half of what there can be.
         shape = np.expm1(0.5 * np.log(2.0) * np.maximum(spectra / spectra.max(), 1e-4))
         head = {**variables["params"]["head"], "bias": jnp.asarray(np.log(shape / (1.0 - shape)), jnp.float32)}

@@ -17,6 +17,7 @@ from timbre_jax.audio.harmonics import additive_synthesis, harmonic_amplitudes
 from timbre_jax.audio.level import amplitude_to_db, db_to_amplitude, frame_level, rms
 from timbre_jax.audio.pitch import masked_median, refine_f0, smooth_f0, yin
 from timbre_jax.audio.stft import stft, window_samples
+from timbre_jax.representations.base import Representation
 from timbre_jax.types import Array, Features
 
 
@@ -50,7 +51,7 @@ def _notes_at_once() -> int:
 
 
 @dataclasses.dataclass(frozen=True)
-class HarmonicTracks:
+class HarmonicTracks(Representation):
     """Rows [f0, log A_1 .. log A_H] over N frames, each scaled to [0, 1]: Natsiou et al. 2023, section 3.
 
     f0 by YIN, sharpened by the spectral peaks, moving at most 3 % a frame; amplitudes by interpolated peak picking near
@@ -86,6 +87,7 @@ class HarmonicTracks:
     """
 
     name: ClassVar[str] = "harmonic_tracks"
+    is_harmonic: ClassVar[bool] = True
 
     sample_rate: int = 16000
     length: int = 64000
@@ -105,9 +107,9 @@ class HarmonicTracks:
     def __post_init__(self):
         if self.f0_scale not in ("log", "hz"):
             raise ValueError(f"f0_scale must be 'log' or 'hz', got {self.f0_scale!r}")
-        for field in ("pitch_range", "f0_range", "amplitude_range"):
-            object.__setattr__(self, field, tuple(float(value) for value in getattr(self, field)))
-            low, high = getattr(self, field)
+        ranges = {"pitch_range": self.pitch_range, "f0_range": self.f0_range, "amplitude_range": self.amplitude_range}
+        for field, (low, high) in ranges.items():
+            object.__setattr__(self, field, (float(low), float(high)))
             if not low < high:
                 raise ValueError(f"{field} must rise, got ({low:g}, {high:g})")
         if self.f0_range[0] <= 0 or self.pitch_range[0] <= 0:
@@ -131,9 +133,15 @@ class HarmonicTracks:
         return self.n_frames, 1 + self.harmonics
 
     @property
-    def rate(self) -> float:
-        """Frames a second."""
-        return self.sample_rate / self.hop
+    def frame_length(self) -> int:
+        return self.n_fft
+
+    @property
+    def look_ahead(self) -> int:
+        return self.window_length // 2
+
+    def with_length(self, samples: int) -> HarmonicTracks:
+        return dataclasses.replace(self, length=samples, n_frames=max(1, -(-samples // self.hop)))
 
     def _fit_length(self, waves: Array) -> Array:
         if waves.ndim != 2:

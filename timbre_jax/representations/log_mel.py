@@ -12,11 +12,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from timbre_jax.audio.descriptors import DESCRIPTORS, describe
+from timbre_jax.audio.descriptors import DESCRIPTORS, describe, yin_reach
 from timbre_jax.audio.level import frame_level, root
 from timbre_jax.audio.mel import MEL_SCALES, mel_filterbank, mel_to_stft_nnls
 from timbre_jax.audio.phase import INVERTERS, invert
 from timbre_jax.audio.stft import COSINE_WINDOWS, stft, window_samples
+from timbre_jax.representations.base import Representation
 from timbre_jax.types import Array, Features
 
 LEVEL_FLOOR_DB = -120.0
@@ -27,7 +28,7 @@ _DB = 10.0 / math.log(10.0)
 
 
 @dataclasses.dataclass(frozen=True)
-class LogMel:
+class LogMel(Representation):
     """Mel bands in dB over N frames, scaled to [0, 1]: Rebnord 2022, section 5.2; SampleVAE (Frenzel 2019).
 
     Power spectra (centred STFT) through a mel filterbank of unit area, 10 log10, relative to the sound's own loudest
@@ -65,8 +66,9 @@ class LogMel:
     """
 
     name: ClassVar[str] = "log_mel"
-    way_back: ClassVar[tuple[str, ...]] = ("inverter", "iterations", "hold", "nnls_iterations", "texture_db")
-    came_later: ClassVar[tuple[str, ...]] = ("loudness", "measured")
+    is_mel: ClassVar[bool] = True
+    synthesis_fields: ClassVar[tuple[str, ...]] = ("inverter", "iterations", "hold", "nnls_iterations", "texture_db")
+    optional_since: ClassVar[tuple[str, ...]] = ("loudness", "measured")
 
     sample_rate: int = 16000
     length: int = 32000
@@ -132,15 +134,31 @@ class LogMel:
         return self.frames, self.n_mels
 
     @property
-    def rate(self) -> float:
-        """Frames a second."""
-        return self.sample_rate / self.hop
+    def frame_length(self) -> int:
+        return self.n_fft
+
+    @property
+    def reach(self) -> int | None:
+        if self.reference != "fixed":
+            return None
+        pitched = bool({"f0", "harmonicity"} & set(self.measured))
+        return max(self.n_fft // 2, yin_reach(self.sample_rate, self.hop) if pitched else 0)
+
+    @property
+    def look_ahead(self) -> int:
+        return self.window_length // 2
+
+    @property
+    def synthesis_iterations(self) -> dict[str, int]:
+        return {"iterations": self.iterations, "nnls_iterations": self.nnls_iterations}
+
+    def with_length(self, samples: int) -> LogMel:
+        return dataclasses.replace(self, length=samples, n_frames=0)
 
     @property
     def bands(self) -> dict:
         """The settings of the filterbank, as `audio.mel` takes them."""
-        names = ("sample_rate", "n_fft", "fmin", "fmax", "scale")
-        return {name: getattr(self, name) for name in names}
+        return dict(sample_rate=self.sample_rate, n_fft=self.n_fft, fmin=self.fmin, fmax=self.fmax, scale=self.scale)
 
     @property
     def basis(self) -> np.ndarray:

@@ -17,7 +17,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from timbre_jax.audio.descriptors import yin_reach
 from timbre_jax.audio.phase import invert
 from timbre_jax.audio.stft import stft
 from timbre_jax.representations.base import Representation
@@ -43,28 +42,11 @@ def padded_frames(count: int, *, part: int = PART) -> int:
     return min(part, max(LEAST, 1 << (count - 1).bit_length()))
 
 
-def of_length(representation: Representation, samples: int) -> Representation:
-    """The representation for sounds of so many samples."""
-    whole = {"n_frames": 0} if hasattr(representation, "n_frames") else {}
-    return dataclasses.replace(representation, length=samples, **whole)
-
-
-def reach(representation: Representation) -> int | None:
-    """Samples before and after its centre that a frame is made of; None: of the whole sound, so that there are no parts."""
-    if getattr(representation, "reference", "fixed") != "fixed":
-        return None
-    windows = [getattr(representation, name, 0) for name in ("n_fft", "window_length", "window")]
-    sees = max((size for size in windows if isinstance(size, int)), default=0) // 2
-    if {"f0", "harmonicity"} & set(getattr(representation, "measured", ())):
-        sees = max(sees, yin_reach(representation.sample_rate, representation.hop))
-    return sees or None
-
-
 def analyse_in_parts(representation: Representation, wave: np.ndarray, *, part: int = PART) -> Features:
     """A wave [T] of any length to features [1, N, F], N = ceil(T / hop), as numpy; all of its frames are real.
 
     As `analyse` of a representation of that length, within 1e-5. A representation that looks at the whole sound at once
-    (`reach`) gets it whole.
+    (`Representation.reach`) gets it whole.
 
     Raises:
       ValueError: not a wave [T] with at least one sample.
@@ -72,13 +54,13 @@ def analyse_in_parts(representation: Representation, wave: np.ndarray, *, part: 
     wave = np.asarray(wave, np.float32)
     if wave.ndim != 1 or not len(wave):
         raise ValueError(f"a sound is [T] with at least one sample, not {wave.shape}")
-    hop, count, sees = representation.hop, frames_within(representation, len(wave)), reach(representation)
+    hop, count, sees = representation.hop, frames_within(representation, len(wave)), representation.reach
     if sees is None:
-        return jax.tree.map(np.asarray, of_length(representation, len(wave)).analyse(wave[None]))
+        return jax.tree.map(np.asarray, representation.with_length(len(wave)).analyse(wave[None]))
     size = padded_frames(count, part=part)
     each, context = min(size, part), -(-sees // hop)
     whole = np.pad(wave, (context * hop, (size + context) * hop - len(wave)))
-    piece = of_length(representation, (each + 2 * context) * hop)
+    piece = representation.with_length((each + 2 * context) * hop)
     parts = []
     for start in range(0, size, each):
         found = piece.analyse(whole[None, start * hop : (start + each + 2 * context) * hop])
@@ -96,17 +78,17 @@ def synthesise_in_parts(representation: Representation, features: Features, key=
     if values.ndim != 3 or len(values) != 1 or not values.shape[1]:
         raise ValueError(f"features of one sound are [1, N, F], not {values.shape}")
     count = values.shape[1]
-    if getattr(representation, "texture_db", 0.0):
+    if representation.texture_db:
         # Of the whole at once: drawn for each part it would change where they meet.
         features = representation.textured(jax.tree.map(jnp.asarray, features), key)
         representation = dataclasses.replace(representation, texture_db=0.0)
-    if reach(representation) is None:
-        return np.asarray(of_length(representation, count * hop).synthesise(features, key))[0]
-    if not hasattr(representation, "magnitudes") or count <= part:
+    if representation.reach is None:
+        return np.asarray(representation.with_length(count * hop).synthesise(features, key))[0]
+    if not representation.is_mel or count <= part:
         # The samples themselves, or so short that one part is all of it.
         size = padded_frames(count, part=part)
         each = min(size, part)
-        piece = of_length(representation, each * hop)
+        piece = representation.with_length(each * hop)
         whole = _padded(features, 0, size)
         waves = [piece.synthesise(_cut(whole, start, start + each), key)[0] for start in range(0, size, each)]
         return np.concatenate([np.asarray(wave) for wave in waves])[: count * hop]
@@ -121,7 +103,7 @@ def _inverted_in_parts(representation, features: Features, key, part: int) -> np
     size = -(-count // part) * part
     whole = _padded(features, 0, size + overlap)
     length = (overlap + part + overlap) * hop
-    piece = of_length(representation, length)
+    piece = representation.with_length(length)
     wave = np.zeros(size * hop, np.float32)
     fade = np.linspace(0.0, 1.0, overlap // 2 * hop, endpoint=False, dtype=np.float32)
     known = None

@@ -12,11 +12,12 @@ import numpy as np
 
 from timbre_jax.audio.level import amplitude_to_db, root
 from timbre_jax.audio.stft import frame, window_samples
+from timbre_jax.representations.base import Representation
 from timbre_jax.types import Array, Features
 
 
 @dataclasses.dataclass(frozen=True)
-class WaveFrames:
+class WaveFrames(Representation):
     """Frame n is the samples n * hop .. (n + 1) * hop - 1, in [-1, 1].
 
     `conditions["gain_db"]` [B, N] is the level of the Hann window of `window` samples that is centred on sample n * hop (as
@@ -49,9 +50,12 @@ class WaveFrames:
         return max(1, -(-self.length // self.hop)), self.hop
 
     @property
-    def rate(self) -> float:
-        """Frames a second."""
-        return self.sample_rate / self.hop
+    def frame_length(self) -> int:
+        return self.window
+
+    @property
+    def reach(self) -> int:
+        return self.window // 2
 
     @functools.partial(jax.jit, static_argnums=0)
     def analyse(self, waves: Array, lengths: Array | None = None) -> Features:

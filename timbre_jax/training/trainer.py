@@ -222,9 +222,9 @@ class Run:
                 self.saver.resume(step, self.book.best_step)
             return True
         state = self.programs.create(self.init_key, hyper)
-        if hasattr(self.model, "initialise"):
+        if self.model.initializes_from_data:
             # Every process by itself; what comes of it is the main one's, should machines differ in rounding.
-            variables = self.model.initialise(jax.device_get(state.variables()), self.first_features)
+            variables = self.model.initialize(jax.device_get(state.variables()), self.first_features)
             variables = jax.device_put(processes.same(variables), self.placement.replicated)
             params = variables.pop("params")
             state = state.replace(params=params, average=jax.tree.map(lambda x: x.copy(), params), mutable=variables)
