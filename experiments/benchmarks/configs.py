@@ -166,9 +166,8 @@ def make_store(config: Mapping[str, Any], path: Path, *, sounds: int = 0) -> Pat
 
     representation = base_representation(config)
     own = representation.length
-    form = Form(
-        representation.sample_rate, own or 4 * representation.sample_rate, variable=config["model"]["name"] == "any_length_vae"
-    )
+    variable = config["model"]["name"] == "variable_length_vae"
+    form = Form(representation.sample_rate, own or 4 * representation.sample_rate, variable=variable)
     count = sounds or max(64, 2 * config["train"]["batch_size"])
     build_store(Tones(form, (("train", count), ("valid", 8))), path, workers=1, progress=False)
     return path

@@ -17,10 +17,10 @@ from timbre_jax.training.step import make_train_step
 RATE, HOP, WINDOW, FRAMES = 8000, 64, 256, 20
 SMALL = {
     "vq_vae": {"channels": (4, 4, 8), "kernel": 5, "width": 16, "depth": 1},
-    "vq_spectra": {"channels": (24,), "kernel": 3},
+    "spectral_vq_vae": {"channels": (24,), "kernel": 3},
 }
 # What both share and takes long to compile is tried quickly with one of them.
-ONE = pytest.mark.parametrize("name", ["vq_spectra", pytest.param("vq_vae", marks=pytest.mark.slow)])
+ONE = pytest.mark.parametrize("name", ["spectral_vq_vae", pytest.param("vq_vae", marks=pytest.mark.slow)])
 SLOW_BOTH = pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow) for name in sorted(SMALL)])
 
 
@@ -135,7 +135,7 @@ def test_noise_is_the_keys():
     np.testing.assert_array_equal(of.render(latent), of.render(latent))
     first, other = of.render(latent, jax.random.key(1)), of.render(latent, jax.random.key(2))
     assert float(jnp.abs(first - other).max()) > 1e-2
-    assert not space("vq_spectra").model.stochastic_decoder
+    assert not space("spectral_vq_vae").model.stochastic_decoder
 
 
 @SLOW_BOTH
@@ -153,7 +153,7 @@ def test_spectra_are_what_is_heard_and_have_a_slope(name):
 
 
 def test_nothing_begins_from_silence():
-    of = space("vq_spectra")
+    of = space("spectral_vq_vae")
     silent = representation().analyse(jnp.zeros((2, FRAMES * HOP)))
     with pytest.raises(ValueError, match="only silence"):
         of.model.initialize(of.variables, lambda: [silent])

@@ -52,9 +52,7 @@ def build_model(config: Mapping[str, Any], sources: Sources) -> TimbreModel:
         # Class heads predict them ("classes"), or latents are made free of them ("labels").
         field = MODELS[settings["name"]].labels_setting
         if field is None:
-            raise ValueError(
-                f"model {settings['name']!r} has no class heads: leave config.data.labels empty, or take sample_vae"
-            )
+            raise ValueError(f"model {settings['name']!r} has no class heads: leave config.data.labels empty, or take flow_vae")
         settings[field] = sources.classes
     return make_model(feature_shape=tuple(sources.representation.feature_shape), **settings)
 
