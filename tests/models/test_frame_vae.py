@@ -13,7 +13,7 @@ from scipy.stats import norm
 from timbre_jax.models import make_model
 from timbre_jax.models.adversary.explained_variance import ExplainedVariance
 from timbre_jax.models.adversary.frame_regressor import label_nll, quantile_table, regression_nll, standard_uniform, uniform
-from timbre_jax.models.frame_vae import log_variance_of
+from timbre_jax.models.layers.frame_likelihood import log_variance_of
 from timbre_jax.types import Features, Latent
 
 SETTINGS = {"feature_shape": (14, 6), "latent_size": 4, "channels": (8, 8), "strided": 1}

@@ -15,7 +15,7 @@ import numpy as np
 
 from timbre_jax.models.base import TimbreModel, Variables
 from timbre_jax.space import TimbreSpace
-from timbre_jax.types import Array, Features, Latent, Posterior
+from timbre_jax.types import Array, Features, Latent, Posterior, frame_mask, slice_frames
 
 LEVELS = ("loudness", "gain_db")
 """Conditions that say a frame's level in dB."""
@@ -28,7 +28,7 @@ def level_name(conditions) -> str | None:
 
 def point_weights(latent: Latent) -> Array:
     """Weights [B, M] that sum to 1: amplitude within the real length; equal ones where the space sets no level aside."""
-    mask = jnp.ones(latent.values.shape[:2]) if latent.mask is None else latent.mask
+    mask = frame_mask(latent)
     # A sound without one real frame (silence of length 0) still has a point.
     mask = jnp.where(jnp.sum(mask, axis=1, keepdims=True) > 0, mask, 1.0)
     name = level_name(latent.conditions)
@@ -131,11 +131,7 @@ class HeldSeries(TimbreModel):
             rate=latent.rate,
         )
         decoded = self.inner.decode(series, train=train, **({"key": key} if self.stochastic_decoder else {}))
-        return decoded.replace(
-            values=decoded.values[:, :frames],
-            mask=mask,
-            conditions={name: x[:, :frames] if jnp.ndim(x) > 1 else x for name, x in decoded.conditions.items()},
-        )
+        return slice_frames(decoded, 0, frames).replace(mask=mask)
 
 
 def held_space(space: TimbreSpace, *, seconds: float = 1.0) -> TimbreSpace:

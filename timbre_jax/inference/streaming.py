@@ -27,7 +27,7 @@ import jax
 import jax.numpy as jnp
 
 from timbre_jax.space import TimbreSpace
-from timbre_jax.types import Array, Features, Latent
+from timbre_jax.types import Array, Features, Latent, concatenate_frames, frame_mask, pad_frames, slice_frames
 
 
 @flax.struct.dataclass
@@ -122,11 +122,11 @@ def encode_block(space: TimbreSpace, state: StreamState, block: Features) -> tup
     model = space.model
     _check_block(block.values, model.feature_shape[1], "features", state)
     if state.pending is not None:
-        block = _join(state.pending, block)
+        block = concatenate_frames([state.pending, block])
     names = sorted(name for name, value in block.conditions.items() if jnp.ndim(value) == 2)
     state = state.replace(curves=tuple(names))
     whole = block.values.shape[1] - block.values.shape[1] % model.stride
-    now, later = _cut(block, 0, whole), _cut(block, whole, None)
+    now, later = slice_frames(block, 0, whole), slice_frames(block, whole)
     state = state.replace(pending=later if later.values.shape[1] else None)
     if not whole:
         return state, _no_latents(space, block)
@@ -140,9 +140,8 @@ def finish_encoding(space: TimbreSpace, state: StreamState) -> tuple[StreamState
     outputs = []
     if state.pending is not None:
         rate = state.pending.rate
-        missing = model.stride - state.pending.values.shape[1]
-        filled = _silence(state.pending, missing)
-        state, latent = _run(space, state.replace(pending=None), _join(state.pending, filled), "encode_block")
+        filled = pad_frames(state.pending, model.stride)
+        state, latent = _run(space, state.replace(pending=None), filled, "encode_block")
         outputs.append(latent)
     # Where no frame ever came, nothing is held back.
     if state.early < model.look_ahead[0]:
@@ -155,7 +154,7 @@ def finish_encoding(space: TimbreSpace, state: StreamState) -> tuple[StreamState
         state, latent = _run(space, state, silence, "encode_block")
         outputs.append(latent)
     empty = Features(values=jnp.zeros((batch, 0, model.feature_shape[1])), mask=jnp.zeros((batch, 0)), rate=rate)
-    return encoder_state(space, batch), concatenate(outputs or [_no_latents(space, empty)])
+    return encoder_state(space, batch), concatenate_frames(outputs or [_no_latents(space, empty)])
 
 
 def decoder_state(space: TimbreSpace, batch: int = 1) -> StreamState:
@@ -178,9 +177,7 @@ def decode_block(
     """
     block = space.latent(block)
     _check_block(block.values, space.latent_size, "latents", state)
-    if block.mask is None:
-        block = block.replace(mask=jnp.ones(block.values.shape[:2]))
-    return _run(space, state, block, "decode_block", key)
+    return _run(space, state, block.replace(mask=frame_mask(block)), "decode_block", key)
 
 
 def finish_decoding(space: TimbreSpace, state: StreamState, key: Array | None = None) -> tuple[StreamState, Features]:
@@ -198,23 +195,13 @@ def finish_decoding(space: TimbreSpace, state: StreamState, key: Array | None = 
     return decoder_state(space, batch), features
 
 
-def concatenate(parts: list) -> Features | Latent:
-    """Blocks of features, or of latents, one after another: conditions that one of them lacks are left out."""
-    parts = [part for part in parts if part.values.shape[1]] or parts[:1]
-    names = set.intersection(*(set(part.conditions) for part in parts))
-    joined = [part.replace(conditions={name: part.conditions[name] for name in sorted(names)}) for part in parts]
-    whole = [part.replace(rate=parts[0].rate) for part in joined]
-    # A condition [B] is of the whole sound, and the same in all of its blocks.
-    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves, axis=1) if leaves[0].ndim > 1 else leaves[0], *whole)
-
-
 def _run(space: TimbreSpace, state: StreamState, block, method: str, key: Array | None = None):
     """Through the model, without what lies before the beginning."""
     frames = space.model.stride if method == "decode_block" else 1
     model, result = _stepped(space, state.model, block, key, method)
     left_out = min(state.early * frames, result.values.shape[1])
     state = state.replace(model=model, early=state.early - left_out // frames)
-    return state, _cut(result, left_out, None) if left_out else result
+    return state, slice_frames(result, left_out) if left_out else result
 
 
 def _step(space: TimbreSpace, state, block, key, method: str):
@@ -246,28 +233,6 @@ def _check_block(values: Array, width: int, what: str, state: StreamState) -> No
 
 def _batch(state: StreamState) -> int:
     return jax.tree.leaves(state.model)[0].shape[0]
-
-
-def _cut(record, start: int, stop: int | None):
-    count = record.values.shape[1]
-    return jax.tree.map(lambda x: x[:, start:stop] if jnp.ndim(x) > 1 and x.shape[1] == count else x, record)
-
-
-def _join(first: Features, second: Features) -> Features:
-    return concatenate([first, second])
-
-
-def _silence(like: Features, count: int) -> Features:
-    """Frames outside the mask, with the conditions' last values."""
-    return Features(
-        values=jnp.zeros((like.values.shape[0], count, like.values.shape[2])),
-        mask=jnp.zeros((like.values.shape[0], count)),
-        conditions={
-            name: jnp.repeat(value[:, -1:], count, axis=1) if jnp.ndim(value) > 1 else value
-            for name, value in like.conditions.items()
-        },
-        rate=like.rate,
-    )
 
 
 def _no_latents(space: TimbreSpace, block: Features) -> Latent:

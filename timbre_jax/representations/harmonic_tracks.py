@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Iterable
 from typing import ClassVar
 
 import flax.struct
@@ -80,8 +79,8 @@ class HarmonicTracks(Representation):
       pitch_range: (low, high) Hz in which f0 is looked for.
       f0_scale: "log" or "hz", how f0 is scaled to [0, 1].
       f0_range: Hz that become 0 and 1. Values outside the ranges are clipped.
-      amplitude_range: dB that become 0 and 1. Ranges are fixed by default; `fit_ranges` replaces them by the data's
-        smallest and largest, as the paper does.
+      amplitude_range: dB that become 0 and 1. Ranges are fixed by default; config.representation.fit_ranges sets
+        them to the smallest and largest values of the training set, as the paper does.
       floor_db: the lowest amplitude that is told apart.
       voiced_aperiodicity, voiced_range_db: which frames have a pitch, see above.
     """
@@ -294,20 +293,3 @@ class HarmonicTracks(Representation):
             "f0_jumps": mean_over(jumps.astype(jnp.float32), voiced, voiced_count),
             "level_unsteadiness": mean_over(unsteady, heard, heard_count),
         }
-
-    def fit_ranges(self, batches: Iterable[Array]) -> HarmonicTracks:
-        """The same representation with `f0_range` and `amplitude_range` the smallest and largest of the data.
-
-        The paper's min-max. `batches`: waves [B, T] each, one after another, so any amount of data will do.
-
-        Raises ValueError where there is no data, or all of it is one value.
-        """
-        lows, highs = [math.inf, math.inf], [-math.inf, -math.inf]
-        for waves in batches:
-            tracks = self.track(jnp.asarray(waves))
-            for row, values in enumerate((tracks.f0, tracks.amplitude_db)):
-                lows[row] = min(lows[row], float(jnp.min(values)))
-                highs[row] = max(highs[row], float(jnp.max(values)))
-        if not (lows[0] < highs[0] and lows[1] < highs[1]):
-            raise ValueError(f"cannot fit ranges: f0 spans {lows[0]}..{highs[0]} Hz, level {lows[1]}..{highs[1]} dB")
-        return dataclasses.replace(self, f0_range=(lows[0], highs[0]), amplitude_range=(lows[1], highs[1]))

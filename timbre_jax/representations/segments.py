@@ -20,7 +20,7 @@ import numpy as np
 from timbre_jax.audio.phase import invert
 from timbre_jax.audio.stft import stft
 from timbre_jax.representations.base import Representation
-from timbre_jax.types import Features
+from timbre_jax.types import Features, concatenate_frames, pad_frames, slice_frames
 
 PART = 1024
 """Frames of a part."""
@@ -64,8 +64,8 @@ def analyse_in_parts(representation: Representation, wave: np.ndarray, *, part: 
     parts = []
     for start in range(0, size, each):
         found = piece.analyse(whole[None, start * hop : (start + each + 2 * context) * hop])
-        parts.append(jax.tree.map(lambda x: np.asarray(x)[:, context : context + each], found))
-    return jax.tree.map(lambda *leaves: np.concatenate(leaves, axis=1)[:, :count], *parts)
+        parts.append(slice_frames(jax.tree.map(np.asarray, found), context, context + each))
+    return slice_frames(concatenate_frames(parts), 0, count)
 
 
 def synthesise_in_parts(representation: Representation, features: Features, key=None, *, part: int = PART) -> np.ndarray:
@@ -74,7 +74,8 @@ def synthesise_in_parts(representation: Representation, features: Features, key=
     Raises:
       ValueError: features of more than one sound.
     """
-    values, hop = np.asarray(features.values), representation.hop
+    features, hop = jax.tree.map(np.asarray, features), representation.hop
+    values = features.values
     if values.ndim != 3 or len(values) != 1 or not values.shape[1]:
         raise ValueError(f"features of one sound are [1, N, F], not {values.shape}")
     count = values.shape[1]
@@ -82,6 +83,7 @@ def synthesise_in_parts(representation: Representation, features: Features, key=
         # Of the whole at once: drawn for each part it would change where they meet.
         features = representation.textured(jax.tree.map(jnp.asarray, features), key)
         representation = dataclasses.replace(representation, texture_db=0.0)
+        features = jax.tree.map(np.asarray, features)
     if representation.reach is None:
         return np.asarray(representation.with_length(count * hop).synthesise(features, key))[0]
     if not representation.is_mel or count <= part:
@@ -89,8 +91,8 @@ def synthesise_in_parts(representation: Representation, features: Features, key=
         size = padded_frames(count, part=part)
         each = min(size, part)
         piece = representation.with_length(each * hop)
-        whole = _padded(features, 0, size)
-        waves = [piece.synthesise(_cut(whole, start, start + each), key)[0] for start in range(0, size, each)]
+        whole = pad_frames(features, size)
+        waves = [piece.synthesise(slice_frames(whole, start, start + each), key)[0] for start in range(0, size, each)]
         return np.concatenate([np.asarray(wave) for wave in waves])[: count * hop]
     return _inverted_in_parts(representation, features, key, part)
 
@@ -101,7 +103,7 @@ def _inverted_in_parts(representation, features: Features, key, part: int) -> np
     count, hop = np.shape(features.values)[1], representation.hop
     overlap = max(OVERLAP, 2 * -(-representation.n_fft // hop))
     size = -(-count // part) * part
-    whole = _padded(features, 0, size + overlap)
+    whole = pad_frames(features, size + overlap)
     length = (overlap + part + overlap) * hop
     piece = representation.with_length(length)
     wave = np.zeros(size * hop, np.float32)
@@ -110,7 +112,7 @@ def _inverted_in_parts(representation, features: Features, key, part: int) -> np
     for start in range(0, size, part):
         first = max(0, start - overlap)  # of the frames of this part
         end = start + part + overlap
-        frames = _cut(whole, first, end) if start else _padded(_cut(whole, 0, end), 0, overlap + end)
+        frames = slice_frames(whole, first, end) if start else pad_frames(slice_frames(whole, 0, end), overlap + end)
         made = np.asarray(_invert(piece, jax.tree.map(jnp.asarray, frames), key, known))[0]
         if start:
             # Up to the middle of what overlaps the part before stays as it is.
@@ -147,23 +149,3 @@ def _known(representation, waves, first, count: int):
     settings = {"hop": representation.hop, "window": representation.window, "window_length": representation.window_length}
     spectra = stft(waves, n_fft=representation.n_fft, **settings)
     return jax.lax.dynamic_slice_in_dim(spectra, first, count, axis=1)
-
-
-def _padded(features: Features, before: int, total: int) -> Features:
-    """Features [1, N, F] with frames outside the mask before and behind, `total` in all; conditions keep their end values."""
-    count = np.shape(features.values)[1]
-    behind = total - before - count
-
-    def with_zeros(x):
-        return np.pad(np.asarray(x), ((0, 0), (before, behind), *((0, 0),) * (np.ndim(x) - 2)))
-
-    mask = np.ones((1, count), np.float32) if features.mask is None else features.mask
-    conditions = {
-        name: np.pad(np.asarray(x), ((0, 0), (before, behind)), mode="edge") if np.ndim(x) > 1 else x
-        for name, x in features.conditions.items()
-    }
-    return features.replace(values=with_zeros(features.values), mask=with_zeros(mask), conditions=conditions)
-
-
-def _cut(features: Features, start: int, stop: int) -> Features:
-    return jax.tree.map(lambda x: x[:, start:stop] if np.ndim(x) > 1 else x, features)
