@@ -4,6 +4,7 @@ analyses, generation, maps, metrics, interfaces and exports take."""
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any, cast
 
 import flax.struct
 import jax
@@ -14,8 +15,7 @@ from timbre_jax.representations.base import Representation
 from timbre_jax.types import Array, Features, Latent
 
 
-@flax.struct.dataclass
-class TimbreSpace:
+class TimbreSpace(flax.struct.PyTreeNode):
     """An immutable pytree: variables and fitted statistics are leaves, the model and the representation are static.
 
     Attributes:
@@ -131,5 +131,5 @@ _classify = jax.jit(lambda space, features: space.model.apply(space.variables, f
 
 @jax.jit
 def _decode(space: TimbreSpace, latent: Latent, key: Array | None) -> Features:
-    drawn = {"key": key} if space.model.stochastic_decoder else {}
-    return space.model.apply(space.variables, latent, method="decode", **drawn)
+    keys: dict[str, Any] = {"key": key} if space.model.stochastic_decoder else {}
+    return cast(Features, space.model.apply(space.variables, latent, method="decode", **keys))

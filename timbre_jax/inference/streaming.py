@@ -30,8 +30,7 @@ from timbre_jax.space import TimbreSpace
 from timbre_jax.types import Array, Features, Latent, concatenate_frames, frame_mask, pad_frames, slice_frames
 
 
-@flax.struct.dataclass
-class StreamState:
+class StreamState(flax.struct.PyTreeNode):
     """Where a stream is.
 
     Attributes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -108,11 +108,11 @@ class TimbreModel(nn.Module):
 
     def embed(self, variables: Variables, features: Features) -> Latent:
         """Returns the posterior's mean, the latent of a sound. Deterministic, takes no key."""
-        return self.apply(variables, features, method="posterior").mode()
+        return cast(Posterior, self.apply(variables, features, method="posterior")).mode()
 
     def reconstruct(self, variables: Variables, features: Features) -> Features:
         """Decodes the embedding of features."""
-        return self.apply(variables, self.embed(variables, features), method="decode")
+        return cast(Features, self.apply(variables, self.embed(variables, features), method="decode"))
 
     def initialize(self, variables: Variables, batches: Callable[[], Iterable[Features]]) -> Variables:
         """Returns variables set from the training features, read batch by batch (`initializes_from_data`)."""

@@ -6,6 +6,9 @@ import abc
 import dataclasses
 from typing import Any, ClassVar
 
+import jax.numpy as jnp
+import numpy as np
+
 from timbre_jax.types import Array, Features
 
 
@@ -96,6 +99,27 @@ class Representation(abc.ABC):
         defaults = {field.name: field.default for field in dataclasses.fields(self)}  # type: ignore[arg-type]
         unused = {*self.synthesis_fields, *(key for key in self.optional_since if values[key] == defaults[key])}
         return {key: value for key, value in representation_settings(self).items() if key not in unused}
+
+
+def fit_waves(waves: Array, length: int) -> Array:
+    """Returns waves [B, T] cut or padded with silence to `length` samples, float32.
+
+    Raises:
+      ValueError: other than floats [B, T].
+    """
+    if waves.ndim != 2:
+        raise ValueError(f"waves must be [B, T], got shape {waves.shape}")
+    if not jnp.issubdtype(waves.dtype, jnp.floating):
+        raise ValueError(f"waves must be floats in [-1, 1], got {waves.dtype}: divide integers by their full scale")
+    waves = waves[:, :length].astype(jnp.float32)
+    return jnp.pad(waves, ((0, 0), (0, length - waves.shape[1])))
+
+
+def length_mask(values: Array, hop: int, lengths: Array | None) -> Array:
+    """Returns the mask [B, N] of values [B, N, F]: 1 for frames whose sample n * hop lies within `lengths` [B], or if None."""
+    if lengths is None:
+        return jnp.ones(values.shape[:2], jnp.float32)
+    return (jnp.asarray(lengths)[:, None] > np.arange(values.shape[1], dtype=np.int32) * hop).astype(jnp.float32)
 
 
 def representation_settings(representation: Representation) -> dict[str, Any]:

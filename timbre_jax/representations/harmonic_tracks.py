@@ -16,7 +16,7 @@ from timbre_jax.audio.harmonics import additive_synthesis, harmonic_amplitudes
 from timbre_jax.audio.level import amplitude_to_db, db_to_amplitude, frame_level, rms
 from timbre_jax.audio.pitch import masked_median, refine_f0, smooth_f0, yin
 from timbre_jax.audio.stft import stft, window_samples
-from timbre_jax.representations.base import Representation
+from timbre_jax.representations.base import Representation, fit_waves, length_mask
 from timbre_jax.types import Array, Features
 
 
@@ -142,18 +142,10 @@ class HarmonicTracks(Representation):
     def with_length(self, samples: int) -> HarmonicTracks:
         return dataclasses.replace(self, length=samples, n_frames=max(1, -(-samples // self.hop)))
 
-    def _fit_length(self, waves: Array) -> Array:
-        if waves.ndim != 2:
-            raise ValueError(f"waves must be [B, T], got shape {waves.shape}")
-        if not jnp.issubdtype(waves.dtype, jnp.floating):
-            raise ValueError(f"waves must be floats in [-1, 1], got {waves.dtype}: divide integers by their full scale")
-        waves = waves[:, : self.length].astype(jnp.float32)
-        return jnp.pad(waves, ((0, 0), (0, self.length - waves.shape[1])))
-
     @functools.partial(jax.jit, static_argnums=0)
     def track(self, waves: Array) -> Tracks:
         """Waves [B, T] to `Tracks` in Hz and dB; a few notes at a time (`_notes_at_once`), whatever B is."""
-        waves = self._fit_length(waves)
+        waves = fit_waves(waves, self.length)
         together = _notes_at_once()
         if waves.shape[0] <= together:
             return self._track_together(waves)
@@ -199,12 +191,7 @@ class HarmonicTracks(Representation):
         """
         tracks = self.track(waves)
         values = self.normalise(tracks.f0, tracks.amplitude_db)
-        if lengths is None:
-            mask = jnp.ones(values.shape[:2], jnp.float32)
-        else:
-            centres = np.arange(self.n_frames, dtype=np.int32) * self.hop
-            mask = (centres < jnp.asarray(lengths)[:, None]).astype(jnp.float32)
-        return Features(values=values, mask=mask, rate=self.rate)
+        return Features(values=values, mask=length_mask(values, self.hop, lengths), rate=self.rate)
 
     def normalise(self, f0: Array, amplitude_db: Array) -> Array:
         """f0 [B, N] in Hz and amplitudes [B, N, H] in dB to values [B, N, 1 + H], clipped to [0, 1]."""
@@ -257,7 +244,7 @@ class HarmonicTracks(Representation):
         - "level_unsteadiness": mean distance in dB of the heard frames' level from its running mean over a quarter
           second (a steady or slowly fading note: under 1; attack and note-off included).
         """
-        waves = self._fit_length(waves)
+        waves = fit_waves(waves, self.length)
         tracks = self.track(waves)
         loudest = jnp.max(tracks.level_db, axis=-1, keepdims=True)
         heard = (tracks.level_db > loudest - 40.0) & (tracks.level_db > self.floor_db + 10.0)

@@ -7,10 +7,8 @@ import functools
 from typing import ClassVar
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 
-from timbre_jax.representations.base import Representation
+from timbre_jax.representations.base import Representation, fit_waves, length_mask
 from timbre_jax.types import Array, Features
 
 
@@ -58,20 +56,10 @@ class WaveFrames(Representation):
 
         `lengths` [B] in samples where sounds are padded: the mask is 1 for frames that begin within them.
         """
-        if waves.ndim != 2:
-            raise ValueError(f"waves must be [B, T], got shape {waves.shape}")
-        if not jnp.issubdtype(waves.dtype, jnp.floating):
-            raise ValueError(f"waves must be floats in [-1, 1], got {waves.dtype}: divide integers by their full scale")
-        length = self.length or waves.shape[1]
+        length = self.length or waves.shape[-1]
         count = max(1, -(-length // self.hop))
-        waves = waves[:, :length].astype(jnp.float32)
-        waves = jnp.pad(waves, ((0, 0), (0, count * self.hop - waves.shape[1])))
-        values = waves.reshape(waves.shape[0], count, self.hop)
-        mask = jnp.ones(values.shape[:2], jnp.float32)
-        if lengths is not None:
-            starts = np.arange(count, dtype=np.int32) * self.hop
-            mask = (starts < jnp.asarray(lengths)[:, None]).astype(jnp.float32)
-        return Features(values=values, mask=mask, rate=self.rate)
+        values = fit_waves(waves[..., :length], count * self.hop).reshape(len(waves), count, self.hop)
+        return Features(values=values, mask=length_mask(values, self.hop, lengths), rate=self.rate)
 
     @functools.partial(jax.jit, static_argnums=0)
     def synthesise(self, features: Features, key: Array | None = None) -> Array:
