@@ -87,7 +87,7 @@ def analyze(
         chosen = _listening_rows(notes, players)
         note_sounds, sweeps = _sounds(run, notes, analysis, chosen)
         done("pictures")
-        seconds = getattr(run.space.representation, "length", 0) / run.space.sample_rate or None
+        seconds = run.space.representation.length / run.space.sample_rate or None
         drawn = analysis_figures.figures(analysis, _pictures(run, notes, analysis), seconds=seconds)
         images = {name: plots.save_png(figure, out / "plots" / f"{name}.png") for name, figure in drawn.items()}
         done("page")

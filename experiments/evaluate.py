@@ -255,7 +255,7 @@ def _code_uses(run, notes, seed: int):
     from timbre_jax.inference.batched import encode_features
     from timbre_jax.metrics.codebook_usage import code_uses
 
-    if not callable(getattr(run.space.model, "codebook", None)):
+    if not run.space.model.is_discrete:
         return None
     latent = encode_features(run.space, notes.features, kind="series")
     size = np.shape(run.space.model.codebook(run.space.variables))[-2]

@@ -165,7 +165,7 @@ def _distances(run, unseen, ways, number, seed, progress):
 
     rows = even_choice(unseen.groups, min(number, len(unseen)), seed=seed)
     # What the representation cuts off is nothing that a way back could give.
-    length = min(unseen.store.samples, getattr(run.space.representation, "length", 0) or unseen.store.samples)
+    length = min(unseen.store.samples, run.space.representation.length or unseen.store.samples)
     waves = unseen.waves(rows)
     recorded = np.concatenate([fit_length(wave[None], length) for wave in waves])
     ends = np.minimum([len(wave) for wave in waves], length) if unseen.store.variable else None

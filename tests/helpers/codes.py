@@ -9,6 +9,7 @@ import numpy as np
 from timbre_jax.audio.level import db_to_amplitude
 from timbre_jax.audio.noise import filtered_noise, filtered_noise_power
 from timbre_jax.models.base import TimbreModel
+from timbre_jax.models.layers.window_layers import centered_windows, leveled_windows
 from timbre_jax.representations.wave_frames import WaveFrames
 from timbre_jax.space import TimbreSpace
 from timbre_jax.types import Features, Posterior
@@ -31,7 +32,8 @@ class BandCodes(TimbreModel):
     """
 
     kind = "series"
-    draws = True
+    stochastic_decoder = True
+    num_codebooks = 1
 
     codes: int = 32
     drag: float = 0.0
@@ -56,7 +58,10 @@ class BandCodes(TimbreModel):
         codes = jnp.argmin(jnp.abs(centre[..., None] - self.vectors.value[:, 0]), axis=-1).astype(jnp.int32)
         values = self.vectors.value[codes]
         minus = jnp.full_like(values, -jnp.inf)
-        return Posterior(values, minus, features.mask, features.conditions, features.rate, codes=codes)
+        waves = features.values.reshape(features.values.shape[0], -1)
+        _, gain = leveled_windows(centered_windows(waves, hop=HOP, window=WINDOW), hop=HOP)
+        conditions = {**features.conditions, "gain_db": gain}
+        return Posterior(values, minus, features.mask, conditions, features.rate, codes=codes)
 
     def decode(self, latent, *, train=False, key=None):
         key = jax.random.key(0) if key is None else key

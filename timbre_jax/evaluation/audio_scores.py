@@ -113,7 +113,7 @@ class SoundScorer:
         self.chosen = even_choice(notes.labels["instrument"], settings.number, seed=settings.seed)
         self.ids = notes.labels["id"][self.chosen]
         self.groups, self.classes = (notes.labels[label][self.chosen] for label in ("instrument", "family"))
-        lengths = [getattr(run.space.representation, "length", 0) or store.samples for run in runs]
+        lengths = [run.space.representation.length or store.samples for run in runs]
         self.samples = min(store.samples, *lengths)
         self.recorded = fit_length(notes.audio(self.chosen), self.samples)
         self.lengths = notes.varying_lengths(self.chosen, most=self.samples)

@@ -62,7 +62,7 @@ def sound_distances(
     if mean_image is not None:
         made["mean_image"] = np.repeat(synthesize_values(run.space, mean_image[None]), len(rows), axis=0)
     # What lies behind the part that the representation sees is not the model's fault.
-    length = min(recorded.shape[1], getattr(run.space.representation, "length", 0) or recorded.shape[1])
+    length = min(recorded.shape[1], run.space.representation.length or recorded.shape[1])
     ends = notes.varying_lengths(rows, most=length)
     return {
         name: spectral_distances(fit_length(wave, length), recorded[:, :length], lengths=ends) for name, wave in made.items()

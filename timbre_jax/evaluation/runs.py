@@ -253,11 +253,7 @@ def _changed(base, representation, values):
 
 def _wide(base: Representation) -> Representation:
     """A harmonic representation whose ranges cut off nothing that it, or the common scale, shows."""
-    if not hasattr(base, "f0_range"):
+    if not base.is_harmonic:
         return base
-    ranges = {"f0_range": COMMON_F0_RANGE, "amplitude_range": COMMON_AMPLITUDE_RANGE}
-    union = {
-        name: (min(common[0], getattr(base, name)[0]), max(common[1], getattr(base, name)[1]))
-        for name, common in ranges.items()
-    }
-    return dataclasses.replace(base, **union)
+    pairs = {"f0_range": (COMMON_F0_RANGE, base.f0_range), "amplitude_range": (COMMON_AMPLITUDE_RANGE, base.amplitude_range)}
+    return dataclasses.replace(base, **{name: (min(a[0], b[0]), max(a[1], b[1])) for name, (a, b) in pairs.items()})

@@ -63,7 +63,7 @@ def even_mixes(
             f"an even path leads from one sound to another of its length, [1, M, D] both, not {start.values.shape} and "
             f"{end.values.shape}: align them first"
         )
-    count, stride = start.values.shape[1], int(getattr(space.model, "stride", 1))
+    count, stride = start.values.shape[1], space.model.stride
     frames = count * stride
     shares = np.stack([np.broadcast_to(np.asarray(share, np.float32), (count,)) for share in shares])
     both = jax.tree.map(lambda a, b: np.concatenate([a, b]), *(_bare(one) for one in (start, end)))

@@ -67,7 +67,7 @@ def make(space: TimbreSpace, mode: str, inputs: list[dict], settings: Settings) 
     Raises:
       ValueError: what the space does not have, or inputs that do not fit; one line.
     """
-    if settings.mixed_by == "codes" and not callable(getattr(space.model, "codebook", None)):
+    if settings.mixed_by == "codes" and not space.model.is_discrete:
         raise ValueError("--mixed_by=codes needs a discrete space; this one is continuous")
     return {
         "reconstruct": reconstruct,
@@ -357,7 +357,7 @@ def _remarks(inputs: list[dict]) -> list[str]:
 
 
 def _aligned(inputs: list[dict], space: TimbreSpace, count: int) -> list[str]:
-    seconds = count * getattr(space.model, "stride", 1) / space.representation.rate
+    seconds = count * space.model.stride / space.representation.rate
     return [f"all stretched to {seconds:.2f} s, end to end"] if len({entry.get("length") for entry in inputs}) > 1 else []
 
 

@@ -183,7 +183,7 @@ def to_codes(space: TimbreSpace, latent: Latent) -> Latent:
     Raises:
       ValueError: the space has no codebook.
     """
-    if not callable(getattr(space.model, "codebook", None)):
+    if not space.model.is_discrete:
         raise ValueError("this space has no codebook: its latents are continuous")
     book = np.asarray(space.model.codebook(space.variables), np.float32)
     several = book.ndim == 3

@@ -50,7 +50,7 @@ def read_input(path: Path, space, errors: list[dict], *, whole: bool = False) ->
     from timbre_jax.data.prepare.quality import check_wave, reason_of_quality
 
     rate = space.sample_rate
-    length = getattr(space.representation, "length", 4 * rate)
+    length = space.representation.length or 4 * rate
     try:
         # A second more than is needed tells a long file from a fitting one without reading all of it.
         wave, _ = read_wave(path, sample_rate=rate, duration=None if whole else length / rate + 1.0)
@@ -68,9 +68,9 @@ def read_input(path: Path, space, errors: list[dict], *, whole: bool = False) ->
     wave = np.pad(wave[:length], (0, length - real))
     if reason := check_wave(wave[:real], rate):
         remarks.append(f"{reason}: what comes out tells of the model, not of this file")
-    elif callable(getattr(space.representation, "quality", None)):
-        numbers = space.representation.quality(wave[None])
-        if reason := reason_of_quality({name: float(value[0]) for name, value in numbers.items()}, -1, 0.0):
+    else:
+        numbers = {name: float(value[0]) for name, value in space.representation.quality(wave[None]).items()}
+        if numbers and (reason := reason_of_quality(numbers, -1, 0.0)):
             remarks.append(f"{reason}: the representation holds only part of it")
     return {"path": path, "wave": wave, "length": real, "remarks": remarks}
 

@@ -153,8 +153,8 @@ def combine_files(space, inputs, weights, mode: str):
 
 def predicted_classes(space, features) -> list[dict] | None:
     """What a space with class heads says of features of M sounds: {kind: {class: probability}} each; None without heads."""
-    kinds = getattr(space.model, "classes", ())
-    if not kinds or not callable(getattr(space, "classify", None)):
+    kinds = space.model.classes
+    if not kinds:
         return None
     predicted = {name: np.asarray(shares) for name, shares in space.classify(features).items()}
     return [

@@ -54,8 +54,7 @@ def score_definition(representation: Representation) -> str:
         )
     settings = representation_settings(representation) if dataclasses.is_dataclass(representation) else {}
     # What only the way back to sound takes makes no other features.
-    way_back = getattr(representation, "way_back", ())
-    named = "".join(f", {name} {value}" for name, value in settings.items() if name not in way_back)
+    named = "".join(f", {name} {value}" for name, value in settings.items() if name not in representation.synthesis_fields)
     return f"features of {representation.name}{named} in their own units, not to be compared with others; {window}"
 
 
@@ -221,7 +220,7 @@ def _heard(representation: Representation, frames: int) -> LogMel:
 
 def is_harmonic(representation: Representation) -> bool:
     """Whether features are f0 and harmonics, in units that can be had back."""
-    return callable(getattr(representation, "denormalise", None))
+    return representation.is_harmonic
 
 
 def _harmonics(representation: Representation) -> int:

@@ -109,7 +109,7 @@ def control_codes(
     Raises ValueError for a space without codes, curves that have none, or a start that is no single series.
     """
     need_series(space, discrete=True)
-    stride = int(getattr(space.model, "stride", 1))
+    stride = space.model.stride
     if start is not None and (start.values.ndim != 3 or start.values.shape[0] != 1):
         raise ValueError(f"the start is one series [1, M, D], not {start.values.shape}")
     rate = latent_rate(space)

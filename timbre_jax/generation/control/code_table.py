@@ -118,11 +118,10 @@ def count_uses(codes: np.ndarray, found: Iterable[np.ndarray]) -> np.ndarray:
 def training_share(space: TimbreSpace, *, least: float = 0.02) -> np.ndarray | None:
     """Shares of frames [K] that the moving averages of training give the codes of a space, of residual codebooks the first's;
     0 where it is under `least` of an even share: such a code is dead. None where the codebook keeps none."""
-    leaves = jax.tree_util.tree_leaves_with_path(space.variables.get("codebook", {}))
-    found = [np.asarray(leaf) for path, leaf in leaves if getattr(path[-1], "key", None) == "share"]
-    if not found:
+    shares = space.model.codebook_shares(space.variables)
+    if shares is None:
         return None
-    share = found[0].reshape(-1, found[0].shape[-1])[0]
+    share = np.asarray(shares[0])
     return np.where(share >= least / len(share), share, 0.0)
 
 
@@ -169,7 +168,7 @@ def code_table(
 
     codes = all_codes(space) if codes is None else np.asarray(codes)
     need_series(space, discrete=True)
-    count, long = len(codes), frames * int(getattr(space.model, "stride", 1))
+    count, long = len(codes), frames * space.model.stride
     settings = frame_settings(space)
     edge = -(-settings["n_fft"] // (2 * settings["hop"]))
     edge = edge if long - 2 * edge >= 2 else 0

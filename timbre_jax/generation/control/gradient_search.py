@@ -60,7 +60,7 @@ def decoded_magnitudes(space: TimbreSpace, features: Features) -> tuple[Array, n
     Raises ValueError for a representation that is neither mel bands nor samples.
     """
     representation = space.representation
-    if callable(getattr(representation, "features_to_mel", None)):
+    if representation.is_mel:
         power = representation.features_to_mel(features) @ _spread(representation)
         frequencies = bin_frequencies(representation.sample_rate, representation.n_fft)
         return root(jnp.where(power > 1e-20, power, 0.0)), frequencies
@@ -200,7 +200,7 @@ def reachable(
     _check(space, start, names)
     names = tuple(names)
     rows = _rows(start, 2 * len(names))
-    count, frames = rows.values.shape[0], rows.values.shape[1] * int(getattr(space.model, "stride", 1))
+    count, frames = rows.values.shape[0], rows.values.shape[1] * space.model.stride
     origin = _prepare(space, rows, names)
     pulls = {name: np.zeros(count, np.float32) for name in names}
     counts = _counts(space, rows, names, frames)
@@ -265,7 +265,7 @@ def search(
     if any({curve.descriptor for curve in some} != set(names) for some in curves):
         raise ValueError("all sounds of a search have curves of the same descriptors")
     reach = reachable(space, names, start, nearness=nearness, key=key) if reach is None else reach
-    stride = int(getattr(space.model, "stride", 1))
+    stride = space.model.stride
     frames = start.values.shape[1] * stride
     asked = [targets_of(space, some, frames, reach) for some in curves]
     target = {name: np.stack([values[name] for values, _ in asked]) for name in names}
