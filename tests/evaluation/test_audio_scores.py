@@ -7,11 +7,11 @@ import csv
 import numpy as np
 import pytest
 
-from experiments.evaluate import evaluate
 from experiments.prepare import prepare
+from tests.helpers.evaluations import evaluate
 from tests.helpers.library import write, write_library
 from tests.helpers.library_runs import library_run, library_store
-from timbre_jax.evaluation.audio_scores import SoundSettings
+from timbre_jax.evaluation.settings import EvaluationSettings
 from timbre_jax.metrics import fingerprint
 from timbre_jax.metrics.sound_pairs import pair_distances
 from timbre_jax.metrics.table import read_results
@@ -139,13 +139,13 @@ def test_runs_of_different_representations_are_said_not_to_be_comparable(library
     [
         ({"metrics": ("lsd", "best")}, "no metric 'best'; there are lsd, stft, mel, level, odg"),
         ({"metrics": ("odg",), "peaq": "other"}, "no PEAQ preset 'other'"),
-        ({"metrics": ("odg",), "undefined_bandwidth": "one"}, "undefined_bandwidth is one of"),
+        ({"metrics": ("odg",), "undefined_bandwidth": "one"}, "undefined_bandwidth=one: must be one of"),
         ({"metrics": ("kernel",), "embedding": "vggish"}, "no embedding 'vggish'"),
     ],
 )
 def test_wrong_settings_are_one_line_before_any_work(change, message):
     with pytest.raises(ValueError, match=message):
-        SoundSettings(**change)
+        EvaluationSettings(**change)
 
 
 def test_a_fingerprint_without_its_programs_is_one_line_before_any_work(monkeypatch):
@@ -154,7 +154,7 @@ def test_a_fingerprint_without_its_programs_is_one_line_before_any_work(monkeypa
 
     monkeypatch.setattr(fingerprint, "_program", missing)
     with pytest.raises(ValueError, match="pip install it"):
-        SoundSettings(("fingerprint",))
+        EvaluationSettings(metrics=("fingerprint",))
 
 
 def test_metrics_of_sets_that_cannot_be_had_are_said(library, tmp_path):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from experiments.evaluate import evaluate
+from tests.helpers.evaluations import evaluate
 from timbre_jax.evaluation.runs import even_choice
 from timbre_jax.metrics.table import read_results
 

@@ -11,8 +11,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-import timbre_jax
-from timbre_jax.checkpoint import read_config
+from timbre_jax.checkpoint import load, read_config
 from timbre_jax.data.datasets import chosen_positions
 from timbre_jax.data.features import cached_features
 from timbre_jax.data.store import JoinedStore, Store, open_store
@@ -60,7 +59,7 @@ def open_run(workdir: str | os.PathLike, *, hold: float | None = None, kind: str
       ValueError: not a run, none of its checkpoints is whole, or another kind of space than asked for. One line.
     """
     workdir = Path(workdir)
-    space = timbre_jax.load(workdir)
+    space = load(workdir)
     if kind is not None and space.kind != kind:
         has = {"static": "one latent a sound", "series": "a latent a frame"}[space.kind]
         raise ValueError(f"{workdir} is a {space.kind} space ({has}); {why or 'this'} needs a {kind} one")

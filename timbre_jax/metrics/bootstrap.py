@@ -26,6 +26,10 @@ class Interval:
     high: np.ndarray | float
     groups: int
 
+    def value_low_high(self) -> tuple[float, float, float]:
+        """Returns the three numbers of an interval of one statistic."""
+        return float(self.value), float(self.low), float(self.high)
+
 
 def group_ids(groups: np.ndarray | None, count: int) -> tuple[np.ndarray, int]:
     """Groups of any kind (names, numbers; None: every item is its own) as ids 0..G-1 [M], and G.

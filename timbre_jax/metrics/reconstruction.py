@@ -102,6 +102,10 @@ class Scores:
     mse: np.ndarray
     ssim: np.ndarray
 
+    def means(self) -> tuple[float, float]:
+        """Returns MSE and SSIM averaged over the sounds."""
+        return float(self.mse.mean()), float(self.ssim.mean())
+
 
 def score_latents(
     space: TimbreSpace,
