@@ -11,10 +11,11 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from timbre_jax.checkpoint import load, read_config
+from timbre_jax.checkpoint import load
 from timbre_jax.data.datasets import chosen_positions
 from timbre_jax.data.features import cached_features
 from timbre_jax.data.store import JoinedStore, Store, open_store
+from timbre_jax.documents import read_config
 from timbre_jax.inference.batched import take
 from timbre_jax.inference.pooled import held_space
 from timbre_jax.metrics.reconstruction import COMMON_AMPLITUDE_RANGE, COMMON_F0_RANGE, common_features
