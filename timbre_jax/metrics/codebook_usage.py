@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 
-from timbre_jax.metrics.bootstrap import Interval, group_ids, group_sums, resampled_interval
+from timbre_jax.metrics.bootstrap import Interval, sums_interval
 from timbre_jax.metrics.table import Table
 from timbre_jax.types import Latent
 
@@ -68,14 +68,8 @@ def code_uses(latent: Latent, size: int, groups: np.ndarray | None = None, *, se
     for b, (some, inside) in enumerate(zip(codes, counted, strict=True)):
         for q in range(books):
             each[b, q] = np.bincount(some[inside, q], minlength=size)
-    ids, number = group_ids(groups, len(codes))
-    sums = group_sums(each, ids, number)
-
-    def perplexity(drawn: np.ndarray) -> np.ndarray:
-        return np.exp(_entropy(np.tensordot(drawn, sums, 1)))
-
     counts = each.sum(0)
-    interval = resampled_interval(perplexity, number, draws=300, level=0.95, seed=seed)
+    interval = sums_interval(lambda sums: np.exp(_entropy(sums)), each, groups=groups, draws=300, seed=seed)
     return CodeUses(counts, interval, (counts > 0).sum(1), int(counted.sum()))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from timbre_jax.metrics.bootstrap import Interval, group_ids, resampled_interval
+from timbre_jax.metrics.bootstrap import Interval, sums_interval
 from timbre_jax.metrics.neighbours import NeighbourAccuracy, Neighbours, nearest_neighbours, square_distances, standardise, vote
 
 
@@ -88,14 +88,12 @@ def variance_kept(
     if not (np.isfinite(latents).all() and np.isfinite(returned).all()):
         raise ValueError("some latents are not finite")
     mean = latents.mean(0) if mean is None else np.asarray(mean, np.float64)
-    ids, count = group_ids(groups, len(latents))
-    lost, total = (np.bincount(ids, np.square(x).sum(1), minlength=count) for x in (returned - latents, latents - mean))
 
-    def kept(drawn: np.ndarray) -> np.ndarray:
-        spread = drawn @ total
-        return 1.0 - (drawn @ lost) / np.where(spread > 0.0, spread, np.nan)
+    def kept(lost: np.ndarray, spread: np.ndarray) -> np.ndarray:
+        return 1.0 - lost / np.where(spread > 0.0, spread, np.nan)
 
-    return resampled_interval(kept, count, draws=draws, level=0.95, seed=seed)
+    terms = (np.square(x).sum(1) for x in (returned - latents, latents - mean))
+    return sums_interval(kept, *terms, groups=groups, draws=draws, seed=seed)
 
 
 def _others(points: np.ndarray, k: int) -> np.ndarray:
