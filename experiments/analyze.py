@@ -217,7 +217,7 @@ def _quality(run, notes, training, *, seen: bool):
     from timbre_jax.evaluation.baselines import baseline_scores
     from timbre_jax.evaluation.resynthesis import sound_distances
     from timbre_jax.inference.batched import encode_features
-    from timbre_jax.metrics.neighbours import neighbour_accuracy
+    from timbre_jax.metrics.knn import neighbour_accuracy
     from timbre_jax.metrics.reconstruction import reconstruction_scores, score_definition
     from timbre_jax.report.analysis import Quality
 

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from tests.helpers.planted import fitted_space, planted_notes, small_tracks
-from tests.helpers.sounds import harmonic_tone, noise
 from timbre_jax.audio.distances import mse, ssim
 from timbre_jax.inference.batched import encode_features
 from timbre_jax.metrics.reconstruction import (
@@ -19,7 +18,6 @@ from timbre_jax.metrics.reconstruction import (
     reconstruction_scores,
     score_definition,
     score_latents,
-    spectral_distances,
 )
 from timbre_jax.representations.harmonic_tracks import HarmonicTracks
 from timbre_jax.types import Features
@@ -100,16 +98,6 @@ def test_a_target_on_the_common_scale_shows_what_a_fitted_range_cut_off(planted)
 
 def narrow_free(planted):
     return planted.representation.denormalise(planted.features.values)
-
-
-def test_spectral_distance_is_0_for_the_same_sound_and_grows_with_its_change():
-    tone = harmonic_tone(220.0, [0.4, 0.2, 0.1], length=8000)
-    duller = harmonic_tone(220.0, [0.4, 0.05, 0.01], length=8000)
-    found = spectral_distances(np.stack([tone, duller, noise(length=8000)]), np.stack([tone] * 3))
-    assert found[0] < 1e-5
-    assert 0 < found[1] < found[2]
-    with pytest.raises(ValueError, match="differ in shape"):
-        spectral_distances(tone[None], tone[None, :-1])
 
 
 def test_features_without_pitch_are_scored_as_they_are():

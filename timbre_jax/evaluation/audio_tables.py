@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -105,7 +106,8 @@ def _pair_cells(
     row: SoundRow, unrelated: SoundRow | None, measures: Sequence[PairMeasure], seed: int
 ) -> tuple[dict, list[Result]]:
     """Returns mean and interval of each measure over the sounds where it is defined."""
-    record, results = {}, []
+    record: dict[str, Any] = {}
+    results: list[Result] = []
     for measure in measures:
         value = low = high = count = None
         if measure.name in row.pairs:
@@ -125,12 +127,15 @@ def _pair_cells(
 
 def _set_cells(row: SoundRow, real: SoundRow | None, settings: EvaluationSettings) -> tuple[dict, list[Result]]:
     """Returns the chosen distances of the set; `real` is the row of the recordings."""
-    record, results, prefix, sets = {}, [], f"{row.store}/{row.name}", row.sets
+    record: dict[str, Any] = {}
+    results: list[Result] = []
+    prefix, sets = f"{row.store}/{row.name}", row.sets
     against = "the other half of them" if row.name == HALVES else f"the training sounds of {row.store}"
     reference = f"{len(row.groups)} {'training ' * (row.name == HALVES)}sounds against {against}"
 
-    def add(name: str, interval: tuple, below: float | None, definition: str) -> None:
-        results.append(Result(f"{prefix}/{name}", *interval, below, definition))
+    def add(name: str, numbers: tuple, below: float | None, definition: str) -> None:
+        value, low, high = numbers
+        results.append(Result(f"{prefix}/{name}", value, low, high, below, definition))
 
     def embedded(kind: str) -> str:
         return f"{kind} distance, {embedding_definition(settings.embedding)}, {reference}; floor: the recordings"
@@ -154,8 +159,8 @@ def _set_cells(row: SoundRow, real: SoundRow | None, settings: EvaluationSetting
         interval = (None, None, None) if sets.kernel is None else sets.kernel.value_low_high()
         record |= dict(zip(("kernel", "kernel_low", "kernel_high"), interval, strict=True))
         if sets.kernel is not None:
-            below = real.sets.kernel.value if real is not None and real.sets.kernel is not None else None
-            add("kernel", interval, below, embedded("kernel"))
+            known = None if real is None else real.sets.kernel
+            add("kernel", interval, None if known is None else float(known.value), embedded("kernel"))
     return record, results
 
 

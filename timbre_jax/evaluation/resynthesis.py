@@ -8,7 +8,7 @@ from timbre_jax.evaluation.runs import Notes, Run, even_choice
 from timbre_jax.inference.batched import encode_features
 from timbre_jax.inference.pooled import held_space
 from timbre_jax.inference.rendering import fit_length, resynthesize, synthesize_values
-from timbre_jax.metrics.reconstruction import spectral_distances
+from timbre_jax.metrics.sound_pairs import spectral_distances
 from timbre_jax.space import TimbreSpace
 from timbre_jax.types import Features
 

@@ -86,7 +86,7 @@ def default_store(run: Run) -> str:
     return store
 
 
-def trained_on(run: Run, store: Store, split: str) -> bool:
+def trained_on(run: Run, store: Store | JoinedStore, split: str) -> bool:
     """Whether the run has seen these very notes: scores of them say nothing of others, nor do their nearest neighbours."""
     if split != run.config["data"]["train_split"]:
         return False

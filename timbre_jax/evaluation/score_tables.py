@@ -11,7 +11,7 @@ from timbre_jax.evaluation.published import NATSIOU_2023
 from timbre_jax.evaluation.runs import Run
 from timbre_jax.metrics.bootstrap import Interval, mean_interval, ratio_interval
 from timbre_jax.metrics.codebook_usage import CodeUses
-from timbre_jax.metrics.neighbours import NeighbourAccuracy
+from timbre_jax.metrics.knn import NeighbourAccuracy
 from timbre_jax.metrics.reconstruction import Scores, score_definition
 from timbre_jax.metrics.sound_pairs import COUNTED
 from timbre_jax.metrics.table import Result, Table, format_cell

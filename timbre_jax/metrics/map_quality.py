@@ -5,7 +5,15 @@ from __future__ import annotations
 import numpy as np
 
 from timbre_jax.metrics.bootstrap import Interval, sums_interval
-from timbre_jax.metrics.neighbours import NeighbourAccuracy, Neighbours, nearest_neighbours, square_distances, standardise, vote
+from timbre_jax.metrics.knn import (
+    NeighbourAccuracy,
+    Neighbours,
+    accuracy_of,
+    nearest_neighbours,
+    square_distances,
+    standardise,
+    vote,
+)
 
 
 def trustworthiness(points: np.ndarray, mapped: np.ndarray, *, k: int = 5, chunk: int = 512) -> float:
@@ -53,12 +61,7 @@ def map_accuracy(mapped: np.ndarray, labels: np.ndarray, *, k: int = 5) -> Neigh
     if len(mapped) < 2:
         raise ValueError("a neighbour needs at least two points")
     near = _others(standardise(mapped)[0], min(k, len(mapped) - 1))
-    predicted = vote(Neighbours(near, np.zeros(near.shape)), labels)
-    classes, ids, counts = np.unique(labels, return_inverse=True, return_counts=True)
-    correct = (predicted == labels).astype(np.float64)
-    confusion = np.zeros((len(classes), len(classes)), np.int64)
-    np.add.at(confusion, (ids, np.searchsorted(classes, predicted)), 1)
-    return NeighbourAccuracy(correct, float(correct.mean()), float(counts.max() / len(labels)), predicted, classes, confusion)
+    return accuracy_of(vote(Neighbours(near, np.zeros(near.shape)), labels), labels, labels)
 
 
 def variance_kept(

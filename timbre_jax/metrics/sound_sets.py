@@ -9,10 +9,10 @@ import numpy as np
 
 from timbre_jax.inference.batched import map_batches
 from timbre_jax.metrics.bootstrap import Interval
+from timbre_jax.metrics.knn import nearest_neighbours
 from timbre_jax.metrics.ndb import THESIS_BINS, NdbResult, ndb, shrink
-from timbre_jax.metrics.neighbours import nearest_neighbours
-from timbre_jax.metrics.reconstruction import spectral_distances
 from timbre_jax.metrics.set_distances import frechet_distance, kernel_distance
+from timbre_jax.metrics.sound_pairs import spectral_distances
 from timbre_jax.representations.log_mel import LOG_MEL_PRESETS
 
 SET_METRICS = ("ndb", "frechet", "kernel")

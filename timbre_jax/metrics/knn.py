@@ -1,4 +1,4 @@
-"""Nearest neighbours among points, and how often they tell the class (family) of a point."""
+"""Nearest neighbours among points, and kNN accuracy: how often they have the class (family) of a point."""
 
 from __future__ import annotations
 
@@ -43,11 +43,16 @@ def square_distances(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def standardise(points: np.ndarray, *others: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Points and others, shifted and scaled by the points' mean and deviation; dimensions that do not vary give 0."""
+    """Returns points and others, shifted and scaled by the points' mean and deviation."""
+    mean, scale = mean_and_scale(points)
+    return tuple((np.asarray(values, np.float64) - mean) / scale for values in (points, *others))
+
+
+def mean_and_scale(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns mean and standard deviation of points [P, D]; inf where a dimension does not vary, so that it scales to 0."""
     points = np.asarray(points, np.float64)
     mean, deviation = points.mean(0), points.std(0)
-    scale = np.where(deviation > 1e-9 * np.maximum(np.abs(mean), 1e-6), deviation, np.inf)
-    return tuple((np.asarray(values, np.float64) - mean) / scale for values in (points, *others))
+    return mean, np.where(deviation > 1e-9 * np.maximum(np.abs(mean), 1e-6), deviation, np.inf)
 
 
 def vote(neighbours: Neighbours, labels: np.ndarray) -> np.ndarray:
@@ -83,7 +88,7 @@ class NeighbourAccuracy:
 def neighbour_accuracy(
     train_points: np.ndarray, train_labels: np.ndarray, points: np.ndarray, labels: np.ndarray, *, k: int = 5
 ) -> NeighbourAccuracy:
-    """How often the k nearest training points name a point's class, distances in training standard deviations."""
+    """Returns how often the k nearest training points have a point's class, distances in training standard deviations."""
     train, queries = standardise(train_points, points)
     labels, train_labels = np.asarray(labels), np.asarray(train_labels)
     if np.all(train == train[0]):
@@ -93,6 +98,11 @@ def neighbour_accuracy(
         predicted = np.full(len(labels), names[counts.argmax()])
     else:
         predicted = vote(nearest_neighbours(train, queries, k=min(k, len(train))), train_labels)
+    return accuracy_of(predicted, labels, train_labels)
+
+
+def accuracy_of(predicted: np.ndarray, labels: np.ndarray, train_labels: np.ndarray) -> NeighbourAccuracy:
+    """Returns the accuracy of predicted labels [Q]; the floor always predicts the most frequent of the training labels."""
     correct = (predicted == labels).astype(np.float64)
     names, counts = np.unique(train_labels, return_counts=True)
     classes = np.unique(np.concatenate([labels, train_labels]))
