@@ -96,7 +96,7 @@ def evaluate(settings: EvaluationSettings, *, progress: bool = True) -> Evaluati
                         rows += scorer.baseline_rows()
                     waves = scorer.resynthesize(name, run, notes)
                     rows += scorer.run_rows(name, run, waves)
-                entries.append(_score(store_name, name, run, notes, known[name], waves, settings))
+                entries.append(_score(store_name, name, store, run, notes, known[name], waves, settings))
                 bar.update()
     return _tables(entries, rows, reference, settings, training_split(runs))
 
@@ -127,6 +127,7 @@ def _tables(
 def _score(
     store_name: str,
     name: str,
+    store: Store,
     run: Run,
     notes: Notes,
     known: tuple[np.ndarray, np.ndarray] | None,
@@ -135,7 +136,7 @@ def _score(
 ) -> RunScores:
     """Scores one run on notes; `known` are the latents and families of its training notes, `waves` the notes resynthesized."""
     scores = reconstruction_scores(run.space, notes.features, target=notes.target)
-    seen, accuracy = trained_on(run, notes.store, notes.split), None
+    seen, accuracy = trained_on(run, store, notes.split), None
     if known is not None and not seen:  # The nearest training note of a training note is that note.
         accuracy = neighbour_accuracy(*known, sound_points(run.space, notes.features), notes.labels["family"])
     distances: dict[str, np.ndarray] = {}

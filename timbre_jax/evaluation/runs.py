@@ -86,7 +86,7 @@ def default_store(run: Run) -> str:
     return store
 
 
-def trained_on(run: Run, store: Store | JoinedStore, split: str) -> bool:
+def trained_on(run: Run, store: Store, split: str) -> bool:
     """Whether the run has seen these very notes: scores of them say nothing of others, nor do their nearest neighbours."""
     if split != run.config["data"]["train_split"]:
         return False
@@ -243,7 +243,7 @@ def as_seen(features: Features, base: Representation, representation: Representa
     """Features of `base` in the units of a representation that differs from it by its ranges and scale only."""
     if base == representation:
         return features
-    return features.replace(values=np.asarray(_changed(base, representation, np.asarray(features.values))))
+    return dataclasses.replace(features, values=np.asarray(_changed(base, representation, np.asarray(features.values))))
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))

@@ -138,7 +138,7 @@ def score_latents(
     parts = []
     for batch in batches_of(len(values), batch_size, progress):
         row = rows[batch]
-        latent = take(notes, row).replace(values=values[batch])
+        latent = dataclasses.replace(take(notes, row), values=values[batch])
         parts.append(_decode_and_score(space, latent, wanted[row], mask[row], common_target))
     scores = np.concatenate([np.asarray(jnp.stack(part), np.float64) for part in parts], axis=1)[:, : len(values)]
     return Scores(*scores)
@@ -172,8 +172,9 @@ def common_features(representation: Representation, features: Features) -> Featu
     """The features with their values on the common scale, as numpy."""
     values = np.asarray(features.values)
     if not (_is_samples(representation) or is_harmonic(representation)):
-        return features.replace(values=values)
-    return features.replace(values=map_batches(lambda some: _common_values(representation, some), values, batch_size=64))
+        return dataclasses.replace(features, values=values)
+    common = map_batches(lambda some: _common_values(representation, some), values, batch_size=64)
+    return dataclasses.replace(features, values=common)
 
 
 def _scores_of(values: np.ndarray, target: Features) -> Scores:
