@@ -43,10 +43,10 @@ class EvaluationSettings(Settings):
         from timbre_jax.metrics.sound_pairs import PAIR_METRICS
         from timbre_jax.metrics.sound_sets import SET_METRICS
 
+        # Whatever would fail after hours of work fails here.
         known = (*PAIR_METRICS, *SET_METRICS)
         if unknown := [name for name in self.metrics if name not in known]:
             raise ValueError(f"there is no metric {unknown[0]!r}; there are {', '.join(known)}")
-        # Whatever would fail after hours of work fails here.
         if "fingerprint" in self.metrics:
             require()
         self.pair_measures()

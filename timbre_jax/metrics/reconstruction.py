@@ -35,7 +35,7 @@ LOG_MEL_BANDS, LOG_MEL_RANGE_DB = 80, 100.0
 
 
 def score_definition(representation: Representation) -> str:
-    """The sentence that has to stand beside a score of this representation's features."""
+    """Returns the definition that belongs beside a score of this representation's features."""
     window = f"SSIM: uniform {SSIM_WINDOW}x{SSIM_WINDOW} window, valid, data range 1; MSE over frames within the sound"
     if is_harmonic(representation):
         low, high = COMMON_F0_RANGE
@@ -59,9 +59,9 @@ def score_definition(representation: Representation) -> str:
 
 
 def common_values(representation: Representation, values: Array) -> Array:
-    """Features [B, N, F] of a representation on the common scale, [B, N, 1 + min(H, 7)]; jit-able and differentiable.
+    """Returns features [B, N, F] of a representation on the common scale, [B, N, 1 + min(H, 7)]; can be differentiated.
 
-    Samples become their log-mel spectrogram, [B, N, `LOG_MEL_BANDS`]; other features are given back as they are.
+    Samples become their log-mel spectrogram, [B, N, `LOG_MEL_BANDS`]; other features are returned as they are.
     """
     if _is_samples(representation):
         waves = values.reshape(values.shape[0], -1)
@@ -71,17 +71,17 @@ def common_values(representation: Representation, values: Array) -> Array:
     f0, amplitude = representation.denormalise(values)
     low, high = COMMON_F0_RANGE
     floor, ceiling = COMMON_AMPLITUDE_RANGE
-    # A decoder without a sigmoid may go below any range: the floor of 1 Hz only keeps the logarithm finite.
+    # A decoder without a sigmoid may go below any range; the floor of 1 Hz only keeps the logarithm finite.
     pitch = jnp.log(jnp.maximum(f0, 1.0) / low) / np.log(high / low)
     level = (amplitude[..., :COMMON_HARMONICS] - floor) / (ceiling - floor)
     return jnp.clip(jnp.concatenate([pitch[..., None], level], axis=-1), 0.0, 1.0).astype(values.dtype)
 
 
 def pair_scores(values: Array, target: Array, mask: Array) -> tuple[Array, Array]:
-    """MSE [B] and SSIM [B] of images [B, N, F] on one scale; frames with mask [B, N] = 0 do not count in either.
+    """Returns MSE [B] and SSIM [B] of images [B, N, F] on one scale; frames with mask [B, N] = 0 do not count in either.
 
-    For SSIM both images are zero there, and windows that lie wholly outside the sound are taken out of the mean. Images
-    with less than 7 rows or frames get the largest odd window that fits.
+    For SSIM both images are zero there, and windows that lie wholly outside the sound are left out of the mean. Images
+    with fewer than 7 rows or frames get the largest odd window that fits.
     """
     smallest = min(SSIM_WINDOW, *values.shape[1:])
     window = smallest - 1 + smallest % 2
@@ -117,7 +117,7 @@ def score_latents(
     batch_size: int | None = None,
     progress: Callable[[Iterable], Iterable] | None = None,
 ) -> Scores:
-    """Decodes latents and scores them against the notes that they are meant to be. Compiled once for a space.
+    """Decodes latents and scores them against the notes that they represent. Compiled once for a space.
 
     Args:
       space: a static space.
@@ -147,10 +147,14 @@ def score_latents(
 def reconstruction_scores(
     space: TimbreSpace, features: Features, *, target: Features | None = None, batch_size: int | None = None
 ) -> Scores:
-    """MSE and SSIM of features [M, N, F] that go through the latent and back, under the common definition.
+    """Scores the reconstruction of notes, under the common definition.
 
-    `target`: the same notes' features on the common scale, where they are to be independent of what the space's own
-    ranges cut off (a fitted range is the training set's); None: from `features`.
+    Args:
+      space: encodes and decodes the notes.
+      features: [M, N, F] of the notes in the space's representation.
+      target: the same notes' features on the common scale, so that the scores include what the space's own ranges cut off (a
+        fitted range is that of the training set); None: from `features`.
+      batch_size: sounds at once; None: `default_batch`.
     """
     if space.kind == "series":
         latent = encode_features(space, features, batch_size=batch_size, kind="series")
@@ -169,7 +173,7 @@ def reconstruction_scores(
 
 
 def common_features(representation: Representation, features: Features) -> Features:
-    """The features with their values on the common scale, as numpy."""
+    """Returns the features with their values on the common scale, as numpy."""
     values = np.asarray(features.values)
     if not (_is_samples(representation) or is_harmonic(representation)):
         return dataclasses.replace(features, values=values)
@@ -178,12 +182,12 @@ def common_features(representation: Representation, features: Features) -> Featu
 
 
 def _scores_of(values: np.ndarray, target: Features) -> Scores:
-    """Of images [M, N, F] against their targets, both on the common scale."""
+    """Scores images [M, N, F] against their targets, both on the common scale."""
     return Scores(*(scores.astype(np.float64) for scores in map_batches(_pair_scores, values, target.values, target.mask)))
 
 
 def mean_image_scores(training_mean: np.ndarray, target: Features) -> Scores:
-    """The floor: what always saying the training set's mean image [N, F] scores. Both on the common scale."""
+    """Scores the baseline that always predicts the training set's mean image [N, F]; both on the common scale."""
     mean = jnp.broadcast_to(jnp.asarray(training_mean, jnp.float32), np.shape(target.values))
     return Scores(*(np.asarray(x, np.float64) for x in _pair_scores(mean, target.values, target.mask)))
 

@@ -36,6 +36,20 @@ class PairMeasure:
     definition: str
 
 
+_MEASURES = (
+    ("lsd", "lsd_db", "LSD, dB", "low", "log-spectral distance (1024-point Hann frames, hop 256, 80 dB floor)"),
+    ("stft", "mr_stft", "multi-resolution STFT", "low", "multi-resolution STFT distance (`audio.distances`, its defaults)"),
+    ("stft", "convergence", "spectral convergence", "low", "spectral convergence (`audio.distances`, its defaults)"),
+    ("mel", "mel_rmse_db", "log-mel, dB", "low",
+     "root mean square error of log-mel spectrograms (80 bands from 60 Hz, 2048-point Hann frames, hop 512, "
+     "everything 80 dB under the reference's loudest value raised to it)"),
+    ("level", "level_correlation", "level curve", "high",
+     "correlation of level curves (RMS over 1024 samples, hop 256, dB, floored 60 dB under the loudest frame)"),
+    ("odg", "odg", "ODG", "high", ""),  # its definition depends on the preset
+    ("fingerprint", "string_ratio", "fingerprint, %", "high",
+     "Levenshtein ratio (0-100) of the base64 Chromaprints of the sounds, each doubled with itself"),
+    ("fingerprint", "bit_agreement", "equal bits", "high", "share of equal bits of the same fingerprints"),
+)  # fmt: skip
 PAIR_METRICS = ("lsd", "stft", "mel", "level", "odg", "fingerprint")
 COUNTED = "sounds of one fixed length count whole, what pads them included; those of varying length as far as they are long"
 """Frames that every mean over frames is over; the sentence belongs beside the values of `pair_distances`."""
@@ -45,41 +59,8 @@ def pair_measures(
     metrics: Sequence[str], *, peaq: str = "pqevalaudio", undefined_bandwidth: str | None = None
 ) -> list[PairMeasure]:
     """Returns the measures of some of `PAIR_METRICS`, in that order."""
-    measures = {
-        "lsd": [
-            PairMeasure("lsd_db", "LSD, dB", "low", "log-spectral distance (1024-point Hann frames, hop 256, 80 dB floor)"),
-        ],
-        "stft": [
-            PairMeasure(
-                "mr_stft", "multi-resolution STFT", "low", "multi-resolution STFT distance (`audio.distances`, its defaults)"
-            ),
-            PairMeasure("convergence", "spectral convergence", "low", "spectral convergence (`audio.distances`, its defaults)"),
-        ],
-        "mel": [
-            PairMeasure(
-                "mel_rmse_db", "log-mel, dB", "low",
-                "root mean square error of log-mel spectrograms (80 bands from 60 Hz, 2048-point Hann frames, hop 512, "
-                "everything 80 dB under the reference's loudest value raised to it)",
-            ),
-        ],
-        "level": [
-            PairMeasure(
-                "level_correlation", "level curve", "high",
-                "correlation of level curves (RMS over 1024 samples, hop 256, dB, floored 60 dB under the loudest frame)",
-            ),
-        ],
-        "odg": [
-            PairMeasure("odg", "ODG", "high", peaq_definition(peaq, undefined_bandwidth)),
-        ],
-        "fingerprint": [
-            PairMeasure(
-                "string_ratio", "fingerprint, %", "high",
-                "Levenshtein ratio (0-100) of the base64 Chromaprints of the sounds, each doubled with itself",
-            ),
-            PairMeasure("bit_agreement", "equal bits", "high", "share of equal bits of the same fingerprints"),
-        ],
-    }  # fmt: skip
-    return [measure for name in PAIR_METRICS if name in metrics for measure in measures[name]]
+    odg = peaq_definition(peaq, undefined_bandwidth)
+    return [PairMeasure(*names, definition or odg) for metric, *names, definition in _MEASURES if metric in metrics]
 
 
 def pair_distances(

@@ -8,16 +8,6 @@ from timbre_jax.metrics.peaq.basic import (
     grade,
     peaq_basic,
     peaq_definition,
-    peaq_settings,
 )
 
-__all__ = [
-    "PEAQ_PRESETS",
-    "PeaqResult",
-    "PeaqSettings",
-    "distortion_index",
-    "grade",
-    "peaq_basic",
-    "peaq_definition",
-    "peaq_settings",
-]
+__all__ = ["PEAQ_PRESETS", "PeaqResult", "PeaqSettings", "distortion_index", "grade", "peaq_basic", "peaq_definition"]
