@@ -14,7 +14,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from timbre_jax.metrics.embedding_network import FRONT_END, SECONDS, EmbeddingNetwork, EmbeddingSettings, read_network
+from timbre_jax.metrics.embedding_network import FRONT_END, SECONDS, EmbeddingNetwork, read_network
 
 Embedding = Callable[[np.ndarray, int], np.ndarray]
 SHIPPED = Path(__file__).with_name("embedding_timbre.npz")
@@ -36,8 +36,7 @@ def image_embedding(name: str = "timbre") -> Callable[[np.ndarray], np.ndarray]:
         return _statistics
     if name != "timbre" and not name.endswith(".npz"):
         raise ValueError(f"there is no embedding {name!r}; there are {', '.join(EMBEDDINGS)}, or name an .npz file")
-    settings, params, _ = read_network(SHIPPED if name == "timbre" else Path(name))
-    return functools.partial(_points, settings, params)
+    return _shipped_network() if name == "timbre" else _network(Path(name))
 
 
 def embedding_definition(name: str = "timbre") -> str:
@@ -51,10 +50,16 @@ def embedding_definition(name: str = "timbre") -> str:
     )
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _points(settings: EmbeddingSettings, params: dict, values: jax.Array) -> jax.Array:
-    """Returns the embedding of images; compiled once for all embeddings of the same settings."""
-    return EmbeddingNetwork(settings).apply({"params": params}, values)[0]
+@functools.cache
+def _shipped_network() -> Callable[[np.ndarray], np.ndarray]:
+    """Returns the embedding that belongs to the library; compiled once."""
+    return _network(SHIPPED)
+
+
+def _network(path: Path) -> Callable[[np.ndarray], np.ndarray]:
+    settings, params, _ = read_network(path)
+    network = EmbeddingNetwork(settings)
+    return jax.jit(lambda values: network.apply({"params": params}, values)[0])
 
 
 def _statistics(values: np.ndarray) -> np.ndarray:
