@@ -214,16 +214,17 @@ def _analysis(run, notes, training, *, seen: bool, explained: int, seed: int, do
 
 
 def _quality(run, notes, training, *, seen: bool):
-    from timbre_jax.evaluation.resynthesis import floor_scores, sound_distances
+    from timbre_jax.evaluation.baselines import baseline_scores
+    from timbre_jax.evaluation.resynthesis import sound_distances
     from timbre_jax.inference.batched import encode_features
-    from timbre_jax.metrics.neighbours import neighbour_accuracy
+    from timbre_jax.metrics.knn import neighbour_accuracy
     from timbre_jax.metrics.reconstruction import reconstruction_scores, score_definition
     from timbre_jax.report.analysis import Quality
 
     scores = reconstruction_scores(run.space, notes.features, target=notes.target)
     floors, families, mean_image = {}, None, None
     if training is not None:
-        floors = floor_scores(training.target, notes.target, latent_size=run.space.latent_size)
+        floors = baseline_scores(training.target, notes.target, latent_size=run.space.latent_size)
         mean_image = np.asarray(training.features.values).mean(0)
         if not seen:  # The nearest training note of a training note is that note.
             known, found = (encode_features(run.space, x.features).values for x in (training, notes))

@@ -52,7 +52,7 @@ def similar(
     from timbre_jax.files import write_text
     from timbre_jax.generation.sound_files import expand, read_input, short_name, write_sound
     from timbre_jax.maps.library import BORROW_FROM, read_library
-    from timbre_jax.metrics.neighbours import Neighbours
+    from timbre_jax.metrics.knn import Neighbours
 
     if not files:
         raise ValueError("give --files=A.wav,B.wav; see --help")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from experiments.analyze import analyze
-from experiments.evaluate import evaluate
+from tests.helpers.evaluations import evaluate
 from timbre_jax.analysis.series import loudest_part, real_latents
 from timbre_jax.metrics.table import read_results
 from timbre_jax.types import Features, Latent

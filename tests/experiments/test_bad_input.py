@@ -17,9 +17,9 @@ import soundfile
 
 import timbre_jax
 from experiments.analyze import analyze
-from experiments.evaluate import evaluate
 from experiments.generate import generate
 from experiments.prepare import prepare
+from tests.helpers.evaluations import evaluate
 from tests.helpers.notes import example_entry, note_name, note_wave, some_notes, write_nsynth
 from tests.helpers.processes import run
 from tests.helpers.runs import assert_same_run, small_config, small_sources
