@@ -35,9 +35,13 @@ OUT/manifest.json: {"library", "mode", "run", "settings", "sounds": [{"file", "l
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from absl import flags
+
+if __name__ == "__main__":
+    sys.path[0] = str(Path(__file__).resolve().parents[1])  # the clone, not the program's folder
 
 from experiments import command_line
 

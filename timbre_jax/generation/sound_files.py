@@ -132,7 +132,7 @@ def _read_sound(path: Path, space: TimbreSpace, whole: bool) -> InputSound:
 def write_sound(path: Path, wave: np.ndarray, rate: int) -> list[str]:
     """Writes a sound, turned down as a whole if it would clip, and returns a remark if it was."""
     from timbre_jax.audio.io import write_wave
-    from timbre_jax.evaluation.resynthesis import without_clipping
+    from timbre_jax.inference.rendering import without_clipping
 
     peak = float(np.abs(wave).max(initial=0.0))
     write_wave(path, without_clipping(wave), rate)

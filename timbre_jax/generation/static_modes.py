@@ -12,11 +12,11 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
-from timbre_jax.evaluation.resynthesis import render_values
 from timbre_jax.generation import settings as modes
 from timbre_jax.generation import static_paths as paths
 from timbre_jax.generation.generated_sound import Generated, GeneratedSound
 from timbre_jax.generation.sound_files import InputSound
+from timbre_jax.inference.rendering import render_values
 from timbre_jax.space import TimbreSpace
 from timbre_jax.types import Features, Latent
 

@@ -11,12 +11,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from timbre_jax.evaluation.resynthesis import render_values
 from timbre_jax.evaluation.runs import Run
 from timbre_jax.generation.generated_sound import Generated, GeneratedSound
 from timbre_jax.generation.modes import Mode, add_mode
 from timbre_jax.generation.settings import HeldSettings, parse_points
 from timbre_jax.generation.static_modes import Inputs
+from timbre_jax.inference.rendering import render_values
 from timbre_jax.maps.sound_map import SoundMap, load_map, space_digest
 from timbre_jax.settings import setting
 from timbre_jax.space import TimbreSpace
