@@ -14,8 +14,7 @@ from timbre_jax.representations.base import Representation
 from timbre_jax.types import Array, Features, Latent
 
 
-@flax.struct.dataclass
-class TimbreSpace:
+class TimbreSpace(flax.struct.PyTreeNode):
     """An immutable pytree: variables and fitted statistics are leaves, the model and the representation are static.
 
     Attributes:

@@ -14,11 +14,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-Array = jax.Array
+Array = jax.Array | np.ndarray
 
 
-@flax.struct.dataclass
-class Features:
+class Features(flax.struct.PyTreeNode):
     """What a representation says of a batch of sounds.
 
     Attributes:
@@ -35,8 +34,7 @@ class Features:
     rate: float = flax.struct.field(pytree_node=False, default=0.0)
 
 
-@flax.struct.dataclass
-class Latent:
+class Latent(flax.struct.PyTreeNode):
     """Points of a timbre space.
 
     Attributes:
@@ -54,8 +52,7 @@ class Latent:
     rate: float = flax.struct.field(pytree_node=False, default=0.0)
 
 
-@flax.struct.dataclass
-class Posterior:
+class Posterior(flax.struct.PyTreeNode):
     """Diagonal Gaussian q(z | x) over `Latent.values`, and what goes along with it unchanged.
 
     Attributes:

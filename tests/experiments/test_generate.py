@@ -160,10 +160,6 @@ def test_variations_stay_around_their_file_and_are_repeatable(pca_run, tones, tm
     # Without a spread it is 0.3, as --help says; of samples it is 1.
     usual = generate(pca_run, tmp_path / "e", Variations(files=files, number=2))
     np.testing.assert_allclose(np.subtract(usual["sounds"][1]["latent"], own["latent"]), 0.3 * offsets[1], rtol=1e-3, atol=1e-5)
-    said = run("experiments/generate.py", "--help").stdout.split("--spread:")[1].split("\n  --")[0]
-    assert "(default" not in said
-    assert "Default: 1.0." in said
-    assert "Default: 0.3." in said
 
 
 def test_sounds_are_added_and_taken_away(pca_run, tones, tmp_path):
@@ -218,6 +214,17 @@ def test_sounds_of_an_earlier_call_keep_their_provenance(pca_run, tmp_path):
     (tmp_path / "manifest.json").write_text("[]")
     with pytest.raises(ValueError, match="is no manifest of sounds: name another --out"):
         generate(pca_run, tmp_path, Sample(number=1))
+
+
+def test_flags_are_the_fields_of_the_settings():
+    text = " ".join(run("experiments/generate.py", "--help").stdout.split())
+    said = text.split("--spread:")[1].split(" --")[0]
+    assert "(default" not in said
+    assert "Default: 1.0." in said
+    assert "Default: 0.3." in said
+    assert "control|map>" in text
+    done = run("experiments/generate.py", "--workdir=run", "--out=out", "--mode=average", "--weights=1,1")
+    assert done.stderr == "error: --weights is for --mode=arithmetic, not for average\n"
 
 
 def test_an_empty_folder_is_said(pca_run, tmp_path):

@@ -97,14 +97,12 @@ def test_a_discrete_space_follows_a_voice_from_a_start(discrete_run, voice, tmp_
 
 
 @pytest.mark.slow
-def test_a_curve_of_a_file_that_is_shorter_and_out_of_reach(discrete_run, tmp_path):
+def test_a_curve_of_a_file_that_is_shorter_and_out_of_reach(discrete_run, voice, tmp_path):
     path = tmp_path / "curve.csv"
     path.write_text("time,value\n0,10\n0.2,7000\n")
-    start = tmp_path / "start.wav"
-    soundfile.write(start, noise(length=12000), 16000)
-    manifest = generate(discrete_run, tmp_path / "out", Control(curve_file=[path], files=[start]))
+    manifest = generate(discrete_run, tmp_path / "out", Control(curve_file=[path], files=[voice]))
     remarks = " ".join(manifest["sounds"][0]["remarks"])
-    assert "the curve ends at 0.20 s and the sound at 0.75 s: its last value is held" in remarks
+    assert "the curve ends at 0.20 s and the sound at 0.61 s: its last value is held" in remarks
     assert "lies outside what this space reaches" in remarks
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -52,7 +53,7 @@ def control(space: TimbreSpace, inputs: Inputs, settings: Control, *, rounds: in
         try:
             result, curves = _follow(space, settings, table, start, near=sound is not None, rounds=rounds)
         except ValueError as error:
-            if len(inputs) < 2:
+            if sound is None or len(inputs) < 2:
                 raise
             yield SkippedInput(sound.path, str(error))
             continue
@@ -106,7 +107,7 @@ def make_curves(settings: Control, reach: dict[str, tuple[float, float]], space:
     ranges = [parse_range(text) for text in settings.between] or [middle(reach[name]) for name in names]
     if settings.curve_file:
         return [from_csv(path, name) for path, name in zip(settings.curve_file, names, strict=True)]
-    if settings.curve:
+    if settings.like is None:
         kinds = [parse_curve(text) for text in settings.curve]
         return [
             shape(kind, name, seconds=seconds, low=low, high=high, rate=rate)
@@ -142,7 +143,7 @@ def _follow(
 ) -> tuple[Controlled, list[Curve]]:
     """Returns the sound from one start, and its target curves."""
     length = start.values.shape[1] / start.rate
-    given = {} if rounds is None else {"rounds": rounds}
+    given: dict[str, Any] = {} if rounds is None else {"rounds": rounds}
     if table is not None:
         reach = {name: table.reach(name) for name in settings.descriptor}
         curves = make_curves(settings, reach, space, length)

@@ -55,6 +55,7 @@ def generate(workdir: str | os.PathLike, out: str | os.PathLike, settings: ModeS
     settings.check_space(space)
     needs = {} if mode.needs is None else mode.needs(run, settings)
     make = mode.series if framed else mode.static
+    assert make is not None  # open_run refuses a static space for a mode without `static`
     inputs, errors = read_inputs(paths, space, whole=framed)
     manifest = _manifest(run, space, settings) | {"sounds": [], "errors": errors}
     try:
@@ -101,7 +102,7 @@ def _write(out: Path, sound: GeneratedSound, space: TimbreSpace) -> dict:
         entry["series"] = write_series(out / sound.name, sound.latent)
     elif sound.latent is not None:
         entry["latent"] = np.asarray(sound.latent, float).tolist()
-        if classes := predicted_classes(space, space.decode([entry["latent"]])):
+        if classes := predicted_classes(space, space.decode(np.asarray(sound.latent)[None])):
             entry["classes"] = classes[0]
     return entry
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -30,7 +31,7 @@ def write_series(path: Path, latent: Latent) -> list[str]:
     stem = path.with_suffix("").name + "_series"
     values, rate = np.asarray(latent.values[0], np.float32), float(latent.rate)
     level = level_name(latent.conditions)
-    arrays = {"values": values, "rate": np.float64(rate)}
+    arrays: dict[str, Any] = {"values": values, "rate": np.float64(rate)}
     columns, lines = ["seconds"], [np.arange(len(values)) / rate]
     if level is not None:
         curve = np.broadcast_to(np.asarray(latent.conditions[level], np.float32), (1, len(values)))[0]

@@ -83,7 +83,7 @@ def interpolate(space: TimbreSpace, inputs: Inputs, settings: modes.Interpolate)
     for number, (name, share, described) in enumerate((moving, *fixed)):
         source = {**ends, "share": described, **way}
         if faded:
-            yield GeneratedSound(name, paths.crossfade(*faded, share), source, None, remarks)
+            yield GeneratedSound(name, paths.crossfade(faded[0], faded[1], share), source, None, remarks)
         elif bent:
             errors = {
                 descriptor: {key: round(value, 4) for key, value in error.items() if np.isfinite(value)}
@@ -111,9 +111,9 @@ def plane(space: TimbreSpace, inputs: Inputs, settings: modes.Plane) -> Generate
 
 def positions_along(at: Sequence[Sequence[float]], count: int) -> np.ndarray:
     """Returns points of the plane [count, 2] at even times along the way through `at`, straight between."""
-    at = np.asarray(at, np.float64)
-    time, stops = np.linspace(0.0, 1.0, count), np.linspace(0.0, 1.0, len(at))
-    return np.stack([np.interp(time, stops, at[:, axis]) for axis in (0, 1)], axis=1)
+    places = np.asarray(at, np.float64)
+    time, stops = np.linspace(0.0, 1.0, count), np.linspace(0.0, 1.0, len(places))
+    return np.stack([np.interp(time, stops, places[:, axis]) for axis in (0, 1)], axis=1)
 
 
 def edit_needs(run: Run, settings: modes.ApplyEdits) -> dict[str, Any]:

@@ -105,7 +105,7 @@ def settled(space: TimbreSpace, latent: Latent, *, rounds: int = 1) -> Latent:
     return values
 
 
-def plane(corners: tuple[Latent, Latent, Latent, Latent], position: Array) -> Latent:
+def plane(corners: tuple[Latent, ...], position: Array) -> Latent:
     """Bilinear mix of four series of one length [B, M, D]: at (0, 0), (1, 0), (0, 1) and (1, 1).
 
     Args:
@@ -305,5 +305,5 @@ def join(latents: list[Latent]) -> Latent:
     )
 
 
-def _changed(latent: Latent, values: np.ndarray) -> Latent:
+def _changed(latent: Latent, values: Array) -> Latent:
     return latent.replace(values=np.asarray(values, np.float32), codes=None)

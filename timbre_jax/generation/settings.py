@@ -244,13 +244,13 @@ class Plane(MixedSettings):
     mode: ClassVar[str] = "plane"
     needs_all: ClassVar[bool] = True
 
-    at: tuple[tuple[float, float], ...] | None = setting(
-        None, 'Points of the square, 0 to 1, as "x,y;x,y"; several are passed in time.', parse=lambda text: parse_points(text)
+    at: tuple[tuple[float, float], ...] = setting(
+        (), 'Points of the square, 0 to 1, as "x,y;x,y"; several are passed in time.', parse=lambda text: parse_points(text)
     )
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        object.__setattr__(self, "at", parse_points(self.at) if self.at else None)
+        object.__setattr__(self, "at", parse_points(self.at) if self.at else ())
 
     def for_count(self, count: int) -> Self:
         if count != 4 or not self.at:

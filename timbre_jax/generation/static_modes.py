@@ -99,7 +99,7 @@ def arithmetic(space: TimbreSpace, inputs: Inputs, settings: modes.Arithmetic) -
 
 def _combined(space: TimbreSpace, inputs: Inputs, weights: Sequence[float], mode: str) -> GeneratedSound:
     values = np.concatenate([np.asarray(latent.values) for latent in embed_inputs(space, inputs)])
-    point = np.asarray(paths.combine(space, values, weights))
+    point = np.asarray(paths.combine(space, values, np.asarray(weights)))
     names = [sound.name(24) for sound in inputs]
     terms = [{"file": str(sound.path), "weight": float(w)} for sound, w in zip(inputs, weights, strict=True)]
     signs = ["minus_" if w < 0 else ("plus_" if i else "") for i, w in enumerate(weights)]

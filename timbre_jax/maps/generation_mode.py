@@ -31,8 +31,8 @@ class MapPoints(HeldSettings):
 
     mode: ClassVar[str] = "map"
 
-    map: str | None = setting(None, "map: the folder (or .npz) that experiments/map.py made from this run.")
-    at: tuple[tuple[float, float], ...] | None = setting(None, 'Points of the map, 0 to 1, as "x,y;x,y".', parse=parse_points)
+    map: str = setting("", "map: the folder (or .npz) that experiments/map.py made from this run.")
+    at: tuple[tuple[float, float], ...] = setting((), 'Points of the map, 0 to 1, as "x,y;x,y".', parse=parse_points)
 
     def __post_init__(self) -> None:
         super().__post_init__()

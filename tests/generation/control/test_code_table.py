@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.helpers.codes import code_space, frequency
+from tests.helpers.codes import code_space, frequency, measured_table
 from tests.helpers.series import linear_space
 from timbre_jax.generation.control import code_table as tables
 from timbre_jax.generation.control.results import measure
@@ -15,8 +15,8 @@ def space():
 
 
 @pytest.fixture(scope="module")
-def table(space):
-    return tables.code_table(space, names=("centroid", "flatness"), batch_size=24)
+def table():
+    return measured_table()
 
 
 def test_every_code_is_described_by_its_band(table):

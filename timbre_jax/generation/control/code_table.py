@@ -128,11 +128,11 @@ def training_share(space: TimbreSpace, *, least: float = 0.02) -> np.ndarray | N
 
 def codes_as_latent(space: TimbreSpace, codes: np.ndarray, *, gain_db: float | np.ndarray = 0.0) -> Latent:
     """Codes [B, M] or [B, M, Q] as a series that can be decoded; `gain_db` a number, or [B, M]."""
-    codes = jnp.asarray(codes, jnp.int32)
-    values = space.model.from_codes(space.variables, codes)
+    given = jnp.asarray(codes, jnp.int32)
+    values = space.model.from_codes(space.variables, given)
     shape = values.shape[:2]
     conditions = {"gain_db": jnp.broadcast_to(jnp.asarray(gain_db, jnp.float32), shape)}
-    return Latent(values, jnp.ones(shape, jnp.float32), conditions, codes, latent_rate(space))
+    return Latent(values, jnp.ones(shape, jnp.float32), conditions, given, latent_rate(space))
 
 
 def code_table(
