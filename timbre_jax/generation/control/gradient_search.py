@@ -126,7 +126,8 @@ def _optimise(space, params, origin, start, targets, pulls, heard, weights, rate
     def step(i, carry):
         params, state = carry
         updates, state = optimiser.update(jax.grad(loss)(params), state)
-        size = rate * 0.5 * (1.0 + jnp.cos(jnp.pi * i / steps)) + 0.05 * rate
+        # pi / steps as one factor gives the same bits as a number of steps that is known when it compiles.
+        size = rate * 0.5 * (1.0 + jnp.cos(i * (jnp.pi * (1.0 / steps)))) + 0.05 * rate
         params = jax.tree.map(lambda p, u: p + size * u, params, updates)
         low, high = ((space.statistics[k] - space.statistics["latent_mean"]) / space.statistics["latent_std"] for k in RANGE)
         return {**params, "shape": jnp.clip(params["shape"], low, high)}, state
