@@ -85,7 +85,7 @@ class VectorizedStates:
         return [{name: _Entry(rows, name, slot) for name in metrics} for slot in range(self.width)]
 
     def scores(self, keys: Sequence[Array | None], source: Source, *, batch_size: int) -> list[dict[str, float]]:
-        """What `mean_metrics` says of the state of every slot, all computed together; `keys` of the evaluation, as for a step."""
+        """Returns the `mean_metrics` of every slot's state, all computed together; `keys` as for a step."""
         means = mean_metrics(
             lambda states, batch, keys, _: self._score(states, batch, keys),
             self._states,
