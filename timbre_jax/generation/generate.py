@@ -53,7 +53,7 @@ def generate(workdir: str | os.PathLike, out: str | os.PathLike, settings: ModeS
     if not framed and isinstance(settings, HeldSettings):
         space = held_space(space, seconds=settings.seconds)
     settings.check_space(space)
-    needs = {} if mode.needs is None else mode.needs(run, settings)
+    resources = {} if mode.resources is None else mode.resources(run, settings)
     make = mode.series if framed else mode.static
     assert make is not None  # open_run refuses a static space for a mode without `static`
     inputs, errors = read_inputs(paths, space, whole=framed)
@@ -61,7 +61,7 @@ def generate(workdir: str | os.PathLike, out: str | os.PathLike, settings: ModeS
     try:
         if len(inputs) < (len(paths) if settings.needs_all else min(1, len(paths))):
             raise unusable(errors)
-        for sound in make(space, inputs, settings, **needs):
+        for sound in make(space, inputs, settings, **resources):
             if isinstance(sound, SkippedInput):
                 errors.append({"file": str(sound.path), "error": f"{sound.path}: {sound.error}"})
             else:

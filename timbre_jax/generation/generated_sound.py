@@ -50,3 +50,4 @@ class SkippedInput:
 
 
 Generated = Iterator[GeneratedSound | SkippedInput]
+"""Return type of the functions of the modes."""

@@ -13,20 +13,20 @@ from timbre_jax.generation.generated_sound import Generated
 
 @dataclasses.dataclass(frozen=True)
 class Mode:
-    """Mode of generation. Its functions take (space, inputs, settings, **needs) and yield the sounds.
+    """Mode of generation. Its functions take (space, inputs, settings, **resources) and yield the sounds.
 
     Attributes:
       settings: kind of its settings.
       static: makes sounds in a space with one latent a sound; None if the mode needs a series space.
       series: makes sounds in a space with one latent a frame; None if it is `static` on held points.
-      needs: returns further arguments of the functions from the run and the settings, or raises a ValueError before
+      resources: returns further arguments of the functions from the run and the settings, or raises a ValueError before
         anything is written.
     """
 
     settings: type[settings.ModeSettings]
     static: Callable[..., Generated] | None = None
     series: Callable[..., Generated] | None = None
-    needs: Callable[[Run, Any], dict[str, Any]] | None = None
+    resources: Callable[[Run, Any], dict[str, Any]] | None = None
 
 
 MODES: dict[str, Mode] = {}
@@ -48,7 +48,7 @@ for _mode in (
     Mode(settings.Arithmetic, static_modes.arithmetic),
     Mode(settings.Convert, series=series_modes.convert),
     Mode(settings.Plane, series=series_modes.plane),
-    Mode(settings.ApplyEdits, series=series_modes.edit, needs=series_modes.edit_needs),
+    Mode(settings.ApplyEdits, series=series_modes.edit, resources=series_modes.edit_resources),
     Mode(settings.Control, series=control_modes.control),
 ):
     add_mode(_mode)

@@ -116,7 +116,7 @@ def positions_along(at: Sequence[Sequence[float]], count: int) -> np.ndarray:
     return np.stack([np.interp(time, stops, places[:, axis]) for axis in (0, 1)], axis=1)
 
 
-def edit_needs(run: Run, settings: modes.ApplyEdits) -> dict[str, Any]:
+def edit_resources(run: Run, settings: modes.ApplyEdits) -> dict[str, Any]:
     """Returns the arguments of `edit` that do not come from the inputs: the edits, and axes if one of them names an axis.
 
     Raises:

@@ -107,14 +107,14 @@ class MixedSettings(FileSettings):
 
 @dataclasses.dataclass(frozen=True)
 class Reconstruct(FileSettings):
-    """Encode and decode each file."""
+    """Settings of `reconstruct`, which encodes and decodes each file."""
 
     mode: ClassVar[str] = "reconstruct"
 
 
 @dataclasses.dataclass(frozen=True)
 class Sample(HeldSettings):
-    """Draw random sounds."""
+    """Settings of `sample`, which draws random sounds."""
 
     mode: ClassVar[str] = "sample"
 
@@ -137,7 +137,7 @@ class Sample(HeldSettings):
 
 @dataclasses.dataclass(frozen=True)
 class Interpolate(MixedSettings):
-    """Go from one file to another."""
+    """Settings of `interpolate`, which goes from one file to another."""
 
     mode: ClassVar[str] = "interpolate"
     needs_all: ClassVar[bool] = True
@@ -162,7 +162,7 @@ class Interpolate(MixedSettings):
 
 @dataclasses.dataclass(frozen=True)
 class Sweep(HeldSettings, FileSettings):
-    """Change one latent of a file, or of the training set's mean, over its range."""
+    """Settings of `sweep`, which changes one latent of a file, or of the training mean, over its range."""
 
     mode: ClassVar[str] = "sweep"
     files_optional: ClassVar[bool] = True
@@ -182,7 +182,7 @@ class Sweep(HeldSettings, FileSettings):
 
 @dataclasses.dataclass(frozen=True)
 class Variations(MixedSettings):
-    """Make sounds around each file."""
+    """Settings of `variations`, which makes sounds around each file."""
 
     mode: ClassVar[str] = "variations"
 
@@ -193,7 +193,7 @@ class Variations(MixedSettings):
 
 @dataclasses.dataclass(frozen=True)
 class Average(HeldSettings, FileSettings):
-    """Average the latents of several files."""
+    """Settings of `average`, which averages the latents of several files."""
 
     mode: ClassVar[str] = "average"
     needs_all: ClassVar[bool] = True
@@ -206,7 +206,7 @@ class Average(HeldSettings, FileSettings):
 
 @dataclasses.dataclass(frozen=True)
 class Arithmetic(HeldSettings, FileSettings):
-    """Add and subtract the latents of files around the training set's mean."""
+    """Settings of `arithmetic`, which adds and subtracts latents around the training mean."""
 
     mode: ClassVar[str] = "arithmetic"
     needs_all: ClassVar[bool] = True
@@ -230,7 +230,7 @@ class Arithmetic(HeldSettings, FileSettings):
 
 @dataclasses.dataclass(frozen=True)
 class Convert(FileSettings):
-    """Encode and decode each file, and keep its level curve."""
+    """Settings of `convert`, which encodes and decodes each file and keeps its level curve."""
 
     mode: ClassVar[str] = "convert"
 
@@ -239,7 +239,7 @@ class Convert(FileSettings):
 
 @dataclasses.dataclass(frozen=True)
 class Plane(MixedSettings):
-    """Mix four files, which lie at the corners of a square."""
+    """Settings of `plane`, which mixes four files at the corners of a square."""
 
     mode: ClassVar[str] = "plane"
     needs_all: ClassVar[bool] = True
@@ -260,7 +260,7 @@ class Plane(MixedSettings):
 
 @dataclasses.dataclass(frozen=True)
 class ApplyEdits(MixedSettings):
-    """Apply a list of edits, or one operator, to each file."""
+    """Settings of `edit`, which applies a list of edits, or one operator, to each file."""
 
     mode: ClassVar[str] = "edit"
 
@@ -278,7 +278,7 @@ class ApplyEdits(MixedSettings):
 
 @dataclasses.dataclass(frozen=True)
 class Control(HeldSettings, FileSettings):
-    """Make sounds whose descriptors follow curves."""
+    """Settings of `control`, which makes sounds whose descriptors follow curves."""
 
     mode: ClassVar[str] = "control"
     files_optional: ClassVar[bool] = True

@@ -27,7 +27,7 @@ FAR = 0.1
 
 @dataclasses.dataclass(frozen=True)
 class MapPoints(HeldSettings):
-    """Make sounds at points of a map."""
+    """Settings of `map`, which makes sounds at points of a map."""
 
     mode: ClassVar[str] = "map"
 
@@ -60,7 +60,7 @@ def open_map(space: TimbreSpace, path: str | os.PathLike) -> tuple[SoundMap, lis
     return sound_map, names if len(names) == len(sound_map.coordinates) else []
 
 
-def map_needs(run: Run, settings: MapPoints) -> dict[str, Any]:
+def map_resources(run: Run, settings: MapPoints) -> dict[str, Any]:
     """Returns the arguments of `map_points` that do not come from the inputs: the map and the names of its sounds."""
     sound_map, names = open_map(run.space, settings.map)
     return {"sound_map": sound_map, "names": names}
@@ -81,4 +81,4 @@ def map_points(
         yield GeneratedSound(f"map_{i:03d}_at_{x:.3f}_{y:.3f}.wav", wave, source, np.asarray(latent), remarks)
 
 
-add_mode(Mode(MapPoints, static=map_points, needs=map_needs))
+add_mode(Mode(MapPoints, static=map_points, resources=map_resources))
