@@ -9,6 +9,7 @@ import pytest
 import timbre_jax
 from tests.helpers.processes import run
 from tests.helpers.runs import assert_same_run, small_config, small_sources
+from tests.helpers.shared_programs import shared_programs  # noqa: F401
 from timbre_jax import checkpoint, documents
 from timbre_jax.checkpoint import CheckpointError
 from timbre_jax.training.loop import train_and_evaluate

@@ -87,6 +87,7 @@ def measure_training(
     from timbre_jax.data.datasets import open_sources
     from timbre_jax.training.profiling import peak_memory
     from timbre_jax.training.setup import build_model, fit, write_config
+    from timbre_jax.training.trainer import Trainer
 
     peak, clock, sources = measure_peak(), step_clock(), open_sources(config, progress=False)
     model = build_model(config, sources)
