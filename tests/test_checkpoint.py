@@ -151,6 +151,22 @@ def test_a_damaged_checkpoint_is_told_and_put_aside_and_the_one_before_goes_on(w
     assert_same_run(copy, whole.parent / "again")
 
 
+def test_a_run_of_a_version_with_other_progress_is_refused_and_its_space_still_loads(copy):
+    """As one that was started before a checkpoint's "book" became its "progress"."""
+    path = checkpoint.step_path(copy / "checkpoints", 20)
+    document = checkpoint.read_document(path)
+    document["book"] = document.pop("progress")
+    (path / checkpoint.DOCUMENT).write_text(json.dumps(document))
+    before = {file: file.read_bytes() for file in copy.rglob("*") if file.is_file()}
+    with pytest.raises(
+        CheckpointError, match=r"00000020 was written by .* cannot resume: train again in another --workdir"
+    ) as error:
+        train(copy, steps=40)
+    assert one_line(error)
+    assert {file: file.read_bytes() for file in copy.rglob("*") if file.is_file()} == before
+    assert timbre_jax.load(copy).latent_size == 3
+
+
 FULL = """
 import resource, sys
 sys.path.insert(0, ".")

@@ -242,7 +242,10 @@ def load_space(path: str | os.PathLike) -> TimbreSpace:
         representation = make_representation(**document["representation"])
         model = make_model(**document["model"])
     except (ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{path} was saved by timbre_jax {document['library_version']}: {reason(error)}") from None
+        raise CheckpointError(
+            f"{path} was saved by timbre_jax {document['library_version']} and cannot be loaded by this version "
+            f"({reason(error)}); train again in another folder"
+        ) from None
     variables, document = read(path, jax.eval_shape(lambda: init_variables(model, jax.random.key(0))))
     statistics = {name: jnp.asarray(np.asarray(value, np.float32)) for name, value in document["statistics"].items()}
     return TimbreSpace(variables=variables, statistics=statistics, model=model, representation=representation)

@@ -1,4 +1,4 @@
-"""What can be set for a run, with defaults, and checks that give one clear line."""
+"""Configuration of a run: fields, defaults and checks."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ HARMLESS = (
 
 
 def default_config() -> ConfigDict:
-    """Every field of a run's configuration with its default. Configuration files change what they need.
+    """Returns every field of a run's configuration with its default; configuration files change what they need.
 
     seed: of parameters, order and noise.
     representation: name and settings; fit_ranges replaces the ranges by the smallest and largest of the training set.
@@ -52,8 +52,7 @@ def default_config() -> ConfigDict:
       initialize_readings of the training set for a model that has a basis fitted first, those after the first augmented,
       of initialize_examples in all at most (0 is as many as there are);
       statistics_examples of the training set for the statistics of a space while training goes on (all of it at the end);
-      precision that steps are computed in, "float32", "bfloat16" or "float64" (see `training.precision`); accumulate, parts of
-      a batch that are computed one after another, for batches that do not fit into memory (see `make_train_step`).
+      precision of the steps (see `training.precision`); accumulate, parts of a batch for memory (see `make_train_step`).
     train.rollback: the last good state is kept every `every` steps and restored after a bad step (see `DivergenceDetector` for
       `factor`); the batch is skipped, the learning rate multiplied by learning_rate_scale; more than `maximum` rollbacks are an
       error. every 0 turns it off: a bad step is then an error at once.
@@ -141,7 +140,7 @@ def resolve(config: Mapping[str, Any]) -> ConfigDict:
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """{"train.steps": 100, ...}; tuples, those within tuples too, as lists, as JSON has them."""
-    flat = {}
+    flat: dict[str, Any] = {}
     for name, value in config.items():
         if isinstance(value, Mapping | ConfigDict):
             flat |= flatten(value, f"{prefix}{name}.")

@@ -32,7 +32,7 @@ def check_precision(precision: str) -> None:
     """Raises a ValueError for a name that is not there, and for float64 where JAX does not have it."""
     if precision not in PRECISIONS:
         raise ValueError(f"config.train.precision must be one of {', '.join(PRECISIONS)}, not {precision!r}")
-    if precision == "float64" and not jax.config.jax_enable_x64:
+    if precision == "float64" and not jax.config.read("jax_enable_x64"):
         raise ValueError("config.train.precision='float64' needs JAX_ENABLE_X64=1 in the environment")
 
 

@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from timbre_jax import files
 from timbre_jax.training.distributed import processes
@@ -18,9 +19,9 @@ class StopSignals:
     Does nothing outside the main thread, where Python cannot set handlers.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.number: int = 0
-        self._before: dict[int, object] = {}
+        self._before: dict[int, Any] = {}
 
     def __enter__(self) -> StopSignals:
         if threading.current_thread() is threading.main_thread():

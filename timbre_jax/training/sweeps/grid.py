@@ -101,7 +101,7 @@ class _Member:
     def __init__(self, workdir: Path, config: Any, model: Any, sources: Sources):
         self.workdir, self.config, self.model, self.sources = workdir, config, model, sources
         self.total = total_steps(config, sources) if model.trained_by == "gradient" else 1
-        self.run: VectorizedTrainer | None = None
+        self.run: Any = None  # a `VectorizedTrainer` while it has a slot
         self.result: Result | None = None
         self._held = contextlib.ExitStack()
 
@@ -288,7 +288,7 @@ def _take_step(slots: VectorizedStates | SingleState, active: Mapping[int, _Memb
         member.after_step(signal)
 
 
-def _score_together(slots: VectorizedStates, going: Mapping[int, _Member]) -> None:
+def _score_together(slots: Any, going: Mapping[int, _Member]) -> None:
     """The scores of all runs at once, where it is time for most of them."""
     for member in going.values():
         member.run.ready = None  # of a step that was taken back
