@@ -14,9 +14,9 @@ from timbre_jax.training.distributed import processes
 
 
 class StopSignals:
-    """While entered, the first SIGTERM or SIGINT only sets `number`; a second one acts as it did before.
+    """Handler whose first SIGTERM or SIGINT only sets `number`; a second one acts as it did before.
 
-    Does nothing outside the main thread, where Python cannot set handlers.
+    It does nothing outside the main thread, where Python cannot set handlers.
     """
 
     def __init__(self) -> None:
@@ -44,9 +44,7 @@ class StopSignals:
 
 @contextlib.contextmanager
 def locked(workdir: Path) -> Iterator[None]:
-    """Holds the run folder's lock; the system releases it when the process ends, however it ends.
-
-    Of several processes of one run, the main one holds it for all.
+    """Holds the lock of a run's folder; of several processes of one run, the main one holds it for all.
 
     Raises:
       ValueError: another process trains in this folder.
