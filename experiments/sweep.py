@@ -26,6 +26,9 @@ from typing import Any
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
+if __name__ == "__main__":
+    sys.path[0] = str(Path(__file__).resolve().parents[1])  # the clone, not the program's folder
+
 from experiments import command_line
 from experiments.large_pages import use_large_pages
 from timbre_jax.training.sweeps.grid_file import read_grid, run_names, short_fields
@@ -124,7 +127,7 @@ def sweep_table(runs: Sequence[tuple[Mapping[str, Any], Path]]):
 
 def write_table(table, workdir: Path) -> None:
     """WORKDIR/sweep.csv and sweep.md."""
-    from timbre_jax.metrics.table import write_text
+    from timbre_jax.files import write_text
 
     write_text(workdir / "sweep.csv", table.csv())
     write_text(workdir / "sweep.md", table.markdown())

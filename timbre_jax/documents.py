@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-import timbre_jax
 from timbre_jax.files import why_full, write_text
 from timbre_jax.models import MODELS
+from timbre_jax.version import __version__
 
 FORMAT = 1
 """Format of run folders and spaces. Raised when an older reader could not make sense of a newer folder."""
@@ -30,7 +30,7 @@ class DamagedError(CheckpointError):
 
 def with_format(document: dict) -> dict:
     """Returns a document with the format and the version of the library that writes it."""
-    return {"format": FORMAT, "library_version": timbre_jax.__version__, **document}
+    return {"format": FORMAT, "library_version": __version__, **document}
 
 
 def check_format(document: dict, path: str | os.PathLike) -> None:
@@ -39,7 +39,7 @@ def check_format(document: dict, path: str | os.PathLike) -> None:
     if found != FORMAT:
         version = document.get("library_version", "an unknown version")
         raise CheckpointError(
-            f"{path} has format {found}, written by timbre_jax {version}; this is timbre_jax {timbre_jax.__version__}, which "
+            f"{path} has format {found}, written by timbre_jax {version}; this is timbre_jax {__version__}, which "
             f"reads format {FORMAT}: use that version, or train again in another folder"
         )
 
