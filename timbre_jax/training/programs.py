@@ -91,8 +91,13 @@ def program_key(config: Any, model: TimbreModel, representation: Representation,
     named = {name: value for name, value in flatten(config).items() if _compiled(name)}
     if config.optimizer.schedule == "plateau":  # constant within a step: evaluations change the peak
         named["optimizer.schedule"] = "constant"
-    told = config.optimizer.schedule == "cosine" or model.uses_progress
-    return model, representation, tuple(sorted((k, repr(v)) for k, v in named.items())), total_steps if told else None
+    depends_on_length = config.optimizer.schedule == "cosine" or model.uses_progress
+    return (
+        model,
+        representation,
+        tuple(sorted((k, repr(v)) for k, v in named.items())),
+        total_steps if depends_on_length else None,
+    )
 
 
 _HOST = {

@@ -23,7 +23,7 @@ class Saver:
     WORKDIR/checkpoints keeps the last two checkpoints, WORKDIR/best the spaces that were the best at either. Nothing is removed
     before its replacement is complete, so a write that fails loses nothing else. Orbax's `Checkpointer` (0.12) does not do
     this: it reads changed bytes without an error, takes an abandoned step for the latest after a rollback, and raises the error
-    of a failed write when the next checkpoint is due.
+    of a failed write again when the next checkpoint is due.
 
     Args:
       workdir: folder of the run.
