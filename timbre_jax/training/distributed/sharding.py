@@ -32,7 +32,7 @@ class JitPlacement:
       axis_name: what `make_train_step` has to be told.
     """
 
-    axis_name = None
+    axis_name: str | None = None
 
     def __init__(self, mesh: Mesh):
         self.mesh = mesh
@@ -61,7 +61,7 @@ class JitPlacement:
 
         return traced
 
-    def train_batch(self, batch: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
+    def train_batch(self, batch: Mapping[str, Any]) -> dict[str, Any]:
         """This process's part of a batch, on its devices."""
         return {name: jax.make_array_from_process_local_data(self.split, value) for name, value in batch.items()}
 
@@ -97,7 +97,7 @@ class PmapPlacement(JitPlacement):
 
         return run
 
-    def train_batch(self, batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def train_batch(self, batch: Mapping[str, Any]) -> dict[str, Any]:
         count = self.mesh.size
         return {name: value.reshape(count, value.shape[0] // count, *value.shape[1:]) for name, value in batch.items()}
 
