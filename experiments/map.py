@@ -13,7 +13,11 @@ the 10 x 10 grid of decoded sounds. A map that is already in OUT and was made in
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+
+if __name__ == "__main__":
+    sys.path[0] = str(Path(__file__).resolve().parents[1])  # the clone, not the program's folder
 
 from experiments import command_line
 from timbre_jax.maps.build import MapSettings, make_map_of_run

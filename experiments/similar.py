@@ -11,6 +11,12 @@ With --out: OUT/similar.json, and OUT/FILE/*.wav, the similar sounds, nearest fi
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":
+    sys.path[0] = str(Path(__file__).resolve().parents[1])  # the clone, not the program's folder
+
 from experiments import command_line
 from timbre_jax.maps.similar import SimilarSettings, find_similar, similar_text
 

@@ -1,18 +1,16 @@
-"""Checkpoints on disk, and `load`: the only file that knows orbax.
+"""Checkpoints on disk: writes and loads them; the only file that calls orbax.
 
-A checkpoint is a folder with `arrays/` (orbax) and one JSON document beside it. It is written under another name and
-renamed when it is whole, so a folder that has its name is complete; its document lists its files with sizes and
-checksums (orbax keeps none), so that damage is found before anything is used. Nothing in it is code: a model and a
-representation are names and settings that are looked up in the registries.
+A checkpoint is a folder with `arrays/` (orbax) and one JSON document beside it. It is written under another name and renamed
+when it is complete, so a folder with its final name is complete. The document lists the files with sizes and checksums, since
+orbax reads changed bytes without an error; damage is found before anything is used. Nothing in it is code (`documents`).
 
 Arrays go through the host's memory both ways: one process writes a checkpoint, alone and from any thread, and each process
-reads it by itself. So it does not matter on how many devices and processes it was made.
+reads it by itself. So the number of devices and processes that wrote it does not matter.
 """
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import logging
 import os
@@ -28,60 +26,64 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-import timbre_jax
-from timbre_jax.files import why_full
+from timbre_jax.documents import (
+    CheckpointError,
+    DamagedError,
+    check_format,
+    model_name,
+    model_settings,
+    read_config,
+    reason,
+    statistics_document,
+    with_format,
+)
+from timbre_jax.files import write_text
 from timbre_jax.models import make_model
 from timbre_jax.representations import make_representation, representation_settings
 from timbre_jax.space import TimbreSpace
 from timbre_jax.types import Features
 
-FORMAT = 1
-"""Of run folders and spaces. Raised when an older reader could not make sense of a newer folder."""
-
 DOCUMENT = "document.json"
 _ARRAYS = "arrays"
 AT_ONCE = 1 << 28
-"""Bytes that are copied at once while a checkpoint is written or read; one array is never cut."""
-
-
-class CheckpointError(ValueError):
-    """A run or a checkpoint that is missing, damaged or of another version; the message is one line and says what to do."""
-
-
-class DamagedError(CheckpointError):
-    """A checkpoint whose files are not what was written."""
+"""Bytes that are copied at once while a checkpoint is written or read; one array is never split."""
 
 
 def write(path: str | os.PathLike, arrays: Any, document: dict) -> None:
-    """Writes a pytree of arrays and a JSON document as the folder `path`, which appears whole or not at all.
+    """Writes a pytree of arrays and a JSON document as a folder, which appears complete or not at all.
 
-    A folder that is already there is replaced. The process that calls it writes alone, and waits for no other.
+    An existing folder is replaced. The calling process writes alone and waits for no other.
 
     Args:
-      arrays: whole on every device, or NumPy arrays (`to_host`) that nobody changes meanwhile.
+      path: folder to write.
+      arrays: replicated on every device, or NumPy arrays (`to_host`) that nothing changes meanwhile.
+      document: JSON data.
 
     Raises:
-      CheckpointError: it could not be written, for want of space for instance. What was there before is untouched.
+      CheckpointError: the folder could not be written, for instance on a full disk. What existed before is unchanged.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
         temporary.mkdir(parents=True)
         _save_arrays(temporary / _ARRAYS, to_host(arrays))
-        document = {"format": FORMAT, "library_version": timbre_jax.__version__, **document}
-        document["files"] = _files(temporary / _ARRAYS)
-        _write_text(temporary / DOCUMENT, json.dumps(document))
+        document = {**with_format(document), "files": _files(temporary / _ARRAYS)}
+        write_text(temporary / DOCUMENT, json.dumps(document), sync=True)
         _replace(temporary, path)
     except Exception as error:
         _remove(temporary)
-        raise CheckpointError(f"could not save {path}: {_reason(error)}") from error
+        raise CheckpointError(f"could not save {path}: {reason(error)}") from error
 
 
 def to_host(tree: Any, *, kept: bool = False) -> Any:
-    """A pytree's arrays copied into NumPy arrays, which do not change with what becomes of the originals.
+    """Copies a pytree's arrays into NumPy arrays, which do not change with the originals.
 
-    Of several processes each gets the whole, from its own devices, which all have a copy. NumPy arrays stay what they are.
-    `kept`: the originals stay as they are for as long as these are in use, so on a CPU nothing is copied.
+    Each of several processes gets everything, from its own devices, which all have a copy. NumPy arrays are returned as they
+    are.
+
+    Args:
+      tree: arrays, replicated on every device.
+      kept: whether the originals do not change while the copies are in use, so that on a CPU nothing is copied.
     """
 
     def local(leaf):
@@ -91,15 +93,15 @@ def to_host(tree: Any, *, kept: bool = False) -> Any:
     for leaf in jax.tree.leaves(tree):
         if isinstance(leaf, jax.Array):
             leaf.copy_to_host_async()
-    # On a CPU a view would see the memory that training goes on in.
+    # On a CPU a view would share the memory that training continues in.
     return jax.tree.map(lambda leaf: np.array(leaf) if isinstance(leaf, jax.Array) and not kept else np.asarray(leaf), tree)
 
 
 def read_document(path: str | os.PathLike) -> dict:
-    """The JSON document of a checkpoint folder, after checking that all its files are there in full.
+    """Reads the JSON document of a checkpoint folder and checks that its files have their sizes.
 
     Raises:
-      CheckpointError: a file is missing or cut short, or the folder is of another format.
+      CheckpointError: a file is missing or truncated, or the folder has another format.
     """
     path = Path(path)
     try:
@@ -108,7 +110,7 @@ def read_document(path: str | os.PathLike) -> dict:
     except FileNotFoundError:
         raise DamagedError(f"checkpoint {path} has lost its {DOCUMENT}; {_ADVICE}") from None
     except (ValueError, KeyError, TypeError, OSError) as error:
-        raise DamagedError(f"checkpoint {path}: {DOCUMENT} is damaged ({_reason(error)}); {_ADVICE}") from None
+        raise DamagedError(f"checkpoint {path}: {DOCUMENT} is damaged ({reason(error)}); {_ADVICE}") from None
     check_format(document, path)
     for name, (size, _) in files.items():
         file = path / _ARRAYS / name
@@ -120,11 +122,12 @@ def read_document(path: str | os.PathLike) -> dict:
     return document
 
 
-def checked(path: str | os.PathLike) -> dict:
-    """The document of a checkpoint folder, after checking every byte of its files.
+def verify(path: str | os.PathLike) -> dict:
+    """Reads the JSON document of a checkpoint folder and checks every byte of its files.
 
     Raises:
-      DamagedError: they are not what was written. CheckpointError: the folder is of another format.
+      DamagedError: the files are not what was written.
+      CheckpointError: the folder has another format.
     """
     path = Path(path)
     document = read_document(path)
@@ -135,53 +138,56 @@ def checked(path: str | os.PathLike) -> dict:
 
 
 def last_intact(directory: str | os.PathLike) -> tuple[int | None, list[str]]:
-    """The step of a folder's newest checkpoint that is whole, None where there is none, and what is wrong with newer ones.
+    """Finds the newest intact checkpoint of a folder and renames newer, damaged ones to STEP.damaged.
 
-    Those are put aside, as STEP.damaged.
+    Returns:
+      Its step, None if there is no checkpoint, and a line about each damaged one.
 
     Raises:
-      CheckpointError: all are damaged, or one is of another format.
+      CheckpointError: all are damaged, or one has another format.
     """
-    directory, told = Path(directory), []
+    directory, problems = Path(directory), []
     for step in reversed(steps(directory)):
         path = step_path(directory, step)
         try:
-            checked(path)
+            verify(path)
         except DamagedError as error:
             if not steps(directory)[0] < step:
                 raise
             aside = path.with_name(f"{path.name}.damaged")
             shutil.rmtree(aside, ignore_errors=True)
             path.rename(aside)
-            told.append(f"{str(error).removesuffix(f'; {_ADVICE}')}; it is now {aside.name}, and an older one is gone on from")
+            problem = str(error).removesuffix(f"; {_ADVICE}")
+            problems.append(f"{problem}; it was renamed to {aside.name}, and training resumes from an older one")
         else:
-            return step, told
-    return None, told
+            return step, problems
+    return None, problems
 
 
 def read(path: str | os.PathLike, template: Any) -> tuple[Any, dict]:
-    """Arrays, placed as the template says, and the document.
+    """Reads the arrays of a checkpoint folder and its document.
 
     Args:
-      template: the pytree's structure with a `jax.ShapeDtypeStruct` for every leaf, whose sharding says where it goes (none:
-        the first device).
+      path: the folder.
+      template: structure of the pytree with a `jax.ShapeDtypeStruct` for every leaf, whose sharding places it (none: on the
+        first device).
 
     Raises:
-      CheckpointError: damaged, of another format, or of other shapes than the template.
+      CheckpointError: the folder is damaged, or has another format or other shapes than the template.
     """
     path = Path(path)
-    document = checked(path)
+    document = verify(path)
     try:
         arrays = _load_arrays(path / _ARRAYS, template)
     except Exception as error:
-        raise CheckpointError(f"checkpoint {path} cannot be read ({_reason(error)}); {_ADVICE}") from error
+        raise CheckpointError(f"checkpoint {path} cannot be read ({reason(error)}); {_ADVICE}") from error
     found, expected = jax.tree.leaves_with_path(arrays), jax.tree.leaves(template)
     for (where, leaf), wanted in zip(found, expected, strict=True):
         if leaf.shape != wanted.shape or leaf.dtype != wanted.dtype:
             name = jax.tree_util.keystr(where)
             raise CheckpointError(
-                f"checkpoint {path}: {name} is {leaf.dtype}{list(leaf.shape)}, but the settings ask for "
-                f"{wanted.dtype}{list(wanted.shape)}; it belongs to another run"
+                f"checkpoint {path}: {name} is {leaf.dtype}{list(leaf.shape)}, expected "
+                f"{wanted.dtype}{list(wanted.shape)} from the settings; it belongs to another run"
             )
     return arrays, document
 
@@ -191,13 +197,13 @@ def replace_document(path: str | os.PathLike, changes: dict) -> None:
     path = Path(path)
     document = {**read_document(path), **changes}
     try:
-        _write_text(path / DOCUMENT, json.dumps(document))
+        write_text(path / DOCUMENT, json.dumps(document), sync=True)
     except OSError as error:
-        raise CheckpointError(f"could not save {path}: {_reason(error)}") from error
+        raise CheckpointError(f"could not save {path}: {reason(error)}") from error
 
 
 def steps(directory: str | os.PathLike) -> list[int]:
-    """Steps of the complete checkpoints in a folder, rising."""
+    """Returns the steps of the complete checkpoints in a folder, in ascending order."""
     directory = Path(directory)
     if not directory.is_dir():
         return []
@@ -205,26 +211,26 @@ def steps(directory: str | os.PathLike) -> list[int]:
 
 
 def step_path(directory: str | os.PathLike, step: int) -> Path:
-    """Where the checkpoint of a step lies: DIRECTORY/00001200."""
+    """Returns the folder of a step's checkpoint: DIRECTORY/00001200."""
     return Path(directory) / f"{step:08d}"
 
 
 def remove_all_but(directory: str | os.PathLike, keep: set[int]) -> None:
-    """Removes the other steps' checkpoints, and what killed runs left half written."""
+    """Removes the checkpoints of other steps, and the incomplete ones of killed runs."""
     directory = Path(directory)
     if not directory.is_dir():
         return
     for entry in directory.iterdir():
         stale = entry.name.startswith(".") and entry.name.endswith(".tmp")
         if stale or (entry.name.isdigit() and int(entry.name) not in keep):
-            # Renamed first: a folder that is half removed must not look like a checkpoint.
+            # Renamed first, so that a partly removed folder does not look like a checkpoint.
             if not stale:
                 entry = entry.rename(entry.with_name(f".{entry.name}.{uuid.uuid4().hex[:8]}.tmp"))
             shutil.rmtree(entry, ignore_errors=True)
 
 
 def save_space(path: str | os.PathLike, space: TimbreSpace, information: dict | None = None) -> None:
-    """Writes a space as the folder `path`: variables as arrays; settings and statistics in the readable document."""
+    """Writes a space as a folder: variables as arrays, settings and statistics in the document."""
     document = {
         "model": {"name": model_name(space.model), **model_settings(space.model)},
         "representation": {"name": space.representation.name, **representation_settings(space.representation)},
@@ -235,29 +241,33 @@ def save_space(path: str | os.PathLike, space: TimbreSpace, information: dict | 
 
 
 def load_space(path: str | os.PathLike) -> TimbreSpace:
-    """The space that `save_space` wrote.
+    """Loads a space that `save_space` wrote.
 
     Raises:
-      CheckpointError: damaged, of another version, or with a model or representation that this version does not know.
+      CheckpointError: it is damaged, of another version, or of a model or representation that this version does not have.
     """
     document = read_document(path)
     try:
         representation = make_representation(**document["representation"])
         model = make_model(**document["model"])
     except (ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{path} was saved by timbre_jax {document['library_version']}: {_reason(error)}") from None
+        raise CheckpointError(
+            f"{path} was saved by timbre_jax {document['library_version']} and cannot be loaded by this version "
+            f"({reason(error)}); train again in another folder"
+        ) from None
     variables, document = read(path, jax.eval_shape(lambda: init_variables(model, jax.random.key(0))))
     statistics = {name: jnp.asarray(np.asarray(value, np.float32)) for name, value in document["statistics"].items()}
     return TimbreSpace(variables=variables, statistics=statistics, model=model, representation=representation)
 
 
 def load(workdir: str | os.PathLike) -> TimbreSpace:
-    """The best space of a run so far: averaged parameters at the best evaluation, with their statistics.
+    """Loads the best space of a run so far: averaged parameters at the best evaluation, with their statistics.
 
-    Also takes the folder of a single space, as `save_space` wrote it.
+    Args:
+      workdir: folder of the run, or of a single space that `save_space` wrote.
 
     Raises:
-      CheckpointError: not a run, no checkpoint yet, damaged, or of another version. One line.
+      CheckpointError: the folder is not a run, has no checkpoint yet, is damaged or of another version. One line.
     """
     workdir = Path(workdir)
     if not workdir.is_dir():
@@ -267,11 +277,11 @@ def load(workdir: str | os.PathLike) -> TimbreSpace:
     if not (workdir / "config.json").is_file():
         raise CheckpointError(f"{workdir} is not a run: it has no config.json (experiments/train.py --workdir makes one)")
     read_config(workdir)
-    # A run in progress replaces its best space now and then; whoever reads just then looks again.
+    # A run in progress replaces its best space now and then: then the new one is read.
     for attempt in range(3):
         best = steps(workdir / "best")
         if not best:
-            raise CheckpointError(f"the run {workdir} has no checkpoint yet; run its training command again to go on")
+            raise CheckpointError(f"the run {workdir} has no checkpoint yet; run its training command again to resume it")
         try:
             return load_space(step_path(workdir / "best", best[-1]))
         except CheckpointError:
@@ -281,71 +291,14 @@ def load(workdir: str | os.PathLike) -> TimbreSpace:
     raise AssertionError("unreachable")
 
 
-def read_config(workdir: str | os.PathLike) -> dict:
-    """A run's config.json.
-
-    Raises:
-      CheckpointError: it is missing, damaged or of another version.
-    """
-    path = Path(workdir) / "config.json"
-    try:
-        document = json.loads(path.read_text())
-        if not isinstance(document, dict):
-            raise ValueError("not an object")
-    except (ValueError, OSError) as error:
-        raise CheckpointError(f"{path} cannot be read ({_reason(error)})") from None
-    check_format(document, path)
-    return document
-
-
-def write_config(workdir: str | os.PathLike, document: dict) -> None:
-    """Writes a run's config.json, atomically."""
-    workdir = Path(workdir)
-    document = {"format": FORMAT, "library_version": timbre_jax.__version__, **document}
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-        _write_text(workdir / "config.json", json.dumps(document, indent=2) + "\n")
-    except OSError as error:
-        raise CheckpointError(f"could not save {workdir / 'config.json'}: {_reason(error)}") from None
-
-
-def check_format(document: dict, path: str | os.PathLike) -> None:
-    """Raises a `CheckpointError` when a document was written in another format than this version reads."""
-    found = document.get("format")
-    if found != FORMAT:
-        version = document.get("library_version", "an unknown version")
-        raise CheckpointError(
-            f"{path} has format {found}, written by timbre_jax {version}; this is timbre_jax {timbre_jax.__version__}, which "
-            f"reads format {FORMAT}: use that version, or train anew into another folder"
-        )
-
-
 def init_variables(model, key) -> dict:
-    """A model's variables, as its `init` makes them."""
+    """Returns a model's variables, as its `init` makes them."""
     frames = (1, *model.feature_shape)
     features = Features(values=jnp.zeros(frames, jnp.float32), mask=jnp.ones(frames[:2], jnp.float32))
     return dict(model.init(key, features))
 
 
-def model_name(model) -> str:
-    """A model's name in the registry."""
-    from timbre_jax.models import MODELS
-
-    return next(name for name, kind in MODELS.items() if type(model) is kind)
-
-
-def model_settings(model) -> dict:
-    """A model's settings, such that `make_model(name, **settings)` gives it again."""
-    hidden = ("parent", "name")
-    return {f.name: getattr(model, f.name) for f in dataclasses.fields(model) if f.name not in hidden}
-
-
-def statistics_document(statistics) -> dict:
-    """Statistics as JSON has them; float32 comes back to the bit."""
-    return {name: np.asarray(value, np.float32).tolist() for name, value in statistics.items()}
-
-
-_ADVICE = "remove this folder to go on from an older checkpoint, if there is one"
+_ADVICE = "remove this folder to resume from an older checkpoint, if there is one"
 
 
 def _save_arrays(path: Path, arrays: Any) -> None:
@@ -370,8 +323,10 @@ def _load_arrays(path: Path, template: Any) -> Any:
 
 
 def _alone(arrays: Any) -> contextlib.AbstractContextManager:
-    """Orbax would wait for all processes of a run; this one writes and reads by itself, and with little more memory than the
-    arrays have: three states of a large model are gigabytes, of which orbax would make two copies more."""
+    """Returns a context in which this process saves and loads by itself, with little more memory than the arrays have.
+
+    By default orbax waits for all processes, and makes two more copies of the arrays, gigabytes for a large model.
+    """
     from orbax.checkpoint import v1 as ocp
 
     if jax.process_count() > 1:
@@ -384,17 +339,17 @@ def _alone(arrays: Any) -> contextlib.AbstractContextManager:
     context.multiprocessing.active_processes = {jax.process_index()}
     largest = max((leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(arrays)), default=0)
     context.memory.write_concurrent_bytes = context.memory.read_concurrent_bytes = max(AT_ONCE, largest)
-    context.memory.deepcopy_host_arrays = False  # what is written is nobody else's (`to_host`)
+    context.memory.deepcopy_host_arrays = False  # `to_host` has made copies
     return context
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """What goes wrong comes as an exception; orbax also logs it, with a traceback for every one of its threads."""
+    """Silences orbax, which logs every exception that it raises, with a traceback for each of its threads."""
     logger = logging.getLogger("absl")
     before, logger.disabled = logger.disabled, True
     yield
-    # Not after an exception: the threads go on complaining for a while.
+    # Not after an exception: the threads continue to log for a while.
     logger.disabled = before
 
 
@@ -404,7 +359,7 @@ def _files(directory: Path) -> dict[str, tuple[int, int]]:
 
 
 def _checksum(file: Path) -> int:
-    """Piece by piece: a file may have gigabytes."""
+    """Computes a checksum in pieces, because a file may have gigabytes."""
     checksum = 0
     with open(file, "rb") as opened:
         while piece := opened.read(1 << 22):
@@ -429,25 +384,3 @@ def _replace(temporary: Path, path: Path) -> None:
         shutil.rmtree(old, ignore_errors=True)
     else:
         temporary.rename(path)
-
-
-def _write_text(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
-    try:
-        with open(temporary, "w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def _reason(error: BaseException) -> str:
-    """The first line of an error's message, cut to a readable length."""
-    text = str(error)
-    if full := why_full(error) or ("RESOURCE_EXHAUSTED" if "RESOURCE_EXHAUSTED" in text else ""):
-        return f"{full}; free some space and run the same command again"
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return (lines[0] if lines else type(error).__name__)[:160]

@@ -85,9 +85,9 @@ def measure_training(
 
     from experiments.benchmarks.arithmetic import count_flops, measure_peak, step_clock
     from timbre_jax.data.datasets import open_sources
-    from timbre_jax.training.resources import peak_memory
+    from timbre_jax.training.profiling import peak_memory
     from timbre_jax.training.setup import build_model, fit, write_config
-    from timbre_jax.training.trainer import Run
+    from timbre_jax.training.trainer import Trainer
 
     peak, clock, sources = measure_peak(), step_clock(), open_sources(config, progress=False)
     model = build_model(config, sources)
@@ -97,7 +97,7 @@ def measure_training(
         start = clock()
         fit(config, workdir, model, sources)
         return {"examples/s": len(sources.train) / (clock() - start), "memory GB": _memory(peak_memory())}
-    run = Run(config, workdir, model, sources, "jit", False)
+    run = Trainer(config, workdir, model, sources, "jit", False)
     run.begin()
     try:
         batch = run.placement.train_batch(run.next_batch())
@@ -165,10 +165,9 @@ def make_store(config: Mapping[str, Any], path: Path, *, sounds: int = 0) -> Pat
     from timbre_jax.data.prepare.build import build_store
 
     representation = base_representation(config)
-    own = getattr(representation, "length", 0)
-    form = Form(
-        representation.sample_rate, own or 4 * representation.sample_rate, variable=config["model"]["name"] == "any_length_vae"
-    )
+    own = representation.length
+    variable = config["model"]["name"] == "variable_length_vae"
+    form = Form(representation.sample_rate, own or 4 * representation.sample_rate, variable=variable)
     count = sounds or max(64, 2 * config["train"]["batch_size"])
     build_store(Tones(form, (("train", count), ("valid", 8))), path, workers=1, progress=False)
     return path

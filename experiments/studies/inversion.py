@@ -23,12 +23,17 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import sys
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from absl import flags
+
+if __name__ == "__main__":
+    sys.path[0] = str(Path(__file__).resolve().parents[2])  # the clone, not the program's folder
 
 from experiments import command_line
 from experiments.studies.inversion_sounds import Sounds, folder_sounds, mixed_sounds, store_sounds
@@ -162,7 +167,7 @@ def measure(sounds: Sounds, names: Sequence[str], representation: Any) -> dict[s
 
 
 def _compare(restored: np.ndarray, sounds: Sounds) -> dict[str, np.ndarray]:
-    from timbre_jax.metrics.peaq.basic import distortion_index, grade, peaq_basic
+    from timbre_jax.metrics.peaq import distortion_index, grade, peaq_basic
     from timbre_jax.metrics.sound_pairs import pair_distances
 
     distances = pair_distances(restored, sounds.waves, sounds.sample_rate, ("lsd", "stft"))

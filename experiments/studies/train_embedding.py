@@ -24,11 +24,15 @@ pitch; of the class of an instrument that it never heard it knows no more than t
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from absl import flags
+
+if __name__ == "__main__":
+    sys.path[0] = str(Path(__file__).resolve().parents[2])  # the clone, not the program's folder
 
 from experiments import command_line
 
@@ -153,7 +157,7 @@ def _augmented(images: np.ndarray, generator: np.random.Generator) -> np.ndarray
 def _report(path: Path, stores, known, progress: bool) -> None:
     from timbre_jax.data.prepare.class_rules import UNLABELLED
     from timbre_jax.metrics.embedding import image_embedding
-    from timbre_jax.metrics.neighbours import neighbour_accuracy
+    from timbre_jax.metrics.knn import neighbour_accuracy
 
     for split in ("valid", "test"):
         for store in stores:
@@ -174,7 +178,7 @@ def _report(path: Path, stores, known, progress: bool) -> None:
 
 
 def _points(embed, images: np.ndarray) -> np.ndarray:
-    from timbre_jax.metrics.reconstruction import batches_of
+    from timbre_jax.inference.batched import batches_of
 
     parts = [np.asarray(embed(images[rows].astype(np.float32))) for rows in batches_of(len(images), 64)]
     return np.concatenate(parts)[: len(images)]

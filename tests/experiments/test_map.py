@@ -9,8 +9,9 @@ import signal
 import numpy as np
 import pytest
 
-from experiments.generate import generate
 from tests.helpers.processes import start
+from timbre_jax.generation.generate import generate
+from timbre_jax.maps.generation_mode import MapPoints
 
 pytestmark = pytest.mark.xdist_group("small_analysis")
 
@@ -50,7 +51,7 @@ def test_similar_prints_the_nearest_sounds(run_map, map_settings):
 def test_generate_takes_points_of_the_map(run_map, map_settings, pca_run, mean_run, tmp_path):
     out, library, sound_map = map_settings.out, run_map.library, run_map.sound_map
     x, y = sound_map.coordinates[4].tolist()
-    manifest = generate(pca_run, tmp_path / "a", mode="map", map=str(out), at=f"{x!r},{y!r}; 0.9,5")
+    manifest = generate(pca_run, tmp_path / "a", MapPoints(map=str(out), at=f"{x!r},{y!r}; 0.9,5"))
     first, second = manifest["sounds"]
     np.testing.assert_array_equal(np.float32(first["latent"]), library.latents[4])
     assert first["made_from"]["distance"] == 0.0
@@ -59,9 +60,9 @@ def test_generate_takes_points_of_the_map(run_map, map_settings, pca_run, mean_r
     assert "a guess" in second["remarks"][0]
     for at, message in (("0.1", "x,y;x,y"), ("nan,0", "finite"), ("a,b", "x,y;x,y"), ("", "needs --map")):
         with pytest.raises(ValueError, match=message):
-            generate(pca_run, tmp_path / "b", mode="map", map=str(out), at=at)
+            generate(pca_run, tmp_path / "b", MapPoints(map=str(out), at=at))
     with pytest.raises(ValueError, match="another space"):
-        generate(mean_run, tmp_path / "b", mode="map", map=str(out), at="0,0")
+        generate(mean_run, tmp_path / "b", MapPoints(map=str(out), at="0,0"))
     with pytest.raises(ValueError, match="there is no map"):
-        generate(pca_run, tmp_path / "b", mode="map", map=str(tmp_path), at="0,0")
+        generate(pca_run, tmp_path / "b", MapPoints(map=str(tmp_path), at="0,0"))
     assert not (tmp_path / "b").exists()

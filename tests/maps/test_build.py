@@ -10,6 +10,7 @@ import pytest
 
 from timbre_jax.maps import files
 from timbre_jax.maps.build import MapSettings, known_map, make_map_of_run
+from timbre_jax.maps.generation_mode import open_map
 from timbre_jax.maps.sound_map import load_map
 
 pytestmark = pytest.mark.xdist_group("small_analysis")
@@ -50,8 +51,6 @@ def test_the_same_map_is_not_made_twice(run_map, map_settings):
 
 def test_a_map_that_is_used_again_belongs_to_the_run_as_it_is_now(small_grid, pca_run, tmp_path):
     """After an update of the library the same latents may be of a space that is written otherwise."""
-    from timbre_jax.generation.static_modes import open_map
-
     settings = MapSettings(pca_run, tmp_path, number=6, method="pca", progress=False)
     first = make_map_of_run(settings).sound_map
     dataclasses.replace(first, settings={**first.settings, "space": "another"}).save(tmp_path / "map.npz")

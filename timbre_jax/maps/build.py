@@ -68,12 +68,13 @@ def make_map_of_run(settings: MapSettings) -> RunMap:
     if out.exists() and not out.is_dir():
         raise ValueError(f"--out={out} is a file; a map needs a folder")
     run = open_run(settings.workdir, hold=settings.hold)
-    path, options = settings.store or default_store(run), {"seed": settings.seed, "progress": settings.progress}
-    library = read_library(run, path, split=settings.split, number=settings.number, **options)
+
+    def read(path: str, split: str) -> Library:
+        return read_library(run, path, split=split, number=settings.number, seed=settings.seed, progress=settings.progress)
+
+    library = read(settings.store or default_store(run), settings.split)
     if settings.names_from:
-        library = borrow_classes(
-            run, library, read_library(run, settings.names_from, split="all", number=settings.number, **options)
-        )
+        library = borrow_classes(run, library, read(settings.names_from, "all"))
     sound_map = known_map(library, settings) or _new_map(library, settings)
     # The same points make the same map, but a map from an earlier call may name another run or an earlier form of the space.
     owner = {"run": run.name, "space": space_digest(run.space)}

@@ -9,16 +9,16 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-import timbre_jax
 from timbre_jax.audio.io import write_wave
-from timbre_jax.evaluation.resynthesis import render_values, without_clipping
 from timbre_jax.evaluation.runs import even_choice
 from timbre_jax.files import write_text
+from timbre_jax.inference.rendering import render_values, without_clipping
 from timbre_jax.maps.figures import grid_figure, map_figure
 from timbre_jax.maps.library import Library, RunMap
 from timbre_jax.maps.page import compressed_uri, grid_tiles, run_page
 from timbre_jax.maps.rendering import grid_points
 from timbre_jax.report.plots import save_png
+from timbre_jax.version import __version__
 
 GRID = 10
 _AT_ONCE = 20
@@ -98,7 +98,7 @@ def map_document(run_map: RunMap, grid: GridSounds) -> dict:
         for number, ((x, y), latent, distance) in enumerate(zip(grid.points, grid.latents, grid.distances, strict=True))
     ]
     return {
-        "library": f"timbre_jax {timbre_jax.__version__}",
+        "library": f"timbre_jax {__version__}",
         "run": {"name": run.name, "workdir": str(run.workdir), "model": run.model},
         "store": library.name,
         "method": sound_map.method,

@@ -15,8 +15,8 @@ from timbre_jax.data.features import VERSION
 from timbre_jax.data.store import JoinedStore, Store, open_store
 from timbre_jax.evaluation.runs import Run, choose_notes, feature_blocks
 from timbre_jax.files import atomic_path
+from timbre_jax.inference.batched import encode_features
 from timbre_jax.maps.sound_map import SoundMap, space_digest
-from timbre_jax.metrics.reconstruction import encode_features
 
 UNLABELLED = "unlabelled"
 BORROW_FROM = 5
@@ -158,7 +158,7 @@ def _latents(run: Run, store: Store | JoinedStore, part: Part, progress: bool) -
     from tqdm import tqdm
 
     fingerprints = [one.index["fingerprint"] for one in single_stores(store)]
-    versions = f"{VERSION} {getattr(run.space.representation, 'version', 1)}"  # as features are kept by
+    versions = f"{VERSION} {run.space.representation.version}"  # as features are kept by
     about = "\n".join([versions, space_digest(run.space), part.split, *fingerprints])
     file = run.workdir / "latents" / f"{part.split}-{hashlib.sha256(about.encode()).hexdigest()[:16]}.npy"
     whole = len(part.positions) == store.length(part.split)

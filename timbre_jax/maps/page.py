@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import soundfile
 
-import timbre_jax
 from timbre_jax.maps.library import RunMap
 from timbre_jax.maps.sound_map import SoundMap
 from timbre_jax.report.players import data_uri, wav_bytes
 from timbre_jax.report.plots import CLASS_COLOURS
 from timbre_jax.report.spectrogram import spectrogram_image
 from timbre_jax.report.templates import render
+from timbre_jax.version import __version__
 
 TILE_ROWS, TILE_COLUMNS = 42, 54
 
@@ -87,7 +87,7 @@ def run_page(run_map: RunMap, *, grid: dict | None = None, audio: Mapping[int, s
             sound["audio"] = audio[row]
         sounds.append(sound)
     partly = audio is not None and len(audio) < len(library)
-    held = f" This page holds the sounds of {len(audio)} of them." if partly else ""
+    held = f" This page holds the sounds of {len(audio or ())} of them." if partly else ""
     return map_page(
         f"Map of “{run.name}”",
         f"{len(library)} sounds of {library.name}, placed by {_method_name(sound_map)}.{held}",
@@ -95,7 +95,7 @@ def run_page(run_map: RunMap, *, grid: dict | None = None, audio: Mapping[int, s
         classes=classes,
         labels=run_map.labels,
         grid=grid,
-        footer=f"Made by timbre_jax {timbre_jax.__version__} from the run “{run.name}”. {_shared_places(sound_map)}",
+        footer=f"Made by timbre_jax {__version__} from the run “{run.name}”. {_shared_places(sound_map)}",
         served=served,
     )
 

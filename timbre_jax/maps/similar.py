@@ -11,10 +11,10 @@ import numpy as np
 from timbre_jax.analysis.neighbours import NamedClass, SoundIndex, name_by_neighbours
 from timbre_jax.evaluation.runs import default_store, open_run
 from timbre_jax.files import write_text
-from timbre_jax.generation.sound_files import expand, read_input, short_name, write_sound
+from timbre_jax.generation.sound_files import InputSound, expand, read_inputs, short_name, unusable, write_sound
 from timbre_jax.generation.static_modes import predicted_classes
 from timbre_jax.maps.library import BORROW_FROM, Library, read_library
-from timbre_jax.metrics.neighbours import Neighbours
+from timbre_jax.metrics.knn import Neighbours
 from timbre_jax.settings import Settings, setting
 from timbre_jax.space import TimbreSpace
 
@@ -53,11 +53,9 @@ def find_similar(settings: SimilarSettings) -> dict:
     if out is not None and out.exists() and not out.is_dir():
         raise ValueError(f"--out={out} is a file; it has to be a folder")
     run = open_run(settings.workdir, hold=1.0)
-    errors: list[dict] = []
-    inputs = [entry for path in expand(settings.files) if (entry := read_input(path, run.space, errors)) is not None]
+    inputs, errors = read_inputs(expand(settings.files), run.space)
     if not inputs:
-        more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
-        raise ValueError(f"{errors[0]['error']}{more}")
+        raise unusable(errors)
     library = read_library(
         run, settings.store or default_store(run), split=settings.split, number=settings.number, seed=settings.seed,
         progress=settings.progress,
@@ -71,7 +69,7 @@ def find_similar(settings: SimilarSettings) -> dict:
         near = (nearest.indices[i].tolist(), nearest.distances[i].tolist())
         document["sounds"].append(_entry(entry, classes[i], named[i], library, *near))
         if out is not None:
-            _write_sounds(out / f"{i:03d}_{short_name(entry['path'])}", library, near[0])
+            _write_sounds(out / f"{i:03d}_{entry.name()}", library, near[0])
     if out is not None:
         write_text(out / "similar.json", json.dumps(document, indent=1, ensure_ascii=False) + "\n")
     return document
@@ -91,23 +89,23 @@ def similar_text(document: dict) -> str:
     return "\n".join(lines)
 
 
-def _latent_and_classes(space: TimbreSpace, entry: dict) -> tuple[np.ndarray, dict | None]:
+def _latent_and_classes(space: TimbreSpace, entry: InputSound) -> tuple[np.ndarray, dict | None]:
     """Returns the latent [1, D] of a file, and the shares that the model's class heads predict, if it has any."""
-    features = space.analyse(entry["wave"][None], np.array([entry["length"]], np.int32))
+    features = space.analyse(entry.wave[None], np.array([entry.length], np.int32))
     predicted = predicted_classes(space, features)
     return np.asarray(space.encode(features).values), None if predicted is None else predicted[0]
 
 
 def _entry(
-    entry: dict, classes: dict | None, named: NamedClass, library: Library, rows: list[int], distances: list[float]
+    entry: InputSound, classes: dict | None, named: NamedClass, library: Library, rows: list[int], distances: list[float]
 ) -> dict:
     near = [
         {"id": str(library.ids[row]), "class": str(library.classes[row]), "distance": distance}
         for row, distance in zip(rows, distances, strict=True)
     ]
     return {
-        "file": str(entry["path"]), "classes": classes, "class_of_similar": named.name, "agreement": named.agreement,
-        "similar": near, "remarks": entry["remarks"],
+        "file": str(entry.path), "classes": classes, "class_of_similar": named.name, "agreement": named.agreement,
+        "similar": near, "remarks": list(entry.remarks),
     }  # fmt: skip
 
 

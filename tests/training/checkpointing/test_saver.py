@@ -14,12 +14,12 @@ from timbre_jax.models import make_model
 from timbre_jax.representations import make_representation
 from timbre_jax.space import TimbreSpace
 from timbre_jax.training.checkpointing.saver import Saver
-from timbre_jax.training.checkpointing.schedule import Pace
+from timbre_jax.training.checkpointing.schedule import CheckpointSchedule
 
 
 @pytest.fixture
 def saver(tmp_path):
-    saver = Saver(tmp_path, Pace(seconds=60.0, share=0.05))
+    saver = Saver(tmp_path, CheckpointSchedule(seconds=60.0, share=0.05))
     yield saver
     saver.close()
 
@@ -141,8 +141,8 @@ def test_a_damaged_checkpoint_is_put_aside_for_the_one_before(tmp_path):
     (tmp_path / "00000002" / "document.json").unlink()
     step, told = checkpoint.last_intact(tmp_path)
     assert step == 1
-    assert "is damaged; it is now 00000003.damaged" in told[0]
-    assert "has lost its document.json; it is now 00000002.damaged" in told[1]
+    assert "is damaged; it was renamed to 00000003.damaged" in told[0]
+    assert "has lost its document.json; it was renamed to 00000002.damaged" in told[1]
     assert checkpoint.steps(tmp_path) == [1]
     checkpoint.step_path(tmp_path, 1).joinpath("document.json").unlink()
     with pytest.raises(CheckpointError, match=r"has lost its document\.json"):
@@ -171,8 +171,8 @@ def test_a_best_space_that_is_being_written_does_not_keep_a_checkpoint_from_its_
     assert not saver.busy
     threading.Timer(0.2, go_on.set).start()
     saver.save_best(2, space, {})  # waits for the first, which is no checkpoint's cost
-    assert saver._pace._cost >= 0.1
-    assert saver._pace._last_cost == 0.0
+    assert saver._schedule._cost >= 0.1
+    assert saver._schedule._last_cost == 0.0
     saver.finish()
     monkeypatch.undo()
     held, write = threading.Event(), checkpoint.write

@@ -1,27 +1,27 @@
-"""SIGTERM and Ctrl-C as a flag that the training loop looks at, and a lock so that a run has one trainer."""
+"""SIGTERM and Ctrl-C as a flag for the training loop, and a lock that gives a run one trainer."""
 
 from __future__ import annotations
 
 import contextlib
-import errno
-import os
 import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+from timbre_jax import files
 from timbre_jax.training.distributed import processes
 
 
 class StopSignals:
-    """While entered, the first SIGTERM or SIGINT only sets `number`; a second one acts as it did before.
+    """Handler whose first SIGTERM or SIGINT only sets `number`; a second one acts as it did before.
 
-    Does nothing outside the main thread, where Python cannot set handlers.
+    It does nothing outside the main thread, where Python cannot set handlers.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.number: int = 0
-        self._before: dict[int, object] = {}
+        self._before: dict[int, Any] = {}
 
     def __enter__(self) -> StopSignals:
         if threading.current_thread() is threading.main_thread():
@@ -44,27 +44,11 @@ class StopSignals:
 
 @contextlib.contextmanager
 def locked(workdir: Path) -> Iterator[None]:
-    """Holds the run folder's lock; the system releases it when the process ends, however it ends.
-
-    Of several processes of one run, the main one holds it for all.
+    """Holds the lock of a run's folder; of several processes of one run, the main one holds it for all.
 
     Raises:
       ValueError: another process trains in this folder.
     """
-    import fcntl
-
-    if not processes.is_main():
+    message = f"another process is training in {workdir}; wait for it or use another folder"
+    with files.locked(workdir / ".lock", message=message) if processes.is_main() else contextlib.nullcontext():
         yield
-        return
-    workdir.mkdir(parents=True, exist_ok=True)
-    file = os.open(workdir / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            # Some network file systems have no locks: there we do without.
-            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
-                raise ValueError(f"another process is training in {workdir}; wait for it or use another folder") from None
-        yield
-    finally:
-        os.close(file)
