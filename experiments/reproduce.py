@@ -63,7 +63,7 @@ def notes(
     import importlib
 
     from experiments.evaluate import evaluate
-    from experiments.prepare import prepare
+    from timbre_jax.data.prepare.make_store import prepare
     from timbre_jax.training.loop import train_and_evaluate
 
     if unknown := sorted(set(models) - set(MODELS)):

@@ -57,7 +57,7 @@ def library(
       ValueError: an unknown model, no or two places of sounds, a fraction out of range.
     """
     from experiments.evaluate import evaluate
-    from experiments.prepare import prepare
+    from timbre_jax.data.prepare.make_store import prepare
     from timbre_jax.training.config import resolve
     from timbre_jax.training.sweeps.grid import train_grid
 

@@ -5,7 +5,8 @@ import pytest
 
 from tests.helpers.notes import ListedSource
 from tests.helpers.runs import SHAPE, examples, small_config, small_sources
-from timbre_jax.data.datasets import InMemory, Rescaled, Subset, batches, fit_ranges, in_memory, open_sources, spread
+from timbre_jax.data.datasets import fit_ranges, open_sources
+from timbre_jax.data.example_source import InMemory, Rescaled, Subset, batches, in_memory, spread
 from timbre_jax.data.prepare.build import build_store
 from timbre_jax.representations import make_representation
 from timbre_jax.training.config import resolve

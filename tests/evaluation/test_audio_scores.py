@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from experiments.evaluate import evaluate
-from experiments.prepare import prepare
 from tests.helpers.library import write, write_library
 from tests.helpers.library_runs import library_run, library_store
+from timbre_jax.data.prepare.make_store import prepare
 from timbre_jax.evaluation.audio_scores import SoundSettings
 from timbre_jax.metrics import fingerprint
 from timbre_jax.metrics.sound_pairs import pair_distances

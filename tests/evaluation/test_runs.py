@@ -99,7 +99,7 @@ def test_a_narrow_sweep_keeps_all_its_sounds():
 
 def test_a_run_on_a_library(tmp_path):
     """Hits of folders instead of notes: the same commands read them, with classes, copies and real lengths."""
-    from experiments.prepare import prepare
+    from timbre_jax.data.prepare.make_store import prepare
     from timbre_jax.evaluation.runs import read_notes
     from timbre_jax.training.loop import train_and_evaluate
 

@@ -19,11 +19,11 @@ import timbre_jax
 from experiments.analyze import analyze
 from experiments.evaluate import evaluate
 from experiments.generate import generate
-from experiments.prepare import prepare
 from tests.helpers.notes import example_entry, note_name, note_wave, some_notes, write_nsynth
 from tests.helpers.processes import run
 from tests.helpers.runs import assert_same_run, small_config, small_sources
 from tests.helpers.sounds import harmonic_tone
+from timbre_jax.data.prepare.make_store import prepare
 from timbre_jax.training.loop import train_and_evaluate
 
 pytestmark = pytest.mark.xdist_group("small_analysis")

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from experiments.prepare import prepare
 from tests.helpers.notes import example_entry, note_name
 from tests.helpers.sounds import harmonic_tone
+from timbre_jax.data.prepare.make_store import prepare
 
 INSTRUMENTS = {
     "train": ("bass_synthetic_001", "flute_acoustic_002", "reed_acoustic_003", "bass_synthetic_004", "flute_acoustic_005"),

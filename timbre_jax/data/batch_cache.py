@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
 from concurrent.futures import Future
 
 import numpy as np
 
-from timbre_jax.data.datasets import Example, Source, read
+from timbre_jax.data.example_source import Example, ExampleSource, Positions
 
 
-class SharedReads:
+class SharedReads(ExampleSource):
     """A source that keeps the batches read last. Runs of one seed, in step with one another, then read each once.
 
     Batches are given to several readers and must not be changed. From any thread; who asks for what is just being read waits.
@@ -22,7 +21,7 @@ class SharedReads:
       keep: batches; more than the readers are apart, for each order in which they read.
     """
 
-    def __init__(self, source: Source, keep: int):
+    def __init__(self, source: ExampleSource, keep: int):
         self._source, self._keep = source, keep
         self._lock = threading.Lock()
         self._kept: OrderedDict[bytes, Future] = OrderedDict()
@@ -33,8 +32,7 @@ class SharedReads:
     def __getitem__(self, i: int) -> Example:
         return self._source[i]
 
-    def batch(self, positions: Sequence[int] | np.ndarray) -> Example:
-        """As `data.datasets.Source` has it."""
+    def batch(self, positions: Positions) -> Example:
         positions = np.asarray(positions, np.int64)
         name = positions.tobytes()
         with self._lock:
@@ -46,7 +44,7 @@ class SharedReads:
         if found is not None:
             return found.result()
         try:
-            future.set_result(read(self._source, positions))
+            future.set_result(self._source.batch(positions))
         except BaseException as error:
             with self._lock:
                 self._kept.pop(name, None)  # whoever asks again tries again

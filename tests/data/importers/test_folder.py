@@ -15,7 +15,8 @@ import pytest
 import soundfile
 
 from tests.helpers.library import BROKEN, REASONS, hit, write, write_broken, write_library
-from timbre_jax.data.importers.folder import FolderSource, readable
+from timbre_jax.data.importers.folder import FolderSource
+from timbre_jax.data.importers.found_files import readable
 from timbre_jax.data.prepare.build import build_store
 from timbre_jax.data.store import Store
 
@@ -310,13 +311,13 @@ def test_classes(tmp_path):
     table = tmp_path / "mine.txt"
     table.write_text("strange: unknown\ndeep: deep\n")
     assert labels(classes=str(table)) == ["unlabelled", "deep", "unlabelled", "strange", "unlabelled", "unlabelled"]
-    records = FolderSource((str(folder),), classes="words", unlabelled=False, labels=("kick", "unlabelled")).plan()
+    records = FolderSource((str(folder),), classes="words", unlabelled=False, families=("kick", "unlabelled")).plan()
     assert {record.id: record.left_out for record in records if not record.left_out or "class" not in record.left_out} == {
         names[0]: ""
     }
     assert [record.source for record in records] == ["A", "A", "B", "B", "Toms", "Kits"]
     with pytest.raises(ValueError, match="there is no class 'drum'; there are cymbal, hihat, kick, tom, unlabelled"):
-        FolderSource((str(folder),), classes="words", labels=("drum",)).plan()
+        FolderSource((str(folder),), classes="words", families=("drum",)).plan()
 
 
 def test_a_class_with_one_sound(tmp_path):
@@ -337,7 +338,7 @@ def test_tiny_libraries(tmp_path, count, expected):
 
 
 def test_fractions_and_number(library, tmp_path):
-    store = build(tmp_path / "store", library, fractions=(0.5, 0.0, 0.5), number=30)
+    store = build(tmp_path / "store", library, splits=(0.5, 0.0, 0.5), number=30)
     assert store.splits == ("train", "test")
     assert [store.length("train"), store.length("test")] == [15, 15]
     assert store.index["doctor"]["left_out"] == {"not asked for": 90}
@@ -355,11 +356,11 @@ def test_fractions_and_number(library, tmp_path):
         ({"seconds": float("nan")}, "seconds nan"),
         ({"seconds": 0.0, "max_seconds": 0.0}, "both 0"),
         ({"seconds": 0.001}, "sounds of 0.001 s: at least 0.002 s"),
-        ({"fractions": (0.8, 0.1)}, "splits 80,10: shares of train, valid, test"),
-        ({"fractions": (0.8, 0.3, -0.1)}, "that make 100"),
-        ({"fractions": (0.0, 0.5, 0.5)}, "that make 100"),
-        ({"duplicates": "some"}, "duplicates 'some': one of one, exact, all"),
-        ({"number": -1}, "number -1"),
+        ({"splits": (0.8, 0.1)}, "splits 80,10: shares of train, valid, test"),
+        ({"splits": (0.8, 0.3, -0.1)}, "that make 100"),
+        ({"splits": (0.0, 0.5, 0.5)}, "that make 100"),
+        ({"duplicates": "some"}, "duplicates=some: must be one of one, exact, all"),
+        ({"number": -1}, "number=-1"),
     ],
 )
 def test_wrong_settings(settings, message):
@@ -404,7 +405,7 @@ def test_a_folder_that_cannot_be_opened(tmp_path):
 
 def test_loading_does_not_import_jax(library):
     code = (
-        "import sys\nfrom timbre_jax.data import build\nfrom timbre_jax.data.importers.folder import FolderSource\n"
+        "import sys\nfrom timbre_jax.data.prepare import build\nfrom timbre_jax.data.importers.folder import FolderSource\n"
         f"source = FolderSource(({str(library)!r},))\nverdict = build._load_sound(source, source.plan()[0], None)\n"
         "assert verdict.pcm is not None, verdict\nassert 'jax' not in sys.modules\n"
     )

@@ -8,9 +8,9 @@ import struct
 
 import numpy as np
 import pytest
+from timbre_jax.data.importers.protobuf import read_example
 
 from timbre_jax.data.importers.base import FAMILIES, SOURCES
-from timbre_jax.data.importers.protobuf import read_example
 from timbre_jax.data.importers.tfds import TfdsSource, _masked_crc, find_prepared
 
 INSTRUMENTS = [f"{FAMILIES[i % 11]}_{SOURCES[i % 3]}_{i:03d}" for i in range(1006)]
@@ -57,7 +57,7 @@ def test_what_tensorflow_datasets_writes(file_format, tmp_path):
             labels = {"label": number, "family": number % 11, "source": number % 3}
             writer.add_examples({split: [{**example(number), "instrument": labels, "qualities": qualities}]})
     writer.close_all()
-    source = TfdsSource(paths=(str(tmp_path),))
+    source = TfdsSource(path=(str(tmp_path),))
     assert find_prepared(str(tmp_path)) == find_prepared(str(builder.data_dir))
     check(source.plan(), source)
 
@@ -140,12 +140,12 @@ def test_protobuf_numbers():
 
 
 def test_reads_shards_by_hand(prepared):
-    source = TfdsSource(paths=(str(prepared.parents[1]),))
+    source = TfdsSource(path=(str(prepared.parents[1]),))
     check(source.plan(), source)
 
 
 def test_selection(prepared):
-    records = TfdsSource(paths=(str(prepared),), pitches=(61, 66)).plan()
+    records = TfdsSource(path=(str(prepared),), pitches=(61, 66)).plan()
     assert [r.id for r in records if r.split] == [example(1)["id"], example(6)["id"]]
     assert {r.left_out for r in records if not r.split} == {"not asked for (pitch)"}
 
@@ -164,5 +164,5 @@ def test_damage_is_said(prepared, tmp_path, damage, message):
     shutil.copytree(prepared, folder)
     damage(folder)
     with pytest.raises(ValueError, match=message) as error:
-        TfdsSource(paths=(str(folder),)).plan()
+        TfdsSource(path=(str(folder),)).plan()
     assert "\n" not in str(error.value)
