@@ -17,10 +17,14 @@ variants of every note use --explained of them.
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
 from absl import flags
+
+if __name__ == "__main__":
+    sys.path[0] = str(Path(__file__).resolve().parents[1])  # the clone, not the program's folder
 
 from experiments import command_line
 
@@ -155,7 +159,8 @@ def _analysis(run, notes, training, *, seen: bool, explained: int, seed: int, do
     from timbre_jax.analysis.correlation import correlation
     from timbre_jax.analysis.projection import pca_map, tsne_map
     from timbre_jax.analysis.statistics import active_latents, box_plot, class_statistics, range_classes
-    from timbre_jax.metrics.reconstruction import encode_features, is_harmonic
+    from timbre_jax.inference.batched import encode_features
+    from timbre_jax.metrics.reconstruction import is_harmonic
     from timbre_jax.report.analysis import HARMONIC, Analysis, shown
 
     latents = np.asarray(encode_features(run.space, notes.features).values, np.float64)
@@ -210,8 +215,9 @@ def _analysis(run, notes, training, *, seen: bool, explained: int, seed: int, do
 
 def _quality(run, notes, training, *, seen: bool):
     from timbre_jax.evaluation.resynthesis import floor_scores, sound_distances
+    from timbre_jax.inference.batched import encode_features
     from timbre_jax.metrics.neighbours import neighbour_accuracy
-    from timbre_jax.metrics.reconstruction import encode_features, reconstruction_scores, score_definition
+    from timbre_jax.metrics.reconstruction import reconstruction_scores, score_definition
     from timbre_jax.report.analysis import Quality
 
     scores = reconstruction_scores(run.space, notes.features, target=notes.target)
@@ -241,7 +247,8 @@ def _explanations(run, notes, latents, *, explained: int, seed: int, done):
     from timbre_jax.analysis.perturbation import perturbation
     from timbre_jax.analysis.sage import sage
     from timbre_jax.analysis.sensitivity import sensitivity
-    from timbre_jax.evaluation.runs import even_choice, take
+    from timbre_jax.evaluation.runs import even_choice
+    from timbre_jax.inference.batched import take
     from timbre_jax.metrics.reconstruction import is_harmonic
     from timbre_jax.report.analysis import Explanations
 
@@ -281,7 +288,7 @@ def _brightness(notes) -> np.ndarray:
     import jax
 
     from timbre_jax.audio.descriptors import brightness
-    from timbre_jax.metrics.reconstruction import batches_of
+    from timbre_jax.inference.batched import batches_of
 
     measure = jax.jit(lambda waves: brightness(waves, sample_rate=notes.store.sample_rate))
     parts = [np.asarray(measure(notes.audio(batch))) for batch in batches_of(len(notes.positions), 64)]
@@ -301,8 +308,8 @@ def _listening_rows(notes, number: int) -> np.ndarray:
 def _sounds(run, notes, analysis, rows):
     """Waves of the chosen notes and of the sweeps: [(title, {what: wave [T]})] twice."""
     from timbre_jax.analysis.ablation import baseline_values, masked_latents
-    from timbre_jax.evaluation.resynthesis import render_values, synthesise_features, without_clipping
     from timbre_jax.generation.static_paths import sweep
+    from timbre_jax.inference.rendering import render_values, synthesize_features, without_clipping
 
     space = run.space
     size = space.latent_size
@@ -320,7 +327,7 @@ def _sounds(run, notes, analysis, rows):
             [f"only {d}" for d in range(size)] + [f"all but {d}" for d in range(size)] if explained else []
         )
         part = notes.part(rows)
-        again = without_clipping(synthesise_features(space, part.features))
+        again = without_clipping(synthesize_features(space, part.features))
         for i, row in enumerate(rows):
             title = f"{notes.labels['id'][row]} ({notes.labels['family'][row]})"
             sounds = {"original": recorded[i], "representation": again[i]}
@@ -348,7 +355,8 @@ def distinct_labels(values: np.ndarray) -> list[str]:
 def _pictures(run, notes, analysis) -> dict:
     """Feature images on the common scale, for the page."""
     from timbre_jax.analysis.ablation import baseline_values, masked_latents
-    from timbre_jax.metrics.reconstruction import common_features, decode_values
+    from timbre_jax.inference.batched import decode_values
+    from timbre_jax.metrics.reconstruction import common_features
     from timbre_jax.types import Features
 
     space = run.space

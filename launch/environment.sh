@@ -39,7 +39,7 @@ make_environment() {
     local files=()
     for file in "$@"; do files+=(-r "$root/$file"); done
     if [ "${TIMBRE_BOUNDS:-}" = lowest ]; then
-        sed -nE 's/^([A-Za-z0-9_.-]+)>=([0-9.]+).*/\1==\2/p' "$root"/requirements.txt >"$environment/lowest.txt"
+        sed -nE 's/^([A-Za-z0-9_.-]+)>=([0-9a-z.]+).*/\1==\2/p' "$root"/requirements.txt >"$environment/lowest.txt"
         files+=(-c "$environment/lowest.txt")
     fi
     "$python" -m pip install --quiet --disable-pip-version-check "${files[@]}" -e "$root" || {

@@ -89,7 +89,8 @@ def begun_series(store: Path, workdir: Path, kind: str) -> Path:
     import jax
 
     from timbre_jax import checkpoint
-    from timbre_jax.data.datasets import batches, open_sources
+    from timbre_jax.data.datasets import open_sources
+    from timbre_jax.data.example_source import batches
     from timbre_jax.training.checkpointing.spaces import make_space
     from timbre_jax.training.config import resolve
     from timbre_jax.training.setup import build_model, write_config

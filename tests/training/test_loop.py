@@ -11,7 +11,7 @@ import pytest
 import timbre_jax
 from tests.helpers.runs import assert_same_run, last_checkpoint, metric_lines, small_config, small_sources
 from timbre_jax import checkpoint
-from timbre_jax.data.labels import Labelled
+from timbre_jax.data.example_source import ExampleSource, Labelled, ListedExamples
 from timbre_jax.training.checkpointing.progress import TrainingError
 from timbre_jax.training.loop import train_and_evaluate
 
@@ -20,7 +20,7 @@ def train(config, workdir, sources=None, **options):
     return train_and_evaluate(config, workdir, sources=sources or small_sources(), progress=False, **options)
 
 
-class Spoiled:
+class Spoiled(ExampleSource):
     """A source one of whose examples is NaN."""
 
     def __init__(self, source, position):
@@ -190,14 +190,14 @@ def test_a_batch_that_goes_bad_is_left_out_and_resuming_repeats_it(tmp_path):
     assert "nan" in events[0]["reason"]
     assert events[0]["anchor_step"] <= events[0]["step"]
     arrays, document = last_checkpoint(a)
-    book = document["book"]
-    assert book["skipped"] == sorted(event["skipped_batch"] for event in events)
+    progress = document["progress"]
+    assert progress["skipped"] == sorted(event["skipped_batch"] for event in events)
     assert [event["learning_rate_scale"] for event in events] == [0.5 ** (n + 1) for n in range(len(events))]
     assert all(np.isfinite(array).all() for array in arrays.values())
     assert arrays["['state']['hyper']['learning_rate_scale']"] == 0.5 ** len(events)
     # 40 good steps took as many batches as there were, and those left out.
-    assert book["step"] == 40
-    assert book["position"] == 40 + len([p for p in book["skipped"] if p <= book["position"]])
+    assert progress["step"] == 40
+    assert progress["position"] == 40 + len([p for p in progress["skipped"] if p <= progress["position"]])
     # Stopped after the first recovery, before the end: the same again.
     train(small_config(steps=20), b, sources)
     train(small_config(), b, sources)
@@ -220,7 +220,7 @@ def test_an_explosion_goes_back_until_the_steps_are_small_enough(tmp_path):
 
 def test_too_many_recoveries_are_an_error_that_says_what_to_do(tmp_path):
     sources = small_sources()
-    broken = [{**example, "values": example["values"] * np.nan} for example in sources.train]
+    broken = ListedExamples({**example, "values": example["values"] * np.nan} for example in sources.train)
     sources = dataclasses.replace(sources, train=broken)
     with pytest.raises(TrainingError, match=r"step 1 \(the loss is nan\) after 2 recoveries.*learning_rate"):
         train(small_config(rollback={"every": 10, "maximum": 2}), tmp_path, sources)

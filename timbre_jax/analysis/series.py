@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from timbre_jax.evaluation.runs import Notes, Run, even_choice, take
+from timbre_jax.evaluation.runs import Notes, Run, even_choice
+from timbre_jax.inference.batched import take
 from timbre_jax.report.series_analysis import Codes, HeldExplanations, SeriesAnalysis, SoundQuality
 from timbre_jax.types import Features, Latent
 
@@ -31,11 +32,11 @@ def analyse_series(
     from timbre_jax.analysis.projection import pca_map, tsne_map
     from timbre_jax.analysis.series_statistics import series_statistics
     from timbre_jax.analysis.statistics import box_plot
-    from timbre_jax.evaluation.resynthesis import fitted, made_sounds
     from timbre_jax.generation.axes import fit_axes
     from timbre_jax.generation.control.results import is_discrete
+    from timbre_jax.inference.batched import encode_features
     from timbre_jax.inference.pooled import points
-    from timbre_jax.metrics.reconstruction import encode_features
+    from timbre_jax.inference.rendering import fit_length, resynthesize
     from timbre_jax.metrics.sound_pairs import pair_distances, pair_measures
     from timbre_jax.report.analysis import shown
 
@@ -46,12 +47,12 @@ def analyse_series(
     axes = fit_axes(frames)
     done("sounds come back")
     rows = even_choice(groups, sounds, seed=seed)
-    made = made_sounds(run, notes.part(rows).features)
+    made = resynthesize(run.space, notes.part(rows).features)
     recorded = notes.audio(rows)
     length = min(recorded.shape[1], made["reconstruction"].shape[1])
     ends = notes.varying_lengths(rows, most=length)
     pairs = {
-        what: pair_distances(fitted(wave, length), recorded[:, :length], space.sample_rate, MEASURES, lengths=ends)
+        what: pair_distances(fit_length(wave, length), recorded[:, :length], space.sample_rate, MEASURES, lengths=ends)
         for what, wave in made.items()
     }
     quality = SoundQuality(pair_measures(MEASURES), pairs, groups[rows])
@@ -99,7 +100,7 @@ def real_latents(latent: Latent) -> tuple[np.ndarray, np.ndarray]:
 def frame_descriptors(run: Run, notes: Notes, count: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Descriptors of the recordings at the latents' rate, {name: [M, count]}, and which latents are heard [M, count]."""
     from timbre_jax.generation.control.results import measure
-    from timbre_jax.metrics.reconstruction import batches_of
+    from timbre_jax.inference.batched import batches_of
 
     space, parts = run.space, []
     stride = int(getattr(space.model, "stride", 1))
@@ -196,12 +197,12 @@ def _probe(run: Run):
 
 def sounds_of(run: Run, notes: Notes, number: int) -> list[tuple[str, dict[str, np.ndarray]]]:
     """A few recordings with what comes back of them."""
-    from timbre_jax.evaluation.resynthesis import made_sounds, without_clipping
+    from timbre_jax.inference.rendering import resynthesize, without_clipping
 
     rows = even_choice(notes.labels["instrument"], number)
     if not len(rows):
         return []
-    made, recorded = made_sounds(run, notes.part(rows).features), notes.audio(rows)
+    made, recorded = resynthesize(run.space, notes.part(rows).features), notes.audio(rows)
     lengths = notes.lengths(rows)
     found = []
     for i, row in enumerate(rows):
@@ -219,9 +220,9 @@ def sounds_of(run: Run, notes: Notes, number: int) -> list[tuple[str, dict[str, 
 def sweeps_of(run: Run, analysis: SeriesAnalysis) -> list[tuple[str, dict[str, np.ndarray]]]:
     """Points held along each of the first axes; of a discrete space all used codes, a descriptor rising."""
     from experiments.analyze import distinct_labels
-    from timbre_jax.evaluation.resynthesis import without_clipping
     from timbre_jax.generation.control.code_table import traversal
     from timbre_jax.inference.pooled import held
+    from timbre_jax.inference.rendering import without_clipping
 
     space, found = run.space, []
     if analysis.codes is not None:

@@ -25,6 +25,9 @@ class ExampleSource:
         """Returns one example."""
         return {name: values[0] for name, values in self.batch([position]).items()}
 
+    def __iter__(self) -> Iterator[Example]:
+        return (self[position] for position in range(len(self)))
+
     def batch(self, positions: Positions) -> Example:
         """Returns several examples at once, at least one: [n, ...] each."""
         examples = [self[int(position)] for position in positions]
@@ -44,17 +47,8 @@ class ExampleSource:
         return positions
 
 
-class ListedExamples(ExampleSource):
-    """Examples of a sequence, such as a list of dicts of arrays."""
-
-    def __init__(self, examples: Sequence[Example]):
-        self._examples = examples
-
-    def __len__(self) -> int:
-        return len(self._examples)
-
-    def __getitem__(self, position: int) -> Example:
-        return self._examples[position]
+class ListedExamples(list, ExampleSource):
+    """List of examples, as a source."""
 
 
 class Subset(ExampleSource):

@@ -24,7 +24,7 @@ class FixedWriter:
 
     def __init__(self, path: Path):
         self._stack = contextlib.ExitStack()
-        self._file = self._stack.enter_context(open(self._stack.enter_context(atomic_path(path, sync=True)), "wb"))
+        self._file = self._stack.enter_context(open(self._stack.enter_context(atomic_path(path, sync=True)), "wb"))  # noqa: SIM115
 
     def write(self, record: bytes) -> None:
         self._file.write(record)

@@ -9,7 +9,8 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from timbre_jax.metrics.table import Table, write_text
+from timbre_jax.files import write_text
+from timbre_jax.metrics.table import Table
 from timbre_jax.report.players import data_uri
 
 STYLE = """

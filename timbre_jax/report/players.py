@@ -38,6 +38,11 @@ def data_uri(data: bytes, kind: str) -> str:
     return f"data:{kind};base64,{base64.b64encode(data).decode('ascii')}"
 
 
+def wav_uri(samples: np.ndarray, sample_rate: int, *, seconds: float | None = None) -> str:
+    """Returns a sound [T] as a data: address of a 16-bit wav file, cut to `seconds` with a fade."""
+    return data_uri(wav_bytes(samples, sample_rate, seconds=seconds), "audio/wav")
+
+
 def player(samples: np.ndarray, sample_rate: int, label: str, *, seconds: float | None = None, large: bool = False) -> str:
     """HTML of one player: a button with its label (needs the page's script), or the browser's own player if `large`."""
     source = data_uri(wav_bytes(samples, sample_rate, seconds=seconds), "audio/wav")

@@ -1,0 +1,78 @@
+"""Pages from jinja2 templates and static files that are stored as package data.
+
+A room with pages has two folders: `templates/*.html.j2` and `static/*.{css,js}`. Its templates may extend and import those of
+`timbre_jax.report`, such as `base.html.j2`. Text is escaped; `static("report.css")` inserts a static file as it is, so that a
+page stays one file that needs no network.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from importlib import resources
+from typing import Any
+
+import jinja2
+from markupsafe import Markup, escape
+
+from timbre_jax.metrics.table import format_cell
+from timbre_jax.report.players import data_uri, wav_uri
+
+HOME = "timbre_jax.report"
+
+
+def render(name: str, *, package: str = HOME, **values: Any) -> str:
+    """Returns the text of a template.
+
+    Args:
+      name: file name of the template, such as "analysis.html.j2".
+      package: the package that holds it; names that it lacks are looked up in `timbre_jax.report`.
+      values: variables of the template. A variable that the template uses and that is not given is an error.
+    """
+    return environment(package).get_template(name).render(contents=Contents(), **values)
+
+
+@functools.cache
+def environment(package: str = HOME) -> jinja2.Environment:
+    """Returns the jinja2 environment of a package's templates, with the filters and functions that pages share."""
+    loaders = [jinja2.PackageLoader(name, "templates") for name in dict.fromkeys((package, HOME))]
+    found = jinja2.Environment(
+        loader=jinja2.ChoiceLoader(loaders),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    found.filters |= {"inline": inline, "data_uri": data_uri, "wav_uri": wav_uri, "cell": format_cell}
+    found.globals["static"] = lambda name: Markup(static(name, package=package))
+    return found
+
+
+def static(name: str, *, package: str = HOME) -> str:
+    """Returns the text of a static file of a package, or of `timbre_jax.report` if the package has no such file."""
+    for place in (package, HOME):
+        file = resources.files(place).joinpath("static", name)
+        if file.is_file():
+            return file.read_text(encoding="utf-8")
+    raise FileNotFoundError(f"{package}: no static file {name}")
+
+
+def inline(message: str) -> Markup:
+    """Returns escaped text in which `code` between backticks and **bold** are elements."""
+    text = re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(message)))
+    return Markup(re.sub(r"\*\*([^*]+)\*\*", r"<b>\1</b>", text))
+
+
+class Contents(list):
+    """Table of contents of a page: pairs (identifier, title) in the order in which sections are added."""
+
+    def add(self, title: str) -> str:
+        """Adds a section and returns the identifier of its heading."""
+        count = 1 + sum(_identifier(known) == _identifier(title) for _, known in self)
+        name = _identifier(title) if count == 1 else f"{_identifier(title)}-{count}"
+        self.append((name, title))
+        return name
+
+
+def _identifier(title: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-") or "part"
