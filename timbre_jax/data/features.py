@@ -120,6 +120,8 @@ def _analyse(store, split, representation, folder, *, batch_size, progress) -> N
         json.dumps({"name": representation.name, "settings": representation_settings(representation)}, indent=1) + "\n",
         sync=True,
     )
+    for entry in folder.glob(".*.tmp*"):
+        entry.unlink()  # files that a killed run was writing
     files = []
     with tqdm(total=total, unit=" sounds", desc=f"features of {split}", disable=not progress) as bar:
         for number in range(count):

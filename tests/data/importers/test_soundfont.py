@@ -157,7 +157,7 @@ def test_the_default_bank_and_its_splits():
     assert Counter(splits.values()) == {"train": 37, "valid": 5, "test": 11}
     known = json.loads(json.dumps(source.describe()))
     assert known["banks"] == {"TimGM6mb.sf2": known["banks"]["TimGM6mb.sf2"]}
-    assert len(SoundFontSource(pitches=tuple(range(21, 109))).plan()) == 97 * 88 * 5
+    assert len(SoundFontSource(pitches=tuple(range(21, 109)), number=0).plan()) == 97 * 88 * 5
 
 
 def test_no_raw_sample_is_in_two_splits():
