@@ -1,4 +1,3 @@
-import csv
 import hashlib
 import random
 import signal
@@ -11,6 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from tests.helpers.library import doctor_of
 from tests.helpers.notes import note_name, note_wave, some_notes, write_nsynth
 from tests.helpers.soundfont import one_preset, sine_sample
 from tests.helpers.sounds import sine
@@ -27,11 +27,6 @@ def command(*arguments, **options):
         [sys.executable, "-m", "experiments.prepare", *arguments], cwd=ROOT, capture_output=True, text=True, check=False,
         **options,
     )  # fmt: skip
-
-
-def doctor_of(store: Store) -> dict[str, dict]:
-    with open(store.path / "doctor.csv", encoding="utf-8") as file:
-        return {row["id"]: row for row in csv.DictReader(file)}
 
 
 def test_midi_numbers():

@@ -110,7 +110,7 @@ def test_the_default_bank():
     plan = KitSource(velocities=(100,)).plan()
     assert len({record.preset for record in plan}) == 8
     assert set(Counter(record.family for record in plan)) >= set(CLASS_OF_KEY.values())
-    from timbre_jax.data.prepare.splits import connected_groups
+    from timbre_jax.data.importers.splits import connected_groups
 
     groups = connected_groups(KitSource(velocities=(100,))._recordings())
     assert len(groups) >= 40

@@ -1,6 +1,5 @@
 """Sample libraries as they are: classes, copies, lengths and rates, and everything that goes wrong in folders."""
 
-import csv
 import hashlib
 import os
 import re
@@ -14,30 +13,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from tests.helpers.library import BROKEN, REASONS, hit, write, write_broken, write_library
+from tests.helpers.library import BROKEN, REASONS, build, doctor_of, everything, hit, write, write_broken, write_library
 from timbre_jax.data.importers.folder import FolderSource
-from timbre_jax.data.importers.found_files import readable
-from timbre_jax.data.prepare.build import build_store
 from timbre_jax.data.store import Store
-
-
-def build(out, *paths, **settings) -> Store:
-    return build_store(FolderSource(tuple(map(str, paths)), **settings), out, workers=1, shard_size=64, progress=False)
-
-
-def doctor_of(store: Store) -> dict[str, dict]:
-    with open(store.path / "doctor.csv", encoding="utf-8") as file:
-        return {row["id"]: row for row in csv.DictReader(file)}
-
-
-def everything(store: Store) -> dict[str, tuple]:
-    """id -> (split, its columns) of all sounds."""
-    found = {}
-    for split in store.splits:
-        known = store.metadata(split)
-        for row in range(store.length(split)):
-            found[known["id"][row]] = (split, {name: column[row] for name, column in known.items()})
-    return found
 
 
 def wave_of(store: Store, name: str) -> np.ndarray:
@@ -262,18 +240,6 @@ def test_everything_that_goes_wrong(tmp_path):
     assert (tmp_path / "store" / "doctor.md").read_text().startswith("# The doctor's report: sounds of lib\n")
 
 
-def test_names_that_are_no_text(tmp_path):
-    folder = tmp_path / "in"
-    folder.mkdir()
-    for number, name in enumerate((b"caf\xe9.wav", b"caf\xe8.wav", "Größe ☃.wav".encode(), b"new\nline.wav", b"\\xe9.wav")):
-        path = os.path.join(os.fsencode(folder), name)
-        with open(path, "wb") as file:
-            soundfile.write(file, hit(number), 44100, format="WAV")
-    store = build(tmp_path / "store", folder)
-    assert set(everything(store)) == {"caf\\xe9.wav", "caf\\xe8.wav", "Größe ☃.wav", "new\\nline.wav", "\\xe9.wav"}
-    assert readable(os.fsdecode(b"\xff\xfe/a")) == "\\xff\\xfe/a"
-
-
 def test_the_same_path_in_two_folders(tmp_path):
     one, other, third = tmp_path / "x" / "kit", tmp_path / "y" / "kit", tmp_path / "more"
     for number, folder in enumerate((one, other, third)):
@@ -366,41 +332,6 @@ def test_fractions_and_number(library, tmp_path):
 def test_wrong_settings(settings, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         FolderSource(("x",), **settings)
-
-
-def test_folders_without_sounds(tmp_path):
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "text").mkdir()
-    for number in range(3):
-        (tmp_path / "text" / f"{number}.txt").write_text("words")
-    write(tmp_path / "a.wav", hit(1))
-    write_broken(tmp_path / "all broken" / "a.wav", "text")
-    write_broken(tmp_path / "all broken" / "b.wav", "silent")
-    for name, message in (
-        ("empty", "no files; sound files (.wav, "),
-        ("text", "other files only (3)"),
-        ("none", "no such folder"),
-        ("a.wav", "is a file: give the folder that it is in"),
-        ("all broken", "no sound is left: 1 unreadable; 1 silent; see "),
-    ):
-        with pytest.raises(ValueError, match=re.escape(message)) as error:
-            build(tmp_path / "store", tmp_path / name)
-        assert "\n" not in str(error.value)
-    with pytest.raises(ValueError, match="a folder of sounds is needed with --path"):
-        build(tmp_path / "other")
-    assert not (tmp_path / "store").exists()
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may open every folder")
-def test_a_folder_that_cannot_be_opened(tmp_path):
-    folder = write_library(tmp_path / "lib", 6)
-    os.chmod(folder / "kick", 0)
-    try:
-        store = build(tmp_path / "store", folder)
-    finally:
-        os.chmod(folder / "kick", 0o755)
-    assert doctor_of(store)["kick"]["left_out"] == "unreadable (Permission denied)"
-    assert store.index["doctor"]["kept"] == 4
 
 
 def test_loading_does_not_import_jax(library):

@@ -10,10 +10,10 @@ import numpy as np
 
 from timbre_jax.audio.io import resample
 from timbre_jax.data.importers.base import UNSORTED, Loaded, Record
+from timbre_jax.data.importers.class_rules import UNLABELLED, class_of_names, drum_rules
+from timbre_jax.data.importers.duplicates import mark
 from timbre_jax.data.importers.library import OneShotSettings, copies, trim
 from timbre_jax.data.importers.options import DEFAULT_VELOCITIES, check_played, played
-from timbre_jax.data.prepare.class_rules import UNLABELLED, class_of_names, drum_rules
-from timbre_jax.data.prepare.duplicates import mark
 from timbre_jax.settings import setting
 from timbre_jax.soundfont.banks import LICENCE, PERCUSSION_BANK, PLAYER_VERSION, OfBanks, bank_names, open_bank, slug
 from timbre_jax.soundfont.parser import Preset, Sample, SoundFont, SoundFontError

@@ -11,10 +11,10 @@ import numpy as np
 
 from timbre_jax.audio.io import AudioFileError, read_wave, resample
 from timbre_jax.data.importers.base import Loaded, Record
+from timbre_jax.data.importers.class_rules import UNLABELLED, Rule, class_of_names, read_rules
+from timbre_jax.data.importers.duplicates import mark
 from timbre_jax.data.importers.found_files import KitNames, file_records, readable, root_names
 from timbre_jax.data.importers.library import OneShotSettings, trim
-from timbre_jax.data.prepare.class_rules import UNLABELLED, Rule, class_of_names, read_rules
-from timbre_jax.data.prepare.duplicates import mark
 from timbre_jax.settings import setting
 
 CLASSES = ("folder", "top_folder", "words", "none")
@@ -38,7 +38,7 @@ class FolderSource(OneShotSettings):
     classes: str = setting(
         "folder", "Class of a sound: 'folder' (the name of its folder), 'top_folder' (of the first below --path), 'words' (by "
         "drum words in its name, such as kick, sd, HatOpen, and in a Hydrogen drumkit.xml), a FILE of such words in lines of "
-        "CLASS: word, word (timbre_jax/data/prepare/drum_words.txt is one), or 'none'.",
+        "CLASS: word, word (timbre_jax/data/importers/drum_words.txt is one), or 'none'.",
     )  # fmt: skip
     unlabelled: bool = setting(True, "Keep sounds without a class.")
 

@@ -10,10 +10,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from timbre_jax.data.importers.base import SPLITS, Form, Place, Record
+from timbre_jax.data.importers.class_rules import UNLABELLED
+from timbre_jax.data.importers.duplicates import groups_of_copies, onset
 from timbre_jax.data.importers.options import ImporterSettings
-from timbre_jax.data.prepare.class_rules import UNLABELLED
-from timbre_jax.data.prepare.duplicates import groups_of_copies, onset
-from timbre_jax.data.prepare.splits import connected_groups, split_groups
+from timbre_jax.data.importers.splits import connected_groups, split_groups
 from timbre_jax.settings import setting
 
 FRACTIONS = (0.8, 0.1, 0.1)
@@ -196,8 +196,8 @@ def arrange_library(
 ) -> list[Place]:
     """Splits sounds, stratified by class, with all copies of a sound on one side: see `ArrangingImporter.arrange`.
 
-    An instrument is a group of copies (`prepare.duplicates`) and of sounds that `related` ties together, named after the first
-    of them that has a class, and counted to that class.
+    An instrument is a group of copies (`duplicates`) and of sounds that `related` ties together, named after the first of them
+    that has a class, and counted to that class.
 
     Args:
       rate: of the samples, in Hz.

@@ -24,7 +24,7 @@ import numpy as np
 from timbre_jax.audio.io import AUDIO_SUFFIXES, AudioFileError, read_wave, resample
 from timbre_jax.data.importers.base import FAMILIES, SAMPLE_RATE, SAMPLES, SECONDS, SOURCES, SPLITS, Loaded, Record
 from timbre_jax.data.importers.options import NoteSettings, check_midi, midi_numbers
-from timbre_jax.data.prepare.splits import read_split_file, split_groups
+from timbre_jax.data.importers.splits import read_split_file, split_groups
 from timbre_jax.settings import setting
 
 FRACTIONS = {"train": 0.8, "valid": 0.1, "test": 0.1}

@@ -13,7 +13,7 @@ from timbre_jax.data.importers.base import SPLITS, Loaded, Record
 from timbre_jax.data.importers.library import LengthSettings
 from timbre_jax.data.importers.options import played
 from timbre_jax.data.importers.soundfont import FAMILY_OF_PROGRAM, source_of_program
-from timbre_jax.data.prepare.splits import split_groups
+from timbre_jax.data.importers.splits import split_groups
 from timbre_jax.settings import setting
 from timbre_jax.soundfont.banks import LICENCE, PERCUSSION_BANK, PLAYER_VERSION, OfBanks, bank_names, open_bank, slug
 from timbre_jax.soundfont.parser import SoundFont, SoundFontError

@@ -12,9 +12,9 @@ import numpy as np
 
 from timbre_jax.audio.io import AudioFileError, missing_end, read_part, resample, sound_length
 from timbre_jax.data.importers.base import Loaded, Record
+from timbre_jax.data.importers.duplicates import mark
 from timbre_jax.data.importers.found_files import file_records, readable, root_names
 from timbre_jax.data.importers.library import LibrarySettings
-from timbre_jax.data.prepare.duplicates import mark
 from timbre_jax.settings import setting
 
 REST_SECONDS = 0.1

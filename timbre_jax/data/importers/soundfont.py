@@ -7,7 +7,7 @@ from typing import Any
 
 from timbre_jax.data.importers.base import FAMILIES, SAMPLE_RATE, SAMPLES, SECONDS, SPLITS, Loaded, Record
 from timbre_jax.data.importers.options import DEFAULT_VELOCITIES, NoteSettings, check_played, played
-from timbre_jax.data.prepare.splits import committed_splits, connected_groups, even_choice, split_groups
+from timbre_jax.data.importers.splits import committed_splits, connected_groups, even_choice, split_groups
 from timbre_jax.settings import setting
 from timbre_jax.soundfont.banks import LICENCE, PERCUSSION_BANK, PLAYER_VERSION, OfBanks, bank_names, open_bank, slug
 from timbre_jax.soundfont.parser import Preset, SoundFontError
