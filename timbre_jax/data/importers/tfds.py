@@ -116,7 +116,7 @@ def tfds_importer(data: Any, **selection: Any) -> Importer:
     if hasattr(data, "as_data_source"):
         return TfdsSource(path=(str(data.data_dir),), **selection)
     if not isinstance(data, Mapping):
-        data = {str(data.split_info.name).split("[")[0]: data}
+        data = {str(data.split).split("[")[0]: data}  # "train[:10%]" is of train
     return DataSourceImporter(data=data, **selection)
 
 
