@@ -29,7 +29,7 @@ class JitPlacement:
     """`jit` over the mesh: the state a copy on every device, batches cut along their first axis. The compiler adds the sums.
 
     Attributes:
-      axis_name: what `make_train_step` has to be told.
+      axis_name: axis over which `make_train_step` averages, or None.
     """
 
     axis_name: str | None = None
