@@ -30,16 +30,16 @@ from timbre_jax.documents import (
     CheckpointError,
     DamagedError,
     check_format,
-    model_name,
-    model_settings,
+    model_document,
     read_config,
     reason,
+    representation_document,
     statistics_document,
     with_format,
 )
 from timbre_jax.files import write_text
 from timbre_jax.models import make_model
-from timbre_jax.representations import make_representation, representation_settings
+from timbre_jax.representations import make_representation
 from timbre_jax.space import TimbreSpace
 from timbre_jax.types import Features
 
@@ -232,8 +232,8 @@ def remove_all_but(directory: str | os.PathLike, keep: set[int]) -> None:
 def save_space(path: str | os.PathLike, space: TimbreSpace, information: dict | None = None) -> None:
     """Writes a space as a folder: variables as arrays, settings and statistics in the document."""
     document = {
-        "model": {"name": model_name(space.model), **model_settings(space.model)},
-        "representation": {"name": space.representation.name, **representation_settings(space.representation)},
+        "model": model_document(space.model),
+        "representation": representation_document(space.representation),
         "statistics": statistics_document(space.statistics),
         **(information or {}),
     }
