@@ -87,7 +87,7 @@ def analyze(
         chosen = _listening_rows(notes, players)
         note_sounds, sweeps = _sounds(run, notes, analysis, chosen)
         done("pictures")
-        seconds = getattr(run.space.representation, "length", 0) / run.space.sample_rate or None
+        seconds = run.space.representation.length / run.space.sample_rate or None
         drawn = analysis_figures.figures(analysis, _pictures(run, notes, analysis), seconds=seconds)
         images = {name: plots.save_png(figure, out / "plots" / f"{name}.png") for name, figure in drawn.items()}
         done("page")
@@ -160,7 +160,6 @@ def _analysis(run, notes, training, *, seen: bool, explained: int, seed: int, do
     from timbre_jax.analysis.projection import pca_map, tsne_map
     from timbre_jax.analysis.statistics import active_latents, box_plot, class_statistics, range_classes
     from timbre_jax.inference.batched import encode_features
-    from timbre_jax.metrics.reconstruction import is_harmonic
     from timbre_jax.report.analysis import HARMONIC, Analysis, shown
 
     latents = np.asarray(encode_features(run.space, notes.features).values, np.float64)
@@ -209,21 +208,22 @@ def _analysis(run, notes, training, *, seen: bool, explained: int, seed: int, do
         maps=maps,
         explanations=explanations,
         why_not=why_not,
-        pictures=HARMONIC if is_harmonic(run.space.representation) else "spectrogram",
+        pictures=HARMONIC if run.space.representation.is_harmonic else "spectrogram",
     )
 
 
 def _quality(run, notes, training, *, seen: bool):
-    from timbre_jax.evaluation.resynthesis import floor_scores, sound_distances
+    from timbre_jax.evaluation.baselines import baseline_scores
+    from timbre_jax.evaluation.resynthesis import sound_distances
     from timbre_jax.inference.batched import encode_features
-    from timbre_jax.metrics.neighbours import neighbour_accuracy
+    from timbre_jax.metrics.knn import neighbour_accuracy
     from timbre_jax.metrics.reconstruction import reconstruction_scores, score_definition
     from timbre_jax.report.analysis import Quality
 
     scores = reconstruction_scores(run.space, notes.features, target=notes.target)
     floors, families, mean_image = {}, None, None
     if training is not None:
-        floors = floor_scores(training.target, notes.target, latent_size=run.space.latent_size)
+        floors = baseline_scores(training.target, notes.target, latent_size=run.space.latent_size)
         mean_image = np.asarray(training.features.values).mean(0)
         if not seen:  # The nearest training note of a training note is that note.
             known, found = (encode_features(run.space, x.features).values for x in (training, notes))
@@ -249,7 +249,6 @@ def _explanations(run, notes, latents, *, explained: int, seed: int, done):
     from timbre_jax.analysis.sensitivity import sensitivity
     from timbre_jax.evaluation.runs import even_choice
     from timbre_jax.inference.batched import take
-    from timbre_jax.metrics.reconstruction import is_harmonic
     from timbre_jax.report.analysis import Explanations
 
     if run.space.latent_size > EXACT_UP_TO:
@@ -270,7 +269,7 @@ def _explanations(run, notes, latents, *, explained: int, seed: int, done):
     done("Integrated Gradients")
     integrated = integrated_gradients(space, features)
     done("directions")
-    harmonic = is_harmonic(space.representation)
+    harmonic = space.representation.is_harmonic
     return Explanations(
         groups=notes.labels["instrument"][rows],
         ablations=ablations,

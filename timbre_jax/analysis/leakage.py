@@ -98,7 +98,7 @@ def latent_frames(
             jobs.append((split, np.unique(np.linspace(0, count - 1, min(count, most_fitted)).round().astype(int)), False))
     frames: dict[str, list] = {name: [] for name in ("values", "loudness", "pitch", "recording", "judged")}
     measured: dict[str, list] = {}
-    labels: dict[str, list] = {name: [] for name, _ in getattr(space.model, "labels", ())}
+    labels: dict[str, list] = {name: [] for name, _ in space.model.labels}
     errors: dict[str, list] = {"errors": [], "error_recording": []}
     with tqdm(total=sum(len(p) for _, p, _ in jobs), unit=" sounds", desc="invariance", disable=not progress) as bar:
         for split, positions, counts in jobs:
@@ -110,7 +110,7 @@ def latent_frames(
                 # One shape, compiled once: the last batch is filled up with its last sound.
                 filled = rows[np.minimum(np.arange(batch_size), len(rows) - 1)]
                 features = source.read(filled)
-                waves = store.audio(split, filled, samples=getattr(space.representation, "length", 0) or store.samples)
+                waves = store.audio(split, filled, samples=space.representation.length or store.samples)
                 part, curves, mse = _measured(space, features, waves)
                 heard = part.pop("mask")[: len(rows)] > 0
                 for name, value in part.items():
@@ -233,7 +233,7 @@ def invariance_of(
 ) -> tuple[Result, ...]:
     """`measure_invariance` of a space on a store's held-out recordings (splits "valid" and "test")."""
     frames = latent_frames(space, store, progress=progress)
-    return measure_invariance(frames, range_db=getattr(space.representation, "range_db", None), seed=seed)
+    return measure_invariance(frames, range_db=space.representation.range_db, seed=seed)
 
 
 def invariance_lines(results: Sequence[Result]) -> list[str]:

@@ -103,7 +103,7 @@ def frame_descriptors(run: Run, notes: Notes, count: int) -> tuple[dict[str, np.
     from timbre_jax.inference.batched import batches_of
 
     space, parts = run.space, []
-    stride = int(getattr(space.model, "stride", 1))
+    stride = space.model.stride
     for rows in batches_of(len(notes.positions), 16):
         found, _ = measure(space, notes.audio(rows), DESCRIBED, count * stride)
         parts.append({name: x[:, ::stride] for name, x in found.items()})
@@ -176,7 +176,7 @@ def loudest_part(features: Features, count: int) -> Features:
     if there <= count:
         return jax.tree.map(np.asarray, features)
     name = level_name(features.conditions)
-    level = np.asarray(features.conditions[name]) if name else np.asarray(features.values).mean(-1)
+    level = np.asarray(features.conditions[name]) if name else np.abs(features.values).mean(-1)
     first = np.clip(level.argmax(1) - count // 4, 0, there - count)
     rows = np.arange(len(first))[:, None], first[:, None] + np.arange(count)
     return jax.tree.map(lambda x: np.asarray(x)[rows] if np.ndim(x) > 1 and x.shape[1] == there else np.asarray(x), features)

@@ -20,7 +20,7 @@ from timbre_jax.analysis.sage import Sage
 from timbre_jax.analysis.sensitivity import Sensitivity
 from timbre_jax.analysis.statistics import BoxPlot, ClassStatistics, RangeClasses
 from timbre_jax.metrics.bootstrap import Interval, mean_interval
-from timbre_jax.metrics.neighbours import NeighbourAccuracy
+from timbre_jax.metrics.knn import NeighbourAccuracy
 from timbre_jax.metrics.reconstruction import Scores
 from timbre_jax.metrics.sound_pairs import COUNTED
 from timbre_jax.metrics.table import Result, Table
