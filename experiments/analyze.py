@@ -160,7 +160,6 @@ def _analysis(run, notes, training, *, seen: bool, explained: int, seed: int, do
     from timbre_jax.analysis.projection import pca_map, tsne_map
     from timbre_jax.analysis.statistics import active_latents, box_plot, class_statistics, range_classes
     from timbre_jax.inference.batched import encode_features
-    from timbre_jax.metrics.reconstruction import is_harmonic
     from timbre_jax.report.analysis import HARMONIC, Analysis, shown
 
     latents = np.asarray(encode_features(run.space, notes.features).values, np.float64)
@@ -209,7 +208,7 @@ def _analysis(run, notes, training, *, seen: bool, explained: int, seed: int, do
         maps=maps,
         explanations=explanations,
         why_not=why_not,
-        pictures=HARMONIC if is_harmonic(run.space.representation) else "spectrogram",
+        pictures=HARMONIC if run.space.representation.is_harmonic else "spectrogram",
     )
 
 
@@ -250,7 +249,6 @@ def _explanations(run, notes, latents, *, explained: int, seed: int, done):
     from timbre_jax.analysis.sensitivity import sensitivity
     from timbre_jax.evaluation.runs import even_choice
     from timbre_jax.inference.batched import take
-    from timbre_jax.metrics.reconstruction import is_harmonic
     from timbre_jax.report.analysis import Explanations
 
     if run.space.latent_size > EXACT_UP_TO:
@@ -271,7 +269,7 @@ def _explanations(run, notes, latents, *, explained: int, seed: int, done):
     done("Integrated Gradients")
     integrated = integrated_gradients(space, features)
     done("directions")
-    harmonic = is_harmonic(space.representation)
+    harmonic = space.representation.is_harmonic
     return Explanations(
         groups=notes.labels["instrument"][rows],
         ablations=ablations,

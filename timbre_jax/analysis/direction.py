@@ -8,7 +8,6 @@ import numpy as np
 
 from timbre_jax.generation.static_paths import sweep
 from timbre_jax.inference.batched import decode_values
-from timbre_jax.metrics.reconstruction import is_harmonic
 from timbre_jax.metrics.table import Table
 from timbre_jax.space import TimbreSpace
 
@@ -51,7 +50,7 @@ def direction_effects(space: TimbreSpace, point: np.ndarray | None = None, *, st
     Raises:
       ValueError: the representation does not say f0 and harmonics (it has no `denormalise`).
     """
-    if not is_harmonic(space.representation):
+    if not space.representation.is_harmonic:
         raise ValueError(f"features of {space.representation.name} have no f0 and harmonics to read qualities from")
     point = np.asarray(space.statistics["latent_mean"] if point is None else point, np.float32)
     size = space.latent_size
