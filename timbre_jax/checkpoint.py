@@ -252,8 +252,7 @@ def load_space(path: str | os.PathLike) -> TimbreSpace:
         model = make_model(**document["model"])
     except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError(
-            f"{path} was saved by timbre_jax {document['library_version']} and cannot be loaded by this version "
-            f"({reason(error)}); train again in another folder"
+            f"{path} was saved by timbre_jax {document['library_version']} and cannot be loaded: {reason(error)}"
         ) from None
     variables, document = read(path, jax.eval_shape(lambda: init_variables(model, jax.random.key(0))))
     statistics = {name: jnp.asarray(np.asarray(value, np.float32)) for name, value in document["statistics"].items()}
