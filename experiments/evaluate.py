@@ -230,7 +230,9 @@ def _measure(run, store, notes, sounds, made, known, seed) -> dict:
     if known is not None and not seen:  # The nearest training note of a training note is that note.
         found = sound_points(run.space, notes.features)
         accuracy = neighbour_accuracy(*known, found, notes.labels["family"])
-    distances, rows = sound_distances(run, notes, number=sounds, made=made, seed=seed) if sounds else ({}, np.array([], int))
+    distances, rows = (
+        sound_distances(run.space, notes, number=sounds, made=made, seed=seed) if sounds else ({}, np.array([], int))
+    )
     return {
         "run": run,
         "seen": seen,

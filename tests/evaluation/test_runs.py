@@ -9,9 +9,9 @@ import shutil
 import numpy as np
 import pytest
 
-from experiments.analyze import distinct_labels
 from experiments.evaluate import evaluate
 from tests.helpers.library import write_library
+from timbre_jax.analysis.words import distinct_labels
 from timbre_jax.data.store import Store
 from timbre_jax.evaluation.resynthesis import without_clipping
 from timbre_jax.evaluation.runs import _wide, default_store, open_run, trained_on, training_notes

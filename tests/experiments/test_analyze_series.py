@@ -7,10 +7,10 @@ import re
 import numpy as np
 import pytest
 
-from experiments.analyze import analyze
 from experiments.evaluate import evaluate
 from timbre_jax.analysis.series import loudest_part, real_latents
 from timbre_jax.metrics.table import read_results
+from timbre_jax.report.analyze_run import AnalysisSettings, analyze_run
 from timbre_jax.types import Features, Latent
 
 pytestmark = pytest.mark.xdist_group("small_analysis")
@@ -27,7 +27,7 @@ def check_page(folder, titles):
 
 @pytest.mark.slow
 def test_a_continuous_space_is_explained(continuous_run, tmp_path):
-    found = analyze(continuous_run, tmp_path, number=9, explained=4, players=1, progress=False)
+    found = analyze_run(AnalysisSettings(continuous_run, tmp_path, number=9, explained=4, players=1, progress=False))
     page = check_page(tmp_path, ("How latents move", "What the axes go along with", "Which latents matter", "Maps"))
     assert page.count("data:audio/wav;base64,") >= 3 + 3 * 5
     rows = {row.name: row for row in read_results(tmp_path / "results.json")}
@@ -48,7 +48,7 @@ def test_a_continuous_space_is_explained(continuous_run, tmp_path):
 
 @pytest.mark.slow
 def test_a_discrete_space_shows_its_codes_and_says_why_no_latent_is_explained(discrete_run, tmp_path):
-    found = analyze(discrete_run, tmp_path, number=9, players=1, progress=False)
+    found = analyze_run(AnalysisSettings(discrete_run, tmp_path, number=9, players=1, progress=False))
     page = check_page(tmp_path, ("Codes", "Why no latent is explained", "coordinates of code vectors"))
     assert "Codes coloured by spectral centroid" in page
     rows = {row.name: row for row in read_results(tmp_path / "results.json")}

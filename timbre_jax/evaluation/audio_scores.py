@@ -167,7 +167,7 @@ class SoundScorer:
         part = notes.part(self.chosen)
         if not np.array_equal(part.labels["id"], self.ids):
             raise ValueError(f"{run_name} sees other notes of {self.name} than the other runs")
-        return made_sounds(run, part.features)
+        return made_sounds(run.space, part.features)
 
     def rows(self, run_name: str, run: Run, made: dict[str, np.ndarray]) -> list[SoundRow]:
         """The run's reconstructions, and its representation's ceiling where no other run had the same."""

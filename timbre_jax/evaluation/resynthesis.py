@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from timbre_jax.evaluation.runs import Notes, Run, even_choice, take
+from timbre_jax.evaluation.runs import even_choice, take
+from timbre_jax.evaluation.sounds import Sounds
 from timbre_jax.inference.pooled import held_space
 from timbre_jax.metrics.reconstruction import (
     Scores,
@@ -77,17 +78,17 @@ def synthesise_features(space: TimbreSpace, features: Features, *, batch_size: i
     return np.concatenate(waves)[:count]
 
 
-def made_sounds(run: Run, features: Features) -> dict[str, np.ndarray]:
+def made_sounds(space: TimbreSpace, features: Features) -> dict[str, np.ndarray]:
     """Waves [M, T] of notes that a run gives back, level and real length as they were, by name.
 
     "reconstruction": through the latents. "representation": analysed and synthesised without the model, which is as good
     as any model of this representation can get.
     """
-    latents = encode_features(run.space, features, kind=None)
-    decoded = decode_features(run.space, latents, frames=features.values.shape[1])
+    latents = encode_features(space, features, kind=None)
+    decoded = decode_features(space, latents, frames=features.values.shape[1])
     return {
-        "reconstruction": synthesise_features(run.space, decoded),
-        "representation": synthesise_features(run.space, features),
+        "reconstruction": synthesise_features(space, decoded),
+        "representation": synthesise_features(space, features),
     }
 
 
@@ -97,8 +98,8 @@ def fitted(waves: np.ndarray, samples: int) -> np.ndarray:
 
 
 def sound_distances(
-    run: Run,
-    notes: Notes,
+    space: TimbreSpace,
+    notes: Sounds,
     *,
     number: int,
     mean_image: np.ndarray | None = None,
@@ -113,11 +114,11 @@ def sound_distances(
     rows = even_choice(notes.labels["instrument"], number, seed=seed)
     part = notes.part(rows)
     recorded = notes.audio(rows)
-    made = dict(made_sounds(run, part.features) if made is None else made)
+    made = dict(made_sounds(space, part.features) if made is None else made)
     if mean_image is not None:
-        made["mean_image"] = np.repeat(_synthesise_values(run.space, mean_image[None]), len(rows), axis=0)
+        made["mean_image"] = np.repeat(_synthesise_values(space, mean_image[None]), len(rows), axis=0)
     # What lies behind the part that the representation sees is not the model's fault.
-    length = min(recorded.shape[1], getattr(run.space.representation, "length", 0) or recorded.shape[1])
+    length = min(recorded.shape[1], getattr(space.representation, "length", 0) or recorded.shape[1])
     ends = notes.varying_lengths(rows, most=length)
     return {
         name: spectral_distances(fitted(wave, length), recorded[:, :length], lengths=ends) for name, wave in made.items()
