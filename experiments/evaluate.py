@@ -24,11 +24,15 @@ codes.csv.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from absl import flags
+
+if __name__ == "__main__":
+    sys.path[0] = str(Path(__file__).resolve().parents[1])  # the clone, not the program's folder
 
 from experiments import command_line
 
@@ -73,8 +77,9 @@ def evaluate(
     from timbre_jax.evaluation.audio_scores import SoundScorer, SoundSettings, sound_tables, sounds_markdown
     from timbre_jax.evaluation.paired import paired_table
     from timbre_jax.evaluation.runs import default_store, open_run, read_notes
+    from timbre_jax.files import write_text
     from timbre_jax.metrics.sound_pairs import COUNTED
-    from timbre_jax.metrics.table import Table, write_results, write_text
+    from timbre_jax.metrics.table import Table, write_results
 
     if not workdirs:
         raise ValueError("no runs to score: give --workdir=A,B")
@@ -249,8 +254,8 @@ def _measure(run, store, notes, sounds, made, known, seed) -> dict:
 
 def _code_uses(run, notes, seed: int):
     """Of a discrete space: how its codes are used; else None."""
+    from timbre_jax.inference.batched import encode_features
     from timbre_jax.metrics.codebook_usage import code_uses
-    from timbre_jax.metrics.reconstruction import encode_features
 
     if not callable(getattr(run.space.model, "codebook", None)):
         return None

@@ -40,10 +40,14 @@ from __future__ import annotations
 import json
 import math
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from absl import flags
+
+if __name__ == "__main__":
+    sys.path[0] = str(Path(__file__).resolve().parents[1])  # the clone, not the program's folder
 
 from experiments import command_line
 
@@ -308,7 +312,7 @@ def _earlier(out: Path) -> list[dict]:
 
 def _write_manifest(out: Path, manifest: dict, earlier: list[dict]) -> None:
     """With the sounds of earlier calls that still lie there: no wav in OUT is without its provenance."""
-    from timbre_jax.metrics.table import write_text
+    from timbre_jax.files import write_text
 
     now = {sound["file"] for sound in manifest["sounds"]}
     if kept := [sound for sound in earlier if sound["file"] not in now and (out / sound["file"]).is_file()]:

@@ -18,10 +18,14 @@ import functools
 import hashlib
 import json
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
 from absl import flags
+
+if __name__ == "__main__":
+    sys.path[0] = str(Path(__file__).resolve().parents[1])  # the clone, not the program's folder
 
 from experiments import command_line
 
@@ -111,11 +115,11 @@ def write_files(out: Path, run, library, made, *, players: int, progress: bool) 
     from tqdm import tqdm
 
     from timbre_jax.audio.io import write_wave
-    from timbre_jax.evaluation.resynthesis import render_values, without_clipping
+    from timbre_jax.files import write_text
+    from timbre_jax.inference.rendering import render_values, without_clipping
     from timbre_jax.maps import page as map_page
     from timbre_jax.maps.figures import grid_figure, map_figure
     from timbre_jax.maps.rendering import grid_points
-    from timbre_jax.metrics.table import write_text
     from timbre_jax.report import plots
 
     points = grid_points(GRID)

@@ -19,16 +19,19 @@ on where it was. OUT/scores/scores.md (notes) or OUT/library.md is the table, OU
 from __future__ import annotations
 
 import copy
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from absl import flags
 
+if __name__ == "__main__":
+    sys.path[0] = str(Path(__file__).resolve().parents[1])  # the clone, not the program's folder
+
 from experiments import command_line
-from experiments.configs.rebnord2022 import MODELS as NINE
 from experiments.large_pages import use_large_pages
-from experiments.studies.rebnord2022 import library
+from experiments.studies.rebnord2022 import SCORES, library
 
 MODELS = ("mean_image", "pca8", "natsiou2023", "notes_best")
 NUMBER = 10000
@@ -126,7 +129,7 @@ def main(_) -> int:
             path=values.path,
             classes=values.classes,
             store=values.store,
-            models=values.only or tuple(NINE),
+            models=values.only or tuple(SCORES),
             fraction=values.fraction,
             changes=changes,
             progress=values.progress,
@@ -149,7 +152,7 @@ if __name__ == "__main__":
     flags.DEFINE_string("out", "", "Folder for stores, runs and tables.")
     flags.DEFINE_string("nsynth", "", "NSynth as it is handed out: examples.json and audio/.")
     flags.DEFINE_string("split_file", "", 'JSON {"train": [instruments], "test": [instruments]} for --nsynth.')
-    flags.DEFINE_list("only", [], f"Some of the models, comma-separated: {', '.join((*MODELS, *NINE))}.")
+    flags.DEFINE_list("only", [], f"Some of the models, comma-separated: {', '.join((*MODELS, *SCORES))}.")
     flags.DEFINE_integer("number", NUMBER, "Notes to render; the README's table has the default. 0 means all.", lower_bound=0)
     flags.DEFINE_integer("steps", 0, "For a quick trial: so many training steps of every model, instead of all.", lower_bound=0)
     flags.DEFINE_bool("progress", True, "Show bars with the time left.")

@@ -13,11 +13,15 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from absl import flags
+
+if __name__ == "__main__":
+    sys.path[0] = str(Path(__file__).resolve().parents[1])  # the clone, not the program's folder
 
 from experiments import command_line
 
@@ -45,10 +49,10 @@ def similar(
     """
     from timbre_jax.analysis.neighbours import SoundIndex, name_by_neighbours
     from timbre_jax.evaluation.runs import default_store, open_run
+    from timbre_jax.files import write_text
     from timbre_jax.generation.sound_files import expand, read_input, short_name, write_sound
     from timbre_jax.maps.library import BORROW_FROM, read_library
     from timbre_jax.metrics.neighbours import Neighbours
-    from timbre_jax.metrics.table import write_text
 
     if not files:
         raise ValueError("give --files=A.wav,B.wav; see --help")

@@ -26,6 +26,9 @@ from typing import Any
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
+if __name__ == "__main__":
+    sys.path[0] = str(Path(__file__).resolve().parents[1])  # the clone, not the program's folder
+
 from experiments import command_line
 from experiments.large_pages import use_large_pages
 from timbre_jax.training.sweeps.grid_file import read_grid, run_names, short_fields
@@ -92,8 +95,9 @@ def sweep_table(runs: Sequence[tuple[Mapping[str, Any], Path]]):
     Returns:
       A `Table` with the columns of the changes, status ("finished", "converged", "unfinished"), step, best_step and scores.
     """
-    from timbre_jax import checkpoint
+    from timbre_jax import checkpoint, documents
     from timbre_jax.metrics.table import Table
+    from timbre_jax.training.checkpointing.progress import RunProgress, read_progress
 
     columns = short_fields([changes for changes, _ in runs])
     records, by = [], set()
@@ -101,19 +105,19 @@ def sweep_table(runs: Sequence[tuple[Mapping[str, Any], Path]]):
         spaces, saved = checkpoint.steps(run / "best"), checkpoint.steps(run / "checkpoints")
         if not spaces:
             continue
-        config = checkpoint.read_config(run)["config"]
+        config = documents.read_config(run)["config"]
         by.add(f"on the split {config['data']['valid_split']!r}, by {config['train']['monitor']}")
         # A model that is fitted leaves no checkpoints, and its one space when it is done.
-        book = {"status": "finished", "step": 0, "best_step": spaces[-1]}
+        progress = RunProgress(status="finished", best_step=spaces[-1])
         if saved:
-            book = checkpoint.read_document(checkpoint.step_path(run / "checkpoints", saved[-1]))["book"]
-        best = checkpoint.step_path(run / "best", book["best_step"] if book["best_step"] in spaces else spaces[-1])
+            progress = read_progress(checkpoint.step_path(run / "checkpoints", saved[-1]))
+        best = checkpoint.step_path(run / "best", progress.best_step if progress.best_step in spaces else spaces[-1])
         records.append(
             {
                 **{columns[field]: value for field, value in changes.items()},
-                "status": "unfinished" if book["status"] == "running" else book["status"],
-                "step": book["step"],
-                "best_step": book["best_step"],
+                "status": "unfinished" if progress.status == "running" else progress.status,
+                "step": progress.step,
+                "best_step": progress.best_step,
                 **checkpoint.read_document(best)["metrics"],
             }
         )
@@ -123,7 +127,7 @@ def sweep_table(runs: Sequence[tuple[Mapping[str, Any], Path]]):
 
 def write_table(table, workdir: Path) -> None:
     """WORKDIR/sweep.csv and sweep.md."""
-    from timbre_jax.metrics.table import write_text
+    from timbre_jax.files import write_text
 
     write_text(workdir / "sweep.csv", table.csv())
     write_text(workdir / "sweep.md", table.markdown())
@@ -176,7 +180,7 @@ def main(_) -> int:
     options = {name: getattr(values, name) for name in ("parallel", "at_once", "progress")}
     changes = read_grid(values.grid) if values.grid else []
     command_line.use_compilation_cache()
-    from timbre_jax.training.resources import CompileClock, peak_memory, resources_line
+    from timbre_jax.training.profiling import CompileClock, peak_memory, resources_line
 
     with CompileClock() as clock:
         if values.grid:

@@ -27,9 +27,14 @@ from __future__ import annotations
 
 import os
 import shlex
+import sys
+from pathlib import Path
 
 from absl import flags
 from ml_collections import config_flags
+
+if __name__ == "__main__":
+    sys.path[0] = str(Path(__file__).resolve().parents[1])  # the clone, not the program's folder
 
 from experiments import command_line
 from experiments.large_pages import use_large_pages
@@ -68,13 +73,12 @@ def main(_) -> int:
         raise ValueError("give --workdir=DIR, the folder of the run")
     command_line.use_platform(PLATFORM.value)
     command_line.use_compilation_cache()
-    from timbre_jax import checkpoint
+    from timbre_jax import checkpoint, documents
     from timbre_jax.training.distributed import failures, processes
     from timbre_jax.training.loop import train_and_evaluate
-    from timbre_jax.training.profiling import Profile
-    from timbre_jax.training.resources import CompileClock
+    from timbre_jax.training.profiling import CompileClock, Profile
 
-    processes.initialise(
+    processes.initialize(
         distributed=DISTRIBUTED.value,
         coordinator_address=COORDINATOR.value,
         num_processes=PROCESSES.value,
@@ -82,12 +86,12 @@ def main(_) -> int:
     )
     main_process = processes.is_main()
     if saved := checkpoint.steps(os.path.join(WORKDIR.value, "checkpoints")):
-        checkpoint.read_config(WORKDIR.value)  # of another version: then there is no going on
+        documents.read_config(WORKDIR.value)  # of another version: then there is no going on
         if main_process:
             print(f"Going on from step {saved[-1]} of {WORKDIR.value}.", flush=True)
     progress = PROGRESS.value and main_process
     profile = Profile(PROFILE.value) if PROFILE.value else None
-    with failures.ending_together(), CompileClock() as clock:
+    with failures.exit_together(), CompileClock() as clock:
         result = train_and_evaluate(CONFIG.value, WORKDIR.value, parallel=PARALLEL.value, progress=progress, profile=profile)
     if result.status == "stopped":
         if main_process:
@@ -99,7 +103,7 @@ def main(_) -> int:
             report(result, clock, profile, progress=progress)
     finally:
         # The others wait: to leave one after another, JAX gives processes five minutes.
-        with failures.ending_together(), failures.told_when_lost():
+        with failures.exit_together(), failures.convert_runtime_errors():
             processes.barrier("reports")
     return 0
 
@@ -118,7 +122,7 @@ def report(result, clock, profile, *, progress: bool) -> None:
 
 def say_resources(clock, profile) -> None:
     """What the training took, and where its trace is."""
-    from timbre_jax.training.resources import peak_memory, resources_line
+    from timbre_jax.training.profiling import peak_memory, resources_line
 
     print(f"Took {resources_line(peak_memory(), clock)}.", flush=True)
     if profile and profile.written:
@@ -130,8 +134,8 @@ def say_resources(clock, profile) -> None:
 def say_invariance(workdir: str, *, progress: bool) -> None:
     """Of a series space: what its latents say of loudness and pitch, into WORKDIR/invariance.json, once a best space."""
     import timbre_jax
-    from timbre_jax.checkpoint import read_config
     from timbre_jax.data.store import open_store
+    from timbre_jax.documents import read_config
 
     space = timbre_jax.load(workdir)
     if space.kind != "series":

@@ -1,8 +1,10 @@
 # Sourced by launch/quickstart and launch/test: makes or reuses .venv in the project's root, with pip alone.
-# Sets $root and $python. Options for a choice of interpreter: PYTHON=python3.12 launch/test
+# Sets $root and $python. PYTHON=python3.12 launch/test chooses the interpreter; TIMBRE_BOUNDS=lowest launch/test installs the lowest
+# version of every range in the requirement files instead of the newest (in .venv-lowest).
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-python=$root/.venv/bin/python
+environment=$root/.venv${TIMBRE_BOUNDS:+-$TIMBRE_BOUNDS}
+python=$environment/bin/python
 
 find_python() {
     local candidate
@@ -19,16 +21,16 @@ find_python() {
 
 # make_environment FILE...: .venv with these requirement files and the package itself, editable.
 make_environment() {
-    local stamp=$root/.venv/.installed wanted file interpreter
+    local stamp=$environment/.installed wanted file interpreter
     wanted=$(cd "$root" && cat pyproject.toml requirements.txt "$@" | cksum)
     if [ -x "$python" ] && [ -f "$stamp" ] && grep -qxF "$wanted $*" "$stamp"; then
         return
     fi
     if [ ! -x "$python" ]; then
         interpreter=$(find_python) || return 1
-        echo "Making .venv with $("$interpreter" --version) ..."
-        "$interpreter" -m venv "$root/.venv" || {
-            rm -rf "$root/.venv"
+        echo "Making ${environment##*/} with $("$interpreter" --version) ..."
+        "$interpreter" -m venv "$environment" || {
+            rm -rf "$environment"
             echo "'$interpreter -m venv' failed: on Debian and Ubuntu install the package python3-venv." >&2
             return 1
         }
@@ -36,6 +38,10 @@ make_environment() {
     echo "Installing $* (a minute or two the first time) ..."
     local files=()
     for file in "$@"; do files+=(-r "$root/$file"); done
+    if [ "${TIMBRE_BOUNDS:-}" = lowest ]; then
+        sed -nE 's/^([A-Za-z0-9_.-]+)>=([0-9a-z.]+).*/\1==\2/p' "$root"/requirements.txt >"$environment/lowest.txt"
+        files+=(-c "$environment/lowest.txt")
+    fi
     "$python" -m pip install --quiet --disable-pip-version-check "${files[@]}" -e "$root" || {
         echo "pip could not install the requirements; the lines above say why. Run the same command again to go on." >&2
         return 1

@@ -9,7 +9,7 @@ import pytest
 import timbre_jax
 from tests.helpers.processes import run
 from tests.helpers.runs import assert_same_run, small_config, small_sources
-from timbre_jax import checkpoint
+from timbre_jax import checkpoint, documents
 from timbre_jax.checkpoint import CheckpointError
 from timbre_jax.training.loop import train_and_evaluate
 
@@ -106,7 +106,7 @@ def test_what_is_not_a_run(tmp_path):
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(CheckpointError, match=r"config.json cannot be read") as error:
         timbre_jax.load(tmp_path)
-    checkpoint.write_config(tmp_path, {})
+    documents.write_config(tmp_path, {})
     with pytest.raises(CheckpointError, match="has no checkpoint yet"):
         timbre_jax.load(tmp_path)
 

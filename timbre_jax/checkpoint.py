@@ -12,7 +12,6 @@ reads it by itself. So it does not matter on how many devices and processes it w
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import logging
 import os
@@ -28,28 +27,27 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-import timbre_jax
-from timbre_jax.files import why_full
+from timbre_jax.documents import (
+    CheckpointError,
+    DamagedError,
+    check_format,
+    model_name,
+    model_settings,
+    read_config,
+    reason,
+    statistics_document,
+    with_format,
+)
+from timbre_jax.files import write_text
 from timbre_jax.models import make_model
 from timbre_jax.representations import make_representation, representation_settings
 from timbre_jax.space import TimbreSpace
 from timbre_jax.types import Features
 
-FORMAT = 1
-"""Of run folders and spaces. Raised when an older reader could not make sense of a newer folder."""
-
 DOCUMENT = "document.json"
 _ARRAYS = "arrays"
 AT_ONCE = 1 << 28
 """Bytes that are copied at once while a checkpoint is written or read; one array is never cut."""
-
-
-class CheckpointError(ValueError):
-    """A run or a checkpoint that is missing, damaged or of another version; the message is one line and says what to do."""
-
-
-class DamagedError(CheckpointError):
-    """A checkpoint whose files are not what was written."""
 
 
 def write(path: str | os.PathLike, arrays: Any, document: dict) -> None:
@@ -68,13 +66,12 @@ def write(path: str | os.PathLike, arrays: Any, document: dict) -> None:
     try:
         temporary.mkdir(parents=True)
         _save_arrays(temporary / _ARRAYS, to_host(arrays))
-        document = {"format": FORMAT, "library_version": timbre_jax.__version__, **document}
-        document["files"] = _files(temporary / _ARRAYS)
-        _write_text(temporary / DOCUMENT, json.dumps(document))
+        document = {**with_format(document), "files": _files(temporary / _ARRAYS)}
+        write_text(temporary / DOCUMENT, json.dumps(document), sync=True)
         _replace(temporary, path)
     except Exception as error:
         _remove(temporary)
-        raise CheckpointError(f"could not save {path}: {_reason(error)}") from error
+        raise CheckpointError(f"could not save {path}: {reason(error)}") from error
 
 
 def to_host(tree: Any, *, kept: bool = False) -> Any:
@@ -108,7 +105,7 @@ def read_document(path: str | os.PathLike) -> dict:
     except FileNotFoundError:
         raise DamagedError(f"checkpoint {path} has lost its {DOCUMENT}; {_ADVICE}") from None
     except (ValueError, KeyError, TypeError, OSError) as error:
-        raise DamagedError(f"checkpoint {path}: {DOCUMENT} is damaged ({_reason(error)}); {_ADVICE}") from None
+        raise DamagedError(f"checkpoint {path}: {DOCUMENT} is damaged ({reason(error)}); {_ADVICE}") from None
     check_format(document, path)
     for name, (size, _) in files.items():
         file = path / _ARRAYS / name
@@ -120,7 +117,7 @@ def read_document(path: str | os.PathLike) -> dict:
     return document
 
 
-def checked(path: str | os.PathLike) -> dict:
+def verify(path: str | os.PathLike) -> dict:
     """The document of a checkpoint folder, after checking every byte of its files.
 
     Raises:
@@ -146,7 +143,7 @@ def last_intact(directory: str | os.PathLike) -> tuple[int | None, list[str]]:
     for step in reversed(steps(directory)):
         path = step_path(directory, step)
         try:
-            checked(path)
+            verify(path)
         except DamagedError as error:
             if not steps(directory)[0] < step:
                 raise
@@ -170,11 +167,11 @@ def read(path: str | os.PathLike, template: Any) -> tuple[Any, dict]:
       CheckpointError: damaged, of another format, or of other shapes than the template.
     """
     path = Path(path)
-    document = checked(path)
+    document = verify(path)
     try:
         arrays = _load_arrays(path / _ARRAYS, template)
     except Exception as error:
-        raise CheckpointError(f"checkpoint {path} cannot be read ({_reason(error)}); {_ADVICE}") from error
+        raise CheckpointError(f"checkpoint {path} cannot be read ({reason(error)}); {_ADVICE}") from error
     found, expected = jax.tree.leaves_with_path(arrays), jax.tree.leaves(template)
     for (where, leaf), wanted in zip(found, expected, strict=True):
         if leaf.shape != wanted.shape or leaf.dtype != wanted.dtype:
@@ -191,9 +188,9 @@ def replace_document(path: str | os.PathLike, changes: dict) -> None:
     path = Path(path)
     document = {**read_document(path), **changes}
     try:
-        _write_text(path / DOCUMENT, json.dumps(document))
+        write_text(path / DOCUMENT, json.dumps(document), sync=True)
     except OSError as error:
-        raise CheckpointError(f"could not save {path}: {_reason(error)}") from error
+        raise CheckpointError(f"could not save {path}: {reason(error)}") from error
 
 
 def steps(directory: str | os.PathLike) -> list[int]:
@@ -245,7 +242,7 @@ def load_space(path: str | os.PathLike) -> TimbreSpace:
         representation = make_representation(**document["representation"])
         model = make_model(**document["model"])
     except (ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{path} was saved by timbre_jax {document['library_version']}: {_reason(error)}") from None
+        raise CheckpointError(f"{path} was saved by timbre_jax {document['library_version']}: {reason(error)}") from None
     variables, document = read(path, jax.eval_shape(lambda: init_variables(model, jax.random.key(0))))
     statistics = {name: jnp.asarray(np.asarray(value, np.float32)) for name, value in document["statistics"].items()}
     return TimbreSpace(variables=variables, statistics=statistics, model=model, representation=representation)
@@ -281,68 +278,11 @@ def load(workdir: str | os.PathLike) -> TimbreSpace:
     raise AssertionError("unreachable")
 
 
-def read_config(workdir: str | os.PathLike) -> dict:
-    """A run's config.json.
-
-    Raises:
-      CheckpointError: it is missing, damaged or of another version.
-    """
-    path = Path(workdir) / "config.json"
-    try:
-        document = json.loads(path.read_text())
-        if not isinstance(document, dict):
-            raise ValueError("not an object")
-    except (ValueError, OSError) as error:
-        raise CheckpointError(f"{path} cannot be read ({_reason(error)})") from None
-    check_format(document, path)
-    return document
-
-
-def write_config(workdir: str | os.PathLike, document: dict) -> None:
-    """Writes a run's config.json, atomically."""
-    workdir = Path(workdir)
-    document = {"format": FORMAT, "library_version": timbre_jax.__version__, **document}
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-        _write_text(workdir / "config.json", json.dumps(document, indent=2) + "\n")
-    except OSError as error:
-        raise CheckpointError(f"could not save {workdir / 'config.json'}: {_reason(error)}") from None
-
-
-def check_format(document: dict, path: str | os.PathLike) -> None:
-    """Raises a `CheckpointError` when a document was written in another format than this version reads."""
-    found = document.get("format")
-    if found != FORMAT:
-        version = document.get("library_version", "an unknown version")
-        raise CheckpointError(
-            f"{path} has format {found}, written by timbre_jax {version}; this is timbre_jax {timbre_jax.__version__}, which "
-            f"reads format {FORMAT}: use that version, or train anew into another folder"
-        )
-
-
 def init_variables(model, key) -> dict:
     """A model's variables, as its `init` makes them."""
     frames = (1, *model.feature_shape)
     features = Features(values=jnp.zeros(frames, jnp.float32), mask=jnp.ones(frames[:2], jnp.float32))
     return dict(model.init(key, features))
-
-
-def model_name(model) -> str:
-    """A model's name in the registry."""
-    from timbre_jax.models import MODELS
-
-    return next(name for name, kind in MODELS.items() if type(model) is kind)
-
-
-def model_settings(model) -> dict:
-    """A model's settings, such that `make_model(name, **settings)` gives it again."""
-    hidden = ("parent", "name")
-    return {f.name: getattr(model, f.name) for f in dataclasses.fields(model) if f.name not in hidden}
-
-
-def statistics_document(statistics) -> dict:
-    """Statistics as JSON has them; float32 comes back to the bit."""
-    return {name: np.asarray(value, np.float32).tolist() for name, value in statistics.items()}
 
 
 _ADVICE = "remove this folder to go on from an older checkpoint, if there is one"
@@ -429,25 +369,3 @@ def _replace(temporary: Path, path: Path) -> None:
         shutil.rmtree(old, ignore_errors=True)
     else:
         temporary.rename(path)
-
-
-def _write_text(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
-    try:
-        with open(temporary, "w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def _reason(error: BaseException) -> str:
-    """The first line of an error's message, cut to a readable length."""
-    text = str(error)
-    if full := why_full(error) or ("RESOURCE_EXHAUSTED" if "RESOURCE_EXHAUSTED" in text else ""):
-        return f"{full}; free some space and run the same command again"
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return (lines[0] if lines else type(error).__name__)[:160]

@@ -85,9 +85,9 @@ def measure_training(
 
     from experiments.benchmarks.arithmetic import count_flops, measure_peak, step_clock
     from timbre_jax.data.datasets import open_sources
-    from timbre_jax.training.resources import peak_memory
+    from timbre_jax.training.profiling import peak_memory
     from timbre_jax.training.setup import build_model, fit, write_config
-    from timbre_jax.training.trainer import Run
+    from timbre_jax.training.trainer import Trainer
 
     peak, clock, sources = measure_peak(), step_clock(), open_sources(config, progress=False)
     model = build_model(config, sources)
@@ -97,7 +97,7 @@ def measure_training(
         start = clock()
         fit(config, workdir, model, sources)
         return {"examples/s": len(sources.train) / (clock() - start), "memory GB": _memory(peak_memory())}
-    run = Run(config, workdir, model, sources, "jit", False)
+    run = Trainer(config, workdir, model, sources, "jit", False)
     run.begin()
     try:
         batch = run.placement.train_batch(run.next_batch())

@@ -72,9 +72,9 @@ def _step_seconds(config, widths) -> dict[int, float]:
 
     from timbre_jax.data.datasets import read
     from timbre_jax.training.distributed.sharding import data_mesh, make_placement
+    from timbre_jax.training.programs import Programs
     from timbre_jax.training.setup import build_model
-    from timbre_jax.training.sweeps.programs import Programs
-    from timbre_jax.training.sweeps.slots import OneSlot, Slots
+    from timbre_jax.training.sweeps.vectorized_states import SingleState, VectorizedStates
 
     sources = _sources(config, config.train.batch_size)
     devices = jax.devices()[:1]
@@ -83,7 +83,7 @@ def _step_seconds(config, widths) -> dict[int, float]:
     batch, key = read(sources.train, range(config.train.batch_size)), jax.random.key(0)
     best, slots = {}, {}
     for width in widths:
-        slots[width] = OneSlot(programs) if width == 1 else Slots(programs, devices, width)
+        slots[width] = SingleState(programs) if width == 1 else VectorizedStates(programs, devices, width)
         for slot in range(width):
             hyper = {"learning_rate": 1e-3, "kl_weight": KL_WEIGHTS[slot % len(KL_WEIGHTS)]}
             slots[width].put(slot, programs.create(jax.random.key(slot), hyper))

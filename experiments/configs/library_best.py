@@ -41,6 +41,6 @@ def get_config():
     config.train.eval_every = 250
     config.train.monitor = "mse"
     config.train.average_decay = 0.998
-    config.train.initialise_readings = 8
+    config.train.initialize_readings = 8
     config.data.in_memory = True
     return config

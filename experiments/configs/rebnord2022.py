@@ -30,19 +30,6 @@ MODELS = {
     "overfit": (64, 10, 1.0, 0.25, 55_000),
 }
 
-# Table 7.3: bins of 50 that differ, Frechet inception distance, objective difference grade, fingerprint similarity.
-SCORES = {
-    "8_dim": (0, 141.6, -3.742, 47.1),
-    "64_dim": (4, 133.7, -3.687, 47.0),
-    "256_dim": (4, 121.8, -3.682, 47.2),
-    "0_flow": (5, 123.6, -3.688, 47.1),
-    "20_flow": (3, 121.0, -3.668, 46.9),
-    "beta": (11, 163.0, -3.836, 46.4),
-    "no_dropout": (3, 140.0, -3.713, 46.9),
-    "underfit": (4, 167.3, -3.801, 46.8),
-    "overfit": (2, 122.5, -3.645, 47.2),
-}
-
 
 def get_config(name="64_dim"):
     if name not in MODELS:

@@ -22,10 +22,14 @@ OUT/figure.png, and OUT/audio with a CSV beside each sound.
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
 from absl import flags
+
+if __name__ == "__main__":
+    sys.path[0] = str(Path(__file__).resolve().parents[2])  # the clone, not the program's folder
 
 from experiments import command_line
 
@@ -82,9 +86,10 @@ def control_accuracy(
       ValueError: one line.
     """
     from timbre_jax.evaluation.runs import open_run
+    from timbre_jax.files import write_text
     from timbre_jax.generation.control.results import is_discrete
     from timbre_jax.generation.sound_files import write_sound
-    from timbre_jax.metrics.table import Table, write_results, write_text
+    from timbre_jax.metrics.table import Table, write_results
     from timbre_jax.report import plots
     from timbre_jax.report.control_figures import control_figure
 

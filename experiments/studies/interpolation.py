@@ -28,10 +28,14 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
 from absl import flags
+
+if __name__ == "__main__":
+    sys.path[0] = str(Path(__file__).resolve().parents[2])  # the clone, not the program's folder
 
 from experiments import command_line
 
@@ -66,10 +70,11 @@ def measure_interpolation(
     from timbre_jax.analysis.series import loudest_part
     from timbre_jax.data.store import Store
     from timbre_jax.evaluation.runs import default_store, open_run, read_notes
+    from timbre_jax.files import write_text
     from timbre_jax.generation.control.code_table import code_table, training_share
     from timbre_jax.generation.control.results import is_discrete
     from timbre_jax.generation.interpolation import EVEN
-    from timbre_jax.metrics.table import Table, write_results, write_text
+    from timbre_jax.metrics.table import Table, write_results
     from timbre_jax.report import plots
 
     run = open_run(workdir, kind="series", why="an interpolation of series")

@@ -23,12 +23,17 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import sys
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from absl import flags
+
+if __name__ == "__main__":
+    sys.path[0] = str(Path(__file__).resolve().parents[2])  # the clone, not the program's folder
 
 from experiments import command_line
 from experiments.studies.inversion_sounds import Sounds, folder_sounds, mixed_sounds, store_sounds

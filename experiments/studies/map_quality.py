@@ -24,11 +24,15 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import sys
 import time
 from pathlib import Path
 
 import numpy as np
 from absl import flags
+
+if __name__ == "__main__":
+    sys.path[0] = str(Path(__file__).resolve().parents[2])  # the clone, not the program's folder
 
 from experiments import command_line
 
@@ -74,8 +78,9 @@ def measure(
     """
     from timbre_jax.data.store import open_store
     from timbre_jax.evaluation.runs import default_store, open_run
+    from timbre_jax.files import write_text
     from timbre_jax.maps.library import read_library, split_names
-    from timbre_jax.metrics.table import Table, write_text
+    from timbre_jax.metrics.table import Table
 
     run = open_run(workdir, kind="static", why="a measure of how well sounds come back from a map")
     path = store or default_store(run)
@@ -154,19 +159,19 @@ def _distances(run, unseen, ways, number, seed, progress):
     """Log-spectral distance to the recordings, by way, and which of the held-out sounds were heard."""
     from tqdm import tqdm
 
-    from timbre_jax.evaluation.resynthesis import fitted, render_values
     from timbre_jax.evaluation.runs import even_choice
+    from timbre_jax.inference.rendering import fit_length, render_values
     from timbre_jax.metrics.reconstruction import spectral_distances
 
     rows = even_choice(unseen.groups, min(number, len(unseen)), seed=seed)
     # What the representation cuts off is nothing that a way back could give.
     length = min(unseen.store.samples, getattr(run.space.representation, "length", 0) or unseen.store.samples)
     waves = unseen.waves(rows)
-    recorded = np.concatenate([fitted(wave[None], length) for wave in waves])
+    recorded = np.concatenate([fit_length(wave[None], length) for wave in waves])
     ends = np.minimum([len(wave) for wave in waves], length) if unseen.store.variable else None
     found = {}
     for way in tqdm(ways, desc="sounds", unit="way", disable=not progress):
-        made = fitted(render_values(run.space, way.latents[rows]), length)
+        made = fit_length(render_values(run.space, way.latents[rows]), length)
         found[way.name] = spectral_distances(made, recorded, lengths=ends)
     return found, rows
 

@@ -18,11 +18,16 @@ Intervals are 95 %, resampled over instruments.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from absl import flags
+
+if __name__ == "__main__":
+    sys.path[0] = str(Path(__file__).resolve().parents[2])  # the clone, not the program's folder
 
 from experiments import command_line
 

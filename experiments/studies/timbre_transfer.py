@@ -13,11 +13,15 @@ Writes OUT/sounds.csv, OUT/summary.csv, OUT/conversion.md, OUT/results.json and 
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from absl import flags
+
+if __name__ == "__main__":
+    sys.path[0] = str(Path(__file__).resolve().parents[2])  # the clone, not the program's folder
 
 from experiments import command_line
 
@@ -44,11 +48,12 @@ def measure_conversion(
     from tqdm import tqdm
 
     from timbre_jax.evaluation.runs import open_run
+    from timbre_jax.files import write_text
     from timbre_jax.generation.series_modes import match_level
     from timbre_jax.generation.sound_files import plain_name, write_sound
     from timbre_jax.inference.chunked import reconstruct_long
     from timbre_jax.metrics.level_curves import level_correlation
-    from timbre_jax.metrics.table import Table, write_results, write_text
+    from timbre_jax.metrics.table import Table, write_results
 
     if not sounds:
         raise ValueError("give --sounds=FOLDER_OR_STORE,...; see --help")

@@ -24,11 +24,15 @@ pitch; of the class of an instrument that it never heard it knows no more than t
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from absl import flags
+
+if __name__ == "__main__":
+    sys.path[0] = str(Path(__file__).resolve().parents[2])  # the clone, not the program's folder
 
 from experiments import command_line
 
@@ -174,7 +178,7 @@ def _report(path: Path, stores, known, progress: bool) -> None:
 
 
 def _points(embed, images: np.ndarray) -> np.ndarray:
-    from timbre_jax.metrics.reconstruction import batches_of
+    from timbre_jax.inference.batched import batches_of
 
     parts = [np.asarray(embed(images[rows].astype(np.float32))) for rows in batches_of(len(images), 64)]
     return np.concatenate(parts)[: len(images)]

@@ -11,7 +11,7 @@ import soundfile
 
 from tests.helpers.sounds import sine
 from timbre_jax.audio.io import AudioFileError, read_wave, resample, write_wave
-from timbre_jax.metrics.table import write_text
+from timbre_jax.files import write_text
 
 WAVE = 0.5 * sine(440, length=8000)
 

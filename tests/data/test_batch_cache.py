@@ -3,7 +3,7 @@ import threading
 import numpy as np
 import pytest
 
-from timbre_jax.data.batch_cache import SharedReads
+from timbre_jax.data.batch_cache import BatchCache
 
 
 class Counting:
@@ -29,7 +29,7 @@ class Counting:
 
 def test_a_batch_is_read_once_as_long_as_it_is_kept():
     source = Counting()
-    shared = SharedReads(source, keep=2)
+    shared = BatchCache(source, keep=2)
     for positions in ([1, 2], [2, 1], [1, 2], [5, 6], [1, 2]):
         np.testing.assert_array_equal(shared.batch(positions)["index"], positions)
     assert source.reads == [[1, 2], [2, 1], [5, 6], [1, 2]]
@@ -40,7 +40,7 @@ def test_a_batch_is_read_once_as_long_as_it_is_kept():
 def test_who_asks_for_what_is_being_read_waits_for_it():
     gate = threading.Event()
     source = Counting(gate)
-    shared, got = SharedReads(source, keep=2), []
+    shared, got = BatchCache(source, keep=2), []
     threads = [threading.Thread(target=lambda: got.append(shared.batch([4, 2]))) for _ in range(4)]
     for thread in threads:
         thread.start()
@@ -53,7 +53,7 @@ def test_who_asks_for_what_is_being_read_waits_for_it():
 
 def test_what_could_not_be_read_is_tried_again():
     source = Counting()
-    shared = SharedReads(source, keep=2)
+    shared = BatchCache(source, keep=2)
     for _ in range(2):
         with pytest.raises(ValueError, match="broken"):
             shared.batch([13])

@@ -4,13 +4,11 @@ import numpy as np
 import pytest
 
 from tests.helpers.notes import ListedSource
-from tests.helpers.runs import SHAPE, examples, small_config, small_sources
+from tests.helpers.runs import SHAPE, examples
 from timbre_jax.data.datasets import InMemory, Rescaled, Subset, batches, fit_ranges, in_memory, open_sources, spread
 from timbre_jax.data.prepare.build import build_store
 from timbre_jax.representations import make_representation
 from timbre_jax.training.config import resolve
-from timbre_jax.training.setup import build_model
-from timbre_jax.training.trainer import Run
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,19 +134,3 @@ def test_sources_put_together():
     sizes = [len(batch["index"]) for batch in batches(source, 4)]
     assert sizes == [4, 4, 2]
     assert [int(i) for batch in batches(source, 4, [3, 1]) for i in batch["index"]] == [3, 1]
-
-
-def test_a_model_is_initialised_from_so_many_examples(tmp_path):
-    """Of 96 all readings together see 24, evenly spread, every reading the same sounds and every call the same values."""
-    config = small_config(steps=1, initialise_examples=24, initialise_readings=2)
-    config["augment"] = {"name": "harmonic"}
-    config, sources = resolve(config), small_sources(train=96)
-    run = Run(config, tmp_path, build_model(config, sources), sources, "jit", False)
-    first, again = (np.concatenate([features.values for features in run.first_features()]) for _ in range(2))
-    plain = np.stack([example["values"] for example in sources.train])[spread(96, 12)]
-    assert first.shape == (24, *plain.shape[1:])
-    np.testing.assert_array_equal(first[:12], plain)
-    assert not np.array_equal(first[12:], plain)
-    np.testing.assert_array_equal(again, first)
-    config.train.initialise_examples = 0
-    assert sum(len(features.values) for features in run.first_features()) == 2 * 96

@@ -13,7 +13,6 @@ from experiments.evaluate import evaluate
 from tests.helpers.library import write_library
 from timbre_jax.analysis.words import distinct_labels
 from timbre_jax.data.store import Store
-from timbre_jax.evaluation.resynthesis import without_clipping
 from timbre_jax.evaluation.runs import _wide, default_store, open_run, trained_on, training_notes
 
 pytestmark = pytest.mark.xdist_group("small_analysis")
@@ -83,12 +82,6 @@ def test_ranges_wider_than_the_common_scale_are_not_cut(pca_run):
     odd = dataclasses.replace(base, f0_range=(40.0, 1000.0), amplitude_range=(-60.0, 6.0))
     assert _wide(odd).f0_range == (40.0, 2100.0)
     assert _wide(odd).amplitude_range == (-100.0, 6.0)
-
-
-def test_only_what_would_clip_is_turned_down():
-    waves = np.array([[0.5, -0.25], [2.0, -4.0], [0.0, 0.0]], np.float32)
-    np.testing.assert_allclose(without_clipping(waves), [[0.5, -0.25], [0.5, -1.0], [0.0, 0.0]])
-    assert without_clipping(waves).dtype == np.float32
 
 
 def test_a_narrow_sweep_keeps_all_its_sounds():

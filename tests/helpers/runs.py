@@ -78,9 +78,9 @@ def last_checkpoint(workdir: Path) -> tuple[dict[str, np.ndarray], dict]:
     template = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), described)
     arrays, _ = checkpoint.read(path, template)
     document = checkpoint.read_document(path)
-    book = {name: value for name, value in document["book"].items() if name not in ("seconds", "offset")}
+    progress = {name: value for name, value in document["progress"].items() if name not in ("seconds", "log_bytes")}
     named = {jax.tree_util.keystr(where): np.asarray(leaf) for where, leaf in jax.tree.leaves_with_path(arrays)}
-    return named, {"book": book, "anchor": document["anchor"], "candidate": document["candidate"]}
+    return named, {"progress": progress, "anchor": document["anchor"], "candidate": document["candidate"]}
 
 
 def assert_same_run(a: Path, b: Path) -> None:

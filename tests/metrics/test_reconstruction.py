@@ -10,11 +10,10 @@ import pytest
 from tests.helpers.planted import fitted_space, planted_notes, small_tracks
 from tests.helpers.sounds import harmonic_tone, noise
 from timbre_jax.audio.distances import mse, ssim
+from timbre_jax.inference.batched import encode_features
 from timbre_jax.metrics.reconstruction import (
-    batches_of,
     common_features,
     common_values,
-    encode_features,
     mean_image_scores,
     pair_scores,
     reconstruction_scores,
@@ -101,14 +100,6 @@ def test_a_target_on_the_common_scale_shows_what_a_fitted_range_cut_off(planted)
 
 def narrow_free(planted):
     return planted.representation.denormalise(planted.features.values)
-
-
-def test_series_and_empty_sets_are_refused(planted):
-    with pytest.raises(ValueError, match="no sounds"):
-        list(batches_of(0, 8))
-    sizes = [len(batch) for batch in batches_of(5, 32)]
-    assert sizes == [8]
-    assert [batch.tolist() for batch in batches_of(5, 3)] == [[0, 1, 2], [3, 4, 4]]
 
 
 def test_spectral_distance_is_0_for_the_same_sound_and_grows_with_its_change():

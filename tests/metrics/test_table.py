@@ -10,7 +10,7 @@ import math
 import numpy as np
 import pytest
 
-from timbre_jax.metrics.table import Result, Table, format_cell, read_results, results_table, write_results, write_text
+from timbre_jax.metrics.table import Result, Table, format_cell, read_results, results_table, write_results
 
 TABLE = Table("t", ("name", "value", "note"), (("a|b", 0.00251234, None), ("c", 12345.6, "<i>")), "A caption.")
 
@@ -72,16 +72,3 @@ def test_two_results_of_one_name_are_refused_and_nothing_is_written(tmp_path):
     with pytest.raises(ValueError, match="two results have the name 'a'"):
         write_results(tmp_path / "r.json", [Result("a", 1.0), Result("a", 2.0)])
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
-    path = write_text(tmp_path / "page.html", "old")
-
-    def full(*_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("os.replace", full)
-    with pytest.raises(OSError, match="No space"):
-        write_text(path, "new")
-    assert path.read_text() == "old"
-    assert [file.name for file in tmp_path.iterdir()] == ["page.html"]

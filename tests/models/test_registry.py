@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from timbre_jax.checkpoint import model_name, model_settings
+from timbre_jax.documents import model_name, model_settings
 from timbre_jax.models import MODELS, make_model
 
 

@@ -13,18 +13,18 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from tests.helpers.runs import small_config, small_sources
 from timbre_jax.training.distributed import processes
-from timbre_jax.training.distributed.failures import ending_together
+from timbre_jax.training.distributed.failures import exit_together
 from timbre_jax.training.loop import train_and_evaluate
 
 if __name__ == "__main__":
     if "TEST_PROCESS" in os.environ:
         count, number = int(os.environ["TEST_PROCESSES"]), int(os.environ["TEST_PROCESS"])
-        processes.initialise(coordinator_address=os.environ["TEST_ADDRESS"], num_processes=count, process_id=number)
+        processes.initialize(coordinator_address=os.environ["TEST_ADDRESS"], num_processes=count, process_id=number)
     workdir, steps, *rest = sys.argv[1:]
     parallel = rest[0] if rest else "jit"
     seconds = float(rest[1]) if len(rest) > 1 else 60.0
     config = small_config(steps=int(steps), checkpoint_seconds=seconds, checkpoint_share=1.0)
-    with ending_together():
+    with exit_together():
         result = train_and_evaluate(config, workdir, sources=small_sources(), parallel=parallel, progress=False)
     print(result.status, result.step, flush=True)
     sys.exit(128 + result.signal if result.signal else 0)

@@ -190,14 +190,14 @@ def test_a_batch_that_goes_bad_is_left_out_and_resuming_repeats_it(tmp_path):
     assert "nan" in events[0]["reason"]
     assert events[0]["anchor_step"] <= events[0]["step"]
     arrays, document = last_checkpoint(a)
-    book = document["book"]
-    assert book["skipped"] == sorted(event["skipped_batch"] for event in events)
+    progress = document["progress"]
+    assert progress["skipped"] == sorted(event["skipped_batch"] for event in events)
     assert [event["learning_rate_scale"] for event in events] == [0.5 ** (n + 1) for n in range(len(events))]
     assert all(np.isfinite(array).all() for array in arrays.values())
     assert arrays["['state']['hyper']['learning_rate_scale']"] == 0.5 ** len(events)
     # 40 good steps took as many batches as there were, and those left out.
-    assert book["step"] == 40
-    assert book["position"] == 40 + len([p for p in book["skipped"] if p <= book["position"]])
+    assert progress["step"] == 40
+    assert progress["position"] == 40 + len([p for p in progress["skipped"] if p <= progress["position"]])
     # Stopped after the first recovery, before the end: the same again.
     train(small_config(steps=20), b, sources)
     train(small_config(), b, sources)

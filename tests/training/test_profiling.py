@@ -10,8 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from timbre_jax.training.profiling import Profile
-from timbre_jax.training.resources import CompileClock, Memory, peak_memory, resources_line
+from timbre_jax.training.profiling import CompileClock, Memory, Profile, peak_memory, resources_line
 
 
 def test_a_trace_holds_the_steps_that_were_asked_for(tmp_path):
@@ -24,7 +23,7 @@ def test_a_trace_holds_the_steps_that_were_asked_for(tmp_path):
     for number in range(1, 9):
         with jax.profiler.TraceAnnotation(f"step {number} of mine"):
             x = step(x)
-        profile.took(x)
+        profile.record_step(x)
     assert (profile.taken, profile.written) == (8, True)
     (file,) = tmp_path.glob("plugins/profile/*/perfetto_trace.json.gz")
     with gzip.open(file) as opened:
@@ -35,8 +34,8 @@ def test_a_trace_holds_the_steps_that_were_asked_for(tmp_path):
 
 def test_a_training_that_ends_within_the_trace_leaves_what_there_is(tmp_path):
     profile = Profile(tmp_path, first=2, last=100)
-    profile.took(jnp.ones(3))
-    profile.took(jnp.ones(3))
+    profile.record_step(jnp.ones(3))
+    profile.record_step(jnp.ones(3))
     profile.stop()
     profile.stop()  # whoever ends it twice does no harm
     assert len(list(tmp_path.glob("plugins/profile/*/perfetto_trace.json.gz"))) == 1

@@ -7,8 +7,9 @@ from collections.abc import Callable
 
 import numpy as np
 
+from timbre_jax.inference.batched import encode_features
 from timbre_jax.metrics.bootstrap import mean_interval
-from timbre_jax.metrics.reconstruction import Scores, encode_features, score_latents
+from timbre_jax.metrics.reconstruction import Scores, score_latents
 from timbre_jax.metrics.table import Table
 from timbre_jax.space import TimbreSpace
 from timbre_jax.types import Features

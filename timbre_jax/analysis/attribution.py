@@ -16,8 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from timbre_jax.analysis.ablation import baseline_values, masked_latents
+from timbre_jax.inference.batched import batches_of, encode_features
 from timbre_jax.metrics.bootstrap import mean_interval
-from timbre_jax.metrics.reconstruction import Scores, batches_of, common_values, encode_features, pair_scores, score_latents
+from timbre_jax.metrics.reconstruction import Scores, common_values, pair_scores, score_latents
 from timbre_jax.metrics.table import Table
 from timbre_jax.space import TimbreSpace
 from timbre_jax.types import Array, Features, Latent

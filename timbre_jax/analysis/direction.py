@@ -7,7 +7,8 @@ import dataclasses
 import numpy as np
 
 from timbre_jax.generation.static_paths import sweep
-from timbre_jax.metrics.reconstruction import decode_values, is_harmonic
+from timbre_jax.inference.batched import decode_values
+from timbre_jax.metrics.reconstruction import is_harmonic
 from timbre_jax.metrics.table import Table
 from timbre_jax.space import TimbreSpace
 

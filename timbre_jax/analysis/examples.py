@@ -8,15 +8,16 @@ from timbre_jax.analysis.ablation import baseline_values, masked_latents
 from timbre_jax.analysis.record import Examples, SeriesAnalysis, SoundCurves, StaticAnalysis, Waves
 from timbre_jax.analysis.series import AXES_SHOWN
 from timbre_jax.analysis.words import distinct_labels
-from timbre_jax.evaluation.resynthesis import made_sounds, render_values, synthesise_features, without_clipping
 from timbre_jax.evaluation.runs import even_choice
 from timbre_jax.evaluation.sounds import Sounds
 from timbre_jax.generation.control.code_table import traversal
 from timbre_jax.generation.control.results import measure
 from timbre_jax.generation.static_paths import sweep
+from timbre_jax.inference.batched import decode_values
 from timbre_jax.inference.chunked import embed_long
 from timbre_jax.inference.pooled import held
-from timbre_jax.metrics.reconstruction import common_features, decode_values
+from timbre_jax.inference.rendering import render_values, resynthesize, synthesize_features, without_clipping
+from timbre_jax.metrics.reconstruction import common_features
 from timbre_jax.space import TimbreSpace
 from timbre_jax.types import Features
 
@@ -71,7 +72,7 @@ def _ablated_sounds(space: TimbreSpace, sounds: Sounds, analysis: StaticAnalysis
         names += [f"{how} {d}" for how in ("only", "all but") for d in range(space.latent_size)]
     values, _ = masked_latents(analysis.points[rows].astype(np.float32), baseline_values(space, "mean"), masks)
     waves = without_clipping(render_values(space, values)).reshape(len(rows), len(masks), -1)
-    recorded, again = sounds.audio(rows), without_clipping(synthesise_features(space, sounds.part(rows).features))
+    recorded, again = sounds.audio(rows), without_clipping(synthesize_features(space, sounds.part(rows).features))
     return [
         (
             f"{sounds.labels['id'][row]} ({sounds.labels['family'][row]})",
@@ -116,7 +117,7 @@ def _reconstructed_sounds(space: TimbreSpace, sounds: Sounds, number: int) -> Wa
     rows = even_choice(sounds.labels["instrument"], number)
     if not len(rows):
         return []
-    made, lengths = made_sounds(space, sounds.part(rows).features), sounds.lengths(rows)
+    made, lengths = resynthesize(space, sounds.part(rows).features), sounds.lengths(rows)
     waves = {"original": sounds.audio(rows), **{name: made[name] for name in ("representation", "reconstruction")}}
     return [
         (str(sounds.labels["id"][row]), {name: without_clipping(wave[i, : lengths[i]]) for name, wave in waves.items()})

@@ -9,8 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from timbre_jax.inference.batched import batches_of, encode_features
 from timbre_jax.metrics.bootstrap import mean_interval
-from timbre_jax.metrics.reconstruction import batches_of, common_values, encode_features
+from timbre_jax.metrics.reconstruction import common_values
 from timbre_jax.metrics.table import Table
 from timbre_jax.space import TimbreSpace
 from timbre_jax.types import Array, Features, Latent

@@ -14,15 +14,15 @@ from timbre_jax.analysis.series_statistics import series_statistics
 from timbre_jax.analysis.static import DISTANCE_SOUNDS, project
 from timbre_jax.analysis.statistics import box_plot
 from timbre_jax.analysis.words import describe_sounds, describe_space
-from timbre_jax.evaluation.resynthesis import fitted, made_sounds
-from timbre_jax.evaluation.runs import even_choice, take
+from timbre_jax.evaluation.runs import even_choice
 from timbre_jax.evaluation.sounds import Sounds
 from timbre_jax.generation.axes import fit_axes
 from timbre_jax.generation.control.code_table import code_table
 from timbre_jax.generation.control.results import is_discrete, measure
+from timbre_jax.inference.batched import encode_features, map_batches, take
 from timbre_jax.inference.pooled import held_space, level_name, points
+from timbre_jax.inference.rendering import fit_length, resynthesize
 from timbre_jax.metrics.codebook_usage import code_uses
-from timbre_jax.metrics.reconstruction import batches_of, encode_features
 from timbre_jax.metrics.sound_pairs import pair_distances, pair_measures
 from timbre_jax.metrics.table import Result
 from timbre_jax.space import TimbreSpace
@@ -122,11 +122,12 @@ def real_latents(latent: Latent) -> tuple[np.ndarray, np.ndarray]:
 def frame_descriptors(space: TimbreSpace, sounds: Sounds, count: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Returns descriptors of the recordings at the latents' rate, {name: [M, count]}, and audible frames [M, count]."""
     stride = int(getattr(space.model, "stride", 1))
-    total, parts = len(sounds.labels["id"]), []
-    for rows in batches_of(total, 16):
+
+    def describe(rows: np.ndarray) -> dict[str, np.ndarray]:
         found, _ = measure(space, sounds.audio(rows), DESCRIPTORS, count * stride)
-        parts.append({name: x[:, ::stride] for name, x in found.items()})
-    values = {name: np.concatenate([part[name] for part in parts])[:total] for name in DESCRIPTORS}
+        return {name: x[:, ::stride] for name, x in found.items()}
+
+    values = map_batches(describe, np.arange(len(sounds.labels["id"])), batch_size=16)
     level = values["loudness"]
     return values, (level > level.max(1, keepdims=True) - 50.0) & (level > -80.0)
 
@@ -146,12 +147,12 @@ def loudest_part(features: Features, count: int) -> Features:
 def _quality(space: TimbreSpace, sounds: Sounds, *, seed: int) -> SoundQuality:
     """Distances of some of the sounds that come back to their recordings."""
     rows = even_choice(sounds.labels["instrument"], DISTANCE_SOUNDS, seed=seed)
-    made = made_sounds(space, sounds.part(rows).features)
+    made = resynthesize(space, sounds.part(rows).features)
     recorded = sounds.audio(rows)
     length = min(recorded.shape[1], made["reconstruction"].shape[1])
     ends = sounds.varying_lengths(rows, most=length)
     pairs = {
-        what: pair_distances(fitted(wave, length), recorded[:, :length], space.sample_rate, MEASURES, lengths=ends)
+        what: pair_distances(fit_length(wave, length), recorded[:, :length], space.sample_rate, MEASURES, lengths=ends)
         for what, wave in made.items()
     }
     return SoundQuality(measures=pair_measures(MEASURES), pairs=pairs, groups=sounds.labels["instrument"][rows])

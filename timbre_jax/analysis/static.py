@@ -16,12 +16,11 @@ from timbre_jax.analysis.statistics import active_latents, box_plot, class_stati
 from timbre_jax.analysis.words import describe_sounds, describe_space
 from timbre_jax.audio.descriptors import brightness
 from timbre_jax.evaluation.resynthesis import floor_scores, sound_distances
-from timbre_jax.evaluation.runs import even_choice, take
+from timbre_jax.evaluation.runs import even_choice
 from timbre_jax.evaluation.sounds import Sounds
+from timbre_jax.inference.batched import encode_features, map_batches, take
 from timbre_jax.metrics.neighbours import neighbour_accuracy
 from timbre_jax.metrics.reconstruction import (
-    batches_of,
-    encode_features,
     is_harmonic,
     reconstruction_scores,
     score_definition,
@@ -145,6 +144,5 @@ def _explanations(
 def _brightness(sounds: Sounds, sample_rate: int) -> np.ndarray:
     """Spectral centroid of every recording in Hz [M]."""
     measure = jax.jit(lambda waves: brightness(waves, sample_rate=sample_rate))
-    count = len(sounds.labels["id"])
-    parts = [np.asarray(measure(sounds.audio(rows))) for rows in batches_of(count, 64)]
-    return np.concatenate(parts)[:count].astype(np.float64)
+    rows = np.arange(len(sounds.labels["id"]))
+    return map_batches(lambda some: measure(sounds.audio(some)), rows, batch_size=64).astype(np.float64)

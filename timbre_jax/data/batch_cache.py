@@ -1,4 +1,4 @@
-"""A source that several runs read in the same order: what one has read, the others are given."""
+"""Cache of batches for several runs that read the same source in the same order."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ import numpy as np
 from timbre_jax.data.datasets import Example, Source, read
 
 
-class SharedReads:
-    """A source that keeps the batches read last. Runs of one seed, in step with one another, then read each once.
+class BatchCache:
+    """Source that keeps the last batches in memory, so that runs of one seed, in lockstep, read each batch once.
 
-    Batches are given to several readers and must not be changed. From any thread; who asks for what is just being read waits.
+    Several readers share a batch and must not change it. It can be read from any thread; a reader of a batch that is being read
+    waits for it.
 
     Args:
-      source: that is read.
-      keep: batches; more than the readers are apart, for each order in which they read.
+      source: to read from.
+      keep: number of batches kept; for each order of reading, more than the readers are apart.
     """
 
     def __init__(self, source: Source, keep: int):
@@ -34,7 +35,7 @@ class SharedReads:
         return self._source[i]
 
     def batch(self, positions: Sequence[int] | np.ndarray) -> Example:
-        """As `data.datasets.Source` has it."""
+        """Returns a batch, see `data.datasets.Source`."""
         positions = np.asarray(positions, np.int64)
         name = positions.tobytes()
         with self._lock:
@@ -49,7 +50,7 @@ class SharedReads:
             future.set_result(read(self._source, positions))
         except BaseException as error:
             with self._lock:
-                self._kept.pop(name, None)  # whoever asks again tries again
+                self._kept.pop(name, None)  # the next reader tries again
             future.set_exception(error)
             raise
         return future.result()

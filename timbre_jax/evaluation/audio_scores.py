@@ -18,8 +18,8 @@ import numpy as np
 from tqdm import tqdm
 
 from timbre_jax.data.store import Store
-from timbre_jax.evaluation.resynthesis import fitted, made_sounds
 from timbre_jax.evaluation.runs import Notes, Run, even_choice
+from timbre_jax.inference.rendering import fit_length, resynthesize
 from timbre_jax.metrics import sound_sets
 from timbre_jax.metrics.bootstrap import mean_interval
 from timbre_jax.metrics.embedding import Embedding, embedding_definition, load_embedding
@@ -115,7 +115,7 @@ class SoundScorer:
         self.groups, self.classes = (notes.labels[label][self.chosen] for label in ("instrument", "family"))
         lengths = [getattr(run.space.representation, "length", 0) or store.samples for run in runs]
         self.samples = min(store.samples, *lengths)
-        self.recorded = fitted(notes.audio(self.chosen), self.samples)
+        self.recorded = fit_length(notes.audio(self.chosen), self.samples)
         self.lengths = notes.varying_lengths(self.chosen, most=self.samples)
         embedded = {"frechet", "kernel"} & set(settings.metrics)
         self.embedding: Embedding | None = load_embedding(settings.embedding) if embedded else None
@@ -159,7 +159,7 @@ class SoundScorer:
         return [row for row in rows if row.pairs or row.sets != SetDistances()]
 
     def made(self, run_name: str, run: Run, notes: Notes) -> dict[str, np.ndarray]:
-        """What the run makes of the chosen notes (`scoring.made_sounds`).
+        """What the run makes of the chosen notes (`inference.rendering.resynthesize`).
 
         Raises:
           ValueError: the run sees other notes than those that were chosen.
@@ -167,7 +167,7 @@ class SoundScorer:
         part = notes.part(self.chosen)
         if not np.array_equal(part.labels["id"], self.ids):
             raise ValueError(f"{run_name} sees other notes of {self.name} than the other runs")
-        return made_sounds(run.space, part.features)
+        return resynthesize(run.space, part.features)
 
     def rows(self, run_name: str, run: Run, made: dict[str, np.ndarray]) -> list[SoundRow]:
         """The run's reconstructions, and its representation's ceiling where no other run had the same."""
@@ -181,7 +181,7 @@ class SoundScorer:
         return rows
 
     def _row(self, name: str, waves: np.ndarray, *, sets: bool = True) -> SoundRow:
-        waves, settings = fitted(waves, self.samples), self.settings
+        waves, settings = fit_length(waves, self.samples), self.settings
         distances = {}
         if settings.of_pairs:
             distances = pair_distances(
@@ -204,7 +204,9 @@ class SoundScorer:
         return sound_sets.set_distances(reference, test, settings.of_sets, k=settings.bins, seed=settings.seed)
 
     def _known_waves(self, rows: np.ndarray) -> np.ndarray:
-        return fitted(self.store.audio(self.settings.split, rows, samples=min(self.samples, self.store.samples)), self.samples)
+        return fit_length(
+            self.store.audio(self.settings.split, rows, samples=min(self.samples, self.store.samples)), self.samples
+        )
 
     def _set(self, read, rows: np.ndarray, groups: np.ndarray) -> SoundSet:
         """In parts, so that a thousand sounds need not lie in memory as waves."""

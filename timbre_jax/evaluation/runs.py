@@ -12,10 +12,11 @@ import jax
 import numpy as np
 
 import timbre_jax
-from timbre_jax.checkpoint import read_config
 from timbre_jax.data.datasets import chosen_positions
 from timbre_jax.data.features import cached_features
 from timbre_jax.data.store import JoinedStore, Store, open_store
+from timbre_jax.documents import read_config
+from timbre_jax.inference.batched import take
 from timbre_jax.inference.pooled import held_space
 from timbre_jax.metrics.reconstruction import COMMON_AMPLITUDE_RANGE, COMMON_F0_RANGE, common_features
 from timbre_jax.representations import make_representation
@@ -248,11 +249,6 @@ def as_seen(features: Features, base: Representation, representation: Representa
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _changed(base, representation, values):
     return representation.normalise(*base.denormalise(values))
-
-
-def take(features: Features, rows: np.ndarray) -> Features:
-    """The features of some of the sounds."""
-    return jax.tree.map(lambda leaf: np.asarray(leaf)[rows], features)
 
 
 def _wide(base: Representation) -> Representation:

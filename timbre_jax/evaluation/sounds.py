@@ -6,10 +6,10 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Protocol
 
-import jax
 import numpy as np
 
-from timbre_jax.metrics.reconstruction import batches_of, common_features
+from timbre_jax.inference.batched import map_batches, take
+from timbre_jax.metrics.reconstruction import common_features
 from timbre_jax.space import TimbreSpace
 from timbre_jax.types import Features
 
@@ -93,8 +93,7 @@ class SoundArrays:
         missing = {"id": own, "instrument": own, "family": np.full(count, "all"), "source": np.full(count, "all")}
         known = {name: np.asarray(label) for name, label in (labels or {}).items()}
         ends = None if lengths is None else np.asarray(lengths, np.int32)
-        parts = [space.analyse(waves[rows], None if ends is None else ends[rows]) for rows in batches_of(count, 16)]
-        features = jax.tree.map(lambda *leaves: np.concatenate([np.asarray(leaf) for leaf in leaves])[:count], *parts)
+        features = map_batches(space.analyse, waves, ends, batch_size=16)
         target = common_features(space.representation, features)
         return cls(waves, features, target, {**missing, "pitch": unknown, "velocity": unknown, **known}, ends)
 
@@ -115,8 +114,8 @@ class SoundArrays:
         """Returns some of the sounds."""
         return SoundArrays(
             self.waves[rows],
-            jax.tree.map(lambda leaf: np.asarray(leaf)[rows], self.features),
-            jax.tree.map(lambda leaf: np.asarray(leaf)[rows], self.target),
-            {name: label[rows] for name, label in self.labels.items()},
+            take(self.features, rows),
+            take(self.target, rows),
+            take(self.labels, rows),
             None if self.real_lengths is None else self.real_lengths[rows],
         )

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
+from timbre_jax.files import write_text
 from timbre_jax.generation.control import code_control, code_table, gradient_search
 from timbre_jax.generation.control.curves import SHAPES, Curve, from_csv, from_sound, shape
 from timbre_jax.generation.control.results import Controlled, frame_settings, is_discrete, need_series
 from timbre_jax.generation.sound_files import short_name
 from timbre_jax.generation.static_modes import plain
-from timbre_jax.metrics.table import Table, write_text
+from timbre_jax.metrics.table import Table
 from timbre_jax.space import TimbreSpace
 from timbre_jax.types import Latent
 

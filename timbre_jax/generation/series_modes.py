@@ -264,7 +264,8 @@ def playable_axes(run, edits: Sequence[Edit]) -> Axes | None:
 
 def write_series(path: Path, space: TimbreSpace, latent: Latent) -> list[str]:
     """NAME_series.npz and NAME_series.csv beside PATH (NAME.wav); their names."""
-    from timbre_jax.metrics.table import Table, write_text
+    from timbre_jax.files import write_text
+    from timbre_jax.metrics.table import Table
 
     stem = path.with_suffix("").name + "_series"
     values, rate = np.asarray(latent.values[0], np.float32), float(latent.rate)

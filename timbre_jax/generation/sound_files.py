@@ -78,7 +78,7 @@ def read_input(path: Path, space, errors: list[dict], *, whole: bool = False) ->
 def write_sound(path: Path, wave: np.ndarray, rate: int) -> list[str]:
     """Writes a sound; one that would clip is turned down as a whole, which the returned remark says."""
     from timbre_jax.audio.io import write_wave
-    from timbre_jax.evaluation.resynthesis import without_clipping
+    from timbre_jax.inference.rendering import without_clipping
 
     peak = float(np.abs(wave).max(initial=0.0))
     remarks = []

@@ -31,8 +31,8 @@ def reconstruct(space, inputs):
 def sample(space, number, draw_from, spread, seed):
     import jax
 
-    from timbre_jax.evaluation.resynthesis import render_values
     from timbre_jax.generation.static_paths import sample_aggregate, sample_prior
+    from timbre_jax.inference.rendering import render_values
 
     key = jax.random.key(seed)
     if draw_from == "training":
@@ -46,8 +46,8 @@ def sample(space, number, draw_from, spread, seed):
 
 
 def interpolate_files(space, inputs, steps, method):
-    from timbre_jax.evaluation.resynthesis import render_values
     from timbre_jax.generation.static_paths import interpolate
+    from timbre_jax.inference.rendering import render_values
 
     start, end = (np.asarray(latent.values[0]) for latent in embed_inputs(space, inputs))
     points = np.asarray(interpolate(start, end, steps=steps, method=method))
@@ -61,8 +61,8 @@ def interpolate_files(space, inputs, steps, method):
 
 
 def sweep_latent(space, inputs, latent, steps):
-    from timbre_jax.evaluation.resynthesis import render_values
     from timbre_jax.generation.static_paths import sweep
+    from timbre_jax.inference.rendering import render_values
 
     base, source, start, remarks = np.asarray(space.statistics["latent_mean"]), "mean of the training notes", "mean", []
     if inputs:
@@ -102,7 +102,7 @@ def open_map(space, path):
 
 def map_points(space, made, names, path: str, at):
     """New sounds at points [M, 2] of a map whose sounds have names [P] (or none)."""
-    from timbre_jax.evaluation.resynthesis import render_values
+    from timbre_jax.inference.rendering import render_values
 
     latents, distances = made.inverse(at)
     nearest = made.inverse.nearest(at)
@@ -123,8 +123,8 @@ def variations(space, inputs, number: int, spread: float, seed: int):
     """`number` sounds around each input: its latent plus `spread` training deviations of noise, its own key each."""
     import jax
 
-    from timbre_jax.evaluation.resynthesis import render_values
     from timbre_jax.generation.static_paths import vary
+    from timbre_jax.inference.rendering import render_values
 
     for i, (entry, latent) in enumerate(zip(inputs, embed_inputs(space, inputs), strict=True)):
         key = jax.random.fold_in(jax.random.key(seed), i)
@@ -137,8 +137,8 @@ def variations(space, inputs, number: int, spread: float, seed: int):
 
 def combine_files(space, inputs, weights, mode: str):
     """One sound: the weighted sum of all inputs' latents around the training mean."""
-    from timbre_jax.evaluation.resynthesis import render_values
     from timbre_jax.generation.static_paths import combine
+    from timbre_jax.inference.rendering import render_values
 
     values = np.concatenate([np.asarray(latent.values) for latent in embed_inputs(space, inputs)])
     point = np.asarray(combine(space, values, weights))[None]

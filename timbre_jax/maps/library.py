@@ -14,8 +14,8 @@ from timbre_jax.analysis.neighbours import name_by_neighbours, neighbours
 from timbre_jax.data.features import VERSION
 from timbre_jax.data.store import JoinedStore, Store, open_store
 from timbre_jax.evaluation.runs import Run, choose_notes, feature_blocks
+from timbre_jax.inference.batched import encode_features
 from timbre_jax.maps.sound_map import space_digest
-from timbre_jax.metrics.reconstruction import encode_features
 
 UNLABELLED = "unlabelled"
 BORROW_FROM = 5

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from timbre_jax.files import atomic_path
 from timbre_jax.representations.log_mel import LogMel
 from timbre_jax.types import Array
 
@@ -73,14 +74,8 @@ def write_network(path: str | os.PathLike, settings: EmbeddingSettings, params, 
     path = Path(path)
     document = json.dumps({"settings": dataclasses.asdict(settings), "trained": trained})
     arrays = {name: np.asarray(value, np.float16) for name, value in flatten_dict(params, sep="/").items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with open(partial, "wb") as file:
-            np.savez_compressed(file, document=np.array(document), **arrays)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+        np.savez_compressed(file, document=np.array(document), **arrays)
     return path
 
 

@@ -21,6 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from timbre_jax.audio.distances import log_spectral_distance, mse, ssim
+from timbre_jax.inference.batched import batches_of, decode_features, encode_features, map_batches, take
 from timbre_jax.representations import representation_settings
 from timbre_jax.representations.base import Representation
 from timbre_jax.representations.log_mel import LogMel
@@ -134,69 +135,10 @@ def score_latents(
     parts = []
     for batch in batches_of(len(values), batch_size, progress):
         row = rows[batch]
-        latent = jax.tree.map(lambda x, row=row: x[row], notes).replace(values=values[batch])
+        latent = take(notes, row).replace(values=values[batch])
         parts.append(_decode_and_score(space, latent, wanted[row], mask[row], common_target))
     scores = np.concatenate([np.asarray(jnp.stack(part), np.float64) for part in parts], axis=1)[:, : len(values)]
     return Scores(*scores)
-
-
-def default_batch() -> int:
-    """Sounds to decode at once: 32 on a CPU, where the layers of more no longer fit the cache (half as fast at 128)."""
-    return 32 if jax.default_backend() == "cpu" else 512
-
-
-def batches_of(count: int, size: int | None, progress: Callable[[Iterable], Iterable] | None = None) -> Iterable[np.ndarray]:
-    """Positions 0..count-1 in batches of one size, `size` (None: `default_batch`) or the next power of two above count.
-
-    The last batch is filled up with the last position.
-    """
-    if count == 0:
-        raise ValueError("there are no sounds to go through")
-    size = default_batch() if size is None else size
-    size = min(size, 1 << (count - 1).bit_length())
-    starts = range(0, count, size)
-    for start in starts if progress is None else progress(starts):
-        yield np.minimum(np.arange(start, start + size), count - 1)
-
-
-def encode_features(
-    space: TimbreSpace, features: Features, *, batch_size: int | None = None, kind: str | None = "static"
-) -> Latent:
-    """`space.encode` of any number of sounds in equal batches (one compilation), as a `Latent` of numpy arrays.
-
-    Raises:
-      ValueError: the space is of another kind than `kind` (None: either).
-    """
-    if kind is not None and space.kind != kind:
-        held = "; a series is one through latent.series.held_space" if kind == "static" else ""
-        raise ValueError(f"this needs a {kind} space, and this one is {space.kind}{held}")
-    features = jax.tree.map(np.asarray, features)
-    count = len(features.values)
-    parts = [space.encode(jax.tree.map(lambda x, batch=batch: x[batch], features)) for batch in batches_of(count, batch_size)]
-    return jax.tree.map(lambda *leaves: np.concatenate([np.asarray(leaf) for leaf in leaves])[:count], *parts)
-
-
-def decode_features(
-    space: TimbreSpace, latent: Latent, *, frames: int | None = None, batch_size: int | None = None
-) -> Features:
-    """`space.decode` of any number of latents in equal batches, with mask and conditions, as numpy; `frames` cuts a series."""
-    latent = jax.tree.map(np.asarray, latent)
-    count, parts = len(latent.values), []
-    for rows in batches_of(count, batch_size):
-        decoded = space.decode(jax.tree.map(lambda x, rows=rows: x[rows], latent))
-        parts.append(jax.tree.map(lambda x: np.asarray(x)[:, :frames] if np.ndim(x) > 1 else np.asarray(x), decoded))
-    return jax.tree.map(lambda *leaves: np.concatenate(leaves)[:count], *parts)
-
-
-def decode_values(space: TimbreSpace, latent: Latent, *, batch_size: int | None = None) -> np.ndarray:
-    """`space.decode` of any number of latents in equal batches: feature values [M, N, F] as numpy."""
-    latent = jax.tree.map(np.asarray, latent)
-    count = len(latent.values)
-    parts = [
-        np.asarray(space.decode(jax.tree.map(lambda x, batch=batch: x[batch], latent)).values)
-        for batch in batches_of(count, batch_size)
-    ]
-    return np.concatenate(parts)[:count]
 
 
 def reconstruction_scores(
@@ -228,15 +170,12 @@ def common_features(representation: Representation, features: Features) -> Featu
     values = np.asarray(features.values)
     if not (_is_samples(representation) or is_harmonic(representation)):
         return features.replace(values=values)
-    parts = [np.asarray(_common_values(representation, values[rows])) for rows in batches_of(len(values), 64)]
-    return features.replace(values=np.concatenate(parts)[: len(values)])
+    return features.replace(values=map_batches(lambda some: _common_values(representation, some), values, batch_size=64))
 
 
 def _scores_of(values: np.ndarray, target: Features) -> Scores:
     """Of images [M, N, F] against their targets, both on the common scale."""
-    wanted, mask = np.asarray(target.values), np.asarray(target.mask)
-    parts = [_pair_scores(values[rows], wanted[rows], mask[rows]) for rows in batches_of(len(values), None)]
-    return Scores(*(np.concatenate([np.asarray(part[i], np.float64) for part in parts])[: len(values)] for i in (0, 1)))
+    return Scores(*(scores.astype(np.float64) for scores in map_batches(_pair_scores, values, target.values, target.mask)))
 
 
 def mean_image_scores(training_mean: np.ndarray, target: Features) -> Scores:
@@ -256,11 +195,7 @@ def spectral_distances(
     waves, reference = np.asarray(waves, np.float32), np.asarray(reference, np.float32)
     if waves.shape != reference.shape:
         raise ValueError(f"sounds and originals differ in shape: {waves.shape} and {reference.shape}")
-    parts = [
-        np.asarray(_distance(waves[b], reference[b], None if lengths is None else np.asarray(lengths)[b]))
-        for b in batches_of(len(waves), batch_size)
-    ]
-    return np.concatenate(parts)[: len(waves)].astype(np.float64)
+    return map_batches(_distance, waves, reference, lengths, batch_size=batch_size).astype(np.float64)
 
 
 def _is_samples(representation: Representation) -> bool:

@@ -12,10 +12,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from timbre_jax.audio import distances
+from timbre_jax.inference.batched import map_batches
 from timbre_jax.metrics.fingerprint import fingerprint_scores
 from timbre_jax.metrics.level_curves import level_correlation
 from timbre_jax.metrics.peaq.basic import peaq_basic, peaq_definition
-from timbre_jax.metrics.reconstruction import batches_of, spectral_distances
+from timbre_jax.metrics.reconstruction import spectral_distances
 from timbre_jax.representations.log_mel import LogMel
 
 
@@ -133,11 +134,7 @@ def pair_distances(
 
 
 def _in_batches(function, waves: np.ndarray, reference: np.ndarray, lengths: np.ndarray | None) -> np.ndarray:
-    parts = [
-        np.asarray(function(waves[rows], reference[rows], None if lengths is None else np.asarray(lengths)[rows]))
-        for rows in batches_of(len(waves), 16)
-    ]
-    return np.concatenate(parts)[: len(waves)].astype(np.float64)
+    return map_batches(function, waves, reference, lengths, batch_size=16).astype(np.float64)
 
 
 @partial(jax.jit, static_argnums=0)

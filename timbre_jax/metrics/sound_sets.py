@@ -7,10 +7,11 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from timbre_jax.inference.batched import map_batches
 from timbre_jax.metrics.bootstrap import Interval
 from timbre_jax.metrics.ndb import THESIS_BINS, NdbResult, ndb, shrink
 from timbre_jax.metrics.neighbours import nearest_neighbours
-from timbre_jax.metrics.reconstruction import batches_of, spectral_distances
+from timbre_jax.metrics.reconstruction import spectral_distances
 from timbre_jax.metrics.set_distances import frechet_distance, kernel_distance
 from timbre_jax.representations.log_mel import LOG_MEL_PRESETS
 
@@ -48,18 +49,17 @@ def small_spectrograms(waves: np.ndarray, sample_rate: int, *, batch_size: int =
     """The thesis' log-mel spectrograms (16 kHz, 512/128, 128 mels) of waves [M, T], shrunk to [M, 32, 16]."""
     import soxr
 
-    waves = np.asarray(waves, np.float32)
     preset = LOG_MEL_PRESETS["rebnord2022"]
-    parts = []
-    for rows in batches_of(len(waves), batch_size):
-        some = waves[rows]
+
+    def images(some: np.ndarray) -> np.ndarray:
         if sample_rate != preset.sample_rate:
             some = soxr.resample(some.T, sample_rate, preset.sample_rate, quality="HQ").T
         # Fewer than 32 frames cannot be shrunk to 32: a shorter sound is followed by silence.
         some = np.pad(some, ((0, 0), (0, max(0, 32 * preset.hop - some.shape[1]))))
         front_end = dataclasses.replace(preset, length=some.shape[1], n_frames=0)
-        parts.append(shrink(np.asarray(front_end.analyse(some).values)))
-    return np.concatenate(parts)[: len(waves)]
+        return shrink(np.asarray(front_end.analyse(some).values))
+
+    return map_batches(images, np.asarray(waves, np.float32), batch_size=batch_size)
 
 
 def set_distances(

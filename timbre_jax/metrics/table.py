@@ -14,6 +14,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from timbre_jax.files import write_text
+
 
 @dataclasses.dataclass(frozen=True)
 class Table:
@@ -148,27 +150,6 @@ def results_table(results: Iterable[Result], name: str = "results", caption: str
     """The results as a table with the columns of `results.json`."""
     columns = ("name", "value", "low", "high", "floor", "definition")
     return Table(name, columns, tuple(tuple(getattr(result, c) for c in columns) for result in results), caption)
-
-
-def write_text(path: str | os.PathLike, text: str) -> Path:
-    """A text file in UTF-8, whole or not at all: written beside its place, then moved there.
-
-    Bytes of a file's name that are no text stand there as \\udc.., which JSON reads back as they were.
-
-    Raises:
-      OSError: it could not be written; its `filename` is the file's.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        partial.write_text(text, encoding="utf-8", errors="backslashreplace")
-        os.replace(partial, path)
-    except OSError as error:  # that of a full disk names no file
-        raise OSError(error.errno, error.strerror, str(path)) from None
-    finally:
-        partial.unlink(missing_ok=True)
-    return path
 
 
 def format_cell(cell: Any) -> str:

@@ -49,13 +49,13 @@ def default_config() -> ConfigDict:
       the part checkpoint_share of the time; patience in evaluations without a better
       `monitor` ("loss" or "mse" of the validation set; "last" takes the last for the best, where no score of one network tells
       how good both of an adversarial pair are), 0 never stops early; average_decay of the averaged parameters;
-      initialise_readings of the training set for a model that has a basis fitted first, those after the first augmented,
-      of initialise_examples in all at most (0 is as many as there are);
+      initialize_readings of the training set for a model that has a basis fitted first, those after the first augmented,
+      of initialize_examples in all at most (0 is as many as there are);
       statistics_examples of the training set for the statistics of a space while training goes on (all of it at the end);
       precision that steps are computed in, "float32", "bfloat16" or "float64" (see `training.precision`); accumulate, parts of
       a batch that are computed one after another, for batches that do not fit into memory (see `make_train_step`).
-    train.rollback: the last good state is kept every `every` steps, and gone back to when a step is bad (see `Guard` for
-      `factor`); the batch is left out, the learning rate multiplied by learning_rate_scale; more than `maximum` times is an
+    train.rollback: the last good state is kept every `every` steps and restored after a bad step (see `DivergenceDetector` for
+      `factor`); the batch is skipped, the learning rate multiplied by learning_rate_scale; more than `maximum` rollbacks are an
       error. every 0 turns it off: a bad step is then an error at once.
     """
     return ConfigDict(
@@ -102,8 +102,8 @@ def default_config() -> ConfigDict:
                 "patience": 0,
                 "monitor": "loss",
                 "average_decay": 0.0,
-                "initialise_readings": 1,
-                "initialise_examples": 16384,
+                "initialize_readings": 1,
+                "initialize_examples": 16384,
                 "statistics_examples": 2048,
                 "precision": "float32",
                 "accumulate": 1,

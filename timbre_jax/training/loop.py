@@ -1,4 +1,4 @@
-"""`train_and_evaluate`: a run from beginning to end, and from wherever it was stopped to the end."""
+"""Training loop: a run from its start, or from where it was stopped, to its end."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 from timbre_jax.data.datasets import Sources, open_sources
 from timbre_jax.training.checkpointing.progress import Result
 from timbre_jax.training.distributed import processes
-from timbre_jax.training.distributed.failures import told_when_lost
+from timbre_jax.training.distributed.failures import convert_runtime_errors
 from timbre_jax.training.distributed.interrupt import StopSignals, locked
 from timbre_jax.training.profiling import Profile
-from timbre_jax.training.setup import build_model, checked, fit, write_config
-from timbre_jax.training.trainer import Run
+from timbre_jax.training.setup import build_model, check_config, fit, write_config
+from timbre_jax.training.trainer import Trainer
 
 
 def train_and_evaluate(
@@ -26,32 +26,32 @@ def train_and_evaluate(
     progress: bool = True,
     profile: Profile | None = None,
 ) -> Result:
-    """Trains the configuration's model in a folder, or goes on with what lies there.
+    """Trains the configured model in a folder, or resumes the run in it.
 
-    WORKDIR/config.json is the whole configuration; metrics.jsonl one JSON object a line; tensorboard/ the same for
-    TensorBoard; best/ the space that `timbre_jax.load` reads; checkpoints/ what a stopped run goes on from. A resumed run takes
-    the same steps, to the bit, as one that was never stopped.
+    WORKDIR contains config.json, the complete configuration; metrics.jsonl, one JSON object a line; tensorboard/, the same for
+    TensorBoard; best/, the space that `timbre_jax.load` reads; and checkpoints/, from which a stopped run is resumed. A resumed
+    run takes the same steps, to the bit, as one that was never stopped.
 
-    Several processes (`processes.initialise`) call it with the same arguments and a folder that all of them see. The main one
+    Several processes (`processes.initialize`) call it with the same arguments and a folder that all of them see. The main one
     makes the features and writes the files. A signal to any of them stops all, at the same step.
 
-    Models that learn in closed form (PCA, mean image) are fitted, and leave the same files but for checkpoints/.
+    Models that learn in closed form (PCA, mean image) are fitted, and leave the same files without checkpoints/.
 
     Args:
-      config: fields over the defaults of `default_config`.
+      config: fields that replace defaults of `default_config`.
       workdir: the run's folder.
-      sources: features in place of those of the configuration's stores.
+      sources: features in place of those of the configured stores.
       parallel: "jit" or "pmap".
-      progress: a bar with the time left, on stderr.
-      profile: traces some of the steps.
+      progress: whether to show a bar with the time left, on stderr.
+      profile: profiler that traces some of the steps.
 
     Raises:
-      ValueError: in the configuration, the store or the folder. One line; nothing that was there is lost.
-      LostProcess: another process of the run has ended; the same call on all of them goes on.
+      ValueError: the configuration, the store or the folder has a problem. One line; nothing in the folder is lost.
+      LostProcess: another process of the run has ended; the same call on all of them resumes the run.
     """
     workdir = Path(workdir)
-    config = checked(config, workdir)
-    with told_when_lost():
+    config = check_config(config, workdir)
+    with convert_runtime_errors():
         sources = sources or processes.main_first(lambda: open_sources(config, progress=progress))
         model = build_model(config, sources)
         with locked(workdir):
@@ -61,21 +61,21 @@ def train_and_evaluate(
             if model.trained_by == "fit":
                 return processes.main_first(lambda: fit(config, workdir, model, sources))
             with StopSignals() as stop:
-                return drive(Run(config, workdir, model, sources, parallel, progress), stop, profile)
+                return drive(Trainer(config, workdir, model, sources, parallel, progress), stop, profile)
 
 
-def drive(run: Run, stop: StopSignals, profile: Profile | None = None) -> Result:
-    """Takes a run's steps, one after another, to its end or until a signal stops it."""
+def drive(run: Trainer, stop: StopSignals, profile: Profile | None = None) -> Result:
+    """Takes the steps of a run until its end, or until a signal stops it."""
     if done := run.begin():
         return done
     try:
         while run.running:
             batch = run.placement.train_batch(run.next_batch())
             run.state, metrics = run.train_step(run.state, batch, run.key)
-            run.took(metrics)
+            run.record_step(metrics)
             if profile:
-                profile.took(metrics)
-            if stopped := run.look_after(stop.number):
+                profile.record_step(metrics)
+            if stopped := run.after_step(stop.number):
                 return stopped
         return run.end()
     finally:

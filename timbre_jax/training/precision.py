@@ -5,7 +5,7 @@
   environment makes all exact.
 - "bfloat16": mixed precision. Of the loss and its gradient, the matrix products and convolutions read their inputs rounded to
   bfloat16 (8 bits of mantissa) and add up in float32; everything between them, losses, batch statistics, codebooks,
-  parameters and the optimiser are float32, and so are products that ask for `precision="highest"`, as those do whose small
+  parameters and the optimizer are float32, and so are products that ask for `precision="highest"`, as those do whose small
   differences count. For accelerators that have units for it; on CPUs nothing is gained. What it costs: 300 steps of
   `notes_best` ended at a validation MSE of .00207, in float32 at .00204 (with another seed at .00198).
 - "float64": all, parameters too; for comparisons in tests. Needs JAX_ENABLE_X64=1.

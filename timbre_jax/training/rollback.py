@@ -1,4 +1,4 @@
-"""When is a step bad? And the record of what was done about it."""
+"""Detection of steps that make a training diverge."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import math
 
 
 @dataclasses.dataclass
-class Guard:
-    """Judges steps one after another by their loss and gradient norm, on the host; its memory is three numbers.
+class DivergenceDetector:
+    """Detector of bad steps by their loss and gradient norm, on the host; its state is three numbers.
 
     A step is bad when its loss or its gradient norm is not finite, or, after `settle` good steps, when its loss lies above
     the running average by more than `factor` times the larger of the average's size and the running mean deviation. So for
@@ -30,7 +30,7 @@ class Guard:
     count: int = 0
 
     def judge(self, loss: float, grad_norm: float) -> str | None:
-        """None for a good step, which is remembered; else why it is bad."""
+        """Returns why a step is bad, or None; good steps enter the running averages."""
         if not math.isfinite(loss):
             return f"the loss is {loss}"
         if not math.isfinite(grad_norm):
@@ -46,10 +46,10 @@ class Guard:
         self.average += rate * (loss - self.average)
         return None
 
-    def memory(self) -> dict:
-        """What it remembers, JSON-able."""
+    def state(self) -> dict:
+        """Returns the running averages as JSON data."""
         return {"average": self.average, "deviation": self.deviation, "count": self.count}
 
-    def recall(self, memory: dict) -> None:
-        """Goes back to what `memory` gave."""
-        self.average, self.deviation, self.count = memory["average"], memory["deviation"], memory["count"]
+    def restore(self, state: dict) -> None:
+        """Restores what `state` returned."""
+        self.average, self.deviation, self.count = state["average"], state["deviation"], state["count"]

@@ -1,4 +1,4 @@
-"""What stands before a run: its model and config.json; and the run of a model that is fitted in closed form."""
+"""Preparation of a run: checks, its model, its config.json; and the run of a model that is fitted in closed form."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from timbre_jax import checkpoint
+from timbre_jax import checkpoint, documents
 from timbre_jax.data.augment import make_augment
 from timbre_jax.data.datasets import Sources, base_representation, batches
 from timbre_jax.models import MODELS, make_model
@@ -23,11 +23,11 @@ from timbre_jax.training.metrics_log import MetricsLog
 from timbre_jax.training.step import batch_features
 
 
-def checked(config: Mapping[str, Any], workdir: Path) -> ConfigDict:
-    """The whole configuration of a run in a folder, after all that can be told before features are made, which takes long.
+def check_config(config: Mapping[str, Any], workdir: Path) -> ConfigDict:
+    """Returns the complete configuration of a run, after every check that needs no features, which take long to make.
 
     Raises:
-      ValueError: wrong settings, or a folder with another run or that is none.
+      ValueError: wrong settings, or `workdir` is a file or holds another run.
     """
     config = resolve(config)
     if before := saved_config(workdir):
@@ -41,11 +41,38 @@ def checked(config: Mapping[str, Any], workdir: Path) -> ConfigDict:
     return config
 
 
-def build_model(config: Mapping[str, Any], sources: Sources) -> TimbreModel:
-    """The configuration's model, for the sources' features and classes.
+def total_steps(config, sources: Sources) -> int:
+    """Returns the number of steps of a run: as configured, or those of its epochs.
 
     Raises:
-      ValueError: there are labels, but the model does nothing with them.
+      ValueError: the epochs are shorter than a step.
+    """
+    train = config.train
+    epoch = len(sources.train) // train.batch_size
+    total = train.steps or round(train.epochs * epoch)
+    if total < 1 <= epoch:
+        raise ValueError(f"config.train.epochs={train.epochs}: must make at least one step; an epoch has {epoch}")
+    return total
+
+
+def check_batch_size(config, sources: Sources, devices: int) -> None:
+    """Raises a ValueError if batches cannot be split over the devices, or the training set is smaller than one."""
+    size, parts = config.train.batch_size, config.train.accumulate
+    if size % (devices * parts):
+        times = f" times config.train.accumulate={parts}" if parts > 1 else ""
+        raise ValueError(f"config.train.batch_size={size} cannot be split over {devices} devices{times}: use a multiple")
+    if len(sources.train) < size:
+        raise ValueError(
+            f"the training set has {len(sources.train)} sounds, fewer than config.train.batch_size={size}: use more sounds or "
+            "smaller batches"
+        )
+
+
+def build_model(config: Mapping[str, Any], sources: Sources) -> TimbreModel:
+    """Makes the configured model for the sources' features and classes.
+
+    Raises:
+      ValueError: there are labels, but the model does not use them.
     """
     settings = dict(config["model"])
     if sources.classes:
@@ -61,28 +88,28 @@ def build_model(config: Mapping[str, Any], sources: Sources) -> TimbreModel:
 
 
 def saved_config(workdir: Path) -> dict | None:
-    """The config.json of a run that has saved something; None where nothing has begun that could be spoilt.
+    """Returns the config.json of a run that has saved something, or None if a run in the folder would overwrite nothing.
 
     Raises:
       CheckpointError: it is damaged, missing beside checkpoints, or of another version.
     """
     begun = checkpoint.steps(workdir / "checkpoints") or checkpoint.steps(workdir / "best")
     if begun or (workdir / "config.json").exists():
-        document = checkpoint.read_config(workdir)
+        document = documents.read_config(workdir)
         return document if begun else None
     return None
 
 
 def write_config(workdir: Path, config, model: TimbreModel, sources: Sources) -> None:
-    """WORKDIR/config.json: the configuration, and the model, representation and sounds that it came to.
+    """Writes WORKDIR/config.json: the configuration, and the model, representation and sounds that follow from it.
 
     Raises:
-      ValueError: a run that lies there already had others.
+      ValueError: the run in the folder has others.
     """
     representation = sources.representation
     document = {
         "config": config.to_dict(),
-        "model": {"name": checkpoint.model_name(model), **checkpoint.model_settings(model)},
+        "model": {"name": documents.model_name(model), **documents.model_settings(model)},
         "representation": {"name": representation.name, **representation_settings(representation)},
         "examples": {"train": len(sources.train), "valid": len(sources.valid), "fingerprint": sources.fingerprint},
     }
@@ -96,11 +123,11 @@ def write_config(workdir: Path, config, model: TimbreModel, sources: Sources) ->
                     f"the run in {workdir} was started with other sounds or another version ({name}.{key}: "
                     f"{old.get(key)} -> {new[key]}); use the store that it was started with, or another --workdir"
                 )
-    checkpoint.write_config(workdir, document)
+    documents.write_config(workdir, document)
 
 
 def fit(config: Any, workdir: Path, model: TimbreModel, sources: Sources) -> Result:
-    """Fits a model that learns in closed form: its space in best/, its score in metrics.jsonl. Done once a folder."""
+    """Fits a model that learns in closed form, unless it was: its space is in best/, its score in metrics.jsonl."""
     path = checkpoint.step_path(workdir / "best", 0)
     if path.exists():
         return Result("finished", 0, 0, checkpoint.read_document(path)["metrics"]["mse"])

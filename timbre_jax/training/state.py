@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from timbre_jax.models.base import TimbreModel, Variables
@@ -40,6 +41,11 @@ class TrainState:
     def variables(self, *, average: bool = False) -> Variables:
         """What `model.apply` takes: with the current or with the averaged parameters."""
         return {"params": self.average if average else self.params, **self.mutable}
+
+    def with_hyper(self, name: str, value: float) -> TrainState:
+        """Returns the state with another value of a hyper-parameter, placed as the one before."""
+        array = jax.device_put(np.float32(value), self.hyper[name].sharding)
+        return self.replace(hyper={**self.hyper, name: array})
 
 
 def create_state(

@@ -1,52 +1,49 @@
-"""One training run: its folder, its state, and what is done between steps."""
+"""Training run: its folder, its state, and everything that is done between steps."""
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import jax
-import numpy as np
 from tqdm import tqdm
 
 from timbre_jax import checkpoint
-from timbre_jax.data.datasets import Sources, batches, spread
+from timbre_jax.data.datasets import Sources
 from timbre_jax.data.loader import make_pipeline
-from timbre_jax.training.checkpointing.best import Best
-from timbre_jax.training.checkpointing.progress import Anchor, Book, Result, TrainingError
+from timbre_jax.training.checkpointing.best import BestSpace
+from timbre_jax.training.checkpointing.progress import Anchor, Result, RunCheckpoint, RunProgress, TrainingError, read_run
 from timbre_jax.training.checkpointing.saver import Saver
-from timbre_jax.training.checkpointing.schedule import Pace
+from timbre_jax.training.checkpointing.schedule import CheckpointSchedule
 from timbre_jax.training.distributed import processes
-from timbre_jax.training.distributed.consensus import Meeting
+from timbre_jax.training.distributed.consensus import StepConsensus
 from timbre_jax.training.distributed.sharding import make_placement
-from timbre_jax.training.evaluate import evaluate
+from timbre_jax.training.initialization import initial_state
 from timbre_jax.training.metrics_log import MetricsLog
 from timbre_jax.training.plateau import Plateau
-from timbre_jax.training.rollback import Guard
-from timbre_jax.training.step import Batch, batch_features, example_keys
-from timbre_jax.training.sweeps.programs import Programs
-from timbre_jax.types import Features
+from timbre_jax.training.programs import Programs
+from timbre_jax.training.rollback import DivergenceDetector
+from timbre_jax.training.setup import check_batch_size, total_steps
+from timbre_jax.training.step import Batch
+from timbre_jax.training.validation import mean_metrics
 
 
-def total_steps(config, sources: Sources) -> int:
-    """Of a run: those that it is given, or its epochs' worth. Raises a ValueError where that is none."""
-    train = config.train
-    epoch = len(sources.train) // train.batch_size
-    total = train.steps or round(train.epochs * epoch)
-    if total < 1 <= epoch:
-        raise ValueError(f"config.train.epochs={train.epochs} are no step at all; an epoch has {epoch}")
-    return total
+class Trainer:
+    """Run of a model that is trained by gradient: a folder, and everything that changes while it is trained.
 
+    Its driver (`loop.drive`, `sweeps.grid`) calls `begin`; then, while the run is `running`, `next_batch`, a step that gives
+    the next `state` and metrics, `record_step` and `after_step`; and at last `end` and `close`.
 
-class Run:
-    """One run of a model that is trained by gradient: a folder, and all that changes while it is trained.
-
-    Whoever drives it (`loop`, `sweeps.grid`) calls `begin`; then, while it is `running`, `next_batch`, a step of his
-    that gives the next `state` and metrics, `took` and `look_after`; and at last `end` and `close`.
+    Args:
+      config: complete configuration (`config.resolve`).
+      workdir: folder of the run.
+      model: to train.
+      sources: training and validation set.
+      parallel: "jit" or "pmap".
+      progress_bar: whether to show a bar with the time left.
+      programs: compiled functions to share with other runs; by default the run makes its own.
     """
 
     def __init__(
@@ -56,14 +53,14 @@ class Run:
         model,
         sources: Sources,
         parallel: str,
-        progress: bool,
+        progress_bar: bool,
         programs: Programs | None = None,
     ):
         self.config, self.workdir, self.model, self.sources = config, workdir, model, sources
         self.placement = programs.placement if programs else make_placement(parallel)
-        self.progress = progress
+        self.progress_bar = progress_bar
         train, optimizer = config.train, config.optimizer
-        self._check_sizes()
+        check_batch_size(config, sources, self.placement.mesh.size)
         self.epoch = len(sources.train) // train.batch_size
         self.total = total_steps(config, sources)
         self.eval_every = train.eval_every or self.epoch
@@ -71,286 +68,258 @@ class Run:
         self.plateau = Plateau(**plateau) if optimizer.schedule == "plateau" else None
         self.programs = programs or Programs(config, model, sources.representation, self.placement, self.total)
         self.train_step, self.eval_step = self.programs.train_step, self.programs.eval_step
-        init_key, self.key, self.eval_key = jax.random.split(jax.random.key(config.seed), 3)
-        self.init_key = init_key
-        self.book = Book()
-        self.guard = Guard(factor=train.rollback.factor)
+        self.init_key, self.key, self.eval_key = jax.random.split(jax.random.key(config.seed), 3)
+        self.progress = RunProgress()
+        self.detector = DivergenceDetector(factor=train.rollback.factor)
         self.pending: list[tuple[int, int, dict]] = []
         self.main = processes.is_main()
-        self.pace = Pace(seconds=train.checkpoint_seconds, share=train.checkpoint_share)
-        self.saver = Saver(workdir, self.pace)
-        self.best = Best(config, workdir, model, sources, self.saver)
-        self.meeting = Meeting()
+        self.schedule = CheckpointSchedule(seconds=train.checkpoint_seconds, share=train.checkpoint_share)
+        self.saver = Saver(workdir, self.schedule)
+        self.best = BestSpace(config, workdir, model, sources, self.saver)
+        self.consensus = StepConsensus()
 
-    def _check_sizes(self) -> None:
-        size, devices = self.config.train.batch_size, self.placement.mesh.size
-        parts = self.config.train.accumulate
-        if size % (devices * parts):
-            times = f" times config.train.accumulate={parts}" if parts > 1 else ""
-            raise ValueError(f"config.train.batch_size={size} cannot be cut into {devices} devices{times}: use a multiple")
-        if len(self.sources.train) < size:
-            raise ValueError(
-                f"the training set has {len(self.sources.train)} sounds, fewer than config.train.batch_size={size}: use more "
-                "sounds or smaller batches"
-            )
-
-    # What its driver calls, in order
+    # Called by the driver, in this order
 
     def begin(self) -> Result | None:
-        """Makes the state, or takes it up from the last checkpoint. The result, where there is nothing left to do."""
-        resumed = self.start()
-        book = self.book
-        if resumed and self.main and not self.best.there(book.best_step):
+        """Makes the initial state, or restores the last checkpoint; returns the result if nothing is left to do."""
+        restored = self.restore()
+        if not restored:
+            self.initialize()
+        progress = self.progress
+        if restored and self.main and not self.best.exists(progress.best_step):
             self.restore_best()
-        if resumed and book.status != "running" and not self.may_go_on():
+        if restored and progress.status != "running" and not self.may_continue():
             self.saver.close()
-            return self.result(book.status)
-        book.status = "running"
-        self.log = MetricsLog(self.workdir, step=book.step, offset=book.offset, silent=not self.main)
+            return self.result(progress.status)
+        progress.status = "running"
+        self.metrics_log = MetricsLog(self.workdir, step=progress.step, offset=progress.log_bytes, silent=not self.main)
         self.bar = tqdm(
             total=self.total,
-            initial=book.step,
+            initial=progress.step,
             unit="step",
-            disable=not self.progress,
+            disable=not self.progress_bar,
             dynamic_ncols=True,
             smoothing=0.05,
         )
-        self.pace.begin()
-        self.saved_step = book.step
+        self.schedule.begin()
+        self.saved_step = progress.step
         self.clock = time.monotonic()
         return None
 
     @property
     def running(self) -> bool:
         """Whether there are steps to take."""
-        return self.book.status == "running" and self.book.step < self.total
+        return self.progress.status == "running" and self.progress.step < self.total
 
     def next_batch(self) -> Batch:
-        """This process' part of the batch of the next step."""
+        """Returns this process's part of the batch of the next step."""
         while True:
             batch = next(self.iterator)
-            self.book.position += 1
-            if self.book.position not in self.book.skipped:
+            self.progress.position += 1
+            if self.progress.position not in self.progress.skipped:
                 return batch
 
-    def took(self, metrics: dict) -> None:
-        """One step more, with these metrics; they are not waited for."""
-        book = self.book
-        book.step += 1
-        self.pending.append((book.step, book.position, metrics))
-        self.bar.update(book.step - self.bar.n)
+    def record_step(self, metrics: dict) -> None:
+        """Records that a step was taken. Its metrics are not waited for."""
+        progress = self.progress
+        progress.step += 1
+        self.pending.append((progress.step, progress.position, metrics))
+        self.bar.update(progress.step - self.bar.n)
 
-    def look_after(self, signal: int = 0) -> Result | None:
-        """After a step, where it is time: judges the steps taken, writes the log, evaluates, saves.
+    def after_step(self, signal: int = 0) -> Result | None:
+        """Does what is due after a step: checks the steps taken, logs, evaluates, saves or rolls back.
 
-        `signal`: that asks to stop, or 0. The result, once it has stopped.
+        Args:
+          signal: signal that asks to stop, or 0.
+
+        Returns:
+          The result if the run was stopped.
         """
-        train, book = self.config.train, self.book
-        last = book.step == self.total
-        evaluating = book.step % self.eval_every == 0 or last
-        logging = book.step % train.log_every == 0 or last
-        anchoring = train.rollback.every and book.step % train.rollback.every == 0
-        signal, due = self.meeting.agree(signal, self.wants_saving, book.step, self.pending[-1:])
+        train, progress = self.config.train, self.progress
+        last = progress.step == self.total
+        evaluating = progress.step % self.eval_every == 0 or last
+        logging = progress.step % train.log_every == 0 or last
+        anchoring = train.rollback.every and progress.step % train.rollback.every == 0
+        signal, due = self.consensus.agree(signal, self.wants_saving, progress.step, self.pending[-1:])
         if self.main and (problem := self.saver.problem()):
-            self.tell(f"{problem}; training goes on, and it is tried again")
+            self.log(f"{problem}; training continues and the next checkpoint is tried as usual")
         if not (evaluating or logging or anchoring or due or signal):
             return None
-        if bad := self.settle():
+        if bad := self.check_pending_steps():
             self.roll_back(*bad)
             return None
         if logging:
-            self.write_log()
+            self.write_metrics()
         if evaluating and self.evaluate():
-            book.status = "converged"
+            progress.status = "converged"
         if anchoring:
-            self.anchor, self.candidate = self.candidate, self.take_anchor()
-        if book.status != "converged" and (due or signal):
+            self.anchor, self.candidate = self.candidate, self.make_anchor()
+        if progress.status != "converged" and (due or signal):
             self.save()
             if signal:
-                self.saved()
+                self.wait_until_saved()
                 return self.result("stopped", signal)
         return None
 
     def end(self) -> Result:
-        """After the last step."""
-        if self.book.status == "running":
-            self.book.status = "finished"
+        """Completes and saves the run after its last step."""
+        if self.progress.status == "running":
+            self.progress.status = "finished"
         if self.main:
-            self.best.finish(self.book.best_step)
+            self.best.complete_statistics(self.progress.best_step)
         self.save()
-        self.saved()
+        self.wait_until_saved()
         if self.main:
-            self.saver.tidy(self.book.best_step)
-        return self.result(self.book.status)
+            self.saver.remove_other_spaces(self.progress.best_step)
+        return self.result(self.progress.status)
 
     def close(self) -> None:
-        """However it ended. What is being written will be whole."""
+        """Releases the run's files, however it ended, after what is being written is complete."""
         self.saver.close()
         self.bar.close()
-        self.log.close()
+        self.metrics_log.close()
 
     # Beginning
 
-    def start(self) -> bool:
-        """The state before the first step, or of the last checkpoint; whether it was the latter."""
-        directory = self.workdir / "checkpoints"
-        hyper = {"learning_rate": self.config.optimizer.learning_rate, "kl_weight": self.config.train.kl_weight}
-
+    def restore(self) -> bool:
+        """Restores the last intact checkpoint; returns False if there is none."""
+        directory, train = self.workdir / "checkpoints", self.config.train
+        self.hyper = {"learning_rate": self.config.optimizer.learning_rate, "kl_weight": train.kl_weight}
         self.iterator = make_pipeline(
             self.sources.train,
-            batch_size=self.config.train.batch_size // jax.process_count(),
+            batch_size=train.batch_size // jax.process_count(),
             seed=self.config.seed,
             process_index=jax.process_index(),
             process_count=jax.process_count(),
         )
-        step, told = processes.share(checkpoint.last_intact(directory) if self.main else None)
-        for problem in told if self.main else ():
-            self.tell(problem)
-        if step is not None:
-            template = self.programs.abstract(self.init_key, hyper)
-            arrays, document = checkpoint.read(
-                checkpoint.step_path(directory, step),
-                {"state": template, "anchor": template, "candidate": template},
-            )
-            self.state = self.placement.spread(arrays["state"])
-            self.book = Book(**document["book"])
-            self.guard.recall(self.book.guard)
-            self.iterator.set_state(self.book.iterator)
-            self.anchor = Anchor(state=arrays["anchor"], **document["anchor"])
-            self.candidate = Anchor(state=arrays["candidate"], **document["candidate"])
-            if self.main:
-                self.saver.resume(step, self.book.best_step)
-            return True
-        state = self.programs.create(self.init_key, hyper)
-        if hasattr(self.model, "initialise"):
-            # Every process by itself; what comes of it is the main one's, should machines differ in rounding.
-            variables = self.model.initialise(jax.device_get(state.variables()), self.first_features)
-            variables = jax.device_put(processes.same(variables), self.placement.replicated)
-            params = variables.pop("params")
-            state = state.replace(params=params, average=jax.tree.map(lambda x: x.copy(), params), mutable=variables)
-        self.state = self.placement.spread(self.programs.kept(state))
-        self.anchor = self.candidate = self.take_anchor()
+        step, problems = processes.share(checkpoint.last_intact(directory) if self.main else None)
+        for problem in problems if self.main else ():
+            self.log(problem)
+        if step is None:
+            return False
+        saved = read_run(checkpoint.step_path(directory, step), self.programs.abstract(self.init_key, self.hyper))
+        self.state = self.placement.replicate(saved.state)
+        self.progress, self.anchor, self.candidate = saved.progress, saved.anchor, saved.candidate
+        self.detector.restore(self.progress.detector)
+        self.iterator.set_state(self.progress.iterator)
+        if self.main:
+            self.saver.resume(step, self.progress.best_step)
+        return True
+
+    def initialize(self) -> None:
+        """Makes the state before the first step."""
+        state = initial_state(self.programs, self.model, self.sources, self.config.train, self.init_key, self.hyper)
+        self.state = self.placement.replicate(state)
+        self.anchor = self.candidate = self.make_anchor()
         if self.main:
             self.saver.resume(None, None)
-        return False
 
-    def first_features(self) -> Iterator[Features]:
-        """What a model is initialised from: the training set, then augmented readings of it.
-
-        The same at every call: a model reads them several times. No more than `initialise_examples` in all readings, evenly
-        spread.
-        """
-        train, key = self.config.train, jax.random.fold_in(self.init_key, 1)
-        augment = self.programs.augment and jax.jit(self.programs.augment)
-        readings = train.initialise_readings if augment else 1
-        positions = spread(len(self.sources.train), -(-train.initialise_examples // readings))
-        for reading in range(readings):
-            for batch in batches(self.sources.train, train.batch_size, positions):
-                features = batch_features(batch)
-                if reading:
-                    keys = example_keys(jax.random.fold_in(key, reading), batch["index"])[:, 0]
-                    features = features.replace(values=np.asarray(augment(keys, batch["values"], batch["mask"])))
-                yield features
-
-    def may_go_on(self) -> bool:
-        """Whether a run that had ended has been given more steps or patience."""
-        book, patience = self.book, self.config.train.patience
-        over = self.plateau is not None and book.idle >= self.plateau.patience
-        return book.step < self.total and not over and not (patience and book.waiting >= patience)
-
-    def take_anchor(self) -> Anchor:
-        """A copy of where training is."""
-        state = jax.tree.map(lambda x: x.copy(), self.placement.single(self.state))
-        book = self.book
-        return Anchor(state, book.step, book.position, self.iterator.get_state(), self.guard.memory())
+    def may_continue(self) -> bool:
+        """Returns whether a run that had ended was given more steps or more patience."""
+        progress, patience = self.progress, self.config.train.patience
+        over = self.plateau is not None and progress.evaluations_since_drop >= self.plateau.patience
+        return progress.step < self.total and not over and not (patience and progress.evaluations_since_best >= patience)
 
     # Bad steps
 
-    def settle(self) -> tuple[int, int, str] | None:
-        """Fetches and judges the steps since the last time: the first bad one (step, position, reason), or None.
+    def make_anchor(self) -> Anchor:
+        """Returns a copy of the current state and its place in the data."""
+        state = jax.tree.map(lambda x: x.copy(), self.placement.unreplicate(self.state))
+        progress = self.progress
+        return Anchor(state, progress.step, progress.position, self.iterator.get_state(), self.detector.state())
 
-        The device is waited for here and not at every step. When it is done does not matter to the outcome: steps are
-        judged in order, and what follows a bad one is thrown away.
+    def check_pending_steps(self) -> tuple[int, int, str] | None:
+        """Fetches and judges the metrics of the steps since the last call.
+
+        The device is waited for here and not at every step. When it is done does not change the outcome: steps are judged in
+        order, and those after a bad one are thrown away.
+
+        Returns:
+          Step, position in the data and reason of the first bad step, or None.
         """
         pending, self.pending = self.pending, []
         for (step, position, _), metrics in zip(pending, jax.device_get([m for *_, m in pending]), strict=True):
             metrics = {name: float(value) for name, value in metrics.items()}
-            if reason := self.guard.judge(metrics["loss"], metrics["grad_norm"]):
+            if reason := self.detector.judge(metrics["loss"], metrics["grad_norm"]):
                 return step, position, reason
-            window = self.book.window
-            window["steps"] = window.get("steps", 0) + 1
+            sums = self.progress.metric_sums
+            sums["steps"] = sums.get("steps", 0) + 1
             for name, value in metrics.items():
-                window[name] = window.get(name, 0.0) + value
+                sums[name] = sums.get(name, 0.0) + value
         return None
 
     def roll_back(self, step: int, position: int, reason: str) -> None:
-        """Goes back to the anchor; the batch that went bad is left out from now on, and steps are smaller."""
-        rollback, book, anchor = self.config.train.rollback, self.book, self.anchor
-        if not rollback.every or len(book.recoveries) >= rollback.maximum:
+        """Restores the anchor, skips the batch of the bad step from now on and reduces the learning rate.
+
+        Raises:
+          TrainingError: rollbacks are off, or there were too many.
+        """
+        rollback, progress, anchor = self.config.train.rollback, self.progress, self.anchor
+        if not rollback.every or len(progress.rollbacks) >= rollback.maximum:
             raise TrainingError(
-                f"training went bad at step {step} ({reason}) after {len(book.recoveries)} recoveries; the last checkpoint is "
-                "kept. Try a smaller config.optimizer.learning_rate or a config.optimizer.clip_norm"
+                f"training diverged at step {step} ({reason}) after {len(progress.rollbacks)} rollbacks; the last checkpoint "
+                "is kept. Try a smaller config.optimizer.learning_rate or a config.optimizer.clip_norm"
             )
-        book.skipped = sorted({*book.skipped, position})
-        scale = rollback.learning_rate_scale ** (len(book.recoveries) + 1)
-        recovery = {
-            "step": step,
-            "anchor_step": anchor.step,
-            "skipped_batch": position,
-            "learning_rate_scale": scale,
-            "reason": reason,
-        }
-        book.recoveries.append(recovery)
-        self.log.write("rollback", step, **{k: v for k, v in recovery.items() if k != "step"})
+        progress.skipped = sorted({*progress.skipped, position})
+        scale = rollback.learning_rate_scale ** (len(progress.rollbacks) + 1)
+        record = {"anchor_step": anchor.step, "skipped_batch": position, "learning_rate_scale": scale, "reason": reason}
+        progress.rollbacks.append({"step": step, **record})
+        self.metrics_log.write("rollback", step, **record)
         state = jax.tree.map(lambda x: x.copy(), anchor.state)
-        scale_array = jax.device_put(np.float32(scale), self.placement.replicated)
-        self.state = self.placement.spread(state.replace(hyper={**state.hyper, "learning_rate_scale": scale_array}))
+        self.state = self.placement.replicate(state.with_hyper("learning_rate_scale", scale))
         if self.plateau:
-            # Evaluations are not forgotten, so neither is what they said.
-            self.set_learning_rate(self.plateau.rate(book.falls))
-        book.step, book.position, book.window = anchor.step, anchor.position, {}
+            # Evaluations are not rolled back, so neither is the learning rate that follows from them.
+            self.set_learning_rate(self.plateau.rate(progress.rate_drops))
+        progress.step, progress.position, progress.metric_sums = anchor.step, anchor.position, {}
         self.iterator.set_state(anchor.iterator)
-        self.guard.recall(anchor.guard)
+        self.detector.restore(anchor.detector)
         self.candidate = anchor
 
-    # Scores
+    def set_learning_rate(self, value: float) -> None:
+        """Sets the peak learning rate of the steps that follow."""
+        state = self.placement.unreplicate(self.state)
+        self.state = self.placement.replicate(state.with_hyper("learning_rate", value))
 
-    def write_log(self) -> None:
-        """A line of the means since the last line."""
-        book = self.book
-        window, book.window = book.window, {}
-        count = window.pop("steps")
+    # Metrics
+
+    def write_metrics(self) -> None:
+        """Writes a line with the means of the metrics since the last line."""
+        progress = self.progress
+        sums, progress.metric_sums = progress.metric_sums, {}
+        count = sums.pop("steps")
         now = time.monotonic()
-        book.seconds, self.clock = book.seconds + now - self.clock, now
-        means = {name: value / count for name, value in window.items()}
-        timing = {"seconds": round(book.seconds, 3), "checkpoint_share": round(self.pace.share(), 5)}
-        self.log.write("train", book.step, **means, epoch=book.step / self.epoch, **timing)
+        progress.seconds, self.clock = progress.seconds + now - self.clock, now
+        means = {name: value / count for name, value in sums.items()}
+        timing = {"seconds": round(progress.seconds, 3), "checkpoint_share": round(self.schedule.share(), 5)}
+        self.metrics_log.write("train", progress.step, **means, epoch=progress.step / self.epoch, **timing)
         self.bar.set_postfix_str(f"loss {means['loss']:.5g}", refresh=False)
 
     def evaluate(self) -> bool:
-        """Scores the averaged parameters on the validation set, keeps them if they are the best: whether to stop early."""
-        book, scores = self.book, self.scores()
-        self.log.write("valid", book.step, **scores)
-        last = self.config.train.monitor == "last"
-        value = scores["loss" if last else self.config.train.monitor]
-        better = math.isfinite(value) and (last or book.best_value is None or value < book.best_value)
+        """Evaluates the averaged parameters, keeps them if they are the best, and returns whether to stop early."""
+        progress, train, scores = self.progress, self.config.train, self.scores()
+        self.metrics_log.write("valid", progress.step, **scores)
+        last = train.monitor == "last"
+        value = scores["loss" if last else train.monitor]
+        better = math.isfinite(value) and (last or progress.best_value is None or value < progress.best_value)
         if better:
-            book.best_step, book.best_value, book.waiting = book.step, value, 0
+            progress.best_step, progress.best_value, progress.evaluations_since_best = progress.step, value, 0
             self.save_best(scores)
         else:
-            book.waiting += 1
+            progress.evaluations_since_best += 1
         over = False
         if self.plateau:
-            falls = book.falls
-            book.falls, book.idle, over = self.plateau.judge(book.falls, book.idle, better)
-            if book.falls > falls:
-                self.set_learning_rate(self.plateau.rate(book.falls))
-        return over or (bool(self.config.train.patience) and book.waiting >= self.config.train.patience)
+            drops = progress.rate_drops
+            progress.rate_drops, progress.evaluations_since_drop, over = self.plateau.judge(
+                drops, progress.evaluations_since_drop, better
+            )
+            if progress.rate_drops > drops:
+                self.set_learning_rate(self.plateau.rate(progress.rate_drops))
+        return over or (bool(train.patience) and progress.evaluations_since_best >= train.patience)
 
     def scores(self) -> dict[str, float]:
-        """Of the averaged parameters on the validation set."""
-        state = self.placement.single(self.state)
-        return evaluate(
+        """Returns the mean metrics of the averaged parameters on the validation set."""
+        state = self.placement.unreplicate(self.state)
+        return mean_metrics(
             self.eval_step,
             state.variables(average=True),
             self.sources.valid,
@@ -360,72 +329,61 @@ class Run:
             place=self.placement.eval_batch,
         )
 
-    def set_learning_rate(self, value: float) -> None:
-        """From the next step on."""
-        state = self.placement.single(self.state)
-        rate = jax.device_put(np.float32(value), self.placement.replicated)
-        self.state = self.placement.spread(state.replace(hyper={**state.hyper, "learning_rate": rate}))
+    # Checkpoints
 
     def save_best(self, scores: dict) -> None:
-        """Keeps the averaged parameters as a space. The one that the last checkpoint knows stays until the next."""
+        """Keeps the averaged parameters as the best space. The last checkpoint's best space stays until the next one."""
         if self.main:
-            variables = self.placement.single(self.state).variables(average=True)
-            self.best.keep(variables, step=self.book.best_step, of_step=self.book.step, scores=scores)
+            variables = self.placement.unreplicate(self.state).variables(average=True)
+            self.best.keep(variables, step=self.progress.best_step, of_step=self.progress.step, scores=scores)
 
     def restore_best(self) -> None:
-        """In place of a best space that was damaged and removed: the last checkpoint's averaged parameters.
+        """Replaces a best space that was damaged and removed by the last checkpoint's averaged parameters.
 
-        Under the same name, so that all else goes on as it would have; the space's document says of which step it is.
+        It has the same name, so that the run continues as it would have; the space's document says which step it is of.
         """
         self.save_best({})
         self.saver.finish()
-        if self.book.status != "running":
-            self.best.finish(self.book.best_step)
-
-    # Ends
+        if self.progress.status != "running":
+            self.best.complete_statistics(self.progress.best_step)
 
     def wants_saving(self) -> bool:
-        """Whether a checkpoint is due, by the clock or by the number of steps, and the last one is written."""
-        every, step = self.config.train.checkpoint_every, self.book.step
-        by_steps = every > 0 and step // every > self.saved_step // every and self.pace.affordable()
-        return (self.pace.due() or by_steps) and not self.saver.busy
+        """Returns whether a checkpoint is due, by the clock or the number of steps, and the last one is complete."""
+        every, step = self.config.train.checkpoint_every, self.progress.step
+        by_steps = every > 0 and step // every > self.saved_step // every and self.schedule.affordable()
+        return (self.schedule.due() or by_steps) and not self.saver.busy
 
     def save(self) -> None:
-        """Begins to write a checkpoint. A run that has not been evaluated gets a space to load all the same."""
-        book = self.book
+        """Starts to write a checkpoint. A run without an evaluation gets a space to load all the same."""
+        progress = self.progress
         self.saver.wait()
-        self.saved_step = book.step
-        self.pace.saving()
+        self.saved_step = progress.step
+        self.schedule.saving()
         begun = time.monotonic()
-        if book.best_value is None:
-            book.best_step = book.step
+        if progress.best_value is None:
+            progress.best_step = progress.step
             self.save_best({})
         if not self.main:
             return
-        book.iterator, book.guard, book.offset = self.iterator.get_state(), self.guard.memory(), self.log.offset
-        # Steps never touch an anchor's arrays, only copies of them.
-        anchors = {"anchor": self.anchor.state, "candidate": self.candidate.state}
-        arrays = checkpoint.to_host({"state": self.placement.single(self.state)}) | checkpoint.to_host(anchors, kept=True)
-        self.pace.blocked(time.monotonic() - begun)
-        document = {
-            "book": dataclasses.asdict(book),
-            "anchor": self.anchor.place(),
-            "candidate": self.candidate.place(),
-        }
-        self.saver.save(book.step, arrays, document, best_step=book.best_step)
+        progress.iterator, progress.detector = self.iterator.get_state(), self.detector.state()
+        progress.log_bytes = self.metrics_log.offset
+        current = RunCheckpoint(progress, self.placement.unreplicate(self.state), self.anchor, self.candidate)
+        arrays = current.arrays()
+        self.schedule.blocked(time.monotonic() - begun)
+        self.saver.save(progress.step, arrays, current.document(), best_step=progress.best_step)
 
-    def saved(self) -> None:
-        """Waits until the last checkpoint is whole, for all processes."""
+    def wait_until_saved(self) -> None:
+        """Waits on all processes until the last checkpoint is complete."""
         if self.main:
             self.saver.finish()
         processes.barrier("saved")
 
-    def tell(self, text: str) -> None:
-        """A line for the user, beside the bar."""
+    def log(self, text: str) -> None:
+        """Prints a line for the user, above the bar."""
         tqdm.write(f"{self.workdir}: {text}", file=sys.stderr)
 
     def result(self, status: str, signal: int = 0) -> Result:
-        """What the caller is told."""
-        book = self.book
-        value = float("nan") if book.best_value is None else book.best_value
-        return Result(status, book.step, book.best_step, value, signal)
+        """Returns how the run ended."""
+        progress = self.progress
+        value = float("nan") if progress.best_value is None else progress.best_value
+        return Result(status, progress.step, progress.best_step, value, signal)

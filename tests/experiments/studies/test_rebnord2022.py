@@ -7,13 +7,13 @@ import json
 
 import pytest
 
-from experiments.configs.rebnord2022 import MODELS, SCORES, get_config
-from experiments.studies.rebnord2022 import _what_counts, beside_the_thesis, library
+from experiments.configs.rebnord2022 import MODELS, get_config
+from experiments.studies.rebnord2022 import SCORES, _what_counts, beside_the_thesis, library
 from timbre_jax.metrics.table import Result, write_results
 from timbre_jax.models import make_model
 from timbre_jax.training.checkpointing.progress import Result as Ended
 from timbre_jax.training.config import resolve
-from timbre_jax.training.sweeps.programs import program_key
+from timbre_jax.training.programs import program_key
 
 
 def test_each_model_changes_one_thing():

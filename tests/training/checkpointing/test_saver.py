@@ -14,12 +14,12 @@ from timbre_jax.models import make_model
 from timbre_jax.representations import make_representation
 from timbre_jax.space import TimbreSpace
 from timbre_jax.training.checkpointing.saver import Saver
-from timbre_jax.training.checkpointing.schedule import Pace
+from timbre_jax.training.checkpointing.schedule import CheckpointSchedule
 
 
 @pytest.fixture
 def saver(tmp_path):
-    saver = Saver(tmp_path, Pace(seconds=60.0, share=0.05))
+    saver = Saver(tmp_path, CheckpointSchedule(seconds=60.0, share=0.05))
     yield saver
     saver.close()
 
@@ -171,8 +171,8 @@ def test_a_best_space_that_is_being_written_does_not_keep_a_checkpoint_from_its_
     assert not saver.busy
     threading.Timer(0.2, go_on.set).start()
     saver.save_best(2, space, {})  # waits for the first, which is no checkpoint's cost
-    assert saver._pace._cost >= 0.1
-    assert saver._pace._last_cost == 0.0
+    assert saver._schedule._cost >= 0.1
+    assert saver._schedule._last_cost == 0.0
     saver.finish()
     monkeypatch.undo()
     held, write = threading.Event(), checkpoint.write

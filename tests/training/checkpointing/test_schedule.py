@@ -3,7 +3,7 @@
 import pytest
 
 from timbre_jax.training.checkpointing import schedule
-from timbre_jax.training.checkpointing.schedule import Pace
+from timbre_jax.training.checkpointing.schedule import CheckpointSchedule
 
 
 @pytest.fixture(autouse=True)
@@ -21,7 +21,7 @@ class Clock:
 def run(seconds, *, step, blocked, writing, every=60.0, share=0.05):
     """Moments at which a run saves whose steps take `step` seconds, and its pace."""
     clock = Clock()
-    watched = Pace(seconds=every, share=share, clock=clock)
+    watched = CheckpointSchedule(seconds=every, share=share, clock=clock)
     watched.begin()
     moments, written = [], None
     while clock.now < 100.0 + seconds:
@@ -70,7 +70,7 @@ def test_without_a_limit_only_the_seconds_count():
 
 def test_best_spaces_do_not_put_off_checkpoints():
     clock = Clock()
-    watched = Pace(seconds=60.0, share=0.05, clock=clock)
+    watched = CheckpointSchedule(seconds=60.0, share=0.05, clock=clock)
     watched.begin()
     for _ in range(70):
         clock.now += 1.0

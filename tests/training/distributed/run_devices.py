@@ -78,7 +78,7 @@ if __name__ == "__main__":
     parser.add_argument("--port")
     given = parser.parse_args()
     if given.process is not None:
-        processes.initialise(
+        processes.initialize(
             coordinator_address=f"127.0.0.1:{given.port}", num_processes=2, process_id=given.process, timeout=60
         )
     fields = {name: ast.literal_eval(value) for name, value in (field.split("=") for field in given.fields)}

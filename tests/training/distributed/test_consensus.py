@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from timbre_jax.training.distributed import consensus
-from timbre_jax.training.distributed.consensus import Meeting
+from timbre_jax.training.distributed.consensus import StepConsensus
 
 
 class Together:
@@ -29,13 +29,13 @@ class Together:
 def test_a_signal_to_one_stops_all_after_the_same_step_and_soon(step_seconds, monkeypatch):
     together, stopped = Together(3), {}
     monkeypatch.setattr(consensus.jax, "process_count", lambda: 3)
-    monkeypatch.setattr(consensus.distributed, "is_main", lambda: together.local.number == 0)
-    monkeypatch.setattr(consensus.distributed, "largest", together.largest)
+    monkeypatch.setattr(consensus.processes, "is_main", lambda: together.local.number == 0)
+    monkeypatch.setattr(consensus.processes, "largest", together.largest)
 
     def process(number):
         together.local.number = number
         now = 1000.0 * number
-        agreed = Meeting(clock=lambda: now)
+        agreed = StepConsensus(clock=lambda: now)
         for step in range(1, 100_000):
             now += step_seconds * (1.0 + 0.3 * number)  # their clocks differ, and how fast they are
             told = 15 if number == 2 and step >= 57 else 0
@@ -58,10 +58,10 @@ def test_a_signal_to_one_stops_all_after_the_same_step_and_soon(step_seconds, mo
 
 def test_going_back_to_an_earlier_step_is_no_reason_to_wait(monkeypatch):
     monkeypatch.setattr(consensus.jax, "process_count", lambda: 2)
-    monkeypatch.setattr(consensus.distributed, "is_main", lambda: True)
-    monkeypatch.setattr(consensus.distributed, "largest", lambda *values: list(values))
+    monkeypatch.setattr(consensus.processes, "is_main", lambda: True)
+    monkeypatch.setattr(consensus.processes, "largest", lambda *values: list(values))
     now = 0.0
-    agreed = Meeting(clock=lambda: now)
+    agreed = StepConsensus(clock=lambda: now)
     # Of a millisecond a step they meet at about the first and the 501st.
     for step in range(1, 700):
         now += 0.001
@@ -71,4 +71,4 @@ def test_going_back_to_an_earlier_step_is_no_reason_to_wait(monkeypatch):
 
 
 def test_one_process_knows_at_once():
-    assert Meeting().agree(2, lambda: True, 7) == (2, True)
+    assert StepConsensus().agree(2, lambda: True, 7) == (2, True)

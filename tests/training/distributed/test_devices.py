@@ -14,7 +14,7 @@ from tests.helpers.runs import last_checkpoint, metric_lines
 
 ENVIRONMENT = {
     "JAX_ENABLE_X64": "1",
-    # Fewer optimisations: compiling takes nearly all of the time.
+    # Fewer optimizations: compiling takes nearly all of the time.
     "XLA_FLAGS": "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true",
 }
 

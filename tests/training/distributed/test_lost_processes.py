@@ -66,8 +66,8 @@ def test_a_signal_to_one_saves_on_all_at_one_step_and_another_number_of_processe
     for workdir in (together, alone):  # on one process with one device
         done = run(PROGRAM, workdir, 40, **cache)
         assert done.returncode == 0, done.stderr
-    (found, book), (expected, expected_book) = last_checkpoint(together), last_checkpoint(alone)
-    assert book["book"]["position"] == expected_book["book"]["position"]
+    (found, document), (expected, expected_document) = last_checkpoint(together), last_checkpoint(alone)
+    assert document["progress"]["position"] == expected_document["progress"]["position"]
     for name, array in expected.items():
         # Sums are taken in another order, and Adam divides by small numbers.
         np.testing.assert_allclose(found[name], array, atol=2e-3, rtol=2e-3, err_msg=name)
@@ -101,7 +101,7 @@ def test_random_kills_lose_little_and_the_others_end_and_say_why(tmp_path):
         assert saved(workdir) >= last
         last = saved(workdir)
         for step in checkpoint.steps(workdir / "checkpoints"):
-            checkpoint.checked(checkpoint.step_path(workdir / "checkpoints", step))
+            checkpoint.verify(checkpoint.step_path(workdir / "checkpoints", step))
         assert checkpoint.load(workdir).latent_size == 3
         lost.append(killed - begun(workdir))
     print(f"seconds of work lost by each kill, saving every {every} s: {', '.join(f'{value:.1f}' for value in lost)}")

@@ -19,8 +19,8 @@ def no_launcher(monkeypatch):
 
 
 def test_alone_nothing_is_started():
-    assert processes.initialise() is False
-    assert processes.initialise(distributed=False) is False
+    assert processes.initialize() is False
+    assert processes.initialize(distributed=False) is False
     assert not jax.distributed.is_initialized()
     assert processes.is_main()
     assert processes.share({"a": [1, None]}) == {"a": [1, None]}
@@ -31,11 +31,11 @@ def test_processes_of_launchers_are_counted(monkeypatch):
     for name, value in SRUN.items():
         monkeypatch.setenv(name, value)
     assert processes.launched_processes() == 4
-    assert processes.initialise(distributed=False) is False
+    assert processes.initialize(distributed=False) is False
     # A batch script without srun: one process, whatever the job asked for.
     monkeypatch.delenv("SLURM_STEP_NODELIST")
     assert processes.launched_processes() == 1
-    assert processes.initialise() is False
+    assert processes.initialize() is False
 
 
 def test_a_launcher_that_jax_does_not_see_is_said(monkeypatch):
@@ -43,8 +43,8 @@ def test_a_launcher_that_jax_does_not_see_is_said(monkeypatch):
     monkeypatch.setenv("OMPI_COMM_WORLD_RANK", "0")
     monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "4")
     with pytest.raises(ValueError, match="in a way that JAX does not detect"):
-        processes.initialise()
-    assert processes.initialise(distributed=False) is False
+        processes.initialize()
+    assert processes.initialize(distributed=False) is False
 
 
 @pytest.mark.parametrize(
@@ -59,13 +59,13 @@ def test_a_launcher_that_jax_does_not_see_is_said(monkeypatch):
 )
 def test_what_does_not_fit_together_is_said(given, message):
     with pytest.raises(ValueError, match=message):
-        processes.initialise(**given)
+        processes.initialize(**given)
 
 
 def test_others_that_do_not_come_are_named():
     given = "coordinator_address='127.0.0.1:9', num_processes=2, process_id=1, timeout=3"
-    done = run("-c", f"from timbre_jax.training.distributed.processes import initialise\ninitialise({given})")
+    done = run("-c", f"from timbre_jax.training.distributed.processes import initialize\ninitialize({given})")
     assert done.returncode == failures.LOST
     assert done.stderr.splitlines()[-1].startswith("error: the processes of this run did not meet at 127.0.0.1:9 within 3 s")
-    done = run("-c", "from timbre_jax.training.distributed.processes import initialise\ninitialise(distributed=True)")
+    done = run("-c", "from timbre_jax.training.distributed.processes import initialize\ninitialize(distributed=True)")
     assert "--distributed: no launcher was found" in done.stderr

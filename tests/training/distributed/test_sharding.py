@@ -59,9 +59,9 @@ def test_parameters_are_born_on_the_mesh():
 def test_pmap_states_are_spread_and_single_again():
     placement = PmapPlacement(data_mesh())
     state = {"w": np.arange(3.0, dtype=np.float32), "step": np.int32(4)}
-    spread = placement.spread(state)
+    spread = placement.replicate(state)
     assert spread["w"].shape == (placement.mesh.size, 3)
-    np.testing.assert_array_equal(placement.single(spread)["w"], state["w"])
+    np.testing.assert_array_equal(placement.unreplicate(spread)["w"], state["w"])
 
 
 def test_unknown_ways_and_batches_that_cannot_be_cut(tmp_path):

@@ -12,9 +12,9 @@ import pytest
 import timbre_jax
 from tests.helpers.processes import run
 from tests.helpers.runs import assert_same_run, last_checkpoint, metric_lines, small_config, small_sources
+from timbre_jax.training import programs
 from timbre_jax.training.distributed.interrupt import locked
 from timbre_jax.training.loop import train_and_evaluate
-from timbre_jax.training.sweeps import programs
 from timbre_jax.training.sweeps.grid import train_grid
 
 
@@ -103,8 +103,8 @@ def close(a, b) -> None:
     (arrays, document), (others, other) = last_checkpoint(a), last_checkpoint(b)
     for name, array in arrays.items():
         np.testing.assert_allclose(array, others[name], rtol=1e-3, atol=1e-5, err_msg=name)
-    for name in ("iterator", "position", "best_step", "skipped", "waiting"):
-        assert document["book"][name] == other["book"][name]
+    for name in ("iterator", "position", "best_step", "skipped", "evaluations_since_best"):
+        assert document["progress"][name] == other["progress"][name]
 
 
 def test_wrong_configurations_are_told_before_anything_is_trained(tmp_path):

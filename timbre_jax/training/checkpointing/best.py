@@ -1,23 +1,25 @@
-"""The best space of a run so far, in WORKDIR/best, which `timbre_jax.load` reads."""
+"""Best space of a run so far, in WORKDIR/best, which `timbre_jax.load` reads."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from timbre_jax import checkpoint
+from timbre_jax import checkpoint, documents
 from timbre_jax.data.datasets import Sources
 from timbre_jax.models.base import TimbreModel, Variables
 from timbre_jax.training.checkpointing.saver import Saver
 from timbre_jax.training.checkpointing.spaces import make_space
 
 
-class Best:
-    """Makes spaces of a run's averaged parameters, and has them written.
+class BestSpace:
+    """Best space of a run: made from its averaged parameters and written by its saver.
 
     Args:
-      config: of the run. workdir: its folder.
-      model, sources: what it trains, on what.
+      config: of the run.
+      workdir: folder of the run.
+      model: that the run trains.
+      sources: training and validation set.
       saver: of the run.
     """
 
@@ -25,17 +27,18 @@ class Best:
         self._train, self._directory, self._saver = config.train, workdir / "best", saver
         self._model, self._sources = model, sources
 
-    def there(self, step: int) -> bool:
-        """Whether a step's space is there."""
+    def exists(self, step: int) -> bool:
+        """Returns whether the space of a step exists."""
         return step in checkpoint.steps(self._directory)
 
     def keep(self, variables: Variables, *, step: int, of_step: int, scores: dict) -> None:
-        """Begins to write a space under the name of a step, with statistics of a part of the training set.
+        """Starts to write a space, with the statistics of a part of the training set.
 
         Args:
-          variables: the averaged parameters and the rest.
-          step: that it is named after. of_step: that the variables are of.
-          scores: of its evaluation, {} where there was none.
+          variables: of the model, with averaged parameters.
+          step: step that the space is named after.
+          of_step: step that the variables are of.
+          scores: of its evaluation, {} without one.
         """
         variables, source, examples = checkpoint.to_host(variables), self._sources.train, self._train.statistics_examples
         space = make_space(
@@ -50,11 +53,11 @@ class Best:
         information = {"step": of_step, "metrics": scores, "statistics_examples": used}
         self._saver.save_best(step, space.replace(variables=variables), information)
 
-    def finish(self, step: int) -> None:
-        """Statistics of a step's space over the whole training set, once it is written.
+    def complete_statistics(self, step: int) -> None:
+        """Waits for the space of a step to be written and computes its statistics on the whole training set.
 
         Raises:
-          CheckpointError: it could not be.
+          CheckpointError: the space could not be written.
         """
         self._saver.finish()
         path, source = checkpoint.step_path(self._directory, step), self._sources.train
@@ -63,5 +66,5 @@ class Best:
             space = make_space(
                 self._model, space.variables, self._sources.representation, source, batch_size=self._train.batch_size
             )
-            changes = {"statistics": checkpoint.statistics_document(space.statistics)}
+            changes = {"statistics": documents.statistics_document(space.statistics)}
             checkpoint.replace_document(path, {**changes, "statistics_examples": len(source)})

@@ -1,4 +1,4 @@
-"""A run's checkpoints and best spaces, written while training goes on."""
+"""Writer of a run's checkpoints and best spaces while training continues."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from pathlib import Path
 from typing import Any
 
 from timbre_jax import checkpoint
-from timbre_jax.checkpoint import CheckpointError
+from timbre_jax.documents import CheckpointError
 from timbre_jax.space import TimbreSpace
-from timbre_jax.training.checkpointing.schedule import Pace
+from timbre_jax.training.checkpointing.schedule import CheckpointSchedule
 
 FAILURES = 3
-"""So many checkpoints in a row that could not be written end a run."""
+"""Number of checkpoints in a row that cannot be written after which a run ends."""
 
 
 class Saver:
-    """Writes in a thread, one thing after another, what it is given as NumPy arrays.
+    """Writer of NumPy arrays in a thread, one checkpoint or space after another.
 
-    WORKDIR/checkpoints keeps the last two, WORKDIR/best the spaces that they know as the best. Nothing is removed before what
-    takes its place is whole, so that a write that fails costs nothing but itself.
+    WORKDIR/checkpoints keeps the last two checkpoints, WORKDIR/best the spaces that were the best at either. Nothing is removed
+    before its replacement is complete, so a write that fails loses nothing else.
 
     Args:
-      workdir: of the run.
-      pace: is told what writing takes.
+      workdir: folder of the run.
+      schedule: counts the time that writing takes.
     """
 
-    def __init__(self, workdir: Path, pace: Pace):
+    def __init__(self, workdir: Path, schedule: CheckpointSchedule):
         self._checkpoints, self._best = workdir / "checkpoints", workdir / "best"
-        self._pace = pace
+        self._schedule = schedule
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoints")
         self._writing: Future | None = None
         self._checkpoint: Future | None = None
@@ -39,7 +39,7 @@ class Saver:
         self._failures = 0
 
     def resume(self, step: int | None, best_step: int | None) -> None:
-        """What is gone on from, None for nothing; removes all that belongs to later steps or was left half written."""
+        """Removes everything that belongs to steps after the resumed one (None: a new run) or is incomplete."""
         steps = [] if step is None else [known for known in checkpoint.steps(self._checkpoints) if known <= step]
         checkpoint.remove_all_but(self._checkpoints, set(steps[-2:]))
         checkpoint.remove_all_but(self._best, {best_step})
@@ -47,11 +47,11 @@ class Saver:
 
     @property
     def busy(self) -> bool:
-        """Whether a checkpoint is being written. A best space would be waited for: many of them keep none from its turn."""
+        """Whether a checkpoint is being written. A best space is waited for, so that many of them do not delay one."""
         return self._checkpoint is not None and not self._checkpoint.done()
 
     def save_best(self, step: int, space: TimbreSpace, information: dict) -> None:
-        """Begins to write a space as the best, that of a step. Those that checkpoints know stay."""
+        """Starts to write the best space, of a step. The best spaces of checkpoints stay."""
         self.wait(of_checkpoint=self.busy)
 
         def write():
@@ -62,19 +62,23 @@ class Saver:
         self._writing = self._thread.submit(write)
 
     def save(self, step: int, arrays: Any, document: dict, *, best_step: int) -> None:
-        """Begins to write a checkpoint, which knows the space of `best_step` as the best; older ones go when it is whole."""
+        """Starts to write a checkpoint whose best space is of `best_step`; older ones are removed once it is complete."""
         self.wait()
         self._writing = self._checkpoint = self._thread.submit(self._save, step, arrays, document, best_step)
 
     def wait(self, *, of_checkpoint: bool = True) -> None:
-        """Until nothing is being written; `of_checkpoint`: what the time counts as (`Pace.blocked`)."""
+        """Waits until nothing is being written.
+
+        Args:
+          of_checkpoint: whether the time counts for a checkpoint (`CheckpointSchedule.blocked`).
+        """
         begun = time.monotonic()
         if self._writing is not None:
             self._writing.exception()
-        self._pace.blocked(time.monotonic() - begun, of_checkpoint=of_checkpoint)
+        self._schedule.blocked(time.monotonic() - begun, of_checkpoint=of_checkpoint)
 
     def problem(self) -> str | None:
-        """What went wrong with the last write, told once.
+        """Returns, once, what went wrong with the last write.
 
         Raises:
           CheckpointError: it was the third checkpoint in a row.
@@ -89,37 +93,37 @@ class Saver:
         return str(error)
 
     def finish(self) -> None:
-        """The same.
+        """Waits until nothing is being written.
 
         Raises:
-          CheckpointError: it could not be written.
+          CheckpointError: the last checkpoint or space could not be written.
         """
         if self._writing is not None:
             self._writing.result()
 
-    def tidy(self, best_step: int) -> None:
-        """After the end: only the best space of all."""
+    def remove_other_spaces(self, best_step: int) -> None:
+        """Removes all best spaces but that of a step, at the end of a run."""
         checkpoint.remove_all_but(self._best, {best_step})
 
     def close(self) -> None:
-        """Waits, and ends the thread."""
+        """Waits until nothing is being written and ends the thread."""
         self._thread.shutdown()
 
     def _save(self, step: int, arrays: Any, document: dict, best_step: int) -> None:
         begun = time.monotonic()
         try:
-            if self._unsaved is not None:  # it could not be written when it was made
+            if self._unsaved is not None:  # the best space could not be written when it was made
                 self._unsaved()
             checkpoint.write(checkpoint.step_path(self._checkpoints, step), arrays, document)
         except CheckpointError:
             self._failures += 1
             raise
         self._failures = 0
-        # After going back, those of later steps are of what is given up.
+        # After a rollback, checkpoints of later steps belong to discarded training.
         kept = [known for known in checkpoint.steps(self._checkpoints) if known <= step][-2:]
         checkpoint.remove_all_but(self._checkpoints, set(kept))
-        # A run that has gone back can have a best step before that of an older checkpoint.
+        # After a rollback, the best step can lie before that of an older checkpoint.
         known = {k: best for k, best in self._known.items() if k in kept and best <= best_step}
         self._known = known | {step: best_step}
         checkpoint.remove_all_but(self._best, set(self._known.values()))
-        self._pace.written(time.monotonic() - begun)
+        self._schedule.written(time.monotonic() - begun)

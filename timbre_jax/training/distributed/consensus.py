@@ -1,4 +1,4 @@
-"""How the processes of a run agree, between steps, to stop or to save."""
+"""Synchronizes stop and save decisions across processes."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import jax
 from timbre_jax.training.distributed import processes
 
 SECONDS = 0.5
-"""Between two meetings, about."""
+"""Approximate time between two exchanges."""
 
 
-class Meeting:
-    """What one process alone knows, a signal or the time, becomes known to all after the same step.
+class StepConsensus:
+    """Consensus of all processes, after the same step, on a signal that one received or a checkpoint that is due.
 
-    A single process knows all at every step. Several ask one another, which makes them wait for the step to be computed, so
-    they do it only every half second or so: after a number of steps that follows from what they told one another last, and
-    so is the same for all.
+    A single process decides by itself at every step. Several exchange what they know, which makes them wait for the step to be
+    computed, so they do it about every half second: after a number of steps that follows from their last exchange and is
+    therefore the same for all.
     """
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic):
@@ -28,12 +28,13 @@ class Meeting:
         self._since = clock()
 
     def agree(self, signal: int, wants_saving: Callable[[], bool], step: int, metrics: Any = None) -> tuple[int, bool]:
-        """The signal that asks to stop, or 0, and whether to save: what any process wants, on all at the same step.
+        """Returns the signal that asks to stop, or 0, and whether to save: the same on all processes at the same step.
 
         Args:
-          signal: that this process got, or 0.
-          wants_saving: whether this process would save; what the main process says counts.
-          step: taken so far. metrics: of that step, which are waited for.
+          signal: signal that this process received, or 0; that of any process counts.
+          wants_saving: returns whether this process would save; the main process decides.
+          step: steps taken so far.
+          metrics: of that step, which are waited for.
         """
         if jax.process_count() == 1:
             return signal, wants_saving()

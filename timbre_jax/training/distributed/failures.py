@@ -39,7 +39,7 @@ class LostProcess(TrainingError):
 
 
 @contextlib.contextmanager
-def told_when_lost() -> Iterator[None]:
+def convert_runtime_errors() -> Iterator[None]:
     """Turns what the runtime says when another process is gone into a `LostProcess`."""
     try:
         yield
@@ -50,7 +50,7 @@ def told_when_lost() -> Iterator[None]:
         raise LostProcess(f"{MESSAGE} ({' '.join(str(error).split())[:200]})") from error
 
 
-def say_when_aborted(message: str = ABORTED) -> None:
+def report_abort(message: str = ABORTED) -> None:
     """Ends a process that the runtime aborts, as it does when another is gone, with one clear line and the exit code `LOST`.
 
     The runtime's own lines come before. For processes of a run of several, each of which calls it; the last message counts.
@@ -74,7 +74,7 @@ _last_words = None
 
 
 @contextlib.contextmanager
-def ending_together() -> Iterator[None]:
+def exit_together() -> Iterator[None]:
     """What goes wrong in here ends this process of a run of several at once, with one line, so that the others notice.
 
     The orderly end of a process would wait for the others, which wait for this one's next step. A single process goes on as

@@ -1,15 +1,14 @@
-"""SIGTERM and Ctrl-C as a flag that the training loop looks at, and a lock so that a run has one trainer."""
+"""SIGTERM and Ctrl-C as a flag for the training loop, and a lock that gives a run one trainer."""
 
 from __future__ import annotations
 
 import contextlib
-import errno
-import os
 import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+from timbre_jax import files
 from timbre_jax.training.distributed import processes
 
 
@@ -51,20 +50,6 @@ def locked(workdir: Path) -> Iterator[None]:
     Raises:
       ValueError: another process trains in this folder.
     """
-    import fcntl
-
-    if not processes.is_main():
+    message = f"another process is training in {workdir}; wait for it or use another folder"
+    with files.locked(workdir / ".lock", message=message) if processes.is_main() else contextlib.nullcontext():
         yield
-        return
-    workdir.mkdir(parents=True, exist_ok=True)
-    file = os.open(workdir / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            # Some network file systems have no locks: there we do without.
-            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
-                raise ValueError(f"another process is training in {workdir}; wait for it or use another folder") from None
-        yield
-    finally:
-        os.close(file)

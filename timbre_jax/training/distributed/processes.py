@@ -27,7 +27,7 @@ _LAUNCHERS = {
 """Variables of a process' number: those of their count, and the others that JAX reads with them."""
 
 
-def initialise(
+def initialize(
     *,
     distributed: bool | None = None,
     coordinator_address: str | None = None,
@@ -74,7 +74,7 @@ def initialise(
     jax.config.update("jax_enable_preemption_service", False)
     where = f" at {coordinator_address}" if coordinator_address else ""
     failed = f"the processes of this run did not meet{where} within {timeout} s: check that all were started"
-    failures.say_when_aborted(f"{failed}, and the address" if where else failed)
+    failures.report_abort(f"{failed}, and the address" if where else failed)
     try:
         jax.distributed.initialize(
             coordinator_address=coordinator_address or None,
@@ -95,7 +95,7 @@ def initialise(
         raise ValueError(f"{failed} ({(lines or [type(error).__name__])[0][:160]})") from None
     if jax.process_count() == 1:
         return False
-    failures.say_when_aborted()
+    failures.report_abort()
     # Who meets for the first time waits for half a minute only; later, programs and features take some processes longer.
     barrier("start")
     largest(0)

@@ -41,25 +41,25 @@ class JitPlacement:
 
     def create(self, make: Callable[..., Any], *args) -> Any:
         """Runs a pure function so that its outputs are born where they belong."""
-        return jax.jit(self._told(make), out_shardings=self.replicated)(*args)
+        return jax.jit(self._with_mesh(make), out_shardings=self.replicated)(*args)
 
     def compile_train(self, step: Callable) -> Callable:
         """The training step; the state that goes in is given up for the one that comes out."""
-        return jax.jit(self._told(step), donate_argnums=0, out_shardings=self.replicated)
+        return jax.jit(self._with_mesh(step), donate_argnums=0, out_shardings=self.replicated)
 
     def compile_eval(self, step: Callable) -> Callable:
         """The evaluation step."""
-        return jax.jit(self._told(step), out_shardings=self.replicated)
+        return jax.jit(self._with_mesh(step), out_shardings=self.replicated)
 
-    def _told(self, function: Callable) -> Callable:
-        """The function, traced where it can see over how many devices a batch is cut: to go through it in pieces of all."""
+    def _with_mesh(self, function: Callable) -> Callable:
+        """Returns the function traced with the mesh in context, so that it knows over how many devices a batch is split."""
 
         @functools.wraps(function)
-        def told(*arguments):
+        def traced(*arguments):
             with jax.sharding.use_abstract_mesh(self.mesh.abstract_mesh):
                 return function(*arguments)
 
-        return told
+        return traced
 
     def train_batch(self, batch: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
         """This process's part of a batch, on its devices."""
@@ -67,12 +67,12 @@ class JitPlacement:
 
     eval_batch = train_batch
 
-    def single(self, state: Any) -> Any:
-        """The state as one logical copy: what is saved and evaluated."""
+    def unreplicate(self, state: Any) -> Any:
+        """Returns the state as one logical copy, which is saved and evaluated."""
         return state
 
-    def spread(self, state: Any) -> Any:
-        """The reverse of `single`."""
+    def replicate(self, state: Any) -> Any:
+        """Returns a logical copy as the training step takes it; reverses `unreplicate`."""
         return state
 
     def template(self, abstract: Any) -> Any:
@@ -101,10 +101,10 @@ class PmapPlacement(JitPlacement):
         count = self.mesh.size
         return {name: value.reshape(count, value.shape[0] // count, *value.shape[1:]) for name, value in batch.items()}
 
-    def single(self, state: Any) -> Any:
+    def unreplicate(self, state: Any) -> Any:
         return jax.device_put(jax.tree.map(lambda x: x[0], state), self.replicated)
 
-    def spread(self, state: Any) -> Any:
+    def replicate(self, state: Any) -> Any:
         count = self.mesh.size
         stacked = jax.tree.map(lambda x: jnp.broadcast_to(x, (count, *x.shape)), state)
         return jax.device_put(stacked, self.split)

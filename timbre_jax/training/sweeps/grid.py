@@ -1,4 +1,4 @@
-"""`train_grid`: many runs of small models in one process, those that compute the same in one program that is compiled once.
+"""Training of many small runs in one process; runs that compute the same share a program that is compiled once.
 
 Seeds, learning rates and KL weights are numbers that a program is given (`TrainState.hyper`), so runs that differ in nothing
 else, but for what the host looks at (lengths, patience, plateaus, when to log and save), share theirs: a group. Its runs take
@@ -26,16 +26,16 @@ import jax
 from tqdm import tqdm
 
 from timbre_jax import checkpoint
-from timbre_jax.data.batch_cache import SharedReads
+from timbre_jax.data.batch_cache import BatchCache
 from timbre_jax.data.datasets import Sources, open_sources
 from timbre_jax.training.checkpointing.progress import Result
 from timbre_jax.training.config import flatten
 from timbre_jax.training.distributed.interrupt import StopSignals, locked
 from timbre_jax.training.distributed.sharding import data_mesh, make_placement
-from timbre_jax.training.setup import build_model, checked, fit, write_config
-from timbre_jax.training.sweeps.programs import Programs, program_key
-from timbre_jax.training.sweeps.slots import OneSlot, Slots
-from timbre_jax.training.trainer import Run, total_steps
+from timbre_jax.training.programs import Programs, program_key
+from timbre_jax.training.setup import build_model, check_config, fit, total_steps, write_config
+from timbre_jax.training.sweeps.vectorized_states import SingleState, VectorizedStates
+from timbre_jax.training.trainer import Trainer
 
 READ_AHEAD = 8
 """Batches that pipelines in step with one another are apart at most: more than they read ahead."""
@@ -77,7 +77,7 @@ def train_grid(
         )
     if at_once < 0:
         raise ValueError(f"at_once must be at least 1, or 0 for what the machine is best at, not {at_once}")
-    configs = {Path(workdir): checked(config, Path(workdir)) for workdir, config in members.items()}
+    configs = {Path(workdir): check_config(config, Path(workdir)) for workdir, config in members.items()}
     opened: dict[str, Sources] = {}
     groups: dict[Hashable, list[_Member]] = {}
     for workdir, config in configs.items():
@@ -101,7 +101,7 @@ class _Member:
     def __init__(self, workdir: Path, config: Any, model: Any, sources: Sources):
         self.workdir, self.config, self.model, self.sources = workdir, config, model, sources
         self.total = total_steps(config, sources) if model.trained_by == "gradient" else 1
-        self.run: SlottedRun | None = None
+        self.run: VectorizedTrainer | None = None
         self.result: Result | None = None
         self._held = contextlib.ExitStack()
 
@@ -112,14 +112,14 @@ class _Member:
     @property
     def taken(self) -> int:
         """Steps that need not be taken any more, for the bar."""
-        return self.total if self.result else self.run.book.step if self.run else 0
+        return self.total if self.result else self.run.progress.step if self.run else 0
 
-    def begin(self, slots: Slots | OneSlot, slot: int, programs: Programs) -> None:
+    def begin(self, slots: VectorizedStates | SingleState, slot: int, programs: Programs) -> None:
         """Takes the folder and a slot. There may be nothing left to do: then there is a `result`."""
         with self.watched():
             self._held.enter_context(locked(self.workdir))
             write_config(self.workdir, self.config, self.model, self.sources)
-            run = SlottedRun(self, slots, slot, programs)
+            run = VectorizedTrainer(self, slots, slot, programs)
             self.result = run.begin()
             if self.result is None:
                 self._held.callback(run.close)
@@ -138,10 +138,10 @@ class _Member:
         saved = checkpoint.steps(self.workdir / "checkpoints")
         return Result("stopped", saved[-1] if saved else 0, -1, float("nan"), signal)
 
-    def look_after(self, signal: int) -> None:
+    def after_step(self, signal: int) -> None:
         """After a step: what is due, and the end, where it is reached."""
         with self.watched():
-            self.result = self.run.look_after(signal)
+            self.result = self.run.after_step(signal)
             if self.result is None and not self.run.running:
                 self.result = self.run.end()
 
@@ -151,8 +151,8 @@ class _Member:
         try:
             yield
         except FAILURES as error:
-            book = self.run.book if self.run else None
-            step, best, value = (book.step, book.best_step, book.best_value) if book else (0, -1, None)
+            progress = self.run.progress if self.run else None
+            step, best, value = (progress.step, progress.best_step, progress.best_value) if progress else (0, -1, None)
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             self.result = Result("failed", step, best, float("nan") if value is None else value, error=reason)
             tqdm.write(f"{self.workdir} failed, the others go on: {reason}", file=sys.stderr)
@@ -164,23 +164,23 @@ class _Member:
         self.run = None
 
 
-class SlottedRun(Run):
-    """A run whose state lies in a slot."""
+class VectorizedTrainer(Trainer):
+    """Run whose state is one of several on the device."""
 
-    def __init__(self, member: _Member, slots: Slots | OneSlot, slot: int, programs: Programs):
+    def __init__(self, member: _Member, slots: VectorizedStates | SingleState, slot: int, programs: Programs):
         self._slots, self._slot = slots, slot
         self.ready: dict[str, float] | None = None
         super().__init__(member.config, member.workdir, member.model, member.sources, "jit", False, programs)
         # All that stand side by side wait while one saves: together they may take the part of the time that is one's.
-        self.pace.share_among(slots.width)
+        self.schedule.share_among(slots.width)
 
     @property
     def evaluates(self) -> bool:
         """Whether it is to be scored after this step."""
-        return self.book.step % self.eval_every == 0 or self.book.step == self.total
+        return self.progress.step % self.eval_every == 0 or self.progress.step == self.total
 
     def scores(self) -> dict[str, float]:
-        """As `Run` has it; those that have been computed together with others' are `ready`."""
+        """Returns the scores that were computed together with those of other runs (`ready`), or computes them."""
         ready, self.ready = self.ready, None
         return super().scores() if ready is None else ready
 
@@ -224,7 +224,7 @@ def _train_group(group: Sequence[_Member], parallel: str, at_once: int, stop: St
                 bar.show()
         return
     slots, programs = _make_slots(group, parallel, at_once)
-    _share_reads(group, slots.width)
+    _share_batches(group, slots.width)
     waiting, active = deque(group), {}
     try:
         while True:
@@ -246,17 +246,17 @@ def _train_group(group: Sequence[_Member], parallel: str, at_once: int, stop: St
             member.release()
 
 
-def _share_reads(group: Sequence[_Member], width: int) -> None:
+def _share_batches(group: Sequence[_Member], width: int) -> None:
     """Runs of one seed take the same batches: side by side they read them once."""
     orders = len({member.config.seed for member in group})
     if width > 1 and orders < len(group):
         sources = group[0].sources
-        shared = dataclasses.replace(sources, train=SharedReads(sources.train, keep=READ_AHEAD * min(orders, width)))
+        shared = dataclasses.replace(sources, train=BatchCache(sources.train, keep=READ_AHEAD * min(orders, width)))
         for member in group:
             member.sources = shared
 
 
-def _make_slots(group: Sequence[_Member], parallel: str, at_once: int) -> tuple[Slots | OneSlot, Programs]:
+def _make_slots(group: Sequence[_Member], parallel: str, at_once: int) -> tuple[VectorizedStates | SingleState, Programs]:
     """Where the runs of a group are computed, and with what."""
     devices = jax.devices()[: len(group)]
     most = -(-len(group) // len(devices))
@@ -266,10 +266,10 @@ def _make_slots(group: Sequence[_Member], parallel: str, at_once: int) -> tuple[
     first = group[0]
     placement = make_placement(parallel, data_mesh(jax.devices() if alone else devices[:1]))
     programs = Programs(first.config, first.model, first.sources.representation, placement, first.total)
-    return (OneSlot(programs) if alone else Slots(programs, devices, each)), programs
+    return (SingleState(programs) if alone else VectorizedStates(programs, devices, each)), programs
 
 
-def _take_step(slots: Slots | OneSlot, active: Mapping[int, _Member], signal: int) -> None:
+def _take_step(slots: VectorizedStates | SingleState, active: Mapping[int, _Member], signal: int) -> None:
     """One step of every run that has a slot, and what is due after it."""
     batches: list[Any] = [None] * slots.width
     keys: list[Any] = [None] * slots.width
@@ -281,14 +281,14 @@ def _take_step(slots: Slots | OneSlot, active: Mapping[int, _Member], signal: in
     metrics = slots.step(batches, keys)
     going = {slot: member for slot, member in active.items() if member.result is None}
     for slot, member in going.items():
-        member.run.took(metrics[slot])
+        member.run.record_step(metrics[slot])
     if slots.width > 1:
         _score_together(slots, going)
     for member in going.values():
-        member.look_after(signal)
+        member.after_step(signal)
 
 
-def _score_together(slots: Slots, going: Mapping[int, _Member]) -> None:
+def _score_together(slots: VectorizedStates, going: Mapping[int, _Member]) -> None:
     """The scores of all runs at once, where it is time for most of them."""
     for member in going.values():
         member.run.ready = None  # of a step that was taken back

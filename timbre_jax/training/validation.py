@@ -1,4 +1,4 @@
-"""Scores of a model on a validation set."""
+"""Mean metrics of a model on a validation set."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from timbre_jax.models.base import Variables
 from timbre_jax.types import Array
 
 
-def evaluate(
+def mean_metrics(
     eval_step: Callable,
     variables: Variables,
     source: Source,
@@ -23,18 +23,24 @@ def evaluate(
     kl_weight: Array,
     place: Callable[[Mapping[str, np.ndarray]], Mapping[str, Array]],
 ) -> dict[str, Any]:
-    """Means of the metrics of `make_eval_step` over every example of a source, each counted once.
+    """Returns the means of the metrics of `make_eval_step` over every example of a source, each counted once.
 
-    `eval_step` is compiled, and `place` lays this process's part of a batch where it wants it; `batch_size` counts all devices.
-    Several processes share each batch.
+    Args:
+      eval_step: compiled.
+      variables: of the model.
+      source: validation set; several processes share each batch.
+      batch_size: examples on all devices together.
+      key: of the noise.
+      kl_weight: weight of the KL divergence in the loss.
+      place: puts this process's part of a batch where `eval_step` wants it.
 
     Returns:
-      Floats; lists of them where `eval_step` gives an array for each metric.
+      Floats; lists of them if `eval_step` gives an array for each metric.
     """
     local = batch_size // jax.process_count()
     sums: dict[str, Any] = {}
     for start in range(0, len(source), batch_size):
-        # Every process runs as often as the others; the source's last example fills the last batch up, with weight 0.
+        # Every process runs equally often; the source's last example pads the last batch, with weight 0.
         positions = start + jax.process_index() * local + np.arange(local)
         chosen = positions[positions < len(source)]
         batch = next(batches(source, local, chosen if len(chosen) else [len(source) - 1]))

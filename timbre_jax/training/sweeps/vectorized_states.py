@@ -12,13 +12,13 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from timbre_jax.data.datasets import Source
 from timbre_jax.training.distributed.sharding import AXIS, data_mesh
-from timbre_jax.training.evaluate import evaluate
+from timbre_jax.training.programs import Programs
 from timbre_jax.training.step import Batch
-from timbre_jax.training.sweeps.programs import Programs
+from timbre_jax.training.validation import mean_metrics
 from timbre_jax.types import Array
 
 
-class Slots:
+class VectorizedStates:
     """`width` states, stacked along a first axis that is cut into the devices' parts.
 
     A device computes its part by `vmap`, or, where that is one state, by the very step. Devices need nothing of one another.
@@ -85,8 +85,8 @@ class Slots:
         return [{name: _Entry(rows, name, slot) for name in metrics} for slot in range(self.width)]
 
     def scores(self, keys: Sequence[Array | None], source: Source, *, batch_size: int) -> list[dict[str, float]]:
-        """What `evaluate` says of the state of every slot, all computed together; `keys` of the evaluation, as for a step."""
-        means = evaluate(
+        """Returns the `mean_metrics` of every slot's state, all computed together; `keys` as for a step."""
+        means = mean_metrics(
             lambda states, batch, keys, _: self._score(states, batch, keys),
             self._states,
             source,
@@ -130,8 +130,8 @@ class _Entry:
         return np.asarray(self._rows[self._name][self._slot], dtype)
 
 
-class OneSlot:
-    """As `Slots`, for one state: the run's own program, so the numbers are those of the run alone, to the bit."""
+class SingleState:
+    """As `VectorizedStates`, for one state: the run's own program, so the numbers are those of the run alone, to the bit."""
 
     width = 1
 
@@ -140,15 +140,15 @@ class OneSlot:
         self._state: Any = None
 
     def put(self, slot: int, state: Any) -> None:
-        """As `Slots.put`."""
+        """As `VectorizedStates.put`."""
         self._state = state
 
     def take(self, slot: int) -> Any:
-        """As `Slots.take`."""
+        """As `VectorizedStates.take`."""
         return self._state
 
     def step(self, batches: Sequence[Batch | None], keys: Sequence[Array | None]) -> list[dict[str, Any]]:
-        """As `Slots.step`."""
+        """As `VectorizedStates.step`."""
         batch = self._programs.placement.train_batch(batches[0])
         self._state, metrics = self._programs.train_step(self._state, batch, keys[0])
         return [metrics]

@@ -97,7 +97,7 @@ _HOST = {
     "optimizer": ("learning_rate", "plateau"),
     "train": (
         "steps", "epochs", "kl_weight", "eval_every", "log_every", "checkpoint_every", "checkpoint_seconds", "checkpoint_share",
-        "patience", "monitor", "initialise_readings", "initialise_examples", "statistics_examples", "rollback",
+        "patience", "monitor", "initialize_readings", "initialize_examples", "statistics_examples", "rollback",
     ),
 }  # fmt: skip
 """Fields that are no part of a program. They are named and not the others, for one forgotten here costs only a compilation."""

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from timbre_jax.training.state import TrainState
-from timbre_jax.training.sweeps.slots import Slots
+from timbre_jax.training.sweeps.vectorized_states import VectorizedStates
 
 PROGRAMS = SimpleNamespace(
     # Adds what the batch's examples say, times the rate, to the parameter.
@@ -34,7 +34,7 @@ def batch(*values: float) -> dict[str, np.ndarray]:
 
 
 def test_each_slot_has_its_own_state_batch_key_and_rate():
-    slots = Slots(PROGRAMS, jax.devices()[:1], at_once=3)
+    slots = VectorizedStates(PROGRAMS, jax.devices()[:1], at_once=3)
     assert slots.width == 3
     slots.put(1, state(1.0, 0.5))
     slots.put(2, state(2.0, 2.0))
@@ -52,7 +52,7 @@ def test_each_slot_has_its_own_state_batch_key_and_rate():
 
 
 def test_scores_are_of_the_averages_on_every_example_once():
-    slots = Slots(PROGRAMS, jax.devices()[:1], at_once=2)
+    slots = VectorizedStates(PROGRAMS, jax.devices()[:1], at_once=2)
     slots.put(0, state(1.0, 0.0))
     slots.put(1, state(2.0, 0.0, kl_weight=3.0))
     source = [{"values": np.float32(i), "index": np.int32(i)} for i in range(5)]  # mean 2, and a batch that is not full

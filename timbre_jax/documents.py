@@ -1,0 +1,94 @@
+"""JSON documents of runs and spaces: their format, configuration, model and statistics.
+
+Nothing in them is code: a model and a representation are names and settings that are looked up in the registries.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+
+from timbre_jax.files import why_full, write_text
+from timbre_jax.models import MODELS
+from timbre_jax.version import __version__
+
+FORMAT = 1
+"""Format of run folders and spaces. Raised when an older reader could not make sense of a newer folder."""
+
+
+class CheckpointError(ValueError):
+    """Error of a run or checkpoint that is missing, damaged or of another version; one line that says what to do."""
+
+
+class DamagedError(CheckpointError):
+    """Error of a checkpoint whose files are not what was written."""
+
+
+def with_format(document: dict) -> dict:
+    """Returns a document with the format and the version of the library that writes it."""
+    return {"format": FORMAT, "library_version": __version__, **document}
+
+
+def check_format(document: dict, path: str | os.PathLike) -> None:
+    """Raises a `CheckpointError` if a document has another format than this version reads."""
+    found = document.get("format")
+    if found != FORMAT:
+        version = document.get("library_version", "an unknown version")
+        raise CheckpointError(
+            f"{path} has format {found}, written by timbre_jax {version}; this is timbre_jax {__version__}, which "
+            f"reads format {FORMAT}: use that version, or train again in another folder"
+        )
+
+
+def read_config(workdir: str | os.PathLike) -> dict:
+    """Reads a run's config.json.
+
+    Raises:
+      CheckpointError: the file is missing, damaged or of another version.
+    """
+    path = Path(workdir) / "config.json"
+    try:
+        document = json.loads(path.read_text())
+        if not isinstance(document, dict):
+            raise ValueError("not an object")
+    except (ValueError, OSError) as error:
+        raise CheckpointError(f"{path} cannot be read ({reason(error)})") from None
+    check_format(document, path)
+    return document
+
+
+def write_config(workdir: str | os.PathLike, document: dict) -> None:
+    """Writes a run's config.json atomically; the folder is created."""
+    path = Path(workdir) / "config.json"
+    try:
+        write_text(path, json.dumps(with_format(document), indent=2) + "\n", sync=True)
+    except OSError as error:
+        raise CheckpointError(f"could not save {path}: {reason(error)}") from None
+
+
+def model_name(model) -> str:
+    """Returns a model's name in the registry."""
+    return next(name for name, kind in MODELS.items() if type(model) is kind)
+
+
+def model_settings(model) -> dict:
+    """Returns a model's settings: `make_model(name, **settings)` makes it again."""
+    return {f.name: getattr(model, f.name) for f in dataclasses.fields(model) if f.name not in ("parent", "name")}
+
+
+def statistics_document(statistics) -> dict:
+    """Returns statistics as JSON data, from which float32 values are read back to the bit."""
+    return {name: np.asarray(value, np.float32).tolist() for name, value in statistics.items()}
+
+
+def reason(error: BaseException) -> str:
+    """Returns the first line of an error's message, cut to a readable length, or what to do about a full disk."""
+    text = str(error)
+    if full := why_full(error) or ("RESOURCE_EXHAUSTED" if "RESOURCE_EXHAUSTED" in text else ""):
+        return f"{full}; free some space and run the same command again"
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return (lines[0] if lines else type(error).__name__)[:160]
