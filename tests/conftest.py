@@ -1,4 +1,4 @@
-"""Rules for all tests: Ctrl-C works, and memory stays within 4 GB a worker."""
+"""Rules for all tests (Ctrl-C works, memory stays within 4 GB a worker), and one small store with runs that rooms share."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import gc
 import os
 import signal
 import sys
+
+import pytest
 
 CLEAR_ABOVE_GB = 2.0
 
@@ -35,3 +37,38 @@ def pytest_runtest_teardown(item, nextitem):
     gc.collect()
     if sys.platform == "linux":
         ctypes.CDLL("libc.so.6").malloc_trim(0)
+
+
+@pytest.fixture(scope="session")
+def small_store(tmp_path_factory):
+    from tests.helpers.small_analysis import make_store
+
+    return make_store(tmp_path_factory.mktemp("notes"))
+
+
+@pytest.fixture(scope="session")
+def pca_run(small_store, tmp_path_factory):
+    from tests.helpers.small_analysis import fit_run
+
+    return fit_run(small_store, tmp_path_factory.mktemp("runs") / "pca3", latent_size=3)
+
+
+@pytest.fixture(scope="session")
+def mean_run(small_store, tmp_path_factory):
+    from tests.helpers.small_analysis import fit_run
+
+    return fit_run(small_store, tmp_path_factory.mktemp("runs") / "mean", "mean_image")
+
+
+@pytest.fixture(scope="session")
+def continuous_run(small_store, tmp_path_factory):
+    from tests.helpers.small_analysis import begun_series
+
+    return begun_series(small_store, tmp_path_factory.mktemp("runs") / "continuous", "continuous")
+
+
+@pytest.fixture(scope="session")
+def discrete_run(small_store, tmp_path_factory):
+    from tests.helpers.small_analysis import begun_series
+
+    return begun_series(small_store, tmp_path_factory.mktemp("runs") / "discrete", "discrete")

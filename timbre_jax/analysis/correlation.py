@@ -43,10 +43,6 @@ class Correlation:
             spans_zero = ~((self.low > 0.0) | (self.high < 0.0))
             return (np.abs(self.value) > self.floor) & ~spans_zero
 
-    def strongest(self, name: str) -> int:
-        """The latent with the largest |correlation| with that number."""
-        return int(np.nanargmax(np.abs(self.value[:, self.names.index(name)])))
-
     def table(self) -> Table:
         """One row a latent and number."""
         rows = tuple(

@@ -138,55 +138,24 @@ def verdict_table(
         return np.sort(np.argsort(-values, kind="stable")[:number])
 
     offset = np.abs(box.mean) > 2 * box.deviation
+    best, least = (names(top(values, min(3, size))) for values in (best_alone, least_resilient))
     rows = (
-        (
-            "Some latents hold tight values (fig. 4)",
-            names(TIGHT),
-            names(tight),
-            "Here: interquartile range under half of the median latent's.",
-        ),
-        (
-            "Best with one latent enabled (fig. 5)",
-            names(BEST_ALONE),
-            names(top(best_alone, min(3, size))),
-            "Gain of SSIM over no latent, the others at 0, as in the paper.",
-        ),
-        (
-            "Least resilient to 10-60 % (fig. 7)",
-            names(LEAST_RESILIENT),
-            names(top(least_resilient, min(3, size))),
-            "A percentage moves a latent far from 0 the most, whatever it means.",
-        ),
-        (
-            "Most important, taken together",
-            names(MOST_IMPORTANT),
-            names(np.sort(ranks.order()[:half])),
-            f"Here: mean rank of {len(ranks.names)} methods.",
-        ),
-        (
-            "Latents that lie far from 0 in every class (table 1)",
-            "2",
-            names(np.flatnonzero(offset)),
-            "Here: |mean| above 2 standard deviations. It tells of a weak KL term, not of timbre.",
-        ),
-        (
-            "Methods agree",
-            "said in words",
-            f"{ranks.mean():.2f}",
-            "Here: mean rank correlation between pairs of methods; 1 is perfect, 0 is none.",
-        ),
-        (
-            "MSE of the representation",
-            f"{MSE:g}",
-            f"{mse:.4f} (mean image {mean_image_mse:.4f})",
-            "Not comparable: the paper's is min-max normalised on its own data, f0 probably in Hz.",
-        ),
-        (
-            "SSIM of the representation",
-            f"{SSIM:g}",
-            f"{ssim:.3f}",
-            "Not comparable: the paper states neither window nor data range, and both change it a lot.",
-        ),
+        ("Some latents hold tight values (fig. 4)", names(TIGHT), names(tight),
+         "Here: interquartile range under half of the median latent's."),
+        ("Best with one latent enabled (fig. 5)", names(BEST_ALONE), best,
+         "Gain of SSIM over no latent, the others at 0, as in the paper."),
+        ("Least resilient to 10-60 % (fig. 7)", names(LEAST_RESILIENT), least,
+         "A percentage moves a latent far from 0 the most, whatever it means."),
+        ("Most important, taken together", names(MOST_IMPORTANT), names(np.sort(ranks.order()[:half])),
+         f"Here: mean rank of {len(ranks.names)} methods."),
+        ("Latents that lie far from 0 in every class (table 1)", "2", names(np.flatnonzero(offset)),
+         "Here: |mean| above 2 standard deviations. It tells of a weak KL term, not of timbre."),
+        ("Methods agree", "said in words", f"{ranks.mean():.2f}",
+         "Here: mean rank correlation between pairs of methods; 1 is perfect, 0 is none."),
+        ("MSE of the representation", f"{MSE:g}", f"{mse:.4f} (mean image {mean_image_mse:.4f})",
+         "Not comparable: the paper's is min-max normalised on its own data, f0 probably in Hz."),
+        ("SSIM of the representation", f"{SSIM:g}", f"{ssim:.3f}",
+         "Not comparable: the paper states neither window nor data range, and both change it a lot."),
     )  # fmt: skip
     return Table(
         "paper_verdicts",

@@ -26,6 +26,11 @@ class Interval:
     high: np.ndarray | float
     groups: int
 
+    def at(self, *place: int) -> tuple[float, float, float]:
+        """Returns value, low and high as floats; `place` is the index of one of many estimates."""
+        value, low, high = (float(np.asarray(x)[place]) for x in (self.value, self.low, self.high))
+        return value, low, high
+
 
 def group_ids(groups: np.ndarray | None, count: int) -> tuple[np.ndarray, int]:
     """Groups of any kind (names, numbers; None: every item is its own) as ids 0..G-1 [M], and G.

@@ -10,7 +10,6 @@ from timbre_jax.analysis.record import Analysis, Explanations, SeriesAnalysis, S
 from timbre_jax.metrics.bootstrap import Interval, mean_interval
 from timbre_jax.metrics.sound_pairs import COUNTED
 from timbre_jax.metrics.table import Result
-from timbre_jax.report.tables import numbers
 
 
 def results(analysis: Analysis) -> list[Result]:
@@ -81,8 +80,7 @@ def _explanation_results(e: Explanations, description: str) -> Iterator[Result]:
     def each(name: str, values: np.ndarray, definition: str) -> Iterator[Result]:
         interval = mean_interval(values, e.groups)
         for d in range(values.shape[1]):
-            one = Interval(*(float(x[d]) for x in (interval.value, interval.low, interval.high)), interval.groups)
-            yield _result(f"{name}/latent_{d}", one, definition, where)
+            yield Result(f"{name}/latent_{d}", *interval.at(d), None, f"{definition}; {where}")
 
     for baseline, ablation in e.ablations.items():
         for measure in ("mse", "ssim"):
@@ -145,8 +143,7 @@ def _series_results(analysis: SeriesAnalysis) -> Iterator[Result]:
         uses = analysis.codes.uses
         text = f"exp of the entropy of the codes' shares, of {uses.counts.shape[1]}; floor: one code; {where}"
         for q in range(len(uses.counts)):
-            three = (float(np.asarray(x)[q]) for x in (uses.perplexity.value, uses.perplexity.low, uses.perplexity.high))
-            yield Result(f"codes/perplexity/codebook_{q}", *three, 1.0, text)
+            yield Result(f"codes/perplexity/codebook_{q}", *uses.perplexity.at(q), 1.0, text)
     if (e := analysis.explanations) is not None:
         held = f"{len(e.groups)} sounds of {e.seconds:.2f} s with their timbre held; {where}"
         for method, values in e.importances.items():
@@ -156,4 +153,4 @@ def _series_results(analysis: SeriesAnalysis) -> Iterator[Result]:
 
 
 def _result(name: str, interval: Interval, definition: str, where: str, floor: float | None = None) -> Result:
-    return Result(name, *numbers(interval), floor, f"{definition}; {where}")
+    return Result(name, *interval.at(), floor, f"{definition}; {where}")

@@ -1,4 +1,4 @@
-"""experiments/analyze.py on a real small run: its files, what they say, and what it says when it cannot."""
+"""The report of a real small run: its files, their content, and the errors of an analysis that cannot be made."""
 
 from __future__ import annotations
 
@@ -159,3 +159,47 @@ def test_out_must_not_be_a_file(pca_run, tmp_path):
     with pytest.raises(ValueError, match="is a file"):
         analyze(pca_run, tmp_path / "file")
     assert (tmp_path / "file").read_text() == "precious"
+
+
+def check_page(folder, titles):
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert page.rstrip().endswith("</html>")
+    assert re.findall(r"""(?:src|href|data-sound)=["'](?!data:|#)([^"']*)""", page) == []
+    for title in titles:
+        assert title in page
+    return page
+
+
+@pytest.mark.slow
+def test_a_continuous_space_is_explained(continuous_run, tmp_path):
+    found = analyze_run(AnalysisSettings(continuous_run, tmp_path, number=9, explained=4, players=1, progress=False))
+    page = check_page(tmp_path, ("How latents move", "What the axes go along with", "Which latents matter", "Maps"))
+    assert page.count("data:audio/wav;base64,") >= 3 + 3 * 5
+    rows = {row.name: row for row in read_results(tmp_path / "results.json")}
+    for name in (
+        "sound/reconstruction/mel_rmse_db", "sound/representation/lsd_db", "sound/reconstruction/level_correlation",
+        "series/memory/latent_0", "series/speed/latent_2", "correlation/centroid/axis_0", "importance/one off/latent_1",
+    ):  # fmt: skip
+        assert name in rows, name
+        assert "9 sounds of 3 recordings" in rows[name].definition
+    assert rows["sound/representation/mel_rmse_db"].value < rows["sound/reconstruction/mel_rmse_db"].value
+    assert found.points.shape == (9, 3)
+    assert (np.diff(found.axes.deviation) <= 1e-6).all()
+    assert {path.stem for path in (tmp_path / "tables").glob("*.csv")} >= {
+        "series", "points", "axes", "correlation_axes", "sound_quality", "ablation_mean", "distribution",
+    }  # fmt: skip
+    assert (tmp_path / "plots" / "sound_0.png").is_file()
+
+
+@pytest.mark.slow
+def test_a_discrete_space_shows_its_codes_and_says_why_no_latent_is_explained(discrete_run, tmp_path):
+    found = analyze_run(AnalysisSettings(discrete_run, tmp_path, number=9, players=1, progress=False))
+    page = check_page(tmp_path, ("Codes", "Why no latent is explained", "coordinates of code vectors"))
+    assert "Codes coloured by spectral centroid" in page
+    rows = {row.name: row for row in read_results(tmp_path / "results.json")}
+    perplexity = rows["codes/perplexity/codebook_0"]
+    assert 1.0 <= perplexity.value <= 16.0
+    assert found.codes.uses.counts.sum() == found.codes.uses.latents
+    assert found.explanations is None
+    # The gain of the decoder is the input's: levels come back, more or less, before any training.
+    assert rows["sound/reconstruction/level_correlation"].value > 0.6
