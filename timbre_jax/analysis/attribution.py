@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from timbre_jax.analysis.ablation import baseline_values, masked_scores
+from timbre_jax.analysis.decoding import decoded_images
 from timbre_jax.inference.batched import encode_features, map_batches
 from timbre_jax.metrics.bootstrap import mean_interval
 from timbre_jax.metrics.reconstruction import Scores, common_values, pair_scores, score_latents
@@ -220,8 +221,7 @@ def _value_and_gradient(space: TimbreSpace, notes: Latent, target: Array, mask: 
     wanted = common_values(space.representation, target)
 
     def total(values: Array):
-        decoded = space.model.apply(space.variables, notes.replace(values=values), method="decode").values
-        mse, ssim = pair_scores(common_values(space.representation, decoded), wanted, mask)
+        mse, ssim = pair_scores(decoded_images(space, notes.replace(values=values)), wanted, mask)
         value = jnp.where(measure == 0, -mse, ssim)
         # Sounds do not touch each other in a decoder, so the gradient of the sum is every sound's own.
         return jnp.sum(value), value

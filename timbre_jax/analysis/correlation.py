@@ -91,7 +91,8 @@ def correlation(
     a, b = _unit(x), _unit(y)
     chance = np.abs([a.T @ b[generator.permutation(len(x))] for _ in range(permutations)])
     floor = np.where(np.isnan(interval.value), np.nan, np.percentile(chance, 95, axis=0))
-    return Correlation(method, tuple(labels), interval.value, interval.low, interval.high, floor)
+    value, low, high = (np.asarray(x) for x in (interval.value, interval.low, interval.high))
+    return Correlation(method, tuple(labels), value, low, high, floor)
 
 
 def ranks(values: np.ndarray) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import jax.numpy as jnp
 import numpy as np
 
 from timbre_jax.generation.static_paths import sweep
@@ -53,10 +54,10 @@ def direction_effects(space: TimbreSpace, point: np.ndarray | None = None, *, st
     """
     if not is_harmonic(space.representation):
         raise ValueError(f"features of {space.representation.name} have no f0 and harmonics to read qualities from")
-    point = np.asarray(space.statistics["latent_mean"] if point is None else point, np.float32)
+    start = jnp.asarray(space.statistics["latent_mean"] if point is None else point, jnp.float32)
     size = space.latent_size
-    latents = np.stack([np.asarray(sweep(space, point, d, steps=steps)) for d in range(size)])
-    values = decode_values(space, space.latent(latents.reshape(-1, size)))
+    latents = np.stack([np.asarray(sweep(space, start, d, steps=steps)) for d in range(size)])
+    values = decode_values(space, space.latent(jnp.asarray(latents.reshape(-1, size))))
     f0, decibel = (np.asarray(x, np.float64) for x in space.representation.denormalise(values))
     found = harmonic_qualities(f0, decibel, rate=space.representation.rate)
     positions = latents[np.arange(size), :, np.arange(size)]

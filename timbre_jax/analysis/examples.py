@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import jax.numpy as jnp
 import numpy as np
 
 from timbre_jax.analysis.ablation import baseline_values, masked_latents
@@ -85,7 +86,7 @@ def _ablated_sounds(space: TimbreSpace, sounds: Sounds, analysis: StaticAnalysis
 def _latent_sweeps(space: TimbreSpace) -> Waves:
     """Sounds along every latent through the mean of the training set."""
     size = space.latent_size
-    middle = np.asarray(space.statistics["latent_mean"], np.float32)
+    middle = jnp.asarray(space.statistics["latent_mean"], jnp.float32)
     values = np.stack([np.asarray(sweep(space, middle, d, steps=STEPS)) for d in range(size)])
     waves = without_clipping(render_values(space, values.reshape(size * STEPS, -1))).reshape(size, STEPS, -1)
     return [(f"latent {d}", dict(zip(distinct_labels(values[d, :, d]), waves[d], strict=True))) for d in range(size)]
@@ -95,9 +96,9 @@ def _images(space: TimbreSpace, sounds: Sounds, analysis: StaticAnalysis) -> dic
     """Feature images on the common scale: originals with reconstructions, and ablations of the first of them."""
 
     def decoded(values: np.ndarray) -> np.ndarray:
-        images = decode_values(space, space.latent(values))
-        features = Features(values=images, mask=np.ones(images.shape[:2], np.float32))
-        return common_features(space.representation, features).values
+        images = jnp.asarray(decode_values(space, space.latent(jnp.asarray(values))))
+        features = Features(values=images, mask=jnp.ones(images.shape[:2]))
+        return np.asarray(common_features(space.representation, features).values)
 
     rows, pairs = _diverse(sounds, IMAGES), []
     for row, image in zip(rows, decoded(analysis.points[rows]), strict=True):
@@ -140,11 +141,11 @@ def _axis_sweeps(space: TimbreSpace, analysis: SeriesAnalysis) -> Waves:
     axes = analysis.axes
     count = min(AXES_SHOWN, len(axes.deviation))
     places = np.linspace(0.0, 1.0, STEPS)
-    sliders = np.repeat(np.asarray(axes.to_sliders(axes.mean))[None, None], count, 0).repeat(STEPS, 1)
+    sliders = np.repeat(np.asarray(axes.to_sliders(jnp.asarray(axes.mean)))[None, None], count, 0).repeat(STEPS, 1)
     for a in range(count):
         sliders[a, :, a] = places
-    values = np.asarray(axes.from_sliders(sliders.reshape(count * STEPS, -1)))
-    waves = np.concatenate([np.asarray(space.render(held(space, part, seconds=0.8))) for part in np.split(values, count)])
+    values = axes.from_sliders(jnp.asarray(sliders.reshape(count * STEPS, -1)))
+    waves = np.concatenate([np.asarray(space.render(held(space, part, seconds=0.8))) for part in jnp.split(values, count)])
     waves = without_clipping(waves).reshape(count, STEPS, -1)
     return [
         (f"axis {a}", dict(zip(distinct_labels(axes.low[a] + places * (axes.high[a] - axes.low[a])), waves[a], strict=True)))
@@ -155,7 +156,7 @@ def _axis_sweeps(space: TimbreSpace, analysis: SeriesAnalysis) -> Waves:
 def _curves(space: TimbreSpace, analysis: SeriesAnalysis, wave: np.ndarray, reconstruction: np.ndarray) -> SoundCurves:
     """Axes of a sound over time; level and pitch of it and of its reconstruction."""
     latent = embed_long(space, wave)
-    axes = np.asarray(analysis.axes.to_axes(np.asarray(latent.values[0])))[:, :4]
+    axes = np.asarray(analysis.axes.to_axes(latent.values[0]))[:, :4]
     count = -(-len(wave) // space.representation.hop)
     length = min(len(wave), len(reconstruction))
     found, _ = measure(space, np.stack([wave[:length], reconstruction[:length]]), ("f0", "loudness"), count)

@@ -126,8 +126,8 @@ def latent_frames(
                     errors["error_recording"].append(names[rows])
                 bar.update(len(rows))
     joined = {name: np.concatenate(parts) for name, parts in {**frames, **errors}.items()}
-    curves, words = ({name: np.concatenate(parts) for name, parts in some.items()} for some in (measured, labels))
-    return LatentFrames(**joined, measured=curves, labels=words)
+    of_curves, of_labels = ({name: np.concatenate(parts) for name, parts in some.items()} for some in (measured, labels))
+    return LatentFrames(**joined, measured=of_curves, labels=of_labels)
 
 
 def _measured(
@@ -184,7 +184,8 @@ def measure_invariance(
     known = np.isfinite(frames.loudness)
     rank = np.full(len(known), np.nan)
     if known.any():
-        rank[known] = np.asarray(uniform(frames.loudness[known], quantile_table(frames.loudness[known & frames.judged])))
+        table = quantile_table(frames.loudness[known & frames.judged])
+        rank[known] = np.asarray(uniform(jnp.asarray(frames.loudness[known]), jnp.asarray(table)))
     targets = {
         "loudness": (np.where(audible, frames.loudness, np.nan), f"loudness in dB, frames over {AUDIBLE_DB:g} dB"),
         "loudness_rank": (rank, "loudness' place in its distribution, all frames"),

@@ -89,15 +89,16 @@ def perturbation(
         raise ValueError(f"unit is percent or deviation, not {unit!r}")
     by = np.asarray(defaults[unit] if amounts is None else amounts, np.float64)
     notes = encode_features(space, features, batch_size=batch_size)
-    count, size = notes.values.shape
+    untouched = np.asarray(notes.values)
+    count, size = untouched.shape
     if unit == "percent":
-        step = notes.values[:, :, None] * by / 100.0
+        step = untouched[:, :, None] * by / 100.0
     else:
         deviation = np.asarray(space.statistics["latent_std"], np.float64)
         step = np.broadcast_to(deviation[None, :, None] * by, (count, size, len(by)))
     # [M, D, A, D]: only the perturbed dimension moves. The last row of each note is the untouched one.
-    moved = notes.values[:, None, None, :] + step[..., None] * np.eye(size)[:, None, :]
-    values = np.concatenate([moved.reshape(count, -1, size), notes.values[:, None, :]], axis=1)
+    moved = untouched[:, None, None, :] + step[..., None] * np.eye(size)[:, None, :]
+    values = np.concatenate([moved.reshape(count, -1, size), untouched[:, None, :]], axis=1)
     rows = np.repeat(np.arange(count), values.shape[1])
     scores = score_latents(
         space, values.reshape(-1, size), notes, features, rows=rows, batch_size=batch_size, progress=progress

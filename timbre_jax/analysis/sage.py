@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from timbre_jax.analysis.decoding import decoded_images
 from timbre_jax.inference.batched import default_batch, encode_features, map_batches, take
 from timbre_jax.metrics.bootstrap import mean_interval
 from timbre_jax.metrics.reconstruction import common_values
@@ -114,8 +115,7 @@ def sage(
 
 @jax.jit
 def _mean_prediction_loss(space: TimbreSpace, latent: Latent, target: Array, mask: Array) -> Array:
-    decoded = space.model.apply(space.variables, latent, method="decode").values
-    decoded = common_values(space.representation, decoded)
+    decoded = decoded_images(space, latent)
     mean = jnp.mean(decoded.reshape(len(target), -1, *decoded.shape[1:]), axis=1)
     wanted = common_values(space.representation, target)
     error = jnp.mean(jnp.square(mean - wanted), axis=-1)

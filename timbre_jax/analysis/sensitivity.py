@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from timbre_jax.analysis.decoding import decoded_images
 from timbre_jax.inference.batched import encode_features, map_batches
 from timbre_jax.metrics.bootstrap import mean_interval
-from timbre_jax.metrics.reconstruction import common_values
 from timbre_jax.metrics.table import Table
 from timbre_jax.space import TimbreSpace
 from timbre_jax.types import Array, Features, Latent
@@ -58,8 +58,7 @@ def sensitivity(
 @jax.jit
 def _column_norm(space: TimbreSpace, notes: Latent, direction: Array) -> Array:
     def decode(values: Array) -> Array:
-        decoded = space.model.apply(space.variables, notes.replace(values=values), method="decode").values
-        return common_values(space.representation, decoded)
+        return decoded_images(space, notes.replace(values=values))
 
     # J v as the transposition of u -> J^T u: layers whose gradient is their own (custom_vjp) cannot be differentiated forwards.
     decoded, pull = jax.vjp(decode, notes.values)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from timbre_jax.analysis.correlation import Correlation, correlation
@@ -71,7 +72,7 @@ def analyze_series(
     step("descriptors")
     values, audible = frame_descriptors(space, sounds, latent.values.shape[1])
     inside = np.asarray(latent.mask) > 0
-    along = np.asarray(axes.to_axes(frames))
+    along = np.asarray(axes.to_axes(jnp.asarray(frames)))
     correlations = _correlations(along, values, audible, inside, groups[owner], seed)
     weight = audible & inside
     bright = (values["centroid"] * weight).sum(1) / np.maximum(weight.sum(1), 1)

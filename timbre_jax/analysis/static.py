@@ -116,7 +116,7 @@ def _quality(
         floors = floor_scores(training.target, sounds.target, latent_size=space.latent_size)
         mean_image = np.asarray(training.features.values).mean(0)
         if not trained_on:  # The nearest training sound of a training sound is that sound.
-            known = encode_features(space, training.features).values
+            known = np.asarray(encode_features(space, training.features).values)
             families = neighbour_accuracy(known, training.labels["family"], points.astype(np.float32), sounds.labels["family"])
     distances, rows = sound_distances(space, sounds, number=DISTANCE_SOUNDS, mean_image=mean_image)
     return FeatureQuality(
