@@ -52,10 +52,7 @@ class Correlation:
         )
         columns = ("latent", "with", self.method, "low", "high", "floor")
         return Table(
-            f"correlation_{self.method}",
-            columns,
-            rows,
-            "Floor: 95th percentile of |correlation| with shuffled numbers.",
+            f"correlation_{self.method}", columns, rows, "Floor: 95th percentile of |correlation| with shuffled numbers."
         )
 
 

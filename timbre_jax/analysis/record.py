@@ -61,10 +61,7 @@ class Explanations:
     def importances(self) -> dict[str, np.ndarray]:
         """One importance [D] a method, larger is more important: what `agreement` compares."""
         one = self.ablations["mean"]
-        found = {
-            "one off": one.importance(kind="disabled").mean(0),
-            "one on": one.importance(kind="enabled").mean(0),
-        }
+        found = {"one off": one.importance(kind="disabled").mean(0), "one on": one.importance(kind="enabled").mean(0)}
         for unit, name in (("percent", "10-60 %"), ("deviation", "+- deviations")):
             if unit in self.perturbations:
                 found[name] = self.perturbations[unit].importance().mean(0)

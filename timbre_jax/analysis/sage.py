@@ -44,12 +44,7 @@ class Sage:
         mean = mean_interval(self.shares, groups)
         total = self.none - self.full
         rows = tuple(
-            (
-                d,
-                *mean.at(d),
-                100.0 * mean.at(d)[0] / total if total else None,
-                float(self.errors[d]),
-            )
+            (d, *mean.at(d), 100.0 * mean.at(d)[0] / total if total else None, float(self.errors[d]))
             for d in range(len(self.values))
         )
         columns = ("latent", "importance", "low", "high", "percent_of_total", "sampling_error")

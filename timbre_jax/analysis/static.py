@@ -20,11 +20,7 @@ from timbre_jax.evaluation.runs import even_choice
 from timbre_jax.evaluation.sounds import Sounds
 from timbre_jax.inference.batched import encode_features, map_batches, take
 from timbre_jax.metrics.neighbours import neighbour_accuracy
-from timbre_jax.metrics.reconstruction import (
-    is_harmonic,
-    reconstruction_scores,
-    score_definition,
-)
+from timbre_jax.metrics.reconstruction import is_harmonic, reconstruction_scores, score_definition
 from timbre_jax.space import TimbreSpace
 
 DISTANCE_SOUNDS = 48

@@ -56,10 +56,7 @@ def _static_figures(analysis: StaticAnalysis, examples: Examples) -> dict:
     found["ranges"] = plots.ranges(analysis.ranges)
     if (spearman := analysis.correlations.get("spearman")) is not None:
         found["correlation"] = _correlation_heatmap(
-            spearman,
-            _numbered(len(spearman.value)),
-            title="Rank correlation with what is known of the notes",
-            xlabel="latent",
+            spearman, _numbered(len(spearman.value)), title="Rank correlation with what is known of the notes", xlabel="latent"
         )
     pca = analysis.maps["pca"]
     maps = [(f"PCA ({100 * pca.explained.sum():.0f} % of the variance)", pca.points, pca.rows)]
