@@ -16,7 +16,11 @@ variants of every note use --explained of them.
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+
+if __name__ == "__main__":
+    sys.path[0] = str(Path(__file__).resolve().parents[1])  # the clone, not the program's folder
 
 from experiments import command_line
 from timbre_jax.report.analyze_run import AnalysisSettings, analyze_run

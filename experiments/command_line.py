@@ -75,6 +75,7 @@ def define_flags(*kinds: type) -> None:
     A field that several of them share is one flag. Flags have no default of their own: what is not given on the command line
     keeps the default of the dataclass, which the help text states.
     """
+    flags.disclaim_key_flags()  # --help lists the flags of the program, not of this module
     seen: dict[str, list[tuple[type, dataclasses.Field]]] = {}
     for kind in kinds:
         for field in dataclasses.fields(kind):

@@ -122,12 +122,15 @@ def test_a_run_of_another_version_is_neither_read_nor_gone_on_with(copy):
     assert sorted(file for file in copy.rglob("*")) == before
 
 
-def test_a_space_with_a_model_that_is_not_known_runs_no_code(copy):
+@pytest.mark.parametrize(
+    ("name", "message"), [("os.system", "no model 'os.system'"), ("sample_vae", "model 'sample_vae' is now 'flow_vae'")]
+)
+def test_a_space_with_a_model_that_is_not_known_runs_no_code(copy, name, message):
     path = checkpoint.step_path(copy / "best", 20)
     document = json.loads((path / checkpoint.DOCUMENT).read_text())
-    document["model"]["name"] = "os.system"
+    document["model"]["name"] = name
     (path / checkpoint.DOCUMENT).write_text(json.dumps(document))
-    with pytest.raises(CheckpointError, match=r"no model 'os.system'") as error:
+    with pytest.raises(CheckpointError, match=message) as error:
         timbre_jax.load(copy)
     assert one_line(error)
 

@@ -85,7 +85,7 @@ def measure_interpolation(
     chosen = choose_pairs(notes, pairs, seed=seed)
     records, figure = [], None
     space = run.space
-    if iterations is not None and hasattr(space.representation, "iterations"):
+    if iterations is not None and space.representation.synthesis_iterations:
         space = space.replace(representation=dataclasses.replace(space.representation, iterations=iterations))
     frames = max(1, round(seconds * space.representation.rate))
     table = None

@@ -14,12 +14,12 @@ from timbre_jax.data.loader import make_pipeline
 from timbre_jax.data.prepare.build import build_store
 from timbre_jax.data.prepare.shards import RecordWriter
 from timbre_jax.data.store import JoinedStore, Store, StoreError, open_store
-from timbre_jax.representations import HarmonicTracks
+from timbre_jax.representations import HarmonicTracks, Representation
 from timbre_jax.types import Features
 
 
 @dataclasses.dataclass(frozen=True)
-class Blocks:
+class Blocks(Representation):
     """A representation that is quick and has conditions and masks: levels of 40 blocks and of their halves."""
 
     name = "blocks"
@@ -224,7 +224,7 @@ def test_joined_stores(store, tmp_path):
 
 
 @dataclasses.dataclass(frozen=True)
-class Frames:
+class Frames(Representation):
     """Levels of frames of 100 samples over a length of its own, masked by the sounds' real lengths."""
 
     name = "frames"
@@ -273,7 +273,7 @@ def test_the_way_back_to_sound_is_no_matter_of_the_features(store):
     class WithInverter(Blocks):
         inverter: str = "slow"
 
-        way_back = ("inverter",)
+        synthesis_fields = ("inverter",)
 
     first = cached(store, representation=WithInverter())
     assert cached(store, representation=WithInverter(inverter="quick")).folder == first.folder

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from experiments.evaluate import evaluate
+from tests.helpers.evaluations import evaluate
 from timbre_jax.metrics.table import read_results
 
 pytestmark = pytest.mark.xdist_group("small_analysis")
@@ -28,15 +28,16 @@ def test_both_kinds_are_scored_in_one_table(continuous_run, discrete_run, tmp_pa
 
 @pytest.mark.slow
 def test_maps_and_similar_sounds_go_by_points(continuous_run, small_store, tmp_path):
-    from experiments.generate import generate
     from experiments.map import make
     from experiments.similar import similar
     from timbre_jax.audio.io import read_wave, write_wave
     from timbre_jax.data.store import Store
+    from timbre_jax.generation.generate import generate
+    from timbre_jax.maps.generation_mode import MapPoints
 
     make(continuous_run, tmp_path / "map", number=12, method="pca", hold=0.3, progress=False)
     assert len(list((tmp_path / "map" / "grid").glob("*.wav"))) == 100
-    sound = generate(continuous_run, tmp_path / "new", mode="map", map=tmp_path / "map", at="0.5,0.5", seconds=0.5)["sounds"][0]
+    sound = generate(continuous_run, tmp_path / "new", MapPoints(map=tmp_path / "map", at="0.5,0.5", seconds=0.5))["sounds"][0]
     assert len(read_wave(tmp_path / "new" / sound["file"])[0]) == pytest.approx(0.5 * 16000, abs=512)
     store = Store.open(small_store)
     write_wave(tmp_path / "known.wav", store.audio("train", [3])[0], 16000)

@@ -99,7 +99,7 @@ def begun_series(store: Path, workdir: Path, kind: str) -> Path:
     sources = open_sources(config, progress=False)
     model = build_model(config, sources)
     variables = jax.jit(lambda: checkpoint.init_variables(model, jax.random.key(0)))()
-    variables = model.initialise(variables, lambda: (batch_features(batch) for batch in batches(sources.train, 8)))
+    variables = model.initialize(variables, lambda: (batch_features(batch) for batch in batches(sources.train, 8)))
     space = make_space(model, variables, sources.representation, sources.train, batch_size=8, examples=16)
     write_config(workdir, config, model, sources)
     checkpoint.save_space(checkpoint.step_path(workdir / "best", 0), space, {"step": 0})

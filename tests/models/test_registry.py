@@ -3,7 +3,7 @@ import json
 import pytest
 
 from timbre_jax.documents import model_name, model_settings
-from timbre_jax.models import MODELS, make_model
+from timbre_jax.models import MODELS, RENAMED, make_model
 
 
 @pytest.mark.parametrize("name", sorted(MODELS))
@@ -20,6 +20,13 @@ def test_unknown_names_are_told_with_those_there_are():
         make_model("conv_vea")
     with pytest.raises(ValueError, match="'pca' has no setting 'width'; it has feature_shape, latent_size"):
         make_model("pca", width=3)
+
+
+@pytest.mark.parametrize("name", RENAMED)
+def test_replaced_names_are_refused_with_the_new_name(name):
+    assert RENAMED[name] in MODELS
+    with pytest.raises(ValueError, match=f"model '{name}' is now '{RENAMED[name]}': rename it"):
+        make_model(name)
 
 
 @pytest.mark.parametrize(

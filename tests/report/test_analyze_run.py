@@ -108,10 +108,10 @@ def test_a_space_that_says_nothing_says_why(mean_run, tmp_path):
 
 @pytest.mark.slow
 def test_a_space_of_spectrograms_is_explained_as_what_it_is(tmp_path):
-    """A SampleVAE, whose layers have gradients of their own; sounds without a pitch."""
+    """A FlowVAE, whose layers have gradients of their own; sounds without a pitch."""
     store = library_store(tmp_path / "store", write_library(tmp_path / "files", 40))
     run = library_run(
-        tmp_path / "run", store, train={"steps": 60, "batch_size": 8, "kl_weight": 0.01}, name="sample_vae", latent_size=3,
+        tmp_path / "run", store, train={"steps": 60, "batch_size": 8, "kl_weight": 0.01}, name="flow_vae", latent_size=3,
         channels=(4, 4), pools=((2, 2), (2, 2)), hidden=16, flows=1, dropout=0.0,
     )  # fmt: skip
     found = analyze(run, tmp_path / "out", explained=4, players=1)

@@ -125,7 +125,7 @@ def test_labels_dropout_and_a_falling_rate_go_on_as_if_nothing_had_been(tmp_path
         valid=Labelled(sources.valid, {"family": labels[len(sources.train) :]}),
         classes=(("family", kinds),),
     )
-    model = {"name": "sample_vae", "latent_size": 3, "channels": (4,), "pools": ((2, 2),), "hidden": 8, "flows": 2}
+    model = {"name": "flow_vae", "latent_size": 3, "channels": (4,), "pools": ((2, 2),), "hidden": 8, "flows": 2}
     falling = {"schedule": "plateau", "learning_rate": 0.05, "plateau": {"patience": 1, "factor": 0.5}}
     config = small_config(model=model, optimizer=falling, eval_every=4, rollback={"every": 4, "maximum": 5})
     train(config, tmp_path / "whole", sources)

@@ -103,7 +103,7 @@ class Ablation:
         for name, scores in parts.items():
             mse, ssim = (mean_interval(_column(x), groups) for x in (scores.mse, scores.ssim))
             for d in range(_column(scores.mse).shape[1]):
-                rows.append((self.baseline, name.format(d), *mse.at(d), *ssim.at(d)))
+                rows.append((self.baseline, name.format(d), *mse.value_low_high(d), *ssim.value_low_high(d)))
         columns = ("others_at", "enabled", "mse", "mse_low", "mse_high", "ssim", "ssim_low", "ssim_high")
         return Table(f"ablation_{self.baseline}", columns, tuple(rows), f"Latents that are off stand at their {self.baseline}.")
 

@@ -60,8 +60,14 @@ class Attribution:
         mean = mean_interval(self.values, groups)
         total = float((self.full - self.none).mean())
         error = None if self.errors is None else np.sqrt((self.errors**2).sum(0)) / len(self.errors)
+        shares = 100.0 * np.asarray(mean.value)
         rows = tuple(
-            (d, *mean.at(d), 100.0 * mean.at(d)[0] / total if total else None, None if error is None else float(error[d]))
+            (
+                d,
+                *mean.value_low_high(d),
+                float(shares[d]) / total if total else None,
+                None if error is None else float(error[d]),
+            )
             for d in range(self.values.shape[1])
         )
         columns = ("latent", "share", "low", "high", "percent_of_total", "sampling_error")

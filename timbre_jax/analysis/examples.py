@@ -37,7 +37,7 @@ def static_examples(space: TimbreSpace, sounds: Sounds, analysis: StaticAnalysis
         sounds=_ablated_sounds(space, sounds, analysis, _diverse(sounds, number), ablate=explained),
         sweeps=_latent_sweeps(space) if explained else [],
         images=_images(space, sounds, analysis),
-        seconds=getattr(space.representation, "length", 0) / space.sample_rate or None,
+        seconds=space.representation.length / space.sample_rate or None,
     )
 
 

@@ -13,7 +13,6 @@ from timbre_jax.analysis.perturbation import perturbation
 from timbre_jax.analysis.record import Explanations
 from timbre_jax.analysis.sage import sage
 from timbre_jax.analysis.sensitivity import sensitivity
-from timbre_jax.metrics.reconstruction import is_harmonic
 from timbre_jax.space import TimbreSpace
 from timbre_jax.types import Features
 
@@ -58,7 +57,7 @@ def explain(
         run("shapley", "Shapley values", lambda: _by_measure(shapley(space, features, seed=seed)))
         run("sage", "SAGE", lambda: sage(space, features, background=background, draws=8, orders=1, seed=seed))
     run("gradients", "Integrated Gradients", lambda: integrated_gradients(space, features, steps=steps))
-    if background is not None and is_harmonic(space.representation):
+    if background is not None and space.representation.is_harmonic:
         run("directions", "directions", lambda: direction_effects(space))
     return Explanations(groups=groups, seconds=seconds, **found)
 

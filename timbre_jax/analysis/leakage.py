@@ -98,7 +98,7 @@ def latent_frames(
             jobs.append((split, np.unique(np.linspace(0, count - 1, min(count, most_fitted)).round().astype(int)), False))
     frames: dict[str, list] = {name: [] for name in ("values", "loudness", "pitch", "recording", "judged")}
     measured: dict[str, list] = {}
-    labels: dict[str, list] = {name: [] for name, _ in getattr(space.model, "labels", ())}
+    labels: dict[str, list] = {name: [] for name, _ in space.model.labels}
     errors: dict[str, list] = {"errors": [], "error_recording": []}
     with tqdm(total=sum(len(p) for _, p, _ in jobs), unit=" sounds", desc="invariance", disable=not progress) as bar:
         for split, positions, counts in jobs:
@@ -110,7 +110,7 @@ def latent_frames(
                 # One shape, compiled once: the last batch is filled up with its last sound.
                 filled = rows[np.minimum(np.arange(batch_size), len(rows) - 1)]
                 features = source.read(filled)
-                waves = store.audio(split, filled, samples=getattr(space.representation, "length", 0) or store.samples)
+                waves = store.audio(split, filled, samples=space.representation.length or store.samples)
                 part, curves, mse = _measured(space, features, waves)
                 heard = part.pop("mask")[: len(rows)] > 0
                 for name, value in part.items():
@@ -203,7 +203,7 @@ def measure_invariance(
             f"R^2 of a fresh two-layer probe on the latents: {definition}; {found.frames} frames of {found.r2.groups} "
             "recordings that it did not see"
         )
-        rows.append(Result(f"probe/{name}", *found.r2.at(), 0.0, definition))
+        rows.append(Result(f"probe/{name}", *found.r2.value_low_high(), 0.0, definition))
     for name, words in frames.labels.items():
         try:
             rate, count = probe_label(frames.values, words, frames.recording, judged=frames.judged, settings=settings)
@@ -213,7 +213,7 @@ def measure_invariance(
             f"part of the frames whose {name} a fresh two-layer probe names from the latents, mean over {count} labels; "
             f"{rate.groups} recordings that it did not see; floor: chance"
         )
-        rows.append(Result(f"label/{name}", *rate.at(), 1.0 / count, definition))
+        rows.append(Result(f"label/{name}", *rate.value_low_high(), 1.0 / count, definition))
     if len(frames.errors):
         rows.append(_rmse(frames, range_db, seed))
     return tuple(rows)
@@ -226,7 +226,7 @@ def _rmse(frames: LatentFrames, range_db: float | None, seed: int) -> Result:
     found = resampled_interval(lambda n: unit * np.sqrt((n @ sums) / (n @ sizes)), count, draws=1000, level=0.95, seed=seed)
     units = "dB" if range_db else "the features' units"
     definition = f"root mean squared error of the reconstructed features in {units}, {len(ids)} sounds of {count} recordings"
-    return Result("reconstruction/rmse", *found.at(), None, definition)
+    return Result("reconstruction/rmse", *found.value_low_high(), None, definition)
 
 
 def invariance_of(
@@ -234,7 +234,7 @@ def invariance_of(
 ) -> tuple[Result, ...]:
     """`measure_invariance` of a space on a store's held-out recordings (splits "valid" and "test")."""
     frames = latent_frames(space, store, progress=progress)
-    return measure_invariance(frames, range_db=getattr(space.representation, "range_db", None), seed=seed)
+    return measure_invariance(frames, range_db=space.representation.range_db, seed=seed)
 
 
 def invariance_lines(results: Sequence[Result]) -> list[str]:

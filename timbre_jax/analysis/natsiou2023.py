@@ -12,13 +12,9 @@ import numpy as np
 
 from timbre_jax.analysis.agreement import Agreement
 from timbre_jax.analysis.statistics import BoxPlot, ClassStatistics
+from timbre_jax.evaluation.published import NATSIOU_MSE, NATSIOU_SSIM
 from timbre_jax.metrics.table import Table
 
-MSE, SSIM = 0.039, 0.948
-WHY_NOT_COMPARABLE = (
-    "The paper's features are min-max scaled on its own data, and it states neither SSIM's window nor its data range; on "
-    "the same notes, each of these changes both scores a lot."
-)
 MOST_IMPORTANT = (0, 1, 2, 5)
 """By most of its analyses (section 4.1)."""
 LEAST_RESILIENT = (1, 2, 5)
@@ -125,9 +121,9 @@ def verdict_table(
          "Here: |mean| above 2 standard deviations. It tells of a weak KL term, not of timbre."),
         ("Methods agree", "said in words", f"{ranks.mean():.2f}",
          "Here: mean rank correlation between pairs of methods; 1 is perfect, 0 is none."),
-        ("MSE of the representation", f"{MSE:g}", f"{mse:.4f} (mean image {mean_image_mse:.4f})",
+        ("MSE of the representation", f"{NATSIOU_MSE:g}", f"{mse:.4f} (mean image {mean_image_mse:.4f})",
          "Not comparable: the paper's is min-max normalised on its own data, f0 probably in Hz."),
-        ("SSIM of the representation", f"{SSIM:g}", f"{ssim:.3f}",
+        ("SSIM of the representation", f"{NATSIOU_SSIM:g}", f"{ssim:.3f}",
          "Not comparable: the paper states neither window nor data range, and both change it a lot."),
     )  # fmt: skip
     return Table(

@@ -50,7 +50,7 @@ class Perturbation:
         interval = mean_interval(self.moved.ssim, groups)
         mse = self.moved.mse.mean(0)
         rows = tuple(
-            (d, float(amount), float(mse[d, a]), *interval.at(d, a), float(decrease[d, a]))
+            (d, float(amount), float(mse[d, a]), *interval.value_low_high(d, a), float(decrease[d, a]))
             for d in range(decrease.shape[0])
             for a, amount in enumerate(self.amounts)
         )

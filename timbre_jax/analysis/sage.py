@@ -43,8 +43,9 @@ class Sage:
         """One row a latent, with intervals over groups (instruments)."""
         mean = mean_interval(self.shares, groups)
         total = self.none - self.full
+        shares = 100.0 * np.asarray(mean.value)
         rows = tuple(
-            (d, *mean.at(d), 100.0 * mean.at(d)[0] / total if total else None, float(self.errors[d]))
+            (d, *mean.value_low_high(d), float(shares[d]) / total if total else None, float(self.errors[d]))
             for d in range(len(self.values))
         )
         columns = ("latent", "importance", "low", "high", "percent_of_total", "sampling_error")

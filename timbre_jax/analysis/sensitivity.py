@@ -31,7 +31,7 @@ class Sensitivity:
     def table(self, groups: np.ndarray | None = None) -> Table:
         """One row a latent, with intervals over groups (instruments)."""
         plain, scaled = mean_interval(self.norms, groups), mean_interval(self.scaled, groups)
-        rows = tuple((d, plain.at(d)[0], *scaled.at(d)) for d in range(self.norms.shape[1]))
+        rows = tuple((d, plain.value_low_high(d)[0], *scaled.value_low_high(d)) for d in range(self.norms.shape[1]))
         columns = ("latent", "per_unit", "per_deviation", "per_deviation_low", "per_deviation_high")
         return Table("sensitivity", columns, rows, "Root mean square change of the features, by the decoder's Jacobian.")
 

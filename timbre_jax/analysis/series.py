@@ -122,7 +122,7 @@ def real_latents(latent: Latent) -> tuple[np.ndarray, np.ndarray]:
 
 def frame_descriptors(space: TimbreSpace, sounds: Sounds, count: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Returns descriptors of the recordings at the latents' rate, {name: [M, count]}, and audible frames [M, count]."""
-    stride = int(getattr(space.model, "stride", 1))
+    stride = space.model.stride
 
     def describe(rows: np.ndarray) -> dict[str, np.ndarray]:
         found, _ = measure(space, sounds.audio(rows), DESCRIPTORS, count * stride)
@@ -139,7 +139,7 @@ def loudest_part(features: Features, count: int) -> Features:
     if there <= count:
         return jax.tree.map(np.asarray, features)
     name = level_name(features.conditions)
-    level = np.asarray(features.conditions[name]) if name else np.asarray(features.values).mean(-1)
+    level = np.asarray(features.conditions[name]) if name else np.abs(features.values).mean(-1)
     first = np.clip(level.argmax(1) - count // 4, 0, there - count)
     rows = np.arange(len(first))[:, None], first[:, None] + np.arange(count)
     return jax.tree.map(lambda x: np.asarray(x)[rows] if np.ndim(x) > 1 and x.shape[1] == there else np.asarray(x), features)

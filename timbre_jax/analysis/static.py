@@ -15,12 +15,13 @@ from timbre_jax.analysis.record import HARMONIC, Explanations, FeatureQuality, S
 from timbre_jax.analysis.statistics import active_latents, box_plot, class_statistics, range_classes
 from timbre_jax.analysis.words import describe_sounds, describe_space
 from timbre_jax.audio.descriptors import brightness
-from timbre_jax.evaluation.resynthesis import floor_scores, sound_distances
+from timbre_jax.evaluation.baselines import baseline_scores
+from timbre_jax.evaluation.resynthesis import sound_distances
 from timbre_jax.evaluation.runs import even_choice
 from timbre_jax.evaluation.sounds import Sounds
 from timbre_jax.inference.batched import encode_features, map_batches, take
-from timbre_jax.metrics.neighbours import neighbour_accuracy
-from timbre_jax.metrics.reconstruction import is_harmonic, reconstruction_scores, score_definition
+from timbre_jax.metrics.knn import neighbour_accuracy
+from timbre_jax.metrics.reconstruction import reconstruction_scores, score_definition
 from timbre_jax.space import TimbreSpace
 
 DISTANCE_SOUNDS = 48
@@ -92,7 +93,7 @@ def analyze_static(
         active=active,
         classes={key: class_statistics(points, labels[key]) for key in ("family", "instrument", "source")},
         ranges=range_classes(points, labels["family"]),
-        pictures=HARMONIC if is_harmonic(space.representation) else "spectrogram",
+        pictures=HARMONIC if space.representation.is_harmonic else "spectrogram",
     )
 
 
@@ -109,7 +110,7 @@ def _quality(
 ) -> FeatureQuality:
     floors, families, mean_image = {}, None, None
     if training is not None:
-        floors = floor_scores(training.target, sounds.target, latent_size=space.latent_size)
+        floors = baseline_scores(training.target, sounds.target, latent_size=space.latent_size)
         mean_image = np.asarray(training.features.values).mean(0)
         if not trained_on:  # The nearest training sound of a training sound is that sound.
             known = np.asarray(encode_features(space, training.features).values)

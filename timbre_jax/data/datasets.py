@@ -188,7 +188,7 @@ def fit_ranges(representation: Representation, source: Source) -> tuple[Represen
     Raises:
       ValueError: the representation has no such ranges, or the data are all one value.
     """
-    if not hasattr(representation, "f0_range"):
+    if not representation.is_harmonic:
         raise ValueError(f"representation {representation.name!r} has no ranges to fit: set representation.fit_ranges=False")
     lows, highs = source.ranges() if hasattr(source, "ranges") else _ranges(source)
     low = np.array([lows[0], lows[1:].min()], np.float64)

@@ -14,7 +14,6 @@ over without being analysed again.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import fcntl
 import hashlib
 import json
@@ -96,16 +95,9 @@ def cached_features(
 
 def features_folder(store: Store, representation: Representation, directory: str | os.PathLike | None = None) -> Path:
     """Where the features of a store by a representation belong, whether they are there or not."""
-    # How sound is made of features changes nothing in them.
-    way_back = getattr(representation, "way_back", ())
-    settings = {key: value for key, value in representation_settings(representation).items() if key not in way_back}
-    # Nor does a setting that came later, at its default: features that were made without it stay.
-    defaults = {field.name: field.default for field in dataclasses.fields(representation)}
-    for key in getattr(representation, "came_later", ()):
-        if getattr(representation, key) == defaults[key]:
-            del settings[key]
+    settings = representation.analysis_settings()
     # A representation that comes to analyse differently under the same settings raises its `version`.
-    version = [VERSION, getattr(representation, "version", 1)]
+    version = [VERSION, representation.version]
     identity = json.dumps([version, representation.name, settings, store.index["fingerprint"]], sort_keys=True)
     name = f"{representation.name}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
     return (store.path / "features" if directory is None else Path(directory)) / name
@@ -121,11 +113,11 @@ def _lock(folder: Path) -> Iterator[None]:
 def _analyse(store, split, representation, folder, *, batch_size, progress) -> None:
     from tqdm import tqdm
 
-    total, samples = store.length(split), getattr(representation, "length", 0) or store.samples
+    total, samples = store.length(split), representation.length or store.samples
     lengths = np.minimum(store.lengths(split), samples)
     batch_size = max(1, min(batch_size, MAX_SAMPLES // samples))
     count = -(-total // SHARD)
-    layout: dict[str, Any] = {"split": split, "count": total, "rate": float(getattr(representation, "rate", 0.0))}
+    layout: dict[str, Any] = {"split": split, "count": total, "rate": float(representation.rate)}
     write_text(
         folder / "index.json",
         json.dumps({"name": representation.name, "settings": representation_settings(representation)}, indent=1) + "\n",

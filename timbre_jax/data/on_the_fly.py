@@ -37,7 +37,7 @@ class AnalysedSource(RandomAccess):
         if split not in store.splits:
             raise StoreError(f"{store}: no sounds of a split {split!r}; there are {', '.join(store.splits)}")
         self._store, self._split, self._representation = store, split, representation
-        self._samples = getattr(representation, "length", 0) or store.samples
+        self._samples = representation.length or store.samples
         self._batch = max(1, min(BATCH, MAX_SAMPLES // self._samples))
         self._lengths = np.minimum(store.lengths(split), self._samples)
         self.index = store.metadata(split, ("index",))["index"].astype(np.int32)

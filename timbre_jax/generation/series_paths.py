@@ -20,10 +20,9 @@ from functools import partial
 import jax
 import numpy as np
 
+from timbre_jax.generation.static_paths import along_arc
 from timbre_jax.space import TimbreSpace
 from timbre_jax.types import Array, Latent, real_frames
-
-MIXED_BY = ("vectors", "codes", "crossfade")
 
 
 def stretch(latent: Latent, count: int) -> Latent:
@@ -91,16 +90,7 @@ def mix_spherical(space: TimbreSpace, start: Latent, end: Latent, share: Array |
     scale = np.where(deviation > 1e-9, deviation, 1.0)
     a, b = ((np.asarray(x.values, np.float64) - mean) / scale for x in (start, end))
     t = np.broadcast_to(np.asarray(share, np.float64), a.shape[:2])[..., None]
-    far_a, far_b = (np.linalg.norm(x, axis=-1, keepdims=True) for x in (a, b))
-    cosine = np.sum(a * b, -1, keepdims=True) / np.maximum(far_a * far_b, 1e-12)
-    angle = np.arccos(np.clip(cosine, -1.0, 1.0))
-    sine = np.sin(angle)
-    usable = (sine > 1e-3) & (far_a > 1e-6) & (far_b > 1e-6)
-    safe = np.where(usable, sine, 1.0)
-    towards = np.sin((1.0 - t) * angle) / safe * a / np.maximum(far_a, 1e-12)
-    towards = towards + np.sin(t * angle) / safe * b / np.maximum(far_b, 1e-12)
-    arc = mean + scale * towards * ((1.0 - t) * far_a + t * far_b)
-    return _changed(line, np.where(usable, arc, line.values))
+    return _changed(line, mean + scale * along_arc(a, b, t))
 
 
 def settled(space: TimbreSpace, latent: Latent, *, rounds: int = 1) -> Latent:
@@ -115,7 +105,7 @@ def settled(space: TimbreSpace, latent: Latent, *, rounds: int = 1) -> Latent:
     return values
 
 
-def plane(corners: tuple[Latent, Latent, Latent, Latent], position: Array) -> Latent:
+def plane(corners: tuple[Latent, ...], position: Array) -> Latent:
     """Bilinear mix of four series of one length [B, M, D]: at (0, 0), (1, 0), (0, 1) and (1, 1).
 
     Args:
@@ -183,7 +173,7 @@ def to_codes(space: TimbreSpace, latent: Latent) -> Latent:
     Raises:
       ValueError: the space has no codebook.
     """
-    if not callable(getattr(space.model, "codebook", None)):
+    if not space.model.is_discrete:
         raise ValueError("this space has no codebook: its latents are continuous")
     book = np.asarray(space.model.codebook(space.variables), np.float32)
     several = book.ndim == 3
@@ -315,5 +305,5 @@ def join(latents: list[Latent]) -> Latent:
     )
 
 
-def _changed(latent: Latent, values: np.ndarray) -> Latent:
+def _changed(latent: Latent, values: Array) -> Latent:
     return latent.replace(values=np.asarray(values, np.float32), codes=None)

@@ -127,7 +127,7 @@ def _latents(run: Run, store: Store | JoinedStore, part: Part, progress: bool) -
     from tqdm import tqdm
 
     fingerprints = [one.index["fingerprint"] for one in getattr(store, "stores", (store,))]
-    versions = f"{VERSION} {getattr(run.space.representation, 'version', 1)}"  # as features are kept by
+    versions = f"{VERSION} {run.space.representation.version}"  # as features are kept by
     about = "\n".join([versions, space_digest(run.space), part.split, *fingerprints])
     file = run.workdir / "latents" / f"{part.split}-{hashlib.sha256(about.encode()).hexdigest()[:16]}.npy"
     whole = len(part.positions) == store.length(part.split)

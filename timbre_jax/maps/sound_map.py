@@ -91,7 +91,7 @@ def space_digest(space: TimbreSpace) -> str:
 
     However long a series space's points are held (`inference.pooled.held_space`), it is the same space.
     """
-    about = [repr(getattr(space.model, "inner", space.model)), repr(space.representation)]
+    about = [repr(space.model.wrapped), repr(space.representation)]
     numbers = [np.asarray(space.statistics[name], np.float32).tobytes() for name in ("latent_mean", "latent_std")]
     return hashlib.sha256("".join(about).encode() + b"".join(numbers)).hexdigest()[:16]
 

@@ -80,7 +80,7 @@ def _explanation_results(e: Explanations, description: str) -> Iterator[Result]:
     def each(name: str, values: np.ndarray, definition: str) -> Iterator[Result]:
         interval = mean_interval(values, e.groups)
         for d in range(values.shape[1]):
-            yield Result(f"{name}/latent_{d}", *interval.at(d), None, f"{definition}; {where}")
+            yield Result(f"{name}/latent_{d}", *interval.value_low_high(d), None, f"{definition}; {where}")
 
     for baseline, ablation in e.ablations.items():
         for measure in ("mse", "ssim"):
@@ -143,7 +143,7 @@ def _series_results(analysis: SeriesAnalysis) -> Iterator[Result]:
         uses = analysis.codes.uses
         text = f"exp of the entropy of the codes' shares, of {uses.counts.shape[1]}; floor: one code; {where}"
         for q in range(len(uses.counts)):
-            yield Result(f"codes/perplexity/codebook_{q}", *uses.perplexity.at(q), 1.0, text)
+            yield Result(f"codes/perplexity/codebook_{q}", *uses.perplexity.value_low_high(q), 1.0, text)
     if (e := analysis.explanations) is not None:
         held = f"{len(e.groups)} sounds of {e.seconds:.2f} s with their timbre held; {where}"
         for method, values in e.importances.items():
@@ -153,4 +153,4 @@ def _series_results(analysis: SeriesAnalysis) -> Iterator[Result]:
 
 
 def _result(name: str, interval: Interval, definition: str, where: str, floor: float | None = None) -> Result:
-    return Result(name, *interval.at(), floor, f"{definition}; {where}")
+    return Result(name, *interval.value_low_high(), floor, f"{definition}; {where}")

@@ -72,7 +72,7 @@ def score_table(analysis: StaticAnalysis) -> Table:
     rows = []
     floors = {plain_words(name): scores for name, scores in analysis.quality.floors.items()}
     for name, scores in {f"{analysis.name} (this run)": analysis.quality.scores, **floors}.items():
-        cells = [mean_interval(x, analysis.groups).at() for x in (scores.mse, scores.ssim)]
+        cells = [mean_interval(x, analysis.groups).value_low_high() for x in (scores.mse, scores.ssim)]
         rows.append((name, *cells[0], *cells[1]))
     columns = ("model", "mse", "mse_low", "mse_high", "ssim", "ssim_low", "ssim_high")
     return Table("scores", columns, tuple(rows), f"{analysis.quality.definition}. Intervals: 95 %, bootstrap over instruments.")
@@ -81,7 +81,7 @@ def score_table(analysis: StaticAnalysis) -> Table:
 def distance_table(quality: FeatureQuality) -> Table:
     """Returns log-spectral distances to the recorded sound."""
     rows = tuple(
-        (name.replace("_", " "), len(values), *mean_interval(values, quality.distance_groups).at())
+        (name.replace("_", " "), len(values), *mean_interval(values, quality.distance_groups).value_low_high())
         for name, values in quality.distances.items()
     )
     caption = (
@@ -97,7 +97,7 @@ def sound_quality_table(quality: SoundQuality) -> Table:
     for measure in quality.measures:
         for sound in quality.pairs:
             interval, count = quality.interval(sound, measure.name)
-            rows.append((measure.title, sound, count, *interval.at(), measure.better))
+            rows.append((measure.title, sound, count, *interval.value_low_high(), measure.better))
     caption = "; ".join(f"{measure.title}: {measure.definition}" for measure in quality.measures)
     columns = ("measure", "sound", "sounds", "mean", "low", "high", "better")
     return Table("sound_quality", columns, tuple(rows), f"{caption}. 95 %, bootstrap over recordings.")

@@ -31,9 +31,9 @@ def initial_state(
       hyper: hyper-parameters, see `TrainState.hyper`.
     """
     state = programs.create(key, hyper)
-    if hasattr(model, "initialise"):
+    if model.initializes_from_data:
         # Every process computes it; the main one's result counts, because machines may differ in rounding.
-        variables = model.initialise(
+        variables = model.initialize(
             jax.device_get(state.variables()), lambda: initialization_features(programs, sources, train, key)
         )
         variables = jax.device_put(processes.same(variables), programs.placement.replicated)

@@ -77,12 +77,9 @@ def build_model(config: Mapping[str, Any], sources: Sources) -> TimbreModel:
     settings = dict(config["model"])
     if sources.classes:
         # Class heads predict them ("classes"), or latents are made free of them ("labels").
-        kind = MODELS[settings["name"]]
-        field = next((name for name in ("classes", "labels") if hasattr(kind, name)), None)
+        field = MODELS[settings["name"]].labels_setting
         if field is None:
-            raise ValueError(
-                f"model {settings['name']!r} has no class heads: leave config.data.labels empty, or take sample_vae"
-            )
+            raise ValueError(f"model {settings['name']!r} has no class heads: leave config.data.labels empty, or take flow_vae")
         settings[field] = sources.classes
     return make_model(feature_shape=tuple(sources.representation.feature_shape), **settings)
 

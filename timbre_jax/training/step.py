@@ -194,7 +194,7 @@ def make_eval_step(model: TimbreModel) -> Callable[[Variables, Batch, Array, Arr
             variables, features, keys, kl_weight=kl_weight, train=False, **batch_labels(batch), method="loss"
         )
         metrics = {**metrics, "loss": loss, "weight": jnp.ones_like(loss)}
-        if not model.draws:  # Drawn noise has its own samples, however right it sounds.
+        if not model.stochastic_decoder:  # Drawn noise has its own samples, however right it sounds.
             again = model.reconstruct(variables, features)
             metrics["mse"] = jnp.mean(jnp.square(again.values - features.values), axis=(1, 2))
         return {name: jnp.sum(value * batch["weight"]) for name, value in metrics.items()}

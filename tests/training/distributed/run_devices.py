@@ -30,7 +30,7 @@ MODELS = {
         "straight_weight": 1.0, "band_hz": (100.0, 300.0, 900.0, 2700.0),
     },
     # Dropout, flows, class heads.
-    "sample_vae": {"latent_size": 3, "channels": (4,), "pools": ((2, 2),), "hidden": 16, "flows": 2, "flow_hidden": 8},
+    "flow_vae": {"latent_size": 3, "channels": (4,), "pools": ((2, 2),), "hidden": 16, "flows": 2, "flow_hidden": 8},
     # A codebook of moving averages with restarts, batch statistics, noise, a GRU.
     "vq_vae": {
         "latent_size": 4, "window": WINDOW, "codes": 16, "channels": (4, 8), "kernel": 5, "width": 16, "depth": 1,
@@ -47,7 +47,7 @@ def sources_of(model: str) -> Sources:
     sources = small_sources()
     if model == "frame_vae":
         return dataclasses.replace(sources, train=with_loudness(sources.train), valid=with_loudness(sources.valid))
-    if model == "sample_vae":
+    if model == "flow_vae":
         labels = [{**example, "label_kind": np.int32(i % 3 - 1)} for i, example in enumerate(sources.train)]
         return dataclasses.replace(sources, train=labels, classes=(("kind", ("low", "high")),))
     if model == "vq_vae":

@@ -104,7 +104,7 @@ class HarmonicAugment:
         if representation.name != "harmonic_tracks" or representation.f0_scale != "log":
             raise ValueError(
                 "augmentation 'harmonic' needs the representation 'harmonic_tracks' with f0_scale='log', not "
-                f"{representation.name!r} with f0_scale={getattr(representation, 'f0_scale', None)!r}"
+                f"{representation.name!r} with f0_scale={representation.f0_scale!r}"
             )
         octaves = math.log2(representation.f0_range[1] / representation.f0_range[0])
         return cls(

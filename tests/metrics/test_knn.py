@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
 
-from timbre_jax.metrics.neighbours import Neighbours, nearest_neighbours, neighbour_accuracy, standardise, vote
+from timbre_jax.metrics.knn import Neighbours, nearest_neighbours, neighbour_accuracy, standardise, vote
 
 
 def test_neighbours_equal_scikit_learn():

@@ -1,4 +1,4 @@
-"""Nearest neighbours among points, and how often they tell the class (family) of a point."""
+"""Nearest neighbours among points, and kNN accuracy: how often they have the class (family) of a point."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class Neighbours:
-    """The k nearest of each query, nearest first: indices int [Q, k] and Euclidean distances [Q, k]."""
+    """Nearest neighbours of each query, nearest first: indices int [Q, k] and Euclidean distances [Q, k]."""
 
     indices: np.ndarray
     distances: np.ndarray
 
 
 def nearest_neighbours(points: np.ndarray, queries: np.ndarray, *, k: int = 5, chunk: int = 1024) -> Neighbours:
-    """Exact Euclidean neighbours of queries [Q, D] among points [P, D], in chunks of queries. Ties: the lower index.
+    """Returns the exact Euclidean neighbours of queries [Q, D] among points [P, D]; of equally near ones the lower index.
 
     Raises:
       ValueError: k is not between 1 and P.
@@ -28,7 +28,7 @@ def nearest_neighbours(points: np.ndarray, queries: np.ndarray, *, k: int = 5, c
     for start in range(0, len(queries), chunk):
         query = queries[start : start + chunk]
         distance = square_distances(query, points)
-        # Rounding of that formula must not decide about order: the few best are measured again, exactly.
+        # The rounding of that formula must not decide the order, so the best candidates are measured again, exactly.
         few = np.sort(np.argpartition(distance, min(k + 8, len(points)) - 1, axis=1)[:, : min(k + 8, len(points))], axis=1)
         exact = np.linalg.norm(query[:, None, :] - points[few], axis=2)
         order = np.argsort(exact, axis=1, kind="stable")[:, :k]
@@ -38,20 +38,25 @@ def nearest_neighbours(points: np.ndarray, queries: np.ndarray, *, k: int = 5, c
 
 
 def square_distances(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Squared Euclidean distances [N, M] of points [N, D] to points [M, D], by one product: right up to its rounding."""
+    """Returns squared Euclidean distances [N, M] of points [N, D] to points [M, D]; exact up to the rounding of one product."""
     return np.maximum(np.sum(x**2, axis=1)[:, None] + np.sum(y**2, axis=1) - 2.0 * x @ y.T, 0.0)
 
 
 def standardise(points: np.ndarray, *others: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Points and others, shifted and scaled by the points' mean and deviation; dimensions that do not vary give 0."""
-    points = np.asarray(points, np.float64)
-    mean, deviation = points.mean(0), points.std(0)
-    scale = np.where(deviation > 1e-9 * np.maximum(np.abs(mean), 1e-6), deviation, np.inf)
+    """Returns points and others, shifted and scaled by the points' mean and deviation."""
+    mean, scale = mean_and_scale(points)
     return tuple((np.asarray(values, np.float64) - mean) / scale for values in (points, *others))
 
 
+def mean_and_scale(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns mean and standard deviation of points [P, D]; inf where a dimension does not vary, so that it scales to 0."""
+    points = np.asarray(points, np.float64)
+    mean, deviation = points.mean(0), points.std(0)
+    return mean, np.where(deviation > 1e-9 * np.maximum(np.abs(mean), 1e-6), deviation, np.inf)
+
+
 def vote(neighbours: Neighbours, labels: np.ndarray) -> np.ndarray:
-    """The most frequent label [Q] among each query's neighbours, of labels [P]; ties go to the nearest of the tied."""
+    """Returns the most frequent of the labels [P] among each query's neighbours, [Q]; ties go to the nearest of the tied."""
     classes, ids = np.unique(np.asarray(labels), return_inverse=True)
     near = ids[neighbours.indices]
     counts = np.zeros((len(near), len(classes)))
@@ -64,12 +69,15 @@ def vote(neighbours: Neighbours, labels: np.ndarray) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class NeighbourAccuracy:
-    """Attributes:
-    correct: [Q] 0 or 1, for intervals.
-    accuracy: their mean.
-    floor: accuracy of always saying the training set's most frequent class.
-    predicted: [Q] labels.
-    classes, confusion: names [C] and counts [C, C], rows are the truth.
+    """Accuracy of predicted classes.
+
+    Attributes:
+      correct: [Q] 0 or 1, for intervals.
+      accuracy: their mean.
+      floor: accuracy of always predicting the training set's most frequent class.
+      predicted: [Q] labels.
+      classes: [C] names.
+      confusion: counts [C, C], rows are the truth.
     """
 
     correct: np.ndarray
@@ -83,16 +91,20 @@ class NeighbourAccuracy:
 def neighbour_accuracy(
     train_points: np.ndarray, train_labels: np.ndarray, points: np.ndarray, labels: np.ndarray, *, k: int = 5
 ) -> NeighbourAccuracy:
-    """How often the k nearest training points name a point's class, distances in training standard deviations."""
+    """Returns how often the k nearest training points have a point's class, distances in training standard deviations."""
     train, queries = standardise(train_points, points)
     labels, train_labels = np.asarray(labels), np.asarray(train_labels)
     if np.all(train == train[0]):
-        # All distances are 0: any "neighbour" would be an accident of order. The honest answer is the most frequent
-        # class.
+        # All distances are 0, so neighbours would be an accident of order: the most frequent class is predicted.
         names, counts = np.unique(train_labels, return_counts=True)
         predicted = np.full(len(labels), names[counts.argmax()])
     else:
         predicted = vote(nearest_neighbours(train, queries, k=min(k, len(train))), train_labels)
+    return accuracy_of(predicted, labels, train_labels)
+
+
+def accuracy_of(predicted: np.ndarray, labels: np.ndarray, train_labels: np.ndarray) -> NeighbourAccuracy:
+    """Returns the accuracy of predicted labels [Q]; the floor always predicts the most frequent of the training labels."""
     correct = (predicted == labels).astype(np.float64)
     names, counts = np.unique(train_labels, return_counts=True)
     classes = np.unique(np.concatenate([labels, train_labels]))
