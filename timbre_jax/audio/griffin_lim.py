@@ -60,8 +60,12 @@ def fast_griffin_lim(
     if (bands is None) != (filters is None):
         raise ValueError("bands come with their filters, and filters with their bands")
     settings = {"hop": hop, "window": window, "window_length": window_length}
-    if filters is not None:
+    faint, share = None, None
+    if bands is not None:
         filters = jnp.asarray(filters, jnp.float32)
+        total = jnp.sum(filters, axis=0)
+        share = jnp.where(total > 0, 1.0 / jnp.where(total > 0, total, 1.0), 0.0)
+        faint = jnp.maximum(1e-12 * jnp.max(bands, axis=(1, 2)), 1e-30)
 
     def real_sounds(spectra):
         return stft(istft(spectra, **settings, length=length), n_fft=2 * (bins - 1), **settings)[:count]
@@ -69,7 +73,7 @@ def fast_griffin_lim(
     def restore(sound):
         def improve(_, state):
             spectra, last = state
-            found = real_sounds(_right_size(spectra, sound, filters))
+            found = real_sounds(_right_size(spectra, sound, filters, share))
             return found + momentum * (found - last), found
 
         angle = _first_angle(sound["magnitudes"], sound["phase"], sound["key"])
@@ -78,12 +82,12 @@ def fast_griffin_lim(
             # The first step has no step before it.
             found = real_sounds(spectra)
             spectra, _ = jax.lax.fori_loop(1, iterations, improve, (found, found))
-            spectra = _right_size(spectra, sound, filters)
+            spectra = _right_size(spectra, sound, filters, share)
         return istft(spectra, **settings, length=length)
 
     if key is not None:
         key = key if key.ndim else jax.random.split(key, batch)
-    sounds = {"magnitudes": magnitudes, "phase": phase, "key": key, "bands": bands, "known": known}
+    sounds = {"magnitudes": magnitudes, "phase": phase, "key": key, "bands": bands, "faint": faint, "known": known}
     return map_sounds(restore, sounds, numbers=count * bins)
 
 
@@ -102,16 +106,13 @@ def _with_known(spectra: Array, known: Array | None) -> Array:
     return spectra if known is None else jnp.concatenate([known, spectra[known.shape[0] :]])
 
 
-def _right_size(spectra: Array, sound: dict, filters: Array | None) -> Array:
+def _right_size(spectra: Array, sound: dict, filters: Array | None, share: Array | None) -> Array:
     """Projects spectra [N, K] of a sound on those of its magnitudes, or scales them towards its bands; known frames stay."""
     power = jnp.square(spectra.real) + jnp.square(spectra.imag)
     if filters is None:
         scale = sound["magnitudes"] * jax.lax.rsqrt(jnp.maximum(power, 1e-30))
     else:
-        total = jnp.sum(filters, axis=0)
-        share = jnp.where(total > 0, 1.0 / jnp.where(total > 0, total, 1.0), 0.0)
-        faint = jnp.maximum(1e-12 * jnp.max(sound["bands"]), 1e-30)
-        ratio = sound["bands"] / (jnp.matmul(power, filters.T, precision="highest") + faint)
+        ratio = sound["bands"] / (jnp.matmul(power, filters.T, precision="highest") + sound["faint"])
         scale = root(jnp.matmul(ratio, filters, precision="highest") * share)
     return _with_known(spectra * scale, sound["known"])
 

@@ -13,9 +13,10 @@ Latents come late by the encoder's look-ahead, and frames by the decoder's (`loo
 frame needs frames that have not sounded yet. A model with `causal=True` looks back only and has none of its own. What the
 representation waits for (half a window), and its way back to sound, come on top: `look_ahead` says both.
 
-A model that can be a stream has `look_ahead`, `encoder_state`, `encode_block`, `decoder_state` and `decode_block`; in those a
-block is a whole number of latents, goes in at once, and comes out as long as it went in, late by the look-ahead: the first of
-what comes out lies before the beginning and has mask 0. This module leaves that out, and deals with blocks of any size.
+A model that can stream declares it (`TimbreModel.streaming`) and has `look_ahead`, `encoder_state`, `encode_block`,
+`decoder_state` and `decode_block`; in those a block is a whole number of latents, goes in at once, and comes out as long as
+it went in, late by the look-ahead: the first of what comes out lies before the beginning and has mask 0. This module leaves
+that out, and deals with blocks of any size.
 """
 
 from __future__ import annotations

@@ -152,7 +152,8 @@ class VQVAE(TimbreModel):
         quantised = self.book(encodings)
         certain = jnp.full_like(quantised.values, -jnp.inf)
         conditions = {**features.conditions, "gain_db": gain}
-        return Posterior(quantised.values, certain, mask, conditions, features.rate, codes=_squeezed(quantised.codes))
+        codes = quantised.codes[..., 0] if self.num_codebooks == 1 else quantised.codes
+        return Posterior(quantised.values, certain, mask, conditions, features.rate, codes=codes)
 
     # Decoder
 
@@ -395,8 +396,3 @@ class VQVAE(TimbreModel):
         if count == 0:
             raise ValueError("model 'vq_vae' cannot begin: the training set has only silence")
         return np.concatenate(parts)[:FIT_FRAMES], spectra
-
-
-def _squeezed(codes: Array) -> Array:
-    """[..., Q] without its last axis where Q is 1."""
-    return codes[..., 0] if codes.shape[-1] == 1 else codes

@@ -68,7 +68,7 @@ def test_runs_that_share_a_program_are_those_of_one_by_one_to_the_bit(alone, tra
     assert results[tmp_path / "same"] == alone[1]
     assert_same_run(tmp_path / "same", alone[0])
     assert [result.status for result in results.values()] == ["finished", "failed", "finished", "failed"]
-    assert "after 0 recoveries" in results[tmp_path / "bad"].error
+    assert "after 0 rollbacks" in results[tmp_path / "bad"].error
     assert "another process is training" in results[tmp_path / "taken"].error
     assert results[tmp_path / "first"].step == 10
     assert timbre_jax.load(tmp_path / "first").latent_size == 3
