@@ -18,6 +18,7 @@ from absl import app, flags, logging
 from timbre_jax.settings import field_types
 
 T = TypeVar("T")
+flags.disclaim_key_flags()  # flags that are defined here belong to the program, whose --help lists them
 
 CONFIGS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "configs")
 
@@ -104,7 +105,7 @@ def _help(field: dataclasses.Field) -> str:
     default = field.default
     if default in (dataclasses.MISSING, None, "", ()) or isinstance(default, bool):
         return field.metadata.get("help", "")
-    shown = ",".join(map(str, default)) if isinstance(default, tuple) else default
+    shown = field.metadata.get("shown") or (",".join(map(str, default)) if isinstance(default, tuple) else default)
     return f"{field.metadata.get('help', '')} Default: {shown}."
 
 

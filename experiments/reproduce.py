@@ -65,7 +65,7 @@ def notes(
     """
     import importlib
 
-    from experiments.prepare import prepare
+    from timbre_jax.data.prepare.make_store import prepare
     from timbre_jax.evaluation.comparison import evaluate
     from timbre_jax.evaluation.settings import EvaluationSettings
     from timbre_jax.training.loop import train_and_evaluate

@@ -30,16 +30,16 @@ from timbre_jax.documents import (
     CheckpointError,
     DamagedError,
     check_format,
-    model_name,
-    model_settings,
+    model_document,
     read_config,
     reason,
+    representation_document,
     statistics_document,
     with_format,
 )
 from timbre_jax.files import write_text
 from timbre_jax.models import make_model
-from timbre_jax.representations import make_representation, representation_settings
+from timbre_jax.representations import make_representation
 from timbre_jax.space import TimbreSpace
 from timbre_jax.types import Features
 
@@ -232,8 +232,8 @@ def remove_all_but(directory: str | os.PathLike, keep: set[int]) -> None:
 def save_space(path: str | os.PathLike, space: TimbreSpace, information: dict | None = None) -> None:
     """Writes a space as a folder: variables as arrays, settings and statistics in the document."""
     document = {
-        "model": {"name": model_name(space.model), **model_settings(space.model)},
-        "representation": {"name": space.representation.name, **representation_settings(space.representation)},
+        "model": model_document(space.model),
+        "representation": representation_document(space.representation),
         "statistics": statistics_document(space.statistics),
         **(information or {}),
     }
@@ -252,8 +252,7 @@ def load_space(path: str | os.PathLike) -> TimbreSpace:
         model = make_model(**document["model"])
     except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError(
-            f"{path} was saved by timbre_jax {document['library_version']} and cannot be loaded by this version "
-            f"({reason(error)}); train again in another folder"
+            f"{path} was saved by timbre_jax {document['library_version']} and cannot be loaded: {reason(error)}"
         ) from None
     variables, document = read(path, jax.eval_shape(lambda: init_variables(model, jax.random.key(0))))
     statistics = {name: jnp.asarray(np.asarray(value, np.float32)) for name, value in document["statistics"].items()}

@@ -68,7 +68,7 @@ def library(
       ValueError: an unknown model, no or two places of sounds, a fraction out of range.
     """
     from experiments.configs.rebnord2022 import MODELS, get_config
-    from experiments.prepare import prepare
+    from timbre_jax.data.prepare.make_store import prepare
     from timbre_jax.evaluation.comparison import evaluate
     from timbre_jax.evaluation.settings import EvaluationSettings
     from timbre_jax.training.config import resolve

@@ -21,6 +21,7 @@ from timbre_jax.inference.pooled import held_space
 from timbre_jax.metrics.reconstruction import COMMON_AMPLITUDE_RANGE, COMMON_F0_RANGE, common_features
 from timbre_jax.representations import make_representation
 from timbre_jax.representations.base import Representation
+from timbre_jax.representations.harmonic_tracks import HarmonicTracks
 from timbre_jax.space import TimbreSpace
 from timbre_jax.types import Features
 
@@ -258,7 +259,11 @@ def _changed(base, representation, values):
 
 def _wide(base: Representation) -> Representation:
     """Returns a harmonic representation whose ranges include its own and those of the common scale."""
-    if not base.is_harmonic:
+    if not isinstance(base, HarmonicTracks):
         return base
-    pairs = {"f0_range": (COMMON_F0_RANGE, base.f0_range), "amplitude_range": (COMMON_AMPLITUDE_RANGE, base.amplitude_range)}
-    return dataclasses.replace(base, **{name: (min(a[0], b[0]), max(a[1], b[1])) for name, (a, b) in pairs.items()})
+
+    def union(a: tuple[float, float], b: tuple[float, float]) -> tuple[float, float]:
+        return min(a[0], b[0]), max(a[1], b[1])
+
+    f0, amplitude = union(COMMON_F0_RANGE, base.f0_range), union(COMMON_AMPLITUDE_RANGE, base.amplitude_range)
+    return dataclasses.replace(base, f0_range=f0, amplitude_range=amplitude)

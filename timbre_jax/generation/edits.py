@@ -30,13 +30,14 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from timbre_jax.generation import series_paths as path
 from timbre_jax.generation.axes import Axes
 from timbre_jax.inference.pooled import level_name
 from timbre_jax.space import TimbreSpace
-from timbre_jax.types import Array, Latent
+from timbre_jax.types import Array, Latent, slice_frames
 
 COLUMNS = ("start", "end", "what", "operator", "amount", "fade")
 OF_VALUES = ("scale", "offset", "set", "smooth", "noise", "quantise")
@@ -146,8 +147,6 @@ def apply_edits(
     Raises:
       ValueError: an edit of what the space does not have, or behind the end of the sound. One line.
     """
-    import jax
-
     key = jax.random.key(0) if key is None else key
     for number, edit in enumerate(edits):
         latent = _apply(space, latent, edit, jax.random.fold_in(key, number), basis)
@@ -162,14 +161,15 @@ def _apply(space: TimbreSpace, latent: Latent, edit: Edit, key: Array, basis: Ax
         raise ValueError(f"{edit.place}: begins at {edit.start:g} s, the sound ends at {count / rate:.2f} s")
     stop = count if edit.end is None else min(count, max(first + 1, round(edit.end * rate)))
     if edit.operator in OF_TIME:
-        middle = path.cut(latent, first, stop)
+        latent = jax.tree.map(np.asarray, latent)  # jax would compile every slice anew for every length
+        middle = slice_frames(latent, first, stop)
         if edit.operator == "reverse":
             middle = path.reverse(middle)
         elif edit.operator == "stretch":
             middle = path.stretch(middle, max(1, round(amount[0] * (stop - first))))
         else:
             middle = path.freeze(middle, 0, count=None if edit.amount is None else max(1, round(amount[0] * rate)))
-        return path.join([path.cut(latent, 0, first), middle, path.cut(latent, stop, count)])
+        return path.join([slice_frames(latent, 0, first), middle, slice_frames(latent, stop)])
     values, centre, unit, back = _columns(space, latent, edit, basis)
     series = Latent(values=values, mask=latent.mask, rate=rate)
     changed = np.asarray(_value_operator(series, edit, amount, centre, unit, key, first, stop).values)

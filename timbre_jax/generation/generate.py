@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-import timbre_jax
 from timbre_jax.evaluation.runs import Run, open_run
 from timbre_jax.files import write_text
 from timbre_jax.generation.generated_sound import GeneratedSound, SkippedInput
@@ -20,6 +19,7 @@ from timbre_jax.generation.static_modes import predicted_classes
 from timbre_jax.inference.pooled import held_space, points
 from timbre_jax.space import TimbreSpace
 from timbre_jax.types import Latent
+from timbre_jax.version import __version__
 
 
 def generate(workdir: str | os.PathLike, out: str | os.PathLike, settings: ModeSettings) -> dict:
@@ -76,7 +76,7 @@ def generate(workdir: str | os.PathLike, out: str | os.PathLike, settings: ModeS
 def _manifest(run: Run, space: TimbreSpace, settings: ModeSettings) -> dict:
     """Returns the entries of the manifest that describe the library, the run and the mode."""
     return {
-        "library": f"timbre_jax {timbre_jax.__version__}",
+        "library": f"timbre_jax {__version__}",
         "mode": settings.mode,
         "run": {
             "name": run.name,

@@ -14,6 +14,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +24,9 @@ from timbre_jax.audio.distances import mse, ssim
 from timbre_jax.inference.batched import batches_of, decode_features, encode_features, map_batches, take
 from timbre_jax.representations import representation_settings
 from timbre_jax.representations.base import Representation
+from timbre_jax.representations.harmonic_tracks import HarmonicTracks
 from timbre_jax.representations.log_mel import LogMel
+from timbre_jax.representations.wave_frames import WaveFrames
 from timbre_jax.space import TimbreSpace
 from timbre_jax.types import Array, Features, Latent
 
@@ -37,22 +40,22 @@ LOG_MEL_BANDS, LOG_MEL_RANGE_DB = 80, 100.0
 def score_definition(representation: Representation) -> str:
     """Returns the definition that belongs beside a score of this representation's features."""
     window = f"SSIM: uniform {SSIM_WINDOW}x{SSIM_WINDOW} window, valid, data range 1; MSE over frames within the sound"
-    if is_harmonic(representation):
+    if isinstance(representation, HarmonicTracks):
         low, high = COMMON_F0_RANGE
         floor, ceiling = COMMON_AMPLITUDE_RANGE
-        rows = 1 + min(COMMON_HARMONICS, _harmonics(representation))
+        rows = 1 + min(COMMON_HARMONICS, representation.feature_shape[1] - 1)
         return (
             f"{rows} rows on one scale for every model: log f0 {low:g}-{high:g} Hz and the first {rows - 1} harmonics "
             f"{floor:g}..{ceiling:g} dB, each to [0, 1]; {window}"
         )
-    if _is_samples(representation):
+    if isinstance(representation, WaveFrames):
         mel = _comparison_mel(representation, 1)
         return (
             f"log-mel of the samples ({mel.n_mels} bands from {mel.fmin:g} Hz, windows of {mel.n_fft}, hop {mel.hop}, "
             f"{mel.range_db:g} dB under full scale to [0, 1]); {window}"
         )
-    settings = representation_settings(representation) if dataclasses.is_dataclass(representation) else {}
-    # What only the way back to sound takes makes no other features.
+    settings: dict = representation_settings(representation) if dataclasses.is_dataclass(representation) else {}
+    # Settings of the synthesis do not change the features.
     named = "".join(f", {name} {value}" for name, value in settings.items() if name not in representation.synthesis_fields)
     return f"features of {representation.name}{named} in their own units, not to be compared with others; {window}"
 
@@ -62,10 +65,10 @@ def common_values(representation: Representation, values: Array) -> Array:
 
     Samples become their log-mel spectrogram, [B, N, `LOG_MEL_BANDS`]; other features are returned as they are.
     """
-    if _is_samples(representation):
+    if isinstance(representation, WaveFrames):
         waves = values.reshape(values.shape[0], -1)
         return _comparison_mel(representation, values.shape[1]).analyse(waves).values
-    if not is_harmonic(representation):
+    if not isinstance(representation, HarmonicTracks):
         return values
     f0, amplitude = representation.denormalise(values)
     low, high = COMMON_F0_RANGE
@@ -107,7 +110,7 @@ class Scores:
 
 def score_latents(
     space: TimbreSpace,
-    values: np.ndarray,
+    values: Array | np.ndarray,
     notes: Latent,
     target: Features,
     *,
@@ -174,15 +177,16 @@ def reconstruction_scores(
 def common_features(representation: Representation, features: Features) -> Features:
     """Returns the features with their values on the common scale, as numpy."""
     values = np.asarray(features.values)
-    if not (_is_samples(representation) or is_harmonic(representation)):
+    if not isinstance(representation, HarmonicTracks | WaveFrames):
         return dataclasses.replace(features, values=values)
     common = map_batches(lambda some: _common_values(representation, some), values, batch_size=64)
     return dataclasses.replace(features, values=common)
 
 
-def _scores_of(values: np.ndarray, target: Features) -> Scores:
+def _scores_of(values: Array | np.ndarray, target: Features) -> Scores:
     """Scores images [M, N, F] against their targets, both on the common scale."""
-    return Scores(*(scores.astype(np.float64) for scores in map_batches(_pair_scores, values, target.values, target.mask)))
+    mse, ssim = map_batches(_pair_scores, values, target.values, target.mask)
+    return Scores(mse.astype(np.float64), ssim.astype(np.float64))
 
 
 def mean_image_scores(training_mean: np.ndarray, target: Features) -> Scores:
@@ -191,11 +195,7 @@ def mean_image_scores(training_mean: np.ndarray, target: Features) -> Scores:
     return Scores(*(np.asarray(x, np.float64) for x in _pair_scores(mean, target.values, target.mask)))
 
 
-def _is_samples(representation: Representation) -> bool:
-    return representation.name == "wave_frames"
-
-
-def _comparison_mel(representation: Representation, frames: int) -> LogMel:
+def _comparison_mel(representation: WaveFrames, frames: int) -> LogMel:
     """Returns the log-mel front end that samples are compared by."""
     window = representation.window
     return LogMel(
@@ -212,15 +212,6 @@ def _comparison_mel(representation: Representation, frames: int) -> LogMel:
     )
 
 
-def is_harmonic(representation: Representation) -> bool:
-    """Whether features are f0 and harmonics, in units that can be had back."""
-    return representation.is_harmonic
-
-
-def _harmonics(representation: Representation) -> int:
-    return representation.feature_shape[1] - 1
-
-
 @partial(jax.jit, static_argnums=0)
 def _common_values(representation, values):
     return common_values(representation, values)
@@ -233,6 +224,6 @@ def _pair_scores(values, target, mask):
 
 @partial(jax.jit, static_argnames="common_target")
 def _decode_and_score(space: TimbreSpace, latent: Latent, target: Array, mask: Array, common_target: bool):
-    decoded = space.model.apply(space.variables, latent, method="decode").values
+    decoded: Any = space.model.apply(space.variables, latent, method="decode")
     wanted = target if common_target else common_values(space.representation, target)
-    return pair_scores(common_values(space.representation, decoded), wanted, mask)
+    return pair_scores(common_values(space.representation, decoded.values), wanted, mask)

@@ -60,7 +60,11 @@ def pair_measures(
 ) -> list[PairMeasure]:
     """Returns the measures of some of `PAIR_METRICS`, in that order."""
     odg = peaq_definition(peaq, undefined_bandwidth)
-    return [PairMeasure(*names, definition or odg) for metric, *names, definition in _MEASURES if metric in metrics]
+    return [
+        PairMeasure(name, title, better, definition or odg)
+        for metric, name, title, better, definition in _MEASURES
+        if metric in metrics
+    ]
 
 
 def pair_distances(

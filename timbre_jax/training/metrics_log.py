@@ -17,18 +17,17 @@ class MetricsLog:
       workdir: folder of the run.
       step: step from which the run is resumed.
       offset: bytes of metrics.jsonl to keep.
-      tensorboard: whether to write TensorBoard files.
       silent: whether to write nothing, as all but one process of a run do.
     """
 
-    def __init__(self, workdir: Path, *, step: int = 0, offset: int = 0, tensorboard: bool = True, silent: bool = False):
+    def __init__(self, workdir: Path, *, step: int = 0, offset: int = 0, silent: bool = False):
         self._path = Path(os.devnull) if silent else workdir / "metrics.jsonl"
         self._file = open(self._path, "ab", buffering=0)  # noqa: SIM115
         if self._file.tell() > offset:
             self._file.truncate(offset)
             self._file.seek(0, os.SEEK_END)
         self._board = None
-        if tensorboard and not silent:
+        if not silent:
             from tensorboardX import SummaryWriter
 
             self._board = SummaryWriter(str(workdir / "tensorboard"), purge_step=step or None, flush_secs=30)

@@ -114,7 +114,7 @@ class CompileClock:
         if not self._inside or event not in _PHASES:
             return
         end = time.monotonic()
-        # Functions within a function are traced while it is, and told before it: they are a part of its time.
+        # Functions within a function are traced while it is, and reported before it; their time is part of its time.
         while self._spans and self._spans[-1][0] >= end - duration_secs:
             self._spans.pop()
         self._spans.append((end - duration_secs, end))

@@ -12,10 +12,10 @@ from ml_collections import ConfigDict
 
 from timbre_jax import checkpoint, documents
 from timbre_jax.data.augment import make_augment
-from timbre_jax.data.datasets import Sources, base_representation, batches
+from timbre_jax.data.datasets import Sources, base_representation
+from timbre_jax.data.example_source import batches
 from timbre_jax.models import MODELS, make_model
 from timbre_jax.models.base import TimbreModel
-from timbre_jax.representations import representation_settings
 from timbre_jax.training.checkpointing.progress import Result, check_resumable
 from timbre_jax.training.checkpointing.spaces import make_space
 from timbre_jax.training.config import check_same, flatten, resolve, with_defaults
@@ -107,8 +107,8 @@ def write_config(workdir: Path, config, model: TimbreModel, sources: Sources) ->
     representation = sources.representation
     document = {
         "config": config.to_dict(),
-        "model": {"name": documents.model_name(model), **documents.model_settings(model)},
-        "representation": {"name": representation.name, **representation_settings(representation)},
+        "model": documents.model_document(model),
+        "representation": documents.representation_document(representation),
         "examples": {"train": len(sources.train), "valid": len(sources.valid), "fingerprint": sources.fingerprint},
     }
     if before := saved_config(workdir):

@@ -59,17 +59,9 @@ def test_pmap_over_two_devices_takes_them_too_and_one_device_resumes(one_device,
     assert_close(one_device, two_devices / "pmap", tolerance=2e-3)
 
 
-@pytest.mark.slow
-def test_pmap_on_one_device_and_a_run_begun_with_it_goes_on_with_jit(one_device, tmp_path):
-    half = small_config(steps=10)
-    train_and_evaluate(half, tmp_path, sources=small_sources(), parallel="pmap", progress=False)
-    train_and_evaluate(small_config(steps=20), tmp_path, sources=small_sources(), progress=False)
-    assert_close(one_device, tmp_path, tolerance=1e-5)
-
-
 def test_parameters_are_born_on_the_mesh():
     placement = make_placement("jit")
-    state = placement.create(lambda key: {"w": jax.random.normal(key, (3,))}, jax.random.key(0))
+    state = placement.compile_eval(lambda key: {"w": jax.random.normal(key, (3,))})(jax.random.key(0))
     assert state["w"].sharding == placement.replicated
 
 

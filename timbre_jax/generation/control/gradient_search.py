@@ -60,7 +60,7 @@ def decoded_magnitudes(space: TimbreSpace, features: Features) -> tuple[Array, n
 
     Raises ValueError for a representation that is neither mel bands nor samples.
     """
-    representation = space.representation
+    representation: Any = space.representation
     if representation.is_mel:
         power = representation.features_to_mel(features) @ _spread(representation)
         frequencies = bin_frequencies(representation.sample_rate, representation.n_fft)

@@ -34,7 +34,7 @@ def read_rules(path: str | os.PathLike | None = None) -> tuple[Rule, ...]:
     """
     if path is None:
         name = "drum_words.txt"
-        text = resources.files("timbre_jax.data.prepare").joinpath(name).read_text(encoding="utf-8")
+        text = resources.files("timbre_jax.data.importers").joinpath(name).read_text(encoding="utf-8")
     else:
         name = os.fspath(path)
         try:

@@ -125,7 +125,7 @@ def _by_instrument(named: object, path: str) -> dict[str, str]:
 
 def committed_splits(name: str) -> dict[str, str]:
     """The splits that come with the package, `splits_NAME.json`, as instrument -> split; {} where there are none."""
-    file = resources.files("timbre_jax.data.prepare") / f"splits_{name}.json"
+    file = resources.files("timbre_jax.data.importers") / f"splits_{name}.json"
     if not file.is_file():
         return {}
     return _by_instrument(json.loads(file.read_text(encoding="utf-8")), f"splits_{name}.json")

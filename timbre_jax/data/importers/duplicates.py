@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from timbre_jax.audio.io import resample
-from timbre_jax.data.prepare.splits import connected_groups
+from timbre_jax.data.importers.splits import connected_groups
 
 SAME_CORRELATION = 0.98
 """Two sounds whose samples correlate at least so much, once aligned, are copies: noise 14 dB under the sound is allowed."""

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from timbre_jax.data.prepare.splits import committed_splits, connected_groups, even_choice, read_split_file, split_groups
+from timbre_jax.data.importers.splits import committed_splits, connected_groups, even_choice, read_split_file, split_groups
 
 
 @settings(deadline=None)

@@ -7,7 +7,7 @@ import pytest
 
 from tests.helpers.library import hit
 from timbre_jax.audio.io import resample
-from timbre_jax.data.prepare.duplicates import groups_of_copies, mark, onset, same_sound
+from timbre_jax.data.importers.duplicates import groups_of_copies, mark, onset, same_sound
 
 RATE = 44100
 

@@ -1,4 +1,4 @@
-"""experiments/analyze.py on a real small run: its files, what they say, and what it says when it cannot."""
+"""The report of a real small run: its files, their content, and the errors of an analysis that cannot be made."""
 
 from __future__ import annotations
 
@@ -11,18 +11,22 @@ import wave
 import numpy as np
 import pytest
 
-from experiments.analyze import analyze
 from tests.helpers.library import write_library
 from tests.helpers.library_runs import library_run, library_store
 from timbre_jax.metrics.table import read_results
+from timbre_jax.report.analyze_run import AnalysisSettings, analyze_run
 
 pytestmark = pytest.mark.xdist_group("small_analysis")
+
+
+def analyze(workdir, out, **settings):
+    return analyze_run(AnalysisSettings(workdir, out, progress=False, **settings))
 
 
 @pytest.fixture(scope="module")
 def out(pca_run, tmp_path_factory):
     folder = tmp_path_factory.mktemp("analysis")
-    found = analyze(pca_run, folder, explained=6, players=1, progress=False)
+    found = analyze(pca_run, folder, explained=6, players=1)
     return folder, found
 
 
@@ -78,7 +82,7 @@ def test_tables_and_sounds_are_files(out):
     with open(folder / "tables" / "latents.csv", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 18
-    assert float(rows[4]["latent_1"]) == pytest.approx(analysis.latents[4, 1])
+    assert float(rows[4]["latent_1"]) == pytest.approx(analysis.points[4, 1])
     names = {path.name for path in (folder / "tables").glob("*.csv")}
     assert {"scores.csv", "ablation_mean.csv", "shapley_mse_mean.csv", "agreement.csv", "paper_verdicts.csv"} <= names
     sounds = sorted(path.name for path in (folder / "audio").glob("*.wav"))
@@ -91,7 +95,7 @@ def test_tables_and_sounds_are_files(out):
 
 
 def test_a_space_that_says_nothing_says_why(mean_run, tmp_path):
-    found = analyze(mean_run, tmp_path, players=1, progress=False)
+    found = analyze(mean_run, tmp_path, players=1)
     assert found.explanations is None
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "has the same value" in page or "have the same value" in page
@@ -110,7 +114,7 @@ def test_a_space_of_spectrograms_is_explained_as_what_it_is(tmp_path):
         tmp_path / "run", store, train={"steps": 60, "batch_size": 8, "kl_weight": 0.01}, name="flow_vae", latent_size=3,
         channels=(4, 4), pools=((2, 2), (2, 2)), hidden=16, flows=1, dropout=0.0,
     )  # fmt: skip
-    found = analyze(run, tmp_path / "out", explained=4, players=1, progress=False)
+    found = analyze(run, tmp_path / "out", explained=4, players=1)
     assert found.active.any()
     assert np.all(np.isfinite(found.explanations.sensitivity.norms))
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
@@ -127,11 +131,11 @@ def test_the_store_may_have_moved(mean_run, small_store, tmp_path):
     config["config"]["data"]["store"] = str(tmp_path / "gone")
     (moved / "config.json").write_text(json.dumps(config))
     with pytest.raises(ValueError, match="say where it is with --store"):
-        analyze(moved, tmp_path / "out", progress=False)
-    found = analyze(moved, tmp_path / "out", store=small_store, number=6, explained=2, players=0, progress=False)
+        analyze(moved, tmp_path / "out")
+    found = analyze(moved, tmp_path / "out", store=small_store, number=6, explained=2, players=0)
     assert found.quality.families is None
     assert found.quality.floors == {}
-    assert len(found.latents) == 6
+    assert len(found.points) == 6
     assert (tmp_path / "out" / "report.html").is_file()
 
 
@@ -144,14 +148,58 @@ def test_the_store_may_have_moved(mean_run, small_store, tmp_path):
     ],
 )
 def test_wrong_input_is_one_clear_line(pca_run, tmp_path, change, message):
-    arguments = {"workdir": pca_run, "out": tmp_path / "out", "progress": False, **change}
+    arguments = {"workdir": pca_run, "out": tmp_path / "out", **change}
     with pytest.raises(ValueError, match=message) as error:
-        analyze(arguments.pop("workdir"), arguments.pop("out"), **arguments)
+        analyze(**arguments)
     assert "\n" not in str(error.value)
 
 
 def test_out_must_not_be_a_file(pca_run, tmp_path):
     (tmp_path / "file").write_text("precious")
     with pytest.raises(ValueError, match="is a file"):
-        analyze(pca_run, tmp_path / "file", progress=False)
+        analyze(pca_run, tmp_path / "file")
     assert (tmp_path / "file").read_text() == "precious"
+
+
+def check_page(folder, titles):
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert page.rstrip().endswith("</html>")
+    assert re.findall(r"""(?:src|href|data-sound)=["'](?!data:|#)([^"']*)""", page) == []
+    for title in titles:
+        assert title in page
+    return page
+
+
+@pytest.mark.slow
+def test_a_continuous_space_is_explained(continuous_run, tmp_path):
+    found = analyze_run(AnalysisSettings(continuous_run, tmp_path, number=9, explained=4, players=1, progress=False))
+    page = check_page(tmp_path, ("How latents move", "What the axes go along with", "Which latents matter", "Maps"))
+    assert page.count("data:audio/wav;base64,") >= 3 + 3 * 5
+    rows = {row.name: row for row in read_results(tmp_path / "results.json")}
+    for name in (
+        "sound/reconstruction/mel_rmse_db", "sound/representation/lsd_db", "sound/reconstruction/level_correlation",
+        "series/memory/latent_0", "series/speed/latent_2", "correlation/centroid/axis_0", "importance/one off/latent_1",
+    ):  # fmt: skip
+        assert name in rows, name
+        assert "9 sounds of 3 recordings" in rows[name].definition
+    assert rows["sound/representation/mel_rmse_db"].value < rows["sound/reconstruction/mel_rmse_db"].value
+    assert found.points.shape == (9, 3)
+    assert (np.diff(found.axes.deviation) <= 1e-6).all()
+    assert {path.stem for path in (tmp_path / "tables").glob("*.csv")} >= {
+        "series", "points", "axes", "correlation_axes", "sound_quality", "ablation_mean", "distribution",
+    }  # fmt: skip
+    assert (tmp_path / "plots" / "sound_0.png").is_file()
+
+
+@pytest.mark.slow
+def test_a_discrete_space_shows_its_codes_and_says_why_no_latent_is_explained(discrete_run, tmp_path):
+    found = analyze_run(AnalysisSettings(discrete_run, tmp_path, number=9, players=1, progress=False))
+    page = check_page(tmp_path, ("Codes", "Why no latent is explained", "coordinates of code vectors"))
+    assert "Codes coloured by spectral centroid" in page
+    rows = {row.name: row for row in read_results(tmp_path / "results.json")}
+    perplexity = rows["codes/perplexity/codebook_0"]
+    assert 1.0 <= perplexity.value <= 16.0
+    assert found.codes.uses.counts.sum() == found.codes.uses.latents
+    assert found.explanations is None
+    # The gain of the decoder is the input's: levels come back, more or less, before any training.
+    assert rows["sound/reconstruction/level_correlation"].value > 0.6

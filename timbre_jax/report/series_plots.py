@@ -38,10 +38,7 @@ def moving_figure(curves: Mapping[str, Mapping[str, np.ndarray]], *, rate: float
 
 @styled
 def series_figure(
-    panels: Sequence[tuple[str, np.ndarray, Sequence[str]]],
-    *,
-    seconds: float,
-    pictures: Sequence[tuple[str, np.ndarray]] = (),
+    panels: Sequence[tuple[str, np.ndarray, Sequence[str]]], *, seconds: float, pictures: Sequence[tuple[str, np.ndarray]] = ()
 ):
     """One sound over time, one panel below the other.
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from timbre_jax.data.prepare.class_rules import Rule, class_of_names, drum_rules, read_rules, spoken_words
+from timbre_jax.data.importers.class_rules import Rule, class_of_names, drum_rules, read_rules, spoken_words
 
 # From hydrogen-drumkits, hydrogen-data, sonic-pi-samples and lmms-common, and common ways of writing.
 NAMES = {
