@@ -18,6 +18,7 @@ from absl import app, flags, logging
 from timbre_jax.settings import field_types
 
 T = TypeVar("T")
+flags.disclaim_key_flags()  # flags that are defined here belong to the program, whose --help lists them
 
 CONFIGS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "configs")
 
@@ -75,6 +76,7 @@ def define_flags(*kinds: type) -> None:
     A field that several of them share is one flag. Flags have no default of their own: what is not given on the command line
     keeps the default of the dataclass, which the help text states.
     """
+    flags.disclaim_key_flags()  # --help lists the flags of the program, not of this module
     seen: dict[str, list[tuple[type, dataclasses.Field]]] = {}
     for kind in kinds:
         for field in dataclasses.fields(kind):
@@ -103,7 +105,7 @@ def _help(field: dataclasses.Field) -> str:
     default = field.default
     if default in (dataclasses.MISSING, None, "", ()) or isinstance(default, bool):
         return field.metadata.get("help", "")
-    shown = ",".join(map(str, default)) if isinstance(default, tuple) else default
+    shown = field.metadata.get("shown") or (",".join(map(str, default)) if isinstance(default, tuple) else default)
     return f"{field.metadata.get('help', '')} Default: {shown}."
 
 

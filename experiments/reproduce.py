@@ -65,8 +65,9 @@ def notes(
     """
     import importlib
 
-    from experiments.evaluate import evaluate
-    from experiments.prepare import prepare
+    from timbre_jax.data.prepare.make_store import prepare
+    from timbre_jax.evaluation.comparison import evaluate
+    from timbre_jax.evaluation.settings import EvaluationSettings
     from timbre_jax.training.loop import train_and_evaluate
 
     if unknown := sorted(set(models) - set(MODELS)):
@@ -93,7 +94,8 @@ def notes(
             if result.status == "stopped":
                 return workdir, result.signal
             runs.append(workdir)
-    evaluate(runs, out / "scores", store=rendered, more_stores=[real] if nsynth else [], progress=progress)
+    settings = EvaluationSettings(tuple(runs), store=str(rendered), more_stores=(real,) if nsynth else ())
+    evaluate(settings, progress=progress).write(out / "scores")
     return out / "scores" / "scores.md", 0
 
 

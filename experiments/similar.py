@@ -50,20 +50,18 @@ def similar(
     from timbre_jax.analysis.neighbours import SoundIndex, name_by_neighbours
     from timbre_jax.evaluation.runs import default_store, open_run
     from timbre_jax.files import write_text
-    from timbre_jax.generation.sound_files import expand, read_input, short_name, write_sound
+    from timbre_jax.generation.sound_files import expand, read_inputs, short_name, unusable, write_sound
     from timbre_jax.maps.library import BORROW_FROM, read_library
-    from timbre_jax.metrics.neighbours import Neighbours
+    from timbre_jax.metrics.knn import Neighbours
 
     if not files:
         raise ValueError("give --files=A.wav,B.wav; see --help")
     if out is not None and Path(out).exists() and not Path(out).is_dir():
         raise ValueError(f"--out={out} is a file; it has to be a folder")
     run = open_run(workdir, hold=1.0)
-    errors: list[dict] = []
-    inputs = [entry for path in expand(files) if (entry := read_input(path, run.space, errors)) is not None]
+    inputs, errors = read_inputs(expand(files), run.space)
     if not inputs:
-        more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
-        raise ValueError(f"{errors[0]['error']}{more}")
+        raise unusable(errors)
     library = read_library(run, store or default_store(run), split=split, number=number, seed=seed, progress=progress)
     latents, classes = [], []
     for entry in inputs:
@@ -80,11 +78,11 @@ def similar(
             {"id": str(library.ids[row]), "class": str(library.classes[row]), "distance": float(distance)}
             for row, distance in zip(rows, found.distances[i], strict=True)
         ]
-        about = {"file": str(entry["path"]), "classes": classes[i], "class_of_similar": named[i].name}
-        about |= {"agreement": named[i].agreement, "similar": near, "remarks": entry["remarks"]}
+        about = {"file": str(entry.path), "classes": classes[i], "class_of_similar": named[i].name}
+        about |= {"agreement": named[i].agreement, "similar": near, "remarks": list(entry.remarks)}
         document["sounds"].append(about)
         if out is not None:
-            folder = Path(out) / f"{i:03d}_{short_name(entry['path'])}"
+            folder = Path(out) / f"{i:03d}_{entry.name()}"
             for place, (row, wave) in enumerate(zip(rows, library.waves(rows), strict=True)):
                 name = short_name(Path(str(library.ids[row]).replace("/", "_")))
                 write_sound(folder / f"{place:02d}_{name}.wav", wave, library.store.sample_rate)
@@ -93,11 +91,11 @@ def similar(
     return document
 
 
-def _heard(space, entry: dict) -> tuple[np.ndarray, dict | None]:
+def _heard(space, entry) -> tuple[np.ndarray, dict | None]:
     """The latent [1, D] of a file, and what the model's class heads say of it."""
     from timbre_jax.generation.static_modes import predicted_classes
 
-    features = space.analyse(entry["wave"][None], np.array([entry["length"]], np.int32))
+    features = space.analyse(entry.wave[None], np.array([entry.length], np.int32))
     predicted = predicted_classes(space, features)
     return np.asarray(space.encode(features).values), None if predicted is None else predicted[0]
 

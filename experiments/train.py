@@ -73,10 +73,11 @@ def main(_) -> int:
         raise ValueError("give --workdir=DIR, the folder of the run")
     command_line.use_platform(PLATFORM.value)
     command_line.use_compilation_cache()
-    from timbre_jax import checkpoint, documents
+    from timbre_jax import checkpoint
     from timbre_jax.training.distributed import failures, processes
     from timbre_jax.training.loop import train_and_evaluate
     from timbre_jax.training.profiling import CompileClock, Profile
+    from timbre_jax.training.setup import check_config
 
     processes.initialize(
         distributed=DISTRIBUTED.value,
@@ -86,9 +87,9 @@ def main(_) -> int:
     )
     main_process = processes.is_main()
     if saved := checkpoint.steps(os.path.join(WORKDIR.value, "checkpoints")):
-        documents.read_config(WORKDIR.value)  # of another version: then there is no going on
+        check_config(CONFIG.value, Path(WORKDIR.value))  # a run that cannot be resumed is one line, and this the only one
         if main_process:
-            print(f"Going on from step {saved[-1]} of {WORKDIR.value}.", flush=True)
+            print(f"Resuming from step {saved[-1]} of {WORKDIR.value}.", flush=True)
     progress = PROGRESS.value and main_process
     profile = Profile(PROFILE.value) if PROFILE.value else None
     with failures.exit_together(), CompileClock() as clock:

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-Array = jax.Array
+Array = jax.Array | np.ndarray
 
 
 class Features(flax.struct.PyTreeNode):

@@ -34,7 +34,7 @@ def run() -> list[dict]:
     }
     model, optimizer, placement = make_model("flow_vae"), make_optimizer(eps=1e-4), make_placement("jit")
     hyper = {"learning_rate": 1e-3, "kl_weight": 1.0}
-    state = placement.create(lambda key: create_state(model, optimizer, key, hyper=hyper), jax.random.key(0))
+    state = placement.compile_eval(lambda key: create_state(model, optimizer, key, hyper=hyper))(jax.random.key(0))
     params = jax.device_get(state.params)
     placed, key = placement.train_batch(batch), jax.random.key(1)
     start = time.perf_counter()

@@ -270,7 +270,7 @@ def _figure(space, found: dict, out: Path):
     """One pair moving in time: z[n] = za[n] (1 - n / N) + zb[n] n / N, beside the crossfade; and its sounds."""
     from timbre_jax.generation import series_paths as paths
     from timbre_jax.generation.sound_files import write_sound
-    from timbre_jax.report.series_figures import moving_figure
+    from timbre_jax.report.series_plots import moving_figure
 
     a, b = found["ends"]
     share = paths.moving_share(a.values.shape[1])

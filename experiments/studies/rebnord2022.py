@@ -68,8 +68,9 @@ def library(
       ValueError: an unknown model, no or two places of sounds, a fraction out of range.
     """
     from experiments.configs.rebnord2022 import MODELS, get_config
-    from experiments.evaluate import evaluate
-    from experiments.prepare import prepare
+    from timbre_jax.data.prepare.make_store import prepare
+    from timbre_jax.evaluation.comparison import evaluate
+    from timbre_jax.evaluation.settings import EvaluationSettings
     from timbre_jax.training.config import resolve
     from timbre_jax.training.sweeps.grid import train_grid
 
@@ -111,7 +112,8 @@ def library(
         raise ValueError("all models failed; see above")
     results = {name: ended[run] for name, run in runs.items()}
     trained, used = list(dict.fromkeys(runs.values())), configs[models[0]].data.store
-    evaluate(trained, out / "scores", store=used, sounds=sounds, metrics=_metrics(), progress=progress)
+    settings = EvaluationSettings(tuple(trained), store=used, sounds=sounds, metrics=_metrics())
+    evaluate(settings, progress=progress).write(out / "scores")
     names = {name: run.name for name, run in runs.items()}
     table = beside_the_thesis(out / "scores" / "results.json", Path(used).resolve().name, results, runs=names)
     table.write_csv(out)

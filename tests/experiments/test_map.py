@@ -19,9 +19,10 @@ import pytest
 import soundfile
 
 from experiments import map as map_program
-from experiments.generate import generate
 from experiments.similar import as_text, similar
 from tests.helpers.processes import start
+from timbre_jax.generation.generate import generate
+from timbre_jax.maps.generation_mode import MapPoints, open_map
 from timbre_jax.maps.library import borrow_classes, cluster_names, read_library
 from timbre_jax.maps.rendering import grid_points, make_sound, quick_space
 from timbre_jax.maps.server import MapServer, open_server
@@ -98,8 +99,6 @@ def test_the_same_map_is_not_made_twice(made):
 
 def test_a_map_that_is_used_again_belongs_to_the_run_as_it_is_now(pca_run, tmp_path):
     """After an update of the library the same latents may be of a space that is written otherwise."""
-    from timbre_jax.generation.static_modes import open_map
-
     _, _, first = map_program.make(pca_run, tmp_path, number=6, method="pca", progress=False)
     dataclasses.replace(first, settings={**first.settings, "space": "another"}).save(tmp_path / "map.npz")
     run, _, again = map_program.make(pca_run, tmp_path, number=6, method="pca", progress=False)
@@ -293,7 +292,7 @@ def test_serve_prints_where_it_is_and_ends_with_ctrl_c(made, pca_run):
 def test_generate_takes_points_of_the_map(made, pca_run, mean_run, tmp_path):
     out, _, library, sound_map = made
     x, y = sound_map.coordinates[4].tolist()
-    manifest = generate(pca_run, tmp_path / "a", mode="map", map=str(out), at=f"{x!r},{y!r}; 0.9,5")
+    manifest = generate(pca_run, tmp_path / "a", MapPoints(map=str(out), at=f"{x!r},{y!r}; 0.9,5"))
     first, second = manifest["sounds"]
     np.testing.assert_array_equal(np.float32(first["latent"]), library.latents[4])
     assert first["made_from"]["distance"] == 0.0
@@ -302,11 +301,11 @@ def test_generate_takes_points_of_the_map(made, pca_run, mean_run, tmp_path):
     assert "a guess" in second["remarks"][0]
     for at, message in (("0.1", "x,y;x,y"), ("nan,0", "finite"), ("a,b", "x,y;x,y"), ("", "needs --map")):
         with pytest.raises(ValueError, match=message):
-            generate(pca_run, tmp_path / "b", mode="map", map=str(out), at=at)
+            generate(pca_run, tmp_path / "b", MapPoints(map=str(out), at=at))
     with pytest.raises(ValueError, match="another space"):
-        generate(mean_run, tmp_path / "b", mode="map", map=str(out), at="0,0")
+        generate(mean_run, tmp_path / "b", MapPoints(map=str(out), at="0,0"))
     with pytest.raises(ValueError, match="there is no map"):
-        generate(pca_run, tmp_path / "b", mode="map", map=str(tmp_path), at="0,0")
+        generate(pca_run, tmp_path / "b", MapPoints(map=str(tmp_path), at="0,0"))
     assert not (tmp_path / "b").exists()
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from timbre_jax.audio.level import db_to_amplitude
 from timbre_jax.audio.noise import filtered_noise, filtered_noise_power
+from timbre_jax.generation.control.code_table import CodeTable, code_table
 from timbre_jax.models.base import TimbreModel
 from timbre_jax.models.layers.window_layers import centered_windows, leveled_windows
 from timbre_jax.representations.wave_frames import WaveFrames
@@ -87,3 +90,9 @@ def code_space(codes: int = 32, *, drag: float = 0.0) -> TimbreSpace:
     spread = {"latent_low": -1.0, "latent_high": 2.4, "latent_mean": 0.5, "latent_std": 1.0}
     statistics = {name: jnp.full(1, value) for name, value in spread.items()} | {"condition_gain_db": jnp.float32(-20.0)}
     return TimbreSpace(variables=variables, statistics=statistics, model=model, representation=representation)
+
+
+@functools.cache
+def measured_table() -> CodeTable:
+    """The code table of `code_space()`, measured once; of one with a drag it is the same, as each code is decoded alone."""
+    return code_table(code_space(), names=("centroid", "flatness"), batch_size=24)

@@ -2,15 +2,14 @@ import json
 
 import pytest
 
-from timbre_jax.documents import model_name, model_settings
+from timbre_jax.documents import model_document
 from timbre_jax.models import MODELS, RENAMED, make_model
 
 
 @pytest.mark.parametrize("name", sorted(MODELS))
 def test_settings_come_back_through_json(name):
     model = make_model(name, feature_shape=(20, 3), latent_size=5)
-    settings = json.loads(json.dumps(model_settings(model)))
-    again = make_model(model_name(model), **settings)
+    again = make_model(**json.loads(json.dumps(model_document(model))))
     assert again == model
     assert hash(again) == hash(model)
 

@@ -133,7 +133,7 @@ def test_a_job_of_two_nodes_that_is_stopped_and_killed_ends_as_one_that_never_wa
     # Slurm would wait two minutes.
     slurm.run("scontrol", "update", f"JobId={job}", "StartTime=now")
     slurm.wait(lambda: steps_of(killed) >= stopped + 10)
-    assert f"Going on from step {stopped}" in log.read_text()
+    assert f"Resuming from step {stopped}" in log.read_text()
     other = next(pid for node, pid in processes_of(killed).items() if node.endswith("-second"))
     os.kill(other, signal.SIGKILL)
     slurm.wait(lambda: slurm.state(job) == "PENDING")
@@ -143,7 +143,7 @@ def test_a_job_of_two_nodes_that_is_stopped_and_killed_ends_as_one_that_never_wa
     slurm.run("scontrol", "update", f"JobId={job}", "StartTime=now")
     slurm.wait(lambda: not slurm.state(job) and not slurm.state(jobs["whole"]))
     assert f"Finished at step {steps}" in log.read_text(), log.read_text()
-    assert log.read_text().count("Going on from step") == 2
+    assert log.read_text().count("Resuming from step") == 2
     assert_same_run(tmp_path / "whole", killed)
     status = slurm.submit("--action=status", f"--workdir={killed}")
     assert f"| train | done | {steps:,} |" in status

@@ -125,23 +125,13 @@ def training_share(space: TimbreSpace, *, least: float = 0.02) -> np.ndarray | N
     return np.where(share >= least / len(share), share, 0.0)
 
 
-def distinct_codes(found: Iterable[np.ndarray], *, books: int) -> np.ndarray:
-    """The different codes among found ones [..., M] or [..., M, Q], sorted: [C] or [C, Q].
-
-    With residual codebooks these are the combinations that sounds have, as there are too many to decode all.
-    """
-    flat = [np.asarray(some).reshape(-1, books) for some in found]
-    distinct = np.unique(np.concatenate(flat), axis=0).astype(np.int32)
-    return distinct[:, 0] if books == 1 else distinct
-
-
 def codes_as_latent(space: TimbreSpace, codes: np.ndarray, *, gain_db: float | np.ndarray = 0.0) -> Latent:
     """Codes [B, M] or [B, M, Q] as a series that can be decoded; `gain_db` a number, or [B, M]."""
-    codes = jnp.asarray(codes, jnp.int32)
-    values = space.model.from_codes(space.variables, codes)
+    given = jnp.asarray(codes, jnp.int32)
+    values = space.model.from_codes(space.variables, given)
     shape = values.shape[:2]
     conditions = {"gain_db": jnp.broadcast_to(jnp.asarray(gain_db, jnp.float32), shape)}
-    return Latent(values, jnp.ones(shape, jnp.float32), conditions, codes, latent_rate(space))
+    return Latent(values, jnp.ones(shape, jnp.float32), conditions, given, latent_rate(space))
 
 
 def code_table(
