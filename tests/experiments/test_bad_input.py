@@ -217,7 +217,7 @@ def test_a_full_disk_while_sounds_are_made(pca_run, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["manifest.json", "sample_000.wav", "sample_001.wav"]
 
 
-BEST = "--config=experiments/configs/notes_best.py"
+BEST = "--config=notes_best"
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""experiments/reproduce.py: from nothing to a table, in little."""
+"""Reproduction of the table of notes from nothing, in little."""
 
 from __future__ import annotations
 
@@ -7,18 +7,20 @@ import json
 
 import pytest
 
-from experiments.reproduce import notes
+from experiments.studies.notes_table import NotesTable, reproduce_notes
 from timbre_jax.metrics.table import read_results
 
 TRIAL = {
-    "train.steps": 3, "train.batch_size": 16, "train.eval_every": 3, "train.log_every": 1, "model.basis_size": 12,
+    "train.batch_size": 16, "train.eval_every": 3, "train.log_every": 1, "model.basis_size": 12,
     "model.width": 16, "model.depth": 1,
 }  # fmt: skip
 
 
 @pytest.mark.slow
 def test_from_nothing_to_a_table(tmp_path):
-    where, signal = notes(tmp_path, models=("pca8", "notes_best"), number=64, changes=TRIAL, progress=False)
+    where, signal = reproduce_notes(
+        tmp_path, NotesTable(only=("pca8", "notes_best"), number=64, steps=3), changes=TRIAL, progress=False
+    )
     assert (where, signal) == (tmp_path / "scores" / "scores.md", 0)
     table = where.read_text(encoding="utf-8")
     assert "| pca8 | 8 |" in table
@@ -39,14 +41,15 @@ def test_from_nothing_to_a_table(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"models": ("pca8", "gan")}, "--only has 'gan'; there are mean_image, pca8, natsiou2023, notes_best"),
+        ({"only": ("pca8", "gan")}, "--only has 'gan'; there are mean_image, pca8, natsiou2023, notes_best"),
         ({"nsynth": "folder"}, "--nsynth and --split_file go together"),
         ({"split_file": "split.json"}, "--nsynth and --split_file go together"),
-        ({"models": ("pca8",), "changes": {"train.stepz": 3}}, "none of pca8 has a field config.train.stepz"),
-        ({"models": ("pca8",), "changes": {"model.width": 3}}, "none of pca8 has a field config.model.width"),
+        ({"only": ("pca8",), "changes": {"train.stepz": 3}}, "none of pca8 has a field config.train.stepz"),
+        ({"only": ("pca8",), "changes": {"model.width": 3}}, "none of pca8 has a field config.model.width"),
     ],
 )
 def test_wrong_wishes_are_told_before_anything_is_made(arguments, message, tmp_path):
+    changes = arguments.pop("changes", {})
     with pytest.raises(ValueError, match=message):
-        notes(tmp_path / "out", progress=False, **arguments)
+        reproduce_notes(tmp_path / "out", NotesTable(**arguments), changes=changes, progress=False)
     assert not (tmp_path / "out").exists()

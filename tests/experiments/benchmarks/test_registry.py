@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from experiments import benchmark
-from experiments.benchmarks import configs, harmonic_features
+from experiments.benchmarks import configs, harmonic_features, registry
 from tests.helpers import sounds
 from timbre_jax.representations import HarmonicTracks
 from timbre_jax.training.config import default_config, model_section, representation_section, resolve
@@ -23,12 +22,12 @@ def test_both_sides_find_the_same_features():
 
 def test_an_unknown_name_is_refused_with_the_known_ones():
     with pytest.raises(ValueError, match="harmonic_features"):
-        benchmark.run_benchmarks(["harmonics"])
+        registry.run_benchmarks(["harmonics"])
 
 
 def test_table_shows_every_row():
     row = {"name": "a/b", "ours": 314.15, "theirs": 100.0, "ratio": 3.1415, "unit": "notes/s"}
-    text = benchmark.format_table([row, {**row, "name": "c", "theirs": None, "ratio": None}])
+    text = registry.format_table([row, {**row, "name": "c", "theirs": None, "ratio": None}])
     assert text.splitlines()[1].split() == ["a/b", "314.1", "100", "3.14", "notes/s"]
     assert len(text.splitlines()) == 3
 
@@ -39,11 +38,11 @@ def test_configurations_have_a_line_each():
         for number, column in enumerate(configs.COLUMNS)
     ]
     rows.append({**rows[1], "name": "config/a/examples/s"})
-    head, small, a = benchmark.format_table(rows).splitlines()
+    head, small, a = registry.format_table(rows).splitlines()
     assert head.split()[1:3] == ["steps/s", "examples/s"]
     assert small.split() == ["b:small", *(str(10 + number) for number in range(len(configs.COLUMNS)))]
     assert a.split() == ["a", "11"]
-    both = benchmark.format_table([{"name": "x", "ours": 1.0, "theirs": None, "ratio": None, "unit": "s"}, *rows])
+    both = registry.format_table([{"name": "x", "ours": 1.0, "theirs": None, "ratio": None, "unit": "s"}, *rows])
     assert both.split("\n\n")[1].splitlines() == [head, small, a]
 
 
@@ -53,7 +52,7 @@ def test_every_configuration_can_be_named():
         assert configs.load_config(name).model.name
     assert configs.load_config("rebnord2022:8_dim").model.latent_size == 8
     with pytest.raises(ValueError, match="no configuration 'natsiou'"):
-        benchmark.run_benchmarks(["harmonic_features", "config/natsiou"])
+        registry.run_benchmarks(["harmonic_features", "config/natsiou"])
 
 
 def test_a_configuration_is_measured(tmp_path):
