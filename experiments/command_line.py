@@ -114,7 +114,7 @@ def _help(field: dataclasses.Field) -> str:
     default = field.default
     if default in (dataclasses.MISSING, None, "", ()) or isinstance(default, bool):
         return field.metadata.get("help", "")
-    shown = ",".join(map(str, default)) if isinstance(default, tuple) else default
+    shown = field.metadata.get("shown") or (",".join(map(str, default)) if isinstance(default, tuple) else default)
     return f"{field.metadata.get('help', '')} Default: {shown}."
 
 

@@ -71,16 +71,17 @@ def main(_) -> int:
         raise ValueError("give --workdir=DIR, the folder of the run")
     command_line.use_platform(values.platform)
     command_line.use_compilation_cache()
-    from timbre_jax import checkpoint, documents
+    from timbre_jax import checkpoint
     from timbre_jax.training.distributed import failures, processes
     from timbre_jax.training.loop import train_and_evaluate
     from timbre_jax.training.profiling import CompileClock, Profile
     from timbre_jax.training.run_summary import summary_lines
+    from timbre_jax.training.setup import check_config
 
     command_line.call(processes.initialize, timeout=300)
     main_process = processes.is_main()
     if saved := checkpoint.steps(os.path.join(values.workdir, "checkpoints")):
-        documents.read_config(values.workdir)  # ends here if another version wrote it
+        check_config(values.config, Path(values.workdir))  # a run that cannot be resumed is one line, and this the only one
         if main_process:
             print(f"Resuming from step {saved[-1]} of {values.workdir}.", flush=True)
     progress = values.progress and main_process

@@ -1,4 +1,4 @@
-"""Rules for all tests: Ctrl-C works, and memory stays within 4 GB a worker."""
+"""Rules for all tests (Ctrl-C works, at most 4 GB a worker), and one small store with the runs and the map that rooms share."""
 
 from __future__ import annotations
 
@@ -8,11 +8,21 @@ import os
 import signal
 import sys
 
+import pytest
+
 CLEAR_ABOVE_GB = 2.0
 
 # Run in the background of a shell, this process ignores Ctrl-C, and so would every program that a test starts and interrupts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Keeps the tests of a file on one worker, so that its fixtures and compiled programs are made once."""
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(str(item.path.name)))
 
 
 def resident_gb() -> float:
@@ -35,3 +45,54 @@ def pytest_runtest_teardown(item, nextitem):
     gc.collect()
     if sys.platform == "linux":
         ctypes.CDLL("libc.so.6").malloc_trim(0)
+
+
+@pytest.fixture(scope="session")
+def small_store(tmp_path_factory):
+    from tests.helpers.small_analysis import make_store
+
+    return make_store(tmp_path_factory.mktemp("notes"))
+
+
+@pytest.fixture(scope="session")
+def pca_run(small_store, tmp_path_factory):
+    from tests.helpers.small_analysis import fit_run
+
+    return fit_run(small_store, tmp_path_factory.mktemp("runs") / "pca3", latent_size=3)
+
+
+@pytest.fixture(scope="session")
+def mean_run(small_store, tmp_path_factory):
+    from tests.helpers.small_analysis import fit_run
+
+    return fit_run(small_store, tmp_path_factory.mktemp("runs") / "mean", "mean_image")
+
+
+@pytest.fixture(scope="session")
+def continuous_run(small_store, tmp_path_factory):
+    from tests.helpers.small_analysis import begun_series
+
+    return begun_series(small_store, tmp_path_factory.mktemp("runs") / "continuous", "continuous")
+
+
+@pytest.fixture(scope="session")
+def discrete_run(small_store, tmp_path_factory):
+    from tests.helpers.small_analysis import begun_series
+
+    return begun_series(small_store, tmp_path_factory.mktemp("runs") / "discrete", "discrete")
+
+
+@pytest.fixture(scope="session")
+def map_settings(pca_run, tmp_path_factory):
+    """Settings of a kernel map of all notes of the store."""
+    from timbre_jax.maps.build import MapSettings
+
+    return MapSettings(pca_run, tmp_path_factory.mktemp("map"), split="all", players=5, progress=False)
+
+
+@pytest.fixture(scope="session")
+def run_map(map_settings):
+    """The map of `map_settings`, with its files."""
+    from timbre_jax.maps.build import make_map_of_run
+
+    return make_map_of_run(map_settings)

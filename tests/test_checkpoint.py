@@ -9,6 +9,7 @@ import pytest
 import timbre_jax
 from tests.helpers.processes import run
 from tests.helpers.runs import assert_same_run, small_config, small_sources
+from tests.helpers.shared_programs import shared_programs  # noqa: F401
 from timbre_jax import checkpoint, documents
 from timbre_jax.checkpoint import CheckpointError
 from timbre_jax.training.loop import train_and_evaluate
@@ -122,12 +123,15 @@ def test_a_run_of_another_version_is_neither_read_nor_gone_on_with(copy):
     assert sorted(file for file in copy.rglob("*")) == before
 
 
-def test_a_space_with_a_model_that_is_not_known_runs_no_code(copy):
+@pytest.mark.parametrize(
+    ("name", "message"), [("os.system", "no model 'os.system'"), ("sample_vae", "model 'sample_vae' is now 'flow_vae'")]
+)
+def test_a_space_with_a_model_that_is_not_known_runs_no_code(copy, name, message):
     path = checkpoint.step_path(copy / "best", 20)
     document = json.loads((path / checkpoint.DOCUMENT).read_text())
-    document["model"]["name"] = "os.system"
+    document["model"]["name"] = name
     (path / checkpoint.DOCUMENT).write_text(json.dumps(document))
-    with pytest.raises(CheckpointError, match=r"no model 'os.system'") as error:
+    with pytest.raises(CheckpointError, match=message) as error:
         timbre_jax.load(copy)
     assert one_line(error)
 
@@ -144,10 +148,26 @@ def test_a_damaged_checkpoint_is_told_and_put_aside_and_the_one_before_goes_on(w
     assert "\n" not in told
     assert "00000030: " in told
     assert " 100 bytes instead of " in told
-    assert told.endswith("it is now 00000030.damaged, and an older one is gone on from")
+    assert told.endswith("it was renamed to 00000030.damaged, and training resumes from an older one")
     assert (directory / "00000030.damaged").is_dir()
     train(whole.parent / "again", steps=30)
     assert_same_run(copy, whole.parent / "again")
+
+
+def test_a_run_of_a_version_with_other_progress_is_refused_and_its_space_still_loads(copy):
+    """As one that was started before a checkpoint's "book" became its "progress"."""
+    path = checkpoint.step_path(copy / "checkpoints", 20)
+    document = checkpoint.read_document(path)
+    document["book"] = document.pop("progress")
+    (path / checkpoint.DOCUMENT).write_text(json.dumps(document))
+    before = {file: file.read_bytes() for file in copy.rglob("*") if file.is_file()}
+    with pytest.raises(
+        CheckpointError, match=r"00000020 was written by .* cannot resume: train again in another --workdir"
+    ) as error:
+        train(copy, steps=40)
+    assert one_line(error)
+    assert {file: file.read_bytes() for file in copy.rglob("*") if file.is_file()} == before
+    assert timbre_jax.load(copy).latent_size == 3
 
 
 FULL = """

@@ -10,9 +10,41 @@ import importlib
 from timbre_jax.version import __version__
 
 _ROOMS = {
+    # A space and what passes through it
     "timbre_jax.checkpoint": ("load",),
-    "timbre_jax.types": ("Features", "Latent", "Posterior"),
     "timbre_jax.space": ("TimbreSpace",),
+    "timbre_jax.types": ("Features", "Latent", "Posterior"),
+    # Representations and models
+    "timbre_jax.representations": ("HarmonicTracks", "LogMel", "Representation", "WaveFrames", "make_representation"),
+    "timbre_jax.models": ("TimbreModel", "make_model"),
+    # Sounds and stores
+    "timbre_jax.audio.io": ("read_wave", "write_wave"),
+    "timbre_jax.data.store": ("Store", "open_store"),
+    "timbre_jax.data.prepare.make_store": ("prepare",),
+    # Training
+    "timbre_jax.training.config": ("default_config",),
+    "timbre_jax.training.loop": ("train_and_evaluate",),
+    # Inference on many and on long sounds
+    "timbre_jax.inference.batched": ("decode_features", "encode_features"),
+    "timbre_jax.inference.chunked": ("embed_long", "reconstruct_long", "render_long"),
+    "timbre_jax.inference.pooled": ("held_space",),
+    # Analyses
+    "timbre_jax.analysis.ablation": ("ablation",),
+    "timbre_jax.analysis.attribution": ("integrated_gradients", "shapley"),
+    "timbre_jax.analysis.correlation": ("correlation",),
+    "timbre_jax.analysis.perturbation": ("perturbation",),
+    "timbre_jax.analysis.projection": ("pca_map", "tsne_map", "umap_map"),
+    "timbre_jax.analysis.sage": ("sage",),
+    "timbre_jax.analysis.sensitivity": ("sensitivity",),
+    # New sounds
+    "timbre_jax.generation.static_paths": ("combine", "interpolate", "sample_aggregate", "sample_prior", "sweep"),
+    "timbre_jax.generation.generate": ("generate",),
+    # Scores and maps
+    "timbre_jax.evaluation.comparison": ("evaluate",),
+    "timbre_jax.evaluation.runs": ("open_run",),
+    "timbre_jax.metrics.peaq": ("peaq_basic",),
+    "timbre_jax.metrics.reconstruction": ("reconstruction_scores",),
+    "timbre_jax.maps.sound_map": ("load_map", "make_map"),
 }
 """Public names by the module that defines them."""
 

@@ -1,12 +1,11 @@
-"""Checkpoints on disk, and `load`: the only file that knows orbax.
+"""Checkpoints on disk: writes and loads them; the only file that calls orbax.
 
-A checkpoint is a folder with `arrays/` (orbax) and one JSON document beside it. It is written under another name and
-renamed when it is whole, so a folder that has its name is complete; its document lists its files with sizes and
-checksums (orbax keeps none), so that damage is found before anything is used. Nothing in it is code: a model and a
-representation are names and settings that are looked up in the registries.
+A checkpoint is a folder with `arrays/` (orbax) and one JSON document beside it. It is written under another name and renamed
+when it is complete, so a folder with its final name is complete. The document lists the files with sizes and checksums, since
+orbax reads changed bytes without an error; damage is found before anything is used. Nothing in it is code (`documents`).
 
 Arrays go through the host's memory both ways: one process writes a checkpoint, alone and from any thread, and each process
-reads it by itself. So it does not matter on how many devices and processes it was made.
+reads it by itself. So the number of devices and processes that wrote it does not matter.
 """
 
 from __future__ import annotations
@@ -31,35 +30,37 @@ from timbre_jax.documents import (
     CheckpointError,
     DamagedError,
     check_format,
-    model_name,
-    model_settings,
+    model_document,
     read_config,
     reason,
+    representation_document,
     statistics_document,
     with_format,
 )
 from timbre_jax.files import write_text
 from timbre_jax.models import make_model
-from timbre_jax.representations import make_representation, representation_settings
+from timbre_jax.representations import make_representation
 from timbre_jax.space import TimbreSpace
 from timbre_jax.types import Features
 
 DOCUMENT = "document.json"
 _ARRAYS = "arrays"
 AT_ONCE = 1 << 28
-"""Bytes that are copied at once while a checkpoint is written or read; one array is never cut."""
+"""Bytes that are copied at once while a checkpoint is written or read; one array is never split."""
 
 
 def write(path: str | os.PathLike, arrays: Any, document: dict) -> None:
-    """Writes a pytree of arrays and a JSON document as the folder `path`, which appears whole or not at all.
+    """Writes a pytree of arrays and a JSON document as a folder, which appears complete or not at all.
 
-    A folder that is already there is replaced. The process that calls it writes alone, and waits for no other.
+    An existing folder is replaced. The calling process writes alone and waits for no other.
 
     Args:
-      arrays: whole on every device, or NumPy arrays (`to_host`) that nobody changes meanwhile.
+      path: folder to write.
+      arrays: replicated on every device, or NumPy arrays (`to_host`) that nothing changes meanwhile.
+      document: JSON data.
 
     Raises:
-      CheckpointError: it could not be written, for want of space for instance. What was there before is untouched.
+      CheckpointError: the folder could not be written, for instance on a full disk. What existed before is unchanged.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
@@ -75,10 +76,14 @@ def write(path: str | os.PathLike, arrays: Any, document: dict) -> None:
 
 
 def to_host(tree: Any, *, kept: bool = False) -> Any:
-    """A pytree's arrays copied into NumPy arrays, which do not change with what becomes of the originals.
+    """Copies a pytree's arrays into NumPy arrays, which do not change with the originals.
 
-    Of several processes each gets the whole, from its own devices, which all have a copy. NumPy arrays stay what they are.
-    `kept`: the originals stay as they are for as long as these are in use, so on a CPU nothing is copied.
+    Each of several processes gets everything, from its own devices, which all have a copy. NumPy arrays are returned as they
+    are.
+
+    Args:
+      tree: arrays, replicated on every device.
+      kept: whether the originals do not change while the copies are in use, so that on a CPU nothing is copied.
     """
 
     def local(leaf):
@@ -88,15 +93,15 @@ def to_host(tree: Any, *, kept: bool = False) -> Any:
     for leaf in jax.tree.leaves(tree):
         if isinstance(leaf, jax.Array):
             leaf.copy_to_host_async()
-    # On a CPU a view would see the memory that training goes on in.
+    # On a CPU a view would share the memory that training continues in.
     return jax.tree.map(lambda leaf: np.array(leaf) if isinstance(leaf, jax.Array) and not kept else np.asarray(leaf), tree)
 
 
 def read_document(path: str | os.PathLike) -> dict:
-    """The JSON document of a checkpoint folder, after checking that all its files are there in full.
+    """Reads the JSON document of a checkpoint folder and checks that its files have their sizes.
 
     Raises:
-      CheckpointError: a file is missing or cut short, or the folder is of another format.
+      CheckpointError: a file is missing or truncated, or the folder has another format.
     """
     path = Path(path)
     try:
@@ -118,10 +123,11 @@ def read_document(path: str | os.PathLike) -> dict:
 
 
 def verify(path: str | os.PathLike) -> dict:
-    """The document of a checkpoint folder, after checking every byte of its files.
+    """Reads the JSON document of a checkpoint folder and checks every byte of its files.
 
     Raises:
-      DamagedError: they are not what was written. CheckpointError: the folder is of another format.
+      DamagedError: the files are not what was written.
+      CheckpointError: the folder has another format.
     """
     path = Path(path)
     document = read_document(path)
@@ -132,14 +138,15 @@ def verify(path: str | os.PathLike) -> dict:
 
 
 def last_intact(directory: str | os.PathLike) -> tuple[int | None, list[str]]:
-    """The step of a folder's newest checkpoint that is whole, None where there is none, and what is wrong with newer ones.
+    """Finds the newest intact checkpoint of a folder and renames newer, damaged ones to STEP.damaged.
 
-    Those are put aside, as STEP.damaged.
+    Returns:
+      Its step, None if there is no checkpoint, and a line about each damaged one.
 
     Raises:
-      CheckpointError: all are damaged, or one is of another format.
+      CheckpointError: all are damaged, or one has another format.
     """
-    directory, told = Path(directory), []
+    directory, problems = Path(directory), []
     for step in reversed(steps(directory)):
         path = step_path(directory, step)
         try:
@@ -150,21 +157,23 @@ def last_intact(directory: str | os.PathLike) -> tuple[int | None, list[str]]:
             aside = path.with_name(f"{path.name}.damaged")
             shutil.rmtree(aside, ignore_errors=True)
             path.rename(aside)
-            told.append(f"{str(error).removesuffix(f'; {_ADVICE}')}; it is now {aside.name}, and an older one is gone on from")
+            problem = str(error).removesuffix(f"; {_ADVICE}")
+            problems.append(f"{problem}; it was renamed to {aside.name}, and training resumes from an older one")
         else:
-            return step, told
-    return None, told
+            return step, problems
+    return None, problems
 
 
 def read(path: str | os.PathLike, template: Any) -> tuple[Any, dict]:
-    """Arrays, placed as the template says, and the document.
+    """Reads the arrays of a checkpoint folder and its document.
 
     Args:
-      template: the pytree's structure with a `jax.ShapeDtypeStruct` for every leaf, whose sharding says where it goes (none:
-        the first device).
+      path: the folder.
+      template: structure of the pytree with a `jax.ShapeDtypeStruct` for every leaf, whose sharding places it (none: on the
+        first device).
 
     Raises:
-      CheckpointError: damaged, of another format, or of other shapes than the template.
+      CheckpointError: the folder is damaged, or has another format or other shapes than the template.
     """
     path = Path(path)
     document = verify(path)
@@ -177,8 +186,8 @@ def read(path: str | os.PathLike, template: Any) -> tuple[Any, dict]:
         if leaf.shape != wanted.shape or leaf.dtype != wanted.dtype:
             name = jax.tree_util.keystr(where)
             raise CheckpointError(
-                f"checkpoint {path}: {name} is {leaf.dtype}{list(leaf.shape)}, but the settings ask for "
-                f"{wanted.dtype}{list(wanted.shape)}; it belongs to another run"
+                f"checkpoint {path}: {name} is {leaf.dtype}{list(leaf.shape)}, expected "
+                f"{wanted.dtype}{list(wanted.shape)} from the settings; it belongs to another run"
             )
     return arrays, document
 
@@ -194,7 +203,7 @@ def replace_document(path: str | os.PathLike, changes: dict) -> None:
 
 
 def steps(directory: str | os.PathLike) -> list[int]:
-    """Steps of the complete checkpoints in a folder, rising."""
+    """Returns the steps of the complete checkpoints in a folder, in ascending order."""
     directory = Path(directory)
     if not directory.is_dir():
         return []
@@ -202,29 +211,29 @@ def steps(directory: str | os.PathLike) -> list[int]:
 
 
 def step_path(directory: str | os.PathLike, step: int) -> Path:
-    """Where the checkpoint of a step lies: DIRECTORY/00001200."""
+    """Returns the folder of a step's checkpoint: DIRECTORY/00001200."""
     return Path(directory) / f"{step:08d}"
 
 
 def remove_all_but(directory: str | os.PathLike, keep: set[int]) -> None:
-    """Removes the other steps' checkpoints, and what killed runs left half written."""
+    """Removes the checkpoints of other steps, and the incomplete ones of killed runs."""
     directory = Path(directory)
     if not directory.is_dir():
         return
     for entry in directory.iterdir():
         stale = entry.name.startswith(".") and entry.name.endswith(".tmp")
         if stale or (entry.name.isdigit() and int(entry.name) not in keep):
-            # Renamed first: a folder that is half removed must not look like a checkpoint.
+            # Renamed first, so that a partly removed folder does not look like a checkpoint.
             if not stale:
                 entry = entry.rename(entry.with_name(f".{entry.name}.{uuid.uuid4().hex[:8]}.tmp"))
             shutil.rmtree(entry, ignore_errors=True)
 
 
 def save_space(path: str | os.PathLike, space: TimbreSpace, information: dict | None = None) -> None:
-    """Writes a space as the folder `path`: variables as arrays; settings and statistics in the readable document."""
+    """Writes a space as a folder: variables as arrays, settings and statistics in the document."""
     document = {
-        "model": {"name": model_name(space.model), **model_settings(space.model)},
-        "representation": {"name": space.representation.name, **representation_settings(space.representation)},
+        "model": model_document(space.model),
+        "representation": representation_document(space.representation),
         "statistics": statistics_document(space.statistics),
         **(information or {}),
     }
@@ -232,29 +241,32 @@ def save_space(path: str | os.PathLike, space: TimbreSpace, information: dict | 
 
 
 def load_space(path: str | os.PathLike) -> TimbreSpace:
-    """The space that `save_space` wrote.
+    """Loads a space that `save_space` wrote.
 
     Raises:
-      CheckpointError: damaged, of another version, or with a model or representation that this version does not know.
+      CheckpointError: it is damaged, of another version, or of a model or representation that this version does not have.
     """
     document = read_document(path)
     try:
         representation = make_representation(**document["representation"])
         model = make_model(**document["model"])
     except (ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{path} was saved by timbre_jax {document['library_version']}: {reason(error)}") from None
+        raise CheckpointError(
+            f"{path} was saved by timbre_jax {document['library_version']} and cannot be loaded: {reason(error)}"
+        ) from None
     variables, document = read(path, jax.eval_shape(lambda: init_variables(model, jax.random.key(0))))
     statistics = {name: jnp.asarray(np.asarray(value, np.float32)) for name, value in document["statistics"].items()}
     return TimbreSpace(variables=variables, statistics=statistics, model=model, representation=representation)
 
 
 def load(workdir: str | os.PathLike) -> TimbreSpace:
-    """The best space of a run so far: averaged parameters at the best evaluation, with their statistics.
+    """Loads the best space of a run so far: averaged parameters at the best evaluation, with their statistics.
 
-    Also takes the folder of a single space, as `save_space` wrote it.
+    Args:
+      workdir: folder of the run, or of a single space that `save_space` wrote.
 
     Raises:
-      CheckpointError: not a run, no checkpoint yet, damaged, or of another version. One line.
+      CheckpointError: the folder is not a run, has no checkpoint yet, is damaged or of another version. One line.
     """
     workdir = Path(workdir)
     if not workdir.is_dir():
@@ -264,11 +276,11 @@ def load(workdir: str | os.PathLike) -> TimbreSpace:
     if not (workdir / "config.json").is_file():
         raise CheckpointError(f"{workdir} is not a run: it has no config.json (experiments/train.py --workdir makes one)")
     read_config(workdir)
-    # A run in progress replaces its best space now and then; whoever reads just then looks again.
+    # A run in progress replaces its best space now and then: then the new one is read.
     for attempt in range(3):
         best = steps(workdir / "best")
         if not best:
-            raise CheckpointError(f"the run {workdir} has no checkpoint yet; run its training command again to go on")
+            raise CheckpointError(f"the run {workdir} has no checkpoint yet; run its training command again to resume it")
         try:
             return load_space(step_path(workdir / "best", best[-1]))
         except CheckpointError:
@@ -279,13 +291,13 @@ def load(workdir: str | os.PathLike) -> TimbreSpace:
 
 
 def init_variables(model, key) -> dict:
-    """A model's variables, as its `init` makes them."""
+    """Returns a model's variables, as its `init` makes them."""
     frames = (1, *model.feature_shape)
     features = Features(values=jnp.zeros(frames, jnp.float32), mask=jnp.ones(frames[:2], jnp.float32))
     return dict(model.init(key, features))
 
 
-_ADVICE = "remove this folder to go on from an older checkpoint, if there is one"
+_ADVICE = "remove this folder to resume from an older checkpoint, if there is one"
 
 
 def _save_arrays(path: Path, arrays: Any) -> None:
@@ -310,8 +322,10 @@ def _load_arrays(path: Path, template: Any) -> Any:
 
 
 def _alone(arrays: Any) -> contextlib.AbstractContextManager:
-    """Orbax would wait for all processes of a run; this one writes and reads by itself, and with little more memory than the
-    arrays have: three states of a large model are gigabytes, of which orbax would make two copies more."""
+    """Returns a context in which this process saves and loads by itself, with little more memory than the arrays have.
+
+    By default orbax waits for all processes, and makes two more copies of the arrays, gigabytes for a large model.
+    """
     from orbax.checkpoint import v1 as ocp
 
     if jax.process_count() > 1:
@@ -324,17 +338,17 @@ def _alone(arrays: Any) -> contextlib.AbstractContextManager:
     context.multiprocessing.active_processes = {jax.process_index()}
     largest = max((leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(arrays)), default=0)
     context.memory.write_concurrent_bytes = context.memory.read_concurrent_bytes = max(AT_ONCE, largest)
-    context.memory.deepcopy_host_arrays = False  # what is written is nobody else's (`to_host`)
+    context.memory.deepcopy_host_arrays = False  # `to_host` has made copies
     return context
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """What goes wrong comes as an exception; orbax also logs it, with a traceback for every one of its threads."""
+    """Silences orbax, which logs every exception that it raises, with a traceback for each of its threads."""
     logger = logging.getLogger("absl")
     before, logger.disabled = logger.disabled, True
     yield
-    # Not after an exception: the threads go on complaining for a while.
+    # Not after an exception: the threads continue to log for a while.
     logger.disabled = before
 
 
@@ -344,7 +358,7 @@ def _files(directory: Path) -> dict[str, tuple[int, int]]:
 
 
 def _checksum(file: Path) -> int:
-    """Piece by piece: a file may have gigabytes."""
+    """Computes a checksum in pieces, because a file may have gigabytes."""
     checksum = 0
     with open(file, "rb") as opened:
         while piece := opened.read(1 << 22):

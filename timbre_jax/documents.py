@@ -14,6 +14,9 @@ import numpy as np
 
 from timbre_jax.files import why_full, write_text
 from timbre_jax.models import MODELS
+from timbre_jax.models.base import TimbreModel
+from timbre_jax.representations import representation_settings
+from timbre_jax.representations.base import Representation
 from timbre_jax.version import __version__
 
 FORMAT = 1
@@ -70,14 +73,15 @@ def write_config(workdir: str | os.PathLike, document: dict) -> None:
         raise CheckpointError(f"could not save {path}: {reason(error)}") from None
 
 
-def model_name(model) -> str:
-    """Returns a model's name in the registry."""
-    return next(name for name, kind in MODELS.items() if type(model) is kind)
+def model_document(model: TimbreModel) -> dict:
+    """Returns a model's name in the registry and its settings: `make_model(**document)` makes it again."""
+    settings = {f.name: getattr(model, f.name) for f in dataclasses.fields(model) if f.name not in ("parent", "name")}
+    return {"name": next(name for name, kind in MODELS.items() if type(model) is kind), **settings}
 
 
-def model_settings(model) -> dict:
-    """Returns a model's settings: `make_model(name, **settings)` makes it again."""
-    return {f.name: getattr(model, f.name) for f in dataclasses.fields(model) if f.name not in ("parent", "name")}
+def representation_document(representation: Representation) -> dict:
+    """Returns a representation's name in the registry and its settings, for `make_representation(**document)`."""
+    return {"name": representation.name, **representation_settings(representation)}
 
 
 def statistics_document(statistics) -> dict:

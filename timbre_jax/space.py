@@ -4,6 +4,7 @@ analyses, generation, maps, metrics, interfaces and exports take."""
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any, cast
 
 import flax.struct
 import jax
@@ -14,8 +15,7 @@ from timbre_jax.representations.base import Representation
 from timbre_jax.types import Array, Features, Latent
 
 
-@flax.struct.dataclass
-class TimbreSpace:
+class TimbreSpace(flax.struct.PyTreeNode):
     """An immutable pytree: variables and fitted statistics are leaves, the model and the representation are static.
 
     Attributes:
@@ -60,14 +60,14 @@ class TimbreSpace:
     def decode(self, latent: Latent | Array, key: Array | None = None) -> Features:
         """Latents, or their bare values [B, D], to features [B, N, F].
 
-        `key`: of a model that draws noise (`TimbreModel.draws`); None is a fixed one, and the same latents give the same sound.
+        `key`: of a model with a `stochastic_decoder`; None is a fixed one, and the same latents give the same sound.
         """
         return _decode(self, self.latent(latent), key)
 
     @property
     def classes(self) -> dict[str, tuple[str, ...]]:
         """The labels of each kind of class that the model predicts; empty for a model without class heads."""
-        return dict(getattr(self.model, "classes", ()))
+        return dict(self.model.classes)
 
     def classify(self, sounds: Features | Latent | Array) -> dict[str, Array]:
         """Probabilities [B, K] of the labels of each kind in `classes`.
@@ -131,5 +131,5 @@ _classify = jax.jit(lambda space, features: space.model.apply(space.variables, f
 
 @jax.jit
 def _decode(space: TimbreSpace, latent: Latent, key: Array | None) -> Features:
-    drawn = {"key": key} if space.model.draws else {}
-    return space.model.apply(space.variables, latent, method="decode", **drawn)
+    keys: dict[str, Any] = {"key": key} if space.model.stochastic_decoder else {}
+    return cast(Features, space.model.apply(space.variables, latent, method="decode", **keys))

@@ -1,4 +1,4 @@
-"""The small records that every part of the house passes on: `Features`, `Posterior`, `Latent`.
+"""Records that every part of the library passes on, `Features`, `Posterior` and `Latent`, and operations on their frames.
 
 Axes are named throughout the library: B sounds, T samples, N frames (or time steps of a latent series), F features,
 D latent dimensions. Time comes before channels everywhere.
@@ -7,18 +7,18 @@ D latent dimensions. Time comes before channels everywhere.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
 
 import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-Array = jax.Array
+Array = jax.Array | np.ndarray
 
 
-@flax.struct.dataclass
-class Features:
+class Features(flax.struct.PyTreeNode):
     """What a representation says of a batch of sounds.
 
     Attributes:
@@ -35,8 +35,7 @@ class Features:
     rate: float = flax.struct.field(pytree_node=False, default=0.0)
 
 
-@flax.struct.dataclass
-class Latent:
+class Latent(flax.struct.PyTreeNode):
     """Points of a timbre space.
 
     Attributes:
@@ -54,8 +53,7 @@ class Latent:
     rate: float = flax.struct.field(pytree_node=False, default=0.0)
 
 
-@flax.struct.dataclass
-class Posterior:
+class Posterior(flax.struct.PyTreeNode):
     """Diagonal Gaussian q(z | x) over `Latent.values`, and what goes along with it unchanged.
 
     Attributes:
@@ -97,8 +95,62 @@ class Posterior:
 
 
 def real_frames(latent: Latent) -> np.ndarray:
-    """Latents [B] int of each series within its sound's real length, at least 1."""
-    batch, count = np.shape(latent.values)[:2]
-    if latent.mask is None:
-        return np.full(batch, count)
-    return np.maximum(np.sum(np.asarray(latent.mask) > 0, axis=1), 1)
+    """Returns the number of latents [B] int of each series within its sound's real length, at least 1."""
+    return np.maximum(np.sum(np.asarray(frame_mask(latent)) > 0, axis=1), 1)
+
+
+# Operations on frames of features [B, N, F] or of series of latents [B, N, D]. Arrays with a time axis, [B, N, ...], change
+# along it; those of whole sounds, [B], stay. Numpy arrays stay numpy arrays: jax would compile anew for every length.
+
+Record = TypeVar("Record", Features, Latent)
+
+
+def frame_mask(record: Features | Latent) -> Array | np.ndarray:
+    """Returns the mask [B, N]; ones if the record has none."""
+    values = record.values
+    return _module(values).ones(values.shape[:2], np.float32) if record.mask is None else record.mask
+
+
+def slice_frames(record: Record, start: int, stop: int | None = None) -> Record:
+    """Returns the frames start..stop - 1 of every sound."""
+    return jax.tree.map(lambda x: x[:, start:stop] if np.ndim(x) > 1 else x, record)
+
+
+def pad_frames(record: Record, total: int, *, before: int = 0) -> Record:
+    """Pads every sound with frames outside the mask.
+
+    Args:
+      record: features or a series of latents.
+      total: frames of the result.
+      before: how many of the new frames come first; the others follow.
+
+    Returns:
+      The record with values, codes and mask of 0 in the new frames, and the first and last values of the conditions.
+    """
+    width = (before, total - before - record.values.shape[1])
+    module = _module(record.values)
+
+    def padded(x, mode="constant"):
+        return module.pad(x, ((0, 0), width, *((0, 0),) * (np.ndim(x) - 2)), mode=mode)
+
+    changes = {
+        "values": padded(record.values),
+        "mask": padded(frame_mask(record)),
+        "conditions": {name: padded(x, "edge") if np.ndim(x) > 1 else x for name, x in record.conditions.items()},
+    }
+    if isinstance(record, Latent) and record.codes is not None:
+        changes["codes"] = padded(record.codes)
+    return record.replace(**changes)
+
+
+def concatenate_frames(records: Sequence[Record]) -> Record:
+    """Concatenates blocks of the same sounds in time; conditions that a block lacks are left out."""
+    parts = [part for part in records if part.values.shape[1]] or records[:1]
+    names = sorted(set.intersection(*(set(part.conditions) for part in parts)))
+    rate, module = parts[0].rate, _module(*(part.values for part in parts))
+    parts = [part.replace(conditions={name: part.conditions[name] for name in names}, rate=rate) for part in parts]
+    return jax.tree.map(lambda *x: module.concatenate(x, axis=1) if np.ndim(x[0]) > 1 else x[0], *parts)
+
+
+def _module(*arrays: Array | np.ndarray) -> Any:
+    return jnp if any(isinstance(x, jax.Array) for x in arrays) else np

@@ -165,10 +165,9 @@ def make_store(config: Mapping[str, Any], path: Path, *, sounds: int = 0) -> Pat
     from timbre_jax.data.prepare.build import build_store
 
     representation = base_representation(config)
-    own = getattr(representation, "length", 0)
-    form = Form(
-        representation.sample_rate, own or 4 * representation.sample_rate, variable=config["model"]["name"] == "any_length_vae"
-    )
+    own = representation.length
+    variable = config["model"]["name"] == "variable_length_vae"
+    form = Form(representation.sample_rate, own or 4 * representation.sample_rate, variable=variable)
     count = sounds or max(64, 2 * config["train"]["batch_size"])
     build_store(Tones(form, (("train", count), ("valid", 8))), path, workers=1, progress=False)
     return path

@@ -82,7 +82,7 @@ def run() -> list[dict]:
     batch = next(pipeline)
     model, optimizer, placement = make_model("conv_vae"), make_optimizer(), make_placement("jit")
     hyper = {"learning_rate": 1e-3, "kl_weight": 1.0}
-    state = placement.create(lambda key: create_state(model, optimizer, key, hyper=hyper), jax.random.key(0))
+    state = placement.compile_eval(lambda key: create_state(model, optimizer, key, hyper=hyper))(jax.random.key(0))
     start = jax.device_get(state.params)
     step = placement.compile_train(make_train_step(model, optimizer))
     placed, key = placement.train_batch(batch), jax.random.key(1)

@@ -32,9 +32,9 @@ def run() -> list[dict]:
         "mask": np.ones((BATCH, FRAMES), np.float32),
         "index": np.arange(BATCH, dtype=np.int32),
     }
-    model, optimizer, placement = make_model("sample_vae"), make_optimizer(eps=1e-4), make_placement("jit")
+    model, optimizer, placement = make_model("flow_vae"), make_optimizer(eps=1e-4), make_placement("jit")
     hyper = {"learning_rate": 1e-3, "kl_weight": 1.0}
-    state = placement.create(lambda key: create_state(model, optimizer, key, hyper=hyper), jax.random.key(0))
+    state = placement.compile_eval(lambda key: create_state(model, optimizer, key, hyper=hyper))(jax.random.key(0))
     params = jax.device_get(state.params)
     placed, key = placement.train_batch(batch), jax.random.key(1)
     start = time.perf_counter()
@@ -95,7 +95,7 @@ def twin_step(params, model, values):
 
 
 def twin(params, model):
-    """A PyTorch module with a `SampleVAE`'s parameters: pictures [B, 1, H, W] to cross-entropy [B], KL [B] and logits.
+    """A PyTorch module with a `FlowVAE`'s parameters: pictures [B, 1, H, W] to cross-entropy [B], KL [B] and logits.
 
     In evaluation mode (`.eval()`) without noise and dropout.
     """

@@ -20,7 +20,7 @@ from timbre_jax.training.config import default_config, model_section, representa
 def get_config():
     config = default_config()
     config.representation = representation_section("wave_frames")
-    config.model = model_section("vq_spectra", latent_size=128, channels=(256, 256), train_frames=32)
+    config.model = model_section("spectral_vq_vae", latent_size=128, channels=(256, 256), train_frames=32)
     config.optimizer.learning_rate = 1e-3
     config.optimizer.schedule = "cosine"
     config.optimizer.warmup_steps = 50

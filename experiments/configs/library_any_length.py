@@ -13,7 +13,7 @@ from timbre_jax.training.config import default_config, model_section, representa
 def get_config():
     config = default_config()
     config.representation = representation_section("log_mel", length=192_000, n_frames=0)
-    config.model = model_section("any_length_vae", latent_size=64, flows=5, columns=125, longest=1500)
+    config.model = model_section("variable_length_vae", latent_size=64, flows=5, columns=125, longest=1500)
     config.optimizer.learning_rate = 1e-3
     config.optimizer.eps = 1e-4
     config.optimizer.clip_norm = 2e4

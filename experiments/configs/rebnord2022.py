@@ -11,7 +11,7 @@ cross-entropy summed over pixels, KL weight 1 (beta: training set / batch = 128)
 tested every 100 steps. "underfit" has the falling learning rate with which the thesis began: its loss stopped falling after
 some 2,000 steps, and the others were trained without (--config.optimizer.schedule=plateau gives it to any). Not the paper's:
 gradients longer than 20,000 are cut (the first ones on 580 hits were 11,000 to 19,000 long), and a step that went bad is taken
-back by itself; the thesis' losses exploded and were rolled back by hand (`SampleVAE` says what can make them). 20_flow starts
+back by itself; the thesis' losses exploded and were rolled back by hand (`FlowVAE` says what can make them). 20_flow starts
 with flows near the identity (flow_start .1), or it explodes at once.
 """
 
@@ -37,7 +37,7 @@ def get_config(name="64_dim"):
     latents, flows, kl_weight, dropout, steps = MODELS[name]
     config = default_config()
     config.representation = representation_section("log_mel")
-    config.model = model_section("sample_vae", latent_size=latents, flows=flows, dropout=dropout)
+    config.model = model_section("flow_vae", latent_size=latents, flows=flows, dropout=dropout)
     if flows > 10:
         config.model.flow_start = 0.1
     config.optimizer.learning_rate = 1e-3

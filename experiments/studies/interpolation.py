@@ -92,7 +92,7 @@ def measure_interpolation(settings: Interpolation):
         raise ValueError("--mixed_by=codes needs a discrete space; this one is continuous")
     opened = Store.open(settings.store or default_store(run))
     notes = read_notes(run, opened, settings.split, progress=settings.progress)
-    if settings.iterations is not None and hasattr(space.representation, "iterations"):
+    if settings.iterations is not None and space.representation.synthesis_iterations:
         space = space.replace(representation=dataclasses.replace(space.representation, iterations=settings.iterations))
     frames, codes = max(1, round(settings.seconds * space.representation.rate)), None
     if settings.interpolation == "even" and discrete:
@@ -275,7 +275,7 @@ def _figure(space, found: dict, out: Path):
     """One pair moving in time: z[n] = za[n] (1 - n / N) + zb[n] n / N, beside the crossfade; and its sounds."""
     from timbre_jax.generation import series_paths as paths
     from timbre_jax.generation.sound_files import write_sound
-    from timbre_jax.report.series_figures import moving_figure
+    from timbre_jax.report.series_plots import moving_figure
 
     a, b = found["ends"]
     share = paths.moving_share(a.values.shape[1])

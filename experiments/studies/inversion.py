@@ -167,7 +167,7 @@ def measure(sounds: Sounds, names: Sequence[str], representation: Any) -> dict[s
 
 
 def _compare(restored: np.ndarray, sounds: Sounds) -> dict[str, np.ndarray]:
-    from timbre_jax.metrics.peaq.basic import distortion_index, grade, peaq_basic
+    from timbre_jax.metrics.peaq import distortion_index, grade, peaq_basic
     from timbre_jax.metrics.sound_pairs import pair_distances
 
     distances = pair_distances(restored, sounds.waves, sounds.sample_rate, ("lsd", "stft"))

@@ -50,7 +50,7 @@ def measure_long(settings: LongAudio):
     from timbre_jax.inference.chunked import decode_long, embed_long
     from timbre_jax.metrics.seams import measure_seams
     from timbre_jax.metrics.table import Result, Table
-    from timbre_jax.representations.segments import analyse_in_parts, of_length, synthesise_in_parts
+    from timbre_jax.representations.segments import analyse_in_parts, synthesise_in_parts
 
     run, out, part = open_run(settings.workdir, kind="series", why="a sound of any length"), Path(settings.out), settings.part
     space, rate = run.space, run.space.sample_rate
@@ -61,7 +61,7 @@ def measure_long(settings: LongAudio):
     latent = embed_long(space, wave, part=part)
     rows["seconds_to_embed"] = time.monotonic() - start
     if settings.whole:
-        at_once = of_length(space.representation, len(wave)).analyse(wave[None])
+        at_once = space.representation.with_length(len(wave)).analyse(wave[None])
         rows["features_differ"] = float(np.abs(features.values - np.asarray(at_once.values)).max())
         rows["latents_differ"] = float(np.abs(latent.values - np.asarray(space.encode(at_once).values)).max())
     start = time.monotonic()

@@ -130,7 +130,7 @@ def _ways(latents: np.ndarray, unseen: np.ndarray, settings: MapQuality):
     from timbre_jax.analysis.projection import umap_model
     from timbre_jax.maps.inverse import kernel_inverse, unit_square
     from timbre_jax.maps.sound_map import make_map, place_sounds
-    from timbre_jax.metrics.neighbours import nearest_neighbours
+    from timbre_jax.metrics.knn import nearest_neighbours
 
     yield Way("mean latent (floor)", np.repeat(latents.mean(0, keepdims=True), len(unseen), 0))
     yield Way("nearest sound in the space (floor, no map)", latents[nearest_neighbours(latents, unseen, k=1).indices[:, 0]])
@@ -166,11 +166,11 @@ def _distances(run, unseen, ways, settings: MapQuality):
 
     from timbre_jax.evaluation.runs import even_choice
     from timbre_jax.inference.rendering import fit_length, render_values
-    from timbre_jax.metrics.reconstruction import spectral_distances
+    from timbre_jax.metrics.sound_pairs import spectral_distances
 
     rows = even_choice(unseen.groups, min(settings.sounds, len(unseen)), seed=settings.seed)
     # What the representation cuts off is nothing that a way back could give.
-    length = min(unseen.store.samples, getattr(run.space.representation, "length", 0) or unseen.store.samples)
+    length = min(unseen.store.samples, run.space.representation.length or unseen.store.samples)
     waves = unseen.waves(rows)
     recorded = np.concatenate([fit_length(wave[None], length) for wave in waves])
     ends = np.minimum([len(wave) for wave in waves], length) if unseen.store.variable else None
@@ -198,8 +198,8 @@ def _line(way: Way, library, unseen, mean, distances, ours, groups) -> dict:
 
 def _map_scores(way: Way, library, unseen) -> dict:
     from timbre_jax.metrics.bootstrap import mean_interval
+    from timbre_jax.metrics.knn import nearest_neighbours, vote
     from timbre_jax.metrics.map_quality import continuity, map_accuracy, trustworthiness
-    from timbre_jax.metrics.neighbours import nearest_neighbours, vote
 
     names = ("named", "named_low", "named_high", "named_library", "trustworthiness", "continuity")
     scores = dict.fromkeys(names, float("nan"))

@@ -42,8 +42,9 @@ def reproduce_notes(
     Raises:
       ValueError: an unknown model, a field that no configuration has, or a missing folder.
     """
-    from experiments.evaluate import evaluate
-    from experiments.prepare import prepare
+    from timbre_jax.data.prepare.make_store import prepare
+    from timbre_jax.evaluation.comparison import evaluate
+    from timbre_jax.evaluation.settings import EvaluationSettings
     from timbre_jax.training.loop import train_and_evaluate
 
     models = settings.only or MODELS
@@ -71,7 +72,8 @@ def reproduce_notes(
             if result.status == "stopped":
                 return workdir, result.signal
             runs.append(workdir)
-    evaluate(runs, out / "scores", store=rendered, more_stores=[real] if settings.nsynth else [], progress=progress)
+    asked = EvaluationSettings(tuple(runs), store=str(rendered), more_stores=(real,) if settings.nsynth else ())
+    evaluate(asked, progress=progress).write(out / "scores")
     return out / "scores" / "scores.md", 0
 
 

@@ -92,7 +92,7 @@ def measure_real(path: str) -> list[dict[str, Any]]:
     from timbre_jax.data.prepare.quality import reason_of_quality
     from timbre_jax.representations import HarmonicTracks
 
-    source = NSynthSource(paths=(path,), pitches=tuple(range(40, 97)))
+    source = NSynthSource(path=(path,), pitches=tuple(range(40, 97)))
     representation = HarmonicTracks()
     notes = []
     for records, loaded, waves in batches(source, source.plan()):

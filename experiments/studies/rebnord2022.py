@@ -58,8 +58,9 @@ def reproduce_library(
     Raises:
       ValueError: an unknown model, no or two sources of sounds, or a fraction out of range.
     """
-    from experiments.evaluate import evaluate
-    from experiments.prepare import prepare
+    from timbre_jax.data.prepare.make_store import prepare
+    from timbre_jax.evaluation.comparison import evaluate
+    from timbre_jax.evaluation.settings import EvaluationSettings
     from timbre_jax.training.sweeps.grid import train_grid
 
     configs = _configs(out, settings, changes or {})
@@ -84,7 +85,8 @@ def reproduce_library(
     if not runs:
         raise ValueError("all models failed; see above")
     trained = list(dict.fromkeys(runs.values()))
-    evaluate(trained, out / "scores", store=store, sounds=settings.sounds, metrics=_metrics(), progress=progress)
+    asked = EvaluationSettings(tuple(trained), store=store, sounds=settings.sounds, metrics=_metrics())
+    evaluate(asked, progress=progress).write(out / "scores")
     results, names = {name: ended[run] for name, run in runs.items()}, {name: run.name for name, run in runs.items()}
     table = beside_the_thesis(out / "scores" / "results.json", Path(store).resolve().name, results, runs=names)
     table.write_csv(out)

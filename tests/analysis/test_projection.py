@@ -9,7 +9,7 @@ from sklearn.decomposition import PCA
 from tests.helpers.planted import fitted_space, planted_notes
 from timbre_jax.analysis.neighbours import SoundIndex, name_by_neighbours, neighbours
 from timbre_jax.analysis.projection import pca_map, tsne_map
-from timbre_jax.metrics.neighbours import Neighbours, nearest_neighbours
+from timbre_jax.metrics.knn import Neighbours, nearest_neighbours
 
 LATENTS = np.random.default_rng(0).standard_normal((80, 5)) * [5, 1, 3, 0.1, 0.5] + 7
 

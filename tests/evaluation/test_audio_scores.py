@@ -7,11 +7,11 @@ import csv
 import numpy as np
 import pytest
 
-from experiments.evaluate import evaluate
-from experiments.prepare import prepare
+from tests.helpers.evaluations import evaluate
 from tests.helpers.library import write, write_library
 from tests.helpers.library_runs import library_run, library_store
-from timbre_jax.evaluation.audio_scores import SoundSettings
+from timbre_jax.data.prepare.make_store import prepare
+from timbre_jax.evaluation.settings import EvaluationSettings
 from timbre_jax.metrics import fingerprint
 from timbre_jax.metrics.sound_pairs import pair_distances
 from timbre_jax.metrics.table import read_results
@@ -36,7 +36,7 @@ def library(tmp_path_factory):
 def scored(library, tmp_path_factory):
     _, _, runs = library
     out = tmp_path_factory.mktemp("scores")
-    table = evaluate(runs, out, bins=6, metrics=["lsd", "stft", "odg", "ndb", "frechet", "kernel"], progress=False)
+    table = evaluate(runs, out, bins=6, metrics=["lsd", "stft", "odg", "ndb", "frechet", "kernel"])
     with open(out / "sounds.csv", encoding="utf-8") as file:
         rows = {row["run"]: row for row in csv.DictReader(file)}
     return table, rows, out
@@ -105,9 +105,9 @@ def test_classes_have_rows_of_their_own_and_results_their_floors(scored):
 
 
 def test_runs_of_harmonic_notes_have_their_table_alone_unless_asked(pca_run, tmp_path):
-    evaluate([pca_run], tmp_path / "alone", sounds=4, progress=False)
+    evaluate([pca_run], tmp_path / "alone", sounds=4)
     assert not (tmp_path / "alone" / "sounds.csv").exists()
-    evaluate([pca_run], tmp_path / "asked", sounds=4, metrics=["lsd"], progress=False)
+    evaluate([pca_run], tmp_path / "asked", sounds=4, metrics=["lsd"])
     with open(tmp_path / "asked" / "sounds.csv", encoding="utf-8") as file:
         rows = {row["run"]: row for row in csv.DictReader(file)}
     assert set(rows) == {"<unrelated sounds>", "<nearest known>", "pca3", "<harmonic_tracks>"}
@@ -122,14 +122,14 @@ def test_runs_of_different_rates_are_one_line(library, tmp_path):
     with pytest.raises(
         ValueError, match=r"different rates \(pca 16000 Hz, other 22050 Hz\): score those of one rate at a time"
     ):
-        evaluate([runs[0], other], tmp_path / "out", progress=False)
+        evaluate([runs[0], other], tmp_path / "out")
     with pytest.raises(ValueError, match="holds sounds at 22050 Hz, the runs work at 16000 Hz"):
-        evaluate(runs, tmp_path / "out", store=store, progress=False)
+        evaluate(runs, tmp_path / "out", store=store)
 
 
 def test_runs_of_different_representations_are_said_not_to_be_comparable(library, pca_run, small_store, tmp_path):
     _, _, runs = library
-    table = evaluate([pca_run, runs[0]], tmp_path, store=small_store, families=(), sounds=0, number=6, progress=False)
+    table = evaluate([pca_run, runs[0]], tmp_path, store=small_store, families=(), sounds=0, number=6)
     assert "MSE and SSIM of different definitions are not to be compared: pca3: " in table.caption
     assert table.column("mse_vs_reference_percent") == [None, None]
 
@@ -139,13 +139,13 @@ def test_runs_of_different_representations_are_said_not_to_be_comparable(library
     [
         ({"metrics": ("lsd", "best")}, "no metric 'best'; there are lsd, stft, mel, level, odg"),
         ({"metrics": ("odg",), "peaq": "other"}, "no PEAQ preset 'other'"),
-        ({"metrics": ("odg",), "undefined_bandwidth": "one"}, "undefined_bandwidth is one of"),
+        ({"metrics": ("odg",), "undefined_bandwidth": "one"}, "undefined_bandwidth=one: must be one of"),
         ({"metrics": ("kernel",), "embedding": "vggish"}, "no embedding 'vggish'"),
     ],
 )
 def test_wrong_settings_are_one_line_before_any_work(change, message):
     with pytest.raises(ValueError, match=message):
-        SoundSettings(**change)
+        EvaluationSettings(**change)
 
 
 def test_a_fingerprint_without_its_programs_is_one_line_before_any_work(monkeypatch):
@@ -154,15 +154,15 @@ def test_a_fingerprint_without_its_programs_is_one_line_before_any_work(monkeypa
 
     monkeypatch.setattr(fingerprint, "_program", missing)
     with pytest.raises(ValueError, match="pip install it"):
-        SoundSettings(("fingerprint",))
+        EvaluationSettings(metrics=("fingerprint",))
 
 
 def test_metrics_of_sets_that_cannot_be_had_are_said(library, tmp_path):
     _, _, (pca, _) = library
-    evaluate([pca], tmp_path / "few", bins=50, metrics=["lsd", "ndb", "kernel"], progress=False)
+    evaluate([pca], tmp_path / "few", bins=50, metrics=["lsd", "ndb", "kernel"])
     told = (tmp_path / "few" / "scores.md").read_text(encoding="utf-8")
     assert "no ndb: split “train” has fewer sounds than there are bins (50)" in told
-    evaluate([pca], tmp_path / "own", split="train", metrics=["lsd", "ndb", "kernel"], progress=False)
+    evaluate([pca], tmp_path / "own", split="train", metrics=["lsd", "ndb", "kernel"])
     told = (tmp_path / "own" / "scores.md").read_text(encoding="utf-8")
     assert "no ndb, kernel: there are no sounds of split “train” beside these" in told
 

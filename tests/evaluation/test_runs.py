@@ -9,11 +9,10 @@ import shutil
 import numpy as np
 import pytest
 
-from experiments.analyze import distinct_labels
-from experiments.evaluate import evaluate
+from tests.helpers.evaluations import evaluate
 from tests.helpers.library import write_library
 from timbre_jax.data.store import Store
-from timbre_jax.evaluation.runs import _wide, default_store, open_run, trained_on, training_notes
+from timbre_jax.evaluation.runs import _wide, default_store, even_choice, open_run, trained_on, training_notes
 
 pytestmark = pytest.mark.xdist_group("small_analysis")
 
@@ -59,7 +58,7 @@ def test_a_run_of_several_stores_asks_which(pca_run, small_store, tmp_path):
 
 
 def test_notes_that_a_run_was_trained_on_have_no_neighbours_among_themselves(pca_run, tmp_path):
-    table = evaluate([pca_run], tmp_path, split="train", number=6, sounds=0, progress=False)
+    table = evaluate([pca_run], tmp_path, split="train", number=6, sounds=0)
     assert table.column("family_knn") == [None]
     rows = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
     assert all("which the run was trained on" in row["definition"] for row in rows)
@@ -73,7 +72,7 @@ def test_stores_of_one_name_are_kept_apart(pca_run, mean_run, small_store, tmp_p
     )
     assert table.column("store") == [str(small_store)] * 2 + [str(twin)] * 2
     with pytest.raises(ValueError, match="same store is named twice"):
-        evaluate([pca_run], tmp_path / "out", store=small_store, more_stores=[small_store], progress=False)
+        evaluate([pca_run], tmp_path / "out", store=small_store, more_stores=[small_store])
 
 
 def test_ranges_wider_than_the_common_scale_are_not_cut(pca_run):
@@ -84,15 +83,9 @@ def test_ranges_wider_than_the_common_scale_are_not_cut(pca_run):
     assert _wide(odd).amplitude_range == (-100.0, 6.0)
 
 
-def test_a_narrow_sweep_keeps_all_its_sounds():
-    assert distinct_labels(np.array([-1.04, 0.0, 2.5])) == ["-1.0", "+0.0", "+2.5"]
-    assert distinct_labels(np.array([0.01, 0.02, 0.03])) == ["+0.01", "+0.02", "+0.03"]
-    assert len(set(distinct_labels(np.zeros(5)))) == 5
-
-
 def test_a_run_on_a_library(tmp_path):
     """Hits of folders instead of notes: the same commands read them, with classes, copies and real lengths."""
-    from experiments.prepare import prepare
+    from timbre_jax.data.prepare.make_store import prepare
     from timbre_jax.evaluation.runs import read_notes
     from timbre_jax.training.loop import train_and_evaluate
 
@@ -124,3 +117,14 @@ def test_a_run_on_a_library(tmp_path):
         train_and_evaluate(
             {**config, "representation": {**representation, "fit_ranges": True}}, tmp_path / "no", progress=False
         )
+
+
+def test_an_even_choice_takes_as_many_of_every_instrument():
+    groups = ["a"] * 50 + ["b"] * 3 + ["c"] * 20
+    chosen = even_choice(groups, 15, seed=1)
+    counts = [sum(groups[i] == name for i in chosen) for name in "abc"]
+    assert counts == [6, 3, 6]
+    assert (chosen == sorted(set(chosen))).all()
+    assert (even_choice(groups, 15, seed=1) == chosen).all()
+    assert (even_choice(groups, 15, seed=2) != chosen).any()
+    assert len(even_choice(groups, 500)) == 73

@@ -1,71 +1,39 @@
-"""experiments/evaluate.py: one table over runs, on the same notes."""
+"""Tests of experiments/evaluate.py as a program."""
 
 from __future__ import annotations
 
+import csv
+import json
+
 import pytest
 
-from experiments.evaluate import evaluate
-from timbre_jax.evaluation.runs import even_choice
-from timbre_jax.metrics.table import read_results
+from tests.helpers.processes import run
 
 pytestmark = pytest.mark.xdist_group("small_analysis")
 
 
-def test_runs_are_scored_on_the_same_notes(pca_run, mean_run, tmp_path):
-    table = evaluate([mean_run, pca_run], tmp_path, sounds=4, progress=False)
-    assert table.column("run") == ["mean", "pca3"]
-    assert table.column("notes") == [18, 18]
-    mse = table.column("mse")
-    assert mse[1] < 0.5 * mse[0]
-    assert table.column("mse_vs_reference_percent")[1] is None
-    assert table.column("mse_vs_reference_percent")[0] == pytest.approx(100 * (mse[0] / mse[1] - 1))
-    assert table.column("family_knn")[0] == table.column("knn_floor")[0]
-    assert table.column("family_knn")[1] > 0.8
-    sound = table.column("sound_db")
-    assert table.column("representation_db")[1] <= sound[1] < sound[0]
-    rows = {row.name: row for row in read_results(tmp_path / "results.json")}
-    assert rows["store/pca3/mse"].value == pytest.approx(mse[1])
-    assert rows["store/pca3/mse"].floor == pytest.approx(mse[0])
-    assert "log f0 80-2100 Hz" in rows["store/pca3/mse"].definition
-    text = (tmp_path / "scores.md").read_text(encoding="utf-8")
-    assert "| store (18 of 3) | pca3 | 3 |" in text
-    assert "MSE 0.039 and SSIM 0.948" in text
-    assert (tmp_path / "scores.csv").is_file()
-
-
-def test_more_stores_add_rows(pca_run, small_store, tmp_path):
-    table = evaluate([pca_run], tmp_path, store=small_store, number=5, sounds=0, reference=None, progress=False)
-    assert table.column("notes") == [5]
-    assert table.column("sound_db") == [None]
-    assert table.column("instruments") == [3]
+def test_the_program_writes_and_prints_the_tables(pca_run, tmp_path):
+    out = tmp_path / "scores"
+    done = run("experiments/evaluate.py", f"--workdir={pca_run}", f"--out={out}", "--number=5", "--sounds=0", "--noprogress")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == (out / "scores.md").read_text(encoding="utf-8")
+    with open(out / "scores.csv", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["run"], row["notes"]) for row in rows] == [("pca3", "5")]
+    assert "store/pca3/mse" in [row["name"] for row in json.loads((out / "results.json").read_text(encoding="utf-8"))]
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("arguments", "code", "message"),
     [
-        ({"workdirs": []}, "no runs to score"),
-        ({"reference": "other"}, "--reference=other is not one of the runs pca3"),
-        ({"families": ["organ"]}, "no notes of the families organ"),
-        ({"split": "none"}, "no split 'none'"),
+        ((), 1, "give --out=..."),
+        (("--out={file}",), 1, "is a file; a table needs a folder"),
+        (("--out=scores", "--undefined_bandwidth=one"), 2, "undefined_bandwidth"),
     ],
 )
-def test_wrong_input_is_one_line(pca_run, tmp_path, change, message):
-    arguments = {"workdirs": [pca_run], "out": tmp_path / "out", "sounds": 0, "progress": False, **change}
-    with pytest.raises(ValueError, match=message):
-        evaluate(arguments.pop("workdirs"), arguments.pop("out"), **arguments)
-
-
-def test_the_same_run_twice_is_refused(pca_run, tmp_path):
-    with pytest.raises(ValueError, match="named twice"):
-        evaluate([pca_run, pca_run], tmp_path, progress=False)
-
-
-def test_an_even_choice_takes_as_many_of_every_instrument():
-    groups = ["a"] * 50 + ["b"] * 3 + ["c"] * 20
-    chosen = even_choice(groups, 15, seed=1)
-    counts = [sum(groups[i] == name for i in chosen) for name in "abc"]
-    assert counts == [6, 3, 6]
-    assert (chosen == sorted(set(chosen))).all()
-    assert (even_choice(groups, 15, seed=1) == chosen).all()
-    assert (even_choice(groups, 15, seed=2) != chosen).any()
-    assert len(even_choice(groups, 500)) == 73
+def test_wrong_flags_are_one_line(tmp_path, arguments, code, message):
+    (tmp_path / "file").write_text("")
+    done = run("experiments/evaluate.py", *(argument.format(file=tmp_path / "file") for argument in arguments))
+    assert done.returncode == code
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr

@@ -8,12 +8,22 @@ import numpy as np
 import pytest
 import soundfile
 
-from experiments.generate import generate
 from tests.helpers.processes import run
 from tests.helpers.sounds import harmonic_tone, noise
 from timbre_jax.audio.io import read_wave
 from timbre_jax.audio.pitch import yin
+from timbre_jax.generation.generate import generate
+from timbre_jax.generation.settings import (
+    Arithmetic,
+    Average,
+    Interpolate,
+    Reconstruct,
+    Sample,
+    Sweep,
+    Variations,
+)
 from timbre_jax.generation.sound_files import short_name
+from timbre_jax.maps.generation_mode import MapPoints
 
 pytestmark = pytest.mark.xdist_group("small_analysis")
 
@@ -41,7 +51,7 @@ def tones(tmp_path_factory):
 
 
 def test_reconstruct_reads_any_form_and_says_what_it_did(pca_run, tones, tmp_path):
-    manifest = generate(pca_run, tmp_path, mode="reconstruct", files=[tones])
+    manifest = generate(pca_run, tmp_path, Reconstruct(files=[tones]))
     assert manifest == read_manifest(tmp_path)
     assert manifest["errors"] == []
     assert manifest["library"].startswith("timbre_jax ")
@@ -78,7 +88,7 @@ def test_broken_files_are_lines_and_the_others_are_done(pca_run, tones, tmp_path
     soundfile.write(bad / "silence.wav", np.zeros(16000, np.float32), 16000)
     soundfile.write(bad / "noise.wav", noise(), 16000)
     soundfile.write(bad / ("long name " * 22 + ".wav"), harmonic_tone(330.0, [0.3, 0.1]), 16000)
-    manifest = generate(pca_run, tmp_path / "out", mode="reconstruct", files=[bad, bad / "missing.wav"])
+    manifest = generate(pca_run, tmp_path / "out", Reconstruct(files=[bad, bad / "missing.wav"]))
     errors = {error["file"].split("/")[-1]: error["error"] for error in manifest["errors"]}
     assert sorted(errors) == ["cut.wav", "empty.wav", "missing.wav", "nan.wav", "text.wav"]
     assert "no such file" in errors["missing.wav"]
@@ -94,13 +104,13 @@ def test_broken_files_are_lines_and_the_others_are_done(pca_run, tones, tmp_path
 def test_only_broken_files_are_an_error_and_still_in_the_manifest(pca_run, tmp_path):
     (tmp_path / "text.wav").write_text("no sound")
     with pytest.raises(ValueError, match=r"text\.wav"):
-        generate(pca_run, tmp_path / "out", mode="reconstruct", files=[tmp_path / "text.wav"])
+        generate(pca_run, tmp_path / "out", Reconstruct(files=[tmp_path / "text.wav"]))
     assert len(read_manifest(tmp_path / "out")["errors"]) == 1
 
 
 def test_interpolation_goes_from_one_pitch_to_the_other(pca_run, tones, tmp_path):
     files = [tones / "low note.wav", tones / "höher.wav"]
-    manifest = generate(pca_run, tmp_path, mode="interpolate", files=files, steps=3)
+    manifest = generate(pca_run, tmp_path, Interpolate(files=files, steps=3))
     names = [sound["file"] for sound in manifest["sounds"]]
     assert names[1] == "interpolation_001_low_note_to_höher_050.wav"
     latents = np.array([sound["latent"] for sound in manifest["sounds"]])
@@ -112,26 +122,24 @@ def test_interpolation_goes_from_one_pitch_to_the_other(pca_run, tones, tmp_path
 
 def test_an_even_interpolation_is_for_series(pca_run, tones, tmp_path):
     with pytest.raises(ValueError, match="one latent a sound: take linear or spherical"):
-        generate(
-            pca_run, tmp_path, mode="interpolate", files=[tones / "low note.wav", tones / "höher.wav"], interpolation="even"
-        )
+        generate(pca_run, tmp_path, Interpolate(files=[tones / "low note.wav", tones / "höher.wav"], interpolation="even"))
 
 
 def test_a_sweep_starts_from_the_mean_or_a_file(pca_run, tones, tmp_path):
-    manifest = generate(pca_run, tmp_path, mode="sweep", latent=1, steps=3)
+    manifest = generate(pca_run, tmp_path, Sweep(latent=1, steps=3))
     latents = np.array([sound["latent"] for sound in manifest["sounds"]])
     assert (np.diff(latents[:, 1]) > 0).all()
     assert np.ptp(latents[:, [0, 2]], axis=0).max() == 0
     assert manifest["sounds"][0]["file"].startswith("sweep_latent_1_mean_000_at_-")
     assert manifest["sounds"][0]["made_from"]["start"] == "mean of the training notes"
-    other = generate(pca_run, tmp_path / "b", mode="sweep", latent=1, steps=2, files=[tones / "höher.wav"])
+    other = generate(pca_run, tmp_path / "b", Sweep(latent=1, steps=2, files=[tones / "höher.wav"]))
     assert "höher" in other["sounds"][0]["file"]
 
 
 def test_samples_are_repeatable_and_do_not_depend_on_their_number(pca_run, tmp_path):
-    one = generate(pca_run, tmp_path / "a", number=2, seed=3)
-    more = generate(pca_run, tmp_path / "b", number=3, seed=3)
-    other = generate(pca_run, tmp_path / "c", number=2, seed=4, draw_from="prior", spread=0.5)
+    one = generate(pca_run, tmp_path / "a", Sample(number=2, seed=3))
+    more = generate(pca_run, tmp_path / "b", Sample(number=3, seed=3))
+    other = generate(pca_run, tmp_path / "c", Sample(number=2, seed=4, draw_from="prior", spread=0.5))
     assert [s["latent"] for s in one["sounds"]] == [s["latent"] for s in more["sounds"]][:2]
     assert one["sounds"][0]["latent"] != other["sounds"][0]["latent"]
     assert other["settings"] == {"number": 2, "draw_from": "prior", "spread": 0.5, "seed": 4}
@@ -140,79 +148,88 @@ def test_samples_are_repeatable_and_do_not_depend_on_their_number(pca_run, tmp_p
 
 def test_variations_stay_around_their_file_and_are_repeatable(pca_run, tones, tmp_path):
     files = [tones / "low note.wav"]
-    near = generate(pca_run, tmp_path / "a", mode="variations", files=files, number=4, spread=0.1)
-    far = generate(pca_run, tmp_path / "b", mode="variations", files=files, number=2, spread=1.0)
-    own = generate(pca_run, tmp_path / "c", mode="variations", files=files, number=1, spread=0.0)["sounds"][0]
-    again = generate(pca_run, tmp_path / "d", mode="variations", files=files, number=2, spread=0.1)
+    near = generate(pca_run, tmp_path / "a", Variations(files=files, number=4, spread=0.1))
+    far = generate(pca_run, tmp_path / "b", Variations(files=files, number=2, spread=1.0))
+    own = generate(pca_run, tmp_path / "c", Variations(files=files, number=1, spread=0.0))["sounds"][0]
+    again = generate(pca_run, tmp_path / "d", Variations(files=files, number=2, spread=0.1))
     assert [s["file"] for s in near["sounds"]][:2] == ["000_low_note_variation_000.wav", "000_low_note_variation_001.wav"]
     assert [s["latent"] for s in near["sounds"]][:2] == [s["latent"] for s in again["sounds"]]
     offsets = [np.subtract(m["sounds"][1]["latent"], own["latent"]) for m in (near, far)]
     np.testing.assert_allclose(offsets[1], 10 * offsets[0], rtol=1e-3, atol=1e-5)
     assert np.abs(offsets[0]).max() > 0
-    # Without a spread it is 0.3, as --help says; so too where the command line passes on that none was given.
-    usual = generate(pca_run, tmp_path / "e", mode="variations", files=files, number=2, spread=None)
+    # Without a spread it is 0.3, as --help says; of samples it is 1.
+    usual = generate(pca_run, tmp_path / "e", Variations(files=files, number=2))
     np.testing.assert_allclose(np.subtract(usual["sounds"][1]["latent"], own["latent"]), 0.3 * offsets[1], rtol=1e-3, atol=1e-5)
-    assert "(default" not in run("experiments/generate.py", "--help").stdout.split("--spread:")[1].split("\n  --")[0]
 
 
 def test_sounds_are_added_and_taken_away(pca_run, tones, tmp_path):
     files = [tones / "low note.wav", tones / "höher.wav"]
-    ends = generate(pca_run, tmp_path / "a", mode="interpolate", files=files, steps=2)
+    ends = generate(pca_run, tmp_path / "a", Interpolate(files=files, steps=2))
     a, b = (np.array(sound["latent"]) for sound in ends["sounds"])
-    average = generate(pca_run, tmp_path / "b", mode="average", files=files)["sounds"][0]
+    average = generate(pca_run, tmp_path / "b", Average(files=files))["sounds"][0]
     np.testing.assert_allclose(average["latent"], (a + b) / 2, atol=1e-5)
     assert average["file"] == "average_low_note_plus_höher.wav"
     # a + b - a is b.
-    back = generate(pca_run, tmp_path / "c", mode="arithmetic", files=[*files, files[0]], weights=["1", "1", "-1"])["sounds"][0]
+    back = generate(pca_run, tmp_path / "c", Arithmetic(files=[*files, files[0]], weights=["1", "1", "-1"]))["sounds"][0]
     np.testing.assert_allclose(back["latent"], b, atol=1e-5)
     assert [term["weight"] for term in back["made_from"]["terms"]] == [1, 1, -1]
     assert back["file"] == "arithmetic_low_note_plus_höher_minus_low_note.wav"
     assert (tmp_path / "c" / back["file"]).is_file()
     (tmp_path / "text.wav").write_text("no sound")
     with pytest.raises(ValueError, match=r"text\.wav"):
-        generate(pca_run, tmp_path / "d", mode="average", files=[files[0], tmp_path / "text.wav", files[1]])
+        generate(pca_run, tmp_path / "d", Average(files=[files[0], tmp_path / "text.wav", files[1]]))
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("kind", "arguments", "message"),
     [
-        ({"mode": "arithmetic", "files": ["a.wav", "b.wav"], "weights": [1]}, "for each of the 2 files"),
-        ({"mode": "arithmetic", "files": ["a.wav"], "weights": ["one"]}, "takes numbers"),
-        ({"mode": "arithmetic", "files": ["a.wav"], "weights": ["nan"]}, "a finite number"),
-        ({"mode": "average", "files": ["a.wav"]}, "at least two files"),
-        ({"mode": "map", "at": "0,0"}, "needs --map"),
-        ({"mode": "dance"}, "--mode is one of"),
-        ({"mode": "reconstruct"}, "needs --files"),
-        ({"mode": "sweep", "latent": 3}, "latents 0 to 2"),
-        ({"mode": "interpolate", "files": ["a.wav"]}, "between two files, not 1"),
-        ({"mode": "sweep", "files": ["a.wav", "b.wav"]}, "one file or none"),
+        (Arithmetic, {"files": ["a.wav", "b.wav"], "weights": [1]}, "for each of the 2 files"),
+        (Arithmetic, {"files": ["a.wav"], "weights": ["one"]}, "takes numbers"),
+        (Arithmetic, {"files": ["a.wav"], "weights": ["nan"]}, "a finite number"),
+        (Average, {"files": ["a.wav"]}, "at least two files"),
+        (MapPoints, {"at": "0,0"}, "needs --map"),
+        (Reconstruct, {}, "needs --files"),
+        (Sweep, {"latent": 3}, "latents 0 to 2"),
+        (Interpolate, {"files": ["a.wav"]}, "between two files, not 1"),
+        (Sweep, {"files": ["a.wav", "b.wav"]}, "one file or none"),
     ],
 )
-def test_wrong_wishes_are_one_line(pca_run, tmp_path, arguments, message):
+def test_wrong_wishes_are_one_line(pca_run, tmp_path, kind, arguments, message):
     with pytest.raises(ValueError, match=message):
-        generate(pca_run, tmp_path / "out", **arguments)
+        generate(pca_run, tmp_path / "out", kind(**arguments))
     assert not (tmp_path / "out").exists()
 
 
 def test_sounds_of_an_earlier_call_keep_their_provenance(pca_run, tmp_path):
-    first = generate(pca_run, tmp_path, mode="sample", number=3)
-    second = generate(pca_run, tmp_path, mode="sample", number=1, seed=5)
+    first = generate(pca_run, tmp_path, Sample(number=3))
+    second = generate(pca_run, tmp_path, Sample(number=1, seed=5))
     assert "earlier" not in first
     assert second == read_manifest(tmp_path)
     assert [sound["file"] for sound in second["earlier"]] == ["sample_001.wav", "sample_002.wav"]
     assert second["earlier"][0]["latent"] == first["sounds"][1]["latent"]
     assert second["earlier"][0]["settings"]["seed"] == 0
     (tmp_path / "sample_001.wav").unlink()
-    third = generate(pca_run, tmp_path, mode="sweep", latent=0, steps=2)
+    third = generate(pca_run, tmp_path, Sweep(latent=0, steps=2))
     assert [sound["file"] for sound in third["earlier"]] == ["sample_000.wav", "sample_002.wav"]
     (tmp_path / "manifest.json").write_text("[]")
     with pytest.raises(ValueError, match="is no manifest of sounds: name another --out"):
-        generate(pca_run, tmp_path, mode="sample", number=1)
+        generate(pca_run, tmp_path, Sample(number=1))
+
+
+def test_flags_are_the_fields_of_the_settings():
+    text = " ".join(run("experiments/generate.py", "--help").stdout.split())
+    said = text.split("--spread:")[1].split(" --")[0]
+    assert "(default" not in said
+    assert "Default: 1.0." in said
+    assert "Default: 0.3." in said
+    assert "control|map>" in text
+    done = run("experiments/generate.py", "--workdir=run", "--out=out", "--mode=average", "--weights=1,1")
+    assert done.stderr == "error: --weights is for --mode=arithmetic, not for average\n"
 
 
 def test_an_empty_folder_is_said(pca_run, tmp_path):
     with pytest.raises(ValueError, match="no sound file in this folder"):
-        generate(pca_run, tmp_path / "out", mode="reconstruct", files=[tmp_path])
+        generate(pca_run, tmp_path / "out", Reconstruct(files=[tmp_path]))
 
 
 def test_short_names_are_safe(tmp_path):

@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 import soundfile
 
-from experiments.generate import generate
 from tests.helpers.codes import code_space
 from tests.helpers.sounds import noise
 from tests.helpers.tilted import FRAMES, tilted_space
-from timbre_jax.generation.control_modes import Control, control_sounds, middle, parse_curve, parse_range
+from timbre_jax.generation.control_modes import control, middle, parse_curve, parse_range
+from timbre_jax.generation.generate import generate
+from timbre_jax.generation.settings import Control
+from timbre_jax.generation.sound_files import InputSound
 
 pytestmark = pytest.mark.xdist_group("small_analysis")
 
@@ -49,31 +51,30 @@ def test_words_of_the_command_line():
         with pytest.raises(ValueError, match="--curve="):
             parse_curve(text)
     with pytest.raises(ValueError, match="one of them, not --curve and --like"):
-        Control(curves=("sine:1",), like="a.wav")
+        Control(curve=("sine:1",), like="a.wav")
     with pytest.raises(ValueError, match="one of them, not none"):
         Control()
     with pytest.raises(ValueError, match="one for each of centroid, rolloff is needed"):
-        Control(descriptors=("centroid", "rolloff"), curves=("sine:1",))
+        Control(descriptor=("centroid", "rolloff"), curve=("sine:1",))
 
 
-def test_a_continuous_space_follows_and_says_so(tmp_path, capsys):
+def test_a_continuous_space_follows_and_says_so(capsys):
     space = tilted_space()
-    control = Control(curves=("sine:4",), seconds=FRAMES * 128 / 16000, rounds=2)
-    ((name, wave, entry, latent),) = control_sounds(space, [], control, tmp_path)
+    (made,) = control(space, [], Control(curve=("sine:4",), seconds=FRAMES * 128 / 16000), rounds=2)
     said = capsys.readouterr().out
     assert "centroid: reachable " in said
     assert "median error on the sound" in said
-    assert name == "control_000_mean_centroid_sine_4.wav"
-    assert entry["made_from"]["start"] == "mean of the training set"
-    found = entry["control"]["centroid"]
+    assert made.name == "control_000_mean_centroid_sine_4.wav"
+    assert made.made_from["start"] == "mean of the training set"
+    found = made.details["control"]["centroid"]
     low, high = found["reach"]
     assert 300 < low < high < 8000
-    rows = rows_of(tmp_path / entry["curves"])
-    np.testing.assert_allclose([float(row["centroid_target"]) for row in rows], found["target"])
-    np.testing.assert_allclose([float(row["centroid_achieved"]) for row in rows], found["achieved"])
-    assert len(rows) == FRAMES
-    assert len(wave) == FRAMES * 128
-    assert latent.values.shape == (1, FRAMES // 2, 2)
+    table = made.tables[made.details["curves"]]
+    np.testing.assert_allclose(table.column("centroid_target"), found["target"])
+    np.testing.assert_allclose(table.column("centroid_achieved"), found["achieved"])
+    assert len(table.rows) == FRAMES
+    assert len(made.wave) == FRAMES * 128
+    assert made.latent.values.shape == (1, FRAMES // 2, 2)
     off = np.abs(np.array(found["achieved"]) / np.array(found["target"]) - 1)
     assert found["median_error"] == pytest.approx(np.median(off))
     assert found["median_error"] < 0.1
@@ -82,7 +83,7 @@ def test_a_continuous_space_follows_and_says_so(tmp_path, capsys):
 
 @pytest.mark.slow
 def test_a_discrete_space_follows_a_voice_from_a_start(discrete_run, voice, tmp_path):
-    manifest = generate(discrete_run, tmp_path, mode="control", like=str(voice), files=[voice])
+    manifest = generate(discrete_run, tmp_path, Control(like=str(voice), files=[voice]))
     (sound,) = manifest["sounds"]
     target = np.array(sound["control"]["centroid"]["target"])
     assert target[-5:].mean() > target[3:8].mean()  # the voice gets brighter
@@ -96,14 +97,12 @@ def test_a_discrete_space_follows_a_voice_from_a_start(discrete_run, voice, tmp_
 
 
 @pytest.mark.slow
-def test_a_curve_of_a_file_that_is_shorter_and_out_of_reach(discrete_run, tmp_path):
+def test_a_curve_of_a_file_that_is_shorter_and_out_of_reach(discrete_run, voice, tmp_path):
     path = tmp_path / "curve.csv"
     path.write_text("time,value\n0,10\n0.2,7000\n")
-    start = tmp_path / "start.wav"
-    soundfile.write(start, noise(length=12000), 16000)
-    manifest = generate(discrete_run, tmp_path / "out", mode="control", curve_file=[path], files=[start])
+    manifest = generate(discrete_run, tmp_path / "out", Control(curve_file=[path], files=[voice]))
     remarks = " ".join(manifest["sounds"][0]["remarks"])
-    assert "the curve ends at 0.20 s and the sound at 0.75 s: its last value is held" in remarks
+    assert "the curve ends at 0.20 s and the sound at 0.61 s: its last value is held" in remarks
     assert "lies outside what this space reaches" in remarks
 
 
@@ -111,20 +110,19 @@ def test_silence_and_a_sound_of_one_sample_do_not_stop_the_others(tmp_path):
     """In a continuous space a silent start has nothing to control; in a discrete one it stays silent, and says so."""
     space, bands = tilted_space(), code_space()
     silent = space.replace(variables={"params": {"mean": jnp.zeros(48), "basis": jnp.zeros((2, 48))}})
-    entry = {"path": tmp_path / "a.wav", "wave": np.zeros(256, np.float32), "length": 256, "remarks": []}
-    control, errors = Control(curves=("constant",), rounds=1), []
-    assert list(control_sounds(silent, [entry, entry], control, tmp_path, errors)) == []
-    assert errors[0]["error"].endswith("a.wav: the start is silent: there is nothing to control; give another sound, or none")
+    start, settings = InputSound(tmp_path / "a.wav", np.zeros(256, np.float32), 256), Control(curve=("constant",))
+    (first, _) = control(silent, [start, start], settings, rounds=1)
+    assert first.error == "the start is silent: there is nothing to control; give another sound, or none"
     with pytest.raises(ValueError, match="the start is silent"):
-        list(control_sounds(silent, [entry], control, tmp_path, errors))
-    one = {**entry, "wave": np.full(1, 0.5, np.float32), "length": 1}
-    (_, wave, about, latent), (_, quiet, said, _) = control_sounds(bands, [one, entry], control, tmp_path)
-    assert latent.values.shape == (1, 1, 1)
-    assert np.isfinite(wave).all()
-    assert about["curves"].endswith(".csv")
-    assert not quiet.any()
-    assert said["remarks"][-1] == "the sound is silent: nothing can be measured"
-    assert said["control"]["centroid"]["median_error"] is None
+        list(control(silent, [start], settings, rounds=1))
+    one = InputSound(tmp_path / "b.wav", np.full(1, 0.5, np.float32), 1)
+    short, quiet = control(bands, [one, start], settings, rounds=1)
+    assert short.latent.values.shape == (1, 1, 1)
+    assert np.isfinite(short.wave).all()
+    assert short.details["curves"].endswith(".csv")
+    assert not quiet.wave.any()
+    assert quiet.remarks[-1] == "the sound is silent: nothing can be measured"
+    assert quiet.details["control"]["centroid"]["median_error"] is None
 
 
 def test_bad_input_is_one_line(continuous_run, discrete_run, mean_run, voice, tmp_path):
@@ -144,6 +142,6 @@ def test_bad_input_is_one_line(continuous_run, discrete_run, mean_run, voice, tm
     ]
     for run, options, says in cases:
         with pytest.raises(ValueError) as caught:
-            generate(run, tmp_path / "out", mode="control", **options)
+            generate(run, tmp_path / "out", Control(**options))
         assert says in str(caught.value)
         assert "\n" not in str(caught.value)

@@ -8,12 +8,25 @@ import numpy as np
 import pytest
 import soundfile
 
-from experiments.generate import generate
 from tests.helpers.sounds import harmonic_tone, noise
 from timbre_jax.audio.io import read_wave
 from timbre_jax.evaluation.runs import open_run
 from timbre_jax.generation import control_modes
-from timbre_jax.generation.series_modes import match_level, positions_along, read_series
+from timbre_jax.generation.generate import generate
+from timbre_jax.generation.series_files import read_series
+from timbre_jax.generation.series_modes import match_level, positions_along
+from timbre_jax.generation.settings import (
+    ApplyEdits,
+    Average,
+    Control,
+    Convert,
+    Interpolate,
+    Plane,
+    Reconstruct,
+    Sample,
+    Sweep,
+    Variations,
+)
 from timbre_jax.metrics.level_curves import level_correlation
 
 pytestmark = pytest.mark.xdist_group("small_analysis")
@@ -40,7 +53,7 @@ def latents(folder, entry, space):
 
 @pytest.mark.slow
 def test_a_folder_of_any_lengths_is_reconstructed_with_its_series(continuous_run, files, tmp_path):
-    manifest = generate(continuous_run, tmp_path, mode="reconstruct", files=[files])
+    manifest = generate(continuous_run, tmp_path, Reconstruct(files=[files]))
     assert manifest == json.loads((tmp_path / "manifest.json").read_text(encoding="utf-8"))
     assert [error["file"].rsplit("/", 1)[-1] for error in manifest["errors"]] == ["e text.wav"]
     assert len(manifest["sounds"]) == 8
@@ -59,10 +72,10 @@ def test_a_folder_of_any_lengths_is_reconstructed_with_its_series(continuous_run
 
 
 def test_a_series_that_was_written_is_heard_again(continuous_run, files, tmp_path):
-    first = generate(continuous_run, tmp_path / "a", mode="reconstruct", files=[files / "a short.wav"])
+    first = generate(continuous_run, tmp_path / "a", Reconstruct(files=[files / "a short.wav"]))
     entry = first["sounds"][1]
     npz, csv = (tmp_path / "a" / name for name in entry["series"])
-    again = generate(continuous_run, tmp_path / "b", mode="reconstruct", files=[npz, csv])
+    again = generate(continuous_run, tmp_path / "b", Reconstruct(files=[npz, csv]))
     assert len(again["sounds"]) == 2
     wave = read_wave(tmp_path / "a" / entry["file"])[0]
     for sound in again["sounds"]:
@@ -75,7 +88,7 @@ def test_a_series_that_was_written_is_heard_again(continuous_run, files, tmp_pat
     (tmp_path / "two.csv").write_text("latent_0,latent_1\n0,1\n")
     (tmp_path / "text.npz").write_text("text")
     bad = generate(
-        continuous_run, tmp_path / "c", mode="reconstruct", files=[npz, *sorted(tmp_path.glob("*.csv")), tmp_path / "text.npz"]
+        continuous_run, tmp_path / "c", Reconstruct(files=[npz, *sorted(tmp_path.glob("*.csv")), tmp_path / "text.npz"])
     )
     assert [error["error"].split(": ", 1)[1][:22] for error in bad["errors"]] == [
         "some of its numbers ar", "a series of this space", "not a series of latent",
@@ -85,7 +98,7 @@ def test_a_series_that_was_written_is_heard_again(continuous_run, files, tmp_pat
 @pytest.mark.slow
 def test_conversion_keeps_time_and_level(continuous_run, discrete_run, files, tmp_path):
     for run in (continuous_run, discrete_run):
-        manifest = generate(run, tmp_path / run.name, mode="convert", files=[files / "a short.wav", files / "b long.wav"])
+        manifest = generate(run, tmp_path / run.name, Convert(files=[files / "a short.wav", files / "b long.wav"]))
         for original, converted in zip(manifest["sounds"][::2], manifest["sounds"][1::2], strict=True):
             waves = [read_wave(tmp_path / run.name / entry["file"])[0] for entry in (original, converted)]
             assert len(waves[0]) == len(waves[1])
@@ -109,7 +122,7 @@ def test_matching_levels():
 
 def test_interpolation_moves_and_stands(continuous_run, files, tmp_path):
     pair = [files / "a short.wav", files / "b long.wav"]
-    manifest = generate(continuous_run, tmp_path, mode="interpolate", files=pair, steps=3)
+    manifest = generate(continuous_run, tmp_path, Interpolate(files=pair, steps=3))
     space = open_run(continuous_run).space
     names = [sound["file"] for sound in manifest["sounds"]]
     assert names == [
@@ -121,9 +134,9 @@ def test_interpolation_moves_and_stands(continuous_run, files, tmp_path):
     share = np.linspace(0, 1, len(moving))[:, None]
     np.testing.assert_allclose(moving, (1 - share) * start + share * end, atol=1e-5)
     assert "all stretched to" in manifest["sounds"][0]["remarks"][-1]
-    arc = generate(continuous_run, tmp_path / "arc", mode="interpolate", files=pair, steps=3, interpolation="spherical")
+    arc = generate(continuous_run, tmp_path / "arc", Interpolate(files=pair, steps=3, interpolation="spherical"))
     assert arc["sounds"][0]["made_from"]["interpolation"] == "spherical"
-    even = generate(continuous_run, tmp_path / "even", mode="interpolate", files=pair, steps=2, interpolation="even")
+    even = generate(continuous_run, tmp_path / "even", Interpolate(files=pair, steps=2, interpolation="even"))
     assert even["sounds"][0]["file"].startswith("interpolation_moving")
     assert even["sounds"][0]["even"]["centroid"]["median_error"] >= 0
     _, first, between, last = (latents(tmp_path / "arc", sound, space) for sound in arc["sounds"])
@@ -137,7 +150,7 @@ def test_discrete_mixes_are_between_codes_or_codes_or_fades(discrete_run, files,
     space = open_run(discrete_run).space
     book = np.asarray(space.model.codebook(space.variables))
     for way in ("vectors", "codes", "crossfade"):
-        manifest = generate(discrete_run, tmp_path / way, mode="interpolate", files=pair, steps=2, mixed_by=way)
+        manifest = generate(discrete_run, tmp_path / way, Interpolate(files=pair, steps=2, mixed_by=way))
         assert len(manifest["sounds"]) == 3
         assert manifest["settings"]["mixed_by"] == way
         if way == "codes":
@@ -148,37 +161,37 @@ def test_discrete_mixes_are_between_codes_or_codes_or_fades(discrete_run, files,
 
 def test_the_plane_is_passed_in_time(continuous_run, files, tmp_path):
     four = [files / name for name in ("a short.wav", "b long.wav", "c silence.wav", "a short.wav")]
-    manifest = generate(continuous_run, tmp_path, mode="plane", files=four, at="0,0;1,0;1,1")
+    manifest = generate(continuous_run, tmp_path, Plane(files=four, at="0,0;1,0;1,1"))
     assert manifest["sounds"][0]["file"] == "plane_a_short_b_long_c_silence_a_short.wav"
     assert manifest["sounds"][0]["made_from"]["at"] == [[0, 0], [1, 0], [1, 1]]
     np.testing.assert_allclose(positions_along([[0, 0], [1, 0], [1, 1]], 5), [[0, 0], [0.5, 0], [1, 0], [1, 0.5], [1, 1]])
     with pytest.raises(ValueError, match="four files"):
-        generate(continuous_run, tmp_path, mode="plane", files=four[:3], at="0,0")
+        generate(continuous_run, tmp_path, Plane(files=four[:3], at="0,0"))
 
 
 def test_edits_and_single_operators(continuous_run, files, tmp_path):
     space = open_run(continuous_run).space
     (tmp_path / "edits.csv").write_text("start,end,what,operator,amount,fade\n0,0.5,latent 1,offset,2,\n,,all,stretch,2,\n")
-    plain = generate(continuous_run, tmp_path / "a", mode="reconstruct", files=[files / "a short.wav"])["sounds"][1]
-    sound = generate(continuous_run, tmp_path / "b", mode="edit", files=[files / "a short.wav"], edits=tmp_path / "edits.csv")
+    plain = generate(continuous_run, tmp_path / "a", Reconstruct(files=[files / "a short.wav"]))["sounds"][1]
+    sound = generate(continuous_run, tmp_path / "b", ApplyEdits(files=[files / "a short.wav"], edits=tmp_path / "edits.csv"))
     before, after = latents(tmp_path / "a", plain, space), latents(tmp_path / "b", sound["sounds"][0], space)
     assert len(after) == 2 * len(before)
     step = 2 * float(space.statistics["latent_std"][1])
     assert after[0, 1] == pytest.approx(before[0, 1] + step, abs=1e-4)
     np.testing.assert_allclose(after[-1], before[-1], atol=1e-5)
     assert [edit["operator"] for edit in sound["sounds"][0]["made_from"]["edits"]] == ["offset", "stretch"]
-    back = generate(continuous_run, tmp_path / "c", mode="edit", files=[files / "a short.wav"], operator="reverse")["sounds"][0]
+    back = generate(continuous_run, tmp_path / "c", ApplyEdits(files=[files / "a short.wav"], operator="reverse"))["sounds"][0]
     np.testing.assert_allclose(latents(tmp_path / "c", back, space), before[::-1], atol=1e-5)
 
 
 def test_an_edit_that_does_not_fit_one_of_several_leaves_that_one_out(continuous_run, files, tmp_path):
     (tmp_path / "late.csv").write_text("start,end,what,operator,amount\n1.2,1.4,latent 1,offset,2\n")
     both = [files / "a short.wav", files / "b long.wav"]
-    made = generate(continuous_run, tmp_path / "a", mode="edit", files=both, edits=tmp_path / "late.csv")
+    made = generate(continuous_run, tmp_path / "a", ApplyEdits(files=both, edits=tmp_path / "late.csv"))
     assert [sound["file"] for sound in made["sounds"]] == ["001_b_long_edited.wav"]
     assert [error["file"] for error in made["errors"]] == [str(both[0])]
     with pytest.raises(ValueError, match=r"begins at 1\.2"):
-        generate(continuous_run, tmp_path / "b", mode="edit", files=both[:1], edits=tmp_path / "late.csv")
+        generate(continuous_run, tmp_path / "b", ApplyEdits(files=both[:1], edits=tmp_path / "late.csv"))
 
 
 def test_of_several_starts_of_a_control_one_that_fails_is_left_out(continuous_run, files, tmp_path, monkeypatch):
@@ -189,7 +202,7 @@ def test_of_several_starts_of_a_control_one_that_fails_is_left_out(continuous_ru
     monkeypatch.setattr(control_modes, "_follow", silent)
     both = [files / "c silence.wav", files / "b long.wav"]
     with pytest.raises(ValueError, match=r"c silence\.wav: nothing is heard in it \(and 1 more\)"):
-        generate(continuous_run, tmp_path, mode="control", files=both, curve=["sine:1"], between=["500-2000"])
+        generate(continuous_run, tmp_path, Control(files=both, curve=["sine:1"], between=["500-2000"]))
     told = json.loads((tmp_path / "manifest.json").read_text(encoding="utf-8"))
     assert [error["file"] for error in told["errors"]] == [str(path) for path in both]
 
@@ -211,15 +224,15 @@ def test_files_that_are_no_series_are_one_line(continuous_run, tmp_path):
 
 def test_samples_are_held_and_move_and_variations_keep_the_movement(continuous_run, files, tmp_path):
     space = open_run(continuous_run).space
-    still = generate(continuous_run, tmp_path / "a", mode="sample", number=2, seconds=0.5, movement=0.0)
-    moved = generate(continuous_run, tmp_path / "b", mode="sample", number=1, seconds=0.5, movement=0.3)
+    still = generate(continuous_run, tmp_path / "a", Sample(number=2, seconds=0.5, movement=0.0))
+    moved = generate(continuous_run, tmp_path / "b", Sample(number=1, seconds=0.5, movement=0.3))
     assert len(read_wave(tmp_path / "a" / "sample_000.wav")[0]) == 16 * 512
     one = latents(tmp_path / "a", still["sounds"][0], space)
     assert np.ptp(one, axis=0).max() == 0
     other = latents(tmp_path / "b", moved["sounds"][0], space)
     assert np.ptp(other, axis=0).min() > 0
-    manifest = generate(continuous_run, tmp_path / "c", mode="variations", files=[files / "b long.wav"], number=2, spread=0.5)
-    plain = generate(continuous_run, tmp_path / "d", mode="reconstruct", files=[files / "b long.wav"])["sounds"][1]
+    manifest = generate(continuous_run, tmp_path / "c", Variations(files=[files / "b long.wav"], number=2, spread=0.5))
+    plain = generate(continuous_run, tmp_path / "d", Reconstruct(files=[files / "b long.wav"]))["sounds"][1]
     for sound in manifest["sounds"]:
         difference = latents(tmp_path / "c", sound, space) - latents(tmp_path / "d", plain, space)
         np.testing.assert_allclose(difference, np.broadcast_to(difference[0], difference.shape), atol=1e-5)
@@ -228,42 +241,37 @@ def test_samples_are_held_and_move_and_variations_keep_the_movement(continuous_r
 
 def test_modes_on_points_work_through_held_points(continuous_run, files, tmp_path):
     pair = [files / "a short.wav", files / "b long.wav"]
-    manifest = generate(continuous_run, tmp_path / "a", mode="average", files=pair, seconds=0.5)
+    manifest = generate(continuous_run, tmp_path / "a", Average(files=pair, seconds=0.5))
     assert len(read_wave(tmp_path / "a" / manifest["sounds"][0]["file"])[0]) == 16 * 512
     assert len(manifest["sounds"][0]["latent"]) == 3
-    swept = generate(continuous_run, tmp_path / "b", mode="sweep", latent=1, steps=2, seconds=0.25)
+    swept = generate(continuous_run, tmp_path / "b", Sweep(latent=1, steps=2, seconds=0.25))
     assert len(swept["sounds"]) == 2
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("kind", "arguments", "message"),
     [
-        ({"mode": "convert"}, "needs --files"),
-        ({"mode": "edit", "files": ["a.wav"]}, "--edits=FILE"),
-        ({"mode": "edit", "files": ["a.wav"], "operator": "dance"}, "operator is one of"),
-        ({"mode": "edit", "files": ["a.wav"], "edits": "missing.csv"}, "no such file"),
-        ({"mode": "plane", "files": ["a.wav"] * 4}, "needs --at"),
-        ({"mode": "sample", "draw_from": "prior"}, "draws around the points of the training set"),
-        ({"mode": "edit", "files": ["a.wav"], "operator": "reverse", "mixed_by": "crossfade"}, "is for --mode=interpolate"),
-        ({"mode": "interpolate", "files": ["a.wav", "b.wav"], "mixed_by": "codes"}, "no such file"),
+        (Convert, {}, "needs --files"),
+        (ApplyEdits, {"files": ["a.wav"]}, "--edits=FILE"),
+        (ApplyEdits, {"files": ["a.wav"], "operator": "dance"}, "operator is one of"),
+        (ApplyEdits, {"files": ["a.wav"], "edits": "missing.csv"}, "no such file"),
+        (Plane, {"files": ["a.wav"] * 4}, "needs --at"),
+        (Sample, {"draw_from": "prior"}, "draws around the points of the training set"),
+        (ApplyEdits, {"files": ["a.wav"], "operator": "reverse", "mixed_by": "crossfade"}, "is for --mode=interpolate"),
+        (Interpolate, {"files": ["a.wav", "b.wav"], "mixed_by": "codes"}, "no such file"),
     ],
 )
-def test_wrong_wishes_are_one_line(continuous_run, tmp_path, arguments, message):
+def test_wrong_wishes_are_one_line(continuous_run, tmp_path, kind, arguments, message):
     with pytest.raises(ValueError, match=message) as error:
-        generate(continuous_run, tmp_path / "out", **arguments)
+        generate(continuous_run, tmp_path / "out", kind(**arguments))
     assert "\n" not in str(error.value)
 
 
 def test_a_space_of_another_kind_is_said(pca_run, continuous_run, files, tmp_path):
-    for mode in ("convert", "edit"):
-        with pytest.raises(ValueError, match=rf"is a static space \(one latent a sound\); --mode={mode} needs a series one"):
-            generate(
-                pca_run,
-                tmp_path,
-                mode=mode,
-                files=[files / "a short.wav"],
-                **({"operator": "reverse"} if mode == "edit" else {}),
-            )
+    for kind, options in ((Convert, {}), (ApplyEdits, {"operator": "reverse"})):
+        message = rf"is a static space \(one latent a sound\); --mode={kind.mode} needs a series one"
+        with pytest.raises(ValueError, match=message):
+            generate(pca_run, tmp_path, kind(files=[files / "a short.wav"], **options))
     pair = [files / "a short.wav", files / "b long.wav"]
     with pytest.raises(ValueError, match="needs a discrete space"):
-        generate(continuous_run, tmp_path, mode="interpolate", files=pair, mixed_by="codes")
+        generate(continuous_run, tmp_path, Interpolate(files=pair, mixed_by="codes"))

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from timbre_jax.generation.axes import fit_axes
-from timbre_jax.types import Latent
 
 
 @pytest.fixture(scope="module")
@@ -36,10 +35,6 @@ def test_there_and_back(latents):
     np.testing.assert_allclose(axes.from_sliders(axes.to_sliders(series)), series, atol=1e-4)
     turned = np.asarray(axes.to_axes(latents))
     np.testing.assert_allclose(np.corrcoef(turned.T), np.eye(5), atol=1e-3)
-    latent = Latent(values=series, rate=47.0)
-    again = axes.from_axes(axes.to_axes(latent))
-    assert again.rate == 47.0
-    np.testing.assert_allclose(again.values, series, atol=1e-4)
 
 
 def test_a_few_axes_leave_the_others_at_the_mean(latents):

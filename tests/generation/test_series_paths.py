@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from tests.helpers.series import linear_space, random_series
 from timbre_jax.generation import series_paths as path
+from timbre_jax.types import slice_frames
 
 
 def _cut(mask, count):
@@ -34,7 +35,7 @@ def test_only_the_real_length_is_stretched():
     latent = random_series(count=9)
     latent = latent.replace(mask=_cut(latent.mask, 4))
     found = path.stretch(latent, 7)
-    np.testing.assert_allclose(found.values[0], path.stretch(path.cut(latent, 0, 4), 7).values[0], atol=1e-6)
+    np.testing.assert_allclose(found.values[0], path.stretch(slice_frames(latent, 0, 4), 7).values[0], atol=1e-6)
     np.testing.assert_array_equal(found.mask, 1.0)
     one = path.stretch(random_series(count=1), 5)
     np.testing.assert_array_equal(one.values, np.repeat(random_series(count=1).values, 5, axis=1))
@@ -156,9 +157,9 @@ def test_a_frozen_frame_is_held_with_its_level():
 def test_noise_belongs_to_the_sound_and_the_frame():
     latent, key = random_series(count=8), jax.random.key(3)
     whole = path.noise(latent, 0.5, key=key).values - latent.values
-    late = path.noise(path.cut(latent, 3, 8), 0.5, key=key, first=3).values - latent.values[:, 3:]
+    late = path.noise(slice_frames(latent, 3, 8), 0.5, key=key, first=3).values - latent.values[:, 3:]
     far = path.noise(random_series(count=100), 0.5, key=key).values[:, 60:] - random_series(count=100).values[:, 60:]
-    again = path.noise(path.cut(random_series(count=100), 60, 100), 0.5, key=key, first=60).values
+    again = path.noise(slice_frames(random_series(count=100), 60, 100), 0.5, key=key, first=60).values
     np.testing.assert_allclose(again - random_series(count=100).values[:, 60:], far, atol=1e-6)
     np.testing.assert_allclose(late, whole[:, 3:], atol=1e-6)
     many = path.noise(random_series(batch=2, count=1000), 0.5, key=key).values - random_series(batch=2, count=1000).values
@@ -182,7 +183,7 @@ def test_smoothing_is_scipys_within_the_sound():
 @given(cut=st.integers(0, 7), seed=st.integers(0, 100))
 def test_parts_joined_are_the_whole(cut, seed):
     latent = random_series(count=7, seed=seed).replace(codes=np.arange(14).reshape(2, 7))
-    found = path.join([path.cut(latent, 0, cut), path.cut(latent, cut, 7)])
+    found = path.join([slice_frames(latent, 0, cut), slice_frames(latent, cut, 7)])
     for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(latent), strict=True):
         np.testing.assert_array_equal(a, b)
     assert found.rate == latent.rate

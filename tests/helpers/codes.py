@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from timbre_jax.audio.level import db_to_amplitude
 from timbre_jax.audio.noise import filtered_noise, filtered_noise_power
+from timbre_jax.generation.control.code_table import CodeTable, code_table
 from timbre_jax.models.base import TimbreModel
+from timbre_jax.models.layers.window_layers import centered_windows, leveled_windows
 from timbre_jax.representations.wave_frames import WaveFrames
 from timbre_jax.space import TimbreSpace
 from timbre_jax.types import Features, Posterior
@@ -31,7 +35,8 @@ class BandCodes(TimbreModel):
     """
 
     kind = "series"
-    draws = True
+    stochastic_decoder = True
+    num_codebooks = 1
 
     codes: int = 32
     drag: float = 0.0
@@ -56,7 +61,10 @@ class BandCodes(TimbreModel):
         codes = jnp.argmin(jnp.abs(centre[..., None] - self.vectors.value[:, 0]), axis=-1).astype(jnp.int32)
         values = self.vectors.value[codes]
         minus = jnp.full_like(values, -jnp.inf)
-        return Posterior(values, minus, features.mask, features.conditions, features.rate, codes=codes)
+        waves = features.values.reshape(features.values.shape[0], -1)
+        _, gain = leveled_windows(centered_windows(waves, hop=HOP, window=WINDOW), hop=HOP)
+        conditions = {**features.conditions, "gain_db": gain}
+        return Posterior(values, minus, features.mask, conditions, features.rate, codes=codes)
 
     def decode(self, latent, *, train=False, key=None):
         key = jax.random.key(0) if key is None else key
@@ -82,3 +90,9 @@ def code_space(codes: int = 32, *, drag: float = 0.0) -> TimbreSpace:
     spread = {"latent_low": -1.0, "latent_high": 2.4, "latent_mean": 0.5, "latent_std": 1.0}
     statistics = {name: jnp.full(1, value) for name, value in spread.items()} | {"condition_gain_db": jnp.float32(-20.0)}
     return TimbreSpace(variables=variables, statistics=statistics, model=model, representation=representation)
+
+
+@functools.cache
+def measured_table() -> CodeTable:
+    """The code table of `code_space()`, measured once; of one with a drag it is the same, as each code is decoded alone."""
+    return code_table(code_space(), names=("centroid", "flatness"), batch_size=24)

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from experiments.prepare import prepare
 from tests.helpers.notes import example_entry, note_name
 from tests.helpers.sounds import harmonic_tone
+from timbre_jax.data.prepare.make_store import prepare
 
 INSTRUMENTS = {
     "train": ("bass_synthetic_001", "flute_acoustic_002", "reed_acoustic_003", "bass_synthetic_004", "flute_acoustic_005"),
@@ -89,7 +89,8 @@ def begun_series(store: Path, workdir: Path, kind: str) -> Path:
     import jax
 
     from timbre_jax import checkpoint
-    from timbre_jax.data.datasets import batches, open_sources
+    from timbre_jax.data.datasets import open_sources
+    from timbre_jax.data.example_source import batches
     from timbre_jax.training.checkpointing.spaces import make_space
     from timbre_jax.training.config import resolve
     from timbre_jax.training.setup import build_model, write_config
@@ -99,7 +100,7 @@ def begun_series(store: Path, workdir: Path, kind: str) -> Path:
     sources = open_sources(config, progress=False)
     model = build_model(config, sources)
     variables = jax.jit(lambda: checkpoint.init_variables(model, jax.random.key(0)))()
-    variables = model.initialise(variables, lambda: (batch_features(batch) for batch in batches(sources.train, 8)))
+    variables = model.initialize(variables, lambda: (batch_features(batch) for batch in batches(sources.train, 8)))
     space = make_space(model, variables, sources.representation, sources.train, batch_size=8, examples=16)
     write_config(workdir, config, model, sources)
     checkpoint.save_space(checkpoint.step_path(workdir / "best", 0), space, {"step": 0})

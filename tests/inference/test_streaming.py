@@ -14,7 +14,7 @@ from timbre_jax.inference import streaming
 from timbre_jax.models import make_model
 from timbre_jax.representations import LogMel
 from timbre_jax.space import TimbreSpace
-from timbre_jax.types import Features, Latent
+from timbre_jax.types import Features, Latent, concatenate_frames
 
 MEL = LogMel(length=6400, hop=128, n_mels=6, n_frames=0, reference="fixed", loudness=True)
 N = 23
@@ -31,7 +31,7 @@ def sounds(frames=N):
 
 def make_space():
     model = make_model("frame_vae", feature_shape=(N, 6), latent_size=3, channels=(8, 8), strided=1, kernel=3, relative_db=60.0)
-    variables = model.initialise(dict(jax.jit(model.init)(jax.random.key(0), sounds())), lambda: [sounds()])
+    variables = model.initialize(dict(jax.jit(model.init)(jax.random.key(0), sounds())), lambda: [sounds()])
     stats = jax.tree.map(lambda x: x + 0.1, variables["batch_stats"])
     return TimbreSpace(
         variables={**variables, "batch_stats": stats},
@@ -71,7 +71,7 @@ def test_encoding_by_blocks_is_encoding_the_whole(spaces, sizes, causal):
         state, latent = streaming.encode_block(space, state, block)
         latents.append(latent)
     _, rest = streaming.finish_encoding(space, state)
-    found = streaming.concatenate([*latents, rest])
+    found = concatenate_frames([*latents, rest])
     np.testing.assert_allclose(found.values, whole.values, atol=1e-5)
     np.testing.assert_array_equal(found.mask, whole.mask)
     np.testing.assert_allclose(found.conditions["loudness"], whole.conditions["loudness"], atol=1e-5)
@@ -88,7 +88,7 @@ def test_decoding_by_blocks_is_decoding_the_whole(spaces, sizes, causal):
         state, features = streaming.decode_block(space, state, block)
         frames.append(features)
     _, rest = streaming.finish_decoding(space, state)
-    found = streaming.concatenate([*frames, rest])
+    found = concatenate_frames([*frames, rest])
     np.testing.assert_allclose(found.values, whole.values, atol=1e-5)
     np.testing.assert_array_equal(found.mask, whole.mask)
     np.testing.assert_allclose(found.conditions["loudness"], whole.conditions["loudness"], atol=1e-5)
@@ -121,10 +121,10 @@ def test_a_state_can_be_gone_back_to_and_a_finished_one_begins_anew(spaces):
     streaming.encode_block(space, state, cut(sounds(), 3, 9))
     state, second = streaming.encode_block(space, kept, cut(sounds(), 9, N))
     state, rest = streaming.finish_encoding(space, state)
-    np.testing.assert_allclose(streaming.concatenate([first, second, rest]).values, whole.values, atol=1e-5)
+    np.testing.assert_allclose(concatenate_frames([first, second, rest]).values, whole.values, atol=1e-5)
     state, again = streaming.encode_block(space, state, sounds())
     _, rest = streaming.finish_encoding(space, state)
-    np.testing.assert_allclose(streaming.concatenate([again, rest]).values, whole.values, atol=1e-5)
+    np.testing.assert_allclose(concatenate_frames([again, rest]).values, whole.values, atol=1e-5)
 
 
 def test_bare_latents_have_the_median_loudness(spaces):
@@ -170,5 +170,5 @@ def test_what_is_said_of_the_whole_sound_goes_along(spaces):
         state, latent = streaming.encode_block(space, state, block.replace(conditions={**block.conditions, "level_db": level}))
         parts.append(latent)
     _, last = streaming.finish_encoding(space, state)
-    found = streaming.concatenate([*parts, last])
+    found = concatenate_frames([*parts, last])
     np.testing.assert_allclose(found.values[0, :11], space.encode(features).values[0, :11], atol=1e-5)

@@ -8,7 +8,7 @@ import pytest
 from tests.helpers.notes import note_wave
 from timbre_jax.metrics.embedding import EMBEDDINGS, SHIPPED, embedding_definition, load_embedding
 from timbre_jax.metrics.embedding_network import read_network
-from timbre_jax.metrics.neighbours import nearest_neighbours
+from timbre_jax.metrics.knn import nearest_neighbours
 from timbre_jax.metrics.set_distances import MAXIMUM_FEATURES, kernel_distance
 
 

@@ -7,7 +7,16 @@ import pytest
 
 from tests.helpers.sounds import harmonic_tone, noise
 from timbre_jax.metrics import fingerprint
-from timbre_jax.metrics.fingerprint import Fingerprint, available, bit_agreement, fingerprint_scores, fingerprints
+from timbre_jax.metrics.fingerprint import Fingerprint, FingerprintMissing, bit_agreement, fingerprint_scores, fingerprints
+
+
+def available() -> bool:
+    try:
+        fingerprint.require()
+    except FingerprintMissing:
+        return False
+    return True
+
 
 NEEDED = pytest.mark.skipif(not available(), reason=f"Chromaprint is not there: {fingerprint.HOW_TO_GET}")
 RATE, LENGTH = 16000, 32000
@@ -53,7 +62,7 @@ def test_without_the_programs_one_line_says_how_to_get_them(monkeypatch):
     fingerprint._program.cache_clear()
     try:
         assert not available()
-        with pytest.raises(fingerprint.FingerprintMissing, match="pip install imageio-ffmpeg rapidfuzz"):
+        with pytest.raises(FingerprintMissing, match="pip install imageio-ffmpeg rapidfuzz"):
             fingerprint_scores(np.zeros((1, LENGTH)), np.zeros((1, LENGTH)), RATE)
     finally:
         fingerprint._program.cache_clear()

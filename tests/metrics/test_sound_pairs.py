@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from tests.helpers.sounds import noise
+from tests.helpers.sounds import harmonic_tone, noise
 from timbre_jax.metrics.reconstruction import common_features, score_definition
-from timbre_jax.metrics.sound_pairs import pair_distances, pair_measures
+from timbre_jax.metrics.sound_pairs import pair_distances, pair_measures, spectral_distances
 from timbre_jax.representations import make_representation
 from timbre_jax.representations.log_mel import LogMel
 from timbre_jax.types import Features
@@ -59,3 +59,13 @@ def test_samples_are_compared_by_what_is_heard():
 def test_other_shapes_are_refused():
     with pytest.raises(ValueError, match="differ in shape"):
         pair_distances(np.zeros((1, 10)), np.zeros((1, 11)), 16000, ("mel",))
+
+
+def test_spectral_distance_is_0_for_the_same_sound_and_grows_with_its_change():
+    tone = harmonic_tone(220.0, [0.4, 0.2, 0.1], length=8000)
+    duller = harmonic_tone(220.0, [0.4, 0.05, 0.01], length=8000)
+    found = spectral_distances(np.stack([tone, duller, noise(length=8000)]), np.stack([tone] * 3))
+    assert found[0] < 1e-5
+    assert 0 < found[1] < found[2]
+    with pytest.raises(ValueError, match="differ in shape"):
+        spectral_distances(tone[None], tone[None, :-1])

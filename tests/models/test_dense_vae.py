@@ -13,6 +13,7 @@ import timbre_jax
 from tests.helpers.runs import SHAPE, assert_same_run, examples, last_checkpoint, metric_lines, small_config, small_sources
 from timbre_jax import checkpoint
 from timbre_jax.data.datasets import Sources
+from timbre_jax.data.example_source import ExampleSource
 from timbre_jax.models import make_model
 from timbre_jax.training.loop import train_and_evaluate
 from timbre_jax.types import Features, Latent, Posterior
@@ -50,7 +51,7 @@ def fitted():
     model = make_model("dense_vae", feature_shape=SHAPE, **SETTINGS)
     values = np.asarray(features(60).values)
     variables = fresh(model)
-    variables = model.initialise(variables, lambda: batches(values))
+    variables = model.initialize(variables, lambda: batches(values))
     # The last layers of a new network are zeros in the residual blocks: move everything off.
     leaves, tree = jax.tree.flatten(variables["params"])
     keys = jax.random.split(jax.random.key(1), len(leaves))
@@ -69,7 +70,7 @@ def test_initialise_gives_the_pca_of_the_training_set(fitted):
     np.testing.assert_allclose(basis["scale"], singular[:12] / math.sqrt(60), rtol=1e-4)
     np.testing.assert_allclose(np.abs(np.sum(basis["components"] * rows[:12], axis=1)), 1.0, atol=1e-4)
     before = fresh(model)
-    after = model.initialise(before, lambda: [features(60)])
+    after = model.initialize(before, lambda: [features(60)])
     jax.tree.map(np.testing.assert_array_equal, before["params"], after["params"])
     assert jax.tree.structure(before) == jax.tree.structure(after)
     assert jax.tree.map(jnp.shape, before) == jax.tree.map(jnp.shape, after)
@@ -79,7 +80,7 @@ def test_a_basis_larger_than_the_training_set_is_told():
     model = make_model("dense_vae", feature_shape=SHAPE, **SETTINGS)
     variables = fresh(model)
     with pytest.raises(ValueError, match=r"basis_size=12 needs more than 12 sounds.*has 9") as error:
-        model.initialise(variables, lambda: [features(9)])
+        model.initialize(variables, lambda: [features(9)])
     assert "\n" not in str(error.value)
 
 
@@ -176,7 +177,7 @@ def log_sources() -> Sources:
     return sources
 
 
-class Stopping:
+class Stopping(ExampleSource):
     """A source that asks for SIGTERM after so many examples."""
 
     def __init__(self, source, after):
@@ -211,7 +212,7 @@ def test_it_learns_and_leaves_its_basis_alone(whole):
     space = timbre_jax.load(workdir)
     blank = fresh(space.model)
     values = np.stack([example["values"] for example in log_sources().train])
-    expected = space.model.initialise(blank, lambda: batches(values))["basis"]
+    expected = space.model.initialize(blank, lambda: batches(values))["basis"]
     # The same PCA read in other batches: equal but for rounding.
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), dict(space.variables["basis"]), expected)
 
@@ -248,7 +249,7 @@ def test_weights_decide_what_the_basis_and_the_error_see():
     half = tuple(1.0 if i < rows // 2 else 1e-6 for i in range(rows))
     model = make_model("dense_vae", feature_shape=SHAPE, **{**SETTINGS, "basis_size": 30}, weights=half)
     values = np.asarray(features(60).values)
-    variables = model.initialise(fresh(model), lambda: batches(values))
+    variables = model.initialize(fresh(model), lambda: batches(values))
     coordinates, rest = model.apply(variables, values, method="_coordinates")
     components, mean = np.asarray(variables["basis"]["components"]), np.asarray(variables["basis"]["mean"])
     roots = np.sqrt(np.array(half) / np.mean(half))

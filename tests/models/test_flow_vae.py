@@ -31,7 +31,7 @@ def test_sizes_are_the_thesis():
 @pytest.mark.parametrize(("frames", "context"), [(125, 1568), (250, 3360)])
 def test_parameters_of_the_whole_network(frames, context):
     """Counted by hand: convolutions, dense layers, and 10 flows of 64 x context + 403,584."""
-    model = make_model("sample_vae", feature_shape=(frames, 128))
+    model = make_model("flow_vae", feature_shape=(frames, 128))
     features = Features(values=jnp.zeros((1, frames, 128)), mask=jnp.ones((1, frames)))
     shapes = jax.eval_shape(model.init, jax.random.key(0), features)["params"]
     convolutions = 9 * (1 * 32 + 32 * 64 + 64 * 32 + 32 * 32)
@@ -52,7 +52,7 @@ def test_dropout_belongs_to_the_example():
 
 def test_a_space_with_class_heads_embeds_decodes_and_classifies():
     classes = [["family", ["kick", "snare", "tom"]], ["kit", ["a", "b"]]]
-    model = make_model("sample_vae", classes=classes, **SMALL)
+    model = make_model("flow_vae", classes=classes, **SMALL)
     features = sounds()
     variables = model.init(jax.random.key(0), features)
     space = TimbreSpace(variables=variables, statistics={}, model=model, representation=None)
@@ -70,13 +70,13 @@ def test_a_space_with_class_heads_embeds_decodes_and_classifies():
         np.testing.assert_allclose(probabilities["family"].sum(1), 1.0, rtol=1e-5)
     np.testing.assert_allclose(space.classify(latent)["kit"], space.classify(decoded)["kit"], atol=1e-6)
     assert space.classes == {"family": ("kick", "snare", "tom"), "kit": ("a", "b")}
-    without = make_model("sample_vae", **SMALL)
+    without = make_model("flow_vae", **SMALL)
     with pytest.raises(ValueError, match="predicts no classes"):
         TimbreSpace(variables={}, statistics={}, model=without, representation=None).classify(features)
 
 
 def test_conditions_of_bare_latents_are_the_medians():
-    model = make_model("sample_vae", **SMALL)
+    model = make_model("flow_vae", **SMALL)
     space = TimbreSpace(variables={}, statistics={"condition_level_db": -12.5}, model=model, representation=None)
     np.testing.assert_array_equal(space.latent(np.zeros((3, 6))).conditions["level_db"], [-12.5] * 3)
 
@@ -85,7 +85,7 @@ def test_conditions_of_bare_latents_are_the_medians():
 def test_it_learns_with_classes_from_an_extreme_start_and_stays_finite():
     """Parameters ten times too large: gates and variances beyond what float32 has the exponential of. The logarithm of a
     sigmoid, or exp of an unbounded log-variance, would give inf, and NaN in the gradient, in the first step."""
-    model = make_model("sample_vae", classes=[["family", ["a", "b"]]], **SMALL)
+    model = make_model("flow_vae", classes=[["family", ["a", "b"]]], **SMALL)
     optimizer = make_optimizer(eps=1e-4)
     state = create_state(model, optimizer, jax.random.key(0), hyper={"learning_rate": 3e-3, "kl_weight": 1.0})
     step = jax.jit(make_train_step(model, optimizer, clip=1e4))
@@ -112,6 +112,6 @@ def test_it_learns_with_classes_from_an_extreme_start_and_stays_finite():
 
 
 def test_blocks_and_pools_that_differ_in_number_are_named():
-    model = make_model("sample_vae", feature_shape=(40, 36), channels=(4, 5))
+    model = make_model("flow_vae", feature_shape=(40, 36), channels=(4, 5))
     with pytest.raises(ValueError, match=r"model\.channels has 2 blocks, model\.pools 4"):
         model.init(jax.random.key(0), Features(values=jnp.zeros((1, 40, 36)), mask=jnp.ones((1, 40))))

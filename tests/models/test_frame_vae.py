@@ -13,7 +13,7 @@ from scipy.stats import norm
 from timbre_jax.models import make_model
 from timbre_jax.models.adversary.explained_variance import ExplainedVariance
 from timbre_jax.models.adversary.frame_regressor import label_nll, quantile_table, regression_nll, standard_uniform, uniform
-from timbre_jax.models.frame_vae import log_variance_of
+from timbre_jax.models.layers.frame_likelihood import log_variance_of
 from timbre_jax.types import Features, Latent
 
 SETTINGS = {"feature_shape": (14, 6), "latent_size": 4, "channels": (8, 8), "strided": 1}
@@ -39,7 +39,7 @@ def keys(count=3):
 def ready(**settings):
     """A model with the distribution of the loudness, and batch statistics and parameters that are not those of a new one."""
     model = make_model("frame_vae", **{**SETTINGS, **settings})
-    variables = model.initialise(dict(fresh(model)), lambda: [features(), features(seed=1)])
+    variables = model.initialize(dict(fresh(model)), lambda: [features(), features(seed=1)])
     generator = np.random.default_rng(1)
     moved = jax.tree.map(lambda x: x + 0.05 * generator.normal(size=x.shape).astype(np.float32), variables["params"])
     stats = jax.tree.map(lambda x: x + 0.1, variables["batch_stats"])
@@ -256,7 +256,7 @@ def test_a_label_can_be_removed_and_a_condition_that_is_not_there_is_told():
     other = make_model("frame_vae", **SETTINGS, given=(), invariant_to=("f0",))
     blank = {"quantiles": {"f0": jnp.zeros(257)}}
     with pytest.raises(ValueError, match=r"invariant_to names 'f0'.*they have: loudness"):
-        other.initialise(blank, lambda: [features()])
+        other.initialize(blank, lambda: [features()])
 
 
 def test_what_a_label_costs():

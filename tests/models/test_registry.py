@@ -2,15 +2,14 @@ import json
 
 import pytest
 
-from timbre_jax.documents import model_name, model_settings
-from timbre_jax.models import MODELS, make_model
+from timbre_jax.documents import model_document
+from timbre_jax.models import MODELS, RENAMED, make_model
 
 
 @pytest.mark.parametrize("name", sorted(MODELS))
 def test_settings_come_back_through_json(name):
     model = make_model(name, feature_shape=(20, 3), latent_size=5)
-    settings = json.loads(json.dumps(model_settings(model)))
-    again = make_model(model_name(model), **settings)
+    again = make_model(**json.loads(json.dumps(model_document(model))))
     assert again == model
     assert hash(again) == hash(model)
 
@@ -20,6 +19,13 @@ def test_unknown_names_are_told_with_those_there_are():
         make_model("conv_vea")
     with pytest.raises(ValueError, match="'pca' has no setting 'width'; it has feature_shape, latent_size"):
         make_model("pca", width=3)
+
+
+@pytest.mark.parametrize("name", RENAMED)
+def test_replaced_names_are_refused_with_the_new_name(name):
+    assert RENAMED[name] in MODELS
+    with pytest.raises(ValueError, match=f"model '{name}' is now '{RENAMED[name]}': rename it"):
+        make_model(name)
 
 
 @pytest.mark.parametrize(

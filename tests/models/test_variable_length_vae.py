@@ -53,7 +53,7 @@ def test_what_varies_slowly_comes_back_from_the_bins():
 
 def test_padding_does_not_matter_and_the_length_is_kept():
     """The same sounds padded to 300 and to 900 frames are the same points and come back as long as they were."""
-    model = make_model("any_length_vae", **SETTINGS)
+    model = make_model("variable_length_vae", **SETTINGS)
     lengths = [1, 7, 60, 290]
     short, long = decays(lengths, 300), decays(lengths, 900)
     noisy = long.replace(values=long.values + 5.0 * (1 - long.mask[..., None]))
@@ -73,7 +73,7 @@ def test_padding_does_not_matter_and_the_length_is_kept():
 @pytest.mark.slow
 def test_8_ms_and_40_s_are_learned_in_one_batch():
     """Hop 8 ms: 1 to 5000 frames. It reconstructs both and says how long each is."""
-    model, optimizer = make_model("any_length_vae", **SETTINGS), make_optimizer(eps=1e-4)
+    model, optimizer = make_model("variable_length_vae", **SETTINGS), make_optimizer(eps=1e-4)
     lengths = [1, 4, 16, 64, 250, 1000, 2500, 5000]
     features = decays(lengths, 5000)
     state = create_state(model, optimizer, jax.random.key(0), hyper={"learning_rate": 3e-3, "kl_weight": 1.0})

@@ -146,16 +146,6 @@ def test_normalise_is_the_inverse_of_denormalise(scale, row, lowest, quietest):
     np.testing.assert_allclose(representation.normalise(f0, db), values, atol=1e-5)
 
 
-def test_fit_ranges_are_the_datas_smallest_and_largest(notes):
-    fitted = TRACKS.fit_ranges([notes, notes])
-    assert fitted.f0_range == pytest.approx((80.0, 2050.0), rel=1e-3)  # silence lies at the low end
-    assert fitted.amplitude_range[0] == -100.0
-    assert fitted.amplitude_range[1] == pytest.approx(20 * np.log10(0.3), abs=0.5)
-    assert fitted.n_harmonics == TRACKS.n_harmonics
-    with pytest.raises(ValueError, match="fit"):
-        TRACKS.fit_ranges([])
-
-
 def test_quality_tells_the_kinds_apart(notes):
     waves = notes.copy()
     waves[1] = sounds.sine(3000.0, 0.5)  # above the range

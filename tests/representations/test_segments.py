@@ -35,7 +35,7 @@ def sound():
 
 @pytest.mark.parametrize("representation", [MEL, make_representation("wave_frames", length=8192, hop=128, window=512)])
 def test_frames_in_parts_are_those_of_the_whole(sound, representation):
-    whole = segments.of_length(representation, len(sound)).analyse(sound[None])
+    whole = representation.with_length(len(sound)).analyse(sound[None])
     found = segments.analyse_in_parts(representation, sound, part=PART)
     assert found.rate == whole.rate
     assert set(found.conditions) == set(whole.conditions)
@@ -49,17 +49,17 @@ def test_short_sounds_too(samples):
     wave = moving_sound(samples)
     found = segments.analyse_in_parts(MEL, wave)
     assert found.values.shape == (1, max(1, -(-samples // 128)), 48)
-    whole = segments.of_length(MEL, samples).analyse(wave[None])
+    whole = MEL.with_length(samples).analyse(wave[None])
     np.testing.assert_allclose(found.values, whole.values, atol=1e-5)
     np.testing.assert_allclose(found.conditions["loudness"], whole.conditions["loudness"], atol=1e-3)
 
 
 def test_what_looks_at_the_whole_sound_gets_it_whole():
     relative = dataclasses.replace(MEL, reference="file")
-    assert segments.reach(relative) is None
+    assert relative.reach is None
     wave = moving_sound(3 * PART * 128)
     found = segments.analyse_in_parts(relative, wave, part=PART)
-    np.testing.assert_array_equal(found.values, segments.of_length(relative, len(wave)).analyse(wave[None]).values)
+    np.testing.assert_array_equal(found.values, relative.with_length(len(wave)).analyse(wave[None]).values)
 
 
 def test_samples_come_back_as_they_were(sound):
@@ -79,7 +79,7 @@ def test_there_are_no_seams(sound):
     assert found.step_near < 1.3 * found.step_elsewhere
     assert found.largest_near < 1.5 * found.largest_elsewhere
     # What a seam looks like: parts that know nothing of each other.
-    piece = segments.of_length(MEL, PART * 128)
+    piece = MEL.with_length(PART * 128)
     cut = jax.tree.map(
         lambda x: np.concatenate([x, np.repeat(x[:, -1:], 5 * PART - x.shape[1], 1)], 1).reshape(5, PART, *x.shape[2:]),
         features,
@@ -109,8 +109,8 @@ def test_nothing_and_too_much_are_said():
 
 def test_measured_pitch_reads_further_than_a_frame(sound):
     measured = dataclasses.replace(MEL, measured=("f0", "harmonicity"))
-    assert segments.reach(measured) > segments.reach(MEL)
-    whole = segments.of_length(measured, len(sound)).analyse(sound[None])
+    assert measured.reach > MEL.reach
+    whole = measured.with_length(len(sound)).analyse(sound[None])
     found = segments.analyse_in_parts(measured, sound, part=PART)
     for name in ("f0", "harmonicity"):
         np.testing.assert_allclose(found.conditions[name], whole.conditions[name], rtol=1e-3, atol=1e-4)

@@ -1,29 +1,22 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy import signal
 
 from timbre_jax.representations import make_representation, representation_settings
 
 
-def test_samples_come_back_and_levels_are_those_of_the_windows():
+def test_samples_come_back():
     representation = make_representation("wave_frames", length=5000, hop=256, window=1024)
     waves = np.random.default_rng(0).normal(size=(2, 5000)).astype(np.float32) * np.array([[0.1], [0.5]], np.float32)
     features = representation.analyse(jnp.asarray(waves))
     assert features.values.shape == (2, *representation.feature_shape) == (2, 20, 256)
     np.testing.assert_array_equal(representation.synthesise(features), waves)
-    window = signal.get_window("hann", 1024)
-    padded = np.pad(waves.astype(np.float64), ((0, 0), (512, 1024)))
-    for n in (0, 7, 19):
-        power = (np.square(padded[:, n * 256 : n * 256 + 1024] * window)).sum(-1) / np.square(window).sum()
-        np.testing.assert_allclose(features.conditions["gain_db"][:, n], 10 * np.log10(power), atol=1e-3)
 
 
 def test_length_mask_and_silence():
     representation = make_representation("wave_frames", length=1000, hop=256, window=1024)
     features = representation.analyse(jnp.zeros((2, 700)), jnp.asarray([700, 257]))
     np.testing.assert_array_equal(features.mask, [[1, 1, 1, 0], [1, 1, 0, 0]])
-    np.testing.assert_array_equal(features.conditions["gain_db"], np.full((2, 4), -100.0))
     assert representation.synthesise(features).shape == (2, 1000)
     longer = make_representation("wave_frames", length=0, hop=256, window=1024)
     assert longer.analyse(jnp.zeros((1, 1))).values.shape == (1, 1, 256)

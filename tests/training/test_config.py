@@ -23,7 +23,7 @@ def test_another_configuration_is_another_run():
     config = resolve(rebnord2022.get_config())
     saved = json.loads(json.dumps(config.to_dict()))
     saved["model"]["pools"][0] = [2, 4]
-    with pytest.raises(ValueError, match=r"another configuration \(model\.pools: .*go on with the same, or use another"):
+    with pytest.raises(ValueError, match=r"another configuration \(model\.pools: .*resume with the same, or use another"):
         check_same(saved, config, "run")
     harmless = json.loads(json.dumps(config.to_dict())) | {"train": {**config.train.to_dict(), "steps": 7}}
     check_same(harmless, config, "run")

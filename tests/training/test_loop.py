@@ -11,7 +11,7 @@ import pytest
 import timbre_jax
 from tests.helpers.runs import assert_same_run, last_checkpoint, metric_lines, small_config, small_sources
 from timbre_jax import checkpoint
-from timbre_jax.data.labels import Labelled
+from timbre_jax.data.example_source import ExampleSource, Labelled, ListedExamples
 from timbre_jax.training.checkpointing.progress import TrainingError
 from timbre_jax.training.loop import train_and_evaluate
 
@@ -20,7 +20,7 @@ def train(config, workdir, sources=None, **options):
     return train_and_evaluate(config, workdir, sources=sources or small_sources(), progress=False, **options)
 
 
-class Spoiled:
+class Spoiled(ExampleSource):
     """A source one of whose examples is NaN."""
 
     def __init__(self, source, position):
@@ -36,15 +36,8 @@ class Spoiled:
         return example
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    """A run of 40 steps that nothing disturbed."""
-    workdir = tmp_path_factory.mktemp("whole")
-    return workdir, train(small_config(), workdir)
-
-
-def test_a_run_leaves_what_it_should_and_learns(whole):
-    workdir, result = whole
+def test_a_run_leaves_what_it_should_and_learns(whole_run):
+    workdir, result = whole_run
     assert (result.status, result.step) == ("finished", 40)
     lines = metric_lines(workdir)
     assert [line["step"] for line in lines if line["event"] == "train"] == list(range(5, 45, 5))
@@ -61,8 +54,8 @@ def test_a_run_leaves_what_it_should_and_learns(whole):
     assert not list(workdir.rglob("*.pkl"))
 
 
-def test_the_space_has_the_averaged_parameters_and_the_training_sets_statistics(whole):
-    workdir, result = whole
+def test_the_space_has_the_averaged_parameters_and_the_training_sets_statistics(whole_run):
+    workdir, result = whole_run
     assert result.best_step == 40
     space = timbre_jax.load(workdir)
     arrays, _ = last_checkpoint(workdir)
@@ -83,14 +76,14 @@ def space_features(values):
     return Features(values=values, mask=np.ones(values.shape[:2], np.float32))
 
 
-def test_more_steps_go_on_as_if_they_had_been_asked_for_at_once(whole, tmp_path):
+def test_more_steps_go_on_as_if_they_had_been_asked_for_at_once(whole_run, tmp_path):
     train(small_config(steps=20), tmp_path)
     assert timbre_jax.load(tmp_path).latent_size == 3
     train(small_config(steps=40), tmp_path)
-    assert_same_run(tmp_path, whole[0])
+    assert_same_run(tmp_path, whole_run[0])
 
 
-def test_a_signal_saves_and_the_same_call_goes_on(whole, tmp_path):
+def test_a_signal_saves_and_the_same_call_goes_on(whole_run, tmp_path):
     """In the middle of everything: between lines, evaluations and anchors."""
     sources = small_sources()
 
@@ -110,7 +103,7 @@ def test_a_signal_saves_and_the_same_call_goes_on(whole, tmp_path):
     assert signal.getsignal(signal.SIGTERM) == before
     assert timbre_jax.load(tmp_path).kind == "static"
     assert train(small_config(), tmp_path).status == "finished"
-    assert_same_run(tmp_path, whole[0])
+    assert_same_run(tmp_path, whole_run[0])
 
 
 @pytest.mark.slow
@@ -125,7 +118,7 @@ def test_labels_dropout_and_a_falling_rate_go_on_as_if_nothing_had_been(tmp_path
         valid=Labelled(sources.valid, {"family": labels[len(sources.train) :]}),
         classes=(("family", kinds),),
     )
-    model = {"name": "sample_vae", "latent_size": 3, "channels": (4,), "pools": ((2, 2),), "hidden": 8, "flows": 2}
+    model = {"name": "flow_vae", "latent_size": 3, "channels": (4,), "pools": ((2, 2),), "hidden": 8, "flows": 2}
     falling = {"schedule": "plateau", "learning_rate": 0.05, "plateau": {"patience": 1, "factor": 0.5}}
     config = small_config(model=model, optimizer=falling, eval_every=4, rollback={"every": 4, "maximum": 5})
     train(config, tmp_path / "whole", sources)
@@ -138,15 +131,15 @@ def test_labels_dropout_and_a_falling_rate_go_on_as_if_nothing_had_been(tmp_path
     assert timbre_jax.load(tmp_path / "parts").classes == {"family": kinds}
 
 
-def test_a_finished_run_stays_as_it_is(whole):
-    workdir, result = whole
+def test_a_finished_run_stays_as_it_is(whole_run):
+    workdir, result = whole_run
     lines = metric_lines(workdir)
     assert train(small_config(), workdir) == result
     assert metric_lines(workdir) == lines
 
 
-def test_another_configuration_needs_another_folder(whole):
-    workdir, _ = whole
+def test_another_configuration_needs_another_folder(whole_run):
+    workdir, _ = whole_run
     config = small_config(optimizer={"learning_rate": 1e-2}, batch_size=8)
     with pytest.raises(ValueError, match=r"optimizer.learning_rate: 0.003 -> 0.01, train.batch_size: 16 -> 8"):
         train(config, workdir)
@@ -220,11 +213,11 @@ def test_an_explosion_goes_back_until_the_steps_are_small_enough(tmp_path):
 
 def test_too_many_recoveries_are_an_error_that_says_what_to_do(tmp_path):
     sources = small_sources()
-    broken = [{**example, "values": example["values"] * np.nan} for example in sources.train]
+    broken = ListedExamples({**example, "values": example["values"] * np.nan} for example in sources.train)
     sources = dataclasses.replace(sources, train=broken)
-    with pytest.raises(TrainingError, match=r"step 1 \(the loss is nan\) after 2 recoveries.*learning_rate"):
+    with pytest.raises(TrainingError, match=r"step 1 \(the loss is nan\) after 2 rollbacks.*learning_rate"):
         train(small_config(rollback={"every": 10, "maximum": 2}), tmp_path, sources)
-    with pytest.raises(TrainingError, match="after 0 recoveries"):
+    with pytest.raises(TrainingError, match="after 0 rollbacks"):
         train(small_config(rollback={"every": 0}), tmp_path / "off", sources)
 
 

@@ -108,7 +108,8 @@ def test_trees_keep_keys_and_whole_numbers():
 def setting():
     model = make_model("conv_vae", feature_shape=SHAPE, latent_size=3, channels=(4,))
     optimizer = make_optimizer("adam")
-    state = create_state(model, optimizer, jax.random.key(0), hyper={"learning_rate": 3e-3, "kl_weight": 0.1})
+    hyper = {"learning_rate": 3e-3, "kl_weight": 0.1}
+    state = jax.jit(lambda key: create_state(model, optimizer, key, hyper=hyper))(jax.random.key(0))
     chosen = examples(64)
     return model, optimizer, state, {name: np.stack([example[name] for example in chosen]) for name in chosen[0]}
 

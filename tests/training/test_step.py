@@ -72,15 +72,17 @@ def test_parts_one_after_another_give_the_step_of_the_whole(setting):
 def test_batch_statistics_are_of_every_part_by_itself():
     model = make_model("frame_vae", feature_shape=SHAPE, latent_size=2, channels=(4,), strided=0, given=(), invariant_to=())
     optimizer = make_optimizer("adam")
-    state = create_state(model, optimizer, jax.random.key(0), hyper={"learning_rate": 1e-3, "kl_weight": 1.0})
+    hyper = {"learning_rate": 1e-3, "kl_weight": 1.0}
+    state = jax.jit(lambda key: create_state(model, optimizer, key, hyper=hyper))(jax.random.key(0))
     batch = stack(examples(8))
     accumulated, _ = jax.jit(make_train_step(model, optimizer, accumulate=2))(state, batch, KEY)
     mutable = state.mutable
+    loss = jax.jit(lambda *given: model.apply(*given, train=True, method="loss", mutable=list(mutable)))
     for part in (0, 1):
         features = batch_features({name: value[part::2] for name, value in batch.items()})
         keys = jax.random.split(KEY, 4)
         variables = {"params": state.params, **mutable}
-        _, mutable = model.apply(variables, features, keys, train=True, method="loss", mutable=list(mutable))
+        _, mutable = loss(variables, features, keys)
     found, expected = (x["batch_stats"]["encoder"] for x in (accumulated.mutable, mutable))
     close(found, expected)
     moved = jax.tree.map(lambda x, y: np.abs(x - y).max(), found, state.mutable["batch_stats"]["encoder"])
@@ -135,7 +137,7 @@ def test_steps_lower_the_loss(setting):
     model, _, _, _ = setting
     optimizer = make_optimizer("adam")
     hyper = {"learning_rate": 5e-3, "kl_weight": 0.1}
-    state = create_state(model, optimizer, jax.random.key(0), hyper=hyper)
+    state = jax.jit(lambda key: create_state(model, optimizer, key, hyper=hyper))(jax.random.key(0))
     step = jax.jit(make_train_step(model, optimizer, average_decay=0.9), donate_argnums=0)
     batch = stack(examples(64))
     losses = []

@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 
-from timbre_jax.metrics.neighbours import Neighbours, nearest_neighbours
+from timbre_jax.metrics.knn import Neighbours, nearest_neighbours
 from timbre_jax.space import TimbreSpace
 
 

@@ -60,55 +60,61 @@ def fast_griffin_lim(
     if (bands is None) != (filters is None):
         raise ValueError("bands come with their filters, and filters with their bands")
     settings = {"hop": hop, "window": window, "window_length": window_length}
-    if filters is not None:
+    faint, share = None, None
+    if bands is not None:
         filters = jnp.asarray(filters, jnp.float32)
         total = jnp.sum(filters, axis=0)
         share = jnp.where(total > 0, 1.0 / jnp.where(total > 0, total, 1.0), 0.0)
+        faint = jnp.maximum(1e-12 * jnp.max(bands, axis=(1, 2)), 1e-30)
 
     def real_sounds(spectra):
         return stft(istft(spectra, **settings, length=length), n_fft=2 * (bins - 1), **settings)[:count]
 
     def restore(sound):
-        def with_known(spectra):
-            return spectra if known is None else jnp.concatenate([sound["known"], spectra[known.shape[1] :]])
-
-        wanted = sound["magnitudes"]
-        if phase is not None:
-            angle = sound["phase"]
-        elif key is not None:
-            angle = jax.random.uniform(sound["key"], wanted.shape, jnp.float32, -jnp.pi, jnp.pi)
-        else:
-            # At phase 0 a frame's energy would lie at its edges, where the window is 0, and be lost.
-            angle = jnp.broadcast_to(np.float32(np.pi) * np.mod(np.arange(bins, dtype=np.float32), 2), wanted.shape)
-        first = with_known(wanted * jax.lax.complex(jnp.cos(angle), jnp.sin(angle)))
-        if bands is not None:
-            faint = jnp.maximum(1e-12 * jnp.max(sound["bands"]), 1e-30)
-
-        def right_size(spectra):
-            power = jnp.square(spectra.real) + jnp.square(spectra.imag)
-            if bands is None:
-                return with_known(spectra * (wanted * jax.lax.rsqrt(jnp.maximum(power, 1e-30))))
-            ratio = sound["bands"] / (jnp.matmul(power, filters.T, precision="highest") + faint)
-            return with_known(spectra * root(jnp.matmul(ratio, filters, precision="highest") * share))
-
         def improve(_, state):
             spectra, last = state
-            found = real_sounds(right_size(spectra))
+            found = real_sounds(_right_size(spectra, sound, filters, share))
             return found + momentum * (found - last), found
 
-        # The first step has no step before it.
-        def begin(spectra):
+        angle = _first_angle(sound["magnitudes"], sound["phase"], sound["key"])
+        spectra = _with_known(sound["magnitudes"] * jax.lax.complex(jnp.cos(angle), jnp.sin(angle)), sound["known"])
+        if iterations:
+            # The first step has no step before it.
             found = real_sounds(spectra)
-            return found, found
+            spectra, _ = jax.lax.fori_loop(1, iterations, improve, (found, found))
+            spectra = _right_size(spectra, sound, filters, share)
+        return istft(spectra, **settings, length=length)
 
-        state = begin(first) if iterations else (first, first)
-        spectra, _ = jax.lax.fori_loop(1, iterations, improve, state)
-        return istft(right_size(spectra) if iterations else first, **settings, length=length)
-
-    sounds = {"magnitudes": magnitudes, "phase": phase, "bands": bands, "known": known}
-    if key is not None and phase is None:
-        sounds["key"] = key if key.ndim else jax.random.split(key, batch)
+    if key is not None:
+        key = key if key.ndim else jax.random.split(key, batch)
+    sounds = {"magnitudes": magnitudes, "phase": phase, "key": key, "bands": bands, "faint": faint, "known": known}
     return map_sounds(restore, sounds, numbers=count * bins)
+
+
+def _first_angle(magnitudes: Array, phase: Array | None, key: Array | None) -> Array:
+    """Returns the phase [N, K] to begin with: the given one, one drawn from the key, or that of an impulse in each frame."""
+    if phase is not None:
+        return phase
+    if key is not None:
+        return jax.random.uniform(key, magnitudes.shape, jnp.float32, -jnp.pi, jnp.pi)
+    # At phase 0 a frame's energy would lie at its edges, where the window is 0, and be lost.
+    alternating = np.float32(np.pi) * np.mod(np.arange(magnitudes.shape[-1], dtype=np.float32), 2)
+    return jnp.broadcast_to(alternating, magnitudes.shape)
+
+
+def _with_known(spectra: Array, known: Array | None) -> Array:
+    return spectra if known is None else jnp.concatenate([known, spectra[known.shape[0] :]])
+
+
+def _right_size(spectra: Array, sound: dict, filters: Array | None, share: Array | None) -> Array:
+    """Projects spectra [N, K] of a sound on those of its magnitudes, or scales them towards its bands; known frames stay."""
+    power = jnp.square(spectra.real) + jnp.square(spectra.imag)
+    if filters is None:
+        scale = sound["magnitudes"] * jax.lax.rsqrt(jnp.maximum(power, 1e-30))
+    else:
+        ratio = sound["bands"] / (jnp.matmul(power, filters.T, precision="highest") + sound["faint"])
+        scale = root(jnp.matmul(ratio, filters, precision="highest") * share)
+    return _with_known(spectra * scale, sound["known"])
 
 
 def griffin_lim(magnitudes: Array, **settings) -> Array:

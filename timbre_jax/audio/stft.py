@@ -39,11 +39,6 @@ def window_samples(name: str, length: int) -> np.ndarray:
     return samples
 
 
-def frame_count(length: int, *, hop: int) -> int:
-    """Number of frames of a centred transform of `length` samples: 1 + length // hop."""
-    return 1 + length // hop
-
-
 def frame(x: Array, frame_length: int, hop: int) -> Array:
     """Overlapping frames, [..., T] -> [..., N, frame_length] with N = 1 + (T - frame_length) // hop.
 

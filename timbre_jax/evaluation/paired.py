@@ -1,4 +1,4 @@
-"""Sound by sound: how far every row of a table of sounds lies from the reference run's, on the very same sounds."""
+"""Paired differences of the scores of sounds: every row against the reference run, on the very same sounds."""
 
 from __future__ import annotations
 
@@ -6,21 +6,19 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from timbre_jax.evaluation.audio_scores import SoundRow, SoundSettings
-from timbre_jax.metrics.bootstrap import mean_interval
-from timbre_jax.metrics.sound_pairs import pair_measures
+from timbre_jax.evaluation.audio_scores import SoundRow
+from timbre_jax.evaluation.settings import EvaluationSettings
+from timbre_jax.metrics.bootstrap import Interval, mean_interval
 from timbre_jax.metrics.table import Result, Table, format_cell
 
 
-def paired_table(
-    rows: Sequence[SoundRow], settings: SoundSettings, reference: str, *, seed: int = 0
-) -> tuple[Table, list[Result]]:
-    """Mean differences to the run `reference` of the same store, with 95 % intervals (bootstrap over groups).
+def paired_table(rows: Sequence[SoundRow], settings: EvaluationSettings, reference: str) -> tuple[Table, list[Result]]:
+    """Returns mean differences to the run `reference` on the same store, with 95 % intervals (bootstrap over groups).
 
-    Sounds differ from each other more than models do, so two means whose intervals overlap may still differ on every sound:
-    the difference is taken first and resampled then. Below 0 is better where a measure is better low.
+    Sounds differ from each other more than models do, so two means whose intervals overlap may still differ on every sound.
+    Therefore the differences are taken first and then resampled. Below 0 is better where a measure is better low.
     """
-    measures = pair_measures(settings.metrics, peaq=settings.peaq, undefined_bandwidth=settings.undefined_bandwidth)
+    measures = settings.pair_measures()
     base = {row.store: row for row in rows if row.name == reference and row.pairs}
     records, results = [], []
     for row in rows:
@@ -33,19 +31,20 @@ def paired_table(
             defined = np.isfinite(difference)
             if not defined.any():
                 continue
-            interval = mean_interval(difference[defined], row.groups[defined], seed=seed)
+            interval = mean_interval(difference[defined], row.groups[defined], seed=settings.seed)
             record[measure.name] = _cell(interval)
             text = f"{measure.name} of {row.name} less that of {reference}, sound by sound; {measure.definition}"
             name = f"{row.store}/{row.name}/{measure.name}_less_{reference}"
-            results.append(Result(name, float(interval.value), float(interval.low), float(interval.high), 0.0, text))
+            results.append(Result(name, *interval.value_low_high(), 0.0, text))
         records.append(record)
     caption = f"Less {reference}'s, sound by sound, mean and 95 % interval (bootstrap over groups)."
     return Table.from_records("paired", records, caption), results
 
 
-def _cell(interval) -> str:
-    return f"{_signed(interval.value)} ({_signed(interval.low)} to {_signed(interval.high)})"
+def _cell(interval: Interval) -> str:
+    value, low, high = map(_signed, interval.value_low_high())
+    return f"{value} ({low} to {high})"
 
 
 def _signed(value: float) -> str:
-    return f"{'+' * (value > 0)}{format_cell(float(value))}"
+    return f"{'+' * (value > 0)}{format_cell(value)}"

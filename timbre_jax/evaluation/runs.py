@@ -1,4 +1,4 @@
-"""A trained run, and sounds of a store as that run sees them: what analyze, evaluate and generate have in common."""
+"""Trained runs, and sounds of a store in the features of a run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-import timbre_jax
+from timbre_jax.checkpoint import load
 from timbre_jax.data.datasets import chosen_positions
 from timbre_jax.data.features import cached_features
 from timbre_jax.data.store import JoinedStore, Store, open_store
@@ -21,6 +21,7 @@ from timbre_jax.inference.pooled import held_space
 from timbre_jax.metrics.reconstruction import COMMON_AMPLITUDE_RANGE, COMMON_F0_RANGE, common_features
 from timbre_jax.representations import make_representation
 from timbre_jax.representations.base import Representation
+from timbre_jax.representations.harmonic_tracks import HarmonicTracks
 from timbre_jax.space import TimbreSpace
 from timbre_jax.types import Features
 
@@ -30,14 +31,15 @@ NUMBERS = ("pitch", "velocity")
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A workdir, opened.
+    """Trained run.
 
     Attributes:
-      name: the folder's name. workdir: the folder.
+      name: the folder's name.
+      workdir: the folder.
       space: its best space so far.
       config: as `experiments.train` resolved it.
       model: the model's name in the registry.
-      base: the representation before any ranges were fitted to the training set: what features are cached under.
+      base: the representation before any ranges were fitted to the training set; features are cached under it.
     """
 
     name: str
@@ -52,15 +54,17 @@ def open_run(workdir: str | os.PathLike, *, hold: float | None = None, kind: str
     """Loads a run.
 
     Args:
-      hold: give a series space as a static one whose points are held for so many seconds (`inference.pooled.held_space`): for
-        what asks questions of points. None: as it is.
-      kind: the kind of space that is needed, "static" or "series"; None: either. why: one line, what needs it.
+      workdir: the folder.
+      hold: seconds that a point is held, to return a series space as a static one (`inference.pooled.held_space`); None: the
+        space as it is.
+      kind: the kind of space that is needed, "static" or "series"; None: either.
+      why: what needs it, for the error.
 
     Raises:
-      ValueError: not a run, none of its checkpoints is whole, or another kind of space than asked for. One line.
+      ValueError: not a run, none of its checkpoints is complete, or the space is of another kind.
     """
     workdir = Path(workdir)
-    space = timbre_jax.load(workdir)
+    space = load(workdir)
     if kind is not None and space.kind != kind:
         has = {"static": "one latent a sound", "series": "a latent a frame"}[space.kind]
         raise ValueError(f"{workdir} is a {space.kind} space ({has}); {why or 'this'} needs a {kind} one")
@@ -73,7 +77,7 @@ def open_run(workdir: str | os.PathLike, *, hold: float | None = None, kind: str
 
 
 def default_store(run: Run) -> str:
-    """The store that the run was trained on.
+    """Returns the store that the run was trained on.
 
     Raises:
       ValueError: it is not where it was, or there are several.
@@ -87,7 +91,7 @@ def default_store(run: Run) -> str:
 
 
 def trained_on(run: Run, store: Store, split: str) -> bool:
-    """Whether the run has seen these very notes: scores of them say nothing of others, nor do their nearest neighbours."""
+    """Returns whether the run was trained on these very notes; then neither scores nor neighbours say anything of others."""
     if split != run.config["data"]["train_split"]:
         return False
     paths = [Path(path) for path in _training_stores(run)]
@@ -102,12 +106,14 @@ def _training_stores(run: Run) -> list[str]:
 
 @dataclasses.dataclass(frozen=True)
 class Notes:
-    """M sounds of a split, notes or hits of a library, as a run sees them.
+    """Sounds of a split, M notes or hits of a library, in the features of a run.
 
     Attributes:
-      store, split, positions: where they are.
+      store: that holds them.
+      split: of the store.
+      positions: in the split.
       features: in the run's own representation.
-      target: the same on the common scale of all scores, before any fitted range cut something off.
+      target: the same on the common scale of all scores, not cut off by any fitted range.
       labels: id, instrument, family, source (str) and pitch, velocity (int), [M] each. Of a library: the path, the group of
         copies, the class and the kit; pitch and velocity are -1.
     """
@@ -120,19 +126,19 @@ class Notes:
     labels: dict[str, np.ndarray]
 
     def audio(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
-        """The recorded waves [n, T] of some of the notes."""
+        """Returns the recorded waves [n, T] of some of the notes."""
         return self.store.audio(self.split, self.positions[np.asarray(rows, np.int64)])
 
     def lengths(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
-        """Real samples of some of the notes, [n] int32: what follows in their waves is padding."""
+        """Returns the lengths of some of the notes in samples, [n] int32; padding follows in their waves."""
         return self.store.lengths(self.split, self.positions[np.asarray(rows, np.int64)])
 
     def varying_lengths(self, rows: Sequence[int] | np.ndarray, *, most: int) -> np.ndarray | None:
-        """`lengths`, at most `most`, for distances between sounds; None where the store gives all sounds one length."""
+        """Returns `lengths`, at most `most`, for distances between sounds; None if all sounds have one length."""
         return np.minimum(self.lengths(rows), most) if self.store.variable else None
 
     def part(self, rows: np.ndarray) -> Notes:
-        """Some of the notes."""
+        """Returns some of the notes."""
         return dataclasses.replace(
             self,
             positions=self.positions[rows],
@@ -152,7 +158,7 @@ def read_notes(
     seed: int = 0,
     progress: bool = True,
 ) -> Notes:
-    """Notes of a split; `number` of them (0: all), even over the instruments.
+    """Reads notes of a split; `number` of them (0: all), even over the instruments.
 
     Args:
       families: only these; None: those that the run was trained on; empty: all.
@@ -169,7 +175,7 @@ def read_notes(
 def choose_notes(
     store: Store | JoinedStore, split: str, *, number: int = 0, families: Sequence[str] = (), seed: int = 0
 ) -> np.ndarray:
-    """Positions of notes of a split, ascending; `number` of them (0: all), even over the instruments; of some families only.
+    """Chooses notes of a split: positions, ascending; `number` of them (0: all), even over the instruments.
 
     Raises:
       ValueError: the store has no such split, or it holds no notes of the families.
@@ -184,7 +190,7 @@ def choose_notes(
 
 
 def training_store(run: Run) -> Store | JoinedStore:
-    """The store, or the stores joined, that the run was trained on.
+    """Returns the store, or the stores joined, that the run was trained on.
 
     Raises:
       ValueError: one of them is not where it was.
@@ -196,9 +202,9 @@ def training_store(run: Run) -> Store | JoinedStore:
 
 
 def training_notes(run: Run, *, number: int, progress: bool = True) -> Notes | None:
-    """Of the notes that the run was trained on, in all its stores, at most `number`, even over the instruments.
+    """Reads at most `number` notes that the run was trained on, in all its stores, even over the instruments.
 
-    None where a store of the run is no longer there.
+    Returns None if a store of the run is no longer there.
     """
     data = run.config["data"]
     try:
@@ -213,7 +219,7 @@ def training_notes(run: Run, *, number: int, progress: bool = True) -> Notes | N
 def feature_blocks(
     run: Run, store: Store | JoinedStore, split: str, positions: np.ndarray, *, size: int = 512, progress: bool = True
 ) -> Iterator[Features]:
-    """Features of some sounds in the run's own representation, `size` at a time: those of 100,000 would not fit the memory."""
+    """Yields features of some sounds in the run's own representation, `size` at a time, so that any number fits the memory."""
     base = _wide(run.base)
     source = cached_features(store, split, base, progress=progress)
     for start in range(0, len(positions), size):
@@ -228,7 +234,7 @@ def _notes(run: Run, store: Store | JoinedStore, split: str, chosen: np.ndarray,
 
 
 def even_choice(groups: np.ndarray, number: int, *, seed: int = 0) -> np.ndarray:
-    """Positions of `number` items, as many from every group as it has, random within a group; ascending."""
+    """Chooses `number` items, equally many of every group that has enough, random within a group: positions, ascending."""
     _, ids = np.unique(np.asarray(groups), return_inverse=True)
     order = np.random.default_rng(seed).permutation(len(ids))
     by_group = order[np.argsort(ids[order], kind="stable")]
@@ -240,10 +246,10 @@ def even_choice(groups: np.ndarray, number: int, *, seed: int = 0) -> np.ndarray
 
 
 def as_seen(features: Features, base: Representation, representation: Representation) -> Features:
-    """Features of `base` in the units of a representation that differs from it by its ranges and scale only."""
+    """Converts features of `base` to the units of a representation that differs from it by its ranges and scale only."""
     if base == representation:
         return features
-    return features.replace(values=np.asarray(_changed(base, representation, np.asarray(features.values))))
+    return dataclasses.replace(features, values=np.asarray(_changed(base, representation, np.asarray(features.values))))
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
@@ -252,12 +258,12 @@ def _changed(base, representation, values):
 
 
 def _wide(base: Representation) -> Representation:
-    """A harmonic representation whose ranges cut off nothing that it, or the common scale, shows."""
-    if not hasattr(base, "f0_range"):
+    """Returns a harmonic representation whose ranges include its own and those of the common scale."""
+    if not isinstance(base, HarmonicTracks):
         return base
-    ranges = {"f0_range": COMMON_F0_RANGE, "amplitude_range": COMMON_AMPLITUDE_RANGE}
-    union = {
-        name: (min(common[0], getattr(base, name)[0]), max(common[1], getattr(base, name)[1]))
-        for name, common in ranges.items()
-    }
-    return dataclasses.replace(base, **union)
+
+    def union(a: tuple[float, float], b: tuple[float, float]) -> tuple[float, float]:
+        return min(a[0], b[0]), max(a[1], b[1])
+
+    f0, amplitude = union(COMMON_F0_RANGE, base.f0_range), union(COMMON_AMPLITUDE_RANGE, base.amplitude_range)
+    return dataclasses.replace(base, f0_range=f0, amplitude_range=amplitude)

@@ -13,7 +13,6 @@ from timbre_jax.flows.masked_autoregressive import FlowChain
 from timbre_jax.types import Array, Latent, Posterior
 
 
-@flax.struct.dataclass
 class FlowPosterior(Posterior):
     """q(z_K | x): z_0 of a diagonal Gaussian, z_K = the flows of z_0 given a context.
 

@@ -16,7 +16,7 @@ from timbre_jax.data.features import cached_features
 from timbre_jax.data.store import JoinedStore, Store
 from timbre_jax.metrics.table import Table
 from timbre_jax.space import TimbreSpace
-from timbre_jax.types import Array, Latent
+from timbre_jax.types import Array
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,20 +42,16 @@ class Axes:
         variance = self.deviation.astype(np.float64) ** 2
         return variance / max(variance.sum(), 1e-30)
 
-    def to_axes(self, latent: Latent | Array) -> Latent | Array:
-        """Latents [..., D], or a `Latent` with such values, to coordinates on the axes; 0 is the mean."""
-        if isinstance(latent, Latent):
-            return latent.replace(values=self.to_axes(latent.values))
-        return (jnp.asarray(latent) - self.mean) @ self.directions.T
+    def to_axes(self, values: Array) -> Array:
+        """Returns the coordinates of latents [..., D] on the axes; 0 is the mean."""
+        return (jnp.asarray(values) - self.mean) @ self.directions.T
 
-    def from_axes(self, coordinates: Latent | Array) -> Latent | Array:
-        """The way back. Fewer coordinates than axes [..., A]: the others are at the mean.
+    def from_axes(self, coordinates: Array) -> Array:
+        """Returns the latents of coordinates [..., A]; axes beyond the first A are at the mean.
 
         Raises:
           ValueError: more coordinates than axes.
         """
-        if isinstance(coordinates, Latent):
-            return coordinates.replace(values=self.from_axes(coordinates.values))
         coordinates = jnp.asarray(coordinates)
         count = coordinates.shape[-1]
         if not 1 <= count <= len(self.mean):
@@ -120,7 +116,8 @@ def _percentiles(coordinates: np.ndarray, weights: np.ndarray) -> tuple[np.ndarr
         order = np.argsort(column)
         places = np.cumsum(weights[order]) - 0.5 * weights[order]
         ends.append(np.interp([0.01, 0.99], places, column[order]))
-    return tuple(np.array(ends).T)
+    low, high = np.array(ends).T
+    return low, high
 
 
 def axes_of(

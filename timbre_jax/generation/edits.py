@@ -28,14 +28,16 @@ import math
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
+import jax
 import numpy as np
 
 from timbre_jax.generation import series_paths as path
+from timbre_jax.generation.axes import Axes
 from timbre_jax.inference.pooled import level_name
 from timbre_jax.space import TimbreSpace
-from timbre_jax.types import Array, Latent
+from timbre_jax.types import Array, Latent, slice_frames
 
 COLUMNS = ("start", "end", "what", "operator", "amount", "fade")
 OF_VALUES = ("scale", "offset", "set", "smooth", "noise", "quantise")
@@ -44,22 +46,6 @@ OPERATORS = (*OF_VALUES, *OF_TIME)
 RAMPS = ("scale", "offset", "set", "noise")
 LONGEST = 100.0
 """Stretch factors lie between 1 / LONGEST and LONGEST; a frozen latent is held for at most 600 s."""
-
-
-class Basis(Protocol):
-    """Playable axes of a space: a rotation of its latents.
-
-    Attributes:
-      deviation: [K] training deviations of the axes.
-    """
-
-    deviation: np.ndarray
-
-    def to_axes(self, values: np.ndarray) -> np.ndarray:
-        """Latents [..., D] as axes [..., K], 0 at the training mean."""
-
-    def from_axes(self, axes: np.ndarray) -> np.ndarray:
-        """Axes [..., K] as latents [..., D]."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,7 +136,7 @@ def make_edit(row: Mapping[str, Any], *, place: str = "the edit") -> Edit:
 
 
 def apply_edits(
-    space: TimbreSpace, latent: Latent, edits: Iterable[Edit], *, key: Array | None = None, basis: Basis | None = None
+    space: TimbreSpace, latent: Latent, edits: Iterable[Edit], *, key: Array | None = None, basis: Axes | None = None
 ) -> Latent:
     """The series [1, M, D] with all edits made, one after another.
 
@@ -161,39 +147,39 @@ def apply_edits(
     Raises:
       ValueError: an edit of what the space does not have, or behind the end of the sound. One line.
     """
-    import jax
-
     key = jax.random.key(0) if key is None else key
     for number, edit in enumerate(edits):
         latent = _apply(space, latent, edit, jax.random.fold_in(key, number), basis)
     return latent
 
 
-def _apply(space: TimbreSpace, latent: Latent, edit: Edit, key: Array, basis: Basis | None) -> Latent:
+def _apply(space: TimbreSpace, latent: Latent, edit: Edit, key: Array, basis: Axes | None) -> Latent:
     count, rate = latent.values.shape[1], latent.rate
+    amount = edit.amount or (0.0, 0.0)
     first = int(edit.start * rate + 1e-6)
     if first >= count:
         raise ValueError(f"{edit.place}: begins at {edit.start:g} s, the sound ends at {count / rate:.2f} s")
     stop = count if edit.end is None else min(count, max(first + 1, round(edit.end * rate)))
     if edit.operator in OF_TIME:
-        middle = path.cut(latent, first, stop)
+        latent = jax.tree.map(np.asarray, latent)  # jax would compile every slice anew for every length
+        middle = slice_frames(latent, first, stop)
         if edit.operator == "reverse":
             middle = path.reverse(middle)
         elif edit.operator == "stretch":
-            middle = path.stretch(middle, max(1, round(edit.amount[0] * (stop - first))))
+            middle = path.stretch(middle, max(1, round(amount[0] * (stop - first))))
         else:
-            middle = path.freeze(middle, 0, count=None if edit.amount is None else max(1, round(edit.amount[0] * rate)))
-        return path.join([path.cut(latent, 0, first), middle, path.cut(latent, stop, count)])
+            middle = path.freeze(middle, 0, count=None if edit.amount is None else max(1, round(amount[0] * rate)))
+        return path.join([slice_frames(latent, 0, first), middle, slice_frames(latent, stop)])
     values, centre, unit, back = _columns(space, latent, edit, basis)
     series = Latent(values=values, mask=latent.mask, rate=rate)
-    changed = np.asarray(_value_operator(series, edit, centre, unit, key, first, stop).values)
+    changed = np.asarray(_value_operator(series, edit, amount, centre, unit, key, first, stop).values)
     share = _share(count, first, stop, edit.fade * rate)[None, :, None]
     if edit.index is not None:
         share = share * (np.arange(values.shape[-1]) == edit.index)
     return back(np.where(share > 0, values + share * (changed - values), values).astype(np.float32))
 
 
-def _columns(space: TimbreSpace, latent: Latent, edit: Edit, basis: Basis | None):
+def _columns(space: TimbreSpace, latent: Latent, edit: Edit, basis: Axes | None):
     """What an edit works on [1, M, K], its centre and unit [K], and the way back to a `Latent`."""
     values = np.asarray(latent.values, np.float32)
     if edit.what == "level":
@@ -227,8 +213,10 @@ def _exists(edit: Edit, size: int) -> None:
         raise ValueError(f"{edit.place}: there is no {edit.what} {edit.index}; there are 0 to {size - 1}")
 
 
-def _value_operator(series: Latent, edit: Edit, centre, unit, key: Array, first: int, stop: int) -> Latent:
-    amount = None if edit.amount is None else _ramp(edit.amount, series.values.shape[1], first, stop)
+def _value_operator(
+    series: Latent, edit: Edit, amounts: tuple[float, float], centre, unit, key: Array, first: int, stop: int
+) -> Latent:
+    amount = _ramp(amounts, series.values.shape[1], first, stop)
     if edit.operator == "scale":
         return path.scale(series, amount, centre=centre)
     if edit.operator == "offset":
@@ -239,8 +227,8 @@ def _value_operator(series: Latent, edit: Edit, centre, unit, key: Array, first:
     if edit.operator == "noise":
         return path.noise(series, amount * unit, key=key)
     if edit.operator == "quantise":
-        return path.quantise(series, edit.amount[0] * unit, centre=centre)
-    return path.smooth(series, edit.amount[0] * series.rate)
+        return path.quantise(series, amounts[0] * unit, centre=centre)
+    return path.smooth(series, amounts[0] * series.rate)
 
 
 def _ramp(amount: tuple[float, float], count: int, first: int, stop: int) -> np.ndarray:

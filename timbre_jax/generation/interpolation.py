@@ -10,6 +10,7 @@ about the space; what the path leaves alone (pitch, noise, attack) stays the arc
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -63,15 +64,15 @@ def even_mixes(
             f"an even path leads from one sound to another of its length, [1, M, D] both, not {start.values.shape} and "
             f"{end.values.shape}: align them first"
         )
-    count, stride = start.values.shape[1], int(getattr(space.model, "stride", 1))
+    count, stride = start.values.shape[1], space.model.stride
     frames = count * stride
-    shares = np.stack([np.broadcast_to(np.asarray(share, np.float32), (count,)) for share in shares])
+    parts = np.stack([np.broadcast_to(np.asarray(share, np.float32), (count,)) for share in shares])
     both = jax.tree.map(lambda a, b: np.concatenate([a, b]), *(_bare(one) for one in (start, end)))
     found, heard = measure(space, np.asarray(space.render(both, key)), names, frames)
     if not heard.any(axis=1).all():
         raise ValueError("one of both sounds is silent: nothing lies evenly between it and the other")
     ends = {name: compared(name, _filled(found[name], heard)) for name in names}
-    many = [jax.tree.map(lambda x: np.repeat(np.asarray(x), len(shares), axis=0), one) for one in (start, end)]
+    first, last = (jax.tree.map(lambda x: np.repeat(np.asarray(x), len(parts), axis=0), one) for one in (start, end))
     times = np.arange(frames) / float(space.representation.rate)
 
     def curve(name: str, share: np.ndarray) -> Curve:
@@ -79,16 +80,17 @@ def even_mixes(
         line = (1.0 - share) * ends[name][0] + share * ends[name][1]
         return Curve(name, times, np.exp(line) if descriptor(name).proportional else line, "between two sounds")
 
-    curves = [[curve(name, share) for name in names] for share in shares]
+    curves = [[curve(name, share) for name in names] for share in parts]
     if is_discrete(space):
         table = code_table(space, names=names, uses=training_share(space)) if table is None else table
-        line = mix(*many, shares)
-        rows = (jax.tree.map(lambda x, row=row: np.asarray(x)[row : row + 1], line) for row in range(len(shares)))
-        told = {"rounds": rounds or 6, "sweeps": 0, "nearness": nearness, "key": key}
-        return [control_codes(space, table, some, start=row, **told) for some, row in zip(curves, rows, strict=True)]
-    arc, reach = mix_spherical(space, *many, shares), dict.fromkeys(names, (-np.inf, np.inf))
-    told = {"rounds": rounds or 2, "nearness": nearness, "key": key, "progress": progress}
-    return search(space, curves, arc, reach=reach, steps=steps, **told)
+        line = mix(first, last, parts)
+        rows = (jax.tree.map(lambda x, row=row: np.asarray(x)[row : row + 1], line) for row in range(len(parts)))
+        options: dict[str, Any] = {"rounds": rounds or 6, "sweeps": 0, "nearness": nearness, "key": key}
+        return [control_codes(space, table, some, start=row, **options) for some, row in zip(curves, rows, strict=True)]
+    arc, reach = mix_spherical(space, first, last, parts), dict.fromkeys(names, (-np.inf, np.inf))
+    return search(
+        space, curves, arc, reach=reach, steps=steps, rounds=rounds or 2, nearness=nearness, key=key, progress=progress
+    )
 
 
 def _bare(latent: Latent) -> Latent:

@@ -15,15 +15,15 @@ numpy in and out: a series is small, and jax would compile every step anew for e
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 import jax
 import numpy as np
 
+from timbre_jax.generation.static_paths import along_arc
 from timbre_jax.space import TimbreSpace
-from timbre_jax.types import Array, Latent, real_frames
-
-MIXED_BY = ("vectors", "codes", "crossfade")
+from timbre_jax.types import Array, Latent, concatenate_frames, frame_mask, real_frames
 
 
 def stretch(latent: Latent, count: int) -> Latent:
@@ -91,16 +91,7 @@ def mix_spherical(space: TimbreSpace, start: Latent, end: Latent, share: Array |
     scale = np.where(deviation > 1e-9, deviation, 1.0)
     a, b = ((np.asarray(x.values, np.float64) - mean) / scale for x in (start, end))
     t = np.broadcast_to(np.asarray(share, np.float64), a.shape[:2])[..., None]
-    far_a, far_b = (np.linalg.norm(x, axis=-1, keepdims=True) for x in (a, b))
-    cosine = np.sum(a * b, -1, keepdims=True) / np.maximum(far_a * far_b, 1e-12)
-    angle = np.arccos(np.clip(cosine, -1.0, 1.0))
-    sine = np.sin(angle)
-    usable = (sine > 1e-3) & (far_a > 1e-6) & (far_b > 1e-6)
-    safe = np.where(usable, sine, 1.0)
-    towards = np.sin((1.0 - t) * angle) / safe * a / np.maximum(far_a, 1e-12)
-    towards = towards + np.sin(t * angle) / safe * b / np.maximum(far_b, 1e-12)
-    arc = mean + scale * towards * ((1.0 - t) * far_a + t * far_b)
-    return _changed(line, np.where(usable, arc, line.values))
+    return _changed(line, mean + scale * along_arc(a, b, t))
 
 
 def settled(space: TimbreSpace, latent: Latent, *, rounds: int = 1) -> Latent:
@@ -115,7 +106,7 @@ def settled(space: TimbreSpace, latent: Latent, *, rounds: int = 1) -> Latent:
     return values
 
 
-def plane(corners: tuple[Latent, Latent, Latent, Latent], position: Array) -> Latent:
+def plane(corners: tuple[Latent, ...], position: Array) -> Latent:
     """Bilinear mix of four series of one length [B, M, D]: at (0, 0), (1, 0), (0, 1) and (1, 1).
 
     Args:
@@ -155,7 +146,7 @@ def weigh(latents: tuple[Latent, ...], weights: Array) -> Latent:
     }
     return Latent(
         values=total([np.asarray(latent.values) for latent in latents]),
-        mask=np.max([_mask(latent) for latent in latents], axis=0),
+        mask=np.max([np.asarray(frame_mask(latent)) for latent in latents], axis=0),
         conditions=conditions,
         rate=latents[0].rate,
     )
@@ -164,10 +155,6 @@ def weigh(latents: tuple[Latent, ...], weights: Array) -> Latent:
 def _series(value: Array) -> np.ndarray:
     value = np.asarray(value)
     return value[:, None] if value.ndim == 1 else value
-
-
-def _mask(latent: Latent) -> np.ndarray:
-    return np.ones(np.shape(latent.values)[:2], np.float32) if latent.mask is None else np.asarray(latent.mask)
 
 
 def _taken(series: Array, order: np.ndarray) -> np.ndarray:
@@ -183,7 +170,7 @@ def to_codes(space: TimbreSpace, latent: Latent) -> Latent:
     Raises:
       ValueError: the space has no codebook.
     """
-    if not callable(getattr(space.model, "codebook", None)):
+    if not space.model.is_discrete:
         raise ValueError("this space has no codebook: its latents are continuous")
     book = np.asarray(space.model.codebook(space.variables), np.float32)
     several = book.ndim == 3
@@ -257,7 +244,7 @@ def smooth(latent: Latent, frames: float) -> Latent:
     def along(series: np.ndarray) -> np.ndarray:
         return gaussian_filter1d(series.astype(np.float64), frames, axis=1, mode="constant", truncate=4.0)
 
-    values, mask = np.asarray(latent.values), _mask(latent)[..., None]
+    values, mask = np.asarray(latent.values), np.asarray(frame_mask(latent))[..., None]
     total = along(mask)
     return _changed(latent, np.where(mask > 0, along(values * mask) / np.where(total > 0, total, 1.0), values))
 
@@ -280,11 +267,6 @@ def freeze(latent: Latent, frame: int, *, count: int | None = None) -> Latent:
     return rearranged(latent, np.full((batch, there if count is None else count), frame))
 
 
-def cut(latent: Latent, start: int, stop: int) -> Latent:
-    """Frames start..stop - 1 of every series."""
-    return rearranged(latent, np.tile(np.arange(start, stop), (latent.values.shape[0], 1)))
-
-
 def rearranged(latent: Latent, order: np.ndarray) -> Latent:
     """Frames in the order [B, M'] of numbers 0..M - 1: values, mask, conditions, codes."""
     return latent.replace(
@@ -295,25 +277,11 @@ def rearranged(latent: Latent, order: np.ndarray) -> Latent:
     )
 
 
-def join(latents: list[Latent]) -> Latent:
-    """Series one after the other; codes where all have them."""
-    kept = [latent for latent in latents if latent.values.shape[1]]
-    names = set.intersection(*(set(latent.conditions) for latent in kept))
-
-    def together(parts):
-        return np.concatenate([np.asarray(part) for part in parts], axis=1)
-
-    return Latent(
-        values=together(latent.values for latent in kept),
-        mask=together(_mask(latent) for latent in kept),
-        conditions={
-            name: together(np.broadcast_to(_series(x.conditions[name]), x.values.shape[:2]) for x in kept)
-            for name in sorted(names)
-        },
-        codes=together(x.codes for x in kept) if all(x.codes is not None for x in kept) else None,
-        rate=kept[0].rate,
-    )
+def join(latents: Sequence[Latent]) -> Latent:
+    """Returns series one after the other, with codes if all of them have codes."""
+    kept = {} if all(latent.codes is not None for latent in latents) else {"codes": None}
+    return concatenate_frames([latent.replace(mask=frame_mask(latent), **kept) for latent in latents])
 
 
-def _changed(latent: Latent, values: np.ndarray) -> Latent:
+def _changed(latent: Latent, values: Array) -> Latent:
     return latent.replace(values=np.asarray(values, np.float32), codes=None)

@@ -1,7 +1,8 @@
-"""Sound files in and out of programs: folders to files, files to what a space takes, safe names, sounds written."""
+"""Sound files in and out of generation: folders to files, files to inputs of a mode, safe names, sounds written."""
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 from collections.abc import Sequence
@@ -9,9 +10,41 @@ from pathlib import Path
 
 import numpy as np
 
+from timbre_jax.generation.series_files import SERIES_SUFFIXES, read_series
+from timbre_jax.space import TimbreSpace
+from timbre_jax.types import Latent
+
+
+@dataclasses.dataclass(frozen=True)
+class InputSound:
+    """Sound file, or file of a latent series, as a mode of generation takes it.
+
+    Attributes:
+      path: the file.
+      wave: [T] float32, padded to the space's length; empty for a series.
+      length: samples of the sound itself; None for a series.
+      remarks: sentences about what was cut or padded, and what is wrong with the sound.
+      series: the series [1, M, D], if the file holds one.
+    """
+
+    path: Path
+    wave: np.ndarray
+    length: int | None
+    remarks: tuple[str, ...] = ()
+    series: Latent | None = None
+
+    @property
+    def original(self) -> np.ndarray:
+        """The sound without padding."""
+        return self.wave[: self.length]
+
+    def name(self, most: int = 60) -> str:
+        """Returns the file's name for use in other names, of at most `most` bytes."""
+        return short_name(self.path, most=most)
+
 
 def expand(files: Sequence[str | os.PathLike]) -> list[Path]:
-    """Files as they are; a folder becomes the sound files in it, by name.
+    """Returns files as they are, and for a folder the sound files in it by name.
 
     Raises:
       ValueError: a folder without a sound file.
@@ -31,32 +64,53 @@ def expand(files: Sequence[str | os.PathLike]) -> list[Path]:
 
 
 def short_name(path: Path, *, most: int = 60) -> str:
-    """A file's name without its suffix, for use in other names."""
+    """Returns a file's name without its suffix, for use in other names."""
     return plain_name(path.stem, most=most)
 
 
 def plain_name(text: str, *, most: int = 60) -> str:
-    """A text as part of a file's name: letters, digits, `_.+-`, at most `most` bytes."""
+    """Returns a text as part of a file's name: letters, digits and `_.+-`, at most `most` bytes."""
     name = re.sub(r"[^\w.+-]+", "_", text).strip("._") or "sound"
     return name.encode()[:most].decode(errors="ignore")
 
 
-def read_input(path: Path, space, errors: list[dict], *, whole: bool = False) -> dict | None:
-    """A file as {"path", "wave" [T], "length", "remarks"} with T the space's length, or None and a line in errors.
+def read_inputs(paths: Sequence[Path], space: TimbreSpace, *, whole: bool = False) -> tuple[list[InputSound], list[dict]]:
+    """Reads the input files of a mode.
 
-    `whole`: T is the sound's own length.
+    Args:
+      paths: sound files.
+      space: gives the sample rate, and the length to which sounds are cut or padded.
+      whole: whether sounds keep their own length, and files of series are inputs as well.
+
+    Returns:
+      (inputs, errors): what could be read, and a line {"file", "error"} for each file that could not.
     """
-    from timbre_jax.audio.io import AudioFileError, read_wave
+    inputs, errors = [], []
+    for path in paths:
+        try:
+            if whole and path.suffix.lower() in SERIES_SUFFIXES:
+                inputs.append(InputSound(path, np.zeros(0, np.float32), None, series=read_series(path, space)))
+            else:
+                inputs.append(_read_sound(path, space, whole))
+        except ValueError as error:
+            errors.append({"file": str(path), "error": str(error)})
+    return inputs, errors
+
+
+def unusable(errors: Sequence[dict]) -> ValueError:
+    """Returns the error for input files of which none can be used: the first of `errors`, and the number of others."""
+    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+    return ValueError(f"{errors[0]['error']}{more}")
+
+
+def _read_sound(path: Path, space: TimbreSpace, whole: bool) -> InputSound:
+    from timbre_jax.audio.io import read_wave
     from timbre_jax.data.prepare.quality import check_wave, reason_of_quality
 
     rate = space.sample_rate
-    length = getattr(space.representation, "length", 4 * rate)
-    try:
-        # A second more than is needed tells a long file from a fitting one without reading all of it.
-        wave, _ = read_wave(path, sample_rate=rate, duration=None if whole else length / rate + 1.0)
-    except AudioFileError as error:
-        errors.append({"file": str(path), "error": str(error)})
-        return None
+    length = space.representation.length or 4 * rate
+    # A second more than is needed tells a long file from a fitting one without reading all of it.
+    wave, _ = read_wave(path, sample_rate=rate, duration=None if whole else length / rate + 1.0)
     remarks = []
     if whole:
         length = len(wave)
@@ -68,21 +122,18 @@ def read_input(path: Path, space, errors: list[dict], *, whole: bool = False) ->
     wave = np.pad(wave[:length], (0, length - real))
     if reason := check_wave(wave[:real], rate):
         remarks.append(f"{reason}: what comes out tells of the model, not of this file")
-    elif callable(getattr(space.representation, "quality", None)):
-        numbers = space.representation.quality(wave[None])
-        if reason := reason_of_quality({name: float(value[0]) for name, value in numbers.items()}, -1, 0.0):
+    else:
+        numbers = {name: float(value[0]) for name, value in space.representation.quality(wave[None]).items()}
+        if numbers and (reason := reason_of_quality(numbers, -1, 0.0)):
             remarks.append(f"{reason}: the representation holds only part of it")
-    return {"path": path, "wave": wave, "length": real, "remarks": remarks}
+    return InputSound(path, wave, real, tuple(remarks))
 
 
 def write_sound(path: Path, wave: np.ndarray, rate: int) -> list[str]:
-    """Writes a sound; one that would clip is turned down as a whole, which the returned remark says."""
+    """Writes a sound, turned down as a whole if it would clip, and returns a remark if it was."""
     from timbre_jax.audio.io import write_wave
     from timbre_jax.inference.rendering import without_clipping
 
     peak = float(np.abs(wave).max(initial=0.0))
-    remarks = []
-    if peak > 1.0:
-        remarks.append(f"turned down by {20 * np.log10(peak):.1f} dB so that it does not clip")
     write_wave(path, without_clipping(wave), rate)
-    return remarks
+    return [f"turned down by {20 * np.log10(peak):.1f} dB so that it does not clip"] if peak > 1.0 else []

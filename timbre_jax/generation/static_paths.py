@@ -21,7 +21,7 @@ def interpolate(start: Array, end: Array, *, steps: int = 9, method: str = "line
     Raises:
       ValueError: fewer than 2 steps, shapes that differ, an unknown method.
     """
-    start, end = jnp.asarray(start, jnp.float32), jnp.asarray(end, jnp.float32)
+    start, end = np.asarray(start, np.float32), np.asarray(end, np.float32)
     if steps < 2:
         raise ValueError(f"an interpolation has at least 2 steps (its ends), not {steps}")
     if start.ndim != 1 or start.shape != end.shape:
@@ -29,19 +29,32 @@ def interpolate(start: Array, end: Array, *, steps: int = 9, method: str = "line
     if method not in INTERPOLATIONS:
         raise ValueError(f"method is one of {', '.join(INTERPOLATIONS)}, not {method!r}")
     share = jnp.linspace(0.0, 1.0, steps, dtype=jnp.float32)[:, None]
-    line = (1.0 - share) * start + share * end
     if method == "linear":
-        return line
-    radius_start, radius_end = jnp.linalg.norm(start), jnp.linalg.norm(end)
-    cosine = jnp.dot(start, end) / jnp.maximum(radius_start * radius_end, 1e-12)
-    angle = jnp.arccos(jnp.clip(cosine, -1.0, 1.0))
-    sine = jnp.sin(angle)
-    usable = (sine > 1e-4) & (radius_start > 0) & (radius_end > 0)
-    safe = jnp.where(usable, sine, 1.0)
-    direction = jnp.sin((1.0 - share) * angle) / safe * start / jnp.maximum(radius_start, 1e-12)
-    direction += jnp.sin(share * angle) / safe * end / jnp.maximum(radius_end, 1e-12)
+        return (1.0 - share) * start + share * end
+    return jnp.asarray(along_arc(start, end, np.asarray(share)), jnp.float32)
+
+
+def along_arc(start: np.ndarray, end: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """Returns points [..., D] on arcs about the origin, whose radius changes linearly (White 2016, slerp).
+
+    Opposite, parallel and zero vectors have no arc and give points on the line.
+
+    Args:
+      start: points [..., D].
+      end: points [..., D].
+      share: part [..., 1] of the way to `end`, 0 to 1.
+    """
+    start, end, share = (np.asarray(x, np.float64) for x in (start, end, share))
+    radius_start, radius_end = (np.linalg.norm(x, axis=-1, keepdims=True) for x in (start, end))
+    cosine = np.sum(start * end, -1, keepdims=True) / np.maximum(radius_start * radius_end, 1e-12)
+    angle = np.arccos(np.clip(cosine, -1.0, 1.0))
+    sine = np.sin(angle)
+    usable = (sine > 1e-3) & (radius_start > 1e-6) & (radius_end > 1e-6)
+    safe = np.where(usable, sine, 1.0)
+    direction = np.sin((1.0 - share) * angle) / safe * start / np.maximum(radius_start, 1e-12)
+    direction = direction + np.sin(share * angle) / safe * end / np.maximum(radius_end, 1e-12)
     arc = direction * ((1.0 - share) * radius_start + share * radius_end)
-    return jnp.where(usable, arc, line)
+    return np.where(usable, arc, (1.0 - share) * start + share * end)
 
 
 def sweep(

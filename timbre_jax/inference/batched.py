@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from timbre_jax.space import TimbreSpace
-from timbre_jax.types import Features, Latent
+from timbre_jax.types import Features, Latent, slice_frames
 
 Tree = TypeVar("Tree")
 
@@ -106,11 +106,7 @@ def decode_features(
       frames: frames that are kept of each sound; None: all.
       batch_size: sounds at once; None: `default_batch`.
     """
-
-    def decode(some: Latent) -> Features:
-        return jax.tree.map(lambda leaf: leaf[:, :frames] if np.ndim(leaf) > 1 else leaf, space.decode(some))
-
-    return map_batches(decode, latent, batch_size=batch_size)
+    return map_batches(lambda some: slice_frames(space.decode(some), 0, frames), latent, batch_size=batch_size)
 
 
 def decode_values(space: TimbreSpace, latent: Latent, *, batch_size: int | None = None) -> np.ndarray:

@@ -14,9 +14,9 @@ import jax
 import numpy as np
 
 from timbre_jax.inference import streaming
-from timbre_jax.representations.segments import PART, analyse_in_parts, frames_within, padded_frames, reach, synthesise_in_parts
+from timbre_jax.representations.segments import PART, analyse_in_parts, padded_frames, synthesise_in_parts
 from timbre_jax.space import TimbreSpace
-from timbre_jax.types import Array, Features, Latent
+from timbre_jax.types import Array, Features, Latent, concatenate_frames, pad_frames, slice_frames
 
 
 def embed_long(space: TimbreSpace, wave: np.ndarray, *, part: int = PART) -> Latent:
@@ -35,29 +35,30 @@ def embed_long(space: TimbreSpace, wave: np.ndarray, *, part: int = PART) -> Lat
 def encode_long(space: TimbreSpace, features: Features, *, part: int = PART) -> Latent:
     """Features [1, N, F] of any length to latents [1, M, D] as numpy."""
     _check(space)
-    stride = int(getattr(space.model, "stride", 1))
-    count = np.shape(features.values)[1]
+    stride = space.model.stride
+    features = jax.tree.map(np.asarray, features)
+    count = features.values.shape[1]
     latents = -(-count // stride)
     if not _has_parts(space):
         return jax.tree.map(np.asarray, space.encode(features))
     each = part - part % stride
     size = padded_frames(count, part=each)
-    whole = _padded(features, size + -size % stride)
+    whole = pad_frames(features, size + -size % stride)
     if size <= each:
-        return _part(jax.tree.map(np.asarray, space.encode(whole)), 0, latents)
+        return slice_frames(jax.tree.map(np.asarray, space.encode(whole)), 0, latents)
     state, parts = streaming.encoder_state(space), []
     for start in range(0, size, each):
-        state, found = streaming.encode_block(space, state, _part(whole, start, start + each))
+        state, found = streaming.encode_block(space, state, slice_frames(whole, start, start + each))
         parts.append(jax.tree.map(np.asarray, found))
     _, found = streaming.finish_encoding(space, state)
-    return _part(_joined([*parts, jax.tree.map(np.asarray, found)]), 0, latents)
+    return slice_frames(concatenate_frames([*parts, jax.tree.map(np.asarray, found)]), 0, latents)
 
 
 def decode_long(space: TimbreSpace, latent: Latent | Array, key: Array | None = None, *, part: int = PART) -> Features:
     """Latents [1, M, D] of any length to features [1, stride * M, F] as numpy. `key`: as `space.decode` takes it."""
     _check(space)
     latent = jax.tree.map(np.asarray, space.latent(latent))
-    stride = int(getattr(space.model, "stride", 1))
+    stride = space.model.stride
     count = latent.values.shape[1]
     if latent.values.shape[0] != 1 or not count:
         raise ValueError(f"latents of one sound are [1, M, D] with M at least 1, not {latent.values.shape}")
@@ -66,15 +67,15 @@ def decode_long(space: TimbreSpace, latent: Latent | Array, key: Array | None = 
         return jax.tree.map(np.asarray, space.decode(latent, **given))
     each = max(1, part // stride)
     size = padded_frames(count, part=each)
-    whole = _padded(latent, size)
+    whole = pad_frames(latent, size)
     if size <= each:
-        return _part(jax.tree.map(np.asarray, space.decode(whole, **given)), 0, count * stride)
+        return slice_frames(jax.tree.map(np.asarray, space.decode(whole, **given)), 0, count * stride)
     state, parts = streaming.decoder_state(space), []
     for start in range(0, size, each):
-        state, found = streaming.decode_block(space, state, _part(whole, start, start + each), **given)
+        state, found = streaming.decode_block(space, state, slice_frames(whole, start, start + each), **given)
         parts.append(jax.tree.map(np.asarray, found))
     _, found = streaming.finish_decoding(space, state, **given)
-    return _part(_joined([*parts, jax.tree.map(np.asarray, found)]), 0, count * stride)
+    return slice_frames(concatenate_frames([*parts, jax.tree.map(np.asarray, found)]), 0, count * stride)
 
 
 def render_long(
@@ -98,47 +99,10 @@ def reconstruct_long(space: TimbreSpace, wave: np.ndarray, key: Array | None = N
     return render_long(space, embed_long(space, wave, part=part), key, samples=len(wave), part=part)
 
 
-def latents_within(space: TimbreSpace, samples: int) -> int:
-    """Latents of a sound of so many samples, at least 1."""
-    return -(-frames_within(space.representation, samples) // int(getattr(space.model, "stride", 1)))
-
-
 def _check(space: TimbreSpace) -> None:
     if space.kind != "series":
         raise ValueError("sounds of any length need a series space (a latent a frame); this one is static")
 
 
 def _has_parts(space: TimbreSpace) -> bool:
-    return hasattr(space.model, "encode_block") and reach(space.representation) is not None
-
-
-def _padded(record, total: int):
-    """Features or latents [1, N, .] with frames outside the mask behind; conditions keep their last values."""
-    count = np.shape(record.values)[1]
-
-    def filled(x, mode):
-        return np.pad(np.asarray(x), ((0, 0), (0, total - count), *((0, 0),) * (np.ndim(x) - 2)), mode=mode)
-
-    mask = np.ones((1, count), np.float32) if record.mask is None else record.mask
-    changed = {
-        "values": filled(record.values, "constant"),
-        "mask": filled(mask, "constant"),
-        "conditions": {name: filled(x, "edge") if np.ndim(x) > 1 else x for name, x in record.conditions.items()},
-    }
-    if getattr(record, "codes", None) is not None:
-        changed["codes"] = filled(record.codes, "constant")
-    return record.replace(**changed)
-
-
-def _part(record, start: int, stop: int):
-    return jax.tree.map(lambda x: x[:, start:stop] if np.ndim(x) > 1 else x, record)
-
-
-def _joined(parts: list):
-    """Blocks one after another; conditions that one of them lacks are left out."""
-    parts = [part for part in parts if part.values.shape[1]]
-    names = set.intersection(*(set(part.conditions) for part in parts))
-    parts = [
-        part.replace(conditions={name: part.conditions[name] for name in sorted(names)}, rate=parts[0].rate) for part in parts
-    ]
-    return jax.tree.map(lambda *leaves: np.concatenate(leaves, axis=1) if np.ndim(leaves[0]) > 1 else leaves[0], *parts)
+    return space.model.streaming and space.representation.reach is not None

@@ -15,7 +15,7 @@ import numpy as np
 
 from timbre_jax.models.base import TimbreModel, Variables
 from timbre_jax.space import TimbreSpace
-from timbre_jax.types import Array, Features, Latent, Posterior
+from timbre_jax.types import Array, Features, Latent, Posterior, frame_mask, slice_frames
 
 LEVELS = ("loudness", "gain_db")
 """Conditions that say a frame's level in dB."""
@@ -28,7 +28,7 @@ def level_name(conditions) -> str | None:
 
 def point_weights(latent: Latent) -> Array:
     """Weights [B, M] that sum to 1: amplitude within the real length; equal ones where the space sets no level aside."""
-    mask = jnp.ones(latent.values.shape[:2]) if latent.mask is None else latent.mask
+    mask = frame_mask(latent)
     # A sound without one real frame (silence of length 0) still has a point.
     mask = jnp.where(jnp.sum(mask, axis=1, keepdims=True) > 0, mask, 1.0)
     name = level_name(latent.conditions)
@@ -48,7 +48,7 @@ def points(latent: Latent) -> Array:
 
 def latent_rate(space: TimbreSpace) -> float:
     """Latents a second of a series space."""
-    return float(space.representation.rate) / int(getattr(space.model, "stride", 1))
+    return float(space.representation.rate) / space.model.stride
 
 
 def frames_of(space: TimbreSpace, seconds: float) -> int:
@@ -90,14 +90,19 @@ class HeldSeries(TimbreModel):
     frames: int = 48
 
     @property
-    def draws(self) -> bool:
+    def stochastic_decoder(self) -> bool:
         """Whether the decoder draws noise."""
-        return self.inner.draws
+        return self.inner.stochastic_decoder
+
+    @property
+    def wrapped(self) -> TimbreModel:
+        """The series model."""
+        return self.inner
 
     @property
     def stride(self) -> int:
         """Frames a latent of the series."""
-        return int(getattr(self.inner, "stride", 1))
+        return self.inner.stride
 
     def posterior(self, features: Features, *, train: bool = False) -> Posterior:
         latent = self._point(self.inner.posterior(features, train=train).mode(), features)
@@ -125,12 +130,8 @@ class HeldSeries(TimbreModel):
             },
             rate=latent.rate,
         )
-        decoded = self.inner.decode(series, train=train, **({"key": key} if self.draws else {}))
-        return decoded.replace(
-            values=decoded.values[:, :frames],
-            mask=mask,
-            conditions={name: x[:, :frames] if jnp.ndim(x) > 1 else x for name, x in decoded.conditions.items()},
-        )
+        decoded = self.inner.decode(series, train=train, **({"key": key} if self.stochastic_decoder else {}))
+        return slice_frames(decoded, 0, frames).replace(mask=mask)
 
 
 def held_space(space: TimbreSpace, *, seconds: float = 1.0) -> TimbreSpace:

@@ -17,7 +17,7 @@ def render_values(space: TimbreSpace, values: np.ndarray) -> np.ndarray:
 def synthesize_values(space: TimbreSpace, values: np.ndarray) -> np.ndarray:
     """Synthesizes feature values [V, N, F] of whole length to waves [V, T]."""
     mask = np.ones(values.shape[:2], np.float32)
-    return synthesize_features(space, Features(values=values, mask=mask, rate=getattr(space.representation, "rate", 0.0)))
+    return synthesize_features(space, Features(values=values, mask=mask, rate=space.representation.rate))
 
 
 def synthesize_features(space: TimbreSpace, features: Features, *, batch_size: int = 16) -> np.ndarray:

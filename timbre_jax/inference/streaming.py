@@ -13,9 +13,10 @@ Latents come late by the encoder's look-ahead, and frames by the decoder's (`loo
 frame needs frames that have not sounded yet. A model with `causal=True` looks back only and has none of its own. What the
 representation waits for (half a window), and its way back to sound, come on top: `look_ahead` says both.
 
-A model that can be a stream has `look_ahead`, `encoder_state`, `encode_block`, `decoder_state` and `decode_block`; in those a
-block is a whole number of latents, goes in at once, and comes out as long as it went in, late by the look-ahead: the first of
-what comes out lies before the beginning and has mask 0. This module leaves that out, and deals with blocks of any size.
+A model that can stream declares it (`TimbreModel.streaming`) and has `look_ahead`, `encoder_state`, `encode_block`,
+`decoder_state` and `decode_block`; in those a block is a whole number of latents, goes in at once, and comes out as long as
+it went in, late by the look-ahead: the first of what comes out lies before the beginning and has mask 0. This module leaves
+that out, and deals with blocks of any size.
 """
 
 from __future__ import annotations
@@ -27,11 +28,10 @@ import jax
 import jax.numpy as jnp
 
 from timbre_jax.space import TimbreSpace
-from timbre_jax.types import Array, Features, Latent
+from timbre_jax.types import Array, Features, Latent, concatenate_frames, frame_mask, pad_frames, slice_frames
 
 
-@flax.struct.dataclass
-class StreamState:
+class StreamState(flax.struct.PyTreeNode):
     """Where a stream is.
 
     Attributes:
@@ -97,7 +97,7 @@ def look_ahead(space: TimbreSpace) -> LookAhead:
         encoder,
         decoder,
         space.model.stride,
-        getattr(representation, "window_length", 0) // 2,
+        representation.look_ahead,
         representation.hop,
         representation.sample_rate,
     )
@@ -110,7 +110,7 @@ def encoder_state(space: TimbreSpace, batch: int = 1) -> StreamState:
       ValueError: the space cannot be a stream.
     """
     _check(space)
-    return StreamState(_first(space, "encoder_state", batch), early=space.model.look_ahead[0])
+    return StreamState(space.model.encoder_state(_checked(batch)), early=space.model.look_ahead[0])
 
 
 def encode_block(space: TimbreSpace, state: StreamState, block: Features) -> tuple[StreamState, Latent]:
@@ -122,11 +122,11 @@ def encode_block(space: TimbreSpace, state: StreamState, block: Features) -> tup
     model = space.model
     _check_block(block.values, model.feature_shape[1], "features", state)
     if state.pending is not None:
-        block = _join(state.pending, block)
+        block = concatenate_frames([state.pending, block])
     names = sorted(name for name, value in block.conditions.items() if jnp.ndim(value) == 2)
     state = state.replace(curves=tuple(names))
     whole = block.values.shape[1] - block.values.shape[1] % model.stride
-    now, later = _cut(block, 0, whole), _cut(block, whole, None)
+    now, later = slice_frames(block, 0, whole), slice_frames(block, whole)
     state = state.replace(pending=later if later.values.shape[1] else None)
     if not whole:
         return state, _no_latents(space, block)
@@ -140,20 +140,21 @@ def finish_encoding(space: TimbreSpace, state: StreamState) -> tuple[StreamState
     outputs = []
     if state.pending is not None:
         rate = state.pending.rate
-        missing = model.stride - state.pending.values.shape[1]
-        filled = _silence(state.pending, missing)
-        state, latent = _run(space, state.replace(pending=None), _join(state.pending, filled), "encode_block")
+        filled = pad_frames(state.pending, model.stride)
+        state, latent = _run(space, state.replace(pending=None), filled, "encode_block")
         outputs.append(latent)
     # Where no frame ever came, nothing is held back.
     if state.early < model.look_ahead[0]:
         frames = model.look_ahead[0] * model.stride
         shape = (batch, frames, model.feature_shape[1])
         curves = {name: jnp.zeros(shape[:2]) for name in state.curves}
-        silence = Features(values=jnp.zeros(shape), mask=jnp.zeros(shape[:2]), conditions=curves, rate=rate or _rate(space))
+        silence = Features(
+            values=jnp.zeros(shape), mask=jnp.zeros(shape[:2]), conditions=curves, rate=rate or space.representation.rate
+        )
         state, latent = _run(space, state, silence, "encode_block")
         outputs.append(latent)
     empty = Features(values=jnp.zeros((batch, 0, model.feature_shape[1])), mask=jnp.zeros((batch, 0)), rate=rate)
-    return encoder_state(space, batch), concatenate(outputs or [_no_latents(space, empty)])
+    return encoder_state(space, batch), concatenate_frames(outputs or [_no_latents(space, empty)])
 
 
 def decoder_state(space: TimbreSpace, batch: int = 1) -> StreamState:
@@ -163,7 +164,7 @@ def decoder_state(space: TimbreSpace, batch: int = 1) -> StreamState:
       ValueError: the space cannot be a stream.
     """
     _check(space)
-    return StreamState(_first(space, "decoder_state", batch), early=space.model.look_ahead[1])
+    return StreamState(space.model.decoder_state(_checked(batch)), early=space.model.look_ahead[1])
 
 
 def decode_block(
@@ -176,9 +177,7 @@ def decode_block(
     """
     block = space.latent(block)
     _check_block(block.values, space.latent_size, "latents", state)
-    if block.mask is None:
-        block = block.replace(mask=jnp.ones(block.values.shape[:2]))
-    return _run(space, state, block, "decode_block", key)
+    return _run(space, state, block.replace(mask=frame_mask(block)), "decode_block", key)
 
 
 def finish_decoding(space: TimbreSpace, state: StreamState, key: Array | None = None) -> tuple[StreamState, Features]:
@@ -187,21 +186,13 @@ def finish_decoding(space: TimbreSpace, state: StreamState, key: Array | None = 
     late = model.look_ahead[1]
     if not late:
         shape = (batch, 0, model.feature_shape[1])
-        return decoder_state(space, batch), Features(values=jnp.zeros(shape), mask=jnp.zeros(shape[:2]), rate=_rate(space))
+        return decoder_state(space, batch), Features(
+            values=jnp.zeros(shape), mask=jnp.zeros(shape[:2]), rate=space.representation.rate
+        )
     nothing = space.latent(jnp.zeros((batch, late, space.latent_size)))
-    nothing = nothing.replace(mask=jnp.zeros((batch, late)), rate=_rate(space) / model.stride)
+    nothing = nothing.replace(mask=jnp.zeros((batch, late)), rate=space.representation.rate / model.stride)
     _, features = _run(space, state, nothing, "decode_block", key)
     return decoder_state(space, batch), features
-
-
-def concatenate(parts: list) -> Features | Latent:
-    """Blocks of features, or of latents, one after another: conditions that one of them lacks are left out."""
-    parts = [part for part in parts if part.values.shape[1]] or parts[:1]
-    names = set.intersection(*(set(part.conditions) for part in parts))
-    joined = [part.replace(conditions={name: part.conditions[name] for name in sorted(names)}) for part in parts]
-    whole = [part.replace(rate=parts[0].rate) for part in joined]
-    # A condition [B] is of the whole sound, and the same in all of its blocks.
-    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves, axis=1) if leaves[0].ndim > 1 else leaves[0], *whole)
 
 
 def _run(space: TimbreSpace, state: StreamState, block, method: str, key: Array | None = None):
@@ -210,7 +201,7 @@ def _run(space: TimbreSpace, state: StreamState, block, method: str, key: Array 
     model, result = _stepped(space, state.model, block, key, method)
     left_out = min(state.early * frames, result.values.shape[1])
     state = state.replace(model=model, early=state.early - left_out // frames)
-    return state, _cut(result, left_out, None) if left_out else result
+    return state, slice_frames(result, left_out) if left_out else result
 
 
 def _step(space: TimbreSpace, state, block, key, method: str):
@@ -221,14 +212,14 @@ def _step(space: TimbreSpace, state, block, key, method: str):
 _stepped = jax.jit(_step, static_argnames="method")
 
 
-def _first(space: TimbreSpace, method: str, batch: int):
+def _checked(batch: int) -> int:
     if batch < 1:
         raise ValueError(f"a stream is of at least one sound at a time, not {batch}")
-    return getattr(space.model, method)(batch)
+    return batch
 
 
 def _check(space: TimbreSpace) -> None:
-    if not hasattr(space.model, "encode_block"):
+    if not space.model.streaming:
         raise ValueError(
             f"a {space.kind} space of the model {type(space.model).__name__} cannot be a stream; series spaces can (FrameVAE)"
         )
@@ -242,32 +233,6 @@ def _check_block(values: Array, width: int, what: str, state: StreamState) -> No
 
 def _batch(state: StreamState) -> int:
     return jax.tree.leaves(state.model)[0].shape[0]
-
-
-def _rate(space: TimbreSpace) -> float:
-    return getattr(space.representation, "rate", 0.0)
-
-
-def _cut(record, start: int, stop: int | None):
-    count = record.values.shape[1]
-    return jax.tree.map(lambda x: x[:, start:stop] if jnp.ndim(x) > 1 and x.shape[1] == count else x, record)
-
-
-def _join(first: Features, second: Features) -> Features:
-    return concatenate([first, second])
-
-
-def _silence(like: Features, count: int) -> Features:
-    """Frames outside the mask, with the conditions' last values."""
-    return Features(
-        values=jnp.zeros((like.values.shape[0], count, like.values.shape[2])),
-        mask=jnp.zeros((like.values.shape[0], count)),
-        conditions={
-            name: jnp.repeat(value[:, -1:], count, axis=1) if jnp.ndim(value) > 1 else value
-            for name, value in like.conditions.items()
-        },
-        rate=like.rate,
-    )
 
 
 def _no_latents(space: TimbreSpace, block: Features) -> Latent:

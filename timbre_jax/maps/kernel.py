@@ -24,7 +24,7 @@ import optax
 
 from timbre_jax.analysis.projection import Projection, pca_map, tsne_map
 from timbre_jax.analysis.statistics import points
-from timbre_jax.metrics.neighbours import nearest_neighbours
+from timbre_jax.metrics.knn import nearest_neighbours
 from timbre_jax.types import Array
 
 FEWEST = 8

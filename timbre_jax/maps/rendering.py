@@ -79,7 +79,7 @@ def quick_space(space: TimbreSpace, made: SoundMap, *, milliseconds: float, repo
         if cost["total"] <= milliseconds or fewer is None or attempt == 4:
             break  # with what was measured last, and is compiled
         quick = fewer
-    effort = getattr(quick.representation, "iterations", None)
+    effort = quick.representation.synthesis_iterations.get("iterations")
     detail = ", ".join(f"{name} {value:.1f}" for name, value in cost.items() if name != "total")
     used = "" if effort is None else f" with {effort} iterations of {quick.representation.inverter}"
     report(f"a sound takes {cost['total']:.0f} ms{used} ({detail})")
@@ -91,7 +91,7 @@ def quick_space(space: TimbreSpace, made: SoundMap, *, milliseconds: float, repo
 def _with_effort(space: TimbreSpace, share: float) -> TimbreSpace | None:
     """The space with that share of its inverter's iterations (a little less, to be sure); None: there is nothing to save."""
     representation = space.representation
-    now = {name: getattr(representation, name, 0) for name in ("iterations", "nnls_iterations")}
+    now = representation.synthesis_iterations
     share = min(max(0.85 * share, 0.02), 0.7)
     fewer = {name: max(_LEAST_ITERATIONS, int(share * number)) for name, number in now.items() if number > _LEAST_ITERATIONS}
     return space.replace(representation=dataclasses.replace(representation, **fewer)) if fewer else None

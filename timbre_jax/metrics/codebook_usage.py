@@ -1,4 +1,4 @@
-"""How the codes of a discrete space are used by sounds: how many, how evenly, with intervals over recordings."""
+"""Use of the codes of a discrete space: how many codes sounds use, and how evenly, with intervals over recordings."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import dataclasses
 
 import numpy as np
 
-from timbre_jax.metrics.bootstrap import Interval, group_ids, group_sums, resampled_interval
+from timbre_jax.metrics.bootstrap import Interval, sums_interval
 from timbre_jax.metrics.table import Table
 from timbre_jax.types import Latent
 
 AUDIBLE_DB = -70.0
-"""Latents of a lower level have a code too, which says nothing."""
+"""Codes of latents with a lower level are not counted."""
 
 
 @dataclasses.dataclass(frozen=True)
 class CodeUses:
-    """Uses of K codes in each of Q codebooks.
+    """Use of K codes in each of Q codebooks.
 
     Attributes:
       counts: [Q, K] over all sounds.
@@ -31,7 +31,7 @@ class CodeUses:
     latents: int
 
     def table(self) -> Table:
-        """One row a codebook."""
+        """Returns a table with a row for each codebook."""
         size = self.counts.shape[1]
         rows = tuple(
             (q, size, int(self.used[q]), *(float(np.asarray(x)[q]) for x in self._three()), self.latents)
@@ -48,7 +48,7 @@ class CodeUses:
 
 
 def code_uses(latent: Latent, size: int, groups: np.ndarray | None = None, *, seed: int = 0) -> CodeUses:
-    """Of the codes of series [B, M] or [B, M, Q], within the sounds and above silence.
+    """Counts the codes of series [B, M] or [B, M, Q], within the sounds and above silence.
 
     Args:
       size: K. groups: recordings [B]; None: every sound is one.
@@ -68,14 +68,8 @@ def code_uses(latent: Latent, size: int, groups: np.ndarray | None = None, *, se
     for b, (some, inside) in enumerate(zip(codes, counted, strict=True)):
         for q in range(books):
             each[b, q] = np.bincount(some[inside, q], minlength=size)
-    ids, number = group_ids(groups, len(codes))
-    sums = group_sums(each, ids, number)
-
-    def perplexity(drawn: np.ndarray) -> np.ndarray:
-        return np.exp(_entropy(np.tensordot(drawn, sums, 1)))
-
     counts = each.sum(0)
-    interval = resampled_interval(perplexity, number, draws=300, level=0.95, seed=seed)
+    interval = sums_interval(lambda sums: np.exp(_entropy(sums)), each, groups=groups, draws=300, seed=seed)
     return CodeUses(counts, interval, (counts > 0).sum(1), int(counted.sum()))
 
 

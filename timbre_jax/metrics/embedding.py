@@ -36,9 +36,7 @@ def image_embedding(name: str = "timbre") -> Callable[[np.ndarray], np.ndarray]:
         return _statistics
     if name != "timbre" and not name.endswith(".npz"):
         raise ValueError(f"there is no embedding {name!r}; there are {', '.join(EMBEDDINGS)}, or name an .npz file")
-    settings, params, _ = read_network(SHIPPED if name == "timbre" else Path(name))
-    network = EmbeddingNetwork(settings)
-    return jax.jit(lambda values: network.apply({"params": params}, values)[0])
+    return _shipped_network() if name == "timbre" else _network(Path(name))
 
 
 def embedding_definition(name: str = "timbre") -> str:
@@ -50,6 +48,18 @@ def embedding_definition(name: str = "timbre") -> str:
     return (
         f"embedding “{path.stem}” ({settings.features} features, level-blind; trained on {trained.get('sounds', '?')} sounds)"
     )
+
+
+@functools.cache
+def _shipped_network() -> Callable[[np.ndarray], np.ndarray]:
+    """Returns the embedding that belongs to the library; compiled once."""
+    return _network(SHIPPED)
+
+
+def _network(path: Path) -> Callable[[np.ndarray], np.ndarray]:
+    settings, params, _ = read_network(path)
+    network = EmbeddingNetwork(settings)
+    return jax.jit(lambda values: network.apply({"params": params}, values)[0])
 
 
 def _statistics(values: np.ndarray) -> np.ndarray:

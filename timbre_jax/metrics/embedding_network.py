@@ -7,6 +7,7 @@ import json
 import os
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -73,7 +74,7 @@ def write_network(path: str | os.PathLike, settings: EmbeddingSettings, params, 
     """Writes an .npz of plain arrays (float16), whole or not at all; `trained` says on what, in JSON."""
     path = Path(path)
     document = json.dumps({"settings": dataclasses.asdict(settings), "trained": trained})
-    arrays = {name: np.asarray(value, np.float16) for name, value in flatten_dict(params, sep="/").items()}
+    arrays: dict[str, Any] = {name: np.asarray(value, np.float16) for name, value in flatten_dict(params, sep="/").items()}
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
         np.savez_compressed(file, document=np.array(document), **arrays)
     return path
@@ -89,7 +90,7 @@ def read_network(path: str | os.PathLike) -> tuple[EmbeddingSettings, dict, dict
         with np.load(path, allow_pickle=False) as file:
             document = json.loads(str(file["document"]))
             arrays = {name: np.asarray(file[name], np.float32) for name in file.files if name != "document"}
-        settings = {k: tuple(v) if isinstance(v, list) else v for k, v in document["settings"].items()}
+        settings: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in document["settings"].items()}
         return EmbeddingSettings(**settings), unflatten_dict(arrays, sep="/"), document["trained"]
     except FileNotFoundError:
         raise ValueError(f"{path}: there is no such embedding") from None

@@ -47,15 +47,6 @@ class FingerprintScores:
     bit_agreement: np.ndarray
 
 
-def available() -> bool:
-    """Whether fingerprints can be made and compared here."""
-    try:
-        require()
-    except FingerprintMissing:
-        return False
-    return True
-
-
 def require() -> None:
     """Raises FingerprintMissing, which says how to get them, where the optional programs are not there."""
     _program()

@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from timbre_jax.metrics.bootstrap import Interval, group_ids, resampled_interval
-from timbre_jax.metrics.neighbours import NeighbourAccuracy, Neighbours, nearest_neighbours, square_distances, standardise, vote
+from timbre_jax.metrics.bootstrap import Interval, sums_interval
+from timbre_jax.metrics.knn import (
+    NeighbourAccuracy,
+    Neighbours,
+    accuracy_of,
+    nearest_neighbours,
+    square_distances,
+    standardise,
+    vote,
+)
 
 
 def trustworthiness(points: np.ndarray, mapped: np.ndarray, *, k: int = 5, chunk: int = 512) -> float:
@@ -53,12 +61,7 @@ def map_accuracy(mapped: np.ndarray, labels: np.ndarray, *, k: int = 5) -> Neigh
     if len(mapped) < 2:
         raise ValueError("a neighbour needs at least two points")
     near = _others(standardise(mapped)[0], min(k, len(mapped) - 1))
-    predicted = vote(Neighbours(near, np.zeros(near.shape)), labels)
-    classes, ids, counts = np.unique(labels, return_inverse=True, return_counts=True)
-    correct = (predicted == labels).astype(np.float64)
-    confusion = np.zeros((len(classes), len(classes)), np.int64)
-    np.add.at(confusion, (ids, np.searchsorted(classes, predicted)), 1)
-    return NeighbourAccuracy(correct, float(correct.mean()), float(counts.max() / len(labels)), predicted, classes, confusion)
+    return accuracy_of(vote(Neighbours(near, np.zeros(near.shape)), labels), labels, labels)
 
 
 def variance_kept(
@@ -88,14 +91,12 @@ def variance_kept(
     if not (np.isfinite(latents).all() and np.isfinite(returned).all()):
         raise ValueError("some latents are not finite")
     mean = latents.mean(0) if mean is None else np.asarray(mean, np.float64)
-    ids, count = group_ids(groups, len(latents))
-    lost, total = (np.bincount(ids, np.square(x).sum(1), minlength=count) for x in (returned - latents, latents - mean))
 
-    def kept(drawn: np.ndarray) -> np.ndarray:
-        spread = drawn @ total
-        return 1.0 - (drawn @ lost) / np.where(spread > 0.0, spread, np.nan)
+    def kept(lost: np.ndarray, spread: np.ndarray) -> np.ndarray:
+        return 1.0 - lost / np.where(spread > 0.0, spread, np.nan)
 
-    return resampled_interval(kept, count, draws=draws, level=0.95, seed=seed)
+    terms = (np.square(x).sum(1) for x in (returned - latents, latents - mean))
+    return sums_interval(kept, *terms, groups=groups, draws=draws, seed=seed)
 
 
 def _others(points: np.ndarray, k: int) -> np.ndarray:

@@ -1,13 +1,12 @@
-"""How well a space gives back the notes that it is shown, under one definition for every model.
+"""Reconstruction scores of notes (MSE and SSIM), under one definition for every model.
 
-The normalisation of the features changes MSE and SSIM on the same notes, so a score under a model's own normalisation
-says little. Here a harmonic representation's features are denormalised to Hz and dB and normalised again on one common
+The normalization of the features changes MSE and SSIM on the same notes, so scores under a model's own normalization are not
+comparable. Therefore the features of a harmonic representation are denormalized to Hz and dB and normalized again on one common
 scale: log f0 from 80 to 2100 Hz and the first 7 harmonics from -100 to 0 dB, each to [0, 1] (the defaults of
-`HarmonicTracks`). Samples (`WaveFrames`) become their log-mel spectrogram (`HEARD_BANDS` bands over `HEARD_RANGE_DB` under full
-scale, as many frames as there were): two sounds whose phases differ are alike. Then MSE is the mean square over frames within
-the sound and over rows; SSIM is that of Wang et al. 2004 with a uniform 7 x 7 window, only windows wholly inside the image,
-data range 1. Features of another kind of
-representation are scored as they are, which `score_definition` says.
+`HarmonicTracks`). Samples (`WaveFrames`) become their log-mel spectrogram (`LOG_MEL_BANDS` bands over `LOG_MEL_RANGE_DB` under
+full scale, as many frames as there were), so that sounds that differ only in phase score alike. MSE is the mean square over
+frames within the sound and over rows; SSIM is that of Wang et al. 2004 with a uniform 7 x 7 window, only windows wholly inside
+the image, data range 1. Features of any other representation are scored as they are, which `score_definition` states.
 """
 
 from __future__ import annotations
@@ -15,16 +14,19 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from timbre_jax.audio.distances import log_spectral_distance, mse, ssim
+from timbre_jax.audio.distances import mse, ssim
 from timbre_jax.inference.batched import batches_of, decode_features, encode_features, map_batches, take
 from timbre_jax.representations import representation_settings
 from timbre_jax.representations.base import Representation
+from timbre_jax.representations.harmonic_tracks import HarmonicTracks
 from timbre_jax.representations.log_mel import LogMel
+from timbre_jax.representations.wave_frames import WaveFrames
 from timbre_jax.space import TimbreSpace
 from timbre_jax.types import Array, Features, Latent
 
@@ -32,57 +34,56 @@ COMMON_HARMONICS = 7
 COMMON_F0_RANGE = (80.0, 2100.0)
 COMMON_AMPLITUDE_RANGE = (-100.0, 0.0)
 SSIM_WINDOW = 7
-HEARD_BANDS, HEARD_RANGE_DB = 80, 100.0
+LOG_MEL_BANDS, LOG_MEL_RANGE_DB = 80, 100.0
 
 
 def score_definition(representation: Representation) -> str:
-    """The sentence that has to stand beside a score of this representation's features."""
+    """Returns the definition that belongs beside a score of this representation's features."""
     window = f"SSIM: uniform {SSIM_WINDOW}x{SSIM_WINDOW} window, valid, data range 1; MSE over frames within the sound"
-    if is_harmonic(representation):
+    if isinstance(representation, HarmonicTracks):
         low, high = COMMON_F0_RANGE
         floor, ceiling = COMMON_AMPLITUDE_RANGE
-        rows = 1 + min(COMMON_HARMONICS, _harmonics(representation))
+        rows = 1 + min(COMMON_HARMONICS, representation.feature_shape[1] - 1)
         return (
             f"{rows} rows on one scale for every model: log f0 {low:g}-{high:g} Hz and the first {rows - 1} harmonics "
             f"{floor:g}..{ceiling:g} dB, each to [0, 1]; {window}"
         )
-    if _is_samples(representation):
-        mel = _heard(representation, 1)
+    if isinstance(representation, WaveFrames):
+        mel = _comparison_mel(representation, 1)
         return (
             f"log-mel of the samples ({mel.n_mels} bands from {mel.fmin:g} Hz, windows of {mel.n_fft}, hop {mel.hop}, "
             f"{mel.range_db:g} dB under full scale to [0, 1]); {window}"
         )
-    settings = representation_settings(representation) if dataclasses.is_dataclass(representation) else {}
-    # What only the way back to sound takes makes no other features.
-    way_back = getattr(representation, "way_back", ())
-    named = "".join(f", {name} {value}" for name, value in settings.items() if name not in way_back)
+    settings: dict = representation_settings(representation) if dataclasses.is_dataclass(representation) else {}
+    # Settings of the synthesis do not change the features.
+    named = "".join(f", {name} {value}" for name, value in settings.items() if name not in representation.synthesis_fields)
     return f"features of {representation.name}{named} in their own units, not to be compared with others; {window}"
 
 
 def common_values(representation: Representation, values: Array) -> Array:
-    """Features [B, N, F] of a representation on the common scale, [B, N, 1 + min(H, 7)]; jit-able and differentiable.
+    """Returns features [B, N, F] of a representation on the common scale, [B, N, 1 + min(H, 7)]; can be differentiated.
 
-    Samples become their log-mel spectrogram, [B, N, `HEARD_BANDS`]; other features are given back as they are.
+    Samples become their log-mel spectrogram, [B, N, `LOG_MEL_BANDS`]; other features are returned as they are.
     """
-    if _is_samples(representation):
+    if isinstance(representation, WaveFrames):
         waves = values.reshape(values.shape[0], -1)
-        return _heard(representation, values.shape[1]).analyse(waves).values
-    if not is_harmonic(representation):
+        return _comparison_mel(representation, values.shape[1]).analyse(waves).values
+    if not isinstance(representation, HarmonicTracks):
         return values
     f0, amplitude = representation.denormalise(values)
     low, high = COMMON_F0_RANGE
     floor, ceiling = COMMON_AMPLITUDE_RANGE
-    # A decoder without a sigmoid may go below any range: the floor of 1 Hz only keeps the logarithm finite.
+    # A decoder without a sigmoid may go below any range; the floor of 1 Hz only keeps the logarithm finite.
     pitch = jnp.log(jnp.maximum(f0, 1.0) / low) / np.log(high / low)
     level = (amplitude[..., :COMMON_HARMONICS] - floor) / (ceiling - floor)
     return jnp.clip(jnp.concatenate([pitch[..., None], level], axis=-1), 0.0, 1.0).astype(values.dtype)
 
 
 def pair_scores(values: Array, target: Array, mask: Array) -> tuple[Array, Array]:
-    """MSE [B] and SSIM [B] of images [B, N, F] on one scale; frames with mask [B, N] = 0 do not count in either.
+    """Returns MSE [B] and SSIM [B] of images [B, N, F] on one scale; frames with mask [B, N] = 0 do not count in either.
 
-    For SSIM both images are zero there, and windows that lie wholly outside the sound are taken out of the mean. Images
-    with less than 7 rows or frames get the largest odd window that fits.
+    For SSIM both images are zero there, and windows that lie wholly outside the sound are left out of the mean. Images
+    with fewer than 7 rows or frames get the largest odd window that fits.
     """
     smallest = min(SSIM_WINDOW, *values.shape[1:])
     window = smallest - 1 + smallest % 2
@@ -102,10 +103,14 @@ class Scores:
     mse: np.ndarray
     ssim: np.ndarray
 
+    def means(self) -> tuple[float, float]:
+        """Returns MSE and SSIM averaged over the sounds."""
+        return float(self.mse.mean()), float(self.ssim.mean())
+
 
 def score_latents(
     space: TimbreSpace,
-    values: np.ndarray,
+    values: Array | np.ndarray,
     notes: Latent,
     target: Features,
     *,
@@ -114,7 +119,7 @@ def score_latents(
     batch_size: int | None = None,
     progress: Callable[[Iterable], Iterable] | None = None,
 ) -> Scores:
-    """Decodes latents and scores them against the notes that they are meant to be. Compiled once for a space.
+    """Decodes latents and scores them against the notes that they represent. Compiled once for a space.
 
     Args:
       space: a static space.
@@ -135,7 +140,7 @@ def score_latents(
     parts = []
     for batch in batches_of(len(values), batch_size, progress):
         row = rows[batch]
-        latent = take(notes, row).replace(values=values[batch])
+        latent = dataclasses.replace(take(notes, row), values=values[batch])
         parts.append(_decode_and_score(space, latent, wanted[row], mask[row], common_target))
     scores = np.concatenate([np.asarray(jnp.stack(part), np.float64) for part in parts], axis=1)[:, : len(values)]
     return Scores(*scores)
@@ -144,10 +149,14 @@ def score_latents(
 def reconstruction_scores(
     space: TimbreSpace, features: Features, *, target: Features | None = None, batch_size: int | None = None
 ) -> Scores:
-    """MSE and SSIM of features [M, N, F] that go through the latent and back, under the common definition.
+    """Scores the reconstruction of notes, under the common definition.
 
-    `target`: the same notes' features on the common scale, where they are to be independent of what the space's own
-    ranges cut off (a fitted range is the training set's); None: from `features`.
+    Args:
+      space: encodes and decodes the notes.
+      features: [M, N, F] of the notes in the space's representation.
+      target: the same notes' features on the common scale, so that the scores include what the space's own ranges cut off (a
+        fitted range is that of the training set); None: from `features`.
+      batch_size: sounds at once; None: `default_batch`.
     """
     if space.kind == "series":
         latent = encode_features(space, features, batch_size=batch_size, kind="series")
@@ -166,44 +175,28 @@ def reconstruction_scores(
 
 
 def common_features(representation: Representation, features: Features) -> Features:
-    """The features with their values on the common scale, as numpy."""
+    """Returns the features with their values on the common scale, as numpy."""
     values = np.asarray(features.values)
-    if not (_is_samples(representation) or is_harmonic(representation)):
-        return features.replace(values=values)
-    return features.replace(values=map_batches(lambda some: _common_values(representation, some), values, batch_size=64))
+    if not isinstance(representation, HarmonicTracks | WaveFrames):
+        return dataclasses.replace(features, values=values)
+    common = map_batches(lambda some: _common_values(representation, some), values, batch_size=64)
+    return dataclasses.replace(features, values=common)
 
 
-def _scores_of(values: np.ndarray, target: Features) -> Scores:
-    """Of images [M, N, F] against their targets, both on the common scale."""
-    return Scores(*(scores.astype(np.float64) for scores in map_batches(_pair_scores, values, target.values, target.mask)))
+def _scores_of(values: Array | np.ndarray, target: Features) -> Scores:
+    """Scores images [M, N, F] against their targets, both on the common scale."""
+    mse, ssim = map_batches(_pair_scores, values, target.values, target.mask)
+    return Scores(mse.astype(np.float64), ssim.astype(np.float64))
 
 
 def mean_image_scores(training_mean: np.ndarray, target: Features) -> Scores:
-    """The floor: what always saying the training set's mean image [N, F] scores. Both on the common scale."""
+    """Scores the baseline that always predicts the training set's mean image [N, F]; both on the common scale."""
     mean = jnp.broadcast_to(jnp.asarray(training_mean, jnp.float32), np.shape(target.values))
     return Scores(*(np.asarray(x, np.float64) for x in _pair_scores(mean, target.values, target.mask)))
 
 
-def spectral_distances(
-    waves: np.ndarray, reference: np.ndarray, *, lengths: np.ndarray | None = None, batch_size: int = 16
-) -> np.ndarray:
-    """Log-spectral distance in dB [M] of waves [M, T] to their originals (`audio.distances.log_spectral_distance`).
-
-    Phases and noise differ after a resynthesis, so a wave is compared by its spectrogram: 1024-point Hann frames, hop
-    256, floor 80 dB below the reference's loudest bin. `lengths` [M] in samples: over frames within the sound; None: over T.
-    """
-    waves, reference = np.asarray(waves, np.float32), np.asarray(reference, np.float32)
-    if waves.shape != reference.shape:
-        raise ValueError(f"sounds and originals differ in shape: {waves.shape} and {reference.shape}")
-    return map_batches(_distance, waves, reference, lengths, batch_size=batch_size).astype(np.float64)
-
-
-def _is_samples(representation: Representation) -> bool:
-    return representation.name == "wave_frames"
-
-
-def _heard(representation: Representation, frames: int) -> LogMel:
-    """The log-mel that samples are compared by."""
+def _comparison_mel(representation: WaveFrames, frames: int) -> LogMel:
+    """Returns the log-mel front end that samples are compared by."""
     window = representation.window
     return LogMel(
         sample_rate=representation.sample_rate,
@@ -211,31 +204,17 @@ def _heard(representation: Representation, frames: int) -> LogMel:
         n_fft=window,
         window_length=window,
         hop=representation.hop,
-        n_mels=min(HEARD_BANDS, window // 16),
+        n_mels=min(LOG_MEL_BANDS, window // 16),
         fmin=60.0,
         n_frames=0,
-        range_db=HEARD_RANGE_DB,
+        range_db=LOG_MEL_RANGE_DB,
         reference="fixed",
     )
-
-
-def is_harmonic(representation: Representation) -> bool:
-    """Whether features are f0 and harmonics, in units that can be had back."""
-    return callable(getattr(representation, "denormalise", None))
-
-
-def _harmonics(representation: Representation) -> int:
-    return representation.feature_shape[1] - 1
 
 
 @partial(jax.jit, static_argnums=0)
 def _common_values(representation, values):
     return common_values(representation, values)
-
-
-@jax.jit
-def _distance(waves, reference, lengths):
-    return log_spectral_distance(waves, reference, lengths=lengths)
 
 
 @jax.jit
@@ -245,6 +224,6 @@ def _pair_scores(values, target, mask):
 
 @partial(jax.jit, static_argnames="common_target")
 def _decode_and_score(space: TimbreSpace, latent: Latent, target: Array, mask: Array, common_target: bool):
-    decoded = space.model.apply(space.variables, latent, method="decode").values
+    decoded: Any = space.model.apply(space.variables, latent, method="decode")
     wanted = target if common_target else common_values(space.representation, target)
-    return pair_scores(common_values(space.representation, decoded), wanted, mask)
+    return pair_scores(common_values(space.representation, decoded.values), wanted, mask)

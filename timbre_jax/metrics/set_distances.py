@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from timbre_jax.metrics.bootstrap import Interval, group_ids
-from timbre_jax.metrics.neighbours import square_distances
+from timbre_jax.metrics.knn import mean_and_scale, square_distances
 
 MAXIMUM_FEATURES = 256
 KERNELS = ("polynomial", "rbf")
@@ -102,8 +102,7 @@ def _mmd(within, across):
 
 
 def _polynomial(reference: np.ndarray):
-    mean, deviation = reference.mean(0), reference.std(0)
-    scale = np.where(deviation > 1e-9 * np.maximum(np.abs(mean), 1e-6), deviation, np.inf)
+    mean, scale = mean_and_scale(reference)
     return lambda x, y: ((x - mean) / scale @ ((y - mean) / scale).T / reference.shape[1] + 1.0) ** 3
 
 

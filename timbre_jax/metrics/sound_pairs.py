@@ -1,4 +1,4 @@
-"""Distances of sounds to their originals, by name: what `experiments/evaluate.py` compares pair by pair."""
+"""Distances of sounds to their originals, pair by pair: each metric by name, with its definition."""
 
 from __future__ import annotations
 
@@ -11,20 +11,23 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from timbre_jax.audio import distances
+from timbre_jax.audio import distances as audio_distances
 from timbre_jax.inference.batched import map_batches
 from timbre_jax.metrics.fingerprint import fingerprint_scores
 from timbre_jax.metrics.level_curves import level_correlation
-from timbre_jax.metrics.peaq.basic import peaq_basic, peaq_definition
-from timbre_jax.metrics.reconstruction import spectral_distances
+from timbre_jax.metrics.peaq import peaq_basic, peaq_definition
 from timbre_jax.representations.log_mel import LogMel
 
 
 @dataclasses.dataclass(frozen=True)
 class PairMeasure:
-    """Attributes:
-    name: of the column; unit with it. better: "low" or "high".
-    definition: the sentence that has to stand beside it.
+    """Measure of pairs of sounds.
+
+    Attributes:
+      name: of the column, with the unit.
+      title: for people.
+      better: "low" or "high".
+      definition: the sentence that belongs beside its values.
     """
 
     name: str
@@ -33,51 +36,35 @@ class PairMeasure:
     definition: str
 
 
-# What each choice of --metrics measures of a pair of sounds.
+_MEASURES = (
+    ("lsd", "lsd_db", "LSD, dB", "low", "log-spectral distance (1024-point Hann frames, hop 256, 80 dB floor)"),
+    ("stft", "mr_stft", "multi-resolution STFT", "low", "multi-resolution STFT distance (`audio.distances`, its defaults)"),
+    ("stft", "convergence", "spectral convergence", "low", "spectral convergence (`audio.distances`, its defaults)"),
+    ("mel", "mel_rmse_db", "log-mel, dB", "low",
+     "root mean square error of log-mel spectrograms (80 bands from 60 Hz, 2048-point Hann frames, hop 512, "
+     "everything 80 dB under the reference's loudest value raised to it)"),
+    ("level", "level_correlation", "level curve", "high",
+     "correlation of level curves (RMS over 1024 samples, hop 256, dB, floored 60 dB under the loudest frame)"),
+    ("odg", "odg", "ODG", "high", ""),  # its definition depends on the preset
+    ("fingerprint", "string_ratio", "fingerprint, %", "high",
+     "Levenshtein ratio (0-100) of the base64 Chromaprints of the sounds, each doubled with itself"),
+    ("fingerprint", "bit_agreement", "equal bits", "high", "share of equal bits of the same fingerprints"),
+)  # fmt: skip
 PAIR_METRICS = ("lsd", "stft", "mel", "level", "odg", "fingerprint")
 COUNTED = "sounds of one fixed length count whole, what pads them included; those of varying length as far as they are long"
-"""What every mean over frames is over: the sentence that belongs to `pair_distances`."""
+"""Frames that every mean over frames is over; the sentence belongs beside the values of `pair_distances`."""
 
 
 def pair_measures(
     metrics: Sequence[str], *, peaq: str = "pqevalaudio", undefined_bandwidth: str | None = None
 ) -> list[PairMeasure]:
-    """The measures of some of `PAIR_METRICS`, in that order."""
-    measures = {
-        "lsd": [
-            PairMeasure("lsd_db", "LSD, dB", "low", "log-spectral distance (1024-point Hann frames, hop 256, 80 dB floor)"),
-        ],
-        "stft": [
-            PairMeasure(
-                "mr_stft", "multi-resolution STFT", "low", "multi-resolution STFT distance (`audio.distances`, its defaults)"
-            ),
-            PairMeasure("convergence", "spectral convergence", "low", "spectral convergence (`audio.distances`, its defaults)"),
-        ],
-        "mel": [
-            PairMeasure(
-                "mel_rmse_db", "log-mel, dB", "low",
-                "root mean square error of log-mel spectrograms (80 bands from 60 Hz, 2048-point Hann frames, hop 512, "
-                "everything 80 dB under the reference's loudest value raised to it)",
-            ),
-        ],
-        "level": [
-            PairMeasure(
-                "level_correlation", "level curve", "high",
-                "correlation of level curves (RMS over 1024 samples, hop 256, dB, floored 60 dB under the loudest frame)",
-            ),
-        ],
-        "odg": [
-            PairMeasure("odg", "ODG", "high", peaq_definition(peaq, undefined_bandwidth)),
-        ],
-        "fingerprint": [
-            PairMeasure(
-                "string_ratio", "fingerprint, %", "high",
-                "Levenshtein ratio (0-100) of the base64 Chromaprints of the sounds, each doubled with itself",
-            ),
-            PairMeasure("bit_agreement", "equal bits", "high", "share of equal bits of the same fingerprints"),
-        ],
-    }  # fmt: skip
-    return [measure for name in PAIR_METRICS if name in metrics for measure in measures[name]]
+    """Returns the measures of some of `PAIR_METRICS`, in that order."""
+    odg = peaq_definition(peaq, undefined_bandwidth)
+    return [
+        PairMeasure(name, title, better, definition or odg)
+        for metric, name, title, better, definition in _MEASURES
+        if metric in metrics
+    ]
 
 
 def pair_distances(
@@ -91,49 +78,79 @@ def pair_distances(
     undefined_bandwidth: str | None = None,
     progress: Callable[[Iterable], Iterable] | None = None,
 ) -> dict[str, np.ndarray]:
-    """Every measure of `pair_measures(metrics)` of waves [M, T] against their originals [M, T], [M] each.
+    """Returns every measure of `pair_measures(metrics)` for waves and their originals, [M] by name.
 
-    `lengths` [M] in samples, of sounds of varying length: distances, log-mel and level curve are over the frames within them
-    (ODG finds where a sound ends by itself; convergence and fingerprint are of all of T). None: over all of T.
+    Args:
+      waves: [M, T].
+      reference: [M, T], the originals.
+      sample_rate: of both, in Hz.
+      metrics: some of `PAIR_METRICS`.
+      lengths: [M] in samples, of sounds of varying length: distances, log-mel and level curve are over the frames within them
+        (the ODG detects where a sound ends; convergence and fingerprint are of all of T). None: over all of T.
+      peaq: preset of the ODG.
+      undefined_bandwidth: treatment of an undefined bandwidth in the ODG; None: the preset's.
+      progress: wraps iterables, for a progress bar.
 
-    nan where a measure is not defined for a pair: a fingerprint of too short a sound, a level that does not move, a grade where
-    the policy says so.
+    Returns:
+      Values by measure; nan where a measure is not defined for a pair: a fingerprint of too short a sound, a level that does
+      not move, an ODG without bandwidth.
 
     Raises:
-      ValueError: shapes that differ, or an optional program that is not there.
+      ValueError: shapes that differ, or an optional program that is missing.
     """
-    waves, reference = np.asarray(waves, np.float32), np.asarray(reference, np.float32)
-    if waves.shape != reference.shape:
-        raise ValueError(f"sounds and originals differ in shape: {waves.shape} and {reference.shape}")
-    found: dict[str, np.ndarray] = {}
+    waves, reference = _pairs(waves, reference)
+    distances: dict[str, np.ndarray] = {}
     if "lsd" in metrics:
-        found["lsd_db"] = spectral_distances(waves, reference, lengths=lengths)
+        distances["lsd_db"] = spectral_distances(waves, reference, lengths=lengths)
     if "stft" in metrics:
-        found["mr_stft"] = _in_batches(_multi_resolution, waves, reference, lengths)
-        found["convergence"] = _in_batches(_convergence, waves, reference, None)
+        distances["mr_stft"] = _in_batches(_multi_resolution, waves, reference, lengths)
+        distances["convergence"] = _in_batches(_convergence, waves, reference, None)
     if "mel" in metrics:
         bands = LogMel(
             sample_rate=sample_rate, length=waves.shape[1], n_fft=2048, window_length=2048, hop=512, n_mels=80, fmin=60.0,
             n_frames=0, reference="fixed",
         )  # fmt: skip
-        found["mel_rmse_db"] = _in_batches(partial(_mel_error, bands), waves, reference, lengths)
+        distances["mel_rmse_db"] = _in_batches(partial(_mel_error, bands), waves, reference, lengths)
     if "level" in metrics:
         ends = [waves.shape[1]] * len(waves) if lengths is None else np.maximum(lengths, 1).tolist()
-        found["level_correlation"] = np.array(
+        distances["level_correlation"] = np.array(
             [level_correlation(a[:end], b[:end]) for a, b, end in zip(waves, reference, ends, strict=True)]
         )
     if "odg" in metrics:
-        graded = peaq_basic(
+        distances["odg"] = peaq_basic(
             reference, waves, sample_rate, preset=peaq, undefined_bandwidth=undefined_bandwidth, progress=progress
-        )
-        found["odg"] = graded.odg
+        ).odg
     if "fingerprint" in metrics:
         scores = fingerprint_scores(reference, waves, sample_rate, progress=progress)
-        found["string_ratio"], found["bit_agreement"] = scores.string_ratio, scores.bit_agreement
-    return found
+        distances["string_ratio"], distances["bit_agreement"] = scores.string_ratio, scores.bit_agreement
+    return distances
 
 
-def _in_batches(function, waves: np.ndarray, reference: np.ndarray, lengths: np.ndarray | None) -> np.ndarray:
+def spectral_distances(waves: np.ndarray, reference: np.ndarray, *, lengths: np.ndarray | None = None) -> np.ndarray:
+    """Returns log-spectral distances in dB [M] of waves to their originals (`audio.distances.log_spectral_distance`).
+
+    Phases and noise differ after a resynthesis, so spectrograms are compared: 1024-point Hann frames, hop 256, floor 80 dB
+    below the reference's loudest bin.
+
+    Args:
+      waves: [M, T].
+      reference: [M, T], the originals.
+      lengths: [M] in samples: over frames within the sound; None: over all of T.
+
+    Raises:
+      ValueError: shapes that differ.
+    """
+    return _in_batches(_log_spectral, *_pairs(waves, reference), lengths)
+
+
+def _pairs(waves: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    waves, reference = np.asarray(waves, np.float32), np.asarray(reference, np.float32)
+    if waves.shape != reference.shape:
+        raise ValueError(f"sounds and originals differ in shape: {waves.shape} and {reference.shape}")
+    return waves, reference
+
+
+def _in_batches(function: Callable, waves: np.ndarray, reference: np.ndarray, lengths: np.ndarray | None) -> np.ndarray:
     return map_batches(function, waves, reference, lengths, batch_size=16).astype(np.float64)
 
 
@@ -143,14 +160,19 @@ def _mel_error(bands: LogMel, waves, reference, lengths):
     ours, theirs = (bands.mel_power(x) for x in (waves, reference))
     floor = jnp.maximum(jnp.max(theirs, axis=(1, 2), keepdims=True) * 10.0 ** (-8.0), 1e-12)
     difference = jnp.log(jnp.maximum(ours, floor) / jnp.maximum(theirs, floor)) * (10.0 / math.log(10.0))
-    return jnp.sqrt(distances.frame_mean(jnp.mean(jnp.square(difference), axis=2), lengths, hop=bands.hop))
+    return jnp.sqrt(audio_distances.frame_mean(jnp.mean(jnp.square(difference), axis=2), lengths, hop=bands.hop))
+
+
+@jax.jit
+def _log_spectral(waves, reference, lengths):
+    return audio_distances.log_spectral_distance(waves, reference, lengths=lengths)
 
 
 @jax.jit
 def _multi_resolution(waves, reference, lengths):
-    return distances.multi_resolution_stft_distance(waves, reference, lengths=lengths)
+    return audio_distances.multi_resolution_stft_distance(waves, reference, lengths=lengths)
 
 
 @jax.jit
 def _convergence(waves, reference, _):
-    return distances.spectral_convergence(waves, reference)
+    return audio_distances.spectral_convergence(waves, reference)

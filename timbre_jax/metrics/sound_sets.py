@@ -1,4 +1,4 @@
-"""Distances between sets of sounds by name (NDB, Fréchet, kernel), and the nearest sound of a set to each of another."""
+"""Distances between sets of sounds by name (NDB, Fréchet, kernel), and the nearest sounds of a set."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import numpy as np
 
 from timbre_jax.inference.batched import map_batches
 from timbre_jax.metrics.bootstrap import Interval
+from timbre_jax.metrics.knn import nearest_neighbours
 from timbre_jax.metrics.ndb import THESIS_BINS, NdbResult, ndb, shrink
-from timbre_jax.metrics.neighbours import nearest_neighbours
-from timbre_jax.metrics.reconstruction import spectral_distances
 from timbre_jax.metrics.set_distances import frechet_distance, kernel_distance
+from timbre_jax.metrics.sound_pairs import spectral_distances
 from timbre_jax.representations.log_mel import LOG_MEL_PRESETS
 
 SET_METRICS = ("ndb", "frechet", "kernel")
@@ -20,7 +20,7 @@ SET_METRICS = ("ndb", "frechet", "kernel")
 
 @dataclasses.dataclass(frozen=True)
 class SoundSet:
-    """A set of sounds as the distances see it.
+    """Set of sounds in the form that the distances take.
 
     Attributes:
       points: [M, D] under the embedding.
@@ -38,7 +38,7 @@ class SoundSet:
 
 @dataclasses.dataclass(frozen=True)
 class SetDistances:
-    """Of a set to the reference set; None for what was not asked for, or cannot be had of so few sounds."""
+    """Distances of a set to the reference set; None for metrics that were not chosen, or that need more sounds."""
 
     ndb: NdbResult | None = None
     frechet: float | None = None
@@ -46,7 +46,7 @@ class SetDistances:
 
 
 def small_spectrograms(waves: np.ndarray, sample_rate: int, *, batch_size: int = 32) -> np.ndarray:
-    """The thesis' log-mel spectrograms (16 kHz, 512/128, 128 mels) of waves [M, T], shrunk to [M, 32, 16]."""
+    """Returns the thesis' log-mel spectrograms (16 kHz, 512/128, 128 mels) of waves [M, T], shrunk to [M, 32, 16]."""
     import soxr
 
     preset = LOG_MEL_PRESETS["rebnord2022"]
@@ -65,7 +65,7 @@ def small_spectrograms(waves: np.ndarray, sample_rate: int, *, batch_size: int =
 def set_distances(
     reference: SoundSet, test: SoundSet, metrics: Sequence[str], *, k: int = THESIS_BINS, seed: int = 0
 ) -> SetDistances:
-    """The chosen of `SET_METRICS` of a set to a reference: NDB, Fréchet distance, kernel distance (Gaussian kernel).
+    """Returns the chosen of `SET_METRICS` of a set to a reference: NDB, Fréchet and kernel distance (Gaussian kernel).
 
     NDB needs k reference sounds, the others two of each set.
     """
@@ -80,7 +80,7 @@ def set_distances(
 
 
 def two_halves(groups: np.ndarray, *, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of two halves of a set, whole groups each, of about as many items."""
+    """Returns the rows of two halves of a set, with whole groups and about as many items each."""
     names, ids, counts = np.unique(np.asarray(groups), return_inverse=True, return_counts=True)
     order = np.random.default_rng(seed).permutation(len(names))
     order = order[np.argsort(-counts[order], kind="stable")]
@@ -92,7 +92,7 @@ def two_halves(groups: np.ndarray, *, seed: int = 0) -> tuple[np.ndarray, np.nda
 
 
 def unrelated(groups: np.ndarray, classes: np.ndarray | None = None, *, seed: int = 0) -> np.ndarray:
-    """For each sound another one, of another group (and class, where there are several), drawn at random: rows [M].
+    """Returns for each sound a random one of another group (and class, where there are several): rows [M].
 
     Raises:
       ValueError: all sounds are of one group.
@@ -118,10 +118,10 @@ def nearest_sounds(
     lengths: np.ndarray | None = None,
     candidates: int = 8,
 ) -> np.ndarray:
-    """Of the known sounds the one with the least log-spectral distance to each of waves [M, T], among `candidates`: rows [M].
+    """Returns the known sound with the least log-spectral distance to each of waves [M, T]: rows [M].
 
     Args:
-      images, known_images: small spectrograms of the waves and of the known sounds: who the candidates are.
+      images, known_images: small spectrograms of the waves and of the known sounds; the candidates are nearest by them.
       read: rows of known sounds to waves [n, T].
       lengths: [M] of the waves in samples, as `spectral_distances` takes them.
     """

@@ -148,8 +148,8 @@ def read_results(path: str | os.PathLike) -> list[Result]:
 
 def results_table(results: Iterable[Result], name: str = "results", caption: str = "") -> Table:
     """The results as a table with the columns of `results.json`."""
-    columns = ("name", "value", "low", "high", "floor", "definition")
-    return Table(name, columns, tuple(tuple(getattr(result, c) for c in columns) for result in results), caption)
+    columns = tuple(field.name for field in dataclasses.fields(Result))
+    return Table(name, columns, tuple(map(dataclasses.astuple, results)), caption)
 
 
 def format_cell(cell: Any) -> str:

@@ -1,4 +1,4 @@
-"""Models by name. Loading a run looks its model up here: no code comes from a checkpoint."""
+"""Registry of models by name. Loading a run looks its model up here: no code comes from a checkpoint."""
 
 from __future__ import annotations
 
@@ -8,32 +8,36 @@ from typing import Any
 from timbre_jax.models.base import TimbreModel
 from timbre_jax.models.conv_vae import ConvVAE
 from timbre_jax.models.dense_vae import DenseVAE
-from timbre_jax.models.flow_vae import SampleVAE
+from timbre_jax.models.flow_vae import FlowVAE
 from timbre_jax.models.frame_vae import FrameVAE
 from timbre_jax.models.linear import PCA, MeanImage
 from timbre_jax.models.spectral_vq_vae import SpectralVQVAE
-from timbre_jax.models.variable_length_vae import AnyLengthVAE
+from timbre_jax.models.variable_length_vae import VariableLengthVAE
 from timbre_jax.models.vq_vae import VQVAE
 
 MODELS: dict[str, type[TimbreModel]] = {
-    "any_length_vae": AnyLengthVAE,
     "conv_vae": ConvVAE,
     "dense_vae": DenseVAE,
+    "flow_vae": FlowVAE,
     "frame_vae": FrameVAE,
     "mean_image": MeanImage,
     "pca": PCA,
-    "sample_vae": SampleVAE,
-    "vq_spectra": SpectralVQVAE,
+    "spectral_vq_vae": SpectralVQVAE,
+    "variable_length_vae": VariableLengthVAE,
     "vq_vae": VQVAE,
 }
+RENAMED = {"any_length_vae": "variable_length_vae", "sample_vae": "flow_vae", "vq_spectra": "spectral_vq_vae"}
+"""Names of earlier versions: runs saved under them are refused with the name that replaced it."""
 
 
 def make_model(name: str, **settings) -> TimbreModel:
-    """The model of that name; lists in settings (as JSON has them) become tuples, so that it is hashable.
+    """Makes the model of that name; lists in settings (as JSON has them) become tuples, so that it is hashable.
 
     Raises:
-      ValueError: an unknown name or setting, or a value that makes no sense.
+      ValueError: an unknown or replaced name, an unknown setting, or a value that is not possible.
     """
+    if name in RENAMED:
+        raise ValueError(f"model {name!r} is now {RENAMED[name]!r}: rename it in the configuration, or train the run again")
     if name not in MODELS:
         raise ValueError(f"there is no model {name!r}; there are {', '.join(sorted(MODELS))}")
     settings = {key: _tuples(value) for key, value in settings.items()}
@@ -42,7 +46,7 @@ def make_model(name: str, **settings) -> TimbreModel:
         raise ValueError(f"model {name!r} has no setting {unknown[0]!r}; it has {', '.join(sorted(known))}")
     for field in dataclasses.fields(MODELS[name]):
         if field.name in settings:
-            _check(name, field, settings[field.name], may_be_zero=field.name in MODELS[name].may_be_zero)
+            _check(name, field, settings[field.name], may_be_zero=field.name in MODELS[name].nonnegative_fields)
     return MODELS[name](**settings)
 
 

@@ -78,7 +78,8 @@ class DenseVAE(TimbreModel):
       refine_prior: weight of |z|^2 against the squared error in the refinement.
     """
 
-    may_be_zero: ClassVar[tuple[str, ...]] = ("depth", "gate", "refine_steps", "refine_prior")
+    initializes_from_data: ClassVar[bool] = True
+    nonnegative_fields: ClassVar[tuple[str, ...]] = ("depth", "gate", "refine_steps", "refine_prior")
 
     basis_size: int = 256
     width: int = 512
@@ -179,7 +180,7 @@ class DenseVAE(TimbreModel):
         )
         return latent.replace(values=jax.lax.stop_gradient(values))
 
-    def initialise(self, variables: Variables, batches: Callable[[], Iterable[Features]]) -> Variables:
+    def initialize(self, variables: Variables, batches: Callable[[], Iterable[Features]]) -> Variables:
         """Variables with the basis of the training features: a PCA of batches of them, read several times.
 
         Raises:

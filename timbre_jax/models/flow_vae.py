@@ -86,7 +86,7 @@ def dropout(x: Array, keys: Array | None, rate: float) -> Array:
     return jnp.where(kept, x / (1.0 - rate), 0.0)
 
 
-class SampleVAE(TimbreModel):
+class FlowVAE(TimbreModel):
     """q(z_K | x): a diagonal Gaussian z_0 made more flexible by flows that see the picture; p(z) = N(0, I).
 
     The thesis' network (Rebnord 2022, section 7.2.1; SampleVAE): four blocks of 3x3 convolution without bias, max pool of
@@ -122,7 +122,8 @@ class SampleVAE(TimbreModel):
       class_weight: of their cross-entropy in the loss.
     """
 
-    may_be_zero: ClassVar[tuple[str, ...]] = ("flows", "dropout", "class_weight")
+    labels_setting: ClassVar[str | None] = "classes"
+    nonnegative_fields: ClassVar[tuple[str, ...]] = ("flows", "dropout", "class_weight")
 
     feature_shape: tuple[int, int] = (250, 128)
     latent_size: int = 64

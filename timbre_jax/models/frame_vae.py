@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar
 
@@ -22,9 +21,11 @@ from timbre_jax.models.adversary.frame_regressor import (
 )
 from timbre_jax.models.adversary.gradient_reversal import reversal_strength, reverse_gradient
 from timbre_jax.models.base import TimbreModel, Variables
+from timbre_jax.models.layers.frame_conditions import delay_curves, pool_curves, repeat_curves
 from timbre_jax.models.layers.frame_layers import FrameStack
+from timbre_jax.models.layers.frame_likelihood import frame_nll
 from timbre_jax.models.layers.straightness import band_moments, detour, following
-from timbre_jax.types import Array, Features, Latent, Posterior
+from timbre_jax.types import Array, Features, Latent, Posterior, frame_mask, pad_frames
 
 Stream = dict[str, Any]
 
@@ -41,7 +42,7 @@ class FrameVAE(TimbreModel):
 
     Invariance: for each of `invariant_to`, a regressor reads the latents' means through a reversal of gradients
     (`reverse_gradient`) of strength lambda * `adversary_weight`, lambda = 1 - exp(-progress / `reversal_time`). It learns to
-    predict the condition, made uniform by its own distribution in the training set (`initialise` keeps its quantiles in the
+    predict the condition, made uniform by its own distribution in the training set (`initialize` keeps its quantiles in the
     variables), or the label; the encoder learns latents from which it cannot. With () there is no regressor.
 
     Loss, in nats a frame: -log p(x | z) + kl_weight * KL - adversary_weight * (what the regressor's best prediction costs),
@@ -90,7 +91,10 @@ class FrameVAE(TimbreModel):
     kind: ClassVar[str] = "series"
     uses_progress: ClassVar[bool] = True
     uses_axis: ClassVar[bool] = True
-    may_be_zero: ClassVar[tuple[str, ...]] = (
+    streaming: ClassVar[bool] = True
+    labels_setting: ClassVar[str | None] = "labels"
+    initializes_from_data: ClassVar[bool] = True
+    nonnegative_fields: ClassVar[tuple[str, ...]] = (
         "strided", "adversary_weight", "beta", "reader_weight", "relative_db", "straight_weight", "band_hz",
     )  # fmt: skip
 
@@ -159,7 +163,7 @@ class FrameVAE(TimbreModel):
     def posterior(self, features: Features, *, train: bool = False, axis_name: str | None = None) -> Posterior:
         features = self._whole(features)
         outputs, mask, _ = self.encoder(self._seen(features), features.mask, train=train, axis_name=axis_name)
-        return self._posterior(outputs, mask, self._pooled(features), features.rate)
+        return self._posterior(outputs, mask, pool_curves(features, self.stride), features.rate)
 
     def _posterior(self, outputs: Array, mask: Array, conditions: Mapping[str, Array], rate: float) -> Posterior:
         mean, log_variance = jnp.split(outputs, 2, axis=-1)
@@ -187,35 +191,13 @@ class FrameVAE(TimbreModel):
             raise ValueError(
                 f"features of this space are [B, N, {self.feature_shape[1]}] with at least one frame, not {list(shape)}"
             )
-        if missing := -shape[1] % self.stride:
-            return Features(
-                values=jnp.pad(features.values, ((0, 0), (0, missing), (0, 0))),
-                mask=jnp.pad(features.mask, ((0, 0), (0, missing))),
-                conditions={
-                    name: jnp.pad(value, ((0, 0), (0, missing)), mode="edge") if _is_curve(value, shape[1]) else value
-                    for name, value in features.conditions.items()
-                },
-                rate=features.rate,
-            )
-        return features
-
-    def _pooled(self, features: Features) -> dict[str, Array]:
-        """Conditions at the latents' rate: means over the frames within the mask; those of a whole sound as they are."""
-        frames = features.values.shape[1]
-        weight = features.mask.reshape(features.mask.shape[0], -1, self.stride)
-        # Where a latent has no frame within the mask, the mean of what lies there.
-        weight = jnp.where(jnp.sum(weight, -1, keepdims=True) > 0, weight, 1.0)
-
-        def pooled(curve: Array) -> Array:
-            return jnp.sum(curve.reshape(weight.shape) * weight, -1) / jnp.sum(weight, -1)
-
-        return {name: pooled(x) if _is_curve(x, frames) else x for name, x in features.conditions.items()}
+        return pad_frames(features, shape[1] + -shape[1] % self.stride)
 
     # And back
 
     def decode(self, latent: Latent, *, train: bool = False) -> Features:
-        mask = jnp.ones(latent.values.shape[:2]) if latent.mask is None else latent.mask
-        outputs, mask, _ = self.decoder(self._told(latent.values, latent.conditions), mask, train=train)
+        told = self._told(latent.values, latent.conditions)
+        outputs, mask, _ = self.decoder(told, frame_mask(latent), train=train)
         return self._features(outputs, mask, latent.conditions, latent.rate)
 
     def _told(self, z: Array, conditions: Mapping[str, Array]) -> Array:
@@ -233,10 +215,7 @@ class FrameVAE(TimbreModel):
     def _features(self, outputs: Array, mask: Array, conditions: Mapping[str, Array], rate: float) -> Features:
         latents = outputs.shape[1] // self.stride
         values = jnp.clip(outputs[..., : self.feature_shape[1]], 0.0, 1.0) * mask[..., None]
-        curves = {
-            name: jnp.repeat(value, self.stride, axis=1) if _is_curve(value, latents) else value
-            for name, value in conditions.items()
-        }
+        curves = repeat_curves(conditions, latents, self.stride)
         return Features(values=values, mask=mask, conditions=curves, rate=rate * self.stride)
 
     def reconstruct(self, variables: Variables, features: Features) -> Features:
@@ -280,31 +259,21 @@ class FrameVAE(TimbreModel):
             told, mask = jnp.concatenate([told, between]), jnp.concatenate([mask, mixed[1]])
         outputs, _, _ = self.decoder(told, mask, train=train, axis_name=axis_name)
         outputs, between = outputs[: len(keys)], outputs[len(keys) :]
-        mean, raw = jnp.split(outputs, 2, axis=-1)
-        log_variance = log_variance_of(raw)
-        squares = jnp.square(features.values - mean) * features.mask[..., None]
-        terms = 0.5 * (squares * jnp.exp(-log_variance) + (log_variance + math.log(2.0 * math.pi)) * features.mask[..., None])
-        reconstruction, kl = jnp.sum(terms, (1, 2)) / count, posterior.kl() / count
-        frames = jnp.maximum(jnp.sum(features.mask, 1), 1.0)
-        metrics = {"reconstruction": reconstruction, "kl": kl, "mse": jnp.sum(jnp.mean(squares, -1), 1) / frames}
-        fit = reconstruction
-        if self.beta:
-            weights = jnp.exp(self.beta * jax.lax.stop_gradient(log_variance)) * features.mask[..., None]
-            size = jnp.maximum(jnp.sum(weights, (1, 2)), 1e-12) / (frames * self.feature_shape[1])
-            fit = jnp.sum(terms * weights, (1, 2)) / (size * count)
-        loss = fit + kl_weight * kl
+        nll, kl = frame_nll(outputs, features, self.beta), posterior.kl() / count
+        metrics = {"reconstruction": nll.plain, "kl": kl, "mse": nll.mse}
+        loss = nll.weighted + kl_weight * kl
         if mixed is not None:
-            off = self._detour(mean, between[..., : mean.shape[-1]], *mixed, axis_name)
+            off = self._detour(nll.mean, between[..., : self.feature_shape[1]], *mixed, axis_name)
             loss = loss + self.straight_weight * off
             metrics["detour"] = off
         strength = reversal_strength(progress, self.reversal_time)
         latents = jnp.maximum(jnp.sum(posterior.mask, 1), 1.0)
         for name, regressor in zip(self.invariant_to, self.regressors, strict=True):
             guess = regressor(reverse_gradient(posterior.mean, strength), posterior.mask)
-            nll, error = self._judged(name, guess, posterior, labels)
-            nll = jnp.sum(nll * posterior.mask, 1) * (self.stride / count)
+            cost, error = self._judged(name, guess, posterior, labels)
+            cost = jnp.sum(cost * posterior.mask, 1) * (self.stride / count)
             # The regressor's gradient, and the encoder's reversed one, at the value of the encoder's side.
-            loss = loss + self.adversary_weight * (nll - (1.0 + strength) * jax.lax.stop_gradient(nll))
+            loss = loss + self.adversary_weight * (cost - (1.0 + strength) * jax.lax.stop_gradient(cost))
             metrics[f"{name}_error"] = jnp.sum(error * posterior.mask, 1) / latents
         for name, reader in zip(self.invariant_to, self.readers, strict=False):
             targets, mask = self._read(name, posterior, labels)
@@ -349,7 +318,7 @@ class FrameVAE(TimbreModel):
         # Both its place in its distribution and itself: a probe may be asked for either.
         return jnp.stack([standard_uniform(value, table), scaled(value, table)], axis=-1), posterior.mask
 
-    def initialise(self, variables: Variables, batches: Callable[[], Iterable[Features]]) -> Variables:
+    def initialize(self, variables: Variables, batches: Callable[[], Iterable[Features]]) -> Variables:
         """Variables with the distribution of the measured conditions in the training features, frame by frame in the mask.
 
         Raises:
@@ -383,7 +352,7 @@ class FrameVAE(TimbreModel):
     def encode_block(self, state: Stream, features: Features) -> tuple[Stream, Latent]:
         """A block of features, a multiple of the stride long, to as many latents, `look_ahead` latents late."""
         outputs, mask, layers = self.encoder(self._seen(features), features.mask, state["layers"])
-        curves, waiting = self._delayed(state["conditions"], self._pooled(features), mask)
+        curves, waiting = self._delayed(state["conditions"], pool_curves(features, self.stride), mask)
         latent = self._posterior(outputs, mask, curves, features.rate).mode()
         return {"layers": layers, "conditions": waiting}, latent
 
@@ -402,13 +371,8 @@ class FrameVAE(TimbreModel):
         return {"layers": layers, "conditions": waiting}, features.replace(conditions=curves)
 
     def _delayed(self, waiting: Mapping[str, Array], new: Mapping[str, Array], mask: Array):
-        """Conditions as late as what the layers make, and those that wait for the next block; a missing one is at its mean."""
-        curves, later = {}, {}
-        for name, kept in waiting.items():
-            value = new.get(name, self.tables[name].value.mean() * jnp.ones(mask.shape))
-            joined = jnp.concatenate([kept, jnp.broadcast_to(value.reshape(len(mask), -1), mask.shape)], axis=1)
-            curves[name], later[name] = joined[:, : mask.shape[1]], joined[:, mask.shape[1] :]
-        return curves, later
+        """Conditions as late as what the layers make, and those that wait; a missing one is at its mean."""
+        return delay_curves(waiting, new, {name: self.tables[name].value.mean() for name in waiting}, mask.shape)
 
     def __call__(self, features: Features, *, train: bool = False) -> Features:
         if self.is_initializing():
@@ -418,18 +382,6 @@ class FrameVAE(TimbreModel):
             for reader in self.readers:
                 reader(nothing, jnp.ones((1, 1)), jnp.zeros((1, 1, reader.targets)))
         return super().__call__(features, train=train)
-
-
-def log_variance_of(raw: Array) -> Array:
-    """Raw outputs to log-variances between -10 and 0; at 0 it is -3, about that of a bin after a short training.
-
-    -10 sigmoid(raw - .85): bounded softly, so that the gradient never vanishes.
-    """
-    return -10.0 * jax.nn.sigmoid(raw - 0.8473)
-
-
-def _is_curve(value: Array, count: int) -> bool:
-    return jnp.ndim(value) == 2 and value.shape[1] == count
 
 
 def _missing(name: str, setting: str, conditions: Mapping[str, Array]) -> str:

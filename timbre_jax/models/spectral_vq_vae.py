@@ -43,7 +43,7 @@ class SpectralVQVAE(VQVAE):
       width, depth: not used.
     """
 
-    draws: ClassVar[bool] = False
+    stochastic_decoder: ClassVar[bool] = False
 
     channels: tuple[int, ...] = (512, 512)
     kernel: int = 3
@@ -52,7 +52,7 @@ class SpectralVQVAE(VQVAE):
         self.reading = nn.Dense(self.channels[0])
         self.encoder = self._encoder()
         self.norm = MaskedBatchNorm(affine=False)
-        self.book = Codebook(self.codes, self.latent_size, self.books, self.decay, self.restart)
+        self.book = Codebook(self.codes, self.latent_size, self.num_codebooks, self.decay, self.restart)
         self.decoder = self._decoder()
         self.head = nn.Dense(self.bins)
 

@@ -1,4 +1,4 @@
-"""SampleVAE for sounds of any length: the network sees time on a logarithmic axis and says how long a sound is."""
+"""VAE with flows for sounds of variable length: time is logarithmic, and the length of a sound is predicted."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 
-from timbre_jax.models.flow_vae import SampleVAE
+from timbre_jax.models.flow_vae import FlowVAE
 from timbre_jax.models.layers.likelihoods import gaussian_nll
 from timbre_jax.types import Array, Features, Latent
 
@@ -60,18 +60,18 @@ def from_bins(frames: int, columns: int, longest: int) -> np.ndarray:
     return matrix
 
 
-class AnyLengthVAE(SampleVAE):
-    """`SampleVAE` on pictures whose time axis is logarithmic: any number of frames goes in and comes out.
+class VariableLengthVAE(FlowVAE):
+    """`FlowVAE` on pictures whose time axis is logarithmic: any number of frames goes in and comes out.
 
     Frames [B, N, F] are averaged, within a sound's real length alone, into `columns` bins of time, one frame wide at first and
     wider and wider up to `longest` frames (see `bin_edges`): a hit of 8 ms and a cymbal of 40 s become pictures of one size,
-    with the same resolution at their onsets, whatever N the batch was padded to. The network is SampleVAE's. It also predicts
+    with the same resolution at their onsets, whatever N the batch was padded to. The network is `FlowVAE`'s. It also predicts
     the logarithm of the length from the latent. The way back interpolates between the bins.
 
     `decode` keeps the length of a latent that has a mask: its N, silence beyond. Bare latents (a point of a map) become
     `feature_shape[0]` frames, with the mask of the predicted length.
 
-    Loss: cross-entropy over all bins of the picture, those after the end being silence, as in `SampleVAE`; plus the negative
+    Loss: cross-entropy over all bins of the picture, those after the end being silence, as in `FlowVAE`; plus the negative
     log-likelihood of log(frames), a Gaussian of one learned sigma, times `length_weight`.
 
     Attributes:
@@ -80,7 +80,7 @@ class AnyLengthVAE(SampleVAE):
       length_weight: of the length in the loss, in pixels' nats: one number against thousands of pixels needs more than 1.
     """
 
-    may_be_zero: ClassVar[tuple[str, ...]] = (*SampleVAE.may_be_zero, "length_weight")
+    nonnegative_fields: ClassVar[tuple[str, ...]] = (*FlowVAE.nonnegative_fields, "length_weight")
 
     columns: int = 128
     longest: int = 5000
@@ -127,7 +127,7 @@ class AnyLengthVAE(SampleVAE):
         train: bool = False,
         labels: Mapping[str, Array] | None = None,
     ) -> tuple[Array, dict[str, Array]]:
-        """As `SampleVAE.loss`; "mse" is of the picture, "length_error" the distance of log(frames)."""
+        """As `FlowVAE.loss`; "mse" is of the picture, "length_error" the distance of log(frames)."""
         loss, metrics, z = self._loss(self.picture(features), features, keys, kl_weight, train, labels)
         target, guess = jnp.log(jnp.maximum(jnp.sum(features.mask, 1), 1.0)), self.log_length(z)
         cost = gaussian_nll(guess[:, None], jnp.maximum(self.length_log_sigma, -4.0), target[:, None])

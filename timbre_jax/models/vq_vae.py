@@ -11,16 +11,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from timbre_jax.audio.distances import multi_resolution_stft_distance
-from timbre_jax.audio.level import FLOOR_DB, amplitude_to_db, db_to_amplitude, root
+from timbre_jax.audio.level import FLOOR_DB, db_to_amplitude
 from timbre_jax.audio.noise import filtered_noise, filtered_noise_power
 from timbre_jax.audio.stft import frame, overlap_ratio, window_samples
 from timbre_jax.models.base import TimbreModel, Variables
+from timbre_jax.models.layers import window_layers
 from timbre_jax.models.layers.codebook import Codebook, fit_codebook, lookup
 from timbre_jax.models.layers.frame_context import first_context, with_neighbours
 from timbre_jax.models.layers.frame_layers import MaskedBatchNorm
 from timbre_jax.models.layers.recurrent import GRU
-from timbre_jax.representations.wave_frames import centred_windows, window_power
-from timbre_jax.types import Array, Features, Latent, Posterior
+from timbre_jax.types import Array, Features, Latent, Posterior, frame_mask
 
 Stream = dict[str, Any]
 
@@ -28,40 +28,8 @@ FIT_FRAMES = 16384
 """Frames of the training set whose encodings the codebook begins from."""
 
 
-class StridedEncoder(nn.Module):
-    """Windows [..., window] to [..., size]: 1-D convolutions of stride 2, each followed by leaky ReLU, and a dense layer.
-
-    Ours: after a convolution, all of a window's values together are brought to mean 0 and variance 1 (Wu & He 2018, one group).
-    """
-
-    channels: tuple[int, ...]
-    kernel: int
-    size: int
-
-    @nn.compact
-    def __call__(self, windows: Array) -> Array:
-        x = windows.reshape(-1, windows.shape[-1], 1)
-        for channels in self.channels:
-            x = nn.Conv(channels, (self.kernel,), strides=2, padding="SAME", use_bias=False)(x)
-            x = nn.leaky_relu(nn.GroupNorm(num_groups=1)(x))
-        return nn.Dense(self.size)(x.reshape(*windows.shape[:-1], -1))
-
-
-class Dense(nn.Module):
-    """`depth` dense layers of one width, each followed by layer normalisation and leaky ReLU."""
-
-    width: int
-    depth: int
-
-    @nn.compact
-    def __call__(self, x: Array) -> Array:
-        for _ in range(self.depth):
-            x = nn.leaky_relu(nn.LayerNorm()(nn.Dense(self.width)(x)))
-        return x
-
-
 class VQVAE(TimbreModel):
-    """Vector-quantised timbre: Bitton, Esling & Harada 2020 (arXiv 2007.06349), the discrete model of Caillon et al. 2020.
+    """Vector-quantized timbre: Bitton, Esling & Harada 2020 (arXiv 2007.06349), the discrete model of Caillon et al. 2020.
 
     For `WaveFrames`: frame n is the Hann window of `window` samples centred on n * hop. It is brought to a level of 1, so that
     codes carry no level, and goes through `encoder` to a vector of `latent_size`; the nearest of the codebook's stands for it.
@@ -90,7 +58,7 @@ class VQVAE(TimbreModel):
 
     Attributes:
       feature_shape: (N, hop). latent_size: D.
-      window: samples. codes: K. books: Q residual codebooks. decay, restart: see `Codebook`. commitment: weight of its loss.
+      window: samples. codes: K. num_codebooks: Q, residual. decay, restart: see `Codebook`. commitment: weight of its loss.
       warm_up: as a part of the run, see above; 0 has none.
       channels, kernel: of the strided encoder.
       width, depth: of the decoder's dense layers (`depth` before and after the GRU) and its GRU.
@@ -98,17 +66,18 @@ class VQVAE(TimbreModel):
     """
 
     kind: ClassVar[str] = "series"
-    stride: ClassVar[int] = 1
-    draws: ClassVar[bool] = True
+    stochastic_decoder: ClassVar[bool] = True
     uses_axis: ClassVar[bool] = True
     uses_progress: ClassVar[bool] = True
-    may_be_zero: ClassVar[tuple[str, ...]] = ("commitment", "restart", "train_frames", "warm_up")
+    streaming: ClassVar[bool] = True
+    initializes_from_data: ClassVar[bool] = True
+    nonnegative_fields: ClassVar[tuple[str, ...]] = ("commitment", "restart", "train_frames", "warm_up")
 
     feature_shape: tuple[int, int] = (125, 512)
     latent_size: int = 128
     window: int = 2048
     codes: int = 1024
-    books: int = 1
+    num_codebooks: int = 1
     decay: float = 0.99
     restart: float = 0.1
     commitment: float = 0.25
@@ -131,30 +100,24 @@ class VQVAE(TimbreModel):
 
     def bit_rate(self, rate: float) -> float:
         """Bits a second of the codes, at `rate` latents a second; the gain beside them is not counted."""
-        return rate * self.books * float(np.log2(self.codes))
+        return rate * self.num_codebooks * float(np.log2(self.codes))
 
     def setup(self):
-        self.encoder = StridedEncoder(self.channels, self.kernel, self.latent_size)
+        self.encoder = window_layers.StridedEncoder(self.channels, self.kernel, self.latent_size)
         self.norm = MaskedBatchNorm(affine=False)
-        self.book = Codebook(self.codes, self.latent_size, self.books, self.decay, self.restart)
-        self.before = Dense(self.width, self.depth)
+        self.book = Codebook(self.codes, self.latent_size, self.num_codebooks, self.decay, self.restart)
+        self.before = window_layers.DenseStack(self.width, self.depth)
         self.recurrent = GRU(self.width)
-        self.after = Dense(self.width, self.depth)
+        self.after = window_layers.DenseStack(self.width, self.depth)
         self.head = nn.Dense(self.bins)
 
     # Encoder
 
-    def levelled(self, windows: Array) -> tuple[Array, Array]:
-        """Hann windows [B, N, window] of a sound brought to a level of 1 (0 where silent), and their levels in dB [B, N]."""
-        level = root(window_power(windows, hop=self.hop))
-        gain = amplitude_to_db(level)
-        scale = jnp.where(gain > FLOOR_DB, 1.0 / jnp.where(gain > FLOOR_DB, level, 1.0), 0.0)
-        return windows * scale[..., None], gain
-
     def windows(self, features: Features) -> tuple[Array, Array]:
-        """`levelled` windows of features."""
+        """Returns the windows [B, N, window] of features at a level of 1 (0 where silent), and their levels [B, N] in dB."""
         waves = features.values.reshape(features.values.shape[0], -1)
-        return self.levelled(centred_windows(waves, hop=self.hop, window=self.window))
+        windows = window_layers.centered_windows(waves, hop=self.hop, window=self.window)
+        return window_layers.leveled_windows(windows, hop=self.hop)
 
     def encode(
         self,
@@ -187,10 +150,10 @@ class VQVAE(TimbreModel):
 
     def _posterior(self, encodings: Array, gain: Array, mask: Array, features: Features) -> Posterior:
         quantised = self.book(encodings)
-        rest = {k: v for k, v in features.conditions.items() if k != "gain_db"}
         certain = jnp.full_like(quantised.values, -jnp.inf)
-        conditions = {**rest, "gain_db": gain}
-        return Posterior(quantised.values, certain, mask, conditions, features.rate, codes=_squeezed(quantised.codes))
+        conditions = {**features.conditions, "gain_db": gain}
+        codes = quantised.codes[..., 0] if self.num_codebooks == 1 else quantised.codes
+        return Posterior(quantised.values, certain, mask, conditions, features.rate, codes=codes)
 
     # Decoder
 
@@ -216,12 +179,12 @@ class VQVAE(TimbreModel):
         gain = db_to_amplitude(gain_db, floor_db=FLOOR_DB)
         return shapes * (gain * jax.lax.rsqrt(jnp.maximum(power, 1e-20)))[..., None]
 
-    def spectra(self, latent: Latent) -> Array:
-        """Latents [B, M, D] to the magnitudes [B, N, K] that the sound is made of, differentiable;
+    def _magnitudes(self, latent: Latent) -> Array:
+        return self.scaled(self.shapes(latent.values, frame_mask(latent))[0], self.gain(latent))
 
-        Of a frame outside the mask, those of the last one inside: as the sound is made.
-        """
-        frames = self.scaled(self.shapes(latent.values, self._mask(latent))[0], self.gain(latent))
+    def spectra(self, latent: Latent) -> Array:
+        """Decodes latents [B, M, D] to the magnitudes [B, N, K] of the sound; those of frames outside the mask are held."""
+        frames = self._magnitudes(latent)
         return with_neighbours(frames, latent.mask, before=0, after=0)[0]
 
     def decode(self, latent: Latent, *, train: bool = False, key: Array | None = None) -> Features:
@@ -229,10 +192,10 @@ class VQVAE(TimbreModel):
 
         `key`: of the noise, one (and then every sound has the same noise) or [B]; None is a fixed one.
         """
-        frames = self.scaled(self.shapes(latent.values, self._mask(latent))[0], self.gain(latent))
+        frames = self._magnitudes(latent)
         joined, mask, _ = with_neighbours(frames, latent.mask, before=self.reach[0], after=self.reach[1])
         waves, _ = self.sound(joined, 0, key, None)
-        return Features(values=self._hops(waves), mask=mask, conditions=latent.conditions, rate=latent.rate)
+        return Features(values=waves.reshape(*mask.shape, self.hop), mask=mask, conditions=latent.conditions, rate=latent.rate)
 
     @property
     def reach(self) -> tuple[int, int]:
@@ -248,12 +211,6 @@ class VQVAE(TimbreModel):
     def gain(self, latent: Latent) -> Array:
         """conditions["gain_db"] [B, M]; 0 dB where a latent has none."""
         return jnp.asarray(latent.conditions.get("gain_db", jnp.zeros(latent.values.shape[:2])), jnp.float32)
-
-    def _mask(self, latent: Latent) -> Array:
-        return jnp.ones(latent.values.shape[:2], jnp.float32) if latent.mask is None else latent.mask
-
-    def _hops(self, waves: Array) -> Array:
-        return waves.reshape(waves.shape[0], -1, self.hop)
 
     # As a stream (`timbre_jax.inference.streaming`)
 
@@ -281,20 +238,19 @@ class VQVAE(TimbreModel):
         count, late = features.values.shape[1], self.look_ahead[0]
         hops = jnp.concatenate([state["hops"], features.values], axis=1)
         waves = hops.reshape(hops.shape[0], -1)
-        windows, gain = self.levelled(frame(waves, self.window, self.hop) * window_samples("hann", self.window))
+        windows = frame(waves, self.window, self.hop) * window_samples("hann", self.window)
+        windows, gain = window_layers.leveled_windows(windows, hop=self.hop)
         mask = jnp.concatenate([state["mask"], features.mask], axis=1)
         entering = mask[:, self.encoder_delay : self.encoder_delay + count]
         encodings, network = self.encode(windows, entering * (gain > FLOOR_DB), state["network"])
         gain = jnp.concatenate([state["gain"], gain], axis=1)
-        bare = features.replace(conditions={})
-        posterior = self._posterior(encodings, gain[:, :count], mask[:, :count], bare)
+        posterior = self._posterior(encodings, gain[:, :count], mask[:, :count], features.replace(conditions={}))
         kept = {"hops": hops[:, count:], "mask": mask[:, mask.shape[1] - late :], "gain": gain[:, count:], "network": network}
         return kept, posterior.mode()
 
     def decoder_state(self, batch: int) -> Stream:
         """Of a stream of latents that has not begun."""
-        before, after = self.reach
-        late = self.decoder_delay
+        (before, after), late = self.reach, self.decoder_delay
         return {
             "network": self.first_decoder(batch),
             "gain": jnp.zeros((batch, late + after)),
@@ -320,16 +276,16 @@ class VQVAE(TimbreModel):
         frames = self.scaled(shapes, gain[:, after : after + count])
         joined, inside, context = with_neighbours(frames, mask[:, :count], state["frames"], before=before, after=after)
         waves, sound = self.sound(joined, state["frames"].number[0] - after, key, state["sound"])
-        features = Features(values=self._hops(waves), mask=inside, conditions={"gain_db": gain[:, :count]}, rate=latent.rate)
+        values, conditions = waves.reshape(*inside.shape, self.hop), {"gain_db": gain[:, :count]}
         kept = {"network": network, "gain": gain[:, count:], "mask": mask[:, count:], "frames": context, "sound": sound}
-        return kept, features
+        return kept, Features(values=values, mask=inside, conditions=conditions, rate=latent.rate)
 
     # Codes
 
     def codebook(self, variables: Variables) -> Array:
-        """The vectors, [K, D], or [Q, K, D] with residual codebooks."""
+        """Returns the vectors, [K, D], or [Q, K, D] with residual codebooks."""
         vectors = variables["codebook"]["book"]["vectors"]
-        return vectors[0] if self.books == 1 else vectors
+        return vectors[0] if self.num_codebooks == 1 else vectors
 
     def from_codes(self, variables: Variables, codes: Array) -> Array:
         """Values [..., D] of codes [...], or [..., Q] with residual codebooks.
@@ -338,9 +294,13 @@ class VQVAE(TimbreModel):
           ValueError: codes of another shape than the model's.
         """
         codes = jnp.asarray(codes, jnp.int32)
-        if self.books > 1 and codes.shape[-1:] != (self.books,):
-            raise ValueError(f"codes of this model are [..., {self.books}], a number for each codebook, not {codes.shape}")
-        return lookup(variables["codebook"]["book"]["vectors"], codes[..., None] if self.books == 1 else codes)
+        if self.num_codebooks > 1 and codes.shape[-1:] != (self.num_codebooks,):
+            raise ValueError(f"codes: must be [..., {self.num_codebooks}], one per codebook (got {codes.shape})")
+        return lookup(variables["codebook"]["book"]["vectors"], codes[..., None] if self.num_codebooks == 1 else codes)
+
+    def codebook_shares(self, variables: Variables) -> Array:
+        """Returns each code's share of the training frames, [Q, K]."""
+        return variables["codebook"]["book"]["share"]
 
     # Training
 
@@ -365,7 +325,9 @@ class VQVAE(TimbreModel):
         windows, gain = self.windows(features)
         target, mask = features.values, features.mask
         if train and 0 < self.train_frames < target.shape[1]:
-            windows, gain, target, mask = _stretches(place_keys, self.train_frames, windows, gain, target, mask)
+            windows, gain, target, mask = window_layers.random_stretches(
+                place_keys, self.train_frames, windows, gain, target, mask
+            )
         weight = mask * (gain > FLOOR_DB)
         part = jnp.clip((progress - self.warm_up) / self.warm_up, 0.0, 1.0) if train and self.warm_up else 1.0
         encodings, _ = self.encode(windows, weight, train=train, axis_name=axis_name, renormalise=part)
@@ -380,7 +342,7 @@ class VQVAE(TimbreModel):
         shapes, _ = self.shapes(values, mask, train=train, axis_name=axis_name)
         reconstruction = self.distance(self.scaled(shapes, gain), windows, gain, target, noise_keys)
         commitment = jnp.sum(quantised.commitment * weight, -1) / jnp.maximum(jnp.sum(weight, -1), 1.0)
-        rate = jnp.full_like(reconstruction, gain.shape[1] * self.books * np.log(self.codes))
+        rate = jnp.full_like(reconstruction, gain.shape[1] * self.num_codebooks * np.log(self.codes))
         metrics |= {"reconstruction": reconstruction, "commitment": commitment, "kl": rate}
         return reconstruction + part * self.commitment * commitment, metrics
 
@@ -389,12 +351,33 @@ class VQVAE(TimbreModel):
         waves = filtered_noise(magnitudes, keys, hop=self.hop)
         return multi_resolution_stft_distance(waves, target.reshape(waves.shape))
 
-    def initialise(self, variables: Variables, batches: Callable[[], Iterable[Features]]) -> Variables:
-        """Variables that begin where the training frames are, features [b, N, hop]; so that nothing collapses at the beginning.
+    def initialize(self, variables: Variables, batches: Callable[[], Iterable[Features]]) -> Variables:
+        """Returns variables that begin where the training frames are, features [b, N, hop], so that nothing collapses.
 
-        The running averages of the normalisation are those of the encodings, the codebook is fitted to them (`fit_codebook`),
-        and the head's bias says the mean spectrum.
+        The running averages of the normalization are those of the encodings, the codebook is fitted to them (`fit_codebook`),
+        and the head's bias is the mean spectrum.
+
+        Raises:
+          ValueError: the training set is silent.
         """
+        encodings, spectrum = self._first_frames(variables, batches())
+        # The running averages are still 0 and 1: these are the encoder's own outputs.
+        mean, variance = encodings.mean(0), encodings.var(0)
+        frames = (encodings - mean) / np.sqrt(variance + 1e-5)
+        vectors = fit_codebook(frames, codes=self.codes, num_codebooks=self.num_codebooks)
+        # log(1 + sigmoid(bias)) is the mean spectrum, its largest bin at half of what there can be.
+        shape = np.expm1(0.5 * np.log(2.0) * np.maximum(spectrum / spectrum.max(), 1e-4))
+        head = {**variables["params"]["head"], "bias": jnp.asarray(np.log(shape / (1.0 - shape)), jnp.float32)}
+        norm = {"mean": jnp.asarray(mean), "variance": jnp.asarray(variance)}
+        return {
+            **variables,
+            "params": {**variables["params"], "head": head},
+            "codebook": {"book": {**variables["codebook"]["book"], "vectors": jnp.asarray(vectors)}},
+            "batch_stats": {**variables["batch_stats"], "norm": norm},
+        }
+
+    def _first_frames(self, variables: Variables, batches: Iterable[Features]) -> tuple[np.ndarray, np.ndarray]:
+        """Returns encodings [P, D] of the first frames that sound, P up to `FIT_FRAMES`, and the sum of their spectra [K]."""
 
         @jax.jit
         def encoded(features):
@@ -404,7 +387,7 @@ class VQVAE(TimbreModel):
             return self.apply(variables, windows, heard, method="encode")[0], spectrum, heard
 
         parts, spectra, count = [], 0.0, 0
-        for features in batches():
+        for features in batches:
             encodings, spectrum, heard = (np.asarray(x) for x in encoded(features))
             parts.append(encodings[heard])
             spectra, count = spectra + spectrum[heard].sum(0, dtype=np.float64), count + int(heard.sum())
@@ -412,32 +395,4 @@ class VQVAE(TimbreModel):
                 break
         if count == 0:
             raise ValueError("model 'vq_vae' cannot begin: the training set has only silence")
-        # The running averages are still 0 and 1: these are the encoder's own outputs.
-        frames = np.concatenate(parts)[:FIT_FRAMES]
-        mean, variance = frames.mean(0), frames.var(0)
-        frames = (frames - mean) / np.sqrt(variance + 1e-5)
-        vectors = fit_codebook(frames, codes=self.codes, books=self.books)
-        # log(1 + sigmoid(bias)) is the mean spectrum, its largest bin at half of what there can be.
-        shape = np.expm1(0.5 * np.log(2.0) * np.maximum(spectra / spectra.max(), 1e-4))
-        head = {**variables["params"]["head"], "bias": jnp.asarray(np.log(shape / (1.0 - shape)), jnp.float32)}
-        return {
-            **variables,
-            "params": {**variables["params"], "head": head},
-            "codebook": {"book": {**variables["codebook"]["book"], "vectors": jnp.asarray(vectors)}},
-            "batch_stats": {
-                **variables["batch_stats"],
-                "norm": {"mean": jnp.asarray(mean), "variance": jnp.asarray(variance)},
-            },
-        }
-
-
-def _squeezed(codes: Array) -> Array:
-    """[..., Q] without its last axis where Q is 1."""
-    return codes[..., 0] if codes.shape[-1] == 1 else codes
-
-
-def _stretches(keys: Array, count: int, *arrays: Array) -> list[Array]:
-    """`count` frames of every sound's arrays [B, N, ...], beginning at a random frame that its key decides."""
-    total = arrays[0].shape[1]
-    starts = jax.vmap(lambda key: jax.random.randint(key, (), 0, total - count + 1, jnp.int32))(keys)
-    return [jax.vmap(lambda x, start: jax.lax.dynamic_slice_in_dim(x, start, count))(x, starts) for x in arrays]
+        return np.concatenate(parts)[:FIT_FRAMES], spectra

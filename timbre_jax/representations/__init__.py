@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from timbre_jax.representations.base import Representation
+from timbre_jax.representations.base import Representation, representation_settings
 from timbre_jax.representations.harmonic_tracks import HarmonicTracks
 from timbre_jax.representations.log_mel import LOG_MEL_PRESETS, LogMel
 from timbre_jax.representations.wave_frames import WaveFrames
 
-REPRESENTATIONS: dict[str, type] = {kind.name: kind for kind in (HarmonicTracks, LogMel, WaveFrames)}
+REPRESENTATIONS: dict[str, type[Representation]] = {kind.name: kind for kind in (HarmonicTracks, LogMel, WaveFrames)}
 
 
 def make_representation(name: str, **settings: Any) -> Representation:
@@ -26,12 +26,6 @@ def make_representation(name: str, **settings: Any) -> Representation:
     if unknown:
         raise ValueError(f"representation {name!r} has no setting {', '.join(unknown)}; it has: {', '.join(known)}")
     return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()})
-
-
-def representation_settings(representation: Representation) -> dict[str, Any]:
-    """The settings as plain JSON values: `make_representation(r.name, **settings)` makes it again."""
-    settings = dataclasses.asdict(representation)
-    return {key: list(value) if isinstance(value, tuple) else value for key, value in settings.items()}
 
 
 __all__ = [

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Iterable
 from typing import ClassVar
 
 import flax.struct
@@ -17,6 +16,7 @@ from timbre_jax.audio.harmonics import additive_synthesis, harmonic_amplitudes
 from timbre_jax.audio.level import amplitude_to_db, db_to_amplitude, frame_level, rms
 from timbre_jax.audio.pitch import masked_median, refine_f0, smooth_f0, yin
 from timbre_jax.audio.stft import stft, window_samples
+from timbre_jax.representations.base import Representation, fit_waves, length_mask
 from timbre_jax.types import Array, Features
 
 
@@ -50,7 +50,7 @@ def _notes_at_once() -> int:
 
 
 @dataclasses.dataclass(frozen=True)
-class HarmonicTracks:
+class HarmonicTracks(Representation):
     """Rows [f0, log A_1 .. log A_H] over N frames, each scaled to [0, 1]: Natsiou et al. 2023, section 3.
 
     f0 by YIN, sharpened by the spectral peaks, moving at most 3 % a frame; amplitudes by interpolated peak picking near
@@ -79,13 +79,14 @@ class HarmonicTracks:
       pitch_range: (low, high) Hz in which f0 is looked for.
       f0_scale: "log" or "hz", how f0 is scaled to [0, 1].
       f0_range: Hz that become 0 and 1. Values outside the ranges are clipped.
-      amplitude_range: dB that become 0 and 1. Ranges are fixed by default; `fit_ranges` replaces them by the data's
-        smallest and largest, as the paper does.
+      amplitude_range: dB that become 0 and 1. Ranges are fixed by default; config.representation.fit_ranges sets
+        them to the smallest and largest values of the training set, as the paper does.
       floor_db: the lowest amplitude that is told apart.
       voiced_aperiodicity, voiced_range_db: which frames have a pitch, see above.
     """
 
     name: ClassVar[str] = "harmonic_tracks"
+    is_harmonic: ClassVar[bool] = True
 
     sample_rate: int = 16000
     length: int = 64000
@@ -105,9 +106,9 @@ class HarmonicTracks:
     def __post_init__(self):
         if self.f0_scale not in ("log", "hz"):
             raise ValueError(f"f0_scale must be 'log' or 'hz', got {self.f0_scale!r}")
-        for field in ("pitch_range", "f0_range", "amplitude_range"):
-            object.__setattr__(self, field, tuple(float(value) for value in getattr(self, field)))
-            low, high = getattr(self, field)
+        ranges = {"pitch_range": self.pitch_range, "f0_range": self.f0_range, "amplitude_range": self.amplitude_range}
+        for field, (low, high) in ranges.items():
+            object.__setattr__(self, field, (float(low), float(high)))
             if not low < high:
                 raise ValueError(f"{field} must rise, got ({low:g}, {high:g})")
         if self.f0_range[0] <= 0 or self.pitch_range[0] <= 0:
@@ -131,22 +132,20 @@ class HarmonicTracks:
         return self.n_frames, 1 + self.harmonics
 
     @property
-    def rate(self) -> float:
-        """Frames a second."""
-        return self.sample_rate / self.hop
+    def frame_length(self) -> int:
+        return self.n_fft
 
-    def _fit_length(self, waves: Array) -> Array:
-        if waves.ndim != 2:
-            raise ValueError(f"waves must be [B, T], got shape {waves.shape}")
-        if not jnp.issubdtype(waves.dtype, jnp.floating):
-            raise ValueError(f"waves must be floats in [-1, 1], got {waves.dtype}: divide integers by their full scale")
-        waves = waves[:, : self.length].astype(jnp.float32)
-        return jnp.pad(waves, ((0, 0), (0, self.length - waves.shape[1])))
+    @property
+    def look_ahead(self) -> int:
+        return self.window_length // 2
+
+    def with_length(self, samples: int) -> HarmonicTracks:
+        return dataclasses.replace(self, length=samples, n_frames=max(1, -(-samples // self.hop)))
 
     @functools.partial(jax.jit, static_argnums=0)
     def track(self, waves: Array) -> Tracks:
         """Waves [B, T] to `Tracks` in Hz and dB; a few notes at a time (`_notes_at_once`), whatever B is."""
-        waves = self._fit_length(waves)
+        waves = fit_waves(waves, self.length)
         together = _notes_at_once()
         if waves.shape[0] <= together:
             return self._track_together(waves)
@@ -192,12 +191,7 @@ class HarmonicTracks:
         """
         tracks = self.track(waves)
         values = self.normalise(tracks.f0, tracks.amplitude_db)
-        if lengths is None:
-            mask = jnp.ones(values.shape[:2], jnp.float32)
-        else:
-            centres = np.arange(self.n_frames, dtype=np.int32) * self.hop
-            mask = (centres < jnp.asarray(lengths)[:, None]).astype(jnp.float32)
-        return Features(values=values, mask=mask, rate=self.rate)
+        return Features(values=values, mask=length_mask(values, self.hop, lengths), rate=self.rate)
 
     def normalise(self, f0: Array, amplitude_db: Array) -> Array:
         """f0 [B, N] in Hz and amplitudes [B, N, H] in dB to values [B, N, 1 + H], clipped to [0, 1]."""
@@ -250,7 +244,7 @@ class HarmonicTracks:
         - "level_unsteadiness": mean distance in dB of the heard frames' level from its running mean over a quarter
           second (a steady or slowly fading note: under 1; attack and note-off included).
         """
-        waves = self._fit_length(waves)
+        waves = fit_waves(waves, self.length)
         tracks = self.track(waves)
         loudest = jnp.max(tracks.level_db, axis=-1, keepdims=True)
         heard = (tracks.level_db > loudest - 40.0) & (tracks.level_db > self.floor_db + 10.0)
@@ -286,20 +280,3 @@ class HarmonicTracks:
             "f0_jumps": mean_over(jumps.astype(jnp.float32), voiced, voiced_count),
             "level_unsteadiness": mean_over(unsteady, heard, heard_count),
         }
-
-    def fit_ranges(self, batches: Iterable[Array]) -> HarmonicTracks:
-        """The same representation with `f0_range` and `amplitude_range` the smallest and largest of the data.
-
-        The paper's min-max. `batches`: waves [B, T] each, one after another, so any amount of data will do.
-
-        Raises ValueError where there is no data, or all of it is one value.
-        """
-        lows, highs = [math.inf, math.inf], [-math.inf, -math.inf]
-        for waves in batches:
-            tracks = self.track(jnp.asarray(waves))
-            for row, values in enumerate((tracks.f0, tracks.amplitude_db)):
-                lows[row] = min(lows[row], float(jnp.min(values)))
-                highs[row] = max(highs[row], float(jnp.max(values)))
-        if not (lows[0] < highs[0] and lows[1] < highs[1]):
-            raise ValueError(f"cannot fit ranges: f0 spans {lows[0]}..{highs[0]} Hz, level {lows[1]}..{highs[1]} dB")
-        return dataclasses.replace(self, f0_range=(lows[0], highs[0]), amplitude_range=(lows[1], highs[1]))

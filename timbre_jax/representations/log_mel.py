@@ -12,11 +12,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from timbre_jax.audio.descriptors import DESCRIPTORS, describe
+from timbre_jax.audio.descriptors import DESCRIPTORS, describe, yin_reach
 from timbre_jax.audio.level import frame_level, root
 from timbre_jax.audio.mel import MEL_SCALES, mel_filterbank, mel_to_stft_nnls
 from timbre_jax.audio.phase import INVERTERS, invert
 from timbre_jax.audio.stft import COSINE_WINDOWS, stft, window_samples
+from timbre_jax.representations.base import Representation, fit_waves, length_mask
 from timbre_jax.types import Array, Features
 
 LEVEL_FLOOR_DB = -120.0
@@ -27,7 +28,7 @@ _DB = 10.0 / math.log(10.0)
 
 
 @dataclasses.dataclass(frozen=True)
-class LogMel:
+class LogMel(Representation):
     """Mel bands in dB over N frames, scaled to [0, 1]: Rebnord 2022, section 5.2; SampleVAE (Frenzel 2019).
 
     Power spectra (centred STFT) through a mel filterbank of unit area, 10 log10, relative to the sound's own loudest
@@ -65,8 +66,9 @@ class LogMel:
     """
 
     name: ClassVar[str] = "log_mel"
-    way_back: ClassVar[tuple[str, ...]] = ("inverter", "iterations", "hold", "nnls_iterations", "texture_db")
-    came_later: ClassVar[tuple[str, ...]] = ("loudness", "measured")
+    is_mel: ClassVar[bool] = True
+    synthesis_fields: ClassVar[tuple[str, ...]] = ("inverter", "iterations", "hold", "nnls_iterations", "texture_db")
+    optional_since: ClassVar[tuple[str, ...]] = ("loudness", "measured")
 
     sample_rate: int = 16000
     length: int = 32000
@@ -132,15 +134,31 @@ class LogMel:
         return self.frames, self.n_mels
 
     @property
-    def rate(self) -> float:
-        """Frames a second."""
-        return self.sample_rate / self.hop
+    def frame_length(self) -> int:
+        return self.n_fft
+
+    @property
+    def reach(self) -> int | None:
+        if self.reference != "fixed":
+            return None
+        pitched = bool({"f0", "harmonicity"} & set(self.measured))
+        return max(self.n_fft // 2, yin_reach(self.sample_rate, self.hop) if pitched else 0)
+
+    @property
+    def look_ahead(self) -> int:
+        return self.window_length // 2
+
+    @property
+    def synthesis_iterations(self) -> dict[str, int]:
+        return {"iterations": self.iterations, "nnls_iterations": self.nnls_iterations}
+
+    def with_length(self, samples: int) -> LogMel:
+        return dataclasses.replace(self, length=samples, n_frames=0)
 
     @property
     def bands(self) -> dict:
         """The settings of the filterbank, as `audio.mel` takes them."""
-        names = ("sample_rate", "n_fft", "fmin", "fmax", "scale")
-        return {name: getattr(self, name) for name in names}
+        return dict(sample_rate=self.sample_rate, n_fft=self.n_fft, fmin=self.fmin, fmax=self.fmax, scale=self.scale)
 
     @property
     def basis(self) -> np.ndarray:
@@ -170,19 +188,11 @@ class LogMel:
         gain = float(np.sum(window_samples(self.window, self.window_length), dtype=np.float64)) / 2.0
         return 10.0 * math.log10(gain**2 * float(self.basis.max()))
 
-    def _whole(self, waves: Array) -> Array:
-        """Waves cut or padded with silence to `length`."""
-        waves = waves[:, : self.length].astype(jnp.float32)
-        return jnp.pad(waves, ((0, 0), (0, self.length - waves.shape[1])))
-
     @functools.partial(jax.jit, static_argnums=0)
     def mel_power(self, waves: Array) -> Array:
         """Waves [B, T] to mel power [B, N, F] in units of full scale (1 is 0 dB)."""
-        if waves.ndim != 2:
-            raise ValueError(f"waves must be [B, T], got shape {waves.shape}")
-        if not jnp.issubdtype(waves.dtype, jnp.floating):
-            raise ValueError(f"waves must be floats in [-1, 1], got {waves.dtype}: divide integers by their full scale")
-        spectra = stft(self._whole(waves), n_fft=self.n_fft, hop=self.hop, window=self.window, window_length=self.window_length)
+        waves = fit_waves(waves, self.length)
+        spectra = stft(waves, n_fft=self.n_fft, hop=self.hop, window=self.window, window_length=self.window_length)
         spectra = spectra[:, : self.frames]
         power = jnp.square(spectra.real) + jnp.square(spectra.imag)
         bands = jnp.asarray(self.basis.T * np.float32(10.0 ** (-self.full_scale_db / 10.0)))
@@ -193,7 +203,7 @@ class LogMel:
         """Waves [B, T] to the level of every frame in dB, [B, N], over as many samples as the STFT's window has (made an even
         number of hops)."""
         window_hops = 2 * max(1, round(0.5 * self.window_length / self.hop))
-        return frame_level(self._whole(waves), hop=self.hop, window_hops=window_hops)[:, : self.frames]
+        return frame_level(fit_waves(waves, self.length), hop=self.hop, window_hops=window_hops)[:, : self.frames]
 
     @functools.partial(jax.jit, static_argnums=0)
     def analyse(self, waves: Array, lengths: Array | None = None) -> Features:
@@ -204,11 +214,7 @@ class LogMel:
         """
         mel = self.mel_power(waves)
         floor = 10.0 ** (LEVEL_FLOOR_DB / 10.0)
-        if lengths is None:
-            mask = jnp.ones(mel.shape[:2], jnp.float32)
-        else:
-            centres = np.arange(self.frames, dtype=np.int32) * self.hop
-            mask = (centres < jnp.asarray(lengths)[:, None]).astype(jnp.float32)
+        mask = length_mask(mel, self.hop, lengths)
         conditions = {}
         if self.reference == "file":
             loudest = jnp.maximum(jnp.max(mel, axis=(1, 2)), floor)
@@ -216,8 +222,9 @@ class LogMel:
             mel = mel / loudest[:, None, None]
         if self.loudness:
             conditions["loudness"] = self.frame_loudness(waves)
+        whole = fit_waves(waves, self.length)
         for name in self.measured:
-            curve = describe(self._whole(waves), name=name, sample_rate=self.sample_rate, n_fft=self.n_fft, hop=self.hop)
+            curve = describe(whole, name=name, sample_rate=self.sample_rate, n_fft=self.n_fft, hop=self.hop)
             conditions[name] = curve[:, : self.frames]
         smallest = 10.0 ** (-self.range_db / 10.0)
         values = 1.0 + jnp.log(jnp.maximum(mel, smallest)) * (_DB / self.range_db)

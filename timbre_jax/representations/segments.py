@@ -17,11 +17,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from timbre_jax.audio.descriptors import yin_reach
 from timbre_jax.audio.phase import invert
 from timbre_jax.audio.stft import stft
 from timbre_jax.representations.base import Representation
-from timbre_jax.types import Features
+from timbre_jax.types import Features, concatenate_frames, pad_frames, slice_frames
 
 PART = 1024
 """Frames of a part."""
@@ -43,28 +42,11 @@ def padded_frames(count: int, *, part: int = PART) -> int:
     return min(part, max(LEAST, 1 << (count - 1).bit_length()))
 
 
-def of_length(representation: Representation, samples: int) -> Representation:
-    """The representation for sounds of so many samples."""
-    whole = {"n_frames": 0} if hasattr(representation, "n_frames") else {}
-    return dataclasses.replace(representation, length=samples, **whole)
-
-
-def reach(representation: Representation) -> int | None:
-    """Samples before and after its centre that a frame is made of; None: of the whole sound, so that there are no parts."""
-    if getattr(representation, "reference", "fixed") != "fixed":
-        return None
-    windows = [getattr(representation, name, 0) for name in ("n_fft", "window_length", "window")]
-    sees = max((size for size in windows if isinstance(size, int)), default=0) // 2
-    if {"f0", "harmonicity"} & set(getattr(representation, "measured", ())):
-        sees = max(sees, yin_reach(representation.sample_rate, representation.hop))
-    return sees or None
-
-
 def analyse_in_parts(representation: Representation, wave: np.ndarray, *, part: int = PART) -> Features:
     """A wave [T] of any length to features [1, N, F], N = ceil(T / hop), as numpy; all of its frames are real.
 
     As `analyse` of a representation of that length, within 1e-5. A representation that looks at the whole sound at once
-    (`reach`) gets it whole.
+    (`Representation.reach`) gets it whole.
 
     Raises:
       ValueError: not a wave [T] with at least one sample.
@@ -72,18 +54,18 @@ def analyse_in_parts(representation: Representation, wave: np.ndarray, *, part: 
     wave = np.asarray(wave, np.float32)
     if wave.ndim != 1 or not len(wave):
         raise ValueError(f"a sound is [T] with at least one sample, not {wave.shape}")
-    hop, count, sees = representation.hop, frames_within(representation, len(wave)), reach(representation)
+    hop, count, sees = representation.hop, frames_within(representation, len(wave)), representation.reach
     if sees is None:
-        return jax.tree.map(np.asarray, of_length(representation, len(wave)).analyse(wave[None]))
+        return jax.tree.map(np.asarray, representation.with_length(len(wave)).analyse(wave[None]))
     size = padded_frames(count, part=part)
     each, context = min(size, part), -(-sees // hop)
     whole = np.pad(wave, (context * hop, (size + context) * hop - len(wave)))
-    piece = of_length(representation, (each + 2 * context) * hop)
+    piece = representation.with_length((each + 2 * context) * hop)
     parts = []
     for start in range(0, size, each):
         found = piece.analyse(whole[None, start * hop : (start + each + 2 * context) * hop])
-        parts.append(jax.tree.map(lambda x: np.asarray(x)[:, context : context + each], found))
-    return jax.tree.map(lambda *leaves: np.concatenate(leaves, axis=1)[:, :count], *parts)
+        parts.append(slice_frames(jax.tree.map(np.asarray, found), context, context + each))
+    return slice_frames(concatenate_frames(parts), 0, count)
 
 
 def synthesise_in_parts(representation: Representation, features: Features, key=None, *, part: int = PART) -> np.ndarray:
@@ -92,23 +74,25 @@ def synthesise_in_parts(representation: Representation, features: Features, key=
     Raises:
       ValueError: features of more than one sound.
     """
-    values, hop = np.asarray(features.values), representation.hop
+    features, hop = jax.tree.map(np.asarray, features), representation.hop
+    values = features.values
     if values.ndim != 3 or len(values) != 1 or not values.shape[1]:
         raise ValueError(f"features of one sound are [1, N, F], not {values.shape}")
     count = values.shape[1]
-    if getattr(representation, "texture_db", 0.0):
+    if representation.texture_db:
         # Of the whole at once: drawn for each part it would change where they meet.
         features = representation.textured(jax.tree.map(jnp.asarray, features), key)
         representation = dataclasses.replace(representation, texture_db=0.0)
-    if reach(representation) is None:
-        return np.asarray(of_length(representation, count * hop).synthesise(features, key))[0]
-    if not hasattr(representation, "magnitudes") or count <= part:
+        features = jax.tree.map(np.asarray, features)
+    if representation.reach is None:
+        return np.asarray(representation.with_length(count * hop).synthesise(features, key))[0]
+    if not representation.is_mel or count <= part:
         # The samples themselves, or so short that one part is all of it.
         size = padded_frames(count, part=part)
         each = min(size, part)
-        piece = of_length(representation, each * hop)
-        whole = _padded(features, 0, size)
-        waves = [piece.synthesise(_cut(whole, start, start + each), key)[0] for start in range(0, size, each)]
+        piece = representation.with_length(each * hop)
+        whole = pad_frames(features, size)
+        waves = [piece.synthesise(slice_frames(whole, start, start + each), key)[0] for start in range(0, size, each)]
         return np.concatenate([np.asarray(wave) for wave in waves])[: count * hop]
     return _inverted_in_parts(representation, features, key, part)
 
@@ -119,16 +103,16 @@ def _inverted_in_parts(representation, features: Features, key, part: int) -> np
     count, hop = np.shape(features.values)[1], representation.hop
     overlap = max(OVERLAP, 2 * -(-representation.n_fft // hop))
     size = -(-count // part) * part
-    whole = _padded(features, 0, size + overlap)
+    whole = pad_frames(features, size + overlap)
     length = (overlap + part + overlap) * hop
-    piece = of_length(representation, length)
+    piece = representation.with_length(length)
     wave = np.zeros(size * hop, np.float32)
     fade = np.linspace(0.0, 1.0, overlap // 2 * hop, endpoint=False, dtype=np.float32)
     known = None
     for start in range(0, size, part):
         first = max(0, start - overlap)  # of the frames of this part
         end = start + part + overlap
-        frames = _cut(whole, first, end) if start else _padded(_cut(whole, 0, end), 0, overlap + end)
+        frames = slice_frames(whole, first, end) if start else pad_frames(slice_frames(whole, 0, end), overlap + end)
         made = np.asarray(_invert(piece, jax.tree.map(jnp.asarray, frames), key, known))[0]
         if start:
             # Up to the middle of what overlaps the part before stays as it is.
@@ -165,23 +149,3 @@ def _known(representation, waves, first, count: int):
     settings = {"hop": representation.hop, "window": representation.window, "window_length": representation.window_length}
     spectra = stft(waves, n_fft=representation.n_fft, **settings)
     return jax.lax.dynamic_slice_in_dim(spectra, first, count, axis=1)
-
-
-def _padded(features: Features, before: int, total: int) -> Features:
-    """Features [1, N, F] with frames outside the mask before and behind, `total` in all; conditions keep their end values."""
-    count = np.shape(features.values)[1]
-    behind = total - before - count
-
-    def with_zeros(x):
-        return np.pad(np.asarray(x), ((0, 0), (before, behind), *((0, 0),) * (np.ndim(x) - 2)))
-
-    mask = np.ones((1, count), np.float32) if features.mask is None else features.mask
-    conditions = {
-        name: np.pad(np.asarray(x), ((0, 0), (before, behind)), mode="edge") if np.ndim(x) > 1 else x
-        for name, x in features.conditions.items()
-    }
-    return features.replace(values=with_zeros(features.values), mask=with_zeros(mask), conditions=conditions)
-
-
-def _cut(features: Features, start: int, stop: int) -> Features:
-    return jax.tree.map(lambda x: x[:, start:stop] if np.ndim(x) > 1 else x, features)

@@ -1,4 +1,4 @@
-"""What can be set for a run, with defaults, and checks that give one clear line."""
+"""Configuration of a run: fields, defaults and checks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from timbre_jax.representations import REPRESENTATIONS
 from timbre_jax.training.precision import check_precision
 
 FREE = ("representation", "model", "augment")
-"""Sections whose fields depend on their name; `make_representation` and the like check them."""
+"""Sections whose fields depend on their name; `make_representation` and others check them."""
 
 HARMLESS = (
     "train.steps",
@@ -27,11 +27,11 @@ HARMLESS = (
     "data.store",
     "data.extra_stores",
 )
-"""What may change when a run goes on: how long it is, how often it is saved, where the same sounds lie."""
+"""Fields that may change when a run is resumed: its length, how often it is saved, where the same sounds are."""
 
 
 def default_config() -> ConfigDict:
-    """Every field of a run's configuration with its default. Configuration files change what they need.
+    """Returns every field of a run's configuration with its default; configuration files change what they need.
 
     seed: of parameters, order and noise.
     representation: name and settings; fit_ranges replaces the ranges by the smallest and largest of the training set.
@@ -52,8 +52,7 @@ def default_config() -> ConfigDict:
       initialize_readings of the training set for a model that has a basis fitted first, those after the first augmented,
       of initialize_examples in all at most (0 is as many as there are);
       statistics_examples of the training set for the statistics of a space while training goes on (all of it at the end);
-      precision that steps are computed in, "float32", "bfloat16" or "float64" (see `training.precision`); accumulate, parts of
-      a batch that are computed one after another, for batches that do not fit into memory (see `make_train_step`).
+      precision of the steps (see `training.precision`); accumulate, parts of a batch for memory (see `make_train_step`).
     train.rollback: the last good state is kept every `every` steps and restored after a bad step (see `DivergenceDetector` for
       `factor`); the batch is skipped, the learning rate multiplied by learning_rate_scale; more than `maximum` rollbacks are an
       error. every 0 turns it off: a bad step is then an error at once.
@@ -114,23 +113,23 @@ def default_config() -> ConfigDict:
 
 
 def representation_section(name: str, **settings) -> dict:
-    """A representation's section with all its settings, so that each can be changed on the command line."""
+    """Returns a representation's section with all its settings, so that each can be changed on the command line."""
     fields = dataclasses.fields(REPRESENTATIONS[name])
     return {"name": name, "fit_ranges": False, **{field.name: field.default for field in fields}, **settings}
 
 
 def model_section(name: str, **settings) -> dict:
-    """A model's section with all its settings but feature_shape, which the representation says."""
+    """Returns a model's section with all its settings but feature_shape, which follows from the representation."""
     fields = dataclasses.fields(MODELS[name])
     hidden = ("parent", "name", "feature_shape")
     return {"name": name, **{f.name: f.default for f in fields if f.name not in hidden}, **settings}
 
 
 def resolve(config: Mapping[str, Any]) -> ConfigDict:
-    """A whole configuration: the given fields over the defaults, checked.
+    """Returns a complete configuration: the given fields over the defaults, checked.
 
     Raises:
-      ValueError: a field that does not exist (with the nearest ones that do) or a value that makes no sense.
+      ValueError: a field does not exist (the nearest ones that do are named), or a value is not allowed.
     """
     given = config.to_dict() if isinstance(config, ConfigDict) else dict(config)
     resolved = default_config().to_dict()
@@ -140,8 +139,8 @@ def resolve(config: Mapping[str, Any]) -> ConfigDict:
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """{"train.steps": 100, ...}; tuples, those within tuples too, as lists, as JSON has them."""
-    flat = {}
+    """Returns {"train.steps": 100, ...}, with tuples as lists, as in JSON."""
+    flat: dict[str, Any] = {}
     for name, value in config.items():
         if isinstance(value, Mapping | ConfigDict):
             flat |= flatten(value, f"{prefix}{name}.")
@@ -155,26 +154,26 @@ def _lists(value: Any) -> Any:
 
 
 def check_same(saved: Mapping[str, Any], config: Mapping[str, Any], workdir) -> None:
-    """Raises a ValueError when a run is to go on with a configuration that would make it another run."""
+    """Raises a ValueError if resuming a run with a configuration would make it another run."""
     before, now = flatten(with_defaults(saved)), flatten(with_defaults(config))
     harmless = set(HARMLESS)
     model = MODELS.get(now["model.name"])
     if now["optimizer.schedule"] == "cosine" or (model is not None and model.uses_progress):
-        # The schedule, or what the model makes of the progress, is stretched over all steps.
+        # The schedule, or the model's use of the progress, depends on the number of steps.
         harmless -= {"train.steps", "train.epochs"}
     names = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
-    # A version of this library that has more fields gives them the defaults that the run had without.
+    # Fields that this version added have their defaults.
     names = [name for name in names if name in before or name.split(".")[0] in FREE]
     if names := [name for name in names if name not in harmless]:
         changes = ", ".join(f"{name}: {before.get(name)!r} -> {now.get(name)!r}" for name in names[:5])
         raise ValueError(
-            f"the run in {workdir} was started with another configuration ({changes}); go on with the same, or use "
+            f"the run in {workdir} was started with another configuration ({changes}); resume with the same, or use "
             "another --workdir"
         )
 
 
 def with_defaults(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A configuration, or what it came to, with all fields that its model and representation have in this version."""
+    """Returns a configuration, or a run's document, with all fields of its model and representation in this version."""
     config = config.to_dict() if isinstance(config, ConfigDict) else dict(config)
     sections = {"representation": (REPRESENTATIONS, representation_section), "model": (MODELS, model_section)}
     for name, (known, section) in sections.items():

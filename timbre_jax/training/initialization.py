@@ -8,7 +8,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from timbre_jax.data.datasets import Sources, batches, spread
+from timbre_jax.data.datasets import Sources
+from timbre_jax.data.example_source import batches, spread
 from timbre_jax.models.base import TimbreModel
 from timbre_jax.training.distributed import processes
 from timbre_jax.training.programs import Programs
@@ -31,9 +32,9 @@ def initial_state(
       hyper: hyper-parameters, see `TrainState.hyper`.
     """
     state = programs.create(key, hyper)
-    if hasattr(model, "initialise"):
+    if model.initializes_from_data:
         # Every process computes it; the main one's result counts, because machines may differ in rounding.
-        variables = model.initialise(
+        variables = model.initialize(
             jax.device_get(state.variables()), lambda: initialization_features(programs, sources, train, key)
         )
         variables = jax.device_put(processes.same(variables), programs.placement.replicated)

@@ -1,4 +1,4 @@
-"""metrics.jsonl and TensorBoard files of a run."""
+"""Log of a run's metrics: metrics.jsonl and TensorBoard files."""
 
 from __future__ import annotations
 
@@ -9,37 +9,36 @@ from pathlib import Path
 
 
 class MetricsLog:
-    """Appends one JSON object a line to WORKDIR/metrics.jsonl, and the same numbers to WORKDIR/tensorboard.
+    """Log of one JSON object a line in WORKDIR/metrics.jsonl, with the same numbers in WORKDIR/tensorboard.
 
-    A resumed run goes back to where its checkpoint was: lines after `offset` are cut off, so no step is told twice.
+    A resumed run continues at its checkpoint: lines after `offset` are removed, so that no step is logged twice.
 
     Args:
-      workdir: of the run.
-      step: the step that the run goes on from.
+      workdir: folder of the run.
+      step: step from which the run is resumed.
       offset: bytes of metrics.jsonl to keep.
-      tensorboard: whether to write TensorBoard files.
-      silent: write nothing, as all but one process of a run do.
+      silent: whether to write nothing, as all but one process of a run do.
     """
 
-    def __init__(self, workdir: Path, *, step: int = 0, offset: int = 0, tensorboard: bool = True, silent: bool = False):
+    def __init__(self, workdir: Path, *, step: int = 0, offset: int = 0, silent: bool = False):
         self._path = Path(os.devnull) if silent else workdir / "metrics.jsonl"
         self._file = open(self._path, "ab", buffering=0)  # noqa: SIM115
         if self._file.tell() > offset:
             self._file.truncate(offset)
             self._file.seek(0, os.SEEK_END)
         self._board = None
-        if tensorboard and not silent:
+        if not silent:
             from tensorboardX import SummaryWriter
 
             self._board = SummaryWriter(str(workdir / "tensorboard"), purge_step=step or None, flush_secs=30)
 
     @property
     def offset(self) -> int:
-        """Bytes written so far; lines up to here are on disk."""
+        """Bytes written so far."""
         return self._file.tell()
 
     def write(self, event: str, step: int, **values) -> None:
-        """One line: {"event": ..., "step": ..., ...}. Numbers that are not finite become null, which JSON has."""
+        """Writes the line {"event": ..., "step": ..., ...}, with null for numbers that are not finite."""
         record = {"event": event, "step": step, **{name: _plain(value) for name, value in values.items()}}
         try:
             self._file.write(json.dumps(record).encode() + b"\n")
@@ -53,7 +52,7 @@ class MetricsLog:
                     self._board.add_scalar(f"{event}/{name}", value, step)
 
     def close(self) -> None:
-        """Flushes and closes both."""
+        """Closes the files."""
         self._file.close()
         if self._board is not None:
             self._board.close()

@@ -89,7 +89,7 @@ class CompileClock:
       cached: how many of these came from the cache.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.programs = self.cached = 0
         self._spans: list[tuple[float, float]] = []
         self._inside = False
@@ -110,14 +110,14 @@ class CompileClock:
     def __exit__(self, *_) -> None:
         self._inside = False  # JAX keeps its listeners
 
-    def _duration(self, event: str, seconds: float, **_) -> None:
+    def _duration(self, event: str, duration_secs: float, **_) -> None:
         if not self._inside or event not in _PHASES:
             return
         end = time.monotonic()
-        # Functions within a function are traced while it is, and told before it: they are a part of its time.
-        while self._spans and self._spans[-1][0] >= end - seconds:
+        # Functions within a function are traced while it is, and reported before it; their time is part of its time.
+        while self._spans and self._spans[-1][0] >= end - duration_secs:
             self._spans.pop()
-        self._spans.append((end - seconds, end))
+        self._spans.append((end - duration_secs, end))
         self.programs += event == _PHASES[-1]
 
     def _event(self, event: str, **_) -> None:

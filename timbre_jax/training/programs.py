@@ -1,4 +1,4 @@
-"""What a run computes with, compiled: one set for all runs that compute the same."""
+"""Compiled functions of a run, which all runs that compute the same can share."""
 
 from __future__ import annotations
 
@@ -18,13 +18,15 @@ from timbre_jax.training.step import make_eval_step, make_train_step
 
 
 class Programs:
-    """The pure functions of a run, and the programs that its placement makes of them, each at its first call.
+    """Pure functions of a run, and their programs, each compiled at its first call.
 
     Attributes:
-      placement: where states and batches lie.
-      augment: of the training examples, or None.
-      step: (state, batch, key) -> (state, metrics), not compiled; `train_step` is.
-      score: as `make_eval_step` has it, not compiled; `eval_step` is.
+      placement: placement of states and batches on the devices.
+      augment: augmentation of the training examples, or None.
+      step: (state, batch, key) -> (state, metrics), not compiled.
+      train_step: the same, compiled.
+      score: function of `make_eval_step`, not compiled.
+      eval_step: the same, compiled.
     """
 
     def __init__(
@@ -62,15 +64,15 @@ class Programs:
         self._keep = placement.compile_eval(self._kept)
 
     def create(self, key: jax.Array, hyper: dict[str, float]) -> Any:
-        """The state before the first step, in float32, born where it belongs; `hyper` as `create_state` takes it."""
+        """Returns the state before the first step, in float32 and placed; `hyper` is that of `create_state`."""
         return self._create(key, hyper)
 
     def kept(self, state: Any) -> Any:
-        """A state in the numbers that it is trained in."""
+        """Returns a state in the precision that it is trained in."""
         return self._keep(state)
 
     def abstract(self, key: jax.Array, hyper: dict[str, float]) -> Any:
-        """Shapes and shardings of the state, to read a checkpoint into."""
+        """Returns shapes and shardings of the state, to read a checkpoint into."""
         return self.placement.template(jax.eval_shape(lambda: self._kept(self._new(key, hyper))))
 
     def _new(self, key, hyper):
@@ -81,16 +83,21 @@ class Programs:
 
 
 def program_key(config: Any, model: TimbreModel, representation: Representation, total_steps: int) -> Hashable:
-    """What decides the programs of a run: runs that agree in it can share theirs.
+    """Returns what determines the programs of a run: runs with equal keys can share them.
 
-    Not in it: seeds, what is a leaf of the state (`TrainState.hyper`), and what only the host looks at: when to log, evaluate,
-    save, stop or go back.
+    Seeds are not part of it, nor leaves of the state (`TrainState.hyper`), nor what only the host reads: when to log, evaluate,
+    save, stop or roll back.
     """
     named = {name: value for name, value in flatten(config).items() if _compiled(name)}
-    if config.optimizer.schedule == "plateau":  # is constant for a step: evaluations change the peak
+    if config.optimizer.schedule == "plateau":  # constant within a step: evaluations change the peak
         named["optimizer.schedule"] = "constant"
-    told = config.optimizer.schedule == "cosine" or model.uses_progress
-    return model, representation, tuple(sorted((k, repr(v)) for k, v in named.items())), total_steps if told else None
+    depends_on_length = config.optimizer.schedule == "cosine" or model.uses_progress
+    return (
+        model,
+        representation,
+        tuple(sorted((k, repr(v)) for k, v in named.items())),
+        total_steps if depends_on_length else None,
+    )
 
 
 _HOST = {
@@ -100,10 +107,10 @@ _HOST = {
         "patience", "monitor", "initialize_readings", "initialize_examples", "statistics_examples", "rollback",
     ),
 }  # fmt: skip
-"""Fields that are no part of a program. They are named and not the others, for one forgotten here costs only a compilation."""
+"""Fields that are not part of a program. These are listed, because one forgotten here costs only a compilation."""
 
 
 def _compiled(name: str) -> bool:
-    """Whether a field of a configuration, by its dotted name, is a part of its programs (beside the model)."""
+    """Returns whether a field of a configuration, by its dotted name, is part of its programs (besides the model)."""
     section, _, field = name.partition(".")
     return section in ("augment", "optimizer", "train") and field.split(".")[0] not in _HOST.get(section, ())

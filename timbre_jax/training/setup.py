@@ -12,11 +12,11 @@ from ml_collections import ConfigDict
 
 from timbre_jax import checkpoint, documents
 from timbre_jax.data.augment import make_augment
-from timbre_jax.data.datasets import Sources, base_representation, batches
+from timbre_jax.data.datasets import Sources, base_representation
+from timbre_jax.data.example_source import batches
 from timbre_jax.models import MODELS, make_model
 from timbre_jax.models.base import TimbreModel
-from timbre_jax.representations import representation_settings
-from timbre_jax.training.checkpointing.progress import Result
+from timbre_jax.training.checkpointing.progress import Result, check_resumable
 from timbre_jax.training.checkpointing.spaces import make_space
 from timbre_jax.training.config import check_same, flatten, resolve, with_defaults
 from timbre_jax.training.metrics_log import MetricsLog
@@ -29,16 +29,17 @@ def check_config(config: Mapping[str, Any], workdir: Path) -> ConfigDict:
     Raises:
       ValueError: wrong settings, or `workdir` is a file or holds another run.
     """
-    config = resolve(config)
+    resolved = resolve(config)
     if before := saved_config(workdir):
-        check_same(before["config"], config, workdir)
+        check_resumable(workdir / "checkpoints")
+        check_same(before["config"], resolved, workdir)
     elif workdir.exists() and not workdir.is_dir():
         raise ValueError(f"--workdir={workdir} is a file; a run needs a folder")
-    kind = make_model(**config["model"]).trained_by
-    make_augment(representation=base_representation(config), **config["augment"])
-    if kind == "gradient" and not (config.train.steps or config.train.epochs):
+    kind = make_model(**resolved["model"]).trained_by
+    make_augment(representation=base_representation(resolved), **resolved["augment"])
+    if kind == "gradient" and not (resolved.train.steps or resolved.train.epochs):
         raise ValueError("config.train.steps and config.train.epochs are both 0: say how long to train")
-    return config
+    return resolved
 
 
 def total_steps(config, sources: Sources) -> int:
@@ -77,12 +78,9 @@ def build_model(config: Mapping[str, Any], sources: Sources) -> TimbreModel:
     settings = dict(config["model"])
     if sources.classes:
         # Class heads predict them ("classes"), or latents are made free of them ("labels").
-        kind = MODELS[settings["name"]]
-        field = next((name for name in ("classes", "labels") if hasattr(kind, name)), None)
+        field = MODELS[settings["name"]].labels_setting
         if field is None:
-            raise ValueError(
-                f"model {settings['name']!r} has no class heads: leave config.data.labels empty, or take sample_vae"
-            )
+            raise ValueError(f"model {settings['name']!r} has no class heads: leave config.data.labels empty, or take flow_vae")
         settings[field] = sources.classes
     return make_model(feature_shape=tuple(sources.representation.feature_shape), **settings)
 
@@ -109,8 +107,8 @@ def write_config(workdir: Path, config, model: TimbreModel, sources: Sources) ->
     representation = sources.representation
     document = {
         "config": config.to_dict(),
-        "model": {"name": documents.model_name(model), **documents.model_settings(model)},
-        "representation": {"name": representation.name, **representation_settings(representation)},
+        "model": documents.model_document(model),
+        "representation": documents.representation_document(representation),
         "examples": {"train": len(sources.train), "valid": len(sources.valid), "fingerprint": sources.fingerprint},
     }
     if before := saved_config(workdir):

@@ -1,4 +1,4 @@
-"""What training carries from step to step."""
+"""Training state, optimizer and learning-rate schedule."""
 
 from __future__ import annotations
 
@@ -17,9 +17,8 @@ from timbre_jax.types import Array, Features
 SCHEDULES = ("constant", "cosine", "plateau")
 
 
-@flax.struct.dataclass
-class TrainState:
-    """All that changes while training, as a pytree of arrays.
+class TrainState(flax.struct.PyTreeNode):
+    """Everything that a training step changes, as a pytree of arrays.
 
     Attributes:
       step: int32 [], steps taken.
@@ -39,7 +38,7 @@ class TrainState:
     hyper: Mapping[str, Array]
 
     def variables(self, *, average: bool = False) -> Variables:
-        """What `model.apply` takes: with the current or with the averaged parameters."""
+        """Returns the variables of `model.apply`, with the current or the averaged parameters."""
         return {"params": self.average if average else self.params, **self.mutable}
 
     def with_hyper(self, name: str, value: float) -> TrainState:
@@ -51,7 +50,7 @@ class TrainState:
 def create_state(
     model: TimbreModel, optimizer: optax.GradientTransformation, key: Array, *, hyper: Mapping[str, float]
 ) -> TrainState:
-    """The state before the first step. Pure, so that `jit` with output shardings can make parameters where they belong."""
+    """Returns the state before the first step. Pure, so that `jit` with output shardings places the parameters."""
     shape = (1, *model.feature_shape)
     with jax.enable_x64(False):  # the same parameters, whatever they are trained in
         variables = dict(model.init(key, Features(values=jnp.zeros(shape), mask=jnp.ones(shape[:2]))))
@@ -70,11 +69,12 @@ def create_state(
 
 
 def update_average(average: Variables, params: Variables, step: Array, decay: float) -> Variables:
-    """The exponential average of the parameters after step 1, 2 .. `step`, free of the bias towards its start.
+    """Returns the exponential average of the parameters after steps 1, 2 .. `step`, without the bias towards its start.
 
     average_t = average_{t-1} + (params_t - average_{t-1}) * (1 - decay) / (1 - decay^t), which is Adam's bias correction
     (Kingma & Ba 2015, section 3) applied as it goes: at every step the weights are those of the exponential average, and sum
-    to 1. decay = 0 is the parameters themselves.
+    to 1. decay = 0 is the parameters themselves. `optax.ema` keeps the biased average and divides it by 1 - decay^t in float32,
+    which for decay = 0.999 is wrong by 1e-5 of its value (0.9999: 2e-4); this is right to 5e-7 after 1,000 steps.
     """
     if decay == 0.0:
         return params
@@ -86,7 +86,7 @@ def update_average(average: Variables, params: Variables, step: Array, decay: fl
 def make_schedule(
     name: str, *, warmup_steps: int = 0, total_steps: int = 0, final_fraction: float = 0.0
 ) -> Callable[[Array], Array]:
-    """The learning rate at a step, as a part of its peak: float32 [] of int32 [].
+    """Returns the function from a step, int32 [], to the learning rate as a fraction of its peak, float32 [].
 
     A linear rise over `warmup_steps` steps, (step + 1) / warmup_steps, then "constant" at 1, or "cosine" from 1 down to
     `final_fraction` at `total_steps`. The rise takes at most half of a cosine's steps, so that a short trial of a long

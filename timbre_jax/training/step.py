@@ -1,20 +1,22 @@
-"""One step of training and one of evaluation, as pure functions: nothing else in training touches a gradient."""
+"""Training step and evaluation step as pure functions; nothing else computes a gradient of the loss."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
-from timbre_jax.data.labels import LABEL_PREFIX
+from timbre_jax.data.example_source import LABEL_PREFIX
 from timbre_jax.models.base import TimbreModel, Variables
 from timbre_jax.training.precision import in_bfloat16, like
 from timbre_jax.training.state import TrainState, update_average
 from timbre_jax.types import Array, Features
 
-Batch = Mapping[str, Array]
+Batch = Mapping[str, Any]
 """{"values" [B, N, F], "mask" [B, N], "index" [B] int32, labels as "label_NAME" [B] int32, and conditions by name}."""
 Metrics = dict[str, Array]
 
@@ -22,13 +24,13 @@ _RESERVED = ("values", "mask", "index", "weight")
 
 
 def batch_features(batch: Batch) -> Features:
-    """The `Features` of a batch."""
+    """Returns the `Features` of a batch."""
     conditions = {k: v for k, v in batch.items() if k not in _RESERVED and not k.startswith(LABEL_PREFIX)}
     return Features(values=batch["values"], mask=batch["mask"], conditions=conditions)
 
 
-def batch_labels(batch: Batch) -> dict[str, dict[str, Array]]:
-    """Further arguments of `loss`: {"labels": {name: [B] int32}} where the batch has any."""
+def batch_labels(batch: Batch) -> dict[str, Any]:
+    """Returns the further arguments of `loss`: {"labels": {name: [B] int32}} if the batch has labels."""
     labels = {k.removeprefix(LABEL_PREFIX): v for k, v in batch.items() if k.startswith(LABEL_PREFIX)}
     return {"labels": labels} if labels else {}
 
@@ -47,26 +49,25 @@ def make_train_step(
     precision: str = "float32",
     accumulate: int = 1,
 ) -> Callable[[TrainState, Batch, Array], tuple[TrainState, Metrics]]:
-    """A pure function (state, batch, key) -> (state, metrics), to be compiled by whoever calls it.
+    """Returns the pure function (state, batch, key) -> (state, metrics), not compiled.
 
-    All that is random for an example comes from fold_in(fold_in(key, step), index), so that neither its place in the batch
-    nor the number of devices matters, and `key` is the same for all steps.
+    The randomness of an example comes from fold_in(fold_in(key, step), index), so that neither its place in the batch nor the
+    number of devices matters, and `key` is the same for all steps.
 
     Args:
       model: with `loss`.
       optimizer: gives directions at learning rate 1 (`make_optimizer`).
-      schedule: step -> part of the peak learning rate; None is always 1.
+      schedule: step -> fraction of the peak learning rate; None is always 1.
       clip: largest global norm of the gradient; 0 does not clip.
       average_decay: of the averaged parameters; 0 keeps none.
       augment: (keys [B], values [B, N, F], mask [B, N]) -> values, on training examples only.
       axis_name: under `pmap`, the axis over which gradients and metrics are averaged. Under `jit` the compiler does it.
-      total_steps: of the run, for models that are told the progress; 0 is always told as the end.
-      crop_frames: train on a random piece of so many frames of every example; 0 takes the whole.
+      total_steps: of the run, for models conditioned on its progress; 0 gives them the end.
+      crop_frames: length of a random crop of every example to train on; 0 takes the whole.
       precision: see `training.precision`.
       accumulate: parts of a batch whose gradients are computed one after another and averaged, so that only a part has to fit
-        into memory. Example j is in part j mod `accumulate`. Losses and noise are those of the whole batch; what a model does
-        with a batch as a whole (batch statistics, codebooks, neighbours) it does with every part by itself, and running
-        averages move once a part.
+        into memory; example j is in part j mod `accumulate`. Losses and noise are those of the whole batch; batch statistics,
+        codebooks and neighbors are those of each part, and running averages are updated once a part.
 
     Returns:
       The step. Metrics are float32 scalars: "loss", those of `model.loss`, "grad_norm" before clipping, "learning_rate".
@@ -77,39 +78,21 @@ def make_train_step(
         features = batch_features(batch)
         if augment is not None:
             features = features.replace(values=augment(keys[:, 1], features.values, features.mask))
-
         if crop_frames:
             features = cropped(features, keys[:, 1], crop_frames)
-        told = {"axis_name": axis_name} if model.uses_axis else {}
+        options: dict[str, Any] = {"kl_weight": state.hyper["kl_weight"]}
+        if model.uses_axis:
+            options["axis_name"] = axis_name
         if model.uses_progress:
-            told["progress"] = state.step / total_steps if total_steps else jnp.ones(())
-
-        def mean_loss(params, mutable, features, keys, labels):
-            (loss, metrics), mutable = model.apply(
-                {"params": params, **mutable},
-                features,
-                keys,
-                kl_weight=state.hyper["kl_weight"],
-                train=True,
-                **labels,
-                **told,
-                method="loss",
-                mutable=list(mutable),
-            )
-            loss = jnp.mean(loss)
-            return loss, ({"loss": loss, **{name: jnp.mean(value) for name, value in metrics.items()}}, mutable)
-
-        def differentiated(*arguments):
-            gradient, (metrics, mutable) = jax.grad(mean_loss, has_aux=True)(*arguments)
-            return mutable, (gradient, metrics)
-
+            options["progress"] = state.step / total_steps if total_steps else jnp.ones(())
+        differentiate = _loss_gradient(model, options)
         if precision == "bfloat16":
-            differentiated = in_bfloat16(differentiated)
-        given = like(features, state.params), keys[:, 0], batch_labels(batch)
+            differentiate = in_bfloat16(differentiate)
+        inputs = like(features, state.params), keys[:, 0], batch_labels(batch)
         if accumulate == 1:
-            mutable, (gradient, metrics) = differentiated(state.params, state.mutable, *given)
+            mutable, (gradient, metrics) = differentiate(state.params, state.mutable, *inputs)
         else:
-            mutable, (gradient, metrics) = _in_parts(differentiated, accumulate, state.params, state.mutable, given)
+            mutable, (gradient, metrics) = _in_parts(differentiate, accumulate, state.params, state.mutable, inputs)
         if axis_name is not None:
             gradient, metrics, mutable = jax.lax.pmean((gradient, metrics, mutable), axis_name)
         norm = optax.tree.norm(gradient)
@@ -124,21 +107,36 @@ def make_train_step(
             direction = jax.tree.map(lambda d, factor: d * factor, direction, factors)
         params = jax.tree.map(lambda p, d: p - rate * d, state.params, direction)
         step = state.step + 1
-        state = state.replace(
-            step=step,
-            params=params,
-            mutable=mutable,
-            opt_state=opt_state,
-            average=update_average(state.average, params, step, average_decay),
-        )
+        average = update_average(state.average, params, step, average_decay)
+        state = state.replace(step=step, params=params, mutable=mutable, opt_state=opt_state, average=average)
         return state, {**metrics, "grad_norm": norm, "learning_rate": rate}
 
     return train_step
 
 
-def _in_parts(differentiated: Callable, count: int, params: Variables, mutable: Variables, given: tuple) -> tuple:
-    """`differentiated` of `count` parts of what is given, [B, ...] each, one after another: the last mutable variables and the
-    means of the others."""
+def _loss_gradient(model: TimbreModel, options: Mapping[str, Any]) -> Callable:
+    """Returns the function (params, mutable, features, keys, labels) -> (mutable, (gradient, metrics)) of the mean loss."""
+
+    def mean_loss(params, mutable, features, keys, labels):
+        (loss, metrics), mutable = model.apply(
+            {"params": params, **mutable}, features, keys, train=True, **labels, **options, method="loss", mutable=list(mutable)
+        )
+        loss = jnp.mean(loss)
+        return loss, ({"loss": loss, **{name: jnp.mean(value) for name, value in metrics.items()}}, mutable)
+
+    def differentiate(*arguments):
+        gradient, (metrics, mutable) = jax.grad(mean_loss, has_aux=True)(*arguments)
+        return mutable, (gradient, metrics)
+
+    return differentiate
+
+
+def _in_parts(differentiate: Callable, count: int, params: Variables, mutable: Variables, inputs: tuple) -> tuple:
+    """Computes the gradient of `count` parts of the inputs [B, ...] one after another.
+
+    Returns:
+      The last mutable variables, and the means of gradients and metrics.
+    """
 
     def cut(x: Array) -> Array:
         # Every part has some of every device's examples, so none has to be moved.
@@ -146,11 +144,11 @@ def _in_parts(differentiated: Callable, count: int, params: Variables, mutable: 
 
     def add(carried, part):
         mutable, total = carried
-        mutable, new = differentiated(params, mutable, *part)
+        mutable, new = differentiate(params, mutable, *part)
         return (mutable, jax.tree.map(jnp.add, total, new)), None
 
-    parts = jax.tree.map(cut, given)
-    shapes = jax.eval_shape(differentiated, params, mutable, *jax.tree.map(lambda x: x[0], parts))[1]
+    parts = jax.tree.map(cut, inputs)
+    shapes = jax.eval_shape(differentiate, params, mutable, *jax.tree.map(lambda x: x[0], parts))[1]
     nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
     # XLA's convolutions are slow within loops on CPUs, where memory is plenty.
     unroll = count if jax.default_backend() == "cpu" else 1
@@ -159,7 +157,7 @@ def _in_parts(differentiated: Callable, count: int, params: Variables, mutable: 
 
 
 def cropped(features: Features, keys: Array, frames: int) -> Features:
-    """A random piece of every example [B, N, F], `frames` long, with its part of the mask and the curves [B, N]; keys [B].
+    """Returns a random crop of every example [B, N, F] with its part of the mask and the curves [B, N]; keys are [B].
 
     Examples that are not longer stay as they are.
     """
@@ -194,7 +192,7 @@ def make_eval_step(model: TimbreModel) -> Callable[[Variables, Batch, Array, Arr
             variables, features, keys, kl_weight=kl_weight, train=False, **batch_labels(batch), method="loss"
         )
         metrics = {**metrics, "loss": loss, "weight": jnp.ones_like(loss)}
-        if not model.draws:  # Drawn noise has its own samples, however right it sounds.
+        if not model.stochastic_decoder:  # Drawn noise has its own samples, however right it sounds.
             again = model.reconstruct(variables, features)
             metrics["mse"] = jnp.mean(jnp.square(again.values - features.values), axis=(1, 2))
         return {name: jnp.sum(value * batch["weight"]) for name, value in metrics.items()}
@@ -202,6 +200,6 @@ def make_eval_step(model: TimbreModel) -> Callable[[Variables, Batch, Array, Arr
     return eval_step
 
 
-def example_keys(key: Array, index: Array) -> Array:
-    """Two keys for each example, [B, 2], that depend on its index alone."""
+def example_keys(key: Array, index: Array | np.ndarray) -> Array:
+    """Returns two keys for each example, [B, 2], that depend on its index alone."""
     return jax.vmap(lambda i: jax.random.split(jax.random.fold_in(key, i)))(index)

@@ -77,6 +77,8 @@ class Trainer:
         self.saver = Saver(workdir, self.schedule)
         self.best = BestSpace(config, workdir, model, sources, self.saver)
         self.consensus = StepConsensus()
+        self.anchor: Anchor
+        self.candidate: Anchor
 
     # Called by the driver, in this order
 
@@ -203,7 +205,7 @@ class Trainer:
         self.detector.restore(self.progress.detector)
         self.iterator.set_state(self.progress.iterator)
         if self.main:
-            self.saver.resume(step, self.progress.best_step)
+            self.saver.resume({step: self.progress.best_step})
         return True
 
     def initialize(self) -> None:
@@ -212,7 +214,7 @@ class Trainer:
         self.state = self.placement.replicate(state)
         self.anchor = self.candidate = self.make_anchor()
         if self.main:
-            self.saver.resume(None, None)
+            self.saver.resume({})
 
     def may_continue(self) -> bool:
         """Returns whether a run that had ended was given more steps or more patience."""

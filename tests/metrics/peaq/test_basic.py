@@ -11,7 +11,7 @@ import pytest
 import soundfile
 
 from tests.helpers.sounds import harmonic_tone, noise
-from timbre_jax.metrics.peaq.basic import PEAQ_PRESETS, peaq_basic, peaq_definition
+from timbre_jax.metrics.peaq import PEAQ_PRESETS, peaq_basic, peaq_definition
 from timbre_jax.metrics.peaq.ear_model import FULL_SCALE, bands, ear_model, frames_of, spread
 from timbre_jax.metrics.peaq.variables import VARIABLES
 
@@ -140,7 +140,7 @@ def test_the_ear_is_calibrated_and_its_bands_are_the_standard_s():
         ({"test": np.zeros((1, 5))}, "one shape"),
         ({"reference": np.full((1, 4), np.nan)}, "not finite"),
         ({"preset": "best"}, "no PEAQ preset 'best'"),
-        ({"undefined_bandwidth": "maybe"}, "undefined_bandwidth is one of"),
+        ({"undefined_bandwidth": "maybe"}, "undefined_bandwidth=maybe: must be one of"),
     ],
 )
 def test_wrong_input_is_one_line(change, message):

@@ -11,9 +11,9 @@ K, D = 8, 3
 
 
 def start(book, vectors, *, share=None):
-    books = jnp.asarray(vectors, jnp.float32).reshape(book.books, book.codes, book.size)
+    books = jnp.asarray(vectors, jnp.float32).reshape(book.num_codebooks, book.codes, book.size)
     share = jnp.full(books.shape[:2], 1.0 / book.codes) if share is None else jnp.asarray(share, jnp.float32)
-    return {"codebook": {"vectors": books, "share": share, "restarts": jnp.zeros(book.books)}}
+    return {"codebook": {"vectors": books, "share": share, "restarts": jnp.zeros(book.num_codebooks)}}
 
 
 def update(book, variables, z, weight=None, order=None, axis_name=None):
@@ -77,7 +77,7 @@ def test_a_dead_code_is_revived_on_an_encoding_and_then_used():
 
 def test_neither_order_nor_devices_matter():
     generator = np.random.default_rng(4)
-    book = Codebook(K, D, books=2, restart=0.5)
+    book = Codebook(K, D, num_codebooks=2, restart=0.5)
     variables = start(book, generator.normal(size=(2, K, D)), share=generator.random((2, K)) / K)
     z, order = generator.normal(size=(24, D)).astype(np.float32), jnp.asarray(generator.random(24), jnp.float32)
     _, whole = update(book, variables, z, order=order)
@@ -95,7 +95,7 @@ def test_neither_order_nor_devices_matter():
 
 
 def test_straight_through_and_commitment():
-    book = Codebook(K, D, books=2)
+    book = Codebook(K, D, num_codebooks=2)
     variables = start(book, np.random.default_rng(5).normal(size=(2, K, D)))
     z = jnp.asarray(np.random.default_rng(6).normal(size=(4, D)), jnp.float32)
     found = book.apply(variables, z)
@@ -121,7 +121,7 @@ def test_a_fitted_codebook_finds_clusters_and_says_more_with_a_second_book():
     generator = np.random.default_rng(8)
     centres = 10.0 * generator.normal(size=(4, D))
     encodings = np.repeat(centres, 50, 0) + 0.01 * generator.normal(size=(200, D))
-    vectors = fit_codebook(encodings, codes=16, books=2)
+    vectors = fit_codebook(encodings, codes=16, num_codebooks=2)
     found = vectors[0][np.asarray(nearest(jnp.asarray(centres, jnp.float32), vectors[0]))]
     np.testing.assert_allclose(found, centres, atol=0.1)
     assert fit_codebook(encodings[:3], codes=16).shape == (1, 16, D)  # fewer encodings than codes

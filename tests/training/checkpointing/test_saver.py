@@ -141,8 +141,8 @@ def test_a_damaged_checkpoint_is_put_aside_for_the_one_before(tmp_path):
     (tmp_path / "00000002" / "document.json").unlink()
     step, told = checkpoint.last_intact(tmp_path)
     assert step == 1
-    assert "is damaged; it is now 00000003.damaged" in told[0]
-    assert "has lost its document.json; it is now 00000002.damaged" in told[1]
+    assert "is damaged; it was renamed to 00000003.damaged" in told[0]
+    assert "has lost its document.json; it was renamed to 00000002.damaged" in told[1]
     assert checkpoint.steps(tmp_path) == [1]
     checkpoint.step_path(tmp_path, 1).joinpath("document.json").unlink()
     with pytest.raises(CheckpointError, match=r"has lost its document\.json"):

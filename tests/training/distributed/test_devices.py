@@ -54,7 +54,7 @@ def assert_equal_runs(a, b, *, tolerance):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("model", "parallel"), [("frame_vae", ("jit", "pmap")), ("sample_vae", ("jit",))])
+@pytest.mark.parametrize(("model", "parallel"), [("frame_vae", ("jit", "pmap")), ("flow_vae", ("jit",))])
 def test_devices_and_processes_take_the_steps_of_one(model, parallel, tmp_path):
     devices_run(model, tmp_path / "one", devices=1)
     two_processes(model, tmp_path / "processes", devices=2)

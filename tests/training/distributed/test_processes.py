@@ -62,10 +62,18 @@ def test_what_does_not_fit_together_is_said(given, message):
         processes.initialize(**given)
 
 
+ALONE = """
+from timbre_jax.training.distributed.processes import initialize
+try:
+    initialize(distributed=True)
+except ValueError as error:
+    print(error)
+initialize(coordinator_address="127.0.0.1:9", num_processes=2, process_id=1, timeout=3)
+"""
+
+
 def test_others_that_do_not_come_are_named():
-    given = "coordinator_address='127.0.0.1:9', num_processes=2, process_id=1, timeout=3"
-    done = run("-c", f"from timbre_jax.training.distributed.processes import initialize\ninitialize({given})")
+    done = run("-c", ALONE)
     assert done.returncode == failures.LOST
+    assert "--distributed: no launcher was found" in done.stdout
     assert done.stderr.splitlines()[-1].startswith("error: the processes of this run did not meet at 127.0.0.1:9 within 3 s")
-    done = run("-c", "from timbre_jax.training.distributed.processes import initialize\ninitialize(distributed=True)")
-    assert "--distributed: no launcher was found" in done.stderr

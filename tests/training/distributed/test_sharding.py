@@ -6,8 +6,10 @@ import pytest
 
 from tests.helpers.processes import run
 from tests.helpers.runs import last_checkpoint, metric_lines, small_config, small_sources
+from timbre_jax.training.config import resolve
 from timbre_jax.training.distributed.sharding import PmapPlacement, data_mesh, make_placement
 from timbre_jax.training.loop import train_and_evaluate
+from timbre_jax.training.setup import check_batch_size
 
 
 @pytest.fixture(scope="module")
@@ -28,31 +30,38 @@ def assert_close(a, b, *, tolerance):
         np.testing.assert_allclose(line_a["loss"], line_b["loss"], rtol=1e-4)
 
 
-def test_two_devices_take_the_steps_of_one(one_device, tmp_path):
-    done = run("tests/training/run_small.py", tmp_path, 20, "jit", devices=2)
+TWO_DEVICES = """
+import sys
+from tests.helpers.runs import small_config, small_sources
+from timbre_jax.training.loop import train_and_evaluate
+for parallel, steps in (("jit", 20), ("pmap", 10)):
+    workdir = f"{sys.argv[1]}/{parallel}"
+    train_and_evaluate(small_config(steps=steps), workdir, sources=small_sources(), parallel=parallel, progress=False)
+"""
+
+
+@pytest.fixture(scope="module")
+def two_devices(tmp_path_factory):
+    """Folder of runs on two devices: jit/ of 20 steps, pmap/ of 10."""
+    folder = tmp_path_factory.mktemp("two")
+    done = run("-c", TWO_DEVICES, folder, devices=2)
     assert done.returncode == 0, done.stderr
+    return folder
+
+
+def test_two_devices_take_the_steps_of_one(one_device, two_devices):
     # Sums are taken in another order, and Adam divides by small numbers.
-    assert_close(one_device, tmp_path, tolerance=2e-3)
+    assert_close(one_device, two_devices / "jit", tolerance=2e-3)
 
 
-def test_pmap_over_two_devices_takes_them_too_and_one_device_goes_on(one_device, tmp_path):
-    done = run("tests/training/run_small.py", tmp_path, 10, "pmap", devices=2)
-    assert done.returncode == 0, done.stderr
-    train_and_evaluate(small_config(steps=20), tmp_path, sources=small_sources(), progress=False)
-    assert_close(one_device, tmp_path, tolerance=2e-3)
-
-
-@pytest.mark.slow
-def test_pmap_on_one_device_and_a_run_begun_with_it_goes_on_with_jit(one_device, tmp_path):
-    half = small_config(steps=10)
-    train_and_evaluate(half, tmp_path, sources=small_sources(), parallel="pmap", progress=False)
-    train_and_evaluate(small_config(steps=20), tmp_path, sources=small_sources(), progress=False)
-    assert_close(one_device, tmp_path, tolerance=1e-5)
+def test_pmap_over_two_devices_takes_them_too_and_one_device_resumes(one_device, two_devices):
+    train_and_evaluate(small_config(steps=20), two_devices / "pmap", sources=small_sources(), progress=False)
+    assert_close(one_device, two_devices / "pmap", tolerance=2e-3)
 
 
 def test_parameters_are_born_on_the_mesh():
     placement = make_placement("jit")
-    state = placement.create(lambda key: {"w": jax.random.normal(key, (3,))}, jax.random.key(0))
+    state = placement.compile_eval(lambda key: {"w": jax.random.normal(key, (3,))})(jax.random.key(0))
     assert state["w"].sharding == placement.replicated
 
 
@@ -64,10 +73,10 @@ def test_pmap_states_are_spread_and_single_again():
     np.testing.assert_array_equal(placement.unreplicate(spread)["w"], state["w"])
 
 
-def test_unknown_ways_and_batches_that_cannot_be_cut(tmp_path):
+def test_unknown_ways_and_batches_that_cannot_be_split(tmp_path):
     with pytest.raises(ValueError, match="'jit' or 'pmap', not 'xmap'"):
         make_placement("xmap")
-    with pytest.raises(ValueError, match=r"batch_size=16 cannot be cut into 1 devices times config.train.accumulate=3"):
+    with pytest.raises(ValueError, match=r"batch_size=16 cannot be split over 1 devices times config.train.accumulate=3"):
         train_and_evaluate(small_config(accumulate=3), tmp_path, sources=small_sources(), progress=False)
-    done = run("tests/training/run_small.py", tmp_path, 20, "jit", devices=3)
-    assert "batch_size=16 cannot be cut into 3 devices" in done.stderr
+    with pytest.raises(ValueError, match="batch_size=16 cannot be split over 3 devices"):
+        check_batch_size(resolve(small_config()), small_sources(), 3)

@@ -46,7 +46,7 @@ def codes_for_curve(
         usable = np.intersect1d(usable, table.usable(name))
     if not len(usable):
         raise ValueError(f"no code of this space has a {' and a '.join(targets)}")
-    cost = 0.0
+    cost = np.zeros(())
     for name, target in targets.items():
         own = compared(name, table.described[name][usable])
         cost = cost + np.square((compared(name, target)[:, None] - own[None]) / tolerance(name))
@@ -109,7 +109,7 @@ def control_codes(
     Raises ValueError for a space without codes, curves that have none, or a start that is no single series.
     """
     need_series(space, discrete=True)
-    stride = int(getattr(space.model, "stride", 1))
+    stride = space.model.stride
     if start is not None and (start.values.ndim != 3 or start.values.shape[0] != 1):
         raise ValueError(f"the start is one series [1, M, D], not {start.values.shape}")
     rate = latent_rate(space)
@@ -127,19 +127,18 @@ def control_codes(
             gain = np.broadcast_to(np.asarray(start.conditions["gain_db"]), start.values.shape[:2])[0, place]
     ear = _Ear(space, table, target, gain, key)
     wanted = {name: compared(name, curve) for name, curve in target.items()}
-    best = None
-    for _ in range(max(1, rounds)):
+    best, chosen = np.inf, np.zeros(0, np.int64)
+    for turn in range(max(1, rounds)):
         asked = {name: _back(name, curve).reshape(count, stride).mean(1) for name, curve in wanted.items()}
-        chosen = codes_for_curve(table, asked, smoothness=smoothness, near=close, nearness=nearness)
-        _, achieved, heard, errors = ear(chosen[None])
+        tried = codes_for_curve(table, asked, smoothness=smoothness, near=close, nearness=nearness)
+        _, achieved, heard, errors = ear(tried[None])
         error = float(errors[0].mean())
-        if best is None or error < best[0]:
-            best = (error, chosen)
+        if not turn or error < best:
+            best, chosen = error, tried
         for name in target:
             off = np.where(heard[0], compared(name, achieved[name][0]) - compared(name, target[name]), 0.0)
             limit = compared(name, np.array(reach[name]))
             wanted[name] = np.clip(wanted[name] - 0.7 * smoothed(off, 3), *limit)
-    chosen = best[1]
     for sweep in range(sweeps if rounds > 1 else 0):
         chosen = _tried_out(ear, table, target, chosen, stride, seed=sweep)
     latent, achieved, heard, _ = ear(chosen[None])

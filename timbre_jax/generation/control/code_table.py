@@ -118,31 +118,20 @@ def count_uses(codes: np.ndarray, found: Iterable[np.ndarray]) -> np.ndarray:
 def training_share(space: TimbreSpace, *, least: float = 0.02) -> np.ndarray | None:
     """Shares of frames [K] that the moving averages of training give the codes of a space, of residual codebooks the first's;
     0 where it is under `least` of an even share: such a code is dead. None where the codebook keeps none."""
-    leaves = jax.tree_util.tree_leaves_with_path(space.variables.get("codebook", {}))
-    found = [np.asarray(leaf) for path, leaf in leaves if getattr(path[-1], "key", None) == "share"]
-    if not found:
+    shares = space.model.codebook_shares(space.variables)
+    if shares is None:
         return None
-    share = found[0].reshape(-1, found[0].shape[-1])[0]
+    share = np.asarray(shares[0])
     return np.where(share >= least / len(share), share, 0.0)
-
-
-def distinct_codes(found: Iterable[np.ndarray], *, books: int) -> np.ndarray:
-    """The different codes among found ones [..., M] or [..., M, Q], sorted: [C] or [C, Q].
-
-    With residual codebooks these are the combinations that sounds have, as there are too many to decode all.
-    """
-    flat = [np.asarray(some).reshape(-1, books) for some in found]
-    distinct = np.unique(np.concatenate(flat), axis=0).astype(np.int32)
-    return distinct[:, 0] if books == 1 else distinct
 
 
 def codes_as_latent(space: TimbreSpace, codes: np.ndarray, *, gain_db: float | np.ndarray = 0.0) -> Latent:
     """Codes [B, M] or [B, M, Q] as a series that can be decoded; `gain_db` a number, or [B, M]."""
-    codes = jnp.asarray(codes, jnp.int32)
-    values = space.model.from_codes(space.variables, codes)
+    given = jnp.asarray(codes, jnp.int32)
+    values = space.model.from_codes(space.variables, given)
     shape = values.shape[:2]
     conditions = {"gain_db": jnp.broadcast_to(jnp.asarray(gain_db, jnp.float32), shape)}
-    return Latent(values, jnp.ones(shape, jnp.float32), conditions, codes, latent_rate(space))
+    return Latent(values, jnp.ones(shape, jnp.float32), conditions, given, latent_rate(space))
 
 
 def code_table(
@@ -169,7 +158,7 @@ def code_table(
 
     codes = all_codes(space) if codes is None else np.asarray(codes)
     need_series(space, discrete=True)
-    count, long = len(codes), frames * int(getattr(space.model, "stride", 1))
+    count, long = len(codes), frames * space.model.stride
     settings = frame_settings(space)
     edge = -(-settings["n_fft"] // (2 * settings["hop"]))
     edge = edge if long - 2 * edge >= 2 else 0

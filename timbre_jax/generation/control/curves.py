@@ -165,7 +165,8 @@ def from_csv(path: str | os.PathLike, name: str) -> Curve:
         rows = rows[1:]
     if not rows:
         raise ValueError(f"{path}: the curve is empty: lines of time,value are needed")
-    times, values = [], []
+    times: list[float] = []
+    values: list[float] = []
     for number, row in rows:
         where = f"{path}, line {number}"
         if len(row) != 2:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +25,7 @@ from timbre_jax.generation.control.results import (
     targets_of,
     tolerance,
 )
-from timbre_jax.inference.pooled import frames_of, latent_rate, level_name
+from timbre_jax.inference.pooled import held, level_name
 from timbre_jax.space import TimbreSpace
 from timbre_jax.types import Array, Features, Latent
 
@@ -59,8 +60,8 @@ def decoded_magnitudes(space: TimbreSpace, features: Features) -> tuple[Array, n
 
     Raises ValueError for a representation that is neither mel bands nor samples.
     """
-    representation = space.representation
-    if callable(getattr(representation, "features_to_mel", None)):
+    representation: Any = space.representation
+    if representation.is_mel:
         power = representation.features_to_mel(features) @ _spread(representation)
         frequencies = bin_frequencies(representation.sample_rate, representation.n_fft)
         return root(jnp.where(power > 1e-20, power, 0.0)), frequencies
@@ -74,10 +75,13 @@ def decoded_magnitudes(space: TimbreSpace, features: Features) -> tuple[Array, n
 def decoded_descriptor(space: TimbreSpace, features: Features, name: str) -> Array:
     """A descriptor of decoded features as it is compared (logarithm of ratios), [B, N]."""
     magnitude, frequencies = decoded_magnitudes(space, features)
+    of_spectrum = descriptor(name).of_spectrum
+    if of_spectrum is None:
+        raise ValueError(f"{name} is not a descriptor of spectra")
     if name == "loudness":
         n_fft = 2 * (len(frequencies) - 1)
-        return descriptor(name).of_spectrum(magnitude, frequencies, scale=power_scale(n_fft))
-    values = descriptor(name).of_spectrum(magnitude, frequencies)
+        return of_spectrum(magnitude, frequencies, scale=power_scale(n_fft))
+    values = of_spectrum(magnitude, frequencies)
     return jnp.log(jnp.maximum(values, 1e-6)) if descriptor(name).proportional else values
 
 
@@ -89,16 +93,16 @@ def _latent(space: TimbreSpace, params: Mapping[str, Array], start: Latent) -> L
     statistics = space.statistics
     values = statistics["latent_mean"] + statistics["latent_std"] * params["shape"]
     latent = start.replace(values=jnp.clip(values, statistics["latent_low"], statistics["latent_high"]))
-    if "level" not in params:
-        return latent
     name = level_name(start.conditions)
+    if name is None or "level" not in params:
+        return latent
     level = jnp.clip(start.conditions[name] + LEVEL_STEP_DB * params["level"], *LEVEL_RANGE_DB)
     return latent.replace(conditions={**start.conditions, name: level})
 
 
-@functools.partial(jax.jit, static_argnames=("names", "steps"))
+@functools.partial(jax.jit, static_argnames="names")
 def _optimise(space, params, origin, start, targets, pulls, heard, weights, rate, *, names, steps):
-    """`steps` of Adam from params; see `search`. Rows of the batch do not know of each other."""
+    """Takes `steps` (traced: one compilation for all numbers) of Adam from params; see `search`. Rows are independent."""
 
     def loss(params):
         latent = _latent(space, params, start)
@@ -122,7 +126,8 @@ def _optimise(space, params, origin, start, targets, pulls, heard, weights, rate
     def step(i, carry):
         params, state = carry
         updates, state = optimiser.update(jax.grad(loss)(params), state)
-        size = rate * 0.5 * (1.0 + jnp.cos(jnp.pi * i / steps)) + 0.05 * rate
+        # pi / steps as one factor gives the same bits as a number of steps that is known when it compiles.
+        size = rate * 0.5 * (1.0 + jnp.cos(i * (jnp.pi * (1.0 / steps)))) + 0.05 * rate
         params = jax.tree.map(lambda p, u: p + size * u, params, updates)
         low, high = ((space.statistics[k] - space.statistics["latent_mean"]) / space.statistics["latent_std"] for k in RANGE)
         return {**params, "shape": jnp.clip(params["shape"], low, high)}, state
@@ -135,16 +140,7 @@ def _optimise(space, params, origin, start, targets, pulls, heard, weights, rate
 def begin(space: TimbreSpace, *, seconds: float, level_db: float | None = None) -> Latent:
     """Where a search begins without a sound: the mean of the training set's latents, held for so long, [1, M, D]."""
     need_series(space)
-    values = jnp.broadcast_to(space.statistics["latent_mean"], (1, frames_of(space, seconds), space.latent_size))
-    latent = space.latent(jnp.asarray(values, jnp.float32))
-    count = values.shape[1]
-    conditions = {
-        name: jnp.broadcast_to(x[:, None] if jnp.ndim(x) == 1 else x, (1, count)) for name, x in latent.conditions.items()
-    }
-    name = level_name(conditions)
-    if level_db is not None and name is not None:
-        conditions[name] = jnp.full((1, count), level_db, jnp.float32)
-    return latent.replace(conditions=conditions, mask=jnp.ones((1, count), jnp.float32), rate=latent_rate(space))
+    return held(space, space.statistics["latent_mean"][None], seconds=seconds, level_db=level_db)
 
 
 def _check(space: TimbreSpace, start: Latent, names: Sequence[str]) -> None:
@@ -200,7 +196,7 @@ def reachable(
     _check(space, start, names)
     names = tuple(names)
     rows = _rows(start, 2 * len(names))
-    count, frames = rows.values.shape[0], rows.values.shape[1] * int(getattr(space.model, "stride", 1))
+    count, frames = rows.values.shape[0], rows.values.shape[1] * space.model.stride
     origin = _prepare(space, rows, names)
     pulls = {name: np.zeros(count, np.float32) for name in names}
     counts = _counts(space, rows, names, frames)
@@ -265,7 +261,7 @@ def search(
     if any({curve.descriptor for curve in some} != set(names) for some in curves):
         raise ValueError("all sounds of a search have curves of the same descriptors")
     reach = reachable(space, names, start, nearness=nearness, key=key) if reach is None else reach
-    stride = int(getattr(space.model, "stride", 1))
+    stride = space.model.stride
     frames = start.values.shape[1] * stride
     asked = [targets_of(space, some, frames, reach) for some in curves]
     target = {name: np.stack([values[name] for values, _ in asked]) for name in names}
@@ -275,7 +271,7 @@ def search(
     pulls = {name: jnp.zeros(len(curves)) for name in names}
     counts = _counts(space, rows, names, frames)
     weights = {"smoothness": jnp.float32(smoothness), "nearness": jnp.float32(nearness)}
-    best: list[tuple | None] = [None] * len(curves)
+    best: list[Any] = [None] * len(curves)
     for turn in tqdm(range(max(1, rounds)), desc="search", unit=" rounds", disable=not progress):
         params, decoded = _optimise(
             space, params, origin, rows, {name: jnp.asarray(x, jnp.float32) for name, x in wanted.items()}, pulls, counts,

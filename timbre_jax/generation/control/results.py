@@ -79,15 +79,14 @@ def need_series(space: TimbreSpace, *, discrete: bool | None = None) -> None:
 
 def is_discrete(space: TimbreSpace) -> bool:
     """Whether the latents of a space are vectors of a codebook."""
-    return callable(getattr(space.model, "codebook", None))
+    return space.model.is_discrete
 
 
 def frame_settings(space: TimbreSpace) -> dict[str, int]:
     """How frames of a space's sounds are measured: its own hop and window."""
     representation = space.representation
     hop = round(representation.sample_rate / representation.rate)
-    n_fft = int(getattr(representation, "n_fft", 0) or getattr(representation, "window", 0) or 2048)
-    return {"sample_rate": representation.sample_rate, "n_fft": n_fft, "hop": hop}
+    return {"sample_rate": representation.sample_rate, "n_fft": representation.frame_length, "hop": hop}
 
 
 def compared(name: str, values: np.ndarray) -> np.ndarray:

@@ -16,13 +16,12 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from timbre_jax.metrics.peaq import variables
+import timbre_jax.metrics.peaq.variables as variables
 from timbre_jax.metrics.peaq.ear_model import FRAME, FULL_SCALE, HOP, RATE, ear_model, frames_of
 from timbre_jax.metrics.peaq.patterns import patterns
 from timbre_jax.metrics.peaq.variables import VARIABLES
+from timbre_jax.settings import Settings, setting
 
-UNDEFINED = ("zero", "drop", "nan")
-LAG_WINDOWS = ("half", "whole")
 # Five samples that together exceed this (16-bit scale) are where a sound begins or ends.
 BOUNDARY_SUM, BOUNDARY_SAMPLES = 200.0, 5
 # Range of each variable in the network's training, its weights [11, 3] and biases (BS.1387-1, tables 20 to 22).
@@ -44,8 +43,8 @@ GRADE_LOWEST, GRADE_HIGHEST = -3.98, 0.22
 
 
 @dataclasses.dataclass(frozen=True)
-class PeaqSettings:
-    """What the standard leaves open; part of any figure's definition.
+class PeaqSettings(Settings):
+    """Choices that the standard leaves open; they are part of the definition of any grade.
 
     Attributes:
       undefined_bandwidth: where no frame has a defined bandwidth (0 / 0 in the standard; all sound sampled at 16 kHz):
@@ -53,23 +52,18 @@ class PeaqSettings:
         "nan": the grade is nan, as GstPEAQ says; also where a sound ends within half a second, before any frame counts for
         modulation: the other 0 / 0, which is 0 elsewhere.
       lag_window: "half" or "whole": the two readings of the error's harmonic structure, of PQevalAudio and of GstPEAQ
-        (`peaq_variables.harmonic_structure`); grades of tonal sounds differ by up to 0.8.
+        (`peaq.variables.harmonic_structure`); grades of tonal sounds differ by up to 0.8.
       doubled: each sound is followed by itself once more before it is measured, as the thesis did.
       bits: samples are rounded to so many bits after resampling (0: not): the rounding's noise is the floor that
         bandwidths are measured against.
       resampler: quality of soxr that brings sounds to 48 kHz.
     """
 
-    undefined_bandwidth: str = "zero"
-    lag_window: str = "half"
+    undefined_bandwidth: str = setting("zero", "Treatment of an undefined bandwidth.", choices=("zero", "drop", "nan"))
+    lag_window: str = setting("half", "Window of the lags.", choices=("half", "whole"))
     doubled: bool = False
     bits: int = 16
     resampler: str = "VHQ"
-
-    def __post_init__(self):
-        for name, known in (("undefined_bandwidth", UNDEFINED), ("lag_window", LAG_WINDOWS)):
-            if getattr(self, name) not in known:
-                raise ValueError(f"{name} is one of {', '.join(known)}, not {getattr(self, name)!r}")
 
 
 PEAQ_PRESETS = {
@@ -85,7 +79,7 @@ class PeaqResult:
     """Attributes:
     odg: [B] objective difference grade, 0.22 to -3.98.
     di: [B] distortion index: the same before its last squashing, for comparing sounds that are all bad.
-    movs: the eleven model output variables by name (`peaq_variables.VARIABLES`), [B] each.
+    movs: the eleven model output variables by name (`peaq.variables.VARIABLES`), [B] each.
     frames: [B] how many frames counted (hop 1024 at 48 kHz).
     bandwidth_frames: [B] in how many of them the bandwidth is defined.
     """

@@ -160,7 +160,7 @@ def windowed_mean(values: np.ndarray, where: np.ndarray) -> np.ndarray:
     if values.shape[-1] < WINDOW_FRAMES:
         return np.zeros(values.shape[0])
     windows = np.lib.stride_tricks.sliding_window_view(np.sqrt(values), WINDOW_FRAMES, axis=-1)
-    whole = np.lib.stride_tricks.sliding_window_view(where, WINDOW_FRAMES, axis=-1).all(-1)
+    whole = np.all(np.lib.stride_tricks.sliding_window_view(where, WINDOW_FRAMES, axis=-1), axis=-1)
     return np.sqrt(mean_where(windows.mean(-1) ** 4, whole))
 
 

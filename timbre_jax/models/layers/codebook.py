@@ -43,21 +43,21 @@ class Codebook(nn.Module):
     matters.
 
     Attributes:
-      codes: K. size: D. books: Q.
+      codes: K. size: D. num_codebooks: Q.
       decay: of the averages. restart: 0 restarts nothing.
     """
 
     codes: int
     size: int
-    books: int = 1
+    num_codebooks: int = 1
     decay: float = 0.99
     restart: float = 0.02
 
     def setup(self):
-        shape = (self.books, self.codes, self.size)
+        shape = (self.num_codebooks, self.codes, self.size)
         self.vectors = self.variable("codebook", "vectors", lambda: jax.random.normal(self.make_rng("params"), shape))
         self.share = self.variable("codebook", "share", lambda: jnp.full(shape[:2], 1.0 / self.codes))
-        self.restarts = self.variable("codebook", "restarts", jnp.zeros, (self.books,))
+        self.restarts = self.variable("codebook", "restarts", jnp.zeros, (self.num_codebooks,))
 
     def __call__(self, z: Array) -> Quantised:
         """Encodings [..., D] to the nearest codes."""
@@ -144,7 +144,7 @@ def perplexity(counts: Array) -> Array:
     return jnp.where(total[..., 0] > 0, jnp.exp(entropy), 0.0)
 
 
-def fit_codebook(encodings: np.ndarray, *, codes: int, books: int = 1, rounds: int = 10, seed: int = 0) -> np.ndarray:
+def fit_codebook(encodings: np.ndarray, *, codes: int, num_codebooks: int = 1, rounds: int = 10, seed: int = 0) -> np.ndarray:
     """Codebooks [Q, K, D] of encodings [P, D]: k-means (Lloyd 1982) from encodings drawn at random, book after book.
 
     A centre that nothing is nearest to is drawn again. With less encodings than codes some are drawn twice, a little moved.
@@ -162,7 +162,7 @@ def fit_codebook(encodings: np.ndarray, *, codes: int, books: int = 1, rounds: i
         spread = 1e-2 * rest.std(0) if len(rest) < codes else 0.0
         return rest[rows] + spread * generator.normal(size=(count, rest.shape[1]))
 
-    for _ in range(books):
+    for _ in range(num_codebooks):
         vectors = drawn(codes).astype(np.float32)
         for _ in range(rounds):
             code = np.asarray(find(rest, vectors))

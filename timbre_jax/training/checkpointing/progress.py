@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 from typing import Any
 
 from timbre_jax import checkpoint
-from timbre_jax.documents import CheckpointError
+from timbre_jax.documents import CheckpointError, DamagedError
 from timbre_jax.training.rollback import DivergenceDetector
 from timbre_jax.training.state import TrainState
 
@@ -129,7 +130,22 @@ def read_progress(path: str | os.PathLike) -> RunProgress:
     Raises:
       CheckpointError: the checkpoint is damaged, or was written by a version with other fields.
     """
-    return _progress(path, checkpoint.read_document(path))
+    fields = {field.name for field in dataclasses.fields(RunProgress)}
+    found = checkpoint.read_document(path).get("progress")
+    if not isinstance(found, dict) or set(found) != fields:
+        raise CheckpointError(
+            f"checkpoint {path} was written by a version of timbre_jax whose runs this version cannot resume: train again in "
+            "another --workdir"
+        )
+    return RunProgress(**found)
+
+
+def check_resumable(directory: str | os.PathLike) -> None:
+    """Raises a `CheckpointError` if the newest readable checkpoint of a run was written by a version with other fields."""
+    for step in reversed(checkpoint.steps(directory)):
+        with contextlib.suppress(DamagedError):
+            read_progress(checkpoint.step_path(directory, step))
+            return
 
 
 def read_run(path: str | os.PathLike, template: TrainState) -> RunCheckpoint:
@@ -146,14 +162,3 @@ def read_run(path: str | os.PathLike, template: TrainState) -> RunCheckpoint:
     arrays, document = checkpoint.read(path, {"state": template, "anchor": template, "candidate": template})
     anchor, candidate = (Anchor(state=arrays[name], **document[name]) for name in ("anchor", "candidate"))
     return RunCheckpoint(progress, arrays["state"], anchor, candidate)
-
-
-def _progress(path: str | os.PathLike, document: dict) -> RunProgress:
-    fields = {field.name for field in dataclasses.fields(RunProgress)}
-    found = document.get("progress")
-    if not isinstance(found, dict) or set(found) != fields:
-        raise CheckpointError(
-            f"checkpoint {path} was written by a version of timbre_jax whose training cannot be resumed by this one: train "
-            "again in another --workdir, or load the space in best/ as it is"
-        )
-    return RunProgress(**found)

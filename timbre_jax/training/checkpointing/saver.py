@@ -21,7 +21,9 @@ class Saver:
     """Writer of NumPy arrays in a thread, one checkpoint or space after another.
 
     WORKDIR/checkpoints keeps the last two checkpoints, WORKDIR/best the spaces that were the best at either. Nothing is removed
-    before its replacement is complete, so a write that fails loses nothing else.
+    before its replacement is complete, so a write that fails loses nothing else. Orbax's `Checkpointer` (0.12) does not do
+    this: it reads changed bytes without an error, takes an abandoned step for the latest after a rollback, and raises the error
+    of a failed write again when the next checkpoint is due.
 
     Args:
       workdir: folder of the run.
@@ -38,12 +40,16 @@ class Saver:
         self._known: dict[int, int] = {}
         self._failures = 0
 
-    def resume(self, step: int | None, best_step: int | None) -> None:
-        """Removes everything that belongs to steps after the resumed one (None: a new run) or is incomplete."""
-        steps = [] if step is None else [known for known in checkpoint.steps(self._checkpoints) if known <= step]
+    def resume(self, best_steps: dict[int, int]) -> None:
+        """Removes everything that is incomplete or belongs to steps after the resumed one.
+
+        Args:
+          best_steps: {resumed step: its best step}; {} for a new run.
+        """
+        steps = [step for step in checkpoint.steps(self._checkpoints) if step <= max(best_steps, default=-1)]
         checkpoint.remove_all_but(self._checkpoints, set(steps[-2:]))
-        checkpoint.remove_all_but(self._best, {best_step})
-        self._known = {} if step is None else {step: best_step}
+        checkpoint.remove_all_but(self._best, set(best_steps.values()))
+        self._known = best_steps
 
     @property
     def busy(self) -> bool:

@@ -1,4 +1,4 @@
-"""From trained variables to a `TimbreSpace` with the statistics of its training set."""
+"""Spaces from trained variables, with the statistics of their training set."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
-from timbre_jax.data.datasets import Source, batches
+from timbre_jax.data.example_source import ExampleSource, batches
 from timbre_jax.models.base import TimbreModel, Variables
 from timbre_jax.representations.base import Representation
 from timbre_jax.space import TimbreSpace
@@ -19,14 +19,14 @@ def make_space(
     model: TimbreModel,
     variables: Variables,
     representation: Representation,
-    source: Source,
+    source: ExampleSource,
     *,
     batch_size: int,
     examples: int = 0,
 ) -> TimbreSpace:
-    """A space with the statistics of the latents of a source, or of `examples` of it, evenly spread (0 is all).
+    """Returns a space with the statistics of the latents of a source, or of `examples` of it, evenly spaced (0 is all).
 
-    It is of float32, whatever the variables were trained in, and of this process alone.
+    It is in float32, whatever precision it was trained in, and on one device of this process.
     """
     with jax.enable_x64(False):
         return _make_space(model, variables, representation, source, batch_size, examples)
@@ -35,38 +35,38 @@ def make_space(
 def _make_space(model, variables, representation, source, batch_size, examples) -> TimbreSpace:
     variables = jax.device_put(cast(jax.device_get(variables), np.float32), jax.local_devices()[0])
     space = TimbreSpace(variables=variables, statistics={}, model=model, representation=representation)
-    positions: Sequence[int] = range(len(source))
+    positions: Sequence[int] | np.ndarray = range(len(source))
     if 0 < examples < len(source):
         positions = np.linspace(0, len(source) - 1, examples).round().astype(int)
     return space.replace(statistics=latent_statistics(space, source, positions, batch_size=batch_size))
 
 
 def latent_statistics(
-    space: TimbreSpace, source: Source, positions: Sequence[int], *, batch_size: int
+    space: TimbreSpace, source: ExampleSource, positions: Sequence[int] | np.ndarray, *, batch_size: int
 ) -> dict[str, np.ndarray]:
-    """Mean, standard deviation, 1st and 99th percentile of every latent, float32 [D] each, and medians of the conditions.
+    """Returns mean, standard deviation, 1st and 99th percentile of every latent, and the medians of the conditions.
 
-    Over sounds in a static space, over the latents within the mask in a series. "condition_NAME" is the median over sounds,
-    or over the latents of a series, of a condition: what a latent without conditions is given. Only latents and conditions
-    are kept in memory.
+    They are taken over the sounds of a static space, or over the latents within the mask of a series. "condition_NAME" is the
+    median of a condition, which a latent without conditions is given. Only latents and conditions are kept in memory.
     """
-    latents, conditions = [], {}
+    latents: list[np.ndarray] = []
+    conditions: dict[str, list[np.ndarray]] = {}
     for batch in batches(source, batch_size, positions):
         count = len(batch["index"])
-        # One shape, so that it is compiled once: the last batch is filled up with its first example.
+        # The last batch is padded with its last example, so that one shape is compiled.
         rows = np.minimum(np.arange(batch_size), count - 1)
         latent = space.encode(batch_features({name: value[rows] for name, value in batch.items()}))
         values, series = np.asarray(latent.values)[:count], latent.values.ndim == 3
-        heard = np.asarray(latent.mask)[:count] > 0 if series else None
-        for name, value in latent.conditions.items():
-            value = np.asarray(value)[:count]
-            if value.ndim == 1:
-                conditions.setdefault(name, []).append(value)
-            elif series and value.shape == heard.shape:
-                conditions.setdefault(name, []).append(value[heard])
-        latents.append(values[heard] if series else values)
-    values = np.concatenate(latents).astype(np.float64)
-    low, high = np.percentile(values, [1.0, 99.0], axis=0)
-    statistics = {"latent_mean": values.mean(0), "latent_std": values.std(0), "latent_low": low, "latent_high": high}
-    statistics |= {f"condition_{name}": np.median(np.concatenate(value)) for name, value in conditions.items()}
+        valid = np.asarray(latent.mask)[:count] > 0 if series else np.ones(count, bool)
+        for name, array in latent.conditions.items():
+            condition = np.asarray(array)[:count]
+            if condition.ndim == 1:
+                conditions.setdefault(name, []).append(condition)
+            elif series and condition.shape == valid.shape:
+                conditions.setdefault(name, []).append(condition[valid])
+        latents.append(values[valid] if series else values)
+    every = np.concatenate(latents).astype(np.float64)
+    low, high = np.percentile(every, [1.0, 99.0], axis=0)
+    statistics = {"latent_mean": every.mean(0), "latent_std": every.std(0), "latent_low": low, "latent_high": high}
+    statistics |= {f"condition_{name}": np.median(np.concatenate(parts)) for name, parts in conditions.items()}
     return {name: np.asarray(value, np.float32) for name, value in statistics.items()}

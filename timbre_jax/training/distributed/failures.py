@@ -1,8 +1,8 @@
-"""What becomes of the processes of a run when one of them is killed, crashes or fails: the others end too, soon, and say why.
+"""Ends all processes of a run, with one line each, when one of them is killed, crashes or fails.
 
-A process whose peer is gone cannot take another step. It hears of it from the sum over devices that fails, at once, or from
-JAX's coordination service, within `distributed.HEARTBEAT_SECONDS`, which then aborts the process. The main process still
-finishes the checkpoint that it is writing, where there is time. The same command goes on from the last checkpoint.
+A process cannot take another step without the others. It learns that one is gone from a sum over devices that fails, at once,
+or from JAX's coordination service, within `processes.HEARTBEAT_SECONDS`, which then aborts the process. The main process still
+completes the checkpoint that it is writing, if there is time. The same command resumes from the last checkpoint.
 """
 
 from __future__ import annotations
@@ -21,48 +21,48 @@ import jax
 from timbre_jax.training.checkpointing.progress import TrainingError
 
 LOST = 75
-"""Exit code of a process that ends because another of its run did: EX_TEMPFAIL of sysexits.h. The same command goes on."""
+"""Exit code of a process that ends because another of its run did: EX_TEMPFAIL of sysexits.h."""
 
-MESSAGE = "another process of this run has ended; the same command, on all of them, goes on from the last checkpoint"
+MESSAGE = "another process of this run has ended; the same command, on all of them, resumes from the last checkpoint"
 
 ABORTED = f"this process was aborted (see above), as it is when {MESSAGE}"
 
 _SIGNS = ("Gloo", "NCCL", "oordination service", "UNAVAILABLE", "Connection reset", "Connection closed", "heartbeat", "Barrier")
-"""Of an error of the runtime that is about another process."""
+"""Words in the runtime's errors about another process."""
 
 _SECONDS = 10
-"""For the last words of a process that is being aborted."""
+"""Time limit for the message of a process that is being aborted."""
 
 
 class LostProcess(TrainingError):
-    """Another process of the run is gone."""
+    """Error of a run one of whose other processes is gone."""
 
 
 @contextlib.contextmanager
 def convert_runtime_errors() -> Iterator[None]:
-    """Turns what the runtime says when another process is gone into a `LostProcess`."""
+    """Converts the runtime's errors about a process that is gone into a `LostProcess`."""
     try:
         yield
     except jax.errors.JaxRuntimeError as error:
         if jax.process_count() == 1 or not any(sign in str(error) for sign in _SIGNS):
             raise
-        # With what the runtime says: where it is not another process, but the network between them, that is the only trace.
+        # The runtime's own words are the only trace of a network that failed between the processes.
         raise LostProcess(f"{MESSAGE} ({' '.join(str(error).split())[:200]})") from error
 
 
 def report_abort(message: str = ABORTED) -> None:
-    """Ends a process that the runtime aborts, as it does when another is gone, with one clear line and the exit code `LOST`.
+    """Makes a process that the runtime aborts, because another is gone, end with one line and the exit code `LOST`.
 
-    The runtime's own lines come before. For processes of a run of several, each of which calls it; the last message counts.
+    The line follows the runtime's own. Every process of a run of several calls this; the last message counts.
     """
     global _last_words
 
     def last_words(_number: int) -> None:
-        signal.alarm(_SECONDS)  # should this hang, the process ends all the same
+        signal.alarm(_SECONDS)  # ends the process if the next line hangs
         os.write(2, f"error: {message}\n".encode())
         os._exit(LOST)
 
-    # Python's own handlers wait for the main thread, which is not to come.
+    # Python's own handlers would wait for the main thread, which does not return.
     _last_words = ctypes.CFUNCTYPE(None, ctypes.c_int)(last_words)
     libc = ctypes.CDLL(None)
     libc.signal.argtypes, libc.signal.restype = (ctypes.c_int, ctypes.c_void_p), ctypes.c_void_p
@@ -75,10 +75,9 @@ _last_words = None
 
 @contextlib.contextmanager
 def exit_together() -> Iterator[None]:
-    """What goes wrong in here ends this process of a run of several at once, with one line, so that the others notice.
+    """Ends this process of a run of several at once, with one line, if the block raises, so that the others notice.
 
-    The orderly end of a process would wait for the others, which wait for this one's next step. A single process goes on as
-    without this.
+    An orderly end would wait for the others, which wait for this one's next step. A single process just raises the error.
     """
     try:
         yield
@@ -93,5 +92,5 @@ def exit_together() -> Iterator[None]:
         sys.stdout.flush()
         sys.stderr.flush()
         if jax.process_index() == 0 and code == 1:
-            time.sleep(2.0)  # what is wrong for all, all may say: without the main process they end at once
+            time.sleep(2.0)  # lets the others print an error of their own: without the main process they end at once
         os._exit(code)

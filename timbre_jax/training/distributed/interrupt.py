@@ -7,20 +7,21 @@ import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from timbre_jax import files
 from timbre_jax.training.distributed import processes
 
 
 class StopSignals:
-    """While entered, the first SIGTERM or SIGINT only sets `number`; a second one acts as it did before.
+    """Handler whose first SIGTERM or SIGINT only sets `number`; a second one acts as it did before.
 
-    Does nothing outside the main thread, where Python cannot set handlers.
+    It does nothing outside the main thread, where Python cannot set handlers.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.number: int = 0
-        self._before: dict[int, object] = {}
+        self._before: dict[int, Any] = {}
 
     def __enter__(self) -> StopSignals:
         if threading.current_thread() is threading.main_thread():
@@ -43,9 +44,7 @@ class StopSignals:
 
 @contextlib.contextmanager
 def locked(workdir: Path) -> Iterator[None]:
-    """Holds the run folder's lock; the system releases it when the process ends, however it ends.
-
-    Of several processes of one run, the main one holds it for all.
+    """Holds the lock of a run's folder; of several processes of one run, the main one holds it for all.
 
     Raises:
       ValueError: another process trains in this folder.

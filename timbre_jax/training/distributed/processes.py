@@ -1,7 +1,7 @@
-"""One run on several processes: how they find one another, which of them writes, and how they agree.
+"""Runs on several processes: joins the processes and exchanges values between them.
 
-Every process runs the same command and takes the same steps on its part of each batch. What is said and written once, the
-main process does (`is_main`); what one process alone knows, the others are told (`share`, `largest`).
+Every process runs the same command and takes the same steps on its part of each batch. The main process (`is_main`) prints and
+writes files; `share` and `largest` give all processes what one of them knows.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from timbre_jax.training.distributed import failures
 from timbre_jax.training.distributed.sharding import JitPlacement, data_mesh
 
 HEARTBEAT_SECONDS = 30
-"""A process that has not been heard of for so long is taken for dead, and the others end."""
+"""Time without a heartbeat after which a process counts as dead, and the others end."""
 
 _LAUNCHERS = {
     "SLURM_PROCID": ("SLURM_NTASKS", ("SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_LOCALID")),
     "OMPI_COMM_WORLD_RANK": ("OMPI_COMM_WORLD_SIZE", ("OMPI_MCA_orte_hnp_uri", "OMPI_COMM_WORLD_LOCAL_RANK")),
 }
-"""Variables of a process' number: those of their count, and the others that JAX reads with them."""
+"""Variable of a process's number: that of their count, and the others that JAX reads."""
 
 
 def initialize(
@@ -35,23 +35,21 @@ def initialize(
     process_id: int | None = None,
     timeout: int = 300,
 ) -> bool:
-    """Joins this process to the others of its run. To be called before anything is asked of JAX's devices.
+    """Joins this process to the others of its run. It must be called before JAX's devices are used.
 
     Args:
-      distributed: True joins others, and what is not given is detected by JAX (srun, mpirun, Cloud TPU, Kubernetes); None
-        does so where an address is given or a launcher (srun, mpirun) started several processes; False does not.
+      distributed: True joins others, and JAX detects missing arguments (srun, mpirun, Cloud TPU, Kubernetes); None does so if
+        an address is given or a launcher (srun, mpirun) started several processes; False does not.
       coordinator_address: HOST:PORT at which process 0 listens, the same for all.
-      num_processes: all of them.
-      process_id: this one's number, from 0.
+      num_processes: number of processes.
+      process_id: number of this process, from 0.
       timeout: seconds to wait for the others.
 
     Returns:
-      Whether there are others.
-
-    Where the others do not come in time, this process ends with one line and the code `failures.LOST`.
+      Whether there are other processes. If they do not come in time, this one ends with one line and the code `failures.LOST`.
 
     Raises:
-      ValueError: what is given does not fit together. One line.
+      ValueError: the arguments do not fit together. One line.
     """
     given = {"coordinator_address": coordinator_address, "num_processes": num_processes, "process_id": process_id}
     missing = [name for name, value in given.items() if value in (None, "")]
@@ -106,7 +104,7 @@ def initialize(
 
 
 def launched_processes() -> int:
-    """How many processes srun or mpirun started together with this one; 1 without them.
+    """Returns how many processes srun or mpirun started together, 1 without them.
 
     A batch script of Slurm without srun is one process, however many tasks its job has.
     """
@@ -117,17 +115,17 @@ def launched_processes() -> int:
 
 
 def _unseen_launcher() -> bool:
-    """Whether mpirun started several processes, and without what JAX reads: each would train by itself in the same folder."""
+    """Returns whether mpirun started several processes that JAX does not detect; each would train alone in the same folder."""
     return launched_processes() <= 1 and int(os.environ.get("OMPI_COMM_WORLD_SIZE", "1")) > 1
 
 
 def is_main() -> bool:
-    """Whether this process writes files and talks to the user: the first of a run, or the only one."""
+    """Returns whether this process, the first of a run or the only one, writes files and prints."""
     return jax.process_index() == 0
 
 
 def barrier(name: str, *, timeout: float = 86400.0) -> None:
-    """Waits until all processes are here; the devices go on with what they have to do.
+    """Waits until all processes are here; the devices continue their work.
 
     Raises:
       RuntimeError: `timeout` seconds have passed, or a process is dead.
@@ -139,17 +137,17 @@ def barrier(name: str, *, timeout: float = 86400.0) -> None:
 
 
 def main_first(make: Callable[[], Any]) -> Any:
-    """What a function gives on this process, called by the main process first: what that makes, the others find made."""
+    """Calls a function on the main process first, so that the others find the files that it made, and returns its result."""
     if not is_main():
         barrier("main first")
         return make()
-    made = make()
+    result = make()
     barrier("main first")
-    return made
+    return result
 
 
 def share(value: Any = None) -> Any:
-    """The main process' value, JSON data, on all processes. All call it at the same place."""
+    """Returns the main process's value, JSON data, on all processes. All call it at the same place."""
     if jax.process_count() == 1:
         return value
     from jax.experimental import multihost_utils
@@ -161,7 +159,7 @@ def share(value: Any = None) -> Any:
 
 
 def same(tree: Any) -> Any:
-    """The main process' arrays, as NumPy has them, on all processes, where they have the same shapes. All call it."""
+    """Returns the main process's arrays, of equal shapes on all processes, as NumPy arrays. All call it."""
     if jax.process_count() == 1:
         return tree
     from jax.experimental import multihost_utils
@@ -170,7 +168,7 @@ def same(tree: Any) -> Any:
 
 
 def largest(*values: int) -> list[int]:
-    """The largest of what the processes give for each value, int32. All call it at the same place."""
+    """Returns the largest of the processes' values, int32 each. All call it at the same place."""
     if jax.process_count() == 1:
         return list(values)
     from jax.experimental import multihost_utils

@@ -29,26 +29,22 @@ class JitPlacement:
     """`jit` over the mesh: the state a copy on every device, batches cut along their first axis. The compiler adds the sums.
 
     Attributes:
-      axis_name: what `make_train_step` has to be told.
+      axis_name: axis over which `make_train_step` averages, or None.
     """
 
-    axis_name = None
+    axis_name: str | None = None
 
     def __init__(self, mesh: Mesh):
         self.mesh = mesh
         self.replicated = NamedSharding(mesh, PartitionSpec())
         self.split = NamedSharding(mesh, PartitionSpec(AXIS))
 
-    def create(self, make: Callable[..., Any], *args) -> Any:
-        """Runs a pure function so that its outputs are born where they belong."""
-        return jax.jit(self._with_mesh(make), out_shardings=self.replicated)(*args)
-
     def compile_train(self, step: Callable) -> Callable:
-        """The training step; the state that goes in is given up for the one that comes out."""
+        """Compiles the training step; it donates the state that goes in."""
         return jax.jit(self._with_mesh(step), donate_argnums=0, out_shardings=self.replicated)
 
     def compile_eval(self, step: Callable) -> Callable:
-        """The evaluation step."""
+        """Compiles the evaluation step, or any pure function; its outputs are replicated."""
         return jax.jit(self._with_mesh(step), out_shardings=self.replicated)
 
     def _with_mesh(self, function: Callable) -> Callable:
@@ -61,7 +57,7 @@ class JitPlacement:
 
         return traced
 
-    def train_batch(self, batch: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
+    def train_batch(self, batch: Mapping[str, Any]) -> dict[str, Any]:
         """This process's part of a batch, on its devices."""
         return {name: jax.make_array_from_process_local_data(self.split, value) for name, value in batch.items()}
 
@@ -97,7 +93,7 @@ class PmapPlacement(JitPlacement):
 
         return run
 
-    def train_batch(self, batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def train_batch(self, batch: Mapping[str, Any]) -> dict[str, Any]:
         count = self.mesh.size
         return {name: value.reshape(count, value.shape[0] // count, *value.shape[1:]) for name, value in batch.items()}
 

@@ -1,14 +1,13 @@
 """Training of many small runs in one process; runs that compute the same share a program that is compiled once.
 
-Seeds, learning rates and KL weights are numbers that a program is given (`TrainState.hyper`), so runs that differ in nothing
-else, but for what the host looks at (lengths, patience, plateaus, when to log and save), share theirs: a group. Its runs take
-their steps in lockstep, side by side in the slots of the devices; when one ends, the next takes its slot. Each leaves
-the folder that `train_and_evaluate` would leave, and can be gone on with alone or in any grid.
+Seeds, learning rates and KL weights are inputs of a program (`TrainState.hyper`). Runs that differ in nothing else, apart from
+what only the host reads (lengths, patience, plateaus, when to log and save), share a program and form a group. They take their
+steps in lockstep, in the slots of the devices; when one ends, the next takes its slot. Each leaves the folder that
+`train_and_evaluate` would leave, and can be resumed alone or in any grid.
 
-On a GPU all runs of a group are computed at once (`vmap`): small models leave most of it idle. On a CPU it is one a device,
-one after another, until the next takes its place: side by side, networks of matrix products are hardly faster there, and
-convolutions with weights of their own for every run are slower (`experiments/benchmark.py --only=grid/natsiou2023` measures
-both).
+On a GPU all runs of a group are computed at once (`vmap`), since small models leave most of it idle. On a CPU each device
+computes one run at a time: at once, networks of matrix products are hardly faster there, and convolutions with weights of their
+own for every run are slower (`experiments/benchmark.py --only=grid/natsiou2023` measures both).
 """
 
 from __future__ import annotations
@@ -38,10 +37,10 @@ from timbre_jax.training.sweeps.vectorized_states import SingleState, Vectorized
 from timbre_jax.training.trainer import Trainer
 
 READ_AHEAD = 8
-"""Batches that pipelines in step with one another are apart at most: more than they read ahead."""
+"""Largest distance in batches of pipelines in lockstep: more than they read ahead."""
 
 FAILURES = (ValueError, OSError)
-"""What ends one run of a grid and not the others: bad steps without end, damaged files, a full disk. Others are our errors."""
+"""Errors that end one run of a grid and not the others: divergence, damaged files, a full disk."""
 
 
 def train_grid(
@@ -52,24 +51,24 @@ def train_grid(
     at_once: int = 0,
     progress: bool = True,
 ) -> dict[Path, Result]:
-    """Trains every configuration in its folder, or goes on with what lies there.
+    """Trains every configuration in its folder, or resumes the run in it.
 
-    A run computed alone on its device has the numbers of `train_and_evaluate`, to the bit; of several at once, the last bits
-    are others, and what grows from them. All that is random is the same. A run that goes bad ends as "failed" and the
-    others go on. SIGTERM or Ctrl-C saves all that are under way; the same call goes on with them.
+    A run computed alone on its device has the numbers of `train_and_evaluate`, to the bit; several at once differ by rounding
+    and what grows from it. All randomness is the same. A run that diverges ends as "failed" and the others continue. SIGTERM
+    or Ctrl-C saves all active runs; the same call resumes them.
 
     Args:
-      members: {folder: configuration}, as `train_and_evaluate` takes them.
-      sources: features for all of them, in place of those of the configurations' stores.
-      parallel: "jit"; or "pmap", of the devices for a run that is computed on several.
+      members: {folder: configuration}, see `train_and_evaluate`.
+      sources: features for all of them, in place of those of the configured stores.
+      parallel: "jit", or "pmap" for a run that is computed on several devices.
       at_once: runs that a device computes at once; 0 is all on an accelerator, one on a CPU.
-      progress: a bar with the time left, on stderr.
+      progress: whether to show a bar with the time left, on stderr.
 
     Returns:
-      How each ended, in the order of `members`; one that a signal kept from beginning is "stopped" where it was.
+      How each run ended, in the order of `members`; one that did not start because of a signal is "stopped" where it was.
 
     Raises:
-      ValueError: one of the configurations or folders is wrong, before anything is trained; or several processes.
+      ValueError: a configuration or folder has a problem, before anything is trained; or there are several processes.
     """
     if jax.process_count() > 1:
         raise ValueError(
@@ -96,26 +95,26 @@ def train_grid(
 
 
 class _Member:
-    """One run of a grid: its settings, and, while it has a slot, the run."""
+    """Run of a grid: its settings, and its trainer while it has a slot."""
 
     def __init__(self, workdir: Path, config: Any, model: Any, sources: Sources):
         self.workdir, self.config, self.model, self.sources = workdir, config, model, sources
         self.total = total_steps(config, sources) if model.trained_by == "gradient" else 1
-        self.run: VectorizedTrainer | None = None
+        self.run: Any = None  # a `VectorizedTrainer` while it has a slot
         self.result: Result | None = None
         self._held = contextlib.ExitStack()
 
     def key(self) -> Hashable:
-        """Of the group that it belongs to."""
+        """Returns the key of its group."""
         return id(self.sources), program_key(self.config, self.model, self.sources.representation, self.total)
 
     @property
     def taken(self) -> int:
-        """Steps that need not be taken any more, for the bar."""
+        """Steps that are done, for the bar."""
         return self.total if self.result else self.run.progress.step if self.run else 0
 
     def begin(self, slots: VectorizedStates | SingleState, slot: int, programs: Programs) -> None:
-        """Takes the folder and a slot. There may be nothing left to do: then there is a `result`."""
+        """Locks the folder and takes a slot. If nothing is left to do, there is a `result`."""
         with self.watched():
             self._held.enter_context(locked(self.workdir))
             write_config(self.workdir, self.config, self.model, self.sources)
@@ -128,18 +127,18 @@ class _Member:
             self.release()
 
     def fit(self) -> None:
-        """The whole of it, for a model that learns in closed form."""
+        """Fits a model that learns in closed form."""
         with self.watched(), locked(self.workdir):
             write_config(self.workdir, self.config, self.model, self.sources)
             self.result = fit(self.config, self.workdir, self.model, self.sources)
 
     def not_begun(self, signal: int) -> Result:
-        """The result of one that has to wait until the grid goes on."""
+        """Returns the result of a run that starts only when the grid is resumed."""
         saved = checkpoint.steps(self.workdir / "checkpoints")
         return Result("stopped", saved[-1] if saved else 0, -1, float("nan"), signal)
 
     def after_step(self, signal: int) -> None:
-        """After a step: what is due, and the end, where it is reached."""
+        """Does what is due after a step, and ends the run after the last one."""
         with self.watched():
             self.result = self.run.after_step(signal)
             if self.result is None and not self.run.running:
@@ -147,7 +146,7 @@ class _Member:
 
     @contextlib.contextmanager
     def watched(self):
-        """What goes wrong inside ends this run alone."""
+        """Ends this run alone if the block raises one of `FAILURES`."""
         try:
             yield
         except FAILURES as error:
@@ -155,10 +154,10 @@ class _Member:
             step, best, value = (progress.step, progress.best_step, progress.best_value) if progress else (0, -1, None)
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             self.result = Result("failed", step, best, float("nan") if value is None else value, error=reason)
-            tqdm.write(f"{self.workdir} failed, the others go on: {reason}", file=sys.stderr)
+            tqdm.write(f"{self.workdir} failed, the others continue: {reason}", file=sys.stderr)
 
     def release(self) -> None:
-        """Gives up folder and memory."""
+        """Releases the folder and the memory."""
         with self.watched():
             self._held.close()
         self.run = None
@@ -171,12 +170,12 @@ class VectorizedTrainer(Trainer):
         self._slots, self._slot = slots, slot
         self.ready: dict[str, float] | None = None
         super().__init__(member.config, member.workdir, member.model, member.sources, "jit", False, programs)
-        # All that stand side by side wait while one saves: together they may take the part of the time that is one's.
+        # All runs wait while one saves, so together they may spend the time of one.
         self.schedule.share_among(slots.width)
 
     @property
     def evaluates(self) -> bool:
-        """Whether it is to be scored after this step."""
+        """Whether the run is evaluated after this step."""
         return self.progress.step % self.eval_every == 0 or self.progress.step == self.total
 
     def scores(self) -> dict[str, float]:
@@ -186,7 +185,7 @@ class VectorizedTrainer(Trainer):
 
     @property
     def state(self) -> Any:
-        """Of this run alone."""
+        """State of this run."""
         return self._slots.take(self._slot)
 
     @state.setter
@@ -195,7 +194,7 @@ class VectorizedTrainer(Trainer):
 
 
 class _Bar:
-    """The steps of all runs of a grid."""
+    """Progress bar over the steps of all runs of a grid."""
 
     def __init__(self, members: Sequence[_Member], progress: bool):
         self._members = members
@@ -209,14 +208,14 @@ class _Bar:
         self._bar.close()
 
     def show(self) -> None:
-        """How far they are."""
+        """Shows the steps that are done."""
         done = sum(member.result is not None for member in self._members)
         self._bar.set_description(f"{done} of {len(self._members)} runs done", refresh=False)
         self._bar.update(sum(member.taken for member in self._members) - self._bar.n)
 
 
 def _train_group(group: Sequence[_Member], parallel: str, at_once: int, stop: StopSignals, bar: _Bar) -> None:
-    """Trains runs that share a program."""
+    """Trains the runs of a group."""
     if group[0].model.trained_by == "fit":
         for member in group:
             if not stop.number:
@@ -247,7 +246,7 @@ def _train_group(group: Sequence[_Member], parallel: str, at_once: int, stop: St
 
 
 def _share_batches(group: Sequence[_Member], width: int) -> None:
-    """Runs of one seed take the same batches: side by side they read them once."""
+    """Makes runs of one seed, which take the same batches, read them once."""
     orders = len({member.config.seed for member in group})
     if width > 1 and orders < len(group):
         sources = group[0].sources
@@ -257,11 +256,11 @@ def _share_batches(group: Sequence[_Member], width: int) -> None:
 
 
 def _make_slots(group: Sequence[_Member], parallel: str, at_once: int) -> tuple[VectorizedStates | SingleState, Programs]:
-    """Where the runs of a group are computed, and with what."""
+    """Returns the slots in which the runs of a group are computed, and their programs."""
     devices = jax.devices()[: len(group)]
     most = -(-len(group) // len(devices))
     each = min(at_once, most) or (1 if devices[0].platform == "cpu" else most)
-    # A run by itself is shared by all devices, as it would be without a grid.
+    # All devices share a run by itself, as without a grid.
     alone = len(group) == 1 or len(devices) * each == 1 or parallel == "pmap"
     first = group[0]
     placement = make_placement(parallel, data_mesh(jax.devices() if alone else devices[:1]))
@@ -270,7 +269,7 @@ def _make_slots(group: Sequence[_Member], parallel: str, at_once: int) -> tuple[
 
 
 def _take_step(slots: VectorizedStates | SingleState, active: Mapping[int, _Member], signal: int) -> None:
-    """One step of every run that has a slot, and what is due after it."""
+    """Takes a step of every run that has a slot, and does what is due after it."""
     batches: list[Any] = [None] * slots.width
     keys: list[Any] = [None] * slots.width
     for slot, member in active.items():
@@ -288,10 +287,10 @@ def _take_step(slots: VectorizedStates | SingleState, active: Mapping[int, _Memb
         member.after_step(signal)
 
 
-def _score_together(slots: VectorizedStates, going: Mapping[int, _Member]) -> None:
-    """The scores of all runs at once, where it is time for most of them."""
+def _score_together(slots: Any, going: Mapping[int, _Member]) -> None:
+    """Computes the scores of all runs together if most of them are due."""
     for member in going.values():
-        member.run.ready = None  # of a step that was taken back
+        member.run.ready = None  # of a step that was rolled back
     due = {slot: member.run for slot, member in going.items() if member.run.evaluates}
     if 2 * len(due) > len(going):
         first = next(iter(due.values()))

@@ -1,4 +1,4 @@
-"""The states of several runs on the device, side by side: one program takes a step of all of them."""
+"""States of several runs on the device; one program takes a step of all of them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
-from timbre_jax.data.datasets import Source
+from timbre_jax.data.example_source import ExampleSource
 from timbre_jax.training.distributed.sharding import AXIS, data_mesh
 from timbre_jax.training.programs import Programs
 from timbre_jax.training.step import Batch
@@ -19,14 +19,14 @@ from timbre_jax.types import Array
 
 
 class VectorizedStates:
-    """`width` states, stacked along a first axis that is cut into the devices' parts.
+    """Vectorized states: `width` of them, stacked along a first axis that is split over the devices.
 
-    A device computes its part by `vmap`, or, where that is one state, by the very step. Devices need nothing of one another.
+    A device computes its part by `vmap`, or, if that is one state, by the step itself. Devices do not communicate.
 
     Args:
-      programs: whose `step` and `score` are taken.
-      devices: that share the slots.
-      at_once: states that each of them computes at once.
+      programs: with `step` and `score`.
+      devices: that share the states.
+      at_once: states that each device computes at once.
     """
 
     def __init__(self, programs: Programs, devices: Sequence[jax.Device], at_once: int):
@@ -68,24 +68,24 @@ class VectorizedStates:
         return jax.tree.map(lambda x: jnp.broadcast_to(x, (self.width, *x.shape)), state)
 
     def put(self, slot: int, state: Any) -> None:
-        """Lays a state into a slot. The first one fills all others too, so that they have something to compute."""
+        """Puts a state into a slot. The first one fills all other slots too, so that they have something to compute."""
         state = jax.device_put(state, self._whole)
         self._states = self._fill(state) if self._states is None else self._put(self._states, slot, state)
 
     def take(self, slot: int) -> Any:
-        """The state in a slot, on the first device."""
+        """Returns the state in a slot, on the first device."""
         return jax.tree.map(lambda x: x.addressable_data(0), self._take(self._states, slot))
 
     def step(self, batches: Sequence[Batch | None], keys: Sequence[Array | None]) -> list[dict[str, Any]]:
-        """One step of every slot; None stands for an empty one. The metrics of each, which are not waited for."""
+        """Takes a step of every slot (None: empty) and returns the metrics of each, which are not waited for."""
         batches = _filled(batches)
         stacked = {name: np.stack([batch[name] for batch in batches]) for name in batches[0]}
         self._states, metrics = self._step(self._states, jax.device_put(stacked, self._split), self._stacked(keys))
         rows = _Rows(metrics)
         return [{name: _Entry(rows, name, slot) for name in metrics} for slot in range(self.width)]
 
-    def scores(self, keys: Sequence[Array | None], source: Source, *, batch_size: int) -> list[dict[str, float]]:
-        """Returns the `mean_metrics` of every slot's state, all computed together; `keys` as for a step."""
+    def scores(self, keys: Sequence[Array | None], source: ExampleSource, *, batch_size: int) -> list[dict[str, float]]:
+        """Returns the mean metrics of every state, computed together; `keys` are of the evaluation."""
         means = mean_metrics(
             lambda states, batch, keys, _: self._score(states, batch, keys),
             self._states,
@@ -102,13 +102,13 @@ class VectorizedStates:
 
 
 def _filled(values: Sequence[Any]) -> list[Any]:
-    """With any one in place of every None."""
+    """Replaces every None by any other value."""
     some = next(value for value in values if value is not None)
     return [some if value is None else value for value in values]
 
 
 class _Rows:
-    """Metrics of all slots, fetched from the device once, when the first of them is asked for."""
+    """Metrics of all slots, fetched from the device once, when the first is read."""
 
     def __init__(self, arrays: dict[str, Array]):
         self._arrays = arrays
@@ -121,7 +121,7 @@ class _Rows:
 
 
 class _Entry:
-    """One number of the rows; `jax.device_get` and NumPy take it for an array."""
+    """Number of the rows that `jax.device_get` and NumPy take for an array."""
 
     def __init__(self, rows: _Rows, name: str, slot: int):
         self._rows, self._name, self._slot = rows, name, slot
@@ -131,7 +131,7 @@ class _Entry:
 
 
 class SingleState:
-    """As `VectorizedStates`, for one state: the run's own program, so the numbers are those of the run alone, to the bit."""
+    """Single state with the interface of `VectorizedStates`; its numbers are those of the run alone, to the bit."""
 
     width = 1
 
@@ -140,15 +140,15 @@ class SingleState:
         self._state: Any = None
 
     def put(self, slot: int, state: Any) -> None:
-        """As `VectorizedStates.put`."""
+        """Puts the state, see `VectorizedStates.put`."""
         self._state = state
 
     def take(self, slot: int) -> Any:
-        """As `VectorizedStates.take`."""
+        """Returns the state, see `VectorizedStates.take`."""
         return self._state
 
     def step(self, batches: Sequence[Batch | None], keys: Sequence[Array | None]) -> list[dict[str, Any]]:
-        """As `VectorizedStates.step`."""
+        """Takes a step, see `VectorizedStates.step`."""
         batch = self._programs.placement.train_batch(batches[0])
         self._state, metrics = self._programs.train_step(self._state, batch, keys[0])
         return [metrics]

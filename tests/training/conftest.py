@@ -1,0 +1,16 @@
+"""Fixtures of the tests of training."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.helpers.runs import small_config, small_sources
+from tests.helpers.shared_programs import shared_programs  # noqa: F401
+from timbre_jax.training.loop import train_and_evaluate
+
+
+@pytest.fixture(scope="session")
+def whole_run(tmp_path_factory):
+    """Folder and result of an undisturbed run of 40 steps; tests only read it."""
+    workdir = tmp_path_factory.mktemp("whole")
+    return workdir, train_and_evaluate(small_config(), workdir, sources=small_sources(), progress=False)

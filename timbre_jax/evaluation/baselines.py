@@ -1,0 +1,40 @@
+"""Baselines of the reconstruction: the mean image and a PCA, both fitted to training features on the common scale."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from timbre_jax.inference.batched import map_batches
+from timbre_jax.metrics.reconstruction import Scores, mean_image_scores, pair_scores
+from timbre_jax.models import make_model
+from timbre_jax.types import Features
+
+
+def baseline_scores(training: Features, target: Features, *, latent_size: int) -> dict[str, Scores]:
+    """Scores the mean image and a PCA on notes.
+
+    Args:
+      training: features that both are fitted to, on the common scale.
+      target: features of the notes to score, on the common scale.
+      latent_size: latents of the PCA; at most one less than there are training notes.
+
+    Returns:
+      Scores by name: "mean_image" and "pca_N" with N latents, the latter only with at least two training notes.
+    """
+    values = np.asarray(training.values, np.float32)
+    scores = {"mean_image": mean_image_scores(values.mean(0), target)}
+    size = min(latent_size, len(values) - 1)
+    if size < 1:
+        return scores
+    model = make_model("pca", feature_shape=values.shape[1:], latent_size=size)
+    variables = model.fit(lambda: (values[start : start + 512] for start in range(0, len(values), 512)))
+
+    @jax.jit
+    def score(variables, wanted, mask):
+        decoded = model.reconstruct(variables, Features(values=wanted, mask=mask)).values
+        return pair_scores(jnp.clip(decoded, 0.0, 1.0), wanted, mask)
+
+    mse, ssim = map_batches(lambda *some: score(variables, *some), target.values, target.mask)
+    return {**scores, f"pca_{size}": Scores(mse.astype(np.float64), ssim.astype(np.float64))}

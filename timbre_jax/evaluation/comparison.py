@@ -1,0 +1,231 @@
+"""Comparison of trained runs on the same held-out notes: `evaluate` scores them and returns tables and results."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from timbre_jax.data.store import Store
+from timbre_jax.evaluation.audio_scores import SoundRow, SoundScorer, training_split
+from timbre_jax.evaluation.audio_tables import sound_tables, sounds_markdown
+from timbre_jax.evaluation.paired import paired_table
+from timbre_jax.evaluation.resynthesis import sound_distances, sound_points
+from timbre_jax.evaluation.runs import Notes, Run, default_store, open_run, read_notes, trained_on, training_notes
+from timbre_jax.evaluation.score_tables import RunScores, codes_table, scores_markdown, scores_table
+from timbre_jax.evaluation.settings import EvaluationSettings
+from timbre_jax.files import write_text
+from timbre_jax.inference.batched import encode_features
+from timbre_jax.metrics.codebook_usage import CodeUses, code_uses
+from timbre_jax.metrics.knn import neighbour_accuracy
+from timbre_jax.metrics.reconstruction import reconstruction_scores
+from timbre_jax.metrics.table import Result, Table, write_results
+
+TRAINING_NOTES = 10000
+LIBRARY_METRICS = ("lsd", "stft", "odg", "ndb", "kernel")
+SERIES_METRICS = ("lsd", "stft", "mel", "level")
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """Scores of runs.
+
+    Attributes:
+      tables: by name; "scores" always, "sounds" and "classes" where sounds are compared, "paired" where they are held against
+        the reference run, "codes" where a space is discrete.
+      results: the same numbers by name, each with its definition.
+      markdown: all tables with their captions.
+    """
+
+    tables: dict[str, Table]
+    results: list[Result]
+    markdown: str
+
+    @property
+    def scores(self) -> Table:
+        """The table of reconstruction scores, a row for each run and store."""
+        return self.tables["scores"]
+
+    def write(self, out: str | os.PathLike) -> None:
+        """Writes NAME.csv of every table, scores.md and results.json to a folder."""
+        for table in self.tables.values():
+            table.write_csv(out)
+        write_text(Path(out) / "scores.md", self.markdown)
+        write_results(Path(out) / "results.json", self.results)
+
+
+def evaluate(settings: EvaluationSettings, *, progress: bool = True) -> Evaluation:
+    """Scores runs on the same notes of one or several stores.
+
+    Args:
+      settings: runs, stores, notes and metrics.
+      progress: whether progress bars are shown.
+
+    Raises:
+      ValueError: runs, stores or settings that do not fit together, in one line.
+    """
+    if not settings.workdir:
+        raise ValueError("no runs to score: give --workdir=A,B")
+    runs = [open_run(workdir) for workdir in settings.workdir]
+    names = _names([run.workdir for run in runs], "run")
+    reference = _reference(runs, names, settings.reference)
+    families = _families(runs, names) if settings.families is None else tuple(settings.families)
+    stores = [Store.open(path) for path in (settings.store or default_store(runs[0]), *settings.more_stores)]
+    store_names = _names([store.path for store in stores], "store")
+    _check_rates(runs, names, stores)
+    settings = dataclasses.replace(settings, metrics=_metrics(settings, runs))
+    known = {name: _training_points(run, progress) for name, run in zip(names, runs, strict=True)}
+    entries: list[RunScores] = []
+    rows: list[SoundRow] = []
+    with tqdm(total=len(stores) * len(runs), desc="runs", disable=not progress) as bar:
+        for store_name, store in zip(store_names, stores, strict=True):
+            scorer = None
+            for name, run in zip(names, runs, strict=True):
+                bar.set_postfix_str(name)
+                notes = read_notes(
+                    run, store, settings.split, number=settings.number, families=families, seed=settings.seed, progress=progress
+                )
+                waves = None
+                if settings.metrics:
+                    if scorer is None:
+                        scorer = SoundScorer(store_name, store, notes, runs, settings, families=families, progress=progress)
+                        rows += scorer.baseline_rows()
+                    waves = scorer.resynthesize(name, run, notes)
+                    rows += scorer.run_rows(name, run, waves)
+                entries.append(_score(store_name, name, store, run, notes, known[name], waves, settings))
+                bar.update()
+    return _tables(entries, rows, reference, settings, training_split(runs))
+
+
+def _tables(
+    entries: list[RunScores], rows: list[SoundRow], reference: str | None, settings: EvaluationSettings, training: str
+) -> Evaluation:
+    scores, results = scores_table(entries, reference, settings.seed)
+    tables, text = [scores], scores_markdown(scores)
+    if rows:
+        sounds, classes, of_sounds = sound_tables(rows, settings, training)
+        tables += [sounds, classes]
+        text += f"\n{sounds_markdown(sounds)}\n{classes.markdown()}"
+        results += of_sounds
+        if reference and settings.pair_metrics:
+            paired, of_pairs = paired_table(rows, settings, reference)
+            tables.append(paired)
+            text += f"\n{paired.markdown()}\n{paired.caption}\n"
+            results += of_pairs
+    if (found := codes_table(entries)) is not None:
+        codes, of_codes = found
+        tables.append(codes)
+        text += f"\n{codes.markdown()}\n{codes.caption}\n"
+        results += of_codes
+    return Evaluation({table.name: table for table in tables}, results, text)
+
+
+def _score(
+    store_name: str,
+    name: str,
+    store: Store,
+    run: Run,
+    notes: Notes,
+    known: tuple[np.ndarray, np.ndarray] | None,
+    waves: dict[str, np.ndarray] | None,
+    settings: EvaluationSettings,
+) -> RunScores:
+    """Scores one run on notes; `known` are the latents and families of its training notes, `waves` the notes resynthesized."""
+    scores = reconstruction_scores(run.space, notes.features, target=notes.target)
+    seen, accuracy = trained_on(run, store, notes.split), None
+    if known is not None and not seen:  # The nearest training note of a training note is that note.
+        accuracy = neighbour_accuracy(*known, sound_points(run.space, notes.features), notes.labels["family"])
+    distances: dict[str, np.ndarray] = {}
+    rows = np.zeros(0, np.int64)
+    if settings.sounds:
+        distances, rows = sound_distances(run.space, notes, number=settings.sounds, waves=waves, seed=settings.seed)
+    return RunScores(
+        store=store_name,
+        name=name,
+        run=run,
+        split=notes.split,
+        trained_on=seen,
+        groups=notes.labels["instrument"],
+        scores=scores,
+        accuracy=accuracy,
+        distances=distances,
+        distance_groups=notes.labels["instrument"][rows],
+        codes=_code_uses(run, notes, settings.seed),
+    )
+
+
+def _code_uses(run: Run, notes: Notes, seed: int) -> CodeUses | None:
+    """Counts the codes of a discrete space; None for other spaces."""
+    if not run.space.model.is_discrete:
+        return None
+    latent = encode_features(run.space, notes.features, kind="series")
+    size = np.shape(run.space.model.codebook(run.space.variables))[-2]
+    return code_uses(latent, size, notes.labels["instrument"], seed=seed)
+
+
+def _training_points(run: Run, progress: bool) -> tuple[np.ndarray, np.ndarray] | None:
+    """Returns latents [P, D] and families [P] of the run's training notes; None where they are no longer there."""
+    notes = training_notes(run, number=TRAINING_NOTES, progress=progress)
+    return None if notes is None else (sound_points(run.space, notes.features), notes.labels["family"])
+
+
+def _metrics(settings: EvaluationSettings, runs: Sequence[Run]) -> tuple[str, ...]:
+    """Returns the metrics of sounds: the chosen ones, or those that fit the spaces."""
+    if not settings.sounds:
+        return ()
+    if settings.metrics is not None:
+        return settings.metrics
+    if any(run.space.kind == "series" for run in runs):
+        return SERIES_METRICS
+    return () if all(run.space.representation.name == "harmonic_tracks" for run in runs) else LIBRARY_METRICS
+
+
+def _check_rates(runs: Sequence[Run], names: Sequence[str], stores: Sequence[Store]) -> None:
+    """Raises a ValueError unless all runs and stores have one sample rate."""
+    rates = {name: run.space.sample_rate for name, run in zip(names, runs, strict=True)}
+    if len(set(rates.values())) > 1:
+        listed = ", ".join(f"{name} {rate} Hz" for name, rate in rates.items())
+        raise ValueError(
+            f"the runs work at different rates ({listed}): score those of one rate at a time, with a store of that rate"
+        )
+    rate = next(iter(rates.values()))
+    for store in stores:
+        if store.sample_rate != rate:
+            raise ValueError(
+                f"{store.path} holds sounds at {store.sample_rate} Hz, the runs work at {rate} Hz: give a store of that rate "
+                "(experiments/prepare.py --sample_rate)"
+            )
+
+
+def _names(paths: Sequence[Path], what: str) -> list[str]:
+    """Returns the folders' names, or their paths where names are the same."""
+    names = [path.resolve().name for path in paths]
+    if len(set(names)) < len(names):
+        names = [str(path) for path in paths]
+    if len({path.resolve() for path in paths}) < len(paths):
+        raise ValueError(f"the same {what} is named twice")
+    return names
+
+
+def _reference(runs: Sequence[Run], names: Sequence[str], wanted: str | None) -> str | None:
+    """Returns the name of the reference run: the one asked for, or the PCA among the runs, if there is one."""
+    if wanted is None:
+        return next((name for name, run in zip(names, runs, strict=True) if run.model == "pca"), None)
+    for name, run in zip(names, runs, strict=True):
+        if wanted == name or Path(wanted).resolve() == run.workdir.resolve() or Path(wanted).name == name:
+            return name
+    raise ValueError(f"--reference={wanted} is not one of the runs {', '.join(names)}")
+
+
+def _families(runs: Sequence[Run], names: Sequence[str]) -> tuple[str, ...]:
+    """Returns the families that all runs were trained on; empty for all."""
+    chosen = {tuple(sorted(run.config["data"].get("families") or ())) for run in runs}
+    if len(chosen) > 1:
+        raise ValueError(
+            f"the runs {', '.join(names)} were trained on different families; say which to score with --families=A,B"
+        )
+    return chosen.pop()
