@@ -23,10 +23,12 @@ if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # the clone, not the program's folder
 
 from experiments import command_line
-from timbre_jax.report.analyze_run import AnalysisSettings, analyze_run
+from timbre_jax.report.settings import AnalysisSettings
 
 
 def main(_) -> int:
+    from timbre_jax.report.analyze_run import analyze_run
+
     command_line.use_compilation_cache()
     settings = command_line.settings(AnalysisSettings)
     analyze_run(settings)

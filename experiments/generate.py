@@ -44,25 +44,25 @@ if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # the clone, not the program's folder
 
 from experiments import command_line
+from timbre_jax.generation.settings import MODE_SETTINGS
+from timbre_jax.maps.settings import MapPoints
+
+MODES = {kind.mode: kind for kind in (*MODE_SETTINGS, MapPoints)}
 
 
 def _define_flags() -> None:
-    import timbre_jax.maps.generation_mode  # noqa: F401, adds the mode "map"
-    from timbre_jax.generation.modes import MODES
-
     flags.DEFINE_string("workdir", None, "The run, as experiments/train.py made it.")
     flags.DEFINE_string("out", None, "Folder for the sounds and manifest.json.")
     flags.DEFINE_enum("mode", "sample", list(MODES), "The mode: how sounds are made.")
-    command_line.define_flags(*(mode.settings for mode in MODES.values()))
+    command_line.define_flags(**MODES)
 
 
 def main(_) -> int:
+    import timbre_jax.maps.generation_mode  # noqa: F401, adds the mode "map"
     from timbre_jax.generation.generate import generate
-    from timbre_jax.generation.modes import MODES
 
-    kinds = {name: mode.settings for name, mode in MODES.items()}
-    kind = kinds[flags.FLAGS.mode]
-    command_line.refuse_flags_of_others(kind, kinds, "mode")
+    kind = MODES[flags.FLAGS.mode]
+    command_line.refuse_flags_of_others(kind, MODES, "mode")
     command_line.use_compilation_cache()
     manifest = command_line.call(generate, settings=command_line.settings(kind))
     for error in manifest["errors"]:

@@ -20,11 +20,13 @@ if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # the clone, not the program's folder
 
 from experiments import command_line
-from timbre_jax.maps.build import MapSettings, make_map_of_run
-from timbre_jax.maps.server import ServeSettings, serve_map
+from timbre_jax.maps.settings import MapSettings, ServeSettings
 
 
 def main(_) -> int:
+    from timbre_jax.maps.build import make_map_of_run
+    from timbre_jax.maps.server import serve_map
+
     command_line.use_compilation_cache()
     settings, serving = command_line.settings(MapSettings), command_line.settings(ServeSettings)
     run_map = make_map_of_run(settings)

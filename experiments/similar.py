@@ -18,10 +18,12 @@ if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # the clone, not the program's folder
 
 from experiments import command_line
-from timbre_jax.maps.similar import SimilarSettings, find_similar, similar_text
+from timbre_jax.maps.settings import SimilarSettings
 
 
 def main(_) -> int:
+    from timbre_jax.maps.similar import find_similar, similar_text
+
     command_line.use_compilation_cache()
     print(similar_text(find_similar(command_line.settings(SimilarSettings))))
     return 0

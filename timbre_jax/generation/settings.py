@@ -17,10 +17,12 @@ import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from timbre_jax.settings import Settings, setting
-from timbre_jax.space import TimbreSpace
+
+if TYPE_CHECKING:
+    from timbre_jax.space import TimbreSpace
 
 Points = tuple[tuple[float, float], ...]
 SERIES_ONLY = ("seconds", "movement", "mixed_by")
@@ -328,3 +330,9 @@ def parse_points(at: str | Sequence[Sequence[float]]) -> Points:
         if not (math.isfinite(x) and math.isfinite(y)):
             raise ValueError(f"--at: a point is two finite numbers, the map itself lies in 0..1, not ({x}, {y})")
     return points
+
+
+MODE_SETTINGS = (
+    Reconstruct, Sample, Interpolate, Sweep, Variations, Average, Arithmetic, Convert, Plane, ApplyEdits, Control,
+)  # fmt: skip
+"""Settings of all modes of this room."""

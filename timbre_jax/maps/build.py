@@ -16,37 +16,8 @@ from tqdm import tqdm
 from timbre_jax.evaluation.runs import default_store, open_run
 from timbre_jax.maps.files import write_map_files
 from timbre_jax.maps.library import Library, RunMap, borrow_classes, read_library
-from timbre_jax.maps.sound_map import METHODS, SoundMap, load_map, make_map, space_digest
-from timbre_jax.settings import Settings, setting
-
-
-@dataclasses.dataclass(frozen=True)
-class MapSettings(Settings):
-    """Settings of `make_map_of_run`."""
-
-    workdir: str = setting(help="The run, as experiments/train.py made it.")
-    out: str = setting(help="Folder for the map.")
-    store: str | None = setting(None, "Library to map; by default the one the run was trained on.")
-    split: str = setting("train", "Its split, several with commas, or 'all'.")
-    number: int = setting(2000, "Sounds on the map, even over instruments; 0 means all.", low=0)
-    method: str = setting(
-        "kernel", "How sounds are placed: 'kernel' optimizes the places together with the inverse.", choices=METHODS
-    )
-    perplexity: float | None = setting(None, "t-SNE and kernel: neighbours that count (30).", low=1.0)
-    iterations: int | None = setting(None, "t-SNE: steps (1000).", low=250)
-    neighbours: int | None = setting(None, "UMAP: neighbours that count (100).", low=2)
-    min_dist: float | None = setting(None, "UMAP: how close sounds may come (0.8).", low=0.0, high=1.0)
-    names_from: str | None = setting(None, "A labelled store: classes of the map's sounds are borrowed from it.")
-    players: int = setting(400, "Library sounds inside map.html, even over classes (10 to 20 kB each).", low=0)
-    hold: float = setting(1.0, "A space with a latent a frame: seconds that a point of the map is held.", low=0.01)
-    seed: int = setting(0, "Random seed of the choice of sounds and of the map.")
-    progress: bool = setting(True, "Show bars.")
-
-    @property
-    def of_method(self) -> dict[str, float]:
-        """The settings of the method that were given."""
-        names = ("perplexity", "iterations", "neighbours", "min_dist")
-        return {name: value for name in names if (value := getattr(self, name)) is not None}
+from timbre_jax.maps.settings import MapSettings
+from timbre_jax.maps.sound_map import SoundMap, load_map, make_map, space_digest
 
 
 def make_map_of_run(settings: MapSettings) -> RunMap:

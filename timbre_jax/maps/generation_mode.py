@@ -2,43 +2,25 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
 from timbre_jax.evaluation.runs import Run
 from timbre_jax.generation.generated_sound import Generated, GeneratedSound
 from timbre_jax.generation.modes import Mode, add_mode
-from timbre_jax.generation.settings import HeldSettings, parse_points
 from timbre_jax.generation.static_modes import Inputs
 from timbre_jax.inference.rendering import render_values
+from timbre_jax.maps.settings import MapPoints
 from timbre_jax.maps.sound_map import SoundMap, load_map, space_digest
-from timbre_jax.settings import setting
 from timbre_jax.space import TimbreSpace
 
 FAR = 0.1
 """Distance from the nearest sound, in widths of the map, beyond which a sound is remarked to be a guess."""
-
-
-@dataclasses.dataclass(frozen=True)
-class MapPoints(HeldSettings):
-    """Settings of `map`, which makes sounds at points of a map."""
-
-    mode: ClassVar[str] = "map"
-
-    map: str = setting("", "map: the folder (or .npz) that experiments/map.py made from this run.")
-    at: tuple[tuple[float, float], ...] = setting((), 'Points of the map, 0 to 1, as "x,y;x,y".', parse=parse_points)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not (self.map and self.at):
-            raise ValueError('--mode=map needs --map=FOLDER, as experiments/map.py made it, and --at="x,y;x,y"')
-        object.__setattr__(self, "at", parse_points(self.at))
 
 
 def open_map(space: TimbreSpace, path: str | os.PathLike) -> tuple[SoundMap, list[str]]:

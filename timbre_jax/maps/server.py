@@ -8,7 +8,6 @@ own (a foreign name that points here, "DNS rebinding": 403), requests from pages
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import errno
 import functools
 import http
@@ -34,8 +33,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from timbre_jax.maps.library import RunMap
 from timbre_jax.maps.page import run_page
 from timbre_jax.maps.rendering import make_sound, quick_space
+from timbre_jax.maps.settings import ServeSettings
 from timbre_jax.report.players import wav_bytes
-from timbre_jax.settings import Settings, setting
 from timbre_jax.space import TimbreSpace
 
 HOST = "127.0.0.1"
@@ -53,15 +52,6 @@ HEADERS = {
         "media-src 'self' blob: data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     ),
 }
-
-
-@dataclasses.dataclass(frozen=True)
-class ServeSettings(Settings):
-    """Settings of `serve_map`."""
-
-    serve: bool = setting(False, "Serve a local page on which a click makes a new sound.")
-    port: int = setting(8765, "Of --serve; taken: any free one. 0: any free one.", low=0, high=65535)
-    click_ms: float = setting(75.0, "Time for making a sound, which an inverter's iterations are chosen by.", low=1.0)
 
 
 def serve_map(run_map: RunMap, settings: ServeSettings) -> None:

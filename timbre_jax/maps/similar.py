@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
 
@@ -14,24 +13,9 @@ from timbre_jax.files import write_text
 from timbre_jax.generation.sound_files import InputSound, expand, read_inputs, short_name, unusable, write_sound
 from timbre_jax.generation.static_modes import predicted_classes
 from timbre_jax.maps.library import BORROW_FROM, Library, read_library
+from timbre_jax.maps.settings import SimilarSettings
 from timbre_jax.metrics.knn import Neighbours
-from timbre_jax.settings import Settings, setting
 from timbre_jax.space import TimbreSpace
-
-
-@dataclasses.dataclass(frozen=True)
-class SimilarSettings(Settings):
-    """Settings of `find_similar`."""
-
-    workdir: str = setting(help="The run, as experiments/train.py made it.")
-    files: tuple[str, ...] = setting(help="Sound files or folders of them, with commas.")
-    out: str | None = setting(None, "Folder for similar.json and the similar sounds; none: only print.")
-    store: str | None = setting(None, "Library to search; by default the one the run was trained on.")
-    split: str = setting("all", "Its split, several with commas, or 'all'.")
-    number: int = setting(0, "Search as many of its sounds, even over instruments; 0: all.", low=0)
-    k: int = setting(8, "Similar sounds for each file.", low=1)
-    seed: int = setting(0, "Random seed of the choice of sounds.")
-    progress: bool = setting(True, "Show bars.")
 
 
 def find_similar(settings: SimilarSettings) -> dict:

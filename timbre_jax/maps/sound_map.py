@@ -18,9 +18,9 @@ from timbre_jax.analysis.projection import Projection, pca_map, tsne_map, umap_m
 from timbre_jax.files import atomic_path
 from timbre_jax.maps.inverse import InverseMap, KernelInverse, LinearInverse, kernel_inverse, linear_inverse, place, unit_square
 from timbre_jax.maps.kernel import kernel_map
+from timbre_jax.maps.settings import METHODS
 from timbre_jax.space import TimbreSpace
 
-METHODS = ("kernel", "umap", "tsne", "pca")
 FORMAT = 1
 _INVERSES = {"kernel": KernelInverse, "linear": LinearInverse}
 

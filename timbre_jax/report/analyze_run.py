@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,26 +16,11 @@ from timbre_jax.analysis.words import describe_sounds
 from timbre_jax.data.store import Store
 from timbre_jax.evaluation.runs import Notes, Run, default_store, open_run, read_notes, trained_on, training_notes
 from timbre_jax.metrics.table import Result, read_results
+from timbre_jax.report.settings import AnalysisSettings
 from timbre_jax.report.write import write_report
-from timbre_jax.settings import Settings, setting
 
 TRAINING_NOTES = 4000
 LEAST_NOTES = 5
-
-
-@dataclasses.dataclass(frozen=True)
-class AnalysisSettings(Settings):
-    """Settings of the analysis of a run."""
-
-    workdir: str = setting(help="The run, as experiments/train.py made it.")
-    out: str = setting(help="Folder for the report and its files.")
-    store: str | None = setting(None, "Store of the notes; by default the one the run was trained on.")
-    split: str = setting("test", "Split of the store.")
-    number: int = setting(500, "Notes to analyze, even over instruments; 0 means all.", low=0)
-    explained: int = setting(64, "Of these, notes for the methods that decode hundreds of variants of each.", low=2)
-    players: int = setting(3, "Notes to listen to, with every ablation.", low=0)
-    seed: int = setting(0, "Random seed for the choice of notes, resampling, t-SNE and sampling.")
-    progress: bool = setting(True, "Show a bar with the time left.")
 
 
 def analyze_run(settings: AnalysisSettings) -> Analysis:
