@@ -23,12 +23,10 @@ from timbre_jax.evaluation.runs import open_run as open_run
 from timbre_jax.evaluation.settings import EvaluationSettings as EvaluationSettings
 from timbre_jax.evaluation.sounds import SoundArrays as SoundArrays
 from timbre_jax.generation.generate import generate as generate
-from timbre_jax.generation.static_paths import combine as combine
 from timbre_jax.generation.static_paths import interpolate as interpolate
 from timbre_jax.generation.static_paths import sample_aggregate as sample_aggregate
 from timbre_jax.generation.static_paths import sample_prior as sample_prior
 from timbre_jax.generation.static_paths import sweep as sweep
-from timbre_jax.inference.batched import decode_features as decode_features
 from timbre_jax.inference.batched import encode_features as encode_features
 from timbre_jax.inference.chunked import embed_long as embed_long
 from timbre_jax.inference.chunked import reconstruct_long as reconstruct_long
