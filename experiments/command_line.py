@@ -1,55 +1,56 @@
-"""What every command of experiments/ shares: a configuration flag with one-line errors, and the end of the process."""
+"""Command line that all programs share: flags from settings, one-line errors, the platform, and the exit code."""
 
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import importlib.util
 import inspect
 import os
-import re
-import runpy
 import sys
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from absl import app, flags, logging
 
+from experiments.config_flags import WRONG_CONFIG, explain_config_error, named_configs
+from experiments.large_pages import use_large_pages
+from timbre_jax.files import why_full
 from timbre_jax.settings import field_types
 
 T = TypeVar("T")
 
-CONFIGS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "configs")
-
-_WRONG = (AttributeError, KeyError, TypeError, ValueError, OSError, ImportError, SyntaxError, NameError)
-"""What reading a configuration file and its fields may raise."""
+flags.disclaim_key_flags()  # flags defined by functions of this module belong to the program that calls them
 
 
-def run(main: Callable[[Sequence[str]], int | None], documentation: str, *, rest: bool = False) -> None:
+def run(
+    main: Callable[[Sequence[str]], int | None], documentation: str, *, rest: bool = False, large_pages: bool = False
+) -> None:
     """Runs an absl main; wrong input ends with one line on stderr and exit code 1, wrong flags with 2.
 
     Args:
-      main: takes what is left of the command line; its int is the exit code.
-      documentation: shown by --help: the command's docstring.
-      rest: whether there may be anything left, which `main` then looks at.
+      main: takes the arguments that are not flags; its integer is the exit code.
+      documentation: docstring of the program, for --help.
+      rest: whether arguments that are not flags are allowed.
+      large_pages: whether the program runs faster with large pages of memory (`large_pages.py`).
     """
+    if large_pages:
+        use_large_pages()
     sys.modules["__main__"].__doc__ = documentation
-    if hasattr(sys.stdout, "reconfigure"):  # a name of a file may be no text, and no reason to end
+    if hasattr(sys.stdout, "reconfigure"):  # file names need not be valid text
         sys.stdout.reconfigure(errors="backslashreplace")
 
     def checked(arguments: Sequence[str]) -> int | None:
         if len(arguments) > 1 and not rest:
             _end(f"there is no argument {arguments[1]!r}; options begin with --, see --help", 2)
         if not flags.FLAGS["verbosity"].present:
-            # What libraries note for their own developers is no news for a user.
-            logging.set_verbosity(logging.WARNING)
+            logging.set_verbosity(logging.WARNING)  # notes of libraries are for their developers
         try:
             return main(arguments)
         except (ValueError, OSError, RuntimeError) as error:
-            message = _of_device(str(error)) if isinstance(error, RuntimeError) else str(error)
+            message = _device_message(str(error)) if isinstance(error, RuntimeError) else str(error)
             if os.environ.get("TIMBRE_TRACEBACK") or not message:
                 raise
-            _end(_system(error) if isinstance(error, OSError) else message, 1)
+            _end(_system_message(error) if isinstance(error, OSError) else message, 1)
         except KeyboardInterrupt:
             _end("stopped by Ctrl-C", 130)
 
@@ -57,10 +58,14 @@ def run(main: Callable[[Sequence[str]], int | None], documentation: str, *, rest
 
 
 def call(function: Callable, **others):
-    """The function with the value of the flag of the same name for every parameter that is not among the others.
+    """Calls a function with the flags that have the names of its parameters.
+
+    Args:
+      function: function whose parameters are flags.
+      others: values of the parameters that are not flags.
 
     Raises:
-      ValueError: a parameter without a default whose flag was not given; and whatever the function raises.
+      ValueError: the flag of a parameter without a default was not given; and whatever the function raises.
     """
     parameters = inspect.signature(function).parameters.values()
     given = {p.name: flags.FLAGS[p.name].value for p in parameters if p.name not in others}
@@ -69,21 +74,26 @@ def call(function: Callable, **others):
     return function(**given, **others)
 
 
-def define_flags(*kinds: type) -> None:
+def define_flags(*kinds: type, **named: type) -> None:
     """Defines one flag for each field of some settings dataclasses (`timbre_jax.settings`).
 
-    A field that several of them share is one flag. Flags have no default of their own: what is not given on the command line
-    keeps the default of the dataclass, which the help text states.
+    A field that several of them share is one flag; if their help texts differ, each text begins with the name of the kind.
+    Flags have no default of their own: what is not given on the command line keeps the default of the dataclass, which the help
+    text states.
+
+    Args:
+      kinds: dataclasses of settings.
+      named: more of them by the names that users know, such as the modes of a program.
     """
-    flags.disclaim_key_flags()  # --help lists the flags of the program, not of this module
+    labels = {kind: kind.__name__ for kind in kinds} | {kind: name for name, kind in named.items()}
     seen: dict[str, list[tuple[type, dataclasses.Field]]] = {}
-    for kind in kinds:
+    for kind in labels:
         for field in dataclasses.fields(kind):
             seen.setdefault(field.name, []).append((kind, field))
     for name, owners in seen.items():
         texts: dict[str, list[str]] = {}
         for kind, field in owners:
-            texts.setdefault(_help(field), []).append(kind.__name__)
+            texts.setdefault(_help(field), []).append(labels[kind])
         lines = [text if len(texts) == 1 else f"{', '.join(names)}: {text}" for text, names in texts.items()]
         kind, field = owners[0]
         limits, wanted = field.metadata, field_types(kind)[name]
@@ -104,7 +114,7 @@ def _help(field: dataclasses.Field) -> str:
     default = field.default
     if default in (dataclasses.MISSING, None, "", ()) or isinstance(default, bool):
         return field.metadata.get("help", "")
-    shown = ",".join(map(str, default)) if isinstance(default, tuple) else default
+    shown = field.metadata.get("shown") or (",".join(map(str, default)) if isinstance(default, tuple) else default)
     return f"{field.metadata.get('help', '')} Default: {shown}."
 
 
@@ -154,47 +164,24 @@ def refuse_flags_of_others(kind: type, kinds: dict[str, type], chosen: str) -> N
                 raise ValueError(f"--{field.name} is for --{chosen}={' or '.join(having)}, not for {flags.FLAGS[chosen].value}")
 
 
-def read_config(arguments: Sequence[str]):
-    """The configuration that --config=FILE and --config.FIELD=VALUE among a command's arguments give.
-
-    Raises:
-      ValueError: what `run` would end with, in one line.
-    """
-    from ml_collections import config_flags
-
-    values, arguments = flags.FlagValues(), named_configs(arguments)
-    # The first is the program's name, which the library leaves out of what it reads.
-    config_flags.DEFINE_config_file("config", None, flag_values=values, sys_argv=["", *arguments])
-    try:
-        values(["", *arguments], known_only=True)
-        config = values["config"].value
-        if not hasattr(config, "keys"):
-            raise ValueError("--config=FILE is missing")
-    except (
-        AttributeError,
-        KeyError,
-        TypeError,
-        ValueError,
-        OSError,
-        ImportError,
-        SyntaxError,
-        NameError,
-        flags.Error,
-    ) as error:
-        raise ValueError(_field(arguments) or " ".join(str(error).split())) from None
-    return config
+def define_platform() -> None:
+    """Defines --platform."""
+    flags.DEFINE_string("platform", None, "cpu, cuda or tpu. Default: the best that JAX finds.")
 
 
 def use_platform(name: str | None) -> None:
-    """Computes on "cpu", "cuda" or "tpu"; None: what JAX finds best. Before anything is asked of JAX's devices.
+    """Makes JAX compute on "cpu", "cuda" or "tpu". Call it before anything else uses JAX's devices.
 
-    The environment alone would come too late: whatever reads a configuration has imported JAX.
+    The environment variable alone would be too late: reading a configuration imports JAX.
+
+    Args:
+      name: the platform; None leaves the choice to JAX.
 
     Raises:
-      ValueError: CUDA without JAX's plugin for it, which JAX itself says in no words.
+      ValueError: CUDA was asked for and JAX has no plugin for it, for which JAX's own error gives no reason.
     """
     if name == "cuda" and not any(importlib.util.find_spec(f"jax_cuda{version}_plugin") for version in range(11, 20)):
-        raise ValueError('--platform=cuda: this JAX knows no GPU; pip install "jax[cuda12]", or cuda13, as the driver has it')
+        raise ValueError('--platform=cuda: JAX has no CUDA plugin installed; run pip install "jax[cuda12]" or "jax[cuda13]"')
     if name:
         import jax
 
@@ -213,7 +200,7 @@ def use_compilation_cache() -> None:
 
 
 def _parse(arguments: Sequence[str]) -> list[str]:
-    arguments = named_configs([_home(argument) for argument in arguments])
+    arguments = named_configs([_expand_home(argument) for argument in arguments])
     try:
         rest = flags.FLAGS(arguments)
         if "config" in flags.FLAGS and flags.FLAGS["config"].present:
@@ -225,80 +212,22 @@ def _parse(arguments: Sequence[str]) -> list[str]:
         os._exit(1)
     except flags.Error as error:
         _end(f"{' '.join(str(error).split())}; see --help", 2)
-    except _WRONG as error:
+    except WRONG_CONFIG as error:
         if os.environ.get("TIMBRE_TRACEBACK"):
             raise
-        _end(_field(arguments) or " ".join(str(error).split()), 2)
+        _end(explain_config_error(arguments) or " ".join(str(error).split()), 2)
 
 
-def named_configs(arguments: Sequence[str]) -> list[str]:
-    """Returns arguments with --config=NAME[:VARIANT] replaced by --config=.../experiments/configs/NAME.py[:VARIANT].
-
-    A path (anything with a slash or with .py) and every other argument are returned unchanged.
-    """
-    found, previous = [], ""
-    for argument in arguments:
-        match = re.fullmatch(r"(--?config=)?([\w-]+)((?::.*)?)", argument)
-        if match and (match[1] or previous in ("--config", "-config")):
-            argument = f"{match[1] or ''}{os.path.join(CONFIGS, match[2] + '.py')}{match[3]}"
-        found.append(argument)
-        previous = argument
-    return found
-
-
-def _home(argument: str) -> str:
-    """--out=~/notes as a shell would have it: it knows ~ only at the beginning of a word."""
+def _expand_home(argument: str) -> str:
+    """Returns --out=~/notes with the user's folder: shells expand ~ only at the beginning of a word."""
     name, equals, value = argument.partition("=")
     if not (equals and name.startswith("-")):
         return argument
     return f"{name}={','.join(os.path.expanduser(part) for part in value.split(','))}"
 
 
-def _field(arguments: Sequence[str]) -> str | None:
-    """What is wrong with the configuration: no file, or which --config.FIELD does not exist and the nearest that do."""
-    holder = None
-    for argument in arguments:
-        if match := re.match(r"--?config=([^:]+)", argument):
-            if not os.path.isfile(match[1]):
-                return _no_config(match[1])
-            try:
-                holder = runpy.run_path(match[1])["get_config"]()
-            except Exception as error:  # whatever a user's file does
-                return f"{match[1]} is no configuration file: {type(error).__name__}: {' '.join(str(error).split())}"
-    if holder is None:
-        if not any(re.match(r"--?config\b", argument) for argument in arguments):
-            return None
-        return "--config.FIELD=VALUE needs --config=FILE before it"
-    for argument in arguments:
-        match = re.match(r"--?config\.([\w.]+)", argument)
-        if not match:
-            continue
-        section, path = holder, []
-        for name in match[1].split("."):
-            if not hasattr(section, "keys"):
-                return f"config.{'.'.join(path)} has no fields of its own, so no config.{match[1]}"
-            names = list(section.keys())
-            if name not in names:
-                near = difflib.get_close_matches(name, names, n=3, cutoff=0.4) or sorted(names)
-                there = ", ".join(".".join(["config", *path, n]) for n in near)
-                return f"there is no field config.{match[1]}; near it: {there}"
-            section = section[name]
-            path.append(name)
-    return None
-
-
-def _no_config(path: str) -> str:
-    """Returns the error for a configuration that does not exist, with the nearest names."""
-    folder, file = os.path.split(path)
-    if folder != CONFIGS:
-        return f"there is no configuration file {path}"
-    known = sorted(name[:-3] for name in os.listdir(CONFIGS) if name.endswith(".py") and not name.startswith("_"))
-    near = difflib.get_close_matches(file[:-3], known, n=3, cutoff=0.4) or known
-    return f"--config={file[:-3]}: no such configuration in experiments/configs; near it: {', '.join(near)}"
-
-
-def _of_device(text: str) -> str:
-    """What an error of JAX's runtime means, where a user can mend it; "" for others."""
+def _device_message(text: str) -> str:
+    """Returns what the user can do about an error of JAX's runtime, or ""."""
     first = " ".join(text.split())[:160]
     if "RESOURCE_EXHAUSTED" in text:
         ways = {"config": "--config.train.accumulate=N", "at_once": "--at_once=N", "number": "--number=N"}
@@ -307,9 +236,8 @@ def _of_device(text: str) -> str:
     return first if text.startswith("Unable to initialize backend") else ""
 
 
-def _system(error: OSError) -> str:
-    from timbre_jax.files import why_full
-
+def _system_message(error: OSError) -> str:
+    """Returns an error of the operating system as one line that names the file."""
     where = f"{error.filename}: " if error.filename else ""
     return f"{where}{error.strerror or error}" + ("; free some space and run the same command again" if why_full(error) else "")
 

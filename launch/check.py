@@ -9,10 +9,10 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from experiments.command_line import read_config
-from experiments.sweep import typed
+from experiments.config_flags import read_config
 from launch.plan import FINISHED, ROOT, Plan, kind_of
 from launch.slurm import seconds_of
+from timbre_jax.training.sweeps.grid_file import field_value
 
 
 def check(plan: Plan) -> None:
@@ -54,7 +54,7 @@ def _check_configurations(plan: Plan, stage: str) -> None:
         changed = len(plan.runs[task.run])
         base = read_config(task.command[1 : len(task.command) - changed])
         for field, value in plan.runs[task.run].items():
-            typed(base, field, value)
+            field_value(base, field, value)
         config = resolve(read_config(task.command[1:]))
         if stage == "train" and (before := saved_config(plan.run_folder(task.run))):
             check_same(before["config"], config, plan.run_folder(task.run))

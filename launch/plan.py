@@ -19,6 +19,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from timbre_jax.files import write_text
+
 ROOT = Path(__file__).resolve().parents[1]
 FINISHED = "{finished runs}"
 """Stands in a command for the folders, with commas, of those runs whose first task ended well."""
@@ -164,12 +166,8 @@ class Plan:
 
 
 def write_state(plan: Plan, task: Task, **state) -> None:
-    """Notes how a task stands, atomically."""
-    path = plan.state_path(task)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(state) + "\n")
-    os.replace(partial, path)
+    """Writes the state of a task."""
+    write_text(plan.state_path(task), json.dumps(state) + "\n")
 
 
 def make_plan(
@@ -204,7 +202,7 @@ def make_plan(
     for stage, more in zip(stages, [*arguments, *[()] * (len(stages) - len(arguments))], strict=True):
         kind = kind_of(stage)
         if kind.config and not config:
-            raise ValueError(f"{stage} needs --config=FILE, for instance --config=experiments/configs/natsiou2023.py")
+            raise ValueError(f"{stage} needs --config=NAME, for instance --config=natsiou2023")
         for run, changes in {"": {}}.items() if kind.together else runs.items():
             folder = workdir / run if run else workdir
             where = [text.replace("{run}", str(folder)).replace("{workdir}", str(workdir)) for text in kind.arguments]
@@ -232,14 +230,11 @@ def argument_text(value: Any) -> str:
 
 
 def write_plan(plan: Plan) -> None:
-    """WORKDIR/launch/plan.json."""
+    """Writes WORKDIR/launch/plan.json, and makes the folder of the logs."""
     document = {**dataclasses.asdict(plan), "workdir": str(plan.workdir), "directory": str(plan.directory)}
     document["python"] = sys.executable
-    plan.folder.mkdir(parents=True, exist_ok=True)
+    write_text(plan.folder / "plan.json", json.dumps(document, indent=1) + "\n")
     (plan.workdir / "logs").mkdir(exist_ok=True)
-    partial = plan.folder / ".plan.json.partial"
-    partial.write_text(json.dumps(document, indent=1) + "\n")
-    os.replace(partial, plan.folder / "plan.json")
 
 
 def read_plan(workdir: str | os.PathLike) -> Plan | None:

@@ -56,8 +56,8 @@ def task_state(plan: Plan, task: Task, queue: dict[str, tuple[str, str, str]]) -
 
 
 def results_table(plan: Plan):
-    """The table of a sweep's results, as experiments/sweep.py has it."""
-    from experiments.sweep import sweep_table
+    """Returns the table of a sweep's results, as experiments/sweep.py writes it."""
+    from timbre_jax.training.sweeps.sweep import sweep_table
 
     runs = {
         run: {k: json.dumps(v) if isinstance(v, list) else v for k, v in changes.items()} for run, changes in plan.runs.items()

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from launch.plan import FINISHED, ROOT, Plan, Task, kind_of
+from timbre_jax.files import write_text
 
 TEMPLATE = Path(__file__).parent / "templates" / "slurm.sh"
 
@@ -138,7 +139,7 @@ def submit(plan: Plan, due: Sequence[Task]) -> list[tuple[str, str, int]]:
       ValueError: sbatch refused, in its words. What was submitted before stays.
     """
     for stage in plan.stages:
-        (plan.folder / f"{stage}.sh").write_text(batch_script(plan, stage))
+        write_text(plan.folder / f"{stage}.sh", batch_script(plan, stage))
     (plan.folder / "state").mkdir(parents=True, exist_ok=True)
     ids: dict[str, list[str]] = {}
     submitted = []

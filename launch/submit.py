@@ -1,19 +1,19 @@
 """Starts experiments, on this machine or on a Slurm cluster; sweeps, and experiments that follow one another.
 
 One run; the same on two nodes with four GPUs each; what would be done, without doing it:
-  python launch/submit.py --config=experiments/configs/natsiou2023.py --workdir=runs/natsiou -- --config.data.store=notes
-  python launch/submit.py --config=experiments/configs/natsiou2023.py --workdir=runs/natsiou --cluster=slurm --nodes=2 \\
+  python launch/submit.py --config=natsiou2023 --workdir=runs/natsiou -- --config.data.store=notes
+  python launch/submit.py --config=natsiou2023 --workdir=runs/natsiou --cluster=slurm --nodes=2 \\
       --gpus_per_node=4 --time=12:00:00 -- --config.data.store=notes --config.train.steps=20000
   ... the same with --dry_run
 
 What stands after -- is handed on to the experiment. Of several experiments each waits for the one before; each has its own --:
-  python launch/submit.py --experiment=train,analyze,evaluate --config=FILE --workdir=runs/natsiou --cluster=slurm \\
+  python launch/submit.py --experiment=train,analyze,evaluate --config=NAME --workdir=runs/natsiou --cluster=slurm \\
       -- --config.data.store=notes -- --number=200 -- --sounds=32
 
 A sweep: a run for each combination of the grid file, in WORKDIR/kl_weight=4+seed=1 and so on; on Slurm a job array. Analyses
 follow run by run, the evaluation is one for all:
   echo '{"train.kl_weight": [0.5, 1, 2, 4], "seed": [0, 1, 2, 3]}' > grid.json
-  python launch/submit.py --config=FILE --grid=grid.json --workdir=runs/sweep --at_once=4 -- --config.data.store=notes
+  python launch/submit.py --config=NAME --grid=grid.json --workdir=runs/sweep --at_once=4 -- --config.data.store=notes
 The file may be a list too, of single runs and of grids: [{"model.latent_size": 8}, {"model.latent_size": 16, "seed": [0, 1]}]
 
 How it stands; go on with what was stopped, failed or is missing; one table of the results (WORKDIR/sweep.csv); end it:
@@ -36,8 +36,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-if __name__ == "__main__":  # as a script, what is imported lies one folder up
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+if __name__ == "__main__":
+    sys.path[0] = str(Path(__file__).resolve().parents[1])  # the clone, not the program's folder
 
 from absl import flags
 
@@ -55,7 +55,7 @@ OPTIONS = ("nodes", "gpus_per_node", "cpus_per_task", "time", "at_once", "retrie
 def _define_flags() -> None:
     flags.DEFINE_enum("action", "submit", ["submit", "status", "resume", "table", "cancel"], "What to do.")
     flags.DEFINE_list("experiment", ["train"], "Of experiments/; several, each after the one before: train,analyze,evaluate.")
-    flags.DEFINE_string("config", "", "Configuration file, as experiments/train.py takes it.")
+    flags.DEFINE_string("config", "", "Name in experiments/configs or a file, as experiments/train.py takes it.")
     flags.DEFINE_string("grid", "", "JSON file of what the runs of a sweep change.")
     flags.DEFINE_string("workdir", "", "Folder of the run, or of the sweep's runs. By default runs/NAME.")
     flags.DEFINE_string("name", "", "Of the jobs. By default the configuration file's.")
@@ -197,10 +197,10 @@ def _status(plan: Plan) -> int:
 
 
 def _table(plan: Plan) -> int:
-    from experiments.sweep import write_table
+    from timbre_jax.training.sweeps.sweep import write_sweep_table
 
     table = results_table(plan)
-    write_table(table, plan.workdir)
+    write_sweep_table(table, plan.workdir)
     print(f"{table.markdown()}{table.caption}\nThe table is in {plan.workdir}/sweep.csv.")
     return 0
 

@@ -1,4 +1,4 @@
-"""Rules for all tests (Ctrl-C works, memory stays within 4 GB a worker), and one small store with runs that rooms share."""
+"""Rules for all tests (Ctrl-C works, at most 4 GB a worker), and one small store with the runs and the map that rooms share."""
 
 from __future__ import annotations
 
@@ -80,3 +80,19 @@ def discrete_run(small_store, tmp_path_factory):
     from tests.helpers.small_analysis import begun_series
 
     return begun_series(small_store, tmp_path_factory.mktemp("runs") / "discrete", "discrete")
+
+
+@pytest.fixture(scope="session")
+def map_settings(pca_run, tmp_path_factory):
+    """Settings of a kernel map of all notes of the store."""
+    from timbre_jax.maps.build import MapSettings
+
+    return MapSettings(pca_run, tmp_path_factory.mktemp("map"), split="all", players=5, progress=False)
+
+
+@pytest.fixture(scope="session")
+def run_map(map_settings):
+    """The map of `map_settings`, with its files."""
+    from timbre_jax.maps.build import make_map_of_run
+
+    return make_map_of_run(map_settings)

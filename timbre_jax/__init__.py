@@ -20,7 +20,7 @@ _ROOMS = {
     # Sounds and stores
     "timbre_jax.audio.io": ("read_wave", "write_wave"),
     "timbre_jax.data.store": ("Store", "open_store"),
-    "timbre_jax.data.prepare": ("prepare",),
+    "timbre_jax.data.prepare.make_store": ("prepare",),
     # Training
     "timbre_jax.training.config": ("default_config",),
     "timbre_jax.training.loop": ("train_and_evaluate",),

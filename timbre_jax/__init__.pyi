@@ -13,7 +13,7 @@ from timbre_jax.analysis.sensitivity import sensitivity as sensitivity
 from timbre_jax.audio.io import read_wave as read_wave
 from timbre_jax.audio.io import write_wave as write_wave
 from timbre_jax.checkpoint import load as load
-from timbre_jax.data.prepare import prepare as prepare
+from timbre_jax.data.prepare.make_store import prepare as prepare
 from timbre_jax.data.store import Store as Store
 from timbre_jax.data.store import open_store as open_store
 from timbre_jax.evaluation.comparison import evaluate as evaluate

@@ -27,6 +27,7 @@ def setting(
     low: float | None = None,
     high: float | None = None,
     parse: Callable[[str], Any] | None = None,
+    shown: str = "",
 ) -> Any:
     """Returns a dataclass field with its help text and limits.
 
@@ -37,8 +38,9 @@ def setting(
       low: smallest allowed number.
       high: largest allowed number.
       parse: turns the text of a flag into the value; raises ValueError for text that it cannot read.
+      shown: the default as text that `parse` reads, for `--help`.
     """
-    metadata = {"help": help, "choices": tuple(choices), "low": low, "high": high, "parse": parse}
+    metadata = {"help": help, "choices": tuple(choices), "low": low, "high": high, "parse": parse, "shown": shown}
     return dataclasses.field(default=default, metadata=metadata)
 
 

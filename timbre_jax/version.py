@@ -1,3 +1,3 @@
 """The one version number, read by the build and by every file that states it."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -1,7 +1,7 @@
 """`full_size/FORM`, `full_size/training`: NSynth at full size, with sounds that are made for it.
 
-    python -m experiments.benchmark --only=full_size/folder,full_size/archive,full_size/tfrecord,full_size/array_record
-    python -m experiments.benchmark --only=full_size/training
+    python experiments/benchmark.py --only=full_size/folder,full_size/archive,full_size/tfrecord,full_size/array_record
+    python experiments/benchmark.py --only=full_size/training
 
 Run only when they are named: each takes many minutes and up to 10 GB of the temporary folder (TMPDIR), which it clears.
 full_size/folder:20000 makes do with so many notes.
@@ -33,6 +33,7 @@ from typing import NamedTuple
 
 from experiments.benchmarks.made_up_nsynth import FORMS, SPLITS, write_nsynth
 
+PROGRAMS = Path(__file__).resolve().parents[1]
 NAMES = (*FORMS, "training")
 STORE_SOUNDS, REPEATED, STEPS = 1024, 300_000, 400
 
@@ -62,7 +63,7 @@ def _preparing(form: str, folder: Path, number: int) -> list[dict]:
 
     splits = {split: max(1, round(number * count / sum(SPLITS.values()))) for split, count in SPLITS.items()}
     write_nsynth(folder / "nsynth", form, splits)
-    command = ["-m", "experiments.prepare", f"--source={'tfds' if form.endswith('record') else 'nsynth'}"]
+    command = [str(PROGRAMS / "prepare.py"), f"--source={'tfds' if form.endswith('record') else 'nsynth'}"]
     command += [f"--path={folder / 'nsynth'}", f"--out={folder / 'store'}", "--keep_all", "--noprogress"]
     total, finished = sum(splits.values()), folder / "store.partial" / "preparing"
 
@@ -89,7 +90,7 @@ def _training(name: str, folder: Path, number: int) -> list[dict]:
     config.data.store = str(make_store(config, folder / "small", sounds=STORE_SOUNDS))
     open_sources(config, progress=False)  # makes the features
     repeat_store(folder / "small", folder / "store", base_representation(config), number)
-    command = ["experiments/train.py", "--config=experiments/configs/natsiou2023.py", f"--config.data.store={folder / 'store'}"]
+    command = [str(PROGRAMS / "train.py"), "--config=natsiou2023", f"--config.data.store={folder / 'store'}"]
     command += [
         f"--config.train.steps={STEPS}",
         "--config.train.log_every=1",

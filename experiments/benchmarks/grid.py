@@ -59,18 +59,18 @@ def _sources(config, count: int):
     import numpy as np
 
     from timbre_jax.data.datasets import Sources, base_representation
+    from timbre_jax.data.example_source import ListedExamples
 
     representation = base_representation(config)
     values = np.random.default_rng(0).uniform(size=(count, *representation.feature_shape)).astype(np.float32)
     examples = [{"values": v, "mask": np.ones(len(v), np.float32), "index": np.int32(i)} for i, v in enumerate(values)]
-    return Sources(examples, examples[:32], representation)
+    return Sources(ListedExamples(examples), ListedExamples(examples[:32]), representation)
 
 
 def _step_seconds(config, widths) -> dict[int, float]:
     """Seconds of the best round of a step of so many runs at once."""
     import jax
 
-    from timbre_jax.data.datasets import read
     from timbre_jax.training.distributed.sharding import data_mesh, make_placement
     from timbre_jax.training.programs import Programs
     from timbre_jax.training.setup import build_model
@@ -80,7 +80,7 @@ def _step_seconds(config, widths) -> dict[int, float]:
     devices = jax.devices()[:1]
     placement = make_placement("jit", data_mesh(devices))
     programs = Programs(config, build_model(config, sources), sources.representation, placement, 100)
-    batch, key = read(sources.train, range(config.train.batch_size)), jax.random.key(0)
+    batch, key = sources.train.batch(range(config.train.batch_size)), jax.random.key(0)
     best, slots = {}, {}
     for width in widths:
         slots[width] = SingleState(programs) if width == 1 else VectorizedStates(programs, devices, width)

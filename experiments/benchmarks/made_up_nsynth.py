@@ -13,7 +13,6 @@ import struct
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -132,7 +131,8 @@ def _shards(count: int) -> list[range]:
 
 
 def _write_shards(folder: Path, form: str, split: str, count: int) -> None:
-    from timbre_jax.data.importers.tfds import _masked_crc
+    from tensorflow_datasets.proto import tf_example_pb2
+
     from timbre_jax.data.prepare.shards import RecordWriter
 
     made, parts = notes(split, count), _shards(count)
@@ -144,11 +144,15 @@ def _write_shards(folder: Path, form: str, split: str, count: int) -> None:
             name, wave = next(made)
             instrument, pitch, velocity = _note(split, place)
             label = instrument + offset
-            examples.append(_example({
-                "audio": (2, (wave / 32768).astype("<f4").tobytes()), "id": (1, name.encode()),
-                "instrument/family": (3, label % 11), "instrument/label": (3, label), "instrument/source": (3, label % 3),
-                "pitch": (3, pitch), "velocity": (3, velocity),
-            }))  # fmt: skip
+            example = tf_example_pb2.Example()
+            feature = example.features.feature
+            feature["audio"].float_list.value.extend((wave / 32768).astype("<f4").tolist())
+            feature["id"].bytes_list.value.append(name.encode())
+            for key, value in (("family", label % 11), ("label", label), ("source", label % 3)):
+                feature[f"instrument/{key}"].int64_list.value.append(value)
+            feature["pitch"].int64_list.value.append(pitch)
+            feature["velocity"].int64_list.value.append(velocity)
+            examples.append(example.SerializeToString(deterministic=True))
         if form == "array_record":
             writer = RecordWriter(path, "group_size:1")
             for example in examples:
@@ -156,27 +160,5 @@ def _write_shards(folder: Path, form: str, split: str, count: int) -> None:
             writer.close()
             continue
         with open(path, "wb") as file:
-            for example in examples:
-                head = struct.pack("<Q", len(example))
-                file.write(head + struct.pack("<I", _masked_crc(head)) + example + b"\0\0\0\0")  # nobody reads the last four
-
-
-def _example(features: dict[str, tuple[int, Any]]) -> bytes:
-    """A serialised tf.train.Example: {name: (1 bytes, 2 packed floats or 3 one integer, value)}."""
-    body = b""
-    for name, (kind, value) in features.items():
-        held = _field(1, _varint(value)) if kind == 3 else _field(1, value)
-        body += _field(1, _field(1, name.encode()) + _field(2, _field(kind, held)))
-    return _field(1, body)
-
-
-def _field(number: int, body: bytes) -> bytes:
-    return _varint(number << 3 | 2) + _varint(len(body)) + body
-
-
-def _varint(number: int) -> bytes:
-    out = bytearray()
-    while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    return bytes((*out, number))
+            for example in examples:  # the reader looks at neither check sum
+                file.write(struct.pack("<QI", len(example), 0) + example + bytes(4))

@@ -1,11 +1,10 @@
 """Caillon et al. 2020, the continuous model: a VAE over mel frames whose latents do not say how loud a sound is.
 
 python experiments/prepare.py --source=phrases --sample_rate=24000 --out=phrases24
-python experiments/train.py --config=experiments/configs/caillon2020_continuous.py --workdir=runs/caillon2020_continuous \
-    --config.data.store=phrases24
+python experiments/train.py --config=caillon2020_continuous --workdir=runs/continuous --config.data.store=phrases24
 
-After the colon: no_adversary, the same without (caillon2020_continuous.py:no_adversary); paper, the paper's widths and recipe
-alone; straight, brightness and bandwidth asked to move straight between sounds (`FrameVAE`).
+After the colon: no_adversary, the same without (--config=caillon2020_continuous:no_adversary); paper, the widths and recipe of
+the paper alone; straight, brightness and bandwidth asked to move straight between sounds (`FrameVAE`).
 
 The paper's: 24 kHz, 128 mels, kernel 5, one stride of 2, 16 latents, leaky ReLU then batch normalisation, a Gaussian
 likelihood, KL weight .1, a regressor behind a reversal of gradients, loudness given to the decoder. Ours: narrower networks,

@@ -1,8 +1,7 @@
 """The discrete model of Caillon et al. 2020 (Bitton, Esling & Harada 2020, arXiv 2007.06349): a VQ-VAE that shapes noise.
 
 python experiments/prepare.py --source=phrases --sample_rate=16000 --out=phrases16
-python experiments/train.py --config=experiments/configs/caillon2020_discrete.py --workdir=runs/caillon2020_discrete \\
-  --config.data.store=phrases16
+python experiments/train.py --config=caillon2020_discrete --workdir=runs/discrete --config.data.store=phrases16
 
 Ours, so that it trains on a core: narrower (the paper's encoder has 32..256 channels, its decoder width 768 and four dense
 layers before and after the GRU: --config.model.channels, width, depth), stretches of 16 frames, Adam at 1e-3 (paper: 2e-4).

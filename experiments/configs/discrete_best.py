@@ -1,10 +1,9 @@
 """Our best at the bit rate of caillon2020_discrete (10 bits x 31.25 a second): codes of spectra in their surroundings, phases.
 
 python experiments/prepare.py --source=phrases --sample_rate=16000 --out=phrases16
-python experiments/train.py --config=experiments/configs/discrete_best.py --workdir=runs/discrete_best \\
-  --config.data.store=phrases16
-python experiments/evaluate.py --workdir=runs/caillon2020_discrete,runs/discrete_best --store=phrases16 --metrics=stft \\
-  --sounds=48 --reference=caillon2020_discrete --out=scores
+python experiments/train.py --config=discrete_best --workdir=runs/discrete_best --config.data.store=phrases16
+python experiments/evaluate.py --workdir=runs/discrete,runs/discrete_best --store=phrases16 --metrics=stft \\
+  --sounds=48 --reference=discrete --out=scores
 
 Expected on the 48 held-out excerpts of 6 recordings (26 min of a violin to train on; 4,000 steps, 14 min on a core shared with
 other work): multi-resolution STFT distance .566 (.550 to .581), 46 % under caillon2020_discrete's 1.052 (1.009 to 1.097);

@@ -1,7 +1,7 @@
 """One space for hits of 20 ms and cymbals of 12 s: SampleVAE on log-mel spectrograms whose time axis is logarithmic.
 
 python experiments/prepare.py --source=drums --seconds=0 --out=whole
-python experiments/train.py --config=experiments/configs/library_any_length.py --workdir=runs/any --config.data.store=whole
+python experiments/train.py --config=library_any_length --workdir=runs/any --config.data.store=whole
 
 `--seconds=0` keeps every sound's own length. For longer sounds than 12 s set representation.length (samples) and model.longest
 (frames). New sounds, of a map or drawn, get the length that the model predicts from their latent; files keep theirs.

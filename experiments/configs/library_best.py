@@ -1,7 +1,7 @@
 """Our best for a library of unlike sounds: a dense VAE with 64 latents in a basis of varied log-mel spectrograms.
 
 python experiments/prepare.py --source=folder --path=DRUMKITS --classes=words --out=hits
-python experiments/train.py --config=experiments/configs/library_best.py --workdir=runs/library_best --config.data.store=hits
+python experiments/train.py --config=library_best --workdir=runs/library_best --config.data.store=hits
 
 What it does beside a PCA with 64 components, from which it starts: the basis of 512 components is fitted to varied sounds
 (pitch, tempo, colour, decay), which span unseen hits better than the hits themselves do; the stacks learn where linear

@@ -1,6 +1,6 @@
 """PCA with 64 components of log-mel spectrograms: the linear floor of every table on a library.
 
-python experiments/train.py --config=experiments/configs/library_pca64.py --workdir=runs/library_pca64 --config.data.store=hits
+python experiments/train.py --config=library_pca64 --workdir=runs/library_pca64 --config.data.store=hits
 
 Fitted in closed form, in seconds.
 """

@@ -1,6 +1,6 @@
 """The mean of the training features: what a model scores that says the same for every sound.
 
-  python experiments/train.py --config=experiments/configs/mean_image.py --workdir=runs/mean_image --config.data.store=notes
+  python experiments/train.py --config=mean_image --workdir=runs/mean_image --config.data.store=notes
 
 The representation is that of `notes_best` (log f0, fixed ranges).
 """

@@ -1,7 +1,7 @@
 """Natsiou, O'Leary & Longo 2023: a convolutional VAE with 8 latents on the harmonic tracks of notes.
 
   python experiments/prepare.py --source=soundfont --number=10000 --out=notes
-  python experiments/train.py --config=experiments/configs/natsiou2023.py --workdir=runs/natsiou2023 --config.data.store=notes
+  python experiments/train.py --config=natsiou2023 --workdir=runs/natsiou2023 --config.data.store=notes
 
 The paper's: YIN f0 and 7 harmonics, min-max scaled by the data; two convolutions of 32 filters each way; binary
 cross-entropy; Adam at 1e-3, batches of 128; early stopping with patience 20 (epochs). Inferred: f0 in Hz (the text names

@@ -1,7 +1,7 @@
 """Our best with the paper's 8 latents: a dense VAE in a PCA basis, trained on notes whose spectra and envelopes are varied.
 
 python experiments/prepare.py --source=soundfont --number=10000 --out=notes
-python experiments/train.py --config=experiments/configs/notes_best.py --workdir=runs/notes_best --config.data.store=notes
+python experiments/train.py --config=notes_best --workdir=runs/notes_best --config.data.store=notes
 
 Expected on the bank's held-out instruments (experiments/evaluate.py, 1,379 notes): MSE .00105 (.00065-.00150), SSIM .940,
 61 % under PCA with 8 components; on the 495 real NSynth notes of the README .00282 (.00227-.00354), .898, 52 % under.

@@ -1,6 +1,6 @@
 """PCA with 8 components: the best linear model of the size, the floor that a network of 8 latents has to beat.
 
-  python experiments/train.py --config=experiments/configs/pca8.py --workdir=runs/pca8 --config.data.store=notes
+  python experiments/train.py --config=pca8 --workdir=runs/pca8 --config.data.store=notes
 
 The representation is that of `notes_best` (log f0, fixed ranges).
 """

@@ -1,7 +1,7 @@
 """Rebnord 2022: a VAE with inverse autoregressive flows on log-mel spectrograms of drum hits; its nine models (table 7.2).
 
 python experiments/prepare.py --source=folder --path=DRUMKITS --classes=words --out=hits
-python experiments/train.py --config=experiments/configs/rebnord2022.py:overfit --workdir=runs/overfit --config.data.store=hits
+python experiments/train.py --config=rebnord2022:overfit --workdir=runs/overfit --config.data.store=hits
 
 After the colon the model: 8_dim, 64_dim (also without), 256_dim, 0_flow, 20_flow, beta, no_dropout, underfit, overfit. All nine
 with one table: experiments/reproduce.py --result=library.

@@ -1,4 +1,4 @@
-"""How near a sound comes to a descriptor curve: 20 target curves inside what the space reaches, measured on the sound.
+"""Measures how closely sounds follow descriptor curves: 20 target curves within the reach of the space.
 
   python experiments/studies/control_accuracy.py --workdir=run --out=control
   python experiments/studies/control_accuracy.py --workdir=run --out=control_sounds --start=sounds    # from held-out sounds
@@ -21,17 +21,17 @@ OUT/figure.png, and OUT/audio with a CSV beside each sound.
 
 from __future__ import annotations
 
-import os
+import dataclasses
 import sys
 from pathlib import Path
 
 import numpy as np
-from absl import flags
 
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[2])  # the clone, not the program's folder
 
-from experiments import command_line
+from experiments.studies.study import Study, run_study, write_study
+from timbre_jax.settings import setting
 
 KINDS = tuple((kind, rate) for kind in ("sine", "line", "exponential") for rate in (0.5, 2.0))
 INSIDE = 0.8
@@ -67,71 +67,90 @@ def draw_curves(name: str, reach: tuple[float, float], *, number: int, seconds: 
     return made
 
 
-def control_accuracy(
-    workdir: str | os.PathLike,
-    out: str | os.PathLike,
-    *,
-    descriptor: str = "centroid",
-    curves: int = 20,
-    seconds: float = 4.0,
-    start: str = "mean",
-    store: str | None = None,
-    split: str = "test",
-    seed: int = 0,
-    progress: bool = True,
-):
-    """Measures and writes; what the flags of the same names say. Returns the summary `Table`.
+@dataclasses.dataclass(frozen=True)
+class ControlAccuracy(Study):
+    """Settings of the study of descriptor control."""
+
+    descriptor: str = setting("centroid", "Descriptor that the curves are of.")
+    curves: int = setting(20, "Number of curves.", low=2)
+    seconds: float = setting(4.0, "Duration of each sound, with --start=mean.", low=0.1)
+    start: str = setting("mean", "Where each search begins: the training mean, or held-out sounds.", choices=("mean", "sounds"))
+    store: str | None = setting(None, "Store of the sounds, with --start=sounds. Default: the run's own.")
+    split: str = setting("test", "Split of the sounds, with --start=sounds.")
+
+
+def control_accuracy(settings: ControlAccuracy):
+    """Follows the curves, measures the sounds, and writes tables, a figure and the sounds.
+
+    Returns:
+      The summary `Table`.
 
     Raises:
-      ValueError: one line.
+      ValueError: the run is not of a series space, or the sounds are too few.
     """
     from timbre_jax.evaluation.runs import open_run
-    from timbre_jax.files import write_text
     from timbre_jax.generation.control.results import is_discrete
-    from timbre_jax.generation.sound_files import write_sound
-    from timbre_jax.metrics.table import Table, write_results
+    from timbre_jax.metrics.table import Table
     from timbre_jax.report import plots
     from timbre_jax.report.control_figures import control_figure
 
-    run, out = open_run(workdir, kind="series", why="descriptor control"), Path(out)
-    if start == "sounds":
-        starts, ids = held_out(run, store, split, curves, seed)
+    run, out = open_run(settings.workdir, kind="series", why="descriptor control"), Path(settings.out)
+    descriptor, curves = settings.descriptor, settings.curves
+    if settings.start == "sounds":
+        starts, ids = held_out(run, settings.store, settings.split, curves, settings.seed)
     else:
         from timbre_jax.generation.control.gradient_search import begin
 
-        starts, ids = begin(run.space, seconds=seconds), [""] * curves
+        starts, ids = begin(run.space, seconds=settings.seconds), [""] * curves
     follow = _follow_codes if is_discrete(run.space) else _follow_latents
-    made, plain, uncontrolled = follow(run.space, descriptor, starts, curves, seed, progress)
+    controlled, plain, uncontrolled = follow(run.space, descriptor, starts, curves, settings.seed, settings.progress)
     records = []
-    for number, one in enumerate(made):
-        own, kind = one.errors()[descriptor], KINDS[number % len(KINDS)]
-        scale = 1.0 if _unit(descriptor) == "dB" else 100.0
-        record = {
-            "curve": number, "shape": kind[0], "hz": kind[1], "start": ids[number], "low": float(one.target[descriptor].min()),
-            "high": float(one.target[descriptor].max()), "frames": int(one.heard.sum()),
-            "median_error": scale * own["median_error"], "mean_error": scale * own["mean_error"],
-            "correlation": own["correlation"], "uncontrolled_error": scale * uncontrolled[number]["median_error"],
-        }  # fmt: skip
-        if plain:
-            before = plain[number].errors()[descriptor]
-            record |= {"nearest_error": scale * before["median_error"], "nearest_correlation": before["correlation"]}
-        records.append(record)
-        name = f"control_{number:02d}_{kind[0]}_{kind[1]:g}hz"
-        write_sound(out / "audio" / f"{name}.wav", one.wave, run.space.sample_rate)
-        write_text(out / "audio" / f"{name}.csv", Table("curves", one.rows()[0], tuple(map(tuple, one.rows()[1]))).csv())
+    for number, result in enumerate(controlled):
+        nearest = plain[number] if plain else None
+        records.append(_record(number, ids[number], descriptor, result, uncontrolled[number], nearest))
+        _write_curve(out / "audio", number, result, run.space.sample_rate)
+    low, high = controlled[0].reach[descriptor]
+    start = "mean of the training set" if settings.start == "mean" else f"sounds of split “{settings.split}”"
     where = (
-        f"{curves} curves of {descriptor}, run {run.name} ({'discrete' if plain else 'continuous'}), start: "
-        f"{'mean of the training set' if start == 'mean' else f'sounds of split “{split}”'}; the space reaches "
-        f"{made[0].reach[descriptor][0]:.4g} to {made[0].reach[descriptor][1]:.4g} {_unit(descriptor)}; seed {seed}"
+        f"{curves} curves of {descriptor}, run {run.name} ({'discrete' if plain else 'continuous'}), start: {start}; the space "
+        f"reaches {low:.4g} to {high:.4g} {_unit(descriptor)}; seed {settings.seed}"
     )
     table = Table.from_records("curves", records, f"One row a curve; {where}.")
-    table.write_csv(out)
-    summary, results = summarise(records, descriptor, where)
-    write_text(out / "control.md", f"{summary.markdown()}\n{summary.caption}\n\n{table.markdown()}\n{table.caption}\n")
-    write_results(out / "results.json", results)
+    summary, results = summarize(records, descriptor, where)
+    write_study(out, "control", [summary, table], results)
     titles = [f"{kind} {rate:g} Hz" for kind, rate in (KINDS * curves)[:curves]]
-    plots.save_png(control_figure(made, descriptor, titles), out / "figure.png")
+    plots.save_png(control_figure(controlled, descriptor, titles), out / "figure.png")
     return summary
+
+
+def _record(number: int, start: str, descriptor: str, result, uncontrolled: dict, nearest) -> dict:
+    """Returns the row of a curve: its shape and the errors of the sound that followed it."""
+    errors, (shape, rate) = result.errors()[descriptor], KINDS[number % len(KINDS)]
+    scale = 1.0 if _unit(descriptor) == "dB" else 100.0
+    target = result.target[descriptor]
+    record = {
+        "curve": number, "shape": shape, "hz": rate, "start": start, "low": float(target.min()), "high": float(target.max()),
+        "frames": int(result.heard.sum()), "median_error": scale * errors["median_error"],
+        "mean_error": scale * errors["mean_error"], "correlation": errors["correlation"],
+        "uncontrolled_error": scale * uncontrolled["median_error"],
+    }  # fmt: skip
+    if nearest is not None:
+        before = nearest.errors()[descriptor]
+        record |= {"nearest_error": scale * before["median_error"], "nearest_correlation": before["correlation"]}
+    return record
+
+
+def _write_curve(folder: Path, number: int, result, sample_rate: int) -> None:
+    """Writes a controlled sound and its curves."""
+    from timbre_jax.files import write_text
+    from timbre_jax.generation.sound_files import write_sound
+    from timbre_jax.metrics.table import Table
+
+    shape, rate = KINDS[number % len(KINDS)]
+    name = f"control_{number:02d}_{shape}_{rate:g}hz"
+    write_sound(folder / f"{name}.wav", result.wave, sample_rate)
+    columns, rows = result.rows()
+    write_text(folder / f"{name}.csv", Table("curves", columns, tuple(map(tuple, rows))).csv())
 
 
 def _unit(name: str) -> str:
@@ -214,7 +233,7 @@ def _uncontrolled(space, name: str, starts, made) -> list[dict]:
     return found
 
 
-def summarise(records: list[dict], name: str, where: str):
+def summarize(records: list[dict], name: str, where: str):
     """The summary table and results: means over curves with their intervals."""
     from timbre_jax.metrics.bootstrap import mean_interval
     from timbre_jax.metrics.table import Result, Table
@@ -262,27 +281,5 @@ def summarise(records: list[dict], name: str, where: str):
     return Table("control", ("measure", "value", "low", "high", "worst", "floor", "definition"), tuple(rows), caption), results
 
 
-def _define_flags() -> None:
-    flags.DEFINE_string("workdir", None, "The run, as experiments/train.py made it; a space with a latent a frame.")
-    flags.DEFINE_string("out", None, "Folder for the tables, the figure and the sounds.")
-    flags.DEFINE_string("descriptor", "centroid", "What the curves are of.")
-    flags.DEFINE_integer("curves", 20, "How many.", lower_bound=2)
-    flags.DEFINE_float("seconds", 4.0, "--start=mean: how long each sound is.", lower_bound=0.1)
-    flags.DEFINE_enum("start", "mean", ("mean", "sounds"), "Where each search begins.")
-    flags.DEFINE_string("store", None, "--start=sounds: of which store; by default the run's own.")
-    flags.DEFINE_string("split", "test", "--start=sounds: of which split.")
-    flags.DEFINE_integer("seed", 0, "Of the curves and the choice of sounds.")
-    flags.DEFINE_boolean("progress", True, "Show bars.")
-
-
-def main(_) -> int:
-    command_line.use_compilation_cache()
-    summary = command_line.call(control_accuracy)
-    print(summary.markdown())
-    print(summary.caption)
-    return 0
-
-
 if __name__ == "__main__":
-    _define_flags()
-    command_line.run(main, __doc__)
+    run_study(ControlAccuracy, control_accuracy, __doc__)

@@ -1,4 +1,4 @@
-"""How sounds between two sounds go: brightness and bandwidth at 11 mixes, beside those of a plain crossfade.
+"""Measures the sounds between two sounds: brightness and bandwidth of 11 mixes, beside those of a plain crossfade.
 
   python experiments/studies/interpolation.py --workdir=run --out=interpolation
   python experiments/studies/interpolation.py --workdir=run --out=interpolation --interpolation=spherical --settle=1
@@ -27,17 +27,16 @@ centroid and bandwidth, the crossfade's beside it) and OUT/audio.
 from __future__ import annotations
 
 import dataclasses
-import os
 import sys
 from pathlib import Path
 
 import numpy as np
-from absl import flags
 
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[2])  # the clone, not the program's folder
 
-from experiments import command_line
+from experiments.studies.study import Study, run_study, write_study
+from timbre_jax.settings import setting
 
 MIXES = 11
 DIFFER = 0.10
@@ -45,70 +44,76 @@ LEAST_DB = -50.0
 ENOUGH = 0.9
 
 
-def measure_interpolation(
-    workdir: str | os.PathLike,
-    out: str | os.PathLike,
-    *,
-    store: str | None = None,
-    split: str = "test",
-    pairs: int = 40,
-    mixed_by: str = "vectors",
-    interpolation: str = "linear",
-    settle: int = 0,
-    seconds: float = 2.0,
-    iterations: int | None = None,
-    seed: int = 0,
-    progress: bool = True,
-):
-    """Measures and writes; what the flags of the same names say. Returns the summary `Table`.
+@dataclasses.dataclass(frozen=True)
+class Interpolation(Study):
+    """Settings of the study of interpolation."""
+
+    store: str | None = setting(None, "Store of the sounds. Default: the one that the run was trained on.")
+    split: str = setting("test", "Split of the sounds.")
+    pairs: int = setting(40, "Number of pairs.", low=2)
+    mixed_by: str = setting(
+        "vectors", "Discrete spaces: mix as vectors between codes, or as nearest codes.", choices=("vectors", "codes")
+    )
+    interpolation: str = setting(
+        "linear",
+        "A straight line (the paper's), an arc, or the arc bent until brightness and bandwidth change evenly.",
+        choices=("linear", "spherical", "even"),
+    )
+    settle: int = setting(0, "How often a mix is decoded and encoded again (series_paths.settled).", low=0)
+    seconds: float = setting(2.0, "Seconds of each sound, around its loudest frame.", low=0.1)
+    iterations: int | None = setting(
+        None, "Iterations of the inverter, if the space has one: fewer are faster and hardly change descriptors.", low=1
+    )
+
+
+def measure_interpolation(settings: Interpolation):
+    """Mixes pairs of held-out sounds, measures the mixes, and writes tables, a figure and sounds.
+
+    Returns:
+      The summary `Table`.
 
     Raises:
-      ValueError: one line.
+      ValueError: the run is not of a series space, codes of a continuous space, or no pair whose ends differ.
     """
     from tqdm import tqdm
 
     from timbre_jax.analysis.series import loudest_part
     from timbre_jax.data.store import Store
     from timbre_jax.evaluation.runs import default_store, open_run, read_notes
-    from timbre_jax.files import write_text
     from timbre_jax.generation.control.code_table import code_table, training_share
     from timbre_jax.generation.control.results import is_discrete
     from timbre_jax.generation.interpolation import EVEN
-    from timbre_jax.metrics.table import Table, write_results
+    from timbre_jax.metrics.table import Table
     from timbre_jax.report import plots
 
-    run = open_run(workdir, kind="series", why="an interpolation of series")
-    if mixed_by == "codes" and not is_discrete(run.space):
+    run, out = open_run(settings.workdir, kind="series", why="an interpolation of series"), Path(settings.out)
+    space, discrete = run.space, is_discrete(run.space)
+    if settings.mixed_by == "codes" and not discrete:
         raise ValueError("--mixed_by=codes needs a discrete space; this one is continuous")
-    opened = Store.open(store or default_store(run))
-    notes = read_notes(run, opened, split, progress=progress)
-    chosen = choose_pairs(notes, pairs, seed=seed)
+    opened = Store.open(settings.store or default_store(run))
+    notes = read_notes(run, opened, settings.split, progress=settings.progress)
+    if settings.iterations is not None and space.representation.synthesis_iterations:
+        space = space.replace(representation=dataclasses.replace(space.representation, iterations=settings.iterations))
+    frames, codes = max(1, round(settings.seconds * space.representation.rate)), None
+    if settings.interpolation == "even" and discrete:
+        codes = code_table(space, names=EVEN, uses=training_share(space), progress=settings.progress)
     records, figure = [], None
-    space = run.space
-    if iterations is not None and space.representation.synthesis_iterations:
-        space = space.replace(representation=dataclasses.replace(space.representation, iterations=iterations))
-    frames = max(1, round(seconds * space.representation.rate))
-    table = None
-    if interpolation == "even" and is_discrete(space):
-        table = code_table(space, names=EVEN, uses=training_share(space), progress=progress)
-    for number, (a, b) in enumerate(tqdm(chosen, desc="pairs", disable=not progress)):
-        found = _pair(
-            space, loudest_part(notes.part(np.array([a, b])).features, frames), mixed_by, interpolation, settle, table
-        )
-        ids, groups = (notes.labels[name][[a, b]].tolist() for name in ("id", "instrument"))
+    pairs = choose_pairs(notes, settings.pairs, seed=settings.seed)
+    for number, pair in enumerate(tqdm(pairs, desc="pairs", disable=not settings.progress)):
+        rows = np.array(pair)
+        found = _pair(space, loudest_part(notes.part(rows).features, frames), settings, codes)
+        ids, groups = (notes.labels[name][rows].tolist() for name in ("id", "instrument"))
         records.append({"pair": number, "from": ids[0], "to": ids[1], "groups": " + ".join(groups), **found["record"]})
         if figure is None and found["record"]["differ"]:
-            figure = _figure(space, found, Path(out))
-    table = Table.from_records("pairs", records, "One row a pair; what the columns are: series_interpolation.py --help.")
-    summary, results = summarise(
-        records, run.name, split, opened.path.name, f"{interpolation}, {mixed_by}, settled {settle} times", seed
+            figure = _figure(space, found, out)
+    how = f"mixed by {settings.interpolation}, {settings.mixed_by}, settled {settings.settle} times"
+    table = Table.from_records("pairs", records, "One row a pair; columns: interpolation.py --help.")
+    summary, results = summarize(
+        records, f"split “{settings.split}” of {opened.path.name}, run {run.name}, {how}", settings.seed
     )
-    table.write_csv(Path(out))
-    summary.write_csv(Path(out))
-    write_text(Path(out) / "interpolation.md", f"{summary.markdown()}\n{summary.caption}\n")
-    write_results(Path(out) / "results.json", results)
+    write_study(out, "interpolation", [summary, table], results)
     if figure is not None:
-        plots.save_png(figure, Path(out) / "figure.png")
+        plots.save_png(figure, out / "figure.png")
     return summary
 
 
@@ -136,8 +141,8 @@ def choose_pairs(notes, number: int, *, seed: int = 0) -> list[tuple[int, int]]:
     return found
 
 
-def _pair(space, features, mixed_by: str, interpolation: str, settle: int, table) -> dict:
-    """Sounds of a pair's mixes, and what was measured of them."""
+def _pair(space, features, settings: Interpolation, codes) -> dict:
+    """Returns the sounds of a pair's mixes and their measures; `codes`: code table of a discrete space, for even paths."""
     import jax
 
     from timbre_jax.generation import interpolation as even_path
@@ -147,15 +152,15 @@ def _pair(space, features, mixed_by: str, interpolation: str, settle: int, table
     a, b = (jax.tree.map(lambda x, i=i: x[i : i + 1], latent) for i in (0, 1))
     a, b = paths.align(a, b, count=latent.values.shape[1])
     shares = np.linspace(0.0, 1.0, MIXES)
-    if interpolation == "even":
+    if settings.interpolation == "even":
         ends = jax.tree.map(lambda *x: np.concatenate(x), a, b)
-        between = [mix.wave for mix in even_path.even_mixes(space, a, b, shares[1:-1], table=table)]
+        between = [mix.wave for mix in even_path.even_mixes(space, a, b, shares[1:-1], table=codes)]
         return _measured(space, (a, b), np.stack([*np.asarray(space.render(ends)), *between])[[0, *range(2, MIXES), 1]])
     batch = [jax.tree.map(lambda x: np.repeat(x, MIXES, axis=0), one) for one in (a, b)]
     share = np.repeat(shares[:, None], a.values.shape[1], axis=1)
-    mixed = paths.mix_spherical(space, *batch, share) if interpolation == "spherical" else paths.mix(*batch, share)
-    mixed = paths.settled(space, mixed, rounds=settle)
-    if mixed_by == "codes":
+    mixed = paths.mix_spherical(space, *batch, share) if settings.interpolation == "spherical" else paths.mix(*batch, share)
+    mixed = paths.settled(space, mixed, rounds=settings.settle)
+    if settings.mixed_by == "codes":
         mixed = paths.to_codes(space, mixed)
     return _measured(space, (a, b), np.asarray(space.render(mixed)))
 
@@ -219,8 +224,8 @@ def _frames(waves: np.ndarray, rate: int) -> dict[str, np.ndarray]:
     }
 
 
-def summarise(records: list[dict], name: str, split: str, store: str, mixed_by: str, seed: int):
-    """The summary table and results.
+def summarize(records: list[dict], where: str, seed: int):
+    """Returns the summary table and results; `where`: sounds, run and kind of mix, for captions.
 
     Raises:
       ValueError: no pair's ends differ.
@@ -233,25 +238,25 @@ def summarise(records: list[dict], name: str, split: str, store: str, mixed_by: 
         raise ValueError(f"the ends of none of the {len(records)} pairs differ by {100 * DIFFER:.0f} % in brightness")
     groups = np.array([record["groups"] for record in kept])
     where = (
-        f"{len(kept)} of {len(records)} pairs whose ends differ by {100 * DIFFER:.0f} %, split “{split}” of {store}, "
-        f"run {name}, mixed by {mixed_by}; floor: a plain crossfade of the two decoded ends"
+        f"{len(kept)} of {len(records)} pairs whose ends differ by {100 * DIFFER:.0f} %, {where}; "
+        "floor: a plain crossfade of the two decoded ends"
     )
     rows, results = [], []
     measures = (
         (
             "spearman_enough",
-            f"% of pairs with a rank correlation of {ENOUGH:g} or more",
+            f"% of pairs with rank correlation {ENOUGH:g} or more",
             "spearman",
-            lambda x: 100.0 * (x >= ENOUGH),
+            lambda x: 100 * (x >= ENOUGH),
         ),
         ("spearman", "rank correlation of brightness with the mix", "spearman", lambda x: x),
         ("deviation", "distance from the straight line, % of the ends' distance", "deviation", lambda x: x),
         ("overshoot", "bandwidth above both ends, %", "overshoot", lambda x: x),
         (
             "overshoot_over_5",
-            "% of pairs whose bandwidth overshoots by more than 5 %",
+            "% of pairs whose bandwidth overshoots by over 5 %",
             "overshoot",
-            lambda x: 100.0 * (x > 5.0),
+            lambda x: 100 * (x > 5),
         ),
     )
     for key, title, column, change in measures:
@@ -270,7 +275,7 @@ def _figure(space, found: dict, out: Path):
     """One pair moving in time: z[n] = za[n] (1 - n / N) + zb[n] n / N, beside the crossfade; and its sounds."""
     from timbre_jax.generation import series_paths as paths
     from timbre_jax.generation.sound_files import write_sound
-    from timbre_jax.report.series_figures import moving_figure
+    from timbre_jax.report.series_plots import moving_figure
 
     a, b = found["ends"]
     share = paths.moving_share(a.values.shape[1])
@@ -291,38 +296,5 @@ def _figure(space, found: dict, out: Path):
     )
 
 
-def _define_flags() -> None:
-    flags.DEFINE_string("workdir", None, "The run, as experiments/train.py made it.")
-    flags.DEFINE_string("out", None, "Folder for tables, figure and sounds.")
-    flags.DEFINE_string("store", None, "Store of the sounds; by default the one the run was trained on.")
-    flags.DEFINE_string("split", "test", "Its split.")
-    flags.DEFINE_integer("pairs", 40, "How many pairs.", lower_bound=2)
-    flags.DEFINE_enum("mixed_by", "vectors", ("vectors", "codes"), "A discrete space: vectors between codes, or nearest codes.")
-    flags.DEFINE_enum(
-        "interpolation",
-        "linear",
-        ("linear", "spherical", "even"),
-        "A straight line (the paper's), an arc, or the arc bent until brightness and bandwidth go evenly.",
-    )
-    flags.DEFINE_integer("settle", 0, "How often a mix is decoded and encoded again (series_path.settled).", lower_bound=0)
-    flags.DEFINE_float("seconds", 2.0, "Of each sound, around its loudest frame.", lower_bound=0.1)
-    flags.DEFINE_integer(
-        "iterations",
-        None,
-        "Of the inverter, where the space has one: fewer are quicker and hardly change descriptors.",
-        lower_bound=1,
-    )
-    flags.DEFINE_integer("seed", 0, "Of the choice of pairs and of resampling.")
-    flags.DEFINE_bool("progress", True, "Show a bar.")
-
-
-def main(_) -> int:
-    command_line.use_compilation_cache()
-    summary = command_line.call(measure_interpolation)
-    print(f"{summary.markdown()}\n{summary.caption}")
-    return 0
-
-
 if __name__ == "__main__":
-    _define_flags()
-    command_line.run(main, __doc__)
+    run_study(Interpolation, measure_interpolation, __doc__)

@@ -1,7 +1,7 @@
 """How good a sound comes back from its spectrogram, without learning: representation by inverter.
 
-    python -m experiments.studies.inversion --nsynth=FOLDER --out=inversion.json
-    python -m experiments.studies.inversion --sounds=FOLDER_OR_STORE --only=mel/librosa,mel/pghi_fast_griffin_lim/bands
+  python experiments/studies/inversion.py --nsynth=FOLDER --out=inversion.json
+  python experiments/studies/inversion.py --sounds=FOLDER_OR_STORE --only=mel/librosa,mel/pghi_fast_griffin_lim/bands
 
 The rows are those of Rebnord 2022, table 7.1 (its neural vocoders aside), and this library's:
 

@@ -89,7 +89,7 @@ def _fit(wave: np.ndarray, samples: int, sample_rate: int) -> np.ndarray:
 def _hits(number: int, seed: int, sample_rate: int) -> Iterator[tuple[str, str, np.ndarray]]:
     import soxr
 
-    from timbre_jax.data.importers.soundfont import DEFAULT_VELOCITIES
+    from timbre_jax.data.importers.options import DEFAULT_VELOCITIES
     from timbre_jax.soundfont.banks import PERCUSSION_BANK, default_bank
     from timbre_jax.soundfont.parser import read_soundfont
     from timbre_jax.soundfont.player import RATE, render_note
@@ -130,7 +130,7 @@ def _real(path: str, number: int, seed: int, sample_rate: int) -> Iterator[tuple
 
     from timbre_jax.data.importers.nsynth import NSynthSource
 
-    source = NSynthSource(paths=(path,))
+    source = NSynthSource(path=(path,))
     records = source.plan()
     order = np.random.default_rng(seed).permutation([k for k, record in enumerate(records) if not record.left_out])
     seen: dict[str, int] = {}

@@ -1,4 +1,4 @@
-"""How good a map and its way back are, on sounds that the map has not seen, beside PCA's, UMAP's and the nearest sound.
+"""Measures a map and its inverse on sounds that the map has not seen, beside PCA, UMAP and the nearest sound.
 
   python experiments/studies/map_quality.py --workdir=run --out=quality                       # map: train, held out: test
   python experiments/studies/map_quality.py --workdir=run --store=library --held_out=valid,test --out=quality
@@ -23,22 +23,26 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import sys
 import time
 from pathlib import Path
 
 import numpy as np
-from absl import flags
 
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[2])  # the clone, not the program's folder
 
-from experiments import command_line
+from experiments.studies.study import Study, run_study
+from timbre_jax.settings import setting
 
 OURS = "kernel map, its way back"
 NEIGHBOURS = 15
 VOTERS = 5
+COLUMNS = (
+    "map and way back", "variance", "variance_low", "variance_high", "lsd_db", "lsd_low", "lsd_high", "lsd_more",
+    "lsd_more_low", "lsd_more_high", "named", "named_low", "named_high", "named_library", "trustworthiness", "continuity",
+    "ms_each",
+)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,26 +59,29 @@ class Way:
     seconds: float = float("nan")
 
 
-def measure(
-    workdir: str | os.PathLike,
-    out: str | os.PathLike,
-    *,
-    store: str | None = None,
-    split: str = "train",
-    held_out: str = "test",
-    number: int = 1500,
-    held_out_number: int = 300,
-    sounds: int = 100,
-    umap: bool = True,
-    neighbours: int = 100,
-    min_dist: float = 0.8,
-    seed: int = 0,
-    progress: bool = True,
-):
-    """Measures; what the flags of the same names say. Returns the `Table`, which is also written to OUT.
+@dataclasses.dataclass(frozen=True)
+class MapQuality(Study):
+    """Settings of the study of maps."""
+
+    store: str | None = setting(None, "Library. Default: the store that the run was trained on.")
+    split: str = setting("train", "Split whose sounds are on the map.")
+    held_out: str = setting("test", "Split whose sounds are placed on the map afterwards.")
+    number: int = setting(1500, "Sounds on the map, even over instruments; 0 means all.", low=0)
+    held_out_number: int = setting(300, "Held-out sounds, even over instruments; 0 means all.", low=0)
+    sounds: int = setting(100, "Held-out sounds whose log-spectral distance is measured.", low=1)
+    umap: bool = setting(True, "Measure UMAP too, which takes minutes.")
+    neighbours: int = setting(100, "Neighbors of UMAP.", low=2)
+    min_dist: float = setting(0.8, "Minimum distance of UMAP.", low=0.0, high=1.0)
+
+
+def measure_map(settings: MapQuality):
+    """Makes maps of a library, measures their inverses on held-out sounds, and writes the table.
+
+    Returns:
+      The `Table`.
 
     Raises:
-      ValueError: one line.
+      ValueError: the run is not of a static space, the splits overlap, or the sounds are too few.
     """
     from timbre_jax.data.store import open_store
     from timbre_jax.evaluation.runs import default_store, open_run
@@ -82,35 +89,31 @@ def measure(
     from timbre_jax.maps.library import read_library, split_names
     from timbre_jax.metrics.table import Table
 
-    run = open_run(workdir, kind="static", why="a measure of how well sounds come back from a map")
-    path = store or default_store(run)
+    run = open_run(settings.workdir, kind="static", why="a measure of how well sounds come back from a map")
+    path, split, held_out = settings.store or default_store(run), settings.split, settings.held_out
     opened = open_store(path)
     if both := sorted(set(split_names(opened, split)) & set(split_names(opened, held_out))):
         raise ValueError(f"split {both[0]} is on the map and held out: name other splits with --split and --held_out")
-    library = read_library(run, path, split=split, number=number, seed=seed, progress=progress)
-    unseen = read_library(run, path, split=held_out, number=held_out_number, seed=seed, progress=progress)
+    options = {"seed": settings.seed, "progress": settings.progress}
+    library = read_library(run, path, split=split, number=settings.number, **options)
+    unseen = read_library(run, path, split=held_out, number=settings.held_out_number, **options)
     if len(library) < 20 or len(unseen) < 5:
         raise ValueError(
             f"a map is measured with 20 sounds or more and 5 held out; {split} has {len(library)}, {held_out} {len(unseen)}"
         )
-    ways = list(_ways(library.latents, unseen.latents, umap=umap, neighbours=neighbours, min_dist=min_dist, seed=seed))
-    distances, rows = _distances(run, unseen, ways, sounds, seed, progress)
+    ways = list(_ways(library.latents, unseen.latents, settings))
+    distances, rows = _distances(run, unseen, ways, settings)
     mean = library.latents.mean(0)
     lines = [_line(way, library, unseen, mean, distances[way.name], distances[OURS], unseen.groups[rows]) for way in ways]
     caption = (
         f"{len(library)} sounds of {split} on the map, {len(unseen)} of {held_out} held out ({len(rows)} of them heard), "
-        f"run {run.name}. Named by always saying the library's commonest class: {_commonest(library, unseen)}. What the "
-        "columns are: experiments/studies/map_quality.py --help."
+        f"run {run.name}. Named by always saying the library's commonest class: {_commonest(library, unseen)}. Columns: "
+        "experiments/studies/map_quality.py --help."
     )
-    columns = (
-        "map and way back", "variance", "variance_low", "variance_high", "lsd_db", "lsd_low", "lsd_high", "lsd_more",
-        "lsd_more_low", "lsd_more_high", "named", "named_low", "named_high", "named_library", "trustworthiness", "continuity",
-        "ms_each",
-    )  # fmt: skip
-    table = Table("map_quality", columns, tuple(tuple(line[name] for name in columns) for line in lines), caption)
-    table.write_csv(Path(out))
+    table = Table("map_quality", COLUMNS, tuple(tuple(line[name] for name in COLUMNS) for line in lines), caption)
+    table.write_csv(settings.out)
     document = [{name: (None if value != value else value) for name, value in line.items()} for line in lines]
-    write_text(Path(out) / "map_quality.json", json.dumps(document, indent=1) + "\n")
+    write_text(Path(settings.out) / "map_quality.json", json.dumps(document, indent=1) + "\n")
     return table
 
 
@@ -122,7 +125,8 @@ def _commonest(library, unseen) -> str:
     return f"{100 * np.mean(asked == names[counts.argmax()]):.0f} %"
 
 
-def _ways(latents: np.ndarray, unseen: np.ndarray, *, umap: bool, neighbours: int, min_dist: float, seed: int):
+def _ways(latents: np.ndarray, unseen: np.ndarray, settings: MapQuality):
+    """Yields every map and inverse, with floors and ceiling."""
     from timbre_jax.analysis.projection import umap_model
     from timbre_jax.maps.inverse import kernel_inverse, unit_square
     from timbre_jax.maps.sound_map import make_map, place_sounds
@@ -131,7 +135,7 @@ def _ways(latents: np.ndarray, unseen: np.ndarray, *, umap: bool, neighbours: in
     yield Way("mean latent (floor)", np.repeat(latents.mean(0, keepdims=True), len(unseen), 0))
     yield Way("nearest sound in the space (floor, no map)", latents[nearest_neighbours(latents, unseen, k=1).indices[:, 0]])
     for method in ("pca", "kernel"):
-        made = make_map(latents, method=method, seed=seed)
+        made = make_map(latents, method=method, seed=settings.seed)
         begin = time.perf_counter()
         places = place_sounds(made, unseen)
         back = made.inverse(places)[0]
@@ -139,8 +143,9 @@ def _ways(latents: np.ndarray, unseen: np.ndarray, *, umap: bool, neighbours: in
         yield Way(f"{method} map, its way back", back, places, made.coordinates, seconds)
         nearest = latents[nearest_neighbours(made.coordinates, places, k=1).indices[:, 0]]
         yield Way(f"{method} map, nearest sound", nearest, places, made.coordinates)
-    if umap:
-        model = umap_model(latents, neighbours=neighbours, min_dist=min_dist, seed=seed)
+    if settings.umap:
+        neighbours, min_dist = settings.neighbours, settings.min_dist
+        model = umap_model(latents, neighbours=neighbours, min_dist=min_dist, seed=settings.seed)
         coordinates, low, high = unit_square(model.embedding_)
         begin = time.perf_counter()
         raw = model.transform(unseen)
@@ -155,22 +160,22 @@ def _ways(latents: np.ndarray, unseen: np.ndarray, *, umap: bool, neighbours: in
     yield Way("own latent (ceiling)", unseen)
 
 
-def _distances(run, unseen, ways, number, seed, progress):
-    """Log-spectral distance to the recordings, by way, and which of the held-out sounds were heard."""
+def _distances(run, unseen, ways, settings: MapQuality):
+    """Returns log-spectral distances to the recordings by way, and the held-out sounds that were compared."""
     from tqdm import tqdm
 
     from timbre_jax.evaluation.runs import even_choice
     from timbre_jax.inference.rendering import fit_length, render_values
     from timbre_jax.metrics.sound_pairs import spectral_distances
 
-    rows = even_choice(unseen.groups, min(number, len(unseen)), seed=seed)
+    rows = even_choice(unseen.groups, min(settings.sounds, len(unseen)), seed=settings.seed)
     # What the representation cuts off is nothing that a way back could give.
     length = min(unseen.store.samples, run.space.representation.length or unseen.store.samples)
     waves = unseen.waves(rows)
     recorded = np.concatenate([fit_length(wave[None], length) for wave in waves])
     ends = np.minimum([len(wave) for wave in waves], length) if unseen.store.variable else None
     found = {}
-    for way in tqdm(ways, desc="sounds", unit="way", disable=not progress):
+    for way in tqdm(ways, desc="sounds", unit="way", disable=not settings.progress):
         made = fit_length(render_values(run.space, way.latents[rows]), length)
         found[way.name] = spectral_distances(made, recorded, lengths=ends)
     return found, rows
@@ -214,29 +219,5 @@ def _map_scores(way: Way, library, unseen) -> dict:
     return scores
 
 
-def _define_flags() -> None:
-    flags.DEFINE_string("workdir", None, "The run, as experiments/train.py made it.")
-    flags.DEFINE_string("out", None, "Folder for the table.")
-    flags.DEFINE_string("store", None, "Library; by default the one the run was trained on.")
-    flags.DEFINE_string("split", "train", "Split whose sounds are on the map.")
-    flags.DEFINE_string("held_out", "test", "Split whose sounds are not, to be placed on it.")
-    flags.DEFINE_integer("number", 1500, "Sounds on the map, even over instruments; 0: all.", lower_bound=0)
-    flags.DEFINE_integer("held_out_number", 300, "Held-out sounds, even over instruments; 0: all.", lower_bound=0)
-    flags.DEFINE_integer("sounds", 100, "Held-out sounds whose log-spectral distance is measured.", lower_bound=1)
-    flags.DEFINE_bool("umap", True, "Measure UMAP too, which takes minutes.")
-    flags.DEFINE_integer("neighbours", 100, "UMAP's.", lower_bound=2)
-    flags.DEFINE_float("min_dist", 0.8, "UMAP's.", lower_bound=0.0, upper_bound=1.0)
-    flags.DEFINE_integer("seed", 0, "Of the choice of sounds and of the maps.")
-    flags.DEFINE_bool("progress", True, "Show bars.")
-
-
-def main(_) -> int:
-    command_line.use_compilation_cache()
-    table = command_line.call(measure)
-    print(table.markdown())
-    return 0
-
-
 if __name__ == "__main__":
-    _define_flags()
-    command_line.run(main, __doc__)
+    run_study(MapQuality, measure_map, __doc__)

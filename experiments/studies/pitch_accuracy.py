@@ -1,7 +1,7 @@
 """How right the signal analysis is, on notes whose pitch is known.
 
-    python -m experiments.studies.pitch_accuracy
-    python -m experiments.studies.pitch_accuracy --number=2000 --nsynth=FOLDER --out=signals.json
+  python experiments/studies/pitch_accuracy.py
+  python experiments/studies/pitch_accuracy.py --number=2000 --nsynth=FOLDER --out=signals.json
 
 Renders --number notes of the default SoundFont bank (keys 40-96, all presets and velocities alike), whose pitch the
 player knows from the measured samples and its own playing speed, and prints
@@ -92,7 +92,7 @@ def measure_real(path: str) -> list[dict[str, Any]]:
     from timbre_jax.data.prepare.quality import reason_of_quality
     from timbre_jax.representations import HarmonicTracks
 
-    source = NSynthSource(paths=(path,), pitches=tuple(range(40, 97)))
+    source = NSynthSource(path=(path,), pitches=tuple(range(40, 97)))
     representation = HarmonicTracks()
     notes = []
     for records, loaded, waves in batches(source, source.plan()):

@@ -1,12 +1,16 @@
-"""The nine models of Rebnord 2022 (table 7.2) on one library, and their scores beside the thesis' (table 7.3)."""
+"""Reproduces the nine models of Rebnord 2022 (table 7.2) on one library, with their scores beside the thesis' (table 7.3)."""
 
 from __future__ import annotations
 
 import copy
+import dataclasses
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from timbre_jax.files import write_text
+from timbre_jax.settings import Settings, setting
 
 SCORES = {
     "8_dim": (0, 141.6, -3.742, 47.1),
@@ -24,8 +28,95 @@ SCORES = {
 METRICS = ("lsd", "stft", "odg", "ndb", "frechet", "kernel")
 
 
+@dataclasses.dataclass(frozen=True)
+class LibraryTable(Settings):
+    """Settings of the table of the nine models."""
+
+    path: tuple[str, ...] = setting((), "Folders of sounds.")
+    classes: str = setting("words", "Where a file's class comes from, as experiments/prepare.py takes it.")
+    store: str = setting("", "A store instead of --path.")
+    only: tuple[str, ...] = setting((), f"Some of the models, comma-separated: {', '.join(SCORES)}.")
+    fraction: float = setting(1.0, "Part of the thesis' steps that each model trains, above 0.", high=1.0)
+    steps: int = setting(0, "For a quick trial: training steps of every model; 0 means all.", low=0)
+    sounds: int = setting(64, "Sounds of the test split that are compared as sounds.", low=1)
+
+
+def reproduce_library(
+    out: Path, settings: LibraryTable, *, changes: Mapping[str, Any] | None = None, progress: bool = True
+) -> tuple[Path, int]:
+    """Trains the models on the same sounds, scores them on the same sounds, and writes one table.
+
+    Args:
+      out: folder for store, runs and scores; what is finished in it is not made again.
+      settings: which models, sounds and steps.
+      changes: fields of every configuration by dotted name.
+      progress: whether to show bars with the time left.
+
+    Returns:
+      The file with the table, and the signal that stopped the training, or 0.
+
+    Raises:
+      ValueError: an unknown model, no or two sources of sounds, or a fraction out of range.
+    """
+    from timbre_jax.data.prepare.make_store import prepare
+    from timbre_jax.evaluation.comparison import evaluate
+    from timbre_jax.evaluation.settings import EvaluationSettings
+    from timbre_jax.training.sweeps.grid import train_grid
+
+    configs = _configs(out, settings, changes or {})
+    store = next(iter(configs.values())).data.store
+    if settings.path:
+        prepare(out=store, source="folder", path=settings.path, classes=settings.classes, unlabelled=False, progress=progress)
+    runs: dict[str, Path] = {}
+    for name in configs:
+        # With as many steps, "overfit" is "64_dim"; with few, "underfit" is too.
+        twin = next((other for other in runs if _what_counts(configs[other]) == _what_counts(configs[name])), None)
+        if twin:
+            print(f"== {name}: the same as {twin}", flush=True)
+        runs[name] = runs[twin] if twin else out / "runs" / name
+    # Models that differ only in KL weight and length share one program.
+    ended = train_grid({run: configs[name] for name, run in runs.items() if run.name == name}, progress=progress)
+    if stopped := next((run for run, result in ended.items() if result.signal), None):
+        return stopped, ended[stopped].signal
+    for name, run in runs.items():
+        if ended[run].status == "failed":
+            print(f"error: {name} failed and is left out: {ended[run].error}", file=sys.stderr, flush=True)
+    runs = {name: run for name, run in runs.items() if ended[run].status != "failed"}
+    if not runs:
+        raise ValueError("all models failed; see above")
+    trained = list(dict.fromkeys(runs.values()))
+    asked = EvaluationSettings(tuple(trained), store=store, sounds=settings.sounds, metrics=_metrics())
+    evaluate(asked, progress=progress).write(out / "scores")
+    results, names = {name: ended[run] for name, run in runs.items()}, {name: run.name for name, run in runs.items()}
+    table = beside_the_thesis(out / "scores" / "results.json", Path(store).resolve().name, results, runs=names)
+    table.write_csv(out)
+    return write_text(out / "library.md", f"{table.markdown()}\n{table.caption}\n"), 0
+
+
+def _configs(out: Path, settings: LibraryTable, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the resolved configuration of each model."""
+    from experiments.configs.rebnord2022 import MODELS, get_config
+    from timbre_jax.training.config import resolve
+
+    models = settings.only or tuple(MODELS)
+    if unknown := sorted(set(models) - set(MODELS)):
+        raise ValueError(f"--only has {unknown[0]!r}; there are {', '.join(MODELS)}")
+    if bool(settings.path) == bool(settings.store):
+        raise ValueError("give the library either as --path=FOLDER,... or as --store=STORE")
+    if settings.fraction <= 0:
+        raise ValueError(f"--fraction={settings.fraction:g}: must be above 0")
+    configs = {}
+    for name in models:
+        config = get_config(name)
+        config.train.steps = settings.steps or max(1, round(settings.fraction * MODELS[name][-1]))
+        config.update_from_flattened_dict(dict(changes))
+        config.data.store = settings.store or str(out / "stores" / "library")
+        configs[name] = resolve(config)
+    return configs
+
+
 def _metrics() -> tuple[str, ...]:
-    """What is measured: fingerprints too, where their optional programs are installed."""
+    """Returns the metrics, with fingerprints if their optional programs are installed."""
     from timbre_jax.metrics.fingerprint import require
 
     try:
@@ -35,96 +126,8 @@ def _metrics() -> tuple[str, ...]:
     return (*METRICS, "fingerprint")
 
 
-def library(
-    out: Path,
-    *,
-    path: Sequence[str] = (),
-    classes: str = "words",
-    store: str = "",
-    models: Sequence[str] = tuple(SCORES),
-    fraction: float = 1.0,
-    changes: Mapping[str, Any] | None = None,
-    sounds: int = 64,
-    at_once: int = 0,
-    progress: bool = True,
-) -> tuple[Path, int]:
-    """Trains them, all on the same sounds, scores all on the same sounds, and writes one table.
-
-    Args:
-      out: folder for store, runs and scores; what is there and finished is not made again.
-      path: folders of sounds; or `store`, one that experiments/prepare.py made.
-      classes: where the class of a file comes from, as experiments/prepare.py takes it.
-      models: names of `experiments.configs.rebnord2022.MODELS`.
-      fraction: of the thesis' steps that each model trains (at least 1).
-      changes: fields of every configuration by dotted name: for a trial.
-      sounds: of the test split that are compared as sounds.
-      at_once: as `train_grid` has it, of models that share a program.
-      progress: bars with the time left.
-
-    Returns:
-      Where the table is, and the signal that stopped the training, or 0.
-
-    Raises:
-      ValueError: an unknown model, no or two places of sounds, a fraction out of range.
-    """
-    from experiments.configs.rebnord2022 import MODELS, get_config
-    from experiments.prepare import prepare
-    from timbre_jax.evaluation.comparison import evaluate
-    from timbre_jax.evaluation.settings import EvaluationSettings
-    from timbre_jax.training.config import resolve
-    from timbre_jax.training.sweeps.grid import train_grid
-
-    if unknown := sorted(set(models) - set(MODELS)):
-        raise ValueError(f"--only has {unknown[0]!r}; there are {', '.join(MODELS)}")
-    if bool(path) == bool(store):
-        raise ValueError("say where the library is: --path=FOLDER,... or --store=STORE, one of them")
-    if not 0 < fraction <= 1:
-        raise ValueError(f"--fraction must lie above 0 and be at most 1, not {fraction:g}")
-    configs = {}
-    for name in models:
-        config = get_config(name)
-        config.train.steps = max(1, round(fraction * MODELS[name][-1]))
-        config.update_from_flattened_dict(dict(changes or {}))
-        config.data.store = store or str(out / "stores" / "library")
-        configs[name] = resolve(config)
-    if path:
-        prepare(
-            out=configs[models[0]].data.store, source="folder", path=tuple(path), classes=classes, unlabelled=False,
-            progress=progress,
-        )  # fmt: skip
-    runs: dict[str, Path] = {}
-    for name in models:
-        # With as many steps, "overfit" is "64_dim"; with few, "underfit" is too.
-        twin = next((other for other in runs if _what_counts(configs[other]) == _what_counts(configs[name])), None)
-        if twin:
-            print(f"== {name}: the same as {twin}", flush=True)
-        runs[name] = runs[twin] if twin else out / "runs" / name
-    # Those that differ in KL weight and length alone share one program.
-    own = {run: configs[name] for name, run in runs.items() if run.name == name}
-    ended = train_grid(own, at_once=at_once, progress=progress)
-    if stopped := next((run for run, result in ended.items() if result.signal), None):
-        return stopped, ended[stopped].signal
-    for name, run in runs.items():
-        if ended[run].status == "failed":
-            print(f"error: {name} failed and is left out: {ended[run].error}", file=sys.stderr, flush=True)
-    runs = {name: run for name, run in runs.items() if ended[run].status != "failed"}
-    if not runs:
-        raise ValueError("all models failed; see above")
-    results = {name: ended[run] for name, run in runs.items()}
-    trained, used = list(dict.fromkeys(runs.values())), configs[models[0]].data.store
-    settings = EvaluationSettings(tuple(trained), store=used, sounds=sounds, metrics=_metrics())
-    evaluate(settings, progress=progress).write(out / "scores")
-    names = {name: run.name for name, run in runs.items()}
-    table = beside_the_thesis(out / "scores" / "results.json", Path(used).resolve().name, results, runs=names)
-    table.write_csv(out)
-    from timbre_jax.files import write_text
-
-    write_text(out / "library.md", f"{table.markdown()}\n{table.caption}\n")
-    return out / "library.md", 0
-
-
 def _what_counts(config: Any) -> Any:
-    """The configuration, with a constant learning rate in place of one that falls on plateaus but has no time to."""
+    """Returns a configuration with a constant learning rate if it has too few steps for one that falls on plateaus."""
     same, optimizer, train = copy.deepcopy(config), config.optimizer, config.train
     if optimizer.schedule == "plateau" and train.steps <= optimizer.plateau.patience * train.eval_every:
         same.optimizer.schedule = "constant"
@@ -132,9 +135,13 @@ def _what_counts(config: Any) -> Any:
 
 
 def beside_the_thesis(scores: Path, store: str, results: Mapping[str, Any], *, runs: Mapping[str, str] | None = None):
-    """The table: our scores (results.json of experiments/evaluate.py) of each model, and the thesis'.
+    """Returns the table of our scores of each model and the thesis'.
 
-    `runs`: the name of each model's run, where two models share one.
+    Args:
+      scores: results.json of experiments/evaluate.py.
+      store: name of the store in it.
+      results: result of each model's training.
+      runs: name of each model's run, if two models share one.
     """
     from experiments.configs.rebnord2022 import MODELS
     from timbre_jax.metrics.table import Table, read_results

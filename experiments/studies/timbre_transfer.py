@@ -1,4 +1,4 @@
-"""Conversion: sounds of other domains through a space; do level and timing stay?
+"""Measures timbre transfer: whether sounds of other domains keep their level and timing when a space converts them.
 
   python experiments/studies/timbre_transfer.py --workdir=run --out=conversion --sounds=drums,notes,nsynth --number=20
 
@@ -12,18 +12,17 @@ Writes OUT/sounds.csv, OUT/summary.csv, OUT/conversion.md, OUT/results.json and 
 
 from __future__ import annotations
 
-import os
+import dataclasses
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from absl import flags
 
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[2])  # the clone, not the program's folder
 
-from experiments import command_line
+from experiments.studies.study import Study, run_study, write_study
+from timbre_jax.settings import setting
 
 ENOUGH = 0.9
 HOP = 256
@@ -31,36 +30,38 @@ LONGEST = 10.0
 """Seconds of a sound that are taken."""
 
 
-def measure_conversion(
-    workdir: str | os.PathLike,
-    out: str | os.PathLike,
-    sounds: Sequence[str | os.PathLike],
-    *,
-    number: int = 20,
-    seed: int = 0,
-    progress: bool = True,
-):
-    """Measures and writes; what the flags of the same names say. Returns the summary `Table`.
+@dataclasses.dataclass(frozen=True)
+class TimbreTransfer(Study):
+    """Settings of the study of timbre transfer."""
+
+    sounds: tuple[str, ...] = setting((), "Folders of sound files, or stores, comma-separated.")
+    number: int = setting(20, "Number of sounds in all.", low=1)
+
+
+def measure_conversion(settings: TimbreTransfer):
+    """Converts sounds, compares their level curves, and writes tables and the sounds.
+
+    Returns:
+      The summary `Table`.
 
     Raises:
-      ValueError: one line.
+      ValueError: the run is not of a series space, or there are no sounds.
     """
     from tqdm import tqdm
 
     from timbre_jax.evaluation.runs import open_run
-    from timbre_jax.files import write_text
     from timbre_jax.generation.series_modes import match_level
     from timbre_jax.generation.sound_files import plain_name, write_sound
     from timbre_jax.inference.chunked import reconstruct_long
     from timbre_jax.metrics.level_curves import level_correlation
-    from timbre_jax.metrics.table import Table, write_results
+    from timbre_jax.metrics.table import Table
 
-    if not sounds:
+    if not settings.sounds:
         raise ValueError("give --sounds=FOLDER_OR_STORE,...; see --help")
-    run = open_run(workdir, kind="series", why="conversion")
+    run, out = open_run(settings.workdir, kind="series", why="conversion"), Path(settings.out)
     space, records = run.space, []
-    chosen = choose_sounds([Path(path) for path in sounds], number, space.sample_rate, seed=seed)
-    for place, (source, name, wave) in enumerate(tqdm(chosen, desc="sounds", disable=not progress)):
+    chosen = choose_sounds([Path(path) for path in settings.sounds], settings.number, space.sample_rate, seed=settings.seed)
+    for place, (source, name, wave) in enumerate(tqdm(chosen, desc="sounds", disable=not settings.progress)):
         decoded = reconstruct_long(space, wave)
         matched, most = match_level(decoded, wave, hop=space.representation.hop)
         records.append(
@@ -72,13 +73,10 @@ def measure_conversion(
         )  # fmt: skip
         title = f"{place:02d}_{plain_name(name)}"
         for what, sound in (("original", wave), ("decoder", decoded), ("matched", matched)):
-            write_sound(Path(out) / "audio" / f"{title}_{what}.wav", sound, space.sample_rate)
-    table = Table.from_records("sounds", records, "One row a sound; what the columns are: series_conversion.py --help.")
-    summary, results = summarise(records, run.name, seed)
-    table.write_csv(Path(out))
-    summary.write_csv(Path(out))
-    write_text(Path(out) / "conversion.md", f"{summary.markdown()}\n{summary.caption}\n")
-    write_results(Path(out) / "results.json", results)
+            write_sound(out / "audio" / f"{title}_{what}.wav", sound, space.sample_rate)
+    table = Table.from_records("sounds", records, "One row a sound; columns: timbre_transfer.py --help.")
+    summary, results = summarize(records, run.name, settings.seed)
+    write_study(out, "conversion", [summary, table], results)
     return summary
 
 
@@ -88,33 +86,14 @@ def choose_sounds(paths: list[Path], number: int, rate: int, *, seed: int = 0) -
     Raises:
       ValueError: a source without sounds.
     """
-    from timbre_jax.audio.io import AudioFileError, read_wave, resample
-    from timbre_jax.data.store import Store
-    from timbre_jax.generation.sound_files import expand
+    from timbre_jax.audio.io import AudioFileError
 
     found = []
     for place, path in enumerate(paths):
         most = number // len(paths) + (place < number % len(paths))
-        generator, taken = np.random.default_rng([seed, place]), 0
-        if (path / "index.json").is_file():
-            store = Store.open(path)
-            split = "test" if "test" in store.splits else store.splits[0]
-            ids, lengths = store.metadata(split)["id"], store.lengths(split, np.arange(store.length(split)))
-
-            def read(i, store=store, split=split, ids=ids, lengths=lengths):
-                wave = store.audio(split, [i])[0][: int(lengths[i])]
-                return str(ids[i]), resample(wave, store.sample_rate, rate) if store.sample_rate != rate else wave
-
-            count = store.length(split)
-        else:
-            folder = path / "audio" if (path / "audio").is_dir() else path
-            files = expand([folder])
-            count = len(files)
-
-            def read(i, files=files):
-                return files[i].stem, read_wave(files[i], sample_rate=rate, duration=LONGEST)[0]
-
-        for i in generator.permutation(count).tolist():
+        count, read = _store_reader(path, rate) if (path / "index.json").is_file() else _folder_reader(path, rate)
+        taken = 0
+        for i in np.random.default_rng([seed, place]).permutation(count).tolist():
             if taken == most:
                 break
             try:
@@ -130,6 +109,31 @@ def choose_sounds(paths: list[Path], number: int, rate: int, *, seed: int = 0) -
     return found
 
 
+def _store_reader(path: Path, rate: int):
+    """Returns how many sounds the test split of a store has, and a function from an index to (name, wave at `rate`)."""
+    from timbre_jax.audio.io import resample
+    from timbre_jax.data.store import Store
+
+    store = Store.open(path)
+    split = "test" if "test" in store.splits else store.splits[0]
+    ids, lengths = store.metadata(split)["id"], store.lengths(split, np.arange(store.length(split)))
+
+    def read(i: int):
+        wave = store.audio(split, [i])[0][: int(lengths[i])]
+        return str(ids[i]), resample(wave, store.sample_rate, rate) if store.sample_rate != rate else wave
+
+    return store.length(split), read
+
+
+def _folder_reader(path: Path, rate: int):
+    """Returns how many sound files a folder has, and a function from an index to (name, wave at `rate`)."""
+    from timbre_jax.audio.io import read_wave
+    from timbre_jax.generation.sound_files import expand
+
+    files = expand([path / "audio" if (path / "audio").is_dir() else path])
+    return len(files), lambda i: (files[i].stem, read_wave(files[i], sample_rate=rate, duration=LONGEST)[0])
+
+
 def lag_ms(wave: np.ndarray, reference: np.ndarray, rate: int, *, hop: int = 32, most: float = 0.1) -> float:
     """Milliseconds that the level curve of a wave comes late (+) or early: its largest cross-correlation within `most` s."""
     from timbre_jax.metrics.level_curves import RANGE_DB, level_curve
@@ -143,7 +147,7 @@ def lag_ms(wave: np.ndarray, reference: np.ndarray, rate: int, *, hop: int = 32,
     return float(1000.0 * lags[int(np.argmax(products))] * hop / rate)
 
 
-def summarise(records: list[dict], name: str, seed: int):
+def summarize(records: list[dict], name: str, seed: int):
     """The summary table and results. Sounds whose level does not move have no correlation and are left out."""
     from timbre_jax.metrics.bootstrap import mean_interval
     from timbre_jax.metrics.table import Result, Table
@@ -179,22 +183,5 @@ def summarise(records: list[dict], name: str, seed: int):
     return Table("summary", columns, tuple(rows), caption), results
 
 
-def _define_flags() -> None:
-    flags.DEFINE_string("workdir", None, "The run, as experiments/train.py made it.")
-    flags.DEFINE_string("out", None, "Folder for tables and sounds.")
-    flags.DEFINE_list("sounds", [], "Folders of sound files, or stores, with commas.")
-    flags.DEFINE_integer("number", 20, "Sounds in all.", lower_bound=1)
-    flags.DEFINE_integer("seed", 0, "Of the choice of sounds and of resampling.")
-    flags.DEFINE_bool("progress", True, "Show a bar.")
-
-
-def main(_) -> int:
-    command_line.use_compilation_cache()
-    summary = command_line.call(measure_conversion)
-    print(f"{summary.markdown()}\n{summary.caption}")
-    return 0
-
-
 if __name__ == "__main__":
-    _define_flags()
-    command_line.run(main, __doc__)
+    run_study(TimbreTransfer, measure_conversion, __doc__)

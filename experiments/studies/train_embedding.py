@@ -60,7 +60,7 @@ def train_embedding(
     import optax
     from tqdm import tqdm
 
-    from timbre_jax.data.prepare.class_rules import UNLABELLED
+    from timbre_jax.data.importers.class_rules import UNLABELLED
     from timbre_jax.data.store import Store
     from timbre_jax.metrics.embedding_network import EmbeddingNetwork, EmbeddingSettings, write_network
 
@@ -155,7 +155,7 @@ def _augmented(images: np.ndarray, generator: np.random.Generator) -> np.ndarray
 
 
 def _report(path: Path, stores, known, progress: bool) -> None:
-    from timbre_jax.data.prepare.class_rules import UNLABELLED
+    from timbre_jax.data.importers.class_rules import UNLABELLED
     from timbre_jax.metrics.embedding import image_embedding
     from timbre_jax.metrics.knn import neighbour_accuracy
 

@@ -9,14 +9,14 @@ import pytest
 from tests.helpers.notes import ListedSource
 from tests.helpers.sounds import harmonic_tone
 from timbre_jax.analysis.leakage import LatentFrames, latent_frames, measure_invariance
-from timbre_jax.analysis.probe import probe, probe_label, r2_interval
+from timbre_jax.analysis.probe import ProbeSettings, probe, probe_label, r2_interval
 from timbre_jax.data.importers.base import Form, Loaded
 from timbre_jax.data.prepare.build import build_store
 from timbre_jax.models import make_model
 from timbre_jax.representations import LogMel
 from timbre_jax.space import TimbreSpace
 
-QUICK = {"steps": 300, "batch": 256, "learning_rate": 1e-2, "draws": 100}
+QUICK = ProbeSettings(steps=300, batch=256, learning_rate=1e-2, draws=100)
 
 
 def frames(count=8, each=300, size=6, seed=0, apart=0.5):
@@ -31,7 +31,7 @@ def test_planted_loudness_is_found_though_it_is_bent():
     values, recordings, generator = frames()
     loudness = -40 + 12 * np.tanh(values[:, 0] - values[:, 1]) + 6 * np.square(values[:, 2])
     loudness += generator.normal(size=len(values)) * loudness.std() * 0.5  # a fifth of the variance is noise
-    found = probe(values, loudness, recordings, **QUICK)
+    found = probe(values, loudness, recordings, settings=QUICK)
     assert 0.68 < found.r2.value < 0.82
     assert found.r2.low < found.r2.value < found.r2.high
     assert found.r2.groups == 8
@@ -44,11 +44,11 @@ def test_independent_noise_is_not_found_and_neither_is_what_only_the_recordings_
     """A loudness that is each recording's own could be learnt by heart from the places of the recordings."""
     values, recordings, generator = frames(count=12)
     noise = generator.normal(size=len(values))
-    assert probe(values, noise, recordings, **QUICK).r2.value < 0.05
+    assert probe(values, noise, recordings, settings=QUICK).r2.value < 0.05
     values, recordings, generator = frames(count=12, apart=3.0)
     own = generator.normal(size=12)[recordings] + 0.1 * noise
-    assert probe(values, own, recordings, **QUICK).r2.value < 0.2
-    assert probe(values, own, np.arange(len(values)), **QUICK).r2.value > 0.6
+    assert probe(values, own, recordings, settings=QUICK).r2.value < 0.2
+    assert probe(values, own, np.arange(len(values)), settings=QUICK).r2.value > 0.6
 
 
 def test_only_judged_recordings_count_and_frames_without_a_target_are_left_out():
@@ -56,30 +56,30 @@ def test_only_judged_recordings_count_and_frames_without_a_target_are_left_out()
     target = values[:, 0].copy()
     target[5:40] = np.nan
     judged = recordings < 3
-    found = probe(values, target, recordings, judged=judged, **QUICK)
+    found = probe(values, target, recordings, judged=judged, settings=QUICK)
     assert found.r2.groups == 3
     assert found.r2.value > 0.97
     np.testing.assert_array_equal(np.isfinite(found.predictions), judged & np.isfinite(target))
     with pytest.raises(ValueError, match="at least 2 recordings to be judged on, there are 1"):
-        probe(values, target, recordings, judged=recordings == 3, **QUICK)
+        probe(values, target, recordings, judged=recordings == 3, settings=QUICK)
     with pytest.raises(ValueError, match="K targets"):
-        probe(values, target[:-1], recordings, **QUICK)
+        probe(values, target[:-1], recordings, settings=QUICK)
 
 
 def test_planted_labels_are_named_and_others_are_not():
     values, recordings, generator = frames(count=12)
     words = np.where(recordings % 3 == 0, "bow", np.where(recordings % 3 == 1, "pluck", "hammer"))
-    rate, count = probe_label(values, words, recordings, **QUICK)
+    rate, count = probe_label(values, words, recordings, settings=QUICK)
     assert (count, rate.groups) == (3, 12)
     assert rate.low < 0.45  # chance is a third
     # Said by one latent, and unevenly often: the mean is over labels.
     told = values.copy()
     told[:, 2] = generator.normal(size=len(values)) * 0.3 + np.where(words == "bow", 2.0, np.where(words == "pluck", 0.0, -2.0))
-    rate, _ = probe_label(told, words, recordings, **QUICK)
+    rate, _ = probe_label(told, words, recordings, settings=QUICK)
     assert rate.value > 0.97
     assert rate.low <= rate.value <= rate.high
     with pytest.raises(ValueError, match="two with at least 2 recordings"):
-        probe_label(values, np.where(recordings == 0, "bow", "pluck"), recordings, **QUICK)
+        probe_label(values, np.where(recordings == 0, "bow", "pluck"), recordings, settings=QUICK)
     given = LatentFrames(
         told, np.full(len(told), -20.0), np.full(len(told), np.nan), recordings, np.ones(len(told), bool), np.zeros(0),
         np.zeros(0), labels={"family": words},
@@ -91,7 +91,10 @@ def test_planted_labels_are_named_and_others_are_not():
 
 def test_the_same_seed_gives_the_same_probe():
     values, recordings, _ = frames(count=4, each=100)
-    runs = [probe(values, values[:, 0], recordings, seed=seed, **{**QUICK, "steps": 20}).predictions for seed in (1, 1, 2)]
+    runs = [
+        probe(values, values[:, 0], recordings, settings=dataclasses.replace(QUICK, steps=20, seed=seed)).predictions
+        for seed in (1, 1, 2)
+    ]
     np.testing.assert_array_equal(runs[0], runs[1])
     assert np.abs(runs[0] - runs[2]).max() > 1e-3
 

@@ -14,7 +14,7 @@ from timbre_jax.representations import LogMel
 from timbre_jax.space import TimbreSpace
 from timbre_jax.types import Features
 
-SMALL = {"latent_size": 4, "channels": (4, 4), "pools": ((2, 2), (2, 2)), "hidden": 8}
+SMALL = {"latent_size": 4, "channels": (4,), "pools": ((2, 2),), "hidden": 8, "flows": 1}
 
 
 @pytest.mark.parametrize("name", ["flow_vae", "variable_length_vae"])

@@ -207,10 +207,10 @@ def test_mel_everything_off_is_the_identity():
 def test_mel_pitch_moves_the_loudest_band_by_the_drawn_factor():
     augment = make_augment("mel", representation=MEL, **{**MEL_OFF, "probability": 1.0, "pitch_semitones": 4.0})
     keys, values, mask = tones()
-    after = np.asarray(augment(keys, values, mask))
+    after = np.asarray(jax.jit(augment)(keys, values, mask))
     centres = np.array(augment.centres)
     # The very same draws as inside, turned into tones of the moved pitch.
-    draws = [float(jax.random.normal(jax.random.split(key, 6)[1])) for key in keys]
+    draws = jax.vmap(lambda key: jax.random.normal(jax.random.split(key, 6)[1]))(keys).tolist()
     for moved, draw in zip(after, draws, strict=True):
         wanted = 1000.0 * 2 ** (4.0 * draw / 12.0)
         found = np.average(centres, weights=np.exp(9.2 * moved[5]))
@@ -230,7 +230,7 @@ def test_mel_changes_leave_silence_silent_and_the_loudest_at_one():
     np.testing.assert_allclose(after.max(axis=(1, 2)), 1.0, atol=1e-6)
     assert np.abs(after - before).max() > 0.05
     silence = jnp.zeros((2, *MEL.feature_shape))
-    augment = make_augment("mel", representation=MEL)
+    augment = jax.jit(make_augment("mel", representation=MEL))
     np.testing.assert_array_equal(
         augment(jax.random.split(jax.random.key(0), 2), silence, jnp.ones(silence.shape[:2])), silence
     )

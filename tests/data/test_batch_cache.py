@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from timbre_jax.data.batch_cache import BatchCache
+from timbre_jax.data.example_source import ExampleSource
 
 
-class Counting:
+class Counting(ExampleSource):
     """Counts its reads, and lets the first ones wait for one another's readers."""
 
     def __init__(self, gate=None):

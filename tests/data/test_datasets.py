@@ -5,7 +5,8 @@ import pytest
 
 from tests.helpers.notes import ListedSource
 from tests.helpers.runs import SHAPE, examples
-from timbre_jax.data.datasets import InMemory, Rescaled, Subset, batches, fit_ranges, in_memory, open_sources, spread
+from timbre_jax.data.datasets import fit_ranges, open_sources
+from timbre_jax.data.example_source import InMemory, ListedExamples, Rescaled, Subset, batches, in_memory, spread
 from timbre_jax.data.prepare.build import build_store
 from timbre_jax.representations import make_representation
 from timbre_jax.training.config import resolve
@@ -62,7 +63,7 @@ def test_fitted_ranges_are_those_of_analysing_again_with_them(scale):
     rng = np.random.default_rng(0)
     f0, amplitude = rng.uniform(100, 900, (30, 12)), rng.uniform(-80, -10, (30, 12, 3))
     values = np.asarray(representation.normalise(f0.astype(np.float32), amplitude.astype(np.float32)))
-    source = [{"values": v, "index": np.int32(i)} for i, v in enumerate(values)]
+    source = ListedExamples([{"values": v, "index": np.int32(i)} for i, v in enumerate(values)])
     fitted, low, high = fit_ranges(representation, source)
     np.testing.assert_allclose(fitted.f0_range, [f0.min(), f0.max()], rtol=1e-4)
     np.testing.assert_allclose(fitted.amplitude_range, [amplitude.min(), amplitude.max()], rtol=1e-4)
@@ -79,7 +80,7 @@ def test_ranges_that_a_source_knows_are_those_of_reading_it(stores):
     """Cached features know theirs; a part of them is read."""
     whole = opened(stores)
     batch = whole.train.batch(np.arange(len(whole.train)))
-    listed = [{name: values[i] for name, values in batch.items()} for i in range(len(batch["index"]))]
+    listed = ListedExamples({name: values[i] for name, values in batch.items()} for i in range(len(batch["index"])))
     for found, wanted in zip(
         fit_ranges(whole.representation, whole.train), fit_ranges(whole.representation, listed), strict=True
     ):
@@ -103,9 +104,9 @@ def test_what_is_too_large_for_memory_is_read_from_the_disk(monkeypatch):
     assert isinstance(whole, InMemory)
     np.testing.assert_array_equal(whole.batch([299, 0])["values"], np.stack([source[299]["values"], source[0]["values"]]))
     size = sum(value.nbytes for value in source[0].values()) * len(source)
-    monkeypatch.setattr("timbre_jax.data.datasets.MEMORY", size)
+    monkeypatch.setattr("timbre_jax.data.example_source.MEMORY", size)
     assert isinstance(in_memory(source), InMemory)
-    monkeypatch.setattr("timbre_jax.data.datasets.MEMORY", size - 1)
+    monkeypatch.setattr("timbre_jax.data.example_source.MEMORY", size - 1)
     assert in_memory(source) is source
 
 
@@ -117,7 +118,7 @@ def test_positions_are_evenly_spread():
 def test_ranges_of_one_value_cannot_be_fitted():
     representation = make_representation("harmonic_tracks", n_frames=12, n_harmonics=3, length=4096)
     with pytest.raises(ValueError, match="all one value"):
-        fit_ranges(representation, [{"values": np.full(SHAPE, 0.5, np.float32)}])
+        fit_ranges(representation, ListedExamples([{"values": np.full(SHAPE, 0.5, np.float32)}]))
 
 
 def test_sources_put_together():

@@ -1,7 +1,6 @@
 import dataclasses
 import json
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -12,7 +11,6 @@ from timbre_jax.data.features import FeatureSource, cached_features
 from timbre_jax.data.importers.base import Form, Loaded
 from timbre_jax.data.loader import make_pipeline
 from timbre_jax.data.prepare.build import build_store
-from timbre_jax.data.prepare.shards import RecordWriter
 from timbre_jax.data.store import JoinedStore, Store, StoreError, open_store
 from timbre_jax.representations import HarmonicTracks, Representation
 from timbre_jax.types import Features
@@ -156,29 +154,6 @@ def test_damage_is_found(store, tmp_path):
     file.unlink()
     with pytest.raises(StoreError, match="is missing; delete"):
         cached(store, directory=tmp_path)[0]
-
-
-def test_features_of_the_form_before_are_taken_over(store, tmp_path, monkeypatch):
-    """SPLIT.json and array_record files; whole ones are copied, others are made again."""
-    source = cached(store, directory=tmp_path)
-    wanted, layout = source.read(), json.loads((source.folder / "train.features.json").read_text())
-    writer = RecordWriter(source.folder / "train-00000-of-00001.array_record")
-    for row in source._raw(np.arange(len(source))):
-        writer.write(row[:-4].tobytes())
-    writer.close()
-    layout["shards"] = [{"file": "train-00000-of-00001.array_record", "count": 90}]
-    (source.folder / "train.json").write_text(json.dumps(layout))
-    for file in ("train.features.json", "train-00000-of-00001.features"):
-        (source.folder / file).unlink()
-    monkeypatch.setattr(Blocks, "analyse", lambda *_: pytest.fail("analysed again"))
-    found = cached(store, directory=tmp_path).read()
-    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(wanted), strict=True):
-        np.testing.assert_array_equal(a, b)
-    monkeypatch.undo()
-    for file in ("train.features.json", "train-00000-of-00001.features"):
-        (source.folder / file).unlink()
-    (source.folder / "train-00000-of-00001.array_record").write_bytes(b"damaged")
-    np.testing.assert_array_equal(cached(store, directory=tmp_path).read().values, wanted.values)
 
 
 def test_ranges_are_read_once_and_kept(store, tmp_path, monkeypatch):

@@ -5,10 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from timbre_jax.data.example_source import ExampleSource
 from timbre_jax.data.loader import make_pipeline
 
 
-class Numbers:
+class Numbers(ExampleSource):
     def __init__(self, count):
         self.count = count
 

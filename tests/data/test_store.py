@@ -1,7 +1,5 @@
-"""Stores of any rate and length: what is read is padded, lengths are real, and older stores are read on."""
+"""Stores of any rate and length: what is read is padded, and lengths are real."""
 
-import csv
-import json
 import shutil
 
 import numpy as np
@@ -27,14 +25,6 @@ def build(out, form, counts=(("train", 20), ("test", 5)), **options) -> Store:
 
 VARIABLE = Form(22050, 300, variable=True, min_seconds=0.001)
 FIXED = Form(8000, 200, min_seconds=0.001)
-
-
-def without_lengths(path) -> None:
-    """records.csv as version 1 wrote it."""
-    with open(path / "records.csv", newline="") as file:
-        rows = list(csv.reader(file))
-    with open(path / "records.csv", "w", newline="") as file:
-        csv.writer(file).writerows(row[:-1] for row in rows)
 
 
 @pytest.fixture(scope="module")
@@ -69,34 +59,6 @@ def test_fixed_lengths(tmp_path):
 
 def test_the_longest_of_a_variable_store_is_its_own(tmp_path):
     assert build(tmp_path / "store", VARIABLE, counts=(("train", 3), ("test", 1))).samples == 130
-
-
-def test_a_store_of_version_1_is_read(tmp_path):
-    """Its records have no samples column, and all sounds the index's length."""
-    store = build(tmp_path / "store", Form(16000, 100, min_seconds=0.001))
-    path = store.path
-    index = json.loads((path / "index.json").read_text())
-    del index["variable"]
-    (path / "index.json").write_text(json.dumps({**index, "version": 1}))
-    without_lengths(path)
-    old = Store.open(path)
-    assert not old.variable
-    assert old.lengths("train").tolist() == [100] * 20
-    np.testing.assert_array_equal(old.audio("train", range(20)), store.audio("train", range(20)))
-    assert open_store(f"{path},{path}").lengths("test").tolist() == [100] * 10
-
-
-def test_the_same_source_takes_a_store_of_version_1_for_its_own(tmp_path, monkeypatch):
-    form = Form(16000, 100, min_seconds=0.001)
-    from timbre_jax.data.prepare import build as module
-
-    monkeypatch.setattr(module, "VERSION", 1)
-    old = build(tmp_path / "store", form)
-    monkeypatch.undo()
-    monkeypatch.setattr(Lengths, "load", lambda *_: pytest.fail("loaded again"))
-    without_lengths(old.path)
-    again = build(tmp_path / "store", form)
-    assert again.index == old.index
 
 
 def test_joined(variable, tmp_path):

@@ -7,10 +7,10 @@ import csv
 import numpy as np
 import pytest
 
-from experiments.prepare import prepare
 from tests.helpers.evaluations import evaluate
 from tests.helpers.library import write, write_library
 from tests.helpers.library_runs import library_run, library_store
+from timbre_jax.data.prepare.make_store import prepare
 from timbre_jax.evaluation.settings import EvaluationSettings
 from timbre_jax.metrics import fingerprint
 from timbre_jax.metrics.sound_pairs import pair_distances

@@ -9,7 +9,6 @@ import shutil
 import numpy as np
 import pytest
 
-from experiments.analyze import distinct_labels
 from tests.helpers.evaluations import evaluate
 from tests.helpers.library import write_library
 from timbre_jax.data.store import Store
@@ -84,15 +83,9 @@ def test_ranges_wider_than_the_common_scale_are_not_cut(pca_run):
     assert _wide(odd).amplitude_range == (-100.0, 6.0)
 
 
-def test_a_narrow_sweep_keeps_all_its_sounds():
-    assert distinct_labels(np.array([-1.04, 0.0, 2.5])) == ["-1.0", "+0.0", "+2.5"]
-    assert distinct_labels(np.array([0.01, 0.02, 0.03])) == ["+0.01", "+0.02", "+0.03"]
-    assert len(set(distinct_labels(np.zeros(5)))) == 5
-
-
 def test_a_run_on_a_library(tmp_path):
     """Hits of folders instead of notes: the same commands read them, with classes, copies and real lengths."""
-    from experiments.prepare import prepare
+    from timbre_jax.data.prepare.make_store import prepare
     from timbre_jax.evaluation.runs import read_notes
     from timbre_jax.training.loop import train_and_evaluate
 

@@ -16,15 +16,15 @@ import pytest
 import soundfile
 
 import timbre_jax
-from experiments.analyze import analyze
-from experiments.prepare import prepare
 from tests.helpers.evaluations import evaluate
 from tests.helpers.notes import example_entry, note_name, note_wave, some_notes, write_nsynth
 from tests.helpers.processes import run
 from tests.helpers.runs import assert_same_run, small_config, small_sources
 from tests.helpers.sounds import harmonic_tone
+from timbre_jax.data.prepare.make_store import prepare
 from timbre_jax.generation.generate import generate
 from timbre_jax.generation.settings import Reconstruct, Sample
+from timbre_jax.report.analyze_run import AnalysisSettings, analyze_run
 from timbre_jax.training.loop import train_and_evaluate
 
 pytestmark = pytest.mark.xdist_group("small_analysis")
@@ -169,7 +169,10 @@ def test_damaged_features_are_one_line_that_says_how_to_have_them_again(pca_run,
 def test_a_damaged_run_is_one_line(pca_run, tmp_path, damage, message, command):
     workdir = shutil.copytree(pca_run, tmp_path / "run")
     damage(workdir)
-    call = {"analyze": lambda *a: analyze(*a, progress=False), "generate": lambda *a: generate(*a, Sample())}[command]
+    call = {
+        "analyze": lambda *a: analyze_run(AnalysisSettings(*a, progress=False)),
+        "generate": lambda *a: generate(*a, Sample()),
+    }[command]
     with pytest.raises(ValueError, match=message) as error:
         call(workdir, tmp_path / "out")
     assert one_line(error)
@@ -214,7 +217,7 @@ def test_a_full_disk_while_sounds_are_made(pca_run, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["manifest.json", "sample_000.wav", "sample_001.wav"]
 
 
-BEST = "--config=experiments/configs/notes_best.py"
+BEST = "--config=notes_best"
 
 
 @pytest.mark.parametrize(

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-import threading
 
 import numpy as np
 import pytest
 
-from experiments import map as map_program
-from timbre_jax.maps.page import class_colours, grid_tiles, map_page
+from tests.helpers.serving import serving
+from timbre_jax.maps.page import class_colors, grid_tiles, map_page
+from timbre_jax.maps.server import map_server
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = [
@@ -56,13 +56,10 @@ def spot(page, x: float, y: float) -> tuple[float, float]:
     ))  # fmt: skip
 
 
-def test_a_click_on_the_served_page_makes_and_plays_a_sound(page, pca_run, tmp_path):
-    run, library, made = map_program.make(pca_run, tmp_path, split="all", players=0, method="pca", progress=False)
+def test_a_click_on_the_served_page_makes_and_plays_a_sound(page, run_map):
+    library, coordinates = run_map.library, run_map.sound_map.coordinates
     lines: list[str] = []
-    server = map_program.make_server(run.space, run, library, made, port=0, log=lines.append)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    try:
+    with serving(map_server(run_map, run_map.run.space, port=0, log=lines.append)) as server:
         page.goto(server.address)
         page.wait_for_selector("body[data-ready]")
         page.mouse.click(*spot(page, 0.42, 0.37))
@@ -75,14 +72,14 @@ def test_a_click_on_the_served_page_makes_and_plays_a_sound(page, pca_run, tmp_p
         pixels = "Array.from(document.getElementById('picture').getContext('2d').getImageData(0, 0, 300, 150).data)"
         assert len(set(page.evaluate(pixels))) > 20
         names = page.locator("#near .name").all_inner_texts()
-        nearest = np.argsort(np.linalg.norm(made.coordinates - [0.42, 0.37], axis=1))[:6]
+        nearest = np.argsort(np.linalg.norm(coordinates - [0.42, 0.37], axis=1))[:6]
         assert [name.split("\n")[0] for name in names] == [library.ids[row] for row in nearest]
         with page.expect_download() as download:
             page.locator("#save").click()
         assert download.value.suggested_filename.endswith(".wav")
         assert os.path.getsize(download.value.path()) == 44 + 2 * 64000
         # A dot takes its sound's own place; the keyboard does as well as the mouse.
-        page.mouse.click(*spot(page, *made.coordinates[5].tolist()))
+        page.mouse.click(*spot(page, *coordinates[5].tolist()))
         page.wait_for_selector("body[data-made='2']")
         assert "on a library sound" in page.locator("#status").inner_text()
         page.locator("#map").focus()
@@ -95,14 +92,10 @@ def test_a_click_on_the_served_page_makes_and_plays_a_sound(page, pca_run, tmp_p
         assert all(address.startswith((server.address, "blob:", "data:")) for address in page.fetched)
         assert page.troubles == []
         assert len(lines) == 3
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 def test_the_file_works_alone_and_names_do_no_harm(page, tmp_path):
-    classes, ids = class_colours(NASTY)
+    classes, ids = class_colors(NASTY)
     silence = "data:audio/wav;base64,UklGRiQAAABXQVZFZm10IBAAAAABAAEAgD4AAAB9AAACABAAZGF0YQAAAAA="
     sounds = [
         {"name": name, "x": 0.2 + 0.2 * i, "y": 0.5, "class": int(ids[i]), "audio": silence} for i, name in enumerate(NASTY)

@@ -1,4 +1,3 @@
-import csv
 import hashlib
 import random
 import signal
@@ -11,10 +10,13 @@ import numpy as np
 import pytest
 import soundfile
 
-from experiments.prepare import numbers, prepare, summary
+from tests.helpers.library import doctor_of
 from tests.helpers.notes import note_name, note_wave, some_notes, write_nsynth
 from tests.helpers.soundfont import one_preset, sine_sample
 from tests.helpers.sounds import sine
+from timbre_jax.data.importers.options import midi_numbers
+from timbre_jax.data.prepare.make_store import prepare
+from timbre_jax.data.prepare.summary import summary
 from timbre_jax.data.store import Store
 
 ROOT = Path(__file__).parents[2]
@@ -27,16 +29,11 @@ def command(*arguments, **options):
     )  # fmt: skip
 
 
-def doctor_of(store: Store) -> dict[str, dict]:
-    with open(store.path / "doctor.csv", encoding="utf-8") as file:
-        return {row["id"]: row for row in csv.DictReader(file)}
-
-
-def test_numbers():
-    assert numbers("40-43,60, 62") == (40, 41, 42, 43, 60, 62)
+def test_midi_numbers():
+    assert midi_numbers("40-43,60, 62") == (40, 41, 42, 43, 60, 62)
     for text in ("4o", "40-", "-3", "a-b", "96-40"):
         with pytest.raises(ValueError, match="is no MIDI number"):
-            numbers(text)
+            midi_numbers(text)
 
 
 def test_every_kind_of_bad_note_has_its_reason(tmp_path):
@@ -210,7 +207,7 @@ def test_ctrl_c_goes_on_later(tmp_path, workers):
         [sys.executable, "-m", "experiments.prepare", *arguments, "--velocities=1-127", f"--workers={workers}"], cwd=ROOT,
         stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    while not list(tmp_path.glob("store.partial/*.tmp")) and process.poll() is None:
+    while not list(tmp_path.glob("store.partial/.*.tmp*")) and process.poll() is None:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     _, shown = process.communicate(timeout=60)

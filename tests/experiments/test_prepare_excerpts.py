@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from experiments.prepare import prepare, summary
 from tests.helpers.soundfont import one_preset
+from timbre_jax.data.prepare.make_store import prepare
+from timbre_jax.data.prepare.summary import summary
 
 
 def test_recordings(tmp_path):

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from experiments.prepare import prepare, shares
 from tests.helpers.library import hit, write, write_broken, write_library
+from timbre_jax.data.importers.library import shares
+from timbre_jax.data.prepare.make_store import prepare
 from timbre_jax.data.store import Store
 
 ROOT = Path(__file__).parents[2]

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 
 import numpy as np
 import soundfile
+
+from timbre_jax.data.importers.folder import FolderSource
+from timbre_jax.data.prepare.build import build_store
+from timbre_jax.data.store import Store
 
 
 def hit(seed: int, *, rate: int = 44100, seconds: float = 0.25, level: float = 0.5) -> np.ndarray:
@@ -69,3 +74,24 @@ def write_library(
         else:
             write(path, hit(number, rate=rate, seconds=0.05 + 0.1 * (number % 7) / 6), rate)
     return folder
+
+
+def build(out, *paths, **settings) -> Store:
+    """Makes the store of folders of sounds."""
+    return build_store(FolderSource(tuple(map(str, paths)), **settings), out, workers=1, shard_size=64, progress=False)
+
+
+def doctor_of(store: Store) -> dict[str, dict]:
+    """Returns the rows of a store's report by id."""
+    with open(store.path / "doctor.csv", encoding="utf-8") as file:
+        return {row["id"]: row for row in csv.DictReader(file)}
+
+
+def everything(store: Store) -> dict[str, tuple]:
+    """id -> (split, its columns) of all sounds."""
+    found = {}
+    for split in store.splits:
+        known = store.metadata(split)
+        for row in range(store.length(split)):
+            found[known["id"][row]] = (split, {name: column[row] for name, column in known.items()})
+    return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from experiments.prepare import prepare
+from timbre_jax.data.prepare.make_store import prepare
 
 FRONT = {"name": "log_mel", "length": 4000, "n_frames": 0, "n_fft": 256, "window_length": 256, "hop": 64, "n_mels": 32}
 

@@ -12,18 +12,19 @@ from orbax.checkpoint import v1 as ocp
 
 from timbre_jax import checkpoint
 from timbre_jax.data.datasets import Sources
+from timbre_jax.data.example_source import ListedExamples
 from timbre_jax.representations import make_representation
 
 SHAPE = (12, 4)
 
 
-def examples(count: int, *, seed: int = 0, first_index: int = 0) -> list[dict[str, np.ndarray]]:
+def examples(count: int, *, seed: int = 0, first_index: int = 0) -> ListedExamples:
     """Features [12, 4] that lie near a surface of three dimensions, so that there is something to learn."""
     weights = np.random.default_rng(99).normal(size=(3, SHAPE[0] * SHAPE[1]))
     z = np.random.default_rng(seed).normal(size=(count, 3))
     values = (1.0 / (1.0 + np.exp(-1.5 * (z @ weights)))).reshape(count, *SHAPE).astype(np.float32)
     mask = np.ones(SHAPE[0], np.float32)
-    return [{"values": v, "mask": mask, "index": np.int32(first_index + i)} for i, v in enumerate(values)]
+    return ListedExamples({"values": v, "mask": mask, "index": np.int32(first_index + i)} for i, v in enumerate(values))
 
 
 def small_sources(*, train: int = 96, valid: int = 20) -> Sources:
@@ -32,9 +33,9 @@ def small_sources(*, train: int = 96, valid: int = 20) -> Sources:
     return Sources(examples(train), examples(valid, seed=1, first_index=train), representation)
 
 
-def with_loudness(source: list[dict]) -> list[dict]:
+def with_loudness(source: ListedExamples) -> ListedExamples:
     """Examples whose loudness is the mean of their values in every frame; half of each third one is padding."""
-    changed = []
+    changed = ListedExamples()
     for number, example in enumerate(source):
         mask = np.ones(SHAPE[0], np.float32)
         mask[SHAPE[0] // 2 if number % 3 == 2 else SHAPE[0] :] = 0.0

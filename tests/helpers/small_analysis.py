@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from experiments.prepare import prepare
 from tests.helpers.notes import example_entry, note_name
 from tests.helpers.sounds import harmonic_tone
+from timbre_jax.data.prepare.make_store import prepare
 
 INSTRUMENTS = {
     "train": ("bass_synthetic_001", "flute_acoustic_002", "reed_acoustic_003", "bass_synthetic_004", "flute_acoustic_005"),
@@ -89,7 +89,8 @@ def begun_series(store: Path, workdir: Path, kind: str) -> Path:
     import jax
 
     from timbre_jax import checkpoint
-    from timbre_jax.data.datasets import batches, open_sources
+    from timbre_jax.data.datasets import open_sources
+    from timbre_jax.data.example_source import batches
     from timbre_jax.training.checkpointing.spaces import make_space
     from timbre_jax.training.config import resolve
     from timbre_jax.training.setup import build_model, write_config

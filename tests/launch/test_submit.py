@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 import timbre_jax
+from launch.check import check
+from launch.plan import make_plan
 from tests.helpers.launches import TRAINED, config_file
 from tests.helpers.processes import run, start
 
@@ -48,26 +50,32 @@ def test_wrong_input_is_one_line(arguments, message, code, config, tmp_path):
     assert len(done.stderr.strip().splitlines()) == 1, done.stderr
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("options", "message"),
     [
-        ((), "train needs --config=FILE"),
-        (("--config=none.py",), "there is no configuration file none.py"),
-        (("--config=CONFIG", "--time=soon"), "--time=soon must be minutes"),
-        (("--config=CONFIG", "--", "--config.train.batchsize=3"), "near it: config.train.batch_size"),
-        (("--config=CONFIG", "--", "--config.seed=-1"), "config.seed must not be negative"),
-        (("--config=CONFIG", "--", "--platfrom=cpu"), "train: Unknown command line flag 'platfrom'"),
-        (("--config=CONFIG", "--experiment=train,analyze", "--", "--", "--nubmer=3"), "analyze: Unknown command line flag"),
-        (("--config=CONFIG", 'GRID{"model.width": [1]}'), "there is no field config.model.width"),
-        (("--config=CONFIG", 'GRID{"model.latent_size": ["many"]}'), "it cannot be 'many'"),
+        ({"config": ""}, "train needs --config=NAME"),
+        ({"config": "none.py"}, "there is no configuration file none.py"),
+        ({"config": "natsiou203"}, "no such configuration in experiments/configs; near it: natsiou2023"),
+        ({"time": "soon"}, "--time=soon must be minutes"),
+        ({"arguments": [["--config.train.batchsize=3"]]}, "near it: config.train.batch_size"),
+        ({"arguments": [["--config.seed=-1"]]}, "config.seed must not be negative"),
+        ({"arguments": [["--platfrom=cpu"]]}, "train: Unknown command line flag 'platfrom'"),
+        ({"stages": ["train", "analyze"], "arguments": [[], ["--nubmer=3"]]}, "analyze: Unknown command line flag"),
+        ({"runs": {"a": {"model.width": 1}}}, "config.model.width: no such field"),
+        ({"runs": {"a": {"model.latent_size": "many"}}}, "config.model.latent_size='many': must be int"),
     ],
-)  # fmt: skip
-def test_what_the_experiments_would_refuse_is_told_before_anything_is_made(arguments, message, config, tmp_path):
-    words = [grid_of(tmp_path, json.loads(word[4:])) if word.startswith("GRID") else word for word in arguments]
-    words = [word.replace("CONFIG", str(config)) for word in words]
-    done = run(SUBMIT, f"--workdir={tmp_path / 'w'}", *words)
-    assert message in done.stderr
+)
+def test_what_the_experiments_would_refuse_is_told_first(options, message, config, tmp_path):
+    settings = {"nodes": 1, "gpus_per_node": 0, "time": options.pop("time", ""), "at_once": 0, "setup": ""}
+    options = {"config": str(config), "stages": ["train"], "arguments": [], **options}
+    with pytest.raises(ValueError, match=message) as error:
+        check(make_plan(name="x", workdir=tmp_path / "w", options=settings, **options))
+    assert "\n" not in str(error.value)
+
+
+def test_nothing_is_made_of_a_launch_that_is_refused(config, tmp_path):
+    done = run(SUBMIT, f"--workdir={tmp_path / 'w'}", f"--config={config}", "--", "--config.train.batchsize=3")
+    assert "near it: config.train.batch_size" in done.stderr
     assert done.returncode == 1
     assert len(done.stderr.strip().splitlines()) == 1, done.stderr
     assert not (tmp_path / "w").exists()

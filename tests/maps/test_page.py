@@ -13,7 +13,7 @@ import soundfile
 
 from tests.helpers.sounds import harmonic_tone
 from timbre_jax.maps.figures import grid_figure, map_figure
-from timbre_jax.maps.page import class_colours, compressed_uri, grid_tiles, map_page
+from timbre_jax.maps.page import class_colors, compressed_uri, grid_tiles, map_page
 from timbre_jax.report.spectrogram import spectrogram_image
 
 NASTY = ["</script><script>alert(1)</script>", "a & b < c > \"d\" 'e'", "снэйр 🥁 \u2028", "x" * 5000, "$\\frac{$", ""]
@@ -41,7 +41,7 @@ class Scripts(html.parser.HTMLParser):
 
 
 def test_names_of_any_kind_arrive_as_they_are():
-    classes, ids = class_colours(NASTY)
+    classes, ids = class_colors(NASTY)
     sounds = [{"name": name, "x": 0.5, "y": 0.5, "class": int(c)} for name, c in zip(NASTY, ids, strict=True)]
     parser = Scripts()
     parser.feed(map_page(NASTY[0], NASTY[1], sounds=sounds, classes=classes, footer=NASTY[2], served=True))

@@ -13,6 +13,7 @@ import timbre_jax
 from tests.helpers.runs import SHAPE, assert_same_run, examples, last_checkpoint, metric_lines, small_config, small_sources
 from timbre_jax import checkpoint
 from timbre_jax.data.datasets import Sources
+from timbre_jax.data.example_source import ExampleSource
 from timbre_jax.models import make_model
 from timbre_jax.training.loop import train_and_evaluate
 from timbre_jax.types import Features, Latent, Posterior
@@ -176,7 +177,7 @@ def log_sources() -> Sources:
     return sources
 
 
-class Stopping:
+class Stopping(ExampleSource):
     """A source that asks for SIGTERM after so many examples."""
 
     def __init__(self, source, after):

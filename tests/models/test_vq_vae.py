@@ -126,7 +126,7 @@ def test_codes_are_values(name, books):
     np.testing.assert_array_equal(of.model.from_codes(of.variables, latent.codes), latent.values)
     assert of.model.bit_rate(latent.rate) == pytest.approx(RATE / HOP * 4 * books)
     if books == 2:
-        with pytest.raises(ValueError, match=r"codes of this model are \[..., 2\]"):
+        with pytest.raises(ValueError, match=r"codes: must be \[..., 2\]"):
             of.model.from_codes(of.variables, np.zeros((2, 5), int))
 
 

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 
 from tests.helpers.runs import small_config, small_sources
-from timbre_jax.data.datasets import spread
+from timbre_jax.data.example_source import spread
 from timbre_jax.training.config import resolve
 from timbre_jax.training.distributed.sharding import make_placement
 from timbre_jax.training.initialization import initialization_features

@@ -11,7 +11,7 @@ import pytest
 import timbre_jax
 from tests.helpers.runs import assert_same_run, last_checkpoint, metric_lines, small_config, small_sources
 from timbre_jax import checkpoint
-from timbre_jax.data.labels import Labelled
+from timbre_jax.data.example_source import ExampleSource, Labelled, ListedExamples
 from timbre_jax.training.checkpointing.progress import TrainingError
 from timbre_jax.training.loop import train_and_evaluate
 
@@ -20,7 +20,7 @@ def train(config, workdir, sources=None, **options):
     return train_and_evaluate(config, workdir, sources=sources or small_sources(), progress=False, **options)
 
 
-class Spoiled:
+class Spoiled(ExampleSource):
     """A source one of whose examples is NaN."""
 
     def __init__(self, source, position):
@@ -213,7 +213,7 @@ def test_an_explosion_goes_back_until_the_steps_are_small_enough(tmp_path):
 
 def test_too_many_recoveries_are_an_error_that_says_what_to_do(tmp_path):
     sources = small_sources()
-    broken = [{**example, "values": example["values"] * np.nan} for example in sources.train]
+    broken = ListedExamples({**example, "values": example["values"] * np.nan} for example in sources.train)
     sources = dataclasses.replace(sources, train=broken)
     with pytest.raises(TrainingError, match=r"step 1 \(the loss is nan\) after 2 rollbacks.*learning_rate"):
         train(small_config(rollback={"every": 10, "maximum": 2}), tmp_path, sources)

@@ -39,6 +39,34 @@ def masked_latents(values: np.ndarray, baseline: np.ndarray, masks: np.ndarray) 
     return mixed.reshape(-1, values.shape[1]).astype(np.float32), np.repeat(np.arange(len(values)), len(masks))
 
 
+def masked_scores(
+    space: TimbreSpace,
+    features: Features,
+    masks: np.ndarray,
+    *,
+    baseline: str,
+    batch_size: int | None = None,
+    progress: Callable | None = None,
+) -> Scores:
+    """Scores every sound under every mask.
+
+    Args:
+      space: a static space.
+      features: of M sounds, in the space's representation.
+      masks: [K, D], true for latents that are on.
+      baseline: "mean" or "zero", see `baseline_values`.
+      batch_size: sounds decoded at once; None: `default_batch`.
+      progress: wraps the iterable of batches, for a progress bar.
+
+    Returns:
+      MSE and SSIM [M, K].
+    """
+    notes = encode_features(space, features, batch_size=batch_size)
+    values, rows = masked_latents(np.asarray(notes.values), baseline_values(space, baseline), masks)
+    scores = score_latents(space, values, notes, features, rows=rows, batch_size=batch_size, progress=progress)
+    return Scores(scores.mse.reshape(-1, len(masks)), scores.ssim.reshape(-1, len(masks)))
+
+
 @dataclasses.dataclass(frozen=True)
 class Ablation:
     """Scores of M notes under ablation of D latents. MSE and SSIM under the common definition (`metrics.reconstruction`).
@@ -71,17 +99,11 @@ class Ablation:
     def table(self, groups: np.ndarray | None = None) -> Table:
         """One row a latent and kind: mean MSE and SSIM with intervals over groups (instruments)."""
         rows = []
-        for kind, scores in (
-            ("none", self.none),
-            ("all", self.full),
-            ("only", self.enabled),
-            ("without", self.disabled),
-        ):
+        parts = {"none": self.none, "all": self.full, "only {}": self.enabled, "all but {}": self.disabled}
+        for name, scores in parts.items():
             mse, ssim = (mean_interval(_column(x), groups) for x in (scores.mse, scores.ssim))
-            for d in range(len(mse.value)):
-                name = {"none": "none", "all": "all", "only": f"only {d}", "without": f"all but {d}"}[kind]
-                cells = [float(x[d]) for x in (mse.value, mse.low, mse.high, ssim.value, ssim.low, ssim.high)]
-                rows.append((self.baseline, name, *cells))
+            for d in range(_column(scores.mse).shape[1]):
+                rows.append((self.baseline, name.format(d), *mse.value_low_high(d), *ssim.value_low_high(d)))
         columns = ("others_at", "enabled", "mse", "mse_low", "mse_high", "ssim", "ssim_low", "ssim_high")
         return Table(f"ablation_{self.baseline}", columns, tuple(rows), f"Latents that are off stand at their {self.baseline}.")
 
@@ -101,16 +123,13 @@ def ablation(
       features: of M notes, in the space's representation.
       baseline: "mean" or "zero", see `baseline_values`.
     """
-    notes = encode_features(space, features, batch_size=batch_size)
-    size, count = space.latent_size, len(notes.values)
+    size = space.latent_size
     one = np.eye(size, dtype=bool)
     masks = np.concatenate([one, ~one, np.ones((1, size), bool), np.zeros((1, size), bool)])
-    values, rows = masked_latents(notes.values, baseline_values(space, baseline), masks)
-    scores = score_latents(space, values, notes, features, rows=rows, batch_size=batch_size, progress=progress)
-    mse, ssim = scores.mse.reshape(count, -1), scores.ssim.reshape(count, -1)
+    scores = masked_scores(space, features, masks, baseline=baseline, batch_size=batch_size, progress=progress)
 
     def part(where) -> Scores:
-        return Scores(mse[:, where], ssim[:, where])
+        return Scores(scores.mse[:, where], scores.ssim[:, where])
 
     return Ablation(baseline, part(slice(0, size)), part(slice(size, 2 * size)), part(-2), part(-1))
 

@@ -40,10 +40,7 @@ class Agreement:
         """The matrix, one row a method."""
         rows = tuple((name, *row) for name, row in zip(self.names, self.matrix.tolist(), strict=True))
         return Table(
-            "agreement",
-            ("method", *self.names),
-            rows,
-            "Spearman's rank correlation between the importances of two methods.",
+            "agreement", ("method", *self.names), rows, "Spearman's rank correlation between the importances of two methods."
         )
 
     def rank_table(self) -> Table:

@@ -10,13 +10,15 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from timbre_jax.analysis.ablation import baseline_values, masked_latents
-from timbre_jax.inference.batched import batches_of, encode_features
+from timbre_jax.analysis.ablation import baseline_values, masked_scores
+from timbre_jax.analysis.decoding import decoded_images
+from timbre_jax.inference.batched import encode_features, map_batches
 from timbre_jax.metrics.bootstrap import mean_interval
 from timbre_jax.metrics.reconstruction import Scores, common_values, pair_scores, score_latents
 from timbre_jax.metrics.table import Table
@@ -58,11 +60,12 @@ class Attribution:
         mean = mean_interval(self.values, groups)
         total = float((self.full - self.none).mean())
         error = None if self.errors is None else np.sqrt((self.errors**2).sum(0)) / len(self.errors)
+        shares = 100.0 * np.asarray(mean.value)
         rows = tuple(
             (
                 d,
-                *(float(x[d]) for x in (mean.value, mean.low, mean.high)),
-                100.0 * float(mean.value[d]) / total if total else None,
+                *mean.value_low_high(d),
+                float(shares[d]) / total if total else None,
                 None if error is None else float(error[d]),
             )
             for d in range(self.values.shape[1])
@@ -119,10 +122,8 @@ def subset_scores(
     """
     if space.latent_size > EXACT_UP_TO:
         raise ValueError(f"all subsets of {space.latent_size} latents are too many: at most {EXACT_UP_TO}; sample instead")
-    notes = encode_features(space, features, batch_size=batch_size)
-    values, rows = masked_latents(notes.values, baseline_values(space, baseline), subset_masks(space.latent_size))
-    scores = score_latents(space, values, notes, features, rows=rows, batch_size=batch_size, progress=progress)
-    return Scores(scores.mse.reshape(len(notes.values), -1), scores.ssim.reshape(len(notes.values), -1))
+    masks = subset_masks(space.latent_size)
+    return masked_scores(space, features, masks, baseline=baseline, batch_size=batch_size, progress=progress)
 
 
 def shapley(
@@ -144,7 +145,7 @@ def shapley(
     """
     if unknown := set(measures) - set(MEASURES):
         raise ValueError(f"measures are {', '.join(MEASURES)}, not {sorted(unknown)[0]!r}")
-    options = {"baseline": baseline, "batch_size": batch_size, "progress": progress}
+    options: dict[str, Any] = {"baseline": baseline, "batch_size": batch_size, "progress": progress}
     if space.latent_size <= EXACT_UP_TO:
         scores = subset_scores(space, features, **options)
         games = {"mse": -scores.mse, "ssim": scores.ssim}
@@ -197,23 +198,22 @@ def integrated_gradients(
     if measure not in MEASURES:
         raise ValueError(f"measure is one of {', '.join(MEASURES)}, not {measure!r}")
     notes = encode_features(space, features, batch_size=batch_size)
-    target = jax.tree.map(np.asarray, features)
     base = baseline_values(space, baseline)
     nodes, weights = np.polynomial.legendre.leggauss(steps)
     nodes, weights = (nodes + 1.0) / 2.0, weights / 2.0
-    parts = []
-    for batch in batches_of(len(notes.values), batch_size, progress):
-        some = jax.tree.map(lambda x, batch=batch: x[batch], notes)
-        pair = (target.values[batch], target.mask[batch])
-        path = some.values - base
+
+    def shares_of(some: Latent, wanted: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        path = np.asarray(some.values) - base
         total, ends = np.zeros_like(path, np.float64), []
         for node, weight in zip([0.0, 1.0, *nodes], [0.0, 0.0, *weights], strict=True):
             at = some.replace(values=(base + np.float32(node) * path).astype(np.float32))
-            value, gradient = _value_and_gradient(space, at, *pair, jnp.int32(MEASURES.index(measure)))
+            value, gradient = _value_and_gradient(space, at, wanted, mask, jnp.int32(MEASURES.index(measure)))
             total += weight * np.asarray(gradient, np.float64)
             ends.append(np.asarray(value, np.float64))
-        parts.append((path * total, ends[1], ends[0]))
-    shares, full, none = (np.concatenate(x)[: len(notes.values)] for x in zip(*parts, strict=True))
+        return path * total, ends[1], ends[0]
+
+    options: dict[str, Any] = {"batch_size": batch_size, "progress": progress}
+    shares, full, none = map_batches(shares_of, notes, features.values, features.mask, **options)
     return Attribution("integrated_gradients", measure, baseline, shares, full, none)
 
 
@@ -222,8 +222,7 @@ def _value_and_gradient(space: TimbreSpace, notes: Latent, target: Array, mask: 
     wanted = common_values(space.representation, target)
 
     def total(values: Array):
-        decoded = space.model.apply(space.variables, notes.replace(values=values), method="decode").values
-        mse, ssim = pair_scores(common_values(space.representation, decoded), wanted, mask)
+        mse, ssim = pair_scores(decoded_images(space, notes.replace(values=values)), wanted, mask)
         value = jnp.where(measure == 0, -mse, ssim)
         # Sounds do not touch each other in a decoder, so the gradient of the sum is every sound's own.
         return jnp.sum(value), value

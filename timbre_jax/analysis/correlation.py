@@ -43,10 +43,6 @@ class Correlation:
             spans_zero = ~((self.low > 0.0) | (self.high < 0.0))
             return (np.abs(self.value) > self.floor) & ~spans_zero
 
-    def strongest(self, name: str) -> int:
-        """The latent with the largest |correlation| with that number."""
-        return int(np.nanargmax(np.abs(self.value[:, self.names.index(name)])))
-
     def table(self) -> Table:
         """One row a latent and number."""
         rows = tuple(
@@ -56,10 +52,7 @@ class Correlation:
         )
         columns = ("latent", "with", self.method, "low", "high", "floor")
         return Table(
-            f"correlation_{self.method}",
-            columns,
-            rows,
-            "Floor: 95th percentile of |correlation| with shuffled numbers.",
+            f"correlation_{self.method}", columns, rows, "Floor: 95th percentile of |correlation| with shuffled numbers."
         )
 
 
@@ -95,7 +88,8 @@ def correlation(
     a, b = _unit(x), _unit(y)
     chance = np.abs([a.T @ b[generator.permutation(len(x))] for _ in range(permutations)])
     floor = np.where(np.isnan(interval.value), np.nan, np.percentile(chance, 95, axis=0))
-    return Correlation(method, tuple(labels), interval.value, interval.low, interval.high, floor)
+    value, low, high = (np.asarray(x) for x in (interval.value, interval.low, interval.high))
+    return Correlation(method, tuple(labels), value, low, high, floor)
 
 
 def ranks(values: np.ndarray) -> np.ndarray:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import cast
 
+import jax.numpy as jnp
 import numpy as np
 
 from timbre_jax.generation.static_paths import sweep
 from timbre_jax.inference.batched import decode_values
 from timbre_jax.metrics.table import Table
+from timbre_jax.representations.harmonic_tracks import HarmonicTracks
 from timbre_jax.space import TimbreSpace
 
 QUALITIES = ("pitch_semitones", "level_db", "brightness_harmonics", "temporal_centroid_seconds")
@@ -52,11 +55,12 @@ def direction_effects(space: TimbreSpace, point: np.ndarray | None = None, *, st
     """
     if not space.representation.is_harmonic:
         raise ValueError(f"features of {space.representation.name} have no f0 and harmonics to read qualities from")
-    point = np.asarray(space.statistics["latent_mean"] if point is None else point, np.float32)
+    start = jnp.asarray(space.statistics["latent_mean"] if point is None else point, jnp.float32)
     size = space.latent_size
-    latents = np.stack([np.asarray(sweep(space, point, d, steps=steps)) for d in range(size)])
-    values = decode_values(space, space.latent(latents.reshape(-1, size)))
-    f0, decibel = (np.asarray(x, np.float64) for x in space.representation.denormalise(values))
+    latents = np.stack([np.asarray(sweep(space, start, d, steps=steps)) for d in range(size)])
+    values = decode_values(space, space.latent(jnp.asarray(latents.reshape(-1, size))))
+    harmonic = cast(HarmonicTracks, space.representation)
+    f0, decibel = (np.asarray(x, np.float64) for x in harmonic.denormalise(jnp.asarray(values)))
     found = harmonic_qualities(f0, decibel, rate=space.representation.rate)
     positions = latents[np.arange(size), :, np.arange(size)]
     shape = (size, steps)

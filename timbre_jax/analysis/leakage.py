@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from timbre_jax.analysis.probe import probe, probe_label
+from timbre_jax.analysis.probe import ProbeSettings, probe, probe_label
 from timbre_jax.audio.pitch import yin
 from timbre_jax.data.features import cached_features
 from timbre_jax.data.store import JoinedStore, Store
@@ -126,8 +126,8 @@ def latent_frames(
                     errors["error_recording"].append(names[rows])
                 bar.update(len(rows))
     joined = {name: np.concatenate(parts) for name, parts in {**frames, **errors}.items()}
-    curves, words = ({name: np.concatenate(parts) for name, parts in some.items()} for some in (measured, labels))
-    return LatentFrames(**joined, measured=curves, labels=words)
+    of_curves, of_labels = ({name: np.concatenate(parts) for name, parts in some.items()} for some in (measured, labels))
+    return LatentFrames(**joined, measured=of_curves, labels=of_labels)
 
 
 def _measured(
@@ -184,7 +184,8 @@ def measure_invariance(
     known = np.isfinite(frames.loudness)
     rank = np.full(len(known), np.nan)
     if known.any():
-        rank[known] = np.asarray(uniform(frames.loudness[known], quantile_table(frames.loudness[known & frames.judged])))
+        table = quantile_table(frames.loudness[known & frames.judged])
+        rank[known] = np.asarray(uniform(jnp.asarray(frames.loudness[known]), jnp.asarray(table)))
     targets = {
         "loudness": (np.where(audible, frames.loudness, np.nan), f"loudness in dB, frames over {AUDIBLE_DB:g} dB"),
         "loudness_rank": (rank, "loudness' place in its distribution, all frames"),
@@ -193,26 +194,26 @@ def measure_invariance(
     for name, curve in frames.measured.items():
         if name not in targets:
             targets[name] = (np.where(audible, curve, np.nan), f"{name}, frames over {AUDIBLE_DB:g} dB")
-    rows = []
+    rows, settings = [], ProbeSettings(steps=steps, seed=seed)
     for name, (target, definition) in targets.items():
         if len(np.unique(frames.recording[frames.judged & np.isfinite(target)])) < 2:
             continue
-        found = probe(frames.values, target, frames.recording, judged=frames.judged, steps=steps, seed=seed)
+        found = probe(frames.values, target, frames.recording, judged=frames.judged, settings=settings)
         definition = (
             f"R^2 of a fresh two-layer probe on the latents: {definition}; {found.frames} frames of {found.r2.groups} "
             "recordings that it did not see"
         )
-        rows.append(Result(f"probe/{name}", found.r2.value, found.r2.low, found.r2.high, 0.0, definition))
+        rows.append(Result(f"probe/{name}", *found.r2.value_low_high(), 0.0, definition))
     for name, words in frames.labels.items():
         try:
-            rate, count = probe_label(frames.values, words, frames.recording, judged=frames.judged, steps=steps, seed=seed)
+            rate, count = probe_label(frames.values, words, frames.recording, judged=frames.judged, settings=settings)
         except ValueError:  # of too few recordings: nothing can be said
             continue
         definition = (
             f"part of the frames whose {name} a fresh two-layer probe names from the latents, mean over {count} labels; "
             f"{rate.groups} recordings that it did not see; floor: chance"
         )
-        rows.append(Result(f"label/{name}", rate.value, rate.low, rate.high, 1.0 / count, definition))
+        rows.append(Result(f"label/{name}", *rate.value_low_high(), 1.0 / count, definition))
     if len(frames.errors):
         rows.append(_rmse(frames, range_db, seed))
     return tuple(rows)
@@ -225,7 +226,7 @@ def _rmse(frames: LatentFrames, range_db: float | None, seed: int) -> Result:
     found = resampled_interval(lambda n: unit * np.sqrt((n @ sums) / (n @ sizes)), count, draws=1000, level=0.95, seed=seed)
     units = "dB" if range_db else "the features' units"
     definition = f"root mean squared error of the reconstructed features in {units}, {len(ids)} sounds of {count} recordings"
-    return Result("reconstruction/rmse", found.value, found.low, found.high, None, definition)
+    return Result("reconstruction/rmse", *found.value_low_high(), None, definition)
 
 
 def invariance_of(

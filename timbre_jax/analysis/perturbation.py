@@ -50,12 +50,7 @@ class Perturbation:
         interval = mean_interval(self.moved.ssim, groups)
         mse = self.moved.mse.mean(0)
         rows = tuple(
-            (
-                d,
-                float(amount),
-                float(mse[d, a]),
-                *(float(x[d, a]) for x in (interval.value, interval.low, interval.high, decrease)),
-            )
+            (d, float(amount), float(mse[d, a]), *interval.value_low_high(d, a), float(decrease[d, a]))
             for d in range(decrease.shape[0])
             for a, amount in enumerate(self.amounts)
         )
@@ -86,23 +81,24 @@ def perturbation(
     defaults = {"percent": PERCENTAGES, "deviation": DEVIATIONS}
     if unit not in defaults:
         raise ValueError(f"unit is percent or deviation, not {unit!r}")
-    amounts = np.asarray(defaults[unit] if amounts is None else amounts, np.float64)
+    by = np.asarray(defaults[unit] if amounts is None else amounts, np.float64)
     notes = encode_features(space, features, batch_size=batch_size)
-    count, size = notes.values.shape
+    untouched = np.asarray(notes.values)
+    count, size = untouched.shape
     if unit == "percent":
-        step = notes.values[:, :, None] * amounts / 100.0
+        step = untouched[:, :, None] * by / 100.0
     else:
         deviation = np.asarray(space.statistics["latent_std"], np.float64)
-        step = np.broadcast_to(deviation[None, :, None] * amounts, (count, size, len(amounts)))
+        step = np.broadcast_to(deviation[None, :, None] * by, (count, size, len(by)))
     # [M, D, A, D]: only the perturbed dimension moves. The last row of each note is the untouched one.
-    moved = notes.values[:, None, None, :] + step[..., None] * np.eye(size)[:, None, :]
-    values = np.concatenate([moved.reshape(count, -1, size), notes.values[:, None, :]], axis=1)
+    moved = untouched[:, None, None, :] + step[..., None] * np.eye(size)[:, None, :]
+    values = np.concatenate([moved.reshape(count, -1, size), untouched[:, None, :]], axis=1)
     rows = np.repeat(np.arange(count), values.shape[1])
     scores = score_latents(
         space, values.reshape(-1, size), notes, features, rows=rows, batch_size=batch_size, progress=progress
     )
     mse, ssim = scores.mse.reshape(count, -1), scores.ssim.reshape(count, -1)
-    shape = (count, size, len(amounts))
+    shape = (count, size, len(by))
     return Perturbation(
-        unit, amounts, Scores(mse[:, -1], ssim[:, -1]), Scores(mse[:, :-1].reshape(shape), ssim[:, :-1].reshape(shape))
+        unit, by, Scores(mse[:, -1], ssim[:, -1]), Scores(mse[:, :-1].reshape(shape), ssim[:, :-1].reshape(shape))
     )

@@ -28,32 +28,47 @@ class ProbeResult:
     frames: int
 
 
+@dataclasses.dataclass(frozen=True)
+class ProbeSettings:
+    """Settings of a probe's fit and of its interval.
+
+    Attributes:
+      folds: number of fits; at most the number of judged recordings.
+      hidden: units of the hidden layer.
+      steps: of Adam.
+      batch: frames a step.
+      learning_rate: at the first step; it falls by a cosine.
+      seed: of folds, first weights and batches.
+      draws: of the bootstrap.
+    """
+
+    folds: int = 4
+    hidden: int = 128
+    steps: int = 2000
+    batch: int = 1024
+    learning_rate: float = 3e-3
+    seed: int = 0
+    draws: int = 1000
+
+
 def probe(
     values: np.ndarray,
     targets: np.ndarray,
     recordings: np.ndarray,
     *,
     judged: np.ndarray | None = None,
-    folds: int = 4,
-    hidden: int = 128,
-    steps: int = 2000,
-    batch: int = 1024,
-    learning_rate: float = 3e-3,
-    seed: int = 0,
-    draws: int = 1000,
+    settings: ProbeSettings = ProbeSettings(),
 ) -> ProbeResult:
-    """R^2 of fresh two-layer probes, each judged on recordings that it was not fitted to.
+    """Returns R^2 of fresh two-layer probes, each judged on recordings that it was not fitted to.
 
     The judged recordings are dealt into folds; the frames of each are predicted by a probe that was fitted to all others.
 
     Args:
-      values: [K, D] latents. targets: [K]; frames where either is not finite are left out.
+      values: [K, D] latents.
+      targets: [K]; frames where target or latents are not finite are left out.
       recordings: [K] names or numbers: what is never on both sides, and what the interval resamples.
       judged: [K] frames that count; None: all. The others are in every fit.
-      folds: as many as there are judged recordings, at most.
-      hidden: units of the hidden layer. steps, batch, learning_rate: of Adam, falling by a cosine.
-      seed: of folds, first weights and batches.
-      draws: of the bootstrap.
+      settings: of fit and interval.
 
     Raises:
       ValueError: shapes that do not fit, or fewer than two recordings with finite judged frames.
@@ -67,15 +82,14 @@ def probe(
         )
     finite = np.isfinite(targets) & np.isfinite(values).all(1)
     predictions = np.full(len(values), np.nan)
-    for number, (rows, unseen) in enumerate(_dealt(recordings, finite, judged, folds, seed)):
+    for number, (rows, unseen) in enumerate(_dealt(recordings, finite, judged, settings)):
         middle, size = targets[rows].mean(), targets[rows].std() + 1e-9
-        order = np.random.default_rng([seed, number]).integers(0, len(rows), size=(steps, batch))
-        key = jax.random.fold_in(jax.random.key(seed), number)
+        order = np.random.default_rng([settings.seed, number]).integers(0, len(rows), size=(settings.steps, settings.batch))
         wanted = np.where(finite, (targets - middle) / size, 0.0).astype(np.float32)[:, None]
-        given = _outputs(key, values, wanted, rows, unseen, order, hidden, learning_rate, _squares)
+        given = _outputs(settings, number, values, wanted, rows, unseen, order, _squares)
         predictions[unseen] = given[:, 0] * size + middle
     rows = np.flatnonzero(np.isfinite(predictions))
-    r2 = r2_interval(predictions[rows], targets[rows], recordings[rows], draws=draws, seed=seed)
+    r2 = r2_interval(predictions[rows], targets[rows], recordings[rows], draws=settings.draws, seed=settings.seed)
     return ProbeResult(r2, predictions, len(rows))
 
 
@@ -85,18 +99,12 @@ def probe_label(
     recordings: np.ndarray,
     *,
     judged: np.ndarray | None = None,
-    folds: int = 4,
-    hidden: int = 128,
-    steps: int = 2000,
-    batch: int = 1024,
-    learning_rate: float = 3e-3,
-    seed: int = 0,
-    draws: int = 1000,
+    settings: ProbeSettings = ProbeSettings(),
 ) -> tuple[Interval, int]:
-    """How often fresh two-layer probes name a frame's label, on recordings that they were not fitted to.
+    """Returns the balanced accuracy of fresh two-layer probes of a label, on recordings that they were not fitted to.
 
-    The mean of the labels' own rates (balanced accuracy), among the labels that the judged recordings have: 1 / their number
-    is chance. In the fit, too, every label weighs as much. Arguments as `probe`; labels [K] words.
+    It is the mean of the labels' own rates, among the labels that the judged recordings have: 1 / their number is chance. In
+    the fit, too, every label weighs as much. Arguments as `probe`; labels [K] words.
 
     Returns:
       The rate with its interval over recordings, and the number of labels.
@@ -114,11 +122,11 @@ def probe_label(
     numbers = np.array([number_of.get(word, -1) for word in labels.tolist()])
     finite &= numbers >= 0
     found, wanted = np.full(len(values), -1), np.eye(len(words), dtype=np.float32)[numbers]
-    for number, (rows, unseen) in enumerate(_dealt(recordings, finite, judged, folds, seed)):
+    for number, (rows, unseen) in enumerate(_dealt(recordings, finite, judged, settings)):
         weight = 1.0 / np.bincount(numbers[rows], minlength=len(words))[numbers[rows]]
-        order = np.random.default_rng([seed, number]).choice(len(rows), size=(steps, batch), p=weight / weight.sum())
-        key = jax.random.fold_in(jax.random.key(seed), number)
-        given = _outputs(key, values, wanted, rows, unseen, order, hidden, learning_rate, optax.softmax_cross_entropy)
+        generator, size = np.random.default_rng([settings.seed, number]), (settings.steps, settings.batch)
+        order = generator.choice(len(rows), size=size, p=weight / weight.sum())
+        given = _outputs(settings, number, values, wanted, rows, unseen, order, optax.softmax_cross_entropy)
         found[unseen] = given.argmax(1)
     rows = np.flatnonzero(found >= 0)
     ids, count = group_ids(recordings[rows], len(rows))
@@ -130,18 +138,19 @@ def probe_label(
         with np.errstate(invalid="ignore", divide="ignore"):
             return np.nanmean((drawn @ right) / np.where(there > 0, there, np.nan), axis=1)
 
-    return resampled_interval(rate, count, draws=draws, level=0.95, seed=seed), len(words)
+    return resampled_interval(rate, count, draws=settings.draws, level=0.95, seed=settings.seed), len(words)
 
 
-def _dealt(recordings, usable, judged, folds: int, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
+def _dealt(recordings, usable, judged, settings: ProbeSettings) -> list[tuple[np.ndarray, np.ndarray]]:
     """The judged recordings dealt into folds: of each, the frames to fit to and the frames to predict."""
     names = np.unique(recordings[usable & judged])
     if len(names) < 2:
         raise ValueError(f"a probe needs at least 2 recordings to be judged on, there are {len(names)}")
-    fold_of = dict(zip(np.random.default_rng(seed).permutation(names).tolist(), np.arange(len(names)) % folds, strict=True))
+    order = np.random.default_rng(settings.seed).permutation(names).tolist()
+    fold_of = dict(zip(order, np.arange(len(names)) % settings.folds, strict=True))
     fold = np.array([fold_of.get(name, -1) for name in recordings.tolist()])
     fold[~judged] = -1
-    numbers = range(min(folds, len(names)))
+    numbers = range(min(settings.folds, len(names)))
     return [(np.flatnonzero(usable & (fold != n)), np.flatnonzero(usable & (fold == n))) for n in numbers]
 
 
@@ -167,11 +176,12 @@ def r2_interval(
     return resampled_interval(r2, count, draws=draws, level=0.95, seed=seed)
 
 
-def _outputs(key, values, wanted, rows, unseen, order, hidden, learning_rate, cost) -> np.ndarray:
-    """What a probe that was fitted to the frames `rows`, in minibatches `order` of them, gives for the frames `unseen`."""
+def _outputs(settings: ProbeSettings, fold: int, values, wanted, rows, unseen, order, cost) -> np.ndarray:
+    """Outputs for the frames `unseen` of a probe that was fitted to the frames `rows`, in minibatches `order` of them."""
+    key = jax.random.fold_in(jax.random.key(settings.seed), fold)
     centre, spread = values[rows].mean(0), values[rows].std(0) + 1e-6
     inputs = np.where(np.isfinite(values).all(1)[:, None], (values - centre) / spread, 0.0)
-    weights = _fit(key, inputs, wanted, rows[order], hidden, learning_rate, cost)
+    weights = _fit(key, inputs, wanted, rows[order], settings.hidden, settings.learning_rate, cost)
     return np.asarray(_predict(weights, inputs[unseen]))
 
 

@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from timbre_jax.inference.batched import batches_of, default_batch, encode_features
+from timbre_jax.analysis.decoding import decoded_images
+from timbre_jax.inference.batched import default_batch, encode_features, map_batches, take
 from timbre_jax.metrics.bootstrap import mean_interval
 from timbre_jax.metrics.reconstruction import common_values
 from timbre_jax.metrics.table import Table
@@ -42,13 +43,9 @@ class Sage:
         """One row a latent, with intervals over groups (instruments)."""
         mean = mean_interval(self.shares, groups)
         total = self.none - self.full
+        shares = 100.0 * np.asarray(mean.value)
         rows = tuple(
-            (
-                d,
-                *(float(x[d]) for x in (mean.value, mean.low, mean.high)),
-                100.0 * float(mean.value[d]) / total if total else None,
-                float(self.errors[d]),
-            )
+            (d, *mean.value_low_high(d), float(shares[d]) / total if total else None, float(self.errors[d]))
             for d in range(len(self.values))
         )
         columns = ("latent", "importance", "low", "high", "percent_of_total", "sampling_error")
@@ -98,14 +95,14 @@ def sage(
     known = notes.values[:, None, None, None, None, :]
     values = np.where(on[..., None, :], known, strangers).reshape(-1, draws, size)
     rows = np.repeat(np.arange(count), len(values) // count)
-    losses = []
+
+    def losses_of(row: np.ndarray, mixed: np.ndarray) -> Array:
+        some = take(notes, np.repeat(row, draws)).replace(values=mixed.reshape(-1, size))
+        return _mean_prediction_loss(space, some, target.values[row], target.mask[row])
+
     together = max(1, (batch_size or default_batch()) // draws)
-    for batch in batches_of(len(values), together, progress):
-        row = rows[batch]
-        some = jax.tree.map(lambda x, row=row: np.repeat(x[row], draws, axis=0), notes)
-        some = some.replace(values=np.ascontiguousarray(values[batch]).reshape(-1, size))
-        losses.append(np.asarray(_mean_prediction_loss(space, some, target.values[row], target.mask[row])))
-    loss = np.concatenate(losses)[: len(values)].astype(np.float64).reshape(count, orders, 2, size + 1)
+    losses = map_batches(losses_of, rows, values, batch_size=together, progress=progress)
+    loss = losses.astype(np.float64).reshape(count, orders, 2, size + 1)
     gain = np.take_along_axis(-np.diff(loss, axis=-1), rank, axis=-1).mean(2)
     pairs = gain.reshape(-1, size)
     errors = pairs.std(0, ddof=1) / math.sqrt(len(pairs)) if len(pairs) > 1 else np.full(size, np.nan)
@@ -114,8 +111,7 @@ def sage(
 
 @jax.jit
 def _mean_prediction_loss(space: TimbreSpace, latent: Latent, target: Array, mask: Array) -> Array:
-    decoded = space.model.apply(space.variables, latent, method="decode").values
-    decoded = common_values(space.representation, decoded)
+    decoded = decoded_images(space, latent)
     mean = jnp.mean(decoded.reshape(len(target), -1, *decoded.shape[1:]), axis=1)
     wanted = common_values(space.representation, target)
     error = jnp.mean(jnp.square(mean - wanted), axis=-1)

@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from timbre_jax.inference.batched import batches_of, encode_features
+from timbre_jax.analysis.decoding import decoded_images
+from timbre_jax.inference.batched import encode_features, map_batches
 from timbre_jax.metrics.bootstrap import mean_interval
-from timbre_jax.metrics.reconstruction import common_values
 from timbre_jax.metrics.table import Table
 from timbre_jax.space import TimbreSpace
 from timbre_jax.types import Array, Features, Latent
@@ -31,10 +31,7 @@ class Sensitivity:
     def table(self, groups: np.ndarray | None = None) -> Table:
         """One row a latent, with intervals over groups (instruments)."""
         plain, scaled = mean_interval(self.norms, groups), mean_interval(self.scaled, groups)
-        rows = tuple(
-            (d, *(float(x[d]) for x in (plain.value, scaled.value, scaled.low, scaled.high)))
-            for d in range(self.norms.shape[1])
-        )
+        rows = tuple((d, plain.value_low_high(d)[0], *scaled.value_low_high(d)) for d in range(self.norms.shape[1]))
         columns = ("latent", "per_unit", "per_deviation", "per_deviation_low", "per_deviation_high")
         return Table("sensitivity", columns, rows, "Root mean square change of the features, by the decoder's Jacobian.")
 
@@ -49,20 +46,19 @@ def sensitivity(
     """
     notes = encode_features(space, features, batch_size=batch_size)
     directions = np.eye(space.latent_size, dtype=np.float32)
-    parts = []
-    for batch in batches_of(len(notes.values), batch_size, progress):
-        some = jax.tree.map(lambda x, batch=batch: x[batch], notes)
+
+    def norms_of(some: Latent) -> np.ndarray:
         # Direction after direction, from outside: convolutions inside vmap or scan are many times slower on a CPU.
-        parts.append(np.stack([np.asarray(_column_norm(space, some, direction)) for direction in directions], axis=1))
-    norms = np.concatenate(parts)[: len(notes.values)].astype(np.float64)
+        return np.stack([np.asarray(_column_norm(space, some, direction)) for direction in directions], axis=1)
+
+    norms = map_batches(norms_of, notes, batch_size=batch_size, progress=progress).astype(np.float64)
     return Sensitivity(norms, norms * np.asarray(space.statistics["latent_std"], np.float64))
 
 
 @jax.jit
 def _column_norm(space: TimbreSpace, notes: Latent, direction: Array) -> Array:
     def decode(values: Array) -> Array:
-        decoded = space.model.apply(space.variables, notes.replace(values=values), method="decode").values
-        return common_values(space.representation, decoded)
+        return decoded_images(space, notes.replace(values=values))
 
     # J v as the transposition of u -> J^T u: layers whose gradient is their own (custom_vjp) cannot be differentiated forwards.
     decoded, pull = jax.vjp(decode, notes.values)

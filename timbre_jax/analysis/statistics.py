@@ -56,10 +56,7 @@ class BoxPlot:
             strict=True,
         )
         return Table(
-            "distribution",
-            columns,
-            tuple(rows),
-            "Distribution of every latent; whiskers reach 1.5 interquartile ranges.",
+            "distribution", columns, tuple(rows), "Distribution of every latent; whiskers reach 1.5 interquartile ranges."
         )
 
 

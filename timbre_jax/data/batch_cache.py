@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
 from concurrent.futures import Future
 
 import numpy as np
 
-from timbre_jax.data.datasets import Example, Source, read
+from timbre_jax.data.example_source import Example, ExampleSource, Positions
 
 
-class BatchCache:
+class BatchCache(ExampleSource):
     """Source that keeps the last batches in memory, so that runs of one seed, in lockstep, read each batch once.
 
     Several readers share a batch and must not change it. It can be read from any thread; a reader of a batch that is being read
@@ -23,7 +22,7 @@ class BatchCache:
       keep: number of batches kept; for each order of reading, more than the readers are apart.
     """
 
-    def __init__(self, source: Source, keep: int):
+    def __init__(self, source: ExampleSource, keep: int):
         self._source, self._keep = source, keep
         self._lock = threading.Lock()
         self._kept: OrderedDict[bytes, Future] = OrderedDict()
@@ -34,8 +33,7 @@ class BatchCache:
     def __getitem__(self, i: int) -> Example:
         return self._source[i]
 
-    def batch(self, positions: Sequence[int] | np.ndarray) -> Example:
-        """Returns a batch, see `data.datasets.Source`."""
+    def batch(self, positions: Positions) -> Example:
         positions = np.asarray(positions, np.int64)
         name = positions.tobytes()
         with self._lock:
@@ -47,7 +45,7 @@ class BatchCache:
         if found is not None:
             return found.result()
         try:
-            future.set_result(read(self._source, positions))
+            future.set_result(self._source.batch(positions))
         except BaseException as error:
             with self._lock:
                 self._kept.pop(name, None)  # the next reader tries again

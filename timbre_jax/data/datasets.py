@@ -1,124 +1,34 @@
-"""From a configuration to what training reads: sources of features, and the representation they are of."""
+"""Opens the training data of a configuration: sources of features, their representation, classes and fitted ranges."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
-from timbre_jax.data.labels import Labelled, class_labels, label_numbers
+from timbre_jax.data.example_source import ExampleSource, Labelled, Rescaled, Subset, in_memory, spread
+from timbre_jax.data.features import cached_features
+from timbre_jax.data.labels import class_labels, label_numbers
+from timbre_jax.data.on_the_fly import AnalysedSource
+from timbre_jax.data.store import JoinedStore, Store, open_store
 from timbre_jax.representations import make_representation
 from timbre_jax.representations.base import Representation
-
-Example = dict[str, np.ndarray]
-"""{"values" [N, F], "mask" [N], "index" int32, and conditions by name}."""
-
-
-class Source(Protocol):
-    """Random access to examples. One that also has `batch(positions)` is read a batch at a time, which is quicker."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, i: int) -> Example: ...
-
-
-class Subset:
-    """Some positions of a source, in their order."""
-
-    def __init__(self, source: Source, positions: Sequence[int] | np.ndarray):
-        self._source, self._positions = source, np.asarray(positions, np.int64)
-
-    def __len__(self) -> int:
-        return len(self._positions)
-
-    def __getitem__(self, i: int) -> Example:
-        return self._source[int(self._positions[i])]
-
-    def batch(self, positions: Sequence[int] | np.ndarray) -> Example:
-        return read(self._source, self._positions[np.asarray(positions, np.int64)])
-
-
-class Rescaled:
-    """Values moved from [low, high] to [0, 1], feature by feature, and clipped."""
-
-    def __init__(self, source: Source, low: np.ndarray, high: np.ndarray):
-        self._source = source
-        self._low, self._scale = low.astype(np.float32), (1.0 / (high - low)).astype(np.float32)
-
-    def __len__(self) -> int:
-        return len(self._source)
-
-    def __getitem__(self, i: int) -> Example:
-        return self._rescale(self._source[i])
-
-    def batch(self, positions: Sequence[int] | np.ndarray) -> Example:
-        return self._rescale(read(self._source, positions))
-
-    def _rescale(self, example: Example) -> Example:
-        values = np.clip((example["values"] - self._low) * self._scale, 0.0, 1.0)
-        return {**example, "values": values}
-
-
-class InMemory:
-    """A source read once and kept."""
-
-    def __init__(self, source: Source):
-        self._count = len(source)
-        self._arrays: Example = {}
-        for batch, start in zip(batches(source, 256), range(0, self._count, 256), strict=True):
-            for name, values in batch.items():
-                if name not in self._arrays:
-                    self._arrays[name] = np.empty((self._count, *values.shape[1:]), values.dtype)
-                self._arrays[name][start : start + len(values)] = values
-
-    def __len__(self) -> int:
-        return self._count
-
-    def __getitem__(self, i: int) -> Example:
-        return {name: array[i] for name, array in self._arrays.items()}
-
-    def batch(self, positions: Sequence[int] | np.ndarray) -> Example:
-        return self[np.asarray(positions, np.int64)]
-
-
-MEMORY = 4e9
-"""Bytes: a set of features that is larger is read from the disk, where it was to be kept in memory."""
-
-
-def in_memory(source: Source) -> Source:
-    """The source read once and kept, or itself where it would take more than `MEMORY`: the examples are the same."""
-    size = sum(value.nbytes for value in read(source, [0]).values()) * len(source)
-    return InMemory(source) if size <= MEMORY else source
-
-
-def read(source: Source, positions: Sequence[int] | np.ndarray) -> Example:
-    """Examples at some positions, at least one, as one dict of [B, ...] arrays."""
-    if hasattr(source, "batch"):
-        return source.batch(np.asarray(positions, np.int64))
-    examples = [source[int(i)] for i in positions]
-    return {name: np.stack([example[name] for example in examples]) for name in examples[0]}
-
-
-def batches(source: Source, batch_size: int, positions: Sequence[int] | None = None) -> Iterator[Example]:
-    """Batches of a source in order; the last may be smaller."""
-    positions = range(len(source)) if positions is None else positions
-    for start in range(0, len(positions), batch_size):
-        yield read(source, positions[start : start + batch_size])
-
-
-def spread(total: int, count: int) -> Sequence[int] | np.ndarray:
-    """`count` of `total` positions, evenly spread; all of them where there are no more, or `count` is 0."""
-    return np.linspace(0, total - 1, count).round().astype(np.int64) if 0 < count < total else range(total)
 
 
 @dataclasses.dataclass(frozen=True)
 class Sources:
-    """What a run reads, the representation that it is of, ranges fitted, what tells its sounds from others, and its classes."""
+    """Training data of a run.
 
-    train: Source
-    valid: Source
+    Attributes:
+      train, valid: examples.
+      representation: their representation, with fitted ranges.
+      fingerprint: differs between stores of different sounds.
+      classes: kinds of label and the labels of each.
+    """
+
+    train: ExampleSource
+    valid: ExampleSource
     representation: Representation
     fingerprint: str = ""
     classes: tuple[tuple[str, tuple[str, ...]], ...] = ()
@@ -138,10 +48,6 @@ def open_sources(config: Any, *, progress: bool = True) -> Sources:
     Raises:
       ValueError: no store, or a split or family that is not there.
     """
-    from timbre_jax.data.features import cached_features
-    from timbre_jax.data.on_the_fly import AnalysedSource
-    from timbre_jax.data.store import open_store
-
     data = config.data
     if not data.store:
         raise ValueError("config.data.store is empty: give --config.data.store=STORE, which experiments/prepare.py makes")
@@ -156,7 +62,7 @@ def open_sources(config: Any, *, progress: bool = True) -> Sources:
         store = opened[path]
         if split not in store.splits:
             raise ValueError(f"config.data.{role}_split: {path} has no split {split!r}; it has {', '.join(store.splits)}")
-        fingerprints += [part.index["fingerprint"] for part in getattr(store, "stores", (store,))]
+        fingerprints += [part.index["fingerprint"] for part in store.stores]
         positions = chosen_positions(store, split, tuple(data.families), data.max_examples if role == "train" else 0)
         if data.features == "cached":
             source = cached_features(store, split, representation, progress=progress)
@@ -177,7 +83,7 @@ def open_sources(config: Any, *, progress: bool = True) -> Sources:
     return Sources(Rescaled(train, low, high), Rescaled(valid, low, high), fitted, fingerprint, classes)
 
 
-def fit_ranges(representation: Representation, source: Source) -> tuple[Representation, np.ndarray, np.ndarray]:
+def fit_ranges(representation: Representation, source: ExampleSource) -> tuple[Representation, np.ndarray, np.ndarray]:
     """Harmonic tracks with ranges that are the smallest and largest of a source: the paper's min-max scaling.
 
     Both scales are affine in the normalised values, so the features need not be made again.
@@ -190,7 +96,7 @@ def fit_ranges(representation: Representation, source: Source) -> tuple[Represen
     """
     if not representation.is_harmonic:
         raise ValueError(f"representation {representation.name!r} has no ranges to fit: set representation.fit_ranges=False")
-    lows, highs = source.ranges() if hasattr(source, "ranges") else _ranges(source)
+    lows, highs = source.ranges()
     low = np.array([lows[0], lows[1:].min()], np.float64)
     high = np.array([highs[0], highs[1:].max()], np.float64)
     if not np.all(low < high):
@@ -206,14 +112,7 @@ def fit_ranges(representation: Representation, source: Source) -> tuple[Represen
     return fitted, low[rows].astype(np.float32), high[rows].astype(np.float32)
 
 
-def _ranges(source: Source) -> tuple[np.ndarray, np.ndarray]:
-    """The smallest and largest value of each feature, [F] each."""
-    parts = [(values.min((0, 1)), values.max((0, 1))) for values in (batch["values"] for batch in batches(source, 256))]
-    lows, highs = zip(*parts, strict=True)
-    return np.minimum.reduce(lows), np.maximum.reduce(highs)
-
-
-def chosen_positions(store: Any, split: str, families: tuple[str, ...] = (), limit: int = 0) -> np.ndarray:
+def chosen_positions(store: Store | JoinedStore, split: str, families: tuple[str, ...] = (), limit: int = 0) -> np.ndarray:
     """Positions in a split of what a run takes from it: its families (() is all), at most `limit` (0 is all).
 
     Raises:

@@ -7,27 +7,25 @@
 
 The digest is of the representation's settings (without those of its way back to sound) and of the store's content, so another
 setting is another folder. Values are kept as 16-bit steps between the smallest and largest of each record: an error under 1e-5
-of the range. Features that an earlier version cached (SPLIT.json and array_record files, which may be deleted then) are taken
-over without being analysed again.
+of the range.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from timbre_jax.data.example_source import Example, ExampleSource, Positions
 from timbre_jax.data.fixed_records import CHECK, FixedReader, FixedWriter, count_fixed
-from timbre_jax.data.prepare.shards import count_records, read_records, write_text
-from timbre_jax.data.random_access import RandomAccess
 from timbre_jax.data.store import JoinedStore, Store, StoreError
+from timbre_jax.files import locked, write_text
 from timbre_jax.representations import Representation, representation_settings
 from timbre_jax.types import Features
 
@@ -80,10 +78,8 @@ def cached_features(
     if not whole.is_file():
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            with _lock(folder):
-                if whole.is_file():
-                    pass  # another process has made it meanwhile
-                elif not _taken_over(folder, split):
+            with locked(folder / ".lock", wait=True):
+                if not whole.is_file():  # else another process has made it meanwhile
                     _analyse(store, split, representation, folder, batch_size=batch_size, progress=progress)
         except OSError as error:
             raise ValueError(
@@ -103,13 +99,6 @@ def features_folder(store: Store, representation: Representation, directory: str
     return (store.path / "features" if directory is None else Path(directory)) / name
 
 
-@contextlib.contextmanager
-def _lock(folder: Path) -> Iterator[None]:
-    with open(folder / ".lock", "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)  # waits: whoever comes second finds the work done
-        yield
-
-
 def _analyse(store, split, representation, folder, *, batch_size, progress) -> None:
     from tqdm import tqdm
 
@@ -121,7 +110,10 @@ def _analyse(store, split, representation, folder, *, batch_size, progress) -> N
     write_text(
         folder / "index.json",
         json.dumps({"name": representation.name, "settings": representation_settings(representation)}, indent=1) + "\n",
+        sync=True,
     )
+    for entry in folder.glob(".*.tmp*"):
+        entry.unlink()  # files that a killed run was writing
     files = []
     with tqdm(total=total, unit=" sounds", desc=f"features of {split}", disable=not progress) as bar:
         for number in range(count):
@@ -142,34 +134,9 @@ def _analyse(store, split, representation, folder, *, batch_size, progress) -> N
                 for row in range(len(positions)):
                     writer.write(_pack(features, row, store, split, first + row))
                 bar.update(len(positions))
-            write_text(shapes, json.dumps(_shapes(features)))
+            write_text(shapes, json.dumps(_shapes(features)), sync=True)
             writer.close()
-    _finish(folder, split, layout, files)
-
-
-def _taken_over(folder: Path, split: str) -> bool:
-    """Whether features of the form before this one lay here whole; they have this form now."""
-    if not (folder / f"{split}.json").is_file():
-        return False
-    layout = json.loads((folder / f"{split}.json").read_text(encoding="utf-8"))
-    size, files = _record_bytes(layout), []
-    for number, shard in enumerate(layout.pop("shards")):
-        if count_records(folder / shard["file"]) != shard["count"]:
-            return False
-        path = folder / _file_name(split, number, -(-layout["count"] // SHARD))
-        writer = FixedWriter(path)
-        for record in read_records(folder / shard["file"]):
-            if len(record) != size:
-                return False
-            writer.write(record)
-        writer.close()
-        files.append({"file": path.name, "count": shard["count"]})
-    _finish(folder, split, layout, files)
-    return True
-
-
-def _finish(folder: Path, split: str, layout: dict[str, Any], files: list[dict[str, Any]]) -> None:
-    write_text(folder / f"{split}.features.json", json.dumps({**layout, "shards": files}, indent=1) + "\n")
+    write_text(folder / f"{split}.features.json", json.dumps({**layout, "shards": files}, indent=1) + "\n", sync=True)
     for entry in files:
         (folder / f"{entry['file']}.shapes").unlink(missing_ok=True)
 
@@ -217,7 +184,7 @@ def _pack(features: Features, row: int, store: Store, split: str, position: int)
     return b"".join(part.tobytes() for part in parts)
 
 
-class FeatureSource(RandomAccess):
+class FeatureSource(ExampleSource):
     """Features of a split on disk, for grain and for reading at once.
 
     len() and [i] -> {"values": [N, F] float32, "mask": [N] float32, "index": int32, and the conditions by name}.
@@ -240,6 +207,9 @@ class FeatureSource(RandomAccess):
         self._edges = np.cumsum([0] + [shard["count"] for shard in layout["shards"]])
         self._readers: dict[int, Any] = {}
 
+    def __len__(self) -> int:
+        return len(self.index)
+
     def _raw(self, positions: np.ndarray) -> np.ndarray:
         raw = np.empty((len(positions), self._record_bytes + CHECK), np.uint8)
         shards = np.searchsorted(self._edges, positions, side="right") - 1
@@ -256,7 +226,7 @@ class FeatureSource(RandomAccess):
                 ) from None
         return raw
 
-    def batch(self, positions: Sequence[int] | np.ndarray) -> dict[str, np.ndarray]:
+    def batch(self, positions: Positions) -> Example:
         """What [i] says of several positions at once, [n, ...] each: the quick way, which the pipeline takes."""
         positions = self._checked(positions)
         (frames, width), count = self.shape, len(positions)
@@ -277,7 +247,7 @@ class FeatureSource(RandomAccess):
             place += size
         return result
 
-    def read(self, positions: Sequence[int] | np.ndarray | None = None) -> Features:
+    def read(self, positions: Positions | None = None) -> Features:
         """Features at some positions, or of the whole split, as numpy arrays: values [n, N, F], mask [n, N]."""
         positions = np.arange(len(self)) if positions is None else np.asarray(positions, np.int64).reshape(-1)
         shapes = {"values": self.shape, "mask": self.shape[:1], **self._conditions}
@@ -299,19 +269,16 @@ class FeatureSource(RandomAccess):
                 low, high = (np.array(kept[name], np.float32) for name in ("low", "high"))
                 if low.shape == high.shape == self.shape[1:]:
                     return low, high
-        low, high = np.full(self.shape[1], np.inf, np.float32), np.full(self.shape[1], -np.inf, np.float32)
-        for start in range(0, len(self), 256):
-            values = self.batch(np.arange(start, min(start + 256, len(self))))["values"]
-            low, high = np.minimum(low, values.min((0, 1))), np.maximum(high, values.max((0, 1)))
-        with contextlib.suppress(OSError), _lock(self.folder):
-            write_text(self._ranges_file, json.dumps({"low": low.tolist(), "high": high.tolist()}) + "\n")
+        low, high = super().ranges()
+        with contextlib.suppress(OSError), locked(self.folder / ".lock", wait=True):
+            write_text(self._ranges_file, json.dumps({"low": low.tolist(), "high": high.tolist()}) + "\n", sync=True)
         return low, high
 
     def __getstate__(self):
         return {**self.__dict__, "_readers": {}}
 
 
-class JoinedFeatures(RandomAccess):
+class JoinedFeatures(ExampleSource):
     """Features of one split of several stores, one after another; as `FeatureSource`, `index` counting on."""
 
     def __init__(self, parts: Sequence[tuple[int, FeatureSource]]):
@@ -322,7 +289,10 @@ class JoinedFeatures(RandomAccess):
         self.index = np.concatenate([part.index + np.int32(offset) for offset, part in parts])
         self._edges = np.cumsum([0] + [len(part) for part in self._parts])
 
-    def batch(self, positions: Sequence[int] | np.ndarray) -> dict[str, np.ndarray]:
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def batch(self, positions: Positions) -> Example:
         """As `FeatureSource.batch`."""
         positions = self._checked(positions)
         which = np.searchsorted(self._edges, positions, side="right") - 1
@@ -341,7 +311,7 @@ class JoinedFeatures(RandomAccess):
         lows, highs = zip(*(part.ranges() for part in self._parts), strict=True)
         return np.minimum.reduce(lows), np.maximum.reduce(highs)
 
-    def read(self, positions: Sequence[int] | np.ndarray | None = None) -> Features:
+    def read(self, positions: Positions | None = None) -> Features:
         """As `FeatureSource.read`."""
         parts = self.batch(np.arange(len(self)) if positions is None else positions)
         del parts["index"]

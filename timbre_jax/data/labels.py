@@ -1,41 +1,13 @@
-"""Labels of examples for class heads: columns of a store as numbers that a batch carries."""
+"""Labels for class heads: columns of a store as numbers that a batch carries (`example_source.Labelled`)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
-LABEL_PREFIX = "label_"
-"""Of the fields of an example that are labels: "label_family"."""
 NO_LABEL = ("", "unlabelled", "unknown")
-"""What stands in a column for a sound without a label; its number is -1."""
-
-
-class Labelled:
-    """A source whose examples carry a number for each kind of label.
-
-    Args:
-      source: of examples.
-      labels: {name: [n] int32}, one for each example of the source; -1 where there is none.
-    """
-
-    def __init__(self, source: Any, labels: Mapping[str, np.ndarray]):
-        self._source, self._labels = source, {LABEL_PREFIX + k: np.asarray(v, np.int32) for k, v in labels.items()}
-
-    def __len__(self) -> int:
-        return len(self._source)
-
-    def __getitem__(self, i: int) -> dict[str, np.ndarray]:
-        return {**self._source[i], **{name: label[i] for name, label in self._labels.items()}}
-
-    def batch(self, positions: Sequence[int] | np.ndarray) -> dict[str, np.ndarray]:
-        """As `data.datasets.Source` has it."""
-        from timbre_jax.data.datasets import read
-
-        positions = np.asarray(positions, np.int64)
-        return {**read(self._source, positions), **{name: label[positions] for name, label in self._labels.items()}}
+"""Words of a column for a sound without a label; its number is -1."""
 
 
 def class_labels(columns: Mapping[str, np.ndarray], names: Sequence[str]) -> tuple[tuple[str, tuple[str, ...]], ...]:

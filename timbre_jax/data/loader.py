@@ -4,23 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
-
-class RandomAccess(Protocol):
-    """What the pipeline reads: `FeatureSource`, `AudioSource`, or any list of dicts of arrays.
-
-    A source that also has `batch(positions) -> dict of [B, ...]` is read a batch at a time.
-    """
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, position: int) -> dict[str, np.ndarray]: ...
+from timbre_jax.data.example_source import Example, ExampleSource
 
 
-class Pipeline(Iterator[dict[str, np.ndarray]]):
+class Pipeline(Iterator[Example]):
     """An iterator of batches, dicts of [B, ...] arrays; made by `make_pipeline`.
 
     The stream of examples is one for all processes: pass after pass over the source, each in its own order, which only
@@ -37,7 +28,7 @@ class Pipeline(Iterator[dict[str, np.ndarray]]):
     def __iter__(self) -> Pipeline:
         return self
 
-    def __next__(self) -> dict[str, np.ndarray]:
+    def __next__(self) -> Example:
         return next(self._iterator)
 
     def get_state(self) -> dict[str, Any]:
@@ -66,7 +57,7 @@ class Pipeline(Iterator[dict[str, np.ndarray]]):
 
 
 def make_pipeline(
-    source: RandomAccess,
+    source: ExampleSource,
     *,
     batch_size: int,
     seed: int,
@@ -81,7 +72,7 @@ def make_pipeline(
     """Batches of a source.
 
     Args:
-      source: random access to dicts of arrays.
+      source: random access to examples.
       batch_size: examples a batch of this process.
       seed: decides the order of every pass.
       shuffle: a new order in every pass; False keeps the source's.
@@ -139,7 +130,7 @@ class _Batches:
             self._orders = {number: order, **{k: v for k, v in self._orders.items() if abs(k - number) == 1}}
         return order
 
-    def __getitem__(self, batch: int) -> dict[str, np.ndarray]:
+    def __getitem__(self, batch: int) -> Example:
         total = len(self._source)
         examples = batch * self._together + self._process * self._size + np.arange(self._size)
         if not self._repeat:
@@ -149,7 +140,4 @@ class _Batches:
         for number in np.unique(passes).tolist():
             here = passes == number
             positions[here] = self._order(number)[places[here]]
-        if hasattr(self._source, "batch"):
-            return self._source.batch(positions)
-        read = [self._source[position] for position in positions.tolist()]
-        return {name: np.stack([example[name] for example in read]) for name in read[0]}
+        return self._source.batch(positions)

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
+from timbre_jax.data.example_source import Example, ExampleSource, Positions
 from timbre_jax.data.features import MAX_SAMPLES, analyse_batch
-from timbre_jax.data.random_access import RandomAccess
 from timbre_jax.data.store import JoinedStore, Store, StoreError
 from timbre_jax.representations import Representation
 
 BATCH = 64
 
 
-class AnalysedSource(RandomAccess):
+class AnalysedSource(ExampleSource):
     """What `cached_features` gives, but for its rounding to 16 bits: analysed on the device at every reading.
 
     Nothing is waited for before training and no disk is needed beside the store; every pass over the sounds costs their
@@ -42,7 +40,10 @@ class AnalysedSource(RandomAccess):
         self._lengths = np.minimum(store.lengths(split), self._samples)
         self.index = store.metadata(split, ("index",))["index"].astype(np.int32)
 
-    def batch(self, positions: Sequence[int] | np.ndarray) -> dict[str, np.ndarray]:
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def batch(self, positions: Positions) -> Example:
         """[n, ...] of several at once: "values", "mask", "index" and the conditions by name."""
         positions = self._checked(positions)
         parts = []

@@ -8,7 +8,7 @@
 All sounds have one rate, which the source sets. A record holds a sound's real samples and no padding; sounds are read as
 [n, T] with silence behind the shorter ones, and `Store.lengths` says where it begins. In a store of fixed length longer sounds
 have been cut to T, in a `variable` one T is the longest sound. For a sample library (`sources.folder`) an instrument is a group
-of copies of one sound, a family its class, and pitch and velocity are -1. Version 1, whose sounds all have T samples, is read.
+of copies of one sound, a family its class, and pitch and velocity are -1.
 
 Sounds are 16-bit: that is what NSynth and SoundFont samples are, it is half of float32, and its rounding noise (-98 dB) lies
 at the bottom of the -100..0 dB range of the features. `index.json` is written last: a folder without it is no store.
@@ -26,14 +26,14 @@ from pathlib import Path
 
 import numpy as np
 
+from timbre_jax.data.example_source import Example, ExampleSource, Positions
+
 FORMAT = "timbre_jax store"
 VERSION = 2
-READABLE = (1, 2)
 COLUMNS = (
     "index", "split", "position", "shard", "row", "id", "instrument", "family", "source", "pitch", "velocity", "preset",
     "f0_hz", "pitch_moves", "remarks", "samples",
 )  # fmt: skip
-_COLUMNS_1 = COLUMNS[:-1]
 _INTEGERS = ("index", "position", "shard", "row", "pitch", "velocity", "pitch_moves", "samples")
 _FLOATS = ("f0_hz",)
 _ROWS = 8192  # of records.csv at a time
@@ -54,10 +54,12 @@ class Store:
     Attributes:
       path: the folder.
       index: what index.json says.
+      stores, offsets: the store itself, as the only part of a `JoinedStore`.
     """
 
     def __init__(self, path: Path, index: dict):
         self.path, self.index = path, index
+        self.stores, self.offsets = (self,), (0,)
         self._readers: dict[str, object] = {}
         self._columns: dict[str, dict[str, np.ndarray]] = {}
 
@@ -83,9 +85,8 @@ class Store:
             raise StoreError(f"{file}: not readable as JSON; make the store again") from None
         if not isinstance(index, dict) or index.get("format") != FORMAT:
             raise StoreError(f"{file}: this is not the index of a store")
-        if index.get("version") not in READABLE:
-            known = " and ".join(map(str, READABLE))
-            raise StoreError(f"{path}: a store of version {index.get('version')}, versions {known} are read; make it again")
+        if index.get("version") != VERSION:
+            raise StoreError(f"{path}: a store of version {index.get('version')}, version {VERSION} is read; make it again")
         for split in index["splits"].values():
             for shard in split["shards"]:
                 if not (path / shard["file"]).is_file():
@@ -135,22 +136,19 @@ class Store:
     def _read_columns(self, names: Sequence[str]) -> dict[str, dict[str, np.ndarray]]:
         """{column: {split: [n]}} of records.csv, read piece by piece: as text it is several times as large."""
         file = self.path / "records.csv"
-        version = self.index["version"]
-        there = _COLUMNS_1 if version == 1 else COLUMNS
         pieces: dict[str, dict[str, list[np.ndarray]]] = {name: {} for name in names}
         with open(file, encoding="utf-8", newline="") as opened:
             reader = csv.reader(opened)
-            if tuple(next(reader, ())) != there:
-                raise StoreError(f"{file}: not the columns that version {version} has")
+            if tuple(next(reader, ())) != COLUMNS:
+                raise StoreError(f"{file}: not the columns that version {VERSION} has")
             while rows := list(itertools.islice(reader, _ROWS)):
-                if any(len(row) != len(there) for row in rows):
-                    raise StoreError(f"{file}: a line has not {len(there)} columns; make the store again")
+                if any(len(row) != len(COLUMNS) for row in rows):
+                    raise StoreError(f"{file}: a line has not {len(COLUMNS)} columns; make the store again")
                 splits = [row[1] for row in rows]
                 for split in dict.fromkeys(splits):
                     here = [row for row, own in zip(rows, splits, strict=True) if own == split]
                     for name in names:
-                        place = there.index(name) if name in there else None
-                        values = [str(self.samples)] * len(here) if place is None else [row[place] for row in here]
+                        values = [row[COLUMNS.index(name)] for row in here]
                         pieces[name].setdefault(split, []).append(_column(name, values))
         columns = {name: {split: np.concatenate(parts) for split, parts in of.items()} for name, of in pieces.items()}
         found = {split: len(values) for split, values in columns[names[0]].items()}
@@ -227,10 +225,10 @@ class Store:
         return f"Store({str(self.path)!r}: {counts})"
 
 
-class AudioSource:
-    """len() and [i] -> {"audio": [T] float32, "length": int32 real samples, "index": int32} of one split."""
+class AudioSource(ExampleSource):
+    """Sounds of one split: [i] is {"audio": [T] float32, "length": int32 real samples, "index": int32}."""
 
-    def __init__(self, store: Store, split: str):
+    def __init__(self, store: Store | JoinedStore, split: str):
         self._store, self._split = store, split
         self._index = store.metadata(split, ("index",))["index"].astype(np.int32)
         self._lengths = store.lengths(split)
@@ -238,11 +236,7 @@ class AudioSource:
     def __len__(self) -> int:
         return len(self._index)
 
-    def __getitem__(self, position: int) -> dict[str, np.ndarray]:
-        return {name: values[0] for name, values in self.batch([position]).items()}
-
-    def batch(self, positions: Sequence[int] | np.ndarray) -> dict[str, np.ndarray]:
-        """Several at once: {"audio": [n, T] float32, "length": [n] int32, "index": [n] int32}."""
+    def batch(self, positions: Positions) -> Example:
         positions = np.asarray(positions, np.int64).reshape(-1)
         audio = self._store.audio(self._split, positions)
         return {"audio": audio, "length": self._lengths[positions], "index": self._index[positions]}

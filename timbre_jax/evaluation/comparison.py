@@ -142,7 +142,7 @@ def _score(
     distances: dict[str, np.ndarray] = {}
     rows = np.zeros(0, np.int64)
     if settings.sounds:
-        distances, rows = sound_distances(run, notes, number=settings.sounds, waves=waves, seed=settings.seed)
+        distances, rows = sound_distances(run.space, notes, number=settings.sounds, waves=waves, seed=settings.seed)
     return RunScores(
         store=store_name,
         name=name,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from timbre_jax.evaluation.runs import Notes, Run, even_choice
+from timbre_jax.evaluation.runs import even_choice
+from timbre_jax.evaluation.sounds import Sounds
 from timbre_jax.inference.batched import encode_features
 from timbre_jax.inference.pooled import held_space
 from timbre_jax.inference.rendering import fit_length, resynthesize, synthesize_values
@@ -19,8 +20,8 @@ def sound_points(space: TimbreSpace, features: Features) -> np.ndarray:
 
 
 def sound_distances(
-    run: Run,
-    notes: Notes,
+    space: TimbreSpace,
+    notes: Sounds,
     *,
     number: int,
     mean_image: np.ndarray | None = None,
@@ -30,8 +31,8 @@ def sound_distances(
     """Returns log-spectral distances to the recordings of some of the notes, in dB.
 
     Args:
-      run: resynthesizes the notes.
-      notes: as the run sees them.
+      space: resynthesizes the notes.
+      notes: as the space sees them.
       number: how many of them are compared, even over the instruments.
       mean_image: [N, F] in the space's own features; adds the distances of this image's sound.
       waves: the resynthesized waves of these notes by name, if the caller has them; None: `resynthesize` makes them.
@@ -42,11 +43,11 @@ def sound_distances(
     """
     rows = even_choice(notes.labels["instrument"], number, seed=seed)
     recorded = notes.audio(rows)
-    waves = dict(resynthesize(run.space, notes.part(rows).features) if waves is None else waves)
+    waves = dict(resynthesize(space, notes.part(rows).features) if waves is None else waves)
     if mean_image is not None:
-        waves["mean_image"] = np.repeat(synthesize_values(run.space, mean_image[None]), len(rows), axis=0)
+        waves["mean_image"] = np.repeat(synthesize_values(space, mean_image[None]), len(rows), axis=0)
     # The model does not answer for samples behind the part that its representation covers.
-    length = min(recorded.shape[1], run.space.representation.length or recorded.shape[1])
+    length = min(recorded.shape[1], space.representation.length or recorded.shape[1])
     ends = notes.varying_lengths(rows, most=length)
     distances = {
         name: spectral_distances(fit_length(wave, length), recorded[:, :length], lengths=ends) for name, wave in waves.items()

@@ -20,15 +20,15 @@ def plain(text: str) -> str:
 
 @styled
 def map_figure(coordinates: np.ndarray, classes: np.ndarray, labels: Sequence[dict] = (), *, title: str = ""):
-    """Sounds [M, 2] in [0, 1], coloured by class [M]; labels: {"name", "x", "y"} written over them."""
+    """Sounds [M, 2] in [0, 1], colored by class [M]; labels: {"name", "x", "y"} written over them."""
     figure, axes = new_figure(8.4, 6.6)
     ax = axes[0, 0]
     names, ids = np.unique(np.asarray(classes), return_inverse=True)
     size = float(np.clip(9000 / max(len(ids), 1), 7, 40))
     for c, name in enumerate(names):
-        colour = CLASS_COLOURS[c % len(CLASS_COLOURS)]
+        color = CLASS_COLOURS[c % len(CLASS_COLOURS)]
         points = coordinates[ids == c]
-        ax.scatter(*points.T, s=size, color=colour, label=f"{plain(str(name))} ({len(points)})", linewidths=0, alpha=0.85)
+        ax.scatter(*points.T, s=size, color=color, label=f"{plain(str(name))} ({len(points)})", linewidths=0, alpha=0.85)
     for label in labels:
         box = {"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 1.5}
         ax.text(label["x"], label["y"], plain(label["name"]), ha="center", va="center", fontsize=9, fontweight="bold", bbox=box)

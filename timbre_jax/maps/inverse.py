@@ -20,7 +20,7 @@ _MOST_AT_ONCE = 1024
 
 
 class _AnyInverse:
-    """What all ways back share; subclasses have `coordinates` [P, 2] and `latents_at`."""
+    """Base class of inverses; subclasses have `coordinates` [P, 2], `holder` [P] and `latents_at`."""
 
     def __call__(self, xy) -> tuple[np.ndarray, np.ndarray]:
         """Points [M, 2] of the map to latents [M, D] and their distances [M] to the nearest sound, in map units.
@@ -37,6 +37,15 @@ class _AnyInverse:
     def nearest(self, xy) -> np.ndarray:
         """The sound [M] (row of `coordinates`) that lies nearest to each point [M, 2]; of several at one place the first."""
         return self._answers(xy)[2]
+
+    @property
+    def shared(self) -> dict[int, list[int]]:
+        """Places with several sounds: the sound that answers there -> the others."""
+        groups: dict[int, list[int]] = {}
+        for sound, first in enumerate(np.asarray(self.holder).tolist()):
+            if first != sound:
+                groups.setdefault(first, []).append(sound)
+        return groups
 
     def _answers(self, xy) -> tuple[np.ndarray, ...]:
         xy = map_points(xy)
@@ -93,15 +102,6 @@ class KernelInverse(_AnyInverse):
     def _squared(self, xy: Array) -> Array:
         return _squared(xy, self.coordinates, self.widths)
 
-    @property
-    def shared(self) -> dict[int, list[int]]:
-        """Places with several sounds: the sound that answers there -> the others."""
-        groups: dict[int, list[int]] = {}
-        for sound, first in enumerate(np.asarray(self.holder).tolist()):
-            if first != sound:
-                groups.setdefault(first, []).append(sound)
-        return groups
-
 
 @flax.struct.dataclass
 class LinearInverse(_AnyInverse):
@@ -118,6 +118,11 @@ class LinearInverse(_AnyInverse):
     high: Array
     directions: Array
     mean: Array
+
+    @property
+    def holder(self) -> np.ndarray:
+        """[P] int32, the sound that a click on each sound gives back: itself."""
+        return np.arange(len(self.coordinates), dtype=np.int32)
 
     def latents_at(self, xy: Array) -> Array:
         """[M, 2] -> [M, D]."""

@@ -1,11 +1,11 @@
-"""The sounds of a library as a map's programs see them: latents, names, classes; and classes borrowed from another library."""
+"""Sounds of a library with their latents, names and classes, classes borrowed from another library, and a map of them."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
-import os
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,8 +14,9 @@ from timbre_jax.analysis.neighbours import name_by_neighbours, neighbours
 from timbre_jax.data.features import VERSION
 from timbre_jax.data.store import JoinedStore, Store, open_store
 from timbre_jax.evaluation.runs import Run, choose_notes, feature_blocks
+from timbre_jax.files import atomic_path
 from timbre_jax.inference.batched import encode_features
-from timbre_jax.maps.sound_map import space_digest
+from timbre_jax.maps.sound_map import SoundMap, space_digest
 
 UNLABELLED = "unlabelled"
 BORROW_FROM = 5
@@ -56,6 +57,11 @@ class Library:
         return len(self.latents)
 
     @property
+    def name(self) -> str:
+        """The folder's name of the store, or those of all stores that are joined."""
+        return " + ".join(store.path.name for store in single_stores(self.store))
+
+    @property
     def named(self) -> np.ndarray:
         """Which of the sounds have a class, [M] bool."""
         return self.classes != UNLABELLED
@@ -74,6 +80,31 @@ class Library:
             wave = self.store.audio(split, position)[0]
             found.append(wave[: int(self.store.lengths(split, position)[0])])
         return found
+
+
+@dataclasses.dataclass(frozen=True)
+class RunMap:
+    """Map of a library in the space of a run.
+
+    Attributes:
+      run: the run whose space the latents are of.
+      library: the M sounds on the map.
+      sound_map: where they are placed, and the inverse.
+    """
+
+    run: Run
+    library: Library
+    sound_map: SoundMap
+
+    @functools.cached_property
+    def labels(self) -> list[dict]:
+        """Names of regions (`cluster_names`) if classes are borrowed; none if every sound has its own class."""
+        return [] if self.library.agreement is None else cluster_names(self.sound_map.coordinates, self.library.classes)
+
+
+def single_stores(store: Store | JoinedStore) -> tuple[Store, ...]:
+    """Returns the stores that a joined store consists of, or the one store."""
+    return store.stores if isinstance(store, JoinedStore) else (store,)
 
 
 def split_names(store: Store | JoinedStore, split: str) -> tuple[str, ...]:
@@ -126,7 +157,7 @@ def _latents(run: Run, store: Store | JoinedStore, part: Part, progress: bool) -
     """Latents [M, D] of a part's sounds. Those of a whole split are kept in the run's folder: of 100,000 they take minutes."""
     from tqdm import tqdm
 
-    fingerprints = [one.index["fingerprint"] for one in getattr(store, "stores", (store,))]
+    fingerprints = [one.index["fingerprint"] for one in single_stores(store)]
     versions = f"{VERSION} {run.space.representation.version}"  # as features are kept by
     about = "\n".join([versions, space_digest(run.space), part.split, *fingerprints])
     file = run.workdir / "latents" / f"{part.split}-{hashlib.sha256(about.encode()).hexdigest()[:16]}.npy"
@@ -140,16 +171,12 @@ def _latents(run: Run, store: Store | JoinedStore, part: Part, progress: bool) -
     bar = tqdm(blocks, desc=f"latents of {part.split}", total=count, disable=not progress or count < 4, leave=False)
     latents = np.concatenate([np.asarray(encode_features(run.space, features).values, np.float32) for features in bar])
     if whole and len(latents) >= KEPT_FROM:
-        partial = file.with_name(f".{file.name}.{os.getpid()}.partial.npy")
         with contextlib.suppress(OSError):  # somebody else's run, a full disk: then they are made again
-            file.parent.mkdir(exist_ok=True)
-            np.save(partial, latents)
-            os.replace(partial, file)
+            with atomic_path(file) as partial:
+                np.save(partial, latents)
             for other in file.parent.glob(f"{part.split}-*.npy"):
                 if other != file:  # of a space that the run has left behind, or of another store
                     other.unlink(missing_ok=True)
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
     return latents
 
 

@@ -1,40 +1,39 @@
-"""The page of a map: sounds in the plane, to hover over and to click. As a file it holds sounds; served, it makes new ones."""
+"""Page of a map: sounds in the plane to hover over and to click. As a file it contains sounds; served, it asks for new ones."""
 
 from __future__ import annotations
 
 import base64
-import html
+import io
 import json
-from collections.abc import Sequence
-from importlib import resources
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import soundfile
 
+from timbre_jax.maps.library import RunMap
+from timbre_jax.maps.sound_map import SoundMap
 from timbre_jax.report.players import data_uri, wav_bytes
 from timbre_jax.report.plots import CLASS_COLOURS
 from timbre_jax.report.spectrogram import spectrogram_image
+from timbre_jax.report.templates import render
+from timbre_jax.version import __version__
 
 TILE_ROWS, TILE_COLUMNS = 42, 54
 
 
-def class_colours(labels: Sequence[str]) -> tuple[list[dict[str, Any]], np.ndarray]:
-    """The classes of labels [M] by name, with colour and count, and which class each label is, [M]."""
+def class_colors(labels: Sequence[str]) -> tuple[list[dict[str, Any]], np.ndarray]:
+    """Returns the classes of labels [M] by name, with color and count, and the class of each label, [M]."""
     names, ids, counts = np.unique(np.asarray(labels, np.str_), return_inverse=True, return_counts=True)
-    colours = [CLASS_COLOURS[i % len(CLASS_COLOURS)] for i in range(len(names))]
     classes = [
-        {"name": str(name) or "unlabelled", "colour": colour, "count": int(count)}
-        for name, colour, count in zip(names, colours, counts, strict=True)
+        {"name": str(name) or "unlabelled", "color": CLASS_COLOURS[i % len(CLASS_COLOURS)], "count": int(count)}
+        for i, (name, count) in enumerate(zip(names, counts, strict=True))
     ]
     return classes, ids.reshape(-1)
 
 
 def compressed_uri(wave: np.ndarray, sample_rate: int, *, seconds: float = 2.0) -> str:
-    """A sound [T] as an MP3 data address, cut to `seconds` with a fade; as wav where MP3 cannot be written."""
-    import io
-
-    import soundfile
-
+    """Returns a sound [T] as an MP3 data address, cut to `seconds` with a fade; as wav if MP3 cannot be written."""
     data = wav_bytes(wave, sample_rate, seconds=seconds)
     samples, _ = soundfile.read(io.BytesIO(data), dtype="float32")
     buffer = io.BytesIO()
@@ -46,18 +45,70 @@ def compressed_uri(wave: np.ndarray, sample_rate: int, *, seconds: float = 2.0) 
 
 
 def encoded(image: np.ndarray) -> str:
-    """A uint8 picture as base64."""
+    """Returns a uint8 picture as base64."""
     return base64.b64encode(np.ascontiguousarray(image, np.uint8).tobytes()).decode("ascii")
 
 
 def grid_tiles(points: np.ndarray, distances: np.ndarray, waves: np.ndarray, sample_rate: int, *, audio: bool) -> dict:
-    """The grid of decoded sounds for the page: points [G, 2], waves [G, T]; `audio`: hold the sounds too."""
+    """Returns the grid of decoded sounds for the page.
+
+    Args:
+      points: [G, 2], the tiles' places on the map, row by row from the top left.
+      distances: [G], to the nearest library sound, in map units.
+      waves: [G, T].
+      sample_rate: of the waves, in Hz.
+      audio: whether the page contains the sounds too.
+    """
     tiles = []
     for (x, y), distance, wave in zip(points.tolist(), distances.tolist(), waves, strict=True):
         picture = encoded(spectrogram_image(wave, sample_rate, rows=TILE_ROWS, columns=TILE_COLUMNS))
         tile = {"x": x, "y": y, "distance": distance, "picture": picture}
         tiles.append({**tile, "audio": compressed_uri(wave, sample_rate)} if audio else tile)
     return {"size": round(len(tiles) ** 0.5), "rows": TILE_ROWS, "columns": TILE_COLUMNS, "tiles": tiles}
+
+
+def run_page(run_map: RunMap, *, grid: dict | None = None, audio: Mapping[int, str] | None = None, served: bool = False) -> str:
+    """Returns the HTML of a run's map.
+
+    Args:
+      run_map: the map.
+      grid: from `grid_tiles`.
+      audio: data addresses of library sounds by row; None: the page needs none.
+      served: see `map_page`.
+    """
+    run, library, sound_map = run_map.run, run_map.library, run_map.sound_map
+    classes, ids = class_colors(library.classes)
+    sounds = []
+    for row, (x, y) in enumerate(sound_map.coordinates.tolist()):
+        sound = {"name": str(library.ids[row]), "x": x, "y": y, "class": int(ids[row])}
+        if library.agreement is not None:
+            sound["agreement"] = round(float(library.agreement[row]), 3)
+        if audio and row in audio:
+            sound["audio"] = audio[row]
+        sounds.append(sound)
+    partly = audio is not None and len(audio) < len(library)
+    held = f" This page holds the sounds of {len(audio or ())} of them." if partly else ""
+    return map_page(
+        f"Map of “{run.name}”",
+        f"{len(library)} sounds of {library.name}, placed by {_method_name(sound_map)}.{held}",
+        sounds=sounds,
+        classes=classes,
+        labels=run_map.labels,
+        grid=grid,
+        footer=f"Made by timbre_jax {__version__} from the run “{run.name}”. {_shared_places(sound_map)}",
+        served=served,
+    )
+
+
+def _method_name(sound_map: SoundMap) -> str:
+    names = {"kernel": "the kernel map", "umap": "UMAP", "tsne": "t-SNE", "pca": "PCA"}
+    instead = sound_map.settings.get("placed_by")
+    return names[sound_map.method] + (f" (so few that {names[instead]} placed them)" if instead else "")
+
+
+def _shared_places(sound_map: SoundMap) -> str:
+    count = sum(map(len, sound_map.inverse.shared.values()))
+    return f"{count} sounds lie exactly on another one, which answers there (map.json names them)." if count else ""
 
 
 def map_page(
@@ -68,64 +119,32 @@ def map_page(
     classes: Sequence[dict[str, Any]],
     labels: Sequence[dict[str, Any]] = (),
     grid: dict | None = None,
-    table: str = "",
     footer: str = "",
     served: bool = False,
 ) -> str:
-    """The whole document: no network, no other file.
+    """Returns the HTML of a map as one file that needs no network.
 
     Args:
-      sounds: {"name", "x", "y", "class" (number of a class)} each, "audio" (a data address) and "agreement" where there is one.
-      classes: {"name", "colour", "count"}. labels: {"name", "x", "y"}, texts on the map.
-      grid: from `grid_tiles`. table: html to show below.
-      served: a click asks the server at /sound for a new sound; else it plays the nearest sound that the page holds.
+      title: heading of the page.
+      lead: sentence below the heading.
+      sounds: {"name", "x", "y", "class" (number of a class)} each, with "audio" (a data address) and "agreement" if known.
+      classes: {"name", "color", "count"} each.
+      labels: {"name", "x", "y"} each, texts on the map.
+      grid: from `grid_tiles`.
+      footer: last line of the page.
+      served: whether a click asks the server at /sound for a new sound; otherwise it plays the nearest sound in the page.
     """
     data = {"sounds": list(sounds), "classes": list(classes), "labels": list(labels), "grid": grid, "served": served}
     # "<" as an escape: no name, whatever is in it, can end the script element.
     embedded = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
-    what = (
-        "Click anywhere: a new sound is made there and played. A click on a dot takes that sound's own place."
-        if served
-        else "Click anywhere: the nearest sounds are listed and the nearest is played."
+    return render(
+        "map.html.j2",
+        package="timbre_jax.maps",
+        title=title,
+        lead=lead,
+        count=len(sounds),
+        grid=grid,
+        footer=footer,
+        served=served,
+        data=embedded,
     )
-    new_sound = (
-        '<div class="card"><h2>New sound</h2><canvas id="picture" class="picture" role="img" '
-        'aria-label="spectrogram of the new sound, low frequencies at the bottom"></canvas>'
-        '<div class="row"><button type="button" id="again" hidden>Play again</button>'
-        '<a id="save" class="button" hidden>Save wav</a></div><p class="times" id="times"></p></div>'
-        if served
-        else '<canvas id="picture" hidden></canvas><button type="button" id="again" hidden></button>'
-    )
-    board = (
-        '<section class="grid"><h2>A grid of new sounds over the map</h2><p class="hint">Each tile is the spectrogram of a '
-        "sound decoded at the tile's place on the map; click to hear it. The top left tile is the map's top left.</p>"
-        '<canvas id="grid" tabindex="0" role="application" aria-label="grid of sounds: arrows move, Enter plays"></canvas>'
-        '<p class="hint" id="tile" aria-live="polite"></p></section>'
-        if grid
-        else ""
-    )
-    return f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<link rel="icon" href="data:,"><title>{html.escape(title)}</title><style>{_file("map.css")}</style></head>
-<body><div class="sheet">
-<header><h1>{html.escape(title)}</h1><p class="lead">{html.escape(lead)} {what}</p></header>
-<main><div class="columns"><div><div class="stage"><canvas id="dots"></canvas><canvas id="map" tabindex="0" role="application"
- aria-label="map of {len(data["sounds"])} sounds: arrows move the cursor, Enter plays, plus and minus zoom"></canvas>
-<div id="tip"></div>
-<div class="tools"><button type="button" id="in" aria-label="zoom in">+</button><button type="button" id="out"
- aria-label="zoom out">−</button><button type="button" id="whole" aria-label="show the whole map">⤢</button></div></div>
-<div class="legend" id="legend" role="group" aria-label="classes: press to hide or show"></div>
-<p class="hint">Wheel or <kbd>+</kbd> <kbd>−</kbd> zoom, drag moves; with the keyboard: arrows (with <kbd>Shift</kbd>
- faster) and <kbd>Enter</kbd>.</p></div>
-<div><p id="status" aria-live="polite">Nothing chosen yet.</p>{new_sound}
-<div class="card"><h2>Nearest library sounds</h2><ol class="near" id="near"></ol></div>
-<div class="card"><h2>Find by name</h2><input class="find" id="find" type="search" aria-label="find sounds by name"
- placeholder="part of a name"><p class="hint" id="hits"></p></div></div></div>
-{board}{f'<section class="grid"><h2>How good the map is</h2><div class="wide">{table}</div></section>' if table else ""}</main>
-<footer>{html.escape(footer)}</footer></div>
-<script type="application/json" id="data">{embedded}</script><script>{_file("map.js")}</script></body></html>
-"""
-
-
-def _file(name: str) -> str:
-    return resources.files("timbre_jax.maps").joinpath(name).read_text(encoding="utf-8")

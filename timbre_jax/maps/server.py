@@ -1,62 +1,117 @@
-"""The local page of a map: a click anywhere asks for a new sound. Python's own http server, for one person on one machine.
+"""Local web page of a map on which a click makes a new sound: a Starlette application, served by uvicorn.
 
-Starlette with uvicorn was considered: the page needs three addresses, no framework, and the way through this server costs
-about a millisecond of a click; so the library is spared two dependencies.
-
-What it refuses, in one clear line each: another Host than its own (a foreign name that was made to point here, "DNS
-rebinding": 403), a request that another site's page makes (403), an address it does not have (404), coordinates or numbers
-that are none or out of range (400), any other method than GET and HEAD (405 or 501). It listens on 127.0.0.1 only.
+The server is for one person on one machine: it listens on 127.0.0.1 only. It refuses, in one line each, a Host other than its
+own (a foreign name that points here, "DNS rebinding": 403), requests from pages of other sites (403), unknown addresses
+(404), coordinates and rows that are no numbers or out of range (400), and methods other than GET and HEAD (405 or 501).
 """
 
 from __future__ import annotations
 
+import asyncio
+import dataclasses
 import errno
+import functools
+import http
 import json
 import math
 import re
-import select
 import socket
 import struct
-import threading
 import time
-import urllib.parse
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from timbre_jax.maps.library import RunMap
+from timbre_jax.maps.page import run_page
+from timbre_jax.maps.rendering import make_sound, quick_space
+from timbre_jax.report.players import wav_bytes
+from timbre_jax.settings import Settings, setting
+from timbre_jax.space import TimbreSpace
 
 HOST = "127.0.0.1"
 NAMES = ("127.0.0.1", "localhost")
 REACH = 1.0
 """How far outside the map's 0..1 a point may be asked for."""
-_POLICY = (
-    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:; "
-    "media-src 'self' blob: data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
+MOST_FIELDS = 8
+HEADERS = {
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:; "
+        "media-src 'self' blob: data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+}
 
 
-class Refused(ValueError):
-    """A request that is answered with an error: status and one line."""
+@dataclasses.dataclass(frozen=True)
+class ServeSettings(Settings):
+    """Settings of `serve_map`."""
 
-    def __init__(self, status: int, message: str):
-        super().__init__(message)
-        self.status = status
+    serve: bool = setting(False, "Serve a local page on which a click makes a new sound.")
+    port: int = setting(8765, "Of --serve; taken: any free one. 0: any free one.", low=0, high=65535)
+    click_ms: float = setting(75.0, "Time for making a sound, which an inverter's iterations are chosen by.", low=1.0)
 
 
-class MapServer(ThreadingHTTPServer):
-    """Serves one page and its sounds.
+def serve_map(run_map: RunMap, settings: ServeSettings) -> None:
+    """Serves the page of a map until Ctrl-C."""
+    say = functools.partial(print, flush=True)
+    say("compiling the way from a click to a sound ...")
+    space = quick_space(run_map.run.space, run_map.sound_map, milliseconds=settings.click_ms, report=say)
+    server = map_server(run_map, space, port=settings.port, log=say)
+    if settings.port and server.port != settings.port:
+        say(f"port {settings.port} is taken")
+    say(f"open {server.address} in a browser; Ctrl-C ends it")
+    try:
+        server.serve()
+    except KeyboardInterrupt:
+        say("\nstopped")
+
+
+def map_server(run_map: RunMap, space: TimbreSpace, *, port: int, log: Callable[[str], None]) -> MapServer:
+    """Returns the server of a map's page, bound to its port and not yet serving; `space` decodes the new sounds."""
+    library = run_map.library
+
+    def sound(x: float, y: float) -> tuple[dict, bytes, bytes]:
+        new = make_sound(space, run_map.sound_map, x, y)
+        rows, columns = new.picture.shape
+        about = {"rows": rows, "columns": columns, "near": new.near, "distance": new.distance, "times": new.times}
+        return about | {"name": f"map_{x:.4f}_{y:.4f}.wav"}, new.picture.tobytes(), new.wav
+
+    def recorded(row: int) -> bytes:
+        return wav_bytes(library.audio(row), library.store.sample_rate)
+
+    return open_server(run_page(run_map, served=True), sound, recorded, count=len(library), port=port, log=log)
+
+
+class MapServer:
+    """Server of one page and its sounds. A click that a later one has overtaken (its connection is closed) is not made.
 
     Args:
       page: the document.
-      sound: (x, y) -> what is to be said of the sound (JSON), its picture and its wav as bytes.
-      library: row -> wav bytes of a library sound. count: how many rows there are.
-      port: 0 takes any free one. log: takes a line for each sound made.
+      sound: (x, y) -> facts about the sound (JSON, with "times" and "distance"), its picture and its wav file as bytes.
+      library: row -> wav file of a library sound as bytes.
+      count: number of rows of the library.
+      port: 0 takes any free one.
+      log: takes one line for each sound made.
+
+    Attributes:
+      port: the port that the server is bound to.
 
     Raises:
       OSError: the port is taken.
     """
-
-    daemon_threads = True
-    # The address is not shared with a server that still runs, yet free again at once after one has ended.
-    allow_reuse_address = True
 
     def __init__(
         self,
@@ -68,21 +123,65 @@ class MapServer(ThreadingHTTPServer):
         port: int = 0,
         log: Callable[[str], None] = print,
     ):
-        self.page, self.sound, self.library, self.count, self.log = page.encode(), sound, library, count, log
-        self.lock = threading.Lock()
-        super().__init__((HOST, port), _Handler)
+        self._document, self._make_sound, self._recorded, self._count, self._log = page, sound, library, count, log
+        self._one_at_a_time = asyncio.Lock()
+        # The port is free again at once after a server has ended, yet not shared with one that still runs.
+        self._socket = socket.create_server((HOST, port))
+        self.port: int = self._socket.getsockname()[1]
+        application = Starlette(
+            routes=[Route("/", self._page), Route("/sound", self._sound), Route("/library", self._library)],
+            middleware=[Middleware(_Guard, port=self.port, log=log)],
+            exception_handlers={HTTPException: _explain},
+        )
+        application.router.redirect_slashes = False
+        config = uvicorn.Config(
+            application, loop="asyncio", http="h11", ws="none", lifespan="off", proxy_headers=False, server_header=False,
+            access_log=False, log_config=None, log_level="critical", timeout_keep_alive=60,
+        )  # fmt: skip
+        self._server = uvicorn.Server(config)
 
     @property
     def address(self) -> str:
-        """What to open in a browser."""
-        return f"http://{HOST}:{self.server_port}/"
+        """Address to open in a browser."""
+        return f"http://{HOST}:{self.port}/"
 
-    def handle_error(self, request, client_address):
-        """A browser that went away in the middle is no news."""
+    def serve(self) -> None:
+        """Answers requests until `stop` is called from another thread, or until Ctrl-C (KeyboardInterrupt)."""
+        self._server.run(sockets=[self._socket])
+
+    def stop(self) -> None:
+        """Ends `serve`, or frees the port if it has not begun."""
+        self._server.should_exit = True
+        if not self._server.started:
+            self._socket.close()
+
+    async def _page(self, request: Request) -> Response:
+        return HTMLResponse(self._document)
+
+    async def _sound(self, request: Request) -> Response:
+        x, y = (query_number(request, name, low=-REACH, high=1 + REACH) for name in ("x", "y"))
+        began = time.perf_counter()
+        async with self._one_at_a_time:
+            if await request.is_disconnected():
+                return Response(status_code=499)  # which nobody receives
+            about, picture, wav = await run_in_threadpool(self._make_sound, x, y)
+        detail = ", ".join(f"{name} {value:.1f}" for name, value in about["times"].items() if name != "total")
+        whole = 1e3 * (time.perf_counter() - began)
+        self._log(f"({x:.3f}, {y:.3f}) distance {about['distance']:.3f}: {whole:.0f} ms ({detail})")
+        # One answer: the length of a JSON text, the text, the picture, the wav file.
+        text = json.dumps(about, allow_nan=False).encode()
+        return Response(struct.pack("<I", len(text)) + text + picture + wav, media_type="application/octet-stream")
+
+    async def _library(self, request: Request) -> Response:
+        row = query_number(request, "i", low=0, high=self._count - 1)
+        if row != int(row):
+            raise HTTPException(400, f"i is a whole number, not {row:g}")
+        async with self._one_at_a_time:
+            return Response(await run_in_threadpool(self._recorded, int(row)), media_type="audio/wav")
 
 
 def open_server(*arguments, port: int, **options) -> MapServer:
-    """A `MapServer` on the port, or on any free one where that is taken."""
+    """Returns a `MapServer` on the port, or on any free one if that is taken."""
     try:
         return MapServer(*arguments, port=port, **options)
     except OSError as error:
@@ -91,131 +190,71 @@ def open_server(*arguments, port: int, **options) -> MapServer:
         return MapServer(*arguments, port=0, **options)
 
 
-def number_of(query: dict[str, list[str]], name: str, *, low: float, high: float) -> float:
-    """One finite number of a query within [low, high].
+def query_number(request: Request, name: str, *, low: float, high: float) -> float:
+    """Returns one finite number of a request's query within [low, high].
 
     Raises:
-      Refused: 400, saying what is wrong.
+      HTTPException: 400 with the reason.
     """
-    values = query.get(name, [])
+    if len(request.query_params.multi_items()) > MOST_FIELDS:
+        raise HTTPException(400, "this address cannot be read")
+    values = request.query_params.getlist(name)
     if len(values) != 1:
-        raise Refused(400, f"give {name} once, a number")
+        raise HTTPException(400, f"give {name} once, a number")
     text = values[0]
     # float() would also take "1_0", " 1" and "infinity".
     if len(text) > 40 or not re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", text, re.ASCII):
-        raise Refused(400, f"{name} is a finite number, not {text[:40]!r}")
+        raise HTTPException(400, f"{name} is a finite number, not {text[:40]!r}")
     value = float(text)
     if not (math.isfinite(value) and low <= value <= high):
-        raise Refused(400, f"{name} lies in {low:g}..{high:g}, not at {text[:40]}")
+        raise HTTPException(400, f"{name} lies in {low:g}..{high:g}, not at {text[:40]}")
     return value
 
 
-class _Handler(BaseHTTPRequestHandler):
-    server: MapServer
-    protocol_version = "HTTP/1.1"
-    # Small answers at once, not after Nagle's 40 ms.
-    disable_nagle_algorithm = True
-    wbufsize = -1
-    timeout = 60
-    server_version, sys_version = "timbre_jax", ""
+class _Guard:
+    """Middleware that refuses strangers, adds the headers of `HEADERS` and answers a failed sound with one line."""
 
-    def do_GET(self):
+    def __init__(self, app: ASGIApp, *, port: int, log: Callable[[str], None]):
+        self._app, self._log, self._port = app, log, port
+        self._own = {f"{name}:{port}" for name in NAMES} | (set(NAMES) if port == 80 else set())
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(HEADERS)
+            await send(message)
+
+        request = Request(scope)
         try:
-            kind, body = self._answer()
-            self._send(200, kind, body)
-        except Refused as error:
-            self._refuse(error.status, str(error))
-        except (BrokenPipeError, ConnectionResetError):
-            self.close_connection = True
+            self._check(request)
+            await self._app(scope, receive, send_guarded)
+        except HTTPException as error:
+            await (await _explain(request, error))(scope, receive, send_guarded)
         except Exception as error:  # one sound that fails must not end the page
             reason = " ".join(str(error).split())[:200] or type(error).__name__
-            self.server.log(f"{self.path[:80]}: {reason}")
-            self._refuse(500, f"this sound could not be made: {reason}")
+            self._log(f"{request.url.path}?{request.url.query}"[:80] + f": {reason}")
+            await _error(500, f"this sound could not be made: {reason}")(scope, receive, send_guarded)
 
-    do_HEAD = do_GET
-
-    def do_POST(self):
-        # The body is not read: the connection cannot be used again.
-        self.close_connection = True
-        self._refuse(405, "only GET is understood here")
-
-    do_PUT = do_DELETE = do_OPTIONS = do_PATCH = do_POST
-
-    def _answer(self) -> tuple[str, bytes]:
-        self._check_origin()
-        try:
-            parts = urllib.parse.urlsplit(self.path)
-            query = urllib.parse.parse_qs(parts.query, keep_blank_values=True, max_num_fields=8)
-        except ValueError:
-            raise Refused(400, "this address cannot be read") from None
-        if self.path.startswith("/") and not self.path.startswith("//"):
-            if parts.path == "/":
-                return "text/html; charset=utf-8", self.server.page
-            if parts.path == "/sound":
-                x, y = (number_of(query, name, low=-REACH, high=1 + REACH) for name in ("x", "y"))
-                return "application/octet-stream", self._sound(x, y)
-            if parts.path == "/library":
-                row = number_of(query, "i", low=0, high=self.server.count - 1)
-                if row != int(row):
-                    raise Refused(400, f"i is a whole number, not {row:g}")
-                with self.server.lock:
-                    return "audio/wav", self.server.library(int(row))
-        raise Refused(404, "there is no such page here; the map is at /")
-
-    def _check_origin(self) -> None:
-        port = self.server.server_port
-        own = {f"{name}:{port}" for name in NAMES} | (set(NAMES) if port == 80 else set())
-        host = self.headers.get_all("Host") or []
-        if len(host) != 1 or host[0].lower() not in own:
-            raise Refused(403, f"this page answers at {self.server.address} only, not for {', '.join(host)[:60]!r}")
-        origin = self.headers.get("Origin")
-        if origin is not None and origin.lower() not in {f"http://{name}" for name in own}:
-            raise Refused(403, "this page does not answer other sites")
+    def _check(self, request: Request) -> None:
+        hosts = request.headers.getlist("Host")
+        if len(hosts) != 1 or hosts[0].lower() not in self._own:
+            address = f"http://{HOST}:{self._port}/"
+            raise HTTPException(403, f"this page answers at {address} only, not for {', '.join(hosts)[:60]!r}")
+        origin = request.headers.get("Origin")
+        foreign = origin is not None and origin.lower() not in {f"http://{name}" for name in self._own}
         # Browsers say who asks; a page of another site may not, not even without reading the answer.
-        if self.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
-            raise Refused(403, "this page does not answer other sites")
+        if foreign or request.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
+            raise HTTPException(403, "this page does not answer other sites")
+        if request.method not in ("GET", "HEAD"):
+            known = request.method in http.HTTPMethod.__members__
+            raise HTTPException(405 if known else 501, "only GET is understood here")
 
-    def _sound(self, x: float, y: float) -> bytes:
-        began = time.perf_counter()
-        with self.server.lock:
-            if self._gave_up():
-                raise BrokenPipeError
-            about, picture, wav = self.server.sound(x, y)
-        # One answer: the length of a JSON text, the text, the picture, the wav.
-        text = json.dumps(about, allow_nan=False).encode()
-        body = struct.pack("<I", len(text)) + text + picture + wav
-        detail = ", ".join(f"{name} {value:.1f}" for name, value in about["times"].items() if name != "total")
-        whole = 1e3 * (time.perf_counter() - began)
-        self.server.log(f"({x:.3f}, {y:.3f}) distance {about['distance']:.3f}: {whole:.0f} ms ({detail})")
-        return body
 
-    def _gave_up(self) -> bool:
-        """Whether the browser has closed the connection meanwhile, as it does for a click that a later one has overtaken."""
-        watched = select.poll()  # which, unlike select(), takes any number of open files
-        watched.register(self.connection, select.POLLIN)
-        return bool(watched.poll(0)) and not self.connection.recv(1, socket.MSG_PEEK)
+async def _explain(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    unknown = error.status_code == 404
+    return _error(error.status_code, "there is no such page here; the map is at /" if unknown else error.detail)
 
-    def _refuse(self, status: int, message: str) -> None:
-        try:
-            self._send(status, "application/json", json.dumps({"error": message}).encode())
-        except OSError:
-            self.close_connection = True
 
-    def _send(self, status: int, kind: str, body: bytes) -> None:
-        self.send_response(status)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(body)))
-        self.send_header("Cache-Control", "no-store")
-        self.send_header("X-Content-Type-Options", "nosniff")
-        self.send_header("Cross-Origin-Resource-Policy", "same-origin")
-        self.send_header("Referrer-Policy", "no-referrer")
-        self.send_header("Content-Security-Policy", _POLICY)
-        if self.close_connection:
-            self.send_header("Connection", "close")
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
-        self.wfile.flush()
-
-    def log_message(self, *_):
-        """The server's log is its own lines, one for each sound."""
+def _error(status: int, message: str) -> Response:
+    return JSONResponse({"error": message}, status)

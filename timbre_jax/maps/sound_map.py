@@ -15,6 +15,7 @@ import jax
 import numpy as np
 
 from timbre_jax.analysis.projection import Projection, pca_map, tsne_map, umap_map
+from timbre_jax.files import atomic_path
 from timbre_jax.maps.inverse import InverseMap, KernelInverse, LinearInverse, kernel_inverse, linear_inverse, place, unit_square
 from timbre_jax.maps.kernel import kernel_map
 from timbre_jax.space import TimbreSpace
@@ -50,13 +51,8 @@ class SoundMap:
         arrays = {f"inverse_{field}": np.asarray(getattr(self.inverse, field)) for field in _fields(kind)}
         if self.explained is not None:
             arrays["explained"] = self.explained
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.{os.getpid()}.partial.npz")
-        try:
+        with atomic_path(path) as partial:
             np.savez(partial, coordinates=self.coordinates, about=np.array(json.dumps(about)), **arrays)
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
         return path
 
 

@@ -29,9 +29,10 @@ class Interval:
     high: np.ndarray | float
     groups: int
 
-    def value_low_high(self) -> tuple[float, float, float]:
-        """Returns the three numbers of an interval of one statistic."""
-        return float(self.value), float(self.low), float(self.high)
+    def value_low_high(self, *place: int) -> tuple[float, float, float]:
+        """Returns the three numbers of one statistic; `place` is its index if many are estimated at once."""
+        value, low, high = (float(np.asarray(x)[place]) for x in (self.value, self.low, self.high))
+        return value, low, high
 
 
 def group_ids(groups: np.ndarray | None, count: int) -> tuple[np.ndarray, int]:

@@ -1,12 +1,10 @@
-"""Sounds inside a page: 16-bit wav as data URIs, behind a small button or the browser's own player."""
+"""Sounds and images inside a page: 16-bit wav files and other bytes as data: addresses."""
 
 from __future__ import annotations
 
 import base64
-import html
 import io
 import wave as wave_module
-from collections.abc import Sequence
 
 import numpy as np
 
@@ -41,26 +39,3 @@ def data_uri(data: bytes, kind: str) -> str:
 def wav_uri(samples: np.ndarray, sample_rate: int, *, seconds: float | None = None) -> str:
     """Returns a sound [T] as a data: address of a 16-bit wav file, cut to `seconds` with a fade."""
     return data_uri(wav_bytes(samples, sample_rate, seconds=seconds), "audio/wav")
-
-
-def player(samples: np.ndarray, sample_rate: int, label: str, *, seconds: float | None = None, large: bool = False) -> str:
-    """HTML of one player: a button with its label (needs the page's script), or the browser's own player if `large`."""
-    source = data_uri(wav_bytes(samples, sample_rate, seconds=seconds), "audio/wav")
-    name = html.escape(label)
-    if large:
-        return (
-            f'<figure class="sound"><figcaption>{name}</figcaption><audio controls preload="none" '
-            f'src="{source}"></audio></figure>'
-        )
-    return f'<button type="button" class="play" aria-label="play {name}" data-sound="{source}">{name}</button>'
-
-
-def player_rows(
-    rows: Sequence[tuple[str, Sequence[tuple[str, np.ndarray]]]], sample_rate: int, *, seconds: float | None = None
-) -> str:
-    """Rows of buttons: (title of the row, [(label, sound [T]), ...])."""
-    parts = []
-    for title, sounds in rows:
-        buttons = "".join(player(samples, sample_rate, label, seconds=seconds) for label, samples in sounds)
-        parts.append(f'<div class="sounds"><span class="rowname">{html.escape(title)}</span><span>{buttons}</span></div>')
-    return "".join(parts)

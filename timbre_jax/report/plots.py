@@ -34,18 +34,7 @@ STYLE = {
     "figure.facecolor": "white",
 }
 MAIN, SECOND, THIRD, FAINT = "#2f6db3", "#e08a2e", "#4a9d6f", "#b9bec6"
-SEQUENCE = (
-    "#2f6db3",
-    "#e08a2e",
-    "#4a9d6f",
-    "#c94f4f",
-    "#8a63b8",
-    "#8c6d46",
-    "#d671ad",
-    "#6f7780",
-    "#a8a830",
-    "#35a7b5",
-)
+SEQUENCE = ("#2f6db3", "#e08a2e", "#4a9d6f", "#c94f4f", "#8a63b8", "#8c6d46", "#d671ad", "#6f7780", "#a8a830", "#35a7b5")
 CLASS_COLOURS = (*SEQUENCE, "#1d3557", "#f2b880", "#9ad1b1", "#f0a3a3", "#c8b3e0", "#cdb79e", "#f3c1df", "#c3c8cf")
 IMAGE, DIVERGING = "magma", "RdBu_r"
 
@@ -95,13 +84,7 @@ def distribution(box, *, title: str = "Distribution of every latent"):
     boxes = [
         {"med": m, "q1": a, "q3": b, "whislo": low, "whishi": high, "fliers": out}
         for m, a, b, low, high, out in zip(
-            box.median,
-            box.quartile_low,
-            box.quartile_high,
-            box.whisker_low,
-            box.whisker_high,
-            box.outliers,
-            strict=True,
+            box.median, box.quartile_low, box.quartile_high, box.whisker_low, box.whisker_high, box.outliers, strict=True
         )
     ]
     ax.bxp(
@@ -227,11 +210,7 @@ def heatmap(
 
 @styled
 def scatter(
-    maps: Sequence[tuple[str, np.ndarray]],
-    labels: np.ndarray,
-    *,
-    colours: np.ndarray | None = None,
-    colour_label: str = "",
+    maps: Sequence[tuple[str, np.ndarray]], labels: np.ndarray, *, colours: np.ndarray | None = None, colour_label: str = ""
 ):
     """Maps side by side: (title, points [M, 2]), coloured by class labels [M], or by numbers where `colours` [M] is
     given.
@@ -314,12 +293,7 @@ def ranges(result, *, columns: int = 4):
         for c in range(classes):
             share = 100 * result.probability[d, :, c]
             ax.bar(
-                np.arange(bins),
-                share,
-                0.92,
-                bottom,
-                color=CLASS_COLOURS[c % len(CLASS_COLOURS)],
-                label=str(result.classes[c]),
+                np.arange(bins), share, 0.92, bottom, color=CLASS_COLOURS[c % len(CLASS_COLOURS)], label=str(result.classes[c])
             )
             bottom += share
         ax.set_title(f"latent {d}", fontsize=9)
@@ -341,13 +315,7 @@ def paired_bars(labels: Sequence[str], pairs: Sequence[tuple[str, np.ndarray]], 
     width = 0.8 / len(pairs)
     place = np.arange(len(labels))
     for position, (name, values) in enumerate(pairs):
-        ax.bar(
-            place + (position - (len(pairs) - 1) / 2) * width,
-            values,
-            width * 0.94,
-            label=name,
-            color=SEQUENCE[position],
-        )
+        ax.bar(place + (position - (len(pairs) - 1) / 2) * width, values, width * 0.94, label=name, color=SEQUENCE[position])
     ax.set(title=title, ylabel=ylabel, xticks=place)
     ax.set_xticklabels(labels)
     ax.grid(False, axis="x")

@@ -41,13 +41,13 @@ def bank_digest(path: str) -> str:
 
 
 class OfBanks:
-    """What sources that render from SoundFont banks have in common: `paths`, of which none means the default bank."""
+    """Mixin of importers that render from SoundFont banks: `path` names them, and none means the default bank."""
 
-    paths: tuple[str, ...]
+    path: tuple[str, ...]
 
     @property
     def banks(self) -> tuple[str, ...]:
-        return self.paths or (default_bank(),)
+        return self.path or (default_bank(),)
 
     @property
     def titles(self) -> str:

@@ -1,6 +1,6 @@
 """SoundFont 2 banks: reading the file into samples, instruments and presets.
 
-Source: SoundFont Technical Specification 2.04 (E-mu/Creative 2006), sections 5-8. The player is in `sf2_player.py`.
+Source: SoundFont Technical Specification 2.04 (E-mu/Creative 2006), sections 5-8. The player is in `player.py`.
 Host code (numpy), no JAX, so that rendering processes start quickly.
 """
 

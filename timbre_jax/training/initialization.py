@@ -8,7 +8,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from timbre_jax.data.datasets import Sources, batches, spread
+from timbre_jax.data.datasets import Sources
+from timbre_jax.data.example_source import batches, spread
 from timbre_jax.models.base import TimbreModel
 from timbre_jax.training.distributed import processes
 from timbre_jax.training.programs import Programs

@@ -27,7 +27,7 @@ class Profile:
             raise ValueError(f"steps {first} to {last} cannot be traced: from the second on, the first before the last")
         self.first, self.last = first, last
         self.taken, self.written = 0, False
-        self._directory, self._tracing = os.fspath(directory), False
+        self.directory, self._tracing = os.fspath(directory), False
 
     def record_step(self, outputs: Any) -> None:
         """After each step, with what it gives: waited for where the trace begins and ends, so that it holds whole steps."""
@@ -41,7 +41,7 @@ class Profile:
         import jax
 
         jax.block_until_ready(outputs)
-        directory = self._directory
+        directory = self.directory
         if jax.process_count() > 1:
             directory = os.path.join(directory, f"process_{jax.process_index()}")
         options = jax.profiler.ProfileOptions()

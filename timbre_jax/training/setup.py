@@ -12,7 +12,8 @@ from ml_collections import ConfigDict
 
 from timbre_jax import checkpoint, documents
 from timbre_jax.data.augment import make_augment
-from timbre_jax.data.datasets import Sources, base_representation, batches
+from timbre_jax.data.datasets import Sources, base_representation
+from timbre_jax.data.example_source import batches
 from timbre_jax.models import MODELS, make_model
 from timbre_jax.models.base import TimbreModel
 from timbre_jax.training.checkpointing.progress import Result, check_resumable

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from timbre_jax.data.labels import LABEL_PREFIX
+from timbre_jax.data.example_source import LABEL_PREFIX
 from timbre_jax.models.base import TimbreModel, Variables
 from timbre_jax.training.precision import in_bfloat16, like
 from timbre_jax.training.state import TrainState, update_average

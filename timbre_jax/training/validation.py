@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from timbre_jax.data.datasets import Source, batches
+from timbre_jax.data.example_source import ExampleSource, batches
 from timbre_jax.models.base import Variables
 from timbre_jax.types import Array
 
@@ -16,7 +16,7 @@ from timbre_jax.types import Array
 def mean_metrics(
     eval_step: Callable,
     variables: Variables,
-    source: Source,
+    source: ExampleSource,
     *,
     batch_size: int,
     key: Array,

@@ -8,7 +8,7 @@ import pytest
 from tests.helpers.library import hit, write
 from tests.helpers.soundfont import one_preset, sine_sample, write_soundfont
 from timbre_jax.data.importers.drum_kits import CLASS_OF_KEY, KitSource, class_of_hit
-from timbre_jax.data.importers.drums import drum_source
+from timbre_jax.data.importers.drums import DrumSettings
 from timbre_jax.data.importers.folder import FolderSource
 from timbre_jax.data.prepare.build import build_store
 from timbre_jax.soundfont import parser
@@ -82,7 +82,9 @@ def test_hits_of_a_written_bank(bank, tmp_path):
 
 
 def test_a_hit_is_its_recording(bank, tmp_path):
-    store = build(KitSource((str(bank),), velocities=(127,), sample_rate=44100, seconds=0.3, labels=("kick",)), tmp_path / "s")
+    store = build(
+        KitSource((str(bank),), velocities=(127,), sample_rate=44100, seconds=0.3, families=("kick",)), tmp_path / "s"
+    )
     (heard,) = (
         store.audio(split, [row])[0]
         for split in store.splits
@@ -108,7 +110,7 @@ def test_the_default_bank():
     plan = KitSource(velocities=(100,)).plan()
     assert len({record.preset for record in plan}) == 8
     assert set(Counter(record.family for record in plan)) >= set(CLASS_OF_KEY.values())
-    from timbre_jax.data.prepare.splits import connected_groups
+    from timbre_jax.data.importers.splits import connected_groups
 
     groups = connected_groups(KitSource(velocities=(100,))._recordings())
     assert len(groups) >= 40
@@ -125,15 +127,15 @@ def test_wrong_banks_and_settings(tmp_path):
     with pytest.raises(ValueError, match="velocities empty"):
         KitSource(velocities=())
     with pytest.raises(ValueError, match="there is no class 'gong'"):
-        KitSource(labels=("gong",)).plan()
+        KitSource(families=("gong",)).plan()
 
 
 def test_the_drums_of_this_machine(tmp_path):
     write(tmp_path / "kits" / "A" / "Kick-1.wav", hit(1))
     write(tmp_path / "kits" / "A" / "what.wav", hit(2))
-    there = drum_source((str(tmp_path / "none"), str(tmp_path / "kits")), seconds=1.0)
+    there = DrumSettings(seconds=1.0).importer((str(tmp_path / "none"), str(tmp_path / "kits")))
     assert isinstance(there, FolderSource)
     assert [(record.family, record.left_out) for record in there.plan()] == [
         ("kick", ""), ("unlabelled", "not asked for (no class)"),
     ]  # fmt: skip
-    assert drum_source((str(tmp_path / "none"),), seconds=1.0) == KitSource(seconds=1.0, unlabelled=False)
+    assert DrumSettings(seconds=1.0).importer((str(tmp_path / "none"),)) == KitSource(seconds=1.0, unlabelled=False)

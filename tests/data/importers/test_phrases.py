@@ -21,7 +21,7 @@ def bank(tmp_path_factory):
 
 
 def small(bank, **settings):
-    options = {"recordings": 4, "recording_seconds": 5.0, "seconds": 2.0, "sample_rate": 16000, "programs": ("tone",)}
+    options = {"number": 4, "recording_seconds": 5.0, "seconds": 2.0, "sample_rate": 16000, "program": ("tone",)}
     return PhraseSource((str(bank),), **{**options, **settings})
 
 
@@ -101,12 +101,12 @@ def test_rates_have_the_same_phrases(bank):
 
 
 def test_programs_by_name_and_number(bank):
-    assert small(bank, programs=("0",)).presets() == small(bank, programs=("Tone",)).presets() == [(0, 0)]
+    assert small(bank, program=("0",)).presets() == small(bank, program=("Tone",)).presets() == [(0, 0)]
     with pytest.raises(SoundFontError, match=r"program 'viola': no preset of one\.sf2 has that name or number; there are Tone"):
-        small(bank, programs=("viola",)).plan()
+        small(bank, program=("viola",)).plan()
     with pytest.raises(ValueError, match="2 recordings: at least 3"):
-        small(bank, recordings=2)
+        small(bank, number=2)
     with pytest.raises(ValueError, match="keys 60 to 65"):
-        small(bank, keys=(60, 65))
+        small(bank, pitches=(60, 65))
     with pytest.raises(ValueError, match="excerpts of 9 s"):
         small(bank, seconds=9.0)

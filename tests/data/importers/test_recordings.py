@@ -122,7 +122,7 @@ def test_a_long_file_costs_no_memory(tmp_path):
 def test_settings_that_are_none(folder):
     with pytest.raises(ValueError, match="excerpts of 0 s"):
         RecordingSource((str(folder),), seconds=0.0)
-    with pytest.raises(ValueError, match="silence_db 3"):
+    with pytest.raises(ValueError, match="silence_db=3"):
         RecordingSource((str(folder),), silence_db=3.0)
     with pytest.raises(ValueError, match="no such folder"):
         RecordingSource((str(folder / "none"),)).plan()

@@ -300,7 +300,7 @@ def test_opening_what_is_no_store(tmp_path):
     with pytest.raises(StoreError, match="not readable as JSON"):
         Store.open(tmp_path)
     (tmp_path / "index.json").write_text('{"format": "timbre_jax store", "version": 99}')
-    with pytest.raises(StoreError, match="a store of version 99, versions 1 and 2 are read"):
+    with pytest.raises(StoreError, match="a store of version 99, version 2 is read"):
         Store.open(tmp_path)
 
 

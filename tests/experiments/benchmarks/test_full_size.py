@@ -22,7 +22,7 @@ COUNTS = {"train": 7, "valid": 2, "test": 2}
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form_is_read_back(form, tmp_path):
     folder = write_nsynth(tmp_path / "nsynth", form, COUNTS)
-    source = (TfdsSource if form.endswith("record") else NSynthSource)(paths=(str(folder),))
+    source = (TfdsSource if form.endswith("record") else NSynthSource)(path=(str(folder),))
     records = source.plan()
     found = {}
     for position, payload in source.fetch(records, range(len(records))):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from experiments.studies.control_accuracy import control_accuracy, draw_curves, summarise
+from experiments.studies.control_accuracy import ControlAccuracy, control_accuracy, draw_curves, summarize
 from timbre_jax.metrics.table import read_results
 
 pytestmark = pytest.mark.xdist_group("small_analysis")
@@ -25,7 +25,7 @@ def test_curves_lie_inside_and_do_not_depend_on_their_number():
 
 
 def test_a_discrete_run_is_measured(discrete_run, tmp_path):
-    table = control_accuracy(discrete_run, tmp_path, curves=3, seconds=1.0, progress=False)
+    table = control_accuracy(ControlAccuracy(discrete_run, tmp_path, curves=3, seconds=1.0, progress=False))
     assert table.column("measure")[:3] == ["median_error", "mean_error", "correlation"]
     found = {result.name: result for result in read_results(tmp_path / "results.json")}
     median = found["control/centroid/median_error"]
@@ -41,13 +41,13 @@ def test_a_discrete_run_is_measured(discrete_run, tmp_path):
 
 @pytest.mark.slow
 def test_held_out_sounds_are_starts_too(discrete_run, tmp_path):
-    table = control_accuracy(discrete_run, tmp_path, curves=2, start="sounds", split="train", progress=False)
+    table = control_accuracy(ControlAccuracy(discrete_run, tmp_path, curves=2, start="sounds", split="train", progress=False))
     assert "sounds of split" in table.caption
 
 
 def test_a_static_space_has_no_curves(mean_run, tmp_path):
     with pytest.raises(ValueError, match="descriptor control needs a series one"):
-        control_accuracy(mean_run, tmp_path)
+        control_accuracy(ControlAccuracy(mean_run, tmp_path))
 
 
 def test_a_sound_in_which_nothing_is_heard_is_no_good_score():
@@ -58,7 +58,7 @@ def test_a_sound_in_which_nothing_is_heard_is_no_good_score():
         }  # fmt: skip
 
     nothing = float("nan")
-    table, results = summarise([record(1.0, 0.9), record(nothing, nothing), record(3.0, 0.7)], "centroid", "here")
+    table, results = summarize([record(1.0, 0.9), record(nothing, nothing), record(3.0, 0.7)], "centroid", "here")
     found = {result.name: result for result in results}
     assert found["control/centroid/median_error"].value == pytest.approx(2.0)
     assert found["control/centroid/median_error"].floor == pytest.approx(4.0)
@@ -66,5 +66,5 @@ def test_a_sound_in_which_nothing_is_heard_is_no_good_score():
     assert found["control/centroid/correlation"].value == pytest.approx(1.6 / 3)
     assert "of 2 of 3 curves" in table.markdown()
     assert "0 where nothing is heard" in found["control/centroid/correlation"].definition
-    table, _ = summarise([record(nothing, nothing)] * 2, "centroid", "here")
+    table, _ = summarize([record(nothing, nothing)] * 2, "centroid", "here")
     assert "median_error" not in table.column("measure")

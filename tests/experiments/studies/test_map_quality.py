@@ -7,14 +7,14 @@ import math
 
 import pytest
 
-from experiments.studies.map_quality import OURS, measure
+from experiments.studies.map_quality import OURS, MapQuality, measure_map
 
 pytestmark = pytest.mark.xdist_group("small_analysis")
 
 
 @pytest.mark.slow
 def test_floors_and_ceiling_frame_the_ways_back(pca_run, tmp_path):
-    table = measure(pca_run, tmp_path, umap=False, sounds=6, progress=False)
+    table = measure_map(MapQuality(pca_run, tmp_path, umap=False, sounds=6, progress=False))
     lines = {line[0]: dict(zip(table.columns, line, strict=True)) for line in table.rows}
     assert [name for name in lines if "umap" in name] == []
     floor, ceiling, ours = lines["mean latent (floor)"], lines["own latent (ceiling)"], lines[OURS]
@@ -40,11 +40,11 @@ def test_floors_and_ceiling_frame_the_ways_back(pca_run, tmp_path):
 
 def test_sounds_on_the_map_are_not_held_out(pca_run, continuous_run, tmp_path):
     with pytest.raises(ValueError, match="split test is on the map and held out"):
-        measure(pca_run, tmp_path, split="all", held_out="test", umap=False, progress=False)
+        measure_map(MapQuality(pca_run, tmp_path, split="all", held_out="test", umap=False, progress=False))
     with pytest.raises(ValueError, match="needs a static one"):
-        measure(continuous_run, tmp_path, umap=False, progress=False)
+        measure_map(MapQuality(continuous_run, tmp_path, umap=False, progress=False))
 
 
 def test_too_few_sounds_are_said(pca_run, tmp_path):
     with pytest.raises(ValueError, match="20 sounds or more and 5 held out"):
-        measure(pca_run, tmp_path, number=6, umap=False, progress=False)
+        measure_map(MapQuality(pca_run, tmp_path, number=6, umap=False, progress=False))

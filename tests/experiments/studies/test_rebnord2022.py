@@ -8,7 +8,7 @@ import json
 import pytest
 
 from experiments.configs.rebnord2022 import MODELS, get_config
-from experiments.studies.rebnord2022 import SCORES, _what_counts, beside_the_thesis, library
+from experiments.studies.rebnord2022 import SCORES, LibraryTable, _what_counts, beside_the_thesis, reproduce_library
 from timbre_jax.metrics.table import Result, write_results
 from timbre_jax.models import make_model
 from timbre_jax.training.checkpointing.progress import Result as Ended
@@ -95,14 +95,15 @@ def test_the_table_has_the_thesis_beside(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"models": ("gan",), "store": "x"}, "--only has 'gan'; there are 8_dim"),
-        ({}, "say where the library is"),
-        ({"store": "x", "fraction": 0.0}, "--fraction must lie above 0"),
+        ({"only": ("gan",), "store": "x"}, "--only has 'gan'; there are 8_dim"),
+        ({}, "give the library either as"),
+        ({"store": "x", "fraction": 0.0}, "--fraction=0: must be above 0"),
+        ({"store": "x", "fraction": 1.5}, "fraction=1.5: must be at most 1"),
     ],
 )
 def test_wrong_wishes(arguments, message, tmp_path):
     with pytest.raises(ValueError, match=message):
-        library(tmp_path / "out", progress=False, **arguments)
+        reproduce_library(tmp_path / "out", LibraryTable(**arguments), progress=False)
     assert not (tmp_path / "out").exists()
 
 
@@ -122,20 +123,19 @@ def test_from_a_folder_to_the_table(tmp_path):
             soundfile.write(path, 0.5 * wave, 16000)
     changes = {
         "train.steps": 2, "train.batch_size": 8, "train.eval_every": 2, "representation.iterations": 2,
-        "model.channels": (4, 4, 4, 4), "model.latent_size": 8, "model.hidden": 16,
+        "representation.n_mels": 32, "representation.length": 8192, "representation.n_frames": 64, "model.flows": 1,
+        "model.flow_hidden": 8, "model.channels": (4, 4, 4, 4), "model.latent_size": 8, "model.hidden": 16,
     }  # fmt: skip
-    where, signal = library(
-        tmp_path / "out", path=[str(tmp_path / "sounds")], models=("underfit", "0_flow"), changes=changes, sounds=4,
-        progress=False,
-    )  # fmt: skip
+    settings = LibraryTable(path=(str(tmp_path / "sounds"),), only=("underfit", "beta"), sounds=4)
+    where, signal = reproduce_library(tmp_path / "out", settings, changes=changes, progress=False)
     assert signal == 0
     text = where.read_text(encoding="utf-8")
     assert "| underfit | 64 | 10 |" in text
-    assert "| 0_flow | 64 | 0 |" in text
+    assert "| beta | 64 | 10 |" in text
     with open(tmp_path / "out" / "library.csv", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
         assert {"<unrelated sounds>", "<log_mel>"} <= {row["model"] for row in rows}
         for row in rows[:2]:
             assert all(row[name] for name in ("MSE", "LSD, dB", "ODG")), row
-    config = json.loads((tmp_path / "out" / "runs" / "0_flow" / "config.json").read_text())
+    config = json.loads((tmp_path / "out" / "runs" / "beta" / "config.json").read_text())
     assert config["config"]["optimizer"]["eps"] == 1e-4

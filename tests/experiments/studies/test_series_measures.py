@@ -1,4 +1,4 @@
-"""experiments/studies/interpolation.py and series_conversion.py: what they measure, and their files."""
+"""Studies of interpolation and timbre transfer: their measures and files."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from experiments.studies import interpolation
-from experiments.studies.interpolation import deviation, measure_interpolation, monotony, overshoot
-from experiments.studies.timbre_transfer import choose_sounds, lag_ms, measure_conversion
+from experiments.studies.interpolation import Interpolation, deviation, measure_interpolation, monotony, overshoot
+from experiments.studies.timbre_transfer import TimbreTransfer, choose_sounds, lag_ms, measure_conversion
 from tests.helpers.sounds import noise
 from timbre_jax.audio.io import write_wave
 from timbre_jax.metrics.table import read_results
@@ -50,18 +50,18 @@ def test_sounds_are_taken_from_folders_and_stores_and_silence_is_not(small_store
 
 @pytest.mark.slow
 def test_both_programs_write_their_tables(continuous_run, discrete_run, pca_run, small_store, tmp_path, monkeypatch):
-    summary = measure_conversion(discrete_run, tmp_path / "c", [small_store], number=3, progress=False)
+    summary = measure_conversion(TimbreTransfer(discrete_run, tmp_path / "c", sounds=(small_store,), number=3, progress=False))
     assert summary.column("enough")[0] == 3
     rows = {row.name: row.value for row in read_results(tmp_path / "c" / "results.json")}
     assert rows["conversion/matched/all/correlation"] >= rows["conversion/decoder/all/correlation"] - 0.02
     assert len(list((tmp_path / "c" / "audio").glob("*.wav"))) == 9
     with pytest.raises(ValueError, match="needs a series one"):
-        measure_conversion(pca_run, tmp_path / "d", [small_store], progress=False)
+        measure_conversion(TimbreTransfer(pca_run, tmp_path / "d", sounds=(small_store,), progress=False))
     with pytest.raises(ValueError, match="needs a discrete space"):
-        measure_interpolation(continuous_run, tmp_path / "e", mixed_by="codes", progress=False)
+        measure_interpolation(Interpolation(continuous_run, tmp_path / "e", mixed_by="codes", progress=False))
     for way in ("vectors", "codes"):
         # A network that knows nothing says much the same of all sounds: whatever differs will do.
         monkeypatch.setattr(interpolation, "DIFFER", 0.0)
-        table = measure_interpolation(discrete_run, tmp_path / way, pairs=4, mixed_by=way, progress=False)
+        table = measure_interpolation(Interpolation(discrete_run, tmp_path / way, pairs=4, mixed_by=way, progress=False))
         assert len(table.rows) == 5
         assert (tmp_path / way / "figure.png").is_file()

@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from tests.helpers.runs import small_config, small_sources, with_loudness
 from timbre_jax.data.datasets import Sources
+from timbre_jax.data.example_source import ListedExamples
 from timbre_jax.representations import make_representation
 from timbre_jax.training.distributed import processes
 from timbre_jax.training.loop import train_and_evaluate
@@ -48,7 +49,7 @@ def sources_of(model: str) -> Sources:
     if model == "frame_vae":
         return dataclasses.replace(sources, train=with_loudness(sources.train), valid=with_loudness(sources.valid))
     if model == "flow_vae":
-        labels = [{**example, "label_kind": np.int32(i % 3 - 1)} for i, example in enumerate(sources.train)]
+        labels = ListedExamples({**example, "label_kind": np.int32(i % 3 - 1)} for i, example in enumerate(sources.train))
         return dataclasses.replace(sources, train=labels, classes=(("kind", ("low", "high")),))
     if model == "vq_vae":
         representation = make_representation("wave_frames", sample_rate=16000, length=FRAMES * HOP, hop=HOP, window=WINDOW)
@@ -56,9 +57,9 @@ def sources_of(model: str) -> Sources:
     return sources
 
 
-def waves(count: int, *, first: int = 0) -> list[dict]:
+def waves(count: int, *, first: int = 0) -> ListedExamples:
     """Decaying tones and noise, [FRAMES, HOP]."""
-    made, time = [], np.arange(FRAMES * HOP)
+    made, time = ListedExamples(), np.arange(FRAMES * HOP)
     for index in range(first, first + count):
         generator = np.random.default_rng(index)
         tone = np.sin(2 * np.pi * generator.uniform(0.01, 0.2) * time) * np.exp(-time / generator.uniform(50, 400))

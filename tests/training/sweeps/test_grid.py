@@ -12,6 +12,7 @@ import pytest
 import timbre_jax
 from tests.helpers.processes import run
 from tests.helpers.runs import assert_same_run, last_checkpoint, metric_lines, small_config, small_sources
+from timbre_jax.data.example_source import ExampleSource
 from timbre_jax.training import programs
 from timbre_jax.training.distributed.interrupt import locked
 from timbre_jax.training.loop import train_and_evaluate
@@ -124,7 +125,7 @@ def test_models_that_are_fitted_stand_in_a_grid_too(tmp_path):
     assert grid(members) == results
 
 
-class Stopping:
+class Stopping(ExampleSource):
     """A source that sends this process a signal when so many examples have been read."""
 
     def __init__(self, source, reads):
@@ -184,6 +185,7 @@ def test_sixteen_of_the_papers_network_are_those_of_one_by_one_with_one_compilat
     """4 seeds x 4 KL weights of natsiou2023, of full size but for the number of sounds; four of them alone as well."""
     from experiments.configs.natsiou2023 import get_config
     from timbre_jax.data.datasets import Sources, base_representation
+    from timbre_jax.data.example_source import ListedExamples
 
     settings = get_config()
     settings.train.update(batch_size=8, steps=2, epochs=0.0, log_every=1)
@@ -191,7 +193,7 @@ def test_sixteen_of_the_papers_network_are_those_of_one_by_one_with_one_compilat
     random = np.random.default_rng(0)
     values = random.uniform(size=(24, *base_representation(settings).feature_shape)).astype(np.float32)
     examples = [{"values": v, "mask": np.ones(len(v), np.float32), "index": np.int32(i)} for i, v in enumerate(values)]
-    sources = Sources(examples[:16], examples[16:], base_representation(settings))
+    sources = Sources(ListedExamples(examples[:16]), ListedExamples(examples[16:]), base_representation(settings))
     members = {}
     for seed in range(4):
         for kl_weight in (0.25, 0.5, 1.0, 2.0):

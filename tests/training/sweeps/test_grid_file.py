@@ -66,5 +66,5 @@ def test_names_say_what_is_changed_and_are_names_of_folders():
     long = run_names([{"data.store": "x" * 300 + end} for end in "ab"])
     assert len(set(long)) == 2
     assert all(len(name) <= 120 for name in long)
-    with pytest.raises(ValueError, match="two runs of the grid would have the name 'store=notes'"):
+    with pytest.raises(ValueError, match="two runs of the sweep would be named 'store=notes'"):
         run_names([{"data.store": "a/notes"}, {"data.store": "b/notes"}])

@@ -9,12 +9,13 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
+from timbre_jax.data.augment.base import Augmentation, normal
 from timbre_jax.representations.base import Representation
 from timbre_jax.types import Array
 
 
 @dataclasses.dataclass(frozen=True)
-class HarmonicAugment:
+class HarmonicAugment(Augmentation):
     """Random changes of harmonic tracks that leave them the tracks of a note that could be.
 
     Each is a standard deviation of a normal draw for the whole note; 0 turns it off.
@@ -39,7 +40,6 @@ class HarmonicAugment:
         "level_db", "tilt_db", "harmonic_db", "decay_db", "harmonic_decay_db", "pitch_semitones", "time_warp", "probability",
         "held_seconds",
     )  # fmt: skip
-    """What may be set; the other attributes follow from the representation."""
 
     level_db: float = 4.0
     tilt_db: float = 2.0
@@ -57,10 +57,6 @@ class HarmonicAugment:
     f0_octaves: float = 4.714
     nyquist: float = 8000.0
 
-    def __call__(self, keys: Array, values: Array, mask: Array) -> Array:
-        """Changed values, at the floor (0) where they were."""
-        return jax.vmap(self._one)(keys, values, mask)
-
     def _one(self, key: Array, values: Array, mask: Array) -> Array:
         n_frames, n_harmonics = values.shape[0], values.shape[1] - 1
         draw = jax.random.split(key, 8)
@@ -71,24 +67,23 @@ class HarmonicAugment:
         floor = amplitude <= 0.0
         octave = jnp.log2(jnp.arange(1, n_harmonics + 1, dtype=values.dtype))
         seconds = jnp.arange(n_frames, dtype=values.dtype)[:, None] / self.rate
-        gain = self.level_db * jax.random.normal(draw[1], (), jnp.float32)
-        gain += self.tilt_db * jax.random.normal(draw[2], (), jnp.float32) * octave
-        gain += self.harmonic_db * jax.random.normal(draw[3], (n_harmonics,), jnp.float32)
-        slope = self.decay_db * jax.random.normal(draw[4], (), jnp.float32)
-        slope += self.harmonic_decay_db * jax.random.normal(draw[5], (n_harmonics,), jnp.float32)
+        gain = normal(self.level_db, draw[1])
+        gain += normal(self.tilt_db, draw[2]) * octave
+        gain += normal(self.harmonic_db, draw[3], (n_harmonics,))
+        slope = normal(self.decay_db, draw[4])
+        slope += normal(self.harmonic_decay_db, draw[5], (n_harmonics,))
         amplitude = jnp.clip(amplitude + self.value_per_db * (gain + slope * seconds), 0.0, 1.0)
-        f0 = jnp.clip(f0 + self.f0_per_semitone * self.pitch_semitones * jax.random.normal(draw[6], (), jnp.float32), 0.0, 1.0)
+        f0 = jnp.clip(f0 + normal(self.f0_per_semitone * self.pitch_semitones, draw[6]), 0.0, 1.0)
         frequency = self.f0_low * jnp.exp2(self.f0_octaves * f0 + octave)
         amplitude = jnp.where(floor | (frequency >= self.nyquist), 0.0, amplitude)
         changed = jnp.concatenate([f0, amplitude], axis=1)
-        use = jax.random.bernoulli(draw[7], jnp.float32(self.probability)) & (mask[:, None] > 0)
-        return jnp.where(use, changed, values)
+        return self._chosen(draw[7], changed, values, mask)
 
     def _warp(self, key: Array, values: Array) -> Array:
         n_frames = values.shape[0]
         held = self.held_seconds * self.rate
         time = jnp.arange(n_frames, dtype=values.dtype)
-        gamma = jnp.exp(self.time_warp * jax.random.normal(key, (), jnp.float32))
+        gamma = jnp.exp(normal(self.time_warp, key))
         source = jnp.where(time < held, held * (time / held) ** gamma, time)
         low = jnp.clip(jnp.floor(source).astype(jnp.int32), 0, n_frames - 2)
         part = (source - low)[:, None]

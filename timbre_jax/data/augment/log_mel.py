@@ -10,12 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from timbre_jax.audio.mel import hz_to_mel, mel_to_hz
+from timbre_jax.data.augment.base import Augmentation, normal
 from timbre_jax.representations.base import Representation
 from timbre_jax.types import Array
 
 
 @dataclasses.dataclass(frozen=True)
-class MelAugment:
+class MelAugment(Augmentation):
     """Another size, material and room for a sound, drawn anew for every example and step.
 
     Each number is a standard deviation of a normal draw for the whole sound; 0 turns it off.
@@ -36,7 +37,6 @@ class MelAugment:
     settings: ClassVar[tuple[str, ...]] = (
         "pitch_semitones", "stretch_semitones", "tilt_db", "colour_db", "decay_db", "probability", "knots",
     )  # fmt: skip
-    """What may be set; the other attributes follow from the representation."""
 
     pitch_semitones: float = 2.0
     stretch_semitones: float = 2.0
@@ -50,22 +50,16 @@ class MelAugment:
     centres: tuple[float, ...] = ()
     relative: bool = True
 
-    def __call__(self, keys: Array, values: Array, mask: Array) -> Array:
-        """Changed values [B, N, F], 0 (silence) where they came from there."""
-        return jax.vmap(self._one)(keys, values, mask)
-
     def _one(self, key: Array, values: Array, mask: Array) -> Array:
         n_frames, n_bands = values.shape
         draw = jax.random.split(key, 6)
-        use = jax.random.bernoulli(draw[5], jnp.float32(self.probability))
-
         changed = values
         if self.stretch_semitones:
-            factor = jnp.exp2(self.stretch_semitones / 12.0 * jax.random.normal(draw[0], (), jnp.float32))
+            factor = jnp.exp2(normal(self.stretch_semitones / 12.0, draw[0]))
             source = jnp.round(jnp.arange(n_frames) * factor).astype(jnp.int32)
             changed = jnp.where((source < n_frames)[:, None], changed[jnp.minimum(source, n_frames - 1)], 0.0)
         if self.pitch_semitones:
-            factor = jnp.exp2(self.pitch_semitones / 12.0 * jax.random.normal(draw[1], (), jnp.float32))
+            factor = jnp.exp2(normal(self.pitch_semitones / 12.0, draw[1]))
             centres = jnp.asarray(self.centres, values.dtype)
             place = jnp.interp(centres / factor, centres, jnp.arange(n_bands, dtype=values.dtype))
             # Linear interpolation as a product: XLA's gather along the last axis takes several times as long on a CPU.
@@ -73,19 +67,19 @@ class MelAugment:
             changed = changed @ weights
 
         band = jnp.linspace(-0.5, 0.5, n_bands, dtype=values.dtype)
-        gain = self.tilt_db * jax.random.normal(draw[2], (), jnp.float32) * band
+        gain = normal(self.tilt_db, draw[2]) * band
         # A random walk: neighbouring knots are alike, so the curve is smooth; less its mean, which is level and not colour.
         walk = jnp.cumsum(jax.random.normal(draw[3], (self.knots,), jnp.float32))
         curve = jnp.interp(band, jnp.linspace(-0.5, 0.5, self.knots), walk - jnp.mean(walk))
         gain = gain + self.colour_db * curve * (2.0 / self.knots) ** 0.5
-        slope = -jnp.abs(self.decay_db * jax.random.normal(draw[4], (), jnp.float32))
+        slope = -jnp.abs(normal(self.decay_db, draw[4]))
         seconds = jnp.arange(n_frames, dtype=values.dtype)[:, None] / self.rate
         louder = changed + self.value_per_db * (gain + slope * seconds)
         if self.relative:
             sounding = jnp.max(jnp.where(changed > 0.0, louder, -jnp.inf))
             louder = louder + jnp.where(jnp.isfinite(sounding), 1.0 - sounding, 0.0)
         changed = jnp.where(changed > 0.0, jnp.clip(louder, 0.0, 1.0), 0.0)
-        return jnp.where(use & (mask[:, None] > 0), changed, values)
+        return self._chosen(draw[5], changed, values, mask)
 
     @classmethod
     def of(cls, representation: Representation, **settings: float) -> MelAugment:

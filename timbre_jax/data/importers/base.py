@@ -92,28 +92,28 @@ class Place(NamedTuple):
     remark: str = ""
 
 
-class Source(Protocol):
-    """Small and picklable: it travels to the loading processes. None of its code imports JAX."""
+class Importer(Protocol):
+    """Source of a store's sounds. Small and picklable: it travels to the loading processes. None of its code imports JAX."""
 
     @property
     def form(self) -> Form:
         """Rate and length of its sounds."""
 
     def describe(self) -> Mapping[str, Any]:
-        """Settings that decide what the store holds, as JSON values; with `kind`, `licence` and a readable `title`."""
+        """Returns what decides the content of the store, as JSON values; with `kind`, `licence` and a readable `title`."""
 
     def plan(self) -> list[Record]:
-        """All sounds, in the order in which they are read. The same settings give the same plan."""
+        """Lists all sounds in the order in which they are read. The same settings give the same plan."""
 
     def fetch(self, records: list[Record], wanted: Iterable[int]) -> Iterator[tuple[int, Any]]:
-        """(position, payload) of the wanted positions of the plan, in order; payload goes to `load`."""
+        """Yields (position, payload) of the wanted positions of the plan, in order; `load` takes the payload."""
 
     def load(self, record: Record, payload: Any) -> Loaded:
-        """Loads one sound, in any process. Raises `AudioFileError` for one that cannot be had."""
+        """Loads one sound, in any process. Raises `AudioFileError` for one that cannot be read."""
 
 
-class ArrangingSource(Source, Protocol):
-    """A source that has to hear all of its sounds before it can split them: all planned records are `UNSORTED`."""
+class ArrangingImporter(Importer, Protocol):
+    """Importer that needs all of its sounds before it can split them: every planned record is `UNSORTED`."""
 
     def arrange(self, rows: list[Mapping[str, Any]], read: Callable[[int], np.ndarray]) -> list[Place]:
         """Splits the sounds that the doctor kept.

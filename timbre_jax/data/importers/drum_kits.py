@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from timbre_jax.audio.io import resample
-from timbre_jax.data.importers.base import UNSORTED, Form, Loaded, Place, Record
-from timbre_jax.data.importers.library import FRACTIONS, arrange_library, check_library, library_form, select_classes, trim
-from timbre_jax.data.importers.soundfont import DEFAULT_VELOCITIES
-from timbre_jax.data.prepare.class_rules import UNLABELLED, class_of_names, drum_rules
-from timbre_jax.data.prepare.duplicates import mark
+from timbre_jax.data.importers.base import UNSORTED, Loaded, Record
+from timbre_jax.data.importers.class_rules import UNLABELLED, class_of_names, drum_rules
+from timbre_jax.data.importers.duplicates import mark
+from timbre_jax.data.importers.library import OneShotSettings, copies, trim
+from timbre_jax.data.importers.options import DEFAULT_VELOCITIES, check_played, played
+from timbre_jax.settings import setting
 from timbre_jax.soundfont.banks import LICENCE, PERCUSSION_BANK, PLAYER_VERSION, OfBanks, bank_names, open_bank, slug
 from timbre_jax.soundfont.parser import Preset, Sample, SoundFont, SoundFontError
 
@@ -56,55 +57,34 @@ def main_recordings(bank: SoundFont, preset: Preset, key: int, velocity: int) ->
 
 
 @dataclasses.dataclass(frozen=True)
-class KitSource(OfBanks):
+class KitSource(OfBanks, OneShotSettings):
     """Hits rendered from the drum kits of SoundFont 2 banks: each kit, key and velocity that makes a sound.
 
     An instrument is a group of keys at all velocities, of all kits and banks, that share recordings; it stays on one side of
     the split. What sounds on top of hits of all kinds, such as a click at their beginning, ties none together
     (`main_recordings`). The kit is the `preset`, the bank the `source`; the pitch is -1, as keys of a kit are no pitches.
+    `path` names .sf2 files; none means the default bank.
 
-    Attributes:
-      paths: .sf2 files; none means the default bank.
-      labels: classes to keep; none means all. unlabelled: keep keys without a class.
-      velocities: MIDI numbers.
-      sample_rate, seconds, max_seconds, duplicates, fractions, number, seed: as `FolderSource`'s; `number` is drawn evenly
-        over classes.
-
-    Raises ValueError for settings that are out of range.
+    Raises:
+      ValueError: a value outside its limits.
     """
 
-    paths: tuple[str, ...] = ()
-    labels: tuple[str, ...] = ()
-    unlabelled: bool = True
-    velocities: tuple[int, ...] = DEFAULT_VELOCITIES
-    sample_rate: int = 16000
-    seconds: float = 2.0
-    max_seconds: float = 10.0
-    trim: bool = True
-    duplicates: str = "exact"
-    fractions: tuple[float, ...] = FRACTIONS
-    number: int = 0
-    seed: int = 0
+    unlabelled: bool = setting(True, "Keep sounds without a class.")
+    velocities: tuple[int, ...] = played("velocities", DEFAULT_VELOCITIES, "25,50,75,100,127")
+    max_seconds: float = setting(10.0, "With --seconds=0, the length in seconds that longer sounds are cut to.")
+    # Hits of one key at two velocities may be one recording at two levels: both are wanted.
+    duplicates: str = copies("exact")
 
     def __post_init__(self):
-        check_library(fractions=self.fractions, duplicates=self.duplicates, number=self.number)
-        library_form(self.sample_rate, self.seconds, self.max_seconds)
-        wrong = [value for value in self.velocities if not 1 <= value <= 127]
-        if wrong or not self.velocities:
-            raise ValueError(f"velocities {wrong or 'empty'}: MIDI numbers from 1 to 127 are needed")
-
-    @property
-    def form(self) -> Form:
-        return library_form(self.sample_rate, self.seconds, self.max_seconds)
+        super().__post_init__()
+        check_played("velocities", self.velocities, low=1)
 
     def describe(self) -> dict[str, Any]:
         return {
             "kind": "kits", "title": f"drum kits of {self.titles}", "licence": LICENCE,
             "banks": self.digests,
-            "labels": list(self.labels), "unlabelled": self.unlabelled, "velocities": list(self.velocities),
-            "sample_rate": self.sample_rate, "seconds": self.seconds, "max_seconds": 0 if self.seconds else self.max_seconds,
-            "trim": self.trim, "duplicates": self.duplicates, "fractions": list(self.fractions), "number": self.number,
-            "seed": self.seed, "player": PLAYER_VERSION,
+            "labels": list(self.families), "unlabelled": self.unlabelled, "velocities": list(self.velocities),
+            **self.described(), "player": PLAYER_VERSION,
         }  # fmt: skip
 
     def plan(self) -> list[Record]:
@@ -132,11 +112,7 @@ class KitSource(OfBanks):
         if not records:
             state = "their keys make no sound" if kits else f"no kits (presets of bank {PERCUSSION_BANK})"
             raise SoundFontError(f"{', '.join(self.banks)}: {state}; name another bank with --path=FILE.sf2")
-        return select_classes(records, labels=self.labels, unlabelled=self.unlabelled, number=self.number, seed=self.seed)
-
-    def fetch(self, records: list[Record], wanted: Iterable[int]) -> Iterator[tuple[int, Any]]:
-        for position in wanted:
-            yield position, None
+        return self.select(records, unlabelled=self.unlabelled)
 
     def load(self, record: Record, payload: Any) -> Loaded:
         from timbre_jax.soundfont.player import RATE, render_note
@@ -154,12 +130,10 @@ class KitSource(OfBanks):
         wave = np.ascontiguousarray(wave[: form.samples], np.float32)
         return Loaded(wave, remarks=remarks, mark=mark(wave, form.sample_rate, RATE))
 
-    def arrange(self, rows: list[Mapping[str, Any]], read: Callable[[int], np.ndarray]) -> list[Place]:
+    def related(self, rows: Sequence[Mapping[str, Any]]) -> list[tuple[Hashable, ...]]:
+        """Returns the key and the recordings of each hit."""
         recordings = self._recordings()
-        return arrange_library(
-            rows, read, rate=self.sample_rate, fractions=self.fractions, seed=self.seed, duplicates=self.duplicates,
-            related=[(row["instrument"], *recordings[row["id"]]) for row in rows],
-        )  # fmt: skip
+        return [(row["instrument"], *recordings[row["id"]]) for row in rows]
 
     def _recordings(self) -> dict[str, list[str]]:
         """Of each hit, digests of the recordings that make it."""

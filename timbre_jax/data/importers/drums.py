@@ -1,23 +1,45 @@
-"""The drum hits that a machine has: sample kits of its distribution, or else those of the default SoundFont bank."""
+"""Drum hits that a machine has: sample kits of its distribution, or else those of the default SoundFont bank."""
 
 from __future__ import annotations
 
+import dataclasses
 import os
-from typing import Any
 
 from timbre_jax.data.importers.drum_kits import KitSource
 from timbre_jax.data.importers.folder import FolderSource
+from timbre_jax.data.importers.library import DUPLICATES, OneShotSettings
+from timbre_jax.settings import setting
 
 FOLDERS = ("/usr/share/hydrogen/data/drumkits", "/usr/share/sonic-pi/samples", "/usr/share/lmms/samples/drums")
-"""Where Debian's hydrogen-drumkits, sonic-pi-samples and lmms-common lie."""
+"""Folders of Debian's hydrogen-drumkits, sonic-pi-samples and lmms-common."""
 
 
-def drum_source(folders: tuple[str, ...] = FOLDERS, **library: Any) -> FolderSource | KitSource:
-    """The hits of those folders that are there, with classes by words in their names; of the default bank where none is.
+@dataclasses.dataclass(frozen=True)
+class DrumSettings(OneShotSettings):
+    """Settings that `FolderSource` and `KitSource` share, for whichever of them finds drum hits on this machine.
 
-    Args:
-      library: settings that `FolderSource` and `KitSource` share. Sounds without a class are not asked for.
+    Raises:
+      ValueError: a value outside its limits, or a path.
     """
-    there = tuple(folder for folder in folders if os.path.isdir(folder))
-    library = {"unlabelled": False, **library}
-    return FolderSource(paths=there, classes="words", **library) if there else KitSource(**library)
+
+    max_seconds: float | None = setting(
+        None, "With --seconds=0, the length in seconds that longer sounds are cut to. Default: 40 for files, 10 for kits."
+    )
+    duplicates: str | None = setting(
+        None, "Copies to keep, as for folder and kits. Default: one for files, exact for kits.", choices=DUPLICATES
+    )
+
+    def __post_init__(self):
+        if self.path:
+            raise ValueError("--source=drums finds its sounds itself; for those of --path there is --source=folder")
+        self.importer()  # checks the values
+
+    def importer(self, folders: tuple[str, ...] = FOLDERS) -> FolderSource | KitSource:
+        """Returns the importer of those folders that exist, with classes by words in their names; else of the default bank.
+
+        Sounds without a class are not asked for.
+        """
+        there = tuple(folder for folder in folders if os.path.isdir(folder))
+        shared = {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name != "path"}
+        shared = {"unlabelled": False, **{name: value for name, value in shared.items() if value is not None}}
+        return FolderSource(path=there, classes="words", **shared) if there else KitSource(**shared)

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import html
 import os
-import re
-import stat
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from timbre_jax.audio.io import AUDIO_SUFFIXES, OTHER_AUDIO_SUFFIXES, AudioFileError, read_wave, resample
-from timbre_jax.data.importers.base import UNSORTED, Form, Loaded, Place, Record
-from timbre_jax.data.importers.library import FRACTIONS, arrange_library, check_library, library_form, select_classes, trim
-from timbre_jax.data.prepare.class_rules import UNLABELLED, Rule, class_of_names, read_rules
-from timbre_jax.data.prepare.duplicates import mark
+from timbre_jax.audio.io import AudioFileError, read_wave, resample
+from timbre_jax.data.importers.base import Loaded, Record
+from timbre_jax.data.importers.class_rules import UNLABELLED, Rule, class_of_names, read_rules
+from timbre_jax.data.importers.duplicates import mark
+from timbre_jax.data.importers.found_files import KitNames, file_records, readable, root_names
+from timbre_jax.data.importers.library import OneShotSettings, trim
+from timbre_jax.settings import setting
 
 CLASSES = ("folder", "top_folder", "words", "none")
 LEAD_SECONDS = 20.0
@@ -26,53 +24,28 @@ LOADER_VERSION = 1  # raised when files come to be loaded differently, so that o
 
 
 @dataclasses.dataclass(frozen=True)
-class FolderSource:
+class FolderSource(OneShotSettings):
     """Sounds of folders, recursively: WAV, AIFF, FLAC, OGG and MP3 files, mixed to mono, at one rate, their level kept.
 
     Hidden files and folders are passed over, links followed (a folder that is reached twice counts once). A sound's id is its
     path below its folder, with the folder's name before it where there are several; its source is the first folder on that
     path: the kit. Copies of a sound stay on one side of the split.
 
-    Attributes:
-      paths: folders.
-      classes: "folder" for the name of the folder that a file lies in, "top_folder" for the first on the way to it, "words" for
-        words in its name or what a Hydrogen drumkit.xml beside it calls it, else in its folders' names, by the table of drum
-        words; the path of such a table; or "none".
-      labels: classes to keep; none means all.
-      unlabelled: keep sounds without a class.
-      sample_rate: in Hz, 8000 to 48000.
-      seconds: the length that sounds are cut or padded to; 0 keeps their own up to `max_seconds`.
-      trim: cut off what lies before the onset (`library.trim`), and digital silence at the end.
-      duplicates: "one" of all copies of a sound, of those with the same samples ("exact"), or "all" are kept.
-      fractions: shares of train, valid and test.
-      number: how many sounds, drawn evenly over classes; 0 means all.
-      seed: of the splits and that draw.
-
-    Raises ValueError for settings that are out of range.
+    Raises:
+      ValueError: a value outside its limits, or classes that are neither a rule nor a file.
     """
 
-    paths: tuple[str, ...] = ()
-    classes: str = "folder"
-    labels: tuple[str, ...] = ()
-    unlabelled: bool = True
-    sample_rate: int = 16000
-    seconds: float = 2.0
-    max_seconds: float = 40.0
-    trim: bool = True
-    duplicates: str = "one"
-    fractions: tuple[float, ...] = FRACTIONS
-    number: int = 0
-    seed: int = 0
+    classes: str = setting(
+        "folder", "Class of a sound: 'folder' (the name of its folder), 'top_folder' (of the first below --path), 'words' (by "
+        "drum words in its name, such as kick, sd, HatOpen, and in a Hydrogen drumkit.xml), a FILE of such words in lines of "
+        "CLASS: word, word (timbre_jax/data/importers/drum_words.txt is one), or 'none'.",
+    )  # fmt: skip
+    unlabelled: bool = setting(True, "Keep sounds without a class.")
 
     def __post_init__(self):
-        check_library(fractions=self.fractions, duplicates=self.duplicates, number=self.number)
-        library_form(self.sample_rate, self.seconds, self.max_seconds)
+        super().__post_init__()
         if self.classes not in CLASSES and not os.path.isfile(self.classes):
             raise ValueError(f"classes {self.classes!r}: one of {', '.join(CLASSES)} or a file of class words is needed")
-
-    @property
-    def form(self) -> Form:
-        return library_form(self.sample_rate, self.seconds, self.max_seconds)
 
     def _rules(self) -> tuple[Rule, ...]:
         if self.classes in ("folder", "top_folder", "none"):
@@ -82,34 +55,19 @@ class FolderSource:
     def describe(self) -> dict[str, Any]:
         rules = hashlib.sha256(repr(self._rules()).encode()).hexdigest()[:16] if self._rules() else ""
         return {
-            "kind": "folder", "title": f"sounds of {', '.join(readable(name) for name in root_names(self.paths))}",
+            "kind": "folder", "title": f"sounds of {', '.join(readable(name) for name in root_names(self.path))}",
             "licence": "that of the files", "classes": os.path.basename(self.classes), "class_words": rules,
-            "labels": list(self.labels), "unlabelled": self.unlabelled, "sample_rate": self.sample_rate,
-            "seconds": self.seconds, "max_seconds": 0 if self.seconds else self.max_seconds, "trim": self.trim,
-            "duplicates": self.duplicates, "fractions": list(self.fractions), "number": self.number, "seed": self.seed,
-            "loader": LOADER_VERSION,
+            "labels": list(self.families), "unlabelled": self.unlabelled, **self.described(), "loader": LOADER_VERSION,
         }  # fmt: skip
 
     def plan(self) -> list[Record]:
-        if not self.paths:
+        if not self.path:
             raise ValueError("a folder of sounds is needed with --path: DIR, or several with commas")
-        rules, several = self._rules(), len(self.paths) > 1
-        kits = [KitNames(path) for path in self.paths]
-        records = []
-        for root, name, found in find_sounds(self.paths):
-            folders = found.path.split("/")[:-1]
-            label = self._label(found.path, [name, *folders], kits[root], rules)
-            identity = readable(f"{name}/{found.path}" if several else found.path)
-            records.append(
-                Record(
-                    id=identity, split="" if found.problem else UNSORTED, instrument="",
-                    family=readable(label) or UNLABELLED, source=readable(folders[0] if folders else name), pitch=-1,
-                    velocity=-1, preset="", where=(root, found.path, found.size, found.changed), left_out=found.problem,
-                )
-            )  # fmt: skip
-        return select_classes(
-            unique(records), labels=self.labels, unlabelled=self.unlabelled, number=self.number, seed=self.seed
+        rules, kits = self._rules(), [KitNames(path) for path in self.path]
+        records = file_records(
+            self.path, lambda root, path, folders: self._label(path, folders, kits[root], rules) or UNLABELLED
         )
+        return self.select(records, unlabelled=self.unlabelled)
 
     def _label(self, path: str, folders: list[str], kits: KitNames, rules: tuple[Rule, ...]) -> str:
         if self.classes == "none":
@@ -125,17 +83,13 @@ class FolderSource:
                 return label
         return ""
 
-    def fetch(self, records: list[Record], wanted: Iterable[int]) -> Iterator[tuple[int, Any]]:
-        for position in wanted:
-            yield position, None
-
     def load(self, record: Record, payload: Any) -> Loaded:
         root, path, _, _ = record.where
         form = self.form
         limit = form.samples / form.sample_rate
         try:
             # Opened here, as libsndfile does not take every name that the system has.
-            with open(os.path.join(self.paths[root], path), "rb") as file:
+            with open(os.path.join(self.path[root], path), "rb") as file:
                 frames, channels = _header(file)
                 wave, rate = read_wave(file, duration=limit + (LEAD_SECONDS if self.trim else 0.1), name=record.id)
         except OSError as error:
@@ -156,11 +110,6 @@ class FolderSource:
         wave = np.ascontiguousarray(wave, np.float32)
         return Loaded(wave, remarks=tuple(remarks), mark=mark(wave, form.sample_rate, rate))
 
-    def arrange(self, rows: list[Mapping[str, Any]], read: Callable[[int], np.ndarray]) -> list[Place]:
-        return arrange_library(
-            rows, read, rate=self.sample_rate, fractions=self.fractions, seed=self.seed, duplicates=self.duplicates
-        )
-
 
 def _header(file) -> tuple[int, int]:
     """Frames and channels of an open sound file; (0, 1) where its header cannot be read: reading it says why."""
@@ -173,138 +122,3 @@ def _header(file) -> tuple[int, int]:
         return 0, 1
     finally:
         file.seek(0)
-
-
-# Files and their names. --------------------------------------------------------------------------------------------
-
-
-@dataclasses.dataclass(frozen=True)
-class FoundFile:
-    """A file below a folder: its path there with / between, its suffix in lower case, or why it cannot be read."""
-
-    path: str
-    suffix: str
-    size: int = 0
-    changed: int = 0
-    problem: str = ""
-
-
-def find_files(root: str, visited: set[tuple[int, int]]) -> Iterator[FoundFile]:
-    """All files below a folder in the order of their names; hidden ones are passed over.
-
-    Args:
-      visited: folders (device, inode) that are not gone into; those that are join them, which also ends loops of links.
-
-    Raises:
-      ValueError: no such folder, or it cannot be opened.
-    """
-    if not os.path.isdir(root):
-        state = "is a file: give the folder that it is in" if os.path.exists(root) else "no such folder"
-        raise ValueError(f"{readable(root)}: {state}")
-    try:
-        os.scandir(root).close()
-    except OSError as error:
-        raise ValueError(f"{readable(root)}: the folder cannot be opened ({error.strerror})") from None
-    waiting = [(root, "")]
-    while waiting:
-        full, path = waiting.pop()
-        suffix = os.path.splitext(path)[1].lower()
-        try:
-            state = os.stat(full)
-            if stat.S_ISDIR(state.st_mode):
-                if (state.st_dev, state.st_ino) not in visited:
-                    visited.add((state.st_dev, state.st_ino))
-                    names = [name for name in os.listdir(full) if not name.startswith(".") and name != "__MACOSX"]
-                    before = path + "/" if path else ""
-                    waiting += [(os.path.join(full, name), before + name) for name in sorted(names, reverse=True)]
-            elif stat.S_ISREG(state.st_mode):
-                yield FoundFile(path, suffix, state.st_size, int(state.st_mtime))
-            else:
-                yield FoundFile(path, suffix, problem="unreadable (no regular file)")
-        except OSError as error:
-            broken = os.path.islink(full) and not os.path.exists(full)
-            reason = "a link that leads nowhere" if broken else error.strerror or str(error)
-            # A folder that cannot be opened is in the report as well: there may have been sounds in it.
-            suffix = ".wav" if os.path.isdir(full) else suffix
-            yield FoundFile(path, suffix, problem=f"unreadable ({reason})")
-
-
-def find_sounds(paths: Sequence[str]) -> list[tuple[int, str, FoundFile]]:
-    """The sound files below some folders: (which folder, its name, the file); those of formats that are not read say so.
-
-    Raises:
-      ValueError: there are none, or a folder cannot be opened.
-    """
-    sounds, others, visited = [], 0, set()
-    for root, (path, name) in enumerate(zip(paths, root_names(paths), strict=True)):
-        for found in find_files(path, visited):
-            if found.suffix in OTHER_AUDIO_SUFFIXES:
-                problem = f"unreadable ({found.suffix} is a format that is not read: make wav or flac of it)"
-                sounds.append((root, name, dataclasses.replace(found, problem=found.problem or problem)))
-            elif found.suffix in AUDIO_SUFFIXES:
-                sounds.append((root, name, found))
-            else:
-                others += found.suffix != ""
-    if not sounds:
-        state = f"other files only ({others})" if others else "no files"
-        raise ValueError(f"{', '.join(map(readable, paths))}: {state}; sound files ({', '.join(AUDIO_SUFFIXES)}) are needed")
-    return sounds
-
-
-def readable(name: str) -> str:
-    """A name without what is no text: bytes that are no UTF-8 and control characters as \\x.., one name for each."""
-    text = os.fsencode(name).decode("utf-8", "backslashreplace")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
-def root_names(paths: Iterable[str]) -> list[str]:
-    """The folders' own names; a number behind where two are the same."""
-    names = [os.path.basename(os.path.realpath(path)) or "root" for path in paths]
-    return [name if names.count(name) == 1 else f"{name}~{names[:i].count(name) + 1}" for i, name in enumerate(names)]
-
-
-def unique(records: list[Record]) -> list[Record]:
-    """Different ids for records that would have the same: a number behind the later ones."""
-    taken = {record.id for record in records}
-    seen: set[str] = set()
-    result = []
-    for record in records:
-        name, number = record.id, 1
-        while name in seen or (number > 1 and name in taken):
-            number += 1
-            name = f"{record.id}~{number}"
-        seen.add(name)
-        result.append(record._replace(id=name))
-    return result
-
-
-class KitNames:
-    """What Hydrogen's drumkit.xml calls the files beside it."""
-
-    def __init__(self, root: str):
-        self._root = root
-        self._kits: dict[str, dict[str, str]] = {}
-
-    def name_of(self, path: str) -> str:
-        """The instrument that a file belongs to, "" where no drumkit.xml says it."""
-        folder, _, name = path.rpartition("/")
-        if folder not in self._kits:
-            self._kits[folder] = _read_kit(os.path.join(self._root, folder, "drumkit.xml"))
-        return self._kits[folder].get(name, "")
-
-
-def _read_kit(path: str) -> dict[str, str]:
-    """File name -> instrument name; {} where there is no such file or it says nothing."""
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            text = file.read(1 << 24)
-    except OSError:
-        return {}
-    names: dict[str, str] = {}
-    for instrument in re.findall(r"<instrument>(.*?)</instrument>", text, re.DOTALL):
-        called = re.search(r"<name>(.*?)</name>", instrument, re.DOTALL)
-        for file in re.findall(r"<filename>(.*?)</filename>", instrument, re.DOTALL) if called else ():
-            names.setdefault(
-                html.unescape(file).strip().replace("\\", "/").rsplit("/", 1)[-1], html.unescape(called[1]).strip()
-            )
-    return names

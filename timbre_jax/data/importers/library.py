@@ -1,17 +1,20 @@
-"""What sources of sample libraries share: the form of their sounds, silence cut off, copies kept on one side of a split."""
+"""What importers of sample libraries share: settings, the form of their sounds, trimming, copies on one side of a split."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from timbre_jax.data.importers.base import SPLITS, Form, Place, Record
-from timbre_jax.data.prepare.class_rules import UNLABELLED
-from timbre_jax.data.prepare.duplicates import groups_of_copies, onset
-from timbre_jax.data.prepare.splits import connected_groups, split_groups
+from timbre_jax.data.importers.class_rules import UNLABELLED
+from timbre_jax.data.importers.duplicates import groups_of_copies, onset
+from timbre_jax.data.importers.options import ImporterSettings
+from timbre_jax.data.importers.splits import connected_groups, split_groups
+from timbre_jax.settings import setting
 
 FRACTIONS = (0.8, 0.1, 0.1)
 MIN_SECONDS = 0.002
@@ -35,15 +38,98 @@ def library_form(sample_rate: int, seconds: float, max_seconds: float) -> Form:
     return Form(sample_rate, round(limit * sample_rate), variable=not seconds, min_seconds=MIN_SECONDS)
 
 
-def check_library(*, fractions: Sequence[float], duplicates: str, number: int = 0) -> None:
-    """Raises ValueError for shares that do not make a split, an unknown way with copies, or a negative number of sounds."""
-    if len(fractions) != len(SPLITS) or min(fractions) < 0 or not fractions[0] or abs(sum(fractions) - 1) > 1e-6:
-        shares = ",".join(f"{100 * share:g}" for share in fractions)
-        raise ValueError(f"splits {shares}: shares of {', '.join(SPLITS)} are needed that make 100, such as 80,10,10")
-    if duplicates not in DUPLICATES:
-        raise ValueError(f"duplicates {duplicates!r}: one of {', '.join(DUPLICATES)} is needed")
-    if number < 0:
-        raise ValueError(f"number {number}: 0 (all) or more is needed")
+def shares(text: str) -> tuple[float, ...]:
+    """Reads percents: "80,10,10" is (0.8, 0.1, 0.1). Raises a ValueError for other text."""
+    try:
+        return tuple(float(part) / 100 for part in text.split(","))
+    except ValueError:
+        raise ValueError(f"splits {text!r}: percents of train, valid and test are needed, such as 80,10,10") from None
+
+
+@dataclasses.dataclass(frozen=True)
+class LengthSettings(ImporterSettings):
+    """Settings of importers whose sounds have any rate, length and splits.
+
+    Raises:
+      ValueError: a value outside its limits, or shares that are no split.
+    """
+
+    sample_rate: int = setting(16000, "Sample rate in Hz.", low=8000, high=48000)
+    seconds: float = setting(2.0, "Length in seconds that sounds are cut or padded to; 0 keeps their own.")
+    splits: tuple[float, ...] = setting(
+        FRACTIONS, "Percent of train, valid and test, even over classes.", parse=shares, shown="80,10,10"
+    )
+
+    def __post_init__(self):
+        fractions = self.splits
+        if len(fractions) != len(SPLITS) or min(fractions) < 0 or not fractions[0] or abs(sum(fractions) - 1) > 1e-6:
+            shown = ",".join(f"{100 * share:g}" for share in fractions)
+            raise ValueError(f"splits {shown}: shares of {', '.join(SPLITS)} are needed that make 100, such as 80,10,10")
+        _ = self.form  # says what is wrong with rate and length
+        super().__post_init__()
+
+    @property
+    def form(self) -> Form:
+        """Rate and length of the sounds; `seconds` is the length of an excerpt."""
+        return library_form(self.sample_rate, self.seconds, self.seconds)
+
+
+def copies(default: str) -> Any:
+    """Returns the setting of the copies of a sound that are kept."""
+    return setting(
+        default, "Keep one of all copies of a sound (the same at another level, rate or place in its file, too), one of those "
+        "with the same samples (exact), or all; copies stay in one split.", choices=DUPLICATES,
+    )  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class LibrarySettings(LengthSettings):
+    """Settings of importers of sounds with classes, of which some may be copies of others."""
+
+    families: tuple[str, ...] = setting((), "NSynth families, or classes of sounds, to use; none means all.")
+    duplicates: str = copies("one")
+
+    pool: ClassVar[bool] = False
+    """Whether classes of one instrument are divided among themselves; see `arrange_library`."""
+
+    def select(self, records: Sequence[Record], *, unlabelled: bool = True) -> list[Record]:
+        """Returns the plan, with a reason at every record that is not asked for; see `select_classes`."""
+        return select_classes(records, labels=self.families, unlabelled=unlabelled, number=self.number, seed=self.seed)
+
+    def related(self, rows: Sequence[Mapping[str, Any]]) -> list[tuple[Hashable, ...]] | None:
+        """Returns what each sound shares with others of its instrument, besides its copies."""
+        return None
+
+    def arrange(self, rows: list[Mapping[str, Any]], read: Callable[[int], np.ndarray]) -> list[Place]:
+        """Splits the sounds; see `ArrangingImporter.arrange`."""
+        return arrange_library(
+            rows, read, rate=self.sample_rate, fractions=self.splits, seed=self.seed, duplicates=self.duplicates,
+            related=self.related(rows), pool=self.pool,
+        )  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class OneShotSettings(LibrarySettings):
+    """Settings of importers of one-shots: each file or hit is a sound."""
+
+    max_seconds: float = setting(40.0, "With --seconds=0, the length in seconds that longer sounds are cut to.")
+    trim: bool = setting(
+        True, "Cut off what lies before the onset (the first sample within 40 dB of the peak, less 2 ms) and digital silence "
+        "at the end.",
+    )  # fmt: skip
+
+    @property
+    def form(self) -> Form:
+        """Rate and length of the sounds."""
+        return library_form(self.sample_rate, self.seconds, self.max_seconds)
+
+    def described(self) -> dict[str, Any]:
+        """Returns the settings of one-shots for a store's index."""
+        return {
+            "sample_rate": self.sample_rate, "seconds": self.seconds, "max_seconds": 0 if self.seconds else self.max_seconds,
+            "trim": self.trim, "duplicates": self.duplicates, "fractions": list(self.splits), "number": self.number,
+            "seed": self.seed,
+        }  # fmt: skip
 
 
 def select_classes(
@@ -108,10 +194,10 @@ def arrange_library(
     related: Sequence[Sequence[Hashable]] | None = None,
     pool: bool = False,
 ) -> list[Place]:
-    """Splits sounds, stratified by class, with all copies of a sound on one side: see `ArrangingSource.arrange`.
+    """Splits sounds, stratified by class, with all copies of a sound on one side: see `ArrangingImporter.arrange`.
 
-    An instrument is a group of copies (`prepare.duplicates`) and of sounds that `related` ties together, named after the first
-    of them that has a class, and counted to that class.
+    An instrument is a group of copies (`duplicates`) and of sounds that `related` ties together, named after the first of them
+    that has a class, and counted to that class.
 
     Args:
       rate: of the samples, in Hz.

@@ -17,13 +17,15 @@ import tarfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from timbre_jax.audio.io import AUDIO_SUFFIXES, AudioFileError, read_wave, resample
-from timbre_jax.data.importers.base import FAMILIES, NOTES, SAMPLE_RATE, SAMPLES, SECONDS, SOURCES, SPLITS, Form, Loaded, Record
-from timbre_jax.data.prepare.splits import read_split_file, split_groups
+from timbre_jax.data.importers.base import FAMILIES, SAMPLE_RATE, SAMPLES, SECONDS, SOURCES, SPLITS, Loaded, Record
+from timbre_jax.data.importers.options import NoteSettings, check_midi, midi_numbers
+from timbre_jax.data.importers.splits import read_split_file, split_groups
+from timbre_jax.settings import setting
 
 FRACTIONS = {"train": 0.8, "valid": 0.1, "test": 0.1}
 LICENCE = "NSynth: CC BY 4.0, with credit to Engel et al. 2017"
@@ -33,45 +35,31 @@ _NAME = re.compile(
 
 
 @dataclasses.dataclass(frozen=True)
-class Selection:
-    """Which notes of an NSynth to take, in whatever form it comes.
+class Selection(NoteSettings):
+    """Choice of the notes of an NSynth, in whatever form it comes.
 
-    Attributes:
-      paths: where it lies.
-      families: NSynth families to use; none means all. pitches, velocities: MIDI numbers; none means all.
-      number: how many notes, an even draw over instruments; 0 means all.
-      seed: of the draw, and of splits where neither the files' names nor `split_file` say them.
-      split_file: JSON {"train": [instruments], "valid": [...], "test": [...]}; instruments that it does not name are left
-        out.
-
-    Raises ValueError for an unknown family, or numbers out of range.
+    Raises:
+      ValueError: an unknown family, or a value outside its limits.
     """
 
-    paths: tuple[str, ...] = ()
-    families: tuple[str, ...] = ()
-    pitches: tuple[int, ...] = ()
-    velocities: tuple[int, ...] = ()
-    number: int = 0
-    seed: int = 0
-    split_file: str = ""
-
-    form: ClassVar[Form] = NOTES
+    pitches: tuple[int, ...] = setting(
+        (), "MIDI pitches to use, such as 40-96 or 48,60,72, or 'all'.", parse=midi_numbers, shown="all"
+    )
+    velocities: tuple[int, ...] = setting((), "MIDI velocities to use, or 'all'.", parse=midi_numbers, shown="all")
+    split_file: str = setting(
+        "", 'JSON {"train": [instruments], "valid": [..], "test": [..]}; others are left out. By default the splits that the '
+        "files' names say.",
+    )  # fmt: skip
 
     def __post_init__(self):
-        unknown = sorted(set(self.families) - set(FAMILIES))
-        if unknown:
-            raise ValueError(f"unknown family {unknown[0]!r}; the families are {', '.join(FAMILIES)}")
-        for name in ("pitches", "velocities"):
-            wrong = [value for value in getattr(self, name) if not 0 <= value <= 127]
-            if wrong:
-                raise ValueError(f"{name} {wrong}: MIDI numbers from 0 to 127 are needed")
-        if self.number < 0:
-            raise ValueError(f"number {self.number}: 0 (all) or more is needed")
+        super().__post_init__()
+        check_midi("pitches", self.pitches)
+        check_midi("velocities", self.velocities)
 
     def settings(self) -> dict[str, Any]:
         """As plain data, for a store's index."""
         return {
-            "paths": [os.path.basename(os.path.normpath(path)) for path in self.paths],
+            "paths": [os.path.basename(os.path.normpath(path)) for path in self.path],
             "families": list(self.families), "pitches": list(self.pitches), "velocities": list(self.velocities),
             "number": self.number, "seed": self.seed,
             "splits": read_split_file(self.split_file) if self.split_file else "as the files say",
@@ -82,7 +70,7 @@ class Selection:
 class NSynthSource(Selection):
     """Notes of NSynth folders or archives: `Selection`.
 
-    `paths` are folders that hold examples.json and audio/, folders of such folders, or .tar.gz files. Without a
+    `path` names folders that hold examples.json and audio/, folders of such folders, or .tar.gz files. Without a
     `split_file`, a part is the split that its name says (nsynth-train, nsynth-valid, nsynth-test), and instruments of parts
     whose names say none are split 80/10/10 by family.
     """
@@ -91,10 +79,10 @@ class NSynthSource(Selection):
         return {"kind": "nsynth", "title": "NSynth", "licence": LICENCE, **self.settings()}
 
     def plan(self) -> list[Record]:
-        if not self.paths:
+        if not self.path:
             raise ValueError("NSynth is needed with --path: its folder (examples.json, audio/) or its .tar.gz")
         records: list[Record] = []
-        for part, path in enumerate(find_parts(self.paths)):
+        for part, path in enumerate(find_parts(self.path)):
             listed = _archive(path) if _is_archive(path) else _folder(path)
             split = _split_of_name(path)
             for record in listed:
@@ -102,11 +90,11 @@ class NSynthSource(Selection):
                 own = split or _split_of_name(record.where.split("/")[0])
                 records.append(record._replace(split=own, where=(part, record.where)))
         if not records:
-            raise ValueError(f"{', '.join(self.paths)}: no notes (audio/*.wav) in it")
+            raise ValueError(f"{', '.join(self.path)}: no notes (audio/*.wav) in it")
         return select(records, self)
 
     def fetch(self, records: list[Record], wanted: Iterable[int]) -> Iterator[tuple[int, Any]]:
-        parts = find_parts(self.paths)
+        parts = find_parts(self.path)
         by_part: dict[int, list[int]] = {}
         for position in wanted:
             by_part.setdefault(records[position].where[0], []).append(position)

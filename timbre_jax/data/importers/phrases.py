@@ -5,88 +5,78 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
-from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 
-from timbre_jax.data.importers.base import SPLITS, Form, Loaded, Record
-from timbre_jax.data.importers.library import FRACTIONS, check_library, library_form
+from timbre_jax.data.importers.base import SPLITS, Loaded, Record
+from timbre_jax.data.importers.library import LengthSettings
+from timbre_jax.data.importers.options import played
 from timbre_jax.data.importers.soundfont import FAMILY_OF_PROGRAM, source_of_program
-from timbre_jax.data.prepare.splits import split_groups
+from timbre_jax.data.importers.splits import split_groups
+from timbre_jax.settings import setting
 from timbre_jax.soundfont.banks import LICENCE, PERCUSSION_BANK, PLAYER_VERSION, OfBanks, bank_names, open_bank, slug
 from timbre_jax.soundfont.parser import SoundFont, SoundFontError
 from timbre_jax.soundfont.phrases import COMPOSER_VERSION, RELEASE_SECONDS, compose
 
 RECORDINGS = 60
-RECORDING_SECONDS = 32.0
-EXCERPT_SECONDS = 4.0
 DEFAULT_PROGRAM = "violin"
-DEFAULT_KEYS = (55, 91)  # G3 to G6: three octaves
 GAIN_DB = 6.0  # one gain for all: expression only takes level away, and a single line leaves much room
 
 
 @dataclasses.dataclass(frozen=True)
-class PhraseSource(OfBanks):
+class PhraseSource(OfBanks, LengthSettings):
     """Recordings of composed phrases (`soundfont.phrases`), played by presets of SoundFont 2 banks and cut into excerpts.
 
     An excerpt's instrument is its recording, named BANK:PROGRAM-NAME-rNNN, and no recording is in two splits; the family is
-    the preset's NSynth family, pitch and velocity are -1, as both move. Silent excerpts are left out by the doctor.
+    the preset's NSynth family, pitch and velocity are -1, as both move. Silent excerpts are left out by the doctor. `path`
+    names .sf2 files; none means the default bank.
 
-    Attributes:
-      paths: .sf2 files; none means the default bank.
-      programs: presets, by number (General MIDI, from 0) or by their names in the bank; recordings take turns.
-      keys: lowest and highest MIDI key.
-      recordings: how many.
-      recording_seconds: how long each is.
-      seconds: length of an excerpt; the last one of a recording keeps its own and is padded when read.
-      sample_rate: in Hz, 8000 to 48000.
-      fractions: shares of train, valid and test, by recording.
-      seed: of the composition and the splits.
-
-    Raises ValueError for settings that are out of range.
+    Raises:
+      ValueError: a value outside its limits.
     """
 
-    paths: tuple[str, ...] = ()
-    programs: tuple[str, ...] = (DEFAULT_PROGRAM,)
-    keys: tuple[int, int] = DEFAULT_KEYS
-    recordings: int = RECORDINGS
-    recording_seconds: float = RECORDING_SECONDS
-    seconds: float = EXCERPT_SECONDS
-    sample_rate: int = 24000
-    fractions: tuple[float, ...] = FRACTIONS
-    seed: int = 0
+    number: int = setting(RECORDINGS, f"How many recordings, at least 3; 0 means {RECORDINGS}.", low=0)
+    seconds: float = setting(4.0, "Length of an excerpt in seconds.")
+    program: tuple[str, ...] = setting(
+        (DEFAULT_PROGRAM,), "Presets of the bank that play in turns, by name or General MIDI number (from 0)."
+    )
+    pitches: tuple[int, ...] = played("pitches", (55, 91), "55-91")
+    recording_seconds: float = setting(32.0, "Length of each recording in seconds.", low=1, high=600)
 
     def __post_init__(self):
-        check_library(fractions=self.fractions, duplicates="all")
-        library_form(self.sample_rate, self.seconds, self.seconds)
-        if not self.programs:
+        super().__post_init__()
+        if not self.program:
             raise ValueError(f"no program: the name or number of a preset is needed, such as {DEFAULT_PROGRAM}")
         if self.recordings < 3:
             raise ValueError(f"{self.recordings} recordings: at least 3 are needed, one for each split")
-        if not 1 <= self.recording_seconds <= 600:
-            raise ValueError(f"recordings of {self.recording_seconds:g} s: 1 to 600 is needed")
         if self.seconds > self.recording_seconds:
             raise ValueError(f"excerpts of {self.seconds:g} s: recordings are {self.recording_seconds:g} s long")
         compose(seed=0, number=0, seconds=0.1, low=self.keys[0], high=self.keys[1])  # says what is wrong with the keys
 
     @property
-    def form(self) -> Form:
-        return library_form(self.sample_rate, self.seconds, self.seconds)
+    def recordings(self) -> int:
+        """Number of recordings."""
+        return self.number or RECORDINGS
+
+    @property
+    def keys(self) -> tuple[int, int]:
+        """Lowest and highest MIDI key."""
+        return min(self.pitches), max(self.pitches)
 
     def describe(self) -> dict[str, Any]:
         return {
-            "kind": "phrases", "title": f"phrases of {', '.join(self.programs)} played by {self.titles}",
+            "kind": "phrases", "title": f"phrases of {', '.join(self.program)} played by {self.titles}",
             "licence": LICENCE, "banks": self.digests,
-            "programs": list(self.programs), "keys": list(self.keys), "recordings": self.recordings,
+            "programs": list(self.program), "keys": list(self.keys), "recordings": self.recordings,
             "recording_seconds": self.recording_seconds, "seconds": self.seconds, "sample_rate": self.sample_rate,
-            "fractions": list(self.fractions), "seed": self.seed, "player": PLAYER_VERSION, "composer": COMPOSER_VERSION,
+            "fractions": list(self.splits), "seed": self.seed, "player": PLAYER_VERSION, "composer": COMPOSER_VERSION,
         }  # fmt: skip
 
     def presets(self) -> list[tuple[int, int]]:
         """(bank, position of the preset) of every program, in the order that recordings take them."""
         found: list[tuple[int, int]] = []
-        for program in self.programs:
+        for program in self.program:
             here = [
                 (number, position)
                 for number, path in enumerate(self.banks)
@@ -111,7 +101,7 @@ class PhraseSource(OfBanks):
             name = f"{names[bank]}:{preset.program:03d}-{slug(preset.name)}-r{number:03d}"
             recordings.append((name, number, bank, position, preset))
         family = {name: FAMILY_OF_PROGRAM.get(preset.program, "none") for name, *_, preset in recordings}
-        drawn = split_groups(family, fractions=dict(zip(SPLITS, self.fractions, strict=True)), seed=self.seed, small=True)
+        drawn = split_groups(family, fractions=dict(zip(SPLITS, self.splits, strict=True)), seed=self.seed, small=True)
         split = {name: which for which, chosen in drawn.items() for name in chosen}
         return [
             Record(
@@ -122,10 +112,6 @@ class PhraseSource(OfBanks):
             for name, number, bank, position, preset in recordings
             for excerpt in range(int(np.ceil(round(self.recording_seconds / self.seconds, 6))))
         ]  # fmt: skip
-
-    def fetch(self, records: list[Record], wanted: Iterable[int]) -> Iterator[tuple[int, Any]]:
-        for position in wanted:
-            yield position, None
 
     def load(self, record: Record, payload: Any) -> Loaded:
         bank, position, number, excerpt = record.where

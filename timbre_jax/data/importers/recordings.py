@@ -5,19 +5,18 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 
 from timbre_jax.audio.io import AudioFileError, missing_end, read_part, resample, sound_length
-from timbre_jax.data.importers.base import UNSORTED, Form, Loaded, Place, Record
-from timbre_jax.data.importers.folder import find_sounds, readable, root_names, unique
-from timbre_jax.data.importers.library import FRACTIONS, arrange_library, check_library, library_form, select_classes
-from timbre_jax.data.prepare.duplicates import mark
+from timbre_jax.data.importers.base import Loaded, Record
+from timbre_jax.data.importers.duplicates import mark
+from timbre_jax.data.importers.found_files import file_records, readable, root_names
+from timbre_jax.data.importers.library import LibrarySettings
+from timbre_jax.settings import setting
 
-EXCERPT_SECONDS = 4.0
-SILENCE_DB = -60.0
 REST_SECONDS = 0.1
 """What is left at the end of a recording, when it is shorter than this, is no excerpt; a whole file of that length is one."""
 MARGIN_SECONDS = 0.05
@@ -26,7 +25,7 @@ LOADER_VERSION = 1  # raised when excerpts come to be cut differently, so that o
 
 
 @dataclasses.dataclass(frozen=True)
-class RecordingSource:
+class RecordingSource(LibrarySettings):
     """Excerpts of WAV, AIFF, FLAC, OGG and MP3 files below folders, mixed to mono, at one rate, their level kept.
 
     Every file is cut into excerpts one after the other, the last one shorter (it is padded when read, its length is kept); a
@@ -34,65 +33,32 @@ class RecordingSource:
     that splits and bootstraps go by recording; its family is the folder that the file lies in. Files of which excerpts are
     copies of each other count as one recording.
 
-    Attributes:
-      paths: folders.
-      labels: families to keep; none means all.
-      sample_rate: in Hz, 8000 to 48000.
-      seconds: length of an excerpt.
-      silence_db: excerpts whose level (RMS) is under this are left out.
-      duplicates: "one" of all copies of an excerpt, of those with the same samples ("exact"), or "all" are kept.
-      fractions: shares of train, valid and test, by recording.
-      number: how many recordings, drawn evenly over families; 0 means all.
-      seed: of the splits and that draw.
-
-    Raises ValueError for settings that are out of range.
+    Raises:
+      ValueError: a value outside its limits.
     """
 
-    paths: tuple[str, ...] = ()
-    labels: tuple[str, ...] = ()
-    sample_rate: int = 24000
-    seconds: float = EXCERPT_SECONDS
-    silence_db: float = SILENCE_DB
-    duplicates: str = "one"
-    fractions: tuple[float, ...] = FRACTIONS
-    number: int = 0
-    seed: int = 0
+    seconds: float = setting(4.0, "Length of an excerpt in seconds.")
+    silence_db: float = setting(-60.0, "Excerpts whose level (RMS) is under this, in dB, are left out.", low=-100, high=0)
+
+    pool: ClassVar[bool] = True
 
     def __post_init__(self):
-        check_library(fractions=self.fractions, duplicates=self.duplicates, number=self.number)
         if not self.seconds > 0:
             raise ValueError(f"excerpts of {self.seconds:g} s: more than 0 is needed")
-        library_form(self.sample_rate, self.seconds, self.seconds)
-        if not -100 <= self.silence_db <= 0:
-            raise ValueError(f"silence_db {self.silence_db:g}: -100 to 0 dB is needed")
-
-    @property
-    def form(self) -> Form:
-        return library_form(self.sample_rate, self.seconds, self.seconds)
+        super().__post_init__()
 
     def describe(self) -> dict[str, Any]:
         return {
-            "kind": "recordings", "title": f"recordings of {', '.join(readable(name) for name in root_names(self.paths))}",
-            "licence": "that of the files", "labels": list(self.labels), "sample_rate": self.sample_rate,
+            "kind": "recordings", "title": f"recordings of {', '.join(readable(name) for name in root_names(self.path))}",
+            "licence": "that of the files", "labels": list(self.families), "sample_rate": self.sample_rate,
             "seconds": self.seconds, "silence_db": self.silence_db, "duplicates": self.duplicates,
-            "fractions": list(self.fractions), "number": self.number, "seed": self.seed, "loader": LOADER_VERSION,
+            "fractions": list(self.splits), "number": self.number, "seed": self.seed, "loader": LOADER_VERSION,
         }  # fmt: skip
 
     def plan(self) -> list[Record]:
-        if not self.paths:
+        if not self.path:
             raise ValueError("a folder of recordings is needed with --path: DIR, or several with commas")
-        several, files = len(self.paths) > 1, []
-        for root, name, found in find_sounds(self.paths):
-            folders = found.path.split("/")[:-1]
-            files.append(
-                Record(
-                    id=readable(f"{name}/{found.path}" if several else found.path), instrument="", pitch=-1, velocity=-1,
-                    split="" if found.problem else UNSORTED, family=readable(folders[-1] if folders else name), preset="",
-                    source=readable(folders[0] if folders else name), left_out=found.problem,
-                    where=(root, found.path, found.size, found.changed),
-                )
-            )  # fmt: skip
-        files = select_classes(unique(files), labels=self.labels, unlabelled=True, number=self.number, seed=self.seed)
+        files = self.select(file_records(self.path, lambda root, path, folders: folders[-1]))
         return [record for file in files for record in self._excerpts(file)]
 
     def _excerpts(self, file: Record) -> list[Record]:
@@ -110,11 +76,7 @@ class RecordingSource:
         ]
 
     def _path(self, record: Record) -> str:
-        return os.path.join(self.paths[record.where[0]], record.where[1])
-
-    def fetch(self, records: list[Record], wanted: Iterable[int]) -> Iterator[tuple[int, Any]]:
-        for position in wanted:
-            yield position, None
+        return os.path.join(self.path[record.where[0]], record.where[1])
 
     def load(self, record: Record, payload: Any) -> Loaded:
         number, form = record.where[-1], self.form
@@ -129,11 +91,9 @@ class RecordingSource:
         quiet = f"near silent ({level:.0f} dB, under {self.silence_db:g})" if level < self.silence_db else ""
         return Loaded(wave, remarks=tuple(remarks), mark=mark(wave, form.sample_rate, rate), left_out=quiet)
 
-    def arrange(self, rows: list[Mapping[str, Any]], read: Callable[[int], np.ndarray]) -> list[Place]:
-        return arrange_library(
-            rows, read, rate=self.sample_rate, fractions=self.fractions, seed=self.seed, duplicates=self.duplicates,
-            related=[(row["instrument"],) for row in rows], pool=True,
-        )  # fmt: skip
+    def related(self, rows: Sequence[Mapping[str, Any]]) -> list[tuple[Hashable, ...]]:
+        """Returns the recording of each excerpt."""
+        return [(row["instrument"],) for row in rows]
 
 
 def excerpt(path: str, start: int, count: int, sample_rate: int, *, name: str) -> tuple[np.ndarray, int, int]:

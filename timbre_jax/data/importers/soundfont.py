@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator
-from typing import Any, ClassVar
+from typing import Any
 
-from timbre_jax.data.importers.base import FAMILIES, NOTES, SAMPLE_RATE, SAMPLES, SECONDS, SPLITS, Form, Loaded, Record
-from timbre_jax.data.prepare.splits import committed_splits, connected_groups, even_choice, split_groups
+from timbre_jax.data.importers.base import FAMILIES, SAMPLE_RATE, SAMPLES, SECONDS, SPLITS, Loaded, Record
+from timbre_jax.data.importers.options import DEFAULT_VELOCITIES, NoteSettings, check_played, played
+from timbre_jax.data.importers.splits import committed_splits, connected_groups, even_choice, split_groups
+from timbre_jax.settings import setting
 from timbre_jax.soundfont.banks import LICENCE, PERCUSSION_BANK, PLAYER_VERSION, OfBanks, bank_names, open_bank, slug
 from timbre_jax.soundfont.parser import Preset, SoundFontError
 
 HELD_SECONDS = 3.0
 DEFAULT_PITCHES = tuple(range(40, 97))  # 82 to 2093 Hz: the paper keeps 80-2100 Hz
-DEFAULT_VELOCITIES = (25, 50, 75, 100, 127)  # NSynth's
 FRACTIONS = {"train": 0.7, "valid": 0.1, "test": 0.2}
 
 # General MIDI program (from 0) -> NSynth family; the rest (pads, effects, percussion) has no family there.
@@ -54,36 +54,21 @@ class PresetEntry:
 
 
 @dataclasses.dataclass(frozen=True)
-class SoundFontSource(OfBanks):
-    """Notes rendered from SoundFont 2 banks.
+class SoundFontSource(OfBanks, NoteSettings):
+    """Notes rendered from SoundFont 2 banks; `path` names .sf2 files, none means the default bank.
 
-    Attributes:
-      paths: .sf2 files; none means the default bank.
-      families: NSynth families to use; none means all.
-      pitches, velocities: MIDI numbers.
-      number: how many notes, chosen evenly over presets, pitches and velocities; 0 means all.
-      seed: of the choice, and of the splits where the bank's are not committed.
+    Raises:
+      ValueError: an unknown family, or a value outside its limits.
     """
 
-    paths: tuple[str, ...] = ()
-    families: tuple[str, ...] = ()
-    pitches: tuple[int, ...] = DEFAULT_PITCHES
-    velocities: tuple[int, ...] = DEFAULT_VELOCITIES
-    number: int = 0
-    seed: int = 0
-
-    form: ClassVar[Form] = NOTES
+    number: int = setting(4000, "How many notes, chosen evenly over presets, pitches and velocities; 0 means all.", low=0)
+    pitches: tuple[int, ...] = played("pitches", DEFAULT_PITCHES, "40-96")
+    velocities: tuple[int, ...] = played("velocities", DEFAULT_VELOCITIES, "25,50,75,100,127")
 
     def __post_init__(self):
-        unknown = sorted(set(self.families) - set(FAMILIES))
-        if unknown:
-            raise ValueError(f"unknown family {unknown[0]!r}; the families are {', '.join(FAMILIES)}")
-        for name, values, low in (("pitches", self.pitches, 0), ("velocities", self.velocities, 1)):
-            wrong = [value for value in values if not low <= value <= 127]
-            if wrong or not values:
-                raise ValueError(f"{name} {wrong or 'empty'}: MIDI numbers from {low} to 127 are needed")
-        if self.number < 0:
-            raise ValueError(f"number {self.number}: 0 (all) or more is needed")
+        super().__post_init__()
+        check_played("pitches", self.pitches)
+        check_played("velocities", self.velocities, low=1)
 
     def describe(self) -> dict[str, Any]:
         return {
@@ -170,10 +155,6 @@ class SoundFontSource(OfBanks):
                 )
             )  # fmt: skip
         return records
-
-    def fetch(self, records: list[Record], wanted: Iterable[int]) -> Iterator[tuple[int, Any]]:
-        for position in wanted:
-            yield position, None
 
     def load(self, record: Record, payload: Any) -> Loaded:
         import soxr

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from timbre_jax.data.importers.base import SPLITS, ArrangingSource
+from timbre_jax.data.importers.base import SPLITS, ArrangingImporter
 from timbre_jax.data.prepare.shards import ShardFiles
 
 MAX_READERS = 64
@@ -15,7 +15,7 @@ MAX_READERS = 64
 
 
 def arrange(
-    source: ArrangingSource, shards: list[ShardFiles], partial: Path, *, shard_size: int, progress: bool
+    source: ArrangingImporter, shards: list[ShardFiles], partial: Path, *, shard_size: int, progress: bool
 ) -> tuple[list[ShardFiles], list[dict]]:
     """Lets a source split its loaded sounds and writes them into shards of their splits.
 

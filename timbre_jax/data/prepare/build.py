@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import collections
 import contextlib
-import fcntl
 import hashlib
 import json
 import multiprocessing
@@ -17,7 +16,6 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,12 +23,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from timbre_jax.audio.io import AudioFileError
-from timbre_jax.data.importers.base import SPLITS, UNSORTED, Form, Record, Source
+from timbre_jax.data.importers.base import SPLITS, UNSORTED, Form, Importer, Record
 from timbre_jax.data.prepare import quality
 from timbre_jax.data.prepare.arrange import arrange, content_fingerprint
-from timbre_jax.data.prepare.shards import PREPARING, ShardFiles, clear, drop_duplicates, publish, write_text
-from timbre_jax.data.store import FORMAT, READABLE, VERSION, Store
-from timbre_jax.files import why_full
+from timbre_jax.data.prepare.shards import PREPARING, ShardFiles, clear, drop_duplicates, publish
+from timbre_jax.data.store import FORMAT, VERSION, Store
+from timbre_jax.files import locked, why_full, write_text
 
 BATCH = 64
 MAX_SAMPLES = BATCH * 64_000  # loaded at once by a process: fewer sounds where they may be long
@@ -50,7 +48,7 @@ class Verdict(NamedTuple):
 
 
 def build_store(
-    source: Source,
+    source: Importer,
     out: str | os.PathLike,
     *,
     judge: quality.Judge | None = None,
@@ -63,7 +61,7 @@ def build_store(
     """Turns a source into a store; a finished store of the same settings is opened as it is.
 
     Args:
-      source: where the sounds come from; one with `arrange` has all of them loaded before they are split.
+      source: importer of the sounds; an `ArrangingImporter` has all of them loaded before they are split.
       out: the folder to make.
       judge: the look at pitch and harmonics, see `quality.Judge`; None keeps whatever sounds.
       judge_settings: what decides the judge's answers, as JSON values; kept in the index.
@@ -80,11 +78,10 @@ def build_store(
         raise ValueError(f"shard_size {shard_size}: a multiple of {BATCH} is needed")
     records = source.plan()
     settings = {"source": dict(source.describe()), "doctor": judge_settings or {}, "shard_size": shard_size}
-    fingerprint = _fingerprint(settings, records, VERSION)
+    fingerprint = _fingerprint(settings, records)
     if (out / "index.json").is_file() and not overwrite:
         store = Store.open(out)
-        same = {_fingerprint(settings, records, version) for version in READABLE}
-        if store.index.get("plan", store.index.get("fingerprint")) not in same:
+        if store.index.get("plan", store.index["fingerprint"]) != fingerprint:
             raise ValueError(f"{out}: holds a store of other settings or files; name another --out or add --overwrite")
         clear(out)  # what a kill in the very last moment has left
         return store
@@ -93,14 +90,16 @@ def build_store(
     partial = out.with_name(out.name + ".partial")
     try:
         partial.mkdir(parents=True, exist_ok=True)
-        with _locked(partial):
+        taken = f"{partial}: another prepare is writing here; wait for it or name another --out"
+        with locked(partial / ".lock", message=taken):
             _claim(partial, fingerprint, overwrite=overwrite)
             shards = _shards(records, shard_size, partial)
             if not shards:
                 raise ValueError(f"no sound of the source is asked for ({_why_empty(records)})")
             _load_all(source, records, shards, judge=judge, workers=workers, progress=progress)
             others = [record._asdict() for record in records if not record.split]
-            if shards[0].split == UNSORTED:
+            unsorted = shards[0].split == UNSORTED
+            if unsorted:
                 shards, left_out = arrange(source, shards, partial, shard_size=shard_size, progress=progress)
                 others += left_out
             else:
@@ -111,7 +110,7 @@ def build_store(
                 "encoding": "int16 little-endian, 1 = 32768", "title": settings["source"]["title"],
                 "licence": settings["source"]["licence"], "settings": settings, "fingerprint": fingerprint,
             }  # fmt: skip
-            if hasattr(source, "arrange"):  # files may change while their plan stays the same
+            if unsorted:  # files may change while their plan stays the same
                 index |= {"plan": fingerprint, "fingerprint": content_fingerprint(fingerprint, shards)}
             publish(partial, out, shards, others, index, overwrite=overwrite)
     except BrokenExecutor:
@@ -127,8 +126,8 @@ def build_store(
     return Store.open(out)
 
 
-def _fingerprint(settings: dict, records: list[Record], version: int) -> str:
-    state = hashlib.sha256(json.dumps([FORMAT, version, settings], sort_keys=True).encode())
+def _fingerprint(settings: dict, records: list[Record]) -> str:
+    state = hashlib.sha256(json.dumps([FORMAT, VERSION, settings], sort_keys=True).encode())
     for record in records:
         state.update(repr((*record[:8], record.left_out)).encode())
         if record.split == UNSORTED:  # names alone do not say which files were read
@@ -139,17 +138,6 @@ def _fingerprint(settings: dict, records: list[Record], version: int) -> str:
 def _why_empty(records: list[Record]) -> str:
     reasons = collections.Counter(record.left_out for record in records)
     return "; ".join(f"{count} {reason}" for reason, count in reasons.most_common(2)) or "it is empty"
-
-
-@contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Holds the folder for this process; the system lets go of it however the process ends."""
-    with open(folder / ".lock", "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ValueError(f"{folder}: another prepare is writing here; wait for it or name another --out") from None
-        yield
 
 
 def _claim(partial: Path, fingerprint: str, *, overwrite: bool) -> None:
@@ -164,9 +152,9 @@ def _claim(partial: Path, fingerprint: str, *, overwrite: bool) -> None:
             if entry.name != ".lock":
                 shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
     (partial / PREPARING).mkdir(exist_ok=True)
-    for entry in [*partial.glob("*.tmp"), *(partial / PREPARING).glob("*.tmp")]:
-        entry.unlink()
-    write_text(mark, fingerprint)
+    for entry in [*partial.glob(".*.tmp*"), *(partial / PREPARING).glob(".*.tmp*")]:
+        entry.unlink()  # files that a killed run was writing
+    write_text(mark, fingerprint, sync=True)
 
 
 def _shards(records: list[Record], shard_size: int, partial: Path) -> list[ShardFiles]:
@@ -275,11 +263,11 @@ def _start_worker(parent: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _load_batch(source: Source, arguments: list[tuple[Record, Any]]) -> list[Verdict]:
+def _load_batch(source: Importer, arguments: list[tuple[Record, Any]]) -> list[Verdict]:
     return [_load_sound(source, record, payload) for record, payload in arguments]
 
 
-def _load_sound(source: Source, record: Record, payload: Any) -> Verdict:
+def _load_sound(source: Importer, record: Record, payload: Any) -> Verdict:
     try:
         loaded = source.load(record, payload)
     except Exception as error:  # one bad sound must not end the run: it is in the report with its reason

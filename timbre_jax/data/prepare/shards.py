@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import os
@@ -14,6 +15,7 @@ import numpy as np
 from timbre_jax.data.importers.base import SPLITS, UNSORTED, Record
 from timbre_jax.data.prepare import quality
 from timbre_jax.data.store import COLUMNS, shard_name
+from timbre_jax.files import atomic_path, write_text
 
 PREPARING = "preparing"
 """Folder inside the unfinished store with the verdicts of each finished shard, and with sounds that have no split yet."""
@@ -21,24 +23,19 @@ _WRITER = "group_size:1,uncompressed"  # sounds hardly shrink, and reading one s
 _DOCTOR_COLUMNS = ("id", "split", "kept", "left_out", "remarks", "instrument", "family", "source", "pitch", "velocity")
 
 
-def write_text(path: Path, text: str) -> None:
-    """Writes a file atomically and down to the disk."""
-    temporary = path.with_name(path.name + ".tmp")
-    with open(temporary, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-
-
 class RecordWriter:
-    """Writes an array_record file under a temporary name; `close` gives it its own. Errors are OSErrors."""
+    """Writer of an array_record file that appears whole when it is closed. Errors are OSErrors.
+
+    Attributes:
+      count: records so far.
+    """
 
     def __init__(self, path: Path, options: str = _WRITER):
         from array_record.python.array_record_module import ArrayRecordWriter
 
-        self.path, self.count = path, 0
-        self._temporary = path.with_name(path.name + ".tmp")
+        self.count = 0
+        self._stack = contextlib.ExitStack()
+        self._temporary = self._stack.enter_context(atomic_path(path, sync=True))
         self._writer = ArrayRecordWriter(str(self._temporary), options)
 
     def write(self, record: bytes) -> None:
@@ -47,11 +44,9 @@ class RecordWriter:
 
     def close(self) -> None:
         self._checked(self._writer.close)
-        with open(self._temporary, "rb") as file:
-            os.fsync(file.fileno())
         if count_records(self._temporary) != self.count:
             raise OSError(f"{self._temporary} did not arrive whole on the disk")
-        os.replace(self._temporary, self.path)
+        self._stack.close()
 
     def _checked(self, action) -> None:
         try:
@@ -127,7 +122,7 @@ class ShardFiles:
         self._rows.append(row)
         if len(self._rows) == len(self.positions):
             self._writer.close()
-            write_text(self.verdicts, json.dumps(self._rows, ensure_ascii=False))
+            write_text(self.verdicts, json.dumps(self._rows, ensure_ascii=False), sync=True)
             self._writer, self._rows = None, []
 
     def drop(self, gone: dict[int, str]) -> None:
@@ -142,7 +137,7 @@ class ShardFiles:
             rows[number]["left_out"] = reason
         # Killed between these two, the counts differ and the shard is made again.
         writer.close()
-        write_text(self.verdicts, json.dumps(rows, ensure_ascii=False))
+        write_text(self.verdicts, json.dumps(rows, ensure_ascii=False), sync=True)
 
 
 def drop_duplicates(shards: list[ShardFiles]) -> None:
@@ -217,7 +212,7 @@ def publish(
             file.flush()
             os.fsync(file.fileno())
     counts = summary.counts()
-    write_text(partial / "doctor.md", quality.markdown(index["title"], counts))
+    write_text(partial / "doctor.md", quality.markdown(index["title"], counts), sync=True)
     if not running:
         raise ValueError(
             f"no sound is left: {'; '.join(f'{n} {reason}' for reason, n in counts['left_out'].items())}; "
@@ -226,7 +221,7 @@ def publish(
     for split in splits.values():
         split["instruments"] = sorted(split["instruments"])
     index = {**index, "samples": longest if index["variable"] else index["samples"], "splits": splits, "doctor": counts}
-    write_text(partial / "index.json", json.dumps(index, indent=1, ensure_ascii=False) + "\n")
+    write_text(partial / "index.json", json.dumps(index, indent=1, ensure_ascii=False) + "\n", sync=True)
     replaced = out.with_name(out.name + ".replaced")
     if out.exists():
         if overwrite and (out / "index.json").is_file():

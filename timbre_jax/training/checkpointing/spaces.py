@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
-from timbre_jax.data.datasets import Source, batches
+from timbre_jax.data.example_source import ExampleSource, batches
 from timbre_jax.models.base import TimbreModel, Variables
 from timbre_jax.representations.base import Representation
 from timbre_jax.space import TimbreSpace
@@ -19,7 +19,7 @@ def make_space(
     model: TimbreModel,
     variables: Variables,
     representation: Representation,
-    source: Source,
+    source: ExampleSource,
     *,
     batch_size: int,
     examples: int = 0,
@@ -42,7 +42,7 @@ def _make_space(model, variables, representation, source, batch_size, examples) 
 
 
 def latent_statistics(
-    space: TimbreSpace, source: Source, positions: Sequence[int] | np.ndarray, *, batch_size: int
+    space: TimbreSpace, source: ExampleSource, positions: Sequence[int] | np.ndarray, *, batch_size: int
 ) -> dict[str, np.ndarray]:
     """Returns mean, standard deviation, 1st and 99th percentile of every latent, and the medians of the conditions.
 

@@ -57,7 +57,7 @@ def run_names(runs: Sequence[Mapping[str, Any]]) -> list[str]:
         if len(name) > LONGEST:
             names[i] = f"{name[: LONGEST - 5]}~{i:04d}"
     if again := [name for i, name in enumerate(names) if name in names[:i]]:
-        raise ValueError(f"two runs of the grid would have the name {again[0]!r}: their values must differ in more than signs")
+        raise ValueError(f"two runs of the sweep would be named {again[0]!r}: their values must differ in letters or digits")
     return names
 
 
@@ -66,6 +66,36 @@ def short_fields(runs: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     fields = list(dict.fromkeys(field for run in runs for field in run))
     last = [field.rpartition(".")[2] for field in fields]
     return {field: short if last.count(short) == 1 else field for field, short in zip(fields, last, strict=True)}
+
+
+def field_value(config: Mapping[str, Any], field: str, value: Any) -> Any:
+    """Returns a value, from text or JSON, as the type that a field of a configuration has.
+
+    Args:
+      config: nested configuration.
+      field: dotted name of the field, "model.latent_size".
+      value: text or a JSON value.
+
+    Raises:
+      ValueError: the field does not exist, or the value is of another type.
+    """
+    holder = config
+    for part in field.split("."):
+        if not hasattr(holder, "keys") or part not in holder:
+            raise ValueError(f"config.{field}: no such field to sweep over; see the configuration file")
+        holder = holder[part]
+    if isinstance(value, list | tuple) and isinstance(holder, tuple):
+        return tuple(value)
+    if isinstance(value, type(holder)) and isinstance(value, bool) == isinstance(holder, bool):
+        return value
+    try:
+        if isinstance(holder, bool | tuple) or isinstance(value, bool) or hasattr(holder, "keys"):
+            raise ValueError
+        if isinstance(value, float) and isinstance(holder, int) and not value.is_integer():
+            raise ValueError
+        return type(holder)(value)
+    except (TypeError, ValueError):
+        raise ValueError(f"config.{field}={value!r}: must be {type(holder).__name__}, like {holder!r}") from None
 
 
 def _object(pairs: Iterable[tuple[str, Any]], path) -> dict:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
-from timbre_jax.data.datasets import Source
+from timbre_jax.data.example_source import ExampleSource
 from timbre_jax.training.distributed.sharding import AXIS, data_mesh
 from timbre_jax.training.programs import Programs
 from timbre_jax.training.step import Batch
@@ -84,7 +84,7 @@ class VectorizedStates:
         rows = _Rows(metrics)
         return [{name: _Entry(rows, name, slot) for name in metrics} for slot in range(self.width)]
 
-    def scores(self, keys: Sequence[Array | None], source: Source, *, batch_size: int) -> list[dict[str, float]]:
+    def scores(self, keys: Sequence[Array | None], source: ExampleSource, *, batch_size: int) -> list[dict[str, float]]:
         """Returns the mean metrics of every state, computed together; `keys` are of the evaluation."""
         means = mean_metrics(
             lambda states, batch, keys, _: self._score(states, batch, keys),

@@ -1,0 +1,88 @@
+"""Names of all benchmarks, how they are run, and the tables of their rows."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+from experiments.benchmarks import configs, full_size
+
+BENCHMARKS = {
+    "fast_griffin_lim": ("experiments.benchmarks.fast_griffin_lim", "run"),
+    "grid/natsiou2023": ("experiments.benchmarks.grid", "run"),
+    "features": ("experiments.benchmarks.features", "run"),
+    "harmonic_features": ("experiments.benchmarks.harmonic_features", "run"),
+    "inverse_map": ("experiments.benchmarks.inverse_map", "run"),
+    "similar_sounds": ("experiments.benchmarks.inverse_map", "run_similar"),
+    "train_step/rebnord2022": ("experiments.benchmarks.train_step_rebnord2022", "run"),
+    "train_step/natsiou2023": ("experiments.benchmarks.train_step", "run"),
+}
+"""Module and function by name. The function takes no arguments and returns a list of rows. Modules are imported when run."""
+
+
+def known_names() -> list[str]:
+    """Returns the names of all benchmarks, with "config" for all configurations together."""
+    every = [*BENCHMARKS, "config", *(f"config/{name}" for name in configs.names())]
+    return [*every, *(f"full_size/{name}" for name in full_size.NAMES)]
+
+
+def run_benchmarks(names: list[str]) -> list[dict]:
+    """Returns the rows of benchmarks, in order.
+
+    Args:
+      names: names of benchmarks; "config" stands for all configurations.
+
+    Raises:
+      ValueError: an unknown name, before the first benchmark is run.
+    """
+    names = [one for name in names for one in ([f"config/{c}" for c in configs.names()] if name == "config" else [name])]
+    for name in names:
+        if name.startswith("config/"):
+            configs.load_config(name.removeprefix("config/"))
+        elif name.startswith("full_size/"):
+            full_size.check_name(name.removeprefix("full_size/"))
+        elif name not in BENCHMARKS:
+            raise ValueError(f"no benchmark named {name}; there are: {', '.join(known_names())}")
+    rows = []
+    for name in names:
+        print(f"running {name} ...", file=sys.stderr, flush=True)
+        if name.startswith("config/"):
+            rows += configs.run(name.removeprefix("config/"))
+        elif name.startswith("full_size/"):
+            rows += full_size.run(name.removeprefix("full_size/"))
+        else:
+            module, function = BENCHMARKS[name]
+            rows += getattr(importlib.import_module(module), function)()
+    return rows
+
+
+def format_table(rows: list[dict]) -> str:
+    """Returns rows as lines of text; configurations have a table of their own, one line each."""
+    others = [row for row in rows if not row["name"].startswith("config/")]
+    parts = [_comparisons(others)] if others else []
+    if len(others) < len(rows):
+        parts.append(_configurations([row for row in rows if row["name"].startswith("config/")]))
+    return "\n\n".join(parts)
+
+
+def _comparisons(rows: list[dict]) -> str:
+    width = max([len(row["name"]) for row in rows] + [4])
+    lines = [f"{'name':{width}}  {'ours':>10}  {'theirs':>10}  {'ratio':>7}  unit"]
+    for row in rows:
+        theirs = "" if row["theirs"] is None else f"{row['theirs']:.4g}"
+        ratio = "" if row["ratio"] is None else f"{row['ratio']:.2f}"
+        lines.append(f"{row['name']:{width}}  {row['ours']:>10.4g}  {theirs:>10}  {ratio:>7}  {row['unit']}")
+    return "\n".join(lines)
+
+
+def _configurations(rows: list[dict]) -> str:
+    table: dict[str, dict[str, float]] = {}
+    for row in rows:
+        name = row["name"].removeprefix("config/").removesuffix(f"/{row['unit']}")
+        table.setdefault(name, {})[row["unit"]] = row["ours"]
+    width = max(len(name) for name in (*table, "config"))
+    lines = [f"{'config':{width}}  " + "  ".join(f"{column:>10}" for column in configs.COLUMNS)]
+    for name, found in table.items():
+        cells = (f"{found[column]:.3g}" if column in found else "" for column in configs.COLUMNS)
+        lines.append(f"{name:{width}}  " + "  ".join(f"{cell:>10}" for cell in cells))
+    return "\n".join(lines)

@@ -1,0 +1,23 @@
+"""Names and numbers as people write them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from timbre_jax.analysis.words import describe_sounds, distinct_labels, plain_words
+
+
+def test_registry_names_become_words():
+    assert plain_words("pca_8") == "PCA 8"
+    assert plain_words("vq_vae") == "VQ VAE"
+
+
+def test_sounds_are_counted():
+    assert describe_sounds({"instrument": np.array(["a", "a"])}, "notes", "instrument") == "2 notes of 1 instrument"
+    assert describe_sounds({"instrument": np.array(["a", "b"])}, "sounds", "recording") == "2 sounds of 2 recordings"
+
+
+def test_a_narrow_sweep_keeps_all_its_sounds():
+    assert distinct_labels(np.array([-1.04, 0.0, 2.5])) == ["-1.0", "+0.0", "+2.5"]
+    assert distinct_labels(np.array([0.01, 0.02, 0.03])) == ["+0.01", "+0.02", "+0.03"]
+    assert len(set(distinct_labels(np.zeros(5)))) == 5

@@ -1,0 +1,74 @@
+"""The benchmark command, and that its two sides compute the same thing."""
+
+import numpy as np
+import pytest
+
+from experiments.benchmarks import configs, harmonic_features, registry
+from tests.helpers import sounds
+from timbre_jax.representations import HarmonicTracks
+from timbre_jax.training.config import default_config, model_section, representation_section, resolve
+
+
+def test_both_sides_find_the_same_features():
+    wave = sounds.harmonic_tone(330.0, 0.3 / np.arange(1.0, 8.0), phases=np.arange(7.0))
+    their_f0, their_db = harmonic_features.librosa_features(wave)
+    tracks = HarmonicTracks().track(wave[None])
+    held = slice(10, 360)
+    assert their_f0.shape == (372,)
+    assert their_db.shape == (372, 7)
+    assert np.abs(sounds.cents(their_f0[held], tracks.f0[0, held])).max() < 10.0
+    np.testing.assert_allclose(their_db[held], tracks.amplitude_db[0, held], atol=0.2)
+
+
+def test_an_unknown_name_is_refused_with_the_known_ones():
+    with pytest.raises(ValueError, match="harmonic_features"):
+        registry.run_benchmarks(["harmonics"])
+
+
+def test_table_shows_every_row():
+    row = {"name": "a/b", "ours": 314.15, "theirs": 100.0, "ratio": 3.1415, "unit": "notes/s"}
+    text = registry.format_table([row, {**row, "name": "c", "theirs": None, "ratio": None}])
+    assert text.splitlines()[1].split() == ["a/b", "314.1", "100", "3.14", "notes/s"]
+    assert len(text.splitlines()) == 3
+
+
+def test_configurations_have_a_line_each():
+    rows = [
+        {"name": f"config/b:small/{column}", "ours": 10.0 + number, "theirs": None, "ratio": None, "unit": column}
+        for number, column in enumerate(configs.COLUMNS)
+    ]
+    rows.append({**rows[1], "name": "config/a/examples/s"})
+    head, small, a = registry.format_table(rows).splitlines()
+    assert head.split()[1:3] == ["steps/s", "examples/s"]
+    assert small.split() == ["b:small", *(str(10 + number) for number in range(len(configs.COLUMNS)))]
+    assert a.split() == ["a", "11"]
+    both = registry.format_table([{"name": "x", "ours": 1.0, "theirs": None, "ratio": None, "unit": "s"}, *rows])
+    assert both.split("\n\n")[1].splitlines() == [head, small, a]
+
+
+def test_every_configuration_can_be_named():
+    assert {"natsiou2023", "rebnord2022", "caillon2020_continuous"} <= set(configs.names())
+    for name in configs.names():
+        assert configs.load_config(name).model.name
+    assert configs.load_config("rebnord2022:8_dim").model.latent_size == 8
+    with pytest.raises(ValueError, match="no configuration 'natsiou'"):
+        registry.run_benchmarks(["harmonic_features", "config/natsiou"])
+
+
+def test_a_configuration_is_measured(tmp_path):
+    """The columns agree with one another, and the arithmetic with that of the network's one dense layer by hand."""
+    config = default_config()
+    config.representation = representation_section("log_mel", n_mels=8, n_frames=6)
+    config.model = model_section("dense_vae", latent_size=3, basis_size=4, width=5, depth=1)
+    config.train.batch_size, config.train.steps = 4, 10
+    config = resolve(config)
+    config.data.store = str(configs.make_store(config, tmp_path / "store", sounds=8))
+    found = configs.measure_training(config, tmp_path / "run", steps=2, seconds=0.0)
+    assert set(found) == set(configs.COLUMNS)
+    assert all(value > 0 for value in found.values()), found
+    assert found["examples/s"] == pytest.approx(4 * found["steps/s"])
+    assert found["GFLOP/s"] == pytest.approx(found["GFLOP/step"] * found["steps/s"])
+    assert found["% of peak"] < 100
+    # The basis takes 48 numbers to 4, and back in decoding; both again for gradients or not, so between two and six products.
+    products = 2 * 4 * 48 * 4
+    assert 2 * products < found["GFLOP/step"] * 1e9 < 12 * products

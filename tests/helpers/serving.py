@@ -1,0 +1,30 @@
+"""Servers of maps that run in a thread of the test, and requests to them."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import threading
+
+
+@contextlib.contextmanager
+def serving(server):
+    """Serves while the block runs."""
+    thread = threading.Thread(target=server.serve)
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+        thread.join()
+
+
+def ask(server, path: str, *, method: str = "GET", **headers):
+    """Returns status, headers and body; the Host header is the server's own unless given."""
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+    connection.putrequest(method, path, skip_host="Host" in headers)
+    for name, value in headers.items():
+        connection.putheader(name.replace("_", "-"), value)
+    connection.endheaders()
+    answer = connection.getresponse()
+    return answer.status, answer.headers, answer.read()

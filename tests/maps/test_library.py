@@ -1,0 +1,78 @@
+"""Libraries as maps see them: their sounds, latents that are kept, and borrowed classes."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+
+import numpy as np
+import pytest
+
+from timbre_jax.data.store import open_store
+from timbre_jax.evaluation.runs import open_run
+from timbre_jax.maps import library as map_library
+from timbre_jax.maps.library import borrow_classes, cluster_names, read_library
+
+pytestmark = pytest.mark.xdist_group("small_analysis")
+
+
+def test_a_library_sound_is_read_from_the_right_split(run_map):
+    library = run_map.library
+    for row in (0, 35, len(library) - 1):
+        split = library.splits[row]
+        position = int(np.flatnonzero(library.store.metadata(split)["id"] == library.ids[row])[0])
+        recorded = library.store.audio(split, [position])[0]
+        wave = library.audio(row)
+        np.testing.assert_array_equal(wave, recorded[: len(wave)])
+
+
+def test_latents_of_a_large_library_are_kept(pca_run, small_store, tmp_path, monkeypatch):
+    workdir = tmp_path / "run"
+    shutil.copytree(pca_run, workdir)
+    run = open_run(workdir)
+    # Before latents are kept: those of other blocks differ in the last bits, and the run belongs to other tests too.
+    expected = read_library(open_run(pca_run), str(small_store), number=0).latents
+    monkeypatch.setattr(map_library, "KEPT_FROM", 10)
+    monkeypatch.setattr(map_library, "BLOCK", 7)
+    first = read_library(run, str(small_store), split="train", number=0, progress=False)
+    np.testing.assert_allclose(first.latents, expected, atol=1e-5)
+    (kept,) = (workdir / "latents").iterdir()
+
+    def unused(*_, **__):
+        raise AssertionError("made again")
+
+    monkeypatch.setattr(map_library, "feature_blocks", unused)
+    again = read_library(run, str(small_store), split="train", number=8, progress=False)
+    assert len(again) == 8
+    rows = [first.ids.tolist().index(name) for name in again.ids]
+    np.testing.assert_array_equal(again.latents, first.latents[rows])
+    monkeypatch.undo()
+    kept.write_bytes(kept.read_bytes()[:50])  # damaged: made again
+    np.testing.assert_allclose(read_library(run, str(small_store), number=0, progress=False).latents, first.latents, atol=1e-5)
+
+
+def test_names_are_borrowed_with_their_share(run_map, small_store):
+    run, library, sound_map = run_map.run, run_map.library, run_map.sound_map
+    train = read_library(run, str(small_store), split="train", progress=False)
+    borrowed = borrow_classes(run, library, train)
+    assert borrowed.agreement.min() > 0
+    assert borrowed.agreement.max() <= 1
+    assert np.mean(borrowed.classes == library.classes) > 0.6
+    names = cluster_names(sound_map.coordinates, borrowed.classes)
+    assert sum(name["count"] for name in names) == len(library)
+    assert all(0 < name["share"] <= 1 for name in names)
+    nameless = dataclasses.replace(train, classes=np.full(len(train), "unlabelled"))
+    with pytest.raises(ValueError, match="no names to borrow"):
+        borrow_classes(run, library, nameless)
+
+
+def test_labels_are_of_borrowed_classes_only(run_map):
+    assert run_map.labels == []
+    borrowed = dataclasses.replace(run_map.library, agreement=np.ones(len(run_map.library)))
+    assert len(dataclasses.replace(run_map, library=borrowed).labels) > 1
+
+
+def test_a_library_is_named_after_its_stores(run_map, small_store):
+    assert run_map.library.name == "store"
+    joined = dataclasses.replace(run_map.library, store=open_store(f"{small_store},{small_store}"))
+    assert joined.name == "store + store"

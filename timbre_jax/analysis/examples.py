@@ -1,0 +1,164 @@
+"""Sounds, sweeps, images and curves of a few of the sounds analyzed: what a report plays and shows beside the numbers."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+import numpy as np
+
+from timbre_jax.analysis.ablation import baseline_values, masked_latents
+from timbre_jax.analysis.record import Examples, SeriesAnalysis, SoundCurves, StaticAnalysis, Waves
+from timbre_jax.analysis.series import AXES_SHOWN
+from timbre_jax.analysis.words import distinct_labels
+from timbre_jax.evaluation.runs import even_choice
+from timbre_jax.evaluation.sounds import Sounds
+from timbre_jax.generation.control.code_table import traversal
+from timbre_jax.generation.control.results import measure
+from timbre_jax.generation.static_paths import sweep
+from timbre_jax.inference.batched import decode_values
+from timbre_jax.inference.chunked import embed_long
+from timbre_jax.inference.pooled import held
+from timbre_jax.inference.rendering import render_values, resynthesize, synthesize_features, without_clipping
+from timbre_jax.metrics.reconstruction import common_features
+from timbre_jax.space import TimbreSpace
+from timbre_jax.types import Features
+
+STEPS = 5
+"""Sounds of a sweep."""
+MOST_LATENTS = 16
+"""Latents of a space with more are neither swept nor ablated one by one for listening."""
+IMAGES = 6
+
+
+def static_examples(space: TimbreSpace, sounds: Sounds, analysis: StaticAnalysis, *, number: int = 3) -> Examples:
+    """Returns `number` sounds with every ablation, a sweep of every latent, and feature images of a few sounds."""
+    explained = analysis.explanations is not None and space.latent_size <= MOST_LATENTS
+    return Examples(
+        sample_rate=space.sample_rate,
+        sounds=_ablated_sounds(space, sounds, analysis, _diverse(sounds, number), ablate=explained),
+        sweeps=_latent_sweeps(space) if explained else [],
+        images=_images(space, sounds, analysis),
+        seconds=space.representation.length / space.sample_rate or None,
+    )
+
+
+def series_examples(space: TimbreSpace, sounds: Sounds, analysis: SeriesAnalysis, *, number: int = 3) -> Examples:
+    """Returns `number` sounds with their reconstructions and curves, and sweeps of the playable axes or of the codes."""
+    shown = _reconstructed_sounds(space, sounds, number)
+    return Examples(
+        sample_rate=space.sample_rate,
+        sounds=shown,
+        sweeps=_axis_sweeps(space, analysis) if analysis.codes is None else _code_sweeps(space, analysis.codes.table),
+        curves=[_curves(space, analysis, waves["original"], waves["reconstruction"]) for _, waves in shown],
+    )
+
+
+def _diverse(sounds: Sounds, number: int) -> np.ndarray:
+    """Rows of sounds of as many families as possible, near the middle of the keyboard, not the softest."""
+    labels = sounds.labels
+    order = np.lexsort((np.abs(labels["pitch"] - 60), -np.minimum(labels["velocity"], 75)))
+    _, first = np.unique(labels["family"][order], return_index=True)
+    firsts = np.sort(first)
+    rest = np.setdiff1d(np.arange(len(order)), firsts)
+    return order[np.concatenate([firsts, rest])][:number]
+
+
+def _ablated_sounds(space: TimbreSpace, sounds: Sounds, analysis: StaticAnalysis, rows: np.ndarray, *, ablate: bool) -> Waves:
+    """Recordings, their resynthesis, and their reconstructions: with all latents, and with each one alone on or off."""
+    if not len(rows):
+        return []
+    one = np.eye(space.latent_size, dtype=bool)
+    masks, names = np.ones((1, space.latent_size), bool), ["reconstruction"]
+    if ablate:
+        masks = np.concatenate([masks, one, ~one])
+        names += [f"{how} {d}" for how in ("only", "all but") for d in range(space.latent_size)]
+    values, _ = masked_latents(analysis.points[rows].astype(np.float32), baseline_values(space, "mean"), masks)
+    waves = without_clipping(render_values(space, values)).reshape(len(rows), len(masks), -1)
+    recorded, again = sounds.audio(rows), without_clipping(synthesize_features(space, sounds.part(rows).features))
+    return [
+        (
+            f"{sounds.labels['id'][row]} ({sounds.labels['family'][row]})",
+            {"original": recorded[i], "representation": again[i]} | dict(zip(names, waves[i], strict=True)),
+        )
+        for i, row in enumerate(rows)
+    ]
+
+
+def _latent_sweeps(space: TimbreSpace) -> Waves:
+    """Sounds along every latent through the mean of the training set."""
+    size = space.latent_size
+    middle = jnp.asarray(space.statistics["latent_mean"], jnp.float32)
+    values = np.stack([np.asarray(sweep(space, middle, d, steps=STEPS)) for d in range(size)])
+    waves = without_clipping(render_values(space, values.reshape(size * STEPS, -1))).reshape(size, STEPS, -1)
+    return [(f"latent {d}", dict(zip(distinct_labels(values[d, :, d]), waves[d], strict=True))) for d in range(size)]
+
+
+def _images(space: TimbreSpace, sounds: Sounds, analysis: StaticAnalysis) -> dict[str, list[tuple[str, np.ndarray]]]:
+    """Feature images on the common scale: originals with reconstructions, and ablations of the first of them."""
+
+    def decoded(values: np.ndarray) -> np.ndarray:
+        images = jnp.asarray(decode_values(space, space.latent(jnp.asarray(values))))
+        features = Features(values=images, mask=jnp.ones(images.shape[:2]))
+        return np.asarray(common_features(space.representation, features).values)
+
+    rows, pairs = _diverse(sounds, IMAGES), []
+    for row, image in zip(rows, decoded(analysis.points[rows]), strict=True):
+        pitch, family = sounds.labels["pitch"][row], sounds.labels["family"][row]
+        name = f"{family} {pitch}" if pitch >= 0 else str(family)
+        pairs += [(f"{name}: original", np.asarray(sounds.target.values[row])), (f"{name}: reconstruction", image)]
+    found = {"reconstructions": pairs}
+    if analysis.explanations is not None:
+        one = np.eye(space.latent_size, dtype=bool)[:MOST_LATENTS]
+        values, _ = masked_latents(analysis.points[rows[:1]], baseline_values(space, "zero"), one)
+        found["ablations"] = pairs[:2] + [(f"only latent {d}", image) for d, image in enumerate(decoded(values))]
+    return found
+
+
+def _reconstructed_sounds(space: TimbreSpace, sounds: Sounds, number: int) -> Waves:
+    """A few recordings with their resynthesis and reconstruction, without padding."""
+    rows = even_choice(sounds.labels["instrument"], number)
+    if not len(rows):
+        return []
+    made, lengths = resynthesize(space, sounds.part(rows).features), sounds.lengths(rows)
+    waves = {"original": sounds.audio(rows), **{name: made[name] for name in ("representation", "reconstruction")}}
+    return [
+        (str(sounds.labels["id"][row]), {name: without_clipping(wave[i, : lengths[i]]) for name, wave in waves.items()})
+        for i, row in enumerate(rows)
+    ]
+
+
+def _code_sweeps(space: TimbreSpace, table) -> Waves:
+    """All used codes one after another, a descriptor rising."""
+    found = []
+    for name in ("centroid", "f0"):
+        if len(table.usable(name)) > 1:
+            wave = np.asarray(space.render(traversal(space, table, name, seconds=4.0)))[0]
+            found.append((name, {"low to high": without_clipping(wave)}))
+    return found
+
+
+def _axis_sweeps(space: TimbreSpace, analysis: SeriesAnalysis) -> Waves:
+    """Points held along each of the first axes, the others at their mean."""
+    axes = analysis.axes
+    count = min(AXES_SHOWN, len(axes.deviation))
+    places = np.linspace(0.0, 1.0, STEPS)
+    sliders = np.repeat(np.asarray(axes.to_sliders(jnp.asarray(axes.mean)))[None, None], count, 0).repeat(STEPS, 1)
+    for a in range(count):
+        sliders[a, :, a] = places
+    values = axes.from_sliders(jnp.asarray(sliders.reshape(count * STEPS, -1)))
+    waves = np.concatenate([np.asarray(space.render(held(space, part, seconds=0.8))) for part in jnp.split(values, count)])
+    waves = without_clipping(waves).reshape(count, STEPS, -1)
+    return [
+        (f"axis {a}", dict(zip(distinct_labels(axes.low[a] + places * (axes.high[a] - axes.low[a])), waves[a], strict=True)))
+        for a in range(count)
+    ]
+
+
+def _curves(space: TimbreSpace, analysis: SeriesAnalysis, wave: np.ndarray, reconstruction: np.ndarray) -> SoundCurves:
+    """Axes of a sound over time; level and pitch of it and of its reconstruction."""
+    latent = embed_long(space, wave)
+    axes = np.asarray(analysis.axes.to_axes(latent.values[0]))[:, :4]
+    count = -(-len(wave) // space.representation.hop)
+    length = min(len(wave), len(reconstruction))
+    found, _ = measure(space, np.stack([wave[:length], reconstruction[:length]]), ("f0", "loudness"), count)
+    pitch = np.where(found["f0"] > 0, found["f0"], np.nan)
+    return SoundCurves(axes, found["loudness"], pitch, len(wave) / space.sample_rate)

@@ -1,0 +1,136 @@
+"""Random access to examples: the one protocol of training data, and sources that change or choose what another gives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+
+Example = dict[str, np.ndarray]
+"""{"values" [N, F], "mask" [N], "index" int32, and conditions by name}; of a batch [B, ...] each."""
+Positions = Sequence[int] | np.ndarray
+LABEL_PREFIX = "label_"
+"""Prefix of the fields of an example that are labels: "label_family"."""
+MEMORY = 4e9
+"""Bytes: a larger set of features is read from the disk even if it was to be kept in memory."""
+
+
+class ExampleSource:
+    """Random access to examples. A subclass defines `__len__` and either `batch` or `__getitem__`."""
+
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+    def __getitem__(self, position: int) -> Example:
+        """Returns one example."""
+        return {name: values[0] for name, values in self.batch([position]).items()}
+
+    def __iter__(self) -> Iterator[Example]:
+        return (self[position] for position in range(len(self)))
+
+    def batch(self, positions: Positions) -> Example:
+        """Returns several examples at once, at least one: [n, ...] each."""
+        examples = [self[int(position)] for position in positions]
+        return {name: np.stack([example[name] for example in examples]) for name in examples[0]}
+
+    def ranges(self) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the smallest and largest value of each feature, float32 [F] each."""
+        parts = [(part["values"].min((0, 1)), part["values"].max((0, 1))) for part in batches(self, 256)]
+        lows, highs = zip(*parts, strict=True)
+        return np.minimum.reduce(lows), np.maximum.reduce(highs)
+
+    def _checked(self, positions: Positions) -> np.ndarray:
+        """Returns positions as int64 [n]. Raises an IndexError for one outside the source."""
+        positions = np.asarray(positions, np.int64).reshape(-1)
+        if len(positions) and not (positions.min() >= 0 and positions.max() < len(self)):
+            raise IndexError(f"position {positions.min()}..{positions.max()} of {len(self)} examples")
+        return positions
+
+
+class ListedExamples(list, ExampleSource):
+    """List of examples, as a source."""
+
+
+class Subset(ExampleSource):
+    """Some positions of a source, in their order."""
+
+    def __init__(self, source: ExampleSource, positions: Positions):
+        self._source, self._positions = source, np.asarray(positions, np.int64)
+
+    def __len__(self) -> int:
+        return len(self._positions)
+
+    def batch(self, positions: Positions) -> Example:
+        return self._source.batch(self._positions[np.asarray(positions, np.int64)])
+
+
+class Rescaled(ExampleSource):
+    """Examples with values moved from [low, high] to [0, 1], feature by feature, and clipped."""
+
+    def __init__(self, source: ExampleSource, low: np.ndarray, high: np.ndarray):
+        self._source = source
+        self._low, self._scale = low.astype(np.float32), (1.0 / (high - low)).astype(np.float32)
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def batch(self, positions: Positions) -> Example:
+        example = self._source.batch(positions)
+        return {**example, "values": np.clip((example["values"] - self._low) * self._scale, 0.0, 1.0)}
+
+
+class Labelled(ExampleSource):
+    """Examples that carry a number for each kind of label.
+
+    Args:
+      source: of examples.
+      labels: {name: [n] int32}, one for each example of the source; -1 marks an example without a label.
+    """
+
+    def __init__(self, source: ExampleSource, labels: Mapping[str, np.ndarray]):
+        self._source, self._labels = source, {LABEL_PREFIX + k: np.asarray(v, np.int32) for k, v in labels.items()}
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def batch(self, positions: Positions) -> Example:
+        positions = np.asarray(positions, np.int64)
+        return {**self._source.batch(positions), **{name: label[positions] for name, label in self._labels.items()}}
+
+
+class InMemory(ExampleSource):
+    """Source that is read once and kept in memory."""
+
+    def __init__(self, source: ExampleSource):
+        self._count = len(source)
+        self._arrays: Example = {}
+        for batch, start in zip(batches(source, 256), range(0, self._count, 256), strict=True):
+            for name, values in batch.items():
+                if name not in self._arrays:
+                    self._arrays[name] = np.empty((self._count, *values.shape[1:]), values.dtype)
+                self._arrays[name][start : start + len(values)] = values
+
+    def __len__(self) -> int:
+        return self._count
+
+    def batch(self, positions: Positions) -> Example:
+        positions = np.asarray(positions, np.int64)
+        return {name: array[positions] for name, array in self._arrays.items()}
+
+
+def in_memory(source: ExampleSource) -> ExampleSource:
+    """Returns the source kept in memory, or itself if it would take more than `MEMORY`: the examples are the same."""
+    size = sum(value.nbytes for value in source.batch([0]).values()) * len(source)
+    return InMemory(source) if size <= MEMORY else source
+
+
+def batches(source: ExampleSource, batch_size: int, positions: Positions | None = None) -> Iterator[Example]:
+    """Yields batches of a source in order; the last may be smaller."""
+    positions = range(len(source)) if positions is None else positions
+    for start in range(0, len(positions), batch_size):
+        yield source.batch(positions[start : start + batch_size])
+
+
+def spread(total: int, count: int) -> Positions:
+    """Returns `count` of `total` positions, evenly spaced; all of them if there are no more, or `count` is 0."""
+    return np.linspace(0, total - 1, count).round().astype(np.int64) if 0 < count < total else range(total)

@@ -1,0 +1,86 @@
+"""Makes a store from an importer's settings."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from typing import Any
+
+from timbre_jax.data.importers.drum_kits import KitSource
+from timbre_jax.data.importers.drums import DrumSettings
+from timbre_jax.data.importers.folder import FolderSource
+from timbre_jax.data.importers.nsynth import NSynthSource
+from timbre_jax.data.importers.options import ImporterSettings
+from timbre_jax.data.importers.phrases import PhraseSource
+from timbre_jax.data.importers.recordings import RecordingSource
+from timbre_jax.data.importers.soundfont import SoundFontSource
+from timbre_jax.data.importers.tfds import TfdsSource
+from timbre_jax.data.prepare.build import build_store
+from timbre_jax.data.store import Store
+from timbre_jax.settings import Settings, setting
+
+IMPORTERS: dict[str, type[ImporterSettings]] = {
+    "soundfont": SoundFontSource, "folder": FolderSource, "kits": KitSource, "drums": DrumSettings,
+    "recordings": RecordingSource, "phrases": PhraseSource, "nsynth": NSynthSource, "tfds": TfdsSource,
+}  # fmt: skip
+"""Settings of every kind of source by its name."""
+
+
+@dataclasses.dataclass(frozen=True)
+class StoreSettings(Settings):
+    """Settings of the store to make, whatever its sounds are."""
+
+    out: str = setting("", "Folder of the store to make.")
+    workers: int = setting(0, "Loading processes; 0 means one a core, 1 loads in this process.", low=0)
+    overwrite: bool = setting(False, "Replace a store, or unfinished work, of other settings.")
+    progress: bool = setting(True, "Show a bar with the time left.")
+
+
+def make_store(sounds: ImporterSettings, target: StoreSettings) -> Store:
+    """Makes a store and returns it opened; a finished store of the same settings is opened as it is.
+
+    Args:
+      sounds: settings of the importer, one of `IMPORTERS`.
+      target: where the store belongs and how it is made.
+
+    Raises:
+      ValueError: one line that says what is wrong and what to do.
+    """
+    if not target.out:
+        raise ValueError("--out=FOLDER is needed: the store to make, see --help")
+    judge, judge_settings = None, {"keep_all": True}
+    if not sounds.keep_all:
+        from timbre_jax.data.prepare.quality import harmonic_judge
+
+        judge, judge_settings = harmonic_judge()
+    return build_store(
+        sounds.importer(), target.out, judge=judge, judge_settings=judge_settings, workers=target.workers or None,
+        overwrite=target.overwrite, progress=target.progress,
+    )  # fmt: skip
+
+
+def prepare(*, source: str = "soundfont", **settings: Any) -> Store:
+    """Makes a store from settings by their names: `make_store` for a script.
+
+    Args:
+      source: kind of source, a key of `IMPORTERS`.
+      settings: fields of `StoreSettings` and of the importer's settings; None means the default.
+
+    Raises:
+      ValueError: an unknown kind or setting, and whatever `make_store` raises.
+    """
+    if source not in IMPORTERS:
+        raise ValueError(f"unknown source {source!r}; there are {', '.join(IMPORTERS)}")
+    values = {StoreSettings: {}, IMPORTERS[source]: {}}
+    for name, value in settings.items():
+        kind = next((kind for kind in values if name in kind.__dataclass_fields__), None)
+        if kind is None and any(name in other.__dataclass_fields__ for other in IMPORTERS.values()):
+            raise ValueError(f"--{name} is not for {source}")
+        if kind is None:
+            raise TypeError(f"prepare() has no setting {name!r}")
+        if value is not None:
+            values[kind][name] = tuple(value) if isinstance(value, list) else value
+    target, sounds = values.values()
+    if "path" in sounds:
+        sounds["path"] = tuple(os.path.expanduser(path) for path in sounds["path"])
+    return make_store(IMPORTERS[source](**sounds), StoreSettings(**target))

@@ -1,0 +1,115 @@
+"""Similar sounds: the sounds of a library that are nearest to a file in a run's space, and the class that they suggest."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+
+from timbre_jax.analysis.neighbours import NamedClass, SoundIndex, name_by_neighbours
+from timbre_jax.evaluation.runs import default_store, open_run
+from timbre_jax.files import write_text
+from timbre_jax.generation.sound_files import InputSound, expand, read_inputs, short_name, unusable, write_sound
+from timbre_jax.generation.static_modes import predicted_classes
+from timbre_jax.maps.library import BORROW_FROM, Library, read_library
+from timbre_jax.metrics.knn import Neighbours
+from timbre_jax.settings import Settings, setting
+from timbre_jax.space import TimbreSpace
+
+
+@dataclasses.dataclass(frozen=True)
+class SimilarSettings(Settings):
+    """Settings of `find_similar`."""
+
+    workdir: str = setting(help="The run, as experiments/train.py made it.")
+    files: tuple[str, ...] = setting(help="Sound files or folders of them, with commas.")
+    out: str | None = setting(None, "Folder for similar.json and the similar sounds; none: only print.")
+    store: str | None = setting(None, "Library to search; by default the one the run was trained on.")
+    split: str = setting("all", "Its split, several with commas, or 'all'.")
+    number: int = setting(0, "Search as many of its sounds, even over instruments; 0: all.", low=0)
+    k: int = setting(8, "Similar sounds for each file.", low=1)
+    seed: int = setting(0, "Random seed of the choice of sounds.")
+    progress: bool = setting(True, "Show bars.")
+
+
+def find_similar(settings: SimilarSettings) -> dict:
+    """Finds the k most similar sounds of a library for each file, and writes them if there is a folder for them.
+
+    Args:
+      settings: the run, the files and the library.
+
+    Returns:
+      {"sounds": [{"file", "classes" or None, "class_of_similar", "agreement", "similar": [{"id", "class", "distance"}],
+      "remarks"}], "errors": [{"file", "error"}]}.
+
+    Raises:
+      ValueError: one line; also if none of the files can be used.
+    """
+    out = None if settings.out is None else Path(settings.out)
+    if not settings.files:
+        raise ValueError("give --files=A.wav,B.wav; see --help")
+    if out is not None and out.exists() and not out.is_dir():
+        raise ValueError(f"--out={out} is a file; it has to be a folder")
+    run = open_run(settings.workdir, hold=1.0)
+    inputs, errors = read_inputs(expand(settings.files), run.space)
+    if not inputs:
+        raise unusable(errors)
+    library = read_library(
+        run, settings.store or default_store(run), split=settings.split, number=settings.number, seed=settings.seed,
+        progress=settings.progress,
+    )  # fmt: skip
+    latents, classes = zip(*(_latent_and_classes(run.space, entry) for entry in inputs), strict=True)
+    nearest = SoundIndex.of(run.space, library.latents).search(np.concatenate(latents), k=min(settings.k, len(library)))
+    voters = Neighbours(nearest.indices[:, :BORROW_FROM], nearest.distances[:, :BORROW_FROM])
+    named = name_by_neighbours(library.classes, voters)
+    document: dict = {"run": str(run.workdir), "library": str(library.store), "sounds": [], "errors": errors}
+    for i, entry in enumerate(inputs):
+        near = (nearest.indices[i].tolist(), nearest.distances[i].tolist())
+        document["sounds"].append(_entry(entry, classes[i], named[i], library, *near))
+        if out is not None:
+            _write_sounds(out / f"{i:03d}_{entry.name()}", library, near[0])
+    if out is not None:
+        write_text(out / "similar.json", json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+    return document
+
+
+def similar_text(document: dict) -> str:
+    """Returns the result of `find_similar` as text, a block of lines for each file."""
+    lines = []
+    for sound in document["sounds"]:
+        lines.append(f"{sound['file']}: {sound['class_of_similar']} ({sound['agreement']:.0%} of the nearest)")
+        for kind, shares in (sound["classes"] or {}).items():
+            best = sorted(shares, key=shares.get, reverse=True)[:3]
+            lines.append(f"  {kind} by the model: " + ", ".join(f"{name} {shares[name]:.0%}" for name in best))
+        lines += [f"  {near['distance']:7.3f}  {near['class']:12}  {near['id']}" for near in sound["similar"]]
+        lines += [f"  note: {remark}" for remark in sound["remarks"]]
+    lines += [f"left out: {error['error']}" for error in document["errors"]]
+    return "\n".join(lines)
+
+
+def _latent_and_classes(space: TimbreSpace, entry: InputSound) -> tuple[np.ndarray, dict | None]:
+    """Returns the latent [1, D] of a file, and the shares that the model's class heads predict, if it has any."""
+    features = space.analyse(entry.wave[None], np.array([entry.length], np.int32))
+    predicted = predicted_classes(space, features)
+    return np.asarray(space.encode(features).values), None if predicted is None else predicted[0]
+
+
+def _entry(
+    entry: InputSound, classes: dict | None, named: NamedClass, library: Library, rows: list[int], distances: list[float]
+) -> dict:
+    near = [
+        {"id": str(library.ids[row]), "class": str(library.classes[row]), "distance": distance}
+        for row, distance in zip(rows, distances, strict=True)
+    ]
+    return {
+        "file": str(entry.path), "classes": classes, "class_of_similar": named.name, "agreement": named.agreement,
+        "similar": near, "remarks": list(entry.remarks),
+    }  # fmt: skip
+
+
+def _write_sounds(folder: Path, library: Library, rows: list[int]) -> None:
+    for place, (row, wave) in enumerate(zip(rows, library.waves(rows), strict=True)):
+        name = short_name(Path(str(library.ids[row]).replace("/", "_")))
+        write_sound(folder / f"{place:02d}_{name}.wav", wave, library.store.sample_rate)

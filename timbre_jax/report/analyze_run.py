@@ -1,0 +1,111 @@
+"""Analyzes a trained run on a store and writes the report: what experiments/analyze.py calls."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+from tqdm import tqdm
+
+import timbre_jax
+from timbre_jax.analysis.examples import series_examples, static_examples
+from timbre_jax.analysis.record import Analysis, Examples
+from timbre_jax.analysis.series import analyze_series
+from timbre_jax.analysis.static import analyze_static
+from timbre_jax.analysis.words import describe_sounds
+from timbre_jax.data.store import Store
+from timbre_jax.evaluation.runs import Notes, Run, default_store, open_run, read_notes, trained_on, training_notes
+from timbre_jax.metrics.table import Result, read_results
+from timbre_jax.report.write import write_report
+from timbre_jax.settings import Settings, setting
+
+TRAINING_NOTES = 4000
+LEAST_NOTES = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class AnalysisSettings(Settings):
+    """Settings of the analysis of a run."""
+
+    workdir: str = setting(help="The run, as experiments/train.py made it.")
+    out: str = setting(help="Folder for the report and its files.")
+    store: str | None = setting(None, "Store of the notes; by default the one the run was trained on.")
+    split: str = setting("test", "Split of the store.")
+    number: int = setting(500, "Notes to analyze, even over instruments; 0 means all.", low=0)
+    explained: int = setting(64, "Of these, notes for the methods that decode hundreds of variants of each.", low=2)
+    players: int = setting(3, "Notes to listen to, with every ablation.", low=0)
+    seed: int = setting(0, "Random seed for the choice of notes, resampling, t-SNE and sampling.")
+    progress: bool = setting(True, "Show a bar with the time left.")
+
+
+def analyze_run(settings: AnalysisSettings) -> Analysis:
+    """Analyzes a run and writes the report with all its files.
+
+    Returns:
+      The results as plain data: `analysis.record.StaticAnalysis` or `SeriesAnalysis`.
+
+    Raises:
+      ValueError: one line that says what is wrong.
+    """
+    out = Path(settings.out)
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"--out={out} is a file; a report needs a folder")
+    run = open_run(settings.workdir)
+    store = Store.open(settings.store or default_store(run))
+    notes = read_notes(run, store, settings.split, number=settings.number, seed=settings.seed, progress=settings.progress)
+    if len(notes.positions) < LEAST_NOTES:
+        raise ValueError(
+            f"an analysis needs at least {LEAST_NOTES} notes, split {settings.split!r} of {store.path} gives "
+            f"{len(notes.positions)}"
+        )
+    with tqdm(total=14, desc="analyses", unit="step", disable=not settings.progress) as bar:
+
+        def step(name: str) -> None:
+            bar.set_postfix_str(name)
+            bar.update()
+
+        analysis, examples = _analyze(run, notes, settings, step)
+        write_report(analysis, examples, out, footer=_footer(run, notes, settings), step=step)
+        step("done")
+    return analysis
+
+
+def _analyze(run: Run, notes: Notes, settings: AnalysisSettings, step: Callable[[str], None]) -> tuple[Analysis, Examples]:
+    seen = trained_on(run, notes.store, settings.split)
+    noun, group = ("sounds", "recording") if run.space.kind == "series" else ("notes", "instrument")
+    options = {
+        "name": run.name,
+        "description": (
+            f"{describe_sounds(notes.labels, noun, group)}, split “{notes.split}” of {notes.store.path.name}"
+            f"{', which the run was trained on' if seen else ''}"
+        ),
+        "explained": settings.explained,
+        "seed": settings.seed,
+        "step": step,
+    }
+    if run.space.kind == "series":
+        series = analyze_series(run.space, notes, probe=_probe(run.workdir), **options)
+        step("sounds")
+        return series, series_examples(run.space, notes, series, number=settings.players)
+    training = training_notes(run, number=TRAINING_NOTES, progress=settings.progress)
+    static = analyze_static(run.space, notes, training=training, trained_on=seen, **options)
+    step("sounds")
+    return static, static_examples(run.space, notes, static, number=settings.players)
+
+
+def _probe(workdir: Path) -> tuple[Result, ...]:
+    """Results of the invariance probe at the end of training, if there are any."""
+    try:
+        return tuple(read_results(workdir / "invariance.json"))
+    except (OSError, ValueError, TypeError):
+        return ()
+
+
+def _footer(run: Run, notes: Notes, settings: AnalysisSettings) -> str:
+    number = len(notes.positions) if run.space.kind == "series" else settings.number
+    return (
+        f"Made by timbre_jax {timbre_jax.__version__} from the run “{run.name}” and the split “{settings.split}” of "
+        f"{notes.store.path.name} (--number={number} --explained={settings.explained} --seed={settings.seed}). Notes: "
+        f"{notes.store.index.get('licence') or 'no licence stated'}."
+    )

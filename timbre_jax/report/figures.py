@@ -1,0 +1,253 @@
+"""Figures of an analysis by their file names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from timbre_jax.analysis import natsiou2023
+from timbre_jax.analysis.record import (
+    HARMONIC,
+    Analysis,
+    Codes,
+    Examples,
+    Explanations,
+    SeriesAnalysis,
+    SoundCurves,
+    StaticAnalysis,
+)
+from timbre_jax.metrics.bootstrap import mean_interval
+from timbre_jax.report import plots
+from timbre_jax.report.series_plots import code_histogram, code_scatter, series_figure
+from timbre_jax.report.spectrogram import spectrogram_image
+
+ROW_NAMES = ("f0", *(f"A{n}" for n in range(1, 8)))
+
+
+def figures(analysis: Analysis, examples: Examples) -> dict:
+    """Returns the matplotlib figures of an analysis by name."""
+    if isinstance(analysis, SeriesAnalysis):
+        return _series_figures(analysis, examples)
+    assert isinstance(analysis, StaticAnalysis)
+    return _static_figures(analysis, examples)
+
+
+def _static_figures(analysis: StaticAnalysis, examples: Examples) -> dict:
+    family, images = analysis.classes["family"], examples.images
+    rows = ROW_NAMES if images["reconstructions"][0][1].shape[1] == len(ROW_NAMES) else None
+    options = {"columns": 4, "rows_named": rows, "seconds": examples.seconds}
+    found = {
+        "reconstructions": plots.images(images["reconstructions"], **options),
+        "distribution": plots.distribution(analysis.box),
+    }
+    if not analysis.active.any():
+        return found
+    found["classes"] = plots.heatmap(
+        (family.mean - analysis.box.mean) / np.where(analysis.box.deviation > 0, analysis.box.deviation, np.inf),
+        [f"{c} ({n})" for c, n in zip(family.classes, family.counts, strict=True)],
+        _numbered(analysis.points.shape[1]),
+        title="Mean ± std of every latent in every family",
+        text=np.char.add(np.char.mod("%.1f", family.mean), np.char.add("±", np.char.mod("%.1f", family.deviation))),
+        limits=(-2, 2),
+        label="deviations from the mean of all",
+        xlabel="latent",
+    )
+    found["ranges"] = plots.ranges(analysis.ranges)
+    if (spearman := analysis.correlations.get("spearman")) is not None:
+        found["correlation"] = _correlation_heatmap(
+            spearman, _numbered(len(spearman.value)), title="Rank correlation with what is known of the notes", xlabel="latent"
+        )
+    pca = analysis.maps["pca"]
+    maps = [(f"PCA ({100 * pca.explained.sum():.0f} % of the variance)", pca.points, pca.rows)]
+    if "tsne" in analysis.maps:
+        tsne = analysis.maps["tsne"]
+        maps.append((f"t-SNE (perplexity {tsne.settings['perplexity']:.0f})", tsne.points, tsne.rows))
+    found["map_family"] = plots.scatter(maps, analysis.labels["family"])
+    pitch = analysis.labels["pitch"]
+    if pitch.max() >= 0:  # -1 is unknown to the source
+        found["map_pitch"] = plots.scatter(maps, analysis.labels["family"], colours=pitch, colour_label="pitch (MIDI)")
+    if (families := analysis.quality.families) is not None:
+        share = families.confusion / np.maximum(families.confusion.sum(1, keepdims=True), 1)
+        shown = families.confusion.sum(1) > 0
+        found["confusion"] = plots.heatmap(
+            100 * share[shown],
+            families.classes[shown].tolist(),
+            families.classes.tolist(),
+            title="Family by the 5 nearest training notes",
+            text=np.char.mod("%.0f", 100 * share[shown]),
+            limits=(0, 100),
+            colours="Blues",
+            label="% of the family's notes",
+        )
+    if analysis.explanations is not None:
+        found |= _explanation_figures(analysis.explanations)
+        if analysis.pictures == HARMONIC:
+            found["paper_separation"] = _separation_bars(analysis)
+    if "ablations" in images:
+        found["ablation_images"] = plots.images(images["ablations"], **options)
+    return found
+
+
+def _explanation_figures(e: Explanations) -> dict:
+    panels, lines = [], []
+    for baseline, ablation in e.ablations.items():
+        for kind, scores in (("only this latent on", ablation.enabled), ("only this latent off", ablation.disabled)):
+            lines.append((len(panels), float(ablation.full.ssim.mean()), "all on"))
+            lines.append((len(panels), float(ablation.none.ssim.mean()), "all off"))
+            panels.append(_bar_panel(f"{kind}; off = {baseline}", scores.ssim, e.groups))
+    one, percent, deviation = e.ablations["mean"], e.perturbations["percent"], e.perturbations["deviation"]
+    found = {
+        "ablation": plots.bars(
+            panels, ylabel="SSIM to the original", lines=lines, columns=2, colours=(plots.MAIN, plots.SECOND)
+        ),
+        "perturbation": plots.curves(
+            [
+                ("Moved by a percentage (as in the paper)", "% of its value", *_with_zero(percent)),
+                ("Moved by its own spread", "standard deviations", *_with_zero(deviation)),
+            ],
+            ylabel="fall of SSIM in %",
+        ),
+        "importance": plots.bars(
+            [
+                _bar_panel("Shapley, v = -MSE", e.shapley["mse", "mean"].values, e.groups),
+                _bar_panel("SAGE", e.sage.shares, e.groups),
+                _bar_panel("Integrated Gradients", e.gradients.values, e.groups),
+                _bar_panel("Gradient x deviation", e.sensitivity.scaled, e.groups),
+                _bar_panel("Shapley, v = SSIM", e.shapley["ssim", "mean"].values, e.groups),
+                _bar_panel("One off (rise of MSE)", one.importance(kind="disabled"), e.groups),
+            ]
+        ),
+        "agreement": plots.heatmap(
+            e.agreement.matrix,
+            e.agreement.names,
+            e.agreement.names,
+            title="Do the methods agree?",
+            limits=(-1, 1),
+            label="rank correlation",
+        ),
+    }
+    if e.directions is not None:
+        share = np.linspace(0, 100, e.directions.positions.shape[1])
+        titles = {
+            "pitch_semitones": ("Pitch", "MIDI number"),
+            "level_db": ("Level", "dB"),
+            "brightness_harmonics": ("Brightness", "mean harmonic"),
+            "temporal_centroid_seconds": ("Centre in time: plucked to held", "seconds"),
+        }
+        found["directions"] = plots.curves(
+            [(*titles[name], share, quality) for name, quality in e.directions.qualities.items()],
+            shared_xlabel="position in the latent's range (%)",
+        )
+    return found
+
+
+def _series_figures(analysis: SeriesAnalysis, examples: Examples) -> dict:
+    s, e = analysis.statistics, analysis.explanations
+    plural = {"latent": "Latents", "axis": "Playable axes"}[analysis.moving]
+    movement = (
+        ("Variance within sounds", np.nan_to_num(s.within)),
+        ("Memory (s)", np.nan_to_num(s.memory)),
+        ("Speed (deviations a second)", s.speed),
+    )
+    found = {
+        "distribution": plots.distribution(analysis.box, title=f"{plural}, all frames"),
+        "movement": plots.bars([(title, values, None, None) for title, values in movement]),
+    }
+    if (c := analysis.correlations.get("spearman")) is not None:
+        axes = [f"{d} ({100 * analysis.axes.share[d]:.0f} %)" for d in range(len(c.value))]
+        found["correlation"] = _correlation_heatmap(
+            c, axes, title="Rank correlation, frame by frame", xlabel="playable axis (share of the variance)"
+        )
+    if analysis.codes is not None:
+        found |= _code_figures(analysis.codes)
+    if e is not None:
+        panels = [
+            _bar_panel("One off (rise of MSE)", e.ablations["mean"].importance(kind="disabled"), e.groups),
+            _bar_panel("One on (fall of MSE)", e.ablations["mean"].importance(kind="enabled"), e.groups),
+            _bar_panel("Gradient x deviation", e.sensitivity.scaled, e.groups),
+            _bar_panel("Integrated Gradients", e.gradients.values, e.groups),
+        ]
+        found["importance"] = plots.bars(panels, columns=2)
+        curves = ("Moved by its own deviation", "deviations", *_with_zero(e.perturbations["deviation"]))
+        found["perturbation"] = plots.curves([curves], ylabel="fall of SSIM in %")
+    maps = [(name.upper() if name == "pca" else "t-SNE", m.points, m.rows) for name, m in analysis.maps.items()]
+    bright, classes = analysis.labels["brightness_hz"], analysis.labels["family"]
+    found["map_brightness"] = plots.scatter(maps, classes, colours=bright, colour_label="brightness (Hz)")
+    if 1 < len(np.unique(classes)) <= 18:
+        found["map_family"] = plots.scatter(maps, classes)
+    for number, ((_, waves), curve) in enumerate(zip(examples.sounds, examples.curves, strict=True)):
+        found[f"sound_{number}"] = _sound_figure(waves, curve, examples.sample_rate)
+    return found
+
+
+def _code_figures(codes: Codes) -> dict:
+    counts = codes.uses.counts[0]
+    found = {"code_histogram": code_histogram(counts)}
+    for name in ("centroid", "f0"):
+        values = np.where(codes.table.described[name] > 0, codes.table.described[name], np.nan)
+        if np.isfinite(values[counts > 0]).any():
+            found[f"code_{name}"] = code_scatter(
+                codes.plane,
+                values,
+                counts,
+                label=f"{name} of the code alone (Hz)",
+                title=f"Codes by {name}",
+                explained=codes.explained,
+            )
+    return found
+
+
+def _sound_figure(waves, curves: SoundCurves, sample_rate: int):
+    """Spectrograms of a sound and of its reconstruction, its first axes over time, level and pitch of both."""
+    names = ("original", "reconstruction")
+    pictures = [(name, spectrogram_image(waves[name], sample_rate, rows=96, columns=400)) for name in names]
+    panels = [
+        ("Playable axes", curves.axes.T, [f"axis {a}" for a in range(curves.axes.shape[1])]),
+        ("Level (A-weighted dB)", curves.level, names),
+        ("Pitch (Hz)", curves.pitch, names),
+    ]
+    return series_figure(panels, seconds=curves.seconds, pictures=pictures)
+
+
+def _separation_bars(analysis: StaticAnalysis):
+    """Class separation of the latents in descending order, the paper's beside this run's."""
+    theirs = natsiou2023.equal_weight_separation(natsiou2023.table_1())
+    ours = np.nan_to_num(natsiou2023.equal_weight_separation(analysis.classes["family"]))
+    length = max(len(theirs), len(ours))
+    padded = [np.pad(np.sort(x)[::-1], (0, length - len(x)), constant_values=np.nan) for x in (theirs, ours)]
+    return plots.paired_bars(
+        [f"{n + 1}." for n in range(length)],
+        [("paper, table 1", padded[0]), ("here", padded[1])],
+        ylabel="share of the variance",
+        title="Share of each latent's variance between classes, descending",
+    )
+
+
+def _correlation_heatmap(correlation, columns: Sequence[str], *, title: str, xlabel: str):
+    return plots.heatmap(
+        correlation.value.T,
+        [name.removesuffix("_hz") for name in correlation.names],
+        columns,
+        title=title,
+        limits=(-1, 1),
+        label="Spearman",
+        xlabel=xlabel,
+        faint=~correlation.beyond_chance().T,
+    )
+
+
+def _bar_panel(title: str, values: np.ndarray, groups: np.ndarray) -> tuple:
+    """A panel of `plots.bars`: means of values [M, D] with their intervals."""
+    interval = mean_interval(values, groups)
+    return title, interval.value, interval.low, interval.high
+
+
+def _with_zero(perturbation) -> tuple[np.ndarray, np.ndarray]:
+    """Amounts and falls of SSIM with the untouched sound, whose fall is 0 by definition, at its place."""
+    place = int(np.searchsorted(perturbation.amounts, 0.0))
+    return np.insert(perturbation.amounts, place, 0.0), np.insert(perturbation.ssim_decrease(), place, 0.0, axis=1)
+
+
+def _numbered(count: int) -> list[str]:
+    return [str(d) for d in range(count)]

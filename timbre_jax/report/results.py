@@ -1,0 +1,156 @@
+"""Rows of `results.json`; their names are stable, scripts may rely on them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from timbre_jax.analysis.record import Analysis, Explanations, SeriesAnalysis, StaticAnalysis
+from timbre_jax.metrics.bootstrap import Interval, mean_interval
+from timbre_jax.metrics.sound_pairs import COUNTED
+from timbre_jax.metrics.table import Result
+
+
+def results(analysis: Analysis) -> list[Result]:
+    """Returns all numbers of an analysis, each with its definition."""
+    if isinstance(analysis, SeriesAnalysis):
+        return list(_series_results(analysis))
+    assert isinstance(analysis, StaticAnalysis)
+    return list(_static_results(analysis))
+
+
+def _static_results(analysis: StaticAnalysis) -> Iterator[Result]:
+    where = analysis.description
+    yield from _quality_results(analysis)
+    yield Result(
+        "latents/active",
+        float(analysis.active.sum()),
+        definition="latents whose mean varies over the set (variance above 0.01, Burda et al. 2016), of "
+        f"{len(analysis.active)}; {where}",
+    )
+    for correlation in analysis.correlations.values():
+        for n, label in enumerate(correlation.names):
+            text = f"{correlation.method} correlation; floor: 95th percentile of |correlation| with shuffled {label}; {where}"
+            for d in range(len(correlation.value)):
+                cell = (float(x[d, n]) for x in (correlation.value, correlation.low, correlation.high, correlation.floor))
+                yield Result(f"correlation/{correlation.method}/{label}/latent_{d}", *cell, text)
+    for label, statistics in analysis.classes.items():
+        text = f"share of the latent's variance that lies between classes of {label} (eta squared); {where}"
+        for d, value in enumerate(statistics.separation):
+            yield Result(f"separation/{label}/latent_{d}", float(value), definition=text)
+    if analysis.explanations is not None:
+        yield from _explanation_results(analysis.explanations, where)
+
+
+def _quality_results(analysis: StaticAnalysis) -> Iterator[Result]:
+    quality, groups, where = analysis.quality, analysis.groups, analysis.description
+    mean_image = quality.floors.get("mean_image")
+    for measure in ("mse", "ssim"):
+        floor = None if mean_image is None else float(getattr(mean_image, measure).mean())
+        text = f"{measure.upper()} of the reconstruction, {quality.definition}; floor: the training set's mean image"
+        yield _result(f"reconstruction/{measure}", mean_interval(getattr(quality.scores, measure), groups), text, where, floor)
+        for name, scores in quality.floors.items():
+            text = (
+                f"{measure.upper()} of {name}, fitted on this scale to {quality.training_notes} training notes, "
+                f"{quality.definition}"
+            )
+            yield _result(f"floor/{name}/{measure}", mean_interval(getattr(scores, measure), groups), text, where)
+    if quality.families is not None:
+        text = (
+            f"share of notes whose family the 5 nearest of {quality.training_notes} training latents name (distances in "
+            "training deviations); floor: the training notes' most frequent family"
+        )
+        interval = mean_interval(quality.families.correct, groups)
+        yield _result("family/knn_accuracy", interval, text, where, quality.families.floor)
+    for name, values in quality.distances.items():
+        has_floor = "mean_image" in quality.distances and name != "mean_image"
+        text = (
+            f"log-spectral distance in dB of the sound ({name}) to the recording, 1024-point Hann frames, hop 256, all "
+            f"under -80 dB raised to it; {COUNTED}; {len(values)} notes; floor: the mean of the training features"
+        )
+        interval = mean_interval(values, quality.distance_groups)
+        floor = float(quality.distances["mean_image"].mean()) if has_floor else None
+        yield _result(f"sound/{name}/log_spectral_distance", interval, text, where, floor)
+
+
+def _explanation_results(e: Explanations, description: str) -> Iterator[Result]:
+    where = f"{len(e.groups)} of the notes, even over instruments, as the representation's ranges show them; {description}"
+
+    def each(name: str, values: np.ndarray, definition: str) -> Iterator[Result]:
+        interval = mean_interval(values, e.groups)
+        for d in range(values.shape[1]):
+            yield Result(f"{name}/latent_{d}", *interval.value_low_high(d), None, f"{definition}; {where}")
+
+    for baseline, ablation in e.ablations.items():
+        for measure in ("mse", "ssim"):
+            only, without = getattr(ablation.enabled, measure), getattr(ablation.disabled, measure)
+            text = f"{measure.upper()} with this latent on, the others at their {baseline}"
+            yield from each(f"ablation/{baseline}/only/{measure}", only, text)
+            text = f"{measure.upper()} with this latent at its {baseline}"
+            yield from each(f"ablation/{baseline}/without/{measure}", without, text)
+    for unit, perturbation in e.perturbations.items():
+        over = f"mean over {', '.join(f'{a:g}' for a in perturbation.amounts)} {unit}"
+        fall, rise = perturbation.importance(measure="ssim"), perturbation.importance()
+        yield from each(f"perturbation/{unit}/ssim_fall", fall, f"fall of SSIM, {over}")
+        yield from each(f"perturbation/{unit}/mse_rise", rise, f"rise of MSE, {over}")
+    text = "root mean square change of the features for one training deviation, by the Jacobian"
+    yield from each("sensitivity", e.sensitivity.scaled, text)
+    for (measure, baseline), attribution in e.shapley.items():
+        text = f"Shapley share of v = {'-MSE' if measure == 'mse' else 'SSIM'}, absent latents at their {baseline}, " + (
+            "over all subsets" if attribution.errors is None else "over sampled orders"
+        )
+        yield from each(f"shapley/{measure}/{baseline}", attribution.values, text)
+    gradients = e.gradients
+    yield from each("integrated_gradients/mse/mean", gradients.values, "Integrated Gradients of v = -MSE from the mean latent")
+    if e.sage is not None:
+        text = (
+            "SAGE: fall of the expected MSE, unknown latents drawn from the notes analysed ("
+            f"{e.sage.background} draws averaged, which makes shares up to 1/{e.sage.background} too large)"
+        )
+        yield from each("sage", e.sage.shares, text)
+    yield Result(
+        "integrated_gradients/mse/mean/residual",
+        float(np.abs(gradients.residual()).mean() / max(np.abs(gradients.full - gradients.none).mean(), 1e-12)),
+        definition="mean |sum of shares - difference| over mean |difference|: error of the quadrature",
+    )
+    text = f"mean rank correlation between the importances of {len(e.agreement.names)} methods"
+    yield Result("agreement", e.agreement.mean(), definition=text)
+
+
+def _series_results(analysis: SeriesAnalysis) -> Iterator[Result]:
+    where = analysis.description
+    for measure in analysis.quality.measures:
+        for sound in analysis.quality.pairs:
+            interval, count = analysis.quality.interval(sound, measure.name)
+            yield _result(f"sound/{sound}/{measure.name}", interval, f"{measure.definition}; {sound}, {count} sounds", where)
+    statistics = analysis.statistics
+    for d in range(len(statistics.mean)):
+        for name, text in (
+            ("within", "share of the variance within sounds"),
+            ("memory", "seconds until the autocorrelation falls under 1/e"),
+            ("speed", "mean change a second in deviations"),
+        ):
+            value = float(getattr(statistics, name)[d])
+            yield Result(f"series/{name}/{analysis.moving}_{d}", value, definition=f"{text}; {where}")
+    for c in analysis.correlations.values():
+        for n, name in enumerate(c.names):
+            text = f"{c.method} correlation of a playable axis with {name}, frame by frame; floor: shuffled frames; {where}"
+            for d in range(len(c.value)):
+                cell = (float(x[d, n]) for x in (c.value, c.low, c.high, c.floor))
+                yield Result(f"correlation/{name}/axis_{d}", *cell, text)
+    if analysis.codes is not None:
+        uses = analysis.codes.uses
+        text = f"exp of the entropy of the codes' shares, of {uses.counts.shape[1]}; floor: one code; {where}"
+        for q in range(len(uses.counts)):
+            yield Result(f"codes/perplexity/codebook_{q}", *uses.perplexity.value_low_high(q), 1.0, text)
+    if (e := analysis.explanations) is not None:
+        held = f"{len(e.groups)} sounds of {e.seconds:.2f} s with their timbre held; {where}"
+        for method, values in e.importances.items():
+            for d, value in enumerate(values):
+                text = f"importance by {method!r}; {held}"
+                yield Result(f"importance/{method}/latent_{d}", float(value), definition=text)
+
+
+def _result(name: str, interval: Interval, definition: str, where: str, floor: float | None = None) -> Result:
+    return Result(name, *interval.value_low_high(), floor, f"{definition}; {where}")

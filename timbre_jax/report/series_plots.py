@@ -1,0 +1,129 @@
+"""Pictures of series: curves in time, codes, and how a sound moves into another one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from timbre_jax.report.plots import CLASS_COLOURS, FAINT, MAIN, SECOND, THIRD, new_figure, styled
+
+
+@styled
+def moving_figure(curves: Mapping[str, Mapping[str, np.ndarray]], *, rate: float):
+    """Centroid and bandwidth over time of "first", "second", "interpolated" and "crossfade" (Caillon et al. 2020, figure 3).
+
+    Args:
+      curves: by sound {"centroid", "bandwidth", "weight": [N]}; frames under a hundredth of a sound's largest weight (silence)
+        are left out.
+      rate: frames a second.
+    """
+    figure, axes = new_figure(9.6, 5.2, 2, 1, sharex=True)
+    styles = {
+        "first": (FAINT, 1.2, "--"), "second": (FAINT, 1.2, ":"), "crossfade": (SECOND, 1.6, "-"),
+        "interpolated": (MAIN, 2.0, "-"),
+    }  # fmt: skip
+    for ax, name in zip(axes[:, 0], ("centroid", "bandwidth"), strict=True):
+        for sound, (colour, width, line) in styles.items():
+            curve = curves[sound]
+            heard = curve["weight"] > 0.01 * curve["weight"].max()
+            smooth = _running_mean(np.where(heard, curve[name], np.nan), 9)
+            ax.plot(np.arange(len(smooth)) / rate, smooth, color=colour, linewidth=width, linestyle=line, label=sound)
+        ax.set(ylabel=f"{name} (Hz)")
+    axes[0, 0].set_title("From the first sound to the second, in time")
+    axes[0, 0].legend(ncols=4, loc="upper center")
+    axes[1, 0].set_xlabel("seconds")
+    return figure
+
+
+@styled
+def series_figure(
+    panels: Sequence[tuple[str, np.ndarray, Sequence[str]]], *, seconds: float, pictures: Sequence[tuple[str, np.ndarray]] = ()
+):
+    """One sound over time, one panel below the other.
+
+    Args:
+      panels: curves, (title, lines [K, N], names [K]); nan where a curve has no value.
+      seconds: what the panels span.
+      pictures: spectrograms on top, (title, uint8 [rows, columns], the highest frequency first).
+    """
+    heights = [1.3] * len(pictures) + [1.0] * len(panels)
+    figure, axes = new_figure(10.5, 1.6 * sum(heights) + 0.4, len(heights), 1, sharex=True, height_ratios=heights)
+    axes = list(axes[:, 0])
+    for ax, (title, picture) in zip(axes, pictures, strict=False):
+        ax.imshow(picture, aspect="auto", cmap="magma", vmin=0, vmax=255, extent=(0, seconds, 0, picture.shape[0]))
+        ax.set(title=title, yticks=[], ylabel="log f")
+        ax.grid(False)
+    for ax, (title, lines, names) in zip(axes[len(pictures) :], panels, strict=True):
+        for k, line in enumerate(lines):
+            time = (np.arange(len(line)) + 0.5) * seconds / len(line)
+            colour = (FAINT, MAIN)[k] if len(lines) == 2 else CLASS_COLOURS[k % len(CLASS_COLOURS)]
+            ax.plot(time, line, linewidth=(2.6, 1.2)[k] if len(lines) == 2 else 1.3, color=colour, label=names[k])
+        ax.set_title(title)
+        ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), handlelength=1.2)
+    axes[-1].set_xlabel("seconds")
+    axes[-1].set_xlim(0, seconds)
+    return figure
+
+
+@styled
+def code_scatter(
+    points: np.ndarray,
+    values: np.ndarray,
+    counts: np.ndarray,
+    *,
+    label: str,
+    title: str = "Codes",
+    explained: float | None = None,
+):
+    """Codes in the plane of their vectors' PCA [K, 2], coloured by a descriptor [K], as large as they are often used [K].
+
+    Codes that are never used are small and grey; a descriptor that is nan (no pitch) is grey too.
+    """
+    figure, axes = new_figure(7.4, 5.4)
+    ax = axes[0, 0]
+    used = (counts > 0) & np.isfinite(values)
+    ax.scatter(*points[~used].T, s=7, color=FAINT, linewidths=0, label="not used, or without value")
+    size = 14 + 160 * np.sqrt(counts / max(counts.max(), 1))
+    shown = ax.scatter(
+        *points[used].T, c=values[used], s=size[used], cmap="viridis", linewidths=0.3, edgecolors="white", alpha=0.9
+    )
+    share = "" if explained is None else f", {100 * explained:.0f} % of the vectors' variance"
+    ax.set(title=title, xticks=[], yticks=[], xlabel=f"PCA{share}")
+    ax.grid(False)
+    bar = figure.colorbar(shown, ax=ax, shrink=0.85)
+    bar.set_label(label)
+    bar.outline.set_visible(False)
+    return figure
+
+
+@styled
+def code_histogram(counts: np.ndarray, *, title: str = "How often each code is used"):
+    """Uses of codes [K], from the most to the least frequent, on a logarithmic scale."""
+    figure, axes = new_figure(8.4, 3.2)
+    ax = axes[0, 0]
+    order = np.sort(np.asarray(counts))[::-1]
+    share = 100.0 * order / max(order.sum(), 1)
+    least = 0.5 * share[share > 0].min(initial=100.0)
+    ax.fill_between(np.arange(len(share)), np.maximum(share, least), least, step="mid", color=THIRD, alpha=0.85, linewidth=0)
+    ax.set(
+        title=title,
+        xlabel="code, most frequent first",
+        ylabel="% of the latents",
+        yscale="log",
+        xlim=(0, len(share)),
+        ylim=(least, None),
+    )
+    even = 100.0 / len(share)
+    ax.axhline(even, color="#3a3f47", linewidth=1, linestyle="--")
+    ax.annotate("all codes alike", (1, even), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=8)
+    return figure
+
+
+def _running_mean(x: np.ndarray, width: int) -> np.ndarray:
+    """Mean over `width` frames of those that are not nan."""
+    known = np.isfinite(x)
+    kernel = np.ones(width)
+    total = np.convolve(np.where(known, x, 0.0), kernel, "same")
+    count = np.convolve(known, kernel, "same")
+    return np.where(known, total / np.maximum(count, 1), np.nan)
