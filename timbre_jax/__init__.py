@@ -25,7 +25,7 @@ _ROOMS = {
     "timbre_jax.training.config": ("default_config",),
     "timbre_jax.training.loop": ("train_and_evaluate",),
     # Inference on many and on long sounds
-    "timbre_jax.inference.batched": ("decode_features", "encode_features"),
+    "timbre_jax.inference.batched": ("encode_features",),
     "timbre_jax.inference.chunked": ("embed_long", "reconstruct_long", "render_long"),
     "timbre_jax.inference.pooled": ("held_space",),
     # Analyses
@@ -36,11 +36,15 @@ _ROOMS = {
     "timbre_jax.analysis.projection": ("pca_map", "tsne_map", "umap_map"),
     "timbre_jax.analysis.sage": ("sage",),
     "timbre_jax.analysis.sensitivity": ("sensitivity",),
+    "timbre_jax.analysis.series": ("analyze_series",),
+    "timbre_jax.analysis.static": ("analyze_static",),
     # New sounds
-    "timbre_jax.generation.static_paths": ("combine", "interpolate", "sample_aggregate", "sample_prior", "sweep"),
+    "timbre_jax.generation.static_paths": ("interpolate", "sample_aggregate", "sample_prior", "sweep"),
     "timbre_jax.generation.generate": ("generate",),
     # Scores and maps
     "timbre_jax.evaluation.comparison": ("evaluate",),
+    "timbre_jax.evaluation.settings": ("EvaluationSettings",),
+    "timbre_jax.evaluation.sounds": ("SoundArrays",),
     "timbre_jax.evaluation.runs": ("open_run",),
     "timbre_jax.metrics.peaq": ("peaq_basic",),
     "timbre_jax.metrics.reconstruction": ("reconstruction_scores",),

@@ -10,6 +10,8 @@ from timbre_jax.analysis.projection import tsne_map as tsne_map
 from timbre_jax.analysis.projection import umap_map as umap_map
 from timbre_jax.analysis.sage import sage as sage
 from timbre_jax.analysis.sensitivity import sensitivity as sensitivity
+from timbre_jax.analysis.series import analyze_series as analyze_series
+from timbre_jax.analysis.static import analyze_static as analyze_static
 from timbre_jax.audio.io import read_wave as read_wave
 from timbre_jax.audio.io import write_wave as write_wave
 from timbre_jax.checkpoint import load as load
@@ -18,13 +20,13 @@ from timbre_jax.data.store import Store as Store
 from timbre_jax.data.store import open_store as open_store
 from timbre_jax.evaluation.comparison import evaluate as evaluate
 from timbre_jax.evaluation.runs import open_run as open_run
+from timbre_jax.evaluation.settings import EvaluationSettings as EvaluationSettings
+from timbre_jax.evaluation.sounds import SoundArrays as SoundArrays
 from timbre_jax.generation.generate import generate as generate
-from timbre_jax.generation.static_paths import combine as combine
 from timbre_jax.generation.static_paths import interpolate as interpolate
 from timbre_jax.generation.static_paths import sample_aggregate as sample_aggregate
 from timbre_jax.generation.static_paths import sample_prior as sample_prior
 from timbre_jax.generation.static_paths import sweep as sweep
-from timbre_jax.inference.batched import decode_features as decode_features
 from timbre_jax.inference.batched import encode_features as encode_features
 from timbre_jax.inference.chunked import embed_long as embed_long
 from timbre_jax.inference.chunked import reconstruct_long as reconstruct_long

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.xdist_group("small_analysis")
 
 @pytest.mark.slow
 def test_it_learns_to_tell_pitches_and_families(small_store, tmp_path, capsys):
-    path = train_embedding([small_store], tmp_path / "own.npz", steps=150, batch_size=16, progress=False)
+    path = train_embedding([small_store], tmp_path / "own.npz", steps=80, batch_size=16, progress=False)
     settings, _, trained = read_network(path)
     assert settings.classes == ("bass", "flute", "reed")
     assert trained["sounds"] == Store.open(small_store).length("train")
