@@ -6,7 +6,7 @@ import pytest
 from tests.helpers.notes import ListedSource
 from tests.helpers.runs import SHAPE, examples
 from timbre_jax.data.datasets import fit_ranges, open_sources
-from timbre_jax.data.example_source import InMemory, ListedExamples, Rescaled, Subset, batches, in_memory, spread
+from timbre_jax.data.example_source import InMemory, ListedExamples, Rescaled, Subset, batches, evenly_spaced, in_memory
 from timbre_jax.data.prepare.build import build_store
 from timbre_jax.representations import make_representation
 from timbre_jax.training.config import resolve
@@ -111,8 +111,8 @@ def test_what_is_too_large_for_memory_is_read_from_the_disk(monkeypatch):
 
 
 def test_positions_are_evenly_spread():
-    assert list(spread(10, 0)) == list(spread(10, 10)) == list(spread(10, 99)) == list(range(10))
-    assert list(spread(10, 4)) == [0, 3, 6, 9]
+    assert list(evenly_spaced(10, 0)) == list(evenly_spaced(10, 10)) == list(evenly_spaced(10, 99)) == list(range(10))
+    assert list(evenly_spaced(10, 4)) == [0, 3, 6, 9]
 
 
 def test_ranges_of_one_value_cannot_be_fitted():

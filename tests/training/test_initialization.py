@@ -4,7 +4,7 @@ import jax
 import numpy as np
 
 from tests.helpers.runs import small_config, small_sources
-from timbre_jax.data.example_source import spread
+from timbre_jax.data.example_source import evenly_spaced
 from timbre_jax.training.config import resolve
 from timbre_jax.training.distributed.sharding import make_placement
 from timbre_jax.training.initialization import initialization_features
@@ -24,7 +24,7 @@ def test_a_model_is_initialized_from_so_many_examples():
         return np.concatenate([part.values for part in features])
 
     first, again = values(), values()
-    plain = np.stack([example["values"] for example in sources.train])[spread(96, 12)]
+    plain = np.stack([example["values"] for example in sources.train])[evenly_spaced(96, 12)]
     assert first.shape == (24, *plain.shape[1:])
     np.testing.assert_array_equal(first[:12], plain)
     assert not np.array_equal(first[12:], plain)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from timbre_jax.data.example_source import ExampleSource, Labelled, Rescaled, Subset, in_memory, spread
+from timbre_jax.data.example_source import ExampleSource, Labelled, Rescaled, Subset, evenly_spaced, in_memory
 from timbre_jax.data.features import cached_features
 from timbre_jax.data.labels import class_labels, label_numbers
 from timbre_jax.data.on_the_fly import AnalysedSource
@@ -127,7 +127,7 @@ def chosen_positions(store: Store | JoinedStore, split: str, families: tuple[str
         positions = np.flatnonzero(np.isin(column, families))
     if 0 < limit < len(positions):
         # Spread over the whole, so that a small part has all instruments.
-        positions = positions[spread(len(positions), limit)]
+        positions = positions[evenly_spaced(len(positions), limit)]
     if len(positions) == 0:
         of = f" of the families {', '.join(families)}" if families else ""
         raise ValueError(f"split {split!r} has no sounds{of}")

@@ -131,6 +131,6 @@ def batches(source: ExampleSource, batch_size: int, positions: Positions | None 
         yield source.batch(positions[start : start + batch_size])
 
 
-def spread(total: int, count: int) -> Positions:
+def evenly_spaced(total: int, count: int) -> Positions:
     """Returns `count` of `total` positions, evenly spaced; all of them if there are no more, or `count` is 0."""
     return np.linspace(0, total - 1, count).round().astype(np.int64) if 0 < count < total else range(total)

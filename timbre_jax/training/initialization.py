@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from timbre_jax.data.datasets import Sources
-from timbre_jax.data.example_source import batches, spread
+from timbre_jax.data.example_source import batches, evenly_spaced
 from timbre_jax.models.base import TimbreModel
 from timbre_jax.training.distributed import processes
 from timbre_jax.training.programs import Programs
@@ -52,7 +52,7 @@ def initialization_features(programs: Programs, sources: Sources, train: Any, ke
     key = jax.random.fold_in(key, 1)
     augment = programs.augment and jax.jit(programs.augment)
     readings = train.initialize_readings if augment else 1
-    positions = spread(len(sources.train), -(-train.initialize_examples // readings))
+    positions = evenly_spaced(len(sources.train), -(-train.initialize_examples // readings))
     for reading in range(readings):
         for batch in batches(sources.train, train.batch_size, positions):
             features = batch_features(batch)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from timbre_jax.data.example_source import ListedExamples
 from timbre_jax.training.state import TrainState
 from timbre_jax.training.sweeps.vectorized_states import VectorizedStates
 
@@ -55,6 +56,7 @@ def test_scores_are_of_the_averages_on_every_example_once():
     slots = VectorizedStates(PROGRAMS, jax.devices()[:1], at_once=2)
     slots.put(0, state(1.0, 0.0))
     slots.put(1, state(2.0, 0.0, kl_weight=3.0))
-    source = [{"values": np.float32(i), "index": np.int32(i)} for i in range(5)]  # mean 2, and a batch that is not full
+    # Mean 2, and a batch that is not full.
+    source = ListedExamples({"values": np.float32(i), "index": np.int32(i)} for i in range(5))
     scores = slots.scores([jax.random.key(0), None], source, batch_size=2)
     assert [row["loss"] for row in scores] == [pytest.approx(10 * 2.0), pytest.approx(20 * 3.0 * 2.0)]
