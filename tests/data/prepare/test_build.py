@@ -17,7 +17,7 @@ from tests.helpers.notes import ListedSource
 from timbre_jax.data.prepare.build import build_store
 from timbre_jax.data.store import Store, StoreError
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def build(out, source=None, **options):
