@@ -9,11 +9,16 @@ from timbre_jax.flows.masked_autoregressive import FlowChain, MaskedAutoregressi
 from timbre_jax.flows.posterior import FlowPosterior
 
 
+def apply(flow, *arguments, method=None):
+    """Applies a flow as one compiled program."""
+    return jax.jit(lambda *a: flow.apply(*a, method=method))(*arguments)
+
+
 def made(flow, context_size=7, *, seed=0, batch=3, spread=1.0):
     """The flow's variables, far from the identity, and inputs."""
     keys = jax.random.split(jax.random.key(seed), 4)
     z, context = jax.random.normal(keys[0], (batch, flow.size)), jax.random.normal(keys[1], (batch, context_size))
-    variables = flow.init(keys[2], z, context)
+    variables = jax.jit(flow.init)(keys[2], z, context)
     leaves, tree = jax.tree.flatten(variables)
     leaves = [
         spread * leaf + 0.3 * jax.random.normal(key, leaf.shape)
@@ -25,10 +30,10 @@ def made(flow, context_size=7, *, seed=0, batch=3, spread=1.0):
 @pytest.mark.parametrize("flow", [MaskedAutoregressiveFlow(6, hidden=5), FlowChain(5, 3, hidden=4, context_size=3)])
 def test_log_determinant_and_inverse(flow):
     variables, z, context = made(flow)
-    values, log_det = flow.apply(variables, z, context, method="forward")
-    jacobian = jax.vmap(jax.jacfwd(lambda z, c: flow.apply(variables, z[None], c[None])[0][0]))(z, context)
+    values, log_det = apply(flow, variables, z, context, method="forward")
+    jacobian = jax.jit(jax.vmap(jax.jacfwd(lambda z, c: flow.apply(variables, z[None], c[None])[0][0])))(z, context)
     np.testing.assert_allclose(log_det, jnp.linalg.slogdet(jacobian)[1], rtol=1e-3, atol=1e-3)
-    again, back = flow.apply(variables, values, context, method="inverse")
+    again, back = apply(flow, variables, values, context, method="inverse")
     np.testing.assert_allclose(again, z, atol=2e-3)
     np.testing.assert_allclose(back, -log_det, rtol=1e-3, atol=1e-3)
     assert np.abs(values - z).max() > 0.1
@@ -37,7 +42,7 @@ def test_log_determinant_and_inverse(flow):
 def test_the_jacobian_is_triangular_up_to_the_reversal():
     flow = MaskedAutoregressiveFlow(6, hidden=5)
     variables, z, context = made(flow)
-    jacobian = jax.jacfwd(lambda z: flow.apply(variables, z[None], context[:1])[0][0])(z[0])[::-1]
+    jacobian = jax.jit(jax.jacfwd(lambda z: flow.apply(variables, z[None], context[:1])[0][0]))(z[0])[::-1]
     assert np.all(np.triu(jacobian, 1) == 0.0)
     below = np.asarray(jacobian)[np.tril_indices(6, -1)]
     assert np.all(np.abs(below) > 1e-8)
@@ -62,7 +67,7 @@ def test_each_dimension_is_the_thesis_small_net():
         m, s = (units @ p["out"][j] + p["out_bias"][j]).T
         sigma = 1 / (1 + np.exp(-1 - s))
         result[:, j] = sigma * np.asarray(z)[:, j] + (1 - sigma) * m
-    np.testing.assert_allclose(flow.apply(variables, z, context)[0], result[:, ::-1], atol=1e-5)
+    np.testing.assert_allclose(apply(flow, variables, z, context)[0], result[:, ::-1], atol=1e-5)
 
 
 def test_parameters_are_the_thesis_number():
@@ -79,7 +84,7 @@ def posterior_of(flow, *, batch, size, seed=1):
 
 def test_kl_without_flows_is_the_closed_form():
     posterior = posterior_of(FlowChain(4, 0), batch=20000, size=4)
-    _, estimates = posterior.sample_with_kl(jax.random.split(jax.random.key(0), 20000))
+    _, estimates = jax.jit(FlowPosterior.sample_with_kl)(posterior, jax.random.split(jax.random.key(0), 20000))
     error = float(jnp.std(estimates)) / 20000**0.5
     assert abs(float(estimates.mean()) - float(posterior.kl()[0])) < 4 * error
 
@@ -89,11 +94,11 @@ def test_kl_with_flows_is_the_integral():
     flow = FlowChain(2, 3, hidden=8)
     count = 20000
     posterior = posterior_of(flow, batch=count, size=2)
-    latent, estimates = posterior.sample_with_kl(jax.random.split(jax.random.key(0), count))
+    latent, estimates = jax.jit(FlowPosterior.sample_with_kl)(posterior, jax.random.split(jax.random.key(0), count))
     axis = np.linspace(-6.0, 6.0, 601)
     grid = jnp.asarray(np.stack(np.meshgrid(axis, axis), -1).reshape(-1, 2), jnp.float32)
     on_grid = posterior_of(flow, batch=len(grid), size=2)
-    log_q = np.asarray(on_grid.log_prob(grid), np.float64)
+    log_q = np.asarray(jax.jit(FlowPosterior.log_prob)(on_grid, grid), np.float64)
     log_p = -0.5 * np.square(np.asarray(grid, np.float64)).sum(1) - np.log(2 * np.pi)
     cell = (axis[1] - axis[0]) ** 2
     assert np.exp(log_q).sum() * cell == pytest.approx(1.0, abs=0.01)
@@ -103,7 +108,7 @@ def test_kl_with_flows_is_the_integral():
     # The density that samples have is the one that log_prob says.
     few = jax.tree.map(lambda a: a[:50], posterior.replace(variables=None)).replace(variables=posterior.variables)
     by_samples = np.asarray(estimates[:50]) - 0.5 * np.square(latent.values[:50]).sum(1) - np.log(2 * np.pi)
-    np.testing.assert_allclose(few.log_prob(latent.values[:50]), by_samples, atol=0.02)
+    np.testing.assert_allclose(jax.jit(FlowPosterior.log_prob)(few, latent.values[:50]), by_samples, atol=0.02)
 
 
 def test_mode_is_the_flow_of_the_mean_and_kl_has_no_formula():
@@ -120,7 +125,7 @@ def test_a_shut_gate_stays_finite():
     variables, z, context = made(flow)
     shut = variables["params"]["out_bias"].at[:, 1].set(-200.0)
     variables = {"params": {**variables["params"], "out_bias": shut}}
-    assert np.all(flow.apply(variables, z, context)[1] < -500.0)
-    gradient = jax.grad(lambda v: jnp.sum(flow.apply(v, z, context)[1]))(variables)
+    assert np.all(apply(flow, variables, z, context)[1] < -500.0)
+    gradient = jax.jit(jax.grad(lambda v: jnp.sum(flow.apply(v, z, context)[1])))(variables)
     assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(gradient))
     assert not np.isfinite(jnp.log(jax.nn.sigmoid(jnp.float32(-200.0))))
