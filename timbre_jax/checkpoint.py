@@ -291,10 +291,10 @@ def load(workdir: str | os.PathLike) -> TimbreSpace:
 
 
 def init_variables(model, key) -> dict:
-    """Returns a model's variables, as its `init` makes them."""
+    """Returns a model's variables, as its `init` makes them: compiled, so that only what they depend on is computed."""
     frames = (1, *model.feature_shape)
     features = Features(values=jnp.zeros(frames, jnp.float32), mask=jnp.ones(frames[:2], jnp.float32))
-    return dict(model.init(key, features))
+    return dict(jax.jit(model.init)(key, features))
 
 
 _ADVICE = "remove this folder to resume from an older checkpoint, if there is one"

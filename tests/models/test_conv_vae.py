@@ -39,7 +39,7 @@ def test_any_number_of_frames_and_harmonics_goes_through(shape):
 
     def run():
         x = features(2, shape)
-        variables = model.init(jax.random.key(0), x)
+        variables = jax.jit(model.init)(jax.random.key(0), x)
         return model.reconstruct(variables, x).values, model.embed(variables, x).values
 
     values, latents = jax.eval_shape(run)

@@ -54,11 +54,11 @@ def test_a_space_with_class_heads_embeds_decodes_and_classifies():
     classes = [["family", ["kick", "snare", "tom"]], ["kit", ["a", "b"]]]
     model = make_model("flow_vae", classes=classes, **SMALL)
     features = sounds()
-    variables = model.init(jax.random.key(0), features)
+    variables = jax.jit(model.init)(jax.random.key(0), features)
     space = TimbreSpace(variables=variables, statistics={}, model=model, representation=None)
     latent = space.encode(features)
     np.testing.assert_array_equal(latent.values, space.encode(features).values)
-    posterior = model.apply(variables, features, method="posterior")
+    posterior = jax.jit(lambda v, x: model.apply(v, x, method="posterior"))(variables, features)
     flowed = posterior.flow.apply(posterior.variables, posterior.mean, posterior.context)[0]
     np.testing.assert_allclose(latent.values, flowed, atol=1e-6)
     decoded = space.decode(latent)

@@ -48,7 +48,7 @@ def ready(**settings):
 
 @functools.partial(jax.jit, static_argnums=0)
 def fresh(model):
-    return model.init(jax.random.key(0), features())
+    return jax.jit(model.init)(jax.random.key(0), features())
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -57,16 +57,17 @@ def test_padding_does_not_matter_and_the_length_is_kept():
     lengths = [1, 7, 60, 290]
     short, long = decays(lengths, 300), decays(lengths, 900)
     noisy = long.replace(values=long.values + 5.0 * (1 - long.mask[..., None]))
-    variables = model.init(jax.random.key(0), short)
-    points = [model.embed(variables, features) for features in (short, long, noisy)]
+    variables = jax.jit(model.init)(jax.random.key(0), short)
+    points = [jax.jit(model.embed)(variables, features) for features in (short, long, noisy)]
     np.testing.assert_allclose(points[0].values, points[1].values, atol=1e-5)
     np.testing.assert_allclose(points[1].values, points[2].values, atol=1e-5)
+    decode = jax.jit(lambda variables, point: model.apply(variables, point, method="decode"))
     for features, point in zip((short, long), points[:2], strict=True):
-        decoded = model.apply(variables, point, method="decode")
+        decoded = decode(variables, point)
         assert decoded.values.shape == features.values.shape
         np.testing.assert_array_equal(decoded.mask, features.mask)
         assert np.all(np.asarray(decoded.values)[features.mask == 0] == 0.0)
-    bare = model.apply(variables, points[0].replace(mask=None), method="decode")
+    bare = decode(variables, points[0].replace(mask=None))
     assert bare.values.shape == (4, 5000, 32)
 
 

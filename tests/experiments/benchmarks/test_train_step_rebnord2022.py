@@ -15,7 +15,7 @@ def test_the_twin_gives_the_same_numbers():
     model = make_model("flow_vae", feature_shape=(40, 36), latent_size=6, flows=2, channels=[4, 5, 3, 3], hidden=8)
     values = np.random.default_rng(0).uniform(size=(3, 40, 36)).astype(np.float32)
     features = Features(values=values, mask=np.ones((3, 40), np.float32))
-    variables = model.init(jax.random.key(0), features)
+    variables = jax.jit(model.init)(jax.random.key(0), features)
     posterior = model.apply(variables, features, method="posterior")
     z, log_det = posterior.flow.apply(posterior.variables, posterior.mean, posterior.context)
     raw = model.apply(variables, z, method="raw")
