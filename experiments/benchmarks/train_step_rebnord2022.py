@@ -1,8 +1,8 @@
 """`train_step/rebnord2022`: training steps a second of the thesis' network, against a PyTorch twin.
 
 Ours is `make_train_step` as training runs it: 64 pictures of 128 x 250, 64 latents, 10 flows, compiled with the state
-donated. Theirs is the same network in PyTorch (not among the requirements: `pip install torch --index-url
-https://download.pytorch.org/whl/cpu`; without it there is only our side): the same masked products for the flows, its own
+donated. Theirs is the same network in PyTorch (not among the requirements: `pip install torch`, a build for the CPU is
+enough; without it there is only our side): the same masked products for the flows, its own
 pooling, bilinear interpolation and Adam, channels_last, which is three times as fast for it as its default, and as many
 threads as this process may use (on a GPU, the same GPU). Same parameters, same loss (`twin` checks in tests that both give the
 same numbers). Both in one process, in turns, the best of the rounds; compilation stands in a row of its own.
