@@ -35,7 +35,7 @@ def test_latents_of_a_large_library_are_kept(pca_run, small_store, tmp_path, mon
     monkeypatch.setattr(map_library, "KEPT_FROM", 10)
     monkeypatch.setattr(map_library, "BLOCK", 7)
     first = read_library(run, str(small_store), split="train", number=0, progress=False)
-    np.testing.assert_allclose(first.latents, expected, atol=1e-5)
+    np.testing.assert_allclose(first.latents, expected, atol=5e-5)
     (kept,) = (workdir / "latents").iterdir()
 
     def unused(*_, **__):
