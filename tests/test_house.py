@@ -16,9 +16,7 @@ MOST_LINES_OF_A_FILE = 400
 MOST_LINES_OF_A_FUNCTION = 80
 MOST_PARAMETERS = 12
 MOST_LINES_OF_THE_PROGRAMS = 2000
-ADDRESSES = re.compile(
-    r"https?://[^\s\"'`)>]*(pypi|pythonhosted|npmjs|conda|debian\.org|googleapis|download|/whl)[^\s\"'`)>]*"
-)
+ADDRESSES = re.compile(r"https?://[^\s\"'`)>]*(pypi|pythonhosted|npmjs|conda|debian\.org|googleapis|download|/whl)[^\s\"'`)>]*")
 
 
 def functions(path: Path):

@@ -111,6 +111,7 @@ def test_r2_is_the_textbooks():
     assert np.isnan(r2_interval(guess, np.ones(500), groups).value)
 
 
+@pytest.mark.slow
 def test_rows_of_a_space_are_loudness_pitch_and_the_reconstruction():
     values, recordings, _ = frames(count=6, each=200)
     pitch = 60 + 5 * values[:, 1]

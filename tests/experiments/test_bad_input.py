@@ -179,6 +179,7 @@ def test_a_damaged_run_is_one_line(pca_run, tmp_path, damage, message, command):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_a_lost_space_comes_back_by_the_same_command(tmp_path):
     """Of a finished run, where nothing else would be left to do; and of one that goes on."""
 

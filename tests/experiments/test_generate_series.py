@@ -120,6 +120,7 @@ def test_matching_levels():
     assert np.abs(silent).max() == 0
 
 
+@pytest.mark.slow
 def test_interpolation_moves_and_stands(continuous_run, files, tmp_path):
     pair = [files / "a short.wav", files / "b long.wav"]
     manifest = generate(continuous_run, tmp_path, Interpolate(files=pair, steps=3))

@@ -71,6 +71,7 @@ def test_help_teaches():
         assert word in done.stdout
 
 
+@pytest.mark.slow
 def test_a_run_on_a_store_with_fitted_ranges(store, tmp_path):
     workdir = tmp_path / "run"
     command = ("experiments/train.py", NATSIOU, f"--workdir={workdir}", f"--config.data.store={store}", *SMALL)

@@ -74,6 +74,7 @@ def test_what_cannot_be_even(space, ends):
         )
 
 
+@pytest.mark.slow
 def test_codes_go_evenly_too():
     """Codes whose numbers say nothing of their place: from 700 to 3500 Hz by way of what lies between."""
     space = code_space()

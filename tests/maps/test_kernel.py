@@ -54,6 +54,7 @@ def test_a_library_sound_gives_back_its_own_latent(sheet, made):
     assert made.coordinates.max() == 1.0
 
 
+@pytest.mark.slow
 def test_it_is_repeatable():
     few = curved(40, 3)
     done = []

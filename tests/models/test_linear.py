@@ -42,6 +42,7 @@ def test_pca_is_sklearns(path, monkeypatch):
     np.testing.assert_allclose(model.reconstruct(variables, as_features(x)).values, expected, atol=2e-4)
 
 
+@pytest.mark.slow
 def test_pca_of_all_harmonics_needs_no_covariance():
     """37,572 columns: a covariance would take 11 GB."""
     shape = (372, 101)

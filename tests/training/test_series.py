@@ -60,6 +60,7 @@ def test_the_space_knows_its_conditions_and_their_distribution(run, sources):
     assert space.decode(np.zeros((2, 5, 3), np.float32)).values.shape == (2, 10, 4)
 
 
+@pytest.mark.slow
 def test_another_number_of_steps_is_another_run(run, sources):
     workdir, config, _ = run
     longer = {**config, "train": {**config["train"], "steps": 80}}

@@ -24,6 +24,7 @@ def test_curves_lie_inside_and_do_not_depend_on_their_number():
         draw_curves("centroid", (500.0, 500.0), number=2, seconds=1.0, seed=0)
 
 
+@pytest.mark.slow
 def test_a_discrete_run_is_measured(discrete_run, tmp_path):
     table = control_accuracy(ControlAccuracy(discrete_run, tmp_path, curves=3, seconds=1.0, progress=False))
     assert table.column("measure")[:3] == ["median_error", "mean_error", "correlation"]

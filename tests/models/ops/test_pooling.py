@@ -50,6 +50,7 @@ def test_pooled_conv_keeps_what_float64_gives():
     assert errors[0] < max(2 * errors[1], 5e-7)
 
 
+@pytest.mark.slow
 def test_of_equal_values_one_gets_the_gradient():
     """Silence is one value everywhere: the gradient must not be counted several times."""
     kernel = jnp.zeros((3, 3, 3, 3)).at[1, 1].set(jnp.eye(3))

@@ -72,6 +72,7 @@ initialize(coordinator_address="127.0.0.1:9", num_processes=2, process_id=1, tim
 """
 
 
+@pytest.mark.slow
 def test_others_that_do_not_come_are_named():
     done = run("-c", ALONE)
     assert done.returncode == failures.LOST

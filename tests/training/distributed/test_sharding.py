@@ -54,6 +54,7 @@ def test_two_devices_take_the_steps_of_one(one_device, two_devices):
     assert_close(one_device, two_devices / "jit", tolerance=2e-3)
 
 
+@pytest.mark.slow
 def test_pmap_over_two_devices_takes_them_too_and_one_device_resumes(one_device, two_devices):
     train_and_evaluate(small_config(steps=20), two_devices / "pmap", sources=small_sources(), progress=False)
     assert_close(one_device, two_devices / "pmap", tolerance=2e-3)
