@@ -155,7 +155,7 @@ def test_a_damaged_checkpoint_is_told_and_put_aside_and_the_one_before_goes_on(w
 
 
 def test_a_run_of_a_version_with_other_progress_is_refused_and_its_space_still_loads(copy):
-    """As one that was started before a checkpoint's "book" became its "progress"."""
+    """Refuses a run whose checkpoint has a "book" in place of "progress"."""
     path = checkpoint.step_path(copy / "checkpoints", 20)
     document = checkpoint.read_document(path)
     document["book"] = document.pop("progress")

@@ -12,7 +12,7 @@ from timbre_jax.types import Latent, real_frames
 
 @dataclasses.dataclass(frozen=True)
 class SeriesStatistics:
-    """How the latents of a set of series move; over the frames within the sounds, [D] each.
+    """Statistics of how the latents of a set of series move, over the frames within the sounds, [D] each.
 
     Attributes:
       mean, deviation: over all frames. low, high: 1st and 99th percentile.
@@ -50,7 +50,7 @@ class SeriesStatistics:
 
 
 def series_statistics(latent: Latent, *, longest: float = 2.0) -> SeriesStatistics:
-    """Of series [B, M, D]. `longest`: seconds of lag up to which the autocorrelation is looked at.
+    """Returns statistics of series [B, M, D], with autocorrelation up to a lag of `longest` seconds.
 
     Raises:
       ValueError: not a series, no rate, or latents that are not finite.

@@ -1,4 +1,4 @@
-"""What tensorflow-datasets itself wrote is read without TensorFlow: `tfds_fixture/` was made by its own writer."""
+"""Reads data that tensorflow-datasets' own writer made (`tfds_fixture/`), without TensorFlow."""
 
 import importlib.util
 import os

@@ -141,7 +141,7 @@ def unique(records: list[Record]) -> list[Record]:
 
 
 class KitNames:
-    """What Hydrogen's drumkit.xml calls the files beside it."""
+    """Names that Hydrogen's drumkit.xml gives to the files beside it."""
 
     def __init__(self, root: str):
         self._root = root

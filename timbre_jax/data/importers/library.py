@@ -1,4 +1,4 @@
-"""What importers of sample libraries share: settings, the form of their sounds, trimming, copies on one side of a split."""
+"""Shared parts of library importers: settings, the form of their sounds, trimming, copies on one side of a split."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ class LibrarySettings(LengthSettings):
     duplicates: str = copies("one")
 
     pool: ClassVar[bool] = False
-    """Whether classes of one instrument are divided among themselves; see `arrange_library`."""
+    """Flag that classes of one instrument are divided among themselves; see `arrange_library`."""
 
     def select(self, records: Sequence[Record], *, unlabelled: bool = True) -> list[Record]:
         """Returns the plan, with a reason at every record that is not asked for; see `select_classes`."""
