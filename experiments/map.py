@@ -3,8 +3,8 @@
   python experiments/map.py --workdir=run --out=map                         # of what the run was trained on
   python experiments/map.py --workdir=run --store=library --split=all --out=map
   python experiments/map.py --workdir=run --out=map --serve                 # a local page: click anywhere, hear a new sound
-  python experiments/map.py --workdir=run --out=map --method=umap --neighbours=10 --min_dist=0.1
-  python experiments/map.py --workdir=run --store=mine --names_from=labelled --out=map   # borrow its names
+  python experiments/map.py --workdir=run --out=map --method=umap --neighbors=10 --min_dist=0.1
+  python experiments/map.py --workdir=run --store=mine --names_from=labeled --out=map   # borrow its names
 
 OUT/map.html: one file, no network (hover: name; click: the nearest sounds). map.png, grid.png: pictures. map.json: every
 sound with its name, class and place. map.npz: the map and its inverse as arrays, for `generate.py --mode=map`. grid/*.wav:

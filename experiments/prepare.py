@@ -2,7 +2,7 @@
 
 Your own sample library: wav, aiff, flac, ogg and mp3 files in folders, any number of them, broken ones included:
   python -m experiments.prepare --source=folder --path=~/samples/drums --out=hits
-  python -m experiments.prepare --source=folder --path=KITS,MORE --classes=words --unlabelled=false --out=hits
+  python -m experiments.prepare --source=folder --path=KITS,MORE --classes=words --unlabeled=false --out=hits
   python -m experiments.prepare --source=folder --path=KITS --sample_rate=44100 --seconds=0 --max_seconds=40 --out=hits_long
 Drum hits that this machine has: Debian's hydrogen-drumkits, sonic-pi-samples and lmms-common where they are installed, else
 the drum kits of the General MIDI bank that pip installed with pretty_midi (no download); and these, or your own banks', alone:

@@ -10,7 +10,7 @@ What stands after -- is handed on to the experiment. Of several experiments each
   python launch/submit.py --experiment=train,analyze,evaluate --config=NAME --workdir=runs/natsiou --cluster=slurm \\
       -- --config.data.store=notes -- --number=200 -- --sounds=32
 
-A sweep: a run for each combination of the grid file, in WORKDIR/kl_weight=4+seed=1 and so on; on Slurm a job array. Analyses
+A sweep: a run for each combination of the grid file, in WORKDIR/kl_weight=4+seed=1 and so on; on Slurm a job array. Analyzes
 follow run by run, the evaluation is one for all:
   echo '{"train.kl_weight": [0.5, 1, 2, 4], "seed": [0, 1, 2, 3]}' > grid.json
   python launch/submit.py --config=NAME --grid=grid.json --workdir=runs/sweep --at_once=4 -- --config.data.store=notes

@@ -30,14 +30,14 @@ def waves():
 
 
 def test_the_long_ways_are_the_short_ones_put_together(space, waves):
-    features = space.analyse(waves)
+    features = space.analyze(waves)
     latent = space.embed(waves)
     assert latent.values.shape == (2, 3)
     np.testing.assert_array_equal(latent.values, space.encode(features).values)
     np.testing.assert_array_equal(latent.values, space.embed(waves).values)
     again = space.render(latent)
     assert again.shape == (2, 4000)
-    np.testing.assert_array_equal(again, space.synthesise(space.decode(latent)))
+    np.testing.assert_array_equal(again, space.synthesize(space.decode(latent)))
     np.testing.assert_array_equal(again, space.reconstruct(waves))
     expected = space.model.reconstruct(space.variables, features).values
     np.testing.assert_allclose(space.decode(latent).values, expected, atol=1e-6)

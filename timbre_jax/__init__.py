@@ -28,7 +28,7 @@ _ROOMS = {
     "timbre_jax.inference.batched": ("encode_features",),
     "timbre_jax.inference.chunked": ("embed_long", "reconstruct_long", "render_long"),
     "timbre_jax.inference.pooled": ("held_space",),
-    # Analyses
+    # Analyzes
     "timbre_jax.analysis.ablation": ("ablation",),
     "timbre_jax.analysis.attribution": ("integrated_gradients", "shapley"),
     "timbre_jax.analysis.correlation": ("correlation",),

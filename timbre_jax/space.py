@@ -1,5 +1,5 @@
 """`TimbreSpace`: a representation and a model with their parameters. What a checkpoint loads into, and the one thing that
-analyses, generation, maps, metrics, interfaces and exports take."""
+analyzes, generation, maps, metrics, interfaces and exports take."""
 
 from __future__ import annotations
 
@@ -45,17 +45,17 @@ class TimbreSpace(flax.struct.PyTreeNode):
         """Of the waves that go in and come out, in Hz."""
         return self.representation.sample_rate
 
-    def analyse(self, waves: Array, lengths: Array | None = None) -> Features:
+    def analyze(self, waves: Array, lengths: Array | None = None) -> Features:
         """Waves [B, T] in [-1, 1] to features [B, N, F]; `lengths` [B] in samples where sounds are padded."""
-        return _analyse(self.representation, _waves(waves), lengths)
+        return _analyze(self.representation, _waves(waves), lengths)
 
     def encode(self, features: Features) -> Latent:
         """Features to the one latent that stands for each sound (`embed` of the model says which)."""
         return _encode(self, features)
 
     def embed(self, waves: Array, lengths: Array | None = None) -> Latent:
-        """Waves [B, T] to latents: analyse + posterior + mode. Deterministic: needs no key."""
-        return self.encode(self.analyse(waves, lengths))
+        """Waves [B, T] to latents: analyze + posterior + mode. Deterministic: needs no key."""
+        return self.encode(self.analyze(waves, lengths))
 
     def decode(self, latent: Latent | Array, key: Array | None = None) -> Features:
         """Latents, or their bare values [B, D], to features [B, N, F].
@@ -82,13 +82,13 @@ class TimbreSpace(flax.struct.PyTreeNode):
             raise ValueError("this space predicts no classes: train one with config.data.labels, ('family',) for instance")
         return _classify(self, sounds if isinstance(sounds, Features) else self.decode(sounds))
 
-    def synthesise(self, features: Features, key: Array | None = None) -> Array:
+    def synthesize(self, features: Features, key: Array | None = None) -> Array:
         """Features to waves [B, T]; `key` where noise or phase is drawn."""
-        return _synthesise(self.representation, features, key)
+        return _synthesize(self.representation, features, key)
 
     def render(self, latent: Latent | Array, key: Array | None = None) -> Array:
-        """Latents, or their bare values, to waves [B, T]: decode + synthesise, both with `key`."""
-        return self.synthesise(self.decode(latent, key), key)
+        """Latents, or their bare values, to waves [B, T]: decode + synthesize, both with `key`."""
+        return self.synthesize(self.decode(latent, key), key)
 
     def reconstruct(self, waves: Array, key: Array | None = None, lengths: Array | None = None) -> Array:
         """Waves to waves through the latent."""
@@ -123,8 +123,8 @@ def _waves(waves: Array) -> Array:
 
 
 # Compiled once for each space's settings and each shape; the static parts are hashable fields of the pytree.
-_analyse = jax.jit(lambda representation, waves, lengths: representation.analyse(waves, lengths), static_argnums=0)
-_synthesise = jax.jit(lambda representation, features, key: representation.synthesise(features, key), static_argnums=0)
+_analyze = jax.jit(lambda representation, waves, lengths: representation.analyze(waves, lengths), static_argnums=0)
+_synthesize = jax.jit(lambda representation, features, key: representation.synthesize(features, key), static_argnums=0)
 _encode = jax.jit(lambda space, features: space.model.embed(space.variables, features))
 _classify = jax.jit(lambda space, features: space.model.apply(space.variables, features, method="classify"))
 

@@ -22,7 +22,7 @@ class Features(flax.struct.PyTreeNode):
     """What a representation says of a batch of sounds.
 
     Attributes:
-      values: [B, N, F] float32, in the representation's normalised units (usually [0, 1]).
+      values: [B, N, F] float32, in the representation's normalized units (usually [0, 1]).
       mask: [B, N] float32, 1 where a frame lies within the sound's real length, 0 in the padding.
       conditions: what a model sets aside and the way back to sound needs (level, gain, loudness), by name; each [B] or
         [B, N].
@@ -78,7 +78,7 @@ class Posterior(flax.struct.PyTreeNode):
     def sample(self, keys: Array) -> Latent:
         """z = mean + exp(log_variance / 2) * eps, with one key per sound: keys [B], so that a sound's noise is its own.
 
-        Reparameterised (Kingma & Welling 2013, eq. 4).
+        Reparameterized (Kingma & Welling 2013, eq. 4).
         """
         noise = jax.vmap(lambda key: jax.random.normal(key, self.mean.shape[1:], jnp.float32))(keys)
         return self._latent(self.mean + jnp.exp(0.5 * self.log_variance) * noise)

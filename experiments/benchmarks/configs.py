@@ -184,7 +184,7 @@ class Tones:
     counts: tuple[tuple[str, int], ...]
 
     def describe(self) -> dict[str, Any]:
-        return {"kind": "tones", "title": "made-up tones", "licence": "none", "counts": [list(count) for count in self.counts]}
+        return {"kind": "tones", "title": "made-up tones", "license": "none", "counts": [list(count) for count in self.counts]}
 
     def plan(self) -> list:
         from timbre_jax.data.importers.base import Record

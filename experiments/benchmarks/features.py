@@ -1,4 +1,4 @@
-"""`features`: sounds a second of the pipeline, features cached on disk (ours) against features analysed on the fly (theirs).
+"""`features`: sounds a second of the pipeline, features cached on disk (ours) against features analyzed on the fly (theirs).
 
 Harmonic tracks of 4 s and log-mel spectrograms of 2 s at 16 kHz, of 256 made-up sounds, in batches of 128, from the system's
 file cache; CPU seconds where the process may use one core only, else of the wall. `caching` is the sounds a second of making
@@ -39,10 +39,10 @@ def _speeds(store, representation) -> tuple[float, float, float]:
     from experiments.benchmarks.arithmetic import step_clock
     from timbre_jax.data.features import cached_features
     from timbre_jax.data.loader import make_pipeline
-    from timbre_jax.data.on_the_fly import AnalysedSource
+    from timbre_jax.data.on_the_fly import AnalyzedSource
 
     clock = step_clock()
-    fly = AnalysedSource(store, "train", representation)
+    fly = AnalyzedSource(store, "train", representation)
     fly.batch(range(BATCH))  # compiles
     start = clock()
     cached = cached_features(store, "train", representation, progress=False)

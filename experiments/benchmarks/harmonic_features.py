@@ -5,7 +5,7 @@ for 372 frames. Both run in one process pinned to one core, in turns, and the be
 a CPU, wall-clock seconds where ours runs on an accelerator (theirs stays on its core). Compilation is not counted.
 
 Theirs: librosa.yin (80..2100 Hz, hop 172, its default frame of 2048 samples), librosa.stft (Blackman 690, FFT 1024, hop
-172), peaks near n * f0 picked in vectorised numpy. It does neither the 3 % rule nor the sharpening of f0.
+172), peaks near n * f0 picked in vectorized numpy. It does neither the 3 % rule nor the sharpening of f0.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def _measure() -> dict:
     clock = time.process_time if on_cpu and pinned else time.perf_counter
 
     def ours():
-        return np.asarray(representation.analyse(notes).values)
+        return np.asarray(representation.analyze(notes).values)
 
     def theirs():
         return [librosa_features(note) for note in notes]

@@ -1,7 +1,7 @@
 """`inverse_map`: one point of a map back to a latent, against umap-learn's `inverse_transform`; and `similar_sounds`.
 
 1,500 latents of 64 dimensions that lie in 20 clusters. Ours is called 500 times with one point each, once warm; umap-learn's
-(McInnes et al. 2018, thesis settings: 100 neighbours, min_dist 0.8) 5 times with one point, its first call, which compiles, not
+(McInnes et al. 2018, thesis settings: 100 neighbors, min_dist 0.8) 5 times with one point, its first call, which compiles, not
 counted. Milliseconds a point, the median. umap-learn's import takes up to a minute on a machine that has not seen it.
 
 `similar_sounds`: the 10 nearest of 100,000 latents of 64 dimensions to one, against scikit-learn's brute-force
@@ -34,8 +34,8 @@ def run() -> list[dict]:
     from timbre_jax.maps.inverse import kernel_inverse, unit_square
 
     generator = np.random.default_rng(0)
-    centres = generator.normal(size=(20, 64)) * 3
-    latents = (centres[generator.integers(0, 20, 1500)] + generator.normal(size=(1500, 64))).astype(np.float32)
+    centers = generator.normal(size=(20, 64)) * 3
+    latents = (centers[generator.integers(0, 20, 1500)] + generator.normal(size=(1500, 64))).astype(np.float32)
     model = umap_model(latents)
     coordinates, low, high = unit_square(model.embedding_)
     inverse = kernel_inverse(coordinates, latents)
@@ -52,7 +52,7 @@ def run_similar() -> list[dict]:
     import numpy as np
     from sklearn.neighbors import NearestNeighbors
 
-    from timbre_jax.analysis.neighbours import SoundIndex
+    from timbre_jax.analysis.neighbors import SoundIndex
 
     generator = np.random.default_rng(0)
     known = generator.normal(size=(100_000, 64)).astype(np.float32)

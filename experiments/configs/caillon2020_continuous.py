@@ -6,7 +6,7 @@ python experiments/train.py --config=caillon2020_continuous --workdir=runs/conti
 After the colon: no_adversary, the same without (--config=caillon2020_continuous:no_adversary); paper, the widths and recipe of
 the paper alone; straight, brightness and bandwidth asked to move straight between sounds (`FrameVAE`).
 
-The paper's: 24 kHz, 128 mels, kernel 5, one stride of 2, 16 latents, leaky ReLU then batch normalisation, a Gaussian
+The paper's: 24 kHz, 128 mels, kernel 5, one stride of 2, 16 latents, leaky ReLU then batch normalization, a Gaussian
 likelihood, KL weight .1, a regressor behind a reversal of gradients, loudness given to the decoder. Ours: narrower networks,
 for one core; random pieces of 96 frames (1 s); beta-NLL, without which 500 steps leave the means 18 dB off; and what frees the
 latents of loudness within 2,000 steps (`FrameVAE` says how each works): `relative_db`, `reader_weight`, `regressor_rate`. A

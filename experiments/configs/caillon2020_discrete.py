@@ -9,9 +9,9 @@ With four dense layers on each side the loss had not left that of the mean spect
 
 Expected on the 48 held-out excerpts of 6 recordings (26 min of a violin to train on; 4,500 steps, 8 min on a quiet core):
 multi-resolution STFT distance 1.052 (1.009 to 1.097); the floor of noise through the true magnitudes is .84. Perplexity of the
-held-out frames 403 of 1,024 codes, 797 in use. With encodings normalised by each batch alone it was 112, and 139 on the very
+held-out frames 403 of 1,024 codes, 797 in use. With encodings normalized by each batch alone it was 112, and 139 on the very
 sounds it was trained on, where training said 842: 8 stretches of half a second are no sample of a violin. Without batch
-normalisation of the encodings and warm-up the perplexity was 3 after 150 steps.
+normalization of the encodings and warm-up the perplexity was 3 after 150 steps.
 """
 
 from timbre_jax.training.config import default_config, model_section, representation_section

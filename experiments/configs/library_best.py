@@ -4,7 +4,7 @@ python experiments/prepare.py --source=folder --path=DRUMKITS --classes=words --
 python experiments/train.py --config=library_best --workdir=runs/library_best --config.data.store=hits
 
 What it does beside a PCA with 64 components, from which it starts: the basis of 512 components is fitted to varied sounds
-(pitch, tempo, colour, decay), which span unseen hits better than the hits themselves do; the stacks learn where linear
+(pitch, tempo, color, decay), which span unseen hits better than the hits themselves do; the stacks learn where linear
 coordinates are wasteful (onsets, decays); every latent is refined against the decoder; bands count as many bins as they
 stand for; what is as good as silence is silent (`gate`); and 1 dB of texture takes the blur from the sound of noise.
 

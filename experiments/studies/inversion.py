@@ -86,14 +86,14 @@ def restorer(name: str, representation: Any) -> Callable[[np.ndarray], np.ndarra
 
         def with_phase(waves):
             angle = jnp.angle(spectra(waves))
-            magnitudes = representation.magnitudes(representation.analyse(waves))
+            magnitudes = representation.magnitudes(representation.analyze(waves))
             return istft(magnitudes * jnp.exp(1j * angle), **shape, length=length)
 
         return with_phase
     if kind == "stft":
         return lambda waves: invert(inverter, jnp.abs(spectra(waves)), **shape, length=length, iterations=iterations)
     changed = dataclasses.replace(representation, inverter=inverter, iterations=iterations, hold=hold)
-    return lambda waves: changed.synthesise(changed.analyse(waves))
+    return lambda waves: changed.synthesize(changed.analyze(waves))
 
 
 def _librosa_stft(wave: np.ndarray, representation: Any) -> np.ndarray:
@@ -105,10 +105,10 @@ def _librosa_stft(wave: np.ndarray, representation: Any) -> np.ndarray:
 
 
 def _librosa_mel(wave: np.ndarray, representation: Any) -> np.ndarray:
-    """From the same mel power as ours; librosa wants the centred transform's last frame too, which is silent here."""
+    """From the same mel power as ours; librosa wants the centered transform's last frame too, which is silent here."""
     import librosa
 
-    mel = np.asarray(representation.features_to_mel(representation.analyse(wave[None])))[0]
+    mel = np.asarray(representation.features_to_mel(representation.analyze(wave[None])))[0]
     missing = 1 + len(wave) // representation.hop - len(mel)
     return librosa.feature.inverse.mel_to_audio(
         np.pad(mel, ((0, missing), (0, 0))).T,

@@ -50,23 +50,23 @@ def measure_long(settings: LongAudio):
     from timbre_jax.inference.chunked import decode_long, embed_long
     from timbre_jax.metrics.seams import measure_seams
     from timbre_jax.metrics.table import Result, Table
-    from timbre_jax.representations.segments import analyse_in_parts, synthesise_in_parts
+    from timbre_jax.representations.segments import analyze_in_parts, synthesize_in_parts
 
     run, out, part = open_run(settings.workdir, kind="series", why="a sound of any length"), Path(settings.out), settings.part
     space, rate = run.space, run.space.sample_rate
     wave = _long_wave(run, settings)
     rows: dict[str, float] = {"minutes": len(wave) / rate / 60, "part_frames": part}
     start = time.monotonic()
-    features = analyse_in_parts(space.representation, wave, part=part)
+    features = analyze_in_parts(space.representation, wave, part=part)
     latent = embed_long(space, wave, part=part)
     rows["seconds_to_embed"] = time.monotonic() - start
     if settings.whole:
-        at_once = space.representation.with_length(len(wave)).analyse(wave[None])
+        at_once = space.representation.with_length(len(wave)).analyze(wave[None])
         rows["features_differ"] = float(np.abs(features.values - np.asarray(at_once.values)).max())
         rows["latents_differ"] = float(np.abs(latent.values - np.asarray(space.encode(at_once).values)).max())
     start = time.monotonic()
     decoded = decode_long(space, latent, part=part)
-    rendered = synthesise_in_parts(space.representation, decoded, part=part)
+    rendered = synthesize_in_parts(space.representation, decoded, part=part)
     rows["seconds_to_render"] = time.monotonic() - start
     if decoded.values.shape[1] > part:
         seams = measure_seams(space.representation, rendered, decoded.values[0], every=part)

@@ -14,7 +14,7 @@ point whose way back comes nearest, `inverse_map.place`), and the way back from 
 - named: share of held-out sounds whose 5 nearest library sounds on the map name their class; sounds without a class are left
   out on both sides.
 
-And of the library itself on the map, without intervals: trustworthiness and continuity (15 neighbours; Venna & Kaski 2001), and
+And of the library itself on the map, without intervals: trustworthiness and continuity (15 neighbors; Venna & Kaski 2001), and
 named_library: share of its sounds whose 5 nearest others name their class. Floors: "mean latent", and "nearest sound in the
 space", which needs no map. Ceiling: "own latent".
 """
@@ -36,7 +36,7 @@ from experiments.studies.study import Study, run_study
 from timbre_jax.settings import setting
 
 OURS = "kernel map, its way back"
-NEIGHBOURS = 15
+NEIGHBORS = 15
 VOTERS = 5
 COLUMNS = (
     "map and way back", "variance", "variance_low", "variance_high", "lsd_db", "lsd_low", "lsd_high", "lsd_more",
@@ -70,7 +70,7 @@ class MapQuality(Study):
     held_out_number: int = setting(300, "Held-out sounds, even over instruments; 0 means all.", low=0)
     sounds: int = setting(100, "Held-out sounds whose log-spectral distance is measured.", low=1)
     umap: bool = setting(True, "Measure UMAP too, which takes minutes.")
-    neighbours: int = setting(100, "Neighbors of UMAP.", low=2)
+    neighbors: int = setting(100, "Neighbors of UMAP.", low=2)
     min_dist: float = setting(0.8, "Minimum distance of UMAP.", low=0.0, high=1.0)
 
 
@@ -130,10 +130,10 @@ def _ways(latents: np.ndarray, unseen: np.ndarray, settings: MapQuality):
     from timbre_jax.analysis.projection import umap_model
     from timbre_jax.maps.inverse import kernel_inverse, unit_square
     from timbre_jax.maps.sound_map import make_map, place_sounds
-    from timbre_jax.metrics.knn import nearest_neighbours
+    from timbre_jax.metrics.knn import nearest_neighbors
 
     yield Way("mean latent (floor)", np.repeat(latents.mean(0, keepdims=True), len(unseen), 0))
-    yield Way("nearest sound in the space (floor, no map)", latents[nearest_neighbours(latents, unseen, k=1).indices[:, 0]])
+    yield Way("nearest sound in the space (floor, no map)", latents[nearest_neighbors(latents, unseen, k=1).indices[:, 0]])
     for method in ("pca", "kernel"):
         made = make_map(latents, method=method, seed=settings.seed)
         begin = time.perf_counter()
@@ -141,20 +141,20 @@ def _ways(latents: np.ndarray, unseen: np.ndarray, settings: MapQuality):
         back = made.inverse(places)[0]
         seconds = time.perf_counter() - begin
         yield Way(f"{method} map, its way back", back, places, made.coordinates, seconds)
-        nearest = latents[nearest_neighbours(made.coordinates, places, k=1).indices[:, 0]]
+        nearest = latents[nearest_neighbors(made.coordinates, places, k=1).indices[:, 0]]
         yield Way(f"{method} map, nearest sound", nearest, places, made.coordinates)
     if settings.umap:
-        neighbours, min_dist = settings.neighbours, settings.min_dist
-        model = umap_model(latents, neighbours=neighbours, min_dist=min_dist, seed=settings.seed)
+        neighbors, min_dist = settings.neighbors, settings.min_dist
+        model = umap_model(latents, neighbors=neighbors, min_dist=min_dist, seed=settings.seed)
         coordinates, low, high = unit_square(model.embedding_)
         begin = time.perf_counter()
         raw = model.transform(unseen)
         theirs = np.asarray(model.inverse_transform(raw), np.float32)
         seconds = time.perf_counter() - begin
         places = ((raw - low) / (high - low)).astype(np.float32)
-        name = f"umap map ({neighbours}, {min_dist:g})"
+        name = f"umap map ({neighbors}, {min_dist:g})"
         yield Way(f"{name}, its way back", theirs, places, coordinates, seconds)
-        nearest = latents[nearest_neighbours(coordinates, places, k=1).indices[:, 0]]
+        nearest = latents[nearest_neighbors(coordinates, places, k=1).indices[:, 0]]
         yield Way(f"{name}, nearest sound", nearest, places, coordinates)
         yield Way(f"{name}, kernel way back", kernel_inverse(coordinates, latents)(places)[0], places, coordinates)
     yield Way("own latent (ceiling)", unseen)
@@ -198,7 +198,7 @@ def _line(way: Way, library, unseen, mean, distances, ours, groups) -> dict:
 
 def _map_scores(way: Way, library, unseen) -> dict:
     from timbre_jax.metrics.bootstrap import mean_interval
-    from timbre_jax.metrics.knn import nearest_neighbours, vote
+    from timbre_jax.metrics.knn import nearest_neighbors, vote
     from timbre_jax.metrics.map_quality import continuity, map_accuracy, trustworthiness
 
     names = ("named", "named_low", "named_high", "named_library", "trustworthiness", "continuity")
@@ -206,12 +206,12 @@ def _map_scores(way: Way, library, unseen) -> dict:
     if way.places is None:
         return scores
     places = way.library_places
-    k = min(NEIGHBOURS, (len(places) - 1) // 2)
+    k = min(NEIGHBORS, (len(places) - 1) // 2)
     scores["trustworthiness"] = trustworthiness(library.latents, places, k=k)
     scores["continuity"] = continuity(library.latents, places, k=k)
     known, asked = library.named, unseen.named
     if known.sum() > VOTERS and asked.any():
-        near = nearest_neighbours(places[known], way.places[asked], k=VOTERS)
+        near = nearest_neighbors(places[known], way.places[asked], k=VOTERS)
         right = (vote(near, library.classes[known]) == unseen.classes[asked]).astype(np.float64)
         named = mean_interval(right, unseen.groups[asked])
         scores |= {"named": named.value, "named_low": named.low, "named_high": named.high}

@@ -68,7 +68,7 @@ def measure_rendered(number: int, seed: int) -> list[dict[str, Any]]:
         tracks = seven.track(waves)
         f0, level = np.asarray(tracks.f0), np.asarray(tracks.level_db)
         quality = {name: np.asarray(value) for name, value in seven.quality(waves).items()}
-        distances = [np.asarray(log_spectral_distance(way.synthesise(way.analyse(waves)), waves)) for way in (seven, every)]
+        distances = [np.asarray(log_spectral_distance(way.synthesize(way.analyze(waves)), waves)) for way in (seven, every)]
         for row, (record, note) in enumerate(zip(records, loaded, strict=True)):
             heard = held & (level[row] > level[row].max() - AUDIBLE_DB)
             if not (80.0 <= note.f0 <= 2100.0 and heard.any() and quality["level_db"][row] > -80.0):

@@ -66,7 +66,7 @@ def reproduce_library(
     configs = _configs(out, settings, changes or {})
     store = next(iter(configs.values())).data.store
     if settings.path:
-        prepare(out=store, source="folder", path=settings.path, classes=settings.classes, unlabelled=False, progress=progress)
+        prepare(out=store, source="folder", path=settings.path, classes=settings.classes, unlabeled=False, progress=progress)
     runs: dict[str, Path] = {}
     for name in configs:
         # With as many steps, "overfit" is "64_dim"; with few, "underfit" is too.

@@ -4,7 +4,7 @@
     --out=timbre_jax/metrics/embedding_timbre.npz
 
 Trains on the "train" split of every store (by experiments/prepare.py), looks at "valid" and "test". Class is the family,
-pitch counts where the source knows it. Weights that are passed on may only be trained on sounds whose licence allows it:
+pitch counts where the source knows it. Weights that are passed on may only be trained on sounds whose license allows it:
 those in the library came from the command above, with notes and kits of MuseScore General (MIT), nine instruments of NSynth
 (CC BY 4.0, Engel et al. 2017) and the samples of Sonic Pi (CC0); TimGM6mb (GPL-2) is not among them. The stores:
 
@@ -157,7 +157,7 @@ def _augmented(images: np.ndarray, generator: np.random.Generator) -> np.ndarray
 def _report(path: Path, stores, known, progress: bool) -> None:
     from timbre_jax.data.importers.class_rules import UNLABELLED
     from timbre_jax.metrics.embedding import image_embedding
-    from timbre_jax.metrics.knn import neighbour_accuracy
+    from timbre_jax.metrics.knn import neighbor_accuracy
 
     for split in ("valid", "test"):
         for store in stores:
@@ -167,12 +167,12 @@ def _report(path: Path, stores, known, progress: bool) -> None:
             for embedding in (str(path), "mel_statistics"):
                 train, held = (_points(image_embedding(embedding), x) for x in (known[0], images))
                 there, asked = known[2] != UNLABELLED, names != UNLABELLED
-                told = neighbour_accuracy(train[there], known[2][there], held[asked], names[asked])
+                told = neighbor_accuracy(train[there], known[2][there], held[asked], names[asked])
                 share, floor = 100 * told.accuracy, 100 * told.floor
                 line = f"{store.path.name} {split}, {Path(embedding).stem}: class {share:.1f} % (floor {floor:.1f} %)"
                 old, new = known[1] >= 0, pitch >= 0
                 if old.any() and new.any():
-                    note = neighbour_accuracy(train[old], known[1][old], held[new], pitch[new])
+                    note = neighbor_accuracy(train[old], known[1][old], held[new], pitch[new])
                     line += f", pitch {100 * note.accuracy:.1f} %"
                 print(line)
 

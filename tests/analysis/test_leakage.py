@@ -41,7 +41,7 @@ def test_planted_loudness_is_found_though_it_is_bent():
 
 
 def test_independent_noise_is_not_found_and_neither_is_what_only_the_recordings_share():
-    """A loudness that is each recording's own could be learnt by heart from the places of the recordings."""
+    """A loudness that is each recording's own could be learned by heart from the places of the recordings."""
     values, recordings, generator = frames(count=12)
     noise = generator.normal(size=len(values))
     assert probe(values, noise, recordings, settings=QUICK).r2.value < 0.05
@@ -172,7 +172,7 @@ def test_frames_of_a_store_have_the_loudness_and_pitch_that_sounds(tmp_path):
     store = build_store(Tones(), tmp_path / "store", workers=1, progress=False)
     mel = LogMel(length=12800, hop=128, n_mels=20, n_frames=0, reference="fixed", range_db=100.0, loudness=True)
     model = make_model("frame_vae", feature_shape=mel.feature_shape, latent_size=4, channels=(8,), strided=0, kernel=3)
-    variables = jax.jit(model.init)(jax.random.key(0), mel.analyse(np.zeros((1, 12800), np.float32)))
+    variables = jax.jit(model.init)(jax.random.key(0), mel.analyze(np.zeros((1, 12800), np.float32)))
     space = TimbreSpace(variables=variables, statistics={}, model=model, representation=mel)
     frames = latent_frames(space, store, most_fitted=3, batch_size=4)
     kept = store.length("valid") + store.length("test")
@@ -188,7 +188,7 @@ def test_frames_of_a_store_have_the_loudness_and_pitch_that_sounds(tmp_path):
     for latent in (8, 20):
         levels = [np.mean(wave[n * 128 - 256 : n * 128 + 256] ** 2) for n in (2 * latent, 2 * latent + 1)]
         assert frames.loudness[first][latent] == pytest.approx(np.mean(10 * np.log10(levels)), abs=0.05)
-    again = space.encode(mel.analyse(store.audio("valid", [0]))).values[0]
+    again = space.encode(mel.analyze(store.audio("valid", [0]))).values[0]
     np.testing.assert_allclose(frames.values[first], again, atol=1e-3)
     with pytest.raises(ValueError, match="in a series space; this one is static"):
         latent_frames(space.replace(model=make_model("mean_image", feature_shape=mel.feature_shape)), store)

@@ -1,4 +1,4 @@
-"""Maps: PCA against scikit-learn, t-SNE by what it has to keep; neighbours in a space."""
+"""Maps: PCA against scikit-learn, t-SNE by what it has to keep; neighbors in a space."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import pytest
 from sklearn.decomposition import PCA
 
 from tests.helpers.planted import fitted_space, planted_notes
-from timbre_jax.analysis.neighbours import SoundIndex, name_by_neighbours, neighbours
+from timbre_jax.analysis.neighbors import SoundIndex, name_by_neighbors, neighbors
 from timbre_jax.analysis.projection import pca_map, tsne_map
-from timbre_jax.metrics.knn import Neighbours, nearest_neighbours
+from timbre_jax.metrics.knn import Neighbors, nearest_neighbors
 
 LATENTS = np.random.default_rng(0).standard_normal((80, 5)) * [5, 1, 3, 0.1, 0.5] + 7
 
@@ -28,11 +28,11 @@ def test_one_dimension_and_no_variance_have_maps_too():
 
 
 def test_tsne_keeps_clusters_and_is_repeatable():
-    centres = np.repeat(np.eye(4) * 30, 15, axis=0)
-    latents = centres + np.random.default_rng(1).standard_normal(centres.shape)
+    centers = np.repeat(np.eye(4) * 30, 15, axis=0)
+    latents = centers + np.random.default_rng(1).standard_normal(centers.shape)
     found = tsne_map(latents, iterations=300)
     assert found.settings["perplexity"] == pytest.approx(59 / 3)
-    near = nearest_neighbours(found.points, found.points, k=6).indices[:, 1:]
+    near = nearest_neighbors(found.points, found.points, k=6).indices[:, 1:]
     same = np.arange(60)[:, None] // 15 == near // 15
     assert same.mean() > 0.95
     np.testing.assert_array_equal(found.points, tsne_map(latents, iterations=300).points)
@@ -46,12 +46,12 @@ def test_tsne_takes_a_part_of_a_large_set():
         tsne_map(LATENTS[:4])
 
 
-def test_neighbours_are_counted_in_deviations():
+def test_neighbors_are_counted_in_deviations():
     planted = planted_notes(30)
     space = fitted_space(planted, latent_size=2).replace(statistics={"latent_std": np.array([100.0, 0.1])})
     known = np.array([[50.0, 0.0], [0.0, 0.5]])
-    assert neighbours(space, known, np.zeros((1, 2)), k=1).indices[0, 0] == 0
-    assert neighbours(space, known, np.zeros((1, 2)), k=1, standardised=False).indices[0, 0] == 1
+    assert neighbors(space, known, np.zeros((1, 2)), k=1).indices[0, 0] == 0
+    assert neighbors(space, known, np.zeros((1, 2)), k=1, standardized=False).indices[0, 0] == 1
 
 
 def test_an_index_finds_what_the_plain_search_finds():
@@ -60,7 +60,7 @@ def test_an_index_finds_what_the_plain_search_finds():
     known, queries = generator.normal(size=(500, 4)), generator.normal(size=(20, 4))
     known[7] = known[3]
     queries[0] = known[7]
-    found, plain = SoundIndex.of(space, known).search(queries, k=6), neighbours(space, known, queries, k=6)
+    found, plain = SoundIndex.of(space, known).search(queries, k=6), neighbors(space, known, queries, k=6)
     np.testing.assert_array_equal(found.indices, plain.indices)
     np.testing.assert_allclose(found.distances, plain.distances, atol=1e-5)
     assert found.indices[0, :2].tolist() == [3, 7]
@@ -72,6 +72,6 @@ def test_an_index_finds_what_the_plain_search_finds():
 
 def test_a_name_is_the_most_frequent_and_of_equals_the_nearest():
     labels = np.array(["kick", "snare", "tom", "snare", "kick"])
-    near = Neighbours(np.array([[0, 1, 3], [2, 1, 0], [1, 0, 4]]), np.zeros((3, 3)))
-    names = name_by_neighbours(labels, near)
+    near = Neighbors(np.array([[0, 1, 3], [2, 1, 0], [1, 0, 4]]), np.zeros((3, 3)))
+    names = name_by_neighbors(labels, near)
     assert [(name.name, round(name.agreement, 2)) for name in names] == [("snare", 0.67), ("tom", 0.33), ("kick", 0.67)]

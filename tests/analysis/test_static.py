@@ -1,4 +1,4 @@
-"""Analyses of arrays alone: no run and no store."""
+"""Analyzes of arrays alone: no run and no store."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from timbre_jax.report.tables import tables
 def analyzed():
     planted = planted_notes(24)
     space = fitted_space(planted, latent_size=2)
-    waves = np.asarray(space.synthesise(planted.features))
+    waves = np.asarray(space.synthesize(planted.features))
     pitch = np.round(60 + 10 * planted.factors[:, 0]).astype(int)
     labels = {"instrument": planted.instruments.astype(str), "pitch": pitch}
     sounds = SoundArrays.from_waves(space, waves, labels)

@@ -53,7 +53,7 @@ def test_amplitude_is_found_where_f0_is_a_little_off_and_silence_is_at_the_floor
     assert np.all(_amplitudes(np.zeros(8000, np.float32), 440.0) == -100.0)
 
 
-def test_a_missing_harmonic_is_not_taken_from_its_neighbour():
+def test_a_missing_harmonic_is_not_taken_from_its_neighbor():
     found = _amplitudes(sounds.harmonic_tone(100.0, [0.5, 0.0, 0.5], length=8000), 100.0, 3)[5:40]
     assert np.all(found[:, 1] < -45.0)
 

@@ -95,7 +95,7 @@ def test_inner_hops_are_those_of_the_inverse_transform():
     generator = np.random.default_rng(0)
     values = generator.normal(size=(1, 12, BINS)) + 1j * generator.normal(size=(1, 12, BINS))
     values = jnp.asarray(values, jnp.complex64)
-    whole = istft(values, hop=HOP)  # begins at the centre of frame 0, two hops on
+    whole = istft(values, hop=HOP)  # begins at the center of frame 0, two hops on
     np.testing.assert_allclose(istft_inner(values, hop=HOP), whole[:, HOP : HOP + 9 * HOP], atol=1e-6)
     with pytest.raises(ValueError, match="3 frames are fewer than the 4"):
         istft_inner(values[:, :3], hop=HOP)

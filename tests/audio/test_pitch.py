@@ -46,10 +46,10 @@ def test_difference_function_is_its_definition(length):
             np.testing.assert_allclose(rows[frame], expected, atol=4e-5 * expected.max() + 1e-12)
 
 
-def test_cumulative_mean_normalised_is_its_definition():
+def test_cumulative_mean_normalized_is_its_definition():
     d = np.abs(np.random.default_rng(0).standard_normal((2, 3, 50))).astype(np.float32)
     d[1, 2] = 0.0
-    found = np.asarray(pitch.cumulative_mean_normalised(jnp.asarray(d)))
+    found = np.asarray(pitch.cumulative_mean_normalized(jnp.asarray(d)))
     lags = np.arange(1, 50)
     expected = d[..., 1:] * lags / np.maximum(np.cumsum(d[..., 1:].astype(np.float64), -1), 1e-300)
     expected[1, 2] = 1.0

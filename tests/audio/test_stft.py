@@ -46,7 +46,7 @@ def test_inverse_reconstructs_perfectly(window, window_length, n_fft, hop, lengt
     wave = sounds.noise(length=length)
     shape = {"hop": hop, "window": window, "window_length": window_length}
     again = jax.jit(lambda x: s.istft(s.stft(x, n_fft=n_fft, **shape), length=length, **shape))(wave[None])
-    covered = (length // hop) * hop  # behind the last frame's centre, its window runs out
+    covered = (length // hop) * hop  # behind the last frame's center, its window runs out
     np.testing.assert_allclose(again[0, :covered], wave[:covered], atol=3e-6)
     assert again.shape == (1, length)
 

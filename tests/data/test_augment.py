@@ -18,10 +18,10 @@ SECONDS = np.arange(FRAMES) * 172 / 16000
 
 
 def notes(count=300, *, f0=220.0):
-    """Normalised tracks of steady notes with -40 dB in every harmonic but the last two, which are at the floor."""
+    """Normalized tracks of steady notes with -40 dB in every harmonic but the last two, which are at the floor."""
     amplitude = np.full((count, FRAMES, HARMONICS), -40.0, np.float32)
     amplitude[..., -2:] = -100.0
-    values = np.asarray(TRACKS.normalise(jnp.full((count, FRAMES), f0), jnp.asarray(amplitude)))
+    values = np.asarray(TRACKS.normalize(jnp.full((count, FRAMES), f0), jnp.asarray(amplitude)))
     return jnp.asarray(values), jnp.ones((count, FRAMES)), jax.random.split(jax.random.key(0), count)
 
 
@@ -30,7 +30,7 @@ def changed(values=None, mask=None, keys=None, **settings):
     given = notes()
     values, mask, keys = (new if new is not None else old for new, old in zip((values, mask, keys), given, strict=True))
     out = make_augment("harmonic", representation=TRACKS, **{**OFF, **settings})(keys, values, mask)
-    f0, amplitude = TRACKS.denormalise(out)
+    f0, amplitude = TRACKS.denormalize(out)
     return np.asarray(f0), np.asarray(amplitude), np.asarray(out)
 
 
@@ -182,14 +182,14 @@ def test_names_and_settings_are_checked():
 
 
 MEL = make_representation("log_mel", length=8000, n_frames=0, n_fft=1024, window_length=1024, n_mels=64)
-MEL_OFF = {"pitch_semitones": 0.0, "stretch_semitones": 0.0, "tilt_db": 0.0, "colour_db": 0.0, "decay_db": 0.0}
+MEL_OFF = {"pitch_semitones": 0.0, "stretch_semitones": 0.0, "tilt_db": 0.0, "color_db": 0.0, "decay_db": 0.0}
 
 
 def tones(count=16, *, frequency=1000.0):
     """Log-mel values of decaying tones, and what augmentation takes beside them."""
     time = np.arange(8000) / 16000
     wave = np.exp(-4.0 * time) * np.sin(2 * np.pi * frequency * time)
-    values = MEL.analyse(jnp.asarray(np.tile(wave, (count, 1)), jnp.float32)).values
+    values = MEL.analyze(jnp.asarray(np.tile(wave, (count, 1)), jnp.float32)).values
     return jax.random.split(jax.random.key(1), count), values, jnp.ones(values.shape[:2])
 
 
@@ -208,12 +208,12 @@ def test_mel_pitch_moves_the_loudest_band_by_the_drawn_factor():
     augment = make_augment("mel", representation=MEL, **{**MEL_OFF, "probability": 1.0, "pitch_semitones": 4.0})
     keys, values, mask = tones()
     after = np.asarray(jax.jit(augment)(keys, values, mask))
-    centres = np.array(augment.centres)
+    centers = np.array(augment.centers)
     # The very same draws as inside, turned into tones of the moved pitch.
     draws = jax.vmap(lambda key: jax.random.normal(jax.random.split(key, 6)[1]))(keys).tolist()
     for moved, draw in zip(after, draws, strict=True):
         wanted = 1000.0 * 2 ** (4.0 * draw / 12.0)
-        found = np.average(centres, weights=np.exp(9.2 * moved[5]))
+        found = np.average(centers, weights=np.exp(9.2 * moved[5]))
         assert abs(np.log2(found / wanted)) < 0.1
 
 
@@ -225,7 +225,7 @@ def test_mel_stretch_changes_the_decay_and_not_the_bands():
 
 
 def test_mel_changes_leave_silence_silent_and_the_loudest_at_one():
-    before, after = mel_changed(tilt_db=9.0, colour_db=6.0, decay_db=20.0)
+    before, after = mel_changed(tilt_db=9.0, color_db=6.0, decay_db=20.0)
     assert np.all(after[before == 0.0] == 0.0)
     np.testing.assert_allclose(after.max(axis=(1, 2)), 1.0, atol=1e-6)
     assert np.abs(after - before).max() > 0.05

@@ -57,18 +57,18 @@ def test_families_and_a_part_of_the_notes(stores):
 
 
 @pytest.mark.parametrize("scale", ["log", "hz"])
-def test_fitted_ranges_are_those_of_analysing_again_with_them(scale):
-    """Rescaling the cached features is the same as normalising by the data's smallest and largest."""
+def test_fitted_ranges_are_those_of_analyzing_again_with_them(scale):
+    """Rescaling the cached features is the same as normalizing by the data's smallest and largest."""
     representation = make_representation("harmonic_tracks", n_frames=12, n_harmonics=3, length=4096, f0_scale=scale)
     rng = np.random.default_rng(0)
     f0, amplitude = rng.uniform(100, 900, (30, 12)), rng.uniform(-80, -10, (30, 12, 3))
-    values = np.asarray(representation.normalise(f0.astype(np.float32), amplitude.astype(np.float32)))
+    values = np.asarray(representation.normalize(f0.astype(np.float32), amplitude.astype(np.float32)))
     source = ListedExamples([{"values": v, "index": np.int32(i)} for i, v in enumerate(values)])
     fitted, low, high = fit_ranges(representation, source)
     np.testing.assert_allclose(fitted.f0_range, [f0.min(), f0.max()], rtol=1e-4)
     np.testing.assert_allclose(fitted.amplitude_range, [amplitude.min(), amplitude.max()], rtol=1e-4)
     rescaled = Rescaled(source, low, high)
-    expected = np.asarray(fitted.normalise(f0.astype(np.float32), amplitude.astype(np.float32)))
+    expected = np.asarray(fitted.normalize(f0.astype(np.float32), amplitude.astype(np.float32)))
     found = np.stack([rescaled[i]["values"] for i in range(len(rescaled))])
     np.testing.assert_array_equal(rescaled.batch([3, 1])["values"], found[[3, 1]])
     np.testing.assert_allclose(found, expected, atol=1e-4)

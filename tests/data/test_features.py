@@ -27,7 +27,7 @@ class Blocks(Representation):
 
     rate = 10.0
 
-    def analyse(self, waves, lengths=None):
+    def analyze(self, waves, lengths=None):
         blocks = jnp.reshape(waves, (waves.shape[0], 40, 2, 800))
         values = self.scale * jnp.mean(jnp.square(blocks), axis=-1) - 0.2
         values = values / 0 if self.broken else values
@@ -47,7 +47,7 @@ def cached(store, split="train", representation=None, **options):
 
 
 def direct(store, split="train", representation=None):
-    return (representation or Blocks()).analyse(store.audio(split, range(store.length(split))))
+    return (representation or Blocks()).analyze(store.audio(split, range(store.length(split))))
 
 
 def same(found, wanted):
@@ -60,7 +60,7 @@ def same(found, wanted):
     assert found.rate == wanted.rate
 
 
-def test_what_was_analysed_is_read_back(store):
+def test_what_was_analyzed_is_read_back(store):
     source = cached(store)
     wanted = direct(store)
     same(source.read(), wanted)
@@ -81,7 +81,7 @@ def test_what_was_analysed_is_read_back(store):
 
 def test_it_is_done_once(store, monkeypatch):
     cached(store)
-    monkeypatch.setattr(Blocks, "analyse", lambda *_: pytest.fail("analysed again"))
+    monkeypatch.setattr(Blocks, "analyze", lambda *_: pytest.fail("analyzed again"))
     same_again = cached(store)
     assert len(same_again) == 90
 
@@ -96,21 +96,21 @@ def test_other_settings_are_other_features(store):
 
 def test_interrupted_it_goes_on(store, tmp_path, monkeypatch):
     monkeypatch.setattr(features_module, "SHARD", 32)
-    analyse, seen = Blocks.analyse, []
+    analyze, seen = Blocks.analyze, []
 
     def counted(self, waves, lengths=None):
         seen.append(len(waves))
         if len(seen) == 4:
             raise KeyboardInterrupt
-        return analyse(self, waves, lengths)
+        return analyze(self, waves, lengths)
 
-    monkeypatch.setattr(Blocks, "analyse", counted)
+    monkeypatch.setattr(Blocks, "analyze", counted)
     with pytest.raises(KeyboardInterrupt):
         cached(store, directory=tmp_path)
     assert not list(tmp_path.glob("*/train.features.json"))
     source = cached(store, directory=tmp_path)
     assert len(seen) == 4 + 4  # 2 batches a shard, 3 shards, of which one was finished
-    monkeypatch.setattr(Blocks, "analyse", analyse)
+    monkeypatch.setattr(Blocks, "analyze", analyze)
     same(source.read(), direct(store))
 
 
@@ -208,7 +208,7 @@ class Frames(Representation):
 
     rate = 160.0
 
-    def analyse(self, waves, lengths=None):
+    def analyze(self, waves, lengths=None):
         assert waves.shape[1] == self.length
         values = jnp.max(jnp.abs(jnp.reshape(waves, (waves.shape[0], -1, 100))), axis=-1, keepdims=True)
         mask = (jnp.arange(values.shape[1]) * 100 < lengths[:, None]).astype(jnp.float32)
@@ -230,8 +230,8 @@ def test_masks_are_of_the_real_lengths(tmp_path, monkeypatch, length):
     store = build_store(source, tmp_path / "store", workers=1, shard_size=64, progress=False)
     assert store.samples == 2000
     monkeypatch.setattr(features_module, "MAX_SAMPLES", 3 * length)
-    shapes, analyse = set(), Frames.analyse
-    monkeypatch.setattr(Frames, "analyse", lambda self, waves, real=None: shapes.add(waves.shape) or analyse(self, waves, real))
+    shapes, analyze = set(), Frames.analyze
+    monkeypatch.setattr(Frames, "analyze", lambda self, waves, real=None: shapes.add(waves.shape) or analyze(self, waves, real))
     features = cached(store, representation=Frames(length=length)).read()
     assert shapes == {(3, length)}
     frames = np.minimum(np.arange(1, 21), length // 100)

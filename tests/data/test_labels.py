@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from timbre_jax.data.example_source import Labelled, ListedExamples, Subset, batches
+from timbre_jax.data.example_source import Labeled, ListedExamples, Subset, batches
 from timbre_jax.data.labels import class_labels, label_numbers
 
 COLUMNS = {
@@ -27,7 +27,7 @@ def test_columns_that_are_no_labels(name, why):
 
 def test_labels_stay_with_their_examples():
     examples = [{"values": np.full((2, 2), i, np.float32), "index": np.int32(i)} for i in range(4)]
-    source = Subset(Labelled(ListedExamples(examples), {"family": np.array([1, 0, -1, 0])}), [3, 0])
+    source = Subset(Labeled(ListedExamples(examples), {"family": np.array([1, 0, -1, 0])}), [3, 0])
     batch = next(batches(source, 2))
     np.testing.assert_array_equal(batch["label_family"], [0, 1])
     np.testing.assert_array_equal(batch["values"][:, 0, 0], [3, 0])

@@ -74,7 +74,7 @@ def test_place_is_restored_exactly(count, batch, before, processes, seed, data):
 @pytest.mark.parametrize("count", [24, 25])
 @pytest.mark.parametrize("processes", [2, 4])
 def test_the_parts_of_processes_are_together_the_batch_of_one(count, processes):
-    """In its order too: what a model does with neighbours in a batch does not depend on how many processes there are."""
+    """In its order too: what a model does with neighbors in a batch does not depend on how many processes there are."""
     whole = make_pipeline(Numbers(count), batch_size=8, seed=3)
     settings = {"batch_size": 8 // processes, "seed": 3, "process_count": processes}
     parts = [make_pipeline(Numbers(count), process_index=p, **settings) for p in range(processes)]

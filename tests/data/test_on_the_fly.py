@@ -7,7 +7,7 @@ from tests.data.test_features import Blocks
 from tests.helpers.notes import ListedSource
 from timbre_jax.data.features import cached_features
 from timbre_jax.data.loader import make_pipeline
-from timbre_jax.data.on_the_fly import AnalysedSource
+from timbre_jax.data.on_the_fly import AnalyzedSource
 from timbre_jax.data.prepare.build import build_store
 from timbre_jax.data.store import StoreError, open_store
 from timbre_jax.representations import LogMel
@@ -16,15 +16,15 @@ from timbre_jax.representations import LogMel
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
     source = ListedSource(counts=(("train", 70), ("valid", 6)))
-    return build_store(source, tmp_path_factory.mktemp("analysed") / "store", workers=1, progress=False)
+    return build_store(source, tmp_path_factory.mktemp("analyzed") / "store", workers=1, progress=False)
 
 
 @pytest.mark.parametrize("representation", [Blocks(), LogMel(n_mels=16, n_frames=20, length=8000)])
 def test_they_are_the_cached_ones(store, representation, tmp_path):
     cached = cached_features(store, "train", representation, directory=tmp_path, progress=False)
-    source = AnalysedSource(store, "train", representation)
+    source = AnalyzedSource(store, "train", representation)
     assert len(source) == len(cached) == 70
-    places = [69, 0, 3, *range(10, 68)]  # more than are analysed at once, and no whole number of times
+    places = [69, 0, 3, *range(10, 68)]  # more than are analyzed at once, and no whole number of times
     found, wanted = source.batch(places), cached.batch(places)
     assert found.keys() == wanted.keys()
     for name, values in wanted.items():
@@ -34,7 +34,7 @@ def test_they_are_the_cached_ones(store, representation, tmp_path):
 
 
 def test_they_go_through_the_pipeline(store):
-    source = AnalysedSource(store, "valid", Blocks())
+    source = AnalyzedSource(store, "valid", Blocks())
     batch = next(make_pipeline(source, batch_size=4, seed=0))
     numbers = (batch["index"] - source.index[0]).tolist()
     np.testing.assert_array_equal(batch["values"], source.batch(numbers)["values"])
@@ -42,15 +42,15 @@ def test_they_go_through_the_pipeline(store):
 
 def test_joined_stores(store, tmp_path):
     other = build_store(ListedSource(counts=(("train", 5),), name="b"), tmp_path / "b", workers=1, progress=False)
-    both = AnalysedSource(open_store(f"{store.path},{other.path}"), "train", Blocks())
+    both = AnalyzedSource(open_store(f"{store.path},{other.path}"), "train", Blocks())
     assert both.batch([71])["index"].tolist() == [77]
-    np.testing.assert_array_equal(both[71]["values"], AnalysedSource(other, "train", Blocks())[1]["values"])
+    np.testing.assert_array_equal(both[71]["values"], AnalyzedSource(other, "train", Blocks())[1]["values"])
 
 
 def test_wrong_input_is_said(store):
     with pytest.raises(ValueError, match="the representation is for 8000 Hz"):
-        AnalysedSource(store, "train", Blocks(sample_rate=8000))
+        AnalyzedSource(store, "train", Blocks(sample_rate=8000))
     with pytest.raises(StoreError, match="no sounds of a split 'test'; there are train, valid"):
-        AnalysedSource(store, "test", Blocks())
+        AnalyzedSource(store, "test", Blocks())
     with pytest.raises(ValueError, match="the features of n0003 are not finite"):
-        AnalysedSource(store, "train", Blocks(broken=True)).batch([3])
+        AnalyzedSource(store, "train", Blocks(broken=True)).batch([3])

@@ -31,7 +31,7 @@ def test_training_notes_are_those_that_training_took(pca_run, small_store, tmp_p
     metadata = Store.open(small_store).metadata("train")
     assert everything.labels["id"].tolist() == metadata["id"].tolist()
     family = str(metadata["family"][0])
-    # The other store has none of the family: training takes none from it, and so do its neighbours.
+    # The other store has none of the family: training takes none from it, and so do its neighbors.
     other = tmp_path / "other"
     shutil.copytree(small_store, other)
     records = (other / "records.csv").read_text(encoding="utf-8")
@@ -57,7 +57,7 @@ def test_a_run_of_several_stores_asks_which(pca_run, small_store, tmp_path):
         default_store(run)
 
 
-def test_notes_that_a_run_was_trained_on_have_no_neighbours_among_themselves(pca_run, tmp_path):
+def test_notes_that_a_run_was_trained_on_have_no_neighbors_among_themselves(pca_run, tmp_path):
     table = evaluate([pca_run], tmp_path, split="train", number=6, sounds=0)
     assert table.column("family_knn") == [None]
     rows = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))

@@ -86,8 +86,8 @@ def test_words_and_a_table_of_ones_own(tmp_path):
         return Counter(family for split in store.splits for family in store.metadata(split)["family"].tolist())
 
     words = prepare(out=str(tmp_path / "words"), classes="words", **base)
-    assert families(words) == {"kick": 1, "snare": 1, "hihat": 1, "unlabelled": 2}
-    mine = prepare(out=str(tmp_path / "mine"), classes=str(tmp_path / "mine.txt"), unlabelled=False, **base)
+    assert families(words) == {"kick": 1, "snare": 1, "hihat": 1, "unlabeled": 2}
+    mine = prepare(out=str(tmp_path / "mine"), classes=str(tmp_path / "mine.txt"), unlabeled=False, **base)
     assert families(mine) == {"odd": 2}
     some = prepare(out=str(tmp_path / "some"), classes="words", families=["kick", "hihat"], **base)
     assert families(some) == {"kick": 1, "hihat": 1}

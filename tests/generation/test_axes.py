@@ -15,13 +15,13 @@ def latents():
 
 def test_axes_are_the_principal_components_with_their_ranges(latents):
     axes = fit_axes(latents)
-    centred = latents.astype(np.float64) - latents.mean(0, dtype=np.float64)
-    _, singular, rows = np.linalg.svd(centred, full_matrices=False)
+    centered = latents.astype(np.float64) - latents.mean(0, dtype=np.float64)
+    _, singular, rows = np.linalg.svd(centered, full_matrices=False)
     np.testing.assert_allclose(axes.deviation, singular / np.sqrt(len(latents)), rtol=1e-4)
     np.testing.assert_allclose(np.abs(np.sum(axes.directions * rows, 1)), 1.0, atol=1e-5)
     np.testing.assert_allclose(axes.directions @ axes.directions.T, np.eye(5), atol=1e-6)
     assert np.all(axes.directions[np.arange(5), np.abs(axes.directions).argmax(1)] > 0)
-    turned = centred @ axes.directions.T.astype(np.float64)
+    turned = centered @ axes.directions.T.astype(np.float64)
     low, high = np.percentile(turned, [1, 99], axis=0)
     np.testing.assert_allclose(axes.low, low, atol=0.02 * axes.deviation.max())
     np.testing.assert_allclose(axes.high, high, atol=0.02 * axes.deviation.max())

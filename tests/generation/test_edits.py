@@ -55,7 +55,7 @@ def test_amounts_are_in_training_deviations_around_the_training_mean(space, late
     found = np.asarray(edited(space, latent, operator="set", amount="-1:1", what="latent 2", start=1).values)
     np.testing.assert_allclose(found[0, 50:, 2], -1 + 0.5 * np.linspace(-1, 1, 50), atol=1e-5)
     np.testing.assert_array_equal(found[0, :50], z[0, :50])
-    steps = (np.asarray(edited(space, latent, operator="quantise", amount=0.5).values) - mean) / deviation
+    steps = (np.asarray(edited(space, latent, operator="quantize", amount=0.5).values) - mean) / deviation
     np.testing.assert_allclose(steps, np.round(2 * steps) / 2, atol=1e-5)
     drawn = (np.asarray(edited(space, latent, operator="noise", amount=1).values) - z) / deviation
     assert np.abs(drawn.std((0, 1)) - 1).max() < 0.25
@@ -132,7 +132,7 @@ def test_playable_axes_are_edited_and_the_rest_stays(space, latent):
         ({"operator": "offset", "amount": 1, "what": "latent x"}, "what is"),
         ({"operator": "offset", "amount": 1, "start": 2, "end": 1}, "end must lie behind"),
         ({"operator": "offset", "amount": 1, "start": -1}, "not be negative"),
-        ({"operator": "offset", "amount": 1, "colour": "red"}, "no column 'colour'"),
+        ({"operator": "offset", "amount": 1, "color": "red"}, "no column 'color'"),
         ({"operator": "reverse", "fade": 1}, "have none"),
     ],
 )

@@ -108,8 +108,8 @@ def test_the_plane_between_four():
     corners = tuple(random_series(count=6, seed=seed) for seed in range(4))
     for place, corner in (((0, 0), 0), ((1, 0), 1), ((0, 1), 2), ((1, 1), 3)):
         np.testing.assert_allclose(path.plane(corners, np.float32(place)).values, corners[corner].values, atol=1e-6)
-    centre = path.plane(corners, np.float32([0.5, 0.5]))
-    np.testing.assert_allclose(centre.values, np.mean([np.asarray(c.values) for c in corners], axis=0), atol=1e-6)
+    center = path.plane(corners, np.float32([0.5, 0.5]))
+    np.testing.assert_allclose(center.values, np.mean([np.asarray(c.values) for c in corners], axis=0), atol=1e-6)
     way = np.stack([np.linspace(0, 1, 6), np.zeros(6)], axis=1)
     edge = path.mix(corners[0], corners[1], path.moving_share(6))
     np.testing.assert_allclose(path.plane(corners, way).values, edge.values, atol=1e-6)
@@ -120,11 +120,11 @@ def test_the_plane_between_four():
 
 
 def test_values_are_scaled_moved_and_put_on_a_grid_and_the_level_stays():
-    latent, centre = random_series(), np.float32([1.0, 0.0, -1.0])
-    found = path.scale(latent, 2.0, centre=centre)
-    np.testing.assert_allclose(found.values - centre, 2 * (latent.values - centre), atol=1e-5)
+    latent, center = random_series(), np.float32([1.0, 0.0, -1.0])
+    found = path.scale(latent, 2.0, center=center)
+    np.testing.assert_allclose(found.values - center, 2 * (latent.values - center), atol=1e-5)
     np.testing.assert_allclose(path.offset(latent, np.float32([1, 0, 0])).values[..., 0], latent.values[..., 0] + 1)
-    grid = path.quantise(latent, np.float32([0.5, 0.0, 0.25]), centre=centre)
+    grid = path.quantize(latent, np.float32([0.5, 0.0, 0.25]), center=center)
     np.testing.assert_allclose(np.mod(grid.values[..., 0], 0.5), 0.0, atol=1e-6)
     np.testing.assert_array_equal(grid.values[..., 1], latent.values[..., 1])
     assert np.abs(grid.values[..., 2] - latent.values[..., 2]).max() <= 0.125 + 1e-6

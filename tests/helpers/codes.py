@@ -30,7 +30,7 @@ def frequency(code, codes: int = 32) -> np.ndarray:
 class BandCodes(TimbreModel):
     """Latent [1] = log2 of the band's frequency in kHz; the encoder takes the code nearest to the frame's centroid.
 
-    `drag` draws what is decoded after another code towards the other, as a recurrent decoder does: then codes in a row
+    `drag` draws what is decoded after another code toward the other, as a recurrent decoder does: then codes in a row
     sound otherwise than each alone.
     """
 
@@ -57,8 +57,8 @@ class BandCodes(TimbreModel):
     def posterior(self, features, *, train=False):
         spectra = jnp.abs(jnp.fft.rfft(features.values))
         bins = jnp.arange(spectra.shape[-1]) * (RATE / features.values.shape[-1])
-        centre = jnp.log2(jnp.maximum((spectra @ bins) / jnp.maximum(spectra.sum(-1), 1e-9), 100.0) / 1000.0)
-        codes = jnp.argmin(jnp.abs(centre[..., None] - self.vectors.value[:, 0]), axis=-1).astype(jnp.int32)
+        center = jnp.log2(jnp.maximum((spectra @ bins) / jnp.maximum(spectra.sum(-1), 1e-9), 100.0) / 1000.0)
+        codes = jnp.argmin(jnp.abs(center[..., None] - self.vectors.value[:, 0]), axis=-1).astype(jnp.int32)
         values = self.vectors.value[codes]
         minus = jnp.full_like(values, -jnp.inf)
         waves = features.values.reshape(features.values.shape[0], -1)
@@ -70,9 +70,9 @@ class BandCodes(TimbreModel):
         key = jax.random.key(0) if key is None else key
         place = latent.values[..., 0]
         before = jnp.concatenate([place[:, :1], place[:, :-1]], axis=1)
-        centre = 1000.0 * 2.0 ** ((1.0 - self.drag) * place + self.drag * before)
+        center = 1000.0 * 2.0 ** ((1.0 - self.drag) * place + self.drag * before)
         bins = jnp.arange(WINDOW // 2 + 1) * (RATE / WINDOW)
-        shape = jnp.exp(-0.5 * jnp.square((bins - centre[..., None]) / (0.08 * centre[..., None])))
+        shape = jnp.exp(-0.5 * jnp.square((bins - center[..., None]) / (0.08 * center[..., None])))
         gain = db_to_amplitude(latent.conditions["gain_db"], floor_db=-100.0)
         power = filtered_noise_power(shape, hop=HOP)
         waves = filtered_noise(shape * (gain * jax.lax.rsqrt(power))[..., None], key, hop=HOP)

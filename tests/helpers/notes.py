@@ -84,7 +84,7 @@ class ListedSource:
     form: Form = NOTES
 
     def describe(self) -> dict:
-        return {"kind": "listed", "title": "a test", "licence": "none", "name": self.name, "counts": list(self.counts)}
+        return {"kind": "listed", "title": "a test", "license": "none", "name": self.name, "counts": list(self.counts)}
 
     def plan(self) -> list[Record]:
         records, number = [], 0

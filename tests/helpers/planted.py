@@ -103,8 +103,8 @@ def _hand_made():
             self.encoder = self.param("encoder", nn.initializers.zeros, (self.latent_size, size))
 
         def posterior(self, features, *, train=False):
-            centred = (features.values - self.mean).reshape(features.values.shape[0], -1)
-            mean = centred @ self.encoder.T
+            centered = (features.values - self.mean).reshape(features.values.shape[0], -1)
+            mean = centered @ self.encoder.T
             return Posterior(mean, jnp.full_like(mean, -jnp.inf), features.mask, features.conditions, features.rate)
 
         def decode(self, latent, *, train=False):

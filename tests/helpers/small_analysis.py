@@ -84,7 +84,7 @@ SMALL_SERIES = {
 def begun_series(store: Path, workdir: Path, kind: str) -> Path:
     """A run of a space with a latent a frame as it is before its first step: "continuous" (FrameVAE) or "discrete" (VQ-VAE).
 
-    Its networks know nothing, but they are initialised from the store's features and have the statistics of its latents.
+    Its networks know nothing, but they are initialized from the store's features and have the statistics of its latents.
     """
     import jax
 

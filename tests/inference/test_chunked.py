@@ -38,7 +38,7 @@ def sound():
 
 def whole_latent(space, wave):
     representation = space.representation.with_length(len(wave))
-    return space.encode(representation.analyse(wave[None]))
+    return space.encode(representation.analyze(wave[None]))
 
 
 def test_latents_in_parts_are_those_of_the_whole(space, sound):

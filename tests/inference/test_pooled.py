@@ -53,7 +53,7 @@ def test_a_series_space_seen_as_a_static_one():
     np.testing.assert_allclose(point.values, pooled.points(whole), rtol=1e-5)
     # A point of a sound keeps that sound's length and level; a bare one is held at the training median.
     flat = whole.replace(values=jnp.repeat(point.values[:, None], 20, axis=1))
-    np.testing.assert_array_equal(point.mask, space.analyse(waves, lengths).mask)
+    np.testing.assert_array_equal(point.mask, space.analyze(waves, lengths).mask)
     np.testing.assert_allclose(static.decode(point).values, space.decode(flat).values, atol=1e-6)
     np.testing.assert_array_equal(static.decode(point).conditions["loudness"], space.decode(flat).conditions["loudness"])
     bare = static.decode(point.values)
@@ -66,7 +66,7 @@ def test_a_series_space_seen_as_a_static_one():
 
 def test_a_length_that_is_no_multiple_of_the_stride_comes_back_as_it_was():
     space = linear_space(frames=41)
-    features = space.analyse(np.random.default_rng(0).normal(0, 0.1, (1, 41 * 128)).astype(np.float32))
+    features = space.analyze(np.random.default_rng(0).normal(0, 0.1, (1, 41 * 128)).astype(np.float32))
     assert features.values.shape[1] == 41
     static = pooled.held_space(space)
     again = static.decode(static.encode(features))
@@ -81,7 +81,7 @@ def test_questions_to_points_are_answered_by_a_series_space():
     basis[3] = 0.0
     space = space.replace(variables={"params": {**space.variables["params"], "basis": jnp.asarray(basis)}})
     waves = np.random.default_rng(1).normal(0, 0.1, (6, 5120)).astype(np.float32)
-    found = ablation(pooled.held_space(space), jax.tree.map(np.asarray, space.analyse(waves)), baseline="zero")
+    found = ablation(pooled.held_space(space), jax.tree.map(np.asarray, space.analyze(waves)), baseline="zero")
     assert found.disabled.mse.shape == (6, 4)
     np.testing.assert_allclose(found.disabled.mse[:, 3], found.full.mse, rtol=1e-5)
     assert (found.none.mse > found.full.mse).all()

@@ -7,7 +7,7 @@ import pytest
 from sklearn.manifold import trustworthiness
 
 from timbre_jax.analysis.projection import pca_map
-from timbre_jax.maps.kernel import kernel_map, neighbour_weights
+from timbre_jax.maps.kernel import kernel_map, neighbor_weights
 from timbre_jax.maps.sound_map import make_map, place_sounds
 
 
@@ -61,18 +61,18 @@ def test_it_is_repeatable():
     first = kernel_map(few, steps=60, progress=done.append).points
     assert done == [50, 10]
     np.testing.assert_array_equal(first, kernel_map(few, steps=60).points)
-    assert not np.array_equal(first, kernel_map(few, steps=60, neighbourhood=0.0).points)
+    assert not np.array_equal(first, kernel_map(few, steps=60, neighborhood=0.0).points)
 
 
-def test_neighbour_weights_have_the_perplexity_asked_for():
+def test_neighbor_weights_have_the_perplexity_asked_for():
     latents = curved(100, 4)
-    weights, near = neighbour_weights(latents, 10.0)
+    weights, near = neighbor_weights(latents, 10.0)
     np.testing.assert_allclose(weights.sum(1), 1.0, atol=1e-5)
     entropy = -np.sum(weights * np.log(np.maximum(weights, 1e-30)), axis=1)
     np.testing.assert_allclose(np.exp(entropy), 10.0, rtol=1e-2)
     assert (near != np.arange(100)[:, None]).all()
     # Doubles are each other's nearest, and nobody his own.
-    weights, near = neighbour_weights(np.repeat(latents[:20], 3, axis=0), 5.0)
+    weights, near = neighbor_weights(np.repeat(latents[:20], 3, axis=0), 5.0)
     assert (near != np.arange(60)[:, None]).all()
     assert np.isfinite(weights).all()
 

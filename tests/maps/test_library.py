@@ -61,7 +61,7 @@ def test_names_are_borrowed_with_their_share(run_map, small_store):
     names = cluster_names(sound_map.coordinates, borrowed.classes)
     assert sum(name["count"] for name in names) == len(library)
     assert all(0 < name["share"] <= 1 for name in names)
-    nameless = dataclasses.replace(train, classes=np.full(len(train), "unlabelled"))
+    nameless = dataclasses.replace(train, classes=np.full(len(train), "unlabeled"))
     with pytest.raises(ValueError, match="no names to borrow"):
         borrow_classes(run, library, nameless)
 

@@ -48,7 +48,7 @@ def test_names_of_any_kind_arrive_as_they_are():
     assert len(parser.scripts) == 2
     data = json.loads(parser.scripts[0])
     assert [sound["name"] for sound in data["sounds"]] == NASTY
-    assert {c["name"] for c in data["classes"]} == {*NASTY[:-1], "unlabelled"}
+    assert {c["name"] for c in data["classes"]} == {*NASTY[:-1], "unlabeled"}
     assert all(address.startswith("data:") for address in parser.addresses)
 
 
@@ -73,8 +73,8 @@ def test_a_sine_is_a_line_at_its_frequency():
     time = np.arange(rate) / rate
     image = spectrogram_image(np.sin(2 * np.pi * 1000 * time).astype(np.float32), rate, rows=rows, columns=50)
     assert image.shape == (rows, 50)
-    centres = np.geomspace(40, 8000, rows + 2)[1:-1][::-1]
-    assert centres[image[:, 25].argmax()] == pytest.approx(1000, rel=0.06)
+    centers = np.geomspace(40, 8000, rows + 2)[1:-1][::-1]
+    assert centers[image[:, 25].argmax()] == pytest.approx(1000, rel=0.06)
     assert image[:, 25].max() == 255
     assert image[5, 25] == 0
     assert not spectrogram_image(np.zeros(100), rate).any()

@@ -80,15 +80,15 @@ def test_wrong_wishes_are_one_line(latents, options, message):
 
 def test_the_grids_are_the_nine_of_the_thesis():
     assert len(TSNE_GRID) == len(UMAP_GRID) == 9
-    assert UMAP_GRID[-1] == {"neighbours": 100, "min_dist": 0.8}
+    assert UMAP_GRID[-1] == {"neighbors": 100, "min_dist": 0.8}
     assert {setting["perplexity"] for setting in TSNE_GRID} == {2.0, 30.0, 100.0}
 
 
 @pytest.mark.slow
 def test_umap_keeps_clusters():
-    centres = np.repeat(np.eye(4) * 30, 15, axis=0)
-    latents = centres + np.random.default_rng(1).standard_normal(centres.shape)
-    found = umap_map(latents, neighbours=10, min_dist=0.1)
+    centers = np.repeat(np.eye(4) * 30, 15, axis=0)
+    latents = centers + np.random.default_rng(1).standard_normal(centers.shape)
+    found = umap_map(latents, neighbors=10, min_dist=0.1)
     middle = found.points.reshape(4, 15, 2).mean(1)
     nearest = np.linalg.norm(found.points[:, None] - middle, axis=2).argmin(1)
     np.testing.assert_array_equal(nearest, np.arange(60) // 15)

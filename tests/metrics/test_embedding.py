@@ -8,7 +8,7 @@ import pytest
 from tests.helpers.notes import note_wave
 from timbre_jax.metrics.embedding import EMBEDDINGS, SHIPPED, embedding_definition, load_embedding
 from timbre_jax.metrics.embedding_network import read_network
-from timbre_jax.metrics.knn import nearest_neighbours
+from timbre_jax.metrics.knn import nearest_neighbors
 from timbre_jax.metrics.set_distances import MAXIMUM_FEATURES, kernel_distance
 
 
@@ -26,7 +26,7 @@ def test_level_padding_and_rate_change_nothing_or_little(name, waves):
     np.testing.assert_allclose(embed(0.25 * waves, 16000), points, atol=2e-3)
     np.testing.assert_allclose(embed(np.pad(waves, ((0, 0), (0, 30000))), 16000), points, rtol=0.1, atol=0.1 * points.std())
     twice = np.stack([np.interp(np.arange(48000) / 2, np.arange(24000), wave) for wave in waves])
-    near = nearest_neighbours(points, embed(twice, 32000), k=1).indices[:, 0]
+    near = nearest_neighbors(points, embed(twice, 32000), k=1).indices[:, 0]
     assert (near == np.arange(len(waves))).all()
     assert embedding_definition(name)
 

@@ -8,11 +8,11 @@ import pytest
 from timbre_jax.metrics.ndb import THESIS_BINS, THESIS_SHAPE, different_bins, jensen_shannon, ndb, shrink
 
 
-def cloud(count: int, *, seed: int = 0, centres: int = 12, size: int = 20) -> np.ndarray:
-    """Points around a few centres, as sounds of a few classes."""
-    places = np.random.default_rng(99).normal(size=(centres, size)) * 2.0
+def cloud(count: int, *, seed: int = 0, centers: int = 12, size: int = 20) -> np.ndarray:
+    """Points around a few centers, as sounds of a few classes."""
+    places = np.random.default_rng(99).normal(size=(centers, size)) * 2.0
     generator = np.random.default_rng(seed)
-    return places[generator.integers(centres, size=count)] + generator.normal(size=(count, size))
+    return places[generator.integers(centers, size=count)] + generator.normal(size=(count, size))
 
 
 def test_two_halves_of_one_set_differ_within_chance():

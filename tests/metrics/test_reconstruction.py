@@ -1,4 +1,4 @@
-"""One definition of the scores for every model: the same notes score the same, however a model normalises them."""
+"""One definition of the scores for every model: the same notes score the same, however a model normalizes them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_the_common_scale_is_harmonic_tracks_defaults(planted):
     values = np.asarray(planted.features.values)
     np.testing.assert_allclose(jit_common_values(planted.representation, values), values, atol=1e-6)
     fitted = dataclasses.replace(planted.representation, f0_scale="hz", f0_range=(90.0, 1900.0), amplitude_range=(-80.0, -10.0))
-    own = jax.jit(lambda x: fitted.normalise(*planted.representation.denormalise(x)))(values)
+    own = jax.jit(lambda x: fitted.normalize(*planted.representation.denormalize(x)))(values)
     assert np.abs(np.asarray(own) - values).max() > 0.05
     inside = (np.asarray(own) > 0) & (np.asarray(own) < 1)
     np.testing.assert_allclose(np.asarray(jit_common_values(fitted, own))[inside], values[inside], atol=1e-5)
@@ -46,8 +46,8 @@ def test_the_common_scale_is_harmonic_tracks_defaults(planted):
 def test_more_harmonics_are_scored_by_their_first_seven():
     wide = dataclasses.replace(small_tracks(), n_harmonics=20)
     f0, level = np.full((2, 24), 200.0), np.linspace(-60, -10, 20) * np.ones((2, 24, 1))
-    narrow = jax.jit(HarmonicTracks(n_harmonics=7).normalise)(f0, level[..., :7])
-    np.testing.assert_allclose(jit_common_values(wide, jax.jit(wide.normalise)(f0, level)), narrow, atol=1e-6)
+    narrow = jax.jit(HarmonicTracks(n_harmonics=7).normalize)(f0, level[..., :7])
+    np.testing.assert_allclose(jit_common_values(wide, jax.jit(wide.normalize)(f0, level)), narrow, atol=1e-6)
     assert "first 7 harmonics" in score_definition(wide)
     assert "first 3 harmonics" in score_definition(dataclasses.replace(wide, n_harmonics=3))
 
@@ -94,8 +94,8 @@ def test_scores_do_not_depend_on_batches_and_follow_their_rows(planted):
 
 def test_a_target_on_the_common_scale_shows_what_a_fitted_range_cut_off(planted):
     narrow = dataclasses.replace(planted.representation, amplitude_range=(-55.0, -45.0))
-    denormalise = planted.representation.denormalise
-    values = jax.jit(lambda x: narrow.normalise(*denormalise(x)))(planted.features.values)
+    denormalize = planted.representation.denormalize
+    values = jax.jit(lambda x: narrow.normalize(*denormalize(x)))(planted.features.values)
     own = planted.features.replace(values=np.asarray(values))
     space = fitted_space(dataclasses.replace(planted, representation=narrow, features=own), latent_size=8)
     flattered = reconstruction_scores(space, own).mse.mean()
@@ -108,7 +108,7 @@ def test_features_without_pitch_are_scored_as_they_are():
         name = "plain"
         feature_shape = (10, 8)
 
-        def analyse(self, waves, lengths=None):
+        def analyze(self, waves, lengths=None):
             raise NotImplementedError
 
     values = np.random.default_rng(0).random((1, 10, 8))

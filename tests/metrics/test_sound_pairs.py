@@ -49,7 +49,7 @@ def test_samples_are_compared_by_what_is_heard():
         length=16384, n_fft=2048, window_length=2048, hop=512, n_mels=80, fmin=60.0, n_frames=0, range_db=100.0,
         reference="fixed",
     )  # fmt: skip
-    np.testing.assert_allclose(found.values, mel.analyse(waves).values, atol=1e-5)
+    np.testing.assert_allclose(found.values, mel.analyze(waves).values, atol=1e-5)
     assert found.values.shape == (3, 32, 80)
     softer = common_features(representation, features.replace(values=0.1 * features.values))
     assert np.square(found.values[0] - found.values[1]).mean() < 0.3 * np.square(found.values - softer.values).mean()

@@ -59,7 +59,7 @@ def fitted():
     return model, {**variables, "params": jax.tree.unflatten(tree, leaves)}
 
 
-def test_initialise_gives_the_pca_of_the_training_set(fitted):
+def test_initialize_gives_the_pca_of_the_training_set(fitted):
     """Against an SVD in float64, and nothing else is touched."""
     model, variables = fitted
     values = np.asarray(features(60).values, np.float64).reshape(60, -1)
@@ -103,7 +103,7 @@ def test_the_loss_in_the_basis_is_the_loss_of_the_picture(fitted):
     np.testing.assert_allclose(loss, nll + 0.7 * kl, rtol=1e-4)
 
 
-def test_the_loss_of_a_sound_does_not_depend_on_its_neighbours(fitted):
+def test_the_loss_of_a_sound_does_not_depend_on_its_neighbors(fitted):
     model, variables = fitted
     x, keys = features(6, seed=2), jax.random.split(jax.random.key(0), 6)
     together = model.apply(variables, x, keys, method="loss")[0]

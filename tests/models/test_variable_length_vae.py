@@ -23,11 +23,11 @@ SETTINGS = {
 
 
 def decays(lengths, frames, bands=32):
-    """Sounds that fade over their length, each with its own colour."""
+    """Sounds that fade over their length, each with its own color."""
     time = np.arange(frames)[None, :, None] / np.asarray(lengths)[:, None, None]
-    colour = np.exp(-((np.arange(bands) - np.linspace(4, bands - 4, len(lengths))[:, None]) ** 2) / 40.0)
+    color = np.exp(-((np.arange(bands) - np.linspace(4, bands - 4, len(lengths))[:, None]) ** 2) / 40.0)
     mask = (np.arange(frames) < np.asarray(lengths)[:, None]).astype(np.float32)
-    return Features(values=np.float32(np.maximum(1 - time, 0) * colour[:, None] * mask[..., None]), mask=mask)
+    return Features(values=np.float32(np.maximum(1 - time, 0) * color[:, None] * mask[..., None]), mask=mask)
 
 
 def test_bins_are_a_frame_wide_at_first_and_reach_the_end():

@@ -40,8 +40,8 @@ def representation():
 
 @functools.cache
 def space(name, books=1):
-    """An untrained model, initialised from sounds."""
-    features = representation().analyse(jnp.asarray(sounds(12)))
+    """An untrained model, initialized from sounds."""
+    features = representation().analyze(jnp.asarray(sounds(12)))
     settings = {"codes": 16, "latent_size": 8, "window": WINDOW, "num_codebooks": books, **SMALL[name]}
     model = make_model(name, feature_shape=features.values.shape[1:], **settings)
     variables = model.initialize(dict(jax.jit(model.init)(jax.random.key(0), features)), lambda: [features])
@@ -59,7 +59,7 @@ def blocks(record, sizes):
 @ONE
 def test_a_stream_is_the_whole(name, sizes):
     of, key = space(name), jax.random.key(4)
-    features = representation().analyse(jnp.asarray(sounds(2, seed=5)))
+    features = representation().analyze(jnp.asarray(sounds(2, seed=5)))
     whole = of.encode(features)
     sound = of.decode(whole, key)
     state, parts = streaming.encoder_state(of, 2), []
@@ -155,7 +155,7 @@ def test_spectra_are_what_is_heard_and_have_a_slope(name):
 
 def test_nothing_begins_from_silence():
     of = space("spectral_vq_vae")
-    silent = representation().analyse(jnp.zeros((2, FRAMES * HOP)))
+    silent = representation().analyze(jnp.zeros((2, FRAMES * HOP)))
     with pytest.raises(ValueError, match="only silence"):
         of.model.initialize(of.variables, lambda: [silent])
 
@@ -163,7 +163,7 @@ def test_nothing_begins_from_silence():
 @SLOW_BOTH
 def test_a_small_training_learns_and_uses_many_codes(name):
     of, steps = space(name), 150
-    features = representation().analyse(jnp.asarray(sounds(64)))
+    features = representation().analyze(jnp.asarray(sounds(64)))
     model = of.model.clone(train_frames=10)
     state = create_state(model, make_optimizer(), jax.random.key(0), hyper={"learning_rate": 3e-3, "kl_weight": 1.0})
     variables = model.initialize(dict(state.variables()), lambda: [features])

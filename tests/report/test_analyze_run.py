@@ -195,7 +195,7 @@ def test_a_continuous_space_is_explained(continuous_run, tmp_path):
 def test_a_discrete_space_shows_its_codes_and_says_why_no_latent_is_explained(discrete_run, tmp_path):
     found = analyze_run(AnalysisSettings(discrete_run, tmp_path, number=9, players=1, progress=False))
     page = check_page(tmp_path, ("Codes", "Why no latent is explained", "coordinates of code vectors"))
-    assert "Codes coloured by spectral centroid" in page
+    assert "Codes colored by spectral centroid" in page
     rows = {row.name: row for row in read_results(tmp_path / "results.json")}
     perplexity = rows["codes/perplexity/codebook_0"]
     assert 1.0 <= perplexity.value <= 16.0

@@ -56,8 +56,8 @@ def test_maps_show_every_point_once(tmp_path):
     figure = plots.scatter([("m", LATENTS[:, :2]), ("part", LATENTS[:10, :2], np.arange(10))], labels)
     assert sum(len(c.get_offsets()) for c in figure.axes[0].collections) == 60
     assert sum(len(c.get_offsets()) for c in figure.axes[1].collections) == 10
-    coloured = plots.scatter([("m", LATENTS[:, :2])], labels, colours=np.arange(60.0), colour_label="pitch")
-    assert len(coloured.axes[0].collections[0].get_offsets()) == 60
+    colored = plots.scatter([("m", LATENTS[:, :2])], labels, colors=np.arange(60.0), color_label="pitch")
+    assert len(colored.axes[0].collections[0].get_offsets()) == 60
     data = plots.save_png(figure, tmp_path / "new" / "map.png")
     assert data.startswith(b"\x89PNG")
     assert (tmp_path / "new" / "map.png").read_bytes() == data

@@ -64,27 +64,27 @@ def test_silence_and_noise_are_finite_and_unvoiced(tracks):
 
 
 def test_vibrato_is_followed(tracks):
-    centres = np.arange(372) * TRACKS.hop
-    true = sounds.vibrato(300.0, cents=50.0, rate_hz=5.0)[centres]
+    centers = np.arange(372) * TRACKS.hop
+    true = sounds.vibrato(300.0, cents=50.0, rate_hz=5.0)[centers]
     assert np.abs(sounds.cents(tracks.f0[7, 6:-6], true[6:-6])).max() < 10.0
 
 
-def test_analyse_synthesise_analyse(notes):
+def test_analyze_synthesize_analyze(notes):
     """f0 within 10 cents and log amplitudes within 1 dB, on every frame that sounds (the issue's target)."""
-    first = TRACKS.analyse(notes)
+    first = TRACKS.analyze(notes)
     assert first.values.shape == (BATCH, 372, 8)
     assert first.values.dtype == jnp.float32
     assert first.rate == pytest.approx(16000 / 172)
-    again = TRACKS.analyse(TRACKS.synthesise(first))
-    (f0, db), (f0_again, db_again) = TRACKS.denormalise(first.values), TRACKS.denormalise(again.values)
+    again = TRACKS.analyze(TRACKS.synthesize(first))
+    (f0, db), (f0_again, db_again) = TRACKS.denormalize(first.values), TRACKS.denormalize(again.values)
     harmonic = np.r_[:5, 7]
     assert np.abs(sounds.cents(f0_again[harmonic, HELD], f0[harmonic, HELD])).max() < 10.0
     error = np.abs(np.asarray(db_again - db))[harmonic, HELD]
     assert error[np.asarray(db)[harmonic, HELD] > -70.0].max() < 1.0
 
 
-def test_synthesised_level_is_that_of_the_note(notes):
-    wave = np.asarray(TRACKS.synthesise(TRACKS.analyse(notes)))
+def test_synthesized_level_is_that_of_the_note(notes):
+    wave = np.asarray(TRACKS.synthesize(TRACKS.analyze(notes)))
     assert wave.shape == notes.shape
     middle = slice(8000, 40000)
     level = lambda x: 20 * np.log10(np.sqrt(np.mean(np.square(x[:5, middle]), axis=1)))  # noqa: E731
@@ -94,28 +94,28 @@ def test_synthesised_level_is_that_of_the_note(notes):
 
 def test_a_notes_features_do_not_depend_on_its_batch(notes):
     """Nor on the place in it: 5 notes are a chunk and a remainder."""
-    together = np.asarray(TRACKS.analyse(notes).values)
-    np.testing.assert_allclose(TRACKS.analyse(notes[:5]).values, together[:5], atol=2e-5)
-    np.testing.assert_allclose(TRACKS.analyse(notes[::-1].copy()).values, together[::-1], atol=2e-5)
+    together = np.asarray(TRACKS.analyze(notes).values)
+    np.testing.assert_allclose(TRACKS.analyze(notes[:5]).values, together[:5], atol=2e-5)
+    np.testing.assert_allclose(TRACKS.analyze(notes[::-1].copy()).values, together[::-1], atol=2e-5)
 
 
 def test_mask_follows_lengths_and_other_lengths_are_cut_or_padded(notes):
-    mask = np.asarray(TRACKS.analyse(notes, np.array([64000] * 6 + [0, 1720])).mask)
+    mask = np.asarray(TRACKS.analyze(notes, np.array([64000] * 6 + [0, 1720])).mask)
     np.testing.assert_array_equal(mask.sum(axis=1), [372] * 6 + [0, 10])
     short, long = notes[:, :20000], np.pad(notes, ((0, 0), (0, 500)), constant_values=0.5)
     expected = np.where(np.arange(64000) < 20000, notes, 0.0).astype(np.float32)
-    np.testing.assert_array_equal(TRACKS.analyse(short).values, TRACKS.analyse(expected).values)
-    np.testing.assert_array_equal(TRACKS.analyse(long).values, TRACKS.analyse(notes).values)
+    np.testing.assert_array_equal(TRACKS.analyze(short).values, TRACKS.analyze(expected).values)
+    np.testing.assert_array_equal(TRACKS.analyze(long).values, TRACKS.analyze(notes).values)
     with pytest.raises(ValueError, match=r"\[B, T\]"):
-        TRACKS.analyse(notes[0])
+        TRACKS.analyze(notes[0])
     with pytest.raises(ValueError, match="int16"):
-        TRACKS.analyse((notes * 32767).astype(np.int16))
+        TRACKS.analyze((notes * 32767).astype(np.int16))
 
 
 def test_masked_frames_are_silent(notes):
-    features = TRACKS.analyse(notes)
+    features = TRACKS.analyze(notes)
     features = Features(features.values, features.mask.at[:, 100:].set(0.0), rate=features.rate)
-    wave = np.asarray(TRACKS.synthesise(features))
+    wave = np.asarray(TRACKS.synthesize(features))
     assert np.abs(wave[:, 101 * 172 :]).max() == 0.0
     assert np.abs(wave[0, : 99 * 172]).max() > 0.1
 
@@ -123,8 +123,8 @@ def test_masked_frames_are_silent(notes):
 def test_all_harmonics_up_to_half_the_sample_rate(notes):
     every = HarmonicTracks(n_harmonics=0)
     assert every.feature_shape == (372, 101)
-    few = np.asarray(TRACKS.analyse(notes).values)
-    many = np.asarray(every.analyse(notes).values)
+    few = np.asarray(TRACKS.analyze(notes).values)
+    many = np.asarray(every.analyze(notes).values)
     np.testing.assert_allclose(many[..., :8], few, atol=1e-5)
     orders = np.arange(1, 101)
     for f0, row in zip(F0S, many[:5, 100, 1:], strict=True):
@@ -138,12 +138,12 @@ def test_all_harmonics_up_to_half_the_sample_rate(notes):
     st.floats(60.0, 200.0),
     st.floats(-110.0, -60.0),
 )
-def test_normalise_is_the_inverse_of_denormalise(scale, row, lowest, quietest):
+def test_normalize_is_the_inverse_of_denormalize(scale, row, lowest, quietest):
     representation = HarmonicTracks(f0_scale=scale, f0_range=(lowest, 2200.0), amplitude_range=(quietest, 3.0))
     values = np.asarray(row, np.float32).reshape(1, 1, 8)
-    f0, db = representation.denormalise(jnp.asarray(values))
+    f0, db = representation.denormalize(jnp.asarray(values))
     assert lowest * 0.999 <= float(f0[0, 0]) <= 2200.0 * 1.001
-    np.testing.assert_allclose(representation.normalise(f0, db), values, atol=1e-5)
+    np.testing.assert_allclose(representation.normalize(f0, db), values, atol=1e-5)
 
 
 def test_quality_tells_the_kinds_apart(notes):
@@ -201,7 +201,7 @@ def test_an_unknown_representation_lists_the_known_ones():
 
 def test_the_compiled_analysis_stays_on_the_device(notes):
     """No callback to the host, and memory that does not grow with the batch beyond its inputs and outputs."""
-    lowered = jax.jit(lambda waves: TRACKS.analyse(waves).values).lower
+    lowered = jax.jit(lambda waves: TRACKS.analyze(waves).values).lower
     small, large = (lowered(jax.ShapeDtypeStruct((size, 64000), jnp.float32)).compile() for size in (8, 32))
     assert "callback" not in large.as_text()
     per_note = (large.memory_analysis().temp_size_in_bytes - small.memory_analysis().temp_size_in_bytes) / 24

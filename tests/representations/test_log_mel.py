@@ -33,7 +33,7 @@ def test_values_and_level_are_librosas(preset):
         y=wave, sr=16000, n_fft=representation.n_fft, hop_length=representation.hop, n_mels=128, pad_mode="constant"
     )[:, : representation.frames]
     expected = 1 + np.maximum(librosa.power_to_db(power, ref=np.max, top_db=None, amin=1e-12), -80.0).T / 80.0
-    features = representation.analyse(jnp.asarray(wave[None]))
+    features = representation.analyze(jnp.asarray(wave[None]))
     np.testing.assert_allclose(features.values[0], expected, atol=2e-4)
     level = 10 * np.log10(power.max()) - representation.full_scale_db
     assert float(features.conditions["level_db"][0]) == pytest.approx(level, abs=1e-3)
@@ -52,7 +52,7 @@ def test_loudness_is_the_frames_level_beside_values_that_do_not_change():
     wave = np.zeros((1, 96000), np.float32)
     wave[0, :48000] = 0.5 * np.sin(2 * np.pi * 440.0 * np.arange(48000) / 24000)
     wave[0, 24000:48000] *= 0.1
-    features = representation.analyse(jnp.asarray(wave))
+    features = representation.analyze(jnp.asarray(wave))
     loudness = np.asarray(features.conditions["loudness"])
     assert loudness.shape == features.values.shape[:2] == (1, 375)
     for frame in (20, 60, 130, 180):
@@ -60,10 +60,10 @@ def test_loudness_is_the_frames_level_beside_values_that_do_not_change():
         assert loudness[0, frame] == pytest.approx(10 * np.log10(np.mean(samples**2)), abs=1e-3)
     assert loudness[0, 60] - loudness[0, 130] == pytest.approx(20.0, abs=0.1)
     assert np.all(loudness[0, 200:] == -100.0)
-    plain = dataclasses.replace(representation, loudness=False).analyse(jnp.asarray(wave))
+    plain = dataclasses.replace(representation, loudness=False).analyze(jnp.asarray(wave))
     np.testing.assert_array_equal(plain.values, features.values)
     assert not plain.conditions
-    measured = dataclasses.replace(representation, measured=("centroid",)).analyse(jnp.asarray(wave))
+    measured = dataclasses.replace(representation, measured=("centroid",)).analyze(jnp.asarray(wave))
     assert measured.conditions["centroid"].shape == (1, 375)
     np.testing.assert_allclose(measured.conditions["centroid"][0, 20:80], 440.0, rtol=0.02)
     with pytest.raises(ValueError, match="measured takes curves that are not loudness, centroid"):
@@ -75,7 +75,7 @@ def test_a_440_hz_sine_comes_back_as_440_hz(preset):
     """SampleVAE inverts with the basis of another rate and is up to 3.9 semitones sharp; one cent is 0.25 Hz here."""
     representation = LOG_MEL_PRESETS[preset]
     wave = sounds.sine(440.0, 0.3, length=32000)
-    restored = np.asarray(representation.synthesise(representation.analyse(jnp.asarray(wave[None]))))[0]
+    restored = np.asarray(representation.synthesize(representation.analyze(jnp.asarray(wave[None]))))[0]
     assert abs(sounds.cents(loudest_frequency(restored[4000:28000], 16000), 440.0)) < 5.0
     assert np.sqrt(np.mean(restored**2)) == pytest.approx(0.3 / np.sqrt(2), rel=0.15)
 
@@ -92,11 +92,11 @@ def test_other_rates_windows_and_bands_keep_pitch_and_level(changes):
     rate = changes["sample_rate"]
     representation = LogMel(length=rate // 2, n_frames=0, iterations=20, **changes)
     wave = sounds.harmonic_tone(600.0, [0.2], length=rate // 2, rate=rate)
-    features = representation.analyse(jnp.asarray(wave[None]))
+    features = representation.analyze(jnp.asarray(wave[None]))
     assert features.values.shape == (1, *representation.feature_shape)
     assert features.rate == rate / changes["hop"]
     assert ("level_db" in features.conditions) == (representation.reference == "file")
-    restored = np.asarray(representation.synthesise(features))[0]
+    restored = np.asarray(representation.synthesize(features))[0]
     assert restored.shape == (rate // 2,)
     middle = restored[rate // 8 : -rate // 8]
     assert abs(sounds.cents(loudest_frequency(middle, rate), 600.0)) < 15.0
@@ -105,15 +105,15 @@ def test_other_rates_windows_and_bands_keep_pitch_and_level(changes):
 
 def test_values_do_not_know_the_level_and_the_sound_gets_it_back():
     wave = jnp.asarray(sounds.harmonic_tone(330.0, [0.2, 0.1, 0.05], length=8000))
-    features = PLAIN.analyse(jnp.stack([wave, 0.01 * wave]))
+    features = PLAIN.analyze(jnp.stack([wave, 0.01 * wave]))
     np.testing.assert_allclose(features.values[0], features.values[1], atol=1e-4)
     np.testing.assert_allclose(features.conditions["level_db"][0] - features.conditions["level_db"][1], 40.0, atol=1e-3)
-    loud, quiet = np.asarray(PLAIN.synthesise(features))
+    loud, quiet = np.asarray(PLAIN.synthesize(features))
     np.testing.assert_allclose(np.std(loud) / np.std(quiet), 100.0, rtol=1e-2)
     bare = dataclasses.replace(features, conditions={})
     told = dataclasses.replace(features, conditions={"level_db": jnp.full(2, DEFAULT_LEVEL_DB)})
     np.testing.assert_allclose(PLAIN.features_to_mel(bare), PLAIN.features_to_mel(told), rtol=1e-5)
-    # The inverse of analyse, in librosa's count of power.
+    # The inverse of analyze, in librosa's count of power.
     power = PLAIN.mel_power(jnp.stack([wave, 0.01 * wave])) * 10 ** (PLAIN.full_scale_db / 10)
     heard = np.asarray(features.values) > 0
     np.testing.assert_allclose(np.asarray(PLAIN.features_to_mel(features))[heard], np.asarray(power)[heard], rtol=1e-3)
@@ -123,9 +123,9 @@ def test_frames_beyond_the_length_are_masked_and_silent():
     wave = np.zeros((2, 8000), np.float32)
     wave[0, :4000] = sounds.sine(300.0, 0.3, length=4000)
     wave[1, 0] = 0.5  # a sound of one sample
-    features = PLAIN.analyse(jnp.asarray(wave), jnp.asarray([4000, 1]))
+    features = PLAIN.analyze(jnp.asarray(wave), jnp.asarray([4000, 1]))
     np.testing.assert_array_equal(np.sum(features.mask, axis=1), [np.ceil(4000 / 128), 1])
-    restored = np.asarray(PLAIN.synthesise(features))
+    restored = np.asarray(PLAIN.synthesize(features))
     assert np.all(np.isfinite(restored))
     # Where no masked frame's window reaches.
     assert np.abs(restored[0, 4000 + 256 :]).max() < 1e-3
@@ -137,14 +137,14 @@ def test_silence_dc_and_loud_noise_have_no_nan_either_way():
     waves[1] = 0.5
     waves[2] = sounds.noise(length=8000)
     waves[3, 4000] = 1.0
-    features = SHORT.analyse(jnp.asarray(waves))
+    features = SHORT.analyze(jnp.asarray(waves))
     assert float(features.conditions["level_db"][0]) == pytest.approx(LEVEL_FLOOR_DB)
     assert np.all(np.asarray(features.values[0]) == 0)
-    restored = np.asarray(SHORT.synthesise(features))
+    restored = np.asarray(SHORT.synthesize(features))
     assert np.all(np.isfinite(restored))
     assert np.all(restored[0] == 0)
     assert np.argmax(np.abs(restored[3])) == pytest.approx(4000, abs=16)
-    gradient = jax.grad(lambda x: jnp.sum(jnp.square(SHORT.analyse(x).values)))(jnp.asarray(waves))
+    gradient = jax.grad(lambda x: jnp.sum(jnp.square(SHORT.analyze(x).values)))(jnp.asarray(waves))
     assert np.all(np.isfinite(gradient))
     assert np.abs(np.asarray(gradient[2])).max() > 0
 
@@ -153,21 +153,21 @@ def test_any_length_by_replacing_it():
     for length in (1, 5001):
         representation = dataclasses.replace(PLAIN, length=length, n_frames=0, iterations=2)
         waves = jnp.asarray(sounds.noise(length=length))[None] * 0.1
-        features = representation.analyse(waves)
+        features = representation.analyze(waves)
         assert features.values.shape[1] == -(-length // 128)
-        assert representation.synthesise(features).shape == (1, length)
+        assert representation.synthesize(features).shape == (1, length)
     # Features of another length than the standard: as long as their frames.
-    assert PLAIN.synthesise(dataclasses.replace(features, values=features.values[:, :7], mask=None)).shape == (1, 7 * 128)
+    assert PLAIN.synthesize(dataclasses.replace(features, values=features.values[:, :7], mask=None)).shape == (1, 7 * 128)
 
 
 def test_a_batch_is_its_sounds_one_by_one():
     waves = jnp.stack([jnp.asarray(sounds.sine(200.0 * n, 0.1 * n, length=8000)) for n in (1, 2, 3)])
-    together = PLAIN.analyse(waves)
-    restored = PLAIN.synthesise(together)
+    together = PLAIN.analyze(waves)
+    restored = PLAIN.synthesize(together)
     for row in range(3):
-        alone = PLAIN.analyse(waves[row : row + 1])
+        alone = PLAIN.analyze(waves[row : row + 1])
         np.testing.assert_allclose(alone.values[0], together.values[row], atol=1e-5)
-        distance = log_spectral_distance(PLAIN.synthesise(alone), restored[row : row + 1])
+        distance = log_spectral_distance(PLAIN.synthesize(alone), restored[row : row + 1])
         assert float(distance[0]) < 0.5
 
 
@@ -178,7 +178,7 @@ def test_holding_bands_comes_nearer_than_holding_guessed_magnitudes():
     distances = {}
     for hold in ("bands", "magnitudes"):
         representation = dataclasses.replace(SHORT, hold=hold, iterations=60)
-        distances[hold] = float(log_spectral_distance(representation.synthesise(representation.analyse(wave)), wave)[0])
+        distances[hold] = float(log_spectral_distance(representation.synthesize(representation.analyze(wave)), wave)[0])
     assert distances["bands"] < distances["magnitudes"]
 
 
@@ -195,7 +195,7 @@ def test_texture_is_noise_of_its_deviation_on_what_sounds():
     assert np.std(drawn[0] - drawn[1]) > 0.01
     keys = jax.random.split(jax.random.key(1), 2)
     np.testing.assert_array_equal(drawn[1], rep.textured(features, keys).values[1])
-    np.testing.assert_array_equal(rep.synthesise(features), rep.synthesise(features))
+    np.testing.assert_array_equal(rep.synthesize(features), rep.synthesize(features))
     plain = dataclasses.replace(rep, texture_db=0.0)
     assert plain.textured(features) is features
     with pytest.raises(ValueError, match="texture_db not below"):
@@ -218,9 +218,9 @@ def test_settings_travel_as_plain_values_and_wrong_ones_are_refused():
         with pytest.raises(ValueError, match=named):
             LogMel(**wrong)
     with pytest.raises(ValueError, match=r"\[B, T\]"):
-        SHORT.analyse(jnp.zeros(100))
+        SHORT.analyze(jnp.zeros(100))
     with pytest.raises(ValueError, match="full scale"):
-        SHORT.analyse(jnp.zeros((1, 100), jnp.int16))
+        SHORT.analyze(jnp.zeros((1, 100), jnp.int16))
 
 
 def test_bands_stand_for_all_bins():
@@ -235,10 +235,10 @@ def test_bands_stand_for_all_bins():
 def test_the_way_back_has_a_gradient():
     """NNLS leaves bins at 0, whose roots must not make it NaN; against a difference along one direction."""
     way = dataclasses.replace(PLAIN, length=2048, iterations=0, nnls_iterations=10, n_frames=0, texture_db=0.0)
-    features = way.analyse(sounds.harmonic_tone(440.0, [0.4, 0.2], length=2048)[None])
+    features = way.analyze(sounds.harmonic_tone(440.0, [0.4, 0.2], length=2048)[None])
 
     def energy(values):
-        return jnp.sum(jnp.square(way.synthesise(features.replace(values=values))))
+        return jnp.sum(jnp.square(way.synthesize(features.replace(values=values))))
 
     gradient = jax.grad(energy)(features.values)
     assert np.all(np.isfinite(gradient))

@@ -35,8 +35,8 @@ def sound():
 
 @pytest.mark.parametrize("representation", [MEL, make_representation("wave_frames", length=8192, hop=128, window=512)])
 def test_frames_in_parts_are_those_of_the_whole(sound, representation):
-    whole = representation.with_length(len(sound)).analyse(sound[None])
-    found = segments.analyse_in_parts(representation, sound, part=PART)
+    whole = representation.with_length(len(sound)).analyze(sound[None])
+    found = segments.analyze_in_parts(representation, sound, part=PART)
     assert found.rate == whole.rate
     assert set(found.conditions) == set(whole.conditions)
     assert found.mask.min() == 1
@@ -47,9 +47,9 @@ def test_frames_in_parts_are_those_of_the_whole(sound, representation):
 @pytest.mark.parametrize("samples", [1, 127, 320, 4096])
 def test_short_sounds_too(samples):
     wave = moving_sound(samples)
-    found = segments.analyse_in_parts(MEL, wave)
+    found = segments.analyze_in_parts(MEL, wave)
     assert found.values.shape == (1, max(1, -(-samples // 128)), 48)
-    whole = MEL.with_length(samples).analyse(wave[None])
+    whole = MEL.with_length(samples).analyze(wave[None])
     np.testing.assert_allclose(found.values, whole.values, atol=1e-5)
     np.testing.assert_allclose(found.conditions["loudness"], whole.conditions["loudness"], atol=1e-3)
 
@@ -58,21 +58,21 @@ def test_what_looks_at_the_whole_sound_gets_it_whole():
     relative = dataclasses.replace(MEL, reference="file")
     assert relative.reach is None
     wave = moving_sound(3 * PART * 128)
-    found = segments.analyse_in_parts(relative, wave, part=PART)
-    np.testing.assert_array_equal(found.values, relative.with_length(len(wave)).analyse(wave[None]).values)
+    found = segments.analyze_in_parts(relative, wave, part=PART)
+    np.testing.assert_array_equal(found.values, relative.with_length(len(wave)).analyze(wave[None]).values)
 
 
 def test_samples_come_back_as_they_were(sound):
     representation = make_representation("wave_frames", length=8192, hop=128, window=512)
-    again = segments.synthesise_in_parts(representation, segments.analyse_in_parts(representation, sound, part=PART), part=PART)
+    again = segments.synthesize_in_parts(representation, segments.analyze_in_parts(representation, sound, part=PART), part=PART)
     np.testing.assert_array_equal(again[: len(sound)], sound)
     assert len(again) == 5 * PART * 128
 
 
 def test_there_are_no_seams(sound):
     """Near a seam, spectra are as far from the features, and levels as even, as anywhere else; cut apart they are not."""
-    features = segments.analyse_in_parts(MEL, sound, part=PART)
-    made = segments.synthesise_in_parts(MEL, features, part=PART)
+    features = segments.analyze_in_parts(MEL, sound, part=PART)
+    made = segments.synthesize_in_parts(MEL, features, part=PART)
     found = measure_seams(MEL, made, features.values[0], every=PART)
     assert found.count == 4
     assert found.error_near < 1.3 * found.error_elsewhere
@@ -84,7 +84,7 @@ def test_there_are_no_seams(sound):
         lambda x: np.concatenate([x, np.repeat(x[:, -1:], 5 * PART - x.shape[1], 1)], 1).reshape(5, PART, *x.shape[2:]),
         features,
     )
-    apart = measure_seams(MEL, np.asarray(piece.synthesise(cut)).reshape(-1), features.values[0], every=PART, reach=2)
+    apart = measure_seams(MEL, np.asarray(piece.synthesize(cut)).reshape(-1), features.values[0], every=PART, reach=2)
     assert apart.error_near > 2 * apart.error_elsewhere
     with pytest.raises(ValueError, match="have no seam"):
         measure_seams(MEL, made, features.values[0], every=10**6)
@@ -101,16 +101,16 @@ def test_known_frames_are_held_and_gone_on_from(name):
 
 def test_nothing_and_too_much_are_said():
     with pytest.raises(ValueError, match=r"at least one sample"):
-        segments.analyse_in_parts(MEL, np.zeros(0, np.float32))
-    features = segments.analyse_in_parts(MEL, np.zeros(256, np.float32))
+        segments.analyze_in_parts(MEL, np.zeros(0, np.float32))
+    features = segments.analyze_in_parts(MEL, np.zeros(256, np.float32))
     with pytest.raises(ValueError, match=r"one sound are \[1, N, F\]"):
-        segments.synthesise_in_parts(MEL, features.replace(values=np.zeros((2, 2, 48))))
+        segments.synthesize_in_parts(MEL, features.replace(values=np.zeros((2, 2, 48))))
 
 
 def test_measured_pitch_reads_further_than_a_frame(sound):
     measured = dataclasses.replace(MEL, measured=("f0", "harmonicity"))
     assert measured.reach > MEL.reach
-    whole = measured.with_length(len(sound)).analyse(sound[None])
-    found = segments.analyse_in_parts(measured, sound, part=PART)
+    whole = measured.with_length(len(sound)).analyze(sound[None])
+    found = segments.analyze_in_parts(measured, sound, part=PART)
     for name in ("f0", "harmonicity"):
         np.testing.assert_allclose(found.conditions[name], whole.conditions[name], rtol=1e-3, atol=1e-4)

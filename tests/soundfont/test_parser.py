@@ -11,7 +11,7 @@ from timbre_jax.soundfont import parser
 from timbre_jax.soundfont.parser import SoundFontError, read_soundfont
 from timbre_jax.soundfont.player import ATTENUATION_SCALE, GAIN, RATE, render_note
 
-CENTRE = np.sqrt(0.5)  # a voice in the middle, mixed to mono
+CENTER = np.sqrt(0.5)  # a voice in the middle, mixed to mono
 
 
 def play(path, key=69, velocity=127, held=0.6, seconds=0.8):
@@ -39,7 +39,7 @@ def cents(a, b):
 def test_a_looped_sine_goes_on_exactly(tmp_path):
     note = play(one_preset(tmp_path / "b.sf2"), seconds=3.0, held=2.9)
     time = np.arange(round(2.8 * RATE)) / RATE
-    wanted = GAIN * CENTRE * np.sin(2 * np.pi * 441 * time)
+    wanted = GAIN * CENTER * np.sin(2 * np.pi * 441 * time)
     # Nearly three times the sample's length: the loop has been passed several times without a seam.
     np.testing.assert_allclose(note.wave[: len(time)], wanted, atol=2e-4)
     assert abs(cents(note.f0, 441)) < 0.05
@@ -86,7 +86,7 @@ def test_volume_envelope(tmp_path):
     seconds = {34: 0.2, 35: 0.1, 36: 2.0, 38: 1.0}  # attack, hold, decay (of 100 dB), release
     timecents = {f"g{number}": round(1200 * np.log2(value)) for number, value in seconds.items()}
     note = play(one_preset(tmp_path / "b.sf2", **timecents, g37=200), held=1.5, seconds=2.5)
-    full = 20 * np.log10(GAIN * CENTRE)
+    full = 20 * np.log10(GAIN * CENTER)
     assert level(note.wave, 0.09, 0.11) == pytest.approx(full + 20 * np.log10(0.5), abs=0.15)  # linear in amplitude
     assert level(note.wave, 0.22, 0.28) == pytest.approx(full, abs=0.01)
     assert level(note.wave, 0.495, 0.505) == pytest.approx(full - 10, abs=0.1)  # 0.2 s of a decay of 50 dB/s
@@ -98,7 +98,7 @@ def test_volume_envelope(tmp_path):
 @pytest.mark.parametrize("velocity", [1, 25, 64, 100, 127])
 def test_velocity_to_attenuation(tmp_path, velocity):
     note = play(one_preset(tmp_path / "b.sf2"), velocity=velocity)
-    wanted = 20 * np.log10(GAIN * CENTRE) - 40 * np.log10(127 / velocity)  # section 8.4.1
+    wanted = 20 * np.log10(GAIN * CENTER) - 40 * np.log10(127 / velocity)  # section 8.4.1
     assert level(note.wave, 0.1, 0.5) == pytest.approx(wanted, abs=0.02)
 
 
@@ -129,7 +129,7 @@ def test_a_bank_s_own_modulator_from_velocity_to_filter(tmp_path):
     own = [(0x0102, parser.FILTER_CUTOFF, -2400, 0, 0), (0x0502, parser.ATTENUATION, 0, 0, 0)]
     cutoff = round(1200 * np.log2(1764 / 8.176))
     path = one_preset(tmp_path / "b.sf2", sample=sine_sample(1764.0), g8=cutoff, modulators=own)
-    full = 20 * np.log10(GAIN * CENTRE)
+    full = 20 * np.log10(GAIN * CENTER)
     assert level(play(path, velocity=127).wave, 0.1, 0.5) == pytest.approx(full - 3, abs=0.1)
     assert level(play(path, velocity=1).wave, 0.1, 0.5) == pytest.approx(full - 24, abs=0.6)
 
@@ -160,7 +160,7 @@ def test_ranges_global_zones_and_layers(tmp_path):
 
 def test_sample_modes(tmp_path):
     once = play(one_preset(tmp_path / "a.sf2", g54=0), held=1.5, seconds=2.0)
-    assert level(once.wave, 0.5, 0.9) == pytest.approx(20 * np.log10(GAIN * CENTRE), abs=0.01)
+    assert level(once.wave, 0.5, 0.9) == pytest.approx(20 * np.log10(GAIN * CENTER), abs=0.01)
     assert not once.wave[RATE + 2 :].any()  # one second long, then silence
     # Looped until note-off, then the rest of the sample, here a click-free jump to an octave above.
     wave = np.concatenate([sine_sample(seconds=0.5)["data"], sine_sample(882.0, seconds=0.5)["data"]])
@@ -200,7 +200,7 @@ def test_modulation_envelope_on_pitch(tmp_path):
 def test_tremolo(tmp_path):
     zone = {"g13": 60, "g22": round(1200 * np.log2(4 / 8.176))}
     note = play(one_preset(tmp_path / "b.sf2", **zone), held=1.0, seconds=1.0)
-    envelope = 20 * np.log10(np.abs(hilbert(note.wave))[RATE // 10 : RATE * 9 // 10] / (GAIN * CENTRE))
+    envelope = 20 * np.log10(np.abs(hilbert(note.wave))[RATE // 10 : RATE * 9 // 10] / (GAIN * CENTER))
     assert envelope.max() == pytest.approx(6, abs=0.2)
     assert envelope.min() == pytest.approx(-6, abs=0.2)
 

@@ -11,7 +11,7 @@ import pytest
 import timbre_jax
 from tests.helpers.runs import assert_same_run, last_checkpoint, metric_lines, small_config, small_sources
 from timbre_jax import checkpoint
-from timbre_jax.data.example_source import ExampleSource, Labelled, ListedExamples
+from timbre_jax.data.example_source import ExampleSource, Labeled, ListedExamples
 from timbre_jax.training.checkpointing.progress import TrainingError
 from timbre_jax.training.loop import train_and_evaluate
 
@@ -114,8 +114,8 @@ def test_labels_dropout_and_a_falling_rate_go_on_as_if_nothing_had_been(tmp_path
     labels = np.array(loud, np.int32)
     sources = dataclasses.replace(
         sources,
-        train=Labelled(sources.train, {"family": labels[: len(sources.train)]}),
-        valid=Labelled(sources.valid, {"family": labels[len(sources.train) :]}),
+        train=Labeled(sources.train, {"family": labels[: len(sources.train)]}),
+        valid=Labeled(sources.valid, {"family": labels[len(sources.train) :]}),
         classes=(("family", kinds),),
     )
     model = {"name": "flow_vae", "latent_size": 3, "channels": (4,), "pools": ((2, 2),), "hidden": 8, "flows": 2}

@@ -1,1 +1,1 @@
-"""Analyses of a timbre space: each takes a space and arrays and returns a record of arrays."""
+"""Analyzes of a timbre space: each takes a space and arrays and returns a record of arrays."""

@@ -63,8 +63,8 @@ def agreement(importances: Mapping[str, np.ndarray]) -> Agreement:
         raise ValueError(f"importances are [D] with one D for all methods, not {sorted(shapes)}")
     values = np.stack([np.asarray(x, np.float64) for x in importances.values()])
     rank = ranks(-values.T).T
-    centred = rank - rank.mean(1, keepdims=True)
-    norm = np.linalg.norm(centred, axis=1)
+    centered = rank - rank.mean(1, keepdims=True)
+    norm = np.linalg.norm(centered, axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):
-        matrix = centred @ centred.T / np.outer(norm, norm)
+        matrix = centered @ centered.T / np.outer(norm, norm)
     return Agreement(tuple(importances), values, rank, matrix, rank.mean(0))

@@ -24,7 +24,7 @@ class DirectionEffects:
     Attributes:
       positions: [D, S], values of the swept latent.
       qualities: each [D, S] by name (`QUALITIES`): mean f0 in semitones (MIDI number); level of the loudest frame in
-        dB; the amplitude-weighted mean harmonic number, which is brightness without pitch; centre of gravity in time.
+        dB; the amplitude-weighted mean harmonic number, which is brightness without pitch; center of gravity in time.
       values: decoded features [D, S, N, F].
     """
 
@@ -51,7 +51,7 @@ def direction_effects(space: TimbreSpace, point: np.ndarray | None = None, *, st
     """Sweeps every latent from its 1st to its 99th percentile, from a point [D] (default: the training mean).
 
     Raises:
-      ValueError: the representation does not say f0 and harmonics (it has no `denormalise`).
+      ValueError: the representation does not say f0 and harmonics (it has no `denormalize`).
     """
     if not space.representation.is_harmonic:
         raise ValueError(f"features of {space.representation.name} have no f0 and harmonics to read qualities from")
@@ -60,7 +60,7 @@ def direction_effects(space: TimbreSpace, point: np.ndarray | None = None, *, st
     latents = np.stack([np.asarray(sweep(space, start, d, steps=steps)) for d in range(size)])
     values = decode_values(space, space.latent(jnp.asarray(latents.reshape(-1, size))))
     harmonic = cast(HarmonicTracks, space.representation)
-    f0, decibel = (np.asarray(x, np.float64) for x in harmonic.denormalise(jnp.asarray(values)))
+    f0, decibel = (np.asarray(x, np.float64) for x in harmonic.denormalize(jnp.asarray(values)))
     found = harmonic_qualities(f0, decibel, rate=space.representation.rate)
     positions = latents[np.arange(size), :, np.arange(size)]
     shape = (size, steps)
@@ -72,7 +72,7 @@ def direction_effects(space: TimbreSpace, point: np.ndarray | None = None, *, st
 def harmonic_qualities(f0: np.ndarray, decibel: np.ndarray, *, rate: float) -> dict[str, np.ndarray]:
     """`QUALITIES` [B] of f0 [B, N] in Hz and harmonic amplitudes [B, N, H] in dB, frames `rate` a second.
 
-    Frames count by their power, so that the silence after a note says nothing. The temporal centroid is the centre of
+    Frames count by their power, so that the silence after a note says nothing. The temporal centroid is the center of
     gravity of the amplitude over time (Peeters et al. 2011): early for plucked sounds, late for held ones.
     """
     power = 10.0 ** (decibel / 10.0)

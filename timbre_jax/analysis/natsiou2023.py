@@ -16,7 +16,7 @@ from timbre_jax.evaluation.published import NATSIOU_MSE, NATSIOU_SSIM
 from timbre_jax.metrics.table import Table
 
 MOST_IMPORTANT = (0, 1, 2, 5)
-"""By most of its analyses (section 4.1)."""
+"""By most of its analyzes (section 4.1)."""
 LEAST_RESILIENT = (1, 2, 5)
 """By perturbation, fig. 7. The text counts "features one, two, and five" by their number."""
 TIGHT = (1, 2)
@@ -122,7 +122,7 @@ def verdict_table(
         ("Methods agree", "said in words", f"{ranks.mean():.2f}",
          "Here: mean rank correlation between pairs of methods; 1 is perfect, 0 is none."),
         ("MSE of the representation", f"{NATSIOU_MSE:g}", f"{mse:.4f} (mean image {mean_image_mse:.4f})",
-         "Not comparable: the paper's is min-max normalised on its own data, f0 probably in Hz."),
+         "Not comparable: the paper's is min-max normalized on its own data, f0 probably in Hz."),
         ("SSIM of the representation", f"{NATSIOU_SSIM:g}", f"{ssim:.3f}",
          "Not comparable: the paper states neither window nor data range, and both change it a lot."),
     )  # fmt: skip

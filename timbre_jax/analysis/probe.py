@@ -164,8 +164,8 @@ def r2_interval(
     predictions, targets = np.asarray(predictions, np.float64), np.asarray(targets, np.float64)
     ids, count = group_ids(groups, len(targets))
     # About the mean of all, so that squares of small differences keep their digits; R^2 is the same.
-    centred = targets - targets.mean()
-    terms = np.stack([np.ones_like(centred), centred, centred**2, (predictions - targets) ** 2], axis=1)
+    centered = targets - targets.mean()
+    terms = np.stack([np.ones_like(centered), centered, centered**2, (predictions - targets) ** 2], axis=1)
     sums = group_sums(terms, ids, count)
 
     def r2(drawn: np.ndarray) -> np.ndarray:
@@ -179,8 +179,8 @@ def r2_interval(
 def _outputs(settings: ProbeSettings, fold: int, values, wanted, rows, unseen, order, cost) -> np.ndarray:
     """Outputs for the frames `unseen` of a probe that was fitted to the frames `rows`, in minibatches `order` of them."""
     key = jax.random.fold_in(jax.random.key(settings.seed), fold)
-    centre, spread = values[rows].mean(0), values[rows].std(0) + 1e-6
-    inputs = np.where(np.isfinite(values).all(1)[:, None], (values - centre) / spread, 0.0)
+    center, spread = values[rows].mean(0), values[rows].std(0) + 1e-6
+    inputs = np.where(np.isfinite(values).all(1)[:, None], (values - center) / spread, 0.0)
     weights = _fit(key, inputs, wanted, rows[order], settings.hidden, settings.learning_rate, cost)
     return np.asarray(_predict(weights, inputs[unseen]))
 

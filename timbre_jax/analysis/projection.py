@@ -19,8 +19,7 @@ TSNE_GRID = tuple(
 )
 """The nine t-SNE maps of Rebnord 2022, section 7.3."""
 UMAP_GRID = tuple(
-    {"neighbours": neighbours, "min_dist": min_dist}
-    for neighbours, min_dist in itertools.product((10, 50, 100), (0.1, 0.5, 0.8))
+    {"neighbors": neighbors, "min_dist": min_dist} for neighbors, min_dist in itertools.product((10, 50, 100), (0.1, 0.5, 0.8))
 )
 """The nine UMAP maps of Rebnord 2022, section 7.3; the last was chosen."""
 
@@ -63,7 +62,7 @@ def pca_map(latents: np.ndarray) -> Projection:
 def tsne_map(
     latents: np.ndarray, *, perplexity: float = 49.0, seed: int = 0, most: int = 1500, iterations: int = 1000
 ) -> Projection:
-    """t-SNE with PCA initialisation (van der Maaten & Hinton 2008), perplexity 49 as in Natsiou et al. 2023, fig. 8.
+    """t-SNE with PCA initialization (van der Maaten & Hinton 2008), perplexity 49 as in Natsiou et al. 2023, fig. 8.
 
     Distances between far clusters and the sizes of clusters mean nothing in it. The perplexity is cut to a third of the
     sounds; above `most` sounds a random `most` of them are taken.
@@ -89,7 +88,7 @@ def tsne_map(
     return Projection("tsne", model.fit_transform(chosen.astype(np.float32)).astype(np.float64), rows, None, {}, settings)
 
 
-def umap_model(latents: np.ndarray, *, neighbours: int = 100, min_dist: float = 0.8, seed: int = 0):
+def umap_model(latents: np.ndarray, *, neighbors: int = 100, min_dist: float = 0.8, seed: int = 0):
     """umap-learn's model fitted to latents [M, D]: `embedding_` [M, 2], `transform`, `inverse_transform`.
 
     UMAP (McInnes, Healy, Melville 2018), default settings as chosen by Rebnord 2022. The first import of umap-learn on a
@@ -109,22 +108,22 @@ def umap_model(latents: np.ndarray, *, neighbours: int = 100, min_dist: float = 
     except ImportError:
         raise ValueError("UMAP needs umap-learn: pip install umap-learn") from None
     with warnings.catch_warnings():
-        # That a seed turns threads off, that the initialisation of few sounds is random: as it should be.
+        # That a seed turns threads off, that the initialization of few sounds is random: as it should be.
         warnings.simplefilter("ignore")
         return umap.UMAP(
-            n_neighbors=max(2, min(neighbours, len(latents) - 1)),
+            n_neighbors=max(2, min(neighbors, len(latents) - 1)),
             min_dist=min_dist,
             random_state=seed,
             init="spectral" if len(latents) > 12 else "random",
         ).fit(np.asarray(latents, np.float32))
 
 
-def umap_map(latents: np.ndarray, *, neighbours: int = 100, min_dist: float = 0.8, seed: int = 0) -> Projection:
+def umap_map(latents: np.ndarray, *, neighbors: int = 100, min_dist: float = 0.8, seed: int = 0) -> Projection:
     """UMAP of latents [M, D]; what `umap_model` says holds here."""
-    settings = {"neighbours": neighbours, "min_dist": min_dist, "seed": seed}
+    settings = {"neighbors": neighbors, "min_dist": min_dist, "seed": seed}
     latents = points(latents)
     if len(latents) >= 5 and np.ptp(latents, axis=0).max() == 0:
         placed = np.zeros((len(latents), 2))
     else:
-        placed = np.asarray(umap_model(latents, neighbours=neighbours, min_dist=min_dist, seed=seed).embedding_, np.float64)
+        placed = np.asarray(umap_model(latents, neighbors=neighbors, min_dist=min_dist, seed=seed).embedding_, np.float64)
     return Projection("umap", placed, np.arange(len(latents)), None, {}, settings)

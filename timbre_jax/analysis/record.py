@@ -23,7 +23,7 @@ from timbre_jax.generation.axes import Axes
 from timbre_jax.generation.control.code_table import CodeTable
 from timbre_jax.metrics.bootstrap import Interval, mean_interval
 from timbre_jax.metrics.codebook_usage import CodeUses
-from timbre_jax.metrics.knn import NeighbourAccuracy
+from timbre_jax.metrics.knn import NeighborAccuracy
 from timbre_jax.metrics.reconstruction import Scores
 from timbre_jax.metrics.sound_pairs import PairMeasure
 from timbre_jax.metrics.table import Result
@@ -130,7 +130,7 @@ class FeatureQuality:
     definition: str
     scores: Scores
     floors: Mapping[str, Scores]
-    families: NeighbourAccuracy | None
+    families: NeighborAccuracy | None
     distances: Mapping[str, np.ndarray]
     distance_groups: np.ndarray
     training_notes: int = 0

@@ -69,11 +69,11 @@ def series_statistics(latent: Latent, *, longest: float = 2.0) -> SeriesStatisti
     low, high = np.percentile(frames, [1.0, 99.0], axis=0)
     moves = np.concatenate([np.abs(np.diff(sound, axis=0)) for sound in sounds])
     speed = moves.mean(0) * latent.rate if len(moves) else np.zeros_like(mean)
-    centred = [sound - sound.mean(0) for sound in sounds]
-    square = sum(np.square(sound).sum(0) for sound in centred)
+    centered = [sound - sound.mean(0) for sound in sounds]
+    square = sum(np.square(sound).sum(0) for sound in centered)
     total = np.square(frames - mean).sum(0)
     moving = square > 1e-12 * np.maximum(np.square(frames).sum(0), 1e-30)
-    lags = _autocorrelation(centred, min(int(lengths.max()) - 1, max(1, round(longest * latent.rate))))
+    lags = _autocorrelation(centered, min(int(lengths.max()) - 1, max(1, round(longest * latent.rate))))
     with np.errstate(invalid="ignore", divide="ignore"):
         return SeriesStatistics(
             mean=mean,
@@ -90,11 +90,11 @@ def series_statistics(latent: Latent, *, longest: float = 2.0) -> SeriesStatisti
         )
 
 
-def _autocorrelation(centred: list[np.ndarray], longest: int) -> np.ndarray:
+def _autocorrelation(centered: list[np.ndarray], longest: int) -> np.ndarray:
     """[1 + longest, D]: of all sounds together at lags 0..longest; each lag over the pairs that there are."""
-    size = centred[0].shape[1]
+    size = centered[0].shape[1]
     sums, pairs = np.zeros((1 + longest, size)), np.zeros((1 + longest, 1))
-    for sound in centred:
+    for sound in centered:
         for lag in range(min(longest, len(sound) - 1) + 1):
             sums[lag] += np.einsum("nd,nd->d", sound[: len(sound) - lag], sound[lag:])
             pairs[lag] += len(sound) - lag

@@ -20,7 +20,7 @@ from timbre_jax.evaluation.resynthesis import sound_distances
 from timbre_jax.evaluation.runs import even_choice
 from timbre_jax.evaluation.sounds import Sounds
 from timbre_jax.inference.batched import encode_features, map_batches, take
-from timbre_jax.metrics.knn import neighbour_accuracy
+from timbre_jax.metrics.knn import neighbor_accuracy
 from timbre_jax.metrics.reconstruction import reconstruction_scores, score_definition
 from timbre_jax.space import TimbreSpace
 
@@ -114,7 +114,7 @@ def _quality(
         mean_image = np.asarray(training.features.values).mean(0)
         if not trained_on:  # The nearest training sound of a training sound is that sound.
             known = np.asarray(encode_features(space, training.features).values)
-            families = neighbour_accuracy(known, training.labels["family"], points.astype(np.float32), sounds.labels["family"])
+            families = neighbor_accuracy(known, training.labels["family"], points.astype(np.float32), sounds.labels["family"])
     distances, rows = sound_distances(space, sounds, number=DISTANCE_SOUNDS, mean_image=mean_image)
     return FeatureQuality(
         definition=score_definition(space.representation),

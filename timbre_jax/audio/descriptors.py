@@ -1,7 +1,7 @@
 """Descriptors of sound that musicians have words for: batched, pure jnp, differentiable where a gradient means something.
 
 Those of a spectrum have two forms: of magnitudes [..., N, K] with the frequencies of their bins (so that they can be taken of
-what a decoder makes, and followed back through it), and of waves [B, T], frame by frame: frame n is centred on sample
+what a decoder makes, and followed back through it), and of waves [B, T], frame by frame: frame n is centered on sample
 n * hop, [B, 1 + T // hop], as librosa's. Where a frame is silent, what has no value there is 0.
 """
 
@@ -40,7 +40,7 @@ def bin_frequencies(sample_rate: int, n_fft: int) -> np.ndarray:
 
 
 def centroid(magnitude: Array, frequencies: Array) -> Array:
-    """Centre of gravity of magnitudes [..., K] over frequencies [K], in their unit, [...]: sum(f |X|) / sum(|X|).
+    """Center of gravity of magnitudes [..., K] over frequencies [K], in their unit, [...]: sum(f |X|) / sum(|X|).
 
     0 for silence. As `librosa.feature.spectral_centroid`.
     """
@@ -55,8 +55,8 @@ def bandwidth(magnitude: Array, frequencies: Array) -> Array:
     """
     frequencies = jnp.asarray(frequencies, magnitude.dtype)
     total = jnp.sum(magnitude, axis=-1)
-    centre = centroid(magnitude, frequencies)
-    spread = jnp.sum(magnitude * jnp.square(frequencies - centre[..., None]), axis=-1) / jnp.where(total > 0, total, 1.0)
+    center = centroid(magnitude, frequencies)
+    spread = jnp.sum(magnitude * jnp.square(frequencies - center[..., None]), axis=-1) / jnp.where(total > 0, total, 1.0)
     return root(spread)
 
 
@@ -157,7 +157,7 @@ LOWEST_F0 = 60.0
 
 
 def yin_reach(sample_rate: int, hop: int) -> int:
-    """Samples after a frame's centre that `f0` and `harmonicity` read: half of YIN's window, and its longest lag behind."""
+    """Samples after a frame's center that `f0` and `harmonicity` read: half of YIN's window, and its longest lag behind."""
     lag = math.ceil(sample_rate / LOWEST_F0) + 1
     return math.ceil(2.5 * (lag - 1) / hop) * hop // 2 + lag
 

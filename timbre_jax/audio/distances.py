@@ -40,14 +40,14 @@ def ssim(a: Array, b: Array, *, window: int = 7, data_range: float = 1.0) -> Arr
         raise ValueError(f"ssim takes two batches of images [B, N, F] of one shape, got {a.shape} and {b.shape}")
     if min(a.shape[1:]) < window:
         raise ValueError(f"ssim window {window} is larger than the image {a.shape[1:]}")
-    # Around a common centre: variances as differences of means of squares lose less to rounding there.
-    centre = 0.5 * data_range
-    mean_a, mean_b = _box(a - centre, window), _box(b - centre, window)
+    # Around a common center: variances as differences of means of squares lose less to rounding there.
+    center = 0.5 * data_range
+    mean_a, mean_b = _box(a - center, window), _box(b - center, window)
     unbias = window * window / (window * window - 1.0)
-    var_a = unbias * (_box(jnp.square(a - centre), window) - jnp.square(mean_a))
-    var_b = unbias * (_box(jnp.square(b - centre), window) - jnp.square(mean_b))
-    covariance = unbias * (_box((a - centre) * (b - centre), window) - mean_a * mean_b)
-    mean_a, mean_b = mean_a + centre, mean_b + centre
+    var_a = unbias * (_box(jnp.square(a - center), window) - jnp.square(mean_a))
+    var_b = unbias * (_box(jnp.square(b - center), window) - jnp.square(mean_b))
+    covariance = unbias * (_box((a - center) * (b - center), window) - mean_a * mean_b)
+    mean_a, mean_b = mean_a + center, mean_b + center
     c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
     similarity = ((2 * mean_a * mean_b + c1) * (2 * covariance + c2)) / (
         (jnp.square(mean_a) + jnp.square(mean_b) + c1) * (var_a + var_b + c2)
@@ -66,7 +66,7 @@ def log_spectral_distance(
 ) -> Array:
     """Log-spectral distance of each pair of sounds in dB, [B, T] twice -> [B].
 
-    Power spectra P of a centred STFT (periodic Hann window of n_fft, hop `hop`), in dB relative to the largest bin of
+    Power spectra P of a centered STFT (periodic Hann window of n_fft, hop `hop`), in dB relative to the largest bin of
     the reference sound, everything under `floor_db` raised to it in both sounds:
 
         LSD = mean over frames n of sqrt(mean over bins k of (10 log10 P[n, k] - 10 log10 P_ref[n, k])^2)
@@ -74,8 +74,8 @@ def log_spectral_distance(
     (Gray & Markel 1976, in the discrete form of Quackenbush et al. 1988). Without a floor, the distance would be ruled
     by bins that nobody can hear, so a figure means nothing without it. Two silent sounds have distance 0.
 
-    `lengths` [B] in samples: only frames centred within the sound count; None: all of T, so that silence that pads both
-    sounds draws the mean towards 0.
+    `lengths` [B] in samples: only frames centered within the sound count; None: all of T, so that silence that pads both
+    sounds draws the mean toward 0.
     """
 
     def power(x):
@@ -91,7 +91,7 @@ def log_spectral_distance(
 
 
 def frame_mean(values: Array, lengths: Array | None, *, hop: int) -> Array:
-    """Mean [B] over frames [B, N], centred every `hop` samples from 0, that lie within `lengths` [B]; None: over all."""
+    """Mean [B] over frames [B, N], centered every `hop` samples from 0, that lie within `lengths` [B]; None: over all."""
     if lengths is None:
         return jnp.mean(values, axis=-1)
     inside = (hop * jnp.arange(values.shape[-1]) < jnp.maximum(jnp.asarray(lengths), 1)[:, None]).astype(values.dtype)
@@ -101,7 +101,7 @@ def frame_mean(values: Array, lengths: Array | None, *, hop: int) -> Array:
 def spectral_convergence(waves: Array, reference: Array, *, n_fft: int = 1024, hop: int = 256) -> Array:
     """Spectral convergence of each pair of sounds, [B, T] twice -> [B]; 0 where magnitudes are equal, 1 for silence.
 
-    |S - S_ref| / |S_ref| in the Frobenius norm, S magnitudes of a centred STFT with a periodic Hann window (Sturmel &
+    |S - S_ref| / |S_ref| in the Frobenius norm, S magnitudes of a centered STFT with a periodic Hann window (Sturmel &
     Daudet 2011). Ruled by the loudest partials; 20 log10 of it is the usual figure in dB. Two silent sounds have 0, a
     sound against silence the norm of its own spectra.
     """
@@ -119,10 +119,10 @@ def multi_resolution_stft_distance(
 ) -> Array:
     """Multi-resolution STFT distance of each pair of sounds, [B, T] twice -> [B]; 0 where magnitudes are equal.
 
-    Mean over the transform lengths (hop a quarter, periodic Hann window, centred) of spectral convergence plus the mean
+    Mean over the transform lengths (hop a quarter, periodic Hann window, centered) of spectral convergence plus the mean
     over frames and bins of |ln S - ln S_ref| (Yamamoto, Song & Kim 2020, eq. 4-6). Magnitudes under `floor_db` of the
     reference's largest are raised to it in the logarithm, or bins that nobody hears would rule. Differentiable where the
-    sounds differ and the reference is not silent. `lengths` [B]: the logarithms' mean is over frames centred within the sound,
+    sounds differ and the reference is not silent. `lengths` [B]: the logarithms' mean is over frames centered within the sound,
     as in `log_spectral_distance`; the convergence is no mean over frames, so padding does not change it.
     """
     total = jnp.zeros(waves.shape[:-1], jnp.float32)

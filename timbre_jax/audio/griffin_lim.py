@@ -42,7 +42,7 @@ def fast_griffin_lim(
     magnitudes are only the start. (The thought is that of Masuyama et al. 2023, "bi-level consistency".)
 
     Args:
-      magnitudes: of a centred transform (`audio.stft.stft`): frame n on sample n * hop, n_fft = 2 * (K - 1).
+      magnitudes: of a centered transform (`audio.stft.stft`): frame n on sample n * hop, n_fft = 2 * (K - 1).
       length: samples; at least (N - 1) * hop.
       phase: [B, N, K] radians to begin with. Without it, random from `key` (one key, split over the sounds, or [B] keys);
         without both, that of an impulse in the middle of each frame: deterministic.
@@ -107,7 +107,7 @@ def _with_known(spectra: Array, known: Array | None) -> Array:
 
 
 def _right_size(spectra: Array, sound: dict, filters: Array | None, share: Array | None) -> Array:
-    """Projects spectra [N, K] of a sound on those of its magnitudes, or scales them towards its bands; known frames stay."""
+    """Projects spectra [N, K] of a sound on those of its magnitudes, or scales them toward its bands; known frames stay."""
     power = jnp.square(spectra.real) + jnp.square(spectra.imag)
     if filters is None:
         scale = sound["magnitudes"] * jax.lax.rsqrt(jnp.maximum(power, 1e-30))

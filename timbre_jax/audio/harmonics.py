@@ -37,7 +37,7 @@ def harmonic_peaks(power: Array, f0: Array, *, n_harmonics: int, bin_width: floa
     Looked for within `reach` bins of n * f0 and no further than half an f0 away, so that no harmonic is counted twice.
     Place and height are those of the parabola through the logarithms of three bins (Smith & Serra 1987, PARSHL), which
     for a zero-padded Blackman window is right within 0.1 dB. Where no local maximum is in reach (a gap between
-    harmonics, the slope of a louder neighbour), the height is that of the spectrum at n * f0 itself.
+    harmonics, the slope of a louder neighbor), the height is that of the spectrum at n * f0 itself.
 
     Args:
       power: [B, N, K] power spectra.

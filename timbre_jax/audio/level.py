@@ -38,9 +38,9 @@ def rms(waves: Array) -> Array:
 
 
 def frame_level(waves: Array, *, hop: int, window_hops: int = 4, floor_db: float = FLOOR_DB) -> Array:
-    """RMS level of centred frames in dB, [B, T] -> [B, 1 + T // hop]; full scale (a constant 1) is 0 dB.
+    """RMS level of centered frames in dB, [B, T] -> [B, 1 + T // hop]; full scale (a constant 1) is 0 dB.
 
-    Frame n covers `window_hops` (even) hops centred on sample n * hop; beyond the ends of the wave there is silence.
+    Frame n covers `window_hops` (even) hops centered on sample n * hop; beyond the ends of the wave there is silence.
     """
     if window_hops < 2 or window_hops % 2:
         raise ValueError(f"window_hops must be even and at least 2, got {window_hops}")

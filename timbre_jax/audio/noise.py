@@ -6,7 +6,7 @@ a sound made in chunks is the sound made at once. It is shaped between an STFT a
     y = istft(H[n, k] * stft(u)[n, k]),    u uniform in [-1, 1)
 
 (as in Bitton, Esling & Harada 2020, arXiv 2007.06349; the thought is that of DDSP, Engel et al. 2020, section 3.5). Frames
-are centred on n * hop, as everywhere in this library; with H = 1, y is u. Differentiable in H.
+are centered on n * hop, as everywhere in this library; with H = 1, y is u. Differentiable in H.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ Each is a function
     (magnitudes [B, N, K], *, hop, length, window, window_length, iterations, key, bands, filters, known)
         -> waves [B, length]
 
-of centred spectra as `audio.stft.stft` makes them: frame n on sample n * hop, n_fft = 2 * (K - 1), N = 1 + length // hop
+of centered spectra as `audio.stft.stft` makes them: frame n on sample n * hop, n_fft = 2 * (K - 1), N = 1 + length // hop
 or one less. All are deterministic without a `key`. `bands` and `filters` are for where only bands of the magnitudes are
 known (`fast_griffin_lim`); "pghi" alone does not iterate and ignores them. `known` [B, P, K]: spectra of the first P frames,
 which stay as they are: what a long sound in parts goes on from.

@@ -38,7 +38,7 @@ def phase_gradient(
 ) -> tuple[Array, Array]:
     """The phase's change a hop and a bin in radians, [N, K] -> [N, K] twice; for phases with (-1)^k taken out.
 
-    With s = log magnitude (under `floor_db` of `full_scale`, None being the sound's largest, raised to it), for frames centred
+    With s = log magnitude (under `floor_db` of `full_scale`, None being the sound's largest, raised to it), for frames centered
     on n * hop:
 
         d phase / dn = 2 pi hop k / n_fft + hop n_fft / gamma * ds/dk,    d phase / dk = -gamma / (hop n_fft) * ds/dn
@@ -66,7 +66,7 @@ def integrate_phase(
     window_length: int | None = None,
     known: Array | None = None,
 ) -> Array:
-    """Phases for magnitudes of a centred transform, [B, N, K] -> [B, N, K] radians (of `audio.stft.stft`).
+    """Phases for magnitudes of a centered transform, [B, N, K] -> [B, N, K] radians (of `audio.stft.stft`).
 
     Phase gradient integration along the loudest way (Průša, Balazs, Søndergaard 2017, "A noniterative method for
     reconstruction of phase from STFT magnitude", PGHI), made for a device: instead of one heap over the whole plane, frames
@@ -133,7 +133,7 @@ def _walk(
     earlier = frames < start if back else np.zeros((count, 1), bool)
 
     def done_before(x):
-        """The neighbouring frame on the side of the start, which is done first."""
+        """The neighboring frame on the side of the start, which is done first."""
         return jnp.where(earlier, jnp.roll(x, -1, axis=0), jnp.roll(x, 1, axis=0))
 
     step = 0.5 * (across + done_before(across)) * jnp.where(earlier, -1.0, 1.0)

@@ -29,7 +29,7 @@ def difference_function(waves: Array, *, hop: int, max_lag: int, window_hops: in
 
     d_n(tau) = sum_j (x[j] - x[j + tau])^2 over the window_hops * hop samples that begin at
     (n - ceil(window_hops / 2)) * hop (de Cheveigne & Kawahara 2002, eq. 6): with the default 3 hops, window and lag
-    together lie about the frame's centre n * hop. Beyond the ends of the wave there is silence.
+    together lie about the frame's center n * hop. Beyond the ends of the wave there is silence.
 
     A thousandth of a percent of both windows' energy is added: differences under float32's rounding (those of a
     constant offset) then look like noise, not like something periodic.
@@ -70,7 +70,7 @@ def running_sum(x: Array) -> Array:
     return jnp.matmul(x, _triangle(x.shape[-1]), precision=jax.lax.Precision.HIGHEST)
 
 
-def cumulative_mean_normalised(difference: Array) -> Array:
+def cumulative_mean_normalized(difference: Array) -> Array:
     """d'(tau) = d(tau) tau / sum_{1..tau} d(j), d'(0) = 1 (de Cheveigne & Kawahara 2002, eq. 8); same shape [..., L].
 
     Silence (all differences 0) gives 1 everywhere: nothing periodic.
@@ -91,9 +91,9 @@ def yin(
     threshold: float = 0.1,
     window_hops: int | None = None,
 ) -> tuple[Array, Array]:
-    """f0 of centred frames by YIN, [B, T] -> (f0 [B, N] in Hz, aperiodicity [B, N]), N = 1 + T // hop.
+    """f0 of centered frames by YIN, [B, T] -> (f0 [B, N] in Hz, aperiodicity [B, N]), N = 1 + T // hop.
 
-    de Cheveigne & Kawahara 2002, section II: the first trough of the cumulative-mean-normalised difference that is
+    de Cheveigne & Kawahara 2002, section II: the first trough of the cumulative-mean-normalized difference that is
     under `threshold`, or the deepest where none is; its place and depth by a parabola through three lags. Every frame
     gets an f0, noise and silence too: the aperiodicity (the trough's depth: 0 perfectly periodic, about 1 noise or
     silence) says what it is worth.
@@ -109,7 +109,7 @@ def yin(
     if window_hops is None:
         window_hops = math.ceil(2.5 * last / hop)
     difference = difference_function(waves, hop=hop, max_lag=last + 1, window_hops=window_hops)
-    curve = cumulative_mean_normalised(difference)
+    curve = cumulative_mean_normalized(difference)
     before, here, after = curve[..., first - 1 : -2], curve[..., first:-1], curve[..., first + 1 :]
     lags = np.arange(first, last + 1, dtype=np.float32)
     # Depth between the lags: a bright note's trough at 8.4 samples is far from its nearest lag's value.

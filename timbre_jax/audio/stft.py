@@ -1,6 +1,6 @@
 """Short-time Fourier transform and its inverse, batched, made of slices and FFTs only (no gather, no scatter).
 
-Conventions: time before frequency, [B, N, K]; a centred transform has frame n centred on sample n * hop, as in
+Conventions: time before frequency, [B, N, K]; a centered transform has frame n centered on sample n * hop, as in
 `librosa.stft(center=True, pad_mode="constant")`, whose values it reproduces (transposed).
 """
 
@@ -100,9 +100,9 @@ def stft(
       waves: any number of leading axes.
       n_fft: transform length in samples; bin k lies at k * sample_rate / n_fft Hz.
       hop: samples between frames.
-      window: a name of `COSINE_WINDOWS`, not normalised: a sine of amplitude a peaks at a * sum(window) / 2.
+      window: a name of `COSINE_WINDOWS`, not normalized: a sine of amplitude a peaks at a * sum(window) / 2.
       window_length: samples, n_fft if None; a shorter window stands in the middle of the n_fft samples.
-      center: pad with n_fft // 2 zeros at both ends, so that N = 1 + T // hop and frame n is centred on n * hop.
+      center: pad with n_fft // 2 zeros at both ends, so that N = 1 + T // hop and frame n is centered on n * hop.
 
     Raises ValueError for settings that do not fit each other.
     """
@@ -133,7 +133,7 @@ def istft(
     """Least-squares inverse of `stft` (Griffin & Lim 1984, eq. 6), [..., N, K] complex -> [..., T] float32.
 
     Exact (to float32 rounding) wherever the windows cover every sample; samples that no window covers come out 0. With
-    `center`, the result starts at the centre of frame 0.
+    `center`, the result starts at the center of frame 0.
 
     Args:
       spectra, hop, window, window_length, center: as given to or returned by `stft`; n_fft is 2 * (K - 1).

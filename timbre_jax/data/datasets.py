@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from timbre_jax.data.example_source import ExampleSource, Labelled, Rescaled, Subset, evenly_spaced, in_memory
+from timbre_jax.data.example_source import ExampleSource, Labeled, Rescaled, Subset, evenly_spaced, in_memory
 from timbre_jax.data.features import cached_features
 from timbre_jax.data.labels import class_labels, label_numbers
-from timbre_jax.data.on_the_fly import AnalysedSource
+from timbre_jax.data.on_the_fly import AnalyzedSource
 from timbre_jax.data.store import JoinedStore, Store, open_store
 from timbre_jax.representations import make_representation
 from timbre_jax.representations.base import Representation
@@ -67,12 +67,12 @@ def open_sources(config: Any, *, progress: bool = True) -> Sources:
         if data.features == "cached":
             source = cached_features(store, split, representation, progress=progress)
         else:
-            source = AnalysedSource(store, split, representation)
+            source = AnalyzedSource(store, split, representation)
         chosen[role] = source if len(positions) == len(source) else Subset(source, positions)
         if data.labels:
             columns = {name: column[positions] for name, column in store.metadata(split).items()}
             classes = classes or class_labels(columns, data.labels)
-            chosen[role] = Labelled(chosen[role], {name: label_numbers(columns[name], words) for name, words in classes})
+            chosen[role] = Labeled(chosen[role], {name: label_numbers(columns[name], words) for name, words in classes})
     train, valid = chosen["train"], chosen["valid"]
     if data.in_memory:
         train, valid = in_memory(train), in_memory(valid)
@@ -86,7 +86,7 @@ def open_sources(config: Any, *, progress: bool = True) -> Sources:
 def fit_ranges(representation: Representation, source: ExampleSource) -> tuple[Representation, np.ndarray, np.ndarray]:
     """Harmonic tracks with ranges that are the smallest and largest of a source: the paper's min-max scaling.
 
-    Both scales are affine in the normalised values, so the features need not be made again.
+    Both scales are affine in the normalized values, so the features need not be made again.
 
     Returns:
       The representation with the fitted ranges, and the values [F] of the given one that become 0 and 1.
@@ -102,7 +102,7 @@ def fit_ranges(representation: Representation, source: ExampleSource) -> tuple[R
     if not np.all(low < high):
         raise ValueError("cannot fit ranges: f0 or the amplitudes of the training set are all one value")
     ends = np.array([[[low[0], low[1]], [high[0], high[1]]]], np.float32)
-    f0, amplitude = representation.denormalise(ends)
+    f0, amplitude = representation.denormalize(ends)
     fitted = dataclasses.replace(
         representation,
         f0_range=(float(f0[0, 0]), float(f0[0, 1])),

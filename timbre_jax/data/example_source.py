@@ -79,7 +79,7 @@ class Rescaled(ExampleSource):
         return {**example, "values": np.clip((example["values"] - self._low) * self._scale, 0.0, 1.0)}
 
 
-class Labelled(ExampleSource):
+class Labeled(ExampleSource):
     """Examples that carry a number for each kind of label.
 
     Args:

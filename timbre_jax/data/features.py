@@ -1,4 +1,4 @@
-"""Features of a whole split, analysed once and kept beside the store.
+"""Features of a whole split, analyzed once and kept beside the store.
 
     STORE/features/NAME-DIGEST/index.json            the representation's settings
     STORE/features/NAME-DIGEST/SPLIT.features.json   written last: the split is whole
@@ -31,7 +31,7 @@ from timbre_jax.types import Features
 
 VERSION = 1
 SHARD = 1024  # records a file: what an interrupted run loses at most
-MAX_SAMPLES = 64 * 64_000  # analysed at once: 64 notes of 4 s, 2 sounds of 40 s at 48 kHz
+MAX_SAMPLES = 64 * 64_000  # analyzed at once: 64 notes of 4 s, 2 sounds of 40 s at 48 kHz
 
 
 def cached_features(
@@ -43,14 +43,14 @@ def cached_features(
     directory: str | os.PathLike | None = None,
     progress: bool = True,
 ) -> FeatureSource | JoinedFeatures:
-    """Features of a split: analysed on the first call, read from disk after that. Interrupted, it goes on.
+    """Features of a split: analyzed on the first call, read from disk after that. Interrupted, it goes on.
 
     Args:
       store: the sounds; `representation.sample_rate` has to be the store's. Sounds are padded or cut to the representation's
         `length` where it has one, to the store's where it has none, and their real lengths decide the masks.
-      batch_size: sounds analysed at once; fewer where they are so long that memory would not do (`MAX_SAMPLES`).
+      batch_size: sounds analyzed at once; fewer where they are so long that memory would not do (`MAX_SAMPLES`).
       directory: where to keep them; None means STORE/features.
-      progress: show a bar while analysing.
+      progress: show a bar while analyzing.
 
     Raises:
       ValueError: another sample rate, features that are not finite, or a place that cannot be written.
@@ -80,7 +80,7 @@ def cached_features(
             folder.mkdir(parents=True, exist_ok=True)
             with locked(folder / ".lock", wait=True):
                 if not whole.is_file():  # else another process has made it meanwhile
-                    _analyse(store, split, representation, folder, batch_size=batch_size, progress=progress)
+                    _analyze(store, split, representation, folder, batch_size=batch_size, progress=progress)
         except OSError as error:
             raise ValueError(
                 f"{folder}: features cannot be written ({error.strerror or error}); make room, or name another directory"
@@ -92,14 +92,14 @@ def cached_features(
 def features_folder(store: Store, representation: Representation, directory: str | os.PathLike | None = None) -> Path:
     """Where the features of a store by a representation belong, whether they are there or not."""
     settings = representation.analysis_settings()
-    # A representation that comes to analyse differently under the same settings raises its `version`.
+    # A representation that comes to analyze differently under the same settings raises its `version`.
     version = [VERSION, representation.version]
     identity = json.dumps([version, representation.name, settings, store.index["fingerprint"]], sort_keys=True)
     name = f"{representation.name}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
     return (store.path / "features" if directory is None else Path(directory)) / name
 
 
-def _analyse(store, split, representation, folder, *, batch_size, progress) -> None:
+def _analyze(store, split, representation, folder, *, batch_size, progress) -> None:
     from tqdm import tqdm
 
     total, samples = store.length(split), representation.length or store.samples
@@ -129,7 +129,7 @@ def _analyse(store, split, representation, folder, *, batch_size, progress) -> N
             for first in range(start, stop, batch_size):
                 positions = range(first, min(first + batch_size, stop))
                 waves = store.audio(split, positions, samples=samples)
-                features = analyse_batch(representation, waves, lengths[first : first + len(waves)], batch_size)
+                features = analyze_batch(representation, waves, lengths[first : first + len(waves)], batch_size)
                 layout |= _shapes(features)
                 for row in range(len(positions)):
                     writer.write(_pack(features, row, store, split, first + row))
@@ -152,7 +152,7 @@ def _record_bytes(layout: dict[str, Any]) -> int:
     return 8 + 2 * frames * width + frames + 4 * numbers
 
 
-def analyse_batch(representation, waves: np.ndarray, lengths: np.ndarray, batch_size: int) -> Features:
+def analyze_batch(representation, waves: np.ndarray, lengths: np.ndarray, batch_size: int) -> Features:
     """Features of waves [n, T] of real lengths [n], as numpy arrays. Filled up to `batch_size`, so that it is compiled once."""
     import jax
 
@@ -161,7 +161,7 @@ def analyse_batch(representation, waves: np.ndarray, lengths: np.ndarray, batch_
     padded[:count] = waves
     real = np.full(batch_size, waves.shape[1], np.int32)
     real[:count] = lengths
-    features = jax.device_get(representation.analyse(padded, real))
+    features = jax.device_get(representation.analyze(padded, real))
     return jax.tree.map(lambda leaf: np.asarray(leaf, np.float32)[:count], features)
 
 

@@ -1,4 +1,4 @@
-"""Labels for class heads: columns of a store as numbers that a batch carries (`example_source.Labelled`)."""
+"""Labels for class heads: columns of a store as numbers that a batch carries (`example_source.Labeled`)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-NO_LABEL = ("", "unlabelled", "unknown")
+NO_LABEL = ("", "unlabeled", "unknown")
 """Words of a column for a sound without a label; its number is -1."""
 
 

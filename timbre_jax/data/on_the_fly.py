@@ -1,19 +1,19 @@
-"""Features of a split that are analysed whenever they are read, and kept nowhere."""
+"""Features of a split that are analyzed whenever they are read, and kept nowhere."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from timbre_jax.data.example_source import Example, ExampleSource, Positions
-from timbre_jax.data.features import MAX_SAMPLES, analyse_batch
+from timbre_jax.data.features import MAX_SAMPLES, analyze_batch
 from timbre_jax.data.store import JoinedStore, Store, StoreError
 from timbre_jax.representations import Representation
 
 BATCH = 64
 
 
-class AnalysedSource(ExampleSource):
-    """What `cached_features` gives, but for its rounding to 16 bits: analysed on the device at every reading.
+class AnalyzedSource(ExampleSource):
+    """What `cached_features` gives, but for its rounding to 16 bits: analyzed on the device at every reading.
 
     Nothing is waited for before training and no disk is needed beside the store; every pass over the sounds costs their
     analysis again, on the device that trains. It pays where that is quicker than reading (`experiments/benchmark.py
@@ -50,7 +50,7 @@ class AnalysedSource(ExampleSource):
         for start in range(0, len(positions), self._batch):
             here = positions[start : start + self._batch]
             waves = self._store.audio(self._split, here, samples=self._samples)
-            features = analyse_batch(self._representation, waves, self._lengths[here], self._batch)
+            features = analyze_batch(self._representation, waves, self._lengths[here], self._batch)
             if not np.isfinite(features.values).all():
                 (wrong,) = np.nonzero(~np.isfinite(features.values).all(axis=(1, 2)))
                 name = self._store.metadata(self._split, ("id",))["id"][here[wrong[0]]]

@@ -1,6 +1,6 @@
 """A store: sounds on disk as one set that every source is turned into and everything later reads.
 
-    STORE/index.json                        format, sample rate, splits, source, settings, licence, the doctor's counts
+    STORE/index.json                        format, sample rate, splits, source, settings, license, the doctor's counts
     STORE/records.csv                       one line a sound: split, place, id, instrument, family, source, pitch, samples, ...
     STORE/SPLIT-00000-of-00004.array_record the sounds, one record each: int16 little-endian samples
     STORE/doctor.csv, doctor.md             every sound that was looked at, kept or left out, and why

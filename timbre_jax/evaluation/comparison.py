@@ -21,7 +21,7 @@ from timbre_jax.evaluation.settings import EvaluationSettings
 from timbre_jax.files import write_text
 from timbre_jax.inference.batched import encode_features
 from timbre_jax.metrics.codebook_usage import CodeUses, code_uses
-from timbre_jax.metrics.knn import neighbour_accuracy
+from timbre_jax.metrics.knn import neighbor_accuracy
 from timbre_jax.metrics.reconstruction import reconstruction_scores
 from timbre_jax.metrics.table import Result, Table, write_results
 
@@ -138,7 +138,7 @@ def _score(
     scores = reconstruction_scores(run.space, notes.features, target=notes.target)
     seen, accuracy = trained_on(run, store, notes.split), None
     if known is not None and not seen:  # The nearest training note of a training note is that note.
-        accuracy = neighbour_accuracy(*known, sound_points(run.space, notes.features), notes.labels["family"])
+        accuracy = neighbor_accuracy(*known, sound_points(run.space, notes.features), notes.labels["family"])
     distances: dict[str, np.ndarray] = {}
     rows = np.zeros(0, np.int64)
     if settings.sounds:

@@ -91,7 +91,7 @@ def default_store(run: Run) -> str:
 
 
 def trained_on(run: Run, store: Store, split: str) -> bool:
-    """Returns whether the run was trained on these very notes; then neither scores nor neighbours say anything of others."""
+    """Returns whether the run was trained on these very notes; then neither scores nor neighbors say anything of others."""
     if split != run.config["data"]["train_split"]:
         return False
     paths = [Path(path) for path in _training_stores(run)]
@@ -254,7 +254,7 @@ def as_seen(features: Features, base: Representation, representation: Representa
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _changed(base, representation, values):
-    return representation.normalise(*base.denormalise(values))
+    return representation.normalize(*base.denormalize(values))
 
 
 def _wide(base: Representation) -> Representation:

@@ -11,7 +11,7 @@ from timbre_jax.evaluation.published import NATSIOU_2023
 from timbre_jax.evaluation.runs import Run
 from timbre_jax.metrics.bootstrap import Interval, mean_interval, ratio_interval
 from timbre_jax.metrics.codebook_usage import CodeUses
-from timbre_jax.metrics.knn import NeighbourAccuracy
+from timbre_jax.metrics.knn import NeighborAccuracy
 from timbre_jax.metrics.reconstruction import Scores, score_definition
 from timbre_jax.metrics.sound_pairs import COUNTED
 from timbre_jax.metrics.table import Result, Table, format_cell
@@ -49,7 +49,7 @@ class RunScores:
     trained_on: bool
     groups: np.ndarray
     scores: Scores
-    accuracy: NeighbourAccuracy | None
+    accuracy: NeighborAccuracy | None
     distances: dict[str, np.ndarray]
     distance_groups: np.ndarray
     codes: CodeUses | None
@@ -116,7 +116,7 @@ def _score_row(entry: RunScores, mean_image: RunScores | None, base: RunScores |
             for name in ("reconstruction", "representation")
         )
         three = add("sound_db", with_model, below, f"{where}; {MEAN_IMAGE}")
-        bound = add("representation_db", without, None, f"{where}, analysed and synthesised without the model")
+        bound = add("representation_db", without, None, f"{where}, analyzed and synthesized without the model")
         sound = (*three, bound[0])
     head = (entry.store, entry.name, entry.run.model, entry.run.space.latent_size)
     return (*head, len(entry.groups), len(np.unique(entry.groups)), *cells, *against, *family, *sound), results

@@ -1,4 +1,4 @@
-"""Recorded sounds with features and labels: the input of analyses and scores, from a store or from arrays."""
+"""Recorded sounds with features and labels: the input of analyzes and scores, from a store or from arrays."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ class SoundArrays:
         missing = {"id": own, "instrument": own, "family": np.full(count, "all"), "source": np.full(count, "all")}
         known = {name: np.asarray(label) for name, label in (labels or {}).items()}
         ends = None if lengths is None else np.asarray(lengths, np.int32)
-        features = map_batches(space.analyse, waves, ends, batch_size=16)
+        features = map_batches(space.analyze, waves, ends, batch_size=16)
         target = common_features(space.representation, features)
         return cls(waves, features, target, {**missing, "pitch": unknown, "velocity": unknown, **known}, ends)
 

@@ -98,13 +98,13 @@ def fit_axes(latents: np.ndarray, *, weights: np.ndarray | None = None) -> Axes:
         raise ValueError(f"axes need at least 2 finite latents, there are {len(latents)}")
     weights = weights / weights.sum()
     mean = weights @ latents
-    centred = latents - mean
-    variance, vectors = np.linalg.eigh((centred * weights[:, None]).T @ centred)
+    centered = latents - mean
+    variance, vectors = np.linalg.eigh((centered * weights[:, None]).T @ centered)
     directions = vectors[:, ::-1].T
     # A direction and its opposite are the same axis: one sign for every machine.
     largest = directions[np.arange(len(directions)), np.abs(directions).argmax(1)]
     directions = directions * np.sign(largest)[:, None]
-    low, high = _percentiles(centred @ directions.T, weights)
+    low, high = _percentiles(centered @ directions.T, weights)
     deviation = np.sqrt(np.maximum(variance[::-1], 0.0))
     return Axes(*(np.asarray(x, np.float32) for x in (mean, directions, deviation, low, high)))
 

@@ -9,7 +9,7 @@ A CSV has the header `start,end,what,operator,amount,fade`; a JSON file is a lis
                set       amount: training deviations from the training mean (the level: dB)
                smooth    amount: seconds (standard deviation of a Gaussian)
                noise     amount: training deviations (the level: dB)
-               quantise  amount: steps in training deviations (the level: dB)
+               quantize  amount: steps in training deviations (the level: dB)
                reverse   (all): the range backwards, level too
                stretch   (all) amount: factor on the range's duration, level too
                freeze    (all): the range's first latent held, level too; amount: for so many seconds, else as long as it is
@@ -40,7 +40,7 @@ from timbre_jax.space import TimbreSpace
 from timbre_jax.types import Array, Latent, slice_frames
 
 COLUMNS = ("start", "end", "what", "operator", "amount", "fade")
-OF_VALUES = ("scale", "offset", "set", "smooth", "noise", "quantise")
+OF_VALUES = ("scale", "offset", "set", "smooth", "noise", "quantize")
 OF_TIME = ("reverse", "stretch", "freeze")
 OPERATORS = (*OF_VALUES, *OF_TIME)
 RAMPS = ("scale", "offset", "set", "noise")
@@ -170,9 +170,9 @@ def _apply(space: TimbreSpace, latent: Latent, edit: Edit, key: Array, basis: Ax
         else:
             middle = path.freeze(middle, 0, count=None if edit.amount is None else max(1, round(amount[0] * rate)))
         return path.join([slice_frames(latent, 0, first), middle, slice_frames(latent, stop)])
-    values, centre, unit, back = _columns(space, latent, edit, basis)
+    values, center, unit, back = _columns(space, latent, edit, basis)
     series = Latent(values=values, mask=latent.mask, rate=rate)
-    changed = np.asarray(_value_operator(series, edit, amount, centre, unit, key, first, stop).values)
+    changed = np.asarray(_value_operator(series, edit, amount, center, unit, key, first, stop).values)
     share = _share(count, first, stop, edit.fade * rate)[None, :, None]
     if edit.index is not None:
         share = share * (np.arange(values.shape[-1]) == edit.index)
@@ -180,16 +180,16 @@ def _apply(space: TimbreSpace, latent: Latent, edit: Edit, key: Array, basis: Ax
 
 
 def _columns(space: TimbreSpace, latent: Latent, edit: Edit, basis: Axes | None):
-    """What an edit works on [1, M, K], its centre and unit [K], and the way back to a `Latent`."""
+    """What an edit works on [1, M, K], its center and unit [K], and the way back to a `Latent`."""
     values = np.asarray(latent.values, np.float32)
     if edit.what == "level":
         name = level_name(latent.conditions)
         if name is None:
             raise ValueError(f"{edit.place}: this space sets no level aside, so there is none to edit")
         level = np.broadcast_to(np.asarray(latent.conditions[name], np.float32), values.shape[:2])[..., None]
-        centre = np.asarray(space.statistics.get(f"condition_{name}", level.mean()), np.float32).reshape(1)
+        center = np.asarray(space.statistics.get(f"condition_{name}", level.mean()), np.float32).reshape(1)
         keep = {**latent.conditions}
-        return level, centre, np.ones(1, np.float32), lambda new: latent.replace(conditions={**keep, name: new[..., 0]})
+        return level, center, np.ones(1, np.float32), lambda new: latent.replace(conditions={**keep, name: new[..., 0]})
     if edit.what == "axis":
         if basis is None:
             raise ValueError(f"{edit.place}: this space has no playable axes")
@@ -214,20 +214,20 @@ def _exists(edit: Edit, size: int) -> None:
 
 
 def _value_operator(
-    series: Latent, edit: Edit, amounts: tuple[float, float], centre, unit, key: Array, first: int, stop: int
+    series: Latent, edit: Edit, amounts: tuple[float, float], center, unit, key: Array, first: int, stop: int
 ) -> Latent:
     amount = _ramp(amounts, series.values.shape[1], first, stop)
     if edit.operator == "scale":
-        return path.scale(series, amount, centre=centre)
+        return path.scale(series, amount, center=center)
     if edit.operator == "offset":
         return path.offset(series, amount * unit)
     if edit.operator == "set":
-        at = amount * unit + (0.0 if edit.what == "level" else centre)
+        at = amount * unit + (0.0 if edit.what == "level" else center)
         return series.replace(values=np.broadcast_to(at, series.values.shape).astype(np.float32))
     if edit.operator == "noise":
         return path.noise(series, amount * unit, key=key)
-    if edit.operator == "quantise":
-        return path.quantise(series, amounts[0] * unit, centre=centre)
+    if edit.operator == "quantize":
+        return path.quantize(series, amounts[0] * unit, center=center)
     return path.smooth(series, amounts[0] * series.rate)
 
 
@@ -269,7 +269,7 @@ def _amount(text: str, operator: str, place: str) -> tuple[float, float] | None:
         raise ValueError(f"{place}: amount is a number, or a:b for {ramps}, not {text!r}")
     amounts = [_number(part, "amount", place) for part in parts]
     low, high = {"stretch": (1 / LONGEST, LONGEST), "freeze": (0.0, 600.0)}.get(operator, (-math.inf, math.inf))
-    if operator in ("smooth", "quantise", "noise"):
+    if operator in ("smooth", "quantize", "noise"):
         low = 0.0
     if not all(low <= amount <= high for amount in amounts):
         raise ValueError(f"{place}: the amount of {operator} lies between {low:g} and {high:g}, not {text}")

@@ -2,7 +2,7 @@
 
 All are pure functions of `Latent` records [B, M, D], batched. What moves in time takes the level along (the conditions
 "loudness" or "gain_db", in dB): stretch, reverse, freeze, mixes. What changes values alone (scale, offset, smooth, noise,
-quantise) leaves the level as it is.
+quantize) leaves the level as it is.
 
 Two sounds of different lengths are aligned by stretching both to a common length, end to end: frame n of N + 1 is n / N of
 each sound, so their attacks meet and their ends meet. A mix of two levels is linear in dB.
@@ -97,7 +97,7 @@ def mix_spherical(space: TimbreSpace, start: Latent, end: Latent, share: Array |
 def settled(space: TimbreSpace, latent: Latent, *, rounds: int = 1) -> Latent:
     """The series as the space itself would hear it: encode(decode(z)), `rounds` times; level and length stay.
 
-    What lies between sounds moves towards what sounds like one; and so, a little, do sounds.
+    What lies between sounds moves toward what sounds like one; and so, a little, do sounds.
     """
     values, there = latent, np.shape(latent.values)[1]
     for _ in range(rounds):
@@ -191,9 +191,9 @@ def crossfade(start: Array, end: Array, share: Array | float) -> np.ndarray:
     return ((1.0 - share) * start + share * end).astype(np.float32)
 
 
-def scale(latent: Latent, factor: Array | float, *, centre: Array | float = 0.0) -> Latent:
-    """centre + factor (z - centre). Factor and centre: numbers, [D] or [M, D]."""
-    return _changed(latent, centre + factor * (np.asarray(latent.values) - centre))
+def scale(latent: Latent, factor: Array | float, *, center: Array | float = 0.0) -> Latent:
+    """center + factor (z - center). Factor and center: numbers, [D] or [M, D]."""
+    return _changed(latent, center + factor * (np.asarray(latent.values) - center))
 
 
 def offset(latent: Latent, amount: Array | float) -> Latent:
@@ -201,11 +201,11 @@ def offset(latent: Latent, amount: Array | float) -> Latent:
     return _changed(latent, np.asarray(latent.values) + amount)
 
 
-def quantise(latent: Latent, step: Array | float, *, centre: Array | float = 0.0) -> Latent:
-    """Values on a grid of `step` (a number, [D] or [M, D]) through `centre`; a step of 0 leaves them. For codes: `to_codes`."""
+def quantize(latent: Latent, step: Array | float, *, center: Array | float = 0.0) -> Latent:
+    """Values on a grid of `step` (a number, [D] or [M, D]) through `center`; a step of 0 leaves them. For codes: `to_codes`."""
     step, values = np.asarray(step, np.float32), np.asarray(latent.values)
     safe = np.where(step > 0, step, 1.0)
-    return _changed(latent, np.where(step > 0, centre + safe * np.round((values - centre) / safe), values))
+    return _changed(latent, np.where(step > 0, center + safe * np.round((values - center) / safe), values))
 
 
 def noise(latent: Latent, amount: Array | float, *, key: Array, first: int = 0) -> Latent:

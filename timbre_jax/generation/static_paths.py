@@ -87,7 +87,7 @@ def combine(space: TimbreSpace, points: Array, weights: Array) -> Array:
     """Signed sum of sounds: m + sum_i w_i (z_i - m) [D] of points [M, D], weights [M], m the training latents' mean.
 
     Where the weights sum to 1 (an average; a + b - c) m cancels and it is sum_i w_i z_i. Where they do not (a - b), the
-    plain sum would move towards or away from the origin, where no sound need be.
+    plain sum would move toward or away from the origin, where no sound need be.
 
     Raises:
       ValueError: no points, or not one weight a point.

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 from timbre_jax.inference import streaming
-from timbre_jax.representations.segments import PART, analyse_in_parts, padded_frames, synthesise_in_parts
+from timbre_jax.representations.segments import PART, analyze_in_parts, padded_frames, synthesize_in_parts
 from timbre_jax.space import TimbreSpace
 from timbre_jax.types import Array, Features, Latent, concatenate_frames, pad_frames, slice_frames
 
@@ -29,7 +29,7 @@ def embed_long(space: TimbreSpace, wave: np.ndarray, *, part: int = PART) -> Lat
       ValueError: not a series space, or not a wave with at least one sample.
     """
     _check(space)
-    return encode_long(space, analyse_in_parts(space.representation, wave, part=part), part=part)
+    return encode_long(space, analyze_in_parts(space.representation, wave, part=part), part=part)
 
 
 def encode_long(space: TimbreSpace, features: Features, *, part: int = PART) -> Latent:
@@ -88,7 +88,7 @@ def render_long(
       samples: T, cut or padded with silence; None: all, M * stride * hop.
     """
     features = decode_long(space, latent, key, part=part)
-    wave = synthesise_in_parts(space.representation, features, key, part=part)
+    wave = synthesize_in_parts(space.representation, features, key, part=part)
     if samples is None:
         return wave
     return np.pad(wave[:samples], (0, max(0, samples - len(wave))))

@@ -27,7 +27,7 @@ def synthesize_features(space: TimbreSpace, features: Features, *, batch_size: i
     """
     count = len(features.values)
     waves = [
-        np.asarray(space.synthesise(take(features, np.minimum(np.arange(start, start + batch_size), count - 1))))
+        np.asarray(space.synthesize(take(features, np.minimum(np.arange(start, start + batch_size), count - 1))))
         for start in range(0, count, batch_size)
     ]
     return np.concatenate(waves)[:count]

@@ -53,7 +53,7 @@ class LookAhead:
 
     Attributes:
       encoder, decoder: in latents. stride: frames a latent.
-      representation: samples after a frame's centre that its analysis reads.
+      representation: samples after a frame's center that its analysis reads.
       hop, sample_rate: samples a frame; Hz.
     """
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from timbre_jax.report.plots import CLASS_COLOURS, IMAGE, new_figure, styled
+from timbre_jax.report.plots import CLASS_COLORS, IMAGE, new_figure, styled
 from timbre_jax.report.spectrogram import spectrogram_image
 
 LONGEST_NAME = 24
@@ -26,7 +26,7 @@ def map_figure(coordinates: np.ndarray, classes: np.ndarray, labels: Sequence[di
     names, ids = np.unique(np.asarray(classes), return_inverse=True)
     size = float(np.clip(9000 / max(len(ids), 1), 7, 40))
     for c, name in enumerate(names):
-        color = CLASS_COLOURS[c % len(CLASS_COLOURS)]
+        color = CLASS_COLORS[c % len(CLASS_COLORS)]
         points = coordinates[ids == c]
         ax.scatter(*points.T, s=size, color=color, label=f"{plain(str(name))} ({len(points)})", linewidths=0, alpha=0.85)
     for label in labels:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from timbre_jax.analysis.neighbours import name_by_neighbours, neighbours
+from timbre_jax.analysis.neighbors import name_by_neighbors, neighbors
 from timbre_jax.data.features import VERSION
 from timbre_jax.data.store import JoinedStore, Store, open_store
 from timbre_jax.evaluation.runs import Run, choose_notes, feature_blocks
@@ -18,7 +18,7 @@ from timbre_jax.files import atomic_path
 from timbre_jax.inference.batched import encode_features
 from timbre_jax.maps.sound_map import SoundMap, space_digest
 
-UNLABELLED = "unlabelled"
+UNLABELLED = "unlabeled"
 BORROW_FROM = 5
 BLOCK = 512
 KEPT_FROM = 1000
@@ -41,7 +41,7 @@ class Library:
       store: where they are.
       parts: which of each split, in order.
       latents: [M, D]. ids, classes, groups, splits: [M] str (groups: the instrument column).
-      agreement: [M] where classes are borrowed: the share of labelled neighbours that agree; else None.
+      agreement: [M] where classes are borrowed: the share of labeled neighbors that agree; else None.
     """
 
     store: Store | JoinedStore
@@ -180,19 +180,19 @@ def _latents(run: Run, store: Store | JoinedStore, part: Part, progress: bool) -
     return latents
 
 
-def borrow_classes(run: Run, library: Library, labelled: Library) -> Library:
-    """The library with the classes that its nearest sounds in a labelled one have, and the share of them that agrees.
+def borrow_classes(run: Run, library: Library, labeled: Library) -> Library:
+    """The library with the classes that its nearest sounds in a labeled one have, and the share of them that agrees.
 
     Nearest in the space's latents, counted in training deviations; 5 of them (fewer where there are fewer).
 
     Raises:
-      ValueError: the other library has no labelled sound either.
+      ValueError: the other library has no labeled sound either.
     """
-    named = labelled.named
+    named = labeled.named
     if not named.any():
-        raise ValueError(f"{labelled.store}: no sound has a class, so there are no names to borrow")
-    found = neighbours(run.space, labelled.latents[named], library.latents, k=min(BORROW_FROM, int(named.sum())))
-    names = name_by_neighbours(labelled.classes[named], found)
+        raise ValueError(f"{labeled.store}: no sound has a class, so there are no names to borrow")
+    found = neighbors(run.space, labeled.latents[named], library.latents, k=min(BORROW_FROM, int(named.sum())))
+    names = name_by_neighbors(labeled.classes[named], found)
     return dataclasses.replace(
         library,
         classes=np.array([name.name for name in names], np.str_),

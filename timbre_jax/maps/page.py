@@ -14,7 +14,7 @@ import soundfile
 from timbre_jax.maps.library import RunMap
 from timbre_jax.maps.sound_map import SoundMap
 from timbre_jax.report.players import data_uri, wav_bytes
-from timbre_jax.report.plots import CLASS_COLOURS
+from timbre_jax.report.plots import CLASS_COLORS
 from timbre_jax.report.spectrogram import spectrogram_image
 from timbre_jax.report.templates import render
 from timbre_jax.version import __version__
@@ -26,7 +26,7 @@ def class_colors(labels: Sequence[str]) -> tuple[list[dict[str, Any]], np.ndarra
     """Returns the classes of labels [M] by name, with color and count, and the class of each label, [M]."""
     names, ids, counts = np.unique(np.asarray(labels, np.str_), return_inverse=True, return_counts=True)
     classes = [
-        {"name": str(name) or "unlabelled", "color": CLASS_COLOURS[i % len(CLASS_COLOURS)], "count": int(count)}
+        {"name": str(name) or "unlabeled", "color": CLASS_COLORS[i % len(CLASS_COLORS)], "count": int(count)}
         for i, (name, count) in enumerate(zip(names, counts, strict=True))
     ]
     return classes, ids.reshape(-1)

@@ -39,7 +39,7 @@ class NewSound:
 
 
 def make_sound(space: TimbreSpace, made: SoundMap, x: float, y: float) -> NewSound:
-    """The sound at a point of a map, with its spectrogram and neighbours. Deterministic.
+    """The sound at a point of a map, with its spectrogram and neighbors. Deterministic.
 
     Raises:
       ValueError: a coordinate that is not finite.
@@ -51,7 +51,7 @@ def make_sound(space: TimbreSpace, made: SoundMap, x: float, y: float) -> NewSou
     features = space.decode(latents)
     features.values.block_until_ready()
     marks.append(time.perf_counter())
-    wave = np.asarray(space.synthesise(features))[0]
+    wave = np.asarray(space.synthesize(features))[0]
     wave = wave / max(float(np.abs(wave).max(initial=0.0)), 1.0)
     marks.append(time.perf_counter())
     picture = spectrogram_image(wave, space.sample_rate, rows=ROWS, columns=COLUMNS)
@@ -98,6 +98,6 @@ def _with_effort(space: TimbreSpace, share: float) -> TimbreSpace | None:
 
 
 def grid_points(size: int = 10) -> np.ndarray:
-    """size x size points [size^2, 2] over the map, row by row from the top left: centres of equal tiles."""
-    centres = (np.arange(size) + 0.5) / size
-    return np.array([(x, y) for y in centres[::-1] for x in centres], np.float32)
+    """size x size points [size^2, 2] over the map, row by row from the top left: centers of equal tiles."""
+    centers = (np.arange(size) + 0.5) / size
+    return np.array([(x, y) for y in centers[::-1] for x in centers], np.float32)

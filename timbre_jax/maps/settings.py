@@ -23,11 +23,11 @@ class MapSettings(Settings):
     method: str = setting(
         "kernel", "How sounds are placed: 'kernel' optimizes the places together with the inverse.", choices=METHODS
     )
-    perplexity: float | None = setting(None, "t-SNE and kernel: neighbours that count (30).", low=1.0)
+    perplexity: float | None = setting(None, "t-SNE and kernel: neighbors that count (30).", low=1.0)
     iterations: int | None = setting(None, "t-SNE: steps (1000).", low=250)
-    neighbours: int | None = setting(None, "UMAP: neighbours that count (100).", low=2)
+    neighbors: int | None = setting(None, "UMAP: neighbors that count (100).", low=2)
     min_dist: float | None = setting(None, "UMAP: how close sounds may come (0.8).", low=0.0, high=1.0)
-    names_from: str | None = setting(None, "A labelled store: classes of the map's sounds are borrowed from it.")
+    names_from: str | None = setting(None, "A labeled store: classes of the map's sounds are borrowed from it.")
     players: int = setting(400, "Library sounds inside map.html, even over classes (10 to 20 kB each).", low=0)
     hold: float = setting(1.0, "A space with a latent a frame: seconds that a point of the map is held.", low=0.01)
     seed: int = setting(0, "Random seed of the choice of sounds and of the map.")
@@ -36,7 +36,7 @@ class MapSettings(Settings):
     @property
     def of_method(self) -> dict[str, float]:
         """The settings of the method that were given."""
-        names = ("perplexity", "iterations", "neighbours", "min_dist")
+        names = ("perplexity", "iterations", "neighbors", "min_dist")
         return {name: value for name in names if (value := getattr(self, name)) is not None}
 
 

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from timbre_jax.analysis.neighbours import NamedClass, SoundIndex, name_by_neighbours
+from timbre_jax.analysis.neighbors import NamedClass, SoundIndex, name_by_neighbors
 from timbre_jax.evaluation.runs import default_store, open_run
 from timbre_jax.files import write_text
 from timbre_jax.generation.sound_files import InputSound, expand, read_inputs, short_name, unusable, write_sound
 from timbre_jax.generation.static_modes import predicted_classes
 from timbre_jax.maps.library import BORROW_FROM, Library, read_library
 from timbre_jax.maps.settings import SimilarSettings
-from timbre_jax.metrics.knn import Neighbours
+from timbre_jax.metrics.knn import Neighbors
 from timbre_jax.space import TimbreSpace
 
 
@@ -46,8 +46,8 @@ def find_similar(settings: SimilarSettings) -> dict:
     )  # fmt: skip
     latents, classes = zip(*(_latent_and_classes(run.space, entry) for entry in inputs), strict=True)
     nearest = SoundIndex.of(run.space, library.latents).search(np.concatenate(latents), k=min(settings.k, len(library)))
-    voters = Neighbours(nearest.indices[:, :BORROW_FROM], nearest.distances[:, :BORROW_FROM])
-    named = name_by_neighbours(library.classes, voters)
+    voters = Neighbors(nearest.indices[:, :BORROW_FROM], nearest.distances[:, :BORROW_FROM])
+    named = name_by_neighbors(library.classes, voters)
     document: dict = {"run": str(run.workdir), "library": str(library.store), "sounds": [], "errors": errors}
     for i, entry in enumerate(inputs):
         near = (nearest.indices[i].tolist(), nearest.distances[i].tolist())
@@ -75,7 +75,7 @@ def similar_text(document: dict) -> str:
 
 def _latent_and_classes(space: TimbreSpace, entry: InputSound) -> tuple[np.ndarray, dict | None]:
     """Returns the latent [1, D] of a file, and the shares that the model's class heads predict, if it has any."""
-    features = space.analyse(entry.wave[None], np.array([entry.length], np.int32))
+    features = space.analyze(entry.wave[None], np.array([entry.length], np.int32))
     predicted = predicted_classes(space, features)
     return np.asarray(space.encode(features).values), None if predicted is None else predicted[0]
 

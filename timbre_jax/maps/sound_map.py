@@ -107,7 +107,7 @@ def make_map(
     placed by PCA, which `settings["placed_by"]` then says.
 
     Args:
-      settings: of the method: perplexity, iterations (tsne); neighbours, min_dist (umap); neighbourhood, perplexity, steps
+      settings: of the method: perplexity, iterations (tsne); neighbors, min_dist (umap); neighborhood, perplexity, steps
         (kernel).
       progress: called with steps done (kernel only).
 
@@ -149,8 +149,8 @@ def place_sounds(made: SoundMap, latents: np.ndarray) -> np.ndarray:
 
 def _project(latents, method, settings, seed, progress) -> Projection:
     known = {
-        "kernel": ("neighbourhood", "perplexity", "steps"),
-        "umap": ("neighbours", "min_dist"),
+        "kernel": ("neighborhood", "perplexity", "steps"),
+        "umap": ("neighbors", "min_dist"),
         "tsne": ("perplexity", "iterations"),
         "pca": (),
     }[method]

@@ -98,4 +98,4 @@ def _images(waves: np.ndarray, sample_rate: int, batch_size: int) -> Iterable[tu
         some = some[:, : FRONT_END.length]
         full = np.zeros((batch_size, FRONT_END.length), np.float32)
         full[: len(some), : some.shape[1]] = some
-        yield FRONT_END.analyse(full).values, len(some)
+        yield FRONT_END.analyze(full).values, len(some)

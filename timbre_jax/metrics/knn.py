@@ -1,4 +1,4 @@
-"""Nearest neighbours among points, and kNN accuracy: how often they have the class (family) of a point."""
+"""Nearest neighbors among points, and kNN accuracy: how often they have the class (family) of a point."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ import numpy as np
 
 
 @dataclasses.dataclass(frozen=True)
-class Neighbours:
-    """Nearest neighbours of each query, nearest first: indices int [Q, k] and Euclidean distances [Q, k]."""
+class Neighbors:
+    """Nearest neighbors of each query, nearest first: indices int [Q, k] and Euclidean distances [Q, k]."""
 
     indices: np.ndarray
     distances: np.ndarray
 
 
-def nearest_neighbours(points: np.ndarray, queries: np.ndarray, *, k: int = 5, chunk: int = 1024) -> Neighbours:
-    """Returns the exact Euclidean neighbours of queries [Q, D] among points [P, D]; of equally near ones the lower index.
+def nearest_neighbors(points: np.ndarray, queries: np.ndarray, *, k: int = 5, chunk: int = 1024) -> Neighbors:
+    """Returns the exact Euclidean neighbors of queries [Q, D] among points [P, D]; of equally near ones the lower index.
 
     Raises:
       ValueError: k is not between 1 and P.
     """
     points, queries = np.asarray(points, np.float64), np.asarray(queries, np.float64)
     if not 1 <= k <= len(points):
-        raise ValueError(f"k = {k} neighbours of {len(points)} points: k is between 1 and the number of points")
+        raise ValueError(f"k = {k} neighbors of {len(points)} points: k is between 1 and the number of points")
     indices, distances = [], []
     for start in range(0, len(queries), chunk):
         query = queries[start : start + chunk]
@@ -34,7 +34,7 @@ def nearest_neighbours(points: np.ndarray, queries: np.ndarray, *, k: int = 5, c
         order = np.argsort(exact, axis=1, kind="stable")[:, :k]
         indices.append(np.take_along_axis(few, order, 1))
         distances.append(np.take_along_axis(exact, order, 1))
-    return Neighbours(np.concatenate(indices), np.concatenate(distances))
+    return Neighbors(np.concatenate(indices), np.concatenate(distances))
 
 
 def square_distances(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -42,7 +42,7 @@ def square_distances(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return np.maximum(np.sum(x**2, axis=1)[:, None] + np.sum(y**2, axis=1) - 2.0 * x @ y.T, 0.0)
 
 
-def standardise(points: np.ndarray, *others: np.ndarray) -> tuple[np.ndarray, ...]:
+def standardize(points: np.ndarray, *others: np.ndarray) -> tuple[np.ndarray, ...]:
     """Returns points and others, shifted and scaled by the points' mean and deviation."""
     mean, scale = mean_and_scale(points)
     return tuple((np.asarray(values, np.float64) - mean) / scale for values in (points, *others))
@@ -55,12 +55,12 @@ def mean_and_scale(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return mean, np.where(deviation > 1e-9 * np.maximum(np.abs(mean), 1e-6), deviation, np.inf)
 
 
-def vote(neighbours: Neighbours, labels: np.ndarray) -> np.ndarray:
-    """Returns the most frequent of the labels [P] among each query's neighbours, [Q]; ties go to the nearest of the tied."""
+def vote(neighbors: Neighbors, labels: np.ndarray) -> np.ndarray:
+    """Returns the most frequent of the labels [P] among each query's neighbors, [Q]; ties go to the nearest of the tied."""
     classes, ids = np.unique(np.asarray(labels), return_inverse=True)
-    near = ids[neighbours.indices]
+    near = ids[neighbors.indices]
     counts = np.zeros((len(near), len(classes)))
-    # A neighbour counts 1, and a nearer one a trace more than all behind it together, which only decides ties.
+    # A neighbor counts 1, and a nearer one a trace more than all behind it together, which only decides ties.
     weight = 1.0 + 1e-3 * 0.5 ** np.arange(near.shape[1])
     for position in range(near.shape[1]):
         counts[np.arange(len(near)), near[:, position]] += weight[position]
@@ -68,7 +68,7 @@ def vote(neighbours: Neighbours, labels: np.ndarray) -> np.ndarray:
 
 
 @dataclasses.dataclass(frozen=True)
-class NeighbourAccuracy:
+class NeighborAccuracy:
     """Accuracy of predicted classes.
 
     Attributes:
@@ -88,28 +88,28 @@ class NeighbourAccuracy:
     confusion: np.ndarray
 
 
-def neighbour_accuracy(
+def neighbor_accuracy(
     train_points: np.ndarray, train_labels: np.ndarray, points: np.ndarray, labels: np.ndarray, *, k: int = 5
-) -> NeighbourAccuracy:
+) -> NeighborAccuracy:
     """Returns how often the k nearest training points have a point's class, distances in training standard deviations."""
-    train, queries = standardise(train_points, points)
+    train, queries = standardize(train_points, points)
     labels, train_labels = np.asarray(labels), np.asarray(train_labels)
     if np.all(train == train[0]):
-        # All distances are 0, so neighbours would be an accident of order: the most frequent class is predicted.
+        # All distances are 0, so neighbors would be an accident of order: the most frequent class is predicted.
         names, counts = np.unique(train_labels, return_counts=True)
         predicted = np.full(len(labels), names[counts.argmax()])
     else:
-        predicted = vote(nearest_neighbours(train, queries, k=min(k, len(train))), train_labels)
+        predicted = vote(nearest_neighbors(train, queries, k=min(k, len(train))), train_labels)
     return accuracy_of(predicted, labels, train_labels)
 
 
-def accuracy_of(predicted: np.ndarray, labels: np.ndarray, train_labels: np.ndarray) -> NeighbourAccuracy:
+def accuracy_of(predicted: np.ndarray, labels: np.ndarray, train_labels: np.ndarray) -> NeighborAccuracy:
     """Returns the accuracy of predicted labels [Q]; the floor always predicts the most frequent of the training labels."""
     correct = (predicted == labels).astype(np.float64)
     names, counts = np.unique(train_labels, return_counts=True)
     classes = np.unique(np.concatenate([labels, train_labels]))
     confusion = np.zeros((len(classes), len(classes)), np.int64)
     np.add.at(confusion, (np.searchsorted(classes, labels), np.searchsorted(classes, predicted)), 1)
-    return NeighbourAccuracy(
+    return NeighborAccuracy(
         correct, float(correct.mean()), float(np.mean(labels == names[counts.argmax()])), predicted, classes, confusion
     )

@@ -12,7 +12,7 @@ RANGE_DB = 60.0
 
 
 def level_curve(wave: np.ndarray, *, hop: int = HOP) -> np.ndarray:
-    """RMS level in dB of the windows of 4 hops centred on n * hop, wave [..., T] -> [..., 1 + T // hop]; at least -100 dB.
+    """RMS level in dB of the windows of 4 hops centered on n * hop, wave [..., T] -> [..., 1 + T // hop]; at least -100 dB.
 
     As `audio.level.frame_level`: a constant 1 is 0 dB, beyond the ends of the wave there is silence.
     """

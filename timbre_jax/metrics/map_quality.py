@@ -1,4 +1,4 @@
-"""How good a map (2-D or 3-D) of latents is: neighbourhoods kept, classes told, and what comes back through its inverse."""
+"""How good a map (2-D or 3-D) of latents is: neighborhoods kept, classes told, and what comes back through its inverse."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import numpy as np
 
 from timbre_jax.metrics.bootstrap import Interval, sums_interval
 from timbre_jax.metrics.knn import (
-    NeighbourAccuracy,
-    Neighbours,
+    NeighborAccuracy,
+    Neighbors,
     accuracy_of,
-    nearest_neighbours,
+    nearest_neighbors,
     square_distances,
-    standardise,
+    standardize,
     vote,
 )
 
 
 def trustworthiness(points: np.ndarray, mapped: np.ndarray, *, k: int = 5, chunk: int = 512) -> float:
-    """Are neighbours on the map neighbours in truth? 1: all; about 0.5: a random map (Venna & Kaski 2001, eq. 3.1).
+    """Are neighbors on the map neighbors in truth? 1: all; about 0.5: a random map (Venna & Kaski 2001, eq. 3.1).
 
         1 - 2 / (n k (2 n - 3 k - 1)) * sum over i and j of max(0, rank(i, j) - k)
 
@@ -26,7 +26,7 @@ def trustworthiness(points: np.ndarray, mapped: np.ndarray, *, k: int = 5, chunk
 
     Args:
       points: [n, D] before the map. mapped: [n, d] after.
-      k: neighbours, fewer than n / 2.
+      k: neighbors, fewer than n / 2.
 
     Raises:
       ValueError: shapes that do not fit, or k too large.
@@ -36,7 +36,7 @@ def trustworthiness(points: np.ndarray, mapped: np.ndarray, *, k: int = 5, chunk
     if mapped.shape[:1] != points.shape[:1] or points.ndim != 2 or mapped.ndim != 2:
         raise ValueError(f"points and their places are [n, D] and [n, d], not {points.shape} and {mapped.shape}")
     if not 1 <= k < count / 2:
-        raise ValueError(f"k = {k} neighbours of {count} points: k is at least 1 and less than half of them")
+        raise ValueError(f"k = {k} neighbors of {count} points: k is at least 1 and less than half of them")
     near = _others(mapped, k)
     intrusion = 0
     for start in range(0, count, chunk):
@@ -51,17 +51,17 @@ def trustworthiness(points: np.ndarray, mapped: np.ndarray, *, k: int = 5, chunk
 
 
 def continuity(points: np.ndarray, mapped: np.ndarray, *, k: int = 5) -> float:
-    """Are neighbours in truth neighbours on the map? `trustworthiness` with the two exchanged (Venna & Kaski 2001, eq. 3.2)."""
+    """Are neighbors in truth neighbors on the map? `trustworthiness` with the two exchanged (Venna & Kaski 2001, eq. 3.2)."""
     return trustworthiness(mapped, points, k=k)
 
 
-def map_accuracy(mapped: np.ndarray, labels: np.ndarray, *, k: int = 5) -> NeighbourAccuracy:
+def map_accuracy(mapped: np.ndarray, labels: np.ndarray, *, k: int = 5) -> NeighborAccuracy:
     """How often the k nearest other points on the map name a point's class (leave one out)."""
     mapped, labels = np.asarray(mapped, np.float64), np.asarray(labels)
     if len(mapped) < 2:
-        raise ValueError("a neighbour needs at least two points")
-    near = _others(standardise(mapped)[0], min(k, len(mapped) - 1))
-    return accuracy_of(vote(Neighbours(near, np.zeros(near.shape)), labels), labels, labels)
+        raise ValueError("a neighbor needs at least two points")
+    near = _others(standardize(mapped)[0], min(k, len(mapped) - 1))
+    return accuracy_of(vote(Neighbors(near, np.zeros(near.shape)), labels), labels, labels)
 
 
 def variance_kept(
@@ -101,8 +101,8 @@ def variance_kept(
 
 def _others(points: np.ndarray, k: int) -> np.ndarray:
     """Indices [n, k] of the k nearest other points of each, nearest first."""
-    found = nearest_neighbours(points, points, k=k + 1).indices
+    found = nearest_neighbors(points, points, k=k + 1).indices
     own = found == np.arange(len(points))[:, None]
-    # Where more than k points lie on the very same place, a point may not be among its own neighbours: drop the last.
+    # Where more than k points lie on the very same place, a point may not be among its own neighbors: drop the last.
     own[~own.any(1), -1] = True
     return found[~own].reshape(len(points), k)

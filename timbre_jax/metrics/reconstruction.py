@@ -67,10 +67,10 @@ def common_values(representation: Representation, values: Array) -> Array:
     """
     if isinstance(representation, WaveFrames):
         waves = values.reshape(values.shape[0], -1)
-        return _comparison_mel(representation, values.shape[1]).analyse(waves).values
+        return _comparison_mel(representation, values.shape[1]).analyze(waves).values
     if not isinstance(representation, HarmonicTracks):
         return values
-    f0, amplitude = representation.denormalise(values)
+    f0, amplitude = representation.denormalize(values)
     low, high = COMMON_F0_RANGE
     floor, ceiling = COMMON_AMPLITUDE_RANGE
     # A decoder without a sigmoid may go below any range; the floor of 1 Hz only keeps the logarithm finite.

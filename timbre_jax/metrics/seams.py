@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 
 from timbre_jax.representations.base import Representation
-from timbre_jax.representations.segments import analyse_in_parts
+from timbre_jax.representations.segments import analyze_in_parts
 
 STEP = 0.004
 """Seconds of the stretches whose levels are compared."""
@@ -18,7 +18,7 @@ class Seams:
     """Near the seams and elsewhere.
 
     Attributes:
-      error_near, error_elsewhere: root mean square error in the features' units of the frames of the sound, analysed again, to
+      error_near, error_elsewhere: root mean square error in the features' units of the frames of the sound, analyzed again, to
         the features that it was made from.
       step_near, step_elsewhere: mean |change| of level in dB from one stretch of 4 ms to the next.
       largest_near, largest_elsewhere: the largest such step near a seam; elsewhere the mean, over windows of the same width, of
@@ -49,7 +49,7 @@ def measure_seams(representation: Representation, wave: np.ndarray, values: np.n
     seams = np.arange(every, count, every)
     if not len(seams):
         raise ValueError(f"{count} frames in parts of {every} have no seam")
-    again = analyse_in_parts(representation, wave[: count * hop]).values[0]
+    again = analyze_in_parts(representation, wave[: count * hop]).values[0]
     errors = np.sqrt(np.mean(np.square(again[:count] - values), axis=-1))
     near = _near(np.arange(count), seams, reach)
     stretch = max(1, round(STEP * representation.sample_rate))

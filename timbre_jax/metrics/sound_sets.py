@@ -9,7 +9,7 @@ import numpy as np
 
 from timbre_jax.inference.batched import map_batches
 from timbre_jax.metrics.bootstrap import Interval
-from timbre_jax.metrics.knn import nearest_neighbours
+from timbre_jax.metrics.knn import nearest_neighbors
 from timbre_jax.metrics.ndb import THESIS_BINS, NdbResult, ndb, shrink
 from timbre_jax.metrics.set_distances import frechet_distance, kernel_distance
 from timbre_jax.metrics.sound_pairs import spectral_distances
@@ -57,7 +57,7 @@ def small_spectrograms(waves: np.ndarray, sample_rate: int, *, batch_size: int =
         # Fewer than 32 frames cannot be shrunk to 32: a shorter sound is followed by silence.
         some = np.pad(some, ((0, 0), (0, max(0, 32 * preset.hop - some.shape[1]))))
         front_end = dataclasses.replace(preset, length=some.shape[1], n_frames=0)
-        return shrink(np.asarray(front_end.analyse(some).values))
+        return shrink(np.asarray(front_end.analyze(some).values))
 
     return map_batches(images, np.asarray(waves, np.float32), batch_size=batch_size)
 
@@ -125,7 +125,7 @@ def nearest_sounds(
       read: rows of known sounds to waves [n, T].
       lengths: [M] of the waves in samples, as `spectral_distances` takes them.
     """
-    near = nearest_neighbours(_flat(known_images), _flat(images), k=min(candidates, len(known_images))).indices
+    near = nearest_neighbors(_flat(known_images), _flat(images), k=min(candidates, len(known_images))).indices
     distances = np.stack(
         [spectral_distances(read(near[:, place]), waves, lengths=lengths) for place in range(near.shape[1])], axis=1
     )

@@ -115,10 +115,10 @@ class DenseVAE(TimbreModel):
 
     def _coordinates(self, values: Array) -> tuple[Array, Array]:
         """Coordinates [B, basis_size] of features in the basis, and the squared error [B] of what it cannot say."""
-        centred = ((values - self.basis_mean.value) * self._roots()).reshape(values.shape[0], -1)
-        coordinates = jnp.matmul(centred, self.basis_components.value.T, precision="highest")
+        centered = ((values - self.basis_mean.value) * self._roots()).reshape(values.shape[0], -1)
+        coordinates = jnp.matmul(centered, self.basis_components.value.T, precision="highest")
         # The components are orthonormal, so the squared norm splits (up to rounding, which must not make it negative).
-        rest = jnp.sum(jnp.square(centred), -1) - jnp.sum(jnp.square(coordinates), -1)
+        rest = jnp.sum(jnp.square(centered), -1) - jnp.sum(jnp.square(coordinates), -1)
         return coordinates, jnp.maximum(rest, 0.0)
 
     def _posterior(self, coordinates: Array) -> tuple[Array, Array]:

@@ -51,7 +51,7 @@ class Encoder(nn.Module):
         x = picture[..., None]
         for i, (features, window) in enumerate(zip(self.channels, self.pools, strict=True)):
             kernel = self.param(f"kernel_{i}", nn.initializers.lecun_normal(), (3, 3, x.shape[-1], features))
-            # Else XLA takes the exponential anew for each of the neighbours that read it.
+            # Else XLA takes the exponential anew for each of the neighbors that read it.
             x = jax.lax.optimization_barrier(elu(pooled_conv(x, kernel, window)))
         return x.reshape(x.shape[0], -1)
 
@@ -94,7 +94,7 @@ class FlowVAE(TimbreModel):
     log-variance of z_0; `flows` gated masked autoregressive flows with the flat features as context (`flows`). The decoder
     mirrors it: dense, ELU, dropout, four times bilinear resizing and 3x3 transposed convolution without bias, sigmoid.
     Inferred: dropout stands after ELU (thesis: "dense layer with dropout .. passed through an activation"), lecun-normal
-    kernels, resizing as of pixel centres (TensorFlow 1's own is resizing="corner").
+    kernels, resizing as of pixel centers (TensorFlow 1's own is resizing="corner").
 
     Loss: cross-entropy summed over pixels + kl_weight * (the KL's estimate of the one sample) (`FlowPosterior`), plus
     class_weight * cross-entropy of the classes where there are any.

@@ -33,7 +33,7 @@ Stream = dict[str, Any]
 class FrameVAE(TimbreModel):
     """One latent for every `stride` frames, made of their surroundings, and frames again.
 
-    Encoder: convolutions over time of kernel 5, leaky ReLU then batch normalisation between them, one of them with stride 2;
+    Encoder: convolutions over time of kernel 5, leaky ReLU then batch normalization between them, one of them with stride 2;
     with the paper's settings (which are the defaults) 128-256-256-512-512-512-128-32 channels, the last being mean and
     log-variance of 16 latents. The decoder is its mirror; it is told the conditions `given` (loudness) beside the latents.
 
@@ -47,7 +47,7 @@ class FrameVAE(TimbreModel):
 
     Loss, in nats a frame: -log p(x | z) + kl_weight * KL - adversary_weight * (what the regressor's best prediction costs),
     sums over the frames within the mask over all frames N. Its value is what the encoder lowers; the regressor lowers its own
-    part. Frames outside the mask count nowhere: not in the loss, not in batch statistics, not as neighbours.
+    part. Frames outside the mask count nowhere: not in the loss, not in batch statistics, not as neighbors.
 
     Four settings are ours; the paper's recipe has them at 0, 0, 1 and 1. `reader_weight` adds an adversary in closed form
     (`ExplainedVariance`): a reader of each latent by itself, always as good as least squares make it, and the encoder lowers

@@ -52,8 +52,8 @@ class PCA(TimbreModel):
         self.scale = self.param("scale", nn.initializers.ones, (self.latent_size,))
 
     def posterior(self, features: Features, *, train: bool = False) -> Posterior:
-        centred = (features.values - self.mean).reshape(features.values.shape[0], -1)
-        mean = jnp.matmul(centred, self.components.T, precision="highest") / self.scale
+        centered = (features.values - self.mean).reshape(features.values.shape[0], -1)
+        mean = jnp.matmul(centered, self.components.T, precision="highest") / self.scale
         return Posterior(mean, jnp.full_like(mean, -jnp.inf), features.mask, features.conditions, features.rate)
 
     def decode(self, latent: Latent, *, train: bool = False) -> Features:
@@ -97,7 +97,7 @@ def _mean(batches: Iterable[np.ndarray]) -> tuple[np.ndarray, int]:
     return total / count, count
 
 
-def _centred(batches: Callable[[], Iterable[np.ndarray]], mean: np.ndarray) -> Iterable[np.ndarray]:
+def _centered(batches: Callable[[], Iterable[np.ndarray]], mean: np.ndarray) -> Iterable[np.ndarray]:
     for batch in batches():
         yield np.asarray(batch, np.float32).reshape(len(batch), -1) - mean.astype(np.float32)
 
@@ -109,7 +109,7 @@ def _covariance(batches, mean: np.ndarray, count: int, k: int) -> tuple[np.ndarr
 
     size = mean.size
     covariance = np.zeros((size, size), np.float64)
-    for x in _centred(batches, mean):
+    for x in _centered(batches, mean):
         covariance += x.T @ x
     if 8 * k < size:
         # Only the largest few are wanted: Lanczos takes a fraction of a second where LAPACK takes many. A fixed start
@@ -123,7 +123,7 @@ def _covariance(batches, mean: np.ndarray, count: int, k: int) -> tuple[np.ndarr
 
 
 def _subspace(batches, mean: np.ndarray, count: int, k: int, *, extra: int = 24, passes: int = 7):
-    """The same by randomised subspace iteration (Halko, Martinsson & Tropp 2011, algorithm 4.4), one reading a pass.
+    """The same by randomized subspace iteration (Halko, Martinsson & Tropp 2011, algorithm 4.4), one reading a pass.
 
     A random basis of k + `extra` columns is multiplied by the covariance, which is never formed, and made orthonormal,
     again and again; what lies outside falls by the ratio of variances (beyond the basis, to the k-th) with every pass.
@@ -132,11 +132,11 @@ def _subspace(batches, mean: np.ndarray, count: int, k: int, *, extra: int = 24,
     basis = np.linalg.qr(np.random.default_rng(0).standard_normal((mean.size, width)))[0].astype(np.float32)
     for _ in range(passes):
         image = np.zeros(basis.shape, np.float64)
-        for x in _centred(batches, mean):
+        for x in _centered(batches, mean):
             image += x.T @ (x @ basis)
         basis = np.linalg.qr(image)[0].astype(np.float32)
     inner = np.zeros((width, width), np.float64)
-    for x in _centred(batches, mean):
+    for x in _centered(batches, mean):
         y = (x @ basis).astype(np.float64)
         inner += y.T @ y
     variance, vectors = np.linalg.eigh(inner / count)

@@ -72,15 +72,15 @@ class SpectralVQVAE(VQVAE):
         *,
         train: bool = False,
         axis_name: str | None = None,
-        renormalise: Array | float = 0.0,
+        renormalize: Array | float = 0.0,
     ) -> tuple[Array, Any]:
-        """As `VQVAE.encode`; frames that are not heard count as nothing, as neighbours too."""
+        """As `VQVAE.encode`; frames that are not heard count as nothing, as neighbors too."""
         spectrum = jnp.fft.rfft(windows)
         power = (jnp.square(spectrum.real) + jnp.square(spectrum.imag)) / self.sine_power
         seen = 1.0 + 0.5 * jnp.log(jnp.maximum(power, 1e-8)) / _RANGE
         told = {"train": train, "axis_name": axis_name}
         x, mask, state = self.encoder(nn.leaky_relu(self.reading(seen)), heard, state, **told)
-        return self.norm(x, mask, renormalise=renormalise, **told), state
+        return self.norm(x, mask, renormalize=renormalize, **told), state
 
     @property
     def sine_power(self) -> float:
@@ -126,7 +126,7 @@ class SpectralVQVAE(VQVAE):
         return ratio // 2 - 1, ratio // 2 + 1
 
     def sound(self, joined: Array, first: Array | int, key: Array | None, state: Any) -> tuple[Array, Any]:
-        """Frames with their neighbours to waves [B, N * hop]; the frame before the first has the phase of an impulse."""
+        """Frames with their neighbors to waves [B, N * hop]; the frame before the first has the phase of an impulse."""
         before, after = self.reach
         kept = before + after - 1  # frames of the block that have a phase already
         impulse = jnp.broadcast_to(np.float32(np.pi) * np.mod(np.arange(self.bins, dtype=np.float32), 2), joined[:, 0].shape)

@@ -17,7 +17,7 @@ from timbre_jax.audio.stft import frame, overlap_ratio, window_samples
 from timbre_jax.models.base import TimbreModel, Variables
 from timbre_jax.models.layers import window_layers
 from timbre_jax.models.layers.codebook import Codebook, fit_codebook, lookup
-from timbre_jax.models.layers.frame_context import first_context, with_neighbours
+from timbre_jax.models.layers.frame_context import first_context, with_neighbors
 from timbre_jax.models.layers.frame_layers import MaskedBatchNorm
 from timbre_jax.models.layers.recurrent import GRU
 from timbre_jax.types import Array, Features, Latent, Posterior, frame_mask
@@ -31,14 +31,14 @@ FIT_FRAMES = 16384
 class VQVAE(TimbreModel):
     """Vector-quantized timbre: Bitton, Esling & Harada 2020 (arXiv 2007.06349), the discrete model of Caillon et al. 2020.
 
-    For `WaveFrames`: frame n is the Hann window of `window` samples centred on n * hop. It is brought to a level of 1, so that
+    For `WaveFrames`: frame n is the Hann window of `window` samples centered on n * hop. It is brought to a level of 1, so that
     codes carry no level, and goes through `encoder` to a vector of `latent_size`; the nearest of the codebook's stands for it.
     The level goes beside the codes, in conditions["gain_db"] [B, M]. The decoder (dense layers, a GRU, dense layers) gives
     window / 2 + 1 magnitudes log(1 + sigmoid), which shape uniform noise (`audio.noise`).
 
     The magnitudes are scaled so that noise through them has a mean square of 1 (`filtered_noise_power`), and then by the gain:
     the level of what comes out is the gain, whatever the codes (ours: the paper says a gain, not what it is measured as; at
-    gain 1 a magnitude of at most log 2 could not make a loud harmonic out of noise). Layer normalisation in the decoder's
+    gain 1 a magnitude of at most log 2 could not make a loud harmonic out of noise). Layer normalization in the decoder's
     dense layers is ours as well.
 
     The loss of a sound is the multi-resolution STFT distance (`audio.distances`) of the decoded sound to the original plus
@@ -46,13 +46,13 @@ class VQVAE(TimbreModel):
     constant rate. In training a sound is a stretch of `train_frames` frames at a random place, another at every step.
 
     A codebook that is there from the first step collapses to a few codes: the decoder does not listen to it yet, and the
-    commitment loss is lowest where all encodings are alike. So (ours) the encodings are batch-normalised; in the first
+    commitment loss is lowest where all encodings are alike. So (ours) the encodings are batch-normalized; in the first
     `warm_up` of a run the decoder hears them as they are while the codebook only follows, and as much again later it hears
-    codes alone, of encodings that are normalised as they will be after training (the stretches of a batch are few and alike: by
+    codes alone, of encodings that are normalized as they will be after training (the stretches of a batch are few and alike: by
     their own mean and variance they would be spread over the whole book, later over a part of it).
 
     Silent frames (at the gain's floor) and frames outside the mask neither move the codebook nor count in its perplexity. What
-    a batch pads sounds with changes nothing of them (`with_neighbours`).
+    a batch pads sounds with changes nothing of them (`with_neighbors`).
 
     As a stream: the encoder waits for half a window, the decoder for the frames that a hop lies under.
 
@@ -127,14 +127,14 @@ class VQVAE(TimbreModel):
         *,
         train: bool = False,
         axis_name: str | None = None,
-        renormalise: Array | float = 0.0,
+        renormalize: Array | float = 0.0,
     ) -> tuple[Array, Any]:
-        """Windows at a level of 1 [B, N, window] to encodings [B, N, D], before they are quantised, and the encoder's state.
+        """Windows at a level of 1 [B, N, window] to encodings [B, N, D], before they are quantized, and the encoder's state.
 
         `heard` [B, N] is 1 where there is a sound. `state`: of a stream, whose encodings come `encoder_delay` frames late.
-        `renormalise`: in training, how far encodings are those of evaluation (`MaskedBatchNorm`).
+        `renormalize`: in training, how far encodings are those of evaluation (`MaskedBatchNorm`).
         """
-        told = {"train": train, "axis_name": axis_name, "renormalise": renormalise}
+        told = {"train": train, "axis_name": axis_name, "renormalize": renormalize}
         return self.norm(self.encoder(windows), heard, **told), state
 
     @property
@@ -149,11 +149,11 @@ class VQVAE(TimbreModel):
         return self._posterior(encodings, gain, features.mask, features)
 
     def _posterior(self, encodings: Array, gain: Array, mask: Array, features: Features) -> Posterior:
-        quantised = self.book(encodings)
-        certain = jnp.full_like(quantised.values, -jnp.inf)
+        quantized = self.book(encodings)
+        certain = jnp.full_like(quantized.values, -jnp.inf)
         conditions = {**features.conditions, "gain_db": gain}
-        codes = quantised.codes[..., 0] if self.num_codebooks == 1 else quantised.codes
-        return Posterior(quantised.values, certain, mask, conditions, features.rate, codes=codes)
+        codes = quantized.codes[..., 0] if self.num_codebooks == 1 else quantized.codes
+        return Posterior(quantized.values, certain, mask, conditions, features.rate, codes=codes)
 
     # Decoder
 
@@ -185,7 +185,7 @@ class VQVAE(TimbreModel):
     def spectra(self, latent: Latent) -> Array:
         """Decodes latents [B, M, D] to the magnitudes [B, N, K] of the sound; those of frames outside the mask are held."""
         frames = self._magnitudes(latent)
-        return with_neighbours(frames, latent.mask, before=0, after=0)[0]
+        return with_neighbors(frames, latent.mask, before=0, after=0)[0]
 
     def decode(self, latent: Latent, *, train: bool = False, key: Array | None = None) -> Features:
         """Latents to sound, [B, N, hop]: noise through the decoded filters.
@@ -193,7 +193,7 @@ class VQVAE(TimbreModel):
         `key`: of the noise, one (and then every sound has the same noise) or [B]; None is a fixed one.
         """
         frames = self._magnitudes(latent)
-        joined, mask, _ = with_neighbours(frames, latent.mask, before=self.reach[0], after=self.reach[1])
+        joined, mask, _ = with_neighbors(frames, latent.mask, before=self.reach[0], after=self.reach[1])
         waves, _ = self.sound(joined, 0, key, None)
         return Features(values=waves.reshape(*mask.shape, self.hop), mask=mask, conditions=latent.conditions, rate=latent.rate)
 
@@ -204,7 +204,7 @@ class VQVAE(TimbreModel):
         return ratio // 2 - 1, ratio // 2
 
     def sound(self, joined: Array, first: Array | int, key: Array | None, state: Any) -> tuple[Array, Any]:
-        """Frames with their neighbours (`reach`) to waves [B, N * hop] that begin at frame number `first`."""
+        """Frames with their neighbors (`reach`) to waves [B, N * hop] that begin at frame number `first`."""
         key = jax.random.key(0) if key is None else key
         return filtered_noise(joined, key, hop=self.hop, first=first, context=True), state
 
@@ -274,7 +274,7 @@ class VQVAE(TimbreModel):
         mask = jnp.concatenate([state["mask"], latent.mask], axis=1)
         gain = jnp.concatenate([state["gain"], self.gain(latent)], axis=1)
         frames = self.scaled(shapes, gain[:, after : after + count])
-        joined, inside, context = with_neighbours(frames, mask[:, :count], state["frames"], before=before, after=after)
+        joined, inside, context = with_neighbors(frames, mask[:, :count], state["frames"], before=before, after=after)
         waves, sound = self.sound(joined, state["frames"].number[0] - after, key, state["sound"])
         values, conditions = waves.reshape(*inside.shape, self.hop), {"gain_db": gain[:, :count]}
         kept = {"network": network, "gain": gain[:, count:], "mask": mask[:, count:], "frames": context, "sound": sound}
@@ -318,7 +318,7 @@ class VQVAE(TimbreModel):
 
         Args:
           kl_weight: does nothing: the prior is uniform and fixed.
-          axis_name: of `pmap`, over which the batch is split; the codebook and the normalisation see all of it.
+          axis_name: of `pmap`, over which the batch is split; the codebook and the normalization see all of it.
           progress: of the run, 0..1, for `warm_up`.
         """
         noise_keys, order_keys, place_keys = jnp.moveaxis(jax.vmap(lambda key: jax.random.split(key, 3))(keys), 1, 0)
@@ -330,18 +330,18 @@ class VQVAE(TimbreModel):
             )
         weight = mask * (gain > FLOOR_DB)
         part = jnp.clip((progress - self.warm_up) / self.warm_up, 0.0, 1.0) if train and self.warm_up else 1.0
-        encodings, _ = self.encode(windows, weight, train=train, axis_name=axis_name, renormalise=part)
-        quantised = self.book(encodings)
+        encodings, _ = self.encode(windows, weight, train=train, axis_name=axis_name, renormalize=part)
+        quantized = self.book(encodings)
         metrics = {}
         if train and self.is_mutable_collection("codebook"):
             order = jax.vmap(lambda key: jax.random.uniform(key, gain.shape[1:], jnp.float32))(order_keys)
             flat = encodings.reshape(-1, encodings.shape[-1])
             moved = self.book.update(flat, weight.reshape(-1), order.reshape(-1), axis_name=axis_name)
             metrics = {name: jnp.broadcast_to(value, gain.shape[:1]) for name, value in moved.items()}
-        values = encodings + part * (quantised.values - encodings)
+        values = encodings + part * (quantized.values - encodings)
         shapes, _ = self.shapes(values, mask, train=train, axis_name=axis_name)
         reconstruction = self.distance(self.scaled(shapes, gain), windows, gain, target, noise_keys)
-        commitment = jnp.sum(quantised.commitment * weight, -1) / jnp.maximum(jnp.sum(weight, -1), 1.0)
+        commitment = jnp.sum(quantized.commitment * weight, -1) / jnp.maximum(jnp.sum(weight, -1), 1.0)
         rate = jnp.full_like(reconstruction, gain.shape[1] * self.num_codebooks * np.log(self.codes))
         metrics |= {"reconstruction": reconstruction, "commitment": commitment, "kl": rate}
         return reconstruction + part * self.commitment * commitment, metrics

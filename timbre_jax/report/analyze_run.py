@@ -43,7 +43,7 @@ def analyze_run(settings: AnalysisSettings) -> Analysis:
             f"an analysis needs at least {LEAST_NOTES} notes, split {settings.split!r} of {store.path} gives "
             f"{len(notes.positions)}"
         )
-    with tqdm(total=14, desc="analyses", unit="step", disable=not settings.progress) as bar:
+    with tqdm(total=14, desc="analyzes", unit="step", disable=not settings.progress) as bar:
 
         def step(name: str) -> None:
             bar.set_postfix_str(name)
@@ -91,5 +91,5 @@ def _footer(run: Run, notes: Notes, settings: AnalysisSettings) -> str:
     return (
         f"Made by timbre_jax {timbre_jax.__version__} from the run “{run.name}” and the split “{settings.split}” of "
         f"{notes.store.path.name} (--number={number} --explained={settings.explained} --seed={settings.seed}). Notes: "
-        f"{notes.store.index.get('licence') or 'no licence stated'}."
+        f"{notes.store.index.get('license') or 'no license stated'}."
     )

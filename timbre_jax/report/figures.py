@@ -66,7 +66,7 @@ def _static_figures(analysis: StaticAnalysis, examples: Examples) -> dict:
     found["map_family"] = plots.scatter(maps, analysis.labels["family"])
     pitch = analysis.labels["pitch"]
     if pitch.max() >= 0:  # -1 is unknown to the source
-        found["map_pitch"] = plots.scatter(maps, analysis.labels["family"], colours=pitch, colour_label="pitch (MIDI)")
+        found["map_pitch"] = plots.scatter(maps, analysis.labels["family"], colors=pitch, color_label="pitch (MIDI)")
     if (families := analysis.quality.families) is not None:
         share = families.confusion / np.maximum(families.confusion.sum(1, keepdims=True), 1)
         shown = families.confusion.sum(1) > 0
@@ -77,7 +77,7 @@ def _static_figures(analysis: StaticAnalysis, examples: Examples) -> dict:
             title="Family by the 5 nearest training notes",
             text=np.char.mod("%.0f", 100 * share[shown]),
             limits=(0, 100),
-            colours="Blues",
+            colors="Blues",
             label="% of the family's notes",
         )
     if analysis.explanations is not None:
@@ -99,7 +99,7 @@ def _explanation_figures(e: Explanations) -> dict:
     one, percent, deviation = e.ablations["mean"], e.perturbations["percent"], e.perturbations["deviation"]
     found = {
         "ablation": plots.bars(
-            panels, ylabel="SSIM to the original", lines=lines, columns=2, colours=(plots.MAIN, plots.SECOND)
+            panels, ylabel="SSIM to the original", lines=lines, columns=2, colors=(plots.MAIN, plots.SECOND)
         ),
         "perturbation": plots.curves(
             [
@@ -133,7 +133,7 @@ def _explanation_figures(e: Explanations) -> dict:
             "pitch_semitones": ("Pitch", "MIDI number"),
             "level_db": ("Level", "dB"),
             "brightness_harmonics": ("Brightness", "mean harmonic"),
-            "temporal_centroid_seconds": ("Centre in time: plucked to held", "seconds"),
+            "temporal_centroid_seconds": ("Center in time: plucked to held", "seconds"),
         }
         found["directions"] = plots.curves(
             [(*titles[name], share, quality) for name, quality in e.directions.qualities.items()],
@@ -173,7 +173,7 @@ def _series_figures(analysis: SeriesAnalysis, examples: Examples) -> dict:
         found["perturbation"] = plots.curves([curves], ylabel="fall of SSIM in %")
     maps = [(name.upper() if name == "pca" else "t-SNE", m.points, m.rows) for name, m in analysis.maps.items()]
     bright, classes = analysis.labels["brightness_hz"], analysis.labels["family"]
-    found["map_brightness"] = plots.scatter(maps, classes, colours=bright, colour_label="brightness (Hz)")
+    found["map_brightness"] = plots.scatter(maps, classes, colors=bright, color_label="brightness (Hz)")
     if 1 < len(np.unique(classes)) <= 18:
         found["map_family"] = plots.scatter(maps, classes)
     for number, ((_, waves), curve) in enumerate(zip(examples.sounds, examples.curves, strict=True)):

@@ -35,7 +35,7 @@ STYLE = {
 }
 MAIN, SECOND, THIRD, FAINT = "#2f6db3", "#e08a2e", "#4a9d6f", "#b9bec6"
 SEQUENCE = ("#2f6db3", "#e08a2e", "#4a9d6f", "#c94f4f", "#8a63b8", "#8c6d46", "#d671ad", "#6f7780", "#a8a830", "#35a7b5")
-CLASS_COLOURS = (*SEQUENCE, "#1d3557", "#f2b880", "#9ad1b1", "#f0a3a3", "#c8b3e0", "#cdb79e", "#f3c1df", "#c3c8cf")
+CLASS_COLORS = (*SEQUENCE, "#1d3557", "#f2b880", "#9ad1b1", "#f0a3a3", "#c8b3e0", "#cdb79e", "#f3c1df", "#c3c8cf")
 IMAGE, DIVERGING = "magma", "RdBu_r"
 
 
@@ -110,7 +110,7 @@ def bars(
     ylabel: str = "",
     lines: Sequence[tuple[int, float, str]] = (),
     columns: int = 3,
-    colours: Sequence[str] = SEQUENCE,
+    colors: Sequence[str] = SEQUENCE,
 ):
     """One bar panel for each (title, values [D], low [D] or None, high [D] or None); lines: (panel, height, label)."""
     columns = min(columns, len(panels))
@@ -128,7 +128,7 @@ def bars(
             place,
             values,
             width=0.65,
-            color=colours[position % len(colours)],
+            color=colors[position % len(colors)],
             yerr=error,
             error_kw={"ecolor": "#3a3f47", "elinewidth": 1, "capsize": 2.5},
         )
@@ -161,7 +161,7 @@ def curves(
     figure, axes = new_figure(4.9 * columns + 0.9, 3.0 * rows + 0.3, rows, columns)
     for ax, (title, label, x, y) in zip(axes.flat, panels, strict=False):
         for d, line in enumerate(y):
-            ax.plot(x, line, marker="o", markersize=3.5, color=CLASS_COLOURS[d % len(CLASS_COLOURS)], label=str(d))
+            ax.plot(x, line, marker="o", markersize=3.5, color=CLASS_COLORS[d % len(CLASS_COLORS)], label=str(d))
         ax.set(title=title, xlabel=shared_xlabel or label, ylabel=label if shared_xlabel else ylabel)
     handles, labels = axes.flat[0].get_legend_handles_labels()
     figure.legend(handles, labels, title=legend, loc="outside right center", ncols=1 + (len(handles) - 1) // 16)
@@ -177,19 +177,19 @@ def heatmap(
     title: str = "",
     text: np.ndarray | None = None,
     limits: tuple[float, float] | None = None,
-    colours: str = DIVERGING,
+    colors: str = DIVERGING,
     label: str = "",
     xlabel: str = "",
     faint: np.ndarray | None = None,
 ):
-    """A matrix [R, C] with a text in every cell (two decimals by default); `faint` [R, C]: cells with grey text."""
+    """A matrix [R, C] with a text in every cell (two decimals by default); `faint` [R, C]: cells with gray text."""
     values = np.asarray(values, np.float64)
     figure, axes = new_figure(min(max(5.0, 0.72 * len(columns) + 2.6), 18), max(2.2, 0.36 * len(rows) + 1.5))
     ax = axes[0, 0]
     if limits is None:
         reach = float(np.nanmax(np.abs(values))) if np.isfinite(values).any() else 1.0
         limits = (-(reach or 1.0), reach or 1.0)
-    image = ax.imshow(values, aspect="auto", cmap=colours, vmin=limits[0], vmax=limits[1])
+    image = ax.imshow(values, aspect="auto", cmap=colors, vmin=limits[0], vmax=limits[1])
     ax.set(title=title, xlabel=xlabel, xticks=np.arange(len(columns)), yticks=np.arange(len(rows)))
     slanted = max((len(c) for c in columns), default=0) > 6
     ax.set_xticklabels(columns, rotation=35 if slanted else 0, ha="right" if slanted else "center")
@@ -210,36 +210,36 @@ def heatmap(
 
 @styled
 def scatter(
-    maps: Sequence[tuple[str, np.ndarray]], labels: np.ndarray, *, colours: np.ndarray | None = None, colour_label: str = ""
+    maps: Sequence[tuple[str, np.ndarray]], labels: np.ndarray, *, colors: np.ndarray | None = None, color_label: str = ""
 ):
-    """Maps side by side: (title, points [M, 2]), coloured by class labels [M], or by numbers where `colours` [M] is
+    """Maps side by side: (title, points [M, 2]), colored by class labels [M], or by numbers where `colors` [M] is
     given.
 
     Each map's points may be a part of the labels: give then (title, points, rows).
     """
-    figure, axes = new_figure(5.4 * len(maps) + (1.2 if colours is None else 0.8), 4.8, 1, len(maps))
+    figure, axes = new_figure(5.4 * len(maps) + (1.2 if colors is None else 0.8), 4.8, 1, len(maps))
     classes, ids = np.unique(np.asarray(labels), return_inverse=True)
     size = float(np.clip(9000 / max(len(ids), 1), 9, 34))
     for ax, (title, points, *rows) in zip(axes[0], maps, strict=True):
         chosen = rows[0] if rows else np.arange(len(points))
-        if colours is not None:
-            shown = ax.scatter(*points.T, c=np.asarray(colours)[chosen], s=size, cmap="viridis", linewidths=0, alpha=0.85)
+        if colors is not None:
+            shown = ax.scatter(*points.T, c=np.asarray(colors)[chosen], s=size, cmap="viridis", linewidths=0, alpha=0.85)
         else:
             for c, name in enumerate(classes):
                 member = ids[chosen] == c
                 ax.scatter(
                     *points[member].T,
                     s=size,
-                    color=CLASS_COLOURS[c % len(CLASS_COLOURS)],
+                    color=CLASS_COLORS[c % len(CLASS_COLORS)],
                     label=str(name),
                     linewidths=0,
                     alpha=0.85,
                 )
         ax.set(title=title, xticks=[], yticks=[])
         ax.grid(False)
-    if colours is not None:
+    if colors is not None:
         bar = figure.colorbar(shown, ax=axes[0, -1], shrink=0.8)
-        bar.set_label(colour_label)
+        bar.set_label(color_label)
         bar.outline.set_visible(False)
     else:
         axes[0, -1].legend(loc="center left", bbox_to_anchor=(1.0, 0.5), markerscale=1.8)
@@ -293,7 +293,7 @@ def ranges(result, *, columns: int = 4):
         for c in range(classes):
             share = 100 * result.probability[d, :, c]
             ax.bar(
-                np.arange(bins), share, 0.92, bottom, color=CLASS_COLOURS[c % len(CLASS_COLOURS)], label=str(result.classes[c])
+                np.arange(bins), share, 0.92, bottom, color=CLASS_COLORS[c % len(CLASS_COLORS)], label=str(result.classes[c])
             )
             bottom += share
         ax.set_title(f"latent {d}", fontsize=9)

@@ -105,7 +105,7 @@ def _explanation_results(e: Explanations, description: str) -> Iterator[Result]:
     yield from each("integrated_gradients/mse/mean", gradients.values, "Integrated Gradients of v = -MSE from the mean latent")
     if e.sage is not None:
         text = (
-            "SAGE: fall of the expected MSE, unknown latents drawn from the notes analysed ("
+            "SAGE: fall of the expected MSE, unknown latents drawn from the notes analyzed ("
             f"{e.sage.background} draws averaged, which makes shares up to 1/{e.sage.background} too large)"
         )
         yield from each("sage", e.sage.shares, text)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from timbre_jax.report.plots import CLASS_COLOURS, FAINT, MAIN, SECOND, THIRD, new_figure, styled
+from timbre_jax.report.plots import CLASS_COLORS, FAINT, MAIN, SECOND, THIRD, new_figure, styled
 
 
 @styled
@@ -24,11 +24,11 @@ def moving_figure(curves: Mapping[str, Mapping[str, np.ndarray]], *, rate: float
         "interpolated": (MAIN, 2.0, "-"),
     }  # fmt: skip
     for ax, name in zip(axes[:, 0], ("centroid", "bandwidth"), strict=True):
-        for sound, (colour, width, line) in styles.items():
+        for sound, (color, width, line) in styles.items():
             curve = curves[sound]
             heard = curve["weight"] > 0.01 * curve["weight"].max()
             smooth = _running_mean(np.where(heard, curve[name], np.nan), 9)
-            ax.plot(np.arange(len(smooth)) / rate, smooth, color=colour, linewidth=width, linestyle=line, label=sound)
+            ax.plot(np.arange(len(smooth)) / rate, smooth, color=color, linewidth=width, linestyle=line, label=sound)
         ax.set(ylabel=f"{name} (Hz)")
     axes[0, 0].set_title("From the first sound to the second, in time")
     axes[0, 0].legend(ncols=4, loc="upper center")
@@ -57,8 +57,8 @@ def series_figure(
     for ax, (title, lines, names) in zip(axes[len(pictures) :], panels, strict=True):
         for k, line in enumerate(lines):
             time = (np.arange(len(line)) + 0.5) * seconds / len(line)
-            colour = (FAINT, MAIN)[k] if len(lines) == 2 else CLASS_COLOURS[k % len(CLASS_COLOURS)]
-            ax.plot(time, line, linewidth=(2.6, 1.2)[k] if len(lines) == 2 else 1.3, color=colour, label=names[k])
+            color = (FAINT, MAIN)[k] if len(lines) == 2 else CLASS_COLORS[k % len(CLASS_COLORS)]
+            ax.plot(time, line, linewidth=(2.6, 1.2)[k] if len(lines) == 2 else 1.3, color=color, label=names[k])
         ax.set_title(title)
         ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), handlelength=1.2)
     axes[-1].set_xlabel("seconds")
@@ -76,9 +76,9 @@ def code_scatter(
     title: str = "Codes",
     explained: float | None = None,
 ):
-    """Codes in the plane of their vectors' PCA [K, 2], coloured by a descriptor [K], as large as they are often used [K].
+    """Codes in the plane of their vectors' PCA [K, 2], colored by a descriptor [K], as large as they are often used [K].
 
-    Codes that are never used are small and grey; a descriptor that is nan (no pitch) is grey too.
+    Codes that are never used are small and gray; a descriptor that is nan (no pitch) is gray too.
     """
     figure, axes = new_figure(7.4, 5.4)
     ax = axes[0, 0]

@@ -18,9 +18,9 @@ def spectrogram_image(wave: np.ndarray, sample_rate: int, *, rows: int = 96, col
     frequency from 40 Hz to half the rate, power in dB under the loudest band, -80..0 dB to 0..255. Silence is all 0.
     """
     wave = np.asarray(wave, np.float32)
-    centres = np.linspace(0, max(len(wave) - 1, 0), columns).astype(np.int64)
+    centers = np.linspace(0, max(len(wave) - 1, 0), columns).astype(np.int64)
     padded = np.pad(wave, (_FFT // 2, _FFT))
-    frames = np.lib.stride_tricks.sliding_window_view(padded, _FFT)[centres] * np.hanning(_FFT).astype(np.float32)
+    frames = np.lib.stride_tricks.sliding_window_view(padded, _FFT)[centers] * np.hanning(_FFT).astype(np.float32)
     power = np.square(np.abs(np.fft.rfft(frames, axis=1))).astype(np.float32) @ _bands(sample_rate, rows)
     loudest = float(power.max(initial=0.0))
     if not loudest > 0.0:
@@ -31,9 +31,9 @@ def spectrogram_image(wave: np.ndarray, sample_rate: int, *, rows: int = 96, col
 
 @functools.lru_cache(maxsize=8)
 def _bands(sample_rate: int, rows: int) -> np.ndarray:
-    """Weights [bins, rows]: triangles in frequency around log-spaced centres, at least a bin wide."""
+    """Weights [bins, rows]: triangles in frequency around log-spaced centers, at least a bin wide."""
     frequency = np.arange(_FFT // 2 + 1) * (sample_rate / _FFT)
     edges = np.geomspace(min(LOWEST_HZ, sample_rate / 8), sample_rate / 2, rows + 2)
-    centre = edges[1:-1]
-    reach = np.maximum(np.maximum(centre - edges[:-2], edges[2:] - centre), sample_rate / _FFT)
-    return np.maximum(0.0, 1.0 - np.abs(frequency[:, None] - centre) / reach).astype(np.float32)
+    center = edges[1:-1]
+    reach = np.maximum(np.maximum(center - edges[:-2], edges[2:] - center), sample_rate / _FFT)
+    return np.maximum(0.0, 1.0 - np.abs(frequency[:, None] - center) / reach).astype(np.float32)

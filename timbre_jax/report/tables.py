@@ -123,7 +123,7 @@ def code_table(codes: Codes) -> Table:
     names = [" ".join(map(str, np.atleast_1d(code).tolist())) for code in codes.table.codes]
     counts = codes.uses.counts[0].astype(int).tolist()
     lines = (names, counts, *(x.tolist() for x in described.values()), *codes.plane.T.tolist())
-    caption = "Codes decoded alone: uses by the sounds analysed; descriptors (0: none); place in the PCA of the codes' vectors."
+    caption = "Codes decoded alone: uses by the sounds analyzed; descriptors (0: none); place in the PCA of the codes' vectors."
     return Table("code_table", ("code", "uses", *described, "x", "y"), tuple(zip(*lines, strict=True)), caption)
 
 

@@ -20,23 +20,23 @@ class Representation(abc.ABC):
 
     Attributes:
       sample_rate: Hz; waves of another rate have to be resampled first.
-      length: samples that `analyse` cuts and pads sounds to; 0 for as many as there are.
+      length: samples that `analyze` cuts and pads sounds to; 0 for as many as there are.
       hop: samples per frame.
       range_db: dB that feature values 0..1 span, or None.
-      texture_db: deviation of the noise that `synthesise` adds to values, in dB.
+      texture_db: deviation of the noise that `synthesize` adds to values, in dB.
       f0_scale: scale of f0 in the features, "log" or "hz", or None.
     """
 
     name: ClassVar[str]
     """Name in the registry `timbre_jax.representations.REPRESENTATIONS`."""
     version: ClassVar[int] = 1
-    """Raised when `analyse` gives other features for the same settings: features in the cache are then made anew."""
+    """Raised when `analyze` gives other features for the same settings: features in the cache are then made anew."""
     synthesis_fields: ClassVar[tuple[str, ...]] = ()
-    """Settings that only `synthesise` uses: cached features do not depend on them."""
+    """Settings that only `synthesize` uses: cached features do not depend on them."""
     optional_since: ClassVar[tuple[str, ...]] = ()
     """Settings added later that change nothing at their default: features cached without them stay valid."""
     is_harmonic: ClassVar[bool] = False
-    """Whether features are f0 and amplitudes of harmonics: has `normalise`, `denormalise`, `f0_range`, `amplitude_range`."""
+    """Whether features are f0 and amplitudes of harmonics: has `normalize`, `denormalize`, `f0_range`, `amplitude_range`."""
     is_mel: ClassVar[bool] = False
     """Whether features are mel bands: has `features_to_mel`, `magnitudes`, and phases are found by an inverter."""
 
@@ -74,14 +74,14 @@ class Representation(abc.ABC):
 
     @property
     def synthesis_iterations(self) -> dict[str, int]:
-        """Iterations of `synthesise` by setting; fewer are faster and sound worse. Empty if it does not iterate."""
+        """Iterations of `synthesize` by setting; fewer are faster and sound worse. Empty if it does not iterate."""
         return {}
 
     @abc.abstractmethod
-    def analyse(self, waves: Array, lengths: Array | None = None) -> Features:
+    def analyze(self, waves: Array, lengths: Array | None = None) -> Features:
         """Computes features of waves [B, T] in [-1, 1]; `lengths` [B] in samples if sounds are padded."""
 
-    def synthesise(self, features: Features, key: Array | None = None) -> Array:
+    def synthesize(self, features: Features, key: Array | None = None) -> Array:
         """Synthesizes waves [B, T] from features; `key` is for noise or phase that is drawn."""
         raise NotImplementedError(f"{type(self).__name__} cannot synthesize sound")
 

@@ -22,7 +22,7 @@ from timbre_jax.types import Array, Features
 
 @flax.struct.dataclass
 class Tracks:
-    """A note before normalisation; N frames, H harmonics.
+    """A note before normalization; N frames, H harmonics.
 
     Attributes:
       f0: [B, N] Hz, smooth, held where there is no pitch.
@@ -42,7 +42,7 @@ class Tracks:
 
 
 def _notes_at_once() -> int:
-    """How many notes to analyse side by side: as many as a CPU's cache holds, or enough to fill an accelerator.
+    """How many notes to analyze side by side: as many as a CPU's cache holds, or enough to fill an accelerator.
 
     Measured on a CPU: 64 notes at once take 6.3 ms each, four at a time 3.0, since spectra then never leave the cache.
     """
@@ -67,14 +67,14 @@ class HarmonicTracks(Representation):
         floor and f0 at the lower end of `pitch_range`.
       - Harmonics at or above half the sample rate are at the floor.
 
-    Memory: `analyse` needs about 5 MB for each note under way (4 s at 16 kHz); it takes 4 at a time on a CPU and 128 on
+    Memory: `analyze` needs about 5 MB for each note under way (4 s at 16 kHz); it takes 4 at a time on a CPU and 128 on
     an accelerator, whatever the batch.
 
     Attributes:
       sample_rate: Hz.
       length: samples of a sound, T; other lengths are cut or padded with silence.
       n_harmonics: H; 0 takes all that fit under half the sample rate at the lowest f0 (100 at 16 kHz, 80 Hz).
-      n_frames: N; 372 of the 373 centred frames, divisible by 4 for two strided layers.
+      n_frames: N; 372 of the 373 centered frames, divisible by 4 for two strided layers.
       hop, window_length, n_fft: of the STFT, in samples.
       pitch_range: (low, high) Hz in which f0 is looked for.
       f0_scale: "log" or "hz", how f0 is scaled to [0, 1].
@@ -183,17 +183,17 @@ class HarmonicTracks(Representation):
         return Tracks(smooth, amplitude, level, aperiodicity, voiced, refined)
 
     @functools.partial(jax.jit, static_argnums=0)
-    def analyse(self, waves: Array, lengths: Array | None = None) -> Features:
+    def analyze(self, waves: Array, lengths: Array | None = None) -> Features:
         """Waves [B, T] in [-1, 1] to values [B, N, 1 + H] in [0, 1].
 
-        `lengths` [B] in samples where sounds are padded: the mask is 1 for frames centred within them, else 1
+        `lengths` [B] in samples where sounds are padded: the mask is 1 for frames centered within them, else 1
         everywhere.
         """
         tracks = self.track(waves)
-        values = self.normalise(tracks.f0, tracks.amplitude_db)
+        values = self.normalize(tracks.f0, tracks.amplitude_db)
         return Features(values=values, mask=length_mask(values, self.hop, lengths), rate=self.rate)
 
-    def normalise(self, f0: Array, amplitude_db: Array) -> Array:
+    def normalize(self, f0: Array, amplitude_db: Array) -> Array:
         """f0 [B, N] in Hz and amplitudes [B, N, H] in dB to values [B, N, 1 + H], clipped to [0, 1]."""
         low, high = self.f0_range
         if self.f0_scale == "log":
@@ -204,7 +204,7 @@ class HarmonicTracks(Representation):
         amplitude = (amplitude_db - quiet) / (loud - quiet)
         return jnp.clip(jnp.concatenate([pitch[..., None], amplitude], axis=-1), 0.0, 1.0)
 
-    def denormalise(self, values: Array) -> tuple[Array, Array]:
+    def denormalize(self, values: Array) -> tuple[Array, Array]:
         """Values [B, N, 1 + H] (clipped to [0, 1] first) to f0 [B, N] in Hz and amplitudes [B, N, H] in dB."""
         values = jnp.clip(values, 0.0, 1.0)
         low, high = self.f0_range
@@ -216,13 +216,13 @@ class HarmonicTracks(Representation):
         return f0, quiet + values[..., 1:] * (loud - quiet)
 
     @functools.partial(jax.jit, static_argnums=0)
-    def synthesise(self, features: Features, key: Array | None = None) -> Array:
+    def synthesize(self, features: Features, key: Array | None = None) -> Array:
         """Features to waves [B, T] by additive synthesis; frames outside the mask are silent. `key` is not used.
 
         Amplitudes at the lower end of `amplitude_range` are silence.
         """
         del key  # Nothing is drawn: phases start at 0.
-        f0, amplitude_db = self.denormalise(features.values)
+        f0, amplitude_db = self.denormalize(features.values)
         amplitude = db_to_amplitude(amplitude_db, floor_db=self.amplitude_range[0]) * features.mask[..., None]
         return additive_synthesis(f0, amplitude, hop=self.hop, sample_rate=self.sample_rate, length=self.length)
 

@@ -31,13 +31,13 @@ _DB = 10.0 / math.log(10.0)
 class LogMel(Representation):
     """Mel bands in dB over N frames, scaled to [0, 1]: Rebnord 2022, section 5.2; SampleVAE (Frenzel 2019).
 
-    Power spectra (centred STFT) through a mel filterbank of unit area, 10 log10, relative to the sound's own loudest
+    Power spectra (centered STFT) through a mel filterbank of unit area, 10 log10, relative to the sound's own loudest
     value, `-range_db`..0 dB become 0..1. The level set aside so is kept in `conditions["level_db"]` [B] and given back by
-    `synthesise`. 0 dB is the loudest that a sine of amplitude 1 can be: `librosa.power_to_db(melspectrogram)` less
+    `synthesize`. 0 dB is the loudest that a sine of amplitude 1 can be: `librosa.power_to_db(melspectrogram)` less
     `full_scale_db`.
 
-    Frames: frame n is centred on sample n * hop. A centred transform of 32,000 samples with hop 128 has 251 frames; the
-    last is centred on the first sample after the end and left out, so N = ceil(length / hop) = 250 as in the thesis.
+    Frames: frame n is centered on sample n * hop. A centered transform of 32,000 samples with hop 128 has 251 frames; the
+    last is centered on the first sample after the end and left out, so N = ceil(length / hop) = 250 as in the thesis.
 
     Back to sound: values of 0 are silence; non-negative least squares from mel power to spectral power with the same
     filterbank, then the `inverter`. Without a level in the conditions, `DEFAULT_LEVEL_DB`. Bins outside the filters (DC;
@@ -45,7 +45,7 @@ class LogMel(Representation):
 
     Attributes:
       sample_rate: Hz.
-      length: samples of a sound, T; others are cut or padded with silence by `analyse`.
+      length: samples of a sound, T; others are cut or padded with silence by `analyze`.
       n_fft, window_length, hop: of the STFT, in samples. window: a name of `audio.stft.COSINE_WINDOWS`.
       n_mels: F. fmin, fmax: Hz; fmax 0 is half the sample rate. scale: "slaney" or "htk".
       n_frames: N; 0 takes ceil(length / hop).
@@ -56,7 +56,7 @@ class LogMel(Representation):
       hold: what an iterating inverter holds on to: "bands", the mel power, so that spectra find their shape within the
         bands; or "magnitudes", those of the mel inversion, as is usual.
       nnls_iterations: of the mel inversion.
-      texture_db: deviation of noise that `synthesise` adds to every value that sounds. The spectrogram of noise is rough by
+      texture_db: deviation of noise that `synthesize` adds to every value that sounds. The spectrogram of noise is rough by
         5 dB; a model gives back its mean, which is smooth, and sounds of smooth spectrograms are tonal and blurred. 1 dB
         takes most of that; 0 for features that are rough by themselves, such as recorded ones.
       loudness: put `conditions["loudness"]` [B, N] beside the values: the level of every frame in dB (RMS of the samples
@@ -206,10 +206,10 @@ class LogMel(Representation):
         return frame_level(fit_waves(waves, self.length), hop=self.hop, window_hops=window_hops)[:, : self.frames]
 
     @functools.partial(jax.jit, static_argnums=0)
-    def analyse(self, waves: Array, lengths: Array | None = None) -> Features:
+    def analyze(self, waves: Array, lengths: Array | None = None) -> Features:
         """Waves [B, T] in [-1, 1] to values [B, N, F] in [0, 1], with `level_db` [B] (and `loudness` [B, N]) beside them.
 
-        `lengths` [B] in samples where sounds are padded: the mask is 1 for frames centred within them, else 1
+        `lengths` [B] in samples where sounds are padded: the mask is 1 for frames centered within them, else 1
         everywhere. Silence has values of 0 and a level of `LEVEL_FLOOR_DB`.
         """
         mel = self.mel_power(waves)
@@ -233,7 +233,7 @@ class LogMel(Representation):
 
     @functools.partial(jax.jit, static_argnums=0)
     def features_to_mel(self, features: Features) -> Array:
-        """Features to mel power [B, N, F], counted as librosa does; 0 outside the mask. The inverse of `analyse`."""
+        """Features to mel power [B, N, F], counted as librosa does; 0 outside the mask. The inverse of `analyze`."""
         values = jnp.clip(features.values, 0.0, 1.0)
         db = (values - 1.0) * self.range_db + self.full_scale_db
         if self.reference == "file":
@@ -249,7 +249,7 @@ class LogMel(Representation):
         return root(mel_to_stft_nnls(mel, **self.bands, iterations=self.nnls_iterations))
 
     def textured(self, features: Features, key: Array | None = None) -> Features:
-        """The features with `texture_db` of noise on all values that sound: what `synthesise` begins with.
+        """The features with `texture_db` of noise on all values that sound: what `synthesize` begins with.
 
         `key` as there; without it, it is the same noise for every sound.
         """
@@ -266,7 +266,7 @@ class LogMel(Representation):
         return features.replace(values=jnp.where(values > 0.0, rough, values))
 
     @functools.partial(jax.jit, static_argnums=0)
-    def synthesise(self, features: Features, key: Array | None = None) -> Array:
+    def synthesize(self, features: Features, key: Array | None = None) -> Array:
         """Features to waves [B, T]; values of 0 and frames outside the mask are silent.
 
         T is `length` where there are as many frames as `feature_shape` says, else frames * hop. `key` (one, or [B]) draws

@@ -42,10 +42,10 @@ def padded_frames(count: int, *, part: int = PART) -> int:
     return min(part, max(LEAST, 1 << (count - 1).bit_length()))
 
 
-def analyse_in_parts(representation: Representation, wave: np.ndarray, *, part: int = PART) -> Features:
+def analyze_in_parts(representation: Representation, wave: np.ndarray, *, part: int = PART) -> Features:
     """A wave [T] of any length to features [1, N, F], N = ceil(T / hop), as numpy; all of its frames are real.
 
-    As `analyse` of a representation of that length, within 1e-5. A representation that looks at the whole sound at once
+    As `analyze` of a representation of that length, within 1e-5. A representation that looks at the whole sound at once
     (`Representation.reach`) gets it whole.
 
     Raises:
@@ -56,20 +56,20 @@ def analyse_in_parts(representation: Representation, wave: np.ndarray, *, part: 
         raise ValueError(f"a sound is [T] with at least one sample, not {wave.shape}")
     hop, count, sees = representation.hop, frames_within(representation, len(wave)), representation.reach
     if sees is None:
-        return jax.tree.map(np.asarray, representation.with_length(len(wave)).analyse(wave[None]))
+        return jax.tree.map(np.asarray, representation.with_length(len(wave)).analyze(wave[None]))
     size = padded_frames(count, part=part)
     each, context = min(size, part), -(-sees // hop)
     whole = np.pad(wave, (context * hop, (size + context) * hop - len(wave)))
     piece = representation.with_length((each + 2 * context) * hop)
     parts = []
     for start in range(0, size, each):
-        found = piece.analyse(whole[None, start * hop : (start + each + 2 * context) * hop])
+        found = piece.analyze(whole[None, start * hop : (start + each + 2 * context) * hop])
         parts.append(slice_frames(jax.tree.map(np.asarray, found), context, context + each))
     return slice_frames(concatenate_frames(parts), 0, count)
 
 
-def synthesise_in_parts(representation: Representation, features: Features, key=None, *, part: int = PART) -> np.ndarray:
-    """Features [1, N, F] of any length to the wave [N * hop]. `key`: as `synthesise` takes it.
+def synthesize_in_parts(representation: Representation, features: Features, key=None, *, part: int = PART) -> np.ndarray:
+    """Features [1, N, F] of any length to the wave [N * hop]. `key`: as `synthesize` takes it.
 
     Raises:
       ValueError: features of more than one sound.
@@ -85,14 +85,14 @@ def synthesise_in_parts(representation: Representation, features: Features, key=
         representation = dataclasses.replace(representation, texture_db=0.0)
         features = jax.tree.map(np.asarray, features)
     if representation.reach is None:
-        return np.asarray(representation.with_length(count * hop).synthesise(features, key))[0]
+        return np.asarray(representation.with_length(count * hop).synthesize(features, key))[0]
     if not representation.is_mel or count <= part:
         # The samples themselves, or so short that one part is all of it.
         size = padded_frames(count, part=part)
         each = min(size, part)
         piece = representation.with_length(each * hop)
         whole = pad_frames(features, size)
-        waves = [piece.synthesise(slice_frames(whole, start, start + each), key)[0] for start in range(0, size, each)]
+        waves = [piece.synthesize(slice_frames(whole, start, start + each), key)[0] for start in range(0, size, each)]
         return np.concatenate([np.asarray(wave) for wave in waves])[: count * hop]
     return _inverted_in_parts(representation, features, key, part)
 

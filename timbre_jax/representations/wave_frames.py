@@ -18,7 +18,7 @@ class WaveFrames(Representation):
 
     Attributes:
       sample_rate: Hz.
-      length: samples of a sound, T; others are cut or padded with silence by `analyse`. 0: as they are, padded to whole hops.
+      length: samples of a sound, T; others are cut or padded with silence by `analyze`. 0: as they are, padded to whole hops.
       hop: samples a frame. window: samples of the windows in which sounds are compared, a multiple of 2 hops.
     """
 
@@ -51,7 +51,7 @@ class WaveFrames(Representation):
         return 0
 
     @functools.partial(jax.jit, static_argnums=0)
-    def analyse(self, waves: Array, lengths: Array | None = None) -> Features:
+    def analyze(self, waves: Array, lengths: Array | None = None) -> Features:
         """Cuts waves [B, T] in [-1, 1] into values [B, N, hop].
 
         `lengths` [B] in samples where sounds are padded: the mask is 1 for frames that begin within them.
@@ -62,7 +62,7 @@ class WaveFrames(Representation):
         return Features(values=values, mask=length_mask(values, self.hop, lengths), rate=self.rate)
 
     @functools.partial(jax.jit, static_argnums=0)
-    def synthesise(self, features: Features, key: Array | None = None) -> Array:
+    def synthesize(self, features: Features, key: Array | None = None) -> Array:
         """Features to waves [B, T]: the samples; frames outside the mask are silent. `key` is not used.
 
         T is `length` where there are as many frames as `feature_shape` says, else frames * hop.

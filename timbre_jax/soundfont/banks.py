@@ -12,7 +12,7 @@ from timbre_jax.soundfont.parser import SoundFont, SoundFontError, read_soundfon
 
 PLAYER_VERSION = 1  # raised when the player comes to sound different, so that older stores are not taken for the same
 PERCUSSION_BANK = 128
-LICENCE = "that of the banks; TimGM6mb.sf2 is GPL-2: sounds rendered from it are not handed on with weights"
+LICENSE = "that of the banks; TimGM6mb.sf2 is GPL-2: sounds rendered from it are not handed on with weights"
 
 
 def default_bank() -> str:

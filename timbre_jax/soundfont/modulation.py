@@ -41,7 +41,7 @@ def _source(source: int, key: int, velocity: int) -> float:
     if not bipolar:
         return _shape(kind, x)
     if value == 64 and (controller or index == 14):
-        return 0.0  # centre of a wheel or a pan
+        return 0.0  # center of a wheel or a pan
     return float(np.sign(2 * x - 1)) * _shape(kind, abs(2 * x - 1)) if kind in (1, 2) else 2 * _shape(kind, x) - 1
 
 

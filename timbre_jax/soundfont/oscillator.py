@@ -92,7 +92,7 @@ def oscillate(pool: Pool, shape: Shape, ratio: float, pitch: np.ndarray, length:
         position = position[: int(np.searchsorted(position, end - start))]
         return _interpolate(_floats(pool, start, start, end, False), position)
     # The loop is taken one sample late, [loop_start + 1, loop_end + 1), with the sample at loop_end being the one at
-    # loop_start: so the neighbours of every position are the right ones without a special case at the seam.
+    # loop_start: so the neighbors of every position are the right ones without a special case at the seam.
     period, top = loop_end - loop_start, loop_end - start + 1
     held = position if not until_off else position[:note_off]
     wraps = int(np.searchsorted(held, top))

@@ -31,9 +31,9 @@ class Note:
     """A rendered note.
 
     Attributes:
-      wave: [T] float32, mono, not normalised.
+      wave: [T] float32, mono, not normalized.
       f0: the player's own pitch in Hz half a second into the note: the sample's (measured, see `tuning`) times the speed
-        at which it is played, modulation envelope included, LFOs at their centre; of several voices the fundamental that
+        at which it is played, modulation envelope included, LFOs at their center; of several voices the fundamental that
         they have in common. Where a sample has no clear pitch, what key, root key and tuning mean.
       pitch_moves: the bank moves the pitch by more than 10 cents while the note is held (vibrato, modulation envelope), or
         sounds voices together that have no fundamental in common.
@@ -133,15 +133,15 @@ def _render_voice(
         cutoff = np.minimum(cutoff, 1200 * np.log2(np.maximum(movement.at(movement.cutoff, blocks), 20.0) / 8.176))
     held = pitch[: max(1, note_off // BLOCK)]
     moves = bool(np.ptp(held) / 2 > STEADY_CENTS)
-    centre = 0.0  # the LFOs' part is not the note's pitch
+    center = 0.0  # the LFOs' part is not the note's pitch
     if values[parser.MOD_ENV_TO_PITCH]:
         there = np.array([min(MEASURE_SECONDS * RATE, note_off / 2)])
-        centre = float(values[parser.MOD_ENV_TO_PITCH] * modulation_envelope(values, key, note_off, there)[0])
+        center = float(values[parser.MOD_ENV_TO_PITCH] * modulation_envelope(values, key, note_off, there)[0])
 
     shape = sample_shape(bank, voice)
     meant = 440.0 * 2.0 ** ((100 * root + shift - 6900) / 1200)
     own = own_pitch(Pool(bank.pool), shape, sample.rate, round(meant / (ratio * RATE), 5))
-    f0 = (own * ratio * RATE if own else meant) * 2.0 ** (centre / 1200)
+    f0 = (own * ratio * RATE if own else meant) * 2.0 ** (center / 1200)
 
     wave = oscillate(Pool(bank.pool), shape, ratio, pitch, len(envelope), note_off)
     wave = low_pass(wave, cutoff, values[parser.FILTER_Q])

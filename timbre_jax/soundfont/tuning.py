@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-_CLEAR = 0.8  # of the normalised autocorrelation; below, a sample has no pitch
+_CLEAR = 0.8  # of the normalized autocorrelation; below, a sample has no pitch
 _OCTAVES = 2.1  # how far from the pitch that is meant a sample may sound; a long loop repeats too
 _NEARLY = 0.6  # of it, at the period that is meant
 AUDIBLE = 0.03  # of the loudest voice's energy (-15 dB): what counts for the pitch of voices together
@@ -22,7 +22,7 @@ _MAX_MULTIPLE = 4  # voices at up to so many times the common fundamental
 def autocorrelation_pitch(wave: np.ndarray, *, meant: float = 0.0, min_lag: float = 4.0) -> float:
     """Pitch of a steady sound in cycles a sample, or 0 where it has none.
 
-    The normalised square difference function of McLeod and Wyvill (2005, "A smarter way to find pitch"), its first high
+    The normalized square difference function of McLeod and Wyvill (2005, "A smarter way to find pitch"), its first high
     peak; then the same peak at multiples of that lag, as far as it stays high, for its precision.
 
     Args:

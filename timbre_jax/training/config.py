@@ -38,7 +38,7 @@ def default_config() -> ConfigDict:
     model: name and settings. augment: name ("none", "harmonic", "mel") and settings.
     data: store and extra_stores, folders that experiments/prepare.py made (training takes all, validation the first);
       splits; families, () for all; max_examples, 0 for all; features, "cached" beside the store once and read from there, or
-      "on_the_fly", analysed on the device whenever they are read (`AnalysedSource`); in_memory keeps up to 4 GB of them;
+      "on_the_fly", analyzed on the device whenever they are read (`AnalyzedSource`); in_memory keeps up to 4 GB of them;
       labels, columns of the store that class heads learn, ("family",) for instance.
     optimizer: see `make_optimizer` and `make_schedule`; warmup_steps, of a cosine at most half of all steps;
       final_fraction of the learning rate at the end of a cosine; clip_norm 0 does not clip. plateau: of that schedule, see

@@ -69,7 +69,7 @@ def create_state(
 
 
 def update_average(average: Variables, params: Variables, step: Array, decay: float) -> Variables:
-    """Returns the exponential average of the parameters after steps 1, 2 .. `step`, without the bias towards its start.
+    """Returns the exponential average of the parameters after steps 1, 2 .. `step`, without the bias toward its start.
 
     average_t = average_{t-1} + (params_t - average_{t-1}) * (1 - decay) / (1 - decay^t), which is Adam's bias correction
     (Kingma & Ba 2015, section 3) applied as it goes: at every step the weights are those of the exponential average, and sum

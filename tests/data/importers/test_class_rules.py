@@ -62,9 +62,9 @@ def test_parts_of_names():
 
 def test_a_table_of_ones_own(tmp_path):
     table = tmp_path / "words.txt"
-    table.write_text("# mine\n\nwarm: pad*, slow strings\ncold : Ice , FM-bell  # glassy\nunlabelled: take*\n")
+    table.write_text("# mine\n\nwarm: pad*, slow strings\ncold : Ice , FM-bell  # glassy\nunlabeled: take*\n")
     rules = read_rules(table)
-    assert rules == (Rule("warm", ("pad*", "slowstrings")), Rule("cold", ("ice", "fmbell")), Rule("unlabelled", ("take*",)))
+    assert rules == (Rule("warm", ("pad*", "slowstrings")), Rule("cold", ("ice", "fmbell")), Rule("unlabeled", ("take*",)))
     assert class_of_names(["SlowStrings-3"], rules) == "warm"
     assert class_of_names(["my fm bell"], rules) == "cold"
     assert class_of_names(["pads2"], rules) == "warm"

@@ -99,7 +99,7 @@ def test_classes_of_keys():
     assert {CLASS_OF_KEY[key] for key in (35, 38, 39, 41, 42, 49, 54, 56, 60, 75)} == {
         "kick", "snare", "clap", "tom", "hihat", "cymbal", "shaker", "metallic", "hand drum", "wooden",
     }  # fmt: skip
-    assert class_of_hit(0, 71, ["Samba Whistle"]) == "unlabelled"
+    assert class_of_hit(0, 71, ["Samba Whistle"]) == "unlabeled"
     assert class_of_hit(0, 42, ["Ride"]) == "hihat"  # General MIDI says it
     assert class_of_hit(48, 42, ["Timpani A"]) == "mallet drum"  # an orchestra's kit asks the name first
     assert class_of_hit(48, 42, ["x17"]) == "hihat"
@@ -136,6 +136,6 @@ def test_the_drums_of_this_machine(tmp_path):
     there = DrumSettings(seconds=1.0).importer((str(tmp_path / "none"), str(tmp_path / "kits")))
     assert isinstance(there, FolderSource)
     assert [(record.family, record.left_out) for record in there.plan()] == [
-        ("kick", ""), ("unlabelled", "not asked for (no class)"),
+        ("kick", ""), ("unlabeled", "not asked for (no class)"),
     ]  # fmt: skip
-    assert DrumSettings(seconds=1.0).importer((str(tmp_path / "none"),)) == KitSource(seconds=1.0, unlabelled=False)
+    assert DrumSettings(seconds=1.0).importer((str(tmp_path / "none"),)) == KitSource(seconds=1.0, unlabeled=False)

@@ -56,7 +56,7 @@ def test_a_copy_kept_at_8_khz():
 
 
 def test_copies_of_copies_are_one_group():
-    """Each near its neighbour, the ends perhaps not: one group, and equal samples need no look at the sound."""
+    """Each near its neighbor, the ends perhaps not: one group, and equal samples need no look at the sound."""
     wave = hit(3)
     assert groups([wave, hit(4), padded(0.5 * wave, 200), 0.1 * wave, wave]) == [[0, 2, 3, 4], [1]]
 

@@ -272,17 +272,17 @@ def test_classes(tmp_path):
     assert order == [names[1], names[0], names[2], names[3], names[5], names[4]]
     assert labels() == ["A", "Deep", "B", "B", "Toms", "Kits"]
     assert labels(classes="top_folder") == ["A", "A", "B", "B", "Toms", "Kits"]
-    assert labels(classes="words") == ["hihat", "kick", "cymbal", "unlabelled", "tom", "unlabelled"]
-    assert labels(classes="none") == ["unlabelled"] * 6
+    assert labels(classes="words") == ["hihat", "kick", "cymbal", "unlabeled", "tom", "unlabeled"]
+    assert labels(classes="none") == ["unlabeled"] * 6
     table = tmp_path / "mine.txt"
     table.write_text("strange: unknown\ndeep: deep\n")
-    assert labels(classes=str(table)) == ["unlabelled", "deep", "unlabelled", "strange", "unlabelled", "unlabelled"]
-    records = FolderSource((str(folder),), classes="words", unlabelled=False, families=("kick", "unlabelled")).plan()
+    assert labels(classes=str(table)) == ["unlabeled", "deep", "unlabeled", "strange", "unlabeled", "unlabeled"]
+    records = FolderSource((str(folder),), classes="words", unlabeled=False, families=("kick", "unlabeled")).plan()
     assert {record.id: record.left_out for record in records if not record.left_out or "class" not in record.left_out} == {
         names[0]: ""
     }
     assert [record.source for record in records] == ["A", "A", "B", "B", "Toms", "Kits"]
-    with pytest.raises(ValueError, match="there is no class 'drum'; there are cymbal, hihat, kick, tom, unlabelled"):
+    with pytest.raises(ValueError, match="there is no class 'drum'; there are cymbal, hihat, kick, tom, unlabeled"):
         FolderSource((str(folder),), classes="words", families=("drum",)).plan()
 
 

@@ -33,7 +33,7 @@ def reach(space, start):
 def test_descriptors_of_decoded_bands_are_near_those_of_the_sound(space):
     """White noise and a tone through analysis: what the bands say against what the wave says."""
     waves = jnp.asarray(np.stack([noise(length=5120), harmonic_tone(250.0, [0.5, 0.3, 0.2, 0.1], length=5120)]))
-    features = space.analyse(waves)
+    features = space.analyze(waves)
     for name, tolerance in (("centroid", 0.2), ("bandwidth", 0.25), ("rolloff", 0.25)):
         decoded = np.exp(np.asarray(searches.decoded_descriptor(space, features, name)))[:, 6:-6]
         measured = np.asarray(describe(waves, name=name, sample_rate=16000, n_fft=512, hop=128))[:, 6:34]

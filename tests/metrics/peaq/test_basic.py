@@ -123,10 +123,10 @@ def test_a_pair_is_measured_alike_in_any_batch_and_with_silence_after_it():
 
 
 def test_the_ear_is_calibrated_and_its_bands_are_the_standard_s():
-    lower, centre, upper = bands()
-    assert len(centre) == 109
+    lower, center, upper = bands()
+    assert len(center) == 109
     np.testing.assert_allclose(
-        [lower[0], centre[0], upper[0], centre[54], upper[-1]], [80.0, 91.708, 103.445, 2532.456, 18000.0], atol=1e-3
+        [lower[0], center[0], upper[0], center[54], upper[-1]], [80.0, 91.708, 103.445, 2532.456, 18000.0], atol=1e-3
     )
     sine = FULL_SCALE * np.sin(2 * np.pi * 1019.5 / 48000 * np.arange(4096))
     power = ear_model(frames_of(sine[None, None].repeat(2, 0), 1)).power[0, 0, 0]

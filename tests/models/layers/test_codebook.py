@@ -119,11 +119,11 @@ def test_perplexity():
 
 def test_a_fitted_codebook_finds_clusters_and_says_more_with_a_second_book():
     generator = np.random.default_rng(8)
-    centres = 10.0 * generator.normal(size=(4, D))
-    encodings = np.repeat(centres, 50, 0) + 0.01 * generator.normal(size=(200, D))
+    centers = 10.0 * generator.normal(size=(4, D))
+    encodings = np.repeat(centers, 50, 0) + 0.01 * generator.normal(size=(200, D))
     vectors = fit_codebook(encodings, codes=16, num_codebooks=2)
-    found = vectors[0][np.asarray(nearest(jnp.asarray(centres, jnp.float32), vectors[0]))]
-    np.testing.assert_allclose(found, centres, atol=0.1)
+    found = vectors[0][np.asarray(nearest(jnp.asarray(centers, jnp.float32), vectors[0]))]
+    np.testing.assert_allclose(found, centers, atol=0.1)
     assert fit_codebook(encodings[:3], codes=16).shape == (1, 16, D)  # fewer encodings than codes
     with pytest.raises(ValueError, match="only silence"):
         fit_codebook(encodings[:0], codes=16)

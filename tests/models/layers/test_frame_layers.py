@@ -1,4 +1,4 @@
-"""Convolutions over frames against SciPy and XLA, whole and as a stream; batch normalisation over masked frames."""
+"""Convolutions over frames against SciPy and XLA, whole and as a stream; batch normalization over masked frames."""
 
 import itertools
 
@@ -121,26 +121,26 @@ def test_batch_statistics_are_of_the_masked_frames_and_remembered():
     jax.tree.map(np.testing.assert_array_equal, dict(same["batch_stats"]), dict(stored["batch_stats"]))
 
 
-def test_renormalised_values_are_those_of_evaluation_and_their_gradient_is_that_of_the_batch():
-    """Forwards, what was remembered normalises. Backwards, the whole batch's shift and size still count for nothing."""
+def test_renormalized_values_are_those_of_evaluation_and_their_gradient_is_that_of_the_batch():
+    """Forwards, what was remembered normalizes. Backwards, the whole batch's shift and size still count for nothing."""
     x, weight = jnp.asarray(values(3, 8, 2)) * 3.0 + 1.0, jnp.asarray(values(3, 8, 2, seed=1))
     mask = jnp.ones((3, 8))
     norm = MaskedBatchNorm(affine=False)
     variables = {"batch_stats": {"mean": jnp.asarray([0.5, 2.0]), "variance": jnp.asarray([4.0, 0.25])}}
 
     def out(x, train=True):
-        return norm.apply(variables, x, mask, train=train, renormalise=1.0, mutable=["batch_stats"])[0]
+        return norm.apply(variables, x, mask, train=train, renormalize=1.0, mutable=["batch_stats"])[0]
 
     np.testing.assert_allclose(out(x), out(x, train=False), rtol=1e-5, atol=1e-6)
     gradient = jax.grad(lambda x: jnp.sum(out(x) * weight))(x)
     np.testing.assert_allclose(jnp.sum(gradient, (0, 1)), 0.0, atol=1e-4)
     np.testing.assert_allclose(jnp.sum(gradient * x, (0, 1)), 0.0, atol=1e-3)
-    # With the batch's own mean and variance remembered, it is batch normalisation.
+    # With the batch's own mean and variance remembered, it is batch normalization.
     own = {"batch_stats": {"mean": jnp.mean(x, (0, 1)), "variance": jnp.var(x, (0, 1))}}
 
-    def slope(renormalise):
+    def slope(renormalize):
         def loss(x):
-            return jnp.sum(norm.apply(own, x, mask, train=True, renormalise=renormalise, mutable=["batch_stats"])[0] * weight)
+            return jnp.sum(norm.apply(own, x, mask, train=True, renormalize=renormalize, mutable=["batch_stats"])[0] * weight)
 
         return jax.grad(loss)(x)
 

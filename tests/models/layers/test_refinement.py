@@ -74,7 +74,7 @@ def test_no_steps_is_the_start():
 
 
 def test_every_sound_is_on_its_own():
-    """Neither its neighbours nor their NaN change a result."""
+    """Neither its neighbors nor their NaN change a result."""
     generator = np.random.default_rng(2)
     start = jnp.asarray(generator.normal(size=(B, D)), jnp.float32)
     targets = jnp.asarray(generator.normal(size=(B, K)), jnp.float32)

@@ -11,7 +11,7 @@ from timbre_jax.representations import LogMel
 
 
 def test_moments_are_those_of_the_sound():
-    """Of noise of several colours, within what the width of the bands leaves open."""
+    """Of noise of several colors, within what the width of the bands leaves open."""
     window = {"n_fft": 1024, "window_length": 1024, "hop": 256}
     rep = LogMel(length=16000, n_frames=0, reference="fixed", range_db=120.0, **window)
     rng = np.random.default_rng(0)
@@ -19,7 +19,7 @@ def test_moments_are_those_of_the_sound():
     spectra = np.fft.rfft(rng.standard_normal((4, 16000)))
     waves = np.fft.irfft(spectra * np.exp(-frequencies / np.array([[400.0], [1000.0], [2500.0], [6000.0]])))
     waves = (0.1 * waves / waves.std(1, keepdims=True)).astype(np.float32)
-    found = band_moments(rep.analyse(waves).values, rep.band_hz, rep.range_db)
+    found = band_moments(rep.analyze(waves).values, rep.band_hz, rep.range_db)
     settings = {"sample_rate": 16000, "n_fft": 1024, "hop": 256}
     for mine, of_sound in zip(found, (spectral_centroid, spectral_bandwidth), strict=True):
         true = np.asarray(of_sound(waves, **settings))[:, 4:-4].mean(1)

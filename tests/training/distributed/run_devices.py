@@ -24,7 +24,7 @@ from timbre_jax.training.loop import train_and_evaluate
 STEPS = 50
 HOP, FRAMES, WINDOW = 32, 12, 128
 MODELS = {
-    # Batch statistics, gradient reversal, an adversary in closed form, neighbours in a batch, beta-NLL.
+    # Batch statistics, gradient reversal, an adversary in closed form, neighbors in a batch, beta-NLL.
     "frame_vae": {
         "latent_size": 3, "channels": (16, 16), "strided": 1, "kernel": 3, "reader_weight": 3.0, "beta": 0.5,
         "regressor_convolutions": (8, 8), "regressor_dense": (8,), "reader_features": 16,

@@ -1,6 +1,6 @@
 """The same run on one device, on eight, and on two processes of two: in float64 rounding is all that may differ.
 
-`run_devices.py` has the models: one with batch statistics, adversaries and neighbours in a batch, one with dropout and flows.
+`run_devices.py` has the models: one with batch statistics, adversaries and neighbors in a batch, one with dropout and flows.
 """
 
 import socket

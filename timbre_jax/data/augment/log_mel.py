@@ -25,29 +25,29 @@ class MelAugment(Augmentation):
       pitch_semitones: all frequencies by one factor (a smaller or larger drum). Frequencies above the highest band are held.
       stretch_semitones: the course in time by another factor, in semitones (12 is twice as fast). Frames are repeated or left
         out, not averaged: the texture of noise stays as rough as it was.
-      tilt_db: from the lowest to the highest band. colour_db: a random smooth curve over the bands, by knots.
+      tilt_db: from the lowest to the highest band. color_db: a random smooth curve over the bands, by knots.
       decay_db: faster decay, dB a second: the absolute value of the draw is taken off.
       probability: that a sound is changed at all.
-      knots: of the colour's curve, over all bands.
+      knots: of the color's curve, over all bands.
       rate: frames a second. value_per_db: how many of the features' units a dB is.
-      centres: [F] Hz of the bands, rising.
+      centers: [F] Hz of the bands, rising.
       relative: values are relative to the sound's own loudest, which is 1 again after the change.
     """
 
     settings: ClassVar[tuple[str, ...]] = (
-        "pitch_semitones", "stretch_semitones", "tilt_db", "colour_db", "decay_db", "probability", "knots",
+        "pitch_semitones", "stretch_semitones", "tilt_db", "color_db", "decay_db", "probability", "knots",
     )  # fmt: skip
 
     pitch_semitones: float = 2.0
     stretch_semitones: float = 2.0
     tilt_db: float = 4.0
-    colour_db: float = 3.0
+    color_db: float = 3.0
     decay_db: float = 8.0
     probability: float = 0.9
     knots: int = 9
     rate: float = 125.0
     value_per_db: float = 1 / 80
-    centres: tuple[float, ...] = ()
+    centers: tuple[float, ...] = ()
     relative: bool = True
 
     def _one(self, key: Array, values: Array, mask: Array) -> Array:
@@ -60,18 +60,18 @@ class MelAugment(Augmentation):
             changed = jnp.where((source < n_frames)[:, None], changed[jnp.minimum(source, n_frames - 1)], 0.0)
         if self.pitch_semitones:
             factor = jnp.exp2(normal(self.pitch_semitones / 12.0, draw[1]))
-            centres = jnp.asarray(self.centres, values.dtype)
-            place = jnp.interp(centres / factor, centres, jnp.arange(n_bands, dtype=values.dtype))
+            centers = jnp.asarray(self.centers, values.dtype)
+            place = jnp.interp(centers / factor, centers, jnp.arange(n_bands, dtype=values.dtype))
             # Linear interpolation as a product: XLA's gather along the last axis takes several times as long on a CPU.
             weights = jnp.maximum(1.0 - jnp.abs(jnp.arange(n_bands)[:, None] - place), 0.0)
             changed = changed @ weights
 
         band = jnp.linspace(-0.5, 0.5, n_bands, dtype=values.dtype)
         gain = normal(self.tilt_db, draw[2]) * band
-        # A random walk: neighbouring knots are alike, so the curve is smooth; less its mean, which is level and not colour.
+        # A random walk: neighboring knots are alike, so the curve is smooth; less its mean, which is level and not color.
         walk = jnp.cumsum(jax.random.normal(draw[3], (self.knots,), jnp.float32))
         curve = jnp.interp(band, jnp.linspace(-0.5, 0.5, self.knots), walk - jnp.mean(walk))
-        gain = gain + self.colour_db * curve * (2.0 / self.knots) ** 0.5
+        gain = gain + self.color_db * curve * (2.0 / self.knots) ** 0.5
         slope = -jnp.abs(normal(self.decay_db, draw[4]))
         seconds = jnp.arange(n_frames, dtype=values.dtype)[:, None] / self.rate
         louder = changed + self.value_per_db * (gain + slope * seconds)
@@ -92,11 +92,11 @@ class MelAugment(Augmentation):
             raise ValueError(f"augmentation 'mel' needs the representation 'log_mel', not {representation.name!r}")
         highest = representation.fmax or representation.sample_rate / 2
         ends = hz_to_mel(np.array([representation.fmin, highest]), scale=representation.scale)
-        centres = mel_to_hz(np.linspace(*ends, representation.n_mels + 2)[1:-1], scale=representation.scale)
+        centers = mel_to_hz(np.linspace(*ends, representation.n_mels + 2)[1:-1], scale=representation.scale)
         return cls(
             **settings,
             rate=representation.rate,
             value_per_db=1.0 / representation.range_db,
-            centres=tuple(float(f) for f in centres),
+            centers=tuple(float(f) for f in centers),
             relative=representation.reference == "file",
         )

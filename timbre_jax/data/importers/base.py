@@ -100,7 +100,7 @@ class Importer(Protocol):
         """Rate and length of its sounds."""
 
     def describe(self) -> Mapping[str, Any]:
-        """Returns what decides the content of the store, as JSON values; with `kind`, `licence` and a readable `title`."""
+        """Returns what decides the content of the store, as JSON values; with `kind`, `license` and a readable `title`."""
 
     def plan(self) -> list[Record]:
         """Lists all sounds in the order in which they are read. The same settings give the same plan."""

@@ -15,7 +15,7 @@ from timbre_jax.data.importers.duplicates import mark
 from timbre_jax.data.importers.library import OneShotSettings, copies, trim
 from timbre_jax.data.importers.options import DEFAULT_VELOCITIES, check_played, played
 from timbre_jax.settings import setting
-from timbre_jax.soundfont.banks import LICENCE, PERCUSSION_BANK, PLAYER_VERSION, OfBanks, bank_names, open_bank, slug
+from timbre_jax.soundfont.banks import LICENSE, PERCUSSION_BANK, PLAYER_VERSION, OfBanks, bank_names, open_bank, slug
 from timbre_jax.soundfont.parser import Preset, Sample, SoundFont, SoundFontError
 
 # General MIDI percussion key -> class of Rebnord 2022 (table 5.1), with Roland GS's keys below 35 and above 81. The rest
@@ -69,7 +69,7 @@ class KitSource(OfBanks, OneShotSettings):
       ValueError: a value outside its limits.
     """
 
-    unlabelled: bool = setting(True, "Keep sounds without a class.")
+    unlabeled: bool = setting(True, "Keep sounds without a class.")
     velocities: tuple[int, ...] = played("velocities", DEFAULT_VELOCITIES, "25,50,75,100,127")
     max_seconds: float = setting(10.0, "With --seconds=0, the length in seconds that longer sounds are cut to.")
     # Hits of one key at two velocities may be one recording at two levels: both are wanted.
@@ -81,9 +81,9 @@ class KitSource(OfBanks, OneShotSettings):
 
     def describe(self) -> dict[str, Any]:
         return {
-            "kind": "kits", "title": f"drum kits of {self.titles}", "licence": LICENCE,
+            "kind": "kits", "title": f"drum kits of {self.titles}", "license": LICENSE,
             "banks": self.digests,
-            "labels": list(self.families), "unlabelled": self.unlabelled, "velocities": list(self.velocities),
+            "labels": list(self.families), "unlabeled": self.unlabeled, "velocities": list(self.velocities),
             **self.described(), "player": PLAYER_VERSION,
         }  # fmt: skip
 
@@ -112,7 +112,7 @@ class KitSource(OfBanks, OneShotSettings):
         if not records:
             state = "their keys make no sound" if kits else f"no kits (presets of bank {PERCUSSION_BANK})"
             raise SoundFontError(f"{', '.join(self.banks)}: {state}; name another bank with --path=FILE.sf2")
-        return self.select(records, unlabelled=self.unlabelled)
+        return self.select(records, unlabeled=self.unlabeled)
 
     def load(self, record: Record, payload: Any) -> Loaded:
         from timbre_jax.soundfont.player import RATE, render_note

@@ -41,5 +41,5 @@ class DrumSettings(OneShotSettings):
         """
         there = tuple(folder for folder in folders if os.path.isdir(folder))
         shared = {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name != "path"}
-        shared = {"unlabelled": False, **{name: value for name, value in shared.items() if value is not None}}
+        shared = {"unlabeled": False, **{name: value for name, value in shared.items() if value is not None}}
         return FolderSource(path=there, classes="words", **shared) if there else KitSource(**shared)

@@ -40,7 +40,7 @@ class FolderSource(OneShotSettings):
         "drum words in its name, such as kick, sd, HatOpen, and in a Hydrogen drumkit.xml), a FILE of such words in lines of "
         "CLASS: word, word (timbre_jax/data/importers/drum_words.txt is one), or 'none'.",
     )  # fmt: skip
-    unlabelled: bool = setting(True, "Keep sounds without a class.")
+    unlabeled: bool = setting(True, "Keep sounds without a class.")
 
     def __post_init__(self):
         super().__post_init__()
@@ -56,8 +56,8 @@ class FolderSource(OneShotSettings):
         rules = hashlib.sha256(repr(self._rules()).encode()).hexdigest()[:16] if self._rules() else ""
         return {
             "kind": "folder", "title": f"sounds of {', '.join(readable(name) for name in root_names(self.path))}",
-            "licence": "that of the files", "classes": os.path.basename(self.classes), "class_words": rules,
-            "labels": list(self.families), "unlabelled": self.unlabelled, **self.described(), "loader": LOADER_VERSION,
+            "license": "that of the files", "classes": os.path.basename(self.classes), "class_words": rules,
+            "labels": list(self.families), "unlabeled": self.unlabeled, **self.described(), "loader": LOADER_VERSION,
         }  # fmt: skip
 
     def plan(self) -> list[Record]:
@@ -67,7 +67,7 @@ class FolderSource(OneShotSettings):
         records = file_records(
             self.path, lambda root, path, folders: self._label(path, folders, kits[root], rules) or UNLABELLED
         )
-        return self.select(records, unlabelled=self.unlabelled)
+        return self.select(records, unlabeled=self.unlabeled)
 
     def _label(self, path: str, folders: list[str], kits: KitNames, rules: tuple[Rule, ...]) -> str:
         if self.classes == "none":

@@ -92,9 +92,9 @@ class LibrarySettings(LengthSettings):
     pool: ClassVar[bool] = False
     """Flag that classes of one instrument are divided among themselves; see `arrange_library`."""
 
-    def select(self, records: Sequence[Record], *, unlabelled: bool = True) -> list[Record]:
+    def select(self, records: Sequence[Record], *, unlabeled: bool = True) -> list[Record]:
         """Returns the plan, with a reason at every record that is not asked for; see `select_classes`."""
-        return select_classes(records, labels=self.families, unlabelled=unlabelled, number=self.number, seed=self.seed)
+        return select_classes(records, labels=self.families, unlabeled=unlabeled, number=self.number, seed=self.seed)
 
     def related(self, rows: Sequence[Mapping[str, Any]]) -> list[tuple[Hashable, ...]] | None:
         """Returns what each sound shares with others of its instrument, besides its copies."""
@@ -133,12 +133,12 @@ class OneShotSettings(LibrarySettings):
 
 
 def select_classes(
-    records: Sequence[Record], *, labels: Sequence[str], unlabelled: bool, number: int, seed: int
+    records: Sequence[Record], *, labels: Sequence[str], unlabeled: bool, number: int, seed: int
 ) -> list[Record]:
     """The plan, with a reason at every record that is not asked for.
 
     Args:
-      labels: classes to keep; none means all. unlabelled: keep records without a class.
+      labels: classes to keep; none means all. unlabeled: keep records without a class.
       number: how many, drawn evenly over classes; 0 means all.
 
     Raises:
@@ -155,7 +155,7 @@ def select_classes(
             continue
         if labels and record.family not in labels:
             result[position] = record._replace(split="", left_out="not asked for (class)")
-        elif not unlabelled and record.family == UNLABELLED:
+        elif not unlabeled and record.family == UNLABELLED:
             result[position] = record._replace(split="", left_out="not asked for (no class)")
         else:
             piles.setdefault(record.family, []).append(position)

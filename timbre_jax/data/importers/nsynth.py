@@ -1,6 +1,6 @@
 """NSynth as it is handed out: `examples.json` and `audio/*.wav`, as a folder or as the tar.gz as downloaded.
 
-Engel et al. 2017, "Neural Audio Synthesis of Musical Notes with WaveNet Autoencoders"; licence CC BY 4.0. An archive is read
+Engel et al. 2017, "Neural Audio Synthesis of Musical Notes with WaveNet Autoencoders"; license CC BY 4.0. An archive is read
 as a stream, twice (what is there; the sounds), and never unpacked. FLAC files beside or instead of WAV are fine.
 """
 
@@ -28,7 +28,7 @@ from timbre_jax.data.importers.splits import read_split_file, split_groups
 from timbre_jax.settings import setting
 
 FRACTIONS = {"train": 0.8, "valid": 0.1, "test": 0.1}
-LICENCE = "NSynth: CC BY 4.0, with credit to Engel et al. 2017"
+LICENSE = "NSynth: CC BY 4.0, with credit to Engel et al. 2017"
 _NAME = re.compile(
     rf"(?P<instrument>(?P<family>{'|'.join(FAMILIES)})_(?P<source>{'|'.join(SOURCES)})_\d+)-(?P<pitch>\d+)-(?P<velocity>\d+)"
 )
@@ -76,7 +76,7 @@ class NSynthSource(Selection):
     """
 
     def describe(self) -> dict[str, Any]:
-        return {"kind": "nsynth", "title": "NSynth", "licence": LICENCE, **self.settings()}
+        return {"kind": "nsynth", "title": "NSynth", "license": LICENSE, **self.settings()}
 
     def plan(self) -> list[Record]:
         if not self.path:

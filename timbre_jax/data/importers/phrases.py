@@ -15,7 +15,7 @@ from timbre_jax.data.importers.options import played
 from timbre_jax.data.importers.soundfont import FAMILY_OF_PROGRAM, source_of_program
 from timbre_jax.data.importers.splits import split_groups
 from timbre_jax.settings import setting
-from timbre_jax.soundfont.banks import LICENCE, PERCUSSION_BANK, PLAYER_VERSION, OfBanks, bank_names, open_bank, slug
+from timbre_jax.soundfont.banks import LICENSE, PERCUSSION_BANK, PLAYER_VERSION, OfBanks, bank_names, open_bank, slug
 from timbre_jax.soundfont.parser import SoundFont, SoundFontError
 from timbre_jax.soundfont.phrases import COMPOSER_VERSION, RELEASE_SECONDS, compose
 
@@ -67,7 +67,7 @@ class PhraseSource(OfBanks, LengthSettings):
     def describe(self) -> dict[str, Any]:
         return {
             "kind": "phrases", "title": f"phrases of {', '.join(self.program)} played by {self.titles}",
-            "licence": LICENCE, "banks": self.digests,
+            "license": LICENSE, "banks": self.digests,
             "programs": list(self.program), "keys": list(self.keys), "recordings": self.recordings,
             "recording_seconds": self.recording_seconds, "seconds": self.seconds, "sample_rate": self.sample_rate,
             "fractions": list(self.splits), "seed": self.seed, "player": PLAYER_VERSION, "composer": COMPOSER_VERSION,

@@ -20,7 +20,7 @@ from timbre_jax.settings import setting
 REST_SECONDS = 0.1
 """What is left at the end of a recording, when it is shorter than this, is no excerpt; a whole file of that length is one."""
 MARGIN_SECONDS = 0.05
-"""So much is decoded before and after an excerpt, for the resampler's filter: neighbours join as the whole would."""
+"""So much is decoded before and after an excerpt, for the resampler's filter: neighbors join as the whole would."""
 LOADER_VERSION = 1  # raised when excerpts come to be cut differently, so that older stores are not taken for the same
 
 
@@ -50,7 +50,7 @@ class RecordingSource(LibrarySettings):
     def describe(self) -> dict[str, Any]:
         return {
             "kind": "recordings", "title": f"recordings of {', '.join(readable(name) for name in root_names(self.path))}",
-            "licence": "that of the files", "labels": list(self.families), "sample_rate": self.sample_rate,
+            "license": "that of the files", "labels": list(self.families), "sample_rate": self.sample_rate,
             "seconds": self.seconds, "silence_db": self.silence_db, "duplicates": self.duplicates,
             "fractions": list(self.splits), "number": self.number, "seed": self.seed, "loader": LOADER_VERSION,
         }  # fmt: skip

@@ -9,7 +9,7 @@ from timbre_jax.data.importers.base import FAMILIES, SAMPLE_RATE, SAMPLES, SECON
 from timbre_jax.data.importers.options import DEFAULT_VELOCITIES, NoteSettings, check_played, played
 from timbre_jax.data.importers.splits import committed_splits, connected_groups, even_choice, split_groups
 from timbre_jax.settings import setting
-from timbre_jax.soundfont.banks import LICENCE, PERCUSSION_BANK, PLAYER_VERSION, OfBanks, bank_names, open_bank, slug
+from timbre_jax.soundfont.banks import LICENSE, PERCUSSION_BANK, PLAYER_VERSION, OfBanks, bank_names, open_bank, slug
 from timbre_jax.soundfont.parser import Preset, SoundFontError
 
 HELD_SECONDS = 3.0
@@ -74,7 +74,7 @@ class SoundFontSource(OfBanks, NoteSettings):
         return {
             "kind": "soundfont",
             "title": f"notes rendered from {self.titles}",
-            "licence": LICENCE,
+            "license": LICENSE,
             "banks": self.digests,
             "families": list(self.families),
             "pitches": list(self.pitches),

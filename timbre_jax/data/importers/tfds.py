@@ -20,11 +20,11 @@ import numpy as np
 
 from timbre_jax.audio.io import AudioFileError
 from timbre_jax.data.importers.base import FAMILIES, SAMPLES, SOURCES, SPLITS, Importer, Loaded, Record
-from timbre_jax.data.importers.nsynth import LICENCE, Selection, select
+from timbre_jax.data.importers.nsynth import LICENSE, Selection, select
 from timbre_jax.settings import setting
 
 _INFO = "dataset_info.json"
-_TITLE = {"kind": "tfds", "title": "NSynth (tensorflow-datasets)", "licence": LICENCE}
+_TITLE = {"kind": "tfds", "title": "NSynth (tensorflow-datasets)", "license": LICENSE}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -108,7 +108,7 @@ def build_store(
                 "format": FORMAT, "version": VERSION, "sample_rate": source.form.sample_rate,
                 "samples": source.form.samples, "variable": source.form.variable,
                 "encoding": "int16 little-endian, 1 = 32768", "title": settings["source"]["title"],
-                "licence": settings["source"]["licence"], "settings": settings, "fingerprint": fingerprint,
+                "license": settings["source"]["license"], "settings": settings, "fingerprint": fingerprint,
             }  # fmt: skip
             if unsorted:  # files may change while their plan stays the same
                 index |= {"plan": fingerprint, "fingerprint": content_fingerprint(fingerprint, shards)}

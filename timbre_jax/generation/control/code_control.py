@@ -95,7 +95,7 @@ def control_codes(
 
     Codes in a row sound otherwise than each alone, so the choice is corrected on the sound, in two ways. Rounds: codes are
     chosen for the targets and decoded, the sound is measured, and the targets are moved by what it was off (averaged over
-    neighbouring frames); the best round is kept. Sweeps: at frames far apart from each other, other codes are tried out side by
+    neighboring frames); the best round is kept. Sweeps: at frames far apart from each other, other codes are tried out side by
     side and heard, and at each frame the one stays with which the sound about it comes nearest to the targets.
 
     Args:

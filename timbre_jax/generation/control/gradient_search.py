@@ -67,7 +67,7 @@ def decoded_magnitudes(space: TimbreSpace, features: Features) -> tuple[Array, n
         return root(jnp.where(power > 1e-20, power, 0.0)), frequencies
     if representation.name == "wave_frames":
         settings = frame_settings(space)
-        spectra = stft(representation.synthesise(features), n_fft=settings["n_fft"], hop=settings["hop"])
+        spectra = stft(representation.synthesize(features), n_fft=settings["n_fft"], hop=settings["hop"])
         return jnp.abs(spectra)[:, : features.values.shape[1]], bin_frequencies(settings["sample_rate"], settings["n_fft"])
     raise ValueError(f"no spectra are known of features of {representation.name!r}; mel bands or samples are needed")
 
@@ -101,7 +101,7 @@ def _latent(space: TimbreSpace, params: Mapping[str, Array], start: Latent) -> L
 
 
 @functools.partial(jax.jit, static_argnames="names")
-def _optimise(space, params, origin, start, targets, pulls, heard, weights, rate, *, names, steps):
+def _optimize(space, params, origin, start, targets, pulls, heard, weights, rate, *, names, steps):
     """Takes `steps` (traced: one compilation for all numbers) of Adam from params; see `search`. Rows are independent."""
 
     def loss(params):
@@ -121,18 +121,18 @@ def _optimise(space, params, origin, start, targets, pulls, heard, weights, rate
             total = total + weights["nearness"] * jnp.sum(jnp.sum(jnp.square(moved), (1, 2)) / moved.shape[1])
         return total
 
-    optimiser = optax.adam(1.0)
+    optimizer = optax.adam(1.0)
 
     def step(i, carry):
         params, state = carry
-        updates, state = optimiser.update(jax.grad(loss)(params), state)
+        updates, state = optimizer.update(jax.grad(loss)(params), state)
         # pi / steps as one factor gives the same bits as a number of steps that is known when it compiles.
         size = rate * 0.5 * (1.0 + jnp.cos(i * (jnp.pi * (1.0 / steps)))) + 0.05 * rate
         params = jax.tree.map(lambda p, u: p + size * u, params, updates)
         low, high = ((space.statistics[k] - space.statistics["latent_mean"]) / space.statistics["latent_std"] for k in RANGE)
         return {**params, "shape": jnp.clip(params["shape"], low, high)}, state
 
-    params, _ = jax.lax.fori_loop(0, steps, step, (params, optimiser.init(params)))
+    params, _ = jax.lax.fori_loop(0, steps, step, (params, optimizer.init(params)))
     features = space.model.apply(space.variables, _latent(space, params, start), method="decode")
     return params, {name: decoded_descriptor(space, features, name) for name in names}
 
@@ -206,7 +206,7 @@ def reachable(
         heard[name][2 * i : 2 * i + 2] = np.asarray(counts[name])[2 * i : 2 * i + 2]
     targets = {name: jnp.zeros((count, frames)) for name in names}
     weights = {"smoothness": jnp.float32(1.0), "nearness": jnp.float32(nearness)}
-    params, _ = _optimise(
+    params, _ = _optimize(
         space, origin, origin, rows, targets, pulls, heard, weights, LEARNING_RATE, names=names, steps=steps,
     )  # fmt: skip
     waves = np.asarray(space.render(_latent(space, params, rows), key))
@@ -235,13 +235,13 @@ def search(
 ) -> list[Controlled]:
     """Sounds whose descriptors follow curves, each found by gradients through the decoder from one start.
 
-    What is minimised over a series u of latents in training deviations (Adam), u0 being the start:
+    What is minimized over a series u of latents in training deviations (Adam), u0 being the start:
 
         mean over frames of sum_d h((decoded_d - target_d) / tolerance_d)
         + smoothness * mean |(u[m+1] - u0[m+1]) - (u[m] - u0[m])|^2 + nearness * mean |u - u0|^2
 
     with h the square, a line beyond 4; latents stay between the 1st and 99th percentile of the training set. Then the sound is
-    made and measured; what it is off from the decoded spectra, averaged over neighbouring frames, is taken from the target, and
+    made and measured; what it is off from the decoded spectra, averaged over neighboring frames, is taken from the target, and
     the search goes on. The best of the rounds is kept.
 
     Args:
@@ -273,7 +273,7 @@ def search(
     weights = {"smoothness": jnp.float32(smoothness), "nearness": jnp.float32(nearness)}
     best: list[Any] = [None] * len(curves)
     for turn in tqdm(range(max(1, rounds)), desc="search", unit=" rounds", disable=not progress):
-        params, decoded = _optimise(
+        params, decoded = _optimize(
             space, params, origin, rows, {name: jnp.asarray(x, jnp.float32) for name, x in wanted.items()}, pulls, counts,
             weights, LEARNING_RATE if not turn else 0.4 * LEARNING_RATE, names=names,
             steps=steps if not turn else max(1, 3 * steps // 8),

@@ -7,7 +7,7 @@ const sounds = data.sounds, classes = data.classes, served = data.served;
 const shown = classes.map(() => true);
 // Two layers: the sounds below, which change seldom, and the marks above, which follow every move.
 const canvas = $("map"), below = $("dots");
-let view = { x: 0.5, y: 0.5, span: 1.08 };  // centre and width of what is seen, in map units
+let view = { x: 0.5, y: 0.5, span: 1.08 };  // center and width of what is seen, in map units
 let cursor = { x: 0.5, y: 0.5 }, chosen = null, hovered = -1, near = [], found = null;
 
 // ---- colors --------------------------------------------------------------------------------------------------------
@@ -36,7 +36,7 @@ function show(target, pixels, rows, columns) {
   p.drawImage(picture(pixels, rows, columns), 0, 0, target.width, target.height);
 }
 
-// Dark colors on dark paper, and light ones on light paper, move towards the other end.
+// Dark colors on dark paper, and light ones on light paper, move toward the other end.
 const dark = matchMedia("(prefers-color-scheme: dark)");
 function tone(color) {
   const rgb = [1, 3, 5].map(k => parseInt(color.slice(k, k + 2), 16)), light = (0.3 * rgb[0] + 0.59 * rgb[1] + 0.11 * rgb[2]) / 255;

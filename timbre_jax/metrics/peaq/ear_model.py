@@ -84,7 +84,7 @@ def ear_weight() -> np.ndarray:
 
 @functools.cache
 def bands() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Lower, centre and upper frequencies in Hz of the 109 bands, a quarter of a Bark wide (Kabal 2.6).
+    """Lower, center and upper frequencies in Hz of the 109 bands, a quarter of a Bark wide (Kabal 2.6).
 
     Bark = 7 asinh(f / 650) (Schroeder et al. 1979). The formula's values; the standard's printed table differs in three
     numbers, which are misprints.
@@ -100,9 +100,9 @@ def bands() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def _band_shares() -> np.ndarray:
     """[1025, 109]: which share of each bin, as wide as the distance of bins, lies in each band."""
     lower, _, upper = bands()
-    centres = np.arange(FRAME // 2 + 1)[:, None]
+    centers = np.arange(FRAME // 2 + 1)[:, None]
     low, high = lower * FRAME / RATE, upper * FRAME / RATE
-    return np.maximum(0.0, np.minimum(high, centres + 0.5) - np.maximum(low, centres - 0.5))
+    return np.maximum(0.0, np.minimum(high, centers + 0.5) - np.maximum(low, centers - 0.5))
 
 
 def _band_energy(power: np.ndarray) -> np.ndarray:
@@ -112,8 +112,8 @@ def _band_energy(power: np.ndarray) -> np.ndarray:
 @functools.cache
 def internal_noise() -> np.ndarray:
     """Energy of the ear's own noise in each band (Kabal 2.7)."""
-    _, centre, _ = bands()
-    return 10.0 ** (0.1456 * (centre / 1000.0) ** -0.8)
+    _, center, _ = bands()
+    return 10.0 ** (0.1456 * (center / 1000.0) ** -0.8)
 
 
 def spread(energy: np.ndarray) -> np.ndarray:
@@ -127,10 +127,10 @@ def _spread_of_ones() -> np.ndarray:
 
 
 def _spread(energy: np.ndarray) -> np.ndarray:
-    _, centre, _ = bands()
-    count, index = len(centre), np.arange(len(centre))
+    _, center, _ = bands()
+    count, index = len(center), np.arange(len(center))
     down = 10.0 ** (-2.7 * BAND_WIDTH_BARK)
-    up = 10.0 ** ((-2.4 - 23.0 / centre) * BAND_WIDTH_BARK) * energy ** (0.2 * BAND_WIDTH_BARK)
+    up = 10.0 ** ((-2.4 - 23.0 / center) * BAND_WIDTH_BARK) * energy ** (0.2 * BAND_WIDTH_BARK)
     # Each band's spreading function sums to 1 over all bands.
     below = (1.0 - down ** (index + 1)) / (1.0 - down)
     above = (1.0 - up ** (count - index)) / (1.0 - up)

@@ -73,8 +73,8 @@ def patterns(unsmeared: np.ndarray) -> Patterns:
 
 def _decay(at_100_hz: float, shortest: float = 0.008) -> np.ndarray:
     """Factor a frame of a first-order low pass in each band, from its time constant in s at 100 Hz."""
-    _, centre, _ = bands()
-    return np.exp(-1.0 / (FRAME_RATE * (shortest + 100.0 / centre * (at_100_hz - shortest))))
+    _, center, _ = bands()
+    return np.exp(-1.0 / (FRAME_RATE * (shortest + 100.0 / center * (at_100_hz - shortest))))
 
 
 def _averaging(count: int) -> np.ndarray:

@@ -60,9 +60,9 @@ def loudness(excitation: np.ndarray) -> np.ndarray:
 
 @functools.cache
 def _loudness_tables() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    _, centre, _ = bands()
-    threshold = 10.0 ** (0.364 * (centre / 1000.0) ** -0.8)
-    index = 10.0 ** ((-2.0 - 2.05 * np.arctan(centre / 4000.0) - 0.75 * np.arctan((centre / 1600.0) ** 2)) / 10.0)
+    _, center, _ = bands()
+    threshold = 10.0 ** (0.364 * (center / 1000.0) ** -0.8)
+    index = 10.0 ** ((-2.0 - 2.05 * np.arctan(center / 4000.0) - 0.75 * np.arctan((center / 1600.0) ** 2)) / 10.0)
     return threshold, index, 1.07664 * (threshold / (index * 1e4)) ** 0.23
 
 
@@ -127,17 +127,17 @@ def harmonic_structure(power: np.ndarray, frames: np.ndarray, *, lag_window: str
     energy = squares[..., LAGS:] - squares[..., :LAGS]
     scale = energy[..., :1] * energy
     # Without any error, or with rounding's only, every lag correlates fully: there is no structure then.
-    normalised = np.where(scale > 1e-30, correlation / np.sqrt(np.maximum(scale, 1e-30)), 1.0)
+    normalized = np.where(scale > 1e-30, correlation / np.sqrt(np.maximum(scale, 1e-30)), 1.0)
     turns = np.pi * np.arange(LAGS) / (LAGS - 1)
     if lag_window == "half":
-        spectrum = _power(normalised * (0.5 + 0.5 * np.cos(turns)))
+        spectrum = _power(normalized * (0.5 + 0.5 * np.cos(turns)))
         spectrum[..., 0] = 0.0
         rising = np.diff(spectrum, axis=-1) > 0.0
         peaks = rising & (np.cumsum(~rising, axis=-1) > 0)
         peak = np.max(np.where(peaks, spectrum[..., 1:], 0.0), axis=-1)
     else:
-        normalised = normalised - normalised.mean(-1, keepdims=True)
-        spectrum = _power(normalised * (0.5 - 0.5 * np.cos(2.0 * turns)))
+        normalized = normalized - normalized.mean(-1, keepdims=True)
+        spectrum = _power(normalized * (0.5 - 0.5 * np.cos(2.0 * turns)))
         peak = np.max(np.where(spectrum > spectrum[..., :1], spectrum, 0.0), axis=-1)
     quiet = np.all(np.sum(np.square(frames[..., HOP:]), axis=-1) < QUIET_FRAME_ENERGY, axis=0)
     return np.where(quiet, -1.0, 8.0 / 3.0 / LAGS**2 * peak)

@@ -56,7 +56,7 @@ def quantile_table(values: np.ndarray) -> np.ndarray:
 
 
 class FrameRegressor(nn.Module):
-    """Predicts something of every latent of a series from it and its neighbours: [B, M, D] to [B, M, outputs].
+    """Predicts something of every latent of a series from it and its neighbors: [B, M, D] to [B, M, outputs].
 
     Caillon et al. 2020: two convolutions over frames (64 and 256 channels, kernel 5), then dense 256-64-2, leaky ReLU between.
 

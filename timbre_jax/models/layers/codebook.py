@@ -1,4 +1,4 @@
-"""Vector quantisation with a codebook of moving averages: van den Oord, Vinyals & Kavukcuoglu 2017 (VQ-VAE), appendix A.1."""
+"""Vector quantization with a codebook of moving averages: van den Oord, Vinyals & Kavukcuoglu 2017 (VQ-VAE), appendix A.1."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ MOST_RESTARTS = 64
 
 
 @flax.struct.dataclass
-class Quantised:
+class Quantized:
     """Attributes:
-    values: [..., D], sums of the nearest codes; gradients go straight through them to what was quantised.
+    values: [..., D], sums of the nearest codes; gradients go straight through them to what was quantized.
     codes: [..., Q] int32.
     commitment: [...], mean over D of (z - code)^2, summed over the Q books; its gradient is that of z alone.
     """
@@ -28,7 +28,7 @@ class Quantised:
 
 
 class Codebook(nn.Module):
-    """Q codebooks of K vectors [D], each coding what those before left over (residual quantisation where Q > 1).
+    """Q codebooks of K vectors [D], each coding what those before left over (residual quantization where Q > 1).
 
     The vectors are no parameters: each is the moving average of what was nearest to it,
 
@@ -59,7 +59,7 @@ class Codebook(nn.Module):
         self.share = self.variable("codebook", "share", lambda: jnp.full(shape[:2], 1.0 / self.codes))
         self.restarts = self.variable("codebook", "restarts", jnp.zeros, (self.num_codebooks,))
 
-    def __call__(self, z: Array) -> Quantised:
+    def __call__(self, z: Array) -> Quantized:
         """Encodings [..., D] to the nearest codes."""
         rest, codes, commitment = z, [], 0.0
         for vectors in self.vectors.value:
@@ -69,7 +69,7 @@ class Codebook(nn.Module):
             rest, codes = rest - found, [*codes, code]
         codes = jnp.stack(codes, -1)
         # z - z is 0 exactly: the values are the codes' own.
-        return Quantised(self.values(codes) + (z - jax.lax.stop_gradient(z)), codes, commitment)
+        return Quantized(self.values(codes) + (z - jax.lax.stop_gradient(z)), codes, commitment)
 
     def values(self, codes: Array) -> Array:
         """Codes [..., Q] to vectors [..., D]."""
@@ -147,7 +147,7 @@ def perplexity(counts: Array) -> Array:
 def fit_codebook(encodings: np.ndarray, *, codes: int, num_codebooks: int = 1, rounds: int = 10, seed: int = 0) -> np.ndarray:
     """Codebooks [Q, K, D] of encodings [P, D]: k-means (Lloyd 1982) from encodings drawn at random, book after book.
 
-    A centre that nothing is nearest to is drawn again. With less encodings than codes some are drawn twice, a little moved.
+    A center that nothing is nearest to is drawn again. With less encodings than codes some are drawn twice, a little moved.
 
     Raises:
       ValueError: no encodings.

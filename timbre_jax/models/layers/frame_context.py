@@ -1,4 +1,4 @@
-"""Frames with their neighbours, for what is made of several: of a whole series, and of one that comes block by block."""
+"""Frames with their neighbors, for what is made of several: of a whole series, and of one that comes block by block."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def first_context(batch: int, width: int, *, before: int, after: int, late: int 
     )
 
 
-def with_neighbours(
+def with_neighbors(
     frames: Array, mask: Array | None, context: FrameContext | None = None, *, before: int, after: int
 ) -> tuple[Array, Array, FrameContext | None]:
     """Frames [B, N, K] with `before` in front of them and `after` behind: [B, before + N + after, K].

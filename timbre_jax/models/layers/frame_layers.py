@@ -110,7 +110,7 @@ class FrameConv(nn.Module):
 
 
 class MaskedBatchNorm(nn.Module):
-    """Batch normalisation (Ioffe & Szegedy 2015) over the frames within the mask, [B, N, C].
+    """Batch normalization (Ioffe & Szegedy 2015) over the frames within the mask, [B, N, C].
 
     In training mean and variance of the batch's frames, of all devices together; else their running averages, which are in the
     collection "batch_stats". A batch without any frame keeps the averages.
@@ -133,13 +133,13 @@ class MaskedBatchNorm(nn.Module):
         *,
         train: bool = False,
         axis_name: str | None = None,
-        renormalise: Array | float = 0.0,
+        renormalize: Array | float = 0.0,
     ) -> Array:
-        """Normalised x.
+        """Normalized x.
 
         Args:
-          renormalise: 1: in training too, what comes out is normalised by the running averages, so that whatever comes after
-            sees there what it will see later; the gradient is that of the batch's mean and variance (batch renormalisation,
+          renormalize: 1: in training too, what comes out is normalized by the running averages, so that whatever comes after
+            sees there what it will see later; the gradient is that of the batch's mean and variance (batch renormalization,
             Ioffe 2017, without its limits). For batches of few frames that are much alike. Between 0 and 1: part of the way.
         """
         channels = x.shape[-1]
@@ -152,8 +152,8 @@ class MaskedBatchNorm(nn.Module):
         if train:
             weight = mask[..., None]
             # Around the running mean, so that a large offset does not take the variance's digits.
-            centred = (x - running_mean.value) * weight
-            sums = (jnp.sum(weight), jnp.sum(centred, (0, 1)), jnp.sum(jnp.square(centred), (0, 1)))
+            centered = (x - running_mean.value) * weight
+            sums = (jnp.sum(weight), jnp.sum(centered, (0, 1)), jnp.sum(jnp.square(centered), (0, 1)))
             if axis_name is not None:
                 sums = jax.lax.psum(sums, axis_name)
             count = jnp.maximum(sums[0], 1.0)
@@ -164,17 +164,17 @@ class MaskedBatchNorm(nn.Module):
                 rate = jnp.where(sums[0] > 0, 1.0 - self.momentum, 0.0)
                 running_mean.value += rate * (mean - running_mean.value)
                 running_variance.value += rate * (variance - running_variance.value)
-        normalised = (x - mean) * jax.lax.rsqrt(variance + self.epsilon)
-        if train and not (isinstance(renormalise, float) and renormalise == 0.0):
+        normalized = (x - mean) * jax.lax.rsqrt(variance + self.epsilon)
+        if train and not (isinstance(renormalize, float) and renormalize == 0.0):
             deviation = jnp.sqrt(before[1] + self.epsilon)
             size = jax.lax.stop_gradient(jnp.sqrt(variance + self.epsilon) / deviation)
             shift = jax.lax.stop_gradient((mean - before[0]) / deviation)
-            normalised = normalised * (1.0 + renormalise * (size - 1.0)) + renormalise * shift
-        return normalised * scale + bias
+            normalized = normalized * (1.0 + renormalize * (size - 1.0)) + renormalize * shift
+        return normalized * scale + bias
 
 
 class FrameStack(nn.Module):
-    """Convolutions with leaky ReLU, then batch normalisation, between them; nothing after the last.
+    """Convolutions with leaky ReLU, then batch normalization, between them; nothing after the last.
 
     Attributes:
       features: channels after each convolution.

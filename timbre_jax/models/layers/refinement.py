@@ -1,4 +1,4 @@
-"""Latents refined against the decoder: the amortisation gap closed at inference, for small latents."""
+"""Latents refined against the decoder: the amortization gap closed at inference, for small latents."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ def refine(
     prior_weight: float,
     damping: float = 1e-2,
 ) -> Array:
-    """Levenberg-Marquardt from `start` towards the z that explains each sound best.
+    """Levenberg-Marquardt from `start` toward the z that explains each sound best.
 
-    Minimises, for every sound of the batch on its own,
+    Minimizes, for every sound of the batch on its own,
 
         |decode(z) - target|^2 + prior_weight * |z|^2,
 
     whose minimum is the maximum of p(z | x) for a Gaussian likelihood of variance `prior_weight`. An encoder only guesses
-    that point, and on unseen instruments guesses worse (the amortisation gap: Cremer et al. 2018; the refinement itself is the
-    semi-amortised inference of Kim et al. 2018, with second-order steps since D is small). A step that does not lower the
+    that point, and on unseen instruments guesses worse (the amortization gap: Cremer et al. 2018; the refinement itself is the
+    semi-amortized inference of Kim et al. 2018, with second-order steps since D is small). A step that does not lower the
     objective is not taken and the damping grows, so the result is never worse than `start`.
 
     Args:

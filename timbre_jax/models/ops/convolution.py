@@ -1,7 +1,7 @@
 """The 3x3 convolutions of small pictures as matrix products, which XLA differentiates quickly on every backend.
 
 XLA's convolutions on CPU are fast forwards, but the gradient of a strided, transposed or one-channel convolution falls to
-slow loops. Gathering the neighbours of every pixel and multiplying once is as fast forwards and takes half the time with the
+slow loops. Gathering the neighbors of every pixel and multiplying once is as fast forwards and takes half the time with the
 gradient (`experiments/benchmark.py --only=train_step/natsiou2023`), in one code path for all backends.
 """
 

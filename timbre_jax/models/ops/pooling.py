@@ -1,8 +1,8 @@
 """A 3x3 convolution and the max pooling of stride 2 after it, in one, without what XLA is slow at on CPU: the gradients of a
 pool (select-and-scatter would take most of a step) and of the convolution.
 
-A window of 2 is the larger of a pair; one of 4 the larger of two neighbouring pairs. So a pool is a maximum over blocks of
-2 x 2, which do not overlap, and where a side is 4 one over neighbours after it. Each remembers in a byte who won, and its
+A window of 2 is the larger of a pair; one of 4 the larger of two neighboring pairs. So a pool is a maximum over blocks of
+2 x 2, which do not overlap, and where a side is 4 one over neighbors after it. Each remembers in a byte who won, and its
 gradient is a comparison with that.
 """
 
@@ -44,12 +44,12 @@ def pooled_conv(x: Array, kernel: Array, window: tuple[int, int]) -> Array:
 def _overlapping(x: Array, window: tuple[int, int]) -> Array:
     for axis, side in enumerate(window, start=1):
         if side == 4:
-            x = _neighbours(x, axis)
+            x = _neighbors(x, axis)
     return x
 
 
 def _first_conv(x: Array, kernel: Array, window: tuple[int, int]) -> Array:
-    """`pooled_conv` of pictures of one channel, [B, H, W, 1]: too few for transforms of their neighbourhoods to pay.
+    """`pooled_conv` of pictures of one channel, [B, H, W, 1]: too few for transforms of their neighborhoods to pay.
 
     One picture after another, computed again for the gradient: so what lies between stays in the cache. One product gives the
     four pixels of a 2 x 2 block as channels.
@@ -91,8 +91,8 @@ def _largest_backward(winner, gradient):
 _largest_of_four.defvjp(_largest_forward, _largest_backward)
 
 
-def _neighbours(x: Array, axis: int) -> Array:
-    """The larger of each two neighbours along an axis, which becomes one shorter."""
+def _neighbors(x: Array, axis: int) -> Array:
+    """The larger of each two neighbors along an axis, which becomes one shorter."""
 
     count = x.shape[axis] - 1
 

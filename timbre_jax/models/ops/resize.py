@@ -1,4 +1,4 @@
-"""Bilinear resizing and the convolution after it, in one: weighted sums of few neighbours, both ways.
+"""Bilinear resizing and the convolution after it, in one: weighted sums of few neighbors, both ways.
 
 XLA differentiates neither `jax.image.resize` nor gathers quickly on CPU. Here a gradient is again a gather, of the few pixels
 that used one.

@@ -91,7 +91,7 @@ def _tiles(x: Array) -> list[Array]:
 
 
 def _inputs(even: Array, odd: Array, axis: int) -> tuple[Array, Array, Array, Array]:
-    """The transformed four neighbours of each pair of outputs along an axis: inputs 0 and 2 of them are `even` at i and i + 1,
+    """The transformed four neighbors of each pair of outputs along an axis: inputs 0 and 2 of them are `even` at i and i + 1,
     1 and 3 are `odd` there."""
 
     def at(x: Array, place: int) -> Array:

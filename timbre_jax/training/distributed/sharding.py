@@ -1,4 +1,4 @@
-"""Where states and batches lie: data parallelism over a one-axis mesh of all devices, by `jit` or by `pmap`."""
+"""Where states and batches lie: data parallelizm over a one-axis mesh of all devices, by `jit` or by `pmap`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ AXIS = "data"
 def data_mesh(devices: list[jax.Device] | None = None) -> Mesh:
     """A mesh with the one axis "data" over all devices, or over those given.
 
-    Those of a process are neighbours, in the order of the processes: the processes' parts of a batch one after another are then
+    Those of a process are neighbors, in the order of the processes: the processes' parts of a batch one after another are then
     the batch that one process would have, in its order.
     """
     devices = jax.devices() if devices is None else devices

@@ -6,20 +6,20 @@ import dataclasses
 
 import numpy as np
 
-from timbre_jax.metrics.knn import Neighbours, nearest_neighbours
+from timbre_jax.metrics.knn import Neighbors, nearest_neighbors
 from timbre_jax.space import TimbreSpace
 
 
-def neighbours(
-    space: TimbreSpace, known: np.ndarray, queries: np.ndarray, *, k: int = 5, standardised: bool = True
-) -> Neighbours:
+def neighbors(
+    space: TimbreSpace, known: np.ndarray, queries: np.ndarray, *, k: int = 5, standardized: bool = True
+) -> Neighbors:
     """The k of the known latents [P, D] that are nearest to each query [Q, D].
 
     Distances are counted in the latents' training standard deviations (a latent that does not vary counts nothing), or
-    in the latents' own units where `standardised` is False.
+    in the latents' own units where `standardized` is False.
     """
-    scale = _deviations(space) if standardised else 1.0
-    return nearest_neighbours(np.asarray(known, np.float64) / scale, np.asarray(queries, np.float64) / scale, k=k)
+    scale = _deviations(space) if standardized else 1.0
+    return nearest_neighbors(np.asarray(known, np.float64) / scale, np.asarray(queries, np.float64) / scale, k=k)
 
 
 def _deviations(space: TimbreSpace) -> np.ndarray:
@@ -53,14 +53,14 @@ class SoundIndex:
         points = np.ascontiguousarray(known / scale, np.float32)
         return cls(points, np.einsum("pd,pd->p", points, points), scale)
 
-    def search(self, queries: np.ndarray, *, k: int = 5) -> Neighbours:
-        """As `neighbours`. The best k + 32 are found in float32 and put in order in float64.
+    def search(self, queries: np.ndarray, *, k: int = 5) -> Neighbors:
+        """As `neighbors`. The best k + 32 are found in float32 and put in order in float64.
 
         Raises:
           ValueError: k is not between 1 and P.
         """
         if not 1 <= k <= len(self.points):
-            raise ValueError(f"k = {k} neighbours of {len(self.points)} points: k is between 1 and the number of points")
+            raise ValueError(f"k = {k} neighbors of {len(self.points)} points: k is between 1 and the number of points")
         exact = np.atleast_2d(np.asarray(queries, np.float64)) / self.scale
         few = min(k + 32, len(self.points))
         indices, distances = np.empty((len(exact), k), np.int64), np.empty((len(exact), k))
@@ -70,23 +70,23 @@ class SoundIndex:
             distance = np.linalg.norm(self.points[best].astype(np.float64) - query, axis=1)
             order = np.argsort(distance, kind="stable")[:k]
             indices[i], distances[i] = best[order], distance[order]
-        return Neighbours(indices, distances)
+        return Neighbors(indices, distances)
 
 
 @dataclasses.dataclass(frozen=True)
 class NamedClass:
-    """What the nearest labelled sounds say: the class of most of them, and their share that agrees (0 to 1)."""
+    """What the nearest labeled sounds say: the class of most of them, and their share that agrees (0 to 1)."""
 
     name: str
     agreement: float
 
 
-def name_by_neighbours(labels: np.ndarray, found: Neighbours) -> list[NamedClass]:
-    """For each query the most frequent label among its neighbours; of equally frequent ones that of the nearest.
+def name_by_neighbors(labels: np.ndarray, found: Neighbors) -> list[NamedClass]:
+    """For each query the most frequent label among its neighbors; of equally frequent ones that of the nearest.
 
     Args:
       labels: [P] str, of the known sounds.
-      found: neighbours [Q, k] among them.
+      found: neighbors [Q, k] among them.
     """
     labels = np.asarray(labels)
     named = []
