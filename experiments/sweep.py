@@ -56,7 +56,7 @@ def main(_) -> int:
     options = {name: values[name].value for name in ("parallel", "at_once", "progress")}
     with CompileClock() as clock:
         table, results = sweep(values.config, values.workdir, changes, **options)
-    print(f"Took {resources_line(peak_memory(), clock)}.")
+    print(f"Used {resources_line(peak_memory(), clock)}.")
     if signal := max((result.signal for result in results.values()), default=0):
         print(f"Stopped and saved in {values.workdir}. The same command resumes the sweep.")
         return 128 + signal

@@ -181,7 +181,7 @@ def test_a_damaged_checkpoint_is_told_and_put_aside_and_the_one_before_goes_on(w
     assert "\n" not in told
     assert "00000030: " in told
     assert " 100 bytes instead of " in told
-    assert told.endswith("it was renamed to 00000030.damaged, and training resumes from an older one")
+    assert told.endswith("it was renamed to 00000030.damaged, and training resumes from an older checkpoint")
     assert (directory / "00000030.damaged").is_dir()
     train(whole.parent / "again", steps=30)
     assert_same_run(copy, whole.parent / "again")

@@ -21,7 +21,7 @@ def launch(name, *arguments, cwd=ROOT, **environment):
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("quickstart", ("usage: launch/quickstart", "--out DIR", "--number N", "--steps N", "goes on where it was")),
+        ("quickstart", ("usage: launch/quickstart", "--out DIR", "--number N", "--steps N", "the same command resumes it")),
         ("test", ("usage: launch/test", "--all", "TIMBRE_TEST_DATA", "PYTHON")),
     ],
 )
@@ -40,9 +40,9 @@ def test_help_is_told_from_any_folder_and_makes_nothing(name, words, flag, tmp_p
         ("quickstart", ("--output", "x"), "unknown argument: --output"),
         ("quickstart", ("here",), "unknown argument: here"),
         ("quickstart", ("--out",), "--out needs a value"),
-        ("quickstart", ("--number", "many"), "--number must be a whole number, not 'many'"),
-        ("quickstart", ("--steps=-3",), "--steps must be a whole number, not '-3'"),
-        ("quickstart", ("--steps", "0"), "--steps must be at least 1"),
+        ("quickstart", ("--number", "many"), "--number=many: must be a whole number"),
+        ("quickstart", ("--steps=-3",), "--steps=-3: must be a whole number"),
+        ("quickstart", ("--steps", "0"), "--steps=0: must be at least 1"),
     ],
 )
 def test_wrong_arguments_end_with_one_line_and_code_2(name, arguments, message):

@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from launch.plan import LaunchOptions, make_plan, write_state
-from launch.slurm import batch_script, notice_seconds, seconds_of, submission
+from launch.slurm import batch_script, notice_seconds, parse_time_limit, planned_jobs
 
 OPTIONS = LaunchOptions(
     nodes=2, gpus_per_node=4, cpus_per_task=8, time="12:00:00", at_once=2, sbatch=["--partition=gpu"]
@@ -72,7 +72,7 @@ def test_the_runs_that_ended_well_are_found_when_the_evaluation_begins(tmp_path)
 
 def test_a_sweep_is_an_array_that_others_wait_for_run_by_run(tmp_path):
     made = plan(tmp_path)
-    jobs = submission(made, made.due(), {})
+    jobs = planned_jobs(made, made.due_tasks(), {})
     assert [(stage, len(part)) for stage, part, _ in jobs] == [("train", 3), ("analyze", 3), ("evaluate", 1)]
     assert arguments(jobs) == [
         ["--array=0-2%2"],
@@ -83,7 +83,7 @@ def test_a_sweep_is_an_array_that_others_wait_for_run_by_run(tmp_path):
 
 def test_runs_wait_for_what_is_done_once_before_them(tmp_path):
     made = plan(tmp_path, stages=("prepare", "train"), at_once=0)
-    assert arguments(submission(made, made.due(), {})) == [
+    assert arguments(planned_jobs(made, made.due_tasks(), {})) == [
         [],
         ["--array=0-2", "--dependency=afterok:{prepare}", "--kill-on-invalid-dep=yes"],
     ]
@@ -91,7 +91,7 @@ def test_runs_wait_for_what_is_done_once_before_them(tmp_path):
 
 def test_a_single_run_has_no_array(tmp_path):
     made = plan(tmp_path, runs=0)
-    assert arguments(submission(made, made.due(), {})) == [
+    assert arguments(planned_jobs(made, made.due_tasks(), {})) == [
         [],
         ["--dependency=afterok:{train}", "--kill-on-invalid-dep=yes"],
         ["--dependency=afterok:{analyze}", "--kill-on-invalid-dep=yes"],
@@ -103,7 +103,7 @@ def test_only_what_is_due_is_submitted_and_waits_for_what_is_queued(tmp_path):
     done = [*made.tasks[:2], made.tasks[4], *made.tasks[6:7]]  # train 0, 1, 4; analyze 0
     for task in done:
         write_state(made, task, code=0, job="1", failures=0, time=0)
-    jobs = submission(made, made.due(), {"train.seed=5": "17_5"})
+    jobs = planned_jobs(made, made.due_tasks(), {"train.seed=5": "17_5"})
     assert arguments(jobs) == [
         ["--array=2-3"],
         ["--array=2-3", "--dependency=aftercorr:{train}", "--kill-on-invalid-dep=yes"],
@@ -118,11 +118,11 @@ def test_only_what_is_due_is_submitted_and_waits_for_what_is_queued(tmp_path):
      ("2-12:30:15", 217815, 120)],
 )  # fmt: skip
 def test_time_limits(limit, seconds, notice):
-    assert seconds_of(limit) == seconds
+    assert parse_time_limit(limit) == seconds
     assert notice_seconds(limit) == notice
 
 
 @pytest.mark.parametrize("limit", ["soon", "1h", "-5", "1:2:3:4"])
 def test_what_is_no_time_limit(limit):
     with pytest.raises(ValueError, match="must be minutes, H:MM:SS or D-HH:MM:SS"):
-        seconds_of(limit)
+        parse_time_limit(limit)

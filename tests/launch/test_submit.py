@@ -34,11 +34,11 @@ def test_help_teaches():
 @pytest.mark.parametrize(
     ("arguments", "message", "code"),
     [
-        (("--action=status",), "error: --action=status needs --workdir=DIR", 1),
-        (("--action=resume", "--workdir=NONE"), "nothing was launched in", 1),
-        (("train",), "there is no argument 'train'; options begin with --", 1),
+        (("--action=status",), "error: --action=status: give --workdir=DIR", 1),
+        (("--action=resume", "--workdir=NONE"), "contains no launch", 1),
+        (("train",), "unexpected argument 'train': options start with --", 1),
         (("--nodes=0",), "nodes=0", 2),
-        (("--config=CONFIG", "--nodes=2", "--gpus_per_node=1"), "error: --nodes on this machine are processes on its CPU", 1),
+        (("--config=CONFIG", "--nodes=2", "--gpus_per_node=1"), "error: --nodes: local nodes are processes on the CPU", 1),
         (("--grid=none.json", "--config=CONFIG"), "--grid=none.json: No such file or directory", 1),
     ],
 )
@@ -53,12 +53,12 @@ def test_wrong_input_is_one_line(arguments, message, code, config, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"config": ""}, "train needs --config=NAME"),
+        ({"config": ""}, "train: give --config=NAME"),
         ({"config": "none.py"}, "there is no configuration file none.py"),
         ({"config": "natsiou203"}, "no such configuration in experiments/configs; near it: natsiou2023"),
-        ({"options": LaunchOptions(time="soon")}, "--time=soon must be minutes"),
+        ({"options": LaunchOptions(time="soon")}, "--time=soon: must be minutes"),
         ({"arguments": [["--config.train.batchsize=3"]]}, "near it: config.train.batch_size"),
-        ({"arguments": [["--config.seed=-1"]]}, "config.seed must not be negative"),
+        ({"arguments": [["--config.seed=-1"]]}, "config.seed=-1: must not be negative"),
         ({"arguments": [["--platfrom=cpu"]]}, "train: Unknown command line flag 'platfrom'"),
         ({"stages": ["train", "analyze"], "arguments": [[], ["--nubmer=3"]]}, "analyze: Unknown command line flag"),
         ({"runs": {"a": {"model.width": 1}}}, "config.model.width: no such field"),
@@ -100,9 +100,9 @@ def test_a_sweep_here_with_a_run_that_fails_goes_on_when_it_is_mended(config, no
     )  # fmt: skip
     done = run(*command)
     assert done.returncode == 1
-    assert "train.latent_size=400 FAILED with code 1: error: " in done.stdout
-    assert "generate.latent_size=400 is left out: train.latent_size=400 did not end well" in done.stdout
-    assert "5 of 7 done; not: train.latent_size=400, generate.latent_size=400" in done.stdout
+    assert "train.latent_size=400 FAILED with exit code 1: error: " in done.stdout
+    assert "generate.latent_size=400 is skipped: train.latent_size=400 failed" in done.stdout
+    assert "5 of 7 tasks done; not done: train.latent_size=400, generate.latent_size=400" in done.stdout
     assert timbre_jax.load(workdir / "latent_size=3").latent_size == 3
     assert len(list((workdir / "latent_size=2" / "sounds").glob("*.wav"))) == 2
     scores = list(csv.DictReader((workdir / "scores" / "scores.csv").open()))
@@ -111,7 +111,7 @@ def test_a_sweep_here_with_a_run_that_fails_goes_on_when_it_is_mended(config, no
 
     status = run(SUBMIT, "--action=status", f"--workdir={workdir}").stdout
     assert "| train.latent_size=400 | failed |" in status
-    assert "5 done, 1 failed, 1 not begun" in status
+    assert "5 done, 1 failed, 1 not started" in status
     table = run(SUBMIT, "--action=table", f"--workdir={workdir}")
     assert table.returncode == 0, table.stderr
     rows = list(csv.DictReader((workdir / "sweep.csv").open()))
@@ -160,6 +160,6 @@ def test_stopped_and_killed_launches_go_on(notes, tmp_path):
     os.kill(child_of(process.pid), signal.SIGKILL)
     out, err = process.communicate(timeout=120)
     assert process.returncode == 0, (out, err)
-    assert "FAILED with code 137" in out
+    assert "FAILED with exit code 137" in out
     assert "train again" in out
     assert f"Finished at step {saved + 400}" in (workdir / "logs" / "train.log").read_text()

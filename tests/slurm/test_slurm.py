@@ -162,7 +162,7 @@ def test_a_sweep_is_an_array_and_one_run_that_fails_stops_no_other(slurm, notes,
     slurm.wait(lambda: not slurm.run("squeue", "--me", "--noheader", "--name=small.train,small.generate,small.evaluate"))
     status = slurm.submit("--action=status", f"--workdir={workdir}")
     assert "| train.latent_size=400 | failed |" in status, status
-    assert "5 done, 1 failed, 1 not begun" in status
+    assert "5 done, 1 failed, 1 not started" in status
     assert len(list((workdir / "latent_size=3" / "sounds").glob("*.wav"))) == 2
     with open(workdir / "scores" / "scores.csv", encoding="utf-8") as file:
         assert [row["run"] for row in csv.DictReader(file)] == ["latent_size=2", "latent_size=3"]

@@ -227,13 +227,13 @@ def test_models_that_are_fitted_go_through_the_same_call(name, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"steps": 0}, "both 0"),
-        ({"batch_size": 97}, "96 sounds, fewer than"),
-        ({"log_every": 0}, "train.log_every must be at least 1"),
-        ({"stepz": 3}, "no field config.train.stepz; near it: config.train.steps"),
-        ({"steps": "many"}, "config.train.steps must be int like 0, not 'many'"),
+        ({"steps": 0}, "both are 0"),
+        ({"batch_size": 97}, "the training set has only 96 sounds"),
+        ({"log_every": 0}, "train.log_every=0: must be at least 1"),
+        ({"stepz": 3}, "config.train.stepz: no such field; similar fields: config.train.steps"),
+        ({"steps": "many"}, "config.train.steps='many': must be int, like 0"),
         ({"monitor": "beauty"}, "must be one of loss, mse, last"),
-        ({"rollback": {"evry": 3}}, "no field config.train.rollback.evry; near it: config.train.rollback.every"),
+        ({"rollback": {"evry": 3}}, "config.train.rollback.evry: no such field; similar fields: config.train.rollback.every"),
     ],
 )
 def test_wrong_configurations_are_refused_before_anything_happens(changes, message, tmp_path):

@@ -24,7 +24,7 @@ def test_a_trace_holds_the_steps_that_were_asked_for(tmp_path):
         with jax.profiler.TraceAnnotation(f"step {number} of mine"):
             x = step(x)
         profile.record_step(x)
-    assert (profile.taken, profile.written) == (8, True)
+    assert (profile.steps_taken, profile.written) == (8, True)
     (file,) = tmp_path.glob("plugins/profile/*/perfetto_trace.json.gz")
     with gzip.open(file) as opened:
         names = {event.get("name", "") for event in json.load(opened)["traceEvents"]}
@@ -67,7 +67,7 @@ def test_compiling_is_counted():
 
 def test_functions_within_functions_are_timed_once():
     clock = CompileClock()
-    clock._inside = True
+    clock._active = True
     time.sleep(0.2)
     clock._duration("/jax/core/compile/jaxpr_trace_duration", 0.05)  # an inner one, told first
     clock._duration("/jax/core/compile/jaxpr_trace_duration", 0.15)  # what it was traced for
@@ -78,4 +78,4 @@ def test_functions_within_functions_are_timed_once():
 
 def test_the_line():
     line = resources_line(Memory(2_500_000_000, {"GPU 0": 1_000_000_000}), CompileClock())
-    assert re.fullmatch(r"2\.50 GB of memory at most, GPU 0 1\.00 GB; 0\.0 s of compiling \(0 programs\)", line)
+    assert re.fullmatch(r"2\.50 GB peak memory, GPU 0 1\.00 GB; 0\.0 s of compilation \(0 programs\)", line)

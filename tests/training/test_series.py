@@ -9,7 +9,7 @@ import pytest
 import timbre_jax
 from tests.helpers.runs import metric_lines, small_config, small_sources, with_loudness
 from timbre_jax.training.loop import train_and_evaluate
-from timbre_jax.training.step import cropped
+from timbre_jax.training.step import random_crops
 from timbre_jax.types import Features
 
 MODEL = {"name": "frame_vae", "latent_size": 3, "channels": (16, 16), "strided": 1, "kernel": 3, "reader_weight": 3.0}
@@ -71,7 +71,7 @@ def test_pieces_are_of_the_example_with_all_that_belongs_to_it():
     conditions = {"loudness": values + 0.5, "level_db": np.arange(5.0)}
     whole = Features(values=values[..., None], mask=np.ones((5, 40), np.float32), conditions=conditions, rate=9.0)
     keys = jax.random.split(jax.random.key(0), 5)
-    piece = cropped(whole, keys, 16)
+    piece = random_crops(whole, keys, 16)
     starts = np.asarray(piece.values[:, 0, 0]) - 100.0 * np.arange(5)
     assert len(set(starts.tolist())) > 2
     assert starts.min() >= 0
@@ -80,6 +80,6 @@ def test_pieces_are_of_the_example_with_all_that_belongs_to_it():
     np.testing.assert_array_equal(piece.conditions["loudness"], piece.values[..., 0] + 0.5)
     np.testing.assert_array_equal(piece.conditions["level_db"], conditions["level_db"])
     assert piece.mask.shape == (5, 16)
-    turned = cropped(jax.tree.map(lambda leaf: leaf[::-1], whole), keys[::-1], 16)
+    turned = random_crops(jax.tree.map(lambda leaf: leaf[::-1], whole), keys[::-1], 16)
     np.testing.assert_array_equal(turned.values[::-1], piece.values)
-    assert cropped(whole, keys, 40) is whole
+    assert random_crops(whole, keys, 40) is whole

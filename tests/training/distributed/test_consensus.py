@@ -53,7 +53,7 @@ def test_a_signal_to_one_stops_all_after_the_same_step_and_soon(step_seconds, mo
     assert len(set(stopped.values())) == 1
     step, signal, due = stopped[0]
     assert (signal, due) == (15, True)
-    assert 57 <= step <= 57 + max(1, 1.1 * consensus.SECONDS / step_seconds)
+    assert 57 <= step <= 57 + max(1, 1.1 * consensus.EXCHANGE_SECONDS / step_seconds)
 
 
 def test_going_back_to_an_earlier_step_is_no_reason_to_wait(monkeypatch):

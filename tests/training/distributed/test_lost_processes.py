@@ -13,7 +13,7 @@ import pytest
 from tests.helpers.processes import run, start_together, wait_for
 from tests.helpers.runs import assert_close_runs
 from timbre_jax import checkpoint
-from timbre_jax.training.distributed.failures import ABORTED, LOST, MESSAGE
+from timbre_jax.training.distributed.failures import ABORT_MESSAGE, LOST_EXIT_CODE, LOST_MESSAGE
 
 PROGRAM = "tests/training/run_small.py"
 CACHE = {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1"}
@@ -80,8 +80,8 @@ def test_random_kills_lose_little_and_the_others_end_and_say_why(tmp_path):
             if number in victims:
                 assert codes[number] == -signal.SIGKILL
             else:
-                assert codes[number] == LOST, told
-                assert told[number][0].startswith((f"error: {MESSAGE} (", f"error: {ABORTED}"))
+                assert codes[number] == LOST_EXIT_CODE, told
+                assert told[number][0].startswith((f"error: {LOST_MESSAGE} (", f"error: {ABORT_MESSAGE}"))
                 assert time.time() - killed < 60.0
         assert saved(workdir) >= last
         last = saved(workdir)

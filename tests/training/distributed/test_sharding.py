@@ -63,9 +63,9 @@ def test_pmap_states_are_spread_and_single_again():
 
 
 def test_unknown_ways_and_batches_that_cannot_be_split(tmp_path):
-    with pytest.raises(ValueError, match="'jit' or 'pmap', not 'xmap'"):
+    with pytest.raises(ValueError, match="parallel='xmap': must be 'jit' or 'pmap'"):
         make_placement("xmap")
-    with pytest.raises(ValueError, match=r"batch_size=16 cannot be split over 1 devices times config.train.accumulate=3"):
+    with pytest.raises(ValueError, match=r"batch_size=16: must be a multiple of 1 devices times config.train.accumulate=3"):
         train_and_evaluate(small_config(accumulate=3), tmp_path, sources=small_sources(), progress=False)
-    with pytest.raises(ValueError, match="batch_size=16 cannot be split over 3 devices"):
+    with pytest.raises(ValueError, match="batch_size=16: must be a multiple of 3 devices"):
         check_batch_size(resolve(small_config()), small_sources(), 3)

@@ -94,9 +94,9 @@ def test_runs_side_by_side_are_those_of_one_by_one(alone, traces, tmp_path):
 
 def test_wrong_configurations_are_told_before_anything_is_trained(tmp_path):
     members = {tmp_path / "a": config(), tmp_path / "b": {**config(), "optimizer": {"learning_rate": -1.0}}}
-    with pytest.raises(ValueError, match=r"optimizer.learning_rate must not be negative"):
+    with pytest.raises(ValueError, match=r"optimizer.learning_rate=-1.0: must not be negative"):
         grid(members)
-    with pytest.raises(ValueError, match="at_once must be at least 1"):
+    with pytest.raises(ValueError, match="at_once=-1: must be at least 0"):
         grid(members, at_once=-1)
     assert not list(tmp_path.iterdir())
 

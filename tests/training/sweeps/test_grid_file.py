@@ -39,14 +39,14 @@ def test_the_runs_of_a_grid(content, runs, tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", "is no JSON"),
-        ("[]", "has no run in it"),
-        ({"seed": []}, "has no run in it"),
+        ("{", "is not JSON"),
+        ("[]", "has no runs"),
+        ({"seed": []}, "has no runs"),
         ([{"seed": 1}, {"seed": [0, 1]}], "has a run twice"),
         ('{"seed": 1, "seed": 2}', "the field 'seed' twice"),
         ({"train": {"kl_weight": 1}}, "train cannot be"),
         ({"seed": None}, "seed cannot be null"),
-        ("3", "a grid is"),
+        ("3", "must be {field: "),
     ],
 )
 def test_what_is_no_grid(content, message, tmp_path):
@@ -66,5 +66,5 @@ def test_names_say_what_is_changed_and_are_names_of_folders():
     long = run_names([{"data.store": "x" * 300 + end} for end in "ab"])
     assert len(set(long)) == 2
     assert all(len(name) <= 120 for name in long)
-    with pytest.raises(ValueError, match="two runs of the sweep would be named 'store=notes'"):
+    with pytest.raises(ValueError, match="two runs of the sweep have the name 'store=notes'"):
         run_names([{"data.store": "a/notes"}, {"data.store": "b/notes"}])

@@ -41,7 +41,7 @@ def test_a_grid_of_several_fields(tmp_path):
     mse = table.column("mse")
     assert mse[0] == pytest.approx(mse[1], rel=1e-4)
     assert mse[0] > mse[2]
-    with pytest.raises(ValueError, match="two runs of the sweep would be named 'latent_size=1'"):
+    with pytest.raises(ValueError, match="two runs of the sweep have the name 'latent_size=1'"):
         sweep(config, tmp_path, sizes("1", 1), sources=small_sources())
 
 
