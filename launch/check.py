@@ -14,7 +14,7 @@ from timbre_jax.training.sweeps.grid_file import field_value
 
 
 def check(plan: Plan) -> None:
-    """Checks the options of a launch, the flags of its commands and the configurations of its runs.
+    """Checks the options, flags and configurations of a launch before it starts.
 
     Raises:
       ValueError: an option is wrong, or an experiment would end with an error.
@@ -46,7 +46,7 @@ def _check_machine(options: LaunchOptions) -> None:
 
 
 def _check_configurations(plan: Plan, stage: str) -> None:
-    """Raises a ValueError if a configuration of a stage is wrong or differs from that of an existing run."""
+    """Raises a ValueError if a configuration is wrong or differs from an existing run."""
     from timbre_jax.training.config import check_unchanged, resolve
     from timbre_jax.training.setup import saved_config
 

@@ -98,7 +98,7 @@ class LocalLaunch:
             one.result()
 
     def _run_task(self, task: Task, slot: int, count: str) -> int | None:
-        """Runs a task, again if it crashes; returns its exit code, or None if a prerequisite failed."""
+        """Runs a task, with restarts; returns its exit code, or None if a prerequisite failed."""
         needs = self.plan.prerequisites(task)
         ready = [other for other in needs if self.plan.done(other)]
         together = stage_kind(task.stage).together
@@ -179,7 +179,7 @@ class LocalLaunch:
         return self.plan.options.nodes if stage_kind(task.stage).parallel else 1
 
     def _environment(self, task: Task, slot: int) -> dict[str, str]:
-        """Returns the environment of a task, which assigns it its GPUs or its share of a GPU's memory."""
+        """Returns the environment of a task, with its GPUs or its share of a GPU's memory."""
         path = os.environ.get("PYTHONPATH")
         environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{path}" if path else str(ROOT)}
         if gpus := self.plan.options.gpus_per_node:

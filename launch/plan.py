@@ -1,4 +1,4 @@
-"""Plan of a launch: its runs, the experiments on each run, their commands, and the states of these.
+"""Plan of a launch: runs, experiments on each run, their commands and states.
 
 WORKDIR/                       folder of a single run, or of a sweep with a folder for each run
   launch/plan.json             the `Plan`
@@ -57,7 +57,7 @@ STAGE_KINDS = {
 
 
 def stage_kind(stage: str) -> StageKind:
-    """Returns the properties of an experiment; one that is not in `STAGE_KINDS` is a single task without extra arguments."""
+    """Returns the properties of an experiment; by default it is one task without arguments."""
     return STAGE_KINDS.get(stage, StageKind(together=True, bar=False))
 
 
@@ -76,7 +76,7 @@ class Task:
     command: tuple[str, ...]
 
     def command_line(self, *, finished: str, progress: bool) -> list[str]:
-        """Returns the complete command, with the folders of the finished runs and with or without a progress bar."""
+        """Returns the complete command, with the folders of the finished runs."""
         program, *arguments = (argument.replace(FINISHED_RUNS, finished) for argument in self.command)
         quiet = ["--noprogress"] if stage_kind(self.stage).bar and not progress else []
         return [sys.executable, program, *quiet, *arguments]
@@ -176,7 +176,7 @@ class Plan:
         return due
 
     def first_tasks(self) -> list[Task]:
-        """Returns the first task of each run, which produces the run; [] if the launch has no such stage."""
+        """Returns the first task of each run; [] if all tasks are for all runs."""
         stage = next((stage for stage in self.stages if not stage_kind(stage).together), None)
         return self.stage_tasks(stage) if stage else []
 

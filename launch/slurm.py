@@ -64,7 +64,7 @@ def _case(plan: Plan, number: int, task: Task) -> str:
 
 
 def _finished_runs_lines(plan: Plan) -> str:
-    """Returns shell code that sets $finished to the comma-separated folders of the finished runs."""
+    """Returns shell code that sets $finished to the comma-separated finished runs."""
     tasks = plan.first_tasks()
     if not tasks:
         return f"    finished={shlex.quote(','.join(map(str, plan.finished_runs())))}\n"
@@ -172,7 +172,7 @@ def submit(plan: Plan, due: Sequence[Task]) -> list[tuple[str, str, int]]:
 
 
 def queue(plan: Plan) -> dict[str, tuple[str, str, str]]:
-    """Returns the queued tasks of a launch: {task name: (job, state such as "PENDING" or "RUNNING", reason)}.
+    """Returns the queued tasks of a launch: {task: (job, state, reason)}.
 
     Raises:
       ValueError: squeue is missing or has failed.
@@ -192,7 +192,7 @@ def queue(plan: Plan) -> dict[str, tuple[str, str, str]]:
 
 
 def cancel(plan: Plan) -> int:
-    """Cancels all queued tasks of a launch and returns their number; active runs save before they end."""
+    """Cancels all queued tasks of a launch and returns their number; active runs are saved."""
     jobs = [job for job, _, _ in queue(plan).values()]
     if jobs:
         run_slurm("scancel", *jobs)
@@ -237,6 +237,6 @@ def parse_time_limit(limit: str) -> int:
 
 
 def notice_seconds(limit: str) -> int:
-    """Returns the time in seconds before the time limit at which a run has to save: 120, or less for short limits."""
+    """Returns how many seconds before its time limit a run has to save: at most 120."""
     seconds = parse_time_limit(limit)
     return min(120, max(10, seconds // 4)) if seconds else 120

@@ -1,16 +1,16 @@
-"""Starts experiments on this machine or on a Slurm cluster: single runs, sweeps and sequences of experiments.
+r"""Starts experiments on this machine or a Slurm cluster, for single runs and sweeps.
 
 A single run; the same on two nodes with four GPUs each. With --dry_run, commands and batch scripts are only printed:
   python launch/submit.py --config=natsiou2023 --workdir=runs/natsiou -- --config.data.store=notes
-  python launch/submit.py --config=natsiou2023 --workdir=runs/natsiou --cluster=slurm --nodes=2 \\
+  python launch/submit.py --config=natsiou2023 --workdir=runs/natsiou --cluster=slurm --nodes=2 \
       --gpus_per_node=4 --time=12:00:00 -- --config.data.store=notes --config.train.steps=20000
 
 Arguments after -- are passed to the experiment. Several experiments run in sequence, each with the arguments after its own --:
-  python launch/submit.py --experiment=train,analyze,evaluate --config=NAME --workdir=runs/natsiou --cluster=slurm \\
+  python launch/submit.py --experiment=train,analyze,evaluate --config=NAME --workdir=runs/natsiou --cluster=slurm \
       -- --config.data.store=notes -- --number=200 -- --sounds=32
 
 A sweep has a run for each combination in a grid file, in WORKDIR/kl_weight=4+seed=1 and so on; on Slurm it is a job array.
-Analyses follow run by run, and one evaluation compares all runs:
+An analysis follows each run, and one evaluation compares all runs:
   echo '{"train.kl_weight": [0.5, 1, 2, 4], "seed": [0, 1, 2, 3]}' > grid.json
   python launch/submit.py --config=NAME --grid=grid.json --workdir=runs/sweep --at_once=4 -- --config.data.store=notes
 The file can also be a list of runs and grids: [{"model.latent_size": 8}, {"model.latent_size": 16, "seed": [0, 1]}]
@@ -62,6 +62,7 @@ def _define_flags() -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
+    """Runs the action and returns the exit code."""
     values = flags.FLAGS
     if values.action != "submit":
         if not values.workdir:
@@ -97,8 +98,8 @@ def main(arguments: Sequence[str]) -> int:
 def _groups(arguments: Sequence[str]) -> list[list[str]]:
     """Returns the arguments after each --."""
     rest = list(arguments[1:])
-    given = len(sys.argv) - sys.argv.index("--") - 1 if "--" in sys.argv else 0
-    if len(rest) != given:
+    count = len(sys.argv) - sys.argv.index("--") - 1 if "--" in sys.argv else 0
+    if len(rest) != count:
         raise ValueError(f"unexpected argument {rest[0]!r}: options start with --, and arguments of experiments follow a --")
     groups: list[list[str]] = [[]] if rest else []
     for argument in rest:
@@ -110,7 +111,7 @@ def _groups(arguments: Sequence[str]) -> list[list[str]]:
 
 
 def _name(config: str) -> str:
-    """Returns the name of a launch from its configuration: "rebnord2022-8_dim" for "rebnord2022:8_dim"."""
+    """Returns the default name of a launch: "rebnord2022-8_dim" for "rebnord2022:8_dim"."""
     file, _, variant = config.partition(":")
     return "-".join(part for part in (Path(file).stem, variant) if part)
 
@@ -168,14 +169,12 @@ def _start(plan: Plan) -> int:
     if signal:
         print(f"Stopped and saved in {plan.workdir}. The same command, or --action=resume, resumes it.")
         return 128 + signal
-    unfinished = [task.name for task in due if codes.get(task.name) != 0]
-    if unfinished:
-        print(
-            f"{len(due) - len(unfinished)} of {len(due)} tasks done; not done: {', '.join(unfinished)}. Resume with --action=resume."
-        )
+    failed = [task.name for task in due if codes.get(task.name) != 0]
+    if failed:
+        print(f"{len(due) - len(failed)} of {len(due)} tasks done; not done: {', '.join(failed)}. Resume with --action=resume.")
     else:
         print(f"Done: {plan.workdir}")
-    return int(bool(unfinished))
+    return int(bool(failed))
 
 
 def _status(plan: Plan) -> int:

@@ -7,7 +7,7 @@ import pytest
 from timbre_jax.files import write_text
 
 
-def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
+def test_failed_write_keeps_old_file(tmp_path, monkeypatch):
     path = write_text(tmp_path / "page.html", "old")
 
     def full(*_):

@@ -133,7 +133,7 @@ def verify(path: str | os.PathLike) -> dict:
 
 
 def last_intact(directory: str | os.PathLike) -> tuple[int | None, list[str]]:
-    """Returns the step of the newest intact checkpoint; renames newer, damaged ones to STEP.damaged.
+    """Returns the newest intact checkpoint and renames newer, damaged ones to STEP.damaged.
 
     Returns:
       The step, or None if there is no checkpoint, and a message about each damaged checkpoint.
@@ -337,7 +337,7 @@ def _single_process(arrays: Any) -> contextlib.AbstractContextManager:
 
 @contextlib.contextmanager
 def _silent_orbax() -> Iterator[None]:
-    """Silences Orbax, which logs a traceback for each of its threads before it raises an exception."""
+    """Silences Orbax, which logs a traceback for each of its threads before an exception."""
     logger = logging.getLogger("absl")
     before, logger.disabled = logger.disabled, True
     yield

@@ -1,4 +1,4 @@
-"""JSON documents of runs and spaces: format, configuration, model, representation and statistics.
+"""JSON documents of runs and spaces: format, configuration, settings and statistics.
 
 They contain no code: a model or representation is stored as its name in the registry and its settings.
 """
@@ -77,13 +77,13 @@ def write_config(workdir: str | os.PathLike, document: dict) -> None:
 
 
 def model_document(model: TimbreModel) -> dict:
-    """Returns the name and settings of a model, from which `make_model(**document)` makes it again."""
+    """Returns the name and settings of a model, for `make_model(**document)`."""
     settings = {f.name: getattr(model, f.name) for f in dataclasses.fields(model) if f.name not in ("parent", "name")}
     return {"name": next(name for name, kind in MODELS.items() if type(model) is kind), **settings}
 
 
 def representation_document(representation: Representation) -> dict:
-    """Returns the name and settings of a representation, for `make_representation(**document)`."""
+    """Returns name and settings of a representation, for `make_representation(**document)`."""
     return {"name": representation.name, **representation_settings(representation)}
 
 

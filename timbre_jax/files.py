@@ -57,11 +57,11 @@ def atomic_path(path: str | os.PathLike, *, sync: bool = False) -> Iterator[Path
 
 
 def write_text(path: str | os.PathLike, text: str, *, sync: bool = False) -> Path:
-    """Writes a UTF-8 text file atomically and returns its path.
+    r"""Writes a UTF-8 text file atomically and returns its path.
 
     Args:
       path: file to write; its folder is created.
-      text: content. Undecodable bytes of file names are written as \\udc.., which JSON reads unchanged.
+      text: content. Undecodable bytes of file names are written as \udc.., which JSON reads unchanged.
       sync: whether the content is flushed to the disk before the file is replaced.
 
     Raises:

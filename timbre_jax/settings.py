@@ -1,6 +1,6 @@
 """Settings dataclasses whose fields have help texts and limits.
 
-Modes of generation, importers and analyses take one frozen dataclass of settings each. Programs make flags from the fields
+Each mode of generation and each importer has a frozen dataclass of settings. Programs make flags from the fields
 (`experiments/command_line.py`), so parameters, flags and their documentation agree.
 
     @dataclasses.dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Settings:
 
 
 def check_field(field: dataclasses.Field, value: Any) -> None:
-    """Raises a ValueError if a value is outside the limits of its field; None is always allowed."""
+    """Raises a ValueError if a value other than None is outside the limits of its field."""
     if value is None:
         return
     limits = field.metadata
@@ -76,7 +76,7 @@ def check_field(field: dataclasses.Field, value: Any) -> None:
 
 
 def field_types(kind: type) -> dict[str, type]:
-    """Returns the type of every field, without `| None` and type arguments (`tuple` for `tuple[int, ...]`)."""
+    """Returns the type of every field, without `| None` and type arguments."""
     all_types = {}
     for name, hint in typing.get_type_hints(kind).items():
         if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:

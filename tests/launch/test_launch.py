@@ -26,7 +26,7 @@ def launch(name, *arguments, cwd=ROOT, **environment):
     ],
 )
 @pytest.mark.parametrize("flag", ["--help", "-h"])
-def test_help_is_told_from_any_folder_and_makes_nothing(name, words, flag, tmp_path):
+def test_help_from_any_folder_writes_nothing(name, words, flag, tmp_path):
     done = launch(name, flag, cwd=tmp_path)
     assert done.returncode == 0
     assert done.stderr == ""
@@ -45,7 +45,7 @@ def test_help_is_told_from_any_folder_and_makes_nothing(name, words, flag, tmp_p
         ("quickstart", ("--steps", "0"), "--steps=0: must be at least 1"),
     ],
 )
-def test_wrong_arguments_end_with_one_line_and_code_2(name, arguments, message):
+def test_invalid_arguments_end_with_one_line_and_code_2(name, arguments, message):
     done = launch(name, *arguments)
     assert done.returncode == 2
     assert message in done.stderr
@@ -53,7 +53,7 @@ def test_wrong_arguments_end_with_one_line_and_code_2(name, arguments, message):
     assert done.stdout == ""
 
 
-def test_wrong_arguments_of_pytest_end_with_its_code(tmp_path):
+def test_invalid_pytest_arguments_end_with_its_code(tmp_path):
     """launch/test hands on what it does not know itself."""
     if not (ROOT / ".venv" / ".installed").is_file():
         pytest.skip("the project's own .venv is not there")
@@ -62,7 +62,7 @@ def test_wrong_arguments_of_pytest_end_with_its_code(tmp_path):
     assert "--no-such-option" in done.stderr
 
 
-def test_a_python_that_is_not_there_is_told(tmp_path):
+def test_missing_python_is_one_line(tmp_path):
     """In a copy of the scripts, so that the project's .venv stays as it is."""
     import shutil
 

@@ -18,7 +18,7 @@ def plan(workdir, *, stages=("train", "analyze", "evaluate"), runs=RUNS, argumen
     )  # fmt: skip
 
 
-def test_a_sweep_is_a_task_for_each_run_and_one_for_all(tmp_path):
+def test_sweep_has_tasks_for_each_run_and_one_evaluation(tmp_path):
     made = plan(tmp_path, arguments=[["--config.train.steps=3"], ["--number=9"]])
     names = ["train.seed=0", "train.seed=1", "analyze.seed=0", "analyze.seed=1", "evaluate"]
     assert [task.name for task in made.tasks] == names
@@ -37,7 +37,7 @@ def test_a_sweep_is_a_task_for_each_run_and_one_for_all(tmp_path):
     assert [made.prerequisites(task) for task in (train, analyze, evaluate)] == [[], [train], list(made.tasks[2:4])]
 
 
-def test_other_experiments_are_done_once_with_what_they_are_given(tmp_path):
+def test_other_experiments_are_single_tasks(tmp_path):
     made = plan(tmp_path, stages=("prepare", "train", "evaluate"), arguments=[["--source=kits"]])
     assert [task.name for task in made.tasks] == ["prepare", "train.seed=0", "train.seed=1", "evaluate"]
     assert made.tasks[0].command[1:] == ("--source=kits",)
@@ -49,14 +49,14 @@ def test_other_experiments_are_done_once_with_what_they_are_given(tmp_path):
     assert plan(tmp_path, stages=("evaluate",)).finished_runs() == [tmp_path / "seed=0", tmp_path / "seed=1"]
 
 
-def test_a_single_run_is_the_folder_itself(tmp_path):
+def test_folder_of_single_run_is_workdir(tmp_path):
     made = plan(tmp_path, runs=None)
     assert [task.name for task in made.tasks] == ["train", "analyze", "evaluate"]
     assert made.tasks[0].command[1] == f"--workdir={tmp_path}"
     assert made.prerequisites(made.tasks[2]) == [made.tasks[1]]
 
 
-def test_what_is_due_is_what_has_not_ended_well_and_what_follows(tmp_path):
+def test_due_tasks_are_unfinished_ones_and_their_dependents(tmp_path):
     made = plan(tmp_path)
     train, other, analyze, _, evaluate = made.tasks
     assert made.due_tasks() == list(made.tasks)
@@ -74,7 +74,7 @@ def test_what_is_due_is_what_has_not_ended_well_and_what_follows(tmp_path):
     assert made.done(train)
 
 
-def test_plans_are_read_as_they_were_written_where_their_folder_is_now(tmp_path):
+def test_plan_is_read_unchanged_after_its_folder_moved(tmp_path):
     made = plan(tmp_path / "here", at_once=2)
     assert read_plan(tmp_path / "here") is None
     write_plan(made)
@@ -96,13 +96,13 @@ def test_plans_are_read_as_they_were_written_where_their_folder_is_now(tmp_path)
         ({"workdir": "100%"}, "must not contain '%'"),
     ],
 )
-def test_wrong_launches(changes, message, tmp_path):
+def test_invalid_launches_are_refused(changes, message, tmp_path):
     workdir = tmp_path / changes.pop("workdir", "w")
     with pytest.raises(ValueError, match=message):
         plan(workdir, **changes)
 
 
-def test_processes_and_runs_side_by_side_do_not_take_each_other_s_devices(tmp_path, monkeypatch):
+def test_simultaneous_tasks_use_separate_devices(tmp_path, monkeypatch):
     from launch.local import LocalLaunch
 
     for name in ("CUDA_VISIBLE_DEVICES", "XLA_PYTHON_CLIENT_MEM_FRACTION"):
@@ -120,7 +120,7 @@ def test_processes_and_runs_side_by_side_do_not_take_each_other_s_devices(tmp_pa
     assert environment("train", slot=1, at_once=2, gpus_per_node=2)["CUDA_VISIBLE_DEVICES"] == "2,3"
 
 
-def test_more_gpus_than_there_are_are_refused_where_their_number_is_known(monkeypatch):
+def test_too_many_gpus_are_refused_if_their_number_is_known(monkeypatch):
     from launch import check
 
     options = LaunchOptions(gpus_per_node=2, at_once=2)

@@ -31,7 +31,7 @@ def arguments(jobs) -> list[list[str]]:
     return [[word for word in words[:-1] if word != "--parsable"] for _, _, words in jobs]
 
 
-def test_a_process_for_each_gpu_and_every_process_sees_all_of_its_node(tmp_path):
+def test_each_gpu_has_a_process_that_sees_all_gpus_of_the_node(tmp_path):
     script = batch_script(plan(tmp_path), "train")
     assert {"--nodes=2", "--ntasks-per-node=4", "--gpus-per-node=4", "--cpus-per-task=8", "--time=12:00:00"} <= directives(
         script
@@ -49,14 +49,14 @@ def test_a_process_for_each_gpu_and_every_process_sees_all_of_its_node(tmp_path)
 
 @pytest.mark.parametrize("folder", ["plain", "it's $HOME & more"])
 @pytest.mark.parametrize("stage", ["train", "analyze", "evaluate"])
-def test_scripts_are_shell_whatever_the_folder_is_called(stage, folder, tmp_path):
+def test_batch_scripts_are_valid_shell_for_any_folder_name(stage, folder, tmp_path):
     script = batch_script(plan(tmp_path / folder, setup="modules.sh"), stage)
     assert "{{" not in script
     done = subprocess.run(["bash", "-n"], input=script, text=True, capture_output=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_the_runs_that_ended_well_are_found_when_the_evaluation_begins(tmp_path):
+def test_evaluation_uses_finished_runs(tmp_path):
     made = plan(tmp_path / "it's $HOME")
     script = batch_script(made, "evaluate")
     write_state(made, made.tasks[0], code=0, job="1", failures=0, time=0)
@@ -70,7 +70,7 @@ def test_the_runs_that_ended_well_are_found_when_the_evaluation_begins(tmp_path)
     ]  # fmt: skip
 
 
-def test_a_sweep_is_an_array_that_others_wait_for_run_by_run(tmp_path):
+def test_sweep_is_a_job_array_with_dependencies_run_by_run(tmp_path):
     made = plan(tmp_path)
     jobs = planned_jobs(made, made.due_tasks(), {})
     assert [(stage, len(part)) for stage, part, _ in jobs] == [("train", 3), ("analyze", 3), ("evaluate", 1)]
@@ -81,7 +81,7 @@ def test_a_sweep_is_an_array_that_others_wait_for_run_by_run(tmp_path):
     ]
 
 
-def test_runs_wait_for_what_is_done_once_before_them(tmp_path):
+def test_runs_depend_on_a_single_task_before_them(tmp_path):
     made = plan(tmp_path, stages=("prepare", "train"), at_once=0)
     assert arguments(planned_jobs(made, made.due_tasks(), {})) == [
         [],
@@ -89,7 +89,7 @@ def test_runs_wait_for_what_is_done_once_before_them(tmp_path):
     ]
 
 
-def test_a_single_run_has_no_array(tmp_path):
+def test_single_run_is_not_a_job_array(tmp_path):
     made = plan(tmp_path, runs=0)
     assert arguments(planned_jobs(made, made.due_tasks(), {})) == [
         [],
@@ -98,7 +98,7 @@ def test_a_single_run_has_no_array(tmp_path):
     ]
 
 
-def test_only_what_is_due_is_submitted_and_waits_for_what_is_queued(tmp_path):
+def test_only_due_tasks_are_submitted_and_depend_on_queued_jobs(tmp_path):
     made = plan(tmp_path, runs=6, at_once=0)
     done = [*made.tasks[:2], made.tasks[4], *made.tasks[6:7]]  # train 0, 1, 4; analyze 0
     for task in done:
@@ -117,12 +117,12 @@ def test_only_what_is_due_is_submitted_and_waits_for_what_is_queued(tmp_path):
     [("", 0, 120), ("90", 5400, 120), ("10:30", 630, 120), ("1:30:00", 5400, 120), ("2-12", 216000, 120), ("1", 60, 15),
      ("2-12:30:15", 217815, 120)],
 )  # fmt: skip
-def test_time_limits(limit, seconds, notice):
+def test_time_limits_are_parsed(limit, seconds, notice):
     assert parse_time_limit(limit) == seconds
     assert notice_seconds(limit) == notice
 
 
 @pytest.mark.parametrize("limit", ["soon", "1h", "-5", "1:2:3:4"])
-def test_what_is_no_time_limit(limit):
+def test_invalid_time_limits_are_refused(limit):
     with pytest.raises(ValueError, match="must be minutes, H:MM:SS or D-HH:MM:SS"):
         parse_time_limit(limit)

@@ -25,7 +25,7 @@ def grid_of(tmp_path, grid) -> str:
     return f"--grid={tmp_path / 'grid.json'}"
 
 
-def test_help_teaches():
+def test_help_contains_examples():
     done = run(SUBMIT, "--help")
     for word in ("--dry_run", "--action=status", "--action=resume", "--gpus_per_node", "grid.json", "train,analyze,evaluate"):
         assert word in done.stdout
@@ -42,7 +42,7 @@ def test_help_teaches():
         (("--grid=none.json", "--config=CONFIG"), "--grid=none.json: No such file or directory", 1),
     ],
 )
-def test_wrong_input_is_one_line(arguments, message, code, config, tmp_path):
+def test_invalid_input_is_one_line(arguments, message, code, config, tmp_path):
     arguments = [word.replace("NONE", str(tmp_path / "w")).replace("CONFIG", str(config)) for word in arguments]
     done = run(SUBMIT, *arguments)
     assert message in done.stderr
@@ -65,14 +65,14 @@ def test_wrong_input_is_one_line(arguments, message, code, config, tmp_path):
         ({"runs": {"a": {"model.latent_size": "many"}}}, "config.model.latent_size='many': must be int"),
     ],
 )
-def test_what_the_experiments_would_refuse_is_told_first(options, message, config, tmp_path):
+def test_errors_of_experiments_are_reported_before_launch(options, message, config, tmp_path):
     options = {"config": str(config), "stages": ["train"], "arguments": [], **options}
     with pytest.raises(ValueError, match=message) as error:
         check(make_plan(name="x", workdir=tmp_path / "w", **options))
     assert "\n" not in str(error.value)
 
 
-def test_nothing_is_made_of_a_launch_that_is_refused(config, tmp_path):
+def test_refused_launch_writes_nothing(config, tmp_path):
     done = run(SUBMIT, f"--workdir={tmp_path / 'w'}", f"--config={config}", "--", "--config.train.batchsize=3")
     assert "near it: config.train.batch_size" in done.stderr
     assert done.returncode == 1
@@ -80,7 +80,7 @@ def test_nothing_is_made_of_a_launch_that_is_refused(config, tmp_path):
     assert not (tmp_path / "w").exists()
 
 
-def test_a_dry_run_shows_and_makes_nothing(config, notes, tmp_path):
+def test_dry_run_prints_and_writes_nothing(config, notes, tmp_path):
     common = (f"--config={config}", f"--workdir={tmp_path / 'w'}", grid_of(tmp_path, {"seed": [0, 1]}), "--dry_run")
     done = run(SUBMIT, *common, "--cluster=slurm", "--nodes=2", "--gpus_per_node=4", "--", f"--config.data.store={notes}")
     assert done.returncode == 0, done.stderr
@@ -90,7 +90,7 @@ def test_a_dry_run_shows_and_makes_nothing(config, notes, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_sweep_here_with_a_run_that_fails_goes_on_when_it_is_mended(config, notes, tmp_path):
+def test_local_sweep_continues_after_a_failed_run(config, notes, tmp_path):
     """latent_size 400 is more than a PCA of so few notes can have; the other runs, and the evaluation, do not mind."""
     workdir = tmp_path / "sweep"
     command = (
@@ -134,7 +134,7 @@ def child_of(pid: int) -> int:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="no /proc: the processes of a launch cannot be found")
-def test_stopped_and_killed_launches_go_on(notes, tmp_path):
+def test_stopped_and_killed_launches_are_resumed(notes, tmp_path):
     file = config_file(tmp_path / "small.py", TRAINED)
     workdir = tmp_path / "run"
 

@@ -103,7 +103,7 @@ def processes_of(workdir: Path) -> dict[str, int]:
     return found
 
 
-def test_a_job_of_two_nodes_that_is_stopped_and_killed_ends_as_one_that_never_was(slurm, notes, tmp_path):
+def test_stopped_and_killed_job_equals_undisturbed_job(slurm, notes, tmp_path):
     """The second run is asked to stop, which saves; then one of its processes is killed, which does not."""
     try:
         socket.gethostbyname(socket.gethostname())
@@ -149,7 +149,7 @@ def test_a_job_of_two_nodes_that_is_stopped_and_killed_ends_as_one_that_never_wa
     assert f"| train | done | {steps:,} |" in status
 
 
-def test_a_sweep_is_an_array_and_one_run_that_fails_stops_no_other(slurm, notes, tmp_path):
+def test_sweep_on_slurm_continues_after_a_failed_run(slurm, notes, tmp_path):
     """A PCA of so few notes cannot have 400 latents."""
     workdir = tmp_path / "sweep"
     grid = tmp_path / "grid.json"

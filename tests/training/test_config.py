@@ -21,25 +21,25 @@ def saved(config):
     return json.loads(json.dumps(config.to_dict()))
 
 
-def test_a_saved_configuration_is_the_same_again(config, saved):
+def test_configuration_equals_its_saved_json(config, saved):
     """JSON has no tuples: neither those of a field nor those within them make another run."""
     assert config.model["pools"][0] == (4, 4)
     check_unchanged(saved, config, "run")
     assert flatten(saved) == flatten(config)
 
 
-def test_another_configuration_is_another_run(config, saved):
+def test_changed_configuration_is_refused(config, saved):
     saved["model"]["pools"][0] = [2, 4]
     with pytest.raises(ValueError, match=r"another configuration \(model\.pools: .*resume with the same, or use another"):
         check_unchanged(saved, config, "run")
 
 
-def test_a_run_may_get_another_number_of_steps(config, saved):
+def test_number_of_steps_may_change(config, saved):
     saved["train"]["steps"] = 7
     check_unchanged(saved, config, "run")
 
 
-def test_a_run_of_a_version_with_fewer_settings_goes_on_at_their_defaults(config, saved):
+def test_run_without_new_settings_is_resumed_with_their_defaults(config, saved):
     del saved["representation"]["loudness"]
     check_unchanged(saved, config, "run")
     config.representation.loudness = True
@@ -47,7 +47,7 @@ def test_a_run_of_a_version_with_fewer_settings_goes_on_at_their_defaults(config
         check_unchanged(saved, config, "run")
 
 
-def test_another_number_of_steps_is_another_run_of_a_model_that_uses_the_progress():
+def test_number_of_steps_may_not_change_if_loss_depends_on_it():
     config = resolve({"model": model_section("frame_vae"), "train": {"steps": 60}})
     saved = json.loads(json.dumps(config.to_dict()))
     config.train.steps = 80

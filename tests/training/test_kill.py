@@ -14,7 +14,7 @@ PROGRAM = "tests/training/run_small.py"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_saves_and_exits(number, tmp_path):
+def test_signal_saves_and_exits(number, tmp_path):
     process = start(PROGRAM, tmp_path, 100000)
     wait_for(lambda: (tmp_path / "metrics.jsonl").exists() and (tmp_path / "metrics.jsonl").stat().st_size > 0, process)
     process.send_signal(number)
@@ -27,7 +27,7 @@ def test_a_signal_saves_and_exits(number, tmp_path):
 
 
 @pytest.mark.slow
-def test_twenty_kills_at_random_moments_lose_nothing(tmp_path):
+def test_run_killed_at_random_moments_equals_undisturbed_run(tmp_path):
     """With a checkpoint after nearly every step, many of the kills fall into the writing of one."""
     steps, whole, killed = 600, tmp_path / "whole", tmp_path / "killed"
     environment = {

@@ -3,7 +3,7 @@
 from timbre_jax.training.plateau import PlateauSchedule
 
 
-def test_falls_after_five_evaluations_that_bring_nothing_until_the_minimum():
+def test_rate_drops_after_five_evaluations_without_improvement_until_minimum():
     """The thesis': 1e-3, 2e-4, 4e-5, and the end, as 8e-6 would be below 1e-5."""
     plateau = PlateauSchedule(1e-3)
     drops = idle = 0

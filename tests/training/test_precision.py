@@ -27,7 +27,7 @@ def close(a, b):
     np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
 
 
-def test_products_read_rounded_inputs_and_add_up_in_float32():
+def test_products_round_inputs_and_sum_in_float32():
     out = jax.jit(with_bfloat16_products(lambda x, w: jnp.exp(0.1 * (x @ w))))(X, W)
     assert out.dtype == jnp.float32
     close(out, np.exp(0.1 * (rounded(X) @ rounded(W))))
@@ -37,13 +37,13 @@ def test_products_read_rounded_inputs_and_add_up_in_float32():
     assert float(jax.jit(with_bfloat16_products(jnp.dot))(ones, ones.T)[0, 0]) == 4096.0
 
 
-def test_the_way_back_reads_rounded_inputs_too():
+def test_backward_pass_rounds_inputs():
     gradient = jax.jit(with_bfloat16_products(jax.grad(lambda w, x: jnp.sum(jnp.sin(x @ w)))))(W, X)
     assert gradient.dtype == jnp.float32
     close(gradient, rounded(X).T @ rounded(np.cos(rounded(X) @ rounded(W))))
 
 
-def test_products_that_ask_for_the_highest_precision_stay():
+def test_products_of_highest_precision_are_not_rounded():
     function = with_bfloat16_products(lambda x, w: jnp.matmul(x, w, precision="highest"))
     close(jax.jit(function)(X, W), X @ W)
     whole = with_bfloat16_products(lambda x: jnp.cumsum(x * np.float32(1.001)) + jnp.sum(jnp.square(x)))
@@ -96,7 +96,7 @@ def test_products_within_loops_conditions_and_custom_gradients_are_rounded():
     assert np.abs(gradient - jax.grad(of_kernel)(kernel, picture)).max() > 1e-3
 
 
-def test_trees_keep_keys_and_whole_numbers():
+def test_cast_keeps_keys_and_integers():
     tree = {"key": jax.random.key(3), "step": jnp.int32(4), "w": jnp.float32(0.1)}
     changed = cast(tree, jnp.bfloat16)
     assert changed["w"].dtype == jnp.bfloat16
@@ -113,7 +113,7 @@ def setting():
     return model, optimizer, state, examples(64).batch(range(64))
 
 
-def test_a_step_in_bfloat16_is_nearly_that_of_float32_and_trains(setting):
+def test_bfloat16_training_is_close_to_float32(setting):
     model, optimizer, state, batch = setting
     runs = {}
     for precision in ("float32", "bfloat16"):
@@ -129,7 +129,7 @@ def test_a_step_in_bfloat16_is_nearly_that_of_float32_and_trains(setting):
     assert runs["bfloat16"][-1] < 0.97 * runs["bfloat16"][0]
 
 
-def test_wrong_precisions_are_said():
+def test_invalid_precisions_are_refused():
     with pytest.raises(ValueError, match="precision='float16': must be one of float32, bfloat16, float64"):
         resolve({"train": {"precision": "float16"}})
     with pytest.raises(ValueError, match="set JAX_ENABLE_X64=1"):

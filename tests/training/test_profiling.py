@@ -13,7 +13,7 @@ import pytest
 from timbre_jax.training.profiling import CompileClock, Memory, Profile, peak_memory, resources_line
 
 
-def test_a_trace_holds_the_steps_that_were_asked_for(tmp_path):
+def test_trace_contains_requested_steps(tmp_path):
     @jax.jit
     def step(x):
         return jnp.tanh(x @ x)
@@ -32,7 +32,7 @@ def test_a_trace_holds_the_steps_that_were_asked_for(tmp_path):
     assert list(tmp_path.glob("plugins/profile/*/*.xplane.pb"))
 
 
-def test_a_training_that_ends_within_the_trace_leaves_what_there_is(tmp_path):
+def test_incomplete_trace_is_written(tmp_path):
     profile = Profile(tmp_path, first=2, last=100)
     profile.record_step(jnp.ones(3))
     profile.record_step(jnp.ones(3))
@@ -41,12 +41,12 @@ def test_a_training_that_ends_within_the_trace_leaves_what_there_is(tmp_path):
     assert len(list(tmp_path.glob("plugins/profile/*/perfetto_trace.json.gz"))) == 1
 
 
-def test_steps_that_cannot_be_traced():
+def test_first_step_cannot_be_traced():
     with pytest.raises(ValueError, match="steps 1 to 5 cannot be traced"):
         Profile("somewhere", first=1, last=5)
 
 
-def test_memory_at_its_most_does_not_fall():
+def test_peak_memory_does_not_decrease():
     before = peak_memory().process
     held = np.ones(30_000_000)  # 240 MB
     during = peak_memory().process
@@ -55,7 +55,7 @@ def test_memory_at_its_most_does_not_fall():
     assert peak_memory().process >= during
 
 
-def test_compiling_is_counted():
+def test_compilations_are_counted():
     with CompileClock() as clock:
         jax.jit(lambda x: jnp.sin(x) @ jnp.cos(x))(jnp.ones((17, 17))).block_until_ready()
     programs, seconds = clock.programs, clock.seconds
@@ -65,7 +65,7 @@ def test_compiling_is_counted():
     assert (clock.programs, clock.seconds) == (programs, seconds)  # it has been left
 
 
-def test_functions_within_functions_are_timed_once():
+def test_nested_functions_are_timed_once():
     clock = CompileClock()
     clock._active = True
     time.sleep(0.2)
@@ -76,6 +76,6 @@ def test_functions_within_functions_are_timed_once():
     assert clock.seconds == pytest.approx(0.15)
 
 
-def test_the_line():
+def test_resources_line():
     line = resources_line(Memory(2_500_000_000, {"GPU 0": 1_000_000_000}), CompileClock())
     assert re.fullmatch(r"2\.50 GB peak memory, GPU 0 1\.00 GB; 0\.0 s of compilation \(0 programs\)", line)

@@ -28,7 +28,7 @@ def run(sources, tmp_path_factory):
     return workdir, config, train_and_evaluate(config, workdir, sources=sources, progress=False)
 
 
-def test_it_learns_and_the_last_is_the_best(run, sources):
+def test_loss_decreases_and_last_evaluation_is_best(run, sources):
     workdir, _, result = run
     assert (result.status, result.best_step) == ("finished", 60)
     lines = metric_lines(workdir)
@@ -43,7 +43,7 @@ def test_it_learns_and_the_last_is_the_best(run, sources):
     assert train[0]["reversal"] < 0.3
 
 
-def test_the_space_knows_its_conditions_and_their_distribution(run, sources):
+def test_space_contains_distribution_of_conditions(run, sources):
     workdir, _, _ = run
     space = timbre_jax.load(workdir)
     assert (space.kind, space.model.stride) == ("series", 2)
@@ -58,13 +58,13 @@ def test_the_space_knows_its_conditions_and_their_distribution(run, sources):
     assert space.decode(np.zeros((2, 5, 3), np.float32)).values.shape == (2, 10, 4)
 
 
-def test_features_without_loudness_are_told(tmp_path):
+def test_missing_condition_is_refused(tmp_path):
     with pytest.raises(ValueError, match="given names 'loudness', but the features have no such condition") as error:
         train_and_evaluate(small_config(model=MODEL), tmp_path, sources=small_sources(), progress=False)
     assert "\n" not in str(error.value)
 
 
-def test_pieces_are_of_the_example_with_all_that_belongs_to_it():
+def test_crops_include_mask_and_conditions_and_depend_on_key_only():
     """And of its key, not of its place in the batch."""
     number = np.arange(40, dtype=np.float32)
     values = np.stack([100.0 * b + number for b in range(5)])

@@ -1,1 +1,1 @@
-"""Training of models: configuration, steps, trainer, checkpoints, several devices and sweeps."""
+"""Training: configuration, steps, trainer, checkpoints, several devices and sweeps."""

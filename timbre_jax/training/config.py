@@ -137,14 +137,14 @@ def default_config() -> ConfigDict:
 
 
 def representation_section(name: str, **settings) -> dict:
-    """Returns the section of a representation with all its settings, as command-line flags need them."""
+    """Returns a representation's section with all settings, which become flags."""
     kind: Any = REPRESENTATIONS[name]
     fields = dataclasses.fields(kind)
     return {"name": name, "fit_ranges": False, **{field.name: field.default for field in fields}, **settings}
 
 
 def model_section(name: str, **settings) -> dict:
-    """Returns the section of a model with all its settings except feature_shape."""
+    """Returns a model's section with all settings except feature_shape."""
     fields = dataclasses.fields(MODELS[name])
     hidden = ("parent", "name", "feature_shape")
     return {"name": name, **{f.name: f.default for f in fields if f.name not in hidden}, **settings}
@@ -199,7 +199,7 @@ def check_unchanged(saved: Mapping[str, Any], config: Mapping[str, Any], workdir
 
 
 def with_defaults(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns a configuration with defaults for missing settings of its model and representation."""
+    """Returns a configuration with defaults for missing model and representation settings."""
     config = config.to_dict() if isinstance(config, ConfigDict) else dict(config)
     if config.get("representation", {}).get("name") in REPRESENTATIONS:
         config["representation"] = representation_section(**config["representation"])

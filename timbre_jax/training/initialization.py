@@ -1,4 +1,4 @@
-"""Initial state of a run: random parameters and variables that are fitted to the training set."""
+"""Initial state of a run: random parameters and variables from the training set."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from timbre_jax.documents import reason
 
 
 class MetricsLog:
-    """Log with one JSON object a line in WORKDIR/metrics.jsonl and the same numbers in WORKDIR/tensorboard.
+    """Log of metrics, as JSON lines in metrics.jsonl and events in tensorboard/.
 
     When a run is resumed, lines written after its checkpoint are removed, so no step is logged twice.
 
@@ -40,7 +40,7 @@ class MetricsLog:
         return self._file.tell()
 
     def write(self, event: str, step: int, **values) -> None:
-        """Writes the line {"event": ..., "step": ..., ...}; numbers that are not finite become null.
+        """Writes a line {"event": ..., "step": ..., ...}, with null for non-finite numbers.
 
         Raises:
           ValueError: the line could not be written.

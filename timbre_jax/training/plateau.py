@@ -7,7 +7,7 @@ import dataclasses
 
 @dataclasses.dataclass(frozen=True)
 class PlateauSchedule:
-    """Schedule that multiplies the learning rate by `factor` on every plateau of the validation score.
+    """Schedule that multiplies the learning rate by `factor` on every plateau.
 
     A plateau is `patience` evaluations in a row without improvement. Training ends instead when the rate would drop below
     `minimum`. The defaults are those of Rebnord 2022, section 7.2.1.

@@ -50,12 +50,12 @@ def cast(tree: Any, dtype: Any) -> Any:
 
 
 def match_precision(tree: Any, params: Any) -> Any:
-    """Returns the inputs of a network in float64 if its parameters are in float64, else unchanged."""
+    """Returns inputs of a network in float64 if its parameters are in float64."""
     return cast(tree, jnp.float64) if any(x.dtype == jnp.float64 for x in jax.tree.leaves(params)) else tree
 
 
 def with_bfloat16_products(function: Callable) -> Callable:
-    """Returns a function whose float32 matrix products and convolutions have inputs rounded to bfloat16.
+    """Returns a function with the inputs of its float32 products rounded to bfloat16.
 
     If the function returns a gradient, the products of the backward pass are rounded too. Use the result under `jit`: it
     evaluates the traced program equation by equation.

@@ -32,7 +32,7 @@ class DivergenceDetector:
     count: int = 0
 
     def check(self, loss: float, grad_norm: float) -> str | None:
-        """Returns why a step is bad; for a good step, updates the running averages and returns None."""
+        """Returns why a step is bad, or updates the running averages and returns None."""
         if not math.isfinite(loss):
             return f"the loss is {loss}"
         if not math.isfinite(grad_norm):

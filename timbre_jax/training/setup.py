@@ -1,4 +1,4 @@
-"""Preparation of a run: checks, model and config.json; and runs of models with a closed-form fit."""
+"""Preparation of a run (checks, model, config.json), and runs with a closed-form fit."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def total_steps(config, sources: Sources) -> int:
 
 
 def check_batch_size(config, sources: Sources, devices: int) -> None:
-    """Raises a ValueError if a batch cannot be split over the devices or exceeds the training set."""
+    """Raises a ValueError if a batch cannot be split or exceeds the training set."""
     size, parts = config.train.batch_size, config.train.accumulate
     if size % (devices * parts):
         times = f" times config.train.accumulate={parts}" if parts > 1 else ""
@@ -99,7 +99,7 @@ def saved_config(workdir: Path) -> dict | None:
 
 
 def write_config(workdir: Path, config, model: TimbreModel, sources: Sources) -> None:
-    """Writes WORKDIR/config.json: the configuration with its model, representation and number of sounds.
+    """Writes config.json: the configuration with model, representation and number of sounds.
 
     Raises:
       ValueError: the run in the folder has another model, representation or other sounds.
@@ -125,7 +125,7 @@ def write_config(workdir: Path, config, model: TimbreModel, sources: Sources) ->
 
 
 def fit_closed_form(config: Any, workdir: Path, model: TimbreModel, sources: Sources) -> Result:
-    """Fits a model in closed form and writes its space to best/ and its score to metrics.jsonl.
+    """Fits a model in closed form and writes its space and its score.
 
     Returns the result of the existing space if the model was fitted before.
     """

@@ -138,7 +138,7 @@ def make_schedule(
 def make_optimizer(
     name: str = "adam", *, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8, weight_decay: float = 0.0
 ) -> optax.GradientTransformation:
-    """Returns an optimizer without its learning rate: the training step multiplies its output by -learning_rate.
+    """Returns an optimizer without learning rate; the step multiplies by -learning_rate.
 
     Args:
       name: "adam" (Kingma & Ba 2015) or "sgd".

@@ -30,7 +30,7 @@ def batch_features(batch: Batch) -> Features:
 
 
 def batch_labels(batch: Batch) -> dict[str, Any]:
-    """Returns {"labels": {name: [B] int32}} as an argument of `loss`; {} for a batch without labels."""
+    """Returns {"labels": {name: [B] int32}} for `loss`; {} for a batch without labels."""
     labels = {k.removeprefix(LABEL_PREFIX): v for k, v in batch.items() if k.startswith(LABEL_PREFIX)}
     return {"labels": labels} if labels else {}
 
@@ -49,7 +49,7 @@ def make_train_step(
     precision: str = "float32",
     accumulate: int = 1,
 ) -> Callable[[TrainState, Batch, Array], tuple[TrainState, Metrics]]:
-    """Returns the training step: a pure function (state, batch, key) -> (state, metrics), not compiled.
+    """Returns the training step: a pure function (state, batch, key) -> (state, metrics).
 
     The random key of an example is fold_in(fold_in(key, step), index), where `key` is the same for all steps. So the noise of
     an example depends neither on its place in the batch nor on the number of devices.
@@ -116,7 +116,7 @@ def make_train_step(
 
 
 def _loss_gradient(model: TimbreModel, options: Mapping[str, Any]) -> Callable:
-    """Returns a function (params, mutable, features, keys, labels) -> (mutable, (gradient, metrics))."""
+    """Returns (params, mutable, features, keys, labels) -> (mutable, (gradient, metrics))."""
 
     def mean_loss(params, mutable, features, keys, labels):
         (loss, metrics), mutable = model.apply(
@@ -133,7 +133,7 @@ def _loss_gradient(model: TimbreModel, options: Mapping[str, Any]) -> Callable:
 
 
 def _accumulate_gradients(differentiate: Callable, count: int, params: Variables, mutable: Variables, inputs: tuple) -> tuple:
-    """Returns the last mutable variables and the mean gradient and metrics of `count` parts of the inputs [B, ...]."""
+    """Returns the last mutable variables and the mean gradient and metrics of all parts."""
 
     def split(x: Array) -> Array:
         # Every part has examples of every device, so none are moved between devices.
@@ -154,7 +154,7 @@ def _accumulate_gradients(differentiate: Callable, count: int, params: Variables
 
 
 def random_crops(features: Features, keys: Array, frames: int) -> Features:
-    """Returns a random crop of every example, cut equally from values, mask and per-frame conditions.
+    """Returns a random crop of every example, with its mask and per-frame conditions.
 
     Args:
       features: examples [B, N, F].
@@ -178,7 +178,7 @@ def random_crops(features: Features, keys: Array, frames: int) -> Features:
 
 
 def make_eval_step(model: TimbreModel) -> Callable[[Variables, Batch, Array, Array], Metrics]:
-    """Returns the evaluation step: a pure function (variables, batch, key, kl_weight) -> sums of metrics.
+    """Returns the evaluation step: (variables, batch, key, kl_weight) -> sums of metrics.
 
     The batch has "weight" [B], which is 1 for an example and 0 for padding. Every metric is multiplied by it and summed over
     the batch. The metrics are those of `model.loss`; "loss", with one latent sample of a key that depends on the example alone

@@ -83,7 +83,7 @@ class Trainer:
     # Called by the driver, in this order
 
     def begin(self) -> Result | None:
-        """Makes the initial state or restores the last checkpoint; returns the result of a completed run."""
+        """Makes the initial state or restores a checkpoint; returns the result of a completed run."""
         restored = self.restore()
         if not restored:
             self.initialize()
@@ -301,7 +301,7 @@ class Trainer:
         self.bar.set_postfix_str(f"loss {means['loss']:.5g}", refresh=False)
 
     def evaluate(self) -> bool:
-        """Evaluates the averaged parameters, saves the best ones and returns whether to stop early."""
+        """Evaluates and saves the averaged parameters; returns whether to stop early."""
         progress, train, scores = self.progress, self.config.train, self.scores()
         self.metrics_log.write("valid", progress.step, **scores)
         last = train.monitor == "last"
@@ -335,7 +335,7 @@ class Trainer:
     # Checkpoints
 
     def save_best(self, scores: dict) -> None:
-        """Starts writing the averaged parameters as the best space; checkpoints keep their own best spaces."""
+        """Starts writing the averaged parameters as the best space."""
         if self.main:
             variables = self.placement.unreplicate(self.state).variables(average=True)
             self.best.keep(variables, step=self.progress.best_step, of_step=self.progress.step, scores=scores)

@@ -45,7 +45,7 @@ def in_the_way(path):
     return path
 
 
-def test_two_checkpoints_stay_and_the_spaces_that_they_know(saver, space, tmp_path):
+def test_last_two_checkpoints_and_their_best_spaces_are_kept(saver, space, tmp_path):
     for step, best in ((1, 1), (2, 1), (3, 3), (4, 3)):
         if step == best:
             saver.save_best(step, space, {})
@@ -58,7 +58,7 @@ def test_two_checkpoints_stay_and_the_spaces_that_they_know(saver, space, tmp_pa
     assert (document["step"], float(found["a"][0])) == (4, 4.0)
 
 
-def test_a_best_step_before_an_older_one_is_the_one_that_is_loaded(saver, space, tmp_path):
+def test_best_space_after_rollback_replaces_later_one(saver, space, tmp_path):
     """A run that has gone back."""
     saver.save_best(30, space, {})
     saver.save(30, arrays(0), {}, best_step=30)
@@ -68,14 +68,14 @@ def test_a_best_step_before_an_older_one_is_the_one_that_is_loaded(saver, space,
     assert checkpoint.steps(tmp_path / "best") == [20]
 
 
-def test_checkpoints_of_steps_that_were_given_up_go(saver, tmp_path):
+def test_checkpoints_of_discarded_steps_are_removed(saver, tmp_path):
     for step in (10, 20, 30, 25):
         saver.save(step, arrays(step), {}, best_step=0)
     saver.finish()
     assert checkpoint.steps(tmp_path / "checkpoints") == [20, 25]
 
 
-def test_a_write_that_fails_is_told_once_and_the_older_ones_stay(saver, space, tmp_path):
+def test_failed_write_is_reported_once_and_older_checkpoints_remain(saver, space, tmp_path):
     saver.save_best(1, space, {})
     saver.save(1, arrays(1), {}, best_step=1)
     saver.finish()
@@ -99,7 +99,7 @@ def test_a_write_that_fails_is_told_once_and_the_older_ones_stay(saver, space, t
     assert checkpoint.steps(tmp_path / "best") == [1, 2]
 
 
-def test_three_in_a_row_end_the_run_and_so_does_the_last(saver, tmp_path):
+def test_three_consecutive_failures_end_the_run(saver, tmp_path):
     in_the_way(tmp_path / "checkpoints")
     for step in (1, 2):
         saver.save(step, arrays(0), {}, best_step=0)
@@ -114,7 +114,7 @@ def test_three_in_a_row_end_the_run_and_so_does_the_last(saver, tmp_path):
         saver.finish()
 
 
-def test_what_is_saved_is_what_was_given_though_training_goes_on(saver, tmp_path):
+def test_saved_arrays_do_not_change_with_training(saver, tmp_path):
     step = jax.jit(lambda x: x + 1.0, donate_argnums=0)
     state = jnp.zeros(100_000)
     for number in range(1, 4):
@@ -128,7 +128,7 @@ def test_what_is_saved_is_what_was_given_though_training_goes_on(saver, tmp_path
         np.testing.assert_array_equal(found["a"], np.full(100_000, expected, np.float32))
 
 
-def test_a_best_space_that_is_being_written_does_not_keep_a_checkpoint_from_its_turn(saver, space, tmp_path, monkeypatch):
+def test_writing_a_best_space_does_not_delay_checkpoints(saver, space, tmp_path, monkeypatch):
     go_on, save_space = threading.Event(), checkpoint.save_space
 
     def slowly(*arguments):

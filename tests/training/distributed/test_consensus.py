@@ -26,7 +26,7 @@ class Together:
 
 
 @pytest.mark.parametrize("step_seconds", [0.0001, 0.02, 3.0])
-def test_a_signal_to_one_stops_all_after_the_same_step_and_soon(step_seconds, monkeypatch):
+def test_signal_to_one_process_stops_all_at_same_step(step_seconds, monkeypatch):
     together, stopped = Together(3), {}
     monkeypatch.setattr(consensus.jax, "process_count", lambda: 3)
     monkeypatch.setattr(consensus.processes, "is_main", lambda: together.local.number == 0)
@@ -56,7 +56,7 @@ def test_a_signal_to_one_stops_all_after_the_same_step_and_soon(step_seconds, mo
     assert 57 <= step <= 57 + max(1, 1.1 * consensus.EXCHANGE_SECONDS / step_seconds)
 
 
-def test_going_back_to_an_earlier_step_is_no_reason_to_wait(monkeypatch):
+def test_rollback_does_not_delay_exchange(monkeypatch):
     monkeypatch.setattr(consensus.jax, "process_count", lambda: 2)
     monkeypatch.setattr(consensus.processes, "is_main", lambda: True)
     monkeypatch.setattr(consensus.processes, "largest", lambda *values: list(values))
@@ -70,5 +70,5 @@ def test_going_back_to_an_earlier_step_is_no_reason_to_wait(monkeypatch):
     assert agreed.agree(15, lambda: False, 5)[0] == 15
 
 
-def test_one_process_knows_at_once():
+def test_single_process_decides_at_every_step():
     assert StepConsensus().agree(2, lambda: True, 7) == (2, True)

@@ -48,7 +48,7 @@ def assert_equal_runs(a, b, *, tolerance):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("model", "parallel"), [("frame_vae", ("jit", "pmap")), ("flow_vae", ("jit",))])
-def test_devices_and_processes_take_the_steps_of_one(model, parallel, tmp_path):
+def test_several_devices_and_processes_equal_one_device(model, parallel, tmp_path):
     devices_run(model, tmp_path / "one", devices=1)
     two_processes(model, tmp_path / "processes", devices=2)
     assert_equal_runs(tmp_path / "one", tmp_path / "processes", tolerance=1e-9)

@@ -40,7 +40,7 @@ def ends(processes, seconds=60.0):
 
 
 @pytest.mark.slow
-def test_a_signal_to_one_saves_on_all_at_one_step_and_another_number_of_processes_goes_on(tmp_path):
+def test_signal_to_one_process_saves_and_another_number_of_processes_resumes(tmp_path):
     cache = {**CACHE, "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "cache")}
     together, alone = tmp_path / "together", tmp_path / "alone"
     processes = start_together(2, PROGRAM, together, 40, "jit", 1, **cache)
@@ -63,7 +63,7 @@ def test_a_signal_to_one_saves_on_all_at_one_step_and_another_number_of_processe
 
 
 @pytest.mark.slow
-def test_random_kills_lose_little_and_the_others_end_and_say_why(tmp_path):
+def test_random_kills_lose_little_work_and_end_other_processes(tmp_path):
     """Of the main process, the other, or both; each time the same command goes on from the last checkpoint."""
     cache, workdir, every = {**CACHE, "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "cache")}, tmp_path / "run", 2.0
     rng, lost, last = random.Random(0), [], []

@@ -18,7 +18,7 @@ def no_launcher(monkeypatch):
             monkeypatch.delenv(name, raising=False)
 
 
-def test_alone_nothing_is_started():
+def test_single_process_needs_no_coordinator():
     assert processes.initialize() is False
     assert processes.initialize(distributed=False) is False
     assert not jax.distributed.is_initialized()
@@ -27,7 +27,7 @@ def test_alone_nothing_is_started():
     processes.barrier("nobody else")
 
 
-def test_processes_of_launchers_are_counted(monkeypatch):
+def test_launched_processes_are_counted(monkeypatch):
     for name, value in SRUN.items():
         monkeypatch.setenv(name, value)
     assert processes.launched_processes() == 4
@@ -38,7 +38,7 @@ def test_processes_of_launchers_are_counted(monkeypatch):
     assert processes.initialize() is False
 
 
-def test_a_launcher_that_jax_does_not_see_is_said(monkeypatch):
+def test_undetected_launcher_is_refused(monkeypatch):
     """Open MPI 5: else every process would train by itself in the same folder."""
     monkeypatch.setenv("OMPI_COMM_WORLD_RANK", "0")
     monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "4")
@@ -57,7 +57,7 @@ def test_a_launcher_that_jax_does_not_see_is_said(monkeypatch):
         ({"distributed": False, "num_processes": 2}, "--nodistributed: trains in one process"),
     ],
 )
-def test_what_does_not_fit_together_is_said(given, message):
+def test_inconsistent_arguments_are_refused(given, message):
     with pytest.raises(ValueError, match=message):
         processes.initialize(**given)
 
@@ -73,7 +73,7 @@ initialize(coordinator_address="127.0.0.1:9", num_processes=2, process_id=1, tim
 
 
 @pytest.mark.slow
-def test_others_that_do_not_come_are_named():
+def test_missing_processes_end_run_with_message():
     done = run("-c", ALONE)
     assert done.returncode == failures.LOST_EXIT_CODE
     assert "--distributed: JAX detected no launcher" in done.stdout

@@ -51,7 +51,7 @@ def traces(monkeypatch):
     return counts
 
 
-def test_runs_that_share_a_program_are_those_of_one_by_one_to_the_bit(alone, traces, tmp_path):
+def test_runs_that_share_a_program_equal_separate_runs(alone, traces, tmp_path):
     """Other seeds, KL weights, rates and lengths, and one that goes bad, in one program."""
     members = {
         tmp_path / "first": config(0, 4.0, steps=10),
@@ -73,7 +73,7 @@ def test_runs_that_share_a_program_are_those_of_one_by_one_to_the_bit(alone, tra
 
 
 @pytest.mark.slow
-def test_runs_side_by_side_are_those_of_one_by_one(alone, traces, tmp_path):
+def test_vectorized_runs_are_close_to_separate_runs(alone, traces, tmp_path):
     """Two slots for four runs: one ends early and one goes bad, and the next take their slots."""
     members = {
         tmp_path / "early": config(0, 4.0, steps=5),
@@ -92,7 +92,7 @@ def test_runs_side_by_side_are_those_of_one_by_one(alone, traces, tmp_path):
     assert_close_runs(tmp_path / "same", alone[0], rtol=1e-3, atol=1e-5)
 
 
-def test_wrong_configurations_are_told_before_anything_is_trained(tmp_path):
+def test_invalid_configurations_are_refused_before_training(tmp_path):
     members = {tmp_path / "a": config(), tmp_path / "b": {**config(), "optimizer": {"learning_rate": -1.0}}}
     with pytest.raises(ValueError, match=r"optimizer.learning_rate=-1.0: must not be negative"):
         grid(members)
@@ -101,7 +101,7 @@ def test_wrong_configurations_are_told_before_anything_is_trained(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_models_that_are_fitted_stand_in_a_grid_too(tmp_path):
+def test_closed_form_models_in_grid(tmp_path):
     members = {tmp_path / str(size): small_config(model={"name": "pca", "latent_size": size}) for size in (1, 2)}
     results = grid(members)
     assert [result.status for result in results.values()] == ["finished", "finished"]
@@ -111,7 +111,7 @@ def test_models_that_are_fitted_stand_in_a_grid_too(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("at_once", [1, 2])
-def test_a_signal_saves_all_and_the_same_call_goes_on(at_once, tmp_path):
+def test_signal_saves_all_runs_and_same_call_resumes_them(at_once, tmp_path):
     """Three runs; the third may not have begun."""
     sources = small_sources()
 
@@ -140,7 +140,7 @@ print([result.status for result in grid(members).values()])
 
 
 @pytest.mark.slow
-def test_two_devices_have_a_run_each(alone, tmp_path):
+def test_each_device_trains_a_run(alone, tmp_path):
     """And the third follows."""
     ended = run("-c", TWO_DEVICES, tmp_path, devices=2)
     assert ended.returncode == 0, ended.stderr

@@ -28,7 +28,7 @@ def grid(tmp_path, content) -> str:
         ({"a.name": ["x", "1"], "a.on": [True]}, [{"a.name": "x", "a.on": True}, {"a.name": "1", "a.on": True}]),
     ],
 )
-def test_the_runs_of_a_grid(content, runs, tmp_path):
+def test_grid_is_expanded_to_runs(content, runs, tmp_path):
     read = read_grid(grid(tmp_path, content))
     assert read == runs
     assert [[type(value) for value in run.values()] for run in read] == [
@@ -49,14 +49,14 @@ def test_the_runs_of_a_grid(content, runs, tmp_path):
         ("3", "must be {field: "),
     ],
 )
-def test_what_is_no_grid(content, message, tmp_path):
+def test_invalid_grids_are_refused(content, message, tmp_path):
     with pytest.raises(ValueError, match=message):
         read_grid(grid(tmp_path, content))
     with pytest.raises(ValueError, match="No such file"):
         read_grid(tmp_path / "none.json")
 
 
-def test_names_say_what_is_changed_and_are_names_of_folders():
+def test_run_names_state_changes_and_are_valid_folder_names():
     runs = [{"train.kl_weight": 0.5, "seed": 1}, {"train.kl_weight": 4.0, "seed": 1}, {"optimizer.learning_rate": 1e-05}]
     assert run_names(runs) == ["kl_weight=0.5+seed=1", "kl_weight=4+seed=1", "learning_rate=1e-05"]
     # The last part of a field alone would not say which.

@@ -34,7 +34,7 @@ def batch(*values: float) -> dict[str, np.ndarray]:
     return {"values": np.array(values, np.float32), "index": np.arange(len(values), dtype=np.int32)}
 
 
-def test_each_slot_has_its_own_state_batch_key_and_rate():
+def test_slots_have_separate_states_batches_keys_and_rates():
     slots = VectorizedStates(PROGRAMS, jax.devices()[:1], at_once=3)
     assert slots.width == 3
     slots.put(1, state(1.0, 0.5))
@@ -52,7 +52,7 @@ def test_each_slot_has_its_own_state_batch_key_and_rate():
     assert [int(slots.take(slot).step) for slot in (1, 2)] == [1, 2]
 
 
-def test_scores_are_of_the_averages_on_every_example_once():
+def test_scores_use_averaged_parameters_and_every_example_once():
     slots = VectorizedStates(PROGRAMS, jax.devices()[:1], at_once=2)
     slots.put(0, state(1.0, 0.0))
     slots.put(1, state(2.0, 0.0, kl_weight=3.0))

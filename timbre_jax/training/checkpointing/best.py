@@ -33,7 +33,7 @@ class BestSpace:
         return step in checkpoint.steps(self._directory)
 
     def keep(self, variables: Variables, *, step: int, of_step: int, scores: dict) -> None:
-        """Starts writing a space with statistics of `config.train.statistics_examples` training examples.
+        """Starts writing a space, with statistics of `statistics_examples` training examples.
 
         Args:
           variables: variables of the model, with averaged parameters.

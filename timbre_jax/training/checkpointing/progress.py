@@ -141,7 +141,7 @@ def read_progress(path: str | os.PathLike) -> RunProgress:
 
 
 def check_resumable(directory: str | os.PathLike) -> None:
-    """Raises a `CheckpointError` if this version cannot resume the newest intact checkpoint of a folder."""
+    """Raises a `CheckpointError` if the newest intact checkpoint cannot be resumed."""
     for step in reversed(checkpoint.steps(directory)):
         with contextlib.suppress(DamagedError):
             read_progress(checkpoint.step_path(directory, step))

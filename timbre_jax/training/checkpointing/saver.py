@@ -53,11 +53,11 @@ class Saver:
 
     @property
     def busy(self) -> bool:
-        """True while a checkpoint is being written; a best space does not count, so it cannot delay a checkpoint."""
+        """True while a checkpoint (not a best space) is being written."""
         return self._checkpoint is not None and not self._checkpoint.done()
 
     def save_best(self, step: int, space: TimbreSpace, information: dict) -> None:
-        """Starts writing the best space of a step; the best spaces of the kept checkpoints are not removed."""
+        """Starts writing the best space of a step; those of the kept checkpoints remain."""
         self.wait(of_checkpoint=self.busy)
 
         def write():

@@ -1,4 +1,4 @@
-"""Construction of timbre spaces from trained variables and the statistics of a training set."""
+"""Timbre spaces from trained variables and the statistics of a training set."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ class StepConsensus:
         self._exchanged_at = clock()
 
     def agree(self, signal: int, checkpoint_due: Callable[[], bool], step: int, metrics: Any = None) -> tuple[int, bool]:
-        """Returns the stop signal or 0, and whether to save; all processes return the same at the same step.
+        """Returns the stop signal or 0, and whether to save; equal on all processes.
 
         Args:
           signal: number of the signal that this process received, or 0. A signal to any process stops all of them.

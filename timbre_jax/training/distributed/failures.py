@@ -1,4 +1,4 @@
-"""Ends all processes of a run when one of them is killed, crashes or fails; each prints one line.
+"""Ends all processes of a run, with one line each, when one of them fails.
 
 No process can take another step without the others. A process detects a missing one either when a sum over devices fails, or
 within `processes.HEARTBEAT_SECONDS` when JAX's coordination service aborts it. If there is time, the main process completes the
@@ -53,7 +53,7 @@ def convert_runtime_errors() -> Iterator[None]:
 
 
 def report_abort(message: str = ABORT_MESSAGE) -> None:
-    """Makes an abort by JAX's runtime end this process with one line and the exit code `LOST_EXIT_CODE`.
+    """Makes an abort by JAX's runtime print one line and exit with `LOST_EXIT_CODE`.
 
     Args:
       message: text of the line; the message of the last call counts.
@@ -78,7 +78,7 @@ _abort_handler = None
 
 @contextlib.contextmanager
 def exit_together() -> Iterator[None]:
-    """Ends this process immediately if the block raises an error, so that the other processes detect it.
+    """Ends this process immediately if the block raises an error, so that others detect it.
 
     A normal exit would wait for the other processes, which wait for the next step of this one. In a run of one process the
     error is raised as usual.

@@ -14,7 +14,7 @@ from timbre_jax.training.distributed import processes
 
 
 class StopSignals:
-    """Context manager that records the first SIGTERM or SIGINT; a second one has its usual effect.
+    """Context manager that records a first SIGTERM or SIGINT; a second one acts as usual.
 
     Outside the main thread, where Python cannot set handlers, it has no effect.
 
@@ -47,7 +47,7 @@ class StopSignals:
 
 @contextlib.contextmanager
 def locked(workdir: Path) -> Iterator[None]:
-    """Holds the lock of a run's folder; with several processes, the main process holds it for all.
+    """Holds the lock of a run's folder, on the main process for all processes.
 
     Raises:
       ValueError: another run is in progress in this folder.

@@ -35,7 +35,7 @@ def initialize(
     process_id: int | None = None,
     timeout: int = 300,
 ) -> bool:
-    """Joins this process to the others of its run; must be called before JAX's devices are used.
+    """Joins the other processes of the run; must be called before JAX uses its devices.
 
     Args:
       distributed: True joins other processes, where JAX detects missing arguments (srun, mpirun, Cloud TPU, Kubernetes); False
@@ -117,12 +117,12 @@ def launched_processes() -> int:
 
 
 def _undetected_launcher() -> bool:
-    """Returns whether mpirun started several processes that JAX cannot detect, which would train separately."""
+    """Returns whether mpirun started several processes that JAX cannot detect."""
     return launched_processes() <= 1 and int(os.environ.get("OMPI_COMM_WORLD_SIZE", "1")) > 1
 
 
 def is_main() -> bool:
-    """Returns whether this is the main process (the first or only one), which prints and writes files."""
+    """Returns whether this is the main process, which prints and writes files."""
     return jax.process_index() == 0
 
 
@@ -144,7 +144,7 @@ def barrier(name: str, *, timeout: float = 86400.0) -> None:
 
 
 def main_first(make: Callable[[], Any]) -> Any:
-    """Returns a function's result, computed first on the main process, whose files the others then use."""
+    """Returns a function's result; the other processes wait for files of the main process."""
     if not is_main():
         barrier("main first")
         return make()
@@ -154,7 +154,7 @@ def main_first(make: Callable[[], Any]) -> Any:
 
 
 def broadcast(value: Any = None) -> Any:
-    """Returns the main process's value (JSON data) on all processes, all of which must call this."""
+    """Returns the main process's JSON data on all processes; all must call this."""
     if jax.process_count() == 1:
         return value
     from jax.experimental import multihost_utils
@@ -166,7 +166,7 @@ def broadcast(value: Any = None) -> Any:
 
 
 def broadcast_arrays(tree: Any) -> Any:
-    """Returns the main process's arrays on all processes, all of which must call this with equal shapes."""
+    """Returns the main process's arrays on all processes; all must call this."""
     if jax.process_count() == 1:
         return tree
     from jax.experimental import multihost_utils
@@ -175,7 +175,7 @@ def broadcast_arrays(tree: Any) -> Any:
 
 
 def maximum(*values: int) -> list[int]:
-    """Returns the maximum of each int32 value over all processes, all of which must call this."""
+    """Returns the maximum of each int32 value over all processes; all must call this."""
     if jax.process_count() == 1:
         return list(values)
     from jax.experimental import multihost_utils

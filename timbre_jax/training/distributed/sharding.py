@@ -25,7 +25,7 @@ def data_mesh(devices: list[jax.Device] | None = None) -> Mesh:
 
 
 class JitPlacement:
-    """Placement for `jit`: the state is replicated and batches are split over the devices; the compiler adds the sums.
+    """Placement for `jit`: replicated states, and batches that are split over the devices.
 
     Args:
       mesh: devices, see `data_mesh`.
@@ -52,7 +52,7 @@ class JitPlacement:
         return jax.jit(self._with_mesh(step), out_shardings=self.replicated)
 
     def _with_mesh(self, function: Callable) -> Callable:
-        """Returns the function traced in the context of the mesh, so operations know the number of devices."""
+        """Returns the function traced in the mesh's context, for ops that use the device count."""
 
         @functools.wraps(function)
         def traced(*arguments):
@@ -81,7 +81,7 @@ class JitPlacement:
 
 
 class PmapPlacement(JitPlacement):
-    """Placement for `pmap` in one process: states have a leading device axis, and the step averages over it.
+    """Placement for `pmap` in one process: states have a leading device axis.
 
     Evaluations and checkpoints are those of `JitPlacement`.
     """

@@ -182,7 +182,7 @@ class VectorizedTrainer(Trainer):
         self.schedule.share_among(slots.width)
 
     def scores(self) -> dict[str, float]:
-        """Returns `shared_scores`, which are computed for several runs together, or computes the scores."""
+        """Returns `shared_scores`, computed for several runs together, or computes the scores."""
         shared_scores, self.shared_scores = self.shared_scores, None
         return super().scores() if shared_scores is None else shared_scores
 

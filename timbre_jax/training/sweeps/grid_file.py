@@ -1,4 +1,4 @@
-"""Grid files, which define the runs of a sweep for experiments/sweep.py and launch/submit.py."""
+"""Grid files, which define sweeps for experiments/sweep.py and launch/submit.py."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from timbre_jax.types import Array
 
 
 class VectorizedStates:
-    """States of several runs in numbered slots, stacked along an axis that is split over the devices.
+    """States of several runs in numbered slots, which are split over the devices.
 
     Each device computes its states with `vmap`, or a single state with the step itself. Devices do not communicate.
 
@@ -39,7 +39,7 @@ class VectorizedStates:
         self._states: Any = None
 
         def vectorized(function: Callable, shared: Sequence[bool]) -> Callable:
-            """Returns a function of all slots; arguments are stacked, or equal (`shared`) for all slots."""
+            """Returns a function of all slots; arguments are stacked, or `shared` by all slots."""
             if at_once > 1:
                 several = jax.vmap(function, [None if each else 0 for each in shared])
             else:
@@ -72,7 +72,7 @@ class VectorizedStates:
         return jax.tree.map(lambda x: jnp.broadcast_to(x, (self.width, *x.shape)), state)
 
     def put(self, slot: int, state: Any) -> None:
-        """Puts a state into a slot; the first state also fills all other slots, which must have some state."""
+        """Puts a state into a slot; the first state also fills all other slots."""
         state = jax.device_put(state, self._whole)
         self._states = self._fill(state) if self._states is None else self._put(self._states, slot, state)
 
@@ -81,7 +81,7 @@ class VectorizedStates:
         return jax.tree.map(lambda x: x.addressable_data(0), self._take(self._states, slot))
 
     def step(self, batches: Sequence[Batch | None], keys: Sequence[Array | None]) -> list[dict[str, Any]]:
-        """Takes a step of all slots (None for an empty one) and returns their metrics without waiting."""
+        """Takes a step of all slots (None: empty) and returns their metrics without waiting."""
         batches = _filled(batches)
         stacked = {name: np.stack([batch[name] for batch in batches]) for name in batches[0]}
         self._states, metrics = self._step(self._states, jax.device_put(stacked, self._split), self._stacked(keys))
@@ -137,7 +137,7 @@ class _LazyValue:
 
 
 class SingleState:
-    """Single state with the interface of `VectorizedStates`, equal to the bit to a run without a sweep."""
+    """Single state with the interface of `VectorizedStates` and bit-exact results."""
 
     width = 1
 
