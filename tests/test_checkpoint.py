@@ -177,11 +177,11 @@ def test_run_with_damaged_checkpoint_is_resumed_from_older_one(whole, copy, caps
     data.write_bytes(data.read_bytes()[:100])
     capsys.readouterr()
     assert train(copy, steps=30).step == 30
-    told = capsys.readouterr().err.strip()
-    assert "\n" not in told
-    assert "00000030: " in told
-    assert " 100 bytes instead of " in told
-    assert told.endswith("it was renamed to 00000030.damaged, and training resumes from an older checkpoint")
+    message = capsys.readouterr().err.strip()
+    assert "\n" not in message
+    assert "00000030: " in message
+    assert " 100 bytes instead of " in message
+    assert message.endswith("it was renamed to 00000030.damaged, and training resumes from an older checkpoint")
     assert (directory / "00000030.damaged").is_dir()
     train(whole.parent / "again", steps=30)
     assert_same_run(copy, whole.parent / "again")
@@ -205,21 +205,21 @@ import resource, sys
 sys.path.insert(0, ".")
 from tests.helpers.runs import small_config, small_sources
 from timbre_jax.training.loop import train_and_evaluate
-# No file may grow beyond this: what a full disk does to large files, and not to small ones.
+# A limit on the size of files acts like a full disk for large files.
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 try:
     train_and_evaluate(small_config(steps=40), sys.argv[1], sources=small_sources(), progress=False)
 except ValueError as error:
-    print("told:", error)
+    print("error:", error)
 """
 
 
 def test_full_disk_is_one_line_and_loses_nothing(copy, whole):
     done = run("-c", FULL, copy)
-    told = [line for line in done.stdout.splitlines() if line.startswith("told:")]
-    assert len(told) == 1, done.stderr
-    assert "could not" in told[0]
-    assert "free some space and run the same command again" in told[0]
+    errors = [line for line in done.stdout.splitlines() if line.startswith("error:")]
+    assert len(errors) == 1, done.stderr
+    assert "could not" in errors[0]
+    assert "free some space and run the same command again" in errors[0]
     assert checkpoint.steps(copy / "checkpoints") == [20]
     assert timbre_jax.load(copy).latent_size == 3
     train(copy, steps=40)

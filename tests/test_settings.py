@@ -1,4 +1,4 @@
-"""Settings dataclasses: limits that name their field, and flags made from fields."""
+"""Settings dataclasses: limits of fields, and flags made from them."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ def parsed(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("given", "message"),
+    ("values", "message"),
     [({"steps": 1}, "steps=1: must be at least 2"), ({"kind": "x"}, "kind=x: must be one of line, arc"),
      ({"spread": float("nan")}, "spread=nan: must be a finite number")],
 )  # fmt: skip
-def test_values_outside_limits_are_refused(given, message):
+def test_values_outside_limits_are_refused(values, message):
     with pytest.raises(ValueError, match=message):
-        Sweep(**given)
+        Sweep(**values)
 
 
 def test_field_types():

@@ -1,4 +1,4 @@
-"""The launch scripts as a user calls them. What they install and run is not repeated here."""
+"""Command lines of launch/quickstart and launch/test, without the programs that they run."""
 
 from __future__ import annotations
 
@@ -54,16 +54,15 @@ def test_invalid_arguments_end_with_one_line_and_code_2(name, arguments, message
 
 
 def test_invalid_pytest_arguments_end_with_its_code(tmp_path):
-    """launch/test hands on what it does not know itself."""
     if not (ROOT / ".venv" / ".installed").is_file():
-        pytest.skip("the project's own .venv is not there")
+        pytest.skip("the project has no .venv")
     done = launch("test", "--no-such-option", TIMBRE_TEST_JOBS="0")
     assert done.returncode == 4
     assert "--no-such-option" in done.stderr
 
 
 def test_missing_python_is_one_line(tmp_path):
-    """In a copy of the scripts, so that the project's .venv stays as it is."""
+    # A copy of the scripts, so that the project's .venv is not changed.
     import shutil
 
     shutil.copytree(ROOT / "launch", tmp_path / "launch")

@@ -1,17 +1,16 @@
-"""What a launch consists of, what is due of it, and what is wrong with others."""
+"""Plans of launches: their tasks, due tasks and invalid launches."""
 
 from __future__ import annotations
 
 import dataclasses
 
 import pytest
-
 from launch.plan import FINISHED_RUNS, LaunchOptions, make_plan, read_plan, write_plan, write_state
 
 RUNS = {"seed=0": {"seed": 0}, "seed=1": {"seed": 1}}
 
 
-def plan(workdir, *, stages=("train", "analyze", "evaluate"), runs=RUNS, arguments=(), **options):
+def plan_of(workdir, *, stages=("train", "analyze", "evaluate"), runs=RUNS, arguments=(), **options):
     return make_plan(
         name="notes", workdir=workdir, stages=stages, arguments=arguments, config="experiments/configs/notes_best.py",
         runs=runs, options=LaunchOptions(**options),
@@ -19,10 +18,10 @@ def plan(workdir, *, stages=("train", "analyze", "evaluate"), runs=RUNS, argumen
 
 
 def test_sweep_has_tasks_for_each_run_and_one_evaluation(tmp_path):
-    made = plan(tmp_path, arguments=[["--config.train.steps=3"], ["--number=9"]])
+    plan = plan_of(tmp_path, arguments=[["--config.train.steps=3"], ["--number=9"]])
     names = ["train.seed=0", "train.seed=1", "analyze.seed=0", "analyze.seed=1", "evaluate"]
-    assert [task.name for task in made.tasks] == names
-    train, _, analyze, _, evaluate = made.tasks
+    assert [task.name for task in plan.tasks] == names
+    train, _, analyze, _, evaluate = plan.tasks
     assert train.command[0].endswith("experiments/train.py")
     assert train.command[1:] == (
         f"--workdir={tmp_path}/seed=0",
@@ -34,53 +33,53 @@ def test_sweep_has_tasks_for_each_run_and_one_evaluation(tmp_path):
     assert evaluate.command[1:] == (f"--workdir={FINISHED_RUNS}", f"--out={tmp_path}/scores")
     assert "--workdir=A,B" in evaluate.command_line(finished="A,B", progress=True)
     assert train.command_line(finished="", progress=False)[2] == "--noprogress"
-    assert [made.prerequisites(task) for task in (train, analyze, evaluate)] == [[], [train], list(made.tasks[2:4])]
+    assert [plan.prerequisites(task) for task in (train, analyze, evaluate)] == [[], [train], list(plan.tasks[2:4])]
 
 
 def test_other_experiments_are_single_tasks(tmp_path):
-    made = plan(tmp_path, stages=("prepare", "train", "evaluate"), arguments=[["--source=kits"]])
-    assert [task.name for task in made.tasks] == ["prepare", "train.seed=0", "train.seed=1", "evaluate"]
-    assert made.tasks[0].command[1:] == ("--source=kits",)
-    assert made.prerequisites(made.tasks[1]) == [made.tasks[0]]
-    assert made.finished_runs() == []
-    write_state(made, made.tasks[2], code=0, job="1", failures=0, time=0)
-    assert made.finished_runs() == [tmp_path / "seed=1"]
-    # An evaluation alone is of all runs that there are.
-    assert plan(tmp_path, stages=("evaluate",)).finished_runs() == [tmp_path / "seed=0", tmp_path / "seed=1"]
+    plan = plan_of(tmp_path, stages=("prepare", "train", "evaluate"), arguments=[["--source=kits"]])
+    assert [task.name for task in plan.tasks] == ["prepare", "train.seed=0", "train.seed=1", "evaluate"]
+    assert plan.tasks[0].command[1:] == ("--source=kits",)
+    assert plan.prerequisites(plan.tasks[1]) == [plan.tasks[0]]
+    assert plan.finished_runs() == []
+    write_state(plan, plan.tasks[2], code=0, job="1", failures=0, time=0)
+    assert plan.finished_runs() == [tmp_path / "seed=1"]
+    # A single evaluation uses all existing runs.
+    assert plan_of(tmp_path, stages=("evaluate",)).finished_runs() == [tmp_path / "seed=0", tmp_path / "seed=1"]
 
 
 def test_folder_of_single_run_is_workdir(tmp_path):
-    made = plan(tmp_path, runs=None)
-    assert [task.name for task in made.tasks] == ["train", "analyze", "evaluate"]
-    assert made.tasks[0].command[1] == f"--workdir={tmp_path}"
-    assert made.prerequisites(made.tasks[2]) == [made.tasks[1]]
+    plan = plan_of(tmp_path, runs=None)
+    assert [task.name for task in plan.tasks] == ["train", "analyze", "evaluate"]
+    assert plan.tasks[0].command[1] == f"--workdir={tmp_path}"
+    assert plan.prerequisites(plan.tasks[2]) == [plan.tasks[1]]
 
 
 def test_due_tasks_are_unfinished_ones_and_their_dependents(tmp_path):
-    made = plan(tmp_path)
-    train, other, analyze, _, evaluate = made.tasks
-    assert made.due_tasks() == list(made.tasks)
-    for task in made.tasks:
-        write_state(made, task, code=0, job="1", failures=0, time=0)
-    assert made.due_tasks() == []
-    write_state(made, other, code=143, job="1", failures=0, time=0)
-    assert made.due_tasks() == [other, made.tasks[3], evaluate]
-    assert made.finished_runs() == [tmp_path / "seed=0"]
-    write_state(made, other, code=None, job="1", failures=0, time=0)
-    assert not made.done(other)
-    write_state(made, other, code=0, job="1", failures=0, time=0)
-    made.state_path(analyze).unlink()
-    assert made.due_tasks() == [analyze, evaluate]
-    assert made.done(train)
+    plan = plan_of(tmp_path)
+    train, other, analyze, _, evaluate = plan.tasks
+    assert plan.due_tasks() == list(plan.tasks)
+    for task in plan.tasks:
+        write_state(plan, task, code=0, job="1", failures=0, time=0)
+    assert plan.due_tasks() == []
+    write_state(plan, other, code=143, job="1", failures=0, time=0)
+    assert plan.due_tasks() == [other, plan.tasks[3], evaluate]
+    assert plan.finished_runs() == [tmp_path / "seed=0"]
+    write_state(plan, other, code=None, job="1", failures=0, time=0)
+    assert not plan.done(other)
+    write_state(plan, other, code=0, job="1", failures=0, time=0)
+    plan.state_path(analyze).unlink()
+    assert plan.due_tasks() == [analyze, evaluate]
+    assert plan.done(train)
 
 
 def test_plan_is_read_unchanged_after_its_folder_moved(tmp_path):
-    made = plan(tmp_path / "here", at_once=2)
+    plan = plan_of(tmp_path / "here", at_once=2)
     assert read_plan(tmp_path / "here") is None
-    write_plan(made)
-    assert read_plan(tmp_path / "here") == made
+    write_plan(plan)
+    assert read_plan(tmp_path / "here") == plan
     (tmp_path / "here").rename(tmp_path / "there")
-    assert read_plan(tmp_path / "there") == dataclasses.replace(made, workdir=tmp_path / "there")
+    assert read_plan(tmp_path / "there") == dataclasses.replace(plan, workdir=tmp_path / "there")
     (tmp_path / "there" / "launch" / "plan.json").write_text("{}")
     with pytest.raises(ValueError, match="is damaged"):
         read_plan(tmp_path / "there")
@@ -99,7 +98,7 @@ def test_plan_is_read_unchanged_after_its_folder_moved(tmp_path):
 def test_invalid_launches_are_refused(changes, message, tmp_path):
     workdir = tmp_path / changes.pop("workdir", "w")
     with pytest.raises(ValueError, match=message):
-        plan(workdir, **changes)
+        plan_of(workdir, **changes)
 
 
 def test_simultaneous_tasks_use_separate_devices(tmp_path, monkeypatch):
@@ -110,8 +109,8 @@ def test_simultaneous_tasks_use_separate_devices(tmp_path, monkeypatch):
     monkeypatch.setenv("JAX_PLATFORMS", "cuda")
 
     def environment(stage, slot=0, **options):
-        made = plan(tmp_path, **options)
-        return LocalLaunch(made, made.tasks)._environment(made.stage_tasks(stage)[0], slot)
+        plan = plan_of(tmp_path, **options)
+        return LocalLaunch(plan, plan.tasks)._environment(plan.stage_tasks(stage)[0], slot)
 
     assert environment("train", nodes=2)["JAX_PLATFORMS"] == "cpu"
     assert environment("evaluate", nodes=2)["JAX_PLATFORMS"] == "cuda"

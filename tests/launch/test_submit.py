@@ -1,4 +1,4 @@
-"""The command as a user gives it: what it refuses, what it shows, and launches on this machine."""
+"""Command line of launch/submit.py, and launches on this machine."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_dry_run_prints_and_writes_nothing(config, notes, tmp_path):
 
 @pytest.mark.slow
 def test_local_sweep_continues_after_a_failed_run(config, notes, tmp_path):
-    """latent_size 400 is more than a PCA of so few notes can have; the other runs, and the evaluation, do not mind."""
+    # A PCA of 40 notes cannot have 400 latents.
     workdir = tmp_path / "sweep"
     command = (
         SUBMIT, f"--config={config}", f"--workdir={workdir}", "--experiment=train,generate,evaluate", "--at_once=2",
@@ -117,7 +117,7 @@ def test_local_sweep_continues_after_a_failed_run(config, notes, tmp_path):
     rows = list(csv.DictReader((workdir / "sweep.csv").open()))
     assert [(row["latent_size"], row["status"]) for row in rows] == [("2", "finished"), ("3", "finished")]
 
-    # What is done is not done again.
+    # Finished tasks are not repeated.
     before = (workdir / "logs" / "train.latent_size=2.log").stat().st_mtime_ns
     again = run(SUBMIT, "--action=resume", f"--workdir={workdir}")
     assert again.returncode == 1
@@ -126,14 +126,14 @@ def test_local_sweep_continues_after_a_failed_run(config, notes, tmp_path):
 
 
 def child_of(pid: int) -> int:
-    """The one process that a process has started, as Linux tells it."""
+    """Returns the only child process of a process, from /proc."""
     children = [number for file in Path(f"/proc/{pid}/task").glob("*/children") for number in file.read_text().split()]
     assert len(children) == 1, children
     return int(children[0])
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="no /proc: the processes of a launch cannot be found")
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="requires /proc to find the processes of a launch")
 def test_stopped_and_killed_launches_are_resumed(notes, tmp_path):
     file = config_file(tmp_path / "small.py", TRAINED)
     workdir = tmp_path / "run"
@@ -154,7 +154,7 @@ def test_stopped_and_killed_launches_are_resumed(notes, tmp_path):
     assert "| train | stopped |" in run(SUBMIT, "--action=status", f"--workdir={workdir}").stdout
     saved = json.loads((workdir / "metrics.jsonl").read_text().splitlines()[-1])["step"]
 
-    # A process that is killed is begun again.
+    # A killed process is restarted.
     process = launch(saved + 400)
     wait_until_saved(saved + 5, process)
     os.kill(child_of(process.pid), signal.SIGKILL)

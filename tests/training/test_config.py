@@ -1,4 +1,4 @@
-"""A run that goes on is checked against the configuration that lies in its folder as JSON."""
+"""Comparison of a configuration with the saved configuration of a run."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ def config():
 
 @pytest.fixture
 def saved(config):
-    """The configuration as JSON has it."""
+    """Returns the configuration after a round trip through JSON."""
     return json.loads(json.dumps(config.to_dict()))
 
 
 def test_configuration_equals_its_saved_json(config, saved):
-    """JSON has no tuples: neither those of a field nor those within them make another run."""
+    # JSON turns tuples into lists, also nested ones.
     assert config.model["pools"][0] == (4, 4)
     check_unchanged(saved, config, "run")
     assert flatten(saved) == flatten(config)

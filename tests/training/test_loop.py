@@ -21,8 +21,8 @@ def train(config, workdir, sources=None, **options):
     return train_and_evaluate(config, workdir, sources=sources or small_sources(), progress=False, **options)
 
 
-class Spoiled(ExampleSource):
-    """A source one of whose examples is NaN."""
+class SourceWithNan(ExampleSource):
+    """Source with one example that is NaN."""
 
     def __init__(self, source, position):
         self._source, self._position = source, position
@@ -83,7 +83,7 @@ def test_run_with_more_steps_equals_longer_run(whole_run, tmp_path):
 
 
 def test_run_stopped_by_signal_is_resumed_exactly(whole_run, tmp_path):
-    """In the middle of everything: between lines, evaluations and anchors."""
+    # At a step between log lines, evaluations and anchors.
     sources = small_sources()
     before = signal.getsignal(signal.SIGTERM)
     stopping = dataclasses.replace(sources, train=StoppingSource(sources.train, 16 * 23))
@@ -98,7 +98,7 @@ def test_run_stopped_by_signal_is_resumed_exactly(whole_run, tmp_path):
 
 @pytest.mark.slow
 def test_run_with_labels_dropout_and_plateaus_is_resumed_exactly(tmp_path):
-    """A small thesis' model with a class head, stopped between two falls of its learning rate."""
+    # Stopped between two drops of the learning rate.
     sources, kinds = small_sources(), ("kick", "snare")
     loud = [float(example["values"].mean()) > 0.5 for example in (*sources.train, *sources.valid)]
     labels = np.array(loud, np.int32)
@@ -117,7 +117,7 @@ def test_run_with_labels_dropout_and_plateaus_is_resumed_exactly(tmp_path):
     train(config, tmp_path / "parts", sources)
     assert_same_run(tmp_path / "parts", tmp_path / "whole")
     rates = {line["learning_rate"] for line in metric_lines(tmp_path / "whole") if "learning_rate" in line}
-    assert len(rates) > 1, "the learning rate never fell: the test has nothing to show"
+    assert len(rates) > 1, "the learning rate never dropped, so the test proves nothing"
     assert timbre_jax.load(tmp_path / "parts").classes == {"family": kinds}
 
 
@@ -151,19 +151,19 @@ def test_training_outside_main_thread(tmp_path):
 
 
 def test_early_stopping_counts_evaluations_and_keeps_best_space(tmp_path):
-    """At a learning rate of 0 nothing gets better after the first evaluation."""
+    # With a learning rate of 0 only the first evaluation is an improvement.
     config = small_config(optimizer={"learning_rate": 0.0}, steps=1000, patience=2)
     result = train(config, tmp_path)
     assert (result.status, result.step, result.best_step) == ("converged", 30, 10)
     assert checkpoint.steps(tmp_path / "best") == [10]
     assert train(config, tmp_path) == result
-    # With more patience the same run goes on.
+    # With more patience the run is resumed.
     assert train(small_config(optimizer={"learning_rate": 0.0}, steps=1000, patience=3), tmp_path).step == 40
 
 
 def test_rollback_skips_bad_batch_and_is_resumed_exactly(tmp_path):
-    sources = small_sources(train=320)  # 20 steps, so it comes once in the first half and once in the second
-    sources = dataclasses.replace(sources, train=Spoiled(sources.train, 41))
+    sources = small_sources(train=320)  # an epoch has 20 steps, so the example occurs once in each half of the run
+    sources = dataclasses.replace(sources, train=SourceWithNan(sources.train, 41))
     a, b = tmp_path / "a", tmp_path / "b"
     assert train(small_config(), a, sources).status == "finished"
     events = [line for line in metric_lines(a) if line["event"] == "rollback"]
@@ -176,10 +176,10 @@ def test_rollback_skips_bad_batch_and_is_resumed_exactly(tmp_path):
     assert [event["learning_rate_scale"] for event in events] == [0.5 ** (n + 1) for n in range(len(events))]
     assert all(np.isfinite(array).all() for array in arrays.values())
     assert arrays["['state']['hyper']['learning_rate_scale']"] == 0.5 ** len(events)
-    # 40 good steps took as many batches as there were, and those left out.
+    # The run used a batch for each of the 40 good steps and skipped the others.
     assert progress["step"] == 40
     assert progress["position"] == 40 + len([p for p in progress["skipped"] if p <= progress["position"]])
-    # Stopped after the first recovery, before the end: the same again.
+    # Stopped after the first rollback and resumed.
     train(small_config(steps=20), b, sources)
     train(small_config(), b, sources)
     assert_same_run(a, b)
@@ -187,7 +187,7 @@ def test_rollback_skips_bad_batch_and_is_resumed_exactly(tmp_path):
 
 def test_rollbacks_reduce_learning_rate_until_training_converges(tmp_path):
     config = small_config(
-        optimizer={"name": "sgd", "learning_rate": 5.0, "warmup_steps": 80},  # rises until it is too much
+        optimizer={"name": "sgd", "learning_rate": 5.0, "warmup_steps": 80},  # rises until training diverges
         steps=50,
         rollback={"every": 10, "factor": 1.0, "maximum": 12},
     )
@@ -240,5 +240,5 @@ def test_invalid_configurations_are_refused(changes, message, tmp_path):
     with pytest.raises(ValueError, match=message):
         train(small_config(**changes), tmp_path / "run")
     assert not (tmp_path / "run" / "checkpoints").exists()
-    if "batch_size" in changes:  # told only when the sounds are known; the right one is then not another run
+    if "batch_size" in changes:  # config.json is written before the check, and a corrected batch size is accepted
         assert train(small_config(steps=5), tmp_path / "run").step == 5

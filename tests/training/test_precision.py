@@ -1,4 +1,4 @@
-"""Mixed precision rounds what it says and nothing else."""
+"""Mixed precision: rounded and exact computations."""
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +18,7 @@ W = GENERATOR.normal(size=(16, 4)).astype(np.float32)
 
 
 def rounded(x):
-    """To 8 bits of mantissa and back, to the nearest, ties to even."""
+    """Returns float32 values rounded to 8 bits of mantissa, to nearest even."""
     bits = np.asarray(x, np.float32).view(np.uint32)
     return ((bits + 0x7FFF + ((bits >> 16) & 1)) & np.uint32(0xFFFF0000)).view(np.float32)
 
@@ -32,7 +32,7 @@ def test_products_round_inputs_and_sum_in_float32():
     assert out.dtype == jnp.float32
     close(out, np.exp(0.1 * (rounded(X) @ rounded(W))))
     assert np.abs(out - np.exp(0.1 * (X @ W))).max() > 1e-3
-    # A sum of 4096 ones and 2^-9: in bfloat16 it would stay at 256.
+    # In bfloat16 a sum of 4096 ones would stay at 256.
     ones = np.full((1, 4096), 1.0, np.float32)
     assert float(jax.jit(with_bfloat16_products(jnp.dot))(ones, ones.T)[0, 0]) == 4096.0
 
@@ -56,7 +56,7 @@ def summed_conv(x, kernel):
 
 
 def _summed_conv_backward(saved, gradient):
-    """The kernel's gradient by one product a picture, in a loop."""
+    """Computes the gradient of the kernel with one product for each picture."""
     x, kernel = saved
     height, width = gradient.shape[1:3]
 
@@ -123,7 +123,7 @@ def test_bfloat16_training_is_close_to_float32(setting):
             losses.append(float(metrics["loss"]))
         assert {x.dtype for x in jax.tree.leaves((now, metrics))} == {jnp.dtype("float32"), jnp.dtype("int32")}
         runs[precision] = np.array(losses)
-    # The same noise at every step, so that what is left is rounding.
+    # The noise is equal at every step, so the losses differ only by rounding.
     assert 1e-6 < np.abs(runs["bfloat16"][0] / runs["float32"][0] - 1) < 3e-3
     np.testing.assert_allclose(runs["bfloat16"], runs["float32"], rtol=2e-2)
     assert runs["bfloat16"][-1] < 0.97 * runs["bfloat16"][0]

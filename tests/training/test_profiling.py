@@ -1,4 +1,4 @@
-"""Traces of steps, and what a training took beside them."""
+"""Traces of steps, peak memory and compilation time."""
 
 import gzip
 import json
@@ -37,7 +37,7 @@ def test_incomplete_trace_is_written(tmp_path):
     profile.record_step(jnp.ones(3))
     profile.record_step(jnp.ones(3))
     profile.stop()
-    profile.stop()  # whoever ends it twice does no harm
+    profile.stop()  # a second call has no effect
     assert len(list(tmp_path.glob("plugins/profile/*/perfetto_trace.json.gz"))) == 1
 
 
@@ -51,7 +51,7 @@ def test_peak_memory_does_not_decrease():
     held = np.ones(30_000_000)  # 240 MB
     during = peak_memory().process
     del held
-    assert during >= before + 200e6 or before > 2e9  # what other tests held at most is not known
+    assert during >= before + 200e6 or before > 2e9  # unless other tests had a higher peak
     assert peak_memory().process >= during
 
 
@@ -62,15 +62,15 @@ def test_compilations_are_counted():
     assert programs >= 1
     assert 0 < seconds < 60
     jax.jit(lambda x: jnp.cos(x) @ jnp.sin(x))(jnp.ones((17, 17))).block_until_ready()
-    assert (clock.programs, clock.seconds) == (programs, seconds)  # it has been left
+    assert (clock.programs, clock.seconds) == (programs, seconds)  # outside the context
 
 
 def test_nested_functions_are_timed_once():
     clock = CompileClock()
     clock._active = True
     time.sleep(0.2)
-    clock._duration("/jax/core/compile/jaxpr_trace_duration", 0.05)  # an inner one, told first
-    clock._duration("/jax/core/compile/jaxpr_trace_duration", 0.15)  # what it was traced for
+    clock._duration("/jax/core/compile/jaxpr_trace_duration", 0.05)  # an inner function is reported first
+    clock._duration("/jax/core/compile/jaxpr_trace_duration", 0.15)  # the function that contains it
     assert clock.seconds == pytest.approx(0.15)
     clock._duration("/some/other/event", 5.0)
     assert clock.seconds == pytest.approx(0.15)

@@ -79,15 +79,15 @@ def test_batch_statistics_are_computed_per_accumulated_part():
     batch = batch_of(8)
     accumulated, _ = jax.jit(make_train_step(model, optimizer, accumulate=2))(state, batch, KEY)
     mutable = state.mutable
-    loss = jax.jit(lambda *given: model.apply(*given, train=True, method="loss", mutable=list(mutable)))
+    loss = jax.jit(lambda *arguments: model.apply(*arguments, train=True, method="loss", mutable=list(mutable)))
     for part in (0, 1):
         features = batch_features({name: value[part::2] for name, value in batch.items()})
         keys = jax.random.split(KEY, 4)
         variables = {"params": state.params, **mutable}
         _, mutable = loss(variables, features, keys)
-    found, expected = (x["batch_stats"]["encoder"] for x in (accumulated.mutable, mutable))
-    close(found, expected)
-    moved = jax.tree.map(lambda x, y: np.abs(x - y).max(), found, state.mutable["batch_stats"]["encoder"])
+    statistics, expected = (x["batch_stats"]["encoder"] for x in (accumulated.mutable, mutable))
+    close(statistics, expected)
+    moved = jax.tree.map(lambda x, y: np.abs(x - y).max(), statistics, state.mutable["batch_stats"]["encoder"])
     assert min(jax.tree.leaves(moved)) > 1e-4
 
 
@@ -113,7 +113,7 @@ def test_learning_rate_is_peak_times_schedule_times_scale(setting):
     np.testing.assert_allclose(metrics["learning_rate"], 1e-3 * 0.5 * 0.1, rtol=1e-6)
     full, _ = step(state, batch, KEY)
     close(new.params, jax.tree.map(lambda a, b: a + 0.05 * (b - a), state.params, full.params), rtol=1e-4)
-    # Another value of a hyper-parameter is no other program.
+    # Changing a hyper-parameter does not compile a new program.
     assert scheduled._cache_size() == 1
     scheduled(scaled.replace(hyper={**state.hyper, "kl_weight": jnp.float32(0.1)}), batch, KEY)
     assert scheduled._cache_size() == 1

@@ -1,4 +1,4 @@
-"""When checkpoints are due, by a clock that the tests turn."""
+"""Schedule of checkpoints, with a simulated clock."""
 
 import pytest
 
@@ -19,7 +19,7 @@ class Clock:
 
 
 def run(seconds, *, step, blocked, writing, every=60.0, share=0.05):
-    """Moments at which a run saves whose steps take `step` seconds, and its pace."""
+    """Returns the intervals between the checkpoints of a simulated run, and its schedule."""
     clock = Clock()
     checkpoints = CheckpointSchedule(seconds=every, share=share, clock=clock)
     checkpoints.start()
@@ -42,7 +42,7 @@ def test_checkpoint_is_complete_within_interval():
     gaps, checkpoints = run(1000, step=0.1, blocked=0.05, writing=1.0)
     assert all(gap + 1.0 <= 60.2 for gap in gaps[1:])
     assert all(gap > 55 for gap in gaps[1:])
-    assert checkpoints.time_share() == pytest.approx(0.55 / 59, rel=0.1)  # on a CPU the writing counts, for one of the cores
+    assert checkpoints.time_share() == pytest.approx(0.55 / 59, rel=0.1)  # on a CPU, writing occupies one of the cores
 
 
 def test_long_steps_are_anticipated():

@@ -1,4 +1,4 @@
-"""Who trains together: what flags and launchers say. The processes themselves are in test_devices and test_kill."""
+"""Arguments and launchers of several processes, which test_devices and test_kill start."""
 
 import jax
 import pytest
@@ -32,14 +32,14 @@ def test_launched_processes_are_counted(monkeypatch):
         monkeypatch.setenv(name, value)
     assert processes.launched_processes() == 4
     assert processes.initialize(distributed=False) is False
-    # A batch script without srun: one process, whatever the job asked for.
+    # A batch script without srun is one process.
     monkeypatch.delenv("SLURM_STEP_NODELIST")
     assert processes.launched_processes() == 1
     assert processes.initialize() is False
 
 
 def test_undetected_launcher_is_refused(monkeypatch):
-    """Open MPI 5: else every process would train by itself in the same folder."""
+    # Open MPI 5: without an error, every process would train separately in the same folder.
     monkeypatch.setenv("OMPI_COMM_WORLD_RANK", "0")
     monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "4")
     with pytest.raises(ValueError, match="several processes that JAX cannot detect"):
@@ -48,7 +48,7 @@ def test_undetected_launcher_is_refused(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("given", "message"),
+    ("arguments", "message"),
     [
         ({"num_processes": 2}, "--coordinator_address and --process_id must be given too"),
         ({"coordinator_address": "here:1234", "num_processes": 2}, "--process_id must be given too"),
@@ -57,9 +57,9 @@ def test_undetected_launcher_is_refused(monkeypatch):
         ({"distributed": False, "num_processes": 2}, "--nodistributed: trains in one process"),
     ],
 )
-def test_inconsistent_arguments_are_refused(given, message):
+def test_inconsistent_arguments_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
-        processes.initialize(**given)
+        processes.initialize(**arguments)
 
 
 ALONE = """

@@ -1,4 +1,4 @@
-"""One and two devices, jit and pmap, give the same numbers."""
+"""Placements: equal results on one and two devices, with jit and pmap."""
 
 import jax
 import numpy as np
@@ -31,7 +31,7 @@ for parallel, steps in (("jit", 20), ("pmap", 10)):
 
 @pytest.fixture(scope="module")
 def two_devices(tmp_path_factory):
-    """Folder of runs on two devices: jit/ of 20 steps, pmap/ of 10."""
+    """Returns a folder with runs on two devices: jit/ of 20 steps and pmap/ of 10."""
     folder = tmp_path_factory.mktemp("two")
     done = run("-c", TWO_DEVICES, folder, devices=2)
     assert done.returncode == 0, done.stderr
@@ -57,9 +57,9 @@ def test_parameters_are_created_on_mesh():
 def test_pmap_placement_replicates_and_unreplicates():
     placement = PmapPlacement(data_mesh())
     state = {"w": np.arange(3.0, dtype=np.float32), "step": np.int32(4)}
-    spread = placement.replicate(state)
-    assert spread["w"].shape == (placement.mesh.size, 3)
-    np.testing.assert_array_equal(placement.unreplicate(spread)["w"], state["w"])
+    replicated = placement.replicate(state)
+    assert replicated["w"].shape == (placement.mesh.size, 3)
+    np.testing.assert_array_equal(placement.unreplicate(replicated)["w"], state["w"])
 
 
 def test_unknown_placement_and_indivisible_batches_are_refused(tmp_path):

@@ -1,4 +1,4 @@
-"""Grids of runs against the same runs alone."""
+"""Grids of runs, compared with the same runs alone."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def grid(members, **options):
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
-    """A run without a grid."""
+    """Returns the folder and result of a run without a grid."""
     workdir = tmp_path_factory.mktemp("alone")
     return workdir, train_and_evaluate(config(1, 0.25), workdir, sources=small_sources(), progress=False)
 
 
 @pytest.fixture
 def traces(monkeypatch):
-    """How often the training step is traced, which is how often it is compiled."""
+    """Returns a list with an item for each trace (and compilation) of the training step."""
     counts = []
 
     def counted(*arguments, **options):
@@ -52,7 +52,7 @@ def traces(monkeypatch):
 
 
 def test_runs_that_share_a_program_equal_separate_runs(alone, traces, tmp_path):
-    """Other seeds, KL weights, rates and lengths, and one that goes bad, in one program."""
+    # Seeds, KL weights, learning rates and lengths differ; one run diverges, and one folder is locked.
     members = {
         tmp_path / "first": config(0, 4.0, steps=10),
         tmp_path / "bad": config(2, rate=1e30, rollback={"every": 10, "maximum": 0}),
@@ -74,7 +74,7 @@ def test_runs_that_share_a_program_equal_separate_runs(alone, traces, tmp_path):
 
 @pytest.mark.slow
 def test_vectorized_runs_are_close_to_separate_runs(alone, traces, tmp_path):
-    """Two slots for four runs: one ends early and one goes bad, and the next take their slots."""
+    # Two slots for four runs, of which one ends early and one diverges.
     members = {
         tmp_path / "early": config(0, 4.0, steps=5),
         tmp_path / "same": config(1, 0.25),
@@ -112,7 +112,6 @@ def test_closed_form_models_in_grid(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("at_once", [1, 2])
 def test_signal_saves_all_runs_and_same_call_resumes_them(at_once, tmp_path):
-    """Three runs; the third may not have begun."""
     sources = small_sources()
 
     def members(folder):
@@ -141,7 +140,6 @@ print([result.status for result in grid(members).values()])
 
 @pytest.mark.slow
 def test_each_device_trains_a_run(alone, tmp_path):
-    """And the third follows."""
     ended = run("-c", TWO_DEVICES, tmp_path, devices=2)
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.count("finished") == 3

@@ -1,4 +1,4 @@
-"""Grid files: which runs they mean, what those are called, and what is wrong with others."""
+"""Grid files: their runs, names of runs, and invalid files."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_invalid_grids_are_refused(content, message, tmp_path):
 def test_run_names_state_changes_and_are_valid_folder_names():
     runs = [{"train.kl_weight": 0.5, "seed": 1}, {"train.kl_weight": 4.0, "seed": 1}, {"optimizer.learning_rate": 1e-05}]
     assert run_names(runs) == ["kl_weight=0.5+seed=1", "kl_weight=4+seed=1", "learning_rate=1e-05"]
-    # The last part of a field alone would not say which.
+    # The last part of the field is not unique.
     assert run_names([{"model.name": "a", "augment.name": "b"}]) == ["model.name=a+augment.name=b"]
     stores = [{"data.store": "/x/notes, all"}, {"data.store": ""}, {"model.channels": [8, 8]}, {"model.flow": True}]
     assert run_names(stores) == ["store=notes_all", "store=none", "channels=8-8", "flow=true"]

@@ -1,4 +1,4 @@
-"""Sweeps: one run for each set of changes, and one table."""
+"""Sweeps: a run for each set of changes, and their table."""
 
 import csv
 
