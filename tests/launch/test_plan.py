@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
+
 from launch.plan import FINISHED_RUNS, LaunchOptions, make_plan, read_plan, write_plan, write_state
 
 RUNS = {"seed=0": {"seed": 0}, "seed=1": {"seed": 1}}

@@ -1,4 +1,53 @@
-"""Configuration of a run: fields, defaults and checks."""
+"""Configuration of a run: fields, defaults and checks.
+
+Top level:
+  seed: random seed of the parameters, the order of the examples and all noise.
+  representation: name and settings of the representation; with fit_ranges its ranges are set to the smallest and largest
+    value of the training set.
+  model: name and settings of the model.
+  augment: name ("none", "harmonic" or "mel") and settings of the augmentation.
+
+data:
+  store, extra_stores: folders that experiments/prepare.py made. Training uses all of them, validation only the first.
+  train_split, valid_split: names of the splits.
+  families: instrument families to use; () uses all.
+  labels: columns of the store that class heads predict, such as ("family",).
+  max_examples: largest number of training examples; 0 is no limit.
+  features: "cached" computes the features once and stores them beside the store; "on_the_fly" computes them on the device
+    whenever they are read (`AnalyzedSource`).
+  in_memory: whether up to 4 GB of features are kept in memory.
+
+optimizer: see `make_optimizer` and `make_schedule`.
+  learning_rate: peak of the learning rate.
+  clip_norm: largest global norm of the gradient; 0 does not clip.
+  plateau: settings of the schedule "plateau", see `PlateauSchedule`.
+
+train:
+  batch_size: number of examples in a batch, on all devices together.
+  crop_frames: length in frames of the random crops on which series models are trained; 0 uses whole examples.
+  steps, epochs: length of the run; epochs count if steps is 0.
+  kl_weight: weight of the KL divergence in the loss.
+  eval_every, log_every: intervals in steps; eval_every 0 is one epoch.
+  checkpoint_every, checkpoint_seconds: largest intervals between checkpoints, in steps and seconds.
+  checkpoint_share: largest fraction of the time spent on checkpoints, which may make the intervals longer.
+  patience: number of evaluations without improvement after which training stops; 0 never stops early.
+  monitor: validation metric that defines the best evaluation, "loss" or "mse"; "last" takes the last evaluation, for
+    adversarial models whose losses do not measure quality.
+  average_decay: decay of the averaged parameters (`update_average`); 0 does not average.
+  initialize_readings: number of passes over the training set from which a model is initialized; those after the first are
+    augmented.
+  initialize_examples: largest number of examples in all these passes; 0 is no limit.
+  statistics_examples: number of training examples from which the statistics of a space are computed during training; at
+    the end of a run all of them are used.
+  precision: precision of the steps, see `training.precision`.
+  accumulate: number of parts into which a batch is divided to save memory, see `make_train_step`.
+
+train.rollback:
+  every: interval in steps at which a good state is kept; 0 turns rollbacks off, and a bad step ends the run.
+  factor: threshold for bad steps, see `DivergenceDetector`.
+  learning_rate_scale: factor of the learning rate after a rollback, which also skips the batch of the bad step.
+  maximum: largest number of rollbacks.
+"""
 
 from __future__ import annotations
 
@@ -31,56 +80,7 @@ RESUMABLE_CHANGES = (
 
 
 def default_config() -> ConfigDict:
-    """Returns the default configuration of a run.
-
-    Top level:
-      seed: random seed of the parameters, the order of the examples and all noise.
-      representation: name and settings of the representation; with fit_ranges its ranges are set to the smallest and largest
-        value of the training set.
-      model: name and settings of the model.
-      augment: name ("none", "harmonic" or "mel") and settings of the augmentation.
-
-    data:
-      store, extra_stores: folders that experiments/prepare.py made. Training uses all of them, validation only the first.
-      train_split, valid_split: names of the splits.
-      families: instrument families to use; () uses all.
-      labels: columns of the store that class heads predict, such as ("family",).
-      max_examples: largest number of training examples; 0 is no limit.
-      features: "cached" computes the features once and stores them beside the store; "on_the_fly" computes them on the device
-        whenever they are read (`AnalyzedSource`).
-      in_memory: whether up to 4 GB of features are kept in memory.
-
-    optimizer: see `make_optimizer` and `make_schedule`.
-      learning_rate: peak of the learning rate.
-      clip_norm: largest global norm of the gradient; 0 does not clip.
-      plateau: settings of the schedule "plateau", see `PlateauSchedule`.
-
-    train:
-      batch_size: number of examples in a batch, on all devices together.
-      crop_frames: length in frames of the random crops on which series models are trained; 0 uses whole examples.
-      steps, epochs: length of the run; epochs count if steps is 0.
-      kl_weight: weight of the KL divergence in the loss.
-      eval_every, log_every: intervals in steps; eval_every 0 is one epoch.
-      checkpoint_every, checkpoint_seconds: largest intervals between checkpoints, in steps and seconds.
-      checkpoint_share: largest fraction of the time spent on checkpoints, which may make the intervals longer.
-      patience: number of evaluations without improvement after which training stops; 0 never stops early.
-      monitor: validation metric that defines the best evaluation, "loss" or "mse"; "last" takes the last evaluation, for
-        adversarial models whose losses do not measure quality.
-      average_decay: decay of the averaged parameters (`update_average`); 0 does not average.
-      initialize_readings: number of passes over the training set from which a model is initialized; those after the first are
-        augmented.
-      initialize_examples: largest number of examples in all these passes; 0 is no limit.
-      statistics_examples: number of training examples from which the statistics of a space are computed during training; at
-        the end of a run all of them are used.
-      precision: precision of the steps, see `training.precision`.
-      accumulate: number of parts into which a batch is divided to save memory, see `make_train_step`.
-
-    train.rollback:
-      every: interval in steps at which a good state is kept; 0 turns rollbacks off, and a bad step ends the run.
-      factor: threshold for bad steps, see `DivergenceDetector`.
-      learning_rate_scale: factor of the learning rate after a rollback, which also skips the batch of the bad step.
-      maximum: largest number of rollbacks.
-    """
+    """Returns the default configuration of a run (see above)."""
     return ConfigDict(
         {
             "seed": 0,
