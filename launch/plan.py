@@ -76,7 +76,12 @@ class Task:
     command: tuple[str, ...]
 
     def command_line(self, *, finished: str, progress: bool) -> list[str]:
-        """Returns the complete command, with the folders of the finished runs."""
+        """Returns the complete command.
+
+        Args:
+          finished: folders of the finished runs, comma-separated.
+          progress: whether to show a progress bar.
+        """
         program, *arguments = (argument.replace(FINISHED_RUNS, finished) for argument in self.command)
         quiet = ["--noprogress"] if stage_kind(self.stage).bar and not progress else []
         return [sys.executable, program, *quiet, *arguments]

@@ -60,7 +60,7 @@ def slurm(tmp_path_factory):
     folder = tmp_path_factory.mktemp("slurm")
     done = subprocess.run([HERE / "up", folder], capture_output=True, text=True, check=False)
     if done.returncode == 3:
-        pytest.skip(f"no Slurm on this machine: {done.stderr.strip()}")
+        pytest.skip(f"Slurm cannot run on this machine: {done.stderr.strip()}")
     assert done.returncode == 0, done.stderr
     try:
         cache = {
@@ -108,7 +108,7 @@ def test_stopped_and_killed_job_equals_undisturbed_job(slurm, notes, tmp_path):
     try:
         socket.gethostbyname(socket.gethostname())
     except OSError:
-        pytest.skip(f"the name of this machine, {socket.gethostname()}, cannot be looked up, and JAX takes it for an address")
+        pytest.skip(f"the host name {socket.gethostname()} has no address, which JAX needs")
     config, steps = config_file(tmp_path / "small.py", TRAINED), 600
     jobs = {}
     for name in ("whole", "killed"):
