@@ -83,7 +83,7 @@ def test_features_on_the_fly_are_chosen_by_the_configuration(stores):
         assert len(mine) == len(wanted)
         np.testing.assert_allclose(mine[1]["values"], wanted[1]["values"], atol=2e-5)
     assert found.fingerprint == cached.fingerprint
-    with pytest.raises(ValueError, match=r"config.data.features must be 'cached' or 'on_the_fly', not 'kept'"):
+    with pytest.raises(ValueError, match=r"config.data.features='kept': must be one of cached, on_the_fly"):
         opened(stores, features="kept")
 
 
