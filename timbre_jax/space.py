@@ -59,6 +59,11 @@ class TimbreSpace(flax.struct.PyTreeNode):
         return self.model.latent_size
 
     @property
+    def latent_rate(self) -> float:
+        """Latents per second of a series space."""
+        return float(self.representation.rate) / self.model.stride
+
+    @property
     def sample_rate(self) -> int:
         """Of the waves that go in and come out, in Hz."""
         return self.representation.sample_rate

@@ -17,8 +17,7 @@ from timbre_jax.generation.control.results import Controlled, frame_settings
 from timbre_jax.generation.generated_sound import Generated, GeneratedSound, SkippedInput
 from timbre_jax.generation.series_modes import series_of
 from timbre_jax.generation.settings import Control
-from timbre_jax.generation.sound_files import InputSound, short_name
-from timbre_jax.generation.static_modes import Inputs
+from timbre_jax.generation.sound_files import Inputs, InputSound, short_name
 from timbre_jax.metrics.table import Table
 from timbre_jax.space import TimbreSpace
 from timbre_jax.types import Latent

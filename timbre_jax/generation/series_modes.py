@@ -20,8 +20,7 @@ from timbre_jax.generation.axes import Axes, axes_of
 from timbre_jax.generation.edits import Edit, apply_edits, make_edit, read_edits
 from timbre_jax.generation.generated_sound import Generated, GeneratedSound, SkippedInput
 from timbre_jax.generation.interpolation import even_mixes
-from timbre_jax.generation.sound_files import InputSound
-from timbre_jax.generation.static_modes import Inputs, remarks_of
+from timbre_jax.generation.sound_files import Inputs, InputSound, remarks_of
 from timbre_jax.generation.static_paths import sample_aggregate
 from timbre_jax.inference.chunked import embed_long, render_long
 from timbre_jax.inference.pooled import held, held_space
@@ -202,8 +201,11 @@ def _moved(space: TimbreSpace, latent: Latent, movement: float, key: Array) -> L
 
 
 def _aligned(inputs: Inputs, space: TimbreSpace, count: int) -> tuple[str, ...]:
-    seconds = count * space.model.stride / space.representation.rate
-    return (f"all stretched to {seconds:.2f} s, end to end",) if len({sound.length for sound in inputs}) > 1 else ()
+    return (
+        (f"all stretched to {count / space.latent_rate:.2f} s, end to end",)
+        if len({sound.length for sound in inputs}) > 1
+        else ()
+    )
 
 
 def _faded(wave: np.ndarray, rate: int, seconds: float = 0.02) -> np.ndarray:

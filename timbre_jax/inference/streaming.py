@@ -174,7 +174,7 @@ def finish_decoding(space: TimbreSpace, state: StreamState, key: Array | None = 
     if not late:
         return decoder_state(space, batch), _silence(space, batch, 0)
     nothing = space.latent(jnp.zeros((batch, late, space.latent_size)))
-    nothing = nothing.replace(mask=jnp.zeros((batch, late)), rate=space.representation.rate / space.model.stride)
+    nothing = nothing.replace(mask=jnp.zeros((batch, late)), rate=space.latent_rate)
     _, features = _run(space, state, nothing, "decode_block", key)
     return decoder_state(space, batch), features
 

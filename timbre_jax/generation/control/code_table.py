@@ -12,7 +12,7 @@ import numpy as np
 from timbre_jax.audio.descriptors import DESCRIPTORS, descriptor
 from timbre_jax.generation.control.results import frame_settings, measure
 from timbre_jax.inference.batched import map_batches
-from timbre_jax.inference.pooled import frames_of, latent_rate
+from timbre_jax.inference.pooled import frames_of
 from timbre_jax.metrics.table import Table
 from timbre_jax.space import TimbreSpace
 from timbre_jax.types import Latent
@@ -121,7 +121,7 @@ def codes_as_latent(space: TimbreSpace, codes: np.ndarray, *, gain_db: float | n
     values = space.model.from_codes(space.variables, given)
     shape = values.shape[:2]
     conditions = {"gain_db": jnp.broadcast_to(jnp.asarray(gain_db, jnp.float32), shape)}
-    return Latent(values, jnp.ones(shape, jnp.float32), conditions, given, latent_rate(space))
+    return Latent(values, jnp.ones(shape, jnp.float32), conditions, given, space.latent_rate)
 
 
 def code_table(
