@@ -126,24 +126,13 @@ def magnitudes(waves: Array, *, n_fft: int = N_FFT, hop: int = HOP) -> Array:
     return jnp.abs(stft(waves, n_fft=n_fft, hop=hop))
 
 
-def spectral_centroid(waves: Array, *, sample_rate: int, n_fft: int = 1024, hop: int = 256) -> Array:
-    """ "Brightness": `centroid` of every frame in Hz, [B, T] -> [B, 1 + T // hop]."""
-    return centroid(magnitudes(waves, n_fft=n_fft, hop=hop), bin_frequencies(sample_rate, n_fft))
+def _of_frames(of_spectrum: Callable[[Array, np.ndarray], Array]) -> Callable[..., Array]:
+    """Returns the descriptor of every frame of waves, given that of magnitude spectra."""
 
+    def of_waves(waves: Array, *, sample_rate: int, n_fft: int = N_FFT, hop: int = HOP) -> Array:
+        return of_spectrum(magnitudes(waves, n_fft=n_fft, hop=hop), bin_frequencies(sample_rate, n_fft))
 
-def spectral_bandwidth(waves: Array, *, sample_rate: int, n_fft: int = N_FFT, hop: int = HOP) -> Array:
-    """`bandwidth` of every frame in Hz, [B, T] -> [B, 1 + T // hop]."""
-    return bandwidth(magnitudes(waves, n_fft=n_fft, hop=hop), bin_frequencies(sample_rate, n_fft))
-
-
-def spectral_flatness(waves: Array, *, sample_rate: int = 0, n_fft: int = N_FFT, hop: int = HOP) -> Array:
-    """`flatness` of every frame, in (0, 1], [B, T] -> [B, 1 + T // hop]; the sample rate has no part in it."""
-    return flatness(magnitudes(waves, n_fft=n_fft, hop=hop))
-
-
-def spectral_rolloff(waves: Array, *, sample_rate: int, n_fft: int = N_FFT, hop: int = HOP) -> Array:
-    """`rolloff` of every frame in Hz, [B, T] -> [B, 1 + T // hop]."""
-    return rolloff(magnitudes(waves, n_fft=n_fft, hop=hop), bin_frequencies(sample_rate, n_fft))
+    return of_waves
 
 
 def loudness(waves: Array, *, sample_rate: int, n_fft: int = N_FFT, hop: int = HOP) -> Array:
@@ -249,10 +238,10 @@ class Descriptor:
 
 DESCRIPTORS = MappingProxyType(
     {
-        "centroid": Descriptor(spectral_centroid, "Hz", of_spectrum=centroid),
-        "bandwidth": Descriptor(spectral_bandwidth, "Hz", of_spectrum=bandwidth),
-        "flatness": Descriptor(spectral_flatness, "", of_spectrum=flatness),
-        "rolloff": Descriptor(spectral_rolloff, "Hz", of_spectrum=rolloff),
+        "centroid": Descriptor(_of_frames(centroid), "Hz", of_spectrum=centroid),
+        "bandwidth": Descriptor(_of_frames(bandwidth), "Hz", of_spectrum=bandwidth),
+        "flatness": Descriptor(_of_frames(flatness), "", of_spectrum=flatness),
+        "rolloff": Descriptor(_of_frames(rolloff), "Hz", of_spectrum=rolloff),
         "loudness": Descriptor(loudness, "dB", of_spectrum=weighted_level, proportional=False),
         "f0": Descriptor(f0, "Hz"),
         "harmonicity": Descriptor(harmonicity, "", proportional=False),

@@ -63,6 +63,16 @@ def frame(x: Array, frame_length: int, hop: int) -> Array:
     return jnp.concatenate(parts, axis=-1)
 
 
+def squared_magnitude(spectra: Array) -> Array:
+    """Returns |X|^2 of complex spectra; unlike the square of `abs`, it has a gradient at 0."""
+    return jnp.square(spectra.real) + jnp.square(spectra.imag)
+
+
+def impulse_phase(bins: int) -> np.ndarray:
+    """Returns the phases of an impulse in the middle of a frame, 0 and pi in turn, [bins] float32 radians."""
+    return np.float32(np.pi) * np.mod(np.arange(bins, dtype=np.float32), 2)
+
+
 def overlap_add(frames: Array, hop: int) -> Array:
     """The transpose of `frame`: [..., N, L] -> [..., (N - 1) * hop + L], overlapping samples summed."""
     *lead, count, frame_length = frames.shape

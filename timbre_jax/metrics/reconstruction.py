@@ -162,7 +162,7 @@ def reconstruction_scores(
         latent = encode_features(space, features, batch_size=batch_size, kind="series")
         decoded = decode_features(space, latent, frames=np.shape(features.values)[1], batch_size=batch_size)
         wanted = common_features(space.representation, features) if target is None else target
-        return _scores_of(common_features(space.representation, decoded).values, wanted)
+        return image_scores(common_features(space.representation, decoded).values, wanted)
     notes = encode_features(space, features, batch_size=batch_size)
     return score_latents(
         space,
@@ -183,16 +183,10 @@ def common_features(representation: Representation, features: Features) -> Featu
     return dataclasses.replace(features, values=common)
 
 
-def _scores_of(values: Array | np.ndarray, target: Features) -> Scores:
+def image_scores(values: Array | np.ndarray, target: Features) -> Scores:
     """Scores images [M, N, F] against their targets, both on the common scale."""
     mse, ssim = map_batches(_pair_scores, values, target.values, target.mask)
     return Scores(mse.astype(np.float64), ssim.astype(np.float64))
-
-
-def mean_image_scores(training_mean: np.ndarray, target: Features) -> Scores:
-    """Scores the baseline that always predicts the training set's mean image [N, F]; both on the common scale."""
-    mean = jnp.broadcast_to(jnp.asarray(training_mean, jnp.float32), np.shape(target.values))
-    return Scores(*(np.asarray(x, np.float64) for x in _pair_scores(mean, target.values, target.mask)))
 
 
 def _comparison_mel(representation: WaveFrames, frames: int) -> LogMel:

@@ -44,6 +44,11 @@ class Table:
         columns = tuple(dict.fromkeys(key for record in records for key in record))
         return cls(name, columns, tuple(tuple(record.get(column) for column in columns) for record in records), caption)
 
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        """The rows as dicts by column."""
+        return [dict(zip(self.columns, row, strict=True)) for row in self.rows]
+
     def column(self, name: str) -> list[Any]:
         """All cells of a column.
 
@@ -173,6 +178,19 @@ def format_cell(cell: Any) -> str:
         size = math.floor(math.log10(abs(cell)))
         return f"{cell:.{max(0, 3 - size)}f}" if size >= 0 else f"{cell:.{max(3, 2 - size)}f}"
     return str(cell)
+
+
+def interval_columns(name: str, numbers: Iterable[float | None]) -> dict[str, float | None]:
+    """Returns the cells NAME, NAME_low and NAME_high of a value and its interval."""
+    return dict(zip((name, f"{name}_low", f"{name}_high"), numbers, strict=True))
+
+
+def interval_cell(record: Mapping[str, Any], name: str, *, scale: float = 1.0) -> str:
+    """Returns the cells of `interval_columns` as one, "0.863 (0.841–0.880)"; an en dash where there is no value."""
+    value, low, high = (record[f"{name}{end}"] for end in ("", "_low", "_high"))
+    if _missing(value) or _missing(low):
+        return format_cell(None if value is None else scale * value)
+    return f"{format_cell(scale * value)} ({format_cell(scale * low)}–{format_cell(scale * high)})"
 
 
 def _plain(cell: Any) -> Any:
