@@ -175,13 +175,13 @@ def _define_flags() -> None:
 
 
 def main(_: Sequence[str]) -> None:
-    from timbre_jax.metrics.table import results_table, write_results
+    from timbre_jax.metrics.table import Table, write_results
 
     values = flags.FLAGS
     command_line.use_compilation_cache()
     rendered = measure_rendered(values.number, values.seed)
     rows = results(rendered, measure_real(values.nsynth) if values.nsynth else [])
-    print(results_table(rows).markdown())
+    print(Table.from_records("results", [vars(row) for row in rows]).markdown())
     print(apart(rendered))
     if values.out:
         write_results(values.out, rows)

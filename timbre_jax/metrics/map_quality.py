@@ -26,8 +26,6 @@ def variance_kept(
     *,
     mean: np.ndarray | None = None,
     groups: np.ndarray | None = None,
-    draws: int = 1000,
-    seed: int = 0,
 ) -> Interval:
     """Share of the latents' variance that a round trip through the map keeps: 1 - sum |z' - z|^2 / sum |z - mean|^2.
 
@@ -52,7 +50,7 @@ def variance_kept(
         return 1.0 - lost / np.where(spread > 0.0, spread, np.nan)
 
     terms = (np.square(x).sum(1) for x in (returned - latents, latents - mean))
-    return sums_interval(kept, *terms, groups=groups, draws=draws, seed=seed)
+    return sums_interval(kept, *terms, groups=groups)
 
 
 def _others(points: np.ndarray, k: int) -> np.ndarray:

@@ -72,7 +72,7 @@ def set_distances(
     return SetDistances(
         ndb(reference.images, test.images, k=k, seed=seed) if "ndb" in metrics and len(reference.images) >= k else None,
         frechet_distance(reference.points, test.points) if "frechet" in metrics and enough else None,
-        kernel_distance(reference.points, test.points, kernel="rbf", groups_a=reference.groups, groups_b=test.groups)
+        kernel_distance(reference.points, test.points, groups_a=reference.groups, groups_b=test.groups)
         if "kernel" in metrics and enough
         else None,
     )

@@ -151,12 +151,6 @@ def read_results(path: str | os.PathLike) -> list[Result]:
     return [Result(**{**row, "value": math.nan if row["value"] is None else row["value"]}) for row in rows]
 
 
-def results_table(results: Iterable[Result], name: str = "results", caption: str = "") -> Table:
-    """The results as a table with the columns of `results.json`."""
-    columns = tuple(field.name for field in dataclasses.fields(Result))
-    return Table(name, columns, tuple(map(dataclasses.astuple, results)), caption)
-
-
 def format_cell(cell: Any) -> str:
     """A cell for people: four significant digits above 1, three below; an en dash where there is nothing."""
     if _missing(cell):
