@@ -171,7 +171,7 @@ def _define_flags() -> None:
     flags.DEFINE_integer("number", 400, "How many notes to render.", lower_bound=1)
     flags.DEFINE_integer("seed", 1, "Seed of the choice of notes.")
     flags.DEFINE_string("nsynth", "", "Folder or archive of real notes in NSynth's form.")
-    flags.DEFINE_string("out", "", "File to write the rows to: JSON, {name, value, low, high, floor, definition}.")
+    flags.DEFINE_string("out", "", "File to write the rows to: JSON, {name, value, low, high, baseline, definition}.")
 
 
 def main(_: Sequence[str]) -> None:

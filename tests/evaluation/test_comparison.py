@@ -24,7 +24,7 @@ def test_runs_are_scored_on_the_same_notes(pca_run, mean_run, tmp_path):
     assert table.column("representation_db")[1] <= sound[1] < sound[0]
     rows = {row.name: row for row in read_results(tmp_path / "results.json")}
     assert rows["store/pca3/mse"].value == pytest.approx(mse[1])
-    assert rows["store/pca3/mse"].floor == pytest.approx(mse[0])
+    assert rows["store/pca3/mse"].baseline == pytest.approx(mse[0])
     assert "log f0 80-2100 Hz" in rows["store/pca3/mse"].definition
     text = (tmp_path / "scores.md").read_text(encoding="utf-8")
     assert "| store (18 of 3) | pca3 | 3 |" in text

@@ -22,7 +22,7 @@ def test_leave_one_out_accuracy_is_scikit_learns():
         rest = np.arange(120) != i
         assert found.predicted[i] == KNeighborsClassifier(5).fit(scaled[rest], labels[rest]).predict(scaled[i : i + 1])[0]
     assert found.accuracy == np.mean(found.predicted == labels)
-    assert found.floor == max(np.mean(labels == "kick"), np.mean(labels == "snare"))
+    assert found.baseline == max(np.mean(labels == "kick"), np.mean(labels == "snare"))
     # Several sounds at one place: the others there are neighbors, not the sound itself.
     same = map_accuracy(np.full((8, 2), 3.0), np.array(list("abababab")), k=3)
     assert len(same.predicted) == 8

@@ -58,8 +58,8 @@ def test_results_are_json_that_any_reader_takes(tmp_path):
     rows = [Result("mse", 0.1, 0.05, np.float32(0.25), None, "größer"), Result("x", float("nan"), float("inf"))]
     path = write_results(tmp_path / "deep" / "results.json", rows)
     found = json.loads(path.read_text(encoding="utf-8"), parse_constant=lambda name: pytest.fail(name))
-    assert [list(row) for row in found] == [["name", "value", "low", "high", "floor", "definition"]] * 2
-    assert found[0] == {"name": "mse", "value": 0.1, "low": 0.05, "high": 0.25, "floor": None, "definition": "größer"}
+    assert [list(row) for row in found] == [["name", "value", "low", "high", "baseline", "definition"]] * 2
+    assert found[0] == {"name": "mse", "value": 0.1, "low": 0.05, "high": 0.25, "baseline": None, "definition": "größer"}
     assert found[1]["value"] is None
     assert found[1]["low"] is None
     again = read_results(path)

@@ -113,7 +113,7 @@ def _score_record(
     if (accuracy := entry.accuracy) is not None:
         interval = mean_interval(accuracy.correct, groups, seed=seed)
         text = "share whose family the 5 nearest training latents name; baseline: the training notes' most frequent family"
-        record |= add("family_knn", interval, accuracy.floor, text) | {"family_knn_baseline": accuracy.floor}
+        record |= add("family_knn", interval, accuracy.baseline, text) | {"family_knn_baseline": accuracy.baseline}
     if entry.distances:
         where = f"log-spectral distance in dB to the recording, {len(entry.distance_groups)} notes"
         below = None if mean_image is None else float(mean_image.distances["reconstruction"].mean())

@@ -115,20 +115,20 @@ class Result:
       name: stable, path-like ("reconstruction/mse", "shapley/mse/latent_3").
       value: the number; nan where it could not be had.
       low, high: its 95 % interval over instruments; None where it has none.
-      floor: what a trivial answer scores (mean image, majority class, permuted labels); None where there is none.
-      definition: what was measured, on what, in which units, and against which floor.
+      baseline: what a trivial answer scores (mean image, majority class, permuted labels); None where there is none.
+      definition: what was measured, on what, in which units, and against which baseline.
     """
 
     name: str
     value: float
     low: float | None = None
     high: float | None = None
-    floor: float | None = None
+    baseline: float | None = None
     definition: str = ""
 
 
 def write_results(path: str | os.PathLike, results: Iterable[Result]) -> Path:
-    """A JSON list of {name, value, low, high, floor, definition}; numbers that are not finite become null.
+    """A JSON list of {name, value, low, high, baseline, definition}; numbers that are not finite become null.
 
     Raises:
       ValueError: two results of one name.
@@ -138,7 +138,7 @@ def write_results(path: str | os.PathLike, results: Iterable[Result]) -> Path:
     if repeated := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(f"two results have the name {repeated[0]!r}")
     for row in rows:
-        for key in ("value", "low", "high", "floor"):
+        for key in ("value", "low", "high", "baseline"):
             row[key] = float(row[key]) if row[key] is not None and math.isfinite(row[key]) else None
     text = "[\n" + ",\n".join("  " + json.dumps(row, ensure_ascii=False, allow_nan=False) for row in rows) + "\n]\n"
     return write_text(path, text)
