@@ -13,13 +13,11 @@ Run it on a machine that does nothing else; pinned to one core (`taskset -c 0`) 
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import sys
-from collections.abc import Sequence
 from pathlib import Path
-
-from absl import flags
 
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # the clone, not the program's folder
@@ -27,24 +25,29 @@ if __name__ == "__main__":
 from experiments import command_line
 from experiments.benchmarks.registry import BENCHMARKS, format_table, known_names, run_benchmarks
 from timbre_jax.files import write_text
+from timbre_jax.settings import Settings, setting
+
+_ONLY = f"Benchmarks to run, comma-separated; by default all but full_size. Names: {', '.join(known_names())}."
 
 
-def _define_flags() -> None:
-    known = ", ".join(known_names())
-    flags.DEFINE_list("only", [], f"Benchmarks to run, comma-separated; by default all but full_size. Names: {known}.")
-    flags.DEFINE_string("out", "", "JSON file for the rows.")
+@dataclasses.dataclass(frozen=True)
+class BenchmarkSettings(Settings):
+    """Settings of the benchmarks."""
+
+    only: tuple[str, ...] = setting((), _ONLY)
+    out: str = setting("", "JSON file for the rows.")
 
 
-def main(_: Sequence[str]) -> None:
-    values = flags.FLAGS
+def main(_) -> None:
+    settings = command_line.settings(BenchmarkSettings)
     # Configurations are measured in processes of their own, which need the accelerator too.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-    rows = run_benchmarks(values.only or ["config", *BENCHMARKS])
+    rows = run_benchmarks(list(settings.only) or ["config", *BENCHMARKS])
     print(format_table(rows))
-    if values.out:
-        write_text(values.out, json.dumps(rows, indent=2) + "\n")
+    if settings.out:
+        write_text(settings.out, json.dumps(rows, indent=2) + "\n")
 
 
 if __name__ == "__main__":
-    _define_flags()
+    command_line.define_flags(BenchmarkSettings)
     command_line.run(main, __doc__, large_pages=True)

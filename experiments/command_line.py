@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
-import inspect
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -15,15 +14,28 @@ from absl import app, flags, logging
 from experiments.config_flags import WRONG_CONFIG, explain_config_error, named_configs
 from experiments.large_pages import use_large_pages
 from timbre_jax.files import why_full
-from timbre_jax.settings import field_types
+from timbre_jax.settings import Settings, field_types, setting
 
 T = TypeVar("T")
 
 flags.disclaim_key_flags()  # flags defined by functions of this module belong to the program that calls them
 
 
+@dataclasses.dataclass(frozen=True)
+class DeviceSettings(Settings):
+    """Devices that a program computes on."""
+
+    platform: str | None = setting(None, "cpu, cuda or tpu. Default: the best that JAX finds.")
+    parallel: str = setting("jit", "How several devices are used; the numbers are the same.", choices=("jit", "pmap"))
+
+
 def run(
-    main: Callable[[Sequence[str]], int | None], documentation: str, *, rest: bool = False, large_pages: bool = False
+    main: Callable[[Sequence[str]], int | None],
+    documentation: str,
+    *,
+    rest: bool = False,
+    large_pages: bool = False,
+    resumable: bool = False,
 ) -> None:
     """Runs an absl main; wrong input ends with one line on stderr and exit code 1, wrong flags with 2.
 
@@ -32,6 +44,7 @@ def run(
       documentation: docstring of the program, for --help.
       rest: whether arguments that are not flags are allowed.
       large_pages: whether the program runs faster with large pages of memory (`large_pages.py`).
+      resumable: whether the same command resumes the work after Ctrl-C.
     """
     if large_pages:
         use_large_pages()
@@ -52,26 +65,9 @@ def run(
                 raise
             _end(_system_message(error) if isinstance(error, OSError) else message, 1)
         except KeyboardInterrupt:
-            _end("stopped by Ctrl-C", 130)
+            _end("stopped by Ctrl-C" + ("; the same command resumes the work" if resumable else ""), 130)
 
     app.run(checked, flags_parser=_parse)
-
-
-def call(function: Callable, **others):
-    """Calls a function with the flags that have the names of its parameters.
-
-    Args:
-      function: function whose parameters are flags.
-      others: values of the parameters that are not flags.
-
-    Raises:
-      ValueError: the flag of a parameter without a default was not given; and whatever the function raises.
-    """
-    parameters = inspect.signature(function).parameters.values()
-    given = {p.name: flags.FLAGS[p.name].value for p in parameters if p.name not in others}
-    if missing := [p.name for p in parameters if p.default is p.empty and given.get(p.name, True) in (None, "")]:
-        raise ValueError(f"give {' and '.join(f'--{name}=...' for name in missing)}; see --help")
-    return function(**given, **others)
 
 
 def define_flags(*kinds: type, **named: type) -> None:
@@ -148,25 +144,32 @@ def settings(kind: type[T], **others) -> T:
         raise ValueError(f"--{error}" if str(error).split("=")[0] in wanted else str(error)) from None
 
 
-def refuse_flags_of_others(kind: type, kinds: dict[str, type], chosen: str) -> None:
-    """Raises a ValueError if a flag was given that only other kinds of settings have.
+def define_choice(flag: str, kinds: dict[str, type], *, default: str, help: str) -> None:
+    """Defines a flag that chooses among kinds of settings, and the flags of all kinds.
 
     Args:
-      kind: the kind of settings in use.
-      kinds: every kind by name.
-      chosen: the flag that chooses among them, such as "source".
+      flag: name of the flag, such as "source".
+      kinds: dataclasses of settings by name.
+      default: name of the kind that is chosen if the flag is not given.
+      help: help text of the flag.
     """
-    own = {field.name for field in dataclasses.fields(kind)}
-    for other in kinds.values():
-        for field in dataclasses.fields(other):
-            if field.name not in own and flags.FLAGS[field.name].present:
-                having = [name for name, k in kinds.items() if field.name in {f.name for f in dataclasses.fields(k)}]
-                raise ValueError(f"--{field.name} is for --{chosen}={' or '.join(having)}, not for {flags.FLAGS[chosen].value}")
+    flags.DEFINE_enum(flag, default, list(kinds), help)
+    define_flags(**kinds)
 
 
-def define_platform() -> None:
-    """Defines --platform."""
-    flags.DEFINE_string("platform", None, "cpu, cuda or tpu. Default: the best that JAX finds.")
+def chosen_settings(flag: str, kinds: dict[str, type[T]]) -> T:
+    """Returns the settings of the kind that a flag of `define_choice` chooses.
+
+    Raises:
+      ValueError: a flag was given that only other kinds have; and the errors of `settings`.
+    """
+    fields = {name: field_types(kind).keys() for name, kind in kinds.items()}
+    chosen = flags.FLAGS[flag].value
+    for field in dict.fromkeys(field for own in fields.values() for field in own):
+        if field not in fields[chosen] and flags.FLAGS[field].present:
+            having = " or ".join(name for name, own in fields.items() if field in own)
+            raise ValueError(f"--{field} is for --{flag}={having}, not for {chosen}")
+    return settings(kinds[chosen])
 
 
 def use_platform(name: str | None) -> None:

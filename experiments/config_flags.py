@@ -25,6 +25,17 @@ def define_config(help: str) -> None:
     config_flags.DEFINE_config_file("config", None, help)
 
 
+def given_config():
+    """Returns the configuration of --config.
+
+    Raises:
+      ValueError: it is missing.
+    """
+    if flags.FLAGS.config is None:
+        raise ValueError("give --config=NAME, for instance --config=natsiou2023")
+    return flags.FLAGS.config
+
+
 def read_config(arguments: Sequence[str]):
     """Reads the configuration that --config and --config.FIELD=VALUE among some arguments give.
 
@@ -50,6 +61,11 @@ def read_config(arguments: Sequence[str]):
     except (*WRONG_CONFIG, flags.Error) as error:
         raise ValueError(explain_config_error(arguments) or " ".join(str(error).split())) from None
     return config
+
+
+def load_config(name: str):
+    """Returns the configuration of a name, or NAME:VARIANT; raises the errors of `read_config`."""
+    return read_config([f"--config={name}"])
 
 
 def named_configs(arguments: Sequence[str]) -> list[str]:

@@ -22,36 +22,40 @@ codes.csv.
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from pathlib import Path
-
-from absl import flags
 
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # the clone, not the program's folder
 
 from experiments import command_line
 from timbre_jax.evaluation.settings import EvaluationSettings
+from timbre_jax.settings import Settings, setting
+
+
+@dataclasses.dataclass(frozen=True)
+class Output(Settings):
+    """Where the tables are written."""
+
+    out: str = setting(help="Folder for the tables.")
+    progress: bool = setting(True, "Show a bar with the time left.")
 
 
 def main(_) -> int:
-    settings = command_line.settings(EvaluationSettings)
-    if not flags.FLAGS.out:
-        raise ValueError("give --out=...; see --help")
-    out = Path(flags.FLAGS.out)
+    output, settings = command_line.settings(Output), command_line.settings(EvaluationSettings)
+    out = Path(output.out)
     if out.exists() and not out.is_dir():
         raise ValueError(f"--out={out} is a file; a table needs a folder")
     command_line.use_compilation_cache()
     from timbre_jax.evaluation.comparison import evaluate
 
-    evaluation = evaluate(settings, progress=flags.FLAGS.progress)
+    evaluation = evaluate(settings, progress=output.progress)
     evaluation.write(out)
     print(evaluation.markdown, end="")
     return 0
 
 
 if __name__ == "__main__":
-    command_line.define_flags(EvaluationSettings)
-    flags.DEFINE_string("out", None, "Folder for the tables.")
-    flags.DEFINE_bool("progress", True, "Show a bar with the time left.")
+    command_line.define_flags(EvaluationSettings, Output)
     command_line.run(main, __doc__)

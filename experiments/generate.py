@@ -35,10 +35,9 @@ OUT/manifest.json: {"library", "mode", "run", "settings", "sounds": [{"file", "l
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from pathlib import Path
-
-from absl import flags
 
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # the clone, not the program's folder
@@ -46,32 +45,34 @@ if __name__ == "__main__":
 from experiments import command_line
 from timbre_jax.generation.settings import MODE_SETTINGS
 from timbre_jax.maps.settings import MapPoints
+from timbre_jax.settings import Settings, setting
 
 MODES = {kind.mode: kind for kind in (*MODE_SETTINGS, MapPoints)}
 
 
-def _define_flags() -> None:
-    flags.DEFINE_string("workdir", None, "The run, as experiments/train.py made it.")
-    flags.DEFINE_string("out", None, "Folder for the sounds and manifest.json.")
-    flags.DEFINE_enum("mode", "sample", list(MODES), "The mode: how sounds are made.")
-    command_line.define_flags(**MODES)
+@dataclasses.dataclass(frozen=True)
+class Generation(Settings):
+    """Settings of every mode."""
+
+    workdir: str = setting(help="Folder of the run, as experiments/train.py made it.")
+    out: str = setting(help="Folder for the sounds and manifest.json.")
 
 
 def main(_) -> int:
     import timbre_jax.maps.generation_mode  # noqa: F401, adds the mode "map"
     from timbre_jax.generation.generate import generate
 
-    kind = MODES[flags.FLAGS.mode]
-    command_line.refuse_flags_of_others(kind, MODES, "mode")
+    shared, mode = command_line.settings(Generation), command_line.chosen_settings("mode", MODES)
     command_line.use_compilation_cache()
-    manifest = command_line.call(generate, settings=command_line.settings(kind))
+    manifest = generate(shared.workdir, shared.out, mode)
     for error in manifest["errors"]:
         print(f"left out: {error['error']}")
-    out = Path(flags.FLAGS.out)
+    out = Path(shared.out)
     print(f"{len(manifest['sounds'])} sounds in {out}, described in {out / 'manifest.json'}")
     return 0
 
 
 if __name__ == "__main__":
-    _define_flags()
+    command_line.define_flags(Generation)
+    command_line.define_choice("mode", MODES, default="sample", help="How sounds are made.")
     command_line.run(main, __doc__)

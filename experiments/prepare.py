@@ -30,16 +30,13 @@ instruments, keys 24 to 84), whose splits share instruments (a warning says so; 
 Notes are 16 kHz mono, 4 s, with pitch, velocity, instrument, family and source as in NSynth. Sounds of a library and of kits
 are mono, of the rate and length that you say, their level kept; their class is the family, copies of one sound are one
 instrument, and no instrument is in two splits. STORE/doctor.md says what was left out and why, STORE/doctor.csv says it of
-every sound. Stopped or killed, the same command goes on where it was.
+every sound. Stopped or killed, the same command resumes the work.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
-
-from absl import flags
 
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # the clone, not the program's folder
@@ -49,25 +46,14 @@ from timbre_jax.data.prepare.make_store import IMPORTERS, StoreSettings, make_st
 from timbre_jax.data.prepare.summary import summary
 
 
-def _define_flags() -> None:
-    flags.DEFINE_enum("source", "soundfont", list(IMPORTERS), "Kind of the sounds' source.")
-    command_line.define_flags(StoreSettings, *IMPORTERS.values())
-
-
-def main(arguments: Sequence[str]) -> None:
-    kind, target = IMPORTERS[flags.FLAGS.source], command_line.settings(StoreSettings)
-    command_line.refuse_flags_of_others(kind, IMPORTERS, "source")
-    sounds = command_line.settings(kind)
+def main(_) -> None:
+    target, sounds = command_line.settings(StoreSettings), command_line.chosen_settings("source", IMPORTERS)
     if not sounds.keep_all:
         command_line.use_compilation_cache()
-    try:
-        store = make_store(sounds, target)
-    except KeyboardInterrupt:
-        print("stopped by Ctrl-C; the same command goes on from here", file=sys.stderr)
-        sys.exit(130)
-    print(summary(store))
+    print(summary(make_store(sounds, target)))
 
 
 if __name__ == "__main__":
-    _define_flags()
-    command_line.run(main, __doc__)
+    command_line.define_flags(StoreSettings)
+    command_line.define_choice("source", IMPORTERS, default="soundfont", help="Kind of the sounds' source.")
+    command_line.run(main, __doc__, resumable=True)

@@ -17,10 +17,9 @@ OUT/scores/scores.md (notes) or OUT/library.md is the table, OUT/runs has the ru
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from pathlib import Path
-
-from absl import flags
 
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # the clone, not the program's folder
@@ -28,26 +27,24 @@ if __name__ == "__main__":
 from experiments import command_line
 from experiments.studies.notes_table import NotesTable, reproduce_notes
 from experiments.studies.rebnord2022 import LibraryTable, reproduce_library
+from timbre_jax.settings import Settings, setting
 
 RESULTS = {"notes": NotesTable, "library": LibraryTable}
 
 
-def _define_flags() -> None:
-    flags.DEFINE_enum("result", "notes", list(RESULTS), "Which table.")
-    flags.DEFINE_string("out", "", "Folder for stores, runs and tables.")
-    flags.DEFINE_bool("progress", True, "Show bars with the time left.")
-    command_line.define_flags(**RESULTS)
+@dataclasses.dataclass(frozen=True)
+class Reproduction(Settings):
+    """Settings of every table."""
+
+    out: str = setting(help="Folder for stores, runs and tables.")
+    progress: bool = setting(True, "Show bars with the time left.")
 
 
 def main(_) -> int:
-    values = flags.FLAGS
-    if not values.out:
-        raise ValueError("give --out=DIR, the folder for stores, runs and tables")
-    kind = RESULTS[values.result]
-    command_line.refuse_flags_of_others(kind, RESULTS, "result")
+    shared, table = command_line.settings(Reproduction), command_line.chosen_settings("result", RESULTS)
     command_line.use_compilation_cache()
-    reproduce = reproduce_notes if kind is NotesTable else reproduce_library
-    where, signal = reproduce(Path(values.out), command_line.settings(kind), progress=values.progress)
+    reproduce = reproduce_notes if isinstance(table, NotesTable) else reproduce_library
+    where, signal = reproduce(Path(shared.out), table, progress=shared.progress)
     if signal:
         print(f"Stopped in {where} and saved. The same command resumes the work.")
         return 128 + signal
@@ -57,5 +54,6 @@ def main(_) -> int:
 
 
 if __name__ == "__main__":
-    _define_flags()
+    command_line.define_flags(Reproduction)
+    command_line.define_choice("result", RESULTS, default="notes", help="Which table.")
     command_line.run(main, __doc__, large_pages=True)

@@ -17,6 +17,7 @@ others. WORKDIR/sweep.csv and sweep.md have a row for each run: the scores of it
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from pathlib import Path
 
@@ -26,42 +27,42 @@ if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # the clone, not the program's folder
 
 from experiments import command_line, config_flags
+from timbre_jax.settings import Settings, setting
 
 
-def _define_flags() -> None:
-    config_flags.define_config("Configuration: a name in experiments/configs or a file, as experiments/train.py takes it.")
-    flags.DEFINE_string("workdir", None, "Folder of the runs and of the table.")
-    flags.DEFINE_string("field", "model.latent_size", "Field of the configuration that is changed.")
-    flags.DEFINE_list("values", ["2", "4", "6", "8", "12", "16"], "Its values, comma-separated.")
-    flags.DEFINE_string("grid", "", "Instead of both: changes of each run, as JSON or as a JSON file.")
-    flags.DEFINE_integer("at_once", 0, "Runs that a device computes at once; 0 is all on an accelerator, one on a CPU.", 0)
-    flags.DEFINE_enum("parallel", "jit", ["jit", "pmap"], "How several devices are used.")
-    command_line.define_platform()
-    flags.DEFINE_bool("progress", True, "Show a bar with the time left.")
+@dataclasses.dataclass(frozen=True)
+class SweepSettings(Settings):
+    """Settings of a sweep."""
+
+    workdir: str = setting(help="Folder of the runs and of the table.")
+    field: str = setting("model.latent_size", "Field of the configuration that is changed.")
+    values: tuple[str, ...] = setting(("2", "4", "6", "8", "12", "16"), "Its values, comma-separated.")
+    grid: str = setting("", "Instead of both: changes of each run, as JSON or as a JSON file.")
+    at_once: int = setting(0, "Runs that a device computes at once; 0 is all on an accelerator, one on a CPU.", low=0)
+    progress: bool = setting(True, "Show a bar with the time left.")
 
 
 def main(_) -> int:
-    values = flags.FLAGS
-    if values.config is None or not values.workdir:
-        raise ValueError("give --config=NAME and --workdir=DIR; see --help")
-    if values.grid and (values["field"].present or values["values"].present):
+    config, settings = config_flags.given_config(), command_line.settings(SweepSettings)
+    devices = command_line.settings(command_line.DeviceSettings)
+    if settings.grid and (flags.FLAGS["field"].present or flags.FLAGS["values"].present):
         raise ValueError("--grid gives fields and their values: leave out --field and --values")
-    command_line.use_platform(values.platform)
+    command_line.use_platform(devices.platform)
     command_line.use_compilation_cache()
     from timbre_jax.training.profiling import CompileClock, peak_memory, resources_line
     from timbre_jax.training.sweeps.grid_file import read_grid
     from timbre_jax.training.sweeps.sweep import sweep
 
-    changes = read_grid(values.grid) if values.grid else [{values.field: value} for value in values["values"].value]
-    options = {name: values[name].value for name in ("parallel", "at_once", "progress")}
+    changes = read_grid(settings.grid) if settings.grid else [{settings.field: value} for value in settings.values]
+    options = {"parallel": devices.parallel, "at_once": settings.at_once, "progress": settings.progress}
     with CompileClock() as clock:
-        table, results = sweep(values.config, values.workdir, changes, **options)
+        table, results = sweep(config, settings.workdir, changes, **options)
     print(f"Took {resources_line(peak_memory(), clock)}.")
     if signal := max((result.signal for result in results.values()), default=0):
-        print(f"Stopped and saved in {values.workdir}. The same command resumes the sweep.")
+        print(f"Stopped and saved in {settings.workdir}. The same command resumes the sweep.")
         return 128 + signal
     print(table.markdown())
-    print(f"The table is in {values.workdir}/sweep.csv; each run in a folder beside it.")
+    print(f"The table is in {settings.workdir}/sweep.csv; each run in a folder beside it.")
     failed = {run.name: result.error for run, result in results.items() if result.status == "failed"}
     for name, error in failed.items():
         print(f"error: {name} failed: {error}", file=sys.stderr)
@@ -69,5 +70,6 @@ def main(_) -> int:
 
 
 if __name__ == "__main__":
-    _define_flags()
+    config_flags.define_config("Configuration: a name in experiments/configs or a file, as experiments/train.py takes it.")
+    command_line.define_flags(SweepSettings, command_line.DeviceSettings)
     command_line.run(main, __doc__, large_pages=True)

@@ -27,49 +27,51 @@ fresh probe reads from its latents (timbre_jax/analysis/leakage.py).
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shlex
 import sys
 from pathlib import Path
 
-from absl import flags
-
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # the clone, not the program's folder
 
 from experiments import command_line, config_flags
+from timbre_jax.settings import Settings, setting
 
 
-def _define_flags() -> None:
-    config_flags.define_config("Configuration: a name in experiments/configs, or a file. NAME:VARIANT selects a variant.")
-    flags.DEFINE_string("workdir", None, "Folder of the run; a run that is in it is resumed.")
-    flags.DEFINE_enum("parallel", "jit", ["jit", "pmap"], "How several devices are used; the numbers are the same.")
-    command_line.define_platform()
-    flags.DEFINE_bool(
-        "distributed",
-        None,
-        "Train together with other processes, which JAX detects under srun, mpirun, on Cloud TPU and Kubernetes. By default if "
-        "srun or mpirun started several, or --coordinator_address is given; --nodistributed trains alone.",
-    )
-    flags.DEFINE_string("coordinator_address", None, "HOST:PORT on which process 0 listens, the same for all processes.")
-    flags.DEFINE_integer("num_processes", None, "Number of processes that train together.", lower_bound=1)
-    flags.DEFINE_integer("process_id", None, "Number of this process, from 0.", lower_bound=0)
-    flags.DEFINE_bool("progress", True, "Show a bar with the time left.")
-    flags.DEFINE_string(
-        "profile",
+@dataclasses.dataclass(frozen=True)
+class RunSettings(Settings):
+    """Settings of a run that do not change its numbers."""
+
+    workdir: str = setting(help="Folder of the run; a run that is in it is resumed.")
+    progress: bool = setting(True, "Show a bar with the time left.")
+    profile: str | None = setting(
         None,
         "Folder for a trace of steps 10 to 15 of this command by jax.profiler: perfetto_trace.json.gz, for "
         "https://ui.perfetto.dev, and .xplane.pb, for TensorBoard's profile plugin.",
     )
 
 
+@dataclasses.dataclass(frozen=True)
+class ProcessSettings(Settings):
+    """Processes that train one run together."""
+
+    distributed: bool | None = setting(
+        None,
+        "Train together with other processes, which JAX detects under srun, mpirun, on Cloud TPU and Kubernetes. By default if "
+        "srun or mpirun started several, or --coordinator_address is given; --nodistributed trains alone.",
+    )
+    coordinator_address: str | None = setting(None, "HOST:PORT on which process 0 listens, the same for all processes.")
+    num_processes: int | None = setting(None, "Number of processes that train together.", low=1)
+    process_id: int | None = setting(None, "Number of this process, from 0.", low=0)
+
+
 def main(_) -> int:
-    values = flags.FLAGS
-    if values.config is None:
-        raise ValueError("give --config=NAME, for instance --config=natsiou2023")
-    if not values.workdir:
-        raise ValueError("give --workdir=DIR, the folder of the run")
-    command_line.use_platform(values.platform)
+    config, settings = config_flags.given_config(), command_line.settings(RunSettings)
+    devices, together = command_line.settings(command_line.DeviceSettings), command_line.settings(ProcessSettings)
+    workdir = settings.workdir
+    command_line.use_platform(devices.platform)
     command_line.use_compilation_cache()
     from timbre_jax import checkpoint
     from timbre_jax.training.distributed import failures, processes
@@ -78,23 +80,23 @@ def main(_) -> int:
     from timbre_jax.training.run_summary import summary_lines
     from timbre_jax.training.setup import check_config
 
-    command_line.call(processes.initialize, timeout=300)
+    processes.initialize(**vars(together), timeout=300)
     main_process = processes.is_main()
-    if saved := checkpoint.steps(os.path.join(values.workdir, "checkpoints")):
-        check_config(values.config, Path(values.workdir))  # a run that cannot be resumed is one line, and this the only one
+    if saved := checkpoint.steps(os.path.join(workdir, "checkpoints")):
+        check_config(config, Path(workdir))  # a run that cannot be resumed is one line, and this the only one
         if main_process:
-            print(f"Resuming from step {saved[-1]} of {values.workdir}.", flush=True)
-    progress = values.progress and main_process
-    profile = Profile(values.profile) if values.profile else None
+            print(f"Resuming from step {saved[-1]} of {workdir}.", flush=True)
+    progress = settings.progress and main_process
+    profile = Profile(settings.profile) if settings.profile else None
     with failures.exit_together(), CompileClock() as clock:
-        result = train_and_evaluate(values.config, values.workdir, parallel=values.parallel, progress=progress, profile=profile)
+        result = train_and_evaluate(config, workdir, parallel=devices.parallel, progress=progress, profile=profile)
     if main_process:
-        print("\n".join(summary_lines(result, values.workdir, clock, profile)), flush=True)
+        print("\n".join(summary_lines(result, workdir, clock, profile)), flush=True)
     if result.status == "stopped":
         return 128 + result.signal
     try:
         if main_process:
-            _finish(values.workdir, progress)
+            _finish(workdir, progress)
     finally:
         # The others wait: to leave one after another, JAX gives processes five minutes.
         with failures.exit_together(), failures.convert_runtime_errors():
@@ -113,5 +115,6 @@ def _finish(workdir: str, progress: bool) -> None:
 
 
 if __name__ == "__main__":
-    _define_flags()
+    config_flags.define_config("Configuration: a name in experiments/configs, or a file. NAME:VARIANT selects a variant.")
+    command_line.define_flags(RunSettings, command_line.DeviceSettings, ProcessSettings)
     command_line.run(main, __doc__, large_pages=True)

@@ -6,6 +6,7 @@ import importlib
 import sys
 
 from experiments.benchmarks import configs, full_size
+from experiments.config_flags import config_names, load_config
 
 BENCHMARKS = {
     "fast_griffin_lim": ("experiments.benchmarks.fast_griffin_lim", "run"),
@@ -22,7 +23,7 @@ BENCHMARKS = {
 
 def known_names() -> list[str]:
     """Returns the names of all benchmarks, with "config" for all configurations together."""
-    every = [*BENCHMARKS, "config", *(f"config/{name}" for name in configs.names())]
+    every = [*BENCHMARKS, "config", *(f"config/{name}" for name in config_names())]
     return [*every, *(f"full_size/{name}" for name in full_size.NAMES)]
 
 
@@ -35,10 +36,10 @@ def run_benchmarks(names: list[str]) -> list[dict]:
     Raises:
       ValueError: an unknown name, before the first benchmark is run.
     """
-    names = [one for name in names for one in ([f"config/{c}" for c in configs.names()] if name == "config" else [name])]
+    names = [one for name in names for one in ([f"config/{c}" for c in config_names()] if name == "config" else [name])]
     for name in names:
         if name.startswith("config/"):
-            configs.load_config(name.removeprefix("config/"))
+            load_config(name.removeprefix("config/"))
         elif name.startswith("full_size/"):
             full_size.check_name(name.removeprefix("full_size/"))
         elif name not in BENCHMARKS:

@@ -30,7 +30,7 @@ import numpy as np
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[2])  # the clone, not the program's folder
 
-from experiments.studies.study import Study, run_study, write_study
+from experiments.studies.study import Study, mean_result, run_study, write_study
 from timbre_jax.settings import setting
 
 KINDS = tuple((kind, rate) for kind in ("sine", "line", "exponential") for rate in (0.5, 2.0))
@@ -235,8 +235,7 @@ def _uncontrolled(space, name: str, starts, made) -> list[dict]:
 
 def summarize(records: list[dict], name: str, where: str):
     """The summary table and results: means over curves with their intervals."""
-    from timbre_jax.metrics.bootstrap import mean_interval
-    from timbre_jax.metrics.table import Result, Table
+    from timbre_jax.metrics.table import Table
 
     unit = "dB" if _unit(name) == "dB" else "%"
     measures = [
@@ -250,6 +249,12 @@ def summarize(records: list[dict], name: str, where: str):
             ("nearest_correlation", "of the nearest codes without correction; mean over curves", None),
         ]
     rows, results = [], []
+
+    def add(column: str, values: np.ndarray, definition: str, worst: float | None = None, floor: float | None = None) -> None:
+        result = mean_result(f"control/{name}/{column}", values, f"{definition}. {where}", floor=floor)
+        rows.append((column, result.value, result.low, result.high, worst, floor, definition))
+        results.append(result)
+
     for column, definition, floor in measures:
         values = np.array([record[column] for record in records], np.float64)
         if "correlation" in column:
@@ -262,21 +267,12 @@ def summarize(records: list[dict], name: str, where: str):
             continue
         if len(values) < len(records):
             definition = f"{definition}, of {len(values)} of {len(records)} curves: in the others nothing is heard"
-        interval = mean_interval(values)
         bases = np.array([record[floor] for record in records], np.float64) if floor else np.array([np.nan])
         base = float(np.nanmean(bases)) if np.isfinite(bases).any() else None
         worst = float(values.min() if "correlation" in column else values.max())
-        rows.append((column, float(interval.value), float(interval.low), float(interval.high), worst, base, definition))
-        results.append(
-            Result(f"control/{name}/{column}", interval.value, interval.low, interval.high, base, f"{definition}. {where}")
-        )
+        add(column, values, definition, worst, base)
     good = np.array([record["correlation"] >= GOOD_CORRELATION for record in records], np.float64)
-    interval = mean_interval(100 * good)
-    told = f"% of curves with a correlation of {GOOD_CORRELATION:g} or more"
-    rows.append(("correlation_good", float(interval.value), float(interval.low), float(interval.high), None, None, told))
-    results.append(
-        Result(f"control/{name}/correlation_good", interval.value, interval.low, interval.high, None, f"{told}. {where}")
-    )
+    add("correlation_good", 100 * good, f"% of curves with a correlation of {GOOD_CORRELATION:g} or more")
     caption = f"Means over curves with 95 % intervals over curves; floor: the start without control. {where}."
     return Table("control", ("measure", "value", "low", "high", "worst", "floor", "definition"), tuple(rows), caption), results
 

@@ -35,7 +35,7 @@ import numpy as np
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[2])  # the clone, not the program's folder
 
-from experiments.studies.study import Study, run_study, write_study
+from experiments.studies.study import Study, mean_result, run_study, write_study
 from timbre_jax.settings import setting
 
 MIXES = 11
@@ -230,8 +230,7 @@ def summarize(records: list[dict], where: str, seed: int):
     Raises:
       ValueError: no pair's ends differ.
     """
-    from timbre_jax.metrics.bootstrap import mean_interval
-    from timbre_jax.metrics.table import Result, Table
+    from timbre_jax.metrics.table import Table
 
     kept = [record for record in records if record["differ"]]
     if not kept:
@@ -243,30 +242,21 @@ def summarize(records: list[dict], where: str, seed: int):
     )
     rows, results = [], []
     measures = (
-        (
-            "spearman_enough",
-            f"% of pairs with rank correlation {ENOUGH:g} or more",
-            "spearman",
-            lambda x: 100 * (x >= ENOUGH),
-        ),
+        ("spearman_enough", f"% of pairs with rank correlation {ENOUGH:g} or more", "spearman", lambda x: 100 * (x >= ENOUGH)),
         ("spearman", "rank correlation of brightness with the mix", "spearman", lambda x: x),
         ("deviation", "distance from the straight line, % of the ends' distance", "deviation", lambda x: x),
         ("overshoot", "bandwidth above both ends, %", "overshoot", lambda x: x),
-        (
-            "overshoot_over_5",
-            "% of pairs whose bandwidth overshoots by over 5 %",
-            "overshoot",
-            lambda x: 100 * (x > 5),
-        ),
+        ("overshoot_over_5", "% of pairs whose bandwidth overshoots by over 5 %", "overshoot", lambda x: 100 * (x > 5)),
     )
     for key, title, column, change in measures:
-        cells = []
-        for suffix in ("", "_crossfade"):
-            values = change(np.array([record[column + suffix] for record in kept], np.float64))
-            interval = mean_interval(values, groups, seed=seed)
-            cells.append(tuple(float(x) for x in (interval.value, interval.low, interval.high)))
-        rows.append((title, *cells[0], *cells[1]))
-        results.append(Result(f"interpolation/{key}", *cells[0], cells[1][0], f"{title}; {where}"))
+        values, faded = (
+            change(np.array([record[name] for record in kept], np.float64)) for name in (column, f"{column}_crossfade")
+        )
+        crossfade = mean_result("crossfade", faded, title, groups=groups, seed=seed)
+        name, definition = f"interpolation/{key}", f"{title}; {where}"
+        result = mean_result(name, values, definition, groups=groups, floor=crossfade.value, seed=seed)
+        rows.append((title, *(x for one in (result, crossfade) for x in (one.value, one.low, one.high))))
+        results.append(result)
     columns = ("what", "latents", "low", "high", "crossfade", "crossfade_low", "crossfade_high")
     return Table("summary", columns, tuple(rows), f"{where}. Brackets: 95 %, bootstrap over pairs of recordings."), results
 

@@ -1,4 +1,4 @@
-"""Settings, command line and files that the studies of a trained run share."""
+"""Settings, command line, results and files that studies share."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+import numpy as np
 from absl import flags
 
 from experiments import command_line
@@ -26,7 +27,7 @@ class Study(Settings):
     progress: bool = setting(True, "Show bars with the time left.")
 
 
-def run_study(kind: type[Study], measure: Callable[[Study], Table], documentation: str) -> None:
+def run_study(kind: type[Settings], measure: Callable[..., Table], documentation: str) -> None:
     """Runs a study as a program: makes flags of its settings, measures, and prints the table.
 
     Args:
@@ -42,6 +43,16 @@ def run_study(kind: type[Study], measure: Callable[[Study], Table], documentatio
         print(f"{table.markdown()}\n{table.caption}")
 
     command_line.run(main, documentation)
+
+
+def mean_result(
+    name: str, values: np.ndarray, definition: str, *, groups=None, weights=None, floor: float | None = None, seed: int = 0
+) -> Result:
+    """Returns the mean of values [M] with its 95 % interval over groups [M] (`metrics.bootstrap.mean_interval`)."""
+    from timbre_jax.metrics.bootstrap import mean_interval
+
+    interval = mean_interval(values, groups, weights=weights, seed=seed)
+    return Result(name, *interval.value_low_high(), floor, definition)
 
 
 def write_study(out: Path, name: str, tables: Sequence[Table], results: Iterable[Result]) -> None:

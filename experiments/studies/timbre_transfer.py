@@ -21,7 +21,7 @@ import numpy as np
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[2])  # the clone, not the program's folder
 
-from experiments.studies.study import Study, run_study, write_study
+from experiments.studies.study import Study, mean_result, run_study, write_study
 from timbre_jax.settings import setting
 
 ENOUGH = 0.9
@@ -149,7 +149,6 @@ def lag_ms(wave: np.ndarray, reference: np.ndarray, rate: int, *, hop: int = 32,
 
 def summarize(records: list[dict], name: str, seed: int):
     """The summary table and results. Sounds whose level does not move have no correlation and are left out."""
-    from timbre_jax.metrics.bootstrap import mean_interval
     from timbre_jax.metrics.table import Result, Table
 
     rows, results = [], []
@@ -160,20 +159,12 @@ def summarize(records: list[dict], name: str, seed: int):
             inside = np.isfinite(values) & ((sources == source) | (source == "all"))
             if not inside.any():
                 continue
-            interval = mean_interval(values[inside], seed=seed)
-            cells = tuple(float(x) for x in (interval.value, interval.low, interval.high))
-            enough = int((values[inside] >= ENOUGH).sum())
-            rows.append((title, source, int(inside.sum()), *cells, float(values[inside].min()), enough))
-            where = f"{inside.sum()} sounds of {source}, run {name}, {title}"
-            results.append(
-                Result(f"conversion/{key}/{source}/correlation", *cells, None, f"correlation of level curves; {where}")
-            )
-            share = Result(
-                f"conversion/{key}/{source}/enough",
-                enough / int(inside.sum()),
-                definition=f"share with {ENOUGH:g} or more; {where}",
-            )
-            results.append(share)
+            kept, prefix = values[inside], f"conversion/{key}/{source}"
+            enough, where = int((kept >= ENOUGH).sum()), f"{len(kept)} sounds of {source}, run {name}, {title}"
+            mean = mean_result(f"{prefix}/correlation", kept, f"correlation of level curves; {where}", seed=seed)
+            rows.append((title, source, len(kept), mean.value, mean.low, mean.high, float(kept.min()), enough))
+            share = f"share with {ENOUGH:g} or more; {where}"
+            results += [mean, Result(f"{prefix}/enough", enough / len(kept), definition=share)]
     lags = np.abs([record["lag_ms"] for record in records])
     caption = (
         f"Correlation of the level curves of input and output, run {name}; low, high: 95 %, bootstrap over sounds; enough: "

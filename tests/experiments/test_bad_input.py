@@ -6,7 +6,6 @@ checkpoints in tests/test_checkpoint.py) is not asked again.
 
 from __future__ import annotations
 
-import csv
 import json
 import resource
 import shutil
@@ -17,13 +16,14 @@ import soundfile
 
 import timbre_jax
 from tests.helpers.evaluations import evaluate
+from tests.helpers.library import doctor_of
 from tests.helpers.notes import example_entry, note_name, note_wave, some_notes, write_nsynth
 from tests.helpers.processes import run
 from tests.helpers.runs import assert_same_run, small_config, small_sources
 from tests.helpers.sounds import harmonic_tone
 from timbre_jax.data.prepare.make_store import prepare
 from timbre_jax.generation.generate import generate
-from timbre_jax.generation.settings import Reconstruct, Sample
+from timbre_jax.generation.settings import Sample
 from timbre_jax.report.analyze_run import AnalysisSettings, analyze_run
 from timbre_jax.training.loop import train_and_evaluate
 
@@ -76,8 +76,7 @@ def test_prepare_keeps_what_can_be_used_and_says_why_of_the_rest(tmp_path):
         entries[names[what]] = example_entry(names[what])
     (folder / "examples.json").write_text(json.dumps(entries))
     store = prepare(source="nsynth", path=[str(folder)], out=str(tmp_path / "store"), keep_all=True, workers=1, progress=False)
-    with open(store.path / "doctor.csv", encoding="utf-8") as file:
-        rows = {row["id"]: row for row in csv.DictReader(file)}
+    rows = doctor_of(store)
     for what, (_, reason, remark) in FILES.items():
         row = rows[names[what]]
         assert row["kept"] == ("0" if reason else "1"), what
@@ -90,26 +89,6 @@ def test_prepare_keeps_what_can_be_used_and_says_why_of_the_rest(tmp_path):
         waves = store.audio(split, range(store.length(split)))
         assert waves.shape[1] == 64000
         assert (np.abs(waves).max(axis=1) > 0.05).all()
-
-
-def test_generate_uses_what_it_can_and_remarks_on_it(pca_run, tmp_path):
-    folder = tmp_path / "sounds"
-    folder.mkdir()
-    write(folder / "offset.wav", np.full(64000, 0.3, np.float32))
-    write(folder / "ten minutes.wav", tone(600))
-    write(folder / "名前 ☃.wav", tone(4))
-    (folder / "no bytes.wav").write_bytes(b"")
-    (folder / "folder.wav").mkdir()
-    (folder / "notes.txt").write_text("not meant")
-    manifest = generate(pca_run, tmp_path / "out", Reconstruct(files=[folder]))
-    assert [error["file"].split("/")[-1] for error in manifest["errors"]] == ["no bytes.wav"]
-    remarks = {sound["file"][4:]: sound["remarks"] for sound in manifest["sounds"]}
-    assert sorted(remarks) == sorted(
-        f"{name}_{what}.wav" for name in ("offset", "ten_minutes", "名前") for what in ("original", "reconstruction")
-    )
-    assert remarks["offset_original.wav"] == ["constant offset: what comes out tells of the model, not of this file"]
-    assert remarks["ten_minutes_original.wav"] == ["cut to the first 4 s"]
-    assert remarks["名前_original.wav"] == []
 
 
 def cut(file):

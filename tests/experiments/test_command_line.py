@@ -35,6 +35,17 @@ def test_a_platform_that_is_not_there_is_one_line(tmp_path):
         assert "Traceback" not in done.stderr
 
 
+def test_flags_are_the_fields_of_the_settings():
+    text = " ".join(run("experiments/generate.py", "--help").stdout.split())
+    said = text.split("--spread:")[1].split(" --")[0]
+    assert "(default" not in said
+    assert "Default: 1.0." in said
+    assert "Default: 0.3." in said
+    assert "control|map>" in text
+    done = run("experiments/generate.py", "--workdir=run", "--out=out", "--mode=average", "--weights=1,1")
+    assert done.stderr == "error: --weights is for --mode=arithmetic, not for average\n"
+
+
 def test_a_full_device_says_what_helps():
     told = command_line._device_message("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 9 bytes.\nMore lines.")
     assert told.startswith("the device's memory is full (RESOURCE_EXHAUSTED: Out of memory")

@@ -7,9 +7,8 @@ import pytest
 
 import timbre_jax
 from experiments.config_flags import read_config
-from tests.helpers.notes import ListedSource
+from tests.helpers.launches import small_notes
 from tests.helpers.processes import run
-from timbre_jax.data.prepare.build import build_store
 from timbre_jax.training.loop import train_and_evaluate
 
 NATSIOU = "--config=natsiou2023"
@@ -24,17 +23,14 @@ SMALL = (
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
-    source = ListedSource(counts=(("train", 40), ("valid", 8), ("test", 4)))
-    path = tmp_path_factory.mktemp("train") / "store"
-    build_store(source, path, workers=1, progress=False)
-    return path
+    return small_notes(tmp_path_factory.mktemp("train") / "store")
 
 
 @pytest.mark.parametrize(
     ("arguments", "message", "code"),
     [
         ((), "error: give --config=NAME", 1),
-        ((NATSIOU,), "error: give --workdir=DIR", 1),
+        ((NATSIOU,), "error: give --workdir=...", 1),
         (("--config=nothing.py", "--workdir=RUN"), "error: there is no configuration file nothing.py", 2),
         ((NATSIOU, "--workdir=RUN", "--config.train.batchsize=3"), "near it: config.train.batch_size", 2),
         ((NATSIOU, "--workdir=RUN"), "error: config.data.store is empty", 1),
@@ -65,12 +61,6 @@ def test_a_configuration_that_cannot_be_trained_is_one_line(arguments, message, 
     assert "\n" not in str(error.value)
 
 
-def test_help_teaches():
-    done = run("experiments/train.py", "--help")
-    for word in ("--config=natsiou2023 --workdir=", "--config.train.steps=500", "the same command resumes", "--parallel"):
-        assert word in done.stdout
-
-
 @pytest.mark.slow
 def test_a_run_on_a_store_with_fitted_ranges(store, tmp_path):
     workdir = tmp_path / "run"
@@ -99,13 +89,7 @@ def test_a_run_on_a_store_with_fitted_ranges(store, tmp_path):
 
 @pytest.mark.parametrize("name", ["pca8", "mean_image"])
 def test_models_that_are_fitted_have_the_same_command(name, store, tmp_path):
-    done = run(
-        "experiments/train.py",
-        f"--config={name}",
-        f"--workdir={tmp_path}",
-        f"--config.data.store={store}",
-        *SMALL,
-    )
+    done = run("experiments/train.py", f"--config={name}", f"--workdir={tmp_path}", f"--config.data.store={store}", *SMALL)
     assert done.returncode == 0, done.stderr
     space = timbre_jax.load(tmp_path)
     assert space.latent_size == {"pca8": 8, "mean_image": 1}[name]
