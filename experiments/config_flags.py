@@ -92,12 +92,14 @@ def explain_config_error(arguments: Sequence[str]) -> str | None:
     """Returns what is wrong with --config among some arguments, with the nearest names; None if that is not the problem."""
     config = None
     for argument in arguments:
-        if match := re.match(r"--?config=([^:]+)", argument):
+        if match := re.match(r"--?config=([^:]+)(?::(.+))?", argument):
             if not os.path.isfile(match[1]):
                 return _missing_config(match[1])
             try:
-                config = runpy.run_path(match[1])["get_config"]()
+                config = runpy.run_path(match[1])["get_config"](*filter(None, [match[2]]))
             except Exception as error:  # whatever a user's file does
+                if match[2] and isinstance(error, ValueError):
+                    return str(error)
                 return f"{match[1]} is no configuration file: {type(error).__name__}: {' '.join(str(error).split())}"
     if config is None:
         if not any(re.match(r"--?config\b", argument) for argument in arguments):

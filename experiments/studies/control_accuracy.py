@@ -186,11 +186,11 @@ def held_out(run, store: str | None, split: str, number: int, seed: int):
     return jax.tree.map(np.asarray, latent), notes.labels["id"][rows].tolist()
 
 
-def _row(latent, row: int):
-    import jax
+def _row(latents, row: int):
+    """Returns one of several series, or the only one."""
+    from timbre_jax.inference.batched import take
 
-    count = latent.values.shape[0]
-    return latent if count == 1 else jax.tree.map(lambda x: x[row : row + 1], latent)
+    return latents if len(latents.values) == 1 else take(latents, np.array([row]))
 
 
 def _follow_latents(space, name: str, starts, number: int, seed: int, progress: bool):

@@ -147,16 +147,17 @@ def _pair(space, features, settings: Interpolation, codes) -> dict:
 
     from timbre_jax.generation import interpolation as even_path
     from timbre_jax.generation import series_paths as paths
+    from timbre_jax.inference.batched import take
 
     latent = jax.tree.map(np.asarray, space.encode(features))
-    a, b = (jax.tree.map(lambda x, i=i: x[i : i + 1], latent) for i in (0, 1))
+    a, b = (take(latent, np.array([i])) for i in (0, 1))
     a, b = paths.align(a, b, count=latent.values.shape[1])
     shares = np.linspace(0.0, 1.0, MIXES)
     if settings.interpolation == "even":
         ends = jax.tree.map(lambda *x: np.concatenate(x), a, b)
         between = [mix.wave for mix in even_path.even_mixes(space, a, b, shares[1:-1], table=codes)]
         return _measured(space, (a, b), np.stack([*np.asarray(space.render(ends)), *between])[[0, *range(2, MIXES), 1]])
-    batch = [jax.tree.map(lambda x: np.repeat(x, MIXES, axis=0), one) for one in (a, b)]
+    batch = [take(one, np.zeros(MIXES, int)) for one in (a, b)]
     share = np.repeat(shares[:, None], a.values.shape[1], axis=1)
     mixed = paths.mix_spherical(space, *batch, share) if settings.interpolation == "spherical" else paths.mix(*batch, share)
     mixed = paths.settled(space, mixed, rounds=settings.settle)

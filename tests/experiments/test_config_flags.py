@@ -25,6 +25,7 @@ def test_a_configuration_is_named_without_its_path():
         (["--config=natsiou2023", "--config.train.steps=abc"], r"config.train.steps=abc: invalid literal for int\(\)"),
         (["--config=natsiou2023", "--config.train.batchsize=3"], "near it: config.train.batch_size"),
         (["--config.train.steps=3"], "needs --config=NAME before it"),
+        (["--config=rebnord2022:large"], "^rebnord2022 has no model 'large'; there are 8_dim"),
     ],
 )
 def test_a_wrong_field_or_value_is_one_line(arguments, message):

@@ -32,7 +32,6 @@ def store(tmp_path_factory):
         ((), "error: give --config=NAME", 1),
         ((NATSIOU,), "error: give --workdir=...", 1),
         (("--config=nothing.py", "--workdir=RUN"), "error: there is no configuration file nothing.py", 2),
-        ((NATSIOU, "--workdir=RUN", "--config.train.batchsize=3"), "near it: config.train.batch_size", 2),
         ((NATSIOU, "--workdir=RUN"), "error: config.data.store is empty", 1),
         ((NATSIOU, "--workdri=RUN"), "error: Unknown command line flag 'workdri'", 2),
         (("now",), "error: there is no argument 'now'", 2),
