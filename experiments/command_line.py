@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from absl import app, flags, logging
 
+from experiments import help_groups
 from experiments.config_flags import WRONG_CONFIG, explain_config_error, named_configs
 from experiments.large_pages import use_large_pages
 from timbre_jax.files import why_full
@@ -52,6 +53,10 @@ def run(
     if hasattr(sys.stdout, "reconfigure"):  # file names need not be valid text
         sys.stdout.reconfigure(errors="backslashreplace")
 
+    if help_groups.asked(sys.argv):
+        print(help_groups.help_text(documentation))
+        sys.exit(0)
+
     def checked(arguments: Sequence[str]) -> int | None:
         if len(arguments) > 1 and not rest:
             _end(f"there is no argument {arguments[1]!r}; options begin with --, see --help", 2)
@@ -70,48 +75,101 @@ def run(
     app.run(checked, flags_parser=_parse)
 
 
-def define_flags(*kinds: type, **named: type) -> None:
+def define_flags(*kinds: type) -> None:
     """Defines one flag for each field of some settings dataclasses (`timbre_jax.settings`).
 
-    A field that several of them share is one flag; if their help texts differ, each text begins with the name of the kind.
-    Flags have no default of their own: what is not given on the command line keeps the default of the dataclass, which the help
-    text states.
+    The flags of a dataclass are a group of --help under the first line of its docstring. Flags have no default of their own:
+    what is not given on the command line keeps the default of the dataclass, which the help text states.
+    """
+    for kind in kinds:
+        for field in dataclasses.fields(kind):
+            _define_flag(kind, field, _help(field), group=str(kind.__doc__).splitlines()[0].rstrip("."))
+
+
+def define_choice(flag: str, kinds: dict[str, type], *, default: str, help: str) -> None:
+    """Defines a flag that chooses among kinds of settings, and the flags of all kinds.
+
+    A field that several kinds share is one flag; its help text names the kinds that have it.
 
     Args:
-      kinds: dataclasses of settings.
-      named: more of them by the names that users know, such as the modes of a program.
+      flag: name of the flag, such as "source".
+      kinds: dataclasses of settings by name.
+      default: name of the kind that is chosen if the flag is not given.
+      help: help text of the flag.
     """
-    labels = {kind: kind.__name__ for kind in kinds} | {kind: name for name, kind in named.items()}
-    seen: dict[str, list[tuple[type, dataclasses.Field]]] = {}
-    for kind in labels:
+    flags.DEFINE_enum(flag, default, list(kinds), f"{help} Default: {default}.")
+    shared = f"--{flag}, and flags that several of its values have"
+    help_groups.add(shared, flag)
+    owners: dict[str, dict[str, dataclasses.Field]] = {}
+    for name, kind in kinds.items():
         for field in dataclasses.fields(kind):
-            seen.setdefault(field.name, []).append((kind, field))
-    for name, owners in seen.items():
-        texts: dict[str, list[str]] = {}
-        for kind, field in owners:
-            texts.setdefault(_help(field), []).append(labels[kind])
-        lines = [text if len(texts) == 1 else f"{', '.join(names)}: {text}" for text, names in texts.items()]
-        kind, field = owners[0]
-        limits, wanted = field.metadata, field_types(kind)[name]
-        define: Callable = {bool: flags.DEFINE_bool, tuple: flags.DEFINE_list}.get(wanted, flags.DEFINE_string)
-        options: dict = {}
-        if limits.get("parse"):
-            define = flags.DEFINE_string
-        elif wanted in (int, float):
-            define = flags.DEFINE_integer if wanted is int else flags.DEFINE_float
-            options = {"lower_bound": limits.get("low"), "upper_bound": limits.get("high")}
-        elif limits.get("choices"):
-            define, options = flags.DEFINE_enum, {"enum_values": limits["choices"]}
-        define(name, default=None, help=" ".join(lines), **options)
+            owners.setdefault(field.name, {})[name] = field
+    for fields in owners.values():
+        (name, field), *others = fields.items()
+        text, group = (_help_of_several(fields, len(kinds)), shared) if others else (_help(field), f"--{flag}={name}")
+        _define_flag(kinds[name], field, text, group=group)
+
+
+def chosen_settings(flag: str, kinds: dict[str, type[T]]) -> T:
+    """Returns the settings of the kind that a flag of `define_choice` chooses.
+
+    Raises:
+      ValueError: a flag was given that only other kinds have; and the errors of `settings`.
+    """
+    fields = {name: field_types(kind).keys() for name, kind in kinds.items()}
+    chosen = flags.FLAGS[flag].value
+    for field in dict.fromkeys(field for own in fields.values() for field in own):
+        if field not in fields[chosen] and flags.FLAGS[field].present:
+            having = " or ".join(name for name, own in fields.items() if field in own)
+            raise ValueError(f"--{field} is for --{flag}={having}, not for {chosen}")
+    return settings(kinds[chosen])
+
+
+def _define_flag(kind: type, field: dataclasses.Field, text: str, *, group: str) -> None:
+    """Defines the flag of a field."""
+    limits, wanted = field.metadata, field_types(kind)[field.name]
+    define: Callable = {bool: flags.DEFINE_bool, tuple: flags.DEFINE_list}.get(wanted, flags.DEFINE_string)
+    options: dict = {}
+    if limits.get("parse"):
+        define = flags.DEFINE_string
+    elif wanted in (int, float):
+        define = flags.DEFINE_integer if wanted is int else flags.DEFINE_float
+        options = {"lower_bound": limits.get("low"), "upper_bound": limits.get("high")}
+    elif limits.get("choices"):
+        define, options = flags.DEFINE_enum, {"enum_values": limits["choices"]}
+    define(field.name, default=None, help=text, **options)
+    help_groups.add(group, field.name)
 
 
 def _help(field: dataclasses.Field) -> str:
-    """The help text of a field with its default."""
+    """Returns the help text of a field with its default."""
+    text, default = field.metadata.get("help", ""), _default(field)
+    return f"{text} Default: {default}." if default else f"{text} Required." if field.default is dataclasses.MISSING else text
+
+
+def _help_of_several(fields: dict[str, dataclasses.Field], count: int) -> str:
+    """Returns the help text of a field that several of `count` kinds have: their names, each text once, and the defaults."""
+    texts: dict[str, list[str]] = {}
+    for name, field in fields.items():
+        texts.setdefault(field.metadata.get("help", ""), []).append(name)
+    parts = []
+    for text, names in texts.items():
+        parts.append(text if len(names) == count else f"{', '.join(names)}: {text}")
+        defaults: dict[str, list[str]] = {}
+        for name in names:
+            defaults.setdefault(_default(fields[name]), []).append(name)
+        values = [f"{value} ({', '.join(having)})" if len(defaults) > 1 else value for value, having in defaults.items()]
+        if any(defaults):
+            parts.append(f"Default: {'; '.join(values)}.")
+    return " ".join(parts)
+
+
+def _default(field: dataclasses.Field) -> str:
+    """Returns the default of a field as text, or "" if the help text need not state it."""
     default = field.default
     if default in (dataclasses.MISSING, None, "", ()) or isinstance(default, bool):
-        return field.metadata.get("help", "")
-    shown = field.metadata.get("shown") or (",".join(map(str, default)) if isinstance(default, tuple) else default)
-    return f"{field.metadata.get('help', '')} Default: {shown}."
+        return ""
+    return field.metadata.get("shown") or (",".join(map(str, default)) if isinstance(default, tuple) else str(default))
 
 
 def settings(kind: type[T], **others) -> T:
@@ -142,34 +200,6 @@ def settings(kind: type[T], **others) -> T:
         return kind(**values)
     except ValueError as error:
         raise ValueError(f"--{error}" if str(error).split("=")[0] in wanted else str(error)) from None
-
-
-def define_choice(flag: str, kinds: dict[str, type], *, default: str, help: str) -> None:
-    """Defines a flag that chooses among kinds of settings, and the flags of all kinds.
-
-    Args:
-      flag: name of the flag, such as "source".
-      kinds: dataclasses of settings by name.
-      default: name of the kind that is chosen if the flag is not given.
-      help: help text of the flag.
-    """
-    flags.DEFINE_enum(flag, default, list(kinds), help)
-    define_flags(**kinds)
-
-
-def chosen_settings(flag: str, kinds: dict[str, type[T]]) -> T:
-    """Returns the settings of the kind that a flag of `define_choice` chooses.
-
-    Raises:
-      ValueError: a flag was given that only other kinds have; and the errors of `settings`.
-    """
-    fields = {name: field_types(kind).keys() for name, kind in kinds.items()}
-    chosen = flags.FLAGS[flag].value
-    for field in dict.fromkeys(field for own in fields.values() for field in own):
-        if field not in fields[chosen] and flags.FLAGS[field].present:
-            having = " or ".join(name for name, own in fields.items() if field in own)
-            raise ValueError(f"--{field} is for --{flag}={having}, not for {chosen}")
-    return settings(kinds[chosen])
 
 
 def use_platform(name: str | None) -> None:

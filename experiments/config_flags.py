@@ -10,6 +10,8 @@ from collections.abc import Sequence
 
 from absl import flags
 
+from experiments import help_groups
+
 CONFIGS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "configs")
 
 WRONG_CONFIG = (AttributeError, KeyError, TypeError, ValueError, OSError, ImportError, SyntaxError, NameError)
@@ -23,6 +25,7 @@ def define_config(help: str) -> None:
     from ml_collections import config_flags
 
     config_flags.DEFINE_config_file("config", None, help)
+    help_groups.add("Configuration", "config")
 
 
 def given_config():

@@ -37,11 +37,11 @@ def test_a_platform_that_is_not_there_is_one_line(tmp_path):
 
 def test_flags_are_the_fields_of_the_settings():
     text = " ".join(run("experiments/generate.py", "--help").stdout.split())
-    said = text.split("--spread:")[1].split(" --")[0]
-    assert "(default" not in said
-    assert "Default: 1.0." in said
-    assert "Default: 0.3." in said
-    assert "control|map>" in text
+    spread = text.split("--spread:")[1].split(" --")[0]
+    assert "Default: 1.0." in spread
+    assert "Default: 0.3." in spread
+    assert "Default: sample. One of reconstruct, sample," in text
+    assert text.index("--mode=control:") < text.index("--curve:") < text.index("--mode=map:")
     done = run("experiments/generate.py", "--workdir=run", "--out=out", "--mode=average", "--weights=1,1")
     assert done.stderr == "error: --weights is for --mode=arithmetic, not for average\n"
 
