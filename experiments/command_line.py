@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import os
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -75,15 +76,17 @@ def run(
     app.run(checked, flags_parser=_parse)
 
 
-def define_flags(*kinds: type) -> None:
+def define_flags(**groups: type) -> None:
     """Defines one flag for each field of some settings dataclasses (`timbre_jax.settings`).
 
-    The flags of a dataclass are a group of --help under the first line of its docstring. Flags have no default of their own:
-    what is not given on the command line keeps the default of the dataclass, which the help text states.
+    Flags have no default of their own: a flag that is not given keeps the default of the dataclass, which the help text states.
+
+    Args:
+      groups: dataclasses of settings by the name of their group in --help; underscores become spaces.
     """
-    for kind in kinds:
+    for name, kind in groups.items():
         for field in dataclasses.fields(kind):
-            _define_flag(kind, field, _help(field), group=str(kind.__doc__).splitlines()[0].rstrip("."))
+            _define_flag(kind, field, _help(field), group=name.replace("_", " ").capitalize())
 
 
 def define_choice(flag: str, kinds: dict[str, type], *, default: str, help: str) -> None:
@@ -98,16 +101,15 @@ def define_choice(flag: str, kinds: dict[str, type], *, default: str, help: str)
       help: help text of the flag.
     """
     flags.DEFINE_enum(flag, default, list(kinds), f"{help} Default: {default}.")
-    shared = f"--{flag}, and flags that several of its values have"
-    help_groups.add(shared, flag)
+    help_groups.add(flag.capitalize(), flag)
     owners: dict[str, dict[str, dataclasses.Field]] = {}
     for name, kind in kinds.items():
         for field in dataclasses.fields(kind):
             owners.setdefault(field.name, {})[name] = field
     for fields in owners.values():
         (name, field), *others = fields.items()
-        text, group = (_help_of_several(fields, len(kinds)), shared) if others else (_help(field), f"--{flag}={name}")
-        _define_flag(kinds[name], field, text, group=group)
+        text = _help_of_several(fields, len(kinds)) if others else _help(field)
+        _define_flag(kinds[name], field, text, group=flag.capitalize() if others else f"--{flag}={name}")
 
 
 def chosen_settings(flag: str, kinds: dict[str, type[T]]) -> T:
@@ -200,6 +202,21 @@ def settings(kind: type[T], **others) -> T:
         return kind(**values)
     except ValueError as error:
         raise ValueError(f"--{error}" if str(error).split("=")[0] in wanted else str(error)) from None
+
+
+def print_written(*paths: str | os.PathLike, next: Sequence[Sequence[str]] = ()) -> None:
+    """Prints what a program wrote, and commands to run next that can be pasted.
+
+    Args:
+      paths: files or folders.
+      next: the words of each command, without "python".
+    """
+    for path in paths:
+        print(f"Wrote {path}")
+    if next:
+        print("Next:")
+    for words in next:
+        print(f"  {shlex.join(['python', *words])}")
 
 
 def use_platform(name: str | None) -> None:

@@ -20,11 +20,15 @@ WRONG_CONFIG = (AttributeError, KeyError, TypeError, ValueError, OSError, Import
 flags.disclaim_key_flags()  # flags defined by functions of this module belong to the program that calls them
 
 
-def define_config(help: str) -> None:
-    """Defines --config and --config.FIELD."""
+def define_config() -> None:
+    """Defines --config and --config.SECTION.FIELD."""
     from ml_collections import config_flags
 
-    config_flags.DEFINE_config_file("config", None, help)
+    text = (
+        "Configuration: a name in experiments/configs, NAME:VARIANT, or a file. --config.SECTION.FIELD=VALUE changes a field; "
+        "timbre_jax/training/config.py describes the fields. Required."
+    )
+    config_flags.DEFINE_config_file("config", None, text)
     help_groups.add("Configuration", "config")
 
 

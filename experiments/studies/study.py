@@ -35,7 +35,7 @@ def run_study(kind: type[Settings], measure: Callable[..., Table], documentation
       measure: takes the settings and returns the table to print.
       documentation: docstring of the program, for --help.
     """
-    command_line.define_flags(kind)
+    command_line.define_flags(study=kind)
 
     def main(_) -> None:
         command_line.use_compilation_cache()

@@ -196,5 +196,5 @@ def main(_) -> None:
 
 
 if __name__ == "__main__":
-    command_line.define_flags(EmbeddingTraining)
+    command_line.define_flags(training=EmbeddingTraining)
     command_line.run(main, __doc__)
