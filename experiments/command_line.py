@@ -1,4 +1,7 @@
-"""Command line that all programs share: flags from settings, one-line errors, the platform, and the exit code."""
+"""Command line of all programs.
+
+Makes flags from settings, selects the platform, prints errors as one line, and sets the exit code.
+"""
 
 from __future__ import annotations
 
@@ -20,15 +23,15 @@ from timbre_jax.settings import Settings, field_types, setting
 
 T = TypeVar("T")
 
-flags.disclaim_key_flags()  # flags defined by functions of this module belong to the program that calls them
+flags.disclaim_key_flags()  # the flags that this module defines belong to the program that calls it
 
 
 @dataclasses.dataclass(frozen=True)
 class DeviceSettings(Settings):
-    """Devices that a program computes on."""
+    """Settings of the devices that a program computes on."""
 
-    platform: str | None = setting(None, "cpu, cuda or tpu. Default: the best that JAX finds.")
-    parallel: str = setting("jit", "How several devices are used; the numbers are the same.", choices=("jit", "pmap"))
+    platform: str | None = setting(None, "cpu, cuda or tpu. Default: the fastest that JAX detects.")
+    parallel: str = setting("jit", "Use of several devices; both give the same numbers.", choices=("jit", "pmap"))
 
 
 def run(
@@ -39,30 +42,30 @@ def run(
     large_pages: bool = False,
     resumable: bool = False,
 ) -> None:
-    """Runs an absl main; wrong input ends with one line on stderr and exit code 1, wrong flags with 2.
+    """Runs the main function of a program and exits.
+
+    An error in the input is printed as one line on stderr, with exit code 1; an error in the flags, with exit code 2.
 
     Args:
-      main: takes the arguments that are not flags; its integer is the exit code.
+      main: takes the arguments that are not flags; returns the exit code, or None for 0.
       documentation: docstring of the program, for --help.
       rest: whether arguments that are not flags are allowed.
-      large_pages: whether the program runs faster with large pages of memory (`large_pages.py`).
+      large_pages: whether to use large memory pages (`large_pages.py`).
       resumable: whether the same command resumes the work after Ctrl-C.
     """
     if large_pages:
         use_large_pages()
-    sys.modules["__main__"].__doc__ = documentation
     if hasattr(sys.stdout, "reconfigure"):  # file names need not be valid text
         sys.stdout.reconfigure(errors="backslashreplace")
-
-    if help_groups.asked(sys.argv):
+    if help_groups.is_requested(sys.argv):
         print(help_groups.help_text(documentation))
         sys.exit(0)
 
     def checked(arguments: Sequence[str]) -> int | None:
         if len(arguments) > 1 and not rest:
-            _end(f"there is no argument {arguments[1]!r}; options begin with --, see --help", 2)
+            _end(f"{arguments[1]}: unexpected argument; flags begin with --, see --help", 2)
         if not flags.FLAGS["verbosity"].present:
-            logging.set_verbosity(logging.WARNING)  # notes of libraries are for their developers
+            logging.set_verbosity(logging.WARNING)  # messages of libraries are for their developers
         try:
             return main(arguments)
         except (ValueError, OSError, RuntimeError) as error:
@@ -77,12 +80,13 @@ def run(
 
 
 def define_flags(**groups: type) -> None:
-    """Defines one flag for each field of some settings dataclasses (`timbre_jax.settings`).
+    """Defines a flag for each field of settings dataclasses (`timbre_jax.settings`).
 
-    Flags have no default of their own: a flag that is not given keeps the default of the dataclass, which the help text states.
+    The flags have no defaults of their own. A flag that is not given keeps the default of the dataclass, which the help text
+    states.
 
     Args:
-      groups: dataclasses of settings by the name of their group in --help; underscores become spaces.
+      groups: settings dataclasses; the keyword is the name of their group in --help, with spaces for underscores.
     """
     for name, kind in groups.items():
         for field in dataclasses.fields(kind):
@@ -90,14 +94,14 @@ def define_flags(**groups: type) -> None:
 
 
 def define_choice(flag: str, kinds: dict[str, type], *, default: str, help: str) -> None:
-    """Defines a flag that chooses among kinds of settings, and the flags of all kinds.
+    """Defines a flag that selects one of several settings dataclasses, and the flags of all of them.
 
-    A field that several kinds share is one flag; its help text names the kinds that have it.
+    Fields of the same name are one flag, whose help text names the dataclasses that have it.
 
     Args:
       flag: name of the flag, such as "source".
-      kinds: dataclasses of settings by name.
-      default: name of the kind that is chosen if the flag is not given.
+      kinds: settings dataclasses by the value of the flag.
+      default: value of the flag if it is not given.
       help: help text of the flag.
     """
     flags.DEFINE_enum(flag, default, list(kinds), f"{help} Default: {default}.")
@@ -113,29 +117,33 @@ def define_choice(flag: str, kinds: dict[str, type], *, default: str, help: str)
 
 
 def chosen_settings(flag: str, kinds: dict[str, type[T]]) -> T:
-    """Returns the settings of the kind that a flag of `define_choice` chooses.
+    """Returns the settings that a flag of `define_choice` selects.
+
+    Args:
+      flag: name of the flag.
+      kinds: settings dataclasses by the value of the flag.
 
     Raises:
-      ValueError: a flag was given that only other kinds have; and the errors of `settings`.
+      ValueError: if a flag is given that the selected settings do not have, or `settings` fails.
     """
     fields = {name: field_types(kind).keys() for name, kind in kinds.items()}
     chosen = flags.FLAGS[flag].value
     for field in dict.fromkeys(field for own in fields.values() for field in own):
         if field not in fields[chosen] and flags.FLAGS[field].present:
-            having = " or ".join(name for name, own in fields.items() if field in own)
-            raise ValueError(f"--{field} is for --{flag}={having}, not for {chosen}")
+            owners = " or ".join(name for name, own in fields.items() if field in own)
+            raise ValueError(f"--{field} is for --{flag}={owners}, not for {chosen}")
     return settings(kinds[chosen])
 
 
 def _define_flag(kind: type, field: dataclasses.Field, text: str, *, group: str) -> None:
     """Defines the flag of a field."""
-    limits, wanted = field.metadata, field_types(kind)[field.name]
-    define: Callable = {bool: flags.DEFINE_bool, tuple: flags.DEFINE_list}.get(wanted, flags.DEFINE_string)
+    limits, value_type = field.metadata, field_types(kind)[field.name]
+    define: Callable = {bool: flags.DEFINE_bool, tuple: flags.DEFINE_list}.get(value_type, flags.DEFINE_string)
     options: dict = {}
     if limits.get("parse"):
         define = flags.DEFINE_string
-    elif wanted in (int, float):
-        define = flags.DEFINE_integer if wanted is int else flags.DEFINE_float
+    elif value_type in (int, float):
+        define = flags.DEFINE_integer if value_type is int else flags.DEFINE_float
         options = {"lower_bound": limits.get("low"), "upper_bound": limits.get("high")}
     elif limits.get("choices"):
         define, options = flags.DEFINE_enum, {"enum_values": limits["choices"]}
@@ -150,7 +158,7 @@ def _help(field: dataclasses.Field) -> str:
 
 
 def _help_of_several(fields: dict[str, dataclasses.Field], count: int) -> str:
-    """Returns the help text of a field that several of `count` kinds have: their names, each text once, and the defaults."""
+    """Returns the help text of a field that some or all of `count` dataclasses have, by name."""
     texts: dict[str, list[str]] = {}
     for name, field in fields.items():
         texts.setdefault(field.metadata.get("help", ""), []).append(name)
@@ -160,14 +168,14 @@ def _help_of_several(fields: dict[str, dataclasses.Field], count: int) -> str:
         defaults: dict[str, list[str]] = {}
         for name in names:
             defaults.setdefault(_default(fields[name]), []).append(name)
-        values = [f"{value} ({', '.join(having)})" if len(defaults) > 1 else value for value, having in defaults.items()]
+        values = [f"{value} ({', '.join(owners)})" if len(defaults) > 1 else value for value, owners in defaults.items()]
         if any(defaults):
             parts.append(f"Default: {'; '.join(values)}.")
     return " ".join(parts)
 
 
 def _default(field: dataclasses.Field) -> str:
-    """Returns the default of a field as text, or "" if the help text need not state it."""
+    """Returns the default of a field as text; "" for booleans and empty defaults."""
     default = field.default
     if default in (dataclasses.MISSING, None, "", ()) or isinstance(default, bool):
         return ""
@@ -175,15 +183,16 @@ def _default(field: dataclasses.Field) -> str:
 
 
 def settings(kind: type[T], **others) -> T:
-    """Returns settings of a kind with the values of the flags that were given on the command line.
+    """Returns settings with the values of the flags on the command line.
 
     Args:
-      others: values that are not flags.
+      kind: settings dataclass whose fields are flags.
+      others: values of fields that are not flags.
 
     Raises:
-      ValueError: a required setting is missing, or a value is outside its limits.
+      ValueError: if a required setting is missing or a value is outside its limits.
     """
-    values, wanted = dict(others), field_types(kind)
+    values, value_types = dict(others), field_types(kind)
     for field in dataclasses.fields(kind):
         if field.name in others or field.name not in flags.FLAGS:
             continue
@@ -192,7 +201,7 @@ def settings(kind: type[T], **others) -> T:
             continue
         if field.metadata.get("parse"):
             value = field.metadata["parse"](value)
-        elif wanted[field.name] is tuple:
+        elif value_types[field.name] is tuple:
             value = tuple(value)
         values[field.name] = value
     missing = [f.name for f in dataclasses.fields(kind) if f.default is dataclasses.MISSING and f.name not in values]
@@ -201,15 +210,15 @@ def settings(kind: type[T], **others) -> T:
     try:
         return kind(**values)
     except ValueError as error:
-        raise ValueError(f"--{error}" if str(error).split("=")[0] in wanted else str(error)) from None
+        raise ValueError(f"--{error}" if str(error).split("=")[0] in value_types else str(error)) from None
 
 
 def print_written(*paths: str | os.PathLike, next: Sequence[Sequence[str]] = ()) -> None:
-    """Prints what a program wrote, and commands to run next that can be pasted.
+    """Prints the files that a program wrote, and commands to run next.
 
     Args:
       paths: files or folders.
-      next: the words of each command, without "python".
+      next: commands, each as its words after "python"; they are quoted for the shell.
     """
     for path in paths:
         print(f"Wrote {path}")
@@ -220,15 +229,15 @@ def print_written(*paths: str | os.PathLike, next: Sequence[Sequence[str]] = ())
 
 
 def use_platform(name: str | None) -> None:
-    """Makes JAX compute on "cpu", "cuda" or "tpu". Call it before anything else uses JAX's devices.
+    """Selects the platform that JAX computes on. Call it before JAX's devices are used.
 
-    The environment variable alone would be too late: reading a configuration imports JAX.
+    Setting the environment variable is not enough: reading a configuration has already imported JAX.
 
     Args:
-      name: the platform; None leaves the choice to JAX.
+      name: "cpu", "cuda" or "tpu"; None leaves the choice to JAX.
 
     Raises:
-      ValueError: CUDA was asked for and JAX has no plugin for it, for which JAX's own error gives no reason.
+      ValueError: if the platform is "cuda" and JAX has no CUDA plugin; JAX's own error does not mention the plugin.
     """
     if name == "cuda" and not any(importlib.util.find_spec(f"jax_cuda{version}_plugin") for version in range(11, 20)):
         raise ValueError('--platform=cuda: JAX has no CUDA plugin installed; run pip install "jax[cuda12]" or "jax[cuda13]"')
@@ -240,7 +249,10 @@ def use_platform(name: str | None) -> None:
 
 
 def use_compilation_cache() -> None:
-    """Keeps compiled programs in the user's cache folder; JAX_COMPILATION_CACHE_DIR names another, empty turns it off."""
+    """Keeps compiled programs on disk for later runs.
+
+    The folder is the user's cache folder, or JAX_COMPILATION_CACHE_DIR; if that variable is empty, nothing is kept.
+    """
     import jax
 
     default = os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "timbre_jax", "jax")
@@ -250,6 +262,7 @@ def use_compilation_cache() -> None:
 
 
 def _parse(arguments: Sequence[str]) -> list[str]:
+    """Parses the flags and returns the other arguments; exits with one line if a flag is wrong."""
     arguments = named_configs([_expand_home(argument) for argument in arguments])
     try:
         rest = flags.FLAGS(arguments)
@@ -269,7 +282,7 @@ def _parse(arguments: Sequence[str]) -> list[str]:
 
 
 def _expand_home(argument: str) -> str:
-    """Returns --out=~/notes with the user's folder: shells expand ~ only at the beginning of a word."""
+    """Expands ~ in the value of a flag; shells expand it only at the beginning of a word."""
     name, equals, value = argument.partition("=")
     if not (equals and name.startswith("-")):
         return argument
@@ -277,22 +290,23 @@ def _expand_home(argument: str) -> str:
 
 
 def _device_message(text: str) -> str:
-    """Returns what the user can do about an error of JAX's runtime, or ""."""
+    """Returns a one-line message for an error of JAX's runtime, or "" if the error is of another kind."""
     first = " ".join(text.split())[:160]
     if "RESOURCE_EXHAUSTED" in text:
-        ways = {"config": "--config.train.accumulate=N", "at_once": "--at_once=N", "number": "--number=N"}
-        less = " or ".join(way for name, way in ways.items() if name in flags.FLAGS)
-        return f"the device's memory is full ({first}){f'; less at once: {less}' if less else ''}"
+        remedies = {"config": "--config.train.accumulate=N", "at_once": "--at_once=N", "number": "--number=N"}
+        remedy = " or ".join(text for name, text in remedies.items() if name in flags.FLAGS)
+        return f"the device is out of memory ({first}){f'; reduce the work at a time with {remedy}' if remedy else ''}"
     return first if text.startswith("Unable to initialize backend") else ""
 
 
 def _system_message(error: OSError) -> str:
-    """Returns an error of the operating system as one line that names the file."""
+    """Returns a one-line message for an error of the operating system, with the file."""
     where = f"{error.filename}: " if error.filename else ""
     return f"{where}{error.strerror or error}" + ("; free some space and run the same command again" if why_full(error) else "")
 
 
 def _end(message: str, code: int) -> None:
+    """Prints the first line of an error message and exits."""
     first = message.strip().splitlines()
     print(f"error: {first[0] if first else 'unknown'}", file=sys.stderr)
     sys.exit(code)

@@ -1,4 +1,4 @@
-"""Help text of a program: its docstring, with its flags in groups before the last paragraph."""
+"""Help text of a program, with its flags in groups."""
 
 from __future__ import annotations
 
@@ -18,14 +18,17 @@ def add(title: str, *names: str) -> None:
     _GROUPS.setdefault(title, []).extend(names)
 
 
-def asked(arguments: Sequence[str]) -> bool:
-    """Returns whether --help is among the arguments of this program; arguments after -- are for other programs."""
+def is_requested(arguments: Sequence[str]) -> bool:
+    """Returns whether --help is among the arguments before any -- (after it, they are for other programs)."""
     own = itertools.takewhile(lambda argument: argument != "--", arguments[1:])
     return any(argument in ("--help", "-help", "-h", "-?", "--helpshort") for argument in own)
 
 
 def help_text(documentation: str) -> str:
-    """Returns the help text of a program; flags that are in no group come first."""
+    """Returns the docstring of a program with its flags inserted before the last paragraph.
+
+    Flags that are in no group come first, under the title "Flags".
+    """
     text, _, link = documentation.strip().rpartition("\n\n")
     grouped = {name for names in _GROUPS.values() for name in names}
     others = [flag.name for flag in flags.FLAGS.get_key_flags_for_module(sys.argv[0]) if flag.name not in grouped]
@@ -35,6 +38,7 @@ def help_text(documentation: str) -> str:
 
 
 def _flag_text(name: str) -> str:
+    """Returns the lines of a flag."""
     flag = flags.FLAGS[name]
     text = " ".join(flag.help.split())
     if isinstance(flag.parser, flags.EnumParser):

@@ -39,7 +39,7 @@ class SweepSettings(Settings):
 
 
 def main(_) -> int:
-    config, settings = config_flags.given_config(), command_line.settings(SweepSettings)
+    config, settings = config_flags.flag_config(), command_line.settings(SweepSettings)
     devices = command_line.settings(command_line.DeviceSettings)
     if settings.grid and (flags.FLAGS["field"].present or flags.FLAGS["values"].present):
         raise ValueError("--grid: cannot be combined with --field or --values; the grid names the fields and their values")

@@ -49,7 +49,7 @@ class ProcessSettings(Settings):
 
 
 def main(_) -> int:
-    config, settings = config_flags.given_config(), command_line.settings(RunSettings)
+    config, settings = config_flags.flag_config(), command_line.settings(RunSettings)
     devices, together = command_line.settings(command_line.DeviceSettings), command_line.settings(ProcessSettings)
     workdir = settings.workdir
     command_line.use_platform(devices.platform)

@@ -101,7 +101,7 @@ def test_rendered_notes_with_the_doctors_second_look(tmp_path):
     assert np.mean(np.abs(cents[steady]) < 10) > 0.9
 
 
-def test_the_run(*PREPARE, tmp_path):
+def test_the_command(tmp_path):
     """As a user types it; the second time there is nothing to do, another selection is refused, and Ctrl-C has a word."""
     bank = one_preset(tmp_path / "tone.sf2", sample=sine_sample(seconds=0.2))
     arguments = [f"--path={bank}", f"--out={tmp_path / 'store'}", "--pitches=60-63,72", "--velocities=100", "--number=0"]

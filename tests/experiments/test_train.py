@@ -34,7 +34,7 @@ def store(tmp_path_factory):
         (("--config=nothing.py", "--workdir=RUN"), "error: there is no configuration file nothing.py", 2),
         ((NATSIOU, "--workdir=RUN"), "error: config.data.store is empty", 1),
         ((NATSIOU, "--workdri=RUN"), "error: Unknown command line flag 'workdri'", 2),
-        (("now",), "error: there is no argument 'now'", 2),
+        (("now",), "error: now: unexpected argument; flags begin with --", 2),
     ],
 )
 def test_wrong_input_is_one_line(arguments, message, code, tmp_path):
