@@ -22,7 +22,7 @@ more than config.train.checkpoint_share of the time.
 
 The run's folder contains config.json, metrics.jsonl (one JSON object a line), tensorboard/, checkpoints/, and best/, which
 timbre_jax.load(WORKDIR) reads, also during training; of a series space also invariance.json: how much loudness and pitch a
-fresh probe reads from its latents (timbre_jax/analysis/leakage.py).
+fresh probe reads from its latents (timbre_jax/analysis/invariance.py).
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def main(_) -> int:
 
 def _finish(workdir: str, progress: bool) -> None:
     """Measures the invariance of a series space and prints the next command."""
-    from timbre_jax.analysis.run_invariance import measure_run_invariance
+    from timbre_jax.analysis.invariance import measure_run_invariance
 
     for line in measure_run_invariance(workdir, progress=progress):
         print(line)

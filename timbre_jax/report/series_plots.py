@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from timbre_jax.report.plots import CLASS_COLORS, FAINT, MAIN, SECOND, THIRD, new_figure, styled
+from timbre_jax.report.plots import CLASS_COLORS, FAINT, MAIN, SECOND, THIRD, color_bar, new_figure, styled
 
 
 @styled
@@ -91,9 +91,7 @@ def code_scatter(
     share = "" if explained is None else f", {100 * explained:.0f} % of the vectors' variance"
     ax.set(title=title, xticks=[], yticks=[], xlabel=f"PCA{share}")
     ax.grid(False)
-    bar = figure.colorbar(shown, ax=ax, shrink=0.85)
-    bar.set_label(label)
-    bar.outline.set_visible(False)
+    color_bar(figure, shown, ax, label=label, shrink=0.85)
     return figure
 
 
@@ -114,6 +112,7 @@ def code_histogram(counts: np.ndarray, *, title: str = "How often each code is u
         xlim=(0, len(share)),
         ylim=(least, None),
     )
+    ax.yaxis.set_major_formatter("{x:g}")
     even = 100.0 / len(share)
     ax.axhline(even, color="#3a3f47", linewidth=1, linestyle="--")
     ax.annotate("all codes alike", (1, even), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=8)
