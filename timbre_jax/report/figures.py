@@ -119,6 +119,7 @@ def _explanation_figures(e: Explanations) -> dict:
             ylabel="fall of SSIM in %",
         ),
         "importance": plots.bars([_bar_panel(title, values, e.groups) for title, values in importance.items()]),
+        "ranks": _rank_heatmap(e),
         "agreement": plots.heatmap(
             e.agreement.matrix,
             e.agreement.names,
@@ -170,6 +171,7 @@ def _series_figures(analysis: SeriesAnalysis, examples: Examples) -> dict:
             _bar_panel("Integrated Gradients", e.gradients.values, e.groups),
         ]
         found["importance"] = plots.bars(panels, columns=2)
+        found["ranks"] = _rank_heatmap(e)
         curves = ("Moved by its own deviation", "deviations", *_with_zero(e.perturbations["deviation"]))
         found["perturbation"] = plots.curves([curves], ylabel="fall of SSIM in %")
     maps = [(name.upper() if name == "pca" else "t-SNE", m.points, m.rows) for name, m in analysis.maps.items()]
@@ -232,6 +234,21 @@ def _correlation_heatmap(correlation, columns: Sequence[str], *, title: str, xla
         label="Spearman",
         xlabel=xlabel,
         faint=~correlation.beyond_chance().T,
+    )
+
+
+def _rank_heatmap(e: Explanations):
+    rank = e.agreement.rank
+    return plots.heatmap(
+        rank,
+        e.agreement.names,
+        _numbered(rank.shape[1]),
+        title="Rank by importance",
+        text=np.char.mod("%g", rank),
+        limits=(1, rank.shape[1]),
+        colors="Blues_r",
+        label="rank, 1 is the most important",
+        xlabel="latent",
     )
 
 

@@ -11,6 +11,7 @@ from timbre_jax.analysis.record import Analysis, Examples, SeriesAnalysis, Stati
 from timbre_jax.analysis.words import plain_words
 from timbre_jax.metrics.bootstrap import Interval, mean_interval
 from timbre_jax.metrics.table import format_cell
+from timbre_jax.report.page_tables import interval_text
 from timbre_jax.report.tables import (
     axis_correlation_tables,
     code_table,
@@ -144,8 +145,6 @@ def _sum_of(parts: Iterable[str]) -> str:
 
 
 def _range(interval: Interval, *, percent: bool = False, alone: str = "One instrument, no interval") -> str:
-    if not np.isfinite(interval.low):
-        return alone
-    if percent:
+    if percent and np.isfinite(interval.low):
         return f"{100 * interval.low:.0f} to {100 * interval.high:.0f} %"
-    return f"{format_cell(float(interval.low))} to {format_cell(float(interval.high))}"
+    return interval_text(float(interval.low), float(interval.high)) or alone
