@@ -78,10 +78,8 @@ def page_table(table: Table) -> PageTable:
     if len(shown) > MOST_COLUMNS:
         raise ValueError(f"table {table.name!r}: {len(shown)} columns ({', '.join(shown)}), a page shows {MOST_COLUMNS}")
     numeric = dict(zip(table.columns, table.numeric_columns(), strict=True))
-    rows = [
-        [_cell(dict(zip(table.columns, row, strict=True)), column, bounds.get(column)) for column in shown]
-        for row in table.rows
-    ]
+    records = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
+    rows = [[_cell(record, column, bounds.get(column)) for column in shown] for record in records]
     headers = [HEADERS.get(column, column.replace("_", " ")) for column in shown]
     return PageTable(table.name, headers, [numeric.get(column, True) for column in shown], rows, table.caption)
 
@@ -105,8 +103,8 @@ def _intervals(table: Table) -> dict[str, tuple[str, str]]:
     return found
 
 
-def _cell(row: dict[str, Any], column: str, bounds: tuple[str, str] | None) -> str:
-    interval = "" if bounds is None else interval_text(row[bounds[0]], row[bounds[1]])
-    if column not in row:
+def _cell(record: dict[str, Any], column: str, bounds: tuple[str, str] | None) -> str:
+    interval = "" if bounds is None else interval_text(record[bounds[0]], record[bounds[1]])
+    if column not in record:
         return interval
-    return format_cell(row[column]) + (f" ({interval})" if interval else "")
+    return format_cell(record[column]) + (f" ({interval})" if interval else "")
