@@ -91,6 +91,7 @@ def test_a_grid_has_a_tile_a_sound():
     assert len(grid_figure(waves, 16000).axes) == 4
 
 
+@pytest.mark.filterwarnings("ignore:Glyph")  # a font without that emoji
 def test_the_picture_takes_any_name(tmp_path):
     figure = map_figure(np.random.default_rng(0).random((6, 2)), np.array(NASTY), title=NASTY[4])
     assert save_png(figure, tmp_path / "map.png")

@@ -296,7 +296,7 @@ def ranges(result, *, columns: int = 4):
         bottom = np.zeros(bins)
         for c in range(classes):
             share = 100 * result.probability[d, :, c]
-            color, label = CLASS_COLORS[c % len(CLASS_COLORS)], shortened(result.classes[c])
+            color, label = CLASS_COLORS[c % len(CLASS_COLORS)], shortened(str(result.classes[c]))
             ax.bar(np.arange(bins), share, 0.92, bottom, color=color, label=label)
             bottom += share
         ax.set_title(f"latent {d}", fontsize=9)
