@@ -274,8 +274,9 @@ def summarize(records: list[dict], name: str, where: str):
     results.append(
         Result(f"control/{name}/correlation_good", interval.value, interval.low, interval.high, None, f"{told}. {where}")
     )
-    caption = f"Means over curves with 95 % intervals over curves; floor: the start without control. {where}."
-    return Table("control", ("measure", "value", "low", "high", "worst", "floor", "definition"), tuple(rows), caption), results
+    caption = f"Means over curves with 95 % intervals over curves; baseline: the start without control. {where}."
+    columns = ("measure", "value", "low", "high", "worst", "baseline", "definition")
+    return Table("control", columns, tuple(rows), caption), results
 
 
 if __name__ == "__main__":

@@ -86,7 +86,7 @@ def test_planted_labels_are_named_and_others_are_not():
     )  # fmt: skip
     row = next(row for row in measure_invariance(given, steps=200) if row.name == "label/family")
     assert row.value > 0.9
-    assert row.floor == pytest.approx(1 / 3)
+    assert row.baseline == pytest.approx(1 / 3)
 
 
 def test_the_same_seed_gives_the_same_probe():

@@ -67,7 +67,7 @@ def test_loudness_is_the_frames_level_beside_values_that_do_not_change():
     assert measured.conditions["centroid"].shape == (1, 375)
     np.testing.assert_allclose(measured.conditions["centroid"][0, 20:80], 440.0, rtol=0.02)
     with pytest.raises(ValueError, match="measured takes curves that are not loudness, centroid"):
-        LogMel(measured=("attack_time",))
+        LogMel(measured=("loudness",))
 
 
 @pytest.mark.parametrize("preset", ["rebnord2022", "samplevae"])

@@ -202,7 +202,7 @@ def measure_invariance(
             continue
         definition = (
             f"part of the frames whose {name} a fresh two-layer probe names from the latents, mean over {count} labels; "
-            f"{rate.groups} recordings that it did not see; floor: chance"
+            f"{rate.groups} recordings that it did not see; baseline: chance"
         )
         rows.append(Result(f"label/{name}", *rate.value_low_high(), 1.0 / count, definition))
     if len(frames.errors):

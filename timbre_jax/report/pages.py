@@ -75,7 +75,7 @@ def _static_cards(analysis: StaticAnalysis) -> list[Card]:
         cards.append((f"{measure.upper()} of the reconstruction", format_cell(interval.value), text))
     if quality.families is not None:
         interval = mean_interval(quality.families.correct, analysis.groups)
-        floor = f"{100 * quality.families.floor:.0f} %"
+        floor = f"{100 * quality.families.baseline:.0f} %"
         text = f"{_range(interval, percent=True)}. Always the commonest of the training notes: {floor}"
         cards.append(("Family told by 5 training notes", f"{100 * interval.value:.0f} %", text))
     if quality.distances:

@@ -92,7 +92,7 @@ class LogMel(Representation):
     measured: tuple[str, ...] = ()
 
     def __post_init__(self):
-        curves = tuple(name for name, kind in DESCRIPTORS.items() if kind.is_a_curve and name != "loudness")
+        curves = tuple(name for name in DESCRIPTORS if name != "loudness")
         if wrong := [name for name in self.measured if name not in curves]:
             raise ValueError(f"measured takes curves that are not loudness, {', '.join(curves)}; not {wrong[0]!r}")
         for setting, value, names in (

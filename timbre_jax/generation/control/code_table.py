@@ -18,7 +18,7 @@ from timbre_jax.space import TimbreSpace
 from timbre_jax.types import Latent
 
 FRAMES = 10
-CURVES = tuple(name for name, entry in DESCRIPTORS.items() if entry.is_a_curve and name != "loudness")
+CURVES = tuple(name for name in DESCRIPTORS if name != "loudness")
 """What codes are described by; their loudness is the gain's."""
 
 

@@ -36,8 +36,6 @@ class Curve:
 
     def __post_init__(self):
         known = descriptor(self.descriptor)
-        if not known.is_a_curve:
-            raise ValueError(f"{self.descriptor} is one number a sound, no curve")
         times, values = np.asarray(self.times, np.float64), np.asarray(self.values, np.float64)
         where = f"{self.made_of}: " if self.made_of else ""
         if times.ndim != 1 or times.shape != values.shape or not len(times):
