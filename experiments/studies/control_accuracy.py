@@ -112,7 +112,7 @@ def control_accuracy(settings: ControlAccuracy):
     from timbre_jax.evaluation.runs import open_run
     from timbre_jax.metrics.table import Table
     from timbre_jax.report import plots
-    from timbre_jax.report.control_figures import control_figure
+    from timbre_jax.report.series_plots import control_figure
 
     run, out = open_run(settings.workdir, kind="series", why="descriptor control"), Path(settings.out)
     descriptor, curves = settings.descriptor, settings.curves

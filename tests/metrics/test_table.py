@@ -28,11 +28,6 @@ def test_markdown_aligns_numbers_and_escapes_bars():
     assert lines[2] == "| a\\|b | 0.00251 | – |"
 
 
-def test_html_escapes():
-    assert "&lt;i&gt;" in TABLE.html()
-    assert "<i>" not in TABLE.html()
-
-
 @pytest.mark.parametrize(
     ("cell", "text"),
     [(0.00251234, "0.00251"), (0.86342, "0.863"), (6.61534, "6.615"), (123.456, "123.5"), (23456.7, "23,457"), (3, "3"),

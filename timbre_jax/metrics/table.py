@@ -1,10 +1,9 @@
-"""Tables as plain data, written as csv, markdown and html; and `results.json`, the rows that people script on."""
+"""Tables as plain data, written as csv and markdown; and `results.json`, the rows that people script on."""
 
 from __future__ import annotations
 
 import csv
 import dataclasses
-import html
 import io
 import json
 import math
@@ -71,35 +70,19 @@ class Table:
 
     def markdown(self) -> str:
         """A markdown table; numbers to four significant digits and to the right."""
-        right = self._numeric()
+        right = self.numeric_columns()
         head = "| " + " | ".join(_escape(c) for c in self.columns) + " |"
         rule = "|" + "|".join("---:" if numeric else "---" for numeric in right) + "|"
         lines = ["| " + " | ".join(_escape(format_cell(cell)) for cell in row) + " |" for row in self.rows]
         return "\n".join([head, rule, *lines]) + "\n"
 
-    def html(self) -> str:
-        """A <table> element without any style of its own; class "number" on numeric cells."""
-        right = self._numeric()
-        head = "".join(
-            f"<th{' class=number' if numeric else ''}>{html.escape(column)}</th>"
-            for column, numeric in zip(self.columns, right, strict=True)
-        )
-        body = "".join(
-            "<tr>"
-            + "".join(
-                f"<td{' class=number' if numeric else ''}>{html.escape(format_cell(cell))}</td>"
-                for cell, numeric in zip(row, right, strict=True)
-            )
-            + "</tr>"
-            for row in self.rows
-        )
-        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-
     def write_csv(self, folder: str | os.PathLike) -> Path:
         """`<folder>/<name>.csv`, whole or not at all."""
         return write_text(Path(folder) / f"{self.name}.csv", self.csv())
 
-    def _numeric(self) -> list[bool]:
+    def numeric_columns(self) -> list[bool]:
+        """Returns for each column whether all of its cells are numbers or missing."""
+
         def numeric(position: int) -> bool:
             cells = [row[position] for row in self.rows if not _missing(row[position])]
             return bool(cells) and all(isinstance(c, numbers.Real) and not isinstance(c, bool) for c in map(_plain, cells))

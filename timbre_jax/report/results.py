@@ -33,8 +33,7 @@ def _static_results(analysis: StaticAnalysis) -> Iterator[Result]:
         for n, label in enumerate(correlation.names):
             text = f"{correlation.method} correlation; baseline: 95th percentile of |correlation| for shuffled {label}; {where}"
             for d in range(len(correlation.value)):
-                cell = (float(x[d, n]) for x in (correlation.value, correlation.low, correlation.high, correlation.floor))
-                yield Result(f"correlation/{correlation.method}/{label}/latent_{d}", *cell, text)
+                yield Result(f"correlation/{correlation.method}/{label}/latent_{d}", *correlation.cell(d, n), text)
     for label, statistics in analysis.classes.items():
         text = f"share of the latent's variance that lies between classes of {label} (eta squared); {where}"
         for d, value in enumerate(statistics.separation):
@@ -137,8 +136,7 @@ def _series_results(analysis: SeriesAnalysis) -> Iterator[Result]:
         for n, name in enumerate(c.names):
             text = f"{c.method} correlation of a playable axis with {name}, frame by frame; baseline: shuffled frames; {where}"
             for d in range(len(c.value)):
-                cell = (float(x[d, n]) for x in (c.value, c.low, c.high, c.floor))
-                yield Result(f"correlation/{name}/axis_{d}", *cell, text)
+                yield Result(f"correlation/{name}/axis_{d}", *c.cell(d, n), text)
     if analysis.codes is not None:
         uses = analysis.codes.uses
         text = f"exp of the entropy of the codes' shares, of {uses.counts.shape[1]}; baseline: one code; {where}"

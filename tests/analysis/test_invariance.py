@@ -8,7 +8,7 @@ import pytest
 
 from tests.helpers.notes import ListedSource
 from tests.helpers.sounds import harmonic_tone
-from timbre_jax.analysis.leakage import LatentFrames, latent_frames, measure_invariance
+from timbre_jax.analysis.invariance import LatentFrames, latent_frames, measure_invariance
 from timbre_jax.analysis.probe import ProbeSettings, probe, probe_label, r2_interval
 from timbre_jax.data.importers.base import Form, Loaded
 from timbre_jax.data.prepare.build import build_store
