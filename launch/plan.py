@@ -104,7 +104,7 @@ class LaunchOptions(Settings):
     )
     at_once: int = setting(0, "Runs of a sweep at the same time; 0 is one locally, and no limit on Slurm.", low=0)
     retries: int = setting(3, "Number of restarts of a run whose process was killed or crashed.", low=0)
-    sbatch: list[str] | None = setting(None, "Further option of sbatch, such as --sbatch=--partition=gpu.")  # noqa: RUF009
+    sbatch: list[str] | None = setting(None, "Further option of sbatch, such as --sbatch=--partition=gpu")  # noqa: RUF009
     setup: str = setting("", "Shell file that Slurm jobs source first, for modules and environment variables.")
 
 

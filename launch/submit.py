@@ -1,33 +1,19 @@
 r"""Starts experiments on this machine or a Slurm cluster, for single runs and sweeps.
 
-A single run; the same on two nodes with four GPUs each. With --dry_run, commands and batch scripts are only printed:
   python launch/submit.py --config=natsiou2023 --workdir=runs/natsiou -- --config.data.store=notes
-  python launch/submit.py --config=natsiou2023 --workdir=runs/natsiou --cluster=slurm --nodes=2 \
-      --gpus_per_node=4 --time=12:00:00 -- --config.data.store=notes --config.train.steps=20000
-
-Arguments after -- are passed to the experiment. Several experiments run in sequence, each with the arguments after its own --:
-  python launch/submit.py --experiment=train,analyze,evaluate --config=NAME --workdir=runs/natsiou --cluster=slurm \
-      -- --config.data.store=notes -- --number=200 -- --sounds=32
-
-A sweep has a run for each combination in a grid file, in WORKDIR/kl_weight=4+seed=1 and so on; on Slurm it is a job array.
-An analysis follows each run, and one evaluation compares all runs:
-  echo '{"train.kl_weight": [0.5, 1, 2, 4], "seed": [0, 1, 2, 3]}' > grid.json
-  python launch/submit.py --config=NAME --grid=grid.json --workdir=runs/sweep --at_once=4 -- --config.data.store=notes
-The file can also be a list of runs and grids: [{"model.latent_size": 8}, {"model.latent_size": 16, "seed": [0, 1]}]
-
-Show the state of all tasks; resume stopped, failed and missing ones; write a table of the results (WORKDIR/sweep.csv); cancel:
+  python launch/submit.py --experiment=train,analyze,evaluate --config=natsiou2023 --grid=grid.json --workdir=runs/sweep \
+      --cluster=slurm --gpus_per_node=4 --time=12:00:00 -- --config.data.store=notes -- --number=200 -- --sounds=32
   python launch/submit.py --action=status --workdir=runs/sweep
-  python launch/submit.py --action=resume --workdir=runs/sweep
-  python launch/submit.py --action=table --workdir=runs/sweep
-  python launch/submit.py --action=cancel --workdir=runs/sweep
-The command of a launch also resumes it, and may then have more runs in its grid, more time or other nodes.
 
-A run that is preempted, or close to its time limit, is saved and put back into the queue. A run whose process was killed or has
-crashed is restarted up to --retries times. Logs are in WORKDIR/logs, batch scripts and exit codes in WORKDIR/launch.
+The arguments after each -- are passed to one experiment, in the order of --experiment. The same command, or --action=resume,
+resumes a launch. It may then have more runs in its grid, more time or other nodes.
+
+Guide: docs/cluster.md
 """
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shlex
 import sys
@@ -38,55 +24,56 @@ from typing import Any
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # the clone, not the program's folder
 
-from absl import flags
-
 from experiments import command_line
 from launch import slurm
 from launch.check import check
 from launch.local import run_locally
 from launch.plan import ROOT, LaunchOptions, Plan, make_plan, read_plan, write_plan
 from launch.progress import results_table, status_table
+from timbre_jax.settings import Settings, setting
 from timbre_jax.training.sweeps.grid_file import read_grid, run_names
 
 
-def _define_flags() -> None:
-    flags.DEFINE_enum("action", "submit", ["submit", "status", "resume", "table", "cancel"], "Action.")
-    flags.DEFINE_list("experiment", ["train"], "Programs of experiments/ to run in sequence, such as train,analyze,evaluate.")
-    flags.DEFINE_string("config", "", "Configuration: a name in experiments/configs or a file.")
-    flags.DEFINE_string("grid", "", "JSON file with the changes of each run of a sweep.")
-    flags.DEFINE_string("workdir", "", "Folder of the run or sweep. Default: runs/NAME.")
-    flags.DEFINE_string("name", "", "Name of the jobs. Default: the name of the configuration.")
-    flags.DEFINE_enum("cluster", "local", ["local", "slurm"], "Where the experiments run.")
-    command_line.define_flags(LaunchOptions)
-    flags.DEFINE_bool("dry_run", False, "Print the commands and batch scripts without running them.")
+@dataclasses.dataclass(frozen=True)
+class SubmitSettings(Settings):
+    """Launch to start, or action on an existing one."""
+
+    action: str = setting("submit", "What to do.", choices=("submit", "status", "resume", "table", "cancel"))
+    experiment: tuple[str, ...] = setting(("train",), "Programs of experiments/ to run in sequence, comma-separated.")
+    config: str = setting("", "Configuration: a name in experiments/configs or a file.")
+    grid: str = setting("", "JSON file with the changes of each run of a sweep.")
+    workdir: str = setting("", "Folder of the run or sweep. Default: runs/NAME.")
+    name: str = setting("", "Name of the jobs. Default: the name of the configuration.")
+    cluster: str = setting("local", "Where the experiments run.", choices=("local", "slurm"))
+    dry_run: bool = setting(False, "Print the commands and batch scripts without running them.")
 
 
 def main(arguments: Sequence[str]) -> int:
     """Runs the action and returns the exit code."""
-    values = flags.FLAGS
-    if values.action != "submit":
-        if not values.workdir:
-            raise ValueError(f"--action={values.action}: give --workdir=DIR, the folder of the launch")
-        plan = read_plan(values.workdir)
+    settings = command_line.settings(SubmitSettings)
+    if settings.action != "submit":
+        if not settings.workdir:
+            raise ValueError(f"--action={settings.action}: give --workdir=DIR, the folder of the launch")
+        plan = read_plan(settings.workdir)
         if plan is None:
-            raise ValueError(f"--workdir={values.workdir}: contains no launch (launch/plan.json)")
-        actions = {"status": _status, "resume": _resume, "table": _table, "cancel": _cancel}
-        return actions[values.action](plan)
-    name = values.name or _name(values.config or values.experiment[0])
-    workdir = Path(values.workdir or Path("runs") / name)
+            raise ValueError(f"--workdir={settings.workdir}: contains no launch (launch/plan.json)")
+        actions = {"status": _status, "resume": _show if settings.dry_run else _start, "table": _table, "cancel": _cancel}
+        return actions[settings.action](plan)
+    name = settings.name or _name(settings.config or settings.experiment[0])
+    workdir = Path(settings.workdir or Path("runs") / name)
     before = read_plan(workdir)
     plan = make_plan(
         name=name,
         workdir=workdir,
-        stages=values.experiment,
+        stages=settings.experiment,
         arguments=_groups(arguments),
-        config=_config_path(values.config),
-        runs=_runs(values.grid, workdir, before),
-        cluster=values.cluster,
+        config=_config_path(settings.config),
+        runs=_runs(settings.grid, workdir, before),
+        cluster=settings.cluster,
         options=command_line.settings(LaunchOptions),
     )
     check(plan)
-    if values.dry_run:
+    if settings.dry_run:
         return _show(plan)
     changed = set(before.tasks if before else ()) - set(plan.tasks)
     for task in {task.name for task in changed} & {task.name for task in plan.tasks}:
@@ -149,11 +136,6 @@ def _show(plan: Plan) -> int:
     return 0
 
 
-def _resume(plan: Plan) -> int:
-    """Resumes a launch."""
-    return _show(plan) if flags.FLAGS.dry_run else _start(plan)
-
-
 def _start(plan: Plan) -> int:
     """Starts the tasks that are due."""
     due = plan.due_tasks()
@@ -205,5 +187,5 @@ def _cancel(plan: Plan) -> int:
 
 
 if __name__ == "__main__":
-    _define_flags()
+    command_line.define_flags(launch=SubmitSettings, resources=LaunchOptions)
     command_line.run(main, __doc__, rest=True)
