@@ -91,10 +91,10 @@ def saved_config(workdir: Path) -> dict | None:
     Raises:
       CheckpointError: it is missing, damaged or has another format.
     """
-    begun = checkpoint.steps(workdir / "checkpoints") or checkpoint.steps(workdir / "best")
-    if begun or (workdir / "config.json").exists():
+    has_saved = checkpoint.steps(workdir / "checkpoints") or checkpoint.steps(workdir / "best")
+    if has_saved or (workdir / "config.json").exists():
         document = documents.read_config(workdir)
-        return document if begun else None
+        return document if has_saved else None
     return None
 
 
@@ -139,8 +139,11 @@ def fit_closed_form(config: Any, workdir: Path, model: TimbreModel, sources: Sou
     space = make_space(model, variables, sources.representation, sources.train, batch_size=size)
     total = count = 0.0
     for batch in batches(sources.valid, size):
-        again = np.asarray(space.model.reconstruct(space.variables, batch_features(batch)).values)
-        total, count = total + float(np.square(again - batch["values"]).mean((1, 2)).sum()), count + len(again)
+        reconstruction = np.asarray(space.model.reconstruct(space.variables, batch_features(batch)).values)
+        total, count = (
+            total + float(np.square(reconstruction - batch["values"]).mean((1, 2)).sum()),
+            count + len(reconstruction),
+        )
     information = {"step": 0, "metrics": {"mse": total / count}, "statistics_examples": len(sources.train)}
     log.write("valid", 0, mse=total / count, seconds=round(time.monotonic() - start, 3))
     checkpoint.save_space(path, space, information)

@@ -14,6 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from timbre_jax.documents import reason
 from timbre_jax.training.distributed import failures
 from timbre_jax.training.distributed.sharding import JitPlacement, data_mesh
 
@@ -90,8 +91,7 @@ def initialize(
             "--num_processes and --process_id"
         ) from None
     except RuntimeError as error:
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        raise ValueError(f"{failed} ({(lines or [type(error).__name__])[0][:160]})") from None
+        raise ValueError(f"{failed} ({reason(error)})") from None
     if jax.process_count() == 1:
         return False
     failures.report_abort()
