@@ -137,15 +137,13 @@ def fit_closed_form(config: Any, workdir: Path, model: TimbreModel, sources: Sou
     size = config.train.batch_size
     variables = model.fit(lambda: (batch["values"] for batch in batches(sources.train, size)))
     space = make_space(model, variables, sources.representation, sources.train, batch_size=size)
-    total = count = 0.0
+    total = 0.0
     for batch in batches(sources.valid, size):
         reconstruction = np.asarray(space.model.reconstruct(space.variables, batch_features(batch)).values)
-        total, count = (
-            total + float(np.square(reconstruction - batch["values"]).mean((1, 2)).sum()),
-            count + len(reconstruction),
-        )
-    information = {"step": 0, "metrics": {"mse": total / count}, "statistics_examples": len(sources.train)}
-    log.write("valid", 0, mse=total / count, seconds=round(time.monotonic() - start, 3))
+        total += float(np.square(reconstruction - batch["values"]).mean((1, 2)).sum())
+    mse = total / len(sources.valid)
+    information = {"step": 0, "metrics": {"mse": mse}, "statistics_examples": len(sources.train)}
+    log.write("valid", 0, mse=mse, seconds=round(time.monotonic() - start, 3))
     checkpoint.save_space(path, space, information)
     log.close()
-    return Result("finished", 0, 0, total / count)
+    return Result("finished", 0, 0, mse)
