@@ -53,7 +53,10 @@ class Saver:
 
     @property
     def busy(self) -> bool:
-        """True while a checkpoint (not a best space) is being written."""
+        """True while a checkpoint is being written.
+
+        Best spaces do not count, so that frequent ones cannot delay a checkpoint.
+        """
         return self._checkpoint is not None and not self._checkpoint.done()
 
     def save_best(self, step: int, space: TimbreSpace, information: dict) -> None:
