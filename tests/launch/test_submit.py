@@ -27,7 +27,7 @@ def grid_of(tmp_path, grid) -> str:
 
 def test_help_contains_examples():
     done = run(SUBMIT, "--help")
-    for word in ("--[no]dry_run", "--action=status", "--action=resume", "--gpus_per_node", "grid.json", "train,analyze,evaluate"):
+    for word in ("dry_run:", "--action=status", "--action=resume", "--gpus_per_node", "grid.json", "train,analyze,evaluate"):
         assert word in done.stdout
 
 
