@@ -8,7 +8,7 @@ import pytest
 from tests.helpers.notes import ListedSource
 from timbre_jax.data import features as features_module
 from timbre_jax.data.features import FeatureSource, cached_features
-from timbre_jax.data.importers.base import Form, Loaded
+from timbre_jax.data.importers.base import AudioFormat, LoadedSound
 from timbre_jax.data.loader import make_pipeline
 from timbre_jax.data.prepare.build import build_store
 from timbre_jax.data.store import StoreError, open_store
@@ -217,13 +217,15 @@ class Variable(ListedSource):
     """Sound n is noise of 100 (n + 1) samples."""
 
     def load(self, record, payload):
-        return Loaded(np.random.default_rng(record.where).uniform(-1, 1, 100 * (record.where + 1)).astype(np.float32))
+        return LoadedSound(
+            np.random.default_rng(record.location).uniform(-1, 1, 100 * (record.location + 1)).astype(np.float32)
+        )
 
 
 @pytest.mark.parametrize("length", [1000, 2500])
 def test_masks_are_of_the_real_lengths(tmp_path, monkeypatch, length):
     """Sounds of 100 to 2000 samples, cut or padded to the representation's length, few at once where they are long."""
-    source = Variable(counts=(("train", 20),), form=Form(16000, 4000, variable=True, min_seconds=0.001))
+    source = Variable(counts=(("train", 20),), audio_format=AudioFormat(16000, 4000, variable=True, min_seconds=0.001))
     store = build_store(source, tmp_path / "store", workers=1, shard_size=64, progress=False)
     assert store.samples == 2000
     monkeypatch.setattr(features_module, "MAX_SAMPLES", 3 * length)

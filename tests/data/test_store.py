@@ -7,7 +7,7 @@ import pytest
 
 from tests.helpers.library import hit
 from tests.helpers.notes import ListedSource
-from timbre_jax.data.importers.base import Form, Loaded
+from timbre_jax.data.importers.base import AudioFormat, LoadedSound
 from timbre_jax.data.prepare.build import build_store
 from timbre_jax.data.store import JoinedStore, Store, StoreError, open_store
 
@@ -16,15 +16,17 @@ class Lengths(ListedSource):
     """Sound n has 100 + 10 n samples."""
 
     def load(self, record, payload):
-        return Loaded(hit(record.where, rate=self.form.sample_rate, seconds=1.0)[: 100 + 10 * record.where])
+        return LoadedSound(hit(record.location, rate=self.audio_format.sample_rate, seconds=1.0)[: 100 + 10 * record.location])
 
 
-def build(out, form, counts=(("train", 20), ("test", 5)), **options) -> Store:
-    return build_store(Lengths(counts=counts, form=form), out, workers=1, shard_size=64, progress=False, **options)
+def build(out, audio_format, counts=(("train", 20), ("test", 5)), **options) -> Store:
+    return build_store(
+        Lengths(counts=counts, audio_format=audio_format), out, workers=1, shard_size=64, progress=False, **options
+    )
 
 
-VARIABLE = Form(22050, 300, variable=True, min_seconds=0.001)
-FIXED = Form(8000, 200, min_seconds=0.001)
+VARIABLE = AudioFormat(22050, 300, variable=True, min_seconds=0.001)
+FIXED = AudioFormat(8000, 200, min_seconds=0.001)
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +50,7 @@ def test_variable_lengths(variable):
 
 
 def test_joined(variable, tmp_path):
-    other = build(tmp_path / "other", Form(22050, 120, min_seconds=0.001), counts=(("train", 3), ("test", 1)))
+    other = build(tmp_path / "other", AudioFormat(22050, 120, min_seconds=0.001), counts=(("train", 3), ("test", 1)))
     joined = open_store(f"{variable.path},{other.path}")
     assert isinstance(joined, JoinedStore)
     assert joined.splits == ("train", "test")
@@ -104,4 +106,4 @@ def test_stores_of_different_rates_are_not_joined(variable, tmp_path):
 @pytest.mark.parametrize("settings", [{"sample_rate": 7000}, {"sample_rate": 50000}, {"samples": 0}])
 def test_forms_out_of_range(settings):
     with pytest.raises(ValueError, match="is needed"):
-        Form(**settings)
+        AudioFormat(**settings)

@@ -14,7 +14,7 @@ from tests.helpers.library import doctor_of
 from tests.helpers.notes import note_name, note_wave, some_notes, write_nsynth
 from tests.helpers.soundfont import one_preset, sine_sample
 from tests.helpers.sounds import sine
-from timbre_jax.data.importers.options import midi_numbers
+from timbre_jax.data.importers.options import parse_midi_numbers
 from timbre_jax.data.prepare.make_store import prepare
 from timbre_jax.data.prepare.summary import summary
 from timbre_jax.data.store import Store
@@ -30,10 +30,10 @@ def command(*arguments, **options):
 
 
 def test_midi_numbers():
-    assert midi_numbers("40-43,60, 62") == (40, 41, 42, 43, 60, 62)
+    assert parse_midi_numbers("40-43,60, 62") == (40, 41, 42, 43, 60, 62)
     for text in ("4o", "40-", "-3", "a-b", "96-40"):
         with pytest.raises(ValueError, match="is no MIDI number"):
-            midi_numbers(text)
+            parse_midi_numbers(text)
 
 
 def test_every_kind_of_bad_note_has_its_reason(tmp_path):

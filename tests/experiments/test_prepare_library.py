@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.library import hit, write, write_broken, write_library
-from timbre_jax.data.importers.library import shares
+from timbre_jax.data.importers.library import parse_fractions
 from timbre_jax.data.prepare.make_store import prepare
 from timbre_jax.data.store import Store
 
@@ -138,6 +138,6 @@ def test_wrong_input_is_one_line(tmp_path, arguments, message):
 
 
 def test_shares():
-    assert shares("80,10,10") == (0.8, 0.1, 0.1)
+    assert parse_fractions("80,10,10") == (0.8, 0.1, 0.1)
     with pytest.raises(ValueError, match="percents of train, valid and test"):
-        shares("80;10")
+        parse_fractions("80;10")

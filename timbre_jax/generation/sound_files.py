@@ -105,7 +105,7 @@ def unusable(errors: Sequence[dict]) -> ValueError:
 
 def _read_sound(path: Path, space: TimbreSpace, whole: bool) -> InputSound:
     from timbre_jax.audio.io import read_wave
-    from timbre_jax.data.prepare.quality import check_wave, reason_of_quality
+    from timbre_jax.data.prepare.quality import note_problem, wave_problem
 
     rate = space.sample_rate
     length = space.representation.length or 4 * rate
@@ -120,11 +120,11 @@ def _read_sound(path: Path, space: TimbreSpace, whole: bool) -> InputSound:
     elif len(wave) < length:
         remarks.append(f"padded from {len(wave) / rate:.2f} s to {length / rate:g} s")
     wave = np.pad(wave[:length], (0, length - real))
-    if reason := check_wave(wave[:real], rate):
+    if reason := wave_problem(wave[:real], rate):
         remarks.append(f"{reason}: what comes out tells of the model, not of this file")
     else:
         numbers = {name: float(value[0]) for name, value in space.representation.quality(wave[None]).items()}
-        if numbers and (reason := reason_of_quality(numbers, -1, 0.0)):
+        if numbers and (reason := note_problem(numbers, -1, 0.0)):
             remarks.append(f"{reason}: the representation holds only part of it")
     return InputSound(path, wave, real, tuple(remarks))
 

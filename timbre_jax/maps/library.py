@@ -18,7 +18,7 @@ from timbre_jax.files import atomic_path
 from timbre_jax.inference.batched import encode_features
 from timbre_jax.maps.sound_map import SoundMap, space_digest
 
-UNLABELLED = "unlabeled"
+UNLABELED = "unlabeled"
 BORROW_FROM = 5
 BLOCK = 512
 KEPT_FROM = 1000
@@ -64,7 +64,7 @@ class Library:
     @property
     def named(self) -> np.ndarray:
         """Which of the sounds have a class, [M] bool."""
-        return self.classes != UNLABELLED
+        return self.classes != UNLABELED
 
     def audio(self, row: int) -> np.ndarray:
         """The recorded wave [T] of a sound, without what pads it."""
@@ -147,7 +147,7 @@ def read_library(
         tuple(parts),
         latents,
         column("id"),
-        np.where(classes == "", UNLABELLED, classes),
+        np.where(classes == "", UNLABELED, classes),
         column("instrument"),
         np.concatenate([np.full(len(part.positions), part.split) for part in parts]),
     )

@@ -7,9 +7,9 @@ import pytest
 
 from tests.helpers.library import everything, hit, write
 from tests.helpers.soundfont import one_preset, sine_sample, write_soundfont
-from timbre_jax.data.importers.drum_kits import CLASS_OF_KEY, KitSource, class_of_hit
+from timbre_jax.data.importers.drum_kits import CLASS_OF_KEY, DrumKitImporter, class_of_hit
 from timbre_jax.data.importers.drums import DrumSettings
-from timbre_jax.data.importers.folder import FolderSource
+from timbre_jax.data.importers.folder import FolderImporter
 from timbre_jax.data.prepare.build import build_store
 from timbre_jax.soundfont import parser
 from timbre_jax.soundfont.parser import SoundFontError
@@ -47,7 +47,7 @@ def build(source, out, **options):
 
 
 def test_hits_of_a_written_bank(bank, tmp_path):
-    source = KitSource((str(bank),), velocities=(40, 120), seconds=0.5)
+    source = DrumKitImporter((str(bank),), velocities=(40, 120), seconds=0.5)
     plan = source.plan()
     assert [record.id for record in plan] == [
         f"two:{kit}-{key:03d}-{velocity:03d}"
@@ -74,7 +74,7 @@ def test_hits_of_a_written_bank(bank, tmp_path):
 
 def test_a_hit_is_its_recording(bank, tmp_path):
     store = build(
-        KitSource((str(bank),), velocities=(127,), sample_rate=44100, seconds=0.3, families=("kick",)), tmp_path / "s"
+        DrumKitImporter((str(bank),), velocities=(127,), sample_rate=44100, seconds=0.3, families=("kick",)), tmp_path / "s"
     )
     split, row = everything(store)["two:008-room-036-127"]
     (heard,) = store.audio(split, [row["position"]])
@@ -94,35 +94,35 @@ def test_classes_of_keys():
 
 def test_the_default_bank():
     """All kits and nearly all classes of the thesis; groups of shared recordings are many and none holds half of all hits."""
-    plan = KitSource(velocities=(100,)).plan()
+    plan = DrumKitImporter(velocities=(100,)).plan()
     assert len({record.preset for record in plan}) == 8
     assert set(Counter(record.family for record in plan)) >= set(CLASS_OF_KEY.values())
     from timbre_jax.data.importers.splits import connected_groups
 
-    groups = connected_groups(KitSource(velocities=(100,))._recordings())
+    groups = connected_groups(DrumKitImporter(velocities=(100,))._recordings())
     assert len(groups) >= 40
     assert max(map(len, groups)) < 0.25 * len(plan)
 
 
 def test_wrong_banks_and_settings(tmp_path):
     with pytest.raises(SoundFontError, match="no kits"):
-        KitSource((str(one_preset(tmp_path / "tone.sf2", sample=sine_sample(seconds=0.2))),)).plan()
+        DrumKitImporter((str(one_preset(tmp_path / "tone.sf2", sample=sine_sample(seconds=0.2))),)).plan()
     with pytest.raises(SoundFontError, match="no such file"):
-        KitSource((str(tmp_path / "none.sf2"),)).plan()
+        DrumKitImporter((str(tmp_path / "none.sf2"),)).plan()
     with pytest.raises(ValueError, match=r"velocities \[0\]"):
-        KitSource(velocities=(0, 100))
+        DrumKitImporter(velocities=(0, 100))
     with pytest.raises(ValueError, match="velocities empty"):
-        KitSource(velocities=())
+        DrumKitImporter(velocities=())
     with pytest.raises(ValueError, match="there is no class 'gong'"):
-        KitSource(families=("gong",)).plan()
+        DrumKitImporter(families=("gong",)).plan()
 
 
 def test_the_drums_of_this_machine(tmp_path):
     write(tmp_path / "kits" / "A" / "Kick-1.wav", hit(1))
     write(tmp_path / "kits" / "A" / "what.wav", hit(2))
     there = DrumSettings(seconds=1.0).importer((str(tmp_path / "none"), str(tmp_path / "kits")))
-    assert isinstance(there, FolderSource)
+    assert isinstance(there, FolderImporter)
     assert [(record.family, record.left_out) for record in there.plan()] == [
         ("kick", ""), ("unlabeled", "not asked for (no class)"),
     ]  # fmt: skip
-    assert DrumSettings(seconds=1.0).importer((str(tmp_path / "none"),)) == KitSource(seconds=1.0, unlabeled=False)
+    assert DrumSettings(seconds=1.0).importer((str(tmp_path / "none"),)) == DrumKitImporter(seconds=1.0, unlabeled=False)

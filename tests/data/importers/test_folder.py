@@ -12,7 +12,7 @@ import pytest
 import soundfile
 
 from tests.helpers.library import BROKEN, REASONS, build, doctor_of, everything, hit, write, write_broken, write_library
-from timbre_jax.data.importers.folder import FolderSource
+from timbre_jax.data.importers.folder import FolderImporter
 from timbre_jax.data.store import Store
 
 
@@ -64,21 +64,21 @@ def test_the_same_command_the_same_bytes_another_seed_other_splits(library, stor
 
 def test_interrupted_while_it_is_split_it_goes_on(library, store, tmp_path, monkeypatch):
     out = tmp_path / "store"
-    arrange, load = FolderSource.arrange, FolderSource.load
+    arrange, load = FolderImporter.arrange, FolderImporter.load
 
     def cut(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(FolderSource, "arrange", cut)
+    monkeypatch.setattr(FolderImporter, "arrange", cut)
     with pytest.raises(KeyboardInterrupt):
         build(out, library)
     assert not out.exists()
-    monkeypatch.setattr(FolderSource, "arrange", arrange)
-    monkeypatch.setattr(FolderSource, "load", lambda *_: pytest.fail("loaded again"))
+    monkeypatch.setattr(FolderImporter, "arrange", arrange)
+    monkeypatch.setattr(FolderImporter, "load", lambda *_: pytest.fail("loaded again"))
     again = build(out, library)
     assert again.index["fingerprint"] == store.index["fingerprint"]
     assert sorted(path.name for path in out.iterdir()) == sorted(path.name for path in store.path.iterdir())
-    monkeypatch.setattr(FolderSource, "load", load)
+    monkeypatch.setattr(FolderImporter, "load", load)
 
 
 def test_changed_files_are_another_library(tmp_path):
@@ -264,9 +264,9 @@ def test_classes(tmp_path):
     )
 
     def labels(**settings):
-        return [record.family for record in FolderSource((str(folder),), **settings).plan()]
+        return [record.family for record in FolderImporter((str(folder),), **settings).plan()]
 
-    order = [record.id for record in FolderSource((str(folder),)).plan()]
+    order = [record.id for record in FolderImporter((str(folder),)).plan()]
     assert order == [names[1], names[0], names[2], names[3], names[5], names[4]]
     assert labels() == ["A", "Deep", "B", "B", "Toms", "Kits"]
     assert labels(classes="top_folder") == ["A", "A", "B", "B", "Toms", "Kits"]
@@ -275,13 +275,13 @@ def test_classes(tmp_path):
     table = tmp_path / "mine.txt"
     table.write_text("strange: unknown\ndeep: deep\n")
     assert labels(classes=str(table)) == ["unlabeled", "deep", "unlabeled", "strange", "unlabeled", "unlabeled"]
-    records = FolderSource((str(folder),), classes="words", unlabeled=False, families=("kick", "unlabeled")).plan()
+    records = FolderImporter((str(folder),), classes="words", unlabeled=False, families=("kick", "unlabeled")).plan()
     assert {record.id: record.left_out for record in records if not record.left_out or "class" not in record.left_out} == {
         names[0]: ""
     }
     assert [record.source for record in records] == ["A", "A", "B", "B", "Toms", "Kits"]
     with pytest.raises(ValueError, match="there is no class 'drum'; there are cymbal, hihat, kick, tom, unlabeled"):
-        FolderSource((str(folder),), classes="words", families=("drum",)).plan()
+        FolderImporter((str(folder),), classes="words", families=("drum",)).plan()
 
 
 def test_fractions_and_number(library, tmp_path):
@@ -312,4 +312,4 @@ def test_fractions_and_number(library, tmp_path):
 )
 def test_wrong_settings(settings, message):
     with pytest.raises(ValueError, match=re.escape(message)):
-        FolderSource(("x",), **settings)
+        FolderImporter(("x",), **settings)

@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from tests.helpers.notes import example_entry, note_wave, some_notes, tar_folder, write_nsynth
-from timbre_jax.data.importers.nsynth import NSynthSource, read_examples
+from timbre_jax.data.importers.nsynth import NSynthImporter, read_examples
 from timbre_jax.data.prepare.build import build_store
 
 NOTES = some_notes(("bass_synthetic_001", "flute_acoustic_002", "vocal_synthetic_003"))
@@ -49,14 +49,14 @@ def check(source, waves=None):
 
 
 def test_folder(folder):
-    assert {record.split for record in check(NSynthSource(path=(str(folder),)))} == {"test"}
-    check(NSynthSource(path=(str(folder.parent),)))  # the folder above it
+    assert {record.split for record in check(NSynthImporter(path=(str(folder),)))} == {"test"}
+    check(NSynthImporter(path=(str(folder.parent),)))  # the folder above it
 
 
 @pytest.mark.parametrize("json_last", [False, True])
 def test_archive(folder, tmp_path, json_last):
     path = tar_folder(folder, tmp_path / "nsynth-valid.jsonwav.tar.gz", json_last=json_last)
-    assert {record.split for record in check(NSynthSource(path=(str(path),)))} == {"valid"}
+    assert {record.split for record in check(NSynthImporter(path=(str(path),)))} == {"valid"}
     assert os.listdir(tmp_path) == [path.name]  # nothing was unpacked
 
 
@@ -65,26 +65,26 @@ def test_several_parts_and_splits_by_name(tmp_path):
         write_nsynth(tmp_path / f"nsynth-{split}", some_notes((f"bass_synthetic_{number:03d}",)))
     tar_folder(tmp_path / "nsynth-test", tmp_path / "other-test.tar.gz")
     paths = tuple(str(tmp_path / f"nsynth-{split}") for split in ("train", "valid", "test"))
-    assert Counter(r.split for r in NSynthSource(path=paths).plan()) == {"train": 3, "valid": 3, "test": 3}
+    assert Counter(r.split for r in NSynthImporter(path=paths).plan()) == {"train": 3, "valid": 3, "test": 3}
     mixed = (*paths[:2], str(tmp_path / "other-test.tar.gz"))
-    _, loaded = load_all(NSynthSource(path=mixed))
+    _, loaded = load_all(NSynthImporter(path=mixed))
     assert len(loaded) == 9
     assert not [value for value in loaded.values() if isinstance(value, str)]
 
 
 def test_flac_and_wav_beside_each_other(tmp_path):
     folder = write_nsynth(tmp_path / "flac", NOTES, suffix=".flac")
-    check(NSynthSource(path=(str(folder),)))
+    check(NSynthImporter(path=(str(folder),)))
     name = next(iter(NOTES))
     soundfile.write(folder / "audio" / f"{name}.wav", NOTES[name], 16000)
-    assert len(check(NSynthSource(path=(str(folder),)))) == len(NOTES)
+    assert len(check(NSynthImporter(path=(str(folder),)))) == len(NOTES)
 
 
 def test_without_examples_json_the_names_say_it(tmp_path):
     folder = write_nsynth(tmp_path / "n", NOTES)
     (folder / "examples.json").unlink()
     soundfile.write(folder / "audio" / "my recording.wav", note_wave(60), 16000)
-    records, loaded = load_all(NSynthSource(path=(str(folder),)))
+    records, loaded = load_all(NSynthImporter(path=(str(folder),)))
     assert sorted(loaded) == sorted(NOTES)
     assert {r.id: r.left_out for r in records if r.left_out} == {"my recording": "unreadable (its name is not one of NSynth's)"}
 
@@ -92,21 +92,21 @@ def test_without_examples_json_the_names_say_it(tmp_path):
 def test_split_file_and_selection(folder, tmp_path):
     named = tmp_path / "split.json"
     named.write_text(json.dumps({"train": ["bass_synthetic_001"], "test": ["flute_acoustic_002"]}))
-    records = NSynthSource(path=(str(folder),), split_file=str(named)).plan()
+    records = NSynthImporter(path=(str(folder),), split_file=str(named)).plan()
     assert Counter((r.split, r.left_out) for r in records) == {
         ("train", ""): 3, ("test", ""): 3, ("", "not asked for (instrument not in the split file)"): 3,
     }  # fmt: skip
-    records = NSynthSource(path=(str(folder),), families=("bass", "vocal"), pitches=(48, 60)).plan()
+    records = NSynthImporter(path=(str(folder),), families=("bass", "vocal"), pitches=(48, 60)).plan()
     assert Counter(r.left_out for r in records) == {
         "": 4, "not asked for (family)": 3, "not asked for (pitch)": 2,
     }  # fmt: skip
-    records = NSynthSource(path=(str(folder),), velocities=(25,)).plan()
+    records = NSynthImporter(path=(str(folder),), velocities=(25,)).plan()
     assert {r.left_out for r in records} == {"not asked for (velocity)"}
 
 
 def test_number_is_drawn_evenly_and_seeded(folder):
     def chosen(number, seed):
-        records = NSynthSource(path=(str(folder),), number=number, seed=seed).plan()
+        records = NSynthImporter(path=(str(folder),), number=number, seed=seed).plan()
         return [record.id for record in records if record.split]
 
     four = chosen(4, 0)
@@ -122,10 +122,10 @@ def test_splits_by_instrument_where_nothing_says_them(tmp_path):
     folder = tmp_path / "sounds"
     (folder / "audio").mkdir(parents=True)
     (folder / "examples.json").write_text(json.dumps({f"{n}-060-100": example_entry(f"{n}-060-100") for n in names}))
-    records = NSynthSource(path=(str(folder),)).plan()
+    records = NSynthImporter(path=(str(folder),)).plan()
     assert Counter(record.split for record in records) == {"train": 16, "valid": 2, "test": 2}
     assert {record.family for record in records if record.split == "test"} == {"bass", "flute"}
-    _, loaded = load_all(NSynthSource(path=(str(folder),)))
+    _, loaded = load_all(NSynthImporter(path=(str(folder),)))
     assert set(loaded.values()) == {f"{n}-060-100: listed in examples.json, but there is no sound file of that name"
                                     for n in names}  # fmt: skip
 
@@ -151,7 +151,7 @@ def test_odd_files_are_kept_with_a_remark_or_left_out_with_a_reason(tmp_path):
     bad[7] = np.nan
     write(47, bad, subtype="FLOAT")
     (audio / f"{name.format(48)}.wav").write_bytes(b"")
-    _, loaded = load_all(NSynthSource(path=(str(folder),)))
+    _, loaded = load_all(NSynthImporter(path=(str(folder),)))
     remarks = {n: loaded[name.format(n)].remarks for n in range(40, 45)}
     assert remarks == {
         40: ("mixed to mono (2 channels)",), 41: ("resampled (44100 Hz)",), 42: (), 43: ("cut to 4 s (600.0 s)",),
@@ -181,7 +181,7 @@ def test_odd_files_are_kept_with_a_remark_or_left_out_with_a_reason(tmp_path):
 )
 def test_what_is_no_nsynth(tmp_path, make, message):
     with pytest.raises(ValueError, match=message) as error:
-        NSynthSource(path=(str(make(tmp_path)),)).plan()
+        NSynthImporter(path=(str(make(tmp_path)),)).plan()
     assert "\n" not in str(error.value)
 
 
@@ -189,16 +189,16 @@ def test_a_cut_archive_is_said(folder, tmp_path):
     path = tar_folder(folder, tmp_path / "nsynth-test.tar.gz")
     os.truncate(path, path.stat().st_size // 2)
     with pytest.raises(ValueError, match=r"not a whole tar.gz archive .*download it again"):
-        NSynthSource(path=(str(path),)).plan()
+        NSynthImporter(path=(str(path),)).plan()
 
 
 def test_wrong_options():
     with pytest.raises(ValueError, match="unknown family 'drums'"):
-        NSynthSource(families=("drums",))
+        NSynthImporter(families=("drums",))
     with pytest.raises(ValueError, match="pitches \\[200\\]"):
-        NSynthSource(pitches=(60, 200))
+        NSynthImporter(pitches=(60, 200))
     with pytest.raises(ValueError, match="needed with --path"):
-        NSynthSource().plan()
+        NSynthImporter().plan()
 
 
 @pytest.mark.parametrize("indent", [None, 1])
@@ -220,7 +220,7 @@ REAL = Path(os.environ.get("TIMBRE_TEST_DATA", "/nowhere")) / "nsynth"
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="real NSynth notes are not there (TIMBRE_TEST_DATA)")
 def test_real_notes():
-    source = NSynthSource(path=(str(REAL),), split_file=str(REAL / "split.json"))
+    source = NSynthImporter(path=(str(REAL),), split_file=str(REAL / "split.json"))
     records = source.plan()
     entries = json.loads((REAL / "examples.json").read_text())
     assert len(records) == len(entries) == 1256
@@ -241,7 +241,7 @@ def test_listed_notes_that_an_archive_lacks_are_lines_of_the_report(tmp_path):
     for name in absent:
         (folder / "audio" / f"{name}.wav").unlink()
     path = tar_folder(folder, tmp_path / "nsynth-test.tar.gz")
-    source = NSynthSource(path=(str(path),))
+    source = NSynthImporter(path=(str(path),))
     _, loaded = load_all(source)
     assert sorted(loaded) == sorted(NOTES)
     assert all("there is no sound file" in loaded[name] for name in absent)
@@ -261,8 +261,8 @@ def test_an_archive_in_another_order_than_its_list(tmp_path):
         archive.add(folder / "audio" / f"{first}.flac", f"nsynth-test/audio/{first}.flac")
         soundfile.write(tmp_path / "wave.wav", NOTES[first], 16000)
         archive.add(tmp_path / "wave.wav", f"nsynth-test/audio/{first}.wav")
-    source = NSynthSource(path=(str(path),))
-    assert [record.where[1].rsplit(".")[-1] for record in source.plan() if record.id == first] == ["wav"]
+    source = NSynthImporter(path=(str(path),))
+    assert [record.location[1].rsplit(".")[-1] for record in source.plan() if record.id == first] == ["wav"]
     store = build_store(source, tmp_path / "store", workers=1, shard_size=64, progress=False)
     assert store.length("test") == len(NOTES)
 
@@ -273,5 +273,5 @@ def test_all_parts_in_one_archive(tmp_path):
         for number, split in enumerate(("train", "valid", "test")):
             folder = write_nsynth(tmp_path / f"nsynth-{split}", some_notes((f"bass_synthetic_{number:03d}",)))
             archive.add(folder, folder.name)
-    records = NSynthSource(path=(str(path),)).plan()
+    records = NSynthImporter(path=(str(path),)).plan()
     assert Counter(record.split for record in records) == {"train": 3, "valid": 3, "test": 3}

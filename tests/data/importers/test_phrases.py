@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.helpers.soundfont import one_preset
-from timbre_jax.data.importers.phrases import PhraseSource
+from timbre_jax.data.importers.phrases import PhraseImporter
 from timbre_jax.data.prepare.build import build_store
 from timbre_jax.soundfont.banks import open_bank
 from timbre_jax.soundfont.parser import SoundFontError
@@ -22,7 +22,7 @@ def bank(tmp_path_factory):
 
 def small(bank, **settings):
     options = {"number": 4, "recording_seconds": 5.0, "seconds": 2.0, "sample_rate": 16000, "program": ("tone",)}
-    return PhraseSource((str(bank),), **{**options, **settings})
+    return PhraseImporter((str(bank),), **{**options, **settings})
 
 
 def test_the_same_number_is_the_same_phrase_and_others_are_independent():

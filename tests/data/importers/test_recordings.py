@@ -10,7 +10,7 @@ import soundfile
 
 from tests.helpers.library import doctor_of, everything
 from timbre_jax.audio.io import AudioFileError, read_wave
-from timbre_jax.data.importers.recordings import RecordingSource, excerpt
+from timbre_jax.data.importers.recordings import RecordingImporter, excerpt
 from timbre_jax.data.prepare.build import build_store
 
 
@@ -50,7 +50,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def store(folder, tmp_path_factory):
-    source = RecordingSource((str(folder),), seconds=2.0, sample_rate=24000)
+    source = RecordingImporter((str(folder),), seconds=2.0, sample_rate=24000)
     return build_store(source, tmp_path_factory.mktemp("stores") / "made", workers=1, progress=False)
 
 
@@ -115,12 +115,12 @@ def test_a_long_file_costs_no_memory(tmp_path):
 
 def test_settings_that_are_none(folder):
     with pytest.raises(ValueError, match="excerpts of 0 s"):
-        RecordingSource((str(folder),), seconds=0.0)
+        RecordingImporter((str(folder),), seconds=0.0)
     with pytest.raises(ValueError, match="silence_db=3"):
-        RecordingSource((str(folder),), silence_db=3.0)
+        RecordingImporter((str(folder),), silence_db=3.0)
     with pytest.raises(ValueError, match="no such folder"):
-        RecordingSource((str(folder / "none"),)).plan()
+        RecordingImporter((str(folder / "none"),)).plan()
     with pytest.raises(ValueError, match="a folder of sounds is needed"):
-        RecordingSource(()).plan()
+        RecordingImporter(()).plan()
     with pytest.raises(AudioFileError, match="gone"):
         excerpt(str(folder / "gone.wav"), 0, 10, 24000, name="gone")

@@ -13,7 +13,7 @@ import pytest
 from tests.data.importers.tfds_fixture.write import FORMATS, INSTRUMENTS, SPLITS, example, write
 from timbre_jax.data.importers import tfds
 from timbre_jax.data.importers.base import FAMILIES, SOURCES
-from timbre_jax.data.importers.tfds import DataSourceImporter, TfdsSource, find_prepared, prepare_dataset, tfds_importer
+from timbre_jax.data.importers.tfds import DataSourceImporter, TfdsImporter, find_prepared, prepare_dataset, tfds_importer
 from timbre_jax.data.prepare.make_store import prepare
 
 WITH_TENSORFLOW = pytest.mark.skipif(
@@ -46,7 +46,7 @@ def written(request, tmp_path_factory):
 
 
 def test_what_tensorflow_datasets_wrote(written):
-    source = TfdsSource(path=(str(written),))
+    source = TfdsImporter(path=(str(written),))
     assert find_prepared(str(written)) == written / "nsynth" / "full" / "2.3.3"
     check(source.plan(), source)
     assert "tensorflow" not in sys.modules or importlib.util.find_spec("tensorflow") is not None
@@ -63,7 +63,7 @@ def test_a_store_of_it(written, tmp_path):
 def test_what_tensorflow_datasets_writes(file_format, tmp_path):
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
     folder = write(tmp_path, file_format)
-    source = TfdsSource(path=(str(tmp_path),))
+    source = TfdsImporter(path=(str(tmp_path),))
     assert find_prepared(str(tmp_path)) == find_prepared(str(folder))
     check(source.plan(), source)
 
@@ -102,13 +102,13 @@ def test_examples_in_memory(labels):
 
 def test_a_data_set_by_its_name(written, monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", str(written))
-    check((source := TfdsSource(dataset="nsynth/full").importer()).plan(), source)
+    check((source := TfdsImporter(dataset="nsynth/full").importer()).plan(), source)
     monkeypatch.setattr(tfds.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"--dataset=nsynth/gansynth_subset: .*; pip install tensorflow apache-beam") as error:
         prepare_dataset("nsynth/gansynth_subset")
     assert "\n" not in str(error.value)
     with pytest.raises(ValueError, match="--path and --dataset: give one"):
-        TfdsSource(path=("x",), dataset="nsynth/full")
+        TfdsImporter(path=("x",), dataset="nsynth/full")
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +117,7 @@ def prepared(tmp_path_factory):
 
 
 def test_selection(prepared):
-    records = TfdsSource(path=(str(prepared),), pitches=(61, 66)).plan()
+    records = TfdsImporter(path=(str(prepared),), pitches=(61, 66)).plan()
     assert [r.id for r in records if r.split] == [example(1)["id"], example(6)["id"]]
     assert {r.left_out for r in records if not r.split} == {"not asked for (pitch)"}
 
@@ -136,5 +136,5 @@ def test_damage_is_said(prepared, tmp_path, damage, message):
     shutil.copytree(prepared, folder)
     damage(folder)
     with pytest.raises(ValueError, match=message) as error:
-        TfdsSource(path=(str(folder),)).plan()
+        TfdsImporter(path=(str(folder),)).plan()
     assert "\n" not in str(error.value)

@@ -46,7 +46,7 @@ def test_what_is_in_it(store):
     records = source.plan()
     for split, first in (("train", 0), ("valid", 150), ("test", 170)):
         known = store.metadata(split)
-        numbers = [records[first + place].where for place in range(store.length(split))]
+        numbers = [records[first + place].location for place in range(store.length(split))]
         assert known["id"].tolist() == [f"n{number:04d}" for number in numbers]
         assert known["index"].tolist() == numbers
         assert known["f0_hz"].tolist() == [100.0 + number for number in numbers]
@@ -308,7 +308,7 @@ assert "jax" not in sys.modules and "librosa" not in sys.modules
 """
 
 
-@pytest.mark.parametrize(("module", "source"), [("soundfont", "SoundFontSource"), ("folder", "FolderSource")])
+@pytest.mark.parametrize(("module", "source"), [("soundfont", "SoundFontImporter"), ("folder", "FolderImporter")])
 def test_loading_does_not_import_jax(module, source, tmp_path):
     paths = [str(write_library(tmp_path / "drums", 1))] if module == "folder" else []
     code = LOAD.format(module=module, source=source)

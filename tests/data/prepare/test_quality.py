@@ -29,7 +29,7 @@ def noise(level=0.1, seed=0):
     ],
 )
 def test_first_look(wave, reason):
-    assert quality.check_wave(np.asarray(wave, np.float32), 16000) == reason
+    assert quality.wave_problem(np.asarray(wave, np.float32), 16000) == reason
 
 
 def test_pcm_rounds_and_counts_clipping():
@@ -102,7 +102,7 @@ GOOD = {"harmonic": 1.0, "aperiodicity": 0.01, "f0_spread": 3.0, "f0_jumps": 0.0
     ],
 )
 def test_reason_of_quality(change, pitch, f0, reason):
-    assert quality.reason_of_quality({**GOOD, **change}, pitch, f0) == reason
+    assert quality.note_problem({**GOOD, **change}, pitch, f0) == reason
 
 
 def test_second_look_at_real_waves():
@@ -118,7 +118,7 @@ def test_second_look_at_real_waves():
         "unsteady": [jumping, pulsing],
     }
     waves = np.stack([wave for group in cases.values() for wave in group]).astype(np.float32)
-    judge, numbers = quality.harmonic_judge()
+    judge, numbers = quality.harmonic_check()
     found = judge(waves, np.full(len(waves), -1), np.zeros(len(waves)))
     wanted = [reason for reason, group in cases.items() for _ in group]
     assert [reason.split(" (")[0] for reason in found] == wanted

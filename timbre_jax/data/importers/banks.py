@@ -6,7 +6,7 @@ import os
 import re
 from typing import Any
 
-from timbre_jax.data.importers.found_files import distinct_names
+from timbre_jax.data.importers.folder_files import distinct_names
 from timbre_jax.soundfont.banks import bank_digest, default_bank
 from timbre_jax.soundfont.parser import Preset
 from timbre_jax.soundfont.player import PLAYER_VERSION
@@ -14,7 +14,7 @@ from timbre_jax.soundfont.player import PLAYER_VERSION
 _LICENSE = "that of the banks; TimGM6mb.sf2 is GPL-2: sounds rendered from it are not handed on with weights"
 
 
-class OfBanks:
+class BankMixin:
     """Mixin of importers that render from SoundFont banks: `path` names them, and none means the default bank."""
 
     path: tuple[str, ...]

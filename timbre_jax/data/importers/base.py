@@ -21,7 +21,7 @@ SAMPLES = 64000
 
 
 @dataclasses.dataclass(frozen=True)
-class Form:
+class AudioFormat:
     """The form of a source's sounds: mono, of one rate.
 
     Attributes:
@@ -45,7 +45,7 @@ class Form:
             raise ValueError(f"sounds of {self.samples} samples: at least 1 is needed")
 
 
-NOTES = Form()
+NOTE_FORMAT = AudioFormat()
 """Notes as NSynth has them: 16 kHz, 4 s."""
 
 
@@ -60,11 +60,11 @@ class Record(NamedTuple):
     pitch: int
     velocity: int
     preset: str
-    where: Any  # what `load` needs to find it: small and picklable
+    location: Any  # what `load` needs to find it: small and picklable
     left_out: str = ""
 
 
-class Loaded(NamedTuple):
+class LoadedSound(NamedTuple):
     """A sound as it goes into the store, before it is cut: what the source knows of its pitch, remarks for the report.
 
     `wave` [T] float32 is mono at the form's rate. `mark` is what a source with `arrange` needs to know copies by. `left_out`
@@ -83,7 +83,7 @@ UNSORTED = "unsorted"
 """The split of a planned record whose split depends on how it sounds; `ArrangingSource.arrange` gives it its own."""
 
 
-class Place(NamedTuple):
+class SplitAssignment(NamedTuple):
     """Where a loaded sound belongs, or why it is left out after all; `remark` joins its others."""
 
     split: str
@@ -96,7 +96,7 @@ class Importer(Protocol):
     """Source of a store's sounds. Small and picklable: it travels to the loading processes. None of its code imports JAX."""
 
     @property
-    def form(self) -> Form:
+    def audio_format(self) -> AudioFormat:
         """Rate and length of its sounds."""
 
     def describe(self) -> Mapping[str, Any]:
@@ -108,14 +108,14 @@ class Importer(Protocol):
     def fetch(self, records: list[Record], wanted: Iterable[int]) -> Iterator[tuple[int, Any]]:
         """Yields (position, payload) of the wanted positions of the plan, in order; `load` takes the payload."""
 
-    def load(self, record: Record, payload: Any) -> Loaded:
+    def load(self, record: Record, payload: Any) -> LoadedSound:
         """Loads one sound, in any process. Raises `AudioFileError` for one that cannot be read."""
 
 
 class ArrangingImporter(Importer, Protocol):
     """Importer that needs all of its sounds before it can split them: every planned record is `UNSORTED`."""
 
-    def arrange(self, rows: list[Mapping[str, Any]], read: Callable[[int], np.ndarray]) -> list[Place]:
+    def arrange(self, rows: list[Mapping[str, Any]], read: Callable[[int], np.ndarray]) -> list[SplitAssignment]:
         """Splits the sounds that the doctor kept.
 
         Args:

@@ -10,7 +10,7 @@ from importlib import resources
 from pathlib import Path
 from typing import NamedTuple
 
-UNLABELLED = "unlabeled"
+UNLABELED = "unlabeled"
 _PARTS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_a-zA-Z]+")
 _LONGEST = 3  # parts in a row that are read as one word
 
@@ -76,5 +76,5 @@ def class_of_names(names: Iterable[str], rules: Sequence[Rule]) -> str | None:
     for rule in rules:
         for word in rule.words:
             if word in words or (("*" in word or "?" in word) and any(fnmatchcase(spoken, word) for spoken in words)):
-                return "" if rule.label == UNLABELLED else rule.label
+                return "" if rule.label == UNLABELED else rule.label
     return None

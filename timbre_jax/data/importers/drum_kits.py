@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from timbre_jax.audio.io import resample
-from timbre_jax.data.importers.banks import OfBanks, preset_name
-from timbre_jax.data.importers.base import UNSORTED, Loaded, Record
-from timbre_jax.data.importers.class_rules import UNLABELLED, class_of_names, read_rules
+from timbre_jax.data.importers.banks import BankMixin, preset_name
+from timbre_jax.data.importers.base import UNSORTED, LoadedSound, Record
+from timbre_jax.data.importers.class_rules import UNLABELED, class_of_names, read_rules
 from timbre_jax.data.importers.duplicates import mark
 from timbre_jax.data.importers.library import OneShotSettings, copies
 from timbre_jax.data.importers.options import DEFAULT_VELOCITIES, check_midi, played
@@ -44,13 +44,13 @@ MAIN_SHARE = 0.5
 
 
 def class_of_hit(program: int, key: int, recordings: Iterable[str]) -> str:
-    """The class of a key of a kit, `UNLABELLED` where it has none.
+    """The class of a key of a kit, `UNLABELED` where it has none.
 
     Args:
       program: of the kit. recordings: names of the recordings that make the hit.
     """
     named = class_of_names(recordings, _drum_rules()) if program == ORCHESTRA_PROGRAM else None
-    return named or CLASS_OF_KEY.get(key, UNLABELLED)
+    return named or CLASS_OF_KEY.get(key, UNLABELED)
 
 
 def main_recordings(bank: SoundFont, preset: Preset, key: int, velocity: int) -> list[Sample]:
@@ -61,7 +61,7 @@ def main_recordings(bank: SoundFont, preset: Preset, key: int, velocity: int) ->
 
 
 @dataclasses.dataclass(frozen=True)
-class KitSource(OfBanks, OneShotSettings):
+class DrumKitImporter(BankMixin, OneShotSettings):
     """Hits rendered from the drum kits of SoundFont 2 banks: each kit, key and velocity that makes a sound.
 
     An instrument is a group of keys at all velocities, of all kits and banks, that share recordings; it stays on one side of
@@ -107,7 +107,7 @@ class KitSource(OfBanks, OneShotSettings):
                         records.append(
                             Record(
                                 id=f"{hit}-{velocity:03d}", split=UNSORTED, instrument=hit, family=label, source=name,
-                                pitch=-1, velocity=velocity, preset=preset.name, where=(number, position, key),
+                                pitch=-1, velocity=velocity, preset=preset.name, location=(number, position, key),
                             )
                         )  # fmt: skip
         if not records:
@@ -115,16 +115,16 @@ class KitSource(OfBanks, OneShotSettings):
             raise SoundFontError(f"{', '.join(self.banks)}: {state}; name another bank with --path=FILE.sf2")
         return self.select(records, unlabeled=self.unlabeled)
 
-    def load(self, record: Record, payload: Any) -> Loaded:
-        number, position, key = record.where
-        bank, form = open_bank(self.banks[number]), self.form
-        seconds = form.samples / form.sample_rate
+    def load(self, record: Record, payload: Any) -> LoadedSound:
+        number, position, key = record.location
+        bank, target = open_bank(self.banks[number]), self.audio_format
+        seconds = target.samples / target.sample_rate
         # Held to the end: a hit is as long as its recording, and note-off would only shorten it.
         note = render_note(bank, bank.presets[position], key, record.velocity, held=seconds, seconds=seconds)
         wave, _, remarks = self.trimmed(note.wave, RATE)
-        wave = wave if form.sample_rate == RATE else resample(wave, RATE, form.sample_rate)
-        wave = np.ascontiguousarray(wave[: form.samples], np.float32)
-        return Loaded(wave, remarks=tuple(remarks), mark=mark(wave, form.sample_rate, RATE))
+        wave = wave if target.sample_rate == RATE else resample(wave, RATE, target.sample_rate)
+        wave = np.ascontiguousarray(wave[: target.samples], np.float32)
+        return LoadedSound(wave, remarks=tuple(remarks), mark=mark(wave, target.sample_rate, RATE))
 
     def related(self, rows: Sequence[Mapping[str, Any]]) -> list[tuple[Hashable, ...]]:
         """Returns the key and the recordings of each hit."""
@@ -136,7 +136,7 @@ class KitSource(OfBanks, OneShotSettings):
         digests: dict[Sample, str] = {}
         found: dict[str, list[str]] = {}
         for record in self.plan():
-            number, position, key = record.where
+            number, position, key = record.location
             bank = open_bank(self.banks[number])
             found[record.id] = []
             for sample in main_recordings(bank, bank.presets[position], key, record.velocity):

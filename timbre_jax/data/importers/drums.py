@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 import os
 
-from timbre_jax.data.importers.drum_kits import KitSource
-from timbre_jax.data.importers.folder import FolderSource
+from timbre_jax.data.importers.drum_kits import DrumKitImporter
+from timbre_jax.data.importers.folder import FolderImporter
 from timbre_jax.data.importers.library import DUPLICATES, OneShotSettings
 from timbre_jax.settings import setting
 
@@ -16,7 +16,7 @@ FOLDERS = ("/usr/share/hydrogen/data/drumkits", "/usr/share/sonic-pi/samples", "
 
 @dataclasses.dataclass(frozen=True)
 class DrumSettings(OneShotSettings):
-    """Settings that `FolderSource` and `KitSource` share, for whichever of them finds drum hits on this machine.
+    """Settings that `FolderImporter` and `DrumKitImporter` share, for whichever of them finds drum hits on this machine.
 
     Raises:
       ValueError: a value outside its limits, or a path.
@@ -34,7 +34,7 @@ class DrumSettings(OneShotSettings):
             raise ValueError("--source=drums finds its sounds itself; for those of --path there is --source=folder")
         self.importer()  # checks the values
 
-    def importer(self, folders: tuple[str, ...] = FOLDERS) -> FolderSource | KitSource:
+    def importer(self, folders: tuple[str, ...] = FOLDERS) -> FolderImporter | DrumKitImporter:
         """Returns the importer of those folders that exist, with classes by words in their names; else of the default bank.
 
         Sounds without a class are not asked for.
@@ -42,4 +42,4 @@ class DrumSettings(OneShotSettings):
         there = tuple(folder for folder in folders if os.path.isdir(folder))
         shared = {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name != "path"}
         shared = {"unlabeled": False, **{name: value for name, value in shared.items() if value is not None}}
-        return FolderSource(path=there, classes="words", **shared) if there else KitSource(**shared)
+        return FolderImporter(path=there, classes="words", **shared) if there else DrumKitImporter(**shared)

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from timbre_jax.audio.io import AudioFileError, read_wave, resample
-from timbre_jax.data.importers.base import Loaded, Record
-from timbre_jax.data.importers.class_rules import UNLABELLED, Rule, class_of_names, read_rules
+from timbre_jax.data.importers.base import LoadedSound, Record
+from timbre_jax.data.importers.class_rules import UNLABELED, Rule, class_of_names, read_rules
 from timbre_jax.data.importers.duplicates import mark
-from timbre_jax.data.importers.found_files import KitNames, file_records, readable, root_names
+from timbre_jax.data.importers.folder_files import HydrogenKits, file_records, folder_names, printable
 from timbre_jax.data.importers.library import OneShotSettings
 from timbre_jax.settings import setting
 
@@ -24,7 +24,7 @@ LOADER_VERSION = 1  # raised when files come to be loaded differently, so that o
 
 
 @dataclasses.dataclass(frozen=True)
-class FolderSource(OneShotSettings):
+class FolderImporter(OneShotSettings):
     """Sounds of folders, recursively: WAV, AIFF, FLAC, OGG and MP3 files, mixed to mono, at one rate, their level kept.
 
     Hidden files and folders are passed over, links followed (a folder that is reached twice counts once). A sound's id is its
@@ -55,19 +55,19 @@ class FolderSource(OneShotSettings):
     def describe(self) -> dict[str, Any]:
         rules = hashlib.sha256(repr(self._rules()).encode()).hexdigest()[:16] if self._rules() else ""
         return {
-            "kind": "folder", "title": f"sounds of {', '.join(readable(name) for name in root_names(self.path))}",
+            "kind": "folder", "title": f"sounds of {', '.join(printable(name) for name in folder_names(self.path))}",
             "license": "that of the files", "classes": os.path.basename(self.classes), "class_words": rules,
             "unlabeled": self.unlabeled, **self.described(), "loader": LOADER_VERSION,
         }  # fmt: skip
 
     def plan(self) -> list[Record]:
-        rules, kits = self._rules(), [KitNames(path) for path in self.path]
+        rules, kits = self._rules(), [HydrogenKits(path) for path in self.path]
         records = file_records(
-            self.path, lambda root, path, folders: self._label(path, folders, kits[root], rules) or UNLABELLED
+            self.path, lambda root, path, folders: self._label(path, folders, kits[root], rules) or UNLABELED
         )
         return self.select(records, unlabeled=self.unlabeled)
 
-    def _label(self, path: str, folders: list[str], kits: KitNames, rules: tuple[Rule, ...]) -> str:
+    def _label(self, path: str, folders: list[str], kits: HydrogenKits, rules: tuple[Rule, ...]) -> str:
         if self.classes == "none":
             return ""
         if self.classes == "folder":
@@ -81,10 +81,10 @@ class FolderSource(OneShotSettings):
                 return label
         return ""
 
-    def load(self, record: Record, payload: Any) -> Loaded:
-        root, path, _, _ = record.where
-        form = self.form
-        limit = form.samples / form.sample_rate
+    def load(self, record: Record, payload: Any) -> LoadedSound:
+        root, path, _, _ = record.location
+        target = self.audio_format
+        limit = target.samples / target.sample_rate
         try:
             # Opened here, as libsndfile does not take every name that the system has.
             with open(os.path.join(self.path[root], path), "rb") as file:
@@ -96,14 +96,14 @@ class FolderSource(OneShotSettings):
         seconds = max(frames, len(wave)) / rate
         wave, before, cuts = self.trimmed(wave, rate)
         remarks, seconds = remarks + cuts, seconds - before
-        if rate != form.sample_rate:
-            wave = resample(wave[: round((limit + 0.1) * rate)], rate, form.sample_rate)
+        if rate != target.sample_rate:
+            wave = resample(wave[: round((limit + 0.1) * rate)], rate, target.sample_rate)
             remarks.append(f"resampled ({rate} Hz)")
-        if len(wave) > form.samples:
+        if len(wave) > target.samples:
             remarks.append(f"cut to {limit:g} s ({seconds:.1f} s)")
-            wave = wave[: form.samples]
+            wave = wave[: target.samples]
         wave = np.ascontiguousarray(wave, np.float32)
-        return Loaded(wave, remarks=tuple(remarks), mark=mark(wave, form.sample_rate, rate))
+        return LoadedSound(wave, remarks=tuple(remarks), mark=mark(wave, target.sample_rate, rate))
 
 
 def _header(file) -> tuple[int, int]:

@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from timbre_jax.data.importers.base import SPLITS, Form, Place, Record
-from timbre_jax.data.importers.class_rules import UNLABELLED
+from timbre_jax.data.importers.base import SPLITS, AudioFormat, Record, SplitAssignment
+from timbre_jax.data.importers.class_rules import UNLABELED
 from timbre_jax.data.importers.duplicates import groups_of_copies, onset
 from timbre_jax.data.importers.options import ImporterSettings
 from timbre_jax.data.importers.splits import connected_groups, split_groups
@@ -22,7 +22,7 @@ PREROLL_SECONDS = 0.002
 DUPLICATES = ("one", "exact", "all")
 
 
-def library_form(sample_rate: int, seconds: float, max_seconds: float) -> Form:
+def library_form(sample_rate: int, seconds: float, max_seconds: float) -> AudioFormat:
     """Sounds of a fixed length in seconds, or, where that is 0, of their own up to `max_seconds`.
 
     Raises ValueError for numbers that are no lengths or rates.
@@ -35,10 +35,10 @@ def library_form(sample_rate: int, seconds: float, max_seconds: float) -> Form:
     limit = seconds or max_seconds
     if limit < MIN_SECONDS:
         raise ValueError(f"sounds of {limit:g} s: at least {MIN_SECONDS:g} s is needed")
-    return Form(sample_rate, round(limit * sample_rate), variable=not seconds, min_seconds=MIN_SECONDS)
+    return AudioFormat(sample_rate, round(limit * sample_rate), variable=not seconds, min_seconds=MIN_SECONDS)
 
 
-def shares(text: str) -> tuple[float, ...]:
+def parse_fractions(text: str) -> tuple[float, ...]:
     """Reads percents: "80,10,10" is (0.8, 0.1, 0.1). Raises a ValueError for other text."""
     try:
         return tuple(float(part) / 100 for part in text.split(","))
@@ -57,7 +57,7 @@ class LengthSettings(ImporterSettings):
     sample_rate: int = setting(16000, "Sample rate in Hz.", low=8000, high=48000)
     seconds: float = setting(2.0, "Length in seconds that sounds are cut or padded to; 0 keeps their own.")
     splits: tuple[float, ...] = setting(
-        FRACTIONS, "Percent of train, valid and test, even over classes.", parse=shares, shown="80,10,10"
+        FRACTIONS, "Percent of train, valid and test, even over classes.", parse=parse_fractions, shown="80,10,10"
     )
 
     def __post_init__(self):
@@ -65,11 +65,11 @@ class LengthSettings(ImporterSettings):
         if len(fractions) != len(SPLITS) or min(fractions) < 0 or not fractions[0] or abs(sum(fractions) - 1) > 1e-6:
             shown = ",".join(f"{100 * share:g}" for share in fractions)
             raise ValueError(f"splits {shown}: shares of {', '.join(SPLITS)} are needed that make 100, such as 80,10,10")
-        _ = self.form  # says what is wrong with rate and length
+        _ = self.audio_format  # says what is wrong with rate and length
         super().__post_init__()
 
     @property
-    def form(self) -> Form:
+    def audio_format(self) -> AudioFormat:
         """Rate and length of the sounds; `seconds` is the length of an excerpt."""
         return library_form(self.sample_rate, self.seconds, self.seconds)
 
@@ -125,7 +125,7 @@ class LibrarySettings(LengthSettings):
                 continue
             if self.families and record.family not in self.families:
                 result[position] = record._replace(split="", left_out="not asked for (class)")
-            elif not unlabeled and record.family == UNLABELLED:
+            elif not unlabeled and record.family == UNLABELED:
                 result[position] = record._replace(split="", left_out="not asked for (no class)")
             else:
                 piles.setdefault(record.family, []).append(position)
@@ -138,7 +138,7 @@ class LibrarySettings(LengthSettings):
         """Returns what each sound shares with others of its instrument besides its copies, such as a recording."""
         return [()] * len(rows)
 
-    def arrange(self, rows: list[Mapping[str, Any]], read: Callable[[int], np.ndarray]) -> list[Place]:
+    def arrange(self, rows: list[Mapping[str, Any]], read: Callable[[int], np.ndarray]) -> list[SplitAssignment]:
         """Splits sounds, stratified by class, with all copies of a sound on one side: see `ArrangingImporter.arrange`.
 
         An instrument is a group of copies and of sounds that `related` ties together, named after the first of them that has
@@ -147,7 +147,7 @@ class LibrarySettings(LengthSettings):
         """
 
         def leader_of(group: Sequence[int]) -> int:  # one with a class is worth more than one without, whatever its place
-            return min(group, key=lambda number: (rows[number]["family"] == UNLABELLED, number))
+            return min(group, key=lambda number: (rows[number]["family"] == UNLABELED, number))
 
         digests, numbers = [row["digest"] for row in rows], range(len(rows))
         copy_of: dict[int, int] = {}
@@ -179,9 +179,9 @@ class LibrarySettings(LengthSettings):
         for number, leader in copy_of.items():
             classes.setdefault(leader, set()).add(rows[number]["family"])
         return [
-            Place(
+            SplitAssignment(
                 split[instrument[number]], instrument[number], left_out[number],
-                "copies in several classes" if len(classes[copy_of[number]] - {UNLABELLED}) > 1 else "",
+                "copies in several classes" if len(classes[copy_of[number]] - {UNLABELED}) > 1 else "",
             )
             for number in numbers
         ]  # fmt: skip
@@ -198,7 +198,7 @@ class OneShotSettings(LibrarySettings):
     )  # fmt: skip
 
     @property
-    def form(self) -> Form:
+    def audio_format(self) -> AudioFormat:
         """Rate and length of the sounds."""
         return library_form(self.sample_rate, self.seconds, self.max_seconds)
 

@@ -22,7 +22,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from timbre_jax.audio.io import AUDIO_SUFFIXES, AudioFileError, read_wave, resample
-from timbre_jax.data.importers.base import FAMILIES, SAMPLE_RATE, SAMPLES, SECONDS, SOURCES, SPLITS, Loaded, Record
+from timbre_jax.data.importers.base import FAMILIES, SAMPLE_RATE, SAMPLES, SECONDS, SOURCES, SPLITS, LoadedSound, Record
 from timbre_jax.data.importers.options import NoteSettings
 from timbre_jax.data.importers.splits import read_split_file, split_groups
 from timbre_jax.settings import setting
@@ -35,7 +35,7 @@ _NAME = re.compile(
 
 
 @dataclasses.dataclass(frozen=True)
-class Selection(NoteSettings):
+class NSynthSettings(NoteSettings):
     """Choice of the notes of an NSynth, in whatever form it comes.
 
     Raises:
@@ -97,8 +97,8 @@ class Selection(NoteSettings):
 
 
 @dataclasses.dataclass(frozen=True)
-class NSynthSource(Selection):
-    """Notes of NSynth folders or archives: `Selection`.
+class NSynthImporter(NSynthSettings):
+    """Notes of NSynth folders or archives: `NSynthSettings`.
 
     `path` names folders that hold examples.json and audio/, folders of such folders, or .tar.gz files. Without a
     `split_file`, a part is the split that its name says (nsynth-train, nsynth-valid, nsynth-test), and instruments of parts
@@ -117,8 +117,8 @@ class NSynthSource(Selection):
             split = _split_of_name(path)
             for record in listed:
                 # One archive may hold several of NSynth's parts, each in its folder.
-                own = split or _split_of_name(record.where.split("/")[0])
-                records.append(record._replace(split=own, where=(part, record.where)))
+                own = split or _split_of_name(record.location.split("/")[0])
+                records.append(record._replace(split=own, location=(part, record.location)))
         if not records:
             raise ValueError(f"{', '.join(self.path)}: no notes (audio/*.wav) in it")
         return self.select(records)
@@ -127,13 +127,13 @@ class NSynthSource(Selection):
         parts = find_parts(self.path)
         by_part: dict[int, list[int]] = {}
         for position in wanted:
-            by_part.setdefault(records[position].where[0], []).append(position)
+            by_part.setdefault(records[position].location[0], []).append(position)
         for part, positions in sorted(by_part.items()):
             if not _is_archive(parts[part]):
                 yield from ((position, parts[part]) for position in positions)
                 continue
-            waiting = {records[position].where[1]: position for position in positions if records[position].where[1]}
-            absent = [position for position in positions if not records[position].where[1]]
+            waiting = {records[position].location[1]: position for position in positions if records[position].location[1]}
+            absent = [position for position in positions if not records[position].location[1]]
             for name, file in _members(parts[part]):
                 position = waiting.pop(name, None)
                 if position is not None:
@@ -142,8 +142,8 @@ class NSynthSource(Selection):
                     break
             yield from ((position, None) for position in sorted([*absent, *waiting.values()]))
 
-    def load(self, record: Record, payload: Any) -> Loaded:
-        name = record.where[1]
+    def load(self, record: Record, payload: Any) -> LoadedSound:
+        name = record.location[1]
         if isinstance(payload, bytes):
             return read_note(io.BytesIO(payload), name=name)
         if payload is None or not name:
@@ -151,7 +151,7 @@ class NSynthSource(Selection):
         return read_note(os.path.join(payload, name), name=name)
 
 
-def read_note(file: str | BinaryIO, *, name: str) -> Loaded:
+def read_note(file: str | BinaryIO, *, name: str) -> LoadedSound:
     """Reads at most 4 s of a sound as 16 kHz mono; what was done to it is in the remarks."""
     import soundfile
 
@@ -172,7 +172,7 @@ def read_note(file: str | BinaryIO, *, name: str) -> Loaded:
         remarks.append(f"resampled ({rate} Hz)")
     if len(wave) < SAMPLES and info is not None and info.frames < round(SECONDS * rate):
         remarks.append(f"padded to 4 s ({len(wave) / SAMPLE_RATE:.2f} s)")
-    return Loaded(np.ascontiguousarray(wave[:SAMPLES], np.float32), remarks=tuple(remarks))
+    return LoadedSound(np.ascontiguousarray(wave[:SAMPLES], np.float32), remarks=tuple(remarks))
 
 
 def find_parts(paths: Iterable[str]) -> list[str]:
@@ -215,12 +215,12 @@ def _split_of_name(path: str) -> str:
     return found[0] if found else ""
 
 
-def _record(note: str, entry: Mapping[str, Any] | None, where: str) -> Record | None:
+def _record(note: str, entry: Mapping[str, Any] | None, location: str) -> Record | None:
     """A record from its line in examples.json, or from NSynth's way of naming files; None where neither says it."""
     if entry is not None:
         try:
             names = (str(entry[f"instrument{part}_str"]) for part in ("", "_family", "_source"))
-            return Record(note, "", *names, int(entry["pitch"]), int(entry["velocity"]), "", where)
+            return Record(note, "", *names, int(entry["pitch"]), int(entry["velocity"]), "", location)
         except (KeyError, TypeError, ValueError):
             pass
     match = _NAME.fullmatch(note)
@@ -228,7 +228,7 @@ def _record(note: str, entry: Mapping[str, Any] | None, where: str) -> Record | 
         return None
     return Record(
         note, "", sys.intern(match["instrument"]), sys.intern(match["family"]), sys.intern(match["source"]),
-        int(match["pitch"]), int(match["velocity"]), "", where,
+        int(match["pitch"]), int(match["velocity"]), "", location,
     )  # fmt: skip
 
 
@@ -240,8 +240,8 @@ def _records(files: dict[str, str], entries: dict[str, Record], complete: bool) 
         if record is None:
             reason = "unreadable (not in examples.json)" if complete else "unreadable (its name is not one of NSynth's)"
             record = Record(note, "", "", "", "", -1, -1, "", name, reason)
-        records.append(record._replace(where=name))
-    return records + [record._replace(where="") for record in entries.values()]
+        records.append(record._replace(location=name))
+    return records + [record._replace(location="") for record in entries.values()]
 
 
 def read_examples(file: BinaryIO, *, name: str) -> dict[str, Record]:

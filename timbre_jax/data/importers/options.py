@@ -7,13 +7,13 @@ import functools
 from collections.abc import Iterable, Iterator
 from typing import Any, ClassVar
 
-from timbre_jax.data.importers.base import FAMILIES, NOTES, Form, Importer, Record
+from timbre_jax.data.importers.base import FAMILIES, NOTE_FORMAT, AudioFormat, Importer, Record
 from timbre_jax.settings import Settings, setting
 
 DEFAULT_VELOCITIES = (25, 50, 75, 100, 127)  # NSynth's
 
 
-def midi_numbers(text: str, *, all_of: str = "") -> tuple[int, ...]:
+def parse_midi_numbers(text: str, *, all_of: str = "") -> tuple[int, ...]:
     """Reads MIDI numbers: "40-43,60" is (40, 41, 42, 43, 60).
 
     Args:
@@ -38,7 +38,7 @@ def midi_numbers(text: str, *, all_of: str = "") -> tuple[int, ...]:
 
 def played(name: str, default: tuple[int, ...], shown: str) -> Any:
     """Returns the setting of MIDI numbers that are played."""
-    parse = functools.partial(midi_numbers, all_of=name)
+    parse = functools.partial(parse_midi_numbers, all_of=name)
     return setting(default, f"MIDI {name} to play, such as 40-96 or 48,60,72.", parse=parse, shown=shown)
 
 
@@ -88,11 +88,11 @@ class NoteSettings(ImporterSettings):
     keep_all: bool = setting(False, "Keep notes that are not harmonic, unsteady or out of the pitch range, too.")
 
     pitches: tuple[int, ...] = setting(
-        (), "MIDI pitches to use, such as 40-96 or 48,60,72, or 'all'.", parse=midi_numbers, shown="all"
+        (), "MIDI pitches to use, such as 40-96 or 48,60,72, or 'all'.", parse=parse_midi_numbers, shown="all"
     )
-    velocities: tuple[int, ...] = setting((), "MIDI velocities to use, or 'all'.", parse=midi_numbers, shown="all")
+    velocities: tuple[int, ...] = setting((), "MIDI velocities to use, or 'all'.", parse=parse_midi_numbers, shown="all")
 
-    form: ClassVar[Form] = NOTES
+    audio_format: ClassVar[AudioFormat] = NOTE_FORMAT
 
     def described(self) -> dict[str, Any]:
         """Returns these settings for a store's index."""

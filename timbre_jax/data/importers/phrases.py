@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from timbre_jax.audio.io import resample
-from timbre_jax.data.importers.banks import OfBanks, preset_name, slug
-from timbre_jax.data.importers.base import Loaded, Record
+from timbre_jax.data.importers.banks import BankMixin, preset_name, slug
+from timbre_jax.data.importers.base import LoadedSound, Record
 from timbre_jax.data.importers.library import LengthSettings
 from timbre_jax.data.importers.options import played
 from timbre_jax.data.importers.soundfont import FAMILY_OF_PROGRAM, source_of_program
@@ -27,7 +27,7 @@ GAIN_DB = 6.0  # one gain for all: expression only takes level away, and a singl
 
 
 @dataclasses.dataclass(frozen=True)
-class PhraseSource(OfBanks, LengthSettings):
+class PhraseImporter(BankMixin, LengthSettings):
     """Recordings of composed phrases (`soundfont.phrases`), played by presets of SoundFont 2 banks and cut into excerpts.
 
     An excerpt's instrument is its recording, named BANK:PROGRAM-NAME-rNNN, and no recording is in two splits; the family is
@@ -105,17 +105,17 @@ class PhraseSource(OfBanks, LengthSettings):
             Record(
                 id=f"{name}-{excerpt:03d}", split=split[name], instrument=name, family=family[name],
                 source=source_of_program(preset.program), pitch=-1, velocity=-1, preset=preset.name,
-                where=(bank, position, number, excerpt),
+                location=(bank, position, number, excerpt),
             )
             for name, number, bank, position, preset in recordings
             for excerpt in range(int(np.ceil(round(self.recording_seconds / self.seconds, 6))))
         ]  # fmt: skip
 
-    def load(self, record: Record, payload: Any) -> Loaded:
-        bank, position, number, excerpt = record.where
+    def load(self, record: Record, payload: Any) -> LoadedSound:
+        bank, position, number, excerpt = record.location
         wave, remarks = _recording(self, bank, position, number)
-        samples = self.form.samples
-        return Loaded(wave[excerpt * samples : (excerpt + 1) * samples], remarks=remarks)
+        samples = self.audio_format.samples
+        return LoadedSound(wave[excerpt * samples : (excerpt + 1) * samples], remarks=remarks)
 
 
 def _find(bank: SoundFont, program: str) -> int | None:
@@ -132,7 +132,7 @@ def _find(bank: SoundFont, program: str) -> int | None:
 
 
 @functools.lru_cache(maxsize=2)
-def _recording(source: PhraseSource, bank_number: int, position: int, number: int) -> tuple[np.ndarray, tuple[str, ...]]:
+def _recording(source: PhraseImporter, bank_number: int, position: int, number: int) -> tuple[np.ndarray, tuple[str, ...]]:
     """A whole recording, [T] float32 at the store's rate, and remarks; its excerpts are loaded one after the other."""
     bank = open_bank(source.banks[bank_number])
     total = round(source.recording_seconds * RATE)

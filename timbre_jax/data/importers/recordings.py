@@ -11,9 +11,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from timbre_jax.audio.io import AudioFileError, missing_end, read_part, resample, sound_length
-from timbre_jax.data.importers.base import Loaded, Record
+from timbre_jax.data.importers.base import LoadedSound, Record
 from timbre_jax.data.importers.duplicates import mark
-from timbre_jax.data.importers.found_files import file_records, readable, root_names
+from timbre_jax.data.importers.folder_files import file_records, folder_names, printable
 from timbre_jax.data.importers.library import LibrarySettings
 from timbre_jax.settings import setting
 
@@ -25,7 +25,7 @@ LOADER_VERSION = 1  # raised when excerpts come to be cut differently, so that o
 
 
 @dataclasses.dataclass(frozen=True)
-class RecordingSource(LibrarySettings):
+class RecordingImporter(LibrarySettings):
     """Excerpts of WAV, AIFF, FLAC, OGG and MP3 files below folders, mixed to mono, at one rate, their level kept.
 
     Every file is cut into excerpts one after the other, the last one shorter (it is padded when read, its length is kept); a
@@ -49,7 +49,7 @@ class RecordingSource(LibrarySettings):
 
     def describe(self) -> dict[str, Any]:
         return {
-            "kind": "recordings", "title": f"recordings of {', '.join(readable(name) for name in root_names(self.path))}",
+            "kind": "recordings", "title": f"recordings of {', '.join(printable(name) for name in folder_names(self.path))}",
             "license": "that of the files", "silence_db": self.silence_db, "loader": LOADER_VERSION, **self.described(),
         }  # fmt: skip
 
@@ -67,25 +67,25 @@ class RecordingSource(LibrarySettings):
             return [file._replace(split="", left_out=f"unreadable ({error})")]
         count = max(1, math.ceil(frames / rate / self.seconds - REST_SECONDS / self.seconds))
         return [
-            file._replace(id=f"{file.id}#{number:04d}", instrument=file.id, where=(*file.where, number))
+            file._replace(id=f"{file.id}#{number:04d}", instrument=file.id, location=(*file.location, number))
             for number in range(count)
         ]
 
     def _path(self, record: Record) -> str:
-        return os.path.join(self.path[record.where[0]], record.where[1])
+        return os.path.join(self.path[record.location[0]], record.location[1])
 
-    def load(self, record: Record, payload: Any) -> Loaded:
-        number, form = record.where[-1], self.form
+    def load(self, record: Record, payload: Any) -> LoadedSound:
+        number, target = record.location[-1], self.audio_format
         wave, rate, channels = excerpt(
-            self._path(record), number * form.samples, form.samples, form.sample_rate, name=record.instrument
+            self._path(record), number * target.samples, target.samples, target.sample_rate, name=record.instrument
         )
         remarks = [f"mixed to mono ({channels} channels)"] if channels > 1 else []
-        remarks += [f"resampled ({rate} Hz)"] if rate != form.sample_rate else []
+        remarks += [f"resampled ({rate} Hz)"] if rate != target.sample_rate else []
         remarks += [f"from a file cut short ({short})"] if (short := missing_end(self._path(record))) else []
-        remarks += [f"shorter than an excerpt ({len(wave) / form.sample_rate:.3f} s)"] if len(wave) < form.samples else []
+        remarks += [f"shorter than an excerpt ({len(wave) / target.sample_rate:.3f} s)"] if len(wave) < target.samples else []
         level = 10 * math.log10(max(float(np.mean(np.square(wave, dtype=np.float64))), 1e-20)) if len(wave) else -200.0
         quiet = f"near silent ({level:.0f} dB, under {self.silence_db:g})" if level < self.silence_db else ""
-        return Loaded(wave, remarks=tuple(remarks), mark=mark(wave, form.sample_rate, rate), left_out=quiet)
+        return LoadedSound(wave, remarks=tuple(remarks), mark=mark(wave, target.sample_rate, rate), left_out=quiet)
 
     def related(self, rows: Sequence[Mapping[str, Any]]) -> list[tuple[Hashable, ...]]:
         """Returns the recording of each excerpt."""

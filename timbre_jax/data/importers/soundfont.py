@@ -6,8 +6,8 @@ import dataclasses
 from typing import Any
 
 from timbre_jax.audio.io import resample
-from timbre_jax.data.importers.banks import OfBanks, preset_name, slug
-from timbre_jax.data.importers.base import FAMILIES, SAMPLE_RATE, SAMPLES, SECONDS, SPLITS, Loaded, Record
+from timbre_jax.data.importers.banks import BankMixin, preset_name, slug
+from timbre_jax.data.importers.base import FAMILIES, SAMPLE_RATE, SAMPLES, SECONDS, SPLITS, LoadedSound, Record
 from timbre_jax.data.importers.options import DEFAULT_VELOCITIES, NoteSettings, check_midi, played
 from timbre_jax.data.importers.splits import committed_splits, connected_groups, even_choice, split_groups
 from timbre_jax.settings import setting
@@ -56,7 +56,7 @@ class PresetEntry:
 
 
 @dataclasses.dataclass(frozen=True)
-class SoundFontSource(OfBanks, NoteSettings):
+class SoundFontImporter(BankMixin, NoteSettings):
     """Notes rendered from SoundFont 2 banks; `path` names .sf2 files, none means the default bank.
 
     Raises:
@@ -135,14 +135,14 @@ class SoundFontSource(OfBanks, NoteSettings):
                 id=f"{names[which]}-{pitches[p]:03d}-{velocities[v]:03d}", split=splits[entries[which].instrument],
                 instrument=entries[which].instrument, family=entries[which].family,
                 source=source_of_program(entries[which].preset.program), pitch=pitches[p], velocity=velocities[v],
-                preset=entries[which].preset.name, where=(entries[which].bank, entries[which].position),
+                preset=entries[which].preset.name, location=(entries[which].bank, entries[which].position),
             )
             for which, p, v in cells.tolist()
         ]  # fmt: skip
 
-    def load(self, record: Record, payload: Any) -> Loaded:
-        number, position = record.where
+    def load(self, record: Record, payload: Any) -> LoadedSound:
+        number, position = record.location
         bank = open_bank(self.banks[number])
         note = render_note(bank, bank.presets[position], record.pitch, record.velocity, held=HELD_SECONDS, seconds=SECONDS)
         wave = resample(note.wave, RATE, SAMPLE_RATE)[:SAMPLES]
-        return Loaded(wave, round(note.f0, 4), note.pitch_moves)
+        return LoadedSound(wave, round(note.f0, 4), note.pitch_moves)

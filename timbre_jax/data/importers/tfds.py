@@ -20,8 +20,8 @@ import numpy as np
 
 from timbre_jax.audio.io import AudioFileError
 from timbre_jax.data.array_records import open_records
-from timbre_jax.data.importers.base import FAMILIES, SAMPLES, SOURCES, SPLITS, Importer, Loaded, Record
-from timbre_jax.data.importers.nsynth import LICENSE, Selection
+from timbre_jax.data.importers.base import FAMILIES, SAMPLES, SOURCES, SPLITS, Importer, LoadedSound, Record
+from timbre_jax.data.importers.nsynth import LICENSE, NSynthSettings
 from timbre_jax.settings import setting
 
 _INFO = "dataset_info.json"
@@ -29,8 +29,8 @@ _TITLE = {"kind": "tfds", "title": "NSynth (tensorflow-datasets)", "license": LI
 
 
 @dataclasses.dataclass(frozen=True)
-class TfdsSource(Selection):
-    """Notes of an NSynth that tensorflow-datasets prepared: `Selection`.
+class TfdsImporter(NSynthSettings):
+    """Notes of an NSynth that tensorflow-datasets prepared: `NSynthSettings`.
 
     `path` names folders with dataset_info.json (such as ~/tensorflow_datasets/nsynth/full/2.3.3), or one above them that
     holds exactly one. The splits are those it was prepared with, unless a `split_file` says others.
@@ -49,7 +49,7 @@ class TfdsSource(Selection):
         if self.path and self.dataset:
             raise ValueError("--path and --dataset: give one, the folder of a prepared data set or the name of one to prepare")
 
-    def importer(self) -> TfdsSource:
+    def importer(self) -> TfdsImporter:
         """Returns the importer of the prepared data set, which is downloaded and prepared if it is not there."""
         return dataclasses.replace(self, path=(str(prepare_dataset(self.dataset)),), dataset="") if self.dataset else self
 
@@ -64,14 +64,14 @@ class TfdsSource(Selection):
             folder = find_prepared(path)
             names = {kind: _label_names(folder, kind) for kind in ("label", "family", "source")}
             for split, file in _shards(folder):
-                for where, raw in _raw_examples(file):
-                    records.append(_record(split, where, _parse(_notes_parser(), raw, where), names))
+                for location, raw in _raw_examples(file):
+                    records.append(_record(split, location, _parse(_notes_parser(), raw, location), names))
         if not records:
             raise ValueError(f"{', '.join(self.path)}: the prepared data set holds no notes")
         return self.select(records)
 
-    def load(self, record: Record, payload: Any) -> Loaded:
-        file, place, size = record.where
+    def load(self, record: Record, payload: Any) -> LoadedSound:
+        file, place, size = record.location
         try:
             example = _audio_parser(os.path.dirname(file)).parse_example(_read(file, place, size))
         except Exception as error:  # protobuf's own kind, and whatever the parser makes of it
@@ -80,7 +80,7 @@ class TfdsSource(Selection):
 
 
 @dataclasses.dataclass(frozen=True)
-class DataSourceImporter(Selection):
+class DataSourceImporter(NSynthSettings):
     """Notes of data sources of tensorflow-datasets, or of any sequences of examples in NSynth's form.
 
     Attributes:
@@ -102,8 +102,8 @@ class DataSourceImporter(Selection):
             records += [_record(split, (split, k), examples[k], names) for k in range(len(examples))]
         return self.select(records)
 
-    def load(self, record: Record, payload: Any) -> Loaded:
-        split, position = record.where
+    def load(self, record: Record, payload: Any) -> LoadedSound:
+        split, position = record.location
         return loaded_note(record, self.data[split][position].get("audio"))
 
 
@@ -112,10 +112,10 @@ def tfds_importer(data: Any, **selection: Any) -> Importer:
 
     Args:
       data: a builder of a prepared data set, what its `as_data_source()` returns, or a data source of one split.
-      selection: settings of `Selection`.
+      selection: settings of `NSynthSettings`.
     """
     if hasattr(data, "as_data_source"):
-        return TfdsSource(path=(str(data.data_dir),), **selection)
+        return TfdsImporter(path=(str(data.data_dir),), **selection)
     if not isinstance(data, Mapping):
         data = {str(data.split).split("[")[0]: data}  # "train[:10%]" is of train
     return DataSourceImporter(data=data, **selection)
@@ -145,7 +145,7 @@ def prepare_dataset(name: str) -> Path:
     return Path(builder.data_dir)
 
 
-def loaded_note(record: Record, audio: np.ndarray | None) -> Loaded:
+def loaded_note(record: Record, audio: np.ndarray | None) -> LoadedSound:
     """Returns an example's audio as it goes into the store. Raises `AudioFileError` for one without finite audio."""
     if audio is None:
         raise AudioFileError(f"{record.id}: the example has no audio")
@@ -155,7 +155,7 @@ def loaded_note(record: Record, audio: np.ndarray | None) -> Loaded:
     if not np.isfinite(wave).all():
         raise AudioFileError(f"{record.id}: NaN or infinite in {np.count_nonzero(~np.isfinite(wave))} of {wave.size} samples")
     remarks = () if len(wave) == SAMPLES else (f"{'cut' if len(wave) > SAMPLES else 'padded'} to 4 s",)
-    return Loaded(wave[:SAMPLES], remarks=remarks)
+    return LoadedSound(wave[:SAMPLES], remarks=remarks)
 
 
 def find_prepared(path: str) -> Path:
@@ -246,14 +246,14 @@ def _audio_parser(folder: str):
     return _parser({"audio": ((None,), np.dtype(declared).type)})
 
 
-def _parse(parser: Any, raw: bytes, where: tuple) -> Mapping[str, Any]:
+def _parse(parser: Any, raw: bytes, location: tuple) -> Mapping[str, Any]:
     try:
         return parser.parse_example(raw)
     except Exception as error:  # protobuf's own kind, and whatever the parser makes of it
-        raise ValueError(f"{where[0]}: example {where[1]} is broken or not NSynth's ({type(error).__name__})") from None
+        raise ValueError(f"{location[0]}: example {location[1]} is broken or not NSynth's ({type(error).__name__})") from None
 
 
-def _record(split: str, where: tuple, example: Mapping[str, Any], names: Mapping[str, Sequence[str]]) -> Record:
+def _record(split: str, location: tuple, example: Mapping[str, Any], names: Mapping[str, Sequence[str]]) -> Record:
     flat = {**example, **{f"instrument/{key}": value for key, value in (example.get("instrument") or {}).items()}}
 
     def number(name: str) -> int:
@@ -269,10 +269,10 @@ def _record(split: str, where: tuple, example: Mapping[str, Any], names: Mapping
     note = _text(flat.get("id", b""))
     instrument = named("label") or note.rsplit("-", 2)[0]
     if not note or not instrument or number("pitch") < 0:
-        raise ValueError(f"{where[0]}: example {where[1]} has no id, instrument or pitch; this is not NSynth")
+        raise ValueError(f"{location[0]}: example {location[1]} has no id, instrument or pitch; this is not NSynth")
     return Record(
         id=note, split=split, instrument=instrument, family=named("family"), source=named("source"),
-        pitch=number("pitch"), velocity=number("velocity"), preset="", where=where,
+        pitch=number("pitch"), velocity=number("velocity"), preset="", location=location,
     )  # fmt: skip
 
 

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from timbre_jax.audio.io import AudioFileError
-from timbre_jax.data.importers.base import SPLITS, UNSORTED, Form, Importer, Record
+from timbre_jax.data.importers.base import SPLITS, UNSORTED, AudioFormat, Importer, Record
 from timbre_jax.data.prepare import quality
 from timbre_jax.data.prepare.arrange import arrange, content_fingerprint
 from timbre_jax.data.prepare.shards import PREPARING, ShardFiles, clear, drop_duplicates, make_shards, publish
@@ -51,7 +51,7 @@ def build_store(
     source: Importer,
     out: str | os.PathLike,
     *,
-    judge: quality.Judge | None = None,
+    judge: quality.QualityCheck | None = None,
     judge_settings: dict[str, Any] | None = None,
     workers: int | None = None,
     shard_size: int = SHARD_SIZE,
@@ -63,7 +63,7 @@ def build_store(
     Args:
       source: importer of the sounds; an `ArrangingImporter` has all of them loaded before they are split.
       out: the folder to make.
-      judge: the look at pitch and harmonics, see `quality.Judge`; None keeps whatever sounds.
+      judge: the look at pitch and harmonics, see `quality.QualityCheck`; None keeps whatever sounds.
       judge_settings: what decides the judge's answers, as JSON values; kept in the index.
       workers: loading processes; None means one a core, 1 loads in this process.
       shard_size: sounds a file, before the doctor.
@@ -108,8 +108,8 @@ def build_store(
             else:
                 drop_duplicates(shards)
             index = {
-                "format": FORMAT, "version": VERSION, "sample_rate": source.form.sample_rate,
-                "samples": source.form.samples, "variable": source.form.variable,
+                "format": FORMAT, "version": VERSION, "sample_rate": source.audio_format.sample_rate,
+                "samples": source.audio_format.samples, "variable": source.audio_format.variable,
                 "encoding": "int16 little-endian, 1 = 32768", "title": settings["source"]["title"],
                 "license": settings["source"]["license"], "settings": settings, "fingerprint": fingerprint,
             }  # fmt: skip
@@ -134,7 +134,7 @@ def _fingerprint(settings: dict, records: list[Record]) -> str:
     for record in records:
         state.update(repr((*record[:8], record.left_out)).encode())
         if record.split == UNSORTED:  # names alone do not say which files were read
-            state.update(repr(record.where).encode())
+            state.update(repr(record.location).encode())
     return state.hexdigest()[:32]
 
 
@@ -179,7 +179,7 @@ def _load_all(source, records, shards, *, judge, workers, progress) -> None:
         return
     if not workers:
         workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    batch_size = max(1, min(BATCH, MAX_SAMPLES // source.form.samples))
+    batch_size = max(1, min(BATCH, MAX_SAMPLES // source.audio_format.samples))
     workers = max(1, min(workers, -(-len(shard_of) // batch_size)))
     with (
         _executor(workers) as submit,
@@ -189,7 +189,7 @@ def _load_all(source, records, shards, *, judge, workers, progress) -> None:
 
         def settle() -> None:
             shard, positions, future = waiting.popleft()
-            verdicts = _judged(future.result(), [records[position] for position in positions], judge, source.form)
+            verdicts = _judged(future.result(), [records[position] for position in positions], judge, source.audio_format)
             shard.add([records[position] for position in positions], verdicts)
             bar.update(len(positions))
 
@@ -263,26 +263,28 @@ def _load_sound(source: Importer, record: Record, payload: Any) -> Verdict:
         text = " ".join(str(error).split())
         reason = text if isinstance(error, AudioFileError) else f"{type(error).__name__}: {text}"
         return Verdict(None, f"unreadable ({reason})", (), 0.0, False, "", b"")
-    form = source.form
-    reason = quality.check_wave(loaded.wave, form.sample_rate, form.min_seconds) or loaded.left_out
+    audio_format = source.audio_format
+    reason = quality.wave_problem(loaded.wave, audio_format.sample_rate, audio_format.min_seconds) or loaded.left_out
     if reason:
         return Verdict(None, reason, loaded.remarks, loaded.f0, loaded.pitch_moves, "", b"")
     remarks = loaded.remarks
-    pcm, clipped = quality.to_pcm(loaded.wave[: form.samples])
+    pcm, clipped = quality.to_pcm(loaded.wave[: audio_format.samples])
     if clipped:
         remarks = (*remarks, f"clipped ({clipped} samples)")
     mark = loaded.mark
     if not mark:
-        mark = quality.signature(np.pad(pcm, (0, form.samples - len(pcm))).astype(np.float32) / 32768).tobytes()
+        mark = quality.signature(np.pad(pcm, (0, audio_format.samples - len(pcm))).astype(np.float32) / 32768).tobytes()
     return Verdict(pcm, "", remarks, loaded.f0, loaded.pitch_moves, quality.digest(pcm), mark)
 
 
-def _judged(verdicts: list[Verdict], records: list[Record], judge: quality.Judge | None, form: Form) -> list[Verdict]:
+def _judged(
+    verdicts: list[Verdict], records: list[Record], judge: quality.QualityCheck | None, audio_format: AudioFormat
+) -> list[Verdict]:
     """Puts the judge's reasons into the verdicts; the batch always has the same shape."""
     alive = [place for place, verdict in enumerate(verdicts) if verdict.pcm is not None]
     if judge is None or not alive:
         return verdicts
-    waves = np.zeros((BATCH, form.samples), np.float32)
+    waves = np.zeros((BATCH, audio_format.samples), np.float32)
     pitches, f0 = np.full(BATCH, -1, np.int64), np.zeros(BATCH)
     for place in alive:
         pcm = verdicts[place].pcm

@@ -6,22 +6,22 @@ import dataclasses
 import os
 from typing import Any
 
-from timbre_jax.data.importers.drum_kits import KitSource
+from timbre_jax.data.importers.drum_kits import DrumKitImporter
 from timbre_jax.data.importers.drums import DrumSettings
-from timbre_jax.data.importers.folder import FolderSource
-from timbre_jax.data.importers.nsynth import NSynthSource
+from timbre_jax.data.importers.folder import FolderImporter
+from timbre_jax.data.importers.nsynth import NSynthImporter
 from timbre_jax.data.importers.options import ImporterSettings
-from timbre_jax.data.importers.phrases import PhraseSource
-from timbre_jax.data.importers.recordings import RecordingSource
-from timbre_jax.data.importers.soundfont import SoundFontSource
-from timbre_jax.data.importers.tfds import TfdsSource
+from timbre_jax.data.importers.phrases import PhraseImporter
+from timbre_jax.data.importers.recordings import RecordingImporter
+from timbre_jax.data.importers.soundfont import SoundFontImporter
+from timbre_jax.data.importers.tfds import TfdsImporter
 from timbre_jax.data.prepare.build import build_store
 from timbre_jax.data.store import Store
 from timbre_jax.settings import Settings, setting
 
 IMPORTERS: dict[str, type[ImporterSettings]] = {
-    "soundfont": SoundFontSource, "folder": FolderSource, "kits": KitSource, "drums": DrumSettings,
-    "recordings": RecordingSource, "phrases": PhraseSource, "nsynth": NSynthSource, "tfds": TfdsSource,
+    "soundfont": SoundFontImporter, "folder": FolderImporter, "kits": DrumKitImporter, "drums": DrumSettings,
+    "recordings": RecordingImporter, "phrases": PhraseImporter, "nsynth": NSynthImporter, "tfds": TfdsImporter,
 }  # fmt: skip
 """Settings of every kind of source by its name."""
 
@@ -50,9 +50,9 @@ def make_store(sounds: ImporterSettings, target: StoreSettings) -> Store:
         raise ValueError("--out=FOLDER is needed: the store to make, see --help")
     judge, judge_settings = None, {"keep_all": True}
     if not sounds.keep_all:
-        from timbre_jax.data.prepare.quality import harmonic_judge
+        from timbre_jax.data.prepare.quality import harmonic_check
 
-        judge, judge_settings = harmonic_judge()
+        judge, judge_settings = harmonic_check()
     return build_store(
         sounds.importer(), target.out, judge=judge, judge_settings=judge_settings, workers=target.workers or None,
         overwrite=target.overwrite, progress=target.progress,

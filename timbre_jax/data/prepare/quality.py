@@ -17,12 +17,12 @@ SILENT_RMS = 1e-4
 DC_SHARE = 0.99
 """A note of whose power more than this lies in its mean is an offset, not a sound."""
 MIN_SECONDS = 0.25
-"""Shorter notes are left out; other sources have limits of their own (`Form.min_seconds`)."""
+"""Shorter notes are left out; other sources have limits of their own (`AudioFormat.min_seconds`)."""
 SAME_SOUND_DB = 0.5
 """Two notes of different splits whose signatures differ by less than this on average (dB) count as the same sound."""
 
 
-def check_wave(wave: np.ndarray, rate: int, min_seconds: float = MIN_SECONDS) -> str:
+def wave_problem(wave: np.ndarray, rate: int, min_seconds: float = MIN_SECONDS) -> str:
     """The reason to leave a wave [T] out, or "" to keep it."""
     if len(wave) == 0 or len(wave) < min_seconds * rate:
         return f"too short ({len(wave) / rate:.3f} s)"
@@ -108,7 +108,7 @@ def find_duplicates(
     return gone
 
 
-Judge = Callable[[np.ndarray, np.ndarray, np.ndarray], list[str]]
+QualityCheck = Callable[[np.ndarray, np.ndarray, np.ndarray], list[str]]
 """Waves [B, T], MIDI pitches [B] (-1 unknown), the source's own f0 in Hz [B] (0 unknown) to a reason each, "" to keep."""
 
 PITCH_HZ = (80.0, 2100.0)
@@ -125,7 +125,7 @@ MAX_LEVEL_UNSTEADINESS = 3.0
 """Mean distance in dB of the level from its running mean over a quarter of a second: tremolo and noise, not a decay."""
 
 
-def reason_of_quality(quality: Mapping[str, float], pitch: int, f0: float) -> str:
+def note_problem(quality: Mapping[str, float], pitch: int, f0: float) -> str:
     """The reason to leave out a note with the numbers of `HarmonicTracks.quality`, or "" to keep it.
 
     Which notes are in range is judged by the key and, where the source knows it, by the pitch that sounds: outside 80-2100 Hz
@@ -147,7 +147,7 @@ def reason_of_quality(quality: Mapping[str, float], pitch: int, f0: float) -> st
     return ""
 
 
-def harmonic_judge() -> tuple[Judge, dict[str, Any]]:
+def harmonic_check() -> tuple[QualityCheck, dict[str, Any]]:
     """The look at pitch and harmonics, and the settings that decide its answers. Imports JAX."""
     import jax
 
@@ -158,7 +158,7 @@ def harmonic_judge() -> tuple[Judge, dict[str, Any]]:
     def judge(waves: np.ndarray, pitches: np.ndarray, f0: np.ndarray) -> list[str]:
         numbers = jax.device_get(representation.quality(waves))
         return [
-            reason_of_quality({name: float(of[row]) for name, of in numbers.items()}, int(pitches[row]), float(f0[row]))
+            note_problem({name: float(of[row]) for name, of in numbers.items()}, int(pitches[row]), float(f0[row]))
             for row in range(len(waves))
         ]
 

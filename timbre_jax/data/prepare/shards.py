@@ -50,7 +50,7 @@ class ShardFiles:
     def add(self, records: Iterable[Record], verdicts: Iterable) -> None:
         """Adds sounds in order; the last one finishes the shard."""
         for record, verdict in zip(records, verdicts, strict=True):
-            row = {name: getattr(record, name) for name in Record._fields if name not in ("where", "left_out")}
+            row = {name: getattr(record, name) for name in Record._fields if name not in ("location", "left_out")}
             row |= {
                 "f0_hz": verdict.f0, "pitch_moves": int(verdict.pitch_moves), "remarks": "; ".join(verdict.remarks),
                 "samples": 0 if verdict.pcm is None else len(verdict.pcm), "left_out": verdict.left_out,

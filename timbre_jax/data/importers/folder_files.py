@@ -31,17 +31,17 @@ def file_records(paths: Sequence[str], family: Callable[[int, str, list[str]], s
         folders = [name, *found.path.split("/")[:-1]]
         records.append(
             Record(
-                id=readable(f"{name}/{found.path}" if len(paths) > 1 else found.path),
-                split="" if found.problem else UNSORTED, instrument="", family=readable(family(root, found.path, folders)),
-                source=readable(folders[1] if len(folders) > 1 else name), pitch=-1, velocity=-1, preset="",
-                where=(root, found.path, found.size, found.changed), left_out=found.problem,
+                id=printable(f"{name}/{found.path}" if len(paths) > 1 else found.path),
+                split="" if found.problem else UNSORTED, instrument="", family=printable(family(root, found.path, folders)),
+                source=printable(folders[1] if len(folders) > 1 else name), pitch=-1, velocity=-1, preset="",
+                location=(root, found.path, found.size, found.changed), left_out=found.problem,
             )
         )  # fmt: skip
-    return unique(records)
+    return with_unique_ids(records)
 
 
 @dataclasses.dataclass(frozen=True)
-class FoundFile:
+class FolderFile:
     """A file below a folder: its path there with / between, its suffix in lower case, or why it cannot be read."""
 
     path: str
@@ -51,7 +51,7 @@ class FoundFile:
     problem: str = ""
 
 
-def find_files(root: str, visited: set[tuple[int, int]]) -> Iterator[FoundFile]:
+def find_files(root: str, visited: set[tuple[int, int]]) -> Iterator[FolderFile]:
     """All files below a folder in the order of their names; hidden ones are passed over.
 
     Args:
@@ -62,11 +62,11 @@ def find_files(root: str, visited: set[tuple[int, int]]) -> Iterator[FoundFile]:
     """
     if not os.path.isdir(root):
         state = "is a file: give the folder that it is in" if os.path.exists(root) else "no such folder"
-        raise ValueError(f"{readable(root)}: {state}")
+        raise ValueError(f"{printable(root)}: {state}")
     try:
         os.scandir(root).close()
     except OSError as error:
-        raise ValueError(f"{readable(root)}: the folder cannot be opened ({error.strerror})") from None
+        raise ValueError(f"{printable(root)}: the folder cannot be opened ({error.strerror})") from None
     waiting = [(root, "")]
     while waiting:
         full, path = waiting.pop()
@@ -80,18 +80,18 @@ def find_files(root: str, visited: set[tuple[int, int]]) -> Iterator[FoundFile]:
                     before = path + "/" if path else ""
                     waiting += [(os.path.join(full, name), before + name) for name in sorted(names, reverse=True)]
             elif stat.S_ISREG(state.st_mode):
-                yield FoundFile(path, suffix, state.st_size, int(state.st_mtime))
+                yield FolderFile(path, suffix, state.st_size, int(state.st_mtime))
             else:
-                yield FoundFile(path, suffix, problem="unreadable (no regular file)")
+                yield FolderFile(path, suffix, problem="unreadable (no regular file)")
         except OSError as error:
             broken = os.path.islink(full) and not os.path.exists(full)
             reason = "a link that leads nowhere" if broken else error.strerror or str(error)
             # A folder that cannot be opened is in the report as well: there may have been sounds in it.
             suffix = ".wav" if os.path.isdir(full) else suffix
-            yield FoundFile(path, suffix, problem=f"unreadable ({reason})")
+            yield FolderFile(path, suffix, problem=f"unreadable ({reason})")
 
 
-def find_sounds(paths: Sequence[str]) -> list[tuple[int, str, FoundFile]]:
+def find_sounds(paths: Sequence[str]) -> list[tuple[int, str, FolderFile]]:
     """The sound files below some folders: (which folder, its name, the file); those of formats that are not read say so.
 
     Raises:
@@ -100,7 +100,7 @@ def find_sounds(paths: Sequence[str]) -> list[tuple[int, str, FoundFile]]:
     if not paths:
         raise ValueError("a folder of sounds is needed with --path: DIR, or several with commas")
     sounds, others, visited = [], 0, set()
-    for root, (path, name) in enumerate(zip(paths, root_names(paths), strict=True)):
+    for root, (path, name) in enumerate(zip(paths, folder_names(paths), strict=True)):
         for found in find_files(path, visited):
             if found.suffix in OTHER_AUDIO_SUFFIXES:
                 problem = f"unreadable ({found.suffix} is a format that is not read: make wav or flac of it)"
@@ -111,17 +111,17 @@ def find_sounds(paths: Sequence[str]) -> list[tuple[int, str, FoundFile]]:
                 others += found.suffix != ""
     if not sounds:
         state = f"other files only ({others})" if others else "no files"
-        raise ValueError(f"{', '.join(map(readable, paths))}: {state}; sound files ({', '.join(AUDIO_SUFFIXES)}) are needed")
+        raise ValueError(f"{', '.join(map(printable, paths))}: {state}; sound files ({', '.join(AUDIO_SUFFIXES)}) are needed")
     return sounds
 
 
-def readable(name: str) -> str:
+def printable(name: str) -> str:
     """A name without what is no text: bytes that are no UTF-8 and control characters as \\x.., one name for each."""
     text = os.fsencode(name).decode("utf-8", "backslashreplace")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def root_names(paths: Iterable[str]) -> list[str]:
+def folder_names(paths: Iterable[str]) -> list[str]:
     """The folders' own names, made distinct."""
     return distinct_names([os.path.basename(os.path.realpath(path)) or "root" for path in paths])
 
@@ -131,7 +131,7 @@ def distinct_names(names: Sequence[str]) -> list[str]:
     return [name if names.count(name) == 1 else f"{name}~{names[:i].count(name) + 1}" for i, name in enumerate(names)]
 
 
-def unique(records: list[Record]) -> list[Record]:
+def with_unique_ids(records: list[Record]) -> list[Record]:
     """Different ids for records that would have the same: a number behind the later ones."""
     taken = {record.id for record in records}
     seen: set[str] = set()
@@ -146,7 +146,7 @@ def unique(records: list[Record]) -> list[Record]:
     return result
 
 
-class KitNames:
+class HydrogenKits:
     """Names that Hydrogen's drumkit.xml gives to the files beside it."""
 
     def __init__(self, root: str):

@@ -7,7 +7,7 @@ import pytest
 import soundfile
 
 from tests.helpers.library import build, doctor_of, everything, hit, write, write_broken, write_library
-from timbre_jax.data.importers.found_files import readable
+from timbre_jax.data.importers.folder_files import printable
 
 
 def test_names_that_are_no_text(tmp_path):
@@ -19,7 +19,7 @@ def test_names_that_are_no_text(tmp_path):
             soundfile.write(file, hit(number), 44100, format="WAV")
     store = build(tmp_path / "store", folder)
     assert set(everything(store)) == {"caf\\xe9.wav", "caf\\xe8.wav", "Größe ☃.wav", "new\\nline.wav", "\\xe9.wav"}
-    assert readable(os.fsdecode(b"\xff\xfe/a")) == "\\xff\\xfe/a"
+    assert printable(os.fsdecode(b"\xff\xfe/a")) == "\\xff\\xfe/a"
 
 
 def test_folders_without_sounds(tmp_path):
