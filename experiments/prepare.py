@@ -46,7 +46,7 @@ if __name__ == "__main__":
 
 from experiments import command_line
 from timbre_jax.data.prepare.make_store import IMPORTERS, StoreSettings, make_store
-from timbre_jax.data.prepare.summary import summary
+from timbre_jax.data.prepare.summary import describe_store
 
 
 def _define_flags() -> None:
@@ -65,7 +65,7 @@ def main(arguments: Sequence[str]) -> None:
     except KeyboardInterrupt:
         print("stopped by Ctrl-C; the same command goes on from here", file=sys.stderr)
         sys.exit(130)
-    print(summary(store))
+    print(describe_store(store))
 
 
 if __name__ == "__main__":

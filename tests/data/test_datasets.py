@@ -93,9 +93,9 @@ def test_what_is_too_large_for_memory_is_read_from_the_disk(monkeypatch):
     assert isinstance(whole, InMemory)
     np.testing.assert_array_equal(whole.batch([299, 0])["values"], np.stack([source[299]["values"], source[0]["values"]]))
     size = sum(value.nbytes for value in source[0].values()) * len(source)
-    monkeypatch.setattr("timbre_jax.data.example_source.MEMORY", size)
+    monkeypatch.setattr("timbre_jax.data.example_source.MEMORY_LIMIT_BYTES", size)
     assert isinstance(in_memory(source), InMemory)
-    monkeypatch.setattr("timbre_jax.data.example_source.MEMORY", size - 1)
+    monkeypatch.setattr("timbre_jax.data.example_source.MEMORY_LIMIT_BYTES", size - 1)
     assert in_memory(source) is source
 
 

@@ -16,7 +16,7 @@ from tests.helpers.soundfont import one_preset, sine_sample
 from tests.helpers.sounds import sine
 from timbre_jax.data.importers.options import parse_midi_numbers
 from timbre_jax.data.prepare.make_store import prepare
-from timbre_jax.data.prepare.summary import summary
+from timbre_jax.data.prepare.summary import describe_store
 from timbre_jax.data.store import Store
 
 ROOT = Path(__file__).parents[2]
@@ -84,7 +84,7 @@ def test_instruments_in_two_splits_are_told(tmp_path, held_out):
         out=str(tmp_path / "store"), source="nsynth", path=[str(tmp_path)], keep_all=True, workers=1, progress=False
     )
     assert (store.length("train"), store.length("test")) == (4, 1)
-    told = [line for line in summary(store).splitlines() if line.startswith("warning")]
+    told = [line for line in describe_store(store).splitlines() if line.startswith("warning")]
     assert [line.split(",")[0] for line in told] == (
         ["warning: 1 instruments are in train and held out too"] if held_out == "bass_synthetic_001" else []
     )

@@ -6,7 +6,7 @@ import soundfile
 
 from tests.helpers.soundfont import one_preset
 from timbre_jax.data.prepare.make_store import prepare
-from timbre_jax.data.prepare.summary import summary
+from timbre_jax.data.prepare.summary import describe_store
 
 
 def test_recordings(tmp_path):
@@ -21,7 +21,7 @@ def test_recordings(tmp_path):
     )  # fmt: skip
     assert [store.length(split) for split in ("train", "valid", "test")] == [3, 3, 3]
     assert store.sample_rate == 24000
-    told = summary(store)
+    told = describe_store(store)
     assert "24000 Hz, 0.250 to 0.50 s" in told
     assert "kept 9 of 10 sounds: left out 1 unreadable" in told
 

@@ -63,7 +63,7 @@ def open_sources(config: Any, *, progress: bool = True) -> Sources:
         if split not in store.splits:
             raise ValueError(f"config.data.{role}_split: {path} has no split {split!r}; it has {', '.join(store.splits)}")
         fingerprints += [part.index["fingerprint"] for part in store.stores]
-        positions = chosen_positions(store, split, tuple(data.families), data.max_examples if role == "train" else 0)
+        positions = select_positions(store, split, tuple(data.families), data.max_examples if role == "train" else 0)
         if data.features == "cached":
             source = cached_features(store, split, representation, progress=progress)
         else:
@@ -112,7 +112,7 @@ def fit_ranges(representation: Representation, source: ExampleSource) -> tuple[R
     return fitted, low[rows].astype(np.float32), high[rows].astype(np.float32)
 
 
-def chosen_positions(store: Store | JoinedStore, split: str, families: tuple[str, ...] = (), limit: int = 0) -> np.ndarray:
+def select_positions(store: Store | JoinedStore, split: str, families: tuple[str, ...] = (), limit: int = 0) -> np.ndarray:
     """Positions in a split of what a run takes from it: its families (() is all), at most `limit` (0 is all).
 
     Raises:

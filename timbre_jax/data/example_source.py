@@ -11,7 +11,7 @@ Example = dict[str, np.ndarray]
 Positions = Sequence[int] | np.ndarray
 LABEL_PREFIX = "label_"
 """Prefix of the fields of an example that are labels: "label_family"."""
-MEMORY = 4e9
+MEMORY_LIMIT_BYTES = 4e9
 """Bytes: a larger set of features is read from the disk even if it was to be kept in memory."""
 
 
@@ -118,9 +118,9 @@ class InMemory(ExampleSource):
 
 
 def in_memory(source: ExampleSource) -> ExampleSource:
-    """Returns the source kept in memory, or itself if it would take more than `MEMORY`: the examples are the same."""
+    """Returns the source kept in memory, or itself if it would take more than `MEMORY_LIMIT_BYTES`: the examples are the same."""
     size = sum(value.nbytes for value in source.batch([0]).values()) * len(source)
-    return InMemory(source) if size <= MEMORY else source
+    return InMemory(source) if size <= MEMORY_LIMIT_BYTES else source
 
 
 def batches(source: ExampleSource, batch_size: int, positions: Positions | None = None) -> Iterator[Example]:

@@ -95,7 +95,7 @@ class Store(StoredSounds):
         """
         path = Path(path)
         file = path / "index.json"
-        _allow_open_files()
+        _raise_open_file_limit()
         if not path.is_dir():
             raise StoreError(f"{path}: no such store; make one with `python -m experiments.prepare --out={path}`")
         if not file.is_file():
@@ -154,7 +154,7 @@ class Store(StoredSounds):
         self._split(split)
         if missing := [name for name in columns if name not in self._columns]:
             self._columns |= self._read_columns(missing)
-        return {name: self._columns[name].get(split, _column(name, [])) for name in columns}
+        return {name: self._columns[name].get(split, _typed_column(name, [])) for name in columns}
 
     def _read_columns(self, names: Sequence[str]) -> dict[str, dict[str, np.ndarray]]:
         """{column: {split: [n]}} of records.csv, read piece by piece: as text it is several times as large."""
@@ -172,7 +172,7 @@ class Store(StoredSounds):
                     here = [row for row, own in zip(rows, splits, strict=True) if own == split]
                     for name in names:
                         values = [row[COLUMNS.index(name)] for row in here]
-                        pieces[name].setdefault(split, []).append(_column(name, values))
+                        pieces[name].setdefault(split, []).append(_typed_column(name, values))
         columns = {name: {split: np.concatenate(parts) for split, parts in of.items()} for name, of in pieces.items()}
         found = {split: len(values) for split, values in columns[names[0]].items()}
         for split in {**self.index["splits"], **found}:
@@ -221,7 +221,7 @@ class Store(StoredSounds):
         return f"Store({str(self.path)!r}: {counts})"
 
 
-def _allow_open_files() -> None:
+def _raise_open_file_limit() -> None:
     """As many open files as the system lets a process have: a store of 300,000 notes is 600, and its features as many again,
     where 1,024 are usual unless asked."""
     import resource
@@ -233,7 +233,7 @@ def _allow_open_files() -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def _column(name: str, values: Sequence[str]) -> np.ndarray:
+def _typed_column(name: str, values: Sequence[str]) -> np.ndarray:
     if name in _INTEGERS:
         return np.array(values, np.int64)
     if name in _FLOATS:

@@ -45,7 +45,7 @@ def _source(source: int, key: int, velocity: int) -> float:
     return float(np.sign(2 * x - 1)) * _shape(kind, abs(2 * x - 1)) if kind in (1, 2) else 2 * _shape(kind, x) - 1
 
 
-def modulated(voice: Voice, key: int, velocity: int) -> np.ndarray:
+def modulation_offsets(voice: Voice, key: int, velocity: int) -> np.ndarray:
     """Returns what the modulators add to each generator, [61] float64."""
     added = np.zeros(parser.N_GENERATORS)
     for modulator in voice.modulators:

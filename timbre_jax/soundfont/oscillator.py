@@ -13,7 +13,7 @@ from timbre_jax.soundfont.parser import SoundFont, Voice
 from timbre_jax.soundfont.tuning import autocorrelation_pitch
 
 BLOCK = 64
-"""Samples between two values of a modulated pitch or filter cutoff."""
+"""Samples between two values of a modulation_offsets pitch or filter cutoff."""
 # Where a sample's pitch is measured: well after the attack, and so many samples of the pool from there.
 MEASURE_SECONDS, _MEASURE_SAMPLES = 0.5, 16384
 
@@ -67,17 +67,17 @@ def sample_shape(bank: SoundFont, voice: Voice) -> Shape:
 
 
 @functools.lru_cache(maxsize=4096)
-def own_pitch(held: Pool, shape: Shape, rate: int, meant: float) -> float:
+def sample_pitch(held: Pool, shape: Shape, rate: int, nominal: float) -> float:
     """Returns a sample's pitch in cycles a sample where a note holds it, or 0 where it has none."""
     pool, first = held.values, int(MEASURE_SECONDS * rate)
     if shape.looped:
         places = shape.start + first + np.arange(_MEASURE_SAMPLES)
         period = shape.loop_end - shape.loop_start
         places = np.where(places < shape.loop_end, places, shape.loop_start + (places - shape.loop_end) % period)
-        return autocorrelation_pitch(pool[places], meant=meant)
+        return autocorrelation_pitch(pool[places], nominal=nominal)
     first = min(first, (shape.end - shape.start) // 4)  # a short sound is measured where it is still there
     wave = pool[shape.start + first : min(shape.end, shape.start + first + _MEASURE_SAMPLES)]
-    return autocorrelation_pitch(wave, meant=meant) if len(wave) >= 512 else 0.0
+    return autocorrelation_pitch(wave, nominal=nominal) if len(wave) >= 512 else 0.0
 
 
 def oscillate(pool: Pool, shape: Shape, ratio: float, pitch: np.ndarray, length: int, note_off: int) -> np.ndarray:

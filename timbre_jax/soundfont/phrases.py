@@ -10,17 +10,17 @@ import dataclasses
 
 import numpy as np
 
-from timbre_jax.soundfont.player import Movement
+from timbre_jax.soundfont.player import ControllerCurves
 
 COMPOSER_VERSION = 1  # raised when phrases come to be composed differently, so that older stores are not taken for the same
-QUIETEST_DB = -40.0
+MIN_LEVEL_DB = -40.0
 """Of the expression; a note's velocity comes on top of it."""
-DULL_HZ, BRIGHT_HZ = 500.0, 14000.0
+MIN_CUTOFF_HZ, MAX_CUTOFF_HZ = 500.0, 14000.0
 """Cutoff of the filter, from the dullest to the brightest; never under one and a half times the note's pitch."""
 BRIGHTNESS_BY_LOUDNESS = 0.3
 """Share of the brightness that follows the expression; the rest moves for itself."""
 RELEASE_SECONDS = 0.35
-_STEP = 0.004  # seconds between the points of a movement: a vibrato of 7 Hz has 36 a period
+_STEP = 0.004  # seconds between the points of a curves: a vibrato of 7 Hz has 36 a period
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +31,7 @@ class PhraseNote:
     held: float
     key: int
     velocity: int
-    movement: Movement
+    curves: ControllerCurves
 
 
 def compose(*, seed: int, number: int, seconds: float, low: int = 55, high: int = 91) -> list[PhraseNote]:
@@ -54,14 +54,14 @@ def compose(*, seed: int, number: int, seconds: float, low: int = 55, high: int 
     while time < seconds:
         count = int(generator.integers(3, 12))
         lengths = beat * generator.choice([0.5, 1.0, 1.0, 2.0, 3.0], count) * generator.uniform(0.85, 1.15, count)
-        phrase = _Phrase(generator, float(lengths.sum()))
+        phrase = _PhraseCurves(generator, float(lengths.sum()))
         loudness = float(generator.uniform(45, 120))
         begun = time
         for length in lengths.tolist():
-            following = _step(generator, key, low, high)
+            following = _next_key(generator, key, low, high)
             velocity = int(np.clip(loudness + generator.normal(0, 12), 25, 127))
-            movement = _movement(generator, key, following, time - begun, length, phrase)
-            notes.append(PhraseNote(time, length * 1.02, key, velocity, movement))
+            curves = _note_curves(generator, key, following, time - begun, length, phrase)
+            notes.append(PhraseNote(time, length * 1.02, key, velocity, curves))
             key, time = following, time + length
         time += float(generator.uniform(0.05, 0.7))
         if generator.random() < 0.5:  # a new register now and then, so that every recording covers the range
@@ -69,7 +69,7 @@ def compose(*, seed: int, number: int, seconds: float, low: int = 55, high: int 
     return [note for note in notes if note.start < seconds]
 
 
-class _Phrase:
+class _PhraseCurves:
     """Curves of a whole phrase, by seconds since its beginning: expression in dB and brightness in [0, 1]."""
 
     def __init__(self, generator: np.random.Generator, seconds: float):
@@ -86,7 +86,7 @@ class _Phrase:
         self.bright_times, self.bright = np.linspace(0, seconds, points), generator.uniform(0, 1, points)
 
 
-def _step(generator: np.random.Generator, key: int, low: int, high: int) -> int:
+def _next_key(generator: np.random.Generator, key: int, low: int, high: int) -> int:
     """The next key: mostly a step, sometimes a leap, turned back at the ends of the range."""
     move = int(generator.choice([1, 2, 2, 3, 4, 5, 7, 12], p=[0.2, 0.2, 0.15, 0.13, 0.12, 0.1, 0.07, 0.03]))
     up = generator.random() < 0.5
@@ -96,18 +96,18 @@ def _step(generator: np.random.Generator, key: int, low: int, high: int) -> int:
     return key
 
 
-def _movement(
-    generator: np.random.Generator, key: int, following: int, begun: float, length: float, phrase: _Phrase
-) -> Movement:
+def _note_curves(
+    generator: np.random.Generator, key: int, following: int, begun: float, length: float, phrase: _PhraseCurves
+) -> ControllerCurves:
     """How one note moves; `begun` is when, in seconds since its phrase began."""
     times = np.arange(0, length + RELEASE_SECONDS, _STEP)
     bend = np.zeros_like(times)
     kind = generator.random()
     if kind < 0.2 and abs(following - key) <= 7:  # a glide into the next note
         start = length * generator.uniform(0.4, 0.75)
-        bend = 100.0 * (following - key) * _smooth((times - start) / max(length - start, 0.05))
+        bend = 100.0 * (following - key) * _smoothstep((times - start) / max(length - start, 0.05))
     elif kind < 0.3:  # a scoop from below
-        bend = -generator.uniform(50, 250) * (1 - _smooth(times / generator.uniform(0.06, 0.2)))
+        bend = -generator.uniform(50, 250) * (1 - _smoothstep(times / generator.uniform(0.06, 0.2)))
     if generator.random() < 0.7:
         rate, depth = generator.uniform(4.5, 6.8), generator.uniform(8, 45)
         grown = np.clip((times - generator.uniform(0.05, 0.35)) / 0.3, 0, 1)
@@ -118,15 +118,15 @@ def _movement(
         level = level - generator.uniform(20, 40) * np.clip(times / max(length, 0.3), 0, 1)
     elif kind < 0.3:  # a swell of its own
         level = level - generator.uniform(10, 25) * (1 - np.sin(np.pi * np.clip(times / length, 0, 1)))
-    level = np.clip(level, QUIETEST_DB, 0.0)
+    level = np.clip(level, MIN_LEVEL_DB, 0.0)
     own = np.interp(begun + times, phrase.bright_times, phrase.bright)
-    bright = BRIGHTNESS_BY_LOUDNESS * (1 - level / QUIETEST_DB) + (1 - BRIGHTNESS_BY_LOUDNESS) * own
+    bright = BRIGHTNESS_BY_LOUDNESS * (1 - level / MIN_LEVEL_DB) + (1 - BRIGHTNESS_BY_LOUDNESS) * own
     f0 = 440.0 * 2.0 ** ((key - 69) / 12)
-    cutoff = np.maximum(DULL_HZ * (BRIGHT_HZ / DULL_HZ) ** bright, 1.5 * f0)
-    return Movement(times, bend, level, cutoff)
+    cutoff = np.maximum(MIN_CUTOFF_HZ * (MAX_CUTOFF_HZ / MIN_CUTOFF_HZ) ** bright, 1.5 * f0)
+    return ControllerCurves(times, bend, level, cutoff)
 
 
-def _smooth(x: np.ndarray) -> np.ndarray:
+def _smoothstep(x: np.ndarray) -> np.ndarray:
     """0 before 0, 1 after 1, without a corner in between."""
     x = np.clip(x, 0, 1)
     return x * x * (3 - 2 * x)

@@ -2,7 +2,7 @@
 
 A voice: four-point interpolation of the sample, low-pass filter, volume envelope, tremolo; pitch and filter are moved by the
 modulation envelope and two LFOs (SoundFont Technical Specification 2.04, section 9.1). All controllers are at rest, without
-reverb and chorus; a `Movement` bends pitch, level and brightness of a note as a player would. Voices are mixed to mono. Host
+reverb and chorus; a `ControllerCurves` bends pitch, level and brightness of a note as a player would. Voices are mixed to mono. Host
 code, no JAX.
 """
 
@@ -13,8 +13,8 @@ import dataclasses
 import numpy as np
 
 from timbre_jax.soundfont import parser
-from timbre_jax.soundfont.modulation import RATE, lfo, modulated, modulation_envelope, volume_envelope
-from timbre_jax.soundfont.oscillator import BLOCK, MEASURE_SECONDS, Pool, low_pass, oscillate, own_pitch, sample_shape
+from timbre_jax.soundfont.modulation import RATE, lfo, modulation_envelope, modulation_offsets, volume_envelope
+from timbre_jax.soundfont.oscillator import BLOCK, MEASURE_SECONDS, Pool, low_pass, oscillate, sample_pitch, sample_shape
 from timbre_jax.soundfont.parser import Preset, SoundFont, Voice
 from timbre_jax.soundfont.tuning import AUDIBLE, common_fundamental
 
@@ -48,7 +48,7 @@ class Note:
 
 
 @dataclasses.dataclass(frozen=True)
-class Movement:
+class ControllerCurves:
     """What a player does with a note while it sounds; all at times after its beginning, held beyond the last.
 
     Attributes:
@@ -70,7 +70,7 @@ class Movement:
 
 def render_note(
     bank: SoundFont, preset: Preset, key: int, velocity: int, *, held: float = 3.0, seconds: float = 4.0,
-    movement: Movement | None = None,
+    curves: ControllerCurves | None = None,
 ) -> Note:  # fmt: skip
     """Plays one note at 44,100 Hz.
 
@@ -78,13 +78,13 @@ def render_note(
       key, velocity: MIDI, 0-127 (velocity from 1).
       held: seconds until note-off.
       seconds: length of the result.
-      movement: of pitch, level and brightness while it sounds; None leaves the controllers at rest.
+      curves: of pitch, level and brightness while it sounds; None leaves the controllers at rest.
     """
     total = round(seconds * RATE)
     mix = np.zeros(total, np.float32)
     pitches, energies, moving = [], [], []
     for voice in bank.voices(preset, key, velocity):
-        wave, pitch, moves = _render_voice(bank, voice, key, velocity, round(held * RATE), total, movement)
+        wave, pitch, moves = _render_voice(bank, voice, key, velocity, round(held * RATE), total, curves)
         mix[: len(wave)] += wave
         pitches.append(pitch)
         energies.append(float(np.dot(wave, wave)))
@@ -96,12 +96,14 @@ def render_note(
     return Note(mix, f0, clash or any(heard), len(pitches))
 
 
-def _render_voice(bank: SoundFont, voice: Voice, key: int, velocity: int, note_off: int, total: int, movement: Movement | None):
+def _render_voice(
+    bank: SoundFont, voice: Voice, key: int, velocity: int, note_off: int, total: int, curves: ControllerCurves | None
+):
     """(wave [<= total] float32, pitch in Hz, whether it moves)."""
     base = voice.generators
     key = int(base[parser.KEY]) if 0 <= base[parser.KEY] <= 127 else key
     velocity = int(base[parser.VELOCITY]) if 0 < base[parser.VELOCITY] <= 127 else velocity
-    added = modulated(voice, key, velocity)
+    added = modulation_offsets(voice, key, velocity)
     values = base + added
     envelope = volume_envelope(values, key, note_off, total)
 
@@ -127,9 +129,9 @@ def _render_voice(bank: SoundFont, voice: Voice, key: int, velocity: int, note_o
         pitch = pitch + values[parser.VIBRATO_TO_PITCH] * lfo(
             values[parser.VIBRATO_DELAY], values[parser.VIBRATO_FREQUENCY], blocks
         )
-    if movement is not None:
-        pitch = pitch + movement.at(movement.bend, blocks)
-        cutoff = np.minimum(cutoff, 1200 * np.log2(np.maximum(movement.at(movement.cutoff, blocks), 20.0) / 8.176))
+    if curves is not None:
+        pitch = pitch + curves.at(curves.bend, blocks)
+        cutoff = np.minimum(cutoff, 1200 * np.log2(np.maximum(curves.at(curves.cutoff, blocks), 20.0) / 8.176))
     held = pitch[: max(1, note_off // BLOCK)]
     moves = bool(np.ptp(held) / 2 > STEADY_CENTS)
     center = 0.0  # the LFOs' part is not the note's pitch
@@ -138,17 +140,17 @@ def _render_voice(bank: SoundFont, voice: Voice, key: int, velocity: int, note_o
         center = float(values[parser.MOD_ENV_TO_PITCH] * modulation_envelope(values, key, note_off, there)[0])
 
     shape = sample_shape(bank, voice)
-    meant = 440.0 * 2.0 ** ((100 * root + shift - 6900) / 1200)
-    own = own_pitch(Pool(bank.pool), shape, sample.rate, round(meant / (ratio * RATE), 5))
-    f0 = (own * ratio * RATE if own else meant) * 2.0 ** (center / 1200)
+    nominal = 440.0 * 2.0 ** ((100 * root + shift - 6900) / 1200)
+    own = sample_pitch(Pool(bank.pool), shape, sample.rate, round(nominal / (ratio * RATE), 5))
+    f0 = (own * ratio * RATE if own else nominal) * 2.0 ** (center / 1200)
 
     wave = oscillate(Pool(bank.pool), shape, ratio, pitch, len(envelope), note_off)
     wave = low_pass(wave, cutoff, values[parser.FILTER_Q])
     wave *= envelope[: len(wave)]
     if level is not None:
         wave *= np.repeat(level, BLOCK)[: len(wave)].astype(np.float32)
-    if movement is not None:  # sample by sample: steps of the level would be heard
-        wave *= (10 ** (movement.at(movement.level, np.arange(len(wave))) / 20)).astype(np.float32)
+    if curves is not None:  # sample by sample: steps of the level would be heard
+        wave *= (10 ** (curves.at(curves.level, np.arange(len(wave))) / 20)).astype(np.float32)
     decibels = ATTENUATION_SCALE * base[parser.ATTENUATION] / 10 + added[parser.ATTENUATION] / 10
     angle = (np.clip(values[parser.PAN], -500, 500) + 500) / 1000 * np.pi / 2
     wave *= np.float32(GAIN * 10 ** (-max(decibels, 0.0) / 20) * (np.sin(angle) + np.cos(angle)) / 2)

@@ -1,6 +1,6 @@
 """The pitch that a SoundFont voice has: that of its sample, times the speed at which the player plays it.
 
-A bank's key, root key and tuning say what pitch is meant. Banks use the fine tuning to correct samples that are off, and some
+A bank's key, root key and tuning say what pitch is nominal. Banks use the fine tuning to correct samples that are off, and some
 presets sound an octave from their key; so the sample itself is measured, at its full rate and where the note holds it.
 Host code (numpy, float64).
 """
@@ -12,15 +12,15 @@ from collections.abc import Sequence
 import numpy as np
 
 _CLEAR = 0.8  # of the normalized autocorrelation; below, a sample has no pitch
-_OCTAVES = 2.1  # how far from the pitch that is meant a sample may sound; a long loop repeats too
+_OCTAVES = 2.1  # how far from the pitch that is nominal a sample may sound; a long loop repeats too
 _MIN_LAG = 4  # samples: the shortest period
-_NEARLY = 0.6  # of it, at the period that is meant
+_NEARLY = 0.6  # of it, at the period that is nominal
 AUDIBLE = 0.03  # of the loudest voice's energy (-15 dB): what counts for the pitch of voices together
 _FIRST_PEAK = 0.93  # share of the highest peak that the first one to be taken has to reach
 _MAX_MULTIPLE = 4  # voices at up to so many times the common fundamental
 
 
-def autocorrelation_pitch(wave: np.ndarray, *, meant: float) -> float:
+def autocorrelation_pitch(wave: np.ndarray, *, nominal: float) -> float:
     """Pitch of a steady sound in cycles a sample, or 0 where it has none.
 
     The normalized square difference function of McLeod and Wyvill (2005, "A smarter way to find pitch"), its first high
@@ -28,7 +28,7 @@ def autocorrelation_pitch(wave: np.ndarray, *, meant: float) -> float:
 
     Args:
       wave: [T] of any scale; the longest period that is found is T / 2.
-      meant: the pitch it is meant to have, in cycles a sample. Where the sound repeats nearly as well with that period as
+      nominal: the pitch it is nominal to have, in cycles a sample. Where the sound repeats nearly as well with that period as
         with the longer one that was found, it is taken: not so the other way round, since every sound repeats with
         multiples of its period.
     """
@@ -48,11 +48,11 @@ def autocorrelation_pitch(wave: np.ndarray, *, meant: float) -> float:
         return 0.0
     rising = np.flatnonzero((match[1:-1] > match[:-2]) & (match[1:-1] >= match[2:])) + 1
     rising = rising[(rising > negative[0]) & (rising >= _MIN_LAG) & (match[rising] > 0)]
-    rising = rising[np.abs(np.log2(np.maximum(rising * meant, 1e-9))) < _OCTAVES]
+    rising = rising[np.abs(np.log2(np.maximum(rising * nominal, 1e-9))) < _OCTAVES]
     if not len(rising) or match[rising].max() < _CLEAR:
         return 0.0
     first = rising[np.argmax(match[rising] >= _FIRST_PEAK * match[rising].max())]
-    near_meant = rising[np.abs(rising * meant - 1) < 0.06]
+    near_meant = rising[np.abs(rising * nominal - 1) < 0.06]
     if len(near_meant) and near_meant[0] < 0.94 * first and match[near_meant].max() > _NEARLY:
         first = near_meant[np.argmax(match[near_meant])]
     lag, multiple, height = _peak(match, first), 1, match[first]

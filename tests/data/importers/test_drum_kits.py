@@ -123,6 +123,6 @@ def test_the_drums_of_this_machine(tmp_path):
     there = DrumSettings(seconds=1.0).importer((str(tmp_path / "none"), str(tmp_path / "kits")))
     assert isinstance(there, FolderImporter)
     assert [(record.family, record.left_out) for record in there.plan()] == [
-        ("kick", ""), ("unlabeled", "not asked for (no class)"),
+        ("kick", ""), ("unlabeled", "not selected (no class)"),
     ]  # fmt: skip
     assert DrumSettings(seconds=1.0).importer((str(tmp_path / "none"),)) == DrumKitImporter(seconds=1.0, unlabeled=False)

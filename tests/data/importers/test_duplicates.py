@@ -7,7 +7,7 @@ import pytest
 
 from tests.helpers.library import hit
 from timbre_jax.audio.io import resample
-from timbre_jax.data.importers.duplicates import groups_of_copies, mark, onset, same_sound
+from timbre_jax.data.importers.duplicates import group_copies, is_same_sound, onset, signature
 
 RATE = 44100
 
@@ -23,8 +23,8 @@ def through(wave, rate):
 
 def groups(waves, own_rates=None, rate=RATE):
     own_rates = own_rates or [rate] * len(waves)
-    marks = [mark(wave, rate, own) for wave, own in zip(waves, own_rates, strict=True)]
-    return groups_of_copies(marks, [hashlib.sha256(wave.tobytes()).hexdigest() for wave in waves], rate, waves.__getitem__)
+    signatures = [signature(wave, rate, own) for wave, own in zip(waves, own_rates, strict=True)]
+    return group_copies(signatures, [hashlib.sha256(wave.tobytes()).hexdigest() for wave in waves], rate, waves.__getitem__)
 
 
 CHANGES = {
@@ -76,17 +76,17 @@ def test_hits_of_one_drum_played_differently_are_no_copies():
 
 def test_a_beginning_is_no_copy():
     tone = (0.3 * np.sin(2 * np.pi * 220 * np.arange(5 * RATE) / RATE)).astype(np.float32)
-    assert not same_sound(tone, tone[: 2 * RATE], RATE)
-    assert same_sound(tone, padded(0.1 * tone, 500), RATE)
+    assert not is_same_sound(tone, tone[: 2 * RATE], RATE)
+    assert is_same_sound(tone, padded(0.1 * tone, 500), RATE)
 
 
 @pytest.mark.parametrize("length", [1, 40, 88, 353])
 def test_clicks(length):
-    """Sounds down to one sample have marks that are finite, and copies."""
+    """Sounds down to one sample have signatures that are finite, and copies."""
     waves = [hit(seed, seconds=length / RATE) if length > 1 else np.full(1, 0.5 + seed / 10, np.float32) for seed in range(3)]
     for wave in waves:
-        assert np.isfinite(np.frombuffer(mark(wave, RATE, RATE)[1:], np.float16)).all()
-        assert same_sound(wave, 0.2 * wave, RATE)
+        assert np.isfinite(np.frombuffer(signature(wave, RATE, RATE)[1:], np.float16)).all()
+        assert is_same_sound(wave, 0.2 * wave, RATE)
     # One sample at another level is the same click.
     assert groups(waves) == ([[0, 1, 2]] if length == 1 else [[0], [1], [2]])
 

@@ -288,7 +288,7 @@ def test_fractions_and_number(library, tmp_path):
     store = build(tmp_path / "store", library, splits=(0.5, 0.0, 0.5), number=30)
     assert store.splits == ("train", "test")
     assert [store.length("train"), store.length("test")] == [15, 15]
-    assert store.index["doctor"]["left_out"] == {"not asked for": 90}
+    assert store.index["doctor"]["left_out"] == {"not selected": 90}
     families = Counter(row["family"] for _, row in everything(store).values())
     assert families == {"kick": 10, "snare": 10, "hat": 10}
 

@@ -94,14 +94,14 @@ def test_split_file_and_selection(folder, tmp_path):
     named.write_text(json.dumps({"train": ["bass_synthetic_001"], "test": ["flute_acoustic_002"]}))
     records = NSynthImporter(path=(str(folder),), split_file=str(named)).plan()
     assert Counter((r.split, r.left_out) for r in records) == {
-        ("train", ""): 3, ("test", ""): 3, ("", "not asked for (instrument not in the split file)"): 3,
+        ("train", ""): 3, ("test", ""): 3, ("", "not selected (instrument not in the split file)"): 3,
     }  # fmt: skip
     records = NSynthImporter(path=(str(folder),), families=("bass", "vocal"), pitches=(48, 60)).plan()
     assert Counter(r.left_out for r in records) == {
-        "": 4, "not asked for (family)": 3, "not asked for (pitch)": 2,
+        "": 4, "not selected (family)": 3, "not selected (pitch)": 2,
     }  # fmt: skip
     records = NSynthImporter(path=(str(folder),), velocities=(25,)).plan()
-    assert {r.left_out for r in records} == {"not asked for (velocity)"}
+    assert {r.left_out for r in records} == {"not selected (velocity)"}
 
 
 def test_number_is_drawn_evenly_and_seeded(folder):

@@ -11,7 +11,7 @@ from timbre_jax.data.prepare.build import build_store
 from timbre_jax.soundfont.banks import open_bank
 from timbre_jax.soundfont.parser import SoundFontError
 from timbre_jax.soundfont.phrases import compose
-from timbre_jax.soundfont.player import RATE, Movement, render_note
+from timbre_jax.soundfont.player import RATE, ControllerCurves, render_note
 
 
 @pytest.fixture(scope="module")
@@ -41,12 +41,12 @@ def test_pitch_moves_over_octaves_and_loudness_over_30_db_without_each_other():
     notes = [note for number in range(30) for note in compose(seed=1, number=number, seconds=30)]
     keys = np.array([note.key for note in notes])
     assert keys.max() - keys.min() >= 30
-    levels = np.array([note.movement.level.mean() + 40 * np.log10(note.velocity / 127) for note in notes])
+    levels = np.array([note.curves.level.mean() + 40 * np.log10(note.velocity / 127) for note in notes])
     assert np.percentile(levels, 95) - np.percentile(levels, 5) > 30
     assert abs(np.corrcoef(keys, levels)[0, 1]) < 0.1
-    glides = [note for note in notes if np.abs(note.movement.bend).max() > 90]
+    glides = [note for note in notes if np.abs(note.curves.bend).max() > 90]
     assert 0.05 < len(glides) / len(notes) < 0.6
-    cutoffs = np.array([np.log(note.movement.cutoff.mean()) for note in notes])
+    cutoffs = np.array([np.log(note.curves.cutoff.mean()) for note in notes])
     assert 0.05 < np.corrcoef(levels, cutoffs)[0, 1] < 0.8  # brightness follows the loudness a little
 
 
@@ -55,14 +55,14 @@ def test_a_movement_bends_pitch_level_and_brightness(bank):
     still = render_note(opened, opened.presets[0], 69, 100, held=1.0, seconds=1.0).wave
     times = np.array([0.0, 1.0])
     open_filter, rest = np.full(2, 20000.0), np.zeros(2)
-    same = Movement(times, rest, rest, open_filter)
+    same = ControllerCurves(times, rest, rest, open_filter)
     np.testing.assert_allclose(
-        render_note(opened, opened.presets[0], 69, 100, held=1.0, seconds=1.0, movement=same).wave, still, atol=1e-4
+        render_note(opened, opened.presets[0], 69, 100, held=1.0, seconds=1.0, curves=same).wave, still, atol=1e-4
     )
 
     def played(bend=rest, level=rest, cutoff=open_filter):
-        movement = Movement(times, bend, level, cutoff)
-        return render_note(opened, opened.presets[0], 69, 100, held=1.0, seconds=1.0, movement=movement).wave
+        curves = ControllerCurves(times, bend, level, cutoff)
+        return render_note(opened, opened.presets[0], 69, 100, held=1.0, seconds=1.0, curves=curves).wave
 
     def crossings(wave, part):
         return np.count_nonzero(np.diff(np.signbit(wave[part]))) / (len(wave[part]) / RATE) / 2

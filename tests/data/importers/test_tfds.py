@@ -119,7 +119,7 @@ def prepared(tmp_path_factory):
 def test_selection(prepared):
     records = TfdsImporter(path=(str(prepared),), pitches=(61, 66)).plan()
     assert [r.id for r in records if r.split] == [example(1)["id"], example(6)["id"]]
-    assert {r.left_out for r in records if not r.split} == {"not asked for (pitch)"}
+    assert {r.left_out for r in records if not r.split} == {"not selected (pitch)"}
 
 
 @pytest.mark.parametrize(

@@ -98,15 +98,15 @@ def test_notes_that_cannot_be_had_and_notes_that_are_there_twice(tmp_path):
 
 
 def test_a_judge_leaves_out(tmp_path):
-    def judge(waves, pitches, f0):
+    def check(waves, pitches, f0):
         assert waves.shape == (64, 64000)
         return ["not harmonic (odd)" if hertz % 2 else "" for hertz in f0]
 
-    store = build(tmp_path / "store", judge=judge)
+    store = build(tmp_path / "store", quality_check=check)
     assert store.length("train") == 75
     assert (store.metadata("train")["f0_hz"] % 2 == 0).all()
     with pytest.raises(ValueError, match="no sound is left: 240 silent") as error:
-        build(tmp_path / "other", judge=lambda waves, pitches, f0: ["silent"] * len(waves))
+        build(tmp_path / "other", quality_check=lambda waves, pitches, f0: ["silent"] * len(waves))
     assert "doctor.csv" in str(error.value)
     assert not (tmp_path / "other").exists()
 
@@ -117,14 +117,14 @@ def test_interrupted_it_goes_on_and_ends_the_same(store, tmp_path):
     for stop_at in (1, 2, 2, 3):  # batches until the "power cut"
         seen = []
 
-        def judge(waves, pitches, f0, seen=seen, stop_at=stop_at):
+        def check(waves, pitches, f0, seen=seen, stop_at=stop_at):
             seen.append(len(waves))
             if len(seen) > stop_at:
                 raise KeyboardInterrupt
             return [""] * len(waves)
 
         try:
-            build(out, judge=judge)
+            build(out, quality_check=check)
         except KeyboardInterrupt:
             assert not out.exists()
             with pytest.raises(StoreError, match="no such store"):
@@ -139,21 +139,21 @@ def test_interrupted_it_goes_on_and_ends_the_same(store, tmp_path):
 
 def test_finished_work_is_not_done_again(store):
     before = contents(store.path)
-    again = build(store.path, judge=lambda *_: pytest.fail("loaded again"))
+    again = build(store.path, quality_check=lambda *_: pytest.fail("loaded again"))
     assert contents(again.path) == before
 
 
 def test_a_damaged_shard_is_made_again(store, tmp_path):
     out = tmp_path / "store"
 
-    def judge(waves, pitches, f0, seen=[]):  # noqa: B006
+    def check(waves, pitches, f0, seen=[]):  # noqa: B006
         seen.append(1)
         if len(seen) > 4:
             raise KeyboardInterrupt
         return [""] * len(waves)
 
     with pytest.raises(KeyboardInterrupt):
-        build(out, judge=judge)
+        build(out, quality_check=check)
     shard = next((tmp_path / "store.partial").glob("train-00001*"))
     os.truncate(shard, 70_000)
     build(out)
@@ -166,7 +166,7 @@ def test_other_settings_are_refused(store, tmp_path):
         build(store.path, other)
     out = tmp_path / "store"
     with pytest.raises(KeyboardInterrupt):
-        build(out, judge=_interrupt)
+        build(out, quality_check=_interrupt)
     with pytest.raises(ValueError, match="unfinished work of other settings"):
         build(out, other)
     assert build(out, other, overwrite=True).index["settings"]["source"]["name"] == "other"
@@ -184,13 +184,13 @@ def _interrupt(*_):
 
 
 def test_two_at_once_are_refused(tmp_path):
-    def judge(waves, pitches, f0):
+    def check(waves, pitches, f0):
         with pytest.raises(ValueError, match="another prepare is writing here"):
             build(tmp_path / "store")
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        build(tmp_path / "store", judge=judge)
+        build(tmp_path / "store", quality_check=check)
 
 
 def test_nothing_asked_for(tmp_path):

@@ -118,8 +118,8 @@ def test_second_look_at_real_waves():
         "unsteady": [jumping, pulsing],
     }
     waves = np.stack([wave for group in cases.values() for wave in group]).astype(np.float32)
-    judge, numbers = quality.harmonic_check()
-    found = judge(waves, np.full(len(waves), -1), np.zeros(len(waves)))
+    check, numbers = quality.harmonic_check()
+    found = check(waves, np.full(len(waves), -1), np.zeros(len(waves)))
     wanted = [reason for reason, group in cases.items() for _ in group]
     assert [reason.split(" (")[0] for reason in found] == wanted
     assert numbers["pitch_hz"] == [80.0, 2100.0]

@@ -34,7 +34,7 @@ class BankMixin:
         """Every bank's file name, commas between."""
         return ", ".join(map(os.path.basename, self.banks))
 
-    def described_banks(self) -> dict[str, Any]:
+    def describe_banks(self) -> dict[str, Any]:
         """Returns the banks for a store's index: their license, digests by name, and the player."""
         digests = {os.path.basename(path): bank_digest(path) for path in self.banks}
         return {"license": _LICENSE, "banks": digests, "player": PLAYER_VERSION}

@@ -75,7 +75,7 @@ class LoadedSound(NamedTuple):
     f0: float = 0.0
     pitch_moves: bool = False
     remarks: tuple[str, ...] = ()
-    mark: bytes = b""
+    signature: bytes = b""
     left_out: str = ""
 
 

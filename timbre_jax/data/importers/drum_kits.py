@@ -13,9 +13,9 @@ from timbre_jax.audio.io import resample
 from timbre_jax.data.importers.banks import BankMixin, preset_name
 from timbre_jax.data.importers.base import UNSORTED, LoadedSound, Record
 from timbre_jax.data.importers.class_rules import UNLABELED, class_of_names, read_rules
-from timbre_jax.data.importers.duplicates import mark
-from timbre_jax.data.importers.library import OneShotSettings, copies
-from timbre_jax.data.importers.options import DEFAULT_VELOCITIES, check_midi, played
+from timbre_jax.data.importers.duplicates import signature
+from timbre_jax.data.importers.library import OneShotSettings, duplicates_setting
+from timbre_jax.data.importers.options import DEFAULT_VELOCITIES, check_midi, midi_setting
 from timbre_jax.settings import setting
 from timbre_jax.soundfont.banks import PERCUSSION_BANK, open_bank
 from timbre_jax.soundfont.parser import Preset, Sample, SoundFont, SoundFontError
@@ -74,10 +74,10 @@ class DrumKitImporter(BankMixin, OneShotSettings):
     """
 
     unlabeled: bool = setting(True, "Keep sounds without a class.")
-    velocities: tuple[int, ...] = played("velocities", DEFAULT_VELOCITIES, "25,50,75,100,127")
+    velocities: tuple[int, ...] = midi_setting("velocities", DEFAULT_VELOCITIES, "25,50,75,100,127")
     max_seconds: float = setting(10.0, "With --seconds=0, the length in seconds that longer sounds are cut to.")
     # Hits of one key at two velocities may be one recording at two levels: both are wanted.
-    duplicates: str = copies("exact")
+    duplicates: str = duplicates_setting("exact")
 
     def __post_init__(self):
         super().__post_init__()
@@ -86,7 +86,7 @@ class DrumKitImporter(BankMixin, OneShotSettings):
     def describe(self) -> dict[str, Any]:
         return {
             "kind": "kits", "title": f"drum kits of {self.titles}", "unlabeled": self.unlabeled,
-            "velocities": list(self.velocities), **self.described_banks(), **self.described(),
+            "velocities": list(self.velocities), **self.describe_banks(), **self.describe_settings(),
         }  # fmt: skip
 
     def plan(self) -> list[Record]:
@@ -121,12 +121,12 @@ class DrumKitImporter(BankMixin, OneShotSettings):
         seconds = target.samples / target.sample_rate
         # Held to the end: a hit is as long as its recording, and note-off would only shorten it.
         note = render_note(bank, bank.presets[position], key, record.velocity, held=seconds, seconds=seconds)
-        wave, _, remarks = self.trimmed(note.wave, RATE)
+        wave, _, remarks = self.apply_trim(note.wave, RATE)
         wave = wave if target.sample_rate == RATE else resample(wave, RATE, target.sample_rate)
         wave = np.ascontiguousarray(wave[: target.samples], np.float32)
-        return LoadedSound(wave, remarks=tuple(remarks), mark=mark(wave, target.sample_rate, RATE))
+        return LoadedSound(wave, remarks=tuple(remarks), signature=signature(wave, target.sample_rate, RATE))
 
-    def related(self, rows: Sequence[Mapping[str, Any]]) -> list[tuple[Hashable, ...]]:
+    def shared_keys(self, rows: Sequence[Mapping[str, Any]]) -> list[tuple[Hashable, ...]]:
         """Returns the key and the recordings of each hit."""
         recordings = self._recordings()
         return [(row["instrument"], *recordings[row["id"]]) for row in rows]

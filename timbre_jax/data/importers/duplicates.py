@@ -1,7 +1,7 @@
 """Copies of a sound among many: the same samples, or the same sound at another level, rate or place in its file.
 
-Every sound gets a `mark` when it is loaded: what its first seconds are like from its onset on, coarsely. Sounds whose marks are
-near each other are compared sample by sample; marks alone decide nothing.
+Every sound gets a `mark` when it is loaded: what its first seconds are like from its onset on, coarsely. Sounds whose signatures are
+near each other are compared sample by sample; signatures alone decide nothing.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def onset(wave: np.ndarray) -> int:
     return int(np.argmax(level >= peak * 10 ** (ONSET_DB / 20))) if peak > 0 else 0
 
 
-def mark(wave: np.ndarray, rate: int, own_rate: int) -> bytes:
+def signature(wave: np.ndarray, rate: int, own_rate: int) -> bytes:
     """What a sound is like, coarsely: level in dB over 9 stretches of time from its onset and 16 bands of frequency.
 
     Args:
@@ -55,24 +55,24 @@ def mark(wave: np.ndarray, rate: int, own_rate: int) -> bytes:
     return bytes([narrow]) + decibels.tobytes()
 
 
-def groups_of_copies(
-    marks: Sequence[bytes], digests: Sequence[str], rate: int, read: Callable[[int], np.ndarray]
+def group_copies(
+    signatures: Sequence[bytes], digests: Sequence[str], rate: int, read: Callable[[int], np.ndarray]
 ) -> list[list[int]]:
     """Groups sounds of which each is a copy of another in its group.
 
     Args:
-      marks: of each sound. digests: equal for equal samples. rate: of all sounds, in Hz.
+      signatures: of each sound. digests: equal for equal samples. rate: of all sounds, in Hz.
       read: number of a sound to its samples [T].
 
     Returns:
       Groups of numbers, each ascending, ordered by their first; a sound without copies is a group of one.
     """
     first = {digest: number for number, digest in reversed(list(enumerate(digests)))}
-    copies = DisjointSets(len(marks))
+    copies = DisjointSets(len(signatures))
     for number, digest in enumerate(digests):
         copies.join(first[digest], number)
     distinct = np.array(sorted(first.values()), np.int64)
-    narrow, levels = _unpack([marks[number] for number in distinct])
+    narrow, levels = _unpack([signatures[number] for number in distinct])
     wide = np.flatnonzero(~narrow)
     pairs = itertools.chain(
         _near(_relative(levels), wide, wide),
@@ -86,12 +86,12 @@ def groups_of_copies(
         compared = _RATE if narrow[a] or narrow[b] else _WIDE_RATE
         if held[0] != one:  # pairs of one sound come one after another: it is read once for all that are like it
             held = (one, read(one))
-        if same_sound(held[1], read(other), rate, compared_rate=compared):
+        if is_same_sound(held[1], read(other), rate, compared_rate=compared):
             copies.join(one, other)
     return copies.groups()
 
 
-def same_sound(one: np.ndarray, other: np.ndarray, rate: int, *, compared_rate: int = _WIDE_RATE) -> bool:
+def is_same_sound(one: np.ndarray, other: np.ndarray, rate: int, *, compared_rate: int = _WIDE_RATE) -> bool:
     """Whether two waves [T] are the same sound, whatever their levels, their sign and the silence before them.
 
     They are aligned at their onsets, shifted by up to 50 ms to where they agree best, and correlated in full length: the
@@ -115,10 +115,10 @@ def _prepared(wave: np.ndarray, rate: int, to: int) -> np.ndarray:
     return wave - wave.mean()
 
 
-def _unpack(marks: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
-    raw = np.frombuffer(b"".join(marks), np.uint8).reshape(len(marks), -1)
+def _unpack(signatures: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
+    raw = np.frombuffer(b"".join(signatures), np.uint8).reshape(len(signatures), -1)
     levels = np.ascontiguousarray(raw[:, 1:]).view(np.float16).astype(np.float32)
-    return raw[:, 0].astype(bool), levels.reshape(len(marks), len(_TIMES) - 1, len(_BANDS) - 1)
+    return raw[:, 0].astype(bool), levels.reshape(len(signatures), len(_TIMES) - 1, len(_BANDS) - 1)
 
 
 def _relative(levels: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ import numpy as np
 from timbre_jax.audio.io import AudioFileError, read_wave, resample
 from timbre_jax.data.importers.base import LoadedSound, Record
 from timbre_jax.data.importers.class_rules import UNLABELED, Rule, class_of_names, read_rules
-from timbre_jax.data.importers.duplicates import mark
+from timbre_jax.data.importers.duplicates import signature
 from timbre_jax.data.importers.folder_files import HydrogenKits, file_records, folder_names, printable
 from timbre_jax.data.importers.library import OneShotSettings
 from timbre_jax.settings import setting
@@ -57,7 +57,7 @@ class FolderImporter(OneShotSettings):
         return {
             "kind": "folder", "title": f"sounds of {', '.join(printable(name) for name in folder_names(self.path))}",
             "license": "that of the files", "classes": os.path.basename(self.classes), "class_words": rules,
-            "unlabeled": self.unlabeled, **self.described(), "loader": LOADER_VERSION,
+            "unlabeled": self.unlabeled, **self.describe_settings(), "loader": LOADER_VERSION,
         }  # fmt: skip
 
     def plan(self) -> list[Record]:
@@ -94,7 +94,7 @@ class FolderImporter(OneShotSettings):
             raise AudioFileError(f"{record.id}: cannot be read ({error.strerror or error})") from None
         remarks = [f"mixed to mono ({channels} channels)"] if channels > 1 else []
         seconds = max(frames, len(wave)) / rate
-        wave, before, cuts = self.trimmed(wave, rate)
+        wave, before, cuts = self.apply_trim(wave, rate)
         remarks, seconds = remarks + cuts, seconds - before
         if rate != target.sample_rate:
             wave = resample(wave[: round((limit + 0.1) * rate)], rate, target.sample_rate)
@@ -103,7 +103,7 @@ class FolderImporter(OneShotSettings):
             remarks.append(f"cut to {limit:g} s ({seconds:.1f} s)")
             wave = wave[: target.samples]
         wave = np.ascontiguousarray(wave, np.float32)
-        return LoadedSound(wave, remarks=tuple(remarks), mark=mark(wave, target.sample_rate, rate))
+        return LoadedSound(wave, remarks=tuple(remarks), signature=signature(wave, target.sample_rate, rate))
 
 
 def _header(file) -> tuple[int, int]:

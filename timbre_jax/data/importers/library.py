@@ -11,7 +11,7 @@ import numpy as np
 
 from timbre_jax.data.importers.base import SPLITS, AudioFormat, Record, SplitAssignment
 from timbre_jax.data.importers.class_rules import UNLABELED
-from timbre_jax.data.importers.duplicates import groups_of_copies, onset
+from timbre_jax.data.importers.duplicates import group_copies, onset
 from timbre_jax.data.importers.options import ImporterSettings
 from timbre_jax.data.importers.splits import connected_groups, split_groups
 from timbre_jax.settings import setting
@@ -22,7 +22,7 @@ PREROLL_SECONDS = 0.002
 DUPLICATES = ("one", "exact", "all")
 
 
-def library_form(sample_rate: int, seconds: float, max_seconds: float) -> AudioFormat:
+def library_format(sample_rate: int, seconds: float, max_seconds: float) -> AudioFormat:
     """Sounds of a fixed length in seconds, or, where that is 0, of their own up to `max_seconds`.
 
     Raises ValueError for numbers that are no lengths or rates.
@@ -71,16 +71,16 @@ class LengthSettings(ImporterSettings):
     @property
     def audio_format(self) -> AudioFormat:
         """Rate and length of the sounds; `seconds` is the length of an excerpt."""
-        return library_form(self.sample_rate, self.seconds, self.seconds)
+        return library_format(self.sample_rate, self.seconds, self.seconds)
 
-    def described(self) -> dict[str, Any]:
+    def describe_settings(self) -> dict[str, Any]:
         """Returns these settings for a store's index."""
         return {
             "sample_rate": self.sample_rate, "seconds": self.seconds, "fractions": list(self.splits), "seed": self.seed,
         }  # fmt: skip
 
 
-def copies(default: str) -> Any:
+def duplicates_setting(default: str) -> Any:
     """Returns the setting of the copies of a sound that are kept."""
     return setting(
         default, "Keep one of all copies of a sound (the same at another level, rate or place in its file, too), one of those "
@@ -93,16 +93,16 @@ class LibrarySettings(LengthSettings):
     """Settings of importers of sounds with classes, of which some may be copies of others."""
 
     families: tuple[str, ...] = setting((), "NSynth families, or classes of sounds, to use; none means all.")
-    duplicates: str = copies("one")
+    duplicates: str = duplicates_setting("one")
 
-    pool: ClassVar[bool] = False
+    merge_single_classes: ClassVar[bool] = False
     """Whether classes of one instrument, which cannot be divided, are divided among themselves as if they were one class; else
     each of them is all in train."""
 
-    def described(self) -> dict[str, Any]:
+    def describe_settings(self) -> dict[str, Any]:
         """Returns these settings for a store's index."""
         chosen = {"labels": list(self.families), "number": self.number, "duplicates": self.duplicates}
-        return {**super().described(), **chosen}
+        return {**super().describe_settings(), **chosen}
 
     def select(self, records: Sequence[Record], *, unlabeled: bool = True) -> list[Record]:
         """Returns the plan, with a reason at every record that is not asked for.
@@ -124,17 +124,17 @@ class LibrarySettings(LengthSettings):
             if record.left_out:
                 continue
             if self.families and record.family not in self.families:
-                result[position] = record._replace(split="", left_out="not asked for (class)")
+                result[position] = record._replace(split="", left_out="not selected (class)")
             elif not unlabeled and record.family == UNLABELED:
-                result[position] = record._replace(split="", left_out="not asked for (no class)")
+                result[position] = record._replace(split="", left_out="not selected (no class)")
             else:
                 piles.setdefault(record.family, []).append(position)
         ranked = sorted((rank, position) for pile in piles.values() for rank, position in enumerate(pile))
         for _, position in ranked[self.number :] if self.number else ():
-            result[position] = result[position]._replace(split="", left_out="not asked for (beyond --number)")
+            result[position] = result[position]._replace(split="", left_out="not selected (beyond --number)")
         return result
 
-    def related(self, rows: Sequence[Mapping[str, Any]]) -> list[tuple[Hashable, ...]]:
+    def shared_keys(self, rows: Sequence[Mapping[str, Any]]) -> list[tuple[Hashable, ...]]:
         """Returns what each sound shares with others of its instrument besides its copies, such as a recording."""
         return [()] * len(rows)
 
@@ -151,9 +151,9 @@ class LibrarySettings(LengthSettings):
 
         digests, numbers = [row["digest"] for row in rows], range(len(rows))
         copy_of: dict[int, int] = {}
-        for group in groups_of_copies([row["mark"] for row in rows], digests, self.sample_rate, read):
+        for group in group_copies([row["signature"] for row in rows], digests, self.sample_rate, read):
             copy_of.update(dict.fromkeys(group, leader_of(group)))
-        related = self.related(rows)
+        related = self.shared_keys(rows)
         members = {number: [("copy", copy_of[number]), *(("related", key) for key in related[number])] for number in numbers}
         instrument, family = [""] * len(rows), {}
         for group in connected_groups(members):
@@ -162,7 +162,7 @@ class LibrarySettings(LengthSettings):
             family[name] = leader["family"]
             for number in group:
                 instrument[number] = name
-        if self.pool:
+        if self.merge_single_classes:
             sizes = Counter(family.values())
             family = {name: its if sizes[its] > 1 else "" for name, its in family.items()}
         split = split_groups(family, fractions=self.splits, seed=self.seed, small=True)
@@ -200,13 +200,13 @@ class OneShotSettings(LibrarySettings):
     @property
     def audio_format(self) -> AudioFormat:
         """Rate and length of the sounds."""
-        return library_form(self.sample_rate, self.seconds, self.max_seconds)
+        return library_format(self.sample_rate, self.seconds, self.max_seconds)
 
-    def described(self) -> dict[str, Any]:
+    def describe_settings(self) -> dict[str, Any]:
         """Returns these settings for a store's index."""
-        return {**super().described(), "max_seconds": 0 if self.seconds else self.max_seconds, "trim": self.trim}
+        return {**super().describe_settings(), "max_seconds": 0 if self.seconds else self.max_seconds, "trim": self.trim}
 
-    def trimmed(self, wave: np.ndarray, rate: int) -> tuple[np.ndarray, float, list[str]]:
+    def apply_trim(self, wave: np.ndarray, rate: int) -> tuple[np.ndarray, float, list[str]]:
         """Returns a wave after `trim`, if it is asked for, the seconds cut off before it, and remarks on them."""
         wave, before = trim(wave, rate) if self.trim else (wave, 0.0)
         return wave, before, [f"silence before the onset cut ({before:.3f} s)"] if before > 0.005 else []

@@ -47,10 +47,10 @@ class NSynthSettings(NoteSettings):
         "files' names say.",
     )  # fmt: skip
 
-    def described(self) -> dict[str, Any]:
+    def describe_settings(self) -> dict[str, Any]:
         return {
             "paths": [os.path.basename(os.path.normpath(path)) for path in self.path],
-            "splits": read_split_file(self.split_file) if self.split_file else "as the files say", **super().described(),
+            "splits": read_split_file(self.split_file) if self.split_file else "as the files say", **super().describe_settings(),
         }  # fmt: skip
 
     def select(self, records: list[Record]) -> list[Record]:
@@ -69,18 +69,18 @@ class NSynthSettings(NoteSettings):
                 asked.append(position)
         if 0 < self.number < len(asked):
             for position in sorted(set(asked) - self._draw(records, asked)):
-                result[position] = result[position]._replace(split="", left_out="not asked for (beyond --number)")
+                result[position] = result[position]._replace(split="", left_out="not selected (beyond --number)")
         return result
 
     def _not_asked(self, record: Record, split: str) -> str:
         if not split:
-            return "not asked for (instrument not in the split file)"
+            return "not selected (instrument not in the split file)"
         if self.families and record.family not in self.families:
-            return "not asked for (family)"
+            return "not selected (family)"
         if self.pitches and record.pitch not in self.pitches:
-            return "not asked for (pitch)"
+            return "not selected (pitch)"
         if self.velocities and record.velocity not in self.velocities:
-            return "not asked for (velocity)"
+            return "not selected (velocity)"
         return ""
 
     def _draw(self, records: list[Record], positions: list[int]) -> set[int]:
@@ -106,7 +106,7 @@ class NSynthImporter(NSynthSettings):
     """
 
     def describe(self) -> dict[str, Any]:
-        return {"kind": "nsynth", "title": "NSynth", "license": LICENSE, **self.described()}
+        return {"kind": "nsynth", "title": "NSynth", "license": LICENSE, **self.describe_settings()}
 
     def plan(self) -> list[Record]:
         if not self.path:

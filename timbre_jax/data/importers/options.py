@@ -36,7 +36,7 @@ def parse_midi_numbers(text: str, *, all_of: str = "") -> tuple[int, ...]:
     return tuple(sorted(values))
 
 
-def played(name: str, default: tuple[int, ...], shown: str) -> Any:
+def midi_setting(name: str, default: tuple[int, ...], shown: str) -> Any:
     """Returns the setting of MIDI numbers that are played."""
     parse = functools.partial(parse_midi_numbers, all_of=name)
     return setting(default, f"MIDI {name} to play, such as 40-96 or 48,60,72.", parse=parse, shown=shown)
@@ -94,7 +94,7 @@ class NoteSettings(ImporterSettings):
 
     audio_format: ClassVar[AudioFormat] = NOTE_FORMAT
 
-    def described(self) -> dict[str, Any]:
+    def describe_settings(self) -> dict[str, Any]:
         """Returns these settings for a store's index."""
         return {
             "families": list(self.families), "pitches": list(self.pitches), "velocities": list(self.velocities),

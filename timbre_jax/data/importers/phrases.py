@@ -12,7 +12,7 @@ from timbre_jax.audio.io import resample
 from timbre_jax.data.importers.banks import BankMixin, preset_name, slug
 from timbre_jax.data.importers.base import LoadedSound, Record
 from timbre_jax.data.importers.library import LengthSettings
-from timbre_jax.data.importers.options import played
+from timbre_jax.data.importers.options import midi_setting
 from timbre_jax.data.importers.soundfont import FAMILY_OF_PROGRAM, source_of_program
 from timbre_jax.data.importers.splits import split_groups
 from timbre_jax.settings import setting
@@ -28,7 +28,7 @@ GAIN_DB = 6.0  # one gain for all: expression only takes level away, and a singl
 
 @dataclasses.dataclass(frozen=True)
 class PhraseImporter(BankMixin, LengthSettings):
-    """Recordings of composed phrases (`soundfont.phrases`), played by presets of SoundFont 2 banks and cut into excerpts.
+    """Recordings of composed phrases (`soundfont.phrases`), midi_setting by presets of SoundFont 2 banks and cut into excerpts.
 
     An excerpt's instrument is its recording, named BANK:PROGRAM-NAME-rNNN, and no recording is in two splits; the family is
     the preset's NSynth family, pitch and velocity are -1, as both move. Silent excerpts are left out by the doctor. `path`
@@ -43,7 +43,7 @@ class PhraseImporter(BankMixin, LengthSettings):
     program: tuple[str, ...] = setting(
         (DEFAULT_PROGRAM,), "Presets of the bank that play in turns, by name or General MIDI number (from 0)."
     )
-    pitches: tuple[int, ...] = played("pitches", (55, 91), "55-91")
+    pitches: tuple[int, ...] = midi_setting("pitches", (55, 91), "55-91")
     recording_seconds: float = setting(32.0, "Length of each recording in seconds.", low=1, high=600)
 
     def __post_init__(self):
@@ -71,7 +71,7 @@ class PhraseImporter(BankMixin, LengthSettings):
             "kind": "phrases", "title": f"phrases of {', '.join(self.program)} played by {self.titles}",
             "programs": list(self.program), "keys": list(self.keys), "recordings": self.recordings,
             "recording_seconds": self.recording_seconds, "composer": COMPOSER_VERSION,
-            **self.described_banks(), **self.described(),
+            **self.describe_banks(), **self.describe_settings(),
         }  # fmt: skip
 
     def presets(self) -> list[tuple[int, int]]:
@@ -141,7 +141,7 @@ def _recording(source: PhraseImporter, bank_number: int, position: int, number: 
     for note in compose(seed=source.seed, number=number, seconds=source.recording_seconds, low=low, high=high):
         played = render_note(
             bank, bank.presets[position], note.key, note.velocity, held=note.held, seconds=note.held + RELEASE_SECONDS,
-            movement=note.movement,
+            curves=note.curves,
         )  # fmt: skip
         first = round(note.start * RATE)
         wave = played.wave[: total - first]

@@ -12,7 +12,7 @@ import numpy as np
 
 from timbre_jax.audio.io import AudioFileError, missing_end, read_part, resample, sound_length
 from timbre_jax.data.importers.base import LoadedSound, Record
-from timbre_jax.data.importers.duplicates import mark
+from timbre_jax.data.importers.duplicates import signature
 from timbre_jax.data.importers.folder_files import file_records, folder_names, printable
 from timbre_jax.data.importers.library import LibrarySettings
 from timbre_jax.settings import setting
@@ -40,7 +40,7 @@ class RecordingImporter(LibrarySettings):
     seconds: float = setting(4.0, "Length of an excerpt in seconds.")
     silence_db: float = setting(-60.0, "Excerpts whose level (RMS) is under this, in dB, are left out.", low=-100, high=0)
 
-    pool: ClassVar[bool] = True
+    merge_single_classes: ClassVar[bool] = True
 
     def __post_init__(self):
         if not self.seconds > 0:
@@ -50,7 +50,7 @@ class RecordingImporter(LibrarySettings):
     def describe(self) -> dict[str, Any]:
         return {
             "kind": "recordings", "title": f"recordings of {', '.join(printable(name) for name in folder_names(self.path))}",
-            "license": "that of the files", "silence_db": self.silence_db, "loader": LOADER_VERSION, **self.described(),
+            "license": "that of the files", "silence_db": self.silence_db, "loader": LOADER_VERSION, **self.describe_settings(),
         }  # fmt: skip
 
     def plan(self) -> list[Record]:
@@ -85,9 +85,9 @@ class RecordingImporter(LibrarySettings):
         remarks += [f"shorter than an excerpt ({len(wave) / target.sample_rate:.3f} s)"] if len(wave) < target.samples else []
         level = 10 * math.log10(max(float(np.mean(np.square(wave, dtype=np.float64))), 1e-20)) if len(wave) else -200.0
         quiet = f"near silent ({level:.0f} dB, under {self.silence_db:g})" if level < self.silence_db else ""
-        return LoadedSound(wave, remarks=tuple(remarks), mark=mark(wave, target.sample_rate, rate), left_out=quiet)
+        return LoadedSound(wave, remarks=tuple(remarks), signature=signature(wave, target.sample_rate, rate), left_out=quiet)
 
-    def related(self, rows: Sequence[Mapping[str, Any]]) -> list[tuple[Hashable, ...]]:
+    def shared_keys(self, rows: Sequence[Mapping[str, Any]]) -> list[tuple[Hashable, ...]]:
         """Returns the recording of each excerpt."""
         return [(row["instrument"],) for row in rows]
 

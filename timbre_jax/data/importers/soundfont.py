@@ -8,7 +8,7 @@ from typing import Any
 from timbre_jax.audio.io import resample
 from timbre_jax.data.importers.banks import BankMixin, preset_name, slug
 from timbre_jax.data.importers.base import FAMILIES, SAMPLE_RATE, SAMPLES, SECONDS, SPLITS, LoadedSound, Record
-from timbre_jax.data.importers.options import DEFAULT_VELOCITIES, NoteSettings, check_midi, played
+from timbre_jax.data.importers.options import DEFAULT_VELOCITIES, NoteSettings, check_midi, midi_setting
 from timbre_jax.data.importers.splits import committed_splits, connected_groups, even_choice, split_groups
 from timbre_jax.settings import setting
 from timbre_jax.soundfont.banks import PERCUSSION_BANK, open_bank
@@ -64,8 +64,8 @@ class SoundFontImporter(BankMixin, NoteSettings):
     """
 
     number: int = setting(4000, "How many notes, chosen evenly over presets, pitches and velocities; 0 means all.", low=0)
-    pitches: tuple[int, ...] = played("pitches", DEFAULT_PITCHES, "40-96")
-    velocities: tuple[int, ...] = played("velocities", DEFAULT_VELOCITIES, "25,50,75,100,127")
+    pitches: tuple[int, ...] = midi_setting("pitches", DEFAULT_PITCHES, "40-96")
+    velocities: tuple[int, ...] = midi_setting("velocities", DEFAULT_VELOCITIES, "25,50,75,100,127")
 
     def __post_init__(self):
         super().__post_init__()
@@ -74,7 +74,7 @@ class SoundFontImporter(BankMixin, NoteSettings):
 
     def describe(self) -> dict[str, Any]:
         known = {"kind": "soundfont", "title": f"notes rendered from {self.titles}", "held_seconds": HELD_SECONDS}
-        return {**known, **self.described_banks(), **self.described()}
+        return {**known, **self.describe_banks(), **self.describe_settings()}
 
     def presets(self) -> list[PresetEntry]:
         """The presets that have a family, each with its instrument; banks in order, presets by bank and program."""

@@ -76,22 +76,22 @@ def split_groups(families: Mapping[str, str], *, fractions: Sequence[float], see
     # The smaller splits first: they are the ones that could miss a family. What they leave goes to the largest, of a small set
     # to the one to train on.
     *smaller, largest = sorted(names, key=lambda name: (small and name == names[0] and fractions[name] > 0, fractions[name]))
-    debt = dict.fromkeys(names, 0.0)
+    remainder = dict.fromkeys(names, 0.0)
     result: dict[str, list[str]] = {name: [] for name in names}
     for family in sorted(set(families.values())):
         members = sorted(name for name, its in families.items() if its == family)
         members = [members[i] for i in generator.permutation(len(members))]
         taken = dict.fromkeys(names, 0)
         for name in names:
-            debt[name] += fractions[name] * len(members)
+            remainder[name] += fractions[name] * len(members)
         for name in smaller:
-            taken[name] = min(max(0, round(debt[name])), len(members) - small - sum(taken.values()))
+            taken[name] = min(max(0, round(remainder[name])), len(members) - small - sum(taken.values()))
         taken[largest] = len(members) - sum(taken.values())
         for name in names:
-            debt[name] -= taken[name]
+            remainder[name] -= taken[name]
             if small:
-                # What could not be given because a family has too few is no debt: else the next would pay for all of these.
-                debt[name] = min(max(debt[name], -0.5), 0.5)
+                # What could not be given because a family has too few is no remainder: else the next would pay for all of these.
+                remainder[name] = min(max(remainder[name], -0.5), 0.5)
             result[name] += [members.pop() for _ in range(taken[name])]
     for name in smaller if small else ():
         if fractions[name] and not result[name] and len(result[largest]) > 1:

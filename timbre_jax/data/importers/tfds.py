@@ -54,7 +54,7 @@ class TfdsImporter(NSynthSettings):
         return dataclasses.replace(self, path=(str(prepare_dataset(self.dataset)),), dataset="") if self.dataset else self
 
     def describe(self) -> dict[str, Any]:
-        return {**_TITLE, **self.described()}
+        return {**_TITLE, **self.describe_settings()}
 
     def plan(self) -> list[Record]:
         if not self.path:
@@ -91,7 +91,7 @@ class DataSourceImporter(NSynthSettings):
     data: Mapping[str, Sequence[Mapping[str, Any]]] = dataclasses.field(default_factory=dict)
 
     def describe(self) -> dict[str, Any]:
-        return {**_TITLE, **self.described()}
+        return {**_TITLE, **self.describe_settings()}
 
     def plan(self) -> list[Record]:
         if unknown := sorted(set(self.data) - set(SPLITS)):

@@ -34,14 +34,14 @@ def arrange(
             if row["left_out"]:
                 left_out.append({**row, "split": ""})
             else:
-                rows.append({**row, "mark": bytes.fromhex(row["mark"])})
+                rows.append({**row, "signature": bytes.fromhex(row["signature"])})
                 places.append((number, kept))
                 kept += 1
     sounds = _Sounds(shards, places)
     chosen: dict[str, list[int]] = {split: [] for split in SPLITS}
     for number, (row, place) in enumerate(zip(rows, source.arrange(rows, sounds.samples) if rows else [], strict=True)):
         row |= {
-            "split": place.split, "instrument": place.instrument, "left_out": place.left_out, "mark": "",
+            "split": place.split, "instrument": place.instrument, "left_out": place.left_out, "signature": "",
             "remarks": "; ".join(filter(None, (row["remarks"], place.remark))),
         }  # fmt: skip
         if place.left_out:

@@ -44,15 +44,15 @@ class Verdict(NamedTuple):
     f0: float
     pitch_moves: bool
     digest: str
-    mark: bytes
+    signature: bytes
 
 
 def build_store(
     source: Importer,
     out: str | os.PathLike,
     *,
-    judge: quality.QualityCheck | None = None,
-    judge_settings: dict[str, Any] | None = None,
+    quality_check: quality.QualityCheck | None = None,
+    check_settings: dict[str, Any] | None = None,
     workers: int | None = None,
     shard_size: int = SHARD_SIZE,
     overwrite: bool = False,
@@ -63,8 +63,8 @@ def build_store(
     Args:
       source: importer of the sounds; an `ArrangingImporter` has all of them loaded before they are split.
       out: the folder to make.
-      judge: the look at pitch and harmonics, see `quality.QualityCheck`; None keeps whatever sounds.
-      judge_settings: what decides the judge's answers, as JSON values; kept in the index.
+      quality_check: the look at pitch and harmonics, see `quality.QualityCheck`; None keeps whatever sounds.
+      check_settings: what decides the quality_check's answers, as JSON values; kept in the index.
       workers: loading processes; None means one a core, 1 loads in this process.
       shard_size: sounds a file, before the doctor.
       overwrite: replace a store, or unfinished work, of other settings.
@@ -77,7 +77,7 @@ def build_store(
     if shard_size % BATCH:
         raise ValueError(f"shard_size {shard_size}: a multiple of {BATCH} is needed")
     records = source.plan()
-    settings = {"source": dict(source.describe()), "doctor": judge_settings or {}, "shard_size": shard_size}
+    settings = {"source": dict(source.describe()), "doctor": check_settings or {}, "shard_size": shard_size}
     fingerprint = _fingerprint(settings, records)
     if (out / "index.json").is_file() and not overwrite:
         store = Store.open(out)
@@ -99,12 +99,12 @@ def build_store(
                 shards += make_shards(partial, split, positions, shard_size)
             if not shards:
                 raise ValueError(f"no sound of the source is asked for ({_why_empty(records)})")
-            _load_all(source, records, shards, judge=judge, workers=workers, progress=progress)
-            others = [record._asdict() for record in records if not record.split]
+            _load_all(source, records, shards, quality_check=quality_check, workers=workers, progress=progress)
+            unstored = [record._asdict() for record in records if not record.split]
             unsorted = shards[0].split == UNSORTED
             if unsorted:
                 shards, left_out = arrange(source, shards, partial, shard_size=shard_size, progress=progress)
-                others += left_out
+                unstored += left_out
             else:
                 drop_duplicates(shards)
             index = {
@@ -115,7 +115,7 @@ def build_store(
             }  # fmt: skip
             if unsorted:  # files may change while their plan stays the same
                 index |= {"plan": fingerprint, "fingerprint": content_fingerprint(fingerprint, shards)}
-            publish(partial, out, shards, others, index, overwrite=overwrite)
+            publish(partial, out, shards, unstored, index, overwrite=overwrite)
     except BrokenExecutor:
         raise ValueError(
             "a loading process died, probably for want of memory; run the same command again with a smaller --workers: "
@@ -145,8 +145,8 @@ def _why_empty(records: list[Record]) -> str:
 
 def _claim(partial: Path, fingerprint: str, *, overwrite: bool) -> None:
     """Makes the working folder ours: goes on with our own unfinished work, refuses another's."""
-    mark = partial / PREPARING / "fingerprint"
-    if mark.is_file() and mark.read_text() != fingerprint:
+    fingerprint_file = partial / PREPARING / "fingerprint"
+    if fingerprint_file.is_file() and fingerprint_file.read_text() != fingerprint:
         if not overwrite:
             raise ValueError(
                 f"{partial}: unfinished work of other settings; finish it with those, delete the folder, or add --overwrite"
@@ -157,13 +157,13 @@ def _claim(partial: Path, fingerprint: str, *, overwrite: bool) -> None:
     (partial / PREPARING).mkdir(exist_ok=True)
     for entry in [*partial.glob(".*.tmp*"), *(partial / PREPARING).glob(".*.tmp*")]:
         entry.unlink()  # files that a killed run was writing
-    write_text(mark, fingerprint, sync=True)
+    write_text(fingerprint_file, fingerprint, sync=True)
 
 
 # Loading. --------------------------------------------------------------------------------------------------------------
 
 
-def _load_all(source, records, shards, *, judge, workers, progress) -> None:
+def _load_all(source, records, shards, *, quality_check, workers, progress) -> None:
     """Loads, judges and writes every shard that is not finished yet."""
     from tqdm import tqdm
 
@@ -185,34 +185,36 @@ def _load_all(source, records, shards, *, judge, workers, progress) -> None:
         _executor(workers) as submit,
         tqdm(total=total, initial=done, unit=" sounds", desc="sounds", disable=not progress, smoothing=0.05) as bar,
     ):
-        waiting: collections.deque[tuple[ShardFiles, list[int], Future]] = collections.deque()
+        pending: collections.deque[tuple[ShardFiles, list[int], Future]] = collections.deque()
 
-        def settle() -> None:
-            shard, positions, future = waiting.popleft()
-            verdicts = _judged(future.result(), [records[position] for position in positions], judge, source.audio_format)
+        def finish_oldest() -> None:
+            shard, positions, future = pending.popleft()
+            verdicts = _apply_check(
+                future.result(), [records[position] for position in positions], quality_check, source.audio_format
+            )
             shard.add([records[position] for position in positions], verdicts)
             bar.update(len(positions))
 
-        gathered: dict[ShardFiles, list[tuple[int, Any]]] = {}
+        batches: dict[ShardFiles, list[tuple[int, Any]]] = {}
 
-        def begin(shard: ShardFiles) -> None:
-            batch = gathered.pop(shard)
+        def submit_batch(shard: ShardFiles) -> None:
+            batch = batches.pop(shard)
             arguments = [(records[position], payload) for position, payload in batch]
-            waiting.append((shard, [position for position, _ in batch], submit(_load_batch, source, arguments)))
+            pending.append((shard, [position for position, _ in batch], submit(_load_batch, source, arguments)))
             # No more than two batches a process in the air: memory does not grow with the number of sounds.
-            if len(waiting) > 2 * workers:
-                settle()
+            if len(pending) > 2 * workers:
+                finish_oldest()
 
         for position, payload in source.fetch(records, sorted(shard_of)):
             shard = shard_of[position]
-            gathered.setdefault(shard, []).append((position, payload))
-            if len(gathered[shard]) == batch_size or position == shard.positions[-1]:
-                begin(shard)
+            batches.setdefault(shard, []).append((position, payload))
+            if len(batches[shard]) == batch_size or position == shard.positions[-1]:
+                submit_batch(shard)
         # An archive has its own order: there the last sound of a shard need not come last.
-        for shard in list(gathered):
-            begin(shard)
-        while waiting:
-            settle()
+        for shard in list(batches):
+            submit_batch(shard)
+        while pending:
+            finish_oldest()
 
 
 def _call_now(function, *arguments) -> Future:
@@ -271,18 +273,18 @@ def _load_sound(source: Importer, record: Record, payload: Any) -> Verdict:
     pcm, clipped = quality.to_pcm(loaded.wave[: audio_format.samples])
     if clipped:
         remarks = (*remarks, f"clipped ({clipped} samples)")
-    mark = loaded.mark
-    if not mark:
-        mark = quality.signature(np.pad(pcm, (0, audio_format.samples - len(pcm))).astype(np.float32) / 32768).tobytes()
-    return Verdict(pcm, "", remarks, loaded.f0, loaded.pitch_moves, quality.digest(pcm), mark)
+    signature = loaded.signature
+    if not signature:
+        signature = quality.signature(np.pad(pcm, (0, audio_format.samples - len(pcm))).astype(np.float32) / 32768).tobytes()
+    return Verdict(pcm, "", remarks, loaded.f0, loaded.pitch_moves, quality.digest(pcm), signature)
 
 
-def _judged(
-    verdicts: list[Verdict], records: list[Record], judge: quality.QualityCheck | None, audio_format: AudioFormat
+def _apply_check(
+    verdicts: list[Verdict], records: list[Record], quality_check: quality.QualityCheck | None, audio_format: AudioFormat
 ) -> list[Verdict]:
-    """Puts the judge's reasons into the verdicts; the batch always has the same shape."""
+    """Puts the quality_check's reasons into the verdicts; the batch always has the same shape."""
     alive = [place for place, verdict in enumerate(verdicts) if verdict.pcm is not None]
-    if judge is None or not alive:
+    if quality_check is None or not alive:
         return verdicts
     waves = np.zeros((BATCH, audio_format.samples), np.float32)
     pitches, f0 = np.full(BATCH, -1, np.int64), np.zeros(BATCH)
@@ -290,7 +292,7 @@ def _judged(
         pcm = verdicts[place].pcm
         waves[place, : len(pcm)] = pcm.astype(np.float32) * np.float32(1 / 32768)
         pitches[place], f0[place] = records[place].pitch, verdicts[place].f0
-    reasons = judge(waves, pitches, f0)
+    reasons = quality_check(waves, pitches, f0)
     return [
         verdict._replace(pcm=None, left_out=reasons[place]) if verdict.pcm is not None and reasons[place] else verdict
         for place, verdict in enumerate(verdicts)

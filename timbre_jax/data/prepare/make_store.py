@@ -48,13 +48,13 @@ def make_store(sounds: ImporterSettings, target: StoreSettings) -> Store:
     """
     if not target.out:
         raise ValueError("--out=FOLDER is needed: the store to make, see --help")
-    judge, judge_settings = None, {"keep_all": True}
+    quality_check, check_settings = None, {"keep_all": True}
     if not sounds.keep_all:
         from timbre_jax.data.prepare.quality import harmonic_check
 
-        judge, judge_settings = harmonic_check()
+        quality_check, check_settings = harmonic_check()
     return build_store(
-        sounds.importer(), target.out, judge=judge, judge_settings=judge_settings, workers=target.workers or None,
+        sounds.importer(), target.out, quality_check=quality_check, check_settings=check_settings, workers=target.workers or None,
         overwrite=target.overwrite, progress=target.progress,
     )  # fmt: skip
 

@@ -155,7 +155,7 @@ def harmonic_check() -> tuple[QualityCheck, dict[str, Any]]:
 
     representation = HarmonicTracks()
 
-    def judge(waves: np.ndarray, pitches: np.ndarray, f0: np.ndarray) -> list[str]:
+    def check(waves: np.ndarray, pitches: np.ndarray, f0: np.ndarray) -> list[str]:
         numbers = jax.device_get(representation.quality(waves))
         return [
             note_problem({name: float(of[row]) for name, of in numbers.items()}, int(pitches[row]), float(f0[row]))
@@ -166,4 +166,4 @@ def harmonic_check() -> tuple[QualityCheck, dict[str, Any]]:
         "pitch_hz": list(PITCH_HZ), "min_harmonic": MIN_HARMONIC, "max_aperiodicity": MAX_APERIODICITY,
         "max_f0_spread": MAX_F0_SPREAD, "max_f0_jumps": MAX_F0_JUMPS, "max_level_unsteadiness": MAX_LEVEL_UNSTEADINESS,
     }  # fmt: skip
-    return judge, settings
+    return check, settings

@@ -54,7 +54,7 @@ class ShardFiles:
             row |= {
                 "f0_hz": verdict.f0, "pitch_moves": int(verdict.pitch_moves), "remarks": "; ".join(verdict.remarks),
                 "samples": 0 if verdict.pcm is None else len(verdict.pcm), "left_out": verdict.left_out,
-                "digest": verdict.digest, "mark": verdict.mark.hex(),
+                "digest": verdict.digest, "signature": verdict.signature.hex(),
             }  # fmt: skip
             self.add_row(row, b"" if verdict.left_out else verdict.pcm.tobytes())
 
@@ -70,15 +70,15 @@ class ShardFiles:
             write_text(self.verdicts, json.dumps(self._rows, ensure_ascii=False), sync=True)
             self._writer, self._rows = None, []
 
-    def drop(self, gone: dict[int, str]) -> None:
+    def leave_out(self, reasons: dict[int, str]) -> None:
         """Leaves out further sounds, by their row."""
         rows = self.rows()
         kept = [number for number, row in enumerate(rows) if not row["left_out"]]
         writer = RecordWriter(self.sounds)
         for number, sound in zip(kept, read_records(self.sounds), strict=True):
-            if number not in gone:
+            if number not in reasons:
                 writer.write(sound)
-        for number, reason in gone.items():
+        for number, reason in reasons.items():
             rows[number]["left_out"] = reason
         # Killed between these two, the counts differ and the shard is made again.
         writer.close()
@@ -102,31 +102,31 @@ def drop_duplicates(shards: list[ShardFiles]) -> None:
         for number, row in enumerate(shard.rows()):
             if not row["left_out"]:
                 digests.append(row["digest"])
-                signatures += bytes.fromhex(row["mark"])
+                signatures += bytes.fromhex(row["signature"])
                 splits.append(SPLITS.index(shard.split))
                 pitches.append(row["pitch"])
                 ids.append(row["id"])
                 places.append((which, number))
     if not ids:
         return
-    gone: dict[int, dict[int, str]] = {}
+    reasons: dict[int, dict[int, str]] = {}
     found = quality.find_duplicates(
         digests, np.frombuffer(signatures, np.int8).reshape(len(ids), -1), np.array(splits), np.array(pitches), ids
     )
     for position, reason in found.items():
         which, number = places[position]
-        gone.setdefault(which, {})[number] = reason
-    for which, rows in gone.items():
-        shards[which].drop(rows)
+        reasons.setdefault(which, {})[number] = reason
+    for which, rows in reasons.items():
+        shards[which].leave_out(rows)
 
 
 def publish(
-    partial: Path, out: Path, shards: list[ShardFiles], others: Iterable[dict], index: dict, *, overwrite: bool
+    partial: Path, out: Path, shards: list[ShardFiles], unstored: Iterable[dict], index: dict, *, overwrite: bool
 ) -> None:
     """Writes the index, the records and the doctor's report of finished shards, and gives the folder its real name.
 
     Args:
-      others: columns of sounds that are in no shard, each with the reason in `left_out`: for the report.
+      unstored: columns of sounds that are in no shard, each with the reason in `left_out`: for the report.
       index: what index.json says beside the splits and the doctor's counts; where it is `variable`, its `samples` becomes the
         longest sound's.
 
@@ -135,7 +135,7 @@ def publish(
     """
     splits = {split: {"count": 0, "shards": [], "instruments": set()} for split in SPLITS}
     running = longest = 0
-    summary = DoctorCounts()
+    doctor = DoctorCounts()
     with (
         open(partial / "records.csv", "w", encoding="utf-8", newline="") as records_file,
         open(partial / "doctor.csv", "w", encoding="utf-8", newline="") as doctor_file,
@@ -146,7 +146,7 @@ def publish(
         for shard in shards:
             split, row_in_shard = splits[shard.split], 0
             for row in shard.rows():
-                summary.add(row["left_out"], row["remarks"])
+                doctor.add(row["left_out"], row["remarks"])
                 row = {**row, "kept": int(not row["left_out"])}
                 report.writerow([row[name] for name in _DOCTOR_COLUMNS])
                 if row["left_out"]:
@@ -158,14 +158,14 @@ def publish(
                 running, row_in_shard = running + 1, row_in_shard + 1
                 longest = max(longest, row["samples"])
             split["shards"].append({"file": shard.file, "count": row_in_shard})
-        for row in others:
+        for row in unstored:
             row = {"remarks": "", **row, "kept": 0}
-            summary.add(row["left_out"], row["remarks"])
+            doctor.add(row["left_out"], row["remarks"])
             report.writerow([row[name] for name in _DOCTOR_COLUMNS])
         for file in (records_file, doctor_file):
             file.flush()
             os.fsync(file.fileno())
-    counts = summary.counts()
+    counts = doctor.counts()
     write_text(partial / "doctor.md", doctor_page(index["title"], counts), sync=True)
     if not running:
         raise ValueError(

@@ -53,7 +53,7 @@ def shared_instruments(store: Store) -> int:
     return len(names.get("train", set()) & (names.get("valid", set()) | names.get("test", set())))
 
 
-def summary(store: Store) -> str:
+def describe_store(store: Store) -> str:
     """Returns a few lines on a new store: sounds per split and class, what was left out, where the report is."""
     counts = store.index["doctor"]
     lines = [f"{store.path}: " + ", ".join(f"{store.length(split)} {split}" for split in store.splits)]
