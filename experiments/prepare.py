@@ -51,7 +51,7 @@ from timbre_jax.data.prepare.summary import describe_store
 
 def _define_flags() -> None:
     flags.DEFINE_enum("source", "soundfont", list(IMPORTERS), "Kind of the sounds' source.")
-    command_line.define_flags(StoreSettings, *IMPORTERS.values())
+    command_line.define_flags(StoreSettings, **IMPORTERS)
 
 
 def main(arguments: Sequence[str]) -> None:

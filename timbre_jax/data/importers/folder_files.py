@@ -1,4 +1,4 @@
-"""Sound files below folders: which there are, their names as text, and what Hydrogen's drumkit.xml calls them."""
+"""Finds sound files in folders, and the instrument names of Hydrogen drum kits."""
 
 from __future__ import annotations
 
@@ -14,27 +14,28 @@ from timbre_jax.data.importers.base import UNSORTED, Record
 
 
 def file_records(paths: Sequence[str], family: Callable[[int, str, list[str]], str]) -> list[Record]:
-    """Plans one record for every sound file below some folders, each with an id of its own.
+    """Plans one record for every sound file in some folders, each with a unique id.
 
-    A record's id is the file's path below its folder, with the folder's name before it if there are several; its source is the
-    first folder on that path. `where` is (number of the folder, path, size, time of change).
+    The id is the path of the file in its folder, preceded by the name of the folder if there are several. The source is the
+    first folder of that path. The location is (number of the folder, path, size, modification time).
 
     Args:
-      paths: the folders.
-      family: (number of the folder, path of the file, names of its folders from the outermost) to the file's class.
+      paths: folders.
+      family: returns the class of a file from the number of its folder, its path, and the names of its folders from the
+        outermost on.
 
     Raises:
       ValueError: there are no sound files, or a folder cannot be opened.
     """
     records = []
-    for root, name, found in find_sounds(paths):
-        folders = [name, *found.path.split("/")[:-1]]
+    for root, name, file in find_sounds(paths):
+        folders = [name, *file.path.split("/")[:-1]]
         records.append(
             Record(
-                id=printable(f"{name}/{found.path}" if len(paths) > 1 else found.path),
-                split="" if found.problem else UNSORTED, instrument="", family=printable(family(root, found.path, folders)),
+                id=printable(f"{name}/{file.path}" if len(paths) > 1 else file.path),
+                split="" if file.problem else UNSORTED, instrument="", family=printable(family(root, file.path, folders)),
                 source=printable(folders[1] if len(folders) > 1 else name), pitch=-1, velocity=-1, preset="",
-                location=(root, found.path, found.size, found.changed), left_out=found.problem,
+                location=(root, file.path, file.size, file.changed), left_out=file.problem,
             )
         )  # fmt: skip
     return with_unique_ids(records)
@@ -42,7 +43,7 @@ def file_records(paths: Sequence[str], family: Callable[[int, str, list[str]], s
 
 @dataclasses.dataclass(frozen=True)
 class FolderFile:
-    """A file below a folder: its path there with / between, its suffix in lower case, or why it cannot be read."""
+    """File in a folder: its path there with / as separator, or why it cannot be read."""
 
     path: str
     suffix: str
@@ -52,16 +53,15 @@ class FolderFile:
 
 
 def find_files(root: str, visited: set[tuple[int, int]]) -> Iterator[FolderFile]:
-    """All files below a folder in the order of their names; hidden ones are passed over.
+    """Yields all files in a folder and its subfolders by name, except hidden ones.
 
-    Args:
-      visited: folders (device, inode) that are not gone into; those that are join them, which also ends loops of links.
+    Folders (device, inode) in `visited` are skipped; visited folders are added, which also ends loops of links.
 
     Raises:
-      ValueError: no such folder, or it cannot be opened.
+      ValueError: the folder does not exist or cannot be opened.
     """
     if not os.path.isdir(root):
-        state = "is a file: give the folder that it is in" if os.path.exists(root) else "no such folder"
+        state = "is a file; give its folder" if os.path.exists(root) else "no such folder"
         raise ValueError(f"{printable(root)}: {state}")
     try:
         os.scandir(root).close()
@@ -82,57 +82,61 @@ def find_files(root: str, visited: set[tuple[int, int]]) -> Iterator[FolderFile]
             elif stat.S_ISREG(state.st_mode):
                 yield FolderFile(path, suffix, state.st_size, int(state.st_mtime))
             else:
-                yield FolderFile(path, suffix, problem="unreadable (no regular file)")
+                yield FolderFile(path, suffix, problem="unreadable (not a regular file)")
         except OSError as error:
             broken = os.path.islink(full) and not os.path.exists(full)
-            reason = "a link that leads nowhere" if broken else error.strerror or str(error)
-            # A folder that cannot be opened is in the report as well: there may have been sounds in it.
+            reason = "broken link" if broken else error.strerror or str(error)
+            # A folder that cannot be opened is reported, since it may contain sounds.
             suffix = ".wav" if os.path.isdir(full) else suffix
             yield FolderFile(path, suffix, problem=f"unreadable ({reason})")
 
 
 def find_sounds(paths: Sequence[str]) -> list[tuple[int, str, FolderFile]]:
-    """The sound files below some folders: (which folder, its name, the file); those of formats that are not read say so.
+    """Returns number and name of the folder of each sound file, and the file.
+
+    Files of unsupported formats are included with their problem.
 
     Raises:
-      ValueError: there are none, or a folder cannot be opened.
+      ValueError: there are no sound files, or a folder cannot be opened.
     """
     if not paths:
-        raise ValueError("a folder of sounds is needed with --path: DIR, or several with commas")
+        raise ValueError("--path: missing; give a folder of sound files, or several separated by commas")
     sounds, others, visited = [], 0, set()
     for root, (path, name) in enumerate(zip(paths, folder_names(paths), strict=True)):
-        for found in find_files(path, visited):
-            if found.suffix in OTHER_AUDIO_SUFFIXES:
-                problem = f"unreadable ({found.suffix} is a format that is not read: make wav or flac of it)"
-                sounds.append((root, name, dataclasses.replace(found, problem=found.problem or problem)))
-            elif found.suffix in AUDIO_SUFFIXES:
-                sounds.append((root, name, found))
+        for file in find_files(path, visited):
+            if file.suffix in OTHER_AUDIO_SUFFIXES:
+                problem = f"unreadable ({file.suffix} files are not supported; convert it to wav or flac)"
+                sounds.append((root, name, dataclasses.replace(file, problem=file.problem or problem)))
+            elif file.suffix in AUDIO_SUFFIXES:
+                sounds.append((root, name, file))
             else:
-                others += found.suffix != ""
+                others += file.suffix != ""
     if not sounds:
-        state = f"other files only ({others})" if others else "no files"
-        raise ValueError(f"{', '.join(map(printable, paths))}: {state}; sound files ({', '.join(AUDIO_SUFFIXES)}) are needed")
+        raise ValueError(
+            f"{', '.join(map(printable, paths))}: no sound files (got {others} other files, expected "
+            f"{', '.join(AUDIO_SUFFIXES)})"
+        )
     return sounds
 
 
 def printable(name: str) -> str:
-    """A name without what is no text: bytes that are no UTF-8 and control characters as \\x.., one name for each."""
+    r"""Returns a name with \x.. for bytes that are not UTF-8 and for control characters."""
     text = os.fsencode(name).decode("utf-8", "backslashreplace")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def folder_names(paths: Iterable[str]) -> list[str]:
-    """The folders' own names, made distinct."""
+    """Returns the names of folders, made distinct."""
     return distinct_names([os.path.basename(os.path.realpath(path)) or "root" for path in paths])
 
 
 def distinct_names(names: Sequence[str]) -> list[str]:
-    """Names with a number behind where two are the same."""
+    """Appends a number to names that occur more than once."""
     return [name if names.count(name) == 1 else f"{name}~{names[:i].count(name) + 1}" for i, name in enumerate(names)]
 
 
 def with_unique_ids(records: list[Record]) -> list[Record]:
-    """Different ids for records that would have the same: a number behind the later ones."""
+    """Appends a number to the ids of records that occur more than once."""
     taken = {record.id for record in records}
     seen: set[str] = set()
     result = []
@@ -147,14 +151,14 @@ def with_unique_ids(records: list[Record]) -> list[Record]:
 
 
 class HydrogenKits:
-    """Names that Hydrogen's drumkit.xml gives to the files beside it."""
+    """Instrument names from the drumkit.xml files of the Hydrogen drum machine."""
 
     def __init__(self, root: str):
         self._root = root
         self._kits: dict[str, dict[str, str]] = {}
 
     def name_of(self, path: str) -> str:
-        """The instrument that a file belongs to, "" where no drumkit.xml says it."""
+        """Returns the name of the instrument that a file belongs to, or ""."""
         folder, _, name = path.rpartition("/")
         if folder not in self._kits:
             self._kits[folder] = _read_kit(os.path.join(self._root, folder, "drumkit.xml"))
@@ -162,7 +166,7 @@ class HydrogenKits:
 
 
 def _read_kit(path: str) -> dict[str, str]:
-    """File name -> instrument name; {} where there is no such file or it says nothing."""
+    """Returns the instrument name of each file in a drumkit.xml, {} if there is none."""
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
             text = file.read(1 << 24)
