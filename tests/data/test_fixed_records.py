@@ -1,4 +1,4 @@
-"""Files of records of one size: what is written is read back, and damage is found."""
+"""Files of records of equal size return what was written, and detect damage."""
 
 import numpy as np
 import pytest
@@ -27,7 +27,7 @@ def test_records_are_read_in_any_order(file):
     assert rows[:, :SIZE].tolist() == [[4] * SIZE, [0] * SIZE, [4] * SIZE]
 
 
-def test_damage_is_found(file):
+def test_damaged_records_are_reported(file):
     row = np.empty(SIZE + CHECK, np.uint8)
     with pytest.raises(ValueError, match="record 5 lies beyond its end"):
         FixedReader(file, SIZE).read(5, row)

@@ -1,4 +1,4 @@
-"""Stores of any rate and length: what is read is padded, and lengths are real."""
+"""Stores of any sample rate and length: padding, real lengths, columns and damage."""
 
 import shutil
 
@@ -34,7 +34,7 @@ def variable(tmp_path_factory):
     return build(tmp_path_factory.mktemp("variable") / "store", VARIABLE)
 
 
-def test_variable_lengths(variable):
+def test_variable_store_keeps_real_lengths(variable):
     assert (variable.sample_rate, variable.variable, variable.samples) == (22050, True, 300)
     assert variable.lengths("train").tolist() == [min(100 + 10 * n, 300) for n in range(20)]
     assert variable.lengths("train").dtype == np.int32
@@ -49,7 +49,7 @@ def test_variable_lengths(variable):
     np.testing.assert_array_equal(variable.audio("train", [7], samples=500)[0, :300], audio[0])
 
 
-def test_joined(variable, tmp_path):
+def test_joined_store_concatenates_splits(variable, tmp_path):
     other = build(tmp_path / "other", AudioFormat(22050, 120, min_seconds=0.001), counts=(("train", 3), ("test", 1)))
     joined = open_store(f"{variable.path},{other.path}")
     assert isinstance(joined, JoinedStore)
@@ -63,8 +63,7 @@ def test_joined(variable, tmp_path):
     assert joined.audio("train", [0, 22], samples=40).shape == (2, 40)
 
 
-def test_columns_are_read_by_themselves(tmp_path, monkeypatch):
-    """Some or all, piece by piece, of one store or several: the same values."""
+def test_columns_read_in_pieces_equal_all_columns(tmp_path, monkeypatch):
     store = build(tmp_path / "store", VARIABLE)
     whole = store.metadata("train")
     monkeypatch.setattr("timbre_jax.data.store._ROWS", 7)
@@ -86,7 +85,7 @@ def test_columns_are_read_by_themselves(tmp_path, monkeypatch):
         (lambda lines: lines[1:], "not the columns that version 2 has"),
     ],
 )
-def test_damaged_records_are_said(variable, tmp_path, change, message):
+def test_damaged_records_are_reported(variable, tmp_path, change, message):
     path = tmp_path / "store"
     shutil.copytree(variable.path, path)
     lines = (path / "records.csv").read_text().splitlines()
@@ -95,7 +94,7 @@ def test_damaged_records_are_said(variable, tmp_path, change, message):
         Store.open(path).lengths("train")
 
 
-def test_stores_of_different_rates_are_not_joined(variable, tmp_path):
+def test_stores_with_different_sample_rates_are_not_joined(variable, tmp_path):
     other = build(tmp_path / "other", FIXED, counts=(("train", 3), ("test", 1)))
     with pytest.raises(StoreError, match="cannot be joined") as error:
         open_store(f"{variable.path},{other.path}")
@@ -104,6 +103,6 @@ def test_stores_of_different_rates_are_not_joined(variable, tmp_path):
 
 
 @pytest.mark.parametrize("settings", [{"sample_rate": 7000}, {"sample_rate": 50000}, {"samples": 0}])
-def test_forms_out_of_range(settings):
+def test_audio_formats_out_of_range_are_rejected(settings):
     with pytest.raises(ValueError, match="is needed"):
         AudioFormat(**settings)

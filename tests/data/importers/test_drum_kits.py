@@ -1,4 +1,4 @@
-"""Hits of drum kits: General MIDI's classes, groups by shared recordings, and the kits of the default bank."""
+"""Drum kits: General MIDI classes, groups by shared recordings, and the default bank."""
 
 from collections import Counter
 
@@ -26,7 +26,7 @@ def zone(key: int, sample: int, velocities: tuple[int, int] = (0, 127)) -> dict:
 
 @pytest.fixture(scope="module")
 def bank(tmp_path_factory):
-    """Two kits over four recordings and a click on top of all; beside them a preset that is no kit."""
+    """Returns two kits with four recordings and a click on all of them, and a melodic preset."""
     click = drum(99, seconds=0.01)
     first = [zone(36, 0), zone(38, 1, (0, 80)), zone(38, 2, (81, 127)), zone(42, 3), *(zone(key, 4) for key in (36, 38, 42))]
     second = [zone(36, 0), zone(42, 1)]
@@ -46,7 +46,7 @@ def build(source, out, **options):
     return build_store(source, out, workers=1, progress=False, **options)
 
 
-def test_hits_of_a_written_bank(bank, tmp_path):
+def test_hits_share_instrument_and_split_with_their_recordings(bank, tmp_path):
     source = DrumKitImporter((str(bank),), velocities=(40, 120), seconds=0.5)
     plan = source.plan()
     assert [record.id for record in plan] == [
@@ -72,16 +72,16 @@ def test_hits_of_a_written_bank(bank, tmp_path):
     assert soft < 0.3 * loud
 
 
-def test_a_hit_is_its_recording(bank, tmp_path):
+def test_hit_equals_its_recording(bank, tmp_path):
     store = build(
         DrumKitImporter((str(bank),), velocities=(127,), sample_rate=44100, seconds=0.3, families=("kick",)), tmp_path / "s"
     )
     split, row = everything(store)["two:008-room-036-127"]
-    (heard,) = store.audio(split, [row["position"]])
-    assert np.corrcoef(heard[: len(hit(1, seconds=0.2))], hit(1, seconds=0.2))[0, 1] > 0.999
+    (wave,) = store.audio(split, [row["position"]])
+    assert np.corrcoef(wave[: len(hit(1, seconds=0.2))], hit(1, seconds=0.2))[0, 1] > 0.999
 
 
-def test_classes_of_keys():
+def test_keys_have_general_midi_classes():
     assert len(CLASS_OF_KEY) == len(set(CLASS_OF_KEY))
     assert {CLASS_OF_KEY[key] for key in (35, 38, 39, 41, 42, 49, 54, 56, 60, 75)} == {
         "kick", "snare", "clap", "tom", "hihat", "cymbal", "shaker", "metallic", "hand drum", "wooden",
@@ -92,8 +92,7 @@ def test_classes_of_keys():
     assert class_of_hit(48, 42, ["x17"]) == "hihat"
 
 
-def test_the_default_bank():
-    """All kits and nearly all classes of the thesis; groups of shared recordings are many and none holds half of all hits."""
+def test_default_bank_has_all_classes_and_many_instruments():
     plan = DrumKitImporter(velocities=(100,)).plan()
     assert len({record.preset for record in plan}) == 8
     assert set(Counter(record.family for record in plan)) >= set(CLASS_OF_KEY.values())
@@ -104,7 +103,7 @@ def test_the_default_bank():
     assert max(map(len, groups)) < 0.25 * len(plan)
 
 
-def test_wrong_banks_and_settings(tmp_path):
+def test_invalid_banks_and_settings_are_rejected(tmp_path):
     with pytest.raises(SoundFontError, match="no kits"):
         DrumKitImporter((str(one_preset(tmp_path / "tone.sf2", sample=sine_sample(seconds=0.2))),)).plan()
     with pytest.raises(SoundFontError, match="no such file"):
@@ -117,7 +116,7 @@ def test_wrong_banks_and_settings(tmp_path):
         DrumKitImporter(families=("gong",)).plan()
 
 
-def test_the_drums_of_this_machine(tmp_path):
+def test_drums_use_existing_folders_or_the_default_bank(tmp_path):
     write(tmp_path / "kits" / "A" / "Kick-1.wav", hit(1))
     write(tmp_path / "kits" / "A" / "what.wav", hit(2))
     there = DrumSettings(seconds=1.0).importer((str(tmp_path / "none"), str(tmp_path / "kits")))

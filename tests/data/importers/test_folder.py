@@ -1,4 +1,4 @@
-"""Sample libraries as they are: classes, copies, lengths and rates, and everything that goes wrong in folders."""
+"""Sample libraries: classes, copies, lengths, sample rates and unreadable files."""
 
 import hashlib
 import os
@@ -31,7 +31,7 @@ def store(library, tmp_path_factory) -> Store:
     return build(tmp_path_factory.mktemp("stores") / "drums", library)
 
 
-def test_what_is_in_it(library, store):
+def test_store_contains_all_files_with_class_split_and_level(library, store):
     assert (store.sample_rate, store.samples, store.variable) == (16000, 32000, False)
     assert [store.length(split) for split in ("train", "valid", "test")] == [96, 12, 12]
     for split, (train, other) in (("train", (32, 32)), ("valid", (4, 4)), ("test", (4, 4))):
@@ -42,15 +42,15 @@ def test_what_is_in_it(library, store):
     assert (row["instrument"], row["source"]) == ("kick/00000.wav", "kick")
     assert (row["pitch"], row["velocity"], row["f0_hz"]) == (-1, -1, 0.0)
     for name, (split, row) in known.items():
-        heard, _ = soundfile.read(library / name)
-        assert row["samples"] == pytest.approx(len(heard) * 16 / 44.1, abs=2)
+        original, _ = soundfile.read(library / name)
+        assert row["samples"] == pytest.approx(len(original) * 16 / 44.1, abs=2)
         assert store.lengths(split, [row["position"]]).tolist() == [row["samples"]]
         wave = store.audio(split, [row["position"]])[0]
         assert not wave[row["samples"] :].any()
-        assert np.sqrt(np.mean(wave[: row["samples"]] ** 2)) == pytest.approx(np.sqrt(np.mean(heard**2)), rel=0.1)  # level kept
+        assert np.sqrt(np.mean(wave[: row["samples"]] ** 2)) == pytest.approx(np.sqrt(np.mean(original**2)), rel=0.1)
 
 
-def test_the_same_command_the_same_bytes_another_seed_other_splits(library, store, tmp_path):
+def test_equal_settings_give_equal_bytes_and_other_seeds_other_splits(library, store, tmp_path):
     def digests(of):
         return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in of.path.iterdir() if path.is_file()}
 
@@ -62,7 +62,7 @@ def test_the_same_command_the_same_bytes_another_seed_other_splits(library, stor
     assert [other.length(split) for split in other.splits] == [96, 12, 12]
 
 
-def test_interrupted_while_it_is_split_it_goes_on(library, store, tmp_path, monkeypatch):
+def test_interrupted_split_resumes_without_loading_again(library, store, tmp_path, monkeypatch):
     out = tmp_path / "store"
     arrange, load = FolderImporter.arrange, FolderImporter.load
 
@@ -81,7 +81,7 @@ def test_interrupted_while_it_is_split_it_goes_on(library, store, tmp_path, monk
     monkeypatch.setattr(FolderImporter, "load", load)
 
 
-def test_changed_files_are_another_library(tmp_path):
+def test_changed_files_change_the_fingerprint(tmp_path):
     folder = write_library(tmp_path / "drums", 6)
     store = build(tmp_path / "store", folder)
     assert build(tmp_path / "store", folder).index == store.index
@@ -102,31 +102,30 @@ def test_changed_files_are_another_library(tmp_path):
     (".wav", {}), (".wav", {"subtype": "FLOAT"}), (".wav", {"subtype": "PCM_24"}), (".aiff", {}), (".flac", {}), (".ogg", {}),
     (".mp3", {}),
 ])  # fmt: skip
-def test_formats(tmp_path, suffix, options):
+def test_all_formats_are_read(tmp_path, suffix, options):
     wave = hit(3, seconds=0.5)
     write(tmp_path / "in" / f"a{suffix}", np.stack([wave, 0.5 * wave], axis=1), **options)
     store = build(tmp_path / "store", tmp_path / "in", sample_rate=44100)
-    heard = wave_of(store, f"a{suffix}")
-    wanted = 0.75 * wave
-    assert np.corrcoef(heard[:8000], wanted[: len(heard)][:8000])[0, 1] > (0.9 if suffix in (".ogg", ".mp3") else 0.9999)
-    assert np.abs(heard).max() == pytest.approx(np.abs(wanted).max(), rel=0.1)
+    stored = wave_of(store, f"a{suffix}")
+    expected = 0.75 * wave
+    assert np.corrcoef(stored[:8000], expected[: len(stored)][:8000])[0, 1] > (0.9 if suffix in (".ogg", ".mp3") else 0.9999)
+    assert np.abs(stored).max() == pytest.approx(np.abs(expected).max(), rel=0.1)
 
 
 @pytest.mark.parametrize("rate", [8000, 22050, 44100, 48000])
-def test_rates(tmp_path, rate):
-    """A sine keeps its frequency and level at every rate."""
+def test_resampling_keeps_frequency_and_level(tmp_path, rate):
     write(tmp_path / "in" / "a.wav", (0.5 * np.sin(2 * np.pi * 1000 * np.arange(32000) / 32000)).astype(np.float32), 32000)
     store = build(tmp_path / "store", tmp_path / "in", sample_rate=rate, seconds=1.0)
-    heard = wave_of(store, "a.wav")
+    wave = wave_of(store, "a.wav")
     assert store.sample_rate == rate
-    assert len(heard) == pytest.approx(rate, abs=rate * 0.001)
-    spectrum = np.abs(np.fft.rfft(heard * np.hanning(len(heard))))
-    assert np.argmax(spectrum) * rate / len(heard) == pytest.approx(1000, abs=1.5)
-    assert np.sqrt(np.mean(heard[200:-200] ** 2)) == pytest.approx(0.5 / np.sqrt(2), rel=0.01)
+    assert len(wave) == pytest.approx(rate, abs=rate * 0.001)
+    spectrum = np.abs(np.fft.rfft(wave * np.hanning(len(wave))))
+    assert np.argmax(spectrum) * rate / len(wave) == pytest.approx(1000, abs=1.5)
+    assert np.sqrt(np.mean(wave[200:-200] ** 2)) == pytest.approx(0.5 / np.sqrt(2), rel=0.01)
 
 
-def test_short_and_long_sounds(tmp_path):
-    """8 ms and 40 s, in a store of fixed and in one of variable length; what is longer is cut, and it is said."""
+def test_short_and_long_sounds_are_kept_cut_or_left_out(tmp_path):
+    """Imports 1 ms to 41 s into stores of fixed and of variable length."""
     folder = tmp_path / "in"
     write(folder / "click.wav", hit(1, seconds=0.008))
     write(folder / "tiny.wav", hit(2, seconds=0.001))
@@ -150,7 +149,7 @@ def test_short_and_long_sounds(tmp_path):
     assert size < 1.5 * 2 * sum(lengths.values())  # no padding on the disk: that would be three times as much
 
 
-def test_trim(tmp_path):
+def test_trim_cuts_silence(tmp_path):
     wave = hit(4, seconds=0.3)
     late = np.concatenate([np.zeros(22050, np.float32), wave, np.zeros(44100, np.float32)])
     write(tmp_path / "in" / "late.wav", late)
@@ -163,8 +162,8 @@ def test_trim(tmp_path):
     assert "cut to 1 s (1.8 s)" in doctor_of(cut)["late.wav"]["remarks"]
 
 
-def test_copies_stay_on_one_side(tmp_path):
-    """Twenty hits and six copies of each under other names: one is kept, or all in one split."""
+def test_copies_stay_in_one_split(tmp_path):
+    """Imports twenty hits with six copies of each under other names."""
     folder, generator = tmp_path / "in", np.random.default_rng(0)
     for number in range(20):
         wave = hit(number, seconds=0.2)
@@ -201,8 +200,7 @@ def soxr(wave, rate):
     return resample(wave, 44100, rate)
 
 
-def test_everything_that_goes_wrong(tmp_path):
-    """Nothing of it stops the work, and each has its reason; all good sounds arrive."""
+def test_unreadable_files_are_reported_and_others_kept(tmp_path):
     folder = write_library(tmp_path / "lib", 12)
     for kind in BROKEN:
         write_broken(folder / "bad" / f"{kind}.wav", kind)
@@ -238,7 +236,7 @@ def test_everything_that_goes_wrong(tmp_path):
     assert (tmp_path / "store" / "doctor.md").read_text().startswith("# The doctor's report: sounds of lib\n")
 
 
-def test_the_same_path_in_two_folders(tmp_path):
+def test_equal_paths_in_two_folders_get_distinct_ids(tmp_path):
     one, other, third = tmp_path / "x" / "kit", tmp_path / "y" / "kit", tmp_path / "more"
     for number, folder in enumerate((one, other, third)):
         write(folder / "kick" / "a.wav", hit(number))
@@ -253,7 +251,7 @@ def test_the_same_path_in_two_folders(tmp_path):
     assert set(everything(inner)) == {"more/kick/a.wav", "more/top.wav"}
 
 
-def test_classes(tmp_path):
+def test_classes_by_folder_by_words_or_none(tmp_path):
     folder = tmp_path / "Kits"
     names = ("A/Kicks/Deep/x1.wav", "A/HatOpen-Hard.wav", "B/CB_02.wav", "B/unknown 7.wav", "loop_snare.wav", "Toms/9.wav")
     for number, name in enumerate(names):
@@ -284,7 +282,7 @@ def test_classes(tmp_path):
         FolderImporter((str(folder),), classes="words", families=("drum",)).plan()
 
 
-def test_fractions_and_number(library, tmp_path):
+def test_fractions_and_number_are_balanced_over_classes(library, tmp_path):
     store = build(tmp_path / "store", library, splits=(0.5, 0.0, 0.5), number=30)
     assert store.splits == ("train", "test")
     assert [store.length("train"), store.length("test")] == [15, 15]
@@ -310,6 +308,6 @@ def test_fractions_and_number(library, tmp_path):
         ({"number": -1}, "number=-1"),
     ],
 )
-def test_wrong_settings(settings, message):
+def test_invalid_settings_are_rejected(settings, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         FolderImporter(("x",), **settings)

@@ -1,4 +1,4 @@
-"""Files below folders: names of any kind, and folders without sounds."""
+"""File names of any kind, and folders without sounds."""
 
 import os
 import re
@@ -10,7 +10,7 @@ from tests.helpers.library import build, doctor_of, everything, hit, write, writ
 from timbre_jax.data.importers.folder_files import printable
 
 
-def test_names_that_are_no_text(tmp_path):
+def test_names_that_are_not_text_stay_distinct(tmp_path):
     folder = tmp_path / "in"
     folder.mkdir()
     for number, name in enumerate((b"caf\xe9.wav", b"caf\xe8.wav", "Größe ☃.wav".encode(), b"new\nline.wav", b"\\xe9.wav")):
@@ -22,7 +22,7 @@ def test_names_that_are_no_text(tmp_path):
     assert printable(os.fsdecode(b"\xff\xfe/a")) == "\\xff\\xfe/a"
 
 
-def test_folders_without_sounds(tmp_path):
+def test_folders_without_sounds_are_rejected(tmp_path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "text").mkdir()
     for number in range(3):
@@ -46,7 +46,7 @@ def test_folders_without_sounds(tmp_path):
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may open every folder")
-def test_a_folder_that_cannot_be_opened(tmp_path):
+def test_folder_that_cannot_be_opened_is_reported(tmp_path):
     folder = write_library(tmp_path / "lib", 6)
     os.chmod(folder / "kick", 0)
     try:

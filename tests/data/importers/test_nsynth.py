@@ -22,9 +22,9 @@ def folder(tmp_path_factory):
 
 def load_all(source):
     records = source.plan()
-    wanted = [place for place, record in enumerate(records) if record.split]
+    expected = [place for place, record in enumerate(records) if record.split]
     loaded = {}
-    for place, payload in source.fetch(records, wanted):
+    for place, payload in source.fetch(records, expected):
         try:
             loaded[records[place].id] = source.load(records[place], payload)
         except ValueError as error:
@@ -48,19 +48,19 @@ def check(source, waves=None):
     return records
 
 
-def test_folder(folder):
+def test_folder_is_read(folder):
     assert {record.split for record in check(NSynthImporter(path=(str(folder),)))} == {"test"}
     check(NSynthImporter(path=(str(folder.parent),)))  # the folder above it
 
 
 @pytest.mark.parametrize("json_last", [False, True])
-def test_archive(folder, tmp_path, json_last):
+def test_archive_is_read_without_unpacking(folder, tmp_path, json_last):
     path = tar_folder(folder, tmp_path / "nsynth-valid.jsonwav.tar.gz", json_last=json_last)
     assert {record.split for record in check(NSynthImporter(path=(str(path),)))} == {"valid"}
     assert os.listdir(tmp_path) == [path.name]  # nothing was unpacked
 
 
-def test_several_parts_and_splits_by_name(tmp_path):
+def test_names_of_parts_are_their_splits(tmp_path):
     for number, split in enumerate(("train", "valid", "test")):
         write_nsynth(tmp_path / f"nsynth-{split}", some_notes((f"bass_synthetic_{number:03d}",)))
     tar_folder(tmp_path / "nsynth-test", tmp_path / "other-test.tar.gz")
@@ -72,7 +72,7 @@ def test_several_parts_and_splits_by_name(tmp_path):
     assert not [value for value in loaded.values() if isinstance(value, str)]
 
 
-def test_flac_and_wav_beside_each_other(tmp_path):
+def test_wav_is_preferred_to_flac(tmp_path):
     folder = write_nsynth(tmp_path / "flac", NOTES, suffix=".flac")
     check(NSynthImporter(path=(str(folder),)))
     name = next(iter(NOTES))
@@ -80,7 +80,7 @@ def test_flac_and_wav_beside_each_other(tmp_path):
     assert len(check(NSynthImporter(path=(str(folder),)))) == len(NOTES)
 
 
-def test_without_examples_json_the_names_say_it(tmp_path):
+def test_file_names_replace_a_missing_examples_json(tmp_path):
     folder = write_nsynth(tmp_path / "n", NOTES)
     (folder / "examples.json").unlink()
     soundfile.write(folder / "audio" / "my recording.wav", note_wave(60), 16000)
@@ -89,7 +89,7 @@ def test_without_examples_json_the_names_say_it(tmp_path):
     assert {r.id: r.left_out for r in records if r.left_out} == {"my recording": "unreadable (its name is not one of NSynth's)"}
 
 
-def test_split_file_and_selection(folder, tmp_path):
+def test_split_file_and_selection_leave_out_notes_with_reasons(folder, tmp_path):
     named = tmp_path / "split.json"
     named.write_text(json.dumps({"train": ["bass_synthetic_001"], "test": ["flute_acoustic_002"]}))
     records = NSynthImporter(path=(str(folder),), split_file=str(named)).plan()
@@ -117,7 +117,7 @@ def test_number_is_drawn_evenly_and_seeded(folder):
     assert len(chosen(0, 0)) == len(chosen(99, 0)) == 9
 
 
-def test_splits_by_instrument_where_nothing_says_them(tmp_path):
+def test_splits_are_drawn_by_instrument_if_no_name_states_them(tmp_path):
     names = tuple(f"{family}_acoustic_{n:03d}" for family in ("bass", "flute") for n in range(10))
     folder = tmp_path / "sounds"
     (folder / "audio").mkdir(parents=True)
@@ -130,8 +130,8 @@ def test_splits_by_instrument_where_nothing_says_them(tmp_path):
                                     for n in names}  # fmt: skip
 
 
-def test_odd_files_are_kept_with_a_remark_or_left_out_with_a_reason(tmp_path):
-    """Stereo, other rates, 8-bit, too long, too short; and files that are none."""
+def test_unusual_files_are_kept_with_a_remark_or_left_out_with_a_reason(tmp_path):
+    """Covers stereo, other rates, 8 bits, wrong lengths, and files without sound."""
     name = "bass_synthetic_001-0{}-100"
     waves = {name.format(n): note_wave(60) for n in range(40, 49)}
     folder = write_nsynth(tmp_path / "odd", waves)
@@ -179,20 +179,20 @@ def test_odd_files_are_kept_with_a_remark_or_left_out_with_a_reason(tmp_path):
         (lambda p: (p / "examples.json").write_text('{"a": {"pit') and p, "not NSynth's examples.json"),
     ],
 )
-def test_what_is_no_nsynth(tmp_path, make, message):
+def test_other_files_are_rejected(tmp_path, make, message):
     with pytest.raises(ValueError, match=message) as error:
         NSynthImporter(path=(str(make(tmp_path)),)).plan()
     assert "\n" not in str(error.value)
 
 
-def test_a_cut_archive_is_said(folder, tmp_path):
+def test_damaged_archive_is_reported(folder, tmp_path):
     path = tar_folder(folder, tmp_path / "nsynth-test.tar.gz")
     os.truncate(path, path.stat().st_size // 2)
     with pytest.raises(ValueError, match=r"not a whole tar.gz archive .*download it again"):
         NSynthImporter(path=(str(path),)).plan()
 
 
-def test_wrong_options():
+def test_invalid_settings_are_rejected():
     with pytest.raises(ValueError, match="unknown family 'drums'"):
         NSynthImporter(families=("drums",))
     with pytest.raises(ValueError, match="pitches \\[200\\]"):
@@ -202,8 +202,8 @@ def test_wrong_options():
 
 
 @pytest.mark.parametrize("indent", [None, 1])
-def test_examples_are_read_piece_by_piece(tmp_path, indent):
-    """Entries that lie across the blocks in which the file is read, escapes and names of other alphabets."""
+def test_examples_json_is_read_across_blocks(tmp_path, indent):
+    """Covers entries across blocks, escapes, and names in other alphabets."""
     names = [f"bass_synthetic_{n:03d}-{p:03d}-100" for n in range(40) for p in range(30)]
     entries = {name: {**example_entry(name), "comment": 'ü "quoted" \\ {}[],:' * (n % 7)} for n, name in enumerate(names)}
     path = tmp_path / "examples.json"
@@ -219,7 +219,7 @@ REAL = Path(os.environ.get("TIMBRE_TEST_DATA", "/nowhere")) / "nsynth"
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="real NSynth notes are not there (TIMBRE_TEST_DATA)")
-def test_real_notes():
+def test_real_notes_equal_their_files():
     source = NSynthImporter(path=(str(REAL),), split_file=str(REAL / "split.json"))
     records = source.plan()
     entries = json.loads((REAL / "examples.json").read_text())
@@ -234,8 +234,7 @@ def test_real_notes():
         np.testing.assert_allclose(source.load(records[place], payload).wave, wave, atol=1e-7)
 
 
-def test_listed_notes_that_an_archive_lacks_are_lines_of_the_report(tmp_path):
-    """Several of them: each has its place, and the store is made."""
+def test_notes_missing_from_an_archive_are_reported(tmp_path):
     folder = write_nsynth(tmp_path / "nsynth-test", NOTES)
     absent = sorted(NOTES)[1:4]
     for name in absent:
@@ -249,8 +248,8 @@ def test_listed_notes_that_an_archive_lacks_are_lines_of_the_report(tmp_path):
     assert store.length("test") == len(NOTES) - len(absent)
 
 
-def test_an_archive_in_another_order_than_its_list(tmp_path):
-    """FLAC of all, WAV of some, the wav last: wav is taken, and the last of a shard comes first."""
+def test_archive_may_have_any_order(tmp_path):
+    """Contains FLAC files of all notes and WAV of one, which comes last and is preferred."""
     folder = write_nsynth(tmp_path / "nsynth-test", NOTES, suffix=".flac")
     first = sorted(NOTES)[0]
     path = tmp_path / "nsynth-test.tar"
@@ -267,7 +266,7 @@ def test_an_archive_in_another_order_than_its_list(tmp_path):
     assert store.length("test") == len(NOTES)
 
 
-def test_all_parts_in_one_archive(tmp_path):
+def test_one_archive_may_contain_all_parts(tmp_path):
     path = tmp_path / "nsynth.tar.gz"
     with tarfile.open(path, "w:gz") as archive:
         for number, split in enumerate(("train", "valid", "test")):

@@ -1,4 +1,4 @@
-"""Phrases that a bank plays: what moves, what repeats, and how recordings are cut and split."""
+"""Composed phrases, and their recordings as excerpts and splits."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from timbre_jax.soundfont.player import RATE, ControllerCurves, render_note
 
 @pytest.fixture(scope="module")
 def bank(tmp_path_factory):
-    """A preset that plays a looped sine."""
+    """Returns a preset that plays a looped sine."""
     return one_preset(tmp_path_factory.mktemp("bank") / "one.sf2")
 
 
@@ -25,7 +25,7 @@ def small(bank, **settings):
     return PhraseImporter((str(bank),), **{**options, **settings})
 
 
-def test_the_same_number_is_the_same_phrase_and_others_are_independent():
+def test_phrases_are_reproducible_by_number():
     one, again, other = (compose(seed=0, number=number, seconds=20) for number in (3, 3, 4))
     assert [(note.start, note.key, note.velocity) for note in one] == [(note.start, note.key, note.velocity) for note in again]
     assert [note.key for note in one] != [note.key for note in other]
@@ -37,7 +37,7 @@ def test_the_same_number_is_the_same_phrase_and_others_are_independent():
     assert [note.key for note in longer[: len(one) - 12]] == [note.key for note in one[: len(one) - 12]]
 
 
-def test_pitch_moves_over_octaves_and_loudness_over_30_db_without_each_other():
+def test_pitch_and_loudness_have_wide_ranges_and_are_independent():
     notes = [note for number in range(30) for note in compose(seed=1, number=number, seconds=30)]
     keys = np.array([note.key for note in notes])
     assert keys.max() - keys.min() >= 30
@@ -50,7 +50,7 @@ def test_pitch_moves_over_octaves_and_loudness_over_30_db_without_each_other():
     assert 0.05 < np.corrcoef(levels, cutoffs)[0, 1] < 0.8  # brightness follows the loudness a little
 
 
-def test_a_movement_bends_pitch_level_and_brightness(bank):
+def test_controller_curves_change_pitch_level_and_brightness(bank):
     opened = open_bank(str(bank))
     still = render_note(opened, opened.presets[0], 69, 100, held=1.0, seconds=1.0).wave
     times = np.array([0.0, 1.0])
@@ -74,7 +74,7 @@ def test_a_movement_bends_pitch_level_and_brightness(bank):
     assert np.std(played(cutoff=np.full(2, 100.0))[middle]) < 0.2 * np.std(still[middle])
 
 
-def test_recordings_are_cut_and_split_whole(bank, tmp_path):
+def test_recordings_are_cut_into_excerpts_of_one_split(bank, tmp_path):
     source = small(bank)
     records = source.plan()
     assert len(records) == 12  # 5 s in pieces of 2 s
@@ -82,7 +82,7 @@ def test_recordings_are_cut_and_split_whole(bank, tmp_path):
         record.instrument: {other.split for other in records if other.instrument == record.instrument} for record in records
     }
     assert len(by_recording) == 4
-    assert all(len(found) == 1 for found in by_recording.values())
+    assert all(len(splits) == 1 for splits in by_recording.values())
     store = build_store(source, tmp_path / "made", workers=1, progress=False)
     assert set(store.splits) == {"train", "valid", "test"}
     lengths = np.concatenate([store.lengths(split) for split in store.splits])
@@ -93,14 +93,14 @@ def test_recordings_are_cut_and_split_whole(bank, tmp_path):
     assert source.load(records[0], None).remarks[0].startswith("turned down by ")  # the bank's sine is at full scale
 
 
-def test_rates_have_the_same_phrases(bank):
+def test_phrases_do_not_depend_on_the_sample_rate(bank):
     low, high = (small(bank, sample_rate=rate) for rate in (16000, 32000))
     a, b = (source.load(source.plan()[1], None).wave for source in (low, high))
     assert len(b) == 2 * len(a)
     np.testing.assert_allclose(np.sqrt(np.mean(a**2)), np.sqrt(np.mean(b**2)), rtol=0.02)
 
 
-def test_programs_by_name_and_number(bank):
+def test_programs_are_selected_by_name_or_number(bank):
     assert small(bank, program=("0",)).presets() == small(bank, program=("Tone",)).presets() == [(0, 0)]
     with pytest.raises(SoundFontError, match=r"program 'viola': no preset of one\.sf2 has that name or number; there are Tone"):
         small(bank, program=("viola",)).plan()

@@ -39,7 +39,7 @@ def test_presets_that_share_samples_are_one_instrument(tmp_path):
     assert [e.instrument for e in entries] == ["b:000-000-preset-0"] * 3 + ["b:000-073-preset-3", "b:008-040-preset-4"]
 
 
-def test_banks_that_share_samples(tmp_path):
+def test_banks_that_share_samples_share_instruments(tmp_path):
     first = bank_of(tmp_path / "a.sf2", [(0, 0, [0]), (0, 73, [1])])
     second = bank_of(tmp_path / "b.sf2", [(0, 5, [1]), (0, 40, [2])])  # its sample 1 is that of the first bank
     entries = SoundFontImporter(path=(first, second)).presets()
@@ -49,7 +49,7 @@ def test_banks_that_share_samples(tmp_path):
     assert [e.own_instrument for e in entries][2] == "b:000-005-preset-0"
 
 
-def test_a_committed_test_instrument_never_gets_into_training(tmp_path, monkeypatch):
+def test_held_out_instruments_stay_held_out_in_joined_banks(tmp_path, monkeypatch):
     from timbre_jax.data.importers import soundfont
 
     first = bank_of(tmp_path / "a.sf2", [(0, 0, [0]), (0, 73, [1])])
@@ -62,7 +62,7 @@ def test_a_committed_test_instrument_never_gets_into_training(tmp_path, monkeypa
     assert "b:000-040-preset-1" in splits
 
 
-def test_plan_and_notes_of_a_written_bank(tmp_path):
+def test_notes_have_the_pitch_and_length_of_their_plan(tmp_path):
     source = SoundFontImporter(
         path=(bank_of(tmp_path / "b.sf2", WIRING),), families=("flute", "string"), pitches=(57, 69), velocities=(64, 127)
     )
@@ -110,12 +110,12 @@ def test_number_is_even_over_presets_and_seeded(tmp_path):
         ({"number": -1}, "number=-1"),
     ],
 )
-def test_wrong_options(options, message):
+def test_invalid_settings_are_rejected(options, message):
     with pytest.raises(ValueError, match=message):
         SoundFontImporter(**options)
 
 
-def test_a_bank_without_pitched_presets(tmp_path):
+def test_bank_without_pitched_presets_is_rejected(tmp_path):
     with pytest.raises(ValueError, match="no preset of the families"):
         SoundFontImporter(path=(bank_of(tmp_path / "b.sf2", [(128, 0, [0])]),)).plan()
 
@@ -132,7 +132,7 @@ def test_programs_have_families_and_sources():
 # The default bank. ---------------------------------------------------------------------------------------------------
 
 
-def test_the_default_bank_and_its_splits():
+def test_default_bank_has_fixed_splits():
     source = SoundFontImporter()
     entries = source.presets()
     assert len(entries) == 97
@@ -157,8 +157,8 @@ def test_no_raw_sample_is_in_two_splits():
     assert all(len(where) == 1 for where in held.values())
 
 
-def test_notes_of_the_default_bank_sound_as_they_should():
-    """Keys are what they say within the bank's own tuning, folded by octaves; louder keys are louder; a release fades."""
+def test_notes_of_the_default_bank_are_in_tune_and_follow_velocity():
+    """Folds the pitch by octaves, since some presets sound an octave off their key."""
     source = SoundFontImporter(pitches=(52, 64, 76), velocities=(50, 127))
     records = [r for r in source.plan() if r.preset in ("Piano 1", "Violin", "Clarinet", "SoloTrumpet", "Organ 1")]
     assert len(records) == 5 * 6

@@ -86,7 +86,7 @@ class NoteSettings(ImporterSettings):
     """
 
     families: tuple[str, ...] = setting((), "NSynth families to use, separated by commas; empty means all.")
-    keep_all: bool = setting(False, "Keep notes even if they are not harmonic, unsteady, or out of the pitch range.")
+    keep_all: bool = setting(False, "Keep notes that are not harmonic, unsteady, or out of the pitch range.")
 
     pitches: tuple[int, ...] = setting(
         (), "MIDI pitches to use: numbers and ranges, such as 40-96 or 48,60,72, or all.", parse=parse_midi_numbers, shown="all"
