@@ -177,7 +177,7 @@ def test_mel_pitch_moves_the_loudest_band_by_the_drawn_factor():
     keys, values, mask = tones()
     after = np.asarray(jax.jit(augment)(keys, values, mask))
     centers = np.array(augment.centers)
-    # The very same normals as inside, turned into tones of the moved pitch.
+    # The draws of the augmentation state the pitch of every tone.
     normals = jax.vmap(lambda key: jax.random.normal(jax.random.split(key, 6)[1]))(keys).tolist()
     for moved, draw in zip(after, normals, strict=True):
         expected = 1000.0 * 2 ** (4.0 * draw / 12.0)
@@ -208,23 +208,23 @@ def test_mel_silence_stays_silent_and_the_loudest_value_is_one():
     ("name", "settings", "representation", "message"),
     [
         ("spectral", {}, TRACKS, "config.augment.name=spectral: must be one of none, harmonic, mel"),
-        ("harmonic", {"levle_db": 3.0}, TRACKS, "levle_db: 'harmonic' has no such setting; it has decay_db"),
-        ("harmonic", {"nyquist": 3.0}, TRACKS, "nyquist: 'harmonic' has no such setting"),
+        ("harmonic", {"levle_db": 3.0}, TRACKS, "levle_db: not a setting of 'harmonic' (its settings are decay_db"),
+        ("harmonic", {"nyquist": 3.0}, TRACKS, "nyquist: not a setting of 'harmonic'"),
         ("harmonic", {"level_db": -3.0}, TRACKS, "config.augment.level_db=-3.0: must be at least 0"),
         ("harmonic", {"level_db": "much"}, TRACKS, "level_db='much': must be a number"),
         ("harmonic", {"probability": 1.5}, TRACKS, "probability=1.5: must be at most 1"),
         ("harmonic", {"held_seconds": 0.0}, TRACKS, "held_seconds=0.0: must be at least 0.001"),
-        ("none", {"level_db": 3.0}, TRACKS, "config.augment.level_db: 'none' has no settings"),
+        ("none", {"level_db": 3.0}, TRACKS, "config.augment.level_db: augmentation 'none' has no settings"),
         (
             "harmonic",
             {},
             dataclasses.replace(TRACKS, f0_scale="hz"),
-            "not 'harmonic_tracks' with f0_scale='hz'",
+            "(got harmonic_tracks with f0_scale=hz)",
         ),
         ("mel", {"knots": 0}, MEL, "knots=0: must be at least 2"),
         ("mel", {"knots": 2.5}, MEL, "knots=2.5: must be a whole number"),
-        ("mel", {"harmonic_db": 1.0}, MEL, "'mel' has no such setting"),
-        ("mel", {}, TRACKS, "needs the representation 'log_mel'"),
+        ("mel", {"harmonic_db": 1.0}, MEL, "not a setting of 'mel'"),
+        ("mel", {}, TRACKS, "needs the representation log_mel"),
     ],
 )
 def test_invalid_names_and_settings_are_rejected(name, settings, representation, message):

@@ -48,11 +48,11 @@ def test_training_uses_all_stores_and_validation_the_first(stores):
 
 def test_families_and_max_examples_select_notes(stores):
     assert [len(part) for part in (opened(stores, families=("bass",)).train, opened(stores, max_examples=3).train)] == [4, 3]
-    with pytest.raises(ValueError, match="no 'drum'; there are bass, organ"):
+    with pytest.raises(ValueError, match=r"unknown family 'drum' \(the families are bass, organ\)"):
         opened(stores, families=("drum",))
     with pytest.raises(ValueError, match="'valid' has no sounds of the families organ"):
         opened(stores, families=("organ",))
-    with pytest.raises(ValueError, match=r"valid_split: .* has no split 'dev'; it has train, valid"):
+    with pytest.raises(ValueError, match=r"valid_split=dev: .* has no such split \(its splits are train, valid\)"):
         opened(stores, valid_split="dev")
 
 
@@ -105,7 +105,7 @@ def test_evenly_spaced_positions():
 
 def test_constant_data_has_no_ranges():
     representation = make_representation("harmonic_tracks", n_frames=12, n_harmonics=3, length=4096)
-    with pytest.raises(ValueError, match="all one value"):
+    with pytest.raises(ValueError, match="are constant"):
         fit_ranges(representation, ListedExamples([{"values": np.full(SHAPE, 0.5, np.float32)}]))
 
 

@@ -118,25 +118,25 @@ def test_interrupted_analysis_resumes(store, tmp_path, monkeypatch):
         cached(store, directory=tmp_path)
     assert not list(tmp_path.glob("*/train.features.json"))
     source = cached(store, directory=tmp_path)
-    assert len(seen) == 4 + 4  # 2 batches a shard, 3 shards, of which one was finished
+    assert len(seen) == 4 + 4  # 2 batches per shard, 3 shards, of which one was finished
     monkeypatch.setattr(Blocks, "analyze", analyze)
     same(source.read(), direct(store))
 
 
 def test_features_that_are_not_finite_are_rejected(store):
-    with pytest.raises(ValueError, match="features of n0000 are not finite"):
+    with pytest.raises(ValueError, match="features of sound n0000 are not finite"):
         cached(store, representation=Blocks(broken=True))
 
 
 def test_invalid_arguments_are_rejected(store, tmp_path):
-    with pytest.raises(ValueError, match=r"for 44100 Hz, .* has 16000 Hz"):
+    with pytest.raises(ValueError, match=r"wrong sample rate \(got 16000 Hz, expected 44100 Hz"):
         cached(store, representation=Blocks(sample_rate=44100))
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match="features cannot be written"):
         cached(store, directory=tmp_path / "file")
     with pytest.raises(IndexError):
         cached(store).read([90])
-    with pytest.raises(StoreError, match="no sounds of a split 'valid'"):
+    with pytest.raises(StoreError, match="no split 'valid'"):
         cached(store, "valid")
 
 
@@ -150,14 +150,14 @@ def test_damaged_files_are_reported(store, tmp_path):
     source = cached(store, directory=tmp_path)
     (file,) = source.folder.glob("train-*.features")
     whole = bytearray(file.read_bytes())
-    whole[len(whole) // 2] ^= 1  # one bit
+    whole[len(whole) // 2] ^= 1
     file.write_bytes(whole)
     again = cached(store, directory=tmp_path)
     assert len(again.batch([0, 89])["index"]) == 2
-    with pytest.raises(StoreError, match=r"record 45 has another check sum .*delete .* to have the features made again"):
+    with pytest.raises(StoreError, match=r"record 45 has a wrong checksum.*delete .* to analyze the sounds again"):
         again.read()
     file.write_bytes(whole[: len(whole) // 3])
-    with pytest.raises(StoreError, match="record 89 lies beyond its end"):
+    with pytest.raises(StoreError, match="record 89 is beyond the end"):
         cached(store, directory=tmp_path).batch([89])
     file.unlink()
     with pytest.raises(StoreError, match="is missing; delete"):
@@ -176,7 +176,7 @@ def test_ranges_are_computed_once(store, tmp_path, monkeypatch):
     for one, again in zip((low, high), cached(store, directory=tmp_path).ranges(), strict=True):
         np.testing.assert_array_equal(one, again)
     monkeypatch.undo()
-    kept.write_text(kept.read_text()[:20])  # damaged: read anew
+    kept.write_text(kept.read_text()[:20])  # damaged files are computed again
     np.testing.assert_array_equal(cached(store, directory=tmp_path).ranges()[1], high)
     assert json.loads(kept.read_text())["high"] == high.tolist()
 

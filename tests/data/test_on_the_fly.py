@@ -23,7 +23,7 @@ def test_on_the_fly_features_equal_cached_features(store, representation, tmp_pa
     cached = cached_features(store, "train", representation, directory=tmp_path, progress=False)
     source = AnalyzedSource(store, "train", representation)
     assert len(source) == len(cached) == 70
-    places = [69, 0, 3, *range(10, 68)]  # more than are analyzed at once, and no whole number of times
+    places = [69, 0, 3, *range(10, 68)]  # more than are analyzed at once, and not a multiple
     actual, expected = source.batch(places), cached.batch(places)
     assert actual.keys() == expected.keys()
     for name, values in expected.items():

@@ -49,7 +49,7 @@ def test_a_library_with_broken_files_in_parallel(tmp_path):
     assert (store.path / "index.json").stat().st_mtime_ns == before
     other = command(*arguments, "--seconds=0")
     assert other.returncode == 1
-    assert "of other settings or files" in other.stderr
+    assert "with other settings or files" in other.stderr
 
 
 @pytest.mark.slow
@@ -107,21 +107,24 @@ def test_kits_of_the_default_bank(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--source=folder",), "a folder of sounds is needed with --path"),
+        (("--source=folder",), "--path: missing; give a folder"),
         (("--source=folder", "--path={}/none"), "none: no such folder"),
-        (("--source=folder", "--path={}/text"), "other files only (1)"),
-        (("--source=folder", "--path={}/broken"), "no sound is left: 1 unreadable"),
-        (("--source=folder", "--path={}/lib", "--classes=wrods"), "classes 'wrods': one of folder"),
-        (("--source=folder", "--path={}/lib", "--families=tuba"), "there is no class 'tuba'; there are hat, kick, snare"),
-        (("--source=folder", "--path={}/lib", "--splits=80,20"), "shares of train, valid, test"),
-        (("--source=folder", "--path={}/lib", "--splits=most"), "splits 'most'"),
-        (("--source=folder", "--path={}/lib", "--seconds=-1"), "seconds -1"),
+        (("--source=folder", "--path={}/text"), "no sound files (got 1 other files"),
+        (("--source=folder", "--path={}/broken"), "no sound is left (1 unreadable)"),
+        (("--source=folder", "--path={}/lib", "--classes=wrods"), "--classes=wrods: must be folder"),
+        (
+            ("--source=folder", "--path={}/lib", "--families=tuba"),
+            "--families=tuba: no sound has this class (the classes are hat, kick, snare)",
+        ),
+        (("--source=folder", "--path={}/lib", "--splits=80,20"), "must be percentages of train, valid and test"),
+        (("--source=folder", "--path={}/lib", "--splits=most"), "--splits=most: must be"),
+        (("--source=folder", "--path={}/lib", "--seconds=-1"), "--seconds=-1: must be from 0 to 600"),
         (("--source=folder", "--path={}/lib", "--pitches=40"), "--pitches is for --source=soundfont or phrases or nsynth"),
         (("--source=folder", "--path={}/lib", "--keep_all"), "--keep_all is for"),
         (("--seconds=1",), "--seconds is for --source=folder or kits or drums or recordings or phrases, not for soundfont"),
         (("--source=kits", "--classes=words"), "--classes is for --source=folder"),
-        (("--source=drums", "--path={}/lib"), "--source=drums finds its sounds itself"),
-        (("--source=kits", "--path={}/lib"), "is a folder, name the .sf2 file"),
+        (("--source=drums", "--path={}/lib"), "--path: not allowed with --source=drums"),
+        (("--source=kits", "--path={}/lib"), "is a folder; give the .sf2 file"),
     ],
 )
 def test_wrong_input_is_one_line(tmp_path, arguments, message):
@@ -139,5 +142,5 @@ def test_wrong_input_is_one_line(tmp_path, arguments, message):
 
 def test_shares():
     assert parse_fractions("80,10,10") == (0.8, 0.1, 0.1)
-    with pytest.raises(ValueError, match="percents of train, valid and test"):
+    with pytest.raises(ValueError, match="percentages of train, valid and test"):
         parse_fractions("80;10")

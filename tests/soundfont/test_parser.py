@@ -11,7 +11,7 @@ from timbre_jax.soundfont import parser
 from timbre_jax.soundfont.parser import SoundFontError, read_soundfont
 from timbre_jax.soundfont.player import ATTENUATION_SCALE, GAIN, RATE, render_note
 
-CENTER = np.sqrt(0.5)  # a voice in the middle, mixed to mono
+CENTER = np.sqrt(0.5)  # a centered voice, mixed to mono
 
 
 def play(path, key=69, velocity=127, held=0.6, seconds=0.8):
@@ -40,7 +40,7 @@ def test_looped_sine_has_no_seam(tmp_path):
     note = play(one_preset(tmp_path / "b.sf2"), seconds=3.0, held=2.9)
     time = np.arange(round(2.8 * RATE)) / RATE
     expected = GAIN * CENTER * np.sin(2 * np.pi * 441 * time)
-    # Nearly three times the sample's length: the loop has been passed several times without a seam.
+    # Nearly three times the length of the sample, so the loop was repeated.
     np.testing.assert_allclose(note.wave[: len(time)], expected, atol=2e-4)
     assert abs(cents(note.f0, 441)) < 0.05
     assert not note.pitch_moves
@@ -53,10 +53,10 @@ def test_looped_sine_has_no_seam(tmp_path):
         *(({}, {}, {}, key, 100 * (key - 69)) for key in (45, 57, 70, 81)),
         ({"g52": 37}, {}, {}, 69, 37),  # fine tuning
         ({"g51": -5}, {}, {}, 69, -500),  # coarse tuning
-        ({"g52": 10}, {}, {parser.FINE_TUNE: 15, parser.COARSE_TUNE: 2}, 69, 225),  # the preset's is added
+        ({"g52": 10}, {}, {parser.FINE_TUNE: 15, parser.COARSE_TUNE: 2}, 69, 225),  # added by the preset
         ({"g58": 57}, {}, {}, 69, 1200),  # another root key
         ({}, {"correction": -20}, {}, 69, -20),
-        ({"g56": 50}, {"root": 60}, {}, 69, 450),  # nine keys over the root, half as far
+        ({"g56": 50}, {"root": 60}, {}, 69, 450),  # nine keys above the root key, half as far
         ({"g46": 81}, {}, {}, 69, 1200),  # the zone plays one key
     ],
 )
@@ -68,7 +68,7 @@ def test_key_and_tuning_set_the_pitch(tmp_path, zone, sample, preset, key, shift
 
 
 def test_f0_is_the_measured_pitch(tmp_path):
-    # The sample sounds 30 cents and an octave above what its header says.
+    # The sample is 30 cents and an octave above the pitch in its header.
     sample = sine_sample(441.0 * 2 ** (1230 / 1200), seconds=2.0)
     note = play(one_preset(tmp_path / "b.sf2", sample=sample, g54=0))
     assert abs(cents(note.f0, frequency(note.wave))) < 0.5
@@ -135,7 +135,7 @@ def test_ranges_global_zones_and_layers(tmp_path):
         samples=[low, high],
         instruments=[
             [
-                {**body, parser.COARSE_TUNE: 12},  # global: all an octave up
+                {**body, parser.COARSE_TUNE: 12},  # global zone: an octave up
                 {parser.KEY_RANGE: (0, 69), "sample": 0},
                 {parser.KEY_RANGE: (69, 127), parser.VELOCITY_RANGE: (101, 127), "sample": 1, parser.COARSE_TUNE: 0},
             ]
@@ -143,7 +143,7 @@ def test_ranges_global_zones_and_layers(tmp_path):
         presets=[{"name": "P", "zones": [{"instrument": 0, parser.KEY_RANGE: (20, 80)}]}],
     )
     assert play(path, key=60, velocity=90).f0 == pytest.approx(882 * 2 ** (-9 / 12), rel=1e-4)
-    assert play(path, key=70, velocity=120).f0 == pytest.approx(882 * 2 ** (1 / 12), rel=1e-4)  # its own tuning wins
+    assert play(path, key=70, velocity=120).f0 == pytest.approx(882 * 2 ** (1 / 12), rel=1e-4)  # the tuning of the zone wins
     assert play(path, key=69, velocity=120).voices == 2
     assert play(path, key=70, velocity=100).voices == 0
     silent = play(path, key=81)
@@ -154,8 +154,8 @@ def test_ranges_global_zones_and_layers(tmp_path):
 def test_sample_modes_set_the_loop(tmp_path):
     once = play(one_preset(tmp_path / "a.sf2", g54=0), held=1.5, seconds=2.0)
     assert level(once.wave, 0.5, 0.9) == pytest.approx(20 * np.log10(GAIN * CENTER), abs=0.01)
-    assert not once.wave[RATE + 2 :].any()  # one second long, then silence
-    # Looped until note-off, then the rest of the sample, here a click-free jump to an octave above.
+    assert not once.wave[RATE + 2 :].any()  # a sample of one second
+    # Looped until note-off, then the rest of the sample, here an octave higher.
     wave = np.concatenate([sine_sample(seconds=0.5)["data"], sine_sample(882.0, seconds=0.5)["data"]])
     tail = one_preset(
         tmp_path / "b.sf2", sample=sine_sample(data=wave, loop=(11000, 22000)), g54=3, g38=round(1200 * np.log2(20))
@@ -181,7 +181,7 @@ def test_vibrato_has_its_rate_and_depth(tmp_path):
 
 
 def test_modulation_envelope_moves_the_pitch(tmp_path):
-    # At once at the top (1200 cents up), falling to a sustain of 25 % in 0.3 s of a decay of 0.4 s.
+    # Starts 1200 cents up and falls to a sustain of 25 % in 0.3 s of a decay of 0.4 s.
     zone = {"g7": 1200, "g28": round(1200 * np.log2(0.4)), "g29": 750}
     note = play(one_preset(tmp_path / "b.sf2", **zone), held=1.4, seconds=1.5)
     assert cents(frequency(note.wave, 0.5, 1.3), 441) == pytest.approx(300, abs=0.5)
@@ -245,7 +245,7 @@ def test_voices_have_a_common_fundamental(tmp_path, ratio, f0, moves):
     assert note.pitch_moves is moves
 
 
-# Broken banks. ---------------------------------------------------------------------------------------------------------
+# Damaged banks. --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -262,7 +262,7 @@ def test_voices_have_a_common_fundamental(tmp_path, ratio, f0, moves):
         (lambda p: one_preset(p, sample=sine_sample(kind=0x8001)), "ROM"),
         (lambda p: one_preset(p, sample={**sine_sample(), "rate": 0}), "outside"),
         (lambda p: write_soundfont(p, samples=[sine_sample()], instruments=[[{"sample": 7}]],
-                                   presets=[{"name": "P", "zones": [{"instrument": 0}]}]), "points nowhere"),
+                                   presets=[{"name": "P", "zones": [{"instrument": 0}]}]), "invalid reference"),
     ],
 )  # fmt: skip
 def test_damaged_banks_are_reported_in_one_line(tmp_path, make, message):
@@ -280,7 +280,7 @@ def test_randomly_damaged_banks_raise_only_soundfont_errors(tmp_path, data):
     path = one_preset(tmp_path / "b.sf2", sample=sine_sample(seconds=0.01))
     raw = bytearray(path.read_bytes())
     for _ in range(data.draw(st.integers(1, 6))):
-        # The structures lie behind the samples; that is where damage matters.
+        # The structures are at the end of the file, after the samples.
         place = data.draw(st.integers(0, 150) | st.integers(len(raw) - 480, len(raw) - 1))
         raw[place] = data.draw(st.integers(0, 255))
     path.write_bytes(bytes(raw))

@@ -4,7 +4,7 @@ import pytest
 
 from timbre_jax.data.importers.class_rules import Rule, class_of_names, read_rules, spoken_words
 
-# From hydrogen-drumkits, hydrogen-data, sonic-pi-samples and lmms-common, and common ways of writing.
+# From hydrogen-drumkits, hydrogen-data, sonic-pi-samples and lmms-common, and common spellings.
 NAMES = {
     "kick": ["PearlKick-Softest", "BD_03", "bd_haus", "bassdrum_acoustic01", "drum_bass_hard", "HardKick 7", "808_Kick_Long",
              "bassdrum-4mics-br-stereo-soft2", "Kick-0", "BigKick", "hollow_kick", "BassDrum1"],
@@ -82,11 +82,11 @@ def test_custom_table_of_class_words(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("kick bd\n", "line 1: 'kick bd' is not of the form CLASS: word, word"),
+        ("kick bd\n", "line 1: must have the form CLASS: word, word (got 'kick bd')"),
         ("# only\nkick: ,\n", "line 2"),
         (": bd\n", "line 1"),
-        ("# nothing\n", "holds no line"),
-        (b"\xff\xfe kick", "no UTF-8"),
+        ("# nothing\n", "no line of the form"),
+        (b"\xff\xfe kick", "not UTF-8"),
         (None, "No such file"),
     ],
 )

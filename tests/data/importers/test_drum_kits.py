@@ -58,7 +58,7 @@ def test_hits_share_instrument_and_split_with_their_recordings(bank, tmp_path):
     store = build(source, tmp_path / "store")
     known = everything(store)
     assert len(known) == 10
-    # Recording 1 is the soft snare and the Room's hi-hat; the click that all play ties nothing together.
+    # Recording 1 is the soft snare and the hi-hat of the Room kit; the click of all hits connects nothing.
     instruments = {name: row["instrument"] for name, (_, row) in known.items()}
     assert instruments["two:008-room-036-040"] == instruments["two:000-standard-036-120"] == "two:000-standard-036"
     assert instruments["two:008-room-042-040"] == instruments["two:000-standard-038-040"] == "two:000-standard-038"
@@ -67,7 +67,7 @@ def test_hits_share_instrument_and_split_with_their_recordings(bank, tmp_path):
     assert len(pairs) == len(set(instruments.values()))
     soft, loud = (known[f"two:000-standard-042-{velocity}"] for velocity in ("040", "120"))
     assert [soft[1][name] for name in ("velocity", "pitch", "preset")] == [40, -1, "Standard"]
-    # Level is kept: a soft hit is softer.
+    # The level is kept.
     soft, loud = (np.abs(store.audio(split, [row["position"]])).max() for split, row in (soft, loud))
     assert soft < 0.3 * loud
 
@@ -87,8 +87,8 @@ def test_keys_have_general_midi_classes():
         "kick", "snare", "clap", "tom", "hihat", "cymbal", "shaker", "metallic", "hand drum", "wooden",
     }  # fmt: skip
     assert class_of_hit(0, 71, ["Samba Whistle"]) == "unlabeled"
-    assert class_of_hit(0, 42, ["Ride"]) == "hihat"  # General MIDI says it
-    assert class_of_hit(48, 42, ["Timpani A"]) == "mallet drum"  # an orchestra's kit asks the name first
+    assert class_of_hit(0, 42, ["Ride"]) == "hihat"
+    assert class_of_hit(48, 42, ["Timpani A"]) == "mallet drum"  # names decide in an orchestra kit
     assert class_of_hit(48, 42, ["x17"]) == "hihat"
 
 
@@ -104,15 +104,15 @@ def test_default_bank_has_all_classes_and_many_instruments():
 
 
 def test_invalid_banks_and_settings_are_rejected(tmp_path):
-    with pytest.raises(SoundFontError, match="no kits"):
+    with pytest.raises(SoundFontError, match="no drum kits"):
         DrumKitImporter((str(one_preset(tmp_path / "tone.sf2", sample=sine_sample(seconds=0.2))),)).plan()
     with pytest.raises(SoundFontError, match="no such file"):
         DrumKitImporter((str(tmp_path / "none.sf2"),)).plan()
-    with pytest.raises(ValueError, match=r"velocities \[0\]"):
+    with pytest.raises(ValueError, match="velocities=0"):
         DrumKitImporter(velocities=(0, 100))
-    with pytest.raises(ValueError, match=r"velocities \[\]"):
+    with pytest.raises(ValueError, match="velocities=:"):
         DrumKitImporter(velocities=())
-    with pytest.raises(ValueError, match="there is no class 'gong'"):
+    with pytest.raises(ValueError, match="families=gong: no sound has this class"):
         DrumKitImporter(families=("gong",)).plan()
 
 

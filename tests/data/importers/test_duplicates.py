@@ -85,7 +85,7 @@ def test_clicks_have_finite_signatures_and_copies(length):
     for wave in waves:
         assert np.isfinite(np.frombuffer(signature(wave, RATE, RATE)[1:], np.float16)).all()
         assert is_same_sound(wave, 0.2 * wave, RATE)
-    # One sample at another level is the same click.
+    # Clicks of one sample differ only in level.
     assert groups(waves) == ([[0, 1, 2]] if length == 1 else [[0], [1], [2]])
 
 

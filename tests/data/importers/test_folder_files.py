@@ -31,16 +31,16 @@ def test_folders_without_sounds_are_rejected(tmp_path):
     write_broken(tmp_path / "all broken" / "a.wav", "text")
     write_broken(tmp_path / "all broken" / "b.wav", "silent")
     for name, message in (
-        ("empty", "no files; sound files (.wav, "),
-        ("text", "other files only (3)"),
+        ("empty", "no sound files (got 0 other files, expected .wav, "),
+        ("text", "no sound files (got 3 other files"),
         ("none", "no such folder"),
-        ("a.wav", "is a file: give the folder that it is in"),
-        ("all broken", "no sound is left: 1 unreadable; 1 silent; see "),
+        ("a.wav", "is a file; give its folder"),
+        ("all broken", "no sound is left (1 unreadable; 1 silent); see "),
     ):
         with pytest.raises(ValueError, match=re.escape(message)) as error:
             build(tmp_path / "store", tmp_path / name)
         assert "\n" not in str(error.value)
-    with pytest.raises(ValueError, match="a folder of sounds is needed with --path"):
+    with pytest.raises(ValueError, match="--path: missing; give a folder of sound files"):
         build(tmp_path / "other")
     assert not (tmp_path / "store").exists()
 

@@ -47,7 +47,7 @@ def test_pitch_and_loudness_have_wide_ranges_and_are_independent():
     glides = [note for note in notes if np.abs(note.curves.bend).max() > 90]
     assert 0.05 < len(glides) / len(notes) < 0.6
     cutoffs = np.array([np.log(note.curves.cutoff.mean()) for note in notes])
-    assert 0.05 < np.corrcoef(levels, cutoffs)[0, 1] < 0.8  # brightness follows the loudness a little
+    assert 0.05 < np.corrcoef(levels, cutoffs)[0, 1] < 0.8  # brightness follows loudness in part
 
 
 def test_controller_curves_change_pitch_level_and_brightness(bank):
@@ -77,7 +77,7 @@ def test_controller_curves_change_pitch_level_and_brightness(bank):
 def test_recordings_are_cut_into_excerpts_of_one_split(bank, tmp_path):
     source = small(bank)
     records = source.plan()
-    assert len(records) == 12  # 5 s in pieces of 2 s
+    assert len(records) == 12  # recordings of 5 s give excerpts of 2, 2 and 1 s
     by_recording = {
         record.instrument: {other.split for other in records if other.instrument == record.instrument} for record in records
     }
@@ -90,7 +90,7 @@ def test_recordings_are_cut_into_excerpts_of_one_split(bank, tmp_path):
     whole = np.concatenate([source.load(record, None).wave for record in records[:3]])
     assert len(whole) == 80000
     assert 0.01 < np.abs(whole).max() <= 1.0
-    assert source.load(records[0], None).remarks[0].startswith("turned down by ")  # the bank's sine is at full scale
+    assert source.load(records[0], None).remarks[0].startswith("turned down by ")  # the sine of the bank is at full scale
 
 
 def test_phrases_do_not_depend_on_the_sample_rate(bank):
@@ -102,11 +102,11 @@ def test_phrases_do_not_depend_on_the_sample_rate(bank):
 
 def test_programs_are_selected_by_name_or_number(bank):
     assert small(bank, program=("0",)).presets() == small(bank, program=("Tone",)).presets() == [(0, 0)]
-    with pytest.raises(SoundFontError, match=r"program 'viola': no preset of one\.sf2 has that name or number; there are Tone"):
+    with pytest.raises(SoundFontError, match=r"program=viola: no preset of one\.sf2 has this name or number \(presets are"):
         small(bank, program=("viola",)).plan()
-    with pytest.raises(ValueError, match="2 recordings: at least 3"):
+    with pytest.raises(ValueError, match="number=2: must be at least 3"):
         small(bank, number=2)
-    with pytest.raises(ValueError, match="keys 60 to 65"):
+    with pytest.raises(ValueError, match="pitches=60-65: must span"):
         small(bank, pitches=(60, 65))
-    with pytest.raises(ValueError, match="excerpts of 9 s"):
+    with pytest.raises(ValueError, match="seconds=9: must be at most recording_seconds=5"):
         small(bank, seconds=9.0)

@@ -25,7 +25,7 @@ def test_groups_are_connected_components(members):
     for key in keys:
         expected.setdefault(labels[key], []).append(key)
     assert sorted(map(sorted, groups)) == sorted(map(sorted, expected.values()))
-    # Named after their first: the order of the input decides, nothing else.
+    # The order of the input decides the order of groups and keys.
     assert groups == sorted((sorted(group, key=keys.index) for group in groups), key=lambda g: keys.index(g[0]))
 
 
@@ -61,7 +61,7 @@ def test_other_seeds_give_other_splits():
 
 
 def test_fractions_must_sum_to_one():
-    with pytest.raises(ValueError, match="do not sum to 1"):
+    with pytest.raises(ValueError, match="must sum to 1"):
         split_groups({"a": "bass"}, fractions=(0.5, 0.0, 0.6), seed=0)
 
 
@@ -92,10 +92,10 @@ def test_split_files_are_read_or_rejected(tmp_path):
     assert read_split_file(path) == {"a": "train", "b": "train", "c": "test"}
     for text, message in [
         ("{", "not JSON"),
-        ("[]", "holds"),
+        ("[]", "must contain"),
         ('{"train": "a"}', "list of instrument names"),
         ('{"train": ["a"], "test": ["a"]}', "is in 'train' and in 'test'"),
-        ('{"dev": ["a"]}', "names no instruments"),
+        ('{"dev": ["a"]}', "no instruments in"),
     ]:
         path.write_text(text)
         with pytest.raises(ValueError, match=message):
@@ -106,7 +106,7 @@ def test_split_files_are_read_or_rejected(tmp_path):
 
 def test_splits_of_the_default_bank_are_unchanged():
     splits = committed_splits("timgm6mb")
-    # Written out, so that a change of them does not pass unnoticed: scores are comparable only on these.
+    # Scores are only comparable on these splits, so any change must be noticed.
     assert Counter(splits.values()) == {"train": 37, "valid": 5, "test": 11}
     assert sorted(name for name, split in splits.items() if split == "test") == [
         "TimGM6mb:000-006-harpsichord", "TimGM6mb:000-012-marimba", "TimGM6mb:000-013-xylophone",
@@ -125,7 +125,7 @@ def test_small_libraries_have_every_family_in_train_and_no_empty_split(members, 
     assert all(result[name] for name in SPLITS[: len(families)])
     held_out = {families[name] for name in result["valid"] + result["test"]}
     emptied = held_out - {families[name] for name in result["train"]}
-    assert len(emptied) <= 2  # only what a split that would be empty was given
+    assert len(emptied) <= 2  # only instruments that were moved to otherwise empty splits
     if len(families) >= 60:
         assert not emptied
         assert len(result["test"]) == pytest.approx(0.1 * len(families), abs=len(set(families.values())))

@@ -94,9 +94,9 @@ def test_examples_in_memory_are_read(labels):
     assert isinstance(source, DataSourceImporter)
     if labels == "text":
         check(source.plan(), source)
-    else:  # the names of the numbers are not known, the id has the instrument
+    else:  # without names of the numbers, the id states the instrument
         assert [record.instrument for record in source.plan()] == INSTRUMENTS[:8]
-    with pytest.raises(ValueError, match="split 'dev'; train, valid, test are read"):
+    with pytest.raises(ValueError, match="unknown split 'dev', must be one of train, valid, test"):
         tfds_importer({"dev": []}).plan()
 
 
@@ -104,10 +104,10 @@ def test_data_set_is_opened_by_name(written, monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", str(written))
     check((source := TfdsImporter(dataset="nsynth/full").importer()).plan(), source)
     monkeypatch.setattr(tfds.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ValueError, match=r"--dataset=nsynth/gansynth_subset: .*; pip install tensorflow apache-beam") as error:
+    with pytest.raises(ValueError, match=r"gansynth_subset: .*; run pip install tensorflow apache-beam") as error:
         prepare_dataset("nsynth/gansynth_subset")
     assert "\n" not in str(error.value)
-    with pytest.raises(ValueError, match="--path and --dataset: give one"):
+    with pytest.raises(ValueError, match="--path and --dataset: only one is allowed"):
         TfdsImporter(path=("x",), dataset="nsynth/full")
 
 
@@ -126,8 +126,8 @@ def test_selection_leaves_out_notes(prepared):
     ("damage", "message"),
     [
         (lambda folder: (folder / "dataset_info.json").unlink(), "no dataset_info.json"),
-        (lambda folder: (folder / "dataset_info.json").write_text("{"), "not readable"),
-        (lambda folder: (folder / "nsynth-test.tfrecord-00000").unlink(), "is missing"),
+        (lambda folder: (folder / "dataset_info.json").write_text("{"), "damaged"),
+        (lambda folder: (folder / "nsynth-test.tfrecord-00000").unlink(), "missing; prepare"),
         (lambda folder: os.truncate(folder / "nsynth-test.tfrecord-00000", 300_000), "cut short"),
     ],
 )

@@ -17,7 +17,7 @@ def noise(level=0.1, seed=0):
     ("wave", "reason"),
     [
         (note_wave(60), ""),
-        (noise(), ""),  # that it is not harmonic is for the second look
+        (noise(), ""),  # harmonic_check leaves it out
         (np.zeros(64000, np.float32), "silent"),
         (sine(440, 1e-4), "silent"),  # rms 7e-5
         (sine(440, 2e-4), ""),
@@ -35,7 +35,7 @@ def test_wave_problem_of_waves(wave, reason):
 def test_pcm_is_rounded_and_clipping_counted():
     pcm, clipped = quality.to_pcm(np.array([0, 0.5, -1, 1, 1.5, -1.5, 0.6 / 32768], np.float32))
     assert pcm.tolist() == [0, 16384, -32768, 32767, 32767, -32768, 1]
-    assert clipped == 3  # 1.0 is one step too high as well
+    assert clipped == 3  # 1.0 is also out of range
 
 
 @settings(deadline=None, max_examples=20)
@@ -78,7 +78,7 @@ def test_kept_duplicates_are_in_one_split(notes):
         splits_of_sound[kinds[n], int(pitches[n])].add(int(splits[n]))
     for key, where in splits_of_sound.items():
         everywhere = {int(splits[n]) for n in range(len(kinds)) if (kinds[n], int(pitches[n])) == key}
-        assert where == {max(everywhere)}  # only in the split farthest from training, and never nowhere
+        assert where == {max(everywhere)}  # only in the split that is farthest from training
 
 
 GOOD = {"harmonic": 1.0, "aperiodicity": 0.01, "f0_spread": 3.0, "f0_jumps": 0.0, "level_unsteadiness": 0.5}
@@ -93,7 +93,7 @@ GOOD = {"harmonic": 1.0, "aperiodicity": 0.01, "f0_spread": 3.0, "f0_jumps": 0.0
         ({}, 39, 0.0, "pitch out of range (78 Hz)"),
         ({}, 96, 2093.0, ""),
         ({}, 97, 0.0, "pitch out of range (2217 Hz)"),
-        ({}, 45, 55.0, "pitch out of range (55 Hz)"),  # an organ that sounds an octave under its key
+        ({}, 45, 55.0, "pitch out of range (55 Hz)"),  # an organ that sounds an octave below its key
         ({"harmonic": 0.5}, 60, 0.0, "not harmonic (50 % of its frames are periodic)"),
         ({"aperiodicity": 0.4}, 60, 0.0, "not harmonic (100 % of its frames are periodic)"),
         ({"f0_spread": 60.0}, 60, 0.0, "unsteady (f0 spreads by 60 cents)"),
@@ -110,7 +110,7 @@ def test_harmonic_check_of_waves():
     steps = 64000 // 8
     melody = (220, 330, 262, 440, 196, 294, 349, 247)
     jumping = np.concatenate([harmonic_tone(f, [0.3, 0.2], length=steps) for f in melody])
-    # +-10 dB four times a second: 20/pi = 6.4 dB from its mean on average.
+    # +-10 dB at 4 Hz: 20 / pi = 6.4 dB from the mean on average.
     pulsing = 0.3 * harmonic_tone(220, [0.3, 0.2]) * 10 ** (0.5 * np.sin(2 * np.pi * 4 * np.arange(64000) / 16000))
     cases = {
         "": [note_wave(60), note_wave(45), note_wave(90), 0.01 * note_wave(70)],

@@ -48,7 +48,7 @@ def parse_fractions(text: str) -> tuple[float, ...]:
     try:
         return tuple(float(part) / 100 for part in text.split(","))
     except ValueError:
-        raise ValueError(f"splits={text}: must be the percentages of train, valid and test, such as 80,10,10") from None
+        raise ValueError(f"--splits={text}: must be the percentages of train, valid and test, such as 80,10,10") from None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,7 +120,7 @@ class LibrarySettings(LengthSettings):
         """
         known = {record.family for record in records}
         if unknown := sorted(set(self.families) - known):
-            raise ValueError(f"families={unknown[0]}: no sound has this class (the classes are {', '.join(sorted(known))})")
+            raise ValueError(f"--families={unknown[0]}: no sound has this class (the classes are {', '.join(sorted(known))})")
         result = list(records)
         piles: dict[str, list[int]] = {}
         for position in np.random.default_rng(self.seed).permutation(len(result)).tolist():

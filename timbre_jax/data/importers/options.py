@@ -25,13 +25,13 @@ def parse_midi_numbers(text: str, *, all_of: str = "") -> tuple[int, ...]:
     """
     if text == "all":
         if all_of:
-            raise ValueError(f"{all_of}=all: only allowed for nsynth and tfds; give numbers or ranges, such as 40-96")
+            raise ValueError(f"--{all_of}=all: only allowed for nsynth and tfds; give numbers or ranges, such as 40-96")
         return ()
     values: set[int] = set()
     for part in filter(None, (part.strip() for part in text.split(","))):
         first, _, last = part.partition("-")
         if not first.isdecimal() or (last and not last.isdecimal()) or part.endswith("-") or int(last or first) < int(first):
-            raise ValueError(f"{part!r}: must be a MIDI number or a range such as 40-96")
+            raise ValueError(f"{part!r}: must be a MIDI number or a range, such as 40-96")
         values.update(range(int(first), int(last or first) + 1))
     return tuple(sorted(values))
 

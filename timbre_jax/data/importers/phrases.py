@@ -87,7 +87,7 @@ class PhraseImporter(BankMixin, LengthSettings):
             if not here:
                 near = sorted({preset.name for path in self.banks for preset in open_bank(path).presets})[:20]
                 raise SoundFontError(
-                    f"program={program}: no preset of {self.titles} has this name or number (presets are {', '.join(near)}, "
+                    f"--program={program}: no preset of {self.titles} has this name or number (presets are {', '.join(near)}, "
                     "...)"
                 )
             presets += here
