@@ -10,7 +10,7 @@ from typing import Any
 
 from timbre_jax.files import atomic_path
 
-_WRITER = "group_size:1,uncompressed"  # sounds hardly shrink, and reading one should not decompress others
+_WRITER = "group_size:1,uncompressed"  # compression hardly shrinks sounds and would couple their reading
 
 
 class RecordWriter:
@@ -37,14 +37,14 @@ class RecordWriter:
         """Completes the file and renames it to its final name."""
         self._checked(self._writer.close)
         if count_records(self._temporary) != self.count:
-            raise OSError(f"{self._temporary} did not arrive whole on the disk")
+            raise OSError(f"{self._temporary}: incomplete after writing")
         self._stack.close()
 
     def _checked(self, action) -> None:
         """Calls a function of array_record and raises its errors as OSError."""
         try:
             action()
-        except RuntimeError as error:  # array_record wraps the system's error into a text
+        except RuntimeError as error:  # array_record raises system errors as text
             text = str(error)
             raise OSError("No space left on device" if "No space left" in text else " ".join(text.split())) from None
 

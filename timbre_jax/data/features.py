@@ -125,7 +125,7 @@ def _analyze(store, split, representation, folder, *, batch_size, progress) -> N
             start, stop = number * SHARD, min(total, (number + 1) * SHARD)
             path = folder / _file_name(split, number, count)
             files.append({"file": path.name, "count": stop - start})
-            shapes = folder / f"{path.name}.shapes"  # written before the records, so a complete file has it
+            shapes = folder / f"{path.name}.shapes"  # written before the file gets its name
             if shapes.is_file() and count_fixed(path, _record_bytes(json.loads(shapes.read_text()))) == stop - start:
                 layout |= json.loads(shapes.read_text())
                 bar.update(stop - start)

@@ -101,7 +101,7 @@ class Store(StoredSounds):
           path: folder of the store.
 
         Raises:
-          StoreError: the folder does not exist, is unfinished, has another version, or misses a file.
+          StoreError: the folder does not exist, is unfinished, has another version, or lacks a file.
         """
         path = Path(path)
         file = path / "index.json"

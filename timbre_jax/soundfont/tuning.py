@@ -47,7 +47,8 @@ def autocorrelation_pitch(wave: np.ndarray, *, nominal: float) -> float:
         return 0.0
     rising = np.flatnonzero((match[1:-1] > match[:-2]) & (match[1:-1] >= match[2:])) + 1
     rising = rising[(rising > negative[0]) & (rising >= _MIN_LAG) & (match[rising] > 0)]
-    rising = rising[np.abs(np.log2(np.maximum(rising * nominal, 1e-9))) < _OCTAVES]
+    if nominal:
+        rising = rising[np.abs(np.log2(np.maximum(rising * nominal, 1e-9))) < _OCTAVES]
     if not len(rising) or match[rising].max() < _CLEAR:
         return 0.0
     first = rising[np.argmax(match[rising] >= _FIRST_PEAK * match[rising].max())]

@@ -11,7 +11,7 @@ from timbre_jax.soundfont.banks import bank_digest, default_bank
 from timbre_jax.soundfont.parser import Preset
 from timbre_jax.soundfont.player import PLAYER_VERSION
 
-_LICENSE = "that of the banks; TimGM6mb.sf2 is GPL-2: sounds rendered from it are not handed on with weights"
+_LICENSE = "that of the banks; TimGM6mb.sf2 is under GPL-2, so sounds rendered from it are not distributed with weights"
 
 
 class BankMixin:

@@ -132,7 +132,7 @@ class Importer(Protocol):
         """Returns all sounds in reading order; equal settings give equal plans."""
 
     def fetch(self, records: list[Record], positions: Iterable[int]) -> Iterator[tuple[int, Any]]:
-        """Yields (position, payload) of the positions positions of the plan, in order.
+        """Yields (position, payload) of some positions of the plan, in order.
 
         `load` takes the payload.
         """

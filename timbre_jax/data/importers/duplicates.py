@@ -82,15 +82,15 @@ def group_copies(
         _near(_relative(levels), wide, wide),
         _near(_relative(levels[:, :, :_LOW_BANDS]), np.flatnonzero(narrow), np.arange(len(distinct))),
     )
-    held: tuple[int, np.ndarray | None] = (-1, None)
+    last_read: tuple[int, np.ndarray | None] = (-1, None)
     for a, b in pairs:
         one, other = int(distinct[a]), int(distinct[b])
         if copies.root(one) == copies.root(other):
             continue
         compared = _RATE if narrow[a] or narrow[b] else _WIDE_RATE
-        if held[0] != one:  # pairs of one sound are consecutive, so it is read once
-            held = (one, read(one))
-        if is_same_sound(held[1], read(other), rate, compared_rate=compared):
+        if last_read[0] != one:  # pairs of one sound are consecutive, so it is read once
+            last_read = (one, read(one))
+        if is_same_sound(last_read[1], read(other), rate, compared_rate=compared):
             copies.join(one, other)
     return copies.groups()
 

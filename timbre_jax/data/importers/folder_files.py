@@ -67,9 +67,9 @@ def find_files(root: str, visited: set[tuple[int, int]]) -> Iterator[FolderFile]
         os.scandir(root).close()
     except OSError as error:
         raise ValueError(f"{printable(root)}: the folder cannot be opened ({error.strerror})") from None
-    waiting = [(root, "")]
-    while waiting:
-        full, path = waiting.pop()
+    pending = [(root, "")]
+    while pending:
+        full, path = pending.pop()
         suffix = os.path.splitext(path)[1].lower()
         try:
             state = os.stat(full)
@@ -78,7 +78,7 @@ def find_files(root: str, visited: set[tuple[int, int]]) -> Iterator[FolderFile]
                     visited.add((state.st_dev, state.st_ino))
                     names = [name for name in os.listdir(full) if not name.startswith(".") and name != "__MACOSX"]
                     before = path + "/" if path else ""
-                    waiting += [(os.path.join(full, name), before + name) for name in sorted(names, reverse=True)]
+                    pending += [(os.path.join(full, name), before + name) for name in sorted(names, reverse=True)]
             elif stat.S_ISREG(state.st_mode):
                 yield FolderFile(path, suffix, state.st_size, int(state.st_mtime))
             else:
@@ -105,7 +105,7 @@ def find_sounds(paths: Sequence[str]) -> list[tuple[int, str, FolderFile]]:
     for root, (path, name) in enumerate(zip(paths, folder_names(paths), strict=True)):
         for file in find_files(path, visited):
             if file.suffix in OTHER_AUDIO_SUFFIXES:
-                problem = f"unreadable ({file.suffix} files are not supported; convert it to wav or flac)"
+                problem = f"unreadable ({file.suffix} files are not supported; convert the file to wav or flac)"
                 sounds.append((root, name, dataclasses.replace(file, problem=file.problem or problem)))
             elif file.suffix in AUDIO_SUFFIXES:
                 sounds.append((root, name, file))
@@ -174,9 +174,9 @@ def _read_kit(path: str) -> dict[str, str]:
         return {}
     names: dict[str, str] = {}
     for instrument in re.findall(r"<instrument>(.*?)</instrument>", text, re.DOTALL):
-        called = re.search(r"<name>(.*?)</name>", instrument, re.DOTALL)
-        for file in re.findall(r"<filename>(.*?)</filename>", instrument, re.DOTALL) if called else ():
+        name = re.search(r"<name>(.*?)</name>", instrument, re.DOTALL)
+        for file in re.findall(r"<filename>(.*?)</filename>", instrument, re.DOTALL) if name else ():
             names.setdefault(
-                html.unescape(file).strip().replace("\\", "/").rsplit("/", 1)[-1], html.unescape(called[1]).strip()
+                html.unescape(file).strip().replace("\\", "/").rsplit("/", 1)[-1], html.unescape(name[1]).strip()
             )
     return names

@@ -122,7 +122,7 @@ class LibrarySettings(LengthSettings):
         if unknown := sorted(set(self.families) - known):
             raise ValueError(f"--families={unknown[0]}: no sound has this class (the classes are {', '.join(sorted(known))})")
         result = list(records)
-        piles: dict[str, list[int]] = {}
+        of_class: dict[str, list[int]] = {}
         for position in np.random.default_rng(self.seed).permutation(len(result)).tolist():
             record = result[position]
             if record.left_out:
@@ -132,8 +132,8 @@ class LibrarySettings(LengthSettings):
             elif not unlabeled and record.family == UNLABELED:
                 result[position] = record._replace(split="", left_out="not selected (no class)")
             else:
-                piles.setdefault(record.family, []).append(position)
-        ranked = sorted((rank, position) for pile in piles.values() for rank, position in enumerate(pile))
+                of_class.setdefault(record.family, []).append(position)
+        ranked = sorted((rank, position) for positions in of_class.values() for rank, position in enumerate(positions))
         for _, position in ranked[self.number :] if self.number else ():
             result[position] = result[position]._replace(split="", left_out="not selected (beyond --number)")
         return result

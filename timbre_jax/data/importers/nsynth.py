@@ -243,7 +243,7 @@ def _record(note: str, entry: Mapping[str, Any] | None, location: str) -> Record
 
 
 def _records(files: dict[str, str], entries: dict[str, Record], complete: bool) -> list[Record]:
-    """Yields the records of files by note, then those of entries without a file."""
+    """Returns the records of files by note, then those of entries without a file."""
     records = []
     for note, name in files.items():
         record = entries.pop(note, None) or (None if complete else _record(note, None, name))

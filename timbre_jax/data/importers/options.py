@@ -72,7 +72,7 @@ class ImporterSettings(Settings):
         return self
 
     def fetch(self, records: list[Record], positions: Iterable[int]) -> Iterator[tuple[int, Any]]:
-        """Yields (position, None) of the positions positions: `load` needs only the record."""
+        """Yields (position, None) of some positions: `load` needs only the record."""
         for position in positions:
             yield position, None
 
@@ -86,8 +86,7 @@ class NoteSettings(ImporterSettings):
     """
 
     families: tuple[str, ...] = setting((), "NSynth families to use, separated by commas; empty means all.")
-    keep_all: bool = setting(False, "Keep notes that are not harmonic, unsteady, or out of the pitch range.")
-
+    keep_all: bool = setting(False, "Keep notes that are unsteady, not harmonic, or outside the pitch range.")
     pitches: tuple[int, ...] = setting(
         (), "MIDI pitches to use: numbers and ranges, such as 40-96 or 48,60,72, or all.", parse=parse_midi_numbers, shown="all"
     )

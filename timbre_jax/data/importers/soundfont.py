@@ -84,13 +84,13 @@ class SoundFontImporter(BankMixin, NoteSettings):
     def presets(self) -> list[PresetEntry]:
         """Returns the presets that have a family, ordered by bank and position."""
         candidates: dict[tuple[int, int], Preset] = {}
-        held: dict[tuple[int, int], list[str]] = {}
+        digests: dict[tuple[int, int], list[str]] = {}
         for number, path in enumerate(self.banks):
             bank = open_bank(path)
             for position, preset in enumerate(bank.presets):
                 if preset.bank != PERCUSSION_BANK and preset.program in FAMILY_OF_PROGRAM and preset.zones:
                     candidates[number, position] = preset
-                    held[number, position] = [bank.sample_digest(index) for index in bank.preset_samples(preset)]
+                    digests[number, position] = [bank.sample_digest(index) for index in bank.preset_samples(preset)]
         names = self.bank_names
 
         # All presets are grouped, selected or not, so that the name and split of an instrument do not depend on settings.
@@ -101,9 +101,9 @@ class SoundFontImporter(BankMixin, NoteSettings):
                 named.update(dict.fromkeys(group, name))
             return named
 
-        together, alone = grouped(held), {}
+        together, alone = grouped(digests), {}
         for number in range(len(self.banks)):
-            alone.update(grouped({place: samples for place, samples in held.items() if place[0] == number}))
+            alone.update(grouped({place: samples for place, samples in digests.items() if place[0] == number}))
         return [
             PresetEntry(*place, preset, FAMILY_OF_PROGRAM[preset.program], together[place], alone[place])
             for place, preset in sorted(candidates.items())
@@ -136,14 +136,14 @@ class SoundFontImporter(BankMixin, NoteSettings):
         pitches, velocities = sorted(set(self.pitches)), sorted(set(self.velocities))
         cells = even_choice((len(entries), len(pitches), len(velocities)), self.number, seed=self.seed)
         names = [preset_name(self.bank_names[entry.bank], entry.preset, with_bank=True) for entry in entries]
+        notes = [(entries[which], names[which], pitches[p], velocities[v]) for which, p, v in cells.tolist()]
         return [
             Record(
-                id=f"{names[which]}-{pitches[p]:03d}-{velocities[v]:03d}", split=splits[entries[which].instrument],
-                instrument=entries[which].instrument, family=entries[which].family,
-                source=source_of_program(entries[which].preset.program), pitch=pitches[p], velocity=velocities[v],
-                preset=entries[which].preset.name, location=(entries[which].bank, entries[which].position),
+                id=f"{name}-{pitch:03d}-{velocity:03d}", split=splits[entry.instrument], instrument=entry.instrument,
+                family=entry.family, source=source_of_program(entry.preset.program), pitch=pitch, velocity=velocity,
+                preset=entry.preset.name, location=(entry.bank, entry.position),
             )
-            for which, p, v in cells.tolist()
+            for entry, name, pitch, velocity in notes
         ]  # fmt: skip
 
     def load(self, record: Record, payload: Any) -> LoadedSound:

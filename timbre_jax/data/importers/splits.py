@@ -51,8 +51,8 @@ def connected_groups(members: Mapping[Hashable, Iterable[Hashable]]) -> list[lis
     """
     keys, sets = list(members), DisjointSets(len(members))
     owner: dict[Hashable, int] = {}
-    for number, held in enumerate(members.values()):
-        for member in held:
+    for number, own in enumerate(members.values()):
+        for member in own:
             sets.join(number, owner.setdefault(member, number))
     return [[keys[number] for number in group] for group in sets.groups()]
 

@@ -75,9 +75,8 @@ def describe_store(store: Store) -> str:
         ]
     if shared := shared_instruments(store):
         lines.append(
-            f"warning: {shared} instruments are both in train and held-out, so scores are for known instruments; a "
-            "--split_file "
-            "splits by instrument"
+            f"warning: {shared} instruments are both in train and held-out, so scores are for known instruments; use a "
+            "--split_file to split by instrument"
         )
     left_out = ", ".join(f"{number} {reason}" for reason, number in counts["left_out"].items())
     lines.append(f"kept {counts['kept']} of {counts['notes']} sounds{'; left out: ' + left_out if left_out else ''}")
