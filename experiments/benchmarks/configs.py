@@ -206,7 +206,7 @@ class Tones:
 
         from timbre_jax.data.importers.base import LoadedSound
 
-        random = np.random.default_rng(record.where)
+        random = np.random.default_rng(record.location)
         rate, samples = self.audio_format.sample_rate, self.audio_format.samples
         if self.audio_format.variable:
             samples = round(samples * float(random.uniform(0.05, 1.0)))

@@ -228,7 +228,7 @@ BEST = "--config=notes_best"
         (("train", BEST, "--workdir=TMP/run", "--config.model.latent_size=0"), "latent_size must be more than 0, not 0", 1),
         (
             ("train", BEST, "--workdir=TMP/run", "--config.augment.tilt_db=-1"),
-            "config.augment.tilt_db=-1: must be at least 0",
+            "config.augment.tilt_db=-1.0: must be",
             1,
         ),
         (("train", BEST, "--workdir=TMP/run", "--config.augment.nyquist=1"), "no field config.augment.nyquist", 2),
