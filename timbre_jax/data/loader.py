@@ -50,8 +50,8 @@ class Pipeline(Iterator[Example]):
         for name, value in self._settings.items():
             if state.get(name) != value:
                 raise ValueError(
-                    f"saved position in the data: wrong {name} (got {state.get(name)}, expected {value}); use the same data and "
-                    "settings, or start a new run"
+                    f"saved position in the data: wrong {name} (got {state.get(name)}, expected {value}); use the same data "
+                    "and settings, or start a new run"
                 )
         batches, rest = divmod(int(state["examples"]), self._stride)
         if rest:

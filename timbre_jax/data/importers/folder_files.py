@@ -176,7 +176,5 @@ def _read_kit(path: str) -> dict[str, str]:
     for instrument in re.findall(r"<instrument>(.*?)</instrument>", text, re.DOTALL):
         name = re.search(r"<name>(.*?)</name>", instrument, re.DOTALL)
         for file in re.findall(r"<filename>(.*?)</filename>", instrument, re.DOTALL) if name else ():
-            names.setdefault(
-                html.unescape(file).strip().replace("\\", "/").rsplit("/", 1)[-1], html.unescape(name[1]).strip()
-            )
+            names.setdefault(html.unescape(file).strip().replace("\\", "/").rsplit("/", 1)[-1], html.unescape(name[1]).strip())
     return names
