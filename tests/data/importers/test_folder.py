@@ -86,7 +86,7 @@ def test_changed_files_change_the_fingerprint(tmp_path):
     store = build(tmp_path / "store", folder)
     assert build(tmp_path / "store", folder).index == store.index
     write(folder / "kick" / "00000.wav", hit(99))
-    with pytest.raises(ValueError, match="of other settings or files"):
+    with pytest.raises(ValueError, match="with other settings or files"):
         build(tmp_path / "store", folder)
     # Files may be equal in name, size and time but not in their samples, for which features must not be mixed up.
     path, state = folder / "kick" / "00000.wav", os.stat(folder / "kick" / "00000.wav")
