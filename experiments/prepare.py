@@ -19,7 +19,7 @@ if __name__ == "__main__":
 
 from experiments import command_line
 from timbre_jax.data.prepare.make_store import IMPORTERS, StoreSettings, make_store
-from timbre_jax.data.prepare.summary import summary
+from timbre_jax.data.prepare.summary import describe_store
 
 CONFIGS = {"folder": "library_best", "kits": "library_best", "drums": "library_best", "recordings": "caillon2020_continuous",
            "phrases": "caillon2020_continuous"}  # fmt: skip
@@ -30,7 +30,7 @@ def main(_) -> None:
     target, sounds = command_line.settings(StoreSettings), command_line.chosen_settings("source", IMPORTERS)
     if not sounds.keep_all:
         command_line.use_compilation_cache()
-    print(summary(make_store(sounds, target)))
+    print(describe_store(make_store(sounds, target)))
     name = CONFIGS.get(flags.FLAGS.source, "notes_best")
     train = (f"--config={name}", f"--workdir=runs/{Path(target.out).name}", f"--config.data.store={target.out}")
     report = Path(target.out) / "doctor.md"

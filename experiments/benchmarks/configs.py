@@ -138,26 +138,26 @@ def make_store(config: Mapping[str, Any], path: Path, *, sounds: int = 0) -> Pat
     `sounds` to train on; 0 is two batches of them, and no fewer than 64.
     """
     from timbre_jax.data.datasets import base_representation
-    from timbre_jax.data.importers.base import Form
+    from timbre_jax.data.importers.base import AudioFormat
     from timbre_jax.data.prepare.build import build_store
 
     representation = base_representation(config)
     own = representation.length
     variable = config["model"]["name"] == "variable_length_vae"
-    form = Form(representation.sample_rate, own or 4 * representation.sample_rate, variable=variable)
+    audio_format = AudioFormat(representation.sample_rate, own or 4 * representation.sample_rate, variable=variable)
     count = sounds or max(64, 2 * config["train"]["batch_size"])
-    build_store(Tones(form, (("train", count), ("valid", 8))), path, workers=1, progress=False)
+    build_store(Tones(audio_format, (("train", count), ("valid", 8))), path, workers=1, progress=False)
     return path
 
 
 @dataclasses.dataclass(frozen=True)
 class Tones:
-    """A source of harmonic tones with a little noise, 82 to 780 Hz, fading; of many lengths where the form is `variable`.
+    """A source of harmonic tones with a little noise, 82 to 780 Hz, fading; of many lengths if the format is `variable`.
 
     Held-out tones have pitches between those to train on, so that none is left out as a copy.
     """
 
-    form: Any
+    audio_format: Any
     counts: tuple[tuple[str, int], ...]
 
     def describe(self) -> dict[str, Any]:
@@ -181,14 +181,14 @@ class Tones:
     def load(self, record, payload):
         import numpy as np
 
-        from timbre_jax.data.importers.base import Loaded
+        from timbre_jax.data.importers.base import LoadedSound
 
-        random = np.random.default_rng(record.where)
-        rate, samples = self.form.sample_rate, self.form.samples
-        if self.form.variable:
+        random = np.random.default_rng(record.location)
+        rate, samples = self.audio_format.sample_rate, self.audio_format.samples
+        if self.audio_format.variable:
             samples = round(samples * float(random.uniform(0.05, 1.0)))
         time_s = np.arange(samples) / rate
         phases = 2 * np.pi * 440.0 * 2.0 ** ((record.pitch - 69) / 12) * time_s
         wave = sum(np.sin(n * phases + random.uniform(0, 6.28)) / n for n in range(1, 8))
         wave = 0.1 * np.exp(-time_s / random.uniform(0.3, 3.0)) * wave + 1e-3 * random.standard_normal(samples)
-        return Loaded(wave.astype(np.float32))
+        return LoadedSound(wave.astype(np.float32))

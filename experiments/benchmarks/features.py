@@ -19,13 +19,13 @@ SOUNDS, BATCH, ROUNDS = 256, 128, 3
 def run() -> list[dict]:
     """The rows of the benchmark."""
     from experiments.benchmarks.configs import Tones
-    from timbre_jax.data.importers.base import NOTES
+    from timbre_jax.data.importers.base import NOTE_FORMAT
     from timbre_jax.data.prepare.build import build_store
     from timbre_jax.representations import HarmonicTracks, LogMel
 
     rows = []
     with tempfile.TemporaryDirectory(prefix="timbre_features_") as folder:
-        store = build_store(Tones(NOTES, (("train", SOUNDS),)), Path(folder) / "store", workers=1, progress=False)
+        store = build_store(Tones(NOTE_FORMAT, (("train", SOUNDS),)), Path(folder) / "store", workers=1, progress=False)
         for representation in (HarmonicTracks(), LogMel()):
             cached, fly, caching = _speeds(store, representation)
             name = f"features/{representation.name}"

@@ -115,9 +115,9 @@ def _hits(number: int, seed: int, sample_rate: int) -> Iterator[tuple[str, str, 
 def _rendered(number: int, seed: int, sample_rate: int) -> Iterator[tuple[str, str, np.ndarray]]:
     import soxr
 
-    from timbre_jax.data.importers.soundfont import SoundFontSource
+    from timbre_jax.data.importers.soundfont import SoundFontImporter
 
-    source = SoundFontSource(number=2 * number, seed=seed)
+    source = SoundFontImporter(number=2 * number, seed=seed)
     records, found = source.plan(), 0
     for position in np.random.default_rng(seed).permutation(len(records)).tolist():
         if found == number:
@@ -126,15 +126,19 @@ def _rendered(number: int, seed: int, sample_rate: int) -> Iterator[tuple[str, s
         if not _audible(wave):
             continue
         found += 1
-        yield records[position].id, records[position].instrument, soxr.resample(wave, source.form.sample_rate, sample_rate)
+        yield (
+            records[position].id,
+            records[position].instrument,
+            soxr.resample(wave, source.audio_format.sample_rate, sample_rate),
+        )
 
 
 def _real(path: str, number: int, seed: int, sample_rate: int) -> Iterator[tuple[str, str, np.ndarray]]:
     import soxr
 
-    from timbre_jax.data.importers.nsynth import NSynthSource
+    from timbre_jax.data.importers.nsynth import NSynthImporter
 
-    source = NSynthSource(path=(path,))
+    source = NSynthImporter(path=(path,))
     records = source.plan()
     order = np.random.default_rng(seed).permutation([k for k, record in enumerate(records) if not record.left_out])
     seen: dict[str, int] = {}
@@ -149,5 +153,5 @@ def _real(path: str, number: int, seed: int, sample_rate: int) -> Iterator[tuple
         yield (
             record.id,
             record.instrument,
-            soxr.resample(source.load(record, payload).wave, source.form.sample_rate, sample_rate),
+            soxr.resample(source.load(record, payload).wave, source.audio_format.sample_rate, sample_rate),
         )

@@ -76,11 +76,11 @@ def batches(source: Any, records: Sequence[Any]) -> Iterator[tuple[list[Any], li
 def measure_rendered(number: int, seed: int) -> list[dict[str, Any]]:
     """One dict a note of known pitch: id, instrument, moves, kept, frames, right (within 10 cents), lsd_7, lsd_all."""
     from timbre_jax.audio.distances import log_spectral_distance
-    from timbre_jax.data.importers.soundfont import SoundFontSource
-    from timbre_jax.data.prepare.quality import reason_of_quality
+    from timbre_jax.data.importers.soundfont import SoundFontImporter
+    from timbre_jax.data.prepare.quality import note_problem
     from timbre_jax.representations import HarmonicTracks
 
-    source = SoundFontSource(number=number, seed=seed)
+    source = SoundFontImporter(number=number, seed=seed)
     seven, every = HarmonicTracks(), HarmonicTracks(n_harmonics=0)
     seconds = np.arange(seven.n_frames) * seven.hop / seven.sample_rate
     held = (seconds >= HOLD[0]) & (seconds <= HOLD[1])
@@ -99,7 +99,7 @@ def measure_rendered(number: int, seed: int) -> list[dict[str, Any]]:
             notes.append(
                 {
                     "id": record.id, "instrument": record.instrument, "preset": record.preset,
-                    "moves": note.pitch_moves, "kept": not reason_of_quality(own, record.pitch, note.f0),
+                    "moves": note.pitch_moves, "kept": not note_problem(own, record.pitch, note.f0),
                     "frames": int(heard.sum()), "right": float(np.mean(np.abs(cents) <= 10.0)),
                     "lsd_7": float(distances[0][row]), "lsd_all": float(distances[1][row]),
                 }
@@ -109,11 +109,11 @@ def measure_rendered(number: int, seed: int) -> list[dict[str, Any]]:
 
 def measure_real(path: str) -> list[dict[str, Any]]:
     """One dict a real note with a key of 40-96: instrument, kept, cents from the key, folded cents."""
-    from timbre_jax.data.importers.nsynth import NSynthSource
-    from timbre_jax.data.prepare.quality import reason_of_quality
+    from timbre_jax.data.importers.nsynth import NSynthImporter
+    from timbre_jax.data.prepare.quality import note_problem
     from timbre_jax.representations import HarmonicTracks
 
-    source = NSynthSource(path=(path,), pitches=tuple(range(40, 97)))
+    source = NSynthImporter(path=(path,), pitches=tuple(range(40, 97)))
     representation = HarmonicTracks()
     notes = []
     for records, loaded, waves in batches(source, source.plan()):
@@ -125,7 +125,7 @@ def measure_real(path: str) -> list[dict[str, Any]]:
             folded = cents - 1200.0 * np.round(cents / 1200.0) if np.isfinite(cents) else np.inf
             notes.append(
                 {
-                    "instrument": record.instrument, "kept": not reason_of_quality(own, record.pitch, 0.0),
+                    "instrument": record.instrument, "kept": not note_problem(own, record.pitch, 0.0),
                     "cents": cents, "folded": folded,
                 }
             )  # fmt: skip

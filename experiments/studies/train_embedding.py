@@ -67,14 +67,14 @@ def train_embedding(settings: EmbeddingTraining) -> Path:
     import optax
     from tqdm import tqdm
 
-    from timbre_jax.data.importers.class_rules import UNLABELLED
+    from timbre_jax.data.importers.class_rules import UNLABELED
     from timbre_jax.data.store import Store
     from timbre_jax.metrics.embedding_network import EmbeddingNetwork, EmbeddingSettings, write_network
 
     steps, seed, progress = settings.steps, settings.seed, settings.progress
     stores = [Store.open(path) for path in settings.store]
     images, pitch, names = _read(stores, "train", settings.maximum, seed, progress)
-    classes = tuple(sorted(set(names) - {UNLABELLED, ""}))
+    classes = tuple(sorted(set(names) - {UNLABELED, ""}))
     if len(classes) < 2:
         raise ValueError(f"an embedding learns to tell classes; the stores have {len(classes)}")
     label = np.array([classes.index(name) if name in classes else -1 for name in names])
@@ -161,7 +161,7 @@ def _augmented(images: np.ndarray, generator: np.random.Generator) -> np.ndarray
 
 
 def _report(path: Path, stores, known, progress: bool) -> None:
-    from timbre_jax.data.importers.class_rules import UNLABELLED
+    from timbre_jax.data.importers.class_rules import UNLABELED
     from timbre_jax.metrics.embedding import image_embedding
     from timbre_jax.metrics.knn import neighbor_accuracy
 
@@ -172,7 +172,7 @@ def _report(path: Path, stores, known, progress: bool) -> None:
                 continue
             for embedding in (str(path), "mel_statistics"):
                 train, held = (_points(image_embedding(embedding), x) for x in (known[0], images))
-                there, asked = known[2] != UNLABELLED, names != UNLABELLED
+                there, asked = known[2] != UNLABELED, names != UNLABELED
                 told = neighbor_accuracy(train[there], known[2][there], held[asked], names[asked])
                 share, baseline = 100 * told.accuracy, 100 * told.baseline
                 line = f"{store.path.name} {split}, {Path(embedding).stem}: class {share:.1f} % (baseline {baseline:.1f} %)"

@@ -10,7 +10,7 @@ from tests.helpers.notes import ListedSource
 from tests.helpers.sounds import harmonic_tone
 from timbre_jax.analysis.invariance import LatentFrames, latent_frames, measure_invariance
 from timbre_jax.analysis.probe import ProbeSettings, probe, probe_label, r2_interval
-from timbre_jax.data.importers.base import Form, Loaded
+from timbre_jax.data.importers.base import AudioFormat, LoadedSound
 from timbre_jax.data.prepare.build import build_store
 from timbre_jax.models import make_model
 from timbre_jax.representations import LogMel
@@ -147,7 +147,7 @@ def test_rows_of_a_space_are_loudness_pitch_and_the_reconstruction():
     assert measure_invariance(silent) == ()
 
 
-SHORT = Form(samples=12800)
+SHORT = AudioFormat(samples=12800)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,12 +155,12 @@ class Tones(ListedSource):
     """Half a second of a tone that rises by 20 dB, then silence: loudness and pitch are known in every frame."""
 
     counts: tuple[tuple[str, int], ...] = (("train", 6), ("valid", 4), ("test", 2))
-    form: Form = SHORT
+    audio_format: AudioFormat = SHORT
 
     def load(self, record, payload):
         wave = np.zeros(12800, np.float32)
-        wave[:8000] = harmonic_tone(hertz(record.where), [0.1, 0.05, 0.02], length=8000) * 10 ** np.linspace(-1, 0, 8000)
-        return Loaded(wave, f0=hertz(record.where))
+        wave[:8000] = harmonic_tone(hertz(record.location), [0.1, 0.05, 0.02], length=8000) * 10 ** np.linspace(-1, 0, 8000)
+        return LoadedSound(wave, f0=hertz(record.location))
 
 
 def hertz(number):

@@ -19,7 +19,7 @@ SECONDS = np.arange(FRAMES) * 172 / 16000
 
 
 def notes(*, f0=220.0, count=300):
-    """Normalized tracks of steady notes with -40 dB in every harmonic but the last two, which are at the floor."""
+    """Returns tracks of steady notes at -40 dB whose two highest harmonics are silent."""
     amplitude = np.full((count, FRAMES, HARMONICS), -40.0, np.float32)
     amplitude[..., -2:] = -100.0
     return jnp.asarray(TRACKS.normalize(jnp.full((count, FRAMES), f0), jnp.asarray(amplitude)))
@@ -29,29 +29,29 @@ VALUES, MASK, KEYS = notes(), jnp.ones((300, FRAMES)), jax.random.split(jax.rand
 
 
 def changed(values=VALUES, mask=MASK, **settings):
-    """f0 [B, N] in Hz and amplitudes [B, N, H] in dB after an augmentation with these settings alone, and its values."""
+    """Returns f0 [B, N] in Hz, amplitudes [B, N, H] in dB, and values after augmentation."""
     out = make_augment("harmonic", representation=TRACKS, **{**OFF, **settings})(KEYS, values, mask)
     f0, amplitude = TRACKS.denormalize(out)
     return np.asarray(f0), np.asarray(amplitude), np.asarray(out)
 
 
 def gains(**settings):
-    """Changes [B, N, 5] in dB of the harmonics over the floor."""
+    """Returns the changes of the audible harmonics in dB, [B, N, 5]."""
     return changed(**settings)[1][..., :-2] + 40.0
 
 
-def test_everything_off_is_the_identity():
+def test_harmonic_augment_with_all_changes_off_is_the_identity():
     np.testing.assert_allclose(changed()[2], VALUES, atol=1e-6)
 
 
-def test_a_probability_of_zero_is_the_identity_and_a_half_is_half():
+def test_probability_is_the_share_of_changed_sounds():
     out = changed(probability=0.0, level_db=9.0, pitch_semitones=3.0, time_warp=0.5)[2]
     np.testing.assert_array_equal(out, VALUES)
     out = changed(probability=0.5, level_db=9.0)[2]
     assert 0.4 < np.mean(np.any(out != np.asarray(VALUES), axis=(1, 2))) < 0.6
 
 
-def test_level_moves_all_harmonics_alike():
+def test_level_changes_all_harmonics_equally():
     gain = gains(level_db=4.0)
     np.testing.assert_allclose(changed(level_db=4.0)[0], 220.0, rtol=1e-4)
     np.testing.assert_allclose(gain, np.broadcast_to(gain[:, :1, :1], gain.shape), atol=1e-3)
@@ -59,7 +59,7 @@ def test_level_moves_all_harmonics_alike():
     assert abs(gain[:, 0, 0].mean()) < 0.8
 
 
-def test_tilt_is_in_decibels_an_octave():
+def test_tilt_is_in_db_per_octave():
     gain = gains(tilt_db=2.0)[:, 0]
     np.testing.assert_allclose(gain[:, 0], 0.0, atol=1e-3)
     np.testing.assert_allclose(gain, gain[:, 1:2] * np.log2(np.arange(1, 6)), atol=2e-3)
@@ -75,14 +75,14 @@ def test_changes_of_single_harmonics_are_independent(setting, course):
     assert np.abs(np.corrcoef(drawn.T) - np.eye(5)).max() < 0.25
 
 
-def test_decay_is_in_decibels_a_second():
+def test_decay_is_in_db_per_second():
     gain = gains(decay_db=6.0)
     slope = gain[:, -1, 0] / SECONDS[-1]
     np.testing.assert_allclose(gain, slope[:, None, None] * SECONDS[:, None] * np.ones(5), atol=2e-3)
     assert slope.std() == pytest.approx(6.0, rel=0.15)
 
 
-def test_pitch_is_in_semitones_and_for_the_whole_note():
+def test_pitch_change_is_in_semitones_and_constant():
     f0, amplitude, _ = changed(pitch_semitones=1.5)
     semitones = 12 * np.log2(f0 / 220.0)
     np.testing.assert_allclose(semitones, np.broadcast_to(semitones[:, :1], semitones.shape), atol=2e-3)
@@ -90,8 +90,8 @@ def test_pitch_is_in_semitones_and_for_the_whole_note():
     np.testing.assert_allclose(amplitude[..., :-2], -40.0, atol=1e-3)
 
 
-def test_time_warp_moves_the_held_part_and_nothing_after():
-    """A ramp shows where every frame comes from: t -> held (t / held)^gamma."""
+def test_time_warp_changes_only_the_held_part():
+    """Uses a ramp, whose values state the source of every frame: t -> held (t / held)^gamma."""
     values, held = VALUES.at[:, :, 1].set(jnp.linspace(0.2, 0.8, FRAMES)), 0.3
     out = changed(values, time_warp=0.4, held_seconds=held)[2][..., 1]
     source = (out - 0.2) / 0.6 * (FRAMES - 1)  # frames
@@ -104,7 +104,7 @@ def test_time_warp_moves_the_held_part_and_nothing_after():
     assert gamma[:, 5].std() > 0.1
 
 
-def test_floors_stay_floors_and_all_stays_in_range():
+def test_silent_harmonics_stay_silent_and_values_stay_in_range():
     values = VALUES.at[:, 30:, 1:].set(0.0)
     _, _, out = changed(values, level_db=40.0, tilt_db=20.0, decay_db=60.0, harmonic_db=20.0, pitch_semitones=24.0)
     assert (out >= 0).all()
@@ -113,7 +113,7 @@ def test_floors_stay_floors_and_all_stays_in_range():
     assert (out[:, 30:, 1:] == 0).all()
 
 
-def test_harmonics_above_nyquist_go_to_the_floor():
+def test_harmonics_above_nyquist_are_silent():
     f0, amplitude, _ = changed(notes(f0=1500.0).at[..., 1:].set(0.5), pitch_semitones=2.0)
     frequency = f0[..., None] * np.arange(1, HARMONICS + 1)
     clear = np.abs(frequency - 8000.0) > 1.0
@@ -124,13 +124,13 @@ def test_harmonics_above_nyquist_go_to_the_floor():
     assert not above[..., 4].all()
 
 
-def test_frames_that_are_padding_are_not_touched():
+def test_padding_does_not_change():
     out = changed(mask=MASK.at[:, 25:].set(0.0), level_db=10.0)[2]
     np.testing.assert_array_equal(out[:, 25:], VALUES[:, 25:])
     assert np.any(out[:, :25] != VALUES[:, :25])
 
 
-def test_an_example_depends_on_its_key_alone():
+def test_example_depends_only_on_its_key():
     everything = {"level_db": 4.0, "tilt_db": 2.0, "harmonic_db": 3.0, "pitch_semitones": 1.0, "time_warp": 0.3}
     values, mask, keys = VALUES[:8], MASK[:8], KEYS[:8]
     augment = make_augment("harmonic", representation=TRACKS, **everything, held_seconds=0.3)
@@ -141,7 +141,7 @@ def test_an_example_depends_on_its_key_alone():
     assert out.dtype == jnp.float32
 
 
-def test_units_are_those_of_the_representation():
+def test_units_follow_from_the_representation():
     other = dataclasses.replace(TRACKS, f0_range=(100.0, 1600.0), amplitude_range=(-80.0, 0.0))
     augment = make_augment("harmonic", representation=other)
     assert augment == HarmonicAugment(
@@ -154,7 +154,7 @@ MEL_OFF = {"pitch_semitones": 0.0, "stretch_semitones": 0.0, "tilt_db": 0.0, "co
 
 
 def tones(count=16, *, frequency=1000.0):
-    """Log-mel values of decaying tones, and what augmentation takes beside them."""
+    """Returns keys, log-mel values of decaying tones, and their mask."""
     time = np.arange(8000) / 16000
     wave = np.exp(-4.0 * time) * np.sin(2 * np.pi * frequency * time)
     values = MEL.analyze(jnp.asarray(np.tile(wave, (count, 1)), jnp.float32)).values
@@ -167,7 +167,7 @@ def mel_changed(frequency=1000.0, **settings):
     return np.asarray(values), np.asarray(jax.jit(augment)(keys, values, mask))
 
 
-def test_mel_everything_off_is_the_identity():
+def test_mel_augment_with_all_changes_off_is_the_identity():
     before, after = mel_changed()
     np.testing.assert_allclose(after, before, atol=1e-6)
 
@@ -177,22 +177,22 @@ def test_mel_pitch_moves_the_loudest_band_by_the_drawn_factor():
     keys, values, mask = tones()
     after = np.asarray(jax.jit(augment)(keys, values, mask))
     centers = np.array(augment.centers)
-    # The very same draws as inside, turned into tones of the moved pitch.
-    draws = jax.vmap(lambda key: jax.random.normal(jax.random.split(key, 6)[1]))(keys).tolist()
-    for moved, draw in zip(after, draws, strict=True):
-        wanted = 1000.0 * 2 ** (4.0 * draw / 12.0)
-        found = np.average(centers, weights=np.exp(9.2 * moved[5]))
-        assert abs(np.log2(found / wanted)) < 0.1
+    # The draws of the augmentation state the pitch of every tone.
+    normals = jax.vmap(lambda key: jax.random.normal(jax.random.split(key, 6)[1]))(keys).tolist()
+    for moved, draw in zip(after, normals, strict=True):
+        expected = 1000.0 * 2 ** (4.0 * draw / 12.0)
+        actual = np.average(centers, weights=np.exp(9.2 * moved[5]))
+        assert abs(np.log2(actual / expected)) < 0.1
 
 
-def test_mel_stretch_changes_the_decay_and_not_the_bands():
+def test_mel_stretch_changes_the_decay_but_not_the_bands():
     before, after = mel_changed(stretch_semitones=6.0)
     slopes = after[:, 30].max(-1) - after[:, 5].max(-1)
     assert slopes.std() > 0.02
     np.testing.assert_array_equal(after[:, 5].argmax(-1), before[:, 5].argmax(-1))
 
 
-def test_mel_changes_leave_silence_silent_and_the_loudest_at_one():
+def test_mel_silence_stays_silent_and_the_loudest_value_is_one():
     before, after = mel_changed(tilt_db=9.0, color_db=6.0, decay_db=20.0)
     assert np.all(after[before == 0.0] == 0.0)
     np.testing.assert_allclose(after.max(axis=(1, 2)), 1.0, atol=1e-6)
@@ -208,26 +208,26 @@ def test_mel_changes_leave_silence_silent_and_the_loudest_at_one():
     ("name", "settings", "representation", "message"),
     [
         ("spectral", {}, TRACKS, "config.augment.name=spectral: must be one of none, harmonic, mel"),
-        ("harmonic", {"levle_db": 3.0}, TRACKS, "levle_db: 'harmonic' has no such setting; it has decay_db"),
-        ("harmonic", {"nyquist": 3.0}, TRACKS, "nyquist: 'harmonic' has no such setting"),
+        ("harmonic", {"levle_db": 3.0}, TRACKS, "levle_db: not a setting of 'harmonic' (its settings are decay_db"),
+        ("harmonic", {"nyquist": 3.0}, TRACKS, "nyquist: not a setting of 'harmonic'"),
         ("harmonic", {"level_db": -3.0}, TRACKS, "config.augment.level_db=-3.0: must be at least 0"),
         ("harmonic", {"level_db": "much"}, TRACKS, "level_db='much': must be a number"),
         ("harmonic", {"probability": 1.5}, TRACKS, "probability=1.5: must be at most 1"),
         ("harmonic", {"held_seconds": 0.0}, TRACKS, "held_seconds=0.0: must be at least 0.001"),
-        ("none", {"level_db": 3.0}, TRACKS, "config.augment.level_db: 'none' has no settings"),
+        ("none", {"level_db": 3.0}, TRACKS, "config.augment.level_db: augmentation 'none' has no settings"),
         (
             "harmonic",
             {},
             dataclasses.replace(TRACKS, f0_scale="hz"),
-            "not 'harmonic_tracks' with f0_scale='hz'",
+            "(got harmonic_tracks with f0_scale=hz)",
         ),
         ("mel", {"knots": 0}, MEL, "knots=0: must be at least 2"),
         ("mel", {"knots": 2.5}, MEL, "knots=2.5: must be a whole number"),
-        ("mel", {"harmonic_db": 1.0}, MEL, "'mel' has no such setting"),
-        ("mel", {}, TRACKS, "needs the representation 'log_mel'"),
+        ("mel", {"harmonic_db": 1.0}, MEL, "not a setting of 'mel'"),
+        ("mel", {}, TRACKS, "needs the representation log_mel"),
     ],
 )
-def test_names_and_settings_are_checked(name, settings, representation, message):
+def test_invalid_names_and_settings_are_rejected(name, settings, representation, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         make_augment(name, representation=representation, **settings)
     assert make_augment("none", representation=TRACKS) is None

@@ -8,7 +8,7 @@ from timbre_jax.data.example_source import ExampleSource
 
 
 class Counting(ExampleSource):
-    """Counts its reads, and lets the first ones wait for one another's readers."""
+    """Source that records its reads, and waits in each for a gate."""
 
     def __init__(self, gate=None):
         self.reads, self._gate = [], gate
@@ -28,7 +28,7 @@ class Counting(ExampleSource):
         return {"index": positions.astype(np.int32)}
 
 
-def test_a_batch_is_read_once_as_long_as_it_is_kept():
+def test_kept_batch_is_read_once():
     source = Counting()
     shared = BatchCache(source, keep=2)
     for positions in ([1, 2], [2, 1], [1, 2], [5, 6], [1, 2]):
@@ -38,7 +38,7 @@ def test_a_batch_is_read_once_as_long_as_it_is_kept():
     assert shared[3] == {"index": 3}
 
 
-def test_who_asks_for_what_is_being_read_waits_for_it():
+def test_concurrent_readers_share_one_read():
     gate = threading.Event()
     source = Counting(gate)
     shared, got = BatchCache(source, keep=2), []
@@ -52,7 +52,7 @@ def test_who_asks_for_what_is_being_read_waits_for_it():
     assert all(batch is got[0] for batch in got)
 
 
-def test_what_could_not_be_read_is_tried_again():
+def test_failed_read_is_repeated():
     source = Counting()
     shared = BatchCache(source, keep=2)
     for _ in range(2):

@@ -8,7 +8,7 @@ import pytest
 from tests.helpers.notes import ListedSource
 from timbre_jax.data import features as features_module
 from timbre_jax.data.features import FeatureSource, cached_features
-from timbre_jax.data.importers.base import Form, Loaded
+from timbre_jax.data.importers.base import AudioFormat, LoadedSound
 from timbre_jax.data.loader import make_pipeline
 from timbre_jax.data.prepare.build import build_store
 from timbre_jax.data.store import StoreError, open_store
@@ -18,7 +18,7 @@ from timbre_jax.types import Features
 
 @dataclasses.dataclass(frozen=True)
 class Blocks(Representation):
-    """A representation that is quick and has conditions and masks: levels of 40 blocks and of their halves."""
+    """Fast representation with conditions and masks: levels of 40 blocks and their halves."""
 
     name = "blocks"
     sample_rate: int = 16000
@@ -50,20 +50,20 @@ def direct(store, split="train", representation=None):
     return (representation or Blocks()).analyze(store.audio(split, range(store.length(split))))
 
 
-def same(found, wanted):
-    spread = float(jnp.max(wanted.values) - jnp.min(wanted.values))
-    np.testing.assert_allclose(found.values, wanted.values, atol=1e-5 * spread)
-    np.testing.assert_array_equal(found.mask, wanted.mask)
-    assert found.conditions.keys() == wanted.conditions.keys()
-    for name in wanted.conditions:
-        np.testing.assert_allclose(found.conditions[name], wanted.conditions[name], rtol=1e-6)
-    assert found.rate == wanted.rate
+def same(actual, expected):
+    spread = float(jnp.max(expected.values) - jnp.min(expected.values))
+    np.testing.assert_allclose(actual.values, expected.values, atol=1e-5 * spread)
+    np.testing.assert_array_equal(actual.mask, expected.mask)
+    assert actual.conditions.keys() == expected.conditions.keys()
+    for name in expected.conditions:
+        np.testing.assert_allclose(actual.conditions[name], expected.conditions[name], rtol=1e-6)
+    assert actual.rate == expected.rate
 
 
-def test_what_was_analyzed_is_read_back(store):
+def test_cached_features_equal_analyzed_features(store):
     source = cached(store)
-    wanted = direct(store)
-    same(source.read(), wanted)
+    expected = direct(store)
+    same(source.read(), expected)
     assert len(source) == 90
     assert source.shape == (40, 2)
     places = [7, 89, 0, 7]
@@ -79,7 +79,7 @@ def test_what_was_analyzed_is_read_back(store):
     assert batch["level"].shape == (4,)
 
 
-def test_it_is_done_once(store, monkeypatch):
+def test_features_are_analyzed_once(store, monkeypatch):
     cached(store)
     monkeypatch.setattr(Blocks, "analyze", lambda *_: pytest.fail("analyzed again"))
     same_again = cached(store)
@@ -93,7 +93,7 @@ class WithInverter(Blocks):
     synthesis_fields = ("inverter",)
 
 
-def test_other_settings_of_the_analysis_are_other_features(store):
+def test_only_analysis_settings_change_the_folder(store):
     folders = [cached(store, representation=WithInverter(inverter=name)).folder for name in ("slow", "quick")]
     assert folders[0] == folders[1]
     other = cached(store, representation=Blocks(scale=60.0))
@@ -103,7 +103,7 @@ def test_other_settings_of_the_analysis_are_other_features(store):
     assert settings == {"name": "blocks", "settings": {"sample_rate": 16000, "scale": 60.0, "broken": False}}
 
 
-def test_interrupted_it_goes_on(store, tmp_path, monkeypatch):
+def test_interrupted_analysis_resumes(store, tmp_path, monkeypatch):
     monkeypatch.setattr(features_module, "SHARD", 32)
     analyze, seen = Blocks.analyze, []
 
@@ -118,54 +118,53 @@ def test_interrupted_it_goes_on(store, tmp_path, monkeypatch):
         cached(store, directory=tmp_path)
     assert not list(tmp_path.glob("*/train.features.json"))
     source = cached(store, directory=tmp_path)
-    assert len(seen) == 4 + 4  # 2 batches a shard, 3 shards, of which one was finished
+    assert len(seen) == 4 + 4  # 2 batches per shard, 3 shards, of which one was finished
     monkeypatch.setattr(Blocks, "analyze", analyze)
     same(source.read(), direct(store))
 
 
-def test_features_that_are_not_finite_are_said(store):
-    with pytest.raises(ValueError, match="features of n0000 are not finite"):
+def test_features_that_are_not_finite_are_rejected(store):
+    with pytest.raises(ValueError, match="features of sound n0000 are not finite"):
         cached(store, representation=Blocks(broken=True))
 
 
-def test_wrong_sample_rate_and_place(store, tmp_path):
-    with pytest.raises(ValueError, match=r"for 44100 Hz, .* has 16000 Hz"):
+def test_invalid_arguments_are_rejected(store, tmp_path):
+    with pytest.raises(ValueError, match=r"wrong sample rate \(got 16000 Hz, expected 44100 Hz"):
         cached(store, representation=Blocks(sample_rate=44100))
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match="features cannot be written"):
         cached(store, directory=tmp_path / "file")
     with pytest.raises(IndexError):
         cached(store).read([90])
-    with pytest.raises(StoreError, match="no sounds of a split 'valid'"):
+    with pytest.raises(StoreError, match="no split 'valid'"):
         cached(store, "valid")
 
 
-def test_harmonic_tracks_of_real_frames(store):
-    """The real representation, and its error in the cache in its own units."""
+def test_cached_harmonic_tracks_equal_analyzed_ones(store):
     representation = HarmonicTracks(length=16000, n_frames=92)
     source = cached(store, "test", representation, batch_size=10)
     same(source.read(), direct(store, "test", representation))
 
 
-def test_damage_is_found(store, tmp_path):
+def test_damaged_files_are_reported(store, tmp_path):
     source = cached(store, directory=tmp_path)
     (file,) = source.folder.glob("train-*.features")
     whole = bytearray(file.read_bytes())
-    whole[len(whole) // 2] ^= 1  # one bit
+    whole[len(whole) // 2] ^= 1
     file.write_bytes(whole)
     again = cached(store, directory=tmp_path)
     assert len(again.batch([0, 89])["index"]) == 2
-    with pytest.raises(StoreError, match=r"record 45 has another check sum .*delete .* to have the features made again"):
+    with pytest.raises(StoreError, match=r"record 45 has a wrong checksum.*delete .* to analyze the sounds again"):
         again.read()
     file.write_bytes(whole[: len(whole) // 3])
-    with pytest.raises(StoreError, match="record 89 lies beyond its end"):
+    with pytest.raises(StoreError, match="record 89 is beyond the end"):
         cached(store, directory=tmp_path).batch([89])
     file.unlink()
     with pytest.raises(StoreError, match="is missing; delete"):
         cached(store, directory=tmp_path)[0]
 
 
-def test_ranges_are_read_once_and_kept(store, tmp_path, monkeypatch):
+def test_ranges_are_computed_once(store, tmp_path, monkeypatch):
     source = cached(store, directory=tmp_path)
     values = source.read().values
     low, high = source.ranges()
@@ -177,12 +176,12 @@ def test_ranges_are_read_once_and_kept(store, tmp_path, monkeypatch):
     for one, again in zip((low, high), cached(store, directory=tmp_path).ranges(), strict=True):
         np.testing.assert_array_equal(one, again)
     monkeypatch.undo()
-    kept.write_text(kept.read_text()[:20])  # damaged: read anew
+    kept.write_text(kept.read_text()[:20])  # damaged files are computed again
     np.testing.assert_array_equal(cached(store, directory=tmp_path).ranges()[1], high)
     assert json.loads(kept.read_text())["high"] == high.tolist()
 
 
-def test_joined_stores(store, tmp_path):
+def test_features_of_joined_stores_are_concatenated(store, tmp_path):
     other = build_store(ListedSource(counts=(("train", 20), ("valid", 5)), name="b"), tmp_path / "b", workers=1, progress=False)
     both = open_store(f"{store.path},{other.path}")
     assert [both.length(split) for split in both.splits] == [110, 10, 5]
@@ -197,7 +196,7 @@ def test_joined_stores(store, tmp_path):
 
 @dataclasses.dataclass(frozen=True)
 class Frames(Representation):
-    """Levels of frames of 100 samples over a length of its own, masked by the sounds' real lengths."""
+    """Levels of frames of 100 samples, masked by the real lengths."""
 
     name = "frames"
     sample_rate: int = 16000
@@ -217,13 +216,15 @@ class Variable(ListedSource):
     """Sound n is noise of 100 (n + 1) samples."""
 
     def load(self, record, payload):
-        return Loaded(np.random.default_rng(record.where).uniform(-1, 1, 100 * (record.where + 1)).astype(np.float32))
+        return LoadedSound(
+            np.random.default_rng(record.location).uniform(-1, 1, 100 * (record.location + 1)).astype(np.float32)
+        )
 
 
 @pytest.mark.parametrize("length", [1000, 2500])
-def test_masks_are_of_the_real_lengths(tmp_path, monkeypatch, length):
-    """Sounds of 100 to 2000 samples, cut or padded to the representation's length, few at once where they are long."""
-    source = Variable(counts=(("train", 20),), form=Form(16000, 4000, variable=True, min_seconds=0.001))
+def test_masks_follow_real_lengths(tmp_path, monkeypatch, length):
+    """Analyzes sounds of 100 to 2000 samples, cut or padded, in small batches if long."""
+    source = Variable(counts=(("train", 20),), audio_format=AudioFormat(16000, 4000, variable=True, min_seconds=0.001))
     store = build_store(source, tmp_path / "store", workers=1, shard_size=64, progress=False)
     assert store.samples == 2000
     monkeypatch.setattr(features_module, "MAX_SAMPLES", 3 * length)

@@ -1,4 +1,4 @@
-"""Files of records of one size: what is written is read back, and damage is found."""
+"""Files of records of equal size return what was written, and detect damage."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ def file(tmp_path):
     writer = FixedWriter(path)
     for number in range(5):
         writer.write(bytes([number] * SIZE))
-    assert not path.exists()  # it appears whole
+    assert not path.exists()
     writer.close()
     return path
 
@@ -27,18 +27,18 @@ def test_records_are_read_in_any_order(file):
     assert rows[:, :SIZE].tolist() == [[4] * SIZE, [0] * SIZE, [4] * SIZE]
 
 
-def test_damage_is_found(file):
+def test_damaged_records_are_reported(file):
     row = np.empty(SIZE + CHECK, np.uint8)
-    with pytest.raises(ValueError, match="record 5 lies beyond its end"):
+    with pytest.raises(ValueError, match="record 5 is beyond the end"):
         FixedReader(file, SIZE).read(5, row)
     data = bytearray(file.read_bytes())
     data[2 * (SIZE + CHECK) + 3] ^= 16
     file.write_bytes(data)
-    with pytest.raises(ValueError, match="record 2 has another check sum"):
+    with pytest.raises(ValueError, match="record 2 has a wrong checksum"):
         FixedReader(file, SIZE).read(2, row)
     file.write_bytes(data[:-1])
     assert count_fixed(file, SIZE) == -1
-    with pytest.raises(ValueError, match="record 4 lies beyond"):
+    with pytest.raises(ValueError, match="record 4 is beyond"):
         FixedReader(file, SIZE).read(4, row)
     file.unlink()
     assert count_fixed(file, SIZE) == -1

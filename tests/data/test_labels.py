@@ -1,4 +1,4 @@
-"""Labels as numbers, beside the examples."""
+"""Labels as numbers of the examples."""
 
 import numpy as np
 import pytest
@@ -13,19 +13,22 @@ COLUMNS = {
 }
 
 
-def test_labels_of_a_column():
+def test_classes_and_numbers_of_a_column():
     classes = class_labels(COLUMNS, ("family",))
     assert classes == (("family", ("kick", "snare")),)
     np.testing.assert_array_equal(label_numbers([*COLUMNS["family"], "tom"], classes[0][1]), [1, 0, -1, 0, -1])
 
 
-@pytest.mark.parametrize(("name", "why"), [("pitch", "no column 'pitch' of words"), ("kit", "1 labels"), ("x", "no column")])
-def test_columns_that_are_no_labels(name, why):
-    with pytest.raises(ValueError, match=why):
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("pitch", "'pitch' is not a text column"), ("kit", "got 1, expected 2 or more"), ("x", "'x' is not a text column")],
+)
+def test_columns_without_classes_are_rejected(name, message):
+    with pytest.raises(ValueError, match=message):
         class_labels(COLUMNS, (name,))
 
 
-def test_labels_stay_with_their_examples():
+def test_labels_follow_their_examples():
     examples = [{"values": np.full((2, 2), i, np.float32), "index": np.int32(i)} for i in range(4)]
     source = Subset(Labeled(ListedExamples(examples), {"family": np.array([1, 0, -1, 0])}), [3, 0])
     batch = next(batches(source, 2))

@@ -24,7 +24,7 @@ def indices(pipeline, batches):
     return np.concatenate([next(pipeline)["index"] for _ in range(batches)]).tolist()
 
 
-def test_batches_are_arrays_of_the_source():
+def test_batches_contain_the_arrays_of_the_source():
     batch = next(make_pipeline(Numbers(10), batch_size=4, seed=0))
     assert batch["values"].shape == (4, 3, 2)
     assert batch["values"].dtype == np.float32
@@ -32,7 +32,7 @@ def test_batches_are_arrays_of_the_source():
     assert (batch["values"][:, 0, 0] == batch["index"]).all()
 
 
-def test_every_pass_is_complete_and_in_its_own_order():
+def test_passes_are_complete_and_differ_in_order():
     pipeline = make_pipeline(Numbers(12), batch_size=4, seed=0)
     passes = [indices(pipeline, 3) for _ in range(5)]
     assert all(sorted(one) == list(range(12)) for one in passes)
@@ -46,8 +46,8 @@ def test_every_pass_is_complete_and_in_its_own_order():
     count=st.integers(1, 30), batch=st.integers(1, 8), before=st.integers(0, 25), processes=st.integers(1, 3),
     seed=st.integers(0, 1000), data=st.data(),
 )  # fmt: skip
-def test_place_is_restored_exactly(count, batch, before, processes, seed, data):
-    """In the middle of a pass, at its end and passes later, by a new pipeline that knows only the JSON."""
+def test_position_is_restored_exactly(count, batch, before, processes, seed, data):
+    """Restores positions within, at the end of, and after passes, from JSON alone."""
     process = data.draw(st.integers(0, processes - 1))
     options = {"batch_size": batch, "seed": seed, "process_index": process, "process_count": processes}
     pipeline = make_pipeline(Numbers(count), **options)
@@ -55,19 +55,18 @@ def test_place_is_restored_exactly(count, batch, before, processes, seed, data):
         next(pipeline)
     state = json.loads(json.dumps(pipeline.get_state()))
     assert state["examples"] == before * batch * processes
-    wanted = indices(pipeline, 6)
+    expected = indices(pipeline, 6)
     again = make_pipeline(Numbers(count), **options)
-    next(again)  # whatever it did before does not matter
+    next(again)  # earlier batches do not matter
     again.set_state(state)
-    assert indices(again, 6) == wanted
-    pipeline.set_state(state)  # and back in the same one
-    assert indices(pipeline, 6) == wanted
+    assert indices(again, 6) == expected
+    pipeline.set_state(state)  # also in the pipeline that saved it
+    assert indices(pipeline, 6) == expected
 
 
 @pytest.mark.parametrize("count", [24, 25])
 @pytest.mark.parametrize("processes", [2, 4])
-def test_the_parts_of_processes_are_together_the_batch_of_one(count, processes):
-    """In its order too: what a model does with neighbors in a batch does not depend on how many processes there are."""
+def test_batches_of_processes_concatenate_to_the_batch_of_one(count, processes):
     whole = make_pipeline(Numbers(count), batch_size=8, seed=3)
     settings = {"batch_size": 8 // processes, "seed": 3, "process_count": processes}
     parts = [make_pipeline(Numbers(count), process_index=p, **settings) for p in range(processes)]
@@ -75,7 +74,7 @@ def test_the_parts_of_processes_are_together_the_batch_of_one(count, processes):
         assert [index for part in parts for index in indices(part, 1)] == indices(whole, 1)
 
 
-def test_a_place_means_the_same_for_other_numbers_of_processes():
+def test_position_does_not_depend_on_the_number_of_processes():
     two = make_pipeline(Numbers(20), batch_size=4, seed=3, process_index=0, process_count=2)
     indices(two, 3)
     one = make_pipeline(Numbers(20), batch_size=8, seed=3)
@@ -85,24 +84,24 @@ def test_a_place_means_the_same_for_other_numbers_of_processes():
     assert indices(one, 4) == indices(whole, 4)
 
 
-def test_places_of_another_stream_are_refused():
+def test_positions_of_other_streams_are_rejected():
     state = make_pipeline(Numbers(20), batch_size=4, seed=3).get_state()
-    with pytest.raises(ValueError, match="saved with seed = 3, this run has 4"):
+    with pytest.raises(ValueError, match=r"wrong seed \(got 3, expected 4\)"):
         make_pipeline(Numbers(20), batch_size=4, seed=4).set_state(state)
-    with pytest.raises(ValueError, match="length = 20"):
+    with pytest.raises(ValueError, match=r"wrong length \(got 20"):
         make_pipeline(Numbers(21), batch_size=4, seed=3).set_state(state)
-    with pytest.raises(ValueError, match="no whole number of global batches"):
+    with pytest.raises(ValueError, match="not a multiple of the global batch"):
         make_pipeline(Numbers(20), batch_size=3, seed=3).set_state({**state, "examples": 4})
 
 
 @pytest.mark.parametrize(
     ("count", "options", "message"),
     [
-        (0, {"batch_size": 4}, "holds no examples"),
-        (3, {"batch_size": 0}, "batch_size 0"),
-        (3, {"batch_size": 1, "process_index": 2, "process_count": 2}, "process_index 2 of 2"),
+        (0, {"batch_size": 4}, "has no examples"),
+        (3, {"batch_size": 0}, "batch_size=0"),
+        (3, {"batch_size": 1, "process_index": 2, "process_count": 2}, "process_index=2: must be from 0 to 1"),
     ],
 )
-def test_wrong_input_is_said(count, options, message):
+def test_invalid_arguments_are_rejected(count, options, message):
     with pytest.raises(ValueError, match=message):
         make_pipeline(Numbers(count), seed=0, **options)

@@ -1,4 +1,4 @@
-"""Stores of any rate and length: what is read is padded, and lengths are real."""
+"""Stores of any sample rate and length: padding, real lengths, columns and damage."""
 
 import shutil
 
@@ -7,7 +7,7 @@ import pytest
 
 from tests.helpers.library import hit
 from tests.helpers.notes import ListedSource
-from timbre_jax.data.importers.base import Form, Loaded
+from timbre_jax.data.importers.base import AudioFormat, LoadedSound
 from timbre_jax.data.prepare.build import build_store
 from timbre_jax.data.store import JoinedStore, Store, StoreError, open_store
 
@@ -16,15 +16,17 @@ class Lengths(ListedSource):
     """Sound n has 100 + 10 n samples."""
 
     def load(self, record, payload):
-        return Loaded(hit(record.where, rate=self.form.sample_rate, seconds=1.0)[: 100 + 10 * record.where])
+        return LoadedSound(hit(record.location, rate=self.audio_format.sample_rate, seconds=1.0)[: 100 + 10 * record.location])
 
 
-def build(out, form, counts=(("train", 20), ("test", 5)), **options) -> Store:
-    return build_store(Lengths(counts=counts, form=form), out, workers=1, shard_size=64, progress=False, **options)
+def build(out, audio_format, counts=(("train", 20), ("test", 5)), **options) -> Store:
+    return build_store(
+        Lengths(counts=counts, audio_format=audio_format), out, workers=1, shard_size=64, progress=False, **options
+    )
 
 
-VARIABLE = Form(22050, 300, variable=True, min_seconds=0.001)
-FIXED = Form(8000, 200, min_seconds=0.001)
+VARIABLE = AudioFormat(22050, 300, variable=True, min_seconds=0.001)
+FIXED = AudioFormat(8000, 200, min_seconds=0.001)
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +34,7 @@ def variable(tmp_path_factory):
     return build(tmp_path_factory.mktemp("variable") / "store", VARIABLE)
 
 
-def test_variable_lengths(variable):
+def test_variable_store_keeps_real_lengths(variable):
     assert (variable.sample_rate, variable.variable, variable.samples) == (22050, True, 300)
     assert variable.lengths("train").tolist() == [min(100 + 10 * n, 300) for n in range(20)]
     assert variable.lengths("train").dtype == np.int32
@@ -47,8 +49,8 @@ def test_variable_lengths(variable):
     np.testing.assert_array_equal(variable.audio("train", [7], samples=500)[0, :300], audio[0])
 
 
-def test_joined(variable, tmp_path):
-    other = build(tmp_path / "other", Form(22050, 120, min_seconds=0.001), counts=(("train", 3), ("test", 1)))
+def test_joined_store_concatenates_splits(variable, tmp_path):
+    other = build(tmp_path / "other", AudioFormat(22050, 120, min_seconds=0.001), counts=(("train", 3), ("test", 1)))
     joined = open_store(f"{variable.path},{other.path}")
     assert isinstance(joined, JoinedStore)
     assert joined.splits == ("train", "test")
@@ -61,8 +63,7 @@ def test_joined(variable, tmp_path):
     assert joined.audio("train", [0, 22], samples=40).shape == (2, 40)
 
 
-def test_columns_are_read_by_themselves(tmp_path, monkeypatch):
-    """Some or all, piece by piece, of one store or several: the same values."""
+def test_columns_read_in_pieces_equal_all_columns(tmp_path, monkeypatch):
     store = build(tmp_path / "store", VARIABLE)
     whole = store.metadata("train")
     monkeypatch.setattr("timbre_jax.data.store._ROWS", 7)
@@ -78,13 +79,13 @@ def test_columns_are_read_by_themselves(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda lines: lines[:-1], "4 lines of test, the index says otherwise"),
-        (lambda lines: [lines[0], *lines[21:]], "0 lines of train, the index says otherwise"),
-        (lambda lines: [*lines[:-1], lines[-1].rsplit(",", 1)[0]], "a line has not 16 columns"),
-        (lambda lines: lines[1:], "not the columns that version 2 has"),
+        (lambda lines: lines[:-1], r"wrong number of lines of test \(got 4, expected 5\)"),
+        (lambda lines: [lines[0], *lines[21:]], r"wrong number of lines of train \(got 0, expected 20\)"),
+        (lambda lines: [*lines[:-1], lines[-1].rsplit(",", 1)[0]], "a line does not have 16 columns"),
+        (lambda lines: lines[1:], "its columns are not those of version 2"),
     ],
 )
-def test_damaged_records_are_said(variable, tmp_path, change, message):
+def test_damaged_records_are_reported(variable, tmp_path, change, message):
     path = tmp_path / "store"
     shutil.copytree(variable.path, path)
     lines = (path / "records.csv").read_text().splitlines()
@@ -93,15 +94,15 @@ def test_damaged_records_are_said(variable, tmp_path, change, message):
         Store.open(path).lengths("train")
 
 
-def test_stores_of_different_rates_are_not_joined(variable, tmp_path):
+def test_stores_with_different_sample_rates_are_not_joined(variable, tmp_path):
     other = build(tmp_path / "other", FIXED, counts=(("train", 3), ("test", 1)))
     with pytest.raises(StoreError, match="cannot be joined") as error:
         open_store(f"{variable.path},{other.path}")
-    assert f"{variable.path} has 22050 Hz, {other.path} 8000 Hz; make one again with --sample_rate" in str(error.value)
+    assert f"{other.path}: cannot be joined (got 8000 Hz, expected 22050 Hz as in {variable.path})" in str(error.value)
     assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("settings", [{"sample_rate": 7000}, {"sample_rate": 50000}, {"samples": 0}])
-def test_forms_out_of_range(settings):
-    with pytest.raises(ValueError, match="is needed"):
-        Form(**settings)
+def test_audio_formats_out_of_range_are_rejected(settings):
+    with pytest.raises(ValueError, match="must be"):
+        AudioFormat(**settings)

@@ -40,14 +40,14 @@ def change_json(file, **changes):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda s: (s / "index.json").unlink(), "no finished store"),
+        (lambda s: (s / "index.json").unlink(), "not a finished store"),
         (lambda s: cut(s / "index.json"), "not readable as JSON"),
-        (lambda s: change_json(s / "index.json", version=9), "a store of version 9, version 2 is read"),
+        (lambda s: change_json(s / "index.json", version=9), r"unknown version of the store \(got 9, expected 2\)"),
         (lambda s: change_json(s / "index.json", format="x"), "not the index of a store"),
         (lambda s: next(s.glob("test-*")).unlink(), r"test-00000-of-00001.array_record is missing; copy it again"),
         (lambda s: cut(next(s.glob("test-*"))), r"test-00000-of-00001.array_record: damaged or cut short .*make the store"),
         (lambda s: next(s.glob("test-*")).write_bytes(b"x" * 10), "array_record: damaged or cut short"),
-        (lambda s: (s / "records.csv").write_text("a,b\n"), r"records.csv: not the columns"),
+        (lambda s: (s / "records.csv").write_text("a,b\n"), r"records.csv: its columns are not those of version 2"),
     ],
 )
 def test_a_damaged_store_is_one_line(pca_run, small_store, tmp_path, damage, message):
@@ -63,7 +63,7 @@ def test_damaged_features_are_one_line_that_says_how_to_have_them_again(pca_run,
     table = evaluate([pca_run], tmp_path / "out", store=store, sounds=0, progress=False)
     file = next((store / "features").glob("*/test-*.features"))
     cut(file)
-    with pytest.raises(ValueError, match=f"damaged or cut short .*delete {file.parent} to have") as error:
+    with pytest.raises(ValueError, match=f"damaged or cut short .*delete {file.parent} to analyze") as error:
         evaluate([pca_run], tmp_path / "out", store=store, sounds=0, progress=False)
     assert one_line(error)
     shutil.rmtree(file.parent)  # as the message says

@@ -12,19 +12,19 @@ from tests.helpers.library import doctor_of
 from tests.helpers.notes import note_name, note_wave, some_notes, write_nsynth
 from tests.helpers.processes import run, start
 from tests.helpers.soundfont import one_preset, sine_sample
-from timbre_jax.data.importers.options import midi_numbers
+from timbre_jax.data.importers.options import parse_midi_numbers
 from timbre_jax.data.prepare.make_store import prepare
-from timbre_jax.data.prepare.summary import summary
+from timbre_jax.data.prepare.summary import describe_store
 from timbre_jax.data.store import Store
 
 PREPARE = ("-m", "experiments.prepare")
 
 
 def test_midi_numbers():
-    assert midi_numbers("40-43,60, 62") == (40, 41, 42, 43, 60, 62)
+    assert parse_midi_numbers("40-43,60, 62") == (40, 41, 42, 43, 60, 62)
     for text in ("4o", "40-", "-3", "a-b", "96-40"):
-        with pytest.raises(ValueError, match="is no MIDI number"):
-            midi_numbers(text)
+        with pytest.raises(ValueError, match="must be a MIDI number"):
+            parse_midi_numbers(text)
 
 
 def test_every_kind_of_bad_note_has_its_reason(tmp_path):
@@ -55,7 +55,7 @@ def test_every_kind_of_bad_note_has_its_reason(tmp_path):
         assert rows[name]["left_out"].split(" (")[0] == reason
     assert rows[low]["left_out"] == "pitch out of range (46 Hz)"
     assert rows[missing]["left_out"].startswith("unreadable (")
-    assert "no sound file of that name" in rows[missing]["left_out"]
+    assert "no sound file of this name" in rows[missing]["left_out"]
     for unlisted in ("x" * 240, stereo):
         assert rows[unlisted]["left_out"] == "unreadable (not in examples.json)"
     assert store.index["doctor"]["kept"] == len(good) == store.length("test")
@@ -75,9 +75,9 @@ def test_instruments_in_two_splits_are_told(tmp_path, held_out):
         out=str(tmp_path / "store"), source="nsynth", path=[str(tmp_path)], keep_all=True, workers=1, progress=False
     )
     assert (store.length("train"), store.length("test")) == (4, 1)
-    told = [line for line in summary(store).splitlines() if line.startswith("warning")]
+    told = [line for line in describe_store(store).splitlines() if line.startswith("warning")]
     assert [line.split(",")[0] for line in told] == (
-        ["warning: 1 instruments are in train and held out too"] if held_out == "bass_synthetic_001" else []
+        ["warning: 1 instruments are both in train and held-out"] if held_out == "bass_synthetic_001" else []
     )
 
 
@@ -119,22 +119,22 @@ def test_the_command(tmp_path):
     assert (store.path / "index.json").stat().st_mtime_ns == before
     other = run(*PREPARE, *arguments, "--keep_all", "--velocities=90")
     assert other.returncode == 1
-    assert "of other settings or files" in other.stderr
+    assert "with other settings or files" in other.stderr
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((), "--out=FOLDER is needed"),
+        ((), "--out: missing"),
         (("--out={}/s", "--path={}/none.sf2"), "no such file"),
-        (("--out={}/s", "--path={}/sf3.sf2"), "an SF3 bank"),
+        (("--out={}/s", "--path={}/sf3.sf2"), "got SF3"),
         (("--out={}/s", "--source=nsynth", "--path={}/none"), "no such folder or file"),
         (("--out={}/s", "--source=nsynth", "--path={}/empty"), "is empty"),
-        (("--out={}/s", "--source=nsynth"), "needed with --path"),
+        (("--out={}/s", "--source=nsynth"), "--path: missing"),
         (("--out={}/s", "--source=tfds", "--path={}/empty"), "no dataset_info.json"),
-        (("--out={}/s", "--pitches=40-9x"), "is no MIDI number"),
-        (("--out={}/s", "--pitches=all"), "--pitches=all is for nsynth and tfds"),
-        (("--out={}/s", "--families=drums"), "unknown family 'drums'"),
+        (("--out={}/s", "--pitches=40-9x"), "must be a MIDI number"),
+        (("--out={}/s", "--pitches=all"), "--pitches=all: only allowed for nsynth and tfds"),
+        (("--out={}/s", "--families=drums"), "--families=drums: must be one of"),
         (("--out={}/file/s",), "Not a directory"),
     ],
 )

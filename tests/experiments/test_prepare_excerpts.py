@@ -6,7 +6,7 @@ import soundfile
 
 from tests.helpers.soundfont import one_preset
 from timbre_jax.data.prepare.make_store import prepare
-from timbre_jax.data.prepare.summary import summary
+from timbre_jax.data.prepare.summary import describe_store
 
 
 def test_recordings(tmp_path):
@@ -21,9 +21,9 @@ def test_recordings(tmp_path):
     )  # fmt: skip
     assert [store.length(split) for split in ("train", "valid", "test")] == [3, 3, 3]
     assert store.sample_rate == 24000
-    told = summary(store)
+    told = describe_store(store)
     assert "24000 Hz, 0.250 to 0.50 s" in told
-    assert "kept 9 of 10 sounds: left out 1 unreadable" in told
+    assert "kept 9 of 10 sounds; left out: 1 unreadable" in told
 
 
 def test_phrases(tmp_path):
@@ -41,5 +41,5 @@ def test_phrases(tmp_path):
     assert store.index["settings"]["source"]["keys"] == [60, 72]
     again = prepare(out=str(tmp_path / "made"), sample_rate=16000, pitches=[60, 72], workers=1, progress=False, **options)
     assert again.index["fingerprint"] == store.index["fingerprint"]
-    with pytest.raises(ValueError, match="--families is not for phrases"):
+    with pytest.raises(ValueError, match="families: not a setting of source=phrases"):
         prepare(out=str(tmp_path / "other"), families=["string"], **options)

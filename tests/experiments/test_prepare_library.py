@@ -9,7 +9,7 @@ import pytest
 
 from tests.helpers.library import doctor_of, hit, write, write_broken, write_library
 from tests.helpers.processes import run, start
-from timbre_jax.data.importers.library import shares
+from timbre_jax.data.importers.library import parse_fractions
 from timbre_jax.data.prepare.make_store import prepare
 from timbre_jax.data.store import Store
 
@@ -24,9 +24,9 @@ def test_a_library_with_broken_files_in_parallel(tmp_path):
     assert ran.returncode == 0, ran.stderr
     lines = ran.stdout.splitlines()
     assert lines[0].endswith("store: 314 train, 39 valid, 39 test")
-    assert lines[1] == "16000 Hz, 0.050 to 0.15 s, 0.10 s on average; read as 2 s each"
+    assert lines[1] == "16000 Hz, 0.050 to 0.15 s, 0.10 s on average; padded to 2 s"
     assert lines[2] == "3 classes: hat 131, kick 131, snare 130"
-    assert lines[3] == "kept 392 of 400 sounds: left out 6 unreadable, 1 constant offset, 1 silent"
+    assert lines[3] == "kept 392 of 400 sounds; left out: 6 unreadable, 1 constant offset, 1 silent"
     assert "400/400" in ran.stderr  # the bar
     store = Store.open(tmp_path / "store")
     rows = doctor_of(store)
@@ -39,7 +39,7 @@ def test_a_library_with_broken_files_in_parallel(tmp_path):
     assert (store.path / "index.json").stat().st_mtime_ns == before
     other = run(*PREPARE, *arguments, "--seconds=0")
     assert other.returncode == 1
-    assert "of other settings or files" in other.stderr
+    assert "with other settings or files" in other.stderr
 
 
 @pytest.mark.slow
@@ -99,21 +99,24 @@ def test_kits_of_the_default_bank(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--source=folder",), "a folder of sounds is needed with --path"),
+        (("--source=folder",), "--path: missing; give a folder"),
         (("--source=folder", "--path={}/none"), "none: no such folder"),
-        (("--source=folder", "--path={}/text"), "other files only (1)"),
-        (("--source=folder", "--path={}/broken"), "no sound is left: 1 unreadable"),
-        (("--source=folder", "--path={}/lib", "--classes=wrods"), "classes 'wrods': one of folder"),
-        (("--source=folder", "--path={}/lib", "--families=tuba"), "there is no class 'tuba'; there are hat, kick, snare"),
-        (("--source=folder", "--path={}/lib", "--splits=80,20"), "shares of train, valid, test"),
-        (("--source=folder", "--path={}/lib", "--splits=most"), "splits 'most'"),
-        (("--source=folder", "--path={}/lib", "--seconds=-1"), "seconds -1"),
+        (("--source=folder", "--path={}/text"), "no sound files (got 1 other files"),
+        (("--source=folder", "--path={}/broken"), "no sound is left (1 unreadable)"),
+        (("--source=folder", "--path={}/lib", "--classes=wrods"), "--classes=wrods: must be folder"),
+        (
+            ("--source=folder", "--path={}/lib", "--families=tuba"),
+            "no sound has this class (the classes are hat, kick, snare)",
+        ),
+        (("--source=folder", "--path={}/lib", "--splits=80,20"), "must be percentages of train, valid and test"),
+        (("--source=folder", "--path={}/lib", "--splits=most"), "--splits=most: must be"),
+        (("--source=folder", "--path={}/lib", "--seconds=-1"), "--seconds=-1: must be from 0 to 600"),
         (("--source=folder", "--path={}/lib", "--pitches=40"), "--pitches is for --source=soundfont or phrases or nsynth"),
         (("--source=folder", "--path={}/lib", "--keep_all"), "--keep_all is for"),
         (("--seconds=1",), "--seconds is for --source=folder or kits or drums or recordings or phrases, not for soundfont"),
         (("--source=kits", "--classes=words"), "--classes is for --source=folder"),
-        (("--source=drums", "--path={}/lib"), "--source=drums finds its sounds itself"),
-        (("--source=kits", "--path={}/lib"), "is a folder, name the .sf2 file"),
+        (("--source=drums", "--path={}/lib"), "--path: not allowed with --source=drums"),
+        (("--source=kits", "--path={}/lib"), "is a folder; give the .sf2 file"),
     ],
 )
 def test_wrong_input_is_one_line(tmp_path, arguments, message):
@@ -129,7 +132,7 @@ def test_wrong_input_is_one_line(tmp_path, arguments, message):
     assert not os.path.exists(tmp_path / "s")
 
 
-def test_shares():
-    assert shares("80,10,10") == (0.8, 0.1, 0.1)
-    with pytest.raises(ValueError, match="percents of train, valid and test"):
-        shares("80;10")
+def test_fractions_of_splits_are_percentages():
+    assert parse_fractions("80,10,10") == (0.8, 0.1, 0.1)
+    with pytest.raises(ValueError, match="percentages of train, valid and test"):
+        parse_fractions("80;10")

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from timbre_jax.data.importers.folder import FolderSource
+from timbre_jax.data.importers.folder import FolderImporter
 from timbre_jax.data.prepare.build import build_store
 from timbre_jax.data.store import Store
 
@@ -78,7 +78,7 @@ def write_library(
 
 def build(out, *paths, **settings) -> Store:
     """Makes the store of folders of sounds."""
-    return build_store(FolderSource(tuple(map(str, paths)), **settings), out, workers=1, shard_size=64, progress=False)
+    return build_store(FolderImporter(tuple(map(str, paths)), **settings), out, workers=1, shard_size=64, progress=False)
 
 
 def doctor_of(store: Store) -> dict[str, dict]:

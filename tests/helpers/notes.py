@@ -13,7 +13,7 @@ import numpy as np
 import soundfile
 
 from tests.helpers.sounds import harmonic_tone
-from timbre_jax.data.importers.base import FAMILIES, NOTES, SOURCES, Form, Loaded, Record
+from timbre_jax.data.importers.base import FAMILIES, NOTE_FORMAT, SOURCES, AudioFormat, LoadedSound, Record
 
 
 def note_wave(pitch: int, *, seed: int = 0, length: int = 64000, level: float = 0.3) -> np.ndarray:
@@ -81,7 +81,7 @@ class ListedSource:
     twice: tuple[int, ...] = ()
     delay: float = 0.0
     name: str = "listed"
-    form: Form = NOTES
+    audio_format: AudioFormat = NOTE_FORMAT
 
     def describe(self) -> dict:
         return {"kind": "listed", "title": "a test", "license": "none", "name": self.name, "counts": list(self.counts)}
@@ -100,12 +100,12 @@ class ListedSource:
         for position in wanted:
             yield position, None
 
-    def load(self, record: Record, payload) -> Loaded:
+    def load(self, record: Record, payload) -> LoadedSound:
         if self.delay:
             time.sleep(self.delay)
-        number = record.where
+        number = record.location
         if number in self.broken:
             raise RuntimeError("this note\ncannot be had")
         seed = number - 1 if number in self.twice else number
         noise = np.random.default_rng(seed).normal(0, 0.05, 64000)
-        return Loaded(noise.astype(np.float32), f0=100.0 + number)
+        return LoadedSound(noise.astype(np.float32), f0=100.0 + number)

@@ -1,6 +1,7 @@
-"""Sounds and their features: `importers/` read sounds, `prepare/` makes a `store` of them, and training reads features of it.
+"""Stores of sounds, their features, and batches for training.
 
-`features` analyzes a store once and keeps the result in `fixed_records`; `on_the_fly` analyzes at every reading. Both are an
-`example_source`, as are the subsets and labels of one. `datasets` opens what a configuration names, `loader` makes seeded
-batches of it, `augment/` changes them on the device.
+`importers/` read sounds from files, banks and data sets, and `prepare/` writes them to a store (`store`). `features` analyzes a
+store once and caches the result in files (`fixed_records`); `on_the_fly` analyzes sounds each time they are read. Both are
+sources of examples (`example_source`), as are subsets, labels and rescaled values of another source. `datasets` opens the
+sources that a configuration names, `loader` draws seeded batches from them, and `augment/` changes batches on the device.
 """

@@ -1,4 +1,4 @@
-"""Files of records of any size (array_record), read one by one in any order."""
+"""Writes and reads array_record files: records of any size, read in any order."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Any
 
 from timbre_jax.files import atomic_path
 
-_WRITER = "group_size:1,uncompressed"  # sounds hardly shrink, and reading one should not decompress others
+_WRITER = "group_size:1,uncompressed"  # compression hardly shrinks sounds and would couple their reading
 
 
 class RecordWriter:
-    """Writer of an array_record file that appears whole when it is closed. Errors are OSErrors.
+    """Writer of an array_record file, which appears under its name only when it is complete.
 
-    Attributes:
-      count: records so far.
+    All errors are raised as OSError. By default every record is readable without its neighbors. `count` is the number of
+    records written so far.
     """
 
     def __init__(self, path: Path, options: str = _WRITER):
@@ -29,32 +29,35 @@ class RecordWriter:
         self._writer = ArrayRecordWriter(str(self._temporary), options)
 
     def write(self, record: bytes) -> None:
+        """Appends a record."""
         self._checked(lambda: self._writer.write(record))
         self.count += 1
 
     def close(self) -> None:
+        """Completes the file and renames it to its final name."""
         self._checked(self._writer.close)
         if count_records(self._temporary) != self.count:
-            raise OSError(f"{self._temporary} did not arrive whole on the disk")
+            raise OSError(f"{self._temporary}: incomplete after writing")
         self._stack.close()
 
     def _checked(self, action) -> None:
+        """Calls a function of array_record and raises its errors as OSError."""
         try:
             action()
-        except RuntimeError as error:  # array_record wraps the system's error into a text
+        except RuntimeError as error:  # array_record raises system errors as text
             text = str(error)
             raise OSError("No space left on device" if "No space left" in text else " ".join(text.split())) from None
 
 
 def open_records(path: str | os.PathLike) -> Any:
-    """Returns an array_record reader that reads single records at random: `read([k])[0]`, `num_records()`, `close()`."""
+    """Returns a reader with `read([k])[0]`, `num_records()` and `close()`."""
     from array_record.python.array_record_module import ArrayRecordReader
 
     return ArrayRecordReader(os.fspath(path), "readahead_buffer_size:0")
 
 
 def count_records(path: Path) -> int:
-    """Records in an array_record file; -1 where it is not whole."""
+    """Returns the number of records in an array_record file, or -1 if the file is incomplete."""
     try:
         reader = open_records(path)
         count = reader.num_records()

@@ -12,14 +12,14 @@ from timbre_jax.data.example_source import DerivedSource, Example, ExampleSource
 
 
 class BatchCache(DerivedSource):
-    """Source that keeps the last batches in memory, so that runs of one seed, in lockstep, read each batch once.
+    """Source that keeps recent batches, so that runs with one seed read each batch once.
 
-    Several readers share a batch and must not change it. It can be read from any thread; a reader of a batch that is being read
-    waits for it.
+    Readers share the returned arrays and must not change them. Thread-safe: a reader that asks for a batch while it is being
+    read waits for it. A batch that could not be read is tried again by the next reader.
 
     Args:
-      source: to read from.
-      keep: number of batches kept; for each order of reading, more than the readers are apart.
+      source: source to read from.
+      keep: number of batches to keep. It must exceed the distance in steps between the fastest and the slowest reader.
     """
 
     def __init__(self, source: ExampleSource, keep: int):
@@ -32,16 +32,17 @@ class BatchCache(DerivedSource):
         return self._source[i]
 
     def batch(self, positions: Positions) -> Example:
+        """Returns a batch from the cache, or reads it."""
         positions = np.asarray(positions, np.int64)
         name = positions.tobytes()
         with self._lock:
-            found = self._kept.get(name)
-            if found is None:
+            cached = self._kept.get(name)
+            if cached is None:
                 future = self._kept[name] = Future()
                 while len(self._kept) > self._keep:
                     self._kept.popitem(last=False)
-        if found is not None:
-            return found.result()
+        if cached is not None:
+            return cached.result()
         try:
             future.set_result(self._source.batch(positions))
         except BaseException as error:

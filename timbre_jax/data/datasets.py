@@ -1,4 +1,4 @@
-"""Opens the training data of a configuration: sources of features, their representation, classes and fitted ranges."""
+"""Opens the training data that a configuration names."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ from timbre_jax.representations.base import Representation
 
 @dataclasses.dataclass(frozen=True)
 class Sources:
-    """Training data of a run.
+    """Training and validation data of a run.
 
     Attributes:
-      train, valid: examples.
-      representation: their representation, with fitted ranges.
-      fingerprint: differs between stores of different sounds.
-      classes: kinds of label and the labels of each.
+      train: training examples.
+      valid: validation examples.
+      representation: representation of the examples, with fitted ranges.
+      fingerprint: identifies the sounds; different stores have different fingerprints.
+      classes: pairs of a label's name and its classes.
     """
 
     train: ExampleSource
@@ -35,22 +36,28 @@ class Sources:
 
 
 def base_representation(config: Any) -> Representation:
-    """The configuration's representation, before any ranges are fitted."""
+    """Returns the representation of a configuration, before any ranges are fitted."""
     return make_representation(**{k: v for k, v in config["representation"].items() if k != "fit_ranges"})
 
 
 def open_sources(config: Any, *, progress: bool = True) -> Sources:
-    """Features of the configuration's stores.
+    """Opens the features of the stores that a configuration names.
 
-    `data.train_split` of the store and of all extra stores; `data.valid_split` of the store alone. An example's index is
-    unique among all.
+    Training examples come from `data.train_split` of the store and of all extra stores, validation examples from
+    `data.valid_split` of the store alone. The index of an example is unique across all of them.
+
+    Args:
+      config: configuration of a run; `representation` and `data` are read.
+      progress: whether to show a progress bar while features are analyzed.
 
     Raises:
-      ValueError: no store, or a split or family that is not there.
+      ValueError: no store is named, or a split, family or label does not exist.
     """
     data = config.data
     if not data.store:
-        raise ValueError("config.data.store is empty: give --config.data.store=STORE, which experiments/prepare.py makes")
+        raise ValueError(
+            "config.data.store is empty: set --config.data.store=STORE, the folder that experiments/prepare.py made"
+        )
     representation = base_representation(config)
     chosen, fingerprints, classes, opened = {}, [], (), {}
     for role, split, path in (
@@ -61,9 +68,11 @@ def open_sources(config: Any, *, progress: bool = True) -> Sources:
             opened[path] = open_store(path)
         store = opened[path]
         if split not in store.splits:
-            raise ValueError(f"config.data.{role}_split: {path} has no split {split!r}; it has {', '.join(store.splits)}")
+            raise ValueError(
+                f"config.data.{role}_split={split}: {path} has no such split (its splits are {', '.join(store.splits)})"
+            )
         fingerprints += [part.index["fingerprint"] for part in store.stores]
-        positions = chosen_positions(store, split, tuple(data.families), data.max_examples if role == "train" else 0)
+        positions = select_positions(store, split, tuple(data.families), data.max_examples if role == "train" else 0)
         if data.features == "cached":
             source = cached_features(store, split, representation, progress=progress)
         else:
@@ -84,23 +93,29 @@ def open_sources(config: Any, *, progress: bool = True) -> Sources:
 
 
 def fit_ranges(representation: Representation, source: ExampleSource) -> tuple[Representation, np.ndarray, np.ndarray]:
-    """Harmonic tracks with ranges that are the smallest and largest of a source: the paper's min-max scaling.
+    """Fits the ranges of harmonic tracks to the data (min-max scaling of Natsiou et al. 2023).
 
-    Both scales are affine in the normalized values, so the features need not be made again.
+    Both scales are affine in the normalized values, so the features need not be analyzed again.
+
+    Args:
+      representation: harmonic tracks.
+      source: examples to fit.
 
     Returns:
-      The representation with the fitted ranges, and the values [F] of the given one that become 0 and 1.
+      The representation with fitted ranges, and the values [F] of the original features that map to 0 and to 1.
 
     Raises:
-      ValueError: the representation has no such ranges, or the data are all one value.
+      ValueError: the representation has no ranges, or f0 or the amplitudes are constant.
     """
     if not representation.is_harmonic:
-        raise ValueError(f"representation {representation.name!r} has no ranges to fit: set representation.fit_ranges=False")
+        raise ValueError(f"config.representation.fit_ranges: {representation.name!r} has no ranges; set it to False")
     lows, highs = source.ranges()
     low = np.array([lows[0], lows[1:].min()], np.float64)
     high = np.array([highs[0], highs[1:].max()], np.float64)
     if not np.all(low < high):
-        raise ValueError("cannot fit ranges: f0 or the amplitudes of the training set are all one value")
+        raise ValueError(
+            "config.representation.fit_ranges: f0 or the amplitudes of the training set are constant; set it to False"
+        )
     ends = np.array([[[low[0], low[1]], [high[0], high[1]]]], np.float32)
     f0, amplitude = representation.denormalize(ends)
     fitted = dataclasses.replace(
@@ -112,23 +127,31 @@ def fit_ranges(representation: Representation, source: ExampleSource) -> tuple[R
     return fitted, low[rows].astype(np.float32), high[rows].astype(np.float32)
 
 
-def chosen_positions(store: Store | JoinedStore, split: str, families: tuple[str, ...] = (), limit: int = 0) -> np.ndarray:
-    """Positions in a split of what a run takes from it: its families (() is all), at most `limit` (0 is all).
+def select_positions(store: Store | JoinedStore, split: str, families: tuple[str, ...] = (), limit: int = 0) -> np.ndarray:
+    """Returns the positions of the sounds that a run uses from a split.
+
+    Args:
+      store: one or several stores.
+      split: name of the split.
+      families: families to use; () means all.
+      limit: largest number of sounds, evenly spaced over the split; 0 means all.
 
     Raises:
-      ValueError: a family that the store does not have, or nothing left.
+      ValueError: the store has no such family, or no sound is left.
     """
     positions = np.arange(store.length(split))
     if families:
         column = store.metadata(split, ("family",))["family"]
         known = {family for name in store.splits for family in np.unique(store.metadata(name, ("family",))["family"]).tolist()}
         if unknown := sorted(set(families) - known):
-            raise ValueError(f"config.data.families: there is no {unknown[0]!r}; there are {', '.join(sorted(known))}")
+            raise ValueError(
+                f"config.data.families: unknown family {unknown[0]!r} (the families are {', '.join(sorted(known))})"
+            )
         positions = np.flatnonzero(np.isin(column, families))
     if 0 < limit < len(positions):
-        # Spread over the whole, so that a small part has all instruments.
+        # Evenly spaced, so that a small part contains all instruments.
         positions = positions[evenly_spaced(len(positions), limit)]
     if len(positions) == 0:
-        of = f" of the families {', '.join(families)}" if families else ""
-        raise ValueError(f"split {split!r} has no sounds{of}")
+        of_families = f" of the families {', '.join(families)}" if families else ""
+        raise ValueError(f"config.data: split {split!r} has no sounds{of_families}")
     return positions

@@ -1,4 +1,4 @@
-"""Random access to examples: the one protocol of training data, and sources that change or choose what another gives."""
+"""Random access to examples: the protocol of training data and its derived sources."""
 
 from __future__ import annotations
 
@@ -7,16 +7,19 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 Example = dict[str, np.ndarray]
-"""{"values" [N, F], "mask" [N], "index" int32, and conditions by name}; of a batch [B, ...] each."""
+"""Example: "values" [N, F], "mask" [N], "index" int32 and conditions by name; [B, ...] each in a batch."""
 Positions = Sequence[int] | np.ndarray
 LABEL_PREFIX = "label_"
 """Prefix of the fields of an example that are labels: "label_family"."""
-MEMORY = 4e9
-"""Bytes: a larger set of features is read from the disk even if it was to be kept in memory."""
+MEMORY_LIMIT_BYTES = 4e9
+"""Largest source that `in_memory` keeps in memory; larger ones are read from disk."""
 
 
 class ExampleSource:
-    """Random access to examples. A subclass defines `__len__` and either `batch` or `__getitem__`."""
+    """Random access to examples.
+
+    A subclass defines `__len__` and either `batch` or `__getitem__`.
+    """
 
     def __len__(self) -> int:
         raise NotImplementedError
@@ -29,30 +32,32 @@ class ExampleSource:
         return (self[position] for position in range(len(self)))
 
     def batch(self, positions: Positions) -> Example:
-        """Returns several examples at once, at least one: [n, ...] each."""
+        """Returns the examples at one or more positions as one batch of [n, ...] arrays."""
         examples = [self[int(position)] for position in positions]
         return {name: np.stack([example[name] for example in examples]) for name in examples[0]}
 
     def ranges(self) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the smallest and largest value of each feature, float32 [F] each."""
+        """Returns the smallest and the largest value of each feature, float32 [F] each."""
         parts = [(part["values"].min((0, 1)), part["values"].max((0, 1))) for part in batches(self, 256)]
         lows, highs = zip(*parts, strict=True)
         return np.minimum.reduce(lows), np.maximum.reduce(highs)
 
     def _checked(self, positions: Positions) -> np.ndarray:
-        """Returns positions as int64 [n]. Raises an IndexError for one outside the source."""
+        """Returns positions as int64 [n]. Raises IndexError if one is out of range."""
         positions = np.asarray(positions, np.int64).reshape(-1)
         if len(positions) and not (positions.min() >= 0 and positions.max() < len(self)):
-            raise IndexError(f"position {positions.min()}..{positions.max()} of {len(self)} examples")
+            raise IndexError(
+                f"positions {positions.min()} to {positions.max()}: out of range (the source has {len(self)} examples)"
+            )
         return positions
 
 
 class ListedExamples(list, ExampleSource):
-    """List of examples, as a source."""
+    """Source of a list of examples."""
 
 
 class DerivedSource(ExampleSource):
-    """Source with the examples of another, as many and in its order; a subclass defines `batch`."""
+    """Source with one example for each example of another; a subclass defines `batch`."""
 
     def __init__(self, source: ExampleSource):
         self._source = source
@@ -62,7 +67,7 @@ class DerivedSource(ExampleSource):
 
 
 class Subset(ExampleSource):
-    """Some positions of a source, in their order."""
+    """Source of the examples at some positions of another source, in the given order."""
 
     def __init__(self, source: ExampleSource, positions: Positions):
         self._source, self._positions = source, np.asarray(positions, np.int64)
@@ -71,27 +76,29 @@ class Subset(ExampleSource):
         return len(self._positions)
 
     def batch(self, positions: Positions) -> Example:
+        """Returns the examples at some positions."""
         return self._source.batch(self._positions[np.asarray(positions, np.int64)])
 
 
 class Rescaled(DerivedSource):
-    """Examples with values moved from [low, high] to [0, 1], feature by feature, and clipped."""
+    """Source whose values are mapped from [low, high] to [0, 1] for each feature, and clipped."""
 
     def __init__(self, source: ExampleSource, low: np.ndarray, high: np.ndarray):
         super().__init__(source)
         self._low, self._scale = low.astype(np.float32), (1.0 / (high - low)).astype(np.float32)
 
     def batch(self, positions: Positions) -> Example:
+        """Returns the examples at some positions."""
         example = self._source.batch(positions)
         return {**example, "values": np.clip((example["values"] - self._low) * self._scale, 0.0, 1.0)}
 
 
 class Labeled(DerivedSource):
-    """Examples that carry a number for each kind of label.
+    """Source whose examples carry one number for each kind of label.
 
     Args:
-      source: of examples.
-      labels: {name: [n] int32}, one for each example of the source; -1 marks an example without a label.
+      source: examples.
+      labels: class numbers by name, [n] int32 each, one for each example; -1 marks an example without a label.
     """
 
     def __init__(self, source: ExampleSource, labels: Mapping[str, np.ndarray]):
@@ -99,12 +106,13 @@ class Labeled(DerivedSource):
         self._labels = {LABEL_PREFIX + name: np.asarray(numbers, np.int32) for name, numbers in labels.items()}
 
     def batch(self, positions: Positions) -> Example:
+        """Returns the examples at some positions."""
         positions = np.asarray(positions, np.int64)
         return {**self._source.batch(positions), **{name: label[positions] for name, label in self._labels.items()}}
 
 
 class InMemory(ExampleSource):
-    """Source that is read once and kept in memory."""
+    """Copy of a source in memory."""
 
     def __init__(self, source: ExampleSource):
         self._count, self._arrays = len(source), read_all(source)
@@ -113,25 +121,32 @@ class InMemory(ExampleSource):
         return self._count
 
     def batch(self, positions: Positions) -> Example:
+        """Returns the examples at some positions."""
         positions = np.asarray(positions, np.int64)
         return {name: array[positions] for name, array in self._arrays.items()}
 
 
 def in_memory(source: ExampleSource) -> ExampleSource:
-    """Returns the source kept in memory, or itself if it would take more than `MEMORY`: the examples are the same."""
+    """Returns a copy of the source in memory, or the source itself if it is too large.
+
+    The limit is `MEMORY_LIMIT_BYTES`.
+    """
     size = sum(value.nbytes for value in source.batch([0]).values()) * len(source)
-    return InMemory(source) if size <= MEMORY else source
+    return InMemory(source) if size <= MEMORY_LIMIT_BYTES else source
 
 
 def batches(source: ExampleSource, batch_size: int, positions: Positions | None = None) -> Iterator[Example]:
-    """Yields batches of a source in order; the last may be smaller."""
+    """Yields batches of a source, or of its given positions; the last may be smaller."""
     positions = range(len(source)) if positions is None else positions
     for start in range(0, len(positions), batch_size):
         yield source.batch(positions[start : start + batch_size])
 
 
 def read_all(source: ExampleSource, positions: Positions | None = None) -> Example:
-    """Returns all examples of a source, or those at some positions, as one batch that is read in parts of 256."""
+    """Returns all examples of a source, or those at some positions, as one batch.
+
+    Reads 256 examples at a time.
+    """
     positions, arrays = range(len(source)) if positions is None else positions, {}
     for start in range(0, max(len(positions), 1), 256):
         for name, values in source.batch(positions[start : start + 256]).items():
@@ -142,5 +157,8 @@ def read_all(source: ExampleSource, positions: Positions | None = None) -> Examp
 
 
 def evenly_spaced(total: int, count: int) -> Positions:
-    """Returns `count` of `total` positions, evenly spaced; all of them if there are no more, or `count` is 0."""
+    """Returns `count` evenly spaced positions out of `total`.
+
+    All positions are returned if `count` is 0 or at least `total`.
+    """
     return np.linspace(0, total - 1, count).round().astype(np.int64) if 0 < count < total else range(total)

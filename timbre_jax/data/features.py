@@ -1,13 +1,13 @@
-"""Features of a whole split, analyzed once and kept beside the store.
+"""Cached features: a split is analyzed once, and its features are kept beside the store.
 
-    STORE/features/NAME-DIGEST/index.json            the representation's settings
-    STORE/features/NAME-DIGEST/SPLIT.features.json   written last: the split is whole
+    STORE/features/NAME-DIGEST/index.json            settings of the representation
+    STORE/features/NAME-DIGEST/SPLIT.features.json   layout of the files; written last, when the split is complete
     STORE/features/NAME-DIGEST/SPLIT-00000-of-00002.features
-    STORE/features/NAME-DIGEST/SPLIT.ranges.json     smallest and largest values, once somebody has asked for them
+    STORE/features/NAME-DIGEST/SPLIT.ranges.json     smallest and largest values; written at their first use
 
-The digest is of the representation's settings (without those of its way back to sound) and of the store's content, so another
-setting is another folder. Values are kept as 16-bit steps between the smallest and largest of each record: an error under 1e-5
-of the range.
+DIGEST depends on the analysis settings of the representation (not on those of its synthesis) and on the content of the store,
+so other settings use another folder. Values are stored in 16 bits between the smallest and the largest value of each record:
+their error is below 1e-5 of that range.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from timbre_jax.representations import Representation, representation_settings
 from timbre_jax.types import Features
 
 VERSION = 1
-SHARD = 1024  # records a file: what an interrupted run loses at most
+SHARD = 1024  # records per file; an interrupted run loses at most one file
 BATCH = 64
-MAX_SAMPLES = 64 * 64_000  # analyzed at once: 64 notes of 4 s, 2 sounds of 40 s at 48 kHz
+MAX_SAMPLES = 64 * 64_000  # analyzed at once: 64 notes of 4 s at 16 kHz, or 2 sounds of 40 s at 48 kHz
 
 
 def cached_features(
@@ -44,17 +44,21 @@ def cached_features(
     directory: str | os.PathLike | None = None,
     progress: bool = True,
 ) -> FeatureSource | JoinedFeatures:
-    """Features of a split: analyzed on the first call, read from disk after that. Interrupted, it goes on.
+    """Returns the features of a split: analyzed at the first call, read from disk afterwards.
+
+    An interrupted analysis resumes at the next call. Sounds are padded or cut to the representation's `length`, or to the
+    length of the store if it has none; masks follow the real lengths.
 
     Args:
-      store: the sounds; `representation.sample_rate` has to be the store's. Sounds are padded or cut to the representation's
-        `length` where it has one, to the store's where it has none, and their real lengths decide the masks.
-      batch_size: sounds analyzed at once; fewer where they are so long that memory would not do (`MAX_SAMPLES`).
-      directory: where to keep them; None means STORE/features.
-      progress: show a bar while analyzing.
+      store: one or several stores; their sample rate must be that of the representation.
+      split: name of the split.
+      representation: analysis.
+      batch_size: number of sounds analyzed at once; reduced for long sounds (`MAX_SAMPLES`).
+      directory: folder of the features; None means STORE/features.
+      progress: whether to show a progress bar.
 
     Raises:
-      ValueError: another sample rate, features that are not finite, or a place that cannot be written.
+      ValueError: the sample rates differ, the split does not exist, features are not finite, or the folder is not writable.
     """
     check_store(store, split, representation)
     if isinstance(store, JoinedStore):
@@ -64,36 +68,36 @@ def cached_features(
             for offset, part in zip(store.offsets, store.stores, strict=True) if split in part.splits
         ])  # fmt: skip
     folder = features_folder(store, representation, directory)
-    whole = folder / f"{split}.features.json"
-    if not whole.is_file():
+    layout_file = folder / f"{split}.features.json"
+    if not layout_file.is_file():
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with locked(folder / ".lock", wait=True):
-                if not whole.is_file():  # else another process has made it meanwhile
+                if not layout_file.is_file():  # another process may have finished meanwhile
                     _analyze(store, split, representation, folder, batch_size=batch_size, progress=progress)
         except OSError as error:
             raise ValueError(
-                f"{folder}: features cannot be written ({error.strerror or error}); make room, or name another directory"
+                f"{folder}: features cannot be written ({error.strerror or error}); free disk space or use another folder"
             ) from None
-    layout = json.loads(whole.read_text(encoding="utf-8"))
+    layout = json.loads(layout_file.read_text(encoding="utf-8"))
     return FeatureSource(folder, layout, store.metadata(split, ("index",))["index"].astype(np.int32))
 
 
 def check_store(store: StoredSounds, split: str, representation: Representation) -> None:
-    """Raises a ValueError if a store has another sample rate than a representation, or no sounds in a split."""
+    """Raises a ValueError if a store lacks a split or has another sample rate."""
     if representation.sample_rate != store.sample_rate:
         raise ValueError(
-            f"the representation is for {representation.sample_rate} Hz, {store.paths} has {store.sample_rate} Hz: set its "
-            "sample_rate, or make the store again"
+            f"{store.paths}: wrong sample rate (got {store.sample_rate} Hz, expected {representation.sample_rate} Hz as in the "
+            "representation); set config.representation.sample_rate or make the store again with --sample_rate"
         )
     if split not in store.splits:
-        raise StoreError(f"{store.paths}: no sounds of a split {split!r}; there are {', '.join(store.splits)}")
+        raise StoreError(f"{store.paths}: no split {split!r} (the splits are {', '.join(store.splits)})")
 
 
 def features_folder(store: Store, representation: Representation, directory: str | os.PathLike | None = None) -> Path:
-    """Where the features of a store by a representation belong, whether they are there or not."""
+    """Returns the folder of the features of a store, whether or not it exists."""
     settings = representation.analysis_settings()
-    # A representation that comes to analyze differently under the same settings raises its `version`.
+    # A representation raises its `version` when the results of its analysis change under the same settings.
     version = [VERSION, representation.version]
     identity = json.dumps([version, representation.name, settings, store.index["fingerprint"]], sort_keys=True)
     name = f"{representation.name}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
@@ -101,6 +105,7 @@ def features_folder(store: Store, representation: Representation, directory: str
 
 
 def _analyze(store, split, representation, folder, *, batch_size, progress) -> None:
+    """Analyzes a split and writes its features; files of an interrupted call are kept."""
     from tqdm import tqdm
 
     total = store.length(split)
@@ -113,14 +118,14 @@ def _analyze(store, split, representation, folder, *, batch_size, progress) -> N
         sync=True,
     )
     for entry in folder.glob(".*.tmp*"):
-        entry.unlink()  # files that a killed run was writing
+        entry.unlink()  # left by a killed run
     files = []
     with tqdm(total=total, unit=" sounds", desc=f"features of {split}", disable=not progress) as bar:
         for number in range(count):
             start, stop = number * SHARD, min(total, (number + 1) * SHARD)
             path = folder / _file_name(split, number, count)
             files.append({"file": path.name, "count": stop - start})
-            shapes = folder / f"{path.name}.shapes"  # written first, so it belongs to a file that is whole
+            shapes = folder / f"{path.name}.shapes"  # written before the file gets its name
             if shapes.is_file() and count_fixed(path, _record_bytes(json.loads(shapes.read_text()))) == stop - start:
                 layout |= json.loads(shapes.read_text())
                 bar.update(stop - start)
@@ -141,28 +146,31 @@ def _analyze(store, split, representation, folder, *, batch_size, progress) -> N
 
 
 def _file_name(split: str, number: int, count: int) -> str:
+    """Returns the name of a file of features."""
     return f"{split}-{number:05d}-of-{count:05d}.features"
 
 
 def _record_bytes(layout: dict[str, Any]) -> int:
-    """Of a record: ends, steps, mask, conditions."""
+    """Returns the bytes of a record: range (8), values, mask and conditions."""
     frames, width = layout["shape"]
     numbers = sum(int(np.prod(shape, dtype=np.int64)) for shape in layout["conditions"].values())
     return 8 + 2 * frames * width + frames + 4 * numbers
 
 
 def sounds_at_once(store: StoredSounds, representation: Representation, batch_size: int = BATCH) -> int:
-    """Returns how many sounds are analyzed at once: `batch_size`, or fewer if they are long (`MAX_SAMPLES`)."""
+    """Returns `batch_size`, or fewer if the sounds are long (`MAX_SAMPLES`)."""
     return max(1, min(batch_size, MAX_SAMPLES // (representation.length or store.samples)))
 
 
 def analyze_sounds(
     store: StoredSounds, split: str, positions: Positions, representation: Representation, batch_size: int
 ) -> Features:
-    """Features of up to `batch_size` sounds, as numpy arrays; filled up to it, so that the analysis is compiled once.
+    """Returns the features of up to `batch_size` sounds as numpy arrays.
+
+    Batches are filled up to `batch_size`, so that the analysis is compiled once.
 
     Raises:
-      ValueError: the features of a sound are not finite.
+      ValueError: features are not finite.
     """
     import jax
 
@@ -175,11 +183,12 @@ def analyze_sounds(
     finite = np.isfinite(features.values).all(axis=(1, 2))
     if not finite.all():
         name = store.metadata(split, ("id",))["id"][positions[int(np.argmin(finite))]]
-        raise ValueError(f"{store.paths}: the features of {name} are not finite; leave the sound out or report it")
+        raise ValueError(f"{store.paths}: the features of sound {name} are not finite; remove the sound or report it")
     return features
 
 
 def _shapes(features: Features) -> dict[str, Any]:
+    """Returns the shapes of values and conditions of one sound, as JSON values."""
     return {
         "shape": list(features.values.shape[1:]),
         "conditions": {name: list(value.shape[1:]) for name, value in sorted(features.conditions.items())},
@@ -187,6 +196,7 @@ def _shapes(features: Features) -> dict[str, Any]:
 
 
 def _pack(features: Features, row: int) -> bytes:
+    """Returns the features of one sound as a record."""
     values = features.values[row]
     low, high = float(values.min()), float(values.max())
     steps = np.rint((values - low) / max(high - low, 1e-30) * 65535).astype("<u2")
@@ -196,12 +206,12 @@ def _pack(features: Features, row: int) -> bytes:
 
 
 class FeatureExamples(ExampleSource):
-    """Features of a split.
+    """Base class of sources of cached features.
 
     Attributes:
       shape: (N, F).
-      index: [n] int32, the sounds' numbers in the store.
-      rate: frames a second.
+      index: [n] int32, index of each sound in the store.
+      rate: frames per second.
     """
 
     shape: tuple[int, int]
@@ -212,22 +222,21 @@ class FeatureExamples(ExampleSource):
         return len(self.index)
 
     def read(self, positions: Positions | None = None) -> Features:
-        """Features at some positions, or of the whole split, as numpy arrays: values [n, N, F], mask [n, N]."""
+        """Returns features [n, N, F] at some positions, or of the whole split, as numpy arrays."""
         arrays = read_all(self, positions)
         del arrays["index"]
         return Features(values=arrays.pop("values"), mask=arrays.pop("mask"), conditions=arrays, rate=self.rate)
 
 
 class FeatureSource(FeatureExamples):
-    """Features of a split on disk, for grain and for reading at once.
-
-    len() and [i] -> {"values": [N, F] float32, "mask": [N] float32, "index": int32, and the conditions by name}.
-    """
+    """Features of a split on disk: "values", "mask", "index" and the conditions by name."""
 
     def __init__(self, folder: Path, layout: dict[str, Any], index: np.ndarray):
         self._ranges_file = folder / f"{layout['split']}.ranges.json"
         if layout["count"] != len(index):
-            raise StoreError(f"{folder}: {layout['count']} features for {len(index)} sounds; delete the folder")
+            raise StoreError(
+                f"{folder}: wrong number of features (got {layout['count']}, expected {len(index)}); delete the folder"
+            )
         self.folder, self.index, self.rate = folder, index, layout["rate"]
         self.shape = tuple(layout["shape"])
         self._conditions = {name: tuple(shape) for name, shape in layout["conditions"].items()}
@@ -237,6 +246,7 @@ class FeatureSource(FeatureExamples):
         self._readers: dict[int, Any] = {}
 
     def _raw(self, positions: np.ndarray) -> np.ndarray:
+        """Returns the records at some positions, [n, bytes] uint8."""
         raw = np.empty((len(positions), self._record_bytes + CHECK), np.uint8)
         shards = np.searchsorted(self._edges, positions, side="right") - 1
         places = positions - self._edges[shards]
@@ -248,12 +258,12 @@ class FeatureSource(FeatureExamples):
             except (FileNotFoundError, ValueError) as error:
                 what = "is missing" if isinstance(error, OSError) else f"damaged or cut short ({error})"
                 raise StoreError(
-                    f"{self.folder / self._files[shard]}: {what}; delete {self.folder} to have the features made again"
+                    f"{self.folder / self._files[shard]}: {what}; delete {self.folder} to analyze the sounds again"
                 ) from None
         return raw
 
     def batch(self, positions: Positions) -> Example:
-        """What [i] says of several positions at once, [n, ...] each: the quick way, which the pipeline takes."""
+        """Returns "values", "mask", "index" and the conditions by name, [n, ...] each."""
         positions = self._checked(positions)
         (frames, width), count = self.shape, len(positions)
         raw = self._raw(positions)
@@ -274,12 +284,12 @@ class FeatureSource(FeatureExamples):
         return result
 
     def ranges(self) -> tuple[np.ndarray, np.ndarray]:
-        """The smallest and largest value of each feature over the split, float32 [F] each.
+        """Returns the smallest and the largest value of each feature, float32 [F] each.
 
-        Read once in all and kept beside the features, where they can be written: a pass over NSynth takes 10 s.
+        They are kept beside the features if the folder is writable: a pass over NSynth takes 10 s.
         """
         if self._ranges_file.is_file():
-            with contextlib.suppress(ValueError, KeyError):  # not whole: read anew
+            with contextlib.suppress(ValueError, KeyError):  # incomplete: computed again
                 kept = json.loads(self._ranges_file.read_text(encoding="utf-8"))
                 low, high = (np.array(kept[name], np.float32) for name in ("low", "high"))
                 if low.shape == high.shape == self.shape[1:]:
@@ -291,18 +301,20 @@ class FeatureSource(FeatureExamples):
 
 
 class JoinedFeatures(FeatureExamples):
-    """Features of one split of several stores, one after another; as `FeatureSource`, `index` counting on."""
+    """Features of one split of several stores; `index` is that of the joined store."""
 
     def __init__(self, parts: Sequence[tuple[int, FeatureSource]]):
         self._parts = [part for _, part in parts]
         if len({(part.shape, part.rate) for part in self._parts}) != 1:
-            raise ValueError("features of different shapes cannot be joined")
+            raise ValueError(
+                "stores with features of different shapes or frame rates cannot be joined; make them again with equal settings"
+            )
         self.shape, self.rate = self._parts[0].shape, self._parts[0].rate
         self.index = np.concatenate([part.index + np.int32(offset) for offset, part in parts])
         self._edges = np.cumsum([0] + [len(part) for part in self._parts])
 
     def batch(self, positions: Positions) -> Example:
-        """As `FeatureSource.batch`."""
+        """Returns the same fields as `FeatureSource.batch`."""
         positions = self._checked(positions)
         which = np.searchsorted(self._edges, positions, side="right") - 1
         result: dict[str, np.ndarray] = {}
@@ -316,6 +328,6 @@ class JoinedFeatures(FeatureExamples):
         return {**result, "index": self.index[positions]}
 
     def ranges(self) -> tuple[np.ndarray, np.ndarray]:
-        """As `FeatureSource.ranges`."""
+        """Returns the same ranges as `FeatureSource.ranges`."""
         lows, highs = zip(*(part.ranges() for part in self._parts), strict=True)
         return np.minimum.reduce(lows), np.maximum.reduce(highs)

@@ -1,4 +1,4 @@
-"""Labels for class heads: columns of a store as numbers that a batch carries (`example_source.Labeled`)."""
+"""Class labels: columns of a store as numbers that a batch carries."""
 
 from __future__ import annotations
 
@@ -7,28 +7,31 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 NO_LABEL = ("", "unlabeled", "unknown")
-"""Words of a column for a sound without a label; its number is -1."""
+"""Values of a column that mean "no label"; their class number is -1."""
 
 
 def class_labels(columns: Mapping[str, np.ndarray], names: Sequence[str]) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    """The labels that occur in each of the named columns, sorted: what a model's `classes` are.
+    """Returns pairs of name and sorted classes of the named columns, as a model's `classes`.
 
     Raises:
-      ValueError: there is no such column of words, or it has fewer than two labels.
+      ValueError: a column does not exist, is numeric, or has fewer than two classes.
     """
     classes = []
     for name in names:
         if name not in columns or np.asarray(columns[name]).dtype.kind not in "UO":
             words = sorted(key for key, column in columns.items() if np.asarray(column).dtype.kind in "UO")
-            raise ValueError(f"config.data.labels: the store has no column {name!r} of words; it has {', '.join(words)}")
+            raise ValueError(f"config.data.labels: {name!r} is not a text column of the store (these are {', '.join(words)})")
         labels = sorted({str(label) for label in columns[name]} - set(NO_LABEL))
         if len(labels) < 2:
-            raise ValueError(f"config.data.labels: column {name!r} has {len(labels)} labels in the training set; 2 are needed")
+            raise ValueError(
+                f"config.data.labels: column {name!r} has too few classes in the training set (got {len(labels)}, expected 2 "
+                "or more)"
+            )
         classes.append((name, tuple(labels)))
     return tuple(classes)
 
 
 def label_numbers(column: Sequence[str], labels: Sequence[str]) -> np.ndarray:
-    """Places of words in `labels`, int32 [n]; -1 for one that is not there."""
+    """Returns the class number of each label, int32 [n]; -1 for a label that is not a class."""
     places = {label: number for number, label in enumerate(labels)}
     return np.array([places.get(str(word), -1) for word in column], np.int32)

@@ -1,4 +1,4 @@
-"""Batches for training: shuffled, sharded, seeded, and saved and restored at their exact place. grain reads ahead."""
+"""Seeded, shuffled and sharded batches for training, with a position that can be saved."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ import numpy as np
 from timbre_jax.data.example_source import Example, ExampleSource
 
 THREADS = 2
-"""Reading threads."""
+"""Number of reading threads."""
 
 
 class Pipeline(Iterator[Example]):
-    """An iterator of batches, dicts of [B, ...] arrays; made by `make_pipeline`.
+    """Iterator of batches, dicts of [B, ...] arrays; see `make_pipeline`.
 
-    The stream of examples is one for all processes: pass after pass over the source, each in its own order, which only
-    `seed` decides. Batch k of all processes together is examples k * B * processes and following; process p takes the p-th B of
-    them. So the parts one after another are the batch that a single process would have, and a place in the stream means the
-    same for any batch size and number of processes.
+    All processes share one endless stream of examples: one pass over the source after another, each in its own order, which
+    depends only on `seed`. Global batch k consists of the examples from k * B * processes on; process p takes the p-th B of
+    them. The shares of all processes, concatenated, equal the batch of a single process, so a position in the stream has the
+    same meaning for any batch size and any number of processes.
     """
 
     def __init__(self, dataset, settings: dict[str, Any], stride: int):
@@ -35,25 +35,28 @@ class Pipeline(Iterator[Example]):
         return next(self._iterator)
 
     def get_state(self) -> dict[str, Any]:
-        """The place in the stream, as JSON values: {"examples": how many of all processes are behind it, ...}."""
+        """Returns the position in the stream as JSON values.
+
+        "examples" is the number of examples that all processes have consumed; the others are the settings of the stream.
+        """
         return {"examples": self._iterator.get_state()["next_index"] * self._stride, **self._settings}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Goes to a place: the next batch is the one that would have come there.
+        """Moves to a position that `get_state` returned.
 
         Raises:
-          ValueError: the place belongs to another stream (seed or source differ), or lies within a batch.
+          ValueError: the position belongs to another stream (other seed or source), or is inside a global batch.
         """
         for name, value in self._settings.items():
             if state.get(name) != value:
                 raise ValueError(
-                    f"the data's position was saved with {name} = {state.get(name)}, this run has {value}; "
-                    "use the same data and settings, or start anew"
+                    f"saved position in the data: wrong {name} (got {state.get(name)}, expected {value}); use the same data "
+                    "and settings, or start a new run"
                 )
         batches, rest = divmod(int(state["examples"]), self._stride)
         if rest:
             raise ValueError(
-                f"the data's position, {state['examples']} examples, is no whole number of global batches of "
+                f"saved position in the data: {state['examples']} examples are not a multiple of the global batch of "
                 f"{self._stride}; use the batch size that it was saved with"
             )
         self._iterator.set_state({"next_index": batches})
@@ -62,29 +65,30 @@ class Pipeline(Iterator[Example]):
 def make_pipeline(
     source: ExampleSource, *, batch_size: int, seed: int, process_index: int = 0, process_count: int = 1, prefetch: int = 4
 ) -> Pipeline:
-    """Batches of a source, pass after pass without end; they reach over the end of a pass.
+    """Returns an endless iterator of shuffled batches. A batch may span the end of a pass.
 
     Args:
       source: random access to examples.
-      batch_size: examples a batch of this process.
-      seed: decides the order of every pass.
-      process_index, process_count: this process' share.
-      prefetch: batches that the reading threads are ahead, at least 2.
+      batch_size: number of examples in a batch of this process.
+      seed: determines the order of every pass.
+      process_index: number of this process, from 0.
+      process_count: number of processes.
+      prefetch: number of batches to read ahead, at least 2.
 
     Returns:
-      An iterator of dicts of arrays [B, ...] with `get_state` and `set_state`.
+      An iterator of dicts of [B, ...] arrays with `get_state` and `set_state`.
 
     Raises:
-      ValueError: an empty source, or a batch size or process number out of range.
+      ValueError: the source is empty, or the batch size or the process number is out of range.
     """
     import grain
 
     if batch_size < 1:
-        raise ValueError(f"batch_size {batch_size}: at least 1 is needed")
+        raise ValueError(f"batch_size={batch_size}: must be at least 1")
     if not 0 <= process_index < process_count:
-        raise ValueError(f"process_index {process_index} of {process_count} processes")
+        raise ValueError(f"process_index={process_index}: must be from 0 to {process_count - 1}")
     if len(source) == 0:
-        raise ValueError("the source of the batches holds no examples")
+        raise ValueError("the source has no examples")
     dataset = grain.MapDataset.source(_Batches(source, batch_size, seed, process_index, process_count))
     options = grain.ReadOptions(num_threads=THREADS, prefetch_buffer_size=max(prefetch, THREADS))
     settings = {"seed": seed, "length": len(source)}
@@ -92,10 +96,9 @@ def make_pipeline(
 
 
 class _Batches:
-    """Batch k of the stream, by itself: a source whose elements are whole batches.
+    """Random-access source of whole batches, for grain.
 
-    The order is drawn here and not by grain's shuffle, whose work for each single example (0.1 ms) is several times that of
-    reading it.
+    The order is drawn here: grain's shuffle spends 0.1 ms on every example, several times what reading one takes.
     """
 
     def __init__(self, source: ExampleSource, batch_size: int, seed: int, process_index: int, process_count: int):
@@ -107,7 +110,10 @@ class _Batches:
         return sys.maxsize // self._together
 
     def _order(self, number: int) -> np.ndarray:
-        """The order of a pass. Kept for two passes: reading threads may be on both sides of a pass' end."""
+        """Returns the order of a pass.
+
+        Two orders are kept, since reading threads may be on both sides of the end of a pass.
+        """
         order = self._orders.get(number)
         if order is None:
             order = np.random.default_rng([self._seed % 2**63, number]).permutation(len(self._source))

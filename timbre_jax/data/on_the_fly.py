@@ -1,4 +1,4 @@
-"""Features of a split that are analyzed whenever they are read, and kept nowhere."""
+"""Features that are analyzed each time they are read."""
 
 from __future__ import annotations
 
@@ -11,17 +11,15 @@ from timbre_jax.representations import Representation
 
 
 class AnalyzedSource(ExampleSource):
-    """What `cached_features` gives, but for its rounding to 16 bits: analyzed on the device at every reading.
+    """Source of features that are analyzed on the device at every reading.
 
-    Nothing is waited for before training and no disk is needed beside the store; every pass over the sounds costs their
-    analysis again, on the device that trains. It pays where that is quicker than reading (`experiments/benchmark.py
-    --only=features` measures both), or where not even one pass is taken.
-
-    Attributes:
-      index: [n] int32, the sounds' numbers in the store.
+    Its examples are those of `cached_features` without their rounding to 16 bits. Training starts at once and needs no disk
+    besides the store, but every pass over the sounds repeats the analysis on the device that trains. Prefer it where analyzing
+    is faster than reading (`experiments/benchmark.py --only=features` measures both), or for less than one pass. `index` [n]
+    int32 contains the indices of the sounds in the store.
 
     Raises:
-      ValueError: another sample rate, no such split, or features that are not finite.
+      ValueError: the sample rates differ, the split does not exist, or features are not finite.
     """
 
     def __init__(self, store: StoredSounds, split: str, representation: Representation):
@@ -34,7 +32,7 @@ class AnalyzedSource(ExampleSource):
         return len(self.index)
 
     def batch(self, positions: Positions) -> Example:
-        """[n, ...] of several at once: "values", "mask", "index" and the conditions by name."""
+        """Returns "values", "mask", "index" and the conditions by name, [n, ...] each."""
         positions = self._checked(positions)
         parts = []
         for start in range(0, len(positions), self._batch):

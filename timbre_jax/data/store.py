@@ -1,17 +1,17 @@
-"""A store: sounds on disk as one set that every source is turned into and everything later reads.
+"""Store: the folder of prepared sounds that everything else reads.
 
-    STORE/index.json                        format, sample rate, splits, source, settings, license, the doctor's counts
-    STORE/records.csv                       one line a sound: split, place, id, instrument, family, source, pitch, samples, ...
-    STORE/SPLIT-00000-of-00004.array_record the sounds, one record each: int16 little-endian samples
-    STORE/doctor.csv, doctor.md             every sound that was looked at, kept or left out, and why
+    STORE/index.json                        format, sample rate, splits, source, settings, license, counts of the quality check
+    STORE/records.csv                       one line per sound: split, position, id, instrument, family, source, pitch, ...
+    STORE/SPLIT-00000-of-00004.array_record sounds, one record each: int16 little-endian samples
+    STORE/doctor.csv, doctor.md             quality check: every sound that was read, whether it was kept, and why not
 
-All sounds have one rate, which the source sets. A record holds a sound's real samples and no padding; sounds are read as
-[n, T] with silence behind the shorter ones, and `Store.lengths` says where it begins. In a store of fixed length longer sounds
-have been cut to T, in a `variable` one T is the longest sound. For a sample library (`sources.folder`) an instrument is a group
-of copies of one sound, a family its class, and pitch and velocity are -1.
+All sounds of a store are mono and have one sample rate. A record contains the samples of a sound without padding. Sounds are
+read as [n, T] arrays, padded with zeros; `Store.lengths` returns their real lengths. In a store of fixed length T, longer
+sounds were cut to T; in a `variable` store T is the length of the longest sound. In a store made from a sample library an
+instrument is a group of copies of one sound, the family is its class, and pitch and velocity are -1.
 
-Sounds are 16-bit: that is what NSynth and SoundFont samples are, it is half of float32, and its rounding noise (-98 dB) lies
-at the bottom of the -100..0 dB range of the features. `index.json` is written last: a folder without it is no store.
+Samples have 16 bits, as NSynth and SoundFont samples do: half the size of float32, with rounding noise (-98 dB) at the lower
+end of the range of the features (-100 to 0 dB). `index.json` is written last: a folder without it is not a store.
 """
 
 from __future__ import annotations
@@ -37,47 +37,54 @@ COLUMNS = (
 )  # fmt: skip
 _INTEGERS = ("index", "position", "shard", "row", "pitch", "velocity", "pitch_moves", "samples")
 _FLOATS = ("f0_hz",)
-_ROWS = 8192  # of records.csv at a time
+_ROWS = 8192  # lines of records.csv that are read at a time
 
 
 class StoreError(ValueError):
-    """A folder that is no usable store; the message is one line."""
+    """Error of a folder that is not a usable store; the message is one line."""
 
 
 def shard_name(split: str, number: int, count: int) -> str:
+    """Returns the file name of a shard."""
     return f"{split}-{number:05d}-of-{count:05d}.array_record"
 
 
 class StoredSounds:
-    """What a store and joined stores share. Subclasses define `samples`, `splits`, `length`, `metadata` and `audio`."""
+    """Base class of `Store` and `JoinedStore`, which consist of `stores`.
+
+    Subclasses define `samples`, `splits`, `length`, `metadata` and `audio`.
+    """
 
     stores: tuple[Store, ...]
 
     @property
     def paths(self) -> str:
-        """Paths of the stores with commas between."""
+        """Paths of the stores, separated by commas."""
         return ",".join(str(store.path) for store in self.stores)
 
     def lengths(self, split: str, positions: Positions | None = None) -> np.ndarray:
-        """Real samples of the sounds at some positions of a split, or of all, [n] int32: what follows is padding."""
+        """Returns the real lengths in samples, [n] int32, at some positions of a split, or of all."""
         lengths = self.metadata(split, ("samples",))["samples"]
         return (lengths if positions is None else lengths[np.asarray(positions, np.int64).reshape(-1)]).astype(np.int32)
 
     def _checked(self, split: str, positions: Positions) -> np.ndarray:
-        """Returns positions as int64 [n]. Raises an IndexError for one outside the split."""
+        """Returns positions as int64 [n]. Raises IndexError if one is not in the split."""
         positions, count = np.asarray(positions, np.int64).reshape(-1), self.length(split)
         if len(positions) and not (positions.min() >= 0 and positions.max() < count):
-            raise IndexError(f"positions {positions.min()}..{positions.max()} of split {split!r}, which has {count}")
+            raise IndexError(
+                f"positions {positions.min()} to {positions.max()}: out of range (split {split!r} has {count} sounds)"
+            )
         return positions
 
 
 class Store(StoredSounds):
-    """A set of sounds on disk, read at random. `Store.open(path)`; nothing of the sounds is kept in memory.
+    """Sounds on disk, with random access. Open one with `Store.open(path)`.
 
     Attributes:
-      path: the folder.
-      index: what index.json says.
-      stores, offsets: the store itself, as the only part of a `JoinedStore`.
+      path: folder of the store.
+      index: content of index.json.
+      stores: the store itself, as the only part of a `JoinedStore`.
+      offsets: (0,), as in a `JoinedStore`.
     """
 
     def __init__(self, path: Path, index: dict):
@@ -90,26 +97,31 @@ class Store(StoredSounds):
     def open(cls, path: str | os.PathLike) -> Store:
         """Opens a store.
 
+        Args:
+          path: folder of the store.
+
         Raises:
-          StoreError: no folder, an unfinished one, of another version, or a file is missing.
+          StoreError: the folder does not exist, is unfinished, has another version, or lacks a file.
         """
         path = Path(path)
         file = path / "index.json"
-        _allow_open_files()
+        _raise_open_file_limit()
         if not path.is_dir():
-            raise StoreError(f"{path}: no such store; make one with `python -m experiments.prepare --out={path}`")
+            raise StoreError(f"{path}: no such store; make one with `python experiments/prepare.py --out={path}`")
         if not file.is_file():
             raise StoreError(
-                f"{path}: no finished store (it has no index.json); experiments/prepare.py makes one, or goes on with it"
+                f"{path}: not a finished store (no index.json); run experiments/prepare.py to make or to resume it"
             )
         try:
             index = json.loads(file.read_text(encoding="utf-8"))
         except ValueError:
             raise StoreError(f"{file}: not readable as JSON; make the store again") from None
         if not isinstance(index, dict) or index.get("format") != FORMAT:
-            raise StoreError(f"{file}: this is not the index of a store")
+            raise StoreError(f"{file}: not the index of a store")
         if index.get("version") != VERSION:
-            raise StoreError(f"{path}: a store of version {index.get('version')}, version {VERSION} is read; make it again")
+            raise StoreError(
+                f"{path}: unknown version of the store (got {index.get('version')}, expected {VERSION}); make it again"
+            )
         for split in index["splits"].values():
             for shard in split["shards"]:
                 if not (path / shard["file"]).is_file():
@@ -118,73 +130,96 @@ class Store(StoredSounds):
 
     @property
     def sample_rate(self) -> int:
+        """Sample rate in Hz."""
         return self.index["sample_rate"]
 
     @property
     def samples(self) -> int:
-        """T: the length that every sound is padded to, in samples; the longest sound's where the store is `variable`."""
+        """T: length in samples that sounds are padded to; if `variable`, that of the longest."""
         return self.index["samples"]
 
     @property
     def variable(self) -> bool:
-        """Whether sounds were kept in their own length (up to a limit) rather than cut or padded to one."""
+        """True if sounds kept their own lengths instead of being cut or padded to one length."""
         return self.index.get("variable", False)
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """Names of the splits that hold sounds."""
+        """Names of the splits that contain sounds."""
         return tuple(name for name, split in self.index["splits"].items() if split["count"])
 
     def length(self, split: str) -> int:
-        """Sounds in a split."""
+        """Returns the number of sounds in a split."""
         return self._split(split)["count"]
 
     def _split(self, split: str) -> dict:
+        """Returns the entry of a split in the index."""
         if split not in self.index["splits"]:
-            raise StoreError(f"{self.path}: no split {split!r}; there are {', '.join(self.splits)}")
+            raise StoreError(f"{self.path}: no split {split!r} (the splits are {', '.join(self.splits)})")
         return self.index["splits"][split]
 
     def metadata(self, split: str, columns: Sequence[str] = COLUMNS) -> dict[str, np.ndarray]:
-        """What is known of the sounds of a split: column -> [n] int64, float64 or str, as in records.csv.
+        """Returns what is known about the sounds of a split, by column.
 
-        `index` is unique in the store; `f0_hz` is the source's own pitch (0 where it does not know it) and `pitch_moves`
-        is 1 where the source moves it; `samples` is the length before any padding. With `columns` only those are read, which
-        is quicker and smaller: all of 300,000 notes are 190 MB.
+        `index` is unique in the store. `f0_hz` is the pitch that the source states, or 0. `pitch_moves` is 1 if the source
+        moves the pitch. `samples` is the length before padding.
+
+        Args:
+          split: name of the split.
+          columns: columns to read; fewer take less time and memory (all columns of 300,000 notes take 190 MB).
+
+        Returns:
+          Columns by name, [n] int64, float64 or str, as in records.csv.
         """
         self._split(split)
         if missing := [name for name in columns if name not in self._columns]:
             self._columns |= self._read_columns(missing)
-        return {name: self._columns[name].get(split, _column(name, [])) for name in columns}
+        return {name: self._columns[name].get(split, _typed_column(name, [])) for name in columns}
 
     def _read_columns(self, names: Sequence[str]) -> dict[str, dict[str, np.ndarray]]:
-        """{column: {split: [n]}} of records.csv, read piece by piece: as text it is several times as large."""
+        """Reads columns of records.csv in pieces, as {column: {split: [n]}}.
+
+        The whole text would take several times their memory.
+        """
         file = self.path / "records.csv"
         pieces: dict[str, dict[str, list[np.ndarray]]] = {name: {} for name in names}
         with open(file, encoding="utf-8", newline="") as opened:
             reader = csv.reader(opened)
             if tuple(next(reader, ())) != COLUMNS:
-                raise StoreError(f"{file}: not the columns that version {VERSION} has")
+                raise StoreError(f"{file}: its columns are not those of version {VERSION}; make the store again")
             while rows := list(itertools.islice(reader, _ROWS)):
                 if any(len(row) != len(COLUMNS) for row in rows):
-                    raise StoreError(f"{file}: a line has not {len(COLUMNS)} columns; make the store again")
+                    raise StoreError(f"{file}: a line does not have {len(COLUMNS)} columns; make the store again")
                 splits = [row[1] for row in rows]
                 for split in dict.fromkeys(splits):
                     here = [row for row, own in zip(rows, splits, strict=True) if own == split]
                     for name in names:
                         values = [row[COLUMNS.index(name)] for row in here]
-                        pieces[name].setdefault(split, []).append(_column(name, values))
+                        pieces[name].setdefault(split, []).append(_typed_column(name, values))
         columns = {name: {split: np.concatenate(parts) for split, parts in of.items()} for name, of in pieces.items()}
-        found = {split: len(values) for split, values in columns[names[0]].items()}
-        for split in {**self.index["splits"], **found}:
-            if found.get(split, 0) != self._split(split)["count"]:
-                raise StoreError(f"{file}: {found.get(split, 0)} lines of {split}, the index says otherwise")
+        counts = {split: len(values) for split, values in columns[names[0]].items()}
+        for split in {**self.index["splits"], **counts}:
+            if counts.get(split, 0) != (expected := self._split(split)["count"]):
+                raise StoreError(
+                    f"{file}: wrong number of lines of {split} (got {counts.get(split, 0)}, expected {expected}); make the "
+                    "store again"
+                )
         return columns
 
     def audio(self, split: str, positions: Positions, *, samples: int | None = None) -> np.ndarray:
-        """The sounds at some positions of a split, [n, T] float32 in [-1, 1), padded with 0 (or cut) to T.
+        """Returns the sounds at some positions of a split.
 
         Args:
-          samples: T; None means the store's.
+          split: name of the split.
+          positions: positions in the split.
+          samples: T; None means that of the store.
+
+        Returns:
+          [n, T] float32 in [-1, 1), padded with zeros or cut to T.
+
+        Raises:
+          IndexError: a position is not in the split.
+          StoreError: a file is damaged.
         """
         shards_of_split = self._split(split)["shards"]
         files = [shard["file"] for shard in shards_of_split]
@@ -200,7 +235,9 @@ class Store(StoredSounds):
             except (RuntimeError, IndexError, ValueError) as error:
                 reason = " ".join(str(error).split())[:100]
                 if "Too many open files" in str(error):
-                    raise StoreError(f"{self.path}: too many open files, for a store has one a shard; see ulimit -n") from None
+                    raise StoreError(
+                        f"{self.path}: too many open files (one per shard); raise the limit with ulimit -n"
+                    ) from None
                 raise StoreError(
                     f"{self.path / files[shard]}: damaged or cut short ({reason}); copy it again or make the store again"
                 ) from None
@@ -212,6 +249,7 @@ class Store(StoredSounds):
         return result.astype(np.float32) * np.float32(1 / 32768)
 
     def _reader(self, file: str):
+        """Returns the reader of a shard, which is opened once."""
         if file not in self._readers:
             self._readers[file] = open_records(self.path / file)
         return self._readers[file]
@@ -221,19 +259,19 @@ class Store(StoredSounds):
         return f"Store({str(self.path)!r}: {counts})"
 
 
-def _allow_open_files() -> None:
-    """As many open files as the system lets a process have: a store of 300,000 notes is 600, and its features as many again,
-    where 1,024 are usual unless asked."""
+def _raise_open_file_limit() -> None:
+    """Raises the limit of open files, usually 1,024; a large store and its features exceed it."""
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = 65536 if hard == resource.RLIM_INFINITY else min(hard, 65536)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
+    limit = 65536 if hard == resource.RLIM_INFINITY else min(hard, 65536)
+    if soft != resource.RLIM_INFINITY and soft < limit:
         with contextlib.suppress(ValueError, OSError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+            resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
 
 
-def _column(name: str, values: Sequence[str]) -> np.ndarray:
+def _typed_column(name: str, values: Sequence[str]) -> np.ndarray:
+    """Converts a column of text to an array of the column's type."""
     if name in _INTEGERS:
         return np.array(values, np.int64)
     if name in _FLOATS:
@@ -242,13 +280,20 @@ def _column(name: str, values: Sequence[str]) -> np.ndarray:
 
 
 class JoinedStore(StoredSounds):
-    """Several stores as one: what `Store` offers, split by split one store after another.
+    """Several stores as one; a split consists of that split of each store, in order.
+
+    Args:
+      stores: stores of one sample rate.
 
     Attributes:
-      stores: the parts, in order. offsets: what to add to a part's `index` so that it stays unique.
-      sample_rate: the same in all. samples: the longest of theirs. variable: whether lengths differ, in one or between them.
+      stores: the parts, in order.
+      offsets: number to add to the `index` of each part, so that it stays unique.
+      sample_rate: sample rate in Hz.
+      samples: longest T of the parts.
+      variable: whether lengths differ, within a part or between parts.
 
-    Raises StoreError where the sample rates differ.
+    Raises:
+      StoreError: the sample rates differ.
     """
 
     def __init__(self, stores: Sequence[Store]):
@@ -256,8 +301,8 @@ class JoinedStore(StoredSounds):
         for other in self.stores[1:]:
             if other.sample_rate != self.stores[0].sample_rate:
                 raise StoreError(
-                    f"stores of different sample rates cannot be joined: {self.stores[0].path} has "
-                    f"{self.stores[0].sample_rate} Hz, {other.path} {other.sample_rate} Hz; make one again with --sample_rate"
+                    f"{other.path}: cannot be joined (got {other.sample_rate} Hz, expected {self.stores[0].sample_rate} Hz as "
+                    f"in {self.stores[0].path}); make one of them again with --sample_rate"
                 )
         totals = [sum(store.length(split) for split in store.splits) for store in stores]
         self.offsets = tuple(int(total) for total in np.cumsum([0, *totals])[:-1])
@@ -266,19 +311,25 @@ class JoinedStore(StoredSounds):
 
     @property
     def splits(self) -> tuple[str, ...]:
+        """Names of the splits that contain sounds in any part."""
         return tuple(dict.fromkeys(split for store in self.stores for split in store.splits))
 
     def _parts(self, split: str) -> list[tuple[int, Store]]:
+        """Returns the offsets and stores that have a split. Raises StoreError if there are none."""
         parts = [(o, store) for o, store in zip(self.offsets, self.stores, strict=True) if split in store.splits]
         if not parts:
-            raise StoreError(f"{self}: no split {split!r}; there are {', '.join(self.splits)}")
+            raise StoreError(f"{self.paths}: no split {split!r} (the splits are {', '.join(self.splits)})")
         return parts
 
     def length(self, split: str) -> int:
+        """Returns the number of sounds in a split."""
         return sum(store.length(split) for _, store in self._parts(split))
 
     def metadata(self, split: str, columns: Sequence[str] = COLUMNS) -> dict[str, np.ndarray]:
-        """As `Store.metadata`; `index` and `position` count on over the stores."""
+        """Returns the same columns as `Store.metadata`.
+
+        `index` and `position` are those of the joined store.
+        """
         joined: dict[str, list[np.ndarray]] = {}
         before = 0
         for offset, store in self._parts(split):
@@ -289,7 +340,7 @@ class JoinedStore(StoredSounds):
         return {name: np.concatenate(values) for name, values in joined.items()}
 
     def audio(self, split: str, positions: Positions, *, samples: int | None = None) -> np.ndarray:
-        """As `Store.audio`."""
+        """Returns the same sounds as `Store.audio`."""
         samples = self.samples if samples is None else samples
         positions = self._checked(split, positions)
         result, before = np.empty((len(positions), samples), np.float32), 0
@@ -304,6 +355,13 @@ class JoinedStore(StoredSounds):
 
 
 def open_store(paths: str | os.PathLike) -> Store | JoinedStore:
-    """Opens a store, or several, joined, where the path names them with commas between. Raises as `Store.open`."""
+    """Opens a store, or several stores as a `JoinedStore`.
+
+    Args:
+      paths: folder of a store, or folders separated by commas.
+
+    Raises:
+      StoreError: as `Store.open`, or the sample rates differ.
+    """
     stores = [Store.open(path) for path in os.fspath(paths).split(",")]
     return stores[0] if len(stores) == 1 else JoinedStore(stores)

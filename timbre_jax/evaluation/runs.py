@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from timbre_jax.checkpoint import load
-from timbre_jax.data.datasets import chosen_positions
+from timbre_jax.data.datasets import select_positions
 from timbre_jax.data.features import cached_features
 from timbre_jax.data.store import JoinedStore, Store, open_store
 from timbre_jax.documents import read_config
@@ -200,7 +200,7 @@ def training_notes(run: Run, *, number: int, progress: bool = True) -> Notes | N
         store, split = training_store(run), data["train_split"]
     except ValueError:
         return None
-    seen = chosen_positions(store, split, tuple(data.get("families") or ()), data.get("max_examples", 0))
+    seen = select_positions(store, split, tuple(data.get("families") or ()), data.get("max_examples", 0))
     chosen = seen[even_choice(store.metadata(split)["instrument"][seen], number)]
     return _notes(run, store, split, chosen, progress=progress)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from timbre_jax.audio.io import AUDIO_SUFFIXES, read_wave, write_wave
-from timbre_jax.data.prepare.quality import check_wave, reason_of_quality
+from timbre_jax.data.prepare.quality import note_problem, wave_problem
 from timbre_jax.generation.series_files import SERIES_SUFFIXES, read_series
 from timbre_jax.inference.rendering import without_clipping
 from timbre_jax.space import TimbreSpace
@@ -126,11 +126,11 @@ def _read_sound(path: Path, space: TimbreSpace, whole: bool) -> InputSound:
     elif len(wave) < length:
         remarks.append(f"padded from {len(wave) / rate:.2f} s to {length / rate:g} s")
     wave = np.pad(wave[:length], (0, length - real))
-    if reason := check_wave(wave[:real], rate):
+    if reason := wave_problem(wave[:real], rate):
         remarks.append(f"{reason}: what comes out tells of the model, not of this file")
     else:
         numbers = {name: float(value[0]) for name, value in space.representation.quality(wave[None]).items()}
-        if numbers and (reason := reason_of_quality(numbers, -1, 0.0)):
+        if numbers and (reason := note_problem(numbers, -1, 0.0)):
             remarks.append(f"{reason}: the representation holds only part of it")
     return InputSound(path, wave, real, tuple(remarks))
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from timbre_jax.analysis.neighbors import SoundIndex, name_by_neighbors
 from timbre_jax.data.features import VERSION
-from timbre_jax.data.importers.class_rules import UNLABELLED
+from timbre_jax.data.importers.class_rules import UNLABELED
 from timbre_jax.data.store import JoinedStore, Store, open_store
 from timbre_jax.evaluation.runs import Run, choose_notes, feature_blocks
 from timbre_jax.files import atomic_path
@@ -64,7 +64,7 @@ class Library:
     @property
     def named(self) -> np.ndarray:
         """Which of the sounds have a class, [M] bool."""
-        return self.classes != UNLABELLED
+        return self.classes != UNLABELED
 
     def audio(self, row: int) -> np.ndarray:
         """The recorded wave [T] of a sound, without what pads it."""
@@ -147,7 +147,7 @@ def read_library(
         tuple(parts),
         latents,
         column("id"),
-        np.where(classes == "", UNLABELLED, classes),
+        np.where(classes == "", UNLABELED, classes),
         column("instrument"),
         np.concatenate([np.full(len(part.positions), part.split) for part in parts]),
     )

@@ -1,4 +1,4 @@
-"""SoundFont banks by their paths: the default one, each read once, and digests of their files."""
+"""SoundFont banks by path: the default bank, cached reading, and digests."""
 
 from __future__ import annotations
 
@@ -13,38 +13,44 @@ PERCUSSION_BANK = 128
 
 
 def default_bank() -> str:
-    """Path of TimGM6mb.sf2 inside the installed `pretty_midi` (GPL-2: used where it lies, not passed on)."""
-    found = importlib.util.find_spec("pretty_midi")
-    path = os.path.join(os.path.dirname(found.origin), "TimGM6mb.sf2") if found and found.origin else ""
+    """Returns the path of TimGM6mb.sf2 in the installed `pretty_midi`.
+
+    The bank is licensed under GPL-2; it is read there and not copied.
+    """
+    spec = importlib.util.find_spec("pretty_midi")
+    path = os.path.join(os.path.dirname(spec.origin), "TimGM6mb.sf2") if spec and spec.origin else ""
     if not os.path.isfile(path):
-        raise SoundFontError("the default bank is not there: `pip install pretty_midi`, or name one with --path=FILE.sf2")
+        raise SoundFontError("default bank: not installed; run pip install pretty_midi, or give a bank with --path=FILE.sf2")
     return path
 
 
 def open_bank(path: str) -> SoundFont:
-    """The bank of a path, read once for as long as the file stays the same."""
+    """Returns the bank of a path, which is read once until the file changes."""
     return _read(path, *_state(path))
 
 
 def bank_digest(path: str) -> str:
-    """SHA-256 of a bank's file."""
+    """Returns the SHA-256 of a bank's file."""
     return _hash(path, *_state(path))
 
 
 def _state(path: str) -> tuple[int, int]:
+    """Returns modification time and size of a file; zeros if it cannot be opened."""
     try:
         state = os.stat(path)
     except OSError:
-        return 0, 0  # reading it says what is wrong
+        return 0, 0  # reading it raises the error
     return state.st_mtime_ns, state.st_size
 
 
 @functools.lru_cache(maxsize=8)
 def _read(path: str, changed: int, size: int) -> SoundFont:
+    """Reads a bank; cached by the state of the file."""
     return read_soundfont(path)
 
 
 @functools.lru_cache(maxsize=8)
 def _hash(path: str, changed: int, size: int) -> str:
+    """Hashes a file; cached by the state of the file."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,4 +1,7 @@
-"""Modulators, envelopes and LFOs of a SoundFont 2 voice (SoundFont Technical Specification 2.04, sections 8 and 9)."""
+"""Modulators, envelopes and LFOs of a SoundFont 2 voice.
+
+Source: SoundFont Technical Specification 2.04, sections 8 and 9.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ _SILENCE_DB = 100.0
 
 
 def _shape(kind: int, x: float) -> float:
-    """Linear, concave, convex, switch (section 8.2.1) for x in [0, 1]."""
+    """Returns the linear, concave, convex or switch curve (section 8.2.1) at x in [0, 1]."""
     if kind == 0:
         return x * 127 / 128
     if kind == 1:
@@ -27,7 +30,7 @@ def _shape(kind: int, x: float) -> float:
 
 
 def _source(source: int, key: int, velocity: int) -> float:
-    """Value of a modulator's source with all controllers at rest."""
+    """Returns the value of a modulator's source with all controllers at rest."""
     index, controller, kind = source & 0x7F, source & 0x80, source >> 10
     negative, bipolar = bool(source & 0x100), bool(source & 0x200)
     if controller:
@@ -41,11 +44,11 @@ def _source(source: int, key: int, velocity: int) -> float:
     if not bipolar:
         return _shape(kind, x)
     if value == 64 and (controller or index == 14):
-        return 0.0  # center of a wheel or a pan
+        return 0.0  # center of pitch wheel or pan
     return float(np.sign(2 * x - 1)) * _shape(kind, abs(2 * x - 1)) if kind in (1, 2) else 2 * _shape(kind, x) - 1
 
 
-def modulated(voice: Voice, key: int, velocity: int) -> np.ndarray:
+def modulation_offsets(voice: Voice, key: int, velocity: int) -> np.ndarray:
     """Returns what the modulators add to each generator, [61] float64."""
     added = np.zeros(parser.N_GENERATORS)
     for modulator in voice.modulators:
@@ -55,6 +58,7 @@ def modulated(voice: Voice, key: int, velocity: int) -> np.ndarray:
 
 
 def _output(modulator: Modulator, key: int, velocity: int) -> float:
+    """Returns the output of a modulator."""
     value = modulator.amount * _source(modulator.source, key, velocity)
     if modulator.amount_source:
         value *= _source(modulator.amount_source, key, velocity)
@@ -65,12 +69,12 @@ def _output(modulator: Modulator, key: int, velocity: int) -> float:
 
 
 def _time(timecents: float) -> float:
-    """Seconds; the lowest value means at once."""
+    """Returns seconds from timecents; the lowest value means 0."""
     return 0.0 if timecents <= -12000 else 2.0 ** (min(timecents, 8000) / 1200)
 
 
 def _stages(values: np.ndarray, first: int, key: int) -> tuple[float, float, float, float, float]:
-    """Delay, attack, hold, decay, release in seconds; hold and decay follow the key (sections 8.1.2, 31-32, 39-40)."""
+    """Returns delay, attack, hold, decay and release in seconds (8.1.2, 31-32, 39-40)."""
     delay, attack, hold, decay, _, release = values[first : first + 6]
     to_hold, to_decay = values[first + 6 : first + 8]
     return (
@@ -80,7 +84,7 @@ def _stages(values: np.ndarray, first: int, key: int) -> tuple[float, float, flo
 
 
 def volume_envelope(values: np.ndarray, key: int, note_off: int, total: int) -> np.ndarray:
-    """Returns the amplitude of each sample up to silence.
+    """Returns the amplitude of each sample until silence, at most `total` samples.
 
     The attack is linear; decay and release are linear in dB and fall by 100 dB in their time.
     """
@@ -100,7 +104,7 @@ def volume_envelope(values: np.ndarray, key: int, note_off: int, total: int) -> 
     if level <= 10 ** (-_SILENCE_DB / 20):
         last = np.flatnonzero(envelope > 10 ** (-_SILENCE_DB / 20))
         return envelope[: last[-1] + 1] if len(last) else envelope[:0]
-    # From the level reached at note-off; at least 5 ms, as every player does, against clicks.
+    # The release starts at the level at note-off and takes at least 5 ms to avoid clicks, as in other players.
     step = _SILENCE_DB / (max(release, 0.005) * RATE)
     count = int(min(total - note_off, (_SILENCE_DB + 20 * np.log10(level)) / step))
     tail = level * np.exp(np.arange(1, count + 1, dtype=np.float32) * np.float32(-step * np.log(10) / 20))
@@ -108,11 +112,15 @@ def volume_envelope(values: np.ndarray, key: int, note_off: int, total: int) -> 
 
 
 def modulation_envelope(values: np.ndarray, key: int, note_off: int, times: np.ndarray) -> np.ndarray:
-    """Returns values in [0, 1] at sample times: convex attack, linear decay and release."""
+    """Returns the modulation envelope in [0, 1] at sample times.
+
+    The attack is convex; decay and release are linear.
+    """
     delay, attack, hold, decay, release = _stages(values, parser.MOD_ENV, key)
     sustain = 1 - float(np.clip(values[parser.MOD_ENV + 4] / 1000, 0, 1))
 
     def held(seconds):
+        """Returns the envelope before note-off."""
         rise = np.clip((seconds - delay) / max(attack, 1e-9), 0, 1)
         rise = np.clip(1 + 40 / 96 * np.log10(np.maximum(rise, 1e-9)), 0, 1)
         fall = 1 - np.maximum(seconds - delay - attack - hold, 0) / max(decay, 1e-9)
@@ -125,12 +133,9 @@ def modulation_envelope(values: np.ndarray, key: int, note_off: int, times: np.n
 
 
 def lfo(delay: float, frequency: float, times: np.ndarray) -> np.ndarray:
-    """Returns a triangle in [-1, 1] at sample times that rises from 0 after the delay.
+    """Returns a triangle wave in [-1, 1] at sample times that rises from 0 after the delay.
 
-    Args:
-      delay: in timecents.
-      frequency: in absolute cents.
-      times: in samples.
+    The delay is in timecents, the frequency in absolute cents.
     """
     seconds = np.maximum(times / RATE - _time(delay), 0)
     phase = seconds * 8.176 * 2.0 ** (np.clip(frequency, -16000, 4500) / 1200)

@@ -1,4 +1,4 @@
-"""Sample playback of a SoundFont 2 voice: looping, interpolation at any pitch, the sample's own pitch, and the filter."""
+"""Sample playback of a SoundFont 2 voice: loop, interpolation, sample pitch and filter."""
 
 from __future__ import annotations
 
@@ -13,13 +13,16 @@ from timbre_jax.soundfont.parser import SoundFont, Voice
 from timbre_jax.soundfont.tuning import autocorrelation_pitch
 
 BLOCK = 64
-"""Samples between two values of a modulated pitch or filter cutoff."""
-# Where a sample's pitch is measured: well after the attack, and so many samples of the pool from there.
+"""Samples between two values of a modulated pitch or cutoff."""
+# The pitch of a sample is measured well after the attack, over this number of samples of the pool.
 MEASURE_SECONDS, _MEASURE_SAMPLES = 0.5, 16384
 
 
 class Pool:
-    """A bank's sample pool as an argument for caches: equal where it is the same array."""
+    """Sample pool of a bank as a hashable argument of cached functions.
+
+    Two pools are equal if they hold the same array.
+    """
 
     def __init__(self, values: np.ndarray):
         self.values = values
@@ -33,25 +36,25 @@ class Pool:
 
 @functools.lru_cache(maxsize=256)
 def _floats(pool: Pool, start: int, loop_start: int, stop: int, looped: bool) -> np.ndarray:
-    """Returns one zero, the sample as float32, then three samples that go on with the loop or with silence."""
+    """Returns one zero, the sample as float32, and three samples of the loop or of silence."""
     body = pool.values[start:stop].astype(np.float32) / 32768
     tail = np.resize(body[loop_start - start :], 3) if looped else np.zeros(3, np.float32)
     return np.concatenate([np.zeros(1, np.float32), body, tail])
 
 
 class Shape(NamedTuple):
-    """Part of the pool that a voice plays: from start to end, or from start and then round the loop."""
+    """Part of the pool that a voice plays; it is looped until note-off, or for the whole note."""
 
     start: int
     end: int
     loop_start: int
     loop_end: int
     looped: bool
-    until_off: bool  # the loop ends at note-off, and the rest of the sample follows
+    until_off: bool
 
 
 def sample_shape(bank: SoundFont, voice: Voice) -> Shape:
-    """Returns a sample's positions with the voice's offsets, kept within the pool (section 8.1.2, 0-4, 12, 45, 50, 54)."""
+    """Returns the part of the pool that a voice plays (section 8.1.2, 0-4, 12, 45, 50, 54)."""
     sample, base = voice.sample, voice.generators.tolist()
     size = len(bank.pool)
     start = sample.start + base[parser.START_OFFSET] + 32768 * base[parser.START_COARSE]
@@ -67,21 +70,25 @@ def sample_shape(bank: SoundFont, voice: Voice) -> Shape:
 
 
 @functools.lru_cache(maxsize=4096)
-def own_pitch(held: Pool, shape: Shape, rate: int, meant: float) -> float:
-    """Returns a sample's pitch in cycles a sample where a note holds it, or 0 where it has none."""
-    pool, first = held.values, int(MEASURE_SECONDS * rate)
+def sample_pitch(pool: Pool, shape: Shape, rate: int, nominal: float) -> float:
+    """Returns the pitch of a held sample in cycles per sample, or 0."""
+    samples, first = pool.values, int(MEASURE_SECONDS * rate)
     if shape.looped:
         places = shape.start + first + np.arange(_MEASURE_SAMPLES)
         period = shape.loop_end - shape.loop_start
         places = np.where(places < shape.loop_end, places, shape.loop_start + (places - shape.loop_end) % period)
-        return autocorrelation_pitch(pool[places], meant=meant)
-    first = min(first, (shape.end - shape.start) // 4)  # a short sound is measured where it is still there
-    wave = pool[shape.start + first : min(shape.end, shape.start + first + _MEASURE_SAMPLES)]
-    return autocorrelation_pitch(wave, meant=meant) if len(wave) >= 512 else 0.0
+        return autocorrelation_pitch(samples[places], nominal=nominal)
+    first = min(first, (shape.end - shape.start) // 4)  # a short sound is measured before it ends
+    wave = samples[shape.start + first : min(shape.end, shape.start + first + _MEASURE_SAMPLES)]
+    return autocorrelation_pitch(wave, nominal=nominal) if len(wave) >= 512 else 0.0
 
 
 def oscillate(pool: Pool, shape: Shape, ratio: float, pitch: np.ndarray, length: int, note_off: int) -> np.ndarray:
-    """Returns the sample at the note's pitch, [<= length]; looped for the whole note, until note-off, or not (sampleModes)."""
+    """Returns the sample played at the pitch of the note, [<= length].
+
+    `ratio` is the playback speed in samples of the pool per sample, `pitch` the cents added to it: one value, or one per
+    `BLOCK` samples. The sample is looped for the whole note, until note-off, or not at all (sampleModes).
+    """
     start, end, loop_start, loop_end, looped, until_off = shape
     if len(pitch) == 1:
         position = ratio * 2.0 ** (float(pitch[0]) / 1200) * np.arange(length, dtype=np.float64)
@@ -91,8 +98,8 @@ def oscillate(pool: Pool, shape: Shape, ratio: float, pitch: np.ndarray, length:
     if not looped:
         position = position[: int(np.searchsorted(position, end - start))]
         return _interpolate(_floats(pool, start, start, end, False), position)
-    # The loop is taken one sample late, [loop_start + 1, loop_end + 1), with the sample at loop_end being the one at
-    # loop_start: so the neighbors of every position are the right ones without a special case at the seam.
+    # The loop is shifted by one sample to [loop_start + 1, loop_end + 1), where the sample at loop_end is that at loop_start.
+    # Every position then has the right neighbors, without a special case at the seam.
     period, top = loop_end - loop_start, loop_end - start + 1
     held = position if not until_off else position[:note_off]
     wraps = int(np.searchsorted(held, top))
@@ -108,7 +115,7 @@ def oscillate(pool: Pool, shape: Shape, ratio: float, pitch: np.ndarray, length:
 
 
 def _interpolate(samples: np.ndarray, position: np.ndarray) -> np.ndarray:
-    """Interpolates by Catmull-Rom; samples[1] is position 0."""
+    """Interpolates samples by Catmull-Rom splines; samples[1] is position 0."""
     whole = position.astype(np.int32)
     t = (position - whole).astype(np.float32)
     a, b, c, d = (samples[whole + k] for k in range(4))
@@ -116,10 +123,10 @@ def _interpolate(samples: np.ndarray, position: np.ndarray) -> np.ndarray:
 
 
 def low_pass(wave: np.ndarray, cutoff: np.ndarray, q_centibels: float) -> np.ndarray:
-    """Filters by a two-pole resonant low-pass; `cutoff` in absolute cents, one value or one every `BLOCK` samples.
+    """Filters a wave [T] with a two-pole resonant low-pass filter.
 
-    Q is in cB over the height at DC, with a flat response at 0; the gain is lowered by half the resonance (section 8.1.2,
-    initialFilterQ). At 20 kHz and above without resonance it is open.
+    The cutoff is in absolute cents: one value, or one per `BLOCK` samples. The resonance is the height above DC in cB; the gain
+    is lowered by half of it (section 8.1.2, initialFilterQ). At 20 kHz and above without resonance the filter is open.
     """
     from scipy.signal import lfilter
 
@@ -128,7 +135,7 @@ def low_pass(wave: np.ndarray, cutoff: np.ndarray, q_centibels: float) -> np.nda
     if (cutoff >= 13499).all() and q_centibels < 1:
         return wave
     quality = 10 ** ((q_centibels / 10 - 3.01) / 20)
-    # Steps under 10 cents are not heard: the filter goes on unchanged until the cutoff has moved by that much.
+    # Steps below 10 cents are inaudible: the filter is kept until the cutoff has moved by that much.
     starts, held = [0], cutoff[0]
     for block in range(1, len(cutoff)):
         if abs(cutoff[block] - held) >= 10:

@@ -1,7 +1,7 @@
-"""SoundFont 2 banks: reading the file into samples, instruments and presets.
+"""Reads SoundFont 2 banks: samples, instruments and presets.
 
-Source: SoundFont Technical Specification 2.04 (E-mu/Creative 2006), sections 5-8. The player is in `player.py`.
-Host code (numpy), no JAX, so that rendering processes start quickly.
+Source: SoundFont Technical Specification 2.04 (E-mu/Creative 2006), sections 5-8. The player is in `player.py`. Host code
+(numpy) without JAX, so that rendering processes start quickly.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 
 
 class SoundFontError(ValueError):
-    """A bank that cannot be played; the message is one line: which file, what is wrong, what to do."""
+    """Error of a bank that cannot be played; the message is one line."""
 
 
 # Generator numbers (section 8.1.2) that the player uses.
@@ -25,7 +25,7 @@ START_OFFSET, END_OFFSET, LOOP_START_OFFSET, LOOP_END_OFFSET, START_COARSE = 0, 
 MOD_LFO_TO_PITCH, VIBRATO_TO_PITCH, MOD_ENV_TO_PITCH = 5, 6, 7
 FILTER_CUTOFF, FILTER_Q, MOD_LFO_TO_FILTER, MOD_ENV_TO_FILTER, END_COARSE, MOD_LFO_TO_VOLUME = 8, 9, 10, 11, 12, 13
 PAN, MOD_LFO_DELAY, MOD_LFO_FREQUENCY, VIBRATO_DELAY, VIBRATO_FREQUENCY = 17, 21, 22, 23, 24
-MOD_ENV, VOLUME_ENV = 25, 33  # first of delay, attack, hold, decay, sustain, release, key to hold, key to decay
+MOD_ENV, VOLUME_ENV = 25, 33  # delay; then attack, hold, decay, sustain, release, key to hold, key to decay
 INSTRUMENT, KEY_RANGE, VELOCITY_RANGE, LOOP_START_COARSE, KEY, VELOCITY = 41, 43, 44, 45, 46, 47
 ATTENUATION, LOOP_END_COARSE, COARSE_TUNE, FINE_TUNE, SAMPLE, SAMPLE_MODES = 48, 50, 51, 52, 53, 54
 SCALE_TUNING, ROOT_KEY = 56, 58
@@ -39,7 +39,7 @@ _DEFAULTS[FILTER_CUTOFF] = 13500
 _DEFAULTS[[KEY, VELOCITY, ROOT_KEY]] = -1
 _DEFAULTS[SCALE_TUNING] = 100
 _UNSIGNED = (SAMPLE, INSTRUMENT, KEY_RANGE, VELOCITY_RANGE)
-# Section 8.1.2: these make no sense in a preset and are ignored there.
+# Section 8.1.2: these are ignored in presets.
 _INSTRUMENT_ONLY = (
     *range(START_OFFSET, START_COARSE + 1), END_COARSE, LOOP_START_COARSE, KEY, VELOCITY, LOOP_END_COARSE,
     SAMPLE_MODES, ROOT_KEY, 57, INSTRUMENT, SAMPLE, KEY_RANGE, VELOCITY_RANGE,
@@ -47,7 +47,7 @@ _INSTRUMENT_ONLY = (
 
 
 class Modulator(NamedTuple):
-    """Adds amount * f(source) * f(amount_source) to a generator (section 8.2)."""
+    """Modulator that adds amount * f(source) * f(amount_source) to a generator (section 8.2)."""
 
     source: int
     destination: int
@@ -57,17 +57,19 @@ class Modulator(NamedTuple):
 
     @property
     def identity(self) -> tuple[int, int, int, int]:
+        """Fields that two modulators share if one replaces the other."""
         return self.source, self.destination, self.amount_source, self.transform
 
 
-# Section 8.4, those that act on a note with all controllers at rest: velocity to attenuation. The one from velocity to filter
-# cutoff (8.4.2) is left out, as FluidSynth does: banks are made by ear with players that do so. A bank's own is played.
+# The default modulator (section 8.4) that acts on notes with all controllers at rest: velocity to attenuation. The one from
+# velocity to filter cutoff (8.4.2) is omitted as in FluidSynth, since banks are tuned by ear with such players; modulators of
+# the bank are applied.
 DEFAULT_MODULATORS = (Modulator(0x0502, ATTENUATION, 960, 0, 0),)
 
 
 @dataclasses.dataclass(frozen=True)
 class Sample:
-    """A recorded sound of the bank. Positions count samples of the bank's one pool."""
+    """Recorded sound of a bank; positions are samples in the bank's pool."""
 
     name: str
     start: int
@@ -83,13 +85,14 @@ class Sample:
 
 @dataclasses.dataclass(frozen=True)
 class Zone:
-    """What a preset or instrument does in a range of keys and velocities; the global zone is already merged in."""
+    """Settings of a preset or instrument for some keys and velocities, with the global zone."""
 
     generators: Mapping[int, int]
     modulators: tuple[Modulator, ...]
-    target: int  # index of the instrument (in a preset) or of the sample (in an instrument)
+    target: int  # index of the instrument in a preset, or of the sample in an instrument
 
     def takes(self, key: int, velocity: int) -> bool:
+        """Returns whether a key and velocity are in the range of the zone."""
         for generator, value in ((KEY_RANGE, key), (VELOCITY_RANGE, velocity)):
             span = self.generators.get(generator)
             if span is not None and not (span & 0xFF) <= value <= (span >> 8):
@@ -99,6 +102,8 @@ class Zone:
 
 @dataclasses.dataclass(frozen=True)
 class Preset:
+    """Preset of a bank."""
+
     name: str
     bank: int
     program: int
@@ -107,7 +112,7 @@ class Preset:
 
 @dataclasses.dataclass(frozen=True)
 class Voice:
-    """One sample as one note of one preset plays it: all generators summed, modulators resolved to a list."""
+    """Sample as one note of a preset plays it: summed generators and resolved modulators."""
 
     sample: Sample
     generators: np.ndarray  # [61] int32
@@ -116,7 +121,7 @@ class Voice:
 
 @dataclasses.dataclass(frozen=True)
 class SoundFont:
-    """A bank. `pool` [S] int16 lies on disk (memory-mapped) until it is played."""
+    """Bank. `pool` [S] int16 is memory-mapped."""
 
     path: str
     name: str
@@ -126,7 +131,7 @@ class SoundFont:
     presets: tuple[Preset, ...]
 
     def voices(self, preset: Preset, key: int, velocity: int) -> Iterator[Voice]:
-        """The voices that sound for a key and velocity (section 9.4): instrument values plus preset values."""
+        """Yields the voices of a key and velocity: instrument plus preset values (section 9.4)."""
         for outer in preset.zones:
             if not outer.takes(key, velocity):
                 continue
@@ -143,30 +148,33 @@ class SoundFont:
                 yield Voice(self.samples[inner.target], generators, modulators)
 
     def preset_samples(self, preset: Preset) -> frozenset[int]:
-        """Indices of the raw samples that a preset plays in any key and velocity."""
+        """Returns the indices of the raw samples that a preset plays for any key and velocity."""
         return frozenset(inner.target for outer in preset.zones for inner in self.instruments[outer.target])
 
     def sample_digest(self, index: int) -> str:
-        """Digest of a sample's audio: equal for equal sounds, also across banks."""
+        """Returns a digest of a sample's audio, equal for equal audio in any bank."""
         sample = self.samples[index]
         return hashlib.sha256(self.pool[sample.start : sample.end].tobytes()).hexdigest()[:24]
 
 
 def _replace(old: tuple[Modulator, ...], new: tuple[Modulator, ...]) -> tuple[Modulator, ...]:
+    """Returns modulators with those of a zone in place of identical ones."""
     replaced = {modulator.identity for modulator in new}
     return tuple(m for m in old if m.identity not in replaced) + new
 
 
 def _text(raw: bytes) -> str:
+    """Returns the text of a fixed-length field."""
     return raw.split(b"\0", 1)[0].decode("latin-1").strip()
 
 
 def _chunks(data: bytes, offset: int, end: int, path: str) -> Iterator[tuple[bytes, int, int]]:
+    """Yields name, offset and size of the RIFF chunks of a file."""
     while offset + 8 <= end:
         name, size = data[offset : offset + 4], int.from_bytes(data[offset + 4 : offset + 8], "little")
         if offset + 8 + size > end:
             raise SoundFontError(
-                f"{path}: broken or cut short (chunk {name.decode('latin-1')!r} ends past the file's end); get it again"
+                f"{path}: damaged or cut short (chunk {name.decode('latin-1')!r} ends beyond the file); copy it again"
             )
         yield name, offset + 8, size
         offset += 8 + size + size % 2
@@ -179,20 +187,20 @@ _RECORDS = {
 
 
 def read_soundfont(path: str | os.PathLike) -> SoundFont:
-    """Reads a SoundFont 2 bank. 24-bit banks are played with their upper 16 bits.
+    """Reads a SoundFont 2 bank. Only the upper 16 bits of 24-bit banks are used.
 
     Raises:
-      SoundFontError: not a SoundFont 2 file, broken, without presets, or an SF3 file (compressed samples).
+      SoundFontError: the file is not a SoundFont 2 bank, is damaged, has no presets, or is an SF3 bank (compressed samples).
     """
     path = os.fspath(path)
     if not os.path.isfile(path):
-        raise SoundFontError(f"{path}: {'is a folder, name the .sf2 file' if os.path.isdir(path) else 'no such file'}")
+        raise SoundFontError(f"{path}: {'is a folder; give the .sf2 file' if os.path.isdir(path) else 'no such file'}")
     if os.path.getsize(path) < 12:
         raise SoundFontError(f"{path}: not a SoundFont 2 bank (too short)")
     data = np.memmap(path, np.uint8, "r")
     head = bytes(data[:12])
     if head[:4] != b"RIFF" or head[8:12] != b"sfbk":
-        raise SoundFontError(f"{path}: not a SoundFont 2 bank (it does not start with RIFF....sfbk)")
+        raise SoundFontError(f"{path}: not a SoundFont 2 bank (does not start with RIFF....sfbk)")
     chunks, version, name = {}, 2, os.path.splitext(os.path.basename(path))[0]
     view = _Bytes(data)
     for kind, offset, size in _chunks(view, 12, len(data), path):
@@ -203,29 +211,29 @@ def read_soundfont(path: str | os.PathLike) -> SoundFont:
         version = int.from_bytes(view[chunks[b"ifil"][0] : chunks[b"ifil"][0] + 2], "little")
     missing = [kind.decode() for kind in (b"smpl", *_RECORDS) if kind not in chunks]
     if missing:
-        raise SoundFontError(f"{path}: broken SoundFont bank (no chunk {', '.join(missing)})")
+        raise SoundFontError(f"{path}: damaged SoundFont bank (no chunk {', '.join(missing)})")
     tables = {}
     for kind, layout in _RECORDS.items():
         offset, size = chunks[kind]
         if size % struct.calcsize(layout) or not size:
-            raise SoundFontError(f"{path}: broken SoundFont bank (chunk {kind.decode()!r} has an odd length, {size})")
+            raise SoundFontError(f"{path}: damaged SoundFont bank (chunk {kind.decode()!r} has a wrong length of {size})")
         tables[kind] = list(struct.iter_unpack(layout, view[offset : offset + size]))
     compressed = any(row[9] & 0x10 for row in tables[b"shdr"][:-1])
     if compressed or version >= 3:
         raise SoundFontError(
-            f"{path}: an SF3 bank (its samples are Ogg Vorbis), only SoundFont 2 is played; convert it, "
-            "for instance with `sf3convert -x in.sf3 out.sf2` or Polyphone"
+            f"{path}: wrong format (got SF3 with Ogg Vorbis samples, expected SoundFont 2); convert it, for instance with "
+            "`sf3convert -x in.sf3 out.sf2` or Polyphone"
         )
     offset, size = chunks[b"smpl"]
     pool = data[offset : offset + size // 2 * 2].view("<i2")
     try:
         return _build(path, name, pool, tables)
     except (IndexError, KeyError) as error:
-        raise SoundFontError(f"{path}: broken SoundFont bank (a reference points nowhere: {error})") from None
+        raise SoundFontError(f"{path}: damaged SoundFont bank (invalid reference: {error})") from None
 
 
 class _Bytes:
-    """Slices of a memory map as bytes."""
+    """Memory map whose slices are bytes."""
 
     def __init__(self, data: np.ndarray):
         self._data = data
@@ -235,6 +243,7 @@ class _Bytes:
 
 
 def _build(path: str, name: str, pool: np.ndarray, tables: dict) -> SoundFont:
+    """Returns the bank of parsed tables."""
     samples = tuple(
         Sample(_text(row[0]), *row[1:6], root_key=row[6], correction=row[7], link=row[8], kind=row[9])
         for row in tables[b"shdr"][:-1]
@@ -247,9 +256,9 @@ def _build(path: str, name: str, pool: np.ndarray, tables: dict) -> SoundFont:
         for zone in zones:
             sample = samples[zone.target]
             if sample.kind & 0x8000:
-                raise SoundFontError(f"{path}: sample {sample.name!r} lies in a sound card's ROM, not in the file")
+                raise SoundFontError(f"{path}: sample {sample.name!r} is in the ROM of a sound card, not in the file")
             if not sample.start < sample.end <= len(pool) or not sample.rate:
-                raise SoundFontError(f"{path}: broken or cut short (sample {sample.name!r} lies outside the sample pool)")
+                raise SoundFontError(f"{path}: damaged or cut short (sample {sample.name!r} is outside the sample pool)")
     presets = [
         Preset(
             _text(row[0]), row[2], row[1],
@@ -261,12 +270,15 @@ def _build(path: str, name: str, pool: np.ndarray, tables: dict) -> SoundFont:
         for zone in preset.zones:
             instruments[zone.target]
     if not presets:
-        raise SoundFontError(f"{path}: the bank holds no presets")
+        raise SoundFontError(f"{path}: the bank has no presets")
     return SoundFont(path, name, pool, samples, instruments, tuple(sorted(presets, key=lambda p: (p.bank, p.program))))
 
 
 def _zones(first: int, last: int, bags: list, generators: list, modulators: list, link: int) -> tuple[Zone, ...]:
-    """The zones of bags first..last (section 7.3): a first one without a link is global and merged into the others."""
+    """Returns the zones of bags first..last (section 7.3).
+
+    A first zone without a link is global and merged into the others.
+    """
     zones, common, common_modulators = [], {}, ()
     for number in range(first, last):
         (g0, m0), (g1, m1) = bags[number], bags[number + 1]

@@ -1,7 +1,7 @@
-"""Composes phrases: notes with moving pitch, loudness and brightness, as a player of a bowed or blown instrument has them.
+"""Composes phrases with moving pitch, loudness and brightness, like a bowed instrument's.
 
-Random, but the same for the same seed and number. Loudness and pitch are drawn independently of each other; brightness
-follows the loudness a little and moves for itself otherwise, so that timbre is no function of either.
+Phrases are random but reproducible by seed and number. Loudness and pitch are drawn independently; brightness follows loudness
+in part and else moves independently, so that timbre is not a function of pitch and loudness.
 """
 
 from __future__ import annotations
@@ -10,42 +10,53 @@ import dataclasses
 
 import numpy as np
 
-from timbre_jax.soundfont.player import Movement
+from timbre_jax.soundfont.player import ControllerCurves
 
-COMPOSER_VERSION = 1  # raised when phrases come to be composed differently, so that older stores are not taken for the same
-QUIETEST_DB = -40.0
-"""Of the expression; a note's velocity comes on top of it."""
-DULL_HZ, BRIGHT_HZ = 500.0, 14000.0
-"""Cutoff of the filter, from the dullest to the brightest; never under one and a half times the note's pitch."""
+COMPOSER_VERSION = 1  # increased when the phrases change, so that older stores are made again
+MIN_LEVEL_DB = -40.0
+"""Lowest expression level; the velocity of a note is applied in addition."""
+MIN_CUTOFF_HZ, MAX_CUTOFF_HZ = 500.0, 14000.0
+"""Range of the filter cutoff, which is never below one and a half times the pitch."""
 BRIGHTNESS_BY_LOUDNESS = 0.3
-"""Share of the brightness that follows the expression; the rest moves for itself."""
+"""Share of the brightness that follows the expression."""
 RELEASE_SECONDS = 0.35
-_STEP = 0.004  # seconds between the points of a movement: a vibrato of 7 Hz has 36 a period
+_STEP = 0.004  # seconds between the points of a curve; a vibrato of 7 Hz has 36 points per period
 
 
 @dataclasses.dataclass(frozen=True)
 class PhraseNote:
-    """A note of a recording: `start` and `held` in seconds, `key` and `velocity` in MIDI, and how it moves."""
+    """Note of a recording.
+
+    Attributes:
+      start: start in seconds.
+      held: seconds until note-off.
+      key: MIDI key.
+      velocity: MIDI velocity.
+      curves: pitch, level and brightness while it sounds.
+    """
 
     start: float
     held: float
     key: int
     velocity: int
-    movement: Movement
+    curves: ControllerCurves
 
 
 def compose(*, seed: int, number: int, seconds: float, low: int = 55, high: int = 91) -> list[PhraseNote]:
-    """The notes of one recording.
+    """Composes the notes of one recording.
 
     Args:
-      seed, number: decide everything; recordings of different numbers are independent.
-      seconds: length of the recording; notes may ring beyond it.
-      low, high: MIDI keys of the range, at least an octave apart.
+      seed: random seed.
+      number: number of the recording; recordings are independent of each other.
+      seconds: length of the recording; notes may sound beyond it.
+      low: lowest MIDI key.
+      high: highest MIDI key, at least an octave above the lowest.
 
-    Raises ValueError for a range that is none.
+    Raises:
+      ValueError: the range is smaller than an octave or outside 0 to 127.
     """
     if not 0 <= low <= high - 12 <= 115:
-        raise ValueError(f"keys {low} to {high}: a range of at least an octave within 0 to 127 is needed")
+        raise ValueError(f"pitches={low}-{high}: must span at least an octave within 0 to 127")
     generator = np.random.default_rng([seed, number])
     beat = float(np.exp(generator.uniform(np.log(0.22), np.log(1.2))))
     key = int(generator.integers(low, high + 1))
@@ -54,23 +65,23 @@ def compose(*, seed: int, number: int, seconds: float, low: int = 55, high: int 
     while time < seconds:
         count = int(generator.integers(3, 12))
         lengths = beat * generator.choice([0.5, 1.0, 1.0, 2.0, 3.0], count) * generator.uniform(0.85, 1.15, count)
-        phrase = _Phrase(generator, float(lengths.sum()))
+        phrase = _PhraseCurves(generator, float(lengths.sum()))
         loudness = float(generator.uniform(45, 120))
         begun = time
         for length in lengths.tolist():
-            following = _step(generator, key, low, high)
+            following = _next_key(generator, key, low, high)
             velocity = int(np.clip(loudness + generator.normal(0, 12), 25, 127))
-            movement = _movement(generator, key, following, time - begun, length, phrase)
-            notes.append(PhraseNote(time, length * 1.02, key, velocity, movement))
+            curves = _note_curves(generator, key, following, time - begun, length, phrase)
+            notes.append(PhraseNote(time, length * 1.02, key, velocity, curves))
             key, time = following, time + length
         time += float(generator.uniform(0.05, 0.7))
-        if generator.random() < 0.5:  # a new register now and then, so that every recording covers the range
+        if generator.random() < 0.5:  # a new register, so that every recording covers the range
             key = int(generator.integers(low, high + 1))
     return [note for note in notes if note.start < seconds]
 
 
-class _Phrase:
-    """Curves of a whole phrase, by seconds since its beginning: expression in dB and brightness in [0, 1]."""
+class _PhraseCurves:
+    """Curves of a phrase over its time in seconds: expression in dB and brightness in [0, 1]."""
 
     def __init__(self, generator: np.random.Generator, seconds: float):
         depth = float(generator.uniform(8, 34))
@@ -86,8 +97,8 @@ class _Phrase:
         self.bright_times, self.bright = np.linspace(0, seconds, points), generator.uniform(0, 1, points)
 
 
-def _step(generator: np.random.Generator, key: int, low: int, high: int) -> int:
-    """The next key: mostly a step, sometimes a leap, turned back at the ends of the range."""
+def _next_key(generator: np.random.Generator, key: int, low: int, high: int) -> int:
+    """Returns the next key: mostly a step, sometimes a leap, within the range."""
     move = int(generator.choice([1, 2, 2, 3, 4, 5, 7, 12], p=[0.2, 0.2, 0.15, 0.13, 0.12, 0.1, 0.07, 0.03]))
     up = generator.random() < 0.5
     for sign in (1, -1) if up else (-1, 1):
@@ -96,37 +107,37 @@ def _step(generator: np.random.Generator, key: int, low: int, high: int) -> int:
     return key
 
 
-def _movement(
-    generator: np.random.Generator, key: int, following: int, begun: float, length: float, phrase: _Phrase
-) -> Movement:
-    """How one note moves; `begun` is when, in seconds since its phrase began."""
+def _note_curves(
+    generator: np.random.Generator, key: int, following: int, begun: float, length: float, phrase: _PhraseCurves
+) -> ControllerCurves:
+    """Returns the curves of a note that starts `begun` seconds into its phrase."""
     times = np.arange(0, length + RELEASE_SECONDS, _STEP)
     bend = np.zeros_like(times)
     kind = generator.random()
     if kind < 0.2 and abs(following - key) <= 7:  # a glide into the next note
         start = length * generator.uniform(0.4, 0.75)
-        bend = 100.0 * (following - key) * _smooth((times - start) / max(length - start, 0.05))
+        bend = 100.0 * (following - key) * _smoothstep((times - start) / max(length - start, 0.05))
     elif kind < 0.3:  # a scoop from below
-        bend = -generator.uniform(50, 250) * (1 - _smooth(times / generator.uniform(0.06, 0.2)))
+        bend = -generator.uniform(50, 250) * (1 - _smoothstep(times / generator.uniform(0.06, 0.2)))
     if generator.random() < 0.7:
         rate, depth = generator.uniform(4.5, 6.8), generator.uniform(8, 45)
         grown = np.clip((times - generator.uniform(0.05, 0.35)) / 0.3, 0, 1)
         bend = bend + depth * grown * np.sin(2 * np.pi * rate * times)
     level = np.interp(begun + times, phrase.times, phrase.level)
     kind = generator.random()
-    if kind < 0.2:  # a note that dies away
+    if kind < 0.2:  # a decaying note
         level = level - generator.uniform(20, 40) * np.clip(times / max(length, 0.3), 0, 1)
-    elif kind < 0.3:  # a swell of its own
+    elif kind < 0.3:  # a swell
         level = level - generator.uniform(10, 25) * (1 - np.sin(np.pi * np.clip(times / length, 0, 1)))
-    level = np.clip(level, QUIETEST_DB, 0.0)
+    level = np.clip(level, MIN_LEVEL_DB, 0.0)
     own = np.interp(begun + times, phrase.bright_times, phrase.bright)
-    bright = BRIGHTNESS_BY_LOUDNESS * (1 - level / QUIETEST_DB) + (1 - BRIGHTNESS_BY_LOUDNESS) * own
+    bright = BRIGHTNESS_BY_LOUDNESS * (1 - level / MIN_LEVEL_DB) + (1 - BRIGHTNESS_BY_LOUDNESS) * own
     f0 = 440.0 * 2.0 ** ((key - 69) / 12)
-    cutoff = np.maximum(DULL_HZ * (BRIGHT_HZ / DULL_HZ) ** bright, 1.5 * f0)
-    return Movement(times, bend, level, cutoff)
+    cutoff = np.maximum(MIN_CUTOFF_HZ * (MAX_CUTOFF_HZ / MIN_CUTOFF_HZ) ** bright, 1.5 * f0)
+    return ControllerCurves(times, bend, level, cutoff)
 
 
-def _smooth(x: np.ndarray) -> np.ndarray:
-    """0 before 0, 1 after 1, without a corner in between."""
+def _smoothstep(x: np.ndarray) -> np.ndarray:
+    """Returns 0 below 0, 1 above 1, and a smooth transition between."""
     x = np.clip(x, 0, 1)
     return x * x * (3 - 2 * x)

@@ -1,10 +1,10 @@
-"""Names of real kits and the classes that their makers meant."""
+"""Classes from names of real kits, as their makers meant them."""
 
 import pytest
 
 from timbre_jax.data.importers.class_rules import Rule, class_of_names, read_rules, spoken_words
 
-# From hydrogen-drumkits, hydrogen-data, sonic-pi-samples and lmms-common, and common ways of writing.
+# From hydrogen-drumkits, hydrogen-data, sonic-pi-samples and lmms-common, and common spellings.
 NAMES = {
     "kick": ["PearlKick-Softest", "BD_03", "bd_haus", "bassdrum_acoustic01", "drum_bass_hard", "HardKick 7", "808_Kick_Long",
              "bassdrum-4mics-br-stereo-soft2", "Kick-0", "BigKick", "hollow_kick", "BassDrum1"],
@@ -30,7 +30,7 @@ DRUM_RULES = read_rules()
 
 
 @pytest.mark.parametrize(("label", "name"), [(label, name) for label, names in NAMES.items() for name in names])
-def test_names_of_real_kits(label, name):
+def test_names_of_real_kits_give_their_class(label, name):
     assert class_of_names([name], DRUM_RULES) == label
 
 
@@ -39,7 +39,7 @@ def test_names_of_real_kits(label, name):
     ["beats_06-38", "guit_e_fifths", "EE_Whistle", "ambi_swoosh", "custom", "bottom_end", "phantom", "override", "chorus02",
      "What", "bride", "eclipse", "10tri", "sidedish", "atom"],
 )  # fmt: skip
-def test_words_within_words_do_not_count(name):
+def test_words_within_other_words_are_ignored(name):
     assert class_of_names([name], DRUM_RULES) is None
 
 
@@ -48,14 +48,17 @@ def test_loops_have_no_class():
         assert class_of_names([name], DRUM_RULES) == ""
 
 
-def test_the_first_line_wins_over_all_names_of_a_sound():
-    """BJA_Pacific calls CB_02 a crash: the whole word in drumkit.xml outdoes the abbreviation in the file's name."""
+def test_first_matching_rule_wins_over_all_names_of_a_sound():
+    """Prefers a whole word in drumkit.xml to an abbreviation in the file name.
+
+    BJA_Pacific calls CB_02 a crash.
+    """
     assert class_of_names(["CB_02"], DRUM_RULES) == "metallic"
     assert class_of_names(["CB_02", "Crash Left"], DRUM_RULES) == "cymbal"
     assert class_of_names(["beats_07-18", "g3 - bass drum 3"], DRUM_RULES) == "kick"
 
 
-def test_parts_of_names():
+def test_names_are_divided_into_words():
     assert {"hi", "hat", "open", "2", "hihat", "hatopen", "hihatopen"} <= spoken_words("HiHatOpen_2")
     assert {"chh", "02"} <= spoken_words("Hard_CHH_02")
     assert {"hh", "hhopen"} - spoken_words("HHopen") <= {"hh"}
@@ -63,7 +66,7 @@ def test_parts_of_names():
     assert "барабан" in spoken_words("Барабан 3".lower())
 
 
-def test_a_table_of_ones_own(tmp_path):
+def test_custom_table_of_class_words(tmp_path):
     table = tmp_path / "words.txt"
     table.write_text("# mine\n\nwarm: pad*, slow strings\ncold : Ice , FM-bell  # glassy\nunlabeled: take*\n")
     rules = read_rules(table)
@@ -79,15 +82,15 @@ def test_a_table_of_ones_own(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("kick bd\n", "line 1: 'kick bd' is not of the form CLASS: word, word"),
+        ("kick bd\n", "line 1: must have the form CLASS: word, word (got 'kick bd')"),
         ("# only\nkick: ,\n", "line 2"),
         (": bd\n", "line 1"),
-        ("# nothing\n", "holds no line"),
-        (b"\xff\xfe kick", "no UTF-8"),
+        ("# nothing\n", "no line of the form"),
+        (b"\xff\xfe kick", "not UTF-8"),
         (None, "No such file"),
     ],
 )
-def test_wrong_tables_are_one_line(tmp_path, text, message):
+def test_invalid_tables_are_reported_in_one_line(tmp_path, text, message):
     table = tmp_path / "words.txt"
     if text is not None:
         table.write_bytes(text if isinstance(text, bytes) else text.encode())

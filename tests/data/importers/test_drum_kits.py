@@ -1,4 +1,4 @@
-"""Hits of drum kits: General MIDI's classes, groups by shared recordings, and the kits of the default bank."""
+"""Drum kits: General MIDI classes, groups by shared recordings, and the default bank."""
 
 from collections import Counter
 
@@ -7,9 +7,9 @@ import pytest
 
 from tests.helpers.library import everything, hit, write
 from tests.helpers.soundfont import one_preset, sine_sample, write_soundfont
-from timbre_jax.data.importers.drum_kits import CLASS_OF_KEY, KitSource, class_of_hit
+from timbre_jax.data.importers.drum_kits import CLASS_OF_KEY, DrumKitImporter, class_of_hit
 from timbre_jax.data.importers.drums import DrumSettings
-from timbre_jax.data.importers.folder import FolderSource
+from timbre_jax.data.importers.folder import FolderImporter
 from timbre_jax.data.prepare.build import build_store
 from timbre_jax.soundfont import parser
 from timbre_jax.soundfont.parser import SoundFontError
@@ -26,7 +26,7 @@ def zone(key: int, sample: int, velocities: tuple[int, int] = (0, 127)) -> dict:
 
 @pytest.fixture(scope="module")
 def bank(tmp_path_factory):
-    """Two kits over four recordings and a click on top of all; beside them a preset that is no kit."""
+    """Returns two kits with four recordings and a click on all of them, and a melodic preset."""
     click = drum(99, seconds=0.01)
     first = [zone(36, 0), zone(38, 1, (0, 80)), zone(38, 2, (81, 127)), zone(42, 3), *(zone(key, 4) for key in (36, 38, 42))]
     second = [zone(36, 0), zone(42, 1)]
@@ -46,8 +46,8 @@ def build(source, out, **options):
     return build_store(source, out, workers=1, progress=False, **options)
 
 
-def test_hits_of_a_written_bank(bank, tmp_path):
-    source = KitSource((str(bank),), velocities=(40, 120), seconds=0.5)
+def test_hits_share_instrument_and_split_with_their_recordings(bank, tmp_path):
+    source = DrumKitImporter((str(bank),), velocities=(40, 120), seconds=0.5)
     plan = source.plan()
     assert [record.id for record in plan] == [
         f"two:{kit}-{key:03d}-{velocity:03d}"
@@ -58,7 +58,7 @@ def test_hits_of_a_written_bank(bank, tmp_path):
     store = build(source, tmp_path / "store")
     known = everything(store)
     assert len(known) == 10
-    # Recording 1 is the soft snare and the Room's hi-hat; the click that all play ties nothing together.
+    # Recording 1 is the soft snare and the hi-hat of the Room kit; the click of all hits connects nothing.
     instruments = {name: row["instrument"] for name, (_, row) in known.items()}
     assert instruments["two:008-room-036-040"] == instruments["two:000-standard-036-120"] == "two:000-standard-036"
     assert instruments["two:008-room-042-040"] == instruments["two:000-standard-038-040"] == "two:000-standard-038"
@@ -67,62 +67,61 @@ def test_hits_of_a_written_bank(bank, tmp_path):
     assert len(pairs) == len(set(instruments.values()))
     soft, loud = (known[f"two:000-standard-042-{velocity}"] for velocity in ("040", "120"))
     assert [soft[1][name] for name in ("velocity", "pitch", "preset")] == [40, -1, "Standard"]
-    # Level is kept: a soft hit is softer.
+    # The level is kept.
     soft, loud = (np.abs(store.audio(split, [row["position"]])).max() for split, row in (soft, loud))
     assert soft < 0.3 * loud
 
 
-def test_a_hit_is_its_recording(bank, tmp_path):
+def test_hit_equals_its_recording(bank, tmp_path):
     store = build(
-        KitSource((str(bank),), velocities=(127,), sample_rate=44100, seconds=0.3, families=("kick",)), tmp_path / "s"
+        DrumKitImporter((str(bank),), velocities=(127,), sample_rate=44100, seconds=0.3, families=("kick",)), tmp_path / "s"
     )
     split, row = everything(store)["two:008-room-036-127"]
-    (heard,) = store.audio(split, [row["position"]])
-    assert np.corrcoef(heard[: len(hit(1, seconds=0.2))], hit(1, seconds=0.2))[0, 1] > 0.999
+    (wave,) = store.audio(split, [row["position"]])
+    assert np.corrcoef(wave[: len(hit(1, seconds=0.2))], hit(1, seconds=0.2))[0, 1] > 0.999
 
 
-def test_classes_of_keys():
+def test_keys_have_general_midi_classes():
     assert len(CLASS_OF_KEY) == len(set(CLASS_OF_KEY))
     assert {CLASS_OF_KEY[key] for key in (35, 38, 39, 41, 42, 49, 54, 56, 60, 75)} == {
         "kick", "snare", "clap", "tom", "hihat", "cymbal", "shaker", "metallic", "hand drum", "wooden",
     }  # fmt: skip
     assert class_of_hit(0, 71, ["Samba Whistle"]) == "unlabeled"
-    assert class_of_hit(0, 42, ["Ride"]) == "hihat"  # General MIDI says it
-    assert class_of_hit(48, 42, ["Timpani A"]) == "mallet drum"  # an orchestra's kit asks the name first
+    assert class_of_hit(0, 42, ["Ride"]) == "hihat"
+    assert class_of_hit(48, 42, ["Timpani A"]) == "mallet drum"  # names decide in an orchestra kit
     assert class_of_hit(48, 42, ["x17"]) == "hihat"
 
 
-def test_the_default_bank():
-    """All kits and nearly all classes of the thesis; groups of shared recordings are many and none holds half of all hits."""
-    plan = KitSource(velocities=(100,)).plan()
+def test_default_bank_has_all_classes_and_many_instruments():
+    plan = DrumKitImporter(velocities=(100,)).plan()
     assert len({record.preset for record in plan}) == 8
     assert set(Counter(record.family for record in plan)) >= set(CLASS_OF_KEY.values())
     from timbre_jax.data.importers.splits import connected_groups
 
-    groups = connected_groups(KitSource(velocities=(100,))._recordings())
+    groups = connected_groups(DrumKitImporter(velocities=(100,))._recordings())
     assert len(groups) >= 40
     assert max(map(len, groups)) < 0.25 * len(plan)
 
 
-def test_wrong_banks_and_settings(tmp_path):
-    with pytest.raises(SoundFontError, match="no kits"):
-        KitSource((str(one_preset(tmp_path / "tone.sf2", sample=sine_sample(seconds=0.2))),)).plan()
+def test_invalid_banks_and_settings_are_rejected(tmp_path):
+    with pytest.raises(SoundFontError, match="no drum kits"):
+        DrumKitImporter((str(one_preset(tmp_path / "tone.sf2", sample=sine_sample(seconds=0.2))),)).plan()
     with pytest.raises(SoundFontError, match="no such file"):
-        KitSource((str(tmp_path / "none.sf2"),)).plan()
-    with pytest.raises(ValueError, match=r"velocities \[0\]"):
-        KitSource(velocities=(0, 100))
-    with pytest.raises(ValueError, match=r"velocities \[\]"):
-        KitSource(velocities=())
-    with pytest.raises(ValueError, match="there is no class 'gong'"):
-        KitSource(families=("gong",)).plan()
+        DrumKitImporter((str(tmp_path / "none.sf2"),)).plan()
+    with pytest.raises(ValueError, match="velocities=0"):
+        DrumKitImporter(velocities=(0, 100))
+    with pytest.raises(ValueError, match="velocities=:"):
+        DrumKitImporter(velocities=())
+    with pytest.raises(ValueError, match="families=gong: no sound has this class"):
+        DrumKitImporter(families=("gong",)).plan()
 
 
-def test_the_drums_of_this_machine(tmp_path):
+def test_drums_use_existing_folders_or_the_default_bank(tmp_path):
     write(tmp_path / "kits" / "A" / "Kick-1.wav", hit(1))
     write(tmp_path / "kits" / "A" / "what.wav", hit(2))
     there = DrumSettings(seconds=1.0).importer((str(tmp_path / "none"), str(tmp_path / "kits")))
-    assert isinstance(there, FolderSource)
+    assert isinstance(there, FolderImporter)
     assert [(record.family, record.left_out) for record in there.plan()] == [
-        ("kick", ""), ("unlabeled", "not asked for (no class)"),
+        ("kick", ""), ("unlabeled", "not selected (no class)"),
     ]  # fmt: skip
-    assert DrumSettings(seconds=1.0).importer((str(tmp_path / "none"),)) == KitSource(seconds=1.0, unlabeled=False)
+    assert DrumSettings(seconds=1.0).importer((str(tmp_path / "none"),)) == DrumKitImporter(seconds=1.0, unlabeled=False)

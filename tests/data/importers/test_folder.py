@@ -1,4 +1,4 @@
-"""Sample libraries as they are: classes, copies, lengths and rates, and everything that goes wrong in folders."""
+"""Sample libraries: classes, copies, lengths, sample rates and unreadable files."""
 
 import hashlib
 import os
@@ -12,7 +12,7 @@ import pytest
 import soundfile
 
 from tests.helpers.library import BROKEN, REASONS, build, doctor_of, everything, hit, write, write_broken, write_library
-from timbre_jax.data.importers.folder import FolderSource
+from timbre_jax.data.importers.folder import FolderImporter
 from timbre_jax.data.store import Store
 
 
@@ -31,7 +31,7 @@ def store(library, tmp_path_factory) -> Store:
     return build(tmp_path_factory.mktemp("stores") / "drums", library)
 
 
-def test_what_is_in_it(library, store):
+def test_store_contains_all_files_with_class_split_and_level(library, store):
     assert (store.sample_rate, store.samples, store.variable) == (16000, 32000, False)
     assert [store.length(split) for split in ("train", "valid", "test")] == [96, 12, 12]
     for split, (train, other) in (("train", (32, 32)), ("valid", (4, 4)), ("test", (4, 4))):
@@ -42,15 +42,15 @@ def test_what_is_in_it(library, store):
     assert (row["instrument"], row["source"]) == ("kick/00000.wav", "kick")
     assert (row["pitch"], row["velocity"], row["f0_hz"]) == (-1, -1, 0.0)
     for name, (split, row) in known.items():
-        heard, _ = soundfile.read(library / name)
-        assert row["samples"] == pytest.approx(len(heard) * 16 / 44.1, abs=2)
+        original, _ = soundfile.read(library / name)
+        assert row["samples"] == pytest.approx(len(original) * 16 / 44.1, abs=2)
         assert store.lengths(split, [row["position"]]).tolist() == [row["samples"]]
         wave = store.audio(split, [row["position"]])[0]
         assert not wave[row["samples"] :].any()
-        assert np.sqrt(np.mean(wave[: row["samples"]] ** 2)) == pytest.approx(np.sqrt(np.mean(heard**2)), rel=0.1)  # level kept
+        assert np.sqrt(np.mean(wave[: row["samples"]] ** 2)) == pytest.approx(np.sqrt(np.mean(original**2)), rel=0.1)
 
 
-def test_the_same_command_the_same_bytes_another_seed_other_splits(library, store, tmp_path):
+def test_equal_settings_give_equal_bytes_and_other_seeds_other_splits(library, store, tmp_path):
     def digests(of):
         return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in of.path.iterdir() if path.is_file()}
 
@@ -62,33 +62,33 @@ def test_the_same_command_the_same_bytes_another_seed_other_splits(library, stor
     assert [other.length(split) for split in other.splits] == [96, 12, 12]
 
 
-def test_interrupted_while_it_is_split_it_goes_on(library, store, tmp_path, monkeypatch):
+def test_interrupted_split_resumes_without_loading_again(library, store, tmp_path, monkeypatch):
     out = tmp_path / "store"
-    arrange, load = FolderSource.arrange, FolderSource.load
+    arrange, load = FolderImporter.arrange, FolderImporter.load
 
     def cut(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(FolderSource, "arrange", cut)
+    monkeypatch.setattr(FolderImporter, "arrange", cut)
     with pytest.raises(KeyboardInterrupt):
         build(out, library)
     assert not out.exists()
-    monkeypatch.setattr(FolderSource, "arrange", arrange)
-    monkeypatch.setattr(FolderSource, "load", lambda *_: pytest.fail("loaded again"))
+    monkeypatch.setattr(FolderImporter, "arrange", arrange)
+    monkeypatch.setattr(FolderImporter, "load", lambda *_: pytest.fail("loaded again"))
     again = build(out, library)
     assert again.index["fingerprint"] == store.index["fingerprint"]
     assert sorted(path.name for path in out.iterdir()) == sorted(path.name for path in store.path.iterdir())
-    monkeypatch.setattr(FolderSource, "load", load)
+    monkeypatch.setattr(FolderImporter, "load", load)
 
 
-def test_changed_files_are_another_library(tmp_path):
+def test_changed_files_change_the_fingerprint(tmp_path):
     folder = write_library(tmp_path / "drums", 6)
     store = build(tmp_path / "store", folder)
     assert build(tmp_path / "store", folder).index == store.index
     write(folder / "kick" / "00000.wav", hit(99))
-    with pytest.raises(ValueError, match="of other settings or files"):
+    with pytest.raises(ValueError, match="with other settings or files"):
         build(tmp_path / "store", folder)
-    # Equal in name, size and time, yet other samples: features of one must not be taken for the other's.
+    # Files may be equal in name, size and time but not in their samples, for which features must not be mixed up.
     path, state = folder / "kick" / "00000.wav", os.stat(folder / "kick" / "00000.wav")
     one = build(tmp_path / "one", folder)
     write(path, hit(98))
@@ -102,31 +102,30 @@ def test_changed_files_are_another_library(tmp_path):
     (".wav", {}), (".wav", {"subtype": "FLOAT"}), (".wav", {"subtype": "PCM_24"}), (".aiff", {}), (".flac", {}), (".ogg", {}),
     (".mp3", {}),
 ])  # fmt: skip
-def test_formats(tmp_path, suffix, options):
+def test_all_formats_are_read(tmp_path, suffix, options):
     wave = hit(3, seconds=0.5)
     write(tmp_path / "in" / f"a{suffix}", np.stack([wave, 0.5 * wave], axis=1), **options)
     store = build(tmp_path / "store", tmp_path / "in", sample_rate=44100)
-    heard = wave_of(store, f"a{suffix}")
-    wanted = 0.75 * wave
-    assert np.corrcoef(heard[:8000], wanted[: len(heard)][:8000])[0, 1] > (0.9 if suffix in (".ogg", ".mp3") else 0.9999)
-    assert np.abs(heard).max() == pytest.approx(np.abs(wanted).max(), rel=0.1)
+    stored = wave_of(store, f"a{suffix}")
+    expected = 0.75 * wave
+    assert np.corrcoef(stored[:8000], expected[: len(stored)][:8000])[0, 1] > (0.9 if suffix in (".ogg", ".mp3") else 0.9999)
+    assert np.abs(stored).max() == pytest.approx(np.abs(expected).max(), rel=0.1)
 
 
 @pytest.mark.parametrize("rate", [8000, 22050, 44100, 48000])
-def test_rates(tmp_path, rate):
-    """A sine keeps its frequency and level at every rate."""
+def test_resampling_keeps_frequency_and_level(tmp_path, rate):
     write(tmp_path / "in" / "a.wav", (0.5 * np.sin(2 * np.pi * 1000 * np.arange(32000) / 32000)).astype(np.float32), 32000)
     store = build(tmp_path / "store", tmp_path / "in", sample_rate=rate, seconds=1.0)
-    heard = wave_of(store, "a.wav")
+    wave = wave_of(store, "a.wav")
     assert store.sample_rate == rate
-    assert len(heard) == pytest.approx(rate, abs=rate * 0.001)
-    spectrum = np.abs(np.fft.rfft(heard * np.hanning(len(heard))))
-    assert np.argmax(spectrum) * rate / len(heard) == pytest.approx(1000, abs=1.5)
-    assert np.sqrt(np.mean(heard[200:-200] ** 2)) == pytest.approx(0.5 / np.sqrt(2), rel=0.01)
+    assert len(wave) == pytest.approx(rate, abs=rate * 0.001)
+    spectrum = np.abs(np.fft.rfft(wave * np.hanning(len(wave))))
+    assert np.argmax(spectrum) * rate / len(wave) == pytest.approx(1000, abs=1.5)
+    assert np.sqrt(np.mean(wave[200:-200] ** 2)) == pytest.approx(0.5 / np.sqrt(2), rel=0.01)
 
 
-def test_short_and_long_sounds(tmp_path):
-    """8 ms and 40 s, in a store of fixed and in one of variable length; what is longer is cut, and it is said."""
+def test_short_and_long_sounds_are_kept_cut_or_left_out(tmp_path):
+    """Imports 1 ms to 41 s into stores of fixed and of variable length."""
     folder = tmp_path / "in"
     write(folder / "click.wav", hit(1, seconds=0.008))
     write(folder / "tiny.wav", hit(2, seconds=0.001))
@@ -147,10 +146,10 @@ def test_short_and_long_sounds(tmp_path):
     assert (variable.variable, variable.samples) == (True, 320_000)
     assert "cut to 40 s (41.0 s)" in doctor_of(variable)["drone.wav"]["remarks"]
     size = sum(path.stat().st_size for path in variable.path.glob("*.array_record"))
-    assert size < 1.5 * 2 * sum(lengths.values())  # no padding on the disk: that would be three times as much
+    assert size < 1.5 * 2 * sum(lengths.values())  # padding would take three times as much
 
 
-def test_trim(tmp_path):
+def test_trim_cuts_silence(tmp_path):
     wave = hit(4, seconds=0.3)
     late = np.concatenate([np.zeros(22050, np.float32), wave, np.zeros(44100, np.float32)])
     write(tmp_path / "in" / "late.wav", late)
@@ -163,8 +162,8 @@ def test_trim(tmp_path):
     assert "cut to 1 s (1.8 s)" in doctor_of(cut)["late.wav"]["remarks"]
 
 
-def test_copies_stay_on_one_side(tmp_path):
-    """Twenty hits and six copies of each under other names: one is kept, or all in one split."""
+def test_copies_stay_in_one_split(tmp_path):
+    """Imports twenty hits with six copies of each under other names."""
     folder, generator = tmp_path / "in", np.random.default_rng(0)
     for number in range(20):
         wave = hit(number, seconds=0.2)
@@ -201,8 +200,7 @@ def soxr(wave, rate):
     return resample(wave, 44100, rate)
 
 
-def test_everything_that_goes_wrong(tmp_path):
-    """Nothing of it stops the work, and each has its reason; all good sounds arrive."""
+def test_unreadable_files_are_reported_and_others_kept(tmp_path):
     folder = write_library(tmp_path / "lib", 12)
     for kind in BROKEN:
         write_broken(folder / "bad" / f"{kind}.wav", kind)
@@ -213,7 +211,7 @@ def test_everything_that_goes_wrong(tmp_path):
     write(folder / ".hidden" / "a.wav", hit(50))
     write(folder / "kick" / "._00000.wav", hit(51))
     write(folder / "__MACOSX" / "a.wav", hit(52))
-    os.symlink(folder, folder / "kick" / "loop")  # a loop
+    os.symlink(folder, folder / "kick" / "loop")
     os.symlink("..", folder / "snare" / "up")
     os.symlink(folder / "nowhere.wav", folder / "bad" / "link.wav")
     os.mkfifo(folder / "bad" / "pipe.wav")
@@ -229,16 +227,16 @@ def test_everything_that_goes_wrong(tmp_path):
         assert rows[f"bad/{kind}.wav"]["left_out"].split(" (")[0] == REASONS[kind]
         assert "\n" not in rows[f"bad/{kind}.wav"]["left_out"]
         assert rows[f"bad/{kind}.wav"]["split"] == ""
-    assert rows["bad/link.wav"]["left_out"] == "unreadable (a link that leads nowhere)"
-    assert rows["bad/pipe.wav"]["left_out"] == "unreadable (no regular file)"
+    assert rows["bad/link.wav"]["left_out"] == "unreadable (broken link)"
+    assert rows["bad/pipe.wav"]["left_out"] == "unreadable (not a regular file)"
     assert rows["bad/really text.mp3"]["left_out"].startswith("unreadable (bad/really text.mp3: not a readable sound file (")
-    assert rows["bad/phone.m4a"]["left_out"].startswith("unreadable (.m4a is a format that is not read")
-    assert "io." not in rows["bad/really text.mp3"]["left_out"]  # no Python object in the text
+    assert rows["bad/phone.m4a"]["left_out"].startswith("unreadable (.m4a files are not supported")
+    assert "io." not in rows["bad/really text.mp3"]["left_out"]
     assert not {"notes.txt", "kit.xml", ".hidden/a.wav", "kick/._00000.wav", "__MACOSX/a.wav"} & set(rows)
-    assert (tmp_path / "store" / "doctor.md").read_text().startswith("# The doctor's report: sounds of lib\n")
+    assert (tmp_path / "store" / "doctor.md").read_text().startswith("# Quality report: sounds of lib\n")
 
 
-def test_the_same_path_in_two_folders(tmp_path):
+def test_equal_paths_in_two_folders_get_distinct_ids(tmp_path):
     one, other, third = tmp_path / "x" / "kit", tmp_path / "y" / "kit", tmp_path / "more"
     for number, folder in enumerate((one, other, third)):
         write(folder / "kick" / "a.wav", hit(number))
@@ -248,12 +246,12 @@ def test_the_same_path_in_two_folders(tmp_path):
     assert set(known) == {f"{root}/{name}" for root in ("kit~1", "kit~2", "more") for name in ("kick/a.wav", "top.wav")}
     np.testing.assert_allclose(wave_of(store, "kit~2/kick/a.wav")[:50], soxr(hit(1), 16000)[:50], atol=1e-4)
     assert known["more/top.wav"][1]["family"] == known["more/top.wav"][1]["source"] == "more"
-    # A folder within another counts once.
+    # A folder in another folder counts once.
     inner = build(tmp_path / "inner", third, third / "kick")
     assert set(everything(inner)) == {"more/kick/a.wav", "more/top.wav"}
 
 
-def test_classes(tmp_path):
+def test_classes_by_folder_by_words_or_none(tmp_path):
     folder = tmp_path / "Kits"
     names = ("A/Kicks/Deep/x1.wav", "A/HatOpen-Hard.wav", "B/CB_02.wav", "B/unknown 7.wav", "loop_snare.wav", "Toms/9.wav")
     for number, name in enumerate(names):
@@ -264,9 +262,9 @@ def test_classes(tmp_path):
     )
 
     def labels(**settings):
-        return [record.family for record in FolderSource((str(folder),), **settings).plan()]
+        return [record.family for record in FolderImporter((str(folder),), **settings).plan()]
 
-    order = [record.id for record in FolderSource((str(folder),)).plan()]
+    order = [record.id for record in FolderImporter((str(folder),)).plan()]
     assert order == [names[1], names[0], names[2], names[3], names[5], names[4]]
     assert labels() == ["A", "Deep", "B", "B", "Toms", "Kits"]
     assert labels(classes="top_folder") == ["A", "A", "B", "B", "Toms", "Kits"]
@@ -275,20 +273,20 @@ def test_classes(tmp_path):
     table = tmp_path / "mine.txt"
     table.write_text("strange: unknown\ndeep: deep\n")
     assert labels(classes=str(table)) == ["unlabeled", "deep", "unlabeled", "strange", "unlabeled", "unlabeled"]
-    records = FolderSource((str(folder),), classes="words", unlabeled=False, families=("kick", "unlabeled")).plan()
+    records = FolderImporter((str(folder),), classes="words", unlabeled=False, families=("kick", "unlabeled")).plan()
     assert {record.id: record.left_out for record in records if not record.left_out or "class" not in record.left_out} == {
         names[0]: ""
     }
     assert [record.source for record in records] == ["A", "A", "B", "B", "Toms", "Kits"]
-    with pytest.raises(ValueError, match="there is no class 'drum'; there are cymbal, hihat, kick, tom, unlabeled"):
-        FolderSource((str(folder),), classes="words", families=("drum",)).plan()
+    with pytest.raises(ValueError, match=r"families=drum: .*\(the classes are cymbal, hihat, kick, tom, unlabeled\)"):
+        FolderImporter((str(folder),), classes="words", families=("drum",)).plan()
 
 
-def test_fractions_and_number(library, tmp_path):
+def test_fractions_and_number_are_balanced_over_classes(library, tmp_path):
     store = build(tmp_path / "store", library, splits=(0.5, 0.0, 0.5), number=30)
     assert store.splits == ("train", "test")
     assert [store.length("train"), store.length("test")] == [15, 15]
-    assert store.index["doctor"]["left_out"] == {"not asked for": 90}
+    assert store.index["doctor"]["left_out"] == {"not selected": 90}
     families = Counter(row["family"] for _, row in everything(store).values())
     assert families == {"kick": 10, "snare": 10, "hat": 10}
 
@@ -296,20 +294,20 @@ def test_fractions_and_number(library, tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"classes": "worlds"}, "classes 'worlds': one of folder, top_folder, words, none or a file"),
-        ({"sample_rate": 7999}, "sample rate 7999: 8000 to 48000 Hz"),
-        ({"sample_rate": 96000}, "sample rate 96000"),
-        ({"seconds": -1.0}, "seconds -1: 0 to 600"),
-        ({"seconds": float("nan")}, "seconds nan"),
-        ({"seconds": 0.0, "max_seconds": 0.0}, "both 0"),
-        ({"seconds": 0.001}, "sounds of 0.001 s: at least 0.002 s"),
-        ({"splits": (0.8, 0.1)}, "splits 80,10: shares of train, valid, test"),
-        ({"splits": (0.8, 0.3, -0.1)}, "that make 100"),
-        ({"splits": (0.0, 0.5, 0.5)}, "that make 100"),
+        ({"classes": "worlds"}, "classes=worlds: must be folder, top_folder, words, none or a file"),
+        ({"sample_rate": 7999}, "sample_rate=7999: must be from 8000 to 48000 Hz"),
+        ({"sample_rate": 96000}, "sample_rate=96000"),
+        ({"seconds": -1.0}, "seconds=-1: must be from 0 to 600"),
+        ({"seconds": float("nan")}, "seconds=nan"),
+        ({"seconds": 0.0, "max_seconds": 0.0}, "seconds=0: needs max_seconds above 0"),
+        ({"seconds": 0.001}, "seconds=0.001: must be at least 0.002"),
+        ({"splits": (0.8, 0.1)}, "splits=80,10: must be percentages of train, valid and test"),
+        ({"splits": (0.8, 0.3, -0.1)}, "that sum to 100"),
+        ({"splits": (0.0, 0.5, 0.5)}, "that sum to 100"),
         ({"duplicates": "some"}, "duplicates=some: must be one of one, exact, all"),
         ({"number": -1}, "number=-1"),
     ],
 )
-def test_wrong_settings(settings, message):
+def test_invalid_settings_are_rejected(settings, message):
     with pytest.raises(ValueError, match=re.escape(message)):
-        FolderSource(("x",), **settings)
+        FolderImporter(("x",), **settings)

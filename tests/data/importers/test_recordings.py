@@ -1,4 +1,4 @@
-"""Recordings cut into excerpts: any length, rate and channels, in bounded memory; what is wrong becomes a line."""
+"""Recordings cut into excerpts, for any length, sample rate and number of channels."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import soundfile
 
 from tests.helpers.library import doctor_of, everything
 from timbre_jax.audio.io import AudioFileError, read_wave
-from timbre_jax.data.importers.recordings import RecordingSource, excerpt
+from timbre_jax.data.importers.recordings import RecordingImporter, excerpt
 from timbre_jax.data.prepare.build import build_store
 
 
@@ -50,7 +50,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def store(folder, tmp_path_factory):
-    source = RecordingSource((str(folder),), seconds=2.0, sample_rate=24000)
+    source = RecordingImporter((str(folder),), seconds=2.0, sample_rate=24000)
     return build_store(source, tmp_path_factory.mktemp("stores") / "made", workers=1, progress=False)
 
 
@@ -59,7 +59,7 @@ def doctor(store):
     return doctor_of(store)
 
 
-def test_every_recording_is_cut_and_its_rest_keeps_its_length(store, doctor):
+def test_recordings_are_cut_and_the_rest_keeps_its_length(store, doctor):
     kept = [name for name, row in doctor.items() if row["kept"] == "1"]
     assert sum(name.startswith("a/stereo96.wav#") for name in kept) == 4
     assert sum(name.startswith("a/other.aiff#") for name in kept) == 1
@@ -71,7 +71,7 @@ def test_every_recording_is_cut_and_its_rest_keeps_its_length(store, doctor):
     assert "mixed to mono (2 channels); resampled (96000 Hz)" in doctor["a/stereo96.wav#0000"]["remarks"]
 
 
-def test_what_is_wrong_is_a_line_and_the_rest_is_kept(doctor):
+def test_unusable_excerpts_are_reported_and_others_kept(doctor):
     assert "near silent (-7" in doctor["b/quiet.wav#0001"]["left_out"]
     assert doctor["b/quiet.wav#0000"]["kept"] == "1"
     assert "NaN or infinite in 1 of" in doctor["b/nan.wav#0001"]["left_out"]
@@ -81,7 +81,7 @@ def test_what_is_wrong_is_a_line_and_the_rest_is_kept(doctor):
     assert "from a file cut short (its header promises 96000 samples, 479" in doctor["b/cut.wav#0000"]["remarks"]
 
 
-def test_splits_go_by_recording_and_copies_are_on_one_side(store, doctor):
+def test_recordings_and_their_copies_stay_in_one_split(store, doctor):
     pairs = {(row["instrument"], split) for split, row in everything(store).values()}
     assert len(pairs) == len({instrument for instrument, _ in pairs})
     assert {split for _, split in pairs} == {"train", "valid", "test"}
@@ -91,15 +91,15 @@ def test_splits_go_by_recording_and_copies_are_on_one_side(store, doctor):
 
 
 @pytest.mark.parametrize("name", ["a/stereo96.wav", "a/take.flac", "a/other.aiff", "a/voice.mp3"])
-def test_excerpts_are_the_whole_cut(folder, name):
-    """Bounded by the resampler's filter, which sees 50 ms beyond the excerpt's ends: -80 dB."""
+def test_excerpt_equals_part_of_the_whole_file(folder, name):
+    """Differs by -80 dB at most: the resampling filter extends 50 ms beyond the excerpt."""
     whole, _ = read_wave(folder / name, sample_rate=24000)
     for start in (0, 24000, 30000):
         part, _, _ = excerpt(str(folder / name), start, 12000, 24000, name=name)
         np.testing.assert_allclose(part, whole[start : start + 12000], atol=1e-4)
 
 
-def test_a_long_file_costs_no_memory(tmp_path):
+def test_excerpt_of_a_long_file_takes_little_memory(tmp_path):
     path = tmp_path / "long.wav"
     with soundfile.SoundFile(path, "w", 48000, 2) as file:
         for second in range(120):
@@ -113,14 +113,14 @@ def test_a_long_file_costs_no_memory(tmp_path):
     assert peak < 8 << 20  # the file is 46 MB as float32
 
 
-def test_settings_that_are_none(folder):
-    with pytest.raises(ValueError, match="excerpts of 0 s"):
-        RecordingSource((str(folder),), seconds=0.0)
+def test_invalid_settings_are_rejected(folder):
+    with pytest.raises(ValueError, match="seconds=0: must be above 0"):
+        RecordingImporter((str(folder),), seconds=0.0)
     with pytest.raises(ValueError, match="silence_db=3"):
-        RecordingSource((str(folder),), silence_db=3.0)
+        RecordingImporter((str(folder),), silence_db=3.0)
     with pytest.raises(ValueError, match="no such folder"):
-        RecordingSource((str(folder / "none"),)).plan()
-    with pytest.raises(ValueError, match="a folder of sounds is needed"):
-        RecordingSource(()).plan()
+        RecordingImporter((str(folder / "none"),)).plan()
+    with pytest.raises(ValueError, match="--path: missing"):
+        RecordingImporter(()).plan()
     with pytest.raises(AudioFileError, match="gone"):
         excerpt(str(folder / "gone.wav"), 0, 10, 24000, name="gone")

@@ -1,4 +1,4 @@
-"""A store is made whole or not at all, goes on where it was killed, and ends the same."""
+"""Stores are complete or absent, and interrupted runs resume to the same bytes."""
 
 import hashlib
 import os
@@ -39,21 +39,21 @@ def store(tmp_path_factory) -> Store:
     return build(tmp_path_factory.mktemp("whole") / "store")
 
 
-def test_what_is_in_it(store):
+def test_store_contains_every_planned_sound(store):
     assert store.splits == ("train", "valid", "test")
     assert [store.length(split) for split in store.splits] == [150, 20, 70]
     source = ListedSource()
     records = source.plan()
     for split, first in (("train", 0), ("valid", 150), ("test", 170)):
         known = store.metadata(split)
-        numbers = [records[first + place].where for place in range(store.length(split))]
+        numbers = [records[first + place].location for place in range(store.length(split))]
         assert known["id"].tolist() == [f"n{number:04d}" for number in numbers]
         assert known["index"].tolist() == numbers
         assert known["f0_hz"].tolist() == [100.0 + number for number in numbers]
         assert known["pitch"].dtype == np.int64
         places = [len(numbers) - 1, 0, 5, 5]
-        wanted = np.stack([source.load(records[first + place], None).wave for place in places])
-        np.testing.assert_allclose(store.audio(split, places), wanted, atol=1 / 65536 + 1e-7)
+        expected = np.stack([source.load(records[first + place], None).wave for place in places])
+        np.testing.assert_allclose(store.audio(split, places), expected, atol=1 / 65536 + 1e-7)
     assert sorted(p.name for p in store.path.iterdir()) == sorted(
         ["index.json", "records.csv", "doctor.csv", "doctor.md"]
         + [f"train-0000{n}-of-00003.array_record" for n in range(3)]
@@ -62,8 +62,8 @@ def test_what_is_in_it(store):
     )
 
 
-def test_wrong_places(store):
-    with pytest.raises(StoreError, match="no split 'dev'; there are train, valid, test"):
+def test_positions_out_of_range_are_rejected(store):
+    with pytest.raises(StoreError, match=r"no split 'dev' \(the splits are train, valid, test\)"):
         store.audio("dev", [0])
     with pytest.raises(IndexError):
         store.audio("valid", [20])
@@ -71,12 +71,12 @@ def test_wrong_places(store):
         store.audio("valid", [-1])
 
 
-def test_processes_do_not_change_the_bytes(store, tmp_path):
+def test_bytes_do_not_depend_on_workers(store, tmp_path):
     assert contents(build(tmp_path / "store", workers=2).path) == contents(store.path)
 
 
-def test_notes_that_cannot_be_had_and_notes_that_are_there_twice(tmp_path):
-    # 149 is the last of train and 150 the first of valid: the copy nearer to training goes.
+def test_unreadable_and_duplicate_notes_are_left_out(tmp_path):
+    # 149 is the last note of train and 150 the first of valid: the copy in train is left out.
     source = ListedSource(broken=(3, 200), twice=(11, 150))
     store = build(tmp_path / "store", source)
     left_out = {name: row["left_out"] for name, row in doctor_of(store).items() if row["kept"] == "0"}
@@ -88,7 +88,7 @@ def test_notes_that_cannot_be_had_and_notes_that_are_there_twice(tmp_path):
     }
     assert store.index["doctor"]["left_out"] == {"unreadable": 2, "duplicate": 2}
     assert [store.length(split) for split in store.splits] == [147, 20, 69]
-    # What remains is still in its place.
+    # The positions of other notes follow.
     known = store.metadata("train")
     assert "n0149" not in known["id"]
     records = {record.id: record for record in source.plan()}
@@ -97,84 +97,84 @@ def test_notes_that_cannot_be_had_and_notes_that_are_there_twice(tmp_path):
         np.testing.assert_allclose(store.audio("train", [place])[0], wave, atol=1e-4)
 
 
-def test_a_judge_leaves_out(tmp_path):
-    def judge(waves, pitches, f0):
+def test_quality_check_leaves_out_sounds(tmp_path):
+    def check(waves, pitches, f0):
         assert waves.shape == (64, 64000)
         return ["not harmonic (odd)" if hertz % 2 else "" for hertz in f0]
 
-    store = build(tmp_path / "store", judge=judge)
+    store = build(tmp_path / "store", quality_check=check)
     assert store.length("train") == 75
     assert (store.metadata("train")["f0_hz"] % 2 == 0).all()
-    with pytest.raises(ValueError, match="no sound is left: 240 silent") as error:
-        build(tmp_path / "other", judge=lambda waves, pitches, f0: ["silent"] * len(waves))
+    with pytest.raises(ValueError, match=r"no sound is left \(240 silent\)") as error:
+        build(tmp_path / "other", quality_check=lambda waves, pitches, f0: ["silent"] * len(waves))
     assert "doctor.csv" in str(error.value)
     assert not (tmp_path / "other").exists()
 
 
-def test_interrupted_it_goes_on_and_ends_the_same(store, tmp_path):
+def test_interrupted_run_resumes_to_the_same_bytes(store, tmp_path):
     out = tmp_path / "store"
     calls = []
-    for stop_at in (1, 2, 2, 3):  # batches until the "power cut"
+    for stop_at in (1, 2, 2, 3):  # batches until the interruption
         seen = []
 
-        def judge(waves, pitches, f0, seen=seen, stop_at=stop_at):
+        def check(waves, pitches, f0, seen=seen, stop_at=stop_at):
             seen.append(len(waves))
             if len(seen) > stop_at:
                 raise KeyboardInterrupt
             return [""] * len(waves)
 
         try:
-            build(out, judge=judge)
+            build(out, quality_check=check)
         except KeyboardInterrupt:
             assert not out.exists()
             with pytest.raises(StoreError, match="no such store"):
                 Store.open(out)
-            with pytest.raises(StoreError, match="no finished store"):
+            with pytest.raises(StoreError, match="not a finished store"):
                 Store.open(tmp_path / "store.partial")
         calls.append(len(seen))
     assert out.exists()
-    assert calls == [2, 3, 3, 1]  # 6 shards of one batch each; none is made twice but the one that was cut off
+    assert calls == [2, 3, 3, 1]  # 6 shards of one batch; only interrupted ones are repeated
     assert contents(out) == contents(store.path)
 
 
-def test_finished_work_is_not_done_again(store):
+def test_finished_store_is_opened(store):
     before = contents(store.path)
-    again = build(store.path, judge=lambda *_: pytest.fail("loaded again"))
+    again = build(store.path, quality_check=lambda *_: pytest.fail("loaded again"))
     assert contents(again.path) == before
 
 
-def test_a_damaged_shard_is_made_again(store, tmp_path):
+def test_damaged_shard_is_written_again(store, tmp_path):
     out = tmp_path / "store"
 
-    def judge(waves, pitches, f0, seen=[]):  # noqa: B006
+    def check(waves, pitches, f0, seen=[]):  # noqa: B006
         seen.append(1)
         if len(seen) > 4:
             raise KeyboardInterrupt
         return [""] * len(waves)
 
     with pytest.raises(KeyboardInterrupt):
-        build(out, judge=judge)
+        build(out, quality_check=check)
     shard = next((tmp_path / "store.partial").glob("train-00001*"))
     os.truncate(shard, 70_000)
     build(out)
     assert contents(out) == contents(store.path)
 
 
-def test_other_settings_are_refused(store, tmp_path):
+def test_folder_with_other_settings_is_refused(store, tmp_path):
     other = ListedSource(name="other")
-    with pytest.raises(ValueError, match="holds a store of other settings or files; name another --out or add --overwrite"):
+    with pytest.raises(ValueError, match="contains a store with other settings or files; use another --out or add --overwrite"):
         build(store.path, other)
     out = tmp_path / "store"
     with pytest.raises(KeyboardInterrupt):
-        build(out, judge=_interrupt)
-    with pytest.raises(ValueError, match="unfinished work of other settings"):
+        build(out, quality_check=_interrupt)
+    with pytest.raises(ValueError, match="unfinished work with other settings"):
         build(out, other)
     assert build(out, other, overwrite=True).index["settings"]["source"]["name"] == "other"
     assert build(out, ListedSource(name="third"), overwrite=True).index["settings"]["source"]["name"] == "third"
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letter.txt").write_text("keep me")
     for overwrite in (False, True):
-        with pytest.raises(ValueError, match="is there already and is no store"):
+        with pytest.raises(ValueError, match="exists and is not a store"):
             build(tmp_path / "mine", overwrite=overwrite)
     assert (tmp_path / "mine" / "letter.txt").read_text() == "keep me"
 
@@ -183,18 +183,18 @@ def _interrupt(*_):
     raise KeyboardInterrupt
 
 
-def test_two_at_once_are_refused(tmp_path):
-    def judge(waves, pitches, f0):
-        with pytest.raises(ValueError, match="another prepare is writing here"):
+def test_second_run_in_one_folder_is_refused(tmp_path):
+    def check(waves, pitches, f0):
+        with pytest.raises(ValueError, match="in use by another prepare"):
             build(tmp_path / "store")
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        build(tmp_path / "store", judge=judge)
+        build(tmp_path / "store", quality_check=check)
 
 
-def test_nothing_asked_for(tmp_path):
-    with pytest.raises(ValueError, match="no sound of the source is asked for"):
+def test_empty_selection_is_rejected(tmp_path):
+    with pytest.raises(ValueError, match="the settings select no sound"):
         build(tmp_path / "store", ListedSource(counts=()))
 
 
@@ -220,23 +220,23 @@ def start(folder, out, *, delay=0.0, workers=2, before="") -> subprocess.Popen:
     return subprocess.Popen([sys.executable, script, out], cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
 
 
-def test_a_disk_that_does_not_take_it(store, tmp_path):
-    """The system refuses files over 3 MB, in the middle of the first shard; afterwards the same command goes on."""
+def test_full_disk_is_reported_and_the_run_resumes(store, tmp_path):
+    """Limits files to 3 MB, which ends the run within the first shard."""
     out = tmp_path / "store"
     process = start(tmp_path, out, workers=1, before=SMALL_FILES)
     said = process.communicate()[1].strip().splitlines()[-1]
     assert process.returncode == 1
     assert said.startswith("ValueError: ")
     assert "File too large" in said
-    assert "; make room" in said
+    assert "; free disk space" in said
     assert not out.exists()
     build(out)
     assert contents(out) == contents(store.path)
 
 
 @pytest.mark.slow
-def test_killed_at_random_moments(store, tmp_path):
-    """kill -9 of the whole command twenty times over; what is left is never a store, and the end is the same."""
+def test_killed_runs_leave_no_store_and_resume(store, tmp_path):
+    """Kills the command twenty times at random moments."""
     out, generator, kills, finished = tmp_path / "store", random.Random(5), 0, 0
     while kills < 20:
         process = start(tmp_path, out, delay=0.004)
@@ -260,14 +260,14 @@ def test_killed_at_random_moments(store, tmp_path):
 
 
 @pytest.mark.slow
-def test_no_process_is_left_behind(tmp_path):
+def test_loading_processes_end_with_a_killed_run(tmp_path):
     process = start(tmp_path, tmp_path / "store", delay=0.5)
     children: list[int] = []
     deadline = time.time() + 30
     while len(children) < 3 and time.time() < deadline:  # two loading processes and the resource tracker
         time.sleep(0.1)
-        found = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=False)
-        children = [int(line) for line in found.stdout.split()]
+        listed = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=False)
+        children = [int(line) for line in listed.stdout.split()]
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert len(children) >= 3
@@ -282,16 +282,16 @@ def test_no_process_is_left_behind(tmp_path):
     [
         ("{}", "not the index of a store"),
         ("{", "not readable as JSON"),
-        ('{"format": "timbre_jax store", "version": 99}', "a store of version 99, version 2 is read"),
+        ('{"format": "timbre_jax store", "version": 99}', r"unknown version of the store \(got 99, expected 2\)"),
     ],
 )
-def test_opening_what_is_no_store(tmp_path, index, message):
+def test_invalid_index_is_rejected(tmp_path, index, message):
     (tmp_path / "index.json").write_text(index)
     with pytest.raises(StoreError, match=message):
         Store.open(tmp_path)
 
 
-def test_a_missing_shard_is_said(tmp_path):
+def test_missing_shard_is_reported(tmp_path):
     store = build(tmp_path / "store", ListedSource(counts=(("train", 3),)))
     (store.path / "train-00000-of-00001.array_record").unlink()
     with pytest.raises(StoreError, match=r"train-00000-of-00001\.array_record is missing"):
@@ -309,7 +309,7 @@ assert "jax" not in sys.modules and "librosa" not in sys.modules
 """
 
 
-@pytest.mark.parametrize(("module", "source"), [("soundfont", "SoundFontSource"), ("folder", "FolderSource")])
+@pytest.mark.parametrize(("module", "source"), [("soundfont", "SoundFontImporter"), ("folder", "FolderImporter")])
 def test_loading_does_not_import_jax(module, source, tmp_path):
     paths = [str(write_library(tmp_path / "drums", 1))] if module == "folder" else []
     code = LOAD.format(module=module, source=source)

@@ -9,9 +9,9 @@ from experiments.benchmarks import full_size
 from experiments.benchmarks.configs import Tones
 from experiments.benchmarks.made_up_nsynth import FORMS, SPLITS, notes, write_nsynth
 from timbre_jax.data.features import cached_features
-from timbre_jax.data.importers.base import Form
-from timbre_jax.data.importers.nsynth import NSynthSource
-from timbre_jax.data.importers.tfds import TfdsSource
+from timbre_jax.data.importers.base import AudioFormat
+from timbre_jax.data.importers.nsynth import NSynthImporter
+from timbre_jax.data.importers.tfds import TfdsImporter
 from timbre_jax.data.prepare.build import build_store
 from timbre_jax.data.store import Store
 from timbre_jax.representations import LogMel
@@ -22,7 +22,7 @@ COUNTS = {"train": 7, "valid": 2, "test": 2}
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form_is_read_back(form, tmp_path):
     folder = write_nsynth(tmp_path / "nsynth", form, COUNTS)
-    source = (TfdsSource if form.endswith("record") else NSynthSource)(path=(str(folder),))
+    source = (TfdsImporter if form.endswith("record") else NSynthImporter)(path=(str(folder),))
     records = source.plan()
     found = {}
     for position, payload in source.fetch(records, range(len(records))):
@@ -56,7 +56,7 @@ def test_prepare_is_killed_and_goes_on(form):
 
 
 def test_a_store_is_repeated_with_its_features(tmp_path):
-    form, mel = Form(16000, 2000, min_seconds=0.01), LogMel(n_mels=4, n_frames=3, length=2000)
+    form, mel = AudioFormat(16000, 2000, min_seconds=0.01), LogMel(n_mels=4, n_frames=3, length=2000)
     small = build_store(
         Tones(form, (("train", 70), ("valid", 5))), tmp_path / "small", workers=1, shard_size=64, progress=False
     )

@@ -1,4 +1,4 @@
-"""Augmentation of features on the device: more instruments than the training set has. Pure, one key per example."""
+"""Augmentation of features on the device: pure functions with one key per example."""
 
 from __future__ import annotations
 
@@ -14,22 +14,27 @@ AUGMENTS = {"harmonic": HarmonicAugment, "mel": MelAugment}
 
 
 def make_augment(name: str, *, representation: Representation, **settings) -> Augmentation | None:
-    """The augmentation of that name for a representation: "none" (None), "harmonic" or "mel".
+    """Returns the augmentation of a configuration, or None for the name "none".
+
+    Args:
+      name: "none", "harmonic" or "mel".
+      representation: representation of the features.
+      settings: settings of the augmentation.
 
     Raises:
-      ValueError: an unknown name or setting, a value outside its limits, or a representation that it does not fit.
+      ValueError: the name, a setting or a value is not valid, or the augmentation does not apply to the representation.
     """
     if name != "none" and name not in AUGMENTS:
         raise ValueError(f"config.augment.name={name}: must be one of none, {', '.join(AUGMENTS)}")
     if name == "none":
         if settings:
-            raise ValueError(f"config.augment.{min(settings)}: 'none' has no settings; set config.augment.name")
+            raise ValueError(f"config.augment.{min(settings)}: augmentation 'none' has no settings; set config.augment.name")
         return None
     kind = AUGMENTS[name]
     known = [field.name for field in dataclasses.fields(kind) if field.metadata]
     for key, value in settings.items():
         if key not in known:
-            raise ValueError(f"config.augment.{key}: {name!r} has no such setting; it has {', '.join(sorted(known))}")
+            raise ValueError(f"config.augment.{key}: not a setting of {name!r} (its settings are {', '.join(sorted(known))})")
         number = int if field_types(kind)[key] is int else int | float
         if isinstance(value, bool) or not isinstance(value, number):
             raise ValueError(f"config.augment.{key}={value!r}: must be a {'whole ' if number is int else ''}number")

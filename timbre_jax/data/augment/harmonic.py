@@ -1,4 +1,4 @@
-"""Random changes of harmonic tracks that leave them the tracks of a note that could be."""
+"""Augmentation of harmonic tracks."""
 
 from __future__ import annotations
 
@@ -16,30 +16,31 @@ from timbre_jax.types import Array
 
 @dataclasses.dataclass(frozen=True)
 class HarmonicAugment(Augmentation):
-    """Random changes of harmonic tracks that leave them the tracks of a note that could be.
+    """Random changes of level, spectrum, decay, pitch and timing of harmonic tracks.
 
-    Each setting but the last two is the standard deviation of a normal draw for the whole note; 0 turns it off.
+    Every setting but `probability` and `held_seconds` is the standard deviation of a normal distribution, drawn once per note
+    (for each harmonic if the setting says so); 0 turns the change off.
 
     Attributes:
-      rate: frames a second.
-      f0_per_semitone, value_per_db: how many of the features' units these are.
-      f0_low, f0_octaves, nyquist: where row 0 starts (Hz), how many octaves it spans, half the sample rate (Hz), to floor
-        harmonics that the new pitch puts above Nyquist.
+      rate: frames per second.
+      f0_per_semitone: change of the f0 feature per semitone.
+      value_per_db: change of an amplitude feature per dB.
+      f0_low: frequency in Hz at an f0 feature of 0.
+      f0_octaves: octaves that the f0 feature spans.
+      nyquist: half the sample rate in Hz; harmonics above it are set to 0.
     """
 
-    level_db: float = setting(4.0, "All harmonics louder or softer.", low=0)
-    tilt_db: float = setting(2.0, "Spectral tilt, dB an octave.", low=0)
-    harmonic_db: float = setting(3.0, "Every harmonic on its own (an instrument's formants).", low=0)
-    decay_db: float = setting(2.0, "Linear change over the note, dB a second.", low=0)
-    harmonic_decay_db: float = setting(1.0, "The same, every harmonic on its own.", low=0)
-    pitch_semitones: float = setting(1.0, "f0 higher or lower.", low=0)
+    level_db: float = setting(4.0, "Level of all harmonics in dB.", low=0)
+    tilt_db: float = setting(2.0, "Spectral tilt in dB per octave.", low=0)
+    harmonic_db: float = setting(3.0, "Level of each harmonic in dB, like the formants of another instrument.", low=0)
+    decay_db: float = setting(2.0, "Slope of the level over the note in dB per second.", low=0)
+    harmonic_decay_db: float = setting(1.0, "Slope of the level of each harmonic in dB per second.", low=0)
+    pitch_semitones: float = setting(1.0, "f0 in semitones.", low=0)
     time_warp: float = setting(
-        0.0, "Exponent gamma = exp(normal) of t -> t^gamma over the held part, which makes attacks slower or faster.", low=0
+        0.0, "Logarithm of gamma in t -> t^gamma over the held part, which makes attacks slower or faster.", low=0
     )
     probability: float = setting(0.8, "Probability that a note is changed.", low=0, high=1)
-    held_seconds: float = setting(
-        3.0, "Seconds until the key is released; the warp leaves what comes after in place.", low=1e-3
-    )
+    held_seconds: float = setting(3.0, "Seconds until note-off; later frames are not warped.", low=1e-3)
     rate: float = 16000 / 172
     f0_per_semitone: float = 0.0
     value_per_db: float = 0.01
@@ -70,6 +71,7 @@ class HarmonicAugment(Augmentation):
         return jnp.concatenate([f0, amplitude], axis=1)
 
     def _warp(self, key: Array, values: Array) -> Array:
+        """Returns values with a warped time axis."""
         n_frames = values.shape[0]
         held = self.held_seconds * self.rate
         time = jnp.arange(n_frames, dtype=values.dtype)
@@ -81,11 +83,11 @@ class HarmonicAugment(Augmentation):
 
     @classmethod
     def units(cls, representation: Representation) -> dict[str, Any]:
-        """As `Augmentation.units`: harmonic tracks with a logarithmic f0 are needed."""
+        """Returns the units of harmonic tracks with a logarithmic f0."""
         if representation.name != "harmonic_tracks" or representation.f0_scale != "log":
             raise ValueError(
-                "augmentation 'harmonic' needs the representation 'harmonic_tracks' with f0_scale='log', not "
-                f"{representation.name!r} with f0_scale={representation.f0_scale!r}"
+                "config.augment.name=harmonic: needs the representation harmonic_tracks with f0_scale=log (got "
+                f"{representation.name} with f0_scale={representation.f0_scale})"
             )
         octaves = math.log2(representation.f0_range[1] / representation.f0_range[0])
         return {

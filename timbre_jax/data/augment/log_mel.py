@@ -1,4 +1,4 @@
-"""Random changes of log-mel spectrograms that leave them the spectrogram of a sound that could be."""
+"""Augmentation of log-mel spectrograms."""
 
 from __future__ import annotations
 
@@ -18,29 +18,30 @@ from timbre_jax.types import Array
 
 @dataclasses.dataclass(frozen=True)
 class MelAugment(Augmentation):
-    """Another size, material and room for a sound, drawn anew for every example and step.
+    """Random changes of pitch, duration, spectrum and decay of log-mel spectrograms.
 
-    Each setting but `probability` and `knots` is the standard deviation of a normal draw for the whole sound; 0 turns it off.
+    They resemble other sizes, materials and rooms. Every setting but `probability` and `knots` is the standard deviation of a
+    normal distribution, drawn once per sound; 0 turns the change off.
 
     Attributes:
-      rate: frames a second.
-      value_per_db: how many of the features' units a dB is.
-      centers: [F] Hz of the bands, rising.
-      relative: values are relative to the sound's own loudest, which is 1 again after the change.
+      rate: frames per second.
+      value_per_db: change of a feature per dB.
+      centers: [F] center frequencies of the mel bands in Hz, ascending.
+      relative: whether values are relative to the loudest of the sound, which is 1 again after the change.
     """
 
     pitch_semitones: float = setting(
-        2.0, "All frequencies by one factor (a smaller or larger drum); those above the highest band are held.", low=0
+        2.0, "All frequencies in semitones (a smaller or larger drum); bands above the highest repeat it.", low=0
     )
     stretch_semitones: float = setting(
-        2.0, "The course in time by another factor, in semitones (12 is twice as fast). Frames are repeated or left out, not "
-        "averaged: the texture of noise stays as rough as it was.", low=0,
+        2.0, "Playback speed in semitones (12 is twice as fast). Frames are repeated or skipped, not averaged, which keeps the "
+        "roughness of noise.", low=0,
     )  # fmt: skip
-    tilt_db: float = setting(4.0, "Tilt from the lowest to the highest band, dB.", low=0)
-    color_db: float = setting(3.0, "Random smooth curve over the bands, dB.", low=0)
-    decay_db: float = setting(8.0, "Faster decay, dB a second: the absolute value of the draw is taken off.", low=0)
+    tilt_db: float = setting(4.0, "Spectral tilt from the lowest to the highest band in dB.", low=0)
+    color_db: float = setting(3.0, "Random smooth curve over the bands in dB.", low=0)
+    decay_db: float = setting(8.0, "Faster decay in dB per second (the absolute value of the draw).", low=0)
     probability: float = setting(0.9, "Probability that a sound is changed.", low=0, high=1)
-    knots: int = setting(9, "Knots of the curve of `color_db`, over all bands.", low=2)
+    knots: int = setting(9, "Number of knots of the curve of `color_db`.", low=2)
     rate: float = 125.0
     value_per_db: float = 1 / 80
     centers: tuple[float, ...] = ()
@@ -59,13 +60,13 @@ class MelAugment(Augmentation):
             factor = jnp.exp2(normal(self.pitch_semitones / 12.0, keys[1]))
             centers = jnp.asarray(self.centers, values.dtype)
             place = jnp.interp(centers / factor, centers, jnp.arange(n_bands, dtype=values.dtype))
-            # Linear interpolation as a product: XLA's gather along the last axis takes several times as long on a CPU.
+            # Linear interpolation as a matrix product: a gather along the last axis takes several times as long on a CPU.
             weights = jnp.maximum(1.0 - jnp.abs(jnp.arange(n_bands)[:, None] - place), 0.0)
             changed = changed @ weights
 
         band = jnp.linspace(-0.5, 0.5, n_bands, dtype=values.dtype)
         gain = normal(self.tilt_db, keys[2]) * band
-        # A random walk: neighboring knots are alike, so the curve is smooth; less its mean, which is level and not color.
+        # A random walk is smooth, since neighboring knots are similar; its mean is removed, since it only changes the level.
         walk = jnp.cumsum(jax.random.normal(keys[3], (self.knots,), jnp.float32))
         curve = jnp.interp(band, jnp.linspace(-0.5, 0.5, self.knots), walk - jnp.mean(walk))
         gain = gain + self.color_db * curve * (2.0 / self.knots) ** 0.5
@@ -79,9 +80,9 @@ class MelAugment(Augmentation):
 
     @classmethod
     def units(cls, representation: Representation) -> dict[str, Any]:
-        """As `Augmentation.units`: a log-mel spectrogram is needed."""
+        """Returns the units of a log-mel spectrogram."""
         if representation.name != "log_mel":
-            raise ValueError(f"augmentation 'mel' needs the representation 'log_mel', not {representation.name!r}")
+            raise ValueError(f"config.augment.name=mel: needs the representation log_mel (got {representation.name})")
         highest = representation.fmax or representation.sample_rate / 2
         ends = hz_to_mel(np.array([representation.fmin, highest]), scale=representation.scale)
         centers = mel_to_hz(np.linspace(*ends, representation.n_mels + 2)[1:-1], scale=representation.scale)

@@ -1,1 +1,1 @@
-"""Where notes come from. Each source plans what it has and then loads one note at a time; see `base.Source`."""
+"""Importers of sounds. Each plans its records and then loads one sound at a time (`base`)."""

@@ -1,4 +1,4 @@
-"""What a source of sounds is, and the names that all of them share."""
+"""Protocol of importers, and the records that they exchange with `prepare`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-# NSynth's families and sources, in NSynth's order (Engel et al. 2017, table 1): their position is the class number.
+# Families and sources of NSynth in its order (Engel et al. 2017, table 1): the position is the class number.
 FAMILIES = (
     "bass", "brass", "flute", "guitar", "keyboard", "mallet", "organ", "reed", "string", "synth_lead", "vocal",
 )  # fmt: skip
@@ -21,16 +21,18 @@ SAMPLES = 64000
 
 
 @dataclasses.dataclass(frozen=True)
-class Form:
-    """The form of a source's sounds: mono, of one rate.
+class AudioFormat:
+    """Format of an importer's sounds: mono, with one sample rate.
 
     Attributes:
-      sample_rate: in Hz, 8000 to 48000.
-      samples: longer sounds are cut to it; unless the form is `variable`, shorter ones are read with silence behind them.
-      variable: whether the store is as long as its longest sound rather than `samples`.
-      min_seconds: the doctor leaves out shorter sounds.
+      sample_rate: sample rate in Hz, 8000 to 48000.
+      samples: length in samples that longer sounds are cut to. Shorter sounds are padded to it when they are read, unless the
+        format is `variable`.
+      variable: whether the store takes the length of its longest sound instead of `samples`.
+      min_seconds: shorter sounds are left out.
 
-    Raises ValueError for a rate out of range or no samples.
+    Raises:
+      ValueError: the sample rate or the length is out of range.
     """
 
     sample_rate: int = SAMPLE_RATE
@@ -40,17 +42,30 @@ class Form:
 
     def __post_init__(self):
         if not 8000 <= self.sample_rate <= 48000:
-            raise ValueError(f"sample rate {self.sample_rate}: 8000 to 48000 Hz is needed")
+            raise ValueError(f"sample_rate={self.sample_rate}: must be from 8000 to 48000 Hz")
         if self.samples < 1:
-            raise ValueError(f"sounds of {self.samples} samples: at least 1 is needed")
+            raise ValueError(f"samples={self.samples}: must be at least 1")
 
 
-NOTES = Form()
-"""Notes as NSynth has them: 16 kHz, 4 s."""
+NOTE_FORMAT = AudioFormat()
+"""Format of NSynth's notes: 16 kHz, 4 s."""
 
 
 class Record(NamedTuple):
-    """A sound before it is loaded. `split` is empty where it is not asked for, with the reason in `left_out`."""
+    """Sound in the plan of an importer, before it is loaded.
+
+    Attributes:
+      id: unique name.
+      split: "train", "valid", "test", `UNSORTED`, or empty if the sound is not selected.
+      instrument: group of sounds that stay in one split.
+      family: family of the instrument, or class of the sound.
+      source: kind of the instrument, or the sample library.
+      pitch: MIDI pitch, or -1.
+      velocity: MIDI velocity, or -1.
+      preset: preset that plays the sound, or empty.
+      location: what `load` needs to find the sound; small and picklable.
+      left_out: reason if the sound is not selected.
+    """
 
     id: str
     split: str
@@ -60,31 +75,36 @@ class Record(NamedTuple):
     pitch: int
     velocity: int
     preset: str
-    where: Any  # what `load` needs to find it: small and picklable
+    location: Any
     left_out: str = ""
 
 
-class Loaded(NamedTuple):
-    """A sound as it goes into the store, before it is cut: what the source knows of its pitch, remarks for the report.
+class LoadedSound(NamedTuple):
+    """Sound as it goes into the store, before it is cut.
 
-    `wave` [T] float32 is mono at the form's rate. `mark` is what a source with `arrange` needs to know copies by. `left_out`
-    is a reason of the source's own not to keep it.
+    Attributes:
+      wave: [T] float32, mono, at the sample rate of the format.
+      f0: pitch in Hz that the importer knows, or 0.
+      pitch_moves: whether the importer knows that the pitch moves.
+      remarks: remarks for the report.
+      signature: coarse description that an `ArrangingImporter` finds copies by.
+      left_out: reason of the importer to leave the sound out, or empty.
     """
 
     wave: np.ndarray
     f0: float = 0.0
     pitch_moves: bool = False
     remarks: tuple[str, ...] = ()
-    mark: bytes = b""
+    signature: bytes = b""
     left_out: str = ""
 
 
 UNSORTED = "unsorted"
-"""The split of a planned record whose split depends on how it sounds; `ArrangingSource.arrange` gives it its own."""
+"""Split of a planned record whose split depends on its sound; see `ArrangingImporter.arrange`."""
 
 
-class Place(NamedTuple):
-    """Where a loaded sound belongs, or why it is left out after all; `remark` joins its others."""
+class SplitAssignment(NamedTuple):
+    """Split and instrument of a loaded sound, a reason to leave it out, and a remark."""
 
     split: str
     instrument: str
@@ -93,32 +113,42 @@ class Place(NamedTuple):
 
 
 class Importer(Protocol):
-    """Source of a store's sounds. Small and picklable: it travels to the loading processes. None of its code imports JAX."""
+    """Source of the sounds of a store.
+
+    Importers are small and picklable, since they are sent to the loading processes, and they do not import JAX.
+    """
 
     @property
-    def form(self) -> Form:
-        """Rate and length of its sounds."""
+    def audio_format(self) -> AudioFormat:
+        """Format of the sounds."""
 
     def describe(self) -> Mapping[str, Any]:
-        """Returns what decides the content of the store, as JSON values; with `kind`, `license` and a readable `title`."""
+        """Returns the settings that determine the content of the store, as JSON values.
+
+        They include `kind`, `license` and `title`.
+        """
 
     def plan(self) -> list[Record]:
-        """Lists all sounds in the order in which they are read. The same settings give the same plan."""
+        """Returns all sounds in reading order; equal settings give equal plans."""
 
-    def fetch(self, records: list[Record], wanted: Iterable[int]) -> Iterator[tuple[int, Any]]:
-        """Yields (position, payload) of the wanted positions of the plan, in order; `load` takes the payload."""
+    def fetch(self, records: list[Record], positions: Iterable[int]) -> Iterator[tuple[int, Any]]:
+        """Yields (position, payload) of some positions of the plan, in order.
 
-    def load(self, record: Record, payload: Any) -> Loaded:
-        """Loads one sound, in any process. Raises `AudioFileError` for one that cannot be read."""
+        `load` takes the payload.
+        """
+
+    def load(self, record: Record, payload: Any) -> LoadedSound:
+        """Loads one sound, in any process. Raises `AudioFileError` if it cannot be read."""
 
 
 class ArrangingImporter(Importer, Protocol):
-    """Importer that needs all of its sounds before it can split them: every planned record is `UNSORTED`."""
+    """Importer that needs all its sounds to split them; its planned records are `UNSORTED`."""
 
-    def arrange(self, rows: list[Mapping[str, Any]], read: Callable[[int], np.ndarray]) -> list[Place]:
-        """Splits the sounds that the doctor kept.
+    def arrange(self, rows: list[Mapping[str, Any]], read: Callable[[int], np.ndarray]) -> list[SplitAssignment]:
+        """Splits the sounds that passed the quality check.
 
         Args:
-          rows: of each, the record's columns by name, `mark` (bytes), `digest` (equal for equal samples) and `samples`.
-          read: row number to its samples, [T] int16.
+          rows: columns of each sound by name, with `signature` (bytes), `digest` (equal for equal samples) and `samples`
+            (length).
+          read: returns the samples of a row by its number, [T] int16.
         """

@@ -1,4 +1,4 @@
-"""Classes of sounds from words in their names, by a table that a person can read and write."""
+"""Classes of sounds from words in their names, by a table that people can edit."""
 
 from __future__ import annotations
 
@@ -10,26 +10,28 @@ from importlib import resources
 from pathlib import Path
 from typing import NamedTuple
 
-UNLABELLED = "unlabeled"
+UNLABELED = "unlabeled"
 _PARTS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_a-zA-Z]+")
-_LONGEST = 3  # parts in a row that are read as one word
+_LONGEST = 3  # consecutive parts that can form a word
 
 
 class Rule(NamedTuple):
-    """Words that tell a class: lower case without spaces, where * and ? stand for any letters and one."""
+    """Words that indicate a class, in lower case without spaces; * and ? are wildcards."""
 
     label: str
     words: tuple[str, ...]
 
 
 def read_rules(path: str | os.PathLike | None = None) -> tuple[Rule, ...]:
-    """Reads a table of words: lines of `CLASS: word, word`, tried from top to bottom; # begins a comment.
+    """Reads a table of words: lines of `CLASS: word, word`, tried from top to bottom.
+
+    Text after # is a comment.
 
     Args:
-      path: a text file; None means the table of drum words that comes with the package, `drum_words.txt`.
+      path: text file; None means the table of drum words that comes with the package, `drum_words.txt`.
 
     Raises:
-      ValueError: the file cannot be read, or a line is no such line.
+      ValueError: the file cannot be read, or a line has another form.
     """
     if path is None:
         name = "drum_words.txt"
@@ -39,7 +41,7 @@ def read_rules(path: str | os.PathLike | None = None) -> tuple[Rule, ...]:
         try:
             text = Path(path).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or "it is no UTF-8 text"
+            reason = getattr(error, "strerror", None) or "not UTF-8 text"
             raise ValueError(f"{name}: the table of class words cannot be read ({reason})") from None
     rules = []
     for number, line in enumerate(text.splitlines(), 1):
@@ -47,19 +49,19 @@ def read_rules(path: str | os.PathLike | None = None) -> tuple[Rule, ...]:
         if not line:
             continue
         label, colon, words = line.partition(":")
-        found = tuple(word for word in (re.sub(r"[\s_-]+", "", part).lower() for part in words.split(",")) if word)
-        if not colon or not label.strip() or not found:
-            raise ValueError(f"{name}, line {number}: {line[:60]!r} is not of the form CLASS: word, word")
-        rules.append(Rule(label.strip(), found))
+        parsed = tuple(word for word in (re.sub(r"[\s_-]+", "", part).lower() for part in words.split(",")) if word)
+        if not colon or not label.strip() or not parsed:
+            raise ValueError(f"{name}, line {number}: must have the form CLASS: word, word (got {line[:60]!r})")
+        rules.append(Rule(label.strip(), parsed))
     if not rules:
-        raise ValueError(f"{name}: holds no line of the form CLASS: word, word")
+        raise ValueError(f"{name}: no line of the form CLASS: word, word")
     return tuple(rules)
 
 
 def spoken_words(name: str) -> set[str]:
-    """The words in a name: its parts, and up to three of them in a row as one, in lower case.
+    """Returns the words in a name: its parts and up to three consecutive parts, in lower case.
 
-    Parts end at capitals, digits and whatever is no letter: "HiHatOpen_2" has hi, hat, open, 2, hihat, hatopen, ...
+    Parts end at capitals, digits and other characters: "HiHatOpen_2" contains hi, hat, open, 2, hihat, hatopen, ...
     """
     parts = [part.lower() for part in _PARTS.findall(name)]
     return {
@@ -68,13 +70,13 @@ def spoken_words(name: str) -> set[str]:
 
 
 def class_of_names(names: Iterable[str], rules: Sequence[Rule]) -> str | None:
-    """The class of the first rule that has a word in one of the names of a sound.
+    """Returns the class of the first rule with a word in one of a sound's names.
 
-    "" where that is no class, None where there is no such rule.
+    It is "" if the rule marks sounds without a class, and None if no rule matches.
     """
     words = set().union(*map(spoken_words, names))
     for rule in rules:
         for word in rule.words:
             if word in words or (("*" in word or "?" in word) and any(fnmatchcase(spoken, word) for spoken in words)):
-                return "" if rule.label == UNLABELLED else rule.label
+                return "" if rule.label == UNLABELED else rule.label
     return None

@@ -1,4 +1,4 @@
-"""Hits of the drum kits of SoundFont 2 banks (bank 128, General MIDI percussion), as a sample library with classes."""
+"""Drum hits from the percussion kits of SoundFont 2 banks (bank 128), with classes."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from typing import Any
 import numpy as np
 
 from timbre_jax.audio.io import resample
-from timbre_jax.data.importers.banks import OfBanks, preset_name
-from timbre_jax.data.importers.base import UNSORTED, Loaded, Record
-from timbre_jax.data.importers.class_rules import UNLABELLED, class_of_names, read_rules
-from timbre_jax.data.importers.duplicates import mark
-from timbre_jax.data.importers.library import OneShotSettings, copies
-from timbre_jax.data.importers.options import DEFAULT_VELOCITIES, check_midi, played
+from timbre_jax.data.importers.banks import BankMixin, preset_name
+from timbre_jax.data.importers.base import UNSORTED, LoadedSound, Record
+from timbre_jax.data.importers.class_rules import UNLABELED, class_of_names, read_rules
+from timbre_jax.data.importers.duplicates import signature
+from timbre_jax.data.importers.library import OneShotSettings, duplicates_setting
+from timbre_jax.data.importers.options import DEFAULT_VELOCITIES, check_midi, midi_setting
 from timbre_jax.settings import setting
 from timbre_jax.soundfont.banks import PERCUSSION_BANK, open_bank
 from timbre_jax.soundfont.parser import Preset, Sample, SoundFont, SoundFontError
 from timbre_jax.soundfont.player import RATE, render_note
 
-# General MIDI percussion key -> class of Rebnord 2022 (table 5.1), with Roland GS's keys below 35 and above 81. The rest
-# (scratches, whistles, metronome clicks) has no class there.
+# Classes of Rebnord 2022 (table 5.1) by General MIDI percussion key, with Roland GS's keys below 35 and above 81. Other keys
+# (scratches, whistles, metronome clicks) have no class.
 _CLASS_KEYS = {
     "kick": [35, 36],
     "snare": [37, 38, 40],
@@ -36,60 +36,58 @@ _CLASS_KEYS = {
     "wooden": [31, 73, 74, 75, 76, 77, 85],
 }
 CLASS_OF_KEY = {key: label for label, keys in _CLASS_KEYS.items() for key in keys}
-# Orchestra kits put hi-hats, timpani or castanets on keys of other hits, each bank its own: there a recording's name is asked.
+# Orchestra kits have timpani or castanets on keys of other hits, different in each bank: the names of the recordings decide.
 ORCHESTRA_PROGRAM = 48
 _drum_rules = functools.cache(read_rules)
 MAIN_SHARE = 0.5
-"""Of the recordings that a hit plays at once, those at least so long as the longest are its own; others are clicks on top."""
+"""Recordings of a hit that are shorter than this share of its longest one, such as clicks, do not count."""
 
 
 def class_of_hit(program: int, key: int, recordings: Iterable[str]) -> str:
-    """The class of a key of a kit, `UNLABELLED` where it has none.
-
-    Args:
-      program: of the kit. recordings: names of the recordings that make the hit.
-    """
+    """Returns the class of a kit's key with some recordings, or `UNLABELED`."""
     named = class_of_names(recordings, _drum_rules()) if program == ORCHESTRA_PROGRAM else None
-    return named or CLASS_OF_KEY.get(key, UNLABELLED)
+    return named or CLASS_OF_KEY.get(key, UNLABELED)
 
 
 def main_recordings(bank: SoundFont, preset: Preset, key: int, velocity: int) -> list[Sample]:
-    """The recordings that make a hit: at least half as long as the longest that is played; none where it makes no sound."""
+    """Returns the recordings of a hit that are at least half as long as its longest one."""
     samples = [voice.sample for voice in bank.voices(preset, key, velocity)]
     longest = max((sample.end - sample.start for sample in samples), default=0)
     return [sample for sample in samples if sample.end - sample.start >= MAIN_SHARE * longest]
 
 
 @dataclasses.dataclass(frozen=True)
-class KitSource(OfBanks, OneShotSettings):
-    """Hits rendered from the drum kits of SoundFont 2 banks: each kit, key and velocity that makes a sound.
+class DrumKitImporter(BankMixin, OneShotSettings):
+    """Drum hits: each kit, key and velocity of SoundFont 2 banks that makes a sound.
 
-    An instrument is a group of keys at all velocities, of all kits and banks, that share recordings; it stays on one side of
-    the split. What sounds on top of hits of all kinds, such as a click at their beginning, ties none together
-    (`main_recordings`). The kit is the `preset`, the bank the `source`; the pitch is -1, as keys of a kit are no pitches.
-    `path` names .sf2 files; none means the default bank.
+    An instrument is a group of keys, at all velocities and in all kits and banks, that share recordings; it stays in one split.
+    Short recordings on top of a hit, such as a click, do not connect keys (`main_recordings`). The kit is the `preset` and the
+    bank the `source`. The pitch is -1, since keys of a kit are not pitches. `path` names .sf2 files; empty means the default
+    bank.
 
     Raises:
-      ValueError: a value outside its limits.
+      ValueError: a value is out of range.
     """
 
-    unlabeled: bool = setting(True, "Keep sounds without a class.")
-    velocities: tuple[int, ...] = played("velocities", DEFAULT_VELOCITIES, "25,50,75,100,127")
-    max_seconds: float = setting(10.0, "With --seconds=0, the length in seconds that longer sounds are cut to.")
-    # Hits of one key at two velocities may be one recording at two levels: both are wanted.
-    duplicates: str = copies("exact")
+    unlabeled: bool = setting(True, "Whether to keep sounds without a class.")
+    velocities: tuple[int, ...] = midi_setting("velocities", DEFAULT_VELOCITIES, "25,50,75,100,127")
+    max_seconds: float = setting(10.0, "Length in seconds that longer sounds are cut to if --seconds=0.")
+    # Hits of one key at two velocities may be one recording at two levels; both are kept.
+    duplicates: str = duplicates_setting("exact")
 
     def __post_init__(self):
         super().__post_init__()
         check_midi("velocities", self.velocities, low=1, required=True)
 
     def describe(self) -> dict[str, Any]:
+        """Returns the settings for the index of a store."""
         return {
             "kind": "kits", "title": f"drum kits of {self.titles}", "unlabeled": self.unlabeled,
-            "velocities": list(self.velocities), **self.described_banks(), **self.described(),
+            "velocities": list(self.velocities), **self.describe_banks(), **self.describe_settings(),
         }  # fmt: skip
 
     def plan(self) -> list[Record]:
+        """Returns one record per kit, key and velocity that makes a sound."""
         records, kits = [], 0
         for number, (path, name) in enumerate(zip(self.banks, self.bank_names, strict=True)):
             bank = open_bank(path)
@@ -107,40 +105,41 @@ class KitSource(OfBanks, OneShotSettings):
                         records.append(
                             Record(
                                 id=f"{hit}-{velocity:03d}", split=UNSORTED, instrument=hit, family=label, source=name,
-                                pitch=-1, velocity=velocity, preset=preset.name, where=(number, position, key),
+                                pitch=-1, velocity=velocity, preset=preset.name, location=(number, position, key),
                             )
                         )  # fmt: skip
         if not records:
-            state = "their keys make no sound" if kits else f"no kits (presets of bank {PERCUSSION_BANK})"
-            raise SoundFontError(f"{', '.join(self.banks)}: {state}; name another bank with --path=FILE.sf2")
+            state = "no key makes a sound" if kits else f"no drum kits (presets of bank {PERCUSSION_BANK})"
+            raise SoundFontError(f"{', '.join(self.banks)}: {state}; give another bank with --path=FILE.sf2")
         return self.select(records, unlabeled=self.unlabeled)
 
-    def load(self, record: Record, payload: Any) -> Loaded:
-        number, position, key = record.where
-        bank, form = open_bank(self.banks[number]), self.form
-        seconds = form.samples / form.sample_rate
-        # Held to the end: a hit is as long as its recording, and note-off would only shorten it.
+    def load(self, record: Record, payload: Any) -> LoadedSound:
+        """Renders a hit."""
+        number, position, key = record.location
+        bank, target = open_bank(self.banks[number]), self.audio_format
+        seconds = target.samples / target.sample_rate
+        # Held to the end, since note-off would only shorten the hit.
         note = render_note(bank, bank.presets[position], key, record.velocity, held=seconds, seconds=seconds)
-        wave, _, remarks = self.trimmed(note.wave, RATE)
-        wave = wave if form.sample_rate == RATE else resample(wave, RATE, form.sample_rate)
-        wave = np.ascontiguousarray(wave[: form.samples], np.float32)
-        return Loaded(wave, remarks=tuple(remarks), mark=mark(wave, form.sample_rate, RATE))
+        wave, _, remarks = self.apply_trim(note.wave, RATE)
+        wave = wave if target.sample_rate == RATE else resample(wave, RATE, target.sample_rate)
+        wave = np.ascontiguousarray(wave[: target.samples], np.float32)
+        return LoadedSound(wave, remarks=tuple(remarks), signature=signature(wave, target.sample_rate, RATE))
 
-    def related(self, rows: Sequence[Mapping[str, Any]]) -> list[tuple[Hashable, ...]]:
+    def shared_keys(self, rows: Sequence[Mapping[str, Any]]) -> list[tuple[Hashable, ...]]:
         """Returns the key and the recordings of each hit."""
         recordings = self._recordings()
         return [(row["instrument"], *recordings[row["id"]]) for row in rows]
 
     def _recordings(self) -> dict[str, list[str]]:
-        """Of each hit, digests of the recordings that make it."""
+        """Returns the digests of the recordings of each hit by its id."""
         digests: dict[Sample, str] = {}
-        found: dict[str, list[str]] = {}
+        recordings: dict[str, list[str]] = {}
         for record in self.plan():
-            number, position, key = record.where
+            number, position, key = record.location
             bank = open_bank(self.banks[number])
-            found[record.id] = []
+            recordings[record.id] = []
             for sample in main_recordings(bank, bank.presets[position], key, record.velocity):
                 if sample not in digests:
                     digests[sample] = bank.sample_digest(bank.samples.index(sample))
-                found[record.id].append(digests[sample])
-        return found
+                recordings[record.id].append(digests[sample])
+        return recordings

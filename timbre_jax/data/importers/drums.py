@@ -1,45 +1,45 @@
-"""Drum hits that a machine has: sample kits of its distribution, or else those of the default SoundFont bank."""
+"""Drum hits on this machine: installed sample kits, or else the default SoundFont bank."""
 
 from __future__ import annotations
 
 import dataclasses
 import os
 
-from timbre_jax.data.importers.drum_kits import KitSource
-from timbre_jax.data.importers.folder import FolderSource
+from timbre_jax.data.importers.drum_kits import DrumKitImporter
+from timbre_jax.data.importers.folder import FolderImporter
 from timbre_jax.data.importers.library import DUPLICATES, OneShotSettings
 from timbre_jax.settings import setting
 
 FOLDERS = ("/usr/share/hydrogen/data/drumkits", "/usr/share/sonic-pi/samples", "/usr/share/lmms/samples/drums")
-"""Folders of Debian's hydrogen-drumkits, sonic-pi-samples and lmms-common."""
+"""Folders of the Debian packages hydrogen-drumkits, sonic-pi-samples and lmms-common."""
 
 
 @dataclasses.dataclass(frozen=True)
 class DrumSettings(OneShotSettings):
-    """Settings that `FolderSource` and `KitSource` share, for whichever of them finds drum hits on this machine.
+    """Settings that `FolderImporter` and `DrumKitImporter` share.
 
     Raises:
-      ValueError: a value outside its limits, or a path.
+      ValueError: a value is out of range, or a path is set.
     """
 
     max_seconds: float | None = setting(
-        None, "With --seconds=0, the length in seconds that longer sounds are cut to. Default: 40 for files, 10 for kits."
+        None, "Length in seconds that longer sounds are cut to if --seconds=0. Default: 40 for files, 10 for drum kits."
     )
     duplicates: str | None = setting(
-        None, "Copies to keep, as for folder and kits. Default: one for files, exact for kits.", choices=DUPLICATES
+        None, "Copies to keep, as for folder and kits. Default: one for files, exact for drum kits.", choices=DUPLICATES
     )
 
     def __post_init__(self):
         if self.path:
-            raise ValueError("--source=drums finds its sounds itself; for those of --path there is --source=folder")
+            raise ValueError("--path: not allowed with --source=drums, which finds installed sounds; use --source=folder")
         self.importer()  # checks the values
 
-    def importer(self, folders: tuple[str, ...] = FOLDERS) -> FolderSource | KitSource:
-        """Returns the importer of those folders that exist, with classes by words in their names; else of the default bank.
+    def importer(self, folders: tuple[str, ...] = FOLDERS) -> FolderImporter | DrumKitImporter:
+        """Returns the importer of those folders that exist, else that of the default bank.
 
-        Sounds without a class are not asked for.
+        Files get their classes by words in their names. Sounds without a class are not selected.
         """
-        there = tuple(folder for folder in folders if os.path.isdir(folder))
+        existing = tuple(folder for folder in folders if os.path.isdir(folder))
         shared = {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name != "path"}
         shared = {"unlabeled": False, **{name: value for name, value in shared.items() if value is not None}}
-        return FolderSource(path=there, classes="words", **shared) if there else KitSource(**shared)
+        return FolderImporter(path=existing, classes="words", **shared) if existing else DrumKitImporter(**shared)

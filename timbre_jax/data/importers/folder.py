@@ -1,4 +1,4 @@
-"""Sample libraries: folders of sound files, each one sound, with a class from its folder, from words in its name, or none."""
+"""Sample libraries: folders of sound files with classes from folder names or file names."""
 
 from __future__ import annotations
 
@@ -10,64 +10,68 @@ from typing import Any
 import numpy as np
 
 from timbre_jax.audio.io import AudioFileError, read_wave, resample
-from timbre_jax.data.importers.base import Loaded, Record
-from timbre_jax.data.importers.class_rules import UNLABELLED, Rule, class_of_names, read_rules
-from timbre_jax.data.importers.duplicates import mark
-from timbre_jax.data.importers.found_files import KitNames, file_records, readable, root_names
+from timbre_jax.data.importers.base import LoadedSound, Record
+from timbre_jax.data.importers.class_rules import UNLABELED, Rule, class_of_names, read_rules
+from timbre_jax.data.importers.duplicates import signature
+from timbre_jax.data.importers.folder_files import HydrogenKits, file_records, folder_names, printable
 from timbre_jax.data.importers.library import OneShotSettings
 from timbre_jax.settings import setting
 
 CLASSES = ("folder", "top_folder", "words", "none")
 LEAD_SECONDS = 20.0
-"""So much of a file before its onset is looked through; a sound that begins later counts as silent."""
-LOADER_VERSION = 1  # raised when files come to be loaded differently, so that older stores are not taken for the same
+"""Longest silence before the onset that is searched; a sound that starts later counts as silent."""
+LOADER_VERSION = 1  # increased when the loaded samples change, so that older stores are made again
 
 
 @dataclasses.dataclass(frozen=True)
-class FolderSource(OneShotSettings):
-    """Sounds of folders, recursively: WAV, AIFF, FLAC, OGG and MP3 files, mixed to mono, at one rate, their level kept.
+class FolderImporter(OneShotSettings):
+    """Sounds in folders and their subfolders: WAV, AIFF, FLAC, OGG and MP3 files.
 
-    Hidden files and folders are passed over, links followed (a folder that is reached twice counts once). A sound's id is its
-    path below its folder, with the folder's name before it where there are several; its source is the first folder on that
-    path: the kit. Copies of a sound stay on one side of the split.
+    Files are mixed to mono and resampled; their level is kept. Hidden files and folders are skipped, links are followed, and a
+    folder that is reached twice counts once. The id of a sound is its path in its folder, preceded by the name of the folder if
+    there are several; its source is the first folder of that path, the kit. Copies of a sound stay in one split.
 
     Raises:
-      ValueError: a value outside its limits, or classes that are neither a rule nor a file.
+      ValueError: a value is out of range, or `classes` is neither a rule nor a file.
     """
 
     classes: str = setting(
-        "folder", "Class of a sound: 'folder' (the name of its folder), 'top_folder' (of the first below --path), 'words' (by "
-        "drum words in its name, such as kick, sd, HatOpen, and in a Hydrogen drumkit.xml), a FILE of such words in lines of "
-        "CLASS: word, word (timbre_jax/data/importers/drum_words.txt is one), or 'none'.",
+        "folder", "Class of a sound: folder (the name of its folder), top_folder (the first folder below --path), words (drum "
+        "words in its file name, such as kick, sd or HatOpen, or in a Hydrogen drumkit.xml), none, or a FILE of class words: "
+        "lines of CLASS: word, word, as in timbre_jax/data/importers/drum_words.txt.",
     )  # fmt: skip
-    unlabeled: bool = setting(True, "Keep sounds without a class.")
+    unlabeled: bool = setting(True, "Whether to keep sounds without a class.")
 
     def __post_init__(self):
         super().__post_init__()
         if self.classes not in CLASSES and not os.path.isfile(self.classes):
-            raise ValueError(f"classes {self.classes!r}: one of {', '.join(CLASSES)} or a file of class words is needed")
+            raise ValueError(f"classes={self.classes}: must be {', '.join(CLASSES)} or a file of class words")
 
     def _rules(self) -> tuple[Rule, ...]:
+        """Returns the rules of classes by words; () for other rules."""
         if self.classes in ("folder", "top_folder", "none"):
             return ()
         return read_rules(None if self.classes == "words" else self.classes)
 
     def describe(self) -> dict[str, Any]:
+        """Returns the settings for the index of a store."""
         rules = hashlib.sha256(repr(self._rules()).encode()).hexdigest()[:16] if self._rules() else ""
         return {
-            "kind": "folder", "title": f"sounds of {', '.join(readable(name) for name in root_names(self.path))}",
+            "kind": "folder", "title": f"sounds of {', '.join(printable(name) for name in folder_names(self.path))}",
             "license": "that of the files", "classes": os.path.basename(self.classes), "class_words": rules,
-            "unlabeled": self.unlabeled, **self.described(), "loader": LOADER_VERSION,
+            "unlabeled": self.unlabeled, **self.describe_settings(), "loader": LOADER_VERSION,
         }  # fmt: skip
 
     def plan(self) -> list[Record]:
-        rules, kits = self._rules(), [KitNames(path) for path in self.path]
+        """Returns one record per sound file."""
+        rules, kits = self._rules(), [HydrogenKits(path) for path in self.path]
         records = file_records(
-            self.path, lambda root, path, folders: self._label(path, folders, kits[root], rules) or UNLABELLED
+            self.path, lambda root, path, folders: self._label(path, folders, kits[root], rules) or UNLABELED
         )
         return self.select(records, unlabeled=self.unlabeled)
 
-    def _label(self, path: str, folders: list[str], kits: KitNames, rules: tuple[Rule, ...]) -> str:
+    def _label(self, path: str, folders: list[str], kits: HydrogenKits, rules: tuple[Rule, ...]) -> str:
+        """Returns the class of a file, or ""."""
         if self.classes == "none":
             return ""
         if self.classes == "folder":
@@ -81,12 +85,13 @@ class FolderSource(OneShotSettings):
                 return label
         return ""
 
-    def load(self, record: Record, payload: Any) -> Loaded:
-        root, path, _, _ = record.where
-        form = self.form
-        limit = form.samples / form.sample_rate
+    def load(self, record: Record, payload: Any) -> LoadedSound:
+        """Loads a sound file."""
+        root, path, _, _ = record.location
+        target = self.audio_format
+        limit = target.samples / target.sample_rate
         try:
-            # Opened here, as libsndfile does not take every name that the system has.
+            # Opened here, since libsndfile does not accept all file names.
             with open(os.path.join(self.path[root], path), "rb") as file:
                 frames, channels = _header(file)
                 wave, rate = read_wave(file, duration=limit + (LEAD_SECONDS if self.trim else 0.1), name=record.id)
@@ -94,20 +99,20 @@ class FolderSource(OneShotSettings):
             raise AudioFileError(f"{record.id}: cannot be read ({error.strerror or error})") from None
         remarks = [f"mixed to mono ({channels} channels)"] if channels > 1 else []
         seconds = max(frames, len(wave)) / rate
-        wave, before, cuts = self.trimmed(wave, rate)
+        wave, before, cuts = self.apply_trim(wave, rate)
         remarks, seconds = remarks + cuts, seconds - before
-        if rate != form.sample_rate:
-            wave = resample(wave[: round((limit + 0.1) * rate)], rate, form.sample_rate)
+        if rate != target.sample_rate:
+            wave = resample(wave[: round((limit + 0.1) * rate)], rate, target.sample_rate)
             remarks.append(f"resampled ({rate} Hz)")
-        if len(wave) > form.samples:
+        if len(wave) > target.samples:
             remarks.append(f"cut to {limit:g} s ({seconds:.1f} s)")
-            wave = wave[: form.samples]
+            wave = wave[: target.samples]
         wave = np.ascontiguousarray(wave, np.float32)
-        return Loaded(wave, remarks=tuple(remarks), mark=mark(wave, form.sample_rate, rate))
+        return LoadedSound(wave, remarks=tuple(remarks), signature=signature(wave, target.sample_rate, rate))
 
 
 def _header(file) -> tuple[int, int]:
-    """Frames and channels of an open sound file; (0, 1) where its header cannot be read: reading it says why."""
+    """Returns frames and channels of an open sound file; (0, 1) if reading it will fail."""
     import soundfile
 
     try:

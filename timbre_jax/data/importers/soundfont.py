@@ -1,4 +1,4 @@
-"""NSynth-shaped notes from SoundFont 2 banks: 16 kHz mono, 4 s of which 3 s are held."""
+"""NSynth-like notes from SoundFont 2 banks: 16 kHz mono, 4 s, of which 3 s are held."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import dataclasses
 from typing import Any
 
 from timbre_jax.audio.io import resample
-from timbre_jax.data.importers.banks import OfBanks, preset_name, slug
-from timbre_jax.data.importers.base import FAMILIES, SAMPLE_RATE, SAMPLES, SECONDS, SPLITS, Loaded, Record
-from timbre_jax.data.importers.options import DEFAULT_VELOCITIES, NoteSettings, check_midi, played
+from timbre_jax.data.importers.banks import BankMixin, preset_name, slug
+from timbre_jax.data.importers.base import FAMILIES, SAMPLE_RATE, SAMPLES, SECONDS, SPLITS, LoadedSound, Record
+from timbre_jax.data.importers.options import DEFAULT_VELOCITIES, NoteSettings, check_midi, midi_setting
 from timbre_jax.data.importers.splits import committed_splits, connected_groups, even_choice, split_groups
 from timbre_jax.settings import setting
 from timbre_jax.soundfont.banks import PERCUSSION_BANK, open_bank
@@ -16,10 +16,10 @@ from timbre_jax.soundfont.parser import Preset, SoundFontError
 from timbre_jax.soundfont.player import RATE, render_note
 
 HELD_SECONDS = 3.0
-DEFAULT_PITCHES = tuple(range(40, 97))  # 82 to 2093 Hz: the paper keeps 80-2100 Hz
+DEFAULT_PITCHES = tuple(range(40, 97))  # 82 to 2093 Hz, within the 80-2100 Hz of Natsiou et al. 2023
 FRACTIONS = (0.7, 0.1, 0.2)
 
-# General MIDI program (from 0) -> NSynth family; the rest (pads, effects, percussion) has no family there.
+# General MIDI programs (from 0) of each NSynth family; others (pads, effects, percussion) have no family.
 _FAMILY_PROGRAMS = {
     "keyboard": [*range(0, 8)],
     "mallet": [*range(8, 16), 47, 108, 114],
@@ -39,33 +39,37 @@ _SYNTHETIC = {38, 39, 50, 51, 54, 62, 63, *range(80, 104)}
 
 
 def source_of_program(program: int) -> str:
-    """NSynth's source of a General MIDI program: how the original instrument makes its sound."""
+    """Returns NSynth's source ("acoustic", ...) of a General MIDI program."""
     return "synthetic" if program in _SYNTHETIC else "electronic" if program in _ELECTRONIC else "acoustic"
 
 
 @dataclasses.dataclass(frozen=True)
 class PresetEntry:
-    """A preset that is used, with the instrument (group of presets that share raw samples) it belongs to."""
+    """Preset that is used, with its instrument (group of presets that share raw samples).
 
-    bank: int  # position among the banks
-    position: int  # among the bank's presets
+    `bank` and `position` are numbers. `own_instrument` is the instrument with this bank alone; it differs if banks share
+    samples.
+    """
+
+    bank: int
+    position: int
     preset: Preset
     family: str
     instrument: str
-    own_instrument: str  # the same with this bank alone: differs where two banks share samples
+    own_instrument: str
 
 
 @dataclasses.dataclass(frozen=True)
-class SoundFontSource(OfBanks, NoteSettings):
-    """Notes rendered from SoundFont 2 banks; `path` names .sf2 files, none means the default bank.
+class SoundFontImporter(BankMixin, NoteSettings):
+    """Notes rendered from SoundFont 2 banks; an empty `path` means the default bank.
 
     Raises:
-      ValueError: an unknown family, or a value outside its limits.
+      ValueError: a family is unknown, or a value is out of range.
     """
 
-    number: int = setting(4000, "How many notes, chosen evenly over presets, pitches and velocities; 0 means all.", low=0)
-    pitches: tuple[int, ...] = played("pitches", DEFAULT_PITCHES, "40-96")
-    velocities: tuple[int, ...] = played("velocities", DEFAULT_VELOCITIES, "25,50,75,100,127")
+    number: int = setting(4000, "Number of notes, chosen evenly over presets, pitches and velocities; 0 means all.", low=0)
+    pitches: tuple[int, ...] = midi_setting("pitches", DEFAULT_PITCHES, "40-96")
+    velocities: tuple[int, ...] = midi_setting("velocities", DEFAULT_VELOCITIES, "25,50,75,100,127")
 
     def __post_init__(self):
         super().__post_init__()
@@ -73,22 +77,23 @@ class SoundFontSource(OfBanks, NoteSettings):
         check_midi("velocities", self.velocities, low=1, required=True)
 
     def describe(self) -> dict[str, Any]:
+        """Returns the settings for the index of a store."""
         known = {"kind": "soundfont", "title": f"notes rendered from {self.titles}", "held_seconds": HELD_SECONDS}
-        return {**known, **self.described_banks(), **self.described()}
+        return {**known, **self.describe_banks(), **self.describe_settings()}
 
     def presets(self) -> list[PresetEntry]:
-        """The presets that have a family, each with its instrument; banks in order, presets by bank and program."""
+        """Returns the presets that have a family, ordered by bank and position."""
         candidates: dict[tuple[int, int], Preset] = {}
-        held: dict[tuple[int, int], list[str]] = {}
+        digests: dict[tuple[int, int], list[str]] = {}
         for number, path in enumerate(self.banks):
             bank = open_bank(path)
             for position, preset in enumerate(bank.presets):
                 if preset.bank != PERCUSSION_BANK and preset.program in FAMILY_OF_PROGRAM and preset.zones:
                     candidates[number, position] = preset
-                    held[number, position] = [bank.sample_digest(index) for index in bank.preset_samples(preset)]
+                    digests[number, position] = [bank.sample_digest(index) for index in bank.preset_samples(preset)]
         names = self.bank_names
 
-        # Groups are made of all presets, chosen families or not: so an instrument's name and split never depend on options.
+        # All presets are grouped, selected or not, so that the name and split of an instrument do not depend on settings.
         def grouped(which: dict[tuple[int, int], list[str]]) -> dict[tuple[int, int], str]:
             named = {}
             for group in connected_groups(which):
@@ -96,18 +101,18 @@ class SoundFontSource(OfBanks, NoteSettings):
                 named.update(dict.fromkeys(group, name))
             return named
 
-        together, alone = grouped(held), {}
+        together, alone = grouped(digests), {}
         for number in range(len(self.banks)):
-            alone.update(grouped({place: samples for place, samples in held.items() if place[0] == number}))
+            alone.update(grouped({place: samples for place, samples in digests.items() if place[0] == number}))
         return [
             PresetEntry(*place, preset, FAMILY_OF_PROGRAM[preset.program], together[place], alone[place])
             for place, preset in sorted(candidates.items())
         ]
 
     def splits(self) -> dict[str, str]:
-        """Instrument -> split: as committed for the bank, else drawn from the seed by family of the first preset.
+        """Returns the split of each instrument: fixed for known banks, else drawn by family.
 
-        Where banks share samples, an instrument that is committed to a test set anywhere stays out of training.
+        If banks share samples, an instrument that is held-out in one bank is held-out in all.
         """
         known: dict[str, str] = {}
         for name in self.bank_names:
@@ -118,11 +123,12 @@ class SoundFontSource(OfBanks, NoteSettings):
             family.setdefault(entry.instrument, entry.family)
             if entry.own_instrument in known:
                 committed.setdefault(entry.instrument, []).append(known[entry.own_instrument])
-        splits = {name: max(found, key=SPLITS.index) for name, found in committed.items()}
-        open_ones = {name: its for name, its in family.items() if name not in splits}
-        return splits | split_groups(open_ones, fractions=FRACTIONS, seed=self.seed)
+        splits = {name: max(chosen, key=SPLITS.index) for name, chosen in committed.items()}
+        undecided = {name: own for name, own in family.items() if name not in splits}
+        return splits | split_groups(undecided, fractions=FRACTIONS, seed=self.seed)
 
     def plan(self) -> list[Record]:
+        """Returns one record per note."""
         entries = [entry for entry in self.presets() if not self.families or entry.family in self.families]
         if not entries:
             raise SoundFontError(f"{', '.join(self.banks)}: no preset of the families {', '.join(self.families or FAMILIES)}")
@@ -130,19 +136,20 @@ class SoundFontSource(OfBanks, NoteSettings):
         pitches, velocities = sorted(set(self.pitches)), sorted(set(self.velocities))
         cells = even_choice((len(entries), len(pitches), len(velocities)), self.number, seed=self.seed)
         names = [preset_name(self.bank_names[entry.bank], entry.preset, with_bank=True) for entry in entries]
+        notes = [(entries[which], names[which], pitches[p], velocities[v]) for which, p, v in cells.tolist()]
         return [
             Record(
-                id=f"{names[which]}-{pitches[p]:03d}-{velocities[v]:03d}", split=splits[entries[which].instrument],
-                instrument=entries[which].instrument, family=entries[which].family,
-                source=source_of_program(entries[which].preset.program), pitch=pitches[p], velocity=velocities[v],
-                preset=entries[which].preset.name, where=(entries[which].bank, entries[which].position),
+                id=f"{name}-{pitch:03d}-{velocity:03d}", split=splits[entry.instrument], instrument=entry.instrument,
+                family=entry.family, source=source_of_program(entry.preset.program), pitch=pitch, velocity=velocity,
+                preset=entry.preset.name, location=(entry.bank, entry.position),
             )
-            for which, p, v in cells.tolist()
+            for entry, name, pitch, velocity in notes
         ]  # fmt: skip
 
-    def load(self, record: Record, payload: Any) -> Loaded:
-        number, position = record.where
+    def load(self, record: Record, payload: Any) -> LoadedSound:
+        """Renders a note."""
+        number, position = record.location
         bank = open_bank(self.banks[number])
         note = render_note(bank, bank.presets[position], record.pitch, record.velocity, held=HELD_SECONDS, seconds=SECONDS)
         wave = resample(note.wave, RATE, SAMPLE_RATE)[:SAMPLES]
-        return Loaded(wave, round(note.f0, 4), note.pitch_moves)
+        return LoadedSound(wave, round(note.f0, 4), note.pitch_moves)

@@ -1,4 +1,4 @@
-"""Splits by instrument: seeded, even over families, and written down by name so that everyone tests on the same sounds."""
+"""Splits by instrument: seeded, balanced over families, and fixed by name for known banks."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from timbre_jax.data.importers.base import SPLITS
 
 
 class DisjointSets:
-    """Union-find over `count` numbers; the smallest number of a set is its root."""
+    """Union-find over the numbers below `count`; the root of a set is its smallest number."""
 
     def __init__(self, count: int):
         self._parents = list(range(count))
 
     def root(self, number: int) -> int:
+        """Returns the root of a number's set."""
         parents = self._parents
         while parents[number] != number:
             parents[number] = parents[parents[number]]
@@ -27,6 +28,7 @@ class DisjointSets:
         return number
 
     def join(self, one: int, other: int) -> None:
+        """Merges the sets of two numbers."""
         first, second = sorted((self.root(one), self.root(other)))
         self._parents[second] = first
 
@@ -39,74 +41,77 @@ class DisjointSets:
 
 
 def connected_groups(members: Mapping[Hashable, Iterable[Hashable]]) -> list[list[Hashable]]:
-    """Groups keys that share a member, directly or over others.
+    """Groups keys that share a member, directly or through other keys.
 
     Args:
-      members: what each key holds, e.g. preset -> raw samples.
+      members: members of each key, such as the raw samples of each preset.
 
     Returns:
       Groups of keys, each in the order of `members`, ordered by their first key.
     """
     keys, sets = list(members), DisjointSets(len(members))
     owner: dict[Hashable, int] = {}
-    for number, held in enumerate(members.values()):
-        for member in held:
+    for number, own in enumerate(members.values()):
+        for member in own:
             sets.join(number, owner.setdefault(member, number))
     return [[keys[number] for number in group] for group in sets.groups()]
 
 
 def split_groups(families: Mapping[str, str], *, fractions: Sequence[float], seed: int, small: bool = False) -> dict[str, str]:
-    """Splits instruments, as evenly over families as whole instruments allow.
+    """Splits instruments, balanced over families.
+
+    Rounding errors of one family are carried over to the next, so that the totals are right.
 
     Args:
-      families: instrument -> family.
-      fractions: shares of train, valid and test; they sum to 1.
-      seed: of the draw.
-      small: every family keeps one in the first split (to train on), and no split stays empty that should not while there
-        are enough.
+      families: family of each instrument.
+      fractions: fractions of train, valid and test; they sum to 1.
+      seed: random seed.
+      small: whether every family keeps an instrument in the first split, and no split with a fraction stays empty if there are
+        enough instruments.
 
     Returns:
-      instrument -> split. What rounding to whole instruments leaves over in one family is carried to the next, so that the
-      totals are right too.
+      Split of each instrument.
+
+    Raises:
+      ValueError: the fractions do not sum to 1.
     """
     if abs(sum(fractions) - 1) > 1e-6 or min(fractions) < 0:
-        raise ValueError(f"split fractions {tuple(fractions)} do not sum to 1")
+        raise ValueError(f"fractions of the splits: must sum to 1 (got {tuple(fractions)})")
     generator = np.random.default_rng(seed)
     names, fractions = SPLITS, dict(zip(SPLITS, fractions, strict=True))
-    # The smaller splits first: they are the ones that could miss a family. What they leave goes to the largest, of a small set
-    # to the one to train on.
+    # Smaller splits draw first, since they could miss a family. The rest is left to the largest split, or to train if `small`.
     *smaller, largest = sorted(names, key=lambda name: (small and name == names[0] and fractions[name] > 0, fractions[name]))
-    debt = dict.fromkeys(names, 0.0)
+    remainder = dict.fromkeys(names, 0.0)
     result: dict[str, list[str]] = {name: [] for name in names}
     for family in sorted(set(families.values())):
-        members = sorted(name for name, its in families.items() if its == family)
+        members = sorted(name for name, own in families.items() if own == family)
         members = [members[i] for i in generator.permutation(len(members))]
         taken = dict.fromkeys(names, 0)
         for name in names:
-            debt[name] += fractions[name] * len(members)
+            remainder[name] += fractions[name] * len(members)
         for name in smaller:
-            taken[name] = min(max(0, round(debt[name])), len(members) - small - sum(taken.values()))
+            taken[name] = min(max(0, round(remainder[name])), len(members) - small - sum(taken.values()))
         taken[largest] = len(members) - sum(taken.values())
         for name in names:
-            debt[name] -= taken[name]
+            remainder[name] -= taken[name]
             if small:
-                # What could not be given because a family has too few is no debt: else the next would pay for all of these.
-                debt[name] = min(max(debt[name], -0.5), 0.5)
+                # Instruments that a small family cannot give must not be taken from the next family.
+                remainder[name] = min(max(remainder[name], -0.5), 0.5)
             result[name] += [members.pop() for _ in range(taken[name])]
     for name in smaller if small else ():
         if fractions[name] and not result[name] and len(result[largest]) > 1:
             sizes = Counter(families[member] for member in result[largest])
-            given = max(sorted(result[largest]), key=lambda member: sizes[families[member]])
-            result[largest].remove(given)
-            result[name].append(given)
+            moved = max(sorted(result[largest]), key=lambda member: sizes[families[member]])
+            result[largest].remove(moved)
+            result[name].append(moved)
     return {instrument: split for split, chosen in result.items() for instrument in chosen}
 
 
 def read_split_file(path: str | Path) -> dict[str, str]:
-    """Reads {"train": [instrument, ...], "test": [...], ...} as instrument -> split.
+    """Reads a JSON file of instruments by split and returns the split of each instrument.
 
     Raises:
-      ValueError: not such a file, or an instrument in two splits.
+      ValueError: the file cannot be read, or an instrument is in two splits.
     """
     try:
         with open(path, encoding="utf-8") as file:
@@ -119,23 +124,24 @@ def read_split_file(path: str | Path) -> dict[str, str]:
 
 
 def _by_instrument(named: object, path: str) -> dict[str, str]:
+    """Returns the split of each instrument from lists of instruments by split."""
     splits: dict[str, str] = {}
     if not isinstance(named, dict):
-        raise ValueError(f'{path}: a split file holds {{"train": [instruments], "test": [instruments]}}')
+        raise ValueError(f'{path}: a split file must contain {{"train": [instruments], "test": [instruments]}}')
     for split in SPLITS:
         listed = named.get(split, [])
         if not isinstance(listed, list) or not all(isinstance(name, str) for name in listed):
-            raise ValueError(f"{path}: {split!r} has to be a list of instrument names")
+            raise ValueError(f"{path}: {split!r} must be a list of instrument names")
         for instrument in listed:
             if splits.setdefault(instrument, split) != split:
                 raise ValueError(f"{path}: instrument {instrument!r} is in {splits[instrument]!r} and in {split!r}")
     if not splits:
-        raise ValueError(f'{path}: names no instruments under "train", "valid" or "test"')
+        raise ValueError(f'{path}: no instruments in "train", "valid" or "test"')
     return splits
 
 
 def committed_splits(name: str) -> dict[str, str]:
-    """The splits that come with the package, `splits_NAME.json`, as instrument -> split; {} where there are none."""
+    """Returns the split of each instrument in the package's `splits_NAME.json`, or {}."""
     file = resources.files("timbre_jax.data.importers") / f"splits_{name}.json"
     if not file.is_file():
         return {}
@@ -143,14 +149,15 @@ def committed_splits(name: str) -> dict[str, str]:
 
 
 def even_choice(sizes: Sequence[int], number: int, *, seed: int) -> np.ndarray:
-    """Chooses `number` cells of a grid, evenly along every axis; a smaller number gives a subset of a larger one.
+    """Chooses cells of a grid evenly along every axis; fewer cells are a subset of more cells.
 
     Args:
-      sizes: (presets, pitches, velocities).
-      number: how many; 0 or more than there are means all.
+      sizes: numbers of presets, pitches and velocities.
+      number: number of cells; 0 means all.
+      seed: random seed.
 
     Returns:
-      [number, 3] int cells, sorted. Counts per preset differ by at most 1; within a preset so do counts per pitch.
+      [number, 3] int cells, sorted. The numbers of cells per preset differ by at most 1, and so do those per pitch of a preset.
     """
     presets, pitches, velocities = sizes
     total = presets * pitches * velocities
@@ -162,7 +169,7 @@ def even_choice(sizes: Sequence[int], number: int, *, seed: int) -> np.ndarray:
         count = number // presets + (rank < number % presets)
         own = np.random.default_rng([seed, int(preset)])
         pitch_order, velocity_order = own.permutation(pitches), own.permutation(velocities)
-        # Diagonals of the pitch x velocity table: every run of cells meets each pitch and velocity about equally often.
+        # Diagonals of the pitch x velocity grid: any number of consecutive cells covers pitches and velocities evenly.
         step = np.arange(count)
         row = step % pitches
         column = (row + step // pitches) % velocities

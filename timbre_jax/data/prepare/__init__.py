@@ -1,1 +1,1 @@
-"""Turns an importer's sounds into a store."""
+"""Writes the sounds of an importer to a store."""

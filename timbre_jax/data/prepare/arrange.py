@@ -1,4 +1,4 @@
-"""Splits that depend on how the sounds sound: from loaded shards without a split to the shards of a store."""
+"""Splits that depend on the sounds: writes loaded shards again, by split."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from timbre_jax.data.importers.base import SPLITS, ArrangingImporter
 from timbre_jax.data.prepare.shards import ShardFiles, make_shards
 
 MAX_READERS = 64
-"""Shards that are open at once: a process may not have as many files open as a large library has shards."""
+"""Number of shards that are open at once; a large library has more shards than a process may open files."""
 
 
 def arrange(
     source: ArrangingImporter, shards: list[ShardFiles], partial: Path, *, shard_size: int, progress: bool
 ) -> tuple[list[ShardFiles], list[dict]]:
-    """Lets a source split its loaded sounds and writes them into shards of their splits.
+    """Lets an importer split its loaded sounds, and writes them to shards of their splits.
 
-    The loaded shards stay until the store has its name, so that an interrupted run does this step again and nothing else.
+    The loaded shards are kept until the store is complete, so that an interrupted run repeats only this step.
 
     Returns:
-      The store's shards, and the rows of all sounds that were left out, by the doctor or by the source.
+      Shards of the store, and the rows of all sounds that were left out, by the quality check or by the importer.
     """
     from tqdm import tqdm
 
@@ -34,14 +34,14 @@ def arrange(
             if row["left_out"]:
                 left_out.append({**row, "split": ""})
             else:
-                rows.append({**row, "mark": bytes.fromhex(row["mark"])})
+                rows.append({**row, "signature": bytes.fromhex(row["signature"])})
                 places.append((number, kept))
                 kept += 1
     sounds = _Sounds(shards, places)
     chosen: dict[str, list[int]] = {split: [] for split in SPLITS}
     for number, (row, place) in enumerate(zip(rows, source.arrange(rows, sounds.samples) if rows else [], strict=True)):
         row |= {
-            "split": place.split, "instrument": place.instrument, "left_out": place.left_out, "mark": "",
+            "split": place.split, "instrument": place.instrument, "left_out": place.left_out, "signature": "",
             "remarks": "; ".join(filter(None, (row["remarks"], place.remark))),
         }  # fmt: skip
         if place.left_out:
@@ -58,7 +58,7 @@ def arrange(
 
 
 def content_fingerprint(plan: str, shards: list[ShardFiles]) -> str:
-    """Equal for equal plans whose sounds were equal too."""
+    """Returns a fingerprint of a plan and its sounds."""
     state = hashlib.sha256(plan.encode())
     for shard in shards:
         for row in shard.rows():
@@ -67,13 +67,14 @@ def content_fingerprint(plan: str, shards: list[ShardFiles]) -> str:
 
 
 class _Sounds:
-    """Sounds of finished shards, read at random by their row; `places` are the shard of each row and the place in it."""
+    """Sounds of finished shards by their row; `places` are shard and position of each row."""
 
     def __init__(self, shards: list[ShardFiles], places: list[tuple[int, int]]):
         self._shards, self._places = shards, places
         self._readers: dict[int, object] = {}
 
     def record(self, row: int) -> bytes:
+        """Returns the bytes of a sound."""
         shard, place = self._places[row]
         if shard not in self._readers:
             if len(self._readers) == MAX_READERS:
@@ -82,4 +83,5 @@ class _Sounds:
         return self._readers[shard].read([place])[0]
 
     def samples(self, row: int) -> np.ndarray:
+        """Returns the samples of a sound, [T] int16."""
         return np.frombuffer(self.record(row), "<i2")

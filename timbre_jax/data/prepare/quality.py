@@ -1,7 +1,7 @@
-"""The doctor: decides for every sound whether it is kept, and says why not.
+"""Quality check: decides for every sound whether it is kept, and states why not.
 
-Two looks at a note: the wave itself (numpy, in the loading process) and its pitch and harmonics (`HarmonicTracks.quality`,
-batched on the device). Thresholds are here and nowhere else.
+A check has two parts: the wave (numpy, in the loading process), and the pitch and harmonics of notes (`HarmonicTracks.quality`,
+in batches on the device). All thresholds are defined here.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from typing import Any
 import numpy as np
 
 SILENT_RMS = 1e-4
-"""Under this root mean square over the whole note it counts as silent (-80 dB)."""
+"""A sound with a lower RMS is silent (-80 dB)."""
 DC_SHARE = 0.99
-"""A note of whose power more than this lies in its mean is an offset, not a sound."""
+"""A sound with a larger share of its power in its mean is a constant offset."""
 MIN_SECONDS = 0.25
-"""Shorter notes are left out; other sources have limits of their own (`Form.min_seconds`)."""
+"""Shorter notes are left out; other importers have their own limits (`AudioFormat.min_seconds`)."""
 SAME_SOUND_DB = 0.5
-"""Two notes of different splits whose signatures differ by less than this on average (dB) count as the same sound."""
+"""Notes of different splits whose signatures differ less on average, in dB, are near-duplicates."""
 
 
-def check_wave(wave: np.ndarray, rate: int, min_seconds: float = MIN_SECONDS) -> str:
-    """The reason to leave a wave [T] out, or "" to keep it."""
+def wave_problem(wave: np.ndarray, rate: int, min_seconds: float = MIN_SECONDS) -> str:
+    """Returns the reason to leave out a wave [T], or ""."""
     if len(wave) == 0 or len(wave) < min_seconds * rate:
         return f"too short ({len(wave) / rate:.3f} s)"
     power = float(np.mean(np.square(wave, dtype=np.float64)))
@@ -36,14 +36,14 @@ def check_wave(wave: np.ndarray, rate: int, min_seconds: float = MIN_SECONDS) ->
 
 
 def to_pcm(wave: np.ndarray) -> tuple[np.ndarray, int]:
-    """Float [T] in [-1, 1] to int16, and how many samples were clipped."""
+    """Converts a wave [T] in [-1, 1] to int16, and counts clipped samples."""
     scaled = np.rint(np.asarray(wave, np.float64) * 32768)
     clipped = int(np.count_nonzero((scaled > 32767) | (scaled < -32768)))
     return np.clip(scaled, -32768, 32767).astype("<i2"), clipped
 
 
 def digest(pcm: np.ndarray) -> str:
-    """Equal for equal sounds, however much digital silence follows them."""
+    """Returns a digest of samples that ignores digital silence at the end."""
     sounding = np.flatnonzero(pcm)
     return hashlib.sha256(pcm[: sounding[-1] + 1 if len(sounding) else 0].tobytes()).hexdigest()[:24]
 
@@ -52,9 +52,10 @@ _EDGES = np.unique(np.round(np.geomspace(3, 512, 17)).astype(int))
 
 
 def signature(wave: np.ndarray) -> np.ndarray:
-    """What a note sounds like, coarsely: level in dB over 8 stretches of time and 16 bands of frequency, int8 [128].
+    """Returns a coarse description of a note: its level over time and frequency, int8 [128].
 
-    Relative to the loudest cell and floored at -60 dB, so a change of gain or of the last bit does not change it.
+    Levels of 8 intervals of time and 16 frequency bands, in steps of 0.5 dB relative to the loudest cell, clipped at -60 dB;
+    gain and rounding do not change it.
     """
     wave = np.pad(wave, (0, max(0, 8 * 1024 - len(wave))))
     frames = wave[: len(wave) // 8 * 8].reshape(8, -1)
@@ -70,71 +71,80 @@ def signature(wave: np.ndarray) -> np.ndarray:
 def find_duplicates(
     digests: list[str], signatures: np.ndarray, splits: np.ndarray, pitches: np.ndarray, ids: list[str]
 ) -> dict[int, str]:
-    """Notes to leave out because another kept one sounds the same.
+    """Returns the notes to leave out because another kept note sounds the same, with reasons.
 
-    Equal audio: one is kept, in the test split before valid before train, the earliest first. Nearly equal audio of the
-    same pitch matters only between splits, where it would leak: the copy nearer to training goes.
+    Of notes with equal samples one is kept: in test before valid before train, and the first in its split. Near-duplicates of
+    the same pitch are left out only between splits, where they would leak: the one nearer to training is left out.
 
     Args:
-      digests, ids: [n]; signatures: [n, 128] int8; splits: [n] 0 train, 1 valid, 2 test; pitches: [n].
+      digests: digest of each note, [n].
+      signatures: [n, 128] int8.
+      splits: [n] 0 for train, 1 for valid, 2 for test.
+      pitches: MIDI pitch of each note, [n].
+      ids: id of each note, [n].
 
     Returns:
-      position -> reason.
+      Reason by position.
     """
-    gone: dict[int, str] = {}
+    reasons: dict[int, str] = {}
     first: dict[str, int] = {}
     order = np.lexsort((np.arange(len(ids)), -splits)).tolist()
     for position in order:
         kept = first.setdefault(digests[position], position)
         if kept != position:
-            gone[position] = f"duplicate (the same samples as {ids[kept]})"
-    alive = np.array([position not in gone for position in range(len(ids))], bool)
+            reasons[position] = f"duplicate (the same samples as {ids[kept]})"
+    alive = np.array([position not in reasons for position in range(len(ids))], bool)
     for pitch in np.unique(pitches):
         here = np.flatnonzero((pitches == pitch) & alive)
         for low, high in ((1, 2), (0, 2), (0, 1)):
-            # One that goes itself is no reason for another to go, and must not hide the next nearest.
-            held_out = np.array([p for p in here[splits[here] == high].tolist() if p not in gone], np.int64)
+            # A note that is left out itself is no reason to leave out another, and must not hide the next nearest.
+            held_out = np.array([p for p in here[splits[here] == high].tolist() if p not in reasons], np.int64)
             others = here[splits[here] == low]
             if not len(held_out) or not len(others):
                 continue
-            theirs = signatures[held_out].astype(np.float32) / 2
+            held_out_levels = signatures[held_out].astype(np.float32) / 2
             for position in others.tolist():
-                if position in gone:
+                if position in reasons:
                     continue
-                distance = np.abs(theirs - signatures[position].astype(np.float32) / 2).mean(axis=1)
+                distance = np.abs(held_out_levels - signatures[position].astype(np.float32) / 2).mean(axis=1)
                 nearest = int(np.argmin(distance))
                 if distance[nearest] < SAME_SOUND_DB:
-                    gone[position] = f"duplicate (sounds like {ids[held_out[nearest]]} of another split)"
-    return gone
+                    reasons[position] = f"duplicate (sounds like {ids[held_out[nearest]]} of another split)"
+    return reasons
 
 
-Judge = Callable[[np.ndarray, np.ndarray, np.ndarray], list[str]]
-"""Waves [B, T], MIDI pitches [B] (-1 unknown), the source's own f0 in Hz [B] (0 unknown) to a reason each, "" to keep."""
+QualityCheck = Callable[[np.ndarray, np.ndarray, np.ndarray], list[str]]
+"""Function of waves [B, T], MIDI pitches [B] (-1 if unknown) and known f0 in Hz [B] (0 if unknown): a reason each, or ""."""
 
 PITCH_HZ = (80.0, 2100.0)
-"""The notes of the paper (Natsiou 2023): from the lowest pitch that a Blackman window of 690 samples resolves."""
+"""Range of notes of Natsiou et al. 2023; its lower end is the lowest pitch that a Blackman window of 690 samples resolves."""
 MIN_HARMONIC = 0.8
-"""Share of the heard frames that have to be periodic (YIN's aperiodicity under 0.25)."""
+"""Smallest share of audible frames that are periodic (YIN aperiodicity below 0.25)."""
 MAX_APERIODICITY = 0.25
-"""Median of it over the heard frames."""
+"""Largest median aperiodicity over the audible frames."""
 MAX_F0_SPREAD = 40.0
-"""Standard deviation of f0 in cents over the periodic frames: a vibrato of +-50 cents has 35."""
+"""Largest standard deviation of f0 in cents over the periodic frames; a vibrato of +-50 cents has 35."""
 MAX_F0_JUMPS = 0.2
-"""Share of the periodic frames whose own f0 is more than a semitone off the smooth line."""
+"""Largest share of periodic frames whose f0 is more than a semitone off the smoothed f0."""
 MAX_LEVEL_UNSTEADINESS = 3.0
-"""Mean distance in dB of the level from its running mean over a quarter of a second: tremolo and noise, not a decay."""
+"""Largest mean distance in dB of the level from its running mean over 0.25 s: limits tremolo and noise, not decay."""
 
 
-def reason_of_quality(quality: Mapping[str, float], pitch: int, f0: float) -> str:
-    """The reason to leave out a note with the numbers of `HarmonicTracks.quality`, or "" to keep it.
+def note_problem(quality: Mapping[str, float], pitch: int, f0: float) -> str:
+    """Returns the reason to leave out a note by its harmonic analysis, or "".
 
-    Which notes are in range is judged by the key and, where the source knows it, by the pitch that sounds: outside 80-2100 Hz
-    the analysis would find a subharmonic or a harmonic instead.
+    The pitch is out of range if the key or the known f0 is: outside 80 to 2100 Hz the analysis would find a subharmonic or a
+    harmonic.
+
+    Args:
+      quality: result of `HarmonicTracks.quality` for the note.
+      pitch: MIDI pitch, or -1.
+      f0: pitch in Hz that the importer knows, or 0.
     """
     low, high = PITCH_HZ
-    named = 440.0 * 2.0 ** ((pitch - 69) / 12) if pitch >= 0 else 0.0
-    for hertz in (named, f0):
-        if hertz and not low <= hertz <= high * 2 ** (10 / 1200):  # key 96 is 2093 Hz; banks are up to 10 cents off
+    key_hz = 440.0 * 2.0 ** ((pitch - 69) / 12) if pitch >= 0 else 0.0
+    for hertz in (key_hz, f0):
+        if hertz and not low <= hertz <= high * 2 ** (10 / 1200):  # key 96 is 2093 Hz; banks are detuned by up to 10 cents
             return f"pitch out of range ({hertz:.0f} Hz)"
     if quality["harmonic"] < MIN_HARMONIC or quality["aperiodicity"] > MAX_APERIODICITY:
         return f"not harmonic ({100 * quality['harmonic']:.0f} % of its frames are periodic)"
@@ -147,18 +157,19 @@ def reason_of_quality(quality: Mapping[str, float], pitch: int, f0: float) -> st
     return ""
 
 
-def harmonic_judge() -> tuple[Judge, dict[str, Any]]:
-    """The look at pitch and harmonics, and the settings that decide its answers. Imports JAX."""
+def harmonic_check() -> tuple[QualityCheck, dict[str, Any]]:
+    """Returns the check of pitch and harmonics, and its settings. Imports JAX."""
     import jax
 
     from timbre_jax.representations.harmonic_tracks import HarmonicTracks
 
     representation = HarmonicTracks()
 
-    def judge(waves: np.ndarray, pitches: np.ndarray, f0: np.ndarray) -> list[str]:
+    def check(waves: np.ndarray, pitches: np.ndarray, f0: np.ndarray) -> list[str]:
+        """Returns a reason for each note, or ""."""
         numbers = jax.device_get(representation.quality(waves))
         return [
-            reason_of_quality({name: float(of[row]) for name, of in numbers.items()}, int(pitches[row]), float(f0[row]))
+            note_problem({name: float(of[row]) for name, of in numbers.items()}, int(pitches[row]), float(f0[row]))
             for row in range(len(waves))
         ]
 
@@ -166,4 +177,4 @@ def harmonic_judge() -> tuple[Judge, dict[str, Any]]:
         "pitch_hz": list(PITCH_HZ), "min_harmonic": MIN_HARMONIC, "max_aperiodicity": MAX_APERIODICITY,
         "max_f0_spread": MAX_F0_SPREAD, "max_f0_jumps": MAX_F0_JUMPS, "max_level_unsteadiness": MAX_LEVEL_UNSTEADINESS,
     }  # fmt: skip
-    return judge, settings
+    return check, settings

@@ -1,10 +1,11 @@
-"""Writes the archives beside it with tensorflow-datasets' own writer: a small `nsynth/full` in each file format.
+"""Writes small `nsynth/full` data sets with the writer of tensorflow-datasets.
 
-Needs TensorFlow (requirements-tfds.txt). Run it again when tensorflow-datasets changes the form of its files:
+Each file format is an archive in this folder. Needs TensorFlow (requirements-tfds.txt). Run it again when tensorflow-datasets
+changes its file formats:
 
     PYTHONPATH=. python tests/data/importers/tfds_fixture/write.py
 
-The notes are mostly silence and the archives are compressed, because a TFRecord of four seconds takes 256 kB.
+The notes are mostly silent and the archives compressed, since a TFRecord of four seconds takes 256 kB.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ SAMPLES = 64000
 
 
 def example(number: int) -> dict:
-    """Returns what NSynth's builder yields for a note: 1,000 samples of noise at a place of its own, else silence."""
+    """Returns a note as NSynth's builder yields it: 1,000 samples of noise in silence."""
     audio, first = np.zeros(SAMPLES, np.float32), 7000 * number
     audio[first : first + 1000] = np.random.default_rng(number).uniform(-1, 1, 1000)
     return {
@@ -34,7 +35,7 @@ def example(number: int) -> dict:
 
 
 def write(folder: Path, file_format: str) -> Path:
-    """Writes the notes as `tfds.builder("nsynth/full", data_dir=folder).download_and_prepare()` would.
+    """Writes the notes as `download_and_prepare` of a builder of nsynth/full would.
 
     Returns:
       The folder of the prepared data set.

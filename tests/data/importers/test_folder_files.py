@@ -1,4 +1,4 @@
-"""Files below folders: names of any kind, and folders without sounds."""
+"""File names of any kind, and folders without sounds."""
 
 import os
 import re
@@ -7,10 +7,10 @@ import pytest
 import soundfile
 
 from tests.helpers.library import build, doctor_of, everything, hit, write, write_broken, write_library
-from timbre_jax.data.importers.found_files import readable
+from timbre_jax.data.importers.folder_files import printable
 
 
-def test_names_that_are_no_text(tmp_path):
+def test_names_that_are_not_text_stay_distinct(tmp_path):
     folder = tmp_path / "in"
     folder.mkdir()
     for number, name in enumerate((b"caf\xe9.wav", b"caf\xe8.wav", "Größe ☃.wav".encode(), b"new\nline.wav", b"\\xe9.wav")):
@@ -19,10 +19,10 @@ def test_names_that_are_no_text(tmp_path):
             soundfile.write(file, hit(number), 44100, format="WAV")
     store = build(tmp_path / "store", folder)
     assert set(everything(store)) == {"caf\\xe9.wav", "caf\\xe8.wav", "Größe ☃.wav", "new\\nline.wav", "\\xe9.wav"}
-    assert readable(os.fsdecode(b"\xff\xfe/a")) == "\\xff\\xfe/a"
+    assert printable(os.fsdecode(b"\xff\xfe/a")) == "\\xff\\xfe/a"
 
 
-def test_folders_without_sounds(tmp_path):
+def test_folders_without_sounds_are_rejected(tmp_path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "text").mkdir()
     for number in range(3):
@@ -31,22 +31,22 @@ def test_folders_without_sounds(tmp_path):
     write_broken(tmp_path / "all broken" / "a.wav", "text")
     write_broken(tmp_path / "all broken" / "b.wav", "silent")
     for name, message in (
-        ("empty", "no files; sound files (.wav, "),
-        ("text", "other files only (3)"),
+        ("empty", "no sound files (got 0 other files, expected .wav, "),
+        ("text", "no sound files (got 3 other files"),
         ("none", "no such folder"),
-        ("a.wav", "is a file: give the folder that it is in"),
-        ("all broken", "no sound is left: 1 unreadable; 1 silent; see "),
+        ("a.wav", "is a file; give its folder"),
+        ("all broken", "no sound is left (1 unreadable; 1 silent); see "),
     ):
         with pytest.raises(ValueError, match=re.escape(message)) as error:
             build(tmp_path / "store", tmp_path / name)
         assert "\n" not in str(error.value)
-    with pytest.raises(ValueError, match="a folder of sounds is needed with --path"):
+    with pytest.raises(ValueError, match="--path: missing; give a folder of sound files"):
         build(tmp_path / "other")
     assert not (tmp_path / "store").exists()
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may open every folder")
-def test_a_folder_that_cannot_be_opened(tmp_path):
+def test_folder_that_cannot_be_opened_is_reported(tmp_path):
     folder = write_library(tmp_path / "lib", 6)
     os.chmod(folder / "kick", 0)
     try:
