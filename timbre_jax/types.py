@@ -94,7 +94,7 @@ class Posterior(flax.struct.PyTreeNode):
         return jnp.sum(terms, axis=tuple(range(1, terms.ndim)))
 
 
-def real_frames(latent: Latent) -> np.ndarray:
+def count_real_frames(latent: Latent) -> np.ndarray:
     """Returns the number of latents [B] int of each series within its sound's real length, at least 1."""
     return np.maximum(np.sum(np.asarray(frame_mask(latent)) > 0, axis=1), 1)
 

@@ -127,7 +127,7 @@ def test_embed_is_deterministic_and_explains_better_than_the_encoder(fitted):
     def cost(z):
         drawn = np.asarray(model.apply(variables, z.values, method="raw"), np.float64)
         error = np.square(drawn - np.asarray(x.values, np.float64)).sum((1, 2))
-        return error + model.refine_prior * np.square(np.asarray(z.values, np.float64)).sum(1)
+        return error + model.refine_prior_weight * np.square(np.asarray(z.values, np.float64)).sum(1)
 
     assert (cost(refined) <= cost(guess) * (1 + 1e-5)).all()
     assert cost(refined).mean() < 0.98 * cost(guess).mean()
@@ -193,7 +193,7 @@ def test_weights_decide_what_the_basis_and_the_error_see():
     """With all weight on one half of the features, a basis as large as that half gives it back and forgets the other."""
     rows = SHAPE[1]
     half = tuple(1.0 if i < rows // 2 else 1e-6 for i in range(rows))
-    model = make_model("dense_vae", feature_shape=SHAPE, **{**SETTINGS, "basis_size": 30}, weights=half)
+    model = make_model("dense_vae", feature_shape=SHAPE, **{**SETTINGS, "basis_size": 30}, feature_weights=half)
     values = np.asarray(features(60).values)
     variables = model.initialize(fresh(model), lambda: batches(values))
     coordinates, rest = model.apply(variables, values, method="_coordinates")
@@ -206,7 +206,7 @@ def test_weights_decide_what_the_basis_and_the_error_see():
     # What the basis cannot say, by hand.
     lost = np.square((again - values) * roots).sum((1, 2))
     np.testing.assert_allclose(rest, lost, rtol=1e-2, atol=1e-3)
-    wrong = make_model("dense_vae", feature_shape=SHAPE, **SETTINGS, weights=(1.0, 2.0, 3.0))
+    wrong = make_model("dense_vae", feature_shape=SHAPE, **SETTINGS, feature_weights=(1.0, 2.0, 3.0))
     with pytest.raises(ValueError, match=f"3 weights for {rows} features"):
         fresh(wrong)
 
@@ -216,7 +216,7 @@ def test_what_lies_under_the_gate_is_silence(fitted):
     z = jax.random.normal(jax.random.key(5), (4, 3))
     plain = np.asarray(model.apply(variables, Latent(values=z), method="decode").values)
     threshold = float(np.quantile(plain[plain > 0], 0.3))
-    gated = dataclasses.replace(model, gate=threshold)
+    gated = dataclasses.replace(model, silence_threshold=threshold)
     np.testing.assert_array_equal(
         gated.apply(variables, Latent(values=z), method="decode").values, np.where(plain < np.float32(threshold), 0.0, plain)
     )

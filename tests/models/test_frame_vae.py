@@ -15,7 +15,7 @@ from timbre_jax.models.adversary.frame_regressor import quantile_table, regressi
 from timbre_jax.models.layers.frame_likelihood import log_variance_of
 from timbre_jax.types import Features, Latent
 
-SETTINGS = {"feature_shape": (14, 6), "latent_size": 4, "channels": (8, 8), "strided": 1}
+SETTINGS = {"feature_shape": (14, 6), "latent_size": 4, "channels": (8, 8), "strided_layer": 1}
 
 
 def features(count=3, frames=14, seed=0):
@@ -252,20 +252,20 @@ def test_a_label_can_be_removed_and_a_condition_that_is_not_there_is_told():
         tried(model, features(), "loss")
     with pytest.raises(ValueError, match=r"features of this space are \[B, N, 6\] with at least one frame, not \[3, 14, 5\]"):
         tried(model, features().replace(values=jnp.zeros((3, 14, 5))), "posterior")
-    other = make_model("frame_vae", **SETTINGS, given=(), invariant_to=("f0",))
+    other = make_model("frame_vae", **SETTINGS, decoder_conditions=(), invariant_to=("f0",))
     blank = {"quantiles": {"f0": jnp.zeros(257)}}
     with pytest.raises(ValueError, match=r"invariant_to names 'f0'.*they have: loudness"):
         other.initialize(blank, lambda: [features()])
 
 
 def test_gain_does_not_reach_latents_that_see_values_relative_to_the_loudness():
-    model, variables = ready(relative_db=40.0)
+    model, variables = ready(relative_range_db=40.0)
     sounds = features(2)
     sounds = sounds.replace(values=0.5 + 0.3 * sounds.values, mask=jnp.ones((2, 14)))
     quieter = sounds.replace(values=sounds.values - 0.1, conditions={"loudness": sounds.conditions["loudness"] - 10.0})
     loud, soft = (embed(model, variables, x).values for x in (sounds, quieter))
     np.testing.assert_allclose(loud, soft, atol=1e-4)
-    plain = model.clone(relative_db=0.0)
+    plain = model.clone(relative_range_db=0.0)
     assert np.abs(embed(plain, variables, sounds).values - embed(plain, variables, quieter).values).max() > 1e-2
 
 

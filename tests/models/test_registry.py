@@ -18,7 +18,10 @@ def test_settings_come_back_through_json(name):
     assert hash(again) == hash(model)
 
 
-def test_runs_of_version_0_1_have_a_dtype():
+def test_settings_of_version_0_1_are_accepted():
+    assert make_model("frame_vae", given=["f0"], strided=1) == make_model(
+        "frame_vae", decoder_conditions=("f0",), strided_layer=1
+    )
     assert make_model("conv_vae", dtype="float32") == make_model("conv_vae")
     with pytest.raises(ValueError, match="'conv_vae' has no setting 'dtype'"):
         make_model("conv_vae", dtype="bfloat16")
@@ -58,7 +61,7 @@ def test_values_that_make_no_sense_are_told(name, setting, value, message):
 
 
 def test_what_may_be_turned_off_may_be_0():
-    assert make_model("dense_vae", refine_steps=0, refine_prior=0.0, depth=0).refine_steps == 0
+    assert make_model("dense_vae", refine_steps=0, refine_prior_weight=0.0, depth=0).refine_steps == 0
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from timbre_jax.training.state import create_state, make_optimizer
 from timbre_jax.training.step import cropped, make_train_step
 from timbre_jax.types import Features
 
-MODEL = {"name": "frame_vae", "latent_size": 3, "channels": (16, 16), "strided": 1, "kernel": 3, "reader_weight": 3.0}
+MODEL = {"name": "frame_vae", "latent_size": 3, "channels": (16, 16), "strided_layer": 1, "kernel": 3, "reader_weight": 3.0}
 
 
 @pytest.fixture(scope="module")

@@ -70,7 +70,9 @@ def test_parts_one_after_another_give_the_step_of_the_whole(setting):
 
 
 def test_batch_statistics_are_of_every_part_by_itself():
-    model = make_model("frame_vae", feature_shape=SHAPE, latent_size=2, channels=(4,), strided=0, given=(), invariant_to=())
+    model = make_model(
+        "frame_vae", feature_shape=SHAPE, latent_size=2, channels=(4,), strided_layer=0, decoder_conditions=(), invariant_to=()
+    )
     optimizer = make_optimizer("adam")
     hyper = {"learning_rate": 1e-3, "kl_weight": 1.0}
     state = jax.jit(lambda key: create_state(model, optimizer, key, hyper=hyper))(jax.random.key(0))

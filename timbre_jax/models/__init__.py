@@ -28,6 +28,22 @@ MODELS: dict[str, type[TimbreModel]] = {
 }
 RENAMED = {"any_length_vae": "variable_length_vae", "sample_vae": "flow_vae", "vq_spectra": "spectral_vq_vae"}
 """Names of earlier versions: runs saved under them are refused with the name that replaced it."""
+RENAMED_SETTINGS = {
+    "commitment": "commitment_weight",
+    "flow_start": "flow_init_scale",
+    "gate": "silence_threshold",
+    "given": "decoder_conditions",
+    "linear": "linear_paths",
+    "refine_prior": "refine_prior_weight",
+    "relative_db": "relative_range_db",
+    "restart": "restart_threshold",
+    "reversal_time": "reversal_time_constant",
+    "straight_weight": "straightness_weight",
+    "strided": "strided_layer",
+    "warm_up": "warm_up_fraction",
+    "weights": "feature_weights",
+}
+"""New names of settings of version 0.1, so that its runs load."""
 
 
 def make_model(name: str, **settings) -> TimbreModel:
@@ -38,11 +54,11 @@ def make_model(name: str, **settings) -> TimbreModel:
     """
     if name in RENAMED:
         raise ValueError(f"model {name!r} is now {RENAMED[name]!r}: rename it in the configuration, or train the run again")
-    if name == "conv_vae" and settings.get("dtype") == "float32":
-        del settings["dtype"]  # Runs of version 0.1 have it.
     if name not in MODELS:
         raise ValueError(f"there is no model {name!r}; there are {', '.join(sorted(MODELS))}")
-    settings = {key: _tuples(value) for key, value in settings.items()}
+    settings = {RENAMED_SETTINGS.get(key, key): _tuples(value) for key, value in settings.items()}
+    if name == "conv_vae" and settings.get("dtype") == "float32":
+        del settings["dtype"]  # Runs of version 0.1 have it.
     known = {field.name for field in dataclasses.fields(MODELS[name])} - {"parent", "name"}
     if unknown := sorted(set(settings) - known):
         raise ValueError(f"model {name!r} has no setting {unknown[0]!r}; it has {', '.join(sorted(known))}")

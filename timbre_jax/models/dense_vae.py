@@ -64,41 +64,41 @@ class DenseVAE(TimbreModel):
     `embed` is the encoder's mean refined by `refine_steps` Levenberg-Marquardt steps (see `refine`) on the squared error in
     the basis: of the whole picture, the silence after a sound's end included, as in the loss.
 
-    With `linear`, a matrix beside each stack carries the coordinates to the latents and back. Both begin as those of a PCA
+    With `linear_paths`, a matrix beside each stack carries the coordinates to the latents and back. Both begin as those of a PCA
     with D components: training starts from the best linear model, and the stacks learn what it cannot say. It is for latents
     as many as a library of unlike sounds needs (`library_best`); for eight the stacks alone do better.
 
     Attributes:
       basis_size: components of the fixed basis.
       width, depth: of both stacks.
-      linear: linear paths, see above.
-      weights: of the F features in the squared error, of any scale; () weighs all alike.
-      gate: decoded values under it are 0, which is silence where 0 is the floor of a logarithmic scale; 0 gates nothing.
+      linear_paths: linear paths, see above.
+      feature_weights: of the F features in the squared error, of any scale; () weighs all alike.
+      silence_threshold: decoded values under it are 0, which is silence where 0 is the floor of a logarithmic scale; 0 gates nothing.
       refine_steps: 0 leaves the encoder's guess.
-      refine_prior: weight of |z|^2 against the squared error in the refinement.
+      refine_prior_weight: weight of |z|^2 against the squared error in the refinement.
     """
 
     initializes_from_data: ClassVar[bool] = True
-    nonnegative_fields: ClassVar[tuple[str, ...]] = ("depth", "gate", "refine_steps", "refine_prior")
+    nonnegative_fields: ClassVar[tuple[str, ...]] = ("depth", "silence_threshold", "refine_steps", "refine_prior_weight")
 
     basis_size: int = 256
     width: int = 512
     depth: int = 2
-    linear: bool = False
-    weights: tuple[float, ...] = ()
-    gate: float = 0.0
+    linear_paths: bool = False
+    feature_weights: tuple[float, ...] = ()
+    silence_threshold: float = 0.0
     refine_steps: int = 3
-    refine_prior: float = 1e-3
+    refine_prior_weight: float = 1e-3
 
     def setup(self):
         size = self.feature_shape[0] * self.feature_shape[1]
         self.basis_mean = self.variable("basis", "mean", jnp.zeros, self.feature_shape)
         self.basis_components = self.variable("basis", "components", jnp.zeros, (self.basis_size, size))
         self.basis_scale = self.variable("basis", "scale", jnp.ones, (self.basis_size,))
-        gain = 0.1 if self.linear else 1.0
+        gain = 0.1 if self.linear_paths else 1.0
         self.encoder = Stack(self.width, self.depth, 2 * self.latent_size, gain)
         self.decoder = Stack(self.width, self.depth, self.basis_size, gain)
-        if self.linear:
+        if self.linear_paths:
             shape = (self.basis_size, self.latent_size)
             self.linear_encoder = self.param("linear_encoder", lambda key: jnp.eye(*shape))
             self.linear_decoder = self.param("linear_decoder", lambda key: jnp.eye(*reversed(shape)) / _SPREAD)
@@ -106,11 +106,11 @@ class DenseVAE(TimbreModel):
 
     def _roots(self) -> Array:
         """Square roots of the features' weights, whose mean is 1: [F], or a scalar."""
-        if not self.weights:
+        if not self.feature_weights:
             return jnp.float32(1.0)
-        if len(self.weights) != self.feature_shape[1]:
-            raise ValueError(f"model dense_vae has {len(self.weights)} weights for {self.feature_shape[1]} features")
-        weights = np.asarray(self.weights, np.float64)
+        if len(self.feature_weights) != self.feature_shape[1]:
+            raise ValueError(f"model dense_vae has {len(self.feature_weights)} weights for {self.feature_shape[1]} features")
+        weights = np.asarray(self.feature_weights, np.float64)
         return jnp.asarray(np.sqrt(weights / weights.mean()), jnp.float32)
 
     def _coordinates(self, values: Array) -> tuple[Array, Array]:
@@ -124,7 +124,7 @@ class DenseVAE(TimbreModel):
     def _posterior(self, coordinates: Array) -> tuple[Array, Array]:
         coordinates = _SPREAD * coordinates / self.basis_scale.value[0]
         mean, log_variance = jnp.split(self.encoder(coordinates), 2, axis=-1)
-        if self.linear:
+        if self.linear_paths:
             mean = mean + coordinates @ self.linear_encoder
             log_variance = log_variance - 2.0
         return mean, jnp.clip(log_variance - 2.0, -12.0, 4.0)
@@ -136,7 +136,7 @@ class DenseVAE(TimbreModel):
     def _drawn(self, z: Array) -> Array:
         """Latents [B, D] to coordinates [B, basis_size]."""
         drawn = self.decoder(z)
-        if self.linear:
+        if self.linear_paths:
             drawn = drawn + z @ self.linear_decoder
         return drawn * self.basis_scale.value[0]
 
@@ -147,8 +147,8 @@ class DenseVAE(TimbreModel):
 
     def decode(self, latent: Latent, *, train: bool = False) -> Features:
         values = jnp.clip(self.raw(latent.values), 0.0, 1.0)
-        if self.gate:
-            values = jnp.where(values < self.gate, 0.0, values)
+        if self.silence_threshold:
+            values = jnp.where(values < self.silence_threshold, 0.0, values)
         return latent_features(values, latent)
 
     def loss(
@@ -176,7 +176,7 @@ class DenseVAE(TimbreModel):
             self.apply(variables, features.values, method="_coordinates")[0],
             latent.values,
             steps=self.refine_steps,
-            prior_weight=self.refine_prior,
+            prior_weight=self.refine_prior_weight,
         )
         return latent.replace(values=jax.lax.stop_gradient(values))
 

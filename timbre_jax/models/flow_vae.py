@@ -109,7 +109,7 @@ class FlowVAE(TimbreModel):
     Attributes:
       flows: how many; 0 leaves the Gaussian.
       flow_hidden: units of the net of each dimension of a flow.
-      flow_start: factor of the first weights of the flows' second layers (`MaskedAutoregressiveFlow`). At 1, 20 flows of 64
+      flow_init_scale: factor of the first weights of the flows' second layers (`MaskedAutoregressiveFlow`). At 1, 20 flows of 64
         dimensions multiply what goes through them: within 60 steps the loss was 2.5 million, and no clipping helped.
       channels, pools: of the blocks; windows have sides of 2 or 4, rows (bins) first.
       hidden: width of the dense layer.
@@ -127,7 +127,7 @@ class FlowVAE(TimbreModel):
     latent_size: int = 64
     flows: int = 10
     flow_hidden: int = 64
-    flow_start: float = 1.0
+    flow_init_scale: float = 1.0
     channels: tuple[int, ...] = (32, 64, 32, 32)
     pools: tuple[tuple[int, int], ...] = ((4, 4), (2, 2), (2, 4), (2, 2))
     hidden: int = 512
@@ -145,7 +145,7 @@ class FlowVAE(TimbreModel):
         self.encoder = Encoder(self.channels, self.pools)
         self.dense = nn.Dense(self.hidden)
         self.mean, self.log_variance = nn.Dense(self.latent_size), nn.Dense(self.latent_size)
-        self.flow = FlowChain(self.latent_size, self.flows, hidden=self.flow_hidden, start=self.flow_start)
+        self.flow = FlowChain(self.latent_size, self.flows, hidden=self.flow_hidden, start=self.flow_init_scale)
         self.decoder = Decoder(self.channels, sizes, self.dropout, self.resizing)
         self.heads = ClassHeads(self.classes)
 

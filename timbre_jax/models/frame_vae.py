@@ -35,13 +35,13 @@ class FrameVAE(TimbreModel):
 
     Encoder: convolutions over time of kernel 5, leaky ReLU then batch normalization between them, one of them with stride 2;
     with the paper's settings (which are the defaults) 128-256-256-512-512-512-128-32 channels, the last being mean and
-    log-variance of 16 latents. The decoder is its mirror; it is told the conditions `given` (loudness) beside the latents.
+    log-variance of 16 latents. The decoder is its mirror; it is told the conditions `decoder_conditions` (loudness) beside the latents.
 
     Likelihood: a Gaussian for every bin, log-variance between -10 and 0, where sigma^2 = exp(log_variance) everywhere (the
     paper's public code takes one number for log-sigma in one place and for log-variance in another).
 
     Invariance: for each of `invariant_to`, a regressor reads the latents' means through a reversal of gradients
-    (`reverse_gradient`) of strength lambda * `adversary_weight`, lambda = 1 - exp(-progress / `reversal_time`). It learns to
+    (`reverse_gradient`) of strength lambda * `adversary_weight`, lambda = 1 - exp(-progress / `reversal_time_constant`). It learns to
     predict the condition, made uniform by its own distribution in the training set (`initialize` keeps its quantiles in the
     variables), or the label; the encoder learns latents from which it cannot. With () there is no regressor.
 
@@ -51,7 +51,7 @@ class FrameVAE(TimbreModel):
 
     Four settings are ours; the paper's recipe has them at 0, 0, 1 and 1. `reader_weight` adds an adversary in closed form
     (`ExplainedVariance`): a reader of each latent by itself, always as good as least squares make it, and the encoder lowers
-    -1/2 log(1 - R^2) of what it explains of the condition. With `relative_db` the encoder sees every frame's values
+    -1/2 log(1 - R^2) of what it explains of the condition. With `relative_range_db` the encoder sees every frame's values
     less the frame's loudness, down to so many dB under it: gain does not reach the latents at all, and the adversary only has
     to find what else goes with loudness. `adversary_weight` and `regressor_rate` (how much faster the regressors learn) make
     the adversary strong enough for runs of some thousand steps.
@@ -60,7 +60,7 @@ class FrameVAE(TimbreModel):
     Seitzer et al. 2022): a Gaussian that learns its variances else learns the means of unsure bins last. "reconstruction" is
     logged without the weights.
 
-    With `straight_weight` (ours) the decoder also makes what lies between the latents of each sound of a batch and the next, at
+    With `straightness_weight` (ours) the decoder also makes what lies between the latents of each sound of a batch and the next, at
     a share drawn for each: where the logarithms of its centroid and bandwidth leave the straight line between those of the
     ends, frame by frame, the squares are added, times the weight (`straight.detour`). A decoder is else only asked where
     sounds are, and half-way between two of them makes what it will.
@@ -70,21 +70,21 @@ class FrameVAE(TimbreModel):
 
     Attributes:
       channels: of the encoder between features and latents.
-      strided: which convolution has the stride. stride: frames a latent.
+      strided_layer: which convolution has the stride. stride: frames a latent.
       kernel: of all convolutions. causal: they look back only, so that a stream has no look-ahead.
-      given: conditions [B, N] of the features that the decoder is told.
+      decoder_conditions: conditions [B, N] of the features that the decoder is told.
       invariant_to: conditions, or labels of the training's config.data.labels, to be removed from the latents.
       labels: set by training: ((name, (label, ...)), ...).
       regressor_convolutions, regressor_dense: channels of the regressors.
-      reversal_time: see above, as a part of the run. The paper's is 100,000 steps.
+      reversal_time_constant: see above, as a part of the run. The paper's is 100,000 steps.
       adversary_weight: nats of the regressor's against those of the likelihood of a frame.
       beta: see above; 0 is the plain likelihood.
       reader_weight: of the reader in closed form; 0 has none. reader_features, reader_memory: its random features, and how
         long its moments remember (`ExplainedVariance`).
       regressor_rate: factor of the regressors' learning rate.
-      relative_db: see above; 0 shows the encoder the values as they are. Needs `level_range_db`, the dB that a unit of the
+      relative_range_db: see above; 0 shows the encoder the values as they are. Needs `level_range_db`, the dB that a unit of the
         features is (`LogMel.range_db`), and the condition loudness.
-      straight_weight: see above; 0 is without. Needs `band_hz`, the bands' frequencies (`LogMel.band_hz`), and
+      straightness_weight: see above; 0 is without. Needs `band_hz`, the bands' frequencies (`LogMel.band_hz`), and
         `level_range_db`.
     """
 
@@ -95,47 +95,47 @@ class FrameVAE(TimbreModel):
     labels_setting: ClassVar[str | None] = "labels"
     initializes_from_data: ClassVar[bool] = True
     nonnegative_fields: ClassVar[tuple[str, ...]] = (
-        "strided", "adversary_weight", "beta", "reader_weight", "relative_db", "straight_weight", "band_hz",
+        "strided_layer", "adversary_weight", "beta", "reader_weight", "relative_range_db", "straightness_weight", "band_hz",
     )  # fmt: skip
 
     feature_shape: tuple[int, int] = (375, 128)
     latent_size: int = 16
     channels: tuple[int, ...] = (256, 256, 512, 512, 512, 128)
-    strided: int = 3
+    strided_layer: int = 3
     stride: int = 2
     kernel: int = 5
     causal: bool = False
-    given: tuple[str, ...] = ("loudness",)
+    decoder_conditions: tuple[str, ...] = ("loudness",)
     invariant_to: tuple[str, ...] = ("loudness",)
     labels: tuple[tuple[str, tuple[str, ...]], ...] = ()
     regressor_convolutions: tuple[int, ...] = (64, 256)
     regressor_dense: tuple[int, ...] = (64,)
-    reversal_time: float = 0.1
+    reversal_time_constant: float = 0.1
     adversary_weight: float = 1.0
     beta: float = 0.0
     reader_weight: float = 0.0
     reader_features: int = 128
     reader_memory: float = 0.9
     regressor_rate: float = 1.0
-    relative_db: float = 0.0
+    relative_range_db: float = 0.0
     level_range_db: float = 100.0
-    straight_weight: float = 0.0
+    straightness_weight: float = 0.0
     band_hz: tuple[float, ...] = ()
 
     def _stacks(self) -> tuple[FrameStack, FrameStack]:
         """Encoder and decoder, unbound."""
         count = len(self.channels) + 1
-        if self.straight_weight and len(self.band_hz) != self.feature_shape[1]:
+        if self.straightness_weight and len(self.band_hz) != self.feature_shape[1]:
             raise ValueError(
-                f"model frame_vae: straight_weight needs band_hz, a frequency for each of the {self.feature_shape[1]} bands"
+                f"model frame_vae: straightness_weight needs band_hz, a frequency for each of the {self.feature_shape[1]} bands"
             )
-        if not 0 <= self.strided < count:
+        if not 0 <= self.strided_layer < count:
             raise ValueError(
-                f"model frame_vae has {count} convolutions: strided must lie in 0..{count - 1}, not {self.strided}"
+                f"model frame_vae has {count} convolutions: strided_layer must lie in 0..{count - 1}, not {self.strided_layer}"
             )
         if self.kernel < self.stride:
             raise ValueError(f"model frame_vae: kernel {self.kernel} is smaller than the stride {self.stride}")
-        strides = tuple(self.stride if i == self.strided else 1 for i in range(count))
+        strides = tuple(self.stride if i == self.strided_layer else 1 for i in range(count))
         settings = dict(kernel=self.kernel, causal=self.causal, parent=None)
         encoder = FrameStack((*self.channels, 2 * self.latent_size), strides=strides, **settings)
         backwards = (*reversed(self.channels), 2 * self.feature_shape[1])
@@ -145,7 +145,9 @@ class FrameVAE(TimbreModel):
     def setup(self):
         self.encoder, self.decoder = (stack.clone(parent=self) for stack in self._stacks())
         labels = dict(self.labels)
-        self.measured = tuple(dict.fromkeys((*self.given, *(name for name in self.invariant_to if name not in labels))))
+        self.measured = tuple(
+            dict.fromkeys((*self.decoder_conditions, *(name for name in self.invariant_to if name not in labels)))
+        )
         self.tables = {
             name: self.variable("quantiles", name, lambda: jnp.linspace(-1.0, 1.0, QUANTILES)) for name in self.measured
         }
@@ -169,16 +171,16 @@ class FrameVAE(TimbreModel):
 
     def _seen(self, features: Features) -> Array:
         """What the encoder sees of features: [B, N, F]."""
-        if not self.relative_db:
+        if not self.relative_range_db:
             return features.values
         if "loudness" not in features.conditions:
             # A new model is made from features without conditions.
             if self.is_initializing():
                 return features.values
-            raise ValueError(_missing("loudness", "relative_db", features.conditions))
+            raise ValueError(_missing("loudness", "relative_range_db", features.conditions))
         # Values are dB over the range, 1 being full scale: 0 dB under the frame's loudness becomes 1 again.
         level = jnp.maximum(features.conditions["loudness"][..., None], -self.level_range_db) / self.level_range_db
-        reach = self.relative_db / self.level_range_db
+        reach = self.relative_range_db / self.level_range_db
         return jnp.maximum(features.values - (1.0 + level) + reach, 0.0) / reach
 
     def _whole(self, features: Features) -> Features:
@@ -200,7 +202,7 @@ class FrameVAE(TimbreModel):
     def _told(self, z: Array, conditions: Mapping[str, Array]) -> Array:
         """Latents [B, M, D] with the conditions of the decoder behind them; a condition that is missing is at its mean."""
         parts = [z]
-        for name in self.given:
+        for name in self.decoder_conditions:
             value = conditions.get(name)
             if value is None:
                 parts.append(jnp.zeros((*z.shape[:2], 1)))
@@ -251,7 +253,7 @@ class FrameVAE(TimbreModel):
         posterior = self.posterior(features, train=train, axis_name=axis_name)
         told = self._told(posterior.sample(keys).values, posterior.conditions)
         mask, mixed = posterior.mask, None
-        if self.straight_weight:
+        if self.straightness_weight:
             between, mixed = self._between(told, mask, keys, axis_name)
             told, mask = jnp.concatenate([told, between]), jnp.concatenate([mask, mixed[1]])
         outputs, _, _ = self.decoder(told, mask, train=train, axis_name=axis_name)
@@ -261,9 +263,9 @@ class FrameVAE(TimbreModel):
         loss = nll.weighted + kl_weight * kl
         if mixed is not None:
             off = self._detour(nll.mean, between[..., : self.feature_shape[1]], *mixed, axis_name)
-            loss = loss + self.straight_weight * off
+            loss = loss + self.straightness_weight * off
             metrics["detour"] = off
-        strength = reversal_strength(progress, self.reversal_time)
+        strength = reversal_strength(progress, self.reversal_time_constant)
         latents = jnp.maximum(jnp.sum(posterior.mask, 1), 1.0)
         for name, regressor in zip(self.invariant_to, self.regressors, strict=True):
             guess = regressor(reverse_gradient(posterior.mean, strength), posterior.mask)
@@ -326,7 +328,11 @@ class FrameVAE(TimbreModel):
         for batch in batches() if names else ():
             for name in names:
                 if name not in batch.conditions:
-                    raise ValueError(_missing(name, "given" if name in self.given else "invariant_to", batch.conditions))
+                    raise ValueError(
+                        _missing(
+                            name, "decoder_conditions" if name in self.decoder_conditions else "invariant_to", batch.conditions
+                        )
+                    )
                 value = np.asarray(batch.conditions[name])
                 found[name].append(np.broadcast_to(value.T, batch.mask.T.shape).T[np.asarray(batch.mask) > 0])
         tables = {name: jnp.asarray(quantile_table(np.concatenate(values))) for name, values in found.items()}
@@ -343,7 +349,7 @@ class FrameVAE(TimbreModel):
     def encoder_state(self, batch: int) -> Stream:
         """Of a stream of features that has not begun."""
         encoder = self._stacks()[0]
-        waiting = {name: jnp.zeros((batch, encoder.delay)) for name in self.given}
+        waiting = {name: jnp.zeros((batch, encoder.delay)) for name in self.decoder_conditions}
         return {"layers": encoder.first_states(batch, self.feature_shape[1]), "conditions": waiting}
 
     def encode_block(self, state: Stream, features: Features) -> tuple[Stream, Latent]:
@@ -356,8 +362,8 @@ class FrameVAE(TimbreModel):
     def decoder_state(self, batch: int) -> Stream:
         """Of a stream of latents that has not begun."""
         decoder = self._stacks()[1]
-        waiting = {name: jnp.zeros((batch, decoder.delay)) for name in self.given}
-        return {"layers": decoder.first_states(batch, self.latent_size + len(self.given)), "conditions": waiting}
+        waiting = {name: jnp.zeros((batch, decoder.delay)) for name in self.decoder_conditions}
+        return {"layers": decoder.first_states(batch, self.latent_size + len(self.decoder_conditions)), "conditions": waiting}
 
     def decode_block(self, state: Stream, latent: Latent, *, key: Array | None = None) -> tuple[Stream, Features]:
         """A block of latents to stride times as many frames, `look_ahead` latents late."""

@@ -42,12 +42,12 @@ class VQVAE(TimbreModel):
     dense layers is ours as well.
 
     The loss of a sound is the multi-resolution STFT distance (`audio.distances`) of the decoded sound to the original plus
-    `commitment` times the codebook's commitment loss. The prior over codes is uniform and no part of it: "kl" is the
+    `commitment_weight` times the codebook's commitment loss. The prior over codes is uniform and no part of it: "kl" is the
     constant rate. In training a sound is a stretch of `train_frames` frames at a random place, another at every step.
 
     A codebook that is there from the first step collapses to a few codes: the decoder does not listen to it yet, and the
     commitment loss is lowest where all encodings are alike. So (ours) the encodings are batch-normalized; in the first
-    `warm_up` of a run the decoder hears them as they are while the codebook only follows, and as much again later it hears
+    `warm_up_fraction` of a run the decoder hears them as they are while the codebook only follows, and as much again later it hears
     codes alone, of encodings that are normalized as they will be after training (the stretches of a batch are few and alike: by
     their own mean and variance they would be spread over the whole book, later over a part of it).
 
@@ -58,8 +58,8 @@ class VQVAE(TimbreModel):
 
     Attributes:
       feature_shape: (N, hop). latent_size: D.
-      window: samples. codes: K. num_codebooks: Q, residual. decay, restart: see `Codebook`. commitment: weight of its loss.
-      warm_up: as a part of the run, see above; 0 has none.
+      window: samples. codes: K. num_codebooks: Q, residual. decay, restart_threshold: see `Codebook`. commitment_weight: weight of its loss.
+      warm_up_fraction: as a part of the run, see above; 0 has none.
       channels, kernel: of the strided encoder.
       width, depth: of the decoder's dense layers (`depth` before and after the GRU) and its GRU.
       train_frames: 0 trains on whole sounds.
@@ -71,7 +71,12 @@ class VQVAE(TimbreModel):
     uses_progress: ClassVar[bool] = True
     streaming: ClassVar[bool] = True
     initializes_from_data: ClassVar[bool] = True
-    nonnegative_fields: ClassVar[tuple[str, ...]] = ("commitment", "restart", "train_frames", "warm_up")
+    nonnegative_fields: ClassVar[tuple[str, ...]] = (
+        "commitment_weight",
+        "restart_threshold",
+        "train_frames",
+        "warm_up_fraction",
+    )
 
     feature_shape: tuple[int, int] = (125, 512)
     latent_size: int = 128
@@ -79,9 +84,9 @@ class VQVAE(TimbreModel):
     codes: int = 1024
     num_codebooks: int = 1
     decay: float = 0.99
-    restart: float = 0.1
-    commitment: float = 0.25
-    warm_up: float = 0.15
+    restart_threshold: float = 0.1
+    commitment_weight: float = 0.25
+    warm_up_fraction: float = 0.15
     channels: tuple[int, ...] = (32, 64, 64, 128, 128, 256, 256)
     kernel: int = 13
     width: int = 768
@@ -100,7 +105,7 @@ class VQVAE(TimbreModel):
 
     def setup(self):
         self.norm = MaskedBatchNorm(affine=False)
-        self.book = Codebook(self.codes, self.latent_size, self.num_codebooks, self.decay, self.restart)
+        self.book = Codebook(self.codes, self.latent_size, self.num_codebooks, self.decay, self.restart_threshold)
         self.head = nn.Dense(self.bins)
         self.setup_networks()
 
@@ -315,12 +320,12 @@ class VQVAE(TimbreModel):
         axis_name: str | None = None,
         progress: Array | float = 1.0,
     ) -> tuple[Array, dict[str, Array]]:
-        """Multi-resolution STFT distance + `commitment` * commitment loss, [B], and what is logged; see `TimbreModel.loss`.
+        """Multi-resolution STFT distance + `commitment_weight` * commitment loss, [B], and what is logged; see `TimbreModel.loss`.
 
         Args:
           kl_weight: does nothing: the prior is uniform and fixed.
           axis_name: of `pmap`, over which the batch is split; the codebook and the normalization see all of it.
-          progress: of the run, 0..1, for `warm_up`.
+          progress: of the run, 0..1, for `warm_up_fraction`.
         """
         noise_keys, order_keys, place_keys = jnp.moveaxis(jax.vmap(lambda key: jax.random.split(key, 3))(keys), 1, 0)
         windows, gain = self.windows(features)
@@ -330,7 +335,11 @@ class VQVAE(TimbreModel):
                 place_keys, self.train_frames, windows, gain, target, mask
             )
         weight = mask * (gain > FLOOR_DB)
-        part = jnp.clip((progress - self.warm_up) / self.warm_up, 0.0, 1.0) if train and self.warm_up else 1.0
+        part = (
+            jnp.clip((progress - self.warm_up_fraction) / self.warm_up_fraction, 0.0, 1.0)
+            if train and self.warm_up_fraction
+            else 1.0
+        )
         encodings, _ = self.encode(windows, weight, train=train, axis_name=axis_name, renormalize=part)
         quantized = self.book(encodings)
         metrics = {}
@@ -345,7 +354,7 @@ class VQVAE(TimbreModel):
         commitment = jnp.sum(quantized.commitment * weight, -1) / jnp.maximum(jnp.sum(weight, -1), 1.0)
         rate = jnp.full_like(reconstruction, gain.shape[1] * self.num_codebooks * np.log(self.codes))
         metrics |= {"reconstruction": reconstruction, "commitment": commitment, "kl": rate}
-        return reconstruction + part * self.commitment * commitment, metrics
+        return reconstruction + part * self.commitment_weight * commitment, metrics
 
     def distance(self, magnitudes: Array, windows: Array, gain: Array, target: Array, keys: Array) -> Array:
         """What the loss says of magnitudes [B, N, K] where the sound is `target` [B, N, hop], [B]."""

@@ -30,7 +30,7 @@ def _update(book, variables, z, weight, order, axis_name):
 
 def test_moving_averages_against_numpy_in_float64():
     generator = np.random.default_rng(0)
-    book = Codebook(K, D, decay=0.9, restart=0.0)
+    book = Codebook(K, D, decay=0.9, restart_threshold=0.0)
     vectors = generator.normal(size=(K, D))
     variables = start(book, vectors)
     counts, sums = np.full(K, 1.0 / K), vectors / K
@@ -57,7 +57,7 @@ def test_a_code_that_nothing_is_near_stays_to_the_bit():
 
 
 def test_a_dead_code_is_revived_on_an_encoding_and_then_used():
-    book = Codebook(K, D, restart=0.02)
+    book = Codebook(K, D, restart_threshold=0.02)
     vectors = np.random.default_rng(2).normal(size=(K, D))
     vectors[5] = 1e3
     share = np.full((1, K), 1.0 / K)
@@ -77,7 +77,7 @@ def test_a_dead_code_is_revived_on_an_encoding_and_then_used():
 
 def test_neither_order_nor_devices_matter():
     generator = np.random.default_rng(4)
-    book = Codebook(K, D, num_codebooks=2, restart=0.5)
+    book = Codebook(K, D, num_codebooks=2, restart_threshold=0.5)
     variables = start(book, generator.normal(size=(2, K, D)), share=generator.random((2, K)) / K)
     z, order = generator.normal(size=(24, D)).astype(np.float32), jnp.asarray(generator.random(24), jnp.float32)
     _, whole = update(book, variables, z, order=order)

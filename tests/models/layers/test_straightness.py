@@ -33,6 +33,6 @@ def test_the_straight_line_is_no_detour():
 
 
 def test_bands_without_frequencies_are_an_error():
-    model = make_model("frame_vae", feature_shape=(8, 4), straight_weight=1.0)
-    with pytest.raises(ValueError, match="straight_weight needs band_hz"):
+    model = make_model("frame_vae", feature_shape=(8, 4), straightness_weight=1.0)
+    with pytest.raises(ValueError, match="straightness_weight needs band_hz"):
         model._stacks()

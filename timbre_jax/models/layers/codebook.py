@@ -38,20 +38,20 @@ class Codebook(nn.Module):
     n_k as a share of the frames that count ("share"), from which s_k follows; in the collection "codebook", with the number of
     restarts so far ("restarts" [Q]).
 
-    A code is dead when its share falls under restart / K. It is put on an encoding of the batch, and its share on 1 / K.
+    A code is dead when its share falls under restart_threshold / K. It is put on an encoding of the batch, and its share on 1 / K.
     Which encoding, decide numbers that belong to the examples, so that neither the order of a batch nor the number of devices
     matters.
 
     Attributes:
       codes: K. size: D. num_codebooks: Q.
-      decay: of the averages. restart: 0 restarts nothing.
+      decay: of the averages. restart_threshold: 0 restarts nothing.
     """
 
     codes: int
     size: int
     num_codebooks: int = 1
     decay: float = 0.99
-    restart: float = 0.02
+    restart_threshold: float = 0.02
 
     def setup(self):
         shape = (self.num_codebooks, self.codes, self.size)
@@ -98,7 +98,7 @@ class Codebook(nn.Module):
             hits = jax.nn.one_hot(code, self.codes, dtype=z.dtype) * weight[:, None]
             sums = jnp.matmul(hits.T, rest, precision="highest")
             moved = moving_average(vectors, share, hits.sum(0) / counted, sums / counted, decay=self.decay)
-            books.append(_restarted(*moved, rest[chosen], chance >= 0, threshold=self.restart / self.codes))
+            books.append(_restarted(*moved, rest[chosen], chance >= 0, threshold=self.restart_threshold / self.codes))
             rest = rest - vectors[code]
         vectors, share, restarted = (jnp.stack(part) for part in zip(*books, strict=True))
         self.vectors.value, self.share.value = vectors, share
