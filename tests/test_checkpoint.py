@@ -124,7 +124,8 @@ def test_a_run_of_another_version_is_neither_read_nor_gone_on_with(copy):
 
 
 @pytest.mark.parametrize(
-    ("name", "message"), [("os.system", "no model 'os.system'"), ("sample_vae", "model 'sample_vae' is now 'flow_vae'")]
+    ("name", "message"),
+    [("os.system", "model 'os.system': unknown name"), ("sample_vae", "model 'sample_vae': renamed to 'flow_vae'")],
 )
 def test_a_space_with_a_model_that_is_not_known_runs_no_code(copy, name, message):
     path = checkpoint.step_path(copy / "best", 20)

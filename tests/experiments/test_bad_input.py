@@ -225,7 +225,7 @@ BEST = "--config=notes_best"
     ("arguments", "message", "code"),
     [
         (("train", "--config=TMP/text.py", "--workdir=TMP/run"), "text.py is no configuration file: SyntaxError", 2),
-        (("train", BEST, "--workdir=TMP/run", "--config.model.latent_size=0"), "latent_size must be more than 0, not 0", 1),
+        (("train", BEST, "--workdir=TMP/run", "--config.model.latent_size=0"), "latent_size must be positive (got 0)", 1),
         (("train", BEST, "--workdir=TMP/run", "--config.augment.tilt_db=-1"), "tilt_db must not be negative, not -1", 1),
         (("train", BEST, "--workdir=TMP/run", "--config.augment.nyquist=1"), "no field config.augment.nyquist", 2),
         (("train", BEST, "--workdir=TMP/run", "--config.data.store=TMP"), "no finished store (it has no index.json)", 1),
