@@ -153,7 +153,7 @@ def pad_frames(record: Record, total: int, *, before: int = 0) -> Record:
 
 
 def concatenate_frames(records: Sequence[Record]) -> Record:
-    """Concatenates blocks of the same sounds in time, with the conditions that all blocks have."""
+    """Concatenates blocks of the same sounds in time, with their common conditions."""
     parts = [part for part in records if part.values.shape[1]] or records[:1]
     names = sorted(set.intersection(*(set(part.conditions) for part in parts)))
     rate, module = parts[0].rate, _module(*(part.values for part in parts))

@@ -11,7 +11,7 @@ from scipy.stats import norm
 
 from timbre_jax.models import make_model
 from timbre_jax.models.adversary.explained_variance import ExplainedVariance
-from timbre_jax.models.adversary.frame_regressor import quantile_table, regression_nll, standard_uniform, uniform
+from timbre_jax.models.adversary.frame_regressor import quantile_table, regression_nll, to_standard_uniform, to_uniform
 from timbre_jax.models.layers.frame_likelihood import log_variance_of
 from timbre_jax.types import Features, Latent
 
@@ -134,7 +134,9 @@ def test_the_likelihood_is_a_gaussian_of_one_meaning(made):
 
     def outputs(module):
         posterior = module.posterior(sounds)
-        return posterior, module.decoder(module._told(posterior.sample(keys()).values, posterior.conditions), posterior.mask)[0]
+        return posterior, module.decoder(
+            module._decoder_inputs(posterior.sample(keys()).values, posterior.conditions), posterior.mask
+        )[0]
 
     posterior, raw = jax.jit(lambda: model.apply(variables, method=outputs))()
     mean, log_variance = np.asarray(raw[..., :6], np.float64), np.asarray(log_variance_of(raw[..., 6:]), np.float64)
@@ -191,12 +193,12 @@ def test_loudness_is_uniform_by_its_own_distribution():
     generator = np.random.default_rng(0)
     loudness = np.concatenate([-100.0 * np.ones(1000), -50 + 10 * generator.normal(size=9000)]).astype(np.float32)
     table = quantile_table(loudness)
-    places = np.asarray(uniform(loudness, table))
+    places = np.asarray(to_uniform(loudness, table))
     assert places.min() >= 0.0
     # Silence fills the first tenth and lies in its middle; the others are even over the rest.
     np.testing.assert_allclose(places[:1000], 0.05, atol=0.01)
     np.testing.assert_allclose(np.quantile(places[1000:], [0.1, 0.5, 0.9]), [0.19, 0.55, 0.91], atol=0.01)
-    standard = np.asarray(standard_uniform(generator.choice(loudness, 20000), table))
+    standard = np.asarray(to_standard_uniform(generator.choice(loudness, 20000), table))
     assert abs(standard.mean()) < 0.05
     assert standard.std() == pytest.approx(1.0, abs=0.05)
     nll, error = regression_nll(jnp.zeros((1, 20000, 2)), jnp.asarray(standard)[None])

@@ -103,7 +103,7 @@ def test_nothing_and_too_much_are_said():
     with pytest.raises(ValueError, match=r"at least one sample"):
         segments.analyze_in_parts(MEL, np.zeros(0, np.float32))
     features = segments.analyze_in_parts(MEL, np.zeros(256, np.float32))
-    with pytest.raises(ValueError, match=r"one sound are \[1, N, F\]"):
+    with pytest.raises(ValueError, match=r"must have shape \[1, N, F\]"):
         segments.synthesize_in_parts(MEL, features.replace(values=np.zeros((2, 2, 48))))
 
 

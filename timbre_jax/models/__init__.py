@@ -80,7 +80,7 @@ def _tuples(value: Any) -> Any:
 
 
 def _check(model: str, field: dataclasses.Field, value: Any, *, allow_zero: bool) -> None:
-    """Raises ValueError if a setting has another type than its default or contains a number out of range."""
+    """Raises ValueError if a setting differs in type from its default or is out of range."""
     if field.default is None or field.default is dataclasses.MISSING:
         return
     expected = type(field.default)

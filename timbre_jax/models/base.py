@@ -64,7 +64,7 @@ class TimbreModel(nn.Module):
 
     @property
     def is_discrete(self) -> bool:
-        """Whether latents are sums of codebook vectors."""
+        """True if latents are sums of codebook vectors."""
         return self.num_codebooks > 0
 
     @property
@@ -124,7 +124,7 @@ class TimbreModel(nn.Module):
         return cast(Features, self.apply(variables, self.embed(variables, features), method="decode"))
 
     def initialize(self, variables: Variables, batches: Callable[[], Iterable[Features]]) -> Variables:
-        """Returns variables with values computed from the training features (`initializes_from_data`)."""
+        """Returns variables initialized from the training features (`initializes_from_data`)."""
         return variables
 
     def fit(self, batches: Callable[[], Iterable[Any]]) -> Variables:
@@ -138,7 +138,7 @@ class TimbreModel(nn.Module):
         raise NotImplementedError(f"{type(self).__name__} has no codebook")
 
     def codebook_shares(self, variables: Variables) -> Array | None:
-        """Returns the share of training frames per code, [Q, K] (moving average), or None if unknown."""
+        """Returns the share of training frames per code, [Q, K], or None if unknown."""
         return None
 
     def from_codes(self, variables: Variables, codes: Array) -> Array:
@@ -170,6 +170,6 @@ class TimbreModel(nn.Module):
 
 
 def latent_features(values: Array, latent: Latent) -> Features:
-    """Returns features of decoded values [B, N, F], with mask (or ones), conditions and rate of the latent."""
+    """Returns features of decoded values [B, N, F] with mask and conditions of a latent."""
     mask = jnp.ones(values.shape[:2], values.dtype) if latent.mask is None else latent.mask
     return Features(values=values, mask=mask, conditions=latent.conditions, rate=latent.rate)

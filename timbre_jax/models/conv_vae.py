@@ -12,13 +12,14 @@ from timbre_jax.types import Array, Features, Latent, Posterior
 
 
 class Encoder(nn.Module):
-    """Strided 3x3 convolutions and dense layers that map images [B, H, W] to mean and log-variance [B, D]."""
+    """Strided convolutions and dense layers, [B, H, W] to mean and log-variance [B, D]."""
 
     latent_size: int
     channels: tuple[int, ...]
 
     @nn.compact
     def __call__(self, image: Array) -> tuple[Array, Array]:
+        """Returns mean and log-variance [B, D] of images [B, H, W]."""
         x = image[..., None]
         for features in self.channels:
             x = nn.relu(Conv3x3(features, "down")(x))
@@ -27,13 +28,14 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Dense layer and transposed 3x3 convolutions that map latents [B, D] to images [B, H, W]."""
+    """Dense layer and transposed convolutions, [B, D] to [B, H, W]."""
 
     image_shape: tuple[int, int]
     channels: tuple[int, ...]
 
     @nn.compact
     def __call__(self, z: Array) -> Array:
+        """Returns images [B, H, W] of latents [B, D]."""
         factor = 2 ** len(self.channels)
         height, width = (size // factor for size in self.image_shape)
         x = nn.Dense(height * width * self.channels[-1])(z)
@@ -68,6 +70,7 @@ class ConvVAE(TimbreModel):
     likelihood: str = "bernoulli"
 
     def setup(self):
+        """Creates the layers."""
         self.encoder = Encoder(self.latent_size, self.channels)
         self.decoder = Decoder(self._image_shape(), self.channels)
         self.head = make_head(self.likelihood, n_features=self.feature_shape[1])
@@ -79,6 +82,7 @@ class ConvVAE(TimbreModel):
         return rows, frames
 
     def posterior(self, features: Features, *, train: bool = False) -> Posterior:
+        """Returns the posterior q(z | x) of features [B, N, F]."""
         frames, rows = self.feature_shape
         height, width = self._image_shape()
         padding = ((0, 0), (0, height - rows), (0, width - frames))
@@ -93,11 +97,13 @@ class ConvVAE(TimbreModel):
         return self.decoder(z)[:, :rows, :frames].transpose(0, 2, 1)
 
     def decode(self, latent: Latent, *, train: bool = False) -> Features:
+        """Returns the mean of p(x | z), features [B, N, F]."""
         return latent_features(self.head.mean(self.raw(latent.values)), latent)
 
     def loss(
         self, features: Features, keys: Array, *, kl_weight: Array | float = 1.0, train: bool = False
     ) -> tuple[Array, dict[str, Array]]:
+        """Returns the loss and its metrics, see `TimbreModel.loss`."""
         posterior = self.posterior(features, train=train)
         raw = self.raw(posterior.sample(keys).values)
         reconstruction, kl = self.head.nll(raw, features.values), posterior.kl()
@@ -105,4 +111,5 @@ class ConvVAE(TimbreModel):
         return reconstruction + kl_weight * kl, {"reconstruction": reconstruction, "kl": kl, "mse": mse}
 
     def make_training_layers(self, features: Features) -> None:
+        """Calls the layers that only `loss` uses."""
         self.head.nll(features.values, features.values)

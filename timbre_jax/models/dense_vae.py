@@ -1,4 +1,4 @@
-"""Dense VAE in a PCA basis of the training features (configurations `notes_best`, `library_best`)."""
+"""Dense VAE in a PCA basis (configurations `notes_best` and `library_best`)."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ class Residual(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
+        """Returns x [B, C] after the block."""
         y = nn.LayerNorm()(x)
         y = nn.gelu(nn.Dense(self.width)(y))
         return x + nn.Dense(x.shape[-1], kernel_init=nn.initializers.zeros)(y)
@@ -49,6 +50,7 @@ class Stack(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
+        """Returns outputs [B, out] of x [B, C]."""
         x = nn.Dense(self.width)(x)
         for _ in range(self.depth):
             x = Residual(self.width)(x)
@@ -57,7 +59,7 @@ class Stack(nn.Module):
 
 
 class DenseVAE(TimbreModel):
-    """VAE of dense layers that encodes and decodes coordinates in a PCA basis of the training features.
+    """VAE of dense layers on coordinates in a PCA basis of the training features.
 
     A basis of a few hundred components contains all but 1e-4 of the variance of note features. It keeps the networks small,
     and their output as smooth in time as the training features.
@@ -97,6 +99,7 @@ class DenseVAE(TimbreModel):
     refine_prior_weight: float = 1e-3
 
     def setup(self):
+        """Creates the layers."""
         size = self.feature_shape[0] * self.feature_shape[1]
         self.basis_mean = self.variable("basis", "mean", jnp.zeros, self.feature_shape)
         self.basis_components = self.variable("basis", "components", jnp.zeros, (self.basis_size, size))
@@ -111,7 +114,7 @@ class DenseVAE(TimbreModel):
         self.log_sigma = self.param("log_sigma", nn.initializers.constant(-2.5), ())
 
     def _weight_roots(self) -> Array:
-        """Returns the square roots of the feature weights, scaled to a mean weight of 1: [F], or a scalar."""
+        """Returns the square roots of the normalized feature weights, [F] or a scalar."""
         if not self.feature_weights:
             return jnp.float32(1.0)
         if len(self.feature_weights) != self.feature_shape[1]:
@@ -123,7 +126,7 @@ class DenseVAE(TimbreModel):
         return jnp.asarray(np.sqrt(weights / weights.mean()), jnp.float32)
 
     def _coordinates(self, values: Array) -> tuple[Array, Array]:
-        """Returns coordinates [B, basis_size] in the basis and the squared error [B] outside of it."""
+        """Returns coordinates [B, basis_size] and the squared error [B] outside of the basis."""
         centered = ((values - self.basis_mean.value) * self._weight_roots()).reshape(values.shape[0], -1)
         coordinates = jnp.matmul(centered, self.basis_components.value.T, precision="highest")
         # The components are orthonormal, so the squared norm is the sum of both parts; rounding could make the rest negative.
@@ -139,6 +142,7 @@ class DenseVAE(TimbreModel):
         return mean, jnp.clip(log_variance - 2.0, -12.0, 4.0)
 
     def posterior(self, features: Features, *, train: bool = False) -> Posterior:
+        """Returns the posterior q(z | x) of features [B, N, F]."""
         mean, log_variance = self._posterior(self._coordinates(features.values)[0])
         return Posterior(mean, log_variance, features.mask, features.conditions, features.rate)
 
@@ -155,6 +159,7 @@ class DenseVAE(TimbreModel):
         return values.reshape(-1, *self.feature_shape) / self._weight_roots() + self.basis_mean.value
 
     def decode(self, latent: Latent, *, train: bool = False) -> Features:
+        """Returns the mean of p(x | z), features [B, N, F]."""
         values = jnp.clip(self.raw(latent.values), 0.0, 1.0)
         if self.silence_threshold:
             values = jnp.where(values < self.silence_threshold, 0.0, values)
@@ -176,7 +181,7 @@ class DenseVAE(TimbreModel):
         return reconstruction + kl_weight * kl, {"reconstruction": reconstruction, "kl": kl, "mse": error / size}
 
     def embed(self, variables: Variables, features: Features) -> Latent:
-        """Returns the mean of the encoder, refined by `refine_steps` Levenberg-Marquardt steps. Deterministic."""
+        """Returns the mean of the encoder after `refine_steps` refinement steps. Deterministic."""
         latent = super().embed(variables, features)
         if self.refine_steps == 0:
             return latent
@@ -190,7 +195,7 @@ class DenseVAE(TimbreModel):
         return latent.replace(values=jax.lax.stop_gradient(values))
 
     def initialize(self, variables: Variables, batches: Callable[[], Iterable[Features]]) -> Variables:
-        """Returns variables with the PCA basis of the training features, which are read several times.
+        """Returns variables with the PCA basis of the training features.
 
         Raises:
           ValueError: if there are not more sounds than components of the basis.

@@ -1,4 +1,4 @@
-"""Convolutional VAE with inverse autoregressive flows (SampleVAE: Frenzel 2019; Rebnord 2022)."""
+"""Convolutional VAE with autoregressive flows (SampleVAE: Frenzel 2019; Rebnord 2022)."""
 
 from __future__ import annotations
 
@@ -43,13 +43,14 @@ def pooled_sizes(size: tuple[int, int], pools: tuple[tuple[int, int], ...]) -> l
 
 
 class Encoder(nn.Module):
-    """Blocks of convolution, max pooling and ELU that map images [B, H, W] to flat features [B, C]."""
+    """Blocks of convolution, max pooling and ELU, [B, H, W] to flat features [B, C]."""
 
     channels: tuple[int, ...]
     pools: tuple[tuple[int, int], ...]
 
     @nn.compact
     def __call__(self, image: Array) -> Array:
+        """Returns flat features [B, C] of images [B, H, W]."""
         x = image[..., None]
         for i, (features, window) in enumerate(zip(self.channels, self.pools, strict=True)):
             kernel = self.param(f"kernel_{i}", nn.initializers.lecun_normal(), (3, 3, x.shape[-1], features))
@@ -59,7 +60,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Dense layer, then bilinear resizing and convolutions that map latents [B, D] to logits [B, H, W].
+    """Dense layer, bilinear resizing and convolutions, [B, D] to logits [B, H, W].
 
     The transposed convolutions of stride 1 are stored as the equivalent convolutions, with flipped kernels.
     """
@@ -71,6 +72,7 @@ class Decoder(nn.Module):
 
     @nn.compact
     def __call__(self, z: Array, keys: Array | None = None) -> Array:
+        """Returns logits [B, H, W] of latents [B, D]; keys [B] enable dropout."""
         *larger, (height, width) = self.sizes
         x = nn.elu(nn.Dense(height * width * self.channels[-1], name="dense")(z))
         x = dropout(x, keys, self.dropout).reshape(-1, height, width, self.channels[-1])
@@ -89,17 +91,18 @@ def dropout(x: Array, keys: Array | None, rate: float) -> Array:
 
 
 class FlowVAE(TimbreModel):
-    """Convolutional VAE whose posterior is a Gaussian transformed by flows that depend on the input; p(z) = N(0, I).
+    """Convolutional VAE whose posterior is a Gaussian transformed by flows.
 
-    The network of Rebnord 2022 (section 7.2.1), which is that of SampleVAE. The encoder has four blocks of 3x3 convolution
-    without bias, max pooling of stride 2 and ELU (128 x 250 -> 63 x 124 -> 31 x 62 -> 15 x 30 -> 7 x 15, 32 channels), a dense
-    layer of 512 with ELU and dropout, and dense layers for mean and log-variance of z_0. Gated masked autoregressive flows with
-    the flat features as context follow. The decoder mirrors the encoder: dense layer, ELU, dropout, four times bilinear
-    resizing and 3x3 transposed convolution without bias, sigmoid.
+    The flows depend on the input; p(z) = N(0, I). The network is that of Rebnord 2022 (section 7.2.1), based on SampleVAE. The
+    encoder has four blocks of 3x3 convolution without bias, max pooling of stride 2 and ELU (128 x 250 -> 63 x 124 -> 31 x 62
+    -> 15 x 30 -> 7 x 15, 32 channels), a dense layer of 512 with ELU and dropout, and dense layers for mean and log-variance of
+    z_0. Gated masked autoregressive flows with the flat features as context follow. The decoder mirrors the encoder: dense
+    layer, ELU, dropout, four times bilinear resizing and 3x3 transposed convolution without bias, sigmoid.
 
-    Dropout after ELU and the kept share of .75 are those of SampleVAE's code (params.json); the thesis gives no share and the
-    opposite order ("dense layer with dropout .. passed through an activation"). Inferred: lecun-normal kernels, and resizing
-    with half-pixel centers (TensorFlow 1 resizes as resizing="corner").
+    The thesis names the layers; details are those of SampleVAE's code (maxfrenzel/SampleVAE): kept share .75 in dropout
+    (params.json at 4b1a20d), dropout after ELU (model_iaf.py at 734e6b8; the thesis text has the opposite order), cross-entropy
+    summed over pixels. Ours: lecun-normal kernels (SampleVAE: Xavier), half-pixel centers in resizing (SampleVAE:
+    resizing="corner"), one dense layer per label set (SampleVAE: hidden layers with dropout).
 
     The loss is the cross-entropy summed over features + kl_weight * (the KL estimate of one sample, see `FlowPosterior`) +
     class_weight * (cross-entropy of the classes, if any).
@@ -142,6 +145,7 @@ class FlowVAE(TimbreModel):
     class_weight: float = 1.0
 
     def setup(self):
+        """Creates the layers."""
         if len(self.channels) != len(self.pools):
             raise ValueError(
                 "model.channels: must have as many entries as model.pools "
@@ -151,7 +155,7 @@ class FlowVAE(TimbreModel):
         self.encoder = Encoder(self.channels, self.pools)
         self.dense = nn.Dense(self.hidden)
         self.mean, self.log_variance = nn.Dense(self.latent_size), nn.Dense(self.latent_size)
-        self.flow = FlowChain(self.latent_size, self.flows, hidden=self.flow_hidden, start=self.flow_init_scale)
+        self.flow = FlowChain(self.latent_size, self.flows, hidden=self.flow_hidden, init_scale=self.flow_init_scale)
         self.decoder = Decoder(self.channels, sizes, self.dropout, self.resizing)
         self.heads = ClassHeads(self.classes)
 
@@ -165,7 +169,7 @@ class FlowVAE(TimbreModel):
         return features.values.transpose(0, 2, 1)
 
     def _encode(self, images: Array, keys: Array | None = None) -> tuple[Array, Array]:
-        """Returns the dense layer [B, hidden] and the flat convolutional features [B, C] of images [B, H, W]."""
+        """Returns dense layer [B, hidden] and flat features [B, C] of images [B, H, W]."""
         flat = self.encoder(images)
         return dropout(nn.elu(self.dense(flat)), keys, self.dropout), flat
 
@@ -186,6 +190,7 @@ class FlowVAE(TimbreModel):
         )
 
     def posterior(self, features: Features, *, train: bool = False) -> FlowPosterior:
+        """Returns the posterior q(z | x) of features [B, N, F]."""
         return self._posterior(*self._encode(self.to_images(features)), features)
 
     def raw(self, z: Array, keys: Array | None = None) -> Array:
@@ -193,6 +198,7 @@ class FlowVAE(TimbreModel):
         return self.decoder(z, keys).transpose(0, 2, 1)
 
     def decode(self, latent: Latent, *, train: bool = False) -> Features:
+        """Returns the mean of p(x | z), features [B, N, F]."""
         return latent_features(nn.sigmoid(self.raw(latent.values)), latent)
 
     def classify(self, features: Features) -> dict[str, Array]:
@@ -209,7 +215,7 @@ class FlowVAE(TimbreModel):
         train: bool = False,
         labels: Mapping[str, Array] | None = None,
     ) -> tuple[Array, dict[str, Array]]:
-        """Returns the loss, see `TimbreModel.loss`; `labels` is {name: [B] int32}, -1 for unlabeled sounds."""
+        """Returns the loss; `labels` is {name: [B] int32}, -1 for unlabeled sounds."""
         images = self.to_images(features)
         keys = jax.vmap(lambda key: jax.random.split(key, 3))(keys)
         hidden, flat = self._encode(images, keys[:, 1] if train else None)
@@ -232,4 +238,5 @@ class FlowVAE(TimbreModel):
         return total, metrics
 
     def make_training_layers(self, features: Features) -> None:
+        """Calls the layers that only `loss` uses."""
         self.heads(self._encode(self.to_images(features))[0])

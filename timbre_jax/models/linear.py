@@ -1,4 +1,4 @@
-"""Linear baselines with the interface of the neural models: PCA and the mean of the training features."""
+"""Baselines with the interface of a model: PCA and the mean of the training features."""
 
 from __future__ import annotations
 
@@ -14,19 +14,22 @@ from timbre_jax.types import Features, Latent, Posterior
 
 
 class MeanImage(TimbreModel):
-    """Baseline that decodes every sound to the mean of the training features, with one latent that is always 0."""
+    """Baseline that decodes the mean of the training features; its one latent is 0."""
 
     latent_size: int = 1
     trained_by: ClassVar[str] = "fit"
 
     def setup(self):
+        """Creates the layers."""
         self.mean = self.param("mean", nn.initializers.zeros, self.feature_shape)
 
     def posterior(self, features: Features, *, train: bool = False) -> Posterior:
+        """Returns the posterior q(z | x) of features [B, N, F]."""
         zeros = jnp.zeros((features.values.shape[0], self.latent_size), features.values.dtype)
         return Posterior(zeros, jnp.full_like(zeros, -jnp.inf), features.mask, features.conditions, features.rate)
 
     def decode(self, latent: Latent, *, train: bool = False) -> Features:
+        """Returns the mean of p(x | z), features [B, N, F]."""
         values = jnp.broadcast_to(self.mean, (latent.values.shape[0], *self.feature_shape))
         return latent_features(values, latent)
 
@@ -46,17 +49,20 @@ class PCA(TimbreModel):
     trained_by: ClassVar[str] = "fit"
 
     def setup(self):
+        """Creates the layers."""
         size = self.feature_shape[0] * self.feature_shape[1]
         self.mean = self.param("mean", nn.initializers.zeros, self.feature_shape)
         self.components = self.param("components", nn.initializers.orthogonal(), (self.latent_size, size))
         self.scale = self.param("scale", nn.initializers.ones, (self.latent_size,))
 
     def posterior(self, features: Features, *, train: bool = False) -> Posterior:
+        """Returns the posterior q(z | x) of features [B, N, F]."""
         centered = (features.values - self.mean).reshape(features.values.shape[0], -1)
         mean = jnp.matmul(centered, self.components.T, precision="highest") / self.scale
         return Posterior(mean, jnp.full_like(mean, -jnp.inf), features.mask, features.conditions, features.rate)
 
     def decode(self, latent: Latent, *, train: bool = False) -> Features:
+        """Returns the mean of p(x | z), features [B, N, F]."""
         values = jnp.matmul(latent.values * self.scale, self.components, precision="highest")
         return latent_features(values.reshape(-1, *self.feature_shape) + self.mean, latent)
 

@@ -1,4 +1,4 @@
-"""VAE with flows for sounds of variable length, with a logarithmic time axis and predicted length."""
+"""VAE with flows for sounds of variable length, on a logarithmic time axis."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def bin_edges(columns: int, longest: int) -> np.ndarray:
 
 @functools.lru_cache(maxsize=64)
 def to_bins(frames: int, columns: int, longest: int) -> np.ndarray:
-    """Returns the overlap of bins and frames in frames, [columns, frames]; 0 beyond the last edge."""
+    """Returns the overlap of each bin with each frame, [columns, frames] in frames."""
     edges, start = bin_edges(columns, longest), np.arange(frames)
     overlap = np.minimum(edges[1:, None], start + 1) - np.maximum(edges[:-1, None], start)
     return np.maximum(overlap, 0.0).astype(np.float32)
@@ -57,7 +57,7 @@ def to_bins(frames: int, columns: int, longest: int) -> np.ndarray:
 
 @functools.lru_cache(maxsize=64)
 def from_bins(frames: int, columns: int, longest: int) -> np.ndarray:
-    """Returns the weights [frames, columns] of linear interpolation between bin centers, constant beyond the last."""
+    """Returns the weights [frames, columns] of linear interpolation between bin centers."""
     edges = bin_edges(columns, longest)
     middles = 0.5 * (edges[:-1] + edges[1:])
     return linear_weights(np.interp(np.arange(frames) + 0.5, middles, np.arange(columns)), columns)
@@ -90,12 +90,14 @@ class VariableLengthVAE(FlowVAE):
     length_weight: float = 20.0
 
     def setup(self):
+        """Creates the layers."""
         super().setup()
         self.length = nn.Sequential([nn.Dense(64), nn.elu, nn.Dense(1)])
         self.length_log_sigma = self.param("length_log_sigma", nn.initializers.zeros, ())
 
     @property
     def image_size(self) -> tuple[int, int]:
+        """Rows (bins) and columns (time bins) of the images that the network encodes."""
         return self.feature_shape[1], self.columns
 
     def to_images(self, features: Features) -> Array:
@@ -111,6 +113,7 @@ class VariableLengthVAE(FlowVAE):
         return self.length(z)[:, 0] + math.log(50.0)
 
     def decode(self, latent: Latent, *, train: bool = False) -> Features:
+        """Returns the mean of p(x | z), features [B, N, F]."""
         images = nn.sigmoid(self.raw(latent.values))
         if latent.mask is None:
             frames = self.feature_shape[0]
@@ -124,11 +127,12 @@ class VariableLengthVAE(FlowVAE):
     def add_latent_loss(
         self, total: Array, metrics: dict[str, Array], z: Array, features: Features
     ) -> tuple[Array, dict[str, Array]]:
-        """Adds the loss of the length and the metric "length_error", the absolute error of log(frames)."""
+        """Adds the loss of the length and "length_error", the absolute error of log(frames)."""
         target, predicted = jnp.log(jnp.maximum(jnp.sum(features.mask, 1), 1.0)), self.log_length(z)
         cost = gaussian_nll(predicted[:, None], jnp.maximum(self.length_log_sigma, -4.0), target[:, None])
         return total + self.length_weight * cost, {**metrics, "length_error": jnp.abs(predicted - target)}
 
     def make_training_layers(self, features: Features) -> None:
+        """Calls the layers that only `loss` uses."""
         super().make_training_layers(features)
         self.log_length(jnp.zeros((1, self.latent_size)))

@@ -62,7 +62,7 @@ def test_frames_outside_the_mask_are_as_if_they_were_not_there():
     np.testing.assert_allclose(padded[:, :5], alone, atol=1e-6)
 
 
-STACK = FrameStack((5, 6, 4, 3), strides=(1, 2, 1, 1), upsamples=(1, 1, 2, 1), kernel=5, unit=2)
+STACK = FrameStack((5, 6, 4, 3), strides=(1, 2, 1, 1), upsamples=(1, 1, 2, 1), kernel=5, delay_multiple=2)
 X, MASK = values(2, 24, 3), np.ones((2, 24), np.float32)
 MASK[1, 17:] = 0.0
 apply = jax.jit(lambda stack, variables, *inputs: stack.apply(variables, *inputs), static_argnums=0)
@@ -85,7 +85,7 @@ def test_blocks_of_any_sizes_are_the_whole(variables, sizes, causal):
     assert (delay == 0) == causal
     # What comes after the end brings the last frames out; it lies outside the mask, whatever it is.
     x, mask = (np.concatenate([a, np.ones((2, 60, *a.shape[2:]), np.float32) * (a.ndim > 2)], 1) for a in (X, MASK))
-    states, outputs, masks, place = stack.first_states(2, 3), [], [], 0
+    states, outputs, masks, place = stack.initial_states(2, 3), [], [], 0
     for size in itertools.cycle(sizes):
         y, m, states = apply(stack, variables, x[:, place : place + size], mask[:, place : place + size], states)
         outputs.append(y)

@@ -6,7 +6,7 @@ import pytest
 
 from timbre_jax.audio.descriptors import spectral_bandwidth, spectral_centroid
 from timbre_jax.models import make_model
-from timbre_jax.models.layers.straightness import band_moments, detour
+from timbre_jax.models.layers.straightness import log_band_moments, squared_detour
 from timbre_jax.representations import LogMel
 
 
@@ -19,7 +19,7 @@ def test_moments_are_those_of_the_sound():
     spectra = np.fft.rfft(rng.standard_normal((4, 16000)))
     waves = np.fft.irfft(spectra * np.exp(-frequencies / np.array([[400.0], [1000.0], [2500.0], [6000.0]])))
     waves = (0.1 * waves / waves.std(1, keepdims=True)).astype(np.float32)
-    found = band_moments(rep.analyze(waves).values, rep.band_hz, rep.range_db)
+    found = log_band_moments(rep.analyze(waves).values, rep.band_hz, rep.range_db)
     settings = {"sample_rate": 16000, "n_fft": 1024, "hop": 256}
     for mine, of_sound in zip(found, (spectral_centroid, spectral_bandwidth), strict=True):
         true = np.asarray(of_sound(waves, **settings))[:, 4:-4].mean(1)
@@ -28,8 +28,8 @@ def test_moments_are_those_of_the_sound():
 
 def test_the_straight_line_is_no_detour():
     ends = jnp.array([[[1.0, 2.0]], [[3.0, 0.0]]])
-    np.testing.assert_allclose(detour(ends, jnp.array([[1.5, 1.5]]), jnp.array([0.25])), 0.0, atol=1e-7)
-    np.testing.assert_allclose(detour(ends, jnp.array([[1.5, 2.5]]), jnp.array([0.25])), [[0.0, 1.0]], atol=1e-6)
+    np.testing.assert_allclose(squared_detour(ends, jnp.array([[1.5, 1.5]]), jnp.array([0.25])), 0.0, atol=1e-7)
+    np.testing.assert_allclose(squared_detour(ends, jnp.array([[1.5, 2.5]]), jnp.array([0.25])), [[0.0, 1.0]], atol=1e-6)
 
 
 def test_bands_without_frequencies_are_an_error():

@@ -61,7 +61,7 @@ def test_of_equal_values_one_gets_the_gradient():
 
 
 def test_windows_that_cannot_be():
-    with pytest.raises(ValueError, match="sides of 2 or 4"):
+    with pytest.raises(ValueError, match="sides must be 2 or 4"):
         pooled_conv(jnp.zeros((1, 8, 8, 1)), jnp.zeros((3, 3, 1, 2)), (3, 3))
-    with pytest.raises(ValueError, match="does not fit"):
+    with pytest.raises(ValueError, match="smaller than the pooling window"):
         pooled_conv(jnp.zeros((1, 3, 8, 1)), jnp.zeros((3, 3, 1, 2)), (4, 4))

@@ -31,5 +31,5 @@ def test_interpolation():
     np.testing.assert_allclose(interpolation(2, 4, "corner") @ [0.0, 1.0], [0.0, 0.5, 1.0, 1.0])
     for kind in ("half_pixel", "corner"):
         np.testing.assert_allclose(interpolation(31, 63, kind).sum(1), 1.0, atol=1e-6)
-    with pytest.raises(ValueError, match="there is no resizing 'nearest'"):
+    with pytest.raises(ValueError, match="resizing 'nearest': unknown name"):
         interpolation(2, 4, "nearest")
