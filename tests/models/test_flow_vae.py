@@ -30,7 +30,7 @@ def test_pooled_sizes_are_those_of_the_thesis():
 
 @pytest.mark.parametrize(("frames", "context"), [(125, 1568), (250, 3360)])
 def test_number_of_parameters_is_that_of_the_thesis(frames, context):
-    """Compares with a count by hand: convolutions, dense layers and 10 flows of 64 x context + 403,584."""
+    """Counts convolutions, dense layers and 10 flows of 64 x context + 403,584."""
     model = make_model("flow_vae", feature_shape=(frames, 128))
     features = Features(values=jnp.zeros((1, frames, 128)), mask=jnp.ones((1, frames)))
     shapes = jax.eval_shape(model.init, jax.random.key(0), features)["params"]
@@ -83,7 +83,7 @@ def test_latents_without_conditions_get_the_medians():
 
 @pytest.mark.slow
 def test_training_is_finite_from_extreme_parameters_and_learns_classes():
-    """Trains from parameters ten times too large, at which exponentials of gates and variances overflow float32.
+    """Trains from parameters at which exponentials of gates and variances overflow.
 
     The logarithm of a sigmoid, or exp of an unbounded log-variance, would make the gradient NaN in the first step.
     """
