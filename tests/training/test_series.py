@@ -69,7 +69,7 @@ def test_another_number_of_steps_is_another_run(run, sources):
 
 
 def test_features_without_loudness_are_told(tmp_path):
-    with pytest.raises(ValueError, match="given names 'loudness', but the features have no such condition") as error:
+    with pytest.raises(ValueError, match="decoder_conditions names 'loudness', which is no condition of the features") as error:
         train_and_evaluate(small_config(model=MODEL), tmp_path, sources=small_sources(), progress=False)
     assert "\n" not in str(error.value)
 

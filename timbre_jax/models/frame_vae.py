@@ -35,10 +35,9 @@ class FrameVAE(TimbreModel):
 
     The encoder is a stack of convolutions over time with leaky ReLU and batch normalization; one of them has a stride. The
     decoder mirrors it and also takes the conditions `decoder_conditions` (loudness) as input. The likelihood is a Gaussian per
-    bin with a predicted log-variance in [-10, 0]. The settings of Caillon et al. 2020 are the defaults. The paper leaves the
-    architecture open; kernel 5, the channels, 16 latents, the likelihood, the KL weight .1 and the adversary are those of its
-    public code (acids-ircam/wavae at f73cf0a). That code draws z with the log-variance as log-sigma; here it is a log-variance
-    everywhere.
+    bin with a predicted log-variance in [-10, 0]. Caillon et al. 2020 do not detail the architecture. The defaults are those of
+    their public code (acids-ircam/wavae at f73cf0a, "wavae" below), where the adversary is off by default. wavae samples z with
+    the log-variance as log-sigma; here it is a log-variance everywhere.
 
     Adversary: for each entry of `invariant_to`, a regressor predicts the condition, transformed to a uniform distribution by
     its quantiles in the training set (`initialize`), or the label from the means of the latents. Gradient reversal
@@ -46,15 +45,15 @@ class FrameVAE(TimbreModel):
     the encoder to prevent this.
 
     The loss in nats per frame is -log p(x | z) + kl_weight * KL - adversary_weight * (negative log-likelihood of the
-    regressors), summed over the frames within the mask and divided by all frames N. Its value is that of the encoder's side;
+    regressors), summed over the frames within the mask and divided by all frames N. Its value is what the encoder minimizes;
     the regressors minimize their own part. Frames outside the mask count neither in the loss nor in batch statistics nor as
     neighbors. wavae takes means, not sums; over 128 bins, 16 latents and 2 frames per latent, its weights .1 and 1 correspond
     to a `kl_weight` of 1.6 and an `adversary_weight` of 128 here.
 
     Ours, disabled in the default settings:
 
-    - `reader_weight` adds a second adversary in closed form (`ExplainedVariance`): the best least-squares prediction of the
-      condition from each latent. The encoder also minimizes -1/2 log(1 - R^2) of this prediction.
+    - `reader_weight` adds a second adversary in closed form, the reader (`ExplainedVariance`): the best least-squares
+      prediction of the condition from each latent. The encoder also minimizes lambda * -1/2 log(1 - R^2) of this prediction.
     - `relative_range_db` replaces the values at the encoder's input by values relative to the loudness of the frame, so that
       gain cannot influence the latents and the adversaries only remove what correlates with loudness.
     - `regressor_rate` multiplies the learning rate of the regressors, for runs of only some thousand steps.
@@ -341,11 +340,8 @@ class FrameVAE(TimbreModel):
         for batch in batches() if names else ():
             for name in names:
                 if name not in batch.conditions:
-                    raise ValueError(
-                        missing_condition_message(
-                            name, "decoder_conditions" if name in self.decoder_conditions else "invariant_to", batch.conditions
-                        )
-                    )
+                    setting = "decoder_conditions" if name in self.decoder_conditions else "invariant_to"
+                    raise ValueError(missing_condition_message(name, setting, batch.conditions))
                 value = np.asarray(batch.conditions[name])
                 values[name].append(np.broadcast_to(value.T, batch.mask.T.shape).T[np.asarray(batch.mask) > 0])
         tables = {name: jnp.asarray(quantile_table(np.concatenate(parts))) for name, parts in values.items()}

@@ -45,9 +45,9 @@ class VQVAE(TimbreModel):
 
     A codebook in use from the first step collapses to a few codes, because the decoder does not depend on it yet and identical
     encodings minimize the commitment loss. So the encodings are batch-normalized and the codebook is introduced gradually
-    (ours). In the first `warm_up_fraction` of a run the decoder takes unquantized encodings and the codebook follows them. Over
-    the next `warm_up_fraction`, the decoder's input becomes the quantized encodings and their normalization that of
-    evaluation (`MaskedBatchNorm`); normalized by few, similar crops, a batch would spread over the whole codebook.
+    (ours). In the first `warm_up_fraction` of a run, the decoder's input is the encodings, which the codebook follows. Over the
+    next `warm_up_fraction`, quantized encodings gradually replace them, and the normalization changes to that of evaluation
+    (`MaskedBatchNorm`): normalized by its own statistics, a batch of few, similar crops would spread over the whole codebook.
 
     Silent frames (with the gain at its floor) and frames outside the mask neither update the codebook nor count in its
     perplexity. Padding does not influence the output (`add_neighbors`). As a stream, the encoder waits for half a window and
@@ -77,11 +77,8 @@ class VQVAE(TimbreModel):
     streaming: ClassVar[bool] = True
     initializes_from_data: ClassVar[bool] = True
     nonnegative_fields: ClassVar[tuple[str, ...]] = (
-        "commitment_weight",
-        "restart_threshold",
-        "train_frames",
-        "warm_up_fraction",
-    )
+        "commitment_weight", "restart_threshold", "train_frames", "warm_up_fraction",
+    )  # fmt: skip
 
     feature_shape: tuple[int, int] = (125, 512)
     latent_size: int = 128
@@ -213,7 +210,7 @@ class VQVAE(TimbreModel):
         """Decodes latents to sound [B, N, hop].
 
         Args:
-          latent: latents with codes or values, and the gain in conditions["gain_db"].
+          latent: latents with the gain in conditions["gain_db"].
           train: see `TimbreModel.decode`.
           key: key of the noise, one per sound [B] or one for all; None for a fixed key.
         """
@@ -359,11 +356,8 @@ class VQVAE(TimbreModel):
         if train and 0 < self.train_frames < target.shape[1]:
             windows, gain, target, mask = window_layers.random_crops(crop_keys, self.train_frames, windows, gain, target, mask)
         weight = mask * (gain > FLOOR_DB)
-        part = (
-            jnp.clip((progress - self.warm_up_fraction) / self.warm_up_fraction, 0.0, 1.0)
-            if train and self.warm_up_fraction
-            else 1.0
-        )
+        warm_up = self.warm_up_fraction if train else 0.0
+        part = jnp.clip((progress - warm_up) / warm_up, 0.0, 1.0) if warm_up else 1.0
         encodings, _ = self.encode(windows, weight, train=train, axis_name=axis_name, renormalize=part)
         quantized = self.book(encodings)
         metrics = {}

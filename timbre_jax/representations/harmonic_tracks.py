@@ -53,15 +53,15 @@ def _chunk_size() -> int:
 class HarmonicTracks(Representation):
     """Representation by rows [f0, log A_1, ..., log A_H] over N frames, each scaled to [0, 1].
 
-    Natsiou et al. 2023, section 3. YIN estimates f0, which spectral peaks refine and a limit of 3 % per frame smooths.
-    Amplitudes are those of interpolated peaks near n * f0 in an STFT with a Blackman window. Additive synthesis inverts the
-    analysis. Inharmonic components (breath, hammer, noise) and phases are lost.
+    Natsiou et al. 2023, section 3. f0 is estimated by YIN, refined by spectral peaks and smoothed to a change of at most 3 %
+    per frame. Amplitudes are those of interpolated peaks near n * f0 in an STFT with a Blackman window. Synthesis is additive.
+    Inharmonic components (breath, hammer, noise) and phases are lost.
 
     A frame is voiced if its level is above `floor_db` + 10 and at most `voiced_range_db` below the loudest frame, its f0 within
     `pitch_range` and its aperiodicity below `voiced_aperiodicity`. Other frames:
 
-    - In attack noise, release and pauses, f0 keeps the value of the neighbor toward the loudest part, and the
-      amplitudes are measured at multiples of the held f0. After note-off they fade to the floor, -100 dB.
+    - In attack noise, release and pauses, f0 holds the value of the neighbor toward the loudest part, and amplitudes are
+      measured at multiples of the held f0. After note-off they fade to the floor, -100 dB.
     - A sound without voiced frames (noise) holds the f0 of its loudest frame. Silence has amplitudes at the floor and f0 at
       the lower end of `pitch_range`.
     - Harmonics at or above half the sample rate have amplitudes at the floor.

@@ -25,6 +25,7 @@ LEVEL_FLOOR_DB = -120.0
 DEFAULT_LEVEL_DB = -20.0
 """Level in dB of features without one, about that of a drum hit with a peak of 0.5."""
 _DB = 10.0 / math.log(10.0)
+"""dB per unit of the natural logarithm of power."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -327,8 +328,8 @@ LOG_MEL_PRESETS = MappingProxyType(
 )
 """Log-mel of Rebnord 2022 (2 s at 16 kHz, 250 x 128), SampleVAE (125 x 128) and Caillon et al. 2020.
 
-SampleVAE's code inverts with a filterbank of another sample rate; here both use the same one. The third preset follows the
-public code of Caillon et al. (acids-ircam/wavae at f73cf0a): 24 kHz, 93.75 frames per second, values that contain the level,
-with the loudness of each frame. wavae uses a window of 512 samples in an FFT of 2048 and (log10(magnitude) + 5) / 5 with a
-floor of 1e-5, which is the same range of 100 dB with another reference.
+SampleVAE's code analyzes and inverts with filterbanks of different sample rates; here both are the same. The third preset
+follows the public code of Caillon et al. (acids-ircam/wavae at f73cf0a): 24 kHz, 93.75 frames per second, values that contain
+the level, with the loudness of each frame. wavae uses a window of 512 samples in an FFT of 2048 and (log10(magnitude) + 5) / 5
+with a floor of 1e-5, which is the same range of 100 dB with another reference.
 """
