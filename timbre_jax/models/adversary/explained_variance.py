@@ -50,8 +50,8 @@ class ExplainedVariance(nn.Module):
     Attributes:
       targets: number of targets T.
       features: number of random features.
-      memory: decay of the moments. With a larger value, the encoder evades outdated latents. With a smaller value, or too many
-        features for the number of frames, the regression fits noise and the encoder loses other information.
+      memory: decay of the moments. A larger value keeps moments of outdated latents. A smaller one, or too many features for
+        the number of frames, lets the regression fit noise, and the encoder loses other information.
       ridge: regularization of the covariance of the features, relative to its mean diagonal.
     """
 
@@ -82,9 +82,9 @@ class ExplainedVariance(nn.Module):
             keep = jnp.minimum(self.memory, count.value / (count.value + 1.0))
 
             def average(total: Array) -> Array:
-                count = jnp.sum(mask)
-                total, count = (total, count) if axis_name is None else jax.lax.psum((total, count), axis_name)
-                return total / jnp.maximum(count, 1.0)
+                frames = jnp.sum(mask)
+                total, frames = (total, frames) if axis_name is None else jax.lax.psum((total, frames), axis_name)
+                return total / jnp.maximum(frames, 1.0)
 
             def updated(old: Array, new: Array) -> Array:
                 fixed = jax.lax.stop_gradient(new)

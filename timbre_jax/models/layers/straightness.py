@@ -15,7 +15,7 @@ def log_band_moments(values: Array, frequencies: tuple[float, ...], range_db: fl
     """Returns the logarithms of spectral centroid and bandwidth in Hz, [...] each.
 
     The centroid is sum_k w_k f_k / sum_k w_k, the bandwidth the root of the mean squared distance from it, with weights of
-    magnitude times bandwidth of the band. `audio.descriptors` measures the same on spectra, with a finer resolution.
+    magnitude times width of the band. `audio.descriptors` measures the same on spectra, with a finer resolution.
 
     Args:
       values: [..., F] features of `LogMel` with a fixed reference, dB / `range_db` with 1 for full scale.
