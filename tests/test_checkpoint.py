@@ -159,7 +159,8 @@ def test_run_of_another_format_is_neither_loaded_nor_resumed(copy):
 
 
 @pytest.mark.parametrize(
-    ("name", "message"), [("os.system", "no model 'os.system'"), ("sample_vae", "model 'sample_vae' is now 'flow_vae'")]
+    ("name", "message"),
+    [("os.system", "model 'os.system': unknown name"), ("sample_vae", "model 'sample_vae': renamed to 'flow_vae'")],
 )
 def test_space_with_unknown_model_runs_no_code(copy, name, message):
     path = checkpoint.step_path(copy / "best", 20)

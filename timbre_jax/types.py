@@ -1,7 +1,7 @@
-"""Records that every part of the library passes on, `Features`, `Posterior` and `Latent`, and operations on their frames.
+"""Data types that the whole library shares: features, latents and posteriors.
 
-Axes are named throughout the library: B sounds, T samples, N frames (or time steps of a latent series), F features,
-D latent dimensions. Time comes before channels everywhere.
+The library uses the same axis names everywhere: B sounds, T samples, N frames (or time steps of a latent series), F features
+and D latent dimensions. The time axis comes before the channel axis.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ Array = jax.Array | np.ndarray
 
 
 class Features(flax.struct.PyTreeNode):
-    """What a representation says of a batch of sounds.
+    """Features of a batch of sounds, as a representation computes them.
 
     Attributes:
-      values: [B, N, F] float32, in the representation's normalized units (usually [0, 1]).
-      mask: [B, N] float32, 1 where a frame lies within the sound's real length, 0 in the padding.
-      conditions: what a model sets aside and the way back to sound needs (level, gain, loudness), by name; each [B] or
-        [B, N].
-      rate: frames a second.
+      values: [B, N, F] float32, in the normalized units of the representation (usually [0, 1]).
+      mask: [B, N] float32, 1 for frames within the sound, 0 for padding.
+      conditions: quantities that the values do not contain and synthesis needs (level, gain, loudness), by name; each
+        [B] or [B, N].
+      rate: frames per second.
     """
 
     values: Array
@@ -36,14 +36,15 @@ class Features(flax.struct.PyTreeNode):
 
 
 class Latent(flax.struct.PyTreeNode):
-    """Points of a timbre space.
+    """Latents of a batch of sounds: points or series of points in a timbre space.
 
     Attributes:
-      values: [B, D] in a static space (one point a sound) or [B, N, D] in a series space (one point a frame).
-      mask: [B, N] float32 of the features that the points came from: the way back restores the real length with it.
+      values: [B, D] in a static space (one latent per sound), [B, N, D] in a series space (one latent per time step).
+      mask: [B, N] float32, the mask of the encoded features, from which decoding restores the length of each sound; None if
+        the latents do not come from sounds.
       conditions: as in `Features`.
-      codes: [B, N] int32 where the space is discrete ([B, N, Q] with Q residual codebooks), else None.
-      rate: points a second of a series; frames a second of the features in a static space.
+      codes: [B, N] int32 in a discrete space ([B, N, Q] with Q residual codebooks), else None.
+      rate: latents per second in a series space, frames per second of the features in a static space.
     """
 
     values: Array
@@ -54,11 +55,15 @@ class Latent(flax.struct.PyTreeNode):
 
 
 class Posterior(flax.struct.PyTreeNode):
-    """Diagonal Gaussian q(z | x) over `Latent.values`, and what goes along with it unchanged.
+    """Diagonal Gaussian posterior q(z | x) over `Latent.values`.
 
     Attributes:
-      mean, log_variance: [B, D] or [B, N, D]. A deterministic model has log_variance = -inf.
-      mask, conditions, codes, rate: as in `Latent`.
+      mean: [B, D] or [B, N, D].
+      log_variance: as `mean`; -inf for a deterministic encoder.
+      mask: as in `Latent`.
+      conditions: as in `Latent`.
+      rate: as in `Latent`.
+      codes: as in `Latent`.
     """
 
     mean: Array
@@ -72,21 +77,25 @@ class Posterior(flax.struct.PyTreeNode):
         return Latent(values=values, mask=self.mask, conditions=self.conditions, codes=self.codes, rate=self.rate)
 
     def mode(self) -> Latent:
-        """The most probable latent: the mean. Deterministic."""
+        """Returns the most probable latent, the mean."""
         return self._latent(self.mean)
 
     def sample(self, keys: Array) -> Latent:
-        """z = mean + exp(log_variance / 2) * eps, with one key per sound: keys [B], so that a sound's noise is its own.
+        """Samples z = mean + exp(log_variance / 2) * eps (Kingma & Welling 2013, eq. 4).
 
-        Reparameterized (Kingma & Welling 2013, eq. 4).
+        Args:
+          keys: [B], one key per sound, so that the noise of a sound does not depend on its batch.
+
+        Returns:
+          One latent per sound, differentiable in mean and log-variance.
         """
         noise = jax.vmap(lambda key: jax.random.normal(key, self.mean.shape[1:], jnp.float32))(keys)
         return self._latent(self.mean + jnp.exp(0.5 * self.log_variance) * noise)
 
     def kl(self) -> Array:
-        """KL(q || N(0, I)) of each sound in nats, [B]; frames of a series outside the mask do not count.
+        """Returns KL(q || N(0, I)) of each sound in nats, [B].
 
-        0.5 * sum(mean^2 + variance - 1 - log_variance) (Kingma & Welling 2013, appendix B).
+        0.5 * sum(mean^2 + variance - 1 - log_variance) (Kingma & Welling 2013, appendix B), without the padding of a series.
         """
         terms = 0.5 * (jnp.square(self.mean) + jnp.exp(self.log_variance) - 1.0 - self.log_variance)
         if terms.ndim == 3 and self.mask is not None:
@@ -94,25 +103,25 @@ class Posterior(flax.struct.PyTreeNode):
         return jnp.sum(terms, axis=tuple(range(1, terms.ndim)))
 
 
-def real_frames(latent: Latent) -> np.ndarray:
-    """Returns the number of latents [B] int of each series within its sound's real length, at least 1."""
+def count_real_frames(latent: Latent) -> np.ndarray:
+    """Returns the number of latents of each series within the sound, [B] int, at least 1."""
     return np.maximum(np.sum(np.asarray(frame_mask(latent)) > 0, axis=1), 1)
 
 
-# Operations on frames of features [B, N, F] or of series of latents [B, N, D]. Arrays with a time axis, [B, N, ...], change
-# along it; those of whole sounds, [B], stay. Numpy arrays stay numpy arrays: jax would compile anew for every length.
+# Operations on the frames of features [B, N, F] or latent series [B, N, D]. They change arrays with a time axis, [B, N, ...],
+# and keep those of whole sounds, [B]. Numpy arrays stay numpy arrays, because JAX would compile once for every length.
 
 Record = TypeVar("Record", Features, Latent)
 
 
 def frame_mask(record: Features | Latent) -> Array | np.ndarray:
-    """Returns the mask [B, N]; ones if the record has none."""
+    """Returns the mask [B, N], ones if the record has none."""
     values = record.values
     return _module(values).ones(values.shape[:2], np.float32) if record.mask is None else record.mask
 
 
 def slice_frames(record: Record, start: int, stop: int | None = None) -> Record:
-    """Returns the frames start..stop - 1 of every sound."""
+    """Returns frames start to stop - 1 of every sound."""
     return jax.tree.map(lambda x: x[:, start:stop] if np.ndim(x) > 1 else x, record)
 
 
@@ -120,12 +129,12 @@ def pad_frames(record: Record, total: int, *, before: int = 0) -> Record:
     """Pads every sound with frames outside the mask.
 
     Args:
-      record: features or a series of latents.
-      total: frames of the result.
-      before: how many of the new frames come first; the others follow.
+      record: features or latent series.
+      total: number of frames of the result.
+      before: number of frames to insert at the start; the others are appended.
 
     Returns:
-      The record with values, codes and mask of 0 in the new frames, and the first and last values of the conditions.
+      The padded record. In the new frames, values, codes and mask are 0 and conditions repeat their first or last value.
     """
     width = (before, total - before - record.values.shape[1])
     module = _module(record.values)
@@ -144,7 +153,7 @@ def pad_frames(record: Record, total: int, *, before: int = 0) -> Record:
 
 
 def concatenate_frames(records: Sequence[Record]) -> Record:
-    """Concatenates blocks of the same sounds in time; conditions that a block lacks are left out."""
+    """Concatenates blocks of the same sounds in time, with their common conditions."""
     parts = [part for part in records if part.values.shape[1]] or records[:1]
     names = sorted(set.intersection(*(set(part.conditions) for part in parts)))
     rate, module = parts[0].rate, _module(*(part.values for part in parts))

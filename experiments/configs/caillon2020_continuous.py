@@ -9,7 +9,7 @@ the paper alone; straight, brightness and bandwidth asked to move straight betwe
 The paper's: 24 kHz, 128 mels, kernel 5, one stride of 2, 16 latents, leaky ReLU then batch normalization, a Gaussian
 likelihood, KL weight .1, a regressor behind a reversal of gradients, loudness given to the decoder. Ours: narrower networks,
 for one core; random pieces of 96 frames (1 s); beta-NLL, without which 500 steps leave the means 18 dB off; and what frees the
-latents of loudness within 2,000 steps (`FrameVAE` says how each works): `relative_db`, `reader_weight`, `regressor_rate`. A
+latents of loudness within 2,000 steps (see `FrameVAE`): `relative_range_db`, `reader_weight`, `regressor_rate`. A
 regressor alone, at weight 30, was fooled (its error 1.0, that of knowing nothing) while a fresh probe found an R^2 of .47.
 
 Expected on 12 held-out recordings (96 sounds of 4 s; 48 recordings to train on; 2,000 steps, 8 to 10 minutes of a shared core),
@@ -43,9 +43,9 @@ def get_config(name="adversary"):
     if name == "no_adversary":
         config.model["invariant_to"] = ()
     if name == "straight":
-        config.model.update({"straight_weight": 100.0, "band_hz": LOG_MEL_PRESETS["caillon2020"].band_hz})
+        config.model.update({"straightness_weight": 100.0, "band_hz": LOG_MEL_PRESETS["caillon2020"].band_hz})
     if name in ("adversary", "straight"):
-        config.model.update({"relative_db": 60.0, "reader_weight": 30.0, "regressor_rate": 3.0})
+        config.model.update({"relative_range_db": 60.0, "reader_weight": 30.0, "regressor_rate": 3.0})
     config.optimizer.learning_rate = 1e-3
     config.optimizer.schedule = "cosine"
     config.optimizer.warmup_steps = 100

@@ -6,7 +6,7 @@ python experiments/train.py --config=library_best --workdir=runs/library_best --
 What it does beside a PCA with 64 components, from which it starts: the basis of 512 components is fitted to varied sounds
 (pitch, tempo, color, decay), which span unseen hits better than the hits themselves do; the stacks learn where linear
 coordinates are wasteful (onsets, decays); every latent is refined against the decoder; bands count as many bins as they
-stand for; what is as good as silence is silent (`gate`); and 1 dB of texture takes the blur from the sound of noise.
+stand for; values under `silence_threshold` are silent; and 1 dB of texture takes the blur from the sound of noise.
 
 Expected on 141 unseen hits of 703, with the bank's drum kits as extra_stores (README "Sample libraries"): log-spectral distance
 of the sounds 3.08 dB, 0.115 (0.080-0.145) under PCA's and 0.22 (0.02-0.41) under the nearest training hit's, sound by sound;
@@ -26,9 +26,9 @@ def get_config():
         basis_size=512,
         width=768,
         depth=2,
-        linear=True,
-        weights=LogMel().band_bins,
-        gate=0.05,
+        linear_paths=True,
+        feature_weights=LogMel().band_bins,
+        silence_threshold=0.05,
         refine_steps=4,
     )
     config.augment = {"name": "mel"}

@@ -12,7 +12,7 @@ tested every 100 steps. "underfit" has the falling learning rate with which the 
 some 2,000 steps, and the others were trained without (--config.optimizer.schedule=plateau gives it to any). Not the paper's:
 gradients longer than 20,000 are cut (the first ones on 580 hits were 11,000 to 19,000 long), and a step that went bad is taken
 back by itself; the thesis' losses exploded and were rolled back by hand (`FlowVAE` says what can make them). 20_flow starts
-with flows near the identity (flow_start .1), or it explodes at once.
+with flows near the identity (flow_init_scale .1), or it explodes at once.
 """
 
 from timbre_jax.training.config import default_config, model_section, representation_section
@@ -39,7 +39,7 @@ def get_config(name="64_dim"):
     config.representation = representation_section("log_mel")
     config.model = model_section("flow_vae", latent_size=latents, flows=flows, dropout=dropout)
     if flows > 10:
-        config.model.flow_start = 0.1
+        config.model.flow_init_scale = 0.1
     config.optimizer.learning_rate = 1e-3
     config.optimizer.eps = 1e-4
     config.optimizer.clip_norm = 2e4

@@ -171,7 +171,7 @@ def hertz(number):
 def test_frames_of_a_store_have_the_loudness_and_pitch_that_sounds(tmp_path):
     store = build_store(Tones(), tmp_path / "store", workers=1, progress=False)
     mel = LogMel(length=12800, hop=128, n_mels=20, n_frames=0, reference="fixed", range_db=100.0, loudness=True)
-    model = make_model("frame_vae", feature_shape=mel.feature_shape, latent_size=4, channels=(8,), strided=0, kernel=3)
+    model = make_model("frame_vae", feature_shape=mel.feature_shape, latent_size=4, channels=(8,), strided_layer=0, kernel=3)
     variables = jax.jit(model.init)(jax.random.key(0), mel.analyze(np.zeros((1, 12800), np.float32)))
     space = TimbreSpace(variables=variables, statistics={}, model=model, representation=mel)
     frames = latent_frames(space, store, most_fitted=3, batch_size=4)

@@ -50,7 +50,7 @@ def test_wrong_input_is_a_one_line_error(arguments, message, code, tmp_path):
     ("arguments", "message"),
     [
         (("--config.data.store=no/such",), "no/such: no such store"),
-        (("--config.model.name=gan", "--config.data.store=STORE"), "there is no model 'gan'; there are"),
+        (("--config.model.name=gan", "--config.data.store=STORE"), "model 'gan': unknown name"),
     ],
 )
 def test_configuration_that_cannot_be_trained_is_a_one_line_error(arguments, message, store, tmp_path):

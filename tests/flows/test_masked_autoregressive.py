@@ -1,4 +1,4 @@
-"""Flows against the full Jacobian, and the KL that they make."""
+"""Tests of flows: Jacobian, network and KL."""
 
 import jax
 import jax.numpy as jnp
@@ -15,8 +15,8 @@ def apply(flow, *arguments):
     return jax.jit(flow.apply)(*arguments)
 
 
-def made(flow, context_size=7, *, seed=0, batch=3, spread=1.0):
-    """The flow's variables, far from the identity, and inputs."""
+def make_flow(flow, context_size=7, *, seed=0, batch=3, spread=1.0):
+    """Returns variables of a flow, far from the identity, and inputs."""
     keys = jax.random.split(jax.random.key(seed), 4)
     z, context = jax.random.normal(keys[0], (batch, flow.size)), jax.random.normal(keys[1], (batch, context_size))
     variables = jax.jit(flow.init)(keys[2], z, context)
@@ -30,16 +30,16 @@ def made(flow, context_size=7, *, seed=0, batch=3, spread=1.0):
 
 @pytest.mark.parametrize("flow", [MaskedAutoregressiveFlow(6, hidden=5), FlowChain(5, 3, hidden=4)])
 def test_log_determinant_is_that_of_the_jacobian(flow):
-    variables, z, context = made(flow)
+    variables, z, context = make_flow(flow)
     values, log_det = apply(flow, variables, z, context)
     jacobian = jax.jit(jax.vmap(jax.jacfwd(lambda z, c: flow.apply(variables, z[None], c[None])[0][0])))(z, context)
     np.testing.assert_allclose(log_det, jnp.linalg.slogdet(jacobian)[1], rtol=1e-3, atol=1e-3)
     assert np.abs(values - z).max() > 0.1
 
 
-def test_the_jacobian_is_triangular_up_to_the_reversal():
+def test_jacobian_is_triangular_up_to_the_reversal():
     flow = MaskedAutoregressiveFlow(6, hidden=5)
-    variables, z, context = made(flow)
+    variables, z, context = make_flow(flow)
     jacobian = jax.jit(jax.jacfwd(lambda z: flow.apply(variables, z[None], context[:1])[0][0]))(z[0])[::-1]
     assert np.all(np.triu(jacobian, 1) == 0.0)
     below = np.asarray(jacobian)[np.tril_indices(6, -1)]
@@ -48,10 +48,10 @@ def test_the_jacobian_is_triangular_up_to_the_reversal():
     assert np.all((gates > 0) & (gates < 1))
 
 
-def test_each_dimension_is_the_thesis_small_net():
-    """By hand, one dimension after another: [h, z_<j] -> ELU -> (m, s), gate, then reversal."""
+def test_each_dimension_has_the_network_of_the_thesis():
+    """Computes one dimension after another: [h, z_<j] -> ELU -> (m, s), gate, reversal."""
     flow = MaskedAutoregressiveFlow(4, hidden=3)
-    variables, z, context = made(flow)
+    variables, z, context = make_flow(flow)
     p = jax.tree.map(np.asarray, variables["params"])
     elu = lambda x: np.where(x > 0, x, np.expm1(x))  # noqa: E731
     h = elu(np.asarray(context) @ p["context"]["kernel"] + p["context"]["bias"])
@@ -68,27 +68,27 @@ def test_each_dimension_is_the_thesis_small_net():
     np.testing.assert_allclose(apply(flow, variables, z, context)[0], result[:, ::-1], atol=1e-5)
 
 
-def test_parameters_are_the_thesis_number():
+def test_flow_has_504000_parameters():
     shapes = jax.eval_shape(MaskedAutoregressiveFlow(64).init, jax.random.key(0), jnp.zeros((1, 64)), jnp.zeros((1, 1568)))
     assert sum(leaf.size for leaf in jax.tree.leaves(shapes)) == 504_000
 
 
 def posterior_of(flow, *, batch, size, seed=1):
-    variables, _, context = made(flow, batch=1, seed=seed, spread=1.5)
+    variables, _, context = make_flow(flow, batch=1, seed=seed, spread=1.5)
     mean, log_variance = jnp.linspace(-0.5, 0.8, size), jnp.linspace(-1.0, 0.2, size)
     context, mean, log_variance = (jnp.broadcast_to(a, (batch, a.shape[-1])) for a in (context, mean, log_variance))
     return FlowPosterior(mean=mean, log_variance=log_variance, context=context, variables=variables, flow=flow)
 
 
-def test_kl_without_flows_is_the_closed_form():
+def test_kl_estimate_without_flows_equals_the_closed_form():
     posterior = posterior_of(FlowChain(4, 0), batch=20000, size=4)
     _, estimates = jax.jit(FlowPosterior.sample_with_kl)(posterior, jax.random.split(jax.random.key(0), 20000))
     error = float(jnp.std(estimates)) / 20000**0.5
     assert abs(float(estimates.mean()) - float(posterior.kl()[0])) < 4 * error
 
 
-def test_kl_with_flows_is_log_q_less_log_p_of_the_sample():
-    """log q(z_K) by the change of variables, with the Jacobian of the flows by differentiation."""
+def test_kl_estimate_is_log_q_minus_log_p_of_the_sample():
+    """Computes log q(z_K) by the change of variables with the Jacobian of the flows."""
     posterior, keys = posterior_of(FlowChain(3, 3, hidden=8), batch=20, size=3), jax.random.split(jax.random.key(0), 20)
     latent, estimates = jax.jit(FlowPosterior.sample_with_kl)(posterior, keys)
     deviation = jnp.exp(0.5 * posterior.log_variance)
@@ -103,7 +103,7 @@ def test_kl_with_flows_is_log_q_less_log_p_of_the_sample():
     np.testing.assert_allclose(estimates, log_q - norm.logpdf(latent.values).sum(1), rtol=1e-3, atol=1e-3)
 
 
-def test_mode_is_the_flow_of_the_mean_and_kl_has_no_formula():
+def test_mode_is_the_mean_after_the_flows():
     posterior = posterior_of(FlowChain(3, 2, hidden=4), batch=2, size=3)
     expected = posterior.flow.apply(posterior.variables, posterior.mean, posterior.context)[0]
     np.testing.assert_array_equal(posterior.mode().values, expected)
@@ -111,12 +111,12 @@ def test_mode_is_the_flow_of_the_mean_and_kl_has_no_formula():
         posterior.kl()
 
 
-def test_a_shut_gate_stays_finite():
-    """A gate at sigmoid(-200), 0 in float32: the logarithm of that would be -inf and its gradient NaN."""
+def test_closed_gate_has_finite_gradients():
+    """Closes a gate to sigmoid(-200), 0 in float32, whose logarithm would be -inf."""
     flow = MaskedAutoregressiveFlow(3, hidden=4)
-    variables, z, context = made(flow)
-    shut = variables["params"]["out_bias"].at[:, 1].set(-200.0)
-    variables = {"params": {**variables["params"], "out_bias": shut}}
+    variables, z, context = make_flow(flow)
+    bias = variables["params"]["out_bias"].at[:, 1].set(-200.0)
+    variables = {"params": {**variables["params"], "out_bias": bias}}
     assert np.all(apply(flow, variables, z, context)[1] < -500.0)
     gradient = jax.jit(jax.grad(lambda v: jnp.sum(flow.apply(v, z, context)[1])))(variables)
     assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(gradient))

@@ -61,7 +61,7 @@ SMALL_SERIES = {
             "name": "log_mel", "length": 16000, "n_fft": 512, "window_length": 512, "hop": 256, "n_mels": 24, "fmin": 60.0,
             "n_frames": 0, "reference": "fixed", "range_db": 100.0, "loudness": True, "iterations": 4, "nnls_iterations": 8,
         },
-        "model": {"name": "frame_vae", "latent_size": 3, "channels": (16, 16), "strided": 1},
+        "model": {"name": "frame_vae", "latent_size": 3, "channels": (16, 16), "strided_layer": 1},
     },
     "discrete": {
         "representation": {"name": "wave_frames", "length": 16384, "hop": 256, "window": 1024},

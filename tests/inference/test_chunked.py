@@ -28,7 +28,7 @@ def _space(representation, name, **settings):
 
 @pytest.fixture(scope="module")
 def space():
-    return _space(MEL, "frame_vae", channels=(8, 8, 8), strided=1)
+    return _space(MEL, "frame_vae", channels=(8, 8, 8), strided_layer=1)
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +100,7 @@ import jax, numpy as np
 from tests.inference.test_chunked import MEL, _space
 from timbre_jax.inference import chunked
 import dataclasses
-space = _space(dataclasses.replace(MEL, iterations=2, nnls_iterations=2), "frame_vae", channels=(8, 8, 8), strided=1)
+space = _space(dataclasses.replace(MEL, iterations=2, nnls_iterations=2), "frame_vae", channels=(8, 8, 8), strided_layer=1)
 minutes = float(sys.argv[1])
 wave = np.random.default_rng(0).normal(0, 0.1, round(minutes * 60 * 16000)).astype(np.float32)
 again = chunked.reconstruct_long(space, wave)

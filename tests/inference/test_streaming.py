@@ -30,7 +30,9 @@ def sounds(frames=N):
 
 
 def make_space():
-    model = make_model("frame_vae", feature_shape=(N, 6), latent_size=3, channels=(8, 8), strided=1, kernel=3, relative_db=60.0)
+    model = make_model(
+        "frame_vae", feature_shape=(N, 6), latent_size=3, channels=(8, 8), strided_layer=1, kernel=3, relative_range_db=60.0
+    )
     variables = model.initialize(dict(jax.jit(model.init)(jax.random.key(0), sounds())), lambda: [sounds()])
     stats = jax.tree.map(lambda x: x + 0.1, variables["batch_stats"])
     return TimbreSpace(

@@ -23,7 +23,7 @@ def trained():
     return model, jax.jit(model.init)(jax.random.key(0), x), x
 
 
-def test_the_papers_network_has_177169_parameters_in_the_layers_it_names():
+def test_network_of_the_paper_has_177169_parameters():
     model = make_model("conv_vae")
     variables = jax.eval_shape(lambda: model.init(jax.random.key(0), features(1, (372, 8))))
     # two convolutions; mean and log-variance; dense; two transposed convolutions; one to a single channel
@@ -34,7 +34,7 @@ def test_the_papers_network_has_177169_parameters_in_the_layers_it_names():
 
 
 @pytest.mark.parametrize("shape", [(372, 8), (372, 101), (17, 3), (1, 1)])
-def test_any_number_of_frames_and_harmonics_goes_through(shape):
+def test_any_number_of_frames_and_harmonics_is_possible(shape):
     model = make_model("conv_vae", feature_shape=shape)
 
     def run():
@@ -57,8 +57,8 @@ def test_reconstruction_lies_in_the_unit_interval_and_keeps_mask_and_conditions(
     assert again.rate == 93.0
 
 
-def test_time_is_the_first_axis(trained):
-    """A change in the last frame of the last row changes the latent; so does one in the first."""
+def test_every_corner_of_the_features_changes_the_latent(trained):
+    """Changes the first and last frame of the first and last row."""
     model, variables, x = trained
     base = model.embed(variables, x).values
     for frame, row in ((9, 2), (0, 0), (9, 0), (0, 2)):
@@ -66,7 +66,7 @@ def test_time_is_the_first_axis(trained):
         assert np.abs(model.embed(variables, moved).values - base).max() > 1e-4
 
 
-def test_loss_is_the_negative_evidence_bound_written_out(trained):
+def test_loss_is_the_negative_evidence_lower_bound(trained):
     model, variables, x = trained
     keys = jax.random.split(jax.random.key(5), 6)
     loss, metrics = model.apply(variables, x, keys, kl_weight=0.3, train=True, method="loss")
@@ -80,7 +80,7 @@ def test_loss_is_the_negative_evidence_bound_written_out(trained):
 
 
 @pytest.mark.parametrize("likelihood", ["gaussian", "gaussian_rows"])
-def test_every_parameter_of_a_likelihood_gets_a_gradient(likelihood):
+def test_every_parameter_of_a_likelihood_has_a_gradient(likelihood):
     model, x = small(likelihood=likelihood), features(3, (10, 3))
     variables = jax.jit(model.init)(jax.random.key(0), x)
     keys = jax.random.split(jax.random.key(1), 3)

@@ -30,24 +30,24 @@ def features(count=40, seed=0):
     return Features(values=values, mask=jnp.ones(values.shape[:2]))
 
 
-def fresh(model):
-    """Variables as a run begins with; compiled, as op by op it takes long."""
+def initial_variables(model):
+    """Returns initial variables; compiled, because single operations take long."""
     return jax.jit(lambda key: checkpoint.init_variables(model, key))(jax.random.key(0))
 
 
 def batches(values):
-    """Features in two batches, as training reads them."""
+    """Returns features in two batches, as training reads them."""
     return [Features(values=part, mask=np.ones(part.shape[:2], np.float32)) for part in (values[:33], values[33:])]
 
 
 @pytest.fixture(scope="module")
 def fitted():
-    """A model with the basis of 60 sounds and parameters that no training made."""
+    """Returns a model with the basis of 60 sounds and random parameters."""
     model = make_model("dense_vae", feature_shape=SHAPE, **SETTINGS)
     values = np.asarray(features(60).values)
-    variables = fresh(model)
+    variables = initial_variables(model)
     variables = model.initialize(variables, lambda: batches(values))
-    # The last layers of a new network are zeros in the residual blocks: move everything off.
+    # The last layers of residual blocks start at 0, so all parameters are changed.
     leaves, tree = jax.tree.flatten(variables["params"])
     keys = jax.random.split(jax.random.key(1), len(leaves))
     leaves = [leaf + 0.05 * jax.random.normal(key, leaf.shape) for leaf, key in zip(leaves, keys, strict=True)]
@@ -55,7 +55,7 @@ def fitted():
 
 
 def test_initialize_gives_the_pca_of_the_training_set(fitted):
-    """Against an SVD in float64, and nothing else is touched."""
+    """Compares with an SVD in float64; all other variables are unchanged."""
     model, variables = fitted
     values = np.asarray(features(60).values, np.float64).reshape(60, -1)
     mean = values.mean(0)
@@ -64,31 +64,31 @@ def test_initialize_gives_the_pca_of_the_training_set(fitted):
     np.testing.assert_allclose(basis["mean"].reshape(-1), mean, atol=1e-6)
     np.testing.assert_allclose(basis["scale"], singular[:12] / math.sqrt(60), rtol=1e-4)
     np.testing.assert_allclose(np.abs(np.sum(basis["components"] * rows[:12], axis=1)), 1.0, atol=1e-4)
-    before = fresh(model)
+    before = initial_variables(model)
     after = model.initialize(before, lambda: [features(60)])
     jax.tree.map(np.testing.assert_array_equal, before["params"], after["params"])
     assert jax.tree.structure(before) == jax.tree.structure(after)
     assert jax.tree.map(jnp.shape, before) == jax.tree.map(jnp.shape, after)
 
 
-def test_a_basis_larger_than_the_training_set_is_told():
+def test_basis_larger_than_the_training_set_is_refused():
     model = make_model("dense_vae", feature_shape=SHAPE, **SETTINGS)
-    variables = fresh(model)
-    with pytest.raises(ValueError, match=r"basis_size=12 needs more than 12 sounds.*has 9") as error:
+    variables = initial_variables(model)
+    with pytest.raises(ValueError, match=r"basis_size=12 needs more than 12 training sounds \(got 9\)") as error:
         model.initialize(variables, lambda: [features(9)])
     assert "\n" not in str(error.value)
 
 
-def test_the_loss_in_the_basis_is_the_loss_of_the_picture(fitted):
-    """-log N(picture; drawn, sigma) + KL, from the picture that `raw` draws, in float64."""
+def test_loss_in_the_basis_equals_the_loss_of_the_features(fitted):
+    """Computes -log N(x; decoded, sigma) + KL in float64 from the output of `raw`."""
     model, variables = fitted
     x, keys = features(7, seed=5), jax.random.split(jax.random.key(3), 7)
     loss, metrics = model.apply(variables, x, keys, kl_weight=0.7, method="loss")
     posterior = model.apply(variables, x, method="posterior")
     z = posterior.sample(keys).values
-    drawn = np.asarray(model.apply(variables, z, method="raw"), np.float64)
+    decoded = np.asarray(model.apply(variables, z, method="raw"), np.float64)
     log_sigma = float(variables["params"]["log_sigma"])
-    squares = np.square(np.asarray(x.values, np.float64) - drawn)
+    squares = np.square(np.asarray(x.values, np.float64) - decoded)
     nll = (0.5 * squares * math.exp(-2 * log_sigma) + log_sigma + 0.5 * math.log(2 * math.pi)).sum((1, 2))
     mean, log_variance = (np.asarray(a, np.float64) for a in (posterior.mean, posterior.log_variance))
     kl = 0.5 * (np.exp(log_variance) + mean**2 - 1 - log_variance).sum(1)
@@ -98,8 +98,8 @@ def test_the_loss_in_the_basis_is_the_loss_of_the_picture(fitted):
     np.testing.assert_allclose(loss, nll + 0.7 * kl, rtol=1e-4)
 
 
-def test_the_decoder_gets_the_latents_and_nothing_else(fitted):
-    """Whatever comes along with a latent, the picture is the same; another latent is another picture."""
+def test_decoder_depends_on_latents_only(fitted):
+    """Changes mask, conditions and latents."""
     model, variables = fitted
     z = jax.random.normal(jax.random.key(0), (4, 3))
     plain = model.apply(variables, Latent(values=z), method="decode").values
@@ -116,7 +116,7 @@ def test_the_decoder_gets_the_latents_and_nothing_else(fitted):
     np.testing.assert_allclose(plain, np.clip(raw, 0, 1), atol=1e-6)
 
 
-def test_embed_is_deterministic_and_explains_better_than_the_encoder(fitted):
+def test_embed_is_deterministic_and_better_than_the_encoder(fitted):
     model, variables = fitted
     x = features(16, seed=9)
     refined, again = (model.embed(variables, x) for _ in range(2))
@@ -125,18 +125,18 @@ def test_embed_is_deterministic_and_explains_better_than_the_encoder(fitted):
     np.testing.assert_array_equal(dataclasses.replace(model, refine_steps=0).embed(variables, x).values, guess.values)
 
     def cost(z):
-        drawn = np.asarray(model.apply(variables, z.values, method="raw"), np.float64)
-        error = np.square(drawn - np.asarray(x.values, np.float64)).sum((1, 2))
-        return error + model.refine_prior * np.square(np.asarray(z.values, np.float64)).sum(1)
+        decoded = np.asarray(model.apply(variables, z.values, method="raw"), np.float64)
+        error = np.square(decoded - np.asarray(x.values, np.float64)).sum((1, 2))
+        return error + model.refine_prior_weight * np.square(np.asarray(z.values, np.float64)).sum(1)
 
     assert (cost(refined) <= cost(guess) * (1 + 1e-5)).all()
     assert cost(refined).mean() < 0.98 * cost(guess).mean()
-    # Each sound on its own, in whatever batch.
+    # The refinement of a sound does not depend on its batch.
     part = Features(values=x.values[3:5], mask=x.mask[3:5])
     np.testing.assert_allclose(model.embed(variables, part).values, refined.values[3:5], atol=1e-4)
 
 
-def test_the_posterior_has_a_variance_that_cannot_run_away(fitted):
+def test_variance_of_the_posterior_is_bounded(fitted):
     model, variables = fitted
     far = Features(values=jnp.full((1, *SHAPE), 1e4), mask=jnp.ones((1, SHAPE[0])))
     posterior = model.apply(variables, far, method="posterior")
@@ -163,7 +163,7 @@ def whole(tmp_path_factory):
     return workdir, train_and_evaluate(config(), workdir, sources=small_sources(), progress=False)
 
 
-def test_it_learns_and_leaves_its_basis_alone(whole):
+def test_training_learns_and_keeps_the_basis(whole):
     workdir, result = whole
     lines = metric_lines(workdir)
     valid = [line["mse"] for line in lines if line["event"] == "valid"]
@@ -174,14 +174,14 @@ def test_it_learns_and_leaves_its_basis_alone(whole):
     floor = np.mean([np.square(example["values"] - mean).mean() for example in small_sources().valid])
     assert valid[-1] < 0.8 * floor
     space = timbre_jax.load(workdir)
-    blank = fresh(space.model)
+    blank = initial_variables(space.model)
     values = np.stack([example["values"] for example in small_sources().train])
     expected = space.model.initialize(blank, lambda: batches(values))["basis"]
-    # The same PCA read in other batches: equal but for rounding.
+    # The same PCA from other batches differs by rounding.
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), dict(space.variables["basis"]), expected)
 
 
-def test_a_run_goes_on_to_the_bit_with_its_basis_and_augmentation(whole, tmp_path):
+def test_resumed_run_is_bitwise_equal_with_basis_and_augmentation(whole, tmp_path):
     train_and_evaluate(config(steps=20), tmp_path, sources=small_sources(), progress=False)
     train_and_evaluate(config(), tmp_path, sources=small_sources(), progress=False)
     assert_same_run(tmp_path, whole[0])
@@ -189,13 +189,13 @@ def test_a_run_goes_on_to_the_bit_with_its_basis_and_augmentation(whole, tmp_pat
     assert any("basis" in name and "components" in name for name in arrays)
 
 
-def test_weights_decide_what_the_basis_and_the_error_see():
-    """With all weight on one half of the features, a basis as large as that half gives it back and forgets the other."""
+def test_feature_weights_apply_to_basis_and_error():
+    """Puts all weight on half of the features, which a basis of half the size reconstructs."""
     rows = SHAPE[1]
     half = tuple(1.0 if i < rows // 2 else 1e-6 for i in range(rows))
-    model = make_model("dense_vae", feature_shape=SHAPE, **{**SETTINGS, "basis_size": 30}, weights=half)
+    model = make_model("dense_vae", feature_shape=SHAPE, **{**SETTINGS, "basis_size": 30}, feature_weights=half)
     values = np.asarray(features(60).values)
-    variables = model.initialize(fresh(model), lambda: batches(values))
+    variables = model.initialize(initial_variables(model), lambda: batches(values))
     coordinates, rest = model.apply(variables, values, method="_coordinates")
     components, mean = np.asarray(variables["basis"]["components"]), np.asarray(variables["basis"]["mean"])
     roots = np.sqrt(np.array(half) / np.mean(half))
@@ -203,20 +203,20 @@ def test_weights_decide_what_the_basis_and_the_error_see():
     again = (np.asarray(coordinates) @ components).reshape(values.shape) / roots + mean
     error = np.square(again - values).mean((0, 1))
     assert error[: rows // 2].mean() < 0.5 * error[rows // 2 :].mean()
-    # What the basis cannot say, by hand.
+    # The error outside of the basis.
     lost = np.square((again - values) * roots).sum((1, 2))
     np.testing.assert_allclose(rest, lost, rtol=1e-2, atol=1e-3)
-    wrong = make_model("dense_vae", feature_shape=SHAPE, **SETTINGS, weights=(1.0, 2.0, 3.0))
-    with pytest.raises(ValueError, match=f"3 weights for {rows} features"):
-        fresh(wrong)
+    wrong = make_model("dense_vae", feature_shape=SHAPE, **SETTINGS, feature_weights=(1.0, 2.0, 3.0))
+    with pytest.raises(ValueError, match=rf"feature_weights .*\(got 3, expected {rows}\)"):
+        initial_variables(wrong)
 
 
-def test_what_lies_under_the_gate_is_silence(fitted):
+def test_values_below_the_silence_threshold_are_zero(fitted):
     model, variables = fitted
     z = jax.random.normal(jax.random.key(5), (4, 3))
     plain = np.asarray(model.apply(variables, Latent(values=z), method="decode").values)
     threshold = float(np.quantile(plain[plain > 0], 0.3))
-    gated = dataclasses.replace(model, gate=threshold)
+    gated = dataclasses.replace(model, silence_threshold=threshold)
     np.testing.assert_array_equal(
         gated.apply(variables, Latent(values=z), method="decode").values, np.where(plain < np.float32(threshold), 0.0, plain)
     )

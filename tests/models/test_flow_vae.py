@@ -1,4 +1,4 @@
-"""The thesis' network: shapes, parameters, dropout, classes, and that it learns without exploding."""
+"""Tests of FlowVAE: shapes, parameters, dropout, classes and stable training."""
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,7 @@ def sounds(count=4, frames=40, seed=0):
     return Features(values=values, mask=np.ones(values.shape[:2], np.float32), conditions={"level_db": np.zeros(count)})
 
 
-def test_sizes_are_the_thesis():
+def test_pooled_sizes_are_those_of_the_thesis():
     assert pooled_sizes((128, 125), POOLS) == [(128, 125), (63, 61), (31, 30), (15, 14), (7, 7)]
     assert pooled_sizes((128, 250), POOLS) == [(128, 250), (63, 124), (31, 62), (15, 30), (7, 15)]
     with pytest.raises(ValueError, match="too small for 4 pools"):
@@ -29,8 +29,8 @@ def test_sizes_are_the_thesis():
 
 
 @pytest.mark.parametrize(("frames", "context"), [(125, 1568), (250, 3360)])
-def test_parameters_of_the_whole_network(frames, context):
-    """Counted by hand: convolutions, dense layers, and 10 flows of 64 x context + 403,584."""
+def test_number_of_parameters_is_that_of_the_thesis(frames, context):
+    """Counts convolutions, dense layers and 10 flows of 64 x context + 403,584."""
     model = make_model("flow_vae", feature_shape=(frames, 128))
     features = Features(values=jnp.zeros((1, frames, 128)), mask=jnp.ones((1, frames)))
     shapes = jax.eval_shape(model.init, jax.random.key(0), features)["params"]
@@ -40,7 +40,7 @@ def test_parameters_of_the_whole_network(frames, context):
     assert sum(leaf.size for leaf in jax.tree.leaves(shapes)) == 2 * convolutions + dense + flows
 
 
-def test_dropout_belongs_to_the_example():
+def test_dropout_depends_on_the_key_of_the_sound_only():
     keys = jax.random.split(jax.random.key(0), 5)
     x = jnp.ones((5, 4000))
     dropped = dropout(x, keys, 0.25)
@@ -50,7 +50,7 @@ def test_dropout_belongs_to_the_example():
     np.testing.assert_array_equal(dropout(x, None, 0.25), x)
 
 
-def test_a_space_with_class_heads_embeds_decodes_and_classifies():
+def test_space_with_class_heads_embeds_decodes_and_classifies():
     classes = [["family", ["kick", "snare", "tom"]], ["kit", ["a", "b"]]]
     model = make_model("flow_vae", classes=classes, **SMALL)
     features = sounds()
@@ -75,16 +75,18 @@ def test_a_space_with_class_heads_embeds_decodes_and_classifies():
         TimbreSpace(variables={}, statistics={}, model=without, representation=None).classify(features)
 
 
-def test_conditions_of_bare_latents_are_the_medians():
+def test_latents_without_conditions_get_the_medians():
     model = make_model("flow_vae", **SMALL)
     space = TimbreSpace(variables={}, statistics={"condition_level_db": -12.5}, model=model, representation=None)
     np.testing.assert_array_equal(space.latent(np.zeros((3, 6))).conditions["level_db"], [-12.5] * 3)
 
 
 @pytest.mark.slow
-def test_it_learns_with_classes_from_an_extreme_start_and_stays_finite():
-    """Parameters ten times too large: gates and variances beyond what float32 has the exponential of. The logarithm of a
-    sigmoid, or exp of an unbounded log-variance, would give inf, and NaN in the gradient, in the first step."""
+def test_training_is_finite_from_extreme_parameters_and_learns_classes():
+    """Trains from parameters at which exponentials of gates and variances overflow.
+
+    The logarithm of a sigmoid, or exp of an unbounded log-variance, would make the gradient NaN in the first step.
+    """
     model = make_model("flow_vae", classes=[["family", ["a", "b"]]], **SMALL)
     optimizer = make_optimizer(eps=1e-4)
     state = create_state(model, optimizer, jax.random.key(0), hyper={"learning_rate": 3e-3, "kl_weight": 1.0})
@@ -111,7 +113,7 @@ def test_it_learns_with_classes_from_an_extreme_start_and_stays_finite():
     assert float(metrics["accuracy_family"]) > 0.8
 
 
-def test_blocks_and_pools_that_differ_in_number_are_named():
+def test_different_numbers_of_channels_and_pools_are_refused():
     model = make_model("flow_vae", feature_shape=(40, 36), channels=(4, 5))
-    with pytest.raises(ValueError, match=r"model\.channels has 2 blocks, model\.pools 4"):
+    with pytest.raises(ValueError, match=r"model\.channels: .*\(got 2, expected 4\)"):
         model.init(jax.random.key(0), Features(values=jnp.zeros((1, 40, 36)), mask=jnp.ones((1, 40))))

@@ -1,4 +1,4 @@
-"""FrameVAE: its shapes and parameters, likelihood and loss against closed forms, adversaries, padding, bad input."""
+"""Tests of FrameVAE: shapes, likelihood, adversaries, padding and invalid input."""
 
 import functools
 import itertools
@@ -11,11 +11,11 @@ from scipy.stats import norm
 
 from timbre_jax.models import make_model
 from timbre_jax.models.adversary.explained_variance import ExplainedVariance
-from timbre_jax.models.adversary.frame_regressor import quantile_table, regression_nll, standard_uniform, uniform
+from timbre_jax.models.adversary.frame_regressor import quantile_table, regression_nll, to_standard_uniform, to_uniform
 from timbre_jax.models.layers.frame_likelihood import log_variance_of
 from timbre_jax.types import Features, Latent
 
-SETTINGS = {"feature_shape": (14, 6), "latent_size": 4, "channels": (8, 8), "strided": 1}
+SETTINGS = {"feature_shape": (14, 6), "latent_size": 4, "channels": (8, 8), "strided_layer": 1}
 
 
 def features(count=3, frames=14, seed=0):
@@ -35,10 +35,10 @@ def keys(count=3):
     return jax.random.split(jax.random.key(5), count)
 
 
-def ready(**settings):
-    """A model with the distribution of the loudness, and batch statistics and parameters that are not those of a new one."""
+def make_trained(**settings):
+    """Returns a model with quantiles of loudness and changed statistics and parameters."""
     model = make_model("frame_vae", **{**SETTINGS, **settings})
-    variables = model.initialize(dict(fresh(model)), lambda: [features(), features(seed=1)])
+    variables = model.initialize(dict(initial_variables(model)), lambda: [features(), features(seed=1)])
     generator = np.random.default_rng(1)
     moved = jax.tree.map(lambda x: x + 0.05 * generator.normal(size=x.shape).astype(np.float32), variables["params"])
     stats = jax.tree.map(lambda x: x + 0.1, variables["batch_stats"])
@@ -46,7 +46,7 @@ def ready(**settings):
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def fresh(model):
+def initial_variables(model):
     return jax.jit(model.init)(jax.random.key(0), features())
 
 
@@ -66,11 +66,11 @@ def loss_of(model, variables, sounds, settings=()):
 
 
 @pytest.fixture(scope="module")
-def made():
-    return ready()
+def trained():
+    return make_trained()
 
 
-def test_the_papers_network_has_its_channels():
+def test_default_network_has_the_channels_of_wavae():
     model = make_model("frame_vae")
     shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), Features(jnp.zeros((1, 375, 128)), jnp.ones((1, 375)))))
     encoder, decoder = (
@@ -82,13 +82,13 @@ def test_the_papers_network_has_its_channels():
     assert [(k, a, b // (2 if i == 3 else 1)) for i, (k, a, b) in enumerate(decoder)] == [
         (5, a, b) for a, b in itertools.pairwise(mirror)
     ]
-    # 3 x 2 + 1 frames, made 8, then 3 x 2 latents; 4 x 2 latents, then 3 x 2 frames.
+    # 3 x 2 + 1 frames, rounded to 8, then 3 x 2 latents; 4 x 2 latents, then 3 x 2 frames.
     assert model.look_ahead == (10, 11)
     assert model.clone(causal=True).look_ahead == (0, 0)
 
 
-def test_one_latent_for_two_frames_and_back_at_any_length(made):
-    model, variables = made
+def test_any_length_has_one_latent_per_two_frames(trained):
+    model, variables = trained
     for frames in (1, 2, 7, 14, 33):
         sounds = features(2, frames)
         latent = jax.eval_shape(lambda x: model.embed(variables, x), sounds)
@@ -108,9 +108,9 @@ def test_one_latent_for_two_frames_and_back_at_any_length(made):
     np.testing.assert_allclose(pooled[0], features().conditions["loudness"][0].reshape(7, 2).mean(1), rtol=1e-6)
 
 
-def test_padding_changes_nothing(made):
-    """A sound alone, and in a batch of longer ones: latents, loss and all."""
-    model, variables = made
+def test_padding_does_not_change_latents_and_loss(trained):
+    """Compares a sound alone and in a batch of longer ones."""
+    model, variables = trained
     sounds = features(3, 14)
     short = part(sounds, slice(2, 3), 7)
     together, alone = embed(model, variables, sounds), embed(model, variables, short)
@@ -126,15 +126,17 @@ def test_padding_changes_nothing(made):
     np.testing.assert_allclose(other, whole, rtol=1e-5)
 
 
-def test_the_likelihood_is_a_gaussian_of_one_meaning(made):
-    """Against SciPy: sigma is exp(log_variance / 2) wherever it is used."""
-    model, variables = made
+def test_loss_is_that_of_a_gaussian_with_log_variance(trained):
+    """Compares with SciPy, where sigma is exp(log_variance / 2)."""
+    model, variables = trained
     sounds = features()
     loss, metrics = loss_of(model, variables, sounds, (("kl_weight", 0.1),))
 
     def outputs(module):
         posterior = module.posterior(sounds)
-        return posterior, module.decoder(module._told(posterior.sample(keys()).values, posterior.conditions), posterior.mask)[0]
+        return posterior, module.decoder(
+            module._decoder_inputs(posterior.sample(keys()).values, posterior.conditions), posterior.mask
+        )[0]
 
     posterior, raw = jax.jit(lambda: model.apply(variables, method=outputs))()
     mean, log_variance = np.asarray(raw[..., :6], np.float64), np.asarray(log_variance_of(raw[..., 6:]), np.float64)
@@ -153,16 +155,16 @@ def test_the_likelihood_is_a_gaussian_of_one_meaning(made):
     assert np.abs(np.asarray(loss - plain)).max() > 1e-3
 
 
-def test_the_regressor_learns_what_the_encoder_unlearns(made):
-    """The encoder's gradient of the adversary's part is -lambda times the plain one; the regressor's does not know lambda."""
-    model, variables = made
+def test_adversary_has_opposite_gradients_for_encoder_and_regressor(trained):
+    """Checks that -lambda scales the gradient of the encoder, not that of the regressor."""
+    model, variables = trained
     sounds = features()
 
     @functools.partial(jax.jit, static_argnums=0)
     def gradient(module, progress):
         def cost(params):
-            told = {"progress": progress, "kl_weight": 0.0, "method": "loss"}
-            return jnp.sum(module.apply({**variables, "params": params}, sounds, keys(), **told)[0])
+            options = {"progress": progress, "kl_weight": 0.0, "method": "loss"}
+            return jnp.sum(module.apply({**variables, "params": params}, sounds, keys(), **options)[0])
 
         return jax.grad(cost)(variables["params"])
 
@@ -176,7 +178,7 @@ def test_the_regressor_learns_what_the_encoder_unlearns(made):
             np.testing.assert_allclose(a, scale * b, atol=2e-4 * max(1.0, float(jnp.abs(a).max())))
     largest = max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(adversary[1.0]["encoder"]))
     assert largest > 1e-3
-    # A step of the regressors against their gradient lowers the error that is logged.
+    # A gradient step of the regressors lowers the logged error.
     moved = {
         k: jax.tree.map(lambda p, g: p - 0.05 * g, v, adversary[1.0][k]) if k.startswith("regressors") else v
         for k, v in variables["params"].items()
@@ -187,16 +189,16 @@ def test_the_regressor_learns_what_the_encoder_unlearns(made):
     assert errors[1] < errors[0]
 
 
-def test_loudness_is_uniform_by_its_own_distribution():
+def test_loudness_is_uniform_after_the_quantile_transform():
     generator = np.random.default_rng(0)
     loudness = np.concatenate([-100.0 * np.ones(1000), -50 + 10 * generator.normal(size=9000)]).astype(np.float32)
     table = quantile_table(loudness)
-    places = np.asarray(uniform(loudness, table))
+    places = np.asarray(to_uniform(loudness, table))
     assert places.min() >= 0.0
-    # Silence fills the first tenth and lies in its middle; the others are even over the rest.
+    # Silence fills the first tenth and maps to its middle; the rest is uniform.
     np.testing.assert_allclose(places[:1000], 0.05, atol=0.01)
     np.testing.assert_allclose(np.quantile(places[1000:], [0.1, 0.5, 0.9]), [0.19, 0.55, 0.91], atol=0.01)
-    standard = np.asarray(standard_uniform(generator.choice(loudness, 20000), table))
+    standard = np.asarray(to_standard_uniform(generator.choice(loudness, 20000), table))
     assert abs(standard.mean()) < 0.05
     assert standard.std() == pytest.approx(1.0, abs=0.05)
     nll, error = regression_nll(jnp.zeros((1, 20000, 2)), jnp.asarray(standard)[None])
@@ -204,78 +206,78 @@ def test_loudness_is_uniform_by_its_own_distribution():
     assert float(error.mean()) == pytest.approx(1.0, abs=0.1)
 
 
-def test_the_reader_explains_what_linear_regression_explains_and_no_noise():
+def test_reader_explains_as_much_as_linear_regression_and_no_noise():
     generator = np.random.default_rng(0)
     reader = ExplainedVariance(2, features=32, memory=0.95)
     z = generator.normal(size=(40, 4, 50, 3)).astype(np.float32) * 2.0
-    wanted = np.stack(
+    targets_by_batch = np.stack(
         [z[..., 0] + 2 * z[..., 1] + generator.normal(size=z.shape[:-1]) * 3, generator.normal(size=z.shape[:-1])], -1
     )
     mask = np.ones((4, 50), np.float32)
     mask[:, 40:] = 0.0
-    variables = jax.jit(reader.init)(jax.random.key(0), z[0], mask, wanted[0])
+    variables = jax.jit(reader.init)(jax.random.key(0), z[0], mask, targets_by_batch[0])
     step = jax.jit(lambda v, z, t: reader.apply(v, z, mask, t, train=True, mutable=["moments"]))
-    for batch, targets in zip(z, wanted.astype(np.float32), strict=True):
+    for batch, targets in zip(z, targets_by_batch.astype(np.float32), strict=True):
         targets[:, 40:] = 1e3  # beyond the mask
         explained, variables = step(variables, batch, targets)
     expected = 20.0 / 29.0
     assert float(explained[0]) == pytest.approx(expected, abs=0.05)
     assert float(explained[1]) < 0.05
-    np.testing.assert_allclose(reader.apply(variables, z[0], mask, wanted[0]), explained, atol=1e-5)
+    np.testing.assert_allclose(reader.apply(variables, z[0], mask, targets_by_batch[0]), explained, atol=1e-5)
 
     def cost(shrunk):
         moved = z[0] * jnp.asarray([shrunk, 1.0, 1.0])
         noise = jax.random.normal(jax.random.key(0), moved.shape)
-        return reader.apply(variables, moved + noise, mask, wanted[0], train=True, mutable=["moments"])[0][0]
+        return reader.apply(variables, moved + noise, mask, targets_by_batch[0], train=True, mutable=["moments"])[0][0]
 
-    # Less of what explains the target explains less: the gradient says so.
+    # Shrinking the latent that explains the target lowers R^2.
     assert float(jax.jit(jax.grad(cost))(1.0)) > 0.0
 
 
-def test_a_label_can_be_removed_and_a_condition_that_is_not_there_is_told():
+def test_labels_can_be_removed_and_missing_conditions_are_refused():
     labels = (("family", ("brass", "reed", "string")),)
     model = make_model("frame_vae", **SETTINGS, invariant_to=("loudness", "family"), labels=labels, reader_weight=1.0)
-    told = {"labels": {"family": jnp.asarray([0, 2, -1])}, "method": "loss"}
+    options = {"labels": {"family": jnp.asarray([0, 2, -1])}, "method": "loss"}
     variables = jax.eval_shape(lambda: model.init(jax.random.key(0), features()))
-    loss, metrics = jax.eval_shape(lambda v: model.apply(v, features(), keys(), **told), variables)
+    loss, metrics = jax.eval_shape(lambda v: model.apply(v, features(), keys(), **options), variables)
     assert loss.shape == (3,)
     assert set(metrics) >= {"family_error", "loudness_error", "family_read", "loudness_read"}
     assert variables["params"]["regressors_1"]["Dense_1"]["kernel"].shape[1] == 3
     assert variables["moments"]["readers_1"]["mean"].shape == (4 + 10 + 128 + 3,)
 
-    def tried(module, sounds, method):
+    def evaluate(module, sounds, method):
         return jax.eval_shape(
             lambda v: module.apply(v, sounds, *([keys()] if method == "loss" else []), method=method), variables
         )
 
-    with pytest.raises(ValueError, match="invariant to the label 'family', which the batch does not have"):
-        tried(model, features(), "loss")
-    with pytest.raises(ValueError, match=r"features of this space are \[B, N, 6\] with at least one frame, not \[3, 14, 5\]"):
-        tried(model, features().replace(values=jnp.zeros((3, 14, 5))), "posterior")
-    other = make_model("frame_vae", **SETTINGS, given=(), invariant_to=("f0",))
+    with pytest.raises(ValueError, match="names the label 'family', which the batch does not have"):
+        evaluate(model, features(), "loss")
+    with pytest.raises(ValueError, match=r"must have shape \[B, N, 6\] with at least one frame \(got \[3, 14, 5\]\)"):
+        evaluate(model, features().replace(values=jnp.zeros((3, 14, 5))), "posterior")
+    other = make_model("frame_vae", **SETTINGS, decoder_conditions=(), invariant_to=("f0",))
     blank = {"quantiles": {"f0": jnp.zeros(257)}}
     with pytest.raises(ValueError, match=r"invariant_to names 'f0'.*they have: loudness"):
         other.initialize(blank, lambda: [features()])
 
 
-def test_gain_does_not_reach_latents_that_see_values_relative_to_the_loudness():
-    model, variables = ready(relative_db=40.0)
+def test_relative_values_make_latents_independent_of_gain():
+    model, variables = make_trained(relative_range_db=40.0)
     sounds = features(2)
     sounds = sounds.replace(values=0.5 + 0.3 * sounds.values, mask=jnp.ones((2, 14)))
     quieter = sounds.replace(values=sounds.values - 0.1, conditions={"loudness": sounds.conditions["loudness"] - 10.0})
     loud, soft = (embed(model, variables, x).values for x in (sounds, quieter))
     np.testing.assert_allclose(loud, soft, atol=1e-4)
-    plain = model.clone(relative_db=0.0)
+    plain = model.clone(relative_range_db=0.0)
     assert np.abs(embed(plain, variables, sounds).values - embed(plain, variables, quieter).values).max() > 1e-2
 
 
-def test_a_latent_without_conditions_is_decoded_at_the_mean_and_a_hand_sets_the_loudness(made):
-    model, variables = made
+def test_latents_without_conditions_are_decoded_at_the_mean_loudness(trained):
+    model, variables = trained
     z = jnp.asarray(np.random.default_rng(0).normal(size=(1, 5, 4)), jnp.float32)
     mean = float(variables["quantiles"]["loudness"].mean())
     bare = decode(model, variables, Latent(values=z)).values
     for curve in (jnp.full((1, 5), mean), jnp.full((1,), mean)):
-        told = decode(model, variables, Latent(values=z, conditions={"loudness": curve})).values
-        np.testing.assert_allclose(told, bare, atol=1e-5)
+        decoded = decode(model, variables, Latent(values=z, conditions={"loudness": curve})).values
+        np.testing.assert_allclose(decoded, bare, atol=1e-5)
     louder = decode(model, variables, Latent(values=z, conditions={"loudness": jnp.full((1,), mean + 20)}))
     assert np.abs(louder.values - bare).max() > 1e-3

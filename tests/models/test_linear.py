@@ -22,23 +22,23 @@ def as_features(x):
 
 
 @pytest.mark.parametrize("shape", [(30, 8), (80, 60)], ids=["covariance", "subspace"])
-def test_pca_is_sklearns(shape):
+def test_pca_equals_that_of_sklearn(shape):
     from sklearn.decomposition import PCA
 
     x = low_rank(200, shape, 12)
     model = make_model("pca", feature_shape=shape, latent_size=5)
     variables = model.fit(batches(x))
-    theirs = PCA(5, svd_solver="full").fit(x.reshape(200, -1))
+    expected_pca = PCA(5, svd_solver="full").fit(x.reshape(200, -1))
     components = np.asarray(variables["params"]["components"])
-    cosines = np.abs((components * theirs.components_).sum(1))
+    cosines = np.abs((components * expected_pca.components_).sum(1))
     np.testing.assert_allclose(cosines, 1.0, atol=1e-5)
-    # sklearn divides by n - 1, the statistics here by n.
-    np.testing.assert_allclose(variables["params"]["scale"] ** 2, theirs.explained_variance_ * 199 / 200, rtol=1e-4)
-    expected = theirs.inverse_transform(theirs.transform(x.reshape(200, -1))).reshape(x.shape)
+    # sklearn divides by n - 1, PCA here by n.
+    np.testing.assert_allclose(variables["params"]["scale"] ** 2, expected_pca.explained_variance_ * 199 / 200, rtol=1e-4)
+    expected = expected_pca.inverse_transform(expected_pca.transform(x.reshape(200, -1))).reshape(x.shape)
     np.testing.assert_allclose(model.reconstruct(variables, as_features(x)).values, expected, atol=2e-4)
 
 
-def test_pca_latents_are_white_on_the_training_set_and_come_back():
+def test_pca_latents_are_white_on_the_training_set_and_invertible():
     x = low_rank(300, (6, 4), 24, noise=0)
     model = make_model("pca", feature_shape=(6, 4), latent_size=4)
     variables = model.fit(batches(x))
@@ -49,12 +49,12 @@ def test_pca_latents_are_white_on_the_training_set_and_come_back():
     np.testing.assert_allclose(model.embed(variables, again).values, z, atol=1e-3)
 
 
-def test_pca_of_too_few_sounds():
-    with pytest.raises(ValueError, match="more than 3 sounds"):
+def test_pca_refuses_too_few_sounds():
+    with pytest.raises(ValueError, match=r"more than 3 sounds \(got 3\)"):
         make_model("pca", feature_shape=(5, 4), latent_size=3).fit(batches(low_rank(3, (5, 4), 2)))
 
 
-def test_mean_image_says_the_mean_whatever_it_hears():
+def test_mean_image_reconstructs_the_mean():
     x = low_rank(20, (5, 4), 3)
     model = make_model("mean_image", feature_shape=(5, 4))
     variables = model.fit(batches(x))
@@ -63,6 +63,6 @@ def test_mean_image_says_the_mean_whatever_it_hears():
     np.testing.assert_array_equal(model.embed(variables, as_features(x)).values, 0)
 
 
-def test_an_empty_training_set():
-    with pytest.raises(ValueError, match="training split is empty"):
+def test_mean_image_refuses_an_empty_training_set():
+    with pytest.raises(ValueError, match="training split: contains no sounds"):
         make_model("mean_image", feature_shape=(5, 4)).fit(lambda: iter(()))

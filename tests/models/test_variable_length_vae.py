@@ -1,4 +1,4 @@
-"""Sounds of any length in one space."""
+"""Tests of VariableLengthVAE: time bins, padding, and lengths from 8 ms to 40 s."""
 
 import jax
 import jax.numpy as jnp
@@ -23,14 +23,14 @@ SETTINGS = {
 
 
 def decays(lengths, frames, bands=32):
-    """Sounds that fade over their length, each with its own color."""
+    """Returns features of sounds that fade over their length, each with another spectrum."""
     time = np.arange(frames)[None, :, None] / np.asarray(lengths)[:, None, None]
     color = np.exp(-((np.arange(bands) - np.linspace(4, bands - 4, len(lengths))[:, None]) ** 2) / 40.0)
     mask = (np.arange(frames) < np.asarray(lengths)[:, None]).astype(np.float32)
     return Features(values=np.float32(np.maximum(1 - time, 0) * color[:, None] * mask[..., None]), mask=mask)
 
 
-def test_bins_are_a_frame_wide_at_first_and_reach_the_end():
+def test_bins_start_one_frame_wide_and_reach_the_end():
     edges = bin_edges(128, 5000)
     widths = np.diff(edges)
     assert edges[0] == 0.0
@@ -42,7 +42,7 @@ def test_bins_are_a_frame_wide_at_first_and_reach_the_end():
     np.testing.assert_allclose(np.diff(bin_edges(40, 20)), 0.5)
 
 
-def test_what_varies_slowly_comes_back_from_the_bins():
+def test_slowly_varying_curve_is_restored_from_bins():
     slow = np.sin(2.0 * np.log(20.0 + np.arange(3000)))
     edges = bin_edges(128, 5000)
     means = to_bins(3000, 128, 5000) @ slow / np.maximum(to_bins(3000, 128, 5000).sum(1), 1e-9)
@@ -51,8 +51,8 @@ def test_what_varies_slowly_comes_back_from_the_bins():
     assert np.abs(again - slow)[inside].max() < 0.02
 
 
-def test_padding_does_not_matter_and_the_length_is_kept():
-    """The same sounds padded to 300 and to 900 frames are the same points and come back as long as they were."""
+def test_latents_do_not_depend_on_padding_and_decoding_keeps_the_length():
+    """Embeds the same sounds padded to 300 and to 900 frames, and with noise in the padding."""
     model = make_model("variable_length_vae", **SETTINGS)
     lengths = [1, 7, 60, 290]
     short, long = decays(lengths, 300), decays(lengths, 900)
@@ -72,8 +72,8 @@ def test_padding_does_not_matter_and_the_length_is_kept():
 
 
 @pytest.mark.slow
-def test_8_ms_and_40_s_are_learned_in_one_batch():
-    """Hop 8 ms: 1 to 5000 frames. It reconstructs both and says how long each is."""
+def test_training_learns_sounds_of_8_ms_and_40_s_in_one_batch():
+    """Trains on 1 to 5,000 frames (hop 8 ms); checks reconstructions and predicted lengths."""
     model, optimizer = make_model("variable_length_vae", **SETTINGS), make_optimizer(eps=1e-4)
     lengths = [1, 4, 16, 64, 250, 1000, 2500, 5000]
     features = decays(lengths, 5000)
@@ -84,8 +84,8 @@ def test_8_ms_and_40_s_are_learned_in_one_batch():
         state, _ = step(state, batch, jax.random.key(1))
     variables = state.variables()
     latent = model.embed(variables, features)
-    guess = np.exp(model.apply(variables, latent.values, method="log_length"))
-    np.testing.assert_allclose(np.log(guess), np.log(lengths), atol=0.5)
+    predicted = np.exp(model.apply(variables, latent.values, method="log_length"))
+    np.testing.assert_allclose(np.log(predicted), np.log(lengths), atol=0.5)
     again = model.apply(variables, latent, method="decode")
     error = jnp.sum(jnp.square(again.values - features.values) * features.mask[..., None], (1, 2))
     power = jnp.sum(jnp.square(features.values), (1, 2))

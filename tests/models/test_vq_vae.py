@@ -20,13 +20,13 @@ SMALL = {
     "vq_vae": {"channels": (4, 4, 8), "kernel": 5, "width": 16, "depth": 1},
     "spectral_vq_vae": {"channels": (24,), "kernel": 3},
 }
-# What both share and takes long to compile is tried quickly with one of them.
+# Tests of shared code that compile slowly run with one of the models unless slow tests are included.
 ONE = pytest.mark.parametrize("name", ["spectral_vq_vae", pytest.param("vq_vae", marks=pytest.mark.slow)])
 SLOW_BOTH = pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow) for name in sorted(SMALL)])
 
 
 def sounds(count, *, seed=0):
-    """Tones of four harmonics with a decay, of different pitch, brightness and level."""
+    """Returns decaying tones of four harmonics with random f0, brightness and level."""
     generator, t = np.random.default_rng(seed), np.arange(FRAMES * HOP) / RATE
     f0, tilt = generator.uniform(200, 900, count), generator.uniform(0.3, 0.9, count)
     waves = sum(tilt[:, None] ** h * np.sin(2 * np.pi * h * f0[:, None] * t) for h in range(1, 5))
@@ -39,10 +39,10 @@ def representation():
 
 
 @functools.cache
-def space(name, books=1):
-    """An untrained model, initialized from sounds."""
+def space(name, num_codebooks=1):
+    """Returns an untrained model, initialized from sounds."""
     features = representation().analyze(jnp.asarray(sounds(12)))
-    settings = {"codes": 16, "latent_size": 8, "window": WINDOW, "num_codebooks": books, **SMALL[name]}
+    settings = {"codes": 16, "latent_size": 8, "window": WINDOW, "num_codebooks": num_codebooks, **SMALL[name]}
     model = make_model(name, feature_shape=features.values.shape[1:], **settings)
     variables = model.initialize(dict(jax.jit(model.init)(jax.random.key(0), features)), lambda: [features])
     return TimbreSpace(variables=variables, statistics={}, model=model, representation=representation())
@@ -57,7 +57,7 @@ def blocks(record, sizes):
 
 @pytest.mark.parametrize("sizes", [(5, 5, 5, 5), pytest.param((1, 5, 14), marks=pytest.mark.slow)])
 @ONE
-def test_a_stream_is_the_whole(name, sizes):
+def test_stream_equals_the_whole_series(name, sizes):
     of, key = space(name), jax.random.key(4)
     features = representation().analyze(jnp.asarray(sounds(2, seed=5)))
     whole = of.encode(features)
@@ -66,23 +66,23 @@ def test_a_stream_is_the_whole(name, sizes):
     for block in blocks(features, sizes):
         state, part = streaming.encode_block(of, state, block)
         parts.append(part)
-    found = concatenate_frames([*parts, streaming.finish_encoding(of, state)[1]])
-    np.testing.assert_array_equal(found.codes, whole.codes)
-    np.testing.assert_allclose(found.values, whole.values, atol=1e-5)
-    np.testing.assert_allclose(found.conditions["gain_db"], whole.conditions["gain_db"], atol=1e-4)
+    latent = concatenate_frames([*parts, streaming.finish_encoding(of, state)[1]])
+    np.testing.assert_array_equal(latent.codes, whole.codes)
+    np.testing.assert_allclose(latent.values, whole.values, atol=1e-5)
+    np.testing.assert_allclose(latent.conditions["gain_db"], whole.conditions["gain_db"], atol=1e-4)
     state, parts = streaming.decoder_state(of, 2), []
     for block in blocks(whole, sizes):
         state, part = streaming.decode_block(of, state, block, key)
         parts.append(part)
-    made = concatenate_frames([*parts, streaming.finish_decoding(of, state, key)[1]])
-    np.testing.assert_allclose(made.values, sound.values, atol=1e-5)
-    np.testing.assert_array_equal(made.mask, sound.mask)
+    decoded = concatenate_frames([*parts, streaming.finish_decoding(of, state, key)[1]])
+    np.testing.assert_allclose(decoded.values, sound.values, atol=1e-5)
+    np.testing.assert_array_equal(decoded.mask, sound.mask)
     assert streaming.look_ahead(of).encoder == (1 if name == "vq_vae" else 3)
     assert streaming.look_ahead(of).decoder == (2 if name == "vq_vae" else 5)
 
 
 @ONE
-def test_codes_carry_no_level_and_the_gain_is_the_level(name):
+def test_codes_do_not_depend_on_level_and_the_gain_is_the_level(name):
     of, waves = space(name), sounds(3, seed=2)
     loud, quiet = of.embed(waves), of.embed(0.1 * waves)
     np.testing.assert_array_equal(loud.codes, quiet.codes)
@@ -93,7 +93,7 @@ def test_codes_carry_no_level_and_the_gain_is_the_level(name):
 
 
 @SLOW_BOTH
-def test_what_pads_a_sound_changes_nothing(name):
+def test_padding_does_not_change_the_sound(name):
     of, key, length = space(name), jax.random.key(1), 12 * HOP
     short = make_representation("wave_frames", sample_rate=RATE, length=length, hop=HOP, window=WINDOW)
     wave = sounds(1)[:, :length]
@@ -104,7 +104,7 @@ def test_what_pads_a_sound_changes_nothing(name):
 
 
 @ONE
-def test_silence_and_a_sound_of_one_frame(name):
+def test_silence_is_silent_and_one_frame_is_enough(name):
     of = space(name)
     np.testing.assert_array_equal(of.reconstruct(jnp.zeros((1, FRAMES * HOP))), 0.0)
     one = make_representation("wave_frames", sample_rate=RATE, length=HOP, hop=HOP, window=WINDOW)
@@ -116,20 +116,20 @@ def test_silence_and_a_sound_of_one_frame(name):
     assert np.isfinite(wave).all()
 
 
-@pytest.mark.parametrize("books", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("num_codebooks", [1, pytest.param(2, marks=pytest.mark.slow)])
 @ONE
-def test_codes_are_values(name, books):
-    of = space(name, books)
+def test_codes_and_values_correspond(name, num_codebooks):
+    of = space(name, num_codebooks)
     latent = of.embed(sounds(2))
-    assert latent.codes.shape == ((2, FRAMES) if books == 1 else (2, FRAMES, 2))
-    assert of.model.codebook(of.variables).shape == ((16, 8) if books == 1 else (2, 16, 8))
+    assert latent.codes.shape == ((2, FRAMES) if num_codebooks == 1 else (2, FRAMES, 2))
+    assert of.model.codebook(of.variables).shape == ((16, 8) if num_codebooks == 1 else (2, 16, 8))
     np.testing.assert_array_equal(of.model.from_codes(of.variables, latent.codes), latent.values)
-    if books == 2:
+    if num_codebooks == 2:
         with pytest.raises(ValueError, match=r"codes: must be \[..., 2\]"):
             of.model.from_codes(of.variables, np.zeros((2, 5), int))
 
 
-def test_noise_is_the_keys():
+def test_noise_depends_on_the_key():
     of = space("vq_vae")
     latent = of.embed(sounds(1))
     np.testing.assert_array_equal(of.render(latent), of.render(latent))
@@ -138,7 +138,7 @@ def test_noise_is_the_keys():
     assert not space("spectral_vq_vae").model.stochastic_decoder
 
 
-def test_nothing_begins_from_silence():
+def test_initialization_from_silence_is_refused():
     of = space("spectral_vq_vae")
     silent = representation().analyze(jnp.zeros((2, FRAMES * HOP)))
     with pytest.raises(ValueError, match="only silence"):
@@ -146,7 +146,7 @@ def test_nothing_begins_from_silence():
 
 
 @SLOW_BOTH
-def test_a_small_training_learns_and_uses_many_codes(name):
+def test_training_learns_and_uses_many_codes(name):
     of, steps = space(name), 150
     features = representation().analyze(jnp.asarray(sounds(64)))
     model = of.model.clone(train_frames=10)

@@ -1,4 +1,4 @@
-"""HarmonicTracks: known notes there and back, and every kind of frame that has no pitch."""
+"""Tests of HarmonicTracks: known notes, unvoiced frames, synthesis and quality."""
 
 import json
 import os
@@ -22,11 +22,11 @@ BATCH = 8  # two chunks of the analysis on a CPU, so one compiled program serves
 
 @pytest.fixture(scope="module")
 def notes():
-    """[8, 64000]: five harmonic notes that are released, then noise, silence and a note with vibrato."""
+    """Returns waves [8, 64000]: five released notes, noise, silence and a note with vibrato."""
     envelope = sounds.held_then_released()
     harmonic = [envelope * sounds.harmonic_tone(f0, 0.3 / np.arange(1.0, 8.0), phases=np.arange(7.0)) for f0 in F0S]
-    swinging = sounds.harmonic_tone(sounds.vibrato(300.0, cents=50.0, rate_hz=5.0), [0.3, 0.1, 0.05])
-    waves = [*harmonic, sounds.noise(), np.zeros(sounds.LENGTH), swinging]
+    vibrato_note = sounds.harmonic_tone(sounds.vibrato(300.0, cents=50.0, rate_hz=5.0), [0.3, 0.1, 0.05])
+    waves = [*harmonic, sounds.noise(), np.zeros(sounds.LENGTH), vibrato_note]
     return np.stack(waves).astype(np.float32)
 
 
@@ -38,14 +38,14 @@ def tracks(notes):
 HELD = slice(6, 270)  # frames between attack and note-off
 
 
-def test_tracks_of_known_notes(tracks):
+def test_tracks_equal_those_of_known_notes(tracks):
     assert np.abs(sounds.cents(tracks.f0[:5, HELD], F0S[:, None])).max() < 2.0
-    for f0, found in zip(F0S, tracks.amplitude_db[:5, HELD], strict=True):
+    for f0, amplitude_db in zip(F0S, tracks.amplitude_db[:5, HELD], strict=True):
         orders = np.arange(1, 8)
         below = orders * f0 < 8000
         expected = 20 * np.log10(0.3 / orders[below])
-        np.testing.assert_allclose(found[:, below], np.broadcast_to(expected, found[:, below].shape), atol=0.3)
-        assert np.all(found[:, ~below] == -100.0)
+        np.testing.assert_allclose(amplitude_db[:, below], np.broadcast_to(expected, amplitude_db[:, below].shape), atol=0.3)
+        assert np.all(amplitude_db[:, ~below] == -100.0)
 
 
 def test_released_frames_hold_f0_and_fall_to_the_floor(tracks):
@@ -69,8 +69,8 @@ def test_vibrato_is_followed(tracks):
     assert np.abs(sounds.cents(tracks.f0[7, 6:-6], true[6:-6])).max() < 10.0
 
 
-def test_analyze_synthesize_analyze(notes):
-    """f0 within 10 cents and log amplitudes within 1 dB, on every frame that sounds (the issue's target)."""
+def test_synthesis_keeps_f0_and_amplitudes(notes):
+    """Checks f0 within 10 cents and amplitudes within 1 dB on every audible frame."""
     first = TRACKS.analyze(notes)
     assert first.values.shape == (BATCH, 372, 8)
     assert first.values.dtype == jnp.float32
@@ -83,7 +83,7 @@ def test_analyze_synthesize_analyze(notes):
     assert error[np.asarray(db)[harmonic, HELD] > -70.0].max() < 1.0
 
 
-def test_synthesized_level_is_that_of_the_note(notes):
+def test_synthesis_keeps_the_level(notes):
     wave = np.asarray(TRACKS.synthesize(TRACKS.analyze(notes)))
     assert wave.shape == notes.shape
     middle = slice(8000, 40000)
@@ -92,14 +92,14 @@ def test_synthesized_level_is_that_of_the_note(notes):
     assert np.abs(wave[6]).max() == 0.0  # silence stays silence
 
 
-def test_a_notes_features_do_not_depend_on_its_batch(notes):
-    """Nor on the place in it: 5 notes are a chunk and a remainder."""
+def test_features_of_a_note_do_not_depend_on_its_batch(notes):
+    """Changes size and order of the batch; 5 notes are a chunk and a remainder."""
     together = np.asarray(TRACKS.analyze(notes).values)
     np.testing.assert_allclose(TRACKS.analyze(notes[:5]).values, together[:5], atol=2e-5)
     np.testing.assert_allclose(TRACKS.analyze(notes[::-1].copy()).values, together[::-1], atol=2e-5)
 
 
-def test_mask_follows_lengths_and_other_lengths_are_cut_or_padded(notes):
+def test_mask_follows_lengths_and_sounds_are_cut_or_padded(notes):
     mask = np.asarray(TRACKS.analyze(notes, np.array([64000] * 6 + [0, 1720])).mask)
     np.testing.assert_array_equal(mask.sum(axis=1), [372] * 6 + [0, 10])
     short, long = notes[:, :20000], np.pad(notes, ((0, 0), (0, 500)), constant_values=0.5)
@@ -120,7 +120,7 @@ def test_masked_frames_are_silent(notes):
     assert np.abs(wave[0, : 99 * 172]).max() > 0.1
 
 
-def test_all_harmonics_up_to_half_the_sample_rate(notes):
+def test_all_harmonics_below_half_the_sample_rate(notes):
     every = HarmonicTracks(n_harmonics=0)
     assert every.feature_shape == (372, 101)
     few = np.asarray(TRACKS.analyze(notes).values)
@@ -146,7 +146,7 @@ def test_normalize_is_the_inverse_of_denormalize(scale, row, lowest, quietest):
     np.testing.assert_allclose(representation.normalize(f0, db), values, atol=1e-5)
 
 
-def test_quality_tells_the_kinds_apart(notes):
+def test_quality_distinguishes_unsuitable_sounds(notes):
     waves = notes.copy()
     waves[1] = sounds.sine(3000.0, 0.5)  # above the range
     waves[2] = 0.5  # a constant
@@ -182,13 +182,13 @@ def test_quality_tells_the_kinds_apart(notes):
         ({"harmonics": 7}, "harmonics"),
     ],
 )
-def test_wrong_settings_are_named(wrong, message):
+def test_wrong_settings_are_refused(wrong, message):
     with pytest.raises(ValueError, match=message):
         make_representation("harmonic_tracks", **wrong)
 
 
-def test_the_compiled_analysis_stays_on_the_device(notes):
-    """No callback to the host, and memory that does not grow with the batch beyond its inputs and outputs."""
+def test_compiled_analysis_has_no_callbacks_and_bounded_memory(notes):
+    """Checks that the memory grows with the batch only by inputs and outputs."""
     lowered = jax.jit(lambda waves: TRACKS.analyze(waves).values).lower
     small, large = (lowered(jax.ShapeDtypeStruct((size, 64000), jnp.float32)).compile() for size in (8, 32))
     assert "callback" not in large.as_text()
@@ -197,8 +197,8 @@ def test_the_compiled_analysis_stays_on_the_device(notes):
         assert per_note < 1e6
 
 
-def test_real_notes_have_the_pitch_of_their_key():
-    """f0 within 50 cents of the key, octaves folded (one of the instruments sounds an octave off)."""
+def test_real_notes_have_the_f0_of_their_key():
+    """Checks f0 within 50 cents of the key, up to octaves."""
     import soundfile
 
     folder = Path(os.environ.get("TIMBRE_TEST_DATA", "")) / "nsynth"

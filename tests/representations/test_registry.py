@@ -14,12 +14,12 @@ HZ = HarmonicTracks(n_harmonics=0, f0_scale="hz", f0_range=(70.0, 2200.0))
 
 
 @pytest.mark.parametrize("representation", [HZ, *LOG_MEL_PRESETS.values(), WaveFrames(hop=128, window=512)])
-def test_settings_go_through_json(representation):
+def test_settings_survive_json(representation):
     again = make_representation(representation.name, **json.loads(json.dumps(representation_settings(representation))))
     assert again == representation
     assert hash(again) == hash(representation)
 
 
-def test_an_unknown_representation_lists_the_known_ones():
+def test_unknown_representation_is_refused_with_the_known_ones():
     with pytest.raises(ValueError, match="harmonic_tracks"):
         make_representation("harmonic_trucks")

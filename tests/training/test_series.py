@@ -12,7 +12,7 @@ from timbre_jax.training.loop import train_and_evaluate
 from timbre_jax.training.step import random_crops
 from timbre_jax.types import Features
 
-MODEL = {"name": "frame_vae", "latent_size": 3, "channels": (16, 16), "strided": 1, "kernel": 3, "reader_weight": 3.0}
+MODEL = {"name": "frame_vae", "latent_size": 3, "channels": (16, 16), "strided_layer": 1, "kernel": 3, "reader_weight": 3.0}
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,7 @@ def test_space_contains_distribution_of_conditions(run, sources):
 
 
 def test_missing_condition_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="given names 'loudness', but the features have no such condition") as error:
+    with pytest.raises(ValueError, match="decoder_conditions names 'loudness', which is no condition of the features") as error:
         train_and_evaluate(small_config(model=MODEL), tmp_path, sources=small_sources(), progress=False)
     assert "\n" not in str(error.value)
 

@@ -73,7 +73,9 @@ def test_accumulated_gradient_equals_gradient_of_whole_batch(setting):
 
 
 def test_batch_statistics_are_computed_per_accumulated_part():
-    model = make_model("frame_vae", feature_shape=SHAPE, latent_size=2, channels=(4,), strided=0, given=(), invariant_to=())
+    model = make_model(
+        "frame_vae", feature_shape=SHAPE, latent_size=2, channels=(4,), strided_layer=0, decoder_conditions=(), invariant_to=()
+    )
     optimizer = make_optimizer("adam")
     state = new_state(model, optimizer)
     batch = batch_of(8)

@@ -30,7 +30,7 @@ from timbre_jax.inference.batched import map_batches
 from timbre_jax.inference.pooled import level_name
 from timbre_jax.metrics.bootstrap import sums_interval
 from timbre_jax.metrics.table import Result, write_results
-from timbre_jax.models.adversary.frame_regressor import quantile_table, uniform
+from timbre_jax.models.adversary.frame_regressor import quantile_table, to_uniform
 from timbre_jax.space import TimbreSpace
 from timbre_jax.types import Features
 
@@ -176,7 +176,7 @@ def measure_invariance(
     rank = np.full(len(known), np.nan)
     if known.any():
         table = quantile_table(frames.loudness[known & frames.judged])
-        rank[known] = np.asarray(uniform(jnp.asarray(frames.loudness[known]), jnp.asarray(table)))
+        rank[known] = np.asarray(to_uniform(jnp.asarray(frames.loudness[known]), jnp.asarray(table)))
     targets = {
         "loudness": (np.where(audible, frames.loudness, np.nan), f"loudness in dB, frames over {AUDIBLE_DB:g} dB"),
         "loudness_rank": (rank, "loudness' place in its distribution, all frames"),

@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 
 from timbre_jax.metrics.table import Table
-from timbre_jax.types import Latent, real_frames
+from timbre_jax.types import Latent, count_real_frames
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +62,7 @@ def series_statistics(latent: Latent, *, longest: float = 2.0) -> SeriesStatisti
         raise ValueError("the series says no rate (latents a second)")
     if not np.isfinite(values).all():
         raise ValueError(f"{np.count_nonzero(~np.isfinite(values))} of {values.size} latents are not finite")
-    lengths = real_frames(latent)
+    lengths = count_real_frames(latent)
     sounds = [series[:length] for series, length in zip(values, lengths, strict=True)]
     frames = np.concatenate(sounds)
     mean, deviation = frames.mean(0), frames.std(0)

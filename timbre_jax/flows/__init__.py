@@ -1,1 +1,1 @@
-"""Normalizing flows: invertible maps of latents with their log-determinants, and the posterior that they make."""
+"""Normalizing flows of latents and the posterior that they define."""

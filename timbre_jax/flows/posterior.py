@@ -1,4 +1,4 @@
-"""The posterior that flows make of a diagonal Gaussian."""
+"""Posterior of a diagonal Gaussian transformed by flows."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from timbre_jax.types import Array, Latent, Posterior
 
 
 class FlowPosterior(Posterior):
-    """q(z_K | x): z_0 of a diagonal Gaussian, z_K = the flows of z_0 given a context.
+    """Posterior q(z_K | x) of z_K, to which flows map z_0 of a diagonal Gaussian.
 
     Attributes:
-      mean, log_variance: [B, D], of z_0.
-      context: [B, C], what the flows see of the sound.
-      variables: of the flows.
-      flow: the flows, settings only.
+      mean: [B, D] of z_0.
+      log_variance: [B, D] of z_0.
+      context: [B, C] features of the sound, the context of the flows.
+      variables: variables of the flows.
+      flow: the unbound flows.
     """
 
     context: Array | None = None
@@ -30,17 +31,21 @@ class FlowPosterior(Posterior):
         return self.flow.apply(self.variables, z, self.context)
 
     def mode(self) -> Latent:
-        """The flow of the mean of z_0: one deterministic latent a sound. Neither mean nor mode of q(z_K | x) has a formula."""
+        """Returns the mean of z_0 after the flows; q(z_K | x) has no closed-form mode."""
         return self._latent(self._forward(self.mean)[0])
 
     def sample(self, keys: Array) -> Latent:
-        """z_K of one sample of z_0 a sound; keys [B]."""
+        """Samples z_K with one key per sound, [B]."""
         return self.sample_with_kl(keys)[0]
 
     def sample_with_kl(self, keys: Array) -> tuple[Latent, Array]:
-        """A sample and its estimate of KL(q || N(0, I)), [B] in nats: log q(z_K | x) - log p(z_K) at that very sample.
+        """Returns a sample and an unbiased estimate of KL(q || N(0, I)) from it, [B] in nats.
 
-        sum(z_K^2 / 2 - eps^2 / 2 - log sigma_0) - log |det dz_K/dz_0| (Kingma et al. 2016, algorithm 1); unbiased.
+        The estimate is log q(z_K | x) - log p(z_K) = sum(z_K^2 / 2 - eps^2 / 2 - log sigma_0) - log |det dz_K/dz_0| (Kingma et
+        al. 2016, algorithm 1).
+
+        Args:
+          keys: [B], one key per sound.
         """
         noise = jax.vmap(lambda key: jax.random.normal(key, self.mean.shape[1:], jnp.float32))(keys)
         z, log_det = self._forward(self.mean + jnp.exp(0.5 * self.log_variance) * noise)
@@ -48,11 +53,11 @@ class FlowPosterior(Posterior):
         return self._latent(z), jnp.sum(terms, -1) - log_det
 
     def kl(self) -> Array:
-        """Closed form without flows; with flows there is none.
+        """Returns the KL in closed form, which exists without flows only.
 
         Raises:
-          ValueError: there are flows.
+          ValueError: if there are flows.
         """
         if self.flow.count:
-            raise ValueError("a posterior with flows has no KL in closed form: sample_with_kl gives an estimate of one sample")
+            raise ValueError("posterior with flows: has no KL in closed form; use sample_with_kl for an estimate")
         return super().kl()

@@ -22,7 +22,7 @@ import numpy as np
 
 from timbre_jax.generation.static_paths import along_arc
 from timbre_jax.space import TimbreSpace
-from timbre_jax.types import Array, Latent, frame_mask, real_frames
+from timbre_jax.types import Array, Latent, count_real_frames, frame_mask
 
 
 def stretch(latent: Latent, count: int) -> Latent:
@@ -36,7 +36,7 @@ def stretch(latent: Latent, count: int) -> Latent:
     """
     if count < 1:
         raise ValueError(f"a series has at least 1 latent, not {count}")
-    last = real_frames(latent)[:, None] - 1
+    last = count_real_frames(latent)[:, None] - 1
     place = last * (np.linspace(0.0, 1.0, count) if count > 1 else np.full(1, 0.5))
     low = np.floor(place).astype(np.int64)
     high, between = np.minimum(low + 1, last), place - low
@@ -53,7 +53,7 @@ def stretch(latent: Latent, count: int) -> Latent:
 
 def align(*latents: Latent, count: int | None = None) -> tuple[Latent, ...]:
     """Series stretched to one length: `count`, or that of the longest."""
-    longest = max(int(np.max(real_frames(latent))) for latent in latents)
+    longest = max(int(np.max(count_real_frames(latent))) for latent in latents)
     return tuple(stretch(latent, longest if count is None else count) for latent in latents)
 
 
@@ -249,7 +249,7 @@ def smooth(latent: Latent, frames: float) -> Latent:
 
 def reverse(latent: Latent) -> Latent:
     """Reverses the frames within the real length: values, level and codes. Frames behind it stay."""
-    order, lengths = np.arange(latent.values.shape[1])[None, :], real_frames(latent)[:, None]
+    order, lengths = np.arange(latent.values.shape[1])[None, :], count_real_frames(latent)[:, None]
     return _rearranged(latent, np.where(order < lengths, lengths - 1 - order, order))
 
 

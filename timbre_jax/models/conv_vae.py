@@ -12,13 +12,14 @@ from timbre_jax.types import Array, Features, Latent, Posterior
 
 
 class Encoder(nn.Module):
-    """Stride-2 convolutions, flatten, two dense layers: [B, H, W] to mean and log-variance [B, D]."""
+    """Strided convolutions and dense layers, [B, H, W] to mean and log-variance [B, D]."""
 
     latent_size: int
     channels: tuple[int, ...]
 
     @nn.compact
     def __call__(self, image: Array) -> tuple[Array, Array]:
+        """Returns mean and log-variance [B, D] of images [B, H, W]."""
         x = image[..., None]
         for features in self.channels:
             x = nn.relu(Conv3x3(features, "down")(x))
@@ -27,13 +28,14 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """The encoder mirrored: dense, stride-2 transposed convolutions, one 3x3 convolution to a single channel."""
+    """Dense layer and transposed convolutions, [B, D] to [B, H, W]."""
 
     image_shape: tuple[int, int]
     channels: tuple[int, ...]
 
     @nn.compact
     def __call__(self, z: Array) -> Array:
+        """Returns images [B, H, W] of latents [B, D]."""
         factor = 2 ** len(self.channels)
         height, width = (size // factor for size in self.image_shape)
         x = nn.Dense(height * width * self.channels[-1])(z)
@@ -44,44 +46,45 @@ class Decoder(nn.Module):
 
 
 class ConvVAE(TimbreModel):
-    """q(z | x) = N(mean(x), diag(exp(log_variance(x)))), p(z) = N(0, I), p(x | z) by the likelihood head.
+    """Convolutional VAE of Natsiou, O'Leary & Longo 2023 (section 3.2, Fig. 3).
 
-    Loss: -log p(x | z) + kl_weight * KL(q || p), one sample of z a sound, summed over pixels (Kingma & Welling 2013, eq. 10).
+    q(z | x) = N(mean(x), diag(exp(log_variance(x)))) and p(z) = N(0, I). The loss is -log p(x | z) + kl_weight * KL(q || p),
+    summed over features, with one sample of z per sound (Kingma & Welling 2013, eq. 10).
 
-    The paper (Natsiou, O'Leary & Longo 2023, section 3.2 and Fig. 3) says: encoder and decoder of two 2-D convolutional layers
-    each, 32 filters, kernel 3, stride 2, same padding, ReLU; two dense layers for mean and variance; 8 latents; binary
-    cross-entropy. Inferred here: 372 frames (373 do not halve twice); ReLU after the decoder's dense layer; a last 3x3
-    convolution to one channel, as in the usual Keras example (177,169 parameters in all); cross-entropy summed over pixels
-    (its mean, with a summed KL, collapses). The text's "softmax" output is read as a sigmoid: over the one channel softmax
-    would be the constant 1, over two classes it is the sigmoid, and over rows or frames its output sums to 1, which features
-    in [0, 1] do not.
+    From the paper: encoder and decoder of two 2-D convolutions each (32 filters, kernel 3, stride 2, same padding, ReLU), two
+    dense layers for mean and variance, 8 latents, binary cross-entropy. Inferred: 372 frames, because 373 cannot be halved
+    twice; ReLU after the dense layer of the decoder; a final 3x3 convolution to one channel, as in the Keras example of a
+    convolutional VAE (177,169 parameters in total); cross-entropy summed over features, because its mean with a summed KL
+    collapses; a sigmoid where the text says "softmax" output. A softmax over the one channel would be constant, and over rows
+    or frames it would sum to 1, which features in [0, 1] do not.
 
-    Features [B, N, F] are seen as pictures of F rows and N columns; both are padded with zeros to multiples of 2^layers inside,
-    and cropped on the way out, so any number of harmonics or frames will do.
-
-    `embed` is the posterior's mean.
+    The network treats features [B, N, F] as images of F rows and N columns. It pads both sides with zeros to multiples of
+    2^layers and crops its output, so that any number of harmonics and frames is possible.
 
     Attributes:
-      channels: filters of the layers.
-      likelihood: "bernoulli" (the paper's), "gaussian" or "gaussian_rows" (`heads`).
+      channels: number of filters of each convolution of the encoder; the decoder mirrors them.
+      likelihood: "bernoulli" (the paper's), "gaussian" or "gaussian_rows", see `make_head`.
     """
 
     channels: tuple[int, ...] = (32, 32)
     likelihood: str = "bernoulli"
 
     def setup(self):
+        """Creates the layers."""
         self.encoder = Encoder(self.latent_size, self.channels)
-        self.decoder = Decoder(self._padded(), self.channels)
+        self.decoder = Decoder(self._image_shape(), self.channels)
         self.head = make_head(self.likelihood, n_features=self.feature_shape[1])
 
-    def _padded(self) -> tuple[int, int]:
+    def _image_shape(self) -> tuple[int, int]:
+        """Returns rows and columns of the padded image."""
         factor = 2 ** len(self.channels)
         frames, rows = (-(-size // factor) * factor for size in self.feature_shape)
         return rows, frames
 
     def posterior(self, features: Features, *, train: bool = False) -> Posterior:
+        """Returns the posterior q(z | x) of features [B, N, F]."""
         frames, rows = self.feature_shape
-        height, width = self._padded()
+        height, width = self._image_shape()
         padding = ((0, 0), (0, height - rows), (0, width - frames))
         image = jnp.pad(features.values.transpose(0, 2, 1), padding)
         mean, log_variance = self.encoder(image)
@@ -89,16 +92,18 @@ class ConvVAE(TimbreModel):
         return Posterior(mean, log_variance, features.mask, features.conditions, features.rate)
 
     def raw(self, z: Array) -> Array:
-        """Latents [B, D] to what the head takes, [B, N, F]."""
+        """Maps latents [B, D] to the input of the likelihood head, [B, N, F]."""
         frames, rows = self.feature_shape
         return self.decoder(z)[:, :rows, :frames].transpose(0, 2, 1)
 
     def decode(self, latent: Latent, *, train: bool = False) -> Features:
+        """Returns the mean of p(x | z), features [B, N, F]."""
         return latent_features(self.head.mean(self.raw(latent.values)), latent)
 
     def loss(
         self, features: Features, keys: Array, *, kl_weight: Array | float = 1.0, train: bool = False
     ) -> tuple[Array, dict[str, Array]]:
+        """Returns the loss and its metrics, see `TimbreModel.loss`."""
         posterior = self.posterior(features, train=train)
         raw = self.raw(posterior.sample(keys).values)
         reconstruction, kl = self.head.nll(raw, features.values), posterior.kl()
@@ -106,4 +111,5 @@ class ConvVAE(TimbreModel):
         return reconstruction + kl_weight * kl, {"reconstruction": reconstruction, "kl": kl, "mse": mse}
 
     def make_training_layers(self, features: Features) -> None:
+        """Calls the layers that only `loss` uses."""
         self.head.nll(features.values, features.values)

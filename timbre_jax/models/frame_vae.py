@@ -1,4 +1,4 @@
-"""The continuous model of Caillon et al. 2020: a 1-D convolutional VAE over frames, invariant to loudness."""
+"""Convolutional VAE with per-frame latents (continuous model of Caillon et al. 2020)."""
 
 from __future__ import annotations
 
@@ -15,77 +15,80 @@ from timbre_jax.models.adversary.frame_regressor import (
     FrameRegressor,
     quantile_table,
     regression_nll,
-    scaled,
-    standard_uniform,
+    standardize,
+    to_standard_uniform,
 )
 from timbre_jax.models.adversary.gradient_reversal import reversal_strength, reverse_gradient
 from timbre_jax.models.base import TimbreModel, Variables
 from timbre_jax.models.layers.class_heads import label_nll
-from timbre_jax.models.layers.frame_conditions import delay_curves, pool_curves, repeat_curves
+from timbre_jax.models.layers.frame_conditions import delay_curves, missing_condition_message, pool_curves, repeat_curves
 from timbre_jax.models.layers.frame_layers import FrameStack
 from timbre_jax.models.layers.frame_likelihood import frame_nll
-from timbre_jax.models.layers.straightness import band_moments, detour, following
+from timbre_jax.models.layers.straightness import log_band_moments, next_in_batch, squared_detour
 from timbre_jax.types import Array, Features, Latent, Posterior, frame_mask, pad_frames
 
 Stream = dict[str, Any]
 
 
 class FrameVAE(TimbreModel):
-    """One latent for every `stride` frames, made of their surroundings, and frames again.
+    """VAE with per-frame latents, from which adversaries remove conditions or labels.
 
-    Encoder: convolutions over time of kernel 5, leaky ReLU then batch normalization between them, one of them with stride 2;
-    with the paper's settings (which are the defaults) 128-256-256-512-512-512-128-32 channels, the last being mean and
-    log-variance of 16 latents. The decoder is its mirror; it is told the conditions `given` (loudness) beside the latents.
+    The encoder is a stack of convolutions over time with leaky ReLU and batch normalization; one of them has a stride. The
+    decoder mirrors it and also takes the conditions `decoder_conditions` (loudness) as input. The likelihood is a Gaussian per
+    bin with a predicted log-variance in [-10, 0]. Caillon et al. 2020 do not detail the architecture. The defaults are those of
+    their public code (acids-ircam/wavae at f73cf0a, "wavae" below), where the adversary is off by default. wavae samples z with
+    the log-variance as log-sigma; here it is a log-variance everywhere.
 
-    Likelihood: a Gaussian for every bin, log-variance between -10 and 0, where sigma^2 = exp(log_variance) everywhere (the
-    paper's public code takes one number for log-sigma in one place and for log-variance in another).
+    Adversary: for each entry of `invariant_to`, a regressor predicts the condition, transformed to a uniform distribution by
+    its quantiles in the training set (`initialize`), or the label from the means of the latents. Gradient reversal
+    (`reverse_gradient`) of strength lambda * `adversary_weight`, lambda = 1 - exp(-progress / `reversal_time_constant`), trains
+    the encoder to prevent this.
 
-    Invariance: for each of `invariant_to`, a regressor reads the latents' means through a reversal of gradients
-    (`reverse_gradient`) of strength lambda * `adversary_weight`, lambda = 1 - exp(-progress / `reversal_time`). It learns to
-    predict the condition, made uniform by its own distribution in the training set (`initialize` keeps its quantiles in the
-    variables), or the label; the encoder learns latents from which it cannot. With () there is no regressor.
+    The loss in nats per frame is -log p(x | z) + kl_weight * KL - adversary_weight * (negative log-likelihood of the
+    regressors), summed over the frames within the mask and divided by all frames N. Its value is what the encoder minimizes;
+    the regressors minimize their own part. Frames outside the mask count neither in the loss nor in batch statistics nor as
+    neighbors. wavae takes means, not sums; over 128 bins, 16 latents and 2 frames per latent, its weights .1 and 1 correspond
+    to a `kl_weight` of 1.6 and an `adversary_weight` of 128 here.
 
-    Loss, in nats a frame: -log p(x | z) + kl_weight * KL - adversary_weight * (what the regressor's best prediction costs),
-    sums over the frames within the mask over all frames N. Its value is what the encoder lowers; the regressor lowers its own
-    part. Frames outside the mask count nowhere: not in the loss, not in batch statistics, not as neighbors.
+    Ours, disabled in the default settings:
 
-    Four settings are ours; the paper's recipe has them at 0, 0, 1 and 1. `reader_weight` adds an adversary in closed form
-    (`ExplainedVariance`): a reader of each latent by itself, always as good as least squares make it, and the encoder lowers
-    -1/2 log(1 - R^2) of what it explains of the condition. With `relative_db` the encoder sees every frame's values
-    less the frame's loudness, down to so many dB under it: gain does not reach the latents at all, and the adversary only has
-    to find what else goes with loudness. `adversary_weight` and `regressor_rate` (how much faster the regressors learn) make
-    the adversary strong enough for runs of some thousand steps.
+    - `reader_weight` adds a second adversary in closed form, the reader (`ExplainedVariance`): the best least-squares
+      prediction of the condition from each latent. The encoder also minimizes lambda * -1/2 log(1 - R^2) of this prediction.
+    - `relative_range_db` replaces the values at the encoder's input by values relative to the loudness of the frame, so that
+      gain cannot influence the latents and the adversaries only remove what correlates with loudness.
+    - `regressor_rate` multiplies the learning rate of the regressors, for runs of only some thousand steps.
+    - `beta` weights each bin by stop_gradient(sigma^(2 beta)) with a mean weight of 1 per sound (beta-NLL: Seitzer et al.
+      2022). Without it, a Gaussian with learned variances learns uncertain means last. The metric "reconstruction" is
+      unweighted.
+    - `straightness_weight` penalizes detours in brightness between sounds: the decoder also decodes a random point between each
+      sound of the batch and the next, and the loss adds the squared deviation of its log centroid and log bandwidth from the
+      straight line between those of both sounds, frame by frame.
 
-    With `beta` (ours) bins are weighted by stop_gradient(sigma^(2 beta)), their mean kept at 1 in every sound (beta-NLL:
-    Seitzer et al. 2022): a Gaussian that learns its variances else learns the means of unsure bins last. "reconstruction" is
-    logged without the weights.
-
-    With `straight_weight` (ours) the decoder also makes what lies between the latents of each sound of a batch and the next, at
-    a share drawn for each: where the logarithms of its centroid and bandwidth leave the straight line between those of the
-    ends, frame by frame, the squares are added, times the weight (`straight.detour`). A decoder is else only asked where
-    sounds are, and half-way between two of them makes what it will.
-
-    Series of any length: N that is no multiple of the stride is filled up with frames outside the mask, and `decode` gives
-    stride * M frames.
+    If N is not a multiple of the stride, frames outside the mask are appended; `decode` returns stride * M frames for M
+    latents.
 
     Attributes:
-      channels: of the encoder between features and latents.
-      strided: which convolution has the stride. stride: frames a latent.
-      kernel: of all convolutions. causal: they look back only, so that a stream has no look-ahead.
-      given: conditions [B, N] of the features that the decoder is told.
-      invariant_to: conditions, or labels of the training's config.data.labels, to be removed from the latents.
-      labels: set by training: ((name, (label, ...)), ...).
-      regressor_convolutions, regressor_dense: channels of the regressors.
-      reversal_time: see above, as a part of the run. The paper's is 100,000 steps.
-      adversary_weight: nats of the regressor's against those of the likelihood of a frame.
-      beta: see above; 0 is the plain likelihood.
-      reader_weight: of the reader in closed form; 0 has none. reader_features, reader_memory: its random features, and how
-        long its moments remember (`ExplainedVariance`).
+      channels: output channels of the encoder's convolutions, without the last one (2 * latent_size).
+      strided_layer: index of the convolution with the stride.
+      stride: frames per latent.
+      kernel: kernel size of all convolutions.
+      causal: whether convolutions use past frames only, so that a stream has no look-ahead.
+      decoder_conditions: conditions [B, N] that the decoder takes as input.
+      invariant_to: conditions, or label sets of `config.data.labels`, to remove from the latents.
+      labels: label sets, ((name, (label, ...)), ...); set by training.
+      regressor_convolutions: channels of the regressors' convolutions.
+      regressor_dense: units of the regressors' hidden dense layers.
+      reversal_time_constant: time constant of lambda as a fraction of the run (wavae: 100,000 steps).
+      adversary_weight: weight of the regressors' likelihood relative to that of a frame.
+      beta: exponent of the variance weighting, 0..1; 0 for the plain likelihood.
+      reader_weight: weight of the closed-form adversary; 0 disables it.
+      reader_features: number of random features of the closed-form adversary.
+      reader_memory: decay of its running moments, see `ExplainedVariance`.
       regressor_rate: factor of the regressors' learning rate.
-      relative_db: see above; 0 shows the encoder the values as they are. Needs `level_range_db`, the dB that a unit of the
-        features is (`LogMel.range_db`), and the condition loudness.
-      straight_weight: see above; 0 is without. Needs `band_hz`, the bands' frequencies (`LogMel.band_hz`), and
-        `level_range_db`.
+      relative_range_db: range in dB below the loudness of a frame at the encoder's input; 0 for absolute values.
+      level_range_db: dB per unit of the features (`LogMel.range_db`), for `relative_range_db` and `straightness_weight`.
+      straightness_weight: weight of the detours; 0 disables them. Needs `band_hz`.
+      band_hz: center frequency of each band in Hz (`LogMel.band_hz`).
     """
 
     kind: ClassVar[str] = "series"
@@ -95,71 +98,77 @@ class FrameVAE(TimbreModel):
     labels_setting: ClassVar[str | None] = "labels"
     initializes_from_data: ClassVar[bool] = True
     nonnegative_fields: ClassVar[tuple[str, ...]] = (
-        "strided", "adversary_weight", "beta", "reader_weight", "relative_db", "straight_weight", "band_hz",
+        "strided_layer", "adversary_weight", "beta", "reader_weight", "relative_range_db", "straightness_weight", "band_hz",
     )  # fmt: skip
 
     feature_shape: tuple[int, int] = (375, 128)
     latent_size: int = 16
     channels: tuple[int, ...] = (256, 256, 512, 512, 512, 128)
-    strided: int = 3
+    strided_layer: int = 3
     stride: int = 2
     kernel: int = 5
     causal: bool = False
-    given: tuple[str, ...] = ("loudness",)
+    decoder_conditions: tuple[str, ...] = ("loudness",)
     invariant_to: tuple[str, ...] = ("loudness",)
     labels: tuple[tuple[str, tuple[str, ...]], ...] = ()
     regressor_convolutions: tuple[int, ...] = (64, 256)
     regressor_dense: tuple[int, ...] = (64,)
-    reversal_time: float = 0.1
+    reversal_time_constant: float = 0.1
     adversary_weight: float = 1.0
     beta: float = 0.0
     reader_weight: float = 0.0
     reader_features: int = 128
     reader_memory: float = 0.9
     regressor_rate: float = 1.0
-    relative_db: float = 0.0
+    relative_range_db: float = 0.0
     level_range_db: float = 100.0
-    straight_weight: float = 0.0
+    straightness_weight: float = 0.0
     band_hz: tuple[float, ...] = ()
 
     def _stacks(self) -> tuple[FrameStack, FrameStack]:
-        """Encoder and decoder, unbound."""
+        """Returns encoder and decoder, unbound."""
         count = len(self.channels) + 1
-        if self.straight_weight and len(self.band_hz) != self.feature_shape[1]:
+        if self.straightness_weight and len(self.band_hz) != self.feature_shape[1]:
             raise ValueError(
-                f"model frame_vae: straight_weight needs band_hz, a frequency for each of the {self.feature_shape[1]} bands"
+                "model 'frame_vae': straightness_weight needs band_hz, one frequency per band "
+                f"(got {len(self.band_hz)}, expected {self.feature_shape[1]})"
             )
-        if not 0 <= self.strided < count:
+        if not 0 <= self.strided_layer < count:
             raise ValueError(
-                f"model frame_vae has {count} convolutions: strided must lie in 0..{count - 1}, not {self.strided}"
+                f"model 'frame_vae': strided_layer must be in 0..{count - 1}, one of {count} convolutions "
+                f"(got {self.strided_layer})"
             )
         if self.kernel < self.stride:
-            raise ValueError(f"model frame_vae: kernel {self.kernel} is smaller than the stride {self.stride}")
-        strides = tuple(self.stride if i == self.strided else 1 for i in range(count))
+            raise ValueError(f"model 'frame_vae': kernel must be at least the stride {self.stride} (got {self.kernel})")
+        strides = tuple(self.stride if i == self.strided_layer else 1 for i in range(count))
         settings = dict(kernel=self.kernel, causal=self.causal, parent=None)
         encoder = FrameStack((*self.channels, 2 * self.latent_size), strides=strides, **settings)
-        backwards = (*reversed(self.channels), 2 * self.feature_shape[1])
-        decoder = FrameStack(backwards, upsamples=strides[::-1], unit=self.stride, gain=0.1, **settings)
+        mirrored = (*reversed(self.channels), 2 * self.feature_shape[1])
+        decoder = FrameStack(mirrored, upsamples=strides[::-1], delay_multiple=self.stride, init_scale=0.1, **settings)
         return encoder, decoder
 
     def setup(self):
+        """Creates the layers."""
         self.encoder, self.decoder = (stack.clone(parent=self) for stack in self._stacks())
         labels = dict(self.labels)
-        self.measured = tuple(dict.fromkeys((*self.given, *(name for name in self.invariant_to if name not in labels))))
+        self.measured = tuple(
+            dict.fromkeys((*self.decoder_conditions, *(name for name in self.invariant_to if name not in labels)))
+        )
         self.tables = {
             name: self.variable("quantiles", name, lambda: jnp.linspace(-1.0, 1.0, QUANTILES)) for name in self.measured
         }
-        # Two outputs for a measured condition: mean and log-variance of the regressor, two targets of the reader (`_read`).
+        # A measured condition has two outputs (mean and log-variance) of its regressor and two targets of its reader.
         widths = [len(labels.get(name, (0, 0))) for name in self.invariant_to]
         self.regressors = [FrameRegressor(width, self.regressor_convolutions, self.regressor_dense) for width in widths]
-        read = widths if self.reader_weight else []
-        self.readers = [ExplainedVariance(width, self.reader_features, self.reader_memory) for width in read]
+        targets = widths if self.reader_weight else []
+        self.readers = [ExplainedVariance(count, self.reader_features, self.reader_memory) for count in targets]
 
-    # There
+    # Encoder
 
     def posterior(self, features: Features, *, train: bool = False, axis_name: str | None = None) -> Posterior:
-        features = self._whole(features)
-        outputs, mask, _ = self.encoder(self._seen(features), features.mask, train=train, axis_name=axis_name)
+        """Returns the posterior q(z | x) of features [B, N, F]."""
+        features = self._pad_to_stride(features)
+        outputs, mask, _ = self.encoder(self._encoder_inputs(features), features.mask, train=train, axis_name=axis_name)
         return self._posterior(outputs, mask, pool_curves(features, self.stride), features.rate)
 
     def _posterior(self, outputs: Array, mask: Array, conditions: Mapping[str, Array], rate: float) -> Posterior:
@@ -167,46 +176,47 @@ class FrameVAE(TimbreModel):
         mean, log_variance = (x * mask[..., None] for x in (mean, jnp.clip(log_variance, -10.0, 4.0)))
         return Posterior(mean, log_variance, mask, conditions, rate / self.stride)
 
-    def _seen(self, features: Features) -> Array:
-        """What the encoder sees of features: [B, N, F]."""
-        if not self.relative_db:
+    def _encoder_inputs(self, features: Features) -> Array:
+        """Returns the input of the encoder, [B, N, F]."""
+        if not self.relative_range_db:
             return features.values
         if "loudness" not in features.conditions:
-            # A new model is made from features without conditions.
+            # `init` calls the model with features without conditions.
             if self.is_initializing():
                 return features.values
-            raise ValueError(_missing("loudness", "relative_db", features.conditions))
-        # Values are dB over the range, 1 being full scale: 0 dB under the frame's loudness becomes 1 again.
+            raise ValueError(missing_condition_message("loudness", "relative_range_db", features.conditions))
+        # A value of 1 is full scale; in the result it is the loudness of the frame.
         level = jnp.maximum(features.conditions["loudness"][..., None], -self.level_range_db) / self.level_range_db
-        reach = self.relative_db / self.level_range_db
-        return jnp.maximum(features.values - (1.0 + level) + reach, 0.0) / reach
+        scale = self.relative_range_db / self.level_range_db
+        return jnp.maximum(features.values - (1.0 + level) + scale, 0.0) / scale
 
-    def _whole(self, features: Features) -> Features:
-        """Features filled up to a multiple of the stride, by frames outside the mask."""
+    def _pad_to_stride(self, features: Features) -> Features:
+        """Pads features to a multiple of the stride with frames outside the mask."""
         shape = features.values.shape
         if features.values.ndim != 3 or shape[2] != self.feature_shape[1] or shape[1] < 1:
             raise ValueError(
-                f"features of this space are [B, N, {self.feature_shape[1]}] with at least one frame, not {list(shape)}"
+                f"features: must have shape [B, N, {self.feature_shape[1]}] with at least one frame (got {list(shape)})"
             )
         return pad_frames(features, shape[1] + -shape[1] % self.stride)
 
-    # And back
+    # Decoder
 
     def decode(self, latent: Latent, *, train: bool = False) -> Features:
-        told = self._told(latent.values, latent.conditions)
-        outputs, mask, _ = self.decoder(told, frame_mask(latent), train=train)
+        """Returns the mean of p(x | z), features [B, N, F]."""
+        inputs = self._decoder_inputs(latent.values, latent.conditions)
+        outputs, mask, _ = self.decoder(inputs, frame_mask(latent), train=train)
         return self._features(outputs, mask, latent.conditions, latent.rate)
 
-    def _told(self, z: Array, conditions: Mapping[str, Array]) -> Array:
-        """Latents [B, M, D] with the conditions of the decoder behind them; a condition that is missing is at its mean."""
+    def _decoder_inputs(self, z: Array, conditions: Mapping[str, Array]) -> Array:
+        """Returns latents [B, M, D] with conditions appended; missing ones are at their mean."""
         parts = [z]
-        for name in self.given:
+        for name in self.decoder_conditions:
             value = conditions.get(name)
             if value is None:
                 parts.append(jnp.zeros((*z.shape[:2], 1)))
                 continue
             value = jnp.broadcast_to(value[:, None] if jnp.ndim(value) == 1 else value, z.shape[:2])
-            parts.append(scaled(value, self.tables[name].value)[..., None])
+            parts.append(standardize(value, self.tables[name].value)[..., None])
         return jnp.concatenate(parts, axis=-1)
 
     def _features(self, outputs: Array, mask: Array, conditions: Mapping[str, Array], rate: float) -> Features:
@@ -216,14 +226,14 @@ class FrameVAE(TimbreModel):
         return Features(values=values, mask=mask, conditions=curves, rate=rate * self.stride)
 
     def reconstruct(self, variables: Variables, features: Features) -> Features:
-        """Features -> `embed` -> decode, as many frames as there were."""
-        again = super().reconstruct(variables, features)
-        return features.replace(values=again.values[:, : features.values.shape[1]])
+        """Returns the decoded embedding of features, without the frames that fill up the stride."""
+        reconstruction = super().reconstruct(variables, features)
+        return features.replace(values=reconstruction.values[:, : features.values.shape[1]])
 
     # Training
 
     def learning_rates(self, params: Variables) -> Variables:
-        """Factors of the learning rate, one for each of the parameters."""
+        """Returns factors of the learning rate, `regressor_rate` for the regressors, else 1."""
 
         def factor(path, leaf):
             return self.regressor_rate if path[0].key.startswith("regressors_") else 1.0
@@ -241,39 +251,39 @@ class FrameVAE(TimbreModel):
         labels: Mapping[str, Array] | None = None,
         axis_name: str | None = None,
     ) -> tuple[Array, dict[str, Array]]:
-        """See the class; one sample of z.
+        """Returns the loss of one sample of z per sound, see the class and `TimbreModel.loss`.
 
-        "mse" is of the sampled reconstruction, within the mask; "NAME_error" the regressors' mean squared error, in units in
-        which knowing nothing costs 1, or the part of wrong labels; "reversal" is lambda.
+        Metrics: "mse" of the sampled reconstruction within the mask; "NAME_error", the mean squared error of a regressor, 1 for
+        the best constant prediction, or the share of wrong labels; "NAME_read", the R^2 of a reader; "reversal", lambda;
+        "detour". `labels` is {name: [B] int32}, -1 for unlabeled sounds.
         """
-        features = self._whole(features)
+        features = self._pad_to_stride(features)
         count = features.values.shape[1]
         posterior = self.posterior(features, train=train, axis_name=axis_name)
-        told = self._told(posterior.sample(keys).values, posterior.conditions)
-        mask, mixed = posterior.mask, None
-        if self.straight_weight:
-            between, mixed = self._between(told, mask, keys, axis_name)
-            told, mask = jnp.concatenate([told, between]), jnp.concatenate([mask, mixed[1]])
-        outputs, _, _ = self.decoder(told, mask, train=train, axis_name=axis_name)
-        outputs, between = outputs[: len(keys)], outputs[len(keys) :]
+        inputs = self._decoder_inputs(posterior.sample(keys).values, posterior.conditions)
+        mask, mixture = posterior.mask, None
+        if self.straightness_weight:
+            mixed_inputs, mixture = self._mix_with_next(inputs, mask, keys, axis_name)
+            inputs, mask = jnp.concatenate([inputs, mixed_inputs]), jnp.concatenate([mask, mixture[1]])
+        outputs, _, _ = self.decoder(inputs, mask, train=train, axis_name=axis_name)
+        outputs, mixed_outputs = outputs[: len(keys)], outputs[len(keys) :]
         nll, kl = frame_nll(outputs, features, self.beta), posterior.kl() / count
         metrics = {"reconstruction": nll.plain, "kl": kl, "mse": nll.mse}
         loss = nll.weighted + kl_weight * kl
-        if mixed is not None:
-            off = self._detour(nll.mean, between[..., : self.feature_shape[1]], *mixed, axis_name)
-            loss = loss + self.straight_weight * off
-            metrics["detour"] = off
-        strength = reversal_strength(progress, self.reversal_time)
+        if mixture is not None:
+            metrics["detour"] = self._detour(nll.mean, mixed_outputs[..., : self.feature_shape[1]], *mixture, axis_name)
+            loss = loss + self.straightness_weight * metrics["detour"]
+        strength = reversal_strength(progress, self.reversal_time_constant)
         latents = jnp.maximum(jnp.sum(posterior.mask, 1), 1.0)
         for name, regressor in zip(self.invariant_to, self.regressors, strict=True):
-            guess = regressor(reverse_gradient(posterior.mean, strength), posterior.mask)
-            cost, error = self._judged(name, guess, posterior, labels)
+            outputs = regressor(reverse_gradient(posterior.mean, strength), posterior.mask)
+            cost, error = self._regressor_nll(name, outputs, posterior, labels)
             cost = jnp.sum(cost * posterior.mask, 1) * (self.stride / count)
-            # The regressor's gradient, and the encoder's reversed one, at the value of the encoder's side.
+            # This has the gradients of both sides and the value that the encoder minimizes.
             loss = loss + self.adversary_weight * (cost - (1.0 + strength) * jax.lax.stop_gradient(cost))
             metrics[f"{name}_error"] = jnp.sum(error * posterior.mask, 1) / latents
         for name, reader in zip(self.invariant_to, self.readers, strict=False):
-            targets, mask = self._read(name, posterior, labels)
+            targets, mask = self._reader_targets(name, posterior, labels)
             explained = reader(posterior.mean, mask, targets, train=train, axis_name=axis_name)
             loss = loss + self.reader_weight * strength * jnp.mean(-0.5 * jnp.log1p(-explained))
             metrics[f"{name}_read"] = jnp.broadcast_to(jnp.mean(explained), loss.shape)
@@ -281,107 +291,105 @@ class FrameVAE(TimbreModel):
             metrics["reversal"] = jnp.broadcast_to(strength, loss.shape)
         return loss, metrics
 
-    def _between(self, told: Array, mask: Array, keys: Array, axis_name: str | None) -> tuple[Array, tuple[Array, Array]]:
-        """What the decoder is told somewhere between every sound and the next of the batch; how far [B], and where both are."""
+    def _mix_with_next(
+        self, inputs: Array, mask: Array, keys: Array, axis_name: str | None
+    ) -> tuple[Array, tuple[Array, Array]]:
+        """Returns decoder inputs between each sound and the next, and share and mask of the mix."""
         share = jax.vmap(lambda key: jax.random.uniform(jax.random.fold_in(key, 1), (), jnp.float32))(keys)
-        other = following(told, axis_name)
-        return told + share[:, None, None] * (other - told), (share, mask * following(mask, axis_name))
+        other = next_in_batch(inputs, axis_name)
+        return inputs + share[:, None, None] * (other - inputs), (share, mask * next_in_batch(mask, axis_name))
 
-    def _detour(self, ends: Array, between: Array, share: Array, mask: Array, axis_name: str | None) -> Array:
-        """Mean over frames of the squared detours of log centroid and log bandwidth, [B]; the ends stay where they are."""
+    def _detour(self, ends: Array, mixed: Array, share: Array, mask: Array, axis_name: str | None) -> Array:
+        """Returns the mean squared detour of log centroid and log bandwidth, [B]."""
         mask = jnp.repeat(mask, self.stride, axis=1)
-        moments = [band_moments(x, self.band_hz, self.level_range_db) for x in (jax.lax.stop_gradient(ends), between)]
+        moments = [log_band_moments(x, self.band_hz, self.level_range_db) for x in (jax.lax.stop_gradient(ends), mixed)]
         total = sum(
-            detour(jnp.stack([own, following(own, axis_name)]), made, share) for own, made in zip(*moments, strict=True)
+            squared_detour(jnp.stack([own, next_in_batch(own, axis_name)]), between, share)
+            for own, between in zip(*moments, strict=True)
         )
         return jnp.sum(total * mask, 1) / jnp.maximum(jnp.sum(mask, 1), 1.0)
 
-    def _judged(self, name: str, guess: Array, posterior: Posterior, labels: Mapping[str, Array] | None):
+    def _regressor_nll(self, name: str, outputs: Array, posterior: Posterior, labels: Mapping[str, Array] | None):
+        """Returns negative log-likelihood and error of a regressor's outputs, [B, M] each."""
         if name in dict(self.labels):
             if labels is None or name not in labels:
-                raise ValueError(f"model frame_vae is to be invariant to the label {name!r}, which the batch does not have")
-            return label_nll(guess, labels[name])
+                raise ValueError(f"model 'frame_vae': invariant_to names the label {name!r}, which the batch does not have")
+            return label_nll(outputs, labels[name])
         if name not in posterior.conditions:
-            raise ValueError(_missing(name, "invariant_to", posterior.conditions))
-        return regression_nll(guess, standard_uniform(posterior.conditions[name], self.tables[name].value))
+            raise ValueError(missing_condition_message(name, "invariant_to", posterior.conditions))
+        return regression_nll(outputs, to_standard_uniform(posterior.conditions[name], self.tables[name].value))
 
-    def _read(self, name: str, posterior: Posterior, labels: Mapping[str, Array] | None) -> tuple[Array, Array]:
-        """What the reader in closed form is to explain, [B, M, T], and the mask of the frames where it is known."""
+    def _reader_targets(self, name: str, posterior: Posterior, labels: Mapping[str, Array] | None) -> tuple[Array, Array]:
+        """Returns the targets of a reader [B, M, T] and the mask of frames with known targets."""
         if name in dict(self.labels):
             known = (labels[name] >= 0).astype(jnp.float32)[:, None]
             classes = jax.nn.one_hot(labels[name], len(dict(self.labels)[name]))
             return jnp.broadcast_to(classes[:, None], (*posterior.mask.shape, classes.shape[-1])), posterior.mask * known
         value, table = posterior.conditions[name], self.tables[name].value
-        # Both its place in its distribution and itself: a probe may be asked for either.
-        return jnp.stack([standard_uniform(value, table), scaled(value, table)], axis=-1), posterior.mask
+        # Both the uniform and the original value, because a probe may predict either.
+        return jnp.stack([to_standard_uniform(value, table), standardize(value, table)], axis=-1), posterior.mask
 
     def initialize(self, variables: Variables, batches: Callable[[], Iterable[Features]]) -> Variables:
-        """Variables with the distribution of the measured conditions in the training features, frame by frame in the mask.
+        """Returns variables with the quantiles of the conditions in the training set.
 
         Raises:
-          ValueError: features without a condition that the settings name.
+          ValueError: if the features lack a condition that the settings name.
         """
         names = tuple(variables.get("quantiles", ()))
-        found: dict[str, list[np.ndarray]] = {name: [] for name in names}
+        values: dict[str, list[np.ndarray]] = {name: [] for name in names}
         for batch in batches() if names else ():
             for name in names:
                 if name not in batch.conditions:
-                    raise ValueError(_missing(name, "given" if name in self.given else "invariant_to", batch.conditions))
+                    setting = "decoder_conditions" if name in self.decoder_conditions else "invariant_to"
+                    raise ValueError(missing_condition_message(name, setting, batch.conditions))
                 value = np.asarray(batch.conditions[name])
-                found[name].append(np.broadcast_to(value.T, batch.mask.T.shape).T[np.asarray(batch.mask) > 0])
-        tables = {name: jnp.asarray(quantile_table(np.concatenate(values))) for name, values in found.items()}
+                values[name].append(np.broadcast_to(value.T, batch.mask.T.shape).T[np.asarray(batch.mask) > 0])
+        tables = {name: jnp.asarray(quantile_table(np.concatenate(parts))) for name, parts in values.items()}
         return {**variables, "quantiles": tables} if names else dict(variables)
 
-    # As a stream: see `timbre_jax.inference.streaming`
+    # Streaming (see `timbre_jax.inference.streaming`)
 
     @property
     def look_ahead(self) -> tuple[int, int]:
-        """Latents that a stream of the encoder, and one of the decoder, comes later."""
+        """Look-ahead of the streaming encoder and decoder, in latents."""
         encoder, decoder = self._stacks()
         return encoder.delay, decoder.delay // self.stride
 
     def encoder_state(self, batch: int) -> Stream:
-        """Of a stream of features that has not begun."""
+        """Returns the state of the streaming encoder before the first block."""
         encoder = self._stacks()[0]
-        waiting = {name: jnp.zeros((batch, encoder.delay)) for name in self.given}
-        return {"layers": encoder.first_states(batch, self.feature_shape[1]), "conditions": waiting}
+        waiting = {name: jnp.zeros((batch, encoder.delay)) for name in self.decoder_conditions}
+        return {"layers": encoder.initial_states(batch, self.feature_shape[1]), "conditions": waiting}
 
     def encode_block(self, state: Stream, features: Features) -> tuple[Stream, Latent]:
-        """A block of features, a multiple of the stride long, to as many latents, `look_ahead` latents late."""
-        outputs, mask, layers = self.encoder(self._seen(features), features.mask, state["layers"])
+        """Encodes a block of features (a multiple of the stride), delayed by the look-ahead."""
+        outputs, mask, layers = self.encoder(self._encoder_inputs(features), features.mask, state["layers"])
         curves, waiting = self._delayed(state["conditions"], pool_curves(features, self.stride), mask)
         latent = self._posterior(outputs, mask, curves, features.rate).mode()
         return {"layers": layers, "conditions": waiting}, latent
 
     def decoder_state(self, batch: int) -> Stream:
-        """Of a stream of latents that has not begun."""
+        """Returns the state of the streaming decoder before the first block."""
         decoder = self._stacks()[1]
-        waiting = {name: jnp.zeros((batch, decoder.delay)) for name in self.given}
-        return {"layers": decoder.first_states(batch, self.latent_size + len(self.given)), "conditions": waiting}
+        waiting = {name: jnp.zeros((batch, decoder.delay)) for name in self.decoder_conditions}
+        return {"layers": decoder.initial_states(batch, self.latent_size + len(self.decoder_conditions)), "conditions": waiting}
 
     def decode_block(self, state: Stream, latent: Latent, *, key: Array | None = None) -> tuple[Stream, Features]:
-        """A block of latents to stride times as many frames, `look_ahead` latents late."""
-        told = self._told(latent.values, latent.conditions)
-        outputs, mask, layers = self.decoder(told, latent.mask, state["layers"])
+        """Decodes a block of latents to `stride` frames each, delayed by the look-ahead."""
+        inputs = self._decoder_inputs(latent.values, latent.conditions)
+        outputs, mask, layers = self.decoder(inputs, latent.mask, state["layers"])
         features = self._features(outputs, mask, latent.conditions, latent.rate)
         curves, waiting = self._delayed(state["conditions"], features.conditions, mask)
         return {"layers": layers, "conditions": waiting}, features.replace(conditions=curves)
 
     def _delayed(self, waiting: Mapping[str, Array], new: Mapping[str, Array], mask: Array):
-        """Conditions as late as what the layers make, and those that wait; a missing one is at its mean."""
+        """Delays conditions like the output of the layers; missing ones are at their mean."""
         return delay_curves(waiting, new, {name: self.tables[name].value.mean() for name in waiting}, mask.shape)
 
     def make_training_layers(self, features: Features) -> None:
+        """Calls the layers that only `loss` uses."""
         latents, mask = jnp.zeros((1, 1, self.latent_size)), jnp.ones((1, 1))
         for regressor in self.regressors:
             regressor(latents, mask)
         for reader in self.readers:
             reader(latents, mask, jnp.zeros((1, 1, reader.targets)))
-
-
-def _missing(name: str, setting: str, conditions: Mapping[str, Array]) -> str:
-    there = ", ".join(sorted(conditions)) or "none"
-    return (
-        f"model frame_vae: {setting} names {name!r}, but the features have no such condition (they have: {there}); loudness "
-        "comes with config.representation.loudness=True, a label with config.data.labels"
-    )

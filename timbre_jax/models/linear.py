@@ -1,4 +1,4 @@
-"""PCA and the mean image as models: the floor under every table, with the same interface as the networks."""
+"""Baselines with the interface of a model: PCA and the mean of the training features."""
 
 from __future__ import annotations
 
@@ -14,67 +14,73 @@ from timbre_jax.types import Features, Latent, Posterior
 
 
 class MeanImage(TimbreModel):
-    """Says the same for every sound: the mean of the training features. Its latent is one number, always 0."""
+    """Baseline that decodes the mean of the training features; its one latent is 0."""
 
     latent_size: int = 1
     trained_by: ClassVar[str] = "fit"
 
     def setup(self):
+        """Creates the layers."""
         self.mean = self.param("mean", nn.initializers.zeros, self.feature_shape)
 
     def posterior(self, features: Features, *, train: bool = False) -> Posterior:
+        """Returns the posterior q(z | x) of features [B, N, F]."""
         zeros = jnp.zeros((features.values.shape[0], self.latent_size), features.values.dtype)
         return Posterior(zeros, jnp.full_like(zeros, -jnp.inf), features.mask, features.conditions, features.rate)
 
     def decode(self, latent: Latent, *, train: bool = False) -> Features:
+        """Returns the mean of p(x | z), features [B, N, F]."""
         values = jnp.broadcast_to(self.mean, (latent.values.shape[0], *self.feature_shape))
         return latent_features(values, latent)
 
     def fit(self, batches: Callable[[], Iterable[np.ndarray]]) -> Variables:
-        """Variables from feature batches [b, N, F], read once."""
+        """Returns variables fitted to batches of feature values [B, N, F], which are read once."""
         mean, _ = _mean(batches())
         return {"params": {"mean": jnp.asarray(mean.reshape(self.feature_shape), jnp.float32)}}
 
 
 class PCA(TimbreModel):
-    """Principal component analysis: z = (x - mean) W^T, whitened to unit variance on the training set; x = mean + z W'.
+    """Principal component analysis with latents of unit variance on the training set.
 
-    The best linear model of its size in squared error, and with unit-variance latents its perturbations in standard
-    deviations mean the same as a VAE's.
+    The linear model of least squared error for its number of latents. Whitening makes perturbations in standard deviations
+    comparable to those of a VAE.
     """
 
     trained_by: ClassVar[str] = "fit"
 
     def setup(self):
+        """Creates the layers."""
         size = self.feature_shape[0] * self.feature_shape[1]
         self.mean = self.param("mean", nn.initializers.zeros, self.feature_shape)
         self.components = self.param("components", nn.initializers.orthogonal(), (self.latent_size, size))
         self.scale = self.param("scale", nn.initializers.ones, (self.latent_size,))
 
     def posterior(self, features: Features, *, train: bool = False) -> Posterior:
+        """Returns the posterior q(z | x) of features [B, N, F]."""
         centered = (features.values - self.mean).reshape(features.values.shape[0], -1)
         mean = jnp.matmul(centered, self.components.T, precision="highest") / self.scale
         return Posterior(mean, jnp.full_like(mean, -jnp.inf), features.mask, features.conditions, features.rate)
 
     def decode(self, latent: Latent, *, train: bool = False) -> Features:
+        """Returns the mean of p(x | z), features [B, N, F]."""
         values = jnp.matmul(latent.values * self.scale, self.components, precision="highest")
         return latent_features(values.reshape(-1, *self.feature_shape) + self.mean, latent)
 
     def fit(self, batches: Callable[[], Iterable[np.ndarray]]) -> Variables:
-        """Variables from feature batches [b, N, F], read several times, so that memory does not grow with their number.
+        """Returns variables fitted to batches of feature values [B, N, F].
 
-        Up to 4,096 columns (N x F) from the covariance itself, accumulated in a second reading; beyond, by subspace iteration
-        (`_subspace`), which holds only a few columns a component.
+        Reads the batches several times, so that memory does not grow with their number. Decomposes the covariance if N * F is
+        at most 4,096, else uses subspace iteration, whose memory is proportional to the number of latents.
 
         Raises:
-          ValueError: not more sounds than latents.
+          ValueError: if there are not more sounds than latents.
         """
         mean, count = _mean(batches())
         if count <= self.latent_size:
-            raise ValueError(f"PCA with {self.latent_size} latents needs more than {count} sounds")
+            raise ValueError(f"model 'pca': {self.latent_size} latents need more than {self.latent_size} sounds (got {count})")
         decompose = _covariance if mean.size <= 4096 else _subspace
         variance, components = decompose(batches, mean, count, self.latent_size)
-        # The sign of an eigenvector is arbitrary: make its largest entry positive, so that runs agree.
+        # The sign of an eigenvector is arbitrary; a positive largest entry makes runs comparable.
         largest = np.take_along_axis(components, np.abs(components).argmax(1)[:, None], 1)
         components = components * np.sign(largest)
         scale = np.sqrt(np.maximum(variance, 1e-12))
@@ -88,22 +94,24 @@ class PCA(TimbreModel):
 
 
 def _mean(batches: Iterable[np.ndarray]) -> tuple[np.ndarray, int]:
+    """Returns the mean [N * F] and the number of the sounds in batches."""
     total, count = 0.0, 0
     for batch in batches:
         batch = np.asarray(batch, np.float64).reshape(len(batch), -1)
         total, count = total + batch.sum(0), count + len(batch)
     if count == 0:
-        raise ValueError("there are no sounds to fit the model to: the training split is empty")
+        raise ValueError("training split: contains no sounds to fit the model to")
     return total / count, count
 
 
 def _centered(batches: Callable[[], Iterable[np.ndarray]], mean: np.ndarray) -> Iterable[np.ndarray]:
+    """Yields batches [B, N * F] minus the mean."""
     for batch in batches():
         yield np.asarray(batch, np.float32).reshape(len(batch), -1) - mean.astype(np.float32)
 
 
 def _covariance(batches, mean: np.ndarray, count: int, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """The k largest variances, falling, and their components [k, N*F]."""
+    """Returns the k largest variances in descending order and their components [k, N * F]."""
     from scipy.linalg import eigh
     from scipy.sparse.linalg import eigsh
 
@@ -112,8 +120,7 @@ def _covariance(batches, mean: np.ndarray, count: int, k: int) -> tuple[np.ndarr
     for x in _centered(batches, mean):
         covariance += x.T @ x
     if 8 * k < size:
-        # Only the largest few are wanted: Lanczos takes a fraction of a second where LAPACK takes many. A fixed start
-        # makes it repeatable.
+        # For few components Lanczos takes a fraction of a second, LAPACK many seconds. The fixed start makes it repeatable.
         variance, vectors = eigsh(covariance / count, k, which="LA", v0=np.random.default_rng(0).standard_normal(size))
         order = np.argsort(variance)
         variance, vectors = variance[order], vectors[:, order]
@@ -123,10 +130,10 @@ def _covariance(batches, mean: np.ndarray, count: int, k: int) -> tuple[np.ndarr
 
 
 def _subspace(batches, mean: np.ndarray, count: int, k: int, *, extra: int = 24, passes: int = 7):
-    """The same by randomized subspace iteration (Halko, Martinsson & Tropp 2011, algorithm 4.4), one reading a pass.
+    """Returns the same as `_covariance` by randomized subspace iteration.
 
-    A random basis of k + `extra` columns is multiplied by the covariance, which is never formed, and made orthonormal,
-    again and again; what lies outside falls by the ratio of variances (beyond the basis, to the k-th) with every pass.
+    Multiplies a random basis of k + `extra` columns repeatedly by the covariance, which is never formed, and orthonormalizes
+    it (Halko, Martinsson & Tropp 2011, algorithm 4.4). Each pass reads the batches once.
     """
     width = min(k + extra, count, mean.size)
     basis = np.linalg.qr(np.random.default_rng(0).standard_normal((mean.size, width)))[0].astype(np.float32)

@@ -1,4 +1,4 @@
-"""VAE with flows for sounds of variable length: time is logarithmic, and the length of a sound is predicted."""
+"""VAE with flows for sounds of variable length, on a logarithmic time axis."""
 
 from __future__ import annotations
 
@@ -18,17 +18,25 @@ from timbre_jax.types import Array, Features, Latent
 
 @functools.lru_cache(maxsize=64)
 def bin_edges(columns: int, longest: int) -> np.ndarray:
-    """Edges [columns + 1] in frames of time bins that are one frame wide at first and then grow by a constant factor, so that
-    the last ends at `longest`. A bin at frame n is about n / k wide: onsets stay sharp, long decays take few bins.
+    """Returns the edges of logarithmic time bins, [columns + 1] in frames.
+
+    The first bins are one frame wide; the width of later bins grows in proportion to time. This keeps the resolution of onsets
+    and covers long decays with few bins.
+
+    Args:
+      columns: number of bins.
+      longest: end of the last bin in frames.
 
     Raises:
-      ValueError: fewer than two columns, or no frames.
+      ValueError: for fewer than two columns or no frames.
     """
     if columns < 2 or longest < 1:
-        raise ValueError(f"a logarithmic time axis needs 2 columns and a frame, not {columns} and {longest}")
+        raise ValueError(
+            f"logarithmic time axis: needs at least 2 columns and 1 frame (got columns={columns}, longest={longest})"
+        )
     if longest <= columns:
         return np.linspace(0.0, longest, columns + 1)
-    # edge(i) = k (exp(i / k) - 1): slope 1 at the start. k by bisection.
+    # edge(i) = k (exp(i / k) - 1) has slope 1 at the start. Bisection finds k.
     low, high = columns / 50.0, 1e6
     for _ in range(200):
         middle = 0.5 * (low + high)
@@ -41,7 +49,7 @@ def bin_edges(columns: int, longest: int) -> np.ndarray:
 
 @functools.lru_cache(maxsize=64)
 def to_bins(frames: int, columns: int, longest: int) -> np.ndarray:
-    """[columns, frames]: what part of each bin every frame takes, in frames; frames beyond the last edge belong to none."""
+    """Returns the overlap of each bin with each frame, [columns, frames] in frames."""
     edges, start = bin_edges(columns, longest), np.arange(frames)
     overlap = np.minimum(edges[1:, None], start + 1) - np.maximum(edges[:-1, None], start)
     return np.maximum(overlap, 0.0).astype(np.float32)
@@ -49,30 +57,30 @@ def to_bins(frames: int, columns: int, longest: int) -> np.ndarray:
 
 @functools.lru_cache(maxsize=64)
 def from_bins(frames: int, columns: int, longest: int) -> np.ndarray:
-    """[frames, columns]: linear interpolation between the middles of the bins; beyond the last its value goes on."""
+    """Returns the weights [frames, columns] of linear interpolation between bin centers."""
     edges = bin_edges(columns, longest)
     middles = 0.5 * (edges[:-1] + edges[1:])
     return linear_weights(np.interp(np.arange(frames) + 0.5, middles, np.arange(columns)), columns)
 
 
 class VariableLengthVAE(FlowVAE):
-    """`FlowVAE` on pictures whose time axis is logarithmic: any number of frames goes in and comes out.
+    """`FlowVAE` for any number of frames, on images with a logarithmic time axis.
 
-    Frames [B, N, F] are averaged, within a sound's real length alone, into `columns` bins of time, one frame wide at first and
-    wider and wider up to `longest` frames (see `bin_edges`): a hit of 8 ms and a cymbal of 40 s become pictures of one size,
-    with the same resolution at their onsets, whatever N the batch was padded to. The network is `FlowVAE`'s. It also predicts
-    the logarithm of the length from the latent. The way back interpolates between the bins.
+    The frames of a sound are averaged, without padding, into `columns` time bins, one frame wide at the onset and wider later
+    (see `bin_edges`). A hit of 8 ms and a cymbal of 40 s become images of the same size with the same resolution at the onset.
+    Decoding interpolates between the bins. The network is that of `FlowVAE` and also predicts the logarithm of the length from
+    the latent.
 
-    `decode` keeps the length of a latent that has a mask: its N, silence beyond. Bare latents (a point of a map) become
-    `feature_shape[0]` frames, with the mask of the predicted length.
+    Latents with a mask are decoded to the length of their mask, latents without one (a map point) to `feature_shape[0]`
+    frames with a mask of the predicted length.
 
-    Loss: cross-entropy over all bins of the picture, those after the end being silence, as in `FlowVAE`; plus the negative
-    log-likelihood of log(frames), a Gaussian of one learned sigma, times `length_weight`.
+    The loss is that of `FlowVAE` over all bins, where those after the end are silent, plus `length_weight` times the negative
+    log-likelihood of log(frames) under a Gaussian with one learned sigma.
 
     Attributes:
-      columns: bins of time.
-      longest: frames that the bins reach; what lies beyond is not seen, and comes back as the last bin.
-      length_weight: of the length in the loss, in pixels' nats: one number against thousands of pixels needs more than 1.
+      columns: number of time bins.
+      longest: end of the last bin in frames; later frames are ignored and decoded like the last bin.
+      length_weight: weight of the length in the loss. One number among thousands of pixels needs a weight above 1.
     """
 
     nonnegative_fields: ClassVar[tuple[str, ...]] = (*FlowVAE.nonnegative_fields, "length_weight")
@@ -82,45 +90,49 @@ class VariableLengthVAE(FlowVAE):
     length_weight: float = 20.0
 
     def setup(self):
+        """Creates the layers."""
         super().setup()
         self.length = nn.Sequential([nn.Dense(64), nn.elu, nn.Dense(1)])
         self.length_log_sigma = self.param("length_log_sigma", nn.initializers.zeros, ())
 
     @property
-    def picture_size(self) -> tuple[int, int]:
+    def image_size(self) -> tuple[int, int]:
+        """Rows (bins) and columns (time bins) of the images that the network encodes."""
         return self.feature_shape[1], self.columns
 
-    def picture(self, features: Features) -> Array:
-        """Features of any N to pictures [B, F, columns]: means of the frames within the mask; 0 where there are none."""
+    def to_images(self, features: Features) -> Array:
+        """Returns the means of the frames in each bin, [B, F, columns]; 0 in bins after the end."""
         weights = to_bins(features.values.shape[1], self.columns, self.longest)
         total = jnp.einsum("cn,bnf->bfc", weights, features.values * features.mask[..., None], precision="highest")
-        # Over the part of a bin within the sound: a bin that the end cuts is not quieter for it.
+        # Dividing by the part within the sound keeps the level of the bin that contains the end.
         share = jnp.einsum("cn,bn->bc", weights, features.mask, precision="highest")
         return total / jnp.maximum(share, 1e-3)[:, None]
 
     def log_length(self, z: Array) -> Array:
-        """The predicted logarithm of the number of frames, [B], of latents [B, D]."""
+        """Predicts the logarithm of the number of frames, [B], from latents [B, D]."""
         return self.length(z)[:, 0] + math.log(50.0)
 
     def decode(self, latent: Latent, *, train: bool = False) -> Features:
-        pictures = nn.sigmoid(self.raw(latent.values))
+        """Returns the mean of p(x | z), features [B, N, F]."""
+        images = nn.sigmoid(self.raw(latent.values))
         if latent.mask is None:
             frames = self.feature_shape[0]
             length = jnp.clip(jnp.exp(self.log_length(latent.values)), 1.0, frames)
-            mask = (jnp.arange(frames) < jnp.round(length)[:, None]).astype(pictures.dtype)
+            mask = (jnp.arange(frames) < jnp.round(length)[:, None]).astype(images.dtype)
         else:
             mask, frames = latent.mask, latent.mask.shape[1]
-        values = jnp.einsum("nc,bcf->bnf", from_bins(frames, self.columns, self.longest), pictures)
+        values = jnp.einsum("nc,bcf->bnf", from_bins(frames, self.columns, self.longest), images)
         return Features(values=values * mask[..., None], mask=mask, conditions=latent.conditions, rate=latent.rate)
 
-    def with_latent_loss(
+    def add_latent_loss(
         self, total: Array, metrics: dict[str, Array], z: Array, features: Features
     ) -> tuple[Array, dict[str, Array]]:
-        """Adds the loss of the length; "length_error" is the distance of log(frames)."""
-        target, guess = jnp.log(jnp.maximum(jnp.sum(features.mask, 1), 1.0)), self.log_length(z)
-        cost = gaussian_nll(guess[:, None], jnp.maximum(self.length_log_sigma, -4.0), target[:, None])
-        return total + self.length_weight * cost, {**metrics, "length_error": jnp.abs(guess - target)}
+        """Adds the loss of the length and "length_error", the absolute error of log(frames)."""
+        target, predicted = jnp.log(jnp.maximum(jnp.sum(features.mask, 1), 1.0)), self.log_length(z)
+        cost = gaussian_nll(predicted[:, None], jnp.maximum(self.length_log_sigma, -4.0), target[:, None])
+        return total + self.length_weight * cost, {**metrics, "length_error": jnp.abs(predicted - target)}
 
     def make_training_layers(self, features: Features) -> None:
+        """Calls the layers that only `loss` uses."""
         super().make_training_layers(features)
         self.log_length(jnp.zeros((1, self.latent_size)))

@@ -1,4 +1,4 @@
-"""Representations: pairs of maps between waves and features, by name."""
+"""Registry of representations, pairs of analysis and synthesis, by name."""
 
 from __future__ import annotations
 
@@ -14,17 +14,22 @@ REPRESENTATIONS: dict[str, type[Representation]] = {kind.name: kind for kind in 
 
 
 def make_representation(name: str, **settings: Any) -> Representation:
-    """A representation from its name and plain settings, as they come out of a JSON file (lists become tuples).
+    """Creates a representation by name.
 
-    Raises ValueError for an unknown name or setting, naming the known ones.
+    Args:
+      name: one of `REPRESENTATIONS`.
+      **settings: fields of the representation. Lists, as in JSON, become tuples.
+
+    Raises:
+      ValueError: for an unknown name or setting, or a value out of range.
     """
     if name not in REPRESENTATIONS:
-        raise ValueError(f"no representation named {name!r}; there are: {', '.join(sorted(REPRESENTATIONS))}")
+        raise ValueError(f"representation {name!r}: unknown name (expected one of {', '.join(sorted(REPRESENTATIONS))})")
     kind = REPRESENTATIONS[name]
     known = [field.name for field in dataclasses.fields(kind)]
     unknown = sorted(set(settings) - set(known))
     if unknown:
-        raise ValueError(f"representation {name!r} has no setting {', '.join(unknown)}; it has: {', '.join(known)}")
+        raise ValueError(f"representation {name!r}: unknown setting {unknown[0]!r} (expected one of {', '.join(known)})")
     return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()})
 
 

@@ -1,4 +1,4 @@
-"""Base class of the representations: pairs of maps between waves and features."""
+"""Base class of the representations, which map waves to features and back."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ from timbre_jax.types import Array, Features
 
 
 class Representation(abc.ABC):
-    """Base of every representation. Subclasses are frozen dataclasses of plain settings (numbers, strings, tuples).
+    """Base class of all representations, frozen dataclasses of plain settings.
 
-    So a representation is hashable and can be written as JSON. Everything that only some representations have is declared
-    here with the value of one that has it not; a subclass overrides it by a setting, a class attribute or a property.
+    Representations are hashable and can be saved as JSON. The class declares every optional capability with the value for a
+    representation that lacks it; subclasses override those that apply, by a setting, class attribute or property.
 
     Attributes:
-      sample_rate: Hz; waves of another rate have to be resampled first.
-      length: samples that `analyze` cuts and pads sounds to; 0 for as many as there are.
+      sample_rate: sample rate in Hz of the waves; others must be resampled first.
+      length: samples to which `analyze` cuts or pads sounds; 0 for no change.
       hop: samples per frame.
-      range_db: dB that feature values 0..1 span, or None.
-      texture_db: deviation of the noise that `synthesize` adds to values, in dB.
+      range_db: range in dB of feature values 0..1, or None.
+      texture_db: standard deviation in dB of the noise that `synthesize` adds to the values.
       f0_scale: scale of f0 in the features, "log" or "hz", or None.
     """
 
     name: ClassVar[str]
     """Name in the registry `timbre_jax.representations.REPRESENTATIONS`."""
     version: ClassVar[int] = 1
-    """Raised when `analyze` gives other features for the same settings: features in the cache are then made anew."""
+    """Version of `analyze`; raise it when features change at equal settings, to invalidate caches."""
     synthesis_fields: ClassVar[tuple[str, ...]] = ()
-    """Settings that only `synthesize` uses: cached features do not depend on them."""
+    """Settings that only `synthesize` uses, on which cached features do not depend."""
     optional_since: ClassVar[tuple[str, ...]] = ()
-    """Settings added later that change nothing at their default: features cached without them stay valid."""
+    """Later settings whose defaults keep features cached without them valid."""
     is_harmonic: ClassVar[bool] = False
-    """Whether features are f0 and amplitudes of harmonics: has `normalize`, `denormalize`, `f0_range`, `amplitude_range`."""
+    """Whether features are f0 and amplitudes of harmonics (`normalize`, `denormalize`, `f0_range`, `amplitude_range`)."""
     is_mel: ClassVar[bool] = False
-    """Whether features are mel bands: has `features_to_mel`, `magnitudes`, and phases are found by an inverter."""
+    """Whether features are mel bands (`features_to_mel`, `magnitudes`), from which an inverter reconstructs phases."""
 
     sample_rate: int
     length: int = 0
@@ -49,7 +49,7 @@ class Representation(abc.ABC):
 
     @property
     def feature_shape(self) -> tuple[int, int]:
-        """(N, F) of a sound of the representation's standard length."""
+        """(N, F), the shape of the features of a sound of standard length."""
         raise NotImplementedError(f"{type(self).__name__} has no feature_shape")
 
     @property
@@ -59,42 +59,55 @@ class Representation(abc.ABC):
 
     @property
     def frame_length(self) -> int:
-        """Samples that a frame spans."""
+        """Length of a frame in samples."""
         return self.hop
 
     @property
     def reach(self) -> int | None:
-        """Samples before and after its center that a frame depends on; None if on the whole sound."""
+        """Samples on each side of its center on which a frame depends; None for all."""
         return None
 
     @property
     def look_ahead(self) -> int:
-        """Samples after a frame's center that a stream of features waits for."""
+        """Look-ahead of streaming analysis, in samples after the center of a frame."""
         return 0
 
     @property
     def synthesis_iterations(self) -> dict[str, int]:
-        """Iterations of `synthesize` by setting; fewer are faster and sound worse. Empty if it does not iterate."""
+        """Settings that trade quality for speed of `synthesize`, with their numbers of iterations."""
         return {}
 
     @abc.abstractmethod
     def analyze(self, waves: Array, lengths: Array | None = None) -> Features:
-        """Computes features of waves [B, T] in [-1, 1]; `lengths` [B] in samples if sounds are padded."""
+        """Computes the features of waves.
+
+        Args:
+          waves: [B, T] in [-1, 1].
+          lengths: [B] lengths of padded sounds in samples, or None if no sound is padded.
+
+        Returns:
+          Features whose mask is 1 for frames within the sound.
+        """
 
     def synthesize(self, features: Features, key: Array | None = None) -> Array:
-        """Synthesizes waves [B, T] from features; `key` is for noise or phase that is drawn."""
+        """Synthesizes waves [B, T] from features.
+
+        Args:
+          features: features, silent outside their mask.
+          key: key of random noise or phase, one per sound [B] or one for all; None for fixed ones.
+        """
         raise NotImplementedError(f"{type(self).__name__} cannot synthesize sound")
 
     def quality(self, waves: Array) -> dict[str, Array]:
-        """Returns measures [B] of whether sounds are fit for this representation; empty if every sound is."""
+        """Returns measures [B] of how suitable sounds are; empty if every sound is suitable."""
         return {}
 
     def with_length(self, samples: int) -> Representation:
-        """Returns the representation for sounds of `samples` samples, with all of their frames."""
+        """Returns the representation for sounds of another length, with all frames."""
         return dataclasses.replace(self, length=samples)  # type: ignore[type-var]
 
     def analysis_settings(self) -> dict[str, Any]:
-        """Returns the settings that features depend on, without those of `optional_since` at their default."""
+        """Returns the settings on which features depend, the key of a feature cache."""
         values = dataclasses.asdict(self)  # type: ignore[call-overload]
         defaults = {field.name: field.default for field in dataclasses.fields(self)}  # type: ignore[arg-type]
         unused = {*self.synthesis_fields, *(key for key in self.optional_since if values[key] == defaults[key])}
@@ -102,27 +115,33 @@ class Representation(abc.ABC):
 
 
 def fit_waves(waves: Array, length: int) -> Array:
-    """Returns waves [B, T] cut or padded with silence to `length` samples, float32.
+    """Cuts or pads waves [B, T] with silence to `length` samples, float32.
 
     Raises:
-      ValueError: other than floats [B, T].
+      ValueError: if the waves are not floats of shape [B, T].
     """
     if waves.ndim != 2:
-        raise ValueError(f"waves must be [B, T], got shape {waves.shape}")
+        raise ValueError(f"waves: must have shape [B, T] (got {waves.shape})")
     if not jnp.issubdtype(waves.dtype, jnp.floating):
-        raise ValueError(f"waves must be floats in [-1, 1], got {waves.dtype}: divide integers by their full scale")
+        raise ValueError(f"waves: must be floats in [-1, 1] (got {waves.dtype}); divide integers by their full scale")
     waves = waves[:, :length].astype(jnp.float32)
     return jnp.pad(waves, ((0, 0), (0, length - waves.shape[1])))
 
 
 def length_mask(values: Array, hop: int, lengths: Array | None) -> Array:
-    """Returns the mask [B, N] of values [B, N, F]: 1 for frames whose sample n * hop lies within `lengths` [B], or if None."""
+    """Returns the mask [B, N] of values [B, N, F], 1 for frames n with n * hop < length.
+
+    Args:
+      values: [B, N, F].
+      hop: samples per frame.
+      lengths: [B] in samples, or None for a mask of ones.
+    """
     if lengths is None:
         return jnp.ones(values.shape[:2], jnp.float32)
     return (jnp.asarray(lengths)[:, None] > np.arange(values.shape[1], dtype=np.int32) * hop).astype(jnp.float32)
 
 
 def representation_settings(representation: Representation) -> dict[str, Any]:
-    """Returns the settings as plain JSON values: `make_representation(r.name, **settings)` makes `r` again."""
+    """Returns the settings as JSON values, from which `make_representation` restores it."""
     settings = dataclasses.asdict(representation)  # type: ignore[call-overload]
     return {key: list(value) if isinstance(value, tuple) else value for key, value in settings.items()}

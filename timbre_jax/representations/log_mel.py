@@ -1,4 +1,4 @@
-"""Log-mel spectrograms: any sound, at any rate, and back to sound by an exchangeable inverter."""
+"""Log-mel spectrograms with exchangeable inverters (Rebnord 2022, Caillon et al. 2020)."""
 
 from __future__ import annotations
 
@@ -21,48 +21,57 @@ from timbre_jax.representations.base import Representation, fit_waves, length_ma
 from timbre_jax.types import Array, Features
 
 LEVEL_FLOOR_DB = -120.0
-"""Sounds whose loudest band lies lower are silence."""
+"""Level in dB of the loudest band below which a sound counts as silence."""
 DEFAULT_LEVEL_DB = -20.0
-"""Level of a sound that says none: about that of a drum hit with a peak of 0.5."""
+"""Level in dB of features without one, about that of a drum hit with a peak of 0.5."""
 _DB = 10.0 / math.log(10.0)
+"""dB per unit of the natural logarithm of power."""
 
 
 @dataclasses.dataclass(frozen=True)
 class LogMel(Representation):
-    """Mel bands in dB over N frames, scaled to [0, 1]: Rebnord 2022, section 5.2; SampleVAE (Frenzel 2019).
+    """Representation by mel bands in dB over N frames, scaled to [0, 1].
 
-    Power spectra (centered STFT) through a mel filterbank of unit area, 10 log10, relative to the sound's own loudest
-    value, `-range_db`..0 dB become 0..1. The level set aside so is kept in `conditions["level_db"]` [B] and given back by
-    `synthesize`. 0 dB is the loudest that a sine of amplitude 1 can be: `librosa.power_to_db(melspectrogram)` less
-    `full_scale_db`.
+    The log-mel spectrogram of Rebnord 2022 (sections 7.1.1 and 7.2.1). Mel power is that of a centered STFT and a filterbank of
+    unit area. With reference="file", it is relative to the loudest value of the sound, and -range_db..0 dB map to 0..1, as in
+    SampleVAE's code (maxfrenzel/SampleVAE, features.py at 963cdd7; the thesis does not mention it). conditions["level_db"] [B]
+    contains the level, which `synthesize` restores. 0 dB is the maximum for a sine of amplitude 1, which is
+    `librosa.power_to_db(melspectrogram)` minus `full_scale_db`.
 
-    Frames: frame n is centered on sample n * hop. A centered transform of 32,000 samples with hop 128 has 251 frames; the
-    last is centered on the first sample after the end and left out, so N = ceil(length / hop) = 250 as in the thesis.
+    Frame n is centered on sample n * hop. A centered STFT of 32,000 samples with hop 128 has 251 frames; the last one, centered
+    behind the end, is left out, so that N = ceil(length / hop) = 250 as in the thesis.
 
-    Back to sound: values of 0 are silence; non-negative least squares from mel power to spectral power with the same
-    filterbank, then the `inverter`. Without a level in the conditions, `DEFAULT_LEVEL_DB`. Bins outside the filters (DC;
-    all above `fmax`) stay silent.
+    Synthesis estimates spectral power from mel power by non-negative least squares with the same filterbank, and phases by the
+    `inverter`. Values of 0 and bins outside the filters (DC and above `fmax`) are silent. A missing level is
+    `DEFAULT_LEVEL_DB`.
 
     Attributes:
-      sample_rate: Hz.
-      length: samples of a sound, T; others are cut or padded with silence by `analyze`.
-      n_fft, window_length, hop: of the STFT, in samples. window: a name of `audio.stft.COSINE_WINDOWS`.
-      n_mels: F. fmin, fmax: Hz; fmax 0 is half the sample rate. scale: "slaney" or "htk".
-      n_frames: N; 0 takes ceil(length / hop).
-      range_db: how far under 0 dB values reach.
-      reference: what 0 dB is: "file", the sound's own loudest value, or "fixed", full scale (no conditions then: level is
-        in the values).
-      inverter: a name of `audio.phase.INVERTERS`. iterations: of the inverter.
-      hold: what an iterating inverter holds on to: "bands", the mel power, so that spectra find their shape within the
-        bands; or "magnitudes", those of the mel inversion, as is usual.
-      nnls_iterations: of the mel inversion.
-      texture_db: deviation of noise that `synthesize` adds to every value that sounds. The spectrogram of noise is rough by
-        5 dB; a model gives back its mean, which is smooth, and sounds of smooth spectrograms are tonal and blurred. 1 dB
-        takes most of that; 0 for features that are rough by themselves, such as recorded ones.
-      loudness: put `conditions["loudness"]` [B, N] beside the values: the level of every frame in dB (RMS of the samples
-        under its window, a constant 1 is 0 dB, at least -100).
-      measured: further curves put beside the values, [B, N] each: names of `audio.descriptors.DESCRIPTORS` ("centroid",
-        "f0", ...; `loudness` has its own switch), over the STFT's length and hop.
+      sample_rate: sample rate in Hz.
+      length: samples T to which `analyze` cuts or pads sounds.
+      n_fft: FFT length in samples, even.
+      window_length: window in samples.
+      hop: hop in samples.
+      window: one of `audio.stft.COSINE_WINDOWS`.
+      n_mels: number of mel bands F.
+      fmin: lowest frequency in Hz.
+      fmax: highest frequency in Hz; 0 for half the sample rate.
+      scale: mel scale, "slaney" or "htk".
+      n_frames: number of frames N; 0 for ceil(length / hop).
+      range_db: range of the values in dB.
+      reference: 0 dB of the values: "file" for the maximum of the sound, or "fixed" for full scale, so that the values contain
+        the level and there is no "level_db".
+      inverter: one of `audio.phase.INVERTERS`.
+      iterations: iterations of the inverter.
+      hold: what an iterative inverter preserves: "bands" for the mel power, which leaves the spectrum within bands free, or
+        "magnitudes" for those of the mel inversion, as is common.
+      nnls_iterations: iterations of the mel inversion.
+      texture_db: standard deviation in dB of noise that `synthesize` adds to positive values. The spectrogram of noise varies
+        by 5 dB; a model decodes its smooth mean, which sounds tonal and blurred. 1 dB removes most of this; use 0 for recorded
+        features.
+      loudness: whether to add conditions["loudness"] [B, N], the RMS level of the samples under the window in dB (0 dB for a
+        constant of 1, at least -100).
+      measured: further curves [B, N] to add to the conditions, names of `audio.descriptors.DESCRIPTORS` ("centroid", "f0", ...)
+        except loudness.
     """
 
     name: ClassVar[str] = "log_mel"
@@ -94,7 +103,7 @@ class LogMel(Representation):
     def __post_init__(self):
         curves = tuple(name for name in DESCRIPTORS if name != "loudness")
         if wrong := [name for name in self.measured if name not in curves]:
-            raise ValueError(f"measured takes curves that are not loudness, {', '.join(curves)}; not {wrong[0]!r}")
+            raise ValueError(f"measured: must be names of curves (got {wrong[0]!r}, expected one of {', '.join(curves)})")
         for setting, value, names in (
             ("scale", self.scale, MEL_SCALES),
             ("window", self.window, COSINE_WINDOWS),
@@ -103,28 +112,28 @@ class LogMel(Representation):
             ("inverter", self.inverter, INVERTERS),
         ):
             if value not in names:
-                raise ValueError(f"{setting} must be one of {', '.join(names)}, got {value!r}")
+                raise ValueError(f"{setting}: unknown name (got {value!r}, expected one of {', '.join(names)})")
         if not (self.length >= 1 and self.hop >= 1 and self.range_db > 0 and min(self.iterations, self.texture_db) >= 0):
             raise ValueError(
-                "length, hop and range_db must be above 0, iterations and texture_db not below, got "
-                f"{self.length}, {self.hop}, {self.range_db:g}, {self.iterations} and {self.texture_db:g}"
+                "length, hop, range_db: must be positive, and iterations, texture_db not negative (got "
+                f"{self.length}, {self.hop}, {self.range_db:g}, and {self.iterations}, {self.texture_db:g})"
             )
         if self.n_fft % 2 or not self.hop <= self.window_length <= self.n_fft:
             raise ValueError(
-                f"n_fft must be even and hop <= window_length <= n_fft must hold, got n_fft={self.n_fft}, "
-                f"window_length={self.window_length}, hop={self.hop}"
+                f"n_fft: must be even, with hop <= window_length <= n_fft (got n_fft={self.n_fft}, "
+                f"window_length={self.window_length}, hop={self.hop})"
             )
         whole = -(-self.length // self.hop)
         if not 0 <= self.n_frames <= whole:
             raise ValueError(
-                f"n_frames must lie in 0..{whole} for {self.length} samples and hop {self.hop}, got {self.n_frames} "
-                "(0: as many as the length has)"
+                f"n_frames: must be in 1..{whole} for {self.length} samples and hop {self.hop}, or 0 for all "
+                f"(got {self.n_frames})"
             )
-        self.basis  # noqa: B018 - says now what is wrong with the bands, and warns of empty ones
+        self.basis  # noqa: B018 - checks the bands and warns of empty ones
 
     @property
     def frames(self) -> int:
-        """N, with 0 resolved."""
+        """Number of frames N."""
         return self.n_frames or -(-self.length // self.hop)
 
     @property
@@ -134,10 +143,12 @@ class LogMel(Representation):
 
     @property
     def frame_length(self) -> int:
+        """Length of a frame in samples."""
         return self.n_fft
 
     @property
     def reach(self) -> int | None:
+        """Samples on each side of its center on which a frame depends; None for all."""
         if self.reference != "fixed":
             return None
         pitched = bool({"f0", "harmonicity"} & set(self.measured))
@@ -145,30 +156,33 @@ class LogMel(Representation):
 
     @property
     def look_ahead(self) -> int:
+        """Look-ahead of streaming analysis, in samples after the center of a frame."""
         return self.window_length // 2
 
     @property
     def synthesis_iterations(self) -> dict[str, int]:
+        """Settings that trade quality for speed of `synthesize`."""
         return {"iterations": self.iterations, "nnls_iterations": self.nnls_iterations}
 
     def with_length(self, samples: int) -> LogMel:
+        """Returns the representation for sounds of another length, with all frames."""
         return dataclasses.replace(self, length=samples, n_frames=0)
 
     @property
     def bands(self) -> dict:
-        """The settings of the filterbank, as `audio.mel` takes them."""
+        """Settings of the filterbank for `audio.mel`."""
         return dict(sample_rate=self.sample_rate, n_fft=self.n_fft, fmin=self.fmin, fmax=self.fmax, scale=self.scale)
 
     @property
     def basis(self) -> np.ndarray:
-        """The filterbank of both ways, [F, n_fft // 2 + 1]."""
+        """Mel filterbank of analysis and synthesis, [F, n_fft // 2 + 1]."""
         return mel_filterbank(**self.bands, n_mels=self.n_mels)
 
     @property
     def band_bins(self) -> tuple[float, ...]:
-        """How many bins of the spectrum each band stands for, [F]: every bin shared among the bands as they weigh it.
+        """Number of STFT bins that each band covers, [F], at least 0.1.
 
-        A band between two bins stands for a part of one; so that none counts for nothing, for at least a tenth of a bin.
+        Every bin is shared among the bands in proportion to their filters.
         """
         basis = np.asarray(self.basis, np.float64)
         shares = basis / np.maximum(basis.sum(0), 1e-30)
@@ -176,20 +190,20 @@ class LogMel(Representation):
 
     @property
     def band_hz(self) -> tuple[float, ...]:
-        """Where each band lies, [F]: the mean frequency of its filter in Hz."""
+        """Center frequency of each band in Hz, [F], the mean frequency of its filter."""
         basis = np.asarray(self.basis, np.float64)
         frequencies = np.arange(basis.shape[1]) * (self.sample_rate / self.n_fft)
         return tuple((basis @ frequencies / np.maximum(basis.sum(1), 1e-30)).tolist())
 
     @property
     def full_scale_db(self) -> float:
-        """Mel power of a sine of amplitude 1 on the most sensitive bin, in dB as librosa counts it."""
+        """Mel power in dB by librosa of a sine of amplitude 1 on the most sensitive bin."""
         gain = float(np.sum(window_samples(self.window, self.window_length), dtype=np.float64)) / 2.0
         return 10.0 * math.log10(gain**2 * float(self.basis.max()))
 
     @functools.partial(jax.jit, static_argnums=0)
     def mel_power(self, waves: Array) -> Array:
-        """Waves [B, T] to mel power [B, N, F] in units of full scale (1 is 0 dB)."""
+        """Computes the mel power [B, N, F] of waves [B, T], 1 for full scale."""
         waves = fit_waves(waves, self.length)
         spectra = stft(waves, n_fft=self.n_fft, hop=self.hop, window=self.window, window_length=self.window_length)
         spectra = spectra[:, : self.frames]
@@ -199,17 +213,15 @@ class LogMel(Representation):
 
     @functools.partial(jax.jit, static_argnums=0)
     def frame_loudness(self, waves: Array) -> Array:
-        """Waves [B, T] to the level of every frame in dB, [B, N], over as many samples as the STFT's window has (made an even
-        number of hops)."""
+        """Computes the level [B, N] of waves in dB, over the window rounded to 2 hops."""
         window_hops = 2 * max(1, round(0.5 * self.window_length / self.hop))
         return frame_level(fit_waves(waves, self.length), hop=self.hop, window_hops=window_hops)[:, : self.frames]
 
     @functools.partial(jax.jit, static_argnums=0)
     def analyze(self, waves: Array, lengths: Array | None = None) -> Features:
-        """Waves [B, T] in [-1, 1] to values [B, N, F] in [0, 1], with `level_db` [B] (and `loudness` [B, N]) beside them.
+        """Computes values [B, N, F] in [0, 1] with conditions such as "level_db" and "loudness".
 
-        `lengths` [B] in samples where sounds are padded: the mask is 1 for frames centered within them, else 1
-        everywhere. Silence has values of 0 and a level of `LEVEL_FLOOR_DB`.
+        The mask is 1 for frames centered within `lengths`. Silence has values of 0 and a level of `LEVEL_FLOOR_DB`.
         """
         mel = self.mel_power(waves)
         floor = 10.0 ** (LEVEL_FLOOR_DB / 10.0)
@@ -232,7 +244,7 @@ class LogMel(Representation):
 
     @functools.partial(jax.jit, static_argnums=0)
     def features_to_mel(self, features: Features) -> Array:
-        """Features to mel power [B, N, F], counted as librosa does; 0 outside the mask. The inverse of `analyze`."""
+        """Inverts `analyze` to mel power [B, N, F] as of librosa, 0 outside the mask."""
         values = jnp.clip(features.values, 0.0, 1.0)
         db = (values - 1.0) * self.range_db + self.full_scale_db
         if self.reference == "file":
@@ -243,14 +255,16 @@ class LogMel(Representation):
 
     @functools.partial(jax.jit, static_argnums=0)
     def magnitudes(self, features: Features) -> Array:
-        """Features to spectral magnitudes [B, N, n_fft // 2 + 1] as of `audio.stft.stft`; 0 outside the mask."""
+        """Estimates STFT magnitudes [B, N, n_fft // 2 + 1] of features, 0 outside the mask."""
         mel = self.features_to_mel(features)
         return root(mel_to_stft_nnls(mel, **self.bands, iterations=self.nnls_iterations))
 
-    def textured(self, features: Features, key: Array | None = None) -> Features:
-        """The features with `texture_db` of noise on all values that sound: what `synthesize` begins with.
+    def add_texture(self, features: Features, key: Array | None = None) -> Features:
+        """Adds noise of `texture_db` to the positive values of features.
 
-        `key` as there; without it, it is the same noise for every sound.
+        Args:
+          features: features to synthesize.
+          key: one key per sound [B] or one for all; None for a fixed key and equal noise in all sounds.
         """
         if self.texture_db == 0.0:
             return features
@@ -261,24 +275,26 @@ class LogMel(Representation):
         else:
             keys = jax.random.split(key, len(values)) if key.ndim == 0 else key
             noise = jax.vmap(lambda k: jax.random.normal(jax.random.fold_in(k, 1), shape, jnp.float32))(keys)
-        rough = jnp.clip(values + noise * (self.texture_db / self.range_db), 1e-6, 1.0)
-        return features.replace(values=jnp.where(values > 0.0, rough, values))
+        noisy = jnp.clip(values + noise * (self.texture_db / self.range_db), 1e-6, 1.0)
+        return features.replace(values=jnp.where(values > 0.0, noisy, values))
 
     @functools.partial(jax.jit, static_argnums=0)
     def synthesize(self, features: Features, key: Array | None = None, known: Array | None = None) -> Array:
-        """Features to waves [B, T]; values of 0 and frames outside the mask are silent.
+        """Synthesizes waves [B, T]; values of 0 and frames outside the mask are silent.
 
-        T is `length` where there are as many frames as `feature_shape` says, else frames * hop. `key` (one, or [B]) draws
-        the texture, and the first phases of inverters that begin at random; without it they are fixed, and the same features
-        give the same sound. Its gradient is of use with `iterations` 0 only: the phase of a bin that is nearly silent turns at
-        the least touch, and what is iterated from there with it. `known`: spectra [B, P, K] of the first frames, which stay
-        as they are (`audio.phase`).
+        T is `length` for features of `feature_shape`, else the number of frames times `hop`. Gradients are useful with
+        iterations=0 only, because the phases of nearly silent bins, and all iterations from there, are unstable.
+
+        Args:
+          features: features with an optional "level_db".
+          key: key of the texture and of random initial phases, one per sound [B] or one for all; None for fixed ones.
+          known: [B, P, K] spectra of the first P frames to keep, see `audio.phase`.
         """
         count = features.values.shape[1]
-        features = self.textured(features, key)
-        held = {} if known is None else {"known": known}
+        features = self.add_texture(features, key)
+        constraints = {} if known is None else {"known": known}
         if self.hold == "bands":
-            held |= {"bands": self.features_to_mel(features), "filters": self.basis}
+            constraints |= {"bands": self.features_to_mel(features), "filters": self.basis}
         return invert(
             self.inverter,
             self.magnitudes(features),
@@ -288,7 +304,7 @@ class LogMel(Representation):
             window_length=self.window_length,
             iterations=self.iterations,
             key=key,
-            **held,
+            **constraints,
         )
 
 
@@ -310,6 +326,10 @@ LOG_MEL_PRESETS = MappingProxyType(
         ),
     }
 )
-"""The thesis' log-mel (2 s at 16 kHz, 250 x 128) and SampleVAE's (125 x 128), both with one basis for both ways; and that of
-Caillon et al. 2020: 24 kHz, 93.75 frames a second, level in the values, with every frame's loudness beside them. Theirs is
-(log10(magnitude) + 5) / 5 of a magnitude floored at 1e-5: the same 100 dB, up to where 0 dB is."""
+"""Log-mel of Rebnord 2022 (2 s at 16 kHz, 250 x 128), SampleVAE (125 x 128) and Caillon et al. 2020.
+
+SampleVAE's code analyzes and inverts with filterbanks of different sample rates; here both are the same. The third preset
+follows the public code of Caillon et al. (acids-ircam/wavae at f73cf0a): 24 kHz, 93.75 frames per second, values that contain
+the level, with the loudness of each frame. wavae uses a window of 512 samples in an FFT of 2048 and (log10(magnitude) + 5) / 5
+with a floor of 1e-5, which is the same range of 100 dB with another reference.
+"""

@@ -1,4 +1,4 @@
-"""Waves as frames of one hop of samples each: for models that encode waves."""
+"""Waves divided into frames of one hop, for models that encode samples."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from timbre_jax.types import Array, Features
 
 @dataclasses.dataclass(frozen=True)
 class WaveFrames(Representation):
-    """Frame n is the samples n * hop .. (n + 1) * hop - 1, in [-1, 1].
+    """Representation by samples; frame n contains samples n * hop to (n + 1) * hop - 1.
 
     Attributes:
-      sample_rate: Hz.
-      length: samples of a sound, T; others are cut or padded with silence by `analyze`. 0: as they are, padded to whole hops.
-      hop: samples a frame. window: samples of the windows in which sounds are compared, a multiple of 2 hops.
+      sample_rate: sample rate in Hz.
+      length: samples T to which `analyze` cuts or pads sounds; 0 for padding to whole hops only.
+      hop: samples per frame.
+      window: samples of the windows that models encode, a multiple of 2 hops.
     """
 
     name: ClassVar[str] = "wave_frames"
@@ -33,8 +34,8 @@ class WaveFrames(Representation):
     def __post_init__(self):
         if self.hop < 1 or self.length < 0 or self.window < 1 or self.window % (2 * self.hop):
             raise ValueError(
-                "wave_frames: hop must be at least 1, length not negative and window a multiple of 2 hops, got "
-                f"hop={self.hop}, length={self.length}, window={self.window}"
+                "representation 'wave_frames': hop must be positive, length not negative and window a multiple of 2 hops "
+                f"(got hop={self.hop}, length={self.length}, window={self.window})"
             )
 
     @property
@@ -44,18 +45,17 @@ class WaveFrames(Representation):
 
     @property
     def frame_length(self) -> int:
+        """Length of a frame in samples."""
         return self.window
 
     @property
     def reach(self) -> int:
+        """Samples on each side of its center on which a frame depends; None for all."""
         return 0
 
     @functools.partial(jax.jit, static_argnums=0)
     def analyze(self, waves: Array, lengths: Array | None = None) -> Features:
-        """Cuts waves [B, T] in [-1, 1] into values [B, N, hop].
-
-        `lengths` [B] in samples where sounds are padded: the mask is 1 for frames that begin within them.
-        """
+        """Divides waves into values [B, N, hop]; the mask is 1 for frames that start in a sound."""
         length = self.length or waves.shape[-1]
         count = max(1, -(-length // self.hop))
         values = fit_waves(waves[..., :length], count * self.hop).reshape(len(waves), count, self.hop)
@@ -63,9 +63,9 @@ class WaveFrames(Representation):
 
     @functools.partial(jax.jit, static_argnums=0)
     def synthesize(self, features: Features, key: Array | None = None) -> Array:
-        """Features to waves [B, T]: the samples; frames outside the mask are silent. `key` is not used.
+        """Returns the samples of features, [B, T]; `key` is unused.
 
-        T is `length` where there are as many frames as `feature_shape` says, else frames * hop.
+        T is `length` for features of `feature_shape`, else the number of frames times `hop`.
         """
         del key
         values = features.values if features.mask is None else features.values * features.mask[..., None]

@@ -37,8 +37,8 @@ def test_each_model_changes_one_thing():
             config["optimizer"]["schedule"] = "constant"
         if name == "20_flow":
             # So many flows explode from full-size first weights.
-            assert config["model"]["flow_start"] == 0.1
-            config["model"]["flow_start"] = base["model"]["flow_start"]
+            assert config["model"]["flow_init_scale"] == 0.1
+            config["model"]["flow_init_scale"] = base["model"]["flow_init_scale"]
         if name in fields:
             section, field, value = fields[name]
             assert config[section][field] == value

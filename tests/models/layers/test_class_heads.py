@@ -5,8 +5,8 @@ from scipy.special import log_softmax
 from timbre_jax.models.layers.class_heads import label_nll
 
 
-def test_what_a_label_costs():
-    """Cross-entropy against SciPy; a sound without a label costs nothing."""
+def test_label_nll_equals_that_of_scipy():
+    """Compares with SciPy; unlabeled sounds have a loss of 0."""
     logits = np.random.default_rng(0).normal(size=(3, 5, 4)).astype(np.float32)
     nll, wrong = label_nll(jnp.asarray(logits), jnp.asarray([1, 3, -1]))
     for sound, label in enumerate((1, 3)):

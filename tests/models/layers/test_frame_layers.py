@@ -1,4 +1,4 @@
-"""Convolutions over frames against SciPy and XLA, whole and as a stream; batch normalization over masked frames."""
+"""Tests of convolutions over frames, whole and as a stream, and of masked normalization."""
 
 import itertools
 
@@ -19,7 +19,7 @@ def values(batch, count, channels, seed=0):
 
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize(("kernel", "stride"), [(5, 1), (5, 2), (3, 2), (4, 3)])
-def test_a_convolution_is_scipys(kernel, stride, causal):
+def test_convolution_equals_that_of_scipy(kernel, stride, causal):
     x = values(2, 12, 3)
     layer = FrameConv(features=4, kernel=kernel, stride=stride, causal=causal)
     variables = layer.init(jax.random.key(0), x, jnp.ones((2, 12)))
@@ -40,7 +40,7 @@ def test_a_convolution_is_scipys(kernel, stride, causal):
         )
 
 
-def test_upsampling_gives_every_frame_its_own_weights():
+def test_upsampled_frames_have_their_own_weights():
     x, layer = values(1, 5, 2), FrameConv(features=3, kernel=3, upsample=2)
     variables = layer.init(jax.random.key(0), x, jnp.ones((1, 5)))
     y, mask, _ = layer.apply(variables, x, jnp.asarray([[1.0, 1.0, 1.0, 1.0, 0.0]]))
@@ -51,7 +51,7 @@ def test_upsampling_gives_every_frame_its_own_weights():
     np.testing.assert_allclose(y[0, 4:6], middle, atol=1e-5)
 
 
-def test_frames_outside_the_mask_are_as_if_they_were_not_there():
+def test_masked_frames_do_not_change_the_output():
     stack = FrameStack((6, 6, 4), strides=(1, 2, 1))
     x = values(1, 16, 3)
     mask = jnp.ones((1, 16)).at[0, 10:].set(0.0)
@@ -62,7 +62,7 @@ def test_frames_outside_the_mask_are_as_if_they_were_not_there():
     np.testing.assert_allclose(padded[:, :5], alone, atol=1e-6)
 
 
-STACK = FrameStack((5, 6, 4, 3), strides=(1, 2, 1, 1), upsamples=(1, 1, 2, 1), kernel=5, unit=2)
+STACK = FrameStack((5, 6, 4, 3), strides=(1, 2, 1, 1), upsamples=(1, 1, 2, 1), kernel=5, delay_multiple=2)
 X, MASK = values(2, 24, 3), np.ones((2, 24), np.float32)
 MASK[1, 17:] = 0.0
 apply = jax.jit(lambda stack, variables, *inputs: stack.apply(variables, *inputs), static_argnums=0)
@@ -77,15 +77,15 @@ def variables():
 
 @settings(max_examples=20, deadline=None)
 @given(sizes=st.lists(st.sampled_from([2, 4, 10]), min_size=1, max_size=12), causal=st.booleans())
-def test_blocks_of_any_sizes_are_the_whole(variables, sizes, causal):
+def test_blocks_of_any_size_equal_the_whole_series(variables, sizes, causal):
     stack = STACK.clone(causal=causal)
     whole, whole_mask, _ = apply(stack, variables, X, MASK)
     delay = stack.delay
     assert delay % 2 == 0
     assert (delay == 0) == causal
-    # What comes after the end brings the last frames out; it lies outside the mask, whatever it is.
+    # Frames outside the mask, of any value, flush the last outputs.
     x, mask = (np.concatenate([a, np.ones((2, 60, *a.shape[2:]), np.float32) * (a.ndim > 2)], 1) for a in (X, MASK))
-    states, outputs, masks, place = stack.first_states(2, 3), [], [], 0
+    states, outputs, masks, place = stack.initial_states(2, 3), [], [], 0
     for size in itertools.cycle(sizes):
         y, m, states = apply(stack, variables, x[:, place : place + size], mask[:, place : place + size], states)
         outputs.append(y)
@@ -99,7 +99,7 @@ def test_blocks_of_any_sizes_are_the_whole(variables, sizes, causal):
     np.testing.assert_allclose(y[:, delay : delay + 24], whole, atol=1e-5)
 
 
-def test_batch_statistics_are_of_the_masked_frames_and_remembered():
+def test_batch_statistics_are_those_of_unmasked_frames():
     x = values(3, 8, 2) * 3.0 + 100.0
     mask = np.ones((3, 8), np.float32)
     mask[0, 3:] = mask[2, 1:] = 0.0
@@ -112,17 +112,17 @@ def test_batch_statistics_are_of_the_masked_frames_and_remembered():
     np.testing.assert_allclose(np.asarray(y)[mask > 0], (real - real.mean(0)) / np.sqrt(real.var(0) + 1e-5), atol=2e-3)
     np.testing.assert_allclose(changed["batch_stats"]["mean"], 0.1 * real.mean(0), rtol=1e-5)
     np.testing.assert_allclose(changed["batch_stats"]["variance"], 0.9 + 0.1 * real.var(0), rtol=1e-3)
-    # Evaluation takes what is remembered, and keeps it.
+    # Evaluation uses the running averages and does not change them.
     stored = {**variables, "batch_stats": {"mean": jnp.asarray(real.mean(0)), "variance": jnp.asarray(real.var(0))}}
     again = norm.apply(stored, x, mask)
     np.testing.assert_allclose(np.asarray(again)[mask > 0], np.asarray(y)[mask > 0], atol=2e-3)
-    # A batch of nothing but padding changes nothing.
+    # A batch without frames keeps the averages.
     _, same = norm.apply(stored, x, np.zeros((3, 8)), train=True, mutable=["batch_stats"])
     jax.tree.map(np.testing.assert_array_equal, dict(same["batch_stats"]), dict(stored["batch_stats"]))
 
 
-def test_renormalized_values_are_those_of_evaluation_and_their_gradient_is_that_of_the_batch():
-    """Forwards, what was remembered normalizes. Backwards, the whole batch's shift and size still count for nothing."""
+def test_renormalization_has_values_of_evaluation_and_gradients_of_the_batch():
+    """Compares with evaluation, and checks that shift and scale of the batch have no gradient."""
     x, weight = jnp.asarray(values(3, 8, 2)) * 3.0 + 1.0, jnp.asarray(values(3, 8, 2, seed=1))
     mask = jnp.ones((3, 8))
     norm = MaskedBatchNorm(affine=False)
@@ -135,7 +135,7 @@ def test_renormalized_values_are_those_of_evaluation_and_their_gradient_is_that_
     gradient = jax.grad(lambda x: jnp.sum(out(x) * weight))(x)
     np.testing.assert_allclose(jnp.sum(gradient, (0, 1)), 0.0, atol=1e-4)
     np.testing.assert_allclose(jnp.sum(gradient * x, (0, 1)), 0.0, atol=1e-3)
-    # With the batch's own mean and variance remembered, it is batch normalization.
+    # If the running averages equal those of the batch, it is batch normalization.
     own = {"batch_stats": {"mean": jnp.mean(x, (0, 1)), "variance": jnp.var(x, (0, 1))}}
 
     def slope(renormalize):
@@ -147,8 +147,8 @@ def test_renormalized_values_are_those_of_evaluation_and_their_gradient_is_that_
     np.testing.assert_allclose(slope(1.0), slope(0.0), rtol=1e-4, atol=1e-5)
 
 
-def test_a_batch_that_is_cut_in_two_has_the_statistics_of_the_whole():
-    """Over a mapped axis, as under pmap, with parts that have unequal numbers of frames."""
+def test_split_batch_has_the_statistics_of_the_whole():
+    """Splits a batch over a mapped axis into parts with different numbers of frames."""
     x = values(4, 6, 2)
     mask = np.ones((4, 6), np.float32)
     mask[0, 1:] = 0.0

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from timbre_jax.models.layers.likelihoods import bernoulli_nll, gaussian_nll, make_head
 
 
-def test_bernoulli_nll_against_float64():
+def test_bernoulli_nll_equals_that_of_scipy():
     rng = np.random.default_rng(0)
     logits, values = rng.normal(scale=4, size=(3, 5, 2)), rng.uniform(size=(3, 5, 2))
     p = scipy.special.expit(logits)
@@ -27,16 +27,16 @@ def test_bernoulli_nll_is_finite_and_at_least_the_entropy(logit, value):
     assert nll >= entropy - 1e-5
 
 
-def test_gaussian_nll_against_scipy():
+def test_gaussian_nll_equals_that_of_scipy():
     rng = np.random.default_rng(1)
     mean, values, log_sigma = rng.normal(size=(3, 4, 2)), rng.normal(size=(3, 4, 2)), np.array([-1.0, 0.5])
     expected = -scipy.stats.norm(mean, np.exp(log_sigma)).logpdf(values).sum((1, 2))
-    found = gaussian_nll(jnp.float32(mean), jnp.float32(log_sigma), jnp.float32(values))
-    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    nll = gaussian_nll(jnp.float32(mean), jnp.float32(log_sigma), jnp.float32(values))
+    np.testing.assert_allclose(nll, expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize(("name", "shape"), [("gaussian", ()), ("gaussian_rows", (3,))])
-def test_learned_sigma_finds_the_spread_of_the_data(name, shape):
+def test_learned_sigma_converges_to_the_deviation_of_the_data(name, shape):
     head = make_head(name, n_features=3)
     spread = np.array([0.02, 0.05, 0.1]) if shape else np.full(3, 0.05)
     values = jnp.float32(0.5 + spread * np.random.default_rng(2).normal(size=(400, 8, 3)))
@@ -50,6 +50,6 @@ def test_learned_sigma_finds_the_spread_of_the_data(name, shape):
     np.testing.assert_allclose(np.broadcast_to(np.exp(log_sigma), 3), spread, rtol=0.05)
 
 
-def test_unknown_head():
+def test_unknown_likelihood_is_refused():
     with pytest.raises(ValueError, match="'poisson'"):
         make_head("poisson", n_features=1)

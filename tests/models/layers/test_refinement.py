@@ -11,94 +11,94 @@ D, K, B = 3, 10, 6
 
 
 def cost(decode, z, targets, weight):
-    """The objective [B], in float64."""
+    """Returns the objective [B] in float64."""
     error = np.asarray(decode(jnp.asarray(z)), np.float64) - targets
     return np.square(error).sum(1) + weight * np.square(np.asarray(z, np.float64)).sum(1)
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.5])
-def test_a_linear_decoder_is_solved_as_ridge_regression_solves_it(weight):
-    """The closed form in float64: z = (A A^T + w I)^-1 A (x - b)."""
+def test_linear_decoder_is_solved_like_ridge_regression(weight):
+    """Compares with z = (A A^T + w I)^-1 A (x - b) in float64."""
     generator = np.random.default_rng(0)
     a, b = generator.normal(size=(D, K)), generator.normal(size=K)
     targets = generator.normal(size=(B, K))
     expected = np.linalg.solve(a @ a.T + weight * np.eye(D), a @ (targets - b).T).T
-    found = refine(
+    refined_z = refine(
         lambda z: z @ jnp.asarray(a, jnp.float32) + jnp.asarray(b, jnp.float32),
         jnp.asarray(targets, jnp.float32),
         jnp.full((B, D), 5.0),
         steps=8,
         prior_weight=weight,
     )
-    np.testing.assert_allclose(found, expected, atol=2e-5)
-    assert found.dtype == jnp.float32
+    np.testing.assert_allclose(refined_z, expected, atol=2e-5)
+    assert refined_z.dtype == jnp.float32
 
 
-def bent(z):
-    """A decoder with valleys, that explodes far out."""
+def nonlinear(z):
+    """Decodes z nonlinearly, with local minima and large values far from 0."""
     weights = jnp.asarray(np.random.default_rng(3).normal(size=(D, K)), jnp.float32)
     return jnp.sin(2.0 * z @ weights) + 0.1 * (z @ weights) ** 3
 
 
-refined = jax.jit(lambda targets, start: refine(bent, targets, start, steps=4, prior_weight=0.01))
+refined = jax.jit(lambda targets, start: refine(nonlinear, targets, start, steps=4, prior_weight=0.01))
 
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 10**6), st.sampled_from([0.1, 3.0, 100.0]))
-def test_never_worse_than_the_start_wherever_it_is(seed, distance):
+def test_refinement_is_never_worse_than_the_start(seed, distance):
     generator = np.random.default_rng(seed)
     start = jnp.asarray(distance * generator.normal(size=(B, D)), jnp.float32)
     targets = jnp.asarray(generator.normal(size=(B, K)), jnp.float32)
-    found = refined(targets, start)
-    assert np.isfinite(found).all()
-    before, after = (cost(bent, z, np.asarray(targets), 0.01) for z in (start, found))
+    refined_z = refined(targets, start)
+    assert np.isfinite(refined_z).all()
+    before, after = (cost(nonlinear, z, np.asarray(targets), 0.01) for z in (start, refined_z))
     assert (after <= before * (1 + 1e-5)).all()
 
 
-def test_more_steps_are_better_and_arrive():
+def test_more_steps_lower_the_objective_to_zero():
     generator = np.random.default_rng(1)
     true = 0.3 * generator.normal(size=(B, D))
-    targets = bent(jnp.asarray(true, jnp.float32))
+    targets = nonlinear(jnp.asarray(true, jnp.float32))
     start = jnp.asarray(true + 0.1 * generator.normal(size=(B, D)), jnp.float32)
     costs = [
-        cost(bent, refine(bent, targets, start, steps=n, prior_weight=0.0), np.asarray(targets), 0.0).max()
+        cost(nonlinear, refine(nonlinear, targets, start, steps=n, prior_weight=0.0), np.asarray(targets), 0.0).max()
         for n in (0, 1, 3, 8)
     ]
     assert (np.diff(costs) < 0).all()
     assert costs[-1] < 1e-8
 
 
-def test_no_steps_is_the_start():
+def test_no_steps_return_the_start():
     start = jnp.ones((B, D))
-    np.testing.assert_array_equal(refine(bent, jnp.zeros((B, K)), start, steps=0, prior_weight=1.0), start)
+    np.testing.assert_array_equal(refine(nonlinear, jnp.zeros((B, K)), start, steps=0, prior_weight=1.0), start)
 
 
-def test_every_sound_is_on_its_own():
-    """Neither its neighbors nor their NaN change a result."""
+def test_refinement_of_a_sound_does_not_depend_on_its_batch():
+    """Checks that neither neighbors nor their NaN change a result."""
     generator = np.random.default_rng(2)
     start = jnp.asarray(generator.normal(size=(B, D)), jnp.float32)
     targets = jnp.asarray(generator.normal(size=(B, K)), jnp.float32)
-    together = refine(bent, targets, start, steps=3, prior_weight=0.1)
-    spoilt = refine(bent, targets.at[0].set(jnp.nan), start, steps=3, prior_weight=0.1)
-    np.testing.assert_allclose(spoilt[1:], together[1:], atol=1e-6)
-    # A target that is not a number explains nothing: the encoder's guess stays.
-    np.testing.assert_array_equal(spoilt[0], start[0])
+    together = refine(nonlinear, targets, start, steps=3, prior_weight=0.1)
+    with_nan = refine(nonlinear, targets.at[0].set(jnp.nan), start, steps=3, prior_weight=0.1)
+    np.testing.assert_allclose(with_nan[1:], together[1:], atol=1e-6)
+    # With a target of NaN the start remains.
+    np.testing.assert_array_equal(with_nan[0], start[0])
 
 
-def test_where_the_decoder_gives_nan_no_step_is_taken():
+def test_steps_to_nan_are_rejected():
     def decode(z):
         return jnp.where(z[:, :1] < 0.5, jnp.nan, 1.0) * (z @ jnp.ones((D, K)))
 
     start = jnp.full((1, D), 0.6)
-    found = refine(decode, jnp.zeros((1, K)), start, steps=4, prior_weight=0.0)
-    assert np.isfinite(decode(found)).all()
-    assert np.square(decode(found)).sum() <= np.square(decode(start)).sum()
+    refined_z = refine(decode, jnp.zeros((1, K)), start, steps=4, prior_weight=0.0)
+    assert np.isfinite(decode(refined_z)).all()
+    assert np.square(decode(refined_z)).sum() <= np.square(decode(start)).sum()
 
 
-def test_a_decoder_that_ignores_a_latent():
-    """J^T J is singular; the latent that says nothing goes to the prior's mean, or stays without one."""
+def test_ignored_latent_moves_to_the_prior_mean():
+    """Uses a singular J^T J; without a prior the ignored latent keeps its value."""
     a = jnp.zeros((D, K)).at[0].set(1.0).at[1, ::2].set(1.0)
     for weight, last in ((0.0, 2.0), (0.1, 0.0)):
-        found = refine(lambda z: z @ a, jnp.ones((1, K)), jnp.full((1, D), 2.0), steps=12, prior_weight=weight)
-        assert np.isfinite(found).all()
-        assert found[0, 2] == pytest.approx(last, abs=1e-3)
+        refined_z = refine(lambda z: z @ a, jnp.ones((1, K)), jnp.full((1, D), 2.0), steps=12, prior_weight=weight)
+        assert np.isfinite(refined_z).all()
+        assert refined_z[0, 2] == pytest.approx(last, abs=1e-3)

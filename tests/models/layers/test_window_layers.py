@@ -5,7 +5,7 @@ from scipy import signal
 from timbre_jax.models.layers.window_layers import centered_windows, leveled_windows
 
 
-def test_levels_are_those_of_the_windows():
+def test_levels_equal_those_of_the_windows():
     waves = np.random.default_rng(0).normal(size=(2, 5120)).astype(np.float32) * np.array([[0.1], [0.5]], np.float32)
     windows, gain = leveled_windows(centered_windows(jnp.asarray(waves), hop=256, window=1024), hop=256)
     assert windows.shape == (2, 20, 1024)

@@ -1,4 +1,4 @@
-"""ELU against jax's own, its gradient against float64."""
+"""Test of ELU against `jax.nn.elu` and float64."""
 
 import jax
 import jax.numpy as jnp
@@ -7,7 +7,7 @@ import numpy as np
 from timbre_jax.models.ops.activation import elu
 
 
-def test_elu_and_its_gradient():
+def test_elu_and_its_gradient_equal_those_of_jax():
     x = np.concatenate([np.linspace(-30, 30, 601), [-1e-8, -1e-4, 0.0, -500.0, 500.0]])
     value, back = jax.vjp(jax.jit(elu), jnp.asarray(x, jnp.float32))
     np.testing.assert_allclose(value, jax.nn.elu(jnp.asarray(x, jnp.float32)), atol=1.3e-7)

@@ -28,7 +28,7 @@ def strided(stride, x, kernel):
         (narrow_conv, partial(strided, 1), (1, 1, 1, 2)),
     ],
 )
-def test_output_and_gradients_are_those_of_lax(ours, theirs, shape):
+def test_output_and_gradients_equal_those_of_lax(ours, theirs, shape):
     keys = jax.random.split(jax.random.key(0), 3)
     x, kernel = jax.random.normal(keys[0], shape), jax.random.normal(keys[1], (3, 3, shape[-1], 4))
     cotangent = jax.random.normal(keys[2], jax.eval_shape(theirs, x, kernel).shape)
@@ -38,8 +38,8 @@ def test_output_and_gradients_are_those_of_lax(ours, theirs, shape):
         output, pull = jax.vjp(function, x, kernel)
         return output, *pull(cotangent)
 
-    for found, expected in zip(*(output_and_gradients(f, x, kernel) for f in (ours, theirs)), strict=True):
-        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+    for actual, expected in zip(*(output_and_gradients(f, x, kernel) for f in (ours, theirs)), strict=True):
+        np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_output_and_gradients_are_those_of_lax(ours, theirs, shape):
         ("same", nn.Conv(6, (3, 3))),
     ],
 )
-def test_layer_takes_the_parameters_of_linens(kind, theirs):
+def test_layer_has_the_parameters_of_linen_layers(kind, theirs):
     x = jax.random.normal(jax.random.key(1), (2, 4, 6, 4))
     variables = jax.tree.map(lambda p: p + 0.1, theirs.init(jax.random.key(2), x))
     ours = Conv3x3(6, kind)
@@ -58,6 +58,6 @@ def test_layer_takes_the_parameters_of_linens(kind, theirs):
     np.testing.assert_allclose(ours.apply(variables, x), theirs.apply(variables, x), atol=1e-5)
 
 
-def test_a_picture_that_does_not_halve_is_named():
+def test_images_with_an_odd_side_are_refused():
     with pytest.raises(ValueError, match="3 x 4"):
         downsample_conv(jnp.zeros((1, 3, 4, 1)), jnp.zeros((3, 3, 1, 1)))

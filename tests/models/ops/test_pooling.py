@@ -1,4 +1,4 @@
-"""Convolution and max pooling in one against XLA's own."""
+"""Tests of convolution and max pooling against XLA."""
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ def plain_pool(x, window):
 
 
 def both(function, plain, *arguments):
-    """Values and gradients of both, for a gradient that differs everywhere."""
+    """Returns values and gradients of both functions, for a gradient that differs everywhere."""
     result = []
     for f in (function, plain):
         value, back = jax.vjp(jax.jit(f), *arguments)
@@ -30,17 +30,17 @@ def plain(x, kernel, window):
 @pytest.mark.parametrize(
     ("size", "channels"), [((8, 9), 3), ((7, 12), 4), ((4, 5), 2), ((8, 12), 1), ((9, 7), 1), ((6, 11), 1)]
 )
-def test_pooled_conv_is_convolution_and_reduce_window(window, size, channels):
+def test_pooled_conv_equals_convolution_and_reduce_window(window, size, channels):
     random = np.random.default_rng(1)
     x = jnp.asarray(random.normal(size=(6, *size, channels)), jnp.float32)
     kernel = jnp.asarray(random.normal(size=(3, 3, channels, 5)), jnp.float32)
     sides = both(lambda x, k: pooled_conv(x, k, window), lambda x, k: plain(x, k, window), x, kernel)
-    for ours, wanted in zip(*sides, strict=True):
-        np.testing.assert_allclose(ours, wanted, atol=2e-5 * channels)
+    for ours, expected in zip(*sides, strict=True):
+        np.testing.assert_allclose(ours, expected, atol=2e-5 * channels)
 
 
-def test_pooled_conv_keeps_what_float64_gives():
-    """Transformed tiles must not cost accuracy: no further from float64 than twice what plain sums are."""
+def test_pooled_conv_is_as_exact_as_plain_sums():
+    """Checks that the error of transformed tiles is at most twice that of plain sums."""
     random = np.random.default_rng(2)
     x, kernel = random.normal(size=(4, 20, 24, 32)), random.normal(size=(3, 3, 32, 16))
     with jax.enable_x64(True):
@@ -51,8 +51,8 @@ def test_pooled_conv_keeps_what_float64_gives():
 
 
 @pytest.mark.slow
-def test_of_equal_values_one_gets_the_gradient():
-    """Silence is one value everywhere: the gradient must not be counted several times."""
+def test_one_of_several_equal_values_receives_the_gradient():
+    """Checks that the gradient of a constant image is not counted several times."""
     kernel = jnp.zeros((3, 3, 3, 3)).at[1, 1].set(jnp.eye(3))
     for channels in (1, 3):
         x, k = jnp.zeros((2, 10, 8, channels)), kernel[:, :, :channels]
@@ -60,8 +60,8 @@ def test_of_equal_values_one_gets_the_gradient():
         assert float(gradient.sum()) == pytest.approx(2 * 4 * 3 * channels, abs=1e-4)
 
 
-def test_windows_that_cannot_be():
-    with pytest.raises(ValueError, match="sides of 2 or 4"):
+def test_impossible_pooling_windows_are_refused():
+    with pytest.raises(ValueError, match="sides must be 2 or 4"):
         pooled_conv(jnp.zeros((1, 8, 8, 1)), jnp.zeros((3, 3, 1, 2)), (3, 3))
-    with pytest.raises(ValueError, match="does not fit"):
+    with pytest.raises(ValueError, match="smaller than the pooling window"):
         pooled_conv(jnp.zeros((1, 3, 8, 1)), jnp.zeros((3, 3, 1, 2)), (4, 4))

@@ -25,16 +25,16 @@ HOP, FRAMES, WINDOW = 32, 12, 128
 MODELS = {
     # Batch statistics, gradient reversal, an adversary in closed form, neighbors in a batch, beta-NLL.
     "frame_vae": {
-        "latent_size": 3, "channels": (16, 16), "strided": 1, "kernel": 3, "reader_weight": 3.0, "beta": 0.5,
+        "latent_size": 3, "channels": (16, 16), "strided_layer": 1, "kernel": 3, "reader_weight": 3.0, "beta": 0.5,
         "regressor_convolutions": (8, 8), "regressor_dense": (8,), "reader_features": 16,
-        "straight_weight": 1.0, "band_hz": (100.0, 300.0, 900.0, 2700.0),
+        "straightness_weight": 1.0, "band_hz": (100.0, 300.0, 900.0, 2700.0),
     },
     # Dropout, flows, class heads.
     "flow_vae": {"latent_size": 3, "channels": (4,), "pools": ((2, 2),), "hidden": 16, "flows": 2, "flow_hidden": 8},
     # A codebook of moving averages with restarts, batch statistics, noise, a GRU.
     "vq_vae": {
         "latent_size": 4, "window": WINDOW, "codes": 16, "channels": (4, 8), "kernel": 5, "width": 16, "depth": 1,
-        "train_frames": 8, "restart": 0.5,
+        "train_frames": 8, "restart_threshold": 0.5,
     },
     # A basis fitted before the first step.
     "dense_vae": {"latent_size": 3, "basis_size": 12, "width": 16, "depth": 1},

@@ -1,12 +1,13 @@
-"""An adversary in closed form: how much of a target a reader of the latents could explain, by least squares with a memory.
+"""Closed-form adversary: the variance of a target that latents explain by least squares.
 
-A regressor that learns by gradient runs behind the encoder that evades it: after some hundred steps it knows nothing, and a
-fresh one finds everything again. Least squares has no such lag. For features phi(z) of the latents and a target t,
+A regressor trained by gradient lags behind the encoder that evades it: after some hundred steps its predictions are useless,
+while a newly trained one predicts the target again. Least squares has no such lag. For features phi(z) of the latents and a
+target t, the best linear prediction from phi explains
 
-    R^2 = cov(t, phi) cov(phi)^-1 cov(phi, t) / var(t)
+    R^2 = cov(t, phi) cov(phi)^-1 cov(phi, t) / var(t).
 
-is what the best linear reader of phi explains. Its moments are running averages over the last batches, so that a few hundred
-features do not explain noise; the gradient goes through the newest batch, as if all that is remembered moved with it.
+The moments are running averages over batches, so that several hundred features do not fit the noise of one batch. The gradient
+is that of the newest batch, scaled as if all remembered batches changed with it.
 """
 
 from __future__ import annotations
@@ -22,32 +23,36 @@ from timbre_jax.types import Array
 
 
 def reader_features(z: Array, count: int) -> Array:
-    """Latents [..., D] of variance about 1 to [..., D + D (D + 1) / 2 + count]: themselves, their products, and random ones.
+    """Returns latents, their products and random features, [..., D + D (D + 1) / 2 + count].
 
-    The last are gelu(z . w + c) with fixed random w and c (Rahimi & Recht 2007): with enough of them a linear reader is as good
-    as a network of one hidden layer on what changes smoothly.
+    The random features are gelu(z . w + c) with fixed random w and c (Rahimi & Recht 2007). With enough of them, linear
+    regression approximates any smooth function, like a network with one hidden layer.
+
+    Args:
+      z: [..., D] latents with a variance of about 1.
+      count: number of random features.
     """
     size = z.shape[-1]
     rows, columns = np.triu_indices(size)
     generator = np.random.default_rng(0)
     directions = generator.normal(size=(size, count)) * (1.5 / math.sqrt(size))
     offsets = generator.normal(size=count)
-    drawn = jax.nn.gelu(z @ directions.astype(np.float32) + offsets.astype(np.float32))
-    return jnp.concatenate([z, z[..., rows] * z[..., columns] * 0.5, drawn], axis=-1)
+    random_features = jax.nn.gelu(z @ directions.astype(np.float32) + offsets.astype(np.float32))
+    return jnp.concatenate([z, z[..., rows] * z[..., columns] * 0.5, random_features], axis=-1)
 
 
 class ExplainedVariance(nn.Module):
-    """R^2 of targets [B, M, T] from latents [B, M, D], each frame by itself, over the frames within the mask.
+    """R^2 of the least-squares prediction of targets from single latents.
 
-    Moments are in the collection "moments", of the latest 1 / (1 - memory) batches or so; in evaluation they stay as they are,
-    and the result is theirs.
+    The collection "moments" keeps running averages over about 1 / (1 - memory) batches. In evaluation they are constant and
+    determine the result.
 
     Attributes:
-      targets: T.
-      features: random ones beside the latents and their products.
-      memory: 0.9 remembers ten batches. Longer, and the encoder evades what it was some time ago; shorter, or with too many
-        features for the frames of the memory, and it explains noise, for which the encoder gives up what is not the target's.
-      ridge: added to the features' covariance, as a part of its mean diagonal.
+      targets: number of targets T.
+      features: number of random features.
+      memory: decay of the moments. A larger value keeps moments of outdated latents. A smaller one, or too many features for
+        the number of frames, lets the regression fit noise, and the encoder loses other information.
+      ridge: regularization of the covariance of the features, relative to its mean diagonal.
     """
 
     targets: int
@@ -57,7 +62,15 @@ class ExplainedVariance(nn.Module):
 
     @nn.compact
     def __call__(self, z: Array, mask: Array, targets: Array, *, train: bool = False, axis_name: str | None = None) -> Array:
-        """[T], between 0 and 1."""
+        """Returns R^2 of each target, [T] in 0..1.
+
+        Args:
+          z: [B, M, D] latents.
+          mask: [B, M].
+          targets: [B, M, T].
+          train: whether to update the moments.
+          axis_name: axis of `pmap` that splits the batch, or None.
+        """
         size = z.shape[-1]
         width = size + size * (size + 1) // 2 + self.features + self.targets
         spread = self.variable("moments", "spread", jnp.ones, (size,))
@@ -69,13 +82,13 @@ class ExplainedVariance(nn.Module):
             keep = jnp.minimum(self.memory, count.value / (count.value + 1.0))
 
             def average(total: Array) -> Array:
-                count = jnp.sum(mask)
-                total, count = (total, count) if axis_name is None else jax.lax.psum((total, count), axis_name)
-                return total / jnp.maximum(count, 1.0)
+                frames = jnp.sum(mask)
+                total, frames = (total, frames) if axis_name is None else jax.lax.psum((total, frames), axis_name)
+                return total / jnp.maximum(frames, 1.0)
 
-            def mixed(old: Array, new: Array) -> Array:
+            def updated(old: Array, new: Array) -> Array:
                 fixed = jax.lax.stop_gradient(new)
-                # The gradient of a batch is that of all that is remembered.
+                # The gradient is that of the batch, undiminished by the running average.
                 return keep * old + (1.0 - keep) * fixed + (new - fixed)
 
             squares = average(jnp.sum(jnp.square(z) * mask[..., None], axis=(0, 1)))
@@ -83,12 +96,12 @@ class ExplainedVariance(nn.Module):
             scale = jax.lax.rsqrt(jnp.maximum(spread.value, 1e-6))
             rows = jnp.concatenate([reader_features(z * scale, self.features), targets], axis=-1) * mask[..., None]
             squared = jnp.einsum("bmi,bmj->ij", rows, rows, precision="highest")
-            moments = mixed(mean.value, average(jnp.sum(rows, axis=(0, 1)))), mixed(second.value, average(squared))
+            moments = updated(mean.value, average(jnp.sum(rows, axis=(0, 1)))), updated(second.value, average(squared))
             mean.value, second.value = jax.lax.stop_gradient(moments)
             count.value += 1.0
         covariance = moments[1] - moments[0][:, None] * moments[0][None]
         inner, cross = covariance[: -self.targets, : -self.targets], covariance[: -self.targets, -self.targets :]
-        # b^T A^-1 b = max over w of 2 w^T b - w^T A w: at the best w its gradient is that of the right side, w held.
+        # b^T A^-1 b = max over w of 2 w^T b - w^T A w, so its gradient is that of the right side at the best w, held constant.
         fixed = jax.lax.stop_gradient(inner)
         fixed = fixed + self.ridge * jnp.trace(fixed) / fixed.shape[0] * jnp.eye(fixed.shape[0])
         best = jax.scipy.linalg.solve(fixed, jax.lax.stop_gradient(cross), assume_a="pos")

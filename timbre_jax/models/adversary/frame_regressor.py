@@ -1,6 +1,6 @@
-"""What a series model removes from its latents by an adversary, and what its decoder is told instead.
+"""Regressors of conditions from latent series, and scaling of conditions by quantiles.
 
-Measured conditions (loudness in dB) are made uniform by their own distribution: a table of quantiles of the training set.
+A table of quantiles in the training set maps measured conditions (loudness in dB) to a uniform distribution.
 """
 
 from __future__ import annotations
@@ -15,13 +15,17 @@ from timbre_jax.models.layers.frame_layers import FrameStack
 from timbre_jax.types import Array
 
 QUANTILES = 257
-"""Entries of a table: the 0th, 1/256th .. 256/256th quantile."""
+"""Number of entries of a quantile table, at levels 0, 1/256, ..., 1."""
 
 
-def uniform(x: Array, table: Array) -> Array:
-    """x of any shape to its place 0..1 in the distribution that a table [Q] of rising quantiles describes.
+def to_uniform(x: Array, table: Array) -> Array:
+    """Maps x to its level 0..1 in the distribution of a quantile table.
 
-    A value that fills several quantiles (silence on the floor) gets the middle of its places.
+    A value that spans several quantiles (such as the floor of silence) gets the mean of their levels.
+
+    Args:
+      x: array of any shape.
+      table: [Q] quantiles in ascending order.
     """
     places = jnp.linspace(0.0, 1.0, table.shape[0])
     step = 1e-4 * jnp.maximum(table[-1] - table[0], 1e-6)
@@ -29,38 +33,40 @@ def uniform(x: Array, table: Array) -> Array:
     return 0.5 * (below + above)
 
 
-def standard_uniform(x: Array, table: Array) -> Array:
-    """`uniform`, moved and scaled to mean 0 and variance 1: what the regressor predicts."""
-    return (uniform(x, table) - 0.5) * math.sqrt(12.0)
+def to_standard_uniform(x: Array, table: Array) -> Array:
+    """Returns `to_uniform` scaled to mean 0 and variance 1, the target of the regressors."""
+    return (to_uniform(x, table) - 0.5) * math.sqrt(12.0)
 
 
-def scaled(x: Array, table: Array) -> Array:
-    """x less the mean of its distribution, over its standard deviation: linear, so that values beyond mean something too."""
+def standardize(x: Array, table: Array) -> Array:
+    """Scales x linearly to mean 0 and variance 1 in the distribution of a quantile table."""
     return (x - jnp.mean(table)) / jnp.maximum(jnp.std(table), 1e-6)
 
 
 def quantile_table(values: np.ndarray) -> np.ndarray:
-    """The table of values [n], float32 [QUANTILES]; those that are not finite are left out.
+    """Returns the quantiles of the finite values [n], float32 [QUANTILES].
 
     Raises:
-      ValueError: none is finite.
+      ValueError: if no value is finite.
     """
     values = np.asarray(values, np.float64)
     values = values[np.isfinite(values)]
     if not values.size:
-        raise ValueError("there are no values to take quantiles of")
+        raise ValueError("quantile table: needs at least one finite value (got none)")
     return np.quantile(values, np.linspace(0.0, 1.0, QUANTILES)).astype(np.float32)
 
 
 class FrameRegressor(nn.Module):
-    """Predicts something of every latent of a series from it and its neighbors: [B, M, D] to [B, M, outputs].
+    """Network that predicts a condition from latents and their neighbors.
 
-    Caillon et al. 2020: two convolutions over frames (64 and 256 channels, kernel 5), then dense 256-64-2, leaky ReLU between.
+    It maps [B, M, D] to [B, M, outputs]. The defaults are those of the public code of Caillon et al. 2020 (acids-ircam/wavae at
+    f73cf0a): two convolutions (64 and 256 channels, kernel 5) and dense layers 256-64-2.
 
     Attributes:
-      outputs: 2 for mean and log-variance; as many as there are classes for a label.
-      convolutions, dense: channels.
-      kernel: of the convolutions.
+      outputs: 2 (mean and log-variance) for a measured condition, or the number of labels.
+      convolutions: channels of the convolutions.
+      dense: units of the hidden dense layers.
+      kernel: kernel size of the convolutions.
     """
 
     outputs: int = 2
@@ -70,6 +76,7 @@ class FrameRegressor(nn.Module):
 
     @nn.compact
     def __call__(self, z: Array, mask: Array) -> Array:
+        """Returns predictions [B, M, outputs] of latents [B, M, D] with mask [B, M]."""
         x = z
         for features in self.convolutions:
             x = FrameStack((features,), kernel=self.kernel)(x, mask)[0]
@@ -80,9 +87,12 @@ class FrameRegressor(nn.Module):
 
 
 def regression_nll(outputs: Array, targets: Array) -> tuple[Array, Array]:
-    """-log N(target; mean, exp(log_variance)) of outputs [B, M, 2] in nats, and the squared error; [B, M] each.
+    """Returns Gaussian negative log-likelihood in nats and squared error, [B, M] each.
 
-    The log-variance lies in [-4, 4], bounded softly: a regressor that is too sure of itself makes gradients explode.
+    Args:
+      outputs: [B, M, 2] mean and raw log-variance, bounded softly to [-4, 4], since overconfident regressors make gradients
+        explode.
+      targets: [B, M].
     """
     mean, log_variance = outputs[..., 0], 4.0 * jnp.tanh(0.25 * outputs[..., 1])
     error = jnp.square(targets - mean)

@@ -1,4 +1,4 @@
-"""Gradient reversal: a network that learns to say what another learns to hide (Ganin & Lempitsky 2015)."""
+"""Gradient reversal for adversarial training (Ganin & Lempitsky 2015)."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ from timbre_jax.types import Array
 
 @jax.custom_vjp
 def reverse_gradient(x: Array, scale: Array | float) -> Array:
-    """x as it is; its gradient is multiplied by -scale.
+    """Returns x and multiplies its gradient by -scale (Ganin & Lempitsky 2015, eq. 7-8).
 
-    Ganin & Lempitsky 2015, "Unsupervised domain adaptation by backpropagation", eq. 7-8. What reads the result learns as ever;
-    what made x learns the opposite, `scale` times as strongly.
+    Layers after this function are trained as usual, layers before it in the opposite direction, `scale` times as strongly.
 
     Args:
-      x: of any shape.
-      scale: lambda, a number >= 0; traced, and without a gradient of its own.
+      x: array of any shape.
+      scale: lambda, at least 0; may be traced and receives no gradient.
     """
     return x
 
@@ -34,13 +33,14 @@ reverse_gradient.defvjp(_forward, _backward)
 
 
 def reversal_strength(progress: Array | float, time_constant: float) -> Array:
-    """lambda = 1 - exp(-progress / time_constant), which rises from 0 to 1 over a run; float32.
+    """Returns the reversal strength lambda = 1 - exp(-progress / time_constant), float32.
 
-    Caillon et al. 2020 count steps, with a time constant of 100,000: a run of some thousand steps would never feel the
-    reversal. Here both are parts of the run: at 0.1 lambda is .63 after a tenth of it, .99 after half.
+    The public code of Caillon et al. 2020 (acids-ircam/wavae at f73cf0a) counts steps, with a time constant of 100,000, which
+    would have no effect in a run of some thousand steps. Here both arguments are fractions of the run: with a time constant
+    of 0.1, lambda is .63 after a tenth of the run and .99 after half.
 
     Args:
-      progress: steps taken / all steps, 0..1.
-      time_constant: in the same unit.
+      progress: completed fraction of the run, 0..1.
+      time_constant: fraction of the run after which lambda is 1 - 1/e.
     """
     return -jnp.expm1(-jnp.asarray(progress, jnp.float32) / time_constant)

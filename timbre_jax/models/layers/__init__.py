@@ -1,1 +1,1 @@
-"""Layers that several models share."""
+"""Layers and losses that the models share."""

@@ -1,4 +1,4 @@
-"""Class heads: names of classes predicted from a model's hidden layer, several kinds of class at once."""
+"""Class heads that predict several label sets, and the cross-entropy of labels."""
 
 from __future__ import annotations
 
@@ -11,27 +11,30 @@ import jax.numpy as jnp
 from timbre_jax.types import Array
 
 Classes = tuple[tuple[str, tuple[str, ...]], ...]
-"""(("family", ("kick", "snare")), ...): what is predicted, and its labels in the order of the probabilities."""
+"""Label sets as (("family", ("kick", "snare")), ...), with labels in the order of the probabilities."""
 
 
 class ClassHeads(nn.Module):
-    """One dense layer for each kind of class: hidden [B, C] to logits {name: [B, K]}.
+    """One dense layer per label set that maps a hidden layer [B, C] to logits {name: [B, K]}.
 
     Attributes:
-      classes: see `Classes`.
+      classes: label sets, see `Classes`.
     """
 
     classes: Classes
 
     @nn.compact
     def __call__(self, hidden: Array) -> dict[str, Array]:
+        """Returns logits {name: [B, K]} of a hidden layer [B, C]."""
         return {name: nn.Dense(len(labels), name=f"class_{name}")(hidden) for name, labels in self.classes}
 
 
 def label_nll(logits: Array, labels: Array) -> tuple[Array, Array]:
-    """Cross-entropy of logits [B, ..., K] with labels [B] in nats, and whether the likeliest is wrong (1); [B, ...] each.
+    """Returns cross-entropy in nats and classification error (0 or 1), [B, ...] each.
 
-    Sounds without a label (-1) cost nothing and are not wrong.
+    Args:
+      logits: [B, ..., K].
+      labels: [B] int32; both results are 0 for unlabeled sounds (-1).
     """
     labels = jnp.broadcast_to(labels.reshape(-1, *(1,) * (logits.ndim - 2)), logits.shape[:-1])
     known = (labels >= 0).astype(logits.dtype)
@@ -40,12 +43,14 @@ def label_nll(logits: Array, labels: Array) -> tuple[Array, Array]:
 
 
 def class_losses(logits: Mapping[str, Array], labels: Mapping[str, Array]) -> tuple[Array, dict[str, Array]]:
-    """Cross-entropy of each sound in nats, summed over the kinds of class, and its accuracy for each kind, [B] each.
+    """Returns the cross-entropy in nats, summed over label sets, and accuracies, [B] each.
 
     Args:
       logits: {name: [B, K]}.
-      labels: {name: [B] int32}; -1 where a sound has none: it costs nothing and counts as neither right nor wrong (its
-        accuracy is the mean of those that have one, 0 in a batch without).
+      labels: {name: [B] int32}. Unlabeled sounds (-1) have a cross-entropy of 0 and the mean accuracy of the labeled ones.
+
+    Returns:
+      The cross-entropy, and {"accuracy_NAME": ...} of every label set.
     """
     total, metrics = jnp.float32(0.0), {}
     for name, value in logits.items():

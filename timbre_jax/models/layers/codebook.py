@@ -1,4 +1,4 @@
-"""Vector quantization with a codebook of moving averages: van den Oord, Vinyals & Kavukcuoglu 2017 (VQ-VAE), appendix A.1."""
+"""Vector quantization with moving averages (van den Oord et al. 2017, appendix A.1)."""
 
 from __future__ import annotations
 
@@ -11,15 +11,17 @@ import numpy as np
 from timbre_jax.types import Array
 
 MOST_RESTARTS = 64
-"""Codes restarted in one step, at most."""
+"""Largest number of codes restarted in one step."""
 
 
 @flax.struct.dataclass
 class Quantized:
-    """Attributes:
-    values: [..., D], sums of the nearest codes; gradients go straight through them to what was quantized.
-    codes: [..., Q] int32.
-    commitment: [...], mean over D of (z - code)^2, summed over the Q books; its gradient is that of z alone.
+    """Quantized encodings.
+
+    Attributes:
+      values: [..., D] sums of the nearest codebook vectors, with straight-through gradients to the encodings.
+      codes: [..., Q] int32.
+      commitment: [...] mean over D of (z - vector)^2, summed over the Q codebooks, with a gradient to z only.
     """
 
     values: Array
@@ -28,106 +30,119 @@ class Quantized:
 
 
 class Codebook(nn.Module):
-    """Q codebooks of K vectors [D], each coding what those before left over (residual quantization where Q > 1).
+    """Residual vector quantizer of Q codebooks of K vectors [D].
 
-    The vectors are no parameters: each is the moving average of what was nearest to it,
+    Each codebook codes the residual of those before it. The vectors are not parameters but moving averages of the encodings
+    nearest to them,
 
-        n_k <- decay n_k + (1 - decay) N_k,    s_k <- decay s_k + (1 - decay) S_k,    e_k = s_k / n_k
+        n_k <- decay n_k + (1 - decay) N_k,    s_k <- decay s_k + (1 - decay) S_k,    e_k = s_k / n_k,
 
-    with N_k the number and S_k the sum of the encodings of a batch whose nearest vector is e_k. Kept are e_k ("vectors") and
-    n_k as a share of the frames that count ("share"), from which s_k follows; in the collection "codebook", with the number of
-    restarts so far ("restarts" [Q]).
+    where N_k is the number and S_k the sum of the encodings of a batch whose nearest vector is e_k. The collection "codebook"
+    contains e_k ("vectors"), n_k as a share of the counted frames ("share"), from which s_k follows, and the number of
+    restarts so far ("restarts", [Q]).
 
-    A code is dead when its share falls under restart / K. It is put on an encoding of the batch, and its share on 1 / K.
-    Which encoding, decide numbers that belong to the examples, so that neither the order of a batch nor the number of devices
-    matters.
+    A code whose share falls below restart_threshold / K is restarted at an encoding of the batch, with a share of 1 / K. Random
+    numbers of the examples select this encoding, so that the result depends neither on the order of the batch nor on the
+    number of devices.
 
     Attributes:
-      codes: K. size: D. num_codebooks: Q.
-      decay: of the averages. restart: 0 restarts nothing.
+      codes: number of vectors K.
+      size: number of dimensions D.
+      num_codebooks: number of residual codebooks Q.
+      decay: decay of the moving averages.
+      restart_threshold: see above; 0 disables restarts.
     """
 
     codes: int
     size: int
     num_codebooks: int = 1
     decay: float = 0.99
-    restart: float = 0.02
+    restart_threshold: float = 0.02
 
     def setup(self):
+        """Creates the layers."""
         shape = (self.num_codebooks, self.codes, self.size)
         self.vectors = self.variable("codebook", "vectors", lambda: jax.random.normal(self.make_rng("params"), shape))
         self.share = self.variable("codebook", "share", lambda: jnp.full(shape[:2], 1.0 / self.codes))
         self.restarts = self.variable("codebook", "restarts", jnp.zeros, (self.num_codebooks,))
 
     def __call__(self, z: Array) -> Quantized:
-        """Encodings [..., D] to the nearest codes."""
-        rest, codes, commitment = z, [], 0.0
+        """Quantizes encodings [..., D]."""
+        residual, codes, commitment = z, [], 0.0
         for vectors in self.vectors.value:
-            code = nearest(rest, vectors)
-            found = vectors[code]
-            commitment = commitment + jnp.mean(jnp.square(rest - found), axis=-1)
-            rest, codes = rest - found, [*codes, code]
+            code = nearest(residual, vectors)
+            error = residual - vectors[code]
+            commitment = commitment + jnp.mean(jnp.square(error), axis=-1)
+            residual, codes = error, [*codes, code]
         codes = jnp.stack(codes, -1)
-        # z - z is 0 exactly: the values are the codes' own.
+        # z - stop_gradient(z) is exactly 0, so the values are those of the codebook.
         return Quantized(self.values(codes) + (z - jax.lax.stop_gradient(z)), codes, commitment)
 
     def values(self, codes: Array) -> Array:
-        """Codes [..., Q] to vectors [..., D]."""
+        """Returns the values [..., D] of codes [..., Q]."""
         return lookup(self.vectors.value, codes)
 
     def update(self, z: Array, weight: Array, order: Array, *, axis_name: str | None = None) -> dict[str, Array]:
-        """Moves the averages by a batch, and restarts dead codes.
+        """Updates the moving averages with a batch and restarts unused codes.
 
         Args:
           z: [P, D] encodings.
-          weight: [P], 1 for those that count, 0 for the others.
-          order: [P] random numbers in [0, 1): encodings of the largest are what codes are restarted on.
-          axis_name: the axis of `pmap` over which the batch is split.
+          weight: [P], 1 for encodings that count, 0 for others.
+          order: [P] random numbers in [0, 1). Codes restart at the encodings with the largest ones.
+          axis_name: axis of `pmap` that splits the batch, or None.
 
         Returns:
-          Scalars: "perplexity", exp of the entropy of the shares (the mean of the books), and "restarts" of this step.
+          The scalars "perplexity", exp of the entropy of the shares (mean over codebooks), and "restarts" of this step.
         """
         z = jax.lax.stop_gradient(z)
         if axis_name is not None:
             z, weight, order = (jax.lax.all_gather(x, axis_name, tiled=True) for x in (z, weight, order))
         counted = jnp.maximum(jnp.sum(weight), 1.0)
         chance, chosen = jax.lax.top_k(jnp.where(weight > 0, order, -1.0), min(MOST_RESTARTS, len(z)))
-        rest, books = z, []
+        residual, updates = z, []
         for vectors, share in zip(self.vectors.value, self.share.value, strict=True):
-            code = nearest(rest, vectors)
+            code = nearest(residual, vectors)
             hits = jax.nn.one_hot(code, self.codes, dtype=z.dtype) * weight[:, None]
-            sums = jnp.matmul(hits.T, rest, precision="highest")
+            sums = jnp.matmul(hits.T, residual, precision="highest")
             moved = moving_average(vectors, share, hits.sum(0) / counted, sums / counted, decay=self.decay)
-            books.append(_restarted(*moved, rest[chosen], chance >= 0, threshold=self.restart / self.codes))
-            rest = rest - vectors[code]
-        vectors, share, restarted = (jnp.stack(part) for part in zip(*books, strict=True))
+            updates.append(_restarted(*moved, residual[chosen], chance >= 0, threshold=self.restart_threshold / self.codes))
+            residual = residual - vectors[code]
+        vectors, share, restarted = (jnp.stack(part) for part in zip(*updates, strict=True))
         self.vectors.value, self.share.value = vectors, share
         self.restarts.value = self.restarts.value + restarted
         return {"perplexity": jnp.mean(perplexity(share)), "restarts": jnp.sum(restarted)}
 
 
 def nearest(z: Array, vectors: Array) -> Array:
-    """Number of the vector [K, D] nearest to each z [..., D], int32 [...]; the first of equals."""
+    """Returns the index of the vector [K, D] nearest to each z [..., D], int32 [...]."""
     half = 0.5 * jnp.sum(jnp.square(vectors), axis=-1)
     return jnp.argmax(jnp.matmul(z, vectors.T, precision="highest") - half, axis=-1).astype(jnp.int32)
 
 
 def lookup(vectors: Array, codes: Array) -> Array:
-    """Sums over the books of vectors [Q, K, D] at codes [..., Q] -> [..., D]."""
+    """Returns the sums over codebooks [..., D] of the vectors [Q, K, D] of codes [..., Q]."""
     return sum(vectors[q][codes[..., q]] for q in range(len(vectors)))
 
 
 def moving_average(vectors: Array, share: Array, hits: Array, sums: Array, *, decay: float) -> tuple[Array, Array]:
-    """Vectors [K, D] and shares [K] after hits [K] and sums [K, D] of a batch, both over the number of its encodings."""
+    """Returns the vectors [K, D] and shares [K] after one update.
+
+    Args:
+      vectors: [K, D] before the update.
+      share: [K] before the update.
+      hits: [K] shares of the encodings of the batch per code.
+      sums: [K, D] sums of these encodings, divided by their total number.
+      decay: decay of the moving averages.
+    """
     before, now = decay * share, decay * share + (1.0 - decay) * hits
     weight = jnp.where(now > 0, 1.0 / jnp.where(now > 0, now, 1.0), 0.0)
     moved = (before[:, None] * vectors + (1.0 - decay) * sums) * weight[:, None]
-    # A code that nothing was near stays where it is, to the bit.
+    # Without rounding errors for codes that no encoding is nearest to.
     return jnp.where(hits[:, None] > 0, moved, vectors), now
 
 
 def _restarted(vectors, share, candidates, valid, *, threshold):
-    """Dead codes put on candidates [R, D] in turn, as far as these are valid [R]."""
+    """Restarts codes below the threshold at the valid [R] candidates [R, D], in order."""
     dead = share < threshold
     turn = jnp.cumsum(dead) - 1
     place = jnp.clip(turn, 0, len(candidates) - 1)
@@ -137,7 +152,7 @@ def _restarted(vectors, share, candidates, valid, *, threshold):
 
 
 def perplexity(counts: Array) -> Array:
-    """exp of the entropy of counts or shares [..., K] -> [...]: how many codes are in use, were all used alike. 0 of none."""
+    """Returns exp of the entropy of counts or shares [..., K], 0 if all are 0."""
     total = jnp.sum(counts, axis=-1, keepdims=True)
     p = counts / jnp.where(total > 0, total, 1.0)
     entropy = -jnp.sum(p * jnp.log(jnp.where(p > 0, p, 1.0)), axis=-1)
@@ -145,32 +160,43 @@ def perplexity(counts: Array) -> Array:
 
 
 def fit_codebook(encodings: np.ndarray, *, codes: int, num_codebooks: int = 1, rounds: int = 10, seed: int = 0) -> np.ndarray:
-    """Codebooks [Q, K, D] of encodings [P, D]: k-means (Lloyd 1982) from encodings drawn at random, book after book.
+    """Fits codebooks to encodings by k-means (Lloyd 1982), one codebook after the other.
 
-    A center that nothing is nearest to is drawn again. With less encodings than codes some are drawn twice, a little moved.
+    Initial centers are random encodings; a center without encodings is replaced by another random one. If there are fewer
+    encodings than codes, some are used twice with small offsets.
+
+    Args:
+      encodings: [P, D].
+      codes: number of vectors K per codebook.
+      num_codebooks: number of residual codebooks Q.
+      rounds: number of iterations of k-means.
+      seed: random seed.
+
+    Returns:
+      The codebooks [Q, K, D], float32.
 
     Raises:
-      ValueError: no encodings.
+      ValueError: if there are no encodings.
     """
-    rest = np.asarray(encodings, np.float32)
-    if len(rest) == 0:
-        raise ValueError("a codebook cannot begin with no encodings: the training set has only silence")
-    generator, find, result = np.random.default_rng(seed), jax.jit(nearest), []
+    residual = np.asarray(encodings, np.float32)
+    if len(residual) == 0:
+        raise ValueError("codebook: needs encodings to start from (got none); the training set contains only silence")
+    generator, nearest_codes, codebooks = np.random.default_rng(seed), jax.jit(nearest), []
 
-    def drawn(count: int) -> np.ndarray:
-        rows = generator.choice(len(rest), count, replace=len(rest) < count)
-        spread = 1e-2 * rest.std(0) if len(rest) < codes else 0.0
-        return rest[rows] + spread * generator.normal(size=(count, rest.shape[1]))
+    def random_encodings(count: int) -> np.ndarray:
+        rows = generator.choice(len(residual), count, replace=len(residual) < count)
+        spread = 1e-2 * residual.std(0) if len(residual) < codes else 0.0
+        return residual[rows] + spread * generator.normal(size=(count, residual.shape[1]))
 
     for _ in range(num_codebooks):
-        vectors = drawn(codes).astype(np.float32)
+        vectors = random_encodings(codes).astype(np.float32)
         for _ in range(rounds):
-            code = np.asarray(find(rest, vectors))
+            code = np.asarray(nearest_codes(residual, vectors))
             hits, sums = np.bincount(code, minlength=codes), np.zeros_like(vectors)
-            np.add.at(sums, code, rest)
+            np.add.at(sums, code, residual)
             vectors = sums / np.maximum(hits, 1)[:, None]
             if (empty := hits == 0).any():
-                vectors[empty] = drawn(int(empty.sum()))
-        result.append(vectors)
-        rest = rest - vectors[np.asarray(find(rest, vectors))]
-    return np.stack(result).astype(np.float32)
+                vectors[empty] = random_encodings(int(empty.sum()))
+        codebooks.append(vectors)
+        residual = residual - vectors[np.asarray(nearest_codes(residual, vectors))]
+    return np.stack(codebooks).astype(np.float32)

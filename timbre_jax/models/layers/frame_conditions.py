@@ -1,4 +1,4 @@
-"""Conditions of a frame-wise model at the rate of its latents: curves [B, N] are pooled, repeated and delayed; [B] stay."""
+"""Resampling and delay of condition curves [B, N] between the rates of frames and latents."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from timbre_jax.types import Array, Features
 
 
 def is_curve(value: Array, count: int) -> bool:
-    """Returns whether a condition has one value for each of `count` frames, not one for the whole sound."""
+    """Returns whether a condition has one value per frame, not one per sound."""
     return jnp.ndim(value) == 2 and value.shape[1] == count
 
 
 def pool_curves(features: Features, stride: int) -> dict[str, Array]:
-    """Returns the conditions with curves averaged over the frames of each latent, those within the mask only."""
+    """Returns conditions with curves averaged over the unmasked frames of each latent."""
     frames = features.values.shape[1]
     weight = features.mask.reshape(features.mask.shape[0], -1, stride)
-    # Where a latent has no frame within the mask, the mean of what lies there.
+    # Latents without a frame within the mask get the mean of their masked frames.
     weight = jnp.where(jnp.sum(weight, -1, keepdims=True) > 0, weight, 1.0)
 
     def pooled(curve: Array) -> Array:
@@ -28,23 +28,23 @@ def pool_curves(features: Features, stride: int) -> dict[str, Array]:
 
 
 def repeat_curves(conditions: Mapping[str, Array], count: int, stride: int) -> dict[str, Array]:
-    """Returns the conditions of `count` latents with every value of a curve repeated for the `stride` frames of its latent."""
+    """Returns conditions of `count` latents with the values of curves repeated."""
     return {name: jnp.repeat(x, stride, axis=1) if is_curve(x, count) else x for name, x in conditions.items()}
 
 
 def delay_curves(
     waiting: Mapping[str, Array], new: Mapping[str, Array], defaults: Mapping[str, Array], shape: tuple[int, int]
 ) -> tuple[dict[str, Array], dict[str, Array]]:
-    """Delays curves of a stream by as many frames as wait.
+    """Delays the curves of a stream by K frames.
 
     Args:
-      waiting: curves [B, K] of the blocks before, by name.
-      new: conditions of this block; others than those in `waiting` are left out.
-      defaults: value of each condition that the block lacks.
+      waiting: curves [B, K] of the previous blocks, by name.
+      new: conditions of this block; those that are not in `waiting` are ignored.
+      defaults: values of the conditions that the block may lack.
       shape: (B, N) of the block.
 
     Returns:
-      Curves [B, N] that leave with this block, and the curves [B, K] that wait for the next.
+      The delayed curves [B, N] and the curves [B, K] that wait for the next block.
     """
     curves, later = {}, {}
     for name, kept in waiting.items():
@@ -52,3 +52,12 @@ def delay_curves(
         joined = jnp.concatenate([kept, jnp.broadcast_to(value.reshape(shape[0], -1), shape)], axis=1)
         curves[name], later[name] = joined[:, : shape[1]], joined[:, shape[1] :]
     return curves, later
+
+
+def missing_condition_message(name: str, setting: str, conditions: Mapping[str, Array]) -> str:
+    """Returns the message for a condition that a setting names and the features lack."""
+    present = ", ".join(sorted(conditions)) or "none"
+    return (
+        f"model 'frame_vae': {setting} names {name!r}, which is no condition of the features (they have: {present}); "
+        "config.representation.loudness=True adds loudness, config.data.labels adds labels"
+    )

@@ -1,11 +1,11 @@
-"""Layers over frames in time that give the same numbers for a whole series and for one that comes block by block.
+"""Layers over frames with equal results for a whole series and a stream of blocks.
 
-A layer's input counts as 0 at frames outside the mask and beyond both ends, at every layer and not only at the first: so the
-padding that a batch needs changes nothing, and neither does where a stream is cut.
+The input of a layer is 0 at frames outside the mask and beyond both ends. This holds at every layer, not only the first, so
+that neither the padding of a batch nor the division into blocks influences the result.
 
-As a stream, a layer keeps the last inputs that its next outputs still need (`state`), and its outputs come as many frames later
-as it looks ahead: a block of n input frames gives n / stride * upsample output frames whose first ones belong to frames before
-the block. Frames before the first have mask 0; at the end, frames with mask 0 are fed until all is out.
+In a stream, a layer keeps the last inputs that its next outputs need (`state`), and its outputs are delayed by its look-ahead:
+a block of n input frames yields n / stride * upsample output frames, of which the first belong to frames before the block.
+Frames before the first one have mask 0; at the end, frames with mask 0 flush the stream.
 """
 
 from __future__ import annotations
@@ -19,23 +19,24 @@ import jax.numpy as jnp
 from timbre_jax.types import Array
 
 State = Any
-"""{"inputs" [B, S, C], "mask" [B, D]}: what a layer keeps between blocks."""
+"""State of a layer between blocks: {"inputs": [B, S, C], "mask": [B, D]}."""
 
 
 class FrameConv(nn.Module):
-    """Convolution over frames, [B, N, C] to [B, N / stride * upsample, K], and the mask along with it.
+    """Convolution of frames and their mask, [B, N, C] to [B, N / stride * upsample, K].
 
-    With stride s, output m is made of the inputs from s m - left to s m + s - 1 + right; with `upsample`, every input frame
-    gives that many output frames (a transposed convolution, as channels that become frames). Causal is right = 0; else as many
-    inputs lie before as after an output of stride 1.
+    With stride s, output m depends on inputs s m - left to s m + s - 1 + right. With `upsample`, each input frame yields that
+    many output frames (a transposed convolution, computed as channels that become frames). The padding is symmetric at stride
+    1, or on the left only (right = 0) if causal.
 
     Attributes:
-      features: K.
-      kernel: inputs that an output of stride 1 is made of; at least `stride`.
-      stride, upsample: one of them is 1.
-      causal: pad on the left only.
-      wait: further input frames that a stream's outputs come later, so that a later stride meets the right frames.
-      gain: of the first weights.
+      features: number of output channels K.
+      kernel: kernel size in frames, at least `stride`.
+      stride: input frames per output frame; 1 if `upsample` is not.
+      upsample: output frames per input frame; 1 if `stride` is not.
+      causal: whether the padding is on the left only.
+      extra_delay: additional delay of a stream in input frames, which aligns it with the stride of a later layer.
+      init_scale: factor of the initial weights.
     """
 
     features: int
@@ -43,27 +44,28 @@ class FrameConv(nn.Module):
     stride: int = 1
     upsample: int = 1
     causal: bool = False
-    wait: int = 0
-    gain: float = 1.0
+    extra_delay: int = 0
+    init_scale: float = 1.0
 
     @property
     def left(self) -> int:
-        """Inputs before those of an output's own stride."""
+        """Number of inputs before those of an output's own stride."""
         whole = self.kernel - self.stride
         return whole if self.causal else min((self.kernel - 1) // 2, whole)
 
     @property
     def right(self) -> int:
-        """Inputs after those of an output's own stride: how far the layer looks ahead."""
+        """Number of inputs after those of an output's own stride, the look-ahead of the layer."""
         return self.kernel - self.stride - self.left
 
     @nn.compact
     def __call__(self, x: Array, mask: Array, state: State | None = None) -> tuple[Array, Array, State | None]:
-        """Outputs, their mask, and the state after them.
+        """Returns outputs, their mask and the next state.
 
         Args:
-          x: [B, n, C], n a multiple of `stride`. mask: [B, n].
-          state: of the stream; None where x is the whole series.
+          x: [B, N, C], N a multiple of `stride`.
+          mask: [B, N].
+          state: state of a stream, or None if x is the whole series.
         """
         x = x * mask[..., None]
         if state is None:
@@ -72,7 +74,7 @@ class FrameConv(nn.Module):
             padded = jnp.concatenate([state["inputs"], x], axis=1)
             ahead = jnp.concatenate([state["mask"], mask], axis=1)
             kept = state["inputs"].shape[1], state["mask"].shape[1]
-            # At stride s the last inputs that were kept only because of `wait` are not read yet.
+            # `extra_delay` keeps more inputs than the outputs of this block need.
             state = {"inputs": padded[:, padded.shape[1] - kept[0] :], "mask": ahead[:, ahead.shape[1] - kept[1] :]}
             padded = padded[:, : self.kernel - self.stride + x.shape[1]]
             ahead = ahead[:, : x.shape[1]]
@@ -87,11 +89,11 @@ class FrameConv(nn.Module):
     def _convolve(self, padded: Array) -> Array:
         channels, out = padded.shape[-1], self.features * self.upsample
         shape = (self.kernel, channels, out)
-        initial = nn.initializers.variance_scaling(self.gain**2, "fan_in", "truncated_normal")
+        initial = nn.initializers.variance_scaling(self.init_scale**2, "fan_in", "truncated_normal")
         kernel = self.param("kernel", initial, shape)
         bias = self.param("bias", nn.initializers.zeros, (out,))
         if self.stride > 1:
-            # Strides become channels: a convolution of stride 1, whose gradient XLA does quickly on every backend.
+            # Moving the stride to channels gives a convolution of stride 1, whose gradient is fast on every backend.
             reach = -(-self.kernel // self.stride)
             missing = reach * self.stride - self.kernel
             kernel = jnp.pad(kernel, ((0, missing), (0, 0), (0, 0))).reshape(reach, self.stride * channels, out)
@@ -100,25 +102,25 @@ class FrameConv(nn.Module):
         dimensions = ("NWC", "WIO", "NWC")
         return jax.lax.conv_general_dilated(padded, kernel, (1,), "VALID", dimension_numbers=dimensions) + bias
 
-    def first_state(self, batch: int, channels: int) -> State:
-        """The state of a stream that has not begun: before the first frame there is nothing."""
-        size = self.kernel - self.stride + self.wait
+    def initial_state(self, batch: int, channels: int) -> State:
+        """Returns the state before the first block of a stream."""
+        size = self.kernel - self.stride + self.extra_delay
         return {
             "inputs": jnp.zeros((batch, size, channels), jnp.float32),
-            "mask": jnp.zeros((batch, self.right + self.wait), jnp.float32),
+            "mask": jnp.zeros((batch, self.right + self.extra_delay), jnp.float32),
         }
 
 
 class MaskedBatchNorm(nn.Module):
-    """Batch normalization (Ioffe & Szegedy 2015) over the frames within the mask, [B, N, C].
+    """Batch normalization (Ioffe & Szegedy 2015) of [B, N, C] over the frames within the mask.
 
-    In training mean and variance of the batch's frames, of all devices together; else their running averages, which are in the
-    collection "batch_stats". A batch without any frame keeps the averages.
+    In training it uses mean and variance of the batch over all devices, else their running averages in the collection
+    "batch_stats". A batch without frames keeps the averages.
 
     Attributes:
-      momentum: of the running averages: new = momentum * old + (1 - momentum) * batch.
+      momentum: decay of the running averages, new = momentum * old + (1 - momentum) * batch.
       epsilon: added to the variance.
-      affine: whether a learned scale and bias follow.
+      affine: whether to apply a learned scale and bias.
     """
 
     momentum: float = 0.95
@@ -135,12 +137,16 @@ class MaskedBatchNorm(nn.Module):
         axis_name: str | None = None,
         renormalize: Array | float = 0.0,
     ) -> Array:
-        """Normalized x.
+        """Returns the normalized frames.
 
         Args:
-          renormalize: 1: in training too, what comes out is normalized by the running averages, so that whatever comes after
-            sees there what it will see later; the gradient is that of the batch's mean and variance (batch renormalization,
-            Ioffe 2017, without its limits). For batches of few frames that are much alike. Between 0 and 1: part of the way.
+          x: [B, N, C].
+          mask: [B, N].
+          train: whether to use and update the statistics of the batch.
+          axis_name: axis of `pmap` that splits the batch, or None.
+          renormalize: interpolates in training between batch normalization (0) and batch renormalization without limits (1,
+            Ioffe 2017): the output is normalized by the running averages, as in evaluation, with the gradient of batch
+            normalization. For batches of few, similar frames.
         """
         channels = x.shape[-1]
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, (channels,))
@@ -148,10 +154,10 @@ class MaskedBatchNorm(nn.Module):
         scale = self.param("scale", nn.initializers.ones, (channels,)) if self.affine else 1.0
         bias = self.param("bias", nn.initializers.zeros, (channels,)) if self.affine else 0.0
         mean, variance = running_mean.value, running_variance.value
-        before = mean, variance
+        running = mean, variance
         if train:
             weight = mask[..., None]
-            # Around the running mean, so that a large offset does not take the variance's digits.
+            # Sums around the running mean keep the precision of the variance under a large offset.
             centered = (x - running_mean.value) * weight
             sums = (jnp.sum(weight), jnp.sum(centered, (0, 1)), jnp.sum(jnp.square(centered), (0, 1)))
             if axis_name is not None:
@@ -166,23 +172,25 @@ class MaskedBatchNorm(nn.Module):
                 running_variance.value += rate * (variance - running_variance.value)
         normalized = (x - mean) * jax.lax.rsqrt(variance + self.epsilon)
         if train and not (isinstance(renormalize, float) and renormalize == 0.0):
-            deviation = jnp.sqrt(before[1] + self.epsilon)
+            deviation = jnp.sqrt(running[1] + self.epsilon)
             size = jax.lax.stop_gradient(jnp.sqrt(variance + self.epsilon) / deviation)
-            shift = jax.lax.stop_gradient((mean - before[0]) / deviation)
+            shift = jax.lax.stop_gradient((mean - running[0]) / deviation)
             normalized = normalized * (1.0 + renormalize * (size - 1.0)) + renormalize * shift
         return normalized * scale + bias
 
 
 class FrameStack(nn.Module):
-    """Convolutions with leaky ReLU, then batch normalization, between them; nothing after the last.
+    """Stack of `FrameConv` layers with leaky ReLU and batch normalization between them.
 
     Attributes:
-      features: channels after each convolution.
-      strides, upsamples: of each; () is 1 everywhere.
-      kernel, causal: of all.
-      slope: of the leaky ReLU below 0.
-      unit: output frames that a stream's whole delay has to be a multiple of.
-      gain: of the last convolution's first weights.
+      features: output channels of each convolution.
+      strides: stride of each convolution; () for 1.
+      upsamples: upsampling of each convolution; () for 1.
+      kernel: kernel size of all convolutions.
+      causal: whether the convolutions use past frames only.
+      slope: slope of the leaky ReLU below 0.
+      delay_multiple: output frames of which the delay of a stream must be a multiple.
+      init_scale: factor of the initial weights of the last convolution.
     """
 
     features: tuple[int, ...]
@@ -191,27 +199,29 @@ class FrameStack(nn.Module):
     kernel: int = 5
     causal: bool = False
     slope: float = 0.2
-    unit: int = 1
-    gain: float = 1.0
+    delay_multiple: int = 1
+    init_scale: float = 1.0
 
     def _plan(self) -> tuple[list[dict[str, Any]], int]:
-        """Settings of every layer, and the output frames that a stream comes later."""
+        """Returns the settings of every layer and the delay of a stream in output frames."""
         count, layers, delay = len(self.features), [], 0
         strides, upsamples = self.strides or (1,) * count, self.upsamples or (1,) * count
         for i, (features, stride, upsample) in enumerate(zip(self.features, strides, upsamples, strict=True)):
             settings = dict(features=features, kernel=self.kernel, stride=stride, upsample=upsample, causal=self.causal)
             delay += FrameConv(**settings, parent=None).right
-            wait = -delay % max(stride, self.unit if i == count - 1 else 1)
-            layers.append({**settings, "wait": wait, "gain": self.gain if i == count - 1 else 1.0})
-            delay = (delay + wait) // stride * upsample
+            last = i == count - 1
+            extra = -delay % max(stride, self.delay_multiple if last else 1)
+            layers.append({**settings, "extra_delay": extra, "init_scale": self.init_scale if last else 1.0})
+            delay = (delay + extra) // stride * upsample
         return layers, delay
 
     @property
     def delay(self) -> int:
-        """Output frames that a stream comes later than its input: its look-ahead."""
+        """Delay of a stream in output frames, the look-ahead of the stack."""
         return self._plan()[1]
 
     def setup(self):
+        """Creates the layers."""
         self.convolutions = [FrameConv(**settings) for settings in self._plan()[0]]
         self.norms = [MaskedBatchNorm() for _ in self.features[:-1]]
 
@@ -224,7 +234,7 @@ class FrameStack(nn.Module):
         train: bool = False,
         axis_name: str | None = None,
     ) -> tuple[Array, Array, list[State] | None]:
-        """Outputs [B, n', K], their mask [B, n'], and the states after them; as `FrameConv`."""
+        """Returns outputs, their mask and the next states, as `FrameConv`."""
         after = []
         for i, convolution in enumerate(self.convolutions):
             x, mask, state = convolution(x, mask, None if states is None else states[i])
@@ -233,8 +243,8 @@ class FrameStack(nn.Module):
                 x = self.norms[i](nn.leaky_relu(x, self.slope), mask, train=train, axis_name=axis_name)
         return x, mask, None if states is None else after
 
-    def first_states(self, batch: int, channels: int) -> list[State]:
-        """The states of a stream that has not begun, for inputs of that many channels."""
+    def initial_states(self, batch: int, channels: int) -> list[State]:
+        """Returns the states before the first block of a stream of [B, N, channels]."""
         inputs = (channels, *self.features[:-1])
         layers = [FrameConv(**settings, parent=None) for settings in self._plan()[0]]
-        return [layer.first_state(batch, c) for layer, c in zip(layers, inputs, strict=True)]
+        return [layer.initial_state(batch, c) for layer, c in zip(layers, inputs, strict=True)]

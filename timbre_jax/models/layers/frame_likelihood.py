@@ -1,4 +1,4 @@
-"""Gaussian likelihood of frames with a predicted variance for every bin, plain or weighted (beta-NLL)."""
+"""Gaussian likelihood of frames with predicted variances, plain or as beta-NLL."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from timbre_jax.types import Array, Features
 
 
 class FrameNLL(NamedTuple):
-    """Negative log-likelihood of sounds, in nats per frame.
+    """Negative log-likelihood of sounds in nats per frame.
 
     Attributes:
       plain: [B], -log p(x | z).
-      weighted: [B], with bins weighted by stop_gradient(sigma^(2 beta)), their mean kept at 1 in every sound; `plain` if beta
-        is 0 (Seitzer et al. 2022).
-      mean: [B, N, F] of the prediction. mse: [B], its mean squared error within the mask.
+      weighted: [B], with bins weighted by stop_gradient(sigma^(2 beta)) and a mean weight of 1 per sound (Seitzer et al. 2022).
+      mean: [B, N, F] means of the prediction.
+      mse: [B] mean squared error within the mask.
     """
 
     plain: Array
@@ -28,7 +28,13 @@ class FrameNLL(NamedTuple):
 
 
 def frame_nll(outputs: Array, features: Features, beta: float) -> FrameNLL:
-    """Computes the negative log-likelihood of features from decoder outputs [B, N, 2 F] (means, raw log-variances)."""
+    """Computes the negative log-likelihood of features.
+
+    Args:
+      outputs: [B, N, 2 F] outputs of the decoder, means and raw log-variances.
+      features: features with a mask.
+      beta: exponent of the variance weighting; 0 for none.
+    """
     mean, raw = jnp.split(outputs, 2, axis=-1)
     mask, count = features.mask[..., None], features.values.shape[1]
     log_variance = log_variance_of(raw)
@@ -45,8 +51,8 @@ def frame_nll(outputs: Array, features: Features, beta: float) -> FrameNLL:
 
 
 def log_variance_of(raw: Array) -> Array:
-    """Maps raw outputs to log-variances between -10 and 0; 0 becomes -3, about that of a bin after a short training.
+    """Maps raw outputs to log-variances in [-10, 0], 0 to -3 (typical after a short training).
 
-    -10 sigmoid(raw - .85): bounded softly, so that the gradient never vanishes.
+    -10 sigmoid(raw - .85) is a soft bound whose gradient never vanishes.
     """
     return -10.0 * jax.nn.sigmoid(raw - 0.8473)

@@ -1,8 +1,8 @@
-"""Likelihoods of features: what a decoder's raw output means, and what a reconstruction costs in nats.
+"""Likelihood heads, which map the raw output of a decoder to a distribution.
 
-A head is a linen module with two methods: `mean(raw)`, the expected features, and `nll(raw, values)`, -log p(values | raw)
-of each sound, summed over its frames and features. Padding counts: a static space draws the whole picture, and silence after
-a sound's end is part of it.
+A head is a linen module with two methods: `mean(raw)`, the expected features, and `nll(raw, values)`, the negative
+log-likelihood of each sound in nats, summed over frames and features. Padding counts, because a static space decodes the whole
+image, including the silence after the end of a sound.
 """
 
 from __future__ import annotations
@@ -17,17 +17,21 @@ from timbre_jax.types import Array
 
 
 def bernoulli_nll(logits: Array, values: Array) -> Array:
-    """Binary cross-entropy of values [B, ...] in [0, 1] under logits of the same shape, summed to [B], in nats.
+    """Returns the binary cross-entropy of values and logits in nats, summed to [B].
 
-    -x log p - (1 - x) log(1 - p) with p = sigmoid(logits), in the form that does not overflow. For values that are not 0
-    or 1 its minimum over p is their entropy, not 0.
+    -x log p - (1 - x) log(1 - p) with p = sigmoid(logits), without overflow. For values other than 0 and 1 its minimum is
+    their entropy, not 0.
+
+    Args:
+      logits: [B, ...].
+      values: [B, ...] in [0, 1].
     """
     terms = jnp.maximum(logits, 0.0) - logits * values + jnp.log1p(jnp.exp(-jnp.abs(logits)))
     return _total(terms)
 
 
 def gaussian_nll(mean: Array, log_sigma: Array, values: Array) -> Array:
-    """-log N(values; mean, sigma^2) of values [B, ...], summed to [B], in nats; `log_sigma` broadcasts against them."""
+    """Returns -log N(values; mean, sigma^2) in nats, summed to [B]; `log_sigma` may broadcast."""
     squares = jnp.square((values - mean) * jnp.exp(-log_sigma))
     return _total(0.5 * (squares + math.log(2.0 * math.pi)) + log_sigma)
 
@@ -37,47 +41,56 @@ def _total(terms: Array) -> Array:
 
 
 class Bernoulli(nn.Module):
-    """Features in [0, 1] as probabilities: sigmoid and binary cross-entropy."""
+    """Bernoulli likelihood of features in [0, 1]: sigmoid and binary cross-entropy."""
 
     def mean(self, raw: Array) -> Array:
+        """Returns the expected features."""
         return jax.nn.sigmoid(raw)
 
     def nll(self, raw: Array, values: Array) -> Array:
+        """Returns the negative log-likelihood of values in nats, [B]."""
         return bernoulli_nll(raw, values)
 
 
 class Gaussian(nn.Module):
-    """Gaussian around the sigmoid of the raw output, with a learned standard deviation.
+    """Gaussian likelihood with the sigmoid of the raw output as mean and a learned sigma.
 
-    With the standard deviation learned, the weight of the KL needs no tuning (sigma-VAE: Rybkin, Daniilidis & Levine 2021).
+    A learned standard deviation makes tuning the weight of the KL unnecessary (sigma-VAE: Rybkin, Daniilidis & Levine 2021).
 
     Attributes:
-      rows: 0 for one sigma, else F: one for each feature.
-      smallest: of log sigma, so that a perfect fit cannot run away.
+      rows: number of features F for one sigma each, or 0 for a common sigma.
+      smallest: lower bound of log sigma, which keeps the likelihood of a perfect fit finite.
     """
 
     rows: int = 0
     smallest: float = -6.0
 
     def setup(self):
+        """Creates the layers."""
         self.log_sigma = self.param("log_sigma", nn.initializers.constant(-1.5), (self.rows,) if self.rows else ())
 
     def mean(self, raw: Array) -> Array:
+        """Returns the expected features."""
         return jax.nn.sigmoid(raw)
 
     def nll(self, raw: Array, values: Array) -> Array:
-        # A soft bound: its gradient never vanishes, as that of a clip would.
+        """Returns the negative log-likelihood of values in nats, [B]."""
+        # The gradient of a soft bound never vanishes, unlike that of clipping.
         log_sigma = self.smallest + jax.nn.softplus(self.log_sigma - self.smallest)
         return gaussian_nll(self.mean(raw), log_sigma, values)
 
 
 def make_head(name: str, *, n_features: int) -> nn.Module:
-    """The head of that name: "bernoulli", "gaussian" (one learned sigma) or "gaussian_rows" (one for each feature).
+    """Creates a likelihood head by name.
+
+    Args:
+      name: "bernoulli", "gaussian" (one learned sigma) or "gaussian_rows" (one learned sigma per feature).
+      n_features: number of features F.
 
     Raises:
-      ValueError: an unknown name.
+      ValueError: for an unknown name.
     """
     heads = {"bernoulli": Bernoulli, "gaussian": Gaussian, "gaussian_rows": lambda: Gaussian(rows=n_features)}
     if name not in heads:
-        raise ValueError(f"there is no likelihood {name!r}; there are {', '.join(heads)}")
+        raise ValueError(f"likelihood {name!r}: unknown name (expected one of {', '.join(heads)})")
     return heads[name]()

@@ -1,4 +1,4 @@
-"""A gated recurrent unit whose scan does one matrix product a step."""
+"""Gated recurrent unit with one matrix product per step."""
 
 from __future__ import annotations
 
@@ -10,29 +10,34 @@ from timbre_jax.types import Array
 
 
 class GRU(nn.Module):
-    """Cho et al. 2014, as in cuDNN (the reset gate after the product):
+    """Gated recurrent unit (Cho et al. 2014), with the reset gate after the product.
 
         r, u = sigmoid(W x + U h + b),    c = tanh(W_c x + b_c + r (U_c h + d_c)),    h <- (1 - u) c + u h
 
-    What depends on x alone is done for all steps at once; in the scan there is h [B, W] times [W, 3 W] and nothing else, for
-    inside a scan anything larger is slow on a CPU.
+    The products with x are computed for all steps at once. The scan contains only h [B, W] times [W, 3 W], because larger
+    operations inside a scan are slow on a CPU.
 
     Attributes:
-      width: W.
+      width: number of units W.
     """
 
     width: int
 
     @nn.compact
     def __call__(self, x: Array, state: Array | None = None) -> tuple[Array, Array]:
-        """x [B, M, C] and the state before [B, W] (None: zeros) to outputs [B, M, W] and the state after the last step."""
+        """Returns outputs [B, M, W] and the state after the last step.
+
+        Args:
+          x: [B, M, C].
+          state: [B, W] before the first step, or None for zeros.
+        """
         inputs = nn.Dense(3 * self.width)(x)
         kernel = self.param("recurrent", nn.initializers.orthogonal(), (self.width, 3 * self.width))
         bias = self.param("candidate_bias", nn.initializers.zeros, (self.width,))
         state = jnp.zeros((x.shape[0], self.width), x.dtype) if state is None else state
 
-        def step(h, given):
-            reset, update, candidate = jnp.split(given, 3, axis=-1)
+        def step(h, inputs):
+            reset, update, candidate = jnp.split(inputs, 3, axis=-1)
             product = jnp.split(h @ kernel, 3, axis=-1)
             reset, update = jax.nn.sigmoid(reset + product[0]), jax.nn.sigmoid(update + product[1])
             candidate = jnp.tanh(candidate + reset * (product[2] + bias))

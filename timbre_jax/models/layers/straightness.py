@@ -1,4 +1,4 @@
-"""Whether brightness moves straight between sounds: what a decoder makes of latents half-way, beside what it makes of both."""
+"""Straightness of brightness along interpolations between sounds."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ import numpy as np
 from timbre_jax.types import Array
 
 
-def band_moments(values: Array, frequencies: tuple[float, ...], range_db: float) -> tuple[Array, Array]:
-    """Logarithms of centroid and bandwidth (Hz) of spectra in bands, [..., F] -> two of [...]; differentiable.
+def log_band_moments(values: Array, frequencies: tuple[float, ...], range_db: float) -> tuple[Array, Array]:
+    """Returns the logarithms of spectral centroid and bandwidth in Hz, [...] each.
 
-    sum_k w_k f_k / sum_k w_k and the root of the spread around it, where w is magnitude times the band's width: what
-    `audio.descriptors` measures on spectra, but for what lies within a band.
+    The centroid is sum_k w_k f_k / sum_k w_k, the bandwidth the root of the mean squared distance from it, with weights of
+    magnitude times width of the band. `audio.descriptors` measures the same on spectra, with a finer resolution.
 
     Args:
-      values: dB over `range_db`, 1 being full scale (`LogMel` with a fixed reference).
-      frequencies: of the bands' middles in Hz, rising.
+      values: [..., F] features of `LogMel` with a fixed reference, dB / `range_db` with 1 for full scale.
+      frequencies: [F] center frequencies of the bands in Hz, ascending.
+      range_db: dB per unit of the values.
     """
     middle = np.asarray(frequencies, np.float32)
     width = np.gradient(middle)
@@ -30,8 +31,13 @@ def band_moments(values: Array, frequencies: tuple[float, ...], range_db: float)
     return jnp.log(jnp.maximum(centroid, 1.0)), 0.5 * jnp.log(jnp.maximum(spread, 1.0))
 
 
-def following(x: Array, axis_name: str | None = None) -> Array:
-    """x [B, ...] of each sound's next in the batch; after the last comes the first. `axis_name`: of `pmap`, or None."""
+def next_in_batch(x: Array, axis_name: str | None = None) -> Array:
+    """Returns x of the next sound in the batch; the first sound follows the last.
+
+    Args:
+      x: [B, ...].
+      axis_name: axis of `pmap` that splits the batch, or None.
+    """
     first = x[:1]
     if axis_name is not None:
         count = jax.lax.axis_size(axis_name)
@@ -39,11 +45,13 @@ def following(x: Array, axis_name: str | None = None) -> Array:
     return jnp.concatenate([x[1:], first])
 
 
-def detour(ends: Array, between: Array, share: Array) -> Array:
-    """Squared distance of what lies between from the straight line, [B, N].
+def squared_detour(ends: Array, between: Array, share: Array) -> Array:
+    """Returns the squared deviation from the linear interpolation between two sounds, [B, N].
 
     Args:
-      ends: [2, B, N] of two sounds. between: [B, N]. share: [B], of the second.
+      ends: [2, B, N] values of both sounds.
+      between: [B, N] values at interpolated latents.
+      share: [B] share of the second sound, 0..1.
     """
     share = share[:, None]
     return jnp.square(between - ((1.0 - share) * ends[0] + share * ends[1]))

@@ -1,4 +1,4 @@
-"""Windows of waves at a level of 1, and the networks that encode them: for VQ-VAEs of sound."""
+"""Windows of waves at a common level, and layers of VQ-VAEs that encode them."""
 
 from __future__ import annotations
 
@@ -13,16 +13,18 @@ from timbre_jax.types import Array
 
 
 def centered_windows(waves: Array, *, hop: int, window: int) -> Array:
-    """Returns the Hann windows centered on n * hop of waves [B, N * hop], [B, N, window]; silence before and after."""
+    """Returns Hann windows [B, N, window] of waves [B, N * hop], centered on n * hop."""
     waves = jnp.pad(waves, ((0, 0), (window // 2, window // 2 - hop)))
     return frame(waves, window, hop) * window_samples("hann", window)
 
 
 def leveled_windows(windows: Array, *, hop: int) -> tuple[Array, Array]:
-    """Scales Hann windows [B, N, window] to a level of 1 (silent ones to 0) and returns their levels [B, N] in dB, too.
+    """Scales Hann windows [B, N, window] to a level of 1, silent ones to 0.
 
-    The level is the root of sum (w x)^2 / sum w^2, summed hop by hop: a stream, which gets one frame at a time, computes the
-    same number.
+    The level is the root of sum (w x)^2 / sum w^2, summed hop by hop so that a stream computes the same number.
+
+    Returns:
+      The scaled windows and their levels [B, N] in dB.
     """
     parts = windows.reshape(*windows.shape[:-1], -1, hop)
     weight = np.sum(np.square(window_samples("hann", windows.shape[-1]), dtype=np.float64))
@@ -32,17 +34,22 @@ def leveled_windows(windows: Array, *, hop: int) -> tuple[Array, Array]:
     return windows * scale[..., None], gain
 
 
-def random_stretches(keys: Array, count: int, *arrays: Array) -> list[Array]:
-    """Returns `count` frames of every sound's arrays [B, N, ...], from a random frame on that the sound's key decides."""
+def random_crops(keys: Array, count: int, *arrays: Array) -> list[Array]:
+    """Returns a random crop of `count` frames per sound of arrays [B, N, ...], with keys [B]."""
     total = arrays[0].shape[1]
     starts = jax.vmap(lambda key: jax.random.randint(key, (), 0, total - count + 1, jnp.int32))(keys)
     return [jax.vmap(lambda x, start: jax.lax.dynamic_slice_in_dim(x, start, count))(x, starts) for x in arrays]
 
 
 class StridedEncoder(nn.Module):
-    """Windows [..., window] to [..., size]: 1-D convolutions of stride 2, each followed by leaky ReLU, and a dense layer.
+    """Convolutions of stride 2 and a dense layer, [..., window] to [..., size].
 
-    Ours: after a convolution, all of a window's values together are brought to mean 0 and variance 1 (Wu & He 2018, one group).
+    Ours: group normalization with one group after each convolution (Wu & He 2018).
+
+    Attributes:
+      channels: output channels of the convolutions.
+      kernel: kernel size of the convolutions.
+      size: number of outputs.
     """
 
     channels: tuple[int, ...]
@@ -51,6 +58,7 @@ class StridedEncoder(nn.Module):
 
     @nn.compact
     def __call__(self, windows: Array) -> Array:
+        """Returns outputs [..., size] of windows [..., window]."""
         x = windows.reshape(-1, windows.shape[-1], 1)
         for channels in self.channels:
             x = nn.Conv(channels, (self.kernel,), strides=2, padding="SAME", use_bias=False)(x)
@@ -59,13 +67,19 @@ class StridedEncoder(nn.Module):
 
 
 class DenseStack(nn.Module):
-    """`depth` dense layers of one width, each followed by layer normalization and leaky ReLU."""
+    """Dense layers, each followed by layer normalization and leaky ReLU.
+
+    Attributes:
+      width: units of each layer.
+      depth: number of layers.
+    """
 
     width: int
     depth: int
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
+        """Returns outputs [..., width] of x [..., C]."""
         for _ in range(self.depth):
             x = nn.leaky_relu(nn.LayerNorm()(nn.Dense(self.width)(x)))
         return x

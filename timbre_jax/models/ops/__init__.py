@@ -1,1 +1,1 @@
-"""Convolution, pooling and resizing operations that are fast to differentiate."""
+"""Convolution, pooling and resizing operations with fast gradients."""

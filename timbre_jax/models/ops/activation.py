@@ -1,4 +1,4 @@
-"""ELU for what is large: half of XLA's time on CPU."""
+"""ELU for large arrays, which takes half the time of `jax.nn.elu` on a CPU."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from timbre_jax.types import Array
 
 @jax.custom_vjp
 def elu(x: Array) -> Array:
-    """x where it is positive, else exp(x) - 1 (Clevert et al. 2016); within 1.2e-7 of `jax.nn.elu`, which uses expm1.
+    """Returns x if positive, else exp(x) - 1 (Clevert et al. 2016).
 
-    The gradient is made from the value, exp(x) = elu(x) + 1, so that x need not be kept and no exponential is taken again.
+    Differs from `jax.nn.elu` by at most 1.2e-7. The gradient is computed from the result, exp(x) = elu(x) + 1, which saves
+    memory and an exponential.
     """
     return jnp.where(x > 0, x, jnp.exp(jnp.minimum(x, 0)) - 1)
 

@@ -1,8 +1,8 @@
-"""The 3x3 convolutions of small pictures as matrix products, which XLA differentiates quickly on every backend.
+"""3x3 convolutions of small images as matrix products with fast gradients.
 
-XLA's convolutions on CPU are fast forwards, but the gradient of a strided, transposed or one-channel convolution falls to
-slow loops. Gathering the neighbors of every pixel and multiplying once is as fast forwards and takes half the time with the
-gradient (`experiments/benchmark.py --only=train_step/natsiou2023`), in one code path for all backends.
+On a CPU, XLA's convolutions are fast, but the gradients of strided, transposed and one-channel convolutions use slow loops.
+Gathering the neighbors of every pixel and multiplying once is as fast and takes half the time with the gradient
+(`experiments/benchmark.py --only=train_step/natsiou2023`).
 """
 
 from __future__ import annotations
@@ -14,19 +14,25 @@ from timbre_jax.types import Array
 
 
 def downsample_conv(x: Array, kernel: Array) -> Array:
-    """Convolution of stride 2 with a 3x3 kernel and "SAME" padding: [B, H, W, C] to [B, H/2, W/2, K], H and W even.
+    """Convolves images with a 3x3 kernel, stride 2 and "SAME" padding.
 
-    What `jax.lax.conv_general_dilated(x, kernel, (2, 2), "SAME")` computes.
+    Equals `jax.lax.conv_general_dilated(x, kernel, (2, 2), "SAME")`.
 
     Args:
-      x: [B, H, W, C].
+      x: [B, H, W, C], H and W even.
       kernel: [3, 3, C, K].
+
+    Returns:
+      [B, H / 2, W / 2, K].
+
+    Raises:
+      ValueError: if a side is odd.
     """
     batch, height, width, channels = x.shape
     if height % 2 or width % 2:
-        raise ValueError(f"a picture of {height} x {width} does not halve; both sides must be even")
+        raise ValueError(f"images of {height} x {width}: both sides must be even")
     half_height, half_width = height // 2, width // 2
-    # "SAME" at stride 2 pads an even side by one pixel, at its end; the second is to make pairs.
+    # "SAME" at stride 2 pads an even side by one pixel at its end; the second pixel completes the pairs.
     pairs = jnp.pad(x, ((0, 0), (0, 2), (0, 2), (0, 0))).reshape(batch, half_height + 1, 2, half_width + 1, 2, channels)
     taps = [
         pairs[:, row // 2 : row // 2 + half_height, row % 2, column // 2 : column // 2 + half_width, column % 2]
@@ -39,18 +45,21 @@ def downsample_conv(x: Array, kernel: Array) -> Array:
 
 
 def upsample_conv(x: Array, kernel: Array) -> Array:
-    """Transposed convolution of stride 2 with a 3x3 kernel and "SAME" padding: [B, H, W, C] to [B, 2H, 2W, K].
+    """Convolves images with a transposed 3x3 kernel, stride 2 and "SAME" padding.
 
-    Exactly what `jax.lax.conv_transpose(x, kernel, (2, 2), "SAME")` and linen's `ConvTranspose` compute, written as one
-    product that gives the four phases of the output as channels, then depth-to-space. Along one axis
+    Equals `jax.lax.conv_transpose(x, kernel, (2, 2), "SAME")` and linen's `ConvTranspose`. One product computes the four phases
+    of the output as channels, followed by depth-to-space. Along one axis,
 
         out[2m] = kernel[0] x[m - 1] + kernel[2] x[m],    out[2m + 1] = kernel[1] x[m].
 
-    7 of the 16 taps are zeros; a product for each phase would save them and be slower for its shape.
+    7 of the 16 taps are zeros; separate products per phase would save them but be slower.
 
     Args:
       x: [B, H, W, C].
       kernel: [3, 3, C, K].
+
+    Returns:
+      [B, 2 H, 2 W, K].
     """
     batch, height, width, channels = x.shape
     features = kernel.shape[-1]
@@ -68,14 +77,17 @@ def upsample_conv(x: Array, kernel: Array) -> Array:
 
 
 def narrow_conv(x: Array, kernel: Array) -> Array:
-    """Convolution of stride 1 with a 3x3 kernel and "SAME" padding to few channels: [B, H, W, C] to [B, H, W, K].
+    """Convolves images with a 3x3 kernel, stride 1 and "SAME" padding to few channels.
 
-    What `jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME")` computes: the product comes first and its nine results are
-    shifted and added, so that K channels move about and not C.
+    Equals `jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME")`. The product comes first and its nine results are shifted
+    and added, so that only K channels are moved, not C.
 
     Args:
       x: [B, H, W, C].
       kernel: [3, 3, C, K].
+
+    Returns:
+      [B, H, W, K].
     """
     batch, height, width, channels = x.shape
     features = kernel.shape[-1]
@@ -88,10 +100,10 @@ _KINDS = {"down": downsample_conv, "up": upsample_conv, "same": narrow_conv}
 
 
 class Conv3x3(nn.Module):
-    """Linen layer around the functions above; its parameters are those of `nn.Conv` and `nn.ConvTranspose`.
+    """Layer of the functions above, with the parameters of `nn.Conv` and `nn.ConvTranspose`.
 
     Attributes:
-      features: K.
+      features: number of output channels K.
       kind: "down" (stride 2), "up" (transposed, stride 2) or "same".
     """
 
@@ -100,6 +112,7 @@ class Conv3x3(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
+        """Returns the convolution of images x [B, H, W, C]."""
         shape = (3, 3, x.shape[-1], self.features)
         kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
         bias = self.param("bias", nn.initializers.zeros, (self.features,))

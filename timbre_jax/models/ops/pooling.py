@@ -1,9 +1,8 @@
-"""A 3x3 convolution and the max pooling of stride 2 after it, in one, without what XLA is slow at on CPU: the gradients of a
-pool (select-and-scatter would take most of a step) and of the convolution.
+"""3x3 convolution followed by max pooling of stride 2, with fast gradients on a CPU.
 
-A window of 2 is the larger of a pair; one of 4 the larger of two neighboring pairs. So a pool is a maximum over blocks of
-2 x 2, which do not overlap, and where a side is 4 one over neighbors after it. Each remembers in a byte who won, and its
-gradient is a comparison with that.
+XLA computes the gradient of a pool by select-and-scatter, which would take most of a training step. A window of 2 is the larger
+of a pair, a window of 4 the larger of two neighboring pairs. So a pool is a maximum over disjoint blocks of 2 x 2, and for a
+side of 4 a maximum over neighboring results. The block maximum stores its argument in a byte, from which the gradient follows.
 """
 
 from __future__ import annotations
@@ -12,47 +11,50 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from timbre_jax.models.ops.chunks import chunks, joined
+from timbre_jax.models.ops.chunks import join_chunks, split_chunks
 from timbre_jax.models.ops.winograd import conv_of_blocks, largest_of_four
 from timbre_jax.types import Array
 
 
 def pooled_conv(x: Array, kernel: Array, window: tuple[int, int]) -> Array:
-    """Convolution with a 3x3 kernel and "SAME" padding, then max pooling with stride 2 and no padding ("VALID").
+    """Convolves images with a 3x3 kernel ("SAME") and pools them with stride 2 ("VALID").
 
-    Pictures [B, H, W, C] to [B, (H - window[0]) // 2 + 1, (W - window[1]) // 2 + 1, K], what `jax.lax.reduce_window(y, -inf,
-    max, (1, *window, 1), (1, 2, 2, 1), "VALID")` computes of the convolution y. Of equal values one gets the gradient (XLA's
-    choice among them may be another).
+    Equals `jax.lax.reduce_window(y, -inf, max, (1, *window, 1), (1, 2, 2, 1), "VALID")` of the convolution y. Among equal
+    values one receives the gradient, possibly another one than with XLA.
 
     Args:
       x: [B, H, W, C].
       kernel: [3, 3, C, K].
-      window: rows and columns of the pool's window, each 2 or 4.
+      window: rows and columns of the pooling window, each 2 or 4.
+
+    Returns:
+      [B, (H - window[0]) // 2 + 1, (W - window[1]) // 2 + 1, K].
 
     Raises:
-      ValueError: another window, or a picture that is smaller than it.
+      ValueError: for another window, or images smaller than the window.
     """
     if not set(window) <= {2, 4}:
-        raise ValueError(f"windows of pooled_conv have sides of 2 or 4, not {window}")
+        raise ValueError(f"pooling window: sides must be 2 or 4 (got {window})")
     if x.shape[1] < window[0] or x.shape[2] < window[1]:
-        raise ValueError(f"a window of {window} does not fit into a picture of {x.shape[1]} x {x.shape[2]}")
+        raise ValueError(f"images of {x.shape[1]} x {x.shape[2]}: smaller than the pooling window {window}")
     if x.shape[-1] == 1:
         return _first_conv(x, kernel, window)
-    return _overlapping(conv_of_blocks(x, kernel), window)
+    return _pool_neighbors(conv_of_blocks(x, kernel), window)
 
 
-def _overlapping(x: Array, window: tuple[int, int]) -> Array:
+def _pool_neighbors(x: Array, window: tuple[int, int]) -> Array:
+    """Extends block maxima to windows of 4 by maxima of neighbors."""
     for axis, side in enumerate(window, start=1):
         if side == 4:
-            x = _neighbors(x, axis)
+            x = _larger_neighbor(x, axis)
     return x
 
 
 def _first_conv(x: Array, kernel: Array, window: tuple[int, int]) -> Array:
-    """`pooled_conv` of pictures of one channel, [B, H, W, 1]: too few for transforms of their neighborhoods to pay.
+    """Computes `pooled_conv` for images with one channel.
 
-    One picture after another, computed again for the gradient: so what lies between stays in the cache. One product gives the
-    four pixels of a 2 x 2 block as channels.
+    Here the transforms of `winograd` do not pay off. One product computes the four pixels of a 2 x 2 block as channels. Images
+    are processed one by one and recomputed for the gradient, so that intermediate results stay in the cache.
     """
     _, height, width, _ = x.shape
     half, features = (height // 2, width // 2), kernel.shape[-1]
@@ -64,18 +66,18 @@ def _first_conv(x: Array, kernel: Array, window: tuple[int, int]) -> Array:
     rows, columns = (2 * np.arange(count)[:, None] + np.arange(4) for count in half)
 
     @jax.checkpoint
-    def few(x: Array) -> Array:
+    def convolve_chunk(x: Array) -> Array:
         padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1)))
         patches = padded[:, rows[:, None, :, None], columns[None, :, None, :]]
         blocks = (patches.reshape(-1, 16) @ weights).reshape(-1, *half, 4 * features)
-        return _overlapping(_largest_of_four(blocks), window)
+        return _pool_neighbors(_largest_of_four(blocks), window)
 
-    return joined(jax.lax.map(few, chunks(x[..., 0], 1)))
+    return join_chunks(jax.lax.map(convolve_chunk, split_chunks(x[..., 0], 1)))
 
 
 @jax.custom_vjp
 def _largest_of_four(x: Array) -> Array:
-    """The largest of the four quarters of the last axis: [.., 4 * C] to [.., C]."""
+    """Returns the maximum of the four quarters of the last axis, [..., 4 * C] to [..., C]."""
     return _largest_forward(x)[0]
 
 
@@ -84,16 +86,15 @@ def _largest_forward(x):
 
 
 def _largest_backward(winner, gradient):
-    # One after another: a comparison broadcast over a new axis takes XLA three times as long.
+    # A comparison broadcast over a new axis takes XLA three times as long.
     return (jnp.concatenate([jnp.where(winner == place, gradient, 0) for place in range(4)], -1),)
 
 
 _largest_of_four.defvjp(_largest_forward, _largest_backward)
 
 
-def _neighbors(x: Array, axis: int) -> Array:
-    """The larger of each two neighbors along an axis, which becomes one shorter."""
-
+def _larger_neighbor(x: Array, axis: int) -> Array:
+    """Returns the maximum of each two neighbors along an axis, which becomes one shorter."""
     count = x.shape[axis] - 1
 
     @jax.custom_vjp
@@ -107,7 +108,7 @@ def _neighbors(x: Array, axis: int) -> Array:
         return jnp.maximum(part(x, 0, count), part(x, 1, count + 1)), x
 
     def backward(x, gradient):
-        # A value gets the gradient of the window that it begins, unless the next is larger, and of the one that it ends.
+        # A value receives the gradient of the pair that it starts, unless the next value is larger, and of the one it ends.
         edge = [(1, 1) if a == axis else (0, 0) for a in range(x.ndim)]
         values, gradient = jnp.pad(x, edge, constant_values=-jnp.inf), jnp.pad(gradient, edge)
         begins = jnp.where(x >= part(values, 2, count + 3), part(gradient, 1, count + 2), 0)

@@ -1,7 +1,7 @@
-"""Bilinear resizing and the convolution after it, in one: weighted sums of few neighbors, both ways.
+"""Bilinear resizing followed by a 3x3 convolution, with fast gradients.
 
-XLA differentiates neither `jax.image.resize` nor gathers quickly on CPU. Here a gradient is again a gather, of the few pixels
-that used one.
+On a CPU, XLA differentiates neither `jax.image.resize` nor gathers quickly. Here the gradient is again a gather, of the few
+output pixels that depend on an input pixel.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from timbre_jax.models.ops.chunks import chunks, joined
+from timbre_jax.models.ops.chunks import join_chunks, split_chunks
 from timbre_jax.types import Array
 
 KINDS = ("half_pixel", "corner")
@@ -20,80 +20,92 @@ KINDS = ("half_pixel", "corner")
 
 @functools.lru_cache(maxsize=256)
 def interpolation(old: int, new: int, kind: str = "half_pixel") -> np.ndarray:
-    """The matrix [new, old] of linear interpolation from `old` pixels to `new`; every row sums to 1.
+    """Returns the matrix [new, old] of linear interpolation; every row sums to 1.
 
-    "half_pixel": pixel i lies at (i + 1/2) * old / new - 1/2, as in `jax.image.resize` and PyTorch where it enlarges.
-    "corner": at i * old / new, as TensorFlow 1 had it. Beyond the outermost pixels their values go on.
+    Args:
+      old: number of input pixels.
+      new: number of output pixels.
+      kind: "half_pixel" for output pixel i at (i + 1/2) * old / new - 1/2 (as `jax.image.resize` and PyTorch for enlarging), or
+        "corner" for i * old / new (as TensorFlow 1). Values are constant beyond the outermost pixels.
 
     Raises:
-      ValueError: another kind.
+      ValueError: for another kind.
     """
     if kind not in KINDS:
-        raise ValueError(f"there is no resizing {kind!r}; there are {', '.join(KINDS)}")
+        raise ValueError(f"resizing {kind!r}: unknown name (expected one of {', '.join(KINDS)})")
     shift = 0.5 if kind == "half_pixel" else 0.0
-    place = np.clip((np.arange(new) + shift) * old / new - shift, 0, old - 1)
-    return linear_weights(place, old)
+    position = np.clip((np.arange(new) + shift) * old / new - shift, 0, old - 1)
+    return linear_weights(position, old)
 
 
-def linear_weights(places: np.ndarray, count: int) -> np.ndarray:
-    """The matrix [N, count] of linear interpolation at places [N] within 0..count - 1."""
-    rows, low = np.arange(len(places)), np.minimum(places.astype(int), max(count - 2, 0))
-    matrix = np.zeros((len(places), count), np.float32)
-    matrix[rows, low] = 1.0 - (places - low)
-    matrix[rows, np.minimum(low + 1, count - 1)] += places - low
+def linear_weights(positions: np.ndarray, count: int) -> np.ndarray:
+    """Returns the matrix [N, count] of linear interpolation at positions [N] in 0..count - 1."""
+    rows, low = np.arange(len(positions)), np.minimum(positions.astype(int), max(count - 2, 0))
+    matrix = np.zeros((len(positions), count), np.float32)
+    matrix[rows, low] = 1.0 - (positions - low)
+    matrix[rows, np.minimum(low + 1, count - 1)] += positions - low
     return matrix
 
 
 def resized_conv(x: Array, kernel: Array, size: tuple[int, int], kind: str = "half_pixel") -> Array:
-    """Bilinear resizing of pictures, then convolution with a 3x3 kernel and "SAME" padding: [B, h, w, C] to [B, H, W, K].
+    """Enlarges images bilinearly and convolves them with a 3x3 kernel and "SAME" padding.
 
-    Both are linear and one works on pixels, the other on channels, so the channels can go first: one product of the small
-    picture with the nine taps of the kernel, which are resized, shifted and added. A quarter of the arithmetic where the
-    picture doubles, and the large picture with its many channels is never made. Two pictures at a time.
+    Resizing works on pixels and the product with the kernel on channels, so the product can come first: the small image is
+    multiplied by the nine taps, whose results are resized, shifted and added. This takes a quarter of the arithmetic for a
+    doubled image and never computes the large image with all channels.
 
     Args:
       x: [B, h, w, C].
       kernel: [3, 3, C, K].
-      size: (H, W), not smaller than (h, w): nothing here keeps frequencies from folding.
+      size: (H, W), at least (h, w), because there is no filter against aliasing.
       kind: see `interpolation`.
+
+    Returns:
+      [B, H, W, K].
     """
     _, height, width, channels = x.shape
     features = kernel.shape[-1]
     taps = kernel.transpose(2, 0, 1, 3).reshape(channels, 9 * features)
 
-    def few(x: Array) -> Array:
+    def convolve_chunk(x: Array) -> Array:
         y = (x.reshape(-1, channels) @ taps).reshape(-1, height, width, 3, 3, features)
         return _add_taps(_add_taps(y, 1, size[0], kind), 2, size[1], kind)
 
-    return joined(jax.lax.map(few, chunks(x, 2)))
+    return join_chunks(jax.lax.map(convolve_chunk, split_chunks(x, 2)))
 
 
 def _add_taps(y: Array, axis: int, new: int, kind: str) -> Array:
-    """Resizes along an axis, shifts by each of three taps and adds them up: `axis` 1 of [B, h, w, 3, ...] or 2 of
-    [B, H, w, 3, K]; the axis of the taps, 3, goes away."""
+    """Resizes along an axis and adds the three taps of axis 3, each shifted by its offset.
+
+    Args:
+      y: [B, h, w, 3, ...] for axis 1 or [B, H, w, 3, K] for axis 2.
+      axis: axis to resize.
+      new: its new size.
+      kind: see `interpolation`.
+    """
     old = y.shape[axis]
 
     @jax.custom_vjp
     def add(y):
         return sum(
-            jnp.take(y[:, :, :, tap], places, axis=axis, mode="clip") * _along(weights, axis, y.ndim - 1, y.dtype)
+            jnp.take(y[:, :, :, tap], positions, axis=axis, mode="clip") * _along(weights, axis, y.ndim - 1, y.dtype)
             for tap in range(3)
-            for places, weights in zip(*_bands(old, new, kind)[tap], strict=True)
+            for positions, weights in zip(*_bands(old, new, kind)[tap], strict=True)
         )
 
     def backward(_, gradient):
         if axis == 1:
-            # A product, though most of it is zeros: XLA would take the sums along axis 2 anew for each of these that read one.
+            # A product, although most factors are zeros, because XLA would recompute the sums along axis 2 for each reader.
             taps = np.stack([_shifted(old, new, kind, shift) for shift in (-1, 0, 1)]).astype(gradient.dtype)
             return (jnp.einsum("tHh,bHw...->bhwt...", taps, gradient, precision="highest"),)
-        # One gather for the places of all taps together: [.., old * 3, ..].
+        # One gather for the positions of all taps, [..., old * 3, ...].
         bands = [_bands(old, new, kind, transposed=True)[tap] for tap in range(3)]
-        count = max(len(places) for places, _ in bands)
+        count = max(len(positions) for positions, _ in bands)
         total = 0.0
         for band in range(count):
-            places = np.stack([p[band] if band < len(p) else np.zeros(old, int) for p, _ in bands], 1).reshape(-1)
+            positions = np.stack([p[band] if band < len(p) else np.zeros(old, int) for p, _ in bands], 1).reshape(-1)
             weights = np.stack([w[band] if band < len(w) else np.zeros(old, np.float32) for _, w in bands], 1).reshape(-1)
-            part = jnp.take(gradient, places, axis=axis, mode="clip")
+            part = jnp.take(gradient, positions, axis=axis, mode="clip")
             total = total + part * _along(weights, axis, gradient.ndim, gradient.dtype)
         return (total.reshape(*gradient.shape[:axis], old, 3, *gradient.shape[axis + 1 :]),)
 
@@ -102,13 +114,18 @@ def _add_taps(y: Array, axis: int, new: int, kind: str) -> Array:
 
 
 def _along(weights: np.ndarray, axis: int, ndim: int, dtype) -> np.ndarray:
+    """Returns weights [N] shaped to multiply one axis of an array."""
     return weights.reshape([-1 if a == axis else 1 for a in range(ndim)]).astype(dtype)
 
 
 @functools.lru_cache(maxsize=256)
 def _bands(old: int, new: int, kind: str, transposed: bool = False) -> list[tuple[np.ndarray, np.ndarray]]:
-    """For each of three taps of a convolution, its shifted interpolation: the places [k, rows] and weights [k, rows] of what
-    is not 0 in the rows of the matrix [new, old], or of its transpose; rows with fewer are filled up with weights of 0."""
+    """Returns the nonzero entries of the shifted interpolation matrix of each of three taps.
+
+    Returns:
+      For each tap, positions [k, rows] and weights [k, rows] of the entries in each row of the matrix [new, old] or of its
+      transpose, padded with weights of 0.
+    """
     bands = []
     for shift in (-1, 0, 1):
         shifted = _shifted(old, new, kind, shift)
@@ -119,7 +136,7 @@ def _bands(old: int, new: int, kind: str, transposed: bool = False) -> list[tupl
 
 
 def _shifted(old: int, new: int, kind: str, shift: int) -> np.ndarray:
-    """`interpolation` [new, old] of one tap of a convolution: row i is row i + shift, and zero beyond the edge."""
+    """Returns `interpolation` with rows shifted by a tap's offset, 0 beyond the edge."""
     matrix = interpolation(old, new, kind)
     shifted = np.zeros_like(matrix)
     shifted[max(-shift, 0) : new - max(shift, 0)] = matrix[max(shift, 0) : new + min(shift, 0)]

@@ -1,8 +1,9 @@
-"""3x3 convolutions by minimal filtering, pooled over blocks of 2 x 2 (Winograd 1980; Lavin and Gray 2016, F(2x2, 3x3)).
+"""3x3 convolutions by minimal filtering, pooled over blocks of 2 x 2.
 
-The four outputs of a block share their 4 x 4 inputs: transformed by sums alone, they take 16 products in place of 36. The
-block is also what a pool of stride 2 wants, so the picture between the two, the largest thing in such a network, is never
-made. In float32 the error is that of plain sums (3e-7 of the result); with factors in bfloat16 a third more than theirs.
+F(2x2, 3x3) of Winograd 1980 and Lavin & Gray 2016. The four outputs of a block share 4 x 4 inputs. After transforms that only
+add, they need 16 products instead of 36. A block is also what a pool of stride 2 reduces, so the largest array of such a
+network, the image between convolution and pool, is never computed. In float32 the relative error is that of plain sums, 3e-7;
+with factors in bfloat16 it is a third larger.
 """
 
 from __future__ import annotations
@@ -11,29 +12,32 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from timbre_jax.models.ops.chunks import chunks, joined
+from timbre_jax.models.ops.chunks import join_chunks, split_chunks
 from timbre_jax.types import Array
 
 _KERNEL = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]], np.float32)
-"""From a kernel's three taps to its four factors (G of Lavin and Gray)."""
+"""Transform of the three taps of a kernel to four factors (G of Lavin & Gray)."""
 
 
 @jax.custom_vjp
 def conv_of_blocks(x: Array, kernel: Array) -> Array:
-    """The largest of each 2 x 2 block of a 3x3 convolution ("SAME"): [B, H, W, C] to [B, H // 2, W // 2, K].
+    """Convolves images with a 3x3 kernel ("SAME") and returns the maximum of each 2 x 2 block.
 
-    An odd last row or column is left out. One picture after another (`chunks`), so that what lies between stays in the cache.
-    Of equal values one gets the gradient.
+    An odd last row or column is ignored. Images are processed in chunks, so that intermediate results stay in the cache. Among
+    equal values one receives the gradient.
 
     Args:
       x: [B, H, W, C].
       kernel: [3, 3, C, K].
+
+    Returns:
+      [B, H // 2, W // 2, K].
     """
     return _forward(x, kernel)[0]
 
 
 def largest_of_four(a: Array, b: Array, c: Array, d: Array) -> tuple[Array, Array]:
-    """The largest of four, and which it is (the first of equal ones), as a byte."""
+    """Returns the maximum of four arrays and the index of the first that has it, as uint8."""
     largest = jnp.maximum(jnp.maximum(a, b), jnp.maximum(c, d))
     return largest, jnp.where(a == largest, 0, jnp.where(b == largest, 1, jnp.where(c == largest, 2, 3))).astype(jnp.uint8)
 
@@ -42,20 +46,20 @@ def _forward(x, kernel):
     factors = _factors(kernel)
     shape = (x.shape[1] // 2, x.shape[2] // 2, kernel.shape[-1])
 
-    def few(x: Array) -> tuple[Array, Array]:
+    def convolve_chunk(x: Array) -> tuple[Array, Array]:
         products = [tiles @ factor for tiles, factor in zip(_tiles(x), factors, strict=True)]
         upper, lower = zip(*(_outputs(*products[column::4]) for column in range(4)), strict=True)
         return tuple(part.reshape(-1, *shape) for part in largest_of_four(*_outputs(*upper), *_outputs(*lower)))
 
-    largest, winner = jax.lax.map(few, chunks(x, 1))
-    return joined(largest), (x, kernel, joined(winner))
+    largest, winner = jax.lax.map(convolve_chunk, split_chunks(x, 1))
+    return join_chunks(largest), (x, kernel, join_chunks(winner))
 
 
 def _backward(saved, gradient):
     x, kernel, winner = saved
     factors = _factors(kernel)
 
-    def few(total: Array, part: tuple[Array, Array, Array]) -> tuple[Array, Array]:
+    def differentiate_chunk(total: Array, part: tuple[Array, Array, Array]) -> tuple[Array, Array]:
         x, winner, gradient = part
         a, b, c, d = (jnp.where(winner == place, gradient, 0).reshape(-1, gradient.shape[-1]) for place in range(4))
         left, right = _from_outputs(a, c), _from_outputs(b, d)
@@ -64,23 +68,25 @@ def _backward(saved, gradient):
         for_x = [product @ factor.T for product, factor in zip(products, factors, strict=True)]
         return total + for_kernel, _from_tiles(for_x, x.shape)
 
-    total, for_x = jax.lax.scan(few, jnp.zeros_like(factors), (chunks(x, 1), chunks(winner, 1), chunks(gradient, 1)))
+    total, for_x = jax.lax.scan(
+        differentiate_chunk, jnp.zeros_like(factors), (split_chunks(x, 1), split_chunks(winner, 1), split_chunks(gradient, 1))
+    )
     total = total.reshape(4, 4, *kernel.shape[2:])
     for_kernel = jnp.einsum("ia,ijck,jb->abck", _KERNEL, total, _KERNEL, precision="highest")
-    return joined(for_x), for_kernel.astype(kernel.dtype)
+    return join_chunks(for_x), for_kernel.astype(kernel.dtype)
 
 
 conv_of_blocks.defvjp(_forward, _backward)
 
 
 def _factors(kernel: Array) -> Array:
-    """[3, 3, C, K] to [16, C, K]."""
+    """Transforms a kernel [3, 3, C, K] to factors [16, C, K]."""
     factors = jnp.einsum("ia,abck,jb->ijck", _KERNEL, kernel, _KERNEL, precision="highest")
     return factors.reshape(16, *kernel.shape[2:]).astype(kernel.dtype)
 
 
 def _tiles(x: Array) -> list[Array]:
-    """Pictures [B, H, W, C] to the 16 transformed inputs of all blocks, each [B * H//2 * W//2, C]."""
+    """Transforms images to the 16 inputs of all blocks, each [B * (H // 2) * (W // 2), C]."""
     batch, height, width, channels = x.shape
     rows, columns = 2 * (height // 2) + 2, 2 * (width // 2) + 2
     x = x[:, : rows - 1, : columns - 1]
@@ -91,8 +97,10 @@ def _tiles(x: Array) -> list[Array]:
 
 
 def _inputs(even: Array, odd: Array, axis: int) -> tuple[Array, Array, Array, Array]:
-    """The transformed four neighbors of each pair of outputs along an axis: inputs 0 and 2 of them are `even` at i and i + 1,
-    1 and 3 are `odd` there."""
+    """Transforms the four inputs of each pair of outputs along an axis.
+
+    Inputs 0 and 2 are `even` at i and i + 1, inputs 1 and 3 are `odd` there.
+    """
 
     def at(x: Array, place: int) -> Array:
         return jax.lax.slice_in_dim(x, place, place + x.shape[axis] - 1, axis=axis)
@@ -106,7 +114,7 @@ def _inputs(even: Array, odd: Array, axis: int) -> tuple[Array, Array, Array, Ar
 
 
 def _from_tiles(tiles: list[Array], shape: tuple[int, ...]) -> Array:
-    """What `_tiles` does, transposed: from gradients of the 16 to that of the pictures of this shape."""
+    """Applies the transpose of `_tiles`, from gradients of the 16 inputs to those of images."""
     batch, height, width, channels = shape
     half = (height // 2, width // 2)
     tiles = [tile.reshape(batch, *half, channels) for tile in tiles]
@@ -117,7 +125,7 @@ def _from_tiles(tiles: list[Array], shape: tuple[int, ...]) -> Array:
 
 
 def _from_inputs(a: Array, b: Array, c: Array, d: Array, axis: int) -> tuple[Array, Array]:
-    """`_inputs` transposed."""
+    """Applies the transpose of `_inputs`."""
 
     def to(x: Array, place: int) -> Array:
         return jnp.pad(x, [(place, 1 - place) if a == axis else (0, 0) for a in range(x.ndim)])
@@ -126,10 +134,10 @@ def _from_inputs(a: Array, b: Array, c: Array, d: Array, axis: int) -> tuple[Arr
 
 
 def _outputs(a: Array, b: Array, c: Array, d: Array) -> tuple[Array, Array]:
-    """A pair of outputs along an axis from its four products."""
+    """Returns a pair of outputs from its four products."""
     return a + b + c, b - c - d
 
 
 def _from_outputs(a: Array, b: Array) -> tuple[Array, Array, Array, Array]:
-    """`_outputs` transposed."""
+    """Applies the transpose of `_outputs`."""
     return a, a + b, a - b, -b
