@@ -44,10 +44,10 @@ def draw_curves(name: str, reach: tuple[float, float], *, number: int, seconds: 
 
     Raises ValueError for a range that leaves no room.
     """
-    from timbre_jax.generation.control.curves import shape
-    from timbre_jax.generation.control_modes import middle
+    from timbre_jax.generation.control.curves import make_curve
+    from timbre_jax.generation.control_modes import middle_of_range
 
-    low, high = middle(reach, INSIDE)
+    low, high = middle_of_range(reach, INSIDE)
     if not low < high:
         raise ValueError(f"the space reaches {reach[0]:g} to {reach[1]:g} of {name}: there is no room for a curve")
     proportional = low > 0
@@ -62,7 +62,9 @@ def draw_curves(name: str, reach: tuple[float, float], *, number: int, seconds: 
         between = np.exp(values) if proportional else values
         kind, rate = KINDS[i % len(KINDS)]
         made.append(
-            shape(kind, name, seconds=seconds, low=between[0], high=between[1], rate=rate, phase=float(generator.uniform()))
+            make_curve(
+                kind, name, seconds=seconds, low=between[0], high=between[1], rate=rate, phase=float(generator.uniform())
+            )
         )
     return made
 
@@ -98,9 +100,9 @@ def control_accuracy(settings: ControlAccuracy):
     if settings.start == "sounds":
         starts, ids = held_out(run, settings.store, settings.split, curves, settings.seed)
     else:
-        from timbre_jax.generation.control.gradient_search import begin
+        from timbre_jax.generation.control.gradient_search import mean_start
 
-        starts, ids = begin(run.space, seconds=settings.seconds), [""] * curves
+        starts, ids = mean_start(run.space, seconds=settings.seconds), [""] * curves
     follow = _follow_codes if run.space.model.is_discrete else _follow_latents
     controlled, plain, uncontrolled = follow(run.space, descriptor, starts, curves, settings.seed, settings.progress)
     records = []
@@ -129,7 +131,7 @@ def _record(number: int, start: str, descriptor: str, result, uncontrolled: dict
     target = result.target[descriptor]
     record = {
         "curve": number, "shape": shape, "hz": rate, "start": start, "low": float(target.min()), "high": float(target.max()),
-        "frames": int(result.heard.sum()), "median_error": scale * errors["median_error"],
+        "frames": int(result.audible.sum()), "median_error": scale * errors["median_error"],
         "mean_error": scale * errors["mean_error"], "correlation": errors["correlation"],
         "uncontrolled_error": scale * uncontrolled["median_error"],
     }  # fmt: skip
@@ -195,16 +197,16 @@ def _follow_latents(space, name: str, starts, number: int, seed: int, progress: 
 
     seconds = starts.values.shape[1] / starts.rate
     # What is reached from the mean: one range for all, at the median level of the starts.
-    reach = gradient_search.reachable(space, (name,), gradient_search.begin(space, seconds=seconds))
+    reach = gradient_search.reachable_ranges(space, (name,), gradient_search.mean_start(space, seconds=seconds))
     curves = [[curve] for curve in draw_curves(name, reach[name], number=number, seconds=seconds, seed=seed)]
-    made = gradient_search.search(space, curves, starts, reach=reach, progress=progress)
+    made = gradient_search.control_latents(space, curves, starts, reach=reach, progress=progress)
     return made, [], _uncontrolled(space, name, starts, made)
 
 
 def _follow_codes(space, name: str, starts, number: int, seed: int, progress: bool):
     from tqdm import tqdm
 
-    from timbre_jax.generation.control.code_control import control_codes
+    from timbre_jax.generation.control.code_control import NEARNESS, control_codes
     from timbre_jax.generation.control.code_table import code_table, training_share
 
     seconds, near = starts.values.shape[1] / starts.rate, starts.values.shape[0] > 1
@@ -213,8 +215,8 @@ def _follow_codes(space, name: str, starts, number: int, seed: int, progress: bo
     made, plain = [], []
     for row, curve in enumerate(tqdm(curves, desc="curves", disable=not progress)):
         own = _row(starts, row)
-        plain.append(control_codes(space, table, [curve], own, near=False, smoothness=0.0, rounds=1))
-        made.append(control_codes(space, table, [curve], own, near=near))
+        plain.append(control_codes(space, table, [curve], own, nearness=0.0, smoothness=0.0, rounds=1))
+        made.append(control_codes(space, table, [curve], own, nearness=NEARNESS if near else 0.0))
     return made, plain, _uncontrolled(space, name, starts, made)
 
 

@@ -59,7 +59,7 @@ class Interpolation(Study):
         "A straight line (the paper's), an arc, or the arc bent until brightness and bandwidth change evenly.",
         choices=("linear", "spherical", "even"),
     )
-    settle: int = setting(0, "How often a mix is decoded and encoded again (series_paths.settled).", low=0)
+    settle: int = setting(0, "How often a mix is decoded and encoded again (series_paths.reencode).", low=0)
     seconds: float = setting(2.0, "Seconds of each sound, around its loudest frame.", low=0.1)
     iterations: int | None = setting(
         None, "Iterations of the inverter, if the space has one: fewer are faster and hardly change descriptors.", low=1
@@ -105,7 +105,7 @@ def measure_interpolation(settings: Interpolation):
         records.append({"pair": number, "from": ids[0], "to": ids[1], "groups": " + ".join(groups), **found["record"]})
         if figure is None and found["record"]["differ"]:
             figure = _figure(space, found, out)
-    how = f"mixed by {settings.interpolation}, {settings.mixed_by}, settled {settings.settle} times"
+    how = f"mixed by {settings.interpolation}, {settings.mixed_by}, reencode {settings.settle} times"
     table = Table.from_records("pairs", records, "One row a pair; columns: interpolation.py --help.")
     summary, results = summarize(
         records, f"split “{settings.split}” of {opened.path.name}, run {run.name}, {how}", settings.seed
@@ -158,7 +158,7 @@ def _pair(space, features, settings: Interpolation, codes) -> dict:
     batch = [jax.tree.map(lambda x: np.repeat(x, MIXES, axis=0), one) for one in (a, b)]
     share = np.repeat(shares[:, None], a.values.shape[1], axis=1)
     mixed = paths.mix_spherical(space, *batch, share) if settings.interpolation == "spherical" else paths.mix(*batch, share)
-    mixed = paths.settled(space, mixed, rounds=settings.settle)
+    mixed = paths.reencode(space, mixed, rounds=settings.settle)
     if settings.mixed_by == "codes":
         mixed = paths.to_codes(space, mixed)
     return _measured(space, (a, b), np.asarray(space.render(mixed)))
@@ -277,7 +277,7 @@ def _figure(space, found: dict, out: Path):
     from timbre_jax.report.series_plots import moving_figure
 
     a, b = found["ends"]
-    share = paths.moving_share(a.values.shape[1])
+    share = paths.linear_shares(a.values.shape[1])
     ends = found["waves"][[0, -1]]
     sounds = {
         "first": ends[0],

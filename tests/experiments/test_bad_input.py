@@ -107,7 +107,7 @@ def test_generate_uses_what_it_can_and_remarks_on_it(pca_run, tmp_path):
     assert sorted(remarks) == sorted(
         f"{name}_{what}.wav" for name in ("offset", "ten_minutes", "名前") for what in ("original", "reconstruction")
     )
-    assert remarks["offset_original.wav"] == ["constant offset: what comes out tells of the model, not of this file"]
+    assert remarks["offset_original.wav"] == ["constant offset: the result depends on the model, not on this file"]
     assert remarks["ten_minutes_original.wav"] == ["cut to the first 4 s"]
     assert remarks["名前_original.wav"] == []
 

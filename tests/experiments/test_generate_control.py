@@ -12,7 +12,7 @@ import soundfile
 from tests.helpers.codes import code_space
 from tests.helpers.sounds import noise
 from tests.helpers.tilted import FRAMES, tilted_space
-from timbre_jax.generation.control_modes import control, middle, parse_curve, parse_range
+from timbre_jax.generation.control_modes import control, middle_of_range, parse_curve, parse_range
 from timbre_jax.generation.generate import generate
 from timbre_jax.generation.settings import Control
 from timbre_jax.generation.sound_files import InputSound
@@ -42,10 +42,10 @@ def test_words_of_the_command_line():
     assert parse_range("-40--10") == (-40.0, -10.0)
     assert parse_curve("sine:0.5") == ("sine", 0.5)
     assert parse_curve("line") == ("line", 0.0)
-    assert middle((100.0, 10000.0), 0.5) == pytest.approx((316.2278, 3162.278))
-    assert middle((-60.0, -20.0), 0.5) == pytest.approx((-50.0, -30.0))
+    assert middle_of_range((100.0, 10000.0), 0.5) == pytest.approx((316.2278, 3162.278))
+    assert middle_of_range((-60.0, -20.0), 0.5) == pytest.approx((-50.0, -30.0))
     for text in ("800", "2500-800", "a-b", "5-", "nan-3"):
-        with pytest.raises(ValueError, match=f"--between={text}: two numbers"):
+        with pytest.raises(ValueError, match=f"--between={text}: expected LOW-HIGH"):
             parse_range(text)
     for text in ("cosine:1", "sine:fast", "sine:-1", ":2"):
         with pytest.raises(ValueError, match="--curve="):
@@ -63,7 +63,7 @@ def test_a_continuous_space_follows_and_says_so(capsys):
     (made,) = control(space, [], Control(curve=("sine:4",), seconds=FRAMES * 128 / 16000), rounds=2)
     said = capsys.readouterr().out
     assert "centroid: reachable " in said
-    assert "median error on the sound" in said
+    assert "median error of the sound" in said
     assert made.name == "control_000_mean_centroid_sine_4.wav"
     assert made.made_from["start"] == "mean of the training set"
     found = made.details["control"]["centroid"]
@@ -103,7 +103,7 @@ def test_a_curve_of_a_file_that_is_shorter_and_out_of_reach(discrete_run, voice,
     manifest = generate(discrete_run, tmp_path / "out", Control(curve_file=[path], files=[voice]))
     remarks = " ".join(manifest["sounds"][0]["remarks"])
     assert "the curve ends at 0.20 s and the sound at 0.61 s: its last value is held" in remarks
-    assert "lies outside what this space reaches" in remarks
+    assert "are outside the range of this space" in remarks
 
 
 def test_silence_and_a_sound_of_one_sample_do_not_stop_the_others(tmp_path):
@@ -112,7 +112,7 @@ def test_silence_and_a_sound_of_one_sample_do_not_stop_the_others(tmp_path):
     silent = space.replace(variables={"params": {"mean": jnp.zeros(48), "basis": jnp.zeros((2, 48))}})
     start, settings = InputSound(tmp_path / "a.wav", np.zeros(256, np.float32), 256), Control(curve=("constant",))
     (first, _) = control(silent, [start, start], settings, rounds=1)
-    assert first.error == "the start is silent: there is nothing to control; give another sound, or none"
+    assert first.error == "the start is silent: there is nothing to control; use another sound, or none"
     with pytest.raises(ValueError, match="the start is silent"):
         list(control(silent, [start], settings, rounds=1))
     one = InputSound(tmp_path / "b.wav", np.full(1, 0.5, np.float32), 1)
@@ -133,11 +133,11 @@ def test_bad_input_is_one_line(continuous_run, discrete_run, mean_run, voice, tm
     cases = [
         (continuous_run, {"curve_file": [nan]}, "nan.csv, line 2: the value is nan"),
         (discrete_run, {"curve_file": [nan]}, "nan.csv, line 2: the value is nan"),
-        (discrete_run, {"like": str(silent)}, "silent.wav: the sound has no frame with a centroid: it is silent"),
+        (discrete_run, {"like": str(silent)}, "silent.wav: no frame of the sound has a centroid: it is silent"),
         (discrete_run, {"like": str(tmp_path / "none.wav")}, "none.wav: not a readable sound file"),
         (mean_run, {"curve": ["sine:1"]}, "is a static space (one latent a sound); --mode=control needs a series one"),
-        (continuous_run, {"descriptor": ["f0"], "curve": ["sine:1"]}, "f0 cannot be searched for through the decoder"),
-        (discrete_run, {"descriptor": ["loudness"], "curve": ["sine:1"]}, "codes are not described by 'loudness'"),
+        (continuous_run, {"descriptor": ["f0"], "curve": ["sine:1"]}, "f0: cannot be searched through the decoder"),
+        (discrete_run, {"descriptor": ["loudness"], "curve": ["sine:1"]}, "got 'loudness'"),
         (continuous_run, {"descriptor": ["pitch"], "curve": ["sine:1"]}, "no descriptor 'pitch'; there are centroid"),
     ]
     for run, options, says in cases:

@@ -172,7 +172,7 @@ def test_the_plane_is_passed_in_time(continuous_run, files, tmp_path):
 
 def test_edits_and_single_operators(continuous_run, files, tmp_path):
     space = open_run(continuous_run).space
-    (tmp_path / "edits.csv").write_text("start,end,what,operator,amount,fade\n0,0.5,latent 1,offset,2,\n,,all,stretch,2,\n")
+    (tmp_path / "edits.csv").write_text("start,end,target,operator,amount,fade\n0,0.5,latent 1,offset,2,\n,,all,stretch,2,\n")
     plain = generate(continuous_run, tmp_path / "a", Reconstruct(files=[files / "a short.wav"]))["sounds"][1]
     sound = generate(continuous_run, tmp_path / "b", ApplyEdits(files=[files / "a short.wav"], edits=tmp_path / "edits.csv"))
     before, after = latents(tmp_path / "a", plain, space), latents(tmp_path / "b", sound["sounds"][0], space)
@@ -186,7 +186,7 @@ def test_edits_and_single_operators(continuous_run, files, tmp_path):
 
 
 def test_an_edit_that_does_not_fit_one_of_several_leaves_that_one_out(continuous_run, files, tmp_path):
-    (tmp_path / "late.csv").write_text("start,end,what,operator,amount\n1.2,1.4,latent 1,offset,2\n")
+    (tmp_path / "late.csv").write_text("start,end,target,operator,amount\n1.2,1.4,latent 1,offset,2\n")
     both = [files / "a short.wav", files / "b long.wav"]
     made = generate(continuous_run, tmp_path / "a", ApplyEdits(files=both, edits=tmp_path / "late.csv"))
     assert [sound["file"] for sound in made["sounds"]] == ["001_b_long_edited.wav"]

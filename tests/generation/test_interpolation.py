@@ -8,7 +8,7 @@ import pytest
 from tests.helpers.codes import code_space, frequency
 from tests.helpers.tilted import FRAMES, tilted_space
 from timbre_jax.generation.control.code_table import codes_as_latent
-from timbre_jax.generation.control.gradient_search import begin
+from timbre_jax.generation.control.gradient_search import mean_start
 from timbre_jax.generation.control.results import measure
 from timbre_jax.generation.interpolation import even_mixes
 from timbre_jax.generation.series_paths import mix_spherical
@@ -24,7 +24,7 @@ def space():
 @pytest.fixture(scope="module")
 def ends(space):
     """Dark and narrow, bright and wide; between them brightness is far from even."""
-    start = begin(space, seconds=FRAMES * 128 / 16000)
+    start = mean_start(space, seconds=FRAMES * 128 / 16000)
     mean, deviation = (np.asarray(space.statistics[name]) for name in ("latent_mean", "latent_std"))
     return tuple(
         start.replace(values=jnp.broadcast_to(mean + deviation * np.array(place), start.values.shape).astype(jnp.float32))
@@ -81,7 +81,7 @@ def test_codes_go_evenly_too():
     low, high = (int(np.argmin(np.abs(frequency(np.arange(32)) - hertz))) for hertz in (700.0, 3500.0))
     ends = [codes_as_latent(space, np.full((1, 20), code), gain_db=-20.0) for code in (low, high)]
     made = even_mixes(space, *ends, SHARES, names=("centroid",))
-    found = [float(np.median(mix.achieved["centroid"][mix.heard])) for mix in made]
+    found = [float(np.median(mix.achieved["centroid"][mix.audible])) for mix in made]
     np.testing.assert_allclose(np.log(found), np.linspace(np.log(found[0]), np.log(found[-1]), 5), atol=0.12)
     assert found[-1] > 3 * found[0]
     assert all(mix.latent.codes is not None for mix in made)

@@ -41,7 +41,7 @@ def test_only_the_real_length_is_stretched():
 
 def test_time_varying_interpolation_is_the_papers():
     a, b = random_series(count=12), random_series(count=12, seed=1)
-    found = path.mix(a, b, path.moving_share(12))
+    found = path.mix(a, b, path.linear_shares(12))
     for n in range(12):
         expected = a.values[:, n] * (1 - n / 11) + b.values[:, n] * n / 11
         np.testing.assert_allclose(found.values[:, n], expected, atol=1e-6)
@@ -74,7 +74,7 @@ def test_on_the_arc_the_distance_from_the_mean_goes_evenly():
         arc = interpolate((one - mean) / deviation, (two - mean) / deviation, steps=5, method="spherical")
         np.testing.assert_allclose((mixed - mean) / deviation, arc[1], atol=1e-4)
     np.testing.assert_allclose(path.mix_spherical(space, a, b, 0.0).values, a.values, atol=1e-5)
-    np.testing.assert_allclose(path.mix_spherical(space, a, b, path.moving_share(5)).values[:, -1], b.values[:, -1], atol=1e-5)
+    np.testing.assert_allclose(path.mix_spherical(space, a, b, path.linear_shares(5)).values[:, -1], b.values[:, -1], atol=1e-5)
     same = path.mix_spherical(space, a, a, 0.3)
     np.testing.assert_allclose(same.values, a.values, atol=1e-5)
     np.testing.assert_array_equal(
@@ -85,13 +85,13 @@ def test_on_the_arc_the_distance_from_the_mean_goes_evenly():
 def test_what_the_space_would_hear_stays_and_the_rest_settles():
     space = linear_space(4)
     latent = random_series(batch=1, count=6, size=4)
-    found = path.settled(space, latent, rounds=2)
+    found = path.reencode(space, latent, rounds=2)
     np.testing.assert_allclose(found.values, latent.values, atol=1e-4)  # a rotation hears exactly what it says
     np.testing.assert_array_equal(found.conditions["loudness"], latent.conditions["loudness"])
     doubled = space.replace(
         variables={"params": {**space.variables["params"], "basis": 0.5 * space.variables["params"]["basis"]}}
     )
-    np.testing.assert_allclose(path.settled(doubled, latent, rounds=2).values, latent.values / 16, atol=1e-4)
+    np.testing.assert_allclose(path.reencode(doubled, latent, rounds=2).values, latent.values / 16, atol=1e-4)
 
 
 def test_lengths_are_aligned_to_the_longest():
@@ -109,7 +109,7 @@ def test_the_plane_between_four():
     center = path.plane(corners, np.float32([0.5, 0.5]))
     np.testing.assert_allclose(center.values, np.mean([np.asarray(c.values) for c in corners], axis=0), atol=1e-6)
     way = np.stack([np.linspace(0, 1, 6), np.zeros(6)], axis=1)
-    edge = path.mix(corners[0], corners[1], path.moving_share(6))
+    edge = path.mix(corners[0], corners[1], path.linear_shares(6))
     np.testing.assert_allclose(path.plane(corners, way).values, edge.values, atol=1e-6)
     with pytest.raises(ValueError, match="between 4 series"):
         path.plane(corners[:3], np.zeros(2))
@@ -174,4 +174,4 @@ def test_smoothing_is_scipys_within_the_sound():
 def test_waves_are_faded_in_the_time_of_the_sound():
     a, b = np.ones((1, 100), np.float32), np.zeros((1, 100), np.float32)
     np.testing.assert_allclose(path.crossfade(a, b, 0.25), 0.75)
-    np.testing.assert_allclose(path.crossfade(a, b, path.moving_share(11))[0], np.linspace(1, 0, 100), atol=1e-5)
+    np.testing.assert_allclose(path.crossfade(a, b, path.linear_shares(11))[0], np.linspace(1, 0, 100), atol=1e-5)

@@ -5,15 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from timbre_jax.inference.batched import batches_of, map_batches
+from timbre_jax.inference.batched import map_batches, position_batches
 
 
 def test_batches_have_one_size_and_end_with_the_last_position():
-    with pytest.raises(ValueError, match="no sounds"):
-        list(batches_of(0, 8))
-    sizes = [len(batch) for batch in batches_of(5, 32)]
+    with pytest.raises(ValueError, match="got 0 sounds"):
+        list(position_batches(0, 8))
+    sizes = [len(batch) for batch in position_batches(5, 32)]
     assert sizes == [8]
-    assert [batch.tolist() for batch in batches_of(5, 3)] == [[0, 1, 2], [3, 4, 4]]
+    assert [batch.tolist() for batch in position_batches(5, 3)] == [[0, 1, 2], [3, 4, 4]]
 
 
 def test_a_function_is_applied_to_rows_of_every_tree():

@@ -90,7 +90,7 @@ def test_static_spaces_and_wrong_shapes_are_said(space):
     static = TimbreSpace({}, {}, make_model("pca", feature_shape=(20, 4)), representation)
     with pytest.raises(ValueError, match="needs a series space"):
         chunked.embed_long(static, np.zeros(4000, np.float32))
-    with pytest.raises(ValueError, match="latents of one sound"):
+    with pytest.raises(ValueError, match="latents: expected one sound"):
         chunked.decode_long(space, np.zeros((2, 3, 3), np.float32))
 
 

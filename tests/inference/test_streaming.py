@@ -134,15 +134,15 @@ def test_a_stream_of_nothing_and_of_one_frame(spaces):
 def test_what_cannot_be_a_stream_is_told(spaces):
     space, _ = spaces[False]
     state = streaming.encoder_state(space, 2)
-    with pytest.raises(ValueError, match=r"a block of features of this stream is \[2, n, 6\], not \[1, 4, 6\]"):
+    with pytest.raises(ValueError, match=r"block of features: expected \[2, n, 6\], got \[1, 4, 6\]"):
         streaming.encode_block(space, state, jax.tree.map(lambda leaf: leaf[:1], slice_frames(sounds(), 0, 4)))
     with pytest.raises(ValueError, match=r"latents of this series space"):
         streaming.decode_block(space, streaming.decoder_state(space, 2), jnp.zeros((2, 3, 4)))
-    with pytest.raises(ValueError, match="at least one sound at a time, not 0"):
+    with pytest.raises(ValueError, match="batch must be at least 1, got 0"):
         streaming.encoder_state(space, 0)
     static = dataclasses.replace(space, model=make_model("mean_image", feature_shape=(N, 6)))
     for function in (streaming.encoder_state, streaming.decoder_state, streaming.look_ahead):
-        with pytest.raises(ValueError, match="a static space of the model MeanImage cannot be a stream"):
+        with pytest.raises(ValueError, match="the model MeanImage of this static space cannot stream"):
             function(static)
 
 

@@ -55,7 +55,7 @@ def masked_scores(
       features: of M sounds, in the space's representation.
       masks: [K, D], true for latents that are on.
       baseline: "mean" or "zero", see `baseline_values`.
-      batch_size: sounds decoded at once; None: `default_batch`.
+      batch_size: sounds decoded at once; None: `default_batch_size`.
       progress: wraps the iterable of batches, for a progress bar.
 
     Returns:

@@ -1,9 +1,9 @@
 """Edits of a series from a list, a CSV or a JSON file: operators on time ranges, of latents, playable axes or the level.
 
-A CSV has the header `start,end,what,operator,amount,fade`; a JSON file is a list of objects with these keys.
+A CSV has the header `start,end,target,operator,amount,fade`; a JSON file is a list of objects with these keys.
 
   start, end   seconds of the sound as it is when its turn comes; an empty end is the end of the sound
-  what         "all", "latent 3", "axis 0" (a playable axis: `generation.axes`), "level"
+  target       "all", "latent 3", "axis 0" (a playable axis: `generation.axes`), "level"
   operator     scale     amount: factor around the training mean (the level: around the training median)
                offset    amount: training deviations (the level: dB)
                set       amount: training deviations from the training mean (the level: dB)
@@ -39,7 +39,7 @@ from timbre_jax.inference.pooled import level_name
 from timbre_jax.space import TimbreSpace
 from timbre_jax.types import Array, Latent, concatenate_frames, frame_mask, slice_frames
 
-COLUMNS = ("start", "end", "what", "operator", "amount", "fade")
+COLUMNS = ("start", "end", "target", "operator", "amount", "fade")
 OF_VALUES = ("scale", "offset", "set", "smooth", "noise", "quantize")
 OF_TIME = ("reverse", "stretch", "freeze")
 OPERATORS = (*OF_VALUES, *OF_TIME)
@@ -54,14 +54,14 @@ class Edit:
 
     Attributes:
       start, end: seconds; end None: to the end.
-      what: "all", "latent", "axis" or "level". index: of the latent or axis.
+      target: "all", "latent", "axis" or "level". index: of the latent or axis.
       operator: of `OPERATORS`. amount: at the range's beginning and end, or None. fade: seconds.
       place: where it was said ("edits.csv, line 3"), for errors.
     """
 
     start: float
     end: float | None
-    what: str
+    target: str
     index: int | None
     operator: str
     amount: tuple[float, float] | None
@@ -117,10 +117,10 @@ def make_edit(row: Mapping[str, Any], *, place: str = "the edit") -> Edit:
     operator = cells["operator"].lower()
     if operator not in OPERATORS:
         raise ValueError(f"{place}: operator is one of {', '.join(OPERATORS)}, not {cells['operator']!r}")
-    what, index = _target(cells["what"] or "all", place)
-    if operator in OF_TIME and what != "all":
+    target, index = _target(cells["target"] or "all", place)
+    if operator in OF_TIME and target != "all":
         raise ValueError(
-            f"{place}: {operator} moves all latents and the level together: what has to be all, not {cells['what']!r}"
+            f"{place}: {operator} moves all latents and the level together: target must be all, not {cells['target']!r}"
         )
     start = _number(cells["start"] or "0", "start", place)
     end = _number(cells["end"], "end", place) if cells["end"] else None
@@ -132,7 +132,7 @@ def make_edit(row: Mapping[str, Any], *, place: str = "the edit") -> Edit:
     fade = _number(cells["fade"] or "0", "fade", place)
     if fade < 0 or (fade and operator in OF_TIME):
         raise ValueError(f"{place}: a fade is not negative, and {', '.join(OF_TIME)} have none")
-    return Edit(start, end, what, index, operator, amount, fade, place)
+    return Edit(start, end, target, index, operator, amount, fade, place)
 
 
 def apply_edits(
@@ -184,7 +184,7 @@ def _apply(space: TimbreSpace, latent: Latent, edit: Edit, key: Array, basis: Ax
 def _columns(space: TimbreSpace, latent: Latent, edit: Edit, basis: Axes | None):
     """What an edit works on [1, M, K], its center and unit [K], and the way back to a `Latent`."""
     values = np.asarray(latent.values, np.float32)
-    if edit.what == "level":
+    if edit.target == "level":
         name = level_name(latent.conditions)
         if name is None:
             raise ValueError(f"{edit.place}: this space sets no level aside, so there is none to edit")
@@ -192,7 +192,7 @@ def _columns(space: TimbreSpace, latent: Latent, edit: Edit, basis: Axes | None)
         center = np.asarray(space.statistics.get(f"condition_{name}", level.mean()), np.float32).reshape(1)
         keep = {**latent.conditions}
         return level, center, np.ones(1, np.float32), lambda new: latent.replace(conditions={**keep, name: new[..., 0]})
-    if edit.what == "axis":
+    if edit.target == "axis":
         if basis is None:
             raise ValueError(f"{edit.place}: this space has no playable axes")
         axes = np.asarray(basis.to_axes(values), np.float32)
@@ -212,7 +212,7 @@ def _columns(space: TimbreSpace, latent: Latent, edit: Edit, basis: Axes | None)
 
 def _exists(edit: Edit, size: int) -> None:
     if edit.index is not None and edit.index >= size:
-        raise ValueError(f"{edit.place}: there is no {edit.what} {edit.index}; there are 0 to {size - 1}")
+        raise ValueError(f"{edit.place}: there is no {edit.target} {edit.index}; there are 0 to {size - 1}")
 
 
 def _value_operator(
@@ -224,7 +224,7 @@ def _value_operator(
     if edit.operator == "offset":
         return path.offset(series, amount * unit)
     if edit.operator == "set":
-        at = amount * unit + (0.0 if edit.what == "level" else center)
+        at = amount * unit + (0.0 if edit.target == "level" else center)
         return series.replace(values=np.broadcast_to(at, series.values.shape).astype(np.float32))
     if edit.operator == "noise":
         return path.noise(series, amount * unit, key=key)
@@ -255,7 +255,7 @@ def _target(text: str, place: str) -> tuple[str, int | None]:
         words = ["latent", words[0]]
     if len(words) == 2 and words[0] in ("latent", "axis") and words[1].isdigit():
         return words[0], int(words[1])
-    raise ValueError(f'{place}: what is "all", "level", "latent 3" or "axis 0", not {text!r}')
+    raise ValueError(f'{place}: target is "all", "level", "latent 3" or "axis 0", not {text!r}')
 
 
 def _amount(text: str, operator: str, place: str) -> tuple[float, float] | None:

@@ -14,9 +14,9 @@ from timbre_jax.generation.generated_sound import GeneratedSound, SkippedInput
 from timbre_jax.generation.modes import MODES
 from timbre_jax.generation.series_files import write_series
 from timbre_jax.generation.settings import HeldSettings, ModeSettings
-from timbre_jax.generation.sound_files import read_inputs, unusable, write_sound
+from timbre_jax.generation.sound_files import read_inputs, unusable_error, write_sound
 from timbre_jax.generation.static_modes import predicted_classes
-from timbre_jax.inference.pooled import held_space, points
+from timbre_jax.inference.pooled import held_space, mean_points
 from timbre_jax.space import TimbreSpace
 from timbre_jax.types import Latent
 from timbre_jax.version import __version__
@@ -60,14 +60,14 @@ def generate(workdir: str | os.PathLike, out: str | os.PathLike, settings: ModeS
     manifest = _manifest(run, space, settings) | {"sounds": [], "errors": errors}
     try:
         if len(inputs) < (len(paths) if settings.needs_all else min(1, len(paths))):
-            raise unusable(errors)
+            raise unusable_error(errors)
         for sound in make(space, inputs, settings, **resources):
             if isinstance(sound, SkippedInput):
                 errors.append({"file": str(sound.path), "error": f"{sound.path}: {sound.error}"})
             else:
                 manifest["sounds"].append(_write(out, sound, space))
         if errors and not manifest["sounds"]:
-            raise unusable(errors)
+            raise unusable_error(errors)
     finally:
         _write_manifest(out, manifest, earlier)
     return manifest
@@ -98,7 +98,7 @@ def _write(out: Path, sound: GeneratedSound, space: TimbreSpace) -> dict:
     remarks = [*sound.remarks, *write_sound(out / sound.name, sound.wave, space.sample_rate)]
     entry = {"file": sound.name, "made_from": dict(sound.made_from), **sound.details, "remarks": remarks}
     if isinstance(sound.latent, Latent):
-        entry["latent"] = np.asarray(points(sound.latent)[0], float).tolist()
+        entry["latent"] = np.asarray(mean_points(sound.latent)[0], float).tolist()
         entry["series"] = write_series(out / sound.name, sound.latent)
     elif sound.latent is not None:
         entry["latent"] = np.asarray(sound.latent, float).tolist()

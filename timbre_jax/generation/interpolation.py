@@ -17,15 +17,15 @@ import numpy as np
 from timbre_jax.generation.control.code_control import control_codes
 from timbre_jax.generation.control.code_table import CodeTable, code_table, training_share
 from timbre_jax.generation.control.curves import Curve, from_error_scale, to_error_scale
-from timbre_jax.generation.control.gradient_search import search
-from timbre_jax.generation.control.results import Controlled, measure
+from timbre_jax.generation.control.gradient_search import control_latents
+from timbre_jax.generation.control.results import ControlResult, measure
 from timbre_jax.generation.series_paths import mix, mix_spherical
 from timbre_jax.space import TimbreSpace
 from timbre_jax.types import Array, Latent
 
 EVEN = ("centroid", "bandwidth")
 NEARNESS = 0.1
-"""Weight of the distance of a mix from the arc (`search`) or of its codes from the line (`control_codes`)."""
+"""Weight of the distance of a mix from the arc (`control_latents`) or of its codes from the line (`control_codes`)."""
 
 
 def even_mixes(
@@ -37,7 +37,7 @@ def even_mixes(
     names: Sequence[str] = EVEN,
     steps: int = 80,
     table: CodeTable | None = None,
-) -> list[Controlled]:
+) -> list[ControlResult]:
     """A sound for each share of the second of two series, [1, M, D] both, whose descriptors go evenly.
 
     Args:
@@ -83,7 +83,7 @@ def even_mixes(
             control_codes(space, table, some, row, sweeps=0, nearness=NEARNESS) for some, row in zip(curves, rows, strict=True)
         ]
     arc, reach = mix_spherical(space, first, last, parts), dict.fromkeys(names, (-np.inf, np.inf))
-    return search(space, curves, arc, reach=reach, steps=steps, rounds=2, nearness=NEARNESS)
+    return control_latents(space, curves, arc, reach=reach, steps=steps, rounds=2, nearness=NEARNESS)
 
 
 def _filled(curves: np.ndarray, heard: np.ndarray) -> np.ndarray:

@@ -23,7 +23,7 @@ from timbre_jax.generation.interpolation import even_mixes
 from timbre_jax.generation.sound_files import Inputs, InputSound, remarks_of
 from timbre_jax.generation.static_paths import sample_aggregate
 from timbre_jax.inference.chunked import embed_long, render_long
-from timbre_jax.inference.pooled import held, held_space
+from timbre_jax.inference.pooled import held_space, hold_points
 from timbre_jax.metrics.level_curves import level_curve
 from timbre_jax.space import TimbreSpace
 from timbre_jax.types import Array, Latent
@@ -71,7 +71,7 @@ def interpolate(space: TimbreSpace, inputs: Inputs, settings: modes.Interpolate)
     way = {"interpolation": settings.interpolation, "mixed_by": settings.mixed_by}
     ends = {"from": str(inputs[0].path), "to": str(inputs[1].path)}
     shares = np.linspace(0.0, 1.0, settings.steps).tolist()
-    moving = (f"interpolation_moving_{title}.wav", paths.moving_share(count), "moves from 0 to 1 in the time of the sound")
+    moving = (f"interpolation_moving_{title}.wav", paths.linear_shares(count), "moves from 0 to 1 in the time of the sound")
     fixed = [(f"interpolation_{i:03d}_{title}_{round(100 * s):03d}.wav", s, s) for i, s in enumerate(shares)]
     faded = [render_long(space, latent) for latent in (first, second)] if settings.mixed_by == "crossfade" else []
     even = settings.interpolation == "even" and not faded
@@ -120,9 +120,9 @@ def edit_resources(run: Run, settings: modes.ApplyEdits) -> dict[str, Any]:
     if settings.edits is not None:
         edits = read_edits(settings.edits)
     else:
-        row = {"operator": settings.operator, "amount": settings.amount, "what": settings.what}
+        row = {"operator": settings.operator, "amount": settings.amount, "target": settings.target}
         edits = [make_edit(row, place="--operator")]
-    if not any(edit.what == "axis" for edit in edits):
+    if not any(edit.target == "axis" for edit in edits):
         return {"edits": edits}
     return {"edits": edits, "axes": axes_of(run.space, training_store(run), run.config["data"]["train_split"])}
 
@@ -152,7 +152,7 @@ def sample(space: TimbreSpace, inputs: Inputs, settings: modes.Sample) -> Genera
     key = jax.random.key(settings.seed)
     drawn = np.asarray(sample_aggregate(held_space(space), settings.number, key=key, spread=settings.spread))
     for i, point in enumerate(drawn):
-        still = held(space, point[None], seconds=settings.seconds)
+        still = hold_points(space, point[None], seconds=settings.seconds)
         latent = _moved(space, still, settings.movement, jax.random.fold_in(key, i))
         source = {"drawn_from": "training", "seed": settings.seed, "draw": i, "movement": settings.movement}
         yield GeneratedSound(f"sample_{i:03d}.wav", _faded(render_long(space, latent), space.sample_rate), source, latent)

@@ -57,7 +57,7 @@ def align(*latents: Latent, count: int | None = None) -> tuple[Latent, ...]:
     return tuple(stretch(latent, longest if count is None else count) for latent in latents)
 
 
-def moving_share(count: int) -> np.ndarray:
+def linear_shares(count: int) -> np.ndarray:
     """n / N for n = 0..N, N = count - 1: from the first sound to the second in the time of the series (Caillon et al. 2020)."""
     return np.linspace(0.0, 1.0, count, dtype=np.float32) if count > 1 else np.full(1, 0.5, np.float32)
 
@@ -65,7 +65,7 @@ def moving_share(count: int) -> np.ndarray:
 def mix(start: Latent, end: Latent, share: Array | float) -> Latent:
     """(1 - share) start + share end, values and conditions, of series of one length [B, M, D].
 
-    With share = `moving_share(M)` this is z[n] = za[n] (1 - n / N) + zb[n] n / N of Caillon et al. 2020. A level is mixed in
+    With share = `linear_shares(M)` this is z[n] = za[n] (1 - n / N) + zb[n] n / N of Caillon et al. 2020. A level is mixed in
     dB.
 
     Args:
@@ -93,7 +93,7 @@ def mix_spherical(space: TimbreSpace, start: Latent, end: Latent, share: Array |
     return _changed(line, mean + scale * along_arc(a, b, t))
 
 
-def settled(space: TimbreSpace, latent: Latent, *, rounds: int = 1) -> Latent:
+def reencode(space: TimbreSpace, latent: Latent, *, rounds: int = 1) -> Latent:
     """The series as the space itself would hear it: encode(decode(z)), `rounds` times; level and length stay.
 
     What lies between sounds moves toward what sounds like one; and so, a little, do sounds.

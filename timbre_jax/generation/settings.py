@@ -76,11 +76,11 @@ class FileSettings(ModeSettings):
     files: tuple[str | os.PathLike, ...] = setting((), "Sound files or folders of sound files, separated by commas.")
 
     def paths(self) -> list[Path]:
-        from timbre_jax.generation.sound_files import expand
+        from timbre_jax.generation.sound_files import expand_folders
 
         if not self.files and not self.files_optional:
             raise ValueError(f"--mode={self.mode} needs --files=A.wav,B.wav")
-        return expand(self.files)
+        return expand_folders(self.files)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -274,7 +274,7 @@ class ApplyEdits(MixedSettings):
     edits: str | None = setting(None, "edit: a CSV or JSON file of edits (timbre_jax/generation/edits.py).")
     operator: str | None = setting(None, "edit: one operator on the whole sound instead of a file.")
     amount: str | None = setting(None, "edit: amount of --operator.")
-    what: str = setting("all", "edit: what --operator changes: all, level, latent 3, axis 0.")
+    target: str = setting("all", "edit: what --operator changes: all, level, latent 3, axis 0.")
     seed: int = setting(0, "Random seed for sampling.")
 
     def __post_init__(self) -> None:

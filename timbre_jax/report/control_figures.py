@@ -6,14 +6,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from timbre_jax.generation.control.results import Controlled
+from timbre_jax.generation.control.results import ControlResult
 from timbre_jax.report.plots import MAIN, SECOND, new_figure, styled
 
 ACROSS = 4
 
 
 @styled
-def control_figure(made: Sequence[Controlled], name: str, titles: Sequence[str]):
+def control_figure(made: Sequence[ControlResult], name: str, titles: Sequence[str]):
     """Small panels of target and achieved curves of a descriptor over time, one a sound; frames that are not heard are left
     out."""
     down = -(-len(made) // ACROSS)
@@ -22,7 +22,7 @@ def control_figure(made: Sequence[Controlled], name: str, titles: Sequence[str])
         ax.set_visible(False)
     for ax, one, title in zip(axes.flat, made, titles, strict=False):
         ax.plot(one.times, one.target[name], color=SECOND, linewidth=2.2, label="target")
-        ax.plot(one.times, np.where(one.heard, one.achieved[name], np.nan), color=MAIN, linewidth=1.1, label="achieved")
+        ax.plot(one.times, np.where(one.audible, one.achieved[name], np.nan), color=MAIN, linewidth=1.1, label="achieved")
         error = one.errors()[name]
         ax.set_title(f"{title}: r = {error['correlation']:.2f}", fontsize=9)
     axes.flat[0].legend(loc="upper right", fontsize=8)
