@@ -81,7 +81,7 @@ def measure_interpolation(settings: Interpolation):
     from timbre_jax.data.store import Store
     from timbre_jax.evaluation.runs import default_store, open_run, read_notes
     from timbre_jax.generation.control.code_table import code_table, training_share
-    from timbre_jax.generation.interpolation import EVEN
+    from timbre_jax.generation.interpolation import EVEN_DESCRIPTORS
     from timbre_jax.metrics.table import Table
     from timbre_jax.report import plots
 
@@ -95,7 +95,7 @@ def measure_interpolation(settings: Interpolation):
         space = space.replace(representation=dataclasses.replace(space.representation, iterations=settings.iterations))
     frames, codes = max(1, round(settings.seconds * space.representation.rate)), None
     if settings.interpolation == "even" and discrete:
-        codes = code_table(space, names=EVEN, uses=training_share(space), progress=settings.progress)
+        codes = code_table(space, names=EVEN_DESCRIPTORS, uses=training_share(space), progress=settings.progress)
     records, figure = [], None
     pairs = choose_pairs(notes, settings.pairs, seed=settings.seed)
     for number, pair in enumerate(tqdm(pairs, desc="pairs", disable=not settings.progress)):

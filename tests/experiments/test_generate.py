@@ -121,7 +121,7 @@ def test_interpolation_goes_from_one_pitch_to_the_other(pca_run, tones, tmp_path
 
 
 def test_an_even_interpolation_is_for_series(pca_run, tones, tmp_path):
-    with pytest.raises(ValueError, match="one latent a sound: take linear or spherical"):
+    with pytest.raises(ValueError, match="use linear or spherical in this static space"):
         generate(pca_run, tmp_path, Interpolate(files=[tones / "low note.wav", tones / "höher.wav"], interpolation="even"))
 
 
@@ -131,7 +131,7 @@ def test_a_sweep_starts_from_the_mean_or_a_file(pca_run, tones, tmp_path):
     assert (np.diff(latents[:, 1]) > 0).all()
     assert np.ptp(latents[:, [0, 2]], axis=0).max() == 0
     assert manifest["sounds"][0]["file"].startswith("sweep_latent_1_mean_000_at_-")
-    assert manifest["sounds"][0]["made_from"]["start"] == "mean of the training notes"
+    assert manifest["sounds"][0]["made_from"]["start"] == "mean of the training set"
     other = generate(pca_run, tmp_path / "b", Sweep(latent=1, steps=2, files=[tones / "höher.wav"]))
     assert "höher" in other["sounds"][0]["file"]
 
@@ -183,15 +183,15 @@ def test_sounds_are_added_and_taken_away(pca_run, tones, tmp_path):
 @pytest.mark.parametrize(
     ("kind", "arguments", "message"),
     [
-        (Arithmetic, {"files": ["a.wav", "b.wav"], "weights": [1]}, "for each of the 2 files"),
-        (Arithmetic, {"files": ["a.wav"], "weights": ["one"]}, "takes numbers"),
+        (Arithmetic, {"files": ["a.wav", "b.wav"], "weights": [1]}, "one number for each of the 2 files"),
+        (Arithmetic, {"files": ["a.wav"], "weights": ["one"]}, "expected numbers"),
         (Arithmetic, {"files": ["a.wav"], "weights": ["nan"]}, "a finite number"),
-        (Average, {"files": ["a.wav"]}, "at least two files"),
+        (Average, {"files": ["a.wav"]}, "at least 2 files, got 1"),
         (MapPoints, {"at": "0,0"}, "needs --map"),
-        (Reconstruct, {}, "needs --files"),
+        (Reconstruct, {}, "no files; give --files"),
         (Sweep, {"latent": 3}, "latents 0 to 2"),
-        (Interpolate, {"files": ["a.wav"]}, "between two files, not 1"),
-        (Sweep, {"files": ["a.wav", "b.wav"]}, "one file or none"),
+        (Interpolate, {"files": ["a.wav"]}, "expected 2 files, got 1"),
+        (Sweep, {"files": ["a.wav", "b.wav"]}, "expected 1 file or none, got 2"),
     ],
 )
 def test_wrong_wishes_are_one_line(pca_run, tmp_path, kind, arguments, message):
@@ -212,16 +212,16 @@ def test_sounds_of_an_earlier_call_keep_their_provenance(pca_run, tmp_path):
     third = generate(pca_run, tmp_path, Sweep(latent=0, steps=2))
     assert [sound["file"] for sound in third["earlier"]] == ["sample_000.wav", "sample_002.wav"]
     (tmp_path / "manifest.json").write_text("[]")
-    with pytest.raises(ValueError, match="is no manifest of sounds: name another --out"):
+    with pytest.raises(ValueError, match="not a manifest of sounds; use another --out"):
         generate(pca_run, tmp_path, Sample(number=1))
 
 
 def test_flags_are_the_fields_of_the_settings():
     text = " ".join(run("experiments/generate.py", "--help").stdout.split())
-    said = text.split("--spread:")[1].split(" --")[0]
-    assert "(default" not in said
-    assert "Default: 1.0." in said
-    assert "Default: 0.3." in said
+    help_text = text.split("--spread:")[1].split(" --")[0]
+    assert "(default" not in help_text
+    assert "Default: 1.0." in help_text
+    assert "Default: 0.3." in help_text
     assert "control|map>" in text
     done = run("experiments/generate.py", "--workdir=run", "--out=out", "--mode=average", "--weights=1,1")
     assert done.stderr == "error: --weights is for --mode=arithmetic, not for average\n"

@@ -91,7 +91,7 @@ def test_a_series_that_was_written_is_heard_again(continuous_run, files, tmp_pat
         continuous_run, tmp_path / "c", Reconstruct(files=[npz, *sorted(tmp_path.glob("*.csv")), tmp_path / "text.npz"])
     )
     assert [error["error"].split(": ", 1)[1][:22] for error in bad["errors"]] == [
-        "some of its numbers ar", "a series of this space", "not a series of latent",
+        "all numbers must be fi", "expected a series [M, ", "not a series of latent",
     ]  # fmt: skip
 
 
@@ -104,7 +104,7 @@ def test_conversion_keeps_time_and_level(continuous_run, discrete_run, files, tm
             assert len(waves[0]) == len(waves[1])
             if run == discrete_run:  # The other knows nothing yet, and answers too softly to be turned up.
                 assert level_correlation(waves[1], waves[0]) > 0.9
-            assert any("brought to the input's level" in remark for remark in converted["remarks"])
+            assert any("adjusted to the level of the input" in remark for remark in converted["remarks"])
 
 
 def test_matching_levels():
@@ -166,7 +166,7 @@ def test_the_plane_is_passed_in_time(continuous_run, files, tmp_path):
     assert manifest["sounds"][0]["file"] == "plane_a_short_b_long_c_silence_a_short.wav"
     assert manifest["sounds"][0]["made_from"]["at"] == [[0, 0], [1, 0], [1, 1]]
     np.testing.assert_allclose(positions_along([[0, 0], [1, 0], [1, 1]], 5), [[0, 0], [0.5, 0], [1, 0], [1, 0.5], [1, 1]])
-    with pytest.raises(ValueError, match="four files"):
+    with pytest.raises(ValueError, match="expected 4 files"):
         generate(continuous_run, tmp_path, Plane(files=four[:3], at="0,0"))
 
 
@@ -191,7 +191,7 @@ def test_an_edit_that_does_not_fit_one_of_several_leaves_that_one_out(continuous
     made = generate(continuous_run, tmp_path / "a", ApplyEdits(files=both, edits=tmp_path / "late.csv"))
     assert [sound["file"] for sound in made["sounds"]] == ["001_b_long_edited.wav"]
     assert [error["file"] for error in made["errors"]] == [str(both[0])]
-    with pytest.raises(ValueError, match=r"begins at 1\.2"):
+    with pytest.raises(ValueError, match=r"starts at 1\.2"):
         generate(continuous_run, tmp_path / "b", ApplyEdits(files=both[:1], edits=tmp_path / "late.csv"))
 
 
@@ -219,7 +219,7 @@ def test_files_that_are_no_series_are_one_line(continuous_run, tmp_path):
             read_series(tmp_path / name, space)
         assert "\n" not in str(error.value)
     np.savez(tmp_path / "levels.npz", values=np.zeros((4, 3)), rate=1.0, loudness=np.zeros(3))
-    with pytest.raises(ValueError, match="is not one number for each of the latents"):
+    with pytest.raises(ValueError, match="expected one level for each latent"):
         read_series(tmp_path / "levels.npz", space)
 
 
@@ -252,13 +252,13 @@ def test_modes_on_points_work_through_held_points(continuous_run, files, tmp_pat
 @pytest.mark.parametrize(
     ("kind", "arguments", "message"),
     [
-        (Convert, {}, "needs --files"),
+        (Convert, {}, "no files; give --files"),
         (ApplyEdits, {"files": ["a.wav"]}, "--edits=FILE"),
-        (ApplyEdits, {"files": ["a.wav"], "operator": "dance"}, "operator is one of"),
+        (ApplyEdits, {"files": ["a.wav"], "operator": "dance"}, "operator must be one of"),
         (ApplyEdits, {"files": ["a.wav"], "edits": "missing.csv"}, "no such file"),
-        (Plane, {"files": ["a.wav"] * 4}, "needs --at"),
-        (Sample, {"draw_from": "prior"}, "draws around the points of the training set"),
-        (ApplyEdits, {"files": ["a.wav"], "operator": "reverse", "mixed_by": "crossfade"}, "is for --mode=interpolate"),
+        (Plane, {"files": ["a.wav"] * 4}, "--at="),
+        (Sample, {"draw_from": "prior"}, "only for static spaces"),
+        (ApplyEdits, {"files": ["a.wav"], "operator": "reverse", "mixed_by": "crossfade"}, "only for --mode=interpolate"),
         (Interpolate, {"files": ["a.wav", "b.wav"], "mixed_by": "codes"}, "needs a discrete space"),
     ],
 )

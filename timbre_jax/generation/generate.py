@@ -1,4 +1,4 @@
-"""Makes sounds from a trained run by one of the modes, and writes them with a manifest."""
+"""Generates sounds from a trained run and writes them with a manifest."""
 
 from __future__ import annotations
 
@@ -23,40 +23,40 @@ from timbre_jax.version import __version__
 
 
 def generate(workdir: str | os.PathLike, out: str | os.PathLike, settings: ModeSettings) -> dict:
-    """Makes sounds from a run and writes OUT/*.wav and OUT/manifest.json.
+    """Generates sounds from a run and writes OUT/*.wav and OUT/manifest.json.
 
-    In a series space, modes without a function for series work on points (means of a sound's latents, weighted by amplitude)
-    that are held for `settings.seconds`. Series are written beside the sounds (NAME_series.npz and .csv).
+    In a series space, the latents of each sound are written beside it (NAME_series.npz and .csv), and modes without a function
+    for series work on points (`inference.pooled`) that are held for `settings.seconds`.
 
     Args:
-      workdir: the run, as experiments/train.py made it.
-      out: folder for the sounds; sounds of an earlier call that are still in it are listed under "earlier".
-      settings: settings of a mode, which choose the mode by their kind.
+      workdir: folder of the run.
+      out: folder for the sounds. The manifest lists sounds of earlier calls that are still in it under "earlier".
+      settings: settings of a mode; their class selects the mode.
 
     Returns:
       The manifest: {"library", "mode", "run", "settings", "sounds": [{"file", "latent", "series", "made_from", "remarks"}],
       "errors": [{"file", "error"}]}.
 
     Raises:
-      ValueError: settings that do not fit the run or the files; or no file can be used, in which case the manifest with the
-        errors is written first.
+      ValueError: the settings do not match the run or the files, or no file can be used; in the latter case the manifest with
+        the errors is written before.
     """
     out, mode = Path(out), MODES[settings.mode]
     if out.exists() and not out.is_dir():
-        raise ValueError(f"--out={out} is a file; sounds need a folder")
+        raise ValueError(f"--out={out}: is a file, expected a folder")
     paths = settings.paths()
     settings = settings.for_count(len(paths))
     earlier = _earlier_sounds(out)
     run = open_run(workdir, kind=None if mode.static else "series", why=f"--mode={settings.mode}")
-    framed = run.space.kind == "series" and mode.series is not None
+    as_series = run.space.kind == "series" and mode.series is not None
     space = run.space
-    if not framed and isinstance(settings, HeldSettings):
+    if not as_series and isinstance(settings, HeldSettings):
         space = held_space(space, seconds=settings.seconds)
     settings.check_space(space)
     resources = {} if mode.resources is None else mode.resources(run, settings)
-    make = mode.series if framed else mode.static
+    make = mode.series if as_series else mode.static
     assert make is not None  # open_run refuses a static space for a mode without `static`
-    inputs, errors = read_inputs(paths, space, whole=framed)
+    inputs, errors = read_inputs(paths, space, whole=as_series)
     manifest = _manifest(run, space, settings) | {"sounds": [], "errors": errors}
     try:
         if len(inputs) < (len(paths) if settings.needs_all else min(1, len(paths))):
@@ -108,10 +108,10 @@ def _write(out: Path, sound: GeneratedSound, space: TimbreSpace) -> dict:
 
 
 def _earlier_sounds(out: Path) -> list[dict]:
-    """Returns the sounds that a manifest in OUT lists, each with the settings that made it.
+    """Returns the sounds in the manifest of an earlier call, each with its settings.
 
     Raises:
-      ValueError: another program wrote the manifest.
+      ValueError: manifest.json is not a manifest of sounds.
     """
     try:
         text = (out / "manifest.json").read_text(encoding="utf-8")
@@ -122,11 +122,11 @@ def _earlier_sounds(out: Path) -> list[dict]:
         settings = {name: old[name] for name in ("mode", "run", "settings")}
         return [{**settings, **sound} for sound in old["sounds"]] + list(old.get("earlier", []))
     except (ValueError, KeyError, TypeError):
-        raise ValueError(f"{out / 'manifest.json'} is no manifest of sounds: name another --out") from None
+        raise ValueError(f"{out / 'manifest.json'}: not a manifest of sounds; use another --out") from None
 
 
 def _write_manifest(out: Path, manifest: dict, earlier: list[dict]) -> None:
-    """Writes the manifest, with the sounds of earlier calls that are still in OUT: no wav is without its provenance."""
+    """Writes the manifest, including the sounds of earlier calls that are still in the folder."""
     now = {sound["file"] for sound in manifest["sounds"]}
     if kept := [sound for sound in earlier if sound["file"] not in now and (out / sound["file"]).is_file()]:
         manifest["earlier"] = kept
