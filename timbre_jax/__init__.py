@@ -1,4 +1,4 @@
-"""Learns timbre spaces from recorded sounds, explains their directions, and makes new sounds.
+"""Learns timbre spaces from recorded sounds, explains them, and makes new sounds.
 
 The stub `__init__.pyi` lists the public names and the modules that define them. Each module is imported when one of its names
 is first used, so that `import timbre_jax` takes little time.

@@ -1,6 +1,6 @@
 """Timbre spaces: a representation and a model with their parameters.
 
-A checkpoint is loaded as a `TimbreSpace`. Analyses, generation, maps, metrics and exports take it as input.
+A checkpoint is loaded as a `TimbreSpace`, which analysis, generation, maps, metrics and exports take as input.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from timbre_jax.types import Array, Features, Latent
 
 
 class TimbreSpace(flax.struct.PyTreeNode):
-    """Maps sounds to latents and back: an immutable pytree of a representation and a trained model.
+    """Maps sounds to latents and back with a representation and a trained model.
 
-    Variables and statistics are leaves; the model and the representation are static. So a space can be passed through
-    `jax.jit`, `jax.vmap` and `jax.grad`.
+    A space is an immutable pytree: variables and statistics are leaves, the model and the representation are static. So it can
+    be passed through `jax.jit`, `jax.vmap` and `jax.grad`.
 
     Attributes:
       variables: variables of the model.

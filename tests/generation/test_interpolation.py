@@ -39,7 +39,7 @@ def brightness(space, waves):
 
 
 def unevenness(values):
-    """Returns the largest distance of values from the line between their ends, in parts of its height."""
+    """Returns the largest distance of values from the line between their ends, relative."""
     line = np.linspace(values[0], values[-1], len(values))
     return np.abs(values - line).max() / abs(values[-1] - values[0])
 

@@ -52,7 +52,7 @@ class Axes:
         return (jnp.asarray(values) - self.mean) @ self.directions.T
 
     def from_axes(self, coordinates: Array) -> Array:
-        """Converts coordinates [..., A] on the first A axes to latents [..., D], with the other axes at the mean.
+        """Converts coordinates [..., A] to latents [..., D], with axes beyond A at the mean.
 
         Raises:
           ValueError: there are more coordinates than axes, or none.
@@ -64,7 +64,7 @@ class Axes:
         return coordinates @ self.directions[:count] + self.mean
 
     def from_sliders(self, sliders: Array) -> Array:
-        """Converts sliders [..., A] to latents [..., D]; 0 and 1 are the ends of the range of each axis."""
+        """Converts sliders [..., A] to latents [..., D]; 0 and 1 are the ends of each axis."""
         sliders = jnp.asarray(sliders)
         low, high = self.low[: sliders.shape[-1]], self.high[: sliders.shape[-1]]
         return self.from_axes(low + sliders * (high - low))

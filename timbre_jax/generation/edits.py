@@ -1,6 +1,7 @@
-"""Edits of latent series: operators on time ranges of latents, playable axes or the level, listed in a CSV or JSON file.
+"""Edits of latent series, listed in a CSV or JSON file.
 
-A CSV has the header `start,end,target,operator,amount,fade`; a JSON file is a list of objects with these keys.
+An edit applies an operator to a time range of latents, of a playable axis or of the level. A CSV has the header
+`start,end,target,operator,amount,fade`; a JSON file is a list of objects with these keys.
 
 - start, end: time range in seconds, in the sound as the edits before have left it; an empty end is the end of the sound.
 - target: "all", "latent 3", "axis 0" (a playable axis, see `generation.axes`) or "level".
@@ -197,7 +198,7 @@ def _apply(space: TimbreSpace, latent: Latent, edit: Edit, key: Array, basis: Ax
 
 
 def _columns(space: TimbreSpace, latent: Latent, edit: Edit, basis: Axes | None):
-    """Returns the values [1, M, K] that an edit changes, their center and unit [K], and the inverse to a `Latent`."""
+    """Returns values [1, M, K] to edit, their center and unit [K], and the inverse."""
     values = np.asarray(latent.values, np.float32)
     if edit.target == "level":
         name = level_name(latent.conditions)
@@ -250,12 +251,12 @@ def _apply_value_operator(
 
 
 def _ramp(amount: tuple[float, float], count: int, first: int, stop: int) -> np.ndarray:
-    """Returns amounts [M, 1] that move from the first to the second within the range, and are constant outside."""
+    """Returns amounts [M, 1] that move within a range from one value to another."""
     return np.interp(np.arange(count), [first, max(first + 1, stop - 1)], amount)[:, None]
 
 
 def _fade_curve(count: int, first: int, stop: int, fade: float) -> np.ndarray:
-    """Returns the share [M] of an edit in each latent: 1 within its range, with fades of `fade` latents at its ends."""
+    """Returns the share [M] of an edit: 1 in its range, with fades of `fade` latents."""
     position = np.arange(count)
     inside = ((position >= first) & (position < stop)).astype(np.float32)
     if fade > 0:
@@ -276,7 +277,7 @@ def _target(text: str, location: str) -> tuple[str, int | None]:
 
 
 def _amount(text: str, operator: str, location: str) -> tuple[float, float] | None:
-    """Returns the amounts of a text such as "2" or "0:2" at both ends of a range; None if it is empty."""
+    """Returns the amounts at both ends of a range from "2" or "0:2"; None if empty."""
     if operator == "reverse" or (operator == "freeze" and not text):
         if text:
             raise ValueError(f"{location}: amount of reverse must be empty, got {text!r}")

@@ -1,4 +1,4 @@
-"""Reads and writes files of latent series: NAME_series.npz for programs, NAME_series.csv for spreadsheets."""
+"""Files of latent series: NAME_series.npz for programs, NAME_series.csv for spreadsheets."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def write_series(path: Path, latent: Latent) -> list[str]:
 
 
 def read_series(path: Path, space: TimbreSpace) -> Latent:
-    """Reads a series [1, M, D] from a file of `write_series`, or from any CSV with its columns.
+    """Reads a series [1, M, D] from a file of `write_series` or a CSV with its columns.
 
     Args:
       path: npz or CSV file; a CSV needs the columns latent_0, latent_1 ..., and may have a level.

@@ -42,7 +42,7 @@ def reconstruct(space: TimbreSpace, inputs: Inputs, settings: modes.Reconstruct)
 
 
 def convert(space: TimbreSpace, inputs: Inputs, settings: modes.Convert) -> Generated:
-    """Yields each input and its conversion, with the timbre of the space and the timing and level of the input."""
+    """Yields each input and its conversion to the timbre of the space."""
     yield from _reconstructed(space, inputs, "converted", matched=settings.match_level)
 
 
@@ -61,7 +61,7 @@ def _reconstructed(space: TimbreSpace, inputs: Inputs, title: str, *, matched: b
 
 
 def interpolate(space: TimbreSpace, inputs: Inputs, settings: modes.Interpolate) -> Generated:
-    """Yields a sound that moves from the first input to the second, and then `steps` fixed mixes.
+    """Yields a sound that moves from the first input to the second, then fixed mixes.
 
     Mixes are on a line, on an arc (`paths.mix_spherical`) or on a path of even brightness (`even_mixes`).
     """
@@ -96,7 +96,7 @@ def interpolate(space: TimbreSpace, inputs: Inputs, settings: modes.Interpolate)
 
 
 def plane(space: TimbreSpace, inputs: Inputs, settings: modes.Plane) -> Generated:
-    """Yields a bilinear mix of four inputs that moves through the points `at`; a single point is a fixed mix."""
+    """Yields a bilinear mix of four inputs that moves through the points `at`."""
     corners = paths.align(*(series_of(space, sound) for sound in inputs))
     count = corners[0].values.shape[1]
     latent = _decodable(space, paths.mix_corners(corners, positions_along(settings.at, count)), settings)
@@ -107,7 +107,7 @@ def plane(space: TimbreSpace, inputs: Inputs, settings: modes.Plane) -> Generate
 
 
 def positions_along(at: Sequence[Sequence[float]], count: int) -> np.ndarray:
-    """Returns positions [count, 2] that move in straight lines from point to point of `at`, each in equal time."""
+    """Returns positions [count, 2] that move from point to point of `at` in equal times."""
     points = np.asarray(at, np.float64)
     times, stops = np.linspace(0.0, 1.0, count), np.linspace(0.0, 1.0, len(points))
     return np.stack([np.interp(times, stops, points[:, axis]) for axis in (0, 1)], axis=1)
@@ -150,7 +150,7 @@ def edit(
 
 
 def sample(space: TimbreSpace, inputs: Inputs, settings: modes.Sample) -> Generated:
-    """Yields random points of the training distribution, held at the median level with slow movement around them."""
+    """Yields random points, held at the median level with slow movement around them."""
     key = jax.random.key(settings.seed)
     drawn = np.asarray(sample_aggregate(held_space(space), settings.number, key=key, spread=settings.spread))
     for i, point in enumerate(drawn):
@@ -161,7 +161,7 @@ def sample(space: TimbreSpace, inputs: Inputs, settings: modes.Sample) -> Genera
 
 
 def variations(space: TimbreSpace, inputs: Inputs, settings: modes.Variations) -> Generated:
-    """Yields each input with a constant random offset of its series, `spread` training deviations in size."""
+    """Yields each input with constant random offsets of its series."""
     deviation = np.asarray(space.statistics["latent_std"], np.float32)
     for number, sound in enumerate(inputs):
         key, latent = jax.random.fold_in(jax.random.key(settings.seed), number), series_of(space, sound)
@@ -196,7 +196,7 @@ def match_level(wave: np.ndarray, reference: np.ndarray, *, hop: int) -> tuple[n
 
 
 def _decodable(space: TimbreSpace, latent: Latent, settings: modes.MixedSettings) -> Latent:
-    """Returns mixed latents as they are, or replaced by the nearest codes, as the settings say."""
+    """Returns mixed latents unchanged, or replaced by the nearest codes."""
     return paths.to_codes(space, latent) if settings.mixed_by == "codes" else latent
 
 

@@ -64,7 +64,7 @@ def align(*latents: Latent, count: int | None = None) -> tuple[Latent, ...]:
 
 
 def linear_shares(count: int) -> np.ndarray:
-    """Returns n / N for n = 0..N with N = count - 1, [count]: a mix that moves over the duration of a sound."""
+    """Returns shares [count] that rise linearly from 0 to 1: n / N for n = 0..N."""
     return np.linspace(0.0, 1.0, count, dtype=np.float32) if count > 1 else np.full(1, 0.5, np.float32)
 
 
@@ -86,11 +86,11 @@ def mix(start: Latent, end: Latent, share: Array | float) -> Latent:
 
 
 def mix_spherical(space: TimbreSpace, start: Latent, end: Latent, share: Array | float) -> Latent:
-    """Mixes two series latent by latent on arcs around the training mean, in training deviations (slerp, White 2016).
+    """Mixes two series on arcs around the training mean (slerp, White 2016).
 
-    In many dimensions, the middle of a line between two latents is nearer to the mean than any sound, and decodes to what all
-    sounds have in common. On an arc, the distance from the mean changes linearly. Opposite, parallel and zero directions are
-    mixed on the line, and levels as in `mix`.
+    Each latent is on its own arc, in training deviations. In many dimensions, the middle of a line between two latents is
+    nearer to the mean than any sound, and decodes to what all sounds have in common. On an arc, the distance from the mean
+    changes linearly. Opposite, parallel and zero directions are mixed on the line, and levels as in `mix`.
 
     Args:
       space: space of the series.
@@ -110,7 +110,7 @@ def mix_spherical(space: TimbreSpace, start: Latent, end: Latent, share: Array |
 
 
 def reencode(space: TimbreSpace, latent: Latent, *, rounds: int = 1) -> Latent:
-    """Decodes and encodes a series a number of times, which moves it toward series of real sounds.
+    """Decodes and encodes a series, which moves it toward series of real sounds.
 
     Level and length are kept.
 
@@ -146,7 +146,7 @@ def mix_corners(corners: tuple[Latent, ...], position: Array) -> Latent:
 
 
 def weighted_sum(latents: tuple[Latent, ...], weights: Array) -> Latent:
-    """Returns the weighted sum of K series of one length, values and conditions, without codes.
+    """Returns the weighted sum of K series of one length, without codes.
 
     Args:
       latents: series [B, M, D].
@@ -182,7 +182,7 @@ def weighted_sum(latents: tuple[Latent, ...], weights: Array) -> Latent:
 
 
 def to_codes(space: TimbreSpace, latent: Latent) -> Latent:
-    """Replaces the values of a series by the nearest code vectors, and returns it with their codes.
+    """Replaces the values of a series by the nearest code vectors, and adds their codes.
 
     With residual codebooks, each one approximates what the codebooks before it have left.
 
@@ -220,7 +220,7 @@ def crossfade(start: Array, end: Array, share: Array | float) -> np.ndarray:
 
 
 def scale(latent: Latent, factor: Array | float, *, center: Array | float = 0.0) -> Latent:
-    """Scales the values of a series: center + factor (z - center), with numbers, [D] or [M, D]."""
+    """Scales the values of a series by a factor (a number, [D] or [M, D]) around a center."""
     return _with_values(latent, center + factor * (np.asarray(latent.values) - center))
 
 
@@ -261,7 +261,7 @@ _BLOCK = 64
 
 @partial(jax.jit, static_argnums=2)
 def _normal_block(keys: Array, block: Array, size: int) -> Array:
-    """Returns noise [B, 64, D] of one block of frames, so that series of all lengths share a compilation."""
+    """Returns noise [B, 64, D] of a block of frames; all series share the compilation."""
     return jax.vmap(lambda key: jax.random.normal(jax.random.fold_in(key, block), (_BLOCK, size), np.float32))(keys)
 
 

@@ -103,7 +103,7 @@ class HeldSettings(ModeSettings):
 
 @dataclasses.dataclass(frozen=True)
 class MixedSettings(FileSettings):
-    """Settings of a mode that mixes or changes latents; in a discrete space the result is between the codes."""
+    """Settings of a mode whose latents are between the codes of a discrete space."""
 
     mixed_by: str = setting(
         "vectors",
@@ -177,7 +177,7 @@ class Interpolate(MixedSettings):
         return self
 
     def check_space(self, space: TimbreSpace) -> None:
-        """Raises a ValueError if an even path or nearest codes are asked for in a space without them."""
+        """Raises a ValueError for an even path or nearest codes in a space without them."""
         super().check_space(space)
         if space.kind == "static" and self.interpolation == "even":
             raise ValueError("--interpolation=even: only for series spaces; use linear or spherical in this static space")
@@ -266,7 +266,7 @@ class Convert(FileSettings):
 
 @dataclasses.dataclass(frozen=True)
 class Plane(MixedSettings):
-    """Settings of `plane`, which mixes four files at the corners (0, 0), (1, 0), (0, 1) and (1, 1)."""
+    """Settings of `plane`, which mixes files at (0, 0), (1, 0), (0, 1) and (1, 1)."""
 
     mode: ClassVar[str] = "plane"
     needs_all: ClassVar[bool] = True

@@ -1,4 +1,4 @@
-"""Input and output of sound files for generation: inputs of the modes, file names, written sounds."""
+"""Sound files of generation: inputs of the modes, file names, and written sounds."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def short_name(path: Path, *, max_bytes: int = 60) -> str:
 
 
 def plain_name(text: str, *, max_bytes: int = 60) -> str:
-    """Reduces a text to letters, digits and `_.+-`, at most `max_bytes` bytes, to be part of a file name."""
+    """Reduces a text to letters, digits and `_.+-` of at most `max_bytes` bytes."""
     name = re.sub(r"[^\w.+-]+", "_", text).strip("._") or "sound"
     return name.encode()[:max_bytes].decode(errors="ignore")
 
@@ -107,7 +107,7 @@ def read_inputs(paths: Sequence[Path], space: TimbreSpace, *, whole: bool = Fals
 
 
 def unusable_error(errors: Sequence[dict]) -> ValueError:
-    """Returns the exception for unusable input files: the first of `errors`, and the number of the others."""
+    """Returns the exception for unusable files: the first error, and how many more."""
     more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
     return ValueError(f"{errors[0]['error']}{more}")
 
@@ -136,7 +136,7 @@ def _read_sound(path: Path, space: TimbreSpace, whole: bool) -> InputSound:
 
 
 def write_sound(path: Path, wave: np.ndarray, rate: int) -> list[str]:
-    """Writes a sound, attenuated as a whole if it would clip, and returns a remark about it or nothing."""
+    """Writes a sound, attenuated if it would clip, and returns a remark about that."""
     peak = float(np.abs(wave).max(initial=0.0))
     write_wave(path, without_clipping(wave), rate)
     return [f"attenuated by {20 * np.log10(peak):.1f} dB so that it does not clip"] if peak > 1.0 else []

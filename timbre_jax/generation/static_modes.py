@@ -1,7 +1,8 @@
-"""Modes of generation in static spaces. Each function takes the space, the inputs and its settings.
+"""Modes of generation in static spaces.
 
-Sounds are combined around the training mean m: z = m + sum_i w_i (z_i - m). If the weights sum to 1 (an average, a + b - c),
-this is the plain sum. Otherwise (a - b) the result stays near the sounds instead of moving to the origin.
+Each function takes the space, the inputs and its settings. Sounds are combined around the training mean m: z = m + sum_i w_i
+(z_i - m). If the weights sum to 1 (an average, a + b - c), this is the plain sum. Otherwise (a - b) the result stays near the
+sounds instead of moving to the origin.
 """
 
 from __future__ import annotations
@@ -90,7 +91,7 @@ def average(space: TimbreSpace, inputs: Inputs, settings: modes.Average) -> Gene
 
 
 def arithmetic(space: TimbreSpace, inputs: Inputs, settings: modes.Arithmetic) -> Generated:
-    """Yields the sound of the weighted sum of the latents of all inputs around the training mean."""
+    """Yields the sound of the weighted sum of all latents around the training mean."""
     yield _combined(space, inputs, settings.weights, settings.mode)
 
 
@@ -107,7 +108,7 @@ def _combined(space: TimbreSpace, inputs: Inputs, weights: Sequence[float], mode
 
 
 def predicted_classes(space: TimbreSpace, features: Features) -> list[dict] | None:
-    """Returns the predicted class probabilities of M sounds, each {kind: {class: probability}}.
+    """Returns predicted class probabilities of M sounds, as {kind: {class: probability}}.
 
     Args:
       space: timbre space.

@@ -1,4 +1,4 @@
-"""Points of a static space: interpolation, sweeps of one latent, weighted sums, and random points."""
+"""Points of a static space: interpolation, sweeps, weighted sums, and random points."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ def interpolate(start: Array, end: Array, *, steps: int = 9, method: str = "line
 
 
 def along_arc(start: np.ndarray, end: np.ndarray, share: np.ndarray) -> np.ndarray:
-    """Returns points on arcs around the origin, whose radius changes linearly (slerp, White 2016).
+    """Returns points on arcs around the origin (slerp, White 2016).
 
-    Opposite, parallel and zero vectors do not define an arc, and give points on the line.
+    The radius changes linearly. Opposite, parallel and zero vectors do not define an arc, and give points on the line.
 
     Args:
       start: points [..., D].
@@ -100,10 +100,11 @@ def sweep(
 
 
 def combine(space: TimbreSpace, points: Array, weights: Array) -> Array:
-    """Returns the weighted sum of points around the training mean m: m + sum_i w_i (z_i - m), [D].
+    """Returns the weighted sum [D] of points around the training mean.
 
-    If the weights sum to 1 (an average, a + b - c), m cancels and this is the plain sum. Otherwise (a - b) the plain sum would
-    move toward or away from the origin, which may be far from all sounds.
+    It is m + sum_i w_i (z_i - m) with the training mean m. If the weights sum to 1 (an average, a + b - c), m cancels and this
+    is the plain sum. Otherwise (a - b) the plain sum would move toward or away from the origin, which may be far from all
+    sounds.
 
     Args:
       space: static space.
@@ -155,7 +156,7 @@ def sample_prior(space: TimbreSpace, number: int, *, key: Array) -> Array:
 
 
 def sample_aggregate(space: TimbreSpace, number: int, *, key: Array, spread: float = 1.0) -> Array:
-    """Draws points [number, D] from a Gaussian with the mean and standard deviation of the training latents.
+    """Draws points [number, D] from a Gaussian fitted to the training latents.
 
     If the KL weight of training was low, the latents of real sounds fill another region than the prior (such as a mean of 3
     and a deviation of 0.3). These points sound like the training set; points of the prior may not.

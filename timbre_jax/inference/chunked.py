@@ -135,7 +135,7 @@ def reconstruct_long(space: TimbreSpace, wave: np.ndarray, key: Array | None = N
 
 
 def _stream(record: Features | Latent, size: int, state: StreamState, step: Callable, finish: Callable) -> Any:
-    """Passes a record through a stream in blocks of `size` frames and concatenates the results."""
+    """Passes a record through a stream in blocks of frames and concatenates the results."""
     parts = []
     for start in range(0, record.values.shape[1], size):
         state, ready = step(state, slice_frames(record, start, start + size))

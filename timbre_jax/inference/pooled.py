@@ -3,7 +3,7 @@
 The point of a sound is the mean of its latents over the frames within its real length, weighted by the amplitude of the
 frames (10^(dB / 20) of the level condition), so that release and silence hardly count. A point is rendered by holding it: every
 frame gets the same latent, at the median level of the training set or with the level curve of the sound that the point
-came from. With `held_space`, all analyses of static spaces work on series spaces as well.
+came from. With `held_space`, every analysis of static spaces works on series spaces as well.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ def level_name(conditions: Collection[str]) -> str | None:
 
 
 def point_weights(latent: Latent) -> Array:
-    """Returns weights [B, M] of frames, which sum to 1: their amplitudes, or equal weights without a level.
+    """Returns weights [B, M] of the frames of series, which sum to 1.
 
-    Frames outside the mask have weight 0.
+    Weights are amplitudes, or equal if the series have no level. Frames outside the mask have weight 0.
     """
     mask = frame_mask(latent)
     # A sound of length 0, which has no real frame, still needs a point.
@@ -46,7 +46,7 @@ def point_weights(latent: Latent) -> Array:
 
 
 def mean_points(latent: Latent) -> Array:
-    """Returns the point [B, D] of each series [B, M, D]: the mean of its latents with `point_weights`."""
+    """Returns the points [B, D] of series: the means of their latents by `point_weights`."""
     return jnp.einsum("bm,bmd->bd", point_weights(latent), latent.values)
 
 
@@ -79,7 +79,7 @@ def hold_points(space: TimbreSpace, values: Array, *, seconds: float, level_db: 
 
 
 class HeldSeries(TimbreModel):
-    """Static model on top of a series model: a sound is one point, which is decoded by holding it.
+    """Static model on top of a series model, whose latents are points that are held.
 
     The latent of a sound keeps the length (`mask` [B, N] of the features) and level curve (`conditions` [B, M]) of the sound. A
     latent without a mask is held for `frames` latents at the level in its conditions [B].

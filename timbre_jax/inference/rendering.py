@@ -1,4 +1,4 @@
-"""Renders latents and features to waves in batches, and limits the length and peak of waves."""
+"""Renders latents and features to waves, and limits the length and peak of waves."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Descriptor control in discrete spaces: a series of codes whose sound follows target curves."""
+"""Descriptor control in discrete spaces: codes whose sound follows target curves."""
 
 from __future__ import annotations
 
@@ -38,11 +38,12 @@ def codes_for_curve(
     near: np.ndarray | None = None,
     nearness: float = NEARNESS,
 ) -> np.ndarray:
-    """Chooses the codes that follow target curves: the path of least cost (Viterbi) through the nearest codes.
+    """Chooses codes that follow target curves.
 
-    The cost of a frame is the squared distance to its targets in units of `tolerance`, plus `smoothness` times the squared
-    distance of successive vectors and `nearness` times that to `near`, both in units of the mean squared distance of two codes.
-    With smoothness 0 and without `near`, the codes are the nearest ones, as in Bitton, Esling & Harada 2020.
+    They are the path of least cost (Viterbi) through the `CANDIDATES` nearest codes of each frame. The cost of a frame is the
+    squared distance to its targets in units of `tolerance`, plus `smoothness` times the squared distance of successive vectors
+    and `nearness` times that to `near`, both in units of the mean squared distance of two codes. With smoothness 0 and without
+    `near`, the codes are the nearest ones, as in Bitton, Esling & Harada 2020.
 
     Args:
       table: codes with their descriptors.
@@ -160,7 +161,7 @@ def control_codes(
 
 
 class _Measured(NamedTuple):
-    """Series of V sounds with waves [V, T], and per frame [V, N] curves, audibility and errors in tolerances."""
+    """Waves [V, T] of V series; curves, audibility and errors in tolerances [V, N]."""
 
     latent: Latent
     waves: np.ndarray
@@ -173,7 +174,7 @@ def _decode_and_measure(
     space: TimbreSpace, table: CodeTable, target: Mapping[str, np.ndarray], gain: np.ndarray, key: Array | None,
     chosen: np.ndarray,
 ) -> _Measured:  # fmt: skip
-    """Decodes codes at positions [V, M] of a table with one gain curve, and measures them against targets."""
+    """Decodes positions [V, M] of a table with one gain curve, and measures the sounds."""
     latent = codes_as_latent(space, table.codes[chosen], gain_db=gain[None])
     waves = np.asarray(space.render(latent, key))
     achieved, audible = measure(space, waves, list(target), len(next(iter(target.values()))))
@@ -188,7 +189,7 @@ def _sweep(
     decode: Callable[[np.ndarray], _Measured], table: CodeTable, target: Mapping[str, np.ndarray], chosen: np.ndarray,
     stride: int, *, seed: int,
 ) -> np.ndarray:  # fmt: skip
-    """Tries `ALTERNATIVES` other codes at each latent, and returns positions [M] with no larger mean error."""
+    """Returns positions [M] with no larger mean error, after trying other codes."""
     generator = np.random.default_rng(seed)
     count = len(chosen)
     usable = table.usable(*target)

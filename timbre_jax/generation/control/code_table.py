@@ -1,4 +1,4 @@
-"""Descriptors of the codes of a discrete space, each decoded alone (Bitton, Esling & Harada 2020)."""
+"""Descriptors of codes, each decoded alone (Bitton, Esling & Harada 2020)."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class CodeTable:
     uses: np.ndarray | None = None
 
     def usable(self, *names: str) -> np.ndarray:
-        """Returns the positions of the codes that have all descriptors and that are used, if `uses` is known."""
+        """Returns the positions of the codes that have all descriptors and are not unused."""
         good = np.ones(len(self.codes), bool) if self.uses is None or not self.uses.any() else self.uses > 0
         for name in names:
             values = self._means_of(name)
@@ -79,7 +79,7 @@ class CodeTable:
         return float(values[low]), float(values[min(high, len(order) - 1)])
 
     def table(self) -> Table:
-        """Returns a table with one row per code: its share of the uses, and mean and spread of each descriptor."""
+        """Returns a table of codes with their uses and the mean and spread of descriptors."""
         records = [
             {"code": i, "share": None if self.uses is None else float(self.uses[i])}
             | {name: float(values[i]) for name, values in self.means.items()}
@@ -95,9 +95,10 @@ class CodeTable:
 
 
 def training_share(space: TimbreSpace) -> np.ndarray | None:
-    """Returns the share [K] of the training frames of each code, 0 for dead codes; None if the codebook keeps none.
+    """Returns the share [K] of each code in the training frames, 0 for dead codes.
 
-    With residual codebooks, these are the codes of the first. The shares are the moving averages of training.
+    With residual codebooks, these are the codes of the first. The shares are moving averages of training; None if the model
+    keeps none.
     """
     shares = space.model.codebook_shares(space.variables)
     if shares is None:
@@ -165,7 +166,7 @@ def code_table(
 
 
 def _all_codes(space: TimbreSpace) -> np.ndarray:
-    """Returns all codes [K], or [K, Q] of the first of Q residual codebooks with the shortest vectors of the others."""
+    """Returns all codes [K]; or [K, Q], completed by the shortest residual vectors."""
     space.check_kind("series", discrete=True)
     codebook = np.asarray(space.model.codebook(space.variables))
     if codebook.ndim == 2:
@@ -176,7 +177,7 @@ def _all_codes(space: TimbreSpace) -> np.ndarray:
 
 
 def _mean(name: str, values: np.ndarray) -> np.ndarray:
-    """Returns the mean [C] over the frames [C, N] that have the descriptor; 0 if fewer than half have it."""
+    """Returns the mean [C] over the frames [C, N] with the descriptor; 0 if under half."""
     valid = values > 0 if descriptor(name).proportional else np.isfinite(values)
     mean = np.sum(values * valid, axis=1) / np.maximum(valid.sum(axis=1), 1)
     return np.where(valid.mean(axis=1) >= 0.5, mean, 0.0)

@@ -79,7 +79,7 @@ def from_error_scale(name: str, values: np.ndarray) -> np.ndarray:
 
 
 def audible_frames(level: np.ndarray, range_db: float) -> np.ndarray:
-    """Returns whether frames [..., N] are within `range_db` of the loudest frame and above -80 dB."""
+    """Returns whether frames [..., N] are within a range of the loudest and above -80 dB."""
     return (level > level.max(axis=-1, keepdims=True) - range_db) & (level > -80.0)
 
 
@@ -164,7 +164,7 @@ def make_curve(
 
 
 def read_curve(path: str | os.PathLike, name: str) -> Curve:
-    """Reads a curve of a descriptor from a CSV file with the columns time (in seconds) and value.
+    """Reads a curve from a CSV file with the columns time (in seconds) and value.
 
     A header, empty lines and lines that start with # are ignored.
 
@@ -226,7 +226,7 @@ def measure_curve(
     hop: int = 256,
     smooth_seconds: float = 0.05,
 ) -> Curve:
-    """Measures the curve of a descriptor of a sound, such as a voice to imitate, and scales it into a range.
+    """Measures the curve of a sound, such as a voice to imitate, and scales it to a range.
 
     Frames within 40 dB of the loudest count, for f0 only voiced ones; the curve is linear between them. It is smoothed with a
     Hann window. Its 5th and 95th percentile become `low` and `high` (in logarithm for descriptors that are compared by ratio),
@@ -266,7 +266,7 @@ def measure_curve(
 
 
 def smooth_curve(values: np.ndarray, width: int) -> np.ndarray:
-    """Averages values [..., N] with a Hann window of `width` points, repeating the ends; none if below 2."""
+    """Smooths values [..., N] with a Hann window of `width` points; not at all below 2."""
     if width < 2:
         return values
     window = np.hanning(width + 2 + width % 2)[1:-1]

@@ -1,4 +1,4 @@
-"""Descriptor control in continuous spaces: gradient search for latents whose sound follows target curves."""
+"""Descriptor control in continuous spaces by gradient search through the decoder."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ SMOOTHED_FRAMES = 5
 
 @functools.lru_cache(maxsize=8)
 def _mel_to_bins(representation) -> np.ndarray:
-    """Returns the matrix [F, K] from power of mel bands to power of bins: the mean density of the bands of each bin."""
+    """Returns the matrix [F, K] from power of mel bands to power of frequency bins."""
     basis = np.asarray(representation.basis, np.float64)
     share = basis.sum(0)
     weights = (basis / np.maximum(basis.sum(1, keepdims=True), 1e-30)) / np.maximum(share, 1e-30)
@@ -77,7 +77,7 @@ def decoded_magnitudes(space: TimbreSpace, features: Features) -> tuple[Array, n
 
 
 def decoded_descriptor(space: TimbreSpace, features: Features, name: str) -> Array:
-    """Computes a descriptor [B, N] of decoded features on its error scale (the logarithm for ratios).
+    """Computes a descriptor [B, N] of decoded features on its error scale.
 
     Raises:
       ValueError: spectra do not have the descriptor.
@@ -94,7 +94,7 @@ def decoded_descriptor(space: TimbreSpace, features: Features, name: str) -> Arr
 
 
 def _latent(space: TimbreSpace, params: Mapping[str, Array], start: Latent) -> Latent:
-    """Returns the latents of search parameters, within the range of the space, with their level if it is searched."""
+    """Returns the latents of search parameters, clipped to the range of the space."""
     statistics = space.statistics
     values = statistics["latent_mean"] + statistics["latent_std"] * params["shape"]
     latent = start.replace(values=jnp.clip(values, statistics["latent_low"], statistics["latent_high"]))
@@ -107,10 +107,10 @@ def _latent(space: TimbreSpace, params: Mapping[str, Array], start: Latent) -> L
 
 @functools.partial(jax.jit, static_argnames="names")
 def _optimize(space, params, origin, start, targets, directions, counted, weights, rate, *, names, steps):
-    """Runs Adam from `params` on the loss of `control_latents`, each row of the batch by itself.
+    """Runs Adam from `params` on the loss of `control_latents`.
 
-    `steps` is traced, so that all numbers of steps share a compilation. A row with a direction of -1 or 1 has no target: it
-    minimizes or maximizes the descriptor.
+    The rows of the batch are independent. `steps` is traced, so that all numbers of steps share a compilation. A row with a
+    direction of -1 or 1 has no target: it minimizes or maximizes the descriptor.
     """
 
     def loss(params):
@@ -150,7 +150,7 @@ def _optimize(space, params, origin, start, targets, directions, counted, weight
 
 
 def mean_start(space: TimbreSpace, *, seconds: float) -> Latent:
-    """Returns the mean latent of the training set, held for some seconds, as a start [1, M, D] of a search."""
+    """Returns a start [1, M, D] of a search: the training mean, held for some seconds."""
     space.check_kind("series")
     return hold_points(space, space.statistics["latent_mean"][None], seconds=seconds)
 
@@ -177,9 +177,9 @@ def _repeat_start(start: Latent, count: int) -> Latent:
 
 
 def _prepare(space: TimbreSpace, start: Latent, names: Sequence[str], count: int) -> tuple[Latent, dict, Array]:
-    """Returns the starts of `count` sounds, their search parameters, and the frames [B, N] that count.
+    """Returns the starts of `count` sounds, their parameters, and a mask [B, N] of frames.
 
-    These are the real frames, and only the audible ones if the level is kept.
+    The mask covers the real frames, and only the audible ones if the level is kept.
     """
     _check(space, start, names)
     rows, stride = _repeat_start(start, count), space.model.stride
@@ -198,7 +198,7 @@ def reachable_ranges(
     space: TimbreSpace, names: Sequence[str], start: Latent, *, steps: int = 100, nearness: float = 0.01,
     key: Array | None = None,
 ) -> dict[str, tuple[float, float]]:  # fmt: skip
-    """Measures the lowest and highest value of each descriptor that sounds can reach from a start.
+    """Measures the range of each descriptor that sounds can reach from a start.
 
     Two searches per descriptor move the latents within their range (1st to 99th percentile of the training set), one as low and
     one as high as possible. The values are medians over the audible frames of the two sounds.
@@ -253,7 +253,7 @@ def control_latents(
     key: Array | None = None,
     progress: bool = False,
 ) -> list[ControlResult]:
-    """Makes sounds whose descriptors follow target curves, by gradient search through the decoder.
+    """Makes sounds whose descriptors follow target curves, by gradient search.
 
     The latents are moved as u, in training deviations from the training mean, and u0 is the start. Adam minimizes
 
@@ -320,7 +320,7 @@ def control_latents(
 
 
 def _keep_best(best: list, target, latent: Latent, waves: np.ndarray, achieved, audible: np.ndarray) -> None:
-    """Replaces the entries of `best` whose mean error is larger than that of the present round."""
+    """Replaces the entries of `best` that have a larger mean error than this round."""
     for row, inside in enumerate(audible):
         errors = [accuracy(name, x[row][inside], achieved[name][row][inside])["mean_error"] for name, x in target.items()]
         error = float(np.mean(errors)) if inside.any() else np.inf

@@ -76,14 +76,14 @@ def accuracy(name: str, target: np.ndarray, achieved: np.ndarray) -> dict[str, f
 
 
 def frame_settings(space: TimbreSpace) -> dict[str, int]:
-    """Returns the sample rate, window length and hop of the frames in which sounds of a space are measured."""
+    """Returns sample rate, window and hop for measuring sounds in the frames of a space."""
     representation = space.representation
     hop = round(representation.sample_rate / representation.rate)
     return {"sample_rate": representation.sample_rate, "n_fft": representation.frame_length, "hop": hop}
 
 
 def tolerance(name: str) -> float:
-    """Returns the error of a descriptor that counts as small, on the error scale: 5 %, 1 dB, or 0.05 of a share."""
+    """Returns a small error of a descriptor on its error scale: 5 %, 1 dB, or 0.05."""
     return 1.0 if descriptor(name).unit == "dB" else 0.05
 
 
@@ -121,7 +121,7 @@ def measure(
 def sample_targets(
     space: TimbreSpace, curves: Sequence[Curve], count: int, reach: Mapping[str, tuple[float, float]]
 ) -> tuple[dict[str, np.ndarray], list[str]]:
-    """Samples target curves in the frames of a space and clips them to the values that it can reach.
+    """Samples target curves in the frames of a space and clips them to its range.
 
     Returns:
       Targets [count] by descriptor, and remarks on parts that were clipped, held or cut.
