@@ -107,8 +107,8 @@ class MixedSettings(FileSettings):
 
     mixed_by: str = setting(
         "vectors",
-        "In a discrete space: decode the vectors between codes, decode the nearest codes, or crossfade the sounds (only with "
-        "--mode=interpolate).",
+        "Mix latents as vectors, mix them and use the nearest codes (discrete spaces only), or crossfade the sounds "
+        "(--mode=interpolate only).",
         choices=("vectors", "codes", "crossfade"),
     )
 
@@ -190,7 +190,7 @@ class Sweep(HeldSettings, FileSettings):
     mode: ClassVar[str] = "sweep"
     files_optional: ClassVar[bool] = True
 
-    latent: int = setting(0, "Index of the latent to move through its range, from 0.", low=0)
+    latent: int = setting(0, "Latent that moves through its range, numbered from 0.", low=0)
     steps: int = setting(9, "Number of sounds, including both ends.", low=2)
 
     def for_count(self, count: int) -> Self:
