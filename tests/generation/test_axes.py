@@ -46,15 +46,6 @@ def test_axes_without_a_coordinate_are_at_the_mean(latents):
         axes.from_axes(np.zeros(6))
 
 
-def test_weights_equal_repeated_latents(latents):
-    few = latents[:50]
-    weights = np.random.default_rng(1).integers(0, 4, 50)
-    weighted, repeated = fit_axes(few, weights=weights), fit_axes(np.repeat(few, weights, axis=0))
-    np.testing.assert_allclose(weighted.mean, repeated.mean, atol=1e-5)
-    np.testing.assert_allclose(weighted.directions, repeated.directions, atol=1e-4)
-    np.testing.assert_allclose(weighted.deviation, repeated.deviation, rtol=1e-4)
-
-
 def test_constant_latents_are_allowed_and_wrong_ones_refused():
     constant = fit_axes(np.ones((10, 3)))
     np.testing.assert_array_equal(constant.deviation, 0.0)

@@ -87,12 +87,8 @@ class Axes:
         return Table("axes", columns, tuple(rows), caption)
 
 
-def fit_axes(latents: np.ndarray, *, weights: np.ndarray | None = None) -> Axes:
-    """Fits axes to latents by PCA.
-
-    Args:
-      latents: latents [K, D] of frames or sounds; those that are not finite are ignored.
-      weights: weights [K]; None for equal weights.
+def fit_axes(latents: np.ndarray) -> Axes:
+    """Fits axes to latents [K, D] of frames or sounds by PCA; latents that are not finite are ignored.
 
     Raises:
       ValueError: latents of another shape, or fewer than two finite ones.
@@ -100,33 +96,19 @@ def fit_axes(latents: np.ndarray, *, weights: np.ndarray | None = None) -> Axes:
     latents = np.asarray(latents, np.float64)
     if latents.ndim != 2:
         raise ValueError(f"axes: expected latents [K, D], got {latents.shape}")
-    weights = np.ones(len(latents)) if weights is None else np.asarray(weights, np.float64)
-    good = np.isfinite(latents).all(1) & (weights > 0)
-    latents, weights = latents[good], weights[good]
+    latents = latents[np.isfinite(latents).all(1)]
     if len(latents) < 2:
         raise ValueError(f"axes: expected at least 2 finite latents, got {len(latents)}")
-    weights = weights / weights.sum()
-    mean = weights @ latents
+    mean = latents.mean(0)
     centered = latents - mean
-    variance, vectors = np.linalg.eigh((centered * weights[:, None]).T @ centered)
+    variance, vectors = np.linalg.eigh(centered.T @ centered / len(latents))
     directions = vectors[:, ::-1].T
     # A direction and its opposite are the same axis; the sign must not depend on the machine.
     largest = directions[np.arange(len(directions)), np.abs(directions).argmax(1)]
     directions = directions * np.sign(largest)[:, None]
-    low, high = _percentiles(centered @ directions.T, weights)
+    low, high = np.percentile(centered @ directions.T, [1, 99], axis=0, method="hazen")
     deviation = np.sqrt(np.maximum(variance[::-1], 0.0))
     return Axes(*(np.asarray(x, np.float32) for x in (mean, directions, deviation, low, high)))
-
-
-def _percentiles(coordinates: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the 1st and 99th weighted percentile of each column."""
-    ends = []
-    for column in coordinates.T:
-        order = np.argsort(column)
-        positions = np.cumsum(weights[order]) - 0.5 * weights[order]
-        ends.append(np.interp([0.01, 0.99], positions, column[order]))
-    low, high = np.array(ends).T
-    return low, high
 
 
 def measure_axes(space: TimbreSpace, store: Store | JoinedStore, split: str) -> Axes:

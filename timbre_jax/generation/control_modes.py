@@ -17,7 +17,7 @@ from timbre_jax.generation.control.results import ControlResult, frame_settings
 from timbre_jax.generation.generated_sound import Generated, GeneratedSound, SkippedInput
 from timbre_jax.generation.series_modes import series_of
 from timbre_jax.generation.settings import Control
-from timbre_jax.generation.sound_files import Inputs, InputSound, short_name
+from timbre_jax.generation.sound_files import Inputs, InputSound, plain_name
 from timbre_jax.metrics.table import Table
 from timbre_jax.space import TimbreSpace
 from timbre_jax.types import Latent
@@ -62,7 +62,9 @@ def control(space: TimbreSpace, inputs: Inputs, settings: Control, *, rounds: in
             continue
         print_accuracy(result, curves)
         target = str(settings.like or (settings.curve_file or settings.curve)[0]).replace(":", "_")
-        title = "_".join([sound.name(40) if sound else "mean", *settings.descriptor, short_name(Path(target), max_bytes=40)])
+        title = "_".join(
+            [sound.name(40) if sound else "mean", *settings.descriptor, plain_name(Path(target).stem, max_bytes=40)]
+        )
         yield _generated(f"control_{number:03d}_{title}", result, curves, sound, remarks, code_tables)
         code_tables = {}
 

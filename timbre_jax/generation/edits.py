@@ -3,7 +3,7 @@
 An edit applies an operator to a time range of latents, of a playable axis or of the level. A CSV has the header
 `start,end,target,operator,amount,fade`; a JSON file is a list of objects with these keys.
 
-- start, end: time range in seconds, in the sound as the edits before have left it; an empty end is the end of the sound.
+- start, end: time range in seconds, in the sound after the previous edits; an empty end is the end of the sound.
 - target: "all", "latent 3", "axis 0" (a playable axis, see `generation.axes`) or "level".
 - operator and amount, which is in training deviations, or in dB for the level, unless stated otherwise:
     scale     factor around the training mean (for the level: around the training median)

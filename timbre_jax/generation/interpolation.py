@@ -54,7 +54,7 @@ def even_mixes(
       The mixes in the order of `shares`, with target and measured curves.
 
     Raises:
-      ValueError: the space is static, the series have different shapes or are several, or one of the sounds is silent.
+      ValueError: the space is static, the series have different shapes or several sounds, or one of the sounds is silent.
     """
     space.check_kind("series")
     if start.values.shape != end.values.shape or start.values.shape[0] != 1:

@@ -43,7 +43,7 @@ class InputSound:
 
     def name(self, max_bytes: int = 60) -> str:
         """Returns the name of the file, of at most `max_bytes` bytes, to be part of other names."""
-        return short_name(self.path, max_bytes=max_bytes)
+        return plain_name(self.path.stem, max_bytes=max_bytes)
 
 
 Inputs = Sequence[InputSound]
@@ -70,11 +70,6 @@ def expand_folders(files: Sequence[str | os.PathLike]) -> list[Path]:
             raise ValueError(f"{file}: no sound file in this folder, expected {', '.join(AUDIO_SUFFIXES)}")
         paths += sounds
     return paths
-
-
-def short_name(path: Path, *, max_bytes: int = 60) -> str:
-    """Returns the name of a file without its suffix, to be part of other names."""
-    return plain_name(path.stem, max_bytes=max_bytes)
 
 
 def plain_name(text: str, *, max_bytes: int = 60) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 from timbre_jax.analysis.neighbors import NamedClass, SoundIndex, name_by_neighbors
 from timbre_jax.evaluation.runs import default_store, open_run
 from timbre_jax.files import write_text
-from timbre_jax.generation.sound_files import InputSound, expand_folders, read_inputs, short_name, unusable_error, write_sound
+from timbre_jax.generation.sound_files import InputSound, expand_folders, plain_name, read_inputs, unusable_error, write_sound
 from timbre_jax.generation.static_modes import predicted_classes
 from timbre_jax.maps.library import BORROW_FROM, Library, read_library
 from timbre_jax.maps.settings import SimilarSettings
@@ -95,5 +95,5 @@ def _entry(
 
 def _write_sounds(folder: Path, library: Library, rows: list[int]) -> None:
     for place, (row, wave) in enumerate(zip(rows, library.waves(rows), strict=True)):
-        name = short_name(Path(str(library.ids[row]).replace("/", "_")))
+        name = plain_name(Path(str(library.ids[row]).replace("/", "_")).stem)
         write_sound(folder / f"{place:02d}_{name}.wav", wave, library.store.sample_rate)
