@@ -11,7 +11,7 @@ block size is compiled once, which takes seconds.
 
 Latents are delayed by the look-ahead of the encoder, and frames by that of the decoder: a layer that depends on both sides of
 a frame must wait for later frames. A model with `causal=True` depends on the past alone and has no look-ahead. The analysis of
-the representation adds half a window, and its synthesis a delay of its own. `look_ahead` returns the sum.
+the representation adds half a window; its synthesis adds a delay of its own, which `look_ahead` does not include.
 
 A model that can stream sets `TimbreModel.streaming` and has `look_ahead`, `encoder_state`, `encode_block`, `decoder_state` and
 `decode_block`. Its blocks are whole numbers of latents, and each block returns as many latents or frames as it took in, delayed
