@@ -16,7 +16,6 @@ def test_every_planted_direction_changes_the_quality_that_it_is():
     assert change["level_db"].argmax() == FACTORS.index("level")
     assert change["brightness_harmonics"].argmax() == FACTORS.index("brightness")
     assert change["temporal_centroid_seconds"].argmax() == FACTORS.index("decay")
-    assert effects.values.shape == (4, 5, 24, 8)
     assert len(effects.table().rows) == 4
 
 

@@ -109,8 +109,6 @@ def test_a_csv_is_read_with_a_header_and_comments(tmp_path):
         read_curve(tmp_path / "none.csv", "centroid")
     with pytest.raises(ValueError, match="no descriptor 'pitch'"):
         read_curve(path, "pitch")
-    with pytest.raises(ValueError, match="attack_time: one number per sound"):
-        read_curve(path, "attack_time")
 
 
 def test_the_curve_of_a_sound_is_scaled_into_a_range():

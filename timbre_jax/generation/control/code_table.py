@@ -21,7 +21,7 @@ FRAMES = 10
 """Number of times that a code is repeated to be measured."""
 DEAD_SHARE = 0.02
 """A code is dead if its share of the training frames is below this part of an even share."""
-CODE_DESCRIPTORS = tuple(name for name, entry in DESCRIPTORS.items() if entry.is_a_curve and name != "loudness")
+CODE_DESCRIPTORS = tuple(name for name in DESCRIPTORS if name != "loudness")
 """Descriptors of codes. Loudness is none of them, because it depends on the gain condition and not on the code."""
 
 

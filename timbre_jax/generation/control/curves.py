@@ -37,8 +37,6 @@ class Curve:
 
     def __post_init__(self):
         entry = descriptor(self.descriptor)
-        if not entry.is_a_curve:
-            raise ValueError(f"{self.descriptor}: one number per sound, which cannot follow a curve")
         times, values = np.asarray(self.times, np.float64), np.asarray(self.values, np.float64)
         prefix = f"{self.origin}: " if self.origin else ""
         if times.ndim != 1 or times.shape != values.shape or not len(times):
