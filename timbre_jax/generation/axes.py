@@ -88,7 +88,9 @@ class Axes:
 
 
 def fit_axes(latents: np.ndarray) -> Axes:
-    """Fits axes to latents [K, D] of frames or sounds by PCA; latents that are not finite are ignored.
+    """Fits axes to latents [K, D] of frames or sounds by PCA.
+
+    Latents that are not finite are ignored.
 
     Raises:
       ValueError: latents of another shape, or fewer than two finite ones.
