@@ -107,8 +107,8 @@ class MixedSettings(FileSettings):
 
     mixed_by: str = setting(
         "vectors",
-        "Mix latents as vectors, mix them and use the nearest codes (discrete spaces only), or crossfade the sounds "
-        "(--mode=interpolate only).",
+        "How sounds are mixed: as vectors, as vectors replaced by the nearest codes (discrete spaces only), or as a crossfade of "
+        "the sounds (--mode=interpolate only).",
         choices=("vectors", "codes", "crossfade"),
     )
 
@@ -139,8 +139,8 @@ class Sample(HeldSettings):
     number: int = setting(8, "Number of sounds.", low=1)
     draw_from: str = setting(
         "training",
-        "Distribution of the latents: a Gaussian fitted to the training set, or the standard normal prior (only in static "
-        "spaces).",
+        "Distribution of the latents: a Gaussian fitted to the training set, or the standard normal prior (static spaces "
+        "only).",
         choices=("training", "prior"),
     )
     spread: float = setting(1.0, "Factor on the standard deviation of the latents; below 1, sounds are more typical.", low=0.0)
@@ -273,7 +273,7 @@ class Plane(MixedSettings):
 
     at: tuple[tuple[float, float], ...] = setting(
         (),
-        'Points of the square, from 0 to 1, as "x,y;x,y"; the sound moves through them from start to end.',
+        'Points of the square with the files at 0,0, 1,0, 0,1 and 1,1, as "x,y;x,y"; the sound moves through them in time.',
         parse=lambda text: parse_points(text),
     )
 
