@@ -107,8 +107,8 @@ class MixedSettings(FileSettings):
 
     mixed_by: str = setting(
         "vectors",
-        "How sounds are mixed: as vectors, as vectors replaced by the nearest codes (discrete spaces only), or as a crossfade of "
-        "the sounds (--mode=interpolate only).",
+        "How sounds are mixed: as vectors, as vectors replaced by the nearest codes (discrete spaces only), or as a crossfade "
+        "of the sounds (--mode=interpolate only).",
         choices=("vectors", "codes", "crossfade"),
     )
 
