@@ -143,7 +143,7 @@ BEST = "--config=notes_best"
             1,
         ),
         (("train", BEST, "--workdir=TMP/run", "--config.data.store=TMP"), "no finished store (it has no index.json)", 1),
-        (("generate", "--workdir=TMP", "--out=TMP/text.py"), "text.py is a file; sounds need a folder", 1),
+        (("generate", "--workdir=TMP", "--out=TMP/text.py"), "text.py: is a file, expected a folder", 1),
         (("generate", "--workdir=TMP", "--out=TMP/text.py/out"), "is not a run", 1),
         (("analyze", "--workdir=~/no-such-run", "--out=TMP/out"), "TMP/home/no-such-run: no such folder", 1),
     ],

@@ -53,7 +53,7 @@ def masked_scores(
       features: of M sounds, in the space's representation.
       masks: [K, D], true for latents that are on.
       baseline: "mean" or "zero", see `baseline_values`.
-      batch_size: sounds decoded at once; None: `default_batch`.
+      batch_size: sounds decoded at once; None: `default_batch_size`.
 
     Returns:
       MSE and SSIM [M, K].

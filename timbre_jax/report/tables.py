@@ -118,12 +118,12 @@ def axis_correlation_tables(analysis: SeriesAnalysis) -> list[Table]:
 
 def code_table(codes: Codes) -> Table:
     """Returns every code: its uses, its descriptors, its place in the plane."""
-    described = codes.table.described
+    means = codes.table.means
     names = [" ".join(map(str, np.atleast_1d(code).tolist())) for code in codes.table.codes]
     counts = codes.uses.counts[0].astype(int).tolist()
-    lines = (names, counts, *(x.tolist() for x in described.values()), *codes.plane.T.tolist())
+    lines = (names, counts, *(x.tolist() for x in means.values()), *codes.plane.T.tolist())
     caption = "Codes decoded alone: uses by the sounds analyzed; descriptors (0: none); place in the PCA of the codes' vectors."
-    return Table("code_table", ("code", "uses", *described, "x", "y"), tuple(zip(*lines, strict=True)), caption)
+    return Table("code_table", ("code", "uses", *means, "x", "y"), tuple(zip(*lines, strict=True)), caption)
 
 
 def verdicts(analysis: StaticAnalysis) -> Table | None:
