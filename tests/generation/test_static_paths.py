@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.helpers.planted import FACTORS, fitted_space, planted_notes
-from timbre_jax.analysis.direction import direction_effects, harmonic_qualities
+from timbre_jax.analysis.direction import direction_effects, harmonic_descriptors
 from timbre_jax.generation.static_paths import combine, interpolate, sample_aggregate, sample_prior, sweep, vary
 
 COORDINATES = st.lists(st.floats(-5, 5, width=32), min_size=3, max_size=3)
@@ -77,7 +77,7 @@ def test_samples_have_the_statistics_of_their_source_and_their_own_noise(space):
 
 def test_every_planted_direction_is_heard_as_what_it_is(space):
     effects = direction_effects(space, steps=5)
-    change = {name: np.abs(values[:, -1] - values[:, 0]) for name, values in effects.qualities.items()}
+    change = {name: np.abs(values[:, -1] - values[:, 0]) for name, values in effects.descriptors.items()}
     assert change["pitch_semitones"].argmax() == FACTORS.index("pitch")
     assert change["level_db"].argmax() == FACTORS.index("level")
     assert change["brightness_harmonics"].argmax() == FACTORS.index("brightness")
@@ -92,7 +92,7 @@ def test_qualities_of_a_known_sound():
     level = np.full((2, 100, 3), -100.0)
     level[0, :, 0] = -20.0
     level[1, 50:, 2] = -40.0
-    found = harmonic_qualities(f0, level, rate=50.0)
+    found = harmonic_descriptors(f0, level, rate=50.0)
     np.testing.assert_allclose(found["pitch_semitones"], [69, 81])
     np.testing.assert_allclose(found["level_db"], [-20, -40], atol=1e-3)
     np.testing.assert_allclose(found["brightness_harmonics"], [1, 3], atol=0.01)

@@ -138,7 +138,7 @@ def _explanation_figures(e: Explanations) -> dict:
             "temporal_centroid_seconds": ("Center in time: plucked to held", "seconds"),
         }
         found["directions"] = plots.curves(
-            [(*titles[name], share, quality) for name, quality in e.directions.qualities.items()],
+            [(*titles[name], share, curve) for name, curve in e.directions.descriptors.items()],
             shared_xlabel="position in the latent's range (%)",
         )
     return found
