@@ -1,6 +1,6 @@
-"""Pictures of plain data: every function takes arrays or a result record and gives back a matplotlib `Figure`.
+"""Figures of arrays and records: every function returns a matplotlib `Figure`.
 
-matplotlib is imported where used and without pyplot: no window, no global state.
+matplotlib is imported where it is used and without pyplot, so that there is no window and no global state.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ IMAGE, DIVERGING = "magma", "RdBu_r"
 
 
 def styled(draw: Callable) -> Callable:
-    """Draws under the house's style; the caller's matplotlib settings stay as they are."""
+    """Decorates a drawing function to use `STYLE`, without a change to the settings of the caller."""
 
     @functools.wraps(draw)
     def wrapper(*args, **kwargs):
@@ -54,7 +54,7 @@ def styled(draw: Callable) -> Callable:
 
 
 def new_figure(width: float, height: float, rows: int = 1, columns: int = 1, **options):
-    """A figure (inches) without pyplot and its axes [rows, columns]."""
+    """Returns a figure of a size in inches and its axes [rows, columns]."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
@@ -62,14 +62,18 @@ def new_figure(width: float, height: float, rows: int = 1, columns: int = 1, **o
 
 
 def panel_grid(count: int, columns: int, *, width: float, height: float, margin: tuple[float, float], **options):
-    """A figure with at least `columns` panels side by side, and the axes of its `count` panels; the rest is hidden.
+    """Creates a figure with panels in rows.
 
     Args:
       count: number of panels.
-      columns: panels side by side; fewer if there are fewer.
-      width, height: of a panel, in inches.
-      margin: width and height that the figure has beyond its panels, in inches.
-      options: of `matplotlib.figure.Figure.subplots`.
+      columns: panels in a row; fewer if there are fewer panels.
+      width: width of a panel in inches.
+      height: height of a panel in inches.
+      margin: additional width and height of the figure in inches.
+      **options: arguments of `matplotlib.figure.Figure.subplots`.
+
+    Returns:
+      The figure, the axes of its panels in a list, and all axes [rows, columns]; unused ones are hidden.
     """
     columns = min(columns, count)
     rows = -(-count // columns)
@@ -100,8 +104,8 @@ def save_png(figure, path: str | os.PathLike, *, dpi: int = 110) -> bytes:
 
 
 @styled
-def distribution(box, *, title: str = "Distribution of every latent"):
-    """A `statistics.BoxPlot` as a box plot."""
+def distribution(box, *, title: str = "Distribution of the latents"):
+    """Draws a `statistics.BoxPlot`."""
     size = len(box.median)
     figure, axes = new_figure(min(max(6.0, 0.75 * size + 1.5), 18), 3.8)
     ax = axes[0, 0]
@@ -136,7 +140,15 @@ def bars(
     columns: int = 3,
     colors: Sequence[str] = SEQUENCE,
 ):
-    """One bar panel for each (title, values [D], low [D] or None, high [D] or None); lines: (panel, height, label)."""
+    """Draws panels of bars with intervals.
+
+    Args:
+      panels: (title, values [D], low [D] or None, high [D] or None) for each panel.
+      ylabel: label of the vertical axes.
+      lines: horizontal lines, (index of the panel, height, label).
+      columns: panels in a row.
+      colors: colors of the panels, repeated if there are fewer.
+    """
     figure, axes, grid = panel_grid(len(panels), columns, width=4.0, height=2.9, margin=(0.4, 0.0))
     for position, (ax, (title, values, low, high)) in enumerate(zip(axes, panels, strict=True)):
         place = np.arange(len(values))
@@ -171,9 +183,15 @@ def curves(
     columns: int = 2,
     legend: str = "latent",
 ):
-    """Lines of every latent: panels of (title, label, x [A], y [D, A]).
+    """Draws panels with a curve for every latent.
 
-    The label names a panel's x axis; where `shared_xlabel` is given, it names its y axis.
+    Args:
+      panels: (title, label of the horizontal axis, x [A], y [D, A]) for each panel; with `shared_xlabel`, the label is that of
+        the vertical axis.
+      ylabel: label of the vertical axes.
+      shared_xlabel: label of all horizontal axes.
+      columns: panels in a row.
+      legend: title of the legend.
     """
     figure, axes, _ = panel_grid(len(panels), columns, width=4.9, height=3.0, margin=(0.9, 0.3))
     for ax, (title, label, x, y) in zip(axes, panels, strict=True):
@@ -199,7 +217,20 @@ def heatmap(
     xlabel: str = "",
     faint: np.ndarray | None = None,
 ):
-    """A matrix [R, C] with a text in every cell (two decimals by default); `faint` [R, C]: cells with gray text."""
+    """Draws a matrix with a text in every cell.
+
+    Args:
+      values: [R, C].
+      rows: names [R].
+      columns: names [C].
+      title: title of the figure.
+      text: texts of the cells [R, C]; None: the values with two decimals.
+      limits: values at both ends of the colors; None: symmetric about 0.
+      colors: name of a matplotlib color map.
+      label: label of the color bar.
+      xlabel: label of the horizontal axis.
+      faint: cells with gray text, bool [R, C].
+    """
     values = np.asarray(values, np.float64)
     figure, axes = new_figure(min(max(5.0, 0.72 * len(columns) + 2.6), 18), max(2.2, 0.36 * len(rows) + 1.5))
     ax = axes[0, 0]
@@ -231,9 +262,13 @@ def scatter(
     colors: np.ndarray | None = None,
     color_label: str = "",
 ):
-    """Draws maps side by side, each (title, points [K, 2], their rows [K] in the labels).
+    """Draws maps side by side.
 
-    Points are colored by class labels [M], or by numbers `colors` [M].
+    Args:
+      maps: (title, points [K, 2], rows [K] of the points in the labels) for each map.
+      labels: classes [M], which color the points.
+      colors: numbers [M] that color the points instead.
+      color_label: label of the color bar.
     """
     figure, axes = new_figure(5.4 * len(maps) + (1.2 if colors is None else 0.8), 4.8, 1, len(maps))
     classes, ids = np.unique(np.asarray(labels), return_inverse=True)
@@ -269,7 +304,14 @@ def images(
     rows_named: Sequence[str] | None = None,
     seconds: float | None = None,
 ):
-    """Feature images [N, F] on one scale from 0 to 1, time to the right, the first feature at the bottom."""
+    """Draws feature images on a scale from 0 to 1, with the first feature at the bottom.
+
+    Args:
+      panels: (title, image [N, F]) for each panel.
+      columns: panels in a row.
+      rows_named: names of the features; None: numbers.
+      seconds: length of the images; None: label the axis in frames.
+    """
     figure, axes, grid = panel_grid(len(panels), columns, width=3.0, height=1.75, margin=(0.6, 0.5), sharex=True, sharey=True)
     for ax, (title, values) in zip(axes, panels, strict=True):
         frames, features = values.shape
@@ -283,13 +325,13 @@ def images(
             ax.set_yticks(np.arange(features), rows_named, fontsize=7)
     for ax in grid[-1]:
         ax.set_xlabel("seconds" if seconds else "frame", fontsize=8)
-    color_bar(figure, shown, grid, label="common scale, 0 to 1", shrink=0.7, pad=0.01)
+    color_bar(figure, shown, grid, label="common scale", shrink=0.7, pad=0.01)
     return figure
 
 
 @styled
 def ranges(result, *, columns: int = 4):
-    """A `statistics.RangeClasses`: for every latent, the share of every class in each range, as stacked bars."""
+    """Draws a `statistics.RangeClasses` as stacked bars: shares of the classes in each range."""
     size, bins, classes = result.probability.shape
     figure, axes, grid = panel_grid(size, columns, width=2.7, height=2.3, margin=(1.2, 0.2), sharey=True)
     for d, ax in enumerate(axes):
@@ -312,7 +354,7 @@ def ranges(result, *, columns: int = 4):
 
 @styled
 def paired_bars(labels: Sequence[str], pairs: Sequence[tuple[str, np.ndarray]], *, ylabel: str, title: str = ""):
-    """Bars of two or more series side by side."""
+    """Draws bars of two or more series [C], (name, values), side by side."""
     figure, axes = new_figure(max(6.0, 0.8 * len(labels) + 1.5), 3.4)
     ax = axes[0, 0]
     width = 0.8 / len(pairs)
