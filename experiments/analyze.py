@@ -5,7 +5,7 @@
 
 Writes OUT/report.html (one self-contained page), OUT/tables/*.csv, OUT/plots/*.png, OUT/audio/*.wav (original,
 reconstruction and each ablation of a few notes; a sweep of every latent) and OUT/results.json, a list of {name, value,
-low, high, floor, definition} with stable names.
+low, high, baseline, definition} with stable names.
 
 For a space with a latent a frame (timbre_jax/analysis/series.py): sounds with their curves, movement of the latents, playable
 axes and their correlation with descriptors frame by frame, codes, and explanations of points that are held.

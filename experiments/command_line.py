@@ -97,7 +97,8 @@ def define_flags(*kinds: type, **named: type) -> None:
         lines = [text if len(texts) == 1 else f"{', '.join(names)}: {text}" for text, names in texts.items()]
         kind, field = owners[0]
         limits, wanted = field.metadata, field_types(kind)[name]
-        define: Callable = {bool: flags.DEFINE_bool, tuple: flags.DEFINE_list}.get(wanted, flags.DEFINE_string)
+        by_type: dict = {bool: flags.DEFINE_bool, tuple: flags.DEFINE_list, list: flags.DEFINE_multi_string}
+        define: Callable = by_type.get(wanted, flags.DEFINE_string)
         options: dict = {}
         if limits.get("parse"):
             define = flags.DEFINE_string

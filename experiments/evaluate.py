@@ -15,8 +15,8 @@ defines them). Without it, runs of harmonic notes are scored as above, spaces wi
 others by lsd,stft,odg,ndb,kernel. For discrete spaces, another table gives the use of the codes; family_knn goes by the mean of
 a sound's latents, weighted by amplitude.
 
-Writes OUT/scores.md, OUT/scores.csv and OUT/results.json, a list of {name, value, low, high, floor, definition}; where sounds
-are compared also sounds.csv, classes.csv and, against the reference run sound by sound, paired.csv; of discrete spaces
+Writes OUT/scores.md, OUT/scores.csv and OUT/results.json, a list of {name, value, low, high, baseline, definition}; where
+sounds are compared also sounds.csv, classes.csv and, against the reference run sound by sound, paired.csv; of discrete spaces
 codes.csv.
 """
 

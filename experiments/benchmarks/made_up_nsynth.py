@@ -133,7 +133,7 @@ def _shards(count: int) -> list[range]:
 def _write_shards(folder: Path, form: str, split: str, count: int) -> None:
     from tensorflow_datasets.proto import tf_example_pb2
 
-    from timbre_jax.data.prepare.shards import RecordWriter
+    from timbre_jax.data.array_records import RecordWriter
 
     made, parts = notes(split, count), _shards(count)
     offset = INSTRUMENTS["train"] if split != "train" else 0

@@ -89,7 +89,6 @@ def control_accuracy(settings: ControlAccuracy):
       ValueError: the run is not of a series space, or the sounds are too few.
     """
     from timbre_jax.evaluation.runs import open_run
-    from timbre_jax.generation.control.results import is_discrete
     from timbre_jax.metrics.table import Table
     from timbre_jax.report import plots
     from timbre_jax.report.series_plots import control_figure
@@ -102,7 +101,7 @@ def control_accuracy(settings: ControlAccuracy):
         from timbre_jax.generation.control.gradient_search import begin
 
         starts, ids = begin(run.space, seconds=settings.seconds), [""] * curves
-    follow = _follow_codes if is_discrete(run.space) else _follow_latents
+    follow = _follow_codes if run.space.model.is_discrete else _follow_latents
     controlled, plain, uncontrolled = follow(run.space, descriptor, starts, curves, settings.seed, settings.progress)
     records = []
     for number, result in enumerate(controlled):
@@ -144,13 +143,11 @@ def _write_curve(folder: Path, number: int, result, sample_rate: int) -> None:
     """Writes a controlled sound and its curves."""
     from timbre_jax.files import write_text
     from timbre_jax.generation.sound_files import write_sound
-    from timbre_jax.metrics.table import Table
 
     shape, rate = KINDS[number % len(KINDS)]
     name = f"control_{number:02d}_{shape}_{rate:g}hz"
     write_sound(folder / f"{name}.wav", result.wave, sample_rate)
-    columns, rows = result.rows()
-    write_text(folder / f"{name}.csv", Table("curves", columns, tuple(map(tuple, rows))).csv())
+    write_text(folder / f"{name}.csv", result.table().csv())
 
 
 def _unit(name: str) -> str:
@@ -216,8 +213,8 @@ def _follow_codes(space, name: str, starts, number: int, seed: int, progress: bo
     made, plain = [], []
     for row, curve in enumerate(tqdm(curves, desc="curves", disable=not progress)):
         own = _row(starts, row)
-        plain.append(control_codes(space, table, [curve], start=own, near=False, smoothness=0.0, rounds=1))
-        made.append(control_codes(space, table, [curve], start=own, near=near))
+        plain.append(control_codes(space, table, [curve], own, near=False, smoothness=0.0, rounds=1))
+        made.append(control_codes(space, table, [curve], own, near=near))
     return made, plain, _uncontrolled(space, name, starts, made)
 
 
@@ -277,8 +274,9 @@ def summarize(records: list[dict], name: str, where: str):
     results.append(
         Result(f"control/{name}/correlation_good", interval.value, interval.low, interval.high, None, f"{told}. {where}")
     )
-    caption = f"Means over curves with 95 % intervals over curves; floor: the start without control. {where}."
-    return Table("control", ("measure", "value", "low", "high", "worst", "floor", "definition"), tuple(rows), caption), results
+    caption = f"Means over curves with 95 % intervals over curves; baseline: the start without control. {where}."
+    columns = ("measure", "value", "low", "high", "worst", "baseline", "definition")
+    return Table("control", columns, tuple(rows), caption), results
 
 
 if __name__ == "__main__":

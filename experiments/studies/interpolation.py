@@ -81,13 +81,12 @@ def measure_interpolation(settings: Interpolation):
     from timbre_jax.data.store import Store
     from timbre_jax.evaluation.runs import default_store, open_run, read_notes
     from timbre_jax.generation.control.code_table import code_table, training_share
-    from timbre_jax.generation.control.results import is_discrete
     from timbre_jax.generation.interpolation import EVEN
     from timbre_jax.metrics.table import Table
     from timbre_jax.report import plots
 
     run, out = open_run(settings.workdir, kind="series", why="an interpolation of series"), Path(settings.out)
-    space, discrete = run.space, is_discrete(run.space)
+    space, discrete = run.space, run.space.model.is_discrete
     if settings.mixed_by == "codes" and not discrete:
         raise ValueError("--mixed_by=codes needs a discrete space; this one is continuous")
     opened = Store.open(settings.store or default_store(run))

@@ -258,7 +258,7 @@ def _define_flags() -> None:
     flags.DEFINE_integer("sample_rate", 16000, "Hz; a store has its own.", lower_bound=8000, upper_bound=48000)
     flags.DEFINE_enum("preset", "rebnord2022", ["rebnord2022", "samplevae"], "Windows and bands of the spectrograms.")
     flags.DEFINE_list("only", [], f"Rows to make, with commas; all if empty. There are: {', '.join(ROWS)}.")
-    flags.DEFINE_string("out", "", "File to write to: JSON, {name, value, low, high, floor, definition}.")
+    flags.DEFINE_string("out", "", "File to write to: JSON, {name, value, low, high, baseline, definition}.")
 
 
 def main(_: Sequence[str]) -> None:

@@ -197,9 +197,11 @@ def _line(way: Way, library, unseen, mean, distances, ours, groups) -> dict:
 
 
 def _map_scores(way: Way, library, unseen) -> dict:
+    from sklearn.manifold import trustworthiness
+
     from timbre_jax.metrics.bootstrap import mean_interval
     from timbre_jax.metrics.knn import nearest_neighbors, vote
-    from timbre_jax.metrics.map_quality import continuity, map_accuracy, trustworthiness
+    from timbre_jax.metrics.map_quality import map_accuracy
 
     names = ("named", "named_low", "named_high", "named_library", "trustworthiness", "continuity")
     scores = dict.fromkeys(names, float("nan"))
@@ -207,8 +209,8 @@ def _map_scores(way: Way, library, unseen) -> dict:
         return scores
     places = way.library_places
     k = min(NEIGHBORS, (len(places) - 1) // 2)
-    scores["trustworthiness"] = trustworthiness(library.latents, places, k=k)
-    scores["continuity"] = continuity(library.latents, places, k=k)
+    scores["trustworthiness"] = trustworthiness(library.latents, places, n_neighbors=k)
+    scores["continuity"] = trustworthiness(places, library.latents, n_neighbors=k)
     known, asked = library.named, unseen.named
     if known.sum() > VOTERS and asked.any():
         near = nearest_neighbors(places[known], way.places[asked], k=VOTERS)

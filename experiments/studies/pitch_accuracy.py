@@ -171,17 +171,17 @@ def _define_flags() -> None:
     flags.DEFINE_integer("number", 400, "How many notes to render.", lower_bound=1)
     flags.DEFINE_integer("seed", 1, "Seed of the choice of notes.")
     flags.DEFINE_string("nsynth", "", "Folder or archive of real notes in NSynth's form.")
-    flags.DEFINE_string("out", "", "File to write the rows to: JSON, {name, value, low, high, floor, definition}.")
+    flags.DEFINE_string("out", "", "File to write the rows to: JSON, {name, value, low, high, baseline, definition}.")
 
 
 def main(_: Sequence[str]) -> None:
-    from timbre_jax.metrics.table import results_table, write_results
+    from timbre_jax.metrics.table import Table, write_results
 
     values = flags.FLAGS
     command_line.use_compilation_cache()
     rendered = measure_rendered(values.number, values.seed)
     rows = results(rendered, measure_real(values.nsynth) if values.nsynth else [])
-    print(results_table(rows).markdown())
+    print(Table.from_records("results", [vars(row) for row in rows]).markdown())
     print(apart(rendered))
     if values.out:
         write_results(values.out, rows)

@@ -153,7 +153,7 @@ def beside_the_thesis(scores: Path, store: str, results: Mapping[str, Any], *, r
         if row is None:
             return None
         if metric == "ndb":
-            return f"{row.value:.0f} (by chance {row.floor:.1f})"
+            return f"{row.value:.0f} (by chance {row.baseline:.1f})"
         return f"{row.value:.4g}" if row.low is None else f"{row.value:.4g} ({row.low:.4g}–{row.high:.4g})"
 
     records = []

@@ -168,8 +168,8 @@ def _report(path: Path, stores, known, progress: bool) -> None:
                 train, held = (_points(image_embedding(embedding), x) for x in (known[0], images))
                 there, asked = known[2] != UNLABELLED, names != UNLABELLED
                 told = neighbor_accuracy(train[there], known[2][there], held[asked], names[asked])
-                share, floor = 100 * told.accuracy, 100 * told.floor
-                line = f"{store.path.name} {split}, {Path(embedding).stem}: class {share:.1f} % (floor {floor:.1f} %)"
+                share, baseline = 100 * told.accuracy, 100 * told.baseline
+                line = f"{store.path.name} {split}, {Path(embedding).stem}: class {share:.1f} % (baseline {baseline:.1f} %)"
                 old, new = known[1] >= 0, pitch >= 0
                 if old.any() and new.any():
                     note = neighbor_accuracy(train[old], known[1][old], held[new], pitch[new])

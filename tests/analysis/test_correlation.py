@@ -33,9 +33,9 @@ def test_floor_is_the_95th_percentile_of_independent_ranks(data):
     latents, labels = data
     result = correlation(latents, labels, permutations=1000)
     # |r| of n = 150 independent ranks is normal with deviation 1 / sqrt(149): 95 % lie below 1.96 / sqrt(149) = 0.161.
-    np.testing.assert_allclose(result.floor[:2], 0.161, atol=0.02)
-    assert np.abs(result.value[0, 0]) > result.floor[0, 0]
-    assert np.isnan(result.floor[2]).all()
+    np.testing.assert_allclose(result.chance[:2], 0.161, atol=0.02)
+    assert np.abs(result.value[0, 0]) > result.chance[0, 0]
+    assert np.isnan(result.chance[2]).all()
     assert len(result.table().rows) == 6
 
 
@@ -73,7 +73,7 @@ def test_number_constant_within_few_instruments_is_not_beyond_chance():
     result = correlation(
         latent[:, None] + 0.01 * generator.standard_normal((100, 1)), {"bright": bright, "pitch": pitch}, groups
     )
-    assert abs(result.value[0, 0]) > result.floor[0, 0]
+    assert abs(result.value[0, 0]) > result.chance[0, 0]
     assert result.beyond_chance().tolist() == [[False, True]]
     # A single instrument has no interval.
     alone = correlation(latent[:, None], {"pitch": pitch}, np.zeros(100))

@@ -89,7 +89,7 @@ def test_label_probe_is_at_chance_without_and_accurate_with_information():
     )  # fmt: skip
     row = next(row for row in measure_invariance(frames_with_labels, steps=200) if row.name == "label/family")
     assert row.value > 0.9
-    assert row.floor == pytest.approx(1 / 3)
+    assert row.baseline == pytest.approx(1 / 3)
 
 
 def test_probe_is_repeatable():

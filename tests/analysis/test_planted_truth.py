@@ -36,7 +36,7 @@ def test_correlation_assigns_each_factor_to_its_latent(planted, space, method):
     assert (np.abs(np.diag(result.value)) > 0.99).all()
     others = result.value[~np.eye(4, dtype=bool)]
     assert (np.abs(others) < 0.25).all()
-    assert (np.abs(np.diag(result.value)) > np.diag(result.floor)).all()
+    assert (np.abs(np.diag(result.value)) > np.diag(result.chance)).all()
     assert (result.low <= result.value + 1e-9).all()
     assert (result.high >= result.value - 1e-9).all()
 

@@ -44,7 +44,7 @@ def test_planted_pitch_is_correlated(analyzed):
     assert spearman.names[0] == "pitch"
     assert "velocity" not in spearman.names
     assert np.abs(spearman.value[:, 0]).max() > 0.9
-    assert result.quality.floors == {}
+    assert result.quality.baselines == {}
     assert len(result.explanations.groups) == 3
 
 

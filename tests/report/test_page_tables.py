@@ -1,4 +1,4 @@
-"""Tables of pages: intervals share a cell with their value, headers are words with units."""
+"""Tests of tables of pages: intervals in the cell of their value, headers with units."""
 
 from __future__ import annotations
 
@@ -30,5 +30,5 @@ def test_percentiles_are_a_column_of_their_own_and_hidden_columns_are_left_out()
 
 
 def test_more_than_seven_columns_are_an_error():
-    with pytest.raises(ValueError, match="table 't': 8 columns"):
+    with pytest.raises(ValueError, match="table 't': must have at most 7"):
         page_table(Table("t", tuple("abcdefgh"), ()))

@@ -22,7 +22,7 @@ class Correlation:
       value: [D, L] in [-1, 1]; nan if a latent or a number does not vary.
       low: [D, L], lower end of the 95 % interval over groups (instruments).
       high: [D, L], upper end of the interval.
-      floor: [D, L], chance level: the 95th percentile of |correlation| with numbers shuffled among the sounds.
+      chance: [D, L], chance level: the 95th percentile of |correlation| with numbers shuffled among the sounds.
     """
 
     method: str
@@ -30,7 +30,7 @@ class Correlation:
     value: np.ndarray
     low: np.ndarray
     high: np.ndarray
-    floor: np.ndarray
+    chance: np.ndarray
 
     def beyond_chance(self) -> np.ndarray:
         """Returns which correlations [D, L] exceed chance and have an interval without 0.
@@ -41,17 +41,17 @@ class Correlation:
         with np.errstate(invalid="ignore"):
             # A single instrument gives no interval, so that no correlation is significant.
             spans_zero = ~((self.low > 0.0) | (self.high < 0.0))
-            return (np.abs(self.value) > self.floor) & ~spans_zero
+            return (np.abs(self.value) > self.chance) & ~spans_zero
 
     def cell(self, latent: int, number: int) -> tuple[float, float, float, float]:
-        """Returns value, low, high and floor for one latent and one number."""
-        value, low, high, floor = (float(x[latent, number]) for x in (self.value, self.low, self.high, self.floor))
-        return value, low, high, floor
+        """Returns value, interval and chance level for one latent and one number."""
+        value, low, high, chance = (float(x[latent, number]) for x in (self.value, self.low, self.high, self.chance))
+        return value, low, high, chance
 
     def table(self) -> Table:
         """Returns a row for each pair of a latent and a number."""
         rows = tuple((d, name, *self.cell(d, n)) for n, name in enumerate(self.names) for d in range(len(self.value)))
-        columns = ("latent", "with", self.method, "low", "high", "floor")
+        columns = ("latent", "with", self.method, "low", "high", "chance")
         caption = (
             f"{self.method.capitalize()} correlation; values near -1 or 1 are strong. Chance level: the 95th percentile of "
             "|correlation| with shuffled numbers."
@@ -98,10 +98,10 @@ def correlation(
     interval = correlation_interval(x, y, groups, draws=resamples, seed=seed)
     generator = np.random.default_rng(seed)
     a, b = _unit(x), _unit(y)
-    chance = np.abs([a.T @ b[generator.permutation(len(x))] for _ in range(permutations)])
-    floor = np.where(np.isnan(interval.value), np.nan, np.percentile(chance, 95, axis=0))
+    shuffled = np.abs([a.T @ b[generator.permutation(len(x))] for _ in range(permutations)])
+    chance = np.where(np.isnan(interval.value), np.nan, np.percentile(shuffled, 95, axis=0))
     value, low, high = (np.asarray(x) for x in (interval.value, interval.low, interval.high))
-    return Correlation(method, tuple(labels), value, low, high, floor)
+    return Correlation(method, tuple(labels), value, low, high, chance)
 
 
 def ranks(values: np.ndarray) -> np.ndarray:

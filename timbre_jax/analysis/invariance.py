@@ -217,7 +217,7 @@ def measure_invariance(
             continue
         definition = (
             f"balanced accuracy of a fresh two-layer probe of {name} on the latents, {count} labels, {rate.groups} held-out "
-            "recordings; floor: chance"
+            "recordings; baseline: chance"
         )
         rows.append(Result(f"label/{name}", *rate.value_low_high(), 1.0 / count, definition))
     if len(frames.errors):

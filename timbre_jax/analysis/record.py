@@ -120,7 +120,7 @@ class FeatureQuality:
     Attributes:
       definition: definition of MSE and SSIM.
       scores: scores of the space.
-      floors: scores of baseline models on the same sounds, by name ("mean_image", "pca_8").
+      baselines: scores of baseline models on the same sounds, by name ("mean_image", "pca_8").
       families: kNN accuracy of the instrument family from the latents; None without training sounds.
       distances: log-spectral distances [n] to the recording in dB, by name ("reconstruction", "representation" for analysis
         and synthesis without the model, "mean_image").
@@ -130,7 +130,7 @@ class FeatureQuality:
 
     definition: str
     scores: Scores
-    floors: Mapping[str, Scores]
+    baselines: Mapping[str, Scores]
     families: NeighborAccuracy | None
     distances: Mapping[str, np.ndarray]
     distance_groups: np.ndarray

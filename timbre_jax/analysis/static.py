@@ -108,9 +108,9 @@ def project(points: np.ndarray, *, seed: int, active: bool) -> dict[str, Project
 def _quality(
     space: TimbreSpace, sounds: Sounds, points: np.ndarray, *, training: Sounds | None, trained_on: bool
 ) -> FeatureQuality:
-    floors, families, mean_image = {}, None, None
+    baselines, families, mean_image = {}, None, None
     if training is not None:
-        floors = baseline_scores(training.target, sounds.target, latent_size=space.latent_size)
+        baselines = baseline_scores(training.target, sounds.target, latent_size=space.latent_size)
         mean_image = np.asarray(training.features.values).mean(0)
         if not trained_on:  # The nearest neighbor of a training sound would be the sound itself.
             latents = np.asarray(encode_features(space, training.features).values)
@@ -119,7 +119,7 @@ def _quality(
     return FeatureQuality(
         definition=score_definition(space.representation),
         scores=reconstruction_scores(space, sounds.features, target=sounds.target),
-        floors=floors,
+        baselines=baselines,
         families=families,
         distances=distances,
         distance_groups=sounds.labels["instrument"][rows],

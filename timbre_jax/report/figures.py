@@ -110,9 +110,7 @@ def _explanation_figures(e: Explanations) -> dict:
     if e.sage is not None:
         importance["SAGE (MSE)"] = e.sage.shares
     drawn = {
-        "ablation": plots.bars(
-            panels, ylabel="SSIM", lines=lines, columns=2, colors=(plots.MAIN, plots.SECOND)
-        ),
+        "ablation": plots.bars(panels, ylabel="SSIM", lines=lines, columns=2, colors=(plots.MAIN, plots.SECOND)),
         "perturbation": plots.curves(
             [
                 ("Change in percent", "change (%)", *_with_zero(percent)),

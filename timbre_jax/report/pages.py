@@ -1,4 +1,4 @@
-"""Pages of analyses: the values that their templates show."""
+"""Page of an analysis: the values that its template shows."""
 
 from __future__ import annotations
 
@@ -53,7 +53,6 @@ def _static_values(analysis: StaticAnalysis, examples: Examples) -> dict:
     families, instruments = analysis.labels["family"], analysis.labels["instrument"]
     counts = [len(np.unique(instruments[families == family])) for family in np.unique(families)]
     low, high = min(counts), max(counts)
-    e = analysis.explanations
     return {
         "cards": _static_cards(analysis),
         "order": _order_table(analysis),
@@ -69,12 +68,12 @@ def _static_cards(analysis: StaticAnalysis) -> list[Card]:
     quality, cards = analysis.quality, []
     for measure, better in (("mse", "lower"), ("ssim", "higher")):
         interval = mean_interval(getattr(quality.scores, measure), analysis.groups)
-        baselines = [f"{plain_words(n)} {format_cell(float(getattr(s, measure).mean()))}" for n, s in quality.floors.items()]
+        baselines = [f"{plain_words(n)} {format_cell(float(getattr(s, measure).mean()))}" for n, s in quality.baselines.items()]
         details = _details(interval, baselines and f"Baselines: {', '.join(baselines)}")
         cards.append((f"{measure.upper()} ({better} is better)", format_cell(interval.value), details))
     if quality.families is not None:
         interval = mean_interval(100 * quality.families.correct, analysis.groups)
-        baseline = f"Baseline: most frequent family {100 * quality.families.floor:.0f} %"
+        baseline = f"Baseline: most frequent family {100 * quality.families.baseline:.0f} %"
         cards.append(("kNN accuracy of the family (higher is better)", f"{interval.value:.0f} %", _details(interval, baseline)))
     if quality.distances:
         interval = mean_interval(quality.distances["reconstruction"], quality.distance_groups)
@@ -118,7 +117,6 @@ def _players_of(waves: Mapping[str, np.ndarray]) -> tuple[dict, list]:
 
 
 def _series_values(analysis: SeriesAnalysis) -> dict:
-    e = analysis.explanations
     return {
         "cards": _series_cards(analysis),
         "order": _order_table(analysis),

@@ -41,7 +41,7 @@ IMAGE, DIVERGING = "magma", "RdBu_r"
 
 
 def styled(draw: Callable) -> Callable:
-    """Decorates a drawing function to use `STYLE`, without a change to the settings of the caller."""
+    """Decorates a drawing function to use `STYLE` and keep the settings of the caller."""
 
     @functools.wraps(draw)
     def wrapper(*args, **kwargs):

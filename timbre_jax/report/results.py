@@ -30,7 +30,7 @@ def _static_results(analysis: StaticAnalysis) -> Iterator[Result]:
     )
     for correlation in analysis.correlations.values():
         for n, label in enumerate(correlation.names):
-            text = f"{correlation.method} correlation; floor: 95th percentile of |correlation| with shuffled {label}; {where}"
+            text = f"{correlation.method} correlation; baseline: 95th percentile of |correlation| for shuffled {label}; {where}"
             for d in range(len(correlation.value)):
                 yield Result(f"correlation/{correlation.method}/{label}/latent_{d}", *correlation.cell(d, n), text)
     for label, statistics in analysis.classes.items():
@@ -43,33 +43,35 @@ def _static_results(analysis: StaticAnalysis) -> Iterator[Result]:
 
 def _quality_results(analysis: StaticAnalysis) -> Iterator[Result]:
     quality, groups, where = analysis.quality, analysis.groups, analysis.description
-    mean_image = quality.floors.get("mean_image")
+    mean_image = quality.baselines.get("mean_image")
     for measure in ("mse", "ssim"):
-        floor = None if mean_image is None else float(getattr(mean_image, measure).mean())
-        text = f"{measure.upper()} of the reconstruction, {quality.definition}; floor: mean image of the training set"
-        yield _result(f"reconstruction/{measure}", mean_interval(getattr(quality.scores, measure), groups), text, where, floor)
-        for name, scores in quality.floors.items():
+        baseline = None if mean_image is None else float(getattr(mean_image, measure).mean())
+        text = f"{measure.upper()} of the reconstruction, {quality.definition}; baseline: mean image of the training set"
+        yield _result(
+            f"reconstruction/{measure}", mean_interval(getattr(quality.scores, measure), groups), text, where, baseline
+        )
+        for name, scores in quality.baselines.items():
             text = (
                 f"{measure.upper()} of {name}, fitted on this scale to {quality.training_notes} training notes, "
                 f"{quality.definition}"
             )
-            yield _result(f"floor/{name}/{measure}", mean_interval(getattr(scores, measure), groups), text, where)
+            yield _result(f"baseline/{name}/{measure}", mean_interval(getattr(scores, measure), groups), text, where)
     if quality.families is not None:
         text = (
-            f"kNN accuracy of the family from the 5 nearest of {quality.training_notes} training latents (distances in training "
-            "standard deviations); floor: most frequent family of the training notes"
+            f"kNN accuracy of the family from the 5 nearest of {quality.training_notes} training latents (distances in "
+            "training standard deviations); baseline: most frequent family of the training notes"
         )
         interval = mean_interval(quality.families.correct, groups)
-        yield _result("family/knn_accuracy", interval, text, where, quality.families.floor)
+        yield _result("family/knn_accuracy", interval, text, where, quality.families.baseline)
     for name, values in quality.distances.items():
-        has_floor = "mean_image" in quality.distances and name != "mean_image"
+        has_baseline = "mean_image" in quality.distances and name != "mean_image"
         text = (
-            f"log-spectral distance in dB of the sound ({name}) to the recording, 1024-point Hann frames, hop 256, levels below "
-            f"-80 dB raised to it; {COUNTED}; {len(values)} notes; floor: mean of the training features"
+            f"log-spectral distance in dB of the sound ({name}) to the recording, 1024-point Hann frames, hop 256, levels "
+            f"below -80 dB raised to it; {COUNTED}; {len(values)} notes; baseline: mean of the training features"
         )
         interval = mean_interval(values, quality.distance_groups)
-        floor = float(quality.distances["mean_image"].mean()) if has_floor else None
-        yield _result(f"sound/{name}/log_spectral_distance", interval, text, where, floor)
+        baseline = float(quality.distances["mean_image"].mean()) if has_baseline else None
+        yield _result(f"sound/{name}/log_spectral_distance", interval, text, where, baseline)
 
 
 def _explanation_results(e: Explanations, description: str) -> Iterator[Result]:
@@ -133,12 +135,12 @@ def _series_results(analysis: SeriesAnalysis) -> Iterator[Result]:
             yield Result(f"series/{name}/{analysis.moving}_{d}", value, definition=f"{text}; {where}")
     for c in analysis.correlations.values():
         for n, name in enumerate(c.names):
-            text = f"{c.method} correlation of a latent axis with {name} of the same frames; floor: shuffled frames; {where}"
+            text = f"{c.method} correlation of a latent axis with {name}; baseline: shuffled frames; {where}"
             for d in range(len(c.value)):
                 yield Result(f"correlation/{name}/axis_{d}", *c.cell(d, n), text)
     if analysis.codes is not None:
         uses = analysis.codes.uses
-        text = f"perplexity: exp of the entropy of the shares of {uses.counts.shape[1]} codes; floor: one code; {where}"
+        text = f"perplexity: exp of the entropy of the shares of {uses.counts.shape[1]} codes; baseline: one code; {where}"
         for q in range(len(uses.counts)):
             yield Result(f"codes/perplexity/codebook_{q}", *uses.perplexity.value_low_high(q), 1.0, text)
     if (e := analysis.explanations) is not None:
@@ -149,5 +151,5 @@ def _series_results(analysis: SeriesAnalysis) -> Iterator[Result]:
                 yield Result(f"importance/{name}/latent_{d}", float(value), definition=f"importance by {method}; {held}")
 
 
-def _result(name: str, interval: Interval, definition: str, where: str, floor: float | None = None) -> Result:
-    return Result(name, *interval.value_low_high(), floor, f"{definition}; {where}")
+def _result(name: str, interval: Interval, definition: str, where: str, baseline: float | None = None) -> Result:
+    return Result(name, *interval.value_low_high(), baseline, f"{definition}; {where}")

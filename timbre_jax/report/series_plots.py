@@ -12,7 +12,7 @@ from timbre_jax.report.plots import CLASS_COLORS, FAINT, MAIN, SECOND, THIRD, co
 
 @styled
 def moving_figure(curves: Mapping[str, Mapping[str, np.ndarray]], *, rate: float):
-    """Draws centroid and bandwidth of an interpolation over time (Caillon et al. 2020, fig. 3).
+    """Draws centroid and bandwidth of an interpolation (Caillon et al. 2020, fig. 3).
 
     Args:
       curves: {"centroid", "bandwidth", "weight": [N]} of the sounds "first", "second", "interpolated" and "crossfade"; silent
@@ -79,7 +79,9 @@ def control_figure(results: Sequence[Controlled], name: str, titles: Sequence[st
     figure, axes, grid = panel_grid(len(results), 4, width=2.75, height=1.7, margin=(0.0, 0.6), sharex=True, sharey=True)
     for ax, result, title in zip(axes, results, titles, strict=True):
         ax.plot(result.times, result.target[name], color=SECOND, linewidth=2.2, label="target")
-        ax.plot(result.times, np.where(result.heard, result.achieved[name], np.nan), color=MAIN, linewidth=1.1, label="achieved")
+        ax.plot(
+            result.times, np.where(result.heard, result.achieved[name], np.nan), color=MAIN, linewidth=1.1, label="achieved"
+        )
         error = result.errors()[name]
         ax.set_title(f"{title}: r = {error['correlation']:.2f}", fontsize=9)
     axes[0].legend(loc="upper right", fontsize=8)

@@ -40,7 +40,9 @@ def _static_tables(analysis: StaticAnalysis) -> list[Table]:
     if (families := analysis.quality.families) is not None:
         columns = ("truth", *map(str, families.classes))
         rows = tuple((str(c), *row) for c, row in zip(families.classes, families.confusion.tolist(), strict=True))
-        collected.append(Table("family_confusion", columns, rows, "Rows: true family. Columns: family of the 5 nearest training notes."))
+        collected.append(
+            Table("family_confusion", columns, rows, "Rows: true family. Columns: family of the 5 nearest training notes.")
+        )
     collected += _explanation_tables(analysis.explanations)
     if (comparison := verdicts(analysis)) is not None:
         collected += [comparison, natsiou2023.separation_table(analysis.classes["family"])]
@@ -48,7 +50,12 @@ def _static_tables(analysis: StaticAnalysis) -> list[Table]:
 
 
 def _series_tables(analysis: SeriesAnalysis) -> list[Table]:
-    collected = [sound_quality_table(analysis.quality), analysis.statistics.table(), analysis.box.table(), analysis.axes.table()]
+    collected = [
+        sound_quality_table(analysis.quality),
+        analysis.statistics.table(),
+        analysis.box.table(),
+        analysis.axes.table(),
+    ]
     collected.append(point_table(analysis, "points", "Mean of the latents of each sound, weighted by amplitude."))
     collected += axis_correlation_tables(analysis)
     if analysis.codes is not None:
@@ -69,8 +76,8 @@ def _explanation_tables(e: Explanations | None) -> list[Table]:
 def score_table(analysis: StaticAnalysis) -> Table:
     """Returns MSE and SSIM of the space and of its baselines."""
     rows = []
-    floors = {plain_words(name): scores for name, scores in analysis.quality.floors.items()}
-    for name, scores in {f"{analysis.name} (this run)": analysis.quality.scores, **floors}.items():
+    baselines = {plain_words(name): scores for name, scores in analysis.quality.baselines.items()}
+    for name, scores in {f"{analysis.name} (this run)": analysis.quality.scores, **baselines}.items():
         cells = [mean_interval(x, analysis.groups).value_low_high() for x in (scores.mse, scores.ssim)]
         rows.append((name, *cells[0], *cells[1]))
     columns = ("model", "mse", "mse_low", "mse_high", "ssim", "ssim_low", "ssim_high")
@@ -85,8 +92,8 @@ def distance_table(quality: FeatureQuality) -> Table:
         for name, values in quality.distances.items()
     )
     caption = (
-        "Log-spectral distance to the recording; lower is better. 1024-point Hann frames, hop 256; levels more than 80 dB below "
-        "the loudest bin of the recording are raised to -80 dB."
+        "Log-spectral distance to the recording; lower is better. 1024-point Hann frames, hop 256; levels more than 80 dB "
+        "below the loudest bin of the recording are raised to -80 dB."
     )
     return Table("sound_distance", ("sound", "notes", "distance_db", "low", "high"), rows, caption)
 
@@ -140,5 +147,5 @@ def verdicts(analysis: StaticAnalysis) -> Table | None:
         least_resilient=e.perturbations["percent"].importance(measure="ssim").mean(0),
         mse=float(quality.scores.mse.mean()),
         ssim=float(quality.scores.ssim.mean()),
-        mean_image_mse=float(quality.floors["mean_image"].mse.mean()) if quality.floors else float("nan"),
+        mean_image_mse=float(quality.baselines["mean_image"].mse.mean()) if quality.baselines else float("nan"),
     )

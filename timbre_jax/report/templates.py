@@ -44,7 +44,13 @@ def environment(package: str = HOME) -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    created.filters |= {"inline": inline, "data_uri": data_uri, "wav_uri": wav_uri, "cell": format_cell, "page_table": page_table}
+    created.filters |= {
+        "inline": inline,
+        "data_uri": data_uri,
+        "wav_uri": wav_uri,
+        "cell": format_cell,
+        "page_table": page_table,
+    }
     created.globals["static"] = lambda name: Markup(static(name, package=package))
     return created
 

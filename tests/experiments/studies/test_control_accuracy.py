@@ -31,7 +31,7 @@ def test_a_discrete_run_is_measured(discrete_run, tmp_path):
     found = {result.name: result for result in read_results(tmp_path / "results.json")}
     median = found["control/centroid/median_error"]
     assert 0 <= median.low <= median.value <= median.high
-    assert median.floor is not None
+    assert median.baseline is not None
     lines = (tmp_path / "curves.csv").read_text().splitlines()
     assert len(lines) == 4
     values = [float(line.split(",")[lines[0].split(",").index("median_error")]) for line in lines[1:]]
@@ -62,7 +62,7 @@ def test_a_sound_in_which_nothing_is_heard_is_no_good_score():
     table, results = summarize([record(1.0, 0.9), record(nothing, nothing), record(3.0, 0.7)], "centroid", "here")
     found = {result.name: result for result in results}
     assert found["control/centroid/median_error"].value == pytest.approx(2.0)
-    assert found["control/centroid/median_error"].floor == pytest.approx(4.0)
+    assert found["control/centroid/median_error"].baseline == pytest.approx(4.0)
     assert "of 2 of 3 curves" in found["control/centroid/median_error"].definition
     assert found["control/centroid/correlation"].value == pytest.approx(1.6 / 3)
     assert "of 2 of 3 curves" in table.markdown()
