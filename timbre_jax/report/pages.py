@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from timbre_jax.analysis.correlation import Correlation
 from timbre_jax.analysis.record import Analysis, Examples, SeriesAnalysis, StaticAnalysis
 from timbre_jax.analysis.words import plain_words
 from timbre_jax.metrics.bootstrap import Interval, mean_interval
@@ -69,7 +70,7 @@ def _static_cards(analysis: StaticAnalysis) -> list[Card]:
     for measure, better in (("mse", "lower"), ("ssim", "higher")):
         interval = mean_interval(getattr(quality.scores, measure), analysis.groups)
         baselines = [f"{plain_words(n)} {format_cell(float(getattr(s, measure).mean()))}" for n, s in quality.baselines.items()]
-        details = _details(interval, baselines and f"Baselines: {', '.join(baselines)}")
+        details = _details(interval, f"Baselines: {', '.join(baselines)}" if baselines else "")
         cards.append((f"{measure.upper()} ({better} is better)", format_cell(interval.value), details))
     if quality.families is not None:
         interval = mean_interval(100 * quality.families.correct, analysis.groups)
@@ -92,17 +93,20 @@ def _order_table(analysis: Analysis) -> Table | None:
     """Returns the eight most important latents; None without explanations."""
     if analysis.explanations is None:
         return None
-    agreement, spearman = analysis.explanations.agreement, analysis.correlations.get("spearman")
-    columns, rows = ["latent", "mean_rank"], [[int(d), float(agreement.consensus[d])] for d in agreement.order()[:8]]
-    if isinstance(analysis, StaticAnalysis) and spearman is not None:
-        columns.append("strongest_correlation")
-        strength = np.where(spearman.beyond_chance(), np.nan_to_num(np.abs(spearman.value)), 0.0)
-        for row in rows:
-            n = int(strength[row[0]].argmax())
-            name = f"{spearman.names[n].removesuffix('_hz')} ({spearman.value[row[0], n]:+.2f})"
-            row.append(name if strength[row[0], n] > 0 else None)
+    agreement, correlation = analysis.explanations.agreement, analysis.correlations.get("spearman")
+    order = agreement.order()[:8].tolist()
+    columns: dict[str, list] = {"latent": order, "mean_rank": agreement.consensus[order].tolist()}
+    if isinstance(analysis, StaticAnalysis) and correlation is not None:
+        columns["strongest_correlation"] = [_strongest(correlation, latent) for latent in order]
     caption = f"Latents by their mean rank over {len(agreement.names)} methods; rank 1 is the most important."
-    return Table("importance_ranks", tuple(columns), tuple(map(tuple, rows)), caption)
+    return Table("importance_ranks", tuple(columns), tuple(zip(*columns.values(), strict=True)), caption)
+
+
+def _strongest(correlation: Correlation, latent: int) -> str | None:
+    """Returns the known property with the strongest correlation beyond chance."""
+    strength = np.where(correlation.beyond_chance()[latent], np.abs(correlation.value[latent]), 0.0)
+    n = int(strength.argmax())
+    return f"{correlation.names[n].removesuffix('_hz')} ({correlation.value[latent, n]:+.2f})" if strength[n] > 0 else None
 
 
 def _players_of(waves: Mapping[str, np.ndarray]) -> tuple[dict, list]:

@@ -15,8 +15,8 @@ import numpy as np
 
 STYLE = {
     "font.family": "sans-serif",
-    "font.size": 10,
-    "axes.titlesize": 11,
+    "font.size": 9,
+    "axes.titlesize": 10,
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
     "axes.spines.top": False,
@@ -30,7 +30,7 @@ STYLE = {
     "xtick.color": "#3a3f47",
     "ytick.color": "#3a3f47",
     "legend.frameon": False,
-    "legend.fontsize": 9,
+    "legend.fontsize": 8.5,
     "figure.facecolor": "white",
     "text.parse_math": False,
 }
@@ -38,6 +38,8 @@ MAIN, SECOND, THIRD, FAINT = "#2f6db3", "#e08a2e", "#4a9d6f", "#b9bec6"
 SEQUENCE = ("#2f6db3", "#e08a2e", "#4a9d6f", "#c94f4f", "#8a63b8", "#8c6d46", "#d671ad", "#6f7780", "#a8a830", "#35a7b5")
 CLASS_COLORS = (*SEQUENCE, "#1d3557", "#f2b880", "#9ad1b1", "#f0a3a3", "#c8b3e0", "#cdb79e", "#f3c1df", "#c3c8cf")
 IMAGE, DIVERGING = "magma", "RdBu_r"
+PAGE_WIDTH = 9.3
+"""Largest width of a figure in inches, at which a page shows it without scaling."""
 
 
 def styled(draw: Callable) -> Callable:
@@ -107,7 +109,7 @@ def save_png(figure, path: str | os.PathLike, *, dpi: int = 110) -> bytes:
 def distribution(box, *, title: str = "Distribution of the latents"):
     """Draws a `statistics.BoxPlot`."""
     size = len(box.median)
-    figure, axes = new_figure(min(max(6.0, 0.75 * size + 1.5), 18), 3.8)
+    figure, axes = new_figure(min(max(6.0, 0.75 * size + 1.5), PAGE_WIDTH), 3.6)
     ax = axes[0, 0]
     boxes = [
         {"med": m, "q1": a, "q3": b, "whislo": low, "whishi": high, "fliers": out}
@@ -138,7 +140,7 @@ def bars(
     ylabel: str = "",
     lines: Sequence[tuple[int, float, str]] = (),
     columns: int = 3,
-    colors: Sequence[str] = SEQUENCE,
+    colors: Sequence[str] = (MAIN,),
 ):
     """Draws panels of bars with intervals.
 
@@ -149,7 +151,7 @@ def bars(
       columns: panels in a row.
       colors: colors of the panels, repeated if there are fewer.
     """
-    figure, axes, grid = panel_grid(len(panels), columns, width=4.0, height=2.9, margin=(0.4, 0.0))
+    figure, axes, grid = panel_grid(len(panels), columns, width=(PAGE_WIDTH - 0.3) / columns, height=2.4, margin=(0.3, 0.0))
     for position, (ax, (title, values, low, high)) in enumerate(zip(axes, panels, strict=True)):
         place = np.arange(len(values))
         error = None
@@ -193,7 +195,7 @@ def curves(
       columns: panels in a row.
       legend: title of the legend.
     """
-    figure, axes, _ = panel_grid(len(panels), columns, width=4.9, height=3.0, margin=(0.9, 0.3))
+    figure, axes, _ = panel_grid(len(panels), columns, width=4.2, height=2.7, margin=(0.9, 0.3))
     for ax, (title, label, x, y) in zip(axes, panels, strict=True):
         for d, line in enumerate(y):
             ax.plot(x, line, marker="o", markersize=3.5, color=CLASS_COLORS[d % len(CLASS_COLORS)], label=str(d))
@@ -232,7 +234,7 @@ def heatmap(
       faint: cells with gray text, bool [R, C].
     """
     values = np.asarray(values, np.float64)
-    figure, axes = new_figure(min(max(5.0, 0.72 * len(columns) + 2.6), 18), max(2.2, 0.36 * len(rows) + 1.5))
+    figure, axes = new_figure(min(max(5.0, 0.66 * len(columns) + 2.6), PAGE_WIDTH), max(2.2, 0.34 * len(rows) + 1.5))
     ax = axes[0, 0]
     if limits is None:
         reach = float(np.nanmax(np.abs(values))) if np.isfinite(values).any() else 1.0
@@ -270,7 +272,7 @@ def scatter(
       colors: numbers [M] that color the points instead.
       color_label: label of the color bar.
     """
-    figure, axes = new_figure(5.4 * len(maps) + (1.2 if colors is None else 0.8), 4.8, 1, len(maps))
+    figure, axes = new_figure(4.1 * len(maps) + 1.1, 4.0, 1, len(maps))
     classes, ids = np.unique(np.asarray(labels), return_inverse=True)
     size = float(np.clip(9000 / max(len(ids), 1), 9, 34))
     for ax, (title, points, chosen) in zip(axes[0], maps, strict=True):
@@ -312,7 +314,7 @@ def images(
       rows_named: names of the features; None: numbers.
       seconds: length of the images; None: label the axis in frames.
     """
-    figure, axes, grid = panel_grid(len(panels), columns, width=3.0, height=1.75, margin=(0.6, 0.5), sharex=True, sharey=True)
+    figure, axes, grid = panel_grid(len(panels), columns, width=2.18, height=1.5, margin=(0.6, 0.5), sharex=True, sharey=True)
     for ax, (title, values) in zip(axes, panels, strict=True):
         frames, features = values.shape
         extent = (0, seconds or frames, -0.5, features - 0.5)
@@ -333,7 +335,7 @@ def images(
 def ranges(result, *, columns: int = 4):
     """Draws a `statistics.RangeClasses` as stacked bars: shares of the classes in each range."""
     size, bins, classes = result.probability.shape
-    figure, axes, grid = panel_grid(size, columns, width=2.7, height=2.3, margin=(1.2, 0.2), sharey=True)
+    figure, axes, grid = panel_grid(size, columns, width=2.05, height=2.0, margin=(1.1, 0.2), sharey=True)
     for d, ax in enumerate(axes):
         bottom = np.zeros(bins)
         for c in range(classes):
@@ -355,7 +357,7 @@ def ranges(result, *, columns: int = 4):
 @styled
 def paired_bars(labels: Sequence[str], pairs: Sequence[tuple[str, np.ndarray]], *, ylabel: str, title: str = ""):
     """Draws bars of two or more series [C], (name, values), side by side."""
-    figure, axes = new_figure(max(6.0, 0.8 * len(labels) + 1.5), 3.4)
+    figure, axes = new_figure(min(max(6.0, 0.8 * len(labels) + 1.5), PAGE_WIDTH), 3.2)
     ax = axes[0, 0]
     width = 0.8 / len(pairs)
     place = np.arange(len(labels))

@@ -7,7 +7,18 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from timbre_jax.generation.control.results import Controlled
-from timbre_jax.report.plots import CLASS_COLORS, FAINT, MAIN, SECOND, THIRD, color_bar, new_figure, panel_grid, styled
+from timbre_jax.report.plots import (
+    CLASS_COLORS,
+    FAINT,
+    MAIN,
+    PAGE_WIDTH,
+    SECOND,
+    THIRD,
+    color_bar,
+    new_figure,
+    panel_grid,
+    styled,
+)
 
 
 @styled
@@ -19,7 +30,7 @@ def moving_figure(curves: Mapping[str, Mapping[str, np.ndarray]], *, rate: float
         frames, below a hundredth of the largest weight, are left out.
       rate: frames per second.
     """
-    figure, axes = new_figure(9.6, 5.2, 2, 1, sharex=True)
+    figure, axes = new_figure(PAGE_WIDTH, 5.0, 2, 1, sharex=True)
     styles = {
         "first": (FAINT, 1.2, "--"), "second": (FAINT, 1.2, ":"), "crossfade": (SECOND, 1.6, "-"),
         "interpolated": (MAIN, 2.0, "-"),
@@ -49,7 +60,7 @@ def series_figure(
       pictures: (title, spectrogram uint8 [rows, columns], highest frequency first) for each spectrogram.
     """
     heights = [1.3] * len(pictures) + [1.0] * len(panels)
-    figure, axes = new_figure(10.5, 1.6 * sum(heights) + 0.4, len(heights), 1, sharex=True, height_ratios=heights)
+    figure, axes = new_figure(PAGE_WIDTH, 1.5 * sum(heights) + 0.4, len(heights), 1, sharex=True, height_ratios=heights)
     axes = list(axes[:, 0])
     for ax, (title, picture) in zip(axes, pictures, strict=False):
         ax.imshow(picture, aspect="auto", cmap="magma", vmin=0, vmax=255, extent=(0, seconds, 0, picture.shape[0]))
@@ -76,7 +87,9 @@ def control_figure(results: Sequence[Controlled], name: str, titles: Sequence[st
       name: name of the descriptor.
       titles: titles of the panels.
     """
-    figure, axes, grid = panel_grid(len(results), 4, width=2.75, height=1.7, margin=(0.0, 0.6), sharex=True, sharey=True)
+    figure, axes, grid = panel_grid(
+        len(results), 4, width=PAGE_WIDTH / 4, height=1.6, margin=(0.0, 0.6), sharex=True, sharey=True
+    )
     for ax, result, title in zip(axes, results, titles, strict=True):
         ax.plot(result.times, result.target[name], color=SECOND, linewidth=2.2, label="target")
         ax.plot(
