@@ -81,7 +81,7 @@ def test_a_click_on_the_served_page_makes_and_plays_a_sound(page, run_map):
         # A dot takes its sound's own place; the keyboard does as well as the mouse.
         page.mouse.click(*spot(page, *coordinates[5].tolist()))
         page.wait_for_selector("body[data-made='2']")
-        assert "on a library sound" in page.locator("#status").inner_text()
+        assert "at a library sound" in page.locator("#status").inner_text()
         page.locator("#map").focus()
         page.keyboard.press("ArrowRight")
         page.keyboard.press("Enter")
@@ -112,7 +112,7 @@ def test_the_file_works_alone_and_names_do_no_harm(page, tmp_path):
     page.wait_for_function("document.getElementById('tip').style.display === 'block'")
     assert NASTY[1] in page.locator("#tip").inner_text()
     page.mouse.click(*spot(page, 0.2, 0.52))
-    assert page.locator("#status").inner_text().startswith(f"Nearest: {NASTY[0]}")
+    assert page.locator("#status").inner_text().startswith(f"Nearest sound: {NASTY[0]}")
     assert page.locator("#near .name").first.inner_text().startswith(NASTY[0])
     page.fill("#find", "СНЭЙР")
     assert page.locator("#hits").inner_text() == "1 of 4"

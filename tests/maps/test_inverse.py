@@ -1,4 +1,4 @@
-"""Tests of inverses of maps: exact at the sounds, continuous between them, bounded outside."""
+"""Tests of inverses of maps: exact at sounds, continuous between them, bounded outside."""
 
 from __future__ import annotations
 

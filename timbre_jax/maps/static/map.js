@@ -72,18 +72,17 @@ const mark = () => later("marks", paintMarks);
 const draw = () => { later("dots", paintDots); mark(); };
 const color = name => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 function paintDots() {
-  const pen = layer(below, "dots"), r = radius(), tones = classes.map(c => tone(c.color)), line = color("--line");
-  pen.strokeStyle = line; pen.lineWidth = 1;
-  pen.strokeRect(across(0), down(1), across(1) - across(0), down(0) - down(1));
+  const pen = layer(below, "dots"), r = radius(), tones = classes.map(c => tone(c.color)), paper = color("--plot");
+  pen.strokeStyle = paper; pen.lineWidth = 1;
   sounds.forEach((s, i) => {
     if (!shown[s.class]) return;
     pen.globalAlpha = found && !found.has(i) ? 0.12 : 0.85;
     pen.fillStyle = tones[s.class];
-    pen.beginPath(); pen.arc(across(s.x), down(s.y), found && found.has(i) ? r * 1.4 : r, 0, 7); pen.fill();
+    pen.beginPath(); pen.arc(across(s.x), down(s.y), found && found.has(i) ? r * 1.4 : r, 0, 7); pen.fill(); pen.stroke();
   });
   pen.globalAlpha = 1;
   pen.font = "600 13px system-ui, sans-serif"; pen.textAlign = "center"; pen.lineJoin = "round";
-  const paper = color("--plot"), ink = color("--ink");
+  const ink = color("--ink");
   for (const label of data.labels) {
     pen.strokeStyle = paper; pen.lineWidth = 4; pen.strokeText(label.name, across(label.x), down(label.y));
     pen.fillStyle = ink; pen.fillText(label.name, across(label.x), down(label.y));
