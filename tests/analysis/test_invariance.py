@@ -55,13 +55,13 @@ def test_probe_scores_judged_frames_with_finite_targets_only():
     values, recordings, _ = frames()
     target = values[:, 0].copy()
     target[5:40] = np.nan
-    judged = recordings < 3
-    result = probe(values, target, recordings, judged=judged, settings=QUICK)
+    scored = recordings < 3
+    result = probe(values, target, recordings, scored=scored, settings=QUICK)
     assert result.r2.groups == 3
     assert result.r2.value > 0.97
-    np.testing.assert_array_equal(np.isfinite(result.predictions), judged & np.isfinite(target))
+    np.testing.assert_array_equal(np.isfinite(result.predictions), scored & np.isfinite(target))
     with pytest.raises(ValueError, match="at least 2 with scored frames \\(got 1\\)"):
-        probe(values, target, recordings, judged=recordings == 3, settings=QUICK)
+        probe(values, target, recordings, scored=recordings == 3, settings=QUICK)
     with pytest.raises(ValueError, match="needs latents"):
         probe(values, target[:-1], recordings, settings=QUICK)
 
@@ -143,7 +143,7 @@ def test_measure_invariance_returns_probes_and_rmse():
         np.full(len(values), np.nan),
         np.full(len(values), np.nan),
         recordings,
-        measured.judged,
+        measured.scored,
         np.zeros(0),
         np.zeros(0),
     )
@@ -181,9 +181,9 @@ def test_latent_frames_have_known_loudness_and_pitch(tmp_path):
     kept = store.length("valid") + store.length("test")
     assert kept >= 4
     assert frames.values.shape == (50 * (kept + 3), 4)
-    assert frames.judged.sum() == 50 * kept
+    assert frames.scored.sum() == 50 * kept
     assert frames.errors.shape == frames.error_recording.shape == (kept,)
-    first = slice(0, 50)  # the first judged sound
+    first = slice(0, 50)  # the first scored sound
     number = store.metadata("valid")["f0_hz"][0]
     np.testing.assert_allclose(frames.pitch[first][5:25], 12 * np.log2(number), atol=0.1)
     assert np.all(frames.loudness[first][36:] == -100.0)

@@ -34,7 +34,7 @@ def test_separation_is_independent_of_latent_order():
 def test_verdict_table_lists_latents_of_this_run():
     latents = np.random.default_rng(1).standard_normal((100, 4)) * [1, 0.1, 1, 1] + [0, 5, 0, 0]
     importance = np.array([4.0, 1.0, 3.0, 2.0])
-    table = natsiou2023.verdict_table(
+    table = natsiou2023.statement_table(
         box=box_plot(latents),
         ranks=agreement({"a": importance, "b": importance}),
         best_alone=importance,

@@ -53,7 +53,7 @@ def test_tables_results_and_examples_of_a_record(analyzed):
     names = [result.name for result in results(result)]
     assert len(set(names)) == len(names)
     assert "shapley/ssim/mean/latent_1" in names
-    assert {"latents", "agreement", "directions", "paper_verdicts"} <= {table.name for table in tables(result)}
+    assert {"latents", "agreement", "directions", "paper_statements"} <= {table.name for table in tables(result)}
     examples = static_examples(space, sounds, result, number=2)
     assert [len(waves) for _, waves in examples.sounds] == [7, 7]
     assert [name for name, _ in examples.sweeps] == ["latent 0", "latent 1"]

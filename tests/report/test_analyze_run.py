@@ -84,7 +84,7 @@ def test_tables_and_sounds_are_written(out):
     assert len(rows) == 18
     assert float(rows[4]["latent_1"]) == pytest.approx(analysis.points[4, 1])
     names = {path.name for path in (folder / "tables").glob("*.csv")}
-    assert {"scores.csv", "ablation_mean.csv", "shapley_mse_mean.csv", "agreement.csv", "paper_verdicts.csv"} <= names
+    assert {"scores.csv", "ablation_mean.csv", "shapley_mse_mean.csv", "agreement.csv", "paper_statements.csv"} <= names
     sounds = sorted(path.name for path in (folder / "audio").glob("*.wav"))
     assert len(sounds) == 3 + 2 * 3 + 3 * 5
     assert any(name.endswith("_only_2.wav") for name in sounds)
@@ -179,7 +179,7 @@ def test_report_of_a_continuous_space(continuous_run, tmp_path):
     for name in (
         "sound/reconstruction/mel_rmse_db", "sound/representation/lsd_db", "sound/reconstruction/level_correlation",
         "series/memory/latent_0", "series/speed/latent_2", "correlation/centroid/axis_0",
-        "importance/ablation/one_off/latent_1",
+        "importance/ablation/one_disabled/latent_1",
     ):  # fmt: skip
         assert name in rows, name
         assert "9 sounds of 3 recordings" in rows[name].definition

@@ -1,4 +1,4 @@
-"""Feature ablation: scores of sounds decoded with a single latent on or off."""
+"""Feature ablation: scores of sounds decoded with a single latent enabled or disabled."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BASELINES = ("mean", "zero")
 
 
 def baseline_values(space: TimbreSpace, baseline: str) -> np.ndarray:
-    """Returns the values [D] of latents that are switched off.
+    """Returns the values [D] of disabled latents.
 
     The baseline decides the ranking: a latent with mean 3 and a small spread matters a lot against 0 and hardly against 3.
 
@@ -36,18 +36,18 @@ def baseline_values(space: TimbreSpace, baseline: str) -> np.ndarray:
 
 
 def masked_latents(values: np.ndarray, baseline: np.ndarray, masks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Replaces masked latents by a baseline, for every sound and every mask.
+    """Replaces disabled latents by a baseline, for every sound and every mask.
 
     Args:
       values: latents [M, D].
       baseline: [D].
-      masks: [K, D], true for latents that stay on.
+      masks: [K, D], true for enabled latents.
 
     Returns:
       Latents [M * K, D], sound by sound, and the index [M * K] of the sound of each.
     """
-    on = np.asarray(masks, bool)[None]
-    mixed = np.where(on, np.asarray(values)[:, None, :], np.asarray(baseline)[None, None, :])
+    enabled = np.asarray(masks, bool)[None]
+    mixed = np.where(enabled, np.asarray(values)[:, None, :], np.asarray(baseline)[None, None, :])
     return mixed.reshape(-1, values.shape[1]).astype(np.float32), np.repeat(np.arange(len(values)), len(masks))
 
 
@@ -64,7 +64,7 @@ def masked_scores(
     Args:
       space: a static space.
       features: features of M sounds in the representation of the space.
-      masks: [K, D], true for latents that stay on.
+      masks: [K, D], true for enabled latents.
       baseline: "mean" or "zero", see `baseline_values`.
       batch_size: sounds decoded at once; None: `inference.batched.default_batch`.
 
@@ -84,11 +84,11 @@ class Ablation:
     MSE and SSIM are on the common scale of `metrics.reconstruction`.
 
     Attributes:
-      baseline: value of the latents that are off, "mean" or "zero".
-      enabled: scores with only latent d on, [M, D] each.
-      disabled: scores with only latent d off, [M, D] each.
-      full: scores with all latents on, [M] each.
-      none: scores with all latents off, [M] each.
+      baseline: value of disabled latents, "mean" or "zero".
+      enabled: scores with only latent d enabled, [M, D] each.
+      disabled: scores with only latent d disabled, [M, D] each.
+      full: scores with all latents, [M] each.
+      none: scores without latents, [M] each.
     """
 
     baseline: str
@@ -101,7 +101,7 @@ class Ablation:
         """Returns the importance [M, D] of every latent for every sound; larger is more important.
 
         Args:
-          kind: "disabled" for the loss when latent d is switched off; "enabled" for the gain when it alone is switched on.
+          kind: "disabled" for the loss if latent d is disabled; "enabled" for the gain if it alone is enabled.
           measure: "mse" or "ssim", the score that rises or falls.
 
         Raises:
@@ -116,16 +116,16 @@ class Ablation:
         return worse - better if measure == "mse" else better - worse
 
     def table(self, groups: np.ndarray | None = None) -> Table:
-        """Returns mean MSE and SSIM for every latent on and off, with intervals over groups [M]."""
+        """Returns mean MSE and SSIM for every latent enabled or disabled, with intervals."""
         rows = []
         parts = {"none": self.none, "all": self.full, "only {}": self.enabled, "all but {}": self.disabled}
         for name, scores in parts.items():
             mse, ssim = (mean_interval(_column(x), groups) for x in (scores.mse, scores.ssim))
             for d in range(_column(scores.mse).shape[1]):
                 rows.append((self.baseline, name.format(d), *mse.value_low_high(d), *ssim.value_low_high(d)))
-        columns = ("others_at", "enabled", "mse", "mse_low", "mse_high", "ssim", "ssim_low", "ssim_high")
-        off = "the mean of the training latents" if self.baseline == "mean" else "0"
-        caption = f"Latents that are off are set to {off}. Lower MSE and higher SSIM are better."
+        columns = ("disabled_at", "enabled", "mse", "mse_low", "mse_high", "ssim", "ssim_low", "ssim_high")
+        value = "their training mean" if self.baseline == "mean" else "0"
+        caption = f"Disabled latents are set to {value}. Lower MSE and higher SSIM are better."
         return Table(f"ablation_{self.baseline}", columns, tuple(rows), caption)
 
 
@@ -141,7 +141,7 @@ def ablation(
     Args:
       space: a static space.
       features: features of M sounds in the representation of the space.
-      baseline: value of latents that are off, "mean" or "zero", see `baseline_values`.
+      baseline: value of disabled latents, "mean" or "zero", see `baseline_values`.
       batch_size: sounds decoded at once; None: `inference.batched.default_batch`.
     """
     size = space.latent_size

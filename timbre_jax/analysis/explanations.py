@@ -36,7 +36,7 @@ def explain(
       space: a static space, or a series space with held points (`inference.pooled.held_space`).
       features: features of E sounds in the representation of the space.
       groups: instruments or recordings [E], the unit of resampling.
-      baselines: values of latents that are off in the ablation.
+      baselines: values of disabled latents in the ablation.
       units: units of the perturbations.
       background: latents [M, D] that SAGE samples from; None: skip SAGE, Shapley values and directions.
       steps: nodes of the quadrature of Integrated Gradients.

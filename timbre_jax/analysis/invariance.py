@@ -50,7 +50,7 @@ class LatentFrames:
       loudness: [K] in dB; nan if the representation has no level condition.
       pitch: [K] in semitones (12 log2 of f0 in Hz); nan for unvoiced frames.
       recording: names [K] of the recordings.
-      judged: [K], whether a frame is held out and scored; the others only serve to fit probes.
+      scored: [K], whether a frame is held out and scored; the others only serve to fit probes.
       errors: mean squared errors [S] of the reconstruction of the held-out sounds, in feature units.
       error_recording: names [S] of their recordings.
       measured: further conditions of the features [K] (`LogMel.measured`), by name.
@@ -61,7 +61,7 @@ class LatentFrames:
     loudness: np.ndarray
     pitch: np.ndarray
     recording: np.ndarray
-    judged: np.ndarray
+    scored: np.ndarray
     errors: np.ndarray
     error_recording: np.ndarray
     measured: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
@@ -72,7 +72,7 @@ def latent_frames(
     space: TimbreSpace,
     store: Store | JoinedStore,
     *,
-    judged: Sequence[str] = ("valid", "test"),
+    scored: Sequence[str] = ("valid", "test"),
     fitted: Sequence[str] = ("train",),
     most_fitted: int = 128,
     batch_size: int = 16,
@@ -85,7 +85,7 @@ def latent_frames(
     Args:
       space: a series space.
       store: the store.
-      judged: splits whose frames are scored; if the store has none of them, the fitted splits are scored.
+      scored: splits whose frames are scored; if the store has none of them, the fitted splits are scored.
       fitted: splits that only serve to fit probes.
       most_fitted: largest number of sounds from each fitted split, evenly spaced.
       batch_size: sounds at once.
@@ -98,19 +98,19 @@ def latent_frames(
 
     if space.kind != "series":
         raise ValueError(f"space: invariance needs a series space (got a {space.kind} space)")
-    scored = [split for split in judged if split in store.splits] or [split for split in fitted if split in store.splits]
-    if not scored:
+    held_out = [split for split in scored if split in store.splits] or [split for split in fitted if split in store.splits]
+    if not held_out:
         raise ValueError(
-            f"{store}: must have one of the splits {', '.join((*judged, *fitted))} (got {', '.join(store.splits)})"
+            f"{store}: must have one of the splits {', '.join((*scored, *fitted))} (got {', '.join(store.splits)})"
         )
-    jobs = [(split, np.arange(store.length(split))) for split in scored]
+    jobs = [(split, np.arange(store.length(split))) for split in held_out]
     for split in fitted:
-        if split in store.splits and split not in scored:
+        if split in store.splits and split not in held_out:
             count = store.length(split)
             jobs.append((split, np.unique(np.linspace(0, count - 1, min(count, most_fitted)).round().astype(int))))
     parts = []
     for split, positions in jobs:
-        is_judged = split in scored
+        is_scored = split in held_out
         columns = {name: values[positions] for name, values in store.metadata(split).items()}
         names, describe = columns["instrument"], _describer(space, store, split)
         bar = functools.partial(tqdm, desc=f"invariance ({split})", unit="batch", disable=not progress)
@@ -121,9 +121,9 @@ def latent_frames(
         further = {name: values[inside] for name, values in measured["further"].items()}
         labels = {name: columns[name][owner].astype(str) for name, _ in space.model.labels}
         parts.append({
-            **frames, "recording": names[owner], "judged": np.full(len(owner), is_judged), "measured": further,
-            "labels": labels, "error_recording": names if is_judged else names[:0],
-            "errors": measured["errors"] if is_judged else np.zeros(0),
+            **frames, "recording": names[owner], "scored": np.full(len(owner), is_scored), "measured": further,
+            "labels": labels, "error_recording": names if is_scored else names[:0],
+            "errors": measured["errors"] if is_scored else np.zeros(0),
         })  # fmt: skip
     return LatentFrames(**jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts))
 
@@ -140,9 +140,9 @@ def _describer(space: TimbreSpace, store: Store | JoinedStore, split: str) -> Ca
         loudness = latent.conditions[name] if name else np.full(latent.mask.shape, np.nan)
         waves = store.audio(split, positions, samples=representation.length or store.samples)
         f0, aperiodicity = (np.asarray(x) for x in _yin(jnp.asarray(waves), representation.sample_rate, representation.hop))
-        frames = min(f0.shape[1], count * stride)
+        measured = min(f0.shape[1], count * stride)
         pitch = np.full((len(f0), count * stride), np.nan)
-        pitch[:, :frames] = np.where(aperiodicity < VOICED, 12.0 * np.log2(f0), np.nan)[:, :frames]
+        pitch[:, :measured] = np.where(aperiodicity < VOICED, 12.0 * np.log2(f0), np.nan)[:, :measured]
         # The mean is nan unless all frames of a latent are voiced.
         pitch = pitch.reshape(len(f0), count, stride).mean(-1)
         further = {key: value for key, value in latent.conditions.items() if key != name and value.shape == latent.mask.shape}
@@ -190,7 +190,7 @@ def measure_invariance(
     known = np.isfinite(frames.loudness)
     rank = np.full(len(known), np.nan)
     if known.any():
-        table = quantile_table(frames.loudness[known & frames.judged])
+        table = quantile_table(frames.loudness[known & frames.scored])
         rank[known] = np.asarray(uniform(jnp.asarray(frames.loudness[known]), jnp.asarray(table)))
     targets = {
         "loudness": (np.where(audible, frames.loudness, np.nan), f"loudness in dB, frames above {AUDIBLE_DB:g} dB"),
@@ -202,9 +202,9 @@ def measure_invariance(
             targets[name] = (np.where(audible, curve, np.nan), f"{name}, frames above {AUDIBLE_DB:g} dB")
     rows, settings = [], ProbeSettings(steps=steps, seed=seed)
     for name, (target, definition) in targets.items():
-        if len(np.unique(frames.recording[frames.judged & np.isfinite(target)])) < 2:
+        if len(np.unique(frames.recording[frames.scored & np.isfinite(target)])) < 2:
             continue
-        result = probe(frames.values, target, frames.recording, judged=frames.judged, settings=settings)
+        result = probe(frames.values, target, frames.recording, scored=frames.scored, settings=settings)
         definition = (
             f"R^2 of a fresh two-layer probe on the latents: {definition}; {result.frames} frames of {result.r2.groups} "
             "held-out recordings"
@@ -212,7 +212,7 @@ def measure_invariance(
         rows.append(Result(f"probe/{name}", *result.r2.value_low_high(), 0.0, definition))
     for name, words in frames.labels.items():
         try:
-            rate, count = probe_label(frames.values, words, frames.recording, judged=frames.judged, settings=settings)
+            rate, count = probe_label(frames.values, words, frames.recording, scored=frames.scored, settings=settings)
         except ValueError:  # too few recordings for a probe
             continue
         definition = (

@@ -18,7 +18,7 @@ MOST_IMPORTANT = (0, 1, 2, 5)
 """Most important latents according to section 4.1."""
 LEAST_RESILIENT = (1, 2, 5)
 """Least resilient latents under perturbation (fig. 7: "features one, two, and five")."""
-TIGHT = (1, 2)
+NARROW = (1, 2)
 """Latents with a narrow distribution (fig. 4: "the second and third attributes")."""
 BEST_ALONE = (0, 1, 2)
 """Best latents when enabled alone (fig. 5: "the first three attributes")."""
@@ -63,7 +63,7 @@ def separation_table(families: ClassStatistics) -> Table:
     return Table("paper_separation", ("rank", "paper", "this run"), rows, caption)
 
 
-def verdict_table(
+def statement_table(
     *,
     box: BoxPlot,
     ranks: Agreement,
@@ -87,7 +87,7 @@ def verdict_table(
     size = len(box.median)
     iqr = box.interquartile_range
     typical = np.median(iqr)
-    tight = np.flatnonzero(iqr < 0.5 * typical)
+    narrow = np.flatnonzero(iqr < 0.5 * typical)
     half = max(1, size // 2)
 
     def names(latents) -> str:
@@ -99,7 +99,7 @@ def verdict_table(
     offset = np.abs(box.mean) > 2 * box.deviation
     best, least = (names(top(values, min(3, size))) for values in (best_alone, least_resilient))
     rows = (
-        ("Latents with a narrow distribution (fig. 4)", names(TIGHT), names(tight),
+        ("Latents with a narrow distribution (fig. 4)", names(NARROW), names(narrow),
          "This run: interquartile range below half of the median latent's."),
         ("Best latents when enabled alone (fig. 5)", names(BEST_ALONE), best,
          "Gain of SSIM with the other latents at 0, as in the paper."),
@@ -117,7 +117,7 @@ def verdict_table(
          "Not comparable: the paper states neither window nor data range."),
     )  # fmt: skip
     return Table(
-        "paper_verdicts",
+        "paper_statements",
         ("statement", "paper", "this run", "note"),
         rows,
         "Compare the statements, not the numbers of latents: each run numbers its latents in another order.",

@@ -57,7 +57,7 @@ def probe(
     targets: np.ndarray,
     recordings: np.ndarray,
     *,
-    judged: np.ndarray | None = None,
+    scored: np.ndarray | None = None,
     settings: ProbeSettings = ProbeSettings(),
 ) -> ProbeResult:
     """Fits two-layer probes and returns their R^2 on recordings that they were not fitted to.
@@ -68,22 +68,22 @@ def probe(
       values: latents [K, D].
       targets: [K]; frames with a target or latent that is not finite are ignored.
       recordings: names or numbers [K] of the recordings, which are never split and which the interval resamples.
-      judged: [K], frames that are scored; None: all. The other frames are part of every fit.
+      scored: [K], frames that are scored; None: all. The other frames are part of every fit.
       settings: settings of fit and interval.
 
     Raises:
       ValueError: shapes that do not match, or fewer than two recordings with finite scored frames.
     """
     values, targets = np.asarray(values, np.float32), np.asarray(targets, np.float64)
-    recordings, judged = np.asarray(recordings), np.ones(len(values), bool) if judged is None else np.asarray(judged, bool)
-    if values.ndim != 2 or not targets.shape == recordings.shape == judged.shape == values.shape[:1]:
+    recordings, scored = np.asarray(recordings), np.ones(len(values), bool) if scored is None else np.asarray(scored, bool)
+    if values.ndim != 2 or not targets.shape == recordings.shape == scored.shape == values.shape[:1]:
         raise ValueError(
-            f"probe: needs latents [K, D] with targets, recordings and judged [K] (got {values.shape}, {targets.shape}, "
-            f"{recordings.shape} and {judged.shape})"
+            f"probe: needs latents [K, D] with targets, recordings and scored [K] (got {values.shape}, {targets.shape}, "
+            f"{recordings.shape} and {scored.shape})"
         )
     finite = np.isfinite(targets) & np.isfinite(values).all(1)
     predictions = np.full(len(values), np.nan)
-    for number, (rows, unseen) in enumerate(_folds(recordings, finite, judged, settings)):
+    for number, (rows, unseen) in enumerate(_folds(recordings, finite, scored, settings)):
         mean, deviation = targets[rows].mean(), targets[rows].std() + 1e-9
         order = np.random.default_rng([settings.seed, number]).integers(0, len(rows), size=(settings.steps, settings.batch))
         standardized = np.where(finite, (targets - mean) / deviation, 0.0).astype(np.float32)[:, None]
@@ -99,7 +99,7 @@ def probe_label(
     labels: np.ndarray,
     recordings: np.ndarray,
     *,
-    judged: np.ndarray | None = None,
+    scored: np.ndarray | None = None,
     settings: ProbeSettings = ProbeSettings(),
 ) -> tuple[Interval, int]:
     """Fits two-layer classifiers and returns their balanced accuracy on held-out recordings.
@@ -111,7 +111,7 @@ def probe_label(
       values: latents [K, D].
       labels: [K], str.
       recordings: names or numbers [K] of the recordings, which are never split and which the interval resamples.
-      judged: [K], frames that are scored; None: all. The other frames are part of every fit.
+      scored: [K], frames that are scored; None: all. The other frames are part of every fit.
       settings: settings of fit and interval.
 
     Returns:
@@ -121,16 +121,16 @@ def probe_label(
       ValueError: fewer than two labels with at least two scored recordings each.
     """
     values, labels, recordings = np.asarray(values, np.float32), np.asarray(labels), np.asarray(recordings)
-    judged = np.ones(len(values), bool) if judged is None else np.asarray(judged, bool)
+    scored = np.ones(len(values), bool) if scored is None else np.asarray(scored, bool)
     finite = np.isfinite(values).all(1)
-    words = [word for word in np.unique(labels).tolist() if len(np.unique(recordings[judged & (labels == word)])) > 1]
+    words = [word for word in np.unique(labels).tolist() if len(np.unique(recordings[scored & (labels == word)])) > 1]
     if len(words) < 2:
         raise ValueError(f"labels: a probe needs two labels with at least 2 scored recordings each (got {len(words)})")
     number_of = {word: number for number, word in enumerate(words)}
     numbers = np.array([number_of.get(word, -1) for word in labels.tolist()])
     finite &= numbers >= 0
     predicted, targets = np.full(len(values), -1), np.eye(len(words), dtype=np.float32)[numbers]
-    for number, (rows, unseen) in enumerate(_folds(recordings, finite, judged, settings)):
+    for number, (rows, unseen) in enumerate(_folds(recordings, finite, scored, settings)):
         weight = 1.0 / np.bincount(numbers[rows], minlength=len(words))[numbers[rows]]
         generator, size = np.random.default_rng([settings.seed, number]), (settings.steps, settings.batch)
         order = generator.choice(len(rows), size=size, p=weight / weight.sum())
@@ -147,15 +147,15 @@ def probe_label(
     return sums_interval(balanced_accuracy, correct, member, **options), len(words)
 
 
-def _folds(recordings, usable, judged, settings: ProbeSettings) -> list[tuple[np.ndarray, np.ndarray]]:
+def _folds(recordings, usable, scored, settings: ProbeSettings) -> list[tuple[np.ndarray, np.ndarray]]:
     """Divides scored recordings into folds; returns the frames to fit and to predict."""
-    names = np.unique(recordings[usable & judged])
+    names = np.unique(recordings[usable & scored])
     if len(names) < 2:
         raise ValueError(f"recordings: a probe needs at least 2 with scored frames (got {len(names)})")
     order = np.random.default_rng(settings.seed).permutation(names).tolist()
     fold_of = dict(zip(order, np.arange(len(names)) % settings.folds, strict=True))
     fold = np.array([fold_of.get(name, -1) for name in recordings.tolist()])
-    fold[~judged] = -1
+    fold[~scored] = -1
     numbers = range(min(settings.folds, len(names)))
     return [(np.flatnonzero(usable & (fold != n)), np.flatnonzero(usable & (fold == n))) for n in numbers]
 

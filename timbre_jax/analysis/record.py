@@ -60,8 +60,8 @@ class Explanations:
         """Importances [D] by method; larger is more important."""
         ablation = self.ablations["mean"]
         importances = {
-            "ablation, one off": ablation.importance(kind="disabled").mean(0),
-            "ablation, one on": ablation.importance(kind="enabled").mean(0),
+            "ablation, one disabled": ablation.importance(kind="disabled").mean(0),
+            "ablation, one enabled": ablation.importance(kind="enabled").mean(0),
         }
         for unit in ("percent", "deviation"):
             if unit in self.perturbations:
@@ -92,8 +92,8 @@ class Analysis:
       box: distribution of the latents.
       maps: projections of the points by method.
       correlations: correlations with known numbers by method.
-      explanations: explanations of the latents; None if there are none, for the reason in `why_not`.
-      why_not: one paragraph, or "".
+      explanations: explanations of the latents; None if there are none, for the reason in `no_explanations_reason`.
+      no_explanations_reason: one paragraph, or "".
     """
 
     name: str
@@ -105,7 +105,7 @@ class Analysis:
     maps: Mapping[str, Projection]
     correlations: Mapping[str, Correlation]
     explanations: Explanations | None
-    why_not: str = ""
+    no_explanations_reason: str = ""
 
     @property
     def groups(self) -> np.ndarray:

@@ -76,16 +76,16 @@ def analyze_series(
     correlations = _correlations(along, values, audible, inside, groups[owner], seed)
     weight = audible & inside
     bright = (values["centroid"] * weight).sum(1) / np.maximum(weight.sum(1), 1)
-    codes, explanations, why_not = None, None, ""
+    codes, explanations, no_explanations_reason = None, None, ""
     if space.model.is_discrete:
         step("codes")
         codes = _codes(space, sounds, latent, seed)
-        why_not = (
+        no_explanations_reason = (
             f"The {space.latent_size} latents of this space are coordinates of code vectors, which never change one at a time. "
             "The section on codes describes them; `generate --mode=control` plays them."
         )
     elif frames.std(0).max() < 1e-6:
-        why_not = "No latent varies: the encoder returns the same latents for every sound (posterior collapse)."
+        no_explanations_reason = "No latent varies: the encoder returns the same latents for every sound (posterior collapse)."
     else:
         explanations = _explanations(space, sounds, explained=explained, seed=seed, step=step)
     step("maps")
@@ -104,7 +104,7 @@ def analyze_series(
         maps=project(mean, seed=seed, active=bool(np.ptp(mean) > 0)),
         correlations={} if correlations is None else {correlations.method: correlations},
         explanations=explanations,
-        why_not=why_not,
+        no_explanations_reason=no_explanations_reason,
         quality=quality,
         statistics=series_statistics(series),
         axes=axes,

@@ -69,11 +69,11 @@ def analyze_static(
     }
     step("maps")
     maps = project(points, seed=seed, active=bool(active.any()))
-    why_not, explanations = "", None
+    no_explanations_reason, explanations = "", None
     if active.any():
         explanations = _explanations(space, sounds, points, explained=explained, seed=seed, step=step)
     else:
-        why_not = (
+        no_explanations_reason = (
             f"All {len(active)} latents of this space have the same value for every note ({describe_space(space)[0]}), so "
             "there is nothing to explain. This is expected of the mean image; in a VAE it is posterior collapse, caused by too "
             "high a KL weight."
@@ -88,7 +88,7 @@ def analyze_static(
         maps=maps,
         correlations=correlations,
         explanations=explanations,
-        why_not=why_not,
+        no_explanations_reason=no_explanations_reason,
         quality=quality,
         active=active,
         classes={key: class_statistics(points, labels[key]) for key in ("family", "instrument", "source")},

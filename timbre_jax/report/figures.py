@@ -105,7 +105,7 @@ def _explanation_figures(e: Explanations) -> dict:
         "Integrated Gradients (MSE)": e.gradients.values,
         "Gradient (features)": e.sensitivity.scaled,
         "Shapley values (SSIM)": e.shapley["ssim", "mean"].values,
-        "Ablation, one off (MSE)": e.ablations["mean"].importance(kind="disabled"),
+        "Ablation, one disabled (MSE)": e.ablations["mean"].importance(kind="disabled"),
     }
     if e.sage is not None:
         importance["SAGE (MSE)"] = e.sage.shares
@@ -165,8 +165,8 @@ def _series_figures(analysis: SeriesAnalysis, examples: Examples) -> dict:
         drawn |= _code_figures(analysis.codes)
     if e is not None:
         panels = [
-            _bar_panel("Ablation, one off (MSE)", e.ablations["mean"].importance(kind="disabled"), e.groups),
-            _bar_panel("Ablation, one on (MSE)", e.ablations["mean"].importance(kind="enabled"), e.groups),
+            _bar_panel("Ablation, one disabled (MSE)", e.ablations["mean"].importance(kind="disabled"), e.groups),
+            _bar_panel("Ablation, one enabled (MSE)", e.ablations["mean"].importance(kind="enabled"), e.groups),
             _bar_panel("Gradient (features)", e.sensitivity.scaled, e.groups),
             _bar_panel("Integrated Gradients (MSE)", e.gradients.values, e.groups),
         ]

@@ -19,7 +19,7 @@ from timbre_jax.report.tables import (
     distance_table,
     score_table,
     sound_quality_table,
-    verdicts,
+    paper_statements,
 )
 from timbre_jax.report.templates import render
 
@@ -59,7 +59,7 @@ def _static_values(analysis: StaticAnalysis, examples: Examples) -> dict:
         "order": _order_table(analysis),
         "scores": score_table(analysis),
         "distances": distance_table(analysis.quality) if analysis.quality.distances else None,
-        "verdicts": verdicts(analysis),
+        "paper_statements": paper_statements(analysis),
         "listening": [(title, *_players_of(waves)) for title, waves in examples.sounds],
         "instruments": f"{low} instrument{'s' if low > 1 else ''}" if low == high else f"{low} to {high} instruments",
     }

@@ -44,7 +44,7 @@ def _static_tables(analysis: StaticAnalysis) -> list[Table]:
             Table("family_confusion", columns, rows, "Rows: true family. Columns: family of the 5 nearest training notes.")
         )
     collected += _explanation_tables(analysis.explanations)
-    if (comparison := verdicts(analysis)) is not None:
+    if (comparison := paper_statements(analysis)) is not None:
         collected += [comparison, natsiou2023.separation_table(analysis.classes["family"])]
     return collected
 
@@ -135,12 +135,12 @@ def code_table(codes: Codes) -> Table:
     return Table("code_table", ("code", "uses", *described, "x", "y"), tuple(zip(*lines, strict=True)), caption)
 
 
-def verdicts(analysis: StaticAnalysis) -> Table | None:
+def paper_statements(analysis: StaticAnalysis) -> Table | None:
     """Returns the comparison with Natsiou et al. 2023; None without explanations or harmonics."""
     if analysis.explanations is None or not analysis.is_harmonic:
         return None
     e, quality = analysis.explanations, analysis.quality
-    return natsiou2023.verdict_table(
+    return natsiou2023.statement_table(
         box=analysis.box,
         ranks=e.agreement,
         best_alone=e.ablations["zero"].importance(kind="enabled", measure="ssim").mean(0),
