@@ -17,9 +17,9 @@ from timbre_jax.report.tables import (
     axis_correlation_tables,
     code_table,
     distance_table,
+    paper_statements,
     score_table,
     sound_quality_table,
-    paper_statements,
 )
 from timbre_jax.report.templates import render
 
