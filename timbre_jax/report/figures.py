@@ -22,7 +22,7 @@ from timbre_jax.report.series_plots import code_histogram, code_scatter, series_
 from timbre_jax.report.spectrogram import spectrogram_image
 
 ROW_NAMES = ("f0", *(f"A{n}" for n in range(1, 8)))
-DISABLED_AT = {"mean": "the mean", "zero": "0"}
+DISABLED_AT = {"mean": "their mean", "zero": "0"}
 
 
 def figures(analysis: Analysis, examples: Examples) -> dict:
@@ -50,7 +50,7 @@ def _static_figures(analysis: StaticAnalysis, examples: Examples) -> dict:
         title="Mean ± standard deviation by family",
         text=np.char.add(np.char.mod("%.1f", family.mean), np.char.add("±", np.char.mod("%.1f", family.deviation))),
         limits=(-2, 2),
-        label="distance to the mean (standard deviations)",
+        label="deviations from the mean",
         xlabel="latent",
     )
     drawn["ranges"] = plots.ranges(analysis.ranges)
@@ -94,11 +94,13 @@ def _explanation_figures(e: Explanations) -> dict:
     panels: list[tuple] = []
     lines: list[tuple[int, float, str]] = []
     for baseline, ablation in e.ablations.items():
-        for kind, scores in (("one latent enabled", ablation.enabled), ("one latent disabled", ablation.disabled)):
+        for title, scores in (
+            (f"One latent enabled, others at {DISABLED_AT[baseline]}", ablation.enabled),
+            (f"One latent disabled, at {DISABLED_AT[baseline].replace('their', 'its')}", ablation.disabled),
+        ):
             lines.append((len(panels), float(ablation.full.ssim.mean()), "all enabled"))
             lines.append((len(panels), float(ablation.none.ssim.mean()), "all disabled"))
-            title = f"{kind}, {'the rest' if scores is ablation.enabled else 'it'} at {DISABLED_AT[baseline]}"
-            panels.append(_bar_panel(title[0].upper() + title[1:], scores.ssim, e.groups))
+            panels.append(_bar_panel(title, scores.ssim, e.groups))
     percent, deviation = e.perturbations["percent"], e.perturbations["deviation"]
     importance = {
         "Shapley values (MSE)": e.shapley["mse", "mean"].values,
@@ -247,7 +249,6 @@ def _rank_heatmap(e: Explanations):
         text=np.char.mod("%g", rank),
         limits=(1, rank.shape[1]),
         colors="Blues_r",
-        label="rank",
         xlabel="latent",
     )
 

@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from timbre_jax.metrics.table import Table, format_cell
+from timbre_jax.metrics.table import Table
 
 MOST_COLUMNS = 7
 HEADERS = {
@@ -89,9 +89,22 @@ def page_table(table: Table) -> PageTable:
     return PageTable(table.name, headers, [numeric.get(column, True) for column in shown], rows, table.caption)
 
 
+def number_text(value: Any) -> str:
+    """Returns a cell as text: floats with three significant digits, and a dash for missing values."""
+    if value is None or value == "" or (isinstance(value, float) and math.isnan(value)):
+        return "–"
+    if not isinstance(value, float):
+        return f"{value:,}" if isinstance(value, int) else str(value)
+    if abs(value) >= 1000:
+        return f"{value:,.0f}"
+    if abs(value) < 1e-6:
+        return f"{value:.2e}" if value else "0"
+    return f"{value:.{max(0, 2 - math.floor(math.log10(abs(value))))}f}"
+
+
 def interval_text(low: float, high: float) -> str:
     """Returns an interval as text, "0.91 to 0.95", or "" if an end is not finite."""
-    return f"{format_cell(low)} to {format_cell(high)}" if math.isfinite(low) and math.isfinite(high) else ""
+    return f"{number_text(low)} to {number_text(high)}" if math.isfinite(low) and math.isfinite(high) else ""
 
 
 def _intervals(table: Table) -> dict[str, tuple[str, str]]:
@@ -112,4 +125,4 @@ def _cell(record: dict[str, Any], column: str, bounds: tuple[str, str] | None) -
     interval = "" if bounds is None else interval_text(record[bounds[0]], record[bounds[1]])
     if column not in record:
         return interval
-    return format_cell(record[column]) + (f" ({interval})" if interval else "")
+    return number_text(record[column]) + (f" ({interval})" if interval else "")

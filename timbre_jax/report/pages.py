@@ -11,8 +11,8 @@ from timbre_jax.analysis.correlation import Correlation
 from timbre_jax.analysis.record import Analysis, Examples, SeriesAnalysis, StaticAnalysis
 from timbre_jax.analysis.words import plain_words
 from timbre_jax.metrics.bootstrap import Interval, mean_interval
-from timbre_jax.metrics.table import Table, format_cell
-from timbre_jax.report.page_tables import interval_text
+from timbre_jax.metrics.table import Table
+from timbre_jax.report.page_tables import interval_text, number_text
 from timbre_jax.report.tables import (
     axis_correlation_tables,
     code_table,
@@ -23,8 +23,8 @@ from timbre_jax.report.tables import (
 )
 from timbre_jax.report.templates import render
 
-Card = tuple[str, str, str]
-"""A large number: (label, number, interval and baselines)."""
+Card = tuple[str, str, list[str]]
+"""A large number: (label, number, lines with the interval and baselines)."""
 
 
 def page(analysis: Analysis, examples: Examples, images: Mapping[str, bytes], *, footer: str = "") -> str:
@@ -69,24 +69,29 @@ def _static_cards(analysis: StaticAnalysis) -> list[Card]:
     quality, cards = analysis.quality, []
     for measure, better in (("mse", "lower"), ("ssim", "higher")):
         interval = mean_interval(getattr(quality.scores, measure), analysis.groups)
-        baselines = [f"{plain_words(n)} {format_cell(float(getattr(s, measure).mean()))}" for n, s in quality.baselines.items()]
-        details = _details(interval, f"Baselines: {', '.join(baselines)}" if baselines else "")
-        cards.append((f"{measure.upper()} ({better} is better)", format_cell(interval.value), details))
+        baselines = [
+            f"Baseline {plain_words(name)}: {number_text(float(getattr(scores, measure).mean()))}"
+            for name, scores in quality.baselines.items()
+        ]
+        details = _details(interval, *baselines)
+        cards.append((f"{measure.upper()} ({better} is better)", number_text(float(interval.value)), details))
     if quality.families is not None:
         interval = mean_interval(100 * quality.families.correct, analysis.groups)
-        baseline = f"Baseline: most frequent family {100 * quality.families.baseline:.0f} %"
+        baseline = f"Baseline most frequent family: {100 * quality.families.baseline:.0f} %"
         cards.append(("kNN accuracy of the family (higher is better)", f"{interval.value:.0f} %", _details(interval, baseline)))
     if quality.distances:
         interval = mean_interval(quality.distances["reconstruction"], quality.distance_groups)
-        bound = f"Upper bound: representation {format_cell(float(quality.distances['representation'].mean()))}"
-        cards.append(("Log-spectral distance in dB (lower is better)", format_cell(interval.value), _details(interval, bound)))
+        bound = f"Upper bound: {number_text(float(quality.distances['representation'].mean()))}"
+        cards.append(
+            ("Log-spectral distance in dB (lower is better)", number_text(float(interval.value)), _details(interval, bound))
+        )
     return cards
 
 
-def _details(interval: Interval, comparison: str) -> str:
-    """Returns the interval of a card and what to compare its number with."""
+def _details(interval: Interval, *comparisons: str) -> list[str]:
+    """Returns the lines below the number of a card: its interval, baselines and upper bounds."""
     text = interval_text(float(interval.low), float(interval.high))
-    return f"95 % interval: {text}. {comparison}" if text else comparison
+    return [f"95 % interval: {text}", *comparisons] if text else list(comparisons)
 
 
 def _order_table(analysis: Analysis) -> Table | None:
@@ -113,7 +118,7 @@ def _players_of(waves: Mapping[str, np.ndarray]) -> tuple[dict, list]:
     """Returns the main sounds of a note by label, and rows of its ablations."""
     main = {key: waves[key] for key in ("original", "representation", "reconstruction") if key in waves}
     rows = []
-    for start, title in (("only ", "one enabled: latent"), ("all but ", "one disabled: latent")):
+    for start, title in (("only ", "enabled latent"), ("all but ", "disabled latent")):
         part = {key.removeprefix(start): wave for key, wave in waves.items() if key.startswith(start)}
         if part:
             rows.append((title, part))
@@ -136,15 +141,15 @@ def _series_cards(analysis: SeriesAnalysis) -> list[Card]:
         interval, _ = analysis.quality.interval("reconstruction", measure.name)
         bound, _ = analysis.quality.interval("representation", measure.name)
         better = {"low": "lower", "high": "higher"}.get(measure.better, measure.better)
-        details = _details(interval, f"Upper bound: representation {format_cell(float(bound.value))}")
-        cards.append((f"{measure.title} ({better} is better)", format_cell(float(interval.value)), details))
+        details = _details(interval, f"Upper bound: {number_text(float(bound.value))}")
+        cards.append((f"{measure.title} ({better} is better)", number_text(float(interval.value)), details))
     if analysis.codes is not None:
         uses = analysis.codes.uses
         perplexity = " + ".join(f"{p:.0f}" for p in np.asarray(uses.perplexity.value))
-        details = f"{' + '.join(map(str, uses.used))} of {uses.counts.shape[1]} codes are used"
-        cards.append(("Perplexity of the codes (higher is better)", perplexity, details))
+        used = f"{' + '.join(map(str, uses.used))} of {uses.counts.shape[1]} codes are used"
+        cards.append(("Perplexity of the codes (higher is better)", perplexity, [used]))
     for result in analysis.probe:
         if result.name.startswith("probe/") and not result.name.endswith("_rank"):
             label = f"{result.name.removeprefix('probe/').capitalize()} in the latents (R² of a probe)"
-            cards.append((label, format_cell(result.value), "0: no information, 1: fully determined"))
+            cards.append((label, number_text(result.value), ["0: no information, 1: fully determined"]))
     return cards

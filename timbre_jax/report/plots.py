@@ -168,7 +168,9 @@ def bars(
         for panel, height, label in lines:
             if panel == position:
                 ax.axhline(height, color="#3a3f47", linewidth=1, linestyle="--")
-                ax.annotate(label, (1, height), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=8)
+                box = {"facecolor": "white", "alpha": 0.7, "edgecolor": "none", "pad": 0.8}
+                at = {"xycoords": ("axes fraction", "data"), "xytext": (0, 3), "textcoords": "offset points"}
+                ax.annotate(label, (1, height), **at, ha="right", va="bottom", fontsize=8, bbox=box)
         ax.set(title=title, xlabel="latent", xticks=place[:: 1 + len(place) // 13])
         ax.grid(False, axis="x")
     for row in grid:
@@ -229,7 +231,7 @@ def heatmap(
       text: texts of the cells [R, C]; None: the values with two decimals.
       limits: values at both ends of the colors; None: symmetric about 0.
       colors: name of a matplotlib color map.
-      label: label of the color bar.
+      label: label of the color bar; "": no color bar.
       xlabel: label of the horizontal axis.
       faint: cells with gray text, bool [R, C].
     """
@@ -252,7 +254,8 @@ def heatmap(
             red, green, blue, _ = image.cmap(image.norm(values[r, c]))
             ink = "white" if 0.3 * red + 0.59 * green + 0.11 * blue < 0.5 else ("#1d2229" if dark else "#9aa0a8")
             ax.text(c, r, cell, ha="center", va="center", fontsize=8, color=ink)
-    color_bar(figure, image, ax, label=label, shrink=0.9, pad=0.02)
+    if label:
+        color_bar(figure, image, ax, label=label, shrink=0.9, pad=0.02)
     return figure
 
 
@@ -290,6 +293,7 @@ def scatter(
                     alpha=0.85,
                 )
         ax.set(title=title, xticks=[], yticks=[])
+        ax.spines[:].set(visible=True, color="#dfe3e8")
         ax.grid(False)
     if colors is not None:
         color_bar(figure, shown, axes[0, -1], label=color_label, shrink=0.8)
@@ -344,7 +348,8 @@ def ranges(result, *, columns: int = 4):
             ax.bar(np.arange(bins), share, 0.92, bottom, color=color, label=label)
             bottom += share
         ax.set_title(f"latent {d}", fontsize=9)
-        ax.set_xticks(np.arange(bins + 1) - 0.5, [f"{edge:.1f}" for edge in result.edges[d]], fontsize=7)
+        shown = [0, bins // 2, bins] if bins > 1 else [0, bins]
+        ax.set_xticks(np.array(shown) - 0.5, [f"{edge:.1f}" for edge in result.edges[d, shown]], fontsize=7)
         ax.set(ylim=(0, 100))
         ax.grid(False)
     for row in grid:
