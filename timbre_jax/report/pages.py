@@ -70,18 +70,18 @@ def _static_cards(analysis: StaticAnalysis) -> list[Card]:
     for measure, better in (("mse", "lower"), ("ssim", "higher")):
         interval = mean_interval(getattr(quality.scores, measure), analysis.groups)
         baselines = [
-            f"Baseline {plain_words(name)}: {number_text(float(getattr(scores, measure).mean()))}"
+            f"Baseline ({plain_words(name)}): {number_text(float(getattr(scores, measure).mean()))}"
             for name, scores in quality.baselines.items()
         ]
         details = _details(interval, *baselines)
         cards.append((f"{measure.upper()} ({better} is better)", number_text(float(interval.value)), details))
     if quality.families is not None:
         interval = mean_interval(100 * quality.families.correct, analysis.groups)
-        baseline = f"Baseline most frequent family: {100 * quality.families.baseline:.0f} %"
+        baseline = f"Baseline (most frequent family): {100 * quality.families.baseline:.0f} %"
         cards.append(("kNN accuracy of the family (higher is better)", f"{interval.value:.0f} %", _details(interval, baseline)))
     if quality.distances:
         interval = mean_interval(quality.distances["reconstruction"], quality.distance_groups)
-        bound = f"Upper bound: {number_text(float(quality.distances['representation'].mean()))}"
+        bound = f"Representation: {number_text(float(quality.distances['representation'].mean()))}"
         cards.append(
             ("Log-spectral distance in dB (lower is better)", number_text(float(interval.value)), _details(interval, bound))
         )
@@ -141,7 +141,7 @@ def _series_cards(analysis: SeriesAnalysis) -> list[Card]:
         interval, _ = analysis.quality.interval("reconstruction", measure.name)
         bound, _ = analysis.quality.interval("representation", measure.name)
         better = {"low": "lower", "high": "higher"}.get(measure.better, measure.better)
-        details = _details(interval, f"Upper bound: {number_text(float(bound.value))}")
+        details = _details(interval, f"Representation: {number_text(float(bound.value))}")
         cards.append((f"{measure.title} ({better} is better)", number_text(float(interval.value)), details))
     if analysis.codes is not None:
         uses = analysis.codes.uses
