@@ -1,17 +1,10 @@
-"""Explains a trained space in one page, with tables, plots and sounds to work on.
+"""Explains a trained space in one page with tables, plots and players.
 
   python experiments/analyze.py --workdir=runs/notes --out=analysis
-  python experiments/analyze.py --workdir=runs/notes --out=analysis_real --store=nsynth --split=test --number=0
+  python experiments/analyze.py --workdir=runs/notes --out=analysis_nsynth --store=nsynth --split=test --number=0
+  python experiments/analyze.py --workdir=runs/violin --out=analysis_violin --explained=16
 
-Writes OUT/report.html (one self-contained page), OUT/tables/*.csv, OUT/plots/*.png, OUT/audio/*.wav (original,
-reconstruction and each ablation of a few notes; a sweep of every latent) and OUT/results.json, a list of {name, value,
-low, high, baseline, definition} with stable names.
-
-For a space with a latent a frame (timbre_jax/analysis/series.py): sounds with their curves, movement of the latents, playable
-axes and their correlation with descriptors frame by frame, codes, and explanations of points that are held.
-
-Scores, maps and statistics use --number notes of the split, even over its instruments; methods that decode hundreds of
-variants of every note use --explained of them.
+Guide: docs/guides/reading_the_analyses.md
 """
 
 from __future__ import annotations
@@ -32,10 +25,17 @@ def main(_) -> int:
     command_line.use_compilation_cache()
     settings = command_line.settings(AnalysisSettings)
     analyze_run(settings)
-    print(f"report: {Path(settings.out) / 'report.html'}")
+    sweep = (
+        "experiments/generate.py",
+        f"--workdir={settings.workdir}",
+        "--mode=sweep",
+        "--latent=0",
+        f"--out={settings.out}/sweep",
+    )
+    command_line.print_written(*(Path(settings.out) / name for name in ("report.html", "results.json")), next=(sweep,))
     return 0
 
 
 if __name__ == "__main__":
-    command_line.define_flags(AnalysisSettings)
+    command_line.define_flags(analysis=AnalysisSettings)
     command_line.run(main, __doc__)

@@ -1,49 +1,71 @@
-"""Command line that all programs share: flags from settings, one-line errors, the platform, and the exit code."""
+"""Command line of all programs.
+
+Makes flags from settings, selects the platform, prints errors as one line, and sets the exit code.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import importlib.util
-import inspect
 import os
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from absl import app, flags, logging
 
+from experiments import help_groups
 from experiments.config_flags import WRONG_CONFIG, explain_config_error, named_configs
 from experiments.large_pages import use_large_pages
 from timbre_jax.files import why_full
-from timbre_jax.settings import field_types
+from timbre_jax.settings import Settings, field_types, setting
 
 T = TypeVar("T")
 
-flags.disclaim_key_flags()  # flags defined by functions of this module belong to the program that calls them
+flags.disclaim_key_flags()  # the flags that this module defines belong to the program that calls it
+
+
+@dataclasses.dataclass(frozen=True)
+class DeviceSettings(Settings):
+    """Settings of the devices that a program computes on."""
+
+    platform: str | None = setting(None, "cpu, cuda or tpu. Default: the fastest that JAX detects.")
+    parallel: str = setting("jit", "Use of several devices; both give the same numbers.", choices=("jit", "pmap"))
 
 
 def run(
-    main: Callable[[Sequence[str]], int | None], documentation: str, *, rest: bool = False, large_pages: bool = False
+    main: Callable[[Sequence[str]], int | None],
+    documentation: str,
+    *,
+    rest: bool = False,
+    large_pages: bool = False,
+    resumable: bool = False,
 ) -> None:
-    """Runs an absl main; wrong input ends with one line on stderr and exit code 1, wrong flags with 2.
+    """Runs the main function of a program and exits.
+
+    An error in the input is printed as one line on stderr, with exit code 1; an error in the flags, with exit code 2.
 
     Args:
-      main: takes the arguments that are not flags; its integer is the exit code.
+      main: takes the arguments that are not flags; returns the exit code, or None for 0.
       documentation: docstring of the program, for --help.
       rest: whether arguments that are not flags are allowed.
-      large_pages: whether the program runs faster with large pages of memory (`large_pages.py`).
+      large_pages: whether to use large memory pages (`large_pages.py`).
+      resumable: whether the same command resumes the work after Ctrl-C.
     """
     if large_pages:
         use_large_pages()
-    sys.modules["__main__"].__doc__ = documentation
     if hasattr(sys.stdout, "reconfigure"):  # file names need not be valid text
         sys.stdout.reconfigure(errors="backslashreplace")
+    if help_groups.is_requested(sys.argv):
+        print(help_groups.help_text(documentation))
+        sys.exit(0)
 
     def checked(arguments: Sequence[str]) -> int | None:
         if len(arguments) > 1 and not rest:
-            _end(f"there is no argument {arguments[1]!r}; options begin with --, see --help", 2)
+            _end(f"{arguments[1]}: unexpected argument; flags begin with --, see --help", 2)
         if not flags.FLAGS["verbosity"].present:
-            logging.set_verbosity(logging.WARNING)  # notes of libraries are for their developers
+            logging.set_verbosity(logging.WARNING)  # messages of libraries are for their developers
         try:
             return main(arguments)
         except (ValueError, OSError, RuntimeError) as error:
@@ -52,83 +74,126 @@ def run(
                 raise
             _end(_system_message(error) if isinstance(error, OSError) else message, 1)
         except KeyboardInterrupt:
-            _end("stopped by Ctrl-C", 130)
+            _end("stopped by Ctrl-C" + ("; the same command resumes the work" if resumable else ""), 130)
 
     app.run(checked, flags_parser=_parse)
 
 
-def call(function: Callable, **others):
-    """Calls a function with the flags that have the names of its parameters.
+def define_flags(**groups: type) -> None:
+    """Defines a flag for each field of settings dataclasses (`timbre_jax.settings`).
+
+    The flags have no defaults of their own. A flag that is not given keeps the default of the dataclass, which the help text
+    states.
 
     Args:
-      function: function whose parameters are flags.
-      others: values of the parameters that are not flags.
+      groups: settings dataclasses; the keyword is the name of their group in --help, with spaces for underscores.
+    """
+    for name, kind in groups.items():
+        for field in dataclasses.fields(kind):
+            _define_flag(kind, field, _help(field), group=name.replace("_", " ").capitalize())
+
+
+def define_choice(flag: str, kinds: dict[str, type], *, default: str, help: str) -> None:
+    """Defines a flag that selects one of several settings dataclasses, and the flags of all of them.
+
+    Fields of the same name are one flag, whose help text names the dataclasses that have it.
+
+    Args:
+      flag: name of the flag, such as "source".
+      kinds: settings dataclasses by the value of the flag.
+      default: value of the flag if it is not given.
+      help: help text of the flag.
+    """
+    flags.DEFINE_enum(flag, default, list(kinds), f"{help} Default: {default}.")
+    help_groups.add(flag.capitalize(), flag)
+    owners: dict[str, dict[str, dataclasses.Field]] = {}
+    for name, kind in kinds.items():
+        for field in dataclasses.fields(kind):
+            owners.setdefault(field.name, {})[name] = field
+    for fields in owners.values():
+        (name, field), *others = fields.items()
+        text = _help_of_several(fields, len(kinds)) if others else _help(field)
+        _define_flag(kinds[name], field, text, group=flag.capitalize() if others else f"--{flag}={name}")
+
+
+def chosen_settings(flag: str, kinds: dict[str, type[T]]) -> T:
+    """Returns the settings that a flag of `define_choice` selects.
+
+    Args:
+      flag: name of the flag.
+      kinds: settings dataclasses by the value of the flag.
 
     Raises:
-      ValueError: the flag of a parameter without a default was not given; and whatever the function raises.
+      ValueError: if a flag is given that the selected settings do not have, or `settings` fails.
     """
-    parameters = inspect.signature(function).parameters.values()
-    given = {p.name: flags.FLAGS[p.name].value for p in parameters if p.name not in others}
-    if missing := [p.name for p in parameters if p.default is p.empty and given.get(p.name, True) in (None, "")]:
-        raise ValueError(f"give {' and '.join(f'--{name}=...' for name in missing)}; see --help")
-    return function(**given, **others)
+    fields = {name: field_types(kind).keys() for name, kind in kinds.items()}
+    chosen = flags.FLAGS[flag].value
+    for field in dict.fromkeys(field for own in fields.values() for field in own):
+        if field not in fields[chosen] and flags.FLAGS[field].present:
+            owners = " or ".join(name for name, own in fields.items() if field in own)
+            raise ValueError(f"--{field} is for --{flag}={owners}, not for {chosen}")
+    return settings(kinds[chosen])
 
 
-def define_flags(*kinds: type, **named: type) -> None:
-    """Defines one flag for each field of some settings dataclasses (`timbre_jax.settings`).
-
-    A field that several of them share is one flag; if their help texts differ, each text begins with the name of the kind.
-    Flags have no default of their own: what is not given on the command line keeps the default of the dataclass, which the help
-    text states.
-
-    Args:
-      kinds: dataclasses of settings.
-      named: more of them by the names that users know, such as the modes of a program.
-    """
-    labels = {kind: kind.__name__ for kind in kinds} | {kind: name for name, kind in named.items()}
-    seen: dict[str, list[tuple[type, dataclasses.Field]]] = {}
-    for kind in labels:
-        for field in dataclasses.fields(kind):
-            seen.setdefault(field.name, []).append((kind, field))
-    for name, owners in seen.items():
-        texts: dict[str, list[str]] = {}
-        for kind, field in owners:
-            texts.setdefault(_help(field), []).append(labels[kind])
-        lines = [text if len(texts) == 1 else f"{', '.join(names)}: {text}" for text, names in texts.items()]
-        kind, field = owners[0]
-        limits, wanted = field.metadata, field_types(kind)[name]
-        by_type: dict = {bool: flags.DEFINE_bool, tuple: flags.DEFINE_list, list: flags.DEFINE_multi_string}
-        define: Callable = by_type.get(wanted, flags.DEFINE_string)
-        options: dict = {}
-        if limits.get("parse"):
-            define = flags.DEFINE_string
-        elif wanted in (int, float):
-            define = flags.DEFINE_integer if wanted is int else flags.DEFINE_float
-            options = {"lower_bound": limits.get("low"), "upper_bound": limits.get("high")}
-        elif limits.get("choices"):
-            define, options = flags.DEFINE_enum, {"enum_values": limits["choices"]}
-        define(name, default=None, help=" ".join(lines), **options)
+def _define_flag(kind: type, field: dataclasses.Field, text: str, *, group: str) -> None:
+    """Defines the flag of a field."""
+    limits, value_type = field.metadata, field_types(kind)[field.name]
+    by_type = {bool: flags.DEFINE_bool, tuple: flags.DEFINE_list, list: flags.DEFINE_multi_string}
+    define: Callable = by_type.get(value_type, flags.DEFINE_string)
+    options: dict = {}
+    if limits.get("parse"):
+        define = flags.DEFINE_string
+    elif value_type in (int, float):
+        define = flags.DEFINE_integer if value_type is int else flags.DEFINE_float
+        options = {"lower_bound": limits.get("low"), "upper_bound": limits.get("high")}
+    elif limits.get("choices"):
+        define, options = flags.DEFINE_enum, {"enum_values": limits["choices"]}
+    define(field.name, default=None, help=text, **options)
+    help_groups.add(group, field.name)
 
 
 def _help(field: dataclasses.Field) -> str:
-    """The help text of a field with its default."""
+    """Returns the help text of a field with its default."""
+    text, default = field.metadata.get("help", ""), _default(field)
+    return f"{text} Default: {default}." if default else f"{text} Required." if field.default is dataclasses.MISSING else text
+
+
+def _help_of_several(fields: dict[str, dataclasses.Field], count: int) -> str:
+    """Returns the help text of a field that some or all of `count` dataclasses have, by name."""
+    texts: dict[str, list[str]] = {}
+    for name, field in fields.items():
+        texts.setdefault(field.metadata.get("help", ""), []).append(name)
+    parts = []
+    for text, names in texts.items():
+        parts.append(text if len(names) == count else f"{', '.join(names)}: {text}")
+        defaults: dict[str, list[str]] = {}
+        for name in names:
+            defaults.setdefault(_default(fields[name]), []).append(name)
+        values = [f"{value} ({', '.join(owners)})" if len(defaults) > 1 else value for value, owners in defaults.items()]
+        if any(defaults):
+            parts.append(f"Default: {'; '.join(values)}.")
+    return " ".join(parts)
+
+
+def _default(field: dataclasses.Field) -> str:
+    """Returns the default of a field as text; "" for booleans and empty defaults."""
     default = field.default
     if default in (dataclasses.MISSING, None, "", ()) or isinstance(default, bool):
-        return field.metadata.get("help", "")
-    shown = field.metadata.get("shown") or (",".join(map(str, default)) if isinstance(default, tuple) else default)
-    return f"{field.metadata.get('help', '')} Default: {shown}."
+        return ""
+    return field.metadata.get("shown") or (",".join(map(str, default)) if isinstance(default, tuple) else str(default))
 
 
 def settings(kind: type[T], **others) -> T:
-    """Returns settings of a kind with the values of the flags that were given on the command line.
+    """Returns settings with the values of the flags on the command line.
 
     Args:
-      others: values that are not flags.
+      kind: settings dataclass whose fields are flags.
+      others: values of fields that are not flags.
 
     Raises:
-      ValueError: a required setting is missing, or a value is outside its limits.
+      ValueError: if a required setting is missing or a value is outside its limits.
     """
-    values, wanted = dict(others), field_types(kind)
+    values, value_types = dict(others), field_types(kind)
     for field in dataclasses.fields(kind):
         if field.name in others or field.name not in flags.FLAGS:
             continue
@@ -137,7 +202,7 @@ def settings(kind: type[T], **others) -> T:
             continue
         if field.metadata.get("parse"):
             value = field.metadata["parse"](value)
-        elif wanted[field.name] is tuple:
+        elif value_types[field.name] is tuple:
             value = tuple(value)
         values[field.name] = value
     missing = [f.name for f in dataclasses.fields(kind) if f.default is dataclasses.MISSING and f.name not in values]
@@ -146,40 +211,34 @@ def settings(kind: type[T], **others) -> T:
     try:
         return kind(**values)
     except ValueError as error:
-        raise ValueError(f"--{error}" if str(error).split("=")[0] in wanted else str(error)) from None
+        raise ValueError(f"--{error}" if str(error).split("=")[0] in value_types else str(error)) from None
 
 
-def refuse_flags_of_others(kind: type, kinds: dict[str, type], chosen: str) -> None:
-    """Raises a ValueError if a flag was given that only other kinds of settings have.
+def print_written(*paths: str | os.PathLike, next: Sequence[Sequence[str]] = ()) -> None:
+    """Prints the files that a program wrote, and commands to run next.
 
     Args:
-      kind: the kind of settings in use.
-      kinds: every kind by name.
-      chosen: the flag that chooses among them, such as "source".
+      paths: files or folders.
+      next: commands, each as its words after "python"; they are quoted for the shell.
     """
-    own = {field.name for field in dataclasses.fields(kind)}
-    for other in kinds.values():
-        for field in dataclasses.fields(other):
-            if field.name not in own and flags.FLAGS[field.name].present:
-                having = [name for name, k in kinds.items() if field.name in {f.name for f in dataclasses.fields(k)}]
-                raise ValueError(f"--{field.name} is for --{chosen}={' or '.join(having)}, not for {flags.FLAGS[chosen].value}")
-
-
-def define_platform() -> None:
-    """Defines --platform."""
-    flags.DEFINE_string("platform", None, "cpu, cuda or tpu. Default: the best that JAX finds.")
+    for path in paths:
+        print(f"Wrote {path}")
+    if next:
+        print("Next:")
+    for words in next:
+        print(f"  {shlex.join(['python', *words])}")
 
 
 def use_platform(name: str | None) -> None:
-    """Makes JAX compute on "cpu", "cuda" or "tpu". Call it before anything else uses JAX's devices.
+    """Selects the platform that JAX computes on. Call it before JAX's devices are used.
 
-    The environment variable alone would be too late: reading a configuration imports JAX.
+    Setting the environment variable is not enough: reading a configuration has already imported JAX.
 
     Args:
-      name: the platform; None leaves the choice to JAX.
+      name: "cpu", "cuda" or "tpu"; None leaves the choice to JAX.
 
     Raises:
-      ValueError: CUDA was asked for and JAX has no plugin for it, for which JAX's own error gives no reason.
+      ValueError: if the platform is "cuda" and JAX has no CUDA plugin; JAX's own error does not mention the plugin.
     """
     if name == "cuda" and not any(importlib.util.find_spec(f"jax_cuda{version}_plugin") for version in range(11, 20)):
         raise ValueError('--platform=cuda: JAX has no CUDA plugin installed; run pip install "jax[cuda12]" or "jax[cuda13]"')
@@ -191,7 +250,10 @@ def use_platform(name: str | None) -> None:
 
 
 def use_compilation_cache() -> None:
-    """Keeps compiled programs in the user's cache folder; JAX_COMPILATION_CACHE_DIR names another, empty turns it off."""
+    """Keeps compiled programs on disk for later runs.
+
+    The folder is the user's cache folder, or JAX_COMPILATION_CACHE_DIR; if that variable is empty, nothing is kept.
+    """
     import jax
 
     default = os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "timbre_jax", "jax")
@@ -201,6 +263,7 @@ def use_compilation_cache() -> None:
 
 
 def _parse(arguments: Sequence[str]) -> list[str]:
+    """Parses the flags and returns the other arguments; exits with one line if a flag is wrong."""
     arguments = named_configs([_expand_home(argument) for argument in arguments])
     try:
         rest = flags.FLAGS(arguments)
@@ -220,7 +283,7 @@ def _parse(arguments: Sequence[str]) -> list[str]:
 
 
 def _expand_home(argument: str) -> str:
-    """Returns --out=~/notes with the user's folder: shells expand ~ only at the beginning of a word."""
+    """Expands ~ in the value of a flag; shells expand it only at the beginning of a word."""
     name, equals, value = argument.partition("=")
     if not (equals and name.startswith("-")):
         return argument
@@ -228,22 +291,23 @@ def _expand_home(argument: str) -> str:
 
 
 def _device_message(text: str) -> str:
-    """Returns what the user can do about an error of JAX's runtime, or ""."""
+    """Returns a one-line message for an error of JAX's runtime, or "" if the error is of another kind."""
     first = " ".join(text.split())[:160]
     if "RESOURCE_EXHAUSTED" in text:
-        ways = {"config": "--config.train.accumulate=N", "at_once": "--at_once=N", "number": "--number=N"}
-        less = " or ".join(way for name, way in ways.items() if name in flags.FLAGS)
-        return f"the device's memory is full ({first}){f'; less at once: {less}' if less else ''}"
+        remedies = {"config": "--config.train.accumulate=N", "at_once": "--at_once=N", "number": "--number=N"}
+        remedy = " or ".join(text for name, text in remedies.items() if name in flags.FLAGS)
+        return f"the device is out of memory ({first}){f'; reduce the work at a time with {remedy}' if remedy else ''}"
     return first if text.startswith("Unable to initialize backend") else ""
 
 
 def _system_message(error: OSError) -> str:
-    """Returns an error of the operating system as one line that names the file."""
+    """Returns a one-line message for an error of the operating system, with the file."""
     where = f"{error.filename}: " if error.filename else ""
     return f"{where}{error.strerror or error}" + ("; free some space and run the same command again" if why_full(error) else "")
 
 
 def _end(message: str, code: int) -> None:
+    """Prints the first line of an error message and exits."""
     first = message.strip().splitlines()
     print(f"error: {first[0] if first else 'unknown'}", file=sys.stderr)
     sys.exit(code)

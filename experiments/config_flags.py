@@ -1,4 +1,4 @@
-"""The --config flag: configurations by name or file, --config.FIELD=VALUE, and one-line errors."""
+"""Configurations on the command line: --config=NAME or FILE, and --config.FIELD=VALUE."""
 
 from __future__ import annotations
 
@@ -10,23 +10,41 @@ from collections.abc import Sequence
 
 from absl import flags
 
+from experiments import help_groups
+
 CONFIGS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "configs")
 
 WRONG_CONFIG = (AttributeError, KeyError, TypeError, ValueError, OSError, ImportError, SyntaxError, NameError)
-"""Errors that reading a configuration file and setting its fields may raise."""
+"""Errors that reading a configuration file or setting its fields can raise."""
 
-flags.disclaim_key_flags()  # flags defined by functions of this module belong to the program that calls them
+flags.disclaim_key_flags()  # the flags that this module defines belong to the program that calls it
 
 
-def define_config(help: str) -> None:
-    """Defines --config and --config.FIELD."""
+def define_config() -> None:
+    """Defines --config and --config.SECTION.FIELD."""
     from ml_collections import config_flags
 
-    config_flags.DEFINE_config_file("config", None, help)
+    text = (
+        "Configuration: a name in experiments/configs, NAME:VARIANT, or a file. --config.SECTION.FIELD=VALUE changes a field; "
+        "timbre_jax/training/config.py describes the fields. Required."
+    )
+    config_flags.DEFINE_config_file("config", None, text)
+    help_groups.add("Configuration", "config")
+
+
+def flag_config():
+    """Returns the configuration of --config, a `ConfigDict`.
+
+    Raises:
+      ValueError: if --config was not given.
+    """
+    if flags.FLAGS.config is None:
+        raise ValueError("give --config=NAME, for instance --config=natsiou2023")
+    return flags.FLAGS.config
 
 
 def read_config(arguments: Sequence[str]):
-    """Reads the configuration that --config and --config.FIELD=VALUE among some arguments give.
+    """Reads the configuration from --config and --config.FIELD=VALUE in arguments.
 
     Args:
       arguments: arguments of a command, without its name.
@@ -35,7 +53,7 @@ def read_config(arguments: Sequence[str]):
       The configuration, a `ConfigDict`.
 
     Raises:
-      ValueError: there is no such configuration or field, or a value is of another type; one line.
+      ValueError: if the configuration or a field does not exist, or a value has the wrong type; the message is one line.
     """
     from ml_collections import config_flags
 
@@ -52,19 +70,24 @@ def read_config(arguments: Sequence[str]):
     return config
 
 
-def named_configs(arguments: Sequence[str]) -> list[str]:
-    """Returns arguments with --config=NAME[:VARIANT] replaced by --config=.../experiments/configs/NAME.py[:VARIANT].
+def load_config(name: str):
+    """Returns the configuration NAME or NAME:VARIANT; raises the errors of `read_config`."""
+    return read_config([f"--config={name}"])
 
-    A path (anything with a slash or with .py) and every other argument are returned unchanged.
+
+def named_configs(arguments: Sequence[str]) -> list[str]:
+    """Replaces the name of a configuration in arguments by the path of its file.
+
+    --config=NAME[:VARIANT] becomes --config=.../experiments/configs/NAME.py[:VARIANT]. Paths and other arguments stay.
     """
-    found, previous = [], ""
+    replaced, previous = [], ""
     for argument in arguments:
         match = re.fullmatch(r"(--?config=)?([\w-]+)((?::.*)?)", argument)
         if match and (match[1] or previous in ("--config", "-config")):
             argument = f"{match[1] or ''}{os.path.join(CONFIGS, match[2] + '.py')}{match[3]}"
-        found.append(argument)
+        replaced.append(argument)
         previous = argument
-    return found
+    return replaced
 
 
 def config_names() -> list[str]:
@@ -73,26 +96,28 @@ def config_names() -> list[str]:
 
 
 def explain_config_error(arguments: Sequence[str]) -> str | None:
-    """Returns what is wrong with --config among some arguments, with the nearest names; None if that is not the problem."""
+    """Returns the error in --config or --config.FIELD, with similar names, or None if there is none."""
     config = None
     for argument in arguments:
-        if match := re.match(r"--?config=([^:]+)", argument):
+        if match := re.match(r"--?config=([^:]+)(?::(.+))?", argument):
             if not os.path.isfile(match[1]):
                 return _missing_config(match[1])
             try:
-                config = runpy.run_path(match[1])["get_config"]()
+                config = runpy.run_path(match[1])["get_config"](*filter(None, [match[2]]))
             except Exception as error:  # whatever a user's file does
-                return f"{match[1]} is no configuration file: {type(error).__name__}: {' '.join(str(error).split())}"
+                if match[2] and isinstance(error, ValueError):
+                    return str(error)
+                return f"{match[1]}: not a configuration file ({type(error).__name__}: {' '.join(str(error).split())})"
     if config is None:
         if not any(re.match(r"--?config\b", argument) for argument in arguments):
             return None
-        return "--config.FIELD=VALUE needs --config=NAME before it"
+        return "--config.FIELD=VALUE: give --config=NAME before it"
     fields = (re.match(r"--?config\.([\w.]+)", argument) for argument in arguments)
     return next((message for match in fields if match and (message := _missing_field(config, match[1]))), None)
 
 
 def _missing_config(path: str) -> str:
-    """Returns the error for a configuration that does not exist, with the nearest names."""
+    """Returns the error for a configuration that does not exist, with similar names."""
     folder, file = os.path.split(path)
     if folder != CONFIGS:
         return f"there is no configuration file {path}"
@@ -102,7 +127,7 @@ def _missing_config(path: str) -> str:
 
 
 def _missing_field(config, field: str) -> str | None:
-    """Returns the error for a field that a configuration does not have, with the nearest names; None if it has the field."""
+    """Returns the error for a field that a configuration lacks, with similar names, or None."""
     section, path = config, ["config"]
     for name in field.split("."):
         if not hasattr(section, "keys"):

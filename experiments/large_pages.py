@@ -1,11 +1,11 @@
-"""Large pages of memory for training on a CPU under Linux.
+"""Large memory pages for training on a CPU under Linux.
 
-A training step takes and gives back hundreds of megabytes. In pages of 4 kB each of them is fetched from the kernel, and
-zeroed, again at every step: a sixth to a third of a step of `rebnord2022`. Many systems give pages of 2 MB only to those who
-ask ("madvise"), and glibc asks only if its environment variable says so when a process begins. So a program that wants them
-begins once more, with the variable: the same process (its number stays, no child is made), before anything heavy is loaded.
+A training step allocates and frees hundreds of megabytes. With pages of 4 kB, the kernel maps and zeros each page again in
+every step, which takes a sixth to a third of a step of `rebnord2022`. Many systems give pages of 2 MB only to programs that
+request them ("madvise"), and glibc requests them only if an environment variable is set when the process starts. A program that
+needs them therefore replaces itself by the same program with that variable set, before it loads anything large.
 
-GLIBC_TUNABLES=glibc.malloc.hugetlb=0 keeps it from that.
+GLIBC_TUNABLES=glibc.malloc.hugetlb=0 prevents this.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ TUNABLE = "glibc.malloc.hugetlb"
 _SYSTEM = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 
 
-def wanted(environment: Mapping[str, str], *, system: Path = _SYSTEM) -> dict[str, str]:
-    """What must be added to a process's environment to get large pages; empty where nothing would change.
+def missing_variables(environment: Mapping[str, str], *, system: Path = _SYSTEM) -> dict[str, str]:
+    """Returns the environment variables that a process needs to get large pages.
 
-    That is so where the kernel gives them to everybody or nobody, for a C library other than glibc 2.35 or newer, and where
-    somebody has already said whether to ask.
+    The result is empty if they would change nothing: the kernel gives large pages to all programs or to none, the C library is
+    not glibc 2.35 or newer, or the environment already sets the tunable.
     """
     name, version = platform.libc_ver()
     tunables = environment.get("GLIBC_TUNABLES", "")
@@ -33,14 +33,14 @@ def wanted(environment: Mapping[str, str], *, system: Path = _SYSTEM) -> dict[st
     try:
         if "[madvise]" not in system.read_text():
             return {}
-    except OSError:  # not Linux, or a kernel without them
+    except OSError:  # not Linux, or a kernel without large pages
         return {}
     return {"GLIBC_TUNABLES": f"{tunables}:{TUNABLE}=1".lstrip(":")}
 
 
 def use_large_pages() -> None:
-    """Begins this program again with large pages, where that changes anything; else does nothing."""
-    added = wanted(os.environ)
-    if added and sys.executable and sys.orig_argv:
-        # By its path: Python looks for its packages beside what its first argument names.
-        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, **added})
+    """Restarts this program as the same process with large pages, unless that changes nothing."""
+    variables = missing_variables(os.environ)
+    if variables and sys.executable and sys.orig_argv:
+        # Started by its full path, because Python searches its packages relative to its first argument.
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, **variables})

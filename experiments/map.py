@@ -1,14 +1,10 @@
-"""Makes a map of a library that can be clicked: a page, a picture, a grid of new sounds; with --serve a new sound at any click.
+"""Makes a map of a library as a page on which sounds can be found, and with --serve made, by a click.
 
-  python experiments/map.py --workdir=run --out=map                         # of what the run was trained on
-  python experiments/map.py --workdir=run --store=library --split=all --out=map
-  python experiments/map.py --workdir=run --out=map --serve                 # a local page: click anywhere, hear a new sound
-  python experiments/map.py --workdir=run --out=map --method=umap --neighbors=10 --min_dist=0.1
-  python experiments/map.py --workdir=run --store=mine --names_from=labeled --out=map   # borrow its names
+  python experiments/map.py --workdir=runs/hits --out=map
+  python experiments/map.py --workdir=runs/hits --out=map --serve
+  python experiments/map.py --workdir=runs/hits --out=map_umap --store=mine --split=all --method=umap --names_from=hits
 
-OUT/map.html: one file, no network (hover: name; click: the nearest sounds). map.png, grid.png: pictures. map.json: every
-sound with its name, class and place. map.npz: the map and its inverse as arrays, for `generate.py --mode=map`. grid/*.wav:
-the 10 x 10 grid of decoded sounds. A map that is already in OUT and was made in the same way is used again.
+Guide: docs/guides/sample_library.md
 """
 
 from __future__ import annotations
@@ -30,12 +26,15 @@ def main(_) -> int:
     command_line.use_compilation_cache()
     settings, serving = command_line.settings(MapSettings), command_line.settings(ServeSettings)
     run_map = make_map_of_run(settings)
-    print(f"map: {Path(settings.out) / 'map.html'}", flush=True)
+    words = (f"--workdir={settings.workdir}", f"--out={settings.out}", "--serve")
+    points = ("--mode=map", f"--map={settings.out}", "--at=0.5,0.5", f"--out={settings.out}/sounds")
+    commands = (("experiments/map.py", *words), ("experiments/generate.py", words[0], *points))
+    command_line.print_written(*(Path(settings.out) / name for name in ("map.html", "map.json", "map.npz")), next=commands)
     if serving.serve:
         serve_map(run_map, serving)
     return 0
 
 
 if __name__ == "__main__":
-    command_line.define_flags(MapSettings, ServeSettings)
+    command_line.define_flags(map=MapSettings, page=ServeSettings)
     command_line.run(main, __doc__)

@@ -1,26 +1,17 @@
-"""Reproduces two tables of the README from nothing: stores, trained runs and scores, by one command.
+"""Reproduces a table of the documentation from nothing: the stores, the trained runs and the scores.
 
-  python experiments/reproduce.py --result=notes --out=reproduced
-  python experiments/reproduce.py --result=notes --out=reproduced --nsynth=NSYNTH_FOLDER --split_file=split.json
-  python experiments/reproduce.py --result=library --out=reproduced --path=DRUMKITS --fraction=0.04
+  python experiments/reproduce.py --result=notes --out=reproduced_notes
+  python experiments/reproduce.py --result=notes --out=reproduced_nsynth --nsynth=nsynth-test --split_file=split.json
+  python experiments/reproduce.py --result=library --out=reproduced_library --path=~/samples --fraction=0.04
 
-notes: the mean image, PCA with 8 components, `natsiou2023` and `notes_best` trained on notes rendered from the default bank;
-with --nsynth also on these and the training half of the folder together. Scored on the instruments that the bank's split holds
-out and, with --nsynth, on the real notes of the test half (--split_file names both halves by instrument).
-
-library: the nine models of Rebnord 2022, 187,000 steps in all, on one library of sounds. The table has our scores beside the
-thesis'.
-
-Takes hours on two cores; --only selects some of the models. Stopped or killed, the same command resumes the work.
-OUT/scores/scores.md (notes) or OUT/library.md is the table, OUT/runs has the runs, OUT/stores the sounds.
+Guide: docs/guides/reproduce.md
 """
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from pathlib import Path
-
-from absl import flags
 
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # the clone, not the program's folder
@@ -28,34 +19,35 @@ if __name__ == "__main__":
 from experiments import command_line
 from experiments.studies.notes_table import NotesTable, reproduce_notes
 from experiments.studies.rebnord2022 import LibraryTable, reproduce_library
+from timbre_jax.settings import Settings, setting
 
 RESULTS = {"notes": NotesTable, "library": LibraryTable}
 
 
-def _define_flags() -> None:
-    flags.DEFINE_enum("result", "notes", list(RESULTS), "Which table.")
-    flags.DEFINE_string("out", "", "Folder for stores, runs and tables.")
-    flags.DEFINE_bool("progress", True, "Show bars with the time left.")
-    command_line.define_flags(**RESULTS)
+@dataclasses.dataclass(frozen=True)
+class Reproduction(Settings):
+    """Settings of every table."""
+
+    out: str = setting(help="Folder for the stores, the runs and the table.")
+    progress: bool = setting(True, "Show progress bars.")
 
 
 def main(_) -> int:
-    values = flags.FLAGS
-    if not values.out:
-        raise ValueError("give --out=DIR, the folder for stores, runs and tables")
-    kind = RESULTS[values.result]
-    command_line.refuse_flags_of_others(kind, RESULTS, "result")
+    shared, table = command_line.settings(Reproduction), command_line.chosen_settings("result", RESULTS)
     command_line.use_compilation_cache()
-    reproduce = reproduce_notes if kind is NotesTable else reproduce_library
-    where, signal = reproduce(Path(values.out), command_line.settings(kind), progress=values.progress)
+    reproduce = reproduce_notes if isinstance(table, NotesTable) else reproduce_library
+    where, signal = reproduce(Path(shared.out), table, progress=shared.progress)
     if signal:
-        print(f"Stopped in {where} and saved. The same command resumes the work.")
+        print(f"Stopped; {where} is saved. The same command resumes the work.")
         return 128 + signal
     print(where.read_text(encoding="utf-8"))
-    print(f"The table is {where}.")
+    command_line.print_written(where, Path(shared.out) / "runs", Path(shared.out) / "scores")
     return 0
 
 
 if __name__ == "__main__":
-    _define_flags()
+    command_line.define_flags(every_table=Reproduction)
+    command_line.define_choice(
+        "result", RESULTS, default="notes", help="Table to reproduce: the notes, or the library of Rebnord 2022."
+    )
     command_line.run(main, __doc__, large_pages=True)

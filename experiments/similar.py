@@ -1,12 +1,10 @@
-"""Finds the sounds of a library that are similar to a file, and the file's class.
+"""Finds the sounds of a library that are most similar to a file, and the class that they suggest.
 
-  python experiments/similar.py --workdir=run --files=kick.wav,my_sounds
-  python experiments/similar.py --workdir=run --store=library --split=all --number=0 --files=kick.wav --k=20 --out=similar
+  python experiments/similar.py --workdir=runs/hits --files=kick.wav
+  python experiments/similar.py --workdir=runs/hits --files=my_sounds --k=20 --out=similar
+  python experiments/similar.py --workdir=runs/hits --files=kick.wav --store=mine --split=train
 
-Prints the nearest sounds of the library for every file, by distance in the space's latents (in training deviations), and
-its class: as the model predicts it if it has class heads, and as most of the 5 nearest have it, with the share that agrees.
-Of a space with a latent a frame, a sound is the mean of its latents, weighted by amplitude.
-With --out: OUT/similar.json, and OUT/FILE/*.wav, the similar sounds, nearest first.
+Guide: docs/guides/sample_library.md
 """
 
 from __future__ import annotations
@@ -25,10 +23,13 @@ def main(_) -> int:
     from timbre_jax.maps.similar import find_similar, similar_text
 
     command_line.use_compilation_cache()
-    print(similar_text(find_similar(command_line.settings(SimilarSettings))))
+    settings = command_line.settings(SimilarSettings)
+    print(similar_text(find_similar(settings)))
+    if settings.out:
+        command_line.print_written(Path(settings.out) / "similar.json", settings.out)
     return 0
 
 
 if __name__ == "__main__":
-    command_line.define_flags(SimilarSettings)
+    command_line.define_flags(search=SimilarSettings)
     command_line.run(main, __doc__)

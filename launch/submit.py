@@ -59,7 +59,7 @@ def _define_flags() -> None:
     flags.DEFINE_string("workdir", "", "Folder of the run, or of the sweep's runs. By default runs/NAME.")
     flags.DEFINE_string("name", "", "Of the jobs. By default the configuration file's.")
     flags.DEFINE_enum("cluster", "local", ["local", "slurm"], "Where.")
-    command_line.define_flags(LaunchOptions)
+    command_line.define_flags(launch=LaunchOptions)
     flags.DEFINE_bool("dry_run", False, "Show what would be done.")
 
 

@@ -28,6 +28,9 @@ class Other(Settings):
     steps: int = setting(5, "Steps of the other.", low=2)
 
 
+KINDS = {"sweep": Sweep, "other": Other}
+
+
 @pytest.fixture
 def parsed(monkeypatch):
     def parse(*arguments):
@@ -36,8 +39,7 @@ def parsed(monkeypatch):
         for define in ("string", "bool", "list", "integer", "float", "enum"):
             original = getattr(flags, f"DEFINE_{define}")
             monkeypatch.setattr(flags, f"DEFINE_{define}", lambda *a, _f=original, **k: _f(*a, flag_values=values, **k))
-        flags.DEFINE_enum("mode", "sweep", enum_values=["sweep", "other"], help="Mode.")
-        command_line.define_flags(Sweep, Other)
+        command_line.define_choice("mode", KINDS, default="sweep", help="Mode.")
         values(["program", *arguments])
         return values
 
@@ -64,7 +66,7 @@ def test_only_flags_that_are_given_change_the_defaults(parsed):
     values = parsed("--latent=3", "--keys=1+2", "--files=a,b", "--loop", "--spread=0.5")
     assert command_line.settings(Sweep) == Sweep(3, 9, 0.5, (1, 2), ("a", "b"), "line", True)
     assert "Default: 9." in values["steps"].help
-    assert "Other: Steps of the other." in values["steps"].help
+    assert "other: Steps of the other." in values["steps"].help
     with pytest.raises(ValueError, match="give --name="):
         command_line.settings(Other)
 
@@ -72,4 +74,4 @@ def test_only_flags_that_are_given_change_the_defaults(parsed):
 def test_a_flag_of_another_kind_is_refused(parsed):
     parsed("--name=x")
     with pytest.raises(ValueError, match="--name is for --mode=other, not for sweep"):
-        command_line.refuse_flags_of_others(Sweep, {"sweep": Sweep, "other": Other}, "mode")
+        command_line.chosen_settings("mode", KINDS)

@@ -9,12 +9,12 @@ that is done element by element, and what a compiler adds. So the count is the m
 from __future__ import annotations
 
 import math
-import os
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
+
+from experiments.benchmarks.timing import step_clock
 
 PEAK_SIZE, PEAK_ROUNDS = 2048, 7
 
@@ -27,17 +27,6 @@ def count_flops(function: Callable, *arguments) -> int:
     import jax
 
     return _of_jaxpr(jax.make_jaxpr(function)(*arguments).jaxpr)
-
-
-def step_clock() -> Callable[[], float]:
-    """Seconds: of the processor where this process may use one core and nothing else, else of the wall.
-
-    Other work on the machine changes the former little.
-    """
-    import jax
-
-    alone = hasattr(os, "sched_getaffinity") and len(os.sched_getaffinity(0)) == 1
-    return time.process_time if alone and jax.default_backend() == "cpu" else time.perf_counter
 
 
 def measure_peak(*, size: int = PEAK_SIZE, rounds: int = PEAK_ROUNDS) -> float:

@@ -19,15 +19,14 @@ For models that are fitted in closed form examples/s is of the whole fitting and
 from __future__ import annotations
 
 import dataclasses
-import importlib
-import multiprocessing
-import pkgutil
 import tempfile
 import time
 from collections.abc import Mapping
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
+
+from experiments.benchmarks.timing import in_own_process, row, step_clock
+from experiments.config_flags import config_names, load_config
 
 STEPS, SECONDS, BATCHES = 5, 6.0, 16
 """Steps to time at least, and for how long; batches of the pipeline to time."""
@@ -35,33 +34,13 @@ STEPS, SECONDS, BATCHES = 5, 6.0, 16
 COLUMNS = ("steps/s", "examples/s", "GFLOP/step", "GFLOP/s", "% of peak", "pipeline %", "compile s", "memory GB")
 
 
-def names() -> list[str]:
-    """The configurations there are."""
-    import experiments.configs
-
-    return sorted(module.name for module in pkgutil.iter_modules(experiments.configs.__path__))
-
-
 def run(only: str = "") -> list[dict]:
     """The rows of all configurations, or of one (a variant after a colon, `rebnord2022:8_dim`)."""
     rows = []
-    for name in [only] if only else names():
-        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-            found = pool.submit(measure, name).result()
-        rows += [
-            {"name": f"config/{name}/{column}", "ours": found[column], "theirs": None, "ratio": None, "unit": column}
-            for column in COLUMNS
-            if column in found
-        ]
+    for name in [only] if only else config_names():
+        columns = in_own_process(measure, name)
+        rows += [row(f"config/{name}/{column}", column, columns[column]) for column in COLUMNS if column in columns]
     return rows
-
-
-def load_config(name: str) -> Any:
-    """The configuration of that name, `FILE` or `FILE:VARIANT`. Raises ValueError where there is none."""
-    file, _, variant = name.partition(":")
-    if file not in names():
-        raise ValueError(f"no configuration {file!r} in experiments/configs; there are {', '.join(names())}")
-    return importlib.import_module(f"experiments.configs.{file}").get_config(*filter(None, [variant]))
 
 
 def measure(name: str) -> dict[str, float]:
@@ -83,7 +62,7 @@ def measure_training(
     """The columns of a resolved configuration on its own store, trained for some steps in `workdir`."""
     import jax
 
-    from experiments.benchmarks.arithmetic import count_flops, measure_peak, step_clock
+    from experiments.benchmarks.arithmetic import count_flops, measure_peak
     from timbre_jax.data.datasets import open_sources
     from timbre_jax.training.profiling import peak_memory
     from timbre_jax.training.setup import build_model, fit, write_config
@@ -132,8 +111,6 @@ def measure_training(
 def _pipeline_seconds(run: Any) -> float:
     """Seconds of a batch, from the disk to the device, when nothing else is done."""
     import jax
-
-    from experiments.benchmarks.arithmetic import step_clock
 
     clock = step_clock()
 

@@ -9,9 +9,9 @@ the given magnitudes (spectral convergence in dB, lower is better; no ratio).
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import time
+import functools
+
+from experiments.benchmarks.timing import best_seconds, in_own_process, pin_to_one_core, rates_row, row
 
 SOUNDS, SECONDS, RATE = 16, 2.0, 16000
 WINDOW, HOP, ITERATIONS = 512, 128, 32
@@ -25,11 +25,11 @@ def noisy_tones():
     random = np.random.default_rng(0)
     time_s = np.arange(int(SECONDS * RATE)) / RATE
     sounds = np.empty((SOUNDS, time_s.size), np.float32)
-    for row, f0 in enumerate(np.geomspace(60.0, 2000.0, SOUNDS)):
+    for number, f0 in enumerate(np.geomspace(60.0, 2000.0, SOUNDS)):
         count = min(20, int(0.5 * RATE / f0))
         sines = [np.sin(2 * np.pi * n * f0 * time_s + random.uniform(0, 6.28)) / n for n in range(1, count + 1)]
         burst = random.standard_normal(time_s.size) * np.exp(-time_s / 0.03)
-        sounds[row] = 0.2 * np.exp(-time_s / 0.7) * np.sum(sines, axis=0) + 0.1 * burst
+        sounds[number] = 0.2 * np.exp(-time_s / 0.7) * np.sum(sines, axis=0) + 0.1 * burst
     return sounds
 
 
@@ -53,11 +53,8 @@ def theirs(magnitudes):
 
 
 def _measure() -> dict:
-    """In a process of its own, so that the pin to one core holds for every thread that JAX starts."""
-    pinned = hasattr(os, "sched_setaffinity")
-    if pinned:
-        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    import jax
+    """Returns the seconds and the convergence of both sides, and the device of ours; pins its process to one core."""
+    device = pin_to_one_core()
     import numpy as np
 
     from timbre_jax.audio.distances import spectral_convergence
@@ -65,29 +62,18 @@ def _measure() -> dict:
 
     sounds = noisy_tones()
     magnitudes = np.abs(np.asarray(stft(sounds, n_fft=WINDOW, hop=HOP)))
-    on_cpu = jax.default_backend() == "cpu"
-    clock = time.process_time if on_cpu and pinned else time.perf_counter
-    best, convergence = {}, {}
-    for name, function in (("ours", ours), ("theirs", theirs)):
-        distance = spectral_convergence(function(magnitudes), sounds, n_fft=WINDOW, hop=HOP)
-        convergence[name] = float(np.mean(20.0 * np.log10(np.asarray(distance))))
-        best[name] = float("inf")
-    for _ in range(ROUNDS):
-        for name, function in (("ours", ours), ("theirs", theirs)):
-            begin = clock()
-            function(magnitudes)
-            best[name] = min(best[name], clock() - begin)
-    device = "one core" if on_cpu and pinned else jax.devices()[0].device_kind
-    return {"rate": {name: SOUNDS / seconds for name, seconds in best.items()}, "convergence": convergence, "device": device}
+    sides = {"ours": ours, "theirs": theirs}
+    distances = {name: spectral_convergence(side(magnitudes), sounds, n_fft=WINDOW, hop=HOP) for name, side in sides.items()}
+    convergence = {name: float(np.mean(20.0 * np.log10(np.asarray(distance)))) for name, distance in distances.items()}
+    seconds = best_seconds({name: functools.partial(side, magnitudes) for name, side in sides.items()}, rounds=ROUNDS)
+    return {"rates": {name: SOUNDS / value for name, value in seconds.items()}, "convergence": convergence, "device": device}
 
 
 def run() -> list[dict]:
     """Rows {name, ours, theirs, ratio, unit}."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        result = pool.apply(_measure)
-    rate, convergence = result["rate"], result["convergence"]
-    unit = f"sounds/s on {result['device']} (theirs: librosa, one core)"
+    found = in_own_process(_measure)
+    unit = f"sounds/s on {found['device']} (theirs: librosa, one core)"
     return [
-        {"name": "fast_griffin_lim", **rate, "ratio": rate["ours"] / rate["theirs"], "unit": unit},
-        {"name": "fast_griffin_lim/convergence", **convergence, "ratio": None, "unit": "dB"},
+        rates_row("fast_griffin_lim", unit, **found["rates"]),
+        row("fast_griffin_lim/convergence", "dB", **found["convergence"]),
     ]

@@ -11,6 +11,8 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
+from experiments.benchmarks.timing import best_seconds, rates_row, row, step_clock
+
 SOUNDS, BATCH, ROUNDS = 256, 128, 3
 
 
@@ -27,16 +29,13 @@ def run() -> list[dict]:
         for representation in (HarmonicTracks(), LogMel()):
             cached, fly, caching = _speeds(store, representation)
             name = f"features/{representation.name}"
-            rows += [
-                {"name": name, "ours": cached, "theirs": fly, "ratio": cached / fly, "unit": "sounds/s (theirs: on the fly)"},
-                {"name": f"{name}/caching", "ours": caching, "theirs": None, "ratio": None, "unit": "sounds/s"},
-            ]
+            rows.append(rates_row(name, "sounds/s (theirs: on the fly)", cached, fly))
+            rows.append(row(f"{name}/caching", "sounds/s", caching))
     return rows
 
 
 def _speeds(store, representation) -> tuple[float, float, float]:
     """Sounds a second: cached, on the fly, making the cache."""
-    from experiments.benchmarks.arithmetic import step_clock
     from timbre_jax.data.features import cached_features
     from timbre_jax.data.loader import make_pipeline
     from timbre_jax.data.on_the_fly import AnalyzedSource
@@ -47,15 +46,12 @@ def _speeds(store, representation) -> tuple[float, float, float]:
     start = clock()
     cached = cached_features(store, "train", representation, progress=False)
     caching = SOUNDS / (clock() - start)
-    speeds = []
-    for source, batches in ((cached, 40), (fly, 6)):
-        best = float("inf")
-        for _ in range(ROUNDS):
-            start = clock()
-            pipeline = make_pipeline(source, batch_size=BATCH, seed=0, prefetch=2)
-            for _ in range(batches):
-                next(pipeline)
-            best = min(best, (clock() - start) / (batches * BATCH))
-            del pipeline
-        speeds.append(1 / best)
-    return speeds[0], speeds[1], caching
+
+    def read(source, batches: int) -> None:
+        pipeline = make_pipeline(source, batch_size=BATCH, seed=0, prefetch=2)
+        for _ in range(batches):
+            next(pipeline)
+
+    seconds = best_seconds({40: lambda: read(cached, 40), 6: lambda: read(fly, 6)}, rounds=ROUNDS)
+    speed, speed_on_the_fly = (batches * BATCH / best for batches, best in seconds.items())
+    return speed, speed_on_the_fly, caching

@@ -32,6 +32,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from experiments.benchmarks.made_up_nsynth import FORMS, SPLITS, write_nsynth
+from experiments.benchmarks.timing import row
 
 PROGRAMS = Path(__file__).resolve().parents[1]
 NAMES = (*FORMS, "training")
@@ -54,10 +55,6 @@ def check_name(name: str) -> None:
         raise ValueError(f"no benchmark full_size/{name}; there are {', '.join(f'full_size/{known}' for known in NAMES)}")
 
 
-def _row(name: str, value: float, unit: str) -> dict:
-    return {"name": f"full_size/{name}", "ours": value, "theirs": None, "ratio": None, "unit": unit}
-
-
 def _preparing(form: str, folder: Path, number: int) -> list[dict]:
     from timbre_jax.data.store import Store
 
@@ -76,13 +73,14 @@ def _preparing(form: str, folder: Path, number: int) -> list[dict]:
     if counts["notes"] != total or counts["kept"] < 0.95 * total:
         raise ValueError(f"{counts['kept']} of {counts['notes']} notes were kept, {total} were written")
     return [
-        _row(form, total / (first.work + second.work), "notes/s and core"),
-        _row(f"{form}/memory", max(first.memory, second.memory) / 1e9, "GB"),
+        row(f"full_size/{form}", "notes/s and core", total / (first.work + second.work)),
+        row(f"full_size/{form}/memory", "GB", max(first.memory, second.memory) / 1e9),
     ]
 
 
-def _training(name: str, folder: Path, number: int) -> list[dict]:
-    from experiments.benchmarks.configs import load_config, make_store
+def _training(_: str, folder: Path, number: int) -> list[dict]:
+    from experiments.benchmarks.configs import make_store
+    from experiments.config_flags import load_config
     from timbre_jax.data.datasets import base_representation, open_sources
     from timbre_jax.training.config import resolve
 
@@ -91,12 +89,8 @@ def _training(name: str, folder: Path, number: int) -> list[dict]:
     open_sources(config, progress=False)  # makes the features
     repeat_store(folder / "small", folder / "store", base_representation(config), number)
     command = [str(PROGRAMS / "train.py"), "--config=natsiou2023", f"--config.data.store={folder / 'store'}"]
-    command += [
-        f"--config.train.steps={STEPS}",
-        "--config.train.log_every=1",
-        "--config.train.eval_every=100000",
-        "--noprogress",
-    ]
+    command += [f"--config.train.steps={STEPS}", "--config.train.log_every=1", "--config.train.eval_every=100000"]
+    command += ["--noprogress"]
     start = {}
     for word, steps in (("cold", 2), ("warm", STEPS)):
         seen: list[tuple[int, float, int]] = []  # (steps, seconds, memory)
@@ -113,10 +107,10 @@ def _training(name: str, folder: Path, number: int) -> list[dict]:
     early = max(memory for step, _, memory in seen if step <= STEPS // 20)
     late = max(memory for step, _, memory in seen if step > STEPS // 2)
     return [
-        _row(f"{name}/start", start["cold"], "s to the first step"),
-        _row(f"{name}/start_again", start["warm"], "s to the first step, programs kept"),
-        _row(f"{name}/memory_{STEPS // 20}_steps", early / 1e9, "GB"),
-        _row(f"{name}/memory_{STEPS}_steps", late / 1e9, "GB"),
+        row("full_size/training/start", "s to the first step", start["cold"]),
+        row("full_size/training/start_again", "s to the first step, programs kept", start["warm"]),
+        row(f"full_size/training/memory_{STEPS // 20}_steps", "GB", early / 1e9),
+        row(f"full_size/training/memory_{STEPS}_steps", "GB", late / 1e9),
     ]
 
 
@@ -130,7 +124,7 @@ def repeat_store(small: Path, large: Path, representation, number: int) -> Path:
 
     index = json.loads((small / "index.json").read_text())
     with open(small / "records.csv", encoding="utf-8", newline="") as file:
-        header, *rows = csv.reader(file)
+        header, *records = csv.reader(file)
     rounds = -(-number // index["splits"]["train"]["count"])
     large.mkdir()
     for split, layout in index["splits"].items():
@@ -141,12 +135,12 @@ def repeat_store(small: Path, large: Path, representation, number: int) -> Path:
         writer, places, running = csv.writer(file), dict.fromkeys(index["splits"], 0), 0
         writer.writerow(header)
         for split in index["splits"]:
-            own = [row for row in rows if row[1] == split]
+            own = [record for record in records if record[1] == split]
             for turn in range(rounds if split == "train" else 1):
-                for row in own:
-                    columns = dict(zip(header, row, strict=True))
+                for record in own:
+                    columns = dict(zip(header, record, strict=True))
                     columns |= {"index": running, "position": places[split], "id": f"{columns['id']}_{turn}"}
-                    columns["shard"] = int(columns["shard"]) + turn * len({row[3] for row in own})
+                    columns["shard"] = int(columns["shard"]) + turn * len({record[3] for record in own})
                     writer.writerow(columns.values())
                     places[split], running = places[split] + 1, running + 1
     index["fingerprint"] = f"{index['fingerprint']}-{rounds}"

@@ -11,9 +11,12 @@ NumPy arrays, in turns; the best of the rounds counts.
 
 from __future__ import annotations
 
+import functools
 import tempfile
 import time
 from pathlib import Path
+
+from experiments.benchmarks.timing import best_seconds, rates_row
 
 SEEDS, KL_WEIGHTS, ROUNDS = (0, 1, 2, 3), (0.25, 0.5, 1.0, 2.0), 3
 SIDE_BY_SIDE = 4
@@ -31,17 +34,13 @@ def run() -> list[dict]:
     widths = [1, SIDE_BY_SIDE, *([] if jax.default_backend() == "cpu" else [runs])]
     seconds = _step_seconds(_settings(steps=100), widths)
     rates = {width: width / seconds[width] for width in widths}
-    rows = [_row(f"{name}/at_once={width}", rates[width], rates[1], "steps/s") for width in widths[1:]]
+    rows = [rates_row(f"{name}/at_once={width}", "steps/s", rates[width], rates[1]) for width in widths[1:]]
     other = rebnord2022.get_config("0_flow")
     other.train.batch_size = SMALL_BATCH
     seconds = _step_seconds(resolve(other), [1, CONVOLUTIONS])
     rate = CONVOLUTIONS / seconds[CONVOLUTIONS]
-    rows.append(_row(f"grid/rebnord2022:0_flow/at_once={CONVOLUTIONS}", rate, 1 / seconds[1], "steps/s"))
+    rows.append(rates_row(f"grid/rebnord2022:0_flow/at_once={CONVOLUTIONS}", "steps/s", rate, 1 / seconds[1]))
     return [*rows, _whole(f"{name}/whole")]
-
-
-def _row(name: str, ours: float, theirs: float, unit: str) -> dict:
-    return {"name": name, "ours": ours, "theirs": theirs, "ratio": ours / theirs, "unit": unit}
 
 
 def _settings(steps: int):
@@ -81,20 +80,13 @@ def _step_seconds(config, widths) -> dict[int, float]:
     placement = make_placement("jit", data_mesh(devices))
     programs = Programs(config, build_model(config, sources), sources.representation, placement, 100)
     batch, key = sources.train.batch(range(config.train.batch_size)), jax.random.key(0)
-    best, slots = {}, {}
+    slots = {}
     for width in widths:
         slots[width] = SingleState(programs) if width == 1 else VectorizedStates(programs, devices, width)
         for slot in range(width):
             hyper = {"learning_rate": 1e-3, "kl_weight": KL_WEIGHTS[slot % len(KL_WEIGHTS)]}
             slots[width].put(slot, programs.create(jax.random.key(slot), hyper))
-        jax.block_until_ready(_losses(slots[width], batch, key))
-        best[width] = float("inf")
-    for _ in range(ROUNDS):
-        for width in widths:
-            start = time.perf_counter()
-            _losses(slots[width], batch, key)
-            best[width] = min(best[width], time.perf_counter() - start)
-    return best
+    return best_seconds({width: functools.partial(_losses, slots[width], batch, key) for width in widths}, rounds=ROUNDS)
 
 
 def _losses(slots, batch, key) -> list[float]:
@@ -124,4 +116,4 @@ def _whole(name: str) -> dict:
         start = time.perf_counter()
         train_grid({Path(folder, "grid", run): c for run, c in members.items()}, sources=sources, progress=False)
         seconds["ours"] = time.perf_counter() - start
-    return _row(name, *(3600 * len(members) / seconds[side] for side in ("ours", "theirs")), "runs/h")
+    return rates_row(name, "runs/h", *(3600 * len(members) / seconds[side] for side in ("ours", "theirs")))

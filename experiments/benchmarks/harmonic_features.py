@@ -10,9 +10,7 @@ Theirs: librosa.yin (80..2100 Hz, hop 172, its default frame of 2048 samples), l
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import time
+from experiments.benchmarks.timing import best_seconds, in_own_process, pin_to_one_core, rates_row
 
 NOTES = 64
 ROUNDS = 5
@@ -60,49 +58,19 @@ def librosa_features(wave):
 
 
 def _measure() -> dict:
-    """In a process of its own, so that the pin to one core holds for every thread that JAX starts."""
-    pinned = hasattr(os, "sched_setaffinity")
-    if pinned:
-        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    import jax
-    import numpy as np
-
+    """Returns a row; pins its process to one core."""
+    device = pin_to_one_core()
     from timbre_jax.representations import HarmonicTracks
 
-    notes = synthetic_notes()
-    representation = HarmonicTracks(n_harmonics=HARMONICS)
-    on_cpu = jax.default_backend() == "cpu"
-    clock = time.process_time if on_cpu and pinned else time.perf_counter
-
-    def ours():
-        return np.asarray(representation.analyze(notes).values)
-
-    def theirs():
-        return [librosa_features(note) for note in notes]
-
-    best = {}
-    for name, function in (("ours", ours), ("theirs", theirs)):
-        function()
-        best[name] = float("inf")
-    for _ in range(ROUNDS):
-        for name, function in (("ours", ours), ("theirs", theirs)):
-            begin = clock()
-            function()
-            best[name] = min(best[name], clock() - begin)
-    device = "one core" if on_cpu and pinned else jax.devices()[0].device_kind
-    return {"ours": NOTES / best["ours"], "theirs": NOTES / best["theirs"], "device": device}
+    notes, representation = synthetic_notes(), HarmonicTracks(n_harmonics=HARMONICS)
+    sides = {
+        "ours": lambda: representation.analyze(notes).values,
+        "theirs": lambda: [librosa_features(note) for note in notes],
+    }
+    rates = {name: NOTES / seconds for name, seconds in best_seconds(sides, rounds=ROUNDS).items()}
+    return rates_row("harmonic_features", f"notes/s on {device} (theirs: librosa, one core)", **rates)
 
 
 def run() -> list[dict]:
     """Rows {name, ours, theirs, ratio, unit}."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        result = pool.apply(_measure)
-    return [
-        {
-            "name": "harmonic_features",
-            "ours": result["ours"],
-            "theirs": result["theirs"],
-            "ratio": result["ours"] / result["theirs"],
-            "unit": f"notes/s on {result['device']} (theirs: librosa, one core)",
-        }
-    ]
+    return [in_own_process(_measure)]

@@ -13,6 +13,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from experiments.benchmarks.timing import row
+
 
 def _median_ms(function: Callable[[int], object], calls: int) -> float:
     import numpy as np
@@ -42,9 +44,7 @@ def run() -> list[dict]:
     points = generator.random((600, 2))
     ours = _median_ms(lambda i: inverse(points[i : i + 1]), 500)
     theirs = _median_ms(lambda i: model.inverse_transform(low + points[i : i + 1] * (high - low)), 5)
-    return [
-        {"name": "inverse_map", "ours": ours, "theirs": theirs, "ratio": theirs / ours, "unit": "ms a point (less is better)"}
-    ]
+    return [row("inverse_map", "ms a point (less is better)", ours, theirs, theirs / ours)]
 
 
 def run_similar() -> list[dict]:
@@ -61,12 +61,4 @@ def run_similar() -> list[dict]:
     theirs_index = NearestNeighbors(n_neighbors=10, algorithm="brute").fit(known)
     ours = _median_ms(lambda i: index.search(queries[i : i + 1], k=10), 7)
     theirs = _median_ms(lambda i: theirs_index.kneighbors(queries[i : i + 1]), 7)
-    return [
-        {
-            "name": "similar_sounds",
-            "ours": ours,
-            "theirs": theirs,
-            "ratio": theirs / ours,
-            "unit": "ms a search in 100,000 sounds",
-        }
-    ]
+    return [row("similar_sounds", "ms a search in 100,000 sounds", ours, theirs, theirs / ours)]

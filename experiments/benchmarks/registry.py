@@ -6,6 +6,8 @@ import importlib
 import sys
 
 from experiments.benchmarks import configs, full_size
+from experiments.config_flags import config_names, load_config
+from timbre_jax.metrics.table import Table
 
 BENCHMARKS = {
     "fast_griffin_lim": ("experiments.benchmarks.fast_griffin_lim", "run"),
@@ -22,7 +24,7 @@ BENCHMARKS = {
 
 def known_names() -> list[str]:
     """Returns the names of all benchmarks, with "config" for all configurations together."""
-    every = [*BENCHMARKS, "config", *(f"config/{name}" for name in configs.names())]
+    every = [*BENCHMARKS, "config", *(f"config/{name}" for name in config_names())]
     return [*every, *(f"full_size/{name}" for name in full_size.NAMES)]
 
 
@@ -35,10 +37,10 @@ def run_benchmarks(names: list[str]) -> list[dict]:
     Raises:
       ValueError: an unknown name, before the first benchmark is run.
     """
-    names = [one for name in names for one in ([f"config/{c}" for c in configs.names()] if name == "config" else [name])]
+    names = [one for name in names for one in ([f"config/{c}" for c in config_names()] if name == "config" else [name])]
     for name in names:
         if name.startswith("config/"):
-            configs.load_config(name.removeprefix("config/"))
+            load_config(name.removeprefix("config/"))
         elif name.startswith("full_size/"):
             full_size.check_name(name.removeprefix("full_size/"))
         elif name not in BENCHMARKS:
@@ -57,32 +59,13 @@ def run_benchmarks(names: list[str]) -> list[dict]:
 
 
 def format_table(rows: list[dict]) -> str:
-    """Returns rows as lines of text; configurations have a table of their own, one line each."""
-    others = [row for row in rows if not row["name"].startswith("config/")]
-    parts = [_comparisons(others)] if others else []
-    if len(others) < len(rows):
-        parts.append(_configurations([row for row in rows if row["name"].startswith("config/")]))
-    return "\n\n".join(parts)
-
-
-def _comparisons(rows: list[dict]) -> str:
-    width = max([len(row["name"]) for row in rows] + [4])
-    lines = [f"{'name':{width}}  {'ours':>10}  {'theirs':>10}  {'ratio':>7}  unit"]
+    """Returns rows as a table of comparisons and one of configurations, a line for each, as text."""
+    comparisons, by_config = [row for row in rows if not row["name"].startswith("config/")], {}
     for row in rows:
-        theirs = "" if row["theirs"] is None else f"{row['theirs']:.4g}"
-        ratio = "" if row["ratio"] is None else f"{row['ratio']:.2f}"
-        lines.append(f"{row['name']:{width}}  {row['ours']:>10.4g}  {theirs:>10}  {ratio:>7}  {row['unit']}")
-    return "\n".join(lines)
-
-
-def _configurations(rows: list[dict]) -> str:
-    table: dict[str, dict[str, float]] = {}
-    for row in rows:
-        name = row["name"].removeprefix("config/").removesuffix(f"/{row['unit']}")
-        table.setdefault(name, {})[row["unit"]] = row["ours"]
-    width = max(len(name) for name in (*table, "config"))
-    lines = [f"{'config':{width}}  " + "  ".join(f"{column:>10}" for column in configs.COLUMNS)]
-    for name, found in table.items():
-        cells = (f"{found[column]:.3g}" if column in found else "" for column in configs.COLUMNS)
-        lines.append(f"{name:{width}}  " + "  ".join(f"{cell:>10}" for cell in cells))
-    return "\n".join(lines)
+        if row["name"].startswith("config/"):
+            name = row["name"].removeprefix("config/").removesuffix(f"/{row['unit']}")
+            by_config.setdefault(name, {"config": name})[row["unit"]] = row["ours"]
+    tables = (
+        Table.from_records(name, records) for name, records in (("benchmarks", comparisons), ("configs", [*by_config.values()]))
+    )
+    return "\n".join(table.markdown() for table in tables if table.rows)

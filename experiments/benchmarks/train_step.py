@@ -12,7 +12,7 @@ and the average; `pipeline` is what a batch costs the host, which works while th
 
 from __future__ import annotations
 
-import time
+from experiments.benchmarks.timing import best_seconds, rates_row, row
 
 BATCH, ROUNDS, FRAMES, ROWS = 128, 7, 372, 8
 
@@ -63,6 +63,7 @@ def run() -> list[dict]:
     import numpy as np
     import optax
 
+    from timbre_jax.data.example_source import ListedExamples
     from timbre_jax.data.loader import make_pipeline
     from timbre_jax.models import make_model
     from timbre_jax.training.distributed.sharding import make_placement
@@ -78,7 +79,7 @@ def run() -> list[dict]:
         }
         for i in range(4 * BATCH)
     ]
-    pipeline = make_pipeline(examples, batch_size=BATCH, seed=0)
+    pipeline = make_pipeline(ListedExamples(examples), batch_size=BATCH, seed=0)
     batch = next(pipeline)
     model, optimizer, placement = make_model("conv_vae"), make_optimizer(), make_placement("jit")
     hyper = {"learning_rate": 1e-3, "kl_weight": 1.0}
@@ -111,14 +112,13 @@ def run() -> list[dict]:
     update = jax.jit(_optimizer_part(optimizer))
     timed = {"ours": ours, "theirs": theirs, **parts, "optimizer": lambda: update(held["ours"])}
     timed["pipeline"] = lambda: next(pipeline)["values"]
-    seconds = _best(timed)
+    seconds = best_seconds(timed, rounds=ROUNDS)
     name = "train_step/natsiou2023"
-    rate = {side: 1.0 / seconds[side] for side in ("ours", "theirs")}
-    rows = [{"name": name, **rate, "ratio": rate["ours"] / rate["theirs"], "unit": "steps/s"}]
-    for part in (*parts, "optimizer", "pipeline"):
-        share = 100.0 * seconds[part] / seconds["ours"]
-        rows.append({"name": f"{name}/share/{part}", "ours": share, "theirs": None, "ratio": None, "unit": "% of a step"})
-    return rows
+    shares = {part: 100.0 * seconds[part] / seconds["ours"] for part in (*parts, "optimizer", "pipeline")}
+    return [
+        rates_row(name, "steps/s", 1.0 / seconds["ours"], 1.0 / seconds["theirs"]),
+        *(row(f"{name}/share/{part}", "% of a step", share) for part, share in shares.items()),
+    ]
 
 
 def _parts(model, params, batch, key) -> dict:
@@ -167,18 +167,3 @@ def _optimizer_part(optimizer):
         return params, opt_state, update_average(state.average, params, state.step, 0.999)
 
     return update
-
-
-def _best(functions: dict) -> dict[str, float]:
-    """Seconds of the best round of each function, taken in turns."""
-    import jax
-
-    best = dict.fromkeys(functions, float("inf"))
-    for function in functions.values():
-        jax.block_until_ready(function())
-    for _ in range(ROUNDS):
-        for name, function in functions.items():
-            start = time.perf_counter()
-            jax.block_until_ready(function())
-            best[name] = min(best[name], time.perf_counter() - start)
-    return best

@@ -13,6 +13,8 @@ from __future__ import annotations
 import os
 import time
 
+from experiments.benchmarks.timing import best_seconds, rates_row, row
+
 BATCH, ROUNDS, FRAMES, BANDS = 64, 6, 250, 128
 
 
@@ -44,27 +46,15 @@ def run() -> list[dict]:
 
     def ours():
         held["state"], _ = step(held["state"], placed, key)
-        jax.block_until_ready(held["state"])
+        return held["state"]
 
     sides = {"ours": ours}
     try:
         sides["theirs"] = twin_step(params, model, batch["values"])
     except ImportError as error:
         print(f"train_step/rebnord2022: only our side ({error})", flush=True)
-    seconds = dict.fromkeys(sides, float("inf"))
-    for number in range(ROUNDS + 1):
-        for name, side in sides.items():
-            start = time.perf_counter()
-            side()
-            if number:
-                seconds[name] = min(seconds[name], time.perf_counter() - start)
-    name = "train_step/rebnord2022"
-    theirs = 1.0 / seconds["theirs"] if "theirs" in seconds else None
-    ratio = seconds["theirs"] / seconds["ours"] if "theirs" in seconds else None
-    return [
-        {"name": name, "ours": 1.0 / seconds["ours"], "theirs": theirs, "ratio": ratio, "unit": "steps/s"},
-        {"name": f"{name}/compile", "ours": compiled, "theirs": None, "ratio": None, "unit": "s"},
-    ]
+    rates = {name: 1.0 / seconds for name, seconds in best_seconds(sides, rounds=ROUNDS).items()}
+    return [rates_row("train_step/rebnord2022", "steps/s", **rates), row("train_step/rebnord2022/compile", "s", compiled)]
 
 
 def twin_step(params, model, values):

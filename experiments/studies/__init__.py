@@ -1,1 +1,1 @@
-"""Studies: each program measures one claim of the documentation."""
+"""Studies, each a program that measures one claim of the documentation."""

@@ -1,22 +1,10 @@
-"""Measures how closely sounds follow descriptor curves: 20 target curves within the reach of the space.
+"""Measures how closely sounds follow descriptor curves.
 
-  python experiments/studies/control_accuracy.py --workdir=run --out=control
-  python experiments/studies/control_accuracy.py --workdir=run --out=control_sounds --start=sounds    # from held-out sounds
-  python experiments/studies/control_accuracy.py --workdir=run --out=control --descriptor=rolloff --curves=40 --seed=1
+  python experiments/studies/control_accuracy.py --workdir=runs/violin --out=control
+  python experiments/studies/control_accuracy.py --workdir=runs/violin --out=control_sounds --start=sounds
+  python experiments/studies/control_accuracy.py --workdir=runs/violin --out=rolloff --descriptor=rolloff --curves=40 --seed=1
 
-Targets that no training has seen: sine, line and exponential at 0.5 and 2 Hz in turn, each between two values drawn from the
-middle 80 % (in ratio) of what the space reaches, 1.5 times apart or more where there is room, and with a phase of its own.
-Each is followed from the mean of the training set at its median level (--start=mean), or from a held-out sound whose level is
-kept (--start=sounds). What the sound then has is measured on it, frame by frame, with the space's own window and hop; frames
-within 50 dB of its loudest count.
-
-  median_error   of a curve: the median over frames of |achieved / target - 1| in % (a dB difference for the loudness)
-  correlation    of target and achieved over the frames
-  uncontrolled   the same of the start, as it is, against the curve: what no control comes to
-  nearest        discrete spaces: codes nearest to the target, without correction on the sound
-
-Writes OUT/curves.csv (a row a curve), OUT/control.md and results.json (means over the curves with 95 % intervals over curves),
-OUT/figure.png, and OUT/audio with a CSV beside each sound.
+Results: docs/results.md
 """
 
 from __future__ import annotations
@@ -30,63 +18,96 @@ import numpy as np
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[2])  # the clone, not the program's folder
 
-from experiments.studies.study import Study, run_study, write_study
+from experiments.studies.study import Study, mean_result, run_study, write_study
 from timbre_jax.settings import setting
 
-KINDS = tuple((kind, rate) for kind in ("sine", "line", "exponential") for rate in (0.5, 2.0))
-INSIDE = 0.8
-APART = 1.5
+SHAPES = tuple((shape, hz) for shape in ("sine", "line", "exponential") for hz in (0.5, 2.0))
+"""Shape and frequency in Hz of the target curves, in turns."""
+
+RANGE_SHARE = 0.8
+"""Part of the reachable range, in its middle, that curves are drawn in."""
+
+LEAST_RATIO = 1.5
+"""Smallest ratio of the highest to the lowest value of a curve, if the range has room for it."""
+
 GOOD_CORRELATION = 0.9
 
 
 def draw_curves(name: str, reach: tuple[float, float], *, number: int, seconds: float, seed: int) -> list:
-    """Target curves (`generation.control.curves.Curve`) inside a range; the same for the same seed, whatever their number.
+    """Draws target curves within a range, at random.
 
-    Raises ValueError for a range that leaves no room.
+    The first curves do not depend on their number.
+
+    Args:
+      name: descriptor.
+      reach: lowest and highest value of the descriptor that the space reaches.
+      number: number of curves.
+      seconds: duration of the curves.
+      seed: random seed.
+
+    Returns:
+      Curves (`generation.control.curves.Curve`).
+
+    Raises:
+      ValueError: if the range is empty.
     """
     from timbre_jax.generation.control.curves import shape
     from timbre_jax.generation.control_modes import middle
 
-    low, high = middle(reach, INSIDE)
+    low, high = middle(reach, RANGE_SHARE)
     if not low < high:
-        raise ValueError(f"the space reaches {reach[0]:g} to {reach[1]:g} of {name}: there is no room for a curve")
-    proportional = low > 0
-    ends = np.log([low, high]) if proportional else np.array([low, high])
-    least = min(np.log(APART) if proportional else 0.3 * (ends[1] - ends[0]), 0.7 * (ends[1] - ends[0]))
-    made = []
+        raise ValueError(f"{name}: the space reaches only {reach[0]:g} to {reach[1]:g}, which is no range for a curve")
+    logarithmic = low > 0
+    ends = np.log([low, high]) if logarithmic else np.array([low, high])
+    least = min(np.log(LEAST_RATIO) if logarithmic else 0.3 * (ends[1] - ends[0]), 0.7 * (ends[1] - ends[0]))
+    curves = []
     for i in range(number):
         generator = np.random.default_rng([seed, i])
         width = generator.uniform(least, ends[1] - ends[0])
         bottom = generator.uniform(ends[0], ends[1] - width)
         values = np.array([bottom, bottom + width])
-        between = np.exp(values) if proportional else values
-        kind, rate = KINDS[i % len(KINDS)]
-        made.append(
-            shape(kind, name, seconds=seconds, low=between[0], high=between[1], rate=rate, phase=float(generator.uniform()))
-        )
-    return made
+        bottom, top = np.exp(values) if logarithmic else values
+        kind, rate = SHAPES[i % len(SHAPES)]
+        phase = float(generator.uniform())
+        curves.append(shape(kind, name, seconds=seconds, low=bottom, high=top, rate=rate, phase=phase))
+    return curves
 
 
 @dataclasses.dataclass(frozen=True)
 class ControlAccuracy(Study):
     """Settings of the study of descriptor control."""
 
-    descriptor: str = setting("centroid", "Descriptor that the curves are of.")
-    curves: int = setting(20, "Number of curves.", low=2)
-    seconds: float = setting(4.0, "Duration of each sound, with --start=mean.", low=0.1)
-    start: str = setting("mean", "Where each search begins: the training mean, or held-out sounds.", choices=("mean", "sounds"))
-    store: str | None = setting(None, "Store of the sounds, with --start=sounds. Default: the run's own.")
-    split: str = setting("test", "Split of the sounds, with --start=sounds.")
+    descriptor: str = setting("centroid", "Descriptor that the sounds follow.")
+    curves: int = setting(20, "Number of target curves.", low=2)
+    start: str = setting("mean", "Sounds to control: the training mean, or held-out sounds.", choices=("mean", "sounds"))
+    seconds: float = setting(4.0, "With --start=mean: duration of each sound in seconds.", low=0.1)
+    store: str | None = setting(None, "With --start=sounds: store of the sounds. Default: the store of the run.")
+    split: str = setting("test", "With --start=sounds: split of the sounds.")
 
 
 def control_accuracy(settings: ControlAccuracy):
-    """Follows the curves, measures the sounds, and writes tables, a figure and the sounds.
+    """Controls a descriptor with target curves, measures the sounds, and writes the results.
+
+    The target curves (`draw_curves`) take the shapes of `SHAPES` in turns. Each is followed from the mean of the training set
+    at its median level, or from a held-out sound whose level is kept. The descriptor is then measured on the sound, frame by
+    frame, with the window and hop of the space; frames within 50 dB of the loudest frame count. The measures of a curve are:
+
+    - median_error, mean_error: over frames, of |achieved / target - 1| in %, or of the difference in dB for the loudness.
+    - correlation: of the achieved and the target curve over frames.
+    - uncontrolled_error: median error of the start without control, the baseline.
+    - nearest_error, nearest_correlation: in a discrete space, of the codes nearest to the target, uncorrected.
+
+    Writes OUT/curves.csv (a row for each curve), OUT/control.md and OUT/results.json (means over curves), OUT/figure.png, and
+    OUT/audio with a CSV file beside each sound.
+
+    Args:
+      settings: run and curves.
 
     Returns:
       The summary `Table`.
 
     Raises:
-      ValueError: the run is not of a series space, or the sounds are too few.
+      ValueError: if the run is not of a series space, or there are too few sounds.
     """
     from timbre_jax.evaluation.runs import open_run
     from timbre_jax.metrics.table import Table
@@ -114,21 +135,21 @@ def control_accuracy(settings: ControlAccuracy):
         f"{curves} curves of {descriptor}, run {run.name} ({'discrete' if plain else 'continuous'}), start: {start}; the space "
         f"reaches {low:.4g} to {high:.4g} {_unit(descriptor)}; seed {settings.seed}"
     )
-    table = Table.from_records("curves", records, f"One row a curve; {where}.")
+    table = Table.from_records("curves", records, f"One row for each curve; {where}.")
     summary, results = summarize(records, descriptor, where)
     write_study(out, "control", [summary, table], results)
-    titles = [f"{kind} {rate:g} Hz" for kind, rate in (KINDS * curves)[:curves]]
+    titles = [f"{shape} {hz:g} Hz" for shape, hz in (SHAPES * curves)[:curves]]
     plots.save_png(control_figure(controlled, descriptor, titles), out / "figure.png")
     return summary
 
 
 def _record(number: int, start: str, descriptor: str, result, uncontrolled: dict, nearest) -> dict:
-    """Returns the row of a curve: its shape and the errors of the sound that followed it."""
-    errors, (shape, rate) = result.errors()[descriptor], KINDS[number % len(KINDS)]
+    """Returns the row of a curve: its shape and the errors of the controlled sound."""
+    errors, (shape, hz) = result.errors()[descriptor], SHAPES[number % len(SHAPES)]
     scale = 1.0 if _unit(descriptor) == "dB" else 100.0
     target = result.target[descriptor]
     record = {
-        "curve": number, "shape": shape, "hz": rate, "start": start, "low": float(target.min()), "high": float(target.max()),
+        "curve": number, "shape": shape, "hz": hz, "start": start, "low": float(target.min()), "high": float(target.max()),
         "frames": int(result.heard.sum()), "median_error": scale * errors["median_error"],
         "mean_error": scale * errors["mean_error"], "correlation": errors["correlation"],
         "uncontrolled_error": scale * uncontrolled["median_error"],
@@ -144,22 +165,24 @@ def _write_curve(folder: Path, number: int, result, sample_rate: int) -> None:
     from timbre_jax.files import write_text
     from timbre_jax.generation.sound_files import write_sound
 
-    shape, rate = KINDS[number % len(KINDS)]
-    name = f"control_{number:02d}_{shape}_{rate:g}hz"
+    shape, hz = SHAPES[number % len(SHAPES)]
+    name = f"control_{number:02d}_{shape}_{hz:g}hz"
     write_sound(folder / f"{name}.wav", result.wave, sample_rate)
     write_text(folder / f"{name}.csv", result.table().csv())
 
 
 def _unit(name: str) -> str:
+    """Returns the unit of a descriptor."""
     from timbre_jax.audio.descriptors import descriptor
 
     return descriptor(name).unit
 
 
 def held_out(run, store: str | None, split: str, number: int, seed: int):
-    """Series [number, M, D] of held-out sounds, most of whose frames are audible, and their ids.
+    """Returns the latent series [number, M, D] of held-out sounds that are mostly audible, and their ids.
 
-    Raises ValueError where there are too few.
+    Raises:
+      ValueError: if there are too few such sounds.
     """
     import jax
 
@@ -172,36 +195,36 @@ def held_out(run, store: str | None, split: str, number: int, seed: int):
     window = run.space.sample_rate // 20
     blocks = waves[:, : waves.shape[1] // window * window].reshape(len(waves), -1, window)
     level = 10 * np.log10(np.maximum(np.mean(np.square(blocks), axis=2), 1e-12))
-    heard = np.mean(level > np.maximum(level.max(axis=1, keepdims=True) - 40.0, -60.0), axis=1)
-    rows = np.flatnonzero(heard > 0.8)
+    audible = np.mean(level > np.maximum(level.max(axis=1, keepdims=True) - 40.0, -60.0), axis=1)
+    rows = np.flatnonzero(audible > 0.8)
     if len(rows) < number:
-        raise ValueError(
-            f"split {split!r} has {len(rows)} sounds that are heard nearly throughout: fewer than --curves={number}"
-        )
+        raise ValueError(f"--curves={number}: split {split!r} has only {len(rows)} sounds that are audible nearly throughout")
     rows = np.sort(np.random.default_rng(seed).choice(rows, number, replace=False))
     latent = run.space.encode(notes.part(rows).features)
     return jax.tree.map(np.asarray, latent), notes.labels["id"][rows].tolist()
 
 
-def _row(latent, row: int):
-    import jax
+def _row(latents, row: int):
+    """Returns one series of several, or the only series."""
+    from timbre_jax.inference.batched import take
 
-    count = latent.values.shape[0]
-    return latent if count == 1 else jax.tree.map(lambda x: x[row : row + 1], latent)
+    return latents if len(latents.values) == 1 else take(latents, np.array([row]))
 
 
 def _follow_latents(space, name: str, starts, number: int, seed: int, progress: bool):
+    """Returns the controlled sounds of a continuous space, an empty list, and the accuracies without control."""
     from timbre_jax.generation.control import gradient_search
 
     seconds = starts.values.shape[1] / starts.rate
-    # What is reached from the mean: one range for all, at the median level of the starts.
+    # One range for all curves: what the mean reaches at the median level of the starts.
     reach = gradient_search.reachable(space, (name,), gradient_search.begin(space, seconds=seconds))
     curves = [[curve] for curve in draw_curves(name, reach[name], number=number, seconds=seconds, seed=seed)]
-    made = gradient_search.search(space, curves, starts, reach=reach, progress=progress)
-    return made, [], _uncontrolled(space, name, starts, made)
+    controlled = gradient_search.search(space, curves, starts, reach=reach, progress=progress)
+    return controlled, [], _uncontrolled(space, name, starts, controlled)
 
 
 def _follow_codes(space, name: str, starts, number: int, seed: int, progress: bool):
+    """Returns the controlled sounds of a discrete space, those of the nearest codes, and the accuracies without control."""
     from tqdm import tqdm
 
     from timbre_jax.generation.control.code_control import control_codes
@@ -210,30 +233,29 @@ def _follow_codes(space, name: str, starts, number: int, seed: int, progress: bo
     seconds, near = starts.values.shape[1] / starts.rate, starts.values.shape[0] > 1
     table = code_table(space, names=(name,), uses=training_share(space), progress=progress)
     curves = draw_curves(name, table.reach(name), number=number, seconds=seconds, seed=seed)
-    made, plain = [], []
+    controlled, nearest = [], []
     for row, curve in enumerate(tqdm(curves, desc="curves", disable=not progress)):
-        own = _row(starts, row)
-        plain.append(control_codes(space, table, [curve], own, near=False, smoothness=0.0, rounds=1))
-        made.append(control_codes(space, table, [curve], own, near=near))
-    return made, plain, _uncontrolled(space, name, starts, made)
+        start = _row(starts, row)
+        nearest.append(control_codes(space, table, [curve], start, near=False, smoothness=0.0, rounds=1))
+        controlled.append(control_codes(space, table, [curve], start, near=near))
+    return controlled, nearest, _uncontrolled(space, name, starts, controlled)
 
 
-def _uncontrolled(space, name: str, starts, made) -> list[dict]:
-    """Accuracy of the starts themselves."""
+def _uncontrolled(space, name: str, starts, controlled) -> list[dict]:
+    """Returns the accuracy of the starts, without control, for each curve."""
     from timbre_jax.generation.control.results import accuracy, measure
 
-    found = []
-    for row, one in enumerate(made):
+    accuracies = []
+    for row, result in enumerate(controlled):
         if row == 0 or starts.values.shape[0] > 1:
-            achieved, heard = measure(space, np.asarray(space.render(_row(starts, row))), (name,), len(one.times))
-        found.append(accuracy(name, one.target[name][heard[0]], achieved[name][0][heard[0]]))
-    return found
+            achieved, audible = measure(space, np.asarray(space.render(_row(starts, row))), (name,), len(result.times))
+        accuracies.append(accuracy(name, result.target[name][audible[0]], achieved[name][0][audible[0]]))
+    return accuracies
 
 
 def summarize(records: list[dict], name: str, where: str):
-    """The summary table and results: means over curves with their intervals."""
-    from timbre_jax.metrics.bootstrap import mean_interval
-    from timbre_jax.metrics.table import Result, Table
+    """Returns the summary table and the results: means over curves with their intervals."""
+    from timbre_jax.metrics.table import Table
 
     unit = "dB" if _unit(name) == "dB" else "%"
     measures = [
@@ -247,34 +269,31 @@ def summarize(records: list[dict], name: str, where: str):
             ("nearest_correlation", "of the nearest codes without correction; mean over curves", None),
         ]
     rows, results = [], []
-    for column, definition, floor in measures:
+
+    def add(column: str, values: np.ndarray, definition: str, worst=None, baseline=None) -> None:
+        result = mean_result(f"control/{name}/{column}", values, f"{definition}. {where}", baseline=baseline)
+        rows.append((column, result.value, result.low, result.high, worst, baseline, definition))
+        results.append(result)
+
+    for column, definition, baseline_column in measures:
         values = np.array([record[column] for record in records], np.float64)
         if "correlation" in column:
             if not np.isfinite(values).all():
-                definition = f"{definition} (0 where nothing is heard or moves)"
+                definition = f"{definition} (0 for curves that are silent or constant)"
             values = np.nan_to_num(values)
-        else:  # of a sound in which nothing is heard there is no error: such a curve is left out, and said to be
+        else:  # the error of a silent sound is undefined
             values = values[np.isfinite(values)]
         if not len(values):
             continue
         if len(values) < len(records):
-            definition = f"{definition}, of {len(values)} of {len(records)} curves: in the others nothing is heard"
-        interval = mean_interval(values)
-        bases = np.array([record[floor] for record in records], np.float64) if floor else np.array([np.nan])
+            definition = f"{definition}, of {len(values)} of {len(records)} curves; the other sounds are silent"
+        bases = np.array([record[baseline_column] for record in records], np.float64) if baseline_column else np.array([np.nan])
         base = float(np.nanmean(bases)) if np.isfinite(bases).any() else None
         worst = float(values.min() if "correlation" in column else values.max())
-        rows.append((column, float(interval.value), float(interval.low), float(interval.high), worst, base, definition))
-        results.append(
-            Result(f"control/{name}/{column}", interval.value, interval.low, interval.high, base, f"{definition}. {where}")
-        )
+        add(column, values, definition, worst, base)
     good = np.array([record["correlation"] >= GOOD_CORRELATION for record in records], np.float64)
-    interval = mean_interval(100 * good)
-    told = f"% of curves with a correlation of {GOOD_CORRELATION:g} or more"
-    rows.append(("correlation_good", float(interval.value), float(interval.low), float(interval.high), None, None, told))
-    results.append(
-        Result(f"control/{name}/correlation_good", interval.value, interval.low, interval.high, None, f"{told}. {where}")
-    )
-    caption = f"Means over curves with 95 % intervals over curves; baseline: the start without control. {where}."
+    add("correlation_good", 100 * good, f"% of curves with a correlation of {GOOD_CORRELATION:g} or more")
+    caption = f"Means over curves with 95 % intervals over curves. Baseline: the start without control. {where}."
     columns = ("measure", "value", "low", "high", "worst", "baseline", "definition")
     return Table("control", columns, tuple(rows), caption), results
 

@@ -1,27 +1,10 @@
-"""Measures the sounds between two sounds: brightness and bandwidth of 11 mixes, beside those of a plain crossfade.
+"""Measures brightness and bandwidth of the sounds between two sounds.
 
-  python experiments/studies/interpolation.py --workdir=run --out=interpolation
-  python experiments/studies/interpolation.py --workdir=run --out=interpolation --interpolation=spherical --settle=1
-  python experiments/studies/interpolation.py --workdir=run --out=interpolation --interpolation=even
-  python experiments/studies/interpolation.py --workdir=run --out=interpolation --mixed_by=codes     # a discrete space
+  python experiments/studies/interpolation.py --workdir=runs/violin --out=interpolation
+  python experiments/studies/interpolation.py --workdir=runs/violin --out=interpolation_even --interpolation=even
+  python experiments/studies/interpolation.py --workdir=runs/discrete --out=interpolation_codes --mixed_by=codes
 
-Caillon et al. 2020, figure 3, measured. Pairs of held-out sounds of different recordings (of different pitches and levels, as
-they come), --seconds of each around the loudest frame; both are decoded, and 9 fixed mixes of their latents between them.
-Descriptors are measured on the sound:
-
-  spearman       rank correlation of brightness (mean spectral centroid, weighted by the frames' magnitudes) with the mix,
-                 turned so that it is 1 where brightness rises or falls all the way from one end to the other
-  overshoot      how far the largest bandwidth of the mixes lies above that of both ends, in % of the larger end; a crossfade
-                 of two sounds has both their spectra at once and is wider than either
-  deviation      largest distance of a mix's brightness from the straight line between the ends, in % of the ends' distance
-
---interpolation=even is told what is measured here (latent/even_path.py): its figures say what a sound designer gets, not how
-the space lies.
-
-A pair's ends differ where their decoded brightness does by 10 % or more; the others count for nothing.
-
-Writes OUT/pairs.csv, OUT/summary.csv, OUT/interpolation.md, OUT/results.json, OUT/figure.png (one pair moving in time: its
-centroid and bandwidth, the crossfade's beside it) and OUT/audio.
+Results: docs/results.md
 """
 
 from __future__ import annotations
@@ -35,45 +18,74 @@ import numpy as np
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[2])  # the clone, not the program's folder
 
-from experiments.studies.study import Study, run_study, write_study
+from experiments.studies.study import Study, mean_result, run_study, write_study
 from timbre_jax.settings import setting
 
 MIXES = 11
-DIFFER = 0.10
-LEAST_DB = -50.0
-ENOUGH = 0.9
+"""Mixes of a pair, with both ends."""
+
+LEAST_DIFFERENCE = 0.10
+"""Smallest relative difference in brightness between the ends of a pair that counts."""
+
+AUDIBLE_DB = -50.0
+"""Smallest RMS level of a sound."""
+
+GOOD_CORRELATION = 0.9
 
 
 @dataclasses.dataclass(frozen=True)
 class Interpolation(Study):
     """Settings of the study of interpolation."""
 
-    store: str | None = setting(None, "Store of the sounds. Default: the one that the run was trained on.")
+    store: str | None = setting(None, "Store of the sounds. Default: the store of the run.")
     split: str = setting("test", "Split of the sounds.")
     pairs: int = setting(40, "Number of pairs.", low=2)
     mixed_by: str = setting(
-        "vectors", "Discrete spaces: mix as vectors between codes, or as nearest codes.", choices=("vectors", "codes")
+        "vectors",
+        "In a discrete space: decode the vectors between codes, or the nearest codes.",
+        choices=("vectors", "codes"),
     )
     interpolation: str = setting(
         "linear",
-        "A straight line (the paper's), an arc, or the arc bent until brightness and bandwidth change evenly.",
+        "A straight line (as in the paper), an arc, or a path along which brightness and bandwidth change evenly.",
         choices=("linear", "spherical", "even"),
     )
-    settle: int = setting(0, "How often a mix is decoded and encoded again (series_paths.settled).", low=0)
-    seconds: float = setting(2.0, "Seconds of each sound, around its loudest frame.", low=0.1)
+    settle: int = setting(0, "Number of times that a mix is decoded and encoded again.", low=0)
+    seconds: float = setting(2.0, "Duration of each sound in seconds, around its loudest frame.", low=0.1)
     iterations: int | None = setting(
-        None, "Iterations of the inverter, if the space has one: fewer are faster and hardly change descriptors.", low=1
+        None, "Iterations of the inverter; fewer are faster and hardly change the descriptors. Default: as in the run.", low=1
     )
 
 
 def measure_interpolation(settings: Interpolation):
-    """Mixes pairs of held-out sounds, measures the mixes, and writes tables, a figure and sounds.
+    """Mixes pairs of held-out sounds, measures the mixes, and writes the results.
+
+    Measures figure 3 of Caillon et al. 2020. The sounds of a pair come from different recordings, with their own pitches and
+    levels. Both ends and 9 mixes of their latents between them are decoded, and descriptors are measured on the sounds. The
+    same measures of a crossfade between the two decoded ends are the baseline. The measures of a pair are:
+
+    - spearman: rank correlation of brightness (mean spectral centroid, weighted by the magnitude of each frame) with the mix; 1
+      if brightness rises, or falls, all the way from one end to the other.
+    - overshoot: excess of the largest bandwidth of the mixes over the bandwidths of both ends, in % of the larger end. A
+      crossfade contains the spectra of both sounds and is wider than either.
+    - deviation: largest distance of the brightness of a mix from the straight line between the ends, in % of the distance
+      between the ends.
+
+    Pairs whose ends differ in decoded brightness by less than `LEAST_DIFFERENCE` do not count. With interpolation="even" the
+    path is chosen by these very measures (`generation.interpolation`), so its scores say what a user gets and nothing about the
+    geometry of the space.
+
+    Writes OUT/pairs.csv, OUT/summary.csv, OUT/interpolation.md, OUT/results.json, OUT/figure.png (centroid and bandwidth of a
+    pair that moves in time, beside its crossfade) and OUT/audio.
+
+    Args:
+      settings: run, pairs and kind of interpolation.
 
     Returns:
       The summary `Table`.
 
     Raises:
-      ValueError: the run is not of a series space, codes of a continuous space, or no pair whose ends differ.
+      ValueError: if the run is not of a series space, codes are mixed in a continuous space, or the ends of no pair differ.
     """
     from tqdm import tqdm
 
@@ -88,7 +100,7 @@ def measure_interpolation(settings: Interpolation):
     run, out = open_run(settings.workdir, kind="series", why="an interpolation of series"), Path(settings.out)
     space, discrete = run.space, run.space.model.is_discrete
     if settings.mixed_by == "codes" and not discrete:
-        raise ValueError("--mixed_by=codes needs a discrete space; this one is continuous")
+        raise ValueError(f"--mixed_by=codes: needs a discrete space; {settings.workdir} is continuous")
     opened = Store.open(settings.store or default_store(run))
     notes = read_notes(run, opened, settings.split, progress=settings.progress)
     if settings.iterations is not None and space.representation.synthesis_iterations:
@@ -100,15 +112,15 @@ def measure_interpolation(settings: Interpolation):
     pairs = choose_pairs(notes, settings.pairs, seed=settings.seed)
     for number, pair in enumerate(tqdm(pairs, desc="pairs", disable=not settings.progress)):
         rows = np.array(pair)
-        found = _pair(space, loudest_part(notes.part(rows).features, frames), settings, codes)
+        mixed = _mix_pair(space, loudest_part(notes.part(rows).features, frames), settings, codes)
         ids, groups = (notes.labels[name][rows].tolist() for name in ("id", "instrument"))
-        records.append({"pair": number, "from": ids[0], "to": ids[1], "groups": " + ".join(groups), **found["record"]})
-        if figure is None and found["record"]["differ"]:
-            figure = _figure(space, found, out)
-    how = f"mixed by {settings.interpolation}, {settings.mixed_by}, settled {settings.settle} times"
-    table = Table.from_records("pairs", records, "One row a pair; columns: interpolation.py --help.")
+        records.append({"pair": number, "from": ids[0], "to": ids[1], "groups": " + ".join(groups), **mixed["record"]})
+        if figure is None and mixed["record"]["differ"]:
+            figure = _figure(space, mixed, out)
+    path = f"{settings.interpolation} interpolation, mixed by {settings.mixed_by}, settled {settings.settle} times"
+    table = Table.from_records("pairs", records, "One row for each pair. Columns: `measure_interpolation`.")
     summary, results = summarize(
-        records, f"split “{settings.split}” of {opened.path.name}, run {run.name}, {how}", settings.seed
+        records, f"split “{settings.split}” of {opened.path.name}, run {run.name}, {path}", settings.seed
     )
     write_study(out, "interpolation", [summary, table], results)
     if figure is not None:
@@ -117,45 +129,53 @@ def measure_interpolation(settings: Interpolation):
 
 
 def choose_pairs(notes, number: int, *, seed: int = 0) -> list[tuple[int, int]]:
-    """Pairs of audible sounds of different recordings, each sound in as few pairs as can be.
+    """Draws pairs of audible sounds of different recordings, and each sound as rarely as possible.
+
+    Args:
+      notes: sounds (`evaluation.runs.Notes`).
+      number: number of pairs.
+      seed: random seed.
+
+    Returns:
+      Rows of both sounds of each pair.
 
     Raises:
-      ValueError: fewer than two recordings with an audible sound.
+      ValueError: if fewer than two recordings have an audible sound.
     """
     rows = np.arange(len(notes.positions))
     waves = notes.audio(rows)
-    loud = rows[10 * np.log10(np.maximum(np.mean(np.square(waves), axis=1), 1e-12)) > LEAST_DB]
+    audible = rows[10 * np.log10(np.maximum(np.mean(np.square(waves), axis=1), 1e-12)) > AUDIBLE_DB]
     groups = notes.labels["instrument"]
-    if len(np.unique(groups[loud])) < 2:
-        raise ValueError("an interpolation needs audible sounds of at least two recordings")
-    generator, found, seen = np.random.default_rng(seed), [], set()
+    if (recordings := len(np.unique(groups[audible]))) < 2:
+        raise ValueError(f"split {notes.split!r}: audible sounds of {recordings} recordings; interpolation needs 2 or more")
+    generator, pairs = np.random.default_rng(seed), {}
     for _ in range(200 * number):
-        order = generator.permutation(loud)
+        order = generator.permutation(audible)
         for a, b in zip(order[::2].tolist(), order[1::2].tolist(), strict=False):
-            if groups[a] != groups[b] and (a, b) not in seen:
-                seen.add((a, b))
-                found.append((a, b))
-            if len(found) == number:
-                return found
-    return found
+            if groups[a] != groups[b]:
+                pairs[a, b] = None
+            if len(pairs) == number:
+                return list(pairs)
+    return list(pairs)
 
 
-def _pair(space, features, settings: Interpolation, codes) -> dict:
-    """Returns the sounds of a pair's mixes and their measures; `codes`: code table of a discrete space, for even paths."""
+def _mix_pair(space, features, settings: Interpolation, codes) -> dict:
+    """Returns the sounds of the mixes of a pair, and their measures; `codes` is the code table of even discrete paths."""
     import jax
 
     from timbre_jax.generation import interpolation as even_path
     from timbre_jax.generation import series_paths as paths
+    from timbre_jax.inference.batched import take
 
     latent = jax.tree.map(np.asarray, space.encode(features))
-    a, b = (jax.tree.map(lambda x, i=i: x[i : i + 1], latent) for i in (0, 1))
+    a, b = (take(latent, np.array([i])) for i in (0, 1))
     a, b = paths.align(a, b, count=latent.values.shape[1])
     shares = np.linspace(0.0, 1.0, MIXES)
     if settings.interpolation == "even":
         ends = jax.tree.map(lambda *x: np.concatenate(x), a, b)
         between = [mix.wave for mix in even_path.even_mixes(space, a, b, shares[1:-1], table=codes)]
         return _measured(space, (a, b), np.stack([*np.asarray(space.render(ends)), *between])[[0, *range(2, MIXES), 1]])
-    batch = [jax.tree.map(lambda x: np.repeat(x, MIXES, axis=0), one) for one in (a, b)]
+    batch = [take(one, np.zeros(MIXES, int)) for one in (a, b)]
     share = np.repeat(shares[:, None], a.values.shape[1], axis=1)
     mixed = paths.mix_spherical(space, *batch, share) if settings.interpolation == "spherical" else paths.mix(*batch, share)
     mixed = paths.settled(space, mixed, rounds=settings.settle)
@@ -165,14 +185,14 @@ def _pair(space, features, settings: Interpolation, codes) -> dict:
 
 
 def _measured(space, ends, waves: np.ndarray) -> dict:
-    """Of the mixes' sounds [MIXES, T], the first and last of which are the ends."""
+    """Measures the sounds of mixes [MIXES, T], of which the first and the last are the ends."""
     from timbre_jax.generation import series_paths as paths
 
     shares = np.linspace(0.0, 1.0, MIXES)
     faded = np.stack([paths.crossfade(waves[0], waves[-1], share) for share in shares])
     ours, theirs = (_descriptors(x, space.sample_rate) for x in (waves, faded))
     bright, wide = ours["centroid"], ours["bandwidth"]
-    differ = abs(bright[-1] - bright[0]) >= DIFFER * min(bright[0], bright[-1])
+    differ = abs(bright[-1] - bright[0]) >= LEAST_DIFFERENCE * min(bright[0], bright[-1])
     record = {
         "centroid_from": bright[0], "centroid_to": bright[-1], "differ": bool(differ),
         "spearman": monotony(bright), "spearman_crossfade": monotony(theirs["centroid"]),
@@ -183,7 +203,7 @@ def _measured(space, ends, waves: np.ndarray) -> dict:
 
 
 def monotony(values: np.ndarray) -> float:
-    """Rank correlation of values at rising mixes with the mix, in the direction from the first to the last."""
+    """Returns the rank correlation of values with their position, positive if the last is the larger end."""
     from scipy.stats import spearmanr
 
     if np.ptp(values) == 0:
@@ -192,26 +212,27 @@ def monotony(values: np.ndarray) -> float:
 
 
 def overshoot(values: np.ndarray) -> float:
-    """How far the largest of values lies above both ends, in % of the larger end; 0 where none does."""
+    """Returns the excess of the largest value over both ends, in % of the larger end."""
     ends = max(values[0], values[-1])
     return float(100.0 * max(0.0, values.max() - ends) / ends) if ends > 0 else 0.0
 
 
 def deviation(values: np.ndarray) -> float:
-    """Largest distance of values from the straight line between their ends, in % of the ends' distance."""
+    """Returns the largest distance from the line between both ends, in % of their distance."""
     line = np.linspace(values[0], values[-1], len(values))
     reach = abs(values[-1] - values[0])
     return float(100.0 * np.abs(values - line).max() / reach) if reach > 0 else float("nan")
 
 
 def _descriptors(waves: np.ndarray, rate: int) -> dict[str, np.ndarray]:
-    """Mean centroid and bandwidth [S] of sounds in Hz, each frame weighted by its summed magnitude."""
-    found = _frames(waves, rate)
-    weight = found["weight"] / np.maximum(found["weight"].sum(1, keepdims=True), 1e-30)
-    return {name: (found[name] * weight).sum(1) for name in ("centroid", "bandwidth")}
+    """Returns the mean centroid and bandwidth [S] of sounds in Hz, weighted by the magnitude of each frame."""
+    frames = _frames(waves, rate)
+    weight = frames["weight"] / np.maximum(frames["weight"].sum(1, keepdims=True), 1e-30)
+    return {name: (frames[name] * weight).sum(1) for name in ("centroid", "bandwidth")}
 
 
 def _frames(waves: np.ndarray, rate: int) -> dict[str, np.ndarray]:
+    """Returns centroid, bandwidth (Hz) and magnitude of each frame, [S, N] each."""
     from timbre_jax.audio import descriptors
 
     magnitude = np.asarray(descriptors.magnitudes(np.asarray(waves, np.float32)))
@@ -224,61 +245,62 @@ def _frames(waves: np.ndarray, rate: int) -> dict[str, np.ndarray]:
 
 
 def summarize(records: list[dict], where: str, seed: int):
-    """Returns the summary table and results; `where`: sounds, run and kind of mix, for captions.
+    """Returns the summary table and the results.
+
+    Args:
+      records: measures of each pair.
+      where: sounds, run and interpolation, for captions.
+      seed: random seed of the intervals.
 
     Raises:
-      ValueError: no pair's ends differ.
+      ValueError: if the ends of no pair differ.
     """
-    from timbre_jax.metrics.bootstrap import mean_interval
-    from timbre_jax.metrics.table import Result, Table
+    from timbre_jax.metrics.table import Table
 
     kept = [record for record in records if record["differ"]]
     if not kept:
-        raise ValueError(f"the ends of none of the {len(records)} pairs differ by {100 * DIFFER:.0f} % in brightness")
+        raise ValueError(f"{len(records)} pairs: the ends of none differ by {100 * LEAST_DIFFERENCE:.0f} % in brightness")
     groups = np.array([record["groups"] for record in kept])
     where = (
-        f"{len(kept)} of {len(records)} pairs whose ends differ by {100 * DIFFER:.0f} %, {where}; "
-        "floor: a plain crossfade of the two decoded ends"
+        f"{len(kept)} of {len(records)} pairs whose ends differ by {100 * LEAST_DIFFERENCE:.0f} %, {where}; "
+        "baseline: a crossfade of the two decoded ends"
     )
     rows, results = [], []
+
+    def percent_good(values: np.ndarray) -> np.ndarray:
+        return 100 * (values >= GOOD_CORRELATION)
+
     measures = (
-        (
-            "spearman_enough",
-            f"% of pairs with rank correlation {ENOUGH:g} or more",
-            "spearman",
-            lambda x: 100 * (x >= ENOUGH),
-        ),
+        ("spearman_enough", f"% of pairs with rank correlation {GOOD_CORRELATION:g} or more", "spearman", percent_good),
         ("spearman", "rank correlation of brightness with the mix", "spearman", lambda x: x),
         ("deviation", "distance from the straight line, % of the ends' distance", "deviation", lambda x: x),
         ("overshoot", "bandwidth above both ends, %", "overshoot", lambda x: x),
-        (
-            "overshoot_over_5",
-            "% of pairs whose bandwidth overshoots by over 5 %",
-            "overshoot",
-            lambda x: 100 * (x > 5),
-        ),
+        ("overshoot_over_5", "% of pairs whose bandwidth overshoots by over 5 %", "overshoot", lambda x: 100 * (x > 5)),
     )
     for key, title, column, change in measures:
-        cells = []
-        for suffix in ("", "_crossfade"):
-            values = change(np.array([record[column + suffix] for record in kept], np.float64))
-            interval = mean_interval(values, groups, seed=seed)
-            cells.append(tuple(float(x) for x in (interval.value, interval.low, interval.high)))
-        rows.append((title, *cells[0], *cells[1]))
-        results.append(Result(f"interpolation/{key}", *cells[0], cells[1][0], f"{title}; {where}"))
-    columns = ("what", "latents", "low", "high", "crossfade", "crossfade_low", "crossfade_high")
-    return Table("summary", columns, tuple(rows), f"{where}. Brackets: 95 %, bootstrap over pairs of recordings."), results
+        values, faded = (
+            change(np.array([record[name] for record in kept], np.float64)) for name in (column, f"{column}_crossfade")
+        )
+        crossfade = mean_result("crossfade", faded, title, groups=groups, seed=seed)
+        name, definition = f"interpolation/{key}", f"{title}; {where}"
+        result = mean_result(name, values, definition, groups=groups, baseline=crossfade.value, seed=seed)
+        rows.append((title, *(x for one in (result, crossfade) for x in (one.value, one.low, one.high))))
+        results.append(result)
+    columns = ("measure", "latents", "low", "high", "crossfade", "crossfade_low", "crossfade_high")
+    return Table(
+        "summary", columns, tuple(rows), f"{where}. Low and high: 95 % interval, bootstrap over pairs of recordings."
+    ), results
 
 
-def _figure(space, found: dict, out: Path):
-    """One pair moving in time: z[n] = za[n] (1 - n / N) + zb[n] n / N, beside the crossfade; and its sounds."""
+def _figure(space, mixed: dict, out: Path):
+    """Returns the figure of a pair that moves in time, z[n] = za[n] (1 - n / N) + zb[n] n / N, and writes its sounds."""
     from timbre_jax.generation import series_paths as paths
     from timbre_jax.generation.sound_files import write_sound
     from timbre_jax.report.series_plots import moving_figure
 
-    a, b = found["ends"]
+    a, b = mixed["ends"]
     share = paths.moving_share(a.values.shape[1])
-    ends = found["waves"][[0, -1]]
+    ends = mixed["waves"][[0, -1]]
     sounds = {
         "first": ends[0],
         "second": ends[1],
@@ -287,7 +309,7 @@ def _figure(space, found: dict, out: Path):
     }
     for name, wave in sounds.items():
         write_sound(out / "audio" / f"{name}.wav", wave, space.sample_rate)
-    for i, wave in enumerate(found["waves"]):
+    for i, wave in enumerate(mixed["waves"]):
         write_sound(out / "audio" / f"mix_{10 * i:03d}.wav", wave, space.sample_rate)
     curves = {name: _frames(wave[None], space.sample_rate) for name, wave in sounds.items()}
     return moving_figure(

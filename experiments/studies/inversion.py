@@ -30,13 +30,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from absl import flags
 
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[2])  # the clone, not the program's folder
 
-from experiments import command_line
 from experiments.studies.inversion_sounds import Sounds, folder_sounds, mixed_sounds, store_sounds
+from experiments.studies.study import mean_result, run_study
+from timbre_jax.metrics.table import Result, Table, write_results
+from timbre_jax.settings import Settings, setting
 
 BATCH = 8
 CQT_BINS, CQT_PER_OCTAVE = 168, 24
@@ -58,6 +59,39 @@ ROWS: dict[str, tuple[str, int, str]] = {
     "mel/pghi_fast_griffin_lim/bands_500": ("pghi_fast_griffin_lim", 500, "bands"),
     "cqt/librosa": ("librosa", 32, ""),
 }
+
+
+@dataclasses.dataclass(frozen=True)
+class Inversion(Settings):
+    """Settings of the study of inversion."""
+
+    sounds: str = setting("mixed", "mixed, a folder of sound files, or a store.")
+    nsynth: str = setting("", "Folder or archive in NSynth's form, for the mixed set.")
+    number: int = setting(40, "Number of sounds.", low=3)
+    seed: int = setting(0, "Random seed of the choice of sounds.", low=0)
+    seconds: float = setting(2.0, "Seconds of each sound; longer ones are cut.", low=0.05)
+    sample_rate: int = setting(16000, "Sample rate in Hz; a store has its own.", low=8000, high=48000)
+    preset: str = setting("rebnord2022", "Windows and bands of the spectrograms.", choices=("rebnord2022", "samplevae"))
+    only: tuple[str, ...] = setting((), f"Some of the rows, comma-separated: {', '.join(ROWS)}.")
+    out: str = setting("", "JSON file for the results.")
+
+
+def measure_inversion(settings: Inversion) -> Table:
+    """Inverts spectrograms of sounds and returns the table for people.
+
+    Raises:
+      ValueError: no sounds, or an unknown row.
+    """
+    from timbre_jax.representations import LOG_MEL_PRESETS
+
+    sounds = load_sounds(settings)
+    representation = dataclasses.replace(
+        LOG_MEL_PRESETS[settings.preset], sample_rate=sounds.sample_rate, length=sounds.waves.shape[1], n_frames=0
+    )
+    rows = results(measure(sounds, settings.only or tuple(ROWS), representation), sounds.groups)
+    if settings.out:
+        write_results(settings.out, rows)
+    return summary(rows)
 
 
 def restorer(name: str, representation: Any) -> Callable[[np.ndarray], np.ndarray]:
@@ -188,95 +222,47 @@ DEFINITIONS = {
     "convergence_db": "spectral convergence in dB (Hann 1024/256)",
     "seconds": "seconds a sound once compiled, wall clock on this machine",
 }
+DEFINITIONS |= {
+    f"{name}_above_librosa": f"{DEFINITIONS[name]}: more than librosa's mel_to_audio, sound by sound"
+    for name in ("odg", "odg_drop")
+}
 
 
-def results(found: dict[str, dict[str, np.ndarray]], groups: Sequence[str]) -> list[Any]:
+def results(found: dict[str, dict[str, np.ndarray]], groups: Sequence[str]) -> list[Result]:
     """One `Result` a row and column; and each row's ODG less that of librosa's default from mel, where that is there."""
-    from timbre_jax.metrics.bootstrap import mean_interval
-    from timbre_jax.metrics.table import Result
-
-    rows = []
-
-    def add(name: str, values: np.ndarray, definition: str) -> None:
-        interval = mean_interval(values, np.asarray(groups))
-        definition = f"{definition}; {len(values)} sounds of {interval.groups} groups"
-        rows.append(Result(name, float(interval.value), float(interval.low), float(interval.high), None, definition))
-
-    usual = found.get("mel/librosa")
+    rows, usual = [], found.get("mel/librosa")
     for name, columns in found.items():
-        for column, values in columns.items():
-            add(f"{name}/{column}", values, DEFINITIONS[column])
         if usual is not None and name.startswith("mel/") and name != "mel/librosa":
-            for column in ("odg", "odg_drop"):
-                definition = f"{DEFINITIONS[column]}: more than librosa's mel_to_audio, sound by sound"
-                add(f"{name}/{column}_above_librosa", columns[column] - usual[column], definition)
+            columns = columns | {f"{grade}_above_librosa": columns[grade] - usual[grade] for grade in ("odg", "odg_drop")}
+        for column, values in columns.items():
+            definition = f"{DEFINITIONS[column]}; {len(values)} sounds of {len(set(groups))} groups"
+            rows.append(mean_result(f"{name}/{column}", values, definition, groups=groups))
     return rows
 
 
-def summary(found: dict[str, dict[str, np.ndarray]], groups: Sequence[str]) -> Any:
+def summary(rows: Sequence[Result]) -> Table:
     """The table for people: a line a row, "mean (low to high)"."""
-    from timbre_jax.metrics.bootstrap import mean_interval
-    from timbre_jax.metrics.table import Table
-
-    def cell(values: np.ndarray, digits: int) -> str:
-        interval = mean_interval(values, np.asarray(groups))
-        return f"{interval.value:.{digits}f} ({interval.low:.{digits}f} to {interval.high:.{digits}f})"
-
-    records, usual = [], found.get("mel/librosa")
-    for name, columns in found.items():
-        record = {"row": name} | {
-            column: cell(columns[column], 2 if "odg" in column else 1)
-            for column in ("odg", "odg_drop", "lsd_db", "convergence_db")
-        }
-        if usual is not None and name.startswith("mel/") and name != "mel/librosa":
-            record |= {f"{column}_above_librosa": cell(columns[column] - usual[column], 2) for column in ("odg", "odg_drop")}
-        records.append(record | {"seconds": f"{columns['seconds'].mean():.3f}"})
-    return Table.from_records("inversion", records)
+    records: dict[str, dict[str, str]] = {}
+    for row in rows:
+        name, _, column = row.name.rpartition("/")
+        digits = 3 if column == "seconds" else 2 if "odg" in column else 1
+        interval = "" if column == "seconds" else f" ({row.low:.{digits}f} to {row.high:.{digits}f})"
+        records.setdefault(name, {"row": name})[column] = f"{row.value:.{digits}f}{interval}"
+    return Table.from_records("inversion", list(records.values()))
 
 
-def load_sounds(sounds: str, *, number: int, seed: int, nsynth: str, sample_rate: int, seconds: float) -> Sounds:
+def load_sounds(settings: Inversion) -> Sounds:
     """The mixed set, or sounds of a folder or a store (at its own rate). Raises ValueError where there are none."""
-    samples = max(1, round(seconds * sample_rate))
-    if sounds == "mixed":
-        return mixed_sounds(number=number, seed=seed, nsynth=nsynth, sample_rate=sample_rate, samples=samples)
-    if os.path.isfile(os.path.join(sounds.split(",")[0], "index.json")):
-        from timbre_jax.data.store import open_store
-
-        samples = max(1, round(seconds * open_store(sounds).sample_rate))
-        return store_sounds(sounds, number=number, seed=seed, samples=samples)
-    if not os.path.isdir(sounds):
-        raise ValueError(f"{sounds}: no folder and no store; --sounds is 'mixed', a folder of sound files, or a store")
-    return folder_sounds(sounds, number=number, seed=seed, sample_rate=sample_rate, samples=samples)
-
-
-def _define_flags() -> None:
-    flags.DEFINE_string("sounds", "mixed", "mixed, a folder of sound files, or a store.")
-    flags.DEFINE_string("nsynth", "", "Folder or archive in NSynth's form, for the mixed set.")
-    flags.DEFINE_integer("number", 40, "How many sounds.", lower_bound=3)
-    flags.DEFINE_integer("seed", 0, "Of the choice of sounds.")
-    flags.DEFINE_float("seconds", 2.0, "Length of a sound; longer ones are cut.", lower_bound=0.05)
-    flags.DEFINE_integer("sample_rate", 16000, "Hz; a store has its own.", lower_bound=8000, upper_bound=48000)
-    flags.DEFINE_enum("preset", "rebnord2022", ["rebnord2022", "samplevae"], "Windows and bands of the spectrograms.")
-    flags.DEFINE_list("only", [], f"Rows to make, with commas; all if empty. There are: {', '.join(ROWS)}.")
-    flags.DEFINE_string("out", "", "File to write to: JSON, {name, value, low, high, baseline, definition}.")
-
-
-def main(_: Sequence[str]) -> None:
-    from timbre_jax.metrics.table import write_results
-    from timbre_jax.representations import LOG_MEL_PRESETS
-
-    values = flags.FLAGS
-    command_line.use_compilation_cache()
-    sounds = command_line.call(load_sounds)
-    representation = dataclasses.replace(
-        LOG_MEL_PRESETS[values.preset], sample_rate=sounds.sample_rate, length=sounds.waves.shape[1], n_frames=0
-    )
-    found = measure(sounds, values.only or list(ROWS), representation)
-    print(summary(found, sounds.groups).markdown())
-    if values.out:
-        write_results(values.out, results(found, sounds.groups))
+    path, rate, options = settings.sounds, settings.sample_rate, {"number": settings.number, "seed": settings.seed}
+    samples = max(1, round(settings.seconds * rate))
+    if path == "mixed":
+        return mixed_sounds(**options, nsynth=settings.nsynth, sample_rate=rate, samples=samples)
+    if os.path.isfile(os.path.join(path.split(",")[0], "index.json")):
+        return store_sounds(path, **options, seconds=settings.seconds)
+    if not os.path.isdir(path):
+        raise ValueError(f"{path}: no folder and no store; --sounds is 'mixed', a folder of sound files, or a store")
+    return folder_sounds(path, **options, sample_rate=rate, samples=samples)
 
 
 if __name__ == "__main__":
-    _define_flags()
-    command_line.run(main, __doc__)
+    run_study(Inversion, measure_inversion, __doc__)

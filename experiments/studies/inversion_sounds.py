@@ -66,14 +66,14 @@ def folder_sounds(path: str, *, number: int, seed: int, sample_rate: int, sample
     return Sounds(names, groups, np.stack(waves), sample_rate)
 
 
-def store_sounds(path: str, *, number: int, seed: int, samples: int) -> Sounds:
+def store_sounds(path: str, *, number: int, seed: int, seconds: float) -> Sounds:
     """`number` sounds of a store's test split (of its last split where it has none), drawn from `seed`."""
     from timbre_jax.data.store import open_store
 
     store = open_store(path)
     split = "test" if "test" in store.splits else store.splits[-1]
     order = np.random.default_rng(seed).permutation(store.length(split))[:number]
-    columns = store.metadata(split)
+    columns, samples = store.metadata(split), max(1, round(seconds * store.sample_rate))
     waves = np.stack([_fit(wave, samples, store.sample_rate) for wave in store.audio(split, order)])
     return Sounds(columns["id"][order].tolist(), columns["instrument"][order].tolist(), waves, store.sample_rate)
 
@@ -84,6 +84,10 @@ def _fit(wave: np.ndarray, samples: int, sample_rate: int) -> np.ndarray:
         return np.pad(wave.astype(np.float32), (0, samples - len(wave)))
     fade = np.minimum(1.0, np.arange(samples, 0, -1) / (FADE_SECONDS * sample_rate))
     return (wave[:samples] * fade).astype(np.float32)
+
+
+def _audible(wave: np.ndarray) -> bool:
+    return np.max(np.abs(wave), initial=0.0) >= 1e-3
 
 
 def _hits(number: int, seed: int, sample_rate: int) -> Iterator[tuple[str, str, np.ndarray]]:
@@ -102,7 +106,7 @@ def _hits(number: int, seed: int, sample_rate: int) -> Iterator[tuple[str, str, 
             break
         kit, velocity = kits[generator.integers(len(kits))], int(generator.choice(DEFAULT_VELOCITIES))
         wave = soxr.resample(render_note(bank, kit, key, velocity, held=1.0, seconds=HIT_SECONDS).wave, RATE, sample_rate)
-        if np.max(np.abs(wave), initial=0.0) < 1e-3:
+        if not _audible(wave):
             continue
         found += 1
         yield f"{kit.name}-{key:03d}-{velocity:03d}", f"key {key}", wave
@@ -119,7 +123,7 @@ def _rendered(number: int, seed: int, sample_rate: int) -> Iterator[tuple[str, s
         if found == number:
             break
         wave = source.load(records[position], None).wave
-        if np.max(np.abs(wave), initial=0.0) < 1e-3:
+        if not _audible(wave):
             continue
         found += 1
         yield records[position].id, records[position].instrument, soxr.resample(wave, source.form.sample_rate, sample_rate)

@@ -1,11 +1,10 @@
-"""Measures the processing of long sounds in parts: whether latents equal those of the whole, seams, time and memory.
+"""Measures whether long sounds that are processed in parts equal the whole.
 
-  python experiments/studies/long_audio.py --workdir=run --out=long    # recordings of the run's store, joined
-  python experiments/studies/long_audio.py --workdir=run --out=long --files=long.wav --minutes=10
+  python experiments/studies/long_audio.py --workdir=runs/violin --out=long
+  python experiments/studies/long_audio.py --workdir=runs/violin --out=long_file --files=long.wav --minutes=10
+  python experiments/studies/long_audio.py --workdir=runs/violin --out=long_parts --minutes=10 --part=256 --nowhole
 
-A sound of --minutes goes through the space in parts of --part frames, and at once. Said of it: the largest difference of
-features and latents; the error of the made sound's frames, and steps of its level, near the seams and elsewhere
-(timbre_jax.metrics.seams); seconds taken and the process's peak memory. Writes OUT/long.csv, OUT/results.json and OUT/audio.
+Results: docs/results.md
 """
 
 from __future__ import annotations
@@ -29,21 +28,28 @@ from timbre_jax.settings import setting
 class LongAudio(Study):
     """Settings of the study of long sounds."""
 
-    files: tuple[str, ...] = setting((), "Sound files, joined. Default: sounds of the run's store.")
-    minutes: float = setting(1.0, "Duration of the sound in minutes; shorter ones are repeated.", low=0.001)
-    part: int = setting(1024, "Frames that are processed at once.", low=64)
-    whole: bool = setting(True, "Compare with the whole sound at once, which takes its memory.")
+    files: tuple[str, ...] = setting((), "Comma-separated sound files, which are joined. Default: sounds of the run's store.")
+    minutes: float = setting(1.0, "Duration of the sound in minutes; shorter files are repeated.", low=0.001)
+    part: int = setting(1024, "Frames of a part.", low=64)
+    whole: bool = setting(True, "Compare with the whole sound, which needs memory for all of it.")
     split: str = setting("test", "Split of the store.")
 
 
 def measure_long(settings: LongAudio):
-    """Processes a long sound in parts, and writes a table and the sound.
+    """Processes a long sound in parts and as a whole, and writes the differences and the sound.
+
+    Measures the largest differences of features and latents, the error of frames and the level steps near the seams and
+    elsewhere (`metrics.seams`), the processing time, and the peak memory of the process. Writes OUT/long.csv, OUT/long.md,
+    OUT/results.json and OUT/audio.
+
+    Args:
+      settings: run, sound and length of the parts.
 
     Returns:
       The `Table`.
 
     Raises:
-      ValueError: the run is not of a series space.
+      ValueError: if the run is not of a series space.
     """
     from timbre_jax.evaluation.runs import open_run
     from timbre_jax.generation.sound_files import write_sound
@@ -73,14 +79,14 @@ def measure_long(settings: LongAudio):
         rows |= {name: float(value) for name, value in vars(seams).items()}
     rows["peak_memory_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     write_sound(out / "audio" / "long.wav", rendered, rate)
-    caption = f"A sound of {settings.minutes:g} minutes through {run.name}, in parts of {part} frames; units: metrics/seams.py."
-    table = Table("long", ("what", "value"), tuple(rows.items()), caption)
+    caption = f"A sound of {settings.minutes:g} minutes, run {run.name}, parts of {part} frames. Units: `metrics.seams`."
+    table = Table("long", ("measure", "value"), tuple(rows.items()), caption)
     write_study(out, "long", [table], [Result(f"long/{name}", value, definition=caption) for name, value in rows.items()])
     return table
 
 
 def _long_wave(run, settings: LongAudio) -> np.ndarray:
-    """Returns a wave of the wanted duration, joined from files or from sounds of the run's store."""
+    """Returns a wave of the duration of the settings, joined from files or from sounds of the run's store."""
     from timbre_jax.audio.io import read_wave
     from timbre_jax.evaluation.runs import training_store
     from timbre_jax.generation.sound_files import expand

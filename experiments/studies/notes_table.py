@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import importlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from experiments.config_flags import load_config
 from timbre_jax.settings import Settings, setting
 
 MODELS = ("mean_image", "pca8", "natsiou2023", "notes_best")
@@ -52,7 +52,7 @@ def reproduce_notes(
         raise ValueError(f"--only has {unknown[0]!r}; there are {', '.join(MODELS)}")
     if bool(settings.nsynth) != bool(settings.split_file):
         raise ValueError("--nsynth and --split_file go together: the folder, and which of its instruments may be trained on")
-    configs = {name: importlib.import_module(f"experiments.configs.{name}").get_config() for name in models}
+    configs = {name: load_config(name) for name in models}
     for field, value in {**({"train.steps": settings.steps} if settings.steps else {}), **(changes or {})}.items():
         _change(configs, field, value)
     rendered, real = out / "stores" / "notes", out / "stores" / "nsynth"

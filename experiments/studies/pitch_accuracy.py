@@ -18,22 +18,43 @@ Intervals are 95 %, resampled over instruments.
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from absl import flags
 
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[2])  # the clone, not the program's folder
 
-from experiments import command_line
+from experiments.studies.study import mean_result, run_study
+from timbre_jax.metrics.table import Result, Table, write_results
+from timbre_jax.settings import Settings, setting
 
 BATCH = 32
 HOLD = (0.1, 2.95)  # seconds
 AUDIBLE_DB = 40.0
+
+
+@dataclasses.dataclass(frozen=True)
+class PitchAccuracy(Settings):
+    """Settings of the study of signal analysis."""
+
+    number: int = setting(400, "Number of notes to render.", low=1)
+    seed: int = setting(1, "Random seed of the choice of notes.", low=0)
+    nsynth: str = setting("", "Folder or archive of real notes in NSynth's form.")
+    out: str = setting("", "JSON file for the results.")
+
+
+def measure_pitch(settings: PitchAccuracy) -> Table:
+    """Measures rendered and real notes; the table's caption names the presets that are counted apart."""
+    rendered = measure_rendered(settings.number, settings.seed)
+    rows = results(rendered, measure_real(settings.nsynth) if settings.nsynth else [])
+    if settings.out:
+        write_results(settings.out, rows)
+    return dataclasses.replace(Table.from_records("results", [vars(row) for row in rows]), caption=apart(rendered))
 
 
 def batches(source: Any, records: Sequence[Any]) -> Iterator[tuple[list[Any], list[Any], np.ndarray]]:
@@ -115,18 +136,15 @@ def _column(notes: list[dict[str, Any]], name: str) -> np.ndarray:
     return np.array([note[name] for note in notes])
 
 
-def results(rendered: list[dict[str, Any]], real: list[dict[str, Any]]) -> list[Any]:
+def results(rendered: list[dict[str, Any]], real: list[dict[str, Any]]) -> list[Result]:
     """The rows that are printed and written."""
-    from timbre_jax.metrics.bootstrap import mean_interval
-    from timbre_jax.metrics.table import Result
-
     rows = []
 
     def add(name: str, notes: list[dict[str, Any]], values: np.ndarray, definition: str, weights=None) -> None:
         if notes:
-            found = mean_interval(values, _column(notes, "instrument"), weights=weights)
-            definition = f"{definition}; {len(notes)} notes of {found.groups} instruments"
-            rows.append(Result(name, float(found.value), float(found.low), float(found.high), None, definition))
+            instruments = _column(notes, "instrument")
+            definition = f"{definition}; {len(notes)} notes of {len(set(instruments))} instruments"
+            rows.append(mean_result(name, values, definition, groups=instruments, weights=weights))
 
     steady = [note for note in rendered if not note["moves"]]
     kept = [note for note in steady if note["kept"]]
@@ -167,26 +185,5 @@ def apart(rendered: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def _define_flags() -> None:
-    flags.DEFINE_integer("number", 400, "How many notes to render.", lower_bound=1)
-    flags.DEFINE_integer("seed", 1, "Seed of the choice of notes.")
-    flags.DEFINE_string("nsynth", "", "Folder or archive of real notes in NSynth's form.")
-    flags.DEFINE_string("out", "", "File to write the rows to: JSON, {name, value, low, high, baseline, definition}.")
-
-
-def main(_: Sequence[str]) -> None:
-    from timbre_jax.metrics.table import Table, write_results
-
-    values = flags.FLAGS
-    command_line.use_compilation_cache()
-    rendered = measure_rendered(values.number, values.seed)
-    rows = results(rendered, measure_real(values.nsynth) if values.nsynth else [])
-    print(Table.from_records("results", [vars(row) for row in rows]).markdown())
-    print(apart(rendered))
-    if values.out:
-        write_results(values.out, rows)
-
-
 if __name__ == "__main__":
-    _define_flags()
-    command_line.run(main, __doc__)
+    run_study(PitchAccuracy, measure_pitch, __doc__)

@@ -160,22 +160,12 @@ def beside_the_thesis(scores: Path, store: str, results: Mapping[str, Any], *, r
     for name, result in results.items():
         latents, flows, kl_weight, dropout, steps = MODELS[name]
         ndb, fid, odg, fingerprint = SCORES[name]
-        records.append(
-            {
-                "model": name,
-                "latents": latents,
-                "flows": flows,
-                "KL weight": kl_weight,
-                "dropout": dropout,
-                "steps": result.step,
-                **{label: cell((runs or {}).get(name, name), metric) for label, metric in _SHOWN.items()},
-                "thesis: steps": steps,
-                "thesis: NDB": ndb,
-                "thesis: FID": fid,
-                "thesis: ODG": odg,
-                "thesis: fingerprint": fingerprint,
-            }
-        )
+        ours = {label: cell((runs or {}).get(name, name), metric) for label, metric in _SHOWN.items()}
+        records.append({
+            "model": name, "latents": latents, "flows": flows, "KL weight": kl_weight, "dropout": dropout, "steps": result.step,
+            **ours, "thesis: steps": steps, "thesis: NDB": ndb, "thesis: FID": fid, "thesis: ODG": odg,
+            "thesis: fingerprint": fingerprint,
+        })  # fmt: skip
     # Without these, nobody knows what a figure is worth.
     floors = dict.fromkeys(name.split("/")[1] for name in values if name.startswith(f"{store}/<"))
     records += [{"model": name} | {label: cell(name, metric) for label, metric in _SHOWN.items()} for name in floors]

@@ -1,13 +1,10 @@
-"""Measures timbre transfer: whether sounds of other domains keep their level and timing when a space converts them.
+"""Measures whether sounds keep their level and timing when a space converts them.
 
-  python experiments/studies/timbre_transfer.py --workdir=run --out=conversion --sounds=drums,notes,nsynth --number=20
+  python experiments/studies/timbre_transfer.py --workdir=runs/violin --out=transfer --sounds=hits,notes
+  python experiments/studies/timbre_transfer.py --workdir=runs/violin --out=transfer_voice --sounds=~/recordings --number=10
+  python experiments/studies/timbre_transfer.py --workdir=runs/discrete --out=transfer_discrete --sounds=hits --seed=1
 
---sounds: folders of sound files, or stores (their test split); as many of each. Every sound goes through the space as
-`generate.py --mode=convert` sends it, and its level curve (RMS over 4 hops of 256 samples, dB, floored 60 dB under the loudest
-frame) is held against that of the result: Pearson correlation and the lag of the largest cross-correlation. Two rows:
-"by the decoder alone" (it is told the input's level curve) and "level matched" (what convert does by default).
-
-Writes OUT/sounds.csv, OUT/summary.csv, OUT/conversion.md, OUT/results.json and OUT/audio.
+Results: docs/results.md
 """
 
 from __future__ import annotations
@@ -21,31 +18,41 @@ import numpy as np
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[2])  # the clone, not the program's folder
 
-from experiments.studies.study import Study, run_study, write_study
+from experiments.studies.study import Study, mean_result, run_study, write_study
 from timbre_jax.settings import setting
 
-ENOUGH = 0.9
+GOOD_CORRELATION = 0.9
 HOP = 256
 LONGEST = 10.0
-"""Seconds of a sound that are taken."""
+"""Seconds at the beginning of a sound that are converted."""
 
 
 @dataclasses.dataclass(frozen=True)
 class TimbreTransfer(Study):
     """Settings of the study of timbre transfer."""
 
-    sounds: tuple[str, ...] = setting((), "Folders of sound files, or stores, comma-separated.")
-    number: int = setting(20, "Number of sounds in all.", low=1)
+    sounds: tuple[str, ...] = setting((), "Comma-separated folders of sound files, or stores (of their test split). Required.")
+    number: int = setting(20, "Number of sounds, the same of each folder or store.", low=1)
 
 
 def measure_conversion(settings: TimbreTransfer):
-    """Converts sounds, compares their level curves, and writes tables and the sounds.
+    """Converts sounds, compares their level curves with those of the originals, and writes the results.
+
+    Each sound is converted as `generate.py --mode=convert` converts it. Its level curve (RMS over 4 hops of 256 samples, in dB,
+    limited to 60 dB below the loudest frame) is compared with that of the result: Pearson correlation, and the lag of the
+    largest cross-correlation. "decoder" is the sound of the decoder, which is conditioned on the level curve of the input;
+    "matched" is that sound with its level matched to the input, as the mode returns it by default.
+
+    Writes OUT/sounds.csv, OUT/summary.csv, OUT/conversion.md, OUT/results.json and OUT/audio.
+
+    Args:
+      settings: run and sounds.
 
     Returns:
       The summary `Table`.
 
     Raises:
-      ValueError: the run is not of a series space, or there are no sounds.
+      ValueError: if the run is not of a series space, or there are no sounds.
     """
     from tqdm import tqdm
 
@@ -57,44 +64,53 @@ def measure_conversion(settings: TimbreTransfer):
     from timbre_jax.metrics.table import Table
 
     if not settings.sounds:
-        raise ValueError("give --sounds=FOLDER_OR_STORE,...; see --help")
+        raise ValueError("--sounds: is empty; give folders of sound files, or stores")
     run, out = open_run(settings.workdir, kind="series", why="conversion"), Path(settings.out)
     space, records = run.space, []
     chosen = choose_sounds([Path(path) for path in settings.sounds], settings.number, space.sample_rate, seed=settings.seed)
     for place, (source, name, wave) in enumerate(tqdm(chosen, desc="sounds", disable=not settings.progress)):
         decoded = reconstruct_long(space, wave)
-        matched, most = match_level(decoded, wave, hop=space.representation.hop)
+        matched, largest_gain = match_level(decoded, wave, hop=space.representation.hop)
         records.append(
             {
                 "sound": name, "source": source, "seconds": len(wave) / space.sample_rate,
                 "decoder": level_correlation(decoded, wave, hop=HOP), "matched": level_correlation(matched, wave, hop=HOP),
-                "lag_ms": lag_ms(decoded, wave, space.sample_rate), "largest_gain_db": most,
+                "lag_ms": lag_ms(decoded, wave, space.sample_rate), "largest_gain_db": largest_gain,
             }
         )  # fmt: skip
         title = f"{place:02d}_{plain_name(name)}"
-        for what, sound in (("original", wave), ("decoder", decoded), ("matched", matched)):
-            write_sound(out / "audio" / f"{title}_{what}.wav", sound, space.sample_rate)
-    table = Table.from_records("sounds", records, "One row a sound; columns: timbre_transfer.py --help.")
+        for version, sound in (("original", wave), ("decoder", decoded), ("matched", matched)):
+            write_sound(out / "audio" / f"{title}_{version}.wav", sound, space.sample_rate)
+    table = Table.from_records("sounds", records, "One row for each sound. Columns: `measure_conversion`.")
     summary, results = summarize(records, run.name, settings.seed)
     write_study(out, "conversion", [summary, table], results)
     return summary
 
 
 def choose_sounds(paths: list[Path], number: int, rate: int, *, seed: int = 0) -> list[tuple[str, str, np.ndarray]]:
-    """(source, name, wave [T] at `rate`) of `number` audible sounds, as many of each source.
+    """Draws audible sounds, the same number of each source.
+
+    Args:
+      paths: folders of sound files, or stores.
+      number: number of sounds.
+      rate: sample rate of the waves in Hz.
+      seed: random seed.
+
+    Returns:
+      The name of the source, the name of the sound, and the wave [T] of each sound.
 
     Raises:
-      ValueError: a source without sounds.
+      ValueError: if a source has no audible sound.
     """
     from timbre_jax.audio.io import AudioFileError
 
-    found = []
+    sounds = []
     for place, path in enumerate(paths):
-        most = number // len(paths) + (place < number % len(paths))
+        end = len(sounds) + number // len(paths) + (place < number % len(paths))
         count, read = _store_reader(path, rate) if (path / "index.json").is_file() else _folder_reader(path, rate)
-        taken = 0
+        start = len(sounds)
         for i in np.random.default_rng([seed, place]).permutation(count).tolist():
-            if taken == most:
+            if len(sounds) == end:
                 break
             try:
                 name, wave = read(i)
@@ -102,15 +118,14 @@ def choose_sounds(paths: list[Path], number: int, rate: int, *, seed: int = 0) -
                 continue
             wave = np.asarray(wave, np.float32)[: round(LONGEST * rate)]
             if len(wave) > rate // 50 and np.sqrt(np.mean(np.square(wave))) > 1e-3:
-                found.append((path.name, name, wave))
-                taken += 1
-        if most and not taken:
+                sounds.append((path.name, name, wave))
+        if start == len(sounds) < end:
             raise ValueError(f"{path}: no audible sound")
-    return found
+    return sounds
 
 
 def _store_reader(path: Path, rate: int):
-    """Returns how many sounds the test split of a store has, and a function from an index to (name, wave at `rate`)."""
+    """Returns the number of sounds in the test split of a store, and a function from an index to name and wave."""
     from timbre_jax.audio.io import resample
     from timbre_jax.data.store import Store
 
@@ -126,7 +141,7 @@ def _store_reader(path: Path, rate: int):
 
 
 def _folder_reader(path: Path, rate: int):
-    """Returns how many sound files a folder has, and a function from an index to (name, wave at `rate`)."""
+    """Returns the number of sound files in a folder, and a function from an index to name and wave."""
     from timbre_jax.audio.io import read_wave
     from timbre_jax.generation.sound_files import expand
 
@@ -134,22 +149,40 @@ def _folder_reader(path: Path, rate: int):
     return len(files), lambda i: (files[i].stem, read_wave(files[i], sample_rate=rate, duration=LONGEST)[0])
 
 
-def lag_ms(wave: np.ndarray, reference: np.ndarray, rate: int, *, hop: int = 32, most: float = 0.1) -> float:
-    """Milliseconds that the level curve of a wave comes late (+) or early: its largest cross-correlation within `most` s."""
+def lag_ms(wave: np.ndarray, reference: np.ndarray, rate: int, *, hop: int = 32, largest_seconds: float = 0.1) -> float:
+    """Returns the delay of the level curve of a wave against a reference, in ms.
+
+    Args:
+      wave: [T].
+      reference: [T].
+      rate: sample rate in Hz.
+      hop: samples between values of the level curves, the resolution of the result.
+      largest_seconds: largest delay, in either direction.
+
+    Returns:
+      The delay with the largest cross-correlation; positive if the wave is late.
+    """
     from timbre_jax.metrics.level_curves import RANGE_DB, level_curve
 
     a, b = (level_curve(x, hop=hop) for x in (wave, reference))
     a, b = (np.maximum(x, x.max() - RANGE_DB) for x in (a, b))
     a, b = a - a.mean(), b - b.mean()
-    reach = min(round(most * rate / hop), len(a) - 1)
-    lags = np.arange(-reach, reach + 1)
+    largest = min(round(largest_seconds * rate / hop), len(a) - 1)
+    lags = np.arange(-largest, largest + 1)
     products = [np.dot(a[max(0, n) : len(a) + min(0, n)], b[max(0, -n) : len(b) - max(0, n)]) for n in lags]
     return float(1000.0 * lags[int(np.argmax(products))] * hop / rate)
 
 
 def summarize(records: list[dict], name: str, seed: int):
-    """The summary table and results. Sounds whose level does not move have no correlation and are left out."""
-    from timbre_jax.metrics.bootstrap import mean_interval
+    """Returns the summary table and the results.
+
+    Sounds of constant level have no correlation and are left out.
+
+    Args:
+      records: measures of each sound.
+      name: name of the run.
+      seed: random seed of the intervals.
+    """
     from timbre_jax.metrics.table import Result, Table
 
     rows, results = [], []
@@ -160,24 +193,17 @@ def summarize(records: list[dict], name: str, seed: int):
             inside = np.isfinite(values) & ((sources == source) | (source == "all"))
             if not inside.any():
                 continue
-            interval = mean_interval(values[inside], seed=seed)
-            cells = tuple(float(x) for x in (interval.value, interval.low, interval.high))
-            enough = int((values[inside] >= ENOUGH).sum())
-            rows.append((title, source, int(inside.sum()), *cells, float(values[inside].min()), enough))
-            where = f"{inside.sum()} sounds of {source}, run {name}, {title}"
-            results.append(
-                Result(f"conversion/{key}/{source}/correlation", *cells, None, f"correlation of level curves; {where}")
-            )
-            share = Result(
-                f"conversion/{key}/{source}/enough",
-                enough / int(inside.sum()),
-                definition=f"share with {ENOUGH:g} or more; {where}",
-            )
-            results.append(share)
+            kept, prefix = values[inside], f"conversion/{key}/{source}"
+            good, where = int((kept >= GOOD_CORRELATION).sum()), f"{len(kept)} sounds of {source}, run {name}, {title}"
+            mean = mean_result(f"{prefix}/correlation", kept, f"correlation of level curves; {where}", seed=seed)
+            rows.append((title, source, len(kept), mean.value, mean.low, mean.high, float(kept.min()), good))
+            share = f"share with a correlation of {GOOD_CORRELATION:g} or more; {where}"
+            results += [mean, Result(f"{prefix}/enough", good / len(kept), definition=share)]
     lags = np.abs([record["lag_ms"] for record in records])
     caption = (
-        f"Correlation of the level curves of input and output, run {name}; low, high: 95 %, bootstrap over sounds; enough: "
-        f"{ENOUGH:g} or more. Median |lag| {np.median(lags):.1f} ms, largest {lags.max():.1f} ms."
+        f"Correlation of the level curves of input and output, run {name} (higher is better). Low and high: 95 % interval, "
+        f"bootstrap over sounds; enough: sounds with {GOOD_CORRELATION:g} or more. Median |lag| {np.median(lags):.1f} ms, "
+        f"largest {lags.max():.1f} ms."
     )
     columns = ("level", "sounds_of", "sounds", "correlation", "low", "high", "least", "enough")
     return Table("summary", columns, tuple(rows), caption), results

@@ -23,37 +23,44 @@ pitch; of the class of an instrument that it never heard it knows no more than t
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from absl import flags
 
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[2])  # the clone, not the program's folder
 
 from experiments import command_line
+from timbre_jax.settings import Settings, setting
 
 CROP_FRAMES = 100
 
 
-def train_embedding(
-    store: Sequence[str | os.PathLike],
-    out: str | os.PathLike,
-    *,
-    steps: int = 1200,
-    batch_size: int = 64,
-    learning_rate: float = 2e-3,
-    maximum: int = 0,
-    seed: int = 0,
-    progress: bool = True,
-) -> Path:
-    """Trains and writes an embedding; what the flags of the same names say. Returns the file.
+@dataclasses.dataclass(frozen=True)
+class EmbeddingTraining(Settings):
+    """Settings of the training of an embedding."""
+
+    store: tuple[str, ...] = setting(help="Stores to train on, comma-separated.")
+    out: str = setting(help="File of the weights, .npz.")
+    steps: int = setting(1200, "Training steps.", low=1)
+    batch_size: int = setting(64, "Sounds in a training step.", low=1)
+    learning_rate: float = setting(2e-3, "Largest learning rate of AdamW.", low=0.0)
+    maximum: int = setting(0, "Sounds of each store, even over instruments; 0 means all.", low=0)
+    seed: int = setting(0, "Random seed of everything that is drawn.", low=0)
+    progress: bool = setting(True, "Show a bar with the time left.")
+
+
+def train_embedding(settings: EmbeddingTraining) -> Path:
+    """Trains an embedding, writes it, and prints its accuracy on held-out sounds.
+
+    Returns:
+      The file of the weights.
 
     Raises:
-      ValueError: no store, or one without what is needed. One line.
+      ValueError: stores without classes, or a training that diverged.
     """
     import jax
     import jax.numpy as jnp
@@ -64,10 +71,9 @@ def train_embedding(
     from timbre_jax.data.store import Store
     from timbre_jax.metrics.embedding_network import EmbeddingNetwork, EmbeddingSettings, write_network
 
-    if not store:
-        raise ValueError("no sounds to train on: give --store=A,B")
-    stores = [Store.open(path) for path in store]
-    images, pitch, names = _read(stores, "train", maximum, seed, progress)
+    steps, seed, progress = settings.steps, settings.seed, settings.progress
+    stores = [Store.open(path) for path in settings.store]
+    images, pitch, names = _read(stores, "train", settings.maximum, seed, progress)
     classes = tuple(sorted(set(names) - {UNLABELLED, ""}))
     if len(classes) < 2:
         raise ValueError(f"an embedding learns to tell classes; the stores have {len(classes)}")
@@ -78,7 +84,7 @@ def train_embedding(
     network = EmbeddingNetwork(EmbeddingSettings(classes=classes))
     generator = np.random.default_rng(seed)
     params = network.init(jax.random.key(seed), jnp.zeros((1, CROP_FRAMES, images.shape[2])))["params"]
-    schedule = optax.warmup_cosine_decay_schedule(0.0, learning_rate, min(100, steps // 10 + 1), steps)
+    schedule = optax.warmup_cosine_decay_schedule(0.0, settings.learning_rate, min(100, steps // 10 + 1), steps)
     optimizer = optax.adamw(schedule, weight_decay=1e-2)
     state = optimizer.init(params)
 
@@ -101,7 +107,7 @@ def train_embedding(
     running = None
     with tqdm(total=steps, desc="steps", disable=not progress) as bar:
         for _ in range(steps):
-            rows = generator.choice(len(images), batch_size, p=share)
+            rows = generator.choice(len(images), settings.batch_size, p=share)
             params, state, value = step(params, state, _augmented(images[rows], generator), pitch[rows], label[rows])
             running = float(value) if running is None else 0.98 * running + 0.02 * float(value)
             bar.set_postfix_str(f"loss {running:.3f}")
@@ -109,7 +115,7 @@ def train_embedding(
     if not np.isfinite(running):
         raise ValueError("training diverged; try a smaller --learning_rate")
     trained = {"sounds": len(images), "steps": steps, "stores": [opened.index["title"] for opened in stores]}
-    path = write_network(out, network.settings, params, trained)
+    path = write_network(settings.out, network.settings, params, trained)
     print(f"{path}: {os.path.getsize(path) / 1e6:.2f} MB, {len(classes)} classes, {len(images)} sounds")
     _report(path, stores, (images, pitch, names), progress)
     return path
@@ -184,23 +190,11 @@ def _points(embed, images: np.ndarray) -> np.ndarray:
     return np.concatenate(parts)[: len(images)]
 
 
-def _define_flags() -> None:
-    flags.DEFINE_list("store", [], "Stores to train on, with commas.")
-    flags.DEFINE_string("out", None, "File to write, .npz.")
-    flags.DEFINE_integer("steps", 1200, "Steps.", lower_bound=1)
-    flags.DEFINE_integer("batch_size", 64, "Sounds a step.", lower_bound=1)
-    flags.DEFINE_float("learning_rate", 2e-3, "Peak of AdamW's.")
-    flags.DEFINE_integer("maximum", 0, "Sounds of each store, even over instruments; 0 means all.", lower_bound=0)
-    flags.DEFINE_integer("seed", 0, "Of everything random.")
-    flags.DEFINE_bool("progress", True, "Show a bar with the time left.")
-
-
-def main(_) -> int:
+def main(_) -> None:
     command_line.use_compilation_cache()
-    command_line.call(train_embedding, store=flags.FLAGS.store)
-    return 0
+    train_embedding(command_line.settings(EmbeddingTraining))
 
 
 if __name__ == "__main__":
-    _define_flags()
+    command_line.define_flags(training=EmbeddingTraining)
     command_line.run(main, __doc__)

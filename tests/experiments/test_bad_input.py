@@ -6,25 +6,20 @@ checkpoints in tests/test_checkpoint.py) is not asked again.
 
 from __future__ import annotations
 
-import csv
 import json
 import resource
 import shutil
 
 import numpy as np
 import pytest
-import soundfile
 
 import timbre_jax
 from tests.helpers.evaluations import evaluate
-from tests.helpers.notes import example_entry, note_name, note_wave, some_notes, write_nsynth
 from tests.helpers.processes import run
 from tests.helpers.runs import assert_same_run, small_config, small_sources
-from tests.helpers.sounds import harmonic_tone
-from timbre_jax.data.prepare.make_store import prepare
+from timbre_jax.evaluation.runs import open_run
 from timbre_jax.generation.generate import generate
-from timbre_jax.generation.settings import Reconstruct, Sample
-from timbre_jax.report.analyze_run import AnalysisSettings, analyze_run
+from timbre_jax.generation.settings import Sample
 from timbre_jax.training.loop import train_and_evaluate
 
 pytestmark = pytest.mark.xdist_group("small_analysis")
@@ -32,84 +27,6 @@ pytestmark = pytest.mark.xdist_group("small_analysis")
 
 def one_line(error) -> bool:
     return "\n" not in str(error.value) and len(str(error.value)) < 500
-
-
-def write(path, wave, rate=16000, subtype="PCM_16"):
-    soundfile.write(path, wave, rate, subtype=subtype)
-
-
-def write_cut(path):
-    write(path, note_wave(60))
-    path.write_bytes(path.read_bytes()[:20000])
-
-
-def with_nan():
-    wave = note_wave(60)
-    wave[100] = np.nan
-    return wave
-
-
-def tone(seconds, rate=16000):
-    return harmonic_tone(261.6, [0.3, 0.1, 0.05], length=seconds * rate, rate=rate)
-
-
-FILES = {
-    "truncated": (write_cut, "cut short (its header promises 64000 samples, 9978 are there)", ""),
-    "NaN": (lambda p: write(p, with_nan(), subtype="FLOAT"), "NaN or infinite in 1 of 64000 samples", ""),
-    "no samples": (lambda p: write(p, np.zeros(0, np.float32)), "holds no samples", ""),
-    "no bytes": (lambda p: p.write_bytes(b""), "not a readable sound file", ""),
-    "a folder": (lambda p: p.mkdir(), "is a folder", ""),
-    "stereo": (lambda p: write(p, np.stack([note_wave(60), note_wave(60, seed=1)], 1)), "", "mixed to mono (2 channels)"),
-    "44.1 kHz": (lambda p: write(p, tone(4, 44100), 44100), "", "resampled (44100 Hz)"),
-    "8 bit": (lambda p: write(p, note_wave(60, seed=2), subtype="PCM_U8"), "", ""),
-    "ten minutes": (lambda p: write(p, tone(600)), "", "cut to 4 s (600.0 s)"),
-}
-"""What it is: how to write it, why it is left out ("": it is kept), what is remarked."""
-
-
-def test_prepare_keeps_what_can_be_used_and_says_why_of_the_rest(tmp_path):
-    folder = write_nsynth(tmp_path / "nsynth", some_notes(pitches=(48,)))
-    entries = json.loads((folder / "examples.json").read_text())
-    names = {what: note_name(f"reed_acoustic_{n:03d}", 60) for n, what in enumerate(FILES)}
-    for what, (writer, _, _) in FILES.items():
-        writer(folder / "audio" / f"{names[what]}.wav")
-        entries[names[what]] = example_entry(names[what])
-    (folder / "examples.json").write_text(json.dumps(entries))
-    store = prepare(source="nsynth", path=[str(folder)], out=str(tmp_path / "store"), keep_all=True, workers=1, progress=False)
-    with open(store.path / "doctor.csv", encoding="utf-8") as file:
-        rows = {row["id"]: row for row in csv.DictReader(file)}
-    for what, (_, reason, remark) in FILES.items():
-        row = rows[names[what]]
-        assert row["kept"] == ("0" if reason else "1"), what
-        assert reason in row["left_out"], what
-        assert row["left_out"].startswith("unreadable (") == bool(reason), what
-        assert row["remarks"] == remark, what
-    kept = [split for split in store.splits for _ in range(store.length(split))]
-    assert len(kept) == 2 + sum(not reason for _, reason, _ in FILES.values())
-    for split in store.splits:
-        waves = store.audio(split, range(store.length(split)))
-        assert waves.shape[1] == 64000
-        assert (np.abs(waves).max(axis=1) > 0.05).all()
-
-
-def test_generate_uses_what_it_can_and_remarks_on_it(pca_run, tmp_path):
-    folder = tmp_path / "sounds"
-    folder.mkdir()
-    write(folder / "offset.wav", np.full(64000, 0.3, np.float32))
-    write(folder / "ten minutes.wav", tone(600))
-    write(folder / "名前 ☃.wav", tone(4))
-    (folder / "no bytes.wav").write_bytes(b"")
-    (folder / "folder.wav").mkdir()
-    (folder / "notes.txt").write_text("not meant")
-    manifest = generate(pca_run, tmp_path / "out", Reconstruct(files=[folder]))
-    assert [error["file"].split("/")[-1] for error in manifest["errors"]] == ["no bytes.wav"]
-    remarks = {sound["file"][4:]: sound["remarks"] for sound in manifest["sounds"]}
-    assert sorted(remarks) == sorted(
-        f"{name}_{what}.wav" for name in ("offset", "ten_minutes", "名前") for what in ("original", "reconstruction")
-    )
-    assert remarks["offset_original.wav"] == ["constant offset: what comes out tells of the model, not of this file"]
-    assert remarks["ten_minutes_original.wav"] == ["cut to the first 4 s"]
-    assert remarks["名前_original.wav"] == []
 
 
 def cut(file):
@@ -165,18 +82,12 @@ def test_damaged_features_are_one_line_that_says_how_to_have_them_again(pca_run,
         (lambda r: cut(next(r.glob("best/*/document.json"))), r"document.json is damaged"),
     ],
 )
-@pytest.mark.parametrize("command", ["analyze", "generate"])
-def test_a_damaged_run_is_one_line(pca_run, tmp_path, damage, message, command):
+def test_a_damaged_run_is_one_line(pca_run, tmp_path, damage, message):
     workdir = shutil.copytree(pca_run, tmp_path / "run")
     damage(workdir)
-    call = {
-        "analyze": lambda *a: analyze_run(AnalysisSettings(*a, progress=False)),
-        "generate": lambda *a: generate(*a, Sample()),
-    }[command]
     with pytest.raises(ValueError, match=message) as error:
-        call(workdir, tmp_path / "out")
+        open_run(workdir)
     assert one_line(error)
-    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.slow
@@ -224,10 +135,9 @@ BEST = "--config=notes_best"
 @pytest.mark.parametrize(
     ("arguments", "message", "code"),
     [
-        (("train", "--config=TMP/text.py", "--workdir=TMP/run"), "text.py is no configuration file: SyntaxError", 2),
+        (("train", "--config=TMP/text.py", "--workdir=TMP/run"), "text.py: not a configuration file (SyntaxError", 2),
         (("train", BEST, "--workdir=TMP/run", "--config.model.latent_size=0"), "latent_size must be more than 0, not 0", 1),
         (("train", BEST, "--workdir=TMP/run", "--config.augment.tilt_db=-1"), "tilt_db must not be negative, not -1", 1),
-        (("train", BEST, "--workdir=TMP/run", "--config.augment.nyquist=1"), "no field config.augment.nyquist", 2),
         (("train", BEST, "--workdir=TMP/run", "--config.data.store=TMP"), "no finished store (it has no index.json)", 1),
         (("generate", "--workdir=TMP", "--out=TMP/text.py"), "text.py is a file; sounds need a folder", 1),
         (("generate", "--workdir=TMP", "--out=TMP/text.py/out"), "is not a run", 1),

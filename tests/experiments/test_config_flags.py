@@ -1,4 +1,4 @@
-"""The --config flag: names, files and their errors."""
+"""Tests of the --config flag."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from experiments import config_flags
 from tests.helpers.processes import run
 
 
-def test_a_configuration_is_named_without_its_path():
+def test_configurations_are_found_by_name():
     named = config_flags.named_configs(["train", "--config=natsiou2023:x", "--config", "pca8", "--config=mine/pca8.py", "pca8"])
     folder = config_flags.CONFIGS
     assert named == [
@@ -24,10 +24,11 @@ def test_a_configuration_is_named_without_its_path():
         (["--config=natsiou2023", "--config.seed.x=3"], "config.seed has no fields of its own"),
         (["--config=natsiou2023", "--config.train.steps=abc"], r"config.train.steps=abc: invalid literal for int\(\)"),
         (["--config=natsiou2023", "--config.train.batchsize=3"], "near it: config.train.batch_size"),
-        (["--config.train.steps=3"], "needs --config=NAME before it"),
+        (["--config.train.steps=3"], "give --config=NAME before it"),
+        (["--config=rebnord2022:large"], "^rebnord2022 has no model 'large'; there are 8_dim"),
     ],
 )
-def test_a_wrong_field_or_value_is_one_line(arguments, message):
+def test_wrong_field_or_value_is_a_one_line_error(arguments, message):
     with pytest.raises(ValueError, match=message) as error:
         config_flags.read_config(arguments)
     assert "\n" not in str(error.value)

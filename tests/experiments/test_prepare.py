@@ -2,9 +2,7 @@ import hashlib
 import random
 import signal
 import subprocess
-import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,21 +10,14 @@ import soundfile
 
 from tests.helpers.library import doctor_of
 from tests.helpers.notes import note_name, note_wave, some_notes, write_nsynth
+from tests.helpers.processes import run, start
 from tests.helpers.soundfont import one_preset, sine_sample
-from tests.helpers.sounds import sine
 from timbre_jax.data.importers.options import midi_numbers
 from timbre_jax.data.prepare.make_store import prepare
 from timbre_jax.data.prepare.summary import summary
 from timbre_jax.data.store import Store
 
-ROOT = Path(__file__).parents[2]
-
-
-def command(*arguments, **options):
-    return subprocess.run(
-        [sys.executable, "-m", "experiments.prepare", *arguments], cwd=ROOT, capture_output=True, text=True, check=False,
-        **options,
-    )  # fmt: skip
+PREPARE = ("-m", "experiments.prepare")
 
 
 def test_midi_numbers():
@@ -114,7 +105,7 @@ def test_the_command(tmp_path):
     """As a user types it; the second time there is nothing to do, another selection is refused, and Ctrl-C has a word."""
     bank = one_preset(tmp_path / "tone.sf2", sample=sine_sample(seconds=0.2))
     arguments = [f"--path={bank}", f"--out={tmp_path / 'store'}", "--pitches=60-63,72", "--velocities=100", "--number=0"]
-    ran = command(*arguments, "--keep_all")
+    ran = run(*PREPARE, *arguments, "--keep_all")
     assert ran.returncode == 0, ran.stderr
     assert "kept 5 of 5 sounds" in ran.stdout
     assert "doctor.md" in ran.stdout
@@ -123,10 +114,10 @@ def test_the_command(tmp_path):
     split = store.splits[0]
     assert store.metadata(split)["pitch"].tolist() == [60, 61, 62, 63, 72]
     before = (store.path / "index.json").stat().st_mtime_ns
-    again = command(*arguments, "--keep_all")
+    again = run(*PREPARE, *arguments, "--keep_all")
     assert again.returncode == 0
     assert (store.path / "index.json").stat().st_mtime_ns == before
-    other = command(*arguments, "--keep_all", "--velocities=90")
+    other = run(*PREPARE, *arguments, "--keep_all", "--velocities=90")
     assert other.returncode == 1
     assert "of other settings or files" in other.stderr
 
@@ -151,27 +142,12 @@ def test_wrong_input_is_one_line(tmp_path, arguments, message):
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").write_text("")
     one_preset(tmp_path / "sf3.sf2", sample=sine_sample(kind=0x11))
-    ran = command(*(argument.format(tmp_path) for argument in arguments))
+    ran = run(*PREPARE, *(argument.format(tmp_path) for argument in arguments))
     assert ran.returncode == 1
     assert message in ran.stderr
     assert len(ran.stderr.strip().splitlines()) == 1
     assert "Traceback" not in ran.stderr + ran.stdout
     assert not (tmp_path / "s").exists()
-
-
-def test_wrong_flags_and_help():
-    ran = command("--sorce=nsynth")
-    assert ran.returncode == 2
-    assert len(ran.stderr.strip().splitlines()) == 1
-    shown = command("--help").stdout
-    for example in ("--source=nsynth --path=", "--families", "doctor.md", "--number=0"):
-        assert example in shown
-
-
-def test_a_store_where_nothing_is_left(tmp_path):
-    folder = write_nsynth(tmp_path / "n", {note_name("bass_synthetic_001", 60): 0 * sine(440)})
-    with pytest.raises(ValueError, match="no sound is left: 1 silent"):
-        prepare(source="nsynth", path=[str(folder)], out=str(tmp_path / "s"), keep_all=True, workers=1, progress=False)
 
 
 @pytest.mark.slow
@@ -182,10 +158,10 @@ def test_killed_at_random_moments(tmp_path):
     def contents(folder):
         return {f.name: hashlib.sha256(f.read_bytes()).hexdigest() for f in sorted(folder.iterdir()) if f.is_file()}
 
-    assert command(*arguments, f"--out={tmp_path / 'whole'}").returncode == 0
+    assert run(*PREPARE, *arguments, f"--out={tmp_path / 'whole'}").returncode == 0
     generator, kills, out = random.Random(1), 0, tmp_path / "killed"
     for _ in range(20):
-        process = subprocess.Popen([sys.executable, "-m", "experiments.prepare", *arguments, f"--out={out}"], cwd=ROOT)
+        process = start(*PREPARE, *arguments, f"--out={out}")
         try:
             assert process.wait(timeout=generator.uniform(0.5, 6.0)) == 0
         except subprocess.TimeoutExpired:
@@ -195,7 +171,7 @@ def test_killed_at_random_moments(tmp_path):
         if out.exists():
             break
     assert kills >= 2
-    assert command(*arguments, f"--out={out}").returncode == 0
+    assert run(*PREPARE, *arguments, f"--out={out}").returncode == 0
     assert contents(out) == contents(tmp_path / "whole")
 
 
@@ -203,15 +179,12 @@ def test_killed_at_random_moments(tmp_path):
 def test_ctrl_c_goes_on_later(tmp_path, workers):
     bank = one_preset(tmp_path / "tone.sf2", sample=sine_sample(seconds=0.2))
     arguments = [f"--path={bank}", f"--out={tmp_path / 'store'}", "--number=0", "--pitches=40-96", "--keep_all"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "experiments.prepare", *arguments, "--velocities=1-127", f"--workers={workers}"], cwd=ROOT,
-        stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    process = start(*PREPARE, *arguments, "--velocities=1-127", f"--workers={workers}")
     while not list(tmp_path.glob("store.partial/.*.tmp*")) and process.poll() is None:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     _, shown = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "the same command goes on from here" in shown
+    assert "the same command resumes the work" in shown
     assert "Traceback" not in shown
     assert not (tmp_path / "store").exists()

@@ -1,35 +1,26 @@
 """experiments.prepare on sample libraries and drum kits, as a user types it."""
 
-import csv
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
-from tests.helpers.library import hit, write, write_broken, write_library
+from tests.helpers.library import doctor_of, hit, write, write_broken, write_library
+from tests.helpers.processes import run, start
 from timbre_jax.data.importers.library import shares
 from timbre_jax.data.prepare.make_store import prepare
 from timbre_jax.data.store import Store
 
-ROOT = Path(__file__).parents[2]
-
-
-def command(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "experiments.prepare", *arguments], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+PREPARE = ("-m", "experiments.prepare")
 
 
 def test_a_library_with_broken_files_in_parallel(tmp_path):
     """400 files, 2 % of them broken, two processes: one run, its report, and nothing to do the second time."""
     folder = write_library(tmp_path / "my drums", 400, broken=0.02)
     arguments = ["--source=folder", f"--path={folder}", f"--out={tmp_path / 'store'}"]
-    ran = command(*arguments, "--workers=2")
+    ran = run(*PREPARE, *arguments, "--workers=2")
     assert ran.returncode == 0, ran.stderr
     lines = ran.stdout.splitlines()
     assert lines[0].endswith("store: 314 train, 39 valid, 39 test")
@@ -38,16 +29,15 @@ def test_a_library_with_broken_files_in_parallel(tmp_path):
     assert lines[3] == "kept 392 of 400 sounds: left out 6 unreadable, 1 constant offset, 1 silent"
     assert "400/400" in ran.stderr  # the bar
     store = Store.open(tmp_path / "store")
-    with open(store.path / "doctor.csv", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+    rows = doctor_of(store)
     assert len(rows) == 400
-    assert Counter(row["kept"] for row in rows) == {"1": 392, "0": 8}
+    assert Counter(row["kept"] for row in rows.values()) == {"1": 392, "0": 8}
     before = (store.path / "index.json").stat().st_mtime_ns
-    again = command(*arguments)
+    again = run(*PREPARE, *arguments)
     assert again.returncode == 0
     assert again.stdout == ran.stdout
     assert (store.path / "index.json").stat().st_mtime_ns == before
-    other = command(*arguments, "--seconds=0")
+    other = run(*PREPARE, *arguments, "--seconds=0")
     assert other.returncode == 1
     assert "of other settings or files" in other.stderr
 
@@ -64,11 +54,11 @@ def test_ten_thousand_files_killed_on_the_way(tmp_path):
     }  # fmt: skip
     arguments = ["--source=folder", f"--path={folder}", f"--out={tmp_path / 'store'}", "--workers=2", "--progress=false"]
     for seconds in (8, 12, 16):
-        process = subprocess.Popen([sys.executable, "-m", "experiments.prepare", *arguments], cwd=ROOT)
+        process = start(*PREPARE, *arguments)
         time.sleep(seconds)
         process.send_signal(signal.SIGKILL)
         process.wait()
-    ran = command(*arguments)
+    ran = run(*PREPARE, *arguments)
     assert ran.returncode == 0, ran.stderr
     store = Store.open(tmp_path / "store")
     assert store.index == whole.index
@@ -94,7 +84,9 @@ def test_words_and_a_table_of_ones_own(tmp_path):
 
 
 def test_kits_of_the_default_bank(tmp_path):
-    ran = command("--source=kits", f"--out={tmp_path / 's'}", "--number=40", "--velocities=100", "--workers=1", "--seconds=0.5")
+    ran = run(
+        *PREPARE, "--source=kits", f"--out={tmp_path / 's'}", "--number=40", "--velocities=100", "--workers=1", "--seconds=0.5"
+    )
     assert ran.returncode == 0, ran.stderr
     store = Store.open(tmp_path / "s")
     assert store.samples == 8000
@@ -129,7 +121,7 @@ def test_wrong_input_is_one_line(tmp_path, arguments, message):
     (tmp_path / "text").mkdir()
     (tmp_path / "text" / "a.txt").write_text("words")
     write_broken(tmp_path / "broken" / "a.wav", "text")
-    ran = command(f"--out={tmp_path / 's'}", *(argument.format(tmp_path) for argument in arguments))
+    ran = run(*PREPARE, f"--out={tmp_path / 's'}", *(argument.format(tmp_path) for argument in arguments))
     assert ran.returncode == 1
     (line,) = [line for line in ran.stderr.splitlines() if line.startswith("error: ")]
     assert message in line

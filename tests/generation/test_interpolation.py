@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.helpers.codes import code_space, frequency
-from tests.helpers.tilted import FRAMES, tilted_space
+from tests.helpers.series import FRAMES, tilted_space
 from timbre_jax.generation.control.code_table import codes_as_latent
 from timbre_jax.generation.control.gradient_search import begin
 from timbre_jax.generation.control.results import measure

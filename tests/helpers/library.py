@@ -33,12 +33,12 @@ def write(path: Path, wave: np.ndarray, rate: int = 44100, **options) -> Path:
     return path
 
 
-BROKEN = ("text", "empty", "cut", "silent", "offset", "nan")
-"""What can be wrong with a file, and the doctor's word for it."""
 REASONS = {
     "text": "unreadable", "empty": "unreadable", "cut": "unreadable", "silent": "silent", "offset": "constant offset",
     "nan": "unreadable",
 }  # fmt: skip
+"""What can be wrong with a file, and the doctor's word for it."""
+BROKEN = tuple(REASONS)
 
 
 def write_broken(path: Path, kind: str) -> Path:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 
+import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 
 from timbre_jax.models import make_model
+from timbre_jax.models.base import TimbreModel
 from timbre_jax.representations.harmonic_tracks import HarmonicTracks
 from timbre_jax.space import TimbreSpace
-from timbre_jax.types import Features
+from timbre_jax.types import Features, Posterior
 
 FACTORS = ("pitch", "level", "brightness", "decay")
 """In the order of how much they move the features."""
@@ -71,6 +73,23 @@ def with_statistics(model, variables, planted: Planted) -> TimbreSpace:
     return space.replace(statistics={key: jnp.asarray(value, jnp.float32) for key, value in statistics.items()})
 
 
+class HandMade(TimbreModel):
+    def setup(self):
+        size = self.feature_shape[0] * self.feature_shape[1]
+        self.mean = self.param("mean", nn.initializers.zeros, self.feature_shape)
+        self.decoder = self.param("decoder", nn.initializers.zeros, (self.latent_size, size))
+        self.encoder = self.param("encoder", nn.initializers.zeros, (self.latent_size, size))
+
+    def posterior(self, features, *, train=False):
+        centered = (features.values - self.mean).reshape(features.values.shape[0], -1)
+        mean = centered @ self.encoder.T
+        return Posterior(mean, jnp.full_like(mean, -jnp.inf), features.mask, features.conditions, features.rate)
+
+    def decode(self, latent, *, train=False):
+        values = (latent.values @ self.decoder).reshape(-1, *self.feature_shape) + self.mean
+        return Features(values=values, mask=jnp.ones(values.shape[:2]), conditions=latent.conditions, rate=latent.rate)
+
+
 def hand_made_space(planted: Planted, effects: np.ndarray) -> TimbreSpace:
     """A linear space whose D latents move the features along given directions [D, N, F]; the encoder is its
     pseudo-inverse.
@@ -81,37 +100,9 @@ def hand_made_space(planted: Planted, effects: np.ndarray) -> TimbreSpace:
     size = len(effects)
     flat = np.asarray(effects, np.float32).reshape(size, -1)
     dummy = np.flatnonzero(np.all(flat == 0, axis=1))
-    model = _HandMade(feature_shape=planted.representation.feature_shape, latent_size=size)
+    model = HandMade(feature_shape=planted.representation.feature_shape, latent_size=size)
     readers = np.linalg.pinv(flat).T
     readers[dummy] = np.random.default_rng(1).standard_normal((len(dummy), flat.shape[1])) * 0.1
     mean = np.asarray(planted.features.values).mean(0)
     params = {"mean": jnp.asarray(mean), "decoder": jnp.asarray(flat), "encoder": jnp.asarray(readers, jnp.float32)}
     return with_statistics(model, {"params": params}, planted)
-
-
-def _hand_made():
-    import flax.linen as nn
-
-    from timbre_jax.models.base import TimbreModel
-    from timbre_jax.types import Posterior
-
-    class HandMade(TimbreModel):
-        def setup(self):
-            size = self.feature_shape[0] * self.feature_shape[1]
-            self.mean = self.param("mean", nn.initializers.zeros, self.feature_shape)
-            self.decoder = self.param("decoder", nn.initializers.zeros, (self.latent_size, size))
-            self.encoder = self.param("encoder", nn.initializers.zeros, (self.latent_size, size))
-
-        def posterior(self, features, *, train=False):
-            centered = (features.values - self.mean).reshape(features.values.shape[0], -1)
-            mean = centered @ self.encoder.T
-            return Posterior(mean, jnp.full_like(mean, -jnp.inf), features.mask, features.conditions, features.rate)
-
-        def decode(self, latent, *, train=False):
-            values = (latent.values @ self.decoder).reshape(-1, *self.feature_shape) + self.mean
-            return Features(values=values, mask=jnp.ones(values.shape[:2]), conditions=latent.conditions, rate=latent.rate)
-
-    return HandMade
-
-
-_HandMade = _hand_made()

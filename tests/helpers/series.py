@@ -11,6 +11,8 @@ from timbre_jax.representations.log_mel import LogMel
 from timbre_jax.space import TimbreSpace
 from timbre_jax.types import Features, Latent, Posterior
 
+FRAMES = 40
+
 
 class FrameLinear(TimbreModel):
     """Frame by frame: latent = (pair of frames - mean) @ basis^T with orthonormal basis rows; and back. Stride 2."""
@@ -42,7 +44,7 @@ class FrameLinear(TimbreModel):
         return Features(values, jnp.repeat(mask, self.stride, 1), conditions, latent.rate * self.stride)
 
 
-def small_mel(frames: int = 40) -> LogMel:
+def small_mel(frames: int = FRAMES) -> LogMel:
     """16 kHz, hop 128, 24 bands, fixed reference, loudness beside the bands."""
     return LogMel(
         length=128 * frames, n_frames=0, n_mels=24, n_fft=512, window_length=512, fmin=40.0, reference="fixed",
@@ -50,7 +52,7 @@ def small_mel(frames: int = 40) -> LogMel:
     )  # fmt: skip
 
 
-def linear_space(size: int = 4, *, frames: int = 40, seed: int = 0) -> TimbreSpace:
+def linear_space(size: int = 4, *, frames: int = FRAMES, seed: int = 0) -> TimbreSpace:
     """A series space on `small_mel` with a random orthonormal basis."""
     representation = small_mel(frames)
     model = FrameLinear(feature_shape=representation.feature_shape, latent_size=size)
@@ -62,6 +64,15 @@ def linear_space(size: int = 4, *, frames: int = 40, seed: int = 0) -> TimbreSpa
         "latent_high": jnp.full(size, 2.0), "condition_loudness": jnp.float32(-20.0),
     }  # fmt: skip
     return TimbreSpace(variables={"params": params}, statistics=statistics, model=model, representation=representation)
+
+
+def tilted_space() -> TimbreSpace:
+    """A `linear_space` of 40 frames whose latents tilt and bulge the spectrum: the first moves the centroid by 0.5 to 7 kHz."""
+    space = linear_space(2)
+    bands = np.linspace(-1, 1, 24)
+    tilt, bulge = np.tile(bands, 2), np.tile(bands**2 - np.mean(bands**2), 2)
+    basis = np.stack([tilt / np.linalg.norm(tilt), bulge / np.linalg.norm(bulge)])
+    return space.replace(variables={"params": {"mean": jnp.full((48,), 0.6), "basis": jnp.asarray(basis, jnp.float32)}})
 
 
 def random_series(batch: int = 2, count: int = 12, size: int = 3, *, seed: int = 0, rate: float = 50.0) -> Latent:

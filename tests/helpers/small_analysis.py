@@ -6,9 +6,8 @@ import json
 from pathlib import Path
 
 import numpy as np
-import soundfile
 
-from tests.helpers.notes import example_entry, note_name
+from tests.helpers.notes import note_name, write_nsynth
 from tests.helpers.sounds import harmonic_tone
 from timbre_jax.data.prepare.make_store import prepare
 
@@ -33,27 +32,17 @@ def planted_wave(instrument: str, pitch: int, velocity: int) -> np.ndarray:
 
 def make_store(folder: Path) -> Path:
     """A store of 54 notes of 9 instruments in 3 families, made by experiments.prepare from files in NSynth's form."""
-    (folder / "nsynth" / "audio").mkdir(parents=True)
-    entries = {}
-    for instruments in INSTRUMENTS.values():
-        for instrument in instruments:
-            for step, pitch in enumerate(PITCHES):
-                velocity = (30, 120, 60)[(step + int(instrument[-3:])) % 3]
-                name = note_name(instrument, pitch, velocity)
-                wave = planted_wave(instrument, pitch, velocity)
-                soundfile.write(folder / "nsynth" / "audio" / f"{name}.wav", wave, 16000, subtype="PCM_16")
-                entries[name] = example_entry(name)
-    (folder / "nsynth" / "examples.json").write_text(json.dumps(entries), encoding="utf-8")
+    waves = {}
+    for instrument in (name for instruments in INSTRUMENTS.values() for name in instruments):
+        for step, pitch in enumerate(PITCHES):
+            velocity = (30, 120, 60)[(step + int(instrument[-3:])) % 3]
+            waves[note_name(instrument, pitch, velocity)] = planted_wave(instrument, pitch, velocity)
+    write_nsynth(folder / "nsynth", waves)
     (folder / "split.json").write_text(json.dumps({name: list(value) for name, value in INSTRUMENTS.items()}))
     store = prepare(
-        out=str(folder / "store"),
-        source="nsynth",
-        path=[str(folder / "nsynth")],
-        split_file=str(folder / "split.json"),
-        keep_all=True,
-        workers=1,
-        progress=False,
-    )
+        out=str(folder / "store"), source="nsynth", path=[str(folder / "nsynth")], split_file=str(folder / "split.json"),
+        keep_all=True, workers=1, progress=False,
+    )  # fmt: skip
     return Path(store.path)
 
 

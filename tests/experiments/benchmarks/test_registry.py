@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from experiments.benchmarks import configs, harmonic_features, registry
+from experiments.config_flags import config_names, load_config
 from tests.helpers import sounds
 from timbre_jax.representations import HarmonicTracks
 from timbre_jax.training.config import default_config, model_section, representation_section, resolve
@@ -25,33 +26,28 @@ def test_an_unknown_name_is_refused_with_the_known_ones():
         registry.run_benchmarks(["harmonics"])
 
 
-def test_table_shows_every_row():
-    row = {"name": "a/b", "ours": 314.15, "theirs": 100.0, "ratio": 3.1415, "unit": "notes/s"}
-    text = registry.format_table([row, {**row, "name": "c", "theirs": None, "ratio": None}])
-    assert text.splitlines()[1].split() == ["a/b", "314.1", "100", "3.14", "notes/s"]
-    assert len(text.splitlines()) == 3
-
-
-def test_configurations_have_a_line_each():
+def test_comparisons_and_configurations_have_a_table_each():
+    compared = {"name": "a/b", "ours": 314.15, "theirs": 100.0, "ratio": 3.1415, "unit": "notes/s"}
     rows = [
-        {"name": f"config/b:small/{column}", "ours": 10.0 + number, "theirs": None, "ratio": None, "unit": column}
+        {"name": f"config/b:small/{column}", "ours": 10 + number, "theirs": None, "ratio": None, "unit": column}
         for number, column in enumerate(configs.COLUMNS)
     ]
     rows.append({**rows[1], "name": "config/a/examples/s"})
-    head, small, a = registry.format_table(rows).splitlines()
-    assert head.split()[1:3] == ["steps/s", "examples/s"]
-    assert small.split() == ["b:small", *(str(10 + number) for number in range(len(configs.COLUMNS)))]
-    assert a.split() == ["a", "11"]
-    both = registry.format_table([{"name": "x", "ours": 1.0, "theirs": None, "ratio": None, "unit": "s"}, *rows])
-    assert both.split("\n\n")[1].splitlines() == [head, small, a]
+    first, second = registry.format_table([compared, *rows]).split("\n\n")
+    assert first.splitlines()[2] == "| a/b | 314.1 | 100.0 | 3.142 | notes/s |"
+    head, _, small, a = second.splitlines()
+    assert head.split(" | ")[1:3] == ["steps/s", "examples/s"]
+    assert small == f"| b:small | {' | '.join(str(10 + number) for number in range(len(configs.COLUMNS)))} |"
+    assert a.replace("–", " ").split() == ["|", "a", *"||", "11", *"|||||||"]
+    assert registry.format_table(rows) == second
 
 
 def test_every_configuration_can_be_named():
-    assert {"natsiou2023", "rebnord2022", "caillon2020_continuous"} <= set(configs.names())
-    for name in configs.names():
-        assert configs.load_config(name).model.name
-    assert configs.load_config("rebnord2022:8_dim").model.latent_size == 8
-    with pytest.raises(ValueError, match="no configuration 'natsiou'"):
+    assert {"natsiou2023", "rebnord2022", "caillon2020_continuous"} <= set(config_names())
+    for name in config_names():
+        assert load_config(name).model.name
+    assert load_config("rebnord2022:8_dim").model.latent_size == 8
+    with pytest.raises(ValueError, match="--config=natsiou: no such configuration"):
         registry.run_benchmarks(["harmonic_features", "config/natsiou"])
 
 

@@ -1,4 +1,4 @@
-"""experiments/studies/control_accuracy.py: the curves are inside the range and the same every time; the tables add up."""
+"""Tests of the study of descriptor control."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from timbre_jax.metrics.table import read_results
 pytestmark = pytest.mark.xdist_group("small_analysis")
 
 
-def test_curves_lie_inside_and_do_not_depend_on_their_number():
+def test_curves_are_within_the_range_and_do_not_depend_on_their_number():
     few, many = (draw_curves("centroid", (500.0, 5000.0), number=number, seconds=4.0, seed=3) for number in (4, 20))
     for a, b in zip(few, many, strict=False):
         np.testing.assert_array_equal(a.values, b.values)
@@ -20,12 +20,12 @@ def test_curves_lie_inside_and_do_not_depend_on_their_number():
         assert curve.values.max() <= 5000 / 10**0.1 * 1.001
         assert curve.values.max() >= 1.45 * curve.values.min()
     assert len({curve.made_of.split()[0] for curve in many}) == 3
-    with pytest.raises(ValueError, match="no room for a curve"):
+    with pytest.raises(ValueError, match="no range for a curve"):
         draw_curves("centroid", (500.0, 500.0), number=2, seconds=1.0, seed=0)
 
 
 @pytest.mark.slow
-def test_a_discrete_run_is_measured(discrete_run, tmp_path):
+def test_study_writes_tables_and_sounds_of_a_discrete_run(discrete_run, tmp_path):
     table = control_accuracy(ControlAccuracy(discrete_run, tmp_path, curves=3, seconds=1.0, progress=False))
     assert table.column("measure")[:3] == ["median_error", "mean_error", "correlation"]
     found = {result.name: result for result in read_results(tmp_path / "results.json")}
@@ -41,31 +41,31 @@ def test_a_discrete_run_is_measured(discrete_run, tmp_path):
 
 
 @pytest.mark.slow
-def test_held_out_sounds_are_starts_too(discrete_run, tmp_path):
+def test_held_out_sounds_can_be_starts(discrete_run, tmp_path):
     table = control_accuracy(ControlAccuracy(discrete_run, tmp_path, curves=2, start="sounds", split="train", progress=False))
     assert "sounds of split" in table.caption
 
 
-def test_a_static_space_has_no_curves(mean_run, tmp_path):
+def test_static_space_is_refused(mean_run, tmp_path):
     with pytest.raises(ValueError, match="descriptor control needs a series one"):
         control_accuracy(ControlAccuracy(mean_run, tmp_path))
 
 
-def test_a_sound_in_which_nothing_is_heard_is_no_good_score():
+def test_silent_sounds_do_not_count_as_good_scores():
     def record(error, correlation):
         return {
             "median_error": error, "mean_error": error, "correlation": correlation, "uncontrolled_error": 2.0 * error,
             "nearest_error": error, "nearest_correlation": correlation,
         }  # fmt: skip
 
-    nothing = float("nan")
-    table, results = summarize([record(1.0, 0.9), record(nothing, nothing), record(3.0, 0.7)], "centroid", "here")
+    silent = float("nan")
+    table, results = summarize([record(1.0, 0.9), record(silent, silent), record(3.0, 0.7)], "centroid", "here")
     found = {result.name: result for result in results}
     assert found["control/centroid/median_error"].value == pytest.approx(2.0)
     assert found["control/centroid/median_error"].baseline == pytest.approx(4.0)
     assert "of 2 of 3 curves" in found["control/centroid/median_error"].definition
     assert found["control/centroid/correlation"].value == pytest.approx(1.6 / 3)
     assert "of 2 of 3 curves" in table.markdown()
-    assert "0 where nothing is heard" in found["control/centroid/correlation"].definition
-    table, _ = summarize([record(nothing, nothing)] * 2, "centroid", "here")
+    assert "0 for curves that are silent" in found["control/centroid/correlation"].definition
+    table, _ = summarize([record(silent, silent)] * 2, "centroid", "here")
     assert "median_error" not in table.column("measure")

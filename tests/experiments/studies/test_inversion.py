@@ -31,7 +31,7 @@ def test_folder_sounds_leave_broken_files_out(tmp_path, capsys):
     assert found.names == ["kicks/a.wav"]
     assert "b.wav" in capsys.readouterr().out
     with pytest.raises(ValueError, match="no folder"):
-        inversion.load_sounds(str(tmp_path / "none"), number=3, seed=0, nsynth="", sample_rate=16000, seconds=1.0)
+        inversion.load_sounds(inversion.Inversion(sounds=str(tmp_path / "none")))
 
 
 @pytest.mark.slow
@@ -46,12 +46,13 @@ def test_rows_are_measured_and_ordered_as_they_must_be():
         assert convergence[name] < convergence["stft/no_phase"] - 5.0
     assert found["mel/pghi_fast_griffin_lim/bands"]["lsd_db"].mean() < found["mel/librosa"]["lsd_db"].mean()
     assert all(values.shape == (3,) and np.isfinite(values).all() for row in found.values() for values in row.values())
-    rows = {row.name: row for row in inversion.results(found, set_of.groups)}
+    results = inversion.results(found, set_of.groups)
+    rows = {row.name: row for row in results}
     above = rows["mel/pghi_fast_griffin_lim/bands/odg_above_librosa"]
     difference = found["mel/pghi_fast_griffin_lim/bands"]["odg"] - found["mel/librosa"]["odg"]
     assert above.value == pytest.approx(difference.mean())
     assert above.low <= above.value <= above.high
-    table = inversion.summary(found, set_of.groups)
+    table = inversion.summary(results)
     assert len(table.rows) == 4
     told = dict(zip(table.column("row"), table.column("odg_above_librosa"), strict=True))
     assert told["mel/pghi_fast_griffin_lim/bands"].startswith(f"{difference.mean():.2f} (")

@@ -9,6 +9,7 @@ import pytest
 
 from experiments.configs.rebnord2022 import MODELS, get_config
 from experiments.studies.rebnord2022 import SCORES, LibraryTable, _what_counts, beside_the_thesis, reproduce_library
+from tests.helpers.library import write_library
 from timbre_jax.metrics.table import Result, write_results
 from timbre_jax.models import make_model
 from timbre_jax.training.checkpointing.progress import Result as Ended
@@ -109,24 +110,13 @@ def test_wrong_wishes(arguments, message, tmp_path):
 
 @pytest.mark.slow
 def test_from_a_folder_to_the_table(tmp_path):
-    import numpy as np
-    import soundfile
-
-    random = np.random.default_rng(0)
-    for word in ("kick", "snare"):
-        for i in range(20):
-            time = np.arange(8000) / 16000
-            wave = np.exp(-(5 + i) * time) * (np.sin(2 * np.pi * (50 + 10 * i) * time) if word == "kick" else 0)
-            wave = wave + (0.3 * np.exp(-20 * time) * random.normal(size=8000) if word == "snare" else 0)
-            path = tmp_path / "sounds" / word / f"{word}_{i}.wav"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            soundfile.write(path, 0.5 * wave, 16000)
+    sounds = write_library(tmp_path / "sounds", 40, classes=("kick", "snare"), rate=16000)
     changes = {
         "train.steps": 2, "train.batch_size": 8, "train.eval_every": 2, "representation.iterations": 2,
         "representation.n_mels": 32, "representation.length": 8192, "representation.n_frames": 64, "model.flows": 1,
         "model.flow_hidden": 8, "model.channels": (4, 4, 4, 4), "model.latent_size": 8, "model.hidden": 16,
     }  # fmt: skip
-    settings = LibraryTable(path=(str(tmp_path / "sounds"),), only=("underfit", "beta"), sounds=4)
+    settings = LibraryTable(path=(str(sounds),), classes="folder", only=("underfit", "beta"), sounds=4)
     where, signal = reproduce_library(tmp_path / "out", settings, changes=changes, progress=False)
     assert signal == 0
     text = where.read_text(encoding="utf-8")

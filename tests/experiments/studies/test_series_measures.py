@@ -61,7 +61,7 @@ def test_both_programs_write_their_tables(continuous_run, discrete_run, pca_run,
         measure_interpolation(Interpolation(continuous_run, tmp_path / "e", mixed_by="codes", progress=False))
     for way in ("vectors", "codes"):
         # A network that knows nothing says much the same of all sounds: whatever differs will do.
-        monkeypatch.setattr(interpolation, "DIFFER", 0.0)
+        monkeypatch.setattr(interpolation, "LEAST_DIFFERENCE", 0.0)
         table = measure_interpolation(Interpolation(discrete_run, tmp_path / way, pairs=4, mixed_by=way, progress=False))
         assert len(table.rows) == 5
         assert (tmp_path / way / "figure.png").is_file()

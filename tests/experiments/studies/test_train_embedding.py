@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from experiments.studies.train_embedding import _augmented, train_embedding
+from experiments.studies.train_embedding import EmbeddingTraining, _augmented, train_embedding
 from timbre_jax.data.store import Store
 from timbre_jax.metrics.embedding import load_embedding
 from timbre_jax.metrics.embedding_network import read_network
@@ -15,9 +15,10 @@ pytestmark = pytest.mark.xdist_group("small_analysis")
 
 @pytest.mark.slow
 def test_it_learns_to_tell_pitches_and_families(small_store, tmp_path, capsys):
-    path = train_embedding([small_store], tmp_path / "own.npz", steps=80, batch_size=16, progress=False)
-    settings, _, trained = read_network(path)
-    assert settings.classes == ("bass", "flute", "reed")
+    settings = EmbeddingTraining((small_store,), tmp_path / "own.npz", steps=80, batch_size=16, progress=False)
+    path = train_embedding(settings)
+    network, _, trained = read_network(path)
+    assert network.classes == ("bass", "flute", "reed")
     assert trained["sounds"] == Store.open(small_store).length("train")
     told = capsys.readouterr().out
     assert "store test, own: class" in told
@@ -38,8 +39,6 @@ def test_augmentation_keeps_silence_and_the_range():
     assert (changed[from_start, 60:] == 0).all()
 
 
-def test_wrong_input_is_one_line(tmp_path):
-    with pytest.raises(ValueError, match="no sounds to train on"):
-        train_embedding([], tmp_path / "own.npz")
-    with pytest.raises(ValueError, match="no such store"):
-        train_embedding([tmp_path / "none"], tmp_path / "own.npz")
+def test_stores_without_classes_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="the stores have 0"):
+        train_embedding(EmbeddingTraining((), tmp_path / "own.npz"))

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from tests.helpers.codes import code_space
+from tests.helpers.series import FRAMES, tilted_space
 from tests.helpers.sounds import harmonic_tone, noise
-from tests.helpers.tilted import FRAMES, tilted_space
 from timbre_jax.audio.descriptors import describe
 from timbre_jax.generation.control import gradient_search as searches
 from timbre_jax.generation.control.curves import Curve, shape

@@ -1,4 +1,4 @@
-"""experiments/generate.py: sounds with a manifest, from files of every kind, good and bad."""
+"""Sounds with a manifest, from files of every kind, good and bad."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import soundfile
 
-from tests.helpers.processes import run
 from tests.helpers.sounds import harmonic_tone, noise
 from timbre_jax.audio.io import read_wave
 from timbre_jax.audio.pitch import yin
@@ -87,16 +86,19 @@ def test_broken_files_are_lines_and_the_others_are_done(pca_run, tones, tmp_path
     (bad / "cut.wav").write_bytes((bad / "whole.wav").read_bytes()[:9000])
     soundfile.write(bad / "silence.wav", np.zeros(16000, np.float32), 16000)
     soundfile.write(bad / "noise.wav", noise(), 16000)
+    soundfile.write(bad / "offset.wav", np.full(64000, 0.3, np.float32), 16000)
+    (bad / "notes.txt").write_text("not a sound, and not meant")
     soundfile.write(bad / ("long name " * 22 + ".wav"), harmonic_tone(330.0, [0.3, 0.1]), 16000)
     manifest = generate(pca_run, tmp_path / "out", Reconstruct(files=[bad, bad / "missing.wav"]))
     errors = {error["file"].split("/")[-1]: error["error"] for error in manifest["errors"]}
     assert sorted(errors) == ["cut.wav", "empty.wav", "missing.wav", "nan.wav", "text.wav"]
     assert "no such file" in errors["missing.wav"]
     assert all("\n" not in line for line in errors.values())
-    assert len(manifest["sounds"]) == 2 * 4
+    assert len(manifest["sounds"]) == 2 * 5
     remarks = {sound["file"]: " ".join(sound["remarks"]) for sound in manifest["sounds"]}
     assert any("silence" in name and "silent" in text for name, text in remarks.items())
     assert any("noise" in name and "not harmonic" in text for name, text in remarks.items())
+    assert any("offset" in name and text.startswith("constant offset") for name, text in remarks.items())
     assert all(len(name.encode()) < 120 for name in remarks)
     assert all((tmp_path / "out" / name).is_file() for name in remarks)
 
@@ -214,17 +216,6 @@ def test_sounds_of_an_earlier_call_keep_their_provenance(pca_run, tmp_path):
     (tmp_path / "manifest.json").write_text("[]")
     with pytest.raises(ValueError, match="is no manifest of sounds: name another --out"):
         generate(pca_run, tmp_path, Sample(number=1))
-
-
-def test_flags_are_the_fields_of_the_settings():
-    text = " ".join(run("experiments/generate.py", "--help").stdout.split())
-    said = text.split("--spread:")[1].split(" --")[0]
-    assert "(default" not in said
-    assert "Default: 1.0." in said
-    assert "Default: 0.3." in said
-    assert "control|map>" in text
-    done = run("experiments/generate.py", "--workdir=run", "--out=out", "--mode=average", "--weights=1,1")
-    assert done.stderr == "error: --weights is for --mode=arithmetic, not for average\n"
 
 
 def test_an_empty_folder_is_said(pca_run, tmp_path):

@@ -1,4 +1,4 @@
-"""experiments/generate.py --mode=control: curves from words, files and voices, and what is said when it cannot be."""
+"""The mode "control": curves from words, files and voices, and the errors of each."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pytest
 import soundfile
 
 from tests.helpers.codes import code_space
+from tests.helpers.series import FRAMES, tilted_space
 from tests.helpers.sounds import noise
-from tests.helpers.tilted import FRAMES, tilted_space
 from timbre_jax.generation.control_modes import control, middle, parse_curve, parse_range
 from timbre_jax.generation.generate import generate
 from timbre_jax.generation.settings import Control

@@ -1,4 +1,4 @@
-"""experiments/generate.py in spaces with a latent a frame: sounds of any length, their series, edits, conversion."""
+"""Modes in spaces with a latent a frame: sounds of any length, their series, edits, conversion."""
 
 from __future__ import annotations
 
