@@ -92,7 +92,7 @@ def map_document(run_map: RunMap, grid: GridSounds) -> dict:
         if library.agreement is not None:
             sound["agreement"] = float(library.agreement[row])
         if holder[row] != row:
-            sound["answers_there"] = str(library.ids[holder[row]])
+            sound["same_coordinates_as"] = str(library.ids[holder[row]])
         sounds.append(sound)
     tiles = [
         {"file": grid.file(number), "x": float(x), "y": float(y), "distance": float(distance), "latent": latent.tolist()}

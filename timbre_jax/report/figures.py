@@ -216,7 +216,7 @@ def _sound_figure(waves, curves: SoundCurves, sample_rate: int):
 
 
 def _separation_bars(analysis: StaticAnalysis):
-    """Class separation of the latents in descending order, the paper's beside this run's."""
+    """Draws the class separation of the latents in the paper and in this run."""
     paper, here = natsiou2023.separations(analysis.classes["family"])
     return plots.paired_bars(
         [f"{n + 1}." for n in range(len(paper))],
