@@ -172,7 +172,8 @@ function pick(x, y) {
     const rows = nearestTo(x, y, 6), s = sounds[rows[0]], first = rows.find(i => sounds[i].audio);
     listNear(rows);
     const note = first === undefined ? " None of them can be played on this page." : first === rows[0] ? "" : ` Playing ${sounds[first].name}.`;
-    $("status").textContent = `Nearest sound: ${s.name} (${far(Math.hypot(s.x - x, s.y - y))}).${note}`;
+    const distance = Math.hypot(s.x - x, s.y - y), away = distance < 0.0005 ? "" : `, ${distance.toFixed(3)} map widths away`;
+    $("status").textContent = `Nearest sound: ${s.name}${away}.${note}`;
     if (first !== undefined) playLibrary(first);
     return;
   }
