@@ -76,7 +76,7 @@ class Axes:
     def table(self) -> Table:
         """One row an axis."""
         rows = zip(
-            range(1, len(self.mean) + 1),
+            range(len(self.mean)),
             *(x.astype(float).tolist() for x in (self.share, np.cumsum(self.share), self.deviation, self.low, self.high)),
             strict=True,
         )

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from timbre_jax.analysis.correlation import Correlation
-from timbre_jax.analysis.record import Analysis, Examples, SeriesAnalysis, StaticAnalysis
+from timbre_jax.analysis.record import Analysis, Examples, SeriesAnalysis, SoundQuality, StaticAnalysis
 from timbre_jax.analysis.words import plain_words
 from timbre_jax.metrics.bootstrap import Interval, mean_interval
 from timbre_jax.metrics.table import Table
@@ -19,12 +19,12 @@ from timbre_jax.report.tables import (
     distance_table,
     paper_statements,
     score_table,
-    sound_quality_table,
 )
 from timbre_jax.report.templates import render
 
 Card = tuple[str, str, list[str]]
 """A large number: (label, number, lines with the interval and baselines)."""
+BETTER = {"low": "lower", "high": "higher"}
 
 
 def page(analysis: Analysis, examples: Examples, images: Mapping[str, bytes], *, footer: str = "") -> str:
@@ -129,10 +129,21 @@ def _series_values(analysis: SeriesAnalysis) -> dict:
     return {
         "cards": _series_cards(analysis),
         "order": _order_table(analysis),
-        "quality": sound_quality_table(analysis.quality),
+        "quality": _quality_table(analysis.quality),
         "correlations": axis_correlation_tables(analysis),
         "codes": code_table(analysis.codes) if analysis.codes is not None else None,
     }
+
+
+def _quality_table(quality: SoundQuality) -> Table:
+    """Returns the distances to the recordings with a row for each measure."""
+    columns, rows = ["measure", "better"], []
+    for sound in quality.pairs:
+        columns += [sound, f"{sound}_low", f"{sound}_high"]
+    for measure in quality.measures:
+        cells = [quality.interval(sound, measure.name)[0].value_low_high() for sound in quality.pairs]
+        rows.append((measure.title, BETTER.get(measure.better, measure.better), *(value for cell in cells for value in cell)))
+    return Table("sound_quality", tuple(columns), tuple(rows), "Distances to the recordings.")
 
 
 def _series_cards(analysis: SeriesAnalysis) -> list[Card]:
@@ -140,7 +151,7 @@ def _series_cards(analysis: SeriesAnalysis) -> list[Card]:
     for measure in analysis.quality.measures:
         interval, _ = analysis.quality.interval("reconstruction", measure.name)
         bound, _ = analysis.quality.interval("representation", measure.name)
-        better = {"low": "lower", "high": "higher"}.get(measure.better, measure.better)
+        better = BETTER.get(measure.better, measure.better)
         details = _details(interval, f"Representation: {number_text(float(bound.value))}")
         cards.append((f"{measure.title} ({better} is better)", number_text(float(interval.value)), details))
     if analysis.codes is not None:

@@ -233,7 +233,7 @@ def heatmap(
       colors: name of a matplotlib color map.
       label: label of the color bar; "": no color bar.
       xlabel: label of the horizontal axis.
-      faint: cells with gray text, bool [R, C].
+      faint: cells with faded colors, bool [R, C].
     """
     values = np.asarray(values, np.float64)
     figure, axes = new_figure(min(max(5.0, 0.66 * len(columns) + 2.6), PAGE_WIDTH), max(2.2, 0.34 * len(rows) + 1.5))
@@ -250,9 +250,11 @@ def heatmap(
     if values.size <= 400 and len(columns) <= 20:
         for r, c in np.ndindex(values.shape):
             cell = text[r, c] if text is not None else ("" if np.isnan(values[r, c]) else f"{values[r, c]:.2f}")
-            dark = faint is None or not faint[r, c]
             red, green, blue, _ = image.cmap(image.norm(values[r, c]))
-            ink = "white" if 0.3 * red + 0.59 * green + 0.11 * blue < 0.5 else ("#1d2229" if dark else "#9aa0a8")
+            ink = "white" if 0.3 * red + 0.59 * green + 0.11 * blue < 0.5 else "#1d2229"
+            if faint is not None and faint[r, c]:
+                ax.axvspan(c - 0.5, c + 0.5, 1 - (r + 1) / len(values), 1 - r / len(values), color="white", alpha=0.7, lw=0)
+                ink = "#7a828c"
             ax.text(c, r, cell, ha="center", va="center", fontsize=8, color=ink)
     if label:
         color_bar(figure, image, ax, label=label, shrink=0.9, pad=0.02)

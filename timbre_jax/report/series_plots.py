@@ -133,8 +133,9 @@ def code_scatter(
     shown = ax.scatter(
         *points[used].T, c=values[used], s=size[used], cmap="viridis", linewidths=0.3, edgecolors="white", alpha=0.9
     )
-    share = "" if explained is None else f", {100 * explained:.0f} % of the vectors' variance"
-    ax.set(title=title, xticks=[], yticks=[], xlabel=f"PCA{share}")
+    share = "" if explained is None else f" ({100 * explained:.0f} % of the variance)"
+    ax.set(title=title, xticks=[], yticks=[], xlabel=f"PCA of the code vectors{share}")
+    ax.spines[:].set(visible=True, color="#dfe3e8")
     ax.grid(False)
     color_bar(figure, shown, ax, label=label, shrink=0.85)
     return figure
