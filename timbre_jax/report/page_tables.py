@@ -90,7 +90,7 @@ def page_table(table: Table) -> PageTable:
 
 
 def number_text(value: Any) -> str:
-    """Returns a cell as text: floats with three significant digits, and a dash for missing values."""
+    """Returns a cell as text: three significant digits, and a dash for missing values."""
     if value is None or value == "" or (isinstance(value, float) and math.isnan(value)):
         return "–"
     if not isinstance(value, float):
