@@ -1,4 +1,4 @@
-"""`import timbre_jax`: fast, lists its names, and each of them is there and documented."""
+"""Tests of the public names: listed, documented, and imported on first use."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import timbre_jax
 from tests.helpers.processes import run
 
 
-def test_names_are_listed():
+def test_public_names_are_listed():
     names = [name for name in dir(timbre_jax) if not name.startswith("_")]
     assert 35 <= len(names) <= 50
     assert set(names) < set(timbre_jax.__all__)
@@ -21,12 +21,12 @@ def test_names_are_listed():
 
 
 @pytest.mark.parametrize("name", timbre_jax.__all__)
-def test_every_name_is_there_and_documented(name):
+def test_every_public_name_exists_and_is_documented(name):
     value = getattr(timbre_jax, name)
     assert name == "__version__" or inspect.getdoc(value)
 
 
-def test_importing_it_imports_nothing_heavy():
-    heavy = ("jax", "numpy", "flax", "orbax", "librosa", "absl", "tensorflow_datasets")
-    done = run("-c", f"import sys, timbre_jax; dir(timbre_jax); print([m for m in {heavy} if m in sys.modules])")
-    assert done.stdout.strip() == "[]", done.stderr
+def test_importing_the_package_imports_no_large_module():
+    large = ("jax", "numpy", "flax", "orbax", "librosa", "absl", "tensorflow_datasets")
+    process = run("-c", f"import sys, timbre_jax; dir(timbre_jax); print([m for m in {large} if m in sys.modules])")
+    assert process.stdout.strip() == "[]", process.stderr

@@ -1,7 +1,7 @@
-"""Learn a space of timbres from recorded sounds, explain its directions, and make new sounds from it.
+"""Learns timbre spaces from recorded sounds, explains them, and makes new sounds.
 
 The stub `__init__.pyi` lists the public names and the modules that define them. Each module is imported when one of its names
-is first used, so that `import timbre_jax` is fast.
+is first used, so that `import timbre_jax` takes little time.
 """
 
 from __future__ import annotations

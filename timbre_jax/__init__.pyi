@@ -1,4 +1,4 @@
-"""Public names of the package, which `__init__.py` imports lazily, for it and for type checkers."""
+"""Public names of the package, for type checkers and for `__init__.py`, which imports them lazily."""
 
 from timbre_jax.analysis.ablation import ablation as ablation
 from timbre_jax.analysis.attribution import integrated_gradients as integrated_gradients

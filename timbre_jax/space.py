@@ -1,5 +1,7 @@
-"""`TimbreSpace`: a representation and a model with their parameters. What a checkpoint loads into, and the one thing that
-analyzes, generation, maps, metrics, interfaces and exports take."""
+"""Timbre spaces: a representation and a model with their parameters.
+
+A checkpoint is loaded as a `TimbreSpace`, which analysis, generation, maps, metrics and exports take as input.
+"""
 
 from __future__ import annotations
 
@@ -16,13 +18,17 @@ from timbre_jax.types import Array, Features, Latent
 
 
 class TimbreSpace(flax.struct.PyTreeNode):
-    """An immutable pytree: variables and fitted statistics are leaves, the model and the representation are static.
+    """Maps sounds to latents and back with a representation and a trained model.
+
+    A space is an immutable pytree: variables and statistics are leaves, the model and the representation are static. So it can
+    be passed through `jax.jit`, `jax.vmap` and `jax.grad`.
 
     Attributes:
-      variables: of the model.
-      statistics: fitted on the training set: "latent_mean", "latent_std" [D], and "latent_low", "latent_high" [D], the
-        1st and 99th percentile of every latent; "condition_NAME" [], the median of a condition.
-      model, representation: settings only, hashable.
+      variables: variables of the model.
+      statistics: statistics of the training set: "latent_mean", "latent_std", "latent_low" and "latent_high" [D], the last
+        two being the 1st and 99th percentile of each latent; and "condition_NAME" [], the median of each condition.
+      model: module of the model, hashable.
+      representation: settings of the representation, hashable.
     """
 
     variables: Variables
@@ -32,7 +38,7 @@ class TimbreSpace(flax.struct.PyTreeNode):
 
     @property
     def kind(self) -> str:
-        """ "static": a latent a sound; "series": a latent a frame."""
+        """Kind of space: "static" for one latent per sound, "series" for one latent per frame."""
         return self.model.kind
 
     def check_kind(self, kind: str, *, discrete: bool | None = None) -> None:
@@ -55,7 +61,7 @@ class TimbreSpace(flax.struct.PyTreeNode):
 
     @property
     def latent_size(self) -> int:
-        """D."""
+        """Number D of latent dimensions."""
         return self.model.latent_size
 
     @property
@@ -65,64 +71,92 @@ class TimbreSpace(flax.struct.PyTreeNode):
 
     @property
     def sample_rate(self) -> int:
-        """Of the waves that go in and come out, in Hz."""
+        """Sample rate in Hz of the waves that the space analyzes and synthesizes."""
         return self.representation.sample_rate
 
     def analyze(self, waves: Array, lengths: Array | None = None) -> Features:
-        """Waves [B, T] in [-1, 1] to features [B, N, F]; `lengths` [B] in samples where sounds are padded."""
+        """Computes features [B, N, F] of waves.
+
+        Args:
+          waves: waves [B, T] in [-1, 1].
+          lengths: real lengths [B] in samples, if the sounds are padded.
+
+        Raises:
+          ValueError: waves of another shape.
+        """
         return _analyze(self.representation, _waves(waves), lengths)
 
     def encode(self, features: Features) -> Latent:
-        """Features to the one latent that stands for each sound (`embed` of the model says which)."""
+        """Encodes features to latents: the mean of the posterior. Deterministic."""
         return _encode(self, features)
 
     def embed(self, waves: Array, lengths: Array | None = None) -> Latent:
-        """Waves [B, T] to latents: analyze + posterior + mode. Deterministic: needs no key."""
+        """Encodes waves [B, T] to latents: `analyze` and `encode`. Deterministic.
+
+        Args:
+          waves: waves [B, T] in [-1, 1].
+          lengths: real lengths [B] in samples, if the sounds are padded.
+        """
         return self.encode(self.analyze(waves, lengths))
 
     def decode(self, latent: Latent | Array, key: Array | None = None) -> Features:
-        """Latents, or their bare values [B, D], to features [B, N, F].
+        """Decodes latents to features [B, N, F].
 
-        `key`: of a model with a `stochastic_decoder`; None is a fixed one, and the same latents give the same sound.
+        Args:
+          latent: latents, or their values [B, D] or [B, M, D] alone (see `latent`).
+          key: random key of a stochastic decoder; None for a fixed key, with which equal latents give equal features.
         """
         return _decode(self, self.latent(latent), key)
 
     @property
     def classes(self) -> dict[str, tuple[str, ...]]:
-        """The labels of each kind of class that the model predicts; empty for a model without class heads."""
+        """Labels of each kind of class that the model predicts; empty without class heads."""
         return dict(self.model.classes)
 
     def classify(self, sounds: Features | Latent | Array) -> dict[str, Array]:
-        """Probabilities [B, K] of the labels of each kind in `classes`.
+        """Returns probabilities [B, K] of the labels of each kind in `classes`.
 
         Args:
-          sounds: features; or latents (or their bare values), which are decoded first.
+          sounds: features; or latents or their values, which are decoded first.
 
         Raises:
           ValueError: the model has no class heads.
         """
         if not self.classes:
-            raise ValueError("this space predicts no classes: train one with config.data.labels, ('family',) for instance")
+            raise ValueError("this space predicts no classes: train with config.data.labels, such as ('family',)")
         return _classify(self, sounds if isinstance(sounds, Features) else self.decode(sounds))
 
     def synthesize(self, features: Features, key: Array | None = None) -> Array:
-        """Features to waves [B, T]; `key` where noise or phase is drawn."""
+        """Synthesizes waves [B, T] from features.
+
+        Args:
+          features: features [B, N, F].
+          key: random key of noise or phases; None for a fixed key.
+        """
         return _synthesize(self.representation, features, key)
 
     def render(self, latent: Latent | Array, key: Array | None = None) -> Array:
-        """Latents, or their bare values, to waves [B, T]: decode + synthesize, both with `key`."""
+        """Decodes and synthesizes latents, or their values, to waves [B, T], both with `key`."""
         return self.synthesize(self.decode(latent, key), key)
 
     def reconstruct(self, waves: Array, key: Array | None = None, lengths: Array | None = None) -> Array:
-        """Waves to waves through the latent."""
+        """Encodes and decodes waves [B, T], and returns waves [B, T].
+
+        Args:
+          waves: waves [B, T] in [-1, 1].
+          key: random key of the decoder and the synthesis; None for a fixed key.
+          lengths: real lengths [B] in samples, if the sounds are padded.
+        """
         return self.render(self.embed(waves, lengths), key)
 
     def latent(self, values: Latent | Array) -> Latent:
-        """Bare values [B, D], or [B, M, D] of a series, as a `Latent` with the median conditions of the training set, constant
-        over a series; a `Latent` as it is.
+        """Returns latent values as a `Latent` with the median conditions of the training set.
+
+        Args:
+          values: values [B, D] of a static space, or [B, M, D] of a series space; a `Latent` is returned unchanged.
 
         Raises:
-          ValueError: the last axis is not as long as the space has dimensions.
+          ValueError: values of another shape.
         """
         if not isinstance(values, Latent):
             values = jnp.asarray(values, jnp.float32)
@@ -133,7 +167,7 @@ class TimbreSpace(flax.struct.PyTreeNode):
         if values.values.ndim != axes or values.values.shape[-1] != self.latent_size:
             shape = "[B, N, D]" if self.kind == "series" else "[B, D]"
             raise ValueError(
-                f"latents of this {self.kind} space are {shape} with D = {self.latent_size}, not {values.values.shape}"
+                f"latents of this {self.kind} space: expected {shape} with D = {self.latent_size}, got {values.values.shape}"
             )
         return values
 
@@ -141,11 +175,11 @@ class TimbreSpace(flax.struct.PyTreeNode):
 def _waves(waves: Array) -> Array:
     waves = jnp.asarray(waves, jnp.float32)
     if waves.ndim != 2:
-        raise ValueError(f"waves are [B, T] (sounds, samples), not {waves.shape}")
+        raise ValueError(f"waves: expected [B, T] (sounds, samples), got {waves.shape}")
     return waves
 
 
-# Compiled once for each space's settings and each shape; the static parts are hashable fields of the pytree.
+# Module-level functions, so that spaces with equal settings share their compilations.
 _analyze = jax.jit(lambda representation, waves, lengths: representation.analyze(waves, lengths), static_argnums=0)
 _synthesize = jax.jit(lambda representation, features, key: representation.synthesize(features, key), static_argnums=0)
 _encode = jax.jit(lambda space, features: space.model.embed(space.variables, features))

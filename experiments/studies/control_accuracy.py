@@ -51,10 +51,10 @@ def draw_curves(name: str, reach: tuple[float, float], *, number: int, seconds: 
     Raises:
       ValueError: if the range is empty.
     """
-    from timbre_jax.generation.control.curves import shape
-    from timbre_jax.generation.control_modes import middle
+    from timbre_jax.generation.control.curves import make_curve
+    from timbre_jax.generation.control_modes import middle_of_range
 
-    low, high = middle(reach, RANGE_SHARE)
+    low, high = middle_of_range(reach, RANGE_SHARE)
     if not low < high:
         raise ValueError(f"{name}: the space reaches only {reach[0]:g} to {reach[1]:g}, which is no range for a curve")
     logarithmic = low > 0
@@ -69,7 +69,7 @@ def draw_curves(name: str, reach: tuple[float, float], *, number: int, seconds: 
         bottom, top = np.exp(values) if logarithmic else values
         kind, rate = SHAPES[i % len(SHAPES)]
         phase = float(generator.uniform())
-        curves.append(shape(kind, name, seconds=seconds, low=bottom, high=top, rate=rate, phase=phase))
+        curves.append(make_curve(kind, name, seconds=seconds, low=bottom, high=top, rate=rate, phase=phase))
     return curves
 
 
@@ -119,9 +119,9 @@ def control_accuracy(settings: ControlAccuracy):
     if settings.start == "sounds":
         starts, ids = held_out(run, settings.store, settings.split, curves, settings.seed)
     else:
-        from timbre_jax.generation.control.gradient_search import begin
+        from timbre_jax.generation.control.gradient_search import mean_start
 
-        starts, ids = begin(run.space, seconds=settings.seconds), [""] * curves
+        starts, ids = mean_start(run.space, seconds=settings.seconds), [""] * curves
     follow = _follow_codes if run.space.model.is_discrete else _follow_latents
     controlled, plain, uncontrolled = follow(run.space, descriptor, starts, curves, settings.seed, settings.progress)
     records = []
@@ -150,7 +150,7 @@ def _record(number: int, start: str, descriptor: str, result, uncontrolled: dict
     target = result.target[descriptor]
     record = {
         "curve": number, "shape": shape, "hz": hz, "start": start, "low": float(target.min()), "high": float(target.max()),
-        "frames": int(result.heard.sum()), "median_error": scale * errors["median_error"],
+        "frames": int(result.audible.sum()), "median_error": scale * errors["median_error"],
         "mean_error": scale * errors["mean_error"], "correlation": errors["correlation"],
         "uncontrolled_error": scale * uncontrolled["median_error"],
     }  # fmt: skip
@@ -217,9 +217,9 @@ def _follow_latents(space, name: str, starts, number: int, seed: int, progress: 
 
     seconds = starts.values.shape[1] / starts.rate
     # One range for all curves: what the mean reaches at the median level of the starts.
-    reach = gradient_search.reachable(space, (name,), gradient_search.begin(space, seconds=seconds))
+    reach = gradient_search.reachable_ranges(space, (name,), gradient_search.mean_start(space, seconds=seconds))
     curves = [[curve] for curve in draw_curves(name, reach[name], number=number, seconds=seconds, seed=seed)]
-    controlled = gradient_search.search(space, curves, starts, reach=reach, progress=progress)
+    controlled = gradient_search.control_latents(space, curves, starts, reach=reach, progress=progress)
     return controlled, [], _uncontrolled(space, name, starts, controlled)
 
 
@@ -227,7 +227,7 @@ def _follow_codes(space, name: str, starts, number: int, seed: int, progress: bo
     """Returns the controlled sounds of a discrete space, those of the nearest codes, and the accuracies without control."""
     from tqdm import tqdm
 
-    from timbre_jax.generation.control.code_control import control_codes
+    from timbre_jax.generation.control.code_control import NEARNESS, control_codes
     from timbre_jax.generation.control.code_table import code_table, training_share
 
     seconds, near = starts.values.shape[1] / starts.rate, starts.values.shape[0] > 1
@@ -236,8 +236,8 @@ def _follow_codes(space, name: str, starts, number: int, seed: int, progress: bo
     controlled, nearest = [], []
     for row, curve in enumerate(tqdm(curves, desc="curves", disable=not progress)):
         start = _row(starts, row)
-        nearest.append(control_codes(space, table, [curve], start, near=False, smoothness=0.0, rounds=1))
-        controlled.append(control_codes(space, table, [curve], start, near=near))
+        nearest.append(control_codes(space, table, [curve], start, nearness=0.0, smoothness=0.0, rounds=1))
+        controlled.append(control_codes(space, table, [curve], start, nearness=NEARNESS if near else 0.0))
     return controlled, nearest, _uncontrolled(space, name, starts, controlled)
 
 

@@ -93,7 +93,7 @@ def measure_interpolation(settings: Interpolation):
     from timbre_jax.data.store import Store
     from timbre_jax.evaluation.runs import default_store, open_run, read_notes
     from timbre_jax.generation.control.code_table import code_table, training_share
-    from timbre_jax.generation.interpolation import EVEN
+    from timbre_jax.generation.interpolation import EVEN_DESCRIPTORS
     from timbre_jax.metrics.table import Table
     from timbre_jax.report import plots
 
@@ -107,7 +107,7 @@ def measure_interpolation(settings: Interpolation):
         space = space.replace(representation=dataclasses.replace(space.representation, iterations=settings.iterations))
     frames, codes = max(1, round(settings.seconds * space.representation.rate)), None
     if settings.interpolation == "even" and discrete:
-        codes = code_table(space, names=EVEN, uses=training_share(space), progress=settings.progress)
+        codes = code_table(space, names=EVEN_DESCRIPTORS, uses=training_share(space), progress=settings.progress)
     records, figure = [], None
     pairs = choose_pairs(notes, settings.pairs, seed=settings.seed)
     for number, pair in enumerate(tqdm(pairs, desc="pairs", disable=not settings.progress)):
@@ -178,7 +178,7 @@ def _mix_pair(space, features, settings: Interpolation, codes) -> dict:
     batch = [take(one, np.zeros(MIXES, int)) for one in (a, b)]
     share = np.repeat(shares[:, None], a.values.shape[1], axis=1)
     mixed = paths.mix_spherical(space, *batch, share) if settings.interpolation == "spherical" else paths.mix(*batch, share)
-    mixed = paths.settled(space, mixed, rounds=settings.settle)
+    mixed = paths.reencode(space, mixed, rounds=settings.settle)
     if settings.mixed_by == "codes":
         mixed = paths.to_codes(space, mixed)
     return _measured(space, (a, b), np.asarray(space.render(mixed)))
@@ -299,7 +299,7 @@ def _figure(space, mixed: dict, out: Path):
     from timbre_jax.report.series_plots import moving_figure
 
     a, b = mixed["ends"]
-    share = paths.moving_share(a.values.shape[1])
+    share = paths.linear_shares(a.values.shape[1])
     ends = mixed["waves"][[0, -1]]
     sounds = {
         "first": ends[0],

@@ -89,11 +89,11 @@ def _long_wave(run, settings: LongAudio) -> np.ndarray:
     """Returns a wave of the duration of the settings, joined from files or from sounds of the run's store."""
     from timbre_jax.audio.io import read_wave
     from timbre_jax.evaluation.runs import training_store
-    from timbre_jax.generation.sound_files import expand
+    from timbre_jax.generation.sound_files import expand_folders
 
     samples = round(60 * settings.minutes * run.space.sample_rate)
     if settings.files:
-        pieces = [read_wave(path, sample_rate=run.space.sample_rate)[0] for path in expand(settings.files)]
+        pieces = [read_wave(path, sample_rate=run.space.sample_rate)[0] for path in expand_folders(settings.files)]
     else:
         store, split = training_store(run), settings.split
         order = np.arange(min(store.length(split), -(-samples // store.samples)))

@@ -143,9 +143,9 @@ def _store_reader(path: Path, rate: int):
 def _folder_reader(path: Path, rate: int):
     """Returns the number of sound files in a folder, and a function from an index to name and wave."""
     from timbre_jax.audio.io import read_wave
-    from timbre_jax.generation.sound_files import expand
+    from timbre_jax.generation.sound_files import expand_folders
 
-    files = expand([path / "audio" if (path / "audio").is_dir() else path])
+    files = expand_folders([path / "audio" if (path / "audio").is_dir() else path])
     return len(files), lambda i: (files[i].stem, read_wave(files[i], sample_rate=rate, duration=LONGEST)[0])
 
 

@@ -184,9 +184,9 @@ def _report(path: Path, stores, known, progress: bool) -> None:
 
 
 def _points(embed, images: np.ndarray) -> np.ndarray:
-    from timbre_jax.inference.batched import batches_of
+    from timbre_jax.inference.batched import position_batches
 
-    parts = [np.asarray(embed(images[rows].astype(np.float32))) for rows in batches_of(len(images), 64)]
+    parts = [np.asarray(embed(images[rows].astype(np.float32))) for rows in position_batches(len(images), 64)]
     return np.concatenate(parts)[: len(images)]
 
 

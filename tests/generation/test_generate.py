@@ -1,4 +1,4 @@
-"""Sounds with a manifest, from files of every kind, good and bad."""
+"""Tests of `generate` in static spaces, with good and bad files."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from timbre_jax.generation.settings import (
     Sweep,
     Variations,
 )
-from timbre_jax.generation.sound_files import short_name
+from timbre_jax.generation.sound_files import plain_name
 from timbre_jax.maps.generation_mode import MapPoints
 
 pytestmark = pytest.mark.xdist_group("small_analysis")
@@ -32,7 +32,7 @@ def read_manifest(folder):
 
 
 def pitch_of(path) -> float:
-    """Median f0 in Hz over the first second."""
+    """Returns the median f0 in Hz over the first second."""
     wave, rate = read_wave(path)
     f0, _ = yin(wave[None, :rate], sample_rate=rate, hop=172, f_min=80.0, f_max=2100.0)
     return float(np.median(np.asarray(f0)[0, 5:-5]))
@@ -40,7 +40,7 @@ def pitch_of(path) -> float:
 
 @pytest.fixture(scope="module")
 def tones(tmp_path_factory):
-    """Two notes at 44.1 kHz stereo and 8 kHz 8-bit, shorter and longer than the space."""
+    """Returns a folder with a short note in 44.1 kHz stereo and a long note in 8 kHz 8-bit."""
     folder = tmp_path_factory.mktemp("tones")
     low = harmonic_tone(220.0, [0.3, 0.15, 0.1, 0.05], length=2 * 44100, rate=44100)
     soundfile.write(folder / "low note.wav", np.stack([low, 0.5 * low], axis=1), 44100)
@@ -49,7 +49,7 @@ def tones(tmp_path_factory):
     return folder
 
 
-def test_reconstruct_reads_any_form_and_says_what_it_did(pca_run, tones, tmp_path):
+def test_reconstruct_reads_any_format_and_remarks_on_lengths(pca_run, tones, tmp_path):
     manifest = generate(pca_run, tmp_path, Reconstruct(files=[tones]))
     assert manifest == read_manifest(tmp_path)
     assert manifest["errors"] == []
@@ -70,13 +70,13 @@ def test_reconstruct_reads_any_form_and_says_what_it_did(pca_run, tones, tmp_pat
     assert pitch_of(tmp_path / low["file"]) == pytest.approx(220, rel=0.06)
     wave, rate = read_wave(tmp_path / low["file"])
     assert rate == 16000
-    # Beyond the original's end there is silence, as there was.
+    # The reconstruction is silent after the end of the original.
     assert np.abs(wave[int(2.2 * rate) :]).max() < 1e-3
     assert np.abs(wave[: 2 * rate]).max() > 1e-3
     assert np.abs(read_wave(tmp_path / high["file"])[0]).max() > 0.02
 
 
-def test_broken_files_are_lines_and_the_others_are_done(pca_run, tones, tmp_path):
+def test_broken_files_are_listed_and_the_others_used(pca_run, tones, tmp_path):
     bad = tmp_path / "in"
     bad.mkdir()
     (bad / "text.wav").write_text("this is no sound")
@@ -103,14 +103,14 @@ def test_broken_files_are_lines_and_the_others_are_done(pca_run, tones, tmp_path
     assert all((tmp_path / "out" / name).is_file() for name in remarks)
 
 
-def test_only_broken_files_are_an_error_and_still_in_the_manifest(pca_run, tmp_path):
+def test_only_broken_files_are_an_error_with_a_manifest(pca_run, tmp_path):
     (tmp_path / "text.wav").write_text("no sound")
     with pytest.raises(ValueError, match=r"text\.wav"):
         generate(pca_run, tmp_path / "out", Reconstruct(files=[tmp_path / "text.wav"]))
     assert len(read_manifest(tmp_path / "out")["errors"]) == 1
 
 
-def test_interpolation_goes_from_one_pitch_to_the_other(pca_run, tones, tmp_path):
+def test_interpolation_moves_the_pitch(pca_run, tones, tmp_path):
     files = [tones / "low note.wav", tones / "höher.wav"]
     manifest = generate(pca_run, tmp_path, Interpolate(files=files, steps=3))
     names = [sound["file"] for sound in manifest["sounds"]]
@@ -122,8 +122,8 @@ def test_interpolation_goes_from_one_pitch_to_the_other(pca_run, tones, tmp_path
     assert first == pytest.approx(220, rel=0.06)
 
 
-def test_an_even_interpolation_is_for_series(pca_run, tones, tmp_path):
-    with pytest.raises(ValueError, match="one latent a sound: take linear or spherical"):
+def test_even_interpolation_needs_a_series_space(pca_run, tones, tmp_path):
+    with pytest.raises(ValueError, match="use linear or spherical in this static space"):
         generate(pca_run, tmp_path, Interpolate(files=[tones / "low note.wav", tones / "höher.wav"], interpolation="even"))
 
 
@@ -133,12 +133,12 @@ def test_a_sweep_starts_from_the_mean_or_a_file(pca_run, tones, tmp_path):
     assert (np.diff(latents[:, 1]) > 0).all()
     assert np.ptp(latents[:, [0, 2]], axis=0).max() == 0
     assert manifest["sounds"][0]["file"].startswith("sweep_latent_1_mean_000_at_-")
-    assert manifest["sounds"][0]["made_from"]["start"] == "mean of the training notes"
+    assert manifest["sounds"][0]["made_from"]["start"] == "mean of the training set"
     other = generate(pca_run, tmp_path / "b", Sweep(latent=1, steps=2, files=[tones / "höher.wav"]))
     assert "höher" in other["sounds"][0]["file"]
 
 
-def test_samples_are_repeatable_and_do_not_depend_on_their_number(pca_run, tmp_path):
+def test_samples_are_reproducible_for_any_number(pca_run, tmp_path):
     one = generate(pca_run, tmp_path / "a", Sample(number=2, seed=3))
     more = generate(pca_run, tmp_path / "b", Sample(number=3, seed=3))
     other = generate(pca_run, tmp_path / "c", Sample(number=2, seed=4, draw_from="prior", spread=0.5))
@@ -148,7 +148,7 @@ def test_samples_are_repeatable_and_do_not_depend_on_their_number(pca_run, tmp_p
     assert (tmp_path / "a" / "sample_001.wav").read_bytes() == (tmp_path / "b" / "sample_001.wav").read_bytes()
 
 
-def test_variations_stay_around_their_file_and_are_repeatable(pca_run, tones, tmp_path):
+def test_variations_are_around_their_file_and_reproducible(pca_run, tones, tmp_path):
     files = [tones / "low note.wav"]
     near = generate(pca_run, tmp_path / "a", Variations(files=files, number=4, spread=0.1))
     far = generate(pca_run, tmp_path / "b", Variations(files=files, number=2, spread=1.0))
@@ -159,12 +159,12 @@ def test_variations_stay_around_their_file_and_are_repeatable(pca_run, tones, tm
     offsets = [np.subtract(m["sounds"][1]["latent"], own["latent"]) for m in (near, far)]
     np.testing.assert_allclose(offsets[1], 10 * offsets[0], rtol=1e-3, atol=1e-5)
     assert np.abs(offsets[0]).max() > 0
-    # Without a spread it is 0.3, as --help says; of samples it is 1.
+    # The default spread of variations is 0.3.
     usual = generate(pca_run, tmp_path / "e", Variations(files=files, number=2))
     np.testing.assert_allclose(np.subtract(usual["sounds"][1]["latent"], own["latent"]), 0.3 * offsets[1], rtol=1e-3, atol=1e-5)
 
 
-def test_sounds_are_added_and_taken_away(pca_run, tones, tmp_path):
+def test_average_and_arithmetic_combine_latents(pca_run, tones, tmp_path):
     files = [tones / "low note.wav", tones / "höher.wav"]
     ends = generate(pca_run, tmp_path / "a", Interpolate(files=files, steps=2))
     a, b = (np.array(sound["latent"]) for sound in ends["sounds"])
@@ -185,18 +185,18 @@ def test_sounds_are_added_and_taken_away(pca_run, tones, tmp_path):
 @pytest.mark.parametrize(
     ("kind", "arguments", "message"),
     [
-        (Arithmetic, {"files": ["a.wav", "b.wav"], "weights": [1]}, "for each of the 2 files"),
-        (Arithmetic, {"files": ["a.wav"], "weights": ["one"]}, "takes numbers"),
+        (Arithmetic, {"files": ["a.wav", "b.wav"], "weights": [1]}, "one number for each of the 2 files"),
+        (Arithmetic, {"files": ["a.wav"], "weights": ["one"]}, "expected numbers"),
         (Arithmetic, {"files": ["a.wav"], "weights": ["nan"]}, "a finite number"),
-        (Average, {"files": ["a.wav"]}, "at least two files"),
+        (Average, {"files": ["a.wav"]}, "at least 2 files, got 1"),
         (MapPoints, {"at": "0,0"}, "needs --map"),
-        (Reconstruct, {}, "needs --files"),
+        (Reconstruct, {}, "no files; give --files"),
         (Sweep, {"latent": 3}, "latents 0 to 2"),
-        (Interpolate, {"files": ["a.wav"]}, "between two files, not 1"),
-        (Sweep, {"files": ["a.wav", "b.wav"]}, "one file or none"),
+        (Interpolate, {"files": ["a.wav"]}, "expected 2 files, got 1"),
+        (Sweep, {"files": ["a.wav", "b.wav"]}, "expected 1 file or none, got 2"),
     ],
 )
-def test_wrong_wishes_are_one_line(pca_run, tmp_path, kind, arguments, message):
+def test_wrong_settings_are_refused(pca_run, tmp_path, kind, arguments, message):
     with pytest.raises(ValueError, match=message):
         generate(pca_run, tmp_path / "out", kind(**arguments))
     assert not (tmp_path / "out").exists()
@@ -214,16 +214,16 @@ def test_sounds_of_an_earlier_call_keep_their_provenance(pca_run, tmp_path):
     third = generate(pca_run, tmp_path, Sweep(latent=0, steps=2))
     assert [sound["file"] for sound in third["earlier"]] == ["sample_000.wav", "sample_002.wav"]
     (tmp_path / "manifest.json").write_text("[]")
-    with pytest.raises(ValueError, match="is no manifest of sounds: name another --out"):
+    with pytest.raises(ValueError, match="not a manifest of sounds; use another --out"):
         generate(pca_run, tmp_path, Sample(number=1))
 
 
-def test_an_empty_folder_is_said(pca_run, tmp_path):
+def test_an_empty_folder_is_refused(pca_run, tmp_path):
     with pytest.raises(ValueError, match="no sound file in this folder"):
         generate(pca_run, tmp_path / "out", Reconstruct(files=[tmp_path]))
 
 
-def test_short_names_are_safe(tmp_path):
-    assert short_name(tmp_path / "a b/..%c.wav") == "c"
-    assert len(short_name(tmp_path / ("é" * 200 + ".wav")).encode()) <= 60
-    assert short_name(tmp_path / "???.wav") == "sound"
+def test_names_are_safe_in_file_names():
+    assert plain_name("..%c") == "c"
+    assert len(plain_name("é" * 200).encode()) <= 60
+    assert plain_name("???") == "sound"

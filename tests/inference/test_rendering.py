@@ -1,4 +1,4 @@
-"""Tests of what is done to rendered waves."""
+"""Tests of the peak and length of rendered waves."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import numpy as np
 from timbre_jax.inference.rendering import fit_length, without_clipping
 
 
-def test_only_what_would_clip_is_turned_down():
+def test_only_waves_that_clip_are_attenuated():
     waves = np.array([[0.5, -0.25], [2.0, -4.0], [0.0, 0.0]], np.float32)
     np.testing.assert_allclose(without_clipping(waves), [[0.5, -0.25], [0.5, -1.0], [0.0, 0.0]])
     assert without_clipping(waves).dtype == np.float32

@@ -1,4 +1,4 @@
-"""Series spaces block by block: what comes out is what the whole gives, for any sizes of blocks; look-ahead and bad input."""
+"""Tests of streams in blocks of any sizes against the whole sound."""
 
 import dataclasses
 import itertools
@@ -44,12 +44,12 @@ def make_space():
 @pytest.fixture(scope="module")
 def spaces():
     space = make_space()
-    made = {causal: space.replace(model=space.model.clone(causal=causal)) for causal in (False, True)}
-    return {causal: (space, space.encode(sounds())) for causal, space in made.items()}
+    by_causality = {causal: space.replace(model=space.model.clone(causal=causal)) for causal in (False, True)}
+    return {causal: (space, space.encode(sounds())) for causal, space in by_causality.items()}
 
 
 def in_blocks(record, sizes):
-    """The record in blocks of these sizes, again and again."""
+    """Yields a record in blocks of sizes that repeat."""
     place, count = 0, record.values.shape[1]
     for size in itertools.cycle(sizes):
         yield slice_frames(record, place, min(place + size, count))
@@ -74,15 +74,14 @@ def test_a_stream_in_blocks_of_any_sizes_is_the_whole(spaces, direction, sizes, 
         state, part = step(space, state, block)
         parts.append(part)
     _, rest = finish(space, state)
-    found = concatenate_frames([*parts, rest])
-    np.testing.assert_allclose(found.values, whole.values, atol=1e-5)
-    np.testing.assert_array_equal(found.mask, whole.mask)
-    np.testing.assert_allclose(found.conditions["loudness"], whole.conditions["loudness"], atol=1e-5)
-    assert found.rate == whole.rate
+    result = concatenate_frames([*parts, rest])
+    np.testing.assert_allclose(result.values, whole.values, atol=1e-5)
+    np.testing.assert_array_equal(result.mask, whole.mask)
+    np.testing.assert_allclose(result.conditions["loudness"], whole.conditions["loudness"], atol=1e-5)
+    assert result.rate == whole.rate
 
 
-def test_results_come_as_late_as_the_look_ahead_says(spaces):
-    """And no later: a causal stream gives every latent with its last frame."""
+def test_results_are_delayed_by_exactly_the_look_ahead(spaces):
     for causal, (space, whole) in spaces.items():
         late = streaming.look_ahead(space)
         assert (late.encoder, late.decoder) == ((0, 0) if causal else space.model.look_ahead)
@@ -99,7 +98,7 @@ def test_results_come_as_late_as_the_look_ahead_says(spaces):
         assert whole.values.shape[1] == 12
 
 
-def test_a_state_can_be_gone_back_to_and_a_finished_one_begins_anew(spaces):
+def test_states_can_be_restored_and_reused_after_finishing(spaces):
     space, whole = spaces[False]
     state = streaming.encoder_state(space, 2)
     state, first = streaming.encode_block(space, state, slice_frames(sounds(), 0, 9))
@@ -113,17 +112,17 @@ def test_a_state_can_be_gone_back_to_and_a_finished_one_begins_anew(spaces):
     np.testing.assert_allclose(concatenate_frames([again, rest]).values, whole.values, atol=1e-5)
 
 
-def test_bare_latents_have_the_median_loudness(spaces):
+def test_values_alone_are_decoded_at_the_median_loudness(spaces):
     space, latent = spaces[True]
-    _, bare = streaming.decode_block(space, streaming.decoder_state(space, 2), latent.values)
-    told = Latent(values=latent.values, conditions={"loudness": jnp.full(latent.values.shape[:2], -30.0)})
-    np.testing.assert_allclose(bare.values, space.decode(told).values, atol=1e-5)
+    _, features = streaming.decode_block(space, streaming.decoder_state(space, 2), latent.values)
+    expected = Latent(values=latent.values, conditions={"loudness": jnp.full(latent.values.shape[:2], -30.0)})
+    np.testing.assert_allclose(features.values, space.decode(expected).values, atol=1e-5)
 
 
-def test_a_stream_of_nothing_and_of_one_frame(spaces):
+def test_empty_streams_and_single_frames_are_encoded(spaces):
     space, _ = spaces[False]
-    _, nothing = streaming.finish_encoding(space, streaming.encoder_state(space, 1))
-    assert float(np.sum(nothing.mask)) == 0.0
+    _, empty = streaming.finish_encoding(space, streaming.encoder_state(space, 1))
+    assert float(np.sum(empty.mask)) == 0.0
     one = jax.tree.map(lambda leaf: leaf[:1, :1], sounds())
     state, early = streaming.encode_block(space, streaming.encoder_state(space, 1), one)
     assert early.values.shape == (1, 0, 3)
@@ -131,23 +130,22 @@ def test_a_stream_of_nothing_and_of_one_frame(spaces):
     np.testing.assert_allclose(latent.values, space.encode(one).values, atol=1e-5)
 
 
-def test_what_cannot_be_a_stream_is_told(spaces):
+def test_wrong_streams_are_refused(spaces):
     space, _ = spaces[False]
     state = streaming.encoder_state(space, 2)
-    with pytest.raises(ValueError, match=r"a block of features of this stream is \[2, n, 6\], not \[1, 4, 6\]"):
+    with pytest.raises(ValueError, match=r"block of features: expected \[2, n, 6\], got \[1, 4, 6\]"):
         streaming.encode_block(space, state, jax.tree.map(lambda leaf: leaf[:1], slice_frames(sounds(), 0, 4)))
     with pytest.raises(ValueError, match=r"latents of this series space"):
         streaming.decode_block(space, streaming.decoder_state(space, 2), jnp.zeros((2, 3, 4)))
-    with pytest.raises(ValueError, match="at least one sound at a time, not 0"):
+    with pytest.raises(ValueError, match="batch must be at least 1, got 0"):
         streaming.encoder_state(space, 0)
     static = dataclasses.replace(space, model=make_model("mean_image", feature_shape=(N, 6)))
     for function in (streaming.encoder_state, streaming.decoder_state, streaming.look_ahead):
-        with pytest.raises(ValueError, match="a static space of the model MeanImage cannot be a stream"):
+        with pytest.raises(ValueError, match="the model MeanImage of this static space cannot stream"):
             function(static)
 
 
-def test_what_is_said_of_the_whole_sound_goes_along(spaces):
-    """A condition [B], such as the level of a file, beside curves; stride 2, blocks of 3."""
+def test_conditions_of_the_whole_sound_are_passed_on(spaces):
     space, _ = spaces[False]
     features = sounds()
     level = jnp.asarray([-20.0, -30.0])
@@ -156,5 +154,5 @@ def test_what_is_said_of_the_whole_sound_goes_along(spaces):
         state, latent = streaming.encode_block(space, state, block.replace(conditions={**block.conditions, "level_db": level}))
         parts.append(latent)
     _, last = streaming.finish_encoding(space, state)
-    found = concatenate_frames([*parts, last])
-    np.testing.assert_allclose(found.values[0, :11], space.encode(features).values[0, :11], atol=1e-5)
+    result = concatenate_frames([*parts, last])
+    np.testing.assert_allclose(result.values[0, :11], space.encode(features).values[0, :11], atol=1e-5)

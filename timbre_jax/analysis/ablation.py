@@ -66,7 +66,7 @@ def masked_scores(
       features: features of M sounds in the representation of the space.
       masks: [K, D], true for enabled latents.
       baseline: "mean" or "zero", see `baseline_values`.
-      batch_size: sounds decoded at once; None: `inference.batched.default_batch`.
+      batch_size: sounds decoded at once; None: `inference.batched.default_batch_size`.
 
     Returns:
       MSE and SSIM, [M, K] each.
@@ -142,7 +142,7 @@ def ablation(
       space: a static space.
       features: features of M sounds in the representation of the space.
       baseline: value of disabled latents, "mean" or "zero", see `baseline_values`.
-      batch_size: sounds decoded at once; None: `inference.batched.default_batch`.
+      batch_size: sounds decoded at once; None: `inference.batched.default_batch_size`.
     """
     size = space.latent_size
     one = np.eye(size, dtype=bool)

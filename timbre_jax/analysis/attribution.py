@@ -159,7 +159,7 @@ def shapley(
       measures: "mse", "ssim" or both; all are computed from the same decoded sounds.
       permutations: random orders for each sound, reversed ones included; for more than 12 latents.
       seed: random seed of the orders.
-      batch_size: sounds decoded at once; None: `inference.batched.default_batch`.
+      batch_size: sounds decoded at once; None: `inference.batched.default_batch_size`.
 
     Raises:
       ValueError: another measure or baseline.
@@ -216,7 +216,7 @@ def integrated_gradients(
       baseline: start of the path, "mean" or "zero", see `ablation.baseline_values`.
       measure: "mse" (v = -MSE) or "ssim" (v = SSIM).
       steps: nodes of the quadrature.
-      batch_size: sounds decoded at once; None: `inference.batched.default_batch`.
+      batch_size: sounds decoded at once; None: `inference.batched.default_batch_size`.
 
     Raises:
       ValueError: another measure or baseline.

@@ -16,7 +16,7 @@ from timbre_jax.generation.control.results import measure
 from timbre_jax.generation.static_paths import sweep
 from timbre_jax.inference.batched import decode_values
 from timbre_jax.inference.chunked import embed_long
-from timbre_jax.inference.pooled import held
+from timbre_jax.inference.pooled import hold_points
 from timbre_jax.inference.rendering import render_values, resynthesize, synthesize_features, without_clipping
 from timbre_jax.metrics.reconstruction import common_features
 from timbre_jax.space import TimbreSpace
@@ -146,7 +146,9 @@ def _axis_sweeps(space: TimbreSpace, analysis: SeriesAnalysis) -> Waves:
     for a in range(count):
         sliders[a, :, a] = places
     values = axes.from_sliders(jnp.asarray(sliders.reshape(count * STEPS, -1)))
-    waves = np.concatenate([np.asarray(space.render(held(space, part, seconds=0.8))) for part in jnp.split(values, count)])
+    waves = np.concatenate(
+        [np.asarray(space.render(hold_points(space, part, seconds=0.8))) for part in jnp.split(values, count)]
+    )
     waves = without_clipping(waves).reshape(count, STEPS, -1)
     return [
         (f"axis {a}", dict(zip(distinct_labels(axes.low[a] + places * (axes.high[a] - axes.low[a])), waves[a], strict=True)))

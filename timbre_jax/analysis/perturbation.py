@@ -78,7 +78,7 @@ def perturbation(
       features: features of M sounds in the representation of the space.
       unit: "percent" or "deviation".
       amounts: in that unit; None: 10 to 60 percent, or -2, -1, 1 and 2 deviations.
-      batch_size: sounds decoded at once; None: `inference.batched.default_batch`.
+      batch_size: sounds decoded at once; None: `inference.batched.default_batch_size`.
 
     Raises:
       ValueError: another unit.

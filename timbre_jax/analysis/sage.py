@@ -11,7 +11,7 @@ import numpy as np
 
 from timbre_jax.analysis.attribution import antithetic_orders, share_table
 from timbre_jax.analysis.decoding import decoded_images
-from timbre_jax.inference.batched import default_batch, encode_features, map_batches, take
+from timbre_jax.inference.batched import default_batch_size, encode_features, map_batches, take
 from timbre_jax.metrics.reconstruction import common_values
 from timbre_jax.metrics.table import Table
 from timbre_jax.space import TimbreSpace
@@ -72,7 +72,7 @@ def sage(
       samples: K, background sounds averaged in each prediction.
       orders: random orders for each sound, each followed by its reverse.
       seed: random seed of orders and background.
-      batch_size: sounds decoded at once, K of them for each prediction; None: `inference.batched.default_batch`.
+      batch_size: sounds decoded at once, K of them for each prediction; None: `inference.batched.default_batch_size`.
     """
     latent = encode_features(space, features)
     count, size = latent.values.shape
@@ -92,7 +92,7 @@ def sage(
         batch = take(latent, np.repeat(row, samples)).replace(values=mixed.reshape(-1, size))
         return _mean_prediction_loss(space, batch, target.values[row], target.mask[row])
 
-    together = max(1, (batch_size or default_batch()) // samples)
+    together = max(1, (batch_size or default_batch_size()) // samples)
     losses = map_batches(losses_of, rows, values, batch_size=together)
     loss = losses.astype(np.float64).reshape(count, orders, 2, size + 1)
     gain = np.take_along_axis(-np.diff(loss, axis=-1), rank, axis=-1).mean(2)

@@ -50,7 +50,7 @@ def sensitivity(space: TimbreSpace, features: Features, *, batch_size: int | Non
     Args:
       space: a static space.
       features: features of M sounds in the representation of the space.
-      batch_size: sounds decoded at once; None: `inference.batched.default_batch`.
+      batch_size: sounds decoded at once; None: `inference.batched.default_batch_size`.
     """
     latent = encode_features(space, features, batch_size=batch_size)
     directions = np.eye(space.latent_size, dtype=np.float32)

@@ -21,7 +21,7 @@ from timbre_jax.generation.axes import fit_axes
 from timbre_jax.generation.control.code_table import code_table
 from timbre_jax.generation.control.results import measure
 from timbre_jax.inference.batched import encode_features, map_batches, take
-from timbre_jax.inference.pooled import held_space, level_name, points
+from timbre_jax.inference.pooled import held_space, level_name, mean_points
 from timbre_jax.inference.rendering import fit_length, resynthesize
 from timbre_jax.metrics.codebook_usage import code_uses
 from timbre_jax.metrics.sound_pairs import pair_distances, pair_measures
@@ -89,7 +89,7 @@ def analyze_series(
     else:
         explanations = _explanations(space, sounds, explained=explained, seed=seed, step=step)
     step("maps")
-    mean = np.asarray(points(jax.tree.map(np.asarray, latent)), np.float64)
+    mean = np.asarray(mean_points(jax.tree.map(np.asarray, latent)), np.float64)
     moving, series = "latent", latent
     if space.latent_size > MOST_SHOWN:
         on_axes = np.asarray(axes.to_axes(latent.values), np.float32)[..., : 2 * AXES_SHOWN]

@@ -1,4 +1,4 @@
-"""Mode "control" of generation: sounds whose descriptors follow curves, with target and measured curves side by side."""
+"""Mode "control" of generation: sounds whose descriptors follow target curves."""
 
 from __future__ import annotations
 
@@ -12,44 +12,45 @@ import numpy as np
 from timbre_jax.audio.descriptors import descriptor
 from timbre_jax.audio.io import read_wave, sound_length
 from timbre_jax.generation.control import code_control, code_table, gradient_search
-from timbre_jax.generation.control.curves import SHAPES, Curve, from_csv, from_sound, shape
-from timbre_jax.generation.control.results import Controlled, frame_settings
+from timbre_jax.generation.control.curves import SHAPES, Curve, make_curve, measure_curve, read_curve
+from timbre_jax.generation.control.results import ControlResult, frame_settings
 from timbre_jax.generation.generated_sound import Generated, GeneratedSound, SkippedInput
 from timbre_jax.generation.series_modes import series_of
 from timbre_jax.generation.settings import Control
-from timbre_jax.generation.sound_files import Inputs, InputSound, short_name
+from timbre_jax.generation.sound_files import Inputs, InputSound, plain_name
 from timbre_jax.metrics.table import Table
 from timbre_jax.space import TimbreSpace
 from timbre_jax.types import Latent
 
-MIDDLE = 0.7
-"""Share of the reachable range that a curve covers without --between, in the middle."""
-MOST_SECONDS = 60.0
-"""Longer sounds are cut: a search holds all of its sound at once."""
+MIDDLE_SHARE = 0.7
+"""Share of the reachable range that a curve covers without --between, in its middle."""
+MAX_SECONDS = 60.0
+"""Longer sounds are cut, because a search holds the whole sound in memory."""
+DEFAULT_SECONDS = 4.0
+"""Length of a sound that follows a file with a single value."""
 
 
 def control(space: TimbreSpace, inputs: Inputs, settings: Control, *, rounds: int | None = None) -> Generated:
-    """Yields one sound from each start, or one from the training mean.
+    """Yields one sound for each start, or one from the training mean.
 
-    NAME_curves.csv goes with each sound, and codes.csv with the first one of a discrete space. A start that cannot be used
-    (silence) is skipped if it is one of several.
+    Each sound comes with NAME_curves.csv, and the first sound of a discrete space with codes.csv. If one of several starts
+    cannot be used, such as silence, it is skipped.
 
     Args:
-      space: a series space.
+      space: series space.
       inputs: sounds or series to start from, or none.
       settings: descriptors and curves.
-      rounds: renderings that correct the sound; None: the default of the search.
+      rounds: number of rounds of the search; None for its default.
 
     Raises:
       ValueError: the space cannot follow the curves.
     """
     space.check_kind("series")
-    seconds = (settings.seconds if settings.curve else own_seconds(settings)) or 4.0
-    table, beside = None, {}
+    seconds, table, code_tables = _target_seconds(settings), None, {}
     if space.model.is_discrete:
         names = tuple(dict.fromkeys((*settings.descriptor, "centroid", "flatness")))
         table = code_table.code_table(space, names=names, uses=code_table.training_share(space), progress=True)
-        beside = {"codes.csv": table.table()}
+        code_tables = {"codes.csv": table.table()}
     for number, sound in enumerate(inputs or [None]):
         start, remarks = _start(space, sound, seconds)
         try:
@@ -60,38 +61,48 @@ def control(space: TimbreSpace, inputs: Inputs, settings: Control, *, rounds: in
             yield SkippedInput(sound.path, str(error))
             continue
         print_accuracy(result, curves)
-        followed = short_name(Path(str(settings.like or (settings.curve_file or settings.curve)[0]).replace(":", "_")), most=40)
-        title = f"{number:03d}_{sound.name(40) if sound else 'mean'}_{'_'.join(settings.descriptor)}_{followed}"
-        yield _generated(f"control_{title}", result, curves, sound, remarks, beside)
-        beside = {}
+        target = str(settings.like or (settings.curve_file or settings.curve)[0]).replace(":", "_")
+        title = "_".join(
+            [sound.name(40) if sound else "mean", *settings.descriptor, plain_name(Path(target).stem, max_bytes=40)]
+        )
+        yield _generated(f"control_{number:03d}_{title}", result, curves, sound, remarks, code_tables)
+        code_tables = {}
 
 
 def parse_range(text: str) -> tuple[float, float]:
-    """Returns (low, high) from "800-2500" or "-40--10"; raises a ValueError for other text."""
-    cut = text.find("-", 1)
+    """Returns (low, high) from a text such as "800-2500" or "-40--10".
+
+    Raises:
+      ValueError: not two finite numbers, the lower one first.
+    """
+    separator = text.find("-", 1)
     try:
-        low, high = float(text[:cut]), float(text[cut + 1 :])
+        low, high = float(text[:separator]), float(text[separator + 1 :])
     except ValueError:
-        raise ValueError(f"--between={text}: two numbers such as 800-2500 are needed") from None
-    if cut < 1 or not (np.isfinite(low) and np.isfinite(high) and low < high):
-        raise ValueError(f"--between={text}: two numbers, the lower first, such as 800-2500, are needed")
+        low = high = float("nan")
+    if separator < 1 or not (np.isfinite(low) and np.isfinite(high) and low < high):
+        raise ValueError(f"--between={text}: expected LOW-HIGH with LOW below HIGH, such as 800-2500")
     return low, high
 
 
 def parse_curve(text: str) -> tuple[str, float]:
-    """Returns (shape, Hz) from "sine:0.5"; raises a ValueError for other text."""
+    """Returns (shape, periods per second) from a text such as "sine:0.5".
+
+    Raises:
+      ValueError: an unknown shape, or a rate outside 0 to 20 Hz.
+    """
     kind, _, rate = text.partition(":")
     try:
         number = float(rate or 0.0)
     except ValueError:
         number = float("nan")
     if kind not in SHAPES or not 0 <= number <= 20:
-        raise ValueError(f"--curve={text}: {', '.join(SHAPES)} and periods a second (0 to 20) are needed, such as sine:0.5")
+        raise ValueError(f"--curve={text}: expected SHAPE:HZ with SHAPE {', '.join(SHAPES)} and HZ 0 to 20, such as sine:0.5")
     return kind, number
 
 
-def middle(reach: tuple[float, float], share: float = MIDDLE) -> tuple[float, float]:
-    """Returns the middle part of a range; in ratio if it is positive."""
+def middle_of_range(reach: tuple[float, float], share: float = MIDDLE_SHARE) -> tuple[float, float]:
+    """Returns the middle part of a range, on a logarithmic scale if the range is positive."""
     low, high = reach
     edge = 0.5 * (1.0 - share)
     if low > 0:
@@ -99,39 +110,50 @@ def middle(reach: tuple[float, float], share: float = MIDDLE) -> tuple[float, fl
     return low + edge * (high - low), high - edge * (high - low)
 
 
-def make_curves(settings: Control, reach: dict[str, tuple[float, float]], space: TimbreSpace, seconds: float) -> list[Curve]:
-    """Returns the target curves, one for each descriptor.
+def target_curves(settings: Control, reach: dict[str, tuple[float, float]], space: TimbreSpace, seconds: float) -> list[Curve]:
+    """Returns the target curve of each descriptor.
+
+    Args:
+      settings: descriptors and curves.
+      reach: lowest and highest value that the space can reach, by descriptor.
+      space: series space.
+      seconds: duration of curves that are shapes.
 
     Raises:
-      ValueError: a file that is no curve or sound, or a range that is none.
+      ValueError: a file that is not a curve or a sound, or a text that is not a shape or range.
     """
     names = settings.descriptor
-    ranges = [parse_range(text) for text in settings.between] or [middle(reach[name]) for name in names]
+    ranges = [parse_range(text) for text in settings.between] or [middle_of_range(reach[name]) for name in names]
     if settings.curve_file:
-        return [from_csv(path, name) for path, name in zip(settings.curve_file, names, strict=True)]
+        return _read_curves(settings)
     if settings.like is None:
         kinds = [parse_curve(text) for text in settings.curve]
         return [
-            shape(kind, name, seconds=seconds, low=low, high=high, rate=rate)
+            make_curve(kind, name, seconds=seconds, low=low, high=high, rate=rate)
             for (kind, rate), name, (low, high) in zip(kinds, names, ranges, strict=True)
         ]
-    wave, _ = read_wave(settings.like, sample_rate=space.sample_rate, duration=MOST_SECONDS)
+    wave, _ = read_wave(settings.like, sample_rate=space.sample_rate, duration=MAX_SECONDS)
     try:
         return [
-            from_sound(wave, name, low=low, high=high, **frame_settings(space))
+            measure_curve(wave, name, low=low, high=high, **frame_settings(space))
             for name, (low, high) in zip(names, ranges, strict=True)
         ]
     except ValueError as error:
         raise ValueError(f"--like={settings.like}: {error}") from None
 
 
-def own_seconds(settings: Control) -> float | None:
-    """Returns the duration of the files that are followed; None for shapes."""
+def _read_curves(settings: Control) -> list[Curve]:
+    return [read_curve(path, name) for path, name in zip(settings.curve_file, settings.descriptor, strict=True)]
+
+
+def _target_seconds(settings: Control) -> float:
+    """Returns the duration of the targets: of the files, or as set for shapes."""
+    if settings.curve:
+        return settings.seconds
     if settings.like:
         samples, rate = sound_length(settings.like)
-        return min(samples / rate, MOST_SECONDS)
-    curves = [from_csv(path, name) for path, name in zip(settings.curve_file, settings.descriptor, strict=True)]
-    return max(curve.seconds for curve in curves) or None
+        return min(samples / rate, MAX_SECONDS)
+    return max(curve.seconds for curve in _read_curves(settings)) or DEFAULT_SECONDS
 
 
 def _follow(
@@ -142,41 +164,42 @@ def _follow(
     *,
     near: bool,
     rounds: int | None,
-) -> tuple[Controlled, list[Curve]]:
-    """Returns the sound from one start, and its target curves."""
-    length = start.values.shape[1] / start.rate
-    given: dict[str, Any] = {} if rounds is None else {"rounds": rounds}
+) -> tuple[ControlResult, list[Curve]]:
+    """Returns the sound from one start, near to it if asked, and its target curves."""
+    seconds = start.values.shape[1] / start.rate
+    options: dict[str, Any] = {} if rounds is None else {"rounds": rounds}
     if table is not None:
         reach = {name: table.reach(name) for name in settings.descriptor}
-        curves = make_curves(settings, reach, space, length)
-        return code_control.control_codes(space, table, curves, start, near=near, **given), curves
-    reach = gradient_search.reachable(space, settings.descriptor, start)
-    curves = make_curves(settings, reach, space, length)
-    (result,) = gradient_search.search(space, [curves], start, reach=reach, progress=True, **given)
+        curves = target_curves(settings, reach, space, seconds)
+        nearness = code_control.NEARNESS if near else 0.0
+        return code_control.control_codes(space, table, curves, start, nearness=nearness, **options), curves
+    reach = gradient_search.reachable_ranges(space, settings.descriptor, start)
+    curves = target_curves(settings, reach, space, seconds)
+    (result,) = gradient_search.control_latents(space, [curves], start, reach=reach, progress=True, **options)
     return result, curves
 
 
 def _start(space: TimbreSpace, sound: InputSound | None, seconds: float) -> tuple[Latent, tuple[str, ...]]:
-    """Returns the series to start from, of an input or the training mean, and its remarks."""
+    """Returns the series of an input or of the training mean to start from, and its remarks."""
     if sound is None:
-        return gradient_search.begin(space, seconds=seconds), ()
-    most = round(MOST_SECONDS * space.sample_rate)
-    if sound.length is None or sound.length <= most:
+        return gradient_search.mean_start(space, seconds=seconds), ()
+    longest = round(MAX_SECONDS * space.sample_rate)
+    if sound.length is None or sound.length <= longest:
         return series_of(space, sound), sound.remarks
-    cut = dataclasses.replace(sound, wave=sound.wave[:most], length=most)
-    return series_of(space, cut), (*sound.remarks, f"cut to the first {MOST_SECONDS:g} s")
+    beginning = dataclasses.replace(sound, wave=sound.wave[:longest], length=longest)
+    return series_of(space, beginning), (*sound.remarks, f"cut to the first {MAX_SECONDS:g} s")
 
 
-def print_accuracy(result: Controlled, curves: Sequence[Curve]) -> None:
-    """Prints the reachable range of each descriptor, and the errors of the sound."""
+def print_accuracy(result: ControlResult, curves: Sequence[Curve]) -> None:
+    """Prints the reachable range and the errors of each descriptor, and the remarks."""
     errors = result.errors()
     for curve in curves:
         name, unit = curve.descriptor, curve.unit
         low, high = result.reach[name]
         error = errors[name]["median_error"]
-        near = f"{100 * error:.1f} %" if descriptor(name).proportional else f"{error:.3g} {unit or 'of 1'}"
+        text = f"{100 * error:.1f} %" if descriptor(name).proportional else f"{error:.3g} {unit}".rstrip()
         print(
-            f"{name}: reachable {low:.4g} to {high:.4g} {unit}; target {curve.made_of}; median error on the sound {near}, "
+            f"{name}: reachable {low:.4g} to {high:.4g} {unit}; target {curve.origin}; median error of the sound {text}, "
             f"correlation {errors[name]['correlation']:.3f}"
         )
     for remark in result.remarks:
@@ -185,16 +208,17 @@ def print_accuracy(result: Controlled, curves: Sequence[Curve]) -> None:
 
 def _generated(
     name: str,
-    result: Controlled,
+    result: ControlResult,
     curves: Sequence[Curve],
     sound: InputSound | None,
     remarks: tuple[str, ...],
-    beside: dict[str, Table],
+    code_tables: dict[str, Table],
 ) -> GeneratedSound:
+    """Returns the record of a sound, with its target and achieved curves."""
     errors = result.errors()
     made_from = {
         "start": str(sound.path) if sound else "mean of the training set",
-        "curves": {curve.descriptor: curve.made_of for curve in curves},
+        "curves": {curve.descriptor: curve.origin for curve in curves},
     }
     measured = {
         curve.descriptor: {
@@ -213,5 +237,5 @@ def _generated(
         result.latent,
         (*remarks, *result.remarks),
         {"control": measured, "curves": f"{name}_curves.csv"},
-        {**beside, f"{name}_curves.csv": result.table()},
+        {**code_tables, f"{name}_curves.csv": result.table()},
     )

@@ -1,4 +1,4 @@
-"""Makes sounds from a trained run by one of the modes, and writes them with a manifest."""
+"""Generates sounds from a trained run and writes them with a manifest."""
 
 from __future__ import annotations
 
@@ -14,60 +14,60 @@ from timbre_jax.generation.generated_sound import GeneratedSound, SkippedInput
 from timbre_jax.generation.modes import MODES
 from timbre_jax.generation.series_files import write_series
 from timbre_jax.generation.settings import HeldSettings, ModeSettings
-from timbre_jax.generation.sound_files import read_inputs, unusable, write_sound
+from timbre_jax.generation.sound_files import read_inputs, unusable_error, write_sound
 from timbre_jax.generation.static_modes import predicted_classes
-from timbre_jax.inference.pooled import held_space, points
+from timbre_jax.inference.pooled import held_space, mean_points
 from timbre_jax.space import TimbreSpace
 from timbre_jax.types import Latent
 from timbre_jax.version import __version__
 
 
 def generate(workdir: str | os.PathLike, out: str | os.PathLike, settings: ModeSettings) -> dict:
-    """Makes sounds from a run and writes OUT/*.wav and OUT/manifest.json.
+    """Generates sounds from a run and writes OUT/*.wav and OUT/manifest.json.
 
-    In a series space, modes without a function for series work on points (means of a sound's latents, weighted by amplitude)
-    that are held for `settings.seconds`. Series are written beside the sounds (NAME_series.npz and .csv).
+    In a series space, the latents of each sound are written beside it (NAME_series.npz and .csv), and modes without a function
+    for series work on points (`inference.pooled`) that are held for `settings.seconds`.
 
     Args:
-      workdir: the run, as experiments/train.py made it.
-      out: folder for the sounds; sounds of an earlier call that are still in it are listed under "earlier".
-      settings: settings of a mode, which choose the mode by their kind.
+      workdir: folder of the run.
+      out: folder for the sounds. The manifest lists sounds of earlier calls that are still in it under "earlier".
+      settings: settings of a mode; their class selects the mode.
 
     Returns:
       The manifest: {"library", "mode", "run", "settings", "sounds": [{"file", "latent", "series", "made_from", "remarks"}],
       "errors": [{"file", "error"}]}.
 
     Raises:
-      ValueError: settings that do not fit the run or the files; or no file can be used, in which case the manifest with the
-        errors is written first.
+      ValueError: the settings do not match the run or the files, or no file can be used; in the latter case the manifest with
+        the errors is written before.
     """
     out, mode = Path(out), MODES[settings.mode]
     if out.exists() and not out.is_dir():
-        raise ValueError(f"--out={out} is a file; sounds need a folder")
+        raise ValueError(f"--out={out}: is a file, expected a folder")
     paths = settings.paths()
     settings = settings.for_count(len(paths))
     earlier = _earlier_sounds(out)
     run = open_run(workdir, kind=None if mode.static else "series", why=f"--mode={settings.mode}")
-    framed = run.space.kind == "series" and mode.series is not None
+    as_series = run.space.kind == "series" and mode.series is not None
     space = run.space
-    if not framed and isinstance(settings, HeldSettings):
+    if not as_series and isinstance(settings, HeldSettings):
         space = held_space(space, seconds=settings.seconds)
     settings.check_space(space)
     resources = {} if mode.resources is None else mode.resources(run, settings)
-    make = mode.series if framed else mode.static
+    make = mode.series if as_series else mode.static
     assert make is not None  # open_run refuses a static space for a mode without `static`
-    inputs, errors = read_inputs(paths, space, whole=framed)
+    inputs, errors = read_inputs(paths, space, whole=as_series)
     manifest = _manifest(run, space, settings) | {"sounds": [], "errors": errors}
     try:
         if len(inputs) < (len(paths) if settings.needs_all else min(1, len(paths))):
-            raise unusable(errors)
+            raise unusable_error(errors)
         for sound in make(space, inputs, settings, **resources):
             if isinstance(sound, SkippedInput):
                 errors.append({"file": str(sound.path), "error": f"{sound.path}: {sound.error}"})
             else:
                 manifest["sounds"].append(_write(out, sound, space))
         if errors and not manifest["sounds"]:
-            raise unusable(errors)
+            raise unusable_error(errors)
     finally:
         _write_manifest(out, manifest, earlier)
     return manifest
@@ -98,7 +98,7 @@ def _write(out: Path, sound: GeneratedSound, space: TimbreSpace) -> dict:
     remarks = [*sound.remarks, *write_sound(out / sound.name, sound.wave, space.sample_rate)]
     entry = {"file": sound.name, "made_from": dict(sound.made_from), **sound.details, "remarks": remarks}
     if isinstance(sound.latent, Latent):
-        entry["latent"] = np.asarray(points(sound.latent)[0], float).tolist()
+        entry["latent"] = np.asarray(mean_points(sound.latent)[0], float).tolist()
         entry["series"] = write_series(out / sound.name, sound.latent)
     elif sound.latent is not None:
         entry["latent"] = np.asarray(sound.latent, float).tolist()
@@ -108,10 +108,10 @@ def _write(out: Path, sound: GeneratedSound, space: TimbreSpace) -> dict:
 
 
 def _earlier_sounds(out: Path) -> list[dict]:
-    """Returns the sounds that a manifest in OUT lists, each with the settings that made it.
+    """Returns the sounds in the manifest of an earlier call, each with its settings.
 
     Raises:
-      ValueError: another program wrote the manifest.
+      ValueError: manifest.json is not a manifest of sounds.
     """
     try:
         text = (out / "manifest.json").read_text(encoding="utf-8")
@@ -122,11 +122,11 @@ def _earlier_sounds(out: Path) -> list[dict]:
         settings = {name: old[name] for name in ("mode", "run", "settings")}
         return [{**settings, **sound} for sound in old["sounds"]] + list(old.get("earlier", []))
     except (ValueError, KeyError, TypeError):
-        raise ValueError(f"{out / 'manifest.json'} is no manifest of sounds: name another --out") from None
+        raise ValueError(f"{out / 'manifest.json'}: not a manifest of sounds; use another --out") from None
 
 
 def _write_manifest(out: Path, manifest: dict, earlier: list[dict]) -> None:
-    """Writes the manifest, with the sounds of earlier calls that are still in OUT: no wav is without its provenance."""
+    """Writes the manifest, including the sounds of earlier calls that are still in the folder."""
     now = {sound["file"] for sound in manifest["sounds"]}
     if kept := [sound for sound in earlier if sound["file"] not in now and (out / sound["file"]).is_file()]:
         manifest["earlier"] = kept

@@ -1,4 +1,4 @@
-"""Records that the modes of generation yield."""
+"""Records of the sounds that the modes of generation yield."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from timbre_jax.types import Latent
 
 @dataclasses.dataclass(frozen=True)
 class GeneratedSound:
-    """Sound made by a mode of generation, with its provenance.
+    """Generated sound with its provenance.
 
     Attributes:
       name: file name, with .wav.
-      wave: [T] float32.
-      made_from: files, weights, random draws or positions that the sound was made from, as JSON values.
+      wave: samples [T] float32.
+      made_from: files, weights, random seeds or positions of the sound, as JSON values.
       latent: latent [D] of a static space, or series [1, M, D]; None for a sound that was not decoded.
-      remarks: sentences about what was cut, padded or clipped.
+      remarks: sentences about parts that were cut, padded or clipped.
       details: further entries of the manifest, as JSON values.
       tables: tables to write beside the sound, by file name.
     """
@@ -38,11 +38,11 @@ class GeneratedSound:
 
 @dataclasses.dataclass(frozen=True)
 class SkippedInput:
-    """Input, one of several, that a mode could not use.
+    """One of several inputs that a mode could not use.
 
     Attributes:
-      path: the file.
-      error: one line with the reason.
+      path: path of the file.
+      error: reason, in one line.
     """
 
     path: Path

@@ -1,10 +1,10 @@
-"""Mixes of two sounds whose brightness goes evenly from the one to the other: the path bent, through the decoder.
+"""Interpolation between two sounds along a path on which brightness changes evenly.
 
-Along a line or an arc between two latents a decoder makes what it will: brightness may rise and fall on the way between two
-sounds. Here every mix begins on the arc and is moved, as little as need be, until the descriptors of each of its frames lie on
-the straight line between those of both ends (`descriptor_search.search`); in a discrete space codes near the line between both
-are chosen so (`code_control.control_codes`). It is told the descriptors: that these go evenly is asked for, and no finding
-about the space; what the path leaves alone (pitch, noise, attack) stays the arc's.
+Along a line or an arc between two latents, the brightness of the decoded sounds may rise and fall. Here each mix starts on the
+arc and is moved, as little as possible, until the descriptors of each frame are on the straight line between those of both
+sounds (`control_latents`). In a discrete space, codes near the line are chosen for it (`control_codes`). Evenness is the
+target of the search, and therefore says nothing about the space. Everything else, such as pitch, noise and onset, stays that of
+the arc.
 """
 
 from __future__ import annotations
@@ -17,15 +17,16 @@ import numpy as np
 from timbre_jax.generation.control.code_control import control_codes
 from timbre_jax.generation.control.code_table import CodeTable, code_table, training_share
 from timbre_jax.generation.control.curves import Curve, from_error_scale, to_error_scale
-from timbre_jax.generation.control.gradient_search import search
-from timbre_jax.generation.control.results import Controlled, measure
+from timbre_jax.generation.control.gradient_search import control_latents
+from timbre_jax.generation.control.results import ControlResult, measure
 from timbre_jax.generation.series_paths import mix, mix_spherical
 from timbre_jax.space import TimbreSpace
 from timbre_jax.types import Array, Latent
 
-EVEN = ("centroid", "bandwidth")
+EVEN_DESCRIPTORS = ("centroid", "bandwidth")
+"""Default descriptors that change evenly."""
 NEARNESS = 0.1
-"""Weight of the distance of a mix from the arc (`search`) or of its codes from the line (`control_codes`)."""
+"""Weight of the distance from the arc (`control_latents`) or of the codes from the line (`control_codes`)."""
 
 
 def even_mixes(
@@ -34,39 +35,42 @@ def even_mixes(
     end: Latent,
     shares: Sequence[float | Array],
     *,
-    names: Sequence[str] = EVEN,
+    names: Sequence[str] = EVEN_DESCRIPTORS,
     steps: int = 80,
     table: CodeTable | None = None,
-) -> list[Controlled]:
-    """A sound for each share of the second of two series, [1, M, D] both, whose descriptors go evenly.
+) -> list[ControlResult]:
+    """Makes mixes of two series whose descriptors change evenly from one to the other.
 
     Args:
-      shares: of the second sound, 0..1; of each mix one number, or [M] where it moves in time.
-      names: descriptors that go evenly: their logarithms where they are compared by ratio (centroid, bandwidth, in Hz), frame
-        by frame, as measured on both ends' sounds.
-      steps: of the search in a continuous space.
-      table: of a discrete space's codes, with the descriptors; None makes it.
+      space: series space.
+      start: series [1, M, D].
+      end: series [1, M, D].
+      shares: share of `end` in each mix, from 0 to 1; a number, or [M] for a share that moves over the sound.
+      names: descriptors that change evenly, frame by frame, on their error scale (the logarithm for Hz).
+      steps: optimizer steps in a continuous space.
+      table: codes of a discrete space with the descriptors; None measures them.
 
     Returns:
-      The mixes in order, with targets and what was achieved.
+      The mixes in the order of `shares`, with target and measured curves.
 
-    Raises ValueError for a static space, several sounds at once, series of two lengths, or a silent end.
+    Raises:
+      ValueError: the space is static, the series have different shapes or several sounds, or one of the sounds is silent.
     """
     space.check_kind("series")
     if start.values.shape != end.values.shape or start.values.shape[0] != 1:
         raise ValueError(
-            f"an even path leads from one sound to another of its length, [1, M, D] both, not {start.values.shape} and "
-            f"{end.values.shape}: align them first"
+            f"even mixes: expected two series [1, M, D] of one length, got {start.values.shape} and {end.values.shape}; align "
+            "them first"
         )
     count, stride = start.values.shape[1], space.model.stride
     frames = count * stride
-    parts = np.stack([np.broadcast_to(np.asarray(share, np.float32), (count,)) for share in shares])
+    latent_shares = np.stack([np.broadcast_to(np.asarray(share, np.float32), (count,)) for share in shares])
     both = jax.tree.map(lambda *x: np.concatenate(x), start.replace(codes=None), end.replace(codes=None))
-    found, heard = measure(space, np.asarray(space.render(both)), names, frames)
-    if not heard.any(axis=1).all():
-        raise ValueError("one of both sounds is silent: nothing lies evenly between it and the other")
-    ends = {name: to_error_scale(name, _filled(found[name], heard)) for name in names}
-    first, last = (jax.tree.map(lambda x: np.repeat(np.asarray(x), len(parts), axis=0), one) for one in (start, end))
+    values, audible = measure(space, np.asarray(space.render(both)), names, frames)
+    if not audible.any(axis=1).all():
+        raise ValueError("even mixes: one of the two sounds is silent")
+    ends = {name: to_error_scale(name, _fill_gaps(values[name], audible)) for name in names}
+    first, last = (jax.tree.map(lambda x: np.repeat(np.asarray(x), len(latent_shares), axis=0), one) for one in (start, end))
     times = np.arange(frames) / float(space.representation.rate)
 
     def curve(name: str, share: np.ndarray) -> Curve:
@@ -74,19 +78,18 @@ def even_mixes(
         line = (1.0 - share) * ends[name][0] + share * ends[name][1]
         return Curve(name, times, from_error_scale(name, line), "between two sounds")
 
-    curves = [[curve(name, share) for name in names] for share in parts]
+    curves = [[curve(name, share) for name in names] for share in latent_shares]
     if space.model.is_discrete:
         table = code_table(space, names=names, uses=training_share(space)) if table is None else table
-        line = mix(first, last, parts)
-        rows = (jax.tree.map(lambda x, row=row: np.asarray(x)[row : row + 1], line) for row in range(len(parts)))
-        return [
-            control_codes(space, table, some, row, sweeps=0, nearness=NEARNESS) for some, row in zip(curves, rows, strict=True)
-        ]
-    arc, reach = mix_spherical(space, first, last, parts), dict.fromkeys(names, (-np.inf, np.inf))
-    return search(space, curves, arc, reach=reach, steps=steps, rounds=2, nearness=NEARNESS)
+        line = mix(first, last, latent_shares)
+        rows = (jax.tree.map(lambda x, row=row: np.asarray(x)[row : row + 1], line) for row in range(len(latent_shares)))
+        pairs = zip(curves, rows, strict=True)
+        return [control_codes(space, table, targets, row, sweeps=0, nearness=NEARNESS) for targets, row in pairs]
+    arc, reach = mix_spherical(space, first, last, latent_shares), dict.fromkeys(names, (-np.inf, np.inf))
+    return control_latents(space, curves, arc, reach=reach, steps=steps, rounds=2, nearness=NEARNESS)
 
 
-def _filled(curves: np.ndarray, heard: np.ndarray) -> np.ndarray:
-    """Curves [B, N] with what lies between frames that are heard in place of what is not."""
-    place = np.arange(curves.shape[1])
-    return np.stack([np.interp(place, place[ear], curve[ear]) for curve, ear in zip(curves, heard, strict=True)])
+def _fill_gaps(curves: np.ndarray, audible: np.ndarray) -> np.ndarray:
+    """Interpolates curves [B, N] over the frames that are not audible."""
+    places = np.arange(curves.shape[1])
+    return np.stack([np.interp(places, places[row], curve[row]) for curve, row in zip(curves, audible, strict=True)])

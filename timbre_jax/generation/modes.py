@@ -13,14 +13,16 @@ from timbre_jax.generation.generated_sound import Generated
 
 @dataclasses.dataclass(frozen=True)
 class Mode:
-    """Mode of generation. Its functions take (space, inputs, settings, **resources) and yield the sounds.
+    """Mode of generation.
+
+    Its functions take (space, inputs, settings, **resources) and yield the sounds.
 
     Attributes:
-      settings: kind of its settings.
-      static: makes sounds in a space with one latent a sound; None if the mode needs a series space.
-      series: makes sounds in a space with one latent a frame; None if it is `static` on held points.
-      resources: returns further arguments of the functions from the run and the settings, or raises a ValueError before
-        anything is written.
+      settings: class of its settings.
+      static: function for static spaces; None if the mode needs a series space.
+      series: function for series spaces; None if the mode applies `static` to held points.
+      resources: function of the run and the settings that returns further arguments, or raises a ValueError before anything is
+        written; None for no further arguments.
     """
 
     settings: type[settings.ModeSettings]

@@ -1,4 +1,4 @@
-"""Files of latent series: NAME_series.npz for programs and NAME_series.csv for spreadsheets, either of which reads back."""
+"""Files of latent series: NAME_series.npz for programs, NAME_series.csv for spreadsheets."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ SERIES_SUFFIXES = (".npz", ".csv")
 def write_series(path: Path, latent: Latent) -> list[str]:
     """Writes a series beside a sound and returns the names of the files.
 
-    The npz has the arrays "values" [M, D], "rate" [], the level [M] and "codes" [M] or [M, Q], if there are any; the CSV has
-    the columns seconds, level, codes and latents.
+    The npz has the arrays "values" [M, D] and "rate" [], and the level [M] and "codes" [M] or [M, Q] if the series has them.
+    The CSV has the columns seconds, level, codes and latents.
 
     Args:
-      path: the sound, NAME.wav.
-      latent: the series [1, M, D].
+      path: path of the sound, NAME.wav.
+      latent: series [1, M, D].
     """
     stem = path.with_suffix("").name + "_series"
     values, rate = np.asarray(latent.values[0], np.float32), float(latent.rate)
@@ -39,9 +39,9 @@ def write_series(path: Path, latent: Latent) -> list[str]:
         columns, lines = [*columns, level], [*lines, curve]
     if latent.codes is not None:
         arrays["codes"] = np.asarray(latent.codes[0], np.int32)
-        books = arrays["codes"].reshape(len(values), -1)
-        columns += ["code"] if books.shape[1] == 1 else [f"code_{q}" for q in range(books.shape[1])]
-        lines += list(books.T)
+        codes = arrays["codes"].reshape(len(values), -1)
+        columns += ["code"] if codes.shape[1] == 1 else [f"code_{q}" for q in range(codes.shape[1])]
+        lines += list(codes.T)
     with atomic_path(path.with_name(f"{stem}.npz")) as temporary:
         np.savez(temporary, **arrays)
     columns += [f"latent_{d}" for d in range(values.shape[1])]
@@ -51,23 +51,27 @@ def write_series(path: Path, latent: Latent) -> list[str]:
 
 
 def read_series(path: Path, space: TimbreSpace) -> Latent:
-    """Reads a series [1, M, D] from a file of `write_series`, or from a CSV with columns latent_0, latent_1 ... (and a level).
+    """Reads a series [1, M, D] from a file of `write_series` or a CSV with its columns.
+
+    Args:
+      path: npz or CSV file; a CSV needs the columns latent_0, latent_1 ..., and may have a level.
+      space: space of the series.
 
     Raises:
-      ValueError: not such a file, another number of latents than the space has, or numbers that are not finite.
+      ValueError: another kind of file, another number of latents than in the space, or numbers that are not finite.
     """
     try:
         values, level = _npz_columns(path) if path.suffix.lower() == ".npz" else _csv_columns(path)
     except FileNotFoundError:
         raise ValueError(f"{path}: no such file") from None
     except (OSError, KeyError, TypeError, AttributeError, EOFError, ValueError, zipfile.BadZipFile) as error:
-        # A row that is too short, an array that is no archive, an empty file.
+        # Such as a row that is too short, an array in place of an archive, or an empty file.
         raise ValueError(f"{path}: not a series of latents ({' '.join(str(error).split())})") from None
     if level is not None and level.shape != values.shape[:1]:
-        raise ValueError(f"{path}: its level {level.shape} is not one number for each of the latents {values.shape}")
+        raise ValueError(f"{path}: expected one level for each latent of {values.shape}, got {level.shape}")
     if values.ndim != 2 or not len(values) or values.shape[1] != space.latent_size:
         raise ValueError(
-            f"{path}: a series of this space is [M, {space.latent_size}] with at least 1 latent, not {values.shape}"
+            f"{path}: expected a series [M, {space.latent_size}] of this space with M at least 1, got {values.shape}"
         )
     latent = space.latent(values[None])
     name = level_name(latent.conditions)
@@ -75,7 +79,7 @@ def read_series(path: Path, space: TimbreSpace) -> Latent:
     if level is not None and name is not None:
         conditions[name] = level[None]
     if not all(np.isfinite(np.asarray(x)).all() for x in (values, *conditions.values())):
-        raise ValueError(f"{path}: some of its numbers are not finite")
+        raise ValueError(f"{path}: all numbers must be finite")
     return latent.replace(conditions=conditions, mask=np.ones((1, len(values)), np.float32), rate=space.latent_rate)
 
 

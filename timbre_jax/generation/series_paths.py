@@ -1,16 +1,16 @@
-"""Ways through a series space: between two sounds of any lengths, in the plane of four, and operators on a series.
+"""Interpolation between latent series, and operators on single series.
 
-All are pure functions of `Latent` records [B, M, D], batched. What moves in time takes the level along (the conditions
-"loudness" or "gain_db", in dB): stretch, reverse, freeze, mixes. What changes values alone (scale, offset, smooth, noise,
-quantize) leaves the level as it is.
+All functions are pure and batched: they take and return `Latent` records [B, M, D]. Functions that move frames in time
+(stretch, reverse, freeze, mixes) move the level with them, which is the condition "loudness" or "gain_db" in dB. Functions
+that change values alone (scale, offset, smooth, noise, quantize) keep the level.
 
-Two sounds of different lengths are aligned by stretching both to a common length, end to end: frame n of N + 1 is n / N of
-each sound, so their attacks meet and their ends meet. A mix of two levels is linear in dB.
+Sounds of different durations are aligned by stretching both to a common length, so that their onsets and their ends meet:
+frame n of N + 1 is at n / N of each sound. Levels are mixed linearly in dB.
 
-Discrete spaces: a mix of code vectors is no code vector. It can be decoded as it is ("vectors"), be put to the nearest codes
-first ("codes": jumps, where vectors glide), or both sounds are decoded and their waves are faded ("crossfade").
+In discrete spaces a mix of code vectors is not a code vector. It can be decoded as it is ("vectors"), replaced by the nearest
+codes ("codes", which jumps where vectors glide), or avoided by mixing the decoded waves ("crossfade").
 
-numpy in and out: a series is small, and jax would compile every step anew for every length.
+The functions return numpy arrays: series are small, and jax would compile every operation for every length.
 """
 
 from __future__ import annotations
@@ -26,164 +26,193 @@ from timbre_jax.types import Array, Latent, frame_mask, real_frames
 
 
 def stretch(latent: Latent, count: int) -> Latent:
-    """Every series' real length brought to `count` latents, linearly between frames, its first and last kept.
+    """Stretches the real length of series to a number of latents, linearly between frames.
 
-    Values and conditions; codes are lost where they would lie between frames. Of one latent: `count` times the same. The
-    mask is whole afterwards.
+    The first and last frame are kept. A series of one latent is repeated.
+
+    Args:
+      latent: series [B, M, D].
+      count: number of latents of the result.
+
+    Returns:
+      Series [B, count, D] with a mask of 1 and without codes.
 
     Raises:
-      ValueError: count under 1.
+      ValueError: `count` is below 1.
     """
     if count < 1:
-        raise ValueError(f"a series has at least 1 latent, not {count}")
+        raise ValueError(f"stretch: expected at least 1 latent, got {count}")
     last = real_frames(latent)[:, None] - 1
     place = last * (np.linspace(0.0, 1.0, count) if count > 1 else np.full(1, 0.5))
     low = np.floor(place).astype(np.int64)
     high, between = np.minimum(low + 1, last), place - low
 
-    def at(series: Array) -> np.ndarray:
-        below, above = (_taken(series, order) for order in (low, high))
+    def resample(series: Array) -> np.ndarray:
+        below, above = (_take_frames(series, order) for order in (low, high))
         weight = between.reshape(*between.shape, *(1,) * (below.ndim - 2))
         return (below + weight * (above - below)).astype(np.float32)
 
-    whole = np.ones((len(last), count), np.float32)
-    conditions = {name: at(value) if np.ndim(value) > 1 else value for name, value in latent.conditions.items()}
-    return latent.replace(values=at(latent.values), mask=whole, conditions=conditions, codes=None)
+    mask = np.ones((len(last), count), np.float32)
+    conditions = {name: resample(value) if np.ndim(value) > 1 else value for name, value in latent.conditions.items()}
+    return latent.replace(values=resample(latent.values), mask=mask, conditions=conditions, codes=None)
 
 
 def align(*latents: Latent, count: int | None = None) -> tuple[Latent, ...]:
-    """Series stretched to one length: `count`, or that of the longest."""
+    """Stretches series to a common number of latents, by default that of the longest."""
     longest = max(int(np.max(real_frames(latent))) for latent in latents)
     return tuple(stretch(latent, longest if count is None else count) for latent in latents)
 
 
-def moving_share(count: int) -> np.ndarray:
-    """n / N for n = 0..N, N = count - 1: from the first sound to the second in the time of the series (Caillon et al. 2020)."""
+def linear_shares(count: int) -> np.ndarray:
+    """Returns shares [count] that rise linearly from 0 to 1: n / N for n = 0..N."""
     return np.linspace(0.0, 1.0, count, dtype=np.float32) if count > 1 else np.full(1, 0.5, np.float32)
 
 
 def mix(start: Latent, end: Latent, share: Array | float) -> Latent:
-    """(1 - share) start + share end, values and conditions, of series of one length [B, M, D].
+    """Mixes two series of one length: (1 - share) start + share end, values and conditions.
 
-    With share = `moving_share(M)` this is z[n] = za[n] (1 - n / N) + zb[n] n / N of Caillon et al. 2020. A level is mixed in
-    dB.
+    With share = `linear_shares(M)` this is z[n] = za[n] (1 - n / N) + zb[n] n / N of Caillon et al. 2020.
 
     Args:
-      share: one number (a fixed mix), [M] (moves in time) or [B, M].
+      start: series [B, M, D].
+      end: series [B, M, D].
+      share: share of `end`; a number, [M] or [B, M].
 
     Raises:
-      ValueError: shapes that differ: `align` the series first.
+      ValueError: the series have different shapes.
     """
     share = np.asarray(share, np.float32)
-    return weigh((start, end), np.stack([1.0 - share, share]))
+    return weighted_sum((start, end), np.stack([1.0 - share, share]))
 
 
 def mix_spherical(space: TimbreSpace, start: Latent, end: Latent, share: Array | float) -> Latent:
-    """As `mix`, but latent after latent along the arc around the training mean, in training deviations (White 2016, slerp).
+    """Mixes two series on arcs around the training mean (slerp, White 2016).
 
-    The middle of a line between two latents of many dimensions lies nearer to the mean than any sound does, and decodes to
-    the breath that all sounds share; on the arc the distance from the mean goes evenly from the one to the other. Opposite,
-    parallel and zero directions fall back to the line. Levels are mixed as in `mix`.
+    Each latent is on its own arc, in training deviations. In many dimensions, the middle of a line between two latents is
+    nearer to the mean than any sound, and decodes to what all sounds have in common. On an arc, the distance from the mean
+    changes linearly. Opposite, parallel and zero directions are mixed on the line, and levels as in `mix`.
+
+    Args:
+      space: space of the series.
+      start: series [B, M, D].
+      end: series [B, M, D].
+      share: share of `end`; a number, [M] or [B, M].
+
+    Raises:
+      ValueError: the series have different shapes.
     """
     line = mix(start, end, share)
     mean, deviation = (np.asarray(space.statistics[name], np.float64) for name in ("latent_mean", "latent_std"))
     scale = np.where(deviation > 1e-9, deviation, 1.0)
     a, b = ((np.asarray(x.values, np.float64) - mean) / scale for x in (start, end))
     t = np.broadcast_to(np.asarray(share, np.float64), a.shape[:2])[..., None]
-    return _changed(line, mean + scale * along_arc(a, b, t))
+    return _with_values(line, mean + scale * along_arc(a, b, t))
 
 
-def settled(space: TimbreSpace, latent: Latent, *, rounds: int = 1) -> Latent:
-    """The series as the space itself would hear it: encode(decode(z)), `rounds` times; level and length stay.
+def reencode(space: TimbreSpace, latent: Latent, *, rounds: int = 1) -> Latent:
+    """Decodes and encodes a series, which moves it toward series of real sounds.
 
-    What lies between sounds moves toward what sounds like one; and so, a little, do sounds.
-    """
-    values, there = latent, np.shape(latent.values)[1]
-    for _ in range(rounds):
-        heard = space.encode(space.decode(values))
-        values = latent.replace(values=np.asarray(heard.values)[:, :there], codes=None)
-    return values
-
-
-def plane(corners: tuple[Latent, ...], position: Array) -> Latent:
-    """Bilinear mix of four series of one length [B, M, D]: at (0, 0), (1, 0), (0, 1) and (1, 1).
+    Level and length are kept.
 
     Args:
-      position: (x, y) [2], or [M, 2] where it moves.
+      space: space of the series.
+      latent: series [B, M, D].
+      rounds: number of times.
+    """
+    result, count = latent, np.shape(latent.values)[1]
+    for _ in range(rounds):
+        encoded = space.encode(space.decode(result))
+        result = latent.replace(values=np.asarray(encoded.values)[:, :count], codes=None)
+    return result
+
+
+def mix_corners(corners: tuple[Latent, ...], position: Array) -> Latent:
+    """Mixes four series of one length bilinearly.
+
+    Args:
+      corners: series [B, M, D] at (0, 0), (1, 0), (0, 1) and (1, 1).
+      position: (x, y) [2], or [M, 2] for a position that moves.
 
     Raises:
-      ValueError: other than four corners, or a position that is not finite.
+      ValueError: there are not four series, they have different shapes, or the position is not finite.
     """
     position = np.asarray(position, np.float32)
     if len(corners) != 4 or position.shape[-1] != 2 or position.ndim > 2:
-        raise ValueError(f"a plane lies between 4 series at positions [2] or [M, 2], not {len(corners)} at {position.shape}")
+        raise ValueError(f"plane: expected 4 series and positions [2] or [M, 2], got {len(corners)} and {position.shape}")
     if not np.isfinite(position).all():
-        raise ValueError("a position in the plane is not finite")
+        raise ValueError("plane: positions must be finite")
     x, y = position[..., 0], position[..., 1]
-    return weigh(corners, np.stack([(1 - x) * (1 - y), x * (1 - y), (1 - x) * y, x * y]))
+    return weighted_sum(corners, np.stack([(1 - x) * (1 - y), x * (1 - y), (1 - x) * y, x * y]))
 
 
-def weigh(latents: tuple[Latent, ...], weights: Array) -> Latent:
-    """sum_k weights[k] latents[k] of K series of one length; weights [K], [K, M] or [K, B, M] sum to 1. Codes are lost."""
+def weighted_sum(latents: tuple[Latent, ...], weights: Array) -> Latent:
+    """Returns the weighted sum of K series of one length, without codes.
+
+    Args:
+      latents: series [B, M, D].
+      weights: weights [K], [K, M] or [K, B, M] that sum to 1 over K.
+
+    Raises:
+      ValueError: the series have different shapes.
+    """
     shapes = {np.shape(latent.values) for latent in latents}
     if len(shapes) != 1:
-        told = " and ".join(str(shape) for shape in sorted(shapes))
-        raise ValueError(f"series that are mixed have one shape [B, M, D], not {told}: align them first")
+        text = " and ".join(str(shape) for shape in sorted(shapes))
+        raise ValueError(f"mix: expected series of one shape [B, M, D], got {text}; align them first")
     weights = np.asarray(weights, np.float32)
     batch, count = latents[0].values.shape[:2]
-    share = weights.reshape(len(latents), *(1,) * (3 - weights.ndim), *weights.shape[1:])
-    share = np.broadcast_to(share, (len(latents), batch, count))
+    shares = weights.reshape(len(latents), *(1,) * (3 - weights.ndim), *weights.shape[1:])
+    shares = np.broadcast_to(shares, (len(latents), batch, count))
 
     def total(parts: list[np.ndarray]) -> np.ndarray:
-        added = sum(s.reshape(*s.shape, *(1,) * (part.ndim - 2)) * part for s, part in zip(share, parts, strict=True))
-        return added.astype(np.float32)
+        terms = (share.reshape(*share.shape, *(1,) * (x.ndim - 2)) * x for share, x in zip(shares, parts, strict=True))
+        return sum(terms).astype(np.float32)
+
+    def curve(latent: Latent, name: str) -> np.ndarray:
+        value = np.asarray(latent.conditions[name])
+        return np.broadcast_to(value[:, None] if value.ndim == 1 else value, (batch, count))
 
     names = set.intersection(*(set(latent.conditions) for latent in latents))
-    conditions = {
-        name: total([np.broadcast_to(_series(latent.conditions[name]), (batch, count)) for latent in latents])
-        for name in sorted(names)
-    }
     return Latent(
         values=total([np.asarray(latent.values) for latent in latents]),
         mask=np.max([np.asarray(frame_mask(latent)) for latent in latents], axis=0),
-        conditions=conditions,
+        conditions={name: total([curve(latent, name) for latent in latents]) for name in sorted(names)},
         rate=latents[0].rate,
     )
 
 
-def _series(value: Array) -> np.ndarray:
-    value = np.asarray(value)
-    return value[:, None] if value.ndim == 1 else value
-
-
-def _taken(series: Array, order: np.ndarray) -> np.ndarray:
-    """series[b, order[b, n]] [B, M', ...]."""
-    return np.asarray(series)[np.arange(len(order))[:, None], order]
-
-
 def to_codes(space: TimbreSpace, latent: Latent) -> Latent:
-    """A series whose values are the nearest code vectors, with their codes: what a discrete space can say of it.
+    """Replaces the values of a series by the nearest code vectors, and adds their codes.
 
-    With several (residual) codebooks [Q, K, D], one after the other, each of what is left.
+    With residual codebooks, each one approximates what the codebooks before it have left.
+
+    Args:
+      space: discrete space.
+      latent: series [B, M, D].
 
     Raises:
-      ValueError: the space has no codebook.
+      ValueError: the space is continuous.
     """
-    if not space.model.is_discrete:
-        raise ValueError("this space has no codebook: its latents are continuous")
-    book = np.asarray(space.model.codebook(space.variables), np.float32)
-    several = book.ndim == 3
-    rest, codes = np.array(latent.values, np.float32), []
-    for vectors in book if several else book[None]:
+    space.check_kind("series", discrete=True)
+    codebook = np.asarray(space.model.codebook(space.variables), np.float32)
+    residual = codebook.ndim == 3
+    rest, columns = np.array(latent.values, np.float32), []
+    for vectors in codebook if residual else codebook[None]:
         distance = np.square(vectors).sum(-1) - 2.0 * (rest @ vectors.T)
-        codes.append(distance.argmin(-1).astype(np.int32))
-        rest -= vectors[codes[-1]]
-    found = np.stack(codes, axis=-1) if several else codes[0]
-    return latent.replace(values=np.asarray(space.model.from_codes(space.variables, found)), codes=found)
+        columns.append(distance.argmin(-1).astype(np.int32))
+        rest -= vectors[columns[-1]]
+    codes = np.stack(columns, axis=-1) if residual else columns[0]
+    return latent.replace(values=np.asarray(space.model.from_codes(space.variables, codes)), codes=codes)
 
 
 def crossfade(start: Array, end: Array, share: Array | float) -> np.ndarray:
-    """Waves (1 - share) start + share end [B, T]; no model is needed. share: a number, or [S] over the sounds' time."""
+    """Mixes waves [B, T] without a model: (1 - share) start + share end.
+
+    Args:
+      start: waves [B, T].
+      end: waves [B, T].
+      share: share of `end`; a number, or [S] at even times over the duration of the sounds.
+    """
     share = np.asarray(share, np.float64)
     if share.ndim:
         share = np.interp(np.linspace(0.0, 1.0, np.shape(start)[-1]), np.linspace(0.0, 1.0, len(share)), share)
@@ -191,20 +220,26 @@ def crossfade(start: Array, end: Array, share: Array | float) -> np.ndarray:
 
 
 def scale(latent: Latent, factor: Array | float, *, center: Array | float = 0.0) -> Latent:
-    """center + factor (z - center). Factor and center: numbers, [D] or [M, D]."""
-    return _changed(latent, center + factor * (np.asarray(latent.values) - center))
+    """Scales the values of a series by a factor (a number, [D] or [M, D]) around a center."""
+    return _with_values(latent, center + factor * (np.asarray(latent.values) - center))
 
 
 def offset(latent: Latent, amount: Array | float) -> Latent:
-    """z + amount: a number, [D] or [M, D]."""
-    return _changed(latent, np.asarray(latent.values) + amount)
+    """Adds an amount to the values of a series: a number, [D] or [M, D]."""
+    return _with_values(latent, np.asarray(latent.values) + amount)
 
 
 def quantize(latent: Latent, step: Array | float, *, center: Array | float = 0.0) -> Latent:
-    """Values on a grid of `step` (a number, [D] or [M, D]) through `center`; a step of 0 leaves them. For codes: `to_codes`."""
+    """Rounds the values of a series to a grid through a center.
+
+    Args:
+      latent: series [B, M, D].
+      step: distance of the grid points; a number, [D] or [M, D]. Values with a step of 0 stay unchanged.
+      center: a point of the grid.
+    """
     step, values = np.asarray(step, np.float32), np.asarray(latent.values)
     safe = np.where(step > 0, step, 1.0)
-    return _changed(latent, np.where(step > 0, center + safe * np.round((values - center) / safe), values))
+    return _with_values(latent, np.where(step > 0, center + safe * np.round((values - center) / safe), values))
 
 
 def noise(latent: Latent, amount: Array | float, *, key: Array) -> Latent:
@@ -213,55 +248,64 @@ def noise(latent: Latent, amount: Array | float, *, key: Array) -> Latent:
     Args:
       latent: series [B, M, D].
       amount: standard deviation; a number, [D] or [M, D].
-      key: one key, or keys [B]. The noise of a frame depends on the key of its sound and on its position alone.
+      key: one key, or keys [B]. The noise of a frame depends only on the key of its sound and its position.
     """
     batch, count, size = latent.values.shape
     keys = key if key.ndim else jax.vmap(lambda i: jax.random.fold_in(key, i))(np.arange(batch))
-    blocks = [np.asarray(_normal(keys, block, size)) for block in range(-(-count // _BLOCK))]
-    return _changed(latent, np.asarray(latent.values) + amount * np.concatenate(blocks, axis=1)[:, :count])
+    blocks = [np.asarray(_normal_block(keys, block, size)) for block in range(-(-count // _BLOCK))]
+    return _with_values(latent, np.asarray(latent.values) + amount * np.concatenate(blocks, axis=1)[:, :count])
 
 
 _BLOCK = 64
 
 
 @partial(jax.jit, static_argnums=2)
-def _normal(keys: Array, block: Array, size: int) -> Array:
-    """Noise [B, 64, D] of frames 64 block..: one compilation for any number of frames."""
+def _normal_block(keys: Array, block: Array, size: int) -> Array:
+    """Returns noise [B, 64, D] of a block of frames; all series share the compilation."""
     return jax.vmap(lambda key: jax.random.normal(jax.random.fold_in(key, block), (_BLOCK, size), np.float32))(keys)
 
 
 def smooth(latent: Latent, frames: float) -> Latent:
-    """Values averaged over time with a Gaussian of standard deviation `frames`, within the real length alone; 0: as they are.
+    """Averages the values of a series over time with Gaussian weights, within the real length.
 
-    Weights are made to sum to 1 at the ends, so that a constant stays one.
+    The weights are normalized at the ends, so that a constant series stays unchanged.
+
+    Args:
+      latent: series [B, M, D].
+      frames: standard deviation of the Gaussian in latents; 0 for none.
     """
     if frames <= 0:
         return latent
     from scipy.ndimage import gaussian_filter1d
 
-    def along(series: np.ndarray) -> np.ndarray:
+    def filtered(series: np.ndarray) -> np.ndarray:
         return gaussian_filter1d(series.astype(np.float64), frames, axis=1, mode="constant", truncate=4.0)
 
     values, mask = np.asarray(latent.values), np.asarray(frame_mask(latent))[..., None]
-    total = along(mask)
-    return _changed(latent, np.where(mask > 0, along(values * mask) / np.where(total > 0, total, 1.0), values))
+    weight = filtered(mask)
+    return _with_values(latent, np.where(mask > 0, filtered(values * mask) / np.where(weight > 0, weight, 1.0), values))
 
 
 def reverse(latent: Latent) -> Latent:
-    """Reverses the frames within the real length: values, level and codes. Frames behind it stay."""
+    """Reverses the frames within the real length of series: values, level and codes."""
     order, lengths = np.arange(latent.values.shape[1])[None, :], real_frames(latent)[:, None]
-    return _rearranged(latent, np.where(order < lengths, lengths - 1 - order, order))
+    return _rearrange(latent, np.where(order < lengths, lengths - 1 - order, order))
 
 
 def freeze(latent: Latent, count: int) -> Latent:
-    """Holds the first frame for `count` frames: values, level and codes."""
-    return _rearranged(latent, np.zeros((latent.values.shape[0], count), np.int64))
+    """Repeats the first frame of series a number of times: values, level and codes."""
+    return _rearrange(latent, np.zeros((latent.values.shape[0], count), np.int64))
 
 
-def _rearranged(latent: Latent, order: np.ndarray) -> Latent:
-    """Returns the frames of a series in the order [B, M'] of positions."""
-    return jax.tree.map(lambda x: _taken(x, order) if np.ndim(x) > 1 else x, latent)
+def _rearrange(latent: Latent, order: np.ndarray) -> Latent:
+    """Returns the frames of series in the order [B, M'] of their positions."""
+    return jax.tree.map(lambda x: _take_frames(x, order) if np.ndim(x) > 1 else x, latent)
 
 
-def _changed(latent: Latent, values: Array) -> Latent:
+def _take_frames(series: Array, order: np.ndarray) -> np.ndarray:
+    """Returns series[b, order[b, n]], [B, M', ...]."""
+    return np.asarray(series)[np.arange(len(order))[:, None], order]
+
+
+def _with_values(latent: Latent, values: Array) -> Latent:
     return latent.replace(values=np.asarray(values, np.float32), codes=None)

@@ -1,4 +1,4 @@
-"""Sound files in and out of generation: folders to files, files to inputs of a mode, safe names, sounds written."""
+"""Sound files of generation: inputs of the modes, file names, and written sounds."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from timbre_jax.types import Latent
 
 @dataclasses.dataclass(frozen=True)
 class InputSound:
-    """Sound file, or file of a latent series, as a mode of generation takes it.
+    """Input of a mode of generation: a sound file, or a file of a latent series.
 
     Attributes:
       path: the file.
-      wave: [T] float32, padded to the space's length; empty for a series.
-      length: samples of the sound itself; None for a series.
-      remarks: sentences about what was cut or padded, and what is wrong with the sound.
-      series: the series [1, M, D], if the file holds one.
+      wave: samples [T] float32, padded to the length of the space; empty for a series.
+      length: number of samples without padding; None for a series.
+      remarks: sentences about cutting, padding and defects of the sound.
+      series: series [1, M, D] of the file, or None for a sound file.
     """
 
     path: Path
@@ -38,61 +38,56 @@ class InputSound:
 
     @property
     def original(self) -> np.ndarray:
-        """The sound without padding."""
+        """Samples of the sound without padding."""
         return self.wave[: self.length]
 
-    def name(self, most: int = 60) -> str:
-        """Returns the file's name for use in other names, of at most `most` bytes."""
-        return short_name(self.path, most=most)
+    def name(self, max_bytes: int = 60) -> str:
+        """Returns the name of the file, of at most `max_bytes` bytes, to be part of other names."""
+        return plain_name(self.path.stem, max_bytes=max_bytes)
 
 
 Inputs = Sequence[InputSound]
 
 
-def remarks_of(inputs: Inputs, most: int = 40) -> tuple[str, ...]:
-    """Returns the remarks of several inputs, each behind the name of its file."""
-    return tuple(f"{sound.name(most)}: {remark}" for sound in inputs for remark in sound.remarks)
+def remarks_of(inputs: Inputs, max_bytes: int = 40) -> tuple[str, ...]:
+    """Returns the remarks of several inputs, each after the name of its file."""
+    return tuple(f"{sound.name(max_bytes)}: {remark}" for sound in inputs for remark in sound.remarks)
 
 
-def expand(files: Sequence[str | os.PathLike]) -> list[Path]:
-    """Returns files as they are, and for a folder the sound files in it by name.
+def expand_folders(files: Sequence[str | os.PathLike]) -> list[Path]:
+    """Replaces folders by the sound files in them, sorted by name; files stay unchanged.
 
     Raises:
-      ValueError: a folder without a sound file.
+      ValueError: a folder contains no sound file.
     """
     paths = []
     for file in map(Path, files):
         if not file.is_dir():
             paths.append(file)
             continue
-        found = sorted(path for path in file.iterdir() if path.suffix.lower() in AUDIO_SUFFIXES and path.is_file())
-        if not found:
-            raise ValueError(f"{file}: no sound file in this folder ({', '.join(AUDIO_SUFFIXES)})")
-        paths += found
+        sounds = sorted(path for path in file.iterdir() if path.suffix.lower() in AUDIO_SUFFIXES and path.is_file())
+        if not sounds:
+            raise ValueError(f"{file}: no sound file in this folder, expected {', '.join(AUDIO_SUFFIXES)}")
+        paths += sounds
     return paths
 
 
-def short_name(path: Path, *, most: int = 60) -> str:
-    """Returns a file's name without its suffix, for use in other names."""
-    return plain_name(path.stem, most=most)
-
-
-def plain_name(text: str, *, most: int = 60) -> str:
-    """Returns a text as part of a file's name: letters, digits and `_.+-`, at most `most` bytes."""
+def plain_name(text: str, *, max_bytes: int = 60) -> str:
+    """Reduces a text to letters, digits and `_.+-` of at most `max_bytes` bytes."""
     name = re.sub(r"[^\w.+-]+", "_", text).strip("._") or "sound"
-    return name.encode()[:most].decode(errors="ignore")
+    return name.encode()[:max_bytes].decode(errors="ignore")
 
 
 def read_inputs(paths: Sequence[Path], space: TimbreSpace, *, whole: bool = False) -> tuple[list[InputSound], list[dict]]:
     """Reads the input files of a mode.
 
     Args:
-      paths: sound files.
-      space: gives the sample rate, and the length to which sounds are cut or padded.
-      whole: whether sounds keep their own length, and files of series are inputs as well.
+      paths: sound files, or files of series.
+      space: space with the sample rate of the inputs, and the length to which sounds are cut or padded.
+      whole: whether sounds keep their own length and files of series are allowed.
 
     Returns:
-      (inputs, errors): what could be read, and a line {"file", "error"} for each file that could not.
+      The inputs that could be read, and {"file", "error"} for each file that could not be read.
     """
     inputs, errors = [], []
     for path in paths:
@@ -106,8 +101,8 @@ def read_inputs(paths: Sequence[Path], space: TimbreSpace, *, whole: bool = Fals
     return inputs, errors
 
 
-def unusable(errors: Sequence[dict]) -> ValueError:
-    """Returns the error for input files of which none can be used: the first of `errors`, and the number of others."""
+def unusable_error(errors: Sequence[dict]) -> ValueError:
+    """Returns the exception for unusable files: the first error, and how many more."""
     more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
     return ValueError(f"{errors[0]['error']}{more}")
 
@@ -115,7 +110,7 @@ def unusable(errors: Sequence[dict]) -> ValueError:
 def _read_sound(path: Path, space: TimbreSpace, whole: bool) -> InputSound:
     rate = space.sample_rate
     length = space.representation.length or 4 * rate
-    # A second more than is needed tells a long file from a fitting one without reading all of it.
+    # One second beyond the length shows that a file is longer, without reading all of it.
     wave, _ = read_wave(path, sample_rate=rate, duration=None if whole else length / rate + 1.0)
     remarks = []
     if whole:
@@ -127,16 +122,16 @@ def _read_sound(path: Path, space: TimbreSpace, whole: bool) -> InputSound:
         remarks.append(f"padded from {len(wave) / rate:.2f} s to {length / rate:g} s")
     wave = np.pad(wave[:length], (0, length - real))
     if reason := check_wave(wave[:real], rate):
-        remarks.append(f"{reason}: what comes out tells of the model, not of this file")
+        remarks.append(f"{reason}: the result depends on the model, not on this file")
     else:
         numbers = {name: float(value[0]) for name, value in space.representation.quality(wave[None]).items()}
         if numbers and (reason := reason_of_quality(numbers, -1, 0.0)):
-            remarks.append(f"{reason}: the representation holds only part of it")
+            remarks.append(f"{reason}: the representation can describe it only in part")
     return InputSound(path, wave, real, tuple(remarks))
 
 
 def write_sound(path: Path, wave: np.ndarray, rate: int) -> list[str]:
-    """Writes a sound, turned down as a whole if it would clip, and returns a remark if it was."""
+    """Writes a sound, attenuated if it would clip, and returns a remark about that."""
     peak = float(np.abs(wave).max(initial=0.0))
     write_wave(path, without_clipping(wave), rate)
-    return [f"turned down by {20 * np.log10(peak):.1f} dB so that it does not clip"] if peak > 1.0 else []
+    return [f"attenuated by {20 * np.log10(peak):.1f} dB so that it does not clip"] if peak > 1.0 else []

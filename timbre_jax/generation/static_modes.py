@@ -1,8 +1,8 @@
-"""Modes of generation in a space with one latent a sound. Each takes the space, the inputs and its settings.
+"""Modes of generation in static spaces.
 
-Sounds are combined around the training mean m: z = m + sum_i w_i (z_i - m). Where the weights sum to 1 (an average,
-a + b - c) that is the plain sum; where they do not (a - b) the result stays where sounds are, and does not go to the origin,
-where none need be.
+Each function takes the space, the inputs and its settings. Sounds are combined around the training mean m: z = m + sum_i w_i
+(z_i - m). If the weights sum to 1 (an average, a + b - c), this is the plain sum. Otherwise (a - b) the result stays near the
+sounds instead of moving to the origin.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from timbre_jax.types import Features, Latent
 
 
 def embed_inputs(space: TimbreSpace, inputs: Inputs) -> list[Latent]:
-    """Returns one `Latent` [1, D] an input."""
+    """Returns the latent [1, D] of each input."""
     return [space.embed(sound.wave[None], np.array([sound.length], np.int32)) for sound in inputs]
 
 
@@ -48,7 +48,7 @@ def sample(space: TimbreSpace, inputs: Inputs, settings: modes.Sample) -> Genera
 
 
 def interpolate(space: TimbreSpace, inputs: Inputs, settings: modes.Interpolate) -> Generated:
-    """Yields sounds on the way from the first input to the second."""
+    """Yields sounds between the first input and the second, including both."""
     start, end = (np.asarray(latent.values[0]) for latent in embed_inputs(space, inputs))
     points = np.asarray(paths.interpolate(start, end, steps=settings.steps, method=settings.interpolation))
     title = "_to_".join(sound.name(40) for sound in inputs)
@@ -60,8 +60,8 @@ def interpolate(space: TimbreSpace, inputs: Inputs, settings: modes.Interpolate)
 
 
 def sweep(space: TimbreSpace, inputs: Inputs, settings: modes.Sweep) -> Generated:
-    """Yields sounds that differ in one latent, around the input or the training mean."""
-    base, source, start = np.asarray(space.statistics["latent_mean"]), "mean of the training notes", "mean"
+    """Yields sounds that differ from the input, or from the training mean, in one latent."""
+    base, source, start = np.asarray(space.statistics["latent_mean"]), "mean of the training set", "mean"
     if inputs:
         base = np.asarray(embed_inputs(space, inputs)[0].values[0])
         source, start = str(inputs[0].path), inputs[0].name()
@@ -75,7 +75,7 @@ def sweep(space: TimbreSpace, inputs: Inputs, settings: modes.Sweep) -> Generate
 
 
 def variations(space: TimbreSpace, inputs: Inputs, settings: modes.Variations) -> Generated:
-    """Yields sounds around each input: its latent plus `spread` training deviations of noise, with a key of its own."""
+    """Yields sounds around each input, at a distance of `spread` training deviations."""
     for i, (sound, latent) in enumerate(zip(inputs, embed_inputs(space, inputs), strict=True)):
         key = jax.random.fold_in(jax.random.key(settings.seed), i)
         points = np.asarray(paths.vary(space, latent.values[0], settings.number, key=key, spread=settings.spread))
@@ -86,16 +86,17 @@ def variations(space: TimbreSpace, inputs: Inputs, settings: modes.Variations) -
 
 
 def average(space: TimbreSpace, inputs: Inputs, settings: modes.Average) -> Generated:
-    """Yields the sound of the mean of all inputs' latents."""
+    """Yields the sound of the mean latent of all inputs."""
     yield _combined(space, inputs, (1.0 / len(inputs),) * len(inputs), settings.mode)
 
 
 def arithmetic(space: TimbreSpace, inputs: Inputs, settings: modes.Arithmetic) -> Generated:
-    """Yields the sound of the weighted sum of all inputs' latents around the training mean."""
+    """Yields the sound of the weighted sum of all latents around the training mean."""
     yield _combined(space, inputs, settings.weights, settings.mode)
 
 
 def _combined(space: TimbreSpace, inputs: Inputs, weights: Sequence[float], mode: str) -> GeneratedSound:
+    """Returns the sound of the weighted sum of the latents of all inputs."""
     values = np.concatenate([np.asarray(latent.values) for latent in embed_inputs(space, inputs)])
     point = np.asarray(paths.combine(space, values, np.asarray(weights)))
     names = [sound.name(24) for sound in inputs]
@@ -107,9 +108,14 @@ def _combined(space: TimbreSpace, inputs: Inputs, weights: Sequence[float], mode
 
 
 def predicted_classes(space: TimbreSpace, features: Features) -> list[dict] | None:
-    """Returns what a space with class heads predicts for features of M sounds: {kind: {class: probability}} for each.
+    """Returns predicted class probabilities of M sounds, as {kind: {class: probability}}.
 
-    None for a space without class heads.
+    Args:
+      space: timbre space.
+      features: features of M sounds.
+
+    Returns:
+      One dict for each sound, or None for a space without class heads.
     """
     if not space.classes:
         return None

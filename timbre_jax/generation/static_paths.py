@@ -1,4 +1,4 @@
-"""Ways through a static space: lines between sounds, sums of sounds, sweeps of one latent, random points."""
+"""Points of a static space: interpolation, sweeps, weighted sums, and random points."""
 
 from __future__ import annotations
 
@@ -13,21 +13,28 @@ INTERPOLATIONS = ("linear", "spherical")
 
 
 def interpolate(start: Array, end: Array, *, steps: int = 9, method: str = "linear") -> Array:
-    """Points [steps, D] from `start` [D] to `end` [D], both included.
+    """Interpolates between two points.
 
-    "linear": a straight line. "spherical": along the arc, the radius changing linearly (White 2016, slerp), which keeps
-    to the shell on which points of a Gaussian prior lie; parallel or zero vectors fall back to the line.
+    Args:
+      start: first point [D].
+      end: last point [D].
+      steps: number of points, including both ends.
+      method: "linear" for a straight line; "spherical" for an arc around the origin whose radius changes linearly (slerp,
+        White 2016), which stays in the shell of the points of a Gaussian prior.
+
+    Returns:
+      Points [steps, D].
 
     Raises:
-      ValueError: fewer than 2 steps, shapes that differ, an unknown method.
+      ValueError: fewer than 2 steps, points of different shapes, or an unknown method.
     """
     start, end = np.asarray(start, np.float32), np.asarray(end, np.float32)
     if steps < 2:
-        raise ValueError(f"an interpolation has at least 2 steps (its ends), not {steps}")
+        raise ValueError(f"interpolate: expected at least 2 steps, got {steps}")
     if start.ndim != 1 or start.shape != end.shape:
-        raise ValueError(f"interpolation goes between two points [D], not {start.shape} and {end.shape}")
+        raise ValueError(f"interpolate: expected two points [D], got {start.shape} and {end.shape}")
     if method not in INTERPOLATIONS:
-        raise ValueError(f"method is one of {', '.join(INTERPOLATIONS)}, not {method!r}")
+        raise ValueError(f"interpolate: method must be one of {', '.join(INTERPOLATIONS)}, got {method!r}")
     share = jnp.linspace(0.0, 1.0, steps, dtype=jnp.float32)[:, None]
     if method == "linear":
         return (1.0 - share) * start + share * end
@@ -35,14 +42,14 @@ def interpolate(start: Array, end: Array, *, steps: int = 9, method: str = "line
 
 
 def along_arc(start: np.ndarray, end: np.ndarray, share: np.ndarray) -> np.ndarray:
-    """Returns points [..., D] on arcs about the origin, whose radius changes linearly (White 2016, slerp).
+    """Returns points on arcs around the origin (slerp, White 2016).
 
-    Opposite, parallel and zero vectors have no arc and give points on the line.
+    The radius changes linearly. Opposite, parallel and zero vectors do not define an arc, and give points on the line.
 
     Args:
       start: points [..., D].
       end: points [..., D].
-      share: part [..., 1] of the way to `end`, 0 to 1.
+      share: position [..., 1] between `start` (0) and `end` (1).
     """
     start, end, share = (np.asarray(x, np.float64) for x in (start, end, share))
     radius_start, radius_end = (np.linalg.norm(x, axis=-1, keepdims=True) for x in (start, end))
@@ -66,17 +73,26 @@ def sweep(
     low: float | None = None,
     high: float | None = None,
 ) -> Array:
-    """Points [steps, D] that differ from `point` [D] in one latent only, evenly from `low` to `high`.
+    """Moves one latent of a point in even steps.
 
-    Default ends are the 1st and the 99th percentile of that latent over the training set.
+    Args:
+      space: static space.
+      point: point [D].
+      latent: index of the latent.
+      steps: number of points, including both ends.
+      low: first value of the latent; None for its 1st percentile over the training set.
+      high: last value of the latent; None for its 99th percentile over the training set.
+
+    Returns:
+      Points [steps, D].
 
     Raises:
-      ValueError: the space has no such latent, or fewer than 2 steps.
+      ValueError: the space does not have the latent, or fewer than 2 steps.
     """
     if not 0 <= latent < space.latent_size:
-        raise ValueError(f"latent {latent} is not one of 0..{space.latent_size - 1}")
+        raise ValueError(f"sweep: expected a latent from 0 to {space.latent_size - 1}, got {latent}")
     if steps < 2:
-        raise ValueError(f"a sweep has at least 2 steps, not {steps}")
+        raise ValueError(f"sweep: expected at least 2 steps, got {steps}")
     low = float(space.statistics["latent_low"][latent]) if low is None else low
     high = float(space.statistics["latent_high"][latent]) if high is None else high
     points = jnp.broadcast_to(jnp.asarray(point, jnp.float32), (steps, space.latent_size))
@@ -84,40 +100,75 @@ def sweep(
 
 
 def combine(space: TimbreSpace, points: Array, weights: Array) -> Array:
-    """Signed sum of sounds: m + sum_i w_i (z_i - m) [D] of points [M, D], weights [M], m the training latents' mean.
+    """Returns the weighted sum [D] of points around the training mean.
 
-    Where the weights sum to 1 (an average; a + b - c) m cancels and it is sum_i w_i z_i. Where they do not (a - b), the
-    plain sum would move toward or away from the origin, where no sound need be.
+    It is m + sum_i w_i (z_i - m) with the training mean m. If the weights sum to 1 (an average, a + b - c), m cancels and this
+    is the plain sum. Otherwise (a - b) the plain sum would move toward or away from the origin, which may be far from all
+    sounds.
+
+    Args:
+      space: static space.
+      points: points [M, D].
+      weights: weights [M].
 
     Raises:
-      ValueError: no points, or not one weight a point.
+      ValueError: no points, or not one weight for each point.
     """
     points, weights = jnp.asarray(points, jnp.float32), jnp.asarray(weights, jnp.float32)
     if points.ndim != 2 or not len(points) or weights.shape != points.shape[:1]:
-        raise ValueError(f"sounds [M, D] are combined with weights [M], not {points.shape} with {weights.shape}")
+        raise ValueError(f"combine: expected points [M, D] and weights [M], got {points.shape} and {weights.shape}")
     mean = jnp.asarray(space.statistics["latent_mean"], jnp.float32)
     return mean + weights @ (points - mean)
 
 
 def vary(space: TimbreSpace, point: Array, number: int, *, key: Array, spread: float = 0.5) -> Array:
-    """`number` points [number, D] around one [D]: `spread` training deviations of noise; the i-th depends on key and i only."""
+    """Draws points around a point.
+
+    Args:
+      space: static space.
+      point: point [D].
+      number: number of points.
+      key: random key. The i-th point depends only on the key and i.
+      spread: standard deviation of the points, in training deviations.
+
+    Returns:
+      Points [number, D].
+
+    Raises:
+      ValueError: `number` is below 1.
+    """
     deviation = jnp.asarray(space.statistics["latent_std"], jnp.float32)
     return jnp.asarray(point, jnp.float32) + jnp.float32(spread) * deviation * _noise(space, number, key)
 
 
 def sample_prior(space: TimbreSpace, number: int, *, key: Array) -> Array:
-    """`number` points [number, D] of the standard normal prior; the i-th does not depend on how many are drawn."""
+    """Draws points [number, D] from the standard normal prior.
+
+    Args:
+      space: static space.
+      number: number of points.
+      key: random key. The i-th point depends only on the key and i.
+
+    Raises:
+      ValueError: `number` is below 1.
+    """
     return _noise(space, number, key)
 
 
 def sample_aggregate(space: TimbreSpace, number: int, *, key: Array, spread: float = 1.0) -> Array:
-    """`number` points [number, D] of a Gaussian with the training latents' mean and standard deviation.
+    """Draws points [number, D] from a Gaussian fitted to the training latents.
 
-    Where the KL weight was low, the latents of real sounds fill another region than the prior (a mean of 3, a spread of
-    0.3): points from here sound like the training set, points from the prior may not.
+    If the KL weight of training was low, the latents of real sounds fill another region than the prior (such as a mean of 3
+    and a deviation of 0.3). These points sound like the training set; points of the prior may not.
 
     Args:
-      spread: factor on the standard deviation, as a temperature.
+      space: static space.
+      number: number of points.
+      key: random key. The i-th point depends only on the key and i.
+      spread: factor on the standard deviation.
+
+    Raises:
+      ValueError: `number` is below 1.
     """
     mean = jnp.asarray(space.statistics["latent_mean"], jnp.float32)
     deviation = jnp.asarray(space.statistics["latent_std"], jnp.float32)
@@ -126,6 +177,6 @@ def sample_aggregate(space: TimbreSpace, number: int, *, key: Array, spread: flo
 
 def _noise(space: TimbreSpace, number: int, key: Array) -> Array:
     if number < 1:
-        raise ValueError(f"at least 1 point is drawn, not {number}")
+        raise ValueError(f"random points: expected a number of at least 1, got {number}")
     keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(np.arange(number))
     return jax.vmap(lambda k: jax.random.normal(k, (space.latent_size,), jnp.float32))(keys)

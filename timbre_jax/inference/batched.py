@@ -1,7 +1,7 @@
-"""Encodes and decodes any number of sounds in batches of one shape, so that every function is compiled once.
+"""Encodes and decodes any number of sounds in batches of equal size.
 
-`map_batches` applies a function to the rows of arrays; `encode_features`, `decode_features` and `decode_values` do so with a
-space.
+Equal sizes compile each function once. `map_batches` applies a function to the rows of arrays; `encode_features`,
+`decode_features` and `decode_values` apply a timbre space.
 """
 
 from __future__ import annotations
@@ -18,28 +18,32 @@ from timbre_jax.types import Features, Latent, slice_frames
 Tree = TypeVar("Tree")
 
 
-def default_batch() -> int:
+def default_batch_size() -> int:
     """Returns the number of sounds to decode at once: 32 on a CPU, 512 elsewhere.
 
-    A CPU is half as fast with 128, because the layers no longer fit its cache.
+    On a CPU, batches of 128 run at half the speed, because the activations no longer fit into its cache.
     """
     return 32 if jax.default_backend() == "cpu" else 512
 
 
-def batches_of(count: int, size: int | None, progress: Callable[[Iterable], Iterable] | None = None) -> Iterable[np.ndarray]:
-    """Yields the positions 0 to count - 1 in batches of equal size; the last batch is filled up with the last position.
+def position_batches(
+    count: int, size: int | None, progress: Callable[[Iterable], Iterable] | None = None
+) -> Iterable[np.ndarray]:
+    """Yields the positions 0 to count - 1 in batches of equal size.
+
+    The last batch is filled up with the last position.
 
     Args:
       count: number of positions.
-      size: size of a batch, at most the next power of two above `count`; None: `default_batch`.
+      size: batch size, limited to the power of two at or above `count`; None for `default_batch_size`.
       progress: wraps the iterable of batches, for a progress bar.
 
     Raises:
       ValueError: `count` is 0.
     """
     if count == 0:
-        raise ValueError("there are no sounds to go through")
-    size = default_batch() if size is None else size
+        raise ValueError("batches: got 0 sounds, expected at least 1")
+    size = default_batch_size() if size is None else size
     size = min(size, 1 << (count - 1).bit_length())
     starts = range(0, count, size)
     for start in starts if progress is None else progress(starts):
@@ -47,7 +51,7 @@ def batches_of(count: int, size: int | None, progress: Callable[[Iterable], Iter
 
 
 def take(tree: Tree, rows: np.ndarray) -> Tree:
-    """Returns some rows of every array of a pytree (features, latents) as numpy."""
+    """Returns rows of every array of a pytree, such as features or latents, as numpy arrays."""
     return jax.tree.map(lambda leaf: np.asarray(leaf)[rows], tree)
 
 
@@ -57,20 +61,23 @@ def map_batches(
     batch_size: int | None = None,
     progress: Callable[[Iterable], Iterable] | None = None,
 ) -> Any:
-    """Applies a function to batches of the rows of pytrees and joins the results as numpy.
+    """Applies a function to batches of rows and concatenates the results.
 
     Args:
-      function: takes as many pytrees as are given here; returns a pytree of arrays with one row for each row.
-      trees: pytrees of arrays [M, ...]; None is passed on as it is.
-      batch_size: rows at once; None: `default_batch`.
+      function: takes one argument for each of `trees`; returns a pytree of arrays with one row for each input row.
+      trees: pytrees of arrays [M, ...]; None is passed on unchanged.
+      batch_size: rows per batch; None for `default_batch_size`.
       progress: wraps the iterable of batches, for a progress bar.
+
+    Returns:
+      The pytree that `function` returns, as numpy arrays [M, ...].
 
     Raises:
       ValueError: there are no rows.
     """
     arrays = jax.tree.map(np.asarray, trees)
     count = len(jax.tree.leaves(arrays)[0])
-    batches = batches_of(count, batch_size, progress)
+    batches = position_batches(count, batch_size, progress)
     parts = [jax.tree.map(np.asarray, function(*take(arrays, rows))) for rows in batches]
     return jax.tree.map(lambda *leaves: np.concatenate(leaves)[:count], *parts)
 
@@ -78,13 +85,16 @@ def map_batches(
 def encode_features(
     space: TimbreSpace, features: Features, *, batch_size: int | None = None, kind: str | None = "static"
 ) -> Latent:
-    """Encodes any number of sounds in equal batches, as a `Latent` of numpy arrays.
+    """Encodes any number of sounds in batches of equal size.
 
     Args:
-      space: encodes the features (`TimbreSpace.encode`).
-      features: of M sounds in the representation of the space.
-      batch_size: sounds at once; None: `default_batch`.
-      kind: the kind of space that the caller needs, "static" or "series"; None: either.
+      space: timbre space that encodes the features.
+      features: features of M sounds, in the representation of the space.
+      batch_size: sounds per batch; None for `default_batch_size`.
+      kind: kind of space that the caller needs, "static" or "series"; None allows both.
+
+    Returns:
+      The latents as numpy arrays.
 
     Raises:
       ValueError: the space is of another kind.
@@ -97,17 +107,20 @@ def encode_features(
 def decode_features(
     space: TimbreSpace, latent: Latent, *, frames: int | None = None, batch_size: int | None = None
 ) -> Features:
-    """Decodes any number of latents in equal batches, with mask and conditions, as `Features` of numpy arrays.
+    """Decodes any number of latents to features, in batches of equal size.
 
     Args:
-      space: decodes the latents (`TimbreSpace.decode`).
-      latent: of M sounds.
-      frames: frames that are kept of each sound; None: all.
-      batch_size: sounds at once; None: `default_batch`.
+      space: timbre space that decodes the latents.
+      latent: latents of M sounds.
+      frames: number of frames to keep of each sound; None keeps all.
+      batch_size: sounds per batch; None for `default_batch_size`.
+
+    Returns:
+      The features, with mask and conditions, as numpy arrays.
     """
-    return map_batches(lambda some: slice_frames(space.decode(some), 0, frames), latent, batch_size=batch_size)
+    return map_batches(lambda batch: slice_frames(space.decode(batch), 0, frames), latent, batch_size=batch_size)
 
 
 def decode_values(space: TimbreSpace, latent: Latent, *, batch_size: int | None = None) -> np.ndarray:
-    """Decodes any number of latents in equal batches to feature values [M, N, F]."""
-    return map_batches(lambda some: space.decode(some).values, latent, batch_size=batch_size)
+    """Decodes any number of latents to feature values [M, N, F], in batches of equal size."""
+    return map_batches(lambda batch: space.decode(batch).values, latent, batch_size=batch_size)

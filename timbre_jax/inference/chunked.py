@@ -1,11 +1,12 @@
-"""Sounds of any length through a series space and back: 20 ms or 10 minutes, with the memory of one part beside the result.
+"""Encodes and decodes sounds of any length with a series space, in bounded memory.
 
     latent = embed_long(space, wave)            # wave [T] -> Latent [1, M, D]
-    wave = render_long(space, latent)           # and back
+    wave = render_long(space, latent)           # Latent [1, M, D] -> wave [T]
 
-Latents are those of the whole sound within 1e-4: a long sound goes through the model as a stream (`inference.streaming`), a
-short one at once, filled up by frames outside the mask to one of a few lengths, so that sounds of any length share a few
-compilations. Of `representations.segments`: what happens between waves and features.
+A long sound passes through the model as a stream (`inference.streaming`), so that memory holds the results and one part of
+the sound. A short sound passes at once, padded to one of a few lengths, so that sounds of any length share a few
+compilations. Latents differ from those of the whole sound by less than 1e-4. `representations.segments` does the same for
+the conversion between waves and features.
 """
 
 from __future__ import annotations
@@ -26,23 +27,37 @@ from timbre_jax.types import Array, Features, Latent, concatenate_frames, pad_fr
 
 
 def embed_long(space: TimbreSpace, wave: np.ndarray, *, part: int = PART) -> Latent:
-    """A wave [T] of any length to its latents [1, M, D], M = ceil(T / hop / stride), as numpy.
+    """Encodes a wave of any length.
 
     Args:
-      part: frames that go through at once.
+      space: series space.
+      wave: samples [T], at least one.
+      part: number of frames that are processed at once.
+
+    Returns:
+      Latents [1, M, D] as numpy arrays, M = ceil(T / hop / stride).
 
     Raises:
-      ValueError: not a series space, or not a wave with at least one sample.
+      ValueError: the space is not a series space, or the wave is empty or not [T].
     """
     space.check_kind("series")
     return encode_long(space, analyze_in_parts(space.representation, wave, part=part), part=part)
 
 
 def encode_long(space: TimbreSpace, features: Features, *, part: int = PART) -> Latent:
-    """Features [1, N, F] of any length to latents [1, M, D] as numpy."""
+    """Encodes features [1, N, F] of any length to latents [1, M, D], as numpy arrays.
+
+    Args:
+      space: series space.
+      features: features of one sound.
+      part: number of frames that are processed at once.
+
+    Raises:
+      ValueError: the space is not a series space.
+    """
     space.check_kind("series")
     features, stride = _as_numpy(features), space.model.stride
-    if not _has_parts(space):
+    if not _can_stream(space):
         return _as_numpy(space.encode(features))
     count, each = features.values.shape[1], part - part % stride
     size = padded_frames(count, part=each)
@@ -51,18 +66,28 @@ def encode_long(space: TimbreSpace, features: Features, *, part: int = PART) -> 
         latent = _as_numpy(space.encode(whole))
     else:
         step, finish = (partial(f, space) for f in (streaming.encode_block, streaming.finish_encoding))
-        latent = _streamed(whole, each, streaming.encoder_state(space), step, finish)
+        latent = _stream(whole, each, streaming.encoder_state(space), step, finish)
     return slice_frames(latent, 0, -(-count // stride))
 
 
 def decode_long(space: TimbreSpace, latent: Latent | Array, key: Array | None = None, *, part: int = PART) -> Features:
-    """Latents [1, M, D] of any length to features [1, stride * M, F] as numpy. `key`: as `space.decode` takes it."""
+    """Decodes latents [1, M, D] of any length to features [1, stride * M, F], as numpy arrays.
+
+    Args:
+      space: series space.
+      latent: latents of one sound, or their values alone.
+      key: random key of a stochastic decoder; None for a fixed key.
+      part: number of frames that are processed at once.
+
+    Raises:
+      ValueError: the space is not a series space, or the latents are empty or of several sounds.
+    """
     space.check_kind("series")
     latent, stride = _as_numpy(space.latent(latent)), space.model.stride
     count = latent.values.shape[1]
     if latent.values.shape[0] != 1 or not count:
-        raise ValueError(f"latents of one sound are [1, M, D] with M at least 1, not {latent.values.shape}")
-    if not _has_parts(space):
+        raise ValueError(f"latents: expected one sound [1, M, D] with M at least 1, got {latent.values.shape}")
+    if not _can_stream(space):
         return _as_numpy(space.decode(latent, key))
     each = max(1, part // stride)
     whole = pad_frames(latent, padded_frames(count, part=each))
@@ -70,18 +95,24 @@ def decode_long(space: TimbreSpace, latent: Latent | Array, key: Array | None = 
         features = _as_numpy(space.decode(whole, key))
     else:
         step, finish = (partial(f, space, key=key) for f in (streaming.decode_block, streaming.finish_decoding))
-        features = _streamed(whole, each, streaming.decoder_state(space), step, finish)
+        features = _stream(whole, each, streaming.decoder_state(space), step, finish)
     return slice_frames(features, 0, count * stride)
 
 
 def render_long(
     space: TimbreSpace, latent: Latent | Array, key: Array | None = None, *, samples: int | None = None, part: int = PART
 ) -> np.ndarray:
-    """Latents [1, M, D] of any length to a wave [T] as numpy.
+    """Decodes and synthesizes latents [1, M, D] of any length to a wave [T].
 
     Args:
-      key: of what the decoder and the way back to sound draw; None: fixed.
-      samples: T, cut or padded with silence; None: all, M * stride * hop.
+      space: series space.
+      latent: latents of one sound, or their values alone.
+      key: random key of the decoder and of the synthesis; None for a fixed key.
+      samples: length of the wave, cut or padded with silence; None for M * stride * hop.
+      part: number of frames that are processed at once.
+
+    Raises:
+      ValueError: the space is not a series space, or the latents are empty or of several sounds.
     """
     features = decode_long(space, latent, key, part=part)
     wave = synthesize_in_parts(space.representation, features, key, part=part)
@@ -89,15 +120,25 @@ def render_long(
 
 
 def reconstruct_long(space: TimbreSpace, wave: np.ndarray, key: Array | None = None, *, part: int = PART) -> np.ndarray:
-    """A wave [T] through the latents, [T]."""
+    """Encodes and decodes a wave of any length, and returns a wave of the same length.
+
+    Args:
+      space: series space.
+      wave: samples [T], at least one.
+      key: random key of the decoder and of the synthesis; None for a fixed key.
+      part: number of frames that are processed at once.
+
+    Raises:
+      ValueError: the space is not a series space, or the wave is empty or not [T].
+    """
     return render_long(space, embed_long(space, wave, part=part), key, samples=len(wave), part=part)
 
 
-def _streamed(record: Features | Latent, each: int, state: StreamState, step: Callable, finish: Callable) -> Any:
-    """Passes a record through a stream in blocks of `each` frames, and joins the results as numpy."""
+def _stream(record: Features | Latent, size: int, state: StreamState, step: Callable, finish: Callable) -> Any:
+    """Passes a record through a stream in blocks of frames and concatenates the results."""
     parts = []
-    for start in range(0, record.values.shape[1], each):
-        state, ready = step(state, slice_frames(record, start, start + each))
+    for start in range(0, record.values.shape[1], size):
+        state, ready = step(state, slice_frames(record, start, start + size))
         parts.append(_as_numpy(ready))
     _, rest = finish(state)
     return concatenate_frames([*parts, _as_numpy(rest)])
@@ -107,5 +148,5 @@ def _as_numpy(tree: Any) -> Any:
     return jax.tree.map(np.asarray, tree)
 
 
-def _has_parts(space: TimbreSpace) -> bool:
+def _can_stream(space: TimbreSpace) -> bool:
     return space.model.streaming and space.representation.reach is not None

@@ -1,13 +1,14 @@
-"""One point that stands for a whole series, and a series space seen as a static one.
+"""Points that represent whole series, and series spaces used as static ones.
 
-A point of a sound is the mean of its latents over the frames within its real length, weighted by the frames' amplitude
-(10^(dB / 20) of the level that the space sets aside), so that release and silence hardly count. A point is made to sound by
-holding it: the same latent in every frame, at the median level of the training set or with the level curve of the sound that
-it came from. So everything that asks questions of points asks them of a series too, and hears an answer.
+The point of a sound is the mean of its latents over the frames within its real length, weighted by the amplitude of the
+frames (10^(dB / 20) of the level condition), so that release and silence hardly count. A point is rendered by holding it: every
+frame gets the same latent, at the median level of the training set or with the level curve of the sound that the point
+came from. With `held_space`, every analysis of static spaces works on series spaces as well.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import ClassVar
 
 import jax.numpy as jnp
@@ -18,18 +19,21 @@ from timbre_jax.space import TimbreSpace
 from timbre_jax.types import Array, Features, Latent, Posterior, frame_mask, slice_frames
 
 LEVELS = ("loudness", "gain_db")
-"""Conditions that say a frame's level in dB."""
+"""Names of conditions that are the level of a frame in dB."""
 
 
-def level_name(conditions) -> str | None:
-    """Which of the conditions (names, or a mapping of them) is the level in dB; None: none is."""
+def level_name(conditions: Collection[str]) -> str | None:
+    """Returns the name of the condition that is the level in dB, or None."""
     return next((name for name in LEVELS if name in conditions), None)
 
 
 def point_weights(latent: Latent) -> Array:
-    """Weights [B, M] that sum to 1: amplitude within the real length; equal ones where the space sets no level aside."""
+    """Returns weights [B, M] of the frames of series, which sum to 1.
+
+    Weights are amplitudes, or equal if the series have no level. Frames outside the mask have weight 0.
+    """
     mask = frame_mask(latent)
-    # A sound without one real frame (silence of length 0) still has a point.
+    # A sound of length 0, which has no real frame, still needs a point.
     mask = jnp.where(jnp.sum(mask, axis=1, keepdims=True) > 0, mask, 1.0)
     name = level_name(latent.conditions)
     if name is None:
@@ -41,26 +45,32 @@ def point_weights(latent: Latent) -> Array:
     return weights / jnp.sum(weights, axis=1, keepdims=True)
 
 
-def points(latent: Latent) -> Array:
-    """The point [B, D] of every series [B, M, D]: `point_weights` mean of its latents."""
+def mean_points(latent: Latent) -> Array:
+    """Returns the points [B, D] of series: the means of their latents by `point_weights`."""
     return jnp.einsum("bm,bmd->bd", point_weights(latent), latent.values)
 
 
-def frames_of(space: TimbreSpace, seconds: float) -> int:
-    """Latents that last so long, at least 1."""
+def latent_count(space: TimbreSpace, seconds: float) -> int:
+    """Returns the number of latents of a series of some duration, at least 1."""
     return max(1, round(seconds * space.latent_rate))
 
 
-def held(space: TimbreSpace, values: Array, *, seconds: float, level_db: float | None = None) -> Latent:
-    """Points [B, D] as series [B, M, D] that last `seconds`: the same latent in every frame.
+def hold_points(space: TimbreSpace, values: Array, *, seconds: float, level_db: float | None = None) -> Latent:
+    """Returns series [B, M, D] that repeat a point in every frame.
 
     Args:
-      level_db: of all frames; None: the training set's median.
+      space: series space.
+      values: points [B, D].
+      seconds: duration of the series.
+      level_db: level of all frames; None for the median of the training set.
+
+    Raises:
+      ValueError: values of another shape.
     """
     values = jnp.asarray(values, jnp.float32)
     if values.ndim != 2 or values.shape[1] != space.latent_size:
-        raise ValueError(f"points of this space are [B, {space.latent_size}], not {values.shape}")
-    count = frames_of(space, seconds)
+        raise ValueError(f"points of this space: expected [B, {space.latent_size}], got {values.shape}")
+    count = latent_count(space, seconds)
     latent = space.latent(jnp.repeat(values[:, None], count, axis=1))
     name = level_name(latent.conditions)
     if level_db is not None and name is not None:
@@ -69,14 +79,14 @@ def held(space: TimbreSpace, values: Array, *, seconds: float, level_db: float |
 
 
 class HeldSeries(TimbreModel):
-    """A series model that takes and gives one point a sound: its latents are `points`, and it decodes a point by holding it.
+    """Static model on top of a series model, whose latents are points that are held.
 
-    A latent that came from a sound keeps that sound's length (`mask` [B, N] of its features) and its level curve
-    (`conditions` [B, M]); a bare one is held for `frames` latents at the level that its conditions [B] say.
+    The latent of a sound keeps the length (`mask` [B, N] of the features) and level curve (`conditions` [B, M]) of the sound. A
+    latent without a mask is held for `frames` latents at the level in its conditions [B].
 
     Attributes:
-      inner: the series model; its variables lie under "inner" in every collection.
-      frames: latents that a bare point is held.
+      inner: series model. Its variables are under "inner" in every collection.
+      frames: number of latents for which a latent without a mask is held.
     """
 
     kind: ClassVar[str] = "static"
@@ -86,32 +96,35 @@ class HeldSeries(TimbreModel):
 
     @property
     def stochastic_decoder(self) -> bool:
-        """Whether the decoder draws noise."""
+        """Returns whether the decoder draws noise."""
         return self.inner.stochastic_decoder
 
     @property
     def wrapped(self) -> TimbreModel:
-        """The series model."""
+        """Returns the series model."""
         return self.inner
 
     @property
     def stride(self) -> int:
-        """Frames a latent of the series."""
+        """Returns the number of frames per latent of the series."""
         return self.inner.stride
 
     def posterior(self, features: Features, *, train: bool = False) -> Posterior:
+        """Returns the point of each sound, with variance 0."""
         latent = self._point(self.inner.posterior(features, train=train).mode(), features)
         log_variance = jnp.full_like(latent.values, -jnp.inf)
         return Posterior(latent.values, log_variance, latent.mask, latent.conditions, latent.rate)
 
     def embed(self, variables: Variables, features: Features) -> Latent:
-        return self._point(self.inner.embed(unwrapped(variables), features), features)
+        """Returns the point of each sound."""
+        return self._point(self.inner.embed({name: value["inner"] for name, value in variables.items()}, features), features)
 
     @staticmethod
     def _point(latent: Latent, features: Features) -> Latent:
-        return latent.replace(values=points(latent), mask=features.mask, codes=None)
+        return latent.replace(values=mean_points(latent), mask=features.mask, codes=None)
 
     def decode(self, latent: Latent, *, train: bool = False, key: Array | None = None) -> Features:
+        """Decodes series that repeat each point."""
         batch, stride = latent.values.shape[0], self.stride
         mask = jnp.ones((batch, self.frames * stride), jnp.float32) if latent.mask is None else latent.mask
         frames = mask.shape[1]
@@ -130,9 +143,13 @@ class HeldSeries(TimbreModel):
 
 
 def held_space(space: TimbreSpace, *, seconds: float = 1.0) -> TimbreSpace:
-    """A series space as a static one whose points are held for `seconds`; a static space as it is.
+    """Returns a series space as a static space, whose latents are points.
 
-    Statistics are those of the frames: a point that is drawn from them is a frame that could be.
+    The statistics stay those of the frames. A static space is returned unchanged.
+
+    Args:
+      space: series or static space.
+      seconds: duration for which points without a length of their own are held.
     """
     if space.kind == "static":
         return space
@@ -140,11 +157,6 @@ def held_space(space: TimbreSpace, *, seconds: float = 1.0) -> TimbreSpace:
         feature_shape=space.model.feature_shape,
         latent_size=space.latent_size,
         inner=space.model,
-        frames=frames_of(space, seconds),
+        frames=latent_count(space, seconds),
     )
     return space.replace(model=model, variables={name: {"inner": value} for name, value in space.variables.items()})
-
-
-def unwrapped(variables: Variables) -> Variables:
-    """The variables of `HeldSeries.inner`."""
-    return {name: value["inner"] for name, value in variables.items()}

@@ -1,4 +1,4 @@
-"""Renders latents and features to waves in batches, and fits waves to a length and to full scale."""
+"""Renders latents and features to waves, and limits the length and peak of waves."""
 
 from __future__ import annotations
 
@@ -21,16 +21,18 @@ def synthesize_values(space: TimbreSpace, values: np.ndarray) -> np.ndarray:
 
 
 def synthesize_features(space: TimbreSpace, features: Features) -> np.ndarray:
-    """Synthesizes any number of features to waves [M, T]."""
+    """Synthesizes any number of features to waves [M, T], in batches of equal size."""
     return map_batches(space.synthesize, features, batch_size=16)
 
 
 def resynthesize(space: TimbreSpace, features: Features) -> dict[str, np.ndarray]:
-    """Synthesizes sounds from their features with and without the model; level and length are kept.
+    """Synthesizes sounds from their features, with and without the model.
+
+    Both keep the level and length of the sounds.
 
     Returns:
-      Waves [M, T] by name. "reconstruction": through the latents. "representation": without the model, the upper bound of
-      every model of this representation.
+      Waves [M, T] by name: "reconstruction" from the decoded latents, and "representation" from the features themselves, the
+      upper bound of all models on this representation.
     """
     latents = encode_features(space, features, kind=None)
     decoded = decode_features(space, latents, frames=features.values.shape[1])
@@ -38,10 +40,10 @@ def resynthesize(space: TimbreSpace, features: Features) -> dict[str, np.ndarray
 
 
 def without_clipping(waves: np.ndarray) -> np.ndarray:
-    """Returns waves [..., T] with those that exceed [-1, 1] scaled to a peak of 1, the others unchanged."""
+    """Scales waves [..., T] whose peak exceeds 1 to a peak of 1; others stay unchanged."""
     return waves / np.maximum(np.abs(waves).max(axis=-1, keepdims=True, initial=0.0), 1.0)
 
 
 def fit_length(waves: np.ndarray, samples: int) -> np.ndarray:
-    """Returns waves [M, T] cut, or padded with silence, to `samples`."""
+    """Cuts waves [M, T] to a number of samples, or pads them with silence."""
     return np.pad(waves[:, :samples], ((0, 0), (0, max(0, samples - waves.shape[1]))))

@@ -1,22 +1,22 @@
-"""Series spaces in real time: the same weights and the same numbers as of whole sounds, block by block.
+"""Encodes and decodes series spaces block by block, in real time.
 
     state = encoder_state(space)
-    for block in blocks:                                   # Features, any number of frames each
-        state, latent = encode_block(space, state, block)  # what is ready so far
-    state, rest = finish_encoding(space, state)            # what the look-ahead still held back
+    for block in blocks:                                   # Features of any number of frames
+        state, latent = encode_block(space, state, block)  # the latents that are ready
+    state, rest = finish_encoding(space, state)            # the latents that the look-ahead held back
 
-All that came out, one after another, is `space.encode` of the whole within 1e-5, whatever the sizes of the blocks. The state is
-explicit, a pytree of arrays: it can be kept, copied, and gone back to. The decoder has the same four functions, from latents to
-features. Blocks of one size are compiled once; the first sizes take seconds each.
+The concatenated results equal `space.encode` of the whole sound within 1e-5, for blocks of any sizes. The state is an explicit
+pytree of arrays: it can be stored, copied and restored. The decoder has the same functions, from latents to features. Each
+block size is compiled once, which takes seconds.
 
-Latents come late by the encoder's look-ahead, and frames by the decoder's (`look_ahead`): a layer that looks at both sides of a
-frame needs frames that have not sounded yet. A model with `causal=True` looks back only and has none of its own. What the
-representation waits for (half a window), and its way back to sound, come on top: `look_ahead` says both.
+Latents are delayed by the look-ahead of the encoder, and frames by that of the decoder: a layer that depends on both sides of
+a frame must wait for later frames. A model with `causal=True` depends on the past alone and has no look-ahead. The analysis of
+the representation adds half a window; its synthesis adds a delay of its own, which `look_ahead` does not include.
 
-A model that can stream declares it (`TimbreModel.streaming`) and has `look_ahead`, `encoder_state`, `encode_block`,
-`decoder_state` and `decode_block`; in those a block is a whole number of latents, goes in at once, and comes out as long as
-it went in, late by the look-ahead: the first of what comes out lies before the beginning and has mask 0. This module leaves
-that out, and deals with blocks of any size.
+A model that can stream sets `TimbreModel.streaming` and has `look_ahead`, `encoder_state`, `encode_block`, `decoder_state` and
+`decode_block`. Its blocks are whole numbers of latents, and each block returns as many latents or frames as it took in, delayed
+by the look-ahead, so that the first results precede the sound and have mask 0. This module removes them and accepts blocks of
+any size.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ from timbre_jax.types import Array, Features, Latent, concatenate_frames, frame_
 
 
 class StreamState(flax.struct.PyTreeNode):
-    """Where a stream is.
+    """State of a stream between two blocks.
 
     Attributes:
-      model: what the model's layers keep.
+      model: state of the layers of the model.
       pending: features that do not fill a latent yet, or None.
-      early: latents still to be left out, which lie before the beginning.
-      curves: names of the conditions [B, n] that the blocks have.
+      early: number of latents still to be removed, which precede the sound.
+      curves: names of the conditions [B, n] of the blocks.
     """
 
     model: object
@@ -51,12 +51,15 @@ class StreamState(flax.struct.PyTreeNode):
 
 @dataclasses.dataclass(frozen=True)
 class LookAhead:
-    """How much later than the sound a stream's results can come.
+    """Look-ahead of a stream: the delay of its results behind the sound.
 
     Attributes:
-      encoder, decoder: in latents. stride: frames a latent.
-      representation: samples after a frame's center that its analysis reads.
-      hop, sample_rate: samples a frame; Hz.
+      encoder: look-ahead of the encoder in latents.
+      decoder: look-ahead of the decoder in latents.
+      stride: frames per latent.
+      representation: samples after the center of a frame that its analysis reads.
+      hop: samples per frame.
+      sample_rate: samples per second.
     """
 
     encoder: int
@@ -68,7 +71,7 @@ class LookAhead:
 
     @property
     def seconds(self) -> dict[str, float]:
-        """Of each part, and their sum."""
+        """Returns the look-ahead of each part, and their sum "all", in seconds."""
         latent = self.stride * self.hop / self.sample_rate
         parts = {
             "representation": self.representation / self.sample_rate,
@@ -82,15 +85,15 @@ class LookAhead:
         return (
             f"look-ahead: encoder {self.encoder} latents ({1000 * seconds['encoder']:.0f} ms), decoder {self.decoder} latents "
             f"({1000 * seconds['decoder']:.0f} ms), analysis {self.representation} samples "
-            f"({1000 * seconds['representation']:.0f} ms); {1000 * seconds['all']:.0f} ms in all, before the way back to sound"
+            f"({1000 * seconds['representation']:.0f} ms); {1000 * seconds['all']:.0f} ms in all, without the synthesis"
         )
 
 
 def look_ahead(space: TimbreSpace) -> LookAhead:
-    """Of encoder, decoder and representation. `print` it.
+    """Returns the look-ahead of encoder, decoder and representation, which can be printed.
 
     Raises:
-      ValueError: the space cannot be a stream.
+      ValueError: the model of the space cannot stream.
     """
     _check(space)
     encoder, decoder = space.model.look_ahead
@@ -101,20 +104,32 @@ def look_ahead(space: TimbreSpace) -> LookAhead:
 
 
 def encoder_state(space: TimbreSpace, batch: int = 1) -> StreamState:
-    """Of a stream of features that has not begun.
+    """Returns the state of an encoder stream before its first block.
+
+    Args:
+      space: series space whose model can stream.
+      batch: number of sounds B that are encoded side by side.
 
     Raises:
-      ValueError: the space cannot be a stream.
+      ValueError: the model of the space cannot stream, or `batch` is below 1.
     """
     _check(space, batch)
     return StreamState(space.model.encoder_state(batch), early=space.model.look_ahead[0])
 
 
 def encode_block(space: TimbreSpace, state: StreamState, block: Features) -> tuple[StreamState, Latent]:
-    """The state after a block of features [B, n, F], and the latents [B, m, D] that are ready; m may be 0.
+    """Encodes a block of features.
+
+    Args:
+      space: space of the stream.
+      state: state before the block.
+      block: features [B, n, F] of any number of frames.
+
+    Returns:
+      The state after the block, and the latents [B, m, D] that are ready; m may be 0.
 
     Raises:
-      ValueError: blocks of another shape than the stream's.
+      ValueError: the block has another shape than the stream.
     """
     model = space.model
     _check_block(block.values, model.feature_shape[1], "features", state)
@@ -131,13 +146,13 @@ def encode_block(space: TimbreSpace, state: StreamState, block: Features) -> tup
 
 
 def finish_encoding(space: TimbreSpace, state: StreamState) -> tuple[StreamState, Latent]:
-    """The latents that the look-ahead held back, and a state as before the first block."""
+    """Returns the state of a new stream, and the latents that the look-ahead held back."""
     model, batch, outputs = space.model, _batch(state), []
     if state.pending is not None:
         filled = pad_frames(state.pending, model.stride)
         state, latent = _run(space, state.replace(pending=None), filled, "encode_block")
         outputs.append(latent)
-    # Where no frame ever came, nothing is held back.
+    # A stream without any frame holds nothing back.
     if state.early < model.look_ahead[0]:
         silence = _silence(space, batch, model.look_ahead[0] * model.stride, state.curves)
         state, latent = _run(space, state, silence, "encode_block")
@@ -146,10 +161,14 @@ def finish_encoding(space: TimbreSpace, state: StreamState) -> tuple[StreamState
 
 
 def decoder_state(space: TimbreSpace, batch: int = 1) -> StreamState:
-    """Of a stream of latents that has not begun.
+    """Returns the state of a decoder stream before its first block.
+
+    Args:
+      space: series space whose model can stream.
+      batch: number of sounds B that are decoded side by side.
 
     Raises:
-      ValueError: the space cannot be a stream.
+      ValueError: the model of the space cannot stream, or `batch` is below 1.
     """
     _check(space, batch)
     return StreamState(space.model.decoder_state(batch), early=space.model.look_ahead[1])
@@ -158,10 +177,19 @@ def decoder_state(space: TimbreSpace, batch: int = 1) -> StreamState:
 def decode_block(
     space: TimbreSpace, state: StreamState, block: Latent | Array, key: Array | None = None
 ) -> tuple[StreamState, Features]:
-    """The state after a block of latents [B, m, D], and the frames [B, n, F] that are ready; n may be 0.
+    """Decodes a block of latents.
 
     Args:
-      key: of what the decoder draws, the same for every block; None is a fixed one.
+      space: space of the stream.
+      state: state before the block.
+      block: latents [B, m, D], or their values alone.
+      key: random key of a stochastic decoder, the same for all blocks; None for a fixed key.
+
+    Returns:
+      The state after the block, and the features [B, n, F] that are ready; n may be 0.
+
+    Raises:
+      ValueError: the block has another shape than the stream.
     """
     block = space.latent(block)
     _check_block(block.values, space.latent_size, "latents", state)
@@ -169,7 +197,13 @@ def decode_block(
 
 
 def finish_decoding(space: TimbreSpace, state: StreamState, key: Array | None = None) -> tuple[StreamState, Features]:
-    """The frames that the look-ahead held back, and a state as before the first block."""
+    """Returns the state of a new stream, and the features that the look-ahead held back.
+
+    Args:
+      space: space of the stream.
+      state: state after the last block.
+      key: key of `decode_block`.
+    """
     batch, late = _batch(state), space.model.look_ahead[1]
     if not late:
         return decoder_state(space, batch), _silence(space, batch, 0)
@@ -180,40 +214,40 @@ def finish_decoding(space: TimbreSpace, state: StreamState, key: Array | None = 
 
 
 def _silence(space: TimbreSpace, batch: int, frames: int, curves: Sequence[str] = ()) -> Features:
-    """Returns features of 0 outside the mask, with conditions of 0 that change over time."""
+    """Returns features with values, mask and per-frame conditions of 0."""
     shape = (batch, frames, space.model.feature_shape[1])
     conditions = {name: jnp.zeros(shape[:2]) for name in curves}
     return Features(jnp.zeros(shape), jnp.zeros(shape[:2]), conditions, rate=space.representation.rate)
 
 
 def _run(space: TimbreSpace, state: StreamState, block, method: str, key: Array | None = None):
-    """Through the model, without what lies before the beginning."""
+    """Passes a block through the model and removes the results that precede the sound."""
     frames = space.model.stride if method == "decode_block" else 1
-    model, result = _stepped(space, state.model, block, key, method)
-    left_out = min(state.early * frames, result.values.shape[1])
-    state = state.replace(model=model, early=state.early - left_out // frames)
-    return state, slice_frames(result, left_out) if left_out else result
+    model, result = _apply(space, state.model, block, key, method)
+    removed = min(state.early * frames, result.values.shape[1])
+    state = state.replace(model=model, early=state.early - removed // frames)
+    return state, slice_frames(result, removed) if removed else result
 
 
 @partial(jax.jit, static_argnames="method")
-def _stepped(space: TimbreSpace, state, block, key, method: str):
-    drawn = {"key": key} if method == "decode_block" else {}
-    return space.model.apply(space.variables, state, block, **drawn, method=method)
+def _apply(space: TimbreSpace, state, block, key, method: str):
+    """Applies a block method of the model."""
+    key_argument = {"key": key} if method == "decode_block" else {}
+    return space.model.apply(space.variables, state, block, **key_argument, method=method)
 
 
 def _check(space: TimbreSpace, batch: int = 1) -> None:
     if not space.model.streaming:
-        raise ValueError(
-            f"a {space.kind} space of the model {type(space.model).__name__} cannot be a stream; series spaces can (FrameVAE)"
-        )
+        model = type(space.model).__name__
+        raise ValueError(f"streaming: the model {model} of this {space.kind} space cannot stream; use a space of FrameVAE")
     if batch < 1:
-        raise ValueError(f"a stream is of at least one sound at a time, not {batch}")
+        raise ValueError(f"streaming: batch must be at least 1, got {batch}")
 
 
-def _check_block(values: Array, width: int, what: str, state: StreamState) -> None:
+def _check_block(values: Array, width: int, noun: str, state: StreamState) -> None:
     batch = _batch(state)
     if values.ndim != 3 or values.shape[-1] != width or values.shape[0] != batch:
-        raise ValueError(f"a block of {what} of this stream is [{batch}, n, {width}], not {list(values.shape)}")
+        raise ValueError(f"block of {noun}: expected [{batch}, n, {width}], got {list(values.shape)}")
 
 
 def _batch(state: StreamState) -> int:

@@ -10,7 +10,7 @@ import numpy as np
 from timbre_jax.analysis.neighbors import SoundIndex, name_by_neighbors
 from timbre_jax.evaluation.runs import default_store, open_run
 from timbre_jax.files import write_text
-from timbre_jax.generation.sound_files import InputSound, expand, read_inputs, short_name, unusable, write_sound
+from timbre_jax.generation.sound_files import InputSound, expand_folders, plain_name, read_inputs, unusable_error, write_sound
 from timbre_jax.generation.static_modes import predicted_classes
 from timbre_jax.maps.library import BORROW_FROM, Library, read_library
 from timbre_jax.maps.settings import SimilarSettings
@@ -37,9 +37,9 @@ def find_similar(settings: SimilarSettings) -> dict:
     if out is not None and out.exists() and not out.is_dir():
         raise ValueError(f"--out={out}: is a file; give a folder")
     run = open_run(settings.workdir, hold=1.0)
-    inputs, errors = read_inputs(expand(settings.files), run.space)
+    inputs, errors = read_inputs(expand_folders(settings.files), run.space)
     if not inputs:
-        raise unusable(errors)
+        raise unusable_error(errors)
     library = read_library(
         run, settings.store or default_store(run), split=settings.split, number=settings.number, seed=settings.seed,
         progress=settings.progress,
@@ -89,5 +89,5 @@ def _latent_and_classes(space: TimbreSpace, entry: InputSound) -> tuple[np.ndarr
 
 def _write_sounds(folder: Path, library: Library, rows: list[int]) -> None:
     for position, (row, wave) in enumerate(zip(rows, library.waves(rows), strict=True)):
-        name = short_name(Path(str(library.ids[row]).replace("/", "_")))
+        name = plain_name(Path(str(library.ids[row]).replace("/", "_")).stem)
         write_sound(folder / f"{position:02d}_{name}.wav", wave, library.store.sample_rate)

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from timbre_jax.audio.distances import mse, ssim
-from timbre_jax.inference.batched import batches_of, decode_features, encode_features, map_batches, take
+from timbre_jax.inference.batched import decode_features, encode_features, map_batches, position_batches, take
 from timbre_jax.representations import representation_settings
 from timbre_jax.representations.base import Representation
 from timbre_jax.representations.harmonic_tracks import HarmonicTracks
@@ -128,7 +128,7 @@ def score_latents(
       target: features of the M notes in the space's representation (or on the common scale: `common_target`).
       rows: [V] int: which note each row of values belongs to; None: V = M, one each.
       common_target: target.values are on the common scale already.
-      batch_size: sounds decoded at once (None: `default_batch`); the last batch is filled up: one compilation.
+      batch_size: sounds decoded at once (None: `default_batch_size`); the last batch is filled up: one compilation.
       progress: wraps the iterable of batches, for a progress bar.
     """
     values = np.asarray(values, np.float32)
@@ -138,7 +138,7 @@ def score_latents(
     notes = jax.tree.map(np.asarray, notes)
     wanted, mask = np.asarray(target.values), np.asarray(target.mask)
     parts = []
-    for batch in batches_of(len(values), batch_size, progress):
+    for batch in position_batches(len(values), batch_size, progress):
         row = rows[batch]
         latent = dataclasses.replace(take(notes, row), values=values[batch])
         parts.append(_decode_and_score(space, latent, wanted[row], mask[row], common_target))

@@ -190,7 +190,7 @@ def _code_figures(codes: Codes) -> dict:
     counts = codes.uses.counts[0]
     drawn = {"code_histogram": code_histogram(counts)}
     for name in ("centroid", "f0"):
-        values = np.where(codes.table.described[name] > 0, codes.table.described[name], np.nan)
+        values = np.where(codes.table.means[name] > 0, codes.table.means[name], np.nan)
         if np.isfinite(values[counts > 0]).any():
             drawn[f"code_{name}"] = code_scatter(
                 codes.plane,

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from timbre_jax.generation.control.results import Controlled
+from timbre_jax.generation.control.results import ControlResult
 from timbre_jax.report.plots import (
     CLASS_COLORS,
     FAINT,
@@ -79,7 +79,7 @@ def series_figure(
 
 
 @styled
-def control_figure(results: Sequence[Controlled], name: str, titles: Sequence[str]):
+def control_figure(results: Sequence[ControlResult], name: str, titles: Sequence[str]):
     """Draws target and achieved curves of a descriptor over time, without silent frames.
 
     Args:
@@ -93,7 +93,7 @@ def control_figure(results: Sequence[Controlled], name: str, titles: Sequence[st
     for ax, result, title in zip(axes, results, titles, strict=True):
         ax.plot(result.times, result.target[name], color=SECOND, linewidth=2.2, label="target")
         ax.plot(
-            result.times, np.where(result.heard, result.achieved[name], np.nan), color=MAIN, linewidth=1.1, label="achieved"
+            result.times, np.where(result.audible, result.achieved[name], np.nan), color=MAIN, linewidth=1.1, label="achieved"
         )
         error = result.errors()[name]
         ax.set_title(f"{title}: r = {error['correlation']:.2f}", fontsize=9)

@@ -127,12 +127,12 @@ def axis_correlation_tables(analysis: SeriesAnalysis) -> list[Table]:
 
 def code_table(codes: Codes) -> Table:
     """Returns frequency, descriptors and position of every code."""
-    described = codes.table.described
+    means = codes.table.means
     names = [" ".join(map(str, np.atleast_1d(code).tolist())) for code in codes.table.codes]
     counts = codes.uses.counts[0].astype(int).tolist()
-    lines = (names, counts, *(x.tolist() for x in described.values()), *codes.plane.T.tolist())
+    lines = (names, counts, *(x.tolist() for x in means.values()), *codes.plane.T.tolist())
     caption = "Frequency of each code in the analyzed sounds, and descriptors of the code decoded alone (0 if undefined)."
-    return Table("code_table", ("code", "uses", *described, "x", "y"), tuple(zip(*lines, strict=True)), caption)
+    return Table("code_table", ("code", "uses", *means, "x", "y"), tuple(zip(*lines, strict=True)), caption)
 
 
 def paper_statements(analysis: StaticAnalysis) -> Table | None:

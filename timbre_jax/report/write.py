@@ -52,9 +52,9 @@ def write_report(
 def _write_sounds(folder: Path, examples: Examples) -> None:
     """Writes NUMBER_TITLE_LABEL.wav and sweep_TITLE_STEP.wav; brackets in titles are dropped."""
     for number, (title, waves) in enumerate(examples.sounds):
-        name = plain_name(title.split(" (")[0], most=80)
+        name = plain_name(title.split(" (")[0], max_bytes=80)
         for label, wave in waves.items():
-            write_wave(folder / f"{number:02d}_{name}_{plain_name(label, most=80)}.wav", wave, examples.sample_rate)
+            write_wave(folder / f"{number:02d}_{name}_{plain_name(label, max_bytes=80)}.wav", wave, examples.sample_rate)
     for title, waves in examples.sweeps:
         for position, wave in enumerate(waves.values()):
-            write_wave(folder / f"sweep_{plain_name(title, most=80)}_{position}.wav", wave, examples.sample_rate)
+            write_wave(folder / f"sweep_{plain_name(title, max_bytes=80)}_{position}.wav", wave, examples.sample_rate)

@@ -19,7 +19,7 @@ def test_curves_are_within_the_range_and_do_not_depend_on_their_number():
         assert curve.values.min() * 1.001 >= 500 * 10**0.1
         assert curve.values.max() <= 5000 / 10**0.1 * 1.001
         assert curve.values.max() >= 1.45 * curve.values.min()
-    assert len({curve.made_of.split()[0] for curve in many}) == 3
+    assert len({curve.origin.split()[0] for curve in many}) == 3
     with pytest.raises(ValueError, match="no range for a curve"):
         draw_curves("centroid", (500.0, 500.0), number=2, seconds=1.0, seed=0)
 

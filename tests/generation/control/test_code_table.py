@@ -1,4 +1,4 @@
-"""The code table of a space whose codes are known bands of noise."""
+"""Tests of the code table on a space whose codes are known bands of noise."""
 
 import dataclasses
 
@@ -21,34 +21,34 @@ def table():
     return measured_table()
 
 
-def test_every_code_is_described_by_its_band(table):
-    np.testing.assert_allclose(table.described["centroid"], frequency(table.codes), rtol=0.06)
-    assert 0 < np.median(table.spread["centroid"] / table.described["centroid"]) < 0.1
+def test_the_centroid_of_every_code_is_that_of_its_band(table):
+    np.testing.assert_allclose(table.means["centroid"], frequency(table.codes), rtol=0.06)
+    assert 0 < np.median(table.spread["centroid"] / table.means["centroid"]) < 0.1
     low, high = table.reach("centroid")
     assert low == pytest.approx(500, rel=0.06)
     assert high == pytest.approx(5000, rel=0.06)
 
 
-def test_codes_are_ordered_and_listed_by_their_descriptors(table):
+def test_codes_are_ordered_and_listed_by_descriptor(table):
     np.testing.assert_array_equal(table.order("centroid"), np.argsort(frequency(table.codes)))
-    assert table.table().column("centroid") == table.described["centroid"].tolist()
-    with pytest.raises(ValueError, match="not described by 'f0'"):
+    assert table.table().column("centroid") == table.means["centroid"].tolist()
+    with pytest.raises(ValueError, match="'f0' was not measured"):
         table.order("f0")
 
 
-def test_codes_that_are_not_used_are_passed_over(table):
+def test_unused_codes_are_ignored(table):
     used = dataclasses.replace(table, uses=np.isin(table.codes, [3, 5]).astype(float))
     assert set(used.order("centroid")) == {3, 5}
-    assert used.reach("centroid") == tuple(sorted(table.described["centroid"][[3, 5]]))
+    assert used.reach("centroid") == tuple(sorted(table.means["centroid"][[3, 5]]))
 
 
-def test_the_traversal_rises(space, table):
+def test_a_traversal_rises_in_the_descriptor(space, table):
     latent = tables.traversal(space, table, "centroid", seconds=2.0)
-    found, _ = measure(space, np.asarray(space.render(latent)), ("centroid",), latent.values.shape[1])
-    steps = np.log2(found["centroid"][0])
+    values, _ = measure(space, np.asarray(space.render(latent)), ("centroid",), latent.values.shape[1])
+    steps = np.log2(values["centroid"][0])
     assert np.corrcoef(steps, np.arange(len(steps)))[0, 1] > 0.99
 
 
-def test_a_space_without_codes_says_so():
+def test_a_continuous_space_has_no_code_table():
     with pytest.raises(ValueError, match="needs a space of codes, got one of continuous latents"):
         tables.code_table(linear_space())

@@ -1,4 +1,4 @@
-"""The mode "control": curves from words, files and voices, and the errors of each."""
+"""Tests of the mode "control" with curves from texts, files and sounds."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import soundfile
 from tests.helpers.codes import code_space
 from tests.helpers.series import FRAMES, tilted_space
 from tests.helpers.sounds import noise
-from timbre_jax.generation.control_modes import control, middle, parse_curve, parse_range
+from timbre_jax.generation.control_modes import control, middle_of_range, parse_curve, parse_range
 from timbre_jax.generation.generate import generate
 from timbre_jax.generation.settings import Control
 from timbre_jax.generation.sound_files import InputSound
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.xdist_group("small_analysis")
 
 @pytest.fixture(scope="module")
 def voice(tmp_path_factory):
-    """A stereo sound at 96 kHz that gets brighter: 0.6 s of noise, low at first."""
+    """Returns 0.6 s of stereo noise at 96 kHz that becomes brighter."""
     path = tmp_path_factory.mktemp("voice") / "voice.wav"
     wave = noise(length=57600)
     dull = np.convolve(wave, np.ones(24) / 24, "same")
@@ -37,48 +37,48 @@ def rows_of(path):
         return list(csv.DictReader(file))
 
 
-def test_words_of_the_command_line():
+def test_texts_of_curves_and_ranges_are_parsed():
     assert parse_range("800-2500") == (800.0, 2500.0)
     assert parse_range("-40--10") == (-40.0, -10.0)
     assert parse_curve("sine:0.5") == ("sine", 0.5)
     assert parse_curve("line") == ("line", 0.0)
-    assert middle((100.0, 10000.0), 0.5) == pytest.approx((316.2278, 3162.278))
-    assert middle((-60.0, -20.0), 0.5) == pytest.approx((-50.0, -30.0))
+    assert middle_of_range((100.0, 10000.0), 0.5) == pytest.approx((316.2278, 3162.278))
+    assert middle_of_range((-60.0, -20.0), 0.5) == pytest.approx((-50.0, -30.0))
     for text in ("800", "2500-800", "a-b", "5-", "nan-3"):
-        with pytest.raises(ValueError, match=f"--between={text}: two numbers"):
+        with pytest.raises(ValueError, match=f"--between={text}: expected LOW-HIGH"):
             parse_range(text)
     for text in ("cosine:1", "sine:fast", "sine:-1", ":2"):
         with pytest.raises(ValueError, match="--curve="):
             parse_curve(text)
-    with pytest.raises(ValueError, match="one of them, not --curve and --like"):
+    with pytest.raises(ValueError, match="got --curve and --like"):
         Control(curve=("sine:1",), like="a.wav")
-    with pytest.raises(ValueError, match="one of them, not none"):
+    with pytest.raises(ValueError, match="got none"):
         Control()
-    with pytest.raises(ValueError, match="one for each of centroid, rolloff is needed"):
+    with pytest.raises(ValueError, match=r"one for each descriptor \(centroid, rolloff\)"):
         Control(descriptor=("centroid", "rolloff"), curve=("sine:1",))
 
 
-def test_a_continuous_space_follows_and_says_so(capsys):
+def test_a_continuous_space_follows_a_curve_and_prints_its_errors(capsys):
     space = tilted_space()
-    (made,) = control(space, [], Control(curve=("sine:4",), seconds=FRAMES * 128 / 16000), rounds=2)
-    said = capsys.readouterr().out
-    assert "centroid: reachable " in said
-    assert "median error on the sound" in said
-    assert made.name == "control_000_mean_centroid_sine_4.wav"
-    assert made.made_from["start"] == "mean of the training set"
-    found = made.details["control"]["centroid"]
-    low, high = found["reach"]
+    (sound,) = control(space, [], Control(curve=("sine:4",), seconds=FRAMES * 128 / 16000), rounds=2)
+    output = capsys.readouterr().out
+    assert "centroid: reachable " in output
+    assert "median error of the sound" in output
+    assert sound.name == "control_000_mean_centroid_sine_4.wav"
+    assert sound.made_from["start"] == "mean of the training set"
+    measured = sound.details["control"]["centroid"]
+    low, high = measured["reach"]
     assert 300 < low < high < 8000
-    table = made.tables[made.details["curves"]]
-    np.testing.assert_allclose(table.column("centroid_target"), found["target"])
-    np.testing.assert_allclose(table.column("centroid_achieved"), found["achieved"])
+    table = sound.tables[sound.details["curves"]]
+    np.testing.assert_allclose(table.column("centroid_target"), measured["target"])
+    np.testing.assert_allclose(table.column("centroid_achieved"), measured["achieved"])
     assert len(table.rows) == FRAMES
-    assert len(made.wave) == FRAMES * 128
-    assert made.latent.values.shape == (1, FRAMES // 2, 2)
-    off = np.abs(np.array(found["achieved"]) / np.array(found["target"]) - 1)
-    assert found["median_error"] == pytest.approx(np.median(off))
-    assert found["median_error"] < 0.1
-    assert found["correlation"] > 0.95
+    assert len(sound.wave) == FRAMES * 128
+    assert sound.latent.values.shape == (1, FRAMES // 2, 2)
+    off = np.abs(np.array(measured["achieved"]) / np.array(measured["target"]) - 1)
+    assert measured["median_error"] == pytest.approx(np.median(off))
+    assert measured["median_error"] < 0.1
+    assert measured["correlation"] > 0.95
 
 
 @pytest.mark.slow
@@ -86,7 +86,7 @@ def test_a_discrete_space_follows_a_voice_from_a_start(discrete_run, voice, tmp_
     manifest = generate(discrete_run, tmp_path, Control(like=str(voice), files=[voice]))
     (sound,) = manifest["sounds"]
     target = np.array(sound["control"]["centroid"]["target"])
-    assert target[-5:].mean() > target[3:8].mean()  # the voice gets brighter
+    assert target[-5:].mean() > target[3:8].mean()  # the voice becomes brighter
     assert sound["made_from"]["start"] == str(voice)
     codes = rows_of(tmp_path / "codes.csv")
     assert len(codes) == 16
@@ -97,22 +97,22 @@ def test_a_discrete_space_follows_a_voice_from_a_start(discrete_run, voice, tmp_
 
 
 @pytest.mark.slow
-def test_a_curve_of_a_file_that_is_shorter_and_out_of_reach(discrete_run, voice, tmp_path):
+def test_a_short_curve_outside_the_range_is_held_and_clipped(discrete_run, voice, tmp_path):
     path = tmp_path / "curve.csv"
     path.write_text("time,value\n0,10\n0.2,7000\n")
     manifest = generate(discrete_run, tmp_path / "out", Control(curve_file=[path], files=[voice]))
     remarks = " ".join(manifest["sounds"][0]["remarks"])
     assert "the curve ends at 0.20 s and the sound at 0.61 s: its last value is held" in remarks
-    assert "lies outside what this space reaches" in remarks
+    assert "are outside the range of this space" in remarks
 
 
-def test_silence_and_a_sound_of_one_sample_do_not_stop_the_others(tmp_path):
-    """In a continuous space a silent start has nothing to control; in a discrete one it stays silent, and says so."""
+def test_silent_and_very_short_starts_do_not_stop_the_others(tmp_path):
+    # A silent start is an error in a continuous space; in a discrete space the sound stays silent, with a remark.
     space, bands = tilted_space(), code_space()
     silent = space.replace(variables={"params": {"mean": jnp.zeros(48), "basis": jnp.zeros((2, 48))}})
     start, settings = InputSound(tmp_path / "a.wav", np.zeros(256, np.float32), 256), Control(curve=("constant",))
     (first, _) = control(silent, [start, start], settings, rounds=1)
-    assert first.error == "the start is silent: there is nothing to control; give another sound, or none"
+    assert first.error == "the start is silent: there is nothing to control; use another sound, or none"
     with pytest.raises(ValueError, match="the start is silent"):
         list(control(silent, [start], settings, rounds=1))
     one = InputSound(tmp_path / "b.wav", np.full(1, 0.5, np.float32), 1)
@@ -125,7 +125,7 @@ def test_silence_and_a_sound_of_one_sample_do_not_stop_the_others(tmp_path):
     assert quiet.details["control"]["centroid"]["median_error"] is None
 
 
-def test_bad_input_is_one_line(continuous_run, discrete_run, mean_run, voice, tmp_path):
+def test_wrong_input_is_refused_with_one_line(continuous_run, discrete_run, mean_run, voice, tmp_path):
     nan = tmp_path / "nan.csv"
     nan.write_text("0,500\n1,nan\n")
     silent = tmp_path / "silent.wav"
@@ -133,15 +133,15 @@ def test_bad_input_is_one_line(continuous_run, discrete_run, mean_run, voice, tm
     cases = [
         (continuous_run, {"curve_file": [nan]}, "nan.csv, line 2: the value is nan"),
         (discrete_run, {"curve_file": [nan]}, "nan.csv, line 2: the value is nan"),
-        (discrete_run, {"like": str(silent)}, "silent.wav: the sound has no frame with a centroid: it is silent"),
+        (discrete_run, {"like": str(silent)}, "silent.wav: no frame of the sound has a centroid: it is silent"),
         (discrete_run, {"like": str(tmp_path / "none.wav")}, "none.wav: not a readable sound file"),
         (mean_run, {"curve": ["sine:1"]}, "is a static space (one latent a sound); --mode=control needs a series one"),
-        (continuous_run, {"descriptor": ["f0"], "curve": ["sine:1"]}, "f0 cannot be searched for through the decoder"),
-        (discrete_run, {"descriptor": ["loudness"], "curve": ["sine:1"]}, "codes are not described by 'loudness'"),
+        (continuous_run, {"descriptor": ["f0"], "curve": ["sine:1"]}, "f0: cannot be searched through the decoder"),
+        (discrete_run, {"descriptor": ["loudness"], "curve": ["sine:1"]}, "got 'loudness'"),
         (continuous_run, {"descriptor": ["pitch"], "curve": ["sine:1"]}, "no descriptor 'pitch'; there are centroid"),
     ]
-    for run, options, says in cases:
+    for run, options, message in cases:
         with pytest.raises(ValueError) as caught:
             generate(run, tmp_path / "out", Control(**options))
-        assert says in str(caught.value)
+        assert message in str(caught.value)
         assert "\n" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""Discrete control: the series of codes whose descriptors follow curves, measured on the sound and corrected."""
+"""Descriptor control in discrete spaces: codes whose sound follows target curves."""
 
 from __future__ import annotations
 
@@ -9,16 +9,25 @@ from typing import NamedTuple
 import numpy as np
 
 from timbre_jax.generation.control.code_table import CodeTable, codes_as_latent
-from timbre_jax.generation.control.curves import Curve, from_error_scale, smoothed, to_error_scale
-from timbre_jax.generation.control.results import Controlled, measure, targets_of, tolerance
+from timbre_jax.generation.control.curves import Curve, from_error_scale, smooth_curve, to_error_scale
+from timbre_jax.generation.control.results import ControlResult, measure, sample_targets, tolerance
 from timbre_jax.space import TimbreSpace
 from timbre_jax.types import Array, Latent
 
 CANDIDATES = 24
-"""Codes that are considered for each frame: the nearest to the target."""
+"""Number of codes that are considered for each frame, the nearest ones to the target."""
+NEARNESS = 0.1
+"""Default weight of the distance from the codes of the start."""
 DEFAULT_GAIN_DB = -20.0
-TRIED, APART, REACH = 15, 12, 5
-"""A sweep: codes that are tried at each frame, frames between those that try at once, and frames about each that are heard."""
+"""Gain of a start without a gain condition."""
+ALTERNATIVES = 15
+"""Number of other codes that a sweep tries for each latent."""
+SWEEP_SPACING = 12
+"""Distance in latents between the latents that a sweep changes at the same time."""
+SWEEP_REACH = 5
+"""Number of latents on each side of a changed one in which a sweep compares the errors."""
+LARGEST_ERROR = 20.0
+"""Errors of a frame, in tolerances, are clipped to this value."""
 
 
 def codes_for_curve(
@@ -27,39 +36,46 @@ def codes_for_curve(
     *,
     smoothness: float = 0.1,
     near: np.ndarray | None = None,
-    nearness: float = 0.1,
+    nearness: float = NEARNESS,
 ) -> np.ndarray:
-    """Positions in a table of the codes that follow target curves, [M].
+    """Chooses codes that follow target curves.
 
-    The path of least cost (Viterbi) through the `CANDIDATES` codes nearest to the target of each frame. A frame costs the
-    squared distance to its targets in units of `control.tolerance`, `smoothness` times the squared distance between
-    successive vectors and `nearness` times that to `near`, in units of the mean squared distance of two codes.
-    With smoothness 0 and without `near` these are the nearest codes, as in Bitton, Esling & Harada 2020.
+    They are the path of least cost (Viterbi) through the `CANDIDATES` nearest codes of each frame. The cost of a frame is the
+    squared distance to its targets in units of `tolerance`, plus `smoothness` times the squared distance of successive vectors
+    and `nearness` times that to `near`, both in units of the mean squared distance of two codes. With smoothness 0 and without
+    `near`, the codes are the nearest ones, as in Bitton, Esling & Harada 2020.
 
     Args:
-      targets: by descriptor, [M].
-      near: [M, D], vectors of a sound that the codes shall stay near to; None: no such thing.
+      table: codes with their descriptors.
+      targets: target curves [M] by descriptor.
+      smoothness: weight of the distance of successive vectors.
+      near: vectors [M, D] of a sound to stay near to; None for none.
+      nearness: weight of the distance to `near`.
 
-    Raises ValueError where no code has the descriptors.
+    Returns:
+      Positions [M] in the table.
+
+    Raises:
+      ValueError: no code has all of the descriptors.
     """
     usable = table.usable(*targets)
     if not len(usable):
         raise ValueError(f"no code of this space has a {' and a '.join(targets)}")
     cost = np.zeros(())
     for name, target in targets.items():
-        own = to_error_scale(name, table.described[name][usable])
-        cost = cost + np.square((to_error_scale(name, target)[:, None] - own[None]) / tolerance(name))
+        values = to_error_scale(name, table.means[name][usable])
+        cost = cost + np.square((to_error_scale(name, target)[:, None] - values[None]) / tolerance(name))
     vectors = table.values[usable].astype(np.float64)
     unit = max(2.0 * float(np.var(vectors, axis=0).sum()), 1e-12)
     if near is not None:
-        cost = cost + nearness * _squares(near.astype(np.float64), vectors) / unit
+        cost = cost + nearness * _squared_distances(near.astype(np.float64), vectors) / unit
     count = min(CANDIDATES, len(usable))
     chosen = np.argpartition(cost, count - 1, axis=1)[:, :count]
     local = np.take_along_axis(cost, chosen, axis=1)
     back = np.zeros(chosen.shape, np.int64)
     total = local[0]
     for m in range(1, len(chosen)):
-        step = smoothness * _squares(vectors[chosen[m - 1]], vectors[chosen[m]]) / unit
+        step = smoothness * _squared_distances(vectors[chosen[m - 1]], vectors[chosen[m]]) / unit
         through = total[:, None] + step
         back[m] = np.argmin(through, axis=0)
         total = through[back[m], np.arange(count)] + local[m]
@@ -70,19 +86,9 @@ def codes_for_curve(
     return usable[chosen[np.arange(len(chosen)), path]]
 
 
-def _squares(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Squared distances of [M, D] and [C, D], [M, C]."""
+def _squared_distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Returns the squared distances [M, C] of vectors [M, D] and [C, D]."""
     return np.maximum(np.square(a).sum(1)[:, None] + np.square(b).sum(1)[None] - 2.0 * (a @ b.T), 0.0)
-
-
-class _Measured(NamedTuple):
-    """V sounds: series, waves [V, T], achieved curves and audible frames [V, N], errors [V, N] in tolerances, at most 20."""
-
-    latent: Latent
-    waves: np.ndarray
-    achieved: dict[str, np.ndarray]
-    heard: np.ndarray
-    errors: np.ndarray
 
 
 def control_codes(
@@ -91,107 +97,124 @@ def control_codes(
     curves: Sequence[Curve],
     start: Latent,
     *,
-    near: bool = True,
     smoothness: float = 0.1,
-    nearness: float = 0.1,
+    nearness: float = NEARNESS,
     rounds: int = 6,
     sweeps: int = 1,
     key: Array | None = None,
-) -> Controlled:
-    """A sound whose descriptors follow curves, of codes chosen from a table.
+) -> ControlResult:
+    """Makes a sound from codes whose descriptors follow target curves.
 
-    Codes in a row sound otherwise than each alone, so the choice is corrected on the sound, in two ways. Rounds: codes are
-    chosen for the targets and decoded, the sound is measured, and the targets are moved by what it was off (averaged over
-    neighboring frames); the best round is kept. Sweeps: at frames far apart from each other, other codes are tried out side by
-    side and heard, and at each frame the one stays with which the sound about it comes nearest to the targets.
+    A series of codes sounds different from each code alone, so the choice is corrected on the decoded sound in two ways.
+    Rounds choose codes for the targets, decode and measure them, and move the targets by the measured errors, averaged over
+    neighboring frames; the best round is kept. Sweeps then try other codes at latents that are far apart, all at once, and
+    keep at each latent the code with the smallest errors around it.
 
     Args:
-      curves: one for each descriptor.
-      start: a series [1, M, D] whose length and gain are kept.
-      near: keep codes near to those of the start.
-      rounds: 1 takes the codes without correction. sweeps: over all frames; 0 tries nothing out.
-      key: of the decoder's noise.
+      space: discrete series space.
+      table: codes of the space with their descriptors.
+      curves: one curve for each descriptor.
+      start: series [1, M, D] whose length and gain are kept.
+      smoothness: weight of the distance of successive vectors.
+      nearness: weight of the distance from the vectors of the start; 0 ignores them.
+      rounds: number of rounds; 1 uses the codes without correction.
+      sweeps: number of sweeps over all latents, if there are several rounds.
+      key: random key of the decoder; None for a fixed key.
 
-    Raises ValueError for a space without codes, curves that have none, or a start that is no single series.
+    Raises:
+      ValueError: the space has no codes, no code has a descriptor, the curves are not one for each descriptor, or the start is
+        not a single series.
     """
     space.check_kind("series", discrete=True)
     if start.values.ndim != 3 or start.values.shape[0] != 1:
-        raise ValueError(f"the start is one series [1, M, D], not {start.values.shape}")
+        raise ValueError(f"start: expected one series [1, M, D], got {start.values.shape}")
     stride, count = space.model.stride, start.values.shape[1]
     reach = {curve.descriptor: table.reach(curve.descriptor) for curve in curves}
-    target, remarks = targets_of(space, curves, count * stride, reach)
-    close = np.asarray(start.values[0]) if near else None
+    target, remarks = sample_targets(space, curves, count * stride, reach)
+    near = np.asarray(start.values[0]) if nearness else None
     gain = np.broadcast_to(np.asarray(start.conditions.get("gain_db", DEFAULT_GAIN_DB)), start.values.shape[:2])[0]
     decode = functools.partial(_decode_and_measure, space, table, target, gain, key)
-    wanted = {name: to_error_scale(name, curve) for name, curve in target.items()}
+    aims = {name: to_error_scale(name, curve) for name, curve in target.items()}
     best, chosen = np.inf, np.zeros(0, np.int64)
-    for turn in range(max(1, rounds)):
-        asked = {name: from_error_scale(name, curve).reshape(count, stride).mean(1) for name, curve in wanted.items()}
-        tried = codes_for_curve(table, asked, smoothness=smoothness, near=close, nearness=nearness)
-        sound = decode(tried[None])
+    for number in range(max(1, rounds)):
+        latent_aims = {name: from_error_scale(name, aim).reshape(count, stride).mean(1) for name, aim in aims.items()}
+        candidate = codes_for_curve(table, latent_aims, smoothness=smoothness, near=near, nearness=nearness)
+        sound = decode(candidate[None])
         error = float(sound.errors[0].mean())
-        if not turn or error < best:
-            best, chosen = error, tried
+        if not number or error < best:
+            best, chosen = error, candidate
         for name in target:
-            off = to_error_scale(name, sound.achieved[name][0]) - to_error_scale(name, target[name])
-            off = np.where(sound.heard[0], off, 0.0)
-            limit = to_error_scale(name, np.array(reach[name]))
-            wanted[name] = np.clip(wanted[name] - 0.7 * smoothed(off, 3), *limit)
+            bias = to_error_scale(name, sound.achieved[name][0]) - to_error_scale(name, target[name])
+            bias = np.where(sound.audible[0], bias, 0.0)
+            limits = to_error_scale(name, np.array(reach[name]))
+            aims[name] = np.clip(aims[name] - 0.7 * smooth_curve(bias, 3), *limits)
     for sweep in range(sweeps if rounds > 1 else 0):
-        chosen = _tried_out(decode, table, target, chosen, stride, seed=sweep)
+        chosen = _sweep(decode, table, target, chosen, stride, seed=sweep)
     sound = decode(chosen[None])
-    achieved, heard = {name: values[0] for name, values in sound.achieved.items()}, sound.heard[0]
-    if not heard.any():
+    achieved, audible = {name: values[0] for name, values in sound.achieved.items()}, sound.audible[0]
+    if not audible.any():
         remarks.append("the sound is silent: nothing can be measured")
     times = np.arange(count * stride) / float(space.representation.rate)
-    return Controlled(sound.latent, sound.waves[0], space.sample_rate, times, target, achieved, heard, reach, tuple(remarks))
+    return ControlResult(
+        sound.latent, sound.waves[0], space.sample_rate, times, target, achieved, audible, reach, tuple(remarks)
+    )
+
+
+class _Measured(NamedTuple):
+    """Waves [V, T] of V series; curves, audibility and errors in tolerances [V, N]."""
+
+    latent: Latent
+    waves: np.ndarray
+    achieved: dict[str, np.ndarray]
+    audible: np.ndarray
+    errors: np.ndarray
 
 
 def _decode_and_measure(
     space: TimbreSpace, table: CodeTable, target: Mapping[str, np.ndarray], gain: np.ndarray, key: Array | None,
     chosen: np.ndarray,
 ) -> _Measured:  # fmt: skip
-    """Decodes positions of a table [V, M] as sounds of one level curve and measures them against targets."""
+    """Decodes positions [V, M] of a table with one gain curve, and measures the sounds."""
     latent = codes_as_latent(space, table.codes[chosen], gain_db=gain[None])
     waves = np.asarray(space.render(latent, key))
-    achieved, heard = measure(space, waves, list(target), len(next(iter(target.values()))))
+    achieved, audible = measure(space, waves, list(target), len(next(iter(target.values()))))
     errors = sum(
         np.abs(to_error_scale(name, achieved[name]) - to_error_scale(name, curve)) / tolerance(name)
         for name, curve in target.items()
     )
-    return _Measured(latent, waves, achieved, heard, np.minimum(np.where(heard, errors, 0.0), 20.0))
+    return _Measured(latent, waves, achieved, audible, np.minimum(np.where(audible, errors, 0.0), LARGEST_ERROR))
 
 
-def _tried_out(
+def _sweep(
     decode: Callable[[np.ndarray], _Measured], table: CodeTable, target: Mapping[str, np.ndarray], chosen: np.ndarray,
     stride: int, *, seed: int,
 ) -> np.ndarray:  # fmt: skip
-    """A sweep: positions [M] after every frame has tried `TRIED` other codes; never worse on the whole than before."""
+    """Returns positions [M] with no larger mean error, after trying other codes."""
     generator = np.random.default_rng(seed)
     count = len(chosen)
     usable = table.usable(*target)
-    own = {name: to_error_scale(name, table.described[name][usable]) for name in target}
+    values = {name: to_error_scale(name, table.means[name][usable]) for name in target}
     errors = decode(chosen[None]).errors[0]
-    for offset in generator.permutation(min(APART, count)).tolist():
-        places = np.arange(offset, count, APART)
-        variants = np.repeat(chosen[None], TRIED + 1, axis=0)
+    for offset in generator.permutation(min(SWEEP_SPACING, count)).tolist():
+        places = np.arange(offset, count, SWEEP_SPACING)
+        variants = np.repeat(chosen[None], ALTERNATIVES + 1, axis=0)
         for m in places:
             frames = slice(m * stride, (m + 1) * stride)
-            # Around what the code there says now, moved by what the sound is off: half near it, half wider.
-            width = np.where(np.arange(TRIED) % 2, 0.08, 0.25)
+            # Aims are drawn around the middle between the present code and the target, half of them near it, half wider.
+            width = np.where(np.arange(ALTERNATIVES) % 2, 0.08, 0.25)
             cost = 0.0
             for name, curve in target.items():
-                here = to_error_scale(name, table.described[name][chosen[m]])
-                aim = 0.5 * (here + to_error_scale(name, curve[frames]).mean())
-                drawn = aim + generator.standard_normal(TRIED) * width * np.ptp(own[name])
-                cost = cost + np.abs(own[name][None] - drawn[:, None]) / tolerance(name)
+                present = to_error_scale(name, table.means[name][chosen[m]])
+                center = 0.5 * (present + to_error_scale(name, curve[frames]).mean())
+                drawn = center + generator.standard_normal(ALTERNATIVES) * width * np.ptp(values[name])
+                cost = cost + np.abs(values[name][None] - drawn[:, None]) / tolerance(name)
             variants[1:, m] = usable[np.argmin(cost, axis=1)]
-        found = decode(variants).errors
+        variant_errors = decode(variants).errors
         moved = chosen.copy()
         for m in places:
-            about = slice(max(0, (m - REACH) * stride), (m + REACH + 1) * stride)
-            moved[m] = variants[int(np.argmin(found[:, about].sum(axis=1))), m]
-        after = decode(moved[None]).errors[0]
-        if after.mean() < errors.mean():
-            chosen, errors = moved, after
+            around = slice(max(0, (m - SWEEP_REACH) * stride), (m + SWEEP_REACH + 1) * stride)
+            moved[m] = variants[int(np.argmin(variant_errors[:, around].sum(axis=1))), m]
+        moved_errors = decode(moved[None]).errors[0]
+        if moved_errors.mean() < errors.mean():
+            chosen, errors = moved, moved_errors
     return chosen
