@@ -29,9 +29,13 @@ def test_percentiles_are_a_column_of_their_own_and_hidden_columns_are_left_out()
     assert shown.rows == [["1", "2 to 3"]]
 
 
+def test_empty_columns_are_left_out():
+    assert page_table(Table("t", ("a", "error"), ((1, None), (2, float("nan"))))).headers == ["a"]
+
+
 def test_more_than_seven_columns_are_an_error():
     with pytest.raises(ValueError, match="table 't': must have at most 7"):
-        page_table(Table("t", tuple("abcdefgh"), ()))
+        page_table(Table("t", tuple("abcdefgh"), (tuple(range(8)),)))
 
 
 @pytest.mark.parametrize(

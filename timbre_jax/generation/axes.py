@@ -83,7 +83,7 @@ class Axes:
             strict=True,
         )
         columns = ("axis", "share", "sum_of_shares", "std", "low", "high")
-        caption = "Playable axes: share of the variance of the latents, and 1st and 99th percentile along each axis."
+        caption = "Latent axes: share of the variance of the latents, and 1st and 99th percentile along each axis."
         return Table("axes", columns, tuple(rows), caption)
 
 

@@ -148,15 +148,15 @@ def _explanation_figures(e: Explanations) -> dict:
 
 def _series_figures(analysis: SeriesAnalysis, examples: Examples) -> dict:
     s, e = analysis.statistics, analysis.explanations
-    plural = {"latent": "Latents", "axis": "Latent axes"}[analysis.moving]
+    title, xlabel = {"latent": ("Latents", "latent"), "axis": ("Latent axes", "latent axis")}[analysis.moving]
     movement = (
         ("Variance within sounds", np.nan_to_num(s.within)),
         ("Memory (s)", np.nan_to_num(s.memory)),
         ("Speed (deviations/s)", s.speed),
     )
     drawn = {
-        "distribution": plots.distribution(analysis.box, title=f"{plural}, all frames"),
-        "movement": plots.bars([(title, values, None, None) for title, values in movement]),
+        "distribution": plots.distribution(analysis.box, title=f"{title}, all frames", xlabel=xlabel),
+        "movement": plots.bars([(name, values, None, None) for name, values in movement], xlabel=xlabel),
     }
     if (c := analysis.correlations.get("spearman")) is not None:
         axes = [f"{d} ({100 * analysis.axes.share[d]:.0f} %)" for d in range(len(c.value))]

@@ -15,7 +15,6 @@ HEADERS = {
     "ssim": "SSIM",
     "std": "standard deviation",
     "distance_db": "distance (dB)",
-    "disabled_at": "disabled latents at",
     "enabled": "enabled latents",
     "percent": "change (% of the value)",
     "deviation": "change (standard deviations)",
@@ -24,6 +23,11 @@ HEADERS = {
     "quartile": "quartiles",
     "whisker": "whiskers",
     "range": "1st to 99th percentile",
+    "with": "property",
+    "spearman": "Spearman correlation",
+    "pearson": "Pearson correlation",
+    "per_unit": "per unit of the latent",
+    "per_deviation": "per standard deviation",
     "chance": "chance level",
     "within": "variance within sounds (share)",
     "memory_seconds": "memory (s)",
@@ -37,7 +41,9 @@ HEADERS = {
     "rolloff": "rolloff (Hz)",
     "f0": "f0 (Hz)",
 }
-HIDDEN = {"series": ("lag_one",), "code_table": ("x", "y")}
+HIDDEN = {
+    "series": ("lag_one",), "code_table": ("x", "y"), "ablation_mean": ("disabled_at",), "ablation_zero": ("disabled_at",),
+}  # fmt: skip
 """Columns by table that are only in the CSV file."""
 PERCENTILES = ("series", "axes")
 """Tables whose columns `low` and `high` are percentiles; in other tables they bound the preceding column."""
@@ -66,15 +72,16 @@ def page_table(table: Table) -> PageTable:
     """Formats a table for a page.
 
     Columns `X_low` and `X_high` are merged into the cell of `X`: "0.93 (0.91 to 0.95)". Without a column `X` they share a cell:
-    "0.91 to 0.95".
+    "0.91 to 0.95". Empty columns are left out.
 
     Raises:
       ValueError: the table has more than seven columns.
     """
     bounds, shown = _intervals(table), []
     ends = {end for pair in bounds.values() for end in pair}
+    hidden = {*HIDDEN.get(table.name, ()), *(column for column in table.columns if not any(map(_known, table.column(column))))}
     for column in table.columns:
-        if column in bounds or (column not in ends and column not in HIDDEN.get(table.name, ())):
+        if column in bounds or column not in ends | hidden:
             shown.append(column)
         else:  # a lower bound without a column of its value
             shown += [name for name, (low, _) in bounds.items() if low == column and name not in table.columns]
@@ -91,7 +98,7 @@ def page_table(table: Table) -> PageTable:
 
 def number_text(value: Any) -> str:
     """Returns a cell as text: three significant digits, and a dash for missing values."""
-    if value is None or value == "" or (isinstance(value, float) and math.isnan(value)):
+    if not _known(value):
         return "–"
     if not isinstance(value, float):
         return f"{value:,}" if isinstance(value, int) else str(value)
@@ -105,6 +112,10 @@ def number_text(value: Any) -> str:
 def interval_text(low: float, high: float) -> str:
     """Returns an interval as text, "0.91 to 0.95", or "" if an end is not finite."""
     return f"{number_text(low)} to {number_text(high)}" if math.isfinite(low) and math.isfinite(high) else ""
+
+
+def _known(value: Any) -> bool:
+    return not (value is None or value == "" or (isinstance(value, float) and math.isnan(value)))
 
 
 def _intervals(table: Table) -> dict[str, tuple[str, str]]:

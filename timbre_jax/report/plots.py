@@ -106,7 +106,7 @@ def save_png(figure, path: str | os.PathLike, *, dpi: int = 110) -> bytes:
 
 
 @styled
-def distribution(box, *, title: str = "Distribution of the latents"):
+def distribution(box, *, title: str = "Distribution of the latents", xlabel: str = "latent"):
     """Draws a `statistics.BoxPlot`."""
     size = len(box.median)
     figure, axes = new_figure(min(max(6.0, 0.75 * size + 1.5), PAGE_WIDTH), 3.6)
@@ -128,7 +128,7 @@ def distribution(box, *, title: str = "Distribution of the latents"):
         capprops={"color": MAIN},
         flierprops={"marker": ".", "markersize": 3, "markeredgecolor": FAINT},
     )
-    ax.set(title=title, xlabel="latent", ylabel="value", xticks=np.arange(size), xticklabels=np.arange(size))
+    ax.set(title=title, xlabel=xlabel, ylabel="value", xticks=np.arange(size), xticklabels=np.arange(size))
     ax.grid(False, axis="x")
     return figure
 
@@ -137,6 +137,7 @@ def distribution(box, *, title: str = "Distribution of the latents"):
 def bars(
     panels: Sequence[tuple[str, np.ndarray, np.ndarray | None, np.ndarray | None]],
     *,
+    xlabel: str = "latent",
     ylabel: str = "",
     lines: Sequence[tuple[int, float, str]] = (),
     columns: int = 3,
@@ -146,6 +147,7 @@ def bars(
 
     Args:
       panels: (title, values [D], low [D] or None, high [D] or None) for each panel.
+      xlabel: label of the horizontal axes.
       ylabel: label of the vertical axes.
       lines: horizontal lines, (index of the panel, height, label).
       columns: panels in a row.
@@ -171,7 +173,7 @@ def bars(
                 box = {"facecolor": "white", "alpha": 0.7, "edgecolor": "none", "pad": 0.8}
                 at = {"xycoords": ("axes fraction", "data"), "xytext": (0, 3), "textcoords": "offset points"}
                 ax.annotate(label, (1, height), **at, ha="right", va="bottom", fontsize=8, bbox=box)
-        ax.set(title=title, xlabel="latent", xticks=place[:: 1 + len(place) // 13])
+        ax.set(title=title, xlabel=xlabel, xticks=place[:: 1 + len(place) // 13])
         ax.grid(False, axis="x")
     for row in grid:
         row[0].set_ylabel(ylabel)
