@@ -79,7 +79,8 @@ def page_table(table: Table) -> PageTable:
     """
     bounds, shown = _intervals(table), []
     ends = {end for pair in bounds.values() for end in pair}
-    hidden = {*HIDDEN.get(table.name, ()), *(column for column in table.columns if not any(map(_known, table.column(column))))}
+    empty = [column for column in table.columns if table.rows and not any(map(_known, table.column(column)))]
+    hidden = {*HIDDEN.get(table.name, ()), *empty}
     for column in table.columns:
         if column in bounds or column not in ends | hidden:
             shown.append(column)
