@@ -136,7 +136,7 @@ def test_measure_invariance_returns_probes_and_rmse():
     assert rows["probe/centroid"].value > 0.99
     assert rows["probe/loudness"].value > 0.99
     assert rows["probe/pitch"].value > 0.99
-    assert f"{np.isfinite(pitch[50:]).sum()} frames of 6 recordings" in rows["probe/pitch"].definition
+    assert f"{np.isfinite(pitch[50:]).sum()} frames of 6 held-out recordings" in rows["probe/pitch"].definition
     assert rows["reconstruction/rmse"].value == pytest.approx(10.0)
     silent = LatentFrames(
         values,
