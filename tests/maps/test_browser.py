@@ -1,4 +1,4 @@
-"""The map's pages in a real browser: clicks make sounds, names do no harm. Skipped without Chromium or Playwright."""
+"""Tests of the pages of a map in a browser; skipped without Chromium or Playwright."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def page(browser):
 
 
 def spot(page, x: float, y: float) -> tuple[float, float]:
-    """Where on the screen a point of the map lies."""
+    """Returns the position of a map point on the screen."""
     return tuple(page.evaluate(
         "([x, y]) => { const b = document.getElementById('map').getBoundingClientRect();"
         " return [b.left + across(x), b.top + down(y)]; }",
@@ -56,7 +56,7 @@ def spot(page, x: float, y: float) -> tuple[float, float]:
     ))  # fmt: skip
 
 
-def test_a_click_on_the_served_page_makes_and_plays_a_sound(page, run_map):
+def test_click_on_the_served_page_creates_and_plays_a_sound(page, run_map):
     library, coordinates = run_map.library, run_map.sound_map.coordinates
     lines: list[str] = []
     with serving(map_server(run_map, run_map.run.space, port=0, log=lines.append)) as server:
@@ -78,10 +78,10 @@ def test_a_click_on_the_served_page_makes_and_plays_a_sound(page, run_map):
             page.locator("#save").click()
         assert download.value.suggested_filename.endswith(".wav")
         assert os.path.getsize(download.value.path()) == 44 + 2 * 64000
-        # A dot takes its sound's own place; the keyboard does as well as the mouse.
+        # A click on a dot selects the point of its sound; the keyboard works as well as the mouse.
         page.mouse.click(*spot(page, *coordinates[5].tolist()))
         page.wait_for_selector("body[data-made='2']")
-        assert "on a library sound" in page.locator("#status").inner_text()
+        assert "at a library sound" in page.locator("#status").inner_text()
         page.locator("#map").focus()
         page.keyboard.press("ArrowRight")
         page.keyboard.press("Enter")
@@ -94,7 +94,7 @@ def test_a_click_on_the_served_page_makes_and_plays_a_sound(page, run_map):
         assert len(lines) == 3
 
 
-def test_the_file_works_alone_and_names_do_no_harm(page, tmp_path):
+def test_file_works_alone_and_escapes_names(page, tmp_path):
     classes, ids = class_colors(NASTY)
     silence = "data:audio/wav;base64,UklGRiQAAABXQVZFZm10IBAAAAABAAEAgD4AAAB9AAACABAAZGF0YQAAAAA="
     sounds = [
@@ -112,7 +112,7 @@ def test_the_file_works_alone_and_names_do_no_harm(page, tmp_path):
     page.wait_for_function("document.getElementById('tip').style.display === 'block'")
     assert NASTY[1] in page.locator("#tip").inner_text()
     page.mouse.click(*spot(page, 0.2, 0.52))
-    assert page.locator("#status").inner_text().startswith(f"Nearest: {NASTY[0]}")
+    assert page.locator("#status").inner_text().startswith(f"Nearest sound: {NASTY[0]}")
     assert page.locator("#near .name").first.inner_text().startswith(NASTY[0])
     page.fill("#find", "СНЭЙР")
     assert page.locator("#hits").inner_text() == "1 of 4"

@@ -78,12 +78,12 @@ class Axes:
     def table(self) -> Table:
         """Returns a table with one row per axis."""
         rows = zip(
-            range(1, len(self.mean) + 1),
+            range(len(self.mean)),
             *(x.astype(float).tolist() for x in (self.share, np.cumsum(self.share), self.deviation, self.low, self.high)),
             strict=True,
         )
         columns = ("axis", "share", "sum_of_shares", "std", "low", "high")
-        caption = "Playable axes: share of the variance of the latents, and 1st and 99th percentile along each axis."
+        caption = "Latent axes: share of the variance of the latents, and 1st and 99th percentile along each axis."
         return Table("axes", columns, tuple(rows), caption)
 
 
