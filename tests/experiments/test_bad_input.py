@@ -54,9 +54,9 @@ def tone(seconds, rate=16000):
 
 
 FILES = {
-    "truncated": (write_cut, "cut short (its header promises 64000 samples, 9978 are there)", ""),
+    "truncated": (write_cut, "cut short (its header promises 64000 samples, 9978 are present)", ""),
     "NaN": (lambda p: write(p, with_nan(), subtype="FLOAT"), "NaN or infinite in 1 of 64000 samples", ""),
-    "no samples": (lambda p: write(p, np.zeros(0, np.float32)), "holds no samples", ""),
+    "no samples": (lambda p: write(p, np.zeros(0, np.float32)), "contains no samples", ""),
     "no bytes": (lambda p: p.write_bytes(b""), "not a readable sound file", ""),
     "a folder": (lambda p: p.mkdir(), "is a folder", ""),
     "stereo": (lambda p: write(p, np.stack([note_wave(60), note_wave(60, seed=1)], 1)), "", "mixed to mono (2 channels)"),

@@ -138,7 +138,7 @@ def test_bad_input_is_one_line(continuous_run, discrete_run, mean_run, voice, tm
         (mean_run, {"curve": ["sine:1"]}, "is a static space (one latent a sound); --mode=control needs a series one"),
         (continuous_run, {"descriptor": ["f0"], "curve": ["sine:1"]}, "f0 cannot be searched for through the decoder"),
         (discrete_run, {"descriptor": ["loudness"], "curve": ["sine:1"]}, "codes are not described by 'loudness'"),
-        (continuous_run, {"descriptor": ["pitch"], "curve": ["sine:1"]}, "no descriptor 'pitch'; there are centroid"),
+        (continuous_run, {"descriptor": ["pitch"], "curve": ["sine:1"]}, "descriptor='pitch': must be one of centroid"),
     ]
     for run, options, says in cases:
         with pytest.raises(ValueError) as caught:

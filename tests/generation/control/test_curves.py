@@ -107,7 +107,7 @@ def test_a_csv_is_read_with_and_without_a_heading(tmp_path):
     assert from_csv(path, "loudness").unit == "dB"
     with pytest.raises(ValueError, match="cannot be read"):
         from_csv(tmp_path / "none.csv", "centroid")
-    with pytest.raises(ValueError, match="no descriptor 'pitch'"):
+    with pytest.raises(ValueError, match="descriptor='pitch'"):
         from_csv(path, "pitch")
 
 

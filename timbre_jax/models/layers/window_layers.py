@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from timbre_jax.audio.level import FLOOR_DB, amplitude_to_db, root
+from timbre_jax.audio.level import FLOOR_DB, amplitude_to_db, safe_sqrt
 from timbre_jax.audio.stft import frame, window_samples
 from timbre_jax.types import Array
 
@@ -30,7 +30,7 @@ def window_power(windows: Array, *, hop: int) -> Array:
 
 def leveled_windows(windows: Array, *, hop: int) -> tuple[Array, Array]:
     """Scales Hann windows [B, N, window] to a level of 1 (silent ones to 0) and returns their levels [B, N] in dB, too."""
-    level = root(window_power(windows, hop=hop))
+    level = safe_sqrt(window_power(windows, hop=hop))
     gain = amplitude_to_db(level)
     scale = jnp.where(gain > FLOOR_DB, 1.0 / jnp.where(gain > FLOOR_DB, level, 1.0), 0.0)
     return windows * scale[..., None], gain
