@@ -119,28 +119,26 @@ def test_runs_of_different_rates_are_one_line(library, tmp_path):
     files, _, runs = library
     store = library_store(tmp_path / "store", files, rate=22050)
     other = library_run(tmp_path / "other", store, rate=22050, name="mean_image")
-    with pytest.raises(
-        ValueError, match=r"different rates \(pca 16000 Hz, other 22050 Hz\): score those of one rate at a time"
-    ):
+    with pytest.raises(ValueError, match=r"different sample rates \(pca 16000 Hz, other 22050 Hz\); score runs of one rate"):
         evaluate([runs[0], other], tmp_path / "out")
-    with pytest.raises(ValueError, match="holds sounds at 22050 Hz, the runs work at 16000 Hz"):
+    with pytest.raises(ValueError, match=r"must have the sample rate of the runs, 16000 Hz \(got 22050 Hz\)"):
         evaluate(runs, tmp_path / "out", store=store)
 
 
 def test_runs_of_different_representations_are_said_not_to_be_comparable(library, pca_run, small_store, tmp_path):
     _, _, runs = library
     table = evaluate([pca_run, runs[0]], tmp_path, store=small_store, families=(), sounds=0, number=6)
-    assert "MSE and SSIM of different definitions are not to be compared: pca3: " in table.caption
+    assert "MSE and SSIM of different definitions are not comparable: pca3: " in table.caption
     assert table.column("mse_vs_reference_percent") == [None, None]
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"metrics": ("lsd", "best")}, "no metric 'best'; there are lsd, stft, mel, level, odg"),
-        ({"metrics": ("odg",), "peaq": "other"}, "no PEAQ preset 'other'"),
+        ({"metrics": ("lsd", "best")}, "metrics='best': must be among lsd, stft, mel, level, odg"),
+        ({"metrics": ("odg",), "peaq": "other"}, "peaq='other': must be one of"),
         ({"metrics": ("odg",), "undefined_bandwidth": "one"}, "undefined_bandwidth=one: must be one of"),
-        ({"metrics": ("kernel",), "embedding": "vggish"}, "no embedding 'vggish'"),
+        ({"metrics": ("kernel",), "embedding": "vggish"}, "embedding='vggish'"),
     ],
 )
 def test_wrong_settings_are_one_line_before_any_work(change, message):
@@ -164,7 +162,7 @@ def test_metrics_of_sets_that_cannot_be_had_are_said(library, tmp_path):
     assert "no ndb: split “train” has fewer sounds than there are bins (50)" in told
     evaluate([pca], tmp_path / "own", split="train", metrics=["lsd", "ndb", "kernel"])
     told = (tmp_path / "own" / "scores.md").read_text(encoding="utf-8")
-    assert "no ndb, kernel: there are no sounds of split “train” beside these" in told
+    assert "no ndb, kernel: split “train” is missing or is the one that is scored" in told
 
 
 def test_what_pads_sounds_of_varying_length_counts_nowhere(tmp_path):

@@ -43,8 +43,8 @@ def test_more_stores_add_rows(pca_run, small_store, tmp_path):
     ("runs", "change", "message"),
     [
         (0, {}, "no runs to score"),
-        (2, {}, "named twice"),
-        (1, {"reference": "other"}, "--reference=other is not one of the runs pca3"),
+        (2, {}, "given twice"),
+        (1, {"reference": "other"}, "--reference=other: must be one of the runs pca3"),
         (1, {"families": ["organ"]}, "no notes of the families organ"),
         (1, {"split": "none"}, "no split 'none'"),
     ],

@@ -12,7 +12,7 @@ import pytest
 from tests.helpers.evaluations import evaluate
 from tests.helpers.library import write_library
 from timbre_jax.data.store import Store
-from timbre_jax.evaluation.runs import _wide, default_store, even_choice, open_run, trained_on, training_notes
+from timbre_jax.evaluation.runs import _with_common_ranges, default_store, even_choice, open_run, trained_on, training_notes
 
 pytestmark = pytest.mark.xdist_group("small_analysis")
 
@@ -53,7 +53,7 @@ def test_training_notes_are_those_that_training_took(pca_run, small_store, tmp_p
 
 def test_a_run_of_several_stores_asks_which(pca_run, small_store, tmp_path):
     run = _changed(pca_run, tmp_path / "run", store=f"{small_store},{small_store}")
-    with pytest.raises(ValueError, match=r"several stores.*--store=STORE"):
+    with pytest.raises(ValueError, match=r"several.*--store=STORE"):
         default_store(run)
 
 
@@ -71,16 +71,16 @@ def test_stores_of_one_name_are_kept_apart(pca_run, mean_run, small_store, tmp_p
         [mean_run, pca_run], tmp_path / "out", store=small_store, more_stores=[twin], number=5, sounds=0, progress=False
     )
     assert table.column("store") == [str(small_store)] * 2 + [str(twin)] * 2
-    with pytest.raises(ValueError, match="same store is named twice"):
+    with pytest.raises(ValueError, match="store: the same one is given twice"):
         evaluate([pca_run], tmp_path / "out", store=small_store, more_stores=[small_store])
 
 
 def test_ranges_wider_than_the_common_scale_are_not_cut(pca_run):
     base = open_run(pca_run).base
-    assert _wide(base) == base
+    assert _with_common_ranges(base) == base
     odd = dataclasses.replace(base, f0_range=(40.0, 1000.0), amplitude_range=(-60.0, 6.0))
-    assert _wide(odd).f0_range == (40.0, 2100.0)
-    assert _wide(odd).amplitude_range == (-100.0, 6.0)
+    assert _with_common_ranges(odd).f0_range == (40.0, 2100.0)
+    assert _with_common_ranges(odd).amplitude_range == (-100.0, 6.0)
 
 
 def test_a_run_on_a_library(tmp_path):

@@ -12,13 +12,13 @@ from timbre_jax.metrics.fingerprint import Fingerprint, FingerprintMissing, bit_
 
 def available() -> bool:
     try:
-        fingerprint.require()
+        fingerprint.check_available()
     except FingerprintMissing:
         return False
     return True
 
 
-NEEDED = pytest.mark.skipif(not available(), reason=f"Chromaprint is not there: {fingerprint.HOW_TO_GET}")
+NEEDED = pytest.mark.skipif(not available(), reason=f"Chromaprint is not installed: {fingerprint.INSTALL_COMMAND}")
 RATE, LENGTH = 16000, 32000
 
 

@@ -53,5 +53,5 @@ def test_a_space_that_says_nothing_scores_its_floor():
 
 
 def test_k_is_checked():
-    with pytest.raises(ValueError, match="k = 4 neighbors of 3 points"):
+    with pytest.raises(ValueError, match="k=4: must be from 1 to the number of points, 3"):
         nearest_neighbors(np.zeros((3, 1)), np.zeros((1, 1)), k=4)

@@ -68,6 +68,6 @@ def test_results_are_json_that_any_reader_takes(tmp_path):
 
 
 def test_two_results_of_one_name_are_refused_and_nothing_is_written(tmp_path):
-    with pytest.raises(ValueError, match="two results have the name 'a'"):
+    with pytest.raises(ValueError, match="two have the name 'a'"):
         write_results(tmp_path / "r.json", [Result("a", 1.0), Result("a", 2.0)])
     assert list(tmp_path.iterdir()) == []

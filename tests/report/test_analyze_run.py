@@ -143,7 +143,7 @@ def test_the_store_may_have_moved(mean_run, small_store, tmp_path):
     ("change", "message"),
     [
         ({"workdir": "nowhere"}, "no run nowhere"),
-        ({"split": "holdout"}, "no split 'holdout'; it has train, valid, test"),
+        ({"split": "holdout"}, "no split 'holdout'; there are train, valid, test"),
         ({"store": "nothing"}, "no such store"),
     ],
 )

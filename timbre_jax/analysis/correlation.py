@@ -83,7 +83,7 @@ def correlation(
     x, y = latents, np.stack([np.asarray(label, np.float64) for label in labels.values()], axis=1)
     if method == "spearman":
         x, y = ranks(x), ranks(y)
-    interval = correlation_interval(x, y, groups, draws=draws, seed=seed)
+    interval = correlation_interval(x, y, groups, resamples=draws, seed=seed)
     generator = np.random.default_rng(seed)
     a, b = _unit(x), _unit(y)
     chance = np.abs([a.T @ b[generator.permutation(len(x))] for _ in range(permutations)])

@@ -223,7 +223,7 @@ def _rmse(frames: LatentFrames, range_db: float | None, seed: int) -> Result:
     ids, count = group_ids(frames.error_recording, len(frames.errors))
     sums, sizes = group_sums(frames.errors.astype(np.float64), ids, count), np.bincount(ids, minlength=count)
     unit = range_db or 1.0
-    found = resampled_interval(lambda n: unit * np.sqrt((n @ sums) / (n @ sizes)), count, draws=1000, seed=seed)
+    found = resampled_interval(lambda n: unit * np.sqrt((n @ sums) / (n @ sizes)), count, resamples=1000, seed=seed)
     units = "dB" if range_db else "the features' units"
     definition = f"root mean squared error of the reconstructed features in {units}, {len(ids)} sounds of {count} recordings"
     return Result("reconstruction/rmse", *found.value_low_high(), None, definition)

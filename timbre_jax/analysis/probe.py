@@ -138,7 +138,7 @@ def probe_label(
         with np.errstate(invalid="ignore", divide="ignore"):
             return np.nanmean((drawn @ right) / np.where(there > 0, there, np.nan), axis=1)
 
-    return resampled_interval(rate, count, draws=settings.draws, seed=settings.seed), len(words)
+    return resampled_interval(rate, count, resamples=settings.draws, seed=settings.seed), len(words)
 
 
 def _dealt(recordings, usable, judged, settings: ProbeSettings) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -173,7 +173,7 @@ def r2_interval(
         spread = squares - total**2 / size
         return 1.0 - errors / np.where(spread > 1e-12 * np.maximum(squares, 1e-30), spread, np.nan)
 
-    return resampled_interval(r2, count, draws=draws, seed=seed)
+    return resampled_interval(r2, count, resamples=draws, seed=seed)
 
 
 def _outputs(settings: ProbeSettings, fold: int, values, wanted, rows, unseen, order, cost) -> np.ndarray:

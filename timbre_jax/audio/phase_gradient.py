@@ -107,16 +107,17 @@ def integrate_phase(
     bins = magnitudes.shape[-1]
     window_length = 2 * (bins - 1) if window_length is None else window_length
     gamma = gaussian_width(window, window_length)
-    turned = impulse_phase(bins)
+    impulse = impulse_phase(bins)
 
     def integrate(sound):
-        magnitudes, begun = sound["magnitudes"], sound["known"]
+        magnitudes, known_phase = sound["magnitudes"], sound["known"]
         gradient = phase_gradient(magnitudes, hop=hop, gamma=gamma)
-        if begun is not None:
-            last = begun.shape[0] - 1
-            return jnp.concatenate([begun, _walk(magnitudes, gradient, last, begun[-1] - turned)[last + 1 :] + turned])
+        if known_phase is not None:
+            last = known_phase.shape[0] - 1
+            following = _integrate_from(magnitudes, gradient, last, known_phase[-1] - impulse)[last + 1 :]
+            return jnp.concatenate([known_phase, following + impulse])
         start = jnp.argmax(jnp.sum(jnp.square(magnitudes), axis=-1))
-        return _walk(magnitudes, gradient, start, None, back=True) + turned
+        return _integrate_from(magnitudes, gradient, start, None, back=True) + impulse
 
     return map_sounds(integrate, {"magnitudes": magnitudes, "known": known}, values_per_sound=4 * magnitudes.shape[-2] * bins)
 
@@ -145,37 +146,37 @@ def continue_phase(
     """
     bins = magnitudes.shape[-1]
     gamma = gaussian_width(window, 2 * (bins - 1))
-    turned = impulse_phase(bins)
+    impulse = impulse_phase(bins)
 
     def integrate(sound):
         magnitudes = sound["magnitudes"]
         gradient = phase_gradient(magnitudes, hop=hop, gamma=gamma, full_scale=full_scale)
-        return _walk(magnitudes, gradient, start, sound["phase"] - turned)[:-1] + turned
+        return _integrate_from(magnitudes, gradient, start, sound["phase"] - impulse)[:-1] + impulse
 
     return map_sounds(integrate, {"magnitudes": magnitudes, "phase": phase}, values_per_sound=4 * magnitudes.shape[-2] * bins)
 
 
-def _walk(
-    magnitudes: Array, gradient: tuple[Array, Array], start: Array | int, begun: Array | None, *, back: bool = False
+def _integrate_from(
+    magnitudes: Array, gradient: tuple[Array, Array], start: Array | int, start_phase: Array | None, *, back: bool = False
 ) -> Array:
     """Integrates phases [N, K] from frame `start` onward and, with `back`, backward.
 
-    `begun` [K] is the phase of that frame; None: it is integrated along the frame.
+    `start_phase` [K] is the phase of that frame; None: it is integrated along the frame.
     """
     across, along = gradient
     count, bins = magnitudes.shape
     frames = np.arange(count)[:, None]
     earlier = frames < start if back else np.zeros((count, 1), bool)
 
-    def done_before(x):
+    def integrated_before(x):
         """Returns for each frame its neighbor on the side of the start, which is integrated first."""
         return jnp.where(earlier, jnp.roll(x, -1, axis=0), jnp.roll(x, 1, axis=0))
 
-    step = 0.5 * (across + done_before(across)) * jnp.where(earlier, -1.0, 1.0)
+    step = 0.5 * (across + integrated_before(across)) * jnp.where(earlier, -1.0, 1.0)
     climb = jnp.cumsum(jnp.pad(0.5 * (along[:, 1:] + along[:, :-1]), ((0, 0), (1, 0))), axis=-1)
-    source = _best_entry(magnitudes, jnp.where(frames == start, -1.0, done_before(magnitudes)))
+    source = _best_entry(magnitudes, jnp.where(frames == start, -1.0, integrated_before(magnitudes)))
     change = climb - jnp.take_along_axis(climb - step, source, axis=-1)
-    change = jnp.where(frames == start, climb if begun is None else begun, change)
+    change = jnp.where(frames == start, climb if start_phase is None else start_phase, change)
 
     def add(before, inputs):
         change, source, first = inputs
@@ -184,9 +185,9 @@ def _walk(
         return phase, phase
 
     inputs = (change, source, frames[:, 0] == start)
-    rest = jnp.zeros(bins, jnp.float32)
-    forth = jax.lax.scan(add, rest, inputs)[1]
-    return jnp.where(earlier, jax.lax.scan(add, rest, inputs, reverse=True)[1], forth) if back else forth
+    zeros = jnp.zeros(bins, jnp.float32)
+    forward = jax.lax.scan(add, zeros, inputs)[1]
+    return jnp.where(earlier, jax.lax.scan(add, zeros, inputs, reverse=True)[1], forward) if back else forward
 
 
 def _best_entry(here: Array, before: Array) -> Array:
@@ -208,8 +209,8 @@ def _best_entry(here: Array, before: Array) -> Array:
         best = jnp.maximum(entry, best)
         return (jnp.minimum(best, loudness), source), (best, source)
 
-    nowhere = (jnp.full(entries.shape[1], -2.0, entries.dtype), jnp.zeros(entries.shape[1], jnp.int32))
+    initial = (jnp.full(entries.shape[1], -2.0, entries.dtype), jnp.zeros(entries.shape[1], jnp.int32))
     inputs = (entries, jnp.arange(bins, dtype=jnp.int32), walked)
-    _, (best, source) = jax.lax.scan(step, nowhere, inputs, unroll=2)
+    _, (best, source) = jax.lax.scan(step, initial, inputs, unroll=2)
     (up, down), (from_below, from_above) = jnp.split(best.T, 2), jnp.split(source.T, 2)
     return jnp.where(up >= down[:, ::-1], from_below, bins - 1 - from_above[:, ::-1])
