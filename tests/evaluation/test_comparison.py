@@ -1,4 +1,4 @@
-"""Tests of the comparison of runs: one table over runs, on the same notes."""
+"""Comparison of runs on the same notes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_runs_are_scored_on_the_same_notes(pca_run, mean_run, tmp_path):
     assert (tmp_path / "scores.csv").is_file()
 
 
-def test_more_stores_add_rows(pca_run, small_store, tmp_path):
+def test_store_and_number_select_the_notes(pca_run, small_store, tmp_path):
     table = evaluate([pca_run], tmp_path, store=small_store, number=5, sounds=0, reference=None)
     assert table.column("notes") == [5]
     assert table.column("sound_db") == [None]
@@ -49,6 +49,6 @@ def test_more_stores_add_rows(pca_run, small_store, tmp_path):
         (1, {"split": "none"}, "no split 'none'"),
     ],
 )
-def test_wrong_input_is_one_line(pca_run, tmp_path, runs, change, message):
+def test_wrong_input_is_rejected(pca_run, tmp_path, runs, change, message):
     with pytest.raises(ValueError, match=message):
         evaluate([pca_run] * runs, tmp_path / "out", sounds=0, **change)
