@@ -27,7 +27,7 @@ def test_runs_are_scored_on_the_same_notes(pca_run, mean_run, tmp_path):
     assert rows["store/pca3/mse"].baseline == pytest.approx(mse[0])
     assert "log f0 80-2100 Hz" in rows["store/pca3/mse"].definition
     text = (tmp_path / "scores.md").read_text(encoding="utf-8")
-    assert "| store (18 of 3) | pca3 | 3 |" in text
+    assert "| store (18 of 3) | pca3 (3 latents) |" in text
     assert "MSE 0.039 and SSIM 0.948" in text
     assert (tmp_path / "scores.csv").is_file()
 

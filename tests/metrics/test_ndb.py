@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from timbre_jax.metrics.ndb import THESIS_BINS, THESIS_SHAPE, different_bins, jensen_shannon, ndb, shrink
+from timbre_jax.metrics.ndb import REBNORD_BINS, REBNORD_SHAPE, different_bins, jensen_shannon, ndb, shrink
 
 
 def cloud(count: int, *, seed: int = 0, centers: int = 12, size: int = 20) -> np.ndarray:
@@ -18,7 +18,7 @@ def cloud(count: int, *, seed: int = 0, centers: int = 12, size: int = 20) -> np
 def test_halves_of_one_set_differ_by_chance_only():
     results = [ndb(*np.split(cloud(1600, seed=seed), 2), seed=seed) for seed in range(4)]
     for result in results:
-        assert result.k == THESIS_BINS
+        assert result.k == REBNORD_BINS
         assert result.chance_low <= result.ndb <= result.chance_high
         assert result.p_value > 0.025
         # Two samples of this size of one distribution differ in 2.4 +- 1.5 of 50 bins.
@@ -61,7 +61,7 @@ def test_shrink_averages_areas():
     # 250 frames are not divisible by 32; the mean is kept.
     images = np.random.default_rng(0).uniform(size=(2, 250, 128))
     small = shrink(images)
-    assert small.shape == (2, *THESIS_SHAPE)
+    assert small.shape == (2, *REBNORD_SHAPE)
     np.testing.assert_allclose(small.mean((1, 2)), images.mean((1, 2)))
     with pytest.raises(ValueError, match="cannot be shrunk"):
         shrink(images[:, :20])

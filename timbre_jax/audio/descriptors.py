@@ -191,12 +191,13 @@ def loudness(waves: Array, *, sample_rate: int, n_fft: int = N_FFT, hop: int = H
 
 
 LOWEST_F0 = 60.0
+"""Lowest frequency of `f0` and `harmonicity` in Hz."""
 
 
 def yin_reach(sample_rate: int, hop: int) -> int:
-    """Returns how many samples after the center of a frame `f0` and `harmonicity` read.
+    """Returns the number of samples after the center of a frame that `f0` depends on.
 
-    They read half of the window of YIN and the longest lag.
+    The same holds for `harmonicity`. It is half of the window of YIN plus the longest lag.
     """
     lag = math.ceil(sample_rate / LOWEST_F0) + 1
     return math.ceil(2.5 * (lag - 1) / hop) * hop // 2 + lag
@@ -313,7 +314,7 @@ def descriptor(name: str) -> Descriptor:
 
 @functools.partial(jax.jit, static_argnames=("name", "sample_rate", "n_fft", "hop"))
 def describe(waves: Array, *, name: str, sample_rate: int, n_fft: int = N_FFT, hop: int = HOP) -> Array:
-    """Returns a descriptor of every frame of waves; compiled.
+    """Returns a descriptor of every frame of waves (compiled).
 
     Args:
       waves: [B, T].

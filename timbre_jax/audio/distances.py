@@ -158,11 +158,10 @@ def multi_resolution_stft_distance(
 ) -> Array:
     """Returns the multi-resolution STFT distance of each pair of sounds.
 
-    Yamamoto, Song & Kim 2020, eq. 4-6.
-
     The mean over transform lengths (hop n_fft / 4, periodic Hann window, centered) of the spectral convergence plus the mean
-    over frames and bins of |ln S - ln S_ref|. In the logarithm, magnitudes below `floor_db` relative to the largest of the
-    reference are raised to this floor. Differentiable if the sounds differ and the reference is not silent.
+    over frames and bins of |ln S - ln S_ref| (Yamamoto, Song & Kim 2020, eq. 4-6). In the logarithm, magnitudes below
+    `floor_db` relative to the largest of the reference are raised to this floor. Differentiable if the sounds differ and the
+    reference is not silent.
 
     Args:
       waves: [B, T].

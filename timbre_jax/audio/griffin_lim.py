@@ -33,8 +33,8 @@ def fast_griffin_lim(
     """Reconstructs sounds whose spectra have nearly the given magnitudes.
 
     Fast Griffin-Lim (Perraudin, Balazs & Søndergaard 2013, algorithm 2). P1 projects on spectra of real sounds (istft, stft),
-    P2 on spectra of the given magnitudes: t = P1 P2 c, then c = t + momentum (t - t of the step before). The result is istft(P2
-    c).
+    P2 on spectra of the given magnitudes: t = P1 P2 c, then c = t + momentum (t - t of the step before). The result is
+    istft(P2 c).
 
     If only bands of the magnitudes are known (a mel spectrogram), pass them too. P2 then scales the power of the spectrum
     toward the bands, by one step of Richardson 1972 and Lucy 1974: p <- p * filters^T(bands / filters p) / filters^T 1. The
@@ -58,7 +58,7 @@ def fast_griffin_lim(
         reconstructed in parts.
 
     Returns:
-      [B, length]. `map_sounds` bounds the memory on a CPU.
+      [B, length]. On a CPU, sounds are processed in chunks, so that the memory beside the result is that of a few sounds.
 
     Raises:
       ValueError: the frames exceed the length, or only one of bands and filters is given.

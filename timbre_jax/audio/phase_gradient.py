@@ -18,10 +18,8 @@ from timbre_jax.types import Array
 def gaussian_width(window: str, length: int) -> float:
     """Returns the width gamma in samples^2 of the Gaussian closest to a window.
 
-    The least-squares fit of exp(-pi t^2 / gamma).
-
-    The ratio gamma / length^2 is 0.258 for a Hann window, 0.304 for Hamming and 0.179 for Blackman; Průša et al. 2017 give
-    0.256, 0.298 and 0.180.
+    The least-squares fit of exp(-pi t^2 / gamma). The ratio gamma / length^2 is 0.258 for a Hann window, 0.304 for Hamming and
+    0.179 for Blackman; Průša et al. 2017 give 0.256, 0.298 and 0.180.
 
     Args:
       window: a name of `audio.stft.COSINE_WINDOWS`.
@@ -45,9 +43,7 @@ def phase_gradient(
 ) -> tuple[Array, Array]:
     """Returns the change of phase from frame to frame and from bin to bin.
 
-    The phases are without the factor (-1)^k of centered frames.
-
-    With s the logarithm of the magnitude, for frames centered on n * hop:
+    For phases without the factor (-1)^k of frames centered on n * hop, with s the logarithm of the magnitude:
 
         d phase / dn = 2 pi hop k / n_fft + hop n_fft / gamma * ds/dk,    d phase / dk = -gamma / (hop n_fft) * ds/dn
 

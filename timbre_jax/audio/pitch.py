@@ -85,9 +85,8 @@ def running_sum(x: Array) -> Array:
 def cumulative_mean_normalized(difference: Array) -> Array:
     """Normalizes a difference function by its cumulative mean.
 
-    de Cheveigné & Kawahara 2002, eq. 8.
-
-    d'(tau) = d(tau) tau / sum_{1..tau} d(j), d'(0) = 1. Silence, all of whose differences are 0, becomes 1: not periodic.
+    d'(tau) = d(tau) tau / sum_{1..tau} d(j), d'(0) = 1 (de Cheveigné & Kawahara 2002, eq. 8). Silence, all of whose
+    differences are 0, becomes 1: not periodic.
 
     Args:
       difference: [..., L].

@@ -81,7 +81,7 @@ def frame(x: Array, frame_length: int, hop: int) -> Array:
 
 
 def squared_magnitude(spectra: Array) -> Array:
-    """Returns |X|^2 of complex spectra; unlike `abs(X)**2`, it has a finite gradient at 0."""
+    """Returns |X|^2 of complex spectra, without the square root of `abs`."""
     return jnp.square(spectra.real) + jnp.square(spectra.imag)
 
 
@@ -206,8 +206,8 @@ def istft(
 def istft_inner(spectra: Array, *, hop: int) -> Array:
     """Returns the hops of an inverse transform that all of their frames cover (Hann window).
 
-    They are those of `istft` between frame R/2 - 1 and frame N + R/2 - 1, R = n_fft / hop, bit for bit. A long sound can so be
-    synthesized in chunks: the first R - 1 frames of a chunk are the last of the chunk before.
+    They are those of `istft` between frame R/2 - 1 and frame N + R/2 - 1, R = n_fft / hop. Chunks of a long sound join bit for
+    bit if the first R - 1 frames of a chunk are the last of the chunk before.
 
     Args:
       spectra: [..., N + R - 1, K] complex.

@@ -51,20 +51,20 @@ def sound_definition(settings: EvaluationSettings, training_split: str) -> str:
       training_split: name of the split of the reference set.
     """
     measures = settings.pair_measures()
-    sentences = [f"{measure.name}: {measure.definition}" for measure in measures] + [f"Pair measures: {COUNTED_FRAMES}"] * bool(
-        measures
-    )
+    sentences = [f"{measure.name} ({measure.better}er is better): {measure.definition}" for measure in measures]
+    if measures:
+        sentences.append(f"Pair measures: {COUNTED_FRAMES}")
     reference = f"at most {settings.known} sounds of split “{training_split}” of the store"
     if "ndb" in settings.set_metrics:
         sentences.append(
-            f"ndb: number of {settings.bins} bins that differ (5 % level) between the sounds and {reference}, with its chance "
-            "value (mean and 95 %), for the log-mel spectrograms of Rebnord 2022 shrunk to 32 x 16; js: Jensen-Shannon "
-            "divergence in nats"
+            f"ndb (lower is better): number of bins, of {settings.bins}, that differ (5 % level) between the sounds and "
+            f"{reference}, with its chance value (mean and 95 %), for the log-mel spectrograms of Rebnord 2022, shrunk to "
+            "32 x 16; js: Jensen-Shannon divergence in nats"
         )
     if {"frechet", "kernel"} & set(settings.set_metrics):
         sentences.append(
-            "frechet, kernel: Fréchet distance (biased upward for few sounds) and unbiased kernel distance (KAD: squared MMD, "
-            f"Gaussian kernel as wide as the median distance; jackknife over groups) to {reference}; "
+            "frechet, kernel (lower is better): Fréchet distance (biased upward for few sounds) and unbiased kernel distance "
+            f"(KAD: squared MMD, Gaussian kernel as wide as the median distance; jackknife over groups) to {reference}; "
             f"{embedding_definition(settings.embedding)}"
         )
     baselines = (

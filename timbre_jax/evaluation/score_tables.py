@@ -79,7 +79,8 @@ def scores_table(entries: Sequence[RunScores], reference: str | None, seed: int)
         records.append(record)
         results += of_row
     caption = (
-        f"{_definition(entries)}. Split “{entries[0].split}”; brackets are 95 % intervals, bootstrap over instruments. "
+        f"{_definition(entries)}. Lower is better for MSE and sound_db, higher for SSIM and family_knn. Split "
+        f"“{entries[0].split}”; brackets are 95 % intervals, bootstrap over instruments. "
         f"Reference: {reference or 'none'}. family_knn: kNN accuracy of the family from the 5 nearest training latents; its "
         "baseline always predicts the most frequent family of the training notes. sound_db: log-spectral distance to the "
         f"recording (1024-point Hann frames, hop 256, 80 dB floor; {COUNTED_FRAMES}); representation_db: the same without the "
@@ -152,20 +153,21 @@ def scores_markdown(table: Table) -> str:
     """Returns the table of scores as Markdown, with value and interval in one cell."""
     rows = []
     for record in table.records:
-        baseline = record["family_knn_baseline"]
-        cells = {
+        row = {
+            "notes": f"{record['store']} ({record['notes']} of {record['instruments']})",
+            "run": f"{record['run']} ({record['latents']} latents)",
             "MSE": interval_cell(record, "mse"),
             "SSIM": interval_cell(record, "ssim"),
             "MSE against reference, %": interval_cell(record, "mse_vs_reference_percent"),
-            "family kNN, %": interval_cell(record, "family_knn", scale=100.0),
-            "its baseline, %": format_cell(None if baseline is None else 100.0 * baseline),
-            "sound, dB": interval_cell(record, "sound_db"),
-            "without model, dB": format_cell(record["representation_db"]),
         }
-        notes = f"{record['store']} ({record['notes']} of {record['instruments']})"
-        rows.append({"notes": notes, "run": record["run"], "latents": record["latents"], **cells})
-    empty = format_cell(None)
-    rows = [{key: value for key, value in row.items() if any(other[key] != empty for other in rows)} for row in rows]
+        if record["family_knn"] is not None:
+            baseline = format_cell(100.0 * record["family_knn_baseline"])
+            row["family kNN, %"] = f"{interval_cell(record, 'family_knn', scale=100.0)}; baseline {baseline}"
+        if record["sound_db"] is not None:
+            row["sound, dB"] = f"{interval_cell(record, 'sound_db')}; without model {format_cell(record['representation_db'])}"
+        rows.append(row)
+    if all(record["mse_vs_reference_percent"] is None for record in table.records):
+        rows = [{name: cell for name, cell in row.items() if name != "MSE against reference, %"} for row in rows]
     text = f"{table.caption}\n\n{NATSIOU_2023}" if "log f0" in table.caption else table.caption
     return f"{Table.from_records('scores', rows).markdown()}\n{text}\n"
 

@@ -12,8 +12,8 @@ import dataclasses
 import numpy as np
 
 # Rebnord 2022, section 7.2: 50 bins of spectrograms of 250 frames and 128 bands, shrunk to 32 frames and 16 bands.
-THESIS_BINS = 50
-THESIS_SHAPE = (32, 16)
+REBNORD_BINS = 50
+REBNORD_SHAPE = (32, 16)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +51,7 @@ def ndb(
     reference: np.ndarray,
     test: np.ndarray,
     *,
-    k: int = THESIS_BINS,
+    k: int = REBNORD_BINS,
     alpha: float = 0.05,
     permutations: int = 1000,
     seed: int = 0,
@@ -131,7 +131,7 @@ def different_bins(counts: np.ndarray, alpha: float) -> np.ndarray:
 
 
 def jensen_shannon(counts: np.ndarray) -> np.ndarray:
-    """Returns the Jensen-Shannon divergence in nats of counts, [..., 2, k] -> [...]."""
+    """Returns the Jensen-Shannon divergence in nats of two counts, [..., 2, k] -> [...]."""
     from scipy.special import xlogy
 
     shares = counts / counts.sum(-1, keepdims=True)
@@ -139,7 +139,7 @@ def jensen_shannon(counts: np.ndarray) -> np.ndarray:
     return 0.5 * np.sum(xlogy(shares, shares / np.where(middle > 0.0, middle, 1.0)), axis=(-2, -1))
 
 
-def shrink(images: np.ndarray, shape: tuple[int, int] = THESIS_SHAPE) -> np.ndarray:
+def shrink(images: np.ndarray, shape: tuple[int, int] = REBNORD_SHAPE) -> np.ndarray:
     """Averages images over equal areas; pixels on an edge are divided between both sides.
 
     Args:

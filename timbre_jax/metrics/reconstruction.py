@@ -224,16 +224,19 @@ def _comparison_mel(representation: WaveFrames, frames: int) -> LogMel:
 
 @partial(jax.jit, static_argnums=0)
 def _common_values(representation, values):
+    """Compiles `common_values`."""
     return common_values(representation, values)
 
 
 @jax.jit
 def _pair_scores(values, target, mask):
+    """Compiles `pair_scores`."""
     return pair_scores(values, target, mask)
 
 
 @partial(jax.jit, static_argnames="common_target")
 def _decode_and_score(space: TimbreSpace, latent: Latent, target: Array, mask: Array, common_target: bool):
+    """Decodes a batch of latents and returns MSE [B] and SSIM [B]."""
     decoded: Any = space.model.apply(space.variables, latent, method="decode")
     target = target if common_target else common_values(space.representation, target)
     return pair_scores(common_values(space.representation, decoded.values), target, mask)

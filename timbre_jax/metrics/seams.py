@@ -45,8 +45,7 @@ def measure_seams(representation: Representation, wave: np.ndarray, values: np.n
       wave: [N * hop].
       values: [N, F] features that the wave was synthesized from.
       every: frames of a part.
-      reach: frames before a seam that count as near it, and twice the number of frames after it. Most are before, because parts
-        overlap there.
+      reach: frames before a seam that count as near it; after it, half as many do, because parts overlap before the seam.
 
     Raises:
       ValueError: there is no seam.

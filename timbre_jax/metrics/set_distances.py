@@ -77,21 +77,21 @@ def kernel_distance(
     function = _gaussian_kernel(a)
     within = [_sums(function, x, x, chunk) for x in (a, b)]
     across = _sums(function, a, b, chunk)
-    ids, blocks = [], []
+    grouped, blocks = [], []
     for x, groups in ((a, groups_a), (b, groups_b)):
-        named, count = group_ids(groups, len(x))
-        ids.append((named, count))
-        members = np.split(np.argsort(named, kind="stable"), np.cumsum(np.bincount(named, minlength=count))[:-1])
+        ids, count = group_ids(groups, len(x))
+        grouped.append((ids, count))
+        members = np.split(np.argsort(ids, kind="stable"), np.cumsum(np.bincount(ids, minlength=count))[:-1])
         # For each group, the sum of the kernel over its pairs, and over the pairs of a point with itself.
         blocks.append(np.array([[(own := function(x[m], x[m])).sum(), np.trace(own)] for m in members]))
     value = _mmd([(w.sum() - block[:, 1].sum(), len(w)) for w, block in zip(within, blocks, strict=True)], across.sum())
-    if min(count for _, count in ids) < 2:
-        return Interval(value, np.nan, np.nan, min(count for _, count in ids))
+    if min(count for _, count in grouped) < 2:
+        return Interval(value, np.nan, np.nan, min(count for _, count in grouped))
     variance = 0.0
-    for side, (named, count) in enumerate(ids):
-        rows = np.bincount(named, within[side], minlength=count)
-        sizes = np.bincount(named, minlength=count)
-        crossing = np.bincount(named, across if side == 0 else _sums(function, b, a, chunk), minlength=count)
+    for side, (ids, count) in enumerate(grouped):
+        rows = np.bincount(ids, within[side], minlength=count)
+        sizes = np.bincount(ids, minlength=count)
+        crossing = np.bincount(ids, across if side == 0 else _sums(function, b, a, chunk), minlength=count)
         own, diagonal = blocks[side].T
         left = within[side].sum() - 2.0 * rows + own - (diagonal.sum() - diagonal)
         other = within[1 - side].sum() - blocks[1 - side][:, 1].sum()
@@ -99,7 +99,7 @@ def kernel_distance(
         without = _mmd(parts, across.sum() - crossing)
         variance += (count - 1) / count * np.sum(np.square(without - without.mean()))
     error = 1.96 * np.sqrt(variance)
-    return Interval(value, value - error, value + error, min(count for _, count in ids))
+    return Interval(value, value - error, value + error, min(count for _, count in grouped))
 
 
 def _mmd(within, across):

@@ -141,9 +141,8 @@ def pair_distances(
 def spectral_distances(waves: np.ndarray, reference: np.ndarray, *, lengths: np.ndarray | None = None) -> np.ndarray:
     """Returns log-spectral distances of sounds to their originals in dB.
 
-    `audio.distances.log_spectral_distance`: 1024-point Hann frames, hop 256, floor 80 dB below the largest bin of the original.
-    Magnitudes are compared because
-    resynthesis changes phase and noise.
+    Magnitudes are compared, because resynthesis changes phase and noise: `audio.distances.log_spectral_distance` with
+    1024-point Hann frames, hop 256 and a floor 80 dB below the largest bin of the original.
 
     Args:
       waves: [M, T].

@@ -11,7 +11,7 @@ from timbre_jax.audio.io import resample
 from timbre_jax.inference.batched import map_batches
 from timbre_jax.metrics.bootstrap import Interval
 from timbre_jax.metrics.knn import nearest_neighbors
-from timbre_jax.metrics.ndb import THESIS_BINS, NdbResult, ndb, shrink
+from timbre_jax.metrics.ndb import REBNORD_BINS, NdbResult, ndb, shrink
 from timbre_jax.metrics.set_distances import frechet_distance, kernel_distance
 from timbre_jax.metrics.sound_pairs import spectral_distances
 from timbre_jax.representations.log_mel import LOG_MEL_PRESETS
@@ -79,7 +79,7 @@ def small_spectrograms(waves: np.ndarray, sample_rate: int) -> np.ndarray:
 
 
 def set_distances(
-    reference: SoundSet, test: SoundSet, metrics: Sequence[str], *, k: int = THESIS_BINS, seed: int = 0
+    reference: SoundSet, test: SoundSet, metrics: Sequence[str], *, k: int = REBNORD_BINS, seed: int = 0
 ) -> SetDistances:
     """Returns distances of a set of sounds to a reference set.
 
