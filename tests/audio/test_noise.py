@@ -85,11 +85,11 @@ def test_gradient_equals_finite_differences():
 
 def test_zero_filters_are_silent_and_wrong_shapes_are_rejected():
     assert float(jnp.abs(filtered_noise(jnp.zeros((1, 1, BINS)), KEY, hop=HOP)).max()) == 0.0
-    with pytest.raises(ValueError, match=r"4, 6, 8 .. times the hop, got n_fft=256 and hop=100"):
+    with pytest.raises(ValueError, match=r"n_fft=256: must be 4, 6, 8 ... times hop=100"):
         filtered_noise(jnp.zeros((1, 2, BINS)), KEY, hop=100)
-    with pytest.raises(ValueError, match=r"magnitudes are \[B, N, K\], not \(2, 129\)"):
+    with pytest.raises(ValueError, match=r"magnitudes: must be \[B, N, K\] \(got \(2, 129\)\)"):
         filtered_noise(jnp.zeros((2, BINS)), KEY, hop=HOP)
-    with pytest.raises(ValueError, match="3 frames with context are less than the 4"):
+    with pytest.raises(ValueError, match="3 frames with context are fewer than the 4"):
         filtered_noise(jnp.zeros((1, 3, BINS)), KEY, hop=HOP, context=True)
 
 

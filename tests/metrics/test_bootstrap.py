@@ -45,7 +45,7 @@ def test_repeated_notes_do_not_narrow_the_interval():
 @given(st.lists(st.floats(-100, 100, width=32), min_size=2, max_size=12), st.floats(0.1, 10), st.floats(-10, 10))
 def test_interval_is_equivariant_to_scale_and_offset(values, scale, offset):
     values = np.array(values)
-    plain, moved = mean_interval(values, resamples=200), mean_interval(scale * values + offset, draws=200)
+    plain, moved = mean_interval(values, resamples=200), mean_interval(scale * values + offset, resamples=200)
     expected = [scale * x + offset for x in (plain.value, plain.low, plain.high)]
     np.testing.assert_allclose([moved.value, moved.low, moved.high], expected, rtol=1e-6, atol=1e-5)
 

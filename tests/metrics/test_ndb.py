@@ -70,9 +70,9 @@ def test_shrink_averages_areas():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"k": 11}, "11 bins need at least as many reference sounds"),
-        ({"test": np.zeros((0, 2))}, "one other"),
-        ({"test": np.zeros((4, 3))}, "2 and 3 values a sound"),
+        ({"k": 11}, "needs 11 reference sounds for k=11 bins"),
+        ({"test": np.zeros((0, 2))}, "got 10 and 0"),
+        ({"test": np.zeros((4, 3))}, "got 2 and 3 values"),
         ({"test": np.full((4, 2), np.nan)}, "not finite"),
     ],
 )

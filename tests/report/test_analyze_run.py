@@ -130,7 +130,7 @@ def test_the_store_may_have_moved(mean_run, small_store, tmp_path):
     config = json.loads((moved / "config.json").read_text())
     config["config"]["data"]["store"] = str(tmp_path / "gone")
     (moved / "config.json").write_text(json.dumps(config))
-    with pytest.raises(ValueError, match="say where it is with --store"):
+    with pytest.raises(ValueError, match="give its path with --store"):
         analyze(moved, tmp_path / "out")
     found = analyze(moved, tmp_path / "out", store=small_store, number=6, explained=2, players=0)
     assert found.quality.families is None

@@ -69,12 +69,8 @@ def fast_griffin_lim(
     if (bands is None) != (filters is None):
         raise ValueError("bands and filters: pass both or neither")
     settings = {"hop": hop, "window": window, "window_length": window_length}
-    faint, share = None, None
-    if bands is not None:
-        filters = jnp.asarray(filters, jnp.float32)
-        total = jnp.sum(filters, axis=0)
-        share = jnp.where(total > 0, 1.0 / jnp.where(total > 0, total, 1.0), 0.0)
-        faint = jnp.maximum(1e-12 * jnp.max(bands, axis=(1, 2)), 1e-30)
+    faint, share = (None, None) if bands is None else _band_terms(bands, filters)
+    filters = None if filters is None else jnp.asarray(filters, jnp.float32)
 
     def consistent(spectra):
         return stft(istft(spectra, **settings, length=length), n_fft=2 * (bins - 1), **settings)[:count]
@@ -98,6 +94,13 @@ def fast_griffin_lim(
         key = key if key.ndim else jax.random.split(key, batch)
     sounds = {"magnitudes": magnitudes, "phase": phase, "key": key, "bands": bands, "faint": faint, "known": known}
     return map_sounds(restore, sounds, values_per_sound=count * bins)
+
+
+def _band_terms(bands: Array, filters: Array | np.ndarray) -> tuple[Array, Array]:
+    """Returns a power [B] far below the bands, and 1 / sum of the filters at each bin [K]."""
+    total = jnp.sum(jnp.asarray(filters, jnp.float32), axis=0)
+    share = jnp.where(total > 0, 1.0 / jnp.where(total > 0, total, 1.0), 0.0)
+    return jnp.maximum(1e-12 * jnp.max(bands, axis=(1, 2)), 1e-30), share
 
 
 def _first_angle(magnitudes: Array, phase: Array | None, key: Array | None) -> Array:
