@@ -270,7 +270,7 @@ def test_wrong_wishes_are_one_line(continuous_run, tmp_path, kind, arguments, me
 
 def test_a_space_of_another_kind_is_said(pca_run, continuous_run, files, tmp_path):
     for kind, options in ((Convert, {}), (ApplyEdits, {"operator": "reverse"})):
-        message = rf"is a static space \(one latent a sound\); --mode={kind.mode} needs a series one"
+        message = rf"--mode={kind.mode} needs a series space \(got a static one, one latent a sound\)"
         with pytest.raises(ValueError, match=message):
             generate(pca_run, tmp_path, kind(files=[files / "a short.wav"], **options))
     pair = [files / "a short.wav", files / "b long.wav"]

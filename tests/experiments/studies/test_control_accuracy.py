@@ -47,7 +47,7 @@ def test_held_out_sounds_are_starts_too(discrete_run, tmp_path):
 
 
 def test_a_static_space_has_no_curves(mean_run, tmp_path):
-    with pytest.raises(ValueError, match="descriptor control needs a series one"):
+    with pytest.raises(ValueError, match="descriptor control needs a series space"):
         control_accuracy(ControlAccuracy(mean_run, tmp_path))
 
 
