@@ -117,10 +117,10 @@ def _configs(out: Path, settings: LibraryTable, changes: Mapping[str, Any]) -> d
 
 def _metrics() -> tuple[str, ...]:
     """Returns the metrics, with fingerprints if their optional programs are installed."""
-    from timbre_jax.metrics.fingerprint import require
+    from timbre_jax.metrics.fingerprint import check_available
 
     try:
-        require()
+        check_available()
     except ValueError:
         return METRICS
     return (*METRICS, "fingerprint")

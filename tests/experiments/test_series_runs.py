@@ -22,7 +22,7 @@ def test_both_kinds_are_scored_in_one_table(continuous_run, discrete_run, tmp_pa
     assert rows["store/discrete/codebook_0/perplexity"].value >= 1.0
     text = (tmp_path / "scores.md").read_text(encoding="utf-8")
     assert "log-mel of the samples" in text
-    assert "Codes that sounds use" in text
+    assert "Use of the codes" in text
     assert (tmp_path / "codes.csv").is_file()
 
 

@@ -31,7 +31,7 @@ from timbre_jax.inference.batched import map_batches
 from timbre_jax.inference.pooled import level_name
 from timbre_jax.metrics.bootstrap import sums_interval
 from timbre_jax.metrics.table import Result, write_results
-from timbre_jax.models.adversary.frame_regressor import quantile_table
+from timbre_jax.models.adversary.frame_regressor import quantile_table, to_uniform
 from timbre_jax.space import TimbreSpace
 from timbre_jax.types import Features
 

@@ -41,7 +41,7 @@ def test_floors_and_ceiling_frame_the_ways_back(pca_run, tmp_path):
 def test_sounds_on_the_map_are_not_held_out(pca_run, continuous_run, tmp_path):
     with pytest.raises(ValueError, match="split test is on the map and held out"):
         measure_map(MapQuality(pca_run, tmp_path, split="all", held_out="test", umap=False, progress=False))
-    with pytest.raises(ValueError, match="needs a static one"):
+    with pytest.raises(ValueError, match="needs a static space"):
         measure_map(MapQuality(continuous_run, tmp_path, umap=False, progress=False))
 
 

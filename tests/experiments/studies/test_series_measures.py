@@ -55,7 +55,7 @@ def test_both_programs_write_their_tables(continuous_run, discrete_run, pca_run,
     rows = {row.name: row.value for row in read_results(tmp_path / "c" / "results.json")}
     assert rows["conversion/matched/all/correlation"] >= rows["conversion/decoder/all/correlation"] - 0.02
     assert len(list((tmp_path / "c" / "audio").glob("*.wav"))) == 9
-    with pytest.raises(ValueError, match="needs a series one"):
+    with pytest.raises(ValueError, match="needs a series space"):
         measure_conversion(TimbreTransfer(pca_run, tmp_path / "d", sounds=(small_store,), progress=False))
     with pytest.raises(ValueError, match="needs a discrete space"):
         measure_interpolation(Interpolation(continuous_run, tmp_path / "e", mixed_by="codes", progress=False))
