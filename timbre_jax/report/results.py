@@ -8,6 +8,7 @@ import numpy as np
 
 from timbre_jax.analysis.record import Analysis, Explanations, SeriesAnalysis, StaticAnalysis
 from timbre_jax.metrics.bootstrap import Interval, mean_interval
+from timbre_jax.metrics.sound_pairs import COUNTED_FRAMES
 from timbre_jax.metrics.table import Result
 
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from timbre_jax.audio.level import FLOOR_DB, amplitude_to_db
+from timbre_jax.audio.level import FLOOR_DB, amplitude_to_db, safe_sqrt
 from timbre_jax.audio.stft import frame, window_samples
 from timbre_jax.types import Array
 
