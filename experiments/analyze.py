@@ -19,7 +19,8 @@ from experiments import command_line
 from timbre_jax.report.settings import AnalysisSettings
 
 
-def main(_) -> int:
+def main(_) -> None:
+    """Runs the program."""
     from timbre_jax.report.analyze_run import analyze_run
 
     command_line.use_compilation_cache()
@@ -33,7 +34,6 @@ def main(_) -> int:
         f"--out={settings.out}/sweep",
     )
     command_line.print_written(*(Path(settings.out) / name for name in ("report.html", "results.json")), next=(sweep,))
-    return 0
 
 
 if __name__ == "__main__":

@@ -37,6 +37,7 @@ class BenchmarkSettings(Settings):
 
 
 def main(_) -> None:
+    """Runs the program."""
     settings = command_line.settings(BenchmarkSettings)
     # Each configuration is measured in its own process, which needs memory of the accelerator too.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")

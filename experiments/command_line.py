@@ -94,7 +94,7 @@ def define_flags(**groups: type) -> None:
 
 
 def define_choice(flag: str, kinds: dict[str, type], *, default: str, help: str) -> None:
-    """Defines a flag that selects one of several settings dataclasses, and the flags of all of them.
+    """Defines a flag that selects one of several settings dataclasses, and all their flags.
 
     Fields of the same name are one flag, whose help text names the dataclasses that have it.
 
@@ -262,7 +262,7 @@ def use_compilation_cache() -> None:
 
 
 def _parse(arguments: Sequence[str]) -> list[str]:
-    """Parses the flags and returns the other arguments; exits with one line if a flag is wrong."""
+    """Parses the flags and returns the other arguments; exits if a flag is wrong."""
     arguments = named_configs([_expand_home(argument) for argument in arguments])
     try:
         rest = flags.FLAGS(arguments)
@@ -290,7 +290,7 @@ def _expand_home(argument: str) -> str:
 
 
 def _device_message(text: str) -> str:
-    """Returns a one-line message for an error of JAX's runtime, or "" if the error is of another kind."""
+    """Returns a one-line message for an error of JAX's runtime, or "" for other errors."""
     first = " ".join(text.split())[:160]
     if "RESOURCE_EXHAUSTED" in text:
         remedies = {"config": "--config.train.accumulate=N", "at_once": "--at_once=N", "number": "--number=N"}

@@ -96,7 +96,7 @@ def config_names() -> list[str]:
 
 
 def explain_config_error(arguments: Sequence[str]) -> str | None:
-    """Returns the error in --config or --config.FIELD, with similar names, or None if there is none."""
+    """Returns the error in --config or --config.FIELD, with similar names, or None."""
     config = None
     for argument in arguments:
         if match := re.match(r"--?config=([^:]+)(?::(.+))?", argument):

@@ -1,4 +1,4 @@
-"""Makes new sounds from a trained space: WAV files and a manifest that describes how each was made.
+"""Makes new sounds from a trained space, with a manifest that describes each sound.
 
   python experiments/generate.py --workdir=runs/notes --out=between --mode=interpolate --files=flute.wav,bell.wav --steps=9
   python experiments/generate.py --workdir=runs/hits --out=more_kicks --mode=variations --files=kick.wav --number=8
@@ -32,7 +32,8 @@ class Generation(Settings):
     out: str = setting(help="Folder for the sounds and manifest.json.")
 
 
-def main(_) -> int:
+def main(_) -> None:
+    """Runs the program."""
     import timbre_jax.maps.generation_mode  # noqa: F401, adds the mode "map"
     from timbre_jax.generation.generate import generate
 
@@ -46,7 +47,6 @@ def main(_) -> int:
     command_line.print_written(
         *(out / name for name in names), out / "manifest.json", next=((*vary, f"--out={out}/variations"),)
     )
-    return 0
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Makes a map of a library as a page on which sounds can be found, and with --serve made, by a click.
+"""Makes a map of a library: a page on which a click plays, or makes, a sound.
 
   python experiments/map.py --workdir=runs/hits --out=map
   python experiments/map.py --workdir=runs/hits --out=map --serve
@@ -19,7 +19,8 @@ from experiments import command_line
 from timbre_jax.maps.settings import MapSettings, ServeSettings
 
 
-def main(_) -> int:
+def main(_) -> None:
+    """Runs the program."""
     from timbre_jax.maps.build import make_map_of_run
     from timbre_jax.maps.server import serve_map
 
@@ -32,7 +33,6 @@ def main(_) -> int:
     command_line.print_written(*(Path(settings.out) / name for name in ("map.html", "map.json", "map.npz")), next=commands)
     if serving.serve:
         serve_map(run_map, serving)
-    return 0
 
 
 if __name__ == "__main__":

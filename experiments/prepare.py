@@ -27,6 +27,7 @@ CONFIGS = {"folder": "library_best", "kits": "library_best", "drums": "library_b
 
 
 def main(_) -> None:
+    """Runs the program."""
     target, sounds = command_line.settings(StoreSettings), command_line.chosen_settings("source", IMPORTERS)
     if not sounds.keep_all:
         command_line.use_compilation_cache()

@@ -182,7 +182,7 @@ def _unit(name: str) -> str:
 
 
 def held_out(run, store: str | None, split: str, number: int, seed: int):
-    """Returns the latent series [number, M, D] of held-out sounds that are mostly audible, and their ids.
+    """Returns the latent series of held-out sounds that are mostly audible, and their ids.
 
     Raises:
       ValueError: if there are too few such sounds.
@@ -215,7 +215,7 @@ def _row(latents, row: int):
 
 
 def _follow_latents(space, name: str, starts, number: int, seed: int, progress: bool):
-    """Returns the controlled sounds of a continuous space, an empty list, and the accuracies without control."""
+    """Returns controlled sounds of a continuous space, [], and the accuracies without control."""
     from timbre_jax.generation.control import gradient_search
 
     seconds = starts.values.shape[1] / starts.rate
@@ -227,7 +227,7 @@ def _follow_latents(space, name: str, starts, number: int, seed: int, progress: 
 
 
 def _follow_codes(space, name: str, starts, number: int, seed: int, progress: bool):
-    """Returns the controlled sounds of a discrete space, those of the nearest codes, and the accuracies without control."""
+    """Returns controlled sounds, sounds of the nearest codes, and accuracies without control."""
     from tqdm import tqdm
 
     from timbre_jax.generation.control.code_control import control_codes

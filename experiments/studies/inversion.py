@@ -156,10 +156,11 @@ def _librosa_stft(wave: np.ndarray, representation: Any) -> np.ndarray:
 
 
 def _librosa_mel(wave: np.ndarray, representation: Any) -> np.ndarray:
-    """Reconstructs a wave [T] from its mel power by librosa, which needs one more, silent, frame than LogMel has."""
+    """Reconstructs a wave [T] from its mel power by librosa."""
     import librosa
 
     mel = np.asarray(representation.features_to_mel(representation.analyze(wave[None])))[0]
+    # librosa needs one more frame than LogMel has; it is silent here.
     missing = 1 + len(wave) // representation.hop - len(mel)
     return librosa.feature.inverse.mel_to_audio(
         np.pad(mel, ((0, missing), (0, 0))).T,

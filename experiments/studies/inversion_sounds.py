@@ -33,10 +33,11 @@ class Sounds:
 
 
 def mixed_sounds(*, number: int, seed: int, nsynth: str, sample_rate: int, samples: int) -> Sounds:
-    """Draws notes and drum hits of the default SoundFont bank and real notes of NSynth, a third each.
+    """Draws notes and drum hits of the default bank, and real notes of NSynth.
 
-    Without NSynth, half are notes and half are hits. Notes are drawn evenly over presets, pitches and velocities, hits evenly
-    over kits, keys 35 to 81 and velocities, and real notes evenly over instruments. Sounds with a peak below 0.001 are skipped.
+    A third is of each kind; without NSynth, half are notes and half are hits. Notes are drawn evenly over presets, pitches and
+    velocities, hits evenly over kits, keys 35 to 81 and velocities, and real notes evenly over instruments. Sounds with a peak
+    below 0.001 are skipped.
 
     Args:
       number: number of sounds.
@@ -107,7 +108,7 @@ def store_sounds(path: str, *, number: int, seed: int, seconds: float) -> Sounds
 
 
 def _fit(wave: np.ndarray, samples: int, sample_rate: int) -> np.ndarray:
-    """Cuts or pads a sound; a sound that is cut fades out over 20 ms, to leave no click to grade."""
+    """Pads a sound, or cuts it with a fade-out of 20 ms so that no click is graded."""
     if len(wave) <= samples:
         return np.pad(wave.astype(np.float32), (0, samples - len(wave)))
     fade = np.minimum(1.0, np.arange(samples, 0, -1) / (FADE_SECONDS * sample_rate))

@@ -63,7 +63,7 @@ def measure_pitch(settings: PitchAccuracy) -> Table:
 
 
 def batches(source: Any, records: Sequence[Any]) -> Iterator[tuple[list[Any], list[Any], np.ndarray]]:
-    """Yields records, loaded notes and waves [BATCH, 64000]; the last batch is padded with silence."""
+    """Yields records, loaded notes and waves [BATCH, 64000]; silence pads the last batch."""
     from tqdm import tqdm
 
     positions = [k for k, record in enumerate(records) if not record.left_out]
@@ -123,7 +123,14 @@ def measure_rendered(number: int, seed: int) -> list[dict[str, Any]]:
 
 
 def measure_real(path: str) -> list[dict[str, Any]]:
-    """Returns for each note of NSynth with a key from 40 to 96: instrument, kept, cents from the key, and folded cents."""
+    """Measures the f0 of NSynth's notes with keys from 40 to 96.
+
+    Args:
+      path: folder or archive.
+
+    Returns:
+      For each note: instrument, kept (by the doctor), cents (from the key) and folded (cents without octaves).
+    """
     from timbre_jax.data.importers.nsynth import NSynthSource
     from timbre_jax.data.prepare.quality import reason_of_quality
     from timbre_jax.representations import HarmonicTracks
@@ -188,7 +195,7 @@ def results(rendered: list[dict[str, Any]], real: list[dict[str, Any]]) -> list[
 
 
 def preset_lines(rendered: list[dict[str, Any]]) -> str:
-    """Returns two lines of text: presets with moving pitch, and other presets with under 95 % accurate frames."""
+    """Returns two lines: presets with moving pitch, and presets with inaccurate frames."""
     lines = []
     for title, moving in (("Presets with moving pitch", True), ("Steady presets with under 95 % accurate frames", False)):
         by_preset: dict[str, list[dict[str, Any]]] = {}
