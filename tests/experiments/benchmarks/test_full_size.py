@@ -1,4 +1,4 @@
-"""Tests of the benchmarks at full size: synthetic NSynth, repeated stores, and measured processes."""
+"""Tests of the benchmarks at full size, on a small scale."""
 
 import csv
 

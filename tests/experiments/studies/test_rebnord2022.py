@@ -43,7 +43,7 @@ def test_each_model_differs_from_the_base_in_one_setting():
             assert config[section][field] == value
             config[section][field] = base[section][field]
         assert config == base, name
-    with pytest.raises(ValueError, match="no model 'large'; there are 8_dim"):
+    with pytest.raises(ValueError, match="rebnord2022:large: no such variant; the variants are 8_dim"):
         get_config("large")
 
 
