@@ -1,13 +1,14 @@
 """Caillon et al. 2020, continuous model: VAE of mel frames without loudness in its latents.
 
 Variants: no_adversary, the same without the adversary; paper, the widths and the training of the paper; straight, with a loss
-  for which brightness and bandwidth change along a straight line between sounds (`FrameVAE`).
+for which brightness and bandwidth change along a straight line between sounds (`FrameVAE`).
 
-  python experiments/prepare.py --source=phrases --sample_rate=24000 --out=phrases24
-  python experiments/train.py --config=caillon2020_continuous --workdir=runs/continuous --config.data.store=phrases24
+  python experiments/prepare.py --source=phrases --sample_rate=24000 --out=phrases
+  python experiments/train.py --config=caillon2020_continuous --workdir=runs/violin --config.data.store=phrases
+
 On a GPU:
-  python experiments/train.py --config=caillon2020_continuous --workdir=runs/continuous --config.data.store=phrases24
-  --platform=cuda
+
+  python experiments/train.py --config=caillon2020_continuous --workdir=runs/violin --config.data.store=phrases --platform=cuda
 
 Cost: 2,000 steps, 8 to 10 minutes on one shared CPU core; less on two cores.
 Expected on 12 held-out recordings (96 sounds of 4 s; 48 recordings to train on), as training prints it at its end:
@@ -27,8 +28,8 @@ after 500 steps; and the settings that remove loudness from the latents within 2
 
 A wider probe (512 units) has a loudness R^2 of .075, boosted trees .065. Without the relative view a few held-out sounds are 30
 dB off, hence the second RMSE. An adversary weight of 100 leaves a loudness R^2 of .02 and a pitch R^2 of .75 after 3,000 steps.
-straight: loudness .17, pitch .93, RMSE 6.7 dB, and a rank correlation of brightness with the mix between sounds of .70 instead
-  of .56 (experiments/studies/interpolation.py --pairs=24 --iterations=16).
+The variant straight has loudness .17, pitch .93, RMSE 6.7 dB, and a rank correlation of brightness with the mix between sounds
+of .70 instead of .56 (experiments/studies/interpolation.py --pairs=24 --iterations=16).
 """
 
 from timbre_jax.representations import LOG_MEL_PRESETS, representation_settings

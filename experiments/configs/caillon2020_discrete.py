@@ -4,13 +4,15 @@ The model is that of Bitton, Esling & Harada 2020, arXiv 2007.06349.
 
   python experiments/prepare.py --source=phrases --sample_rate=16000 --out=phrases16
   python experiments/train.py --config=caillon2020_discrete --workdir=runs/discrete --config.data.store=phrases16
-On a GPU:
-  python experiments/train.py --config=caillon2020_discrete --workdir=runs/discrete --config.data.store=phrases16
-  --platform=cuda
 
-Cost: 4,500 steps, 8 minutes on one CPU core; less on two cores. Expected on 48 held-out excerpts of 6 recordings (26 minutes of
-  a violin to train on): multi-resolution STFT distance 1.052 (1.009 to 1.097), where noise filtered by the true magnitudes has
-  .84; perplexity of the held-out frames 403 of 1,024 codes, 797 in use.
+On a GPU:
+
+  python experiments/train.py --config=caillon2020_discrete --workdir=runs/codes --config.data.store=phrases16 --platform=cuda
+
+Cost: 4,500 steps, 8 minutes on one CPU core; less on two cores.
+Expected on 48 held-out excerpts of 6 recordings (26 minutes of a violin to train on): multi-resolution STFT distance 1.052
+(1.009 to 1.097), where noise filtered by the true magnitudes has .84; perplexity of the held-out frames 403 of 1,024 codes, 797
+in use.
 
 Chosen here, to train on one core: a narrower network (the paper's encoder has 32 to 256 channels, its decoder a width of 768
 and four dense layers before and after the GRU: --config.model.channels, width, depth), crops of 16 frames, and Adam at 1e-3

@@ -2,7 +2,9 @@
 
   python experiments/prepare.py --source=drums --seconds=0 --out=whole
   python experiments/train.py --config=library_any_length --workdir=runs/any_length --config.data.store=whole
+
 On a GPU:
+
   python experiments/train.py --config=library_any_length --workdir=runs/any_length --config.data.store=whole --platform=cuda
 
 Cost: 4,000 steps, 34 minutes at the 1.95 steps per second of one CPU core; less on two cores.

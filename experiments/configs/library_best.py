@@ -2,12 +2,15 @@
 
   python experiments/prepare.py --source=drums --splits=70,10,20 --out=drums
   python experiments/train.py --config=library_best --workdir=runs/library_best --config.data.store=drums
+
 On a GPU:
+
   python experiments/train.py --config=library_best --workdir=runs/library_best --config.data.store=drums --platform=cuda
 
-Cost: 8,000 steps, 40 minutes on one CPU core; less on two cores. Expected on 141 unseen hits of 703, with the drum kits of the
-  bank as extra_stores (docs/results.md): log-spectral distance 3.08 dB, sound by sound 0.115 (0.080-0.145) below PCA with 64
-  components and 0.22 (0.02-0.41) below the nearest training hit; MSE of the log-mel .00286 within the sounds, 27 % below PCA.
+Cost: 8,000 steps, 40 minutes on one CPU core; less on two cores.
+Expected on 141 unseen hits of 703, with the drum kits of the bank as extra_stores (docs/results.md): log-spectral distance 3.08
+dB, sound by sound 0.115 (0.080-0.145) below PCA with 64 components and 0.22 (0.02-0.41) below the nearest training hit; MSE of
+the log-mel .00286 within the sounds, 27 % below PCA.
 
 It starts from a PCA with 64 components and differs from it as follows. The basis of 512 components is fitted to sounds varied
 in pitch, tempo, color and decay, which span unseen hits better than the hits do. Dense layers model what is wasteful in linear

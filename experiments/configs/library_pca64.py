@@ -2,7 +2,9 @@
 
   python experiments/prepare.py --source=drums --splits=70,10,20 --out=drums
   python experiments/train.py --config=library_pca64 --workdir=runs/library_pca64 --config.data.store=drums
+
 On a GPU:
+
   python experiments/train.py --config=library_pca64 --workdir=runs/library_pca64 --config.data.store=drums --platform=cuda
 
 Cost: seconds on two CPU cores; the fit is in closed form.

@@ -5,7 +5,9 @@ Generation of Musical Instrument Tones, xAI 2023.
 
   python experiments/prepare.py --out=notes --number=10000
   python experiments/train.py --config=natsiou2023 --workdir=runs/natsiou2023 --config.data.store=notes
+
 On a GPU:
+
   python experiments/train.py --config=natsiou2023 --workdir=runs/natsiou2023 --config.data.store=notes --platform=cuda
 
 Cost: at most 10,800 steps with early stopping, 72 minutes at the 2.5 steps per second of one CPU core; less on two cores.

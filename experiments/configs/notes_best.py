@@ -2,7 +2,9 @@
 
   python experiments/prepare.py --out=notes --number=10000
   python experiments/train.py --config=notes_best --workdir=runs/notes_best --config.data.store=notes
+
 On a GPU:
+
   python experiments/train.py --config=notes_best --workdir=runs/notes_best --config.data.store=notes --platform=cuda
 
 Cost: 4,000 steps, 4 minutes at the 20 steps per second of one CPU core; less on two cores.

@@ -2,7 +2,9 @@
 
   python experiments/prepare.py --out=notes --number=10000
   python experiments/train.py --config=pca8 --workdir=runs/pca8 --config.data.store=notes
+
 On a GPU:
+
   python experiments/train.py --config=pca8 --workdir=runs/pca8 --config.data.store=notes --platform=cuda
 
 Cost: seconds on two CPU cores; the fit is in closed form.

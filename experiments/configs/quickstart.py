@@ -1,7 +1,9 @@
 """Shortened training of `notes_best`, for launch/quickstart.
 
   launch/quickstart
+
 On a GPU, with its store:
+
   python experiments/train.py --config=quickstart --workdir=runs/quickstart --config.data.store=quickstart/store --platform=cuda
 
 Cost: 1,500 steps, about a minute on two CPU cores.

@@ -6,7 +6,9 @@ default), 256_dim, 0_flow, 20_flow, beta, no_dropout, underfit and overfit.
   python experiments/prepare.py --source=drums --splits=70,10,20 --out=drums
   python experiments/train.py --config=rebnord2022:64_dim --workdir=runs/64_dim --config.data.store=drums
   python experiments/reproduce.py --result=library --store=drums --fraction=0.025 --out=nine
+
 On a GPU:
+
   python experiments/train.py --config=rebnord2022:64_dim --workdir=runs/64_dim --config.data.store=drums --platform=cuda
 
 Cost: 20,000 steps, 10 hours at the 0.57 steps per second of two CPU cores; the nine models take 187,000 steps.
