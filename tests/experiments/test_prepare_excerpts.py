@@ -1,4 +1,4 @@
-"""experiments/prepare.py --source=recordings and phrases."""
+"""Tests of stores of recordings and phrases."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from timbre_jax.data.prepare.make_store import prepare
 from timbre_jax.data.prepare.summary import summary
 
 
-def test_recordings(tmp_path):
+def test_recordings_are_cut_into_excerpts(tmp_path):
     (tmp_path / "takes").mkdir()
     generator = np.random.default_rng(0)
     for name in ("a", "b", "c"):
@@ -21,12 +21,12 @@ def test_recordings(tmp_path):
     )  # fmt: skip
     assert [store.length(split) for split in ("train", "valid", "test")] == [3, 3, 3]
     assert store.sample_rate == 24000
-    told = summary(store)
-    assert "24000 Hz, 0.250 to 0.50 s" in told
-    assert "kept 9 of 10 sounds: left out 1 unreadable" in told
+    text = summary(store)
+    assert "24000 Hz, 0.250 to 0.50 s" in text
+    assert "kept 9 of 10 sounds: left out 1 unreadable" in text
 
 
-def test_phrases(tmp_path):
+def test_phrases_are_rendered_and_the_store_is_reused(tmp_path):
     bank = one_preset(tmp_path / "one.sf2")
     options = {
         "source": "phrases",

@@ -1,4 +1,4 @@
-"""Programs of the tests run as processes of their own."""
+"""Programs as separate processes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def start(*arguments, devices: int = 1, **environment) -> subprocess.Popen:
-    """Starts Python with these arguments in the project's folder, on the CPU with that many devices."""
+    """Starts Python in the root of the project, with a number of CPU devices."""
     environment = {
         **os.environ,
         "JAX_PLATFORMS": "cpu",
@@ -25,7 +25,7 @@ def start(*arguments, devices: int = 1, **environment) -> subprocess.Popen:
 
 
 def start_together(count: int, *arguments, devices: int = 1, **environment) -> list[subprocess.Popen]:
-    """Starts so many processes of one run: programs that join as TEST_PROCESSES, TEST_PROCESS and TEST_ADDRESS say."""
+    """Starts the processes of one run, which environment variables TEST_... connect."""
     with socket.create_server(("localhost", 0)) as server:
         address = f"localhost:{server.getsockname()[1]}"
     environment |= {"TEST_PROCESSES": str(count), "TEST_ADDRESS": address}
@@ -33,7 +33,7 @@ def start_together(count: int, *arguments, devices: int = 1, **environment) -> l
 
 
 def run(*arguments, devices: int = 1, **environment) -> subprocess.CompletedProcess:
-    """The same, and waits for the end."""
+    """Runs Python as `start` does, and waits for its end."""
     process = start(*arguments, devices=devices, **environment)
     out, err = process.communicate(timeout=600)
     return subprocess.CompletedProcess(arguments, process.returncode, out, err)

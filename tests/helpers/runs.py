@@ -1,4 +1,4 @@
-"""Small runs: features in memory, a small network, and comparisons of what runs leave behind."""
+"""Small runs: features in memory, a small network, and comparisons of finished runs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SHAPE = (12, 4)
 
 
 def examples(count: int, *, seed: int = 0, first_index: int = 0) -> ListedExamples:
-    """Features [12, 4] that lie near a surface of three dimensions, so that there is something to learn."""
+    """Returns features [12, 4] near a manifold of three dimensions, which a model can learn."""
     weights = np.random.default_rng(99).normal(size=(3, SHAPE[0] * SHAPE[1]))
     z = np.random.default_rng(seed).normal(size=(count, 3))
     values = (1.0 / (1.0 + np.exp(-1.5 * (z @ weights)))).reshape(count, *SHAPE).astype(np.float32)
@@ -28,13 +28,13 @@ def examples(count: int, *, seed: int = 0, first_index: int = 0) -> ListedExampl
 
 
 def small_sources(*, train: int = 96, valid: int = 20) -> Sources:
-    """A training and a validation set, and the representation that has their shape."""
+    """Returns a training set, a validation set and a representation of their shape."""
     representation = make_representation("harmonic_tracks", n_frames=SHAPE[0], n_harmonics=SHAPE[1] - 1, length=4096)
     return Sources(examples(train), examples(valid, seed=1, first_index=train), representation)
 
 
 def with_loudness(source: ListedExamples) -> ListedExamples:
-    """Examples whose loudness is the mean of their values in every frame; half of each third one is padding."""
+    """Returns examples whose loudness is the mean of each frame; every third is half padding."""
     changed = ListedExamples()
     for number, example in enumerate(source):
         mask = np.ones(SHAPE[0], np.float32)
@@ -45,7 +45,7 @@ def with_loudness(source: ListedExamples) -> ListedExamples:
 
 
 def small_config(*, model: dict | None = None, optimizer: dict | None = None, **train) -> dict:
-    """A configuration of a small network that takes 40 steps of 16 sounds."""
+    """Returns the configuration of a small network, trained for 40 steps of 16 sounds."""
     defaults = {
         "batch_size": 16,
         "steps": 40,
@@ -62,14 +62,14 @@ def small_config(*, model: dict | None = None, optimizer: dict | None = None, **
 
 
 def metric_lines(workdir: Path) -> list[dict]:
-    """metrics.jsonl without what time decides."""
+    """Returns the lines of metrics.jsonl without measured times."""
     lines = [json.loads(line) for line in (Path(workdir) / "metrics.jsonl").read_text().splitlines()]
     timing = ("seconds", "checkpoint_share")
     return [{name: value for name, value in line.items() if name not in timing} for line in lines]
 
 
 def last_checkpoint(workdir: Path) -> tuple[dict[str, np.ndarray], dict]:
-    """Arrays of the last checkpoint by name, and its document without what time decides."""
+    """Returns arrays and document of the last checkpoint, without measured times."""
     directory = Path(workdir) / "checkpoints"
     path = checkpoint.step_path(directory, checkpoint.steps(directory)[-1])
     device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
@@ -85,12 +85,12 @@ def last_checkpoint(workdir: Path) -> tuple[dict[str, np.ndarray], dict]:
 
 
 def assert_same_run(a: Path, b: Path) -> None:
-    """Both runs stand at the same place, to the bit: arrays, data order, early stopping, recoveries, lines, best space."""
-    (arrays_a, book_a), (arrays_b, book_b) = last_checkpoint(a), last_checkpoint(b)
+    """Asserts that two runs are equal to the bit: arrays, progress, metrics and best space."""
+    (arrays_a, document_a), (arrays_b, document_b) = last_checkpoint(a), last_checkpoint(b)
     assert arrays_a.keys() == arrays_b.keys()
     for name, array in arrays_a.items():
         np.testing.assert_array_equal(array, arrays_b[name], err_msg=name)
-    assert book_a == book_b
+    assert document_a == document_b
     assert metric_lines(a) == metric_lines(b)
     space_a, space_b = checkpoint.load(a), checkpoint.load(b)
     for leaf_a, leaf_b in zip(jax.tree.leaves(space_a), jax.tree.leaves(space_b), strict=True):
