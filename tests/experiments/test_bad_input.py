@@ -1,4 +1,4 @@
-"""Tests of damaged stores and runs, full disks and wrong commands: each is a one-line error."""
+"""Tests of damaged stores and runs, full disks and wrong commands."""
 
 from __future__ import annotations
 

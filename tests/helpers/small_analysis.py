@@ -73,7 +73,8 @@ SMALL_SERIES = {
 def begun_series(store: Path, workdir: Path, kind: str) -> Path:
     """Makes the run of an untrained series space.
 
-    The kind is "continuous" (FrameVAE) or "discrete" (VQ-VAE). The space is initialized from the features of the store and has the statistics of its latents.
+    The kind is "continuous" (FrameVAE) or "discrete" (VQ-VAE). The space is initialized from the features of the store and has
+    the statistics of its latents.
     """
     import jax
 
