@@ -1,4 +1,4 @@
-"""Caillon et al. 2020, continuous model: VAE of mel frames without loudness in its latents.
+"""Caillon et al. 2020, continuous model: VAE of mel frames with latents without loudness.
 
 Variants: no_adversary, the same without the adversary; paper, the widths and the training of the paper; straight, with a loss
 for which brightness and bandwidth change along a straight line between sounds (`FrameVAE`).

@@ -1,4 +1,4 @@
-"""Sounds with a manifest, from files of every kind, good and bad."""
+"""Tests of generated sounds and their manifest, from good and bad files."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def read_manifest(folder):
 
 
 def pitch_of(path) -> float:
-    """Median f0 in Hz over the first second."""
+    """Returns the median f0 of the first second in Hz."""
     wave, rate = read_wave(path)
     f0, _ = yin(wave[None, :rate], sample_rate=rate, hop=172, f_min=80.0, f_max=2100.0)
     return float(np.median(np.asarray(f0)[0, 5:-5]))
@@ -40,7 +40,7 @@ def pitch_of(path) -> float:
 
 @pytest.fixture(scope="module")
 def tones(tmp_path_factory):
-    """Two notes at 44.1 kHz stereo and 8 kHz 8-bit, shorter and longer than the space."""
+    """Writes a short stereo note at 44.1 kHz and a long 8-bit note at 8 kHz."""
     folder = tmp_path_factory.mktemp("tones")
     low = harmonic_tone(220.0, [0.3, 0.15, 0.1, 0.05], length=2 * 44100, rate=44100)
     soundfile.write(folder / "low note.wav", np.stack([low, 0.5 * low], axis=1), 44100)
@@ -49,7 +49,7 @@ def tones(tmp_path_factory):
     return folder
 
 
-def test_reconstruct_reads_any_form_and_says_what_it_did(pca_run, tones, tmp_path):
+def test_reconstruction_reads_any_format_and_remarks_on_changes(pca_run, tones, tmp_path):
     manifest = generate(pca_run, tmp_path, Reconstruct(files=[tones]))
     assert manifest == read_manifest(tmp_path)
     assert manifest["errors"] == []
@@ -70,13 +70,13 @@ def test_reconstruct_reads_any_form_and_says_what_it_did(pca_run, tones, tmp_pat
     assert pitch_of(tmp_path / low["file"]) == pytest.approx(220, rel=0.06)
     wave, rate = read_wave(tmp_path / low["file"])
     assert rate == 16000
-    # Beyond the original's end there is silence, as there was.
+    # After the end of the original, the reconstruction is silent.
     assert np.abs(wave[int(2.2 * rate) :]).max() < 1e-3
     assert np.abs(wave[: 2 * rate]).max() > 1e-3
     assert np.abs(read_wave(tmp_path / high["file"])[0]).max() > 0.02
 
 
-def test_broken_files_are_lines_and_the_others_are_done(pca_run, tones, tmp_path):
+def test_broken_files_are_reported_and_the_others_reconstructed(pca_run, tones, tmp_path):
     bad = tmp_path / "in"
     bad.mkdir()
     (bad / "text.wav").write_text("this is no sound")
@@ -103,14 +103,14 @@ def test_broken_files_are_lines_and_the_others_are_done(pca_run, tones, tmp_path
     assert all((tmp_path / "out" / name).is_file() for name in remarks)
 
 
-def test_only_broken_files_are_an_error_and_still_in_the_manifest(pca_run, tmp_path):
+def test_only_broken_files_are_an_error_with_a_manifest(pca_run, tmp_path):
     (tmp_path / "text.wav").write_text("no sound")
     with pytest.raises(ValueError, match=r"text\.wav"):
         generate(pca_run, tmp_path / "out", Reconstruct(files=[tmp_path / "text.wav"]))
     assert len(read_manifest(tmp_path / "out")["errors"]) == 1
 
 
-def test_interpolation_goes_from_one_pitch_to_the_other(pca_run, tones, tmp_path):
+def test_interpolation_moves_from_one_pitch_to_the_other(pca_run, tones, tmp_path):
     files = [tones / "low note.wav", tones / "höher.wav"]
     manifest = generate(pca_run, tmp_path, Interpolate(files=files, steps=3))
     names = [sound["file"] for sound in manifest["sounds"]]
@@ -122,12 +122,12 @@ def test_interpolation_goes_from_one_pitch_to_the_other(pca_run, tones, tmp_path
     assert first == pytest.approx(220, rel=0.06)
 
 
-def test_an_even_interpolation_is_for_series(pca_run, tones, tmp_path):
+def test_even_interpolation_needs_a_series_space(pca_run, tones, tmp_path):
     with pytest.raises(ValueError, match="one latent a sound: take linear or spherical"):
         generate(pca_run, tmp_path, Interpolate(files=[tones / "low note.wav", tones / "höher.wav"], interpolation="even"))
 
 
-def test_a_sweep_starts_from_the_mean_or_a_file(pca_run, tones, tmp_path):
+def test_sweep_starts_from_the_mean_or_a_file(pca_run, tones, tmp_path):
     manifest = generate(pca_run, tmp_path, Sweep(latent=1, steps=3))
     latents = np.array([sound["latent"] for sound in manifest["sounds"]])
     assert (np.diff(latents[:, 1]) > 0).all()
@@ -159,12 +159,14 @@ def test_variations_stay_around_their_file_and_are_repeatable(pca_run, tones, tm
     offsets = [np.subtract(m["sounds"][1]["latent"], own["latent"]) for m in (near, far)]
     np.testing.assert_allclose(offsets[1], 10 * offsets[0], rtol=1e-3, atol=1e-5)
     assert np.abs(offsets[0]).max() > 0
-    # Without a spread it is 0.3, as --help says; of samples it is 1.
-    usual = generate(pca_run, tmp_path / "e", Variations(files=files, number=2))
-    np.testing.assert_allclose(np.subtract(usual["sounds"][1]["latent"], own["latent"]), 0.3 * offsets[1], rtol=1e-3, atol=1e-5)
+    # The default spread is 0.3; for samples it is 1.
+    default = generate(pca_run, tmp_path / "e", Variations(files=files, number=2))
+    np.testing.assert_allclose(
+        np.subtract(default["sounds"][1]["latent"], own["latent"]), 0.3 * offsets[1], rtol=1e-3, atol=1e-5
+    )
 
 
-def test_sounds_are_added_and_taken_away(pca_run, tones, tmp_path):
+def test_averages_and_weighted_sums_of_latents(pca_run, tones, tmp_path):
     files = [tones / "low note.wav", tones / "höher.wav"]
     ends = generate(pca_run, tmp_path / "a", Interpolate(files=files, steps=2))
     a, b = (np.array(sound["latent"]) for sound in ends["sounds"])
@@ -172,11 +174,11 @@ def test_sounds_are_added_and_taken_away(pca_run, tones, tmp_path):
     np.testing.assert_allclose(average["latent"], (a + b) / 2, atol=1e-5)
     assert average["file"] == "average_low_note_plus_höher.wav"
     # a + b - a is b.
-    back = generate(pca_run, tmp_path / "c", Arithmetic(files=[*files, files[0]], weights=["1", "1", "-1"]))["sounds"][0]
-    np.testing.assert_allclose(back["latent"], b, atol=1e-5)
-    assert [term["weight"] for term in back["made_from"]["terms"]] == [1, 1, -1]
-    assert back["file"] == "arithmetic_low_note_plus_höher_minus_low_note.wav"
-    assert (tmp_path / "c" / back["file"]).is_file()
+    weighted = generate(pca_run, tmp_path / "c", Arithmetic(files=[*files, files[0]], weights=["1", "1", "-1"]))["sounds"][0]
+    np.testing.assert_allclose(weighted["latent"], b, atol=1e-5)
+    assert [term["weight"] for term in weighted["made_from"]["terms"]] == [1, 1, -1]
+    assert weighted["file"] == "arithmetic_low_note_plus_höher_minus_low_note.wav"
+    assert (tmp_path / "c" / weighted["file"]).is_file()
     (tmp_path / "text.wav").write_text("no sound")
     with pytest.raises(ValueError, match=r"text\.wav"):
         generate(pca_run, tmp_path / "d", Average(files=[files[0], tmp_path / "text.wav", files[1]]))
@@ -196,7 +198,7 @@ def test_sounds_are_added_and_taken_away(pca_run, tones, tmp_path):
         (Sweep, {"files": ["a.wav", "b.wav"]}, "one file or none"),
     ],
 )
-def test_wrong_wishes_are_one_line(pca_run, tmp_path, kind, arguments, message):
+def test_wrong_settings_are_refused_before_anything_is_written(pca_run, tmp_path, kind, arguments, message):
     with pytest.raises(ValueError, match=message):
         generate(pca_run, tmp_path / "out", kind(**arguments))
     assert not (tmp_path / "out").exists()
@@ -218,12 +220,12 @@ def test_sounds_of_an_earlier_call_keep_their_provenance(pca_run, tmp_path):
         generate(pca_run, tmp_path, Sample(number=1))
 
 
-def test_an_empty_folder_is_said(pca_run, tmp_path):
+def test_empty_folder_is_refused(pca_run, tmp_path):
     with pytest.raises(ValueError, match="no sound file in this folder"):
         generate(pca_run, tmp_path / "out", Reconstruct(files=[tmp_path]))
 
 
-def test_short_names_are_safe(tmp_path):
+def test_short_names_are_safe_file_names(tmp_path):
     assert short_name(tmp_path / "a b/..%c.wav") == "c"
     assert len(short_name(tmp_path / ("é" * 200 + ".wav")).encode()) <= 60
     assert short_name(tmp_path / "???.wav") == "sound"

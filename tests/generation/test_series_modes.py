@@ -1,4 +1,4 @@
-"""Modes in spaces with a latent a frame: sounds of any length, their series, edits, conversion."""
+"""Tests of generation in series spaces: any length, latent series, edits and conversion."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ pytestmark = pytest.mark.xdist_group("small_analysis")
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """A short stereo sound at 96 kHz, a longer one, silence, a sound of one sample, and one that is broken."""
+    """Writes a short stereo sound at 96 kHz, a long one, silence, one sample and a text."""
     folder = tmp_path_factory.mktemp("sounds")
     tone = harmonic_tone(330.0, [0.3, 0.1], length=96000, rate=96000) * np.linspace(1, 0.01, 96000)
     soundfile.write(folder / "a short.wav", np.stack([tone, 0.5 * tone], axis=1), 96000)
@@ -52,26 +52,26 @@ def latents(folder, entry, space):
 
 
 @pytest.mark.slow
-def test_a_folder_of_any_lengths_is_reconstructed_with_its_series(continuous_run, files, tmp_path):
+def test_sounds_of_any_length_are_reconstructed_with_their_series(continuous_run, files, tmp_path):
     manifest = generate(continuous_run, tmp_path, Reconstruct(files=[files]))
     assert manifest == json.loads((tmp_path / "manifest.json").read_text(encoding="utf-8"))
     assert [error["file"].rsplit("/", 1)[-1] for error in manifest["errors"]] == ["e text.wav"]
     assert len(manifest["sounds"]) == 8
-    made = {sound["file"]: sound for sound in manifest["sounds"] if "series" in sound}
+    sounds = {sound["file"]: sound for sound in manifest["sounds"] if "series" in sound}
     assert manifest["run"]["kind"] == "series"
     space = open_run(continuous_run).space
     for name, samples in (("000_a_short", 16000), ("001_b_long", 24000), ("002_c_silence", 4000), ("003_d_one", 1)):
-        entry = made[f"{name}_reconstruction.wav"]
+        entry = sounds[f"{name}_reconstruction.wav"]
         wave, rate = read_wave(tmp_path / entry["file"])
         assert (len(wave), rate) == (samples, 16000)
         assert len(entry["latent"]) == 3
         series = latents(tmp_path, entry, space)
         assert series.shape == (-(-samples // 512), 3)
         assert np.isfinite(series).all()
-    assert any("silent" in remark for remark in made["002_c_silence_reconstruction.wav"]["remarks"])
+    assert any("silent" in remark for remark in sounds["002_c_silence_reconstruction.wav"]["remarks"])
 
 
-def test_a_series_that_was_written_is_heard_again(continuous_run, files, tmp_path):
+def test_written_series_can_be_rendered_again(continuous_run, files, tmp_path):
     first = generate(continuous_run, tmp_path / "a", Reconstruct(files=[files / "a short.wav"]))
     entry = first["sounds"][1]
     npz, csv = (tmp_path / "a" / name for name in entry["series"])
@@ -96,32 +96,32 @@ def test_a_series_that_was_written_is_heard_again(continuous_run, files, tmp_pat
 
 
 @pytest.mark.slow
-def test_conversion_keeps_time_and_level(continuous_run, discrete_run, files, tmp_path):
+def test_conversion_keeps_length_and_level(continuous_run, discrete_run, files, tmp_path):
     for run in (continuous_run, discrete_run):
         manifest = generate(run, tmp_path / run.name, Convert(files=[files / "a short.wav", files / "b long.wav"]))
         for original, converted in zip(manifest["sounds"][::2], manifest["sounds"][1::2], strict=True):
             waves = [read_wave(tmp_path / run.name / entry["file"])[0] for entry in (original, converted)]
             assert len(waves[0]) == len(waves[1])
-            if run == discrete_run:  # The other knows nothing yet, and answers too softly to be turned up.
+            if run == discrete_run:  # the untrained continuous space decodes sounds too soft to be amplified
                 assert level_correlation(waves[1], waves[0]) > 0.9
             assert any("brought to the input's level" in remark for remark in converted["remarks"])
 
 
-def test_matching_levels():
+def test_level_matching_amplifies_within_limits():
     generator = np.random.default_rng(0)
     envelope = 10 ** (-np.linspace(0, 2, 16000))
     wave, reference = generator.normal(0, 0.1, (2, 16000)) * np.stack([np.ones(16000), envelope])
-    found, most = match_level(wave.astype(np.float32), reference.astype(np.float32), hop=256)
-    assert level_correlation(found, reference) > 0.99
-    assert 35 < most < 45
+    matched, largest_gain = match_level(wave.astype(np.float32), reference.astype(np.float32), hop=256)
+    assert level_correlation(matched, reference) > 0.99
+    assert 35 < largest_gain < 45
     loud, _ = match_level(1e-4 * wave.astype(np.float32), reference.astype(np.float32), hop=256)
-    assert np.abs(loud).max() < 0.01  # noise is not turned up without end
+    assert np.abs(loud).max() < 0.01  # the gain is limited
     silent, _ = match_level(np.zeros(1000, np.float32), reference[:1000].astype(np.float32), hop=256)
     assert np.abs(silent).max() == 0
 
 
 @pytest.mark.slow
-def test_interpolation_moves_and_stands(continuous_run, files, tmp_path):
+def test_interpolation_writes_a_moving_sound_and_fixed_mixes(continuous_run, files, tmp_path):
     pair = [files / "a short.wav", files / "b long.wav"]
     manifest = generate(continuous_run, tmp_path, Interpolate(files=pair, steps=3))
     space = open_run(continuous_run).space
@@ -146,21 +146,21 @@ def test_interpolation_moves_and_stands(continuous_run, files, tmp_path):
     assert np.abs(between - middle).max() > 1e-4
 
 
-def test_discrete_mixes_are_between_codes_or_codes_or_fades(discrete_run, files, tmp_path):
+def test_discrete_mixes_are_vectors_codes_or_crossfades(discrete_run, files, tmp_path):
     pair = [files / "a short.wav", files / "b long.wav"]
     space = open_run(discrete_run).space
     book = np.asarray(space.model.codebook(space.variables))
-    for way in ("vectors", "codes", "crossfade"):
-        manifest = generate(discrete_run, tmp_path / way, Interpolate(files=pair, steps=2, mixed_by=way))
+    for mixed_by in ("vectors", "codes", "crossfade"):
+        manifest = generate(discrete_run, tmp_path / mixed_by, Interpolate(files=pair, steps=2, mixed_by=mixed_by))
         assert len(manifest["sounds"]) == 3
-        assert manifest["settings"]["mixed_by"] == way
-        if way == "codes":
-            series = np.load(tmp_path / way / manifest["sounds"][0]["series"][0])
+        assert manifest["settings"]["mixed_by"] == mixed_by
+        if mixed_by == "codes":
+            series = np.load(tmp_path / mixed_by / manifest["sounds"][0]["series"][0])
             np.testing.assert_allclose(series["values"], book[series["codes"]], atol=1e-6)
-        assert ("series" in manifest["sounds"][0]) == (way != "crossfade")
+        assert ("series" in manifest["sounds"][0]) == (mixed_by != "crossfade")
 
 
-def test_the_plane_is_passed_in_time(continuous_run, files, tmp_path):
+def test_plane_follows_its_points_in_time(continuous_run, files, tmp_path):
     four = [files / name for name in ("a short.wav", "b long.wav", "c silence.wav", "a short.wav")]
     manifest = generate(continuous_run, tmp_path, Plane(files=four, at="0,0;1,0;1,1"))
     assert manifest["sounds"][0]["file"] == "plane_a_short_b_long_c_silence_a_short.wav"
@@ -170,7 +170,7 @@ def test_the_plane_is_passed_in_time(continuous_run, files, tmp_path):
         generate(continuous_run, tmp_path, Plane(files=four[:3], at="0,0"))
 
 
-def test_edits_and_single_operators(continuous_run, files, tmp_path):
+def test_edits_of_a_file_and_single_operators(continuous_run, files, tmp_path):
     space = open_run(continuous_run).space
     (tmp_path / "edits.csv").write_text("start,end,what,operator,amount,fade\n0,0.5,latent 1,offset,2,\n,,all,stretch,2,\n")
     plain = generate(continuous_run, tmp_path / "a", Reconstruct(files=[files / "a short.wav"]))["sounds"][1]
@@ -185,17 +185,17 @@ def test_edits_and_single_operators(continuous_run, files, tmp_path):
     np.testing.assert_allclose(latents(tmp_path / "c", back, space), before[::-1], atol=1e-5)
 
 
-def test_an_edit_that_does_not_fit_one_of_several_leaves_that_one_out(continuous_run, files, tmp_path):
+def test_files_that_an_edit_does_not_fit_are_left_out(continuous_run, files, tmp_path):
     (tmp_path / "late.csv").write_text("start,end,what,operator,amount\n1.2,1.4,latent 1,offset,2\n")
     both = [files / "a short.wav", files / "b long.wav"]
-    made = generate(continuous_run, tmp_path / "a", ApplyEdits(files=both, edits=tmp_path / "late.csv"))
-    assert [sound["file"] for sound in made["sounds"]] == ["001_b_long_edited.wav"]
-    assert [error["file"] for error in made["errors"]] == [str(both[0])]
+    manifest = generate(continuous_run, tmp_path / "a", ApplyEdits(files=both, edits=tmp_path / "late.csv"))
+    assert [sound["file"] for sound in manifest["sounds"]] == ["001_b_long_edited.wav"]
+    assert [error["file"] for error in manifest["errors"]] == [str(both[0])]
     with pytest.raises(ValueError, match=r"begins at 1\.2"):
         generate(continuous_run, tmp_path / "b", ApplyEdits(files=both[:1], edits=tmp_path / "late.csv"))
 
 
-def test_of_several_starts_of_a_control_one_that_fails_is_left_out(continuous_run, files, tmp_path, monkeypatch):
+def test_starts_that_cannot_be_controlled_are_left_out(continuous_run, files, tmp_path, monkeypatch):
 
     def silent(*_, **__):
         raise ValueError("nothing is heard in it")
@@ -204,11 +204,11 @@ def test_of_several_starts_of_a_control_one_that_fails_is_left_out(continuous_ru
     both = [files / "c silence.wav", files / "b long.wav"]
     with pytest.raises(ValueError, match=r"c silence\.wav: nothing is heard in it \(and 1 more\)"):
         generate(continuous_run, tmp_path, Control(files=both, curve=["sine:1"], between=["500-2000"]))
-    told = json.loads((tmp_path / "manifest.json").read_text(encoding="utf-8"))
-    assert [error["file"] for error in told["errors"]] == [str(path) for path in both]
+    manifest = json.loads((tmp_path / "manifest.json").read_text(encoding="utf-8"))
+    assert [error["file"] for error in manifest["errors"]] == [str(path) for path in both]
 
 
-def test_files_that_are_no_series_are_one_line(continuous_run, tmp_path):
+def test_files_without_a_series_are_a_one_line_error(continuous_run, tmp_path):
     space = open_run(continuous_run).space
     (tmp_path / "short.csv").write_text("latent_0,latent_1,latent_2\n1,2,3\n4,5\n")
     np.save(tmp_path / "array.npy", np.zeros(3))
@@ -223,7 +223,7 @@ def test_files_that_are_no_series_are_one_line(continuous_run, tmp_path):
         read_series(tmp_path / "levels.npz", space)
 
 
-def test_samples_are_held_and_move_and_variations_keep_the_movement(continuous_run, files, tmp_path):
+def test_samples_are_held_or_move_and_variations_keep_the_movement(continuous_run, files, tmp_path):
     space = open_run(continuous_run).space
     still = generate(continuous_run, tmp_path / "a", Sample(number=2, seconds=0.5, movement=0.0))
     moved = generate(continuous_run, tmp_path / "b", Sample(number=1, seconds=0.5, movement=0.3))
@@ -240,7 +240,7 @@ def test_samples_are_held_and_move_and_variations_keep_the_movement(continuous_r
         assert np.abs(difference).max() > 0
 
 
-def test_modes_on_points_work_through_held_points(continuous_run, files, tmp_path):
+def test_modes_of_static_spaces_use_held_points(continuous_run, files, tmp_path):
     pair = [files / "a short.wav", files / "b long.wav"]
     manifest = generate(continuous_run, tmp_path / "a", Average(files=pair, seconds=0.5))
     assert len(read_wave(tmp_path / "a" / manifest["sounds"][0]["file"])[0]) == 16 * 512
@@ -262,13 +262,13 @@ def test_modes_on_points_work_through_held_points(continuous_run, files, tmp_pat
         (Interpolate, {"files": ["a.wav", "b.wav"], "mixed_by": "codes"}, "no such file"),
     ],
 )
-def test_wrong_wishes_are_one_line(continuous_run, tmp_path, kind, arguments, message):
+def test_wrong_settings_are_a_one_line_error(continuous_run, tmp_path, kind, arguments, message):
     with pytest.raises(ValueError, match=message) as error:
         generate(continuous_run, tmp_path / "out", kind(**arguments))
     assert "\n" not in str(error.value)
 
 
-def test_a_space_of_another_kind_is_said(pca_run, continuous_run, files, tmp_path):
+def test_space_of_another_kind_is_refused(pca_run, continuous_run, files, tmp_path):
     for kind, options in ((Convert, {}), (ApplyEdits, {"operator": "reverse"})):
         message = rf"is a static space \(one latent a sound\); --mode={kind.mode} needs a series one"
         with pytest.raises(ValueError, match=message):

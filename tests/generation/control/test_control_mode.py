@@ -1,4 +1,4 @@
-"""The mode "control": curves from words, files and voices, and the errors of each."""
+"""Tests of the mode "control": curves from shapes, files and sounds."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.xdist_group("small_analysis")
 
 @pytest.fixture(scope="module")
 def voice(tmp_path_factory):
-    """A stereo sound at 96 kHz that gets brighter: 0.6 s of noise, low at first."""
+    """Writes 0.6 s of stereo noise at 96 kHz whose brightness increases."""
     path = tmp_path_factory.mktemp("voice") / "voice.wav"
     wave = noise(length=57600)
     dull = np.convolve(wave, np.ones(24) / 24, "same")
@@ -37,7 +37,7 @@ def rows_of(path):
         return list(csv.DictReader(file))
 
 
-def test_words_of_the_command_line():
+def test_ranges_and_curves_are_parsed():
     assert parse_range("800-2500") == (800.0, 2500.0)
     assert parse_range("-40--10") == (-40.0, -10.0)
     assert parse_curve("sine:0.5") == ("sine", 0.5)
@@ -58,35 +58,35 @@ def test_words_of_the_command_line():
         Control(descriptor=("centroid", "rolloff"), curve=("sine:1",))
 
 
-def test_a_continuous_space_follows_and_says_so(capsys):
+def test_continuous_space_follows_a_curve_and_reports_the_error(capsys):
     space = tilted_space()
-    (made,) = control(space, [], Control(curve=("sine:4",), seconds=FRAMES * 128 / 16000), rounds=2)
-    said = capsys.readouterr().out
-    assert "centroid: reachable " in said
-    assert "median error on the sound" in said
-    assert made.name == "control_000_mean_centroid_sine_4.wav"
-    assert made.made_from["start"] == "mean of the training set"
-    found = made.details["control"]["centroid"]
-    low, high = found["reach"]
+    (sound,) = control(space, [], Control(curve=("sine:4",), seconds=FRAMES * 128 / 16000), rounds=2)
+    printed = capsys.readouterr().out
+    assert "centroid: reachable " in printed
+    assert "median error on the sound" in printed
+    assert sound.name == "control_000_mean_centroid_sine_4.wav"
+    assert sound.made_from["start"] == "mean of the training set"
+    curves = sound.details["control"]["centroid"]
+    low, high = curves["reach"]
     assert 300 < low < high < 8000
-    table = made.tables[made.details["curves"]]
-    np.testing.assert_allclose(table.column("centroid_target"), found["target"])
-    np.testing.assert_allclose(table.column("centroid_achieved"), found["achieved"])
+    table = sound.tables[sound.details["curves"]]
+    np.testing.assert_allclose(table.column("centroid_target"), curves["target"])
+    np.testing.assert_allclose(table.column("centroid_achieved"), curves["achieved"])
     assert len(table.rows) == FRAMES
-    assert len(made.wave) == FRAMES * 128
-    assert made.latent.values.shape == (1, FRAMES // 2, 2)
-    off = np.abs(np.array(found["achieved"]) / np.array(found["target"]) - 1)
-    assert found["median_error"] == pytest.approx(np.median(off))
-    assert found["median_error"] < 0.1
-    assert found["correlation"] > 0.95
+    assert len(sound.wave) == FRAMES * 128
+    assert sound.latent.values.shape == (1, FRAMES // 2, 2)
+    off = np.abs(np.array(curves["achieved"]) / np.array(curves["target"]) - 1)
+    assert curves["median_error"] == pytest.approx(np.median(off))
+    assert curves["median_error"] < 0.1
+    assert curves["correlation"] > 0.95
 
 
 @pytest.mark.slow
-def test_a_discrete_space_follows_a_voice_from_a_start(discrete_run, voice, tmp_path):
+def test_discrete_space_follows_the_curve_of_a_sound_from_a_start(discrete_run, voice, tmp_path):
     manifest = generate(discrete_run, tmp_path, Control(like=str(voice), files=[voice]))
     (sound,) = manifest["sounds"]
     target = np.array(sound["control"]["centroid"]["target"])
-    assert target[-5:].mean() > target[3:8].mean()  # the voice gets brighter
+    assert target[-5:].mean() > target[3:8].mean()  # brightness increases
     assert sound["made_from"]["start"] == str(voice)
     codes = rows_of(tmp_path / "codes.csv")
     assert len(codes) == 16
@@ -97,7 +97,7 @@ def test_a_discrete_space_follows_a_voice_from_a_start(discrete_run, voice, tmp_
 
 
 @pytest.mark.slow
-def test_a_curve_of_a_file_that_is_shorter_and_out_of_reach(discrete_run, voice, tmp_path):
+def test_short_and_unreachable_curves_are_remarked(discrete_run, voice, tmp_path):
     path = tmp_path / "curve.csv"
     path.write_text("time,value\n0,10\n0.2,7000\n")
     manifest = generate(discrete_run, tmp_path / "out", Control(curve_file=[path], files=[voice]))
@@ -106,8 +106,7 @@ def test_a_curve_of_a_file_that_is_shorter_and_out_of_reach(discrete_run, voice,
     assert "lies outside what this space reaches" in remarks
 
 
-def test_silence_and_a_sound_of_one_sample_do_not_stop_the_others(tmp_path):
-    """In a continuous space a silent start has nothing to control; in a discrete one it stays silent, and says so."""
+def test_silent_start_is_an_error_in_a_continuous_space_and_silent_in_a_discrete_one(tmp_path):
     space, bands = tilted_space(), code_space()
     silent = space.replace(variables={"params": {"mean": jnp.zeros(48), "basis": jnp.zeros((2, 48))}})
     start, settings = InputSound(tmp_path / "a.wav", np.zeros(256, np.float32), 256), Control(curve=("constant",))
@@ -125,7 +124,7 @@ def test_silence_and_a_sound_of_one_sample_do_not_stop_the_others(tmp_path):
     assert quiet.details["control"]["centroid"]["median_error"] is None
 
 
-def test_bad_input_is_one_line(continuous_run, discrete_run, mean_run, voice, tmp_path):
+def test_wrong_settings_are_a_one_line_error(continuous_run, discrete_run, mean_run, voice, tmp_path):
     nan = tmp_path / "nan.csv"
     nan.write_text("0,500\n1,nan\n")
     silent = tmp_path / "silent.wav"
@@ -140,8 +139,8 @@ def test_bad_input_is_one_line(continuous_run, discrete_run, mean_run, voice, tm
         (discrete_run, {"descriptor": ["loudness"], "curve": ["sine:1"]}, "codes are not described by 'loudness'"),
         (continuous_run, {"descriptor": ["pitch"], "curve": ["sine:1"]}, "no descriptor 'pitch'; there are centroid"),
     ]
-    for run, options, says in cases:
+    for run, options, message in cases:
         with pytest.raises(ValueError) as caught:
             generate(run, tmp_path / "out", Control(**options))
-        assert says in str(caught.value)
+        assert message in str(caught.value)
         assert "\n" not in str(caught.value)
