@@ -58,7 +58,10 @@ def run(
     if hasattr(sys.stdout, "reconfigure"):  # file names need not be valid text
         sys.stdout.reconfigure(errors="backslashreplace")
     if help_groups.is_requested(sys.argv):
-        print(help_groups.help_text(documentation))
+        try:
+            print(help_groups.help_text(documentation), flush=True)
+        except BrokenPipeError:  # `--help | head`
+            os._exit(1)
         sys.exit(0)
 
     def checked(arguments: Sequence[str]) -> int | None:
@@ -154,7 +157,9 @@ def _define_flag(kind: type, field: dataclasses.Field, text: str, *, group: str)
 def _help(field: dataclasses.Field) -> str:
     """Returns the help text of a field with its default."""
     text, default = field.metadata.get("help", ""), _default(field)
-    return f"{text} Default: {default}." if default else f"{text} Required." if field.default is dataclasses.MISSING else text
+    if field.default is dataclasses.MISSING:
+        return f"{text} Required."
+    return f"{text} Default: {default}." if default else text
 
 
 def _help_of_several(fields: dict[str, dataclasses.Field], count: int) -> str:
@@ -182,20 +187,17 @@ def _default(field: dataclasses.Field) -> str:
     return field.metadata.get("shown") or (",".join(map(str, default)) if isinstance(default, tuple) else str(default))
 
 
-def settings(kind: type[T], **others) -> T:
+def settings(kind: type[T]) -> T:
     """Returns settings with the values of the flags on the command line.
 
     Args:
       kind: settings dataclass whose fields are flags.
-      others: values of fields that are not flags.
 
     Raises:
       ValueError: if a required setting is missing or a value is outside its limits.
     """
-    values, value_types = dict(others), field_types(kind)
+    values, value_types = {}, field_types(kind)
     for field in dataclasses.fields(kind):
-        if field.name in others or field.name not in flags.FLAGS:
-            continue
         value = flags.FLAGS[field.name].value
         if value is None:
             continue
@@ -271,8 +273,6 @@ def _parse(arguments: Sequence[str]) -> list[str]:
             if not isinstance(config, str) and not hasattr(config, "keys"):
                 raise ValueError(f"--config={config}")
         return rest
-    except BrokenPipeError:  # `--help | head`
-        os._exit(1)
     except flags.Error as error:
         _end(f"{' '.join(str(error).split())}; see --help", 2)
     except WRONG_CONFIG as error:

@@ -42,11 +42,11 @@ def main(_) -> None:
     manifest = generate(shared.workdir, shared.out, mode)
     for error in manifest["errors"]:
         print(f"left out: {error['error']}")
-    out, names = Path(shared.out), [sound["file"] for sound in manifest["sounds"]]
-    vary = ("experiments/generate.py", f"--workdir={shared.workdir}", "--mode=variations", f"--files={out / names[0]}")
-    command_line.print_written(
-        *(out / name for name in names), out / "manifest.json", next=((*vary, f"--out={out}/variations"),)
-    )
+    out, sounds = Path(shared.out), manifest["sounds"]
+    first = out / sounds[0]["file"]
+    vary = ("experiments/generate.py", f"--workdir={shared.workdir}", "--mode=variations", f"--files={first}")
+    print(f"{len(sounds)} sounds")
+    command_line.print_written(first, out / "manifest.json", next=((*vary, f"--out={out}/variations"),))
 
 
 if __name__ == "__main__":

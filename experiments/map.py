@@ -27,10 +27,11 @@ def main(_) -> None:
     command_line.use_compilation_cache()
     settings, serving = command_line.settings(MapSettings), command_line.settings(ServeSettings)
     run_map = make_map_of_run(settings)
-    words = (f"--workdir={settings.workdir}", f"--out={settings.out}", "--serve")
-    points = ("--mode=map", f"--map={settings.out}", "--at=0.5,0.5", f"--out={settings.out}/sounds")
-    commands = (("experiments/map.py", *words), ("experiments/generate.py", words[0], *points))
-    command_line.print_written(*(Path(settings.out) / name for name in ("map.html", "map.json", "map.npz")), next=commands)
+    workdir, out = f"--workdir={settings.workdir}", Path(settings.out)
+    points = ("experiments/generate.py", workdir, "--mode=map", f"--map={out}", "--at=0.5,0.5", f"--out={out}/sounds")
+    serve = ("experiments/map.py", workdir, f"--out={out}", "--serve")
+    files = (out / name for name in ("map.html", "map.json", "map.npz"))
+    command_line.print_written(*files, next=(points,) if serving.serve else (serve, points))
     if serving.serve:
         serve_map(run_map, serving)
 
