@@ -296,7 +296,10 @@ def summarize(records: list[dict], name: str, where: str):
         add(column, values, definition, worst, base)
     good = np.array([record["correlation"] >= GOOD_CORRELATION for record in records], np.float64)
     add("correlation_good", 100 * good, f"% of curves with a correlation of {GOOD_CORRELATION:g} or more")
-    caption = f"Means over curves with 95 % intervals over curves. Baseline (floor): the start without control. {where}."
+    caption = (
+        "Means over curves with 95 % intervals over curves; errors: lower is better, correlations: higher is better. Baseline "
+        f"(floor): the start without control. {where}."
+    )
     return Table("control", ("measure", "value", "low", "high", "worst", "floor", "definition"), tuple(rows), caption), results
 
 

@@ -289,10 +289,12 @@ def summarize(records: list[dict], where: str, seed: int):
         result = mean_result(name, values, definition, groups=groups, floor=crossfade.value, seed=seed)
         rows.append((title, *(x for one in (result, crossfade) for x in (one.value, one.low, one.high))))
         results.append(result)
+    better = (
+        "Higher is better for rank correlations, lower for the others. Low and high: 95 % interval, bootstrap over pairs of "
+        "recordings."
+    )
     columns = ("measure", "latents", "low", "high", "crossfade", "crossfade_low", "crossfade_high")
-    return Table(
-        "summary", columns, tuple(rows), f"{where}. Low and high: 95 % interval, bootstrap over pairs of recordings."
-    ), results
+    return Table("summary", columns, tuple(rows), f"{where}. {better}"), results
 
 
 def _figure(space, mixed: dict, out: Path):

@@ -284,7 +284,11 @@ def summary(rows: Sequence[Result]) -> Table:
         digits = 3 if column == "seconds" else 2 if "odg" in column else 1
         interval = "" if column == "seconds" else f" ({row.low:.{digits}f} to {row.high:.{digits}f})"
         records.setdefault(name, {"row": name})[column] = f"{row.value:.{digits}f}{interval}"
-    return Table.from_records("inversion", list(records.values()))
+    caption = (
+        "Means over sounds with 95 % intervals. Higher is better for odg and odg_drop, lower for lsd_db, convergence_db and "
+        "seconds. Columns: `measure_inversion`."
+    )
+    return Table.from_records("inversion", list(records.values()), caption)
 
 
 def load_sounds(settings: Inversion) -> Sounds:

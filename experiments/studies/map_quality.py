@@ -125,7 +125,7 @@ def measure_map(settings: MapQuality):
     caption = (
         f"{len(library)} sounds of {split} on the map, {len(unseen)} of {held_out} held out ({len(rows)} of them compared as "
         f"sounds), run {run.name}. Accuracy of naming the most frequent class of the library: {_majority(library, unseen)}. "
-        "Columns: `measure_map`."
+        "Lower is better for lsd and ms_each, higher for the others. Columns: `measure_map`."
     )
     table = Table("map_quality", COLUMNS, tuple(tuple(line[name] for name in COLUMNS) for line in lines), caption)
     table.write_csv(settings.out)
