@@ -87,7 +87,7 @@ def measure_rendered(number: int, seed: int) -> list[dict[str, Any]]:
 
     Returns:
       For each note: id, instrument, preset, moves (whether the bank moves the pitch), kept (by the doctor), frames (number of
-      sustained frames), right (share of them with an f0 within 10 cents), lsd_7 and lsd_all (log-spectral distance in dB of the
+      sustained frames), accurate (share of them with an f0 within 10 cents), lsd_7 and lsd_all (log-spectral distance in dB of the
       resynthesis with 7 and all harmonics).
     """
     from timbre_jax.audio.distances import log_spectral_distance
@@ -101,10 +101,12 @@ def measure_rendered(number: int, seed: int) -> list[dict[str, Any]]:
     held = (seconds >= HOLD[0]) & (seconds <= HOLD[1])
     notes = []
     for records, loaded, waves in batches(source, source.plan()):
-        tracks = seven.track(waves)
-        f0, level = np.asarray(tracks.f0), np.asarray(tracks.level_db)
+        tracked = seven.track(waves)
+        f0, level = np.asarray(tracked.f0), np.asarray(tracked.level_db)
         quality = {name: np.asarray(value) for name, value in seven.quality(waves).items()}
-        distances = [np.asarray(log_spectral_distance(way.synthesize(way.analyze(waves)), waves)) for way in (seven, every)]
+        distances = [
+            np.asarray(log_spectral_distance(tracks.synthesize(tracks.analyze(waves)), waves)) for tracks in (seven, every)
+        ]
         for row, (record, note) in enumerate(zip(records, loaded, strict=True)):
             sustained = held & (level[row] > level[row].max() - RANGE_DB)
             if not (80.0 <= note.f0 <= 2100.0 and sustained.any() and quality["level_db"][row] > -80.0):
@@ -115,7 +117,7 @@ def measure_rendered(number: int, seed: int) -> list[dict[str, Any]]:
                 {
                     "id": record.id, "instrument": record.instrument, "preset": record.preset,
                     "moves": note.pitch_moves, "kept": not reason_of_quality(own, record.pitch, note.f0),
-                    "frames": int(sustained.sum()), "right": float(np.mean(np.abs(cents) <= 10.0)),
+                    "frames": int(sustained.sum()), "accurate": float(np.mean(np.abs(cents) <= 10.0)),
                     "lsd_7": float(distances[0][row]), "lsd_all": float(distances[1][row]),
                 }
             )  # fmt: skip
@@ -177,7 +179,7 @@ def results(rendered: list[dict[str, Any]], real: list[dict[str, Any]]) -> list[
         ("f0_within_10_cents_all", steady, "all rendered notes of steady pitch"),
         ("f0_within_10_cents_moving", [n for n in rendered if n["moves"]], "rendered notes whose pitch the bank moves"),
     ):
-        add(name, notes, _column(notes, "right"), f"{share}: {description}", weights=_column(notes, "frames"))
+        add(name, notes, _column(notes, "accurate"), f"{share}: {description}", weights=_column(notes, "frames"))
     every = [note for note in rendered if note["kept"]]
     for name, harmonics in (("lsd_7", "7 harmonics"), ("lsd_all", "all harmonics")):
         definition = f"log-spectral distance in dB, resynthesis to rendered note, {harmonics} (Hann 1024/256, floor -80 dB)"
@@ -202,7 +204,7 @@ def preset_lines(rendered: list[dict[str, Any]]) -> str:
         for note in rendered:
             if note["moves"] == moving and (moving or note["kept"]):
                 by_preset.setdefault(note["preset"], []).append(note)
-        shares = {name: float(np.mean(_column(notes, "right"))) for name, notes in by_preset.items()}
+        shares = {name: float(np.mean(_column(notes, "accurate"))) for name, notes in by_preset.items()}
         listed = [f"{name} {100 * value:.0f} %" for name, value in sorted(shares.items()) if moving or value < 0.95]
         lines.append(f"{title}: {', '.join(listed) or 'none'}")
     return "\n".join(lines)

@@ -106,9 +106,9 @@ def choose_sounds(paths: list[Path], number: int, rate: int, *, seed: int = 0) -
 
     sounds = []
     for place, path in enumerate(paths):
-        end = len(sounds) + number // len(paths) + (place < number % len(paths))
-        count, read = _store_reader(path, rate) if (path / "index.json").is_file() else _folder_reader(path, rate)
         start = len(sounds)
+        end = start + number // len(paths) + (place < number % len(paths))
+        count, read = _store_reader(path, rate) if (path / "index.json").is_file() else _folder_reader(path, rate)
         for i in np.random.default_rng([seed, place]).permutation(count).tolist():
             if len(sounds) == end:
                 break
