@@ -70,7 +70,7 @@ SMALL_SERIES = {
 }  # fmt: skip
 
 
-def begun_series(store: Path, workdir: Path, kind: str) -> Path:
+def untrained_series_run(store: Path, workdir: Path, kind: str) -> Path:
     """Makes the run of an untrained series space.
 
     The kind is "continuous" (FrameVAE) or "discrete" (VQ-VAE). The space is initialized from the features of the store and has
