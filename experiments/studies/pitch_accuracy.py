@@ -87,8 +87,8 @@ def measure_rendered(number: int, seed: int) -> list[dict[str, Any]]:
 
     Returns:
       For each note: id, instrument, preset, moves (whether the bank moves the pitch), kept (by the doctor), frames (number of
-      sustained frames), accurate (share of them with an f0 within 10 cents), lsd_7 and lsd_all (log-spectral distance in dB of the
-      resynthesis with 7 and all harmonics).
+      sustained frames), accurate (share of them with an f0 within 10 cents), lsd_7 and lsd_all (log-spectral distance in dB of
+      the resynthesis with 7 and all harmonics).
     """
     from timbre_jax.audio.distances import log_spectral_distance
     from timbre_jax.data.importers.soundfont import SoundFontSource
