@@ -141,7 +141,8 @@ def chosen_settings(flag: str, kinds: dict[str, type[T]]) -> T:
 def _define_flag(kind: type, field: dataclasses.Field, text: str, *, group: str) -> None:
     """Defines the flag of a field."""
     limits, value_type = field.metadata, field_types(kind)[field.name]
-    define: Callable = {bool: flags.DEFINE_bool, tuple: flags.DEFINE_list}.get(value_type, flags.DEFINE_string)
+    by_type = {bool: flags.DEFINE_bool, tuple: flags.DEFINE_list, list: flags.DEFINE_multi_string}
+    define: Callable = by_type.get(value_type, flags.DEFINE_string)
     options: dict = {}
     if limits.get("parse"):
         define = flags.DEFINE_string

@@ -87,8 +87,8 @@ def main(_) -> int:
 
 
 def _finish(workdir: str, progress: bool) -> None:
-    """Measures the invariance of a series space and prints what to do next."""
-    from timbre_jax.analysis.run_invariance import measure_run_invariance
+    """Measures the invariance of a series space and prints the next command."""
+    from timbre_jax.analysis.invariance import measure_run_invariance
 
     for line in measure_run_invariance(workdir, progress=progress):
         print(line)

@@ -6,11 +6,9 @@ import glob
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
-from typing import Any
 
 from experiments.config_flags import read_config
-from launch.plan import FINISHED, ROOT, Plan, kind_of
+from launch.plan import FINISHED, ROOT, LaunchOptions, Plan, kind_of
 from launch.slurm import seconds_of
 from timbre_jax.training.sweeps.grid_file import field_value
 
@@ -21,8 +19,8 @@ def check(plan: Plan) -> None:
     Raises:
       ValueError: what they would say, in one line; or options of the launch that make no sense.
     """
-    seconds_of(plan.options["time"])
-    if (setup := plan.options["setup"]) and not os.path.isfile(setup):
+    seconds_of(plan.options.time)
+    if (setup := plan.options.setup) and not os.path.isfile(setup):
         raise ValueError(f"--setup={setup}: there is no such file")
     if plan.cluster == "local":
         _check_machine(plan.options)
@@ -32,8 +30,8 @@ def check(plan: Plan) -> None:
         _check_flags(plan.of_stage(stage)[0].command, stage)
 
 
-def _check_machine(options: Mapping[str, Any]) -> None:
-    gpus, nodes, at_once = options["gpus_per_node"], options["nodes"], options["at_once"] or 1
+def _check_machine(options: LaunchOptions) -> None:
+    gpus, nodes, at_once = options.gpus_per_node, options.nodes, options.at_once or 1
     if gpus and nodes > 1:
         raise ValueError("--nodes on this machine are processes on its CPU; its GPUs are used by one: leave out --nodes")
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")

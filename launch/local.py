@@ -12,6 +12,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import IO
 
 from launch.plan import ROOT, Plan, Task, kind_of, write_state
 from launch.slurm import seconds_of
@@ -62,7 +64,7 @@ class LocalLaunch:
         return codes
 
     def _stage(self, tasks: Sequence[Task], codes: dict[str, int]) -> None:
-        waiting, slots = list(tasks), max(1, self.plan.options["at_once"] or 1)
+        waiting, slots = list(tasks), self.plan.options.at_once or 1
 
         def work(slot: int) -> None:
             while not self.stop.is_set():
@@ -105,7 +107,7 @@ class LocalLaunch:
             write_state(self.plan, task, code=code, job=str(os.getpid()), failures=failures, time=int(time.time()))
             how = {0: "done", STOPPED: "stopped and saved"}.get(code, f"FAILED with code {code}: {last_line(self.plan, task)}")
             self.say(f"{count} {task.name} {how} ({time.monotonic() - began:.0f} s)")
-            if not retry or failures > self.plan.options["retries"]:
+            if not retry or failures > self.plan.options.retries:
                 return code
 
     def _once(self, task: Task, slot: int) -> int:
@@ -126,7 +128,7 @@ class LocalLaunch:
                     self._processes.add(process)
                     if self.stop.is_set():  # in between
                         process.terminate()
-            readers = [threading.Thread(target=self._copy, args=(process, file)) for process in processes]
+            readers = [threading.Thread(target=self._copy, args=(process.stdout, file)) for process in processes]
             for reader in readers:
                 reader.start()
             for reader in readers:
@@ -136,16 +138,16 @@ class LocalLaunch:
             self._processes.difference_update(processes)
         return max(128 - code if code < 0 else code for code in codes)
 
-    def _copy(self, process: subprocess.Popen, file) -> None:
+    def _copy(self, output: IO[bytes], file: IO[bytes]) -> None:
         """What it says, to the log and, where wished, to the terminal."""
-        while part := os.read(process.stdout.fileno(), 65536):
+        while part := os.read(output.fileno(), 65536):
             file.write(part)
             file.flush()
             if self.echo:
                 with contextlib.suppress(OSError):
                     sys.stderr.buffer.write(part)
                     sys.stderr.flush()
-        process.stdout.close()
+        output.close()
 
     def _commands(self, task: Task) -> list[list[str]]:
         finished = ",".join(map(str, self.plan.finished_runs()))
@@ -160,19 +162,19 @@ class LocalLaunch:
         return [[*command, *others, f"--process_id={number}"] for number in range(nodes)]
 
     def _processes_of(self, task: Task) -> int:
-        return self.plan.options["nodes"] if kind_of(task.stage).parallel else 1
+        return self.plan.options.nodes if kind_of(task.stage).parallel else 1
 
     def _environment(self, task: Task, slot: int) -> dict[str, str]:
         path = os.environ.get("PYTHONPATH")
         environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{path}" if path else str(ROOT)}
-        if gpus := self.plan.options["gpus_per_node"]:
+        if gpus := self.plan.options.gpus_per_node:
             there = os.environ.get("CUDA_VISIBLE_DEVICES")
             first = slot * gpus
             numbers = there.split(",")[first : first + gpus] if there else map(str, range(first, first + gpus))
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(numbers)
         elif self._processes_of(task) > 1:
             environment["JAX_PLATFORMS"] = "cpu"  # each would take all GPUs
-        elif (at_once := self.plan.options["at_once"] or 1) > 1:
+        elif (at_once := self.plan.options.at_once or 1) > 1:
             # On a GPU that they share, none may take the three quarters of its memory that JAX takes of one for itself.
             environment.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", f"{0.75 / at_once:.3f}")
         return environment
@@ -191,19 +193,24 @@ def run_here(plan: Plan, due: Sequence[Task]) -> tuple[dict[str, int], int]:
 
     One at a time, what they say is shown; several, it is only in their logs.
     """
-    launch = LocalLaunch(plan, due, echo=plan.options["at_once"] <= 1)
-    codes = launch.run(seconds=seconds_of(plan.options["time"]))
+    launch = LocalLaunch(plan, due, echo=plan.options.at_once <= 1)
+    codes = launch.run(seconds=seconds_of(plan.options.time))
     return codes, launch.asked
+
+
+def tail(path: Path, size: int) -> str:
+    """Returns the last `size` bytes of a text file, "" if it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            file.seek(max(0, os.path.getsize(path) - size))
+            return file.read().decode(errors="replace")
+    except OSError:
+        return ""
 
 
 def last_line(plan: Plan, task: Task) -> str:
     """What a task said last, or its error."""
-    try:
-        with open(plan.log(task), "rb") as file:
-            file.seek(max(0, os.path.getsize(plan.log(task)) - 4000))
-            lines = file.read().decode(errors="replace").replace("\r", "\n").splitlines()
-    except OSError:
-        return ""
+    lines = tail(plan.log(task), 4000).replace("\r", "\n").splitlines()
     lines = [line.strip() for line in lines if line.strip() and not line.startswith("== ") and "srun: " not in line]
     errors = [line for line in lines if line.startswith("error: ")]
     return (errors or lines or [""])[-1][:300]

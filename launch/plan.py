@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from timbre_jax.files import write_text
+from timbre_jax.settings import Settings, setting
 
 ROOT = Path(__file__).resolve().parents[1]
 FINISHED = "{finished runs}"
@@ -86,12 +87,28 @@ class Task:
 
 
 @dataclasses.dataclass(frozen=True)
+class LaunchOptions(Settings):
+    """Resources of a launch."""
+
+    nodes: int = setting(1, "Machines that train one run together; locally, processes on the CPU.", low=1)
+    gpus_per_node: int = setting(0, "GPUs of each machine, one process each; 0 asks for none.", low=0)
+    cpus_per_task: int = setting(0, "Cores of each process; 0 is Slurm's default.", low=0)
+    time: str = setting(
+        "", "Time limit: minutes, H:MM:SS or D-HH:MM:SS. At the limit a run is saved; Slurm then resumes it, a local one ends."
+    )
+    at_once: int = setting(0, "Runs of a sweep at the same time; 0 is one locally, and no limit on Slurm.", low=0)
+    retries: int = setting(3, "Number of restarts of a run whose process was killed or crashed.", low=0)
+    sbatch: list[str] | None = setting(None, "Further option of sbatch, such as --sbatch=--partition=gpu.")  # noqa: RUF009
+    setup: str = setting("", "Shell file that Slurm jobs source first, for modules and environment variables.")
+
+
+@dataclasses.dataclass(frozen=True)
 class Plan:
     """A launch.
 
     Attributes:
       name: of its jobs. workdir: absolute. directory: where it was launched, and commands run.
-      cluster: "local" or "slurm". options: nodes, gpus_per_node and so on, as the flags have them.
+      cluster: "local" or "slurm". options: its resources.
       stages: experiments, each after the one before. runs: what each run changes, by its name ({"": {}} of a single one).
       tasks: of all stages, in order. commit: of this library, with "+" where files were changed.
     """
@@ -100,7 +117,7 @@ class Plan:
     workdir: Path
     directory: Path
     cluster: str
-    options: Mapping[str, Any]
+    options: LaunchOptions
     stages: tuple[str, ...]
     runs: Mapping[str, Mapping[str, Any]]
     tasks: tuple[Task, ...]
@@ -179,7 +196,7 @@ def make_plan(
     config: str = "",
     runs: Mapping[str, Mapping[str, Any]] | None = None,
     cluster: str = "local",
-    options: Mapping[str, Any] | None = None,
+    options: LaunchOptions | None = None,
 ) -> Plan:
     """A launch of `stages` with each one's `arguments`, for each of `runs`.
 
@@ -214,7 +231,7 @@ def make_plan(
         workdir=workdir,
         directory=Path.cwd(),
         cluster=cluster,
-        options=dict(options or {}),
+        options=options or LaunchOptions(),
         stages=tuple(stages),
         runs=runs,
         tasks=tuple(tasks),
@@ -246,11 +263,15 @@ def read_plan(workdir: str | os.PathLike) -> Plan | None:
     path = Path(workdir) / "launch" / "plan.json"
     try:
         document = json.loads(path.read_text())
-        document.pop("python")
-        tasks = tuple(Task(t["stage"], t["run"], tuple(t["command"])) for t in document.pop("tasks"))
-        paths = {"workdir": Path(workdir).absolute(), "directory": Path(document.pop("directory"))}
-        del document["workdir"]
-        return Plan(**{**document, "stages": tuple(document["stages"])}, **paths, tasks=tasks)
+        del document["python"]
+        changes = {
+            "workdir": Path(workdir).absolute(),
+            "directory": Path(document["directory"]),
+            "options": LaunchOptions(**document["options"]),
+            "stages": tuple(document["stages"]),
+            "tasks": tuple(Task(t["stage"], t["run"], tuple(t["command"])) for t in document["tasks"]),
+        }
+        return Plan(**{**document, **changes})
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError) as error:

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from launch import slurm
-from launch.local import STOPPED, last_line
+from launch.local import STOPPED, last_line, tail
 from launch.plan import Plan, Task
 
 
@@ -77,13 +77,7 @@ def _alive(job: str) -> bool:
 
 def _last_loss(run: Path) -> tuple[int | None, float | None]:
     """Step and loss of the last line of a run's log."""
-    try:
-        with open(run / "metrics.jsonl", "rb") as file:
-            file.seek(max(0, os.path.getsize(run / "metrics.jsonl") - 20000))
-            lines = file.read().splitlines()
-    except OSError:
-        return None, None
-    for line in reversed(lines):
+    for line in reversed(tail(run / "metrics.jsonl", 20000).splitlines()):
         try:
             record = json.loads(line)
         except ValueError:

@@ -20,34 +20,34 @@ def batch_script(plan: Plan, stage: str) -> str:
     """The batch script of a stage: all its tasks, one of which an array's element takes."""
     options, tasks = plan.options, plan.of_stage(stage)
     parallel = kind_of(stage).parallel
-    nodes, gpus = (options["nodes"], options["gpus_per_node"]) if parallel else (1, min(1, options["gpus_per_node"]))
-    notice = notice_seconds(options["time"])
+    nodes, gpus = (options.nodes, options.gpus_per_node) if parallel else (1, min(1, options.gpus_per_node))
+    notice = notice_seconds(options.time)
     directives = [
         f'--job-name="{plan.name}.{stage}"',
         f"--nodes={nodes}",
         # JAX takes one process for each GPU, and every process has to see all GPUs of its node: not --gpus-per-task.
         f"--ntasks-per-node={max(1, gpus)}",
         f"--gpus-per-node={gpus}" if gpus else "",
-        f"--cpus-per-task={options['cpus_per_task']}" if options["cpus_per_task"] else "",
-        f"--time={options['time']}" if options["time"] else "",
+        f"--cpus-per-task={options.cpus_per_task}" if options.cpus_per_task else "",
+        f"--time={options.time}" if options.time else "",
         f"--signal=B:USR1@{notice}",
         "--requeue",
         "--open-mode=append",
         # What the commands say is in logs/; here is what Slurm itself says.
         f'--output="{plan.folder}/slurm-%j.out"',
-        *options["sbatch"],
+        *(options.sbatch or ()),
     ]
     # srun does not take it from the job (since Slurm 22.05).
-    step = f"--cpus-per-task={options['cpus_per_task']}" if options["cpus_per_task"] else ""
+    step = f"--cpus-per-task={options.cpus_per_task}" if options.cpus_per_task else ""
     fields = {
         "directives": "\n".join(f"#SBATCH {directive}" for directive in directives if directive),
         "launch": shlex.quote(str(plan.folder)),
         "logs": shlex.quote(str(plan.workdir / "logs")),
         "directory": shlex.quote(str(plan.directory)),
         "root": shlex.quote(str(ROOT)),
-        "retries": str(options["retries"]),
+        "retries": str(options.retries),
         "patience": str(notice * 2 // 3),
-        "setup": f"source {shlex.quote(str(Path(options['setup']).absolute()))}" if options["setup"] else "",
+        "setup": f"source {shlex.quote(str(Path(options.setup).absolute()))}" if options.setup else "",
         "srun": step,
         "cases": "\n".join(_case(plan, number, task) for number, task in enumerate(tasks)),
     }
@@ -103,7 +103,7 @@ def _array(plan: Plan, stage: str, part: Sequence[Task]) -> list[str]:
     tasks = plan.of_stage(stage)
     if len(tasks) == 1:
         return []
-    at_once = f"%{plan.options['at_once']}" if plan.options["at_once"] else ""
+    at_once = f"%{plan.options.at_once}" if plan.options.at_once else ""
     return [f"--array={_ranges([tasks.index(task) for task in part])}{at_once}"]
 
 
@@ -143,7 +143,8 @@ def submit(plan: Plan, due: Sequence[Task]) -> list[tuple[str, str, int]]:
     (plan.folder / "state").mkdir(parents=True, exist_ok=True)
     ids: dict[str, list[str]] = {}
     submitted = []
-    for stage, part, arguments in submission(plan, due, queued_jobs(plan)):
+    queued = {name: job for name, (job, _, _) in queue(plan).items()}
+    for stage, part, arguments in submission(plan, due, queued):
         arguments = [
             re.sub(r"{(\w+)}", lambda match: ":".join(ids[match[1]]), argument) if argument.startswith("--dep") else argument
             for argument in arguments
@@ -158,11 +159,6 @@ def submit(plan: Plan, due: Sequence[Task]) -> list[tuple[str, str, int]]:
         ids.setdefault(stage, []).append(job)
         submitted.append((stage, job, len(part)))
     return submitted
-
-
-def queued_jobs(plan: Plan) -> dict[str, str]:
-    """Jobs, by the names of the tasks that wait or run."""
-    return {name: job for name, (job, _, _) in queue(plan).items()}
 
 
 def queue(plan: Plan) -> dict[str, tuple[str, str, str]]:
@@ -220,14 +216,11 @@ def seconds_of(limit: str) -> int:
     match = re.fullmatch(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?", limit)
     if not match:
         raise ValueError(f"--time={limit} must be minutes, H:MM:SS or D-HH:MM:SS, such as 90, 1:30:00 or 2-12:00:00")
-    days, *parts = (None if part is None else int(part) for part in match.groups())
-    if days is not None:
-        hours, minutes, seconds = (part or 0 for part in parts)
-    elif parts[2] is not None:
-        hours, minutes, seconds = parts
-    else:
-        hours, (minutes, seconds) = 0, (part or 0 for part in parts[:2])
-    return (((days or 0) * 24 + hours) * 60 + minutes) * 60 + seconds
+    days, *parts = match.groups()
+    if days is None and parts[2] is None:  # minutes and seconds
+        parts = [None, *parts[:2]]
+    hours, minutes, seconds = (int(part or 0) for part in parts)
+    return ((int(days or 0) * 24 + hours) * 60 + minutes) * 60 + seconds
 
 
 def notice_seconds(limit: str) -> int:

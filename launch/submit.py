@@ -33,8 +33,9 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # the clone, not the program's folder
@@ -45,11 +46,9 @@ from experiments import command_line
 from launch import slurm
 from launch.check import check
 from launch.local import run_here
-from launch.plan import ROOT, Plan, make_plan, read_plan, write_plan
+from launch.plan import ROOT, LaunchOptions, Plan, make_plan, read_plan, write_plan
 from launch.progress import results_table, status_table
 from timbre_jax.training.sweeps.grid_file import read_grid, run_names
-
-OPTIONS = ("nodes", "gpus_per_node", "cpus_per_task", "time", "at_once", "retries", "sbatch", "setup")
 
 
 def _define_flags() -> None:
@@ -60,16 +59,7 @@ def _define_flags() -> None:
     flags.DEFINE_string("workdir", "", "Folder of the run, or of the sweep's runs. By default runs/NAME.")
     flags.DEFINE_string("name", "", "Of the jobs. By default the configuration file's.")
     flags.DEFINE_enum("cluster", "local", ["local", "slurm"], "Where.")
-    flags.DEFINE_integer("nodes", 1, "Machines that train one run together; local: processes, on the CPU.", lower_bound=1)
-    flags.DEFINE_integer("gpus_per_node", 0, "GPUs of each; a process each. 0: none is asked for.", lower_bound=0)
-    flags.DEFINE_integer("cpus_per_task", 0, "Cores for each process. 0: as Slurm has it.", lower_bound=0)
-    flags.DEFINE_string("time", "", "Time limit: minutes, H:MM:SS or D-HH:MM:SS. A run that needs longer goes on by itself on "
-                        "Slurm; locally all is saved and ends.")  # fmt: skip
-    flags.DEFINE_integer("at_once", 0, "Runs of a sweep at the same time. 0: Slurm as many as there is room for, local 1.",
-                         lower_bound=0)  # fmt: skip
-    flags.DEFINE_integer("retries", 3, "How often a run whose process was killed or crashed is begun again.", lower_bound=0)
-    flags.DEFINE_multi_string("sbatch", [], "Another option for Slurm, as often as needed: --sbatch=--partition=gpu.")
-    flags.DEFINE_string("setup", "", "Shell file that jobs on Slurm source first: modules, environment variables.")
+    command_line.define_flags(launch=LaunchOptions)
     flags.DEFINE_bool("dry_run", False, "Show what would be done.")
 
 
@@ -92,9 +82,9 @@ def main(arguments: Sequence[str]) -> int:
         stages=values.experiment,
         arguments=_groups(arguments),
         config=_config_path(values.config),
-        runs=_runs(values.grid, before),
+        runs=_runs(values.grid, workdir, before),
         cluster=values.cluster,
-        options={option: values[option].value for option in OPTIONS},
+        options=command_line.settings(LaunchOptions),
     )
     check(plan)
     if values.dry_run:
@@ -134,13 +124,13 @@ def _config_path(config: str) -> str:
     return file + colon + variant
 
 
-def _runs(grid: str, before: Plan | None) -> dict[str, dict] | None:
+def _runs(grid: str, workdir: Path, before: Plan | None) -> dict[str, Mapping[str, Any]]:
     """The runs: those of the grid, after those that the folder has already."""
     there = dict(before.runs) if before else {}
     if not grid:
-        return there or None
+        return there
     if "" in there:
-        raise ValueError(f"{before.workdir} holds a single run; a sweep needs another --workdir")
+        raise ValueError(f"{workdir} holds a single run; a sweep needs another --workdir")
     changes = read_grid(grid)
     return {**there, **dict(zip(run_names(changes), changes, strict=True))}
 

@@ -35,6 +35,11 @@ def one_line(error):
     return "\n" not in str(error.value) and len(str(error.value)) < 400
 
 
+def change_document(path, **fields):
+    document = json.loads((path / checkpoint.DOCUMENT).read_text())
+    (path / checkpoint.DOCUMENT).write_text(json.dumps({**document, **fields}))
+
+
 TREE = {"a": jnp.arange(6.0).reshape(2, 3), "b": [jnp.int32(3)]}
 
 
@@ -78,15 +83,45 @@ def test_any_file_missing_or_cut_short_is_one_clear_line(tmp_path):
             shutil.rmtree(damaged)
 
 
-def test_changed_bytes_are_one_clear_line(tmp_path):
-    checkpoint.write(tmp_path / "x", {"a": jax.random.normal(jax.random.key(0), (1000,))}, {})
-    largest = max((f for f in (tmp_path / "x").rglob("*") if f.is_file()), key=lambda file: file.stat().st_size)
+def change_a_byte(folder):
+    """Changes a byte in the middle of the largest file of a folder."""
+    largest = max((file for file in folder.rglob("*") if file.is_file()), key=lambda file: file.stat().st_size)
     content = bytearray(largest.read_bytes())
     content[len(content) // 2] ^= 0xFF
     largest.write_bytes(content)
+
+
+def test_changed_bytes_are_one_clear_line(tmp_path):
+    checkpoint.write(tmp_path / "x", {"a": jax.random.normal(jax.random.key(0), (1000,))}, {})
+    change_a_byte(tmp_path / "x")
     with pytest.raises(CheckpointError, match=r"is damaged; remove") as error:
         checkpoint.read(tmp_path / "x", {"a": jax.ShapeDtypeStruct((1000,), jnp.float32)})
     assert one_line(error)
+
+
+def test_a_damaged_checkpoint_is_put_aside_for_the_one_before(tmp_path):
+    assert checkpoint.last_intact(tmp_path) == (None, [])
+    for step in (1, 2, 3):
+        checkpoint.write(checkpoint.step_path(tmp_path, step), TREE, {})
+    change_a_byte(tmp_path / "00000003" / "arrays")
+    (tmp_path / "00000002" / checkpoint.DOCUMENT).unlink()
+    step, problems = checkpoint.last_intact(tmp_path)
+    assert step == 1
+    assert "is damaged; it was renamed to 00000003.damaged" in problems[0]
+    assert "has lost its document.json; it was renamed to 00000002.damaged" in problems[1]
+    assert checkpoint.steps(tmp_path) == [1]
+    (tmp_path / "00000001" / checkpoint.DOCUMENT).unlink()
+    with pytest.raises(CheckpointError, match=r"has lost its document\.json"):
+        checkpoint.last_intact(tmp_path)
+
+
+def test_another_format_is_not_damage(tmp_path):
+    for step in (1, 2):
+        checkpoint.write(checkpoint.step_path(tmp_path, step), TREE, {})
+    change_document(tmp_path / "00000002", format=9)
+    with pytest.raises(CheckpointError, match="has format 9"):
+        checkpoint.last_intact(tmp_path)
+    assert checkpoint.steps(tmp_path) == [1, 2]
 
 
 def test_a_space_comes_back_to_the_bit(whole, tmp_path):
@@ -128,9 +163,7 @@ def test_a_run_of_another_version_is_neither_read_nor_gone_on_with(copy):
 )
 def test_a_space_with_a_model_that_is_not_known_runs_no_code(copy, name, message):
     path = checkpoint.step_path(copy / "best", 20)
-    document = json.loads((path / checkpoint.DOCUMENT).read_text())
-    document["model"]["name"] = name
-    (path / checkpoint.DOCUMENT).write_text(json.dumps(document))
+    change_document(path, model={**checkpoint.read_document(path)["model"], "name": name})
     with pytest.raises(CheckpointError, match=message) as error:
         timbre_jax.load(copy)
     assert one_line(error)
@@ -155,11 +188,8 @@ def test_a_damaged_checkpoint_is_told_and_put_aside_and_the_one_before_goes_on(w
 
 
 def test_a_run_of_a_version_with_other_progress_is_refused_and_its_space_still_loads(copy):
-    """Refuses a run whose checkpoint has a "book" in place of "progress"."""
     path = checkpoint.step_path(copy / "checkpoints", 20)
-    document = checkpoint.read_document(path)
-    document["book"] = document.pop("progress")
-    (path / checkpoint.DOCUMENT).write_text(json.dumps(document))
+    change_document(path, progress=None)
     before = {file: file.read_bytes() for file in copy.rglob("*") if file.is_file()}
     with pytest.raises(
         CheckpointError, match=r"00000020 was written by .* cannot resume: train again in another --workdir"

@@ -1,4 +1,4 @@
-"""Types of the public names; `tests/test_public_api.py` holds it equal to `__init__.py`."""
+"""Public names of the package, which `__init__.py` imports lazily, for it and for type checkers."""
 
 from timbre_jax.analysis.ablation import ablation as ablation
 from timbre_jax.analysis.attribution import integrated_gradients as integrated_gradients

@@ -63,7 +63,7 @@ def write(path: str | os.PathLike, arrays: Any, document: dict) -> None:
       CheckpointError: the folder could not be written, for instance on a full disk. What existed before is unchanged.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    temporary = _hidden(path)
     try:
         temporary.mkdir(parents=True)
         _save_arrays(temporary / _ARRAYS, to_host(arrays))
@@ -116,9 +116,8 @@ def read_document(path: str | os.PathLike) -> dict:
         file = path / _ARRAYS / name
         if not file.is_file():
             raise DamagedError(f"checkpoint {path} has lost its file {_ARRAYS}/{name}; {_ADVICE}")
-        if file.stat().st_size != size:
-            found = file.stat().st_size
-            raise DamagedError(f"checkpoint {path}: {_ARRAYS}/{name} has {found} bytes instead of {size}; {_ADVICE}")
+        if (bytes_found := file.stat().st_size) != size:
+            raise DamagedError(f"checkpoint {path}: {_ARRAYS}/{name} has {bytes_found} bytes instead of {size}; {_ADVICE}")
     return document
 
 
@@ -221,12 +220,11 @@ def remove_all_but(directory: str | os.PathLike, keep: set[int]) -> None:
     if not directory.is_dir():
         return
     for entry in directory.iterdir():
-        stale = entry.name.startswith(".") and entry.name.endswith(".tmp")
-        if stale or (entry.name.isdigit() and int(entry.name) not in keep):
-            # Renamed first, so that a partly removed folder does not look like a checkpoint.
-            if not stale:
-                entry = entry.rename(entry.with_name(f".{entry.name}.{uuid.uuid4().hex[:8]}.tmp"))
+        if entry.name.startswith(".") and entry.name.endswith(".tmp"):
             shutil.rmtree(entry, ignore_errors=True)
+        elif entry.name.isdigit() and int(entry.name) not in keep:
+            # Renamed first, so that a partly removed folder does not look like a checkpoint.
+            shutil.rmtree(entry.rename(_hidden(entry)), ignore_errors=True)
 
 
 def save_space(path: str | os.PathLike, space: TimbreSpace, information: dict | None = None) -> None:
@@ -276,18 +274,15 @@ def load(workdir: str | os.PathLike) -> TimbreSpace:
     if not (workdir / "config.json").is_file():
         raise CheckpointError(f"{workdir} is not a run: it has no config.json (experiments/train.py --workdir makes one)")
     read_config(workdir)
-    # A run in progress replaces its best space now and then: then the new one is read.
-    for attempt in range(3):
+    while True:
         best = steps(workdir / "best")
         if not best:
             raise CheckpointError(f"the run {workdir} has no checkpoint yet; run its training command again to resume it")
         try:
             return load_space(step_path(workdir / "best", best[-1]))
-        except CheckpointError:
-            if attempt == 2 or steps(workdir / "best") == best:
+        except CheckpointError:  # a run in progress may have replaced its best space meanwhile
+            if steps(workdir / "best") == best:
                 raise
-            time.sleep(0.2)
-    raise AssertionError("unreachable")
 
 
 def init_variables(model, key) -> dict:
@@ -375,11 +370,13 @@ def _remove(directory: Path) -> None:
         time.sleep(0.05)
 
 
+def _hidden(path: Path) -> Path:
+    """Returns an unused name beside a checkpoint for its incomplete or outdated folder."""
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+
+
 def _replace(temporary: Path, path: Path) -> None:
-    if path.exists():
-        old = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
-        path.rename(old)
-        temporary.rename(path)
-        shutil.rmtree(old, ignore_errors=True)
-    else:
-        temporary.rename(path)
+    outdated = path.rename(_hidden(path)) if path.exists() else None
+    temporary.rename(path)
+    if outdated:
+        shutil.rmtree(outdated, ignore_errors=True)

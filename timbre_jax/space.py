@@ -35,10 +35,33 @@ class TimbreSpace(flax.struct.PyTreeNode):
         """ "static": a latent a sound; "series": a latent a frame."""
         return self.model.kind
 
+    def check_kind(self, kind: str, *, discrete: bool | None = None) -> None:
+        """Checks that the space is of the kind that a caller needs.
+
+        Args:
+          kind: "static" or "series".
+          discrete: whether latents must be vectors of a codebook; None allows both.
+
+        Raises:
+          ValueError: the space is of another kind.
+        """
+        if self.kind != kind:
+            latents = {"static": "one latent per sound", "series": "one latent per frame"}
+            advice = "; timbre_jax.held_space makes it static" if kind == "static" else ""
+            raise ValueError(f"this needs a {kind} space ({latents[kind]}), got a {self.kind} one{advice}")
+        if discrete is not None and self.model.is_discrete != discrete:
+            needed, actual = ("codes", "continuous latents") if discrete else ("continuous latents", "codes")
+            raise ValueError(f"this needs a space of {needed}, got one of {actual}")
+
     @property
     def latent_size(self) -> int:
         """D."""
         return self.model.latent_size
+
+    @property
+    def latent_rate(self) -> float:
+        """Latents per second of a series space."""
+        return float(self.representation.rate) / self.model.stride
 
     @property
     def sample_rate(self) -> int:

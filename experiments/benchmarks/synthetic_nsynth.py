@@ -150,7 +150,7 @@ def _write_shards(folder: Path, form: str, split: str, count: int) -> None:
     """Writes the shards of a split in a form of tensorflow-datasets."""
     from tensorflow_datasets.proto import tf_example_pb2
 
-    from timbre_jax.data.prepare.shards import RecordWriter
+    from timbre_jax.data.array_records import RecordWriter
 
     remaining, parts = notes(split, count), _shards(count)
     offset = INSTRUMENTS["train"] if split != "train" else 0

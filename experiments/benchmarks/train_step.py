@@ -62,6 +62,7 @@ def run() -> list[dict]:
     import numpy as np
     import optax
 
+    from timbre_jax.data.example_source import ListedExamples
     from timbre_jax.data.loader import make_pipeline
     from timbre_jax.models import make_model
     from timbre_jax.training.distributed.sharding import make_placement
@@ -77,7 +78,7 @@ def run() -> list[dict]:
         }
         for i in range(4 * BATCH)
     ]
-    pipeline = make_pipeline(examples, batch_size=BATCH, seed=0)
+    pipeline = make_pipeline(ListedExamples(examples), batch_size=BATCH, seed=0)
     batch = next(pipeline)
     model, optimizer, placement = make_model("conv_vae"), make_optimizer(), make_placement("jit")
     hyper = {"learning_rate": 1e-3, "kl_weight": 1.0}

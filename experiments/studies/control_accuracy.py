@@ -110,10 +110,9 @@ def control_accuracy(settings: ControlAccuracy):
       ValueError: if the run is not of a series space, or there are too few sounds.
     """
     from timbre_jax.evaluation.runs import open_run
-    from timbre_jax.generation.control.results import is_discrete
     from timbre_jax.metrics.table import Table
     from timbre_jax.report import plots
-    from timbre_jax.report.control_figures import control_figure
+    from timbre_jax.report.series_plots import control_figure
 
     run, out = open_run(settings.workdir, kind="series", why="descriptor control"), Path(settings.out)
     descriptor, curves = settings.descriptor, settings.curves
@@ -123,7 +122,7 @@ def control_accuracy(settings: ControlAccuracy):
         from timbre_jax.generation.control.gradient_search import begin
 
         starts, ids = begin(run.space, seconds=settings.seconds), [""] * curves
-    follow = _follow_codes if is_discrete(run.space) else _follow_latents
+    follow = _follow_codes if run.space.model.is_discrete else _follow_latents
     controlled, plain, uncontrolled = follow(run.space, descriptor, starts, curves, settings.seed, settings.progress)
     records = []
     for number, result in enumerate(controlled):
@@ -165,13 +164,11 @@ def _write_curve(folder: Path, number: int, result, sample_rate: int) -> None:
     """Writes a controlled sound and its curves."""
     from timbre_jax.files import write_text
     from timbre_jax.generation.sound_files import write_sound
-    from timbre_jax.metrics.table import Table
 
     shape, hz = SHAPES[number % len(SHAPES)]
     name = f"control_{number:02d}_{shape}_{hz:g}hz"
     write_sound(folder / f"{name}.wav", result.wave, sample_rate)
-    columns, rows = result.rows()
-    write_text(folder / f"{name}.csv", Table("curves", columns, tuple(map(tuple, rows))).csv())
+    write_text(folder / f"{name}.csv", result.table().csv())
 
 
 def _unit(name: str) -> str:
@@ -239,8 +236,8 @@ def _follow_codes(space, name: str, starts, number: int, seed: int, progress: bo
     controlled, nearest = [], []
     for row, curve in enumerate(tqdm(curves, desc="curves", disable=not progress)):
         start = _row(starts, row)
-        nearest.append(control_codes(space, table, [curve], start=start, near=False, smoothness=0.0, rounds=1))
-        controlled.append(control_codes(space, table, [curve], start=start, near=near))
+        nearest.append(control_codes(space, table, [curve], start, near=False, smoothness=0.0, rounds=1))
+        controlled.append(control_codes(space, table, [curve], start, near=near))
     return controlled, nearest, _uncontrolled(space, name, starts, controlled)
 
 
@@ -273,12 +270,12 @@ def summarize(records: list[dict], name: str, where: str):
         ]
     rows, results = [], []
 
-    def add(column: str, values: np.ndarray, definition: str, worst: float | None = None, floor: float | None = None) -> None:
-        result = mean_result(f"control/{name}/{column}", values, f"{definition}. {where}", floor=floor)
-        rows.append((column, result.value, result.low, result.high, worst, floor, definition))
+    def add(column: str, values: np.ndarray, definition: str, worst=None, baseline=None) -> None:
+        result = mean_result(f"control/{name}/{column}", values, f"{definition}. {where}", baseline=baseline)
+        rows.append((column, result.value, result.low, result.high, worst, baseline, definition))
         results.append(result)
 
-    for column, definition, floor in measures:
+    for column, definition, baseline_column in measures:
         values = np.array([record[column] for record in records], np.float64)
         if "correlation" in column:
             if not np.isfinite(values).all():
@@ -290,17 +287,18 @@ def summarize(records: list[dict], name: str, where: str):
             continue
         if len(values) < len(records):
             definition = f"{definition}, of {len(values)} of {len(records)} curves; the other sounds are silent"
-        bases = np.array([record[floor] for record in records], np.float64) if floor else np.array([np.nan])
+        bases = np.array([record[baseline_column] for record in records], np.float64) if baseline_column else np.array([np.nan])
         base = float(np.nanmean(bases)) if np.isfinite(bases).any() else None
         worst = float(values.min() if "correlation" in column else values.max())
         add(column, values, definition, worst, base)
     good = np.array([record["correlation"] >= GOOD_CORRELATION for record in records], np.float64)
     add("correlation_good", 100 * good, f"% of curves with a correlation of {GOOD_CORRELATION:g} or more")
     caption = (
-        "Means over curves with 95 % intervals over curves; errors: lower is better, correlations: higher is better. Baseline "
-        f"(floor): the start without control. {where}."
+        "Means over curves with 95 % intervals over curves; errors: lower is better, correlations: higher is better. Baseline: "
+        f"the start without control. {where}."
     )
-    return Table("control", ("measure", "value", "low", "high", "worst", "floor", "definition"), tuple(rows), caption), results
+    columns = ("measure", "value", "low", "high", "worst", "baseline", "definition")
+    return Table("control", columns, tuple(rows), caption), results
 
 
 if __name__ == "__main__":

@@ -93,13 +93,12 @@ def measure_interpolation(settings: Interpolation):
     from timbre_jax.data.store import Store
     from timbre_jax.evaluation.runs import default_store, open_run, read_notes
     from timbre_jax.generation.control.code_table import code_table, training_share
-    from timbre_jax.generation.control.results import is_discrete
     from timbre_jax.generation.interpolation import EVEN
     from timbre_jax.metrics.table import Table
     from timbre_jax.report import plots
 
     run, out = open_run(settings.workdir, kind="series", why="an interpolation of series"), Path(settings.out)
-    space, discrete = run.space, is_discrete(run.space)
+    space, discrete = run.space, run.space.model.is_discrete
     if settings.mixed_by == "codes" and not discrete:
         raise ValueError(f"--mixed_by=codes: needs a discrete space; {settings.workdir} is continuous")
     opened = Store.open(settings.store or default_store(run))
@@ -266,7 +265,7 @@ def summarize(records: list[dict], where: str, seed: int):
     groups = np.array([record["groups"] for record in kept])
     where = (
         f"{len(kept)} of {len(records)} pairs whose ends differ by {100 * LEAST_DIFFERENCE:.0f} %, {where}; "
-        "baseline (floor): a crossfade of the two decoded ends"
+        "baseline: a crossfade of the two decoded ends"
     )
     rows, results = [], []
 
@@ -286,7 +285,7 @@ def summarize(records: list[dict], where: str, seed: int):
         )
         crossfade = mean_result("crossfade", faded, title, groups=groups, seed=seed)
         name, definition = f"interpolation/{key}", f"{title}; {where}"
-        result = mean_result(name, values, definition, groups=groups, floor=crossfade.value, seed=seed)
+        result = mean_result(name, values, definition, groups=groups, baseline=crossfade.value, seed=seed)
         rows.append((title, *(x for one in (result, crossfade) for x in (one.value, one.low, one.high))))
         results.append(result)
     better = (

@@ -218,9 +218,11 @@ def _line(inverse: Inverse, library, unseen, mean, distances, kernel_distances, 
 
 def _map_scores(inverse: Inverse, library, unseen) -> dict:
     """Returns the scores of the map itself; nan without a map."""
+    from sklearn.manifold import trustworthiness
+
     from timbre_jax.metrics.bootstrap import mean_interval
     from timbre_jax.metrics.knn import nearest_neighbors, vote
-    from timbre_jax.metrics.map_quality import continuity, map_accuracy, trustworthiness
+    from timbre_jax.metrics.map_quality import map_accuracy
 
     names = ("named", "named_low", "named_high", "named_library", "trustworthiness", "continuity")
     scores = dict.fromkeys(names, float("nan"))
@@ -228,8 +230,8 @@ def _map_scores(inverse: Inverse, library, unseen) -> dict:
         return scores
     places = inverse.library_places
     k = min(NEIGHBORS, (len(places) - 1) // 2)
-    scores["trustworthiness"] = trustworthiness(library.latents, places, k=k)
-    scores["continuity"] = continuity(library.latents, places, k=k)
+    scores["trustworthiness"] = trustworthiness(library.latents, places, n_neighbors=k)
+    scores["continuity"] = trustworthiness(places, library.latents, n_neighbors=k)
     known, named_rows = library.named, unseen.named
     if known.sum() > VOTERS and named_rows.any():
         near = nearest_neighbors(places[known], inverse.places[named_rows], k=VOTERS)

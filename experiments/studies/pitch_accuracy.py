@@ -21,7 +21,7 @@ if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[2])  # the clone, not the program's folder
 
 from experiments.studies.study import mean_result, run_study
-from timbre_jax.metrics.table import Result, Table, results_table, write_results
+from timbre_jax.metrics.table import Result, Table, write_results
 from timbre_jax.settings import Settings, setting
 
 BATCH = 32
@@ -59,7 +59,7 @@ def measure_pitch(settings: PitchAccuracy) -> Table:
     rows = results(rendered, measure_real(settings.nsynth) if settings.nsynth else [])
     if settings.out:
         write_results(settings.out, rows)
-    return results_table(rows, caption=preset_lines(rendered))
+    return Table.from_records("results", [vars(row) for row in rows], preset_lines(rendered))
 
 
 def batches(source: Any, records: Sequence[Any]) -> Iterator[tuple[list[Any], list[Any], np.ndarray]]:

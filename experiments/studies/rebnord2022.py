@@ -156,7 +156,7 @@ def comparison_table(scores: Path, store: str, results: Mapping[str, Any], *, ru
         if row is None:
             return None
         if metric == "ndb":
-            return f"{row.value:.0f} (by chance {row.floor:.1f})"
+            return f"{row.value:.0f} (by chance {row.baseline:.1f})"
         return f"{row.value:.4g}" if row.low is None else f"{row.value:.4g} ({row.low:.4g}–{row.high:.4g})"
 
     records = []

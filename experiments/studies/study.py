@@ -49,7 +49,7 @@ def run_study(kind: type[Settings], measure: Callable[..., Table], documentation
 
 
 def mean_result(
-    name: str, values: np.ndarray, definition: str, *, groups=None, weights=None, floor: float | None = None, seed: int = 0
+    name: str, values: np.ndarray, definition: str, *, groups=None, weights=None, baseline: float | None = None, seed: int = 0
 ) -> Result:
     """Returns the mean of values as a result with its 95 % interval.
 
@@ -59,13 +59,13 @@ def mean_result(
       definition: definition of the result.
       groups: [M], resampled as a whole (`metrics.bootstrap.mean_interval`); None means each value is a group.
       weights: [M]; None means equal weights.
-      floor: score of the baseline.
+      baseline: score of the baseline.
       seed: random seed of the resampling.
     """
     from timbre_jax.metrics.bootstrap import mean_interval
 
     interval = mean_interval(values, groups, weights=weights, seed=seed)
-    return Result(name, *interval.value_low_high(), floor, definition)
+    return Result(name, *interval.value_low_high(), baseline, definition)
 
 
 def write_study(out: Path, name: str, tables: Sequence[Table], results: Iterable[Result]) -> None:

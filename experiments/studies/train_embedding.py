@@ -183,8 +183,8 @@ def _report(path: Path, stores, known, progress: bool) -> None:
                 train, held_out = (_points(image_embedding(embedding), x) for x in (known[0], images))
                 train_rows, rows = known[2] != UNLABELLED, names != UNLABELLED
                 by_class = neighbor_accuracy(train[train_rows], known[2][train_rows], held_out[rows], names[rows])
-                share, floor = 100 * by_class.accuracy, 100 * by_class.floor
-                line = f"{store.path.name} {split}, {Path(embedding).stem}: class {share:.1f} % (baseline {floor:.1f} %)"
+                share, baseline = 100 * by_class.accuracy, 100 * by_class.baseline
+                line = f"{store.path.name} {split}, {Path(embedding).stem}: class {share:.1f} % (baseline {baseline:.1f} %)"
                 train_rows, rows = known[1] >= 0, pitch >= 0
                 if train_rows.any() and rows.any():
                     by_pitch = neighbor_accuracy(train[train_rows], known[1][train_rows], held_out[rows], pitch[rows])

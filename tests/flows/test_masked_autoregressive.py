@@ -1,17 +1,18 @@
-"""Flows against the full Jacobian, their own inverse, and integrals."""
+"""Flows against the full Jacobian, and the KL that they make."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.stats import norm
 
 from timbre_jax.flows.masked_autoregressive import FlowChain, MaskedAutoregressiveFlow
 from timbre_jax.flows.posterior import FlowPosterior
 
 
-def apply(flow, *arguments, method=None):
+def apply(flow, *arguments):
     """Applies a flow as one compiled program."""
-    return jax.jit(lambda *a: flow.apply(*a, method=method))(*arguments)
+    return jax.jit(flow.apply)(*arguments)
 
 
 def made(flow, context_size=7, *, seed=0, batch=3, spread=1.0):
@@ -27,15 +28,12 @@ def made(flow, context_size=7, *, seed=0, batch=3, spread=1.0):
     return jax.tree.unflatten(tree, leaves), z, context
 
 
-@pytest.mark.parametrize("flow", [MaskedAutoregressiveFlow(6, hidden=5), FlowChain(5, 3, hidden=4, context_size=3)])
-def test_log_determinant_and_inverse(flow):
+@pytest.mark.parametrize("flow", [MaskedAutoregressiveFlow(6, hidden=5), FlowChain(5, 3, hidden=4)])
+def test_log_determinant_is_that_of_the_jacobian(flow):
     variables, z, context = made(flow)
-    values, log_det = apply(flow, variables, z, context, method="forward")
+    values, log_det = apply(flow, variables, z, context)
     jacobian = jax.jit(jax.vmap(jax.jacfwd(lambda z, c: flow.apply(variables, z[None], c[None])[0][0])))(z, context)
     np.testing.assert_allclose(log_det, jnp.linalg.slogdet(jacobian)[1], rtol=1e-3, atol=1e-3)
-    again, back = apply(flow, variables, values, context, method="inverse")
-    np.testing.assert_allclose(again, z, atol=2e-3)
-    np.testing.assert_allclose(back, -log_det, rtol=1e-3, atol=1e-3)
     assert np.abs(values - z).max() > 0.1
 
 
@@ -89,26 +87,20 @@ def test_kl_without_flows_is_the_closed_form():
     assert abs(float(estimates.mean()) - float(posterior.kl()[0])) < 4 * error
 
 
-def test_kl_with_flows_is_the_integral():
-    """In two dimensions: log q from the inverse, integrated on a grid, against the mean of the samples' estimates."""
-    flow = FlowChain(2, 3, hidden=8)
-    count = 20000
-    posterior = posterior_of(flow, batch=count, size=2)
-    latent, estimates = jax.jit(FlowPosterior.sample_with_kl)(posterior, jax.random.split(jax.random.key(0), count))
-    axis = np.linspace(-6.0, 6.0, 601)
-    grid = jnp.asarray(np.stack(np.meshgrid(axis, axis), -1).reshape(-1, 2), jnp.float32)
-    on_grid = posterior_of(flow, batch=len(grid), size=2)
-    log_q = np.asarray(jax.jit(FlowPosterior.log_prob)(on_grid, grid), np.float64)
-    log_p = -0.5 * np.square(np.asarray(grid, np.float64)).sum(1) - np.log(2 * np.pi)
-    cell = (axis[1] - axis[0]) ** 2
-    assert np.exp(log_q).sum() * cell == pytest.approx(1.0, abs=0.01)
-    some = log_q > -50.0
-    kl = (np.exp(log_q[some]) * (log_q - log_p)[some]).sum() * cell
-    assert float(estimates.mean()) == pytest.approx(kl, abs=4 * float(jnp.std(estimates)) / count**0.5 + 0.01)
-    # The density that samples have is the one that log_prob says.
-    few = jax.tree.map(lambda a: a[:50], posterior.replace(variables=None)).replace(variables=posterior.variables)
-    by_samples = np.asarray(estimates[:50]) - 0.5 * np.square(latent.values[:50]).sum(1) - np.log(2 * np.pi)
-    np.testing.assert_allclose(jax.jit(FlowPosterior.log_prob)(few, latent.values[:50]), by_samples, atol=0.02)
+def test_kl_with_flows_is_log_q_less_log_p_of_the_sample():
+    """log q(z_K) by the change of variables, with the Jacobian of the flows by differentiation."""
+    posterior, keys = posterior_of(FlowChain(3, 3, hidden=8), batch=20, size=3), jax.random.split(jax.random.key(0), 20)
+    latent, estimates = jax.jit(FlowPosterior.sample_with_kl)(posterior, keys)
+    deviation = jnp.exp(0.5 * posterior.log_variance)
+    start = posterior.mean + deviation * jax.vmap(lambda key: jax.random.normal(key, (3,)))(keys)
+
+    def flows(z, context):
+        return posterior.flow.apply(posterior.variables, z[None], context[None])[0][0]
+
+    jacobian = jax.jit(jax.vmap(jax.jacfwd(flows)))(start, posterior.context)
+    log_q = norm.logpdf(start, posterior.mean, deviation).sum(1) - jnp.linalg.slogdet(jacobian)[1]
+    np.testing.assert_allclose(latent.values, jax.vmap(flows)(start, posterior.context), atol=1e-5)
+    np.testing.assert_allclose(estimates, log_q - norm.logpdf(latent.values).sum(1), rtol=1e-3, atol=1e-3)
 
 
 def test_mode_is_the_flow_of_the_mean_and_kl_has_no_formula():

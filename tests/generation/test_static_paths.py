@@ -1,4 +1,4 @@
-"""Lines, arcs, sweeps and random points; and what the directions of a space sound like."""
+"""Lines, arcs, sweeps, sums and random points of a static space."""
 
 from __future__ import annotations
 
@@ -8,21 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.helpers.planted import FACTORS, fitted_space, planted_notes
-from timbre_jax.analysis.direction import direction_effects, harmonic_qualities
+from tests.helpers.planted import fitted_space, planted_notes
 from timbre_jax.generation.static_paths import combine, interpolate, sample_aggregate, sample_prior, sweep, vary
 
 COORDINATES = st.lists(st.floats(-5, 5, width=32), min_size=3, max_size=3)
 
 
 @pytest.fixture(scope="module")
-def planted():
-    return planted_notes(60)
-
-
-@pytest.fixture(scope="module")
-def space(planted):
-    return fitted_space(planted, latent_size=4)
+def space():
+    return fitted_space(planted_notes(60), latent_size=4)
 
 
 @settings(max_examples=20, deadline=None)
@@ -73,30 +67,6 @@ def test_samples_have_the_statistics_of_their_source_and_their_own_noise(space):
     np.testing.assert_allclose(drawn.std(0), 0.2, atol=0.01)
     with pytest.raises(ValueError, match="at least 1 point"):
         sample_prior(space, 0, key=key)
-
-
-def test_every_planted_direction_is_heard_as_what_it_is(space):
-    effects = direction_effects(space, steps=5)
-    change = {name: np.abs(values[:, -1] - values[:, 0]) for name, values in effects.qualities.items()}
-    assert change["pitch_semitones"].argmax() == FACTORS.index("pitch")
-    assert change["level_db"].argmax() == FACTORS.index("level")
-    assert change["brightness_harmonics"].argmax() == FACTORS.index("brightness")
-    assert change["temporal_centroid_seconds"].argmax() == FACTORS.index("decay")
-    assert effects.values.shape == (4, 5, 24, 8)
-    assert len(effects.table().rows) == 4
-
-
-def test_qualities_of_a_known_sound():
-    f0 = np.full((2, 100), 440.0)
-    f0[1] = 880.0
-    level = np.full((2, 100, 3), -100.0)
-    level[0, :, 0] = -20.0
-    level[1, 50:, 2] = -40.0
-    found = harmonic_qualities(f0, level, rate=50.0)
-    np.testing.assert_allclose(found["pitch_semitones"], [69, 81])
-    np.testing.assert_allclose(found["level_db"], [-20, -40], atol=1e-3)
-    np.testing.assert_allclose(found["brightness_harmonics"], [1, 3], atol=0.01)
-    np.testing.assert_allclose(found["temporal_centroid_seconds"], [0.99, 1.49], atol=0.01)
 
 
 def test_sums_go_around_the_training_mean(space):

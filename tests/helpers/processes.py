@@ -6,6 +6,8 @@ import os
 import socket
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -30,6 +32,25 @@ def start_together(count: int, *arguments, devices: int = 1, **environment) -> l
         address = f"localhost:{server.getsockname()[1]}"
     environment |= {"TEST_PROCESSES": str(count), "TEST_ADDRESS": address}
     return [start(*arguments, devices=devices, TEST_PROCESS=str(number), **environment) for number in range(count)]
+
+
+def join_run() -> None:
+    """Joins the other processes that `start_together` started; does nothing in a process that was started alone."""
+    from timbre_jax.training.distributed import processes
+
+    if "TEST_PROCESS" in os.environ:
+        count, number = int(os.environ["TEST_PROCESSES"]), int(os.environ["TEST_PROCESS"])
+        processes.initialize(coordinator_address=os.environ["TEST_ADDRESS"], num_processes=count, process_id=number)
+
+
+def wait_for(condition: Callable[[], bool], *processes: subprocess.Popen, seconds: float = 300.0) -> None:
+    """Waits until a condition holds; fails if one of the processes ends or the time is over before."""
+    end = time.monotonic() + seconds
+    while not condition():
+        for process in processes:
+            assert process.poll() is None, process.communicate()
+        assert time.monotonic() < end, f"the condition did not hold within {seconds} s"
+        time.sleep(0.01)
 
 
 def run(*arguments, devices: int = 1, **environment) -> subprocess.CompletedProcess:

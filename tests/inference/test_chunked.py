@@ -88,7 +88,7 @@ def test_silence_stays_finite(space):
 def test_static_spaces_and_wrong_shapes_are_said(space):
     representation = make_representation("harmonic_tracks", n_frames=20, n_harmonics=3, length=4000)
     static = TimbreSpace({}, {}, make_model("pca", feature_shape=(20, 4)), representation)
-    with pytest.raises(ValueError, match="need a series space"):
+    with pytest.raises(ValueError, match="needs a series space"):
         chunked.embed_long(static, np.zeros(4000, np.float32))
     with pytest.raises(ValueError, match="latents of one sound"):
         chunked.decode_long(space, np.zeros((2, 3, 3), np.float32))

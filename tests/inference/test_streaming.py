@@ -14,7 +14,7 @@ from timbre_jax.inference import streaming
 from timbre_jax.models import make_model
 from timbre_jax.representations import LogMel
 from timbre_jax.space import TimbreSpace
-from timbre_jax.types import Features, Latent, concatenate_frames
+from timbre_jax.types import Features, Latent, concatenate_frames, slice_frames
 
 MEL = LogMel(length=6400, hop=128, n_mels=6, n_frames=0, reference="fixed", loudness=True)
 N = 23
@@ -48,47 +48,33 @@ def spaces():
     return {causal: (space, space.encode(sounds())) for causal, space in made.items()}
 
 
-def cut(record, start, stop):
-    return jax.tree.map(lambda leaf: leaf[:, start:stop], record)
-
-
 def in_blocks(record, sizes):
     """The record in blocks of these sizes, again and again."""
     place, count = 0, record.values.shape[1]
     for size in itertools.cycle(sizes):
-        yield cut(record, place, min(place + size, count))
+        yield slice_frames(record, place, min(place + size, count))
         place += size
         if place >= count:
             return
 
 
+@pytest.mark.parametrize("direction", ["encode", "decode"])
 @settings(max_examples=15, deadline=None)
-@given(sizes=st.lists(st.sampled_from([1, 2, 3, 8, 40]), min_size=1, max_size=6), causal=st.booleans())
-def test_encoding_by_blocks_is_encoding_the_whole(spaces, sizes, causal):
-    space, whole = spaces[causal]
-    state, latents = streaming.encoder_state(space, 2), []
-    for block in in_blocks(sounds(), sizes):
-        state, latent = streaming.encode_block(space, state, block)
-        latents.append(latent)
-    _, rest = streaming.finish_encoding(space, state)
-    found = concatenate_frames([*latents, rest])
-    np.testing.assert_allclose(found.values, whole.values, atol=1e-5)
-    np.testing.assert_array_equal(found.mask, whole.mask)
-    np.testing.assert_allclose(found.conditions["loudness"], whole.conditions["loudness"], atol=1e-5)
-    assert found.rate == whole.rate
-
-
-@settings(max_examples=15, deadline=None)
-@given(sizes=st.lists(st.sampled_from([1, 2, 5, 30]), min_size=1, max_size=6), causal=st.booleans())
-def test_decoding_by_blocks_is_decoding_the_whole(spaces, sizes, causal):
+@given(sizes=st.lists(st.sampled_from([1, 2, 3, 5, 30]), min_size=1, max_size=6), causal=st.booleans())
+def test_a_stream_in_blocks_of_any_sizes_is_the_whole(spaces, direction, sizes, causal):
     space, latent = spaces[causal]
-    whole = space.decode(latent)
-    state, frames = streaming.decoder_state(space, 2), []
-    for block in in_blocks(latent, sizes):
-        state, features = streaming.decode_block(space, state, block)
-        frames.append(features)
-    _, rest = streaming.finish_decoding(space, state)
-    found = concatenate_frames([*frames, rest])
+    if direction == "encode":
+        record, whole = sounds(), latent
+        begin, step, finish = streaming.encoder_state, streaming.encode_block, streaming.finish_encoding
+    else:
+        record, whole = latent, space.decode(latent)
+        begin, step, finish = streaming.decoder_state, streaming.decode_block, streaming.finish_decoding
+    state, parts = begin(space, 2), []
+    for block in in_blocks(record, sizes):
+        state, part = step(space, state, block)
+        parts.append(part)
+    _, rest = finish(space, state)
+    found = concatenate_frames([*parts, rest])
     np.testing.assert_allclose(found.values, whole.values, atol=1e-5)
     np.testing.assert_array_equal(found.mask, whole.mask)
     np.testing.assert_allclose(found.conditions["loudness"], whole.conditions["loudness"], atol=1e-5)
@@ -116,10 +102,10 @@ def test_results_come_as_late_as_the_look_ahead_says(spaces):
 def test_a_state_can_be_gone_back_to_and_a_finished_one_begins_anew(spaces):
     space, whole = spaces[False]
     state = streaming.encoder_state(space, 2)
-    state, first = streaming.encode_block(space, state, cut(sounds(), 0, 9))
+    state, first = streaming.encode_block(space, state, slice_frames(sounds(), 0, 9))
     kept = state
-    streaming.encode_block(space, state, cut(sounds(), 3, 9))
-    state, second = streaming.encode_block(space, kept, cut(sounds(), 9, N))
+    streaming.encode_block(space, state, slice_frames(sounds(), 3, 9))
+    state, second = streaming.encode_block(space, kept, slice_frames(sounds(), 9, N))
     state, rest = streaming.finish_encoding(space, state)
     np.testing.assert_allclose(concatenate_frames([first, second, rest]).values, whole.values, atol=1e-5)
     state, again = streaming.encode_block(space, state, sounds())
@@ -149,7 +135,7 @@ def test_what_cannot_be_a_stream_is_told(spaces):
     space, _ = spaces[False]
     state = streaming.encoder_state(space, 2)
     with pytest.raises(ValueError, match=r"a block of features of this stream is \[2, n, 6\], not \[1, 4, 6\]"):
-        streaming.encode_block(space, state, jax.tree.map(lambda leaf: leaf[:1], cut(sounds(), 0, 4)))
+        streaming.encode_block(space, state, jax.tree.map(lambda leaf: leaf[:1], slice_frames(sounds(), 0, 4)))
     with pytest.raises(ValueError, match=r"latents of this series space"):
         streaming.decode_block(space, streaming.decoder_state(space, 2), jnp.zeros((2, 3, 4)))
     with pytest.raises(ValueError, match="at least one sound at a time, not 0"):

@@ -6,18 +6,15 @@ import dataclasses
 
 import pytest
 
-from launch.plan import FINISHED, make_plan, read_plan, write_plan, write_state
+from launch.plan import FINISHED, LaunchOptions, make_plan, read_plan, write_plan, write_state
 
 RUNS = {"seed=0": {"seed": 0}, "seed=1": {"seed": 1}}
-OPTIONS = {
-    "nodes": 1, "gpus_per_node": 0, "cpus_per_task": 0, "time": "", "at_once": 0, "retries": 3, "sbatch": [], "setup": "",
-}  # fmt: skip
 
 
 def plan(workdir, *, stages=("train", "analyze", "evaluate"), runs=RUNS, arguments=(), **options):
     return make_plan(
         name="notes", workdir=workdir, stages=stages, arguments=arguments, config="experiments/configs/notes_best.py",
-        runs=runs, options={**OPTIONS, **options},
+        runs=runs, options=LaunchOptions(**options),
     )  # fmt: skip
 
 
@@ -126,7 +123,7 @@ def test_processes_and_runs_side_by_side_do_not_take_each_other_s_devices(tmp_pa
 def test_more_gpus_than_there_are_are_refused_where_their_number_is_known(monkeypatch):
     from launch import check
 
-    options = {"gpus_per_node": 2, "nodes": 1, "at_once": 2}
+    options = LaunchOptions(gpus_per_node=2, at_once=2)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2")
     with pytest.raises(ValueError, match="2 runs at once with 2 GPUs each are more than CUDA_VISIBLE_DEVICES=0,1,2 has"):
         check._check_machine(options)

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 
 import pytest
 
-from launch.plan import make_plan, write_state
+from launch.plan import LaunchOptions, make_plan, write_state
 from launch.slurm import batch_script, notice_seconds, seconds_of, submission
 
-OPTIONS = {
-    "nodes": 2, "gpus_per_node": 4, "cpus_per_task": 8, "time": "12:00:00", "at_once": 2, "retries": 3,
-    "sbatch": ["--partition=gpu"], "setup": "",
-}  # fmt: skip
+OPTIONS = LaunchOptions(
+    nodes=2, gpus_per_node=4, cpus_per_task=8, time="12:00:00", at_once=2, sbatch=["--partition=gpu"]
+)  # fmt: skip
 
 
 def plan(workdir, *, runs=3, stages=("train", "analyze", "evaluate"), **options):
     return make_plan(
         name="notes", workdir=workdir, stages=stages, arguments=[], config="experiments/configs/notes_best.py",
         runs={f"seed={i}": {"seed": i} for i in range(runs)} if runs else None, cluster="slurm",
-        options={**OPTIONS, **options},
+        options=dataclasses.replace(OPTIONS, **options),
     )  # fmt: skip
 
 

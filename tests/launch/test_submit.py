@@ -6,16 +6,16 @@ import csv
 import json
 import os
 import signal
-import time
 from pathlib import Path
 
 import pytest
 
 import timbre_jax
 from launch.check import check
-from launch.plan import make_plan
+from launch.plan import LaunchOptions, make_plan
 from tests.helpers.launches import TRAINED, config_file
-from tests.helpers.processes import run, start
+from tests.helpers.processes import run, start, wait_for
+from timbre_jax import checkpoint
 
 SUBMIT = "launch/submit.py"
 
@@ -56,7 +56,7 @@ def test_wrong_input_is_one_line(arguments, message, code, config, tmp_path):
         ({"config": ""}, "train needs --config=NAME"),
         ({"config": "none.py"}, "there is no configuration file none.py"),
         ({"config": "natsiou203"}, "no such configuration in experiments/configs; near it: natsiou2023"),
-        ({"time": "soon"}, "--time=soon must be minutes"),
+        ({"options": LaunchOptions(time="soon")}, "--time=soon must be minutes"),
         ({"arguments": [["--config.train.batchsize=3"]]}, "near it: config.train.batch_size"),
         ({"arguments": [["--config.seed=-1"]]}, "config.seed must not be negative"),
         ({"arguments": [["--platfrom=cpu"]]}, "train: Unknown command line flag 'platfrom'"),
@@ -66,10 +66,9 @@ def test_wrong_input_is_one_line(arguments, message, code, config, tmp_path):
     ],
 )
 def test_what_the_experiments_would_refuse_is_told_first(options, message, config, tmp_path):
-    settings = {"nodes": 1, "gpus_per_node": 0, "time": options.pop("time", ""), "at_once": 0, "setup": ""}
     options = {"config": str(config), "stages": ["train"], "arguments": [], **options}
     with pytest.raises(ValueError, match=message) as error:
-        check(make_plan(name="x", workdir=tmp_path / "w", options=settings, **options))
+        check(make_plan(name="x", workdir=tmp_path / "w", **options))
     assert "\n" not in str(error.value)
 
 
@@ -143,15 +142,11 @@ def test_stopped_and_killed_launches_go_on(notes, tmp_path):
         words = [SUBMIT, f"--config={file}", f"--workdir={workdir}", *(f"--{k}={v}" for k, v in options.items())]
         return start(*words, "--", f"--config.data.store={notes}", f"--config.train.steps={steps}")
 
-    def wait_for(step, process):
-        end = time.monotonic() + 120
-        while not any(int(path.name) >= step for path in (workdir / "checkpoints").glob("0*")):
-            assert process.poll() is None, process.communicate()
-            assert time.monotonic() < end
-            time.sleep(0.05)
+    def wait_until_saved(step, process):
+        wait_for(lambda: any(saved >= step for saved in checkpoint.steps(workdir / "checkpoints")), process)
 
     process = launch(1_000_000)
-    wait_for(5, process)
+    wait_until_saved(5, process)
     process.send_signal(signal.SIGTERM)
     out, _ = process.communicate(timeout=120)
     assert process.returncode == 128 + signal.SIGTERM, out
@@ -161,7 +156,7 @@ def test_stopped_and_killed_launches_go_on(notes, tmp_path):
 
     # A process that is killed is begun again.
     process = launch(saved + 400)
-    wait_for(saved + 5, process)
+    wait_until_saved(saved + 5, process)
     os.kill(child_of(process.pid), signal.SIGKILL)
     out, err = process.communicate(timeout=120)
     assert process.returncode == 0, (out, err)

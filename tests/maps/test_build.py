@@ -11,7 +11,6 @@ import pytest
 from timbre_jax.maps import files
 from timbre_jax.maps.build import MapSettings, known_map, make_map_of_run
 from timbre_jax.maps.generation_mode import open_map
-from timbre_jax.maps.sound_map import load_map
 
 pytestmark = pytest.mark.xdist_group("small_analysis")
 
@@ -82,7 +81,3 @@ def test_wrong_wishes_are_one_line(pca_run, tmp_path, options, message):
     (tmp_path / "file").write_text("x")
     with pytest.raises(ValueError, match="a map needs a folder"):
         make_map_of_run(MapSettings(pca_run, tmp_path / "file", progress=False))
-
-
-def test_a_saved_map_is_the_one_in_use(run_map, map_settings):
-    np.testing.assert_array_equal(load_map(map_settings.out / "map.npz").coordinates, run_map.sound_map.coordinates)

@@ -8,7 +8,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from timbre_jax.analysis.projection import TSNE_GRID, UMAP_GRID, umap_map
+from timbre_jax.analysis.projection import umap_map
 from timbre_jax.maps.sound_map import load_map, make_map, place_sounds
 
 LATENTS = np.random.default_rng(0).normal(size=(30, 4)).astype(np.float32)
@@ -76,12 +76,6 @@ def test_pca_places_unseen_sounds_by_projection():
 def test_wrong_wishes_are_one_line(latents, options, message):
     with pytest.raises(ValueError, match=message):
         make_map(latents, **options)
-
-
-def test_the_grids_are_the_nine_of_the_thesis():
-    assert len(TSNE_GRID) == len(UMAP_GRID) == 9
-    assert UMAP_GRID[-1] == {"neighbors": 100, "min_dist": 0.8}
-    assert {setting["perplexity"] for setting in TSNE_GRID} == {2.0, 30.0, 100.0}
 
 
 @pytest.mark.slow

@@ -35,7 +35,7 @@ def test_accuracy_equals_scikit_learn_on_standardized_points():
     assert found.accuracy == pytest.approx(theirs.score(queries, labels[test]))
     assert (found.predicted == theirs.predict(queries)).all()
     assert found.accuracy > 0.6
-    assert found.floor == pytest.approx(1 / 3)
+    assert found.baseline == pytest.approx(1 / 3)
     assert found.confusion.sum() == 60
     assert np.trace(found.confusion) == found.correct.sum()
 
@@ -49,7 +49,7 @@ def test_votes_tied_go_to_the_nearest():
 def test_a_space_that_says_nothing_scores_its_floor():
     labels = np.array(["b", "b", "a", "b", "c"])
     found = neighbor_accuracy(np.zeros((5, 2)), labels, np.zeros((4, 2)), np.array(["a", "b", "b", "c"]))
-    assert found.accuracy == found.floor == 0.5
+    assert found.accuracy == found.baseline == 0.5
 
 
 def test_k_is_checked():

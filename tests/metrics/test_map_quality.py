@@ -4,38 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from sklearn import manifold
 from sklearn.neighbors import KNeighborsClassifier
 
-from timbre_jax.metrics.map_quality import continuity, map_accuracy, trustworthiness, variance_kept
+from timbre_jax.metrics.map_quality import map_accuracy, variance_kept
 
 
 def points(count: int = 90, size: int = 6, *, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=(count, size))
-
-
-@pytest.mark.parametrize("k", [1, 5, 20])
-def test_trustworthiness_is_scikit_learns_and_continuity_the_same_exchanged(k):
-    before = points()
-    after = before[:, :2] + 0.3 * points(size=2, seed=1)
-    assert trustworthiness(before, after, k=k, chunk=13) == pytest.approx(
-        manifold.trustworthiness(before, after, n_neighbors=k)
-    )
-    assert continuity(before, after, k=k) == pytest.approx(manifold.trustworthiness(after, before, n_neighbors=k))
-
-
-def test_of_a_perfect_map_and_of_a_random_one():
-    before = points(200, 2)
-    assert trustworthiness(before, 3.0 * before @ np.array([[0, 1], [-1, 0]])) == 1.0
-    assert continuity(before, before) == 1.0
-    assert trustworthiness(before, points(200, 2, seed=1)) == pytest.approx(0.5, abs=0.06)
-
-
-def test_a_torn_map_is_not_continuous_and_a_folded_one_not_to_be_trusted():
-    line = np.linspace(-1, 1, 100)[:, None]
-    torn, folded = np.where(line > 0, line + 50, line), np.abs(line)
-    assert trustworthiness(line, torn) > trustworthiness(line, folded)
-    assert continuity(line, folded) > continuity(line, folded[:, [0]] * 0 + points(100, 1))
 
 
 def test_leave_one_out_accuracy_is_scikit_learns():
@@ -47,7 +22,7 @@ def test_leave_one_out_accuracy_is_scikit_learns():
         rest = np.arange(120) != i
         assert found.predicted[i] == KNeighborsClassifier(5).fit(scaled[rest], labels[rest]).predict(scaled[i : i + 1])[0]
     assert found.accuracy == np.mean(found.predicted == labels)
-    assert found.floor == max(np.mean(labels == "kick"), np.mean(labels == "snare"))
+    assert found.baseline == max(np.mean(labels == "kick"), np.mean(labels == "snare"))
     # Several sounds at one place: the others there are neighbors, not the sound itself.
     same = map_accuracy(np.full((8, 2), 3.0), np.array(list("abababab")), k=3)
     assert len(same.predicted) == 8
@@ -66,15 +41,7 @@ def test_variance_kept_of_known_round_trips():
     assert variance_kept(z, -z, mean=np.zeros(3)).value == pytest.approx(-3.0)
 
 
-@pytest.mark.parametrize("k", [0, 45])
-def test_a_wrong_k_is_one_line(k):
-    with pytest.raises(ValueError, match="less than half"):
-        trustworthiness(points(), points(size=2), k=k)
-
-
 def test_shapes_that_differ_are_one_line():
-    with pytest.raises(ValueError, match=r"\(90, 6\) and \(80, 2\)"):
-        trustworthiness(points(), points(80, 2))
     with pytest.raises(ValueError, match="of one shape"):
         variance_kept(points(), points(size=5))
     with pytest.raises(ValueError, match="not finite"):

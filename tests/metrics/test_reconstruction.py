@@ -14,7 +14,7 @@ from timbre_jax.inference.batched import encode_features
 from timbre_jax.metrics.reconstruction import (
     common_features,
     common_values,
-    mean_image_scores,
+    image_scores,
     pair_scores,
     reconstruction_scores,
     score_definition,
@@ -74,7 +74,7 @@ def test_a_perfect_reconstruction_scores_1_and_the_mean_image_its_variance(plant
     assert scores.mse.max() < 1e-6
     assert scores.ssim.min() > 0.999
     target = common_features(planted.representation, planted.features)
-    floor = mean_image_scores(np.asarray(target.values).mean(0), target)
+    floor = image_scores(np.broadcast_to(np.asarray(target.values).mean(0), target.values.shape), target)
     assert floor.mse.mean() == pytest.approx(np.asarray(target.values).var(0).mean(), rel=1e-4)
 
 

@@ -7,12 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy.special import log_softmax
 from scipy.stats import norm
 
 from timbre_jax.models import make_model
 from timbre_jax.models.adversary.explained_variance import ExplainedVariance
-from timbre_jax.models.adversary.frame_regressor import label_nll, quantile_table, regression_nll, standard_uniform, uniform
+from timbre_jax.models.adversary.frame_regressor import quantile_table, regression_nll, standard_uniform, uniform
 from timbre_jax.models.layers.frame_likelihood import log_variance_of
 from timbre_jax.types import Features, Latent
 
@@ -257,17 +256,6 @@ def test_a_label_can_be_removed_and_a_condition_that_is_not_there_is_told():
     blank = {"quantiles": {"f0": jnp.zeros(257)}}
     with pytest.raises(ValueError, match=r"invariant_to names 'f0'.*they have: loudness"):
         other.initialize(blank, lambda: [features()])
-
-
-def test_what_a_label_costs():
-    """Cross-entropy against SciPy; a sound without a label costs nothing."""
-    logits = np.random.default_rng(0).normal(size=(3, 5, 4)).astype(np.float32)
-    nll, wrong = label_nll(jnp.asarray(logits), jnp.asarray([1, 3, -1]))
-    for sound, label in enumerate((1, 3)):
-        np.testing.assert_allclose(nll[sound], -log_softmax(logits[sound], axis=-1)[:, label], rtol=1e-5)
-        np.testing.assert_array_equal(wrong[sound], logits[sound].argmax(-1) != label)
-    np.testing.assert_array_equal(nll[2], 0.0)
-    np.testing.assert_array_equal(wrong[2], 0.0)
 
 
 def test_gain_does_not_reach_latents_that_see_values_relative_to_the_loudness():

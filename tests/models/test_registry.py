@@ -1,9 +1,13 @@
 import json
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from timbre_jax.documents import model_document
 from timbre_jax.models import MODELS, RENAMED, make_model
+from timbre_jax.types import Features
 
 
 @pytest.mark.parametrize("name", sorted(MODELS))
@@ -12,6 +16,12 @@ def test_settings_come_back_through_json(name):
     again = make_model(**json.loads(json.dumps(model_document(model))))
     assert again == model
     assert hash(again) == hash(model)
+
+
+def test_runs_of_version_0_1_have_a_dtype():
+    assert make_model("conv_vae", dtype="float32") == make_model("conv_vae")
+    with pytest.raises(ValueError, match="'conv_vae' has no setting 'dtype'"):
+        make_model("conv_vae", dtype="bfloat16")
 
 
 def test_unknown_names_are_told_with_those_there_are():
@@ -49,3 +59,20 @@ def test_values_that_make_no_sense_are_told(name, setting, value, message):
 
 def test_what_may_be_turned_off_may_be_0():
     assert make_model("dense_vae", refine_steps=0, refine_prior=0.0, depth=0).refine_steps == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("conv_vae", {"channels": (4, 4)}),
+        ("dense_vae", {"basis_size": 12, "width": 32, "depth": 1}),
+        ("flow_vae", {"channels": (4,), "pools": ((2, 2),), "hidden": 8, "flows": 2}),
+    ],
+)
+def test_a_sounds_loss_does_not_depend_on_its_batch(name, settings):
+    model = make_model(name, feature_shape=(10, 4), latent_size=3, **settings)
+    x = Features(values=jax.random.uniform(jax.random.key(0), (6, 10, 4)), mask=jnp.ones((6, 10)))
+    variables, keys = jax.jit(model.init)(jax.random.key(1), x), jax.random.split(jax.random.key(2), 6)
+    loss = jax.jit(lambda x, keys: model.apply(variables, x, keys, train=True, method="loss")[0])
+    order = np.array([4, 0, 2])
+    np.testing.assert_allclose(loss(jax.tree.map(lambda a: a[order], x), keys[order]), loss(x, keys)[order], rtol=1e-5)

@@ -74,7 +74,7 @@ def test_the_planted_factors_are_found_through_the_sound(out):
     assert velocity.max() > 0.8
     assert pitch.argmax() != velocity.argmax()
     assert analysis.quality.families.accuracy > 0.8
-    assert analysis.quality.families.floor < 0.5
+    assert analysis.quality.families.baseline < 0.5
 
 
 def test_tables_and_sounds_are_files(out):

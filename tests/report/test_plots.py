@@ -53,14 +53,22 @@ def test_ranges_stack_to_a_hundred_percent():
 
 def test_maps_show_every_point_once(tmp_path):
     labels = np.array(["a", "b", "c"])[np.arange(60) % 3]
-    figure = plots.scatter([("m", LATENTS[:, :2]), ("part", LATENTS[:10, :2], np.arange(10))], labels)
+    whole = ("m", LATENTS[:, :2], np.arange(60))
+    figure = plots.scatter([whole, ("part", LATENTS[:10, :2], np.arange(10))], labels)
     assert sum(len(c.get_offsets()) for c in figure.axes[0].collections) == 60
     assert sum(len(c.get_offsets()) for c in figure.axes[1].collections) == 10
-    colored = plots.scatter([("m", LATENTS[:, :2])], labels, colors=np.arange(60.0), color_label="pitch")
+    colored = plots.scatter([whole], labels, colors=np.arange(60.0), color_label="pitch")
     assert len(colored.axes[0].collections[0].get_offsets()) == 60
     data = plots.save_png(figure, tmp_path / "new" / "map.png")
     assert data.startswith(b"\x89PNG")
     assert (tmp_path / "new" / "map.png").read_bytes() == data
+
+
+def test_class_names_of_any_kind_are_drawn_as_text(tmp_path):
+    names = np.array(["$\\frac{$", "x" * 5000])
+    figure = plots.scatter([("m", LATENTS[:, :2], np.arange(60))], names[np.arange(60) % 2])
+    assert plots.save_png(figure, tmp_path / "map.png")
+    assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()] == ["$\\frac{$", "x" * 23 + "…"]
 
 
 def test_the_callers_style_stays():

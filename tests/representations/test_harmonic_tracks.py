@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.helpers import sounds
-from timbre_jax.representations import HarmonicTracks, make_representation, representation_settings
+from timbre_jax.representations import HarmonicTracks, make_representation
 from timbre_jax.types import Features
 
 TRACKS = HarmonicTracks()
@@ -172,13 +172,6 @@ def test_quality_tells_the_kinds_apart(notes):
     assert q["f0_spread"][7] == pytest.approx(50 / np.sqrt(2), abs=4.0)
 
 
-def test_settings_go_through_json():
-    representation = HarmonicTracks(n_harmonics=0, f0_scale="hz", f0_range=(70.0, 2200.0))
-    text = json.dumps(representation_settings(representation))
-    assert make_representation("harmonic_tracks", **json.loads(text)) == representation
-    assert hash(representation) == hash(make_representation("harmonic_tracks", **json.loads(text)))
-
-
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
@@ -192,11 +185,6 @@ def test_settings_go_through_json():
 def test_wrong_settings_are_named(wrong, message):
     with pytest.raises(ValueError, match=message):
         make_representation("harmonic_tracks", **wrong)
-
-
-def test_an_unknown_representation_lists_the_known_ones():
-    with pytest.raises(ValueError, match="harmonic_tracks"):
-        make_representation("harmonic_trucks")
 
 
 def test_the_compiled_analysis_stays_on_the_device(notes):

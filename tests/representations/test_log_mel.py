@@ -9,7 +9,7 @@ import pytest
 
 from tests.helpers import sounds
 from timbre_jax.audio.distances import log_spectral_distance
-from timbre_jax.representations import LOG_MEL_PRESETS, LogMel, make_representation, representation_settings
+from timbre_jax.representations import LOG_MEL_PRESETS, LogMel
 from timbre_jax.representations.log_mel import DEFAULT_LEVEL_DB, LEVEL_FLOOR_DB
 from timbre_jax.types import Features
 
@@ -67,7 +67,7 @@ def test_loudness_is_the_frames_level_beside_values_that_do_not_change():
     assert measured.conditions["centroid"].shape == (1, 375)
     np.testing.assert_allclose(measured.conditions["centroid"][0, 20:80], 440.0, rtol=0.02)
     with pytest.raises(ValueError, match="measured takes curves that are not loudness, centroid"):
-        LogMel(measured=("attack_time",))
+        LogMel(measured=("loudness",))
 
 
 @pytest.mark.parametrize("preset", ["rebnord2022", "samplevae"])
@@ -202,9 +202,7 @@ def test_texture_is_noise_of_its_deviation_on_what_sounds():
         LogMel(texture_db=-1.0)
 
 
-def test_settings_travel_as_plain_values_and_wrong_ones_are_refused():
-    for representation in LOG_MEL_PRESETS.values():
-        assert make_representation("log_mel", **representation_settings(representation)) == representation
+def test_wrong_settings_are_refused():
     for wrong, named in (
         ({"scale": "bark"}, "slaney"),
         ({"inverter": "wavenet"}, "pghi"),

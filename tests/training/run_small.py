@@ -1,25 +1,20 @@
 """A small run as a process of its own, to be signalled, killed, or given another number of devices and processes.
 
 python tests/training/run_small.py WORKDIR STEPS [jit|pmap] [SECONDS BETWEEN CHECKPOINTS]
-
-One of several processes where the environment says so: TEST_PROCESSES, TEST_PROCESS and TEST_ADDRESS.
 """
 
-import os
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from tests.helpers.processes import join_run
 from tests.helpers.runs import small_config, small_sources
-from timbre_jax.training.distributed import processes
 from timbre_jax.training.distributed.failures import exit_together
 from timbre_jax.training.loop import train_and_evaluate
 
 if __name__ == "__main__":
-    if "TEST_PROCESS" in os.environ:
-        count, number = int(os.environ["TEST_PROCESSES"]), int(os.environ["TEST_PROCESS"])
-        processes.initialize(coordinator_address=os.environ["TEST_ADDRESS"], num_processes=count, process_id=number)
+    join_run()
     workdir, steps, *rest = sys.argv[1:]
     parallel = rest[0] if rest else "jit"
     seconds = float(rest[1]) if len(rest) > 1 else 60.0

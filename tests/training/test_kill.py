@@ -6,19 +6,11 @@ import time
 
 import pytest
 
-from tests.helpers.processes import run, start
+from tests.helpers.processes import run, start, wait_for
 from tests.helpers.runs import assert_same_run
 from timbre_jax import checkpoint
 
 PROGRAM = "tests/training/run_small.py"
-
-
-def wait_for(condition, process, seconds=120.0):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert process.poll() is None, process.communicate()[1]
-        assert time.monotonic() < end, "it took too long"
-        time.sleep(0.01)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

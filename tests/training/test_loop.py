@@ -1,6 +1,5 @@
 import dataclasses
 import json
-import os
 import signal
 import threading
 
@@ -9,11 +8,13 @@ import numpy as np
 import pytest
 
 import timbre_jax
-from tests.helpers.runs import assert_same_run, last_checkpoint, metric_lines, small_config, small_sources
+from tests.helpers.runs import StoppingSource, assert_same_run, last_checkpoint, metric_lines, small_config, small_sources
 from timbre_jax import checkpoint
 from timbre_jax.data.example_source import ExampleSource, Labeled, ListedExamples
 from timbre_jax.training.checkpointing.progress import TrainingError
+from timbre_jax.training.distributed.interrupt import locked
 from timbre_jax.training.loop import train_and_evaluate
+from timbre_jax.types import Features
 
 
 def train(config, workdir, sources=None, **options):
@@ -71,8 +72,6 @@ def test_the_space_has_the_averaged_parameters_and_the_training_sets_statistics(
 
 
 def space_features(values):
-    from timbre_jax.types import Features
-
     return Features(values=values, mask=np.ones(values.shape[:2], np.float32))
 
 
@@ -86,18 +85,9 @@ def test_more_steps_go_on_as_if_they_had_been_asked_for_at_once(whole_run, tmp_p
 def test_a_signal_saves_and_the_same_call_goes_on(whole_run, tmp_path):
     """In the middle of everything: between lines, evaluations and anchors."""
     sources = small_sources()
-
-    class Stopping(Spoiled):
-        reads = 0
-
-        def __getitem__(self, i):
-            Stopping.reads += 1
-            if Stopping.reads == 16 * 23:
-                os.kill(os.getpid(), signal.SIGTERM)
-            return self._source[i]
-
     before = signal.getsignal(signal.SIGTERM)
-    result = train(small_config(), tmp_path, dataclasses.replace(sources, train=Stopping(sources.train, -1)))
+    stopping = dataclasses.replace(sources, train=StoppingSource(sources.train, 16 * 23))
+    result = train(small_config(), tmp_path, stopping)
     assert (result.status, result.signal) == ("stopped", signal.SIGTERM)
     assert 0 < result.step < 40
     assert signal.getsignal(signal.SIGTERM) == before
@@ -148,8 +138,6 @@ def test_another_configuration_needs_another_folder(whole_run):
 
 
 def test_two_cannot_train_in_one_folder(tmp_path):
-    from timbre_jax.training.distributed.interrupt import locked
-
     with locked(tmp_path), pytest.raises(ValueError, match="another process is training"):
         train(small_config(), tmp_path)
 
@@ -244,7 +232,7 @@ def test_models_that_are_fitted_go_through_the_same_call(name, tmp_path):
         ({"log_every": 0}, "train.log_every must be at least 1"),
         ({"stepz": 3}, "no field config.train.stepz; near it: config.train.steps"),
         ({"steps": "many"}, "config.train.steps must be int like 0, not 'many'"),
-        ({"monitor": "beauty"}, "'loss', 'mse' or 'last'"),
+        ({"monitor": "beauty"}, "must be one of loss, mse, last"),
         ({"rollback": {"evry": 3}}, "no field config.train.rollback.evry; near it: config.train.rollback.every"),
     ],
 )

@@ -110,8 +110,7 @@ def setting():
     optimizer = make_optimizer("adam")
     hyper = {"learning_rate": 3e-3, "kl_weight": 0.1}
     state = jax.jit(lambda key: create_state(model, optimizer, key, hyper=hyper))(jax.random.key(0))
-    chosen = examples(64)
-    return model, optimizer, state, {name: np.stack([example[name] for example in chosen]) for name in chosen[0]}
+    return model, optimizer, state, examples(64).batch(range(64))
 
 
 def test_a_step_in_bfloat16_is_nearly_that_of_float32_and_trains(setting):

@@ -7,11 +7,9 @@ import numpy as np
 import pytest
 
 import timbre_jax
-from tests.helpers.runs import SHAPE, metric_lines, small_config, small_sources, with_loudness
-from timbre_jax.models import make_model
+from tests.helpers.runs import metric_lines, small_config, small_sources, with_loudness
 from timbre_jax.training.loop import train_and_evaluate
-from timbre_jax.training.state import create_state, make_optimizer
-from timbre_jax.training.step import cropped, make_train_step
+from timbre_jax.training.step import cropped
 from timbre_jax.types import Features
 
 MODEL = {"name": "frame_vae", "latent_size": 3, "channels": (16, 16), "strided": 1, "kernel": 3, "reader_weight": 3.0}
@@ -60,14 +58,6 @@ def test_the_space_knows_its_conditions_and_their_distribution(run, sources):
     assert space.decode(np.zeros((2, 5, 3), np.float32)).values.shape == (2, 10, 4)
 
 
-@pytest.mark.slow
-def test_another_number_of_steps_is_another_run(run, sources):
-    workdir, config, _ = run
-    longer = {**config, "train": {**config["train"], "steps": 80}}
-    with pytest.raises(ValueError, match=r"train\.steps: 60 -> 80"):
-        train_and_evaluate(longer, workdir, sources=sources, progress=False)
-
-
 def test_features_without_loudness_are_told(tmp_path):
     with pytest.raises(ValueError, match="given names 'loudness', but the features have no such condition") as error:
         train_and_evaluate(small_config(model=MODEL), tmp_path, sources=small_sources(), progress=False)
@@ -93,26 +83,3 @@ def test_pieces_are_of_the_example_with_all_that_belongs_to_it():
     turned = cropped(jax.tree.map(lambda leaf: leaf[::-1], whole), keys[::-1], 16)
     np.testing.assert_array_equal(turned.values[::-1], piece.values)
     assert cropped(whole, keys, 40) is whole
-
-
-@pytest.mark.slow
-def test_a_step_on_a_batch_cut_in_two_is_the_step_on_the_whole(sources):
-    """Gradients, batch statistics and the reader's moments, over a mapped axis as under pmap."""
-    settings = {k: v for k, v in MODEL.items() if k != "name"}
-    model = make_model("frame_vae", feature_shape=SHAPE, **settings)
-    optimizer = make_optimizer("sgd")
-    state = jax.jit(lambda: create_state(model, optimizer, jax.random.key(0), hyper={"learning_rate": 0.1, "kl_weight": 1.0}))()
-    examples = sources.train[:8]
-    batch = {name: np.stack([example[name] for example in examples]) for name in examples[0]}
-    key = jax.random.key(1)
-    whole, metrics = jax.jit(make_train_step(model, optimizer, total_steps=10))(state, batch, key)
-    parts = {name: value.reshape(2, 4, *value.shape[1:]) for name, value in batch.items()}
-    step = make_train_step(model, optimizer, total_steps=10, axis_name="data")
-    cut, cut_metrics = jax.jit(jax.vmap(step, in_axes=(None, 0, None), axis_name="data"))(state, parts, key)
-    np.testing.assert_allclose(cut_metrics["loss"][0], metrics["loss"], rtol=1e-4)
-    first = jax.tree.map(lambda leaf: leaf[0], cut)
-    for (path, a), b in zip(jax.tree.leaves_with_path(whole.mutable), jax.tree.leaves(first.mutable), strict=True):
-        tolerance = 2e-4 * max(1.0, float(np.abs(a).max()))
-        np.testing.assert_allclose(b, a, atol=tolerance, err_msg=jax.tree_util.keystr(path))
-    for a, b in zip(jax.tree.leaves(whole.params), jax.tree.leaves(first.params), strict=True):
-        np.testing.assert_allclose(b, a, atol=2e-4 * max(1.0, float(np.abs(a).max())))

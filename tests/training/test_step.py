@@ -12,17 +12,20 @@ from timbre_jax.training.step import batch_features, make_eval_step, make_train_
 KEY = jax.random.key(7)
 
 
-def stack(chosen):
-    return {name: np.stack([example[name] for example in chosen]) for name in chosen[0]}
+def batch_of(count):
+    return examples(count).batch(range(count))
+
+
+def new_state(model, optimizer, **hyper):
+    hyper = {"learning_rate": 1e-3, "kl_weight": 1.0, **hyper}
+    return jax.jit(lambda key: create_state(model, optimizer, key, hyper=hyper))(jax.random.key(0))
 
 
 @pytest.fixture(scope="module")
 def setting():
     model = make_model("conv_vae", feature_shape=SHAPE, latent_size=3, channels=(4,))
     optimizer = make_optimizer("sgd")
-    hyper = {"learning_rate": 1e-3, "kl_weight": 1.0}
-    state = jax.jit(lambda key: create_state(model, optimizer, key, hyper=hyper))(jax.random.key(0))
-    return model, optimizer, state, jax.jit(make_train_step(model, optimizer))
+    return model, optimizer, new_state(model, optimizer), jax.jit(make_train_step(model, optimizer))
 
 
 def close(a, b, **tolerance):
@@ -32,7 +35,7 @@ def close(a, b, **tolerance):
 
 def test_order_of_the_batch_does_not_matter(setting):
     *_, state, step = setting
-    batch = stack(examples(8))
+    batch = batch_of(8)
     order = np.random.default_rng(0).permutation(8)
     one, metrics = step(state, batch, KEY)
     other, _ = step(state, {name: value[order] for name, value in batch.items()}, KEY)
@@ -42,15 +45,15 @@ def test_order_of_the_batch_does_not_matter(setting):
 
 def test_a_batch_in_two_halves_gives_the_mean_gradient(setting):
     *_, state, step = setting
-    chosen = examples(8)
-    halves = [step(state, stack(part), KEY)[0].params for part in (chosen[:4], chosen[4:])]
-    whole = step(state, stack(chosen), KEY)[0].params
+    whole_batch = examples(8)
+    halves = [step(state, whole_batch.batch(part), KEY)[0].params for part in (range(4), range(4, 8))]
+    whole = step(state, whole_batch.batch(range(8)), KEY)[0].params
     close(whole, jax.tree.map(lambda a, b: (a + b) / 2, *halves))
 
 
 def test_noise_belongs_to_example_step_and_key(setting):
     *_, state, step = setting
-    batch = stack(examples(8))
+    batch = batch_of(8)
 
     def loss(state=state, key=KEY, **changes):
         return float(step(state, {**batch, **changes}, key)[1]["loss"])
@@ -62,7 +65,7 @@ def test_noise_belongs_to_example_step_and_key(setting):
 
 def test_parts_one_after_another_give_the_step_of_the_whole(setting):
     model, optimizer, state, step = setting
-    batch = stack(examples(8))
+    batch = batch_of(8)
     whole, metrics = step(state, batch, KEY)
     parts, metrics_of_parts = jax.jit(make_train_step(model, optimizer, accumulate=2))(state, batch, KEY)
     close(whole.params, parts.params)
@@ -72,9 +75,8 @@ def test_parts_one_after_another_give_the_step_of_the_whole(setting):
 def test_batch_statistics_are_of_every_part_by_itself():
     model = make_model("frame_vae", feature_shape=SHAPE, latent_size=2, channels=(4,), strided=0, given=(), invariant_to=())
     optimizer = make_optimizer("adam")
-    hyper = {"learning_rate": 1e-3, "kl_weight": 1.0}
-    state = jax.jit(lambda key: create_state(model, optimizer, key, hyper=hyper))(jax.random.key(0))
-    batch = stack(examples(8))
+    state = new_state(model, optimizer)
+    batch = batch_of(8)
     accumulated, _ = jax.jit(make_train_step(model, optimizer, accumulate=2))(state, batch, KEY)
     mutable = state.mutable
     loss = jax.jit(lambda *given: model.apply(*given, train=True, method="loss", mutable=list(mutable)))
@@ -91,7 +93,7 @@ def test_batch_statistics_are_of_every_part_by_itself():
 
 def test_clipping_scales_the_gradient_to_the_norm(setting):
     model, optimizer, state, step = setting
-    batch = stack(examples(8))
+    batch = batch_of(8)
     free, metrics = step(state, batch, KEY)
     limit = float(metrics["grad_norm"]) / 4
     clipped, clipped_metrics = jax.jit(make_train_step(model, optimizer, clip=limit))(state, batch, KEY)
@@ -104,7 +106,7 @@ def test_clipping_scales_the_gradient_to_the_norm(setting):
 
 def test_learning_rate_is_peak_times_schedule_times_scale(setting):
     model, optimizer, state, step = setting
-    batch = stack(examples(8))
+    batch = batch_of(8)
     scheduled = jax.jit(make_train_step(model, optimizer, schedule=make_schedule("constant", warmup_steps=10)))
     scaled = state.replace(hyper={**state.hyper, "learning_rate_scale": jnp.float32(0.5)})
     new, metrics = scheduled(scaled, batch, KEY)
@@ -119,7 +121,7 @@ def test_learning_rate_is_peak_times_schedule_times_scale(setting):
 
 def test_augmentation_sees_training_examples_with_keys_of_their_own(setting):
     model, optimizer, state, step = setting
-    batch = stack(examples(8))
+    batch = batch_of(8)
 
     def noisy(keys, values, mask):
         noise = jax.vmap(lambda key: jax.random.uniform(key, SHAPE))(keys)
@@ -136,10 +138,9 @@ def test_augmentation_sees_training_examples_with_keys_of_their_own(setting):
 def test_steps_lower_the_loss(setting):
     model, _, _, _ = setting
     optimizer = make_optimizer("adam")
-    hyper = {"learning_rate": 5e-3, "kl_weight": 0.1}
-    state = jax.jit(lambda key: create_state(model, optimizer, key, hyper=hyper))(jax.random.key(0))
+    state = new_state(model, optimizer, learning_rate=5e-3, kl_weight=0.1)
     step = jax.jit(make_train_step(model, optimizer, average_decay=0.9), donate_argnums=0)
-    batch = stack(examples(64))
+    batch = batch_of(64)
     losses = []
     for _ in range(150):
         state, metrics = step(state, batch, KEY)
@@ -152,7 +153,7 @@ def test_steps_lower_the_loss(setting):
 def test_evaluation_sums_only_what_has_weight(setting):
     model, _, state, _ = setting
     evaluate = jax.jit(make_eval_step(model))
-    batch = stack(examples(6))
+    batch = batch_of(6)
     all_of_them = evaluate(state.variables(), {**batch, "weight": np.ones(6, np.float32)}, KEY, 1.0)
     parts = [evaluate(state.variables(), {**batch, "weight": np.float32(np.arange(6) % 2 == odd)}, KEY, 1.0) for odd in (0, 1)]
     for name, total in all_of_them.items():

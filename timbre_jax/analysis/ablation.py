@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 
 import numpy as np
 
@@ -46,7 +45,6 @@ def masked_scores(
     *,
     baseline: str,
     batch_size: int | None = None,
-    progress: Callable | None = None,
 ) -> Scores:
     """Scores every sound under every mask.
 
@@ -56,14 +54,13 @@ def masked_scores(
       masks: [K, D], true for latents that are on.
       baseline: "mean" or "zero", see `baseline_values`.
       batch_size: sounds decoded at once; None: `default_batch`.
-      progress: wraps the iterable of batches, for a progress bar.
 
     Returns:
       MSE and SSIM [M, K].
     """
     notes = encode_features(space, features, batch_size=batch_size)
     values, rows = masked_latents(np.asarray(notes.values), baseline_values(space, baseline), masks)
-    scores = score_latents(space, values, notes, features, rows=rows, batch_size=batch_size, progress=progress)
+    scores = score_latents(space, values, notes, features, rows=rows, batch_size=batch_size)
     return Scores(scores.mse.reshape(-1, len(masks)), scores.ssim.reshape(-1, len(masks)))
 
 
@@ -114,7 +111,6 @@ def ablation(
     *,
     baseline: str = "mean",
     batch_size: int | None = None,
-    progress: Callable | None = None,
 ) -> Ablation:
     """Ablates every latent of every note.
 
@@ -126,7 +122,7 @@ def ablation(
     size = space.latent_size
     one = np.eye(size, dtype=bool)
     masks = np.concatenate([one, ~one, np.ones((1, size), bool), np.zeros((1, size), bool)])
-    scores = masked_scores(space, features, masks, baseline=baseline, batch_size=batch_size, progress=progress)
+    scores = masked_scores(space, features, masks, baseline=baseline, batch_size=batch_size)
 
     def part(where) -> Scores:
         return Scores(scores.mse[:, where], scores.ssim[:, where])

@@ -15,14 +15,12 @@ from timbre_jax.metrics.table import Table
 class Agreement:
     """Attributes:
     names: of K methods.
-    importance: [K, D], as given.
     rank: [K, D], 1 is the most important latent.
     matrix: [K, K], Spearman's rank correlation between methods; nan where a method does not tell latents apart.
     consensus: [D], mean rank over methods.
     """
 
     names: tuple[str, ...]
-    importance: np.ndarray
     rank: np.ndarray
     matrix: np.ndarray
     consensus: np.ndarray
@@ -67,4 +65,4 @@ def agreement(importances: Mapping[str, np.ndarray]) -> Agreement:
     norm = np.linalg.norm(centered, axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):
         matrix = centered @ centered.T / np.outer(norm, norm)
-    return Agreement(tuple(importances), values, rank, matrix, rank.mean(0))
+    return Agreement(tuple(importances), rank, matrix, rank.mean(0))

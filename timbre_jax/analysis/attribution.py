@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -57,25 +55,27 @@ class Attribution:
 
     def table(self, groups: np.ndarray | None = None) -> Table:
         """One row a latent: mean share with its interval over groups (instruments)."""
-        mean = mean_interval(self.values, groups)
         total = float((self.full - self.none).mean())
-        error = None if self.errors is None else np.sqrt((self.errors**2).sum(0)) / len(self.errors)
-        shares = 100.0 * np.asarray(mean.value)
-        rows = tuple(
-            (
-                d,
-                *mean.value_low_high(d),
-                float(shares[d]) / total if total else None,
-                None if error is None else float(error[d]),
-            )
-            for d in range(self.values.shape[1])
-        )
-        columns = ("latent", "share", "low", "high", "percent_of_total", "sampling_error")
+        errors = None if self.errors is None else np.sqrt((self.errors**2).sum(0)) / len(self.errors)
         caption = (
             f"v = {'- MSE' if self.measure == 'mse' else 'SSIM'}; absent latents at their {self.baseline}; v(all) - "
             f"v(none) = {total:.5g}."
         )
-        return Table(f"{self.method}_{self.measure}_{self.baseline}", columns, rows, caption)
+        return share_table(f"{self.method}_{self.measure}_{self.baseline}", self.values, total, errors, groups, caption)
+
+
+def share_table(
+    name: str, shares: np.ndarray, total: float, errors: np.ndarray | None, groups: np.ndarray | None, caption: str
+) -> Table:
+    """Returns one row a latent: the mean over notes of shares [M, D] with its interval, its percentage, its error [D]."""
+    mean = mean_interval(shares, groups)
+    rows = []
+    for d in range(shares.shape[1]):
+        share, low, high = mean.value_low_high(d)
+        percent = 100.0 * share / total if total else None
+        rows.append((d, share, low, high, percent, None if errors is None else float(errors[d])))
+    columns = ("latent", "share", "low", "high", "percent_of_total", "sampling_error")
+    return Table(name, columns, tuple(rows), caption)
 
 
 def subset_masks(size: int) -> np.ndarray:
@@ -107,23 +107,16 @@ def shapley_values(values: np.ndarray) -> np.ndarray:
     return values @ weights.T
 
 
-def subset_scores(
-    space: TimbreSpace,
-    features: Features,
-    *,
-    baseline: str = "mean",
-    batch_size: int | None = None,
-    progress: Callable | None = None,
-) -> Scores:
-    """MSE and SSIM [M, 2^D] of every note with every subset of its latents on.
+def antithetic_orders(generator: np.random.Generator, count: int, pairs: int, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Draws orders in which the latents of each note enter, each followed by its reverse, which lowers the error.
 
-    Raises:
-      ValueError: more than 12 latents.
+    Returns:
+      The place of every latent in each order, [count, pairs, 2, size], and the latents that have entered after 0 to `size`
+      steps, bool [count, pairs, 2, size + 1, size].
     """
-    if space.latent_size > EXACT_UP_TO:
-        raise ValueError(f"all subsets of {space.latent_size} latents are too many: at most {EXACT_UP_TO}; sample instead")
-    masks = subset_masks(space.latent_size)
-    return masked_scores(space, features, masks, baseline=baseline, batch_size=batch_size, progress=progress)
+    orders = generator.permuted(np.broadcast_to(np.arange(size), (count, pairs, size)), axis=-1)
+    rank = np.argsort(np.stack([orders, orders[..., ::-1]], axis=2), axis=-1)
+    return rank, rank[..., None, :] < np.arange(size + 1)[:, None]
 
 
 def shapley(
@@ -135,7 +128,6 @@ def shapley(
     permutations: int = 16,
     seed: int = 0,
     batch_size: int | None = None,
-    progress: Callable | None = None,
 ) -> dict[str, Attribution]:
     """Shapley values of every note's reconstruction, one `Attribution` a measure, from one set of decoded sounds.
 
@@ -145,38 +137,32 @@ def shapley(
     """
     if unknown := set(measures) - set(MEASURES):
         raise ValueError(f"measures are {', '.join(MEASURES)}, not {sorted(unknown)[0]!r}")
-    options: dict[str, Any] = {"baseline": baseline, "batch_size": batch_size, "progress": progress}
     if space.latent_size <= EXACT_UP_TO:
-        scores = subset_scores(space, features, **options)
-        games = {"mse": -scores.mse, "ssim": scores.ssim}
+        masks = subset_masks(space.latent_size)
+        games = _values(masked_scores(space, features, masks, baseline=baseline, batch_size=batch_size))
         return {
             name: Attribution("shapley", name, baseline, shapley_values(games[name]), games[name][:, -1], games[name][:, 0])
             for name in measures
         }
-    return _sampled(space, features, measures, max(2, permutations), seed, **options)
-
-
-def _sampled(space, features, measures, permutations, seed, *, baseline, batch_size, progress) -> dict[str, Attribution]:
     notes = encode_features(space, features, batch_size=batch_size)
     count, size = notes.values.shape
-    generator = np.random.default_rng(seed)
-    pairs = permutations // 2
-    orders = generator.permuted(np.broadcast_to(np.arange(size), (count, pairs, size)), axis=-1)
-    orders = np.stack([orders, orders[..., ::-1]], axis=2)
-    # rank[..., d]: when latent d enters; after step t the latents with rank < t are on.
-    rank = np.argsort(orders, axis=-1)
-    on = rank[..., None, :] < np.arange(size + 1)[:, None]
-    base = baseline_values(space, baseline)
-    values = np.where(on, notes.values[:, None, None, None, :], base).reshape(-1, size)
-    rows = np.repeat(np.arange(count), values.shape[0] // count)
-    scores = score_latents(space, values, notes, features, rows=rows, batch_size=batch_size, progress=progress)
-    out = {}
+    pairs = max(1, permutations // 2)
+    rank, on = antithetic_orders(np.random.default_rng(seed), count, pairs, size)
+    values = np.where(on, notes.values[:, None, None, None, :], baseline_values(space, baseline)).reshape(-1, size)
+    rows = np.repeat(np.arange(count), len(values) // count)
+    games = _values(score_latents(space, values, notes, features, rows=rows, batch_size=batch_size))
+    found = {}
     for name in measures:
-        v = (-scores.mse if name == "mse" else scores.ssim).reshape(count, pairs, 2, size + 1)
+        v = games[name].reshape(count, pairs, 2, size + 1)
         gain = np.take_along_axis(np.diff(v, axis=-1), rank, axis=-1).mean(2)
         error = gain.std(1, ddof=1) / math.sqrt(pairs) if pairs > 1 else np.full((count, size), np.nan)
-        out[name] = Attribution("shapley_sampled", name, baseline, gain.mean(1), v[:, 0, 0, -1], v[:, 0, 0, 0], error)
-    return out
+        found[name] = Attribution("shapley_sampled", name, baseline, gain.mean(1), v[:, 0, 0, -1], v[:, 0, 0, 0], error)
+    return found
+
+
+def _values(scores: Scores) -> dict[str, np.ndarray]:
+    """Returns the value function v of scores by measure: higher is better."""
+    return {"mse": -scores.mse, "ssim": scores.ssim}
 
 
 def integrated_gradients(
@@ -187,7 +173,6 @@ def integrated_gradients(
     measure: str = "mse",
     steps: int = 32,
     batch_size: int | None = None,
-    progress: Callable | None = None,
 ) -> Attribution:
     """Integrated Gradients of v along the straight line from the baseline to every note's latent.
 
@@ -212,8 +197,7 @@ def integrated_gradients(
             ends.append(np.asarray(value, np.float64))
         return path * total, ends[1], ends[0]
 
-    options: dict[str, Any] = {"batch_size": batch_size, "progress": progress}
-    shares, full, none = map_batches(shares_of, notes, features.values, features.mask, **options)
+    shares, full, none = map_batches(shares_of, notes, features.values, features.mask, batch_size=batch_size)
     return Attribution("integrated_gradients", measure, baseline, shares, full, none)
 
 

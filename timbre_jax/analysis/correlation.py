@@ -43,13 +43,14 @@ class Correlation:
             spans_zero = ~((self.low > 0.0) | (self.high < 0.0))
             return (np.abs(self.value) > self.floor) & ~spans_zero
 
+    def cell(self, latent: int, number: int) -> tuple[float, float, float, float]:
+        """Returns value, low, high and floor of one latent and one number."""
+        value, low, high, floor = (float(x[latent, number]) for x in (self.value, self.low, self.high, self.floor))
+        return value, low, high, floor
+
     def table(self) -> Table:
         """One row a latent and number."""
-        rows = tuple(
-            (d, name, *(float(x[d, n]) for x in (self.value, self.low, self.high, self.floor)))
-            for n, name in enumerate(self.names)
-            for d in range(len(self.value))
-        )
+        rows = tuple((d, name, *self.cell(d, n)) for n, name in enumerate(self.names) for d in range(len(self.value)))
         columns = ("latent", "with", self.method, "low", "high", "floor")
         return Table(
             f"correlation_{self.method}", columns, rows, "Floor: 95th percentile of |correlation| with shuffled numbers."

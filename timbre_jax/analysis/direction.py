@@ -25,12 +25,10 @@ class DirectionEffects:
       positions: [D, S], values of the swept latent.
       qualities: each [D, S] by name (`QUALITIES`): mean f0 in semitones (MIDI number); level of the loudest frame in
         dB; the amplitude-weighted mean harmonic number, which is brightness without pitch; center of gravity in time.
-      values: decoded features [D, S, N, F].
     """
 
     positions: np.ndarray
     qualities: dict[str, np.ndarray]
-    values: np.ndarray
 
     def table(self) -> Table:
         """One row a latent: what changes from the low end to the high end of its range."""
@@ -63,10 +61,7 @@ def direction_effects(space: TimbreSpace, point: np.ndarray | None = None, *, st
     f0, decibel = (np.asarray(x, np.float64) for x in harmonic.denormalize(jnp.asarray(values)))
     found = harmonic_qualities(f0, decibel, rate=space.representation.rate)
     positions = latents[np.arange(size), :, np.arange(size)]
-    shape = (size, steps)
-    return DirectionEffects(
-        positions, {k: v.reshape(shape) for k, v in found.items()}, values.reshape(*shape, *values.shape[1:])
-    )
+    return DirectionEffects(positions, {name: quality.reshape(size, steps) for name, quality in found.items()})
 
 
 def harmonic_qualities(f0: np.ndarray, decibel: np.ndarray, *, rate: float) -> dict[str, np.ndarray]:

@@ -38,42 +38,27 @@ TABLE_1: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
 """Means, then standard deviations, of latents 0-7 in every class (its table 1)."""
 
 
-def table_1() -> ClassStatistics:
-    """Its table 1 as class statistics. It gives no counts: classes weigh the same in the separation."""
-    values = np.array([TABLE_1[name] for name in sorted(TABLE_1)])
-    mean, deviation = values[:, 0], values[:, 1]
-    between, within = mean.var(0), (deviation**2).mean(0)
-    return ClassStatistics(
-        np.array(sorted(TABLE_1)), np.zeros(len(mean), np.int64), mean, deviation, between / (between + within)
-    )
+def separations(families: ClassStatistics) -> list[np.ndarray]:
+    """Returns the paper's and this run's class separation of the latents, each descending; nan where a run has fewer latents.
 
-
-def equal_weight_separation(statistics: ClassStatistics) -> np.ndarray:
-    """[D]: variance between class means over total variance, every class weighing the same."""
-    between, within = statistics.mean.var(0), (statistics.deviation**2).mean(0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(between + within > 1e-12, between / (between + within), np.nan)
+    It is the variance of the class means over the total variance, with every class weighing the same, because the paper's
+    table 1 gives no counts.
+    """
+    paper = np.array(list(TABLE_1.values()))
+    found = []
+    for mean, deviation in ((paper[:, 0], paper[:, 1]), (families.mean, families.deviation)):
+        between, within = mean.var(0), (deviation**2).mean(0)
+        found.append(np.sort(between / np.maximum(between + within, 1e-12))[::-1])
+    length = max(map(len, found))
+    return [np.pad(each, (0, length - len(each)), constant_values=np.nan) for each in found]
 
 
 def separation_table(families: ClassStatistics) -> Table:
     """Class separation of the latents in descending order, the paper's beside ours (table 1)."""
-    theirs = np.sort(equal_weight_separation(table_1()))[::-1]
-    ours = np.sort(np.nan_to_num(equal_weight_separation(families)))[::-1]
-    length = max(len(theirs), len(ours))
-    rows = tuple(
-        (
-            f"{place + 1}.",
-            float(theirs[place]) if place < len(theirs) else None,
-            float(ours[place]) if place < len(ours) else None,
-        )
-        for place in range(length)
-    )
-    return Table(
-        "paper_separation",
-        ("latent_by_separation", "paper", "here"),
-        rows,
-        "Share of a latent's variance that lies between classes.",
-    )
+    pairs = enumerate(zip(*separations(families), strict=True))
+    rows = tuple((f"{place + 1}.", *map(float, pair)) for place, pair in pairs)
+    caption = "Share of a latent's variance that lies between classes."
+    return Table("paper_separation", ("latent_by_separation", "paper", "here"), rows, caption)
 
 
 def verdict_table(

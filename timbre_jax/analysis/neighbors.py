@@ -6,25 +6,8 @@ import dataclasses
 
 import numpy as np
 
-from timbre_jax.metrics.knn import Neighbors, nearest_neighbors
+from timbre_jax.metrics.knn import Neighbors, vote
 from timbre_jax.space import TimbreSpace
-
-
-def neighbors(
-    space: TimbreSpace, known: np.ndarray, queries: np.ndarray, *, k: int = 5, standardized: bool = True
-) -> Neighbors:
-    """The k of the known latents [P, D] that are nearest to each query [Q, D].
-
-    Distances are counted in the latents' training standard deviations (a latent that does not vary counts nothing), or
-    in the latents' own units where `standardized` is False.
-    """
-    scale = _deviations(space) if standardized else 1.0
-    return nearest_neighbors(np.asarray(known, np.float64) / scale, np.asarray(queries, np.float64) / scale, k=k)
-
-
-def _deviations(space: TimbreSpace) -> np.ndarray:
-    deviation = np.asarray(space.statistics["latent_std"], np.float64)
-    return np.where(deviation > 1e-9, deviation, np.inf)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,12 +32,13 @@ class SoundIndex:
         known = np.asarray(known)
         if known.ndim != 2 or known.shape[1] != space.latent_size or not len(known) or not np.isfinite(known).all():
             raise ValueError(f"an index takes finite latents [P, {space.latent_size}], not {known.shape}")
-        scale = _deviations(space)
+        deviation = np.asarray(space.statistics["latent_std"], np.float64)
+        scale = np.where(deviation > 1e-9, deviation, np.inf)  # A latent that does not vary counts nothing.
         points = np.ascontiguousarray(known / scale, np.float32)
         return cls(points, np.einsum("pd,pd->p", points, points), scale)
 
     def search(self, queries: np.ndarray, *, k: int = 5) -> Neighbors:
-        """As `neighbors`. The best k + 32 are found in float32 and put in order in float64.
+        """The k known latents that are nearest to each query [Q, D]: the best k + 32 in float32, in order in float64.
 
         Raises:
           ValueError: k is not between 1 and P.
@@ -73,25 +57,12 @@ class SoundIndex:
         return Neighbors(indices, distances)
 
 
-@dataclasses.dataclass(frozen=True)
-class NamedClass:
-    """What the nearest labeled sounds say: the class of most of them, and their share that agrees (0 to 1)."""
-
-    name: str
-    agreement: float
-
-
-def name_by_neighbors(labels: np.ndarray, found: Neighbors) -> list[NamedClass]:
-    """For each query the most frequent label among its neighbors; of equally frequent ones that of the nearest.
+def name_by_neighbors(labels: np.ndarray, neighbors: Neighbors) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the most frequent label [Q] among each query's neighbors, and the share [Q] of them that have it.
 
     Args:
       labels: [P] str, of the known sounds.
-      found: neighbors [Q, k] among them.
+      neighbors: of the queries among them; ties go to the nearest.
     """
-    labels = np.asarray(labels)
-    named = []
-    for row in labels[found.indices]:
-        names, first, counts = np.unique(row, return_index=True, return_counts=True)
-        best = np.lexsort((first, -counts))[0]
-        named.append(NamedClass(str(names[best]), float(counts[best] / len(row))))
-    return named
+    names = vote(neighbors, labels)
+    return names, np.mean(np.asarray(labels)[neighbors.indices] == names[:, None], axis=1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 
 import numpy as np
 
@@ -65,7 +64,6 @@ def perturbation(
     unit: str = "percent",
     amounts: tuple[float, ...] | None = None,
     batch_size: int | None = None,
-    progress: Callable | None = None,
 ) -> Perturbation:
     """Moves every latent of every note by every amount.
 
@@ -94,9 +92,7 @@ def perturbation(
     moved = untouched[:, None, None, :] + step[..., None] * np.eye(size)[:, None, :]
     values = np.concatenate([moved.reshape(count, -1, size), untouched[:, None, :]], axis=1)
     rows = np.repeat(np.arange(count), values.shape[1])
-    scores = score_latents(
-        space, values.reshape(-1, size), notes, features, rows=rows, batch_size=batch_size, progress=progress
-    )
+    scores = score_latents(space, values.reshape(-1, size), notes, features, rows=rows, batch_size=batch_size)
     mse, ssim = scores.mse.reshape(count, -1), scores.ssim.reshape(count, -1)
     shape = (count, size, len(by))
     return Perturbation(

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from timbre_jax.metrics.bootstrap import Interval, group_ids, group_sums, resampled_interval
+from timbre_jax.metrics.bootstrap import Interval, sums_interval
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,16 +129,14 @@ def probe_label(
         given = _outputs(settings, number, values, wanted, rows, unseen, order, optax.softmax_cross_entropy)
         found[unseen] = given.argmax(1)
     rows = np.flatnonzero(found >= 0)
-    ids, count = group_ids(recordings[rows], len(rows))
     member = np.eye(len(words))[numbers[rows]]
-    right, all_of = (group_sums(terms, ids, count) for terms in (member * (found == numbers)[rows, None], member))
+    correct = member * (found == numbers)[rows, None]
 
-    def rate(drawn: np.ndarray) -> np.ndarray:
-        there = drawn @ all_of
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return np.nanmean((drawn @ right) / np.where(there > 0, there, np.nan), axis=1)
+    def balanced_accuracy(correct: np.ndarray, total: np.ndarray) -> np.ndarray:
+        return np.nanmean(correct / np.where(total > 0, total, np.nan), axis=1)
 
-    return resampled_interval(rate, count, draws=settings.draws, level=0.95, seed=settings.seed), len(words)
+    rate = sums_interval(balanced_accuracy, correct, member, groups=recordings[rows], draws=settings.draws, seed=settings.seed)
+    return rate, len(words)
 
 
 def _dealt(recordings, usable, judged, settings: ProbeSettings) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -162,18 +160,16 @@ def r2_interval(
     The mean is that of the resampled set; nan where the targets are all one value.
     """
     predictions, targets = np.asarray(predictions, np.float64), np.asarray(targets, np.float64)
-    ids, count = group_ids(groups, len(targets))
     # About the mean of all, so that squares of small differences keep their digits; R^2 is the same.
     centered = targets - targets.mean()
     terms = np.stack([np.ones_like(centered), centered, centered**2, (predictions - targets) ** 2], axis=1)
-    sums = group_sums(terms, ids, count)
 
-    def r2(drawn: np.ndarray) -> np.ndarray:
-        size, total, squares, errors = (drawn @ sums).T
+    def r2(sums: np.ndarray) -> np.ndarray:
+        size, total, squares, errors = sums.T
         spread = squares - total**2 / size
         return 1.0 - errors / np.where(spread > 1e-12 * np.maximum(squares, 1e-30), spread, np.nan)
 
-    return resampled_interval(r2, count, draws=draws, level=0.95, seed=seed)
+    return sums_interval(r2, terms, groups=groups, draws=draws, seed=seed)
 
 
 def _outputs(settings: ProbeSettings, fold: int, values, wanted, rows, unseen, order, cost) -> np.ndarray:

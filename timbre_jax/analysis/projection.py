@@ -6,22 +6,11 @@ The library's own map, which is made together with its way back, is in `kernel_m
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import warnings
 
 import numpy as np
 
 from timbre_jax.analysis.statistics import points
-
-TSNE_GRID = tuple(
-    {"perplexity": perplexity, "iterations": iterations}
-    for perplexity, iterations in itertools.product((2.0, 30.0, 100.0), (250, 500, 5000))
-)
-"""The nine t-SNE maps of Rebnord 2022, section 7.3."""
-UMAP_GRID = tuple(
-    {"neighbors": neighbors, "min_dist": min_dist} for neighbors, min_dist in itertools.product((10, 50, 100), (0.1, 0.5, 0.8))
-)
-"""The nine UMAP maps of Rebnord 2022, section 7.3; the last was chosen."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,15 +90,13 @@ def umap_model(latents: np.ndarray, *, neighbors: int = 100, min_dist: float = 0
     latents = points(latents)
     if len(latents) < 5:
         raise ValueError(f"UMAP needs at least 5 sounds, not {len(latents)}")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            import umap
-    except ImportError:
-        raise ValueError("UMAP needs umap-learn: pip install umap-learn") from None
     with warnings.catch_warnings():
         # That a seed turns threads off, that the initialization of few sounds is random: as it should be.
         warnings.simplefilter("ignore")
+        try:
+            import umap
+        except ImportError:
+            raise ValueError("UMAP needs umap-learn: pip install umap-learn") from None
         return umap.UMAP(
             n_neighbors=max(2, min(neighbors, len(latents) - 1)),
             min_dist=min_dist,

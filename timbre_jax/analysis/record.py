@@ -28,8 +28,6 @@ from timbre_jax.metrics.reconstruction import Scores
 from timbre_jax.metrics.sound_pairs import PairMeasure
 from timbre_jax.metrics.table import Result
 
-HARMONIC = "f0 and harmonics"
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Explanations:
@@ -145,14 +143,14 @@ class StaticAnalysis(Analysis):
       active: [D] bool, latents that vary over the sounds.
       classes: statistics by label.
       ranges: families in ranges of every latent.
-      pictures: the features in words: "f0 and harmonics", or others.
+      is_harmonic: whether the features are f0 and harmonics; else they are a spectrogram.
     """
 
     quality: FeatureQuality
     active: np.ndarray
     classes: Mapping[str, ClassStatistics]
     ranges: RangeClasses
-    pictures: str = HARMONIC
+    is_harmonic: bool = True
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from timbre_jax.analysis.attribution import antithetic_orders, share_table
 from timbre_jax.analysis.decoding import decoded_images
 from timbre_jax.inference.batched import default_batch, encode_features, map_batches, take
-from timbre_jax.metrics.bootstrap import mean_interval
 from timbre_jax.metrics.reconstruction import common_values
 from timbre_jax.metrics.table import Table
 from timbre_jax.space import TimbreSpace
@@ -41,16 +40,8 @@ class Sage:
 
     def table(self, groups: np.ndarray | None = None) -> Table:
         """One row a latent, with intervals over groups (instruments)."""
-        mean = mean_interval(self.shares, groups)
-        total = self.none - self.full
-        shares = 100.0 * np.asarray(mean.value)
-        rows = tuple(
-            (d, *mean.value_low_high(d), float(shares[d]) / total if total else None, float(self.errors[d]))
-            for d in range(len(self.values))
-        )
-        columns = ("latent", "importance", "low", "high", "percent_of_total", "sampling_error")
         caption = f"Expected MSE falls from {self.none:.5g} (no latent known) to {self.full:.5g} (all known)."
-        return Table("sage", columns, rows, caption)
+        return share_table("sage", self.shares, self.none - self.full, self.errors, groups, caption)
 
 
 def sage(
@@ -62,7 +53,6 @@ def sage(
     orders: int = 2,
     seed: int = 0,
     batch_size: int | None = None,
-    progress: Callable | None = None,
 ) -> Sage:
     """SAGE values by sampled permutations with marginal sampling (Covert, Lundberg & Lee 2020, algorithm 1).
 
@@ -85,10 +75,7 @@ def sage(
     generator = np.random.default_rng(seed)
     target = jax.tree.map(np.asarray, features)
 
-    # [M, orders, D], then each with its reverse: antithetic pairs lower the error for nothing.
-    forward = generator.permuted(np.broadcast_to(np.arange(size), (count, orders, size)), axis=-1)
-    rank = np.argsort(np.stack([forward, forward[..., ::-1]], axis=2), axis=-1)
-    on = rank[..., None, :] < np.arange(size + 1)[:, None]
+    rank, on = antithetic_orders(generator, count, orders, size)
     # The same strangers through all steps of an order: the noise of the draws cancels in the differences.
     strangers = pool[generator.integers(len(pool), size=(count, orders, 1, 1, draws))]
     strangers = np.broadcast_to(strangers, (count, orders, 2, size + 1, draws, size))
@@ -101,7 +88,7 @@ def sage(
         return _mean_prediction_loss(space, some, target.values[row], target.mask[row])
 
     together = max(1, (batch_size or default_batch()) // draws)
-    losses = map_batches(losses_of, rows, values, batch_size=together, progress=progress)
+    losses = map_batches(losses_of, rows, values, batch_size=together)
     loss = losses.astype(np.float64).reshape(count, orders, 2, size + 1)
     gain = np.take_along_axis(-np.diff(loss, axis=-1), rank, axis=-1).mean(2)
     pairs = gain.reshape(-1, size)

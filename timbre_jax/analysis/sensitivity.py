@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -36,9 +35,7 @@ class Sensitivity:
         return Table("sensitivity", columns, rows, "Root mean square change of the features, by the decoder's Jacobian.")
 
 
-def sensitivity(
-    space: TimbreSpace, features: Features, *, batch_size: int | None = None, progress: Callable | None = None
-) -> Sensitivity:
+def sensitivity(space: TimbreSpace, features: Features, *, batch_size: int | None = None) -> Sensitivity:
     """Jacobian column norms at every note's latent, exact (D products of the Jacobian with a vector a note).
 
     Gradient-based investigation of every latent (Nguyen et al. 2019), here of the output and not of a loss, so that it
@@ -51,7 +48,7 @@ def sensitivity(
         # Direction after direction, from outside: convolutions inside vmap or scan are many times slower on a CPU.
         return np.stack([np.asarray(_column_norm(space, some, direction)) for direction in directions], axis=1)
 
-    norms = map_batches(norms_of, notes, batch_size=batch_size, progress=progress).astype(np.float64)
+    norms = map_batches(norms_of, notes, batch_size=batch_size).astype(np.float64)
     return Sensitivity(norms, norms * np.asarray(space.statistics["latent_std"], np.float64))
 
 

@@ -19,7 +19,7 @@ from timbre_jax.evaluation.runs import even_choice
 from timbre_jax.evaluation.sounds import Sounds
 from timbre_jax.generation.axes import fit_axes
 from timbre_jax.generation.control.code_table import code_table
-from timbre_jax.generation.control.results import is_discrete, measure
+from timbre_jax.generation.control.results import measure
 from timbre_jax.inference.batched import encode_features, map_batches, take
 from timbre_jax.inference.pooled import held_space, level_name, points
 from timbre_jax.inference.rendering import fit_length, resynthesize
@@ -77,7 +77,7 @@ def analyze_series(
     weight = audible & inside
     bright = (values["centroid"] * weight).sum(1) / np.maximum(weight.sum(1), 1)
     codes, explanations, why_not = None, None, ""
-    if is_discrete(space):
+    if space.model.is_discrete:
         step("codes")
         codes = _codes(space, sounds, latent, seed)
         why_not = (

@@ -11,7 +11,7 @@ from timbre_jax.analysis.attribution import EXACT_UP_TO
 from timbre_jax.analysis.correlation import correlation
 from timbre_jax.analysis.explanations import explain
 from timbre_jax.analysis.projection import Projection, pca_map, tsne_map
-from timbre_jax.analysis.record import HARMONIC, Explanations, FeatureQuality, StaticAnalysis
+from timbre_jax.analysis.record import Explanations, FeatureQuality, StaticAnalysis
 from timbre_jax.analysis.statistics import active_latents, box_plot, class_statistics, range_classes
 from timbre_jax.analysis.words import describe_sounds, describe_space
 from timbre_jax.audio.descriptors import brightness
@@ -93,7 +93,7 @@ def analyze_static(
         active=active,
         classes={key: class_statistics(points, labels[key]) for key in ("family", "instrument", "source")},
         ranges=range_classes(points, labels["family"]),
-        pictures=HARMONIC if space.representation.is_harmonic else "spectrogram",
+        is_harmonic=space.representation.is_harmonic,
     )
 
 

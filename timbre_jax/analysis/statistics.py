@@ -37,27 +37,12 @@ class BoxPlot:
 
     def table(self) -> Table:
         """One row a latent."""
-        columns = (
-            "latent",
-            "mean",
-            "std",
-            "whisker_low",
-            "quartile_low",
-            "median",
-            "quartile_high",
-            "whisker_high",
-            "outliers",
+        names = ("mean", "deviation", "whisker_low", "quartile_low", "median", "quartile_high", "whisker_high")
+        rows = tuple(
+            (d, *(float(getattr(self, name)[d]) for name in names), len(outliers)) for d, outliers in enumerate(self.outliers)
         )
-        rows = zip(
-            range(len(self.median)),
-            *(x.tolist() for x in (self.mean, self.deviation, self.whisker_low, self.quartile_low, self.median)),
-            *(x.tolist() for x in (self.quartile_high, self.whisker_high)),
-            (len(x) for x in self.outliers),
-            strict=True,
-        )
-        return Table(
-            "distribution", columns, tuple(rows), "Distribution of every latent; whiskers reach 1.5 interquartile ranges."
-        )
+        columns = ("latent", *("std" if name == "deviation" else name for name in names), "outliers")
+        return Table("distribution", columns, rows, "Distribution of every latent; whiskers reach 1.5 interquartile ranges.")
 
 
 def box_plot(latents: np.ndarray) -> BoxPlot:

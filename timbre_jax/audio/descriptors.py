@@ -110,12 +110,12 @@ def weighted_level(magnitude: Array, frequencies: np.ndarray, *, scale: float = 
     return jnp.log(jnp.maximum(power, smallest)) * (10 / math.log(10))
 
 
-def power_scale(n_fft: int, *, window: str = "hann") -> float:
-    """What sum |X|^2 over the one-sided bins of an `stft` frame times this is: the mean square under the window (Parseval).
+def power_scale(n_fft: int) -> float:
+    """Returns the factor from the sum of |X|^2 over the one-sided bins of an `stft` frame to the mean square (Parseval).
 
-    DC and the highest bin count twice so; nothing is there where the A-weighting lets anything through.
+    Of a Hann window. DC and the highest bin count twice so; nothing is there where the A-weighting lets anything through.
     """
-    return 2.0 / (n_fft * float(np.sum(np.square(window_samples(window, n_fft).astype(np.float64)))))
+    return 2.0 / (n_fft * float(np.sum(np.square(window_samples("hann", n_fft).astype(np.float64)))))
 
 
 # Of waves. ---------------------------------------------------------------------------------------------------------------
@@ -126,24 +126,13 @@ def magnitudes(waves: Array, *, n_fft: int = N_FFT, hop: int = HOP) -> Array:
     return jnp.abs(stft(waves, n_fft=n_fft, hop=hop))
 
 
-def spectral_centroid(waves: Array, *, sample_rate: int, n_fft: int = 1024, hop: int = 256) -> Array:
-    """ "Brightness": `centroid` of every frame in Hz, [B, T] -> [B, 1 + T // hop]."""
-    return centroid(magnitudes(waves, n_fft=n_fft, hop=hop), bin_frequencies(sample_rate, n_fft))
+def _of_frames(of_spectrum: Callable[[Array, np.ndarray], Array]) -> Callable[..., Array]:
+    """Returns the descriptor of every frame of waves, given that of magnitude spectra."""
 
+    def of_waves(waves: Array, *, sample_rate: int, n_fft: int = N_FFT, hop: int = HOP) -> Array:
+        return of_spectrum(magnitudes(waves, n_fft=n_fft, hop=hop), bin_frequencies(sample_rate, n_fft))
 
-def spectral_bandwidth(waves: Array, *, sample_rate: int, n_fft: int = N_FFT, hop: int = HOP) -> Array:
-    """`bandwidth` of every frame in Hz, [B, T] -> [B, 1 + T // hop]."""
-    return bandwidth(magnitudes(waves, n_fft=n_fft, hop=hop), bin_frequencies(sample_rate, n_fft))
-
-
-def spectral_flatness(waves: Array, *, sample_rate: int = 0, n_fft: int = N_FFT, hop: int = HOP) -> Array:
-    """`flatness` of every frame, in (0, 1], [B, T] -> [B, 1 + T // hop]; the sample rate has no part in it."""
-    return flatness(magnitudes(waves, n_fft=n_fft, hop=hop))
-
-
-def spectral_rolloff(waves: Array, *, sample_rate: int, n_fft: int = N_FFT, hop: int = HOP) -> Array:
-    """`rolloff` of every frame in Hz, [B, T] -> [B, 1 + T // hop]."""
-    return rolloff(magnitudes(waves, n_fft=n_fft, hop=hop), bin_frequencies(sample_rate, n_fft))
+    return of_waves
 
 
 def loudness(waves: Array, *, sample_rate: int, n_fft: int = N_FFT, hop: int = HOP) -> Array:
@@ -187,34 +176,6 @@ def harmonicity(waves: Array, *, sample_rate: int, n_fft: int = N_FFT, hop: int 
     return jnp.where(heard, 1.0 - aperiodicity, 0.0)
 
 
-def attack_time(waves: Array, *, sample_rate: int, n_fft: int = 256, hop: int = 32) -> Array:
-    """Seconds in which a sound rises from 10 to 90 % of its highest level, [B, T] -> [B]; 0 for silence.
-
-    The level is the RMS under windows of `n_fft` samples; the rise is the one that ends where 90 % are reached first, and
-    begins where 10 % were passed last (Peeters 2004, section 2.1.1, with fixed shares). Between frames it is linear. A sound
-    that is there at once has about 0.8 of the window's length.
-    """
-    window_hops = 2 * max(1, round(0.5 * n_fft / hop))
-    level = 10 ** (frame_level(waves, hop=hop, window_hops=window_hops, floor_db=-120.0) / 20)
-    highest = jnp.max(level, axis=-1, keepdims=True)
-    share = level / jnp.maximum(highest, 1e-5)
-    top = jnp.argmax(share >= 0.9, axis=-1)
-    frames = np.arange(level.shape[-1], dtype=np.int32)
-    under = (share <= 0.1) & (frames < top[:, None])
-    bottom = jnp.max(jnp.where(under, frames, -1), axis=-1)
-    seconds = hop / sample_rate * jnp.maximum(_crossing(share, top, 0.9) - _crossing(share, bottom + 1, 0.1), 0.0)
-    return jnp.where(highest[:, 0] > 10 ** (SILENT_DB / 20), seconds, 0.0)
-
-
-def _crossing(share: Array, index: Array, threshold: float) -> Array:
-    """Where between frame index - 1 and index the share rises through a threshold, [B]; frames before the first are 0."""
-    padded = jnp.pad(share, ((0, 0), (1, 0)))
-    before = jnp.take_along_axis(padded, index[:, None], axis=-1)[:, 0]
-    here = jnp.take_along_axis(padded, index[:, None] + 1, axis=-1, mode="clip")[:, 0]
-    rise = here - before
-    return index - 1 + jnp.where(rise > 0, jnp.clip((threshold - before) / jnp.where(rise > 0, rise, 1.0), 0.0, 1.0), 1.0)
-
-
 def brightness(waves: Array, *, sample_rate: int, n_fft: int = 1024, hop: int = 256) -> Array:
     """One spectral centroid a sound in Hz, [B, T] -> [B]: its frames' mean, weighted by their summed magnitude.
 
@@ -232,9 +193,8 @@ class Descriptor:
     """A descriptor by name.
 
     Attributes:
-      of_waves: waves [B, T], sample_rate, n_fft, hop -> [B, 1 + T // hop], or [B] where it is no curve.
+      of_waves: waves [B, T], sample_rate, n_fft, hop -> [B, 1 + T // hop].
       unit: of its values; "" for a share.
-      is_a_curve: a value a frame, not one a sound.
       of_spectrum: magnitudes [..., K], frequencies [K] -> [...], or None where a magnitude spectrum does not say it. Of the
         loudness it has an unknown constant.
       proportional: values are positive and compared by their ratio (Hz), not their difference (dB, shares).
@@ -242,21 +202,19 @@ class Descriptor:
 
     of_waves: Callable[..., Array]
     unit: str
-    is_a_curve: bool = True
     of_spectrum: Callable[..., Array] | None = None
     proportional: bool = True
 
 
 DESCRIPTORS = MappingProxyType(
     {
-        "centroid": Descriptor(spectral_centroid, "Hz", of_spectrum=centroid),
-        "bandwidth": Descriptor(spectral_bandwidth, "Hz", of_spectrum=bandwidth),
-        "flatness": Descriptor(spectral_flatness, "", of_spectrum=flatness),
-        "rolloff": Descriptor(spectral_rolloff, "Hz", of_spectrum=rolloff),
+        "centroid": Descriptor(_of_frames(centroid), "Hz", of_spectrum=centroid),
+        "bandwidth": Descriptor(_of_frames(bandwidth), "Hz", of_spectrum=bandwidth),
+        "flatness": Descriptor(_of_frames(flatness), "", of_spectrum=flatness),
+        "rolloff": Descriptor(_of_frames(rolloff), "Hz", of_spectrum=rolloff),
         "loudness": Descriptor(loudness, "dB", of_spectrum=weighted_level, proportional=False),
         "f0": Descriptor(f0, "Hz"),
         "harmonicity": Descriptor(harmonicity, "", proportional=False),
-        "attack_time": Descriptor(attack_time, "s", is_a_curve=False),
     }
 )
 
@@ -273,5 +231,5 @@ def descriptor(name: str) -> Descriptor:
 
 @functools.partial(jax.jit, static_argnames=("name", "sample_rate", "n_fft", "hop"))
 def describe(waves: Array, *, name: str, sample_rate: int, n_fft: int = N_FFT, hop: int = HOP) -> Array:
-    """A descriptor that is a curve, of waves [B, T], compiled: [B, 1 + T // hop]."""
+    """A descriptor of waves [B, T], compiled: [B, 1 + T // hop]."""
     return descriptor(name).of_waves(waves, sample_rate=sample_rate, n_fft=n_fft, hop=hop)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from timbre_jax.audio.level import root
-from timbre_jax.audio.stft import stft
+from timbre_jax.audio.stft import squared_magnitude, stft
 from timbre_jax.types import Array
 
 
@@ -78,11 +78,7 @@ def log_spectral_distance(
     sounds draws the mean toward 0.
     """
 
-    def power(x):
-        spectra = stft(x, n_fft=n_fft, hop=hop)
-        return jnp.square(spectra.real) + jnp.square(spectra.imag)
-
-    reference_power, wave_power = power(reference), power(waves)
+    reference_power, wave_power = (squared_magnitude(stft(x, n_fft=n_fft, hop=hop)) for x in (reference, waves))
     loudest = jnp.max(reference_power, axis=(-2, -1), keepdims=True)
     smallest = jnp.maximum(loudest * 10.0 ** (floor_db / 10.0), 1e-20)
     ratio = jnp.maximum(wave_power, smallest) / jnp.maximum(reference_power, smallest)
@@ -136,8 +132,7 @@ def multi_resolution_stft_distance(
 
 
 def _magnitudes(waves: Array, n_fft: int, hop: int) -> Array:
-    spectra = stft(waves, n_fft=n_fft, hop=hop)
-    power = jnp.square(spectra.real) + jnp.square(spectra.imag)
+    power = squared_magnitude(stft(waves, n_fft=n_fft, hop=hop))
     # The root has no slope at 0: a loss would send NaN back from silence.
     return jnp.sqrt(jnp.maximum(power, 1e-24)) * (power > 0)
 

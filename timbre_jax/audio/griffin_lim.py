@@ -10,7 +10,7 @@ import numpy as np
 
 from timbre_jax.audio.chunked_map import map_sounds
 from timbre_jax.audio.level import root
-from timbre_jax.audio.stft import istft, stft
+from timbre_jax.audio.stft import impulse_phase, istft, squared_magnitude, stft
 from timbre_jax.types import Array
 
 
@@ -98,8 +98,7 @@ def _first_angle(magnitudes: Array, phase: Array | None, key: Array | None) -> A
     if key is not None:
         return jax.random.uniform(key, magnitudes.shape, jnp.float32, -jnp.pi, jnp.pi)
     # At phase 0 a frame's energy would lie at its edges, where the window is 0, and be lost.
-    alternating = np.float32(np.pi) * np.mod(np.arange(magnitudes.shape[-1], dtype=np.float32), 2)
-    return jnp.broadcast_to(alternating, magnitudes.shape)
+    return jnp.broadcast_to(impulse_phase(magnitudes.shape[-1]), magnitudes.shape)
 
 
 def _with_known(spectra: Array, known: Array | None) -> Array:
@@ -108,7 +107,7 @@ def _with_known(spectra: Array, known: Array | None) -> Array:
 
 def _right_size(spectra: Array, sound: dict, filters: Array | None, share: Array | None) -> Array:
     """Projects spectra [N, K] of a sound on those of its magnitudes, or scales them toward its bands; known frames stay."""
-    power = jnp.square(spectra.real) + jnp.square(spectra.imag)
+    power = squared_magnitude(spectra)
     if filters is None:
         scale = sound["magnitudes"] * jax.lax.rsqrt(jnp.maximum(power, 1e-30))
     else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -25,6 +26,20 @@ class AudioFileError(ValueError):
 def _describe(error: Exception) -> str:
     text = " ".join(str(getattr(error, "strerror", "") or error).split())
     return re.sub(r"^Error opening (b?'.*?'|b?\".*?\"|<.*?>): ", "", text).rstrip(".") or type(error).__name__
+
+
+@contextlib.contextmanager
+def _reading(name: str, problem: str = "not a readable sound file") -> Iterator[None]:
+    """Turns errors of libsndfile and the system into an `AudioFileError`."""
+    try:
+        yield
+    except (RuntimeError, OSError) as error:
+        raise AudioFileError(f"{name}: {problem} ({_describe(error)})") from None
+
+
+def _check_finite(name: object, wrong: int, count: int) -> None:
+    if wrong:
+        raise AudioFileError(f"{name}: NaN or infinite in {wrong} of {count} samples")
 
 
 def read_wave(
@@ -60,32 +75,29 @@ def read_wave(
         raise AudioFileError(f"{name}: {'is a folder' if os.path.isdir(file) else 'no such file'}")
     # As bytes: libsndfile takes every name that the system has, its Python side only those that are text.
     opened = os.fsencode(file) if is_path and os.name == "posix" else file
-    try:
-        with soundfile.SoundFile(opened) as sound:
-            rate, frames, channels = sound.samplerate, sound.frames, sound.channels
-            wanted = frames if duration is None else min(frames, round(duration * rate))
-            stream = None
-            if sample_rate is not None and rate != sample_rate:
-                stream = _resampler(rate, sample_rate, 1 if mono else channels)
-            parts, read, wrong = [], 0, 0
-            while (count := min(BLOCK, wanted - read)) > 0:
-                block = sound.read(count, dtype="float32", always_2d=True)
-                read, wrong = read + len(block), wrong + np.count_nonzero(~np.isfinite(block))
-                last = len(block) < count or read == wanted
-                block = block.mean(axis=1) if mono else block
-                if len(block) or stream is not None:
-                    parts.append(block if stream is None else stream.resample_chunk(block, last=last))
-                if last:
-                    break
-            promised = _promised_frames(file) if sound.format in ("WAV", "WAVEX") else frames
-    except (soundfile.LibsndfileError, RuntimeError, OSError) as error:
-        raise AudioFileError(f"{name}: not a readable sound file ({_describe(error)})") from None
-    if promised is not None and read < (promised if duration is None else min(promised, round(duration * rate))):
-        raise AudioFileError(f"{name}: cut short (its header promises {promised} samples, {read} are there)")
+    with _reading(name), soundfile.SoundFile(opened) as sound:
+        rate, frames, channels = sound.samplerate, sound.frames, sound.channels
+        most = frames if duration is None else round(duration * rate)
+        wanted = min(frames, most)
+        stream = None
+        if sample_rate is not None and rate != sample_rate:
+            stream = _resampler(rate, sample_rate, 1 if mono else channels)
+        parts, read, wrong = [], 0, 0
+        while (count := min(BLOCK, wanted - read)) > 0:
+            block = sound.read(count, dtype="float32", always_2d=True)
+            read, wrong = read + len(block), wrong + np.count_nonzero(~np.isfinite(block))
+            last = len(block) < count or read == wanted
+            block = block.mean(axis=1) if mono else block
+            if len(block) or stream is not None:
+                parts.append(block if stream is None else stream.resample_chunk(block, last=last))
+            if last:
+                break
+        promised = _promised_frames(file) if sound.format in ("WAV", "WAVEX") else frames
+    if promised is not None and read < (promised if duration is None else min(promised, most)):
+        raise AudioFileError(f"{name}: cut short ({_shortfall(promised, read)})")
     if read == 0:
         raise AudioFileError(f"{name}: holds no samples")
-    if wrong:
-        raise AudioFileError(f"{name}: NaN or infinite in {wrong} of {read * channels} samples")
+    _check_finite(name, wrong, read * channels)
     return np.concatenate(parts), rate if stream is None else sample_rate
 
 
@@ -108,11 +120,8 @@ def sound_length(file: str | os.PathLike, *, name: str | None = None) -> tuple[i
     import soundfile
 
     name = name or os.fspath(file)
-    try:
-        with open(file, "rb") as opened:  # as libsndfile does not take every name that the system has
-            info = soundfile.info(opened)
-    except (soundfile.LibsndfileError, RuntimeError, OSError) as error:
-        raise AudioFileError(f"{name}: not a readable sound file ({_describe(error)})") from None
+    with _reading(name), open(file, "rb") as opened:  # as libsndfile does not take every name that the system has
+        info = soundfile.info(opened)
     if info.frames <= 0:
         raise AudioFileError(f"{name}: holds no samples")
     return info.frames, info.samplerate
@@ -122,8 +131,10 @@ def missing_end(file: str | os.PathLike) -> str:
     """What of a RIFF file is missing, in words, where its header promises more than there is; "" where nothing is."""
     promised = _promised_frames(file)
     there, _ = sound_length(file) if promised is not None else (0, 0)
-    if promised is None or there >= promised:
-        return ""
+    return "" if promised is None or there >= promised else _shortfall(promised, there)
+
+
+def _shortfall(promised: int, there: int) -> str:
     return f"its header promises {promised} samples, {there} are there"
 
 
@@ -138,21 +149,18 @@ def read_part(file: str | os.PathLike, start: int, count: int, *, name: str | No
     import soundfile
 
     name = name or os.fspath(file)
-    try:
-        with open(file, "rb") as opened, soundfile.SoundFile(opened) as sound:
-            sound.seek(min(start, sound.frames))
-            wave, rate, channels = sound.read(count, dtype="float32", always_2d=True), sound.samplerate, sound.channels
-    except (soundfile.LibsndfileError, RuntimeError, OSError) as error:
-        raise AudioFileError(f"{name}: cannot be read at {start / 1000:.0f} thousand samples ({_describe(error)})") from None
-    if not np.isfinite(wave).all():
-        raise AudioFileError(f"{name}: NaN or infinite in {np.count_nonzero(~np.isfinite(wave))} of {wave.size} samples")
+    problem = f"cannot be read at {start / 1000:.0f} thousand samples"
+    with _reading(name, problem), open(file, "rb") as opened, soundfile.SoundFile(opened) as sound:
+        sound.seek(min(start, sound.frames))
+        wave, rate, channels = sound.read(count, dtype="float32", always_2d=True), sound.samplerate, sound.channels
+    _check_finite(name, np.count_nonzero(~np.isfinite(wave)), wave.size)
     return np.ascontiguousarray(wave.mean(axis=1), np.float32), rate, channels
 
 
 def _promised_frames(file) -> int | None:
     """Sample frames that a RIFF file's header promises; libsndfile quietly believes the file's size instead."""
-    handle = open(file, "rb") if isinstance(file, (str, os.PathLike)) else file  # noqa: SIM115
-    try:
+    opened = open(file, "rb") if isinstance(file, str | os.PathLike) else contextlib.nullcontext(file)  # noqa: SIM115
+    with opened as handle:
         handle.seek(0)
         if handle.read(4) != b"RIFF":
             return None
@@ -169,9 +177,6 @@ def _promised_frames(file) -> int | None:
             else:
                 handle.seek(size + size % 2, 1)
         return None
-    finally:
-        if handle is not file:
-            handle.close()
 
 
 def resample(wave: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
@@ -198,10 +203,7 @@ def write_wave(path: str | os.PathLike, wave: np.ndarray, rate: int, *, subtype:
     path, wave = Path(path), np.asarray(wave, np.float32)
     if wave.ndim not in (1, 2) or wave.size == 0:
         raise AudioFileError(f"{path}: a wave of shape {wave.shape} cannot be written, [T] or [T, channels] is needed")
-    if not np.isfinite(wave).all():
-        raise AudioFileError(
-            f"{path}: not written, NaN or infinite in {np.count_nonzero(~np.isfinite(wave))} of {wave.size} samples"
-        )
+    _check_finite(path, np.count_nonzero(~np.isfinite(wave)), wave.size)
     # Short, so that a long name of the user's stays within the file system's limit.
     temporary = path.parent / f".{os.getpid()}-{abs(hash(path.name)) % 10**8}.tmp"
     file_format = {".wav": "WAV", ".flac": "FLAC", ".ogg": "OGG", ".aif": "AIFF", ".aiff": "AIFF"}.get(path.suffix.lower())

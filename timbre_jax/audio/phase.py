@@ -19,7 +19,7 @@ from types import MappingProxyType
 import jax.numpy as jnp
 
 from timbre_jax.audio.griffin_lim import fast_griffin_lim, griffin_lim
-from timbre_jax.audio.phase_gradient import integrate_phase, pghi
+from timbre_jax.audio.phase_gradient import integrate_phase
 from timbre_jax.types import Array
 
 
@@ -42,16 +42,18 @@ def pghi_fast_griffin_lim(
     return fast_griffin_lim(magnitudes, hop=hop, length=length, **own, **settings)
 
 
-def _pghi(magnitudes: Array, *, iterations=0, key=None, bands=None, filters=None, **settings) -> Array:
-    del iterations, key, bands, filters
-    return pghi(magnitudes, **settings)
+def pghi(magnitudes: Array, *, iterations: int = 0, **settings) -> Array:
+    """Sounds of the given magnitudes with integrated phases (`integrate_phase`), [B, N, K] -> [B, length]; `iterations` is
+    not used."""
+    del iterations
+    return pghi_fast_griffin_lim(magnitudes, iterations=0, **settings)
 
 
 INVERTERS: MappingProxyType[str, Callable[..., Array]] = MappingProxyType(
     {
         "griffin_lim": griffin_lim,
         "fast_griffin_lim": fast_griffin_lim,
-        "pghi": _pghi,
+        "pghi": pghi,
         "pghi_fast_griffin_lim": pghi_fast_griffin_lim,
     }
 )

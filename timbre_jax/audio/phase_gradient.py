@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from timbre_jax.audio.chunked_map import map_sounds
-from timbre_jax.audio.stft import istft, window_samples
+from timbre_jax.audio.stft import impulse_phase, window_samples
 from timbre_jax.types import Array
 
 
@@ -82,8 +82,7 @@ def integrate_phase(
     bins = magnitudes.shape[-1]
     window_length = 2 * (bins - 1) if window_length is None else window_length
     gamma = gaussian_width(window, window_length)
-
-    turned = np.float32(np.pi) * np.mod(np.arange(bins, dtype=np.float32), 2)
+    turned = impulse_phase(bins)
 
     def integrate(sound):
         wanted, begun = sound["magnitudes"], sound["known"]
@@ -113,7 +112,7 @@ def continue_phase(
     """
     bins = magnitudes.shape[-1]
     gamma = gaussian_width(window, 2 * (bins - 1))
-    turned = np.float32(np.pi) * np.mod(np.arange(bins, dtype=np.float32), 2)
+    turned = impulse_phase(bins)
 
     def integrate(sound):
         wanted = sound["magnitudes"]
@@ -178,22 +177,3 @@ def _best_entry(here: Array, before: Array) -> Array:
     _, (best, source) = jax.lax.scan(step, nowhere, inputs, unroll=2)
     (up, down), (from_below, from_above) = jnp.split(best.T, 2), jnp.split(source.T, 2)
     return jnp.where(up >= down[:, ::-1], from_below, bins - 1 - from_above[:, ::-1])
-
-
-def pghi(
-    magnitudes: Array,
-    *,
-    hop: int,
-    length: int,
-    window: str = "hann",
-    window_length: int | None = None,
-    known: Array | None = None,
-) -> Array:
-    """Sounds of the given magnitudes with integrated phases (`integrate_phase`), [B, N, K] -> [B, length]; spectra `known`
-    [B, P, K] of the first frames stay."""
-    angles = None if known is None else jnp.angle(known)
-    phase = integrate_phase(magnitudes, hop=hop, window=window, window_length=window_length, known=angles)
-    spectra = magnitudes * jax.lax.complex(jnp.cos(phase), jnp.sin(phase))
-    if known is not None:
-        spectra = jnp.concatenate([known, spectra[:, known.shape[1] :]], axis=1)
-    return istft(spectra, hop=hop, window=window, window_length=window_length, length=length)

@@ -63,6 +63,16 @@ def frame(x: Array, frame_length: int, hop: int) -> Array:
     return jnp.concatenate(parts, axis=-1)
 
 
+def squared_magnitude(spectra: Array) -> Array:
+    """Returns |X|^2 of complex spectra; unlike the square of `abs`, it has a gradient at 0."""
+    return jnp.square(spectra.real) + jnp.square(spectra.imag)
+
+
+def impulse_phase(bins: int) -> np.ndarray:
+    """Returns the phases of an impulse in the middle of a frame, 0 and pi in turn, [bins] float32 radians."""
+    return np.float32(np.pi) * np.mod(np.arange(bins, dtype=np.float32), 2)
+
+
 def overlap_add(frames: Array, hop: int) -> Array:
     """The transpose of `frame`: [..., N, L] -> [..., (N - 1) * hop + L], overlapping samples summed."""
     *lead, count, frame_length = frames.shape
@@ -162,23 +172,20 @@ def istft(
     return jnp.pad(waves[..., :length], [(0, 0)] * (waves.ndim - 1) + [(0, missing)])
 
 
-def istft_inner(spectra: Array, *, hop: int, window: str = "hann") -> Array:
+def istft_inner(spectra: Array, *, hop: int) -> Array:
     """The hops that all of their frames cover, of spectra [..., N + R - 1, K] with R = n_fft / hop: [..., N * hop].
 
-    As `istft`, but without the ends, where frames are missing: what is between frame R/2 - 1 and frame N + R/2 - 1. A chunk
-    of a longer sound, to the bit: its first frames are the last R - 1 of the chunk before.
+    As `istft` with a Hann window, but without the ends, where frames are missing: what is between frame R/2 - 1 and frame
+    N + R/2 - 1. A chunk of a longer sound, to the bit: its first frames are the last R - 1 of the chunk before.
 
-    Raises ValueError where n_fft is no even multiple of the hop, squared windows do not sum to a constant, or frames are too
-    few.
+    Raises ValueError where n_fft is no even multiple of the hop, or frames are too few.
     """
     count, n_fft = spectra.shape[-2], 2 * (spectra.shape[-1] - 1)
     ratio = overlap_ratio(n_fft, hop)
     if count < ratio:
         raise ValueError(f"{count} frames are fewer than the {ratio} that one hop of sound takes")
-    samples = window_samples(window, n_fft)
+    samples = window_samples("hann", n_fft)
     weight = np.square(samples, dtype=np.float64).reshape(ratio, hop).sum(0)
-    if np.ptp(weight) > 1e-5 * weight.max():
-        raise ValueError(f"squared {window} windows of {n_fft} samples with hop {hop} do not sum to a constant")
     waves = overlap_add(jnp.fft.irfft(spectra, n_fft) * samples, hop)
     return waves[..., (ratio - 1) * hop : count * hop] / np.float32(weight.mean())
 

@@ -8,10 +8,10 @@ from concurrent.futures import Future
 
 import numpy as np
 
-from timbre_jax.data.example_source import Example, ExampleSource, Positions
+from timbre_jax.data.example_source import DerivedSource, Example, ExampleSource, Positions
 
 
-class BatchCache(ExampleSource):
+class BatchCache(DerivedSource):
     """Source that keeps the last batches in memory, so that runs of one seed, in lockstep, read each batch once.
 
     Several readers share a batch and must not change it. It can be read from any thread; a reader of a batch that is being read
@@ -23,12 +23,10 @@ class BatchCache(ExampleSource):
     """
 
     def __init__(self, source: ExampleSource, keep: int):
-        self._source, self._keep = source, keep
+        super().__init__(source)
+        self._keep = keep
         self._lock = threading.Lock()
         self._kept: OrderedDict[bytes, Future] = OrderedDict()
-
-    def __len__(self) -> int:
-        return len(self._source)
 
     def __getitem__(self, i: int) -> Example:
         return self._source[i]

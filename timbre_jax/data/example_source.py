@@ -51,6 +51,16 @@ class ListedExamples(list, ExampleSource):
     """List of examples, as a source."""
 
 
+class DerivedSource(ExampleSource):
+    """Source with the examples of another, as many and in its order; a subclass defines `batch`."""
+
+    def __init__(self, source: ExampleSource):
+        self._source = source
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+
 class Subset(ExampleSource):
     """Some positions of a source, in their order."""
 
@@ -64,22 +74,19 @@ class Subset(ExampleSource):
         return self._source.batch(self._positions[np.asarray(positions, np.int64)])
 
 
-class Rescaled(ExampleSource):
+class Rescaled(DerivedSource):
     """Examples with values moved from [low, high] to [0, 1], feature by feature, and clipped."""
 
     def __init__(self, source: ExampleSource, low: np.ndarray, high: np.ndarray):
-        self._source = source
+        super().__init__(source)
         self._low, self._scale = low.astype(np.float32), (1.0 / (high - low)).astype(np.float32)
-
-    def __len__(self) -> int:
-        return len(self._source)
 
     def batch(self, positions: Positions) -> Example:
         example = self._source.batch(positions)
         return {**example, "values": np.clip((example["values"] - self._low) * self._scale, 0.0, 1.0)}
 
 
-class Labeled(ExampleSource):
+class Labeled(DerivedSource):
     """Examples that carry a number for each kind of label.
 
     Args:
@@ -88,10 +95,8 @@ class Labeled(ExampleSource):
     """
 
     def __init__(self, source: ExampleSource, labels: Mapping[str, np.ndarray]):
-        self._source, self._labels = source, {LABEL_PREFIX + k: np.asarray(v, np.int32) for k, v in labels.items()}
-
-    def __len__(self) -> int:
-        return len(self._source)
+        super().__init__(source)
+        self._labels = {LABEL_PREFIX + name: np.asarray(numbers, np.int32) for name, numbers in labels.items()}
 
     def batch(self, positions: Positions) -> Example:
         positions = np.asarray(positions, np.int64)
@@ -102,13 +107,7 @@ class InMemory(ExampleSource):
     """Source that is read once and kept in memory."""
 
     def __init__(self, source: ExampleSource):
-        self._count = len(source)
-        self._arrays: Example = {}
-        for batch, start in zip(batches(source, 256), range(0, self._count, 256), strict=True):
-            for name, values in batch.items():
-                if name not in self._arrays:
-                    self._arrays[name] = np.empty((self._count, *values.shape[1:]), values.dtype)
-                self._arrays[name][start : start + len(values)] = values
+        self._count, self._arrays = len(source), read_all(source)
 
     def __len__(self) -> int:
         return self._count
@@ -129,6 +128,17 @@ def batches(source: ExampleSource, batch_size: int, positions: Positions | None 
     positions = range(len(source)) if positions is None else positions
     for start in range(0, len(positions), batch_size):
         yield source.batch(positions[start : start + batch_size])
+
+
+def read_all(source: ExampleSource, positions: Positions | None = None) -> Example:
+    """Returns all examples of a source, or those at some positions, as one batch that is read in parts of 256."""
+    positions, arrays = range(len(source)) if positions is None else positions, {}
+    for start in range(0, max(len(positions), 1), 256):
+        for name, values in source.batch(positions[start : start + 256]).items():
+            if name not in arrays:
+                arrays[name] = np.empty((len(positions), *values.shape[1:]), values.dtype)
+            arrays[name][start : start + 256] = values
+    return arrays
 
 
 def evenly_spaced(total: int, count: int) -> Positions:

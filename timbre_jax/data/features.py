@@ -22,15 +22,16 @@ from typing import Any
 
 import numpy as np
 
-from timbre_jax.data.example_source import Example, ExampleSource, Positions
+from timbre_jax.data.example_source import Example, ExampleSource, Positions, read_all
 from timbre_jax.data.fixed_records import CHECK, FixedReader, FixedWriter, count_fixed
-from timbre_jax.data.store import JoinedStore, Store, StoreError
+from timbre_jax.data.store import JoinedStore, Store, StoredSounds, StoreError
 from timbre_jax.files import locked, write_text
 from timbre_jax.representations import Representation, representation_settings
 from timbre_jax.types import Features
 
 VERSION = 1
 SHARD = 1024  # records a file: what an interrupted run loses at most
+BATCH = 64
 MAX_SAMPLES = 64 * 64_000  # analyzed at once: 64 notes of 4 s, 2 sounds of 40 s at 48 kHz
 
 
@@ -39,7 +40,7 @@ def cached_features(
     split: str,
     representation: Representation,
     *,
-    batch_size: int = 64,
+    batch_size: int = BATCH,
     directory: str | os.PathLike | None = None,
     progress: bool = True,
 ) -> FeatureSource | JoinedFeatures:
@@ -55,24 +56,13 @@ def cached_features(
     Raises:
       ValueError: another sample rate, features that are not finite, or a place that cannot be written.
     """
+    check_store(store, split, representation)
     if isinstance(store, JoinedStore):
-        parts = [
-            (offset, cached_features(
-                part, split, representation, batch_size=batch_size, directory=directory, progress=progress
-            ))
-            for offset, part in zip(store.offsets, store.stores, strict=True)
-            if split in part.splits
-        ]  # fmt: skip
-        if not parts:
-            raise StoreError(f"no store of {store} has a split {split!r}")
-        return JoinedFeatures(parts)
-    if representation.sample_rate != store.sample_rate:
-        raise ValueError(
-            f"the representation is for {representation.sample_rate} Hz, {store.path} has {store.sample_rate} Hz: set its "
-            "sample_rate, or make the store again"
-        )
-    if split not in store.splits:
-        raise StoreError(f"{store.path}: no sounds of a split {split!r}; there are {', '.join(store.splits)}")
+        settings = {"batch_size": batch_size, "directory": directory, "progress": progress}
+        return JoinedFeatures([
+            (offset, cached_features(part, split, representation, **settings))
+            for offset, part in zip(store.offsets, store.stores, strict=True) if split in part.splits
+        ])  # fmt: skip
     folder = features_folder(store, representation, directory)
     whole = folder / f"{split}.features.json"
     if not whole.is_file():
@@ -89,6 +79,17 @@ def cached_features(
     return FeatureSource(folder, layout, store.metadata(split, ("index",))["index"].astype(np.int32))
 
 
+def check_store(store: StoredSounds, split: str, representation: Representation) -> None:
+    """Raises a ValueError if a store has another sample rate than a representation, or no sounds in a split."""
+    if representation.sample_rate != store.sample_rate:
+        raise ValueError(
+            f"the representation is for {representation.sample_rate} Hz, {store.paths} has {store.sample_rate} Hz: set its "
+            "sample_rate, or make the store again"
+        )
+    if split not in store.splits:
+        raise StoreError(f"{store.paths}: no sounds of a split {split!r}; there are {', '.join(store.splits)}")
+
+
 def features_folder(store: Store, representation: Representation, directory: str | os.PathLike | None = None) -> Path:
     """Where the features of a store by a representation belong, whether they are there or not."""
     settings = representation.analysis_settings()
@@ -102,9 +103,8 @@ def features_folder(store: Store, representation: Representation, directory: str
 def _analyze(store, split, representation, folder, *, batch_size, progress) -> None:
     from tqdm import tqdm
 
-    total, samples = store.length(split), representation.length or store.samples
-    lengths = np.minimum(store.lengths(split), samples)
-    batch_size = max(1, min(batch_size, MAX_SAMPLES // samples))
+    total = store.length(split)
+    batch_size = sounds_at_once(store, representation, batch_size)
     count = -(-total // SHARD)
     layout: dict[str, Any] = {"split": split, "count": total, "rate": float(representation.rate)}
     write_text(
@@ -128,11 +128,10 @@ def _analyze(store, split, representation, folder, *, batch_size, progress) -> N
             writer = FixedWriter(path)
             for first in range(start, stop, batch_size):
                 positions = range(first, min(first + batch_size, stop))
-                waves = store.audio(split, positions, samples=samples)
-                features = analyze_batch(representation, waves, lengths[first : first + len(waves)], batch_size)
+                features = analyze_sounds(store, split, positions, representation, batch_size)
                 layout |= _shapes(features)
                 for row in range(len(positions)):
-                    writer.write(_pack(features, row, store, split, first + row))
+                    writer.write(_pack(features, row))
                 bar.update(len(positions))
             write_text(shapes, json.dumps(_shapes(features)), sync=True)
             writer.close()
@@ -152,17 +151,32 @@ def _record_bytes(layout: dict[str, Any]) -> int:
     return 8 + 2 * frames * width + frames + 4 * numbers
 
 
-def analyze_batch(representation, waves: np.ndarray, lengths: np.ndarray, batch_size: int) -> Features:
-    """Features of waves [n, T] of real lengths [n], as numpy arrays. Filled up to `batch_size`, so that it is compiled once."""
+def sounds_at_once(store: StoredSounds, representation: Representation, batch_size: int = BATCH) -> int:
+    """Returns how many sounds are analyzed at once: `batch_size`, or fewer if they are long (`MAX_SAMPLES`)."""
+    return max(1, min(batch_size, MAX_SAMPLES // (representation.length or store.samples)))
+
+
+def analyze_sounds(
+    store: StoredSounds, split: str, positions: Positions, representation: Representation, batch_size: int
+) -> Features:
+    """Features of up to `batch_size` sounds, as numpy arrays; filled up to it, so that the analysis is compiled once.
+
+    Raises:
+      ValueError: the features of a sound are not finite.
+    """
     import jax
 
-    count = len(waves)
-    padded = np.zeros((batch_size, waves.shape[1]), np.float32)
-    padded[:count] = waves
-    real = np.full(batch_size, waves.shape[1], np.int32)
-    real[:count] = lengths
-    features = jax.device_get(representation.analyze(padded, real))
-    return jax.tree.map(lambda leaf: np.asarray(leaf, np.float32)[:count], features)
+    samples, count = representation.length or store.samples, len(positions)
+    waves, lengths = np.zeros((batch_size, samples), np.float32), np.full(batch_size, samples, np.int32)
+    waves[:count] = store.audio(split, positions, samples=samples)
+    lengths[:count] = np.minimum(store.lengths(split, positions), samples)
+    features = jax.device_get(representation.analyze(waves, lengths))
+    features = jax.tree.map(lambda leaf: np.asarray(leaf, np.float32)[:count], features)
+    finite = np.isfinite(features.values).all(axis=(1, 2))
+    if not finite.all():
+        name = store.metadata(split, ("id",))["id"][positions[int(np.argmin(finite))]]
+        raise ValueError(f"{store.paths}: the features of {name} are not finite; leave the sound out or report it")
+    return features
 
 
 def _shapes(features: Features) -> dict[str, Any]:
@@ -172,11 +186,8 @@ def _shapes(features: Features) -> dict[str, Any]:
     }
 
 
-def _pack(features: Features, row: int, store: Store, split: str, position: int) -> bytes:
+def _pack(features: Features, row: int) -> bytes:
     values = features.values[row]
-    if not np.isfinite(values).all():
-        name = store.metadata(split)["id"][position]
-        raise ValueError(f"{store.path}: the features of {name} are not finite; leave the sound out or report it")
     low, high = float(values.min()), float(values.max())
     steps = np.rint((values - low) / max(high - low, 1e-30) * 65535).astype("<u2")
     parts = [np.array([low, high], "<f4"), steps, np.rint(features.mask[row] * 255).astype(np.uint8)]
@@ -184,10 +195,8 @@ def _pack(features: Features, row: int, store: Store, split: str, position: int)
     return b"".join(part.tobytes() for part in parts)
 
 
-class FeatureSource(ExampleSource):
-    """Features of a split on disk, for grain and for reading at once.
-
-    len() and [i] -> {"values": [N, F] float32, "mask": [N] float32, "index": int32, and the conditions by name}.
+class FeatureExamples(ExampleSource):
+    """Features of a split.
 
     Attributes:
       shape: (N, F).
@@ -195,20 +204,37 @@ class FeatureSource(ExampleSource):
       rate: frames a second.
     """
 
+    shape: tuple[int, int]
+    index: np.ndarray
+    rate: float
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def read(self, positions: Positions | None = None) -> Features:
+        """Features at some positions, or of the whole split, as numpy arrays: values [n, N, F], mask [n, N]."""
+        arrays = read_all(self, positions)
+        del arrays["index"]
+        return Features(values=arrays.pop("values"), mask=arrays.pop("mask"), conditions=arrays, rate=self.rate)
+
+
+class FeatureSource(FeatureExamples):
+    """Features of a split on disk, for grain and for reading at once.
+
+    len() and [i] -> {"values": [N, F] float32, "mask": [N] float32, "index": int32, and the conditions by name}.
+    """
+
     def __init__(self, folder: Path, layout: dict[str, Any], index: np.ndarray):
         self._ranges_file = folder / f"{layout['split']}.ranges.json"
         if layout["count"] != len(index):
             raise StoreError(f"{folder}: {layout['count']} features for {len(index)} sounds; delete the folder")
         self.folder, self.index, self.rate = folder, index, layout["rate"]
-        self.shape: tuple[int, int] = tuple(layout["shape"])
+        self.shape = tuple(layout["shape"])
         self._conditions = {name: tuple(shape) for name, shape in layout["conditions"].items()}
         self._record_bytes = _record_bytes(layout)
         self._files = [shard["file"] for shard in layout["shards"]]
         self._edges = np.cumsum([0] + [shard["count"] for shard in layout["shards"]])
         self._readers: dict[int, Any] = {}
-
-    def __len__(self) -> int:
-        return len(self.index)
 
     def _raw(self, positions: np.ndarray) -> np.ndarray:
         raw = np.empty((len(positions), self._record_bytes + CHECK), np.uint8)
@@ -247,17 +273,6 @@ class FeatureSource(ExampleSource):
             place += size
         return result
 
-    def read(self, positions: Positions | None = None) -> Features:
-        """Features at some positions, or of the whole split, as numpy arrays: values [n, N, F], mask [n, N]."""
-        positions = np.arange(len(self)) if positions is None else np.asarray(positions, np.int64).reshape(-1)
-        shapes = {"values": self.shape, "mask": self.shape[:1], **self._conditions}
-        result = {name: np.empty((len(positions), *shape), np.float32) for name, shape in shapes.items()}
-        for start in range(0, len(positions), 256):
-            part = self.batch(positions[start : start + 256])
-            for name, values in result.items():
-                values[start : start + 256] = part[name]
-        return Features(values=result.pop("values"), mask=result.pop("mask"), conditions=result, rate=self.rate)
-
     def ranges(self) -> tuple[np.ndarray, np.ndarray]:
         """The smallest and largest value of each feature over the split, float32 [F] each.
 
@@ -274,11 +289,8 @@ class FeatureSource(ExampleSource):
             write_text(self._ranges_file, json.dumps({"low": low.tolist(), "high": high.tolist()}) + "\n", sync=True)
         return low, high
 
-    def __getstate__(self):
-        return {**self.__dict__, "_readers": {}}
 
-
-class JoinedFeatures(ExampleSource):
+class JoinedFeatures(FeatureExamples):
     """Features of one split of several stores, one after another; as `FeatureSource`, `index` counting on."""
 
     def __init__(self, parts: Sequence[tuple[int, FeatureSource]]):
@@ -288,9 +300,6 @@ class JoinedFeatures(ExampleSource):
         self.shape, self.rate = self._parts[0].shape, self._parts[0].rate
         self.index = np.concatenate([part.index + np.int32(offset) for offset, part in parts])
         self._edges = np.cumsum([0] + [len(part) for part in self._parts])
-
-    def __len__(self) -> int:
-        return len(self.index)
 
     def batch(self, positions: Positions) -> Example:
         """As `FeatureSource.batch`."""
@@ -310,9 +319,3 @@ class JoinedFeatures(ExampleSource):
         """As `FeatureSource.ranges`."""
         lows, highs = zip(*(part.ranges() for part in self._parts), strict=True)
         return np.minimum.reduce(lows), np.maximum.reduce(highs)
-
-    def read(self, positions: Positions | None = None) -> Features:
-        """As `FeatureSource.read`."""
-        parts = self.batch(np.arange(len(self)) if positions is None else positions)
-        del parts["index"]
-        return Features(values=parts.pop("values"), mask=parts.pop("mask"), conditions=parts, rate=self.rate)

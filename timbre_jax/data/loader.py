@@ -10,6 +10,9 @@ import numpy as np
 
 from timbre_jax.data.example_source import Example, ExampleSource
 
+THREADS = 2
+"""Reading threads."""
+
 
 class Pipeline(Iterator[Example]):
     """An iterator of batches, dicts of [B, ...] arrays; made by `make_pipeline`.
@@ -39,7 +42,7 @@ class Pipeline(Iterator[Example]):
         """Goes to a place: the next batch is the one that would have come there.
 
         Raises:
-          ValueError: the place belongs to another stream (seed, shuffling or source differ), or lies within a batch.
+          ValueError: the place belongs to another stream (seed or source differ), or lies within a batch.
         """
         for name, value in self._settings.items():
             if state.get(name) != value:
@@ -57,35 +60,22 @@ class Pipeline(Iterator[Example]):
 
 
 def make_pipeline(
-    source: ExampleSource,
-    *,
-    batch_size: int,
-    seed: int,
-    shuffle: bool = True,
-    repeat: bool = True,
-    process_index: int = 0,
-    process_count: int = 1,
-    drop_remainder: bool = True,
-    threads: int = 2,
-    prefetch: int = 4,
+    source: ExampleSource, *, batch_size: int, seed: int, process_index: int = 0, process_count: int = 1, prefetch: int = 4
 ) -> Pipeline:
-    """Batches of a source.
+    """Batches of a source, pass after pass without end; they reach over the end of a pass.
 
     Args:
       source: random access to examples.
       batch_size: examples a batch of this process.
       seed: decides the order of every pass.
-      shuffle: a new order in every pass; False keeps the source's.
-      repeat: pass after pass without end; batches reach over the end of a pass. False ends after one.
       process_index, process_count: this process' share.
-      drop_remainder: leave out a last batch that is not full (only where `repeat` is False).
-      threads, prefetch: reading threads, and batches that they are ahead.
+      prefetch: batches that the reading threads are ahead, at least 2.
 
     Returns:
       An iterator of dicts of arrays [B, ...] with `get_state` and `set_state`.
 
     Raises:
-      ValueError: an empty source, or one that does not fill a batch.
+      ValueError: an empty source, or a batch size or process number out of range.
     """
     import grain
 
@@ -93,12 +83,11 @@ def make_pipeline(
         raise ValueError(f"batch_size {batch_size}: at least 1 is needed")
     if not 0 <= process_index < process_count:
         raise ValueError(f"process_index {process_index} of {process_count} processes")
-    if len(source) == 0 or (not repeat and drop_remainder and len(source) < batch_size * process_count):
-        raise ValueError(f"{len(source)} examples for {process_count} x {batch_size} do not fill a batch; make it smaller")
-    batches = _Batches(source, batch_size, seed, shuffle, repeat, process_index, process_count, drop_remainder)
-    dataset = grain.MapDataset.source(batches)
-    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=max(prefetch, threads))
-    settings = {"seed": seed, "shuffle": shuffle, "repeat": repeat, "length": len(source)}
+    if len(source) == 0:
+        raise ValueError("the source of the batches holds no examples")
+    dataset = grain.MapDataset.source(_Batches(source, batch_size, seed, process_index, process_count))
+    options = grain.ReadOptions(num_threads=THREADS, prefetch_buffer_size=max(prefetch, THREADS))
+    settings = {"seed": seed, "length": len(source)}
     return Pipeline(dataset.to_iter_dataset(options), settings, batch_size * process_count)
 
 
@@ -109,21 +98,16 @@ class _Batches:
     reading it.
     """
 
-    def __init__(self, source, batch_size, seed, shuffle, repeat, process_index, process_count, drop_remainder):
-        self._source, self._size, self._seed, self._shuffle, self._repeat = source, batch_size, seed, shuffle, repeat
-        self._process, self._together = process_index, batch_size * process_count
-        rest = 0 if drop_remainder else self._together - 1 - process_index * batch_size
-        once = max(len(source) + rest, 0) // self._together
-        self._length = sys.maxsize // self._together if repeat else once
+    def __init__(self, source: ExampleSource, batch_size: int, seed: int, process_index: int, process_count: int):
+        self._source, self._size, self._seed = source, batch_size, seed
+        self._first, self._together = process_index * batch_size, batch_size * process_count
         self._orders: dict[int, np.ndarray] = {}
 
     def __len__(self) -> int:
-        return self._length
+        return sys.maxsize // self._together
 
     def _order(self, number: int) -> np.ndarray:
         """The order of a pass. Kept for two passes: reading threads may be on both sides of a pass' end."""
-        if not self._shuffle:
-            return np.arange(len(self._source))
         order = self._orders.get(number)
         if order is None:
             order = np.random.default_rng([self._seed % 2**63, number]).permutation(len(self._source))
@@ -131,11 +115,8 @@ class _Batches:
         return order
 
     def __getitem__(self, batch: int) -> Example:
-        total = len(self._source)
-        examples = batch * self._together + self._process * self._size + np.arange(self._size)
-        if not self._repeat:
-            examples = examples[examples < total]
-        passes, places = np.divmod(examples, total)
+        examples = batch * self._together + self._first + np.arange(self._size)
+        passes, places = np.divmod(examples, len(self._source))
         positions = np.empty(len(examples), np.int64)
         for number in np.unique(passes).tolist():
             here = passes == number

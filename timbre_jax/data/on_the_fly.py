@@ -5,11 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from timbre_jax.data.example_source import Example, ExampleSource, Positions
-from timbre_jax.data.features import MAX_SAMPLES, analyze_batch
-from timbre_jax.data.store import JoinedStore, Store, StoreError
+from timbre_jax.data.features import analyze_sounds, check_store, sounds_at_once
+from timbre_jax.data.store import StoredSounds
 from timbre_jax.representations import Representation
-
-BATCH = 64
 
 
 class AnalyzedSource(ExampleSource):
@@ -23,21 +21,13 @@ class AnalyzedSource(ExampleSource):
       index: [n] int32, the sounds' numbers in the store.
 
     Raises:
-      ValueError: another sample rate, or features that are not finite. StoreError: no such split.
+      ValueError: another sample rate, no such split, or features that are not finite.
     """
 
-    def __init__(self, store: Store | JoinedStore, split: str, representation: Representation):
-        if representation.sample_rate != store.sample_rate:
-            raise ValueError(
-                f"the representation is for {representation.sample_rate} Hz, {store} has {store.sample_rate} Hz: set its "
-                "sample_rate, or make the store again"
-            )
-        if split not in store.splits:
-            raise StoreError(f"{store}: no sounds of a split {split!r}; there are {', '.join(store.splits)}")
+    def __init__(self, store: StoredSounds, split: str, representation: Representation):
+        check_store(store, split, representation)
         self._store, self._split, self._representation = store, split, representation
-        self._samples = representation.length or store.samples
-        self._batch = max(1, min(BATCH, MAX_SAMPLES // self._samples))
-        self._lengths = np.minimum(store.lengths(split), self._samples)
+        self._batch = sounds_at_once(store, representation)
         self.index = store.metadata(split, ("index",))["index"].astype(np.int32)
 
     def __len__(self) -> int:
@@ -49,11 +39,6 @@ class AnalyzedSource(ExampleSource):
         parts = []
         for start in range(0, len(positions), self._batch):
             here = positions[start : start + self._batch]
-            waves = self._store.audio(self._split, here, samples=self._samples)
-            features = analyze_batch(self._representation, waves, self._lengths[here], self._batch)
-            if not np.isfinite(features.values).all():
-                (wrong,) = np.nonzero(~np.isfinite(features.values).all(axis=(1, 2)))
-                name = self._store.metadata(self._split, ("id",))["id"][here[wrong[0]]]
-                raise ValueError(f"{self._store}: the features of {name} are not finite; leave the sound out or report it")
+            features = analyze_sounds(self._store, self._split, here, self._representation, self._batch)
             parts.append({"values": features.values, "mask": features.mask, **features.conditions})
         return {"index": self.index[positions], **{name: np.concatenate([part[name] for part in parts]) for name in parts[0]}}

@@ -21,12 +21,13 @@ import csv
 import itertools
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from timbre_jax.data.example_source import Example, ExampleSource, Positions
+from timbre_jax.data.array_records import open_records
+from timbre_jax.data.example_source import Positions
 
 FORMAT = "timbre_jax store"
 VERSION = 2
@@ -37,7 +38,6 @@ COLUMNS = (
 _INTEGERS = ("index", "position", "shard", "row", "pitch", "velocity", "pitch_moves", "samples")
 _FLOATS = ("f0_hz",)
 _ROWS = 8192  # of records.csv at a time
-_OPTIONS = "readahead_buffer_size:0"  # records are read one by one, in any order
 
 
 class StoreError(ValueError):
@@ -48,7 +48,30 @@ def shard_name(split: str, number: int, count: int) -> str:
     return f"{split}-{number:05d}-of-{count:05d}.array_record"
 
 
-class Store:
+class StoredSounds:
+    """What a store and joined stores share. Subclasses define `samples`, `splits`, `length`, `metadata` and `audio`."""
+
+    stores: tuple[Store, ...]
+
+    @property
+    def paths(self) -> str:
+        """Paths of the stores with commas between."""
+        return ",".join(str(store.path) for store in self.stores)
+
+    def lengths(self, split: str, positions: Positions | None = None) -> np.ndarray:
+        """Real samples of the sounds at some positions of a split, or of all, [n] int32: what follows is padding."""
+        lengths = self.metadata(split, ("samples",))["samples"]
+        return (lengths if positions is None else lengths[np.asarray(positions, np.int64).reshape(-1)]).astype(np.int32)
+
+    def _checked(self, split: str, positions: Positions) -> np.ndarray:
+        """Returns positions as int64 [n]. Raises an IndexError for one outside the split."""
+        positions, count = np.asarray(positions, np.int64).reshape(-1), self.length(split)
+        if len(positions) and not (positions.min() >= 0 and positions.max() < count):
+            raise IndexError(f"positions {positions.min()}..{positions.max()} of split {split!r}, which has {count}")
+        return positions
+
+
+class Store(StoredSounds):
     """A set of sounds on disk, read at random. `Store.open(path)`; nothing of the sounds is kept in memory.
 
     Attributes:
@@ -157,26 +180,17 @@ class Store:
                 raise StoreError(f"{file}: {found.get(split, 0)} lines of {split}, the index says otherwise")
         return columns
 
-    def _place(self, split: str) -> tuple[list[str], np.ndarray]:
-        shards = self._split(split)["shards"]
-        return [shard["file"] for shard in shards], np.cumsum([0] + [shard["count"] for shard in shards])
-
-    def lengths(self, split: str, positions: Sequence[int] | np.ndarray | None = None) -> np.ndarray:
-        """Real samples of the sounds at some positions of a split, or of all, [n] int32: what follows is padding."""
-        lengths = self.metadata(split, ("samples",))["samples"].astype(np.int32)
-        return lengths if positions is None else lengths[np.asarray(positions, np.int64).reshape(-1)]
-
-    def pcm(self, split: str, positions: Sequence[int] | np.ndarray, *, samples: int | None = None) -> np.ndarray:
-        """The sounds at some positions of a split as stored, [n, T] int16, padded with 0 (or cut) to T.
+    def audio(self, split: str, positions: Positions, *, samples: int | None = None) -> np.ndarray:
+        """The sounds at some positions of a split, [n, T] float32 in [-1, 1), padded with 0 (or cut) to T.
 
         Args:
           samples: T; None means the store's.
         """
-        files, edges = self._place(split)
+        shards_of_split = self._split(split)["shards"]
+        files = [shard["file"] for shard in shards_of_split]
+        edges = np.cumsum([0] + [shard["count"] for shard in shards_of_split])
         samples = self.samples if samples is None else samples
-        positions = np.asarray(positions, np.int64).reshape(-1)
-        if len(positions) and not (positions.min() >= 0 and positions.max() < edges[-1]):
-            raise IndexError(f"positions {positions.min()}..{positions.max()} of split {split!r}, which has {edges[-1]}")
+        positions = self._checked(split, positions)
         result = np.zeros((len(positions), samples), np.int16)
         shards = np.searchsorted(edges, positions, side="right") - 1
         for shard in np.unique(shards).tolist():
@@ -195,51 +209,16 @@ class Store:
                     raise StoreError(f"{self.path / files[shard]}: a record has {len(record)} bytes; make the store again")
                 sound = np.frombuffer(record, "<i2")[:samples]
                 result[place, : len(sound)] = sound
-        return result
-
-    def audio(self, split: str, positions: Sequence[int] | np.ndarray, *, samples: int | None = None) -> np.ndarray:
-        """The sounds at some positions of a split, [n, T] float32 in [-1, 1), as `pcm`."""
-        return self.pcm(split, positions, samples=samples).astype(np.float32) * np.float32(1 / 32768)
-
-    def batches(self, split: str, batch_size: int) -> Iterator[np.ndarray]:
-        """All sounds of a split in order, [<= batch_size, T] float32 at a time."""
-        for start in range(0, self.length(split), batch_size):
-            yield self.audio(split, range(start, min(start + batch_size, self.length(split))))
-
-    def source(self, split: str) -> AudioSource:
-        """A split as a random-access source for grain."""
-        return AudioSource(self, split)
+        return result.astype(np.float32) * np.float32(1 / 32768)
 
     def _reader(self, file: str):
-        from array_record.python.array_record_module import ArrayRecordReader
-
         if file not in self._readers:
-            self._readers[file] = ArrayRecordReader(str(self.path / file), _OPTIONS)
+            self._readers[file] = open_records(self.path / file)
         return self._readers[file]
-
-    def __getstate__(self):
-        return {**self.__dict__, "_readers": {}}
 
     def __repr__(self) -> str:
         counts = ", ".join(f"{name} {self.length(name)}" for name in self.splits)
         return f"Store({str(self.path)!r}: {counts})"
-
-
-class AudioSource(ExampleSource):
-    """Sounds of one split: [i] is {"audio": [T] float32, "length": int32 real samples, "index": int32}."""
-
-    def __init__(self, store: Store | JoinedStore, split: str):
-        self._store, self._split = store, split
-        self._index = store.metadata(split, ("index",))["index"].astype(np.int32)
-        self._lengths = store.lengths(split)
-
-    def __len__(self) -> int:
-        return len(self._index)
-
-    def batch(self, positions: Positions) -> Example:
-        positions = np.asarray(positions, np.int64).reshape(-1)
-        audio = self._store.audio(self._split, positions)
-        return {"audio": audio, "length": self._lengths[positions], "index": self._index[positions]}
 
 
 def _allow_open_files() -> None:
@@ -262,7 +241,7 @@ def _column(name: str, values: Sequence[str]) -> np.ndarray:
     return np.array(values, np.str_)
 
 
-class JoinedStore:
+class JoinedStore(StoredSounds):
     """Several stores as one: what `Store` offers, split by split one store after another.
 
     Attributes:
@@ -309,30 +288,16 @@ class JoinedStore:
             before += store.length(split)
         return {name: np.concatenate(values) for name, values in joined.items()}
 
-    def lengths(self, split: str, positions: Sequence[int] | np.ndarray | None = None) -> np.ndarray:
-        """As `Store.lengths`."""
-        lengths = np.concatenate([store.lengths(split) for _, store in self._parts(split)])
-        return lengths if positions is None else lengths[np.asarray(positions, np.int64).reshape(-1)]
-
-    def audio(self, split: str, positions: Sequence[int] | np.ndarray, *, samples: int | None = None) -> np.ndarray:
+    def audio(self, split: str, positions: Positions, *, samples: int | None = None) -> np.ndarray:
         """As `Store.audio`."""
         samples = self.samples if samples is None else samples
-        positions = np.asarray(positions, np.int64).reshape(-1)
-        if len(positions) and not (positions.min() >= 0 and positions.max() < self.length(split)):
-            raise IndexError(f"positions {positions.min()}..{positions.max()} of split {split!r}")
+        positions = self._checked(split, positions)
         result, before = np.empty((len(positions), samples), np.float32), 0
         for _, store in self._parts(split):
             here = np.flatnonzero((positions >= before) & (positions < before + store.length(split)))
             result[here] = store.audio(split, positions[here] - before, samples=samples)
             before += store.length(split)
         return result
-
-    def batches(self, split: str, batch_size: int) -> Iterator[np.ndarray]:
-        for start in range(0, self.length(split), batch_size):
-            yield self.audio(split, range(start, min(start + batch_size, self.length(split))))
-
-    def source(self, split: str) -> AudioSource:
-        return AudioSource(self, split)
 
     def __repr__(self) -> str:
         return " + ".join(repr(store) for store in self.stores)

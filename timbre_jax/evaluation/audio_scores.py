@@ -12,7 +12,8 @@ Baselines and upper bounds are rows of their own, in angle brackets:
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 from tqdm import tqdm
@@ -20,6 +21,7 @@ from tqdm import tqdm
 from timbre_jax.data.store import Store
 from timbre_jax.evaluation.runs import Notes, Run, even_choice
 from timbre_jax.evaluation.settings import EvaluationSettings
+from timbre_jax.inference.batched import map_batches
 from timbre_jax.inference.rendering import fit_length, resynthesize
 from timbre_jax.metrics import sound_sets
 from timbre_jax.metrics.embedding import Embedding, load_embedding
@@ -156,7 +158,7 @@ class SoundScorer:
                 lengths=self.lengths,
                 peaq=settings.peaq,
                 undefined_bandwidth=settings.undefined_bandwidth,
-                progress=lambda parts: tqdm(parts, desc=f"sounds of {name}", leave=False, disable=not self.progress),
+                progress=self._bar(f"sounds of {name}"),
             )
         if sets and self.known is not None and settings.set_metrics:
             distances = self._against(self.known, self._set(lambda rows: waves[rows], np.arange(len(waves)), self.groups))
@@ -172,13 +174,18 @@ class SoundScorer:
 
     def _set(self, read: Callable[[np.ndarray], np.ndarray], rows: np.ndarray, groups: np.ndarray) -> SoundSet:
         """Embeds sounds in parts, so that a thousand of them need not fit the memory as waves."""
-        rate, parts = self.store.sample_rate, []
-        embed = self._embedding or (lambda waves, rate: np.zeros((len(waves), 1)))
-        for start in tqdm(range(0, len(rows), 128), desc="sounds to compare", leave=False, disable=not self.progress):
-            waves = read(rows[start : start + 128])
-            parts.append((embed(waves, rate), sound_sets.small_spectrograms(waves, rate)))
-        points, images = (np.concatenate(part) for part in zip(*parts, strict=True))
+        rate, embed = self.store.sample_rate, self._embedding
+
+        def measure(some: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            waves = read(some)
+            points = np.zeros((len(waves), 1)) if embed is None else embed(waves, rate)
+            return points, sound_sets.small_spectrograms(waves, rate)
+
+        points, images = map_batches(measure, rows, batch_size=128, progress=self._bar("sounds to compare"))
         return SoundSet(points, images, groups)
+
+    def _bar(self, name: str) -> Callable[[Iterable], Iterable]:
+        return functools.partial(tqdm, desc=name, leave=False, disable=not self.progress)
 
 
 def training_split(runs: Sequence[Run]) -> str:

@@ -13,7 +13,7 @@ from timbre_jax.metrics.bootstrap import mean_interval
 from timbre_jax.metrics.embedding import embedding_definition
 from timbre_jax.metrics.sound_pairs import COUNTED, PairMeasure
 from timbre_jax.metrics.sound_sets import SetDistances
-from timbre_jax.metrics.table import Result, Table, format_cell
+from timbre_jax.metrics.table import Result, Table, format_cell, interval_cell, interval_columns
 
 
 def sound_tables(
@@ -53,34 +53,30 @@ def sound_definition(settings: EvaluationSettings, training_split: str) -> str:
             f"Gaussian kernel as wide as the median distance; jackknife over groups) to {reference}; "
             f"{embedding_definition(settings.embedding)}"
         )
-    floors = (
+    baselines = (
         f"{UNRELATED}: recordings of other groups, as far as the sound lasts where lengths vary. {NEAREST}: of split "
         f"“{training_split}” of the store the sound of least log-spectral distance among the 8 nearest. {REAL}: the recordings "
         f"against the training sounds. {HALVES}: one half of the training sounds against the other. <a representation>: "
         "without any model. Brackets: 95 %, bootstrap over groups"
     )
-    return f"{'. '.join(sentences)}. {floors}."
+    return f"{'. '.join(sentences)}. {baselines}."
 
 
 def sounds_markdown(table: Table) -> str:
     """Returns the table of sounds as markdown, with value and interval in one cell."""
     rows = []
-    for cells in table.rows:
-        record = dict(zip(table.columns, cells, strict=True))
+    for record in table.records:
         shown = {"store": record["store"], "run": record["run"], "sounds": f"{record['sounds']} of {record['groups']}"}
         for name in table.columns:
             if f"{name}_low" not in table.columns or name == "ndb_chance":
                 continue
-            text = format_cell(record[name])
-            if text != "–" and np.isfinite(record[f"{name}_low"]):
-                text += f" ({format_cell(record[f'{name}_low'])}–{format_cell(record[f'{name}_high'])})"
+            shown[name] = interval_cell(record, name)
             if record.get(f"{name}_sounds") is not None:
-                text += f", of {record[f'{name}_sounds']}"
-            shown[name] = text
-        if "ndb" in table.columns and record["ndb"] is not None:
+                shown[name] += f", of {record[f'{name}_sounds']}"
+        if record.get("ndb") is not None:
             chance = f"{record['ndb_chance']:.1f} ({record['ndb_chance_low']:.0f}–{record['ndb_chance_high']:.0f})"
-            shown["ndb"], shown["by chance"] = str(record["ndb"]), chance
-            shown["js"] = f"{record['js']:.3f} ({record['js_chance']:.3f})"
+            js = f"{record['js']:.3f} ({record['js_chance']:.3f})"
+            shown |= {"ndb": str(record["ndb"]), "by chance": chance, "js": js}
         if "frechet" in table.columns:
             shown["frechet"] = format_cell(record["frechet"])
         rows.append(shown)
@@ -116,10 +112,10 @@ def _pair_cells(
             if count:
                 value, low, high = mean_interval(scores, groups, seed=seed).value_low_high()
                 below = None if unrelated is None else _mean(unrelated.pairs.get(measure.name))
-                where = f"{count} of {len(row.groups)} sounds of {row.store}; floor: unrelated sounds"
+                where = f"{count} of {len(row.groups)} sounds of {row.store}; baseline: unrelated sounds"
                 name = f"{row.store}/{row.name}/{measure.name}"
                 results.append(Result(name, value, low, high, below, f"{measure.definition}; {where}"))
-        record |= {measure.name: value, f"{measure.name}_low": low, f"{measure.name}_high": high}
+        record |= interval_columns(measure.name, (value, low, high))
         if count is not None and count < len(row.groups):
             record[f"{measure.name}_sounds"] = count
     return record, results
@@ -138,7 +134,7 @@ def _set_cells(row: SoundRow, real: SoundRow | None, settings: EvaluationSetting
         results.append(Result(f"{prefix}/{name}", value, low, high, below, definition))
 
     def embedded(kind: str) -> str:
-        return f"{kind} distance, {embedding_definition(settings.embedding)}, {reference}; floor: the recordings"
+        return f"{kind} distance, {embedding_definition(settings.embedding)}, {reference}; baseline: the recordings"
 
     if "ndb" in settings.set_metrics:
         names = ("ndb", "ndb_chance", "ndb_chance_low", "ndb_chance_high", "ndb_p", "js", "js_chance")
@@ -147,7 +143,7 @@ def _set_cells(row: SoundRow, real: SoundRow | None, settings: EvaluationSetting
             bins = sets.ndb
             divergence = (bins.jensen_shannon, bins.jensen_shannon_chance)
             values = (bins.ndb, bins.chance, bins.chance_low, bins.chance_high, bins.p_value, *divergence)
-            of = f"of {bins.k} bins, {reference}; floor: mean by chance"
+            of = f"of {bins.k} bins, {reference}; baseline: mean by chance"
             add("ndb", (bins.ndb, None, None), bins.chance, f"statistically different bins {of}")
             add("js", (divergence[0], None, None), divergence[1], f"Jensen-Shannon, nats, {of}")
         record |= dict(zip(names, values, strict=True))
@@ -157,7 +153,7 @@ def _set_cells(row: SoundRow, real: SoundRow | None, settings: EvaluationSetting
             add("frechet", (sets.frechet, None, None), None if real is None else real.sets.frechet, embedded("Fréchet"))
     if "kernel" in settings.set_metrics:
         interval = (None, None, None) if sets.kernel is None else sets.kernel.value_low_high()
-        record |= dict(zip(("kernel", "kernel_low", "kernel_high"), interval, strict=True))
+        record |= interval_columns("kernel", interval)
         if sets.kernel is not None:
             known = None if real is None else real.sets.kernel
             add("kernel", interval, None if known is None else float(known.value), embedded("kernel"))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from timbre_jax.inference.batched import map_batches
-from timbre_jax.metrics.reconstruction import Scores, mean_image_scores, pair_scores
+from timbre_jax.metrics.reconstruction import Scores, image_scores
 from timbre_jax.models import make_model
 from timbre_jax.types import Features
 
@@ -24,7 +26,8 @@ def baseline_scores(training: Features, target: Features, *, latent_size: int) -
       Scores by name: "mean_image" and "pca_N" with N latents, the latter only with at least two training notes.
     """
     values = np.asarray(training.values, np.float32)
-    scores = {"mean_image": mean_image_scores(values.mean(0), target)}
+    mean = np.broadcast_to(values.mean(0), np.shape(target.values))
+    scores = {"mean_image": image_scores(mean, target)}
     size = min(latent_size, len(values) - 1)
     if size < 1:
         return scores
@@ -32,9 +35,8 @@ def baseline_scores(training: Features, target: Features, *, latent_size: int) -
     variables = model.fit(lambda: (values[start : start + 512] for start in range(0, len(values), 512)))
 
     @jax.jit
-    def score(variables, wanted, mask):
-        decoded = model.reconstruct(variables, Features(values=wanted, mask=mask)).values
-        return pair_scores(jnp.clip(decoded, 0.0, 1.0), wanted, mask)
+    def reconstruct(variables, values, mask):
+        return jnp.clip(model.reconstruct(variables, Features(values=values, mask=mask)).values, 0.0, 1.0)
 
-    mse, ssim = map_batches(lambda *some: score(variables, *some), target.values, target.mask)
-    return {**scores, f"pca_{size}": Scores(mse.astype(np.float64), ssim.astype(np.float64))}
+    decoded = map_batches(functools.partial(reconstruct, variables), target.values, target.mask)
+    return scores | {f"pca_{size}": image_scores(decoded, target)}

@@ -105,23 +105,22 @@ def _tables(
     entries: list[RunScores], rows: list[SoundRow], reference: str | None, settings: EvaluationSettings, training: str
 ) -> Evaluation:
     scores, results = scores_table(entries, reference, settings.seed)
-    tables, text = [scores], scores_markdown(scores)
+    tables, texts = [scores], [scores_markdown(scores)]
+
+    def add(table: Table, of_table: list[Result], text: str = "") -> None:
+        tables.append(table)
+        texts.append(text or f"{table.markdown()}\n{table.caption}\n")
+        results.extend(of_table)
+
     if rows:
         sounds, classes, of_sounds = sound_tables(rows, settings, training)
-        tables += [sounds, classes]
-        text += f"\n{sounds_markdown(sounds)}\n{classes.markdown()}"
-        results += of_sounds
+        add(sounds, of_sounds, sounds_markdown(sounds))
+        add(classes, [], classes.markdown())
         if reference and settings.pair_metrics:
-            paired, of_pairs = paired_table(rows, settings, reference)
-            tables.append(paired)
-            text += f"\n{paired.markdown()}\n{paired.caption}\n"
-            results += of_pairs
-    if (found := codes_table(entries)) is not None:
-        codes, of_codes = found
-        tables.append(codes)
-        text += f"\n{codes.markdown()}\n{codes.caption}\n"
-        results += of_codes
-    return Evaluation({table.name: table for table in tables}, results, text)
+            add(*paired_table(rows, settings, reference))
+    if (codes := codes_table(entries)) is not None:
+        add(*codes)
+    return Evaluation({table.name: table for table in tables}, results, "\n".join(texts))
 
 
 def _score(

@@ -7,6 +7,7 @@ import functools
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import jax
 import numpy as np
@@ -16,7 +17,7 @@ from timbre_jax.data.datasets import chosen_positions
 from timbre_jax.data.features import cached_features
 from timbre_jax.data.store import JoinedStore, Store, open_store
 from timbre_jax.documents import read_config
-from timbre_jax.inference.batched import take
+from timbre_jax.evaluation.sounds import Sounds
 from timbre_jax.inference.pooled import held_space
 from timbre_jax.metrics.reconstruction import COMMON_AMPLITUDE_RANGE, COMMON_F0_RANGE, common_features
 from timbre_jax.representations import make_representation
@@ -25,8 +26,7 @@ from timbre_jax.representations.harmonic_tracks import HarmonicTracks
 from timbre_jax.space import TimbreSpace
 from timbre_jax.types import Features
 
-LABELS = ("instrument", "family", "source")
-NUMBERS = ("pitch", "velocity")
+LABELS = ("id", "instrument", "family", "source", "pitch", "velocity")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,7 +85,7 @@ def default_store(run: Run) -> str:
     store = run.config["data"]["store"]
     if "," in store:
         raise ValueError(f"the run was trained on several stores, {store}; say which to look at with --store=STORE")
-    if not (Path(store) / "index.json").is_file():
+    if not _is_store(store):
         raise ValueError(f"the store of the run, {store}, is not there; say where it is with --store=STORE")
     return store
 
@@ -94,8 +94,7 @@ def trained_on(run: Run, store: Store, split: str) -> bool:
     """Returns whether the run was trained on these very notes; then neither scores nor neighbors say anything of others."""
     if split != run.config["data"]["train_split"]:
         return False
-    paths = [Path(path) for path in _training_stores(run)]
-    known = [Store.open(path).index["fingerprint"] for path in paths if (path / "index.json").is_file()]
+    known = [Store.open(path).index["fingerprint"] for path in _training_stores(run) if _is_store(path)]
     return store.index["fingerprint"] in known
 
 
@@ -104,26 +103,30 @@ def _training_stores(run: Run) -> list[str]:
     return [path for stores in (data["store"], *data.get("extra_stores", ())) for path in stores.split(",")]
 
 
+def _is_store(path: str) -> bool:
+    return (Path(path) / "index.json").is_file()
+
+
 @dataclasses.dataclass(frozen=True)
-class Notes:
+class Notes(Sounds):
     """Sounds of a split, M notes or hits of a library, in the features of a run.
 
     Attributes:
       store: that holds them.
       split: of the store.
-      positions: in the split.
-      features: in the run's own representation.
-      target: the same on the common scale of all scores, not cut off by any fitted range.
-      labels: id, instrument, family, source (str) and pitch, velocity (int), [M] each. Of a library: the path, the group of
-        copies, the class and the kit; pitch and velocity are -1.
+      positions: [M] in the split.
     """
 
     store: Store | JoinedStore
     split: str
     positions: np.ndarray
-    features: Features
-    target: Features
-    labels: dict[str, np.ndarray]
+
+    per_sound: ClassVar[tuple[str, ...]] = (*Sounds.per_sound, "positions")
+
+    @property
+    def varies(self) -> bool:
+        """Whether the sounds of the store have lengths of their own."""
+        return self.store.variable
 
     def audio(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
         """Returns the recorded waves [n, T] of some of the notes."""
@@ -132,20 +135,6 @@ class Notes:
     def lengths(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
         """Returns the lengths of some of the notes in samples, [n] int32; padding follows in their waves."""
         return self.store.lengths(self.split, self.positions[np.asarray(rows, np.int64)])
-
-    def varying_lengths(self, rows: Sequence[int] | np.ndarray, *, most: int) -> np.ndarray | None:
-        """Returns `lengths`, at most `most`, for distances between sounds; None if all sounds have one length."""
-        return np.minimum(self.lengths(rows), most) if self.store.variable else None
-
-    def part(self, rows: np.ndarray) -> Notes:
-        """Returns some of the notes."""
-        return dataclasses.replace(
-            self,
-            positions=self.positions[rows],
-            features=take(self.features, rows),
-            target=take(self.target, rows),
-            labels={name: label[rows] for name, label in self.labels.items()},
-        )
 
 
 def read_notes(
@@ -196,7 +185,7 @@ def training_store(run: Run) -> Store | JoinedStore:
       ValueError: one of them is not where it was.
     """
     for path in _training_stores(run):
-        if not (Path(path) / "index.json").is_file():
+        if not _is_store(path):
             raise ValueError(f"the store of the run, {path}, is not there")
     return open_store(",".join(_training_stores(run)))
 
@@ -229,8 +218,8 @@ def feature_blocks(
 def _notes(run: Run, store: Store | JoinedStore, split: str, chosen: np.ndarray, *, progress: bool) -> Notes:
     base, metadata = _wide(run.base), store.metadata(split)
     raw = cached_features(store, split, base, progress=progress).read(chosen)
-    labels = {name: metadata[name][chosen] for name in ("id", *LABELS, *NUMBERS)}
-    return Notes(store, split, chosen, as_seen(raw, base, run.space.representation), common_features(base, raw), labels)
+    labels = {name: metadata[name][chosen] for name in LABELS}
+    return Notes(as_seen(raw, base, run.space.representation), common_features(base, raw), labels, store, split, chosen)
 
 
 def even_choice(groups: np.ndarray, number: int, *, seed: int = 0) -> np.ndarray:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, Self
 
 import numpy as np
 
@@ -14,59 +14,59 @@ from timbre_jax.space import TimbreSpace
 from timbre_jax.types import Features
 
 
-class Sounds(Protocol):
-    """Interface of M recorded sounds: `evaluation.runs.Notes` reads them from a store, `SoundArrays` holds them.
+@dataclasses.dataclass(frozen=True)
+class Sounds:
+    """M recorded sounds: `evaluation.runs.Notes` reads them from a store, `SoundArrays` holds them.
 
     Attributes:
       features: in the space's own representation.
-      target: the same on the common scale of all scores.
+      target: the same on the common scale of all scores, not cut off by any fitted range.
       labels: id, instrument, family, source (str) and pitch, velocity (int, -1 if unknown), [M] each. The instrument is the
-        group that intervals resample.
+        group that intervals resample. Of a library: the path, the group of copies, the class and the kit.
     """
 
-    @property
-    def features(self) -> Features: ...
+    features: Features
+    target: Features
+    labels: dict[str, np.ndarray]
+
+    per_sound: ClassVar[tuple[str, ...]] = ("features", "target", "labels")
+    """Fields with one entry for each sound."""
 
     @property
-    def target(self) -> Features: ...
+    def varies(self) -> bool:
+        """Whether the sounds have lengths of their own."""
+        raise NotImplementedError
 
-    @property
-    def labels(self) -> dict[str, np.ndarray]: ...
-
-    def audio(self, rows: np.ndarray) -> np.ndarray:
+    def audio(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
         """Returns the waves [n, T] of some of the sounds."""
-        ...
+        raise NotImplementedError
 
-    def lengths(self, rows: np.ndarray) -> np.ndarray:
+    def lengths(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
         """Returns the real samples [n] of some of the sounds; the rest of their waves is padding."""
-        ...
+        raise NotImplementedError
 
-    def varying_lengths(self, rows: np.ndarray, *, most: int) -> np.ndarray | None:
+    def varying_lengths(self, rows: Sequence[int] | np.ndarray, *, most: int) -> np.ndarray | None:
         """Returns `lengths`, at most `most`, or None if all sounds have one length."""
-        ...
+        return np.minimum(self.lengths(rows), most) if self.varies else None
 
-    def part(self, rows: np.ndarray) -> Sounds:
+    def part(self, rows: np.ndarray) -> Self:
         """Returns some of the sounds."""
-        ...
+        return dataclasses.replace(self, **take({name: getattr(self, name) for name in self.per_sound}, rows))
 
 
 @dataclasses.dataclass(frozen=True)
-class SoundArrays:
-    """Sounds whose waves are an array; implements `Sounds`.
+class SoundArrays(Sounds):
+    """Sounds whose waves are an array.
 
     Attributes:
       waves: [M, T], at the space's sample rate.
-      features: in the space's own representation.
-      target: the same on the common scale of all scores.
-      labels: id, instrument, family, source (str) and pitch, velocity (int, -1 if unknown), [M] each.
       real_lengths: [M] samples; None if every sound fills its row.
     """
 
     waves: np.ndarray
-    features: Features
-    target: Features
-    labels: dict[str, np.ndarray]
     real_lengths: np.ndarray | None = None
+
+    per_sound: ClassVar[tuple[str, ...]] = (*Sounds.per_sound, "waves", "real_lengths")
 
     @classmethod
     def from_waves(
@@ -95,27 +95,18 @@ class SoundArrays:
         ends = None if lengths is None else np.asarray(lengths, np.int32)
         features = map_batches(space.analyze, waves, ends, batch_size=16)
         target = common_features(space.representation, features)
-        return cls(waves, features, target, {**missing, "pitch": unknown, "velocity": unknown, **known}, ends)
+        return cls(features, target, {**missing, "pitch": unknown, "velocity": unknown, **known}, waves, ends)
 
-    def audio(self, rows: np.ndarray) -> np.ndarray:
+    @property
+    def varies(self) -> bool:
+        """Whether the sounds have lengths of their own."""
+        return self.real_lengths is not None
+
+    def audio(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
         """Returns the waves [n, T] of some of the sounds."""
         return self.waves[np.asarray(rows, np.int64)]
 
-    def lengths(self, rows: np.ndarray) -> np.ndarray:
+    def lengths(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
         """Returns the real samples [n] of some of the sounds."""
         rows = np.asarray(rows, np.int64)
         return np.full(len(rows), self.waves.shape[1]) if self.real_lengths is None else self.real_lengths[rows]
-
-    def varying_lengths(self, rows: np.ndarray, *, most: int) -> np.ndarray | None:
-        """Returns `lengths`, at most `most`, or None if all sounds have one length."""
-        return None if self.real_lengths is None else np.minimum(self.lengths(rows), most)
-
-    def part(self, rows: np.ndarray) -> SoundArrays:
-        """Returns some of the sounds."""
-        return SoundArrays(
-            self.waves[rows],
-            take(self.features, rows),
-            take(self.target, rows),
-            take(self.labels, rows),
-            None if self.real_lengths is None else self.real_lengths[rows],
-        )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import flax.struct
@@ -28,7 +27,7 @@ class FlowPosterior(Posterior):
     flow: FlowChain | None = flax.struct.field(pytree_node=False, default=None)
 
     def _forward(self, z: Array) -> tuple[Array, Array]:
-        return self.flow.apply(self.variables, z, self.context, method="forward")
+        return self.flow.apply(self.variables, z, self.context)
 
     def mode(self) -> Latent:
         """The flow of the mean of z_0: one deterministic latent a sound. Neither mean nor mode of q(z_K | x) has a formula."""
@@ -47,12 +46,6 @@ class FlowPosterior(Posterior):
         z, log_det = self._forward(self.mean + jnp.exp(0.5 * self.log_variance) * noise)
         terms = 0.5 * (jnp.square(z) - jnp.square(noise) - self.log_variance)
         return self._latent(z), jnp.sum(terms, -1) - log_det
-
-    def log_prob(self, z: Array) -> Array:
-        """log q(z_K | x) [B] in nats at given latents [B, D]: through the inverse of the flows, dimension by dimension."""
-        start, log_det = self.flow.apply(self.variables, z, self.context, method="inverse")
-        squares = jnp.square(start - self.mean) * jnp.exp(-self.log_variance)
-        return -0.5 * jnp.sum(squares + self.log_variance + math.log(2.0 * math.pi), -1) + log_det
 
     def kl(self) -> Array:
         """Closed form without flows; with flows there is none.

@@ -14,9 +14,12 @@ import numpy as np
 
 from timbre_jax.data.features import cached_features
 from timbre_jax.data.store import JoinedStore, Store
+from timbre_jax.inference.batched import map_batches
 from timbre_jax.metrics.table import Table
 from timbre_jax.space import TimbreSpace
 from timbre_jax.types import Array
+
+MOST_SOUNDS = 256
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,29 +123,13 @@ def _percentiles(coordinates: np.ndarray, weights: np.ndarray) -> tuple[np.ndarr
     return low, high
 
 
-def axes_of(
-    space: TimbreSpace,
-    store: Store | JoinedStore,
-    *,
-    split: str = "train",
-    most: int = 256,
-    batch_size: int = 16,
-    progress: bool = False,
-) -> Axes:
-    """The axes of a space's latents of a split: of every latent within the mask where it is a series.
-
-    Args:
-      most: sounds that are read, evenly spread.
+def axes_of(space: TimbreSpace, store: Store | JoinedStore, split: str) -> Axes:
+    """Fits the axes of a series space to the latents of at most 256 sounds of a split.
 
     Raises:
       ValueError: no such split, or features of another sample rate.
     """
-    source = cached_features(store, split, space.representation, progress=progress)
-    positions = np.unique(np.linspace(0, len(source) - 1, min(len(source), most)).round().astype(int))
-    latents = []
-    for start in range(0, len(positions), batch_size):
-        rows = positions[start : start + batch_size]
-        latent = space.encode(source.read(rows[np.minimum(np.arange(batch_size), len(rows) - 1)]))
-        values = np.asarray(latent.values)[: len(rows)]
-        latents.append(values[np.asarray(latent.mask)[: len(rows)] > 0] if values.ndim == 3 else values)
-    return fit_axes(np.concatenate(latents))
+    source = cached_features(store, split, space.representation, progress=False)
+    positions = np.unique(np.linspace(0, len(source) - 1, min(len(source), MOST_SOUNDS)).round().astype(int))
+    latent = map_batches(lambda rows: space.encode(source.read(rows)), positions, batch_size=16)
+    return fit_axes(latent.values[latent.mask > 0])

@@ -13,12 +13,11 @@ from timbre_jax.audio.descriptors import descriptor
 from timbre_jax.audio.io import read_wave, sound_length
 from timbre_jax.generation.control import code_control, code_table, gradient_search
 from timbre_jax.generation.control.curves import SHAPES, Curve, from_csv, from_sound, shape
-from timbre_jax.generation.control.results import Controlled, frame_settings, is_discrete, need_series
+from timbre_jax.generation.control.results import Controlled, frame_settings
 from timbre_jax.generation.generated_sound import Generated, GeneratedSound, SkippedInput
 from timbre_jax.generation.series_modes import series_of
 from timbre_jax.generation.settings import Control
-from timbre_jax.generation.sound_files import InputSound, short_name
-from timbre_jax.generation.static_modes import Inputs
+from timbre_jax.generation.sound_files import Inputs, InputSound, short_name
 from timbre_jax.metrics.table import Table
 from timbre_jax.space import TimbreSpace
 from timbre_jax.types import Latent
@@ -44,10 +43,13 @@ def control(space: TimbreSpace, inputs: Inputs, settings: Control, *, rounds: in
     Raises:
       ValueError: the space cannot follow the curves.
     """
-    need_series(space)
+    space.check_kind("series")
     seconds = (settings.seconds if settings.curve else own_seconds(settings)) or 4.0
-    table = described_codes(space, settings.descriptor) if is_discrete(space) else None
-    beside = {} if table is None else {"codes.csv": table_of_codes(table)}
+    table, beside = None, {}
+    if space.model.is_discrete:
+        names = tuple(dict.fromkeys((*settings.descriptor, "centroid", "flatness")))
+        table = code_table.code_table(space, names=names, uses=code_table.training_share(space), progress=True)
+        beside = {"codes.csv": table.table()}
     for number, sound in enumerate(inputs or [None]):
         start, remarks = _start(space, sound, seconds)
         try:
@@ -147,31 +149,11 @@ def _follow(
     if table is not None:
         reach = {name: table.reach(name) for name in settings.descriptor}
         curves = make_curves(settings, reach, space, length)
-        return code_control.control_codes(space, table, curves, start=start, near=near, **given), curves
+        return code_control.control_codes(space, table, curves, start, near=near, **given), curves
     reach = gradient_search.reachable(space, settings.descriptor, start)
     curves = make_curves(settings, reach, space, length)
     (result,) = gradient_search.search(space, [curves], start, reach=reach, progress=True, **given)
     return result, curves
-
-
-def described_codes(space: TimbreSpace, names: Sequence[str]) -> code_table.CodeTable:
-    """Returns the codes of a discrete space that training used, with descriptors, centroid and flatness."""
-    wanted = tuple(dict.fromkeys((*names, "centroid", "flatness")))
-    unknown = [name for name in wanted if name not in code_table.CURVES]
-    if unknown:
-        raise ValueError(f"codes are not described by {unknown[0]!r}, but by {', '.join(code_table.CURVES)}")
-    return code_table.code_table(space, names=wanted, uses=code_table.training_share(space), progress=True)
-
-
-def table_of_codes(table: code_table.CodeTable) -> Table:
-    """Returns a code table as rows: code, share of training frames, and mean and spread of each descriptor."""
-    records = [
-        {"code": i, "share": None if table.uses is None else float(table.uses[i])}
-        | {name: float(values[i]) for name, values in table.described.items()}
-        | {f"{name}_spread": float(values[i]) for name, values in table.spread.items()}
-        for i in range(len(table.codes))
-    ]
-    return Table.from_records("codes", records)
 
 
 def _start(space: TimbreSpace, sound: InputSound | None, seconds: float) -> tuple[Latent, tuple[str, ...]]:
@@ -209,8 +191,7 @@ def _generated(
     remarks: tuple[str, ...],
     beside: dict[str, Table],
 ) -> GeneratedSound:
-    columns, rows = result.rows()
-    table, errors = Table("curves", columns, tuple(map(tuple, rows))), result.errors()
+    errors = result.errors()
     made_from = {
         "start": str(sound.path) if sound else "mean of the training set",
         "curves": {curve.descriptor: curve.made_of for curve in curves},
@@ -232,5 +213,5 @@ def _generated(
         result.latent,
         (*remarks, *result.remarks),
         {"control": measured, "curves": f"{name}_curves.csv"},
-        {**beside, f"{name}_curves.csv": table},
+        {**beside, f"{name}_curves.csv": result.table()},
     )

@@ -37,7 +37,7 @@ from timbre_jax.generation import series_paths as path
 from timbre_jax.generation.axes import Axes
 from timbre_jax.inference.pooled import level_name
 from timbre_jax.space import TimbreSpace
-from timbre_jax.types import Array, Latent, slice_frames
+from timbre_jax.types import Array, Latent, concatenate_frames, frame_mask, slice_frames
 
 COLUMNS = ("start", "end", "what", "operator", "amount", "fade")
 OF_VALUES = ("scale", "offset", "set", "smooth", "noise", "quantize")
@@ -162,14 +162,16 @@ def _apply(space: TimbreSpace, latent: Latent, edit: Edit, key: Array, basis: Ax
     stop = count if edit.end is None else min(count, max(first + 1, round(edit.end * rate)))
     if edit.operator in OF_TIME:
         latent = jax.tree.map(np.asarray, latent)  # jax would compile every slice anew for every length
+        codes = None if edit.operator == "stretch" else latent.codes
+        latent = latent.replace(mask=frame_mask(latent), codes=codes)
         middle = slice_frames(latent, first, stop)
         if edit.operator == "reverse":
             middle = path.reverse(middle)
         elif edit.operator == "stretch":
             middle = path.stretch(middle, max(1, round(amount[0] * (stop - first))))
         else:
-            middle = path.freeze(middle, 0, count=None if edit.amount is None else max(1, round(amount[0] * rate)))
-        return path.join([slice_frames(latent, 0, first), middle, slice_frames(latent, stop)])
+            middle = path.freeze(middle, stop - first if edit.amount is None else max(1, round(amount[0] * rate)))
+        return concatenate_frames([slice_frames(latent, 0, first), middle, slice_frames(latent, stop)])
     values, center, unit, back = _columns(space, latent, edit, basis)
     series = Latent(values=values, mask=latent.mask, rate=rate)
     changed = np.asarray(_value_operator(series, edit, amount, center, unit, key, first, stop).values)

@@ -10,22 +10,22 @@ about the space; what the path leaves alone (pitch, noise, attack) stays the arc
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import numpy as np
 
-from timbre_jax.audio.descriptors import descriptor
 from timbre_jax.generation.control.code_control import control_codes
 from timbre_jax.generation.control.code_table import CodeTable, code_table, training_share
-from timbre_jax.generation.control.curves import Curve
+from timbre_jax.generation.control.curves import Curve, from_error_scale, to_error_scale
 from timbre_jax.generation.control.gradient_search import search
-from timbre_jax.generation.control.results import Controlled, compared, is_discrete, measure, need_series
+from timbre_jax.generation.control.results import Controlled, measure
 from timbre_jax.generation.series_paths import mix, mix_spherical
 from timbre_jax.space import TimbreSpace
 from timbre_jax.types import Array, Latent
 
 EVEN = ("centroid", "bandwidth")
+NEARNESS = 0.1
+"""Weight of the distance of a mix from the arc (`search`) or of its codes from the line (`control_codes`)."""
 
 
 def even_mixes(
@@ -36,11 +36,7 @@ def even_mixes(
     *,
     names: Sequence[str] = EVEN,
     steps: int = 80,
-    rounds: int | None = None,
-    nearness: float = 0.1,
     table: CodeTable | None = None,
-    key: Array | None = None,
-    progress: bool = False,
 ) -> list[Controlled]:
     """A sound for each share of the second of two series, [1, M, D] both, whose descriptors go evenly.
 
@@ -48,17 +44,15 @@ def even_mixes(
       shares: of the second sound, 0..1; of each mix one number, or [M] where it moves in time.
       names: descriptors that go evenly: their logarithms where they are compared by ratio (centroid, bandwidth, in Hz), frame
         by frame, as measured on both ends' sounds.
-      steps, rounds, nearness: of the search; the nearer, the more a mix stays on the arc. Rounds are corrections on the sound,
-        None being 2, or 6 in a discrete space, which takes no steps.
+      steps: of the search in a continuous space.
       table: of a discrete space's codes, with the descriptors; None makes it.
-      key: of an inverter's phases, or a decoder's noise.
 
     Returns:
       The mixes in order, with targets and what was achieved.
 
     Raises ValueError for a static space, several sounds at once, series of two lengths, or a silent end.
     """
-    need_series(space)
+    space.check_kind("series")
     if start.values.shape != end.values.shape or start.values.shape[0] != 1:
         raise ValueError(
             f"an even path leads from one sound to another of its length, [1, M, D] both, not {start.values.shape} and "
@@ -67,34 +61,29 @@ def even_mixes(
     count, stride = start.values.shape[1], space.model.stride
     frames = count * stride
     parts = np.stack([np.broadcast_to(np.asarray(share, np.float32), (count,)) for share in shares])
-    both = jax.tree.map(lambda a, b: np.concatenate([a, b]), *(_bare(one) for one in (start, end)))
-    found, heard = measure(space, np.asarray(space.render(both, key)), names, frames)
+    both = jax.tree.map(lambda *x: np.concatenate(x), start.replace(codes=None), end.replace(codes=None))
+    found, heard = measure(space, np.asarray(space.render(both)), names, frames)
     if not heard.any(axis=1).all():
         raise ValueError("one of both sounds is silent: nothing lies evenly between it and the other")
-    ends = {name: compared(name, _filled(found[name], heard)) for name in names}
+    ends = {name: to_error_scale(name, _filled(found[name], heard)) for name in names}
     first, last = (jax.tree.map(lambda x: np.repeat(np.asarray(x), len(parts), axis=0), one) for one in (start, end))
     times = np.arange(frames) / float(space.representation.rate)
 
     def curve(name: str, share: np.ndarray) -> Curve:
         share = np.repeat(share, stride)
         line = (1.0 - share) * ends[name][0] + share * ends[name][1]
-        return Curve(name, times, np.exp(line) if descriptor(name).proportional else line, "between two sounds")
+        return Curve(name, times, from_error_scale(name, line), "between two sounds")
 
     curves = [[curve(name, share) for name in names] for share in parts]
-    if is_discrete(space):
+    if space.model.is_discrete:
         table = code_table(space, names=names, uses=training_share(space)) if table is None else table
         line = mix(first, last, parts)
         rows = (jax.tree.map(lambda x, row=row: np.asarray(x)[row : row + 1], line) for row in range(len(parts)))
-        options: dict[str, Any] = {"rounds": rounds or 6, "sweeps": 0, "nearness": nearness, "key": key}
-        return [control_codes(space, table, some, start=row, **options) for some, row in zip(curves, rows, strict=True)]
+        return [
+            control_codes(space, table, some, row, sweeps=0, nearness=NEARNESS) for some, row in zip(curves, rows, strict=True)
+        ]
     arc, reach = mix_spherical(space, first, last, parts), dict.fromkeys(names, (-np.inf, np.inf))
-    return search(
-        space, curves, arc, reach=reach, steps=steps, rounds=rounds or 2, nearness=nearness, key=key, progress=progress
-    )
-
-
-def _bare(latent: Latent) -> Latent:
-    return jax.tree.map(np.asarray, latent.replace(codes=None))
+    return search(space, curves, arc, reach=reach, steps=steps, rounds=2, nearness=NEARNESS)
 
 
 def _filled(curves: np.ndarray, heard: np.ndarray) -> np.ndarray:

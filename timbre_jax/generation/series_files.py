@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from timbre_jax.files import atomic_path, write_text
-from timbre_jax.inference.pooled import latent_rate, level_name
+from timbre_jax.inference.pooled import level_name
 from timbre_jax.metrics.table import Table
 from timbre_jax.space import TimbreSpace
 from timbre_jax.types import Latent
@@ -76,7 +76,7 @@ def read_series(path: Path, space: TimbreSpace) -> Latent:
         conditions[name] = level[None]
     if not all(np.isfinite(np.asarray(x)).all() for x in (values, *conditions.values())):
         raise ValueError(f"{path}: some of its numbers are not finite")
-    return latent.replace(conditions=conditions, mask=np.ones((1, len(values)), np.float32), rate=latent_rate(space))
+    return latent.replace(conditions=conditions, mask=np.ones((1, len(values)), np.float32), rate=space.latent_rate)
 
 
 def _npz_columns(path: Path) -> tuple[np.ndarray, np.ndarray | None]:

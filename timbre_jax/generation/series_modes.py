@@ -17,12 +17,10 @@ from timbre_jax.evaluation.runs import Run, training_store
 from timbre_jax.generation import series_paths as paths
 from timbre_jax.generation import settings as modes
 from timbre_jax.generation.axes import Axes, axes_of
-from timbre_jax.generation.control.results import is_discrete
 from timbre_jax.generation.edits import Edit, apply_edits, make_edit, read_edits
 from timbre_jax.generation.generated_sound import Generated, GeneratedSound, SkippedInput
 from timbre_jax.generation.interpolation import even_mixes
-from timbre_jax.generation.sound_files import InputSound
-from timbre_jax.generation.static_modes import Inputs, remarks_of
+from timbre_jax.generation.sound_files import Inputs, InputSound, remarks_of
 from timbre_jax.generation.static_paths import sample_aggregate
 from timbre_jax.inference.chunked import embed_long, render_long
 from timbre_jax.inference.pooled import held, held_space
@@ -40,27 +38,26 @@ def series_of(space: TimbreSpace, sound: InputSound) -> Latent:
 
 def reconstruct(space: TimbreSpace, inputs: Inputs, settings: modes.Reconstruct) -> Generated:
     """Yields each input and its reconstruction."""
-    for number, sound in enumerate(inputs):
-        latent, name = series_of(space, sound), f"{number:03d}_{sound.name()}"
-        source = {"file": str(sound.path)}
-        if sound.series is None:
-            yield GeneratedSound(f"{name}_original.wav", sound.original, source, None, sound.remarks)
-        wave = render_long(space, latent, samples=sound.length)
-        yield GeneratedSound(f"{name}_reconstruction.wav", wave, source, latent, sound.remarks)
+    yield from _reconstructed(space, inputs, "reconstruction")
 
 
 def convert(space: TimbreSpace, inputs: Inputs, settings: modes.Convert) -> Generated:
     """Yields each input and its conversion: its timbre passes through the latents, its timing and level stay."""
+    yield from _reconstructed(space, inputs, "converted", matched=settings.match_level)
+
+
+def _reconstructed(space: TimbreSpace, inputs: Inputs, title: str, *, matched: bool = False) -> Generated:
+    """Yields each sound and its reconstruction, if asked with the level curve of the sound."""
     for number, sound in enumerate(inputs):
         latent, name = series_of(space, sound), f"{number:03d}_{sound.name()}"
         wave, remarks = render_long(space, latent, samples=sound.length), sound.remarks
         source = {"file": str(sound.path)}
         if sound.series is None:
             yield GeneratedSound(f"{name}_original.wav", sound.original, source, None, remarks)
-            if settings.match_level:
+            if matched:
                 wave, most = match_level(wave, sound.original, hop=space.representation.hop)
                 remarks = (*remarks, f"brought to the input's level, by up to {most:.0f} dB")
-        yield GeneratedSound(f"{name}_converted.wav", wave, source, latent, remarks)
+        yield GeneratedSound(f"{name}_{title}.wav", wave, source, latent, remarks)
 
 
 def interpolate(space: TimbreSpace, inputs: Inputs, settings: modes.Interpolate) -> Generated:
@@ -68,7 +65,6 @@ def interpolate(space: TimbreSpace, inputs: Inputs, settings: modes.Interpolate)
 
     The mixes lie on a line, on the arc (`paths.mix_spherical`), or on a path of even brightness (`even_mixes`).
     """
-    _check_codes(space, settings)
     first, second = paths.align(*(series_of(space, sound) for sound in inputs))
     title, count = "_to_".join(sound.name(40) for sound in inputs), first.values.shape[1]
     remarks = remarks_of(inputs) + _aligned(inputs, space, count)
@@ -99,7 +95,6 @@ def interpolate(space: TimbreSpace, inputs: Inputs, settings: modes.Interpolate)
 
 def plane(space: TimbreSpace, inputs: Inputs, settings: modes.Plane) -> Generated:
     """Yields the bilinear mix of four sounds along the way through `at`: one point is a fixed mix, several pass in time."""
-    _check_codes(space, settings)
     corners = paths.align(*(series_of(space, sound) for sound in inputs))
     count = corners[0].values.shape[1]
     latent = _mixed_by(space, paths.plane(corners, positions_along(settings.at, count)), settings)
@@ -129,14 +124,13 @@ def edit_resources(run: Run, settings: modes.ApplyEdits) -> dict[str, Any]:
         edits = [make_edit(row, place="--operator")]
     if not any(edit.what == "axis" for edit in edits):
         return {"edits": edits}
-    return {"edits": edits, "axes": axes_of(run.space, training_store(run), split=run.config["data"]["train_split"])}
+    return {"edits": edits, "axes": axes_of(run.space, training_store(run), run.config["data"]["train_split"])}
 
 
 def edit(
     space: TimbreSpace, inputs: Inputs, settings: modes.ApplyEdits, *, edits: Sequence[Edit], axes: Axes | None = None
 ) -> Generated:
     """Yields each input with the edits applied, one after another."""
-    _check_codes(space, settings)
     applied = [{name: value for name, value in dataclasses.asdict(one).items() if name != "place"} for one in edits]
     for number, sound in enumerate(inputs):
         key = jax.random.fold_in(jax.random.key(settings.seed), number)
@@ -166,7 +160,6 @@ def sample(space: TimbreSpace, inputs: Inputs, settings: modes.Sample) -> Genera
 
 def variations(space: TimbreSpace, inputs: Inputs, settings: modes.Variations) -> Generated:
     """Yields each input's movement around another point: its series, `spread` training deviations away."""
-    _check_codes(space, settings)
     deviation = np.asarray(space.statistics["latent_std"], np.float32)
     for number, sound in enumerate(inputs):
         key, latent = jax.random.fold_in(jax.random.key(settings.seed), number), series_of(space, sound)
@@ -192,11 +185,6 @@ def match_level(wave: np.ndarray, reference: np.ndarray, *, hop: int) -> tuple[n
     return (wave * 10.0 ** (curve / 20.0)).astype(np.float32), float(np.abs(gain).max())
 
 
-def _check_codes(space: TimbreSpace, settings: modes.MixedSettings) -> None:
-    if settings.mixed_by == "codes" and not is_discrete(space):
-        raise ValueError("--mixed_by=codes needs a discrete space; this one is continuous")
-
-
 def _mixed_by(space: TimbreSpace, latent: Latent, settings: modes.MixedSettings) -> Latent:
     """Returns latents between codes as they are, or replaced by the nearest codes."""
     return paths.to_codes(space, latent) if settings.mixed_by == "codes" else latent
@@ -213,8 +201,11 @@ def _moved(space: TimbreSpace, latent: Latent, movement: float, key: Array) -> L
 
 
 def _aligned(inputs: Inputs, space: TimbreSpace, count: int) -> tuple[str, ...]:
-    seconds = count * space.model.stride / space.representation.rate
-    return (f"all stretched to {seconds:.2f} s, end to end",) if len({sound.length for sound in inputs}) > 1 else ()
+    return (
+        (f"all stretched to {count / space.latent_rate:.2f} s, end to end",)
+        if len({sound.length for sound in inputs}) > 1
+        else ()
+    )
 
 
 def _faded(wave: np.ndarray, rate: int, seconds: float = 0.02) -> np.ndarray:

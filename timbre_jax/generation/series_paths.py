@@ -15,7 +15,6 @@ numpy in and out: a series is small, and jax would compile every step anew for e
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 
 import jax
@@ -23,7 +22,7 @@ import numpy as np
 
 from timbre_jax.generation.static_paths import along_arc
 from timbre_jax.space import TimbreSpace
-from timbre_jax.types import Array, Latent, concatenate_frames, frame_mask, real_frames
+from timbre_jax.types import Array, Latent, frame_mask, real_frames
 
 
 def stretch(latent: Latent, count: int) -> Latent:
@@ -208,19 +207,18 @@ def quantize(latent: Latent, step: Array | float, *, center: Array | float = 0.0
     return _changed(latent, np.where(step > 0, center + safe * np.round((values - center) / safe), values))
 
 
-def noise(latent: Latent, amount: Array | float, *, key: Array, first: int = 0) -> Latent:
-    """z + amount * standard normal noise; amount a number, [D] or [M, D].
+def noise(latent: Latent, amount: Array | float, *, key: Array) -> Latent:
+    """Adds normal noise to the values of a series.
 
     Args:
-      key: one, or [B]. What is drawn belongs to the sound and to the absolute number of the frame.
-      first: that number of the first frame.
+      latent: series [B, M, D].
+      amount: standard deviation; a number, [D] or [M, D].
+      key: one key, or keys [B]. The noise of a frame depends on the key of its sound and on its position alone.
     """
     batch, count, size = latent.values.shape
     keys = key if key.ndim else jax.vmap(lambda i: jax.random.fold_in(key, i))(np.arange(batch))
-    blocks = range(first // _BLOCK, -(-(first + count) // _BLOCK))
-    drawn = np.concatenate([np.asarray(_normal(keys, block, size)) for block in blocks], axis=1)
-    start = first - blocks[0] * _BLOCK
-    return _changed(latent, np.asarray(latent.values) + amount * drawn[:, start : start + count])
+    blocks = [np.asarray(_normal(keys, block, size)) for block in range(-(-count // _BLOCK))]
+    return _changed(latent, np.asarray(latent.values) + amount * np.concatenate(blocks, axis=1)[:, :count])
 
 
 _BLOCK = 64
@@ -250,37 +248,19 @@ def smooth(latent: Latent, frames: float) -> Latent:
 
 
 def reverse(latent: Latent) -> Latent:
-    """The real length backwards: values, level, codes. What lies behind it stays."""
+    """Reverses the frames within the real length: values, level and codes. Frames behind it stay."""
     order, lengths = np.arange(latent.values.shape[1])[None, :], real_frames(latent)[:, None]
-    return rearranged(latent, np.where(order < lengths, lengths - 1 - order, order))
+    return _rearranged(latent, np.where(order < lengths, lengths - 1 - order, order))
 
 
-def freeze(latent: Latent, frame: int, *, count: int | None = None) -> Latent:
-    """One frame held for `count` frames (None: as many as there are): values, level, codes.
-
-    Raises:
-      ValueError: there is no such frame.
-    """
-    batch, there = latent.values.shape[:2]
-    if not 0 <= frame < there:
-        raise ValueError(f"frame {frame} is not one of 0..{there - 1}")
-    return rearranged(latent, np.full((batch, there if count is None else count), frame))
+def freeze(latent: Latent, count: int) -> Latent:
+    """Holds the first frame for `count` frames: values, level and codes."""
+    return _rearranged(latent, np.zeros((latent.values.shape[0], count), np.int64))
 
 
-def rearranged(latent: Latent, order: np.ndarray) -> Latent:
-    """Frames in the order [B, M'] of numbers 0..M - 1: values, mask, conditions, codes."""
-    return latent.replace(
-        values=_taken(latent.values, order),
-        mask=None if latent.mask is None else _taken(latent.mask, order),
-        conditions={name: _taken(x, order) if np.ndim(x) > 1 else x for name, x in latent.conditions.items()},
-        codes=None if latent.codes is None else _taken(latent.codes, order),
-    )
-
-
-def join(latents: Sequence[Latent]) -> Latent:
-    """Returns series one after the other, with codes if all of them have codes."""
-    kept = {} if all(latent.codes is not None for latent in latents) else {"codes": None}
-    return concatenate_frames([latent.replace(mask=frame_mask(latent), **kept) for latent in latents])
+def _rearranged(latent: Latent, order: np.ndarray) -> Latent:
+    """Returns the frames of a series in the order [B, M'] of positions."""
+    return jax.tree.map(lambda x: _taken(x, order) if np.ndim(x) > 1 else x, latent)
 
 
 def _changed(latent: Latent, values: Array) -> Latent:

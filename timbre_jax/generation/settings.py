@@ -106,6 +106,10 @@ class MixedSettings(FileSettings):
         if self.mixed_by == "crossfade" and self.mode != "interpolate":
             raise ValueError(f"--mixed_by=crossfade is for --mode=interpolate, not for {self.mode}")
 
+    def check_space(self, space: TimbreSpace) -> None:
+        if self.mixed_by == "codes" and not space.model.is_discrete:
+            raise ValueError("--mixed_by=codes needs a discrete space; this one is continuous")
+
 
 @dataclasses.dataclass(frozen=True)
 class Reconstruct(FileSettings):
@@ -158,6 +162,7 @@ class Interpolate(MixedSettings):
         return self
 
     def check_space(self, space: TimbreSpace) -> None:
+        super().check_space(space)
         if space.kind == "static" and self.interpolation == "even":
             raise ValueError("--interpolation=even bends a series; this run has one latent a sound: take linear or spherical")
 

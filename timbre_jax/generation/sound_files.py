@@ -10,7 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
+from timbre_jax.audio.io import AUDIO_SUFFIXES, read_wave, write_wave
+from timbre_jax.data.prepare.quality import check_wave, reason_of_quality
 from timbre_jax.generation.series_files import SERIES_SUFFIXES, read_series
+from timbre_jax.inference.rendering import without_clipping
 from timbre_jax.space import TimbreSpace
 from timbre_jax.types import Latent
 
@@ -43,14 +46,20 @@ class InputSound:
         return short_name(self.path, most=most)
 
 
+Inputs = Sequence[InputSound]
+
+
+def remarks_of(inputs: Inputs, most: int = 40) -> tuple[str, ...]:
+    """Returns the remarks of several inputs, each behind the name of its file."""
+    return tuple(f"{sound.name(most)}: {remark}" for sound in inputs for remark in sound.remarks)
+
+
 def expand(files: Sequence[str | os.PathLike]) -> list[Path]:
     """Returns files as they are, and for a folder the sound files in it by name.
 
     Raises:
       ValueError: a folder without a sound file.
     """
-    from timbre_jax.audio.io import AUDIO_SUFFIXES
-
     paths = []
     for file in map(Path, files):
         if not file.is_dir():
@@ -104,9 +113,6 @@ def unusable(errors: Sequence[dict]) -> ValueError:
 
 
 def _read_sound(path: Path, space: TimbreSpace, whole: bool) -> InputSound:
-    from timbre_jax.audio.io import read_wave
-    from timbre_jax.data.prepare.quality import check_wave, reason_of_quality
-
     rate = space.sample_rate
     length = space.representation.length or 4 * rate
     # A second more than is needed tells a long file from a fitting one without reading all of it.
@@ -131,9 +137,6 @@ def _read_sound(path: Path, space: TimbreSpace, whole: bool) -> InputSound:
 
 def write_sound(path: Path, wave: np.ndarray, rate: int) -> list[str]:
     """Writes a sound, turned down as a whole if it would clip, and returns a remark if it was."""
-    from timbre_jax.audio.io import write_wave
-    from timbre_jax.inference.rendering import without_clipping
-
     peak = float(np.abs(wave).max(initial=0.0))
     write_wave(path, without_clipping(wave), rate)
     return [f"turned down by {20 * np.log10(peak):.1f} dB so that it does not clip"] if peak > 1.0 else []

@@ -15,12 +15,10 @@ import numpy as np
 from timbre_jax.generation import settings as modes
 from timbre_jax.generation import static_paths as paths
 from timbre_jax.generation.generated_sound import Generated, GeneratedSound
-from timbre_jax.generation.sound_files import InputSound
+from timbre_jax.generation.sound_files import Inputs, remarks_of
 from timbre_jax.inference.rendering import render_values
 from timbre_jax.space import TimbreSpace
 from timbre_jax.types import Features, Latent
-
-Inputs = Sequence[InputSound]
 
 
 def embed_inputs(space: TimbreSpace, inputs: Inputs) -> list[Latent]:
@@ -106,11 +104,6 @@ def _combined(space: TimbreSpace, inputs: Inputs, weights: Sequence[float], mode
     title = "_".join(sign + name for sign, name in zip(signs[:4], names, strict=False)) + ("_etc" if len(names) > 4 else "")
     wave = render_values(space, point[None])[0]
     return GeneratedSound(f"{mode}_{title}.wav", wave, {"terms": terms}, point, remarks_of(inputs, 24))
-
-
-def remarks_of(inputs: Inputs, most: int = 40) -> tuple[str, ...]:
-    """Returns the remarks of several inputs, each behind the name of its file."""
-    return tuple(f"{sound.name(most)}: {remark}" for sound in inputs for remark in sound.remarks)
 
 
 def predicted_classes(space: TimbreSpace, features: Features) -> list[dict] | None:

@@ -89,9 +89,8 @@ def encode_features(
     Raises:
       ValueError: the space is of another kind.
     """
-    if kind is not None and space.kind != kind:
-        held = "; a series space becomes one through inference.pooled.held_space" if kind == "static" else ""
-        raise ValueError(f"this needs a {kind} space, and this one is {space.kind}{held}")
+    if kind is not None:
+        space.check_kind(kind)
     return map_batches(space.encode, features, batch_size=batch_size)
 
 

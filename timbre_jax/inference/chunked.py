@@ -10,10 +10,16 @@ compilations. Of `representations.segments`: what happens between waves and feat
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
 import jax
 import numpy as np
 
 from timbre_jax.inference import streaming
+from timbre_jax.inference.rendering import fit_length
+from timbre_jax.inference.streaming import StreamState
 from timbre_jax.representations.segments import PART, analyze_in_parts, padded_frames, synthesize_in_parts
 from timbre_jax.space import TimbreSpace
 from timbre_jax.types import Array, Features, Latent, concatenate_frames, pad_frames, slice_frames
@@ -28,54 +34,44 @@ def embed_long(space: TimbreSpace, wave: np.ndarray, *, part: int = PART) -> Lat
     Raises:
       ValueError: not a series space, or not a wave with at least one sample.
     """
-    _check(space)
+    space.check_kind("series")
     return encode_long(space, analyze_in_parts(space.representation, wave, part=part), part=part)
 
 
 def encode_long(space: TimbreSpace, features: Features, *, part: int = PART) -> Latent:
     """Features [1, N, F] of any length to latents [1, M, D] as numpy."""
-    _check(space)
-    stride = space.model.stride
-    features = jax.tree.map(np.asarray, features)
-    count = features.values.shape[1]
-    latents = -(-count // stride)
+    space.check_kind("series")
+    features, stride = _as_numpy(features), space.model.stride
     if not _has_parts(space):
-        return jax.tree.map(np.asarray, space.encode(features))
-    each = part - part % stride
+        return _as_numpy(space.encode(features))
+    count, each = features.values.shape[1], part - part % stride
     size = padded_frames(count, part=each)
     whole = pad_frames(features, size + -size % stride)
     if size <= each:
-        return slice_frames(jax.tree.map(np.asarray, space.encode(whole)), 0, latents)
-    state, parts = streaming.encoder_state(space), []
-    for start in range(0, size, each):
-        state, found = streaming.encode_block(space, state, slice_frames(whole, start, start + each))
-        parts.append(jax.tree.map(np.asarray, found))
-    _, found = streaming.finish_encoding(space, state)
-    return slice_frames(concatenate_frames([*parts, jax.tree.map(np.asarray, found)]), 0, latents)
+        latent = _as_numpy(space.encode(whole))
+    else:
+        step, finish = (partial(f, space) for f in (streaming.encode_block, streaming.finish_encoding))
+        latent = _streamed(whole, each, streaming.encoder_state(space), step, finish)
+    return slice_frames(latent, 0, -(-count // stride))
 
 
 def decode_long(space: TimbreSpace, latent: Latent | Array, key: Array | None = None, *, part: int = PART) -> Features:
     """Latents [1, M, D] of any length to features [1, stride * M, F] as numpy. `key`: as `space.decode` takes it."""
-    _check(space)
-    latent = jax.tree.map(np.asarray, space.latent(latent))
-    stride = space.model.stride
+    space.check_kind("series")
+    latent, stride = _as_numpy(space.latent(latent)), space.model.stride
     count = latent.values.shape[1]
     if latent.values.shape[0] != 1 or not count:
         raise ValueError(f"latents of one sound are [1, M, D] with M at least 1, not {latent.values.shape}")
-    given = {} if key is None else {"key": key}
     if not _has_parts(space):
-        return jax.tree.map(np.asarray, space.decode(latent, **given))
+        return _as_numpy(space.decode(latent, key))
     each = max(1, part // stride)
-    size = padded_frames(count, part=each)
-    whole = pad_frames(latent, size)
-    if size <= each:
-        return slice_frames(jax.tree.map(np.asarray, space.decode(whole, **given)), 0, count * stride)
-    state, parts = streaming.decoder_state(space), []
-    for start in range(0, size, each):
-        state, found = streaming.decode_block(space, state, slice_frames(whole, start, start + each), **given)
-        parts.append(jax.tree.map(np.asarray, found))
-    _, found = streaming.finish_decoding(space, state, **given)
-    return slice_frames(concatenate_frames([*parts, jax.tree.map(np.asarray, found)]), 0, count * stride)
+    whole = pad_frames(latent, padded_frames(count, part=each))
+    if whole.values.shape[1] <= each:
+        features = _as_numpy(space.decode(whole, key))
+    else:
+        step, finish = (partial(f, space, key=key) for f in (streaming.decode_block, streaming.finish_decoding))
+        features = _streamed(whole, each, streaming.decoder_state(space), step, finish)
+    return slice_frames(features, 0, count * stride)
 
 
 def render_long(
@@ -89,9 +85,7 @@ def render_long(
     """
     features = decode_long(space, latent, key, part=part)
     wave = synthesize_in_parts(space.representation, features, key, part=part)
-    if samples is None:
-        return wave
-    return np.pad(wave[:samples], (0, max(0, samples - len(wave))))
+    return wave if samples is None else fit_length(wave[None], samples)[0]
 
 
 def reconstruct_long(space: TimbreSpace, wave: np.ndarray, key: Array | None = None, *, part: int = PART) -> np.ndarray:
@@ -99,9 +93,18 @@ def reconstruct_long(space: TimbreSpace, wave: np.ndarray, key: Array | None = N
     return render_long(space, embed_long(space, wave, part=part), key, samples=len(wave), part=part)
 
 
-def _check(space: TimbreSpace) -> None:
-    if space.kind != "series":
-        raise ValueError("sounds of any length need a series space (a latent a frame); this one is static")
+def _streamed(record: Features | Latent, each: int, state: StreamState, step: Callable, finish: Callable) -> Any:
+    """Passes a record through a stream in blocks of `each` frames, and joins the results as numpy."""
+    parts = []
+    for start in range(0, record.values.shape[1], each):
+        state, ready = step(state, slice_frames(record, start, start + each))
+        parts.append(_as_numpy(ready))
+    _, rest = finish(state)
+    return concatenate_frames([*parts, _as_numpy(rest)])
+
+
+def _as_numpy(tree: Any) -> Any:
+    return jax.tree.map(np.asarray, tree)
 
 
 def _has_parts(space: TimbreSpace) -> bool:

@@ -46,14 +46,9 @@ def points(latent: Latent) -> Array:
     return jnp.einsum("bm,bmd->bd", point_weights(latent), latent.values)
 
 
-def latent_rate(space: TimbreSpace) -> float:
-    """Latents a second of a series space."""
-    return float(space.representation.rate) / space.model.stride
-
-
 def frames_of(space: TimbreSpace, seconds: float) -> int:
     """Latents that last so long, at least 1."""
-    return max(1, round(seconds * latent_rate(space)))
+    return max(1, round(seconds * space.latent_rate))
 
 
 def held(space: TimbreSpace, values: Array, *, seconds: float, level_db: float | None = None) -> Latent:
@@ -70,7 +65,7 @@ def held(space: TimbreSpace, values: Array, *, seconds: float, level_db: float |
     name = level_name(latent.conditions)
     if level_db is not None and name is not None:
         latent = latent.replace(conditions={**latent.conditions, name: jnp.full((len(values), count), level_db)})
-    return latent.replace(mask=jnp.ones((len(values), count), jnp.float32), rate=latent_rate(space))
+    return latent.replace(mask=jnp.ones((len(values), count), jnp.float32), rate=space.latent_rate)
 
 
 class HeldSeries(TimbreModel):

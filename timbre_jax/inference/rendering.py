@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from timbre_jax.inference.batched import decode_features, decode_values, encode_features, take
+from timbre_jax.inference.batched import decode_features, decode_values, encode_features, map_batches
 from timbre_jax.space import TimbreSpace
 from timbre_jax.types import Features
 
@@ -20,17 +20,9 @@ def synthesize_values(space: TimbreSpace, values: np.ndarray) -> np.ndarray:
     return synthesize_features(space, Features(values=values, mask=mask, rate=space.representation.rate))
 
 
-def synthesize_features(space: TimbreSpace, features: Features, *, batch_size: int = 16) -> np.ndarray:
-    """Synthesizes any number of features to waves [M, T].
-
-    All batches have one size, the last one is filled up: one compilation, whatever the number of sounds.
-    """
-    count = len(features.values)
-    waves = [
-        np.asarray(space.synthesize(take(features, np.minimum(np.arange(start, start + batch_size), count - 1))))
-        for start in range(0, count, batch_size)
-    ]
-    return np.concatenate(waves)[:count]
+def synthesize_features(space: TimbreSpace, features: Features) -> np.ndarray:
+    """Synthesizes any number of features to waves [M, T]."""
+    return map_batches(space.synthesize, features, batch_size=16)
 
 
 def resynthesize(space: TimbreSpace, features: Features) -> dict[str, np.ndarray]:

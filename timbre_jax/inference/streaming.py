@@ -22,6 +22,8 @@ that out, and deals with blocks of any size.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
+from functools import partial
 
 import flax.struct
 import jax
@@ -94,12 +96,7 @@ def look_ahead(space: TimbreSpace) -> LookAhead:
     encoder, decoder = space.model.look_ahead
     representation = space.representation
     return LookAhead(
-        encoder,
-        decoder,
-        space.model.stride,
-        representation.look_ahead,
-        representation.hop,
-        representation.sample_rate,
+        encoder, decoder, space.model.stride, representation.look_ahead, representation.hop, representation.sample_rate
     )
 
 
@@ -109,8 +106,8 @@ def encoder_state(space: TimbreSpace, batch: int = 1) -> StreamState:
     Raises:
       ValueError: the space cannot be a stream.
     """
-    _check(space)
-    return StreamState(space.model.encoder_state(_checked(batch)), early=space.model.look_ahead[0])
+    _check(space, batch)
+    return StreamState(space.model.encoder_state(batch), early=space.model.look_ahead[0])
 
 
 def encode_block(space: TimbreSpace, state: StreamState, block: Features) -> tuple[StreamState, Latent]:
@@ -135,26 +132,17 @@ def encode_block(space: TimbreSpace, state: StreamState, block: Features) -> tup
 
 def finish_encoding(space: TimbreSpace, state: StreamState) -> tuple[StreamState, Latent]:
     """The latents that the look-ahead held back, and a state as before the first block."""
-    model = space.model
-    batch, rate = _batch(state), 0.0
-    outputs = []
+    model, batch, outputs = space.model, _batch(state), []
     if state.pending is not None:
-        rate = state.pending.rate
         filled = pad_frames(state.pending, model.stride)
         state, latent = _run(space, state.replace(pending=None), filled, "encode_block")
         outputs.append(latent)
     # Where no frame ever came, nothing is held back.
     if state.early < model.look_ahead[0]:
-        frames = model.look_ahead[0] * model.stride
-        shape = (batch, frames, model.feature_shape[1])
-        curves = {name: jnp.zeros(shape[:2]) for name in state.curves}
-        silence = Features(
-            values=jnp.zeros(shape), mask=jnp.zeros(shape[:2]), conditions=curves, rate=rate or space.representation.rate
-        )
+        silence = _silence(space, batch, model.look_ahead[0] * model.stride, state.curves)
         state, latent = _run(space, state, silence, "encode_block")
         outputs.append(latent)
-    empty = Features(values=jnp.zeros((batch, 0, model.feature_shape[1])), mask=jnp.zeros((batch, 0)), rate=rate)
-    return encoder_state(space, batch), concatenate_frames(outputs or [_no_latents(space, empty)])
+    return encoder_state(space, batch), concatenate_frames(outputs or [_no_latents(space, _silence(space, batch, 0))])
 
 
 def decoder_state(space: TimbreSpace, batch: int = 1) -> StreamState:
@@ -163,8 +151,8 @@ def decoder_state(space: TimbreSpace, batch: int = 1) -> StreamState:
     Raises:
       ValueError: the space cannot be a stream.
     """
-    _check(space)
-    return StreamState(space.model.decoder_state(_checked(batch)), early=space.model.look_ahead[1])
+    _check(space, batch)
+    return StreamState(space.model.decoder_state(batch), early=space.model.look_ahead[1])
 
 
 def decode_block(
@@ -182,17 +170,20 @@ def decode_block(
 
 def finish_decoding(space: TimbreSpace, state: StreamState, key: Array | None = None) -> tuple[StreamState, Features]:
     """The frames that the look-ahead held back, and a state as before the first block."""
-    model, batch = space.model, _batch(state)
-    late = model.look_ahead[1]
+    batch, late = _batch(state), space.model.look_ahead[1]
     if not late:
-        shape = (batch, 0, model.feature_shape[1])
-        return decoder_state(space, batch), Features(
-            values=jnp.zeros(shape), mask=jnp.zeros(shape[:2]), rate=space.representation.rate
-        )
+        return decoder_state(space, batch), _silence(space, batch, 0)
     nothing = space.latent(jnp.zeros((batch, late, space.latent_size)))
-    nothing = nothing.replace(mask=jnp.zeros((batch, late)), rate=space.representation.rate / model.stride)
+    nothing = nothing.replace(mask=jnp.zeros((batch, late)), rate=space.latent_rate)
     _, features = _run(space, state, nothing, "decode_block", key)
     return decoder_state(space, batch), features
+
+
+def _silence(space: TimbreSpace, batch: int, frames: int, curves: Sequence[str] = ()) -> Features:
+    """Returns features of 0 outside the mask, with conditions of 0 that change over time."""
+    shape = (batch, frames, space.model.feature_shape[1])
+    conditions = {name: jnp.zeros(shape[:2]) for name in curves}
+    return Features(jnp.zeros(shape), jnp.zeros(shape[:2]), conditions, rate=space.representation.rate)
 
 
 def _run(space: TimbreSpace, state: StreamState, block, method: str, key: Array | None = None):
@@ -204,25 +195,19 @@ def _run(space: TimbreSpace, state: StreamState, block, method: str, key: Array 
     return state, slice_frames(result, left_out) if left_out else result
 
 
-def _step(space: TimbreSpace, state, block, key, method: str):
+@partial(jax.jit, static_argnames="method")
+def _stepped(space: TimbreSpace, state, block, key, method: str):
     drawn = {"key": key} if method == "decode_block" else {}
     return space.model.apply(space.variables, state, block, **drawn, method=method)
 
 
-_stepped = jax.jit(_step, static_argnames="method")
-
-
-def _checked(batch: int) -> int:
-    if batch < 1:
-        raise ValueError(f"a stream is of at least one sound at a time, not {batch}")
-    return batch
-
-
-def _check(space: TimbreSpace) -> None:
+def _check(space: TimbreSpace, batch: int = 1) -> None:
     if not space.model.streaming:
         raise ValueError(
             f"a {space.kind} space of the model {type(space.model).__name__} cannot be a stream; series spaces can (FrameVAE)"
         )
+    if batch < 1:
+        raise ValueError(f"a stream is of at least one sound at a time, not {batch}")
 
 
 def _check_block(values: Array, width: int, what: str, state: StreamState) -> None:

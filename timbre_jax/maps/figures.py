@@ -6,16 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from timbre_jax.report.plots import CLASS_COLORS, IMAGE, new_figure, styled
+from timbre_jax.report.plots import CLASS_COLORS, IMAGE, new_figure, shortened, styled
 from timbre_jax.report.spectrogram import spectrogram_image
-
-LONGEST_NAME = 24
-
-
-def plain(text: str) -> str:
-    """A name for a picture: not too long, and no dollar signs that matplotlib would take for formulas."""
-    short = text if len(text) <= LONGEST_NAME else text[: LONGEST_NAME - 1] + "…"
-    return short.replace("$", r"\$")
 
 
 @styled
@@ -28,11 +20,13 @@ def map_figure(coordinates: np.ndarray, classes: np.ndarray, labels: Sequence[di
     for c, name in enumerate(names):
         color = CLASS_COLORS[c % len(CLASS_COLORS)]
         points = coordinates[ids == c]
-        ax.scatter(*points.T, s=size, color=color, label=f"{plain(str(name))} ({len(points)})", linewidths=0, alpha=0.85)
+        ax.scatter(*points.T, s=size, color=color, label=f"{shortened(str(name))} ({len(points)})", linewidths=0, alpha=0.85)
     for label in labels:
         box = {"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 1.5}
-        ax.text(label["x"], label["y"], plain(label["name"]), ha="center", va="center", fontsize=9, fontweight="bold", bbox=box)
-    ax.set(title=plain(title), xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), xticks=[], yticks=[], aspect="equal")
+        ax.text(
+            label["x"], label["y"], shortened(label["name"]), ha="center", va="center", fontsize=9, fontweight="bold", bbox=box
+        )
+    ax.set(title=shortened(title), xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), xticks=[], yticks=[], aspect="equal")
     ax.grid(False)
     ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), markerscale=1.6, ncols=1 + (len(names) - 1) // 26)
     return figure

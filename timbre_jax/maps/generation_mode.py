@@ -13,7 +13,7 @@ import numpy as np
 from timbre_jax.evaluation.runs import Run
 from timbre_jax.generation.generated_sound import Generated, GeneratedSound
 from timbre_jax.generation.modes import Mode, add_mode
-from timbre_jax.generation.static_modes import Inputs
+from timbre_jax.generation.sound_files import Inputs
 from timbre_jax.inference.rendering import render_values
 from timbre_jax.maps.settings import MapPoints
 from timbre_jax.maps.sound_map import SoundMap, load_map, space_digest

@@ -5,22 +5,24 @@ Coordinates of maps are in [0, 1] here, as pages and pictures show them (`unit_s
 
 from __future__ import annotations
 
+from typing import Any
+
 import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from timbre_jax.inference.batched import map_batches
 from timbre_jax.types import Array
 
 REACH = 0.5
 """How far outside [0, 1] a point is taken as it is; beyond it is moved onto that border."""
 
 
-_MOST_AT_ONCE = 1024
-
-
 class _AnyInverse:
     """Base class of inverses; subclasses have `coordinates` [P, 2], `holder` [P] and `latents_at`."""
+
+    holder: Any
 
     def __call__(self, xy) -> tuple[np.ndarray, np.ndarray]:
         """Points [M, 2] of the map to latents [M, D] and their distances [M] to the nearest sound, in map units.
@@ -48,15 +50,7 @@ class _AnyInverse:
         return groups
 
     def _answers(self, xy) -> tuple[np.ndarray, ...]:
-        xy = map_points(xy)
-        parts = []
-        for start in range(0, len(xy), _MOST_AT_ONCE):
-            part = xy[start : start + _MOST_AT_ONCE]
-            # Filled up to a power of two, so that few sizes are compiled.
-            size = 1 << max(0, len(part) - 1).bit_length()
-            filled = np.concatenate([part, np.broadcast_to(part[:1], (size - len(part), 2))])
-            parts.append([np.asarray(found)[: len(part)] for found in _answer(self, filled)])
-        return tuple(np.concatenate(found) for found in zip(*parts, strict=True))
+        return map_batches(lambda points: _answer(self, points), map_points(xy), batch_size=1024)
 
 
 @flax.struct.dataclass
@@ -89,7 +83,7 @@ class KernelInverse(_AnyInverse):
 
     def latents_at(self, xy: Array) -> Array:
         """[M, 2] -> [M, D], pure: can be jitted and differentiated (but at a sound itself). Not checked for NaN."""
-        squared = self._squared(xy)
+        squared = _squared(xy, self.coordinates, self.widths)
         smooth = _regress(squared, self.latents)
         nearest = self.holder[jnp.argmin(squared, axis=1)]
         least = jnp.min(squared, axis=1)
@@ -98,9 +92,6 @@ class KernelInverse(_AnyInverse):
         corrected = smooth + bump[:, None] * self.corrections[nearest]
         # Exactly the sound's own numbers at its place: the sum above may round.
         return jnp.where((least == 0.0)[:, None], self.latents[nearest], corrected)
-
-    def _squared(self, xy: Array) -> Array:
-        return _squared(xy, self.coordinates, self.widths)
 
 
 @flax.struct.dataclass
@@ -265,13 +256,7 @@ def _place_some(inverse, latents, candidates, known, resolution) -> np.ndarray:
 
 
 def _latents_of(inverse: InverseMap, xy: np.ndarray) -> np.ndarray:
-    size = 512
-    parts = []
-    for start in range(0, len(xy), size):
-        part = xy[start : start + size]
-        filled = np.concatenate([part, np.broadcast_to(part[:1], (size - len(part), 2))])
-        parts.append(np.asarray(_latents_at(inverse, filled))[: len(part)])
-    return np.concatenate(parts)
+    return map_batches(lambda points: _latents_at(inverse, points), xy, batch_size=512)
 
 
 def _chunks(count: int, size: int = 512):
@@ -280,7 +265,8 @@ def _chunks(count: int, size: int = 512):
 
 def _squared(xy: Array, coordinates: Array, widths: Array) -> Array:
     """Squared distances [M, P] in widths. Differences come first: a sound's distance to itself is exactly 0."""
-    return sum(jnp.square((xy[:, axis, None] - coordinates[None, :, axis]) / widths[axis]) for axis in (0, 1))
+    x, y = (jnp.square((xy[:, axis, None] - coordinates[None, :, axis]) / widths[axis]) for axis in (0, 1))
+    return x + y
 
 
 def _regress(squared: Array, latents: Array) -> Array:

@@ -10,15 +10,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from timbre_jax.analysis.neighbors import name_by_neighbors, neighbors
+from timbre_jax.analysis.neighbors import SoundIndex, name_by_neighbors
 from timbre_jax.data.features import VERSION
+from timbre_jax.data.importers.class_rules import UNLABELLED
 from timbre_jax.data.store import JoinedStore, Store, open_store
 from timbre_jax.evaluation.runs import Run, choose_notes, feature_blocks
 from timbre_jax.files import atomic_path
 from timbre_jax.inference.batched import encode_features
 from timbre_jax.maps.sound_map import SoundMap, space_digest
 
-UNLABELLED = "unlabeled"
 BORROW_FROM = 5
 BLOCK = 512
 KEPT_FROM = 1000
@@ -125,7 +125,7 @@ def read_library(
     """
     store = open_store(path)
     splits = split_names(store, split)
-    parts = []
+    parts: list[Part] = []
     for place, name in enumerate(splits):
         # What is left to take is shared out over the splits that are left, so that none is crowded out.
         taken = sum(len(part.positions) for part in parts)
@@ -191,13 +191,10 @@ def borrow_classes(run: Run, library: Library, labeled: Library) -> Library:
     named = labeled.named
     if not named.any():
         raise ValueError(f"{labeled.store}: no sound has a class, so there are no names to borrow")
-    found = neighbors(run.space, labeled.latents[named], library.latents, k=min(BORROW_FROM, int(named.sum())))
-    names = name_by_neighbors(labeled.classes[named], found)
-    return dataclasses.replace(
-        library,
-        classes=np.array([name.name for name in names], np.str_),
-        agreement=np.array([name.agreement for name in names]),
-    )
+    index = SoundIndex.of(run.space, labeled.latents[named])
+    nearest = index.search(library.latents, k=min(BORROW_FROM, int(named.sum())))
+    classes, agreement = name_by_neighbors(labeled.classes[named], nearest)
+    return dataclasses.replace(library, classes=classes, agreement=agreement)
 
 
 def cluster_names(coordinates: np.ndarray, classes: np.ndarray, *, clusters: int = 12, seed: int = 0) -> list[dict]:

@@ -22,7 +22,7 @@ from timbre_jax.version import __version__
 TILE_ROWS, TILE_COLUMNS = 42, 54
 
 
-def class_colors(labels: Sequence[str]) -> tuple[list[dict[str, Any]], np.ndarray]:
+def class_colors(labels: Sequence[str] | np.ndarray) -> tuple[list[dict[str, Any]], np.ndarray]:
     """Returns the classes of labels [M] by name, with color and count, and the class of each label, [M]."""
     names, ids, counts = np.unique(np.asarray(labels, np.str_), return_inverse=True, return_counts=True)
     classes = [

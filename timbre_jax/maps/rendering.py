@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 
+import jax
 import numpy as np
 
 from timbre_jax.maps.sound_map import SoundMap
@@ -22,15 +23,11 @@ class NewSound:
     """A sound made at a point of a map.
 
     Attributes:
-      x, y: where. latent: [D]. wave: [T] in [-1, 1]. wav: the same as a file. picture: uint8 [ROWS, COLUMNS].
+      wav: the sound as a file. picture: uint8 [ROWS, COLUMNS].
       distance: to the nearest library sound, in map units. near: rows of the nearest library sounds.
       times: milliseconds of "inverse", "decode", "synthesis", "picture", "wav", and their "total".
     """
 
-    x: float
-    y: float
-    latent: np.ndarray
-    wave: np.ndarray
     wav: bytes
     picture: np.ndarray
     distance: float
@@ -46,10 +43,10 @@ def make_sound(space: TimbreSpace, made: SoundMap, x: float, y: float) -> NewSou
     """
     marks = [time.perf_counter()]
     latents, distances = made.inverse([(x, y)])
-    near = np.argsort(np.sum(np.square(made.coordinates - np.float32([x, y])), axis=1), kind="stable")[:NEAREST].tolist()
+    squared = np.sum(np.square(made.coordinates - np.array([x, y], np.float32)), axis=1)
+    near = np.argsort(squared, kind="stable")[:NEAREST].tolist()
     marks.append(time.perf_counter())
-    features = space.decode(latents)
-    features.values.block_until_ready()
+    features = jax.block_until_ready(space.decode(latents))
     marks.append(time.perf_counter())
     wave = np.asarray(space.synthesize(features))[0]
     wave = wave / max(float(np.abs(wave).max(initial=0.0)), 1.0)
@@ -61,7 +58,7 @@ def make_sound(space: TimbreSpace, made: SoundMap, x: float, y: float) -> NewSou
     steps = ("inverse", "decode", "synthesis", "picture", "wav")
     times = {name: 1e3 * (after - before) for name, before, after in zip(steps, marks, marks[1:], strict=False)}
     times["total"] = 1e3 * (marks[-1] - marks[0])
-    return NewSound(x, y, latents[0], wave, wav, picture, float(distances[0]), near, times)
+    return NewSound(wav, picture, float(distances[0]), near, times)
 
 
 def quick_space(space: TimbreSpace, made: SoundMap, *, milliseconds: float, report=print) -> TimbreSpace:
@@ -81,7 +78,7 @@ def quick_space(space: TimbreSpace, made: SoundMap, *, milliseconds: float, repo
         quick = fewer
     effort = quick.representation.synthesis_iterations.get("iterations")
     detail = ", ".join(f"{name} {value:.1f}" for name, value in cost.items() if name != "total")
-    used = "" if effort is None else f" with {effort} iterations of {quick.representation.inverter}"
+    used = "" if effort is None else f" with {effort} iterations of the inverter"
     report(f"a sound takes {cost['total']:.0f} ms{used} ({detail})")
     if cost["total"] > milliseconds:
         report(f"slower than the {milliseconds:.0f} ms asked for; nothing quicker is to be had from this space")
@@ -94,7 +91,8 @@ def _with_effort(space: TimbreSpace, share: float) -> TimbreSpace | None:
     now = representation.synthesis_iterations
     share = min(max(0.85 * share, 0.02), 0.7)
     fewer = {name: max(_LEAST_ITERATIONS, int(share * number)) for name, number in now.items() if number > _LEAST_ITERATIONS}
-    return space.replace(representation=dataclasses.replace(representation, **fewer)) if fewer else None
+    changed = dataclasses.replace(representation, **fewer)  # type: ignore[type-var]
+    return space.replace(representation=changed) if fewer else None
 
 
 def grid_points(size: int = 10) -> np.ndarray:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from timbre_jax.analysis.neighbors import NamedClass, SoundIndex, name_by_neighbors
+from timbre_jax.analysis.neighbors import SoundIndex, name_by_neighbors
 from timbre_jax.evaluation.runs import default_store, open_run
 from timbre_jax.files import write_text
 from timbre_jax.generation.sound_files import InputSound, expand, read_inputs, short_name, unusable, write_sound
@@ -47,13 +47,20 @@ def find_similar(settings: SimilarSettings) -> dict:
     latents, classes = zip(*(_latent_and_classes(run.space, entry) for entry in inputs), strict=True)
     nearest = SoundIndex.of(run.space, library.latents).search(np.concatenate(latents), k=min(settings.k, len(library)))
     voters = Neighbors(nearest.indices[:, :BORROW_FROM], nearest.distances[:, :BORROW_FROM])
-    named = name_by_neighbors(library.classes, voters)
+    names, agreement = name_by_neighbors(library.classes, voters)
     document: dict = {"run": str(run.workdir), "library": str(library.store), "sounds": [], "errors": errors}
     for i, entry in enumerate(inputs):
-        near = (nearest.indices[i].tolist(), nearest.distances[i].tolist())
-        document["sounds"].append(_entry(entry, classes[i], named[i], library, *near))
+        rows = nearest.indices[i].tolist()
+        similar = [
+            {"id": str(library.ids[row]), "class": str(library.classes[row]), "distance": distance}
+            for row, distance in zip(rows, nearest.distances[i].tolist(), strict=True)
+        ]
+        document["sounds"].append({
+            "file": str(entry.path), "classes": classes[i], "class_of_similar": str(names[i]), "agreement": float(agreement[i]),
+            "similar": similar, "remarks": list(entry.remarks),
+        })  # fmt: skip
         if out is not None:
-            _write_sounds(out / f"{i:03d}_{entry.name()}", library, near[0])
+            _write_sounds(out / f"{i:03d}_{entry.name()}", library, rows)
     if out is not None:
         write_text(out / "similar.json", json.dumps(document, indent=1, ensure_ascii=False) + "\n")
     return document
@@ -78,19 +85,6 @@ def _latent_and_classes(space: TimbreSpace, entry: InputSound) -> tuple[np.ndarr
     features = space.analyze(entry.wave[None], np.array([entry.length], np.int32))
     predicted = predicted_classes(space, features)
     return np.asarray(space.encode(features).values), None if predicted is None else predicted[0]
-
-
-def _entry(
-    entry: InputSound, classes: dict | None, named: NamedClass, library: Library, rows: list[int], distances: list[float]
-) -> dict:
-    near = [
-        {"id": str(library.ids[row]), "class": str(library.classes[row]), "distance": distance}
-        for row, distance in zip(rows, distances, strict=True)
-    ]
-    return {
-        "file": str(entry.path), "classes": classes, "class_of_similar": named.name, "agreement": named.agreement,
-        "similar": near, "remarks": list(entry.remarks),
-    }  # fmt: skip
 
 
 def _write_sounds(folder: Path, library: Library, rows: list[int]) -> None:

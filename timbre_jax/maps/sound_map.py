@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from timbre_jax.analysis.projection import Projection, pca_map, tsne_map, umap_map
@@ -48,7 +49,7 @@ class SoundMap:
         path = Path(path)
         kind = next(name for name, cls in _INVERSES.items() if isinstance(self.inverse, cls))
         about = {"format": FORMAT, "method": self.method, "inverse": kind, "settings": self.settings}
-        arrays = {f"inverse_{field}": np.asarray(getattr(self.inverse, field)) for field in _fields(kind)}
+        arrays: dict[str, Any] = {f"inverse_{field}": np.asarray(getattr(self.inverse, field)) for field in _fields(kind)}
         if self.explained is not None:
             arrays["explained"] = self.explained
         with atomic_path(path) as partial:
@@ -69,17 +70,13 @@ def load_map(path: str | os.PathLike) -> SoundMap:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         about = json.loads(str(arrays["about"]))
-        if about["format"] != FORMAT:
-            raise ValueError(f"{path}: a map of format {about['format']}, format {FORMAT} is read; make it again")
-        cls = _INVERSES[about["inverse"]]
-        inverse = cls(**{field: jax.numpy.asarray(arrays[f"inverse_{field}"]) for field in _fields(about["inverse"])})
-        return SoundMap(about["method"], arrays["coordinates"], inverse, about["settings"], arrays.get("explained"))
-    except (OSError, KeyError, TypeError, EOFError, zipfile.BadZipFile, json.JSONDecodeError) as error:
+        if (version := about["format"]) == FORMAT:
+            fields = {field: jnp.asarray(arrays[f"inverse_{field}"]) for field in _fields(about["inverse"])}
+            inverse = _INVERSES[about["inverse"]](**fields)
+            return SoundMap(about["method"], arrays["coordinates"], inverse, about["settings"], arrays.get("explained"))
+    except (OSError, KeyError, TypeError, EOFError, ValueError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path}: not a map, or damaged ({' '.join(str(error).split())[:80]}); make it again") from None
-    except ValueError as error:
-        if str(path) in str(error):
-            raise
-        raise ValueError(f"{path}: not a map, or damaged ({' '.join(str(error).split())[:80]}); make it again") from None
+    raise ValueError(f"{path}: a map of format {version}, format {FORMAT} is read; make it again")
 
 
 def space_digest(space: TimbreSpace) -> str:
@@ -122,7 +119,7 @@ def make_map(
     if not np.isfinite(latents).all():
         raise ValueError(f"the latents of {np.count_nonzero(~np.isfinite(latents).all(1))} sounds are not finite")
     projection = _project(latents, method, dict(settings or {}), seed, progress)
-    made_by = dict(projection.settings)
+    made_by: dict[str, Any] = dict(projection.settings)
     if projection.method != method:
         made_by["placed_by"] = projection.method
     coordinates, low, high = unit_square(projection.points)

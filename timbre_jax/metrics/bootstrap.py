@@ -1,4 +1,4 @@
-"""Percentile intervals by resampling whole groups (instruments).
+"""Percentile intervals (95 %) by resampling whole groups (instruments).
 
 All notes of one instrument are drawn together, because they are one draw from the instruments, not many.
 """
@@ -9,9 +9,6 @@ import dataclasses
 from collections.abc import Callable
 
 import numpy as np
-
-LEVEL = 0.95
-"""Every interval reaches from the 2.5th to the 97.5th percentile."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,7 +91,6 @@ def ratio_interval(
     reference: np.ndarray,
     groups: np.ndarray | None = None,
     *,
-    draws: int = 1000,
     seed: int = 0,
 ) -> Interval:
     """Returns mean(values) / mean(reference) of the same items [M], both resampled together.
@@ -109,7 +105,7 @@ def ratio_interval(
     def ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
         return above / np.where(below != 0.0, below, np.nan)
 
-    return sums_interval(ratio, values, reference, groups=groups, draws=draws, seed=seed)
+    return sums_interval(ratio, values, reference, groups=groups, seed=seed)
 
 
 def correlation_interval(
@@ -168,23 +164,20 @@ def sums_interval(
     return resampled_interval(of_draws, count, draws=draws, seed=seed)
 
 
-def resampled_interval(
-    statistic: Callable[[np.ndarray], np.ndarray], group_count: int, *, draws: int, level: float = LEVEL, seed: int
-) -> Interval:
+def resampled_interval(statistic: Callable[[np.ndarray], np.ndarray], group_count: int, *, draws: int, seed: int) -> Interval:
     """Returns a statistic of the whole set and its percentiles over resamples.
 
     Args:
       statistic: takes how often each group is in each of R sets, [R, G] float64; returns R statistics [R, ...].
       group_count: G; with fewer than two groups the percentiles are nan.
       draws: number of resamples.
-      level: share of the resamples within the interval.
       seed: random seed of the resampling.
     """
     value = statistic(np.ones((1, group_count)))[0]
     low = high = np.full_like(value, np.nan)
     if group_count > 1:
         drawn = resampled_counts(group_count, draws=draws, seed=seed).astype(np.float64)
-        low, high = percentiles(statistic(drawn), level)
+        low, high = percentiles(statistic(drawn))
     if np.ndim(value) == 0:
         return Interval(float(value), float(low), float(high), group_count)
     return Interval(value, low, high, group_count)
@@ -196,14 +189,11 @@ def resampled_counts(group_count: int, *, draws: int, seed: int) -> np.ndarray:
     return generator.multinomial(group_count, np.full(group_count, 1.0 / group_count), size=draws)
 
 
-def percentiles(samples: np.ndarray, level: float) -> tuple[np.ndarray, np.ndarray]:
-    """Returns both ends of the central `level` of samples [draws, ...]; nan where all of them are nan."""
-    if not 0.0 < level < 1.0:
-        raise ValueError(f"level is between 0 and 1 (0.95), not {level}")
-    tail = 50.0 * (1.0 - level)
+def percentiles(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the 2.5th and the 97.5th percentile of samples [draws, ...]; nan where all of them are nan."""
     empty = np.isnan(samples).all(0)
     filled = np.where(empty, 0.0, samples)
-    low, high = np.nanpercentile(filled, [tail, 100.0 - tail], axis=0)
+    low, high = np.nanpercentile(filled, [2.5, 97.5], axis=0)
     return np.where(empty, np.nan, low), np.where(empty, np.nan, high)
 
 

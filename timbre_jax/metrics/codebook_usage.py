@@ -34,17 +34,13 @@ class CodeUses:
         """Returns a table with a row for each codebook."""
         size = self.counts.shape[1]
         rows = tuple(
-            (q, size, int(self.used[q]), *(float(np.asarray(x)[q]) for x in self._three()), self.latents)
-            for q in range(len(self.counts))
+            (q, size, int(self.used[q]), *self.perplexity.value_low_high(q), self.latents) for q in range(len(self.counts))
         )
         caption = (
             "Codes that sounds use; perplexity: exp of the entropy of their shares (95 %, bootstrap over recordings). Silent "
             f"latents (under {AUDIBLE_DB:g} dB) are not counted."
         )
         return Table("codes", ("codebook", "codes", "used", "perplexity", "low", "high", "latents"), rows, caption)
-
-    def _three(self) -> tuple:
-        return self.perplexity.value, self.perplexity.low, self.perplexity.high
 
 
 def code_uses(latent: Latent, size: int, groups: np.ndarray | None = None, *, seed: int = 0) -> CodeUses:

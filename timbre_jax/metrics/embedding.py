@@ -14,6 +14,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from timbre_jax.audio.io import resample
 from timbre_jax.metrics.embedding_network import FRONT_END, SECONDS, EmbeddingNetwork, read_network
 
 Embedding = Callable[[np.ndarray, int], np.ndarray]
@@ -36,14 +37,14 @@ def image_embedding(name: str = "timbre") -> Callable[[np.ndarray], np.ndarray]:
         return _statistics
     if name != "timbre" and not name.endswith(".npz"):
         raise ValueError(f"there is no embedding {name!r}; there are {', '.join(EMBEDDINGS)}, or name an .npz file")
-    return _shipped_network() if name == "timbre" else _network(Path(name))
+    return _network(_path(name))
 
 
 def embedding_definition(name: str = "timbre") -> str:
     """The words that have to stand beside a distance under an embedding."""
     if name == "mel_statistics":
         return "mean and deviation over time of 64 log-mel bands (128 features, level-blind)"
-    path = SHIPPED if name == "timbre" else Path(name)
+    path = _path(name)
     settings, _, trained = read_network(path)
     return (
         f"embedding “{path.stem}” ({settings.features} features, level-blind; trained on {trained.get('sounds', '?')} sounds)"
@@ -51,15 +52,14 @@ def embedding_definition(name: str = "timbre") -> str:
 
 
 @functools.cache
-def _shipped_network() -> Callable[[np.ndarray], np.ndarray]:
-    """Returns the embedding that belongs to the library; compiled once."""
-    return _network(SHIPPED)
-
-
 def _network(path: Path) -> Callable[[np.ndarray], np.ndarray]:
     settings, params, _ = read_network(path)
     network = EmbeddingNetwork(settings)
     return jax.jit(lambda values: network.apply({"params": params}, values)[0])
+
+
+def _path(name: str) -> Path:
+    return SHIPPED if name == "timbre" else Path(name)
 
 
 def _statistics(values: np.ndarray) -> np.ndarray:
@@ -92,9 +92,7 @@ def _images(waves: np.ndarray, sample_rate: int, batch_size: int) -> Iterable[tu
     for start in range(0, len(waves), batch_size):
         some = waves[start : start + batch_size, : round(SECONDS * sample_rate)]
         if sample_rate != FRONT_END.sample_rate:
-            import soxr
-
-            some = soxr.resample(some.T, sample_rate, FRONT_END.sample_rate, quality="HQ").T
+            some = resample(some.T, sample_rate, FRONT_END.sample_rate).T
         some = some[:, : FRONT_END.length]
         full = np.zeros((batch_size, FRONT_END.length), np.float32)
         full[: len(some), : some.shape[1]] = some

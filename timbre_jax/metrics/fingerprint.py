@@ -74,6 +74,7 @@ def fingerprint_scores(
     reference, test = np.asarray(reference, np.float32), np.asarray(test, np.float32)
     if reference.shape != test.shape or reference.ndim != 2:
         raise ValueError(f"fingerprints are compared of sounds [B, T] of one shape, not {reference.shape} and {test.shape}")
+    require()
     both = fingerprints(np.concatenate([reference, test]), sample_rate, doubled=doubled, progress=progress)
     pairs = list(zip(both[: len(reference)], both[len(reference) :], strict=True))
     return FingerprintScores(np.array([string_ratio(*pair) for pair in pairs]), np.array([bit_agreement(*p) for p in pairs]))
@@ -96,10 +97,8 @@ def fingerprints(
 
 def string_ratio(a: Fingerprint, b: Fingerprint) -> float:
     """Levenshtein's ratio of the texts, 0-100; nan where one is of too short a sound."""
-    try:
-        from rapidfuzz import fuzz
-    except ImportError:
-        raise FingerprintMissing(f"the ratio of fingerprints needs rapidfuzz: {HOW_TO_GET}") from None
+    from rapidfuzz import fuzz
+
     return fuzz.ratio(a.text, b.text) if len(a.bits) and len(b.bits) else float("nan")
 
 
@@ -130,12 +129,11 @@ def _program() -> str:
 
     Raises FingerprintMissing where there is none.
     """
-    candidates = []
+    candidates = [lambda: shutil.which("ffmpeg")]
     if importlib.util.find_spec("imageio_ffmpeg") is not None:
         import imageio_ffmpeg
 
-        candidates.append(imageio_ffmpeg.get_ffmpeg_exe)
-    candidates.append(lambda: shutil.which("ffmpeg"))
+        candidates.insert(0, imageio_ffmpeg.get_ffmpeg_exe)
     for candidate in candidates:
         try:
             program = candidate()

@@ -74,7 +74,7 @@ class NeighborAccuracy:
     Attributes:
       correct: [Q] 0 or 1, for intervals.
       accuracy: their mean.
-      floor: accuracy of always predicting the training set's most frequent class.
+      baseline: accuracy of always predicting the training set's most frequent class.
       predicted: [Q] labels.
       classes: [C] names.
       confusion: counts [C, C], rows are the truth.
@@ -82,7 +82,7 @@ class NeighborAccuracy:
 
     correct: np.ndarray
     accuracy: float
-    floor: float
+    baseline: float
     predicted: np.ndarray
     classes: np.ndarray
     confusion: np.ndarray
@@ -104,7 +104,7 @@ def neighbor_accuracy(
 
 
 def accuracy_of(predicted: np.ndarray, labels: np.ndarray, train_labels: np.ndarray) -> NeighborAccuracy:
-    """Returns the accuracy of predicted labels [Q]; the floor always predicts the most frequent of the training labels."""
+    """Returns the accuracy of predicted labels [Q]; the baseline always predicts the most frequent of the training labels."""
     correct = (predicted == labels).astype(np.float64)
     names, counts = np.unique(train_labels, return_counts=True)
     classes = np.unique(np.concatenate([labels, train_labels]))

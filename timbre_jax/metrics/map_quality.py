@@ -1,58 +1,14 @@
-"""How good a map (2-D or 3-D) of latents is: neighborhoods kept, classes told, and what comes back through its inverse."""
+"""Quality of a map of latents: kNN accuracy of the classes on the map, and the variance that its inverse keeps.
+
+Trustworthiness and continuity are `sklearn.manifold.trustworthiness`, of the map and with map and latents exchanged.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
 from timbre_jax.metrics.bootstrap import Interval, sums_interval
-from timbre_jax.metrics.knn import (
-    NeighborAccuracy,
-    Neighbors,
-    accuracy_of,
-    nearest_neighbors,
-    square_distances,
-    standardize,
-    vote,
-)
-
-
-def trustworthiness(points: np.ndarray, mapped: np.ndarray, *, k: int = 5, chunk: int = 512) -> float:
-    """Are neighbors on the map neighbors in truth? 1: all; about 0.5: a random map (Venna & Kaski 2001, eq. 3.1).
-
-        1 - 2 / (n k (2 n - 3 k - 1)) * sum over i and j of max(0, rank(i, j) - k)
-
-    over the k nearest j of i on the map, ranked by their distance in truth; as `sklearn.manifold.trustworthiness`, in
-    chunks of rows.
-
-    Args:
-      points: [n, D] before the map. mapped: [n, d] after.
-      k: neighbors, fewer than n / 2.
-
-    Raises:
-      ValueError: shapes that do not fit, or k too large.
-    """
-    points, mapped = np.asarray(points, np.float64), np.asarray(mapped, np.float64)
-    count = len(points)
-    if mapped.shape[:1] != points.shape[:1] or points.ndim != 2 or mapped.ndim != 2:
-        raise ValueError(f"points and their places are [n, D] and [n, d], not {points.shape} and {mapped.shape}")
-    if not 1 <= k < count / 2:
-        raise ValueError(f"k = {k} neighbors of {count} points: k is at least 1 and less than half of them")
-    near = _others(mapped, k)
-    intrusion = 0
-    for start in range(0, count, chunk):
-        rows = np.arange(start, min(start + chunk, count))
-        distance = square_distances(points[rows], points)
-        distance[np.arange(len(rows)), rows] = -1.0
-        order = np.argsort(distance, axis=1, kind="stable")
-        ranks = np.empty_like(order)
-        np.put_along_axis(ranks, order, np.arange(count)[None, :], axis=1)
-        intrusion += np.maximum(np.take_along_axis(ranks, near[rows], axis=1) - k, 0).sum()
-    return float(1.0 - intrusion * 2.0 / (count * k * (2.0 * count - 3.0 * k - 1.0)))
-
-
-def continuity(points: np.ndarray, mapped: np.ndarray, *, k: int = 5) -> float:
-    """Are neighbors in truth neighbors on the map? `trustworthiness` with the two exchanged (Venna & Kaski 2001, eq. 3.2)."""
-    return trustworthiness(mapped, points, k=k)
+from timbre_jax.metrics.knn import NeighborAccuracy, Neighbors, accuracy_of, nearest_neighbors, standardize, vote
 
 
 def map_accuracy(mapped: np.ndarray, labels: np.ndarray, *, k: int = 5) -> NeighborAccuracy:
@@ -70,8 +26,6 @@ def variance_kept(
     *,
     mean: np.ndarray | None = None,
     groups: np.ndarray | None = None,
-    draws: int = 1000,
-    seed: int = 0,
 ) -> Interval:
     """Share of the latents' variance that a round trip through the map keeps: 1 - sum |z' - z|^2 / sum |z - mean|^2.
 
@@ -96,7 +50,7 @@ def variance_kept(
         return 1.0 - lost / np.where(spread > 0.0, spread, np.nan)
 
     terms = (np.square(x).sum(1) for x in (returned - latents, latents - mean))
-    return sums_interval(kept, *terms, groups=groups, draws=draws, seed=seed)
+    return sums_interval(kept, *terms, groups=groups)
 
 
 def _others(points: np.ndarray, k: int) -> np.ndarray:

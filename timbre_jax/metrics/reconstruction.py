@@ -146,9 +146,7 @@ def score_latents(
     return Scores(*scores)
 
 
-def reconstruction_scores(
-    space: TimbreSpace, features: Features, *, target: Features | None = None, batch_size: int | None = None
-) -> Scores:
+def reconstruction_scores(space: TimbreSpace, features: Features, *, target: Features | None = None) -> Scores:
     """Scores the reconstruction of notes, under the common definition.
 
     Args:
@@ -156,22 +154,15 @@ def reconstruction_scores(
       features: [M, N, F] of the notes in the space's representation.
       target: the same notes' features on the common scale, so that the scores include what the space's own ranges cut off (a
         fitted range is that of the training set); None: from `features`.
-      batch_size: sounds at once; None: `default_batch`.
     """
     if space.kind == "series":
-        latent = encode_features(space, features, batch_size=batch_size, kind="series")
-        decoded = decode_features(space, latent, frames=np.shape(features.values)[1], batch_size=batch_size)
+        latent = encode_features(space, features, kind="series")
+        decoded = decode_features(space, latent, frames=np.shape(features.values)[1])
         wanted = common_features(space.representation, features) if target is None else target
-        return _scores_of(common_features(space.representation, decoded).values, wanted)
-    notes = encode_features(space, features, batch_size=batch_size)
-    return score_latents(
-        space,
-        notes.values,
-        notes,
-        features if target is None else target,
-        common_target=target is not None,
-        batch_size=batch_size,
-    )
+        return image_scores(common_features(space.representation, decoded).values, wanted)
+    notes = encode_features(space, features)
+    wanted = features if target is None else target
+    return score_latents(space, notes.values, notes, wanted, common_target=target is not None)
 
 
 def common_features(representation: Representation, features: Features) -> Features:
@@ -183,16 +174,10 @@ def common_features(representation: Representation, features: Features) -> Featu
     return dataclasses.replace(features, values=common)
 
 
-def _scores_of(values: Array | np.ndarray, target: Features) -> Scores:
+def image_scores(values: Array | np.ndarray, target: Features) -> Scores:
     """Scores images [M, N, F] against their targets, both on the common scale."""
     mse, ssim = map_batches(_pair_scores, values, target.values, target.mask)
     return Scores(mse.astype(np.float64), ssim.astype(np.float64))
-
-
-def mean_image_scores(training_mean: np.ndarray, target: Features) -> Scores:
-    """Scores the baseline that always predicts the training set's mean image [N, F]; both on the common scale."""
-    mean = jnp.broadcast_to(jnp.asarray(training_mean, jnp.float32), np.shape(target.values))
-    return Scores(*(np.asarray(x, np.float64) for x in _pair_scores(mean, target.values, target.mask)))
 
 
 def _comparison_mel(representation: WaveFrames, frames: int) -> LogMel:

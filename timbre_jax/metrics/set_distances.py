@@ -10,10 +10,9 @@ from __future__ import annotations
 import numpy as np
 
 from timbre_jax.metrics.bootstrap import Interval, group_ids
-from timbre_jax.metrics.knn import mean_and_scale, square_distances
+from timbre_jax.metrics.knn import square_distances
 
 MAXIMUM_FEATURES = 256
-KERNELS = ("polynomial", "rbf")
 
 
 def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
@@ -39,7 +38,6 @@ def kernel_distance(
     a: np.ndarray,
     b: np.ndarray,
     *,
-    kernel: str = "polynomial",
     groups_a: np.ndarray | None = None,
     groups_b: np.ndarray | None = None,
     chunk: int = 2048,
@@ -48,11 +46,10 @@ def kernel_distance(
 
         MMD^2 = mean k(a_i, a_j), i != j, + mean k(b_i, b_j), i != j, - 2 mean k(a_i, b_j)     (Gretton et al. 2012, eq. 3)
 
-    0 on average for two samples of one distribution, so it may come out below 0.
+    with k(x, y) = exp(-|x - y|^2 / (2 s^2)), s the reference's median distance (KAD, Chung et al. 2025). 0 on average for two
+    samples of one distribution, so it may come out below 0.
 
     Args:
-      kernel: "polynomial": (x y / D + 1)^3, of points scaled by the reference's mean and deviations (KID, Bińkowski et al.
-        2018); "rbf": exp(-|x - y|^2 / (2 s^2)), s the reference's median distance (KAD, Chung et al. 2025).
       groups_a, groups_b: of any kind: what belongs together (instrument, file) is left out together for the interval
         (jackknife); None: every point is its own group.
       chunk: rows of the kernel matrix at once.
@@ -61,12 +58,10 @@ def kernel_distance(
       value +- 1.96 standard errors; nan where a set has fewer than two groups. `groups` is the smaller number.
 
     Raises:
-      ValueError: as `frechet_distance`, or an unknown kernel.
+      ValueError: as `frechet_distance`.
     """
     a, b = _checked(a, b)
-    if kernel not in KERNELS:
-        raise ValueError(f"kernel is one of {', '.join(KERNELS)}, not {kernel!r}")
-    function = _polynomial(a) if kernel == "polynomial" else _rbf(a)
+    function = _gaussian_kernel(a)
     within = [_sums(function, x, x, chunk) for x in (a, b)]
     across = _sums(function, a, b, chunk)
     ids, blocks = [], []
@@ -101,12 +96,7 @@ def _mmd(within, across):
     return float(value) if np.ndim(value) == 0 else value
 
 
-def _polynomial(reference: np.ndarray):
-    mean, scale = mean_and_scale(reference)
-    return lambda x, y: ((x - mean) / scale @ ((y - mean) / scale).T / reference.shape[1] + 1.0) ** 3
-
-
-def _rbf(reference: np.ndarray):
+def _gaussian_kernel(reference: np.ndarray):
     some = reference[np.linspace(0, len(reference) - 1, min(len(reference), 2000)).astype(int)]
     width = np.median(square_distances(some, some)[np.triu_indices(len(some), 1)])
     return lambda x, y: np.exp(-square_distances(x, y) / (2.0 * max(width, 1e-12)))

@@ -11,7 +11,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from timbre_jax.audio import distances as audio_distances
+from timbre_jax.audio.distances import (
+    frame_mean,
+    log_spectral_distance,
+    multi_resolution_stft_distance,
+    spectral_convergence,
+)
 from timbre_jax.inference.batched import map_batches
 from timbre_jax.metrics.fingerprint import fingerprint_scores
 from timbre_jax.metrics.level_curves import level_correlation
@@ -104,7 +109,7 @@ def pair_distances(
         distances["lsd_db"] = spectral_distances(waves, reference, lengths=lengths)
     if "stft" in metrics:
         distances["mr_stft"] = _in_batches(_multi_resolution, waves, reference, lengths)
-        distances["convergence"] = _in_batches(_convergence, waves, reference, None)
+        distances["convergence"] = _in_batches(_convergence, waves, reference)
     if "mel" in metrics:
         bands = LogMel(
             sample_rate=sample_rate, length=waves.shape[1], n_fft=2048, window_length=2048, hop=512, n_mels=80, fmin=60.0,
@@ -150,8 +155,13 @@ def _pairs(waves: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, np.nda
     return waves, reference
 
 
-def _in_batches(function: Callable, waves: np.ndarray, reference: np.ndarray, lengths: np.ndarray | None) -> np.ndarray:
-    return map_batches(function, waves, reference, lengths, batch_size=16).astype(np.float64)
+def _in_batches(function: Callable, *arrays: np.ndarray | None) -> np.ndarray:
+    return map_batches(function, *arrays, batch_size=16).astype(np.float64)
+
+
+_log_spectral = jax.jit(lambda waves, reference, lengths: log_spectral_distance(waves, reference, lengths=lengths))
+_multi_resolution = jax.jit(lambda waves, reference, lengths: multi_resolution_stft_distance(waves, reference, lengths=lengths))
+_convergence = jax.jit(spectral_convergence)
 
 
 @partial(jax.jit, static_argnums=0)
@@ -160,19 +170,4 @@ def _mel_error(bands: LogMel, waves, reference, lengths):
     ours, theirs = (bands.mel_power(x) for x in (waves, reference))
     floor = jnp.maximum(jnp.max(theirs, axis=(1, 2), keepdims=True) * 10.0 ** (-8.0), 1e-12)
     difference = jnp.log(jnp.maximum(ours, floor) / jnp.maximum(theirs, floor)) * (10.0 / math.log(10.0))
-    return jnp.sqrt(audio_distances.frame_mean(jnp.mean(jnp.square(difference), axis=2), lengths, hop=bands.hop))
-
-
-@jax.jit
-def _log_spectral(waves, reference, lengths):
-    return audio_distances.log_spectral_distance(waves, reference, lengths=lengths)
-
-
-@jax.jit
-def _multi_resolution(waves, reference, lengths):
-    return audio_distances.multi_resolution_stft_distance(waves, reference, lengths=lengths)
-
-
-@jax.jit
-def _convergence(waves, reference, _):
-    return audio_distances.spectral_convergence(waves, reference)
+    return jnp.sqrt(frame_mean(jnp.mean(jnp.square(difference), axis=2), lengths, hop=bands.hop))

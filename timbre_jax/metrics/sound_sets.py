@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from timbre_jax.audio.io import resample
 from timbre_jax.inference.batched import map_batches
 from timbre_jax.metrics.bootstrap import Interval
 from timbre_jax.metrics.knn import nearest_neighbors
@@ -47,13 +48,11 @@ class SetDistances:
 
 def small_spectrograms(waves: np.ndarray, sample_rate: int, *, batch_size: int = 32) -> np.ndarray:
     """Returns the thesis' log-mel spectrograms (16 kHz, 512/128, 128 mels) of waves [M, T], shrunk to [M, 32, 16]."""
-    import soxr
-
     preset = LOG_MEL_PRESETS["rebnord2022"]
 
     def images(some: np.ndarray) -> np.ndarray:
         if sample_rate != preset.sample_rate:
-            some = soxr.resample(some.T, sample_rate, preset.sample_rate, quality="HQ").T
+            some = resample(some.T, sample_rate, preset.sample_rate).T
         # Fewer than 32 frames cannot be shrunk to 32: a shorter sound is followed by silence.
         some = np.pad(some, ((0, 0), (0, max(0, 32 * preset.hop - some.shape[1]))))
         front_end = dataclasses.replace(preset, length=some.shape[1], n_frames=0)
@@ -73,7 +72,7 @@ def set_distances(
     return SetDistances(
         ndb(reference.images, test.images, k=k, seed=seed) if "ndb" in metrics and len(reference.images) >= k else None,
         frechet_distance(reference.points, test.points) if "frechet" in metrics and enough else None,
-        kernel_distance(reference.points, test.points, kernel="rbf", groups_a=reference.groups, groups_b=test.groups)
+        kernel_distance(reference.points, test.points, groups_a=reference.groups, groups_b=test.groups)
         if "kernel" in metrics and enough
         else None,
     )

@@ -1,10 +1,9 @@
-"""Tables as plain data, written as csv, markdown and html; and `results.json`, the rows that people script on."""
+"""Tables as plain data, written as csv and markdown; and `results.json`, the rows that people script on."""
 
 from __future__ import annotations
 
 import csv
 import dataclasses
-import html
 import io
 import json
 import math
@@ -44,6 +43,11 @@ class Table:
         columns = tuple(dict.fromkeys(key for record in records for key in record))
         return cls(name, columns, tuple(tuple(record.get(column) for column in columns) for record in records), caption)
 
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        """The rows as dicts by column."""
+        return [dict(zip(self.columns, row, strict=True)) for row in self.rows]
+
     def column(self, name: str) -> list[Any]:
         """All cells of a column.
 
@@ -66,35 +70,19 @@ class Table:
 
     def markdown(self) -> str:
         """A markdown table; numbers to four significant digits and to the right."""
-        right = self._numeric()
+        right = self.numeric_columns()
         head = "| " + " | ".join(_escape(c) for c in self.columns) + " |"
         rule = "|" + "|".join("---:" if numeric else "---" for numeric in right) + "|"
         lines = ["| " + " | ".join(_escape(format_cell(cell)) for cell in row) + " |" for row in self.rows]
         return "\n".join([head, rule, *lines]) + "\n"
 
-    def html(self) -> str:
-        """A <table> element without any style of its own; class "number" on numeric cells."""
-        right = self._numeric()
-        head = "".join(
-            f"<th{' class=number' if numeric else ''}>{html.escape(column)}</th>"
-            for column, numeric in zip(self.columns, right, strict=True)
-        )
-        body = "".join(
-            "<tr>"
-            + "".join(
-                f"<td{' class=number' if numeric else ''}>{html.escape(format_cell(cell))}</td>"
-                for cell, numeric in zip(row, right, strict=True)
-            )
-            + "</tr>"
-            for row in self.rows
-        )
-        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-
     def write_csv(self, folder: str | os.PathLike) -> Path:
         """`<folder>/<name>.csv`, whole or not at all."""
         return write_text(Path(folder) / f"{self.name}.csv", self.csv())
 
-    def _numeric(self) -> list[bool]:
+    def numeric_columns(self) -> list[bool]:
+        """Returns for each column whether all of its cells are numbers or missing."""
+
         def numeric(position: int) -> bool:
             cells = [row[position] for row in self.rows if not _missing(row[position])]
             return bool(cells) and all(isinstance(c, numbers.Real) and not isinstance(c, bool) for c in map(_plain, cells))
@@ -110,20 +98,20 @@ class Result:
       name: stable, path-like ("reconstruction/mse", "shapley/mse/latent_3").
       value: the number; nan where it could not be had.
       low, high: its 95 % interval over instruments; None where it has none.
-      floor: what a trivial answer scores (mean image, majority class, permuted labels); None where there is none.
-      definition: what was measured, on what, in which units, and against which floor.
+      baseline: what a trivial answer scores (mean image, majority class, permuted labels); None where there is none.
+      definition: what was measured, on what, in which units, and against which baseline.
     """
 
     name: str
     value: float
     low: float | None = None
     high: float | None = None
-    floor: float | None = None
+    baseline: float | None = None
     definition: str = ""
 
 
 def write_results(path: str | os.PathLike, results: Iterable[Result]) -> Path:
-    """A JSON list of {name, value, low, high, floor, definition}; numbers that are not finite become null.
+    """A JSON list of {name, value, low, high, baseline, definition}; numbers that are not finite become null.
 
     Raises:
       ValueError: two results of one name.
@@ -133,7 +121,7 @@ def write_results(path: str | os.PathLike, results: Iterable[Result]) -> Path:
     if repeated := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(f"two results have the name {repeated[0]!r}")
     for row in rows:
-        for key in ("value", "low", "high", "floor"):
+        for key in ("value", "low", "high", "baseline"):
             row[key] = float(row[key]) if row[key] is not None and math.isfinite(row[key]) else None
     text = "[\n" + ",\n".join("  " + json.dumps(row, ensure_ascii=False, allow_nan=False) for row in rows) + "\n]\n"
     return write_text(path, text)
@@ -144,12 +132,6 @@ def read_results(path: str | os.PathLike) -> list[Result]:
     with open(path, encoding="utf-8") as file:
         rows = json.load(file)
     return [Result(**{**row, "value": math.nan if row["value"] is None else row["value"]}) for row in rows]
-
-
-def results_table(results: Iterable[Result], name: str = "results", caption: str = "") -> Table:
-    """The results as a table with the columns of `results.json`."""
-    columns = tuple(field.name for field in dataclasses.fields(Result))
-    return Table(name, columns, tuple(map(dataclasses.astuple, results)), caption)
 
 
 def format_cell(cell: Any) -> str:
@@ -173,6 +155,19 @@ def format_cell(cell: Any) -> str:
         size = math.floor(math.log10(abs(cell)))
         return f"{cell:.{max(0, 3 - size)}f}" if size >= 0 else f"{cell:.{max(3, 2 - size)}f}"
     return str(cell)
+
+
+def interval_columns(name: str, numbers: Iterable[float | None]) -> dict[str, float | None]:
+    """Returns the cells NAME, NAME_low and NAME_high of a value and its interval."""
+    return dict(zip((name, f"{name}_low", f"{name}_high"), numbers, strict=True))
+
+
+def interval_cell(record: Mapping[str, Any], name: str, *, scale: float = 1.0) -> str:
+    """Returns the cells of `interval_columns` as one, "0.863 (0.841–0.880)"; an en dash where there is no value."""
+    value, low, high = (record[f"{name}{end}"] for end in ("", "_low", "_high"))
+    if _missing(value) or _missing(low):
+        return format_cell(None if value is None else scale * value)
+    return f"{format_cell(scale * value)} ({format_cell(scale * low)}–{format_cell(scale * high)})"
 
 
 def _plain(cell: Any) -> Any:

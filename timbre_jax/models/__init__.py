@@ -38,6 +38,8 @@ def make_model(name: str, **settings) -> TimbreModel:
     """
     if name in RENAMED:
         raise ValueError(f"model {name!r} is now {RENAMED[name]!r}: rename it in the configuration, or train the run again")
+    if name == "conv_vae" and settings.get("dtype") == "float32":
+        del settings["dtype"]  # Runs of version 0.1 have it.
     if name not in MODELS:
         raise ValueError(f"there is no model {name!r}; there are {', '.join(sorted(MODELS))}")
     settings = {key: _tuples(value) for key, value in settings.items()}

@@ -16,6 +16,10 @@ State = Any
 """State of a stream: a pytree of arrays."""
 
 
+LARGEST_LOG_VARIANCE = 20.0
+"""Bound of posteriors' log-variances on both sides: beyond e^20 a sample overflows; no trained posterior comes near."""
+
+
 class TimbreModel(nn.Module):
     """Base of every model. Subclasses are linen modules with plain hashable settings as fields.
 
@@ -77,8 +81,13 @@ class TimbreModel(nn.Module):
         raise NotImplementedError(f"{type(self).__name__} has no decoder")
 
     def __call__(self, features: Features, *, train: bool = False) -> Features:
-        """Decodes the mode of the posterior; touches every parameter, so it serves to initialize the variables."""
+        """Decodes the mode of the posterior; as it makes every parameter, it serves to initialize the variables."""
+        if self.is_initializing():
+            self.make_training_layers(features)
         return self.decode(self.posterior(features, train=train).mode(), train=train)
+
+    def make_training_layers(self, features: Features) -> None:
+        """Calls the layers that neither `posterior` nor `decode` calls, so that their parameters are made."""
 
     def classify(self, features: Features) -> dict[str, Array]:
         """Returns probabilities [B, K] of the labels of every kind of class in `classes`."""

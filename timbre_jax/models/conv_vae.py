@@ -5,9 +5,9 @@ from __future__ import annotations
 import flax.linen as nn
 import jax.numpy as jnp
 
-from timbre_jax.models.base import TimbreModel, latent_features
+from timbre_jax.models.base import LARGEST_LOG_VARIANCE, TimbreModel, latent_features
 from timbre_jax.models.layers.likelihoods import make_head
-from timbre_jax.models.ops.convolution import Conv3x3, computed_in
+from timbre_jax.models.ops.convolution import Conv3x3
 from timbre_jax.types import Array, Features, Latent, Posterior
 
 
@@ -16,18 +16,14 @@ class Encoder(nn.Module):
 
     latent_size: int
     channels: tuple[int, ...]
-    dtype: str
 
     @nn.compact
     def __call__(self, image: Array) -> tuple[Array, Array]:
-        dtype = computed_in(self.dtype, image)
-        x = image[..., None].astype(dtype)
+        x = image[..., None]
         for features in self.channels:
-            x = nn.relu(Conv3x3(features, "down", dtype=self.dtype)(x))
+            x = nn.relu(Conv3x3(features, "down")(x))
         x = x.reshape(x.shape[0], -1)
-        mean = nn.Dense(self.latent_size, dtype=dtype, name="mean")(x)
-        log_variance = nn.Dense(self.latent_size, dtype=dtype, name="log_variance")(x)
-        return mean.astype(image.dtype), log_variance.astype(image.dtype)
+        return nn.Dense(self.latent_size, name="mean")(x), nn.Dense(self.latent_size, name="log_variance")(x)
 
 
 class Decoder(nn.Module):
@@ -35,18 +31,16 @@ class Decoder(nn.Module):
 
     image_shape: tuple[int, int]
     channels: tuple[int, ...]
-    dtype: str
 
     @nn.compact
     def __call__(self, z: Array) -> Array:
         factor = 2 ** len(self.channels)
         height, width = (size // factor for size in self.image_shape)
-        dtype = computed_in(self.dtype, z)
-        x = nn.Dense(height * width * self.channels[-1], dtype=dtype)(z.astype(dtype))
+        x = nn.Dense(height * width * self.channels[-1])(z)
         x = nn.relu(x).reshape(-1, height, width, self.channels[-1])
         for features in reversed(self.channels):
-            x = nn.relu(Conv3x3(features, "up", dtype=self.dtype)(x))
-        return Conv3x3(1, "same", dtype=self.dtype)(x)[..., 0].astype(z.dtype)
+            x = nn.relu(Conv3x3(features, "up")(x))
+        return Conv3x3(1, "same")(x)[..., 0]
 
 
 class ConvVAE(TimbreModel):
@@ -70,16 +64,14 @@ class ConvVAE(TimbreModel):
     Attributes:
       channels: filters of the layers.
       likelihood: "bernoulli" (the paper's), "gaussian" or "gaussian_rows" (`heads`).
-      dtype: of the computation; parameters, latents and losses stay float32.
     """
 
     channels: tuple[int, ...] = (32, 32)
     likelihood: str = "bernoulli"
-    dtype: str = "float32"
 
     def setup(self):
-        self.encoder = Encoder(self.latent_size, self.channels, self.dtype)
-        self.decoder = Decoder(self._padded(), self.channels, self.dtype)
+        self.encoder = Encoder(self.latent_size, self.channels)
+        self.decoder = Decoder(self._padded(), self.channels)
         self.head = make_head(self.likelihood, n_features=self.feature_shape[1])
 
     def _padded(self) -> tuple[int, int]:
@@ -93,8 +85,7 @@ class ConvVAE(TimbreModel):
         padding = ((0, 0), (0, height - rows), (0, width - frames))
         image = jnp.pad(features.values.transpose(0, 2, 1), padding)
         mean, log_variance = self.encoder(image)
-        # Beyond e^20 the sample overflows; no trained posterior comes near.
-        log_variance = jnp.clip(log_variance, -20.0, 20.0)
+        log_variance = jnp.clip(log_variance, -LARGEST_LOG_VARIANCE, LARGEST_LOG_VARIANCE)
         return Posterior(mean, log_variance, features.mask, features.conditions, features.rate)
 
     def raw(self, z: Array) -> Array:
@@ -114,9 +105,5 @@ class ConvVAE(TimbreModel):
         mse = jnp.mean(jnp.square(self.head.mean(raw) - features.values), axis=(1, 2))
         return reconstruction + kl_weight * kl, {"reconstruction": reconstruction, "kl": kl, "mse": mse}
 
-    def __call__(self, features: Features, *, train: bool = False) -> Features:
-        # The head's parameters are used only by the likelihood: touch them, so that they are made.
-        latent = self.posterior(features, train=train).mode()
-        if self.is_initializing():
-            self.head.nll(self.raw(latent.values), features.values)
-        return self.decode(latent, train=train)
+    def make_training_layers(self, features: Features) -> None:
+        self.head.nll(features.values, features.values)

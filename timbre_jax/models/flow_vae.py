@@ -11,15 +11,13 @@ import jax.numpy as jnp
 
 from timbre_jax.flows.masked_autoregressive import FlowChain
 from timbre_jax.flows.posterior import FlowPosterior
-from timbre_jax.models.base import TimbreModel, latent_features
+from timbre_jax.models.base import LARGEST_LOG_VARIANCE, TimbreModel, latent_features
 from timbre_jax.models.layers.class_heads import Classes, ClassHeads, class_losses
 from timbre_jax.models.layers.likelihoods import bernoulli_nll
 from timbre_jax.models.ops.activation import elu
 from timbre_jax.models.ops.pooling import pooled_conv
 from timbre_jax.models.ops.resize import resized_conv
 from timbre_jax.types import Array, Features, Latent
-
-LARGEST_LOG_VARIANCE = 20.0
 
 
 def pooled_sizes(size: tuple[int, int], pools: tuple[tuple[int, int], ...]) -> list[tuple[int, int]]:
@@ -206,10 +204,7 @@ class FlowVAE(TimbreModel):
         labels: Mapping[str, Array] | None = None,
     ) -> tuple[Array, dict[str, Array]]:
         """As `TimbreModel.loss`; `labels` {name: [B] int32} of the classes, -1 where there is none."""
-        return self._loss(self.picture(features), features, keys, kl_weight, train, labels)[:2]
-
-    def _loss(self, picture, features, keys, kl_weight, train, labels) -> tuple[Array, dict[str, Array], Array]:
-        """The loss on pictures [B, H, W], its metrics, and the latents [B, D] that were drawn."""
+        picture = self.picture(features)
         keys = jax.vmap(lambda key: jax.random.split(key, 3))(keys)
         hidden, flat = self._hidden(picture, keys[:, 1] if train else None)
         posterior = self._posterior(hidden, flat, features)
@@ -222,9 +217,13 @@ class FlowVAE(TimbreModel):
         if self.classes and labels:
             cost, accuracies = class_losses(self.heads(hidden), labels)
             total, metrics = total + self.class_weight * cost, {**metrics, "classes": cost, **accuracies}
-        return total, metrics, latent.values
+        return self.with_latent_loss(total, metrics, latent.values, features)
 
-    def __call__(self, features: Features, *, train: bool = False) -> Features:
-        if self.is_initializing():
-            self.heads(self._hidden(self.picture(features))[0])
-        return super().__call__(features, train=train)
+    def with_latent_loss(
+        self, total: Array, metrics: dict[str, Array], z: Array, features: Features
+    ) -> tuple[Array, dict[str, Array]]:
+        """The loss [B] and its metrics with what else the latents z [B, D] are to predict of the features: nothing here."""
+        return total, metrics
+
+    def make_training_layers(self, features: Features) -> None:
+        self.heads(self._hidden(self.picture(features))[0])

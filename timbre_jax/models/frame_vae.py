@@ -13,7 +13,6 @@ from timbre_jax.models.adversary.explained_variance import ExplainedVariance
 from timbre_jax.models.adversary.frame_regressor import (
     QUANTILES,
     FrameRegressor,
-    label_nll,
     quantile_table,
     regression_nll,
     scaled,
@@ -21,6 +20,7 @@ from timbre_jax.models.adversary.frame_regressor import (
 )
 from timbre_jax.models.adversary.gradient_reversal import reversal_strength, reverse_gradient
 from timbre_jax.models.base import TimbreModel, Variables
+from timbre_jax.models.layers.class_heads import label_nll
 from timbre_jax.models.layers.frame_conditions import delay_curves, pool_curves, repeat_curves
 from timbre_jax.models.layers.frame_layers import FrameStack
 from timbre_jax.models.layers.frame_likelihood import frame_nll
@@ -149,14 +149,11 @@ class FrameVAE(TimbreModel):
         self.tables = {
             name: self.variable("quantiles", name, lambda: jnp.linspace(-1.0, 1.0, QUANTILES)) for name in self.measured
         }
-        self.regressors = [
-            FrameRegressor(len(labels.get(name, (0, 0))), self.regressor_convolutions, self.regressor_dense)
-            for name in self.invariant_to
-        ]
+        # Two outputs for a measured condition: mean and log-variance of the regressor, two targets of the reader (`_read`).
         widths = [len(labels.get(name, (0, 0))) for name in self.invariant_to]
-        self.readers = [
-            ExplainedVariance(width, self.reader_features, self.reader_memory) for width in widths if self.reader_weight
-        ]
+        self.regressors = [FrameRegressor(width, self.regressor_convolutions, self.regressor_dense) for width in widths]
+        read = widths if self.reader_weight else []
+        self.readers = [ExplainedVariance(width, self.reader_features, self.reader_memory) for width in read]
 
     # There
 
@@ -374,14 +371,12 @@ class FrameVAE(TimbreModel):
         """Conditions as late as what the layers make, and those that wait; a missing one is at its mean."""
         return delay_curves(waiting, new, {name: self.tables[name].value.mean() for name in waiting}, mask.shape)
 
-    def __call__(self, features: Features, *, train: bool = False) -> Features:
-        if self.is_initializing():
-            nothing = jnp.zeros((1, 1, self.latent_size))
-            for regressor in self.regressors:
-                regressor(nothing, jnp.ones((1, 1)))
-            for reader in self.readers:
-                reader(nothing, jnp.ones((1, 1)), jnp.zeros((1, 1, reader.targets)))
-        return super().__call__(features, train=train)
+    def make_training_layers(self, features: Features) -> None:
+        latents, mask = jnp.zeros((1, 1, self.latent_size)), jnp.ones((1, 1))
+        for regressor in self.regressors:
+            regressor(latents, mask)
+        for reader in self.readers:
+            reader(latents, mask, jnp.zeros((1, 1, reader.targets)))
 
 
 def _missing(name: str, setting: str, conditions: Mapping[str, Array]) -> str:

@@ -13,8 +13,7 @@ import numpy as np
 from timbre_jax.audio.level import FLOOR_DB, db_to_amplitude
 from timbre_jax.audio.phase_gradient import continue_phase
 from timbre_jax.audio.stft import istft_inner, overlap_ratio, window_samples
-from timbre_jax.models.layers.codebook import Codebook
-from timbre_jax.models.layers.frame_layers import FrameStack, MaskedBatchNorm
+from timbre_jax.models.layers.frame_layers import FrameStack
 from timbre_jax.models.vq_vae import VQVAE
 from timbre_jax.types import Array
 
@@ -48,13 +47,10 @@ class SpectralVQVAE(VQVAE):
     channels: tuple[int, ...] = (512, 512)
     kernel: int = 3
 
-    def setup(self):
+    def setup_networks(self) -> None:
         self.reading = nn.Dense(self.channels[0])
         self.encoder = self._encoder()
-        self.norm = MaskedBatchNorm(affine=False)
-        self.book = Codebook(self.codes, self.latent_size, self.num_codebooks, self.decay, self.restart)
         self.decoder = self._decoder()
-        self.head = nn.Dense(self.bins)
 
     def _encoder(self, **parent) -> FrameStack:
         return FrameStack((*self.channels, self.latent_size), kernel=self.kernel, **parent)
@@ -64,23 +60,12 @@ class SpectralVQVAE(VQVAE):
 
     # Encoder
 
-    def encode(
-        self,
-        windows: Array,
-        heard: Array,
-        state: Any = None,
-        *,
-        train: bool = False,
-        axis_name: str | None = None,
-        renormalize: Array | float = 0.0,
-    ) -> tuple[Array, Any]:
-        """As `VQVAE.encode`; frames that are not heard count as nothing, as neighbors too."""
+    def encoder_outputs(self, windows: Array, heard: Array, state: Any, **mode: Any) -> tuple[Array, Array, Any]:
+        """As `VQVAE.encoder_outputs`; frames that are not heard count as nothing, as neighbors too."""
         spectrum = jnp.fft.rfft(windows)
         power = (jnp.square(spectrum.real) + jnp.square(spectrum.imag)) / self.sine_power
         seen = 1.0 + 0.5 * jnp.log(jnp.maximum(power, 1e-8)) / _RANGE
-        told = {"train": train, "axis_name": axis_name}
-        x, mask, state = self.encoder(nn.leaky_relu(self.reading(seen)), heard, state, **told)
-        return self.norm(x, mask, renormalize=renormalize, **told), state
+        return self.encoder(nn.leaky_relu(self.reading(seen)), heard, state, **mode)
 
     @property
     def sine_power(self) -> float:
@@ -96,11 +81,9 @@ class SpectralVQVAE(VQVAE):
 
     # Decoder
 
-    def shapes(
-        self, values: Array, mask: Array, state: Any = None, *, train: bool = False, axis_name: str | None = None
-    ) -> tuple[Array, Any]:
-        x, _, state = self.decoder(values, mask, state, train=train, axis_name=axis_name)
-        return jnp.log1p(jax.nn.sigmoid(self.head(nn.leaky_relu(x)))), state
+    def decoder_outputs(self, values: Array, mask: Array, state: Any, **mode: Any) -> tuple[Array, Any]:
+        x, _, state = self.decoder(values, mask, state, **mode)
+        return nn.leaky_relu(x), state
 
     @property
     def decoder_delay(self) -> int:

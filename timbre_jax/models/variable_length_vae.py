@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Mapping
 from typing import ClassVar
 
 import flax.linen as nn
@@ -13,6 +12,7 @@ import numpy as np
 
 from timbre_jax.models.flow_vae import FlowVAE
 from timbre_jax.models.layers.likelihoods import gaussian_nll
+from timbre_jax.models.ops.resize import linear_weights
 from timbre_jax.types import Array, Features, Latent
 
 
@@ -52,12 +52,7 @@ def from_bins(frames: int, columns: int, longest: int) -> np.ndarray:
     """[frames, columns]: linear interpolation between the middles of the bins; beyond the last its value goes on."""
     edges = bin_edges(columns, longest)
     middles = 0.5 * (edges[:-1] + edges[1:])
-    place = np.interp(np.arange(frames) + 0.5, middles, np.arange(columns))
-    low = np.minimum(place.astype(int), columns - 2)
-    matrix = np.zeros((frames, columns), np.float32)
-    matrix[np.arange(frames), low] = 1.0 - (place - low)
-    matrix[np.arange(frames), low + 1] = place - low
-    return matrix
+    return linear_weights(np.interp(np.arange(frames) + 0.5, middles, np.arange(columns)), columns)
 
 
 class VariableLengthVAE(FlowVAE):
@@ -118,22 +113,14 @@ class VariableLengthVAE(FlowVAE):
         values = jnp.einsum("nc,bcf->bnf", from_bins(frames, self.columns, self.longest), pictures)
         return Features(values=values * mask[..., None], mask=mask, conditions=latent.conditions, rate=latent.rate)
 
-    def loss(
-        self,
-        features: Features,
-        keys: Array,
-        *,
-        kl_weight: Array | float = 1.0,
-        train: bool = False,
-        labels: Mapping[str, Array] | None = None,
+    def with_latent_loss(
+        self, total: Array, metrics: dict[str, Array], z: Array, features: Features
     ) -> tuple[Array, dict[str, Array]]:
-        """As `FlowVAE.loss`; "mse" is of the picture, "length_error" the distance of log(frames)."""
-        loss, metrics, z = self._loss(self.picture(features), features, keys, kl_weight, train, labels)
+        """Adds the loss of the length; "length_error" is the distance of log(frames)."""
         target, guess = jnp.log(jnp.maximum(jnp.sum(features.mask, 1), 1.0)), self.log_length(z)
         cost = gaussian_nll(guess[:, None], jnp.maximum(self.length_log_sigma, -4.0), target[:, None])
-        return loss + self.length_weight * cost, {**metrics, "length_error": jnp.abs(guess - target)}
+        return total + self.length_weight * cost, {**metrics, "length_error": jnp.abs(guess - target)}
 
-    def __call__(self, features: Features, *, train: bool = False) -> Features:
-        if self.is_initializing():
-            self.log_length(jnp.zeros((1, self.latent_size)))
-        return super().__call__(features, train=train)
+    def make_training_layers(self, features: Features) -> None:
+        super().make_training_layers(features)
+        self.log_length(jnp.zeros((1, self.latent_size)))

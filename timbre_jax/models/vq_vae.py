@@ -98,18 +98,18 @@ class VQVAE(TimbreModel):
         """K magnitudes of a filter."""
         return self.window // 2 + 1
 
-    def bit_rate(self, rate: float) -> float:
-        """Bits a second of the codes, at `rate` latents a second; the gain beside them is not counted."""
-        return rate * self.num_codebooks * float(np.log2(self.codes))
-
     def setup(self):
-        self.encoder = window_layers.StridedEncoder(self.channels, self.kernel, self.latent_size)
         self.norm = MaskedBatchNorm(affine=False)
         self.book = Codebook(self.codes, self.latent_size, self.num_codebooks, self.decay, self.restart)
+        self.head = nn.Dense(self.bins)
+        self.setup_networks()
+
+    def setup_networks(self) -> None:
+        """Makes the layers before `norm` and `head`."""
+        self.encoder = window_layers.StridedEncoder(self.channels, self.kernel, self.latent_size)
         self.before = window_layers.DenseStack(self.width, self.depth)
         self.recurrent = GRU(self.width)
         self.after = window_layers.DenseStack(self.width, self.depth)
-        self.head = nn.Dense(self.bins)
 
     # Encoder
 
@@ -134,8 +134,13 @@ class VQVAE(TimbreModel):
         `heard` [B, N] is 1 where there is a sound. `state`: of a stream, whose encodings come `encoder_delay` frames late.
         `renormalize`: in training, how far encodings are those of evaluation (`MaskedBatchNorm`).
         """
-        told = {"train": train, "axis_name": axis_name, "renormalize": renormalize}
-        return self.norm(self.encoder(windows), heard, **told), state
+        mode: dict[str, Any] = {"train": train, "axis_name": axis_name}
+        x, mask, state = self.encoder_outputs(windows, heard, state, **mode)
+        return self.norm(x, mask, renormalize=renormalize, **mode), state
+
+    def encoder_outputs(self, windows: Array, heard: Array, state: Any, **mode: Any) -> tuple[Array, Array, Any]:
+        """Encodings before they are normalized, their mask, and the encoder's state."""
+        return self.encoder(windows), heard, state
 
     @property
     def encoder_delay(self) -> int:
@@ -164,9 +169,13 @@ class VQVAE(TimbreModel):
 
         In a stream they come `decoder_delay` frames late.
         """
-        del mask, train, axis_name
+        x, state = self.decoder_outputs(values, mask, state, train=train, axis_name=axis_name)
+        return jnp.log1p(jax.nn.sigmoid(self.head(x))), state
+
+    def decoder_outputs(self, values: Array, mask: Array, state: Any, **mode: Any) -> tuple[Array, Any]:
+        """What the magnitudes are made of by `head`, [B, M, C], and the decoder's state."""
         x, state = self.recurrent(self.before(values), state)
-        return jnp.log1p(jax.nn.sigmoid(self.head(self.after(x)))), state
+        return self.after(x), state
 
     @property
     def decoder_delay(self) -> int:
@@ -179,20 +188,12 @@ class VQVAE(TimbreModel):
         gain = db_to_amplitude(gain_db, floor_db=FLOOR_DB)
         return shapes * (gain * jax.lax.rsqrt(jnp.maximum(power, 1e-20)))[..., None]
 
-    def _magnitudes(self, latent: Latent) -> Array:
-        return self.scaled(self.shapes(latent.values, frame_mask(latent))[0], self.gain(latent))
-
-    def spectra(self, latent: Latent) -> Array:
-        """Decodes latents [B, M, D] to the magnitudes [B, N, K] of the sound; those of frames outside the mask are held."""
-        frames = self._magnitudes(latent)
-        return with_neighbors(frames, latent.mask, before=0, after=0)[0]
-
     def decode(self, latent: Latent, *, train: bool = False, key: Array | None = None) -> Features:
         """Latents to sound, [B, N, hop]: noise through the decoded filters.
 
         `key`: of the noise, one (and then every sound has the same noise) or [B]; None is a fixed one.
         """
-        frames = self._magnitudes(latent)
+        frames = self.scaled(self.shapes(latent.values, frame_mask(latent))[0], self.gain(latent))
         joined, mask, _ = with_neighbors(frames, latent.mask, before=self.reach[0], after=self.reach[1])
         waves, _ = self.sound(joined, 0, key, None)
         return Features(values=waves.reshape(*mask.shape, self.hop), mask=mask, conditions=latent.conditions, rate=latent.rate)

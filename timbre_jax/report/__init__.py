@@ -1,1 +1,1 @@
-
+"""Pages, tables, figures and players of results."""

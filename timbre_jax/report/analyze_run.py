@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -49,19 +50,21 @@ def analyze_run(settings: AnalysisSettings) -> Analysis:
             bar.set_postfix_str(name)
             bar.update()
 
-        analysis, examples = _analyze(run, notes, settings, step)
-        write_report(analysis, examples, out, footer=_footer(run, notes, settings), step=step)
+        analysis, examples = _analyze(run, store, notes, settings, step)
+        write_report(analysis, examples, out, footer=_footer(store, analysis, settings), step=step)
         step("done")
     return analysis
 
 
-def _analyze(run: Run, notes: Notes, settings: AnalysisSettings, step: Callable[[str], None]) -> tuple[Analysis, Examples]:
-    seen = trained_on(run, notes.store, settings.split)
+def _analyze(
+    run: Run, store: Store, notes: Notes, settings: AnalysisSettings, step: Callable[[str], None]
+) -> tuple[Analysis, Examples]:
+    seen = trained_on(run, store, settings.split)
     noun, group = ("sounds", "recording") if run.space.kind == "series" else ("notes", "instrument")
-    options = {
+    options: dict[str, Any] = {
         "name": run.name,
         "description": (
-            f"{describe_sounds(notes.labels, noun, group)}, split “{notes.split}” of {notes.store.path.name}"
+            f"{describe_sounds(notes.labels, noun, group)}, split “{notes.split}” of {store.path.name}"
             f"{', which the run was trained on' if seen else ''}"
         ),
         "explained": settings.explained,
@@ -86,10 +89,9 @@ def _probe(workdir: Path) -> tuple[Result, ...]:
         return ()
 
 
-def _footer(run: Run, notes: Notes, settings: AnalysisSettings) -> str:
-    number = len(notes.positions) if run.space.kind == "series" else settings.number
+def _footer(store: Store, analysis: Analysis, settings: AnalysisSettings) -> str:
     return (
-        f"Made by timbre_jax {timbre_jax.__version__} from the run “{run.name}” and the split “{settings.split}” of "
-        f"{notes.store.path.name} (--number={number} --explained={settings.explained} --seed={settings.seed}). Notes: "
-        f"{notes.store.index.get('license') or 'no license stated'}."
+        f"Made by timbre_jax {timbre_jax.__version__} from the run “{analysis.name}” and the split “{settings.split}” of "
+        f"{store.path.name} (--number={settings.number} --explained={settings.explained} --seed={settings.seed}). Notes: "
+        f"{store.index.get('license') or 'no license stated'}."
     )

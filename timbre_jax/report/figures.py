@@ -8,7 +8,6 @@ import numpy as np
 
 from timbre_jax.analysis import natsiou2023
 from timbre_jax.analysis.record import (
-    HARMONIC,
     Analysis,
     Codes,
     Examples,
@@ -59,7 +58,8 @@ def _static_figures(analysis: StaticAnalysis, examples: Examples) -> dict:
             spearman, _numbered(len(spearman.value)), title="Rank correlation with what is known of the notes", xlabel="latent"
         )
     pca = analysis.maps["pca"]
-    maps = [(f"PCA ({100 * pca.explained.sum():.0f} % of the variance)", pca.points, pca.rows)]
+    share = 0.0 if pca.explained is None else 100.0 * pca.explained.sum()
+    maps = [(f"PCA ({share:.0f} % of the variance)", pca.points, pca.rows)]
     if "tsne" in analysis.maps:
         tsne = analysis.maps["tsne"]
         maps.append((f"t-SNE (perplexity {tsne.settings['perplexity']:.0f})", tsne.points, tsne.rows))
@@ -82,7 +82,7 @@ def _static_figures(analysis: StaticAnalysis, examples: Examples) -> dict:
         )
     if analysis.explanations is not None:
         found |= _explanation_figures(analysis.explanations)
-        if analysis.pictures == HARMONIC:
+        if analysis.is_harmonic:
             found["paper_separation"] = _separation_bars(analysis)
     if "ablations" in images:
         found["ablation_images"] = plots.images(images["ablations"], **options)
@@ -90,13 +90,23 @@ def _static_figures(analysis: StaticAnalysis, examples: Examples) -> dict:
 
 
 def _explanation_figures(e: Explanations) -> dict:
-    panels, lines = [], []
+    panels: list[tuple] = []
+    lines: list[tuple[int, float, str]] = []
     for baseline, ablation in e.ablations.items():
         for kind, scores in (("only this latent on", ablation.enabled), ("only this latent off", ablation.disabled)):
             lines.append((len(panels), float(ablation.full.ssim.mean()), "all on"))
             lines.append((len(panels), float(ablation.none.ssim.mean()), "all off"))
             panels.append(_bar_panel(f"{kind}; off = {baseline}", scores.ssim, e.groups))
-    one, percent, deviation = e.ablations["mean"], e.perturbations["percent"], e.perturbations["deviation"]
+    percent, deviation = e.perturbations["percent"], e.perturbations["deviation"]
+    importance = {
+        "Shapley, v = -MSE": e.shapley["mse", "mean"].values,
+        "Integrated Gradients": e.gradients.values,
+        "Gradient x deviation": e.sensitivity.scaled,
+        "Shapley, v = SSIM": e.shapley["ssim", "mean"].values,
+        "One off (rise of MSE)": e.ablations["mean"].importance(kind="disabled"),
+    }
+    if e.sage is not None:
+        importance["SAGE"] = e.sage.shares
     found = {
         "ablation": plots.bars(
             panels, ylabel="SSIM to the original", lines=lines, columns=2, colors=(plots.MAIN, plots.SECOND)
@@ -108,16 +118,8 @@ def _explanation_figures(e: Explanations) -> dict:
             ],
             ylabel="fall of SSIM in %",
         ),
-        "importance": plots.bars(
-            [
-                _bar_panel("Shapley, v = -MSE", e.shapley["mse", "mean"].values, e.groups),
-                _bar_panel("SAGE", e.sage.shares, e.groups),
-                _bar_panel("Integrated Gradients", e.gradients.values, e.groups),
-                _bar_panel("Gradient x deviation", e.sensitivity.scaled, e.groups),
-                _bar_panel("Shapley, v = SSIM", e.shapley["ssim", "mean"].values, e.groups),
-                _bar_panel("One off (rise of MSE)", one.importance(kind="disabled"), e.groups),
-            ]
-        ),
+        "importance": plots.bars([_bar_panel(title, values, e.groups) for title, values in importance.items()]),
+        "ranks": _rank_heatmap(e),
         "agreement": plots.heatmap(
             e.agreement.matrix,
             e.agreement.names,
@@ -169,6 +171,7 @@ def _series_figures(analysis: SeriesAnalysis, examples: Examples) -> dict:
             _bar_panel("Integrated Gradients", e.gradients.values, e.groups),
         ]
         found["importance"] = plots.bars(panels, columns=2)
+        found["ranks"] = _rank_heatmap(e)
         curves = ("Moved by its own deviation", "deviations", *_with_zero(e.perturbations["deviation"]))
         found["perturbation"] = plots.curves([curves], ylabel="fall of SSIM in %")
     maps = [(name.upper() if name == "pca" else "t-SNE", m.points, m.rows) for name, m in analysis.maps.items()]
@@ -212,13 +215,10 @@ def _sound_figure(waves, curves: SoundCurves, sample_rate: int):
 
 def _separation_bars(analysis: StaticAnalysis):
     """Class separation of the latents in descending order, the paper's beside this run's."""
-    theirs = natsiou2023.equal_weight_separation(natsiou2023.table_1())
-    ours = np.nan_to_num(natsiou2023.equal_weight_separation(analysis.classes["family"]))
-    length = max(len(theirs), len(ours))
-    padded = [np.pad(np.sort(x)[::-1], (0, length - len(x)), constant_values=np.nan) for x in (theirs, ours)]
+    paper, here = natsiou2023.separations(analysis.classes["family"])
     return plots.paired_bars(
-        [f"{n + 1}." for n in range(length)],
-        [("paper, table 1", padded[0]), ("here", padded[1])],
+        [f"{n + 1}." for n in range(len(paper))],
+        [("paper, table 1", paper), ("here", here)],
         ylabel="share of the variance",
         title="Share of each latent's variance between classes, descending",
     )
@@ -234,6 +234,21 @@ def _correlation_heatmap(correlation, columns: Sequence[str], *, title: str, xla
         label="Spearman",
         xlabel=xlabel,
         faint=~correlation.beyond_chance().T,
+    )
+
+
+def _rank_heatmap(e: Explanations):
+    rank = e.agreement.rank
+    return plots.heatmap(
+        rank,
+        e.agreement.names,
+        _numbered(rank.shape[1]),
+        title="Rank by importance",
+        text=np.char.mod("%g", rank),
+        limits=(1, rank.shape[1]),
+        colors="Blues_r",
+        label="rank, 1 is the most important",
+        xlabel="latent",
     )
 
 

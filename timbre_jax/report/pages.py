@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 
-from timbre_jax.analysis.record import HARMONIC, Analysis, Examples, SeriesAnalysis, StaticAnalysis
+from timbre_jax.analysis.record import Analysis, Examples, SeriesAnalysis, StaticAnalysis
 from timbre_jax.analysis.words import plain_words
 from timbre_jax.metrics.bootstrap import Interval, mean_interval
 from timbre_jax.metrics.table import format_cell
+from timbre_jax.report.page_tables import interval_text
 from timbre_jax.report.tables import (
     axis_correlation_tables,
     code_table,
@@ -33,7 +35,7 @@ def page(analysis: Analysis, examples: Examples, images: Mapping[str, bytes], *,
       images: PNGs of `figures.figures`.
       footer: how the page was made.
     """
-    shared = {
+    shared: dict[str, Any] = {
         "title": f"The timbre space “{analysis.name}”",
         "lead": f"{analysis.model}. {analysis.description}.",
         "footer": footer,
@@ -58,7 +60,6 @@ def _static_values(analysis: StaticAnalysis, examples: Examples) -> dict:
         "scores": score_table(analysis),
         "distances": distance_table(analysis.quality) if analysis.quality.distances else None,
         "verdicts": verdicts(analysis),
-        "harmonic": analysis.pictures == HARMONIC,
         "listening": [(title, *_players_of(waves)) for title, waves in examples.sounds],
         "instruments": f"{low} instrument{'s' if low > 1 else ''}" if low == high else f"{low} to {high} instruments",
     }
@@ -74,7 +75,7 @@ def _static_cards(analysis: StaticAnalysis) -> list[Card]:
         cards.append((f"{measure.upper()} of the reconstruction", format_cell(interval.value), text))
     if quality.families is not None:
         interval = mean_interval(quality.families.correct, analysis.groups)
-        floor = f"{100 * quality.families.floor:.0f} %"
+        floor = f"{100 * quality.families.baseline:.0f} %"
         text = f"{_range(interval, percent=True)}. Always the commonest of the training notes: {floor}"
         cards.append(("Family told by 5 training notes", f"{100 * interval.value:.0f} %", text))
     if quality.distances:
@@ -144,8 +145,6 @@ def _sum_of(parts: Iterable[str]) -> str:
 
 
 def _range(interval: Interval, *, percent: bool = False, alone: str = "One instrument, no interval") -> str:
-    if not np.isfinite(interval.low):
-        return alone
-    if percent:
+    if percent and np.isfinite(interval.low):
         return f"{100 * interval.low:.0f} to {100 * interval.high:.0f} %"
-    return f"{format_cell(float(interval.low))} to {format_cell(float(interval.high))}"
+    return interval_text(float(interval.low), float(interval.high)) or alone

@@ -32,6 +32,7 @@ STYLE = {
     "legend.frameon": False,
     "legend.fontsize": 9,
     "figure.facecolor": "white",
+    "text.parse_math": False,
 }
 MAIN, SECOND, THIRD, FAINT = "#2f6db3", "#e08a2e", "#4a9d6f", "#b9bec6"
 SEQUENCE = ("#2f6db3", "#e08a2e", "#4a9d6f", "#c94f4f", "#8a63b8", "#8c6d46", "#d671ad", "#6f7780", "#a8a830", "#35a7b5")
@@ -60,19 +61,42 @@ def new_figure(width: float, height: float, rows: int = 1, columns: int = 1, **o
     return figure, figure.subplots(rows, columns, squeeze=False, **options)
 
 
-def png_bytes(figure, *, dpi: int = 110) -> bytes:
-    """The figure as PNG."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=dpi)
-    return buffer.getvalue()
+def panel_grid(count: int, columns: int, *, width: float, height: float, margin: tuple[float, float], **options):
+    """A figure with at least `columns` panels side by side, and the axes of its `count` panels; the rest is hidden.
+
+    Args:
+      count: number of panels.
+      columns: panels side by side; fewer if there are fewer.
+      width, height: of a panel, in inches.
+      margin: width and height that the figure has beyond its panels, in inches.
+      options: of `matplotlib.figure.Figure.subplots`.
+    """
+    columns = min(columns, count)
+    rows = -(-count // columns)
+    figure, axes = new_figure(width * columns + margin[0], height * rows + margin[1], rows, columns, **options)
+    for ax in axes.flat[count:]:
+        ax.set_visible(False)
+    return figure, list(axes.flat[:count]), axes
+
+
+def color_bar(figure, shown, axes, *, label: str = "", **options) -> None:
+    """Adds a color bar without a frame."""
+    bar = figure.colorbar(shown, ax=axes, label=label, **options)
+    bar.outline.set_visible(False)
+
+
+def shortened(text: str, most: int = 24) -> str:
+    """Returns a name cut to `most` characters."""
+    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def save_png(figure, path: str | os.PathLike, *, dpi: int = 110) -> bytes:
-    """Writes the figure and gives its PNG back, for a page."""
-    data = png_bytes(figure, dpi=dpi)
+    """Writes the figure and returns its PNG, for a page."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=dpi)
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    Path(path).write_bytes(data)
-    return data
+    Path(path).write_bytes(buffer.getvalue())
+    return buffer.getvalue()
 
 
 @styled
@@ -113,13 +137,8 @@ def bars(
     colors: Sequence[str] = SEQUENCE,
 ):
     """One bar panel for each (title, values [D], low [D] or None, high [D] or None); lines: (panel, height, label)."""
-    columns = min(columns, len(panels))
-    rows = -(-len(panels) // columns)
-    figure, axes = new_figure(4.0 * columns + 0.4, 2.9 * rows, rows, columns)
-    for ax in axes.flat[len(panels) :]:
-        ax.set_visible(False)
-    for position, (title, values, low, high) in enumerate(panels):
-        ax = axes.flat[position]
+    figure, axes, grid = panel_grid(len(panels), columns, width=4.0, height=2.9, margin=(0.4, 0.0))
+    for position, (ax, (title, values, low, high)) in enumerate(zip(axes, panels, strict=True)):
         place = np.arange(len(values))
         error = None
         if low is not None and high is not None:
@@ -138,8 +157,8 @@ def bars(
                 ax.annotate(label, (1, height), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=8)
         ax.set(title=title, xlabel="latent", xticks=place[:: 1 + len(place) // 13])
         ax.grid(False, axis="x")
-        if position % columns == 0:
-            ax.set_ylabel(ylabel)
+    for row in grid:
+        row[0].set_ylabel(ylabel)
     return figure
 
 
@@ -156,14 +175,12 @@ def curves(
 
     The label names a panel's x axis; where `shared_xlabel` is given, it names its y axis.
     """
-    columns = min(columns, len(panels))
-    rows = -(-len(panels) // columns)
-    figure, axes = new_figure(4.9 * columns + 0.9, 3.0 * rows + 0.3, rows, columns)
-    for ax, (title, label, x, y) in zip(axes.flat, panels, strict=False):
+    figure, axes, _ = panel_grid(len(panels), columns, width=4.9, height=3.0, margin=(0.9, 0.3))
+    for ax, (title, label, x, y) in zip(axes, panels, strict=True):
         for d, line in enumerate(y):
             ax.plot(x, line, marker="o", markersize=3.5, color=CLASS_COLORS[d % len(CLASS_COLORS)], label=str(d))
         ax.set(title=title, xlabel=shared_xlabel or label, ylabel=label if shared_xlabel else ylabel)
-    handles, labels = axes.flat[0].get_legend_handles_labels()
+    handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, title=legend, loc="outside right center", ncols=1 + (len(handles) - 1) // 16)
     return figure
 
@@ -202,26 +219,26 @@ def heatmap(
             red, green, blue, _ = image.cmap(image.norm(values[r, c]))
             ink = "white" if 0.3 * red + 0.59 * green + 0.11 * blue < 0.5 else ("#1d2229" if dark else "#9aa0a8")
             ax.text(c, r, cell, ha="center", va="center", fontsize=8, color=ink)
-    bar = figure.colorbar(image, ax=ax, shrink=0.9, pad=0.02)
-    bar.set_label(label)
-    bar.outline.set_visible(False)
+    color_bar(figure, image, ax, label=label, shrink=0.9, pad=0.02)
     return figure
 
 
 @styled
 def scatter(
-    maps: Sequence[tuple[str, np.ndarray]], labels: np.ndarray, *, colors: np.ndarray | None = None, color_label: str = ""
+    maps: Sequence[tuple[str, np.ndarray, np.ndarray]],
+    labels: np.ndarray,
+    *,
+    colors: np.ndarray | None = None,
+    color_label: str = "",
 ):
-    """Maps side by side: (title, points [M, 2]), colored by class labels [M], or by numbers where `colors` [M] is
-    given.
+    """Draws maps side by side, each (title, points [K, 2], their rows [K] in the labels).
 
-    Each map's points may be a part of the labels: give then (title, points, rows).
+    Points are colored by class labels [M], or by numbers `colors` [M].
     """
     figure, axes = new_figure(5.4 * len(maps) + (1.2 if colors is None else 0.8), 4.8, 1, len(maps))
     classes, ids = np.unique(np.asarray(labels), return_inverse=True)
     size = float(np.clip(9000 / max(len(ids), 1), 9, 34))
-    for ax, (title, points, *rows) in zip(axes[0], maps, strict=True):
-        chosen = rows[0] if rows else np.arange(len(points))
+    for ax, (title, points, chosen) in zip(axes[0], maps, strict=True):
         if colors is not None:
             shown = ax.scatter(*points.T, c=np.asarray(colors)[chosen], s=size, cmap="viridis", linewidths=0, alpha=0.85)
         else:
@@ -231,16 +248,14 @@ def scatter(
                     *points[member].T,
                     s=size,
                     color=CLASS_COLORS[c % len(CLASS_COLORS)],
-                    label=str(name),
+                    label=shortened(str(name)),
                     linewidths=0,
                     alpha=0.85,
                 )
         ax.set(title=title, xticks=[], yticks=[])
         ax.grid(False)
     if colors is not None:
-        bar = figure.colorbar(shown, ax=axes[0, -1], shrink=0.8)
-        bar.set_label(color_label)
-        bar.outline.set_visible(False)
+        color_bar(figure, shown, axes[0, -1], label=color_label, shrink=0.8)
     else:
         axes[0, -1].legend(loc="center left", bbox_to_anchor=(1.0, 0.5), markerscale=1.8)
     return figure
@@ -255,13 +270,8 @@ def images(
     seconds: float | None = None,
 ):
     """Feature images [N, F] on one scale from 0 to 1, time to the right, the first feature at the bottom."""
-    columns = min(columns, len(panels))
-    rows = -(-len(panels) // columns)
-    figure, axes = new_figure(3.0 * columns + 0.6, 1.75 * rows + 0.5, rows, columns, sharex=True, sharey=True)
-    for ax in axes.flat[len(panels) :]:
-        ax.set_visible(False)
-    shown = None
-    for ax, (title, values) in zip(axes.flat, panels, strict=False):
+    figure, axes, grid = panel_grid(len(panels), columns, width=3.0, height=1.75, margin=(0.6, 0.5), sharex=True, sharey=True)
+    for ax, (title, values) in zip(axes, panels, strict=True):
         frames, features = values.shape
         extent = (0, seconds or frames, -0.5, features - 0.5)
         shown = ax.imshow(
@@ -271,10 +281,9 @@ def images(
         ax.grid(False)
         if rows_named is not None and features <= 12:
             ax.set_yticks(np.arange(features), rows_named, fontsize=7)
-    for ax in axes[-1]:
+    for ax in grid[-1]:
         ax.set_xlabel("seconds" if seconds else "frame", fontsize=8)
-    bar = figure.colorbar(shown, ax=axes, shrink=0.7, pad=0.01, label="common scale, 0 to 1")
-    bar.outline.set_visible(False)
+    color_bar(figure, shown, grid, label="common scale, 0 to 1", shrink=0.7, pad=0.01)
     return figure
 
 
@@ -282,27 +291,21 @@ def images(
 def ranges(result, *, columns: int = 4):
     """A `statistics.RangeClasses`: for every latent, the share of every class in each range, as stacked bars."""
     size, bins, classes = result.probability.shape
-    columns = min(columns, size)
-    rows = -(-size // columns)
-    figure, axes = new_figure(2.7 * columns + 1.2, 2.3 * rows + 0.2, rows, columns, sharey=True)
-    for ax in axes.flat[size:]:
-        ax.set_visible(False)
-    for d in range(size):
-        ax = axes.flat[d]
+    figure, axes, grid = panel_grid(size, columns, width=2.7, height=2.3, margin=(1.2, 0.2), sharey=True)
+    for d, ax in enumerate(axes):
         bottom = np.zeros(bins)
         for c in range(classes):
             share = 100 * result.probability[d, :, c]
-            ax.bar(
-                np.arange(bins), share, 0.92, bottom, color=CLASS_COLORS[c % len(CLASS_COLORS)], label=str(result.classes[c])
-            )
+            color, label = CLASS_COLORS[c % len(CLASS_COLORS)], shortened(str(result.classes[c]))
+            ax.bar(np.arange(bins), share, 0.92, bottom, color=color, label=label)
             bottom += share
         ax.set_title(f"latent {d}", fontsize=9)
         ax.set_xticks(np.arange(bins + 1) - 0.5, [f"{edge:.1f}" for edge in result.edges[d]], fontsize=7)
         ax.set(ylim=(0, 100))
         ax.grid(False)
-    for row in axes:
+    for row in grid:
         row[0].set_ylabel("% of notes")
-    handles, labels = axes.flat[0].get_legend_handles_labels()
+    handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles[::-1], labels[::-1], loc="outside right center")
     return figure
 

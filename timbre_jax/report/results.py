@@ -31,10 +31,9 @@ def _static_results(analysis: StaticAnalysis) -> Iterator[Result]:
     )
     for correlation in analysis.correlations.values():
         for n, label in enumerate(correlation.names):
-            text = f"{correlation.method} correlation; floor: 95th percentile of |correlation| with shuffled {label}; {where}"
+            text = f"{correlation.method} correlation; baseline: 95th percentile of |correlation| for shuffled {label}; {where}"
             for d in range(len(correlation.value)):
-                cell = (float(x[d, n]) for x in (correlation.value, correlation.low, correlation.high, correlation.floor))
-                yield Result(f"correlation/{correlation.method}/{label}/latent_{d}", *cell, text)
+                yield Result(f"correlation/{correlation.method}/{label}/latent_{d}", *correlation.cell(d, n), text)
     for label, statistics in analysis.classes.items():
         text = f"share of the latent's variance that lies between classes of {label} (eta squared); {where}"
         for d, value in enumerate(statistics.separation):
@@ -48,7 +47,7 @@ def _quality_results(analysis: StaticAnalysis) -> Iterator[Result]:
     mean_image = quality.floors.get("mean_image")
     for measure in ("mse", "ssim"):
         floor = None if mean_image is None else float(getattr(mean_image, measure).mean())
-        text = f"{measure.upper()} of the reconstruction, {quality.definition}; floor: the training set's mean image"
+        text = f"{measure.upper()} of the reconstruction, {quality.definition}; baseline: the training set's mean image"
         yield _result(f"reconstruction/{measure}", mean_interval(getattr(quality.scores, measure), groups), text, where, floor)
         for name, scores in quality.floors.items():
             text = (
@@ -59,15 +58,15 @@ def _quality_results(analysis: StaticAnalysis) -> Iterator[Result]:
     if quality.families is not None:
         text = (
             f"share of notes whose family the 5 nearest of {quality.training_notes} training latents name (distances in "
-            "training deviations); floor: the training notes' most frequent family"
+            "training deviations); baseline: the training notes' most frequent family"
         )
         interval = mean_interval(quality.families.correct, groups)
-        yield _result("family/knn_accuracy", interval, text, where, quality.families.floor)
+        yield _result("family/knn_accuracy", interval, text, where, quality.families.baseline)
     for name, values in quality.distances.items():
         has_floor = "mean_image" in quality.distances and name != "mean_image"
         text = (
             f"log-spectral distance in dB of the sound ({name}) to the recording, 1024-point Hann frames, hop 256, all "
-            f"under -80 dB raised to it; {COUNTED}; {len(values)} notes; floor: the mean of the training features"
+            f"under -80 dB raised to it; {COUNTED}; {len(values)} notes; baseline: the mean of the training features"
         )
         interval = mean_interval(values, quality.distance_groups)
         floor = float(quality.distances["mean_image"].mean()) if has_floor else None
@@ -135,13 +134,12 @@ def _series_results(analysis: SeriesAnalysis) -> Iterator[Result]:
             yield Result(f"series/{name}/{analysis.moving}_{d}", value, definition=f"{text}; {where}")
     for c in analysis.correlations.values():
         for n, name in enumerate(c.names):
-            text = f"{c.method} correlation of a playable axis with {name}, frame by frame; floor: shuffled frames; {where}"
+            text = f"{c.method} correlation of a playable axis with {name}, frame by frame; baseline: shuffled frames; {where}"
             for d in range(len(c.value)):
-                cell = (float(x[d, n]) for x in (c.value, c.low, c.high, c.floor))
-                yield Result(f"correlation/{name}/axis_{d}", *cell, text)
+                yield Result(f"correlation/{name}/axis_{d}", *c.cell(d, n), text)
     if analysis.codes is not None:
         uses = analysis.codes.uses
-        text = f"exp of the entropy of the codes' shares, of {uses.counts.shape[1]}; floor: one code; {where}"
+        text = f"exp of the entropy of the codes' shares, of {uses.counts.shape[1]}; baseline: one code; {where}"
         for q in range(len(uses.counts)):
             yield Result(f"codes/perplexity/codebook_{q}", *uses.perplexity.value_low_high(q), 1.0, text)
     if (e := analysis.explanations) is not None:

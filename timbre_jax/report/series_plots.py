@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from timbre_jax.report.plots import CLASS_COLORS, FAINT, MAIN, SECOND, THIRD, new_figure, styled
+from timbre_jax.generation.control.results import Controlled
+from timbre_jax.report.plots import CLASS_COLORS, FAINT, MAIN, SECOND, THIRD, color_bar, new_figure, panel_grid, styled
 
 
 @styled
@@ -67,6 +68,24 @@ def series_figure(
 
 
 @styled
+def control_figure(made: Sequence[Controlled], name: str, titles: Sequence[str]):
+    """Small panels of target and achieved curves of a descriptor over time, one a sound; frames that are not heard are left
+    out."""
+    figure, axes, grid = panel_grid(len(made), 4, width=2.75, height=1.7, margin=(0.0, 0.6), sharex=True, sharey=True)
+    for ax, one, title in zip(axes, made, titles, strict=True):
+        ax.plot(one.times, one.target[name], color=SECOND, linewidth=2.2, label="target")
+        ax.plot(one.times, np.where(one.heard, one.achieved[name], np.nan), color=MAIN, linewidth=1.1, label="achieved")
+        error = one.errors()[name]
+        ax.set_title(f"{title}: r = {error['correlation']:.2f}", fontsize=9)
+    axes[0].legend(loc="upper right", fontsize=8)
+    for ax in grid[-1]:
+        ax.set_xlabel("seconds")
+    for row in grid:
+        row[0].set_ylabel(name)
+    return figure
+
+
+@styled
 def code_scatter(
     points: np.ndarray,
     values: np.ndarray,
@@ -91,9 +110,7 @@ def code_scatter(
     share = "" if explained is None else f", {100 * explained:.0f} % of the vectors' variance"
     ax.set(title=title, xticks=[], yticks=[], xlabel=f"PCA{share}")
     ax.grid(False)
-    bar = figure.colorbar(shown, ax=ax, shrink=0.85)
-    bar.set_label(label)
-    bar.outline.set_visible(False)
+    color_bar(figure, shown, ax, label=label, shrink=0.85)
     return figure
 
 
@@ -114,6 +131,7 @@ def code_histogram(counts: np.ndarray, *, title: str = "How often each code is u
         xlim=(0, len(share)),
         ylim=(least, None),
     )
+    ax.yaxis.set_major_formatter("{x:g}")
     even = 100.0 / len(share)
     ax.axhline(even, color="#3a3f47", linewidth=1, linestyle="--")
     ax.annotate("all codes alike", (1, even), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=8)

@@ -6,7 +6,6 @@ import numpy as np
 
 from timbre_jax.analysis import natsiou2023
 from timbre_jax.analysis.record import (
-    HARMONIC,
     Analysis,
     Codes,
     Explanations,
@@ -129,7 +128,7 @@ def code_table(codes: Codes) -> Table:
 
 def verdicts(analysis: StaticAnalysis) -> Table | None:
     """Returns the verdicts of Natsiou et al. 2023 beside this run's; None without explanations or for other features."""
-    if analysis.explanations is None or analysis.pictures != HARMONIC:
+    if analysis.explanations is None or not analysis.is_harmonic:
         return None
     e, quality = analysis.explanations, analysis.quality
     return natsiou2023.verdict_table(

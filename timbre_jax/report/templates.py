@@ -16,6 +16,7 @@ import jinja2
 from markupsafe import Markup, escape
 
 from timbre_jax.metrics.table import format_cell
+from timbre_jax.report.page_tables import page_table
 from timbre_jax.report.players import data_uri, wav_uri
 
 HOME = "timbre_jax.report"
@@ -43,7 +44,7 @@ def environment(package: str = HOME) -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    found.filters |= {"inline": inline, "data_uri": data_uri, "wav_uri": wav_uri, "cell": format_cell}
+    found.filters |= {"inline": inline, "data_uri": data_uri, "wav_uri": wav_uri, "cell": format_cell, "page_table": page_table}
     found.globals["static"] = lambda name: Markup(static(name, package=package))
     return found
 

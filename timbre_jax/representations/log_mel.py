@@ -92,19 +92,18 @@ class LogMel(Representation):
     measured: tuple[str, ...] = ()
 
     def __post_init__(self):
-        curves = tuple(name for name, kind in DESCRIPTORS.items() if kind.is_a_curve and name != "loudness")
+        curves = tuple(name for name in DESCRIPTORS if name != "loudness")
         if wrong := [name for name in self.measured if name not in curves]:
             raise ValueError(f"measured takes curves that are not loudness, {', '.join(curves)}; not {wrong[0]!r}")
-        if self.scale not in MEL_SCALES:
-            raise ValueError(f"scale must be one of {', '.join(MEL_SCALES)}, got {self.scale!r}")
-        if self.window not in COSINE_WINDOWS:
-            raise ValueError(f"window must be one of {', '.join(COSINE_WINDOWS)}, got {self.window!r}")
-        if self.reference not in ("file", "fixed"):
-            raise ValueError(f"reference must be 'file' or 'fixed', got {self.reference!r}")
-        if self.hold not in ("bands", "magnitudes"):
-            raise ValueError(f"hold must be 'bands' or 'magnitudes', got {self.hold!r}")
-        if self.inverter not in INVERTERS:
-            raise ValueError(f"no inverter named {self.inverter!r}; there are: {', '.join(INVERTERS)}")
+        for setting, value, names in (
+            ("scale", self.scale, MEL_SCALES),
+            ("window", self.window, COSINE_WINDOWS),
+            ("reference", self.reference, ("file", "fixed")),
+            ("hold", self.hold, ("bands", "magnitudes")),
+            ("inverter", self.inverter, INVERTERS),
+        ):
+            if value not in names:
+                raise ValueError(f"{setting} must be one of {', '.join(names)}, got {value!r}")
         if not (self.length >= 1 and self.hop >= 1 and self.range_db > 0 and min(self.iterations, self.texture_db) >= 0):
             raise ValueError(
                 "length, hop and range_db must be above 0, iterations and texture_db not below, got "
@@ -266,19 +265,20 @@ class LogMel(Representation):
         return features.replace(values=jnp.where(values > 0.0, rough, values))
 
     @functools.partial(jax.jit, static_argnums=0)
-    def synthesize(self, features: Features, key: Array | None = None) -> Array:
+    def synthesize(self, features: Features, key: Array | None = None, known: Array | None = None) -> Array:
         """Features to waves [B, T]; values of 0 and frames outside the mask are silent.
 
         T is `length` where there are as many frames as `feature_shape` says, else frames * hop. `key` (one, or [B]) draws
         the texture, and the first phases of inverters that begin at random; without it they are fixed, and the same features
         give the same sound. Its gradient is of use with `iterations` 0 only: the phase of a bin that is nearly silent turns at
-        the least touch, and what is iterated from there with it.
+        the least touch, and what is iterated from there with it. `known`: spectra [B, P, K] of the first frames, which stay
+        as they are (`audio.phase`).
         """
         count = features.values.shape[1]
         features = self.textured(features, key)
-        held = {}
+        held = {} if known is None else {"known": known}
         if self.hold == "bands":
-            held = {"bands": self.features_to_mel(features), "filters": self.basis}
+            held |= {"bands": self.features_to_mel(features), "filters": self.basis}
         return invert(
             self.inverter,
             self.magnitudes(features),

@@ -17,7 +17,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from timbre_jax.audio.phase import invert
 from timbre_jax.audio.stft import stft
 from timbre_jax.representations.base import Representation
 from timbre_jax.types import Features, concatenate_frames, pad_frames, slice_frames
@@ -113,7 +112,7 @@ def _inverted_in_parts(representation, features: Features, key, part: int) -> np
         first = max(0, start - overlap)  # of the frames of this part
         end = start + part + overlap
         frames = slice_frames(whole, first, end) if start else pad_frames(slice_frames(whole, 0, end), overlap + end)
-        made = np.asarray(_invert(piece, jax.tree.map(jnp.asarray, frames), key, known))[0]
+        made = np.asarray(piece.synthesize(jax.tree.map(jnp.asarray, frames), key, known))[0]
         if start:
             # Up to the middle of what overlaps the part before stays as it is.
             middle = (start - (overlap - overlap // 2)) * hop
@@ -123,24 +122,6 @@ def _inverted_in_parts(representation, features: Features, key, part: int) -> np
         wave[start * hop : (start + part) * hop] = made[(start - first) * hop : (start + part - first) * hop]
         known = _known(piece, jnp.asarray(made[None]), start + part - overlap - first, overlap)
     return wave[: count * hop]
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _invert(representation, features: Features, key, known):
-    held = {"known": known} if known is not None else {}
-    if representation.hold == "bands":
-        held |= {"bands": representation.features_to_mel(features), "filters": representation.basis}
-    return invert(
-        representation.inverter,
-        representation.magnitudes(features),
-        hop=representation.hop,
-        length=representation.length,
-        window=representation.window,
-        window_length=representation.window_length,
-        iterations=representation.iterations,
-        key=key,
-        **held,
-    )
 
 
 @functools.partial(jax.jit, static_argnums=(0, 3))

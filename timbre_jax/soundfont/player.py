@@ -18,6 +18,7 @@ from timbre_jax.soundfont.oscillator import BLOCK, MEASURE_SECONDS, Pool, low_pa
 from timbre_jax.soundfont.parser import Preset, SoundFont, Voice
 from timbre_jax.soundfont.tuning import AUDIBLE, common_fundamental
 
+PLAYER_VERSION = 1  # raised when the player comes to sound different, so that older stores are not taken for the same
 # E-mu's hardware, for which banks are made, applies initialAttenuation at 0.4 of what the specification says.
 ATTENUATION_SCALE = 0.4
 # One gain for every note of every bank (level and velocity stay comparable); leaves room for a few full-scale voices.
@@ -95,9 +96,7 @@ def render_note(
     return Note(mix, f0, clash or any(heard), len(pitches))
 
 
-def _render_voice(
-    bank: SoundFont, voice: Voice, key: int, velocity: int, note_off: int, total: int, movement: Movement | None = None
-):
+def _render_voice(bank: SoundFont, voice: Voice, key: int, velocity: int, note_off: int, total: int, movement: Movement | None):
     """(wave [<= total] float32, pitch in Hz, whether it moves)."""
     base = voice.generators
     key = int(base[parser.KEY]) if 0 <= base[parser.KEY] <= 127 else key

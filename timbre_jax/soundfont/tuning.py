@@ -13,13 +13,14 @@ import numpy as np
 
 _CLEAR = 0.8  # of the normalized autocorrelation; below, a sample has no pitch
 _OCTAVES = 2.1  # how far from the pitch that is meant a sample may sound; a long loop repeats too
+_MIN_LAG = 4  # samples: the shortest period
 _NEARLY = 0.6  # of it, at the period that is meant
 AUDIBLE = 0.03  # of the loudest voice's energy (-15 dB): what counts for the pitch of voices together
 _FIRST_PEAK = 0.93  # share of the highest peak that the first one to be taken has to reach
 _MAX_MULTIPLE = 4  # voices at up to so many times the common fundamental
 
 
-def autocorrelation_pitch(wave: np.ndarray, *, meant: float = 0.0, min_lag: float = 4.0) -> float:
+def autocorrelation_pitch(wave: np.ndarray, *, meant: float) -> float:
     """Pitch of a steady sound in cycles a sample, or 0 where it has none.
 
     The normalized square difference function of McLeod and Wyvill (2005, "A smarter way to find pitch"), its first high
@@ -30,7 +31,6 @@ def autocorrelation_pitch(wave: np.ndarray, *, meant: float = 0.0, min_lag: floa
       meant: the pitch it is meant to have, in cycles a sample. Where the sound repeats nearly as well with that period as
         with the longer one that was found, it is taken: not so the other way round, since every sound repeats with
         multiples of its period.
-      min_lag: the shortest period, in samples.
     """
     wave = np.asarray(wave, np.float64)
     wave = wave - wave.mean()
@@ -47,10 +47,8 @@ def autocorrelation_pitch(wave: np.ndarray, *, meant: float = 0.0, min_lag: floa
     if not len(negative):
         return 0.0
     rising = np.flatnonzero((match[1:-1] > match[:-2]) & (match[1:-1] >= match[2:])) + 1
-    rising = rising[(rising > negative[0]) & (rising >= min_lag) & (match[rising] > 0)]
-    if meant:
-        octaves = np.abs(np.log2(np.maximum(rising * meant, 1e-9)))
-        rising = rising[octaves < _OCTAVES]
+    rising = rising[(rising > negative[0]) & (rising >= _MIN_LAG) & (match[rising] > 0)]
+    rising = rising[np.abs(np.log2(np.maximum(rising * meant, 1e-9))) < _OCTAVES]
     if not len(rising) or match[rising].max() < _CLEAR:
         return 0.0
     first = rising[np.argmax(match[rising] >= _FIRST_PEAK * match[rising].max())]

@@ -114,7 +114,8 @@ def default_config() -> ConfigDict:
 
 def representation_section(name: str, **settings) -> dict:
     """Returns a representation's section with all its settings, so that each can be changed on the command line."""
-    fields = dataclasses.fields(REPRESENTATIONS[name])
+    kind: Any = REPRESENTATIONS[name]
+    fields = dataclasses.fields(kind)
     return {"name": name, "fit_ranges": False, **{field.name: field.default for field in fields}, **settings}
 
 
@@ -175,10 +176,10 @@ def check_same(saved: Mapping[str, Any], config: Mapping[str, Any], workdir) -> 
 def with_defaults(config: Mapping[str, Any]) -> dict[str, Any]:
     """Returns a configuration, or a run's document, with all fields of its model and representation in this version."""
     config = config.to_dict() if isinstance(config, ConfigDict) else dict(config)
-    sections = {"representation": (REPRESENTATIONS, representation_section), "model": (MODELS, model_section)}
-    for name, (known, section) in sections.items():
-        if config.get(name, {}).get("name") in known:
-            config[name] = section(**config[name])
+    if config.get("representation", {}).get("name") in REPRESENTATIONS:
+        config["representation"] = representation_section(**config["representation"])
+    if config.get("model", {}).get("name") in MODELS:
+        config["model"] = model_section(**config["model"])
     return config
 
 
@@ -229,10 +230,9 @@ def _check(config: dict) -> None:
         raise ValueError(f"config.train.average_decay must lie in [0, 1), not {flat['train.average_decay']}")
     if not (0 < flat["optimizer.plateau.factor"] < 1 and flat["optimizer.plateau.patience"] >= 1):
         raise ValueError("config.optimizer.plateau needs a factor between 0 and 1 and a patience of at least 1")
-    if flat["data.features"] not in ("cached", "on_the_fly"):
-        raise ValueError(f"config.data.features must be 'cached' or 'on_the_fly', not {flat['data.features']!r}")
-    if flat["train.monitor"] not in ("loss", "mse", "last"):
-        raise ValueError(f"config.train.monitor must be 'loss', 'mse' or 'last', not {flat['train.monitor']!r}")
+    for name, choices in (("data.features", ("cached", "on_the_fly")), ("train.monitor", ("loss", "mse", "last"))):
+        if flat[name] not in choices:
+            raise ValueError(f"config.{name}={flat[name]!r}: must be one of {', '.join(choices)}")
     check_precision(flat["train.precision"])
     if flat["seed"] < 0:
         raise ValueError(f"config.seed must not be negative, not {flat['seed']}")

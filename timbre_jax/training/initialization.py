@@ -19,7 +19,7 @@ from timbre_jax.types import Array, Features
 
 
 def initial_state(
-    programs: Programs, model: TimbreModel, sources: Sources, train: Any, key: Array, hyper: dict[str, float]
+    programs: Programs, model: TimbreModel, sources: Sources, train: Any, key: jax.Array, hyper: dict[str, float]
 ) -> TrainState:
     """Returns the state before the first step, as one logical copy on the devices.
 
@@ -40,7 +40,7 @@ def initial_state(
         variables = jax.device_put(processes.same(variables), programs.placement.replicated)
         params = variables.pop("params")
         state = state.replace(params=params, average=jax.tree.map(lambda x: x.copy(), params), mutable=variables)
-    return programs.kept(state)
+    return programs.in_precision(state)
 
 
 def initialization_features(programs: Programs, sources: Sources, train: Any, key: Array) -> Iterator[Features]:
@@ -56,7 +56,7 @@ def initialization_features(programs: Programs, sources: Sources, train: Any, ke
     for reading in range(readings):
         for batch in batches(sources.train, train.batch_size, positions):
             features = batch_features(batch)
-            if reading:
+            if reading and augment:
                 keys = example_keys(jax.random.fold_in(key, reading), batch["index"])[:, 0]
                 features = features.replace(values=np.asarray(augment(keys, batch["values"], batch["mask"])))
             yield features

@@ -7,6 +7,8 @@ import math
 import os
 from pathlib import Path
 
+from timbre_jax.documents import reason
+
 
 class MetricsLog:
     """Log of one JSON object a line in WORKDIR/metrics.jsonl, with the same numbers in WORKDIR/tensorboard.
@@ -43,9 +45,7 @@ class MetricsLog:
         try:
             self._file.write(json.dumps(record).encode() + b"\n")
         except OSError as error:
-            raise ValueError(
-                f"could not write {self._path}: {error.strerror}; free some space and run the same command again"
-            ) from None
+            raise ValueError(f"could not write {self._path}: {reason(error)}") from None
         if self._board is not None:
             for name, value in record.items():
                 if name not in ("event", "step") and isinstance(value, (int, float)) and not isinstance(value, bool):

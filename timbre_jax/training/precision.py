@@ -104,7 +104,8 @@ def _product(equation: core.JaxprEqn, values: Iterable[Array]) -> Array:
 def _may_be_rounded(equation: core.JaxprEqn) -> bool:
     asked = equation.params["precision"]
     default = asked is None or all(each in (None, jax.lax.Precision.DEFAULT) for each in np.atleast_1d(asked))
-    return default and all(variable.aval.dtype == jnp.float32 for variable in (*equation.invars, *equation.outvars))
+    dtypes = {getattr(variable.aval, "dtype", None) for variable in (*equation.invars, *equation.outvars)}
+    return default and dtypes == {np.dtype(np.float32)}
 
 
 def _rounded_programs(value: Any) -> Any:

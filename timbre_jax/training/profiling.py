@@ -7,6 +7,8 @@ import sys
 import time
 from typing import Any, NamedTuple
 
+import jax
+
 FIRST, LAST = 10, 15
 
 _BYTES_A_UNIT = 1 if sys.platform == "darwin" else 1024  # of `ru_maxrss`
@@ -38,8 +40,6 @@ class Profile:
             self.stop(outputs)
 
     def _start(self, outputs: Any) -> None:
-        import jax
-
         jax.block_until_ready(outputs)
         directory = self.directory
         if jax.process_count() > 1:
@@ -51,8 +51,6 @@ class Profile:
 
     def stop(self, outputs: Any = None) -> None:
         """Ends the trace, if one is being made, and writes it."""
-        import jax
-
         if self._tracing:
             self._tracing = False
             jax.block_until_ready(outputs)
@@ -70,8 +68,6 @@ class Memory(NamedTuple):
 def peak_memory() -> Memory:
     """The memory that this process and its devices have held at most."""
     import resource
-
-    import jax
 
     devices = {}
     for device in jax.local_devices():
@@ -100,8 +96,6 @@ class CompileClock:
         return sum(end - start for start, end in self._spans)
 
     def __enter__(self) -> CompileClock:
-        import jax
-
         self._inside = True
         jax.monitoring.register_event_duration_secs_listener(self._duration)
         jax.monitoring.register_event_listener(self._event)

@@ -27,6 +27,8 @@ class Programs:
       train_step: the same, compiled.
       score: function of `make_eval_step`, not compiled.
       eval_step: the same, compiled.
+      create: (key, hyper) -> state before the first step, in float32 and placed; `hyper` is that of `create_state`.
+      in_precision: state -> state in the precision that it is trained in.
     """
 
     def __init__(
@@ -60,25 +62,17 @@ class Programs:
         self.train_step = placement.compile_train(self.step)
         self.score = make_eval_step(model)
         self.eval_step = placement.compile_eval(self.score)
-        self._create = placement.compile_eval(self._new)
-        self._keep = placement.compile_eval(self._kept)
-
-    def create(self, key: jax.Array, hyper: dict[str, float]) -> Any:
-        """Returns the state before the first step, in float32 and placed; `hyper` is that of `create_state`."""
-        return self._create(key, hyper)
-
-    def kept(self, state: Any) -> Any:
-        """Returns a state in the precision that it is trained in."""
-        return self._keep(state)
+        self.create = placement.compile_eval(self._new)
+        self.in_precision = placement.compile_eval(self._in_precision)
 
     def abstract(self, key: jax.Array, hyper: dict[str, float]) -> Any:
         """Returns shapes and shardings of the state, to read a checkpoint into."""
-        return self.placement.template(jax.eval_shape(lambda: self._kept(self._new(key, hyper))))
+        return self.placement.template(jax.eval_shape(lambda: self._in_precision(self._new(key, hyper))))
 
     def _new(self, key, hyper):
         return create_state(self._model, self._optimizer, key, hyper=hyper)
 
-    def _kept(self, state):
+    def _in_precision(self, state):
         return state_in(self._precision, state)
 
 

@@ -35,7 +35,7 @@ class TrainState(flax.struct.PyTreeNode):
     mutable: Mapping[str, Variables]
     opt_state: optax.OptState
     average: Variables
-    hyper: Mapping[str, Array]
+    hyper: Mapping[str, jax.Array]
 
     def variables(self, *, average: bool = False) -> Variables:
         """Returns the variables of `model.apply`, with the current or the averaged parameters."""
@@ -48,7 +48,7 @@ class TrainState(flax.struct.PyTreeNode):
 
 
 def create_state(
-    model: TimbreModel, optimizer: optax.GradientTransformation, key: Array, *, hyper: Mapping[str, float]
+    model: TimbreModel, optimizer: optax.GradientTransformation, key: jax.Array, *, hyper: Mapping[str, float]
 ) -> TrainState:
     """Returns the state before the first step. Pure, so that `jit` with output shardings places the parameters."""
     shape = (1, *model.feature_shape)

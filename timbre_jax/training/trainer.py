@@ -113,6 +113,11 @@ class Trainer:
         """Whether there are steps to take."""
         return self.progress.status == "running" and self.progress.step < self.total
 
+    @property
+    def evaluates(self) -> bool:
+        """Whether the run is evaluated after this step."""
+        return self.progress.step % self.eval_every == 0 or self.progress.step == self.total
+
     def next_batch(self) -> Batch:
         """Returns this process's part of the batch of the next step."""
         while True:
@@ -139,20 +144,19 @@ class Trainer:
         """
         train, progress = self.config.train, self.progress
         last = progress.step == self.total
-        evaluating = progress.step % self.eval_every == 0 or last
         logging = progress.step % train.log_every == 0 or last
         anchoring = train.rollback.every and progress.step % train.rollback.every == 0
         signal, due = self.consensus.agree(signal, self.wants_saving, progress.step, self.pending[-1:])
         if self.main and (problem := self.saver.problem()):
             self.log(f"{problem}; training continues and the next checkpoint is tried as usual")
-        if not (evaluating or logging or anchoring or due or signal):
+        if not (self.evaluates or logging or anchoring or due or signal):
             return None
         if bad := self.check_pending_steps():
             self.roll_back(*bad)
             return None
         if logging:
             self.write_metrics()
-        if evaluating and self.evaluate():
+        if self.evaluates and self.evaluate():
             progress.status = "converged"
         if anchoring:
             self.anchor, self.candidate = self.candidate, self.make_anchor()
@@ -320,15 +324,12 @@ class Trainer:
 
     def scores(self) -> dict[str, float]:
         """Returns the mean metrics of the averaged parameters on the validation set."""
-        state = self.placement.unreplicate(self.state)
+        state, place = self.placement.unreplicate(self.state), self.placement.eval_batch
+        variables, kl_weight = state.variables(average=True), state.hyper["kl_weight"]
         return mean_metrics(
-            self.eval_step,
-            state.variables(average=True),
+            lambda batch: self.eval_step(variables, place(batch), self.eval_key, kl_weight),
             self.sources.valid,
             batch_size=self.config.train.batch_size,
-            key=self.eval_key,
-            kl_weight=state.hyper["kl_weight"],
-            place=self.placement.eval_batch,
         )
 
     # Checkpoints

@@ -2,7 +2,7 @@
 
 import pytest
 
-from timbre_jax.data.importers.class_rules import Rule, class_of_names, drum_rules, read_rules, spoken_words
+from timbre_jax.data.importers.class_rules import Rule, class_of_names, read_rules, spoken_words
 
 # From hydrogen-drumkits, hydrogen-data, sonic-pi-samples and lmms-common, and common ways of writing.
 NAMES = {
@@ -26,9 +26,12 @@ NAMES = {
 }  # fmt: skip
 
 
+DRUM_RULES = read_rules()
+
+
 @pytest.mark.parametrize(("label", "name"), [(label, name) for label, names in NAMES.items() for name in names])
 def test_names_of_real_kits(label, name):
-    assert class_of_names([name], drum_rules()) == label
+    assert class_of_names([name], DRUM_RULES) == label
 
 
 @pytest.mark.parametrize(
@@ -37,19 +40,19 @@ def test_names_of_real_kits(label, name):
      "What", "bride", "eclipse", "10tri", "sidedish", "atom"],
 )  # fmt: skip
 def test_words_within_words_do_not_count(name):
-    assert class_of_names([name], drum_rules()) is None
+    assert class_of_names([name], DRUM_RULES) is None
 
 
 def test_loops_have_no_class():
     for name in ("loop_tabla", "house_loop01", "loop_breakbeat", "KickLoops", "Groove-snare"):
-        assert class_of_names([name], drum_rules()) == ""
+        assert class_of_names([name], DRUM_RULES) == ""
 
 
 def test_the_first_line_wins_over_all_names_of_a_sound():
     """BJA_Pacific calls CB_02 a crash: the whole word in drumkit.xml outdoes the abbreviation in the file's name."""
-    assert class_of_names(["CB_02"], drum_rules()) == "metallic"
-    assert class_of_names(["CB_02", "Crash Left"], drum_rules()) == "cymbal"
-    assert class_of_names(["beats_07-18", "g3 - bass drum 3"], drum_rules()) == "kick"
+    assert class_of_names(["CB_02"], DRUM_RULES) == "metallic"
+    assert class_of_names(["CB_02", "Crash Left"], DRUM_RULES) == "cymbal"
+    assert class_of_names(["beats_07-18", "g3 - bass drum 3"], DRUM_RULES) == "kick"
 
 
 def test_parts_of_names():

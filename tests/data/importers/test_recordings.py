@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import tracemalloc
 
 import numpy as np
 import pytest
 import soundfile
 
+from tests.helpers.library import doctor_of, everything
 from timbre_jax.audio.io import AudioFileError, read_wave
 from timbre_jax.data.importers.recordings import RecordingSource, excerpt
 from timbre_jax.data.prepare.build import build_store
@@ -56,19 +56,16 @@ def store(folder, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def doctor(store):
-    with open(store.path / "doctor.csv", newline="") as file:
-        return {row["id"]: row for row in csv.DictReader(file)}
+    return doctor_of(store)
 
 
 def test_every_recording_is_cut_and_its_rest_keeps_its_length(store, doctor):
     kept = [name for name, row in doctor.items() if row["kept"] == "1"]
     assert sum(name.startswith("a/stereo96.wav#") for name in kept) == 4
     assert sum(name.startswith("a/other.aiff#") for name in kept) == 1
-    lengths = {}
-    for split in store.splits:
-        lengths |= dict(zip(store.metadata(split)["id"].tolist(), (store.lengths(split) / 24000).tolist(), strict=True))
-    assert lengths["a/stereo96.wav#0003"] == pytest.approx(1.0)
-    assert lengths["b/short.wav#0000"] == pytest.approx(0.02)
+    known = everything(store)
+    assert known["a/stereo96.wav#0003"][1]["samples"] == 24000
+    assert known["b/short.wav#0000"][1]["samples"] == 480
     assert store.samples == 48000
     assert set(store.metadata("train")["pitch"].tolist()) == {-1}
     assert "mixed to mono (2 channels); resampled (96000 Hz)" in doctor["a/stereo96.wav#0000"]["remarks"]
@@ -85,12 +82,9 @@ def test_what_is_wrong_is_a_line_and_the_rest_is_kept(doctor):
 
 
 def test_splits_go_by_recording_and_copies_are_on_one_side(store, doctor):
-    splits: dict[str, set] = {}
-    for split in store.splits:
-        for name in store.metadata(split)["instrument"].tolist():
-            splits.setdefault(name, set()).add(split)
-    assert all(len(found) == 1 for found in splits.values())
-    assert {split for found in splits.values() for split in found} == {"train", "valid", "test"}
+    pairs = {(row["instrument"], split) for split, row in everything(store).values()}
+    assert len(pairs) == len({instrument for instrument, _ in pairs})
+    assert {split for _, split in pairs} == {"train", "valid", "test"}
     copies = [row for name, row in doctor.items() if name.startswith("a/take.flac#")]
     assert [row["left_out"] for row in copies] == [f"duplicate (sounds like a/take again.ogg#{i:04d})" for i in range(3)]
     assert {row["instrument"] for row in copies} == {"a/take again.ogg"}
@@ -126,7 +120,7 @@ def test_settings_that_are_none(folder):
         RecordingSource((str(folder),), silence_db=3.0)
     with pytest.raises(ValueError, match="no such folder"):
         RecordingSource((str(folder / "none"),)).plan()
-    with pytest.raises(ValueError, match="a folder of recordings is needed"):
+    with pytest.raises(ValueError, match="a folder of sounds is needed"):
         RecordingSource(()).plan()
     with pytest.raises(AudioFileError, match="gone"):
         excerpt(str(folder / "gone.wav"), 0, 10, 24000, name="gone")

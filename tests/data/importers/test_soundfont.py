@@ -1,6 +1,3 @@
-import json
-import subprocess
-import sys
 from collections import Counter
 
 import numpy as np
@@ -36,7 +33,7 @@ def test_presets_that_share_samples_are_one_instrument(tmp_path):
     source = SoundFontSource(path=(bank_of(tmp_path / "b.sf2", WIRING),))
     entries = source.presets()
     # Percussion (bank 128) and sound effects (program 100) are not there, so they join nothing either.
-    assert [(e.program, e.family) for e in entries] == [
+    assert [(e.preset.program, e.family) for e in entries] == [
         (0, "keyboard"), (24, "guitar"), (33, "bass"), (73, "flute"), (40, "string"),
     ]  # fmt: skip
     assert [e.instrument for e in entries] == ["b:000-000-preset-0"] * 3 + ["b:000-073-preset-3", "b:008-040-preset-4"]
@@ -103,22 +100,13 @@ def test_number_is_even_over_presets_and_seeded(tmp_path):
     assert {r.id for r in other} != {r.id for r in records}
 
 
-def test_names_of_banks_of_the_same_name(tmp_path):
-    (tmp_path / "x").mkdir()
-    first = bank_of(tmp_path / "b.sf2", [(0, 0, [0])])
-    second = bank_of(tmp_path / "x" / "b.sf2", [(0, 0, [1])])
-    assert [e.instrument for e in SoundFontSource(path=(first, second)).presets()] == [
-        "b~1:000-000-preset-0", "b~2:000-000-preset-0",
-    ]  # fmt: skip
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"families": ("drums",)}, "unknown family 'drums'"),
         ({"pitches": (60, 128)}, "pitches \\[128\\]"),
         ({"velocities": (0,)}, "velocities \\[0\\]"),
-        ({"pitches": ()}, "pitches empty"),
+        ({"pitches": ()}, "pitches \\[\\]"),
         ({"number": -1}, "number=-1"),
     ],
 )
@@ -154,9 +142,6 @@ def test_the_default_bank_and_its_splits():
     splits = source.splits()
     assert set(splits) == set(groups)
     assert SoundFontSource(seed=9).splits() == splits  # committed, so no seed changes them
-    assert Counter(splits.values()) == {"train": 37, "valid": 5, "test": 11}
-    known = json.loads(json.dumps(source.describe()))
-    assert known["banks"] == {"TimGM6mb.sf2": known["banks"]["TimGM6mb.sf2"]}
     assert len(SoundFontSource(pitches=tuple(range(21, 109)), number=0).plan()) == 97 * 88 * 5
 
 
@@ -166,7 +151,7 @@ def test_no_raw_sample_is_in_two_splits():
     splits = source.splits()
     held: dict[str, set[str]] = {}
     for entry in source.presets():
-        for sample in bank.preset_samples(bank.presets[entry.preset]):
+        for sample in bank.preset_samples(entry.preset):
             held.setdefault(bank.sample_digest(sample), set()).add(splits[entry.instrument])
     assert len(held) > 300
     assert all(len(where) == 1 for where in held.values())
@@ -189,16 +174,3 @@ def test_notes_of_the_default_bank_sound_as_they_should():
     assert max(off) < 15
     assert np.median(off) < 5
     assert all(levels[p, k, 127] > 2 * levels[p, k, 50] for p, k, v in levels if v == 50)
-
-
-def test_rendering_needs_no_jax():
-    code = (
-        "import sys\n"
-        "from timbre_jax.data.importers.soundfont import SoundFontSource\n"
-        "from timbre_jax.data.prepare import build\n"
-        "source = SoundFontSource(number=1)\n"
-        "verdict = build._load_sound(source, source.plan()[0], None)\n"
-        "assert verdict.pcm is not None\n"
-        "assert 'jax' not in sys.modules and 'librosa' not in sys.modules\n"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)

@@ -33,13 +33,16 @@ def check(records, source):
         np.testing.assert_array_equal(source.load(record, payload).wave, wanted["audio"])
 
 
+def unpacked(folder, file_format):
+    with tarfile.open(Path(__file__).parent / "tfds_fixture" / f"{file_format}.tar.xz") as archive:
+        archive.extractall(folder, filter="data")
+    return folder
+
+
 @pytest.fixture(scope="module", params=FORMATS)
 def written(request, tmp_path_factory):
     """The committed data set in each file format."""
-    folder = tmp_path_factory.mktemp("tfds")
-    with tarfile.open(Path(__file__).parent / "tfds_fixture" / f"{request.param}.tar.xz") as archive:
-        archive.extractall(folder, filter="data")
-    return folder
+    return unpacked(tmp_path_factory.mktemp("tfds"), request.param)
 
 
 def test_what_tensorflow_datasets_wrote(written):
@@ -110,10 +113,7 @@ def test_a_data_set_by_its_name(written, monkeypatch):
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("tfrecord")
-    with tarfile.open(Path(__file__).parent / "tfds_fixture" / "tfrecord.tar.xz") as archive:
-        archive.extractall(folder, filter="data")
-    return find_prepared(str(folder))
+    return find_prepared(str(unpacked(tmp_path_factory.mktemp("tfrecord"), "tfrecord")))
 
 
 def test_selection(prepared):

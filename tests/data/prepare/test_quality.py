@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from tests.helpers.notes import note_wave
 from tests.helpers.sounds import harmonic_tone, sine
 from timbre_jax.data.prepare import quality
+from timbre_jax.data.prepare.summary import DoctorCounts, doctor_page
 
 
 def noise(level=0.1, seed=0):
@@ -125,7 +126,7 @@ def test_second_look_at_real_waves():
 
 
 def test_summary_and_page():
-    summary = quality.Summary()
+    summary = DoctorCounts()
     for left_out, remarks in [
         ("", ""), ("", "cut to 4 s (9.0 s); mixed to mono (2 channels)"), ("silent", ""), ("silent", ""),
         ("duplicate (sounds like a)", ""),
@@ -135,7 +136,7 @@ def test_summary_and_page():
     assert counts == {
         "notes": 5, "kept": 2, "left_out": {"silent": 2, "duplicate": 1}, "remarks": {"cut to 4 s": 1, "mixed to mono": 1},
     }  # fmt: skip
-    page = quality.markdown("a test", counts)
+    page = doctor_page("a test", counts)
     assert "2 of 5 sounds kept (40.0 %)" in page
     assert "| silent | 2 | 40.0 |" in page
 

@@ -31,7 +31,7 @@ def test_study_writes_tables_and_sounds_of_a_discrete_run(discrete_run, tmp_path
     rows = {result.name: result for result in read_results(tmp_path / "results.json")}
     median = rows["control/centroid/median_error"]
     assert 0 <= median.low <= median.value <= median.high
-    assert median.floor is not None
+    assert median.baseline is not None
     lines = (tmp_path / "curves.csv").read_text().splitlines()
     assert len(lines) == 4
     values = [float(line.split(",")[lines[0].split(",").index("median_error")]) for line in lines[1:]]
@@ -62,7 +62,7 @@ def test_silent_sounds_do_not_count_as_good_scores():
     table, results = summarize([record(1.0, 0.9), record(silent, silent), record(3.0, 0.7)], "centroid", "here")
     rows = {result.name: result for result in results}
     assert rows["control/centroid/median_error"].value == pytest.approx(2.0)
-    assert rows["control/centroid/median_error"].floor == pytest.approx(4.0)
+    assert rows["control/centroid/median_error"].baseline == pytest.approx(4.0)
     assert "of 2 of 3 curves" in rows["control/centroid/median_error"].definition
     assert rows["control/centroid/correlation"].value == pytest.approx(1.6 / 3)
     assert "of 2 of 3 curves" in table.markdown()

@@ -25,6 +25,10 @@ def space():
     return code_space(drag=0.5)
 
 
+def start_of(space, seconds: float, gain_db=-20.0):
+    return codes_as_latent(space, np.zeros((1, round(seconds * RATE / HOP)), int), gain_db=gain_db)
+
+
 def test_without_smoothness_these_are_the_nearest_codes(table):
     target = np.geomspace(450, 6000, 50)
     chosen = codes_for_curve(table, {"centroid": target}, smoothness=0.0)
@@ -58,8 +62,10 @@ def test_near_a_sound_codes_stay_with_it(table):
 def test_correction_on_the_sound_beats_the_nearest_codes(space, table):
     """The decoder draws every frame halfway to the one before: the sound lags, and the correction leads."""
     curve = shape("sine", "centroid", seconds=1.5, low=800, high=3000, rate=2.0)
-    plain = control_codes(space, table, [curve], rounds=1, smoothness=0.0).errors()["centroid"]
-    rounds, sweeps = (control_codes(space, table, [curve], sweeps=sweeps).errors()["centroid"] for sweeps in (0, 1))
+    plain, rounds, sweeps = (
+        control_codes(space, table, [curve], start_of(space, 1.5), near=False, **options).errors()["centroid"]
+        for options in ({"rounds": 1, "smoothness": 0.0}, {"sweeps": 0}, {"sweeps": 1})
+    )
     assert rounds["mean_error"] < 0.9 * plain["mean_error"]
     assert rounds["median_error"] < 0.12
     assert sweeps["mean_error"] < 0.8 * rounds["mean_error"]
@@ -68,9 +74,9 @@ def test_correction_on_the_sound_beats_the_nearest_codes(space, table):
 
 def test_the_level_of_a_start_is_kept_and_the_length_too(space, table):
     gain = np.linspace(-40, -10, 40)
-    start = codes_as_latent(space, np.zeros((1, 40), int), gain_db=gain[None])
+    start = start_of(space, 40 * HOP / RATE, gain_db=gain[None])
     curve = Curve("centroid", np.array([0.0, 5.0]), np.array([100.0, 9000.0]))
-    made = control_codes(space, table, [curve], start=start, rounds=1)
+    made = control_codes(space, table, [curve], start, rounds=1)
     np.testing.assert_allclose(made.latent.conditions["gain_db"][0], gain)
     assert made.wave.shape == (40 * HOP,)
     assert made.times[-1] == pytest.approx(39 * HOP / RATE)
@@ -78,35 +84,34 @@ def test_the_level_of_a_start_is_kept_and_the_length_too(space, table):
     assert "the rest is not used" in made.remarks[0]
     assert "clipped" in made.remarks[1]
     assert made.target["centroid"].min() == pytest.approx(made.reach["centroid"][0])
-    columns, rows = made.rows()
-    assert columns == ("time", "centroid_target", "centroid_achieved", "heard")
-    assert len(rows) == 40
+    assert made.table().columns == ("time", "centroid_target", "centroid_achieved", "heard")
+    assert len(made.table().rows) == 40
 
 
 def test_one_frame_and_silence(space, table):
     curve = Curve("centroid", np.zeros(1), np.array([1000.0]))
-    made = control_codes(space, table, [curve], seconds=HOP / RATE, sweeps=0)
+    made = control_codes(space, table, [curve], start_of(space, HOP / RATE), sweeps=0)
     assert made.latent.values.shape == (1, 1, 1)
     assert np.isfinite(made.wave).all()
-    silent = codes_as_latent(space, np.zeros((1, 8), int), gain_db=-100.0)
-    made = control_codes(space, table, [curve], start=silent, rounds=2, sweeps=0)
+    made = control_codes(space, table, [curve], start_of(space, 8 * HOP / RATE, gain_db=-100.0), rounds=2, sweeps=0)
     assert not made.wave.any()
     assert made.remarks[-1] == "the sound is silent: nothing can be measured"
     assert np.isnan(made.errors()["centroid"]["median_error"])
 
 
 def test_what_cannot_be_asked_for(space, table):
-    one = Curve("centroid", np.zeros(1), np.array([1000.0]))
+    one, start = Curve("centroid", np.zeros(1), np.array([1000.0])), start_of(space, 0.1)
     with pytest.raises(ValueError, match="needs a space of codes"):
-        control_codes(linear_space(), table, [one])
+        control_codes(linear_space(), table, [one], start)
     with pytest.raises(ValueError, match="one curve for each descriptor"):
-        control_codes(space, table, [one, one])
+        control_codes(space, table, [one, one], start)
     with pytest.raises(ValueError, match="not described by 'rolloff'"):
-        control_codes(space, table, [Curve("rolloff", np.zeros(1), np.array([1000.0]))])
+        control_codes(space, table, [Curve("rolloff", np.zeros(1), np.array([1000.0]))], start)
     with pytest.raises(ValueError, match=r"one series \[1, M, D\]"):
-        control_codes(space, table, [one], start=codes_as_latent(space, np.zeros((2, 4), int)))
+        control_codes(space, table, [one], codes_as_latent(space, np.zeros((2, 4), int)))
 
 
 def test_a_measured_table_works_as_the_known_one(space):
     curve = shape("line", "centroid", seconds=1.0, low=700, high=2500, rate=1.0)
-    assert control_codes(space, measured_table(), [curve], rounds=4, sweeps=0).errors()["centroid"]["correlation"] > 0.95
+    made = control_codes(space, measured_table(), [curve], start_of(space, 1.0), near=False, rounds=4, sweeps=0)
+    assert made.errors()["centroid"]["correlation"] > 0.95

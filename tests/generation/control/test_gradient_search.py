@@ -116,7 +116,7 @@ def test_what_cannot_be_asked_for(space, start, reach):
         searches.search(space, [[Curve("f0", np.zeros(1), np.array([200.0]))]], start)
     codes = code_space()
     begun = searches.begin(codes, seconds=0.2)
-    with pytest.raises(ValueError, match="needs a space of continuous latents; this one has codes"):
+    with pytest.raises(ValueError, match="needs a space of continuous latents, got one of codes"):
         searches.search(codes, [[centroid]], begun)
     with pytest.raises(ValueError, match="curves of the same descriptors"):
         searches.search(space, [[centroid], [Curve("rolloff", np.zeros(1), np.array([1000.0]))]], start, reach=reach)

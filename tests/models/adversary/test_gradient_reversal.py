@@ -27,9 +27,3 @@ def test_a_traced_strength_has_no_gradient_and_compiles_once():
         np.testing.assert_allclose(step(jnp.ones(2), progress), -3.0 * (1 - np.exp(-progress / 0.1)), rtol=1e-5)
     assert step._cache_size() == 1
     assert float(jax.grad(lambda s: jnp.sum(reverse_gradient(jnp.ones(2), s)))(0.7)) == 0.0
-
-
-def test_the_strength_is_the_papers_in_parts_of_a_run():
-    """1 - exp(-step / 100,000) over a run of 500,000 steps is a time constant of 0.2."""
-    steps = np.array([0, 1000, 100_000, 500_000])
-    np.testing.assert_allclose(reversal_strength(steps / 500_000, 0.2), 1 - np.exp(-steps / 100_000), rtol=1e-5)

@@ -1,6 +1,5 @@
 """Writing in a thread: what fails is told and costs nothing; what is kept and what goes."""
 
-import json
 import threading
 
 import jax
@@ -127,36 +126,6 @@ def test_what_is_saved_is_what_was_given_though_training_goes_on(saver, tmp_path
         path = checkpoint.step_path(tmp_path / "checkpoints", number)
         found, _ = checkpoint.read(path, {"a": jax.ShapeDtypeStruct((100_000,), jnp.float32)})
         np.testing.assert_array_equal(found["a"], np.full(100_000, expected, np.float32))
-
-
-def test_a_damaged_checkpoint_is_put_aside_for_the_one_before(tmp_path):
-    assert checkpoint.last_intact(tmp_path) == (None, [])
-    for step in (1, 2, 3):
-        checkpoint.write(checkpoint.step_path(tmp_path, step), arrays(step), {})
-    files = [file for file in (tmp_path / "00000003" / "arrays").rglob("*") if file.is_file()]
-    largest = max(files, key=lambda file: file.stat().st_size)
-    content = bytearray(largest.read_bytes())
-    content[len(content) // 2] ^= 0xFF
-    largest.write_bytes(content)
-    (tmp_path / "00000002" / "document.json").unlink()
-    step, told = checkpoint.last_intact(tmp_path)
-    assert step == 1
-    assert "is damaged; it was renamed to 00000003.damaged" in told[0]
-    assert "has lost its document.json; it was renamed to 00000002.damaged" in told[1]
-    assert checkpoint.steps(tmp_path) == [1]
-    checkpoint.step_path(tmp_path, 1).joinpath("document.json").unlink()
-    with pytest.raises(CheckpointError, match=r"has lost its document\.json"):
-        checkpoint.last_intact(tmp_path)
-
-
-def test_another_format_is_not_damage(tmp_path):
-    for step in (1, 2):
-        checkpoint.write(checkpoint.step_path(tmp_path, step), arrays(step), {})
-    path = checkpoint.step_path(tmp_path, 2) / checkpoint.DOCUMENT
-    path.write_text(json.dumps({**json.loads(path.read_text()), "format": 9}))
-    with pytest.raises(CheckpointError, match="has format 9"):
-        checkpoint.last_intact(tmp_path)
-    assert checkpoint.steps(tmp_path) == [1, 2]
 
 
 def test_a_best_space_that_is_being_written_does_not_keep_a_checkpoint_from_its_turn(saver, space, tmp_path, monkeypatch):

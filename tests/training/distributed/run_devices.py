@@ -1,7 +1,6 @@
 """A run of 50 steps of a small model of each kind, on as many devices and processes as there are: its numbers must not differ.
 
 python tests/training/distributed/run_devices.py MODEL WORKDIR [config.train.FIELD=VALUE ...] [--parallel=pmap]
-    [--process=NUMBER --port=PORT]    one of two processes
 """
 
 import argparse
@@ -14,11 +13,11 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[3]))
 
+from tests.helpers.processes import join_run
 from tests.helpers.runs import small_config, small_sources, with_loudness
 from timbre_jax.data.datasets import Sources
 from timbre_jax.data.example_source import ListedExamples
 from timbre_jax.representations import make_representation
-from timbre_jax.training.distributed import processes
 from timbre_jax.training.loop import train_and_evaluate
 
 STEPS = 50
@@ -75,13 +74,8 @@ if __name__ == "__main__":
     parser.add_argument("workdir")
     parser.add_argument("fields", nargs="*")
     parser.add_argument("--parallel", default="jit")
-    parser.add_argument("--process", type=int)
-    parser.add_argument("--port")
     given = parser.parse_args()
-    if given.process is not None:
-        processes.initialize(
-            coordinator_address=f"127.0.0.1:{given.port}", num_processes=2, process_id=given.process, timeout=60
-        )
+    join_run()
     fields = {name: ast.literal_eval(value) for name, value in (field.split("=") for field in given.fields)}
     settings = {"steps": STEPS, "log_every": 1, "eval_every": 25, "rollback": {"every": 0}, **fields}
     config = small_config(model={"name": given.model, **MODELS[given.model]}, **settings)

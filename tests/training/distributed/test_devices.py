@@ -3,15 +3,14 @@
 `run_devices.py` has the models: one with batch statistics, adversaries and neighbors in a batch, one with dropout and flows.
 """
 
-import socket
-
 import jax
 import numpy as np
 import pytest
 
-from tests.helpers.processes import run, start
+from tests.helpers.processes import run, start_together
 from tests.helpers.runs import last_checkpoint, metric_lines
 
+PROGRAM, FLOAT64 = "tests/training/distributed/run_devices.py", "precision='float64'"
 ENVIRONMENT = {
     "JAX_ENABLE_X64": "1",
     # Fewer optimizations: compiling takes nearly all of the time.
@@ -20,18 +19,12 @@ ENVIRONMENT = {
 
 
 def devices_run(model, workdir, *options, devices):
-    arguments = ("tests/training/distributed/run_devices.py", model, workdir, "precision='float64'", *options)
-    done = run(*arguments, devices=devices, **ENVIRONMENT)
+    done = run(PROGRAM, model, workdir, FLOAT64, *options, devices=devices, **ENVIRONMENT)
     assert done.stdout.splitlines()[-1:] == ["finished 50"], done.stderr
 
 
 def two_processes(model, workdir, *, devices):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    arguments = ("tests/training/distributed/run_devices.py", model, workdir, "precision='float64'", f"--port={port}")
-    both = [start(*arguments, f"--process={number}", devices=devices, **ENVIRONMENT) for number in (0, 1)]
-    for process in both:
+    for process in start_together(2, PROGRAM, model, workdir, FLOAT64, devices=devices, **ENVIRONMENT):
         out, err = process.communicate(timeout=600)
         assert out.splitlines()[-1:] == ["finished 50"], err
 

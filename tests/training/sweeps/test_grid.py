@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import signal
 
-import numpy as np
 import pytest
 
 import timbre_jax
 from tests.helpers.processes import run
-from tests.helpers.runs import assert_same_run, last_checkpoint, metric_lines, small_config, small_sources
-from timbre_jax.data.example_source import ExampleSource
+from tests.helpers.runs import StoppingSource, assert_close_runs, assert_same_run, small_config, small_sources
 from timbre_jax.training import programs
 from timbre_jax.training.distributed.interrupt import locked
 from timbre_jax.training.loop import train_and_evaluate
@@ -92,20 +89,7 @@ def test_runs_side_by_side_are_those_of_one_by_one(alone, traces, tmp_path):
         ("finished", 10),
     ]
     assert results[tmp_path / "bad"].status == "failed"
-    close(tmp_path / "same", alone[0])
-
-
-def close(a, b) -> None:
-    """Both runs have the same lines and parameters but for rounding, and the same data behind them."""
-    for line, other in zip(metric_lines(a), metric_lines(b), strict=True):
-        assert line.keys() == other.keys()
-        for name, value in line.items():
-            assert value == (pytest.approx(other[name], rel=1e-4) if isinstance(value, float) else other[name]), name
-    (arrays, document), (others, other) = last_checkpoint(a), last_checkpoint(b)
-    for name, array in arrays.items():
-        np.testing.assert_allclose(array, others[name], rtol=1e-3, atol=1e-5, err_msg=name)
-    for name in ("iterator", "position", "best_step", "skipped", "evaluations_since_best"):
-        assert document["progress"][name] == other["progress"][name]
+    assert_close_runs(tmp_path / "same", alone[0], rtol=1e-3, atol=1e-5)
 
 
 def test_wrong_configurations_are_told_before_anything_is_trained(tmp_path):
@@ -125,22 +109,6 @@ def test_models_that_are_fitted_stand_in_a_grid_too(tmp_path):
     assert grid(members) == results
 
 
-class Stopping(ExampleSource):
-    """A source that sends this process a signal when so many examples have been read."""
-
-    def __init__(self, source, reads):
-        self._source, self._left = source, reads
-
-    def __len__(self):
-        return len(self._source)
-
-    def __getitem__(self, i):
-        self._left -= 1
-        if self._left == 0:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return self._source[i]
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("at_once", [1, 2])
 def test_a_signal_saves_all_and_the_same_call_goes_on(at_once, tmp_path):
@@ -151,7 +119,7 @@ def test_a_signal_saves_all_and_the_same_call_goes_on(at_once, tmp_path):
         return {tmp_path / folder / str(seed): config(seed) for seed in range(3)}
 
     whole = grid(members("whole"), at_once=at_once)
-    stopping = dataclasses.replace(sources, train=Stopping(sources.train, 16 * (28 if at_once == 1 else 23)))
+    stopping = dataclasses.replace(sources, train=StoppingSource(sources.train, 16 * (28 if at_once == 1 else 23)))
     stopped = train_grid(members("parts"), sources=stopping, at_once=at_once, progress=False)
     assert {result.signal for result in stopped.values()} >= {signal.SIGTERM}
     assert [result.status for result in stopped.values()].count("stopped") >= 2
@@ -177,36 +145,4 @@ def test_two_devices_have_a_run_each(alone, tmp_path):
     ended = run("-c", TWO_DEVICES, tmp_path, devices=2)
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.count("finished") == 3
-    close(tmp_path / "1", alone[0])
-
-
-@pytest.mark.slow
-def test_sixteen_of_the_papers_network_are_those_of_one_by_one_with_one_compilation(traces, tmp_path):
-    """4 seeds x 4 KL weights of natsiou2023, of full size but for the number of sounds; four of them alone as well."""
-    from experiments.configs.natsiou2023 import get_config
-    from timbre_jax.data.datasets import Sources, base_representation
-    from timbre_jax.data.example_source import ListedExamples
-
-    settings = get_config()
-    settings.train.update(batch_size=8, steps=2, epochs=0.0, log_every=1)
-    settings.representation.fit_ranges = False
-    random = np.random.default_rng(0)
-    values = random.uniform(size=(24, *base_representation(settings).feature_shape)).astype(np.float32)
-    examples = [{"values": v, "mask": np.ones(len(v), np.float32), "index": np.int32(i)} for i, v in enumerate(values)]
-    sources = Sources(ListedExamples(examples[:16]), ListedExamples(examples[16:]), base_representation(settings))
-    members = {}
-    for seed in range(4):
-        for kl_weight in (0.25, 0.5, 1.0, 2.0):
-            changed = settings.copy_and_resolve_references()
-            changed.seed, changed.train.kl_weight = seed, kl_weight
-            members[tmp_path / f"{seed}-{kl_weight}"] = changed
-    results = train_grid(members, sources=sources, progress=False, at_once=1)
-    assert len(traces) == 1
-    assert {result.status for result in results.values()} == {"finished"}
-    assert len({result.best_value for result in results.values()}) == 16
-    for number, (workdir, changed) in enumerate(members.items()):
-        if number % 5 == 0:
-            other = tmp_path / "alone" / workdir.name
-            assert train_and_evaluate(changed, other, sources=sources, progress=False) == results[workdir]
-            assert_same_run(workdir, other)
-    assert len(traces) == 2  # those alone share one (`shared_programs`)
+    assert_close_runs(tmp_path / "1", alone[0], rtol=1e-3, atol=1e-5)

@@ -2,46 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
 
+from timbre_jax.data.augment.base import Augmentation
 from timbre_jax.data.augment.harmonic import HarmonicAugment
 from timbre_jax.data.augment.log_mel import MelAugment
 from timbre_jax.representations.base import Representation
-from timbre_jax.types import Array
-
-Augment = Callable[[Array, Array, Array], Array]
-"""(keys [B], values [B, N, F], mask [B, N]) -> values [B, N, F]."""
+from timbre_jax.settings import field_types
 
 AUGMENTS = {"harmonic": HarmonicAugment, "mel": MelAugment}
 
 
-def make_augment(name: str, *, representation: Representation, **settings) -> Augment | None:
+def make_augment(name: str, *, representation: Representation, **settings) -> Augmentation | None:
     """The augmentation of that name for a representation: "none" (None), "harmonic" or "mel".
 
     Raises:
-      ValueError: an unknown name or setting, a value that makes no sense, or a representation that it does not fit.
+      ValueError: an unknown name or setting, a value outside its limits, or a representation that it does not fit.
     """
+    if name != "none" and name not in AUGMENTS:
+        raise ValueError(f"config.augment.name={name}: must be one of none, {', '.join(AUGMENTS)}")
     if name == "none":
         if settings:
-            raise ValueError(f"augmentation 'none' has no setting {min(settings)!r}; there are 'harmonic' and 'mel' to be set")
+            raise ValueError(f"config.augment.{min(settings)}: 'none' has no settings; set config.augment.name")
         return None
-    if name not in AUGMENTS:
-        raise ValueError(f"there is no augmentation {name!r}; there are 'none', 'harmonic', 'mel'")
-    known = AUGMENTS[name].settings
-    if unknown := sorted(set(settings) - set(known)):
-        raise ValueError(f"augmentation {name!r} has no setting {unknown[0]!r}; it has {', '.join(sorted(known))}")
-    for setting, value in settings.items():
-        whole = isinstance(getattr(AUGMENTS[name], setting), int)
-        if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
-            raise ValueError(f"augmentation {name!r}: {setting} must be a {'whole ' * whole}number, not {value!r}")
-        if value < 0:
-            raise ValueError(f"augmentation {name!r}: {setting} must not be negative, not {value}")
-    if not settings.get("probability", 1.0) <= 1.0:
-        raise ValueError(f"augmentation {name!r}: probability must lie in [0, 1], not {settings['probability']}")
-    for setting, least in (("held_seconds", 0.0), ("knots", 1)):
-        if not settings.get(setting, least + 1) > least:
-            raise ValueError(f"augmentation {name!r}: {setting} must be more than {least:g}, not {settings[setting]}")
-    return AUGMENTS[name].of(representation, **settings)
+    kind = AUGMENTS[name]
+    known = [field.name for field in dataclasses.fields(kind) if field.metadata]
+    for key, value in settings.items():
+        if key not in known:
+            raise ValueError(f"config.augment.{key}: {name!r} has no such setting; it has {', '.join(sorted(known))}")
+        number = int if field_types(kind)[key] is int else int | float
+        if isinstance(value, bool) or not isinstance(value, number):
+            raise ValueError(f"config.augment.{key}={value!r}: must be a {'whole ' if number is int else ''}number")
+    units = kind.units(representation)
+    try:
+        return kind(**settings, **units)
+    except ValueError as error:
+        raise ValueError(f"config.augment.{error}") from None
 
 
-__all__ = ["AUGMENTS", "Augment", "HarmonicAugment", "MelAugment", "make_augment"]
+__all__ = ["AUGMENTS", "Augmentation", "HarmonicAugment", "MelAugment", "make_augment"]

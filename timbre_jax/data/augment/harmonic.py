@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import ClassVar
+from typing import Any
 
-import jax
 import jax.numpy as jnp
 
 from timbre_jax.data.augment.base import Augmentation, normal
 from timbre_jax.representations.base import Representation
+from timbre_jax.settings import setting
 from timbre_jax.types import Array
 
 
@@ -18,38 +18,28 @@ from timbre_jax.types import Array
 class HarmonicAugment(Augmentation):
     """Random changes of harmonic tracks that leave them the tracks of a note that could be.
 
-    Each is a standard deviation of a normal draw for the whole note; 0 turns it off.
+    Each setting but the last two is the standard deviation of a normal draw for the whole note; 0 turns it off.
 
     Attributes:
-      level_db: all harmonics louder or softer.
-      tilt_db: spectral tilt, dB an octave.
-      harmonic_db: every harmonic on its own (an instrument's formants).
-      decay_db: linear change over the note, dB a second.
-      harmonic_decay_db: the same, every harmonic on its own.
-      pitch_semitones: f0 higher or lower.
-      time_warp: exponent gamma = exp(normal) of t -> t^gamma over the held part, which makes attacks slower or faster.
-      probability: that a note is changed at all.
-      held_seconds: when the key is let go; the warp leaves what comes after in place.
       rate: frames a second.
       f0_per_semitone, value_per_db: how many of the features' units these are.
       f0_low, f0_octaves, nyquist: where row 0 starts (Hz), how many octaves it spans, half the sample rate (Hz), to floor
         harmonics that the new pitch puts above Nyquist.
     """
 
-    settings: ClassVar[tuple[str, ...]] = (
-        "level_db", "tilt_db", "harmonic_db", "decay_db", "harmonic_decay_db", "pitch_semitones", "time_warp", "probability",
-        "held_seconds",
-    )  # fmt: skip
-
-    level_db: float = 4.0
-    tilt_db: float = 2.0
-    harmonic_db: float = 3.0
-    decay_db: float = 2.0
-    harmonic_decay_db: float = 1.0
-    pitch_semitones: float = 1.0
-    time_warp: float = 0.0
-    probability: float = 0.8
-    held_seconds: float = 3.0
+    level_db: float = setting(4.0, "All harmonics louder or softer.", low=0)
+    tilt_db: float = setting(2.0, "Spectral tilt, dB an octave.", low=0)
+    harmonic_db: float = setting(3.0, "Every harmonic on its own (an instrument's formants).", low=0)
+    decay_db: float = setting(2.0, "Linear change over the note, dB a second.", low=0)
+    harmonic_decay_db: float = setting(1.0, "The same, every harmonic on its own.", low=0)
+    pitch_semitones: float = setting(1.0, "f0 higher or lower.", low=0)
+    time_warp: float = setting(
+        0.0, "Exponent gamma = exp(normal) of t -> t^gamma over the held part, which makes attacks slower or faster.", low=0
+    )
+    probability: float = setting(0.8, "Probability that a note is changed.", low=0, high=1)
+    held_seconds: float = setting(
+        3.0, "Seconds until the key is released; the warp leaves what comes after in place.", low=1e-3
+    )
     rate: float = 16000 / 172
     f0_per_semitone: float = 0.0
     value_per_db: float = 0.01
@@ -57,27 +47,27 @@ class HarmonicAugment(Augmentation):
     f0_octaves: float = 4.714
     nyquist: float = 8000.0
 
-    def _one(self, key: Array, values: Array, mask: Array) -> Array:
+    num_keys = 8
+
+    def _change(self, keys: Array, values: Array) -> Array:
         n_frames, n_harmonics = values.shape[0], values.shape[1] - 1
-        draw = jax.random.split(key, 8)
         f0, amplitude = values[:, :1], values[:, 1:]
         if self.time_warp:
-            warped = self._warp(draw[0], values)
+            warped = self._warp(keys[0], values)
             f0, amplitude = warped[:, :1], warped[:, 1:]
         floor = amplitude <= 0.0
         octave = jnp.log2(jnp.arange(1, n_harmonics + 1, dtype=values.dtype))
         seconds = jnp.arange(n_frames, dtype=values.dtype)[:, None] / self.rate
-        gain = normal(self.level_db, draw[1])
-        gain += normal(self.tilt_db, draw[2]) * octave
-        gain += normal(self.harmonic_db, draw[3], (n_harmonics,))
-        slope = normal(self.decay_db, draw[4])
-        slope += normal(self.harmonic_decay_db, draw[5], (n_harmonics,))
+        gain = normal(self.level_db, keys[1])
+        gain += normal(self.tilt_db, keys[2]) * octave
+        gain += normal(self.harmonic_db, keys[3], (n_harmonics,))
+        slope = normal(self.decay_db, keys[4])
+        slope += normal(self.harmonic_decay_db, keys[5], (n_harmonics,))
         amplitude = jnp.clip(amplitude + self.value_per_db * (gain + slope * seconds), 0.0, 1.0)
-        f0 = jnp.clip(f0 + normal(self.f0_per_semitone * self.pitch_semitones, draw[6]), 0.0, 1.0)
+        f0 = jnp.clip(f0 + normal(self.f0_per_semitone * self.pitch_semitones, keys[6]), 0.0, 1.0)
         frequency = self.f0_low * jnp.exp2(self.f0_octaves * f0 + octave)
         amplitude = jnp.where(floor | (frequency >= self.nyquist), 0.0, amplitude)
-        changed = jnp.concatenate([f0, amplitude], axis=1)
-        return self._chosen(draw[7], changed, values, mask)
+        return jnp.concatenate([f0, amplitude], axis=1)
 
     def _warp(self, key: Array, values: Array) -> Array:
         n_frames = values.shape[0]
@@ -90,24 +80,19 @@ class HarmonicAugment(Augmentation):
         return values[low] * (1 - part) + values[low + 1] * part
 
     @classmethod
-    def of(cls, representation: Representation, **settings: float) -> HarmonicAugment:
-        """For a representation's units.
-
-        Raises:
-          ValueError: not harmonic tracks, or their f0 is not in log.
-        """
+    def units(cls, representation: Representation) -> dict[str, Any]:
+        """As `Augmentation.units`: harmonic tracks with a logarithmic f0 are needed."""
         if representation.name != "harmonic_tracks" or representation.f0_scale != "log":
             raise ValueError(
                 "augmentation 'harmonic' needs the representation 'harmonic_tracks' with f0_scale='log', not "
                 f"{representation.name!r} with f0_scale={representation.f0_scale!r}"
             )
         octaves = math.log2(representation.f0_range[1] / representation.f0_range[0])
-        return cls(
-            **settings,
-            rate=representation.sample_rate / representation.hop,
-            f0_per_semitone=1.0 / (12.0 * octaves),
-            value_per_db=1.0 / (representation.amplitude_range[1] - representation.amplitude_range[0]),
-            f0_low=float(representation.f0_range[0]),
-            f0_octaves=octaves,
-            nyquist=representation.sample_rate / 2,
-        )
+        return {
+            "rate": representation.sample_rate / representation.hop,
+            "f0_per_semitone": 1.0 / (12.0 * octaves),
+            "value_per_db": 1.0 / (representation.amplitude_range[1] - representation.amplitude_range[0]),
+            "f0_low": float(representation.f0_range[0]),
+            "f0_octaves": octaves,
+            "nyquist": representation.sample_rate / 2,
+        }

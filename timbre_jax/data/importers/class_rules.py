@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import re
 from collections.abc import Iterable, Sequence
@@ -55,12 +54,6 @@ def read_rules(path: str | os.PathLike | None = None) -> tuple[Rule, ...]:
     if not rules:
         raise ValueError(f"{name}: holds no line of the form CLASS: word, word")
     return tuple(rules)
-
-
-@functools.cache
-def drum_rules() -> tuple[Rule, ...]:
-    """The table of drum words, read once."""
-    return read_rules()
 
 
 def spoken_words(name: str) -> set[str]:

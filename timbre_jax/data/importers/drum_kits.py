@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from timbre_jax.audio.io import resample
+from timbre_jax.data.importers.banks import OfBanks, preset_name
 from timbre_jax.data.importers.base import UNSORTED, Loaded, Record
-from timbre_jax.data.importers.class_rules import UNLABELLED, class_of_names, drum_rules
+from timbre_jax.data.importers.class_rules import UNLABELLED, class_of_names, read_rules
 from timbre_jax.data.importers.duplicates import mark
-from timbre_jax.data.importers.library import OneShotSettings, copies, trim
-from timbre_jax.data.importers.options import DEFAULT_VELOCITIES, check_played, played
+from timbre_jax.data.importers.library import OneShotSettings, copies
+from timbre_jax.data.importers.options import DEFAULT_VELOCITIES, check_midi, played
 from timbre_jax.settings import setting
-from timbre_jax.soundfont.banks import LICENSE, PERCUSSION_BANK, PLAYER_VERSION, OfBanks, bank_names, open_bank, slug
+from timbre_jax.soundfont.banks import PERCUSSION_BANK, open_bank
 from timbre_jax.soundfont.parser import Preset, Sample, SoundFont, SoundFontError
+from timbre_jax.soundfont.player import RATE, render_note
 
 # General MIDI percussion key -> class of Rebnord 2022 (table 5.1), with Roland GS's keys below 35 and above 81. The rest
 # (scratches, whistles, metronome clicks) has no class there.
@@ -35,6 +38,7 @@ _CLASS_KEYS = {
 CLASS_OF_KEY = {key: label for label, keys in _CLASS_KEYS.items() for key in keys}
 # Orchestra kits put hi-hats, timpani or castanets on keys of other hits, each bank its own: there a recording's name is asked.
 ORCHESTRA_PROGRAM = 48
+_drum_rules = functools.cache(read_rules)
 MAIN_SHARE = 0.5
 """Of the recordings that a hit plays at once, those at least so long as the longest are its own; others are clicks on top."""
 
@@ -45,7 +49,7 @@ def class_of_hit(program: int, key: int, recordings: Iterable[str]) -> str:
     Args:
       program: of the kit. recordings: names of the recordings that make the hit.
     """
-    named = class_of_names(recordings, drum_rules()) if program == ORCHESTRA_PROGRAM else None
+    named = class_of_names(recordings, _drum_rules()) if program == ORCHESTRA_PROGRAM else None
     return named or CLASS_OF_KEY.get(key, UNLABELLED)
 
 
@@ -77,19 +81,17 @@ class KitSource(OfBanks, OneShotSettings):
 
     def __post_init__(self):
         super().__post_init__()
-        check_played("velocities", self.velocities, low=1)
+        check_midi("velocities", self.velocities, low=1, required=True)
 
     def describe(self) -> dict[str, Any]:
         return {
-            "kind": "kits", "title": f"drum kits of {self.titles}", "license": LICENSE,
-            "banks": self.digests,
-            "labels": list(self.families), "unlabeled": self.unlabeled, "velocities": list(self.velocities),
-            **self.described(), "player": PLAYER_VERSION,
+            "kind": "kits", "title": f"drum kits of {self.titles}", "unlabeled": self.unlabeled,
+            "velocities": list(self.velocities), **self.described_banks(), **self.described(),
         }  # fmt: skip
 
     def plan(self) -> list[Record]:
         records, kits = [], 0
-        for number, (path, name) in enumerate(zip(self.banks, bank_names(self.banks), strict=True)):
+        for number, (path, name) in enumerate(zip(self.banks, self.bank_names, strict=True)):
             bank = open_bank(path)
             for position, preset in enumerate(bank.presets):
                 if preset.bank != PERCUSSION_BANK:
@@ -100,13 +102,12 @@ class KitSource(OfBanks, OneShotSettings):
                         recordings = main_recordings(bank, preset, key, velocity)
                         if not recordings:
                             continue
+                        hit = f"{preset_name(name, preset)}-{key:03d}"
                         label = class_of_hit(preset.program, key, [sample.name for sample in recordings])
                         records.append(
                             Record(
-                                id=f"{name}:{preset.program:03d}-{slug(preset.name)}-{key:03d}-{velocity:03d}",
-                                split=UNSORTED, instrument=f"{name}:{preset.program:03d}-{slug(preset.name)}-{key:03d}",
-                                family=label, source=name, pitch=-1, velocity=velocity, preset=preset.name,
-                                where=(number, position, key),
+                                id=f"{hit}-{velocity:03d}", split=UNSORTED, instrument=hit, family=label, source=name,
+                                pitch=-1, velocity=velocity, preset=preset.name, where=(number, position, key),
                             )
                         )  # fmt: skip
         if not records:
@@ -115,20 +116,15 @@ class KitSource(OfBanks, OneShotSettings):
         return self.select(records, unlabeled=self.unlabeled)
 
     def load(self, record: Record, payload: Any) -> Loaded:
-        from timbre_jax.soundfont.player import RATE, render_note
-
         number, position, key = record.where
         bank, form = open_bank(self.banks[number]), self.form
         seconds = form.samples / form.sample_rate
         # Held to the end: a hit is as long as its recording, and note-off would only shorten it.
         note = render_note(bank, bank.presets[position], key, record.velocity, held=seconds, seconds=seconds)
-        wave, remarks = note.wave, ()
-        if self.trim:
-            wave, before = trim(wave, RATE)
-            remarks = (f"silence before the onset cut ({before:.3f} s)",) if before > 0.005 else ()
+        wave, _, remarks = self.trimmed(note.wave, RATE)
         wave = wave if form.sample_rate == RATE else resample(wave, RATE, form.sample_rate)
         wave = np.ascontiguousarray(wave[: form.samples], np.float32)
-        return Loaded(wave, remarks=remarks, mark=mark(wave, form.sample_rate, RATE))
+        return Loaded(wave, remarks=tuple(remarks), mark=mark(wave, form.sample_rate, RATE))
 
     def related(self, rows: Sequence[Mapping[str, Any]]) -> list[tuple[Hashable, ...]]:
         """Returns the key and the recordings of each hit."""

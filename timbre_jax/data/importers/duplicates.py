@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from timbre_jax.audio.io import resample
-from timbre_jax.data.importers.splits import connected_groups
+from timbre_jax.data.importers.splits import DisjointSets
 
 SAME_CORRELATION = 0.98
 """Two sounds whose samples correlate at least so much, once aligned, are copies: noise 14 dB under the sound is allowed."""
@@ -67,9 +67,10 @@ def groups_of_copies(
     Returns:
       Groups of numbers, each ascending, ordered by their first; a sound without copies is a group of one.
     """
-    count = len(marks)
-    members: dict[int, list[str]] = {number: [f"samples {digest}"] for number, digest in enumerate(digests)}
     first = {digest: number for number, digest in reversed(list(enumerate(digests)))}
+    copies = DisjointSets(len(marks))
+    for number, digest in enumerate(digests):
+        copies.join(first[digest], number)
     distinct = np.array(sorted(first.values()), np.int64)
     narrow, levels = _unpack([marks[number] for number in distinct])
     wide = np.flatnonzero(~narrow)
@@ -77,20 +78,17 @@ def groups_of_copies(
         _near(_relative(levels), wide, wide),
         _near(_relative(levels[:, :, :_LOW_BANDS]), np.flatnonzero(narrow), np.arange(len(distinct))),
     )
-    joined = {int(number): int(number) for number in distinct}
     held: tuple[int, np.ndarray | None] = (-1, None)
     for a, b in pairs:
         one, other = int(distinct[a]), int(distinct[b])
-        if _root(joined, one) == _root(joined, other):
+        if copies.root(one) == copies.root(other):
             continue
         compared = _RATE if narrow[a] or narrow[b] else _WIDE_RATE
         if held[0] != one:  # pairs of one sound come one after another: it is read once for all that are like it
             held = (one, read(one))
         if same_sound(held[1], read(other), rate, compared_rate=compared):
-            joined[_root(joined, other)] = _root(joined, one)
-    for number in range(count):
-        members[number].append(f"sound {_root(joined, first[digests[number]])}")
-    return [list(map(int, group)) for group in connected_groups(members)]
+            copies.join(one, other)
+    return copies.groups()
 
 
 def same_sound(one: np.ndarray, other: np.ndarray, rate: int, *, compared_rate: int = _WIDE_RATE) -> bool:
@@ -150,10 +148,3 @@ def _near(points: np.ndarray, rows: np.ndarray, others: np.ndarray, block: int =
                 a, b = int(here[i]), int(there[j])
                 if (a < b) if rows is others else (a != b):
                     yield a, b
-
-
-def _root(parents: dict[int, int], number: int) -> int:
-    while parents[number] != number:
-        parents[number] = parents[parents[number]]
-        number = parents[number]
-    return number

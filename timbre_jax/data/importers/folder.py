@@ -14,7 +14,7 @@ from timbre_jax.data.importers.base import Loaded, Record
 from timbre_jax.data.importers.class_rules import UNLABELLED, Rule, class_of_names, read_rules
 from timbre_jax.data.importers.duplicates import mark
 from timbre_jax.data.importers.found_files import KitNames, file_records, readable, root_names
-from timbre_jax.data.importers.library import OneShotSettings, trim
+from timbre_jax.data.importers.library import OneShotSettings
 from timbre_jax.settings import setting
 
 CLASSES = ("folder", "top_folder", "words", "none")
@@ -57,12 +57,10 @@ class FolderSource(OneShotSettings):
         return {
             "kind": "folder", "title": f"sounds of {', '.join(readable(name) for name in root_names(self.path))}",
             "license": "that of the files", "classes": os.path.basename(self.classes), "class_words": rules,
-            "labels": list(self.families), "unlabeled": self.unlabeled, **self.described(), "loader": LOADER_VERSION,
+            "unlabeled": self.unlabeled, **self.described(), "loader": LOADER_VERSION,
         }  # fmt: skip
 
     def plan(self) -> list[Record]:
-        if not self.path:
-            raise ValueError("a folder of sounds is needed with --path: DIR, or several with commas")
         rules, kits = self._rules(), [KitNames(path) for path in self.path]
         records = file_records(
             self.path, lambda root, path, folders: self._label(path, folders, kits[root], rules) or UNLABELLED
@@ -96,11 +94,8 @@ class FolderSource(OneShotSettings):
             raise AudioFileError(f"{record.id}: cannot be read ({error.strerror or error})") from None
         remarks = [f"mixed to mono ({channels} channels)"] if channels > 1 else []
         seconds = max(frames, len(wave)) / rate
-        if self.trim:
-            wave, before = trim(wave, rate)
-            if before > 0.005:
-                remarks.append(f"silence before the onset cut ({before:.3f} s)")
-            seconds -= before
+        wave, before, cuts = self.trimmed(wave, rate)
+        remarks, seconds = remarks + cuts, seconds - before
         if rate != form.sample_rate:
             wave = resample(wave[: round((limit + 0.1) * rate)], rate, form.sample_rate)
             remarks.append(f"resampled ({rate} Hz)")

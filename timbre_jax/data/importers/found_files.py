@@ -97,6 +97,8 @@ def find_sounds(paths: Sequence[str]) -> list[tuple[int, str, FoundFile]]:
     Raises:
       ValueError: there are none, or a folder cannot be opened.
     """
+    if not paths:
+        raise ValueError("a folder of sounds is needed with --path: DIR, or several with commas")
     sounds, others, visited = [], 0, set()
     for root, (path, name) in enumerate(zip(paths, root_names(paths), strict=True)):
         for found in find_files(path, visited):
@@ -120,8 +122,12 @@ def readable(name: str) -> str:
 
 
 def root_names(paths: Iterable[str]) -> list[str]:
-    """The folders' own names; a number behind where two are the same."""
-    names = [os.path.basename(os.path.realpath(path)) or "root" for path in paths]
+    """The folders' own names, made distinct."""
+    return distinct_names([os.path.basename(os.path.realpath(path)) or "root" for path in paths])
+
+
+def distinct_names(names: Sequence[str]) -> list[str]:
+    """Names with a number behind where two are the same."""
     return [name if names.count(name) == 1 else f"{name}~{names[:i].count(name) + 1}" for i, name in enumerate(names)]
 
 

@@ -73,6 +73,12 @@ class LengthSettings(ImporterSettings):
         """Rate and length of the sounds; `seconds` is the length of an excerpt."""
         return library_form(self.sample_rate, self.seconds, self.seconds)
 
+    def described(self) -> dict[str, Any]:
+        """Returns these settings for a store's index."""
+        return {
+            "sample_rate": self.sample_rate, "seconds": self.seconds, "fractions": list(self.splits), "seed": self.seed,
+        }  # fmt: skip
+
 
 def copies(default: str) -> Any:
     """Returns the setting of the copies of a sound that are kept."""
@@ -90,22 +96,95 @@ class LibrarySettings(LengthSettings):
     duplicates: str = copies("one")
 
     pool: ClassVar[bool] = False
-    """Flag that classes of one instrument are divided among themselves; see `arrange_library`."""
+    """Whether classes of one instrument, which cannot be divided, are divided among themselves as if they were one class; else
+    each of them is all in train."""
+
+    def described(self) -> dict[str, Any]:
+        """Returns these settings for a store's index."""
+        chosen = {"labels": list(self.families), "number": self.number, "duplicates": self.duplicates}
+        return {**super().described(), **chosen}
 
     def select(self, records: Sequence[Record], *, unlabeled: bool = True) -> list[Record]:
-        """Returns the plan, with a reason at every record that is not asked for; see `select_classes`."""
-        return select_classes(records, labels=self.families, unlabeled=unlabeled, number=self.number, seed=self.seed)
+        """Returns the plan, with a reason at every record that is not asked for.
 
-    def related(self, rows: Sequence[Mapping[str, Any]]) -> list[tuple[Hashable, ...]] | None:
-        """Returns what each sound shares with others of its instrument, besides its copies."""
-        return None
+        Args:
+          records: all sounds.
+          unlabeled: keep records without a class.
+
+        Raises:
+          ValueError: a class of `families` that no record has.
+        """
+        known = {record.family for record in records}
+        if unknown := sorted(set(self.families) - known):
+            raise ValueError(f"there is no class {unknown[0]!r}; there are {', '.join(sorted(known))}")
+        result = list(records)
+        piles: dict[str, list[int]] = {}
+        for position in np.random.default_rng(self.seed).permutation(len(result)).tolist():
+            record = result[position]
+            if record.left_out:
+                continue
+            if self.families and record.family not in self.families:
+                result[position] = record._replace(split="", left_out="not asked for (class)")
+            elif not unlabeled and record.family == UNLABELLED:
+                result[position] = record._replace(split="", left_out="not asked for (no class)")
+            else:
+                piles.setdefault(record.family, []).append(position)
+        ranked = sorted((rank, position) for pile in piles.values() for rank, position in enumerate(pile))
+        for _, position in ranked[self.number :] if self.number else ():
+            result[position] = result[position]._replace(split="", left_out="not asked for (beyond --number)")
+        return result
+
+    def related(self, rows: Sequence[Mapping[str, Any]]) -> list[tuple[Hashable, ...]]:
+        """Returns what each sound shares with others of its instrument besides its copies, such as a recording."""
+        return [()] * len(rows)
 
     def arrange(self, rows: list[Mapping[str, Any]], read: Callable[[int], np.ndarray]) -> list[Place]:
-        """Splits the sounds; see `ArrangingImporter.arrange`."""
-        return arrange_library(
-            rows, read, rate=self.sample_rate, fractions=self.splits, seed=self.seed, duplicates=self.duplicates,
-            related=self.related(rows), pool=self.pool,
-        )  # fmt: skip
+        """Splits sounds, stratified by class, with all copies of a sound on one side: see `ArrangingImporter.arrange`.
+
+        An instrument is a group of copies and of sounds that `related` ties together, named after the first of them that has
+        a class, and counted to that class. Every class keeps one instrument in train, and of three or more instruments each
+        of the splits gets one.
+        """
+
+        def leader_of(group: Sequence[int]) -> int:  # one with a class is worth more than one without, whatever its place
+            return min(group, key=lambda number: (rows[number]["family"] == UNLABELLED, number))
+
+        digests, numbers = [row["digest"] for row in rows], range(len(rows))
+        copy_of: dict[int, int] = {}
+        for group in groups_of_copies([row["mark"] for row in rows], digests, self.sample_rate, read):
+            copy_of.update(dict.fromkeys(group, leader_of(group)))
+        related = self.related(rows)
+        members = {number: [("copy", copy_of[number]), *(("related", key) for key in related[number])] for number in numbers}
+        instrument, family = [""] * len(rows), {}
+        for group in connected_groups(members):
+            leader = rows[leader_of(group)]
+            name = leader["instrument"] or leader["id"]
+            family[name] = leader["family"]
+            for number in group:
+                instrument[number] = name
+        if self.pool:
+            sizes = Counter(family.values())
+            family = {name: its if sizes[its] > 1 else "" for name, its in family.items()}
+        split = split_groups(family, fractions=self.splits, seed=self.seed, small=True)
+        kept: dict[Hashable, int] = {}
+        left_out = [""] * len(rows)
+        for number in sorted(numbers, key=lambda number: (copy_of[number] != number, number)):
+            if self.duplicates == "all":
+                break
+            first = kept.setdefault(digests[number] if self.duplicates == "exact" else copy_of[number], number)
+            if first != number:
+                how = "the same samples as" if digests[number] == digests[first] else "sounds like"
+                left_out[number] = f"duplicate ({how} {rows[first]['id']})"
+        classes: dict[int, set[str]] = {}
+        for number, leader in copy_of.items():
+            classes.setdefault(leader, set()).add(rows[number]["family"])
+        return [
+            Place(
+                split[instrument[number]], instrument[number], left_out[number],
+                "copies in several classes" if len(classes[copy_of[number]] - {UNLABELLED}) > 1 else "",
+            )
+            for number in numbers
+        ]  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,45 +203,13 @@ class OneShotSettings(LibrarySettings):
         return library_form(self.sample_rate, self.seconds, self.max_seconds)
 
     def described(self) -> dict[str, Any]:
-        """Returns the settings of one-shots for a store's index."""
-        return {
-            "sample_rate": self.sample_rate, "seconds": self.seconds, "max_seconds": 0 if self.seconds else self.max_seconds,
-            "trim": self.trim, "duplicates": self.duplicates, "fractions": list(self.splits), "number": self.number,
-            "seed": self.seed,
-        }  # fmt: skip
+        """Returns these settings for a store's index."""
+        return {**super().described(), "max_seconds": 0 if self.seconds else self.max_seconds, "trim": self.trim}
 
-
-def select_classes(
-    records: Sequence[Record], *, labels: Sequence[str], unlabeled: bool, number: int, seed: int
-) -> list[Record]:
-    """The plan, with a reason at every record that is not asked for.
-
-    Args:
-      labels: classes to keep; none means all. unlabeled: keep records without a class.
-      number: how many, drawn evenly over classes; 0 means all.
-
-    Raises:
-      ValueError: a class that no record has.
-    """
-    known = {record.family for record in records}
-    if unknown := sorted(set(labels) - known):
-        raise ValueError(f"there is no class {unknown[0]!r}; there are {', '.join(sorted(known))}")
-    result = list(records)
-    piles: dict[str, list[int]] = {}
-    for position in np.random.default_rng(seed).permutation(len(result)).tolist():
-        record = result[position]
-        if record.left_out:
-            continue
-        if labels and record.family not in labels:
-            result[position] = record._replace(split="", left_out="not asked for (class)")
-        elif not unlabeled and record.family == UNLABELLED:
-            result[position] = record._replace(split="", left_out="not asked for (no class)")
-        else:
-            piles.setdefault(record.family, []).append(position)
-    ranked = sorted((rank, position) for pile in piles.values() for rank, position in enumerate(pile))
-    for _, position in ranked[number:] if number else ():
-        result[position] = result[position]._replace(split="", left_out="not asked for (beyond --number)")
-    return result
+    def trimmed(self, wave: np.ndarray, rate: int) -> tuple[np.ndarray, float, list[str]]:
+        """Returns a wave after `trim`, if it is asked for, the seconds cut off before it, and remarks on them."""
+        wave, before = trim(wave, rate) if self.trim else (wave, 0.0)
+        return wave, before, [f"silence before the onset cut ({before:.3f} s)"] if before > 0.005 else []
 
 
 def trim(wave: np.ndarray, rate: int) -> tuple[np.ndarray, float]:
@@ -181,73 +228,3 @@ def trim(wave: np.ndarray, rate: int) -> tuple[np.ndarray, float]:
     if not len(heard):
         return wave, 0.0
     return wave[start : heard[-1] + 1], start / rate
-
-
-def arrange_library(
-    rows: Sequence[Mapping[str, Any]],
-    read: Callable[[int], np.ndarray],
-    *,
-    rate: int,
-    fractions: Sequence[float],
-    seed: int,
-    duplicates: str,
-    related: Sequence[Sequence[Hashable]] | None = None,
-    pool: bool = False,
-) -> list[Place]:
-    """Splits sounds, stratified by class, with all copies of a sound on one side: see `ArrangingImporter.arrange`.
-
-    An instrument is a group of copies (`duplicates`) and of sounds that `related` ties together, named after the first of them
-    that has a class, and counted to that class.
-
-    Args:
-      rate: of the samples, in Hz.
-      fractions: shares of train, valid and test. Every class keeps one instrument in train, and of three or more
-        instruments each of the splits gets one.
-      seed: of the draw.
-      duplicates: "one" keeps the first of all copies of a sound, "exact" the first of those with equal samples, "all" all.
-      related: of each sound, what it shares with others of its instrument, such as the recordings that it plays.
-      pool: classes of one instrument, which cannot be divided, are divided among themselves as if they were one class; else
-        each of them is all in train.
-    """
-    digests = [row["digest"] for row in rows]
-    copies = groups_of_copies([row["mark"] for row in rows], digests, rate, read)
-    copy_of: dict[int, int] = {}
-    for group in copies:
-        # A copy with a class is worth more than one without, whatever its place.
-        leader = min(group, key=lambda number: (rows[number]["family"] == UNLABELLED, number))
-        copy_of.update(dict.fromkeys(group, leader))
-    members: dict[int, list[Hashable]] = {
-        number: [("copy", copy_of[number]), *(("related", other) for other in (related[number] if related else ()))]
-        for number in range(len(rows))
-    }
-    instrument, family = [""] * len(rows), {}
-    for group in connected_groups(members):
-        leader = min(group, key=lambda number: (rows[number]["family"] == UNLABELLED, number))
-        name = rows[leader]["instrument"] or rows[leader]["id"]
-        family[name] = rows[leader]["family"]
-        for number in group:
-            instrument[number] = name
-    if pool:
-        sizes = Counter(family.values())
-        family = {name: its if sizes[its] > 1 else "" for name, its in family.items()}
-    drawn = split_groups(family, fractions=dict(zip(SPLITS, fractions, strict=True)), seed=seed, small=True)
-    split = {name: which for which, names in drawn.items() for name in names}
-    kept: dict[Hashable, int] = {}
-    order = sorted(range(len(rows)), key=lambda number: (copy_of[number] != number, number))
-    left_out = [""] * len(rows)
-    for number in order if duplicates != "all" else ():
-        first = kept.setdefault(digests[number] if duplicates == "exact" else copy_of[number], number)
-        if first != number:
-            same = digests[number] == digests[first]
-            how = "the same samples as" if same else "sounds like"
-            left_out[number] = f"duplicate ({how} {rows[first]['id']})"
-    classes: dict[int, set[str]] = {}
-    for number, leader in copy_of.items():
-        classes.setdefault(leader, set()).add(rows[number]["family"])
-    return [
-        Place(
-            split[instrument[number]], instrument[number], left_out[number],
-            "copies in several classes" if len(classes[copy_of[number]] - {UNLABELLED}) > 1 else "",
-        )
-        for number in range(len(rows))
-    ]  # fmt: skip

@@ -23,11 +23,11 @@ import numpy as np
 
 from timbre_jax.audio.io import AUDIO_SUFFIXES, AudioFileError, read_wave, resample
 from timbre_jax.data.importers.base import FAMILIES, SAMPLE_RATE, SAMPLES, SECONDS, SOURCES, SPLITS, Loaded, Record
-from timbre_jax.data.importers.options import NoteSettings, check_midi, midi_numbers
+from timbre_jax.data.importers.options import NoteSettings
 from timbre_jax.data.importers.splits import read_split_file, split_groups
 from timbre_jax.settings import setting
 
-FRACTIONS = {"train": 0.8, "valid": 0.1, "test": 0.1}
+FRACTIONS = (0.8, 0.1, 0.1)
 LICENSE = "NSynth: CC BY 4.0, with credit to Engel et al. 2017"
 _NAME = re.compile(
     rf"(?P<instrument>(?P<family>{'|'.join(FAMILIES)})_(?P<source>{'|'.join(SOURCES)})_\d+)-(?P<pitch>\d+)-(?P<velocity>\d+)"
@@ -42,28 +42,58 @@ class Selection(NoteSettings):
       ValueError: an unknown family, or a value outside its limits.
     """
 
-    pitches: tuple[int, ...] = setting(
-        (), "MIDI pitches to use, such as 40-96 or 48,60,72, or 'all'.", parse=midi_numbers, shown="all"
-    )
-    velocities: tuple[int, ...] = setting((), "MIDI velocities to use, or 'all'.", parse=midi_numbers, shown="all")
     split_file: str = setting(
         "", 'JSON {"train": [instruments], "valid": [..], "test": [..]}; others are left out. By default the splits that the '
         "files' names say.",
     )  # fmt: skip
 
-    def __post_init__(self):
-        super().__post_init__()
-        check_midi("pitches", self.pitches)
-        check_midi("velocities", self.velocities)
-
-    def settings(self) -> dict[str, Any]:
-        """As plain data, for a store's index."""
+    def described(self) -> dict[str, Any]:
         return {
             "paths": [os.path.basename(os.path.normpath(path)) for path in self.path],
-            "families": list(self.families), "pitches": list(self.pitches), "velocities": list(self.velocities),
-            "number": self.number, "seed": self.seed,
-            "splits": read_split_file(self.split_file) if self.split_file else "as the files say",
+            "splits": read_split_file(self.split_file) if self.split_file else "as the files say", **super().described(),
         }  # fmt: skip
+
+    def select(self, records: list[Record]) -> list[Record]:
+        """Gives every record its split, or the reason why it is not asked for."""
+        named = read_split_file(self.split_file) if self.split_file else None
+        if named is None and any(not record.split for record in records):
+            families = {r.instrument: r.family for r in records if not r.split and not r.left_out}
+            own = split_groups(families, fractions=FRACTIONS, seed=self.seed)
+            records = [r if r.split or r.left_out else r._replace(split=own[r.instrument]) for r in records]
+        result, asked = [], []
+        for position, record in enumerate(records):
+            split = record.split if named is None else named.get(record.instrument, "")
+            reason = record.left_out or self._not_asked(record, split)
+            result.append(record._replace(split="" if reason else split, left_out=reason))
+            if not reason:
+                asked.append(position)
+        if 0 < self.number < len(asked):
+            for position in sorted(set(asked) - self._draw(records, asked)):
+                result[position] = result[position]._replace(split="", left_out="not asked for (beyond --number)")
+        return result
+
+    def _not_asked(self, record: Record, split: str) -> str:
+        if not split:
+            return "not asked for (instrument not in the split file)"
+        if self.families and record.family not in self.families:
+            return "not asked for (family)"
+        if self.pitches and record.pitch not in self.pitches:
+            return "not asked for (pitch)"
+        if self.velocities and record.velocity not in self.velocities:
+            return "not asked for (velocity)"
+        return ""
+
+    def _draw(self, records: list[Record], positions: list[int]) -> set[int]:
+        """As many of the positions as `number` says, as evenly over instruments as they have notes."""
+        piles: dict[str, list[int]] = {}
+        for position in np.random.default_rng(self.seed).permutation(positions).tolist():
+            piles.setdefault(records[position].instrument, []).append(position)
+        chosen: set[int] = set()
+        while len(chosen) < self.number:
+            for pile in piles.values():
+                if pile and len(chosen) < self.number:
+                    chosen.add(pile.pop())
+        return chosen
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +106,7 @@ class NSynthSource(Selection):
     """
 
     def describe(self) -> dict[str, Any]:
-        return {"kind": "nsynth", "title": "NSynth", "license": LICENSE, **self.settings()}
+        return {"kind": "nsynth", "title": "NSynth", "license": LICENSE, **self.described()}
 
     def plan(self) -> list[Record]:
         if not self.path:
@@ -91,7 +121,7 @@ class NSynthSource(Selection):
                 records.append(record._replace(split=own, where=(part, record.where)))
         if not records:
             raise ValueError(f"{', '.join(self.path)}: no notes (audio/*.wav) in it")
-        return select(records, self)
+        return self.select(records)
 
     def fetch(self, records: list[Record], wanted: Iterable[int]) -> Iterator[tuple[int, Any]]:
         parts = find_parts(self.path)
@@ -145,56 +175,6 @@ def read_note(file: str | BinaryIO, *, name: str) -> Loaded:
     return Loaded(np.ascontiguousarray(wave[:SAMPLES], np.float32), remarks=tuple(remarks))
 
 
-# What is shared with other forms of NSynth. ------------------------------------------------------------------------
-
-
-def select(records: list[Record], source: Selection) -> list[Record]:
-    """Gives every record its split, or the reason why it is not asked for."""
-    named = read_split_file(source.split_file) if source.split_file else None
-    if named is None and any(not record.split for record in records):
-        families = {r.instrument: r.family for r in records if not r.split and not r.left_out}
-        drawn = split_groups(families, fractions=FRACTIONS, seed=source.seed)
-        own = {name: split for split, chosen in drawn.items() for name in chosen}
-        records = [r if r.split or r.left_out else r._replace(split=own[r.instrument]) for r in records]
-    result, asked = [], []
-    for position, record in enumerate(records):
-        split = record.split if named is None else named.get(record.instrument, "")
-        reason = record.left_out or _not_asked(record, split, source)
-        result.append(record._replace(split="" if reason else split, left_out=reason))
-        if not reason:
-            asked.append(position)
-    if 0 < source.number < len(asked):
-        for position in sorted(set(asked) - _draw([result[p] for p in asked], asked, source)):
-            result[position] = result[position]._replace(split="", left_out="not asked for (beyond --number)")
-    return result
-
-
-def _not_asked(record: Record, split: str, source: Any) -> str:
-    if not split:
-        return "not asked for (instrument not in the split file)"
-    if source.families and record.family not in source.families:
-        return "not asked for (family)"
-    if source.pitches and record.pitch not in source.pitches:
-        return "not asked for (pitch)"
-    if source.velocities and record.velocity not in source.velocities:
-        return "not asked for (velocity)"
-    return ""
-
-
-def _draw(records: list[Record], positions: list[int], source: Any) -> set[int]:
-    """As many positions as `number` says, as evenly over instruments as they have notes."""
-    generator = np.random.default_rng(source.seed)
-    piles: dict[str, list[int]] = {}
-    for place in generator.permutation(len(records)).tolist():
-        piles.setdefault(records[place].instrument, []).append(positions[place])
-    chosen: list[int] = []
-    while len(chosen) < source.number:
-        for pile in piles.values():
-            if pile and len(chosen) < source.number:
-                chosen.append(pile.pop())
-    return set(chosen)
-
-
 def find_parts(paths: Iterable[str]) -> list[str]:
     """The NSynth folders and archives that the paths name, in order; a folder of parts counts for each of them.
 
@@ -239,11 +219,8 @@ def _record(note: str, entry: Mapping[str, Any] | None, where: str) -> Record | 
     """A record from its line in examples.json, or from NSynth's way of naming files; None where neither says it."""
     if entry is not None:
         try:
-            return Record(
-                id=note, split="", instrument=str(entry["instrument_str"]), family=str(entry["instrument_family_str"]),
-                source=str(entry["instrument_source_str"]), pitch=int(entry["pitch"]), velocity=int(entry["velocity"]),
-                preset="", where=where,
-            )  # fmt: skip
+            names = (str(entry[f"instrument{part}_str"]) for part in ("", "_family", "_source"))
+            return Record(note, "", *names, int(entry["pitch"]), int(entry["velocity"]), "", where)
         except (KeyError, TypeError, ValueError):
             pass
     match = _NAME.fullmatch(note)

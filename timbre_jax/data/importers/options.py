@@ -42,17 +42,11 @@ def played(name: str, default: tuple[int, ...], shown: str) -> Any:
     return setting(default, f"MIDI {name} to play, such as 40-96 or 48,60,72.", parse=parse, shown=shown)
 
 
-def check_midi(name: str, values: tuple[int, ...], *, low: int = 0) -> None:
-    """Raises a ValueError for MIDI numbers outside `low` to 127."""
-    if wrong := [value for value in values if not low <= value <= 127]:
+def check_midi(name: str, values: tuple[int, ...], *, low: int = 0, required: bool = False) -> None:
+    """Raises a ValueError for MIDI numbers outside `low` to 127, or none if they are required."""
+    wrong = [value for value in values if not low <= value <= 127]
+    if wrong or (required and not values):
         raise ValueError(f"{name} {wrong}: MIDI numbers from {low} to 127 are needed")
-
-
-def check_played(name: str, values: tuple[int, ...], *, low: int = 0) -> None:
-    """Raises a ValueError for MIDI numbers outside `low` to 127, or none."""
-    check_midi(name, values, low=low)
-    if not values:
-        raise ValueError(f"{name} empty: MIDI numbers from {low} to 127 are needed")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,9 +87,23 @@ class NoteSettings(ImporterSettings):
     families: tuple[str, ...] = setting((), "NSynth families, or classes of sounds, to use; none means all.")
     keep_all: bool = setting(False, "Keep notes that are not harmonic, unsteady or out of the pitch range, too.")
 
+    pitches: tuple[int, ...] = setting(
+        (), "MIDI pitches to use, such as 40-96 or 48,60,72, or 'all'.", parse=midi_numbers, shown="all"
+    )
+    velocities: tuple[int, ...] = setting((), "MIDI velocities to use, or 'all'.", parse=midi_numbers, shown="all")
+
     form: ClassVar[Form] = NOTES
+
+    def described(self) -> dict[str, Any]:
+        """Returns these settings for a store's index."""
+        return {
+            "families": list(self.families), "pitches": list(self.pitches), "velocities": list(self.velocities),
+            "number": self.number, "seed": self.seed,
+        }  # fmt: skip
 
     def __post_init__(self):
         super().__post_init__()
+        check_midi("pitches", self.pitches)
+        check_midi("velocities", self.velocities)
         if unknown := sorted(set(self.families) - set(FAMILIES)):
             raise ValueError(f"unknown family {unknown[0]!r}; the families are {', '.join(FAMILIES)}")

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import os
 from typing import Any
 
 import numpy as np
 
-from timbre_jax.data.importers.base import SPLITS, Loaded, Record
+from timbre_jax.audio.io import resample
+from timbre_jax.data.importers.banks import OfBanks, preset_name, slug
+from timbre_jax.data.importers.base import Loaded, Record
 from timbre_jax.data.importers.library import LengthSettings
 from timbre_jax.data.importers.options import played
 from timbre_jax.data.importers.soundfont import FAMILY_OF_PROGRAM, source_of_program
 from timbre_jax.data.importers.splits import split_groups
 from timbre_jax.settings import setting
-from timbre_jax.soundfont.banks import LICENSE, PERCUSSION_BANK, PLAYER_VERSION, OfBanks, bank_names, open_bank, slug
+from timbre_jax.soundfont.banks import PERCUSSION_BANK, open_bank
 from timbre_jax.soundfont.parser import SoundFont, SoundFontError
 from timbre_jax.soundfont.phrases import COMPOSER_VERSION, RELEASE_SECONDS, compose
+from timbre_jax.soundfont.player import RATE, render_note
 
 RECORDINGS = 60
 DEFAULT_PROGRAM = "violin"
@@ -67,10 +69,9 @@ class PhraseSource(OfBanks, LengthSettings):
     def describe(self) -> dict[str, Any]:
         return {
             "kind": "phrases", "title": f"phrases of {', '.join(self.program)} played by {self.titles}",
-            "license": LICENSE, "banks": self.digests,
             "programs": list(self.program), "keys": list(self.keys), "recordings": self.recordings,
-            "recording_seconds": self.recording_seconds, "seconds": self.seconds, "sample_rate": self.sample_rate,
-            "fractions": list(self.splits), "seed": self.seed, "player": PLAYER_VERSION, "composer": COMPOSER_VERSION,
+            "recording_seconds": self.recording_seconds, "composer": COMPOSER_VERSION,
+            **self.described_banks(), **self.described(),
         }  # fmt: skip
 
     def presets(self) -> list[tuple[int, int]]:
@@ -80,29 +81,26 @@ class PhraseSource(OfBanks, LengthSettings):
             here = [
                 (number, position)
                 for number, path in enumerate(self.banks)
-                for position in [_find(open_bank(path), program)]
-                if position is not None
+                if (position := _find(open_bank(path), program)) is not None
             ]
             if not here:
                 near = sorted({preset.name for path in self.banks for preset in open_bank(path).presets})[:20]
                 raise SoundFontError(
-                    f"program {program!r}: no preset of {', '.join(map(os.path.basename, self.banks))} has that name or "
-                    f"number; there are {', '.join(near)}, ..."
+                    f"program {program!r}: no preset of {self.titles} has that name or number; there are {', '.join(near)}, ..."
                 )
             found += here
         return list(dict.fromkeys(found))
 
     def plan(self) -> list[Record]:
-        presets, names = self.presets(), bank_names(self.banks)
+        presets, names = self.presets(), self.bank_names
         recordings = []
         for number in range(self.recordings):
             bank, position = presets[number % len(presets)]
             preset = open_bank(self.banks[bank]).presets[position]
-            name = f"{names[bank]}:{preset.program:03d}-{slug(preset.name)}-r{number:03d}"
+            name = f"{preset_name(names[bank], preset)}-r{number:03d}"
             recordings.append((name, number, bank, position, preset))
         family = {name: FAMILY_OF_PROGRAM.get(preset.program, "none") for name, *_, preset in recordings}
-        drawn = split_groups(family, fractions=dict(zip(SPLITS, self.splits, strict=True)), seed=self.seed, small=True)
-        split = {name: which for which, chosen in drawn.items() for name in chosen}
+        split = split_groups(family, fractions=self.splits, seed=self.seed, small=True)
         return [
             Record(
                 id=f"{name}-{excerpt:03d}", split=split[name], instrument=name, family=family[name],
@@ -130,20 +128,12 @@ def _find(bank: SoundFont, program: str) -> int | None:
         lambda preset: slug(preset.name).startswith(wanted),
         lambda preset: wanted in slug(preset.name),
     )
-    for test in tests:
-        for position, preset in melodic:
-            if test(preset):
-                return position
-    return None
+    return next((position for test in tests for position, preset in melodic if test(preset)), None)
 
 
 @functools.lru_cache(maxsize=2)
 def _recording(source: PhraseSource, bank_number: int, position: int, number: int) -> tuple[np.ndarray, tuple[str, ...]]:
     """A whole recording, [T] float32 at the store's rate, and remarks; its excerpts are loaded one after the other."""
-    import soxr
-
-    from timbre_jax.soundfont.player import RATE, render_note
-
     bank = open_bank(source.banks[bank_number])
     total = round(source.recording_seconds * RATE)
     mix = np.zeros(total, np.float32)
@@ -161,7 +151,7 @@ def _recording(source: PhraseSource, bank_number: int, position: int, number: in
             wave[-fade:] *= np.linspace(1, 0, fade, dtype=np.float32)
         mix[first : first + len(wave)] += wave
     mix *= np.float32(10 ** (GAIN_DB / 20))
-    wave = mix if source.sample_rate == RATE else soxr.resample(mix, RATE, source.sample_rate, quality="HQ")
+    wave = mix if source.sample_rate == RATE else resample(mix, RATE, source.sample_rate)
     peak, remarks = float(np.abs(wave).max(initial=0.0)), ()
     if peak > 1.0:  # a loud preset: the whole recording, so that its own dynamics stay
         wave, remarks = wave / np.float32(peak * 1.0001), (f"turned down by {20 * np.log10(peak):.1f} dB",)

@@ -50,14 +50,10 @@ class RecordingSource(LibrarySettings):
     def describe(self) -> dict[str, Any]:
         return {
             "kind": "recordings", "title": f"recordings of {', '.join(readable(name) for name in root_names(self.path))}",
-            "license": "that of the files", "labels": list(self.families), "sample_rate": self.sample_rate,
-            "seconds": self.seconds, "silence_db": self.silence_db, "duplicates": self.duplicates,
-            "fractions": list(self.splits), "number": self.number, "seed": self.seed, "loader": LOADER_VERSION,
+            "license": "that of the files", "silence_db": self.silence_db, "loader": LOADER_VERSION, **self.described(),
         }  # fmt: skip
 
     def plan(self) -> list[Record]:
-        if not self.path:
-            raise ValueError("a folder of recordings is needed with --path: DIR, or several with commas")
         files = self.select(file_records(self.path, lambda root, path, folders: folders[-1]))
         return [record for file in files for record in self._excerpts(file)]
 

@@ -5,16 +5,19 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from timbre_jax.audio.io import resample
+from timbre_jax.data.importers.banks import OfBanks, preset_name, slug
 from timbre_jax.data.importers.base import FAMILIES, SAMPLE_RATE, SAMPLES, SECONDS, SPLITS, Loaded, Record
-from timbre_jax.data.importers.options import DEFAULT_VELOCITIES, NoteSettings, check_played, played
+from timbre_jax.data.importers.options import DEFAULT_VELOCITIES, NoteSettings, check_midi, played
 from timbre_jax.data.importers.splits import committed_splits, connected_groups, even_choice, split_groups
 from timbre_jax.settings import setting
-from timbre_jax.soundfont.banks import LICENSE, PERCUSSION_BANK, PLAYER_VERSION, OfBanks, bank_names, open_bank, slug
+from timbre_jax.soundfont.banks import PERCUSSION_BANK, open_bank
 from timbre_jax.soundfont.parser import Preset, SoundFontError
+from timbre_jax.soundfont.player import RATE, render_note
 
 HELD_SECONDS = 3.0
 DEFAULT_PITCHES = tuple(range(40, 97))  # 82 to 2093 Hz: the paper keeps 80-2100 Hz
-FRACTIONS = {"train": 0.7, "valid": 0.1, "test": 0.2}
+FRACTIONS = (0.7, 0.1, 0.2)
 
 # General MIDI program (from 0) -> NSynth family; the rest (pads, effects, percussion) has no family there.
 _FAMILY_PROGRAMS = {
@@ -45,9 +48,8 @@ class PresetEntry:
     """A preset that is used, with the instrument (group of presets that share raw samples) it belongs to."""
 
     bank: int  # position among the banks
-    preset: int  # position among the bank's presets
-    name: str
-    program: int
+    position: int  # among the bank's presets
+    preset: Preset
     family: str
     instrument: str
     own_instrument: str  # the same with this bank alone: differs where two banks share samples
@@ -67,23 +69,12 @@ class SoundFontSource(OfBanks, NoteSettings):
 
     def __post_init__(self):
         super().__post_init__()
-        check_played("pitches", self.pitches)
-        check_played("velocities", self.velocities, low=1)
+        check_midi("pitches", self.pitches, required=True)
+        check_midi("velocities", self.velocities, low=1, required=True)
 
     def describe(self) -> dict[str, Any]:
-        return {
-            "kind": "soundfont",
-            "title": f"notes rendered from {self.titles}",
-            "license": LICENSE,
-            "banks": self.digests,
-            "families": list(self.families),
-            "pitches": list(self.pitches),
-            "velocities": list(self.velocities),
-            "number": self.number,
-            "seed": self.seed,
-            "held_seconds": HELD_SECONDS,
-            "player": PLAYER_VERSION,
-        }
+        known = {"kind": "soundfont", "title": f"notes rendered from {self.titles}", "held_seconds": HELD_SECONDS}
+        return {**known, **self.described_banks(), **self.described()}
 
     def presets(self) -> list[PresetEntry]:
         """The presets that have a family, each with its instrument; banks in order, presets by bank and program."""
@@ -95,14 +86,13 @@ class SoundFontSource(OfBanks, NoteSettings):
                 if preset.bank != PERCUSSION_BANK and preset.program in FAMILY_OF_PROGRAM and preset.zones:
                     candidates[number, position] = preset
                     held[number, position] = [bank.sample_digest(index) for index in bank.preset_samples(preset)]
-        names = bank_names(self.banks)
+        names = self.bank_names
 
         # Groups are made of all presets, chosen families or not: so an instrument's name and split never depend on options.
         def grouped(which: dict[tuple[int, int], list[str]]) -> dict[tuple[int, int], str]:
             named = {}
             for group in connected_groups(which):
-                preset = candidates[group[0]]
-                name = f"{names[group[0][0]]}:{preset.bank:03d}-{preset.program:03d}-{slug(preset.name)}"
+                name = preset_name(names[group[0][0]], candidates[group[0]], with_bank=True)
                 named.update(dict.fromkeys(group, name))
             return named
 
@@ -110,7 +100,7 @@ class SoundFontSource(OfBanks, NoteSettings):
         for number in range(len(self.banks)):
             alone.update(grouped({place: samples for place, samples in held.items() if place[0] == number}))
         return [
-            PresetEntry(*place, preset.name, preset.program, FAMILY_OF_PROGRAM[preset.program], together[place], alone[place])
+            PresetEntry(*place, preset, FAMILY_OF_PROGRAM[preset.program], together[place], alone[place])
             for place, preset in sorted(candidates.items())
         ]
 
@@ -120,7 +110,7 @@ class SoundFontSource(OfBanks, NoteSettings):
         Where banks share samples, an instrument that is committed to a test set anywhere stays out of training.
         """
         known: dict[str, str] = {}
-        for name in bank_names(self.banks):
+        for name in self.bank_names:
             known.update(committed_splits(slug(name)))
         family: dict[str, str] = {}
         committed: dict[str, list[str]] = {}
@@ -130,9 +120,7 @@ class SoundFontSource(OfBanks, NoteSettings):
                 committed.setdefault(entry.instrument, []).append(known[entry.own_instrument])
         splits = {name: max(found, key=SPLITS.index) for name, found in committed.items()}
         open_ones = {name: its for name, its in family.items() if name not in splits}
-        drawn = split_groups(open_ones, fractions=FRACTIONS, seed=self.seed) if open_ones else {}
-        splits.update({name: split for split, chosen in drawn.items() for name in chosen})
-        return splits
+        return splits | split_groups(open_ones, fractions=FRACTIONS, seed=self.seed)
 
     def plan(self) -> list[Record]:
         entries = [entry for entry in self.presets() if not self.families or entry.family in self.families]
@@ -141,28 +129,20 @@ class SoundFontSource(OfBanks, NoteSettings):
         splits = self.splits()
         pitches, velocities = sorted(set(self.pitches)), sorted(set(self.velocities))
         cells = even_choice((len(entries), len(pitches), len(velocities)), self.number, seed=self.seed)
-        names = bank_names(self.banks)
-        records = []
-        for which, p, v in cells.tolist():
-            entry, pitch, velocity = entries[which], pitches[p], velocities[v]
-            preset = open_bank(self.banks[entry.bank]).presets[entry.preset]
-            identity = f"{names[entry.bank]}:{preset.bank:03d}-{preset.program:03d}-{slug(entry.name)}"
-            records.append(
-                Record(
-                    id=f"{identity}-{pitch:03d}-{velocity:03d}", split=splits[entry.instrument],
-                    instrument=entry.instrument, family=entry.family, source=source_of_program(entry.program),
-                    pitch=pitch, velocity=velocity, preset=entry.name, where=(entry.bank, entry.preset),
-                )
-            )  # fmt: skip
-        return records
+        names = [preset_name(self.bank_names[entry.bank], entry.preset, with_bank=True) for entry in entries]
+        return [
+            Record(
+                id=f"{names[which]}-{pitches[p]:03d}-{velocities[v]:03d}", split=splits[entries[which].instrument],
+                instrument=entries[which].instrument, family=entries[which].family,
+                source=source_of_program(entries[which].preset.program), pitch=pitches[p], velocity=velocities[v],
+                preset=entries[which].preset.name, where=(entries[which].bank, entries[which].position),
+            )
+            for which, p, v in cells.tolist()
+        ]  # fmt: skip
 
     def load(self, record: Record, payload: Any) -> Loaded:
-        import soxr
-
-        from timbre_jax.soundfont.player import RATE, render_note
-
         number, position = record.where
         bank = open_bank(self.banks[number])
         note = render_note(bank, bank.presets[position], record.pitch, record.velocity, held=HELD_SECONDS, seconds=SECONDS)
-        wave = soxr.resample(note.wave, RATE, SAMPLE_RATE, quality="HQ")[:SAMPLES]
+        wave = resample(note.wave, RATE, SAMPLE_RATE)[:SAMPLES]
         return Loaded(wave, round(note.f0, 4), note.pitch_moves)

@@ -10,9 +10,36 @@ from pathlib import Path
 
 import numpy as np
 
+from timbre_jax.data.importers.base import SPLITS
+
+
+class DisjointSets:
+    """Union-find over `count` numbers; the smallest number of a set is its root."""
+
+    def __init__(self, count: int):
+        self._parents = list(range(count))
+
+    def root(self, number: int) -> int:
+        parents = self._parents
+        while parents[number] != number:
+            parents[number] = parents[parents[number]]
+            number = parents[number]
+        return number
+
+    def join(self, one: int, other: int) -> None:
+        first, second = sorted((self.root(one), self.root(other)))
+        self._parents[second] = first
+
+    def groups(self) -> list[list[int]]:
+        """Returns the sets, each ascending, ordered by their first number."""
+        groups: dict[int, list[int]] = {}
+        for number in range(len(self._parents)):
+            groups.setdefault(self.root(number), []).append(number)
+        return list(groups.values())
+
 
 def connected_groups(members: Mapping[Hashable, Iterable[Hashable]]) -> list[list[Hashable]]:
-    """Groups keys that share a member, directly or over others (union-find).
+    """Groups keys that share a member, directly or over others.
 
     Args:
       members: what each key holds, e.g. preset -> raw samples.
@@ -20,48 +47,32 @@ def connected_groups(members: Mapping[Hashable, Iterable[Hashable]]) -> list[lis
     Returns:
       Groups of keys, each in the order of `members`, ordered by their first key.
     """
-    parent = {key: key for key in members}
-
-    def root(key):
-        while parent[key] != key:
-            parent[key] = parent[parent[key]]
-            key = parent[key]
-        return key
-
-    order = {key: number for number, key in enumerate(members)}
-    owner: dict[Hashable, Hashable] = {}
-    for key, held in members.items():
+    keys, sets = list(members), DisjointSets(len(members))
+    owner: dict[Hashable, int] = {}
+    for number, held in enumerate(members.values()):
         for member in held:
-            a, b = root(key), root(owner.setdefault(member, key))
-            if a != b:  # the earlier key leads, so that a group is named after its first
-                a, b = sorted((a, b), key=order.__getitem__)
-                parent[b] = a
-    groups: dict[Hashable, list[Hashable]] = {}
-    for key in members:
-        groups.setdefault(root(key), []).append(key)
-    return sorted(groups.values(), key=lambda group: order[group[0]])
+            sets.join(number, owner.setdefault(member, number))
+    return [[keys[number] for number in group] for group in sets.groups()]
 
 
-def split_groups(
-    families: Mapping[str, str], *, fractions: Mapping[str, float], seed: int, small: bool = False
-) -> dict[str, list[str]]:
+def split_groups(families: Mapping[str, str], *, fractions: Sequence[float], seed: int, small: bool = False) -> dict[str, str]:
     """Splits instruments, as evenly over families as whole instruments allow.
 
     Args:
       families: instrument -> family.
-      fractions: split -> share of the instruments; they sum to 1.
+      fractions: shares of train, valid and test; they sum to 1.
       seed: of the draw.
       small: every family keeps one in the first split (to train on), and no split stays empty that should not while there
         are enough.
 
     Returns:
-      split -> sorted instruments. Every instrument is in exactly one split. What rounding to whole instruments leaves over
-      in one family is carried to the next, so that the totals are right too.
+      instrument -> split. What rounding to whole instruments leaves over in one family is carried to the next, so that the
+      totals are right too.
     """
-    if abs(sum(fractions.values()) - 1) > 1e-6 or min(fractions.values()) < 0:
-        raise ValueError(f"split fractions {dict(fractions)} do not sum to 1")
+    if abs(sum(fractions) - 1) > 1e-6 or min(fractions) < 0:
+        raise ValueError(f"split fractions {tuple(fractions)} do not sum to 1")
     generator = np.random.default_rng(seed)
-    names = list(fractions)
+    names, fractions = SPLITS, dict(zip(SPLITS, fractions, strict=True))
     # The smaller splits first: they are the ones that could miss a family. What they leave goes to the largest, of a small set
     # to the one to train on.
     *smaller, largest = sorted(names, key=lambda name: (small and name == names[0] and fractions[name] > 0, fractions[name]))
@@ -88,7 +99,7 @@ def split_groups(
             given = max(sorted(result[largest]), key=lambda member: sizes[families[member]])
             result[largest].remove(given)
             result[name].append(given)
-    return {name: sorted(chosen) for name, chosen in result.items()}
+    return {instrument: split for split, chosen in result.items() for instrument in chosen}
 
 
 def read_split_file(path: str | Path) -> dict[str, str]:
@@ -111,7 +122,7 @@ def _by_instrument(named: object, path: str) -> dict[str, str]:
     splits: dict[str, str] = {}
     if not isinstance(named, dict):
         raise ValueError(f'{path}: a split file holds {{"train": [instruments], "test": [instruments]}}')
-    for split in ("train", "valid", "test"):
+    for split in SPLITS:
         listed = named.get(split, [])
         if not isinstance(listed, list) or not all(isinstance(name, str) for name in listed):
             raise ValueError(f"{path}: {split!r} has to be a list of instrument names")

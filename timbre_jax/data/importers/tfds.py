@@ -19,8 +19,9 @@ from typing import Any
 import numpy as np
 
 from timbre_jax.audio.io import AudioFileError
+from timbre_jax.data.array_records import open_records
 from timbre_jax.data.importers.base import FAMILIES, SAMPLES, SOURCES, SPLITS, Importer, Loaded, Record
-from timbre_jax.data.importers.nsynth import LICENSE, Selection, select
+from timbre_jax.data.importers.nsynth import LICENSE, Selection
 from timbre_jax.settings import setting
 
 _INFO = "dataset_info.json"
@@ -53,7 +54,7 @@ class TfdsSource(Selection):
         return dataclasses.replace(self, path=(str(prepare_dataset(self.dataset)),), dataset="") if self.dataset else self
 
     def describe(self) -> dict[str, Any]:
-        return {**_TITLE, **self.settings()}
+        return {**_TITLE, **self.described()}
 
     def plan(self) -> list[Record]:
         if not self.path:
@@ -67,7 +68,7 @@ class TfdsSource(Selection):
                     records.append(_record(split, where, _parse(_notes_parser(), raw, where), names))
         if not records:
             raise ValueError(f"{', '.join(self.path)}: the prepared data set holds no notes")
-        return select(records, self)
+        return self.select(records)
 
     def load(self, record: Record, payload: Any) -> Loaded:
         file, place, size = record.where
@@ -90,7 +91,7 @@ class DataSourceImporter(Selection):
     data: Mapping[str, Sequence[Mapping[str, Any]]] = dataclasses.field(default_factory=dict)
 
     def describe(self) -> dict[str, Any]:
-        return {**_TITLE, **self.settings()}
+        return {**_TITLE, **self.described()}
 
     def plan(self) -> list[Record]:
         if unknown := sorted(set(self.data) - set(SPLITS)):
@@ -99,7 +100,7 @@ class DataSourceImporter(Selection):
         for split, examples in self.data.items():
             names = _names_of(examples)
             records += [_record(split, (split, k), examples[k], names) for k in range(len(examples))]
-        return select(records, self)
+        return self.select(records)
 
     def load(self, record: Record, payload: Any) -> Loaded:
         split, position = record.where
@@ -305,8 +306,4 @@ def _read(file: str, place: int, size: int) -> bytes:
         return handle.read(size)
 
 
-@functools.lru_cache(maxsize=16)
-def _array_reader(file: str):
-    from array_record.python.array_record_module import ArrayRecordReader
-
-    return ArrayRecordReader(file, "readahead_buffer_size:0")
+_array_reader = functools.lru_cache(maxsize=16)(open_records)

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from timbre_jax.data.array_records import open_records
 from timbre_jax.data.importers.base import SPLITS, ArrangingImporter
-from timbre_jax.data.prepare.shards import ShardFiles
+from timbre_jax.data.prepare.shards import ShardFiles, make_shards
 
 MAX_READERS = 64
 """Shards that are open at once: a process may not have as many files open as a large library has shards."""
@@ -26,19 +27,19 @@ def arrange(
     """
     from tqdm import tqdm
 
-    rows, left_out, sounds = [], [], _Sounds(shards)
+    rows, left_out, places = [], [], []
     for number, shard in enumerate(shards):
-        place = 0
+        kept = 0
         for row in shard.rows():
             if row["left_out"]:
                 left_out.append({**row, "split": ""})
             else:
                 rows.append({**row, "mark": bytes.fromhex(row["mark"])})
-                sounds.places.append((number, place))
-                place += 1
-    places = source.arrange(rows, sounds.samples) if rows else []
+                places.append((number, kept))
+                kept += 1
+    sounds = _Sounds(shards, places)
     chosen: dict[str, list[int]] = {split: [] for split in SPLITS}
-    for number, (row, place) in enumerate(zip(rows, places, strict=True)):
+    for number, (row, place) in enumerate(zip(rows, source.arrange(rows, sounds.samples) if rows else [], strict=True)):
         row |= {
             "split": place.split, "instrument": place.instrument, "left_out": place.left_out, "mark": "",
             "remarks": "; ".join(filter(None, (row["remarks"], place.remark))),
@@ -47,17 +48,12 @@ def arrange(
             left_out.append(row)
         else:
             chosen[place.split].append(number)
-    arranged = []
-    total = sum(map(len, chosen.values()))
-    with tqdm(total=total, unit=" sounds", desc="into splits", disable=not progress) as bar:
-        for split, members in chosen.items():
-            count = -(-len(members) // shard_size)
-            for number in range(count):
-                shard = ShardFiles(partial, split, number, count, members[number * shard_size : (number + 1) * shard_size])
-                for member in shard.positions:
-                    shard.add_row(rows[member], sounds.record(member))
-                bar.update(len(shard.positions))
-                arranged.append(shard)
+    arranged = [shard for split, members in chosen.items() for shard in make_shards(partial, split, members, shard_size)]
+    with tqdm(total=sum(map(len, chosen.values())), unit=" sounds", desc="into splits", disable=not progress) as bar:
+        for shard in arranged:
+            for member in shard.positions:
+                shard.add_row(rows[member], sounds.record(member))
+            bar.update(len(shard.positions))
     return arranged, left_out
 
 
@@ -71,20 +67,18 @@ def content_fingerprint(plan: str, shards: list[ShardFiles]) -> str:
 
 
 class _Sounds:
-    """Sounds of finished shards, read at random. `places`: row -> (shard, place in it)."""
+    """Sounds of finished shards, read at random by their row; `places` are the shard of each row and the place in it."""
 
-    def __init__(self, shards: list[ShardFiles]):
-        self._shards, self.places = shards, []
+    def __init__(self, shards: list[ShardFiles], places: list[tuple[int, int]]):
+        self._shards, self._places = shards, places
         self._readers: dict[int, object] = {}
 
     def record(self, row: int) -> bytes:
-        from array_record.python.array_record_module import ArrayRecordReader
-
-        shard, place = self.places[row]
+        shard, place = self._places[row]
         if shard not in self._readers:
             if len(self._readers) == MAX_READERS:
                 self._readers.pop(next(iter(self._readers))).close()
-            self._readers[shard] = ArrayRecordReader(str(self._shards[shard].sounds), "readahead_buffer_size:0")
+            self._readers[shard] = open_records(self._shards[shard].sounds)
         return self._readers[shard].read([place])[0]
 
     def samples(self, row: int) -> np.ndarray:

@@ -26,7 +26,7 @@ from timbre_jax.audio.io import AudioFileError
 from timbre_jax.data.importers.base import SPLITS, UNSORTED, Form, Importer, Record
 from timbre_jax.data.prepare import quality
 from timbre_jax.data.prepare.arrange import arrange, content_fingerprint
-from timbre_jax.data.prepare.shards import PREPARING, ShardFiles, clear, drop_duplicates, publish
+from timbre_jax.data.prepare.shards import PREPARING, ShardFiles, clear, drop_duplicates, make_shards, publish
 from timbre_jax.data.store import FORMAT, VERSION, Store
 from timbre_jax.files import locked, why_full, write_text
 
@@ -93,7 +93,10 @@ def build_store(
         taken = f"{partial}: another prepare is writing here; wait for it or name another --out"
         with locked(partial / ".lock", message=taken):
             _claim(partial, fingerprint, overwrite=overwrite)
-            shards = _shards(records, shard_size, partial)
+            shards = []
+            for split in (*SPLITS, UNSORTED):
+                positions = [position for position, record in enumerate(records) if record.split == split]
+                shards += make_shards(partial, split, positions, shard_size)
             if not shards:
                 raise ValueError(f"no sound of the source is asked for ({_why_empty(records)})")
             _load_all(source, records, shards, judge=judge, workers=workers, progress=progress)
@@ -157,18 +160,6 @@ def _claim(partial: Path, fingerprint: str, *, overwrite: bool) -> None:
     write_text(mark, fingerprint, sync=True)
 
 
-def _shards(records: list[Record], shard_size: int, partial: Path) -> list[ShardFiles]:
-    """The shards of every split, each with the plan positions of its sounds."""
-    shards = []
-    for split in (*SPLITS, UNSORTED):
-        positions = [position for position, record in enumerate(records) if record.split == split]
-        count = -(-len(positions) // shard_size)
-        for number in range(count):
-            here = positions[number * shard_size : (number + 1) * shard_size]
-            shards.append(ShardFiles(partial, split, number, count, here))
-    return shards
-
-
 # Loading. --------------------------------------------------------------------------------------------------------------
 
 
@@ -224,19 +215,17 @@ def _load_all(source, records, shards, *, judge, workers, progress) -> None:
             settle()
 
 
-class _Inline:
+def _call_now(function, *arguments) -> Future:
     """Does the work at once, in this process."""
-
-    def __call__(self, function, *arguments) -> Future:
-        future: Future = Future()
-        future.set_result(function(*arguments))
-        return future
+    future: Future = Future()
+    future.set_result(function(*arguments))
+    return future
 
 
 @contextlib.contextmanager
 def _executor(workers: int):
     if workers == 1:
-        yield _Inline()
+        yield _call_now
         return
     # Spawned, not forked: JAX may be running in this process, and its threads do not survive a fork.
     context = multiprocessing.get_context("spawn")

@@ -7,7 +7,6 @@ batched on the device). Thresholds are here and nowhere else.
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -168,39 +167,3 @@ def harmonic_judge() -> tuple[Judge, dict[str, Any]]:
         "max_f0_spread": MAX_F0_SPREAD, "max_f0_jumps": MAX_F0_JUMPS, "max_level_unsteadiness": MAX_LEVEL_UNSTEADINESS,
     }  # fmt: skip
     return judge, settings
-
-
-class Summary:
-    """Counts kept notes, reasons and remarks (without what stands in brackets), note by note."""
-
-    def __init__(self):
-        self._notes, self._reasons, self._remarks = 0, Counter(), Counter()
-
-    def add(self, left_out: str, remarks: str) -> None:
-        self._notes += 1
-        if left_out:
-            self._reasons[left_out.split(" (")[0]] += 1
-        for remark in filter(None, remarks.split("; ")):
-            self._remarks[remark.split(" (")[0]] += 1
-
-    def counts(self) -> dict[str, Any]:
-        """{"notes", "kept", "left_out": {reason: notes}, "remarks": {remark: notes}}, the most frequent first."""
-        left_out = dict(self._reasons.most_common())
-        kept = self._notes - sum(left_out.values())
-        return {"notes": self._notes, "kept": kept, "left_out": left_out, "remarks": dict(self._remarks.most_common())}
-
-
-def markdown(title: str, counts: Mapping[str, Any]) -> str:
-    """The summary as a page; the single notes are in doctor.csv."""
-    total = max(counts["notes"], 1)
-    lines = [
-        f"# The doctor's report: {title}", "",
-        f"{counts['kept']} of {counts['notes']} sounds kept ({100 * counts['kept'] / total:.1f} %).",
-        "Every sound and its reason: `doctor.csv`.", "",
-        "| left out because | sounds | % |", "|---|---:|---:|",
-    ]  # fmt: skip
-    lines += [f"| {reason} | {count} | {100 * count / total:.1f} |" for reason, count in counts["left_out"].items()]
-    if counts["remarks"]:
-        lines += ["", "| remark on sounds that were read | sounds |", "|---|---:|"]
-        lines += [f"| {remark} | {count} |" for remark, count in counts["remarks"].items()]
-    return "\n".join(lines) + "\n"

@@ -2,80 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
+from timbre_jax.data.array_records import RecordWriter, count_records, read_records
 from timbre_jax.data.importers.base import SPLITS, UNSORTED, Record
 from timbre_jax.data.prepare import quality
+from timbre_jax.data.prepare.summary import DoctorCounts, doctor_page
 from timbre_jax.data.store import COLUMNS, shard_name
-from timbre_jax.files import atomic_path, write_text
+from timbre_jax.files import write_text
 
 PREPARING = "preparing"
 """Folder inside the unfinished store with the verdicts of each finished shard, and with sounds that have no split yet."""
-_WRITER = "group_size:1,uncompressed"  # sounds hardly shrink, and reading one should not decompress others
 _DOCTOR_COLUMNS = ("id", "split", "kept", "left_out", "remarks", "instrument", "family", "source", "pitch", "velocity")
-
-
-class RecordWriter:
-    """Writer of an array_record file that appears whole when it is closed. Errors are OSErrors.
-
-    Attributes:
-      count: records so far.
-    """
-
-    def __init__(self, path: Path, options: str = _WRITER):
-        from array_record.python.array_record_module import ArrayRecordWriter
-
-        self.count = 0
-        self._stack = contextlib.ExitStack()
-        self._temporary = self._stack.enter_context(atomic_path(path, sync=True))
-        self._writer = ArrayRecordWriter(str(self._temporary), options)
-
-    def write(self, record: bytes) -> None:
-        self._checked(lambda: self._writer.write(record))
-        self.count += 1
-
-    def close(self) -> None:
-        self._checked(self._writer.close)
-        if count_records(self._temporary) != self.count:
-            raise OSError(f"{self._temporary} did not arrive whole on the disk")
-        self._stack.close()
-
-    def _checked(self, action) -> None:
-        try:
-            action()
-        except RuntimeError as error:  # array_record wraps the system's error into a text
-            text = str(error)
-            raise OSError("No space left on device" if "No space left" in text else " ".join(text.split())) from None
-
-
-def count_records(path: Path) -> int:
-    """Records in an array_record file; -1 where it is not whole."""
-    from array_record.python.array_record_module import ArrayRecordReader
-
-    try:
-        reader = ArrayRecordReader(str(path), "readahead_buffer_size:0")
-        count = reader.num_records()
-        reader.close()
-        return count
-    except (RuntimeError, ValueError, IndexError):
-        return -1
-
-
-def read_records(path: Path) -> Iterator[bytes]:
-    from array_record.python.array_record_module import ArrayRecordReader
-
-    reader = ArrayRecordReader(str(path), "readahead_buffer_size:0")
-    for number in range(reader.num_records()):
-        yield reader.read([number])[0]
-    reader.close()
 
 
 class ShardFiles:
@@ -140,6 +85,15 @@ class ShardFiles:
         write_text(self.verdicts, json.dumps(rows, ensure_ascii=False), sync=True)
 
 
+def make_shards(folder: Path, split: str, positions: list[int], shard_size: int) -> list[ShardFiles]:
+    """Returns the shards of a split, each with `shard_size` of the positions, the last one with the rest."""
+    starts = range(0, len(positions), shard_size)
+    return [
+        ShardFiles(folder, split, number, len(starts), positions[start : start + shard_size])
+        for number, start in enumerate(starts)
+    ]
+
+
 def drop_duplicates(shards: list[ShardFiles]) -> None:
     """Finds sounds that are there twice and takes them out of their shards."""
     digests, splits, pitches, ids, places = [], [], [], [], []
@@ -181,7 +135,7 @@ def publish(
     """
     splits = {split: {"count": 0, "shards": [], "instruments": set()} for split in SPLITS}
     running = longest = 0
-    summary = quality.Summary()
+    summary = DoctorCounts()
     with (
         open(partial / "records.csv", "w", encoding="utf-8", newline="") as records_file,
         open(partial / "doctor.csv", "w", encoding="utf-8", newline="") as doctor_file,
@@ -212,7 +166,7 @@ def publish(
             file.flush()
             os.fsync(file.fileno())
     counts = summary.counts()
-    write_text(partial / "doctor.md", quality.markdown(index["title"], counts), sync=True)
+    write_text(partial / "doctor.md", doctor_page(index["title"], counts), sync=True)
     if not running:
         raise ValueError(
             f"no sound is left: {'; '.join(f'{n} {reason}' for reason, n in counts['left_out'].items())}; "

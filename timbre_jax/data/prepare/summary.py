@@ -1,10 +1,50 @@
-"""Summarizes a new store for the person who made it."""
+"""Summaries of what the doctor kept and left out: the page in the store, and lines for the person who made it."""
 
 from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 from timbre_jax.data.store import Store
+
+
+class DoctorCounts:
+    """Counts kept notes, reasons and remarks (without what stands in brackets), note by note."""
+
+    def __init__(self):
+        self._notes, self._reasons, self._remarks = 0, Counter(), Counter()
+
+    def add(self, left_out: str, remarks: str) -> None:
+        self._notes += 1
+        if left_out:
+            self._reasons[left_out.split(" (")[0]] += 1
+        for remark in filter(None, remarks.split("; ")):
+            self._remarks[remark.split(" (")[0]] += 1
+
+    def counts(self) -> dict[str, Any]:
+        """{"notes", "kept", "left_out": {reason: notes}, "remarks": {remark: notes}}, the most frequent first."""
+        left_out = dict(self._reasons.most_common())
+        kept = self._notes - sum(left_out.values())
+        return {"notes": self._notes, "kept": kept, "left_out": left_out, "remarks": dict(self._remarks.most_common())}
+
+
+def doctor_page(title: str, counts: Mapping[str, Any]) -> str:
+    """The summary as a page; the single notes are in doctor.csv."""
+    total = max(counts["notes"], 1)
+    lines = [
+        f"# The doctor's report: {title}", "",
+        f"{counts['kept']} of {counts['notes']} sounds kept ({100 * counts['kept'] / total:.1f} %).",
+        "Every sound and its reason: `doctor.csv`.", "",
+        "| left out because | sounds | % |", "|---|---:|---:|",
+    ]  # fmt: skip
+    lines += [f"| {reason} | {count} | {100 * count / total:.1f} |" for reason, count in counts["left_out"].items()]
+    if counts["remarks"]:
+        lines += ["", "| remark on sounds that were read | sounds |", "|---|---:|"]
+        lines += [f"| {remark} | {count} |" for remark, count in counts["remarks"].items()]
+    return "\n".join(lines) + "\n"
 
 
 def shared_instruments(store: Store) -> int:

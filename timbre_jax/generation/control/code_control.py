@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
-from timbre_jax.generation.control.code_table import CodeTable, codes_as_latent, sound
-from timbre_jax.generation.control.curves import Curve, smoothed
-from timbre_jax.generation.control.results import Controlled, compared, measure, need_series, targets_of, tolerance
-from timbre_jax.inference.pooled import latent_rate
+from timbre_jax.generation.control.code_table import CodeTable, codes_as_latent
+from timbre_jax.generation.control.curves import Curve, from_error_scale, smoothed, to_error_scale
+from timbre_jax.generation.control.results import Controlled, measure, targets_of, tolerance
 from timbre_jax.space import TimbreSpace
 from timbre_jax.types import Array, Latent
 
@@ -41,15 +42,13 @@ def codes_for_curve(
 
     Raises ValueError where no code has the descriptors.
     """
-    usable = table.usable(next(iter(targets)))
-    for name in targets:
-        usable = np.intersect1d(usable, table.usable(name))
+    usable = table.usable(*targets)
     if not len(usable):
         raise ValueError(f"no code of this space has a {' and a '.join(targets)}")
     cost = np.zeros(())
     for name, target in targets.items():
-        own = compared(name, table.described[name][usable])
-        cost = cost + np.square((compared(name, target)[:, None] - own[None]) / tolerance(name))
+        own = to_error_scale(name, table.described[name][usable])
+        cost = cost + np.square((to_error_scale(name, target)[:, None] - own[None]) / tolerance(name))
     vectors = table.values[usable].astype(np.float64)
     unit = max(2.0 * float(np.var(vectors, axis=0).sum()), 1e-12)
     if near is not None:
@@ -76,15 +75,23 @@ def _squares(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.maximum(np.square(a).sum(1)[:, None] + np.square(b).sum(1)[None] - 2.0 * (a @ b.T), 0.0)
 
 
+class _Measured(NamedTuple):
+    """V sounds: series, waves [V, T], achieved curves and audible frames [V, N], errors [V, N] in tolerances, at most 20."""
+
+    latent: Latent
+    waves: np.ndarray
+    achieved: dict[str, np.ndarray]
+    heard: np.ndarray
+    errors: np.ndarray
+
+
 def control_codes(
     space: TimbreSpace,
     table: CodeTable,
     curves: Sequence[Curve],
+    start: Latent,
     *,
-    seconds: float | None = None,
-    start: Latent | None = None,
     near: bool = True,
-    gain_db: float = DEFAULT_GAIN_DB,
     smoothness: float = 0.1,
     nearness: float = 0.1,
     rounds: int = 6,
@@ -100,82 +107,71 @@ def control_codes(
 
     Args:
       curves: one for each descriptor.
-      seconds: how long the sound is; None: as `start`, else as the longest curve.
-      start: a series [1, M, D] whose gain is kept; None: constant `gain_db`.
+      start: a series [1, M, D] whose length and gain are kept.
       near: keep codes near to those of the start.
       rounds: 1 takes the codes without correction. sweeps: over all frames; 0 tries nothing out.
       key: of the decoder's noise.
 
     Raises ValueError for a space without codes, curves that have none, or a start that is no single series.
     """
-    need_series(space, discrete=True)
-    stride = space.model.stride
-    if start is not None and (start.values.ndim != 3 or start.values.shape[0] != 1):
+    space.check_kind("series", discrete=True)
+    if start.values.ndim != 3 or start.values.shape[0] != 1:
         raise ValueError(f"the start is one series [1, M, D], not {start.values.shape}")
-    rate = latent_rate(space)
-    if start is not None and seconds is None:
-        count = start.values.shape[1]
-    else:
-        count = max(1, round((max(curve.seconds for curve in curves) if seconds is None else seconds) * rate))
+    stride, count = space.model.stride, start.values.shape[1]
     reach = {curve.descriptor: table.reach(curve.descriptor) for curve in curves}
     target, remarks = targets_of(space, curves, count * stride, reach)
-    close, gain = None, np.full(count, gain_db, np.float32)
-    if start is not None:
-        place = np.minimum(np.arange(count), start.values.shape[1] - 1)
-        close = np.asarray(start.values)[0, place] if near else None
-        if "gain_db" in start.conditions:
-            gain = np.broadcast_to(np.asarray(start.conditions["gain_db"]), start.values.shape[:2])[0, place]
-    ear = _Ear(space, table, target, gain, key)
-    wanted = {name: compared(name, curve) for name, curve in target.items()}
+    close = np.asarray(start.values[0]) if near else None
+    gain = np.broadcast_to(np.asarray(start.conditions.get("gain_db", DEFAULT_GAIN_DB)), start.values.shape[:2])[0]
+    decode = functools.partial(_decode_and_measure, space, table, target, gain, key)
+    wanted = {name: to_error_scale(name, curve) for name, curve in target.items()}
     best, chosen = np.inf, np.zeros(0, np.int64)
     for turn in range(max(1, rounds)):
-        asked = {name: _back(name, curve).reshape(count, stride).mean(1) for name, curve in wanted.items()}
+        asked = {name: from_error_scale(name, curve).reshape(count, stride).mean(1) for name, curve in wanted.items()}
         tried = codes_for_curve(table, asked, smoothness=smoothness, near=close, nearness=nearness)
-        _, achieved, heard, errors = ear(tried[None])
-        error = float(errors[0].mean())
+        sound = decode(tried[None])
+        error = float(sound.errors[0].mean())
         if not turn or error < best:
             best, chosen = error, tried
         for name in target:
-            off = np.where(heard[0], compared(name, achieved[name][0]) - compared(name, target[name]), 0.0)
-            limit = compared(name, np.array(reach[name]))
+            off = to_error_scale(name, sound.achieved[name][0]) - to_error_scale(name, target[name])
+            off = np.where(sound.heard[0], off, 0.0)
+            limit = to_error_scale(name, np.array(reach[name]))
             wanted[name] = np.clip(wanted[name] - 0.7 * smoothed(off, 3), *limit)
     for sweep in range(sweeps if rounds > 1 else 0):
-        chosen = _tried_out(ear, table, target, chosen, stride, seed=sweep)
-    latent, achieved, heard, _ = ear(chosen[None])
-    achieved, heard = {name: values[0] for name, values in achieved.items()}, heard[0]
-    wave = sound(space, latent, key)[0]
+        chosen = _tried_out(decode, table, target, chosen, stride, seed=sweep)
+    sound = decode(chosen[None])
+    achieved, heard = {name: values[0] for name, values in sound.achieved.items()}, sound.heard[0]
     if not heard.any():
         remarks.append("the sound is silent: nothing can be measured")
     times = np.arange(count * stride) / float(space.representation.rate)
-    return Controlled(latent, wave, space.sample_rate, times, target, achieved, heard, reach, tuple(remarks))
+    return Controlled(sound.latent, sound.waves[0], space.sample_rate, times, target, achieved, heard, reach, tuple(remarks))
 
 
-class _Ear:
+def _decode_and_measure(
+    space: TimbreSpace, table: CodeTable, target: Mapping[str, np.ndarray], gain: np.ndarray, key: Array | None,
+    chosen: np.ndarray,
+) -> _Measured:  # fmt: skip
     """Decodes positions of a table [V, M] as sounds of one level curve and measures them against targets."""
-
-    def __init__(self, space, table, target, gain, key):
-        self._space, self._table, self._target, self._gain, self._key = space, table, target, gain, key
-
-    def __call__(self, chosen: np.ndarray) -> tuple[Latent, dict[str, np.ndarray], np.ndarray, np.ndarray]:
-        """(series, achieved by descriptor [V, N], heard [V, N], errors [V, N] in units of `tolerance`, bent beyond 4)."""
-        latent = codes_as_latent(self._space, self._table.codes[chosen], gain_db=self._gain[None])
-        count = len(next(iter(self._target.values())))
-        achieved, heard = measure(self._space, sound(self._space, latent, self._key), list(self._target), count)
-        errors = 0.0
-        for name, target in self._target.items():
-            errors = errors + np.abs(compared(name, achieved[name]) - compared(name, target)) / tolerance(name)
-        return latent, achieved, heard, np.minimum(np.where(heard, errors, 0.0), 20.0)
+    latent = codes_as_latent(space, table.codes[chosen], gain_db=gain[None])
+    waves = np.asarray(space.render(latent, key))
+    achieved, heard = measure(space, waves, list(target), len(next(iter(target.values()))))
+    errors = sum(
+        np.abs(to_error_scale(name, achieved[name]) - to_error_scale(name, curve)) / tolerance(name)
+        for name, curve in target.items()
+    )
+    return _Measured(latent, waves, achieved, heard, np.minimum(np.where(heard, errors, 0.0), 20.0))
 
 
-def _tried_out(ear: _Ear, table: CodeTable, target: Mapping[str, np.ndarray], chosen: np.ndarray, stride: int, *, seed: int):
+def _tried_out(
+    decode: Callable[[np.ndarray], _Measured], table: CodeTable, target: Mapping[str, np.ndarray], chosen: np.ndarray,
+    stride: int, *, seed: int,
+) -> np.ndarray:  # fmt: skip
     """A sweep: positions [M] after every frame has tried `TRIED` other codes; never worse on the whole than before."""
     generator = np.random.default_rng(seed)
     count = len(chosen)
-    usable = table.usable(next(iter(target)))
-    for name in target:
-        usable = np.intersect1d(usable, table.usable(name))
-    own = {name: compared(name, table.described[name][usable]) for name in target}
-    errors = ear(chosen[None])[3][0]
+    usable = table.usable(*target)
+    own = {name: to_error_scale(name, table.described[name][usable]) for name in target}
+    errors = decode(chosen[None]).errors[0]
     for offset in generator.permutation(min(APART, count)).tolist():
         places = np.arange(offset, count, APART)
         variants = np.repeat(chosen[None], TRIED + 1, axis=0)
@@ -185,24 +181,17 @@ def _tried_out(ear: _Ear, table: CodeTable, target: Mapping[str, np.ndarray], ch
             width = np.where(np.arange(TRIED) % 2, 0.08, 0.25)
             cost = 0.0
             for name, curve in target.items():
-                here = compared(name, table.described[name][chosen[m]])
-                aim = 0.5 * (here + compared(name, curve[frames]).mean())
+                here = to_error_scale(name, table.described[name][chosen[m]])
+                aim = 0.5 * (here + to_error_scale(name, curve[frames]).mean())
                 drawn = aim + generator.standard_normal(TRIED) * width * np.ptp(own[name])
                 cost = cost + np.abs(own[name][None] - drawn[:, None]) / tolerance(name)
             variants[1:, m] = usable[np.argmin(cost, axis=1)]
-        found = ear(variants)[3]
+        found = decode(variants).errors
         moved = chosen.copy()
         for m in places:
             about = slice(max(0, (m - REACH) * stride), (m + REACH + 1) * stride)
             moved[m] = variants[int(np.argmin(found[:, about].sum(axis=1))), m]
-        after = ear(moved[None])[3][0]
+        after = decode(moved[None]).errors[0]
         if after.mean() < errors.mean():
             chosen, errors = moved, after
     return chosen
-
-
-def _back(name: str, values: np.ndarray) -> np.ndarray:
-    """The inverse of `compared`."""
-    from timbre_jax.audio.descriptors import descriptor
-
-    return np.exp(values) if descriptor(name).proportional else values

@@ -36,8 +36,6 @@ class Curve:
 
     def __post_init__(self):
         known = descriptor(self.descriptor)
-        if not known.is_a_curve:
-            raise ValueError(f"{self.descriptor} is one number a sound, no curve")
         times, values = np.asarray(self.times, np.float64), np.asarray(self.values, np.float64)
         where = f"{self.made_of}: " if self.made_of else ""
         if times.ndim != 1 or times.shape != values.shape or not len(times):
@@ -61,6 +59,21 @@ class Curve:
     def seconds(self) -> float:
         """The time of the last point."""
         return float(self.times[-1])
+
+
+def to_error_scale(name: str, values: np.ndarray) -> np.ndarray:
+    """Returns values of a descriptor on the scale of its errors: the logarithm for ratios, else the values."""
+    return np.log(np.maximum(values, 1e-12)) if descriptor(name).proportional else np.asarray(values)
+
+
+def from_error_scale(name: str, values: np.ndarray) -> np.ndarray:
+    """Returns the values of a descriptor from their error scale: the inverse of `to_error_scale`."""
+    return np.exp(values) if descriptor(name).proportional else values
+
+
+def audible_frames(level: np.ndarray, range_db: float) -> np.ndarray:
+    """Returns which frames [..., N] lie within `range_db` of the loudest and above -80 dB."""
+    return (level > level.max(axis=-1, keepdims=True) - range_db) & (level > -80.0)
 
 
 def at(curve: Curve, *, rate: float, count: int) -> tuple[np.ndarray, list[str]]:
@@ -225,24 +238,22 @@ def from_sound(
 
     wave = np.asarray(wave, np.float32)
     settings = {"sample_rate": sample_rate, "n_fft": n_fft, "hop": hop}
-    entry = descriptor(name)
     values = np.asarray(describe(wave[None], name=name, **settings)[0], np.float64)
     level = np.asarray(describe(wave[None], name="loudness", **settings)[0], np.float64)
-    heard = (level > level.max() - LOUD_DB) & (level > -80.0)
-    if name in ("f0", "centroid", "bandwidth", "rolloff"):
+    heard = audible_frames(level, LOUD_DB)
+    if descriptor(name).proportional:
         heard &= values > 0
     if not heard.any():
         raise ValueError(f"the sound has no frame with a {name}: it is silent" + (" or noise" if name == "f0" else ""))
-    scale = np.log if entry.proportional else np.array
     times = np.arange(len(values)) * hop / sample_rate
-    line = np.interp(times, times[heard], scale(values[heard]))
+    line = np.interp(times, times[heard], to_error_scale(name, values[heard]))
     line = smoothed(line, round(smooth_seconds * sample_rate / hop))
     if low is not None and high is not None:
         bottom, top = np.percentile(line[heard], [5, 95])
         share = np.clip((line - bottom) / (top - bottom), 0, 1) if top - bottom > 1e-6 else np.full_like(line, 0.5)
-        ends = scale(np.array([low, high]))
+        ends = to_error_scale(name, np.array([low, high]))
         line = ends[0] + share * (ends[1] - ends[0])
-    return Curve(name, times, np.exp(line) if entry.proportional else line, "the sound's own")
+    return Curve(name, times, from_error_scale(name, line), "the sound's own")
 
 
 def smoothed(line: np.ndarray, width: int) -> np.ndarray:

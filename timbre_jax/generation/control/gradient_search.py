@@ -14,20 +14,19 @@ import optax
 from timbre_jax.audio.descriptors import DESCRIPTORS, bin_frequencies, descriptor, power_scale
 from timbre_jax.audio.level import root
 from timbre_jax.audio.stft import stft
-from timbre_jax.generation.control.curves import Curve, smoothed
+from timbre_jax.generation.control.curves import Curve, smoothed, to_error_scale
 from timbre_jax.generation.control.results import (
+    HEARD_DB,
     Controlled,
     accuracy,
-    compared,
     frame_settings,
     measure,
-    need_series,
     targets_of,
     tolerance,
 )
 from timbre_jax.inference.pooled import held, level_name
 from timbre_jax.space import TimbreSpace
-from timbre_jax.types import Array, Features, Latent
+from timbre_jax.types import Array, Features, Latent, frame_mask
 
 SEARCHED = tuple(name for name, entry in DESCRIPTORS.items() if entry.of_spectrum is not None)
 """Descriptors that decoded spectra say, so that gradients know the way."""
@@ -139,12 +138,12 @@ def _optimize(space, params, origin, start, targets, pulls, heard, weights, rate
 
 def begin(space: TimbreSpace, *, seconds: float, level_db: float | None = None) -> Latent:
     """Where a search begins without a sound: the mean of the training set's latents, held for so long, [1, M, D]."""
-    need_series(space)
+    space.check_kind("series")
     return held(space, space.statistics["latent_mean"][None], seconds=seconds, level_db=level_db)
 
 
 def _check(space: TimbreSpace, start: Latent, names: Sequence[str]) -> None:
-    need_series(space, discrete=False)
+    space.check_kind("series", discrete=False)
     for name in names:
         if name not in SEARCHED:
             descriptor(name)
@@ -164,24 +163,22 @@ def _rows(latent: Latent, count: int) -> Latent:
     return jax.tree.map(lambda x: jnp.repeat(jnp.asarray(x), count, axis=0), latent)
 
 
-def _prepare(space: TimbreSpace, start: Latent, names: Sequence[str]):
-    origin = {"shape": (start.values - space.statistics["latent_mean"]) / space.statistics["latent_std"]}
+def _prepare(space: TimbreSpace, start: Latent, names: Sequence[str], count: int) -> tuple[Latent, dict, Array]:
+    """Returns the starts of `count` sounds, their search parameters, and the frames [B, N] that count.
+
+    These are the real frames, and if the level is kept only the audible ones.
+    """
+    _check(space, start, names)
+    rows, stride = _rows(start, count), space.model.stride
+    origin = {"shape": (rows.values - space.statistics["latent_mean"]) / space.statistics["latent_std"]}
+    frames = jnp.repeat(jnp.asarray(frame_mask(rows)), stride, axis=1)
+    level = level_name(rows.conditions)
     if "loudness" in names:
-        origin["level"] = jnp.zeros(start.values.shape[:2])
-    return origin
-
-
-def _counts(space: TimbreSpace, start: Latent, names: Sequence[str], frames: int) -> dict[str, Array]:
-    """By descriptor, frames [B, N] that count in a search: real ones, and where the level is kept those that are heard."""
-    stride = frames // start.values.shape[1]
-    mask = jnp.ones(start.values.shape[:2]) if start.mask is None else start.mask
-    mask = jnp.repeat(mask, stride, axis=1)
-    level = level_name(start.conditions)
-    if level is None or "loudness" in names:
-        return dict.fromkeys(names, mask)
-    curve = jnp.repeat(start.conditions[level], stride, axis=1)
-    loud = mask * (curve > jnp.max(curve, axis=1, keepdims=True) - 50.0)
-    return dict.fromkeys(names, loud)
+        origin["level"] = jnp.zeros(rows.values.shape[:2])
+    elif level is not None:
+        curve = jnp.repeat(rows.conditions[level], stride, axis=1)
+        frames = frames * (curve > jnp.max(curve, axis=1, keepdims=True) - HEARD_DB)
+    return rows, origin, frames
 
 
 def reachable(
@@ -193,21 +190,18 @@ def reachable(
     Two searches a descriptor, as low and as high as the latents' range (1st to 99th percentile of the training set) lets it
     go; the medians over the frames that are heard.
     """
-    _check(space, start, names)
     names = tuple(names)
-    rows = _rows(start, 2 * len(names))
-    count, frames = rows.values.shape[0], rows.values.shape[1] * space.model.stride
-    origin = _prepare(space, rows, names)
+    rows, origin, counted = _prepare(space, start, names, 2 * len(names))
+    count, frames = counted.shape
     pulls = {name: np.zeros(count, np.float32) for name in names}
-    counts = _counts(space, rows, names, frames)
-    heard = {name: np.zeros((count, frames), np.float32) for name in names}
+    weighted = {name: np.zeros((count, frames), np.float32) for name in names}
     for i, name in enumerate(names):
         pulls[name][2 * i : 2 * i + 2] = -1.0, 1.0
-        heard[name][2 * i : 2 * i + 2] = np.asarray(counts[name])[2 * i : 2 * i + 2]
+        weighted[name][2 * i : 2 * i + 2] = np.asarray(counted)[2 * i : 2 * i + 2]
     targets = {name: jnp.zeros((count, frames)) for name in names}
     weights = {"smoothness": jnp.float32(1.0), "nearness": jnp.float32(nearness)}
     params, _ = _optimize(
-        space, origin, origin, rows, targets, pulls, heard, weights, LEARNING_RATE, names=names, steps=steps,
+        space, origin, origin, rows, targets, pulls, weighted, weights, LEARNING_RATE, names=names, steps=steps,
     )  # fmt: skip
     waves = np.asarray(space.render(_latent(space, params, rows), key))
     found, loud = measure(space, waves, names, frames)
@@ -257,26 +251,22 @@ def search(
     from tqdm import tqdm
 
     names = tuple(curve.descriptor for curve in curves[0]) if curves else ()
-    _check(space, start, names)
+    rows, origin, counted = _prepare(space, start, names, len(curves))
     if any({curve.descriptor for curve in some} != set(names) for some in curves):
         raise ValueError("all sounds of a search have curves of the same descriptors")
     reach = reachable(space, names, start, nearness=nearness, key=key) if reach is None else reach
-    stride = space.model.stride
-    frames = start.values.shape[1] * stride
+    frames = counted.shape[1]
     asked = [targets_of(space, some, frames, reach) for some in curves]
     target = {name: np.stack([values[name] for values, _ in asked]) for name in names}
-    rows = _rows(start, len(curves))
-    origin = _prepare(space, rows, names)
-    params, wanted = origin, {name: compared(name, curve) for name, curve in target.items()}
+    params, wanted = origin, {name: to_error_scale(name, curve) for name, curve in target.items()}
     pulls = {name: jnp.zeros(len(curves)) for name in names}
-    counts = _counts(space, rows, names, frames)
     weights = {"smoothness": jnp.float32(smoothness), "nearness": jnp.float32(nearness)}
     best: list[Any] = [None] * len(curves)
     for turn in tqdm(range(max(1, rounds)), desc="search", unit=" rounds", disable=not progress):
+        aims = {name: jnp.asarray(x, jnp.float32) for name, x in wanted.items()}
+        rate, taken = (LEARNING_RATE, steps) if not turn else (0.4 * LEARNING_RATE, max(1, 3 * steps // 8))
         params, decoded = _optimize(
-            space, params, origin, rows, {name: jnp.asarray(x, jnp.float32) for name, x in wanted.items()}, pulls, counts,
-            weights, LEARNING_RATE if not turn else 0.4 * LEARNING_RATE, names=names,
-            steps=steps if not turn else max(1, 3 * steps // 8),
+            space, params, origin, rows, aims, pulls, dict.fromkeys(names, counted), weights, rate, names=names, steps=taken,
         )  # fmt: skip
         latent = _latent(space, params, rows)
         waves = np.asarray(space.render(latent, key))
@@ -289,8 +279,8 @@ def search(
                 kept = jax.tree.map(lambda x, row=row: x[row : row + 1], latent)
                 best[row] = (error, kept, waves[row], {name: achieved[name][row] for name in names}, ear)
         for name in names:
-            bias = np.where(heard, compared(name, achieved[name]) - np.asarray(decoded[name], np.float64), 0.0)
-            wanted[name] = compared(name, target[name]) - smoothed(bias, SMOOTHED_FRAMES)
+            bias = np.where(heard, to_error_scale(name, achieved[name]) - np.asarray(decoded[name], np.float64), 0.0)
+            wanted[name] = to_error_scale(name, target[name]) - smoothed(bias, SMOOTHED_FRAMES)
     times = np.arange(frames) / float(space.representation.rate)
     made = []
     for row, (_, latent, wave, achieved, ear) in enumerate(best):

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from timbre_jax.audio.descriptors import describe, descriptor
-from timbre_jax.generation.control.curves import Curve, at, within
+from timbre_jax.generation.control.curves import Curve, at, audible_frames, within
+from timbre_jax.metrics.table import Table
 from timbre_jax.space import TimbreSpace
 from timbre_jax.types import Latent
 
@@ -45,13 +46,12 @@ class Controlled:
         as dB), and "correlation" of target and achieved over the frames that are heard (nan where one does not move)."""
         return {name: accuracy(name, self.target[name][self.heard], self.achieved[name][self.heard]) for name in self.target}
 
-    def rows(self) -> tuple[tuple[str, ...], list[list[float]]]:
-        """Columns and rows of a table of both curves."""
-        columns = ["time", *(f"{name}_{kind}" for name in self.target for kind in ("target", "achieved")), "heard"]
+    def table(self) -> Table:
+        """Returns a table of the target and achieved curves, one frame a row."""
+        names = [f"{name}_{kind}" for name in self.target for kind in ("target", "achieved")]
         curves = [curve for name in self.target for curve in (self.target[name], self.achieved[name])]
-        return tuple(columns), [
-            [float(value) for value in row] for row in zip(self.times, *curves, self.heard.astype(float), strict=True)
-        ]
+        values = np.stack([self.times, *curves, self.heard]).T.tolist()
+        return Table("curves", ("time", *names, "heard"), tuple(map(tuple, values)))
 
 
 def accuracy(name: str, target: np.ndarray, achieved: np.ndarray) -> dict[str, float]:
@@ -68,30 +68,11 @@ def accuracy(name: str, target: np.ndarray, achieved: np.ndarray) -> dict[str, f
     }  # fmt: skip
 
 
-def need_series(space: TimbreSpace, *, discrete: bool | None = None) -> None:
-    """Raises ValueError for a space that is not of frames, or not of the kind that is asked for."""
-    if space.kind != "series":
-        raise ValueError("this space has one latent a sound; descriptor curves need a series space, a latent a frame")
-    if discrete is not None and is_discrete(space) != discrete:
-        wanted, found = ("codes", "continuous latents") if discrete else ("continuous latents", "codes")
-        raise ValueError(f"this needs a space of {wanted}; this one has {found}")
-
-
-def is_discrete(space: TimbreSpace) -> bool:
-    """Whether the latents of a space are vectors of a codebook."""
-    return space.model.is_discrete
-
-
 def frame_settings(space: TimbreSpace) -> dict[str, int]:
     """How frames of a space's sounds are measured: its own hop and window."""
     representation = space.representation
     hop = round(representation.sample_rate / representation.rate)
     return {"sample_rate": representation.sample_rate, "n_fft": representation.frame_length, "hop": hop}
-
-
-def compared(name: str, values: np.ndarray) -> np.ndarray:
-    """Values of a descriptor as they are compared: the logarithm of those that are compared by ratio."""
-    return np.log(np.maximum(values, 1e-12)) if descriptor(name).proportional else np.asarray(values)
 
 
 def tolerance(name: str) -> float:
@@ -111,7 +92,7 @@ def measure(
         return np.pad(found, ((0, 0), (0, count - found.shape[1])), mode="edge")
 
     level = of("loudness")
-    heard = (level > level.max(axis=1, keepdims=True) - HEARD_DB) & (level > -80.0)
+    heard = audible_frames(level, HEARD_DB)
     found = {}
     for name in names:
         found[name] = level if name == "loudness" else of(name)

@@ -98,7 +98,6 @@ def peaq_basic(
     *,
     preset: str = "pqevalaudio",
     undefined_bandwidth: str | None = None,
-    batch_size: int | None = None,
     progress: Callable[[Iterable], Iterable] | None = None,
 ) -> PeaqResult:
     """Grades of sounds against their originals. Float64 numpy on the host.
@@ -110,7 +109,6 @@ def peaq_basic(
       sample_rate: of both, in Hz.
       preset: a name of `PEAQ_PRESETS`.
       undefined_bandwidth: instead of the preset's.
-      batch_size: pairs at once; None: as many as make 16 s, which takes about 150 MB.
       progress: wraps the iterable of batches, for a progress bar.
 
     Raises:
@@ -122,9 +120,9 @@ def peaq_basic(
         raise ValueError(f"peaq compares sounds [B, T] of one shape, not {reference.shape} and {test.shape}")
     if not (np.isfinite(reference).all() and np.isfinite(test).all()):
         raise ValueError("peaq: some samples are not finite")
-    if batch_size is None:
-        seconds = reference.shape[1] / sample_rate * (2 if settings.doubled else 1)
-        batch_size = max(1, min(64, int(16.0 / seconds)))
+    # Pairs of 16 s in all take about 150 MB.
+    seconds = reference.shape[1] / sample_rate * (2 if settings.doubled else 1)
+    batch_size = max(1, min(64, int(16.0 / seconds)))
     starts = range(0, len(reference), batch_size)
     parts = []
     for start in starts if progress is None else progress(starts):

@@ -68,25 +68,22 @@ class ExplainedVariance(nn.Module):
         if train and not self.is_initializing():
             keep = jnp.minimum(self.memory, count.value / (count.value + 1.0))
 
-            def average(x: Array) -> Array:
-                total = jnp.sum(x, axis=(0, 1)), jnp.sum(mask)
-                if axis_name is not None:
-                    total = jax.lax.psum(total, axis_name)
-                return total[0] / jnp.maximum(total[1], 1.0)
+            def average(total: Array) -> Array:
+                count = jnp.sum(mask)
+                total, count = (total, count) if axis_name is None else jax.lax.psum((total, count), axis_name)
+                return total / jnp.maximum(count, 1.0)
 
             def mixed(old: Array, new: Array) -> Array:
                 fixed = jax.lax.stop_gradient(new)
                 # The gradient of a batch is that of all that is remembered.
                 return keep * old + (1.0 - keep) * fixed + (new - fixed)
 
-            squares = average(jnp.square(z) * mask[..., None])
+            squares = average(jnp.sum(jnp.square(z) * mask[..., None], axis=(0, 1)))
             spread.value = jax.lax.stop_gradient(keep * spread.value + (1.0 - keep) * squares)
             scale = jax.lax.rsqrt(jnp.maximum(spread.value, 1e-6))
             rows = jnp.concatenate([reader_features(z * scale, self.features), targets], axis=-1) * mask[..., None]
-            total = jnp.einsum("bmi,bmj->ij", rows, rows, precision="highest"), jnp.sum(mask)
-            if axis_name is not None:
-                total = jax.lax.psum(total, axis_name)
-            moments = mixed(mean.value, average(rows)), mixed(second.value, total[0] / jnp.maximum(total[1], 1.0))
+            squared = jnp.einsum("bmi,bmj->ij", rows, rows, precision="highest")
+            moments = mixed(mean.value, average(jnp.sum(rows, axis=(0, 1)))), mixed(second.value, average(squared))
             mean.value, second.value = jax.lax.stop_gradient(moments)
             count.value += 1.0
         covariance = moments[1] - moments[0][:, None] * moments[0][None]

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -17,8 +16,6 @@ from timbre_jax.types import Array
 
 QUANTILES = 257
 """Entries of a table: the 0th, 1/256th .. 256/256th quantile."""
-IGNORANCE = 0.5 * math.log(2.0 * math.pi) + 0.5
-"""Nats that the best guess without any knowledge costs, of a target with mean 0 and variance 1."""
 
 
 def uniform(x: Array, table: Array) -> Array:
@@ -90,15 +87,3 @@ def regression_nll(outputs: Array, targets: Array) -> tuple[Array, Array]:
     mean, log_variance = outputs[..., 0], 4.0 * jnp.tanh(0.25 * outputs[..., 1])
     error = jnp.square(targets - mean)
     return 0.5 * (math.log(2.0 * math.pi) + log_variance + error * jnp.exp(-log_variance)), error
-
-
-def label_nll(logits: Array, labels: Array) -> tuple[Array, Array]:
-    """Cross-entropy of logits [B, M, K] with labels [B], and whether the likeliest is wrong; [B, M] each.
-
-    Sounds without a label (-1) cost nothing.
-    """
-    known = (labels >= 0).astype(logits.dtype)[:, None]
-    chosen = jnp.maximum(labels, 0)[:, None, None]
-    nll = -jnp.take_along_axis(jax.nn.log_softmax(logits), jnp.broadcast_to(chosen, (*logits.shape[:2], 1)), -1)[..., 0]
-    wrong = (jnp.argmax(logits, -1) != chosen[..., 0]).astype(logits.dtype)
-    return nll * known, wrong * known

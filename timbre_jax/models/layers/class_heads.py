@@ -28,6 +28,17 @@ class ClassHeads(nn.Module):
         return {name: nn.Dense(len(labels), name=f"class_{name}")(hidden) for name, labels in self.classes}
 
 
+def label_nll(logits: Array, labels: Array) -> tuple[Array, Array]:
+    """Cross-entropy of logits [B, ..., K] with labels [B] in nats, and whether the likeliest is wrong (1); [B, ...] each.
+
+    Sounds without a label (-1) cost nothing and are not wrong.
+    """
+    labels = jnp.broadcast_to(labels.reshape(-1, *(1,) * (logits.ndim - 2)), logits.shape[:-1])
+    known = (labels >= 0).astype(logits.dtype)
+    nll = -jnp.take_along_axis(jax.nn.log_softmax(logits), jnp.maximum(labels, 0)[..., None], axis=-1)[..., 0]
+    return nll * known, (jnp.argmax(logits, -1) != labels).astype(logits.dtype) * known
+
+
 def class_losses(logits: Mapping[str, Array], labels: Mapping[str, Array]) -> tuple[Array, dict[str, Array]]:
     """Cross-entropy of each sound in nats, summed over the kinds of class, and its accuracy for each kind, [B] each.
 
@@ -39,9 +50,8 @@ def class_losses(logits: Mapping[str, Array], labels: Mapping[str, Array]) -> tu
     total, metrics = jnp.float32(0.0), {}
     for name, value in logits.items():
         known = labels[name] >= 0
-        picked = jnp.take_along_axis(jax.nn.log_softmax(value), jnp.maximum(labels[name], 0)[:, None], axis=-1)[:, 0]
-        total = total + jnp.where(known, -picked, 0.0)
-        right = known & (jnp.argmax(value, -1) == labels[name])
-        share = jnp.mean(right) / jnp.maximum(jnp.mean(known), 1e-6)
-        metrics[f"accuracy_{name}"] = jnp.where(known, right, share).astype(jnp.float32)
+        nll, wrong = label_nll(value, labels[name])
+        total = total + nll
+        share = jnp.mean(known - wrong) / jnp.maximum(jnp.mean(known), 1e-6)
+        metrics[f"accuracy_{name}"] = jnp.where(known, 1.0 - wrong, share)
     return total, metrics

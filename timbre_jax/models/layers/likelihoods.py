@@ -15,8 +15,6 @@ import jax.numpy as jnp
 
 from timbre_jax.types import Array
 
-HEADS = ("bernoulli", "gaussian", "gaussian_rows")
-
 
 def bernoulli_nll(logits: Array, values: Array) -> Array:
     """Binary cross-entropy of values [B, ...] in [0, 1] under logits of the same shape, summed to [B], in nats.
@@ -79,10 +77,7 @@ def make_head(name: str, *, n_features: int) -> nn.Module:
     Raises:
       ValueError: an unknown name.
     """
-    if name == "bernoulli":
-        return Bernoulli()
-    if name == "gaussian":
-        return Gaussian()
-    if name == "gaussian_rows":
-        return Gaussian(rows=n_features)
-    raise ValueError(f"there is no likelihood {name!r}; there are {', '.join(HEADS)}")
+    heads = {"bernoulli": Bernoulli, "gaussian": Gaussian, "gaussian_rows": lambda: Gaussian(rows=n_features)}
+    if name not in heads:
+        raise ValueError(f"there is no likelihood {name!r}; there are {', '.join(heads)}")
+    return heads[name]()

@@ -18,19 +18,15 @@ def centered_windows(waves: Array, *, hop: int, window: int) -> Array:
     return frame(waves, window, hop) * window_samples("hann", window)
 
 
-def window_power(windows: Array, *, hop: int) -> Array:
-    """Returns the mean square of the sound in Hann windows [..., window], sum (w x)^2 / sum w^2, [...].
+def leveled_windows(windows: Array, *, hop: int) -> tuple[Array, Array]:
+    """Scales Hann windows [B, N, window] to a level of 1 (silent ones to 0) and returns their levels [B, N] in dB, too.
 
-    Summed hop by hop: a stream, which gets one frame at a time, computes the same number.
+    The level is the root of sum (w x)^2 / sum w^2, summed hop by hop: a stream, which gets one frame at a time, computes the
+    same number.
     """
     parts = windows.reshape(*windows.shape[:-1], -1, hop)
     weight = np.sum(np.square(window_samples("hann", windows.shape[-1]), dtype=np.float64))
-    return jnp.sum(jnp.sum(jnp.square(parts), axis=-1), axis=-1) / np.float32(weight)
-
-
-def leveled_windows(windows: Array, *, hop: int) -> tuple[Array, Array]:
-    """Scales Hann windows [B, N, window] to a level of 1 (silent ones to 0) and returns their levels [B, N] in dB, too."""
-    level = root(window_power(windows, hop=hop))
+    level = root(jnp.sum(jnp.sum(jnp.square(parts), axis=-1), axis=-1) / np.float32(weight))
     gain = amplitude_to_db(level)
     scale = jnp.where(gain > FLOOR_DB, 1.0 / jnp.where(gain > FLOOR_DB, level, 1.0), 0.0)
     return windows * scale[..., None], gain

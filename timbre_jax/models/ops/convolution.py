@@ -7,11 +7,7 @@ gradient (`experiments/benchmark.py --only=train_step/natsiou2023`), in one code
 
 from __future__ import annotations
 
-import math
-from typing import Any
-
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 
 from timbre_jax.types import Array
@@ -88,47 +84,6 @@ def narrow_conv(x: Array, kernel: Array) -> Array:
     return sum(y[:, row : row + height, column : column + width, row, column] for row in range(3) for column in range(3))
 
 
-ON_ACCELERATOR = 64
-"""How many pictures an accelerator takes at once, whose memory is as quick for many as for few."""
-
-
-def chunks(x: Array, size: int) -> Array:
-    """[B, ...] cut into [B / n, n, ...], n at most `size`: to be gone through one after another in little memory.
-
-    `size` is for a CPU, in whose cache a chunk should stay; elsewhere it is `ON_ACCELERATOR`, or all at once where the batch
-    has no divisor that comes near it.
-
-    Where a batch is cut over devices (the mesh in whose context this is traced), n is at most `size` times their number, and
-    every chunk has the same share of each: so all of them work at each, on what they have.
-    """
-    devices = _devices(len(x))
-    count = len(x) // devices
-    if jax.default_backend() == "cpu":
-        size = math.gcd(count, size)
-    else:
-        size = max(n for n in range(1, min(count, ON_ACCELERATOR) + 1) if count % n == 0)
-        size = count if size < ON_ACCELERATOR // 4 else size
-    x = x.reshape(devices, -1, size, *x.shape[1:])
-    return jnp.swapaxes(x, 0, 1).reshape(x.shape[1], devices * size, *x.shape[3:])
-
-
-def joined(y: Array) -> Array:
-    """What comes of `chunks`, [B / n, n, ...], as [B, ...] in the order that there was."""
-    devices = _devices(y.shape[0] * y.shape[1])
-    y = y.reshape(y.shape[0], devices, -1, *y.shape[2:])
-    return jnp.swapaxes(y, 0, 1).reshape(-1, *y.shape[3:])
-
-
-def _devices(count: int) -> int:
-    mesh = jax.sharding.get_abstract_mesh()
-    return 1 if mesh.empty or count % mesh.size else mesh.size
-
-
-def computed_in(dtype: str, x: Array) -> Any:
-    """The dtype that a layer of this setting computes in: what is in float64 (`training.precision`) stays so."""
-    return x.dtype if x.dtype == jnp.float64 else dtype
-
-
 _KINDS = {"down": downsample_conv, "up": upsample_conv, "same": narrow_conv}
 
 
@@ -138,17 +93,14 @@ class Conv3x3(nn.Module):
     Attributes:
       features: K.
       kind: "down" (stride 2), "up" (transposed, stride 2) or "same".
-      dtype: of the computation; parameters are float32.
     """
 
     features: int
     kind: str
-    dtype: str = "float32"
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
         shape = (3, 3, x.shape[-1], self.features)
         kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        x, kernel, bias = (a.astype(computed_in(self.dtype, x)) for a in (x, kernel, bias))
         return _KINDS[self.kind](x, kernel) + bias

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from timbre_jax.models.ops.convolution import chunks, joined
+from timbre_jax.models.ops.chunks import chunks, joined
 from timbre_jax.models.ops.winograd import conv_of_blocks, largest_of_four
 from timbre_jax.types import Array
 

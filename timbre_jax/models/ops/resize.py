@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from timbre_jax.models.ops.convolution import chunks, joined
+from timbre_jax.models.ops.chunks import chunks, joined
 from timbre_jax.types import Array
 
 KINDS = ("half_pixel", "corner")
@@ -32,10 +32,15 @@ def interpolation(old: int, new: int, kind: str = "half_pixel") -> np.ndarray:
         raise ValueError(f"there is no resizing {kind!r}; there are {', '.join(KINDS)}")
     shift = 0.5 if kind == "half_pixel" else 0.0
     place = np.clip((np.arange(new) + shift) * old / new - shift, 0, old - 1)
-    low = np.minimum(place.astype(int), max(old - 2, 0))
-    matrix = np.zeros((new, old), np.float32)
-    matrix[np.arange(new), low] = 1.0 - (place - low)
-    matrix[np.arange(new), np.minimum(low + 1, old - 1)] += place - low
+    return linear_weights(place, old)
+
+
+def linear_weights(places: np.ndarray, count: int) -> np.ndarray:
+    """The matrix [N, count] of linear interpolation at places [N] within 0..count - 1."""
+    rows, low = np.arange(len(places)), np.minimum(places.astype(int), max(count - 2, 0))
+    matrix = np.zeros((len(places), count), np.float32)
+    matrix[rows, low] = 1.0 - (places - low)
+    matrix[rows, np.minimum(low + 1, count - 1)] += places - low
     return matrix
 
 

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from timbre_jax.models.ops.convolution import chunks, joined
+from timbre_jax.models.ops.chunks import chunks, joined
 from timbre_jax.types import Array
 
 _KERNEL = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]], np.float32)

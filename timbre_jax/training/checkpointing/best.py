@@ -8,6 +8,7 @@ from typing import Any
 from timbre_jax import checkpoint, documents
 from timbre_jax.data.datasets import Sources
 from timbre_jax.models.base import TimbreModel, Variables
+from timbre_jax.space import TimbreSpace
 from timbre_jax.training.checkpointing.saver import Saver
 from timbre_jax.training.checkpointing.spaces import make_space
 
@@ -25,7 +26,7 @@ class BestSpace:
 
     def __init__(self, config: Any, workdir: Path, model: TimbreModel, sources: Sources, saver: Saver):
         self._train, self._directory, self._saver = config.train, workdir / "best", saver
-        self._model, self._sources = model, sources
+        self._model, self._sources, self._count = model, sources, len(sources.train)
 
     def exists(self, step: int) -> bool:
         """Returns whether the space of a step exists."""
@@ -40,18 +41,10 @@ class BestSpace:
           of_step: step that the variables are of.
           scores: of its evaluation, {} without one.
         """
-        variables, source, examples = checkpoint.to_host(variables), self._sources.train, self._train.statistics_examples
-        space = make_space(
-            self._model,
-            variables,
-            self._sources.representation,
-            source,
-            batch_size=self._train.batch_size,
-            examples=examples,
-        )
-        used = min(len(source), examples or len(source))
+        variables, examples = checkpoint.to_host(variables), self._train.statistics_examples
+        used = min(examples or self._count, self._count)
         information = {"step": of_step, "metrics": scores, "statistics_examples": used}
-        self._saver.save_best(step, space.replace(variables=variables), information)
+        self._saver.save_best(step, self._space(variables, examples).replace(variables=variables), information)
 
     def complete_statistics(self, step: int) -> None:
         """Waits for the space of a step to be written and computes its statistics on the whole training set.
@@ -60,11 +53,13 @@ class BestSpace:
           CheckpointError: the space could not be written.
         """
         self._saver.finish()
-        path, source = checkpoint.step_path(self._directory, step), self._sources.train
-        if checkpoint.read_document(path)["statistics_examples"] < len(source):
-            space = checkpoint.load_space(path)
-            space = make_space(
-                self._model, space.variables, self._sources.representation, source, batch_size=self._train.batch_size
-            )
-            changes = {"statistics": documents.statistics_document(space.statistics)}
-            checkpoint.replace_document(path, {**changes, "statistics_examples": len(source)})
+        path = checkpoint.step_path(self._directory, step)
+        if checkpoint.read_document(path)["statistics_examples"] < self._count:
+            space = self._space(checkpoint.load_space(path).variables)
+            changes = {"statistics": documents.statistics_document(space.statistics), "statistics_examples": self._count}
+            checkpoint.replace_document(path, changes)
+
+    def _space(self, variables: Variables, examples: int = 0) -> TimbreSpace:
+        """Returns a space with the statistics of a number of training examples (0: all)."""
+        representation, source, size = self._sources.representation, self._sources.train, self._train.batch_size
+        return make_space(self._model, variables, representation, source, batch_size=size, examples=examples)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import jax
 import numpy as np
 
-from timbre_jax.data.example_source import ExampleSource, batches
+from timbre_jax.data.example_source import ExampleSource, Positions, batches, evenly_spaced
 from timbre_jax.models.base import TimbreModel, Variables
 from timbre_jax.representations.base import Representation
 from timbre_jax.space import TimbreSpace
@@ -29,20 +27,14 @@ def make_space(
     It is in float32, whatever precision it was trained in, and on one device of this process.
     """
     with jax.enable_x64(False):
-        return _make_space(model, variables, representation, source, batch_size, examples)
-
-
-def _make_space(model, variables, representation, source, batch_size, examples) -> TimbreSpace:
-    variables = jax.device_put(cast(jax.device_get(variables), np.float32), jax.local_devices()[0])
-    space = TimbreSpace(variables=variables, statistics={}, model=model, representation=representation)
-    positions: Sequence[int] | np.ndarray = range(len(source))
-    if 0 < examples < len(source):
-        positions = np.linspace(0, len(source) - 1, examples).round().astype(int)
-    return space.replace(statistics=latent_statistics(space, source, positions, batch_size=batch_size))
+        variables = jax.device_put(cast(jax.device_get(variables), np.float32), jax.local_devices()[0])
+        space = TimbreSpace(variables=variables, statistics={}, model=model, representation=representation)
+        positions = evenly_spaced(len(source), examples)
+        return space.replace(statistics=latent_statistics(space, source, positions, batch_size=batch_size))
 
 
 def latent_statistics(
-    space: TimbreSpace, source: ExampleSource, positions: Sequence[int] | np.ndarray, *, batch_size: int
+    space: TimbreSpace, source: ExampleSource, positions: Positions, *, batch_size: int
 ) -> dict[str, np.ndarray]:
     """Returns mean, standard deviation, 1st and 99th percentile of every latent, and the medians of the conditions.
 

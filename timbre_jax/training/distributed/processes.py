@@ -64,7 +64,7 @@ def initialize(
         return False
     if missing and launched_processes() <= 1 and not distributed:
         raise ValueError(f"several processes need {' and '.join(f'--{name}' for name in missing)} too")
-    if not missing and not 0 <= process_id < num_processes:
+    if process_id is not None and num_processes is not None and not 0 <= process_id < num_processes:
         raise ValueError(f"--process_id={process_id} must be at least 0 and less than --num_processes={num_processes}")
     if coordinator_address and not coordinator_address.rpartition(":")[2].isdigit():
         raise ValueError(f"--coordinator_address={coordinator_address} must be HOST:PORT")
@@ -133,7 +133,8 @@ def barrier(name: str, *, timeout: float = 86400.0) -> None:
     if jax.process_count() > 1:
         from jax._src.distributed import global_state  # JAX shows only a barrier of devices, which wait half an hour at most.
 
-        global_state.client.wait_at_barrier(f"timbre_jax/{name}", int(1000 * timeout))
+        client: Any = global_state.client
+        client.wait_at_barrier(f"timbre_jax/{name}", int(1000 * timeout))
 
 
 def main_first(make: Callable[[], Any]) -> Any:

@@ -1,4 +1,4 @@
-"""Where states and batches lie: data parallelizm over a one-axis mesh of all devices, by `jit` or by `pmap`."""
+"""Where states and batches lie: data parallelism over a one-axis mesh of all devices, by `jit` or by `pmap`."""
 
 from __future__ import annotations
 

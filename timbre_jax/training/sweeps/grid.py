@@ -14,10 +14,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
 import sys
 from collections import deque
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +43,7 @@ FAILURES = (ValueError, OSError)
 
 
 def train_grid(
-    members: Mapping[str | os.PathLike, Mapping[str, Any]],
+    members: Mapping[Path, Mapping[str, Any]],
     *,
     sources: Sources | None = None,
     parallel: str = "jit",
@@ -76,7 +75,7 @@ def train_grid(
         )
     if at_once < 0:
         raise ValueError(f"at_once must be at least 1, or 0 for what the machine is best at, not {at_once}")
-    configs = {Path(workdir): check_config(config, Path(workdir)) for workdir, config in members.items()}
+    configs = {workdir: check_config(config, workdir) for workdir, config in members.items()}
     opened: dict[str, Sources] = {}
     groups: dict[Hashable, list[_Member]] = {}
     for workdir, config in configs.items():
@@ -86,10 +85,18 @@ def train_grid(
         member = _Member(workdir, config, build_model(config, opened[where]), opened[where])
         groups.setdefault(member.key(), []).append(member)
     every = [member for group in groups.values() for member in group]
-    with StopSignals() as stop, _Bar(every, progress) as bar:
+    total = sum(member.total for member in every)
+    bar = tqdm(total=total, unit="step", disable=not progress, dynamic_ncols=True, smoothing=0.05)
+
+    def show() -> None:
+        done = sum(member.result is not None for member in every)
+        bar.set_description(f"{done} of {len(every)} runs done", refresh=False)
+        bar.update(sum(member.taken for member in every) - bar.n)
+
+    with StopSignals() as stop, bar:
         for group in groups.values():
             if not stop.number:
-                _train_group(group, parallel, at_once, stop, bar)
+                _train_group(group, parallel, at_once, stop, show)
     results = {member.workdir: member.result or member.not_begun(stop.number) for member in every}
     return {workdir: results[workdir] for workdir in configs}
 
@@ -173,11 +180,6 @@ class VectorizedTrainer(Trainer):
         # All runs wait while one saves, so together they may spend the time of one.
         self.schedule.share_among(slots.width)
 
-    @property
-    def evaluates(self) -> bool:
-        """Whether the run is evaluated after this step."""
-        return self.progress.step % self.eval_every == 0 or self.progress.step == self.total
-
     def scores(self) -> dict[str, float]:
         """Returns the scores that were computed together with those of other runs (`ready`), or computes them."""
         ready, self.ready = self.ready, None
@@ -193,34 +195,13 @@ class VectorizedTrainer(Trainer):
         self._slots.put(self._slot, state)
 
 
-class _Bar:
-    """Progress bar over the steps of all runs of a grid."""
-
-    def __init__(self, members: Sequence[_Member], progress: bool):
-        self._members = members
-        total = sum(member.total for member in members)
-        self._bar = tqdm(total=total, unit="step", disable=not progress, dynamic_ncols=True, smoothing=0.05)
-
-    def __enter__(self) -> _Bar:
-        return self
-
-    def __exit__(self, *_) -> None:
-        self._bar.close()
-
-    def show(self) -> None:
-        """Shows the steps that are done."""
-        done = sum(member.result is not None for member in self._members)
-        self._bar.set_description(f"{done} of {len(self._members)} runs done", refresh=False)
-        self._bar.update(sum(member.taken for member in self._members) - self._bar.n)
-
-
-def _train_group(group: Sequence[_Member], parallel: str, at_once: int, stop: StopSignals, bar: _Bar) -> None:
+def _train_group(group: Sequence[_Member], parallel: str, at_once: int, stop: StopSignals, show: Callable[[], None]) -> None:
     """Trains the runs of a group."""
     if group[0].model.trained_by == "fit":
         for member in group:
             if not stop.number:
                 member.fit()
-                bar.show()
+                show()
         return
     slots, programs = _make_slots(group, parallel, at_once)
     _share_batches(group, slots.width)
@@ -233,13 +214,13 @@ def _train_group(group: Sequence[_Member], parallel: str, at_once: int, stop: St
                 member.begin(slots, free[0], programs)
                 if member.result is None:
                     active[free.pop(0)] = member
-                bar.show()
+                show()
             if not active:
                 return
             _take_step(slots, active, stop.number)
             for slot in [slot for slot, member in active.items() if member.result is not None]:
                 active.pop(slot).release()
-            bar.show()
+            show()
     finally:
         for member in active.values():
             member.release()

@@ -93,7 +93,8 @@ def field_value(config: Mapping[str, Any], field: str, value: Any) -> Any:
             raise ValueError
         if isinstance(value, float) and isinstance(holder, int) and not value.is_integer():
             raise ValueError
-        return type(holder)(value)
+        kind: Any = type(holder)
+        return kind(value)
     except (TypeError, ValueError):
         raise ValueError(f"config.{field}={value!r}: must be {type(holder).__name__}, like {holder!r}") from None
 

@@ -36,10 +36,10 @@ def sweep(
     Raises:
       ValueError: an unknown field, a value of another type, or two runs of the same name.
     """
-    config, workdir, members = resolve(config), Path(workdir), {}
-    changes = [{field: field_value(config, field, value) for field, value in run.items()} for run in changes]
+    base, workdir, members = resolve(config), Path(workdir), {}
+    changes = [{field: field_value(base, field, value) for field, value in run.items()} for run in changes]
     for run, name in zip(changes, run_names(changes), strict=True):
-        members[workdir / name] = ConfigDict(config.to_dict())
+        members[workdir / name] = ConfigDict(base.to_dict())
         members[workdir / name].update_from_flattened_dict(run)
     results = train_grid(members, **options)
     table = sweep_table(list(zip(changes, members, strict=True)))

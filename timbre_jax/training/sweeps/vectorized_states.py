@@ -86,14 +86,9 @@ class VectorizedStates:
 
     def scores(self, keys: Sequence[Array | None], source: ExampleSource, *, batch_size: int) -> list[dict[str, float]]:
         """Returns the mean metrics of every state, computed together; `keys` are of the evaluation."""
+        stacked = self._stacked(keys)
         means = mean_metrics(
-            lambda states, batch, keys, _: self._score(states, batch, keys),
-            self._states,
-            source,
-            batch_size=batch_size,
-            key=self._stacked(keys),
-            kl_weight=None,
-            place=lambda batch: jax.device_put(batch, self._whole),
+            lambda batch: self._score(self._states, jax.device_put(batch, self._whole), stacked), source, batch_size=batch_size
         )
         return [{name: values[slot] for name, values in means.items()} for slot in range(self.width)]
 
@@ -110,7 +105,7 @@ def _filled(values: Sequence[Any]) -> list[Any]:
 class _Rows:
     """Metrics of all slots, fetched from the device once, when the first is read."""
 
-    def __init__(self, arrays: dict[str, Array]):
+    def __init__(self, arrays: dict[str, Any]):
         self._arrays = arrays
         self._fetched = False
 
@@ -149,6 +144,6 @@ class SingleState:
 
     def step(self, batches: Sequence[Batch | None], keys: Sequence[Array | None]) -> list[dict[str, Any]]:
         """Takes a step, see `VectorizedStates.step`."""
-        batch = self._programs.placement.train_batch(batches[0])
+        (batch,) = map(self._programs.placement.train_batch, _filled(batches))
         self._state, metrics = self._programs.train_step(self._state, batch, keys[0])
         return [metrics]

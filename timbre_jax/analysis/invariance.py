@@ -14,7 +14,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -22,10 +22,13 @@ import numpy as np
 
 from timbre_jax.analysis.probe import ProbeSettings, probe, probe_label
 from timbre_jax.audio.pitch import yin
+from timbre_jax.checkpoint import load
 from timbre_jax.data.features import cached_features
-from timbre_jax.data.store import JoinedStore, Store
+from timbre_jax.data.store import JoinedStore, Store, open_store
+from timbre_jax.documents import read_config
+from timbre_jax.inference.batched import map_batches
 from timbre_jax.inference.pooled import level_name
-from timbre_jax.metrics.bootstrap import group_ids, group_sums, resampled_interval
+from timbre_jax.metrics.bootstrap import sums_interval
 from timbre_jax.metrics.table import Result, write_results
 from timbre_jax.models.adversary.frame_regressor import quantile_table, uniform
 from timbre_jax.space import TimbreSpace
@@ -91,65 +94,53 @@ def latent_frames(
     there = [split for split in judged if split in store.splits] or [split for split in fitted if split in store.splits]
     if not there:
         raise ValueError(f"{store} has none of the splits {', '.join((*judged, *fitted))}")
-    jobs = [(split, np.arange(store.length(split)), True) for split in there]
+    jobs = [(split, np.arange(store.length(split))) for split in there]
     for split in fitted:
         if split in store.splits and split not in there:
             count = store.length(split)
-            jobs.append((split, np.unique(np.linspace(0, count - 1, min(count, most_fitted)).round().astype(int)), False))
-    frames: dict[str, list] = {name: [] for name in ("values", "loudness", "pitch", "recording", "judged")}
-    measured: dict[str, list] = {}
-    labels: dict[str, list] = {name: [] for name, _ in space.model.labels}
-    errors: dict[str, list] = {"errors": [], "error_recording": []}
-    with tqdm(total=sum(len(p) for _, p, _ in jobs), unit=" sounds", desc="invariance", disable=not progress) as bar:
-        for split, positions, counts in jobs:
-            columns = store.metadata(split)
-            names = columns["instrument"]
-            source = cached_features(store, split, space.representation, progress=False)
-            for start in range(0, len(positions), batch_size):
-                rows = positions[start : start + batch_size]
-                # One shape, compiled once: the last batch is filled up with its last sound.
-                filled = rows[np.minimum(np.arange(batch_size), len(rows) - 1)]
-                features = source.read(filled)
-                waves = store.audio(split, filled, samples=space.representation.length or store.samples)
-                part, curves, mse = _measured(space, features, waves)
-                heard = part.pop("mask")[: len(rows)] > 0
-                for name, value in part.items():
-                    frames[name].append(value[: len(rows)][heard])
-                for name, value in curves.items():
-                    measured.setdefault(name, []).append(value[: len(rows)][heard])
-                for name, words in labels.items():
-                    words.append(np.repeat(columns[name][rows].astype(str), heard.sum(1)))
-                frames["recording"].append(np.repeat(names[rows], heard.sum(1)))
-                frames["judged"].append(np.full(int(heard.sum()), counts))
-                if counts:
-                    errors["errors"].append(mse[: len(rows)])
-                    errors["error_recording"].append(names[rows])
-                bar.update(len(rows))
-    joined = {name: np.concatenate(parts) for name, parts in {**frames, **errors}.items()}
-    of_curves, of_labels = ({name: np.concatenate(parts) for name, parts in some.items()} for some in (measured, labels))
-    return LatentFrames(**joined, measured=of_curves, labels=of_labels)
+            jobs.append((split, np.unique(np.linspace(0, count - 1, min(count, most_fitted)).round().astype(int))))
+    parts = []
+    for split, positions in jobs:
+        is_judged = split in there
+        columns = {name: values[positions] for name, values in store.metadata(split).items()}
+        names, describe = columns["instrument"], _describer(space, store, split)
+        bar = functools.partial(tqdm, desc=f"invariance ({split})", unit="batch", disable=not progress)
+        measured = map_batches(describe, positions, batch_size=batch_size, progress=bar)
+        inside = measured["mask"] > 0
+        owner = np.nonzero(inside)[0]
+        frames = {name: values[inside] for name, values in measured["frames"].items()}
+        further = {name: values[inside] for name, values in measured["further"].items()}
+        labels = {name: columns[name][owner].astype(str) for name, _ in space.model.labels}
+        parts.append({
+            **frames, "recording": names[owner], "judged": np.full(len(owner), is_judged), "measured": further,
+            "labels": labels, "error_recording": names if is_judged else names[:0],
+            "errors": measured["errors"] if is_judged else np.zeros(0),
+        })  # fmt: skip
+    return LatentFrames(**jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts))
 
 
-def _measured(
-    space: TimbreSpace, features: Features, waves: np.ndarray
-) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], np.ndarray]:
-    """Latents, mask, loudness and pitch [B, M, ...] of a batch, its further curves [B, M], and the reconstructions' squared
-    errors [B]."""
-    latent, mse = _encoded(space, features)
-    count, stride = latent.values.shape[1], space.model.stride
-    name = level_name(latent.conditions)
-    loudness = np.asarray(latent.conditions[name]) if name else np.full(latent.mask.shape, np.nan)
-    representation = space.representation
-    f0, aperiodicity = (np.asarray(x) for x in _yin(jnp.asarray(waves), representation.sample_rate, representation.hop))
-    voiced = aperiodicity < VOICED
-    frames = min(f0.shape[1], count * stride)
-    pitch = np.full((len(f0), count * stride), np.nan)
-    pitch[:, :frames] = np.where(voiced, 12.0 * np.log2(f0), np.nan)[:, :frames]
-    # A latent has a pitch where all of its frames have one.
-    pitch = pitch.reshape(len(f0), count, stride).mean(-1)
-    part = {"values": np.asarray(latent.values), "mask": np.asarray(latent.mask), "loudness": loudness, "pitch": pitch}
-    others = {key: np.asarray(value) for key, value in latent.conditions.items() if key != name}
-    return part, {key: value for key, value in others.items() if value.shape == part["mask"].shape}, np.asarray(mse)
+def _describer(space: TimbreSpace, store: Store | JoinedStore, split: str) -> Callable[[np.ndarray], dict]:
+    """Returns a function that measures the sounds at positions [B] of a split: latents, loudness, pitch, squared errors."""
+    source = cached_features(store, split, space.representation, progress=False)
+    representation, stride = space.representation, space.model.stride
+
+    def describe(positions: np.ndarray) -> dict:
+        latent, errors = _encoded(space, source.read(positions))
+        count = latent.values.shape[1]
+        name = level_name(latent.conditions)
+        loudness = latent.conditions[name] if name else np.full(latent.mask.shape, np.nan)
+        waves = store.audio(split, positions, samples=representation.length or store.samples)
+        f0, aperiodicity = (np.asarray(x) for x in _yin(jnp.asarray(waves), representation.sample_rate, representation.hop))
+        frames = min(f0.shape[1], count * stride)
+        pitch = np.full((len(f0), count * stride), np.nan)
+        pitch[:, :frames] = np.where(aperiodicity < VOICED, 12.0 * np.log2(f0), np.nan)[:, :frames]
+        # A latent has a pitch where all of its frames have one.
+        pitch = pitch.reshape(len(f0), count, stride).mean(-1)
+        further = {key: value for key, value in latent.conditions.items() if key != name and value.shape == latent.mask.shape}
+        frames = {"values": latent.values, "loudness": loudness, "pitch": pitch}
+        return {"frames": frames, "mask": latent.mask, "further": further, "errors": errors}
+
+    return describe
 
 
 @jax.jit
@@ -211,7 +202,7 @@ def measure_invariance(
             continue
         definition = (
             f"part of the frames whose {name} a fresh two-layer probe names from the latents, mean over {count} labels; "
-            f"{rate.groups} recordings that it did not see; floor: chance"
+            f"{rate.groups} recordings that it did not see; baseline: chance"
         )
         rows.append(Result(f"label/{name}", *rate.value_low_high(), 1.0 / count, definition))
     if len(frames.errors):
@@ -220,32 +211,46 @@ def measure_invariance(
 
 
 def _rmse(frames: LatentFrames, range_db: float | None, seed: int) -> Result:
-    ids, count = group_ids(frames.error_recording, len(frames.errors))
-    sums, sizes = group_sums(frames.errors.astype(np.float64), ids, count), np.bincount(ids, minlength=count)
     unit = range_db or 1.0
-    found = resampled_interval(lambda n: unit * np.sqrt((n @ sums) / (n @ sizes)), count, draws=1000, level=0.95, seed=seed)
+    errors = frames.errors.astype(np.float64)
+    found = sums_interval(
+        lambda total, count: unit * np.sqrt(total / count), errors, np.ones_like(errors), groups=frames.error_recording,
+        seed=seed,
+    )  # fmt: skip
     units = "dB" if range_db else "the features' units"
-    definition = f"root mean squared error of the reconstructed features in {units}, {len(ids)} sounds of {count} recordings"
+    definition = (
+        f"root mean squared error of the reconstructed features in {units}, {len(errors)} sounds of {found.groups} recordings"
+    )
     return Result("reconstruction/rmse", *found.value_low_high(), None, definition)
 
 
-def invariance_of(
-    space: TimbreSpace, store: Store | JoinedStore, *, seed: int = 0, progress: bool = False
-) -> tuple[Result, ...]:
-    """`measure_invariance` of a space on a store's held-out recordings (splits "valid" and "test")."""
-    frames = latent_frames(space, store, progress=progress)
-    return measure_invariance(frames, range_db=space.representation.range_db, seed=seed)
+def measure_run_invariance(workdir: str | os.PathLike, *, progress: bool = True) -> list[str]:
+    """Measures how much loudness and pitch a probe reads from the latents of a run, and writes WORKDIR/invariance.json.
 
+    A file that is newer than the run's best space is left as it is.
 
-def invariance_lines(results: Sequence[Result]) -> list[str]:
-    """The results as lines to be read."""
-    lines = []
+    Args:
+      workdir: folder of the run.
+      progress: whether to show a bar with the time left.
+
+    Returns:
+      Lines to print; none for a space that is not a series space.
+    """
+    space = load(workdir)
+    if space.kind != "series":
+        return []
+    file = os.path.join(workdir, "invariance.json")
+    best = max(os.path.getmtime(entry) for entry in os.scandir(os.path.join(workdir, "best")))
+    if os.path.isfile(file) and os.path.getmtime(file) >= best:
+        return [f"Invariance of the latents to loudness and pitch: see {file}."]
+    try:
+        frames = latent_frames(space, open_store(read_config(workdir)["config"]["data"]["store"]), progress=progress)
+    except ValueError as error:
+        return [f"Invariance of the latents to loudness and pitch could not be measured: {error}"]
+    results = measure_invariance(frames, range_db=space.representation.range_db)
+    write_results(file, results)
+    lines = ["Invariance of the latents to loudness and pitch, and error of the reconstruction:"]
     for result in results:
         interval = "" if result.low is None else f" ({result.low:.3f} to {result.high:.3f})"
-        lines.append(f"{result.name}: {result.value:.3f}{interval}. {result.definition}.")
+        lines.append(f"  {result.name}: {result.value:.3f}{interval}. {result.definition}.")
     return lines
-
-
-def write_invariance(workdir: str | os.PathLike, results: Sequence[Result]) -> None:
-    """WORKDIR/invariance.json."""
-    write_results(os.path.join(workdir, "invariance.json"), results)

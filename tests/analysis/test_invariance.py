@@ -8,7 +8,7 @@ import pytest
 
 from tests.helpers.notes import ListedSource
 from tests.helpers.sounds import harmonic_tone
-from timbre_jax.analysis.leakage import LatentFrames, latent_frames, measure_invariance
+from timbre_jax.analysis.invariance import LatentFrames, latent_frames, measure_invariance
 from timbre_jax.analysis.probe import ProbeSettings, probe, probe_label, r2_interval
 from timbre_jax.data.importers.base import Form, Loaded
 from timbre_jax.data.prepare.build import build_store
@@ -86,7 +86,7 @@ def test_planted_labels_are_named_and_others_are_not():
     )  # fmt: skip
     row = next(row for row in measure_invariance(given, steps=200) if row.name == "label/family")
     assert row.value > 0.9
-    assert row.floor == pytest.approx(1 / 3)
+    assert row.baseline == pytest.approx(1 / 3)
 
 
 def test_the_same_seed_gives_the_same_probe():
