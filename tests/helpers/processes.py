@@ -1,4 +1,4 @@
-"""Programs as separate processes."""
+"""Programs that tests run in separate processes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def start(*arguments, devices: int = 1, **environment) -> subprocess.Popen:
-    """Starts Python in the root of the project, with a number of CPU devices."""
+    """Starts Python with some arguments in the project's folder, on a number of CPU devices."""
     environment = {
         **os.environ,
         "JAX_PLATFORMS": "cpu",
@@ -27,7 +27,7 @@ def start(*arguments, devices: int = 1, **environment) -> subprocess.Popen:
 
 
 def start_together(count: int, *arguments, devices: int = 1, **environment) -> list[subprocess.Popen]:
-    """Starts the processes of one run, which environment variables TEST_... connect."""
+    """Starts the processes of one run, whose program calls `join_run`."""
     with socket.create_server(("localhost", 0)) as server:
         address = f"localhost:{server.getsockname()[1]}"
     environment |= {"TEST_PROCESSES": str(count), "TEST_ADDRESS": address}
@@ -35,7 +35,7 @@ def start_together(count: int, *arguments, devices: int = 1, **environment) -> l
 
 
 def join_run() -> None:
-    """Joins the other processes that `start_together` started; does nothing in a process that was started alone."""
+    """Joins the processes of `start_together`; does nothing in a process of `start`."""
     from timbre_jax.training.distributed import processes
 
     if "TEST_PROCESS" in os.environ:
@@ -44,7 +44,7 @@ def join_run() -> None:
 
 
 def wait_for(condition: Callable[[], bool], *processes: subprocess.Popen, seconds: float = 300.0) -> None:
-    """Waits until a condition holds; fails if one of the processes ends or the time is over before."""
+    """Waits until a condition holds; fails if a process ends or the time runs out before."""
     end = time.monotonic() + seconds
     while not condition():
         for process in processes:
@@ -54,7 +54,7 @@ def wait_for(condition: Callable[[], bool], *processes: subprocess.Popen, second
 
 
 def run(*arguments, devices: int = 1, **environment) -> subprocess.CompletedProcess:
-    """Runs Python as `start` does, and waits for its end."""
+    """Runs Python like `start` and waits for its end."""
     process = start(*arguments, devices=devices, **environment)
     out, err = process.communicate(timeout=600)
     return subprocess.CompletedProcess(arguments, process.returncode, out, err)

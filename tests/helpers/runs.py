@@ -1,4 +1,4 @@
-"""Small runs: features in memory, a small network, and comparisons of finished runs."""
+"""Small runs: examples in memory, small networks, and comparisons of finished runs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SHAPE = (12, 4)
 
 
 def examples(count: int, *, seed: int = 0, first_index: int = 0) -> ListedExamples:
-    """Returns features [12, 4] near a manifold of three dimensions, which a model can learn."""
+    """Returns features [12, 4] near a three-dimensional surface, which a model can learn."""
     weights = np.random.default_rng(99).normal(size=(3, SHAPE[0] * SHAPE[1]))
     z = np.random.default_rng(seed).normal(size=(count, 3))
     values = (1.0 / (1.0 + np.exp(-1.5 * (z @ weights)))).reshape(count, *SHAPE).astype(np.float32)
@@ -30,13 +30,13 @@ def examples(count: int, *, seed: int = 0, first_index: int = 0) -> ListedExampl
 
 
 def small_sources(*, train: int = 96, valid: int = 20) -> Sources:
-    """Returns a training set, a validation set and a representation of their shape."""
+    """Returns a training and a validation set with the representation of their shape."""
     representation = make_representation("harmonic_tracks", n_frames=SHAPE[0], n_harmonics=SHAPE[1] - 1, length=4096)
     return Sources(examples(train), examples(valid, seed=1, first_index=train), representation)
 
 
 def with_loudness(source: ListedExamples) -> ListedExamples:
-    """Returns examples whose loudness is the mean of each frame; every third is half padding."""
+    """Returns examples with the frame means as loudness; half of every third one is padding."""
     changed = ListedExamples()
     for number, example in enumerate(source):
         mask = np.ones(SHAPE[0], np.float32)
@@ -63,7 +63,7 @@ class StoppingSource(ExampleSource):
 
 
 def small_config(*, model: dict | None = None, optimizer: dict | None = None, **train) -> dict:
-    """Returns the configuration of a small network, trained for 40 steps of 16 sounds."""
+    """Returns the configuration of a small network and 40 steps of 16 sounds."""
     defaults = {
         "batch_size": 16,
         "steps": 40,
@@ -87,7 +87,7 @@ def metric_lines(workdir: Path) -> list[dict]:
 
 
 def last_checkpoint(workdir: Path) -> tuple[dict[str, np.ndarray], dict]:
-    """Returns arrays and document of the last checkpoint, without measured times."""
+    """Returns the arrays of the last checkpoint by name, and its document without times."""
     directory = Path(workdir) / "checkpoints"
     path = checkpoint.step_path(directory, checkpoint.steps(directory)[-1])
     device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
@@ -103,7 +103,7 @@ def last_checkpoint(workdir: Path) -> tuple[dict[str, np.ndarray], dict]:
 
 
 def assert_close_runs(a: Path, b: Path, *, rtol: float = 2e-3, atol: float = 2e-3) -> None:
-    """Asserts that two runs took the same batches and differ only by rounding, which Adam divides by small numbers."""
+    """Asserts that two runs took the same batches and differ only by rounding."""
     (arrays_a, document_a), (arrays_b, document_b) = last_checkpoint(a), last_checkpoint(b)
     assert arrays_a.keys() == arrays_b.keys()
     for name, array in arrays_a.items():
@@ -117,7 +117,7 @@ def assert_close_runs(a: Path, b: Path, *, rtol: float = 2e-3, atol: float = 2e-
 
 
 def assert_same_run(a: Path, b: Path) -> None:
-    """Asserts that two runs are equal to the bit: arrays, progress, metrics and best space."""
+    """Asserts that two runs are equal to the bit in checkpoints, logs and best spaces."""
     (arrays_a, document_a), (arrays_b, document_b) = last_checkpoint(a), last_checkpoint(b)
     assert arrays_a.keys() == arrays_b.keys()
     for name, array in arrays_a.items():
