@@ -25,7 +25,7 @@ def define_config() -> None:
     from ml_collections import config_flags
 
     text = (
-        "Configuration: a name in experiments/configs, NAME:VARIANT, or a file. --config.SECTION.FIELD=VALUE changes a field; "
+        "A name in experiments/configs, NAME:VARIANT, or a file. --config.SECTION.FIELD=VALUE changes a field; "
         "timbre_jax/training/config.py describes the fields. Required."
     )
     config_flags.DEFINE_config_file("config", None, text)
