@@ -107,7 +107,8 @@ def test_program_makes_a_store_once_and_refuses_other_settings(tmp_path):
     ran = run(*PREPARE, *arguments, "--keep_all")
     assert ran.returncode == 0, ran.stderr
     assert "kept 5 of 5 sounds" in ran.stdout
-    assert "doctor.md" in ran.stdout
+    assert f"Wrote {tmp_path / 'store'}\n" in ran.stdout
+    assert "Next:\n  python experiments/train.py --config=notes_best --workdir=runs/store" in ran.stdout
     assert "5/5" in ran.stderr  # progress bar
     store = Store.open(tmp_path / "store")
     split = store.splits[0]

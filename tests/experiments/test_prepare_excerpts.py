@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import soundfile
 
+from experiments.prepare import training_config
 from tests.helpers.soundfont import one_preset
-from timbre_jax.data.prepare.make_store import prepare
+from timbre_jax.data.prepare.make_store import IMPORTERS, prepare
 from timbre_jax.data.prepare.summary import summary
 
 
@@ -24,6 +25,17 @@ def test_recordings_are_cut_into_excerpts(tmp_path):
     text = summary(store)
     assert "24000 Hz, 0.250 to 0.50 s" in text
     assert "kept 9 of 10 sounds: left out 1 unreadable" in text
+
+
+@pytest.mark.parametrize(
+    ("source", "settings", "config"),
+    [
+        ("phrases", {"sample_rate": 24000}, "caillon2020_continuous"), ("recordings", {}, "caillon2020_discrete"),
+        ("folder", {"seconds": 0.0}, "library_any_length"), ("kits", {}, "library_best"), ("soundfont", {}, "notes_best"),
+    ],
+)  # fmt: skip
+def test_suggested_configuration_fits_the_store(source, settings, config):
+    assert training_config(source, IMPORTERS[source](**settings)) == config
 
 
 def test_phrases_are_rendered_and_the_store_is_reused(tmp_path):
