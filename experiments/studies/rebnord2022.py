@@ -58,8 +58,7 @@ def reproduce_library(
       The file of the table, and the signal that stopped the training, or 0.
 
     Raises:
-      ValueError: if a model is unknown, the sounds are given by none or both of path and store, or the fraction is not in (0,
-        1].
+      ValueError: if a model is unknown, path and store are both given or both missing, or the fraction is 0.
     """
     from timbre_jax.data.prepare.make_store import prepare
     from timbre_jax.evaluation.comparison import evaluate
