@@ -18,7 +18,7 @@ from absl import app, flags, logging
 from experiments import help_groups
 from experiments.config_flags import WRONG_CONFIG, explain_config_error, named_configs
 from experiments.large_pages import use_large_pages
-from timbre_jax.files import why_full
+from timbre_jax.files import disk_full_message
 from timbre_jax.settings import Settings, field_types, setting
 
 T = TypeVar("T")
@@ -303,7 +303,8 @@ def _device_message(text: str) -> str:
 def _system_message(error: OSError) -> str:
     """Returns a one-line message for an error of the operating system, with the file."""
     where = f"{error.filename}: " if error.filename else ""
-    return f"{where}{error.strerror or error}" + ("; free some space and run the same command again" if why_full(error) else "")
+    advice = "; free some space and run the same command again" if disk_full_message(error) else ""
+    return f"{where}{error.strerror or error}{advice}"
 
 
 def _end(message: str, code: int) -> None:

@@ -54,7 +54,7 @@ def main(_) -> int:
     options = {"parallel": devices.parallel, "at_once": settings.at_once, "progress": settings.progress}
     with CompileClock() as clock:
         table, results = sweep(config, settings.workdir, changes, **options)
-    print(f"Took {resources_line(peak_memory(), clock)}.")
+    print(f"Used {resources_line(peak_memory(), clock)}.")
     if signal := max((result.signal for result in results.values()), default=0):
         print(f"Stopped; the runs are saved in {settings.workdir}. The same command resumes the sweep.")
         return 128 + signal

@@ -1,6 +1,6 @@
-# Sourced by launch/quickstart and launch/test: makes or reuses .venv in the project's root, with pip alone.
-# Sets $root and $python. PYTHON=python3.12 launch/test chooses the interpreter; TIMBRE_BOUNDS=lowest launch/test installs the lowest
-# version of every range in the requirement files instead of the newest (in .venv-lowest).
+# Sourced by launch/quickstart and launch/test: creates or reuses .venv in the project's root with pip; sets $root and $python.
+# PYTHON=python3.12 selects the interpreter. TIMBRE_BOUNDS=lowest installs the lowest supported version of every requirement
+# instead of the newest, in .venv-lowest.
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 environment=$root/.venv${TIMBRE_BOUNDS:+-$TIMBRE_BOUNDS}
@@ -15,11 +15,11 @@ find_python() {
         fi
     done
     echo "No Python 3.11, 3.12 or 3.13 found (tried: ${PYTHON:-python3 python3.13 python3.12 python3.11})." \
-         "Install one, or name it: PYTHON=/path/to/python3.12 $0" >&2
+         "Install one or give its path: PYTHON=/path/to/python3.12 $0" >&2
     return 1
 }
 
-# make_environment FILE...: .venv with these requirement files and the package itself, editable.
+# make_environment FILE...: creates .venv with some requirement files and the package itself (editable).
 make_environment() {
     local stamp=$environment/.installed wanted file interpreter
     wanted=$(cd "$root" && cat pyproject.toml requirements.txt "$@" | cksum)
@@ -28,14 +28,14 @@ make_environment() {
     fi
     if [ ! -x "$python" ]; then
         interpreter=$(find_python) || return 1
-        echo "Making ${environment##*/} with $("$interpreter" --version) ..."
+        echo "Creating ${environment##*/} with $("$interpreter" --version) ..."
         "$interpreter" -m venv "$environment" || {
             rm -rf "$environment"
             echo "'$interpreter -m venv' failed: on Debian and Ubuntu install the package python3-venv." >&2
             return 1
         }
     fi
-    echo "Installing $* (a minute or two the first time) ..."
+    echo "Installing $* (one or two minutes at the first call) ..."
     local files=()
     for file in "$@"; do files+=(-r "$root/$file"); done
     if [ "${TIMBRE_BOUNDS:-}" = lowest ]; then
@@ -43,7 +43,7 @@ make_environment() {
         files+=(-c "$environment/lowest.txt")
     fi
     "$python" -m pip install --quiet --disable-pip-version-check "${files[@]}" -e "$root" || {
-        echo "pip could not install the requirements; the lines above say why. Run the same command again to go on." >&2
+        echo "pip failed to install the requirements (see above). Give the same command again to continue." >&2
         return 1
     }
     echo "$wanted $*" >>"$stamp"

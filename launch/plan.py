@@ -1,11 +1,11 @@
-"""What a launch consists of: its runs, the experiments done with each, their commands, and what has come of them.
+"""Plan of a launch: runs, experiments on each run, their commands and states.
 
-WORKDIR/                       a single run's folder, or that of a sweep, with a folder for each run in it
-  launch/plan.json             all of this, as `Plan` has it
-  launch/state/STAGE.RUN.json  how a command ended: {"code": 0, "job": "17", "failures": 0, "time": 1700000000};
-                               code null while it runs
-  launch/jobs.jsonl, *.sh      what was handed to Slurm
-  logs/STAGE.RUN.log           what the commands said
+WORKDIR/                       folder of a single run, or of a sweep with a folder for each run
+  launch/plan.json             the `Plan`
+  launch/state/STAGE.RUN.json  state of a task: {"code": 0, "job": "17", "failures": 0, "time": 1700000000}, where code is the
+                               exit code, or null while the task runs
+  launch/jobs.jsonl, *.sh      jobs and batch scripts that were submitted to Slurm
+  logs/STAGE.RUN.log           output of the commands
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from timbre_jax.files import write_text
 from timbre_jax.settings import Settings, setting
 
 ROOT = Path(__file__).resolve().parents[1]
-FINISHED = "{finished runs}"
-"""Stands in a command for the folders, with commas, of those runs whose first task ended well."""
+FINISHED_RUNS = "{finished runs}"
+"""Placeholder in a command for the comma-separated folders of all finished runs."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Kind:
-    """How an experiment is launched.
+class StageKind:
+    """Properties of an experiment as a stage of a launch.
 
     Attributes:
-      arguments: that say where it works; {run} is the run's folder, {workdir} the launch's.
-      config: whether it takes --config and the changes of a grid.
-      together: once for all runs, and not for each.
-      parallel: whether it trains on several processes, and so gets all nodes and GPUs; others get one process.
-      bar: whether it shows a bar with the time left, which a log does not need.
+      arguments: arguments with its folders, where {run} is the run's folder and {workdir} that of the launch.
+      config: whether it has the flag --config and uses the changes of a grid.
+      together: whether there is one task for all runs instead of one for each.
+      parallel: whether it runs on several processes, with all nodes and GPUs; other experiments have one process.
+      bar: whether it shows a progress bar, which is turned off in log files.
     """
 
     arguments: tuple[str, ...] = ()
@@ -46,49 +46,55 @@ class Kind:
     bar: bool = True
 
 
-KINDS = {
-    "train": Kind(("--workdir={run}",), config=True, parallel=True),
-    "sweep": Kind(("--workdir={run}",), config=True),
-    "analyze": Kind(("--workdir={run}", "--out={run}/analysis")),
-    "generate": Kind(("--workdir={run}", "--out={run}/sounds"), bar=False),
-    "evaluate": Kind((f"--workdir={FINISHED}", "--out={workdir}/scores"), together=True),
+STAGE_KINDS = {
+    "train": StageKind(("--workdir={run}",), config=True, parallel=True),
+    "sweep": StageKind(("--workdir={run}",), config=True),
+    "analyze": StageKind(("--workdir={run}", "--out={run}/analysis")),
+    "generate": StageKind(("--workdir={run}", "--out={run}/sounds"), bar=False),
+    "evaluate": StageKind((f"--workdir={FINISHED_RUNS}", "--out={workdir}/scores"), together=True),
 }
-"""Experiments whose folders are known."""
+"""Experiments with known folders."""
 
 
-def kind_of(stage: str) -> Kind:
-    """How an experiment is launched; those that are not in KINDS once, with the arguments that are given and nothing else."""
-    return KINDS.get(stage, Kind(together=True, bar=False))
+def stage_kind(stage: str) -> StageKind:
+    """Returns the properties of an experiment; by default it is one task without arguments."""
+    return STAGE_KINDS.get(stage, StageKind(together=True, bar=False))
 
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """One command: an experiment on a run, or on all of them.
+    """Task: an experiment on one run, or on all runs.
 
     Attributes:
-      stage: the experiment. run: the run's name; "" of a single one, or of all.
-      command: arguments of Python, the program first.
+      stage: name of the experiment.
+      run: name of the run; "" for a single run or for all runs.
+      command: program and its arguments.
     """
 
     stage: str
     run: str
     command: tuple[str, ...]
 
-    def words(self, *, finished: str, progress: bool) -> list[str]:
-        """The command to start: with the finished runs in their place, and with or without a bar with the time left."""
-        program, *arguments = (argument.replace(FINISHED, finished) for argument in self.command)
-        quiet = ["--noprogress"] if kind_of(self.stage).bar and not progress else []
+    def command_line(self, *, finished: str, progress: bool) -> list[str]:
+        """Returns the complete command.
+
+        Args:
+          finished: folders of the finished runs, comma-separated.
+          progress: whether to show a progress bar.
+        """
+        program, *arguments = (argument.replace(FINISHED_RUNS, finished) for argument in self.command)
+        quiet = ["--noprogress"] if stage_kind(self.stage).bar and not progress else []
         return [sys.executable, program, *quiet, *arguments]
 
     @property
     def name(self) -> str:
-        """ "train.kl_weight=4+seed=1", which names its log and its state."""
+        """Name of the task's log and state, such as "train.kl_weight=4+seed=1"."""
         return f"{self.stage}.{self.run}" if self.run else self.stage
 
 
 @dataclasses.dataclass(frozen=True)
 class LaunchOptions(Settings):
-    """Resources of a launch."""
+    """Resources of a launch, which are flags of launch/submit.py."""
 
     nodes: int = setting(1, "Machines that train one run together; locally, processes on the CPU.", low=1)
     gpus_per_node: int = setting(0, "GPUs of each machine, one process each; 0 asks for none.", low=0)
@@ -98,19 +104,24 @@ class LaunchOptions(Settings):
     )
     at_once: int = setting(0, "Runs of a sweep at the same time; 0 is one locally, and no limit on Slurm.", low=0)
     retries: int = setting(3, "Number of restarts of a run whose process was killed or crashed.", low=0)
-    sbatch: list[str] | None = setting(None, "Further option of sbatch, such as --sbatch=--partition=gpu.")  # noqa: RUF009
+    sbatch: list[str] | None = setting(None, "Further option of sbatch, such as --sbatch=--partition=gpu")  # noqa: RUF009
     setup: str = setting("", "Shell file that Slurm jobs source first, for modules and environment variables.")
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """A launch.
+    """Plan of a launch.
 
     Attributes:
-      name: of its jobs. workdir: absolute. directory: where it was launched, and commands run.
-      cluster: "local" or "slurm". options: its resources.
-      stages: experiments, each after the one before. runs: what each run changes, by its name ({"": {}} of a single one).
-      tasks: of all stages, in order. commit: of this library, with "+" where files were changed.
+      name: name of its jobs.
+      workdir: absolute folder of the launch.
+      directory: working directory of the commands.
+      cluster: "local" or "slurm".
+      options: resources of the launch.
+      stages: names of the experiments, in order.
+      runs: changes of each run by its name; {"": {}} for a single run.
+      tasks: tasks of all stages, in order.
+      commit: git commit of this library, with "+" if files were changed.
     """
 
     name: str
@@ -125,58 +136,58 @@ class Plan:
 
     @property
     def folder(self) -> Path:
-        """Of what belongs to the launch."""
+        """Folder of the plan, the states and the batch scripts."""
         return self.workdir / "launch"
 
     def run_folder(self, run: str) -> Path:
-        """Where a run lies."""
+        """Returns the folder of a run."""
         return self.workdir / run if run else self.workdir
 
     def log(self, task: Task) -> Path:
-        """Where what it says is appended."""
+        """Returns the log file of a task."""
         return self.workdir / "logs" / f"{task.name}.log"
 
     def state_path(self, task: Task) -> Path:
-        """Where its state lies."""
+        """Returns the state file of a task."""
         return self.folder / "state" / f"{task.name}.json"
 
-    def of_stage(self, stage: str) -> list[Task]:
-        """The stage's tasks."""
+    def stage_tasks(self, stage: str) -> list[Task]:
+        """Returns the tasks of a stage."""
         return [task for task in self.tasks if task.stage == stage]
 
-    def needs(self, task: Task) -> list[Task]:
-        """Those of the stage before that come before it: of the same run, or all where either is for all runs."""
+    def prerequisites(self, task: Task) -> list[Task]:
+        """Returns the tasks of the previous stage that must end before a task."""
         place = self.stages.index(task.stage)
-        before = self.of_stage(self.stages[place - 1]) if place else []
+        before = self.stage_tasks(self.stages[place - 1]) if place else []
         return [other for other in before if other.run == task.run] or before
 
     def state(self, task: Task) -> dict[str, Any] | None:
-        """How it ended last; None where it has not begun."""
+        """Returns the state of a task; None if it has not started."""
         try:
             return json.loads(self.state_path(task).read_text())
         except (FileNotFoundError, ValueError):
             return None
 
     def done(self, task: Task) -> bool:
-        """Whether it ended well."""
+        """Returns whether a task succeeded."""
         return (self.state(task) or {}).get("code", 1) == 0
 
-    def due(self) -> list[Task]:
-        """What has not ended well, or comes after such a one."""
+    def due_tasks(self) -> list[Task]:
+        """Returns the tasks that have not succeeded, and those that depend on them."""
         due: list[Task] = []
         for task in self.tasks:
-            if not self.done(task) or any(other in due for other in self.needs(task)):
+            if not self.done(task) or any(other in due for other in self.prerequisites(task)):
                 due.append(task)
         return due
 
-    def first_of_runs(self) -> list[Task]:
-        """Of each run the first task: that which says whether there is a run to evaluate. None where all are there already."""
-        stage = next((stage for stage in self.stages if not kind_of(stage).together), None)
-        return self.of_stage(stage) if stage else []
+    def first_tasks(self) -> list[Task]:
+        """Returns the first task of each run; [] if all tasks are for all runs."""
+        stage = next((stage for stage in self.stages if not stage_kind(stage).together), None)
+        return self.stage_tasks(stage) if stage else []
 
     def finished_runs(self) -> list[Path]:
-        """Folders of the runs whose first task ended well."""
-        first = self.first_of_runs()
+        """Returns the folders of the runs whose first task succeeded."""
+        first = self.first_tasks()
         return (
             [self.run_folder(task.run) for task in first if self.done(task)] if first else list(map(self.run_folder, self.runs))
         )
@@ -198,34 +209,44 @@ def make_plan(
     cluster: str = "local",
     options: LaunchOptions | None = None,
 ) -> Plan:
-    """A launch of `stages` with each one's `arguments`, for each of `runs`.
+    """Returns the plan of a launch.
+
+    Args:
+      name: name of the jobs.
+      workdir: folder of the launch.
+      stages: names of the experiments, in order.
+      arguments: arguments of each experiment; missing ones are empty.
+      config: configuration of the runs.
+      runs: changes of each run by its name; by default a single run without changes.
+      cluster: "local" or "slurm".
+      options: resources of the launch.
 
     Raises:
-      ValueError: an experiment that does not exist or occurs twice, or names that cannot be used.
+      ValueError: an experiment does not exist or is repeated, or the name of the folder cannot be used.
     """
     runs = dict(runs or {"": {}})
     workdir = Path(workdir).absolute()
     if bad := sorted(set(str(workdir)) & set('%"\\\n,')):
-        raise ValueError(f"--workdir={workdir} must not have {bad[0]!r} in it: Slurm or --workdir=A,B would read it otherwise")
-    there = sorted(path.stem for path in (ROOT / "experiments").glob("*.py") if "command_line.run(" in path.read_text())
+        raise ValueError(f"--workdir={workdir}: must not contain {bad[0]!r}, which has a meaning for Slurm or in --workdir=A,B")
+    programs = sorted(path.stem for path in (ROOT / "experiments").glob("*.py") if "command_line.run(" in path.read_text())
     for stage in stages:
-        if stage not in there:
-            raise ValueError(f"there is no experiment {stage!r}; there are {', '.join(there)}")
+        if stage not in programs:
+            raise ValueError(f"--experiment={stage}: must be one of {', '.join(programs)}")
         if list(stages).count(stage) > 1:
-            raise ValueError(f"--experiment names {stage!r} twice")
+            raise ValueError(f"--experiment: {stage!r} is repeated")
     if len(arguments) > len(stages):
-        raise ValueError(f"there are {len(arguments)} groups of arguments (each after a --) for {len(stages)} experiments")
+        raise ValueError(f"{len(arguments)} groups of arguments (each after a --) were given for {len(stages)} experiments")
     tasks = []
     for stage, more in zip(stages, [*arguments, *[()] * (len(stages) - len(arguments))], strict=True):
-        kind = kind_of(stage)
+        kind = stage_kind(stage)
         if kind.config and not config:
-            raise ValueError(f"{stage} needs --config=NAME, for instance --config=natsiou2023")
+            raise ValueError(f"{stage}: give --config=NAME, for instance --config=natsiou2023")
         for run, changes in {"": {}}.items() if kind.together else runs.items():
             folder = workdir / run if run else workdir
-            where = [text.replace("{run}", str(folder)).replace("{workdir}", str(workdir)) for text in kind.arguments]
+            folders = [text.replace("{run}", str(folder)).replace("{workdir}", str(workdir)) for text in kind.arguments]
             changed = [f"--config.{field}={argument_text(value)}" for field, value in changes.items()]
             settings = [f"--config={config}", *more, *changed] if kind.config else list(more)
-            tasks.append(Task(stage, run, (str(ROOT / "experiments" / f"{stage}.py"), *where, *settings)))
+            tasks.append(Task(stage, run, (str(ROOT / "experiments" / f"{stage}.py"), *folders, *settings)))
     return Plan(
         name=name,
         workdir=workdir,
@@ -240,14 +261,14 @@ def make_plan(
 
 
 def argument_text(value: Any) -> str:
-    """A value as a configuration flag reads it: tuples in brackets."""
+    """Returns a value in the syntax of configuration flags, with tuples in parentheses."""
     if isinstance(value, list | tuple):
         return repr(tuple(value))
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def write_plan(plan: Plan) -> None:
-    """Writes WORKDIR/launch/plan.json, and makes the folder of the logs."""
+    """Writes WORKDIR/launch/plan.json and creates the folder of the logs."""
     document = {**dataclasses.asdict(plan), "workdir": str(plan.workdir), "directory": str(plan.directory)}
     document["python"] = sys.executable
     write_text(plan.folder / "plan.json", json.dumps(document, indent=1) + "\n")
@@ -255,10 +276,10 @@ def write_plan(plan: Plan) -> None:
 
 
 def read_plan(workdir: str | os.PathLike) -> Plan | None:
-    """The launch of a folder, or None where nothing was launched.
+    """Reads the plan of the launch in a folder; returns None if there is none.
 
     Raises:
-      ValueError: its file is damaged.
+      ValueError: the file is damaged.
     """
     path = Path(workdir) / "launch" / "plan.json"
     try:
@@ -275,11 +296,11 @@ def read_plan(workdir: str | os.PathLike) -> Plan | None:
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is damaged ({error}): remove it and give the command of the launch again") from None
+        raise ValueError(f"{path}: is damaged ({error}); remove it and give the command of the launch again") from None
 
 
 def _commit() -> str:
-    """Which version of this library's files is launched, where git knows."""
+    """Returns the git commit of this library, with "+" if files were changed; "" without git."""
     try:
         head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
         changed = subprocess.run(["git", "status", "--porcelain", "-uno"], cwd=ROOT, capture_output=True, text=True, check=True)

@@ -1,4 +1,4 @@
-"""How a launch stands: from its files and the queue, never from memory."""
+"""Progress of a launch, from its files and the queue of Slurm."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ import os
 from pathlib import Path
 
 from launch import slurm
-from launch.local import STOPPED, last_line, tail
+from launch.local import STOPPED_CODE, last_line, tail
 from launch.plan import Plan, Task
 
 
 def status_table(plan: Plan):
-    """A row for each task: how it stands, how far its training is, its last words if it failed.
+    """Returns the states of all tasks.
 
-    States: "done", "running", "waiting" (in the queue), "stopped" (saved; to be resumed), "failed", "lost" (it was running and
-    is no more), "not begun".
+    States are "done", "running", "waiting" (in the queue), "stopped" (saved and can be resumed), "failed", "lost" (ended
+    without an exit code) and "not started".
 
     Returns:
-      A `Table` with columns task, state, step, loss, job, note.
+      A `Table` with the columns task, state, step, loss, job and note.
     """
     from timbre_jax.metrics.table import Table
 
@@ -33,26 +33,26 @@ def status_table(plan: Plan):
 
 
 def task_state(plan: Plan, task: Task, queue: dict[str, tuple[str, str, str]]) -> tuple[str, str]:
-    """One of the states of `status_table`, and a note."""
+    """Returns a state of `status_table` and a note."""
     state = plan.state(task)
     if task.name in queue:
         _, word, reason = queue[task.name]
         if word != "PENDING":
             return "running", "" if word == "RUNNING" else word.lower()
-        again = "" if state is None else f"goes on after code {state['code']}; "
+        again = "" if state is None else f"resumes after exit code {state['code']}; "
         return "waiting", again + reason
     if state is None:
-        return "not begun", ""
+        return "not started", ""
     code = state["code"]
     if code is None:
         if plan.cluster == "local" and _alive(state["job"]):
             return "running", ""
-        return "lost", f"it ended without a word; --action=resume goes on; {plan.log(task)}"
+        return "lost", f"ended without an exit code; resume it with --action=resume; {plan.log(task)}"
     if code == 0:
         return "done", ""
-    if code in (STOPPED, 130):
-        return "stopped", "saved; --action=resume goes on"
-    return "failed", f"code {code}: {last_line(plan, task)}"
+    if code in (STOPPED_CODE, 130):
+        return "stopped", "saved; resume it with --action=resume"
+    return "failed", f"exit code {code}: {last_line(plan, task)}"
 
 
 def results_table(plan: Plan):
@@ -66,6 +66,7 @@ def results_table(plan: Plan):
 
 
 def _alive(job: str) -> bool:
+    """Returns whether a local process exists."""
     try:
         os.kill(int(job), 0)
     except (ProcessLookupError, ValueError):
@@ -76,7 +77,7 @@ def _alive(job: str) -> bool:
 
 
 def _last_loss(run: Path) -> tuple[int | None, float | None]:
-    """Step and loss of the last line of a run's log."""
+    """Returns step and loss of the last training line in a run's metrics.jsonl."""
     for line in reversed(tail(run / "metrics.jsonl", 20000).splitlines()):
         try:
             record = json.loads(line)

@@ -1,35 +1,19 @@
-"""Starts experiments, on this machine or on a Slurm cluster; sweeps, and experiments that follow one another.
+r"""Starts experiments on this machine or a Slurm cluster, for single runs and sweeps.
 
-One run; the same on two nodes with four GPUs each; what would be done, without doing it:
   python launch/submit.py --config=natsiou2023 --workdir=runs/natsiou -- --config.data.store=notes
-  python launch/submit.py --config=natsiou2023 --workdir=runs/natsiou --cluster=slurm --nodes=2 \\
-      --gpus_per_node=4 --time=12:00:00 -- --config.data.store=notes --config.train.steps=20000
-  ... the same with --dry_run
-
-What stands after -- is handed on to the experiment. Of several experiments each waits for the one before; each has its own --:
-  python launch/submit.py --experiment=train,analyze,evaluate --config=NAME --workdir=runs/natsiou --cluster=slurm \\
-      -- --config.data.store=notes -- --number=200 -- --sounds=32
-
-A sweep: a run for each combination of the grid file, in WORKDIR/kl_weight=4+seed=1 and so on; on Slurm a job array. Analyzes
-follow run by run, the evaluation is one for all:
-  echo '{"train.kl_weight": [0.5, 1, 2, 4], "seed": [0, 1, 2, 3]}' > grid.json
-  python launch/submit.py --config=NAME --grid=grid.json --workdir=runs/sweep --at_once=4 -- --config.data.store=notes
-The file may be a list too, of single runs and of grids: [{"model.latent_size": 8}, {"model.latent_size": 16, "seed": [0, 1]}]
-
-How it stands; go on with what was stopped, failed or is missing; one table of the results (WORKDIR/sweep.csv); end it:
+  python launch/submit.py --experiment=train,analyze,evaluate --config=natsiou2023 --grid=grid.json --workdir=runs/sweep \
+      --cluster=slurm --gpus_per_node=4 --time=12:00:00 -- --config.data.store=notes -- --number=200 -- --sounds=32
   python launch/submit.py --action=status --workdir=runs/sweep
-  python launch/submit.py --action=resume --workdir=runs/sweep
-  python launch/submit.py --action=table --workdir=runs/sweep
-  python launch/submit.py --action=cancel --workdir=runs/sweep
-The command of a launch, given again, resumes too; it may then have more runs in its grid, more time or other nodes.
 
-A run that is preempted, or near its time limit, saves and is put back into the queue, as often as it takes; one whose process
-was killed or crashed, --retries times. Logs are WORKDIR/logs/EXPERIMENT.RUN.log; the scripts handed to Slurm, and how each
-command ended, lie in WORKDIR/launch.
+The arguments after each -- are passed to one experiment, in the order of --experiment. The same command, or --action=resume,
+resumes a launch. It may then have more runs in its grid, more time or other nodes.
+
+Guide: docs/cluster.md
 """
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shlex
 import sys
@@ -40,68 +24,70 @@ from typing import Any
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # the clone, not the program's folder
 
-from absl import flags
-
 from experiments import command_line
 from launch import slurm
 from launch.check import check
-from launch.local import run_here
+from launch.local import run_locally
 from launch.plan import ROOT, LaunchOptions, Plan, make_plan, read_plan, write_plan
 from launch.progress import results_table, status_table
+from timbre_jax.settings import Settings, setting
 from timbre_jax.training.sweeps.grid_file import read_grid, run_names
 
 
-def _define_flags() -> None:
-    flags.DEFINE_enum("action", "submit", ["submit", "status", "resume", "table", "cancel"], "What to do.")
-    flags.DEFINE_list("experiment", ["train"], "Of experiments/; several, each after the one before: train,analyze,evaluate.")
-    flags.DEFINE_string("config", "", "Name in experiments/configs or a file, as experiments/train.py takes it.")
-    flags.DEFINE_string("grid", "", "JSON file of what the runs of a sweep change.")
-    flags.DEFINE_string("workdir", "", "Folder of the run, or of the sweep's runs. By default runs/NAME.")
-    flags.DEFINE_string("name", "", "Of the jobs. By default the configuration file's.")
-    flags.DEFINE_enum("cluster", "local", ["local", "slurm"], "Where.")
-    command_line.define_flags(launch=LaunchOptions)
-    flags.DEFINE_bool("dry_run", False, "Show what would be done.")
+@dataclasses.dataclass(frozen=True)
+class SubmitSettings(Settings):
+    """Launch to start, or action on an existing one."""
+
+    action: str = setting("submit", "What to do.", choices=("submit", "status", "resume", "table", "cancel"))
+    experiment: tuple[str, ...] = setting(("train",), "Programs of experiments/ to run in sequence, comma-separated.")
+    config: str = setting("", "Configuration: a name in experiments/configs or a file.")
+    grid: str = setting("", "JSON file with the changes of each run of a sweep.")
+    workdir: str = setting("", "Folder of the run or sweep. Default: runs/NAME.")
+    name: str = setting("", "Name of the jobs. Default: the name of the configuration.")
+    cluster: str = setting("local", "Where the experiments run.", choices=("local", "slurm"))
+    dry_run: bool = setting(False, "Print the commands and batch scripts without running them.")
 
 
 def main(arguments: Sequence[str]) -> int:
-    values = flags.FLAGS
-    if values.action != "submit":
-        if not values.workdir:
-            raise ValueError(f"--action={values.action} needs --workdir=DIR, the folder of the launch")
-        plan = read_plan(values.workdir)
+    """Runs the action and returns the exit code."""
+    settings = command_line.settings(SubmitSettings)
+    if settings.action != "submit":
+        if not settings.workdir:
+            raise ValueError(f"--action={settings.action}: give --workdir=DIR, the folder of the launch")
+        plan = read_plan(settings.workdir)
         if plan is None:
-            raise ValueError(f"nothing was launched in {values.workdir}: there is no launch/plan.json in it")
-        do = {"status": _status, "resume": _resume, "table": _table, "cancel": _cancel}
-        return do[values.action](plan)
-    name = values.name or _name(values.config or values.experiment[0])
-    workdir = Path(values.workdir or Path("runs") / name)
+            raise ValueError(f"--workdir={settings.workdir}: contains no launch (launch/plan.json)")
+        actions = {"status": _status, "resume": _show if settings.dry_run else _start, "table": _table, "cancel": _cancel}
+        return actions[settings.action](plan)
+    name = settings.name or _name(settings.config or settings.experiment[0])
+    workdir = Path(settings.workdir or Path("runs") / name)
     before = read_plan(workdir)
     plan = make_plan(
         name=name,
         workdir=workdir,
-        stages=values.experiment,
+        stages=settings.experiment,
         arguments=_groups(arguments),
-        config=_config_path(values.config),
-        runs=_runs(values.grid, workdir, before),
-        cluster=values.cluster,
+        config=_config_path(settings.config),
+        runs=_runs(settings.grid, workdir, before),
+        cluster=settings.cluster,
         options=command_line.settings(LaunchOptions),
     )
     check(plan)
-    if values.dry_run:
+    if settings.dry_run:
         return _show(plan)
     changed = set(before.tasks if before else ()) - set(plan.tasks)
     for task in {task.name for task in changed} & {task.name for task in plan.tasks}:
         (plan.folder / "state" / f"{task}.json").unlink(missing_ok=True)
     write_plan(plan)
-    return _go(plan)
+    return _start(plan)
 
 
 def _groups(arguments: Sequence[str]) -> list[list[str]]:
-    """What stands after each --."""
+    """Returns the arguments after each --."""
     rest = list(arguments[1:])
-    given = len(sys.argv) - sys.argv.index("--") - 1 if "--" in sys.argv else 0
-    if len(rest) != given:
-        raise ValueError(f"there is no argument {rest[0]!r}; options begin with --, and what is handed on stands after --")
+    count = len(sys.argv) - sys.argv.index("--") - 1 if "--" in sys.argv else 0
+    if len(rest) != count:
+        raise ValueError(f"unexpected argument {rest[0]!r}: options start with --, and arguments of experiments follow a --")
     groups: list[list[str]] = [[]] if rest else []
     for argument in rest:
         if argument == "--":
@@ -112,12 +98,13 @@ def _groups(arguments: Sequence[str]) -> list[list[str]]:
 
 
 def _name(config: str) -> str:
+    """Returns the default name of a launch: "rebnord2022-8_dim" for "rebnord2022:8_dim"."""
     file, _, variant = config.partition(":")
     return "-".join(part for part in (Path(file).stem, variant) if part)
 
 
 def _config_path(config: str) -> str:
-    """A configuration file as it is here, or else of the library."""
+    """Returns a configuration file, relative to the working directory or else to the project."""
     file, colon, variant = config.partition(":")
     if file and not os.path.isfile(file) and (ROOT / file).is_file():
         file = str(ROOT / file)
@@ -125,60 +112,55 @@ def _config_path(config: str) -> str:
 
 
 def _runs(grid: str, workdir: Path, before: Plan | None) -> dict[str, Mapping[str, Any]]:
-    """The runs: those of the grid, after those that the folder has already."""
-    there = dict(before.runs) if before else {}
+    """Returns the existing runs of the folder and those of the grid."""
+    existing = dict(before.runs) if before else {}
     if not grid:
-        return there
-    if "" in there:
-        raise ValueError(f"{workdir} holds a single run; a sweep needs another --workdir")
+        return existing
+    if "" in existing:
+        raise ValueError(f"--workdir={workdir}: contains a single run; use another folder for a sweep")
     changes = read_grid(grid)
-    return {**there, **dict(zip(run_names(changes), changes, strict=True))}
+    return {**existing, **dict(zip(run_names(changes), changes, strict=True))}
 
 
 def _show(plan: Plan) -> int:
-    """What would be done."""
-    due = plan.due()
+    """Prints the commands and batch scripts of a launch."""
+    due = plan.due_tasks()
     if plan.cluster == "slurm":
         for stage in plan.stages:
             print(f"# {plan.folder / stage}.sh\n{slurm.batch_script(plan, stage)}")
-        for _, _, arguments in slurm.submission(plan, due, {}):
+        for _, _, arguments in slurm.planned_jobs(plan, due, {}):
             print(shlex.join(["sbatch", *arguments]))
     else:
         for task in due:
-            print(f"# {task.name}\n{shlex.join(task.words(finished='RUNS', progress=True))}")
+            print(f"# {task.name}\n{shlex.join(task.command_line(finished='RUNS', progress=True))}")
     return 0
 
 
-def _resume(plan: Plan) -> int:
-    if flags.FLAGS.dry_run:
-        return _show(plan)
-    return _go(plan)
-
-
-def _go(plan: Plan) -> int:
-    """Starts what is due."""
-    due = plan.due()
+def _start(plan: Plan) -> int:
+    """Starts the tasks that are due."""
+    due = plan.due_tasks()
     if not due:
-        print(f"All of {plan.workdir} is done.")
+        print(f"All tasks of {plan.workdir} are done.")
         return 0
     if plan.cluster == "slurm":
         for stage, job, count in slurm.submit(plan, due):
             print(f"{stage}: job {job}" + (f", {count} runs" if count > 1 else ""))
         print(f"Next: python launch/submit.py --action=status --workdir={shlex.quote(str(plan.workdir))}")
         return 0
-    codes, asked = run_here(plan, due)
-    if asked:
-        print(f"Stopped and saved in {plan.workdir}. The same command, or --action=resume, goes on from there.")
-        return 128 + asked
-    left = [task.name for task in due if codes.get(task.name) != 0]
-    if left:
-        print(f"{len(due) - len(left)} of {len(due)} done; not: {', '.join(left)}. --action=resume tries again.")
+    codes, signal = run_locally(plan, due)
+    if signal:
+        print(f"Stopped and saved in {plan.workdir}. The same command, or --action=resume, resumes it.")
+        return 128 + signal
+    failed = [task.name for task in due if codes.get(task.name) != 0]
+    if failed:
+        print(f"{len(due) - len(failed)} of {len(due)} tasks done; not done: {', '.join(failed)}. Resume with --action=resume.")
     else:
         print(f"Done: {plan.workdir}")
-    return int(bool(left))
+    return int(bool(failed))
 
 
 def _status(plan: Plan) -> int:
+    """Prints the states of all tasks."""
     table = status_table(plan)
     print(f"{table.caption}\n{table.markdown()}", end="")
     states = table.column("state")
@@ -187,6 +169,7 @@ def _status(plan: Plan) -> int:
 
 
 def _table(plan: Plan) -> int:
+    """Writes and prints the table of a sweep."""
     from timbre_jax.training.sweeps.sweep import write_sweep_table
 
     table = results_table(plan)
@@ -196,12 +179,13 @@ def _table(plan: Plan) -> int:
 
 
 def _cancel(plan: Plan) -> int:
+    """Cancels the jobs of a launch on Slurm."""
     if plan.cluster == "local":
-        raise ValueError("a local launch ends by Ctrl-C or SIGTERM where it runs")
-    print(f"{slurm.cancel(plan)} cancelled; --action=resume goes on.")
+        raise ValueError("--action=cancel: stop a local launch with Ctrl-C or SIGTERM")
+    print(f"Canceled {slurm.cancel(plan)} tasks; --action=resume resumes them.")
     return 0
 
 
 if __name__ == "__main__":
-    _define_flags()
+    command_line.define_flags(launch=SubmitSettings, resources=LaunchOptions)
     command_line.run(main, __doc__, rest=True)

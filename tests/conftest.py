@@ -1,4 +1,4 @@
-"""Rules for all tests (Ctrl-C works, at most 4 GB a worker), and one small store with the runs and the map that rooms share."""
+"""Hooks for all tests, and a small store with runs and a map that test files share."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ import pytest
 
 CLEAR_ABOVE_GB = 2.0
 
-# Run in the background of a shell, this process ignores Ctrl-C, and so would every program that a test starts and interrupts.
+# A process in the background of a shell ignores Ctrl-C, and so would the programs that tests start and interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Keeps the tests of a file on one worker, so that its fixtures and compiled programs are made once."""
+    """Keeps the tests of a file on one worker, which shares fixtures and compiled programs."""
     for item in items:
         if item.get_closest_marker("xdist_group") is None:
             item.add_marker(pytest.mark.xdist_group(str(item.path.name)))
 
 
 def resident_gb() -> float:
-    """Returns the resident memory of this process in GB; 0 where the system does not tell."""
+    """Returns the resident memory of this process in GB; 0 if the system does not report it."""
     try:
         with open("/proc/self/statm", encoding="ascii") as file:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e9
@@ -35,7 +35,10 @@ def resident_gb() -> float:
 
 
 def pytest_runtest_teardown(item, nextitem):
-    """Frees compiled programs between test files once the process has grown: jit keeps all of them (5.6 GB a worker)."""
+    """Frees compiled programs between test files if memory is high.
+
+    Otherwise `jit` keeps all of them: 5.6 GB per worker.
+    """
     if nextitem is not None and nextitem.path == item.path:
         return
     jax = sys.modules.get("jax")
@@ -84,7 +87,7 @@ def discrete_run(small_store, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def map_settings(pca_run, tmp_path_factory):
-    """Settings of a kernel map of all notes of the store."""
+    """Returns the settings of a kernel map of all notes of the store."""
     from timbre_jax.maps.build import MapSettings
 
     return MapSettings(pca_run, tmp_path_factory.mktemp("map"), split="all", players=5, progress=False)
@@ -92,7 +95,7 @@ def map_settings(pca_run, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def run_map(map_settings):
-    """The map of `map_settings`, with its files."""
+    """Returns the map of `map_settings`, with its files."""
     from timbre_jax.maps.build import make_map_of_run
 
     return make_map_of_run(map_settings)

@@ -43,7 +43,7 @@ def change_document(path, **fields):
 TREE = {"a": jnp.arange(6.0).reshape(2, 3), "b": [jnp.int32(3)]}
 
 
-def test_arrays_and_document_come_back(tmp_path):
+def test_arrays_and_document_round_trip(tmp_path):
     checkpoint.write(tmp_path / "x", TREE, {"note": "é", "list": [1, 0.1]})
     arrays, document = checkpoint.read(tmp_path / "x", jax.eval_shape(lambda: TREE))
     for a, b in zip(jax.tree.leaves(arrays), jax.tree.leaves(TREE), strict=True):
@@ -55,14 +55,14 @@ def test_arrays_and_document_come_back(tmp_path):
     assert [entry.name for entry in tmp_path.iterdir()] == ["x"]
 
 
-def test_another_shape_is_another_run(tmp_path):
+def test_other_shapes_are_refused(tmp_path):
     checkpoint.write(tmp_path / "x", {"a": jnp.ones((2, 3))}, {})
     with pytest.raises(CheckpointError) as error:
         checkpoint.read(tmp_path / "x", {"a": jax.ShapeDtypeStruct((3, 3), jnp.float32)})
     assert one_line(error)
 
 
-def test_any_file_missing_or_cut_short_is_one_clear_line(tmp_path):
+def test_missing_or_truncated_files_are_one_line(tmp_path):
     whole, damaged = tmp_path / "whole", tmp_path / "damaged"
     checkpoint.write(whole, TREE, {})
     files = [file.relative_to(whole) for file in whole.rglob("*") if file.is_file()]
@@ -91,7 +91,7 @@ def change_a_byte(folder):
     largest.write_bytes(content)
 
 
-def test_changed_bytes_are_one_clear_line(tmp_path):
+def test_changed_bytes_are_one_line(tmp_path):
     checkpoint.write(tmp_path / "x", {"a": jax.random.normal(jax.random.key(0), (1000,))}, {})
     change_a_byte(tmp_path / "x")
     with pytest.raises(CheckpointError, match=r"is damaged; remove") as error:
@@ -99,7 +99,7 @@ def test_changed_bytes_are_one_clear_line(tmp_path):
     assert one_line(error)
 
 
-def test_a_damaged_checkpoint_is_put_aside_for_the_one_before(tmp_path):
+def test_last_intact_renames_damaged_checkpoints(tmp_path):
     assert checkpoint.last_intact(tmp_path) == (None, [])
     for step in (1, 2, 3):
         checkpoint.write(checkpoint.step_path(tmp_path, step), TREE, {})
@@ -124,7 +124,7 @@ def test_another_format_is_not_damage(tmp_path):
     assert checkpoint.steps(tmp_path) == [1, 2]
 
 
-def test_a_space_comes_back_to_the_bit(whole, tmp_path):
+def test_space_round_trips_exactly(whole, tmp_path):
     space = timbre_jax.load(whole)
     checkpoint.save_space(tmp_path / "space", space)
     again = timbre_jax.load(tmp_path / "space")
@@ -134,7 +134,7 @@ def test_a_space_comes_back_to_the_bit(whole, tmp_path):
     assert (again.model, again.representation) == (space.model, space.representation)
 
 
-def test_what_is_not_a_run(tmp_path):
+def test_loading_something_else_than_a_run_is_one_line(tmp_path):
     for path, message in ((tmp_path / "none", "no such folder"), (tmp_path, "is not a run: it has no config.json")):
         with pytest.raises(CheckpointError, match=message) as error:
             timbre_jax.load(path)
@@ -147,7 +147,7 @@ def test_what_is_not_a_run(tmp_path):
         timbre_jax.load(tmp_path)
 
 
-def test_a_run_of_another_version_is_neither_read_nor_gone_on_with(copy):
+def test_run_of_another_format_is_neither_loaded_nor_resumed(copy):
     document = json.loads((copy / "config.json").read_text())
     (copy / "config.json").write_text(json.dumps({**document, "format": 7, "library_version": "9.1.0"}))
     before = sorted(file for file in copy.rglob("*"))
@@ -161,7 +161,7 @@ def test_a_run_of_another_version_is_neither_read_nor_gone_on_with(copy):
 @pytest.mark.parametrize(
     ("name", "message"), [("os.system", "no model 'os.system'"), ("sample_vae", "model 'sample_vae' is now 'flow_vae'")]
 )
-def test_a_space_with_a_model_that_is_not_known_runs_no_code(copy, name, message):
+def test_space_with_unknown_model_runs_no_code(copy, name, message):
     path = checkpoint.step_path(copy / "best", 20)
     change_document(path, model={**checkpoint.read_document(path)["model"], "name": name})
     with pytest.raises(CheckpointError, match=message) as error:
@@ -169,7 +169,7 @@ def test_a_space_with_a_model_that_is_not_known_runs_no_code(copy, name, message
     assert one_line(error)
 
 
-def test_a_damaged_checkpoint_is_told_and_put_aside_and_the_one_before_goes_on(whole, copy, capsys):
+def test_run_with_damaged_checkpoint_is_resumed_from_older_one(whole, copy, capsys):
     train(copy, steps=30)
     directory = copy / "checkpoints"
     assert checkpoint.steps(directory) == [20, 30]
@@ -177,17 +177,17 @@ def test_a_damaged_checkpoint_is_told_and_put_aside_and_the_one_before_goes_on(w
     data.write_bytes(data.read_bytes()[:100])
     capsys.readouterr()
     assert train(copy, steps=30).step == 30
-    told = capsys.readouterr().err.strip()
-    assert "\n" not in told
-    assert "00000030: " in told
-    assert " 100 bytes instead of " in told
-    assert told.endswith("it was renamed to 00000030.damaged, and training resumes from an older one")
+    message = capsys.readouterr().err.strip()
+    assert "\n" not in message
+    assert "00000030: " in message
+    assert " 100 bytes instead of " in message
+    assert message.endswith("it was renamed to 00000030.damaged, and training resumes from an older checkpoint")
     assert (directory / "00000030.damaged").is_dir()
     train(whole.parent / "again", steps=30)
     assert_same_run(copy, whole.parent / "again")
 
 
-def test_a_run_of_a_version_with_other_progress_is_refused_and_its_space_still_loads(copy):
+def test_run_with_other_progress_is_refused_and_its_space_still_loads(copy):
     path = checkpoint.step_path(copy / "checkpoints", 20)
     change_document(path, progress=None)
     before = {file: file.read_bytes() for file in copy.rglob("*") if file.is_file()}
@@ -205,21 +205,21 @@ import resource, sys
 sys.path.insert(0, ".")
 from tests.helpers.runs import small_config, small_sources
 from timbre_jax.training.loop import train_and_evaluate
-# No file may grow beyond this: what a full disk does to large files, and not to small ones.
+# A limit on the size of files acts like a full disk for large files.
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 try:
     train_and_evaluate(small_config(steps=40), sys.argv[1], sources=small_sources(), progress=False)
 except ValueError as error:
-    print("told:", error)
+    print("error:", error)
 """
 
 
-def test_a_full_disk_is_told_in_one_line_and_costs_nothing(copy, whole):
+def test_full_disk_is_one_line_and_loses_nothing(copy, whole):
     done = run("-c", FULL, copy)
-    told = [line for line in done.stdout.splitlines() if line.startswith("told:")]
-    assert len(told) == 1, done.stderr
-    assert "could not" in told[0]
-    assert "free some space and run the same command again" in told[0]
+    errors = [line for line in done.stdout.splitlines() if line.startswith("error:")]
+    assert len(errors) == 1, done.stderr
+    assert "could not" in errors[0]
+    assert "free some space and run the same command again" in errors[0]
     assert checkpoint.steps(copy / "checkpoints") == [20]
     assert timbre_jax.load(copy).latent_size == 3
     train(copy, steps=40)

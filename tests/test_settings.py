@@ -1,4 +1,4 @@
-"""Settings dataclasses: limits that name their field, and flags made from fields."""
+"""Settings dataclasses: limits of fields, and flags made from them."""
 
 from __future__ import annotations
 
@@ -47,22 +47,22 @@ def parsed(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("given", "message"),
+    ("values", "message"),
     [({"steps": 1}, "steps=1: must be at least 2"), ({"kind": "x"}, "kind=x: must be one of line, arc"),
      ({"spread": float("nan")}, "spread=nan: must be a finite number")],
 )  # fmt: skip
-def test_a_value_outside_its_limits_names_its_field(given, message):
+def test_values_outside_limits_are_refused(values, message):
     with pytest.raises(ValueError, match=message):
-        Sweep(**given)
+        Sweep(**values)
 
 
-def test_types_are_those_of_the_fields():
+def test_field_types():
     assert field_types(Sweep) == {
         "latent": int, "steps": int, "spread": float, "keys": tuple, "files": tuple, "kind": str, "loop": bool,
     }  # fmt: skip
 
 
-def test_only_flags_that_are_given_change_the_defaults(parsed):
+def test_only_given_flags_change_defaults(parsed):
     values = parsed("--latent=3", "--keys=1+2", "--files=a,b", "--loop", "--spread=0.5")
     assert command_line.settings(Sweep) == Sweep(3, 9, 0.5, (1, 2), ("a", "b"), "line", True)
     assert "Default: 9." in values["steps"].help
@@ -71,7 +71,7 @@ def test_only_flags_that_are_given_change_the_defaults(parsed):
         command_line.settings(Other)
 
 
-def test_a_flag_of_another_kind_is_refused(parsed):
+def test_flag_of_another_kind_is_refused(parsed):
     parsed("--name=x")
     with pytest.raises(ValueError, match="--name is for --mode=other, not for sweep"):
         command_line.chosen_settings("mode", KINDS)

@@ -1,11 +1,11 @@
-"""Checkpoints on disk: writes and loads them; the only file that calls orbax.
+"""Writes and reads checkpoints; the only module that calls Orbax.
 
-A checkpoint is a folder with `arrays/` (orbax) and one JSON document beside it. It is written under another name and renamed
-when it is complete, so a folder with its final name is complete. The document lists the files with sizes and checksums, since
-orbax reads changed bytes without an error; damage is found before anything is used. Nothing in it is code (`documents`).
+A checkpoint is a folder with `arrays/` (Orbax) and a JSON document. It is written under a temporary name and renamed when it is
+complete, so a folder with its final name is complete. The document lists sizes and checksums of the files, which are checked
+before use, because Orbax reads changed bytes without an error. A checkpoint contains no code (see `documents`).
 
-Arrays go through the host's memory both ways: one process writes a checkpoint, alone and from any thread, and each process
-reads it by itself. So the number of devices and processes that wrote it does not matter.
+Arrays are copied through the memory of the host. One process writes a checkpoint, from any thread, and every process reads all
+of it, so a run can be resumed on another number of devices and processes.
 """
 
 from __future__ import annotations
@@ -45,29 +45,29 @@ from timbre_jax.types import Features
 
 DOCUMENT = "document.json"
 _ARRAYS = "arrays"
-AT_ONCE = 1 << 28
-"""Bytes that are copied at once while a checkpoint is written or read; one array is never split."""
+CONCURRENT_BYTES = 1 << 28
+"""Largest number of bytes that are written or read concurrently; single arrays can be larger."""
 
 
 def write(path: str | os.PathLike, arrays: Any, document: dict) -> None:
-    """Writes a pytree of arrays and a JSON document as a folder, which appears complete or not at all.
+    """Writes a pytree of arrays and a JSON document to a folder, atomically.
 
-    An existing folder is replaced. The calling process writes alone and waits for no other.
+    An existing folder is replaced. The calling process does not wait for other processes.
 
     Args:
       path: folder to write.
-      arrays: replicated on every device, or NumPy arrays (`to_host`) that nothing changes meanwhile.
+      arrays: pytree of arrays that are replicated on every device, or of NumPy arrays that do not change meanwhile.
       document: JSON data.
 
     Raises:
-      CheckpointError: the folder could not be written, for instance on a full disk. What existed before is unchanged.
+      CheckpointError: the folder could not be written, for instance on a full disk. An existing folder is unchanged.
     """
     path = Path(path)
     temporary = _hidden(path)
     try:
         temporary.mkdir(parents=True)
         _save_arrays(temporary / _ARRAYS, to_host(arrays))
-        document = {**with_format(document), "files": _files(temporary / _ARRAYS)}
+        document = {**with_format(document), "files": _checksums(temporary / _ARRAYS)}
         write_text(temporary / DOCUMENT, json.dumps(document), sync=True)
         _replace(temporary, path)
     except Exception as error:
@@ -75,15 +75,12 @@ def write(path: str | os.PathLike, arrays: Any, document: dict) -> None:
         raise CheckpointError(f"could not save {path}: {reason(error)}") from error
 
 
-def to_host(tree: Any, *, kept: bool = False) -> Any:
-    """Copies a pytree's arrays into NumPy arrays, which do not change with the originals.
-
-    Each of several processes gets everything, from its own devices, which all have a copy. NumPy arrays are returned as they
-    are.
+def to_host(tree: Any, *, copy: bool = True) -> Any:
+    """Returns a pytree's arrays as NumPy arrays, on every process.
 
     Args:
-      tree: arrays, replicated on every device.
-      kept: whether the originals do not change while the copies are in use, so that on a CPU nothing is copied.
+      tree: pytree of arrays that are replicated on every device, or of NumPy arrays.
+      copy: whether the result is independent of the originals; without a copy it may share their memory on a CPU.
     """
 
     def local(leaf):
@@ -93,15 +90,14 @@ def to_host(tree: Any, *, kept: bool = False) -> Any:
     for leaf in jax.tree.leaves(tree):
         if isinstance(leaf, jax.Array):
             leaf.copy_to_host_async()
-    # On a CPU a view would share the memory that training continues in.
-    return jax.tree.map(lambda leaf: np.array(leaf) if isinstance(leaf, jax.Array) and not kept else np.asarray(leaf), tree)
+    return jax.tree.map(lambda leaf: np.array(leaf) if isinstance(leaf, jax.Array) and copy else np.asarray(leaf), tree)
 
 
 def read_document(path: str | os.PathLike) -> dict:
-    """Reads the JSON document of a checkpoint folder and checks that its files have their sizes.
+    """Reads the JSON document of a checkpoint and checks the sizes of its files.
 
     Raises:
-      CheckpointError: a file is missing or truncated, or the folder has another format.
+      CheckpointError: a file is missing or truncated, or the checkpoint has another format.
     """
     path = Path(path)
     try:
@@ -116,17 +112,17 @@ def read_document(path: str | os.PathLike) -> dict:
         file = path / _ARRAYS / name
         if not file.is_file():
             raise DamagedError(f"checkpoint {path} has lost its file {_ARRAYS}/{name}; {_ADVICE}")
-        if (bytes_found := file.stat().st_size) != size:
-            raise DamagedError(f"checkpoint {path}: {_ARRAYS}/{name} has {bytes_found} bytes instead of {size}; {_ADVICE}")
+        if (actual := file.stat().st_size) != size:
+            raise DamagedError(f"checkpoint {path}: {_ARRAYS}/{name} has {actual} bytes instead of {size}; {_ADVICE}")
     return document
 
 
 def verify(path: str | os.PathLike) -> dict:
-    """Reads the JSON document of a checkpoint folder and checks every byte of its files.
+    """Reads the JSON document of a checkpoint and checks the sizes and checksums of its files.
 
     Raises:
-      DamagedError: the files are not what was written.
-      CheckpointError: the folder has another format.
+      DamagedError: a file is missing or has changed.
+      CheckpointError: the checkpoint has another format.
     """
     path = Path(path)
     document = read_document(path)
@@ -137,13 +133,13 @@ def verify(path: str | os.PathLike) -> dict:
 
 
 def last_intact(directory: str | os.PathLike) -> tuple[int | None, list[str]]:
-    """Finds the newest intact checkpoint of a folder and renames newer, damaged ones to STEP.damaged.
+    """Returns the newest intact checkpoint and renames newer, damaged ones to STEP.damaged.
 
     Returns:
-      Its step, None if there is no checkpoint, and a line about each damaged one.
+      The step, or None if there is no checkpoint, and a message about each damaged checkpoint.
 
     Raises:
-      CheckpointError: all are damaged, or one has another format.
+      CheckpointError: all checkpoints are damaged, or one has another format.
     """
     directory, problems = Path(directory), []
     for step in reversed(steps(directory)):
@@ -151,28 +147,28 @@ def last_intact(directory: str | os.PathLike) -> tuple[int | None, list[str]]:
         try:
             verify(path)
         except DamagedError as error:
-            if not steps(directory)[0] < step:
+            if step == steps(directory)[0]:
                 raise
             aside = path.with_name(f"{path.name}.damaged")
             shutil.rmtree(aside, ignore_errors=True)
             path.rename(aside)
             problem = str(error).removesuffix(f"; {_ADVICE}")
-            problems.append(f"{problem}; it was renamed to {aside.name}, and training resumes from an older one")
+            problems.append(f"{problem}; it was renamed to {aside.name}, and training resumes from an older checkpoint")
         else:
             return step, problems
     return None, problems
 
 
 def read(path: str | os.PathLike, template: Any) -> tuple[Any, dict]:
-    """Reads the arrays of a checkpoint folder and its document.
+    """Reads the arrays and the document of a checkpoint.
 
     Args:
-      path: the folder.
-      template: structure of the pytree with a `jax.ShapeDtypeStruct` for every leaf, whose sharding places it (none: on the
-        first device).
+      path: folder of the checkpoint.
+      template: pytree of `jax.ShapeDtypeStruct` with the structure of the arrays. Arrays are placed by its shardings; those
+        without a sharding, on the first device.
 
     Raises:
-      CheckpointError: the folder is damaged, or has another format or other shapes than the template.
+      CheckpointError: the checkpoint is damaged, or has another format or other shapes than the template.
     """
     path = Path(path)
     document = verify(path)
@@ -180,19 +176,18 @@ def read(path: str | os.PathLike, template: Any) -> tuple[Any, dict]:
         arrays = _load_arrays(path / _ARRAYS, template)
     except Exception as error:
         raise CheckpointError(f"checkpoint {path} cannot be read ({reason(error)}); {_ADVICE}") from error
-    found, expected = jax.tree.leaves_with_path(arrays), jax.tree.leaves(template)
-    for (where, leaf), wanted in zip(found, expected, strict=True):
-        if leaf.shape != wanted.shape or leaf.dtype != wanted.dtype:
+    for (where, leaf), expected in zip(jax.tree.leaves_with_path(arrays), jax.tree.leaves(template), strict=True):
+        if leaf.shape != expected.shape or leaf.dtype != expected.dtype:
             name = jax.tree_util.keystr(where)
             raise CheckpointError(
                 f"checkpoint {path}: {name} is {leaf.dtype}{list(leaf.shape)}, expected "
-                f"{wanted.dtype}{list(wanted.shape)} from the settings; it belongs to another run"
+                f"{expected.dtype}{list(expected.shape)} from the settings; it belongs to another run"
             )
     return arrays, document
 
 
 def replace_document(path: str | os.PathLike, changes: dict) -> None:
-    """Changes fields of a checkpoint's document, atomically."""
+    """Changes fields of a checkpoint's document atomically."""
     path = Path(path)
     document = {**read_document(path), **changes}
     try:
@@ -215,7 +210,7 @@ def step_path(directory: str | os.PathLike, step: int) -> Path:
 
 
 def remove_all_but(directory: str | os.PathLike, keep: set[int]) -> None:
-    """Removes the checkpoints of other steps, and the incomplete ones of killed runs."""
+    """Removes incomplete checkpoints and those of other steps than `keep`."""
     directory = Path(directory)
     if not directory.is_dir():
         return
@@ -223,12 +218,12 @@ def remove_all_but(directory: str | os.PathLike, keep: set[int]) -> None:
         if entry.name.startswith(".") and entry.name.endswith(".tmp"):
             shutil.rmtree(entry, ignore_errors=True)
         elif entry.name.isdigit() and int(entry.name) not in keep:
-            # Renamed first, so that a partly removed folder does not look like a checkpoint.
+            # Renamed first, so that a partially removed folder is not taken for a checkpoint.
             shutil.rmtree(entry.rename(_hidden(entry)), ignore_errors=True)
 
 
 def save_space(path: str | os.PathLike, space: TimbreSpace, information: dict | None = None) -> None:
-    """Writes a space as a folder: variables as arrays, settings and statistics in the document."""
+    """Writes a space to a folder, with further JSON data in its document."""
     document = {
         "model": model_document(space.model),
         "representation": representation_document(space.representation),
@@ -242,7 +237,7 @@ def load_space(path: str | os.PathLike) -> TimbreSpace:
     """Loads a space that `save_space` wrote.
 
     Raises:
-      CheckpointError: it is damaged, of another version, or of a model or representation that this version does not have.
+      CheckpointError: the folder is damaged, or this version does not have its format, model or representation.
     """
     document = read_document(path)
     try:
@@ -258,26 +253,26 @@ def load_space(path: str | os.PathLike) -> TimbreSpace:
 
 
 def load(workdir: str | os.PathLike) -> TimbreSpace:
-    """Loads the best space of a run so far: averaged parameters at the best evaluation, with their statistics.
+    """Loads the best space of a run: the averaged parameters at the best evaluation so far.
 
     Args:
-      workdir: folder of the run, or of a single space that `save_space` wrote.
+      workdir: folder of a run, which may be in progress, or of a space that `save_space` wrote.
 
     Raises:
-      CheckpointError: the folder is not a run, has no checkpoint yet, is damaged or of another version. One line.
+      CheckpointError: the folder is not a run, has no checkpoint yet, is damaged or was written by another version.
     """
     workdir = Path(workdir)
     if not workdir.is_dir():
-        raise CheckpointError(f"there is no run {workdir}: no such folder")
+        raise CheckpointError(f"{workdir}: no such folder; expected the folder of a run")
     if (workdir / DOCUMENT).is_file() or (workdir / _ARRAYS).is_dir():
         return load_space(workdir)
     if not (workdir / "config.json").is_file():
-        raise CheckpointError(f"{workdir} is not a run: it has no config.json (experiments/train.py --workdir makes one)")
+        raise CheckpointError(f"{workdir} is not a run: it has no config.json, which experiments/train.py --workdir writes")
     read_config(workdir)
     while True:
         best = steps(workdir / "best")
         if not best:
-            raise CheckpointError(f"the run {workdir} has no checkpoint yet; run its training command again to resume it")
+            raise CheckpointError(f"the run {workdir} has no checkpoint yet; give its training command again to resume it")
         try:
             return load_space(step_path(workdir / "best", best[-1]))
         except CheckpointError:  # a run in progress may have replaced its best space meanwhile
@@ -286,7 +281,10 @@ def load(workdir: str | os.PathLike) -> TimbreSpace:
 
 
 def init_variables(model, key) -> dict:
-    """Returns a model's variables, as its `init` makes them: compiled, so that only what they depend on is computed."""
+    """Returns the initial variables of a model.
+
+    Compiled, so that results of `init` other than the variables are not computed.
+    """
     frames = (1, *model.feature_shape)
     features = Features(values=jnp.zeros(frames, jnp.float32), mask=jnp.ones(frames[:2], jnp.float32))
     return dict(jax.jit(model.init)(key, features))
@@ -298,7 +296,7 @@ _ADVICE = "remove this folder to resume from an older checkpoint, if there is on
 def _save_arrays(path: Path, arrays: Any) -> None:
     from orbax.checkpoint import v1 as ocp
 
-    with _quiet(), _alone(arrays):
+    with _silent_orbax(), _single_process(arrays):
         ocp.save(path.absolute(), arrays)
 
 
@@ -306,7 +304,7 @@ def _load_arrays(path: Path, template: Any) -> Any:
     from orbax.checkpoint import v1 as ocp
 
     device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-    with _quiet(), _alone(template):
+    with _silent_orbax(), _single_process(template):
         arrays = ocp.load(path.absolute(), jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), template))
 
     def placed(array, leaf):
@@ -316,15 +314,15 @@ def _load_arrays(path: Path, template: Any) -> Any:
     return jax.tree.map(placed, arrays, template)
 
 
-def _alone(arrays: Any) -> contextlib.AbstractContextManager:
-    """Returns a context in which this process saves and loads by itself, with little more memory than the arrays have.
+def _single_process(arrays: Any) -> contextlib.AbstractContextManager:
+    """Returns an Orbax context in which this process saves and loads without other processes.
 
-    By default orbax waits for all processes, and makes two more copies of the arrays, gigabytes for a large model.
+    By default Orbax waits for all processes and makes two copies of the arrays, gigabytes for a large model.
     """
     from orbax.checkpoint import v1 as ocp
 
     if jax.process_count() > 1:
-        # Orbax 0.12 asks even processes that are not among the active ones whether they write to the same folder.
+        # Orbax 0.12 checks across all processes, also inactive ones, that they write to the same folder.
         from orbax.checkpoint.experimental.v1._src.saving import execution
 
         execution._check_directory_consistency = lambda _: None
@@ -332,28 +330,29 @@ def _alone(arrays: Any) -> contextlib.AbstractContextManager:
     context.multiprocessing.primary_host = jax.process_index()
     context.multiprocessing.active_processes = {jax.process_index()}
     largest = max((leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(arrays)), default=0)
-    context.memory.write_concurrent_bytes = context.memory.read_concurrent_bytes = max(AT_ONCE, largest)
-    context.memory.deepcopy_host_arrays = False  # `to_host` has made copies
+    context.memory.write_concurrent_bytes = context.memory.read_concurrent_bytes = max(CONCURRENT_BYTES, largest)
+    context.memory.deepcopy_host_arrays = False  # `to_host` has copied them
     return context
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Silences orbax, which logs every exception that it raises, with a traceback for each of its threads."""
+def _silent_orbax() -> Iterator[None]:
+    """Silences Orbax, which logs a traceback for each of its threads before an exception."""
     logger = logging.getLogger("absl")
     before, logger.disabled = logger.disabled, True
     yield
-    # Not after an exception: the threads continue to log for a while.
+    # Skipped after an exception, because the threads continue to log for a while.
     logger.disabled = before
 
 
-def _files(directory: Path) -> dict[str, tuple[int, int]]:
+def _checksums(directory: Path) -> dict[str, tuple[int, int]]:
+    """Returns the size and checksum of every file of a folder by its relative path."""
     files = sorted(file for file in directory.rglob("*") if file.is_file())
     return {f.relative_to(directory).as_posix(): (f.stat().st_size, _checksum(f)) for f in files}
 
 
 def _checksum(file: Path) -> int:
-    """Computes a checksum in pieces, because a file may have gigabytes."""
+    """Computes the CRC-32 of a file in pieces, since a file can have gigabytes."""
     checksum = 0
     with open(file, "rb") as opened:
         while piece := opened.read(1 << 22):
@@ -362,7 +361,7 @@ def _checksum(file: Path) -> int:
 
 
 def _remove(directory: Path) -> None:
-    """Removes a folder that orbax's threads may still be writing to."""
+    """Removes a folder to which threads of Orbax may still be writing."""
     for _ in range(20):
         shutil.rmtree(directory, ignore_errors=True)
         if not directory.exists():
@@ -376,6 +375,7 @@ def _hidden(path: Path) -> Path:
 
 
 def _replace(temporary: Path, path: Path) -> None:
+    """Renames a complete folder to its final name and removes the folder that had it."""
     outdated = path.rename(_hidden(path)) if path.exists() else None
     temporary.rename(path)
     if outdated:

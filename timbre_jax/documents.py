@@ -1,6 +1,6 @@
-"""JSON documents of runs and spaces: their format, configuration, model and statistics.
+"""JSON documents of runs and spaces: format, configuration, settings and statistics.
 
-Nothing in them is code: a model and a representation are names and settings that are looked up in the registries.
+They contain no code: a model or representation is stored as its name in the registry and its settings.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from timbre_jax.files import why_full, write_text
+from timbre_jax.files import disk_full_message, write_text
 from timbre_jax.models import MODELS
 from timbre_jax.models.base import TimbreModel
 from timbre_jax.representations import representation_settings
@@ -20,30 +20,29 @@ from timbre_jax.representations.base import Representation
 from timbre_jax.version import __version__
 
 FORMAT = 1
-"""Format of run folders and spaces. Raised when an older reader could not make sense of a newer folder."""
+"""Format of run folders and spaces; increased when older versions cannot read newer folders."""
 
 
 class CheckpointError(ValueError):
-    """Error of a run or checkpoint that is missing, damaged or of another version; one line that says what to do."""
+    """Error of a run or checkpoint that is missing, damaged or written by another version."""
 
 
 class DamagedError(CheckpointError):
-    """Error of a checkpoint whose files are not what was written."""
+    """Error of a checkpoint whose files are missing or have changed."""
 
 
 def with_format(document: dict) -> dict:
-    """Returns a document with the format and the version of the library that writes it."""
+    """Returns a document with the format and version of this library added."""
     return {"format": FORMAT, "library_version": __version__, **document}
 
 
 def check_format(document: dict, path: str | os.PathLike) -> None:
     """Raises a `CheckpointError` if a document has another format than this version reads."""
-    found = document.get("format")
-    if found != FORMAT:
+    if document.get("format") != FORMAT:
         version = document.get("library_version", "an unknown version")
         raise CheckpointError(
-            f"{path} has format {found}, written by timbre_jax {version}; this is timbre_jax {__version__}, which "
-            f"reads format {FORMAT}: use that version, or train again in another folder"
+            f"{path} has format {document.get('format')}, written by timbre_jax {version}; this is timbre_jax {__version__}, "
+            f"which reads format {FORMAT}: use that version, or train again in another folder"
         )
 
 
@@ -51,7 +50,7 @@ def read_config(workdir: str | os.PathLike) -> dict:
     """Reads a run's config.json.
 
     Raises:
-      CheckpointError: the file is missing, damaged or of another version.
+      CheckpointError: the file is missing, damaged or has another format.
     """
     path = Path(workdir) / "config.json"
     try:
@@ -65,7 +64,11 @@ def read_config(workdir: str | os.PathLike) -> dict:
 
 
 def write_config(workdir: str | os.PathLike, document: dict) -> None:
-    """Writes a run's config.json atomically; the folder is created."""
+    """Writes a run's config.json atomically and creates the folder if it does not exist.
+
+    Raises:
+      CheckpointError: the file could not be written.
+    """
     path = Path(workdir) / "config.json"
     try:
         write_text(path, json.dumps(with_format(document), indent=2) + "\n", sync=True)
@@ -74,25 +77,25 @@ def write_config(workdir: str | os.PathLike, document: dict) -> None:
 
 
 def model_document(model: TimbreModel) -> dict:
-    """Returns a model's name in the registry and its settings: `make_model(**document)` makes it again."""
+    """Returns the name and settings of a model, for `make_model(**document)`."""
     settings = {f.name: getattr(model, f.name) for f in dataclasses.fields(model) if f.name not in ("parent", "name")}
     return {"name": next(name for name, kind in MODELS.items() if type(model) is kind), **settings}
 
 
 def representation_document(representation: Representation) -> dict:
-    """Returns a representation's name in the registry and its settings, for `make_representation(**document)`."""
+    """Returns name and settings of a representation, for `make_representation(**document)`."""
     return {"name": representation.name, **representation_settings(representation)}
 
 
 def statistics_document(statistics) -> dict:
-    """Returns statistics as JSON data, from which float32 values are read back to the bit."""
+    """Returns statistics as JSON data that preserves float32 values exactly."""
     return {name: np.asarray(value, np.float32).tolist() for name, value in statistics.items()}
 
 
 def reason(error: BaseException) -> str:
-    """Returns the first line of an error's message, cut to a readable length, or what to do about a full disk."""
+    """Returns the first line of an error's message, or what to do about a full disk."""
     text = str(error)
-    if full := why_full(error) or ("RESOURCE_EXHAUSTED" if "RESOURCE_EXHAUSTED" in text else ""):
+    if full := disk_full_message(error) or ("RESOURCE_EXHAUSTED" if "RESOURCE_EXHAUSTED" in text else ""):
         return f"{full}; free some space and run the same command again"
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return (lines[0] if lines else type(error).__name__)[:160]

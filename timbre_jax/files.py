@@ -1,4 +1,4 @@
-"""Atomic writes, locks and full disks: one piece of code for every file that the library writes."""
+"""Atomic writes, lock files and detection of full disks."""
 
 from __future__ import annotations
 
@@ -9,34 +9,34 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-# Libraries report the system's words without its number.
-_FULL_WORDS = ("No space left on device", "File too large", "Disk quota exceeded")
+_DISK_FULL_CODES = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# Some libraries report the message of the system without its error number.
+_DISK_FULL_MESSAGES = ("No space left on device", "File too large", "Disk quota exceeded")
 
 
-def why_full(error: BaseException) -> str:
-    """Returns the system's words if an error says that the disk is full, "" for every other error."""
-    if isinstance(error, OSError) and error.errno in _FULL:
+def disk_full_message(error: BaseException) -> str:
+    """Returns the system's message if an error is due to a full disk, or ""."""
+    if isinstance(error, OSError) and error.errno in _DISK_FULL_CODES:
         return os.strerror(error.errno)
-    return next((words for words in _FULL_WORDS if words in str(error)), "")
+    return next((message for message in _DISK_FULL_MESSAGES if message in str(error)), "")
 
 
 @contextlib.contextmanager
 def atomic_path(path: str | os.PathLike, *, sync: bool = False) -> Iterator[Path]:
-    """Yields a temporary path beside `path` that replaces it when the block ends without an error.
+    """Yields a temporary path whose file replaces `path` when the block ends without an error.
 
-    The file is complete or unchanged: whatever interrupts the block, `path` keeps its old content. The folder is created.
+    If the block is interrupted, `path` keeps its old content.
 
     Args:
-      path: the file to write. The temporary path ends with the same suffix, for libraries that look at it.
-      sync: whether the content reaches the disk before the file is replaced.
+      path: file to write; its folder is created. The temporary path has the same suffix, which some libraries check.
+      sync: whether the content is flushed to the disk before the file is replaced.
 
     Raises:
-      OSError: the file could not be written; `filename` names `path`.
+      OSError: the file could not be written; `filename` is `path`.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Short, so that a long name stays within the file system's limit.
+    # Without the name of the file, which may be as long as the file system allows.
     temporary = path.with_name(f".{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp{path.suffix}")
     try:
         yield temporary
@@ -47,7 +47,7 @@ def atomic_path(path: str | os.PathLike, *, sync: bool = False) -> Iterator[Path
             finally:
                 os.close(descriptor)
         os.replace(temporary, path)
-    except OSError as error:  # the error of a full disk names no file, others name the temporary one
+    except OSError as error:  # its filename is missing (full disk) or temporary
         if error.errno is None:
             raise
         raise OSError(error.errno, error.strerror, str(path)) from None
@@ -57,17 +57,15 @@ def atomic_path(path: str | os.PathLike, *, sync: bool = False) -> Iterator[Path
 
 
 def write_text(path: str | os.PathLike, text: str, *, sync: bool = False) -> Path:
-    """Writes a UTF-8 text file atomically and returns its path.
-
-    Bytes of a file's name that are not text are written as \\udc.., which JSON reads back unchanged.
+    r"""Writes a UTF-8 text file atomically and returns its path.
 
     Args:
-      path: the file to write; its folder is created.
-      text: the content.
-      sync: whether the content reaches the disk before the file is replaced.
+      path: file to write; its folder is created.
+      text: content. Undecodable bytes of file names are written as \udc.., which JSON reads unchanged.
+      sync: whether the content is flushed to the disk before the file is replaced.
 
     Raises:
-      OSError: the file could not be written; `filename` names it.
+      OSError: the file could not be written; `filename` is `path`.
     """
     with atomic_path(path, sync=sync) as temporary:
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
@@ -76,14 +74,14 @@ def write_text(path: str | os.PathLike, text: str, *, sync: bool = False) -> Pat
 
 @contextlib.contextmanager
 def locked(path: str | os.PathLike, *, wait: bool = False, message: str = "") -> Iterator[None]:
-    """Holds a lock file while the block runs; the system releases it when the process ends, however it ends.
+    """Holds a lock file while the block runs; the system releases it when the process ends.
 
-    Where the file system has no locks, filelock falls back to a marker file; where it refuses them, the block runs unlocked.
+    If the file system refuses locks, the block runs without one.
 
     Args:
-      path: the lock file; created if it does not exist, and left in place.
-      wait: whether to wait for another holder.
-      message: the error's text if another process holds the lock and `wait` is off.
+      path: lock file; created if it does not exist, and not removed.
+      wait: whether to wait until another process releases the lock.
+      message: error message if another process holds the lock and `wait` is False.
 
     Raises:
       ValueError: another process holds the lock.

@@ -1,7 +1,7 @@
-"""Settings dataclasses whose fields carry their help text and limits.
+"""Settings dataclasses whose fields have help texts and limits.
 
-A mode of generation, an importer or an analysis takes one frozen dataclass of settings. Programs make their flags from its
-fields (`experiments/command_line.py`), so that signature, flag and documentation cannot drift apart.
+Each mode of generation and each importer has a frozen dataclass of settings. Programs make flags from the fields
+(`experiments/command_line.py`), so parameters, flags and their documentation agree.
 
     @dataclasses.dataclass(frozen=True)
     class Sweep(Settings):
@@ -29,16 +29,16 @@ def setting(
     parse: Callable[[str], Any] | None = None,
     shown: str = "",
 ) -> Any:
-    """Returns a dataclass field with its help text and limits.
+    """Returns a dataclass field with a help text and limits.
 
     Args:
-      default: the value if none is given; without one the setting is required.
+      default: default value; without one the setting is required.
       help: one sentence for `--help`, with the unit.
       choices: allowed values of a string.
       low: smallest allowed number.
       high: largest allowed number.
-      parse: turns the text of a flag into the value; raises ValueError for text that it cannot read.
-      shown: the default as text that `parse` reads, for `--help`.
+      parse: function from the text of a flag to the value; raises a ValueError for invalid text.
+      shown: the default in the syntax of `parse`, for `--help`.
     """
     metadata = {"help": help, "choices": tuple(choices), "low": low, "high": high, "parse": parse, "shown": shown}
     return dataclasses.field(default=default, metadata=metadata)
@@ -46,10 +46,10 @@ def setting(
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """Base class of settings: checks the limits of every field when it is made.
+    """Base class of settings, which checks the limits of all fields when an instance is made.
 
     Raises:
-      ValueError: a value outside its limits, as one line that names the field.
+      ValueError: a value is outside its limits.
     """
 
     def __post_init__(self) -> None:
@@ -58,28 +58,28 @@ class Settings:
 
 
 def check_field(field: dataclasses.Field, value: Any) -> None:
-    """Raises a ValueError if a value lies outside the limits of its field; None is always allowed."""
+    """Raises a ValueError if a value other than None is outside the limits of its field."""
     if value is None:
         return
     limits = field.metadata
     if (choices := limits.get("choices")) and value not in choices:
         raise ValueError(f"{field.name}={value}: must be one of {', '.join(choices)}")
-    for part in value if isinstance(value, tuple) else (value,):
-        if isinstance(part, bool) or not isinstance(part, int | float):
+    for number in value if isinstance(value, tuple) else (value,):
+        if isinstance(number, bool) or not isinstance(number, int | float):
             continue
-        if not math.isfinite(part):
-            raise ValueError(f"{field.name}={part}: must be a finite number")
-        if limits.get("low") is not None and part < limits["low"]:
-            raise ValueError(f"{field.name}={part}: must be at least {limits['low']:g}")
-        if limits.get("high") is not None and part > limits["high"]:
-            raise ValueError(f"{field.name}={part}: must be at most {limits['high']:g}")
+        if not math.isfinite(number):
+            raise ValueError(f"{field.name}={number}: must be a finite number")
+        if limits.get("low") is not None and number < limits["low"]:
+            raise ValueError(f"{field.name}={number}: must be at least {limits['low']:g}")
+        if limits.get("high") is not None and number > limits["high"]:
+            raise ValueError(f"{field.name}={number}: must be at most {limits['high']:g}")
 
 
 def field_types(kind: type) -> dict[str, type]:
-    """Returns the type of every field of a settings dataclass, without its `| None`; a tuple of any kind is `tuple`."""
-    found = {}
+    """Returns the type of every field, without `| None` and type arguments."""
+    all_types = {}
     for name, hint in typing.get_type_hints(kind).items():
         if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
             hint = next(part for part in typing.get_args(hint) if part is not types.NoneType)
-        found[name] = typing.get_origin(hint) or hint
-    return {field.name: found[field.name] for field in dataclasses.fields(kind)}
+        all_types[name] = typing.get_origin(hint) or hint
+    return {field.name: all_types[field.name] for field in dataclasses.fields(kind)}

@@ -72,7 +72,7 @@ def measure_training(
     from experiments.benchmarks.arithmetic import count_flops, measure_peak
     from timbre_jax.data.datasets import open_sources
     from timbre_jax.training.profiling import peak_memory
-    from timbre_jax.training.setup import build_model, fit, write_config
+    from timbre_jax.training.setup import build_model, fit_closed_form, write_config
     from timbre_jax.training.trainer import Trainer
 
     peak, clock, sources = measure_peak(), step_clock(), open_sources(config, progress=False)
@@ -81,7 +81,7 @@ def measure_training(
     write_config(workdir, config, model, sources)
     if model.trained_by == "fit":
         start = clock()
-        fit(config, workdir, model, sources)
+        fit_closed_form(config, workdir, model, sources)
         return {"examples/s": len(sources.train) / (clock() - start), "memory GB": _memory(peak_memory())}
     run = Trainer(config, workdir, model, sources, "jit", False)
     run.begin()

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 {{directives}}
 
-# Written by launch/submit.py from launch/templates/slurm.sh; the same command writes it anew.
+# Written by launch/submit.py from launch/templates/slurm.sh; the same command overwrites it.
 
 launch={{launch}}
 retries={{retries}}
@@ -10,7 +10,7 @@ name=${SLURM_ARRAY_JOB_ID:-$id}${SLURM_ARRAY_TASK_ID:+_$SLURM_ARRAY_TASK_ID}
 
 case ${SLURM_ARRAY_TASK_ID:-0} in
 {{cases}}
-*) echo "there is no run ${SLURM_ARRAY_TASK_ID:-0} in this script" >&2; exit 2 ;;
+*) echo "this script has no task ${SLURM_ARRAY_TASK_ID:-0}" >&2; exit 2 ;;
 esac
 
 state=$launch/state/$task.json
@@ -27,30 +27,30 @@ note() {
     mv "$state.partial" "$state"
 }
 
-# Its turn comes again, with the same command, which goes on from the last checkpoint. Not so where the job was cancelled.
-again() {
+# Puts the job back into the queue, unless it was canceled. Its command then resumes from the last checkpoint.
+requeue() {
     [ "$(squeue --noheader --jobs="$id" --format=%T 2>/dev/null)" = RUNNING ] || return
     echo "== job $name is put back into the queue: $1"
-    trap '' TERM # Slurm ends what runs here
-    scontrol requeue "$id" || echo "== it could not be: launch/submit.py --action=resume goes on"
+    trap '' TERM # Slurm ends the processes of the job
+    scontrol requeue "$id" || echo "== requeuing failed; resume the run with launch/submit.py --action=resume"
 }
 
-# Slurm sends USR1 some time before the time limit. The run is asked to save and end; should it not, it goes on all the same
-# from its last checkpoint.
+# Slurm sends USR1 some time before the time limit. The run is asked to save and end; if it does not end in time, the job is
+# requeued all the same.
 before_the_limit() {
     interrupted=yes
     echo "== the time limit is near"
     scancel --signal=TERM "$id"
-    (sleep {{patience}} && again "its time is over") &
+    (sleep {{patience}} && requeue "its time is over") &
 }
 trap before_the_limit USR1
-# Preempted or cancelled: Slurm asks the run itself to save and end, and that is waited for.
+# When the job is preempted or canceled, Slurm itself asks the run to save and end; this script waits for it.
 trap 'interrupted=yes' TERM
 
 note null
 echo "== $(date -u +%Y-%m-%dT%H:%M:%SZ) job $name on $SLURM_JOB_NODELIST, start $((${SLURM_RESTART_COUNT:-0} + 1))"
-# A task that ends before the others is no reason to end those: they may be writing a checkpoint. Where one dies, the others
-# notice it themselves.
+# srun must not end the other processes when one ends, since they may be writing a checkpoint. They detect a dead process
+# themselves.
 srun --kill-on-bad-exit=0 --wait=0 {{srun}} "${command[@]}" &
 pid=$!
 code=127
@@ -58,7 +58,7 @@ while :; do
     interrupted=
     wait "$pid"
     ended=$?
-    # 127 after the first time: it had been waited for already.
+    # 127 after the first time: the process had already been waited for.
     if [ "$ended" != 127 ] || [ "$code" = 127 ]; then code=$ended; fi
     [ -n "$interrupted" ] || break
 done
@@ -67,13 +67,13 @@ echo "== $(date -u +%Y-%m-%dT%H:%M:%SZ) job $name ended with code $code"
 case $code in
 143)
     note "$code"
-    again "it was asked to stop, and saved"
+    requeue "it was stopped and saved"
     ;;
-75 | 134 | 135 | 137 | 139) # of several processes those that lost another one end with 75
+75 | 134 | 135 | 137 | 139) # 75: lost another process of the run
     failures=$((failures + 1))
     note "$code"
     if [ "$failures" -le "$retries" ]; then
-        again "a process was killed or crashed (failure $failures; it is given up after $retries)"
+        requeue "a process was killed or crashed (failure $failures; at most $retries restarts)"
     fi
     ;;
 *) note "$code" ;;

@@ -136,7 +136,7 @@ BEST = "--config=notes_best"
         (("train", BEST, "--workdir=TMP/run", "--config.data.store=TMP"), "no finished store (it has no index.json)", 1),
         (("generate", "--workdir=TMP", "--out=TMP/text.py"), "text.py is a file; sounds need a folder", 1),
         (("generate", "--workdir=TMP", "--out=TMP/text.py/out"), "is not a run", 1),
-        (("analyze", "--workdir=~/no-such-run", "--out=TMP/out"), "there is no run TMP/home/no-such-run", 1),
+        (("analyze", "--workdir=~/no-such-run", "--out=TMP/out"), "TMP/home/no-such-run: no such folder", 1),
     ],
 )
 def test_wrong_command_is_a_one_line_error(arguments, message, code, tmp_path):

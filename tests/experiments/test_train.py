@@ -66,7 +66,7 @@ def test_run_on_a_store_fits_ranges_and_writes_a_trace(store, tmp_path):
     command = ("experiments/train.py", NATSIOU, f"--workdir={workdir}", f"--config.data.store={store}", *SMALL)
     done = run(*command, "--config.train.steps=4", f"--profile={tmp_path / 'trace'}")
     assert done.returncode == 0, done.stderr
-    assert re.search(r"^Took \d\.\d\d GB of memory at most.*; \d+\.\d s of compiling \(\d+ programs", done.stdout, re.MULTILINE)
+    assert re.search(r"^Used \d\.\d\d GB peak memory.*; \d+\.\d s of compilation \(\d+ programs", done.stdout, re.MULTILINE)
     assert "No trace in" in done.stdout
     assert f"Next:\n  python experiments/analyze.py --workdir={workdir}" in done.stdout
     done = run(*command, "--config.train.steps=18", f"--profile={tmp_path / 'trace'}")

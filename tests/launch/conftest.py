@@ -1,4 +1,4 @@
-"""A small store and a configuration of a model that is fitted in a moment, for launches of the real programs."""
+"""Fixtures of launch tests: a small store and the configuration of a closed-form model."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 
 @pytest.fixture(scope="session")
 def notes(tmp_path_factory):
-    """A store of 40 notes to train on, 8 to validate and 10 to test."""
+    """Returns a store of 40 training, 8 validation and 10 test notes."""
     from tests.helpers.launches import small_notes
 
     return small_notes(tmp_path_factory.mktemp("launch") / "notes")
@@ -15,7 +15,7 @@ def notes(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def config(tmp_path_factory):
-    """A configuration file."""
+    """Returns a configuration file."""
     from tests.helpers.launches import FITTED, config_file
 
     return config_file(tmp_path_factory.mktemp("config") / "small.py", FITTED)

@@ -1,4 +1,4 @@
-"""The launch scripts as a user calls them. What they install and run is not repeated here."""
+"""Command lines of launch/quickstart and launch/test, without the programs that they run."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def launch(name, *arguments, cwd=ROOT, **environment):
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("quickstart", ("usage: launch/quickstart", "--out DIR", "--number N", "--steps N", "goes on where it was")),
+        ("quickstart", ("usage: launch/quickstart", "--out DIR", "--number N", "--steps N", "the same command resumes it")),
         ("test", ("usage: launch/test", "--all", "TIMBRE_TEST_DATA", "PYTHON")),
     ],
 )
 @pytest.mark.parametrize("flag", ["--help", "-h"])
-def test_help_is_told_from_any_folder_and_makes_nothing(name, words, flag, tmp_path):
+def test_help_from_any_folder_writes_nothing(name, words, flag, tmp_path):
     done = launch(name, flag, cwd=tmp_path)
     assert done.returncode == 0
     assert done.stderr == ""
@@ -40,12 +40,12 @@ def test_help_is_told_from_any_folder_and_makes_nothing(name, words, flag, tmp_p
         ("quickstart", ("--output", "x"), "unknown argument: --output"),
         ("quickstart", ("here",), "unknown argument: here"),
         ("quickstart", ("--out",), "--out needs a value"),
-        ("quickstart", ("--number", "many"), "--number must be a whole number, not 'many'"),
-        ("quickstart", ("--steps=-3",), "--steps must be a whole number, not '-3'"),
-        ("quickstart", ("--steps", "0"), "--steps must be at least 1"),
+        ("quickstart", ("--number", "many"), "--number=many: must be a whole number"),
+        ("quickstart", ("--steps=-3",), "--steps=-3: must be a whole number"),
+        ("quickstart", ("--steps", "0"), "--steps=0: must be at least 1"),
     ],
 )
-def test_wrong_arguments_end_with_one_line_and_code_2(name, arguments, message):
+def test_invalid_arguments_end_with_one_line_and_code_2(name, arguments, message):
     done = launch(name, *arguments)
     assert done.returncode == 2
     assert message in done.stderr
@@ -53,17 +53,16 @@ def test_wrong_arguments_end_with_one_line_and_code_2(name, arguments, message):
     assert done.stdout == ""
 
 
-def test_wrong_arguments_of_pytest_end_with_its_code(tmp_path):
-    """launch/test hands on what it does not know itself."""
+def test_invalid_pytest_arguments_end_with_its_code(tmp_path):
     if not (ROOT / ".venv" / ".installed").is_file():
-        pytest.skip("the project's own .venv is not there")
+        pytest.skip("the project has no .venv")
     done = launch("test", "--no-such-option", TIMBRE_TEST_JOBS="0")
     assert done.returncode == 4
     assert "--no-such-option" in done.stderr
 
 
-def test_a_python_that_is_not_there_is_told(tmp_path):
-    """In a copy of the scripts, so that the project's .venv stays as it is."""
+def test_missing_python_is_one_line(tmp_path):
+    # A copy of the scripts, so that the project's .venv is not changed.
     import shutil
 
     shutil.copytree(ROOT / "launch", tmp_path / "launch")

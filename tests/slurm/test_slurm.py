@@ -1,4 +1,4 @@
-"""launch/submit.py with a real Slurm of two nodes on this machine."""
+"""Runs launch/submit.py with a real Slurm of two nodes on this machine."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("slurm")]
 
 
 class Slurm:
-    """A Slurm that runs: its programs, and the launches on it."""
+    """Running Slurm, with its programs and launch/submit.py."""
 
     def __init__(self, environment: dict[str, str]):
         self.environment = environment
 
     def run(self, *words, check: bool = True) -> str:
-        """What a program says."""
+        """Runs a program and returns its output."""
         done = subprocess.run(
             list(map(str, words)), env=self.environment, capture_output=True, text=True, check=False, timeout=120
         )
@@ -39,16 +39,16 @@ class Slurm:
         return done.stdout
 
     def submit(self, *words) -> str:
-        """What launch/submit.py says."""
+        """Runs launch/submit.py and returns its output."""
         return self.run(sys.executable, ROOT / "launch" / "submit.py", *words)
 
     def state(self, job: str) -> str:
-        """Of a job: "RUNNING", "PENDING" ...; "" when it is over."""
+        """Returns the state of a job, such as "RUNNING" or "PENDING"; "" if it has ended."""
         lines = self.run("squeue", "--me", "--noheader", "--format=%i %T").splitlines()
         return next((line.split()[1] for line in lines if line.split()[0] == job), "")
 
     def wait(self, condition, *, seconds: float = 300.0) -> None:
-        """Until it holds."""
+        """Waits until a condition holds."""
         end = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < end, self.run("squeue", "--array")
@@ -60,7 +60,7 @@ def slurm(tmp_path_factory):
     folder = tmp_path_factory.mktemp("slurm")
     done = subprocess.run([HERE / "up", folder], capture_output=True, text=True, check=False)
     if done.returncode == 3:
-        pytest.skip(f"no Slurm on this machine: {done.stderr.strip()}")
+        pytest.skip(f"Slurm cannot run on this machine: {done.stderr.strip()}")
     assert done.returncode == 0, done.stderr
     try:
         cache = {
@@ -82,7 +82,7 @@ def notes(tmp_path_factory):
 
 
 def steps_of(workdir: Path) -> int:
-    """The last step in a run's log."""
+    """Returns the last step in the log of a run."""
     with contextlib.suppress(FileNotFoundError):
         steps = re.findall(r'"event": "train", "step": (\d+)', (workdir / "metrics.jsonl").read_text())
         return int(steps[-1]) if steps else 0
@@ -90,8 +90,8 @@ def steps_of(workdir: Path) -> int:
 
 
 def processes_of(workdir: Path) -> dict[str, int]:
-    """The run's processes, by the names of the nodes that they believe to be on."""
-    found = {}
+    """Returns the processes of a run by the names of their nodes."""
+    process_ids = {}
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             words = (process / "cmdline").read_bytes().split(b"\0")
@@ -99,24 +99,24 @@ def processes_of(workdir: Path) -> dict[str, int]:
                 variables = (process / "environ").read_bytes().split(b"\0")
                 node = next((v.decode() for v in variables if v.startswith(b"SLURMD_NODENAME=")), "")
                 if b"srun" not in words[0]:
-                    found[node.partition("=")[2]] = int(process.name)
-    return found
+                    process_ids[node.partition("=")[2]] = int(process.name)
+    return process_ids
 
 
-def test_a_job_of_two_nodes_that_is_stopped_and_killed_ends_as_one_that_never_was(slurm, notes, tmp_path):
-    """The second run is asked to stop, which saves; then one of its processes is killed, which does not."""
+def test_stopped_and_killed_job_equals_undisturbed_job(slurm, notes, tmp_path):
+    # The second run is first stopped by a signal and saves; then one of its processes is killed without saving.
     try:
         socket.gethostbyname(socket.gethostname())
     except OSError:
-        pytest.skip(f"the name of this machine, {socket.gethostname()}, cannot be looked up, and JAX takes it for an address")
+        pytest.skip(f"the host name {socket.gethostname()} has no address, which JAX needs")
     config, steps = config_file(tmp_path / "small.py", TRAINED), 600
     jobs = {}
     for name in ("whole", "killed"):
-        said = slurm.submit(
+        output = slurm.submit(
             f"--config={config}", f"--workdir={tmp_path / name}", "--cluster=slurm", "--nodes=2", "--time=30",
             "--", f"--config.data.store={notes}", f"--config.train.steps={steps}",
         )  # fmt: skip
-        jobs[name] = re.search(r"train: job (\d+)", said)[1]
+        jobs[name] = re.search(r"train: job (\d+)", output)[1]
     job, killed = jobs["killed"], tmp_path / "killed"
     log = killed / "logs" / "train.log"
 
@@ -130,7 +130,7 @@ def test_a_job_of_two_nodes_that_is_stopped_and_killed_ends_as_one_that_never_wa
     assert stopped < steps
     assert "| train | waiting |" in slurm.submit("--action=status", f"--workdir={killed}")
 
-    # Slurm would wait two minutes.
+    # By default Slurm waits for two minutes.
     slurm.run("scontrol", "update", f"JobId={job}", "StartTime=now")
     slurm.wait(lambda: steps_of(killed) >= stopped + 10)
     assert f"Resuming from step {stopped}" in log.read_text()
@@ -149,8 +149,8 @@ def test_a_job_of_two_nodes_that_is_stopped_and_killed_ends_as_one_that_never_wa
     assert f"| train | done | {steps:,} |" in status
 
 
-def test_a_sweep_is_an_array_and_one_run_that_fails_stops_no_other(slurm, notes, tmp_path):
-    """A PCA of so few notes cannot have 400 latents."""
+def test_sweep_on_slurm_continues_after_a_failed_run(slurm, notes, tmp_path):
+    # A PCA of 40 notes cannot have 400 latents.
     workdir = tmp_path / "sweep"
     grid = tmp_path / "grid.json"
     grid.write_text('{"model.latent_size": [2, 400, 3]}')
@@ -162,14 +162,14 @@ def test_a_sweep_is_an_array_and_one_run_that_fails_stops_no_other(slurm, notes,
     slurm.wait(lambda: not slurm.run("squeue", "--me", "--noheader", "--name=small.train,small.generate,small.evaluate"))
     status = slurm.submit("--action=status", f"--workdir={workdir}")
     assert "| train.latent_size=400 | failed |" in status, status
-    assert "5 done, 1 failed, 1 not begun" in status
+    assert "5 done, 1 failed, 1 not started" in status
     assert len(list((workdir / "latent_size=3" / "sounds").glob("*.wav"))) == 2
     with open(workdir / "scores" / "scores.csv", encoding="utf-8") as file:
         assert [row["run"] for row in csv.DictReader(file)] == ["latent_size=2", "latent_size=3"]
     slurm.submit("--action=table", f"--workdir={workdir}")
     with open(workdir / "sweep.csv", encoding="utf-8") as file:
         assert [row["latent_size"] for row in csv.DictReader(file)] == ["2", "3"]
-    # Only what is missing is submitted again.
+    # Only missing tasks are submitted again.
     again = slurm.submit("--action=resume", f"--workdir={workdir}", "--dry_run")
     lines = [line for line in again.splitlines() if line.startswith("sbatch ")]
     assert [re.sub(r" \S+\.sh$", "", line) for line in lines] == [

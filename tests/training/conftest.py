@@ -11,6 +11,6 @@ from timbre_jax.training.loop import train_and_evaluate
 
 @pytest.fixture(scope="session")
 def whole_run(tmp_path_factory):
-    """Folder and result of an undisturbed run of 40 steps; tests only read it."""
+    """Returns the folder, which tests do not change, and the result of a run of 40 steps."""
     workdir = tmp_path_factory.mktemp("whole")
     return workdir, train_and_evaluate(small_config(), workdir, sources=small_sources(), progress=False)

@@ -1,4 +1,4 @@
-"""A small run as a process of its own, to be signalled, killed, or given another number of devices and processes.
+"""Trains a small run in a separate process, which tests stop and kill.
 
 python tests/training/run_small.py WORKDIR STEPS [jit|pmap] [SECONDS BETWEEN CHECKPOINTS]
 """

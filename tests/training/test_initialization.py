@@ -12,8 +12,8 @@ from timbre_jax.training.programs import Programs
 from timbre_jax.training.setup import build_model
 
 
-def test_a_model_is_initialized_from_so_many_examples():
-    """Of 96 examples all readings together read 24, evenly spaced; all read the same sounds, every call the same values."""
+def test_initialization_uses_limited_number_of_examples():
+    # Two readings of 12 of the 96 examples, evenly spaced; the second reading is augmented.
     config = small_config(steps=1, initialize_examples=24, initialize_readings=2)
     config["augment"] = {"name": "harmonic"}
     config, sources = resolve(config), small_sources(train=96)

@@ -1,4 +1,4 @@
-"""Runs in processes of their own, signalled and killed; what is resumed is what was never disturbed, to the bit."""
+"""Runs in separate processes that are stopped, killed and resumed."""
 
 import random
 import signal
@@ -14,7 +14,7 @@ PROGRAM = "tests/training/run_small.py"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_saves_and_exits(number, tmp_path):
+def test_signal_saves_and_exits(number, tmp_path):
     process = start(PROGRAM, tmp_path, 100000)
     wait_for(lambda: (tmp_path / "metrics.jsonl").exists() and (tmp_path / "metrics.jsonl").stat().st_size > 0, process)
     process.send_signal(number)
@@ -27,8 +27,8 @@ def test_a_signal_saves_and_exits(number, tmp_path):
 
 
 @pytest.mark.slow
-def test_twenty_kills_at_random_moments_lose_nothing(tmp_path):
-    """With a checkpoint after nearly every step, many of the kills fall into the writing of one."""
+def test_run_killed_at_random_moments_equals_undisturbed_run(tmp_path):
+    # Checkpoints are written after nearly every step, and most kills interrupt a write.
     steps, whole, killed = 600, tmp_path / "whole", tmp_path / "killed"
     environment = {
         "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "cache"),
@@ -41,7 +41,7 @@ def test_twenty_kills_at_random_moments_lose_nothing(tmp_path):
         process = start(PROGRAM, killed, steps, "jit", "0.02", **environment)
         before = checkpoint.steps(killed / "checkpoints")[-1:]
         if kills % 4:
-            # Past the imports, somewhere in the loop. Every fourth falls wherever it falls.
+            # Kills within the training loop; every fourth kill is at any time.
             wait_for(lambda before=before: checkpoint.steps(killed / "checkpoints")[-1:] != before, process)
             at_work += 1
         time.sleep(rng.uniform(0.0, 0.4 if kills % 4 else 4.0))
@@ -56,9 +56,9 @@ def test_twenty_kills_at_random_moments_lose_nothing(tmp_path):
             checkpoint.read_document(checkpoint.step_path(killed / "checkpoints", step))
         if saved:
             assert checkpoint.load(killed).latent_size == 3
-    assert kills == 20, "the run was over before it had been killed often enough: give it more steps"
+    assert kills == 20, "the run ended before it was killed 20 times: it needs more steps"
     assert at_work == 15
-    assert half_written, "no kill fell into the writing of a checkpoint"
+    assert half_written, "no kill interrupted the writing of a checkpoint"
     done = run(PROGRAM, killed, steps, **environment)
     assert done.returncode == 0, done.stderr
     assert_same_run(whole, killed)

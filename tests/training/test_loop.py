@@ -21,8 +21,8 @@ def train(config, workdir, sources=None, **options):
     return train_and_evaluate(config, workdir, sources=sources or small_sources(), progress=False, **options)
 
 
-class Spoiled(ExampleSource):
-    """A source one of whose examples is NaN."""
+class SourceWithNan(ExampleSource):
+    """Source with one example that is NaN."""
 
     def __init__(self, source, position):
         self._source, self._position = source, position
@@ -37,7 +37,7 @@ class Spoiled(ExampleSource):
         return example
 
 
-def test_a_run_leaves_what_it_should_and_learns(whole_run):
+def test_run_writes_its_files_and_loss_decreases(whole_run):
     workdir, result = whole_run
     assert (result.status, result.step) == ("finished", 40)
     lines = metric_lines(workdir)
@@ -55,7 +55,7 @@ def test_a_run_leaves_what_it_should_and_learns(whole_run):
     assert not list(workdir.rglob("*.pkl"))
 
 
-def test_the_space_has_the_averaged_parameters_and_the_training_sets_statistics(whole_run):
+def test_space_has_averaged_parameters_and_training_set_statistics(whole_run):
     workdir, result = whole_run
     assert result.best_step == 40
     space = timbre_jax.load(workdir)
@@ -75,15 +75,15 @@ def space_features(values):
     return Features(values=values, mask=np.ones(values.shape[:2], np.float32))
 
 
-def test_more_steps_go_on_as_if_they_had_been_asked_for_at_once(whole_run, tmp_path):
+def test_run_with_more_steps_equals_longer_run(whole_run, tmp_path):
     train(small_config(steps=20), tmp_path)
     assert timbre_jax.load(tmp_path).latent_size == 3
     train(small_config(steps=40), tmp_path)
     assert_same_run(tmp_path, whole_run[0])
 
 
-def test_a_signal_saves_and_the_same_call_goes_on(whole_run, tmp_path):
-    """In the middle of everything: between lines, evaluations and anchors."""
+def test_run_stopped_by_signal_is_resumed_exactly(whole_run, tmp_path):
+    # At a step between log lines, evaluations and anchors.
     sources = small_sources()
     before = signal.getsignal(signal.SIGTERM)
     stopping = dataclasses.replace(sources, train=StoppingSource(sources.train, 16 * 23))
@@ -97,8 +97,8 @@ def test_a_signal_saves_and_the_same_call_goes_on(whole_run, tmp_path):
 
 
 @pytest.mark.slow
-def test_labels_dropout_and_a_falling_rate_go_on_as_if_nothing_had_been(tmp_path):
-    """A small thesis' model with a class head, stopped between two falls of its learning rate."""
+def test_run_with_labels_dropout_and_plateaus_is_resumed_exactly(tmp_path):
+    # Stopped between two drops of the learning rate.
     sources, kinds = small_sources(), ("kick", "snare")
     loud = [float(example["values"].mean()) > 0.5 for example in (*sources.train, *sources.valid)]
     labels = np.array(loud, np.int32)
@@ -117,18 +117,18 @@ def test_labels_dropout_and_a_falling_rate_go_on_as_if_nothing_had_been(tmp_path
     train(config, tmp_path / "parts", sources)
     assert_same_run(tmp_path / "parts", tmp_path / "whole")
     rates = {line["learning_rate"] for line in metric_lines(tmp_path / "whole") if "learning_rate" in line}
-    assert len(rates) > 1, "the learning rate never fell: the test has nothing to show"
+    assert len(rates) > 1, "the learning rate never dropped, so the test proves nothing"
     assert timbre_jax.load(tmp_path / "parts").classes == {"family": kinds}
 
 
-def test_a_finished_run_stays_as_it_is(whole_run):
+def test_finished_run_is_unchanged(whole_run):
     workdir, result = whole_run
     lines = metric_lines(workdir)
     assert train(small_config(), workdir) == result
     assert metric_lines(workdir) == lines
 
 
-def test_another_configuration_needs_another_folder(whole_run):
+def test_changed_configuration_or_sounds_are_refused(whole_run):
     workdir, _ = whole_run
     config = small_config(optimizer={"learning_rate": 1e-2}, batch_size=8)
     with pytest.raises(ValueError, match=r"optimizer.learning_rate: 0.003 -> 0.01, train.batch_size: 16 -> 8"):
@@ -137,12 +137,12 @@ def test_another_configuration_needs_another_folder(whole_run):
         train(small_config(), workdir, small_sources(train=80))
 
 
-def test_two_cannot_train_in_one_folder(tmp_path):
+def test_folder_is_locked(tmp_path):
     with locked(tmp_path), pytest.raises(ValueError, match="another process is training"):
         train(small_config(), tmp_path)
 
 
-def test_signals_are_left_alone_outside_the_main_thread(tmp_path):
+def test_training_outside_main_thread(tmp_path):
     results = []
     thread = threading.Thread(target=lambda: results.append(train(small_config(steps=5), tmp_path)))
     thread.start()
@@ -150,20 +150,20 @@ def test_signals_are_left_alone_outside_the_main_thread(tmp_path):
     assert results[0].status == "finished"
 
 
-def test_early_stopping_counts_evaluations_and_keeps_the_best(tmp_path):
-    """At a learning rate of 0 nothing gets better after the first evaluation."""
+def test_early_stopping_counts_evaluations_and_keeps_best_space(tmp_path):
+    # With a learning rate of 0 only the first evaluation is an improvement.
     config = small_config(optimizer={"learning_rate": 0.0}, steps=1000, patience=2)
     result = train(config, tmp_path)
     assert (result.status, result.step, result.best_step) == ("converged", 30, 10)
     assert checkpoint.steps(tmp_path / "best") == [10]
     assert train(config, tmp_path) == result
-    # With more patience the same run goes on.
+    # With more patience the run is resumed.
     assert train(small_config(optimizer={"learning_rate": 0.0}, steps=1000, patience=3), tmp_path).step == 40
 
 
-def test_a_batch_that_goes_bad_is_left_out_and_resuming_repeats_it(tmp_path):
-    sources = small_sources(train=320)  # 20 steps, so it comes once in the first half and once in the second
-    sources = dataclasses.replace(sources, train=Spoiled(sources.train, 41))
+def test_rollback_skips_bad_batch_and_is_resumed_exactly(tmp_path):
+    sources = small_sources(train=320)  # an epoch has 20 steps, so the example occurs once in each half of the run
+    sources = dataclasses.replace(sources, train=SourceWithNan(sources.train, 41))
     a, b = tmp_path / "a", tmp_path / "b"
     assert train(small_config(), a, sources).status == "finished"
     events = [line for line in metric_lines(a) if line["event"] == "rollback"]
@@ -176,18 +176,18 @@ def test_a_batch_that_goes_bad_is_left_out_and_resuming_repeats_it(tmp_path):
     assert [event["learning_rate_scale"] for event in events] == [0.5 ** (n + 1) for n in range(len(events))]
     assert all(np.isfinite(array).all() for array in arrays.values())
     assert arrays["['state']['hyper']['learning_rate_scale']"] == 0.5 ** len(events)
-    # 40 good steps took as many batches as there were, and those left out.
+    # The run used a batch for each of the 40 good steps and skipped the others.
     assert progress["step"] == 40
     assert progress["position"] == 40 + len([p for p in progress["skipped"] if p <= progress["position"]])
-    # Stopped after the first recovery, before the end: the same again.
+    # Stopped after the first rollback and resumed.
     train(small_config(steps=20), b, sources)
     train(small_config(), b, sources)
     assert_same_run(a, b)
 
 
-def test_an_explosion_goes_back_until_the_steps_are_small_enough(tmp_path):
+def test_rollbacks_reduce_learning_rate_until_training_converges(tmp_path):
     config = small_config(
-        optimizer={"name": "sgd", "learning_rate": 5.0, "warmup_steps": 80},  # rises until it is too much
+        optimizer={"name": "sgd", "learning_rate": 5.0, "warmup_steps": 80},  # rises until training diverges
         steps=50,
         rollback={"every": 10, "factor": 1.0, "maximum": 12},
     )
@@ -199,7 +199,7 @@ def test_an_explosion_goes_back_until_the_steps_are_small_enough(tmp_path):
     assert np.isfinite(result.best_value)
 
 
-def test_too_many_recoveries_are_an_error_that_says_what_to_do(tmp_path):
+def test_too_many_rollbacks_are_an_error(tmp_path):
     sources = small_sources()
     broken = ListedExamples({**example, "values": example["values"] * np.nan} for example in sources.train)
     sources = dataclasses.replace(sources, train=broken)
@@ -210,7 +210,7 @@ def test_too_many_recoveries_are_an_error_that_says_what_to_do(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["pca", "mean_image"])
-def test_models_that_are_fitted_go_through_the_same_call(name, tmp_path):
+def test_closed_form_models_are_fitted(name, tmp_path):
     sources = small_sources()
     config = small_config(model={"name": name})
     result = train(config, tmp_path, sources)
@@ -227,18 +227,18 @@ def test_models_that_are_fitted_go_through_the_same_call(name, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"steps": 0}, "both 0"),
-        ({"batch_size": 97}, "96 sounds, fewer than"),
-        ({"log_every": 0}, "train.log_every must be at least 1"),
-        ({"stepz": 3}, "no field config.train.stepz; near it: config.train.steps"),
-        ({"steps": "many"}, "config.train.steps must be int like 0, not 'many'"),
+        ({"steps": 0}, "both are 0"),
+        ({"batch_size": 97}, "the training set has only 96 sounds"),
+        ({"log_every": 0}, "train.log_every=0: must be at least 1"),
+        ({"stepz": 3}, "config.train.stepz: no such field; similar fields: config.train.steps"),
+        ({"steps": "many"}, "config.train.steps='many': must be int, like 0"),
         ({"monitor": "beauty"}, "must be one of loss, mse, last"),
-        ({"rollback": {"evry": 3}}, "no field config.train.rollback.evry; near it: config.train.rollback.every"),
+        ({"rollback": {"evry": 3}}, "config.train.rollback.evry: no such field; similar fields: config.train.rollback.every"),
     ],
 )
-def test_wrong_configurations_are_refused_before_anything_happens(changes, message, tmp_path):
+def test_invalid_configurations_are_refused(changes, message, tmp_path):
     with pytest.raises(ValueError, match=message):
         train(small_config(**changes), tmp_path / "run")
     assert not (tmp_path / "run" / "checkpoints").exists()
-    if "batch_size" in changes:  # told only when the sounds are known; the right one is then not another run
+    if "batch_size" in changes:  # config.json is written before the check, and a corrected batch size is accepted
         assert train(small_config(steps=5), tmp_path / "run").step == 5

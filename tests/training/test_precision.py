@@ -1,4 +1,4 @@
-"""Mixed precision rounds what it says and nothing else."""
+"""Mixed precision: rounded and exact computations."""
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +8,7 @@ import pytest
 from tests.helpers.runs import SHAPE, examples
 from timbre_jax.models import make_model
 from timbre_jax.training.config import resolve
-from timbre_jax.training.precision import cast, in_bfloat16
+from timbre_jax.training.precision import cast, with_bfloat16_products
 from timbre_jax.training.state import create_state, make_optimizer
 from timbre_jax.training.step import make_train_step
 
@@ -18,7 +18,7 @@ W = GENERATOR.normal(size=(16, 4)).astype(np.float32)
 
 
 def rounded(x):
-    """To 8 bits of mantissa and back, to the nearest, ties to even."""
+    """Returns float32 values rounded to 8 bits of mantissa, to nearest even."""
     bits = np.asarray(x, np.float32).view(np.uint32)
     return ((bits + 0x7FFF + ((bits >> 16) & 1)) & np.uint32(0xFFFF0000)).view(np.float32)
 
@@ -27,26 +27,26 @@ def close(a, b):
     np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
 
 
-def test_products_read_rounded_inputs_and_add_up_in_float32():
-    out = jax.jit(in_bfloat16(lambda x, w: jnp.exp(0.1 * (x @ w))))(X, W)
+def test_products_round_inputs_and_sum_in_float32():
+    out = jax.jit(with_bfloat16_products(lambda x, w: jnp.exp(0.1 * (x @ w))))(X, W)
     assert out.dtype == jnp.float32
     close(out, np.exp(0.1 * (rounded(X) @ rounded(W))))
     assert np.abs(out - np.exp(0.1 * (X @ W))).max() > 1e-3
-    # A sum of 4096 ones and 2^-9: in bfloat16 it would stay at 256.
+    # In bfloat16 a sum of 4096 ones would stay at 256.
     ones = np.full((1, 4096), 1.0, np.float32)
-    assert float(jax.jit(in_bfloat16(jnp.dot))(ones, ones.T)[0, 0]) == 4096.0
+    assert float(jax.jit(with_bfloat16_products(jnp.dot))(ones, ones.T)[0, 0]) == 4096.0
 
 
-def test_the_way_back_reads_rounded_inputs_too():
-    gradient = jax.jit(in_bfloat16(jax.grad(lambda w, x: jnp.sum(jnp.sin(x @ w)))))(W, X)
+def test_backward_pass_rounds_inputs():
+    gradient = jax.jit(with_bfloat16_products(jax.grad(lambda w, x: jnp.sum(jnp.sin(x @ w)))))(W, X)
     assert gradient.dtype == jnp.float32
     close(gradient, rounded(X).T @ rounded(np.cos(rounded(X) @ rounded(W))))
 
 
-def test_products_that_ask_for_the_highest_precision_stay():
-    function = in_bfloat16(lambda x, w: jnp.matmul(x, w, precision="highest"))
+def test_products_of_highest_precision_are_not_rounded():
+    function = with_bfloat16_products(lambda x, w: jnp.matmul(x, w, precision="highest"))
     close(jax.jit(function)(X, W), X @ W)
-    whole = in_bfloat16(lambda x: jnp.cumsum(x * np.float32(1.001)) + jnp.sum(jnp.square(x)))
+    whole = with_bfloat16_products(lambda x: jnp.cumsum(x * np.float32(1.001)) + jnp.sum(jnp.square(x)))
     close(jax.jit(whole)(X), np.cumsum(X * np.float32(1.001)) + np.sum(np.square(X)))
 
 
@@ -56,7 +56,7 @@ def summed_conv(x, kernel):
 
 
 def _summed_conv_backward(saved, gradient):
-    """The kernel's gradient by one product a picture, in a loop."""
+    """Computes the gradient of the kernel with one product for each picture."""
     x, kernel = saved
     height, width = gradient.shape[1:3]
 
@@ -80,7 +80,7 @@ def test_products_within_loops_conditions_and_custom_gradients_are_rounded():
 
         return jax.lax.scan(step, jnp.zeros(4), x)
 
-    total, rows = jax.jit(in_bfloat16(looped))(X, W)
+    total, rows = jax.jit(with_bfloat16_products(looped))(X, W)
     product = rounded(X) @ rounded(W)
     close(total, product.sum(0))
     close(rows, np.where(X[:, :1] > 0, product, -product))
@@ -91,12 +91,12 @@ def test_products_within_loops_conditions_and_custom_gradients_are_rounded():
     def of_kernel(kernel, x):
         return jnp.sum(jax.checkpoint(summed_conv)(x, kernel) * 1.5)
 
-    gradient = jax.jit(in_bfloat16(jax.grad(of_kernel)))(kernel, picture)
+    gradient = jax.jit(with_bfloat16_products(jax.grad(of_kernel)))(kernel, picture)
     close(gradient, jax.grad(of_kernel)(kernel, rounded(picture)))  # 1.5 needs no rounding
     assert np.abs(gradient - jax.grad(of_kernel)(kernel, picture)).max() > 1e-3
 
 
-def test_trees_keep_keys_and_whole_numbers():
+def test_cast_keeps_keys_and_integers():
     tree = {"key": jax.random.key(3), "step": jnp.int32(4), "w": jnp.float32(0.1)}
     changed = cast(tree, jnp.bfloat16)
     assert changed["w"].dtype == jnp.bfloat16
@@ -113,7 +113,7 @@ def setting():
     return model, optimizer, state, examples(64).batch(range(64))
 
 
-def test_a_step_in_bfloat16_is_nearly_that_of_float32_and_trains(setting):
+def test_bfloat16_training_is_close_to_float32(setting):
     model, optimizer, state, batch = setting
     runs = {}
     for precision in ("float32", "bfloat16"):
@@ -123,14 +123,14 @@ def test_a_step_in_bfloat16_is_nearly_that_of_float32_and_trains(setting):
             losses.append(float(metrics["loss"]))
         assert {x.dtype for x in jax.tree.leaves((now, metrics))} == {jnp.dtype("float32"), jnp.dtype("int32")}
         runs[precision] = np.array(losses)
-    # The same noise at every step, so that what is left is rounding.
+    # The noise is equal at every step, so the losses differ only by rounding.
     assert 1e-6 < np.abs(runs["bfloat16"][0] / runs["float32"][0] - 1) < 3e-3
     np.testing.assert_allclose(runs["bfloat16"], runs["float32"], rtol=2e-2)
     assert runs["bfloat16"][-1] < 0.97 * runs["bfloat16"][0]
 
 
-def test_wrong_precisions_are_said():
-    with pytest.raises(ValueError, match="must be one of float32, bfloat16, float64, not 'float16'"):
+def test_invalid_precisions_are_refused():
+    with pytest.raises(ValueError, match="precision='float16': must be one of float32, bfloat16, float64"):
         resolve({"train": {"precision": "float16"}})
-    with pytest.raises(ValueError, match="needs JAX_ENABLE_X64=1"):
+    with pytest.raises(ValueError, match="set JAX_ENABLE_X64=1"):
         resolve({"train": {"precision": "float64"}})

@@ -1,4 +1,4 @@
-"""Traces of steps, and what a training took beside them."""
+"""Traces of steps, peak memory and compilation time."""
 
 import gzip
 import json
@@ -13,7 +13,7 @@ import pytest
 from timbre_jax.training.profiling import CompileClock, Memory, Profile, peak_memory, resources_line
 
 
-def test_a_trace_holds_the_steps_that_were_asked_for(tmp_path):
+def test_trace_contains_requested_steps(tmp_path):
     @jax.jit
     def step(x):
         return jnp.tanh(x @ x)
@@ -24,7 +24,7 @@ def test_a_trace_holds_the_steps_that_were_asked_for(tmp_path):
         with jax.profiler.TraceAnnotation(f"step {number} of mine"):
             x = step(x)
         profile.record_step(x)
-    assert (profile.taken, profile.written) == (8, True)
+    assert (profile.steps_taken, profile.written) == (8, True)
     (file,) = tmp_path.glob("plugins/profile/*/perfetto_trace.json.gz")
     with gzip.open(file) as opened:
         names = {event.get("name", "") for event in json.load(opened)["traceEvents"]}
@@ -32,50 +32,50 @@ def test_a_trace_holds_the_steps_that_were_asked_for(tmp_path):
     assert list(tmp_path.glob("plugins/profile/*/*.xplane.pb"))
 
 
-def test_a_training_that_ends_within_the_trace_leaves_what_there_is(tmp_path):
+def test_incomplete_trace_is_written(tmp_path):
     profile = Profile(tmp_path, first=2, last=100)
     profile.record_step(jnp.ones(3))
     profile.record_step(jnp.ones(3))
     profile.stop()
-    profile.stop()  # whoever ends it twice does no harm
+    profile.stop()  # a second call has no effect
     assert len(list(tmp_path.glob("plugins/profile/*/perfetto_trace.json.gz"))) == 1
 
 
-def test_steps_that_cannot_be_traced():
+def test_first_step_cannot_be_traced():
     with pytest.raises(ValueError, match="steps 1 to 5 cannot be traced"):
         Profile("somewhere", first=1, last=5)
 
 
-def test_memory_at_its_most_does_not_fall():
+def test_peak_memory_does_not_decrease():
     before = peak_memory().process
     held = np.ones(30_000_000)  # 240 MB
     during = peak_memory().process
     del held
-    assert during >= before + 200e6 or before > 2e9  # what other tests held at most is not known
+    assert during >= before + 200e6 or before > 2e9  # unless other tests had a higher peak
     assert peak_memory().process >= during
 
 
-def test_compiling_is_counted():
+def test_compilations_are_counted():
     with CompileClock() as clock:
         jax.jit(lambda x: jnp.sin(x) @ jnp.cos(x))(jnp.ones((17, 17))).block_until_ready()
     programs, seconds = clock.programs, clock.seconds
     assert programs >= 1
     assert 0 < seconds < 60
     jax.jit(lambda x: jnp.cos(x) @ jnp.sin(x))(jnp.ones((17, 17))).block_until_ready()
-    assert (clock.programs, clock.seconds) == (programs, seconds)  # it has been left
+    assert (clock.programs, clock.seconds) == (programs, seconds)  # outside the context
 
 
-def test_functions_within_functions_are_timed_once():
+def test_nested_functions_are_timed_once():
     clock = CompileClock()
-    clock._inside = True
+    clock._active = True
     time.sleep(0.2)
-    clock._duration("/jax/core/compile/jaxpr_trace_duration", 0.05)  # an inner one, told first
-    clock._duration("/jax/core/compile/jaxpr_trace_duration", 0.15)  # what it was traced for
+    clock._duration("/jax/core/compile/jaxpr_trace_duration", 0.05)  # an inner function is reported first
+    clock._duration("/jax/core/compile/jaxpr_trace_duration", 0.15)  # the function that contains it
     assert clock.seconds == pytest.approx(0.15)
     clock._duration("/some/other/event", 5.0)
     assert clock.seconds == pytest.approx(0.15)
 
 
-def test_the_line():
+def test_resources_line():
     line = resources_line(Memory(2_500_000_000, {"GPU 0": 1_000_000_000}), CompileClock())
-    assert re.fullmatch(r"2\.50 GB of memory at most, GPU 0 1\.00 GB; 0\.0 s of compiling \(0 programs\)", line)
+    assert re.fullmatch(r"2\.50 GB peak memory, GPU 0 1\.00 GB; 0\.0 s of compilation \(0 programs\)", line)

@@ -8,42 +8,42 @@ from timbre_jax.training.rollback import DivergenceDetector
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
-def test_what_is_not_finite_is_bad_from_the_first_step(bad):
-    assert "loss is" in DivergenceDetector().judge(bad, 1.0)
-    assert "gradient norm is" in DivergenceDetector().judge(1.0, bad)
+def test_nonfinite_values_are_bad_at_every_step(bad):
+    assert "loss is" in DivergenceDetector().check(bad, 1.0)
+    assert "gradient norm is" in DivergenceDetector().check(1.0, bad)
 
 
 @pytest.mark.parametrize("level", [1500.0, 0.0, -8000.0])
-def test_an_explosion_is_bad_and_noise_is_not(level):
+def test_outliers_are_bad_and_noise_is_good(level):
     """Losses of a likelihood may lie above 0, around it, or under it."""
     detector, rng = DivergenceDetector(factor=3.0), np.random.default_rng(0)
     noise = 0.05 * abs(level) + 1.0
     for loss in level + noise * rng.uniform(-1, 1, 500):
-        assert detector.judge(float(loss), 1.0) is None
+        assert detector.check(float(loss), 1.0) is None
     limit = detector.average + 3.0 * max(abs(detector.average), detector.deviation)
-    assert "above the limit" in detector.judge(limit + 1.0, 1.0)
-    assert detector.judge(limit - 1e-3, 1.0) is None
+    assert "above the limit" in detector.check(limit + 1.0, 1.0)
+    assert detector.check(limit - 1e-3, 1.0) is None
 
 
-def test_a_falling_loss_is_good_from_a_high_start():
+def test_decreasing_loss_is_good():
     detector = DivergenceDetector()
-    assert all(detector.judge(2000.0 * math.exp(-step / 50) + 100, 1.0) is None for step in range(500))
+    assert all(detector.check(2000.0 * math.exp(-step / 50) + 100, 1.0) is None for step in range(500))
 
 
-def test_losses_are_compared_only_after_a_few():
-    detector = DivergenceDetector(settle=5)
-    assert all(detector.judge(10.0**step, 1.0) is None for step in range(5))
-    assert detector.judge(1e9, 1.0)
+def test_losses_are_compared_only_after_warmup():
+    detector = DivergenceDetector(warmup_steps=5)
+    assert all(detector.check(10.0**step, 1.0) is None for step in range(5))
+    assert detector.check(1e9, 1.0)
 
 
-def test_a_bad_step_is_not_remembered_and_memory_goes_through_json():
-    detector = DivergenceDetector(settle=2)
+def test_bad_steps_do_not_change_state_and_state_is_json():
+    detector = DivergenceDetector(warmup_steps=2)
     for loss in (5.0, 6.0, 5.5, 0.1):
-        detector.judge(loss, 1.0)
+        detector.check(loss, 1.0)
     memory = json.loads(json.dumps(detector.state()))
-    assert detector.judge(1e6, 1.0)
+    assert detector.check(1e6, 1.0)
     assert detector.state() == memory
-    other = DivergenceDetector(settle=2)
+    other = DivergenceDetector(warmup_steps=2)
     other.restore(memory)
-    assert other.judge(7.0, 1.0) == detector.judge(7.0, 1.0)
+    assert other.check(7.0, 1.0) == detector.check(7.0, 1.0)
     assert other.state() == detector.state()

@@ -12,7 +12,7 @@ from timbre_jax.training.state import create_state, make_optimizer, make_schedul
 
 @settings(max_examples=20, deadline=None)
 @given(st.sampled_from([0.5, 0.9, 0.999]), st.integers(1, 40))
-def test_average_is_the_exponential_one_with_weights_that_sum_to_one(decay, count):
+def test_average_is_exponential_with_weights_that_sum_to_one(decay, count):
     x = np.random.default_rng(count).normal(size=count)
     average = jnp.float32(123.0)  # what was there before the first step has no weight
     for step, value in enumerate(x, 1):
@@ -21,11 +21,11 @@ def test_average_is_the_exponential_one_with_weights_that_sum_to_one(decay, coun
     np.testing.assert_allclose(average, (weights * x).sum() / weights.sum(), atol=1e-5)
 
 
-def test_no_decay_is_no_average():
+def test_average_with_zero_decay_equals_parameters():
     assert update_average(jnp.float32(1.0), jnp.float32(2.0), jnp.int32(7), 0.0) == 2.0
 
 
-def test_cosine_schedule_is_optaxs():
+def test_cosine_schedule_equals_optax():
     ours = make_schedule("cosine", warmup_steps=10, total_steps=110, final_fraction=0.1)
     theirs = optax.cosine_decay_schedule(1.0, 100, alpha=0.1)
     steps = np.arange(10, 130)
@@ -33,15 +33,15 @@ def test_cosine_schedule_is_optaxs():
     np.testing.assert_allclose(jax.vmap(ours)(np.arange(10)), (np.arange(10) + 1) / 10, rtol=1e-6)
 
 
-def test_constant_schedule_and_wrong_ones():
+def test_constant_schedule_and_invalid_schedules():
     assert make_schedule("constant")(jnp.int32(10**6)) == 1.0
-    with pytest.raises(ValueError, match="no schedule 'linear'"):
+    with pytest.raises(ValueError, match="schedule 'linear': must be one of"):
         make_schedule("linear")
-    with pytest.raises(ValueError, match="needs the number of steps"):
+    with pytest.raises(ValueError, match="needs at least one step"):
         make_schedule("cosine", warmup_steps=10)
 
 
-def test_a_short_cosine_keeps_half_of_its_steps_to_fall():
+def test_cosine_warmup_takes_at_most_half_of_steps():
     steps = np.arange(10)
     short = jax.vmap(make_schedule("cosine", warmup_steps=200, total_steps=10, final_fraction=0.01))(steps)
     np.testing.assert_allclose(short[:5], (steps[:5] + 1) / 5, rtol=1e-6)
@@ -50,7 +50,7 @@ def test_a_short_cosine_keeps_half_of_its_steps_to_fall():
     assert make_schedule("cosine", warmup_steps=200, total_steps=1)(jnp.int32(0)) == 1.0
 
 
-def test_adam_with_decay_is_optaxs_adamw():
+def test_adam_with_weight_decay_equals_optax_adamw():
     params = {"w": jnp.array([1.0, -2.0, 3.0])}
     theirs, ours = optax.adamw(0.1, weight_decay=0.02), make_optimizer("adam", weight_decay=0.02)
     states, values = [theirs.init(params), ours.init(params)], [params, params]
@@ -63,12 +63,12 @@ def test_adam_with_decay_is_optaxs_adamw():
     np.testing.assert_allclose(values[0]["w"], values[1]["w"], rtol=1e-6)
 
 
-def test_unknown_optimizer():
-    with pytest.raises(ValueError, match="no optimizer 'lion'"):
+def test_unknown_optimizer_is_refused():
+    with pytest.raises(ValueError, match="optimizer 'lion': must be one of adam, sgd"):
         make_optimizer("lion")
 
 
-def test_a_state_is_all_arrays_without_weak_types():
+def test_state_has_no_weak_types():
     model = make_model("conv_vae", feature_shape=(8, 4), latent_size=2, channels=(2,))
     hyper = {"learning_rate": 1e-3, "kl_weight": 1.0}
     state = jax.eval_shape(lambda key: create_state(model, make_optimizer(), key, hyper=hyper), jax.random.key(0))

@@ -33,7 +33,7 @@ def close(a, b, **tolerance):
         np.testing.assert_allclose(x, y, **{"rtol": 1e-5, "atol": 1e-6, **tolerance})
 
 
-def test_order_of_the_batch_does_not_matter(setting):
+def test_step_does_not_depend_on_order_of_batch(setting):
     *_, state, step = setting
     batch = batch_of(8)
     order = np.random.default_rng(0).permutation(8)
@@ -43,7 +43,7 @@ def test_order_of_the_batch_does_not_matter(setting):
     assert metrics["loss"].dtype == jnp.float32
 
 
-def test_a_batch_in_two_halves_gives_the_mean_gradient(setting):
+def test_gradient_of_batch_is_mean_of_its_halves(setting):
     *_, state, step = setting
     whole_batch = examples(8)
     halves = [step(state, whole_batch.batch(part), KEY)[0].params for part in (range(4), range(4, 8))]
@@ -51,7 +51,7 @@ def test_a_batch_in_two_halves_gives_the_mean_gradient(setting):
     close(whole, jax.tree.map(lambda a, b: (a + b) / 2, *halves))
 
 
-def test_noise_belongs_to_example_step_and_key(setting):
+def test_noise_depends_on_example_step_and_key(setting):
     *_, state, step = setting
     batch = batch_of(8)
 
@@ -63,7 +63,7 @@ def test_noise_belongs_to_example_step_and_key(setting):
     assert len({loss(), *others}) == 4
 
 
-def test_parts_one_after_another_give_the_step_of_the_whole(setting):
+def test_accumulated_gradient_equals_gradient_of_whole_batch(setting):
     model, optimizer, state, step = setting
     batch = batch_of(8)
     whole, metrics = step(state, batch, KEY)
@@ -72,26 +72,26 @@ def test_parts_one_after_another_give_the_step_of_the_whole(setting):
     close(metrics, metrics_of_parts)
 
 
-def test_batch_statistics_are_of_every_part_by_itself():
+def test_batch_statistics_are_computed_per_accumulated_part():
     model = make_model("frame_vae", feature_shape=SHAPE, latent_size=2, channels=(4,), strided=0, given=(), invariant_to=())
     optimizer = make_optimizer("adam")
     state = new_state(model, optimizer)
     batch = batch_of(8)
     accumulated, _ = jax.jit(make_train_step(model, optimizer, accumulate=2))(state, batch, KEY)
     mutable = state.mutable
-    loss = jax.jit(lambda *given: model.apply(*given, train=True, method="loss", mutable=list(mutable)))
+    loss = jax.jit(lambda *arguments: model.apply(*arguments, train=True, method="loss", mutable=list(mutable)))
     for part in (0, 1):
         features = batch_features({name: value[part::2] for name, value in batch.items()})
         keys = jax.random.split(KEY, 4)
         variables = {"params": state.params, **mutable}
         _, mutable = loss(variables, features, keys)
-    found, expected = (x["batch_stats"]["encoder"] for x in (accumulated.mutable, mutable))
-    close(found, expected)
-    moved = jax.tree.map(lambda x, y: np.abs(x - y).max(), found, state.mutable["batch_stats"]["encoder"])
+    statistics, expected = (x["batch_stats"]["encoder"] for x in (accumulated.mutable, mutable))
+    close(statistics, expected)
+    moved = jax.tree.map(lambda x, y: np.abs(x - y).max(), statistics, state.mutable["batch_stats"]["encoder"])
     assert min(jax.tree.leaves(moved)) > 1e-4
 
 
-def test_clipping_scales_the_gradient_to_the_norm(setting):
+def test_clipping_scales_gradient_to_norm(setting):
     model, optimizer, state, step = setting
     batch = batch_of(8)
     free, metrics = step(state, batch, KEY)
@@ -113,13 +113,13 @@ def test_learning_rate_is_peak_times_schedule_times_scale(setting):
     np.testing.assert_allclose(metrics["learning_rate"], 1e-3 * 0.5 * 0.1, rtol=1e-6)
     full, _ = step(state, batch, KEY)
     close(new.params, jax.tree.map(lambda a, b: a + 0.05 * (b - a), state.params, full.params), rtol=1e-4)
-    # Another value of a hyper-parameter is no other program.
+    # Changing a hyper-parameter does not compile a new program.
     assert scheduled._cache_size() == 1
     scheduled(scaled.replace(hyper={**state.hyper, "kl_weight": jnp.float32(0.1)}), batch, KEY)
     assert scheduled._cache_size() == 1
 
 
-def test_augmentation_sees_training_examples_with_keys_of_their_own(setting):
+def test_augmentation_has_a_key_for_each_example(setting):
     model, optimizer, state, step = setting
     batch = batch_of(8)
 
@@ -135,7 +135,7 @@ def test_augmentation_sees_training_examples_with_keys_of_their_own(setting):
     assert metrics["loss"] != step(state, batch, KEY)[1]["loss"]
 
 
-def test_steps_lower_the_loss(setting):
+def test_steps_reduce_loss(setting):
     model, _, _, _ = setting
     optimizer = make_optimizer("adam")
     state = new_state(model, optimizer, learning_rate=5e-3, kl_weight=0.1)
@@ -150,7 +150,7 @@ def test_steps_lower_the_loss(setting):
     assert max(np.abs(a - p).max() for a, p in zip(*map(jax.tree.leaves, (state.average, state.params)), strict=True)) > 0
 
 
-def test_evaluation_sums_only_what_has_weight(setting):
+def test_evaluation_weights_examples(setting):
     model, _, state, _ = setting
     evaluate = jax.jit(make_eval_step(model))
     batch = batch_of(6)

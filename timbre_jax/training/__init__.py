@@ -1,1 +1,1 @@
-
+"""Training: configuration, steps, trainer, checkpoints, several devices and sweeps."""

@@ -1,4 +1,53 @@
-"""Configuration of a run: fields, defaults and checks."""
+"""Configuration of a run: fields, defaults and checks.
+
+Top level:
+  seed: random seed of the parameters, the order of the examples and all noise.
+  representation: name and settings of the representation; with fit_ranges its ranges are set to the smallest and largest
+    value of the training set.
+  model: name and settings of the model.
+  augment: name ("none", "harmonic" or "mel") and settings of the augmentation.
+
+data:
+  store, extra_stores: folders that experiments/prepare.py made. Training uses all of them, validation only the first.
+  train_split, valid_split: names of the splits.
+  families: instrument families to use; () uses all.
+  labels: columns of the store that class heads predict, such as ("family",).
+  max_examples: largest number of training examples; 0 is no limit.
+  features: "cached" computes the features once and stores them beside the store; "on_the_fly" computes them on the device
+    whenever they are read (`AnalyzedSource`).
+  in_memory: whether up to 4 GB of features are kept in memory.
+
+optimizer: see `make_optimizer` and `make_schedule`.
+  learning_rate: peak of the learning rate.
+  clip_norm: largest global norm of the gradient; 0 does not clip.
+  plateau: settings of the schedule "plateau", see `PlateauSchedule`.
+
+train:
+  batch_size: number of examples in a batch, on all devices together.
+  crop_frames: length in frames of the random crops on which series models are trained; 0 uses whole examples.
+  steps, epochs: length of the run; epochs count if steps is 0.
+  kl_weight: weight of the KL divergence in the loss.
+  eval_every, log_every: intervals in steps; eval_every 0 is one epoch.
+  checkpoint_every, checkpoint_seconds: largest intervals between checkpoints, in steps and seconds.
+  checkpoint_share: largest fraction of the time spent on checkpoints, which may make the intervals longer.
+  patience: number of evaluations without improvement after which training stops; 0 never stops early.
+  monitor: validation metric that defines the best evaluation, "loss" or "mse"; "last" takes the last evaluation, for
+    adversarial models whose losses do not measure quality.
+  average_decay: decay of the averaged parameters (`update_average`); 0 does not average.
+  initialize_readings: number of passes over the training set from which a model is initialized; those after the first are
+    augmented.
+  initialize_examples: largest number of examples in all these passes; 0 is no limit.
+  statistics_examples: number of training examples from which the statistics of a space are computed during training; at
+    the end of a run all of them are used.
+  precision: precision of the steps, see `training.precision`.
+  accumulate: number of parts into which a batch is divided to save memory, see `make_train_step`.
+
+train.rollback:
+  every: interval in steps at which a good state is kept; 0 turns rollbacks off, and a bad step ends the run.
+  factor: threshold for bad steps, see `DivergenceDetector`.
+  learning_rate_scale: factor of the learning rate after a rollback, which also skips the batch of the bad step.
+  maximum: largest number of rollbacks.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +62,10 @@ from timbre_jax.models import MODELS
 from timbre_jax.representations import REPRESENTATIONS
 from timbre_jax.training.precision import check_precision
 
-FREE = ("representation", "model", "augment")
-"""Sections whose fields depend on their name; `make_representation` and others check them."""
+NAMED_SECTIONS = ("representation", "model", "augment")
+"""Sections whose fields depend on their name; `make_representation`, `make_model` and `make_augment` check them."""
 
-HARMLESS = (
+RESUMABLE_CHANGES = (
     "train.steps",
     "train.epochs",
     "train.patience",
@@ -27,36 +76,11 @@ HARMLESS = (
     "data.store",
     "data.extra_stores",
 )
-"""Fields that may change when a run is resumed: its length, how often it is saved, where the same sounds are."""
+"""Fields that may change when a run is resumed: its length, the checkpoint schedule and the location of its sounds."""
 
 
 def default_config() -> ConfigDict:
-    """Returns every field of a run's configuration with its default; configuration files change what they need.
-
-    seed: of parameters, order and noise.
-    representation: name and settings; fit_ranges replaces the ranges by the smallest and largest of the training set.
-    model: name and settings. augment: name ("none", "harmonic", "mel") and settings.
-    data: store and extra_stores, folders that experiments/prepare.py made (training takes all, validation the first);
-      splits; families, () for all; max_examples, 0 for all; features, "cached" beside the store once and read from there, or
-      "on_the_fly", analyzed on the device whenever they are read (`AnalyzedSource`); in_memory keeps up to 4 GB of them;
-      labels, columns of the store that class heads learn, ("family",) for instance.
-    optimizer: see `make_optimizer` and `make_schedule`; warmup_steps, of a cosine at most half of all steps;
-      final_fraction of the learning rate at the end of a cosine; clip_norm 0 does not clip. plateau: of that schedule, see
-      `Plateau`.
-    train: steps, or epochs where steps is 0; crop_frames, of a series model: trained on random pieces of so many frames, 0 on
-      whole examples; kl_weight; eval_every and log_every in steps, eval_every 0 is once an epoch;
-      checkpoints at least every checkpoint_every steps and checkpoint_seconds, but less often where they would take more than
-      the part checkpoint_share of the time; patience in evaluations without a better
-      `monitor` ("loss" or "mse" of the validation set; "last" takes the last for the best, where no score of one network tells
-      how good both of an adversarial pair are), 0 never stops early; average_decay of the averaged parameters;
-      initialize_readings of the training set for a model that has a basis fitted first, those after the first augmented,
-      of initialize_examples in all at most (0 is as many as there are);
-      statistics_examples of the training set for the statistics of a space while training goes on (all of it at the end);
-      precision of the steps (see `training.precision`); accumulate, parts of a batch for memory (see `make_train_step`).
-    train.rollback: the last good state is kept every `every` steps and restored after a bad step (see `DivergenceDetector` for
-      `factor`); the batch is skipped, the learning rate multiplied by learning_rate_scale; more than `maximum` rollbacks are an
-      error. every 0 turns it off: a bad step is then an error at once.
-    """
+    """Returns the default configuration of a run (see above)."""
     return ConfigDict(
         {
             "seed": 0,
@@ -113,34 +137,34 @@ def default_config() -> ConfigDict:
 
 
 def representation_section(name: str, **settings) -> dict:
-    """Returns a representation's section with all its settings, so that each can be changed on the command line."""
+    """Returns a representation's section with all settings, which become flags."""
     kind: Any = REPRESENTATIONS[name]
     fields = dataclasses.fields(kind)
     return {"name": name, "fit_ranges": False, **{field.name: field.default for field in fields}, **settings}
 
 
 def model_section(name: str, **settings) -> dict:
-    """Returns a model's section with all its settings but feature_shape, which follows from the representation."""
+    """Returns a model's section with all settings except feature_shape."""
     fields = dataclasses.fields(MODELS[name])
     hidden = ("parent", "name", "feature_shape")
     return {"name": name, **{f.name: f.default for f in fields if f.name not in hidden}, **settings}
 
 
 def resolve(config: Mapping[str, Any]) -> ConfigDict:
-    """Returns a complete configuration: the given fields over the defaults, checked.
+    """Returns a complete, checked configuration: the defaults with some fields replaced.
 
     Raises:
-      ValueError: a field does not exist (the nearest ones that do are named), or a value is not allowed.
+      ValueError: a field does not exist or a value is not allowed.
     """
-    given = config.to_dict() if isinstance(config, ConfigDict) else dict(config)
+    changes = config.to_dict() if isinstance(config, ConfigDict) else dict(config)
     resolved = default_config().to_dict()
-    _merge(resolved, given, "")
+    _merge(resolved, changes, "")
     _check(resolved)
     return ConfigDict(resolved)
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Returns {"train.steps": 100, ...}, with tuples as lists, as in JSON."""
+    """Returns {"train.steps": 100, ...}, with tuples as lists like in JSON."""
     flat: dict[str, Any] = {}
     for name, value in config.items():
         if isinstance(value, Mapping | ConfigDict):
@@ -151,20 +175,21 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _lists(value: Any) -> Any:
+    """Returns a value with all tuples in it as lists."""
     return [_lists(part) for part in value] if isinstance(value, tuple | list) else value
 
 
-def check_same(saved: Mapping[str, Any], config: Mapping[str, Any], workdir) -> None:
-    """Raises a ValueError if resuming a run with a configuration would make it another run."""
+def check_unchanged(saved: Mapping[str, Any], config: Mapping[str, Any], workdir) -> None:
+    """Raises a ValueError if a run cannot be resumed with a configuration."""
     before, now = flatten(with_defaults(saved)), flatten(with_defaults(config))
-    harmless = set(HARMLESS)
+    harmless = set(RESUMABLE_CHANGES)
     model = MODELS.get(now["model.name"])
     if now["optimizer.schedule"] == "cosine" or (model is not None and model.uses_progress):
-        # The schedule, or the model's use of the progress, depends on the number of steps.
+        # The schedule or the loss depends on the number of steps.
         harmless -= {"train.steps", "train.epochs"}
     names = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
-    # Fields that this version added have their defaults.
-    names = [name for name in names if name in before or name.split(".")[0] in FREE]
+    # Fields that are new in this version had their defaults before.
+    names = [name for name in names if name in before or name.split(".")[0] in NAMED_SECTIONS]
     if names := [name for name in names if name not in harmless]:
         changes = ", ".join(f"{name}: {before.get(name)!r} -> {now.get(name)!r}" for name in names[:5])
         raise ValueError(
@@ -174,7 +199,7 @@ def check_same(saved: Mapping[str, Any], config: Mapping[str, Any], workdir) -> 
 
 
 def with_defaults(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns a configuration, or a run's document, with all fields of its model and representation in this version."""
+    """Returns a configuration with defaults for missing model and representation settings."""
     config = config.to_dict() if isinstance(config, ConfigDict) else dict(config)
     if config.get("representation", {}).get("name") in REPRESENTATIONS:
         config["representation"] = representation_section(**config["representation"])
@@ -183,26 +208,28 @@ def with_defaults(config: Mapping[str, Any]) -> dict[str, Any]:
     return config
 
 
-def _merge(resolved: dict, given: Mapping, prefix: str) -> None:
-    for name, value in given.items():
+def _merge(resolved: dict, changes: Mapping, prefix: str) -> None:
+    """Replaces fields of a configuration in place."""
+    for name, value in changes.items():
         where = prefix + name
-        if not prefix and name in FREE:
+        if not prefix and name in NAMED_SECTIONS:
             section = dict(value)
             if "name" not in section:
-                raise ValueError(f"config.{where} needs a field 'name'")
+                raise ValueError(f"config.{where}: has no field 'name', which is required")
             resolved[name] = section
         elif name not in resolved:
             near = difflib.get_close_matches(name, resolved, n=3, cutoff=0.4) or sorted(resolved)
-            raise ValueError(f"there is no field config.{where}; near it: {', '.join(f'config.{prefix}{n}' for n in near)}")
+            raise ValueError(f"config.{where}: no such field; similar fields: {', '.join(f'config.{prefix}{n}' for n in near)}")
         elif isinstance(resolved[name], dict):
             if not isinstance(value, Mapping):
-                raise ValueError(f"config.{where} has fields of its own, it cannot be {value!r}")
+                raise ValueError(f"config.{where}={value!r}: must be a section with fields")
             _merge(resolved[name], value, f"{where}.")
         else:
             resolved[name] = _typed(where, value, resolved[name])
 
 
 def _typed(where: str, value: Any, default: Any) -> Any:
+    """Returns a value as the type of its default. Raises a ValueError for another type."""
     if isinstance(default, bool) or isinstance(value, bool):
         right = isinstance(default, bool) and isinstance(value, bool)
     elif isinstance(default, float):
@@ -214,25 +241,26 @@ def _typed(where: str, value: Any, default: Any) -> Any:
     else:
         right = isinstance(value, type(default))
     if not right:
-        raise ValueError(f"config.{where} must be {type(default).__name__} like {default!r}, not {value!r}")
+        raise ValueError(f"config.{where}={value!r}: must be {type(default).__name__}, like {default!r}")
     return value
 
 
 def _check(config: dict) -> None:
+    """Raises a ValueError if a value is outside its limits."""
     flat = flatten(config)
     for name in ("train.batch_size", "train.log_every", "train.accumulate"):
         if flat[name] < 1:
-            raise ValueError(f"config.{name} must be at least 1, not {flat[name]}")
+            raise ValueError(f"config.{name}={flat[name]}: must be at least 1")
     for name, value in flat.items():
         if name.split(".")[0] in ("optimizer", "train") and isinstance(value, int | float) and value < 0:
-            raise ValueError(f"config.{name} must not be negative, not {value}")
+            raise ValueError(f"config.{name}={value}: must not be negative")
     if not 0 <= flat["train.average_decay"] < 1:
-        raise ValueError(f"config.train.average_decay must lie in [0, 1), not {flat['train.average_decay']}")
+        raise ValueError(f"config.train.average_decay={flat['train.average_decay']}: must be in [0, 1)")
     if not (0 < flat["optimizer.plateau.factor"] < 1 and flat["optimizer.plateau.patience"] >= 1):
-        raise ValueError("config.optimizer.plateau needs a factor between 0 and 1 and a patience of at least 1")
+        raise ValueError("config.optimizer.plateau: factor must be between 0 and 1, and patience at least 1")
     for name, choices in (("data.features", ("cached", "on_the_fly")), ("train.monitor", ("loss", "mse", "last"))):
         if flat[name] not in choices:
             raise ValueError(f"config.{name}={flat[name]!r}: must be one of {', '.join(choices)}")
     check_precision(flat["train.precision"])
     if flat["seed"] < 0:
-        raise ValueError(f"config.seed must not be negative, not {flat['seed']}")
+        raise ValueError(f"config.seed={flat['seed']}: must not be negative")

@@ -1,4 +1,4 @@
-"""Initial state of a run: parameters, and what a model fits to the training set before the first step."""
+"""Initial state of a run: random parameters and variables from the training set."""
 
 from __future__ import annotations
 
@@ -25,29 +25,30 @@ def initial_state(
 
     Args:
       programs: compiled functions of the run.
-      model: to train.
-      sources: training set, for a model that fits a basis or a codebook to it.
-      train: section of the configuration.
-      key: of the parameters and of the augmentation.
-      hyper: hyper-parameters, see `TrainState.hyper`.
+      model: model to train.
+      sources: training set, from which some models compute a basis or a codebook.
+      train: section `train` of the configuration.
+      key: random key of the parameters and the augmentation.
+      hyper: hyper-parameters (`TrainState.hyper`).
     """
     state = programs.create(key, hyper)
     if model.initializes_from_data:
-        # Every process computes it; the main one's result counts, because machines may differ in rounding.
+        # All processes use the main process's result, because rounding may differ between machines.
         variables = model.initialize(
             jax.device_get(state.variables()), lambda: initialization_features(programs, sources, train, key)
         )
-        variables = jax.device_put(processes.same(variables), programs.placement.replicated)
+        variables = jax.device_put(processes.broadcast_arrays(variables), programs.placement.replicated)
         params = variables.pop("params")
         state = state.replace(params=params, average=jax.tree.map(lambda x: x.copy(), params), mutable=variables)
     return programs.in_precision(state)
 
 
 def initialization_features(programs: Programs, sources: Sources, train: Any, key: Array) -> Iterator[Features]:
-    """Yields the features that a model is initialized from: the training set, then augmented readings of it.
+    """Yields the features from which a model is initialized.
 
-    Every call yields the same, since a model reads them several times. All readings together have at most
-    `initialize_examples` examples, evenly spaced.
+    These are evenly spaced examples of the training set, followed by augmented copies of them if `initialize_readings` is
+    greater than 1; at most `initialize_examples` in total. Every call yields the same features, because a model may iterate
+    over them several times.
     """
     key = jax.random.fold_in(key, 1)
     augment = programs.augment and jax.jit(programs.augment)

@@ -1,4 +1,4 @@
-"""Training loop: a run from its start, or from where it was stopped, to its end."""
+"""Training loop of one run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from timbre_jax.training.distributed import processes
 from timbre_jax.training.distributed.failures import convert_runtime_errors
 from timbre_jax.training.distributed.interrupt import StopSignals, locked
 from timbre_jax.training.profiling import Profile
-from timbre_jax.training.setup import build_model, check_config, fit, write_config
+from timbre_jax.training.setup import build_model, check_config, fit_closed_form, write_config
 from timbre_jax.training.trainer import Trainer
 
 
@@ -28,26 +28,29 @@ def train_and_evaluate(
 ) -> Result:
     """Trains the configured model in a folder, or resumes the run in it.
 
-    WORKDIR contains config.json, the complete configuration; metrics.jsonl, one JSON object a line; tensorboard/, the same for
-    TensorBoard; best/, the space that `timbre_jax.load` reads; and checkpoints/, from which a stopped run is resumed. A resumed
-    run takes the same steps, to the bit, as one that was never stopped.
+    The folder contains config.json (the complete configuration), metrics.jsonl (one JSON object a line), tensorboard/ (the same
+    metrics), best/ (the space that `timbre_jax.load` reads) and checkpoints/. A resumed run takes exactly the steps of a run
+    that was never stopped: all numbers are equal to the bit.
 
-    Several processes (`processes.initialize`) call it with the same arguments and a folder that all of them see. The main one
-    makes the features and writes the files. A signal to any of them stops all, at the same step.
+    Several processes (`processes.initialize`) must call this function with the same arguments and a shared folder. The main
+    process computes the features and writes the files. A signal to any process stops all of them at the same step.
 
-    Models that learn in closed form (PCA, mean image) are fitted, and leave the same files without checkpoints/.
+    Models with a closed-form fit (PCA, mean image) are fitted and have no checkpoints/.
 
     Args:
-      config: fields that replace defaults of `default_config`.
-      workdir: the run's folder.
-      sources: features in place of those of the configured stores.
-      parallel: "jit" or "pmap".
-      progress: whether to show a bar with the time left, on stderr.
+      config: fields that replace the defaults of `default_config`.
+      workdir: folder of the run.
+      sources: training and validation set; by default those of the configured stores.
+      parallel: use of several devices, "jit" or "pmap".
+      progress: whether to show a progress bar on stderr.
       profile: profiler that traces some of the steps.
 
+    Returns:
+      The result of the run; a signal ends it with the status "stopped".
+
     Raises:
-      ValueError: the configuration, the store or the folder has a problem. One line; nothing in the folder is lost.
-      LostProcess: another process of the run has ended; the same call on all of them resumes the run.
+      ValueError: the configuration, the store or the folder has a problem; files in the folder are unchanged.
+      LostProcess: another process of the run has ended; the same call on all processes resumes the run.
     """
     workdir = Path(workdir)
     config = check_config(config, workdir)
@@ -59,15 +62,15 @@ def train_and_evaluate(
                 write_config(workdir, config, model, sources)
             processes.barrier("config")
             if model.trained_by == "fit":
-                return processes.main_first(lambda: fit(config, workdir, model, sources))
+                return processes.main_first(lambda: fit_closed_form(config, workdir, model, sources))
             with StopSignals() as stop:
                 return drive(Trainer(config, workdir, model, sources, parallel, progress), stop, profile)
 
 
 def drive(run: Trainer, stop: StopSignals, profile: Profile | None = None) -> Result:
-    """Takes the steps of a run until its end, or until a signal stops it."""
-    if done := run.begin():
-        return done
+    """Takes the steps of a run until its end or a signal."""
+    if result := run.begin():
+        return result
     try:
         while run.running:
             batch = run.placement.train_batch(run.next_batch())

@@ -1,4 +1,4 @@
-"""Log of a run's metrics: metrics.jsonl and TensorBoard files."""
+"""Log of a run's metrics in metrics.jsonl and TensorBoard files."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from timbre_jax.documents import reason
 
 
 class MetricsLog:
-    """Log of one JSON object a line in WORKDIR/metrics.jsonl, with the same numbers in WORKDIR/tensorboard.
+    """Log of metrics, as JSON lines in metrics.jsonl and events in tensorboard/.
 
-    A resumed run continues at its checkpoint: lines after `offset` are removed, so that no step is logged twice.
+    When a run is resumed, lines written after its checkpoint are removed, so no step is logged twice.
 
     Args:
       workdir: folder of the run.
       step: step from which the run is resumed.
-      offset: bytes of metrics.jsonl to keep.
-      silent: whether to write nothing, as all but one process of a run do.
+      offset: number of bytes of metrics.jsonl to keep.
+      silent: whether to write nothing, which is the case on all but the main process.
     """
 
     def __init__(self, workdir: Path, *, step: int = 0, offset: int = 0, silent: bool = False):
@@ -36,11 +36,15 @@ class MetricsLog:
 
     @property
     def offset(self) -> int:
-        """Bytes written so far."""
+        """Size of metrics.jsonl in bytes."""
         return self._file.tell()
 
     def write(self, event: str, step: int, **values) -> None:
-        """Writes the line {"event": ..., "step": ..., ...}, with null for numbers that are not finite."""
+        """Writes a line {"event": ..., "step": ..., ...}, with null for non-finite numbers.
+
+        Raises:
+          ValueError: the line could not be written.
+        """
         record = {"event": event, "step": step, **{name: _plain(value) for name, value in values.items()}}
         try:
             self._file.write(json.dumps(record).encode() + b"\n")
@@ -59,6 +63,7 @@ class MetricsLog:
 
 
 def _plain(value):
+    """Returns a value as JSON can hold it."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

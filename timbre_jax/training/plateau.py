@@ -1,4 +1,4 @@
-"""A learning rate that falls when evaluations stop getting better."""
+"""Learning-rate schedule that reduces the rate when the validation score stops improving."""
 
 from __future__ import annotations
 
@@ -6,12 +6,17 @@ import dataclasses
 
 
 @dataclasses.dataclass(frozen=True)
-class Plateau:
-    """After `patience` evaluations in a row that bring nothing, the learning rate is multiplied by `factor`; where it would
-    fall below `minimum`, training ends (Rebnord 2022, section 7.2.1: 5, 1/5, 1e-5).
+class PlateauSchedule:
+    """Schedule that multiplies the learning rate by `factor` on every plateau.
+
+    A plateau is `patience` evaluations in a row without improvement. Training ends instead when the rate would drop below
+    `minimum`. The defaults are those of Rebnord 2022, section 7.2.1.
 
     Attributes:
-      learning_rate: at the start.
+      learning_rate: initial learning rate.
+      patience: number of evaluations without improvement before a drop.
+      factor: ratio of the learning rates after and before a drop.
+      minimum: smallest learning rate.
     """
 
     learning_rate: float
@@ -19,15 +24,24 @@ class Plateau:
     factor: float = 0.2
     minimum: float = 1e-5
 
-    def rate(self, falls: int) -> float:
-        """The learning rate after so many falls."""
-        return self.learning_rate * self.factor**falls
+    def rate(self, drops: int) -> float:
+        """Returns the learning rate after a number of drops."""
+        return self.learning_rate * self.factor**drops
 
-    def judge(self, falls: int, waiting: int, better: bool) -> tuple[int, int, bool]:
-        """One evaluation: (falls, evaluations that brought nothing since the last that did or fall, whether it is over)."""
-        waiting = 0 if better else waiting + 1
-        if waiting < self.patience:
-            return falls, waiting, False
-        if self.rate(falls + 1) < self.minimum:
-            return falls, waiting, True
-        return falls + 1, 0, False
+    def update(self, drops: int, waited: int, improved: bool) -> tuple[int, int, bool]:
+        """Updates the state of the schedule after an evaluation.
+
+        Args:
+          drops: number of drops so far.
+          waited: number of evaluations without improvement since the last drop.
+          improved: whether this evaluation is the best so far.
+
+        Returns:
+          `drops` and `waited` after the evaluation, and whether training ends.
+        """
+        waited = 0 if improved else waited + 1
+        if waited < self.patience:
+            return drops, waited, False
+        if self.rate(drops + 1) < self.minimum:
+            return drops, waited, True
+        return drops + 1, 0, False

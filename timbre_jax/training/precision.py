@@ -1,20 +1,19 @@
 """Precision of the training step: `config.train.precision`.
 
-- "float32": everything. The device decides how float32 is multiplied: exactly on CPUs; on recent NVIDIA GPUs as TF32 (10 bits
-  of mantissa), on TPUs as bfloat16, except for products with `precision="highest"`. JAX_DEFAULT_MATMUL_PRECISION=highest in
-  the environment makes all exact.
-- "bfloat16": mixed precision. The matrix products and convolutions of the loss and its gradient read their inputs rounded to
-  bfloat16 (8 bits of mantissa) and sum in float32; everything between them, losses, batch statistics, codebooks, parameters and
-  the optimizer are float32, and so are products with `precision="highest"`, whose small differences matter. For accelerators
-  with bfloat16 units; a CPU gains nothing. 300 steps of `notes_best` end at a validation MSE of .00207, in float32 at .00204
-  (with another seed at .00198).
-- "float64": everything, parameters too; for comparisons in tests. Needs JAX_ENABLE_X64=1.
+- "float32": all computations are in float32. Products are exact on CPUs. By default recent NVIDIA GPUs compute them in TF32
+  (10 bits of mantissa) and TPUs in bfloat16, except those with `precision="highest"`; set JAX_DEFAULT_MATMUL_PRECISION=highest
+  in the environment to make all of them exact.
+- "bfloat16": mixed precision. Matrix products and convolutions of the loss and its gradient have inputs rounded to bfloat16
+  (8 bits of mantissa) and sums in float32. Everything else is in float32, including products with `precision="highest"`. Useful
+  on accelerators with bfloat16 units, not on CPUs. After 300 steps of `notes_best` the validation MSE is .00207, compared with
+  .00204 in float32 (.00198 with another seed).
+- "float64": all computations and the parameters are in float64, for comparisons in tests. Needs JAX_ENABLE_X64=1.
 
-Noise is drawn in float32 in all three, so that runs of two precisions have the same noise.
+Noise is drawn in float32 with every precision, so runs that differ in precision have equal noise.
 
-Mixed precision is a transformation of the step's program, not linen's `dtype`: that would have to be passed to every layer and
-hand-written product of nine models, and rounds what lies between the products too. For a `conv_vae` of 64 x 32 features its
-first gradient differs from float32 by 17 %, that of the transformation by 1.2 %.
+Mixed precision is a transformation of the step's program. Linen's `dtype` would have to be passed to all layers and products of
+nine models, and it also rounds the values between the products: for a `conv_vae` of 64 x 32 features, the first gradient then
+differs from float32 by 17 %, compared with 1.2 % by the transformation.
 """
 
 from __future__ import annotations
@@ -33,33 +32,33 @@ PRECISIONS = ("float32", "bfloat16", "float64")
 
 
 def check_precision(precision: str) -> None:
-    """Raises a ValueError for an unknown name, and for float64 if JAX does not have it enabled."""
+    """Raises a ValueError for an unknown precision, and for float64 if JAX has it disabled."""
     if precision not in PRECISIONS:
-        raise ValueError(f"config.train.precision must be one of {', '.join(PRECISIONS)}, not {precision!r}")
+        raise ValueError(f"config.train.precision={precision!r}: must be one of {', '.join(PRECISIONS)}")
     if precision == "float64" and not jax.config.read("jax_enable_x64"):
-        raise ValueError("config.train.precision='float64' needs JAX_ENABLE_X64=1 in the environment")
+        raise ValueError("config.train.precision='float64': set JAX_ENABLE_X64=1 in the environment")
 
 
-def state_in(precision: str, state: Any) -> Any:
-    """Returns a state in the dtype of its precision: float64 for "float64", unchanged (float32) for the others."""
+def cast_state(precision: str, state: Any) -> Any:
+    """Returns a state in float64 for the precision "float64", unchanged (float32) for others."""
     return cast(state, jnp.float64) if precision == "float64" else state
 
 
 def cast(tree: Any, dtype: Any) -> Any:
-    """Returns a tree with its floating-point arrays as `dtype`, and other arrays (keys, integers) unchanged."""
+    """Returns a tree with floating-point arrays as `dtype`; keys and integers are unchanged."""
     return jax.tree.map(lambda x: x.astype(dtype) if jnp.issubdtype(x.dtype, jnp.floating) else x, tree)
 
 
-def like(tree: Any, params: Any) -> Any:
-    """Casts a tree to float64 if parameters are float64: the inputs of a network in float64."""
+def match_precision(tree: Any, params: Any) -> Any:
+    """Returns inputs of a network in float64 if its parameters are in float64."""
     return cast(tree, jnp.float64) if any(x.dtype == jnp.float64 for x in jax.tree.leaves(params)) else tree
 
 
-def in_bfloat16(function: Callable) -> Callable:
-    """Returns the function with its float32 products and convolutions on inputs rounded to bfloat16; see above.
+def with_bfloat16_products(function: Callable) -> Callable:
+    """Returns a function with the inputs of its float32 products rounded to bfloat16.
 
-    In a function that returns a gradient, those of the backward pass are rounded too. Nothing else changes; custom gradients
-    are part of the program by then. The function must be traced, so use it under `jit`.
+    If the function returns a gradient, the products of the backward pass are rounded too. Use the result under `jit`: it
+    evaluates the traced program equation by equation.
     """
 
     def rounded(*arguments):
@@ -71,7 +70,7 @@ def in_bfloat16(function: Callable) -> Callable:
 
 
 def _evaluate(program: core.ClosedJaxpr, arguments: list) -> list:
-    """Evaluates the program, equation after equation."""
+    """Evaluates a program equation by equation."""
     jaxpr = program.jaxpr
     known = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*program.consts, *arguments), strict=True))
 
@@ -79,36 +78,38 @@ def _evaluate(program: core.ClosedJaxpr, arguments: list) -> list:
         return variable.val if isinstance(variable, core.Literal) else known[variable]
 
     for equation in jaxpr.eqns:
-        if equation.primitive.name in ("dot_general", "conv_general_dilated") and _may_be_rounded(equation):
+        if equation.primitive.name in ("dot_general", "conv_general_dilated") and _has_default_precision(equation):
             known[equation.outvars[0]] = _product(equation, map(read, equation.invars))
             continue
-        # JAX evaluates all others, as a program of one equation whose inner programs (of scans, conditions, other jits) are
-        # rounded.
+        # JAX evaluates all other equations. Inner programs (of scans, conditions and jits) are replaced by rounded ones.
         equation = equation.replace(params={name: _rounded_programs(value) for name, value in equation.params.items()})
-        read_here = list(dict.fromkeys(v for v in equation.invars if not isinstance(v, core.Literal)))
-        made_here = [v for v in equation.outvars if not isinstance(v, core.DropVar)]
-        named = jaxpr.debug_info._replace(arg_names=("",) * len(read_here), result_paths=("",) * len(made_here))
-        alone = jaxpr.replace(constvars=[], invars=read_here, outvars=made_here, eqns=[equation], debug_info=named)
-        outputs = core.jaxpr_as_fun(core.ClosedJaxpr(alone, ()))(*map(read, read_here))
-        known.update(zip(made_here, outputs, strict=True))
+        inputs = list(dict.fromkeys(v for v in equation.invars if not isinstance(v, core.Literal)))
+        results = [v for v in equation.outvars if not isinstance(v, core.DropVar)]
+        named = jaxpr.debug_info._replace(arg_names=("",) * len(inputs), result_paths=("",) * len(results))
+        alone = jaxpr.replace(constvars=[], invars=inputs, outvars=results, eqns=[equation], debug_info=named)
+        outputs = core.jaxpr_as_fun(core.ClosedJaxpr(alone, ()))(*map(read, inputs))
+        known.update(zip(results, outputs, strict=True))
     return [read(variable) for variable in jaxpr.outvars]
 
 
 def _product(equation: core.JaxprEqn, values: Iterable[Array]) -> Array:
-    # Convolutions sum in float32 too, but libraries return the dtype of their inputs only.
-    wanted = jnp.float32 if equation.primitive.name == "dot_general" else jnp.bfloat16
+    """Evaluates a product with inputs rounded to bfloat16."""
+    # Convolutions sum in float32 but can return only the dtype of their inputs.
+    output_dtype = jnp.float32 if equation.primitive.name == "dot_general" else jnp.bfloat16
     values = (jnp.asarray(value, jnp.bfloat16) for value in values)
-    return equation.primitive.bind(*values, **{**equation.params, "preferred_element_type": wanted}).astype(jnp.float32)
+    return equation.primitive.bind(*values, **{**equation.params, "preferred_element_type": output_dtype}).astype(jnp.float32)
 
 
-def _may_be_rounded(equation: core.JaxprEqn) -> bool:
-    asked = equation.params["precision"]
-    default = asked is None or all(each in (None, jax.lax.Precision.DEFAULT) for each in np.atleast_1d(asked))
+def _has_default_precision(equation: core.JaxprEqn) -> bool:
+    """Returns whether a product is in float32 and without an explicit precision."""
+    precision = equation.params["precision"]
+    default = precision is None or all(each in (None, jax.lax.Precision.DEFAULT) for each in np.atleast_1d(precision))
     dtypes = {getattr(variable.aval, "dtype", None) for variable in (*equation.invars, *equation.outvars)}
     return default and dtypes == {np.dtype(np.float32)}
 
 
 def _rounded_programs(value: Any) -> Any:
+    """Returns a parameter of an equation with the products of all programs in it rounded."""
     if type(value) in (tuple, list):
         return type(value)(map(_rounded_programs, value))
     if isinstance(value, core.ClosedJaxpr):

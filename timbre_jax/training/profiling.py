@@ -1,4 +1,4 @@
-"""Traces of training steps, and the memory and compilation time that a training took."""
+"""Traces of training steps, peak memory and compilation time."""
 
 from __future__ import annotations
 
@@ -9,34 +9,44 @@ from typing import Any, NamedTuple
 
 import jax
 
-FIRST, LAST = 10, 15
+FIRST_STEP, LAST_STEP = 10, 15
 
-_BYTES_A_UNIT = 1 if sys.platform == "darwin" else 1024  # of `ru_maxrss`
+_MAXRSS_BYTES = 1 if sys.platform == "darwin" else 1024  # unit of `ru_maxrss`
 
 
 class Profile:
-    """Traces steps `first` to `last` of this process (from 1; those before compile and fill buffers) into a folder.
+    """Profiler that traces some training steps of this process.
 
-    DIRECTORY/plugins/profile/TIME/ then holds `perfetto_trace.json.gz`, which https://ui.perfetto.dev opens, and an
-    `.xplane.pb` for TensorBoard's profile plugin and xprof. Of several processes each has a folder of its own, process_0 ...
+    DIRECTORY/plugins/profile/TIME/ then contains `perfetto_trace.json.gz` for https://ui.perfetto.dev and `.xplane.pb` for
+    TensorBoard's profile plugin and xprof. With several processes, each has its own DIRECTORY/process_N.
+
+    Args:
+      directory: folder of the trace.
+      first: first traced step, from 2; earlier steps include compilation.
+      last: last traced step.
 
     Attributes:
-      taken: steps so far. written: whether there is a trace.
+      steps_taken: number of steps so far.
+      written: whether a trace has been written.
     """
 
-    def __init__(self, directory: str | os.PathLike, *, first: int = FIRST, last: int = LAST):
+    def __init__(self, directory: str | os.PathLike, *, first: int = FIRST_STEP, last: int = LAST_STEP):
         if not 2 <= first <= last:
-            raise ValueError(f"steps {first} to {last} cannot be traced: from the second on, the first before the last")
+            raise ValueError(f"steps {first} to {last} cannot be traced: the first must be at least 2 and not after the last")
         self.first, self.last = first, last
-        self.taken, self.written = 0, False
+        self.steps_taken, self.written = 0, False
         self.directory, self._tracing = os.fspath(directory), False
 
     def record_step(self, outputs: Any) -> None:
-        """After each step, with what it gives: waited for where the trace begins and ends, so that it holds whole steps."""
-        self.taken += 1
-        if self.taken == self.first - 1:
+        """Records a step; must be called after every step.
+
+        Args:
+          outputs: outputs of the step. The first and last traced steps wait for them, so that the trace has complete steps.
+        """
+        self.steps_taken += 1
+        if self.steps_taken == self.first - 1:
             self._start(outputs)
-        elif self.taken == self.last:
+        elif self.steps_taken == self.last:
             self.stop(outputs)
 
     def _start(self, outputs: Any) -> None:
@@ -45,28 +55,33 @@ class Profile:
         if jax.process_count() > 1:
             directory = os.path.join(directory, f"process_{jax.process_index()}")
         options = jax.profiler.ProfileOptions()
-        options.python_tracer_level = 0  # every call of every Python function would slow the steps and fill the trace
+        options.python_tracer_level = 0  # traces of all Python calls would slow down the steps
         jax.profiler.start_trace(directory, create_perfetto_trace=True, profiler_options=options)
         self._tracing = True
 
     def stop(self, outputs: Any = None) -> None:
-        """Ends the trace, if one is being made, and writes it."""
+        """Ends and writes the trace if one has been started."""
         if self._tracing:
             self._tracing = False
             jax.block_until_ready(outputs)
             jax.profiler.stop_trace()
-            self.written = self.taken >= self.first
+            self.written = self.steps_taken >= self.first
 
 
 class Memory(NamedTuple):
-    """Bytes at most since the process began: of the process, and of each local device (none where it does not say: a CPU)."""
+    """Peak memory in bytes since the process started.
+
+    Attributes:
+      process: peak memory of the process.
+      devices: peak memory of each local device by name; CPUs do not report it.
+    """
 
     process: int
     devices: dict[str, int]
 
 
 def peak_memory() -> Memory:
-    """The memory that this process and its devices have held at most."""
+    """Returns the peak memory of this process and its devices."""
     import resource
 
     devices = {}
@@ -74,48 +89,48 @@ def peak_memory() -> Memory:
         peak = (device.memory_stats() or {}).get("peak_bytes_in_use")
         if peak is not None:
             devices[f"{device.device_kind} {device.id}"] = int(peak)
-    return Memory(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _BYTES_A_UNIT, devices)
+    return Memory(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _MAXRSS_BYTES, devices)
 
 
 class CompileClock:
-    """While entered, adds up what JAX compiles.
+    """Context manager that measures the compilations of JAX.
 
     Attributes:
-      programs: how many were compiled or taken from the compilation cache.
-      cached: how many of these came from the cache.
+      programs: number of programs that were compiled or read from the compilation cache.
+      cached: number of programs that were read from the cache.
     """
 
     def __init__(self) -> None:
         self.programs = self.cached = 0
         self._spans: list[tuple[float, float]] = []
-        self._inside = False
+        self._active = False
 
     @property
     def seconds(self) -> float:
-        """Spent tracing, compiling and reading the cache."""
+        """Time spent on tracing, compiling and reading the cache."""
         return sum(end - start for start, end in self._spans)
 
     def __enter__(self) -> CompileClock:
-        self._inside = True
+        self._active = True
         jax.monitoring.register_event_duration_secs_listener(self._duration)
         jax.monitoring.register_event_listener(self._event)
         return self
 
     def __exit__(self, *_) -> None:
-        self._inside = False  # JAX keeps its listeners
+        self._active = False  # listeners cannot be removed
 
     def _duration(self, event: str, duration_secs: float, **_) -> None:
-        if not self._inside or event not in _PHASES:
+        if not self._active or event not in _PHASES:
             return
         end = time.monotonic()
-        # Functions within a function are traced while it is, and reported before it; their time is part of its time.
+        # The time of a function includes that of functions traced within it, which are reported before it.
         while self._spans and self._spans[-1][0] >= end - duration_secs:
             self._spans.pop()
         self._spans.append((end - duration_secs, end))
         self.programs += event == _PHASES[-1]
 
     def _event(self, event: str, **_) -> None:
-        if self._inside and event == "/jax/compilation_cache/cache_hits":
+        if self._active and event == "/jax/compilation_cache/cache_hits":
             self.cached += 1
 
 
@@ -127,12 +142,12 @@ _PHASES = (
 
 
 def resources_line(memory: Memory, clock: CompileClock) -> str:
-    """Both as a line to print."""
-    parts = [f"{_gigabytes(memory.process)} of memory at most"]
-    parts += [f"{name} {_gigabytes(size)}" for name, size in memory.devices.items()]
-    cached = f", {clock.cached} of them kept from before" if clock.cached else ""
-    return f"{', '.join(parts)}; {clock.seconds:.1f} s of compiling ({clock.programs} programs{cached})"
+    """Returns peak memory and compilation time as a line to print."""
+    parts = [f"{_format_gigabytes(memory.process)} peak memory"]
+    parts += [f"{name} {_format_gigabytes(size)}" for name, size in memory.devices.items()]
+    cached = f", {clock.cached} of them cached" if clock.cached else ""
+    return f"{', '.join(parts)}; {clock.seconds:.1f} s of compilation ({clock.programs} programs{cached})"
 
 
-def _gigabytes(size: int) -> str:
+def _format_gigabytes(size: int) -> str:
     return f"{size / 1e9:.2f} GB"

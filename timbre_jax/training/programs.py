@@ -1,4 +1,4 @@
-"""Compiled functions of a run, which all runs that compute the same can share."""
+"""Compiled functions of a run, which runs with equal programs can share."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from timbre_jax.models.base import TimbreModel
 from timbre_jax.representations.base import Representation
 from timbre_jax.training.config import flatten
 from timbre_jax.training.distributed.sharding import JitPlacement
-from timbre_jax.training.precision import state_in
+from timbre_jax.training.precision import cast_state
 from timbre_jax.training.state import create_state, make_optimizer, make_schedule
 from timbre_jax.training.step import make_eval_step, make_train_step
 
 
 class Programs:
-    """Pure functions of a run, and their programs, each compiled at its first call.
+    """Pure functions of a run and their compiled versions, each compiled at its first call.
 
     Attributes:
       placement: placement of states and batches on the devices.
       augment: augmentation of the training examples, or None.
-      step: (state, batch, key) -> (state, metrics), not compiled.
-      train_step: the same, compiled.
-      score: function of `make_eval_step`, not compiled.
-      eval_step: the same, compiled.
-      create: (key, hyper) -> state before the first step, in float32 and placed; `hyper` is that of `create_state`.
-      in_precision: state -> state in the precision that it is trained in.
+      step: training step of `make_train_step`, not compiled.
+      train_step: training step, compiled.
+      score: evaluation step of `make_eval_step`, not compiled.
+      eval_step: evaluation step, compiled.
+      create: compiled function (key, hyper) -> state before the first step, in float32; see `create_state`.
+      in_precision: compiled function from a state to the state in the precision of the run.
     """
 
     def __init__(
@@ -66,24 +66,24 @@ class Programs:
         self.in_precision = placement.compile_eval(self._in_precision)
 
     def abstract(self, key: jax.Array, hyper: dict[str, float]) -> Any:
-        """Returns shapes and shardings of the state, to read a checkpoint into."""
+        """Returns the shapes and shardings of the state, as a template to read a checkpoint."""
         return self.placement.template(jax.eval_shape(lambda: self._in_precision(self._new(key, hyper))))
 
     def _new(self, key, hyper):
         return create_state(self._model, self._optimizer, key, hyper=hyper)
 
     def _in_precision(self, state):
-        return state_in(self._precision, state)
+        return cast_state(self._precision, state)
 
 
 def program_key(config: Any, model: TimbreModel, representation: Representation, total_steps: int) -> Hashable:
-    """Returns what determines the programs of a run: runs with equal keys can share them.
+    """Returns a key of the programs of a run; runs with equal keys can share them.
 
-    Seeds are not part of it, nor leaves of the state (`TrainState.hyper`), nor what only the host reads: when to log, evaluate,
-    save, stop or roll back.
+    The key does not contain the seed, hyper-parameters in the state (`TrainState.hyper`) or settings that only the host reads,
+    such as intervals of logs, evaluations and checkpoints.
     """
-    named = {name: value for name, value in flatten(config).items() if _compiled(name)}
-    if config.optimizer.schedule == "plateau":  # constant within a step: evaluations change the peak
+    named = {name: value for name, value in flatten(config).items() if _is_compiled(name)}
+    if config.optimizer.schedule == "plateau":  # the host changes the peak
         named["optimizer.schedule"] = "constant"
     depends_on_length = config.optimizer.schedule == "cosine" or model.uses_progress
     return (
@@ -94,17 +94,17 @@ def program_key(config: Any, model: TimbreModel, representation: Representation,
     )
 
 
-_HOST = {
+_HOST_FIELDS = {
     "optimizer": ("learning_rate", "plateau"),
     "train": (
         "steps", "epochs", "kl_weight", "eval_every", "log_every", "checkpoint_every", "checkpoint_seconds", "checkpoint_share",
         "patience", "monitor", "initialize_readings", "initialize_examples", "statistics_examples", "rollback",
     ),
 }  # fmt: skip
-"""Fields that are not part of a program. These are listed, because one forgotten here costs only a compilation."""
+"""Fields that programs do not depend on. A field that is missing here costs only a compilation."""
 
 
-def _compiled(name: str) -> bool:
-    """Returns whether a field of a configuration, by its dotted name, is part of its programs (besides the model)."""
+def _is_compiled(name: str) -> bool:
+    """Returns whether programs depend on a field of the configuration outside the model."""
     section, _, field = name.partition(".")
-    return section in ("augment", "optimizer", "train") and field.split(".")[0] not in _HOST.get(section, ())
+    return section in ("augment", "optimizer", "train") and field.split(".")[0] not in _HOST_FIELDS.get(section, ())

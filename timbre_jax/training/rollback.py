@@ -1,4 +1,4 @@
-"""Detection of steps that make a training diverge."""
+"""Detection of training steps at which the loss diverges."""
 
 from __future__ import annotations
 
@@ -8,39 +8,41 @@ import math
 
 @dataclasses.dataclass
 class DivergenceDetector:
-    """Detector of bad steps by their loss and gradient norm, on the host; its state is three numbers.
+    """Detector of bad steps from their loss and gradient norm.
 
-    A step is bad when its loss or its gradient norm is not finite, or, after `settle` good steps, when its loss lies above
-    the running average by more than `factor` times the larger of the average's size and the running mean deviation. So for
-    a loss above 0 and factor 3 the limit is four times the average; for a negative log-likelihood under 0 it still means
-    something.
+    A step is bad if its loss or gradient norm is not finite. After `warmup_steps` good steps it is also bad if its loss exceeds
+    the running average by more than `factor` times the larger of the average's absolute value and the running mean deviation.
+    For a positive loss and factor 3 the limit is four times the average; the rule also holds for a negative log-likelihood
+    below 0.
 
     Attributes:
-      factor: as above; 0 looks only for what is not finite.
-      settle: good steps before losses are compared.
-      decay: of the running averages.
-      average, deviation, count: running mean of the loss, of its distance from the mean, and how many good steps they saw.
+      factor: see above; 0 checks only that values are finite.
+      warmup_steps: number of good steps before losses are compared.
+      decay: decay of the running averages.
+      average: running average of the loss.
+      deviation: running average of the absolute difference between loss and average.
+      count: number of good steps so far.
     """
 
     factor: float = 3.0
-    settle: int = 20
+    warmup_steps: int = 20
     decay: float = 0.98
     average: float = 0.0
     deviation: float = 0.0
     count: int = 0
 
-    def judge(self, loss: float, grad_norm: float) -> str | None:
-        """Returns why a step is bad, or None; good steps enter the running averages."""
+    def check(self, loss: float, grad_norm: float) -> str | None:
+        """Returns why a step is bad, or updates the running averages and returns None."""
         if not math.isfinite(loss):
             return f"the loss is {loss}"
         if not math.isfinite(grad_norm):
             return f"the gradient norm is {grad_norm}"
-        if self.factor > 0 and self.count >= self.settle:
+        if self.factor > 0 and self.count >= self.warmup_steps:
             limit = self.average + self.factor * max(abs(self.average), self.deviation)
             if loss > limit:
                 return f"the loss is {loss:.6g}, above the limit {limit:.6g} (running average {self.average:.6g})"
         self.count += 1
-        # The first steps count fully: the running average is the plain mean until the decay takes over.
+        # The first steps have equal weights, so that the running average starts as a plain mean.
         rate = max(1.0 - self.decay, 1.0 / self.count)
         self.deviation += rate * (abs(loss - self.average) - self.deviation) if self.count > 1 else 0.0
         self.average += rate * (loss - self.average)
@@ -51,5 +53,5 @@ class DivergenceDetector:
         return {"average": self.average, "deviation": self.deviation, "count": self.count}
 
     def restore(self, state: dict) -> None:
-        """Restores what `state` returned."""
+        """Restores the running averages from the output of `state`."""
         self.average, self.deviation, self.count = state["average"], state["deviation"], state["count"]

@@ -1,4 +1,4 @@
-"""Lines that a training program prints when a run has ended."""
+"""Summary of a run that a training program prints at its end."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import os
 from timbre_jax.training.checkpointing.progress import Result
 from timbre_jax.training.profiling import CompileClock, Profile, peak_memory, resources_line
 
-_ENDS = {"finished": "Finished", "converged": "Stopped early, as nothing got better,"}
+_ENDS = {"finished": "Finished", "converged": "Converged"}
 
 
 def summary_lines(result: Result, workdir: str | os.PathLike, clock: CompileClock, profile: Profile | None = None) -> list[str]:
-    """Returns how a run ended, the memory and compilation time that it took, and where the trace of its steps is.
+    """Returns lines on the result of a run, its memory and compilation time, and its trace.
 
     Args:
-      result: how the run ended.
+      result: result of the run.
       workdir: folder of the run.
-      clock: clock that measured the compilation.
-      profile: profiler of the run, if there was one.
+      clock: clock that measured the compilations.
+      profile: profiler of the run, or None.
     """
     if result.status == "stopped":
         lines = [f"Stopped at step {result.step} and saved in {workdir}. The same command resumes the run."]
@@ -26,12 +26,12 @@ def summary_lines(result: Result, workdir: str | os.PathLike, clock: CompileCloc
         fitted = f"Fitted (mse {result.best_value:.6g})"
         done = f"{_ENDS[result.status]} at step {result.step} ({best})" if result.step else fitted
         lines = [f"{done}. The space is in {workdir}/best."]
-    lines.append(f"Took {resources_line(peak_memory(), clock)}.")
+    lines.append(f"Used {resources_line(peak_memory(), clock)}.")
     if profile and profile.written:
-        last = min(profile.last, profile.taken)
+        last = min(profile.last, profile.steps_taken)
         lines.append(f"The trace of steps {profile.first} to {last} is in {profile.directory}.")
     elif profile:
         lines.append(
-            f"No trace in {profile.directory}: only {profile.taken} steps were taken, and it begins with step {profile.first}."
+            f"No trace in {profile.directory}: it starts at step {profile.first}, and only {profile.steps_taken} were taken."
         )
     return lines

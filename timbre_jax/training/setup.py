@@ -1,4 +1,4 @@
-"""Preparation of a run: checks, its model, its config.json; and the run of a model that is fitted in closed form."""
+"""Preparation of a run (checks, model, config.json), and runs with a closed-form fit."""
 
 from __future__ import annotations
 
@@ -18,91 +18,91 @@ from timbre_jax.models import MODELS, make_model
 from timbre_jax.models.base import TimbreModel
 from timbre_jax.training.checkpointing.progress import Result, check_resumable
 from timbre_jax.training.checkpointing.spaces import make_space
-from timbre_jax.training.config import check_same, flatten, resolve, with_defaults
+from timbre_jax.training.config import check_unchanged, flatten, resolve, with_defaults
 from timbre_jax.training.metrics_log import MetricsLog
 from timbre_jax.training.step import batch_features
 
 
 def check_config(config: Mapping[str, Any], workdir: Path) -> ConfigDict:
-    """Returns the complete configuration of a run, after every check that needs no features, which take long to make.
+    """Returns the complete configuration of a run after all checks that need no features.
 
     Raises:
-      ValueError: wrong settings, or `workdir` is a file or holds another run.
+      ValueError: a setting is wrong, or `workdir` is a file or contains another run.
     """
     resolved = resolve(config)
     if before := saved_config(workdir):
         check_resumable(workdir / "checkpoints")
-        check_same(before["config"], resolved, workdir)
+        check_unchanged(before["config"], resolved, workdir)
     elif workdir.exists() and not workdir.is_dir():
-        raise ValueError(f"--workdir={workdir} is a file; a run needs a folder")
+        raise ValueError(f"--workdir={workdir}: is a file, expected a folder")
     kind = make_model(**resolved["model"]).trained_by
     make_augment(representation=base_representation(resolved), **resolved["augment"])
     if kind == "gradient" and not (resolved.train.steps or resolved.train.epochs):
-        raise ValueError("config.train.steps and config.train.epochs are both 0: say how long to train")
+        raise ValueError("config.train.steps and config.train.epochs: both are 0; set one of them")
     return resolved
 
 
 def total_steps(config, sources: Sources) -> int:
-    """Returns the number of steps of a run: as configured, or those of its epochs.
+    """Returns the number of steps of a run from its configured steps or epochs.
 
     Raises:
-      ValueError: the epochs are shorter than a step.
+      ValueError: the epochs amount to less than one step.
     """
     train = config.train
     epoch = len(sources.train) // train.batch_size
     total = train.steps or round(train.epochs * epoch)
     if total < 1 <= epoch:
-        raise ValueError(f"config.train.epochs={train.epochs}: must make at least one step; an epoch has {epoch}")
+        raise ValueError(f"config.train.epochs={train.epochs}: less than one step; an epoch has {epoch} steps")
     return total
 
 
 def check_batch_size(config, sources: Sources, devices: int) -> None:
-    """Raises a ValueError if batches cannot be split over the devices, or the training set is smaller than one."""
+    """Raises a ValueError if a batch cannot be split or exceeds the training set."""
     size, parts = config.train.batch_size, config.train.accumulate
     if size % (devices * parts):
         times = f" times config.train.accumulate={parts}" if parts > 1 else ""
-        raise ValueError(f"config.train.batch_size={size} cannot be split over {devices} devices{times}: use a multiple")
+        raise ValueError(f"config.train.batch_size={size}: must be a multiple of {devices} devices{times}")
     if len(sources.train) < size:
         raise ValueError(
-            f"the training set has {len(sources.train)} sounds, fewer than config.train.batch_size={size}: use more sounds or "
-            "smaller batches"
+            f"config.train.batch_size={size}: the training set has only {len(sources.train)} sounds; use smaller batches or "
+            "more sounds"
         )
 
 
 def build_model(config: Mapping[str, Any], sources: Sources) -> TimbreModel:
-    """Makes the configured model for the sources' features and classes.
+    """Makes the configured model for the features and classes of the sources.
 
     Raises:
-      ValueError: there are labels, but the model does not use them.
+      ValueError: labels are configured, but the model does not use any.
     """
     settings = dict(config["model"])
     if sources.classes:
-        # Class heads predict them ("classes"), or latents are made free of them ("labels").
+        # "classes" are predicted by class heads; latents are made independent of "labels".
         field = MODELS[settings["name"]].labels_setting
         if field is None:
-            raise ValueError(f"model {settings['name']!r} has no class heads: leave config.data.labels empty, or take flow_vae")
+            raise ValueError(f"config.data.labels: {settings['name']!r} does not use labels; leave it empty or use flow_vae")
         settings[field] = sources.classes
     return make_model(feature_shape=tuple(sources.representation.feature_shape), **settings)
 
 
 def saved_config(workdir: Path) -> dict | None:
-    """Returns the config.json of a run that has saved something, or None if a run in the folder would overwrite nothing.
+    """Returns the config.json of a run that has saved a checkpoint or a space, or None.
 
     Raises:
-      CheckpointError: it is damaged, missing beside checkpoints, or of another version.
+      CheckpointError: it is missing, damaged or has another format.
     """
-    begun = checkpoint.steps(workdir / "checkpoints") or checkpoint.steps(workdir / "best")
-    if begun or (workdir / "config.json").exists():
+    has_saved = checkpoint.steps(workdir / "checkpoints") or checkpoint.steps(workdir / "best")
+    if has_saved or (workdir / "config.json").exists():
         document = documents.read_config(workdir)
-        return document if begun else None
+        return document if has_saved else None
     return None
 
 
 def write_config(workdir: Path, config, model: TimbreModel, sources: Sources) -> None:
-    """Writes WORKDIR/config.json: the configuration, and the model, representation and sounds that follow from it.
+    """Writes config.json: the configuration with model, representation and number of sounds.
 
     Raises:
-      ValueError: the run in the folder has others.
+      ValueError: the run in the folder has another model, representation or other sounds.
     """
     representation = sources.representation
     document = {
@@ -119,13 +119,16 @@ def write_config(workdir: Path, config, model: TimbreModel, sources: Sources) ->
                 key = changed[0]
                 raise ValueError(
                     f"the run in {workdir} was started with other sounds or another version ({name}.{key}: "
-                    f"{old.get(key)} -> {new[key]}); use the store that it was started with, or another --workdir"
+                    f"{old.get(key)} -> {new[key]}); use its original store or another --workdir"
                 )
     documents.write_config(workdir, document)
 
 
-def fit(config: Any, workdir: Path, model: TimbreModel, sources: Sources) -> Result:
-    """Fits a model that learns in closed form, unless it was: its space is in best/, its score in metrics.jsonl."""
+def fit_closed_form(config: Any, workdir: Path, model: TimbreModel, sources: Sources) -> Result:
+    """Fits a model in closed form and writes its space and its score.
+
+    Returns the result of the existing space if the model was fitted before.
+    """
     path = checkpoint.step_path(workdir / "best", 0)
     if path.exists():
         return Result("finished", 0, 0, checkpoint.read_document(path)["metrics"]["mse"])
@@ -136,8 +139,11 @@ def fit(config: Any, workdir: Path, model: TimbreModel, sources: Sources) -> Res
     space = make_space(model, variables, sources.representation, sources.train, batch_size=size)
     total = count = 0.0
     for batch in batches(sources.valid, size):
-        again = np.asarray(space.model.reconstruct(space.variables, batch_features(batch)).values)
-        total, count = total + float(np.square(again - batch["values"]).mean((1, 2)).sum()), count + len(again)
+        reconstruction = np.asarray(space.model.reconstruct(space.variables, batch_features(batch)).values)
+        total, count = (
+            total + float(np.square(reconstruction - batch["values"]).mean((1, 2)).sum()),
+            count + len(reconstruction),
+        )
     information = {"step": 0, "metrics": {"mse": total / count}, "statistics_examples": len(sources.train)}
     log.write("valid", 0, mse=total / count, seconds=round(time.monotonic() - start, 3))
     checkpoint.save_space(path, space, information)

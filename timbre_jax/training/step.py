@@ -1,4 +1,4 @@
-"""Training step and evaluation step as pure functions; nothing else computes a gradient of the loss."""
+"""Training and evaluation steps as pure functions."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import optax
 
 from timbre_jax.data.example_source import LABEL_PREFIX
 from timbre_jax.models.base import TimbreModel, Variables
-from timbre_jax.training.precision import in_bfloat16, like
+from timbre_jax.training.precision import match_precision, with_bfloat16_products
 from timbre_jax.training.state import TrainState, update_average
 from timbre_jax.types import Array, Features
 
 Batch = Mapping[str, Any]
-"""{"values" [B, N, F], "mask" [B, N], "index" [B] int32, labels as "label_NAME" [B] int32, and conditions by name}."""
+"""Batch: "values" [B, N, F], "mask" [B, N], "index" [B] int32, labels "label_NAME" [B] int32, and conditions by name."""
 Metrics = dict[str, Array]
 
 _RESERVED = ("values", "mask", "index", "weight")
@@ -30,7 +30,7 @@ def batch_features(batch: Batch) -> Features:
 
 
 def batch_labels(batch: Batch) -> dict[str, Any]:
-    """Returns the further arguments of `loss`: {"labels": {name: [B] int32}} if the batch has labels."""
+    """Returns {"labels": {name: [B] int32}} for `loss`; {} for a batch without labels."""
     labels = {k.removeprefix(LABEL_PREFIX): v for k, v in batch.items() if k.startswith(LABEL_PREFIX)}
     return {"labels": labels} if labels else {}
 
@@ -49,28 +49,29 @@ def make_train_step(
     precision: str = "float32",
     accumulate: int = 1,
 ) -> Callable[[TrainState, Batch, Array], tuple[TrainState, Metrics]]:
-    """Returns the pure function (state, batch, key) -> (state, metrics), not compiled.
+    """Returns the training step: a pure function (state, batch, key) -> (state, metrics).
 
-    The randomness of an example comes from fold_in(fold_in(key, step), index), so that neither its place in the batch nor the
-    number of devices matters, and `key` is the same for all steps.
+    The random key of an example is fold_in(fold_in(key, step), index), where `key` is the same for all steps. So the noise of
+    an example depends neither on its place in the batch nor on the number of devices.
 
     Args:
-      model: with `loss`.
-      optimizer: gives directions at learning rate 1 (`make_optimizer`).
-      schedule: step -> fraction of the peak learning rate; None is always 1.
+      model: model to train.
+      optimizer: optimizer without learning rate (`make_optimizer`).
+      schedule: function from the step to a fraction of the peak learning rate; None is constant.
       clip: largest global norm of the gradient; 0 does not clip.
-      average_decay: of the averaged parameters; 0 keeps none.
-      augment: (keys [B], values [B, N, F], mask [B, N]) -> values, on training examples only.
-      axis_name: under `pmap`, the axis over which gradients and metrics are averaged. Under `jit` the compiler does it.
-      total_steps: of the run, for models conditioned on its progress; 0 gives them the end.
-      crop_frames: length of a random crop of every example to train on; 0 takes the whole.
-      precision: see `training.precision`.
-      accumulate: parts of a batch whose gradients are computed one after another and averaged, so that only a part has to fit
-        into memory; example j is in part j mod `accumulate`. Losses and noise are those of the whole batch; batch statistics,
-        codebooks and neighbors are those of each part, and running averages are updated once a part.
+      average_decay: decay of the averaged parameters; 0 does not average.
+      augment: augmentation (keys [B], values [B, N, F], mask [B, N]) -> values of the training examples.
+      axis_name: axis over which `pmap` averages gradients and metrics; None with `jit`, whose compiler averages.
+      total_steps: number of steps of the run, for models whose loss depends on the progress; 0 sets the progress to 1.
+      crop_frames: length of a random crop of every example; 0 trains on whole examples.
+      precision: precision of the step, see `training.precision`.
+      accumulate: number of parts of a batch whose gradients are computed sequentially and averaged, to save memory. Example j
+        is in part j mod `accumulate`. Losses and noise do not depend on it; batch statistics, codebooks and neighbors within a
+        batch are computed per part.
 
     Returns:
-      The step. Metrics are float32 scalars: "loss", those of `model.loss`, "grad_norm" before clipping, "learning_rate".
+      The step. Its metrics are float32 scalars: "loss", the metrics of `model.loss`, "grad_norm" before clipping, and
+      "learning_rate".
     """
 
     def train_step(state: TrainState, batch: Batch, key: Array) -> tuple[TrainState, Metrics]:
@@ -79,7 +80,7 @@ def make_train_step(
         if augment is not None:
             features = features.replace(values=augment(keys[:, 1], features.values, features.mask))
         if crop_frames:
-            features = cropped(features, keys[:, 1], crop_frames)
+            features = random_crops(features, keys[:, 1], crop_frames)
         options: dict[str, Any] = {"kl_weight": state.hyper["kl_weight"]}
         if model.uses_axis:
             options["axis_name"] = axis_name
@@ -87,12 +88,12 @@ def make_train_step(
             options["progress"] = state.step / total_steps if total_steps else jnp.ones(())
         differentiate = _loss_gradient(model, options)
         if precision == "bfloat16":
-            differentiate = in_bfloat16(differentiate)
-        inputs = like(features, state.params), keys[:, 0], batch_labels(batch)
+            differentiate = with_bfloat16_products(differentiate)
+        inputs = match_precision(features, state.params), keys[:, 0], batch_labels(batch)
         if accumulate == 1:
             mutable, (gradient, metrics) = differentiate(state.params, state.mutable, *inputs)
         else:
-            mutable, (gradient, metrics) = _in_parts(differentiate, accumulate, state.params, state.mutable, inputs)
+            mutable, (gradient, metrics) = _accumulate_gradients(differentiate, accumulate, state.params, state.mutable, inputs)
         if axis_name is not None:
             gradient, metrics, mutable = jax.lax.pmean((gradient, metrics, mutable), axis_name)
         norm = optax.tree.norm(gradient)
@@ -115,7 +116,7 @@ def make_train_step(
 
 
 def _loss_gradient(model: TimbreModel, options: Mapping[str, Any]) -> Callable:
-    """Returns the function (params, mutable, features, keys, labels) -> (mutable, (gradient, metrics)) of the mean loss."""
+    """Returns (params, mutable, features, keys, labels) -> (mutable, (gradient, metrics))."""
 
     def mean_loss(params, mutable, features, keys, labels):
         (loss, metrics), mutable = model.apply(
@@ -131,15 +132,11 @@ def _loss_gradient(model: TimbreModel, options: Mapping[str, Any]) -> Callable:
     return differentiate
 
 
-def _in_parts(differentiate: Callable, count: int, params: Variables, mutable: Variables, inputs: tuple) -> tuple:
-    """Computes the gradient of `count` parts of the inputs [B, ...] one after another.
+def _accumulate_gradients(differentiate: Callable, count: int, params: Variables, mutable: Variables, inputs: tuple) -> tuple:
+    """Returns the last mutable variables and the mean gradient and metrics of all parts."""
 
-    Returns:
-      The last mutable variables, and the means of gradients and metrics.
-    """
-
-    def cut(x: Array) -> Array:
-        # Every part has some of every device's examples, so none has to be moved.
+    def split(x: Array) -> Array:
+        # Every part has examples of every device, so none are moved between devices.
         return jnp.swapaxes(x.reshape(x.shape[0] // count, count, *x.shape[1:]), 0, 1)
 
     def add(carried, part):
@@ -147,59 +144,63 @@ def _in_parts(differentiate: Callable, count: int, params: Variables, mutable: V
         mutable, new = differentiate(params, mutable, *part)
         return (mutable, jax.tree.map(jnp.add, total, new)), None
 
-    parts = jax.tree.map(cut, inputs)
+    parts = jax.tree.map(split, inputs)
     shapes = jax.eval_shape(differentiate, params, mutable, *jax.tree.map(lambda x: x[0], parts))[1]
-    nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
-    # XLA's convolutions are slow within loops on CPUs, where memory is plenty.
+    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+    # XLA's convolutions are slow inside loops on CPUs.
     unroll = count if jax.default_backend() == "cpu" else 1
-    (mutable, total), _ = jax.lax.scan(add, (mutable, nothing), parts, unroll=unroll)
+    (mutable, total), _ = jax.lax.scan(add, (mutable, zeros), parts, unroll=unroll)
     return mutable, jax.tree.map(lambda x: x / count, total)
 
 
-def cropped(features: Features, keys: Array, frames: int) -> Features:
-    """Returns a random crop of every example [B, N, F] with its part of the mask and the curves [B, N]; keys are [B].
+def random_crops(features: Features, keys: Array, frames: int) -> Features:
+    """Returns a random crop of every example, with its mask and per-frame conditions.
 
-    Examples that are not longer stay as they are.
+    Args:
+      features: examples [B, N, F].
+      keys: random keys [B].
+      frames: length of the crop; examples of at most this length are not cropped.
     """
     count = features.values.shape[1]
     if count <= frames:
         return features
 
-    def piece(key: Array, record: Features) -> Features:
+    def crop(key: Array, example: Features) -> Features:
         start = jax.random.randint(jax.random.fold_in(key, 1), (), 0, count - frames + 1, jnp.int32)
 
         def cut(leaf: Array) -> Array:
-            along = jnp.ndim(leaf) > 0 and leaf.shape[0] == count
-            return jax.lax.dynamic_slice_in_dim(leaf, start, frames) if along else leaf
+            per_frame = jnp.ndim(leaf) > 0 and leaf.shape[0] == count
+            return jax.lax.dynamic_slice_in_dim(leaf, start, frames) if per_frame else leaf
 
-        return jax.tree.map(cut, record)
+        return jax.tree.map(cut, example)
 
-    return jax.vmap(piece)(keys, features)
+    return jax.vmap(crop)(keys, features)
 
 
 def make_eval_step(model: TimbreModel) -> Callable[[Variables, Batch, Array, Array], Metrics]:
-    """A pure function (variables, batch, key, kl_weight) -> sums over the batch of each metric times "weight" [B].
+    """Returns the evaluation step: (variables, batch, key, kl_weight) -> sums of metrics.
 
-    "weight" is 1 for an example, 0 for what fills up the last batch; its sum comes along as "weight". Besides what
-    `model.loss` gives, "mse" is of the reconstruction as a space makes it (`model.reconstruct`; not of models that draw
-    noise), and "loss" the loss with one sample of z, of a key that belongs to the example: the same at every evaluation.
+    The batch has "weight" [B], which is 1 for an example and 0 for padding. Every metric is multiplied by it and summed over
+    the batch. The metrics are those of `model.loss`; "loss", with one latent sample of a key that depends on the example alone
+    and is equal in all evaluations; "mse" of the reconstruction by a space (`model.reconstruct`), unless the decoder is
+    stochastic; and "weight".
     """
 
     def eval_step(variables: Variables, batch: Batch, key: Array, kl_weight: Array) -> Metrics:
-        features = like(batch_features(batch), variables["params"])
+        features = match_precision(batch_features(batch), variables["params"])
         keys = example_keys(key, batch["index"])[:, 0]
         loss, metrics = model.apply(
             variables, features, keys, kl_weight=kl_weight, train=False, **batch_labels(batch), method="loss"
         )
         metrics = {**metrics, "loss": loss, "weight": jnp.ones_like(loss)}
-        if not model.stochastic_decoder:  # Drawn noise has its own samples, however right it sounds.
-            again = model.reconstruct(variables, features)
-            metrics["mse"] = jnp.mean(jnp.square(again.values - features.values), axis=(1, 2))
+        if not model.stochastic_decoder:  # a sample of noise has a large MSE even if it sounds right
+            reconstruction = model.reconstruct(variables, features)
+            metrics["mse"] = jnp.mean(jnp.square(reconstruction.values - features.values), axis=(1, 2))
         return {name: jnp.sum(value * batch["weight"]) for name, value in metrics.items()}
 
     return eval_step
 
 
 def example_keys(key: Array, index: Array | np.ndarray) -> Array:
-    """Returns two keys for each example, [B, 2], that depend on its index alone."""
+    """Returns two random keys for each example, [B, 2], that depend on its index alone."""
     return jax.vmap(lambda i: jax.random.split(jax.random.fold_in(key, i)))(index)

@@ -1,4 +1,4 @@
-"""Training run: its folder, its state, and everything that is done between steps."""
+"""Trainer of a run: its state and everything that is done between steps."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from timbre_jax.training.distributed.consensus import StepConsensus
 from timbre_jax.training.distributed.sharding import make_placement
 from timbre_jax.training.initialization import initial_state
 from timbre_jax.training.metrics_log import MetricsLog
-from timbre_jax.training.plateau import Plateau
+from timbre_jax.training.plateau import PlateauSchedule
 from timbre_jax.training.programs import Programs
 from timbre_jax.training.rollback import DivergenceDetector
 from timbre_jax.training.setup import check_batch_size, total_steps
@@ -31,19 +31,19 @@ from timbre_jax.training.validation import mean_metrics
 
 
 class Trainer:
-    """Run of a model that is trained by gradient: a folder, and everything that changes while it is trained.
+    """Trainer of a run whose model is trained by gradient descent.
 
-    Its driver (`loop.drive`, `sweeps.grid`) calls `begin`; then, while the run is `running`, `next_batch`, a step that gives
-    the next `state` and metrics, `record_step` and `after_step`; and at last `end` and `close`.
+    A driver (`loop.drive`, `sweeps.grid`) first calls `begin`. While the run is `running` it calls `next_batch`, takes a step,
+    which changes `state`, and calls `record_step` and `after_step`. Finally it calls `end` and `close`.
 
     Args:
       config: complete configuration (`config.resolve`).
       workdir: folder of the run.
-      model: to train.
+      model: model to train.
       sources: training and validation set.
-      parallel: "jit" or "pmap".
-      progress_bar: whether to show a bar with the time left.
-      programs: compiled functions to share with other runs; by default the run makes its own.
+      parallel: use of several devices, "jit" or "pmap".
+      progress_bar: whether to show a progress bar.
+      programs: compiled functions that are shared with other runs; by default the run makes its own.
     """
 
     def __init__(
@@ -61,17 +61,17 @@ class Trainer:
         self.progress_bar = progress_bar
         train, optimizer = config.train, config.optimizer
         check_batch_size(config, sources, self.placement.mesh.size)
-        self.epoch = len(sources.train) // train.batch_size
-        self.total = total_steps(config, sources)
-        self.eval_every = train.eval_every or self.epoch
+        self.steps_per_epoch = len(sources.train) // train.batch_size
+        self.total_steps = total_steps(config, sources)
+        self.eval_every = train.eval_every or self.steps_per_epoch
         plateau = {**optimizer.plateau.to_dict(), "learning_rate": optimizer.learning_rate}
-        self.plateau = Plateau(**plateau) if optimizer.schedule == "plateau" else None
-        self.programs = programs or Programs(config, model, sources.representation, self.placement, self.total)
+        self.plateau = PlateauSchedule(**plateau) if optimizer.schedule == "plateau" else None
+        self.programs = programs or Programs(config, model, sources.representation, self.placement, self.total_steps)
         self.train_step, self.eval_step = self.programs.train_step, self.programs.eval_step
         self.init_key, self.key, self.eval_key = jax.random.split(jax.random.key(config.seed), 3)
         self.progress = RunProgress()
         self.detector = DivergenceDetector(factor=train.rollback.factor)
-        self.pending: list[tuple[int, int, dict]] = []
+        self.pending_metrics: list[tuple[int, int, dict]] = []
         self.main = processes.is_main()
         self.schedule = CheckpointSchedule(seconds=train.checkpoint_seconds, share=train.checkpoint_share)
         self.saver = Saver(workdir, self.schedule)
@@ -83,40 +83,40 @@ class Trainer:
     # Called by the driver, in this order
 
     def begin(self) -> Result | None:
-        """Makes the initial state, or restores the last checkpoint; returns the result if nothing is left to do."""
+        """Makes the initial state or restores a checkpoint; returns the result of a completed run."""
         restored = self.restore()
         if not restored:
             self.initialize()
         progress = self.progress
         if restored and self.main and not self.best.exists(progress.best_step):
             self.restore_best()
-        if restored and progress.status != "running" and not self.may_continue():
+        if restored and progress.status != "running" and not self.has_more_to_do():
             self.saver.close()
             return self.result(progress.status)
         progress.status = "running"
         self.metrics_log = MetricsLog(self.workdir, step=progress.step, offset=progress.log_bytes, silent=not self.main)
         self.bar = tqdm(
-            total=self.total,
+            total=self.total_steps,
             initial=progress.step,
             unit="step",
             disable=not self.progress_bar,
             dynamic_ncols=True,
             smoothing=0.05,
         )
-        self.schedule.begin()
-        self.saved_step = progress.step
+        self.schedule.start()
+        self.last_saved_step = progress.step
         self.clock = time.monotonic()
         return None
 
     @property
     def running(self) -> bool:
-        """Whether there are steps to take."""
-        return self.progress.status == "running" and self.progress.step < self.total
+        """True while there are steps to take."""
+        return self.progress.status == "running" and self.progress.step < self.total_steps
 
     @property
     def evaluates(self) -> bool:
-        """Whether the run is evaluated after this step."""
-        return self.progress.step % self.eval_every == 0 or self.progress.step == self.total
+        """True if the run is evaluated after the current step."""
+        return self.progress.step % self.eval_every == 0 or self.progress.step == self.total_steps
 
     def next_batch(self) -> Batch:
         """Returns this process's part of the batch of the next step."""
@@ -127,32 +127,32 @@ class Trainer:
                 return batch
 
     def record_step(self, metrics: dict) -> None:
-        """Records that a step was taken. Its metrics are not waited for."""
+        """Records a step without waiting for its metrics."""
         progress = self.progress
         progress.step += 1
-        self.pending.append((progress.step, progress.position, metrics))
+        self.pending_metrics.append((progress.step, progress.position, metrics))
         self.bar.update(progress.step - self.bar.n)
 
     def after_step(self, signal: int = 0) -> Result | None:
-        """Does what is due after a step: checks the steps taken, logs, evaluates, saves or rolls back.
+        """Does the work that is due after a step: logs, evaluates, saves or rolls back.
 
         Args:
-          signal: signal that asks to stop, or 0.
+          signal: number of a received stop signal, or 0.
 
         Returns:
-          The result if the run was stopped.
+          The result if the run was stopped, else None.
         """
         train, progress = self.config.train, self.progress
-        last = progress.step == self.total
+        last = progress.step == self.total_steps
         logging = progress.step % train.log_every == 0 or last
         anchoring = train.rollback.every and progress.step % train.rollback.every == 0
-        signal, due = self.consensus.agree(signal, self.wants_saving, progress.step, self.pending[-1:])
+        signal, due = self.consensus.agree(signal, self.checkpoint_due, progress.step, self.pending_metrics[-1:])
         if self.main and (problem := self.saver.problem()):
-            self.log(f"{problem}; training continues and the next checkpoint is tried as usual")
+            self.log(f"{problem}; training continues, and the next checkpoint will be tried")
         if not (self.evaluates or logging or anchoring or due or signal):
             return None
-        if bad := self.check_pending_steps():
-            self.roll_back(*bad)
+        if bad_step := self.check_pending_steps():
+            self.roll_back(*bad_step)
             return None
         if logging:
             self.write_metrics()
@@ -168,7 +168,7 @@ class Trainer:
         return None
 
     def end(self) -> Result:
-        """Completes and saves the run after its last step."""
+        """Completes and saves the run after the last step."""
         if self.progress.status == "running":
             self.progress.status = "finished"
         if self.main:
@@ -180,15 +180,15 @@ class Trainer:
         return self.result(self.progress.status)
 
     def close(self) -> None:
-        """Releases the run's files, however it ended, after what is being written is complete."""
+        """Waits for writes in progress and closes the files of the run."""
         self.saver.close()
         self.bar.close()
         self.metrics_log.close()
 
-    # Beginning
+    # Start and resume
 
     def restore(self) -> bool:
-        """Restores the last intact checkpoint; returns False if there is none."""
+        """Restores the last intact checkpoint; returns whether there was one."""
         directory, train = self.workdir / "checkpoints", self.config.train
         self.hyper = {"learning_rate": self.config.optimizer.learning_rate, "kl_weight": train.kl_weight}
         self.iterator = make_pipeline(
@@ -198,7 +198,7 @@ class Trainer:
             process_index=jax.process_index(),
             process_count=jax.process_count(),
         )
-        step, problems = processes.share(checkpoint.last_intact(directory) if self.main else None)
+        step, problems = processes.broadcast(checkpoint.last_intact(directory) if self.main else None)
         for problem in problems if self.main else ():
             self.log(problem)
         if step is None:
@@ -213,40 +213,40 @@ class Trainer:
         return True
 
     def initialize(self) -> None:
-        """Makes the state before the first step."""
+        """Makes the initial state of a new run."""
         state = initial_state(self.programs, self.model, self.sources, self.config.train, self.init_key, self.hyper)
         self.state = self.placement.replicate(state)
         self.anchor = self.candidate = self.make_anchor()
         if self.main:
             self.saver.resume({})
 
-    def may_continue(self) -> bool:
-        """Returns whether a run that had ended was given more steps or more patience."""
+    def has_more_to_do(self) -> bool:
+        """Returns whether a completed run continues because of more steps or more patience."""
         progress, patience = self.progress, self.config.train.patience
-        over = self.plateau is not None and progress.evaluations_since_drop >= self.plateau.patience
-        return progress.step < self.total and not over and not (patience and progress.evaluations_since_best >= patience)
+        ended = self.plateau is not None and progress.evaluations_since_drop >= self.plateau.patience
+        return progress.step < self.total_steps and not ended and not (patience and progress.evaluations_since_best >= patience)
 
-    # Bad steps
+    # Divergence
 
     def make_anchor(self) -> Anchor:
-        """Returns a copy of the current state and its place in the data."""
+        """Returns a copy of the current state and its position in the data."""
         state = jax.tree.map(lambda x: x.copy(), self.placement.unreplicate(self.state))
         progress = self.progress
         return Anchor(state, progress.step, progress.position, self.iterator.get_state(), self.detector.state())
 
     def check_pending_steps(self) -> tuple[int, int, str] | None:
-        """Fetches and judges the metrics of the steps since the last call.
+        """Fetches and checks the metrics of the steps since the last call.
 
-        The device is waited for here and not at every step. When it is done does not change the outcome: steps are judged in
-        order, and those after a bad one are thrown away.
+        Only here does the host wait for the device. The result does not depend on how often this is called, because steps are
+        checked in order and those after a bad step are discarded.
 
         Returns:
-          Step, position in the data and reason of the first bad step, or None.
+          The first bad step, its position in the data and the reason; None if all steps are good.
         """
-        pending, self.pending = self.pending, []
+        pending, self.pending_metrics = self.pending_metrics, []
         for (step, position, _), metrics in zip(pending, jax.device_get([m for *_, m in pending]), strict=True):
             metrics = {name: float(value) for name, value in metrics.items()}
-            if reason := self.detector.judge(metrics["loss"], metrics["grad_norm"]):
+            if reason := self.detector.check(metrics["loss"], metrics["grad_norm"]):
                 return step, position, reason
             sums = self.progress.metric_sums
             sums["steps"] = sums.get("steps", 0) + 1
@@ -255,16 +255,16 @@ class Trainer:
         return None
 
     def roll_back(self, step: int, position: int, reason: str) -> None:
-        """Restores the anchor, skips the batch of the bad step from now on and reduces the learning rate.
+        """Restores the anchor, skips the batch of the bad step and reduces the learning rate.
 
         Raises:
-          TrainingError: rollbacks are off, or there were too many.
+          TrainingError: rollbacks are turned off, or their largest number is reached.
         """
         rollback, progress, anchor = self.config.train.rollback, self.progress, self.anchor
         if not rollback.every or len(progress.rollbacks) >= rollback.maximum:
             raise TrainingError(
                 f"training diverged at step {step} ({reason}) after {len(progress.rollbacks)} rollbacks; the last checkpoint "
-                "is kept. Try a smaller config.optimizer.learning_rate or a config.optimizer.clip_norm"
+                "is kept; reduce config.optimizer.learning_rate or set config.optimizer.clip_norm"
             )
         progress.skipped = sorted({*progress.skipped, position})
         scale = rollback.learning_rate_scale ** (len(progress.rollbacks) + 1)
@@ -274,7 +274,7 @@ class Trainer:
         state = jax.tree.map(lambda x: x.copy(), anchor.state)
         self.state = self.placement.replicate(state.with_hyper("learning_rate_scale", scale))
         if self.plateau:
-            # Evaluations are not rolled back, so neither is the learning rate that follows from them.
+            # Evaluations are not rolled back, so the learning rate that depends on them is not either.
             self.set_learning_rate(self.plateau.rate(progress.rate_drops))
         progress.step, progress.position, progress.metric_sums = anchor.step, anchor.position, {}
         self.iterator.set_state(anchor.iterator)
@@ -282,45 +282,45 @@ class Trainer:
         self.candidate = anchor
 
     def set_learning_rate(self, value: float) -> None:
-        """Sets the peak learning rate of the steps that follow."""
+        """Sets the peak learning rate of the next steps."""
         state = self.placement.unreplicate(self.state)
         self.state = self.placement.replicate(state.with_hyper("learning_rate", value))
 
     # Metrics
 
     def write_metrics(self) -> None:
-        """Writes a line with the means of the metrics since the last line."""
+        """Logs the mean metrics since the previous line of the log."""
         progress = self.progress
         sums, progress.metric_sums = progress.metric_sums, {}
         count = sums.pop("steps")
         now = time.monotonic()
         progress.seconds, self.clock = progress.seconds + now - self.clock, now
         means = {name: value / count for name, value in sums.items()}
-        timing = {"seconds": round(progress.seconds, 3), "checkpoint_share": round(self.schedule.share(), 5)}
-        self.metrics_log.write("train", progress.step, **means, epoch=progress.step / self.epoch, **timing)
+        timing = {"seconds": round(progress.seconds, 3), "checkpoint_share": round(self.schedule.time_share(), 5)}
+        self.metrics_log.write("train", progress.step, **means, epoch=progress.step / self.steps_per_epoch, **timing)
         self.bar.set_postfix_str(f"loss {means['loss']:.5g}", refresh=False)
 
     def evaluate(self) -> bool:
-        """Evaluates the averaged parameters, keeps them if they are the best, and returns whether to stop early."""
+        """Evaluates and saves the averaged parameters; returns whether to stop early."""
         progress, train, scores = self.progress, self.config.train, self.scores()
         self.metrics_log.write("valid", progress.step, **scores)
         last = train.monitor == "last"
         value = scores["loss" if last else train.monitor]
-        better = math.isfinite(value) and (last or progress.best_value is None or value < progress.best_value)
-        if better:
+        improved = math.isfinite(value) and (last or progress.best_value is None or value < progress.best_value)
+        if improved:
             progress.best_step, progress.best_value, progress.evaluations_since_best = progress.step, value, 0
             self.save_best(scores)
         else:
             progress.evaluations_since_best += 1
-        over = False
+        stop = False
         if self.plateau:
             drops = progress.rate_drops
-            progress.rate_drops, progress.evaluations_since_drop, over = self.plateau.judge(
-                drops, progress.evaluations_since_drop, better
+            progress.rate_drops, progress.evaluations_since_drop, stop = self.plateau.update(
+                drops, progress.evaluations_since_drop, improved
             )
             if progress.rate_drops > drops:
                 self.set_learning_rate(self.plateau.rate(progress.rate_drops))
-        return over or (bool(train.patience) and progress.evaluations_since_best >= train.patience)
+        return stop or (bool(train.patience) and progress.evaluations_since_best >= train.patience)
 
     def scores(self) -> dict[str, float]:
         """Returns the mean metrics of the averaged parameters on the validation set."""
@@ -335,34 +335,34 @@ class Trainer:
     # Checkpoints
 
     def save_best(self, scores: dict) -> None:
-        """Keeps the averaged parameters as the best space. The last checkpoint's best space stays until the next one."""
+        """Starts writing the averaged parameters as the best space."""
         if self.main:
             variables = self.placement.unreplicate(self.state).variables(average=True)
             self.best.keep(variables, step=self.progress.best_step, of_step=self.progress.step, scores=scores)
 
     def restore_best(self) -> None:
-        """Replaces a best space that was damaged and removed by the last checkpoint's averaged parameters.
+        """Replaces a missing best space by the averaged parameters of the last checkpoint.
 
-        It has the same name, so that the run continues as it would have; the space's document says which step it is of.
+        The space keeps its name, so that the run continues unchanged; its document contains the actual step.
         """
         self.save_best({})
         self.saver.finish()
         if self.progress.status != "running":
             self.best.complete_statistics(self.progress.best_step)
 
-    def wants_saving(self) -> bool:
-        """Returns whether a checkpoint is due, by the clock or the number of steps, and the last one is complete."""
+    def checkpoint_due(self) -> bool:
+        """Returns whether a checkpoint is due and none is being written."""
         every, step = self.config.train.checkpoint_every, self.progress.step
-        by_steps = every > 0 and step // every > self.saved_step // every and self.schedule.affordable()
-        return (self.schedule.due() or by_steps) and not self.saver.busy
+        by_steps = every > 0 and step // every > self.last_saved_step // every and self.schedule.is_affordable()
+        return (self.schedule.is_due() or by_steps) and not self.saver.busy
 
     def save(self) -> None:
-        """Starts to write a checkpoint. A run without an evaluation gets a space to load all the same."""
+        """Starts writing a checkpoint, and a best space if the run has not been evaluated yet."""
         progress = self.progress
         self.saver.wait()
-        self.saved_step = progress.step
-        self.schedule.saving()
-        begun = time.monotonic()
+        self.last_saved_step = progress.step
+        self.schedule.record_start()
+        started = time.monotonic()
         if progress.best_value is None:
             progress.best_step = progress.step
             self.save_best({})
@@ -372,21 +372,21 @@ class Trainer:
         progress.log_bytes = self.metrics_log.offset
         current = RunCheckpoint(progress, self.placement.unreplicate(self.state), self.anchor, self.candidate)
         arrays = current.arrays()
-        self.schedule.blocked(time.monotonic() - begun)
+        self.schedule.record_wait(time.monotonic() - started)
         self.saver.save(progress.step, arrays, current.document(), best_step=progress.best_step)
 
     def wait_until_saved(self) -> None:
-        """Waits on all processes until the last checkpoint is complete."""
+        """Waits until the last checkpoint is complete, on all processes."""
         if self.main:
             self.saver.finish()
         processes.barrier("saved")
 
     def log(self, text: str) -> None:
-        """Prints a line for the user, above the bar."""
+        """Prints a line above the progress bar."""
         tqdm.write(f"{self.workdir}: {text}", file=sys.stderr)
 
     def result(self, status: str, signal: int = 0) -> Result:
-        """Returns how the run ended."""
+        """Returns the result of the run."""
         progress = self.progress
         value = float("nan") if progress.best_value is None else progress.best_value
         return Result(status, progress.step, progress.best_step, value, signal)

@@ -15,12 +15,12 @@ from timbre_jax.types import Array
 def mean_metrics(
     evaluate: Callable[[Mapping[str, np.ndarray]], Mapping[str, Array]], source: ExampleSource, *, batch_size: int
 ) -> dict[str, Any]:
-    """Returns the means of the metrics of `make_eval_step` over every example of a source, each counted once.
+    """Returns the mean metrics of `make_eval_step` over all examples of a source.
 
     Args:
-      evaluate: evaluation step on this process's part of a batch.
-      source: validation set; several processes share each batch.
-      batch_size: examples on all devices together.
+      evaluate: evaluation step of this process's part of a batch.
+      source: validation set; processes evaluate different parts of each batch.
+      batch_size: number of examples on all devices together.
 
     Returns:
       Floats; lists of them if `evaluate` returns an array for each metric.
@@ -28,7 +28,7 @@ def mean_metrics(
     local = batch_size // jax.process_count()
     sums: dict[str, Any] = {}
     for start in range(0, len(source), batch_size):
-        # Every process runs equally often; the source's last example pads the last batch, with weight 0.
+        # All processes take the same number of steps, so the last batch is padded with examples of weight 0.
         positions = start + jax.process_index() * local + np.arange(local)
         weight = (positions < len(source)).astype(np.float32)
         batch = {**source.batch(np.minimum(positions, len(source) - 1)), "weight": weight}

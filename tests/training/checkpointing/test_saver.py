@@ -1,4 +1,4 @@
-"""Writing in a thread: what fails is told and costs nothing; what is kept and what goes."""
+"""Background writes of checkpoints and best spaces: kept and removed files, and failures."""
 
 import threading
 
@@ -39,27 +39,26 @@ def arrays(value):
     return {"a": np.full(5, value, np.float32)}
 
 
-def in_the_way(path):
-    """Makes writing into a folder fail: it is a file."""
+def block(path):
+    """Creates a file in place of a folder, so that writing to the folder fails."""
     path.write_text("")
     return path
 
 
-def test_two_checkpoints_stay_and_the_spaces_that_they_know(saver, space, tmp_path):
+def test_last_two_checkpoints_and_their_best_spaces_are_kept(saver, space, tmp_path):
     for step, best in ((1, 1), (2, 1), (3, 3), (4, 3)):
         if step == best:
             saver.save_best(step, space, {})
         saver.save(step, arrays(step), {"step": step}, best_step=best)
         saver.finish()
-        known = {1: [1], 2: [1], 3: [1, 3], 4: [3]}[step]
-        assert checkpoint.steps(tmp_path / "best") == known
+        best_steps = {1: [1], 2: [1], 3: [1, 3], 4: [3]}[step]
+        assert checkpoint.steps(tmp_path / "best") == best_steps
     assert checkpoint.steps(tmp_path / "checkpoints") == [3, 4]
-    found, document = checkpoint.read(checkpoint.step_path(tmp_path / "checkpoints", 4), jax.eval_shape(lambda: arrays(0)))
-    assert (document["step"], float(found["a"][0])) == (4, 4.0)
+    saved, document = checkpoint.read(checkpoint.step_path(tmp_path / "checkpoints", 4), jax.eval_shape(lambda: arrays(0)))
+    assert (document["step"], float(saved["a"][0])) == (4, 4.0)
 
 
-def test_a_best_step_before_an_older_one_is_the_one_that_is_loaded(saver, space, tmp_path):
-    """A run that has gone back."""
+def test_best_space_after_rollback_replaces_later_one(saver, space, tmp_path):
     saver.save_best(30, space, {})
     saver.save(30, arrays(0), {}, best_step=30)
     saver.save_best(20, space, {})
@@ -68,39 +67,39 @@ def test_a_best_step_before_an_older_one_is_the_one_that_is_loaded(saver, space,
     assert checkpoint.steps(tmp_path / "best") == [20]
 
 
-def test_checkpoints_of_steps_that_were_given_up_go(saver, tmp_path):
+def test_checkpoints_of_discarded_steps_are_removed(saver, tmp_path):
     for step in (10, 20, 30, 25):
         saver.save(step, arrays(step), {}, best_step=0)
     saver.finish()
     assert checkpoint.steps(tmp_path / "checkpoints") == [20, 25]
 
 
-def test_a_write_that_fails_is_told_once_and_the_older_ones_stay(saver, space, tmp_path):
+def test_failed_write_is_reported_once_and_older_checkpoints_remain(saver, space, tmp_path):
     saver.save_best(1, space, {})
     saver.save(1, arrays(1), {}, best_step=1)
     saver.finish()
     assert saver.problem() is None
     (tmp_path / "best").rename(tmp_path / "before")
-    blocking = in_the_way(tmp_path / "best")
+    blocking = block(tmp_path / "best")
     saver.save_best(2, space, {})
     saver.wait()
     assert "could not save" in saver.problem()
     assert saver.problem() is None
-    saver.save(2, arrays(2), {}, best_step=2)  # needs its best space, which cannot be written yet
+    saver.save(2, arrays(2), {}, best_step=2)  # its best space cannot be written yet
     saver.wait()
     assert "could not save" in saver.problem()
     assert checkpoint.steps(tmp_path / "checkpoints") == [1]
     blocking.unlink()
     (tmp_path / "before").rename(tmp_path / "best")
-    saver.save(3, arrays(3), {}, best_step=2)  # and takes it along when it can
+    saver.save(3, arrays(3), {}, best_step=2)  # also writes the missing best space
     saver.finish()
     assert saver.problem() is None
     assert checkpoint.steps(tmp_path / "checkpoints") == [1, 3]
     assert checkpoint.steps(tmp_path / "best") == [1, 2]
 
 
-def test_three_in_a_row_end_the_run_and_so_does_the_last(saver, tmp_path):
-    in_the_way(tmp_path / "checkpoints")
+def test_three_consecutive_failures_end_the_run(saver, tmp_path):
+    block(tmp_path / "checkpoints")
     for step in (1, 2):
         saver.save(step, arrays(0), {}, best_step=0)
         saver.wait()
@@ -114,7 +113,7 @@ def test_three_in_a_row_end_the_run_and_so_does_the_last(saver, tmp_path):
         saver.finish()
 
 
-def test_what_is_saved_is_what_was_given_though_training_goes_on(saver, tmp_path):
+def test_saved_arrays_do_not_change_with_training(saver, tmp_path):
     step = jax.jit(lambda x: x + 1.0, donate_argnums=0)
     state = jnp.zeros(100_000)
     for number in range(1, 4):
@@ -124,33 +123,33 @@ def test_what_is_saved_is_what_was_given_though_training_goes_on(saver, tmp_path
     saver.finish()
     for number, expected in ((2, 3.0), (3, 5.0)):
         path = checkpoint.step_path(tmp_path / "checkpoints", number)
-        found, _ = checkpoint.read(path, {"a": jax.ShapeDtypeStruct((100_000,), jnp.float32)})
-        np.testing.assert_array_equal(found["a"], np.full(100_000, expected, np.float32))
+        saved, _ = checkpoint.read(path, {"a": jax.ShapeDtypeStruct((100_000,), jnp.float32)})
+        np.testing.assert_array_equal(saved["a"], np.full(100_000, expected, np.float32))
 
 
-def test_a_best_space_that_is_being_written_does_not_keep_a_checkpoint_from_its_turn(saver, space, tmp_path, monkeypatch):
-    go_on, save_space = threading.Event(), checkpoint.save_space
+def test_writing_a_best_space_does_not_delay_checkpoints(saver, space, tmp_path, monkeypatch):
+    released, save_space = threading.Event(), checkpoint.save_space
 
     def slowly(*arguments):
-        go_on.wait(30)
+        released.wait(30)
         save_space(*arguments)
 
     monkeypatch.setattr(checkpoint, "save_space", slowly)
     saver.save_best(1, space, {})
     assert not saver.busy
-    threading.Timer(0.2, go_on.set).start()
-    saver.save_best(2, space, {})  # waits for the first, which is no checkpoint's cost
+    threading.Timer(0.2, released.set).start()
+    saver.save_best(2, space, {})  # waits for the first space, which does not count as a checkpoint
     assert saver._schedule._cost >= 0.1
     assert saver._schedule._last_cost == 0.0
     saver.finish()
     monkeypatch.undo()
     held, write = threading.Event(), checkpoint.write
 
-    def held_up(*arguments):
+    def blocked_write(*arguments):
         held.wait(30)
         return write(*arguments)
 
-    monkeypatch.setattr(checkpoint, "write", held_up)
+    monkeypatch.setattr(checkpoint, "write", blocked_write)
     saver.save(3, arrays(3), {}, best_step=2)
     assert saver.busy
     held.set()

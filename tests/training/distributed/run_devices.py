@@ -1,4 +1,4 @@
-"""A run of 50 steps of a small model of each kind, on as many devices and processes as there are: its numbers must not differ.
+"""Trains a small model for 50 steps on all devices and processes, for comparisons.
 
 python tests/training/distributed/run_devices.py MODEL WORKDIR [config.train.FIELD=VALUE ...] [--parallel=pmap]
 """
@@ -57,15 +57,15 @@ def sources_of(model: str) -> Sources:
 
 
 def waves(count: int, *, first: int = 0) -> ListedExamples:
-    """Decaying tones and noise, [FRAMES, HOP]."""
-    made, time = ListedExamples(), np.arange(FRAMES * HOP)
+    """Returns decaying tones with noise, [FRAMES, HOP]."""
+    examples, time = ListedExamples(), np.arange(FRAMES * HOP)
     for index in range(first, first + count):
         generator = np.random.default_rng(index)
         tone = np.sin(2 * np.pi * generator.uniform(0.01, 0.2) * time) * np.exp(-time / generator.uniform(50, 400))
         wave = 0.5 * tone + 0.05 * generator.normal(size=len(time))
         values, mask = wave.reshape(FRAMES, HOP).astype(np.float32), np.ones(FRAMES, np.float32)
-        made.append({"values": values, "mask": mask, "index": np.int32(index)})
-    return made
+        examples.append({"values": values, "mask": mask, "index": np.int32(index)})
+    return examples
 
 
 if __name__ == "__main__":
@@ -74,10 +74,10 @@ if __name__ == "__main__":
     parser.add_argument("workdir")
     parser.add_argument("fields", nargs="*")
     parser.add_argument("--parallel", default="jit")
-    given = parser.parse_args()
+    flags = parser.parse_args()
     join_run()
-    fields = {name: ast.literal_eval(value) for name, value in (field.split("=") for field in given.fields)}
+    fields = {name: ast.literal_eval(value) for name, value in (field.split("=") for field in flags.fields)}
     settings = {"steps": STEPS, "log_every": 1, "eval_every": 25, "rollback": {"every": 0}, **fields}
-    config = small_config(model={"name": given.model, **MODELS[given.model]}, **settings)
-    result = train_and_evaluate(config, given.workdir, sources=sources_of(given.model), parallel=given.parallel, progress=False)
+    config = small_config(model={"name": flags.model, **MODELS[flags.model]}, **settings)
+    result = train_and_evaluate(config, flags.workdir, sources=sources_of(flags.model), parallel=flags.parallel, progress=False)
     print(result.status, result.step, flush=True)

@@ -1,6 +1,6 @@
-"""The same run on one device, on eight, and on two processes of two: in float64 rounding is all that may differ.
+"""Compares runs on one device, eight devices and two processes of two devices (float64).
 
-`run_devices.py` has the models: one with batch statistics, adversaries and neighbors in a batch, one with dropout and flows.
+The models of `run_devices.py` have batch statistics, adversaries, neighbors within a batch, dropout and flows.
 """
 
 import jax
@@ -13,7 +13,7 @@ from tests.helpers.runs import last_checkpoint, metric_lines
 PROGRAM, FLOAT64 = "tests/training/distributed/run_devices.py", "precision='float64'"
 ENVIRONMENT = {
     "JAX_ENABLE_X64": "1",
-    # Fewer optimizations: compiling takes nearly all of the time.
+    # Compilation takes most of the time, so optimizations are turned off.
     "XLA_FLAGS": "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true",
 }
 
@@ -29,8 +29,8 @@ def two_processes(model, workdir, *, devices):
         assert out.splitlines()[-1:] == ["finished 50"], err
 
 
-def float64_numbers(workdir):
-    """Losses of all steps and evaluations, and the parameters and statistics of the last checkpoint as one vector."""
+def losses_and_variables(workdir):
+    """Returns all losses, and the last parameters and statistics as one vector."""
     with jax.enable_x64(True):
         arrays, _ = last_checkpoint(workdir)
     kept = [name for name in sorted(arrays) if name.startswith(("['state']['params']", "['state']['mutable']"))]
@@ -40,7 +40,7 @@ def float64_numbers(workdir):
 
 
 def assert_equal_runs(a, b, *, tolerance):
-    (losses_a, values_a), (losses_b, values_b) = float64_numbers(a), float64_numbers(b)
+    (losses_a, values_a), (losses_b, values_b) = losses_and_variables(a), losses_and_variables(b)
     assert len(losses_a) == 52  # 50 steps, 2 evaluations
     np.testing.assert_allclose(losses_b, losses_a, rtol=tolerance)
     assert np.linalg.norm(values_b - values_a) <= tolerance * np.linalg.norm(values_a)
@@ -48,10 +48,10 @@ def assert_equal_runs(a, b, *, tolerance):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("model", "parallel"), [("frame_vae", ("jit", "pmap")), ("flow_vae", ("jit",))])
-def test_devices_and_processes_take_the_steps_of_one(model, parallel, tmp_path):
+def test_several_devices_and_processes_equal_one_device(model, parallel, tmp_path):
     devices_run(model, tmp_path / "one", devices=1)
     two_processes(model, tmp_path / "processes", devices=2)
     assert_equal_runs(tmp_path / "one", tmp_path / "processes", tolerance=1e-9)
-    for way in parallel:
-        devices_run(model, tmp_path / way, f"--parallel={way}", devices=8)
-        assert_equal_runs(tmp_path / "one", tmp_path / way, tolerance=1e-9)
+    for placement in parallel:
+        devices_run(model, tmp_path / placement, f"--parallel={placement}", devices=8)
+        assert_equal_runs(tmp_path / "one", tmp_path / placement, tolerance=1e-9)

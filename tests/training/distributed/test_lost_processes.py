@@ -1,6 +1,6 @@
-"""A run of two processes that are stopped and killed: what it leaves behind, how the others end, and how it goes on.
+"""Stops and kills processes of a run of two processes, and resumes it.
 
-TIMBRE_TEST_KILLS=20 kills so often at random moments (5 without).
+TIMBRE_TEST_KILLS sets the number of random kills (default 5).
 """
 
 import os
@@ -13,7 +13,7 @@ import pytest
 from tests.helpers.processes import run, start_together, wait_for
 from tests.helpers.runs import assert_close_runs
 from timbre_jax import checkpoint
-from timbre_jax.training.distributed.failures import ABORTED, LOST, MESSAGE
+from timbre_jax.training.distributed.failures import ABORT_MESSAGE, LOST_EXIT_CODE, LOST_MESSAGE
 
 PROGRAM = "tests/training/run_small.py"
 CACHE = {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1"}
@@ -23,24 +23,24 @@ def saved(workdir):
     return checkpoint.steps(workdir / "checkpoints")[-1:]
 
 
-def begun(workdir):
-    """When the last checkpoint was begun to be written: what was trained until then is in it."""
+def write_started(workdir):
+    """Returns the time at which writing the last checkpoint started."""
     path = checkpoint.step_path(workdir / "checkpoints", saved(workdir)[0])
     return min(file.stat().st_mtime for file in path.rglob("*") if file.is_file())
 
 
-def ends(processes, seconds=60.0):
-    """Exit codes and last lines of processes that have to end within a minute."""
+def exit_codes(processes, seconds=60.0):
+    """Returns exit codes and last lines of processes, which must end within a time limit."""
     try:
-        told = [process.communicate(timeout=seconds)[1].strip().splitlines()[-1:] for process in processes]
+        last_lines = [process.communicate(timeout=seconds)[1].strip().splitlines()[-1:] for process in processes]
     finally:
         for process in processes:
             process.kill()
-    return [process.returncode for process in processes], told
+    return [process.returncode for process in processes], last_lines
 
 
 @pytest.mark.slow
-def test_a_signal_to_one_saves_on_all_at_one_step_and_another_number_of_processes_goes_on(tmp_path):
+def test_signal_to_one_process_saves_and_another_number_of_processes_resumes(tmp_path):
     cache = {**CACHE, "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "cache")}
     together, alone = tmp_path / "together", tmp_path / "alone"
     processes = start_together(2, PROGRAM, together, 40, "jit", 1, **cache)
@@ -53,18 +53,18 @@ def test_a_signal_to_one_saves_on_all_at_one_step_and_another_number_of_processe
     assert lines == {f"stopped {step}"}
     assert 0 < step < 40
     assert checkpoint.load(together).latent_size == 3
-    for workdir in (together, alone):  # on one process with one device
+    for workdir in (together, alone):  # resumed on one process with one device
         done = run(PROGRAM, workdir, 40, **cache)
         assert done.returncode == 0, done.stderr
     assert_close_runs(together, alone)
-    codes, told = ends(start_together(2, PROGRAM, alone, 45, **cache), seconds=300.0)
-    assert codes == [0, 0], told
+    codes, last_lines = exit_codes(start_together(2, PROGRAM, alone, 45, **cache), seconds=300.0)
+    assert codes == [0, 0], last_lines
     assert saved(alone) == [45]
 
 
 @pytest.mark.slow
-def test_random_kills_lose_little_and_the_others_end_and_say_why(tmp_path):
-    """Of the main process, the other, or both; each time the same command goes on from the last checkpoint."""
+def test_random_kills_lose_little_work_and_end_other_processes(tmp_path):
+    # Kills the main process, the other one, or both. The same command then resumes the run.
     cache, workdir, every = {**CACHE, "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "cache")}, tmp_path / "run", 2.0
     rng, lost, last = random.Random(0), [], []
     for kill in range(int(os.environ.get("TIMBRE_TEST_KILLS", 5))):
@@ -75,19 +75,19 @@ def test_random_kills_lose_little_and_the_others_end_and_say_why(tmp_path):
         killed = time.time()
         for victim in victims:
             processes[victim].kill()
-        codes, told = ends(processes)
+        codes, last_lines = exit_codes(processes)
         for number in range(2):
             if number in victims:
                 assert codes[number] == -signal.SIGKILL
             else:
-                assert codes[number] == LOST, told
-                assert told[number][0].startswith((f"error: {MESSAGE} (", f"error: {ABORTED}"))
+                assert codes[number] == LOST_EXIT_CODE, last_lines
+                assert last_lines[number][0].startswith((f"error: {LOST_MESSAGE} (", f"error: {ABORT_MESSAGE}"))
                 assert time.time() - killed < 60.0
         assert saved(workdir) >= last
         last = saved(workdir)
         for step in checkpoint.steps(workdir / "checkpoints"):
             checkpoint.verify(checkpoint.step_path(workdir / "checkpoints", step))
         assert checkpoint.load(workdir).latent_size == 3
-        lost.append(killed - begun(workdir))
+        lost.append(killed - write_started(workdir))
     print(f"seconds of work lost by each kill, saving every {every} s: {', '.join(f'{value:.1f}' for value in lost)}")
-    assert max(lost) < every + 30.0  # a checkpoint takes long on a busy machine
+    assert max(lost) < every + 30.0  # writing a checkpoint takes long on a busy machine

@@ -1,4 +1,4 @@
-"""Who trains together: what flags and launchers say. The processes themselves are in test_devices and test_kill."""
+"""Arguments and launchers of several processes, which test_devices and test_kill start."""
 
 import jax
 import pytest
@@ -18,48 +18,48 @@ def no_launcher(monkeypatch):
             monkeypatch.delenv(name, raising=False)
 
 
-def test_alone_nothing_is_started():
+def test_single_process_needs_no_coordinator():
     assert processes.initialize() is False
     assert processes.initialize(distributed=False) is False
     assert not jax.distributed.is_initialized()
     assert processes.is_main()
-    assert processes.share({"a": [1, None]}) == {"a": [1, None]}
+    assert processes.broadcast({"a": [1, None]}) == {"a": [1, None]}
     processes.barrier("nobody else")
 
 
-def test_processes_of_launchers_are_counted(monkeypatch):
+def test_launched_processes_are_counted(monkeypatch):
     for name, value in SRUN.items():
         monkeypatch.setenv(name, value)
     assert processes.launched_processes() == 4
     assert processes.initialize(distributed=False) is False
-    # A batch script without srun: one process, whatever the job asked for.
+    # A batch script without srun is one process.
     monkeypatch.delenv("SLURM_STEP_NODELIST")
     assert processes.launched_processes() == 1
     assert processes.initialize() is False
 
 
-def test_a_launcher_that_jax_does_not_see_is_said(monkeypatch):
-    """Open MPI 5: else every process would train by itself in the same folder."""
+def test_undetected_launcher_is_refused(monkeypatch):
+    # Open MPI 5: without an error, every process would train separately in the same folder.
     monkeypatch.setenv("OMPI_COMM_WORLD_RANK", "0")
     monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "4")
-    with pytest.raises(ValueError, match="in a way that JAX does not detect"):
+    with pytest.raises(ValueError, match="several processes that JAX cannot detect"):
         processes.initialize()
     assert processes.initialize(distributed=False) is False
 
 
 @pytest.mark.parametrize(
-    ("given", "message"),
+    ("arguments", "message"),
     [
-        ({"num_processes": 2}, "need --coordinator_address and --process_id too"),
-        ({"coordinator_address": "here:1234", "num_processes": 2}, "need --process_id too"),
+        ({"num_processes": 2}, "--coordinator_address and --process_id must be given too"),
+        ({"coordinator_address": "here:1234", "num_processes": 2}, "--process_id must be given too"),
         ({"coordinator_address": "here:1234", "num_processes": 2, "process_id": 2}, "less than --num_processes=2"),
-        ({"coordinator_address": "here", "num_processes": 2, "process_id": 0}, "=here must be HOST:PORT"),
-        ({"distributed": False, "num_processes": 2}, "--nodistributed is for one process"),
+        ({"coordinator_address": "here", "num_processes": 2, "process_id": 0}, "=here: must be HOST:PORT"),
+        ({"distributed": False, "num_processes": 2}, "--nodistributed: trains in one process"),
     ],
 )
-def test_what_does_not_fit_together_is_said(given, message):
+def test_inconsistent_arguments_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
-        processes.initialize(**given)
+        processes.initialize(**arguments)
 
 
 ALONE = """
@@ -73,8 +73,8 @@ initialize(coordinator_address="127.0.0.1:9", num_processes=2, process_id=1, tim
 
 
 @pytest.mark.slow
-def test_others_that_do_not_come_are_named():
+def test_missing_processes_end_run_with_message():
     done = run("-c", ALONE)
-    assert done.returncode == failures.LOST
-    assert "--distributed: no launcher was found" in done.stdout
-    assert done.stderr.splitlines()[-1].startswith("error: the processes of this run did not meet at 127.0.0.1:9 within 3 s")
+    assert done.returncode == failures.LOST_EXIT_CODE
+    assert "--distributed: JAX detected no launcher" in done.stdout
+    assert done.stderr.splitlines()[-1].startswith("error: the processes of this run did not connect at 127.0.0.1:9 within 3 s")

@@ -1,4 +1,4 @@
-"""One and two devices, jit and pmap, give the same numbers."""
+"""Placements: equal results on one and two devices, with jit and pmap."""
 
 import jax
 import numpy as np
@@ -31,41 +31,41 @@ for parallel, steps in (("jit", 20), ("pmap", 10)):
 
 @pytest.fixture(scope="module")
 def two_devices(tmp_path_factory):
-    """Folder of runs on two devices: jit/ of 20 steps, pmap/ of 10."""
+    """Returns a folder with runs on two devices: jit/ of 20 steps and pmap/ of 10."""
     folder = tmp_path_factory.mktemp("two")
     done = run("-c", TWO_DEVICES, folder, devices=2)
     assert done.returncode == 0, done.stderr
     return folder
 
 
-def test_two_devices_take_the_steps_of_one(one_device, two_devices):
+def test_two_devices_equal_one_device(one_device, two_devices):
     assert_close_runs(one_device, two_devices / "jit")
 
 
 @pytest.mark.slow
-def test_pmap_over_two_devices_takes_them_too_and_one_device_resumes(one_device, two_devices):
+def test_pmap_run_is_resumed_on_one_device(one_device, two_devices):
     train_and_evaluate(small_config(steps=20), two_devices / "pmap", sources=small_sources(), progress=False)
     assert_close_runs(one_device, two_devices / "pmap")
 
 
-def test_parameters_are_born_on_the_mesh():
+def test_parameters_are_created_on_mesh():
     placement = make_placement("jit")
     state = placement.compile_eval(lambda key: {"w": jax.random.normal(key, (3,))})(jax.random.key(0))
     assert state["w"].sharding == placement.replicated
 
 
-def test_pmap_states_are_spread_and_single_again():
+def test_pmap_placement_replicates_and_unreplicates():
     placement = PmapPlacement(data_mesh())
     state = {"w": np.arange(3.0, dtype=np.float32), "step": np.int32(4)}
-    spread = placement.replicate(state)
-    assert spread["w"].shape == (placement.mesh.size, 3)
-    np.testing.assert_array_equal(placement.unreplicate(spread)["w"], state["w"])
+    replicated = placement.replicate(state)
+    assert replicated["w"].shape == (placement.mesh.size, 3)
+    np.testing.assert_array_equal(placement.unreplicate(replicated)["w"], state["w"])
 
 
-def test_unknown_ways_and_batches_that_cannot_be_split(tmp_path):
-    with pytest.raises(ValueError, match="'jit' or 'pmap', not 'xmap'"):
+def test_unknown_placement_and_indivisible_batches_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="parallel='xmap': must be 'jit' or 'pmap'"):
         make_placement("xmap")
-    with pytest.raises(ValueError, match=r"batch_size=16 cannot be split over 1 devices times config.train.accumulate=3"):
+    with pytest.raises(ValueError, match=r"batch_size=16: must be a multiple of 1 devices times config.train.accumulate=3"):
         train_and_evaluate(small_config(accumulate=3), tmp_path, sources=small_sources(), progress=False)
-    with pytest.raises(ValueError, match="batch_size=16 cannot be split over 3 devices"):
+    with pytest.raises(ValueError, match="batch_size=16: must be a multiple of 3 devices"):
         check_batch_size(resolve(small_config()), small_sources(), 3)

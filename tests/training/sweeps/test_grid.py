@@ -1,4 +1,4 @@
-"""Grids of runs against the same runs alone."""
+"""Grids of runs, compared with the same runs alone."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def grid(members, **options):
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
-    """A run without a grid."""
+    """Returns the folder and result of a run without a grid."""
     workdir = tmp_path_factory.mktemp("alone")
     return workdir, train_and_evaluate(config(1, 0.25), workdir, sources=small_sources(), progress=False)
 
 
 @pytest.fixture
 def traces(monkeypatch):
-    """How often the training step is traced, which is how often it is compiled."""
+    """Returns a list with an item for each trace (and compilation) of the training step."""
     counts = []
 
     def counted(*arguments, **options):
@@ -51,8 +51,8 @@ def traces(monkeypatch):
     return counts
 
 
-def test_runs_that_share_a_program_are_those_of_one_by_one_to_the_bit(alone, traces, tmp_path):
-    """Other seeds, KL weights, rates and lengths, and one that goes bad, in one program."""
+def test_runs_that_share_a_program_equal_separate_runs(alone, traces, tmp_path):
+    # Seeds, KL weights, learning rates and lengths differ; one run diverges, and one folder is locked.
     members = {
         tmp_path / "first": config(0, 4.0, steps=10),
         tmp_path / "bad": config(2, rate=1e30, rollback={"every": 10, "maximum": 0}),
@@ -73,8 +73,8 @@ def test_runs_that_share_a_program_are_those_of_one_by_one_to_the_bit(alone, tra
 
 
 @pytest.mark.slow
-def test_runs_side_by_side_are_those_of_one_by_one(alone, traces, tmp_path):
-    """Two slots for four runs: one ends early and one goes bad, and the next take their slots."""
+def test_vectorized_runs_are_close_to_separate_runs(alone, traces, tmp_path):
+    # Two slots for four runs, of which one ends early and one diverges.
     members = {
         tmp_path / "early": config(0, 4.0, steps=5),
         tmp_path / "same": config(1, 0.25),
@@ -92,16 +92,16 @@ def test_runs_side_by_side_are_those_of_one_by_one(alone, traces, tmp_path):
     assert_close_runs(tmp_path / "same", alone[0], rtol=1e-3, atol=1e-5)
 
 
-def test_wrong_configurations_are_told_before_anything_is_trained(tmp_path):
+def test_invalid_configurations_are_refused_before_training(tmp_path):
     members = {tmp_path / "a": config(), tmp_path / "b": {**config(), "optimizer": {"learning_rate": -1.0}}}
-    with pytest.raises(ValueError, match=r"optimizer.learning_rate must not be negative"):
+    with pytest.raises(ValueError, match=r"optimizer.learning_rate=-1.0: must not be negative"):
         grid(members)
-    with pytest.raises(ValueError, match="at_once must be at least 1"):
+    with pytest.raises(ValueError, match="at_once=-1: must be at least 0"):
         grid(members, at_once=-1)
     assert not list(tmp_path.iterdir())
 
 
-def test_models_that_are_fitted_stand_in_a_grid_too(tmp_path):
+def test_closed_form_models_in_grid(tmp_path):
     members = {tmp_path / str(size): small_config(model={"name": "pca", "latent_size": size}) for size in (1, 2)}
     results = grid(members)
     assert [result.status for result in results.values()] == ["finished", "finished"]
@@ -111,8 +111,7 @@ def test_models_that_are_fitted_stand_in_a_grid_too(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("at_once", [1, 2])
-def test_a_signal_saves_all_and_the_same_call_goes_on(at_once, tmp_path):
-    """Three runs; the third may not have begun."""
+def test_signal_saves_all_runs_and_same_call_resumes_them(at_once, tmp_path):
     sources = small_sources()
 
     def members(folder):
@@ -140,8 +139,7 @@ print([result.status for result in grid(members).values()])
 
 
 @pytest.mark.slow
-def test_two_devices_have_a_run_each(alone, tmp_path):
-    """And the third follows."""
+def test_each_device_trains_a_run(alone, tmp_path):
     ended = run("-c", TWO_DEVICES, tmp_path, devices=2)
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.count("finished") == 3

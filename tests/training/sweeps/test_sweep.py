@@ -1,4 +1,4 @@
-"""Sweeps: one run for each set of changes, and one table."""
+"""Sweeps: a run for each set of changes, and their table."""
 
 import csv
 
@@ -14,7 +14,7 @@ def sizes(*values):
     return [{"model.latent_size": value} for value in values]
 
 
-def test_a_run_for_each_value_a_table_and_the_second_time_nothing_is_done_again(tmp_path):
+def test_sweep_trains_each_value_once_and_writes_table(tmp_path):
     config = small_config(model={"name": "pca", "latent_size": 8})
     sources = small_sources()
     table, results = sweep(config, tmp_path, sizes("1", 2, "3"), sources=sources, progress=False)
@@ -30,7 +30,7 @@ def test_a_run_for_each_value_a_table_and_the_second_time_nothing_is_done_again(
     assert {file: file.stat().st_mtime_ns for file in tmp_path.rglob("arrays/*")} == before
 
 
-def test_a_grid_of_several_fields(tmp_path):
+def test_sweep_over_grid_of_fields(tmp_path):
     config = small_config(model={"name": "pca", "latent_size": 8})
     changes = read_grid('{"model.latent_size": [1, 2], "train.batch_size": [8, "16"]}')
     table, results = sweep(config, tmp_path, changes, sources=small_sources(), progress=False)
@@ -41,7 +41,7 @@ def test_a_grid_of_several_fields(tmp_path):
     mse = table.column("mse")
     assert mse[0] == pytest.approx(mse[1], rel=1e-4)
     assert mse[0] > mse[2]
-    with pytest.raises(ValueError, match="two runs of the sweep would be named 'latent_size=1'"):
+    with pytest.raises(ValueError, match="two runs of the sweep have the name 'latent_size=1'"):
         sweep(config, tmp_path, sizes("1", 1), sources=small_sources())
 
 
@@ -54,6 +54,6 @@ def test_a_grid_of_several_fields(tmp_path):
         ("model", "3", "config.model='3': must be"),
     ],
 )
-def test_wrong_fields_and_values(field, value, message, tmp_path):
+def test_invalid_fields_and_values_are_refused(field, value, message, tmp_path):
     with pytest.raises(ValueError, match=message):
         sweep(small_config(), tmp_path, [{field: value}], sources=small_sources())

@@ -28,7 +28,7 @@ from timbre_jax.data.prepare import quality
 from timbre_jax.data.prepare.arrange import arrange, content_fingerprint
 from timbre_jax.data.prepare.shards import PREPARING, ShardFiles, clear, drop_duplicates, make_shards, publish
 from timbre_jax.data.store import FORMAT, VERSION, Store
-from timbre_jax.files import locked, why_full, write_text
+from timbre_jax.files import disk_full_message, locked, write_text
 
 BATCH = 64
 MAX_SAMPLES = BATCH * 64_000  # loaded at once by a process: fewer sounds where they may be long
@@ -122,7 +122,7 @@ def build_store(
             "finished work is kept"
         ) from None
     except OSError as error:
-        what = "make room or name another --out, then run" if why_full(error) else "once that is mended, run"
+        what = "make room or name another --out, then run" if disk_full_message(error) else "once that is mended, run"
         raise ValueError(
             f"{error.filename or partial}: {error.strerror or error}; {what} the same command again: finished work is kept"
         ) from None

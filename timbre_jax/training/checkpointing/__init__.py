@@ -1,1 +1,1 @@
-"""Checkpoints of a run, written while training continues."""
+"""Checkpoints of a run: progress, schedule, background writer and best space."""

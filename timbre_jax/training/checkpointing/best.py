@@ -1,4 +1,4 @@
-"""Best space of a run so far, in WORKDIR/best, which `timbre_jax.load` reads."""
+"""Best space of a run, stored in WORKDIR/best and read by `timbre_jax.load`."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from timbre_jax.training.checkpointing.spaces import make_space
 
 
 class BestSpace:
-    """Best space of a run: made from its averaged parameters and written by its saver.
+    """Best space of a run: made from the averaged parameters and written by the run's saver.
 
     Args:
-      config: of the run.
+      config: configuration of the run.
       workdir: folder of the run.
-      model: that the run trains.
+      model: model that the run trains.
       sources: training and validation set.
-      saver: of the run.
+      saver: writer of the run's checkpoints.
     """
 
     def __init__(self, config: Any, workdir: Path, model: TimbreModel, sources: Sources, saver: Saver):
@@ -33,13 +33,13 @@ class BestSpace:
         return step in checkpoint.steps(self._directory)
 
     def keep(self, variables: Variables, *, step: int, of_step: int, scores: dict) -> None:
-        """Starts to write a space, with the statistics of a part of the training set.
+        """Starts writing a space, with statistics of `statistics_examples` training examples.
 
         Args:
-          variables: of the model, with averaged parameters.
+          variables: variables of the model, with averaged parameters.
           step: step that the space is named after.
-          of_step: step that the variables are of.
-          scores: of its evaluation, {} without one.
+          of_step: step at which the variables were computed.
+          scores: validation scores at that step; {} if it was not evaluated.
         """
         variables, examples = checkpoint.to_host(variables), self._train.statistics_examples
         used = min(examples or self._count, self._count)
@@ -47,7 +47,7 @@ class BestSpace:
         self._saver.save_best(step, self._space(variables, examples).replace(variables=variables), information)
 
     def complete_statistics(self, step: int) -> None:
-        """Waits for the space of a step to be written and computes its statistics on the whole training set.
+        """Replaces the statistics of a written space by those of the whole training set.
 
         Raises:
           CheckpointError: the space could not be written.

@@ -1,4 +1,4 @@
-"""Progress of a run: what it records besides its arrays, what it can roll back to, and how it ended."""
+"""State of a run besides its arrays: progress, rollback anchors, checkpoints and result."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from timbre_jax.training.state import TrainState
 
 
 class TrainingError(ValueError):
-    """Error that ends a training; the message is one line and says why."""
+    """Error that ends a training; its message is one line."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """How a run ended.
+    """Result of a run.
 
     Attributes:
-      status: "finished" (all steps), "converged" (early stopping), "stopped" (by a signal; the same call resumes it), or, of
-        one run among several, "failed".
-      step: steps taken.
-      best_step: step of the best evaluation so far.
+      status: "finished" (all steps taken), "converged" (stopped early), "stopped" (by a signal; the same call resumes the
+        run) or "failed" (only in a sweep, whose other runs continue).
+      step: number of steps taken.
+      best_step: step of the best evaluation.
       best_value: monitored value of that evaluation.
-      signal: signal that stopped the run, or 0.
-      error: why it failed, one line.
+      signal: number of the signal that stopped the run, or 0.
+      error: error of a failed run, one line.
     """
 
     status: str
@@ -41,24 +41,24 @@ class Result:
 
 @dataclasses.dataclass
 class RunProgress:
-    """Everything a run records besides its arrays; it is saved with them, as JSON.
+    """Progress of a run, saved as JSON beside its arrays.
 
     Attributes:
-      step: steps taken.
-      position: batches drawn from the pipeline.
+      step: number of steps taken.
+      position: number of batches drawn from the pipeline.
       iterator: state of the pipeline after them.
       detector: state of the `DivergenceDetector`.
-      metric_sums: sums of the metrics since the last line of the log, and the number of their "steps".
+      metric_sums: sums of the metrics since the last line of the log, and their number as "steps".
       best_step: step of the best evaluation.
       best_value: monitored value of that evaluation.
-      evaluations_since_best: evaluations since then.
-      rate_drops: how often the learning rate was reduced on a plateau.
-      evaluations_since_drop: evaluations without improvement since the last reduction (`Plateau`).
-      skipped: positions of batches to leave out.
-      rollbacks: bad steps and what was done about them.
-      log_bytes: size of metrics.jsonl.
+      evaluations_since_best: number of evaluations after it.
+      rate_drops: number of drops of the learning rate (`PlateauSchedule`).
+      evaluations_since_drop: number of evaluations without improvement since the last drop.
+      skipped: positions of the batches to skip.
+      rollbacks: records of all rollbacks.
+      log_bytes: size of metrics.jsonl in bytes.
       seconds: training time so far.
-      status: "running", or how the run ended.
+      status: "running", or the status of the `Result`.
     """
 
     step: int = 0
@@ -80,7 +80,7 @@ class RunProgress:
 
 @dataclasses.dataclass
 class Anchor:
-    """State to roll back to: arrays, and the place in the data that belongs to them."""
+    """State to roll back to: the training state and its position in the data."""
 
     state: TrainState
     step: int
@@ -89,7 +89,7 @@ class Anchor:
     detector: dict
 
     def place(self) -> dict:
-        """Returns everything but the arrays, as JSON data."""
+        """Returns all fields except the arrays, as JSON data."""
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name != "state"}
 
 
@@ -98,10 +98,10 @@ class RunCheckpoint:
     """Content of a run's checkpoint.
 
     Attributes:
-      progress: of the run.
+      progress: progress of the run.
       state: training state after the last step.
-      anchor: last state known to be good.
-      candidate: newer state, which becomes the anchor once the steps after it have proved good.
+      anchor: newest state that is known to be good.
+      candidate: newer state that becomes the anchor if the steps after it are good.
     """
 
     progress: RunProgress
@@ -110,7 +110,7 @@ class RunCheckpoint:
     candidate: Anchor
 
     def document(self) -> dict:
-        """Returns everything but the arrays, as JSON data."""
+        """Returns everything except the arrays, as JSON data."""
         return {
             "progress": dataclasses.asdict(self.progress),
             "anchor": self.anchor.place(),
@@ -118,30 +118,30 @@ class RunCheckpoint:
         }
 
     def arrays(self) -> dict:
-        """Returns the arrays on the host. They stay as they are while training continues."""
-        # Steps only read copies of the anchors' arrays, so on a CPU these need no copy.
+        """Returns the arrays as NumPy arrays that do not change while training continues."""
+        # Training works on copies of the anchors' arrays, so these can share memory.
         anchors = {"anchor": self.anchor.state, "candidate": self.candidate.state}
-        return checkpoint.to_host({"state": self.state}) | checkpoint.to_host(anchors, kept=True)
+        return checkpoint.to_host({"state": self.state}) | checkpoint.to_host(anchors, copy=False)
 
 
 def read_progress(path: str | os.PathLike) -> RunProgress:
-    """Reads how far a run was at a checkpoint.
+    """Reads the progress of a run from a checkpoint.
 
     Raises:
-      CheckpointError: the checkpoint is damaged, or was written by a version with other fields.
+      CheckpointError: the checkpoint is damaged or was written by a version with other fields.
     """
     fields = {field.name for field in dataclasses.fields(RunProgress)}
-    found = checkpoint.read_document(path).get("progress")
-    if not isinstance(found, dict) or set(found) != fields:
+    values = checkpoint.read_document(path).get("progress")
+    if not isinstance(values, dict) or set(values) != fields:
         raise CheckpointError(
             f"checkpoint {path} was written by a version of timbre_jax whose runs this version cannot resume: train again in "
             "another --workdir"
         )
-    return RunProgress(**found)
+    return RunProgress(**values)
 
 
 def check_resumable(directory: str | os.PathLike) -> None:
-    """Raises a `CheckpointError` if the newest readable checkpoint of a run was written by a version with other fields."""
+    """Raises a `CheckpointError` if the newest intact checkpoint cannot be resumed."""
     for step in reversed(checkpoint.steps(directory)):
         with contextlib.suppress(DamagedError):
             read_progress(checkpoint.step_path(directory, step))
@@ -156,7 +156,7 @@ def read_run(path: str | os.PathLike, template: TrainState) -> RunCheckpoint:
       template: shapes and shardings of the training state (`Programs.abstract`).
 
     Raises:
-      CheckpointError: the checkpoint is damaged, of another run, or of a version with other fields.
+      CheckpointError: the checkpoint is damaged, belongs to another run or was written by a version with other fields.
     """
     progress = read_progress(path)
     arrays, document = checkpoint.read(path, {"state": template, "anchor": template, "candidate": template})

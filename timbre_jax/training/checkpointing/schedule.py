@@ -10,14 +10,13 @@ import jax
 
 
 class CheckpointSchedule:
-    """Schedule that bounds the time spent on checkpoints.
+    """Schedule that bounds both the interval between checkpoints and the time spent on them.
 
-    A checkpoint is due early enough to be complete `seconds` after the last one was started, so that a killed run loses no more
-    work than that. But checkpoints take at most the fraction `share` of the time: if they cost more, the intervals are longer.
-    (Best spaces are written in addition, as often as one is found.)
+    A checkpoint is due early enough to be complete `seconds` after the previous one was started, so a killed run loses at most
+    `seconds` of work. The interval is longer if checkpoints would otherwise take more than the fraction `share` of the time.
 
-    The cost is the time that training waits. On a CPU the writing thread takes one of the cores that training computes on: its
-    seconds, divided by their number, count too.
+    The cost of a checkpoint is the time that training waits for it. On a CPU, the writing thread also uses one of the cores
+    that training computes on, so its seconds are added, divided by the number of cores.
 
     Args:
       seconds: largest interval between checkpoints.
@@ -26,51 +25,57 @@ class CheckpointSchedule:
     """
 
     def __init__(self, *, seconds: float, share: float, clock: Callable[[], float] = time.monotonic):
-        self._seconds, self._limit, self._clock = seconds, share, clock
-        self._cost = self._last_cost = self._writing = 0.0
-        self._part = 1.0 / cores() if jax.default_backend() == "cpu" else 0.0
-        self.begin()
+        self._seconds, self._largest_share, self._clock = seconds, share, clock
+        self._cost = self._last_cost = self._write_seconds = 0.0
+        self._write_weight = 1.0 / available_cores() if jax.default_backend() == "cpu" else 0.0
+        self.start()
 
-    def begin(self) -> None:
+    def start(self) -> None:
         """Records that training starts now."""
-        self._begun = self._saved = self._asked = self._clock()
+        self._started = self._last_start = self._last_call = self._clock()
 
     def share_among(self, runs: int) -> None:
-        """Divides the allowed time among runs that are trained at once."""
-        if self._limit < 1.0:
-            self._limit /= runs
+        """Divides the allowed time among runs that are trained simultaneously."""
+        if self._largest_share < 1.0:
+            self._largest_share /= runs
 
-    def affordable(self) -> bool:
-        """Returns whether the cost of the last checkpoint is by now a small enough fraction of the time since."""
-        return self._limit >= 1.0 or self._last_cost <= self._limit * (self._clock() - self._saved)
+    def is_affordable(self) -> bool:
+        """Returns whether enough time has passed to pay for the previous checkpoint."""
+        since = self._clock() - self._last_start
+        return self._largest_share >= 1.0 or self._last_cost <= self._largest_share * since
 
-    def due(self) -> bool:
-        """Returns whether to save now. Called after every step, to know how long the next will take."""
+    def is_due(self) -> bool:
+        """Returns whether a checkpoint is due; must be called after every step, which it measures."""
         now = self._clock()
-        step, self._asked = now - self._asked, now
-        return now - self._saved + step + self._writing >= self._seconds and self.affordable()
+        step, self._last_call = now - self._last_call, now
+        return now - self._last_start + step + self._write_seconds >= self._seconds and self.is_affordable()
 
-    def blocked(self, seconds: float, *, of_checkpoint: bool = True) -> None:
-        """Records that training waited; time not spent on a checkpoint (a best space) does not delay the next one."""
+    def record_wait(self, seconds: float, *, of_checkpoint: bool = True) -> None:
+        """Records that training waited.
+
+        Args:
+          seconds: duration of the wait.
+          of_checkpoint: whether it waited for a checkpoint; other waits (for a best space) do not delay the next checkpoint.
+        """
         self._last_cost += seconds if of_checkpoint else 0.0
         self._cost += seconds
 
-    def saving(self) -> None:
+    def record_start(self) -> None:
         """Records that a checkpoint is started now."""
-        self._saved = self._clock()
+        self._last_start = self._clock()
         self._last_cost = 0.0
 
-    def written(self, seconds: float) -> None:
-        """Records that the checkpoint is complete and how long writing took."""
-        self._writing = seconds
-        self._last_cost += self._part * seconds
-        self._cost += self._part * seconds
+    def record_write(self, seconds: float) -> None:
+        """Records that the checkpoint is complete and that writing it took some seconds."""
+        self._write_seconds = seconds
+        self._last_cost += self._write_weight * seconds
+        self._cost += self._write_weight * seconds
 
-    def share(self) -> float:
-        """Returns the fraction of the time since the start that was spent on saving."""
-        return self._cost / max(self._clock() - self._begun, 1e-9)
+    def time_share(self) -> float:
+        """Returns the fraction of the training time spent on checkpoints and best spaces so far."""
+        return self._cost / max(self._clock() - self._started, 1e-9)
 
 
-def cores() -> int:
+def available_cores() -> int:
     """Returns the number of processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,4 +1,4 @@
-"""Spaces from trained variables, with the statistics of their training set."""
+"""Timbre spaces from trained variables and the statistics of a training set."""
 
 from __future__ import annotations
 
@@ -22,9 +22,17 @@ def make_space(
     batch_size: int,
     examples: int = 0,
 ) -> TimbreSpace:
-    """Returns a space with the statistics of the latents of a source, or of `examples` of it, evenly spaced (0 is all).
+    """Returns a space with the statistics of its latents over a training set.
 
-    It is in float32, whatever precision it was trained in, and on one device of this process.
+    The space is in float32 for every training precision, and on the first device of this process.
+
+    Args:
+      model: model of the space.
+      variables: trained variables of the model.
+      representation: representation of the space.
+      source: training set.
+      batch_size: number of examples that are encoded at once.
+      examples: number of evenly spaced examples to compute the statistics from; 0 uses all.
     """
     with jax.enable_x64(False):
         variables = jax.device_put(cast(jax.device_get(variables), np.float32), jax.local_devices()[0])
@@ -36,10 +44,18 @@ def make_space(
 def latent_statistics(
     space: TimbreSpace, source: ExampleSource, positions: Positions, *, batch_size: int
 ) -> dict[str, np.ndarray]:
-    """Returns mean, standard deviation, 1st and 99th percentile of every latent, and the medians of the conditions.
+    """Returns the distribution of every latent and the median of every condition.
 
-    They are taken over the sounds of a static space, or over the latents within the mask of a series. "condition_NAME" is the
-    median of a condition, which a latent without conditions is given. Only latents and conditions are kept in memory.
+    Args:
+      space: space whose encoder is used.
+      source: examples.
+      positions: positions of the examples to encode.
+      batch_size: number of examples that are encoded at once.
+
+    Returns:
+      "latent_mean", "latent_std", "latent_low" (1st percentile) and "latent_high" (99th percentile), float32 [D], over the
+      sounds of a static space or the unmasked latents of a series space; and "condition_NAME", the median of each condition,
+      float32 [], which the space uses for latents without conditions.
     """
     latents: list[np.ndarray] = []
     conditions: dict[str, list[np.ndarray]] = {}

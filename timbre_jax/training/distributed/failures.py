@@ -1,8 +1,8 @@
-"""Ends all processes of a run, with one line each, when one of them is killed, crashes or fails.
+"""Ends all processes of a run, with one line each, when one of them fails.
 
-A process cannot take another step without the others. It learns that one is gone from a sum over devices that fails, at once,
-or from JAX's coordination service, within `processes.HEARTBEAT_SECONDS`, which then aborts the process. The main process still
-completes the checkpoint that it is writing, if there is time. The same command resumes from the last checkpoint.
+No process can take another step without the others. A process detects a missing one either when a sum over devices fails, or
+within `processes.HEARTBEAT_SECONDS` when JAX's coordination service aborts it. If there is time, the main process completes the
+checkpoint that it is writing. The same command on all processes resumes the run.
 """
 
 from __future__ import annotations
@@ -20,71 +20,75 @@ import jax
 
 from timbre_jax.training.checkpointing.progress import TrainingError
 
-LOST = 75
-"""Exit code of a process that ends because another of its run did: EX_TEMPFAIL of sysexits.h."""
+LOST_EXIT_CODE = 75
+"""Exit code of a process that ends because another process of its run has ended (EX_TEMPFAIL in sysexits.h)."""
 
-MESSAGE = "another process of this run has ended; the same command, on all of them, resumes from the last checkpoint"
+LOST_MESSAGE = "another process of this run has ended; the same command on all processes resumes from the last checkpoint"
 
-ABORTED = f"this process was aborted (see above), as it is when {MESSAGE}"
+ABORT_MESSAGE = f"this process was aborted (see above), probably because {LOST_MESSAGE}"
 
-_SIGNS = ("Gloo", "NCCL", "oordination service", "UNAVAILABLE", "Connection reset", "Connection closed", "heartbeat", "Barrier")
-"""Words in the runtime's errors about another process."""
+_NETWORK_ERRORS = (
+    "Gloo", "NCCL", "oordination service", "UNAVAILABLE", "Connection reset", "Connection closed", "heartbeat", "Barrier",
+)  # fmt: skip
+"""Words in errors of JAX's runtime that are caused by another process."""
 
-_SECONDS = 10
+_ABORT_SECONDS = 10
 """Time limit for the message of a process that is being aborted."""
 
 
 class LostProcess(TrainingError):
-    """Error of a run one of whose other processes is gone."""
+    """Error of a run that has lost another of its processes."""
 
 
 @contextlib.contextmanager
 def convert_runtime_errors() -> Iterator[None]:
-    """Converts the runtime's errors about a process that is gone into a `LostProcess`."""
+    """Converts errors of JAX's runtime about a missing process to `LostProcess`."""
     try:
         yield
     except jax.errors.JaxRuntimeError as error:
-        if jax.process_count() == 1 or not any(sign in str(error) for sign in _SIGNS):
+        if jax.process_count() == 1 or not any(words in str(error) for words in _NETWORK_ERRORS):
             raise
-        # The runtime's own words are the only trace of a network that failed between the processes.
-        raise LostProcess(f"{MESSAGE} ({' '.join(str(error).split())[:200]})") from error
+        # The original message is the only hint if the network between the processes has failed.
+        raise LostProcess(f"{LOST_MESSAGE} ({' '.join(str(error).split())[:200]})") from error
 
 
-def report_abort(message: str = ABORTED) -> None:
-    """Makes a process that the runtime aborts, because another is gone, end with one line and the exit code `LOST`.
+def report_abort(message: str = ABORT_MESSAGE) -> None:
+    """Makes an abort by JAX's runtime print one line and exit with `LOST_EXIT_CODE`.
 
-    The line follows the runtime's own. Every process of a run of several calls this; the last message counts.
+    Args:
+      message: text of the line; the message of the last call counts.
     """
-    global _last_words
+    global _abort_handler
 
-    def last_words(_number: int) -> None:
-        signal.alarm(_SECONDS)  # ends the process if the next line hangs
+    def on_abort(_number: int) -> None:
+        signal.alarm(_ABORT_SECONDS)  # ends the process if the next line blocks
         os.write(2, f"error: {message}\n".encode())
-        os._exit(LOST)
+        os._exit(LOST_EXIT_CODE)
 
-    # Python's own handlers would wait for the main thread, which does not return.
-    _last_words = ctypes.CFUNCTYPE(None, ctypes.c_int)(last_words)
+    # A Python signal handler would wait for the main thread, which is blocked.
+    _abort_handler = ctypes.CFUNCTYPE(None, ctypes.c_int)(on_abort)
     libc = ctypes.CDLL(None)
     libc.signal.argtypes, libc.signal.restype = (ctypes.c_int, ctypes.c_void_p), ctypes.c_void_p
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    libc.signal(signal.SIGABRT, ctypes.cast(_last_words, ctypes.c_void_p))
+    libc.signal(signal.SIGABRT, ctypes.cast(_abort_handler, ctypes.c_void_p))
 
 
-_last_words = None
+_abort_handler = None
 
 
 @contextlib.contextmanager
 def exit_together() -> Iterator[None]:
-    """Ends this process of a run of several at once, with one line, if the block raises, so that the others notice.
+    """Ends this process immediately if the block raises an error, so that others detect it.
 
-    An orderly end would wait for the others, which wait for this one's next step. A single process just raises the error.
+    A normal exit would wait for the other processes, which wait for the next step of this one. In a run of one process the
+    error is raised as usual.
     """
     try:
         yield
     except BaseException as error:
         if jax.process_count() == 1:
             raise
-        code = LOST if isinstance(error, LostProcess) else 130 if isinstance(error, KeyboardInterrupt) else 1
+        code = LOST_EXIT_CODE if isinstance(error, LostProcess) else 130 if isinstance(error, KeyboardInterrupt) else 1
         if isinstance(error, ValueError | OSError):
             print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         elif code != 130:
@@ -92,5 +96,5 @@ def exit_together() -> Iterator[None]:
         sys.stdout.flush()
         sys.stderr.flush()
         if jax.process_index() == 0 and code == 1:
-            time.sleep(2.0)  # lets the others print an error of their own: without the main process they end at once
+            time.sleep(2.0)  # lets the others print their errors first, since they end with the main process
         os._exit(code)

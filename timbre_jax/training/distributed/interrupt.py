@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C as a flag for the training loop, and a lock that gives a run one trainer."""
+"""Stop signals for the training loop, and the lock of a run's folder."""
 
 from __future__ import annotations
 
@@ -14,9 +14,12 @@ from timbre_jax.training.distributed import processes
 
 
 class StopSignals:
-    """Handler whose first SIGTERM or SIGINT only sets `number`; a second one acts as it did before.
+    """Context manager that records a first SIGTERM or SIGINT; a second one acts as usual.
 
-    It does nothing outside the main thread, where Python cannot set handlers.
+    Outside the main thread, where Python cannot set handlers, it has no effect.
+
+    Attributes:
+      number: number of the received signal, or 0.
     """
 
     def __init__(self) -> None:
@@ -44,11 +47,11 @@ class StopSignals:
 
 @contextlib.contextmanager
 def locked(workdir: Path) -> Iterator[None]:
-    """Holds the lock of a run's folder; of several processes of one run, the main one holds it for all.
+    """Holds the lock of a run's folder, on the main process for all processes.
 
     Raises:
-      ValueError: another process trains in this folder.
+      ValueError: another run is in progress in this folder.
     """
-    message = f"another process is training in {workdir}; wait for it or use another folder"
+    message = f"another process is training in {workdir}; wait until it ends or use another folder"
     with files.locked(workdir / ".lock", message=message) if processes.is_main() else contextlib.nullcontext():
         yield

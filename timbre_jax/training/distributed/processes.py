@@ -1,7 +1,7 @@
 """Runs on several processes: joins the processes and exchanges values between them.
 
 Every process runs the same command and takes the same steps on its part of each batch. The main process (`is_main`) prints and
-writes files; `share` and `largest` give all processes what one of them knows.
+writes files. `broadcast` and `maximum` exchange values.
 """
 
 from __future__ import annotations
@@ -14,17 +14,18 @@ from typing import Any
 import jax
 import numpy as np
 
+from timbre_jax.documents import reason
 from timbre_jax.training.distributed import failures
 from timbre_jax.training.distributed.sharding import JitPlacement, data_mesh
 
 HEARTBEAT_SECONDS = 30
-"""Time without a heartbeat after which a process counts as dead, and the others end."""
+"""Time without a heartbeat after which a process is considered dead and the others end."""
 
 _LAUNCHERS = {
     "SLURM_PROCID": ("SLURM_NTASKS", ("SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_LOCALID")),
     "OMPI_COMM_WORLD_RANK": ("OMPI_COMM_WORLD_SIZE", ("OMPI_MCA_orte_hnp_uri", "OMPI_COMM_WORLD_LOCAL_RANK")),
 }
-"""Variable of a process's number: that of their count, and the others that JAX reads."""
+"""{variable of the process number: (variable of the number of processes, other variables that JAX reads)}."""
 
 
 def initialize(
@@ -35,68 +36,69 @@ def initialize(
     process_id: int | None = None,
     timeout: int = 300,
 ) -> bool:
-    """Joins this process to the others of its run. It must be called before JAX's devices are used.
+    """Joins the other processes of the run; must be called before JAX uses its devices.
 
     Args:
-      distributed: True joins others, and JAX detects missing arguments (srun, mpirun, Cloud TPU, Kubernetes); None does so if
-        an address is given or a launcher (srun, mpirun) started several processes; False does not.
-      coordinator_address: HOST:PORT at which process 0 listens, the same for all.
+      distributed: True joins other processes, where JAX detects missing arguments (srun, mpirun, Cloud TPU, Kubernetes); False
+        does not. None joins them if an address is given, or if srun or mpirun started several processes.
+      coordinator_address: HOST:PORT on which process 0 listens, the same for all processes.
       num_processes: number of processes.
       process_id: number of this process, from 0.
-      timeout: seconds to wait for the others.
+      timeout: time in seconds to wait for the other processes. After it, this process ends with one line and the exit code
+        `failures.LOST_EXIT_CODE`.
 
     Returns:
-      Whether there are other processes. If they do not come in time, this one ends with one line and the code `failures.LOST`.
+      Whether there are several processes.
 
     Raises:
-      ValueError: the arguments do not fit together. One line.
+      ValueError: the arguments are inconsistent, or no launcher was detected.
     """
-    given = {"coordinator_address": coordinator_address, "num_processes": num_processes, "process_id": process_id}
-    missing = [name for name, value in given.items() if value in (None, "")]
-    if distributed is None and len(missing) == 3 and _unseen_launcher():
+    arguments = {"coordinator_address": coordinator_address, "num_processes": num_processes, "process_id": process_id}
+    missing = [name for name, value in arguments.items() if value in (None, "")]
+    if distributed is None and len(missing) == 3 and _undetected_launcher():
         raise ValueError(
-            "mpirun started several processes in a way that JAX does not detect (Open MPI 5): give --coordinator_address, "
-            "--num_processes and --process_id, start with srun, or train alone with --nodistributed"
+            "mpirun started several processes that JAX cannot detect (Open MPI 5): give --coordinator_address, "
+            "--num_processes and --process_id, start them with srun, or train alone with --nodistributed"
         )
     if distributed is False or (distributed is None and len(missing) == 3 and launched_processes() <= 1):
         if distributed is False and len(missing) < 3:
-            raise ValueError("--nodistributed is for one process: leave out the address and number of others")
+            raise ValueError("--nodistributed: trains in one process; omit the address and number of processes")
         return False
     if missing and launched_processes() <= 1 and not distributed:
-        raise ValueError(f"several processes need {' and '.join(f'--{name}' for name in missing)} too")
+        raise ValueError(f"several processes: {' and '.join(f'--{name}' for name in missing)} must be given too")
     if process_id is not None and num_processes is not None and not 0 <= process_id < num_processes:
-        raise ValueError(f"--process_id={process_id} must be at least 0 and less than --num_processes={num_processes}")
+        raise ValueError(f"--process_id={process_id}: must be at least 0 and less than --num_processes={num_processes}")
     if coordinator_address and not coordinator_address.rpartition(":")[2].isdigit():
-        raise ValueError(f"--coordinator_address={coordinator_address} must be HOST:PORT")
-    # It would catch SIGTERM, and keep it from whoever trains (`interrupt.StopSignals`).
+        raise ValueError(f"--coordinator_address={coordinator_address}: must be HOST:PORT")
+    # This service would catch SIGTERM, which `interrupt.StopSignals` handles.
     jax.config.update("jax_enable_preemption_service", False)
     where = f" at {coordinator_address}" if coordinator_address else ""
-    failed = f"the processes of this run did not meet{where} within {timeout} s: check that all were started"
+    failed = f"the processes of this run did not connect{where} within {timeout} s; check that all were started"
     failures.report_abort(f"{failed}, and the address" if where else failed)
     try:
         jax.distributed.initialize(
             coordinator_address=coordinator_address or None,
             num_processes=num_processes,
             process_id=process_id,
-            # With all three said, nothing is left to detect: every process uses all devices that it sees.
+            # If all three arguments are given, nothing is detected and every process uses all of its visible devices.
             cluster_detection_method=None if missing else "deactivate",
             initialization_timeout=timeout,
             heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
         )
-    except ValueError as error:  # nothing was detected
+    except ValueError as error:  # no launcher was detected
         raise ValueError(
-            f"--distributed: no launcher was found ({error}); start with srun or mpirun, or give --coordinator_address, "
+            f"--distributed: JAX detected no launcher ({error}); start with srun or mpirun, or give --coordinator_address, "
             "--num_processes and --process_id"
         ) from None
     except RuntimeError as error:
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        raise ValueError(f"{failed} ({(lines or [type(error).__name__])[0][:160]})") from None
+        raise ValueError(f"{failed} ({reason(error)})") from None
     if jax.process_count() == 1:
         return False
     failures.report_abort()
-    # Who meets for the first time waits for half a minute only; later, programs and features take some processes longer.
+    # Collectives connect the processes at their first use and wait for half a minute only. Connected now, processes may later
+    # take different times to compile programs and load features.
     barrier("start")
-    largest(0)
+    maximum(0)
     placement = JitPlacement(data_mesh())
     ones = placement.train_batch({"ones": np.ones(jax.local_device_count(), np.float32)})
     jax.block_until_ready(placement.compile_eval(lambda batch: batch["ones"].sum())(ones))
@@ -104,41 +106,45 @@ def initialize(
 
 
 def launched_processes() -> int:
-    """Returns how many processes srun or mpirun started together, 1 without them.
+    """Returns the number of processes that srun or mpirun started together, 1 without them.
 
-    A batch script of Slurm without srun is one process, however many tasks its job has.
+    A Slurm batch script that does not use srun is one process, regardless of the number of tasks of its job.
     """
-    for mine, (count, others) in _LAUNCHERS.items():
-        if all(name in os.environ for name in (mine, count, *others)):
+    for number, (count, others) in _LAUNCHERS.items():
+        if all(name in os.environ for name in (number, count, *others)):
             return int(os.environ[count])
     return 1
 
 
-def _unseen_launcher() -> bool:
-    """Returns whether mpirun started several processes that JAX does not detect; each would train alone in the same folder."""
+def _undetected_launcher() -> bool:
+    """Returns whether mpirun started several processes that JAX cannot detect."""
     return launched_processes() <= 1 and int(os.environ.get("OMPI_COMM_WORLD_SIZE", "1")) > 1
 
 
 def is_main() -> bool:
-    """Returns whether this process, the first of a run or the only one, writes files and prints."""
+    """Returns whether this is the main process, which prints and writes files."""
     return jax.process_index() == 0
 
 
 def barrier(name: str, *, timeout: float = 86400.0) -> None:
-    """Waits until all processes are here; the devices continue their work.
+    """Waits until all processes call this; the devices continue to compute.
+
+    Args:
+      name: name of the barrier, the same on all processes.
+      timeout: time limit in seconds.
 
     Raises:
-      RuntimeError: `timeout` seconds have passed, or a process is dead.
+      RuntimeError: the time limit is exceeded, or a process is dead.
     """
     if jax.process_count() > 1:
-        from jax._src.distributed import global_state  # JAX shows only a barrier of devices, which wait half an hour at most.
+        from jax._src.distributed import global_state  # the public barriers occupy the devices and time out
 
         client: Any = global_state.client
         client.wait_at_barrier(f"timbre_jax/{name}", int(1000 * timeout))
 
 
 def main_first(make: Callable[[], Any]) -> Any:
-    """Calls a function on the main process first, so that the others find the files that it made, and returns its result."""
+    """Returns a function's result; the other processes wait for files of the main process."""
     if not is_main():
         barrier("main first")
         return make()
@@ -147,8 +153,8 @@ def main_first(make: Callable[[], Any]) -> Any:
     return result
 
 
-def share(value: Any = None) -> Any:
-    """Returns the main process's value, JSON data, on all processes. All call it at the same place."""
+def broadcast(value: Any = None) -> Any:
+    """Returns the main process's JSON data on all processes; all must call this."""
     if jax.process_count() == 1:
         return value
     from jax.experimental import multihost_utils
@@ -159,8 +165,8 @@ def share(value: Any = None) -> Any:
     return json.loads(multihost_utils.broadcast_one_to_all(text).tobytes())
 
 
-def same(tree: Any) -> Any:
-    """Returns the main process's arrays, of equal shapes on all processes, as NumPy arrays. All call it."""
+def broadcast_arrays(tree: Any) -> Any:
+    """Returns the main process's arrays on all processes; all must call this."""
     if jax.process_count() == 1:
         return tree
     from jax.experimental import multihost_utils
@@ -168,8 +174,8 @@ def same(tree: Any) -> Any:
     return multihost_utils.broadcast_one_to_all(jax.tree.map(np.asarray, tree))
 
 
-def largest(*values: int) -> list[int]:
-    """Returns the largest of the processes' values, int32 each. All call it at the same place."""
+def maximum(*values: int) -> list[int]:
+    """Returns the maximum of each int32 value over all processes; all must call this."""
     if jax.process_count() == 1:
         return list(values)
     from jax.experimental import multihost_utils

@@ -1,4 +1,4 @@
-"""Where states and batches lie: data parallelism over a one-axis mesh of all devices, by `jit` or by `pmap`."""
+"""Placement of states and batches on devices: data parallelism with `jit` or `pmap`."""
 
 from __future__ import annotations
 
@@ -15,10 +15,9 @@ AXIS = "data"
 
 
 def data_mesh(devices: list[jax.Device] | None = None) -> Mesh:
-    """A mesh with the one axis "data" over all devices, or over those given.
+    """Returns a mesh with the single axis "data" over some devices, by default all.
 
-    Those of a process are neighbors, in the order of the processes: the processes' parts of a batch one after another are then
-    the batch that one process would have, in its order.
+    Devices are sorted by process, so that the concatenated parts of the processes are the batch of a single process.
     """
     devices = jax.devices() if devices is None else devices
     devices = sorted(devices, key=lambda device: (device.process_index, device.id))
@@ -26,10 +25,15 @@ def data_mesh(devices: list[jax.Device] | None = None) -> Mesh:
 
 
 class JitPlacement:
-    """`jit` over the mesh: the state a copy on every device, batches cut along their first axis. The compiler adds the sums.
+    """Placement for `jit`: replicated states, and batches that are split over the devices.
+
+    Args:
+      mesh: devices, see `data_mesh`.
 
     Attributes:
       axis_name: axis over which `make_train_step` averages, or None.
+      replicated: sharding of states.
+      split: sharding of batches.
     """
 
     axis_name: str | None = None
@@ -40,15 +44,15 @@ class JitPlacement:
         self.split = NamedSharding(mesh, PartitionSpec(AXIS))
 
     def compile_train(self, step: Callable) -> Callable:
-        """Compiles the training step; it donates the state that goes in."""
+        """Compiles the training step; its input state is donated."""
         return jax.jit(self._with_mesh(step), donate_argnums=0, out_shardings=self.replicated)
 
     def compile_eval(self, step: Callable) -> Callable:
-        """Compiles the evaluation step, or any pure function; its outputs are replicated."""
+        """Compiles a pure function, such as the evaluation step, with replicated outputs."""
         return jax.jit(self._with_mesh(step), out_shardings=self.replicated)
 
     def _with_mesh(self, function: Callable) -> Callable:
-        """Returns the function traced with the mesh in context, so that it knows over how many devices a batch is split."""
+        """Returns the function traced in the mesh's context, for ops that use the device count."""
 
         @functools.wraps(function)
         def traced(*arguments):
@@ -58,33 +62,34 @@ class JitPlacement:
         return traced
 
     def train_batch(self, batch: Mapping[str, Any]) -> dict[str, Any]:
-        """This process's part of a batch, on its devices."""
+        """Returns this process's part of a batch on its devices."""
         return {name: jax.make_array_from_process_local_data(self.split, value) for name, value in batch.items()}
 
     eval_batch = train_batch
 
     def unreplicate(self, state: Any) -> Any:
-        """Returns the state as one logical copy, which is saved and evaluated."""
+        """Returns the state as one logical copy, for checkpoints and evaluations."""
         return state
 
     def replicate(self, state: Any) -> Any:
-        """Returns a logical copy as the training step takes it; reverses `unreplicate`."""
+        """Returns a logical copy in the form of the training step; reverses `unreplicate`."""
         return state
 
     def template(self, abstract: Any) -> Any:
-        """Shapes with shardings, to read a checkpoint into."""
+        """Returns shapes with shardings, as a template to read a checkpoint."""
         return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=self.replicated), abstract)
 
 
 class PmapPlacement(JitPlacement):
-    """`pmap`, for comparison: the state has a leading device axis, the step averages over "data" by itself.
+    """Placement for `pmap` in one process: states have a leading device axis.
 
-    Evaluation and checkpoints are those of `JitPlacement`. One process.
+    Evaluations and checkpoints are those of `JitPlacement`.
     """
 
     axis_name = AXIS
 
     def compile_train(self, step: Callable) -> Callable:
+        """Compiles the training step with `pmap`; its input state is donated."""
         compiled = jax.pmap(step, axis_name=AXIS, donate_argnums=0, in_axes=(0, 0, None), devices=list(self.mesh.devices.flat))
 
         def run(state, batch, key):
@@ -94,29 +99,36 @@ class PmapPlacement(JitPlacement):
         return run
 
     def train_batch(self, batch: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns a batch with a leading device axis."""
         count = self.mesh.size
         return {name: value.reshape(count, value.shape[0] // count, *value.shape[1:]) for name, value in batch.items()}
 
     def unreplicate(self, state: Any) -> Any:
+        """Returns the copy of the first device."""
         return jax.device_put(jax.tree.map(lambda x: x[0], state), self.replicated)
 
     def replicate(self, state: Any) -> Any:
+        """Returns copies for all devices, stacked along a leading axis."""
         count = self.mesh.size
         stacked = jax.tree.map(lambda x: jnp.broadcast_to(x, (count, *x.shape)), state)
         return jax.device_put(stacked, self.split)
 
 
 def make_placement(parallel: str, mesh: Mesh | None = None) -> JitPlacement:
-    """The placement of that name: "jit" or "pmap".
+    """Returns the placement of a name.
+
+    Args:
+      parallel: "jit" or "pmap".
+      mesh: devices; by default all.
 
     Raises:
-      ValueError: another name, or `pmap` with several processes.
+      ValueError: the name is unknown, or "pmap" is used with several processes.
     """
     mesh = data_mesh() if mesh is None else mesh
     if parallel == "jit":
         return JitPlacement(mesh)
     if parallel == "pmap":
         if jax.process_count() > 1:
-            raise ValueError("parallel='pmap' runs in one process; use 'jit' with several")
+            raise ValueError("parallel='pmap': supports only one process; use 'jit'")
         return PmapPlacement(mesh)
-    raise ValueError(f"parallel must be 'jit' or 'pmap', not {parallel!r}")
+    raise ValueError(f"parallel={parallel!r}: must be 'jit' or 'pmap'")

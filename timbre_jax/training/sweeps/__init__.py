@@ -1,1 +1,1 @@
-"""Many runs in one process."""
+"""Sweeps: several runs in one process."""

@@ -1,4 +1,4 @@
-"""Sweeps: one training for each set of changes to a configuration, and the table that compares them."""
+"""Sweeps: trains one run for each set of changes to a configuration and compares them."""
 
 from __future__ import annotations
 
@@ -22,19 +22,21 @@ from timbre_jax.training.sweeps.grid_file import field_value, run_names, short_f
 def sweep(
     config: Mapping[str, Any], workdir: str | os.PathLike, changes: Sequence[Mapping[str, Any]], **options
 ) -> tuple[Table, dict[Path, Result]]:
-    """Trains one run for each set of changes and writes their table to WORKDIR/sweep.csv and sweep.md.
+    """Trains one run for each set of changes and writes a table of all runs.
 
     Args:
-      config: configuration, as `train_and_evaluate` takes it.
-      workdir: folder of the sweep; each run has a folder in it, named after its changes.
-      changes: fields that each run changes, such as {"model.latent_size": 8, "seed": 1}. Strings are read as the field's type.
-      options: further arguments of `train_grid`.
+      config: configuration, see `train_and_evaluate`.
+      workdir: folder of the sweep. It contains a folder for each run, named after its changes, and the table as sweep.csv and
+        sweep.md.
+      changes: fields that each run changes, such as {"model.latent_size": 8, "seed": 1}; strings are converted to the type of
+        the field.
+      **options: further arguments of `train_grid`.
 
     Returns:
-      The table of the runs that have a space, and the result of each run by its folder.
+      The table (see `sweep_table`) and the result of each run by its folder.
 
     Raises:
-      ValueError: an unknown field, a value of another type, or two runs of the same name.
+      ValueError: a field is unknown, a value has another type, or two runs have the same name.
     """
     base, workdir, members = resolve(config), Path(workdir), {}
     changes = [{field: field_value(base, field, value) for field, value in run.items()} for run in changes]
@@ -48,13 +50,14 @@ def sweep(
 
 
 def sweep_table(runs: Sequence[tuple[Mapping[str, Any], Path]]) -> Table:
-    """Returns the table of a sweep from the folders of its runs: changes, progress and scores of the best evaluation.
+    """Returns the table of a sweep from the folders of its runs.
 
     Args:
-      runs: changes of each run by field (one column each), and its folder. Runs that have not begun are left out.
+      runs: changes and folder of each run.
 
     Returns:
-      A table with the changed fields, status ("finished", "converged", "unfinished"), step, best_step and scores.
+      A table with a row for each run that has a space: its changes, status ("finished", "converged" or "unfinished"), step,
+      best_step and the scores of the best evaluation.
     """
     columns = short_fields([changes for changes, _ in runs])
     records, definitions = [], set()
@@ -64,7 +67,7 @@ def sweep_table(runs: Sequence[tuple[Mapping[str, Any], Path]]) -> Table:
             continue
         config = read_config(run)["config"]
         definitions.add(f"on the split {config['data']['valid_split']!r}, by {config['train']['monitor']}")
-        # A model that is fitted in closed form writes its space when it is done, and no checkpoints.
+        # A model with a closed-form fit has no checkpoints, and a space only when it is finished.
         progress = RunProgress(status="finished", best_step=spaces[-1])
         if saved:
             progress = read_progress(checkpoint.step_path(run / "checkpoints", saved[-1]))

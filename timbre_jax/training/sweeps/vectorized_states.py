@@ -1,4 +1,4 @@
-"""States of several runs on the device; one program takes a step of all of them."""
+"""States of several runs on the devices; one program takes a step of all of them."""
 
 from __future__ import annotations
 
@@ -19,14 +19,17 @@ from timbre_jax.types import Array
 
 
 class VectorizedStates:
-    """Vectorized states: `width` of them, stacked along a first axis that is split over the devices.
+    """States of several runs in numbered slots, which are split over the devices.
 
-    A device computes its part by `vmap`, or, if that is one state, by the step itself. Devices do not communicate.
+    Each device computes its states with `vmap`, or a single state with the step itself. Devices do not communicate.
 
     Args:
-      programs: with `step` and `score`.
-      devices: that share the states.
-      at_once: states that each device computes at once.
+      programs: functions of the runs; `step` and `score` are used.
+      devices: devices that share the states.
+      at_once: number of states on each device.
+
+    Attributes:
+      width: number of slots.
     """
 
     def __init__(self, programs: Programs, devices: Sequence[jax.Device], at_once: int):
@@ -35,8 +38,8 @@ class VectorizedStates:
         self._split, self._whole = NamedSharding(mesh, PartitionSpec(AXIS)), NamedSharding(mesh, PartitionSpec())
         self._states: Any = None
 
-        def side_by_side(function: Callable, shared: Sequence[bool]) -> Callable:
-            """A function of a part of the slots; arguments are stacked, or shared by all of them."""
+        def vectorized(function: Callable, shared: Sequence[bool]) -> Callable:
+            """Returns a function of all slots; arguments are stacked, or `shared` by all slots."""
             if at_once > 1:
                 several = jax.vmap(function, [None if each else 0 for each in shared])
             else:
@@ -54,8 +57,8 @@ class VectorizedStates:
         def score(state, batch, key):
             return programs.score(state.variables(average=True), batch, key, state.hyper["kl_weight"])
 
-        self._step = jax.jit(side_by_side(programs.step, [False, False, False]), donate_argnums=0)
-        self._score = jax.jit(side_by_side(score, [False, True, False]))
+        self._step = jax.jit(vectorized(programs.step, [False, False, False]), donate_argnums=0)
+        self._score = jax.jit(vectorized(score, [False, True, False]))
         self._fill = jax.jit(self._copies, out_shardings=self._split)
         self._take = jax.jit(lambda states, i: jax.tree.map(lambda x: x[i], states), out_shardings=self._whole)
         self._put = jax.jit(
@@ -65,10 +68,11 @@ class VectorizedStates:
         )
 
     def _copies(self, state: Any) -> Any:
+        """Returns copies of a state for all slots."""
         return jax.tree.map(lambda x: jnp.broadcast_to(x, (self.width, *x.shape)), state)
 
     def put(self, slot: int, state: Any) -> None:
-        """Puts a state into a slot. The first one fills all other slots too, so that they have something to compute."""
+        """Puts a state into a slot; the first state also fills all other slots."""
         state = jax.device_put(state, self._whole)
         self._states = self._fill(state) if self._states is None else self._put(self._states, slot, state)
 
@@ -77,15 +81,21 @@ class VectorizedStates:
         return jax.tree.map(lambda x: x.addressable_data(0), self._take(self._states, slot))
 
     def step(self, batches: Sequence[Batch | None], keys: Sequence[Array | None]) -> list[dict[str, Any]]:
-        """Takes a step of every slot (None: empty) and returns the metrics of each, which are not waited for."""
+        """Takes a step of all slots (None: empty) and returns their metrics without waiting."""
         batches = _filled(batches)
         stacked = {name: np.stack([batch[name] for batch in batches]) for name in batches[0]}
         self._states, metrics = self._step(self._states, jax.device_put(stacked, self._split), self._stacked(keys))
-        rows = _Rows(metrics)
-        return [{name: _Entry(rows, name, slot) for name in metrics} for slot in range(self.width)]
+        values = _LazyMetrics(metrics)
+        return [{name: _LazyValue(values, name, slot) for name in metrics} for slot in range(self.width)]
 
     def scores(self, keys: Sequence[Array | None], source: ExampleSource, *, batch_size: int) -> list[dict[str, float]]:
-        """Returns the mean metrics of every state, computed together; `keys` are of the evaluation."""
+        """Returns the mean metrics of all states on a source.
+
+        Args:
+          keys: random keys of the evaluations; None for an empty slot.
+          source: validation set.
+          batch_size: number of examples that are evaluated at once.
+        """
         stacked = self._stacked(keys)
         means = mean_metrics(
             lambda batch: self._score(self._states, jax.device_put(batch, self._whole), stacked), source, batch_size=batch_size
@@ -93,17 +103,18 @@ class VectorizedStates:
         return [{name: values[slot] for name, values in means.items()} for slot in range(self.width)]
 
     def _stacked(self, keys: Sequence[Array | None]) -> Array:
+        """Returns keys as one array that is split over the devices."""
         return jax.device_put(jnp.stack(_filled(keys)), self._split)
 
 
 def _filled(values: Sequence[Any]) -> list[Any]:
-    """Replaces every None by any other value."""
+    """Returns values with every None replaced by one of the others."""
     some = next(value for value in values if value is not None)
     return [some if value is None else value for value in values]
 
 
-class _Rows:
-    """Metrics of all slots, fetched from the device once, when the first is read."""
+class _LazyMetrics:
+    """Metrics of all slots, fetched from the device when the first of them is read."""
 
     def __init__(self, arrays: dict[str, Any]):
         self._arrays = arrays
@@ -115,18 +126,18 @@ class _Rows:
         return self._arrays[name]
 
 
-class _Entry:
-    """Number of the rows that `jax.device_get` and NumPy take for an array."""
+class _LazyValue:
+    """Metric of one slot, which NumPy and `jax.device_get` treat as an array."""
 
-    def __init__(self, rows: _Rows, name: str, slot: int):
-        self._rows, self._name, self._slot = rows, name, slot
+    def __init__(self, values: _LazyMetrics, name: str, slot: int):
+        self._values, self._name, self._slot = values, name, slot
 
     def __array__(self, dtype=None, copy=None) -> np.ndarray:
-        return np.asarray(self._rows[self._name][self._slot], dtype)
+        return np.asarray(self._values[self._name][self._slot], dtype)
 
 
 class SingleState:
-    """Single state with the interface of `VectorizedStates`; its numbers are those of the run alone, to the bit."""
+    """Single state with the interface of `VectorizedStates` and bit-exact results."""
 
     width = 1
 
@@ -135,15 +146,15 @@ class SingleState:
         self._state: Any = None
 
     def put(self, slot: int, state: Any) -> None:
-        """Puts the state, see `VectorizedStates.put`."""
+        """Replaces the state."""
         self._state = state
 
     def take(self, slot: int) -> Any:
-        """Returns the state, see `VectorizedStates.take`."""
+        """Returns the state."""
         return self._state
 
     def step(self, batches: Sequence[Batch | None], keys: Sequence[Array | None]) -> list[dict[str, Any]]:
-        """Takes a step, see `VectorizedStates.step`."""
+        """Takes a step and returns its metrics without waiting."""
         (batch,) = map(self._programs.placement.train_batch, _filled(batches))
         self._state, metrics = self._programs.train_step(self._state, batch, keys[0])
         return [metrics]
