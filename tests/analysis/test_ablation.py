@@ -1,4 +1,4 @@
-"""Ablation and perturbation against decoders written out, and where a baseline decides the answer."""
+"""Tests of ablation and perturbation against a decoder in numpy."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ def decoded(space, latents):
     return np.clip(flat.reshape(-1, 24, 8) + params["mean"], 0, 1)
 
 
-def test_masked_latents_keep_what_is_on():
+def test_masked_latents_keep_enabled_values():
     values, rows = masked_latents(np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([9.0, 8.0]), np.eye(2, dtype=bool))
     assert values.tolist() == [[1, 8], [9, 2], [3, 8], [9, 4]]
     assert rows.tolist() == [0, 0, 1, 1]
 
 
-def test_every_score_is_that_of_the_latents_it_names(planted, space):
+def test_ablation_scores_equal_a_numpy_decoder(planted, space):
     x = np.asarray(planted.features.values, np.float64)
     z = np.asarray(space.encode(planted.features).values, np.float64)
-    found = ablation(space, planted.features, baseline="zero")
+    result = ablation(space, planted.features, baseline="zero")
 
     def error(latents):
         return ((decoded(space, latents) - x) ** 2).mean((1, 2))
@@ -44,17 +44,17 @@ def test_every_score_is_that_of_the_latents_it_names(planted, space):
     for d in range(3):
         only, without = np.zeros_like(z), z.copy()
         only[:, d], without[:, d] = z[:, d], 0
-        np.testing.assert_allclose(found.enabled.mse[:, d], error(only), rtol=1e-3, atol=1e-9)
-        np.testing.assert_allclose(found.disabled.mse[:, d], error(without), rtol=1e-3, atol=1e-9)
-    np.testing.assert_allclose(found.full.mse, error(z), rtol=1e-3, atol=1e-9)
-    np.testing.assert_allclose(found.none.mse, error(0 * z), rtol=1e-3)
-    table = found.table(planted.instruments)
+        np.testing.assert_allclose(result.enabled.mse[:, d], error(only), rtol=1e-3, atol=1e-9)
+        np.testing.assert_allclose(result.disabled.mse[:, d], error(without), rtol=1e-3, atol=1e-9)
+    np.testing.assert_allclose(result.full.mse, error(z), rtol=1e-3, atol=1e-9)
+    np.testing.assert_allclose(result.none.mse, error(0 * z), rtol=1e-3)
+    table = result.table(planted.instruments)
     assert table.column("enabled") == ["none", "all", "only 0", "only 1", "only 2", "all but 0", "all but 1", "all but 2"]
     assert all(low <= mean <= high for mean, low, high in zip(*map(table.column, ("mse", "mse_low", "mse_high")), strict=True))
 
 
-def test_a_latent_far_from_zero_matters_only_against_zero(planted):
-    """The same sounds with one latent shifted by 10: its role is taken over by the decoder's offset."""
+def test_latent_with_large_mean_matters_only_against_zero(planted):
+    # One latent is shifted by 10 and the offset of the decoder compensates for it.
     values = np.asarray(planted.features.values)
     level = np.zeros(values.shape[1:])
     level[:, 1:] = 0.05
@@ -73,7 +73,7 @@ def test_a_latent_far_from_zero_matters_only_against_zero(planted):
     assert against_mean[1] < against_mean[0]
 
 
-def test_percent_moves_a_latent_by_its_value_and_deviation_by_its_spread(planted, space):
+def test_perturbation_scales_by_value_or_by_deviation(planted, space):
     x = np.asarray(planted.features.values, np.float64)
     z = np.asarray(space.encode(planted.features).values, np.float64)
     percent = perturbation(space, planted.features, unit="percent")
@@ -90,18 +90,18 @@ def test_percent_moves_a_latent_by_its_value_and_deviation_by_its_spread(planted
     assert percent.amounts.tolist() == [10, 20, 30, 40, 50, 60]
     assert percent.ssim_decrease().shape == (3, 6)
     assert len(percent.table().rows) == 18
-    still = perturbation(space, planted.features, unit="percent", amounts=(0.0,))
-    np.testing.assert_allclose(still.ssim_decrease(), 0, atol=1e-4)
+    unchanged = perturbation(space, planted.features, unit="percent", amounts=(0.0,))
+    np.testing.assert_allclose(unchanged.ssim_decrease(), 0, atol=1e-4)
 
 
-def test_what_cannot_be_asked_is_said(planted, space):
-    with pytest.raises(ValueError, match="baseline is one of mean, zero, not 'median'"):
+def test_unknown_baseline_or_unit_is_an_error(planted, space):
+    with pytest.raises(ValueError, match="baseline: must be one of mean, zero"):
         baseline_values(space, "median")
-    with pytest.raises(ValueError, match="unit is percent or deviation, not 'octaves'"):
+    with pytest.raises(ValueError, match="unit: must be percent or deviation"):
         perturbation(space, planted.features, unit="octaves")
 
 
-def test_a_space_that_says_nothing_gives_zeros_not_errors(planted):
+def test_collapsed_space_has_zero_importance(planted):
     space = fitted_space(planted, "mean_image")
     assert np.abs(ablation(space, planted.features).importance()).max() == 0
     assert np.abs(sensitivity(space, planted.features).scaled).max() == 0

@@ -1,4 +1,4 @@
-"""Shapley values against a brute force over orders, their axioms, and Integrated Gradients' completeness."""
+"""Tests of Shapley values, SAGE and Integrated Gradients against definitions and axioms."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from timbre_jax.analysis.sage import sage
 
 
 def brute_force(values: np.ndarray) -> np.ndarray:
-    """Shapley's definition by orders: a player's mean gain over all D! ways to enter."""
+    """Returns Shapley values by definition: the mean gain of a player over all D! orders."""
     size = len(values).bit_length() - 1
     shares = np.zeros(size)
     orders = list(itertools.permutations(range(size)))
@@ -31,15 +31,15 @@ def brute_force(values: np.ndarray) -> np.ndarray:
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(1, 5).flatmap(lambda d: st.lists(st.floats(-5, 5, width=32), min_size=2**d, max_size=2**d)))
-def test_shapley_values_equal_the_mean_over_all_orders(values):
+def test_shapley_values_equal_mean_gain_over_all_orders(values):
     values = np.array(values)
     shares = shapley_values(values)
     np.testing.assert_allclose(shares, brute_force(values), atol=1e-9)
     assert shares.sum() == pytest.approx(values[-1] - values[0], abs=1e-9)
 
 
-def test_a_game_needs_a_value_for_every_subset():
-    with pytest.raises(ValueError, match="2\\^D values, not 6"):
+def test_shapley_values_need_a_power_of_two():
+    with pytest.raises(ValueError, match="2\\^D values \\(got 6\\)"):
         shapley_values(np.zeros(6))
 
 
@@ -50,7 +50,7 @@ def planted():
 
 @pytest.fixture(scope="module")
 def hand_made(planted):
-    """Latents 0 and 1 are twins (one direction halved), 2 is brightness, 3 moves nothing."""
+    """Latents 0 and 1 share one direction, 2 changes brightness, and 3 changes nothing."""
     values = np.asarray(planted.features.values)
     shape = values.shape[1:]
     level = np.zeros(shape)
@@ -60,7 +60,7 @@ def hand_made(planted):
     return hand_made_space(planted, np.stack([level / 2, level / 2, tilt, np.zeros(shape)]))
 
 
-def test_scores_of_subsets_equal_a_decoder_written_out(planted, hand_made):
+def test_subset_scores_equal_a_numpy_decoder(planted, hand_made):
     scores = masked_scores(hand_made, planted.features, subset_masks(4), baseline="zero")
     params = {key: np.asarray(value, np.float64) for key, value in hand_made.variables["params"].items()}
     x = np.asarray(planted.features.values, np.float64)
@@ -71,7 +71,7 @@ def test_scores_of_subsets_equal_a_decoder_written_out(planted, hand_made):
 
 
 @pytest.mark.parametrize("baseline", ["mean", "zero"])
-def test_efficiency_symmetry_and_dummy(planted, hand_made, baseline):
+def test_shapley_values_satisfy_efficiency_symmetry_and_dummy(planted, hand_made, baseline):
     latents = np.asarray(hand_made.encode(planted.features).values)
     np.testing.assert_allclose(latents[:, 0], latents[:, 1], atol=1e-5)
     assert latents[:, 3].std() > 0.01
@@ -83,7 +83,7 @@ def test_efficiency_symmetry_and_dummy(planted, hand_made, baseline):
         assert result.values[:, 2].mean() > 0
 
 
-def test_sampled_shapley_agrees_with_exact_within_its_error(planted, monkeypatch):
+def test_sampled_shapley_values_agree_with_exact_within_error(planted, monkeypatch):
     space = fitted_space(planted, latent_size=4)
     exact = shapley(space, planted.features)["ssim"]
     monkeypatch.setattr(attribution_module, "EXACT_UP_TO", 3)
@@ -97,7 +97,7 @@ def test_sampled_shapley_agrees_with_exact_within_its_error(planted, monkeypatch
 
 
 @pytest.mark.parametrize("measure", ["mse", "ssim"])
-def test_integrated_gradients_sum_to_the_difference(planted, hand_made, measure):
+def test_integrated_gradients_sum_to_value_difference(planted, hand_made, measure):
     result = integrated_gradients(hand_made, planted.features, measure=measure, steps=24)
     gap = result.full - result.none
     assert np.abs(gap).mean() > 1e-4
@@ -105,24 +105,23 @@ def test_integrated_gradients_sum_to_the_difference(planted, hand_made, measure)
     np.testing.assert_allclose(result.values[:, 3], 0, atol=1e-6)
 
 
-def test_integrated_gradients_of_a_quadratic_are_half_the_rise_of_each_term(planted):
-    # v(z) = -c sum_d (effect_d (z_d - own_d))^2 along orthogonal directions: IG_d = c effect_d^2 own_d^2 in closed
-    # form.
+def test_integrated_gradients_equal_shapley_values_for_a_linear_decoder(planted):
+    # v(z) = -c sum_d (effect_d (z_d - own_d))^2 along orthogonal directions gives IG_d = c effect_d^2 own_d^2.
     space = fitted_space(planted, latent_size=4)
     result = integrated_gradients(space, planted.features, steps=8)
     exact = shapley(space, planted.features, measures=("mse",))["mse"]
     np.testing.assert_allclose(result.values, exact.values, atol=3e-6)
 
 
-def test_sage_sums_to_what_all_latents_tell_and_gives_dummies_nothing(planted, hand_made):
-    result = sage(hand_made, planted.features, draws=8, orders=3)
+def test_sage_values_satisfy_efficiency_symmetry_and_dummy(planted, hand_made):
+    result = sage(hand_made, planted.features, samples=8, orders=3)
     assert result.values.sum() == pytest.approx(result.none - result.full, rel=1e-5)
     assert abs(result.values[3]) < 1e-7
     assert abs(result.values[0] - result.values[1]) < 4 * result.errors[:2].max()
     np.testing.assert_allclose(result.shares.mean(0), result.values, rtol=1e-6)
 
 
-def test_unknown_measure_and_baseline_are_named(planted, hand_made):
+def test_unknown_measure_or_baseline_is_an_error(planted, hand_made):
     with pytest.raises(ValueError, match="'mae'"):
         shapley(hand_made, planted.features, measures=("mae",))
     with pytest.raises(ValueError, match="'median'"):

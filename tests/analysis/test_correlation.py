@@ -1,4 +1,4 @@
-"""Correlations against scipy, their floor against chance, and agreement between methods."""
+"""Tests of correlations, their chance level, and the agreement between methods."""
 
 from __future__ import annotations
 
@@ -19,62 +19,62 @@ def data():
 
 
 @pytest.mark.parametrize(("method", "theirs"), [("spearman", spearmanr), ("pearson", pearsonr)])
-def test_equals_scipy(data, method, theirs):
+def test_correlation_equals_scipy(data, method, theirs):
     latents, labels = data
-    found = correlation(latents, labels, method=method)
+    result = correlation(latents, labels, method=method)
     for d in range(2):
         for n, label in enumerate(labels.values()):
-            assert found.value[d, n] == pytest.approx(theirs(latents[:, d], label).statistic, abs=1e-9)
-    assert np.isnan(found.value[2]).all()
-    assert np.nanargmax(np.abs(found.value[:, found.names.index("pitch")])) == 0
+            assert result.value[d, n] == pytest.approx(theirs(latents[:, d], label).statistic, abs=1e-9)
+    assert np.isnan(result.value[2]).all()
+    assert np.nanargmax(np.abs(result.value[:, result.names.index("pitch")])) == 0
 
 
-def test_the_floor_is_what_chance_brings(data):
+def test_floor_is_the_95th_percentile_of_independent_ranks(data):
     latents, labels = data
-    found = correlation(latents, labels, permutations=1000)
+    result = correlation(latents, labels, permutations=1000)
     # |r| of n = 150 independent ranks is normal with deviation 1 / sqrt(149): 95 % lie below 1.96 / sqrt(149) = 0.161.
-    np.testing.assert_allclose(found.floor[:2], 0.161, atol=0.02)
-    assert np.abs(found.value[0, 0]) > found.floor[0, 0]
-    assert np.isnan(found.floor[2]).all()
-    assert len(found.table().rows) == 6
+    np.testing.assert_allclose(result.chance[:2], 0.161, atol=0.02)
+    assert np.abs(result.value[0, 0]) > result.chance[0, 0]
+    assert np.isnan(result.chance[2]).all()
+    assert len(result.table().rows) == 6
 
 
-def test_labels_have_to_be_numbers(data):
+def test_labels_must_be_finite_numbers(data):
     latents, _ = data
-    with pytest.raises(ValueError, match="'family' is not a finite number"):
+    with pytest.raises(ValueError, match="label 'family': must be a finite number"):
         correlation(latents, {"family": np.array(["a"] * 150)})
-    with pytest.raises(ValueError, match="no numeric labels"):
+    with pytest.raises(ValueError, match="at least one numeric label"):
         correlation(latents, {})
     with pytest.raises(ValueError, match="'kendall'"):
         correlation(latents, {"pitch": np.zeros(150)}, method="kendall")
 
 
-def test_agreement_is_the_rank_correlation_of_importances():
-    found = agreement({"a": np.array([3.0, 2.0, 1.0]), "b": np.array([9.0, 5.0, 0.1]), "c": np.array([1.0, 2.0, 3.0])})
-    np.testing.assert_allclose(found.matrix, [[1, 1, -1], [1, 1, -1], [-1, -1, 1]])
-    assert found.rank[0].tolist() == [1, 2, 3]
-    assert found.order().tolist() == [0, 1, 2]
-    assert found.mean() == pytest.approx(-1 / 3)
-    np.testing.assert_allclose(found.consensus, [5 / 3, 2, 7 / 3])
+def test_agreement_is_rank_correlation_of_importances():
+    result = agreement({"a": np.array([3.0, 2.0, 1.0]), "b": np.array([9.0, 5.0, 0.1]), "c": np.array([1.0, 2.0, 3.0])})
+    np.testing.assert_allclose(result.matrix, [[1, 1, -1], [1, 1, -1], [-1, -1, 1]])
+    assert result.rank[0].tolist() == [1, 2, 3]
+    assert result.order().tolist() == [0, 1, 2]
+    assert result.mean() == pytest.approx(-1 / 3)
+    np.testing.assert_allclose(result.consensus, [5 / 3, 2, 7 / 3])
     ties = agreement({"a": np.array([1.0, 1.0, 0.0]), "flat": np.zeros(3)})
     assert np.isnan(ties.matrix[0, 1])
     assert np.isnan(ties.mean())
     assert ties.rank_table().columns == ("latent", "a", "flat", "mean_rank")
-    with pytest.raises(ValueError, match="one D"):
+    with pytest.raises(ValueError, match="same D"):
         agreement({"a": np.zeros(3), "b": np.zeros(4)})
 
 
-def test_a_property_of_few_instruments_is_not_called_beyond_chance():
+def test_number_constant_within_few_instruments_is_not_beyond_chance():
     generator = np.random.default_rng(0)
     groups = np.repeat(np.arange(4), 25)
-    # Both are much the same within an instrument and hardly related between them: four draws, not a hundred.
+    # Both are nearly constant within an instrument: four independent values, not a hundred.
     latent, bright = np.array([0.0, 1.0, 2.0, 3.0])[groups], np.array([1.0, 0.0, 3.0, 2.0])[groups]
     pitch = latent + 0.1 * generator.standard_normal(100)
-    found = correlation(
+    result = correlation(
         latent[:, None] + 0.01 * generator.standard_normal((100, 1)), {"bright": bright, "pitch": pitch}, groups
     )
-    assert abs(found.value[0, 0]) > found.floor[0, 0]
-    assert found.beyond_chance().tolist() == [[False, True]]
-    # Of one instrument there is no interval, so nothing is known of others.
+    assert abs(result.value[0, 0]) > result.chance[0, 0]
+    assert result.beyond_chance().tolist() == [[False, True]]
+    # A single instrument has no interval.
     alone = correlation(latent[:, None], {"pitch": pitch}, np.zeros(100))
     assert not alone.beyond_chance().any()

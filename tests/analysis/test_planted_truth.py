@@ -1,4 +1,4 @@
-"""Every method has to find the planted truth: four factors of a note, each driving one latent, in a known order."""
+"""Tests that all methods recover four planted factors, each of which drives one latent."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from timbre_jax.analysis.sage import sage
 from timbre_jax.analysis.sensitivity import sensitivity
 
 EFFECT = 0.012**2 * np.array([16.0, 9.0, 4.0, 1.0]) * 7 / 8
-"""Mean square of what each factor does to the 8 rows of the features: the truth that importances are held against."""
+"""Mean square effect of each factor on the 8 feature rows, the true importance."""
 
 
 @pytest.fixture(scope="module")
@@ -29,44 +29,43 @@ def space(planted):
 
 
 @pytest.mark.parametrize("method", ["spearman", "pearson"])
-def test_correlation_names_the_factor_of_every_latent(planted, space, method):
+def test_correlation_assigns_each_factor_to_its_latent(planted, space, method):
     labels = {name: planted.factors[:, i] for i, name in enumerate(FACTORS)}
-    found = correlation(space.encode(planted.features).values, labels, planted.instruments, method=method)
-    assert np.nanargmax(np.abs(found.value), axis=0).tolist() == [0, 1, 2, 3]
-    assert (np.abs(np.diag(found.value)) > 0.99).all()
-    others = found.value[~np.eye(4, dtype=bool)]
+    result = correlation(space.encode(planted.features).values, labels, planted.instruments, method=method)
+    assert np.nanargmax(np.abs(result.value), axis=0).tolist() == [0, 1, 2, 3]
+    assert (np.abs(np.diag(result.value)) > 0.99).all()
+    others = result.value[~np.eye(4, dtype=bool)]
     assert (np.abs(others) < 0.25).all()
-    assert (np.abs(np.diag(found.value)) > np.diag(found.floor)).all()
-    assert (found.low <= found.value + 1e-9).all()
-    assert (found.high >= found.value - 1e-9).all()
+    assert (np.abs(np.diag(result.value)) > np.diag(result.chance)).all()
+    assert (result.low <= result.value + 1e-9).all()
+    assert (result.high >= result.value - 1e-9).all()
 
 
-def test_ablation_costs_what_each_factor_did(planted, space):
+def test_ablation_importance_equals_planted_effect(planted, space):
     for baseline in ("mean", "zero"):
         result = ablation(space, planted.features, baseline=baseline)
-        # PCA has mean 0 latents, so both baselines remove exactly the factor's effect.
+        # PCA latents have mean 0, so that both baselines remove exactly the effect of the factor.
         np.testing.assert_allclose(result.importance(kind="disabled").mean(0), EFFECT, rtol=0.02)
         np.testing.assert_allclose(result.importance(kind="enabled").mean(0), EFFECT, rtol=0.02)
-        # SSIM hardly sees a change of level that is alike everywhere: of the three of amplitude, the tilt is what it
-        # sees.
+        # SSIM is nearly invariant to a uniform change of level; of the amplitude factors, the tilt changes it most.
         assert result.importance(measure="ssim").mean(0)[1:].argmax() == 1
 
 
-def test_shapley_and_sage_share_out_the_planted_variances(planted, space):
+def test_shapley_and_sage_values_equal_planted_effects(planted, space):
     shares = shapley(space, planted.features)["mse"]
     np.testing.assert_allclose(shares.values.mean(0), EFFECT, rtol=0.02)
-    importance = sage(space, planted.features, draws=32, orders=2)
+    importance = sage(space, planted.features, samples=32, orders=2)
     np.testing.assert_allclose(importance.values, EFFECT, rtol=0.15)
     assert (np.argsort(-importance.values) == np.arange(4)).all()
 
 
-def test_gradients_and_perturbation_see_the_effect_of_one_deviation(planted, space):
+def test_sensitivity_and_perturbation_equal_planted_effects(planted, space):
     np.testing.assert_allclose(sensitivity(space, planted.features).scaled.mean(0), np.sqrt(EFFECT), rtol=0.01)
     moved = perturbation(space, planted.features, unit="deviation", amounts=(-1.0, 1.0))
     np.testing.assert_allclose(moved.importance().mean(0), EFFECT, rtol=0.02)
 
 
-def test_all_methods_agree_on_a_linear_space(planted, space):
+def test_methods_agree_on_a_linear_space(planted, space):
     importances = {
         "ablation": ablation(space, planted.features).importance().mean(0),
         "perturbation": perturbation(space, planted.features, unit="deviation").importance().mean(0),

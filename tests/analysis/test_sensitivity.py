@@ -1,4 +1,4 @@
-"""Jacobian column norms against differences, for networks whose layers bring gradients of their own."""
+"""Tests of Jacobian column norms for networks with custom gradients."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SMALL = {"latent_size": 4, "channels": (4,), "pools": ((2, 2),), "hidden": 8, "f
 
 
 @pytest.mark.parametrize("name", ["flow_vae", "variable_length_vae"])
-def test_column_norms_are_those_of_differences(name):
+def test_column_norms_equal_finite_differences(name):
     representation = LogMel(length=1024, n_fft=256, window_length=256, hop=64, n_mels=16, n_frames=0)
     model = make_model(name, feature_shape=representation.feature_shape, **SMALL)
     variables = init_variables(model, jax.random.key(0))
@@ -28,10 +28,10 @@ def test_column_norms_are_those_of_differences(name):
     random = np.random.default_rng(0)
     values = random.uniform(size=(3, *representation.feature_shape)).astype(np.float32)
     features = Features(values=values, mask=np.ones(values.shape[:2], np.float32), rate=representation.rate)
-    found = sensitivity(space, features)
+    result = sensitivity(space, features)
     latent, step = space.encode(features), 1e-2
     for d in range(4):
         moved = [space.decode(latent.replace(values=latent.values.at[:, d].add(s))).values for s in (step, -step)]
-        wanted = np.sqrt(np.mean(np.square(np.asarray(moved[0] - moved[1]) / (2 * step)), axis=(1, 2)))
-        np.testing.assert_allclose(found.norms[:, d], wanted, rtol=0.02)
-    np.testing.assert_allclose(found.scaled, 0.5 * found.norms)
+        expected = np.sqrt(np.mean(np.square(np.asarray(moved[0] - moved[1]) / (2 * step)), axis=(1, 2)))
+        np.testing.assert_allclose(result.norms[:, d], expected, rtol=0.02)
+    np.testing.assert_allclose(result.scaled, 0.5 * result.norms)

@@ -1,4 +1,4 @@
-"""Analyzes of arrays alone: no run and no store."""
+"""Tests of the analysis of a static space without a run or store."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def analyzed():
     return space, sounds, analyze_static(space, sounds, explained=3)
 
 
-def test_what_is_not_said_of_sounds_is_unknown(analyzed):
+def test_missing_labels_are_unknown(analyzed):
     _, sounds, _ = analyzed
     assert sounds.features.values.shape == (24, 24, 8)
     assert set(sounds.labels) == {"id", "instrument", "family", "source", "pitch", "velocity"}
@@ -36,25 +36,25 @@ def test_what_is_not_said_of_sounds_is_unknown(analyzed):
     assert sounds.lengths([0]).tolist() == [sounds.waves.shape[1]]
 
 
-def test_the_planted_pitch_is_found(analyzed):
-    space, _, found = analyzed
-    assert found.description == "24 notes of 12 instruments"
-    assert found.model == f"PCA with 2 latents on {space.representation.name.replace('_', ' ')}"
-    spearman = found.correlations["spearman"]
+def test_planted_pitch_is_correlated(analyzed):
+    space, _, result = analyzed
+    assert result.description == "24 notes of 12 instruments"
+    assert result.model == f"PCA with 2 latents on {space.representation.name.replace('_', ' ')}"
+    spearman = result.correlations["spearman"]
     assert spearman.names[0] == "pitch"
     assert "velocity" not in spearman.names
     assert np.abs(spearman.value[:, 0]).max() > 0.9
-    assert found.quality.floors == {}
-    assert len(found.explanations.groups) == 3
+    assert result.quality.baselines == {}
+    assert len(result.explanations.groups) == 3
 
 
-def test_tables_results_and_examples_follow(analyzed):
-    space, sounds, found = analyzed
-    names = [result.name for result in results(found)]
+def test_tables_results_and_examples_of_a_record(analyzed):
+    space, sounds, result = analyzed
+    names = [result.name for result in results(result)]
     assert len(set(names)) == len(names)
     assert "shapley/ssim/mean/latent_1" in names
-    assert {"latents", "agreement", "directions", "paper_verdicts"} <= {table.name for table in tables(found)}
-    examples = static_examples(space, sounds, found, number=2)
+    assert {"latents", "agreement", "directions", "paper_statements"} <= {table.name for table in tables(result)}
+    examples = static_examples(space, sounds, result, number=2)
     assert [len(waves) for _, waves in examples.sounds] == [7, 7]
     assert [name for name, _ in examples.sweeps] == ["latent 0", "latent 1"]
     assert len(examples.images["ablations"]) == 4

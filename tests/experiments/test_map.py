@@ -57,12 +57,12 @@ def test_sounds_are_generated_at_points_of_a_map(run_map, map_settings, pca_run,
     assert first["made_from"]["distance"] == 0.0
     assert first["made_from"]["nearest_row"] == 4
     assert first["made_from"]["nearest"] == library.ids[4]
-    assert "a guess" in second["remarks"][0]
+    assert "extrapolated" in second["remarks"][0]
     for at, message in (("0.1", "x,y;x,y"), ("nan,0", "finite"), ("a,b", "x,y;x,y"), ("", "needs --map")):
         with pytest.raises(ValueError, match=message):
             generate(pca_run, tmp_path / "b", MapPoints(map=str(out), at=at))
     with pytest.raises(ValueError, match="another space"):
         generate(mean_run, tmp_path / "b", MapPoints(map=str(out), at="0,0"))
-    with pytest.raises(ValueError, match="there is no map"):
+    with pytest.raises(ValueError, match="no such map"):
         generate(pca_run, tmp_path / "b", MapPoints(map=str(tmp_path), at="0,0"))
     assert not (tmp_path / "b").exists()

@@ -81,7 +81,7 @@ def test_click_on_the_served_page_makes_and_plays_a_sound(page, run_map):
         # A click on a dot selects the place of its sound; the keyboard works like the mouse.
         page.mouse.click(*screen_position(page, *coordinates[5].tolist()))
         page.wait_for_selector("body[data-made='2']")
-        assert "on a library sound" in page.locator("#status").inner_text()
+        assert "at a library sound" in page.locator("#status").inner_text()
         page.locator("#map").focus()
         page.keyboard.press("ArrowRight")
         page.keyboard.press("Enter")
@@ -118,7 +118,7 @@ def test_page_works_as_a_file_and_escapes_names(page, tmp_path):
     page.wait_for_function("document.getElementById('tip').style.display === 'block'")
     assert MALICIOUS_NAMES[1] in page.locator("#tip").inner_text()
     page.mouse.click(*screen_position(page, 0.2, 0.52))
-    assert page.locator("#status").inner_text().startswith(f"Nearest: {MALICIOUS_NAMES[0]}")
+    assert page.locator("#status").inner_text().startswith(f"Nearest sound: {MALICIOUS_NAMES[0]}")
     assert page.locator("#near .name").first.inner_text().startswith(MALICIOUS_NAMES[0])
     page.fill("#find", "СНЭЙР")
     assert page.locator("#hits").inner_text() == "1 of 4"

@@ -1,4 +1,4 @@
-"""Maps of runs: the files, maps that are used again, and errors in one line."""
+"""Tests of maps of runs: files, reused maps, and errors."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ pytestmark = pytest.mark.xdist_group("small_analysis")
 
 @pytest.fixture
 def small_grid(monkeypatch):
-    """A grid of 2 x 2 sounds."""
+    """Reduces the grid to 2 x 2 sounds."""
     monkeypatch.setattr(files, "GRID", 2)
 
 
-def test_everything_is_in_the_folder(run_map, map_settings):
+def test_folder_contains_all_files(run_map, map_settings):
     out, library, sound_map = map_settings.out, run_map.library, run_map.sound_map
     assert sorted(path.name for path in out.iterdir()) == ["grid", "grid.png", "map.html", "map.json", "map.npz", "map.png"]
     assert len(list((out / "grid").glob("*.wav"))) == 100
@@ -31,14 +31,14 @@ def test_everything_is_in_the_folder(run_map, map_settings):
     first = document["sounds"][3]
     row = int(np.flatnonzero(library.ids == first["id"])[0])
     np.testing.assert_allclose([first["x"], first["y"]], sound_map.coordinates[row])
-    back = sound_map.inverse([[first["x"], first["y"]]])[0][0]
-    np.testing.assert_array_equal(back, library.latents[row])
+    latents = sound_map.inverse([[first["x"], first["y"]]])[0][0]
+    np.testing.assert_array_equal(latents, library.latents[row])
     tile = document["grid"][0]
     assert (tile["x"], tile["y"]) == pytest.approx((0.05, 0.95))
     assert (out / "map.html").read_text().count("data:audio/mpeg") == 5 + 100
 
 
-def test_the_same_map_is_not_made_twice(run_map, map_settings):
+def test_map_with_the_same_identity_is_reused(run_map, map_settings):
     def known(**changes):
         return known_map(run_map.library, dataclasses.replace(map_settings, **changes))
 
@@ -48,21 +48,21 @@ def test_the_same_map_is_not_made_twice(run_map, map_settings):
     assert known(perplexity=5.0) is None
 
 
-def test_a_map_that_is_used_again_belongs_to_the_run_as_it_is_now(small_grid, pca_run, tmp_path):
-    """After an update of the library the same latents may be of a space that is written otherwise."""
+def test_reused_map_records_the_current_space(small_grid, pca_run, tmp_path):
+    # After an update of the library, the digest of the same space may differ.
     settings = MapSettings(pca_run, tmp_path, number=6, method="pca", progress=False)
     first = make_map_of_run(settings).sound_map
     dataclasses.replace(first, settings={**first.settings, "space": "another"}).save(tmp_path / "map.npz")
-    again = make_map_of_run(settings)
-    np.testing.assert_array_equal(again.sound_map.coordinates, first.coordinates)
-    assert open_map(again.run.space, tmp_path)[0].settings["space"] == first.settings["space"]
+    reused = make_map_of_run(settings)
+    np.testing.assert_array_equal(reused.sound_map.coordinates, first.coordinates)
+    assert open_map(reused.run.space, tmp_path)[0].settings["space"] == first.settings["space"]
 
 
-def test_a_library_of_three_sounds_has_a_map(small_grid, pca_run, tmp_path):
+def test_three_sounds_are_placed_by_pca(small_grid, pca_run, tmp_path):
     few = make_map_of_run(MapSettings(pca_run, tmp_path, number=3, method="umap", progress=False))
     assert len(few.library) == 3
     assert few.sound_map.settings["placed_by"] == "pca"
-    assert "so few" in (tmp_path / "map.html").read_text()
+    assert "too few" in (tmp_path / "map.html").read_text()
     assert len(list((tmp_path / "grid").glob("*.wav"))) == 4
 
 
@@ -75,9 +75,9 @@ def test_a_library_of_three_sounds_has_a_map(small_grid, pca_run, tmp_path):
         ({"method": "pca", "perplexity": 3.0}, "has no setting perplexity"),
     ],
 )
-def test_wrong_wishes_are_one_line(pca_run, tmp_path, options, message):
+def test_wrong_settings_are_an_error(pca_run, tmp_path, options, message):
     with pytest.raises(ValueError, match=message):
         make_map_of_run(MapSettings(pca_run, tmp_path / "out", progress=False, **options))
     (tmp_path / "file").write_text("x")
-    with pytest.raises(ValueError, match="a map needs a folder"):
+    with pytest.raises(ValueError, match="is a file; give a folder"):
         make_map_of_run(MapSettings(pca_run, tmp_path / "file", progress=False))

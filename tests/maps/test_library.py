@@ -1,4 +1,4 @@
-"""Libraries as maps see them: their sounds, latents that are kept, and borrowed classes."""
+"""Tests of libraries of maps: sounds, cached latents, and borrowed classes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from timbre_jax.maps.library import borrow_classes, cluster_names, read_library
 pytestmark = pytest.mark.xdist_group("small_analysis")
 
 
-def test_a_library_sound_is_read_from_the_right_split(run_map):
+def test_audio_is_read_from_the_right_split(run_map):
     library = run_map.library
     for row in (0, 35, len(library) - 1):
         split = library.splits[row]
@@ -26,32 +26,32 @@ def test_a_library_sound_is_read_from_the_right_split(run_map):
         np.testing.assert_array_equal(wave, recorded[: len(wave)])
 
 
-def test_latents_of_a_large_library_are_kept(pca_run, small_store, tmp_path, monkeypatch):
+def test_latents_of_a_large_library_are_cached(pca_run, small_store, tmp_path, monkeypatch):
     workdir = tmp_path / "run"
     shutil.copytree(pca_run, workdir)
     run = open_run(workdir)
-    # Before latents are kept: those of other blocks differ in the last bits, and the run belongs to other tests too.
+    # Computed in a block of another size, so that the last bits differ.
     expected = read_library(open_run(pca_run), str(small_store), number=0).latents
     monkeypatch.setattr(map_library, "KEPT_FROM", 10)
     monkeypatch.setattr(map_library, "BLOCK", 7)
     first = read_library(run, str(small_store), split="train", number=0, progress=False)
     np.testing.assert_allclose(first.latents, expected, atol=5e-5)
-    (kept,) = (workdir / "latents").iterdir()
+    (cached,) = (workdir / "latents").iterdir()
 
     def unused(*_, **__):
-        raise AssertionError("made again")
+        raise AssertionError("latents were not cached")
 
     monkeypatch.setattr(map_library, "feature_blocks", unused)
-    again = read_library(run, str(small_store), split="train", number=8, progress=False)
-    assert len(again) == 8
-    rows = [first.ids.tolist().index(name) for name in again.ids]
-    np.testing.assert_array_equal(again.latents, first.latents[rows])
+    part = read_library(run, str(small_store), split="train", number=8, progress=False)
+    assert len(part) == 8
+    rows = [first.ids.tolist().index(name) for name in part.ids]
+    np.testing.assert_array_equal(part.latents, first.latents[rows])
     monkeypatch.undo()
-    kept.write_bytes(kept.read_bytes()[:50])  # damaged: made again
+    cached.write_bytes(cached.read_bytes()[:50])  # a damaged cache is replaced
     np.testing.assert_allclose(read_library(run, str(small_store), number=0, progress=False).latents, first.latents, atol=1e-5)
 
 
-def test_names_are_borrowed_with_their_share(run_map, small_store):
+def test_borrowed_classes_have_their_share_of_neighbors(run_map, small_store):
     run, library, sound_map = run_map.run, run_map.library, run_map.sound_map
     train = read_library(run, str(small_store), split="train", progress=False)
     borrowed = borrow_classes(run, library, train)
@@ -62,17 +62,17 @@ def test_names_are_borrowed_with_their_share(run_map, small_store):
     assert sum(name["count"] for name in names) == len(library)
     assert all(0 < name["share"] <= 1 for name in names)
     nameless = dataclasses.replace(train, classes=np.full(len(train), "unlabeled"))
-    with pytest.raises(ValueError, match="no names to borrow"):
+    with pytest.raises(ValueError, match="has no labeled sounds"):
         borrow_classes(run, library, nameless)
 
 
-def test_labels_are_of_borrowed_classes_only(run_map):
+def test_regions_are_named_for_borrowed_classes_only(run_map):
     assert run_map.labels == []
     borrowed = dataclasses.replace(run_map.library, agreement=np.ones(len(run_map.library)))
     assert len(dataclasses.replace(run_map, library=borrowed).labels) > 1
 
 
-def test_a_library_is_named_after_its_stores(run_map, small_store):
+def test_library_is_named_after_its_stores(run_map, small_store):
     assert run_map.library.name == "store"
     joined = dataclasses.replace(run_map.library, store=open_store(f"{small_store},{small_store}"))
     assert joined.name == "store + store"

@@ -1,4 +1,4 @@
-"""The page of a map: data arrives whole whatever names hold, nothing is fetched; and its small spectrograms."""
+"""Tests of the page of a map: escaped names, no network access, and spectrograms."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NASTY = ["</script><script>alert(1)</script>", "a & b < c > \"d\" 'e'", "снэ�
 
 
 class Scripts(html.parser.HTMLParser):
-    """Collects the page's scripts, and every address that it would fetch."""
+    """Parser that collects the scripts of a page and the addresses that it would fetch."""
 
     def __init__(self):
         super().__init__()
@@ -41,7 +41,7 @@ class Scripts(html.parser.HTMLParser):
             self.scripts[-1] += data
 
 
-def test_names_of_any_kind_arrive_as_they_are():
+def test_names_of_any_kind_are_unchanged():
     classes, ids = class_colors(NASTY)
     sounds = [{"name": name, "x": 0.5, "y": 0.5, "class": int(c)} for name, c in zip(NASTY, ids, strict=True)]
     parser = Scripts()
@@ -53,23 +53,23 @@ def test_names_of_any_kind_arrive_as_they_are():
     assert all(address.startswith("data:") for address in parser.addresses)
 
 
-def test_numbers_that_are_none_are_refused_and_not_written():
+def test_non_finite_numbers_are_an_error():
     with pytest.raises(ValueError, match="JSON"):
         map_page("t", "l", sounds=[{"name": "a", "x": float("nan"), "y": 0.0, "class": 0}], classes=[])
 
 
-def test_sounds_in_the_page_are_sounds():
+def test_compressed_sound_keeps_its_pitch_and_length():
     wave = harmonic_tone(440.0, [0.3], length=48000, rate=16000).astype(np.float32)
     kind, data = compressed_uri(wave, 16000).split(",")
     assert kind == "data:audio/mpeg;base64"
-    again, rate = soundfile.read(io.BytesIO(base64.b64decode(data)))
+    decoded, rate = soundfile.read(io.BytesIO(base64.b64decode(data)))
     assert rate == 16000
-    assert 2.0 <= len(again) / rate < 2.3
-    spectrum = np.abs(np.fft.rfft(again[8000:24000]))
+    assert 2.0 <= len(decoded) / rate < 2.3
+    spectrum = np.abs(np.fft.rfft(decoded[8000:24000]))
     assert np.argmax(spectrum) == pytest.approx(440, abs=1.5)
 
 
-def test_a_sine_is_a_line_at_its_frequency():
+def test_spectrogram_of_a_sine_has_a_maximum_at_its_frequency():
     rate, rows = 16000, 96
     time = np.arange(rate) / rate
     image = spectrogram_image(np.sin(2 * np.pi * 1000 * time).astype(np.float32), rate, rows=rows, columns=50)
@@ -82,7 +82,7 @@ def test_a_sine_is_a_line_at_its_frequency():
     assert spectrogram_image(np.zeros(0), rate).shape == (96, 160)
 
 
-def test_a_grid_has_a_tile_a_sound():
+def test_grid_has_a_tile_for_each_sound():
     waves = np.random.default_rng(0).normal(size=(4, 4000)).astype(np.float32) * 0.1
     tiles = grid_tiles(np.zeros((4, 2)), np.arange(4.0), waves, 16000, audio=True)
     assert tiles["size"] == 2
@@ -91,8 +91,8 @@ def test_a_grid_has_a_tile_a_sound():
     assert len(grid_figure(waves, 16000).axes) == 4
 
 
-@pytest.mark.filterwarnings("ignore:Glyph")  # a font without that emoji
-def test_the_picture_takes_any_name(tmp_path):
+@pytest.mark.filterwarnings("ignore:Glyph")  # the font may lack the emoji
+def test_figure_draws_names_of_any_kind(tmp_path):
     figure = map_figure(np.random.default_rng(0).random((6, 2)), np.array(NASTY), title=NASTY[4])
     assert save_png(figure, tmp_path / "map.png")
     texts = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]

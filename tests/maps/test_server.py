@@ -1,4 +1,4 @@
-"""Server of a map: answers to its own page, refusals of strangers and wrong requests, clicks one at a time."""
+"""Tests of the server of a map: responses, refused requests, and overtaken clicks."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def server(run_map):
         yield server, lines
 
 
-def test_a_click_makes_the_sound_of_that_place(run_map, server):
+def test_click_returns_the_sound_at_its_point(run_map, server):
     run, library, sound_map = run_map.run, run_map.library, run_map.sound_map
     served, lines = server
     x, y = sound_map.coordinates[7].tolist()
@@ -45,11 +45,11 @@ def test_a_click_makes_the_sound_of_that_place(run_map, server):
     assert sum(about["times"][name] for name in about["times"] if name != "total") == pytest.approx(about["times"]["total"])
     assert "synthesis" in lines[-1]
     assert headers["Cache-Control"] == "no-store"
-    again = ask(served, f"/sound?x={x!r}&y={y!r}")[2]
-    assert again[-len(wave) * 2 :] == body[-len(wave) * 2 :]
+    repeated = ask(served, f"/sound?x={x!r}&y={y!r}")[2]
+    assert repeated[-len(wave) * 2 :] == body[-len(wave) * 2 :]
 
 
-def test_library_sounds_and_the_page_are_served(run_map, server):
+def test_page_and_library_sounds_are_served(run_map, server):
     library = run_map.library
     status, headers, page = ask(server[0], "/")
     assert status == 200
@@ -66,28 +66,28 @@ def test_library_sounds_and_the_page_are_served(run_map, server):
 @pytest.mark.parametrize(
     ("path", "status", "message"),
     [
-        ("/sound?x=nan&y=0", 400, "x is a finite number"),
-        ("/sound?x=0&y=inf", 400, "y is a finite number"),
-        ("/sound?x=1e300&y=0", 400, "x lies in -1..2"),
-        ("/sound?x=1e999&y=0", 400, "x lies in -1..2"),
-        ("/sound?x=0", 400, "give y once"),
-        ("/sound?x=0&x=1&y=0", 400, "give x once"),
-        ("/sound?x=&y=0", 400, "x is a finite number"),
-        ("/sound?x=1_0&y=0", 400, "x is a finite number"),
-        ("/sound?x=" + "1" * 500 + "&y=0", 400, "x is a finite number"),
-        ("/sound?" + "&".join(f"a{i}=1" for i in range(99)), 400, "cannot be read"),
-        ("/library?i=5400", 400, "i lies in 0.."),
-        ("/library?i=-1", 400, "i lies in 0.."),
+        ("/sound?x=nan&y=0", 400, "x must be a finite number"),
+        ("/sound?x=0&y=inf", 400, "y must be a finite number"),
+        ("/sound?x=1e300&y=0", 400, "x must be in -1..2"),
+        ("/sound?x=1e999&y=0", 400, "x must be in -1..2"),
+        ("/sound?x=0", 400, "y must be given once"),
+        ("/sound?x=0&x=1&y=0", 400, "x must be given once"),
+        ("/sound?x=&y=0", 400, "x must be a finite number"),
+        ("/sound?x=1_0&y=0", 400, "x must be a finite number"),
+        ("/sound?x=" + "1" * 500 + "&y=0", 400, "x must be a finite number"),
+        ("/sound?" + "&".join(f"a{i}=1" for i in range(99)), 400, "too many fields"),
+        ("/library?i=5400", 400, "i must be in 0.."),
+        ("/library?i=-1", 400, "i must be in 0.."),
         ("/library?i=0.5", 400, "whole number"),
-        ("/../../etc/passwd", 404, "no such page"),
-        ("/%2e%2e/%2e%2e/etc/passwd", 404, "no such page"),
-        ("//127.0.0.1/", 404, "no such page"),
-        ("/map.npz", 404, "no such page"),
+        ("/../../etc/passwd", 404, "unknown address"),
+        ("/%2e%2e/%2e%2e/etc/passwd", 404, "unknown address"),
+        ("//127.0.0.1/", 404, "unknown address"),
+        ("/map.npz", 404, "unknown address"),
     ],
 )
-def test_what_is_not_there_is_refused_in_one_line(server, path, status, message):
-    found, headers, body = ask(server[0], path)
-    assert (found, headers["Content-Type"]) == (status, "application/json")
+def test_invalid_requests_are_refused_in_one_line(server, path, status, message):
+    returned, headers, body = ask(server[0], path)
+    assert (returned, headers["Content-Type"]) == (status, "application/json")
     error = json.loads(body)["error"]
     assert message in error
     assert "\n" not in error
@@ -110,14 +110,14 @@ def test_what_is_not_there_is_refused_in_one_line(server, path, status, message)
     ],
 )
 @pytest.mark.parametrize("path", ["/", "/sound?x=0.5&y=0.5", "/library?i=0"])
-def test_strangers_are_refused(server, headers, path):
+def test_foreign_hosts_and_origins_are_refused(server, headers, path):
     filled = {name: value.format(port=server[0].port) for name, value in headers.items()}
     status, _, body = ask(server[0], path, **filled)
     assert status == 403
-    assert "answer" in json.loads(body)["error"]
+    assert "available" in json.loads(body)["error"]
 
 
-def test_its_own_page_may_ask_by_both_names(server):
+def test_own_page_is_allowed_under_both_names(server):
     port = server[0].port
     for name in ("127.0.0.1", "localhost"):
         own = {"Host": f"{name}:{port}", "Origin": f"http://{name}:{port}", "Sec_Fetch_Site": "same-origin"}
@@ -128,21 +128,21 @@ def test_its_own_page_may_ask_by_both_names(server):
     assert ask(server[0], "/", method="POST", Host="evil.example")[0] == 403
 
 
-def test_the_server_listens_on_this_machine_only(server):
-    """Every address of 127.0.0.0/8 is this machine's, but only one of them is the server's."""
+def test_server_listens_on_one_address_only(server):
+    # All addresses of 127.0.0.0/8 belong to this machine, and the server uses one of them.
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.2", server[0].port), timeout=5)
 
 
-def test_a_taken_port_is_not_shared(server):
+def test_port_in_use_is_not_shared(server):
     other = open_server("page", None, None, count=1, port=server[0].port)
     assert other.port != server[0].port
     other.stop()
-    # A server that has not begun frees its port.
+    # A server that was not started frees its port.
     MapServer("page", None, None, count=1, port=other.port).stop()
 
 
-def test_a_sound_that_fails_does_not_end_the_page():
+def test_failed_sound_does_not_stop_the_server():
     def broken(*_):
         raise RuntimeError("no\nsound")
 
@@ -150,39 +150,39 @@ def test_a_sound_that_fails_does_not_end_the_page():
     with serving(MapServer("page", broken, broken, count=1, port=0, log=lines.append)) as server:
         for path in ("/sound?x=0&y=0", "/library?i=0"):
             status, headers, body = ask(server, path)
-            assert (status, json.loads(body)["error"]) == (500, "this sound could not be made: no sound")
+            assert (status, json.loads(body)["error"]) == (500, "this sound could not be created: no sound")
             assert "no-store" in headers["Cache-Control"]
         assert ask(server, "/")[0] == 200
     assert lines[0] == "/sound?x=0&y=0: no sound"
 
 
-def test_a_click_that_was_overtaken_is_not_made():
-    """The browser closes its connection while an earlier sound is being made."""
-    begun, go_on, asked = threading.Event(), threading.Event(), []
+def test_overtaken_click_is_skipped():
+    # The browser closes its connection while an earlier sound is in progress.
+    started, proceed, requested = threading.Event(), threading.Event(), []
 
     def slow(x, y):
-        asked.append(x)
-        begun.set()
-        go_on.wait(30)
+        requested.append(x)
+        started.set()
+        proceed.wait(30)
         return {"times": {"total": 0.0}, "distance": 0.0}, b"", b""
 
     with serving(MapServer("page", slow, slow, count=1, port=0, log=lambda line: None)) as server:
         first = threading.Thread(target=ask, args=(server, "/sound?x=0&y=0"))
         first.start()
-        assert begun.wait(30)
+        assert started.wait(30)
         with socket.create_connection(("127.0.0.1", server.port)) as second:
             second.sendall(f"GET /sound?x=0.5&y=0 HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\n\r\n".encode())
         last = threading.Thread(target=ask, args=(server, "/sound?x=1&y=0"))
         last.start()
         time.sleep(0.3)
-        go_on.set()
+        proceed.set()
         first.join(30)
         last.join(30)
-        assert asked == [0.0, 1.0]
+        assert requested == [0.0, 1.0]
 
 
 @pytest.mark.parametrize("port", [80, 8765])
-def test_hosts_have_the_port_unless_it_is_that_of_http(port):
+def test_hosts_include_the_port_except_for_port_80(port):
     guard = _Guard(None, port=port, log=print)
     assert ("localhost" in guard._own) == (port == 80)
     assert f"localhost:{port}" in guard._own

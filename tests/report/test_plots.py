@@ -1,4 +1,4 @@
-"""Pictures show their data: what is drawn is read back from the axes."""
+"""Tests that figures contain their data, as read from the axes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from timbre_jax.report import plots
 LATENTS = np.random.default_rng(0).standard_normal((60, 3))
 
 
-def test_bars_stand_at_their_values_with_their_intervals():
+def test_bars_have_their_values_and_intervals():
     values, low, high = np.array([1.0, 2.0]), np.array([0.5, 1.9]), np.array([1.2, np.nan])
     figure = plots.bars([("a", values, low, high), ("b", values, None, None)], lines=[(1, 1.5, "all")])
     heights = [[bar.get_height() for bar in axes.containers[-1]] for axes in figure.axes]
@@ -24,7 +24,7 @@ def test_box_plot_has_a_box_for_every_latent():
     assert len(figure.axes[0].patches) == 3
 
 
-def test_curves_and_heatmap_hold_their_numbers():
+def test_curves_and_heatmap_contain_their_values():
     x, y = np.array([10.0, 20.0]), np.array([[1.0, 2.0], [3.0, 5.0]])
     figure = plots.curves([("a", "x", x, y), ("b", "x", x, 2 * y)])
     assert [line.get_ydata().tolist() for line in figure.axes[1].lines] == [[2.0, 4.0], [6.0, 10.0]]
@@ -34,7 +34,7 @@ def test_curves_and_heatmap_hold_their_numbers():
     np.testing.assert_array_equal(heat.axes[0].images[0].get_array().filled(np.nan), matrix)
 
 
-def test_images_show_time_to_the_right_and_the_first_feature_below():
+def test_images_have_horizontal_time_and_the_first_feature_at_the_bottom():
     image = np.linspace(0, 1, 12).reshape(4, 3)
     figure = plots.images([("a", image)], seconds=4.0)
     shown = figure.axes[0].images[0]
@@ -43,7 +43,7 @@ def test_images_show_time_to_the_right_and_the_first_feature_below():
     assert tuple(shown.get_extent()[:2]) == (0, 4.0)
 
 
-def test_ranges_stack_to_a_hundred_percent():
+def test_ranges_sum_to_100_percent():
     figure = plots.ranges(range_classes(LATENTS, np.arange(60) % 4))
     tops = {}
     for bar in figure.axes[0].patches:
@@ -51,7 +51,7 @@ def test_ranges_stack_to_a_hundred_percent():
     assert list(tops.values()) == pytest.approx([100] * 5)
 
 
-def test_maps_show_every_point_once(tmp_path):
+def test_maps_contain_every_point_once(tmp_path):
     labels = np.array(["a", "b", "c"])[np.arange(60) % 3]
     whole = ("m", LATENTS[:, :2], np.arange(60))
     figure = plots.scatter([whole, ("part", LATENTS[:10, :2], np.arange(10))], labels)
@@ -71,7 +71,7 @@ def test_class_names_of_any_kind_are_drawn_as_text(tmp_path):
     assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()] == ["$\\frac{$", "x" * 23 + "…"]
 
 
-def test_the_callers_style_stays():
+def test_style_of_the_caller_is_unchanged():
     import matplotlib
 
     before = matplotlib.rcParams["font.size"]

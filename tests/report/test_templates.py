@@ -1,4 +1,4 @@
-"""A page is one file that needs nothing else, whatever its names contain."""
+"""Tests that a page is one self-contained file with escaped names."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from timbre_jax.report import templates
 PAGE = """{% extends "page.html.j2" %}
 {% import "blocks.html.j2" as part with context %}
 {% block main %}
-{% call part.section("Numbers") %}{{ part.table(data) }}{{ part.folded(data) }}
+{% call part.section("Numbers") %}{{ part.table(data) }}{{ part.folded(data, "values") }}
 {{ part.numbers([("MSE", "1", "<2")]) }}{% endcall %}
 {% call part.section("Numbers") %}<p>One.</p><p class="note">{{ "Not & here" | inline }}</p>{% endcall %}
 {% call part.section("Sounds") %}{{ part.player(sound, 8000, 'a"b') }}{{ part.players({'a"b': sound}, 8000) }}
@@ -27,7 +27,7 @@ PAGE = """{% extends "page.html.j2" %}
 
 
 class Balance(HTMLParser):
-    """Every tag that is opened is closed in order."""
+    """Parser that checks that tags are closed in order."""
 
     void = ("meta", "img", "br", "hr", "link", "input")
 
@@ -50,7 +50,7 @@ class Balance(HTMLParser):
 def text() -> str:
     values = {
         "title": 'A space "x" <script>alert(1)</script>',
-        "lead": "Lead with **weight**.",
+        "lead": "Lead with **bold**.",
         "footer": "End",
         "data": Table("t", ("class", "value"), (("<b>flute</b>", 1.5),), "Values & their `code`."),
         "sound": np.zeros(800, np.float32),
@@ -60,7 +60,7 @@ def text() -> str:
     return templates.environment().from_string(PAGE).render(values)
 
 
-def test_tags_are_balanced_and_names_are_text(text):
+def test_tags_are_balanced_and_names_are_escaped(text):
     parser = Balance()
     parser.feed(text)
     assert parser.open == []
@@ -68,11 +68,11 @@ def test_tags_are_balanced_and_names_are_text(text):
     assert "<script>alert" not in text
     assert "&lt;b&gt;flute&lt;/b&gt;" in text
     assert "<code>code</code>" in text
-    assert "<b>weight</b>" in text
+    assert "<b>bold</b>" in text
     assert text.count("<img") == 1
 
 
-def test_nothing_is_fetched_and_every_link_has_its_place(text):
+def test_page_fetches_nothing_and_links_have_targets(text):
     for address in re.findall(r"""(?:src|href|data-sound)=["']([^"']*)""", text):
         assert address.startswith(("data:", "#"))
         if address.startswith("#"):
@@ -82,13 +82,13 @@ def test_nothing_is_fetched_and_every_link_has_its_place(text):
     assert "@import" not in text
 
 
-def test_the_page_suits_dark_screens_and_phones(text):
+def test_page_supports_dark_mode_and_phones(text):
     assert "prefers-color-scheme: dark" in text
     assert 'name="viewport"' in text
     assert 'content: "\\25B6\\FE0E"' in text
 
 
-def test_a_missing_value_and_a_missing_file_are_errors():
+def test_missing_value_and_missing_file_are_errors():
     with pytest.raises(jinja2.UndefinedError, match="title"):
         templates.environment().from_string(PAGE).render(contents=templates.Contents())
     with pytest.raises(FileNotFoundError, match=r"no static file none\.css"):

@@ -1,1 +1,1 @@
-"""Analyzes of a timbre space: each takes a space and arrays and returns a record of arrays."""
+"""Analysis of timbre spaces: functions of a space and arrays that return records."""

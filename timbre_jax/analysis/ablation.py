@@ -1,4 +1,4 @@
-"""Feature ablation: what the decoder makes of a sound when only one latent is left on, or only one is switched off."""
+"""Feature ablation: scores of sounds decoded with a single latent enabled or disabled."""
 
 from __future__ import annotations
 
@@ -17,24 +17,37 @@ BASELINES = ("mean", "zero")
 
 
 def baseline_values(space: TimbreSpace, baseline: str) -> np.ndarray:
-    """The value [D] that a latent has when it is switched off: "mean" of the training set's latents, or "zero".
+    """Returns the values [D] of disabled latents.
 
-    The two rank latents differently: a latent with mean 3 and little spread matters a lot against 0, hardly against 3.
+    The baseline decides the ranking: a latent with mean 3 and a small spread matters a lot against 0 and hardly against 3.
+
+    Args:
+      space: a static space.
+      baseline: "mean" for the mean of the training latents, or "zero".
+
+    Raises:
+      ValueError: another baseline.
     """
     if baseline == "zero":
         return np.zeros(space.latent_size, np.float32)
     if baseline == "mean":
         return np.asarray(space.statistics["latent_mean"], np.float32)
-    raise ValueError(f"baseline is one of {', '.join(BASELINES)}, not {baseline!r}")
+    raise ValueError(f"baseline: must be one of {', '.join(BASELINES)} (got {baseline!r})")
 
 
 def masked_latents(values: np.ndarray, baseline: np.ndarray, masks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Every note's latents [M, D] under every mask [K, D] (true: the latent is on; else at the baseline [D]).
+    """Replaces disabled latents by a baseline, for every sound and every mask.
 
-    Returns latents [M * K, D], note by note, and the note [M * K] of each.
+    Args:
+      values: latents [M, D].
+      baseline: [D].
+      masks: [K, D], true for enabled latents.
+
+    Returns:
+      Latents [M * K, D], sound by sound, and the index [M * K] of the sound of each.
     """
-    on = np.asarray(masks, bool)[None]
-    mixed = np.where(on, np.asarray(values)[:, None, :], np.asarray(baseline)[None, None, :])
+    enabled = np.asarray(masks, bool)[None]
+    mixed = np.where(enabled, np.asarray(values)[:, None, :], np.asarray(baseline)[None, None, :])
     return mixed.reshape(-1, values.shape[1]).astype(np.float32), np.repeat(np.arange(len(values)), len(masks))
 
 
@@ -50,29 +63,32 @@ def masked_scores(
 
     Args:
       space: a static space.
-      features: of M sounds, in the space's representation.
-      masks: [K, D], true for latents that are on.
+      features: features of M sounds in the representation of the space.
+      masks: [K, D], true for enabled latents.
       baseline: "mean" or "zero", see `baseline_values`.
-      batch_size: sounds decoded at once; None: `default_batch`.
+      batch_size: sounds decoded at once; None: `inference.batched.default_batch`.
 
     Returns:
-      MSE and SSIM [M, K].
+      MSE and SSIM, [M, K] each.
     """
-    notes = encode_features(space, features, batch_size=batch_size)
-    values, rows = masked_latents(np.asarray(notes.values), baseline_values(space, baseline), masks)
-    scores = score_latents(space, values, notes, features, rows=rows, batch_size=batch_size)
+    latent = encode_features(space, features, batch_size=batch_size)
+    values, rows = masked_latents(np.asarray(latent.values), baseline_values(space, baseline), masks)
+    scores = score_latents(space, values, latent, features, rows=rows, batch_size=batch_size)
     return Scores(scores.mse.reshape(-1, len(masks)), scores.ssim.reshape(-1, len(masks)))
 
 
 @dataclasses.dataclass(frozen=True)
 class Ablation:
-    """Scores of M notes under ablation of D latents. MSE and SSIM under the common definition (`metrics.reconstruction`).
+    """Scores of M sounds under ablation of D latents (Natsiou et al. 2023, fig. 5).
+
+    MSE and SSIM are on the common scale of `metrics.reconstruction`.
 
     Attributes:
-      baseline: where the latents that are off stand ("mean" or "zero").
-      enabled: only latent d on: mse, ssim [M, D] each (the paper's fig. 5).
-      disabled: only latent d off: mse, ssim [M, D] each.
-      full, none: all on, all off: mse, ssim [M] each.
+      baseline: value of disabled latents, "mean" or "zero".
+      enabled: scores with only latent d enabled, [M, D] each.
+      disabled: scores with only latent d disabled, [M, D] each.
+      full: scores with all latents, [M] each.
+      none: scores without latents, [M] each.
     """
 
     baseline: str
@@ -82,27 +98,35 @@ class Ablation:
     none: Scores
 
     def importance(self, *, kind: str = "disabled", measure: str = "mse") -> np.ndarray:
-        """[M, D], larger is more important.
+        """Returns the importance [M, D] of every latent for every sound; larger is more important.
 
-        "disabled": what switching latent d off costs (rise of MSE, fall of SSIM); "enabled": what switching d alone on
-        brings.
+        Args:
+          kind: "disabled" for the loss if latent d is disabled; "enabled" for the gain if it alone is enabled.
+          measure: "mse" or "ssim", the score that rises or falls.
+
+        Raises:
+          ValueError: another kind or measure.
         """
         pairs = {"disabled": (self.disabled, self.full), "enabled": (self.none, self.enabled)}
         if kind not in pairs or measure not in ("mse", "ssim"):
-            raise ValueError(f"kind is disabled or enabled, measure is mse or ssim, not {kind!r}, {measure!r}")
+            raise ValueError(
+                f"importance: must be of kind disabled or enabled and measure mse or ssim (got {kind!r}, {measure!r})"
+            )
         worse, better = (_column(getattr(scores, measure)) for scores in pairs[kind])
         return worse - better if measure == "mse" else better - worse
 
     def table(self, groups: np.ndarray | None = None) -> Table:
-        """One row a latent and kind: mean MSE and SSIM with intervals over groups (instruments)."""
+        """Returns mean MSE and SSIM for every latent enabled or disabled, with intervals."""
         rows = []
         parts = {"none": self.none, "all": self.full, "only {}": self.enabled, "all but {}": self.disabled}
         for name, scores in parts.items():
             mse, ssim = (mean_interval(_column(x), groups) for x in (scores.mse, scores.ssim))
             for d in range(_column(scores.mse).shape[1]):
                 rows.append((self.baseline, name.format(d), *mse.value_low_high(d), *ssim.value_low_high(d)))
-        columns = ("others_at", "enabled", "mse", "mse_low", "mse_high", "ssim", "ssim_low", "ssim_high")
-        return Table(f"ablation_{self.baseline}", columns, tuple(rows), f"Latents that are off stand at their {self.baseline}.")
+        columns = ("disabled_at", "enabled", "mse", "mse_low", "mse_high", "ssim", "ssim_low", "ssim_high")
+        value = "their training mean" if self.baseline == "mean" else "0"
+        caption = f"Disabled latents are set to {value}. Lower MSE and higher SSIM are better."
+        return Table(f"ablation_{self.baseline}", columns, tuple(rows), caption)
 
 
 def ablation(
@@ -112,20 +136,21 @@ def ablation(
     baseline: str = "mean",
     batch_size: int | None = None,
 ) -> Ablation:
-    """Ablates every latent of every note.
+    """Ablates every latent of every sound.
 
     Args:
       space: a static space.
-      features: of M notes, in the space's representation.
-      baseline: "mean" or "zero", see `baseline_values`.
+      features: features of M sounds in the representation of the space.
+      baseline: value of disabled latents, "mean" or "zero", see `baseline_values`.
+      batch_size: sounds decoded at once; None: `inference.batched.default_batch`.
     """
     size = space.latent_size
     one = np.eye(size, dtype=bool)
     masks = np.concatenate([one, ~one, np.ones((1, size), bool), np.zeros((1, size), bool)])
     scores = masked_scores(space, features, masks, baseline=baseline, batch_size=batch_size)
 
-    def part(where) -> Scores:
-        return Scores(scores.mse[:, where], scores.ssim[:, where])
+    def part(columns) -> Scores:
+        return Scores(scores.mse[:, columns], scores.ssim[:, columns])
 
     return Ablation(baseline, part(slice(0, size)), part(slice(size, 2 * size)), part(-2), part(-1))
 

@@ -1,4 +1,4 @@
-"""Do the methods agree on which latents matter? Rank correlation between their importances."""
+"""Rank correlation between the importances that different methods assign to the latents."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ from timbre_jax.metrics.table import Table
 
 @dataclasses.dataclass(frozen=True)
 class Agreement:
-    """Attributes:
-    names: of K methods.
-    rank: [K, D], 1 is the most important latent.
-    matrix: [K, K], Spearman's rank correlation between methods; nan where a method does not tell latents apart.
-    consensus: [D], mean rank over methods.
+    """Agreement of K methods on the importance of D latents.
+
+    Attributes:
+      names: names of the methods.
+      rank: [K, D], 1 is the most important latent.
+      matrix: [K, K], Spearman's rank correlation between methods; nan if a method gives all latents the same importance.
+      consensus: [D], mean rank over methods.
     """
 
     names: tuple[str, ...]
@@ -26,39 +28,41 @@ class Agreement:
     consensus: np.ndarray
 
     def order(self) -> np.ndarray:
-        """The latents, most important first, by mean rank."""
+        """Returns the latents by mean rank, the most important first."""
         return np.argsort(self.consensus, kind="stable")
 
     def mean(self) -> float:
-        """Mean rank correlation over pairs of methods; nan where there is no pair."""
+        """Returns the mean rank correlation over pairs of methods; nan without a pair."""
         upper = self.matrix[np.triu_indices(len(self.names), 1)]
         return float(np.nanmean(upper)) if np.isfinite(upper).any() else float("nan")
 
     def table(self) -> Table:
-        """The matrix, one row a method."""
+        """Returns the correlation matrix, one row for each method."""
         rows = tuple((name, *row) for name, row in zip(self.names, self.matrix.tolist(), strict=True))
-        return Table(
-            "agreement", ("method", *self.names), rows, "Spearman's rank correlation between the importances of two methods."
-        )
+        caption = "Spearman's rank correlation between the importances of two methods; 1 means the same order of latents."
+        return Table("agreement", ("method", *self.names), rows, caption)
 
     def rank_table(self) -> Table:
-        """The rank of every latent by every method, and the mean rank."""
+        """Returns the rank of every latent by every method, and the mean rank."""
         columns = ("latent", *self.names, "mean_rank")
         rows = tuple((d, *self.rank[:, d].tolist(), float(self.consensus[d])) for d in range(self.rank.shape[1]))
-        return Table("importance_ranks", columns, rows, "Rank of every latent, 1 is the most important.")
+        return Table("importance_ranks", columns, rows, "Rank of every latent; 1 is the most important.")
 
 
 def agreement(importances: Mapping[str, np.ndarray]) -> Agreement:
-    """Of importances [D] by method name, larger is more important.
+    """Compares methods by the order in which they rank the latents.
+
+    Args:
+      importances: [D] by name of the method; larger is more important.
 
     Raises:
-      ValueError: no methods, or methods of different numbers of latents.
+      ValueError: no methods, or methods with different numbers of latents.
     """
     if not importances:
-        raise ValueError("there are no importances to compare")
+        raise ValueError("importances: empty, give at least one method")
     shapes = {np.shape(x) for x in importances.values()}
     if len(shapes) != 1 or len(next(iter(shapes))) != 1:
-        raise ValueError(f"importances are [D] with one D for all methods, not {sorted(shapes)}")
+        raise ValueError(f"importances: must be [D] with the same D for all methods (got {sorted(shapes)})")
     values = np.stack([np.asarray(x, np.float64) for x in importances.values()])
     rank = ranks(-values.T).T
     centered = rank - rank.mean(1, keepdims=True)

@@ -1,4 +1,4 @@
-"""Which latents go with pitch, velocity, brightness or any other number that is known of the sounds."""
+"""Correlation of latents with known numbers, such as pitch, velocity and brightness."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class Correlation:
 
     Attributes:
       method: "spearman" or "pearson".
-      names: of the L numbers.
-      value: [D, L] in -1..1; nan where a latent or a number does not vary.
-      low, high: [D, L], 95 % interval over groups (instruments).
-      floor: [D, L], the 95th percentile of |correlation| when the number is shuffled among the sounds: what chance
-        brings.
+      names: names of the L numbers.
+      value: [D, L] in [-1, 1]; nan if a latent or a number does not vary.
+      low: [D, L], lower end of the 95 % interval over groups (instruments).
+      high: [D, L], upper end of the interval.
+      chance: [D, L], chance level: the 95th percentile of |correlation| with numbers shuffled among the sounds.
     """
 
     method: str
@@ -30,31 +30,33 @@ class Correlation:
     value: np.ndarray
     low: np.ndarray
     high: np.ndarray
-    floor: np.ndarray
+    chance: np.ndarray
 
     def beyond_chance(self) -> np.ndarray:
-        """[D, L] bool: above the floor, and with an interval that does not hold 0.
+        """Returns which correlations [D, L] exceed chance and have an interval without 0.
 
-        The floor shuffles single sounds. A number that is much the same in all sounds of an instrument (brightness)
-        gets over it too easily with few instruments; the interval over instruments does not.
+        The chance level shuffles single sounds. With few instruments, a number that is nearly constant within an instrument
+        (brightness) exceeds it too easily; the interval over instruments is the stricter test.
         """
         with np.errstate(invalid="ignore"):
-            # With one instrument there is no interval, and nothing is known to be more than chance.
+            # A single instrument gives no interval, so that no correlation is significant.
             spans_zero = ~((self.low > 0.0) | (self.high < 0.0))
-            return (np.abs(self.value) > self.floor) & ~spans_zero
+            return (np.abs(self.value) > self.chance) & ~spans_zero
 
     def cell(self, latent: int, number: int) -> tuple[float, float, float, float]:
-        """Returns value, low, high and floor of one latent and one number."""
-        value, low, high, floor = (float(x[latent, number]) for x in (self.value, self.low, self.high, self.floor))
-        return value, low, high, floor
+        """Returns value, interval and chance level for one latent and one number."""
+        value, low, high, chance = (float(x[latent, number]) for x in (self.value, self.low, self.high, self.chance))
+        return value, low, high, chance
 
     def table(self) -> Table:
-        """One row a latent and number."""
+        """Returns a row for each pair of a latent and a number."""
         rows = tuple((d, name, *self.cell(d, n)) for n, name in enumerate(self.names) for d in range(len(self.value)))
-        columns = ("latent", "with", self.method, "low", "high", "floor")
-        return Table(
-            f"correlation_{self.method}", columns, rows, "Floor: 95th percentile of |correlation| with shuffled numbers."
+        columns = ("latent", "with", self.method, "low", "high", "chance")
+        caption = (
+            f"{self.method.capitalize()} correlation; values near -1 or 1 are strong. Chance level: the 95th percentile of "
+            "|correlation| with shuffled numbers."
         )
+        return Table(f"correlation_{self.method}", columns, rows, caption)
 
 
 def correlation(
@@ -64,37 +66,46 @@ def correlation(
     *,
     method: str = "spearman",
     permutations: int = 200,
-    draws: int = 1000,
+    resamples: int = 1000,
     seed: int = 0,
 ) -> Correlation:
-    """Of latents [M, D] with every numeric label [M], intervals over groups, floors from shuffled labels.
+    """Correlates latents with numbers known of the sounds.
+
+    Args:
+      latents: [M, D].
+      labels: numbers [M] by name.
+      groups: [M], resampled for the intervals (instruments); None: every sound is its own group.
+      method: "spearman" or "pearson".
+      permutations: shuffles for the chance level.
+      resamples: bootstrap resamples for the intervals.
+      seed: random seed of shuffles and resamples.
 
     Raises:
-      ValueError: no labels, or one that is not a number for every sound.
+      ValueError: another method, no labels, or a label that is not a finite number for every sound.
     """
     latents = points(latents)
     if not labels:
-        raise ValueError("there are no numeric labels to correlate the latents with")
+        raise ValueError("labels: empty, give at least one numeric label")
     if method not in ("spearman", "pearson"):
-        raise ValueError(f"method is spearman or pearson, not {method!r}")
+        raise ValueError(f"method: must be spearman or pearson (got {method!r})")
     for name, label in labels.items():
         label = np.asarray(label)
         if label.shape != (len(latents),) or not np.issubdtype(label.dtype, np.number) or not np.isfinite(label).all():
-            raise ValueError(f"label {name!r} is not a finite number for each of the {len(latents)} sounds")
+            raise ValueError(f"label {name!r}: must be a finite number for each of the {len(latents)} sounds")
     x, y = latents, np.stack([np.asarray(label, np.float64) for label in labels.values()], axis=1)
     if method == "spearman":
         x, y = ranks(x), ranks(y)
-    interval = correlation_interval(x, y, groups, draws=draws, seed=seed)
+    interval = correlation_interval(x, y, groups, draws=resamples, seed=seed)
     generator = np.random.default_rng(seed)
     a, b = _unit(x), _unit(y)
-    chance = np.abs([a.T @ b[generator.permutation(len(x))] for _ in range(permutations)])
-    floor = np.where(np.isnan(interval.value), np.nan, np.percentile(chance, 95, axis=0))
+    shuffled = np.abs([a.T @ b[generator.permutation(len(x))] for _ in range(permutations)])
+    chance = np.where(np.isnan(interval.value), np.nan, np.percentile(shuffled, 95, axis=0))
     value, low, high = (np.asarray(x) for x in (interval.value, interval.low, interval.high))
-    return Correlation(method, tuple(labels), value, low, high, floor)
+    return Correlation(method, tuple(labels), value, low, high, chance)
 
 
 def ranks(values: np.ndarray) -> np.ndarray:
-    """Ranks 1..M of every column of [M, K]; equal values share their mean rank."""
+    """Returns ranks 1 to M within the columns of [M, K]; equal values share the mean rank."""
     from scipy.stats import rankdata
 
     return rankdata(values, axis=0)

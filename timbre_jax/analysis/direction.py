@@ -1,4 +1,4 @@
-"""What a listener hears when one latent moves: pitch, level, brightness and course in time of the decoded sound."""
+"""Effect of each latent on pitch, level, brightness and temporal centroid of sounds."""
 
 from __future__ import annotations
 
@@ -14,61 +14,73 @@ from timbre_jax.metrics.table import Table
 from timbre_jax.representations.harmonic_tracks import HarmonicTracks
 from timbre_jax.space import TimbreSpace
 
-QUALITIES = ("pitch_semitones", "level_db", "brightness_harmonics", "temporal_centroid_seconds")
+DESCRIPTORS = ("pitch_semitones", "level_db", "brightness_harmonics", "temporal_centroid_seconds")
 
 
 @dataclasses.dataclass(frozen=True)
 class DirectionEffects:
-    """Qualities of sounds on a sweep of every latent, the others at a point.
+    """Descriptors of sounds along a sweep of each latent.
 
     Attributes:
-      positions: [D, S], values of the swept latent.
-      qualities: each [D, S] by name (`QUALITIES`): mean f0 in semitones (MIDI number); level of the loudest frame in
-        dB; the amplitude-weighted mean harmonic number, which is brightness without pitch; center of gravity in time.
+      positions: values [D, S] of the swept latent.
+      descriptors: [D, S] by name (`DESCRIPTORS`): mean pitch in semitones (MIDI number); level of the loudest frame in dB;
+        amplitude-weighted mean harmonic number (brightness independent of pitch); temporal centroid in seconds.
     """
 
     positions: np.ndarray
-    qualities: dict[str, np.ndarray]
+    descriptors: dict[str, np.ndarray]
 
     def table(self) -> Table:
-        """One row a latent: what changes from the low end to the high end of its range."""
+        """Returns the change of each descriptor over the range of each latent."""
         rows = tuple(
             (
                 d,
                 float(self.positions[d, 0]),
                 float(self.positions[d, -1]),
-                *(float(q[d, -1] - q[d, 0]) for q in self.qualities.values()),
+                *(float(q[d, -1] - q[d, 0]) for q in self.descriptors.values()),
             )
             for d in range(len(self.positions))
         )
-        columns = ("latent", "from", "to", *(f"change_of_{name}" for name in self.qualities))
-        return Table("directions", columns, rows, "What changes from one end of a latent's range to the other.")
+        columns = ("latent", "from", "to", *(f"change_of_{name}" for name in self.descriptors))
+        return Table(
+            "directions", columns, rows, "Change of the decoded sound from the low to the high end of a latent's range."
+        )
 
 
 def direction_effects(space: TimbreSpace, point: np.ndarray | None = None, *, steps: int = 9) -> DirectionEffects:
-    """Sweeps every latent from its 1st to its 99th percentile, from a point [D] (default: the training mean).
+    """Sweeps every latent from its 1st to its 99th percentile and measures the decoded sounds.
+
+    Args:
+      space: a static space with harmonic features.
+      point: [D], values of the latents that are not swept; None: the training mean.
+      steps: S, sounds in each sweep.
 
     Raises:
-      ValueError: the representation does not say f0 and harmonics (it has no `denormalize`).
+      ValueError: the features are not f0 and harmonics.
     """
     if not space.representation.is_harmonic:
-        raise ValueError(f"features of {space.representation.name} have no f0 and harmonics to read qualities from")
+        raise ValueError(f"representation {space.representation.name}: direction effects need features with f0 and harmonics")
     start = jnp.asarray(space.statistics["latent_mean"] if point is None else point, jnp.float32)
     size = space.latent_size
     latents = np.stack([np.asarray(sweep(space, start, d, steps=steps)) for d in range(size)])
     values = decode_values(space, space.latent(jnp.asarray(latents.reshape(-1, size))))
     harmonic = cast(HarmonicTracks, space.representation)
     f0, decibel = (np.asarray(x, np.float64) for x in harmonic.denormalize(jnp.asarray(values)))
-    found = harmonic_qualities(f0, decibel, rate=space.representation.rate)
+    descriptors = harmonic_descriptors(f0, decibel, rate=space.representation.rate)
     positions = latents[np.arange(size), :, np.arange(size)]
-    return DirectionEffects(positions, {name: quality.reshape(size, steps) for name, quality in found.items()})
+    return DirectionEffects(positions, {name: curve.reshape(size, steps) for name, curve in descriptors.items()})
 
 
-def harmonic_qualities(f0: np.ndarray, decibel: np.ndarray, *, rate: float) -> dict[str, np.ndarray]:
-    """`QUALITIES` [B] of f0 [B, N] in Hz and harmonic amplitudes [B, N, H] in dB, frames `rate` a second.
+def harmonic_descriptors(f0: np.ndarray, decibel: np.ndarray, *, rate: float) -> dict[str, np.ndarray]:
+    """Returns the `DESCRIPTORS` [B] of harmonic features by name.
 
-    Frames count by their power, so that the silence after a note says nothing. The temporal centroid is the center of
-    gravity of the amplitude over time (Peeters et al. 2011): early for plucked sounds, late for held ones.
+    Frames are weighted by their power, so that silence after a note has no effect. The temporal centroid is the center of
+    gravity of the amplitude over time (Peeters et al. 2011): early for plucked sounds, late for sustained ones.
+
+    Args:
+      f0: [B, N] in Hz.
+      decibel: amplitudes of the harmonics [B, N, H] in dB.
+      rate: frames per second.
     """
     power = 10.0 ** (decibel / 10.0)
     frame = power.sum(-1)
@@ -76,10 +88,10 @@ def harmonic_qualities(f0: np.ndarray, decibel: np.ndarray, *, rate: float) -> d
     pitch = 69.0 + 12.0 * np.log2(np.maximum(f0, 1e-3) / 440.0)
     loudness = np.sqrt(frame)
     harmonic = amplitude * np.arange(1, decibel.shape[-1] + 1)
-    qualities = (
+    values = (
         (pitch * frame).sum(-1) / np.maximum(frame.sum(-1), 1e-30),
         10.0 * np.log10(np.maximum(frame.max(-1), 1e-30)),
         harmonic.sum((-1, -2)) / np.maximum(amplitude.sum((-1, -2)), 1e-30),
         (loudness * np.arange(frame.shape[-1]) / rate).sum(-1) / np.maximum(loudness.sum(-1), 1e-30),
     )
-    return dict(zip(QUALITIES, qualities, strict=True))
+    return dict(zip(DESCRIPTORS, values, strict=True))

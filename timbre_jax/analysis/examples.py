@@ -1,4 +1,4 @@
-"""Sounds, sweeps, images and curves of a few of the sounds analyzed: what a report plays and shows beside the numbers."""
+"""Waves, sweeps, images and curves of a few analyzed sounds for a report."""
 
 from __future__ import annotations
 
@@ -23,14 +23,15 @@ from timbre_jax.space import TimbreSpace
 from timbre_jax.types import Features
 
 STEPS = 5
-"""Sounds of a sweep."""
+"""Number of sounds in a sweep."""
 MOST_LATENTS = 16
-"""Latents of a space with more are neither swept nor ablated one by one for listening."""
+"""Largest number of latents that are swept and ablated one by one for listening."""
 IMAGES = 6
+"""Number of sounds whose features are shown as images."""
 
 
 def static_examples(space: TimbreSpace, sounds: Sounds, analysis: StaticAnalysis, *, number: int = 3) -> Examples:
-    """Returns `number` sounds with every ablation, a sweep of every latent, and feature images of a few sounds."""
+    """Returns `number` sounds with their ablations, sweeps of all latents, and feature images."""
     explained = analysis.explanations is not None and space.latent_size <= MOST_LATENTS
     return Examples(
         sample_rate=space.sample_rate,
@@ -42,7 +43,7 @@ def static_examples(space: TimbreSpace, sounds: Sounds, analysis: StaticAnalysis
 
 
 def series_examples(space: TimbreSpace, sounds: Sounds, analysis: SeriesAnalysis, *, number: int = 3) -> Examples:
-    """Returns `number` sounds with their reconstructions and curves, and sweeps of the playable axes or of the codes."""
+    """Returns `number` sounds with reconstructions and curves, and sweeps of axes or codes."""
     shown = _reconstructed_sounds(space, sounds, number)
     return Examples(
         sample_rate=space.sample_rate,
@@ -53,7 +54,7 @@ def series_examples(space: TimbreSpace, sounds: Sounds, analysis: SeriesAnalysis
 
 
 def _diverse(sounds: Sounds, number: int) -> np.ndarray:
-    """Rows of sounds of as many families as possible, near the middle of the keyboard, not the softest."""
+    """Returns rows of sounds from different families, near MIDI pitch 60 and not soft."""
     labels = sounds.labels
     order = np.lexsort((np.abs(labels["pitch"] - 60), -np.minimum(labels["velocity"], 75)))
     _, first = np.unique(labels["family"][order], return_index=True)
@@ -63,28 +64,28 @@ def _diverse(sounds: Sounds, number: int) -> np.ndarray:
 
 
 def _ablated_sounds(space: TimbreSpace, sounds: Sounds, analysis: StaticAnalysis, rows: np.ndarray, *, ablate: bool) -> Waves:
-    """Recordings, their resynthesis, and their reconstructions: with all latents, and with each one alone on or off."""
+    """Returns recordings, resyntheses, reconstructions and, with `ablate`, ablations."""
     if not len(rows):
         return []
     one = np.eye(space.latent_size, dtype=bool)
     masks, names = np.ones((1, space.latent_size), bool), ["reconstruction"]
     if ablate:
         masks = np.concatenate([masks, one, ~one])
-        names += [f"{how} {d}" for how in ("only", "all but") for d in range(space.latent_size)]
+        names += [f"{kind} {d}" for kind in ("only", "all but") for d in range(space.latent_size)]
     values, _ = masked_latents(analysis.points[rows].astype(np.float32), baseline_values(space, "mean"), masks)
     waves = without_clipping(render_values(space, values)).reshape(len(rows), len(masks), -1)
-    recorded, again = sounds.audio(rows), without_clipping(synthesize_features(space, sounds.part(rows).features))
+    recorded, resynthesis = sounds.audio(rows), without_clipping(synthesize_features(space, sounds.part(rows).features))
     return [
         (
             f"{sounds.labels['id'][row]} ({sounds.labels['family'][row]})",
-            {"original": recorded[i], "representation": again[i]} | dict(zip(names, waves[i], strict=True)),
+            {"original": recorded[i], "representation": resynthesis[i]} | dict(zip(names, waves[i], strict=True)),
         )
         for i, row in enumerate(rows)
     ]
 
 
 def _latent_sweeps(space: TimbreSpace) -> Waves:
-    """Sounds along every latent through the mean of the training set."""
+    """Returns sounds along every latent through the mean of the training set."""
     size = space.latent_size
     middle = jnp.asarray(space.statistics["latent_mean"], jnp.float32)
     values = np.stack([np.asarray(sweep(space, middle, d, steps=STEPS)) for d in range(size)])
@@ -93,33 +94,33 @@ def _latent_sweeps(space: TimbreSpace) -> Waves:
 
 
 def _images(space: TimbreSpace, sounds: Sounds, analysis: StaticAnalysis) -> dict[str, list[tuple[str, np.ndarray]]]:
-    """Feature images on the common scale: originals with reconstructions, and ablations of the first of them."""
+    """Returns images of originals, reconstructions, and ablations of the first sound."""
 
     def decoded(values: np.ndarray) -> np.ndarray:
-        images = jnp.asarray(decode_values(space, space.latent(jnp.asarray(values))))
-        features = Features(values=images, mask=jnp.ones(images.shape[:2]))
-        return np.asarray(common_features(space.representation, features).values)
+        features = decode_values(space, space.latent(jnp.asarray(values)))
+        decoded_features = Features(values=jnp.asarray(features), mask=jnp.ones(features.shape[:2]))
+        return np.asarray(common_features(space.representation, decoded_features).values)
 
     rows, pairs = _diverse(sounds, IMAGES), []
     for row, image in zip(rows, decoded(analysis.points[rows]), strict=True):
         pitch, family = sounds.labels["pitch"][row], sounds.labels["family"][row]
         name = f"{family} {pitch}" if pitch >= 0 else str(family)
         pairs += [(f"{name}: original", np.asarray(sounds.target.values[row])), (f"{name}: reconstruction", image)]
-    found = {"reconstructions": pairs}
+    images = {"reconstructions": pairs}
     if analysis.explanations is not None:
         one = np.eye(space.latent_size, dtype=bool)[:MOST_LATENTS]
         values, _ = masked_latents(analysis.points[rows[:1]], baseline_values(space, "zero"), one)
-        found["ablations"] = pairs[:2] + [(f"only latent {d}", image) for d, image in enumerate(decoded(values))]
-    return found
+        images["ablations"] = pairs[:2] + [(f"only latent {d}", image) for d, image in enumerate(decoded(values))]
+    return images
 
 
 def _reconstructed_sounds(space: TimbreSpace, sounds: Sounds, number: int) -> Waves:
-    """A few recordings with their resynthesis and reconstruction, without padding."""
+    """Returns a few recordings with resynthesis and reconstruction, without padding."""
     rows = even_choice(sounds.labels["instrument"], number)
     if not len(rows):
         return []
-    made, lengths = resynthesize(space, sounds.part(rows).features), sounds.lengths(rows)
-    waves = {"original": sounds.audio(rows), **{name: made[name] for name in ("representation", "reconstruction")}}
+    resynthesized, lengths = resynthesize(space, sounds.part(rows).features), sounds.lengths(rows)
+    waves = {"original": sounds.audio(rows), **{name: resynthesized[name] for name in ("representation", "reconstruction")}}
     return [
         (str(sounds.labels["id"][row]), {name: without_clipping(wave[i, : lengths[i]]) for name, wave in waves.items()})
         for i, row in enumerate(rows)
@@ -127,17 +128,17 @@ def _reconstructed_sounds(space: TimbreSpace, sounds: Sounds, number: int) -> Wa
 
 
 def _code_sweeps(space: TimbreSpace, table) -> Waves:
-    """All used codes one after another, a descriptor rising."""
-    found = []
+    """Returns sounds that play all used codes, ordered by a descriptor."""
+    sweeps = []
     for name in ("centroid", "f0"):
         if len(table.usable(name)) > 1:
             wave = np.asarray(space.render(traversal(space, table, name, seconds=4.0)))[0]
-            found.append((name, {"low to high": without_clipping(wave)}))
-    return found
+            sweeps.append((name, {"low to high": without_clipping(wave)}))
+    return sweeps
 
 
 def _axis_sweeps(space: TimbreSpace, analysis: SeriesAnalysis) -> Waves:
-    """Points held along each of the first axes, the others at their mean."""
+    """Returns held points along each of the first axes, with the other axes at their mean."""
     axes = analysis.axes
     count = min(AXES_SHOWN, len(axes.deviation))
     places = np.linspace(0.0, 1.0, STEPS)
@@ -154,11 +155,11 @@ def _axis_sweeps(space: TimbreSpace, analysis: SeriesAnalysis) -> Waves:
 
 
 def _curves(space: TimbreSpace, analysis: SeriesAnalysis, wave: np.ndarray, reconstruction: np.ndarray) -> SoundCurves:
-    """Axes of a sound over time; level and pitch of it and of its reconstruction."""
+    """Returns the axes of a sound over time, and level and pitch of it and its reconstruction."""
     latent = embed_long(space, wave)
     axes = np.asarray(analysis.axes.to_axes(latent.values[0]))[:, :4]
     count = -(-len(wave) // space.representation.hop)
     length = min(len(wave), len(reconstruction))
-    found, _ = measure(space, np.stack([wave[:length], reconstruction[:length]]), ("f0", "loudness"), count)
-    pitch = np.where(found["f0"] > 0, found["f0"], np.nan)
-    return SoundCurves(axes, found["loudness"], pitch, len(wave) / space.sample_rate)
+    measured, _ = measure(space, np.stack([wave[:length], reconstruction[:length]]), ("f0", "loudness"), count)
+    pitch = np.where(measured["f0"] > 0, measured["f0"], np.nan)
+    return SoundCurves(axes, measured["loudness"], pitch, len(wave) / space.sample_rate)

@@ -1,4 +1,4 @@
-"""Runs the methods that decode many variants of every sound, and keeps their results in one record."""
+"""Runs all methods that explain latents by decoding many variants of every sound."""
 
 from __future__ import annotations
 
@@ -33,33 +33,33 @@ def explain(
     """Explains the latents of a static space by all methods.
 
     Args:
-      space: a static space, or a series space whose points are held (`inference.pooled.held_space`).
-      features: of E sounds, in the space's representation.
-      groups: instruments or recordings [E].
-      baselines: values of a latent that is off, by ablation.
-      units: of perturbations.
-      background: latents [M, D] that SAGE draws from; None: no SAGE, Shapley values and directions.
+      space: a static space, or a series space with held points (`inference.pooled.held_space`).
+      features: features of E sounds in the representation of the space.
+      groups: instruments or recordings [E], the unit of resampling.
+      baselines: values of disabled latents in the ablation.
+      units: units of the perturbations.
+      background: latents [M, D] that SAGE samples from; None: skip SAGE, Shapley values and directions.
       steps: nodes of the quadrature of Integrated Gradients.
-      seconds: length of the part of each sound that the features are of; None: the whole sound.
-      seed: of sampled methods.
-      step: is called with the name of each method before it runs.
+      seconds: length of the part of each sound that the features cover; None: the whole sound.
+      seed: random seed of sampled methods.
+      step: called with the name of each method before it runs.
     """
-    found: dict = {}
+    results: dict = {}
 
     def run(field: str, name: str, method: Callable) -> None:
         step(name)
-        found[field] = method()
+        results[field] = method()
 
     run("ablations", "ablation", lambda: {b: ablation(space, features, baseline=b) for b in baselines})
     run("perturbations", "perturbation", lambda: {unit: perturbation(space, features, unit=unit) for unit in units})
     run("sensitivity", "sensitivity", lambda: sensitivity(space, features))
     if background is not None:
         run("shapley", "Shapley values", lambda: _by_measure(shapley(space, features, seed=seed)))
-        run("sage", "SAGE", lambda: sage(space, features, background=background, draws=8, orders=1, seed=seed))
+        run("sage", "SAGE", lambda: sage(space, features, background=background, samples=8, orders=1, seed=seed))
     run("gradients", "Integrated Gradients", lambda: integrated_gradients(space, features, steps=steps))
     if background is not None and space.representation.is_harmonic:
         run("directions", "directions", lambda: direction_effects(space))
-    return Explanations(groups=groups, seconds=seconds, **found)
+    return Explanations(groups=groups, seconds=seconds, **results)
 
 
 def _by_measure(attributions: Mapping) -> dict:

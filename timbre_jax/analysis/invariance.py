@@ -1,12 +1,13 @@
-"""How much of a sound's loudness and pitch can be read off the latents of a series space: by a probe that training never saw.
+"""Invariance of the latents of a series space to loudness and pitch, by fresh probes.
 
-An adversary that was fooled proves nothing of what another could find. So a fresh network of two dense layers learns to
-predict loudness, or pitch, of every frame from its latent alone (the posterior's mean), and is judged on recordings that it did
-not see:
+An adversary that was fooled in training proves nothing about other networks. Therefore a new network with two dense layers
+learns to predict loudness or pitch of every frame from its latent (the mean of the posterior), and is scored on recordings
+that it was not fitted to:
 
     R^2 = 1 - sum (prediction - truth)^2 / sum (truth - mean)^2
 
-which is 0 (or a little under) where the latents say nothing and 1 where they say all. Intervals are over recordings.
+R^2 is 0 (or slightly negative) if the latents contain no information and 1 if they determine the target. Intervals are over
+recordings.
 """
 
 from __future__ import annotations
@@ -35,32 +36,32 @@ from timbre_jax.space import TimbreSpace
 from timbre_jax.types import Features
 
 AUDIBLE_DB = -70.0
-"""Frames whose RMS lies lower have no timbre, and no loudness, to speak of."""
+"""RMS level below which a frame counts as silent."""
 VOICED = 0.15
-"""Largest aperiodicity (YIN) of a frame whose pitch counts."""
+"""Largest aperiodicity (YIN) of a voiced frame."""
 
 
 @dataclasses.dataclass(frozen=True)
 class LatentFrames:
-    """The latents of many sounds, frame by frame within their real length, and what was measured of the sound there.
+    """Latents of K frames of many sounds, without padding, with measurements of the sounds.
 
     Attributes:
-      values: [K, D].
-      loudness: [K] dB; nan where the space sets no level aside.
-      pitch: [K] semitones (12 log2 of f0 in Hz); nan where the frame is not voiced.
-      recording: [K] names.
-      judged: [K], whether the frame is held out: the others only serve to fit probes.
-      errors: [S] mean squared error of every held-out sound's reconstruction, in the features' units, within its length.
-      error_recording: [S] names.
-      measured: [K] of every further condition that the features carry (`LogMel.measured`), by name.
-      labels: [K] words of every label that the model was to remove (`FrameVAE.labels`), by name.
+      values: latents [K, D].
+      loudness: [K] in dB; nan if the representation has no level condition.
+      pitch: [K] in semitones (12 log2 of f0 in Hz); nan for unvoiced frames.
+      recording: names [K] of the recordings.
+      scored: [K], whether a frame is held out and scored; the others only serve to fit probes.
+      errors: mean squared errors [S] of the reconstruction of the held-out sounds, in feature units.
+      error_recording: names [S] of their recordings.
+      measured: further conditions of the features [K] (`LogMel.measured`), by name.
+      labels: labels [K] that the model was trained to remove (`FrameVAE.labels`), by name.
     """
 
     values: np.ndarray
     loudness: np.ndarray
     pitch: np.ndarray
     recording: np.ndarray
-    judged: np.ndarray
+    scored: np.ndarray
     errors: np.ndarray
     error_recording: np.ndarray
     measured: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
@@ -71,37 +72,45 @@ def latent_frames(
     space: TimbreSpace,
     store: Store | JoinedStore,
     *,
-    judged: Sequence[str] = ("valid", "test"),
+    scored: Sequence[str] = ("valid", "test"),
     fitted: Sequence[str] = ("train",),
     most_fitted: int = 128,
     batch_size: int = 16,
     progress: bool = False,
 ) -> LatentFrames:
-    """Latents of a store's sounds with their loudness and pitch, frame by frame.
+    """Computes latents, loudness and pitch for the frames of the sounds in a store.
+
+    Recordings are named by the `instrument` column of the store.
 
     Args:
-      judged, fitted: splits, those that the store has; a recording is what its column `instrument` says. Where none of
-        `judged` is there, the fitted ones are judged.
-      most_fitted: sounds of the fitted splits, evenly spread.
+      space: a series space.
+      store: the store.
+      scored: splits whose frames are scored; if the store has none of them, the fitted splits are scored.
+      fitted: splits that only serve to fit probes.
+      most_fitted: largest number of sounds from each fitted split, evenly spaced.
+      batch_size: sounds at once.
+      progress: whether to show progress bars.
 
     Raises:
-      ValueError: the space is no series, or none of the splits is there.
+      ValueError: the space is not a series space, or the store has none of the splits.
     """
     from tqdm import tqdm
 
     if space.kind != "series":
-        raise ValueError(f"invariance is measured frame by frame, in a series space; this one is {space.kind}")
-    there = [split for split in judged if split in store.splits] or [split for split in fitted if split in store.splits]
-    if not there:
-        raise ValueError(f"{store} has none of the splits {', '.join((*judged, *fitted))}")
-    jobs = [(split, np.arange(store.length(split))) for split in there]
+        raise ValueError(f"space: invariance needs a series space (got a {space.kind} space)")
+    held_out = [split for split in scored if split in store.splits] or [split for split in fitted if split in store.splits]
+    if not held_out:
+        raise ValueError(
+            f"{store}: must have one of the splits {', '.join((*scored, *fitted))} (got {', '.join(store.splits)})"
+        )
+    jobs = [(split, np.arange(store.length(split))) for split in held_out]
     for split in fitted:
-        if split in store.splits and split not in there:
+        if split in store.splits and split not in held_out:
             count = store.length(split)
             jobs.append((split, np.unique(np.linspace(0, count - 1, min(count, most_fitted)).round().astype(int))))
     parts = []
     for split, positions in jobs:
-        is_judged = split in there
+        is_scored = split in held_out
         columns = {name: values[positions] for name, values in store.metadata(split).items()}
         names, describe = columns["instrument"], _describer(space, store, split)
         bar = functools.partial(tqdm, desc=f"invariance ({split})", unit="batch", disable=not progress)
@@ -112,15 +121,15 @@ def latent_frames(
         further = {name: values[inside] for name, values in measured["further"].items()}
         labels = {name: columns[name][owner].astype(str) for name, _ in space.model.labels}
         parts.append({
-            **frames, "recording": names[owner], "judged": np.full(len(owner), is_judged), "measured": further,
-            "labels": labels, "error_recording": names if is_judged else names[:0],
-            "errors": measured["errors"] if is_judged else np.zeros(0),
+            **frames, "recording": names[owner], "scored": np.full(len(owner), is_scored), "measured": further,
+            "labels": labels, "error_recording": names if is_scored else names[:0],
+            "errors": measured["errors"] if is_scored else np.zeros(0),
         })  # fmt: skip
     return LatentFrames(**jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts))
 
 
 def _describer(space: TimbreSpace, store: Store | JoinedStore, split: str) -> Callable[[np.ndarray], dict]:
-    """Returns a function that measures the sounds at positions [B] of a split: latents, loudness, pitch, squared errors."""
+    """Returns a function of positions that gives latents, loudness, pitch and errors."""
     source = cached_features(store, split, space.representation, progress=False)
     representation, stride = space.representation, space.model.stride
 
@@ -131,10 +140,10 @@ def _describer(space: TimbreSpace, store: Store | JoinedStore, split: str) -> Ca
         loudness = latent.conditions[name] if name else np.full(latent.mask.shape, np.nan)
         waves = store.audio(split, positions, samples=representation.length or store.samples)
         f0, aperiodicity = (np.asarray(x) for x in _yin(jnp.asarray(waves), representation.sample_rate, representation.hop))
-        frames = min(f0.shape[1], count * stride)
+        measured = min(f0.shape[1], count * stride)
         pitch = np.full((len(f0), count * stride), np.nan)
-        pitch[:, :frames] = np.where(aperiodicity < VOICED, 12.0 * np.log2(f0), np.nan)[:, :frames]
-        # A latent has a pitch where all of its frames have one.
+        pitch[:, :measured] = np.where(aperiodicity < VOICED, 12.0 * np.log2(f0), np.nan)[:, :measured]
+        # The mean is nan unless all frames of a latent are voiced.
         pitch = pitch.reshape(len(f0), count, stride).mean(-1)
         further = {key: value for key, value in latent.conditions.items() if key != name and value.shape == latent.mask.shape}
         frames = {"values": latent.values, "loudness": loudness, "pitch": pitch}
@@ -146,8 +155,8 @@ def _describer(space: TimbreSpace, store: Store | JoinedStore, split: str) -> Ca
 @jax.jit
 def _encoded(space: TimbreSpace, features: Features):
     latent = space.model.embed(space.variables, features)
-    again = space.model.reconstruct(space.variables, features)
-    squares = jnp.mean(jnp.square(again.values - features.values), -1) * features.mask
+    reconstruction = space.model.reconstruct(space.variables, features)
+    squares = jnp.mean(jnp.square(reconstruction.values - features.values), -1) * features.mask
     return latent, jnp.sum(squares, 1) / jnp.maximum(jnp.sum(features.mask, 1), 1.0)
 
 
@@ -159,50 +168,56 @@ def _yin(waves, sample_rate, hop):
 def measure_invariance(
     frames: LatentFrames, *, range_db: float | None = None, steps: int = 2000, seed: int = 0
 ) -> tuple[Result, ...]:
-    """R^2 of fresh probes for loudness and pitch, and what the reconstruction's error is: rows of `invariance.json`.
+    """Returns R^2 of fresh probes for loudness and pitch, and the RMSE of the reconstruction.
 
-    "probe/loudness": dB, over frames louder than `AUDIBLE_DB`; "probe/loudness_rank": its place in its distribution, over all
-    frames, silence too (what the regressor of the training is to predict); "probe/pitch": semitones, voiced audible frames;
-    "probe/NAME" of every further measured condition, audible frames; "label/NAME" of every label that the model was to remove:
-    how often a probe names it (`probe_label`). A probe that cannot be (no such frames) has no row.
+    The results are named as follows; a probe without frames to fit has none.
+
+    - "probe/loudness": level in dB of frames above `AUDIBLE_DB`.
+    - "probe/loudness_rank": quantile of the level over all frames including silence (the target of the adversary in training).
+    - "probe/pitch": pitch in semitones of voiced, audible frames.
+    - "probe/NAME": any further measured condition of audible frames.
+    - "label/NAME": balanced accuracy for a label that the model was trained to remove (`probe.probe_label`).
+    - "reconstruction/rmse": root mean squared error of the reconstructed features.
 
     Args:
-      range_db: dB that a unit of the features is, to give the reconstruction's RMSE in dB.
-      steps: of every probe.
+      frames: latents with measurements.
+      range_db: range in dB of a feature unit, to give the RMSE in dB; None: in feature units.
+      steps: optimizer steps of every probe.
+      seed: random seed of probes and resampling.
     """
     with np.errstate(invalid="ignore"):
         audible = ~(frames.loudness <= AUDIBLE_DB)
     known = np.isfinite(frames.loudness)
     rank = np.full(len(known), np.nan)
     if known.any():
-        table = quantile_table(frames.loudness[known & frames.judged])
+        table = quantile_table(frames.loudness[known & frames.scored])
         rank[known] = np.asarray(uniform(jnp.asarray(frames.loudness[known]), jnp.asarray(table)))
     targets = {
-        "loudness": (np.where(audible, frames.loudness, np.nan), f"loudness in dB, frames over {AUDIBLE_DB:g} dB"),
-        "loudness_rank": (rank, "loudness' place in its distribution, all frames"),
-        "pitch": (np.where(audible, frames.pitch, np.nan), f"pitch in semitones, frames with an aperiodicity under {VOICED}"),
+        "loudness": (np.where(audible, frames.loudness, np.nan), f"loudness in dB, frames above {AUDIBLE_DB:g} dB"),
+        "loudness_rank": (rank, "quantile of the loudness, all frames"),
+        "pitch": (np.where(audible, frames.pitch, np.nan), f"pitch in semitones, frames with an aperiodicity below {VOICED}"),
     }
     for name, curve in frames.measured.items():
         if name not in targets:
-            targets[name] = (np.where(audible, curve, np.nan), f"{name}, frames over {AUDIBLE_DB:g} dB")
+            targets[name] = (np.where(audible, curve, np.nan), f"{name}, frames above {AUDIBLE_DB:g} dB")
     rows, settings = [], ProbeSettings(steps=steps, seed=seed)
     for name, (target, definition) in targets.items():
-        if len(np.unique(frames.recording[frames.judged & np.isfinite(target)])) < 2:
+        if len(np.unique(frames.recording[frames.scored & np.isfinite(target)])) < 2:
             continue
-        found = probe(frames.values, target, frames.recording, judged=frames.judged, settings=settings)
+        result = probe(frames.values, target, frames.recording, scored=frames.scored, settings=settings)
         definition = (
-            f"R^2 of a fresh two-layer probe on the latents: {definition}; {found.frames} frames of {found.r2.groups} "
-            "recordings that it did not see"
+            f"R^2 of a fresh two-layer probe on the latents: {definition}; {result.frames} frames of {result.r2.groups} "
+            "held-out recordings"
         )
-        rows.append(Result(f"probe/{name}", *found.r2.value_low_high(), 0.0, definition))
+        rows.append(Result(f"probe/{name}", *result.r2.value_low_high(), 0.0, definition))
     for name, words in frames.labels.items():
         try:
-            rate, count = probe_label(frames.values, words, frames.recording, judged=frames.judged, settings=settings)
-        except ValueError:  # of too few recordings: nothing can be said
+            rate, count = probe_label(frames.values, words, frames.recording, scored=frames.scored, settings=settings)
+        except ValueError:  # too few recordings for a probe
             continue
         definition = (
-            f"part of the frames whose {name} a fresh two-layer probe names from the latents, mean over {count} labels; "
-            f"{rate.groups} recordings that it did not see; baseline: chance"
+            f"balanced accuracy of a fresh two-layer probe of {name} on the latents, {count} labels, {rate.groups} held-out "
+            "recordings; baseline: chance"
         )
         rows.append(Result(f"label/{name}", *rate.value_low_high(), 1.0 / count, definition))
     if len(frames.errors):
@@ -213,28 +228,28 @@ def measure_invariance(
 def _rmse(frames: LatentFrames, range_db: float | None, seed: int) -> Result:
     unit = range_db or 1.0
     errors = frames.errors.astype(np.float64)
-    found = sums_interval(
+    rmse = sums_interval(
         lambda total, count: unit * np.sqrt(total / count), errors, np.ones_like(errors), groups=frames.error_recording,
         seed=seed,
     )  # fmt: skip
-    units = "dB" if range_db else "the features' units"
+    units = "dB" if range_db else "feature units"
     definition = (
-        f"root mean squared error of the reconstructed features in {units}, {len(errors)} sounds of {found.groups} recordings"
+        f"root mean squared error of the reconstructed features in {units}, {len(errors)} sounds of {rmse.groups} recordings"
     )
-    return Result("reconstruction/rmse", *found.value_low_high(), None, definition)
+    return Result("reconstruction/rmse", *rmse.value_low_high(), None, definition)
 
 
 def measure_run_invariance(workdir: str | os.PathLike, *, progress: bool = True) -> list[str]:
-    """Measures how much loudness and pitch a probe reads from the latents of a run, and writes WORKDIR/invariance.json.
+    """Measures the invariance of the best space of a run, and writes WORKDIR/invariance.json.
 
-    A file that is newer than the run's best space is left as it is.
+    A file that is newer than the best space is kept.
 
     Args:
       workdir: folder of the run.
-      progress: whether to show a bar with the time left.
+      progress: whether to show progress bars.
 
     Returns:
-      Lines to print; none for a space that is not a series space.
+      Lines to print; none for a static space.
     """
     space = load(workdir)
     if space.kind != "series":
@@ -246,7 +261,7 @@ def measure_run_invariance(workdir: str | os.PathLike, *, progress: bool = True)
     try:
         frames = latent_frames(space, open_store(read_config(workdir)["config"]["data"]["store"]), progress=progress)
     except ValueError as error:
-        return [f"Invariance of the latents to loudness and pitch could not be measured: {error}"]
+        return [f"Invariance of the latents to loudness and pitch was not measured: {error}"]
     results = measure_invariance(frames, range_db=space.representation.range_db)
     write_results(file, results)
     lines = ["Invariance of the latents to loudness and pitch, and error of the reconstruction:"]

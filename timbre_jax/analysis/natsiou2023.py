@@ -1,9 +1,8 @@
-"""What Natsiou, O'Leary & Longo 2023 report of their latents, as data, and what of it can be set beside another run.
+"""Results of Natsiou, O'Leary & Longo 2023, for comparison with another run.
 
-Which latent gets which number is an accident of a run's seed: "latent 2" of the paper is no more our latent 2 than our
-latent 5. So nothing is compared by number. What can be compared is of the kind "how unequal are the latents", "how
-tight are the tightest", "how far do classes lie apart, latent after latent in descending order", "do the methods
-agree".
+The numbering of latents depends on the seed of a run: latent 2 of the paper does not correspond to latent 2 of another run.
+Therefore statements are compared, not latents: how unequal the latents are, how narrow the narrowest distributions are, how
+well the latents separate classes in descending order, and whether the methods agree.
 """
 
 from __future__ import annotations
@@ -16,13 +15,13 @@ from timbre_jax.evaluation.published import NATSIOU_MSE, NATSIOU_SSIM
 from timbre_jax.metrics.table import Table
 
 MOST_IMPORTANT = (0, 1, 2, 5)
-"""By most of its analyzes (section 4.1)."""
+"""Most important latents according to section 4.1."""
 LEAST_RESILIENT = (1, 2, 5)
-"""By perturbation, fig. 7. The text counts "features one, two, and five" by their number."""
-TIGHT = (1, 2)
-"""By the box plot, fig. 4: "the second and third attributes"."""
+"""Least resilient latents under perturbation (fig. 7: "features one, two, and five")."""
+NARROW = (1, 2)
+"""Latents with a narrow distribution (fig. 4: "the second and third attributes")."""
 BEST_ALONE = (0, 1, 2)
-"""By ablation, fig. 5: "the first three attributes"."""
+"""Best latents when enabled alone (fig. 5: "the first three attributes")."""
 
 TABLE_1: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "guitar": ((0.23, -0.39, 3.32, 0.04, 0.3, 0.41, -0.84, 0.14), (0.56, 0.74, 0.24, 0.58, 0.74, 0.72, 1.05, 0.69)),
@@ -35,33 +34,36 @@ TABLE_1: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "reed": ((-0.1, 0.35, 3.14, 0.12, -0.76, -0.39, -0.07, -0.42), (0.83, 0.78, 0.36, 0.73, 1.02, 1.2, 0.83, 0.87)),
     "string": ((-0.92, 0.14, 3.02, 0.36, -0.65, -0.45, -0.17, 0.04), (0.8, 1.39, 0.22, 0.7, 0.83, 0.73, 0.77, 1.06)),
 }
-"""Means, then standard deviations, of latents 0-7 in every class (its table 1)."""
+"""Means and standard deviations of latents 0 to 7 by class (table 1 of the paper)."""
 
 
 def separations(families: ClassStatistics) -> list[np.ndarray]:
-    """Returns the paper's and this run's class separation of the latents, each descending; nan where a run has fewer latents.
+    """Returns the class separation of the latents in the paper and this run, descending.
 
-    It is the variance of the class means over the total variance, with every class weighing the same, because the paper's
-    table 1 gives no counts.
+    The separation is the variance of the class means divided by the total variance. All classes have equal weight, because
+    table 1 of the paper contains no counts. The shorter list is padded with nan.
+
+    Args:
+      families: statistics of the classes of this run.
     """
     paper = np.array(list(TABLE_1.values()))
-    found = []
+    both = []
     for mean, deviation in ((paper[:, 0], paper[:, 1]), (families.mean, families.deviation)):
         between, within = mean.var(0), (deviation**2).mean(0)
-        found.append(np.sort(between / np.maximum(between + within, 1e-12))[::-1])
-    length = max(map(len, found))
-    return [np.pad(each, (0, length - len(each)), constant_values=np.nan) for each in found]
+        both.append(np.sort(between / np.maximum(between + within, 1e-12))[::-1])
+    length = max(map(len, both))
+    return [np.pad(each, (0, length - len(each)), constant_values=np.nan) for each in both]
 
 
 def separation_table(families: ClassStatistics) -> Table:
-    """Class separation of the latents in descending order, the paper's beside ours (table 1)."""
+    """Returns `separations` as a table."""
     pairs = enumerate(zip(*separations(families), strict=True))
     rows = tuple((f"{place + 1}.", *map(float, pair)) for place, pair in pairs)
-    caption = "Share of a latent's variance that lies between classes."
-    return Table("paper_separation", ("latent_by_separation", "paper", "here"), rows, caption)
+    caption = "Share of a latent's variance between classes, from 0 to 1; higher separates the classes better."
+    return Table("paper_separation", ("rank", "paper", "this run"), rows, caption)
 
 
-def verdict_table(
+def statement_table(
     *,
     box: BoxPlot,
     ranks: Agreement,
@@ -71,18 +73,21 @@ def verdict_table(
     ssim: float,
     mean_image_mse: float,
 ) -> Table:
-    """The paper's statements with the same statement about this run. Numbers of latents are each run's own.
+    """Returns the statements of the paper beside the same statements about this run.
 
     Args:
-      box: of this run's latents.
-      ranks: of all methods' importances.
-      best_alone, least_resilient: [D] importances by "one enabled" ablation and by percentual perturbation.
-      mse, ssim, mean_image_mse: this run's scores under the common definition.
+      box: distribution of the latents of this run.
+      ranks: agreement of all methods.
+      best_alone: importances [D] by ablation with one latent enabled.
+      least_resilient: importances [D] by perturbation in percent.
+      mse: MSE of this run on the common scale.
+      ssim: SSIM of this run on the common scale.
+      mean_image_mse: MSE of the mean image on the same sounds.
     """
     size = len(box.median)
     iqr = box.interquartile_range
     typical = np.median(iqr)
-    tight = np.flatnonzero(iqr < 0.5 * typical)
+    narrow = np.flatnonzero(iqr < 0.5 * typical)
     half = max(1, size // 2)
 
     def names(latents) -> str:
@@ -94,26 +99,26 @@ def verdict_table(
     offset = np.abs(box.mean) > 2 * box.deviation
     best, least = (names(top(values, min(3, size))) for values in (best_alone, least_resilient))
     rows = (
-        ("Some latents hold tight values (fig. 4)", names(TIGHT), names(tight),
-         "Here: interquartile range under half of the median latent's."),
-        ("Best with one latent enabled (fig. 5)", names(BEST_ALONE), best,
-         "Gain of SSIM over no latent, the others at 0, as in the paper."),
-        ("Least resilient to 10-60 % (fig. 7)", names(LEAST_RESILIENT), least,
-         "A percentage moves a latent far from 0 the most, whatever it means."),
-        ("Most important, taken together", names(MOST_IMPORTANT), names(np.sort(ranks.order()[:half])),
-         f"Here: mean rank of {len(ranks.names)} methods."),
-        ("Latents that lie far from 0 in every class (table 1)", "2", names(np.flatnonzero(offset)),
-         "Here: |mean| above 2 standard deviations. It tells of a weak KL term, not of timbre."),
-        ("Methods agree", "said in words", f"{ranks.mean():.2f}",
-         "Here: mean rank correlation between pairs of methods; 1 is perfect, 0 is none."),
-        ("MSE of the representation", f"{NATSIOU_MSE:g}", f"{mse:.4f} (mean image {mean_image_mse:.4f})",
-         "Not comparable: the paper's is min-max normalized on its own data, f0 probably in Hz."),
-        ("SSIM of the representation", f"{NATSIOU_SSIM:g}", f"{ssim:.3f}",
-         "Not comparable: the paper states neither window nor data range, and both change it a lot."),
+        ("Latents with a narrow distribution (fig. 4)", names(NARROW), names(narrow),
+         "This run: interquartile range below half of the median latent's."),
+        ("Best latents when enabled alone (fig. 5)", names(BEST_ALONE), best,
+         "Gain of SSIM with the other latents at 0, as in the paper."),
+        ("Least resilient to changes of 10 to 60 % (fig. 7)", names(LEAST_RESILIENT), least,
+         "A percentage changes latents with a large mean the most."),
+        ("Most important latents overall", names(MOST_IMPORTANT), names(np.sort(ranks.order()[:half])),
+         f"This run: mean rank of {len(ranks.names)} methods."),
+        ("Latents far from 0 in every class (table 1)", "2", names(np.flatnonzero(offset)),
+         "This run: |mean| above 2 standard deviations; a sign of a weak KL term."),
+        ("Agreement of the methods", "in words", f"{ranks.mean():.2f}",
+         "This run: mean rank correlation of pairs of methods; 1 is perfect, 0 is none."),
+        ("MSE of the reconstruction", f"{NATSIOU_MSE:g}", f"{mse:.4f} (mean image {mean_image_mse:.4f})",
+         "Not comparable: the paper normalizes by the range of its own data."),
+        ("SSIM of the reconstruction", f"{NATSIOU_SSIM:g}", f"{ssim:.3f}",
+         "Not comparable: the paper states neither window nor data range."),
     )  # fmt: skip
     return Table(
-        "paper_verdicts",
-        ("statement", "paper", "here", "how to read it"),
+        "paper_statements",
+        ("statement", "paper", "this run", "note"),
         rows,
-        "Latents are numbered by chance in every run: compare the kind of statement, never the numbers.",
+        "Compare the statements, not the numbers of latents: each run numbers its latents in another order.",
     )

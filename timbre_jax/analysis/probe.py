@@ -1,9 +1,10 @@
-"""Fresh probes: what a network that training never saw can read off latents, on recordings that it did not see either."""
+"""Probes: small networks that predict properties of held-out sounds from latents."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,12 +16,12 @@ from timbre_jax.metrics.bootstrap import Interval, sums_interval
 
 @dataclasses.dataclass(frozen=True)
 class ProbeResult:
-    """What a probe found.
+    """Result of a probe.
 
     Attributes:
-      r2: with its interval over recordings.
-      predictions: [K] of the judged frames' targets, each by the probe that did not see its recording; nan elsewhere.
-      frames: judged.
+      r2: R^2 with its interval over recordings.
+      predictions: [K], for scored frames from the probe that was not fitted to their recording; nan elsewhere.
+      frames: number of scored frames.
     """
 
     r2: Interval
@@ -30,16 +31,16 @@ class ProbeResult:
 
 @dataclasses.dataclass(frozen=True)
 class ProbeSettings:
-    """Settings of a probe's fit and of its interval.
+    """Settings of the fit of a probe and of its interval.
 
     Attributes:
-      folds: number of fits; at most the number of judged recordings.
+      folds: number of fits; at most the number of scored recordings.
       hidden: units of the hidden layer.
-      steps: of Adam.
-      batch: frames a step.
-      learning_rate: at the first step; it falls by a cosine.
-      seed: of folds, first weights and batches.
-      draws: of the bootstrap.
+      steps: steps of Adam.
+      batch: frames in a step.
+      learning_rate: initial learning rate of a cosine schedule.
+      seed: random seed of folds, initial weights and batches.
+      resamples: bootstrap resamples for the interval.
     """
 
     folds: int = 4
@@ -48,7 +49,7 @@ class ProbeSettings:
     batch: int = 1024
     learning_rate: float = 3e-3
     seed: int = 0
-    draws: int = 1000
+    resamples: int = 1000
 
 
 def probe(
@@ -56,40 +57,40 @@ def probe(
     targets: np.ndarray,
     recordings: np.ndarray,
     *,
-    judged: np.ndarray | None = None,
+    scored: np.ndarray | None = None,
     settings: ProbeSettings = ProbeSettings(),
 ) -> ProbeResult:
-    """Returns R^2 of fresh two-layer probes, each judged on recordings that it was not fitted to.
+    """Fits two-layer probes and returns their R^2 on recordings that they were not fitted to.
 
-    The judged recordings are dealt into folds; the frames of each are predicted by a probe that was fitted to all others.
+    The scored recordings are divided into folds; a probe that is fitted to all other recordings predicts each fold.
 
     Args:
-      values: [K, D] latents.
-      targets: [K]; frames where target or latents are not finite are left out.
-      recordings: [K] names or numbers: what is never on both sides, and what the interval resamples.
-      judged: [K] frames that count; None: all. The others are in every fit.
-      settings: of fit and interval.
+      values: latents [K, D].
+      targets: [K]; frames with a target or latent that is not finite are ignored.
+      recordings: names or numbers [K] of the recordings, which are never split and which the interval resamples.
+      scored: [K], frames that are scored; None: all. The other frames are part of every fit.
+      settings: settings of fit and interval.
 
     Raises:
-      ValueError: shapes that do not fit, or fewer than two recordings with finite judged frames.
+      ValueError: shapes that do not match, or fewer than two recordings with finite scored frames.
     """
     values, targets = np.asarray(values, np.float32), np.asarray(targets, np.float64)
-    recordings, judged = np.asarray(recordings), np.ones(len(values), bool) if judged is None else np.asarray(judged, bool)
-    if values.ndim != 2 or not targets.shape == recordings.shape == judged.shape == values.shape[:1]:
+    recordings, scored = np.asarray(recordings), np.ones(len(values), bool) if scored is None else np.asarray(scored, bool)
+    if values.ndim != 2 or not targets.shape == recordings.shape == scored.shape == values.shape[:1]:
         raise ValueError(
-            f"a probe takes latents [K, D] and K targets, recordings and judged, not {values.shape}, {targets.shape}, "
-            f"{recordings.shape} and {judged.shape}"
+            f"probe: needs latents [K, D] with targets, recordings and scored [K] (got {values.shape}, {targets.shape}, "
+            f"{recordings.shape} and {scored.shape})"
         )
     finite = np.isfinite(targets) & np.isfinite(values).all(1)
     predictions = np.full(len(values), np.nan)
-    for number, (rows, unseen) in enumerate(_dealt(recordings, finite, judged, settings)):
-        middle, size = targets[rows].mean(), targets[rows].std() + 1e-9
+    for number, (rows, unseen) in enumerate(_folds(recordings, finite, scored, settings)):
+        mean, deviation = targets[rows].mean(), targets[rows].std() + 1e-9
         order = np.random.default_rng([settings.seed, number]).integers(0, len(rows), size=(settings.steps, settings.batch))
-        wanted = np.where(finite, (targets - middle) / size, 0.0).astype(np.float32)[:, None]
-        given = _outputs(settings, number, values, wanted, rows, unseen, order, _squares)
-        predictions[unseen] = given[:, 0] * size + middle
+        standardized = np.where(finite, (targets - mean) / deviation, 0.0).astype(np.float32)[:, None]
+        outputs = _outputs(settings, number, values, standardized, rows, unseen, order, _squares)
+        predictions[unseen] = outputs[:, 0] * deviation + mean
     rows = np.flatnonzero(np.isfinite(predictions))
-    r2 = r2_interval(predictions[rows], targets[rows], recordings[rows], draws=settings.draws, seed=settings.seed)
+    r2 = r2_interval(predictions[rows], targets[rows], recordings[rows], resamples=settings.resamples, seed=settings.seed)
     return ProbeResult(r2, predictions, len(rows))
 
 
@@ -98,69 +99,81 @@ def probe_label(
     labels: np.ndarray,
     recordings: np.ndarray,
     *,
-    judged: np.ndarray | None = None,
+    scored: np.ndarray | None = None,
     settings: ProbeSettings = ProbeSettings(),
 ) -> tuple[Interval, int]:
-    """Returns the balanced accuracy of fresh two-layer probes of a label, on recordings that they were not fitted to.
+    """Fits two-layer classifiers and returns their balanced accuracy on held-out recordings.
 
-    It is the mean of the labels' own rates, among the labels that the judged recordings have: 1 / their number is chance. In
-    the fit, too, every label weighs as much. Arguments as `probe`; labels [K] words.
+    The balanced accuracy is the mean of the accuracies of the labels; chance is 1 / number of labels. The fit balances the
+    labels as well.
+
+    Args:
+      values: latents [K, D].
+      labels: [K], str.
+      recordings: names or numbers [K] of the recordings, which are never split and which the interval resamples.
+      scored: [K], frames that are scored; None: all. The other frames are part of every fit.
+      settings: settings of fit and interval.
 
     Returns:
-      The rate with its interval over recordings, and the number of labels.
+      The balanced accuracy with its interval over recordings, and the number of labels.
 
     Raises:
-      ValueError: fewer than two labels with at least two judged recordings each.
+      ValueError: fewer than two labels with at least two scored recordings each.
     """
     values, labels, recordings = np.asarray(values, np.float32), np.asarray(labels), np.asarray(recordings)
-    judged = np.ones(len(values), bool) if judged is None else np.asarray(judged, bool)
+    scored = np.ones(len(values), bool) if scored is None else np.asarray(scored, bool)
     finite = np.isfinite(values).all(1)
-    words = [word for word in np.unique(labels).tolist() if len(np.unique(recordings[judged & (labels == word)])) > 1]
+    words = [word for word in np.unique(labels).tolist() if len(np.unique(recordings[scored & (labels == word)])) > 1]
     if len(words) < 2:
-        raise ValueError(f"a probe of labels needs two with at least 2 recordings to be judged on each, there are {len(words)}")
+        raise ValueError(f"labels: a probe needs two labels with at least 2 scored recordings each (got {len(words)})")
     number_of = {word: number for number, word in enumerate(words)}
     numbers = np.array([number_of.get(word, -1) for word in labels.tolist()])
     finite &= numbers >= 0
-    found, wanted = np.full(len(values), -1), np.eye(len(words), dtype=np.float32)[numbers]
-    for number, (rows, unseen) in enumerate(_dealt(recordings, finite, judged, settings)):
+    predicted, targets = np.full(len(values), -1), np.eye(len(words), dtype=np.float32)[numbers]
+    for number, (rows, unseen) in enumerate(_folds(recordings, finite, scored, settings)):
         weight = 1.0 / np.bincount(numbers[rows], minlength=len(words))[numbers[rows]]
         generator, size = np.random.default_rng([settings.seed, number]), (settings.steps, settings.batch)
         order = generator.choice(len(rows), size=size, p=weight / weight.sum())
-        given = _outputs(settings, number, values, wanted, rows, unseen, order, optax.softmax_cross_entropy)
-        found[unseen] = given.argmax(1)
-    rows = np.flatnonzero(found >= 0)
+        outputs = _outputs(settings, number, values, targets, rows, unseen, order, optax.softmax_cross_entropy)
+        predicted[unseen] = outputs.argmax(1)
+    rows = np.flatnonzero(predicted >= 0)
     member = np.eye(len(words))[numbers[rows]]
-    correct = member * (found == numbers)[rows, None]
+    correct = member * (predicted == numbers)[rows, None]
 
     def balanced_accuracy(correct: np.ndarray, total: np.ndarray) -> np.ndarray:
         return np.nanmean(correct / np.where(total > 0, total, np.nan), axis=1)
 
-    rate = sums_interval(balanced_accuracy, correct, member, groups=recordings[rows], draws=settings.draws, seed=settings.seed)
-    return rate, len(words)
+    options: dict[str, Any] = {"groups": recordings[rows], "draws": settings.resamples, "seed": settings.seed}
+    return sums_interval(balanced_accuracy, correct, member, **options), len(words)
 
 
-def _dealt(recordings, usable, judged, settings: ProbeSettings) -> list[tuple[np.ndarray, np.ndarray]]:
-    """The judged recordings dealt into folds: of each, the frames to fit to and the frames to predict."""
-    names = np.unique(recordings[usable & judged])
+def _folds(recordings, usable, scored, settings: ProbeSettings) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Divides scored recordings into folds; returns the frames to fit and to predict."""
+    names = np.unique(recordings[usable & scored])
     if len(names) < 2:
-        raise ValueError(f"a probe needs at least 2 recordings to be judged on, there are {len(names)}")
+        raise ValueError(f"recordings: a probe needs at least 2 with scored frames (got {len(names)})")
     order = np.random.default_rng(settings.seed).permutation(names).tolist()
     fold_of = dict(zip(order, np.arange(len(names)) % settings.folds, strict=True))
     fold = np.array([fold_of.get(name, -1) for name in recordings.tolist()])
-    fold[~judged] = -1
+    fold[~scored] = -1
     numbers = range(min(settings.folds, len(names)))
     return [(np.flatnonzero(usable & (fold != n)), np.flatnonzero(usable & (fold == n))) for n in numbers]
 
 
 def r2_interval(
-    predictions: np.ndarray, targets: np.ndarray, groups: np.ndarray, *, draws: int = 1000, seed: int = 0
+    predictions: np.ndarray, targets: np.ndarray, groups: np.ndarray, *, resamples: int = 1000, seed: int = 0
 ) -> Interval:
-    """1 - sum (prediction - target)^2 / sum (target - mean)^2 with its bootstrap interval over groups, [K] each.
+    """Returns R^2 = 1 - sum (prediction - target)^2 / sum (target - mean)^2 with its interval.
 
-    The mean is that of the resampled set; nan where the targets are all one value.
+    Args:
+      predictions: [K].
+      targets: [K]; R^2 is nan if all targets are equal.
+      groups: [K], resampled for the interval; the mean is that of the resampled set.
+      resamples: bootstrap resamples.
+      seed: random seed of the resamples.
     """
     predictions, targets = np.asarray(predictions, np.float64), np.asarray(targets, np.float64)
-    # About the mean of all, so that squares of small differences keep their digits; R^2 is the same.
+    # Centering keeps the digits of small differences when they are squared; R^2 does not change.
     centered = targets - targets.mean()
     terms = np.stack([np.ones_like(centered), centered, centered**2, (predictions - targets) ** 2], axis=1)
 
@@ -169,15 +182,15 @@ def r2_interval(
         spread = squares - total**2 / size
         return 1.0 - errors / np.where(spread > 1e-12 * np.maximum(squares, 1e-30), spread, np.nan)
 
-    return sums_interval(r2, terms, groups=groups, draws=draws, seed=seed)
+    return sums_interval(r2, terms, groups=groups, draws=resamples, seed=seed)
 
 
-def _outputs(settings: ProbeSettings, fold: int, values, wanted, rows, unseen, order, cost) -> np.ndarray:
-    """Outputs for the frames `unseen` of a probe that was fitted to the frames `rows`, in minibatches `order` of them."""
+def _outputs(settings: ProbeSettings, fold: int, values, targets, rows, unseen, order, cost) -> np.ndarray:
+    """Fits a probe to frames `rows` in batches `order`; returns outputs for frames `unseen`."""
     key = jax.random.fold_in(jax.random.key(settings.seed), fold)
     center, spread = values[rows].mean(0), values[rows].std(0) + 1e-6
     inputs = np.where(np.isfinite(values).all(1)[:, None], (values - center) / spread, 0.0)
-    weights = _fit(key, inputs, wanted, rows[order], settings.hidden, settings.learning_rate, cost)
+    weights = _fit(key, inputs, targets, rows[order], settings.hidden, settings.learning_rate, cost)
     return np.asarray(_predict(weights, inputs[unseen]))
 
 
@@ -187,7 +200,7 @@ def _squares(predictions, targets):
 
 @functools.partial(jax.jit, static_argnames=("hidden", "learning_rate", "cost"))
 def _fit(key, inputs, targets, order, hidden, learning_rate, cost):
-    """Weights of a dense-GELU-dense network after Adam's steps over minibatches `order` [steps, batch]; targets [K, C]."""
+    """Fits a dense-GELU-dense network by Adam over minibatches `order` [steps, batch]."""
     first, second = jax.random.split(key)
     width, outputs = inputs.shape[1], targets.shape[1]
     weights = {

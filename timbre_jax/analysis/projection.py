@@ -1,6 +1,6 @@
-"""Maps of the latents in two dimensions: PCA, t-SNE and UMAP, with the settings that Rebnord 2022 tried.
+"""Projections of latents to two dimensions: PCA, t-SNE and UMAP.
 
-The library's own map, which is made together with its way back, is in `kernel_map`; ways back are in `inverse_map`.
+The kernel map, which is fitted together with its inverse, is in `timbre_jax.maps.kernel`.
 """
 
 from __future__ import annotations
@@ -15,13 +15,15 @@ from timbre_jax.analysis.statistics import points
 
 @dataclasses.dataclass(frozen=True)
 class Projection:
-    """Attributes:
-    method: "pca", "tsne", "umap" or "kernel".
-    points: [M, 2].
-    rows: [M] int, which of the given latents each point is (t-SNE may have left some out).
-    explained: PCA: share of the variance of both axes; others: None.
-    axes: PCA: the directions [2, D] and mean [D] as "directions", "mean"; others: empty.
-    settings: plain numbers that say how it was made.
+    """Latents projected to two dimensions.
+
+    Attributes:
+      method: "pca", "tsne", "umap" or "kernel".
+      points: [K, 2].
+      rows: [K], the row of each point in the latents (t-SNE projects a subset of many sounds).
+      explained: share of the variance of both axes, for PCA; None for other methods.
+      axes: "directions" [2, D] and "mean" [D] of PCA; empty for other methods.
+      settings: settings of the method.
     """
 
     method: str
@@ -33,11 +35,14 @@ class Projection:
 
 
 def pca_map(latents: np.ndarray) -> Projection:
-    """The two directions of largest variance of latents [M, D]; of one dimension, the second coordinate is 0."""
+    """Projects latents [M, D] to their two directions of largest variance.
+
+    The second coordinate of one-dimensional latents is 0.
+    """
     latents = points(latents)
     mean = latents.mean(0)
     _, singular, directions = np.linalg.svd(latents - mean, full_matrices=False)
-    # The sign of a direction is arbitrary: make its largest entry positive, so that runs agree.
+    # The sign of a direction is arbitrary; a positive largest entry makes it repeatable.
     largest = np.take_along_axis(directions, np.abs(directions).argmax(1)[:, None], 1)
     directions = directions * np.where(largest < 0, -1.0, 1.0)
     variance = singular**2
@@ -51,17 +56,23 @@ def pca_map(latents: np.ndarray) -> Projection:
 def tsne_map(
     latents: np.ndarray, *, perplexity: float = 49.0, seed: int = 0, most: int = 1500, iterations: int = 1000
 ) -> Projection:
-    """t-SNE with PCA initialization (van der Maaten & Hinton 2008), perplexity 49 as in Natsiou et al. 2023, fig. 8.
+    """Projects latents by t-SNE with PCA initialization (van der Maaten & Hinton 2008).
 
-    Distances between far clusters and the sizes of clusters mean nothing in it. The perplexity is cut to a third of the
-    sounds; above `most` sounds a random `most` of them are taken.
+    Distances between clusters and the sizes of clusters have no meaning in the result.
+
+    Args:
+      latents: [M, D].
+      perplexity: effective number of neighbors, at most a third of the sounds; 49 as in Natsiou et al. 2023, fig. 8.
+      seed: random seed of t-SNE and of the subset.
+      most: largest number of sounds; of more, a random subset is projected.
+      iterations: optimizer steps, at least 250.
 
     Raises:
       ValueError: fewer than 5 sounds.
     """
     latents = points(latents)
     if len(latents) < 5:
-        raise ValueError(f"t-SNE needs at least 5 sounds, not {len(latents)}")
+        raise ValueError(f"latents: t-SNE needs at least 5 sounds (got {len(latents)})")
     rows = np.arange(len(latents))
     if len(rows) > most:
         rows = np.sort(np.random.default_rng(seed).choice(len(rows), most, replace=False))
@@ -78,25 +89,30 @@ def tsne_map(
 
 
 def umap_model(latents: np.ndarray, *, neighbors: int = 100, min_dist: float = 0.8, seed: int = 0):
-    """umap-learn's model fitted to latents [M, D]: `embedding_` [M, 2], `transform`, `inverse_transform`.
+    """Fits UMAP (McInnes, Healy & Melville 2018) and returns the model of umap-learn.
 
-    UMAP (McInnes, Healy, Melville 2018), default settings as chosen by Rebnord 2022. The first import of umap-learn on a
-    machine compiles for up to a minute. Its inverse takes seconds, knows nothing outside the cloud, and is here to be
-    compared with; nothing of the model is ever written.
+    The model has `embedding_` [M, 2], `transform` and `inverse_transform`. The first import of umap-learn on a machine
+    compiles for up to a minute.
+
+    Args:
+      latents: [M, D].
+      neighbors: neighbors of each sound; the default is the choice of Rebnord 2022, section 7.3.
+      min_dist: smallest distance between sounds, from 0 to 1; the default is the choice of Rebnord 2022.
+      seed: random seed.
 
     Raises:
       ValueError: fewer than 5 sounds, or umap-learn is not installed.
     """
     latents = points(latents)
     if len(latents) < 5:
-        raise ValueError(f"UMAP needs at least 5 sounds, not {len(latents)}")
+        raise ValueError(f"latents: UMAP needs at least 5 sounds (got {len(latents)})")
     with warnings.catch_warnings():
-        # That a seed turns threads off, that the initialization of few sounds is random: as it should be.
+        # umap-learn warns that a seed disables threads and that few sounds are initialized randomly; both are intended.
         warnings.simplefilter("ignore")
         try:
             import umap
         except ImportError:
-            raise ValueError("UMAP needs umap-learn: pip install umap-learn") from None
+            raise ValueError("UMAP: umap-learn is not installed; run pip install umap-learn") from None
         return umap.UMAP(
             n_neighbors=max(2, min(neighbors, len(latents) - 1)),
             min_dist=min_dist,
@@ -106,7 +122,7 @@ def umap_model(latents: np.ndarray, *, neighbors: int = 100, min_dist: float = 0
 
 
 def umap_map(latents: np.ndarray, *, neighbors: int = 100, min_dist: float = 0.8, seed: int = 0) -> Projection:
-    """UMAP of latents [M, D]; what `umap_model` says holds here."""
+    """Projects latents [M, D] by UMAP; see `umap_model`."""
     settings = {"neighbors": neighbors, "min_dist": min_dist, "seed": seed}
     latents = points(latents)
     if len(latents) >= 5 and np.ptp(latents, axis=0).max() == 0:

@@ -1,4 +1,4 @@
-"""Results of an analysis as plain data: what `analyze_static` and `analyze_series` return and `timbre_jax.report` shows."""
+"""Records that `analyze_static` and `analyze_series` return and `timbre_jax.report` shows."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ class Explanations:
 
     Attributes:
       groups: instruments or recordings [E], the unit of resampling.
-      ablations: by baseline.
-      perturbations: by unit.
+      ablations: ablations by baseline.
+      perturbations: perturbations by unit.
       sensitivity: gradients of the decoder.
       gradients: Integrated Gradients of v = -MSE from the mean latent.
-      shapley: by (measure, baseline); empty if not computed.
-      sage: None if not computed.
-      directions: of f0 and harmonics; None for other features.
-      seconds: length of the part of each sound that was decoded; None if it was the whole sound.
+      shapley: Shapley values by (measure, baseline); empty if not computed.
+      sage: SAGE values; None if not computed.
+      directions: effects on pitch, level and brightness; None unless the features are f0 and harmonics.
+      seconds: length of the decoded part of each sound; None for the whole sound.
     """
 
     groups: np.ndarray
@@ -57,40 +57,43 @@ class Explanations:
 
     @functools.cached_property
     def importances(self) -> dict[str, np.ndarray]:
-        """One importance [D] a method, larger is more important: what `agreement` compares."""
-        one = self.ablations["mean"]
-        found = {"one off": one.importance(kind="disabled").mean(0), "one on": one.importance(kind="enabled").mean(0)}
-        for unit, name in (("percent", "10-60 %"), ("deviation", "+- deviations")):
+        """Importances [D] by method; larger is more important."""
+        ablation = self.ablations["mean"]
+        importances = {
+            "ablation, one disabled": ablation.importance(kind="disabled").mean(0),
+            "ablation, one enabled": ablation.importance(kind="enabled").mean(0),
+        }
+        for unit in ("percent", "deviation"):
             if unit in self.perturbations:
-                found[name] = self.perturbations[unit].importance().mean(0)
-        found["gradient"] = self.sensitivity.scaled.mean(0)
+                importances[f"perturbation, {unit}"] = self.perturbations[unit].importance().mean(0)
+        importances["gradient"] = self.sensitivity.scaled.mean(0)
         if ("mse", "mean") in self.shapley:
-            found["Shapley"] = self.shapley["mse", "mean"].values.mean(0)
+            importances["Shapley values"] = self.shapley["mse", "mean"].values.mean(0)
         if self.sage is not None:
-            found["SAGE"] = self.sage.values
-        return {**found, "integrated gr.": self.gradients.values.mean(0)}
+            importances["SAGE"] = self.sage.values
+        return {**importances, "Integrated Gradients": self.gradients.values.mean(0)}
 
     @functools.cached_property
     def agreement(self) -> Agreement:
-        """Rank correlations between the methods' importances."""
+        """Rank correlations between the importances of the methods."""
         return agreement(self.importances)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Analysis:
-    """Results that every space has, one point a sound; of M sounds and D latents.
+    """Results for M sounds in a space with D latents, common to static and series spaces.
 
     Attributes:
-      name: of the space or its run.
-      model: the model and its features in words.
-      description: the sounds that were analyzed, in words.
-      points: [M, D] latents of the sounds; of a series their mean weighted by amplitude.
-      labels: [M] arrays by name, text and numbers.
+      name: name of the space or its run.
+      model: description of the model and its features.
+      description: description of the analyzed sounds.
+      points: one latent [M, D] for each sound; in a series space the mean weighted by amplitude.
+      labels: arrays [M] of text or numbers by name.
       box: distribution of the latents.
       maps: projections of the points by method.
-      correlations: by method.
-      explanations: None if no latent can be explained; `why_not` gives the reason.
-      why_not: one paragraph, or "".
+      correlations: correlations with known numbers by method.
+      explanations: explanations of the latents; None if there are none, for the reason in `no_explanations_reason`.
+      no_explanations_reason: one paragraph, or "".
     """
 
     name: str
@@ -102,7 +105,7 @@ class Analysis:
     maps: Mapping[str, Projection]
     correlations: Mapping[str, Correlation]
     explanations: Explanations | None
-    why_not: str = ""
+    no_explanations_reason: str = ""
 
     @property
     def groups(self) -> np.ndarray:
@@ -115,19 +118,19 @@ class FeatureQuality:
     """Reconstruction quality of a static space on M sounds, with baselines.
 
     Attributes:
-      definition: of MSE and SSIM.
-      scores: of the space.
-      floors: scores of trivial and linear models on the same sounds, by name ("mean_image", "pca_8").
-      families: kNN accuracy of the family from the latents, or None without training sounds.
-      distances: log-spectral distances [n] to the recording by name ("reconstruction"; "representation": without the model;
-        "mean_image").
-      distance_groups: instruments [n] of those.
-      training_notes: number of training sounds that the floors are fitted to; 0 if there were none.
+      definition: definition of MSE and SSIM.
+      scores: scores of the space.
+      baselines: scores of baseline models on the same sounds, by name ("mean_image", "pca_8").
+      families: kNN accuracy of the instrument family from the latents; None without training sounds.
+      distances: log-spectral distances [n] to the recording in dB, by name ("reconstruction", "representation" for analysis
+        and synthesis without the model, "mean_image").
+      distance_groups: instruments [n] of the distances.
+      training_notes: number of training sounds that the baselines are fitted to; 0 without training sounds.
     """
 
     definition: str
     scores: Scores
-    floors: Mapping[str, Scores]
+    baselines: Mapping[str, Scores]
     families: NeighborAccuracy | None
     distances: Mapping[str, np.ndarray]
     distance_groups: np.ndarray
@@ -136,14 +139,14 @@ class FeatureQuality:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StaticAnalysis(Analysis):
-    """Analysis of a space with one latent a sound.
+    """Analysis of a space with one latent for each sound.
 
     Attributes:
-      quality: of reconstructions.
+      quality: reconstruction quality.
       active: [D] bool, latents that vary over the sounds.
-      classes: statistics by label.
-      ranges: families in ranges of every latent.
-      is_harmonic: whether the features are f0 and harmonics; else they are a spectrogram.
+      classes: statistics of the classes by label.
+      ranges: distribution of the families over ranges of every latent.
+      is_harmonic: whether the features are f0 and harmonics; otherwise they are a spectrogram.
     """
 
     quality: FeatureQuality
@@ -155,11 +158,12 @@ class StaticAnalysis(Analysis):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SoundQuality:
-    """Distances of a space's sounds to the recordings.
+    """Distances of decoded sounds to the recordings.
 
     Attributes:
-      measures: the distances.
-      pairs: by sound ("reconstruction"; "representation": without the model) and measure, [n].
+      measures: definitions of the distances.
+      pairs: distances [n] by sound ("reconstruction", "representation" for analysis and synthesis without the model) and
+        measure.
       groups: recordings [n].
     """
 
@@ -168,7 +172,7 @@ class SoundQuality:
     groups: np.ndarray
 
     def interval(self, sound: str, measure: str) -> tuple[Interval, int]:
-        """Returns the mean over the sounds for which a measure is defined, and their number."""
+        """Returns the mean of a measure over the sounds for which it is defined, and their number."""
         values = self.pairs[sound][measure]
         defined = np.isfinite(values)
         if not defined.any():
@@ -181,9 +185,9 @@ class Codes:
     """Codes of a discrete space and their use.
 
     Attributes:
-      uses: by the sounds.
-      table: descriptors of each code (of the first codebook) decoded alone.
-      plane: [K, 2], PCA of the code vectors.
+      uses: frequency of the codes in the sounds.
+      table: descriptors of each code of the first codebook, decoded alone.
+      plane: PCA [K, 2] of the code vectors.
       explained: share of their variance in the plane.
     """
 
@@ -195,15 +199,15 @@ class Codes:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SeriesAnalysis(Analysis):
-    """Analysis of a space with one latent a frame.
+    """Analysis of a space with a latent for each frame.
 
     Attributes:
-      quality: of the sounds that come back.
-      statistics: movement of the latents, or of the first playable axes if the latents are too many (`moving`).
-      axes: playable axes, fitted to the frames analyzed; `correlations` are of these with descriptors, frame by frame.
-      codes: of a discrete space.
-      moving: "latent" or "axis": what `statistics` and `box` are of.
-      probe: results of the invariance probe at the end of training, or ().
+      quality: reconstruction quality.
+      statistics: movement of the latents, or of the first latent axes if there are many latents.
+      axes: latent axes (PCA of the frames); `correlations` are between these axes and descriptors of the same frames.
+      codes: codes of a discrete space; None for a continuous one.
+      moving: "latent" or "axis", the quantity that `statistics` and `box` describe.
+      probe: results of the invariance probe at the end of training; empty if there are none.
     """
 
     quality: SoundQuality
@@ -215,17 +219,17 @@ class SeriesAnalysis(Analysis):
 
 
 Waves = Sequence[tuple[str, Mapping[str, np.ndarray]]]
-"""Sounds to listen to: (title, waves [T] by label)."""
+"""Sounds to play: (title, waves [T] by label)."""
 
 
 @dataclasses.dataclass(frozen=True)
 class SoundCurves:
-    """Curves of one sound and of its reconstruction over time.
+    """Curves of a sound and of its reconstruction over time.
 
     Attributes:
-      axes: [N, A] first playable axes.
-      level: [2, N] A-weighted dB.
-      pitch: [2, N] Hz, nan where there is none.
+      axes: first latent axes [N, A] of the sound.
+      level: A-weighted level [2, N] in dB.
+      pitch: f0 [2, N] in Hz; nan for unvoiced frames.
       seconds: length of the sound.
     """
 
@@ -237,15 +241,15 @@ class SoundCurves:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Examples:
-    """Sounds and images of a few of the sounds analyzed.
+    """Waves and images of a few of the analyzed sounds.
 
     Attributes:
-      sample_rate: of all waves, Hz.
+      sample_rate: sample rate of all waves in Hz.
       sounds: "original", "representation", "reconstruction" and ablations of each sound.
-      sweeps: sounds along every latent or axis, or through the codes.
-      images: feature images [N, F] on the common scale: "reconstructions" (pairs) and "ablations" of one sound.
+      sweeps: sounds along every latent, axis or descriptor of the codes.
+      images: images [N, F] on the common scale: "reconstructions" in pairs, and "ablations" of one sound.
       seconds: length of the images; None if it varies.
-      curves: of each sound of a series space.
+      curves: curves of each sound of a series space.
     """
 
     sample_rate: int

@@ -1,4 +1,4 @@
-"""Gradient sensitivity: the decoder's Jacobian, one column norm for each latent."""
+"""Gradient sensitivity: norms of the columns of the Jacobian of the decoder."""
 
 from __future__ import annotations
 
@@ -18,47 +18,58 @@ from timbre_jax.types import Array, Features, Latent
 
 @dataclasses.dataclass(frozen=True)
 class Sensitivity:
-    """Attributes:
-    norms: [M, D], root mean square over frames and rows of d x / d z_d at each note, in feature units (common scale)
-      for one unit of the latent.
-    scaled: [M, D], norms times the latent's training standard deviation: the change that one deviation would make.
+    """Sensitivity of the decoded features to each of D latents, at M sounds.
+
+    Attributes:
+      norms: [M, D], root mean square of dx / dz_d over the features x, on the common scale, for one unit of the latent.
+      scaled: [M, D], `norms` times the training standard deviation of the latent.
     """
 
     norms: np.ndarray
     scaled: np.ndarray
 
     def table(self, groups: np.ndarray | None = None) -> Table:
-        """One row a latent, with intervals over groups (instruments)."""
+        """Returns the sensitivity to every latent with its interval over groups [M] (instruments)."""
         plain, scaled = mean_interval(self.norms, groups), mean_interval(self.scaled, groups)
         rows = tuple((d, plain.value_low_high(d)[0], *scaled.value_low_high(d)) for d in range(self.norms.shape[1]))
         columns = ("latent", "per_unit", "per_deviation", "per_deviation_low", "per_deviation_high")
-        return Table("sensitivity", columns, rows, "Root mean square change of the features, by the decoder's Jacobian.")
+        return Table(
+            "sensitivity",
+            columns,
+            rows,
+            "Root mean square change of the features by the Jacobian of the decoder; higher is more sensitive.",
+        )
 
 
 def sensitivity(space: TimbreSpace, features: Features, *, batch_size: int | None = None) -> Sensitivity:
-    """Jacobian column norms at every note's latent, exact (D products of the Jacobian with a vector a note).
+    """Returns the exact norms of the Jacobian columns at the latent of every sound.
 
-    Gradient-based investigation of every latent (Nguyen et al. 2019), here of the output and not of a loss, so that it
-    says how much each direction moves the sound, whichever way.
+    A gradient-based investigation of every latent (Nguyen et al. 2019), of the output instead of a loss: it measures the size
+    of the change, not whether it is an improvement.
+
+    Args:
+      space: a static space.
+      features: features of M sounds in the representation of the space.
+      batch_size: sounds decoded at once; None: `inference.batched.default_batch`.
     """
-    notes = encode_features(space, features, batch_size=batch_size)
+    latent = encode_features(space, features, batch_size=batch_size)
     directions = np.eye(space.latent_size, dtype=np.float32)
 
-    def norms_of(some: Latent) -> np.ndarray:
-        # Direction after direction, from outside: convolutions inside vmap or scan are many times slower on a CPU.
-        return np.stack([np.asarray(_column_norm(space, some, direction)) for direction in directions], axis=1)
+    def norms_of(batch: Latent) -> np.ndarray:
+        # A Python loop over directions, because convolutions inside vmap or scan are many times slower on a CPU.
+        return np.stack([np.asarray(_column_norm(space, batch, direction)) for direction in directions], axis=1)
 
-    norms = map_batches(norms_of, notes, batch_size=batch_size).astype(np.float64)
+    norms = map_batches(norms_of, latent, batch_size=batch_size).astype(np.float64)
     return Sensitivity(norms, norms * np.asarray(space.statistics["latent_std"], np.float64))
 
 
 @jax.jit
-def _column_norm(space: TimbreSpace, notes: Latent, direction: Array) -> Array:
+def _column_norm(space: TimbreSpace, latent: Latent, direction: Array) -> Array:
     def decode(values: Array) -> Array:
-        return decoded_images(space, notes.replace(values=values))
+        return decoded_images(space, latent.replace(values=values))
 
-    # J v as the transposition of u -> J^T u: layers whose gradient is their own (custom_vjp) cannot be differentiated forwards.
-    decoded, pull = jax.vjp(decode, notes.values)
+    # J v as the transpose of u -> J^T u, because layers with a custom_vjp have no forward-mode derivative.
+    decoded, pull = jax.vjp(decode, latent.values)
     _, push = jax.vjp(lambda cotangent: pull(cotangent)[0], jnp.zeros_like(decoded))
-    (change,) = push(jnp.broadcast_to(direction, notes.values.shape))
+    (change,) = push(jnp.broadcast_to(direction, latent.values.shape))
     return jnp.sqrt(jnp.mean(jnp.square(change), axis=(1, 2)))

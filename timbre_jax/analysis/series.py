@@ -1,4 +1,4 @@
-"""Analyzes a space with one latent a frame: sounds, movement, playable axes, codes, and explanations of held points."""
+"""Analysis of series spaces: quality, movement, latent axes, codes and explanations."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ DESCRIPTORS = ("centroid", "bandwidth", "flatness", "rolloff", "loudness", "f0",
 FRAMES_CORRELATED = 4000
 AXES_SHOWN = 8
 MOST_SHOWN = 40
-"""Latents; of a space with more, the movement of the first playable axes is analyzed."""
+"""Largest number of latents whose movement is analyzed; for more, it is that of the first latent axes."""
 HELD_FRAMES = 64
-"""Frames of each sound that methods with hundreds of variants decode."""
+"""Frames of each sound that are decoded by methods with hundreds of variants."""
 
 
 def analyze_series(
@@ -50,17 +50,17 @@ def analyze_series(
     seed: int = 0,
     step: Callable[[str], None] = lambda name: None,
 ) -> SeriesAnalysis:
-    """Analyzes a series space on sounds.
+    """Analyzes a series space.
 
     Args:
       space: a series space.
-      sounds: sounds with labels; their instruments are the recordings that intervals resample.
-      probe: results of the invariance probe at the end of training, to show with the others.
-      name: of the space.
-      description: the sounds in words; "": their number.
-      explained: sounds for the methods that decode hundreds of variants of each.
-      seed: of the choice of sounds, of resampling, t-SNE and sampling.
-      step: is called with the name of each step before it begins.
+      sounds: sounds with labels; the label "instrument" names the recordings that intervals resample.
+      probe: results of the invariance probe at the end of training, to be part of the record.
+      name: name of the space.
+      description: description of the sounds; "" for their number.
+      explained: largest number of sounds for the methods that decode hundreds of variants of each.
+      seed: random seed for the choice of sounds, resampling, t-SNE and sampling.
+      step: called with the name of each step before it begins.
     """
     groups = sounds.labels["instrument"]
     step("latents")
@@ -76,24 +76,24 @@ def analyze_series(
     correlations = _correlations(along, values, audible, inside, groups[owner], seed)
     weight = audible & inside
     bright = (values["centroid"] * weight).sum(1) / np.maximum(weight.sum(1), 1)
-    codes, explanations, why_not = None, None, ""
+    codes, explanations, no_explanations_reason = None, None, ""
     if space.model.is_discrete:
         step("codes")
         codes = _codes(space, sounds, latent, seed)
-        why_not = (
-            f"The {space.latent_size} latents of this space are coordinates of code vectors: one of them alone is never moved, "
-            "codes are. What the codes are and do is above; `generate --mode=control` puts them to use."
+        no_explanations_reason = (
+            f"The {space.latent_size} latents of this space are coordinates of code vectors, which never change one at a time. "
+            "The section on codes describes them; `generate --mode=control` plays them."
         )
     elif frames.std(0).max() < 1e-6:
-        why_not = "No latent moves: the space says the same whatever it hears (posterior collapse); nothing can be explained."
+        no_explanations_reason = "No latent varies: the encoder returns the same latents for every sound (posterior collapse)."
     else:
         explanations = _explanations(space, sounds, explained=explained, seed=seed, step=step)
     step("maps")
     mean = np.asarray(points(jax.tree.map(np.asarray, latent)), np.float64)
     moving, series = "latent", latent
     if space.latent_size > MOST_SHOWN:
-        turned = np.asarray(axes.to_axes(latent.values), np.float32)[..., : 2 * AXES_SHOWN]
-        moving, series = "axis", latent.replace(values=turned)
+        on_axes = np.asarray(axes.to_axes(latent.values), np.float32)[..., : 2 * AXES_SHOWN]
+        moving, series = "axis", latent.replace(values=on_axes)
     return SeriesAnalysis(
         name=name,
         model=describe_space(space)[1],
@@ -104,7 +104,7 @@ def analyze_series(
         maps=project(mean, seed=seed, active=bool(np.ptp(mean) > 0)),
         correlations={} if correlations is None else {correlations.method: correlations},
         explanations=explanations,
-        why_not=why_not,
+        no_explanations_reason=no_explanations_reason,
         quality=quality,
         statistics=series_statistics(series),
         axes=axes,
@@ -115,18 +115,18 @@ def analyze_series(
 
 
 def real_latents(latent: Latent) -> tuple[np.ndarray, np.ndarray]:
-    """Returns latents [K, D] within the sounds' real lengths, one after another, and the sound [K] of each."""
+    """Returns the latents [K, D] of all sounds without padding, and the sound [K] of each."""
     inside = np.asarray(latent.mask) > 0
     return np.asarray(latent.values, np.float64)[inside], np.nonzero(inside)[0]
 
 
 def frame_descriptors(space: TimbreSpace, sounds: Sounds, count: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Returns descriptors of the recordings at the latents' rate, {name: [M, count]}, and audible frames [M, count]."""
+    """Returns descriptors [M, count] at the rate of the latents, and which frames are audible."""
     stride = space.model.stride
 
     def describe(rows: np.ndarray) -> dict[str, np.ndarray]:
-        found, _ = measure(space, sounds.audio(rows), DESCRIPTORS, count * stride)
-        return {name: x[:, ::stride] for name, x in found.items()}
+        descriptors, _ = measure(space, sounds.audio(rows), DESCRIPTORS, count * stride)
+        return {name: curve[:, ::stride] for name, curve in descriptors.items()}
 
     values = map_batches(describe, np.arange(len(sounds.labels["id"])), batch_size=16)
     level = values["loudness"]
@@ -134,33 +134,33 @@ def frame_descriptors(space: TimbreSpace, sounds: Sounds, count: int) -> tuple[d
 
 
 def loudest_part(features: Features, count: int) -> Features:
-    """Returns `count` frames of each sound around its loudest (all, if there are no more), as numpy."""
-    there = features.values.shape[1]
-    if there <= count:
+    """Returns `count` frames around the loudest frame of each sound, or all of a short sound."""
+    frames = features.values.shape[1]
+    if frames <= count:
         return jax.tree.map(np.asarray, features)
     name = level_name(features.conditions)
     level = np.asarray(features.conditions[name]) if name else np.abs(features.values).mean(-1)
-    first = np.clip(level.argmax(1) - count // 4, 0, there - count)
+    first = np.clip(level.argmax(1) - count // 4, 0, frames - count)
     rows = np.arange(len(first))[:, None], first[:, None] + np.arange(count)
-    return jax.tree.map(lambda x: np.asarray(x)[rows] if np.ndim(x) > 1 and x.shape[1] == there else np.asarray(x), features)
+    return jax.tree.map(lambda x: np.asarray(x)[rows] if np.ndim(x) > 1 and x.shape[1] == frames else np.asarray(x), features)
 
 
 def _quality(space: TimbreSpace, sounds: Sounds, *, seed: int) -> SoundQuality:
-    """Distances of some of the sounds that come back to their recordings."""
+    """Returns distances of some reconstructions and resyntheses to the recordings."""
     rows = even_choice(sounds.labels["instrument"], DISTANCE_SOUNDS, seed=seed)
-    made = resynthesize(space, sounds.part(rows).features)
+    resynthesized = resynthesize(space, sounds.part(rows).features)
     recorded = sounds.audio(rows)
-    length = min(recorded.shape[1], made["reconstruction"].shape[1])
+    length = min(recorded.shape[1], resynthesized["reconstruction"].shape[1])
     ends = sounds.varying_lengths(rows, most=length)
     pairs = {
-        what: pair_distances(fit_length(wave, length), recorded[:, :length], space.sample_rate, MEASURES, lengths=ends)
-        for what, wave in made.items()
+        sound: pair_distances(fit_length(wave, length), recorded[:, :length], space.sample_rate, MEASURES, lengths=ends)
+        for sound, wave in resynthesized.items()
     }
     return SoundQuality(measures=pair_measures(MEASURES), pairs=pairs, groups=sounds.labels["instrument"][rows])
 
 
 def _correlations(axes: np.ndarray, values, audible, inside, groups, seed: int) -> Correlation | None:
-    """Correlations of the first axes [K, D] with descriptors, over audible frames; with pitch if it is often known."""
+    """Correlates the first axes [K, D] with descriptors; with pitch if 20 % are voiced."""
     flat = {name: x[inside] for name, x in values.items()}
     pitched = (flat["f0"] > 0).mean() > 0.2
     good = audible[inside] & (flat["f0"] > 0) if pitched else audible[inside]
@@ -172,7 +172,7 @@ def _correlations(axes: np.ndarray, values, audible, inside, groups, seed: int) 
         return None
     rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), FRAMES_CORRELATED)).round().astype(int)]
     labels = {name: flat[name][rows] for name in names}
-    return correlation(axes[rows, :AXES_SHOWN], labels, groups[rows], permutations=60, draws=300, seed=seed)
+    return correlation(axes[rows, :AXES_SHOWN], labels, groups[rows], permutations=60, resamples=300, seed=seed)
 
 
 def _codes(space: TimbreSpace, sounds: Sounds, latent: Latent, seed: int) -> Codes:

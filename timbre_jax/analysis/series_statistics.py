@@ -1,4 +1,4 @@
-"""Statistics of how the latents of a series space move."""
+"""Statistics of the movement of latents over time."""
 
 from __future__ import annotations
 
@@ -12,16 +12,21 @@ from timbre_jax.types import Latent, real_frames
 
 @dataclasses.dataclass(frozen=True)
 class SeriesStatistics:
-    """Statistics of how the latents of a set of series move, over the frames within the sounds, [D] each.
+    """Statistics of D latents over the frames of a set of series.
 
     Attributes:
-      mean, deviation: over all frames. low, high: 1st and 99th percentile.
-      within: share of the variance that lies within sounds, 0..1 (the rest is between their means).
-      lag_one: autocorrelation from one latent to the next, about each sound's own mean; nan where nothing moves.
-      memory: seconds until the autocorrelation falls under 1/e, linearly between frames; the longest lag looked at where it
-        does not, nan where nothing moves.
-      speed: mean |change| a second, in deviations.
-      rate: latents a second. frames: how many there were. sounds: how many series.
+      mean: mean [D] over all frames.
+      deviation: standard deviation [D].
+      low: 1st percentile [D].
+      high: 99th percentile [D].
+      within: share [D] of the variance within sounds, 0 to 1; the rest is between the means of sounds.
+      lag_one: autocorrelation [D] at a lag of one latent, about the mean of each sound; nan for a constant latent.
+      memory: time [D] in seconds until the autocorrelation falls below 1/e, at most the longest lag; nan for a constant
+        latent.
+      speed: mean absolute change [D] per second, in standard deviations.
+      rate: latents per second.
+      frames: number of latents.
+      sounds: number of series.
     """
 
     mean: np.ndarray
@@ -37,31 +42,34 @@ class SeriesStatistics:
     sounds: int
 
     def table(self) -> Table:
-        """One row a latent."""
+        """Returns the statistics of every latent."""
         names = ("mean", "deviation", "low", "high", "within", "lag_one", "memory", "speed")
         rows = zip(range(len(self.mean)), *(getattr(self, name).tolist() for name in names), strict=True)
         caption = (
-            f"{self.frames} latents of {self.sounds} sounds, {self.rate:.4g} a second. low, high: 1st and 99th percentile; "
-            "within: share of the variance within sounds; lag_one: autocorrelation from one latent to the next about each "
-            "sound's mean; memory: seconds until it falls under 1/e; speed: mean change a second in deviations."
+            f"{self.frames:,} latents of {self.sounds} sounds, {self.rate:.4g} per second. Memory: time until the "
+            "autocorrelation falls below 1/e. Speed: mean absolute change per second, in standard deviations."
         )
         columns = ("latent", "mean", "std", "low", "high", "within", "lag_one", "memory_seconds", "speed")
         return Table("series", columns, tuple(rows), caption)
 
 
 def series_statistics(latent: Latent, *, longest: float = 2.0) -> SeriesStatistics:
-    """Returns statistics of series [B, M, D], with autocorrelation up to a lag of `longest` seconds.
+    """Computes the statistics of a set of series.
+
+    Args:
+      latent: latents [B, M, D] with mask and rate.
+      longest: longest lag of the autocorrelation in seconds.
 
     Raises:
-      ValueError: not a series, no rate, or latents that are not finite.
+      ValueError: the latents are not a series, have no rate, or are not finite.
     """
     values = np.asarray(latent.values, np.float64)
     if values.ndim != 3 or 0 in values.shape:
-        raise ValueError(f"series are [B, M, D] with at least one latent, not {values.shape}")
+        raise ValueError(f"latent: a series must be [B, M, D] with at least one latent (got {values.shape})")
     if not latent.rate > 0:
-        raise ValueError("the series says no rate (latents a second)")
+        raise ValueError(f"latent: no rate, a series needs its latents per second (got {latent.rate})")
     if not np.isfinite(values).all():
-        raise ValueError(f"{np.count_nonzero(~np.isfinite(values))} of {values.size} latents are not finite")
+        raise ValueError(f"latent: {np.count_nonzero(~np.isfinite(values))} of {values.size} values are not finite")
     lengths = real_frames(latent)
     sounds = [series[:length] for series, length in zip(values, lengths, strict=True)]
     frames = np.concatenate(sounds)
@@ -91,7 +99,7 @@ def series_statistics(latent: Latent, *, longest: float = 2.0) -> SeriesStatisti
 
 
 def _autocorrelation(centered: list[np.ndarray], longest: int) -> np.ndarray:
-    """[1 + longest, D]: of all sounds together at lags 0..longest; each lag over the pairs that there are."""
+    """Returns the autocorrelation [1 + longest, D] of all sounds at lags 0 to `longest`."""
     size = centered[0].shape[1]
     sums, pairs = np.zeros((1 + longest, size)), np.zeros((1 + longest, 1))
     for sound in centered:
@@ -103,11 +111,11 @@ def _autocorrelation(centered: list[np.ndarray], longest: int) -> np.ndarray:
 
 
 def _memory(lags: np.ndarray) -> np.ndarray:
-    """Lag [D] at which autocorrelations [L, D] first fall under 1/e, linearly between lags; L - 1 where they do not."""
-    found = np.full(lags.shape[1], len(lags) - 1.0)
+    """Returns the lag [D] at which autocorrelations [L, D] fall below 1/e, or L - 1."""
+    memory = np.full(lags.shape[1], len(lags) - 1.0)
     for d, line in enumerate(lags.T):
         below = np.flatnonzero(line < np.exp(-1.0))
         if len(below):
             n = int(below[0])
-            found[d] = n - 1 + (line[n - 1] - np.exp(-1.0)) / (line[n - 1] - line[n])
-    return found
+            memory[d] = n - 1 + (line[n - 1] - np.exp(-1.0)) / (line[n - 1] - line[n])
+    return memory

@@ -1,4 +1,4 @@
-"""Analyzes a space with one latent a sound: quality, distribution, classes, correlations, maps and explanations."""
+"""Analysis of static spaces: quality, distribution, classes, correlations, explanations."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from timbre_jax.metrics.reconstruction import reconstruction_scores, score_defin
 from timbre_jax.space import TimbreSpace
 
 DISTANCE_SOUNDS = 48
-"""Sounds whose resynthesis is compared with the recording."""
+"""Number of sounds whose resynthesis is compared with the recording."""
 NUMBERS = ("pitch", "velocity", "brightness_hz")
 
 
@@ -41,18 +41,18 @@ def analyze_static(
     seed: int = 0,
     step: Callable[[str], None] = lambda name: None,
 ) -> StaticAnalysis:
-    """Analyzes a static space on sounds.
+    """Analyzes a static space.
 
     Args:
       space: a static space.
       sounds: at least 5 sounds with labels.
-      training: sounds of the training set: baselines are fitted to them, and families looked up among them.
-      trained_on: whether `sounds` are training sounds themselves; their families are then not looked up.
-      name: of the space.
-      description: the sounds in words; "": their number.
-      explained: sounds for the methods that decode hundreds of variants of each.
-      seed: of the choice of sounds, of resampling, t-SNE and sampling.
-      step: is called with the name of each step before it begins.
+      training: sounds of the training set, to fit baselines and for kNN accuracy; None: neither.
+      trained_on: whether `sounds` are training sounds themselves, which excludes the kNN accuracy.
+      name: name of the space.
+      description: description of the sounds; "" for their number.
+      explained: largest number of sounds for the methods that decode hundreds of variants of each.
+      seed: random seed for the choice of sounds, resampling, t-SNE and sampling.
+      step: called with the name of each step before it begins.
     """
     points = np.asarray(encode_features(space, sounds.features).values, np.float64)
     active = active_latents(points)
@@ -60,7 +60,7 @@ def analyze_static(
     quality = _quality(space, sounds, points, training=training, trained_on=trained_on)
     step("statistics")
     labels = {**sounds.labels, "brightness_hz": _brightness(sounds, space.sample_rate)}
-    # A label of -1 is unknown to the source.
+    # A label of -1 is unknown.
     numeric = {key: labels[key] for key in NUMBERS if labels[key].min() >= 0 and np.ptp(labels[key]) > 0}
     correlations = {
         method: correlation(points, numeric, labels["instrument"], method=method, seed=seed)
@@ -69,14 +69,14 @@ def analyze_static(
     }
     step("maps")
     maps = project(points, seed=seed, active=bool(active.any()))
-    why_not, explanations = "", None
+    no_explanations_reason, explanations = "", None
     if active.any():
         explanations = _explanations(space, sounds, points, explained=explained, seed=seed, step=step)
     else:
-        why_not = (
-            f"All {len(active)} latents of this space have the same value for every note ({describe_space(space)[0]}): it says "
-            "the same whatever it hears, so no direction of it can be explained. The mean image is made so; a VAE gets there "
-            "when its KL weight is too high (posterior collapse)."
+        no_explanations_reason = (
+            f"All {len(active)} latents of this space have the same value for every note ({describe_space(space)[0]}), so "
+            "there is nothing to explain. This is expected of the mean image; in a VAE it is posterior collapse, caused by too "
+            "high a KL weight."
         )
     return StaticAnalysis(
         name=name,
@@ -88,7 +88,7 @@ def analyze_static(
         maps=maps,
         correlations=correlations,
         explanations=explanations,
-        why_not=why_not,
+        no_explanations_reason=no_explanations_reason,
         quality=quality,
         active=active,
         classes={key: class_statistics(points, labels[key]) for key in ("family", "instrument", "source")},
@@ -98,7 +98,7 @@ def analyze_static(
 
 
 def project(points: np.ndarray, *, seed: int, active: bool) -> dict[str, Projection]:
-    """Returns maps of points by method: PCA, and t-SNE if at least 5 points differ."""
+    """Projects points [M, D] by PCA and, if latents vary over at least 5 points, by t-SNE."""
     maps = {"pca": pca_map(points)}
     if active and len(points) >= 5:
         maps["tsne"] = tsne_map(points, seed=seed)
@@ -108,18 +108,18 @@ def project(points: np.ndarray, *, seed: int, active: bool) -> dict[str, Project
 def _quality(
     space: TimbreSpace, sounds: Sounds, points: np.ndarray, *, training: Sounds | None, trained_on: bool
 ) -> FeatureQuality:
-    floors, families, mean_image = {}, None, None
+    baselines, families, mean_image = {}, None, None
     if training is not None:
-        floors = baseline_scores(training.target, sounds.target, latent_size=space.latent_size)
+        baselines = baseline_scores(training.target, sounds.target, latent_size=space.latent_size)
         mean_image = np.asarray(training.features.values).mean(0)
-        if not trained_on:  # The nearest training sound of a training sound is that sound.
-            known = np.asarray(encode_features(space, training.features).values)
-            families = neighbor_accuracy(known, training.labels["family"], points.astype(np.float32), sounds.labels["family"])
+        if not trained_on:  # The nearest neighbor of a training sound would be the sound itself.
+            latents = np.asarray(encode_features(space, training.features).values)
+            families = neighbor_accuracy(latents, training.labels["family"], points.astype(np.float32), sounds.labels["family"])
     distances, rows = sound_distances(space, sounds, number=DISTANCE_SOUNDS, mean_image=mean_image)
     return FeatureQuality(
         definition=score_definition(space.representation),
         scores=reconstruction_scores(space, sounds.features, target=sounds.target),
-        floors=floors,
+        baselines=baselines,
         families=families,
         distances=distances,
         distance_groups=sounds.labels["instrument"][rows],
@@ -131,7 +131,7 @@ def _explanations(
     space: TimbreSpace, sounds: Sounds, points: np.ndarray, *, explained: int, seed: int, step: Callable[[str], None]
 ) -> Explanations:
     if space.latent_size > EXACT_UP_TO:
-        # Subsets are then sampled, and every sound takes D + 1 decoded sounds an order.
+        # Orders are sampled instead of subsets, and each order decodes D + 1 sounds.
         explained = min(explained, max(8, 512 // space.latent_size))
     rows = even_choice(sounds.labels["instrument"], explained, seed=seed)
     groups = sounds.labels["instrument"][rows]
@@ -139,7 +139,7 @@ def _explanations(
 
 
 def _brightness(sounds: Sounds, sample_rate: int) -> np.ndarray:
-    """Spectral centroid of every recording in Hz [M]."""
+    """Returns the spectral centroid [M] of every recording in Hz."""
     measure = jax.jit(lambda waves: brightness(waves, sample_rate=sample_rate))
     rows = np.arange(len(sounds.labels["id"]))
-    return map_batches(lambda some: measure(sounds.audio(some)), rows, batch_size=64).astype(np.float64)
+    return map_batches(lambda part: measure(sounds.audio(part)), rows, batch_size=64).astype(np.float64)

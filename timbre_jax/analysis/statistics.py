@@ -1,4 +1,4 @@
-"""How the latents of a set are distributed: as a whole, for each class of any label; what a range of one points to."""
+"""Distribution of latents over sounds and classes, and of classes over latent ranges."""
 
 from __future__ import annotations
 
@@ -12,13 +12,17 @@ from timbre_jax.metrics.table import Table
 
 @dataclasses.dataclass(frozen=True)
 class BoxPlot:
-    """What a box plot draws, for each latent (Natsiou et al. 2023, fig. 4).
+    """Box plot of D latents (Natsiou et al. 2023, fig. 4).
 
     Attributes:
-      median, quartile_low, quartile_high: [D], the 50th, 25th and 75th percentile.
-      whisker_low, whisker_high: [D], the outermost values within 1.5 interquartile ranges of the box (Tukey 1977).
-      outliers: D arrays of the values beyond.
-      mean, deviation: [D].
+      median: [D].
+      quartile_low: 25th percentile [D].
+      quartile_high: 75th percentile [D].
+      whisker_low: smallest value [D] within 1.5 interquartile ranges of the box (Tukey 1977).
+      whisker_high: largest value [D] within 1.5 interquartile ranges of the box.
+      outliers: D arrays of the values outside the whiskers.
+      mean: [D].
+      deviation: standard deviation [D].
     """
 
     median: np.ndarray
@@ -32,21 +36,21 @@ class BoxPlot:
 
     @property
     def interquartile_range(self) -> np.ndarray:
-        """[D]."""
+        """Difference [D] between the quartiles."""
         return self.quartile_high - self.quartile_low
 
     def table(self) -> Table:
-        """One row a latent."""
+        """Returns the distribution of every latent."""
         names = ("mean", "deviation", "whisker_low", "quartile_low", "median", "quartile_high", "whisker_high")
         rows = tuple(
             (d, *(float(getattr(self, name)[d]) for name in names), len(outliers)) for d, outliers in enumerate(self.outliers)
         )
         columns = ("latent", *("std" if name == "deviation" else name for name in names), "outliers")
-        return Table("distribution", columns, rows, "Distribution of every latent; whiskers reach 1.5 interquartile ranges.")
+        return Table("distribution", columns, rows, "Distribution of the latents. Whiskers extend to 1.5 interquartile ranges.")
 
 
 def box_plot(latents: np.ndarray) -> BoxPlot:
-    """Box-plot data of latents [M, D]."""
+    """Returns the box plot of latents [M, D]."""
     latents = points(latents)
     low, median, high = np.percentile(latents, [25, 50, 75], axis=0)
     reach = 1.5 * (high - low)
@@ -65,14 +69,14 @@ def box_plot(latents: np.ndarray) -> BoxPlot:
 
 @dataclasses.dataclass(frozen=True)
 class ClassStatistics:
-    """Mean and standard deviation of every latent for every class (Natsiou et al. 2023, table 1).
+    """Mean and standard deviation of D latents in C classes (Natsiou et al. 2023, table 1).
 
     Attributes:
       classes: names [C], sorted.
-      counts: [C].
-      mean, deviation: [C, D].
-      separation: [D], eta squared: the share of a latent's variance that lies between the classes (0..1; nan where it
-        does not vary).
+      counts: number of sounds [C].
+      mean: [C, D].
+      deviation: standard deviation [C, D].
+      separation: share [D] of the variance between the classes (eta squared), 0 to 1; nan for a constant latent.
     """
 
     classes: np.ndarray
@@ -82,16 +86,24 @@ class ClassStatistics:
     separation: np.ndarray
 
     def table(self, name: str = "classes") -> Table:
-        """One row a class, "mean ± std" as numbers in two columns a latent; the last row says the separation."""
+        """Returns a row for each class, with the mean and standard deviation of every latent."""
         size = self.mean.shape[1]
         columns = ("class", "notes", *(f"{kind}_{d}" for d in range(size) for kind in ("mean", "std")))
         pairs = np.stack([self.mean, self.deviation], axis=-1).reshape(len(self.classes), -1)
         rows = [(str(c), int(n), *row) for c, n, row in zip(self.classes, self.counts, pairs.tolist(), strict=True)]
-        return Table(name, columns, tuple(rows), "Mean and standard deviation of every latent in every class.")
+        return Table(name, columns, tuple(rows), "Mean and standard deviation of the latents in every class.")
 
 
 def class_statistics(latents: np.ndarray, labels: np.ndarray) -> ClassStatistics:
-    """Of latents [M, D] and any labels [M]."""
+    """Returns the statistics of latents [M, D] by class.
+
+    Args:
+      latents: [M, D].
+      labels: class [M] of each sound, of any type.
+
+    Raises:
+      ValueError: shapes that do not match.
+    """
     latents = points(latents)
     classes, ids = _classes(labels, len(latents))
     counts = np.bincount(ids)
@@ -106,15 +118,15 @@ def class_statistics(latents: np.ndarray, labels: np.ndarray) -> ClassStatistics
 
 @dataclasses.dataclass(frozen=True)
 class RangeClasses:
-    """Which classes a range of a latent points to.
+    """Distribution of C classes over K ranges of each latent.
 
     Attributes:
       classes: names [C].
-      edges: [D, K + 1]: the ranges of each latent, with equally many notes in each (quantiles).
-      counts: notes [D, K] in each range.
-      probability: [D, K, C]: P(class | latent d in range k).
-      prior: [C]: P(class) in the set.
-      lift: [D, K, C]: probability / prior: 2 means twice as frequent in this range as in the set.
+      edges: edges [D, K + 1] of the ranges, which are quantiles.
+      counts: number of sounds [D, K] in each range.
+      probability: P(class | latent d in range k), [D, K, C].
+      prior: P(class), [C].
+      lift: probability / prior, [D, K, C]; 2 means twice as frequent in this range as in the set.
     """
 
     classes: np.ndarray
@@ -125,35 +137,49 @@ class RangeClasses:
     lift: np.ndarray
 
     def table(self, *, top: int = 3, least: int = 3) -> Table:
-        """For every latent and range its `top` classes by lift, of those with at least `least` notes there."""
+        """Returns the classes with the highest lift in every range.
+
+        Args:
+          top: classes for each range.
+          least: sounds that a class must have in the range.
+        """
         rows = []
         for d in range(self.edges.shape[0]):
             for k in range(self.counts.shape[1]):
-                notes = self.probability[d, k] * self.counts[d, k]
-                order = [c for c in np.argsort(-self.lift[d, k], kind="stable") if notes[c] >= least - 1e-9][:top]
+                sounds = self.probability[d, k] * self.counts[d, k]
+                order = [c for c in np.argsort(-self.lift[d, k], kind="stable") if sounds[c] >= least - 1e-9][:top]
                 text = ", ".join(
                     f"{self.classes[c]} {100 * self.probability[d, k, c]:.0f} % (x{self.lift[d, k, c]:.1f})" for c in order
                 )
                 rows.append((d, float(self.edges[d, k]), float(self.edges[d, k + 1]), int(self.counts[d, k]), text))
         caption = (
-            "Classes that a range of a latent points to: share of the notes in the range, and how many times the share "
-            "in the set."
+            "Classes by range of a latent: share of the sounds in the range, and in brackets its ratio to the share in the "
+            "whole set."
         )
-        return Table("ranges", ("latent", "from", "to", "notes", "points_to"), tuple(rows), caption)
+        return Table("ranges", ("latent", "from", "to", "sounds", "classes"), tuple(rows), caption)
 
 
 def range_classes(latents: np.ndarray, labels: np.ndarray, *, bins: int = 5) -> RangeClasses:
-    """P(class | quantile range of a latent) of latents [M, D], labels [M]; and its lift over the class's share in all."""
+    """Returns the distribution of the classes over quantile ranges of every latent.
+
+    Args:
+      latents: [M, D].
+      labels: class [M] of each sound, of any type.
+      bins: number of ranges, at most M.
+
+    Raises:
+      ValueError: shapes that do not match.
+    """
     latents = points(latents)
     count, size = latents.shape
     classes, ids = _classes(labels, count)
     bins = max(1, min(bins, count))
     edges = np.quantile(latents, np.linspace(0, 1, bins + 1), axis=0).T
-    # A value on an inner edge belongs to the upper range, so that no note is counted twice.
-    place = np.stack([np.searchsorted(edges[d, 1:-1], latents[:, d], side="right") for d in range(size)])
+    # A value on an inner edge belongs to the upper range, so that no sound is counted twice.
+    bin_of = np.stack([np.searchsorted(edges[d, 1:-1], latents[:, d], side="right") for d in range(size)])
     joint = np.zeros((size, bins, len(classes)))
     for d in range(size):
-        np.add.at(joint[d], (place[d], ids), 1.0)
+        np.add.at(joint[d], (bin_of[d], ids), 1.0)
     counts = joint.sum(-1)
     probability = joint / np.maximum(counts, 1)[..., None]
     prior = np.bincount(ids, minlength=len(classes)) / count
@@ -161,28 +187,32 @@ def range_classes(latents: np.ndarray, labels: np.ndarray, *, bins: int = 5) -> 
 
 
 def active_latents(latents: np.ndarray, *, threshold: float = 0.01) -> np.ndarray:
-    """Which latents [D] the encoder uses: the variance of the posterior means over a set is above the threshold.
+    """Returns which latents [D] are active: their variance over a set exceeds the threshold.
 
-    Burda et al. 2016, section 4.3 ("active units", threshold 0.01). Where none is, the space says the same for every
-    sound (the mean image, a collapsed VAE).
+    "Active units" of Burda et al. 2016, section 4.3. A space without active latents decodes every sound alike (the mean image,
+    a collapsed VAE).
+
+    Args:
+      latents: means of the posterior [M, D].
+      threshold: variance.
     """
     return points(latents).var(0) > threshold
 
 
 def points(latents: np.ndarray) -> np.ndarray:
-    """Latents as float64 [M, D].
+    """Returns latents as float64 [M, D].
 
     Raises:
-      ValueError: another shape, or no rows.
+      ValueError: another shape, or no sounds.
     """
     latents = np.asarray(latents, np.float64)
     if latents.ndim != 2 or len(latents) == 0:
-        raise ValueError(f"latents are [M, D] with at least one sound, not {latents.shape}")
+        raise ValueError(f"latents: must be [M, D] with at least one sound (got {latents.shape})")
     return latents
 
 
 def _classes(labels: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     labels = np.asarray(labels)
     if labels.shape != (count,):
-        raise ValueError(f"labels are [{count}], one for each latent, not {labels.shape}")
+        raise ValueError(f"labels: must be [{count}], one for each sound (got {labels.shape})")
     return np.unique(labels, return_inverse=True)

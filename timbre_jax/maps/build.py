@@ -21,9 +21,9 @@ from timbre_jax.maps.sound_map import SoundMap, load_map, make_map, space_digest
 
 
 def make_map_of_run(settings: MapSettings) -> RunMap:
-    """Makes a map of a library in the space of a run, and writes its files.
+    """Creates a map of a library in the space of a run and writes its files.
 
-    A map that is already in the folder and was made in the same way is used again.
+    An existing map of the same latents, method, settings and seed is reused.
 
     Args:
       settings: the run, the library and the method.
@@ -32,12 +32,11 @@ def make_map_of_run(settings: MapSettings) -> RunMap:
       The run, the library and the map.
 
     Raises:
-      ValueError: no such run or store, a setting that the method lacks, latents that are not finite, or a file in place of
-        the folder.
+      ValueError: the run, store or folder cannot be used, the method does not have a setting, or latents are not finite.
     """
     out = Path(settings.out)
     if out.exists() and not out.is_dir():
-        raise ValueError(f"--out={out} is a file; a map needs a folder")
+        raise ValueError(f"--out={out}: is a file; give a folder for the map")
     run = open_run(settings.workdir, hold=settings.hold)
 
     def read(path: str, split: str) -> Library:
@@ -47,7 +46,7 @@ def make_map_of_run(settings: MapSettings) -> RunMap:
     if settings.names_from:
         library = borrow_classes(run, library, read(settings.names_from, "all"))
     sound_map = known_map(library, settings) or _new_map(library, settings)
-    # The same points make the same map, but a map from an earlier call may name another run or an earlier form of the space.
+    # A reused map may name another run with the same latents, or an earlier version of the space.
     owner = {"run": run.name, "space": space_digest(run.space)}
     sound_map = dataclasses.replace(sound_map, settings={**sound_map.settings, **owner})
     sound_map.save(out / "map.npz")
@@ -57,13 +56,13 @@ def make_map_of_run(settings: MapSettings) -> RunMap:
 
 
 def map_identity(library: Library, settings: MapSettings) -> str:
-    """Returns a digest of latents, method, its settings and seed: the same digest is the same map."""
+    """Returns a digest of latents, method, settings and seed, which identifies a map."""
     text = json.dumps([settings.method, settings.of_method, settings.seed, list(library.latents.shape)], sort_keys=True)
     return hashlib.sha256(text.encode() + np.ascontiguousarray(library.latents).tobytes()).hexdigest()[:16]
 
 
 def known_map(library: Library, settings: MapSettings) -> SoundMap | None:
-    """Returns the map in the folder of the settings if it was made in the same way, or None."""
+    """Returns the map in the folder if it has the same identity, or None."""
     try:
         sound_map = load_map(Path(settings.out) / "map.npz")
     except ValueError:
@@ -74,9 +73,9 @@ def known_map(library: Library, settings: MapSettings) -> SoundMap | None:
 def _new_map(library: Library, settings: MapSettings) -> SoundMap:
     method, progress = settings.method, settings.progress
     if progress and method == "umap":
-        print("importing umap-learn; the first time on a machine this takes up to a minute ...", flush=True)
+        print("importing umap-learn (up to a minute the first time on a machine) ...", flush=True)
     if progress and method != "pca":
-        print(f"placing {len(library)} sounds ({method}) ...", flush=True)
+        print(f"computing the {method} map of {len(library)} sounds ...", flush=True)
     total = 400 if method == "kernel" else None
     with tqdm(total=total, desc="map", unit="step", disable=not (progress and total)) as bar:
         sound_map = make_map(

@@ -1,4 +1,4 @@
-"""Pictures of a map: its sounds, and the grid of decoded ones."""
+"""Figures of a map: its sounds, and the grid of decoded sounds."""
 
 from __future__ import annotations
 
@@ -12,7 +12,14 @@ from timbre_jax.report.spectrogram import spectrogram_image
 
 @styled
 def map_figure(coordinates: np.ndarray, classes: np.ndarray, labels: Sequence[dict] = (), *, title: str = ""):
-    """Sounds [M, 2] in [0, 1], colored by class [M]; labels: {"name", "x", "y"} written over them."""
+    """Draws the sounds of a map, colored by class.
+
+    Args:
+      coordinates: [M, 2] in [0, 1].
+      classes: classes [M].
+      labels: {"name", "x", "y"} of texts on the map.
+      title: title of the figure.
+    """
     figure, axes = new_figure(8.4, 6.6)
     ax = axes[0, 0]
     names, ids = np.unique(np.asarray(classes), return_inverse=True)
@@ -34,7 +41,7 @@ def map_figure(coordinates: np.ndarray, classes: np.ndarray, labels: Sequence[di
 
 @styled
 def grid_figure(waves: np.ndarray, sample_rate: int):
-    """A square grid of sounds [G, T] as spectrograms, row by row from the top left."""
+    """Draws a square grid of sounds [G, T] as spectrograms, row by row from the top left."""
     size = round(len(waves) ** 0.5)
     figure, axes = new_figure(9.6, 7.6, size, size)
     for ax, wave in zip(axes.flat, waves, strict=True):

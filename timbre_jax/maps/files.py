@@ -1,4 +1,4 @@
-"""Files of a map: map.html, map.png, map.json, and the grid of decoded sounds as grid.png and grid/*.wav."""
+"""Files of a map: map.html, map.png, map.json, grid.png and grid/*.wav."""
 
 from __future__ import annotations
 
@@ -21,17 +21,18 @@ from timbre_jax.report.plots import save_png
 from timbre_jax.version import __version__
 
 GRID = 10
-_AT_ONCE = 20
+"""Number of rows and columns of the grid of decoded sounds."""
+_BATCH = 20
 
 
 @dataclasses.dataclass(frozen=True)
 class GridSounds:
-    """Sounds decoded at a grid of points over a map, row by row from the top left.
+    """Sounds decoded at a grid of points on a map, row by row from the top left.
 
     Attributes:
-      points: [G, 2].
-      latents: [G, D].
-      distances: [G], to the nearest library sound, in map units.
+      points: map points [G, 2].
+      latents: latents [G, D] at the points.
+      distances: distances [G] to the nearest sound of the library, in map units.
       waves: [G, T] in [-1, 1].
     """
 
@@ -42,18 +43,18 @@ class GridSounds:
 
     @staticmethod
     def file(number: int) -> str:
-        """Returns the path of a sound below the map's folder."""
+        """Returns the path of a sound relative to the folder of the map."""
         return f"grid/grid_{number // GRID:02d}_{number % GRID:02d}.wav"
 
 
 def write_map_files(out: Path, run_map: RunMap, *, players: int, progress: bool) -> None:
-    """Writes every file of a map but map.npz.
+    """Writes all files of a map except map.npz.
 
     Args:
-      out: the folder.
-      run_map: the map.
+      out: folder of the map.
+      run_map: map of a run.
       players: number of library sounds inside map.html, even over classes.
-      progress: whether to show bars.
+      progress: whether to show progress bars.
     """
     library, rate = run_map.library, run_map.run.space.sample_rate
     grid = grid_sounds(run_map, progress=progress)
@@ -71,17 +72,17 @@ def write_map_files(out: Path, run_map: RunMap, *, players: int, progress: bool)
 
 
 def grid_sounds(run_map: RunMap, *, progress: bool = False) -> GridSounds:
-    """Returns the sounds at `GRID` x `GRID` points over a map."""
+    """Decodes the sounds at `GRID` x `GRID` points of a map."""
     points = grid_points(GRID)
     latents, distances = run_map.sound_map.inverse(points)
     waves = []
-    for start in tqdm(range(0, len(points), _AT_ONCE), desc="grid", unit_scale=_AT_ONCE, unit="sound", disable=not progress):
-        waves.append(without_clipping(render_values(run_map.run.space, latents[start : start + _AT_ONCE])))
+    for start in tqdm(range(0, len(points), _BATCH), desc="grid", unit_scale=_BATCH, unit="sound", disable=not progress):
+        waves.append(without_clipping(render_values(run_map.run.space, latents[start : start + _BATCH])))
     return GridSounds(points, latents, distances, np.concatenate(waves))
 
 
 def map_document(run_map: RunMap, grid: GridSounds) -> dict:
-    """Returns what map.json contains: every sound with its name, class and place, and the grid with its latents."""
+    """Returns the contents of map.json: sounds with class and coordinates, and the grid."""
     run, library, sound_map = run_map.run, run_map.library, run_map.sound_map
     holder, sounds = np.asarray(sound_map.inverse.holder), []
     for row, (x, y) in enumerate(sound_map.coordinates.tolist()):

@@ -1,6 +1,6 @@
-"""The way back from a map to the latents: any point of the plane to a latent, fast, and back at a sound its own.
+"""Inverses of maps: functions from map points to latents, exact at the sounds.
 
-Coordinates of maps are in [0, 1] here, as pages and pictures show them (`unit_square`).
+Map coordinates are in [0, 1] (`unit_square`).
 """
 
 from __future__ import annotations
@@ -16,62 +16,60 @@ from timbre_jax.inference.batched import map_batches
 from timbre_jax.types import Array
 
 REACH = 0.5
-"""How far outside [0, 1] a point is taken as it is; beyond it is moved onto that border."""
+"""Distance outside [0, 1] up to which points are evaluated; points farther away are clipped."""
 
 
 class _AnyInverse:
-    """Base class of inverses; subclasses have `coordinates` [P, 2], `holder` [P] and `latents_at`."""
+    """Base class of inverses with `coordinates` [P, 2], `holder` [P] and `latents_at`."""
 
     holder: Any
 
     def __call__(self, xy) -> tuple[np.ndarray, np.ndarray]:
-        """Points [M, 2] of the map to latents [M, D] and their distances [M] to the nearest sound, in map units.
+        """Returns latents [M, D] at points [M, 2], and distances [M] to the nearest sound.
 
-        A point outside [-0.5, 1.5] is moved to the border of that square first (the distance is still its own); there the
-        answer is in effect the nearest sound's.
+        Points are clipped to [-0.5, 1.5] before evaluation, but not for the distances.
 
         Raises:
-          ValueError: not [M, 2], or a coordinate that is not finite.
+          ValueError: points of another shape, or not finite.
         """
-        latents, distances, _ = self._answers(xy)
+        latents, distances, _ = self._evaluate(xy)
         return latents, distances
 
     def nearest(self, xy) -> np.ndarray:
-        """The sound [M] (row of `coordinates`) that lies nearest to each point [M, 2]; of several at one place the first."""
-        return self._answers(xy)[2]
+        """Returns the row [M] of the sound nearest to each point [M, 2], the first of equal ones."""
+        return self._evaluate(xy)[2]
 
     @property
     def shared(self) -> dict[int, list[int]]:
-        """Places with several sounds: the sound that answers there -> the others."""
+        """Sounds with equal coordinates: the first sound and the others."""
         groups: dict[int, list[int]] = {}
         for sound, first in enumerate(np.asarray(self.holder).tolist()):
             if first != sound:
                 groups.setdefault(first, []).append(sound)
         return groups
 
-    def _answers(self, xy) -> tuple[np.ndarray, ...]:
-        return map_batches(lambda points: _answer(self, points), map_points(xy), batch_size=1024)
+    def _evaluate(self, xy) -> tuple[np.ndarray, ...]:
+        return map_batches(lambda points: _evaluate_batch(self, points), map_points(xy), batch_size=1024)
 
 
 @flax.struct.dataclass
 class KernelInverse(_AnyInverse):
-    """Kernel regression between the sounds, exact at every one of them. A pytree of arrays, deterministic.
+    """Kernel regression of latents that is exact at every sound. A pytree of arrays.
 
         f(x) = m(x) + b(|x - x_n| / r_n) (z_n - m(x_n)),   x_n the sound nearest to x,   b(t) = (1 - t^2)^2 for t < 1, else 0
         m(x) = sum_i k_i(x) z_i / sum_i k_i(x),            k_i(x) = exp(-|(x - x_i) / width|^2 / 2)
 
-    m is Nadaraya and Watson's estimate; the second part corrects it within a small disc around each sound, whose radius r_n
-    is half the way to the next sound and at most half a width, so that discs do not meet and f is continuous and
-    differentiable wherever m is. Far from all sounds m becomes the nearest sound's latent: outside the cloud the answer
-    stays within what the library holds, it never runs away.
-
-    Where several sounds share one place, the first of them is given back there: `holder` says for each sound which one.
+    m is the Nadaraya-Watson estimate. The second term corrects it within a disc around each sound. The radius r_n is half the
+    distance to the next sound and at most half a width, so that discs do not overlap and f is as smooth as m. Far from all
+    sounds, m approaches the latent of the nearest sound, so that f is bounded by the latents of the library.
 
     Attributes:
-      coordinates: [P, 2] in [0, 1]. latents: [P, D].
-      widths: [2], of the kernel along both axes, in map units.
-      corrections: [P, D], z_i - m(x_i). radii: [P], in widths.
-      holder: [P] int32, the sound that a click on sound i gives back (i itself, or the first at the same place).
+      coordinates: map coordinates [P, 2] of the sounds, in [0, 1].
+      latents: latents [P, D] of the sounds.
+      widths: widths [2] of the kernel along both axes, in map units.
+      corrections: z_i - m(x_i), [P, D].
+      radii: radii [P] of the discs, in widths.
+      holder: int32 [P], the sound whose latent f returns at sound i: i itself, or the first sound with equal coordinates.
     """
 
     coordinates: Array
@@ -82,7 +80,7 @@ class KernelInverse(_AnyInverse):
     holder: Array
 
     def latents_at(self, xy: Array) -> Array:
-        """[M, 2] -> [M, D], pure: can be jitted and differentiated (but at a sound itself). Not checked for NaN."""
+        """Returns latents [M, D] at points [M, 2]; differentiable except at the sounds."""
         squared = _squared(xy, self.coordinates, self.widths)
         smooth = _regress(squared, self.latents)
         nearest = self.holder[jnp.argmin(squared, axis=1)]
@@ -90,18 +88,22 @@ class KernelInverse(_AnyInverse):
         share = least / jnp.square(self.radii[nearest])
         bump = jnp.where(share < 1.0, jnp.square(1.0 - share), 0.0)
         corrected = smooth + bump[:, None] * self.corrections[nearest]
-        # Exactly the sound's own numbers at its place: the sum above may round.
+        # The sum may round, so that a sound gets exactly its own latent.
         return jnp.where((least == 0.0)[:, None], self.latents[nearest], corrected)
 
 
 @flax.struct.dataclass
 class LinearInverse(_AnyInverse):
-    """PCA's way back: z = mean + (low + x (high - low)) directions. Exact for no sound, but for a space of two dimensions.
+    """Inverse of PCA: z = mean + (low + x (high - low)) directions.
+
+    It is exact only in spaces with two dimensions.
 
     Attributes:
-      coordinates: [P, 2] in [0, 1], of the sounds; for distances only.
-      low, high: [2], what 0 and 1 of the map are on the two axes.
-      directions: [2, D]. mean: [D].
+      coordinates: map coordinates [P, 2] of the sounds, in [0, 1], for distances only.
+      low: projections [2] at map coordinate 0.
+      high: projections [2] at map coordinate 1.
+      directions: [2, D].
+      mean: [D].
     """
 
     coordinates: Array
@@ -112,11 +114,11 @@ class LinearInverse(_AnyInverse):
 
     @property
     def holder(self) -> np.ndarray:
-        """[P] int32, the sound that a click on each sound gives back: itself."""
+        """Index [P] of every sound, int32."""
         return np.arange(len(self.coordinates), dtype=np.int32)
 
     def latents_at(self, xy: Array) -> Array:
-        """[M, 2] -> [M, D]."""
+        """Returns latents [M, D] at points [M, 2]."""
         return (self.low + xy * (self.high - self.low)) @ self.directions + self.mean
 
 
@@ -124,7 +126,7 @@ InverseMap = KernelInverse | LinearInverse
 
 
 def map_points(xy) -> np.ndarray:
-    """[M, 2] float32.
+    """Returns points as float32 [M, 2].
 
     Raises:
       ValueError: another shape, no point, or a coordinate that is not finite.
@@ -132,20 +134,23 @@ def map_points(xy) -> np.ndarray:
     try:
         xy = np.atleast_2d(np.asarray(xy, np.float64))
     except (TypeError, ValueError):
-        raise ValueError("points of a map are pairs of numbers x, y") from None
+        raise ValueError("map points: must be pairs of numbers x, y") from None
     if xy.ndim != 2 or xy.shape[1] != 2 or not len(xy):
-        raise ValueError(f"points of a map are [M, 2] (x, y), not {xy.shape}")
+        raise ValueError(f"map points: must be [M, 2] (got {xy.shape})")
     if not np.isfinite(xy).all():
-        bad = xy[~np.isfinite(xy).all(1)][0]
-        raise ValueError(f"a point of a map is two finite numbers, the map itself lies in 0..1, not ({bad[0]}, {bad[1]})")
-    # Beyond this float32 has no room for the square of a distance.
+        x, y = xy[~np.isfinite(xy).all(1)][0]
+        raise ValueError(f"map points: must be finite, usually from 0 to 1 (got {x}, {y})")
+    # The square of a larger distance overflows float32.
     return np.clip(xy, -1e6, 1e6).astype(np.float32)
 
 
 def unit_square(points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Points [M, 2] min-max scaled to [0, 1] along each axis (as in Rebnord 2022), and the low and high [2] it was done with.
+    """Scales points [M, 2] to [0, 1] along each axis, as in Rebnord 2022.
 
-    An axis along which nothing varies becomes 0.5: its low and high then lie half a unit to both sides.
+    A constant axis becomes 0.5.
+
+    Returns:
+      The scaled points, and the values [2] that are mapped to 0 and to 1.
     """
     points = np.asarray(points, np.float64)
     low, high = points.min(0), points.max(0)
@@ -155,24 +160,26 @@ def unit_square(points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def kernel_inverse(coordinates: np.ndarray, latents: np.ndarray, *, widths: np.ndarray | float | None = None) -> KernelInverse:
-    """The way back for any map of sounds: coordinates [P, 2] in [0, 1] and latents [P, D].
+    """Fits the inverse of a map of sounds.
 
     Args:
-      widths: of the kernel, in map units, one number or one for each axis; None: `best_width`.
+      coordinates: [P, 2] in [0, 1].
+      latents: [P, D].
+      widths: widths of the kernel in map units, one number or one for each axis; None: `best_width`.
 
     Raises:
-      ValueError: shapes that do not fit, no sounds, or numbers that are not finite.
+      ValueError: shapes that do not match, no sounds, numbers that are not finite, or widths that are not positive.
     """
     coordinates, latents = map_points(coordinates), np.asarray(latents, np.float32)
     if latents.ndim != 2 or len(latents) != len(coordinates):
-        raise ValueError(f"{len(coordinates)} points of a map need latents [{len(coordinates)}, D], not {latents.shape}")
+        raise ValueError(f"latents: must be [{len(coordinates)}, D] for {len(coordinates)} sounds (got {latents.shape})")
     if not np.isfinite(latents).all():
-        raise ValueError(f"latents of {np.count_nonzero(~np.isfinite(latents).all(1))} sounds are not finite")
+        raise ValueError(f"latents: {np.count_nonzero(~np.isfinite(latents).all(1))} of {len(latents)} sounds are not finite")
     if widths is None:
         widths = best_width(coordinates, latents)
     widths = np.broadcast_to(np.asarray(widths, np.float32), (2,)).copy()
     if not (np.isfinite(widths).all() and (widths > 0).all()):
-        raise ValueError(f"a kernel's width is more than 0, not {widths.tolist()}")
+        raise ValueError(f"widths: must be positive (got {widths.tolist()})")
     _, first, group = np.unique(coordinates, axis=0, return_index=True, return_inverse=True)
     holder = first[group.reshape(-1)].astype(np.int32)
     smooth, nearest = np.empty_like(latents), np.empty(len(latents), np.float32)
@@ -185,10 +192,17 @@ def kernel_inverse(coordinates: np.ndarray, latents: np.ndarray, *, widths: np.n
 
 
 def best_width(coordinates: np.ndarray, latents: np.ndarray, *, most: int = 2000) -> float:
-    """The kernel width, in map units, with which latents follow best from the *other* sounds on the map (leave one out).
+    """Selects the kernel width by leave-one-out cross-validation.
 
-    Twelve widths from a quarter to sixteen times the median distance to the next sound are tried, on at most `most` sounds
-    evenly taken.
+    Twelve widths are compared, from a quarter to sixteen times the median distance between neighboring sounds.
+
+    Args:
+      coordinates: [P, 2] in [0, 1].
+      latents: [P, D].
+      most: largest number of sounds to predict, evenly spaced.
+
+    Returns:
+      The width in map units.
     """
     coordinates, latents = np.asarray(coordinates, np.float32), np.asarray(latents, np.float32)
     distinct = np.unique(coordinates, axis=0)
@@ -209,43 +223,50 @@ def best_width(coordinates: np.ndarray, latents: np.ndarray, *, most: int = 2000
 
 
 def linear_inverse(coordinates: np.ndarray, low, high, directions: np.ndarray, mean: np.ndarray) -> LinearInverse:
-    """PCA's way back, from what `unit_square` and `projection.pca_map` gave."""
+    """Returns the inverse of PCA from results of `unit_square` and `projection.pca_map`."""
     return LinearInverse(*(jnp.asarray(np.asarray(x, np.float32)) for x in (coordinates, low, high, directions, mean)))
 
 
 def place(inverse: InverseMap, latents: np.ndarray, *, resolution: int = 96) -> np.ndarray:
-    """Where on the map other sounds belong: for latents [Q, D] the points [Q, 2] whose way back comes nearest to them.
+    """Places other sounds on the map at the points whose latents are nearest to theirs.
 
-    The same question that PCA answers by projecting. Answered by looking: at every sound of the map, at a grid of
-    resolution x resolution points over [0, 1], then three times around the best, each time three times finer.
-    Deterministic; a sound of the map finds its own place (or an equal sound's).
+    The search compares the sounds of the map and a grid of points over [0, 1], and then refines the best point three times
+    by a factor of three. It is deterministic; a sound of the map is placed at its own coordinates.
+
+    Args:
+      inverse: inverse of the map.
+      latents: [Q, D].
+      resolution: points of the grid along each axis.
+
+    Returns:
+      Map points [Q, 2].
 
     Raises:
-      ValueError: latents that do not fit or are not finite.
+      ValueError: latents of another shape, or not finite.
     """
     latents = np.asarray(latents, np.float32)
     size = np.asarray(inverse.latents_at(inverse.coordinates[:1])).shape[1]
     if latents.ndim != 2 or latents.shape[1] != size or not np.isfinite(latents).all():
-        raise ValueError(f"sounds are placed by finite latents [Q, {size}], not {latents.shape}")
+        raise ValueError(f"latents: must be finite [Q, {size}] (got {latents.shape})")
     axis = np.linspace(0.0, 1.0, resolution, dtype=np.float32)
     grid = np.stack(np.meshgrid(axis, axis, indexing="ij"), -1).reshape(-1, 2)
     candidates = np.concatenate([np.asarray(inverse.coordinates), grid])
     known = _latents_of(inverse, candidates)
-    # In parts, so that a large library placed on a large map fits into memory.
+    # In parts, to limit the memory for large libraries.
     return np.concatenate(
-        [_place_some(inverse, latents[rows], candidates, known, resolution) for rows in _chunks(len(latents))]
+        [_place_part(inverse, latents[rows], candidates, known, resolution) for rows in _chunks(len(latents))]
     )
 
 
-def _place_some(inverse, latents, candidates, known, resolution) -> np.ndarray:
+def _place_part(inverse, latents, candidates, known, resolution) -> np.ndarray:
     nearest = np.asarray(_closest(latents, known))
     best, error = candidates[nearest], np.linalg.norm(known[nearest] - latents, axis=1)
     offsets = np.stack(np.meshgrid(*2 * [np.linspace(-1, 1, 7, dtype=np.float32)], indexing="ij"), -1).reshape(-1, 2)
     step = 1.0 / (resolution - 1)
     for _ in range(3):
         around = np.clip(best[:, None] + step * offsets, 0.0, 1.0)
-        tried = _latents_of(inverse, around.reshape(-1, 2)).reshape(*around.shape[:2], -1)
-        errors = np.linalg.norm(tried - latents[:, None], axis=2)
+        candidates_around = _latents_of(inverse, around.reshape(-1, 2)).reshape(*around.shape[:2], -1)
+        errors = np.linalg.norm(candidates_around - latents[:, None], axis=2)
         choice = errors.argmin(1)
         rows = np.arange(len(best))
         better = errors[rows, choice] < error
@@ -264,7 +285,7 @@ def _chunks(count: int, size: int = 512):
 
 
 def _squared(xy: Array, coordinates: Array, widths: Array) -> Array:
-    """Squared distances [M, P] in widths. Differences come first: a sound's distance to itself is exactly 0."""
+    """Returns squared distances [M, P] in widths, exactly 0 from a sound to itself."""
     x, y = (jnp.square((xy[:, axis, None] - coordinates[None, :, axis]) / widths[axis]) for axis in (0, 1))
     return x + y
 
@@ -274,7 +295,7 @@ def _regress(squared: Array, latents: Array) -> Array:
 
 
 @jax.jit
-def _answer(inverse: InverseMap, xy: Array):
+def _evaluate_batch(inverse: InverseMap, xy: Array):
     latents = inverse.latents_at(jnp.clip(xy, -REACH, 1.0 + REACH))
     squared = _squared(xy, inverse.coordinates, jnp.ones(2))
     return latents, jnp.sqrt(jnp.min(squared, axis=1)), jnp.argmin(squared, axis=1)
@@ -290,7 +311,7 @@ def _closest(latents: Array, known: Array) -> Array:
 
 @jax.jit
 def _at_sounds(part: Array, coordinates: Array, latents: Array, widths: Array):
-    """The regression at some of the sounds, and the squared distance to the nearest sound at another place."""
+    """Returns the regression at sounds, and squared distances to the nearest distinct sound."""
     squared = _squared(part, coordinates, widths)
     return _regress(squared, latents), jnp.min(jnp.where(squared > 0, squared, jnp.inf), axis=1)
 

@@ -1,15 +1,14 @@
-"""A map that is made together with its way back: unsupervised kernel regression with a term for neighborhoods.
+"""Kernel map: a projection that is fitted together with its inverse.
 
-PCA, t-SNE and UMAP place the sounds first and leave the way back to whoever asks for it afterwards. Here the places are
-sought for which the way back works: the latent of every sound shall follow from the latents of the *other* sounds near it
-on the map (leave one out), by the very kernel regression that `inverse_map` later uses between the sounds. Leaving out is
-what keeps it honest: a map that folds strangers together is punished for it by the sounds it would lose.
+PCA, t-SNE and UMAP place the sounds without regard to an inverse. The kernel map places them such that the inverse is accurate:
+the latent of every sound is predicted from the *other* sounds by the kernel regression of `timbre_jax.maps.inverse`
+(leave-one-out), so that a map that puts dissimilar sounds together has a large error.
 
     minimize over y:  mean_i |z_i - f_{-i}(y_i)|^2 / var(z)  +  weight * mean_i KL(p_i || q_i)
     f_{-i}(y) = sum_{j != i} k(y - y_j) z_j / sum_{j != i} k(y - y_j),   k a Gaussian of width 1
 
-The first term is unsupervised kernel regression (Meinicke, Klanke, Memisevic, Ritter 2005, IEEE TPAMI 27(9)), the second
-that of t-SNE (van der Maaten & Hinton 2008), from whose map the search starts.
+The first term is unsupervised kernel regression (Meinicke, Klanke, Memisevic & Ritter 2005, IEEE TPAMI 27(9)), the second is
+the objective of t-SNE (van der Maaten & Hinton 2008), which also initializes the map.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from timbre_jax.metrics.knn import nearest_neighbors
 from timbre_jax.types import Array
 
 FEWEST = 8
-"""Below as many sounds there is nothing to seek: PCA's places are taken."""
+"""Smallest number of sounds that are optimized; fewer sounds are placed by PCA."""
 _CHUNK = 50
 _BATCH = 512
 _LANDMARKS = 3000
@@ -44,16 +43,22 @@ def kernel_map(
     seed: int = 0,
     progress: Callable[[int], None] | None = None,
 ) -> Projection:
-    """Places [M, 2] of latents [M, D], in units of the kernel's width: pass `width=1` on to `inverse_map.kernel_inverse`.
+    """Fits a kernel map.
 
-    A step looks at up to 512 sounds against all of them. Above 3,000 sounds t-SNE places 3,000 of them and the others start
-    beside the nearest of these. Sounds with equal latents start, and mostly stay, at one place.
+    A step compares up to 512 sounds with all others. Of more than 3,000 sounds, t-SNE places 3,000, and the others start next
+    to the nearest of these.
 
     Args:
-      neighborhood: weight of the term that keeps neighbors together; 0: the way back alone.
-      perplexity: of that term and of the start, cut to a third of the sounds.
-      steps, learning_rate: of Adam with a cosine schedule.
-      progress: called with the number of steps done since it was called last.
+      latents: [M, D].
+      neighborhood: weight of the t-SNE term; 0 for the regression alone.
+      perplexity: perplexity of the t-SNE term and of the initialization, at most a third of the sounds.
+      steps: steps of Adam.
+      learning_rate: initial learning rate of a cosine schedule.
+      seed: random seed.
+      progress: called with the number of steps since its last call.
+
+    Returns:
+      The projection, in units of the kernel width.
 
     Raises:
       ValueError: no sounds, or latents that are not finite.
@@ -70,13 +75,13 @@ def kernel_map(
         return Projection("kernel", _spread(linear) * 3.0, np.arange(count), None, {}, settings)
     start = _start(latents, settings["perplexity"], seed)
     weights, near = neighbor_weights(latents, settings["perplexity"])
-    # About as many sounds under one kernel, whatever their number: their area grows with it.
+    # The area grows with the number of sounds, so that a kernel covers a constant number of them.
     places = jnp.asarray(_spread(start) * np.sqrt(count) / 6.0, jnp.float32)
     optimizer = optax.adam(optax.cosine_decay_schedule(learning_rate, steps))
     state, key = optimizer.init(places), jax.random.key(seed)
     for first in range(0, steps, _CHUNK):
         number = min(_CHUNK, steps - first)
-        places, state = _some_steps(
+        places, state = _run_steps(
             places, state, jnp.asarray(latents), near, weights, variance, neighborhood, key, first, number,
             learning_rate, steps,
         )  # fmt: skip
@@ -87,18 +92,25 @@ def kernel_map(
 
 
 def neighbor_weights(latents: np.ndarray, perplexity: float) -> tuple[np.ndarray, np.ndarray]:
-    """t-SNE's p_{j|i} over the 3 * perplexity nearest of each sound: weights [M, K] that sum to 1, and who they are [M, K].
+    """Computes the conditional probabilities p_{j|i} of t-SNE.
 
-    The width of each sound's Gaussian is found by bisection such that its entropy is log(perplexity).
+    The width of the Gaussian of each sound is found by bisection, such that its entropy is log(perplexity).
+
+    Args:
+      latents: [M, D].
+      perplexity: effective number of neighbors.
+
+    Returns:
+      Weights [M, K] that sum to 1, and the rows [M, K] of the neighbors, with K = 3 * perplexity.
     """
     count = len(latents)
     size = int(min(count - 1, max(3, round(3 * perplexity))))
-    found = nearest_neighbors(latents, latents, k=size + 1)
-    # A sound is its own nearest neighbor, but need not come first among its doubles.
-    own = found.indices == np.arange(count)[:, None]
+    neighbors = nearest_neighbors(latents, latents, k=size + 1)
+    # A sound is its own nearest neighbor, but not always the first among sounds with equal latents.
+    own = neighbors.indices == np.arange(count)[:, None]
     own[~own.any(1), -1] = True
-    near = found.indices[~own].reshape(count, size)
-    squared = found.distances[~own].reshape(count, size) ** 2
+    near = neighbors.indices[~own].reshape(count, size)
+    squared = neighbors.distances[~own].reshape(count, size) ** 2
     squared = squared / np.maximum(squared.mean(1, keepdims=True), 1e-30)
     low, high = np.full(count, -30.0), np.full(count, 30.0)
     for _ in range(50):
@@ -112,23 +124,23 @@ def neighbor_weights(latents: np.ndarray, perplexity: float) -> tuple[np.ndarray
 
 
 def _spread(places: np.ndarray) -> np.ndarray:
-    """Places around 0 with a mean square radius of 2; all zeros stay zeros."""
+    """Returns centered places with a mean square radius of 2; zeros remain zeros."""
     centered = places - places.mean(0)
     return centered / max(float(np.sqrt(np.mean(centered**2))), 1e-30)
 
 
 def _start(latents: np.ndarray, perplexity: float, seed: int) -> np.ndarray:
-    found = tsne_map(latents, perplexity=perplexity, seed=seed, most=_LANDMARKS, iterations=500)
-    if len(found.rows) == len(latents):
-        return found.points
-    nearest = nearest_neighbors(latents[found.rows], latents, k=1).indices[:, 0]
-    jitter = np.random.default_rng(seed).standard_normal((len(latents), 2)) * 0.01 * found.points.std()
-    jitter[found.rows] = 0.0
-    return found.points[nearest] + jitter
+    landmarks = tsne_map(latents, perplexity=perplexity, seed=seed, most=_LANDMARKS, iterations=500)
+    if len(landmarks.rows) == len(latents):
+        return landmarks.points
+    nearest = nearest_neighbors(latents[landmarks.rows], latents, k=1).indices[:, 0]
+    jitter = np.random.default_rng(seed).standard_normal((len(latents), 2)) * 0.01 * landmarks.points.std()
+    jitter[landmarks.rows] = 0.0
+    return landmarks.points[nearest] + jitter
 
 
 @partial(jax.jit, static_argnames=("number", "steps"))
-def _some_steps(
+def _run_steps(
     places, state, latents, near, weights, variance, neighborhood, key, first, number: int, learning_rate, steps: int
 ):
     optimizer = optax.adam(optax.cosine_decay_schedule(learning_rate, steps))
@@ -148,9 +160,9 @@ def _some_steps(
 
 
 def _loss(places: Array, rows: Array, latents: Array, near: Array, weights: Array, variance, neighborhood) -> Array:
-    """The objective of this file over some of the sounds, up to a constant. rows [B], near and weights [B, K]."""
+    """Returns the objective over sounds `rows` [B] with neighbors [B, K], up to a constant."""
     here = places[rows]
-    # Differences, not the expanded square: in float32 that would lose the small distances, which rule here.
+    # Differences instead of the expanded square, which loses small distances in float32.
     squared = sum(jnp.square(here[:, axis, None] - places[None, :, axis]) for axis in (0, 1))
     others = jnp.arange(len(places))[None, :] != rows[:, None]
     share = jax.nn.softmax(jnp.where(others, -0.5 * squared, -jnp.inf), axis=1)

@@ -1,4 +1,4 @@
-"""Sounds of a library with their latents, names and classes, classes borrowed from another library, and a map of them."""
+"""Sound libraries with latents and classes, which may be borrowed from another library."""
 
 from __future__ import annotations
 
@@ -20,14 +20,16 @@ from timbre_jax.inference.batched import encode_features
 from timbre_jax.maps.sound_map import SoundMap, space_digest
 
 BORROW_FROM = 5
+"""Number of neighbors that vote on a borrowed class."""
 BLOCK = 512
+"""Number of sounds whose features are in memory at once."""
 KEPT_FROM = 1000
-"""Latents of a split of so many sounds or more are kept."""
+"""Smallest number of sounds in a split whose latents are cached."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """Sounds of one split: their positions in it, ascending."""
+    """Sounds of one split, by their ascending positions in it."""
 
     split: str
     positions: np.ndarray
@@ -35,13 +37,17 @@ class Part:
 
 @dataclasses.dataclass(frozen=True)
 class Library:
-    """M sounds of a store.
+    """M sounds of a store with their latents.
 
     Attributes:
-      store: where they are.
-      parts: which of each split, in order.
-      latents: [M, D]. ids, classes, groups, splits: [M] str (groups: the instrument column).
-      agreement: [M] where classes are borrowed: the share of labeled neighbors that agree; else None.
+      store: store of the sounds.
+      parts: positions of the sounds by split, in order.
+      latents: [M, D].
+      ids: names [M].
+      classes: classes [M]; unlabeled sounds have the class "unlabeled".
+      groups: instruments or groups of near-duplicates [M], the column `instrument` of the store.
+      splits: splits [M].
+      agreement: for borrowed classes the share [M] of labeled neighbors with that class; otherwise None.
     """
 
     store: Store | JoinedStore
@@ -58,28 +64,28 @@ class Library:
 
     @property
     def name(self) -> str:
-        """The folder's name of the store, or those of all stores that are joined."""
+        """Name of the folder of the store, or of all joined stores."""
         return " + ".join(store.path.name for store in single_stores(self.store))
 
     @property
     def named(self) -> np.ndarray:
-        """Which of the sounds have a class, [M] bool."""
+        """Mask of the sounds that have a class, bool [M]."""
         return self.classes != UNLABELLED
 
     def audio(self, row: int) -> np.ndarray:
-        """The recorded wave [T] of a sound, without what pads it."""
+        """Returns the recorded wave [T] of a sound without padding."""
         return self.waves([row])[0]
 
     def waves(self, rows: Sequence[int] | np.ndarray) -> list[np.ndarray]:
-        """The recorded waves of some sounds, each [T] without what pads it."""
+        """Returns the recorded waves [T] of sounds without padding."""
         edges = np.cumsum([0] + [len(part.positions) for part in self.parts])
-        found = []
+        waves = []
         for row in np.asarray(rows, np.int64).tolist():
             part = int(np.searchsorted(edges, row, side="right")) - 1
             split, position = self.parts[part].split, self.parts[part].positions[[row - edges[part]]]
             wave = self.store.audio(split, position)[0]
-            found.append(wave[: int(self.store.lengths(split, position)[0])])
-        return found
+            waves.append(wave[: int(self.store.lengths(split, position)[0])])
+        return waves
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,9 +93,9 @@ class RunMap:
     """Map of a library in the space of a run.
 
     Attributes:
-      run: the run whose space the latents are of.
-      library: the M sounds on the map.
-      sound_map: where they are placed, and the inverse.
+      run: run with the space.
+      library: M sounds on the map.
+      sound_map: coordinates of the sounds and the inverse.
     """
 
     run: Run
@@ -98,45 +104,52 @@ class RunMap:
 
     @functools.cached_property
     def labels(self) -> list[dict]:
-        """Names of regions (`cluster_names`) if classes are borrowed; none if every sound has its own class."""
+        """Names of regions (`cluster_names`) for borrowed classes; otherwise none."""
         return [] if self.library.agreement is None else cluster_names(self.sound_map.coordinates, self.library.classes)
 
 
 def single_stores(store: Store | JoinedStore) -> tuple[Store, ...]:
-    """Returns the stores that a joined store consists of, or the one store."""
+    """Returns the stores of a joined store, or the store itself."""
     return store.stores if isinstance(store, JoinedStore) else (store,)
 
 
 def split_names(store: Store | JoinedStore, split: str) -> tuple[str, ...]:
-    """The splits that a flag names: one, several with commas, or "all"."""
+    """Returns the splits of a flag: one, several separated by commas, or "all"."""
     return store.splits if split == "all" else tuple(split.split(","))
 
 
 def read_library(
     run: Run, path: str, *, split: str = "train", number: int = 2000, seed: int = 0, progress: bool = True
 ) -> Library:
-    """Sounds of one split, of several (with commas), or of "all", embedded in the run's space.
+    """Reads sounds of a store and encodes them in the space of a run.
 
     Args:
-      number: at most as many, even over the instruments (the groups of a library); 0: all.
+      run: run with a static space, or a series space with held points.
+      path: the store.
+      split: one split, several separated by commas, or "all".
+      number: largest number of sounds, even over instruments; 0: all.
+      seed: random seed for the choice of sounds.
+      progress: whether to show progress bars.
 
     Raises:
-      ValueError: another sample rate than the run's, no such split, no sounds. One line.
+      ValueError: the store has another sample rate or lacks a split, or latents are not finite.
     """
     store = open_store(path)
     splits = split_names(store, split)
     parts: list[Part] = []
-    for place, name in enumerate(splits):
-        # What is left to take is shared out over the splits that are left, so that none is crowded out.
+    for index, name in enumerate(splits):
+        # The remaining number is divided among the remaining splits, so that every split is represented.
         taken = sum(len(part.positions) for part in parts)
-        most = -(-(number - taken) // (len(splits) - place)) if number else 0
+        most = -(-(number - taken) // (len(splits) - index)) if number else 0
         if number and most <= 0:
             break
         parts.append(Part(name, choose_notes(store, name, number=most, seed=seed)))
     latents = np.concatenate([_latents(run, store, part, progress) for part in parts])
     finite = np.isfinite(latents).all(1)
     if not finite.all():
-        raise ValueError(f"{path}: the run gives {np.count_nonzero(~finite)} of the {len(finite)} sounds no finite latents")
+        raise ValueError(
+            f"{path}: latents of {np.count_nonzero(~finite)} of {len(finite)} sounds are not finite; train the run again"
+        )
 
     def column(name: str) -> np.ndarray:
         return np.concatenate([store.metadata(part.split, (name,))[name][part.positions] for part in parts]).astype(np.str_)
@@ -154,15 +167,15 @@ def read_library(
 
 
 def _latents(run: Run, store: Store | JoinedStore, part: Part, progress: bool) -> np.ndarray:
-    """Latents [M, D] of a part's sounds. Those of a whole split are kept in the run's folder: of 100,000 they take minutes."""
+    """Returns the latents [M, D] of sounds; latents of a large split are cached in the run."""
     from tqdm import tqdm
 
     fingerprints = [one.index["fingerprint"] for one in single_stores(store)]
-    versions = f"{VERSION} {run.space.representation.version}"  # as features are kept by
+    versions = f"{VERSION} {run.space.representation.version}"  # the key of cached features
     about = "\n".join([versions, space_digest(run.space), part.split, *fingerprints])
     file = run.workdir / "latents" / f"{part.split}-{hashlib.sha256(about.encode()).hexdigest()[:16]}.npy"
     whole = len(part.positions) == store.length(part.split)
-    with contextlib.suppress(OSError, ValueError, EOFError):  # none, or damaged
+    with contextlib.suppress(OSError, ValueError, EOFError):  # missing or damaged
         known = np.load(file, allow_pickle=False)
         if known.shape == (store.length(part.split), run.space.latent_size):
             return known[part.positions]
@@ -171,26 +184,29 @@ def _latents(run: Run, store: Store | JoinedStore, part: Part, progress: bool) -
     bar = tqdm(blocks, desc=f"latents of {part.split}", total=count, disable=not progress or count < 4, leave=False)
     latents = np.concatenate([np.asarray(encode_features(run.space, features).values, np.float32) for features in bar])
     if whole and len(latents) >= KEPT_FROM:
-        with contextlib.suppress(OSError):  # somebody else's run, a full disk: then they are made again
+        with contextlib.suppress(OSError):  # a run without write access, or a full disk
             with atomic_path(file) as partial:
                 np.save(partial, latents)
             for other in file.parent.glob(f"{part.split}-*.npy"):
-                if other != file:  # of a space that the run has left behind, or of another store
+                if other != file:  # of an earlier space of the run, or of another store
                     other.unlink(missing_ok=True)
     return latents
 
 
 def borrow_classes(run: Run, library: Library, labeled: Library) -> Library:
-    """The library with the classes that its nearest sounds in a labeled one have, and the share of them that agrees.
+    """Returns the library with the classes of its 5 nearest sounds in a labeled library.
 
-    Nearest in the space's latents, counted in training deviations; 5 of them (fewer where there are fewer).
+    Args:
+      run: run of both libraries.
+      library: library without classes.
+      labeled: library with classes; its unlabeled sounds are ignored.
 
     Raises:
-      ValueError: the other library has no labeled sound either.
+      ValueError: the other library has no labeled sound.
     """
     named = labeled.named
     if not named.any():
-        raise ValueError(f"{labeled.store}: no sound has a class, so there are no names to borrow")
+        raise ValueError(f"{labeled.store}: has no labeled sounds; give a labeled store with --names_from")
     index = SoundIndex.of(run.space, labeled.latents[named])
     nearest = index.search(library.latents, k=min(BORROW_FROM, int(named.sum())))
     classes, agreement = name_by_neighbors(labeled.classes[named], nearest)
@@ -198,9 +214,18 @@ def borrow_classes(run: Run, library: Library, labeled: Library) -> Library:
 
 
 def cluster_names(coordinates: np.ndarray, classes: np.ndarray, *, clusters: int = 12, seed: int = 0) -> list[dict]:
-    """Names for regions of a map: {"name", "x", "y", "count", "share"}, the class of most sounds and their share.
+    """Names regions of a map by their most frequent class.
 
-    Regions are those of k-means on the coordinates [M, 2], at most `clusters`, of five sounds on average at least.
+    The regions are clusters of k-means with at least five sounds on average.
+
+    Args:
+      coordinates: [M, 2].
+      classes: classes [M].
+      clusters: largest number of regions.
+      seed: random seed of k-means.
+
+    Returns:
+      {"name", "x", "y", "count", "share"} for each region, where `share` is the share of the class.
     """
     from sklearn.cluster import KMeans
 
@@ -209,7 +234,7 @@ def cluster_names(coordinates: np.ndarray, classes: np.ndarray, *, clusters: int
     if len(coordinates) == 0:
         return []
     member = KMeans(number, random_state=seed, n_init=4).fit_predict(np.asarray(coordinates, np.float64))
-    found = []
+    regions = []
     for cluster in range(number):
         rows = np.flatnonzero(member == cluster)
         names, counts = np.unique(classes[rows], return_counts=True)
@@ -217,5 +242,5 @@ def cluster_names(coordinates: np.ndarray, classes: np.ndarray, *, clusters: int
         of_class = rows[classes[rows] == names[best]]
         x, y = np.median(coordinates[of_class], axis=0).tolist()
         share = float(counts[best] / len(rows))
-        found.append({"name": str(names[best]), "x": x, "y": y, "count": len(rows), "share": share})
-    return found
+        regions.append({"name": str(names[best]), "x": x, "y": y, "count": len(rows), "share": share})
+    return regions

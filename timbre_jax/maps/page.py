@@ -1,4 +1,4 @@
-"""Page of a map: sounds in the plane to hover over and to click. As a file it contains sounds; served, it asks for new ones."""
+"""Interactive page of a map, as a self-contained file or served with new sounds on click."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TILE_ROWS, TILE_COLUMNS = 42, 54
 
 
 def class_colors(labels: Sequence[str] | np.ndarray) -> tuple[list[dict[str, Any]], np.ndarray]:
-    """Returns the classes of labels [M] by name, with color and count, and the class of each label, [M]."""
+    """Returns name, color and count of every class, and the class [M] of each label."""
     names, ids, counts = np.unique(np.asarray(labels, np.str_), return_inverse=True, return_counts=True)
     classes = [
         {"name": str(name) or "unlabeled", "color": CLASS_COLORS[i % len(CLASS_COLORS)], "count": int(count)}
@@ -33,7 +33,7 @@ def class_colors(labels: Sequence[str] | np.ndarray) -> tuple[list[dict[str, Any
 
 
 def compressed_uri(wave: np.ndarray, sample_rate: int, *, seconds: float = 2.0) -> str:
-    """Returns a sound [T] as an MP3 data address, cut to `seconds` with a fade; as wav if MP3 cannot be written."""
+    """Returns a sound [T] as a data URI of an MP3 file, or of a wav file without MP3 support."""
     data = wav_bytes(wave, sample_rate, seconds=seconds)
     samples, _ = soundfile.read(io.BytesIO(data), dtype="float32")
     buffer = io.BytesIO()
@@ -45,7 +45,7 @@ def compressed_uri(wave: np.ndarray, sample_rate: int, *, seconds: float = 2.0) 
 
 
 def encoded(image: np.ndarray) -> str:
-    """Returns a uint8 picture as base64."""
+    """Returns a uint8 image as base64."""
     return base64.b64encode(np.ascontiguousarray(image, np.uint8).tobytes()).decode("ascii")
 
 
@@ -53,11 +53,11 @@ def grid_tiles(points: np.ndarray, distances: np.ndarray, waves: np.ndarray, sam
     """Returns the grid of decoded sounds for the page.
 
     Args:
-      points: [G, 2], the tiles' places on the map, row by row from the top left.
-      distances: [G], to the nearest library sound, in map units.
+      points: map points [G, 2] of the tiles, row by row from the top left.
+      distances: distances [G] to the nearest library sound, in map units.
       waves: [G, T].
-      sample_rate: of the waves, in Hz.
-      audio: whether the page contains the sounds too.
+      sample_rate: in Hz.
+      audio: whether the page contains the sounds.
     """
     tiles = []
     for (x, y), distance, wave in zip(points.tolist(), distances.tolist(), waves, strict=True):
@@ -68,12 +68,12 @@ def grid_tiles(points: np.ndarray, distances: np.ndarray, waves: np.ndarray, sam
 
 
 def run_page(run_map: RunMap, *, grid: dict | None = None, audio: Mapping[int, str] | None = None, served: bool = False) -> str:
-    """Returns the HTML of a run's map.
+    """Returns the HTML page of the map of a run.
 
     Args:
-      run_map: the map.
-      grid: from `grid_tiles`.
-      audio: data addresses of library sounds by row; None: the page needs none.
+      run_map: map of a run.
+      grid: result of `grid_tiles`.
+      audio: data URIs of library sounds by row; None for a served page.
       served: see `map_page`.
     """
     run, library, sound_map = run_map.run, run_map.library, run_map.sound_map
@@ -87,15 +87,15 @@ def run_page(run_map: RunMap, *, grid: dict | None = None, audio: Mapping[int, s
             sound["audio"] = audio[row]
         sounds.append(sound)
     partly = audio is not None and len(audio) < len(library)
-    held = f" This page holds the sounds of {len(audio or ())} of them." if partly else ""
+    playable = f" {len(audio or ())} of them can be played on this page." if partly else ""
     return map_page(
         f"Map of “{run.name}”",
-        f"{len(library)} sounds of {library.name}, placed by {_method_name(sound_map)}.{held}",
+        f"{len(library):,} sounds of “{library.name}”, placed by {_method_name(sound_map)}.{playable}",
         sounds=sounds,
         classes=classes,
         labels=run_map.labels,
         grid=grid,
-        footer=f"Made by timbre_jax {__version__} from the run “{run.name}”. {_shared_places(sound_map)}",
+        footer=f"Created by timbre_jax {__version__} from the run “{run.name}”. {_shared_coordinates(sound_map)}",
         served=served,
     )
 
@@ -103,12 +103,12 @@ def run_page(run_map: RunMap, *, grid: dict | None = None, audio: Mapping[int, s
 def _method_name(sound_map: SoundMap) -> str:
     names = {"kernel": "the kernel map", "umap": "UMAP", "tsne": "t-SNE", "pca": "PCA"}
     instead = sound_map.settings.get("placed_by")
-    return names[sound_map.method] + (f" (so few that {names[instead]} placed them)" if instead else "")
+    return names[instead] + f", too few for {names[sound_map.method]}" if instead else names[sound_map.method]
 
 
-def _shared_places(sound_map: SoundMap) -> str:
+def _shared_coordinates(sound_map: SoundMap) -> str:
     count = sum(map(len, sound_map.inverse.shared.values()))
-    return f"{count} sounds lie exactly on another one, which answers there (map.json names them)." if count else ""
+    return f"{count} sounds have the same coordinates as another sound (see map.json)." if count else ""
 
 
 def map_page(
@@ -122,20 +122,21 @@ def map_page(
     footer: str = "",
     served: bool = False,
 ) -> str:
-    """Returns the HTML of a map as one file that needs no network.
+    """Returns the HTML page of a map as one file without network access.
 
     Args:
       title: heading of the page.
       lead: sentence below the heading.
-      sounds: {"name", "x", "y", "class" (number of a class)} each, with "audio" (a data address) and "agreement" if known.
-      classes: {"name", "color", "count"} each.
-      labels: {"name", "x", "y"} each, texts on the map.
-      grid: from `grid_tiles`.
+      sounds: {"name", "x", "y", "class"} of each sound, where "class" is an index, with optional "audio" (a data URI) and
+        "agreement".
+      classes: {"name", "color", "count"} of each class.
+      labels: {"name", "x", "y"} of texts on the map.
+      grid: result of `grid_tiles`.
       footer: last line of the page.
-      served: whether a click asks the server at /sound for a new sound; otherwise it plays the nearest sound in the page.
+      served: whether a click requests a new sound from the server at /sound; otherwise it plays the nearest sound.
     """
     data = {"sounds": list(sounds), "classes": list(classes), "labels": list(labels), "grid": grid, "served": served}
-    # "<" as an escape: no name, whatever is in it, can end the script element.
+    # "<" is escaped, so that no name can end the script element.
     embedded = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
     return render(
         "map.html.j2",

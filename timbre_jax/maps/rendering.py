@@ -1,4 +1,4 @@
-"""Sounds from points of a map, and what each step of making one costs."""
+"""Sounds at points of a map, with the time of each step."""
 
 from __future__ import annotations
 
@@ -20,12 +20,14 @@ _LEAST_ITERATIONS = 8
 
 @dataclasses.dataclass(frozen=True)
 class NewSound:
-    """A sound made at a point of a map.
+    """Sound at a point of a map.
 
     Attributes:
-      wav: the sound as a file. picture: uint8 [ROWS, COLUMNS].
-      distance: to the nearest library sound, in map units. near: rows of the nearest library sounds.
-      times: milliseconds of "inverse", "decode", "synthesis", "picture", "wav", and their "total".
+      wav: the sound as a wav file.
+      picture: spectrogram, uint8 [ROWS, COLUMNS].
+      distance: distance to the nearest library sound, in map units.
+      near: rows of the nearest library sounds.
+      times: milliseconds of "inverse", "decode", "synthesis", "picture" and "wav", and their "total".
     """
 
     wav: bytes
@@ -35,15 +37,21 @@ class NewSound:
     times: dict[str, float]
 
 
-def make_sound(space: TimbreSpace, made: SoundMap, x: float, y: float) -> NewSound:
-    """The sound at a point of a map, with its spectrogram and neighbors. Deterministic.
+def make_sound(space: TimbreSpace, sound_map: SoundMap, x: float, y: float) -> NewSound:
+    """Decodes the sound at a point of a map.
+
+    Args:
+      space: a static space.
+      sound_map: map of the space.
+      x: horizontal map coordinate, from 0 to 1 within the map.
+      y: vertical map coordinate.
 
     Raises:
       ValueError: a coordinate that is not finite.
     """
     marks = [time.perf_counter()]
-    latents, distances = made.inverse([(x, y)])
-    squared = np.sum(np.square(made.coordinates - np.array([x, y], np.float32)), axis=1)
+    latents, distances = sound_map.inverse([(x, y)])
+    squared = np.sum(np.square(sound_map.coordinates - np.array([x, y], np.float32)), axis=1)
     near = np.argsort(squared, kind="stable")[:NEAREST].tolist()
     marks.append(time.perf_counter())
     features = jax.block_until_ready(space.decode(latents))
@@ -61,41 +69,50 @@ def make_sound(space: TimbreSpace, made: SoundMap, x: float, y: float) -> NewSou
     return NewSound(wav, picture, float(distances[0]), near, times)
 
 
-def quick_space(space: TimbreSpace, made: SoundMap, *, milliseconds: float, report=print) -> TimbreSpace:
-    """The space, compiled for single sounds, with as many iterations of its inverter as leave a sound under a time.
+def quick_space(space: TimbreSpace, sound_map: SoundMap, *, milliseconds: float, report=print) -> TimbreSpace:
+    """Compiles a space for single sounds and limits its inverter to a time budget.
 
-    A representation without iterations stays as it is. `report` takes a line about what was found.
+    Args:
+      space: a static space.
+      sound_map: map of the space.
+      milliseconds: time budget for a sound.
+      report: called with lines on the measured time.
+
+    Returns:
+      The space, unchanged if its representation does not iterate.
     """
-    x, y = made.coordinates[0].tolist()
+    x, y = sound_map.coordinates[0].tolist()
     quick = space
     for attempt in range(5):
-        make_sound(quick, made, x, y)
-        # What a click usually takes, not what it can take at best: the middle one of some.
-        cost = sorted((make_sound(quick, made, x, y).times for _ in range(5)), key=lambda times: times["total"])[2]
+        make_sound(quick, sound_map, x, y)
+        # The median is the usual time of a click.
+        cost = sorted((make_sound(quick, sound_map, x, y).times for _ in range(5)), key=lambda times: times["total"])[2]
         fewer = _with_effort(quick, (milliseconds - cost["total"] + cost["synthesis"]) / cost["synthesis"])
         if cost["total"] <= milliseconds or fewer is None or attempt == 4:
-            break  # with what was measured last, and is compiled
+            break
         quick = fewer
     effort = quick.representation.synthesis_iterations.get("iterations")
     detail = ", ".join(f"{name} {value:.1f}" for name, value in cost.items() if name != "total")
     used = "" if effort is None else f" with {effort} iterations of the inverter"
     report(f"a sound takes {cost['total']:.0f} ms{used} ({detail})")
     if cost["total"] > milliseconds:
-        report(f"slower than the {milliseconds:.0f} ms asked for; nothing quicker is to be had from this space")
+        report(f"--click_ms={milliseconds:.0f}: this space cannot be faster")
     return quick
 
 
 def _with_effort(space: TimbreSpace, share: float) -> TimbreSpace | None:
-    """The space with that share of its inverter's iterations (a little less, to be sure); None: there is nothing to save."""
+    """Returns the space with a share of its inverter's iterations; None at the minimum."""
     representation = space.representation
-    now = representation.synthesis_iterations
+    iterations = representation.synthesis_iterations
     share = min(max(0.85 * share, 0.02), 0.7)
-    fewer = {name: max(_LEAST_ITERATIONS, int(share * number)) for name, number in now.items() if number > _LEAST_ITERATIONS}
+    fewer = {
+        name: max(_LEAST_ITERATIONS, int(share * number)) for name, number in iterations.items() if number > _LEAST_ITERATIONS
+    }
     changed = dataclasses.replace(representation, **fewer)  # type: ignore[type-var]
     return space.replace(representation=changed) if fewer else None
 
 
 def grid_points(size: int = 10) -> np.ndarray:
-    """size x size points [size^2, 2] over the map, row by row from the top left: centers of equal tiles."""
+    """Returns the centers [size^2, 2] of equal tiles of the map, row by row from the top left."""
     centers = (np.arange(size) + 0.5) / size
     return np.array([(x, y) for y in centers[::-1] for x in centers], np.float32)

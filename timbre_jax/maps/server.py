@@ -1,8 +1,8 @@
-"""Local web page of a map on which a click makes a new sound: a Starlette application, served by uvicorn.
+"""Local server of the page of a map, on which a click creates a new sound.
 
-The server is for one person on one machine: it listens on 127.0.0.1 only. It refuses, in one line each, a Host other than its
-own (a foreign name that points here, "DNS rebinding": 403), requests from pages of other sites (403), unknown addresses
-(404), coordinates and rows that are no numbers or out of range (400), and methods other than GET and HEAD (405 or 501).
+The server is a Starlette application in uvicorn for one person on one machine. It listens on 127.0.0.1 only and refuses another
+Host header (DNS rebinding: 403), requests from pages of other sites (403), unknown addresses (404), coordinates and rows that
+are invalid or out of range (400), and methods other than GET and HEAD (405 or 501).
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from timbre_jax.space import TimbreSpace
 HOST = "127.0.0.1"
 NAMES = ("127.0.0.1", "localhost")
 REACH = 1.0
-"""How far outside the map's 0..1 a point may be asked for."""
+"""Distance outside [0, 1] up to which points are allowed."""
 MOST_FIELDS = 8
 HEADERS = {
     "Cache-Control": "no-store",
@@ -57,12 +57,12 @@ HEADERS = {
 def serve_map(run_map: RunMap, settings: ServeSettings) -> None:
     """Serves the page of a map until Ctrl-C."""
     say = functools.partial(print, flush=True)
-    say("compiling the way from a click to a sound ...")
+    say("compiling the decoder ...")
     space = quick_space(run_map.run.space, run_map.sound_map, milliseconds=settings.click_ms, report=say)
     server = map_server(run_map, space, port=settings.port, log=say)
     if settings.port and server.port != settings.port:
-        say(f"port {settings.port} is taken")
-    say(f"open {server.address} in a browser; Ctrl-C ends it")
+        say(f"--port={settings.port}: is in use; another port was chosen")
+    say(f"open {server.address} in a browser; press Ctrl-C to stop")
     try:
         server.serve()
     except KeyboardInterrupt:
@@ -70,7 +70,14 @@ def serve_map(run_map: RunMap, settings: ServeSettings) -> None:
 
 
 def map_server(run_map: RunMap, space: TimbreSpace, *, port: int, log: Callable[[str], None]) -> MapServer:
-    """Returns the server of a map's page, bound to its port and not yet serving; `space` decodes the new sounds."""
+    """Returns the server of a map, bound to its port and not yet serving.
+
+    Args:
+      run_map: map of a run.
+      space: space that decodes the new sounds.
+      port: port; 0 or one in use: any free port.
+      log: called with a line for each new sound.
+    """
     library = run_map.library
 
     def sound(x: float, y: float) -> tuple[dict, bytes, bytes]:
@@ -86,21 +93,23 @@ def map_server(run_map: RunMap, space: TimbreSpace, *, port: int, log: Callable[
 
 
 class MapServer:
-    """Server of one page and its sounds. A click that a later one has overtaken (its connection is closed) is not made.
+    """Server of the page of a map and its sounds.
+
+    A request whose connection is closed by a later click is skipped.
 
     Args:
-      page: the document.
-      sound: (x, y) -> facts about the sound (JSON, with "times" and "distance"), its picture and its wav file as bytes.
-      library: row -> wav file of a library sound as bytes.
-      count: number of rows of the library.
-      port: 0 takes any free one.
-      log: takes one line for each sound made.
+      page: HTML of the page.
+      sound: function of (x, y) that returns metadata with "times" and "distance" for JSON, the spectrogram and the wav file.
+      library: function of a row that returns the wav file of a library sound.
+      count: number of library sounds.
+      port: port; 0 for any free port.
+      log: called with a line for each new sound.
 
     Attributes:
       port: the port that the server is bound to.
 
     Raises:
-      OSError: the port is taken.
+      OSError: the port is in use.
     """
 
     def __init__(
@@ -114,8 +123,8 @@ class MapServer:
         log: Callable[[str], None] = print,
     ):
         self._document, self._make_sound, self._recorded, self._count, self._log = page, sound, library, count, log
-        self._one_at_a_time = asyncio.Lock()
-        # The port is free again at once after a server has ended, yet not shared with one that still runs.
+        self._lock = asyncio.Lock()
+        # SO_REUSEADDR frees the port as soon as a server ends; a port in use is not shared.
         self._socket = socket.create_server((HOST, port))
         self.port: int = self._socket.getsockname()[1]
         application = Starlette(
@@ -136,11 +145,11 @@ class MapServer:
         return f"http://{HOST}:{self.port}/"
 
     def serve(self) -> None:
-        """Answers requests until `stop` is called from another thread, or until Ctrl-C (KeyboardInterrupt)."""
+        """Answers requests until `stop` is called from another thread or Ctrl-C is pressed."""
         self._server.run(sockets=[self._socket])
 
     def stop(self) -> None:
-        """Ends `serve`, or frees the port if it has not begun."""
+        """Ends `serve`, or frees the port if `serve` was not called."""
         self._server.should_exit = True
         if not self._server.started:
             self._socket.close()
@@ -151,27 +160,27 @@ class MapServer:
     async def _sound(self, request: Request) -> Response:
         x, y = (query_number(request, name, low=-REACH, high=1 + REACH) for name in ("x", "y"))
         began = time.perf_counter()
-        async with self._one_at_a_time:
+        async with self._lock:
             if await request.is_disconnected():
-                return Response(status_code=499)  # which nobody receives
+                return Response(status_code=499)  # not received by anyone
             about, picture, wav = await run_in_threadpool(self._make_sound, x, y)
         detail = ", ".join(f"{name} {value:.1f}" for name, value in about["times"].items() if name != "total")
         whole = 1e3 * (time.perf_counter() - began)
         self._log(f"({x:.3f}, {y:.3f}) distance {about['distance']:.3f}: {whole:.0f} ms ({detail})")
-        # One answer: the length of a JSON text, the text, the picture, the wav file.
+        # The response is the length of a JSON text, the text, the spectrogram and the wav file.
         text = json.dumps(about, allow_nan=False).encode()
         return Response(struct.pack("<I", len(text)) + text + picture + wav, media_type="application/octet-stream")
 
     async def _library(self, request: Request) -> Response:
         row = query_number(request, "i", low=0, high=self._count - 1)
         if row != int(row):
-            raise HTTPException(400, f"i is a whole number, not {row:g}")
-        async with self._one_at_a_time:
+            raise HTTPException(400, f"i must be a whole number (got {row:g})")
+        async with self._lock:
             return Response(await run_in_threadpool(self._recorded, int(row)), media_type="audio/wav")
 
 
 def open_server(*arguments, port: int, **options) -> MapServer:
-    """Returns a `MapServer` on the port, or on any free one if that is taken."""
+    """Returns a `MapServer` on the port, or on any free port if it is in use."""
     try:
         return MapServer(*arguments, port=port, **options)
     except OSError as error:
@@ -181,28 +190,34 @@ def open_server(*arguments, port: int, **options) -> MapServer:
 
 
 def query_number(request: Request, name: str, *, low: float, high: float) -> float:
-    """Returns one finite number of a request's query within [low, high].
+    """Returns a finite number from the query of a request.
+
+    Args:
+      request: the request.
+      name: name of the number.
+      low: smallest allowed number.
+      high: largest allowed number.
 
     Raises:
-      HTTPException: 400 with the reason.
+      HTTPException: 400 with the reason, if there is no such number.
     """
     if len(request.query_params.multi_items()) > MOST_FIELDS:
-        raise HTTPException(400, "this address cannot be read")
+        raise HTTPException(400, "the query has too many fields")
     values = request.query_params.getlist(name)
     if len(values) != 1:
-        raise HTTPException(400, f"give {name} once, a number")
+        raise HTTPException(400, f"{name} must be given once, as a number")
     text = values[0]
-    # float() would also take "1_0", " 1" and "infinity".
+    # float() also accepts "1_0", " 1" and "infinity".
     if len(text) > 40 or not re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", text, re.ASCII):
-        raise HTTPException(400, f"{name} is a finite number, not {text[:40]!r}")
+        raise HTTPException(400, f"{name} must be a finite number (got {text[:40]!r})")
     value = float(text)
     if not (math.isfinite(value) and low <= value <= high):
-        raise HTTPException(400, f"{name} lies in {low:g}..{high:g}, not at {text[:40]}")
+        raise HTTPException(400, f"{name} must be in {low:g}..{high:g} (got {text[:40]})")
     return value
 
 
 class _Guard:
-    """Middleware that refuses strangers, adds the headers of `HEADERS` and answers a failed sound with one line."""
+    """Middleware that refuses foreign requests, adds `HEADERS` and reports errors in one line."""
 
     def __init__(self, app: ASGIApp, *, port: int, log: Callable[[str], None]):
         self._app, self._log, self._port = app, log, port
@@ -220,30 +235,30 @@ class _Guard:
             await self._app(scope, receive, send_guarded)
         except HTTPException as error:
             await (await _explain(request, error))(scope, receive, send_guarded)
-        except Exception as error:  # one sound that fails must not end the page
+        except Exception as error:  # a failed sound must not stop the server
             reason = " ".join(str(error).split())[:200] or type(error).__name__
             self._log(f"{request.url.path}?{request.url.query}"[:80] + f": {reason}")
-            await _error(500, f"this sound could not be made: {reason}")(scope, receive, send_guarded)
+            await _error(500, f"this sound could not be created: {reason}")(scope, receive, send_guarded)
 
     def _check(self, request: Request) -> None:
         hosts = request.headers.getlist("Host")
         if len(hosts) != 1 or hosts[0].lower() not in self._own:
             address = f"http://{HOST}:{self._port}/"
-            raise HTTPException(403, f"this page answers at {address} only, not for {', '.join(hosts)[:60]!r}")
+            raise HTTPException(403, f"this page is available at {address} only (got host {', '.join(hosts)[:60]!r})")
         origin = request.headers.get("Origin")
         foreign = origin is not None and origin.lower() not in {f"http://{name}" for name in self._own}
-        # Browsers say who asks; a page of another site may not, not even without reading the answer.
+        # Browsers send the origin of a request; pages of other sites are refused even if they cannot read the response.
         if foreign or request.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
-            raise HTTPException(403, "this page does not answer other sites")
+            raise HTTPException(403, "this page is not available to other sites")
         if request.method not in ("GET", "HEAD"):
             known = request.method in http.HTTPMethod.__members__
-            raise HTTPException(405 if known else 501, "only GET is understood here")
+            raise HTTPException(405 if known else 501, "only GET and HEAD are supported")
 
 
 async def _explain(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     unknown = error.status_code == 404
-    return _error(error.status_code, "there is no such page here; the map is at /" if unknown else error.detail)
+    return _error(error.status_code, "unknown address; the map is at /" if unknown else error.detail)
 
 
 def _error(status: int, message: str) -> Response:

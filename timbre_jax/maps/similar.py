@@ -1,4 +1,4 @@
-"""Similar sounds: the sounds of a library that are nearest to a file in a run's space, and the class that they suggest."""
+"""Search for the sounds of a library that are most similar to a file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from timbre_jax.space import TimbreSpace
 
 
 def find_similar(settings: SimilarSettings) -> dict:
-    """Finds the k most similar sounds of a library for each file, and writes them if there is a folder for them.
+    """Finds the k most similar sounds of a library for each file.
 
     Args:
       settings: the run, the files and the library.
@@ -29,13 +29,13 @@ def find_similar(settings: SimilarSettings) -> dict:
       "remarks"}], "errors": [{"file", "error"}]}.
 
     Raises:
-      ValueError: one line; also if none of the files can be used.
+      ValueError: the run, store or folder cannot be used, or none of the files.
     """
     out = None if settings.out is None else Path(settings.out)
     if not settings.files:
-        raise ValueError("give --files=A.wav,B.wav; see --help")
+        raise ValueError("--files: empty; give --files=A.wav,B.wav")
     if out is not None and out.exists() and not out.is_dir():
-        raise ValueError(f"--out={out} is a file; it has to be a folder")
+        raise ValueError(f"--out={out}: is a file; give a folder")
     run = open_run(settings.workdir, hold=1.0)
     inputs, errors = read_inputs(expand(settings.files), run.space)
     if not inputs:
@@ -67,7 +67,7 @@ def find_similar(settings: SimilarSettings) -> dict:
 
 
 def similar_text(document: dict) -> str:
-    """Returns the result of `find_similar` as text, a block of lines for each file."""
+    """Returns the result of `find_similar` as text with a block of lines for each file."""
     lines = []
     for sound in document["sounds"]:
         lines.append(f"{sound['file']}: {sound['class_of_similar']} ({sound['agreement']:.0%} of the nearest)")
@@ -76,18 +76,18 @@ def similar_text(document: dict) -> str:
             lines.append(f"  {kind} by the model: " + ", ".join(f"{name} {shares[name]:.0%}" for name in best))
         lines += [f"  {near['distance']:7.3f}  {near['class']:12}  {near['id']}" for near in sound["similar"]]
         lines += [f"  note: {remark}" for remark in sound["remarks"]]
-    lines += [f"left out: {error['error']}" for error in document["errors"]]
+    lines += [f"skipped: {error['error']}" for error in document["errors"]]
     return "\n".join(lines)
 
 
 def _latent_and_classes(space: TimbreSpace, entry: InputSound) -> tuple[np.ndarray, dict | None]:
-    """Returns the latent [1, D] of a file, and the shares that the model's class heads predict, if it has any."""
+    """Returns the latent [1, D] of a file, and class probabilities if the model predicts them."""
     features = space.analyze(entry.wave[None], np.array([entry.length], np.int32))
     predicted = predicted_classes(space, features)
     return np.asarray(space.encode(features).values), None if predicted is None else predicted[0]
 
 
 def _write_sounds(folder: Path, library: Library, rows: list[int]) -> None:
-    for place, (row, wave) in enumerate(zip(rows, library.waves(rows), strict=True)):
+    for position, (row, wave) in enumerate(zip(rows, library.waves(rows), strict=True)):
         name = short_name(Path(str(library.ids[row]).replace("/", "_")))
-        write_sound(folder / f"{place:02d}_{name}.wav", wave, library.store.sample_rate)
+        write_sound(folder / f"{position:02d}_{name}.wav", wave, library.store.sample_rate)

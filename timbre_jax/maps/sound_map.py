@@ -1,4 +1,4 @@
-"""A map of a library: where its sounds lie in the plane, and the way back from any point to a latent. Saved as arrays."""
+"""Map of a library: coordinates of its sounds, and the inverse from points to latents."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ _INVERSES = {"kernel": KernelInverse, "linear": LinearInverse}
 
 @dataclasses.dataclass(frozen=True)
 class SoundMap:
-    """M sounds in the plane.
+    """Map of M sounds.
 
     Attributes:
-      method: of `METHODS`.
-      coordinates: [M, 2] float32 in [0, 1], min-max over the sounds along each axis.
-      inverse: points of the map to latents, and how far they are from the nearest sound.
-      settings: how it was made: plain numbers and short texts.
-      explained: PCA: share of variance of both axes; else None.
+      method: one of `METHODS`.
+      coordinates: float32 [M, 2] in [0, 1], scaled along each axis.
+      inverse: inverse from map points to latents.
+      settings: settings of the method and names of run and space.
+      explained: share of the variance of both axes, for PCA; None for other methods.
     """
 
     method: str
@@ -45,7 +45,7 @@ class SoundMap:
     explained: np.ndarray | None = None
 
     def save(self, path: str | os.PathLike) -> Path:
-        """Writes PATH (.npz): arrays and one JSON text, nothing pickled; whole or not at all."""
+        """Writes the map to an .npz file atomically, as arrays and a JSON text."""
         path = Path(path)
         kind = next(name for name, cls in _INVERSES.items() if isinstance(self.inverse, cls))
         about = {"format": FORMAT, "method": self.method, "inverse": kind, "settings": self.settings}
@@ -58,14 +58,14 @@ class SoundMap:
 
 
 def load_map(path: str | os.PathLike) -> SoundMap:
-    """The map that `SoundMap.save` wrote.
+    """Loads a map of `SoundMap.save`.
 
     Raises:
-      ValueError: no such file, not a map, damaged, or of another version. One line.
+      ValueError: the file is missing or damaged, is not a map, or has another format.
     """
     path = Path(path)
     if not path.is_file():
-        raise ValueError(f"there is no map {path}; experiments/map.py makes one")
+        raise ValueError(f"{path}: no such map; create it with experiments/map.py")
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
@@ -75,14 +75,14 @@ def load_map(path: str | os.PathLike) -> SoundMap:
             inverse = _INVERSES[about["inverse"]](**fields)
             return SoundMap(about["method"], arrays["coordinates"], inverse, about["settings"], arrays.get("explained"))
     except (OSError, KeyError, TypeError, EOFError, ValueError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path}: not a map, or damaged ({' '.join(str(error).split())[:80]}); make it again") from None
-    raise ValueError(f"{path}: a map of format {version}, format {FORMAT} is read; make it again")
+        raise ValueError(f"{path}: not a map, or damaged ({' '.join(str(error).split())[:80]}); create it again") from None
+    raise ValueError(f"{path}: must have format {FORMAT} (got {version}); create it again with experiments/map.py")
 
 
 def space_digest(space: TimbreSpace) -> str:
-    """Tells spaces apart: of the settings of model and representation and the statistics of the training latents.
+    """Returns a digest of model, representation and latent statistics of a space.
 
-    However long a series space's points are held (`inference.pooled.held_space`), it is the same space.
+    A series space with held points (`inference.pooled.held_space`) has the same digest for all durations.
     """
     about = [repr(space.model.wrapped), repr(space.representation)]
     numbers = [np.asarray(space.statistics[name], np.float32).tobytes() for name in ("latent_mean", "latent_std")]
@@ -97,31 +97,34 @@ def make_map(
     seed: int = 0,
     progress: Callable[[int], None] | None = None,
 ) -> SoundMap:
-    """A map of latents [M, D] of a static space.
+    """Creates a map of the latents of a static space.
 
-    "kernel" is made together with its way back (`kernel_map`); "umap" and "tsne" get a kernel regression with the width
-    that leaves the least error when each sound is left out; "pca" has its own. Too few sounds for a method (under 5) are
-    placed by PCA, which `settings["placed_by"]` then says.
+    The map of "kernel" is fitted together with its inverse (`kernel_map`). The inverse of "umap" and "tsne" is a kernel
+    regression with the width of `inverse.best_width`; "pca" has a linear inverse. Fewer than 5 sounds are placed by PCA, which
+    `settings["placed_by"]` records.
 
     Args:
-      settings: of the method: perplexity, iterations (tsne); neighbors, min_dist (umap); neighborhood, perplexity, steps
-        (kernel).
-      progress: called with steps done (kernel only).
+      latents: [M, D].
+      method: "kernel", "umap", "tsne" or "pca".
+      settings: settings of the method: neighborhood, perplexity, steps (kernel); neighbors, min_dist (umap); perplexity,
+        iterations (tsne).
+      seed: random seed.
+      progress: called with the number of new steps, for "kernel".
 
     Raises:
-      ValueError: an unknown method or setting, no sounds, latents that are not finite.
+      ValueError: an unknown method or setting, no sounds, or latents that are not finite.
     """
     latents = np.asarray(latents, np.float32)
     if method not in METHODS:
-        raise ValueError(f"a map is made by one of {', '.join(METHODS)}, not {method!r}")
+        raise ValueError(f"method: must be one of {', '.join(METHODS)} (got {method!r})")
     if latents.ndim != 2 or len(latents) == 0:
-        raise ValueError(f"a map needs latents [M, D] of at least one sound, not {latents.shape}")
+        raise ValueError(f"latents: must be [M, D] with at least one sound (got {latents.shape})")
     if not np.isfinite(latents).all():
-        raise ValueError(f"the latents of {np.count_nonzero(~np.isfinite(latents).all(1))} sounds are not finite")
+        raise ValueError(f"latents: {np.count_nonzero(~np.isfinite(latents).all(1))} of {len(latents)} sounds are not finite")
     projection = _project(latents, method, dict(settings or {}), seed, progress)
-    made_by: dict[str, Any] = dict(projection.settings)
+    used: dict[str, Any] = dict(projection.settings)
     if projection.method != method:
-        made_by["placed_by"] = projection.method
+        used["placed_by"] = projection.method
     coordinates, low, high = unit_square(projection.points)
     if method == "pca":
         directions, mean = projection.axes["directions"], projection.axes["mean"]
@@ -129,19 +132,26 @@ def make_map(
     else:
         widths = 1.0 / (high - low) if projection.method == "kernel" else None
         inverse = kernel_inverse(coordinates, latents, widths=widths)
-    return SoundMap(method, coordinates, inverse, made_by, projection.explained)
+    return SoundMap(method, coordinates, inverse, used, projection.explained)
 
 
-def place_sounds(made: SoundMap, latents: np.ndarray) -> np.ndarray:
-    """Where sounds that the map has not seen belong on it: [Q, D] to [Q, 2] in [0, 1].
+def place_sounds(sound_map: SoundMap, latents: np.ndarray) -> np.ndarray:
+    """Places other sounds on a map.
 
-    On a PCA map their projection (outside the square it is moved to its border); else `inverse_map.place`.
+    On a PCA map they are projected and clipped; on other maps `inverse.place` searches for them.
+
+    Args:
+      sound_map: the map.
+      latents: [Q, D].
+
+    Returns:
+      Map points [Q, 2] in [0, 1].
     """
-    if isinstance(made.inverse, LinearInverse):
-        inverse = jax.tree.map(np.asarray, made.inverse)
+    if isinstance(sound_map.inverse, LinearInverse):
+        inverse = jax.tree.map(np.asarray, sound_map.inverse)
         along = (np.asarray(latents, np.float32) - inverse.mean) @ np.linalg.pinv(inverse.directions)
         return np.clip((along - inverse.low) / (inverse.high - inverse.low), 0.0, 1.0).astype(np.float32)
-    return place(made.inverse, latents)
+    return place(sound_map.inverse, latents)
 
 
 def _project(latents, method, settings, seed, progress) -> Projection:
@@ -152,7 +162,7 @@ def _project(latents, method, settings, seed, progress) -> Projection:
         "pca": (),
     }[method]
     if unknown := sorted(set(settings) - set(known)):
-        raise ValueError(f"a {method} map has no setting {', '.join(unknown)}; it has: {', '.join(known) or 'none'}")
+        raise ValueError(f"{method}: has no setting {', '.join(unknown)}; it has {', '.join(known) or 'none'}")
     if method == "pca" or (len(latents) < 5 and method != "kernel"):
         return pca_map(latents)
     if method == "kernel":

@@ -1,4 +1,4 @@
-"""Analyzes a trained run on a store and writes the report: what experiments/analyze.py calls."""
+"""Analysis of a trained run on a store, written as a report."""
 
 from __future__ import annotations
 
@@ -21,30 +21,35 @@ from timbre_jax.report.settings import AnalysisSettings
 from timbre_jax.report.write import write_report
 
 TRAINING_NOTES = 4000
+"""Largest number of training notes that baselines are fitted to."""
 LEAST_NOTES = 5
+"""Smallest number of notes for an analysis."""
 
 
 def analyze_run(settings: AnalysisSettings) -> Analysis:
-    """Analyzes a run and writes the report with all its files.
+    """Analyzes a run and writes a report with tables, plots and sounds.
+
+    Args:
+      settings: the run, the store and the folder of the report.
 
     Returns:
-      The results as plain data: `analysis.record.StaticAnalysis` or `SeriesAnalysis`.
+      The results, a `StaticAnalysis` or `SeriesAnalysis` of `timbre_jax.analysis.record`.
 
     Raises:
-      ValueError: one line that says what is wrong.
+      ValueError: the run, the store, the split or the folder cannot be used, or the split has fewer than 5 notes.
     """
     out = Path(settings.out)
     if out.exists() and not out.is_dir():
-        raise ValueError(f"--out={out} is a file; a report needs a folder")
+        raise ValueError(f"--out={out}: is a file; give a folder for the report")
     run = open_run(settings.workdir)
     store = Store.open(settings.store or default_store(run))
     notes = read_notes(run, store, settings.split, number=settings.number, seed=settings.seed, progress=settings.progress)
     if len(notes.positions) < LEAST_NOTES:
         raise ValueError(
-            f"an analysis needs at least {LEAST_NOTES} notes, split {settings.split!r} of {store.path} gives "
-            f"{len(notes.positions)}"
+            f"{store.path}: an analysis needs at least {LEAST_NOTES} notes (got {len(notes.positions)} in split "
+            f"{settings.split!r})"
         )
-    with tqdm(total=14, desc="analyzes", unit="step", disable=not settings.progress) as bar:
+    with tqdm(total=14, desc="analysis", unit="step", disable=not settings.progress) as bar:
 
         def step(name: str) -> None:
             bar.set_postfix_str(name)
@@ -59,13 +64,13 @@ def analyze_run(settings: AnalysisSettings) -> Analysis:
 def _analyze(
     run: Run, store: Store, notes: Notes, settings: AnalysisSettings, step: Callable[[str], None]
 ) -> tuple[Analysis, Examples]:
-    seen = trained_on(run, store, settings.split)
+    is_training_set = trained_on(run, store, settings.split)
     noun, group = ("sounds", "recording") if run.space.kind == "series" else ("notes", "instrument")
     options: dict[str, Any] = {
         "name": run.name,
         "description": (
-            f"{describe_sounds(notes.labels, noun, group)}, split “{notes.split}” of {store.path.name}"
-            f"{', which the run was trained on' if seen else ''}"
+            f"{describe_sounds(notes.labels, noun, group)} (split “{notes.split}” of “{store.path.name}”"
+            f"{', the training set of the run)' if is_training_set else ')'}"
         ),
         "explained": settings.explained,
         "seed": settings.seed,
@@ -73,16 +78,16 @@ def _analyze(
     }
     if run.space.kind == "series":
         series = analyze_series(run.space, notes, probe=_probe(run.workdir), **options)
-        step("sounds")
+        step("examples")
         return series, series_examples(run.space, notes, series, number=settings.players)
     training = training_notes(run, number=TRAINING_NOTES, progress=settings.progress)
-    static = analyze_static(run.space, notes, training=training, trained_on=seen, **options)
-    step("sounds")
+    static = analyze_static(run.space, notes, training=training, trained_on=is_training_set, **options)
+    step("examples")
     return static, static_examples(run.space, notes, static, number=settings.players)
 
 
 def _probe(workdir: Path) -> tuple[Result, ...]:
-    """Results of the invariance probe at the end of training, if there are any."""
+    """Returns the results of the invariance probe at the end of training, if they exist."""
     try:
         return tuple(read_results(workdir / "invariance.json"))
     except (OSError, ValueError, TypeError):
@@ -91,7 +96,7 @@ def _probe(workdir: Path) -> tuple[Result, ...]:
 
 def _footer(store: Store, analysis: Analysis, settings: AnalysisSettings) -> str:
     return (
-        f"Made by timbre_jax {timbre_jax.__version__} from the run “{analysis.name}” and the split “{settings.split}” of "
-        f"{store.path.name} (--number={settings.number} --explained={settings.explained} --seed={settings.seed}). Notes: "
-        f"{store.index.get('license') or 'no license stated'}."
+        f"Created by timbre_jax {timbre_jax.__version__} from the run “{analysis.name}” and the split “{settings.split}” of "
+        f"“{store.path.name}” (--number={settings.number} --explained={settings.explained} --seed={settings.seed}). License of "
+        f"the sounds: {store.index.get('license') or 'not stated'}."
     )

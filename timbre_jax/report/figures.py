@@ -1,4 +1,4 @@
-"""Figures of an analysis by their file names."""
+"""Figures of an analysis by name."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from timbre_jax.report.series_plots import code_histogram, code_scatter, series_
 from timbre_jax.report.spectrogram import spectrogram_image
 
 ROW_NAMES = ("f0", *(f"A{n}" for n in range(1, 8)))
+DISABLED_AT = {"mean": "their mean", "zero": "0"}
 
 
 def figures(analysis: Analysis, examples: Examples) -> dict:
@@ -36,26 +37,26 @@ def _static_figures(analysis: StaticAnalysis, examples: Examples) -> dict:
     family, images = analysis.classes["family"], examples.images
     rows = ROW_NAMES if images["reconstructions"][0][1].shape[1] == len(ROW_NAMES) else None
     options = {"columns": 4, "rows_named": rows, "seconds": examples.seconds}
-    found = {
+    drawn = {
         "reconstructions": plots.images(images["reconstructions"], **options),
         "distribution": plots.distribution(analysis.box),
     }
     if not analysis.active.any():
-        return found
-    found["classes"] = plots.heatmap(
+        return drawn
+    drawn["classes"] = plots.heatmap(
         (family.mean - analysis.box.mean) / np.where(analysis.box.deviation > 0, analysis.box.deviation, np.inf),
         [f"{c} ({n})" for c, n in zip(family.classes, family.counts, strict=True)],
         _numbered(analysis.points.shape[1]),
-        title="Mean ± std of every latent in every family",
+        title="Mean ± standard deviation by family",
         text=np.char.add(np.char.mod("%.1f", family.mean), np.char.add("±", np.char.mod("%.1f", family.deviation))),
         limits=(-2, 2),
-        label="deviations from the mean of all",
+        label="deviations from the mean",
         xlabel="latent",
     )
-    found["ranges"] = plots.ranges(analysis.ranges)
+    drawn["ranges"] = plots.ranges(analysis.ranges)
     if (spearman := analysis.correlations.get("spearman")) is not None:
-        found["correlation"] = _correlation_heatmap(
-            spearman, _numbered(len(spearman.value)), title="Rank correlation with what is known of the notes", xlabel="latent"
+        drawn["correlation"] = _correlation_heatmap(
+            spearman, _numbered(len(spearman.value)), title="Rank correlation with known properties", xlabel="latent"
         )
     pca = analysis.maps["pca"]
     share = 0.0 if pca.explained is None else 100.0 * pca.explained.sum()
@@ -63,60 +64,61 @@ def _static_figures(analysis: StaticAnalysis, examples: Examples) -> dict:
     if "tsne" in analysis.maps:
         tsne = analysis.maps["tsne"]
         maps.append((f"t-SNE (perplexity {tsne.settings['perplexity']:.0f})", tsne.points, tsne.rows))
-    found["map_family"] = plots.scatter(maps, analysis.labels["family"])
+    drawn["map_family"] = plots.scatter(maps, analysis.labels["family"])
     pitch = analysis.labels["pitch"]
     if pitch.max() >= 0:  # -1 is unknown to the source
-        found["map_pitch"] = plots.scatter(maps, analysis.labels["family"], colors=pitch, color_label="pitch (MIDI)")
+        drawn["map_pitch"] = plots.scatter(maps, analysis.labels["family"], colors=pitch, color_label="pitch (MIDI)")
     if (families := analysis.quality.families) is not None:
         share = families.confusion / np.maximum(families.confusion.sum(1, keepdims=True), 1)
         shown = families.confusion.sum(1) > 0
-        found["confusion"] = plots.heatmap(
+        drawn["confusion"] = plots.heatmap(
             100 * share[shown],
             families.classes[shown].tolist(),
             families.classes.tolist(),
-            title="Family by the 5 nearest training notes",
+            title="Family predicted by the 5 nearest training notes",
             text=np.char.mod("%.0f", 100 * share[shown]),
             limits=(0, 100),
             colors="Blues",
-            label="% of the family's notes",
+            label="% of the notes of a family",
         )
     if analysis.explanations is not None:
-        found |= _explanation_figures(analysis.explanations)
+        drawn |= _explanation_figures(analysis.explanations)
         if analysis.is_harmonic:
-            found["paper_separation"] = _separation_bars(analysis)
+            drawn["paper_separation"] = _separation_bars(analysis)
     if "ablations" in images:
-        found["ablation_images"] = plots.images(images["ablations"], **options)
-    return found
+        drawn["ablation_images"] = plots.images(images["ablations"], **options)
+    return drawn
 
 
 def _explanation_figures(e: Explanations) -> dict:
     panels: list[tuple] = []
     lines: list[tuple[int, float, str]] = []
     for baseline, ablation in e.ablations.items():
-        for kind, scores in (("only this latent on", ablation.enabled), ("only this latent off", ablation.disabled)):
-            lines.append((len(panels), float(ablation.full.ssim.mean()), "all on"))
-            lines.append((len(panels), float(ablation.none.ssim.mean()), "all off"))
-            panels.append(_bar_panel(f"{kind}; off = {baseline}", scores.ssim, e.groups))
+        for title, scores in (
+            (f"One latent enabled, others at {DISABLED_AT[baseline]}", ablation.enabled),
+            (f"One latent disabled, at {DISABLED_AT[baseline].replace('their', 'its')}", ablation.disabled),
+        ):
+            lines.append((len(panels), float(ablation.full.ssim.mean()), "all enabled"))
+            lines.append((len(panels), float(ablation.none.ssim.mean()), "all disabled"))
+            panels.append(_bar_panel(title, scores.ssim, e.groups))
     percent, deviation = e.perturbations["percent"], e.perturbations["deviation"]
     importance = {
-        "Shapley, v = -MSE": e.shapley["mse", "mean"].values,
-        "Integrated Gradients": e.gradients.values,
-        "Gradient x deviation": e.sensitivity.scaled,
-        "Shapley, v = SSIM": e.shapley["ssim", "mean"].values,
-        "One off (rise of MSE)": e.ablations["mean"].importance(kind="disabled"),
+        "Shapley values (MSE)": e.shapley["mse", "mean"].values,
+        "Integrated Gradients (MSE)": e.gradients.values,
+        "Gradient (features)": e.sensitivity.scaled,
+        "Shapley values (SSIM)": e.shapley["ssim", "mean"].values,
+        "Ablation, one disabled (MSE)": e.ablations["mean"].importance(kind="disabled"),
     }
     if e.sage is not None:
-        importance["SAGE"] = e.sage.shares
-    found = {
-        "ablation": plots.bars(
-            panels, ylabel="SSIM to the original", lines=lines, columns=2, colors=(plots.MAIN, plots.SECOND)
-        ),
+        importance["SAGE (MSE)"] = e.sage.shares
+    drawn = {
+        "ablation": plots.bars(panels, ylabel="SSIM", lines=lines, columns=2, colors=(plots.MAIN, plots.SECOND)),
         "perturbation": plots.curves(
             [
-                ("Moved by a percentage (as in the paper)", "% of its value", *_with_zero(percent)),
-                ("Moved by its own spread", "standard deviations", *_with_zero(deviation)),
+                ("Change in percent", "change (%)", *_with_zero(percent)),
+                ("Change in standard deviations", "change (standard deviations)", *_with_zero(deviation)),
             ],
-            ylabel="fall of SSIM in %",
+            ylabel="decrease of SSIM (%)",
         ),
         "importance": plots.bars([_bar_panel(title, values, e.groups) for title, values in importance.items()]),
         "ranks": _rank_heatmap(e),
@@ -124,7 +126,7 @@ def _explanation_figures(e: Explanations) -> dict:
             e.agreement.matrix,
             e.agreement.names,
             e.agreement.names,
-            title="Do the methods agree?",
+            title="Rank correlation between methods",
             limits=(-1, 1),
             label="rank correlation",
         ),
@@ -134,79 +136,79 @@ def _explanation_figures(e: Explanations) -> dict:
         titles = {
             "pitch_semitones": ("Pitch", "MIDI number"),
             "level_db": ("Level", "dB"),
-            "brightness_harmonics": ("Brightness", "mean harmonic"),
-            "temporal_centroid_seconds": ("Center in time: plucked to held", "seconds"),
+            "brightness_harmonics": ("Brightness", "mean harmonic number"),
+            "temporal_centroid_seconds": ("Temporal centroid", "seconds"),
         }
-        found["directions"] = plots.curves(
-            [(*titles[name], share, quality) for name, quality in e.directions.qualities.items()],
-            shared_xlabel="position in the latent's range (%)",
+        drawn["directions"] = plots.curves(
+            [(*titles[name], share, curve) for name, curve in e.directions.descriptors.items()],
+            shared_xlabel="position in the range of the latent (%)",
         )
-    return found
+    return drawn
 
 
 def _series_figures(analysis: SeriesAnalysis, examples: Examples) -> dict:
     s, e = analysis.statistics, analysis.explanations
-    plural = {"latent": "Latents", "axis": "Playable axes"}[analysis.moving]
+    plural = {"latent": "Latents", "axis": "Latent axes"}[analysis.moving]
     movement = (
         ("Variance within sounds", np.nan_to_num(s.within)),
         ("Memory (s)", np.nan_to_num(s.memory)),
-        ("Speed (deviations a second)", s.speed),
+        ("Speed (deviations/s)", s.speed),
     )
-    found = {
+    drawn = {
         "distribution": plots.distribution(analysis.box, title=f"{plural}, all frames"),
         "movement": plots.bars([(title, values, None, None) for title, values in movement]),
     }
     if (c := analysis.correlations.get("spearman")) is not None:
         axes = [f"{d} ({100 * analysis.axes.share[d]:.0f} %)" for d in range(len(c.value))]
-        found["correlation"] = _correlation_heatmap(
-            c, axes, title="Rank correlation, frame by frame", xlabel="playable axis (share of the variance)"
+        drawn["correlation"] = _correlation_heatmap(
+            c, axes, title="Rank correlation with descriptors", xlabel="latent axis (share of the variance)"
         )
     if analysis.codes is not None:
-        found |= _code_figures(analysis.codes)
+        drawn |= _code_figures(analysis.codes)
     if e is not None:
         panels = [
-            _bar_panel("One off (rise of MSE)", e.ablations["mean"].importance(kind="disabled"), e.groups),
-            _bar_panel("One on (fall of MSE)", e.ablations["mean"].importance(kind="enabled"), e.groups),
-            _bar_panel("Gradient x deviation", e.sensitivity.scaled, e.groups),
-            _bar_panel("Integrated Gradients", e.gradients.values, e.groups),
+            _bar_panel("Ablation, one disabled (MSE)", e.ablations["mean"].importance(kind="disabled"), e.groups),
+            _bar_panel("Ablation, one enabled (MSE)", e.ablations["mean"].importance(kind="enabled"), e.groups),
+            _bar_panel("Gradient (features)", e.sensitivity.scaled, e.groups),
+            _bar_panel("Integrated Gradients (MSE)", e.gradients.values, e.groups),
         ]
-        found["importance"] = plots.bars(panels, columns=2)
-        found["ranks"] = _rank_heatmap(e)
-        curves = ("Moved by its own deviation", "deviations", *_with_zero(e.perturbations["deviation"]))
-        found["perturbation"] = plots.curves([curves], ylabel="fall of SSIM in %")
+        drawn["importance"] = plots.bars(panels, columns=2)
+        drawn["ranks"] = _rank_heatmap(e)
+        curves = ("Change in standard deviations", "change (standard deviations)", *_with_zero(e.perturbations["deviation"]))
+        drawn["perturbation"] = plots.curves([curves], ylabel="decrease of SSIM (%)")
     maps = [(name.upper() if name == "pca" else "t-SNE", m.points, m.rows) for name, m in analysis.maps.items()]
     bright, classes = analysis.labels["brightness_hz"], analysis.labels["family"]
-    found["map_brightness"] = plots.scatter(maps, classes, colors=bright, color_label="brightness (Hz)")
+    drawn["map_brightness"] = plots.scatter(maps, classes, colors=bright, color_label="brightness (Hz)")
     if 1 < len(np.unique(classes)) <= 18:
-        found["map_family"] = plots.scatter(maps, classes)
+        drawn["map_family"] = plots.scatter(maps, classes)
     for number, ((_, waves), curve) in enumerate(zip(examples.sounds, examples.curves, strict=True)):
-        found[f"sound_{number}"] = _sound_figure(waves, curve, examples.sample_rate)
-    return found
+        drawn[f"sound_{number}"] = _sound_figure(waves, curve, examples.sample_rate)
+    return drawn
 
 
 def _code_figures(codes: Codes) -> dict:
     counts = codes.uses.counts[0]
-    found = {"code_histogram": code_histogram(counts)}
+    drawn = {"code_histogram": code_histogram(counts)}
     for name in ("centroid", "f0"):
         values = np.where(codes.table.described[name] > 0, codes.table.described[name], np.nan)
         if np.isfinite(values[counts > 0]).any():
-            found[f"code_{name}"] = code_scatter(
+            drawn[f"code_{name}"] = code_scatter(
                 codes.plane,
                 values,
                 counts,
-                label=f"{name} of the code alone (Hz)",
-                title=f"Codes by {name}",
+                label=f"{name} of the decoded code (Hz)",
+                title=f"Codes, colored by {name}",
                 explained=codes.explained,
             )
-    return found
+    return drawn
 
 
 def _sound_figure(waves, curves: SoundCurves, sample_rate: int):
-    """Spectrograms of a sound and of its reconstruction, its first axes over time, level and pitch of both."""
+    """Draws spectrograms, latent axes, level and pitch of a sound and its reconstruction."""
     names = ("original", "reconstruction")
     pictures = [(name, spectrogram_image(waves[name], sample_rate, rows=96, columns=400)) for name in names]
     panels = [
-        ("Playable axes", curves.axes.T, [f"axis {a}" for a in range(curves.axes.shape[1])]),
+        ("Latent axes", curves.axes.T, [f"axis {a}" for a in range(curves.axes.shape[1])]),
         ("Level (A-weighted dB)", curves.level, names),
         ("Pitch (Hz)", curves.pitch, names),
     ]
@@ -218,9 +220,9 @@ def _separation_bars(analysis: StaticAnalysis):
     paper, here = natsiou2023.separations(analysis.classes["family"])
     return plots.paired_bars(
         [f"{n + 1}." for n in range(len(paper))],
-        [("paper, table 1", paper), ("here", here)],
+        [("paper, table 1", paper), ("this run", here)],
         ylabel="share of the variance",
-        title="Share of each latent's variance between classes, descending",
+        title="Class separation",
     )
 
 
@@ -247,21 +249,20 @@ def _rank_heatmap(e: Explanations):
         text=np.char.mod("%g", rank),
         limits=(1, rank.shape[1]),
         colors="Blues_r",
-        label="rank, 1 is the most important",
         xlabel="latent",
     )
 
 
 def _bar_panel(title: str, values: np.ndarray, groups: np.ndarray) -> tuple:
-    """A panel of `plots.bars`: means of values [M, D] with their intervals."""
+    """Returns a panel of `plots.bars`: means of values [M, D] with their intervals."""
     interval = mean_interval(values, groups)
     return title, interval.value, interval.low, interval.high
 
 
 def _with_zero(perturbation) -> tuple[np.ndarray, np.ndarray]:
-    """Amounts and falls of SSIM with the untouched sound, whose fall is 0 by definition, at its place."""
-    place = int(np.searchsorted(perturbation.amounts, 0.0))
-    return np.insert(perturbation.amounts, place, 0.0), np.insert(perturbation.ssim_decrease(), place, 0.0, axis=1)
+    """Returns amounts and decreases of SSIM, with a decrease of 0 for the unchanged sound."""
+    zero = int(np.searchsorted(perturbation.amounts, 0.0))
+    return np.insert(perturbation.amounts, zero, 0.0), np.insert(perturbation.ssim_decrease(), zero, 0.0, axis=1)
 
 
 def _numbered(count: int) -> list[str]:

@@ -1,4 +1,4 @@
-"""Sounds and images inside a page: 16-bit wav files and other bytes as data: addresses."""
+"""Sounds and images inside a page, as data URIs."""
 
 from __future__ import annotations
 
@@ -10,14 +10,19 @@ import numpy as np
 
 
 def wav_bytes(samples: np.ndarray, sample_rate: int, *, seconds: float | None = None) -> bytes:
-    """A mono sound [T] in [-1, 1] as a 16-bit wav file; beyond that clipped. Cut to `seconds` with a fade of 20 ms.
+    """Encodes a mono sound as a 16-bit wav file.
+
+    Args:
+      samples: [T], clipped to [-1, 1].
+      sample_rate: in Hz.
+      seconds: length to cut to, with a fade of 20 ms; None: the whole sound.
 
     Raises:
-      ValueError: not one channel, or samples that are not finite.
+      ValueError: more than one channel, or samples that are not finite.
     """
     samples = np.asarray(samples, np.float32)
     if samples.ndim != 1 or not np.isfinite(samples).all():
-        raise ValueError(f"a player takes one finite channel [T], not {samples.shape}")
+        raise ValueError(f"samples: must be one finite channel [T] (got {samples.shape})")
     if seconds is not None and len(samples) > round(seconds * sample_rate):
         samples = samples[: round(seconds * sample_rate)].copy()
         fade = min(len(samples), round(0.02 * sample_rate))
@@ -32,10 +37,10 @@ def wav_bytes(samples: np.ndarray, sample_rate: int, *, seconds: float | None = 
 
 
 def data_uri(data: bytes, kind: str) -> str:
-    """Bytes as a data: address ("audio/wav", "image/png")."""
+    """Returns bytes as a data URI of a media type, such as "image/png"."""
     return f"data:{kind};base64,{base64.b64encode(data).decode('ascii')}"
 
 
 def wav_uri(samples: np.ndarray, sample_rate: int, *, seconds: float | None = None) -> str:
-    """Returns a sound [T] as a data: address of a 16-bit wav file, cut to `seconds` with a fade."""
+    """Returns a sound [T] as a data URI of a 16-bit wav file, cut to `seconds` with a fade."""
     return data_uri(wav_bytes(samples, sample_rate, seconds=seconds), "audio/wav")

@@ -1,6 +1,6 @@
-"""Pictures of plain data: every function takes arrays or a result record and gives back a matplotlib `Figure`.
+"""Figures of arrays and records: every function returns a matplotlib `Figure`.
 
-matplotlib is imported where used and without pyplot: no window, no global state.
+matplotlib is imported where it is used and without pyplot, so that there is no window and no global state.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import numpy as np
 
 STYLE = {
     "font.family": "sans-serif",
-    "font.size": 10,
-    "axes.titlesize": 11,
+    "font.size": 9,
+    "axes.titlesize": 10,
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
     "axes.spines.top": False,
@@ -30,7 +30,7 @@ STYLE = {
     "xtick.color": "#3a3f47",
     "ytick.color": "#3a3f47",
     "legend.frameon": False,
-    "legend.fontsize": 9,
+    "legend.fontsize": 8.5,
     "figure.facecolor": "white",
     "text.parse_math": False,
 }
@@ -38,10 +38,12 @@ MAIN, SECOND, THIRD, FAINT = "#2f6db3", "#e08a2e", "#4a9d6f", "#b9bec6"
 SEQUENCE = ("#2f6db3", "#e08a2e", "#4a9d6f", "#c94f4f", "#8a63b8", "#8c6d46", "#d671ad", "#6f7780", "#a8a830", "#35a7b5")
 CLASS_COLORS = (*SEQUENCE, "#1d3557", "#f2b880", "#9ad1b1", "#f0a3a3", "#c8b3e0", "#cdb79e", "#f3c1df", "#c3c8cf")
 IMAGE, DIVERGING = "magma", "RdBu_r"
+PAGE_WIDTH = 9.3
+"""Largest width of a figure in inches, at which a page shows it without scaling."""
 
 
 def styled(draw: Callable) -> Callable:
-    """Draws under the house's style; the caller's matplotlib settings stay as they are."""
+    """Decorates a drawing function to use `STYLE` and keep the settings of the caller."""
 
     @functools.wraps(draw)
     def wrapper(*args, **kwargs):
@@ -54,7 +56,7 @@ def styled(draw: Callable) -> Callable:
 
 
 def new_figure(width: float, height: float, rows: int = 1, columns: int = 1, **options):
-    """A figure (inches) without pyplot and its axes [rows, columns]."""
+    """Returns a figure of a size in inches and its axes [rows, columns]."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
@@ -62,14 +64,18 @@ def new_figure(width: float, height: float, rows: int = 1, columns: int = 1, **o
 
 
 def panel_grid(count: int, columns: int, *, width: float, height: float, margin: tuple[float, float], **options):
-    """A figure with at least `columns` panels side by side, and the axes of its `count` panels; the rest is hidden.
+    """Creates a figure with panels in rows.
 
     Args:
       count: number of panels.
-      columns: panels side by side; fewer if there are fewer.
-      width, height: of a panel, in inches.
-      margin: width and height that the figure has beyond its panels, in inches.
-      options: of `matplotlib.figure.Figure.subplots`.
+      columns: panels in a row; fewer if there are fewer panels.
+      width: width of a panel in inches.
+      height: height of a panel in inches.
+      margin: additional width and height of the figure in inches.
+      **options: arguments of `matplotlib.figure.Figure.subplots`.
+
+    Returns:
+      The figure, the axes of its panels in a list, and all axes [rows, columns]; unused ones are hidden.
     """
     columns = min(columns, count)
     rows = -(-count // columns)
@@ -100,10 +106,10 @@ def save_png(figure, path: str | os.PathLike, *, dpi: int = 110) -> bytes:
 
 
 @styled
-def distribution(box, *, title: str = "Distribution of every latent"):
-    """A `statistics.BoxPlot` as a box plot."""
+def distribution(box, *, title: str = "Distribution of the latents"):
+    """Draws a `statistics.BoxPlot`."""
     size = len(box.median)
-    figure, axes = new_figure(min(max(6.0, 0.75 * size + 1.5), 18), 3.8)
+    figure, axes = new_figure(min(max(6.0, 0.75 * size + 1.5), PAGE_WIDTH), 3.6)
     ax = axes[0, 0]
     boxes = [
         {"med": m, "q1": a, "q3": b, "whislo": low, "whishi": high, "fliers": out}
@@ -134,10 +140,18 @@ def bars(
     ylabel: str = "",
     lines: Sequence[tuple[int, float, str]] = (),
     columns: int = 3,
-    colors: Sequence[str] = SEQUENCE,
+    colors: Sequence[str] = (MAIN,),
 ):
-    """One bar panel for each (title, values [D], low [D] or None, high [D] or None); lines: (panel, height, label)."""
-    figure, axes, grid = panel_grid(len(panels), columns, width=4.0, height=2.9, margin=(0.4, 0.0))
+    """Draws panels of bars with intervals.
+
+    Args:
+      panels: (title, values [D], low [D] or None, high [D] or None) for each panel.
+      ylabel: label of the vertical axes.
+      lines: horizontal lines, (index of the panel, height, label).
+      columns: panels in a row.
+      colors: colors of the panels, repeated if there are fewer.
+    """
+    figure, axes, grid = panel_grid(len(panels), columns, width=(PAGE_WIDTH - 0.3) / columns, height=2.4, margin=(0.3, 0.0))
     for position, (ax, (title, values, low, high)) in enumerate(zip(axes, panels, strict=True)):
         place = np.arange(len(values))
         error = None
@@ -154,7 +168,9 @@ def bars(
         for panel, height, label in lines:
             if panel == position:
                 ax.axhline(height, color="#3a3f47", linewidth=1, linestyle="--")
-                ax.annotate(label, (1, height), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=8)
+                box = {"facecolor": "white", "alpha": 0.7, "edgecolor": "none", "pad": 0.8}
+                at = {"xycoords": ("axes fraction", "data"), "xytext": (0, 3), "textcoords": "offset points"}
+                ax.annotate(label, (1, height), **at, ha="right", va="bottom", fontsize=8, bbox=box)
         ax.set(title=title, xlabel="latent", xticks=place[:: 1 + len(place) // 13])
         ax.grid(False, axis="x")
     for row in grid:
@@ -171,11 +187,17 @@ def curves(
     columns: int = 2,
     legend: str = "latent",
 ):
-    """Lines of every latent: panels of (title, label, x [A], y [D, A]).
+    """Draws panels with a curve for every latent.
 
-    The label names a panel's x axis; where `shared_xlabel` is given, it names its y axis.
+    Args:
+      panels: (title, label of the horizontal axis, x [A], y [D, A]) for each panel; with `shared_xlabel`, the label is that of
+        the vertical axis.
+      ylabel: label of the vertical axes.
+      shared_xlabel: label of all horizontal axes.
+      columns: panels in a row.
+      legend: title of the legend.
     """
-    figure, axes, _ = panel_grid(len(panels), columns, width=4.9, height=3.0, margin=(0.9, 0.3))
+    figure, axes, _ = panel_grid(len(panels), columns, width=4.2, height=2.7, margin=(0.9, 0.3))
     for ax, (title, label, x, y) in zip(axes, panels, strict=True):
         for d, line in enumerate(y):
             ax.plot(x, line, marker="o", markersize=3.5, color=CLASS_COLORS[d % len(CLASS_COLORS)], label=str(d))
@@ -199,9 +221,22 @@ def heatmap(
     xlabel: str = "",
     faint: np.ndarray | None = None,
 ):
-    """A matrix [R, C] with a text in every cell (two decimals by default); `faint` [R, C]: cells with gray text."""
+    """Draws a matrix with a text in every cell.
+
+    Args:
+      values: [R, C].
+      rows: names [R].
+      columns: names [C].
+      title: title of the figure.
+      text: texts of the cells [R, C]; None: the values with two decimals.
+      limits: values at both ends of the colors; None: symmetric about 0.
+      colors: name of a matplotlib color map.
+      label: label of the color bar; "": no color bar.
+      xlabel: label of the horizontal axis.
+      faint: cells with gray text, bool [R, C].
+    """
     values = np.asarray(values, np.float64)
-    figure, axes = new_figure(min(max(5.0, 0.72 * len(columns) + 2.6), 18), max(2.2, 0.36 * len(rows) + 1.5))
+    figure, axes = new_figure(min(max(5.0, 0.66 * len(columns) + 2.6), PAGE_WIDTH), max(2.2, 0.34 * len(rows) + 1.5))
     ax = axes[0, 0]
     if limits is None:
         reach = float(np.nanmax(np.abs(values))) if np.isfinite(values).any() else 1.0
@@ -219,7 +254,8 @@ def heatmap(
             red, green, blue, _ = image.cmap(image.norm(values[r, c]))
             ink = "white" if 0.3 * red + 0.59 * green + 0.11 * blue < 0.5 else ("#1d2229" if dark else "#9aa0a8")
             ax.text(c, r, cell, ha="center", va="center", fontsize=8, color=ink)
-    color_bar(figure, image, ax, label=label, shrink=0.9, pad=0.02)
+    if label:
+        color_bar(figure, image, ax, label=label, shrink=0.9, pad=0.02)
     return figure
 
 
@@ -231,11 +267,15 @@ def scatter(
     colors: np.ndarray | None = None,
     color_label: str = "",
 ):
-    """Draws maps side by side, each (title, points [K, 2], their rows [K] in the labels).
+    """Draws maps side by side.
 
-    Points are colored by class labels [M], or by numbers `colors` [M].
+    Args:
+      maps: (title, points [K, 2], rows [K] of the points in the labels) for each map.
+      labels: classes [M], which color the points.
+      colors: numbers [M] that color the points instead.
+      color_label: label of the color bar.
     """
-    figure, axes = new_figure(5.4 * len(maps) + (1.2 if colors is None else 0.8), 4.8, 1, len(maps))
+    figure, axes = new_figure(4.1 * len(maps) + 1.1, 4.0, 1, len(maps))
     classes, ids = np.unique(np.asarray(labels), return_inverse=True)
     size = float(np.clip(9000 / max(len(ids), 1), 9, 34))
     for ax, (title, points, chosen) in zip(axes[0], maps, strict=True):
@@ -253,6 +293,7 @@ def scatter(
                     alpha=0.85,
                 )
         ax.set(title=title, xticks=[], yticks=[])
+        ax.spines[:].set(visible=True, color="#dfe3e8")
         ax.grid(False)
     if colors is not None:
         color_bar(figure, shown, axes[0, -1], label=color_label, shrink=0.8)
@@ -269,8 +310,15 @@ def images(
     rows_named: Sequence[str] | None = None,
     seconds: float | None = None,
 ):
-    """Feature images [N, F] on one scale from 0 to 1, time to the right, the first feature at the bottom."""
-    figure, axes, grid = panel_grid(len(panels), columns, width=3.0, height=1.75, margin=(0.6, 0.5), sharex=True, sharey=True)
+    """Draws feature images on a scale from 0 to 1, with the first feature at the bottom.
+
+    Args:
+      panels: (title, image [N, F]) for each panel.
+      columns: panels in a row.
+      rows_named: names of the features; None: numbers.
+      seconds: length of the images; None: label the axis in frames.
+    """
+    figure, axes, grid = panel_grid(len(panels), columns, width=2.18, height=1.5, margin=(0.6, 0.5), sharex=True, sharey=True)
     for ax, (title, values) in zip(axes, panels, strict=True):
         frames, features = values.shape
         extent = (0, seconds or frames, -0.5, features - 0.5)
@@ -283,15 +331,15 @@ def images(
             ax.set_yticks(np.arange(features), rows_named, fontsize=7)
     for ax in grid[-1]:
         ax.set_xlabel("seconds" if seconds else "frame", fontsize=8)
-    color_bar(figure, shown, grid, label="common scale, 0 to 1", shrink=0.7, pad=0.01)
+    color_bar(figure, shown, grid, label="common scale", shrink=0.7, pad=0.01)
     return figure
 
 
 @styled
 def ranges(result, *, columns: int = 4):
-    """A `statistics.RangeClasses`: for every latent, the share of every class in each range, as stacked bars."""
+    """Draws a `statistics.RangeClasses` as stacked bars: shares of the classes in each range."""
     size, bins, classes = result.probability.shape
-    figure, axes, grid = panel_grid(size, columns, width=2.7, height=2.3, margin=(1.2, 0.2), sharey=True)
+    figure, axes, grid = panel_grid(size, columns, width=2.05, height=2.0, margin=(1.1, 0.2), sharey=True)
     for d, ax in enumerate(axes):
         bottom = np.zeros(bins)
         for c in range(classes):
@@ -300,7 +348,8 @@ def ranges(result, *, columns: int = 4):
             ax.bar(np.arange(bins), share, 0.92, bottom, color=color, label=label)
             bottom += share
         ax.set_title(f"latent {d}", fontsize=9)
-        ax.set_xticks(np.arange(bins + 1) - 0.5, [f"{edge:.1f}" for edge in result.edges[d]], fontsize=7)
+        shown = [0, bins // 2, bins] if bins > 1 else [0, bins]
+        ax.set_xticks(np.array(shown) - 0.5, [f"{edge:.1f}" for edge in result.edges[d, shown]], fontsize=7)
         ax.set(ylim=(0, 100))
         ax.grid(False)
     for row in grid:
@@ -312,8 +361,8 @@ def ranges(result, *, columns: int = 4):
 
 @styled
 def paired_bars(labels: Sequence[str], pairs: Sequence[tuple[str, np.ndarray]], *, ylabel: str, title: str = ""):
-    """Bars of two or more series side by side."""
-    figure, axes = new_figure(max(6.0, 0.8 * len(labels) + 1.5), 3.4)
+    """Draws bars of two or more series [C], (name, values), side by side."""
+    figure, axes = new_figure(min(max(6.0, 0.8 * len(labels) + 1.5), PAGE_WIDTH), 3.2)
     ax = axes[0, 0]
     width = 0.8 / len(pairs)
     place = np.arange(len(labels))

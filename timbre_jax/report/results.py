@@ -1,4 +1,4 @@
-"""Rows of `results.json`; their names are stable, scripts may rely on them."""
+"""Rows of `results.json`. Scripts may rely on their names."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from timbre_jax.metrics.table import Result
 
 
 def results(analysis: Analysis) -> list[Result]:
-    """Returns all numbers of an analysis, each with its definition."""
+    """Returns all numbers of an analysis with their definitions."""
     if isinstance(analysis, SeriesAnalysis):
         return list(_series_results(analysis))
     assert isinstance(analysis, StaticAnalysis)
@@ -26,8 +26,7 @@ def _static_results(analysis: StaticAnalysis) -> Iterator[Result]:
     yield Result(
         "latents/active",
         float(analysis.active.sum()),
-        definition="latents whose mean varies over the set (variance above 0.01, Burda et al. 2016), of "
-        f"{len(analysis.active)}; {where}",
+        definition=f"active latents (variance above 0.01, Burda et al. 2016), of {len(analysis.active)}; {where}",
     )
     for correlation in analysis.correlations.values():
         for n, label in enumerate(correlation.names):
@@ -35,7 +34,7 @@ def _static_results(analysis: StaticAnalysis) -> Iterator[Result]:
             for d in range(len(correlation.value)):
                 yield Result(f"correlation/{correlation.method}/{label}/latent_{d}", *correlation.cell(d, n), text)
     for label, statistics in analysis.classes.items():
-        text = f"share of the latent's variance that lies between classes of {label} (eta squared); {where}"
+        text = f"share of the variance of the latent between classes of {label} (eta squared); {where}"
         for d, value in enumerate(statistics.separation):
             yield Result(f"separation/{label}/latent_{d}", float(value), definition=text)
     if analysis.explanations is not None:
@@ -44,37 +43,39 @@ def _static_results(analysis: StaticAnalysis) -> Iterator[Result]:
 
 def _quality_results(analysis: StaticAnalysis) -> Iterator[Result]:
     quality, groups, where = analysis.quality, analysis.groups, analysis.description
-    mean_image = quality.floors.get("mean_image")
+    mean_image = quality.baselines.get("mean_image")
     for measure in ("mse", "ssim"):
-        floor = None if mean_image is None else float(getattr(mean_image, measure).mean())
-        text = f"{measure.upper()} of the reconstruction, {quality.definition}; baseline: the training set's mean image"
-        yield _result(f"reconstruction/{measure}", mean_interval(getattr(quality.scores, measure), groups), text, where, floor)
-        for name, scores in quality.floors.items():
+        baseline = None if mean_image is None else float(getattr(mean_image, measure).mean())
+        text = f"{measure.upper()} of the reconstruction, {quality.definition}; baseline: mean image of the training set"
+        yield _result(
+            f"reconstruction/{measure}", mean_interval(getattr(quality.scores, measure), groups), text, where, baseline
+        )
+        for name, scores in quality.baselines.items():
             text = (
                 f"{measure.upper()} of {name}, fitted on this scale to {quality.training_notes} training notes, "
                 f"{quality.definition}"
             )
-            yield _result(f"floor/{name}/{measure}", mean_interval(getattr(scores, measure), groups), text, where)
+            yield _result(f"baseline/{name}/{measure}", mean_interval(getattr(scores, measure), groups), text, where)
     if quality.families is not None:
         text = (
-            f"share of notes whose family the 5 nearest of {quality.training_notes} training latents name (distances in "
-            "training deviations); baseline: the training notes' most frequent family"
+            f"kNN accuracy of the family from the 5 nearest of {quality.training_notes} training latents (distances in "
+            "training standard deviations); baseline: most frequent family of the training notes"
         )
         interval = mean_interval(quality.families.correct, groups)
         yield _result("family/knn_accuracy", interval, text, where, quality.families.baseline)
     for name, values in quality.distances.items():
-        has_floor = "mean_image" in quality.distances and name != "mean_image"
+        has_baseline = "mean_image" in quality.distances and name != "mean_image"
         text = (
-            f"log-spectral distance in dB of the sound ({name}) to the recording, 1024-point Hann frames, hop 256, all "
-            f"under -80 dB raised to it; {COUNTED}; {len(values)} notes; baseline: the mean of the training features"
+            f"log-spectral distance in dB of the sound ({name}) to the recording, 1024-point Hann frames, hop 256, levels "
+            f"below -80 dB raised to it; {COUNTED}; {len(values)} notes; baseline: mean of the training features"
         )
         interval = mean_interval(values, quality.distance_groups)
-        floor = float(quality.distances["mean_image"].mean()) if has_floor else None
-        yield _result(f"sound/{name}/log_spectral_distance", interval, text, where, floor)
+        baseline = float(quality.distances["mean_image"].mean()) if has_baseline else None
+        yield _result(f"sound/{name}/log_spectral_distance", interval, text, where, baseline)
 
 
 def _explanation_results(e: Explanations, description: str) -> Iterator[Result]:
-    where = f"{len(e.groups)} of the notes, even over instruments, as the representation's ranges show them; {description}"
+    where = f"{len(e.groups)} of the notes, even over instruments, within the ranges of the representation; {description}"
 
     def each(name: str, values: np.ndarray, definition: str) -> Iterator[Result]:
         interval = mean_interval(values, e.groups)
@@ -84,34 +85,34 @@ def _explanation_results(e: Explanations, description: str) -> Iterator[Result]:
     for baseline, ablation in e.ablations.items():
         for measure in ("mse", "ssim"):
             only, without = getattr(ablation.enabled, measure), getattr(ablation.disabled, measure)
-            text = f"{measure.upper()} with this latent on, the others at their {baseline}"
+            text = f"{measure.upper()} with only this latent enabled, the others at their {baseline}"
             yield from each(f"ablation/{baseline}/only/{measure}", only, text)
-            text = f"{measure.upper()} with this latent at its {baseline}"
+            text = f"{measure.upper()} with this latent disabled, at its {baseline}"
             yield from each(f"ablation/{baseline}/without/{measure}", without, text)
     for unit, perturbation in e.perturbations.items():
         over = f"mean over {', '.join(f'{a:g}' for a in perturbation.amounts)} {unit}"
         fall, rise = perturbation.importance(measure="ssim"), perturbation.importance()
-        yield from each(f"perturbation/{unit}/ssim_fall", fall, f"fall of SSIM, {over}")
-        yield from each(f"perturbation/{unit}/mse_rise", rise, f"rise of MSE, {over}")
-    text = "root mean square change of the features for one training deviation, by the Jacobian"
+        yield from each(f"perturbation/{unit}/ssim_fall", fall, f"decrease of SSIM, {over}")
+        yield from each(f"perturbation/{unit}/mse_rise", rise, f"increase of MSE, {over}")
+    text = "root mean square change of the features for one training standard deviation, by the Jacobian"
     yield from each("sensitivity", e.sensitivity.scaled, text)
     for (measure, baseline), attribution in e.shapley.items():
         text = f"Shapley share of v = {'-MSE' if measure == 'mse' else 'SSIM'}, absent latents at their {baseline}, " + (
-            "over all subsets" if attribution.errors is None else "over sampled orders"
+            "over all subsets" if attribution.errors is None else "over sampled permutations"
         )
         yield from each(f"shapley/{measure}/{baseline}", attribution.values, text)
     gradients = e.gradients
     yield from each("integrated_gradients/mse/mean", gradients.values, "Integrated Gradients of v = -MSE from the mean latent")
     if e.sage is not None:
         text = (
-            "SAGE: fall of the expected MSE, unknown latents drawn from the notes analyzed ("
-            f"{e.sage.background} draws averaged, which makes shares up to 1/{e.sage.background} too large)"
+            "SAGE: decrease of the expected MSE, unknown latents sampled from the analyzed notes ("
+            f"{e.sage.background} samples averaged, so that shares are up to 1/{e.sage.background} too large)"
         )
         yield from each("sage", e.sage.shares, text)
     yield Result(
         "integrated_gradients/mse/mean/residual",
         float(np.abs(gradients.residual()).mean() / max(np.abs(gradients.full - gradients.none).mean(), 1e-12)),
-        definition="mean |sum of shares - difference| over mean |difference|: error of the quadrature",
+        definition="error of the quadrature: mean |sum of shares - difference| / mean |difference|",
     )
     text = f"mean rank correlation between the importances of {len(e.agreement.names)} methods"
     yield Result("agreement", e.agreement.mean(), definition=text)
@@ -127,28 +128,28 @@ def _series_results(analysis: SeriesAnalysis) -> Iterator[Result]:
     for d in range(len(statistics.mean)):
         for name, text in (
             ("within", "share of the variance within sounds"),
-            ("memory", "seconds until the autocorrelation falls under 1/e"),
-            ("speed", "mean change a second in deviations"),
+            ("memory", "seconds until the autocorrelation falls below 1/e"),
+            ("speed", "mean absolute change per second in standard deviations"),
         ):
             value = float(getattr(statistics, name)[d])
             yield Result(f"series/{name}/{analysis.moving}_{d}", value, definition=f"{text}; {where}")
     for c in analysis.correlations.values():
         for n, name in enumerate(c.names):
-            text = f"{c.method} correlation of a playable axis with {name}, frame by frame; baseline: shuffled frames; {where}"
+            text = f"{c.method} correlation of a latent axis with {name}; baseline: shuffled frames; {where}"
             for d in range(len(c.value)):
                 yield Result(f"correlation/{name}/axis_{d}", *c.cell(d, n), text)
     if analysis.codes is not None:
         uses = analysis.codes.uses
-        text = f"exp of the entropy of the codes' shares, of {uses.counts.shape[1]}; baseline: one code; {where}"
+        text = f"perplexity: exp of the entropy of the shares of {uses.counts.shape[1]} codes; baseline: one code; {where}"
         for q in range(len(uses.counts)):
             yield Result(f"codes/perplexity/codebook_{q}", *uses.perplexity.value_low_high(q), 1.0, text)
     if (e := analysis.explanations) is not None:
-        held = f"{len(e.groups)} sounds of {e.seconds:.2f} s with their timbre held; {where}"
+        held = f"{len(e.groups)} sounds of {e.seconds:.2f} s with held latents; {where}"
         for method, values in e.importances.items():
             for d, value in enumerate(values):
-                text = f"importance by {method!r}; {held}"
-                yield Result(f"importance/{method}/latent_{d}", float(value), definition=text)
+                name = method.lower().replace(", ", "/").replace(" ", "_")
+                yield Result(f"importance/{name}/latent_{d}", float(value), definition=f"importance by {method}; {held}")
 
 
-def _result(name: str, interval: Interval, definition: str, where: str, floor: float | None = None) -> Result:
-    return Result(name, *interval.value_low_high(), floor, f"{definition}; {where}")
+def _result(name: str, interval: Interval, definition: str, where: str, baseline: float | None = None) -> Result:
+    return Result(name, *interval.value_low_high(), baseline, f"{definition}; {where}")

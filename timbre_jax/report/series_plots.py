@@ -1,4 +1,4 @@
-"""Pictures of series: curves in time, codes, and how a sound moves into another one."""
+"""Figures of series: curves over time, codes, control and interpolation."""
 
 from __future__ import annotations
 
@@ -7,19 +7,30 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from timbre_jax.generation.control.results import Controlled
-from timbre_jax.report.plots import CLASS_COLORS, FAINT, MAIN, SECOND, THIRD, color_bar, new_figure, panel_grid, styled
+from timbre_jax.report.plots import (
+    CLASS_COLORS,
+    FAINT,
+    MAIN,
+    PAGE_WIDTH,
+    SECOND,
+    THIRD,
+    color_bar,
+    new_figure,
+    panel_grid,
+    styled,
+)
 
 
 @styled
 def moving_figure(curves: Mapping[str, Mapping[str, np.ndarray]], *, rate: float):
-    """Centroid and bandwidth over time of "first", "second", "interpolated" and "crossfade" (Caillon et al. 2020, figure 3).
+    """Draws centroid and bandwidth of an interpolation (Caillon et al. 2020, fig. 3).
 
     Args:
-      curves: by sound {"centroid", "bandwidth", "weight": [N]}; frames under a hundredth of a sound's largest weight (silence)
-        are left out.
-      rate: frames a second.
+      curves: {"centroid", "bandwidth", "weight": [N]} of the sounds "first", "second", "interpolated" and "crossfade"; silent
+        frames, below a hundredth of the largest weight, are left out.
+      rate: frames per second.
     """
-    figure, axes = new_figure(9.6, 5.2, 2, 1, sharex=True)
+    figure, axes = new_figure(PAGE_WIDTH, 5.0, 2, 1, sharex=True)
     styles = {
         "first": (FAINT, 1.2, "--"), "second": (FAINT, 1.2, ":"), "crossfade": (SECOND, 1.6, "-"),
         "interpolated": (MAIN, 2.0, "-"),
@@ -27,11 +38,11 @@ def moving_figure(curves: Mapping[str, Mapping[str, np.ndarray]], *, rate: float
     for ax, name in zip(axes[:, 0], ("centroid", "bandwidth"), strict=True):
         for sound, (color, width, line) in styles.items():
             curve = curves[sound]
-            heard = curve["weight"] > 0.01 * curve["weight"].max()
-            smooth = _running_mean(np.where(heard, curve[name], np.nan), 9)
+            audible = curve["weight"] > 0.01 * curve["weight"].max()
+            smooth = _running_mean(np.where(audible, curve[name], np.nan), 9)
             ax.plot(np.arange(len(smooth)) / rate, smooth, color=color, linewidth=width, linestyle=line, label=sound)
         ax.set(ylabel=f"{name} (Hz)")
-    axes[0, 0].set_title("From the first sound to the second, in time")
+    axes[0, 0].set_title("Interpolation from the first to the second sound")
     axes[0, 0].legend(ncols=4, loc="upper center")
     axes[1, 0].set_xlabel("seconds")
     return figure
@@ -41,15 +52,15 @@ def moving_figure(curves: Mapping[str, Mapping[str, np.ndarray]], *, rate: float
 def series_figure(
     panels: Sequence[tuple[str, np.ndarray, Sequence[str]]], *, seconds: float, pictures: Sequence[tuple[str, np.ndarray]] = ()
 ):
-    """One sound over time, one panel below the other.
+    """Draws spectrograms and curves of one sound over time, below each other.
 
     Args:
-      panels: curves, (title, lines [K, N], names [K]); nan where a curve has no value.
-      seconds: what the panels span.
-      pictures: spectrograms on top, (title, uint8 [rows, columns], the highest frequency first).
+      panels: (title, curves [K, N], names [K]) for each panel; nan for undefined values.
+      seconds: length of the sound.
+      pictures: (title, spectrogram uint8 [rows, columns], highest frequency first) for each spectrogram.
     """
     heights = [1.3] * len(pictures) + [1.0] * len(panels)
-    figure, axes = new_figure(10.5, 1.6 * sum(heights) + 0.4, len(heights), 1, sharex=True, height_ratios=heights)
+    figure, axes = new_figure(PAGE_WIDTH, 1.5 * sum(heights) + 0.4, len(heights), 1, sharex=True, height_ratios=heights)
     axes = list(axes[:, 0])
     for ax, (title, picture) in zip(axes, pictures, strict=False):
         ax.imshow(picture, aspect="auto", cmap="magma", vmin=0, vmax=255, extent=(0, seconds, 0, picture.shape[0]))
@@ -68,14 +79,23 @@ def series_figure(
 
 
 @styled
-def control_figure(made: Sequence[Controlled], name: str, titles: Sequence[str]):
-    """Small panels of target and achieved curves of a descriptor over time, one a sound; frames that are not heard are left
-    out."""
-    figure, axes, grid = panel_grid(len(made), 4, width=2.75, height=1.7, margin=(0.0, 0.6), sharex=True, sharey=True)
-    for ax, one, title in zip(axes, made, titles, strict=True):
-        ax.plot(one.times, one.target[name], color=SECOND, linewidth=2.2, label="target")
-        ax.plot(one.times, np.where(one.heard, one.achieved[name], np.nan), color=MAIN, linewidth=1.1, label="achieved")
-        error = one.errors()[name]
+def control_figure(results: Sequence[Controlled], name: str, titles: Sequence[str]):
+    """Draws target and achieved curves of a descriptor over time, without silent frames.
+
+    Args:
+      results: controlled sounds, one for each panel.
+      name: name of the descriptor.
+      titles: titles of the panels.
+    """
+    figure, axes, grid = panel_grid(
+        len(results), 4, width=PAGE_WIDTH / 4, height=1.6, margin=(0.0, 0.6), sharex=True, sharey=True
+    )
+    for ax, result, title in zip(axes, results, titles, strict=True):
+        ax.plot(result.times, result.target[name], color=SECOND, linewidth=2.2, label="target")
+        ax.plot(
+            result.times, np.where(result.heard, result.achieved[name], np.nan), color=MAIN, linewidth=1.1, label="achieved"
+        )
+        error = result.errors()[name]
         ax.set_title(f"{title}: r = {error['correlation']:.2f}", fontsize=9)
     axes[0].legend(loc="upper right", fontsize=8)
     for ax in grid[-1]:
@@ -95,14 +115,20 @@ def code_scatter(
     title: str = "Codes",
     explained: float | None = None,
 ):
-    """Codes in the plane of their vectors' PCA [K, 2], colored by a descriptor [K], as large as they are often used [K].
+    """Draws codes in the plane of the PCA of their vectors.
 
-    Codes that are never used are small and gray; a descriptor that is nan (no pitch) is gray too.
+    Args:
+      points: positions [K, 2] of the codes.
+      values: descriptor [K] that colors the codes; codes with nan are gray.
+      counts: frequency [K] that sets the size; unused codes are small and gray.
+      label: label of the color bar.
+      title: title of the figure.
+      explained: share of the variance in the plane.
     """
     figure, axes = new_figure(7.4, 5.4)
     ax = axes[0, 0]
     used = (counts > 0) & np.isfinite(values)
-    ax.scatter(*points[~used].T, s=7, color=FAINT, linewidths=0, label="not used, or without value")
+    ax.scatter(*points[~used].T, s=7, color=FAINT, linewidths=0, label="unused, or undefined")
     size = 14 + 160 * np.sqrt(counts / max(counts.max(), 1))
     shown = ax.scatter(
         *points[used].T, c=values[used], s=size[used], cmap="viridis", linewidths=0.3, edgecolors="white", alpha=0.9
@@ -115,8 +141,8 @@ def code_scatter(
 
 
 @styled
-def code_histogram(counts: np.ndarray, *, title: str = "How often each code is used"):
-    """Uses of codes [K], from the most to the least frequent, on a logarithmic scale."""
+def code_histogram(counts: np.ndarray, *, title: str = "Frequency of the codes"):
+    """Draws the frequency of codes [K] in descending order on a logarithmic scale."""
     figure, axes = new_figure(8.4, 3.2)
     ax = axes[0, 0]
     order = np.sort(np.asarray(counts))[::-1]
@@ -134,12 +160,12 @@ def code_histogram(counts: np.ndarray, *, title: str = "How often each code is u
     ax.yaxis.set_major_formatter("{x:g}")
     even = 100.0 / len(share)
     ax.axhline(even, color="#3a3f47", linewidth=1, linestyle="--")
-    ax.annotate("all codes alike", (1, even), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=8)
+    ax.annotate("uniform use", (1, even), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=8)
     return figure
 
 
 def _running_mean(x: np.ndarray, width: int) -> np.ndarray:
-    """Mean over `width` frames of those that are not nan."""
+    """Returns the mean over `width` frames, without nan."""
     known = np.isfinite(x)
     kernel = np.ones(width)
     total = np.convolve(np.where(known, x, 0.0), kernel, "same")

@@ -1,4 +1,4 @@
-"""Settings of the analysis of a run. Imports no JAX."""
+"""Settings of the analysis of a run. This module does not import JAX."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from timbre_jax.settings import Settings, setting
 class AnalysisSettings(Settings):
     """Settings of the analysis of a run."""
 
-    workdir: str = setting(help="The run, as experiments/train.py made it.")
+    workdir: str = setting(help="Folder of the run.")
     out: str = setting(help="Folder for the report and its files.")
-    store: str | None = setting(None, "Store of the notes; by default the one the run was trained on.")
+    store: str | None = setting(None, "Store of the sounds; default: the training store of the run.")
     split: str = setting("test", "Split of the store.")
-    number: int = setting(500, "Notes to analyze, even over instruments; 0 means all.", low=0)
-    explained: int = setting(64, "Of these, notes for the methods that decode hundreds of variants of each.", low=2)
-    players: int = setting(3, "Notes to listen to, with every ablation.", low=0)
-    seed: int = setting(0, "Random seed for the choice of notes, resampling, t-SNE and sampling.")
-    progress: bool = setting(True, "Show a bar with the time left.")
+    number: int = setting(500, "Number of sounds to analyze, even over instruments; 0: all.", low=0)
+    explained: int = setting(64, "Number of these sounds for methods that decode hundreds of variants.", low=2)
+    players: int = setting(3, "Number of sounds with audio players.", low=0)
+    seed: int = setting(0, "Random seed for the choice of sounds, resampling, t-SNE and sampling.")
+    progress: bool = setting(True, "Show a progress bar.")

@@ -1,4 +1,4 @@
-"""Small spectrograms of sounds as 8-bit pictures: what pages show of any sound, whatever space it came from. Host code."""
+"""Small spectrograms of sounds as 8-bit images for pages, in numpy."""
 
 from __future__ import annotations
 
@@ -12,10 +12,17 @@ _FFT = 1024
 
 
 def spectrogram_image(wave: np.ndarray, sample_rate: int, *, rows: int = 96, columns: int = 160) -> np.ndarray:
-    """A sound [T] as uint8 [rows, columns]: the highest frequency in the first row, time to the right.
+    """Computes a spectrogram with logarithmic frequency bands.
 
-    `columns` Hann frames of 1024 samples evenly over the sound, bins gathered into `rows` bands evenly spaced in log
-    frequency from 40 Hz to half the rate, power in dB under the loudest band, -80..0 dB to 0..255. Silence is all 0.
+    Args:
+      wave: [T].
+      sample_rate: in Hz.
+      rows: bands, evenly spaced in log frequency from 40 Hz to half the sample rate.
+      columns: Hann frames of 1024 samples, evenly spaced over the sound.
+
+    Returns:
+      uint8 [rows, columns] with the highest band in the first row; -80 to 0 dB below the loudest band are 0 to 255, and
+      silence is 0.
     """
     wave = np.asarray(wave, np.float32)
     centers = np.linspace(0, max(len(wave) - 1, 0), columns).astype(np.int64)
@@ -31,7 +38,7 @@ def spectrogram_image(wave: np.ndarray, sample_rate: int, *, rows: int = 96, col
 
 @functools.lru_cache(maxsize=8)
 def _bands(sample_rate: int, rows: int) -> np.ndarray:
-    """Weights [bins, rows]: triangles in frequency around log-spaced centers, at least a bin wide."""
+    """Returns triangular weights [bins, rows] around log-spaced centers, at least a bin wide."""
     frequency = np.arange(_FFT // 2 + 1) * (sample_rate / _FFT)
     edges = np.geomspace(min(LOWEST_HZ, sample_rate / 8), sample_rate / 2, rows + 2)
     center = edges[1:-1]

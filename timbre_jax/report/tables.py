@@ -1,4 +1,4 @@
-"""Tables of an analysis, as they are written to tables/*.csv."""
+"""Tables of an analysis for CSV files and pages."""
 
 from __future__ import annotations
 
@@ -28,82 +28,91 @@ def tables(analysis: Analysis) -> list[Table]:
 
 
 def _static_tables(analysis: StaticAnalysis) -> list[Table]:
-    found = [score_table(analysis), analysis.box.table(), point_table(analysis, "latents"), analysis.ranges.table()]
+    collected = [score_table(analysis), analysis.box.table(), point_table(analysis, "latents"), analysis.ranges.table()]
     if analysis.quality.distances:
-        found.append(distance_table(analysis.quality))
-    found += [statistics.table(f"classes_{label}") for label, statistics in analysis.classes.items()]
-    found += [correlation.table() for correlation in analysis.correlations.values()]
+        collected.append(distance_table(analysis.quality))
+    collected += [statistics.table(f"classes_{label}") for label, statistics in analysis.classes.items()]
+    collected += [correlation.table() for correlation in analysis.correlations.values()]
     for method, projection in analysis.maps.items():
         ids = analysis.labels["id"][projection.rows].tolist() if "id" in analysis.labels else projection.rows.tolist()
         rows = tuple((name, *point) for name, point in zip(ids, projection.points.tolist(), strict=True))
-        found.append(Table(f"map_{method}", ("id", "x", "y"), rows))
+        collected.append(Table(f"map_{method}", ("id", "x", "y"), rows))
     if (families := analysis.quality.families) is not None:
         columns = ("truth", *map(str, families.classes))
         rows = tuple((str(c), *row) for c, row in zip(families.classes, families.confusion.tolist(), strict=True))
-        found.append(Table("family_confusion", columns, rows, "Rows: truth; columns: 5 nearest."))
-    found += _explanation_tables(analysis.explanations)
-    if (beside := verdicts(analysis)) is not None:
-        found += [beside, natsiou2023.separation_table(analysis.classes["family"])]
-    return found
+        collected.append(
+            Table("family_confusion", columns, rows, "Rows: true family. Columns: family of the 5 nearest training notes.")
+        )
+    collected += _explanation_tables(analysis.explanations)
+    if (comparison := paper_statements(analysis)) is not None:
+        collected += [comparison, natsiou2023.separation_table(analysis.classes["family"])]
+    return collected
 
 
 def _series_tables(analysis: SeriesAnalysis) -> list[Table]:
-    found = [sound_quality_table(analysis.quality), analysis.statistics.table(), analysis.box.table(), analysis.axes.table()]
-    found.append(point_table(analysis, "points", "The mean of each sound's latents, weighted by amplitude."))
-    found += axis_correlation_tables(analysis)
+    collected = [
+        sound_quality_table(analysis.quality),
+        analysis.statistics.table(),
+        analysis.box.table(),
+        analysis.axes.table(),
+    ]
+    collected.append(point_table(analysis, "points", "Mean of the latents of each sound, weighted by amplitude."))
+    collected += axis_correlation_tables(analysis)
     if analysis.codes is not None:
-        found += [analysis.codes.uses.table(), code_table(analysis.codes)]
-    return found + _explanation_tables(analysis.explanations)
+        collected += [analysis.codes.uses.table(), code_table(analysis.codes)]
+    return collected + _explanation_tables(analysis.explanations)
 
 
 def _explanation_tables(e: Explanations | None) -> list[Table]:
     if e is None:
         return []
-    found = [part.table(e.groups) for parts in (e.ablations, e.perturbations) for part in parts.values()]
-    found += [part.table(e.groups) for part in (e.sensitivity, e.sage, e.gradients) if part is not None]
-    found += [attribution.table(e.groups) for attribution in e.shapley.values()]
-    found += [e.agreement.table(), e.agreement.rank_table()]
-    return found if e.directions is None else [*found, e.directions.table()]
+    collected = [part.table(e.groups) for parts in (e.ablations, e.perturbations) for part in parts.values()]
+    collected += [part.table(e.groups) for part in (e.sensitivity, e.sage, e.gradients) if part is not None]
+    collected += [attribution.table(e.groups) for attribution in e.shapley.values()]
+    collected += [e.agreement.table(), e.agreement.rank_table()]
+    return collected if e.directions is None else [*collected, e.directions.table()]
 
 
 def score_table(analysis: StaticAnalysis) -> Table:
     """Returns MSE and SSIM of the space and of its baselines."""
     rows = []
-    floors = {plain_words(name): scores for name, scores in analysis.quality.floors.items()}
-    for name, scores in {f"{analysis.name} (this run)": analysis.quality.scores, **floors}.items():
+    baselines = {plain_words(name): scores for name, scores in analysis.quality.baselines.items()}
+    for name, scores in {f"{analysis.name} (this run)": analysis.quality.scores, **baselines}.items():
         cells = [mean_interval(x, analysis.groups).value_low_high() for x in (scores.mse, scores.ssim)]
         rows.append((name, *cells[0], *cells[1]))
     columns = ("model", "mse", "mse_low", "mse_high", "ssim", "ssim_low", "ssim_high")
-    return Table("scores", columns, tuple(rows), f"{analysis.quality.definition}. Intervals: 95 %, bootstrap over instruments.")
+    caption = f"Lower MSE and higher SSIM are better. Definition: {analysis.quality.definition}."
+    return Table("scores", columns, tuple(rows), caption)
 
 
 def distance_table(quality: FeatureQuality) -> Table:
-    """Returns log-spectral distances to the recorded sound."""
+    """Returns log-spectral distances to the recording."""
     rows = tuple(
         (name.replace("_", " "), len(values), *mean_interval(values, quality.distance_groups).value_low_high())
         for name, values in quality.distances.items()
     )
     caption = (
-        "Log-spectral distance in dB to the recorded sound: 1024-point Hann frames, hop 256; everything under -80 dB of the "
-        "recording's loudest bin counts as -80 dB."
+        "Log-spectral distance to the recording; lower is better. 1024-point Hann frames, hop 256; levels more than 80 dB "
+        "below the loudest bin of the recording are raised to -80 dB."
     )
     return Table("sound_distance", ("sound", "notes", "distance_db", "low", "high"), rows, caption)
 
 
 def sound_quality_table(quality: SoundQuality) -> Table:
-    """Returns every distance of every kind of sound to the recordings."""
+    """Returns all distances of reconstructions and resyntheses to the recordings."""
     rows = []
     for measure in quality.measures:
         for sound in quality.pairs:
             interval, count = quality.interval(sound, measure.name)
             rows.append((measure.title, sound, count, *interval.value_low_high(), measure.better))
-    caption = "; ".join(f"{measure.title}: {measure.definition}" for measure in quality.measures)
+    definitions = "; ".join(f"{measure.title}: {measure.definition}" for measure in quality.measures)
+    caption = f"Distances to the recording; the last column says what is better. {definitions}."
     columns = ("measure", "sound", "sounds", "mean", "low", "high", "better")
-    return Table("sound_quality", columns, tuple(rows), f"{caption}. 95 %, bootstrap over recordings.")
+    return Table("sound_quality", columns, tuple(rows), caption)
 
 
 def point_table(analysis: Analysis, name: str, caption: str = "") -> Table:
-    """Returns the latents of every sound with its labels, for further work."""
+    """Returns the latents of every sound with its labels."""
     columns = (*analysis.labels, *(f"latent_{d}" for d in range(analysis.points.shape[1])))
     labels = [label.tolist() for label in analysis.labels.values()]
     rows = tuple((*label, *point) for *label, point in zip(*labels, analysis.points.tolist(), strict=True))
@@ -111,32 +120,32 @@ def point_table(analysis: Analysis, name: str, caption: str = "") -> Table:
 
 
 def axis_correlation_tables(analysis: SeriesAnalysis) -> list[Table]:
-    """Returns the tables of correlations, with axes in the place of latents."""
-    found = [correlation.table() for correlation in analysis.correlations.values()]
-    return [Table("correlation_axes", ("axis", *table.columns[1:]), table.rows, table.caption) for table in found]
+    """Returns the tables of correlations of latent axes with descriptors."""
+    collected = [correlation.table() for correlation in analysis.correlations.values()]
+    return [Table("correlation_axes", ("axis", *table.columns[1:]), table.rows, table.caption) for table in collected]
 
 
 def code_table(codes: Codes) -> Table:
-    """Returns every code: its uses, its descriptors, its place in the plane."""
+    """Returns frequency, descriptors and position of every code."""
     described = codes.table.described
     names = [" ".join(map(str, np.atleast_1d(code).tolist())) for code in codes.table.codes]
     counts = codes.uses.counts[0].astype(int).tolist()
     lines = (names, counts, *(x.tolist() for x in described.values()), *codes.plane.T.tolist())
-    caption = "Codes decoded alone: uses by the sounds analyzed; descriptors (0: none); place in the PCA of the codes' vectors."
+    caption = "Frequency of each code in the analyzed sounds, and descriptors of the code decoded alone (0 if undefined)."
     return Table("code_table", ("code", "uses", *described, "x", "y"), tuple(zip(*lines, strict=True)), caption)
 
 
-def verdicts(analysis: StaticAnalysis) -> Table | None:
-    """Returns the verdicts of Natsiou et al. 2023 beside this run's; None without explanations or for other features."""
+def paper_statements(analysis: StaticAnalysis) -> Table | None:
+    """Returns the comparison with Natsiou et al. 2023; None without explanations or harmonics."""
     if analysis.explanations is None or not analysis.is_harmonic:
         return None
     e, quality = analysis.explanations, analysis.quality
-    return natsiou2023.verdict_table(
+    return natsiou2023.statement_table(
         box=analysis.box,
         ranks=e.agreement,
         best_alone=e.ablations["zero"].importance(kind="enabled", measure="ssim").mean(0),
         least_resilient=e.perturbations["percent"].importance(measure="ssim").mean(0),
         mse=float(quality.scores.mse.mean()),
         ssim=float(quality.scores.ssim.mean()),
-        mean_image_mse=float(quality.floors["mean_image"].mse.mean()) if quality.floors else float("nan"),
+        mean_image_mse=float(quality.baselines["mean_image"].mse.mean()) if quality.baselines else float("nan"),
     )

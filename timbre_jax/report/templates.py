@@ -1,8 +1,8 @@
-"""Pages from jinja2 templates and static files that are stored as package data.
+"""Pages from jinja2 templates and static files in the package data.
 
-A room with pages has two folders: `templates/*.html.j2` and `static/*.{css,js}`. Its templates may extend and import those of
-`timbre_jax.report`, such as `base.html.j2`. Text is escaped; `static("report.css")` inserts a static file as it is, so that a
-page stays one file that needs no network.
+A package with pages has the folders `templates/*.html.j2` and `static/*.{css,js}`. Its templates may extend and import those
+of `timbre_jax.report`, such as `base.html.j2`. Text is escaped. `static("report.css")` inserts a static file unchanged, so that
+a page is one file without network access.
 """
 
 from __future__ import annotations
@@ -27,45 +27,51 @@ def render(name: str, *, package: str = HOME, **values: Any) -> str:
 
     Args:
       name: file name of the template, such as "analysis.html.j2".
-      package: the package that holds it; names that it lacks are looked up in `timbre_jax.report`.
-      values: variables of the template. A variable that the template uses and that is not given is an error.
+      package: package with the template; other names are looked up in `timbre_jax.report`.
+      **values: variables of the template; a missing variable is an error.
     """
     return environment(package).get_template(name).render(contents=Contents(), **values)
 
 
 @functools.cache
 def environment(package: str = HOME) -> jinja2.Environment:
-    """Returns the jinja2 environment of a package's templates, with the filters and functions that pages share."""
+    """Returns the jinja2 environment of the templates of a package, with all filters."""
     loaders = [jinja2.PackageLoader(name, "templates") for name in dict.fromkeys((package, HOME))]
-    found = jinja2.Environment(
+    created = jinja2.Environment(
         loader=jinja2.ChoiceLoader(loaders),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    found.filters |= {"inline": inline, "data_uri": data_uri, "wav_uri": wav_uri, "cell": format_cell, "page_table": page_table}
-    found.globals["static"] = lambda name: Markup(static(name, package=package))
-    return found
+    created.filters |= {
+        "inline": inline,
+        "data_uri": data_uri,
+        "wav_uri": wav_uri,
+        "cell": format_cell,
+        "page_table": page_table,
+    }
+    created.globals["static"] = lambda name: Markup(static(name, package=package))
+    return created
 
 
 def static(name: str, *, package: str = HOME) -> str:
-    """Returns the text of a static file of a package, or of `timbre_jax.report` if the package has no such file."""
-    for place in (package, HOME):
-        file = resources.files(place).joinpath("static", name)
+    """Returns the text of a static file of a package, or of `timbre_jax.report`."""
+    for owner in (package, HOME):
+        file = resources.files(owner).joinpath("static", name)
         if file.is_file():
             return file.read_text(encoding="utf-8")
     raise FileNotFoundError(f"{package}: no static file {name}")
 
 
 def inline(message: str) -> Markup:
-    """Returns escaped text in which `code` between backticks and **bold** are elements."""
+    """Returns escaped text with `code` and **bold** as HTML elements."""
     text = re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(message)))
     return Markup(re.sub(r"\*\*([^*]+)\*\*", r"<b>\1</b>", text))
 
 
 class Contents(list):
-    """Table of contents of a page: pairs (identifier, title) in the order in which sections are added."""
+    """Table of contents of a page: pairs (identifier, title) in the order of the sections."""
 
     def add(self, title: str) -> str:
         """Adds a section and returns the identifier of its heading."""

@@ -1,4 +1,4 @@
-"""Writes an analysis: page, tables, plots, sounds and results."""
+"""Writing of a report: page, tables, plots, sounds and results."""
 
 from __future__ import annotations
 
@@ -26,17 +26,20 @@ def write_report(
     footer: str = "",
     step: Callable[[str], None] = lambda name: None,
 ) -> Path:
-    """Writes OUT/report.html, OUT/tables/*.csv, OUT/plots/*.png, OUT/audio/*.wav and OUT/results.json; returns the page's path.
+    """Writes report.html, results.json, tables/*.csv, plots/*.png and audio/*.wav.
 
     Args:
-      analysis: of a static or a series space.
-      examples: the sounds to play.
-      out: the folder; it is created.
-      footer: how the analysis was made, for the end of the page.
-      step: is called with the name of each step before it begins.
+      analysis: analysis of a static or a series space.
+      examples: sounds to play.
+      out: folder, which is created.
+      footer: last line of the page.
+      step: called with the name of each step before it begins.
+
+    Returns:
+      Path of the page.
     """
     out = Path(out)
-    step("pictures")
+    step("figures")
     images = {name: save_png(figure, out / "plots" / f"{name}.png") for name, figure in figures(analysis, examples).items()}
     step("page")
     for table in tables(analysis):
@@ -47,11 +50,11 @@ def write_report(
 
 
 def _write_sounds(folder: Path, examples: Examples) -> None:
-    """Writes NUMBER_TITLE_LABEL.wav, without what a title has in brackets, and sweep_TITLE_STEP.wav."""
+    """Writes NUMBER_TITLE_LABEL.wav and sweep_TITLE_STEP.wav; brackets in titles are dropped."""
     for number, (title, waves) in enumerate(examples.sounds):
         name = plain_name(title.split(" (")[0], most=80)
         for label, wave in waves.items():
             write_wave(folder / f"{number:02d}_{name}_{plain_name(label, most=80)}.wav", wave, examples.sample_rate)
     for title, waves in examples.sweeps:
-        for place, wave in enumerate(waves.values()):
-            write_wave(folder / f"sweep_{plain_name(title, most=80)}_{place}.wav", wave, examples.sample_rate)
+        for position, wave in enumerate(waves.values()):
+            write_wave(folder / f"sweep_{plain_name(title, most=80)}_{position}.wav", wave, examples.sample_rate)

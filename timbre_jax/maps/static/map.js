@@ -1,13 +1,13 @@
 "use strict";
-// One page for two uses: opened as a file it plays the sounds it holds; served, it asks the server for new ones.
+// As a file, the page plays the sounds inside it; served, it requests new sounds from the server.
 const data = JSON.parse(document.getElementById("data").textContent);
 const $ = id => document.getElementById(id);
 const bytes = text => Uint8Array.from(atob(text), c => c.charCodeAt(0));
 const sounds = data.sounds, classes = data.classes, served = data.served;
 const shown = classes.map(() => true);
-// Two layers: the sounds below, which change seldom, and the marks above, which follow every move.
+// Two layers: sounds, which rarely change, below marks, which follow the pointer.
 const canvas = $("map"), below = $("dots");
-let view = { x: 0.5, y: 0.5, span: 1.08 };  // center and width of what is seen, in map units
+let view = { x: 0.5, y: 0.5, span: 1.08 };  // center and width of the visible part, in map units
 let cursor = { x: 0.5, y: 0.5 }, chosen = null, hovered = -1, near = [], found = null;
 
 // ---- colors --------------------------------------------------------------------------------------------------------
@@ -21,14 +21,14 @@ for (let i = 0; i < 256; i++) {
   }
 }
 function picture(pixels, rows, columns) {
-  const made = document.createElement("canvas"); made.width = columns; made.height = rows;
-  const image = made.getContext("2d").createImageData(columns, rows);
+  const created = document.createElement("canvas"); created.width = columns; created.height = rows;
+  const image = created.getContext("2d").createImageData(columns, rows);
   for (let i = 0; i < rows * columns; i++) {
     for (let c = 0; c < 3; c++) image.data[4 * i + c] = palette[3 * pixels[i] + c];
     image.data[4 * i + 3] = 255;
   }
-  made.getContext("2d").putImageData(image, 0, 0);
-  return made;
+  created.getContext("2d").putImageData(image, 0, 0);
+  return created;
 }
 function show(target, pixels, rows, columns) {
   target.width = columns * 2; target.height = rows * 2;
@@ -36,7 +36,7 @@ function show(target, pixels, rows, columns) {
   p.drawImage(picture(pixels, rows, columns), 0, 0, target.width, target.height);
 }
 
-// Dark colors on dark paper, and light ones on light paper, move toward the other end.
+// Dark colors become lighter in dark mode, and light colors darker in light mode.
 const dark = matchMedia("(prefers-color-scheme: dark)");
 function tone(color) {
   const rgb = [1, 3, 5].map(k => parseInt(color.slice(k, k + 2), 16)), light = (0.3 * rgb[0] + 0.59 * rgb[1] + 0.11 * rgb[2]) / 255;
@@ -72,18 +72,17 @@ const mark = () => later("marks", paintMarks);
 const draw = () => { later("dots", paintDots); mark(); };
 const color = name => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 function paintDots() {
-  const pen = layer(below, "dots"), r = radius(), tones = classes.map(c => tone(c.color)), line = color("--line");
-  pen.strokeStyle = line; pen.lineWidth = 1;
-  pen.strokeRect(across(0), down(1), across(1) - across(0), down(0) - down(1));
+  const pen = layer(below, "dots"), r = radius(), tones = classes.map(c => tone(c.color)), paper = color("--plot");
+  pen.strokeStyle = paper; pen.lineWidth = 1;
   sounds.forEach((s, i) => {
     if (!shown[s.class]) return;
     pen.globalAlpha = found && !found.has(i) ? 0.12 : 0.85;
     pen.fillStyle = tones[s.class];
-    pen.beginPath(); pen.arc(across(s.x), down(s.y), found && found.has(i) ? r * 1.4 : r, 0, 7); pen.fill();
+    pen.beginPath(); pen.arc(across(s.x), down(s.y), found && found.has(i) ? r * 1.4 : r, 0, 7); pen.fill(); pen.stroke();
   });
   pen.globalAlpha = 1;
   pen.font = "600 13px system-ui, sans-serif"; pen.textAlign = "center"; pen.lineJoin = "round";
-  const paper = color("--plot"), ink = color("--ink");
+  const ink = color("--ink");
   for (const label of data.labels) {
     pen.strokeStyle = paper; pen.lineWidth = 4; pen.strokeText(label.name, across(label.x), down(label.y));
     pen.fillStyle = ink; pen.fillText(label.name, across(label.x), down(label.y));
@@ -119,23 +118,23 @@ function dotAt(px, py) {
   return best;
 }
 
-// ---- playing -------------------------------------------------------------------------------------------------------
-let element = null, voice = null, latest = 0, asked = null, latestWave = null, latestAddress = "", sounding = null;
+// ---- playback -------------------------------------------------------------------------------------------------------
+let element = null, voice = null, latest = 0, pending = null, latestWave = null, latestAddress = "", sounding = null;
 function hush() {
   if (element) { element.pause(); element = null; }
   if (voice) { voice.stop(); voice = null; }
 }
-function play(address) {  // what is recorded: the browser's own player
+function play(address) {  // recorded sounds
   hush();
   element = new Audio(address);
   element.play().catch(() => {});
 }
-// The sound card takes a while to open: it is woken with the first press, while the server makes the sound.
+// Opening the sound card takes time: it starts with the first press, while the server creates the sound.
 function wake() {
   sounding = sounding || new AudioContext({ latencyHint: "interactive" });
   if (sounding.state === "suspended") sounding.resume();
 }
-// A new sound: its samples straight to the sound card, which the player of the browser takes a tenth of a second for.
+// New sounds go directly to the sound card, which saves the tenth of a second that an audio element needs.
 function playWave(wave) {
   hush();
   wake();
@@ -148,68 +147,69 @@ function playWave(wave) {
 const library = i => served ? `/library?i=${i}` : sounds[i].audio;
 function playLibrary(i) { const address = library(i); if (address) play(address); }
 function listNear(rows) {
+  $("none").hidden = true;
   near = rows; mark();
   const list = $("near"); list.replaceChildren();
   for (const i of rows) {
     const s = sounds[i], item = document.createElement("li");
     const button = document.createElement("button"); button.type = "button"; button.textContent = "▶";
     button.setAttribute("aria-label", "play " + s.name); button.disabled = !library(i);
-    if (!library(i)) button.title = "this page holds no sound for it";
+    if (!library(i)) button.title = "This sound is not part of the page.";
     button.onclick = () => playLibrary(i);
     button.onfocus = () => { hovered = i; mark(); };
     const dot = document.createElement("span"); dot.className = "dot"; dot.style.background = tone(classes[s.class].color);
     const name = document.createElement("span"); name.className = "name"; name.textContent = s.name; name.title = s.name;
     const small = document.createElement("small");
-    small.textContent = classes[s.class].name + (s.agreement === undefined ? "" : ` (borrowed, ${Math.round(100 * s.agreement)} % agree)`);
+    small.textContent = classes[s.class].name + (s.agreement === undefined ? "" : ` (${Math.round(100 * s.agreement)} % of the neighbors)`);
     name.append(small); item.append(button, dot, name); list.append(item);
   }
 }
-const far = d => d < 0.0005 ? "on a library sound" : `${d.toFixed(3)} of the map's width from the nearest library sound`;
+const far = d => d < 0.0005 ? "at a library sound" : `${d.toFixed(3)} map widths from the nearest library sound`;
 function pick(x, y) {
   const began = performance.now(), number = ++latest;
   chosen = { x, y }; cursor = { x, y };
   if (!served) {
     const rows = nearestTo(x, y, 6), s = sounds[rows[0]], first = rows.find(i => sounds[i].audio);
     listNear(rows);
-    const heard = first === undefined ? " This page holds none of their sounds." : first === rows[0] ? "" : ` Heard: ${sounds[first].name}.`;
-    $("status").textContent = `Nearest: ${s.name} (${far(Math.hypot(s.x - x, s.y - y))}).${heard}`;
+    const note = first === undefined ? " None of them can be played on this page." : first === rows[0] ? "" : ` Playing ${sounds[first].name}.`;
+    $("status").textContent = `Nearest sound: ${s.name} (${far(Math.hypot(s.x - x, s.y - y))}).${note}`;
     if (first !== undefined) playLibrary(first);
     return;
   }
   wake();
   $("status").textContent = "…";
-  if (asked) asked.abort();  // a click that is overtaken need not be answered
-  asked = new AbortController();
-  fetch(`/sound?x=${x}&y=${y}`, { signal: asked.signal }).then(async answer => {
+  if (pending) pending.abort();  // a later click replaces an earlier one
+  pending = new AbortController();
+  fetch(`/sound?x=${x}&y=${y}`, { signal: pending.signal }).then(async answer => {
     if (!answer.ok) {
       const text = (await answer.json()).error;
-      if (number === latest) $("status").textContent = text || "The server refused this.";
+      if (number === latest) $("status").textContent = text || "The server refused the request.";
       return;
     }
-    // A JSON text, whose length comes first, then the picture, then the wav.
+    // The length of a JSON text, the text, the spectrogram and the wav file.
     const all = await answer.arrayBuffer();
-    if (number !== latest) return;  // a later click has overtaken this one
+    if (number !== latest) return;  // a later click replaced this one
     const length = new DataView(all).getUint32(0, true);
-    const made = JSON.parse(new TextDecoder().decode(new Uint8Array(all, 4, length)));
-    const pixels = new Uint8Array(all, 4 + length, made.rows * made.columns);
+    const created = JSON.parse(new TextDecoder().decode(new Uint8Array(all, 4, length)));
+    const pixels = new Uint8Array(all, 4 + length, created.rows * created.columns);
     latestWave = new Uint8Array(all.slice(4 + length + pixels.length));
     const card = playWave(latestWave), total = performance.now() - began + card;
     document.body.dataset.clickMs = total.toFixed(1);
-    const t = made.times, ms = value => value.toFixed(0);
-    $("times").textContent = `Click to sound ${ms(total)} ms: way back ${t.inverse.toFixed(1)}, decoding ${ms(t.decode)}, ` +
-      `synthesis ${ms(t.synthesis)}, spectrogram and wav ${ms(t.picture + t.wav)}, browser and way there ` +
+    const t = created.times, ms = value => value.toFixed(0);
+    $("times").textContent = `${ms(total)} ms from click to sound: inverse ${t.inverse.toFixed(1)}, decoding ${ms(t.decode)}, ` +
+      `synthesis ${ms(t.synthesis)}, spectrogram and wav ${ms(t.picture + t.wav)}, browser and transfer ` +
       `${ms(total - t.total - card)}, sound card ${ms(card)}.`;
     if (latestAddress) URL.revokeObjectURL(latestAddress);
     latestAddress = URL.createObjectURL(new Blob([latestWave], { type: "audio/wav" }));
-    show($("picture"), pixels, made.rows, made.columns);
-    listNear(made.near);
-    $("status").textContent = `New sound at (${x.toFixed(3)}, ${y.toFixed(3)}), ${far(made.distance)}.`;
-    const save = $("save"); save.href = latestAddress; save.download = made.name; save.hidden = false; $("again").hidden = false;
+    show($("picture"), pixels, created.rows, created.columns);
+    listNear(created.near);
+    $("status").textContent = `New sound at (${x.toFixed(3)}, ${y.toFixed(3)}), ${far(created.distance)}.`;
+    const save = $("save"); save.href = latestAddress; save.download = created.name; save.hidden = false; $("again").hidden = false;
     document.body.dataset.made = number;
-  }).catch(() => { if (number === latest) $("status").textContent = "The server does not answer: is it still running?"; });
+  }).catch(() => { if (number === latest) $("status").textContent = "The server does not respond. Is it still running?"; });
 }
 
-// ---- hands ---------------------------------------------------------------------------------------------------------
+// ---- pointer and keyboard ---------------------------------------------------------------------------------------------------------
 let press = null;
 const place = event => { const box = canvas.getBoundingClientRect(); return [event.clientX - box.left, event.clientY - box.top]; };
 canvas.addEventListener("pointerdown", event => {

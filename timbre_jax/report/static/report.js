@@ -1,6 +1,6 @@
-let now = null, button = null;
+let playing = null, button = null;
 function stop() {
-  if (now) { now.pause(); now = null; }
+  if (playing) { playing.pause(); playing = null; }
   if (button) { button.classList.remove("on"); button = null; }
 }
 document.addEventListener("click", event => {
@@ -9,11 +9,11 @@ document.addEventListener("click", event => {
   const same = target === button;
   stop();
   if (same) return;
-  now = new Audio(target.dataset.sound);
+  playing = new Audio(target.dataset.sound);
   button = target;
   target.classList.add("on");
-  now.onended = stop;
-  now.play();
+  playing.onended = stop;
+  playing.play();
 });
 document.addEventListener("play", event => {
   stop();
