@@ -50,7 +50,7 @@ class Interpolation(Study):
         "A straight line (as in the paper), an arc, or a path along which brightness and bandwidth change evenly.",
         choices=("linear", "spherical", "even"),
     )
-    settle_rounds: int = setting(0, "Number of times that a mix is decoded and encoded again.", low=0)
+    reencode_rounds: int = setting(0, "Number of times that a mix is decoded and encoded again.", low=0)
     seconds: float = setting(2.0, "Duration of each sound in seconds, around its loudest frame.", low=0.1)
     iterations: int | None = setting(
         None, "Iterations of the inverter; fewer are faster and hardly change the descriptors. Default: as in the run.", low=1
@@ -117,7 +117,7 @@ def measure_interpolation(settings: Interpolation):
         records.append({"pair": number, "from": ids[0], "to": ids[1], "groups": " + ".join(groups), **mixed["record"]})
         if figure is None and mixed["record"]["differ"]:
             figure = _figure(space, mixed, out)
-    path = f"{settings.interpolation} interpolation, mixed by {settings.mixed_by}, settled {settings.settle_rounds} times"
+    path = f"{settings.interpolation} interpolation, mixed by {settings.mixed_by}, re-encoded {settings.reencode_rounds} times"
     table = Table.from_records("pairs", records, "One row for each pair. Columns: `measure_interpolation`.")
     summary, results = summarize(
         records, f"split “{settings.split}” of {opened.path.name}, run {run.name}, {path}", settings.seed
@@ -180,7 +180,7 @@ def _mix_pair(space, features, settings: Interpolation, codes) -> dict:
     batch = [take(one, np.zeros(MIXES, int)) for one in (a, b)]
     share = np.repeat(shares[:, None], a.values.shape[1], axis=1)
     mixed = paths.mix_spherical(space, *batch, share) if settings.interpolation == "spherical" else paths.mix(*batch, share)
-    mixed = paths.settled(space, mixed, rounds=settings.settle_rounds)
+    mixed = paths.settled(space, mixed, rounds=settings.reencode_rounds)
     if settings.mixed_by == "codes":
         mixed = paths.to_codes(space, mixed)
     return _measured(space, (a, b), np.asarray(space.render(mixed)))
