@@ -132,7 +132,11 @@ BEST = "--config=notes_best"
     [
         (("train", "--config=TMP/text.py", "--workdir=TMP/run"), "text.py: not a configuration file (SyntaxError", 2),
         (("train", BEST, "--workdir=TMP/run", "--config.model.latent_size=0"), "latent_size must be more than 0, not 0", 1),
-        (("train", BEST, "--workdir=TMP/run", "--config.augment.tilt_db=-1"), "tilt_db must not be negative, not -1", 1),
+        (
+            ("train", BEST, "--workdir=TMP/run", "--config.augment.tilt_db=-1"),
+            "config.augment.tilt_db=-1.0: must be at least 0",
+            1,
+        ),
         (("train", BEST, "--workdir=TMP/run", "--config.data.store=TMP"), "no finished store (it has no index.json)", 1),
         (("generate", "--workdir=TMP", "--out=TMP/text.py"), "text.py is a file; sounds need a folder", 1),
         (("generate", "--workdir=TMP", "--out=TMP/text.py/out"), "is not a run", 1),
