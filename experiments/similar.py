@@ -26,8 +26,10 @@ def main(_) -> None:
     command_line.use_compilation_cache()
     settings = command_line.settings(SimilarSettings)
     print(similar_text(find_similar(settings)))
-    if settings.out:
-        command_line.print_written(Path(settings.out) / "similar.json", settings.out)
+    written = [Path(settings.out) / "similar.json"] if settings.out else []
+    workdir, files = f"--workdir={settings.workdir}", f"--files={','.join(settings.files)}"
+    vary = ("experiments/generate.py", workdir, "--mode=variations", files, "--out=variations")
+    command_line.print_written(*written, next=(vary,))
 
 
 if __name__ == "__main__":

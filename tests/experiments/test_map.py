@@ -45,7 +45,9 @@ def test_similar_prints_the_nearest_sounds(run_map, map_settings):
     text, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
     assert text.startswith(f"{file}: ")
-    assert len(text.splitlines()) == 3
+    similar, after = text.split("Next:\n")
+    assert len(similar.splitlines()) == 3
+    assert after.startswith("  python experiments/generate.py --workdir=")
 
 
 def test_sounds_are_generated_at_points_of_a_map(run_map, map_settings, pca_run, mean_run, tmp_path):
