@@ -98,12 +98,7 @@ def twin_step(params, model, values):
 def twin(params, model):
     """Returns a PyTorch module with the parameters of a `FlowVAE`.
 
-    It takes spectrograms [B, 1, H, W] and returns cross-entropy [B], KL divergence [B] and logits. In evaluation mode
-    (`.eval()`) it uses neither noise nor dropout.
-
-    Args:
-      params: parameters of the `FlowVAE`.
-      model: the `FlowVAE`.
+    It takes spectrograms [B, 1, H, W] and returns cross-entropy [B], KL [B] and logits; `.eval()` turns off noise and dropout.
     """
     import numpy as np
     import torch

@@ -27,7 +27,23 @@ CROP_FRAMES = 100
 
 @dataclasses.dataclass(frozen=True)
 class EmbeddingTraining(Settings):
-    """Settings of the training of an embedding."""
+    """Settings of the training of an embedding.
+
+    The weights in the library, `timbre_jax/metrics/embedding_timbre.npz`, may only be trained on sounds whose license allows to
+    distribute them: notes and kits of MuseScore General (MIT), nine instruments of NSynth (CC BY 4.0, Engel et al. 2017) and
+    the samples of Sonic Pi (CC0), but not TimGM6mb (GPL-2). Their stores:
+
+      BANK=/usr/share/sounds/sf2/MuseScore_General_Full.sf2     # Debian: musescore-general-soundfont-lossless
+      python experiments/prepare.py --path=$BANK --number=8000 --out=musescore
+      python experiments/prepare.py --source=nsynth --path=NSYNTH --split_file=split.json --out=nsynth
+      python experiments/prepare.py --source=kits --path=$BANK --out=musescore_kits
+      python experiments/prepare.py --source=folder --path=/usr/share/sonic-pi/samples --classes=words --out=sonic_pi
+
+    On the split "test", with the statistics in brackets, they reach for the pitch 87 % (69 %) of MuseScore's notes and 93 %
+    (73 %) of NSynth's; for the class 25 % (27 %) of MuseScore's notes, 27 % (23 %) of NSynth's, 38 % (42 %) of MuseScore's kits
+    and 63 % (38 %) of Sonic Pi's 16 samples. So they encode pitch, but the class of unseen instruments no better than the
+    statistics do. Training takes 4 minutes on one core.
+    """
 
     store: tuple[str, ...] = setting(help="Comma-separated stores to train on.")
     out: str = setting(help="File of the weights, .npz.")
@@ -45,21 +61,6 @@ def train_embedding(settings: EmbeddingTraining) -> Path:
     Trains on the split "train" of each store and evaluates "valid" and "test". The class is the family; the pitch counts if the
     store has it. The accuracy is the kNN accuracy (5 nearest training sounds) of the class and of the semitone, in the
     embedding and in plain statistics of the spectrogram.
-
-    The weights in the library, `timbre_jax/metrics/embedding_timbre.npz`, may only be trained on sounds whose license allows to
-    distribute them: notes and kits of MuseScore General (MIT), nine instruments of NSynth (CC BY 4.0, Engel et al. 2017) and
-    the samples of Sonic Pi (CC0), but not TimGM6mb (GPL-2). Their stores:
-
-      BANK=/usr/share/sounds/sf2/MuseScore_General_Full.sf2     # Debian: musescore-general-soundfont-lossless
-      python experiments/prepare.py --path=$BANK --number=8000 --out=musescore
-      python experiments/prepare.py --source=nsynth --path=NSYNTH --split_file=split.json --out=nsynth
-      python experiments/prepare.py --source=kits --path=$BANK --out=musescore_kits
-      python experiments/prepare.py --source=folder --path=/usr/share/sonic-pi/samples --classes=words --out=sonic_pi
-
-    On the split "test", with the statistics in brackets, they reach for the pitch 87 % (69 %) of MuseScore's notes and 93 %
-    (73 %) of NSynth's; for the class 25 % (27 %) of MuseScore's notes, 27 % (23 %) of NSynth's, 38 % (42 %) of MuseScore's kits
-    and 63 % (38 %) of Sonic Pi's 16 samples. So they encode pitch, but the class of unseen instruments no better than the
-    statistics do. Training takes 4 minutes on one core.
 
     Args:
       settings: stores and training.
