@@ -64,7 +64,7 @@ def format_table(rows: list[dict]) -> str:
     for row in rows:
         if row["name"].startswith("config/"):
             name = row["name"].removeprefix("config/").removesuffix(f"/{row['unit']}")
-            by_config.setdefault(name, {"config": name})[row["unit"]] = row["ours"]
+            by_config.setdefault(name, {"config": name, **dict.fromkeys(configs.COLUMNS)})[row["unit"]] = row["ours"]
     tables = (
         Table.from_records(name, records) for name, records in (("benchmarks", comparisons), ("configs", [*by_config.values()]))
     )
