@@ -1,1 +1,1 @@
-
+"""Programs of timbre_jax, their configurations, studies and benchmarks."""

@@ -19,21 +19,16 @@ from experiments import command_line
 from timbre_jax.report.settings import AnalysisSettings
 
 
-def main(_) -> int:
+def main(_) -> None:
+    """Runs the program."""
     from timbre_jax.report.analyze_run import analyze_run
 
     command_line.use_compilation_cache()
     settings = command_line.settings(AnalysisSettings)
     analyze_run(settings)
-    sweep = (
-        "experiments/generate.py",
-        f"--workdir={settings.workdir}",
-        "--mode=sweep",
-        "--latent=0",
-        f"--out={settings.out}/sweep",
-    )
-    command_line.print_written(*(Path(settings.out) / name for name in ("report.html", "results.json")), next=(sweep,))
-    return 0
+    workdir, out = f"--workdir={settings.workdir}", Path(settings.out)
+    sweep = ("experiments/generate.py", workdir, "--mode=sweep", "--latent=0", f"--out={out}/sweep")
+    command_line.print_written(out / "report.html", out / "results.json", next=(sweep,))
 
 
 if __name__ == "__main__":

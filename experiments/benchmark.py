@@ -19,11 +19,15 @@ if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # the clone, not the program's folder
 
 from experiments import command_line
-from experiments.benchmarks.registry import BENCHMARKS, format_table, known_names, run_benchmarks
+from experiments.benchmarks.full_size import NAMES
+from experiments.benchmarks.registry import BENCHMARKS, format_table, run_benchmarks
 from timbre_jax.files import write_text
 from timbre_jax.settings import Settings, setting
 
-_ONLY = f"Comma-separated benchmarks. Default: all except full_size, which takes long. Names: {', '.join(known_names())}."
+_ONLY = (
+    f"Comma-separated benchmarks: {', '.join(BENCHMARKS)}; config/NAME[:VARIANT] or config, which is all configurations; "
+    f"{', '.join(f'full_size/{name}' for name in NAMES)}. Default: all except full_size, which takes long."
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +41,7 @@ class BenchmarkSettings(Settings):
 
 
 def main(_) -> None:
+    """Runs the program."""
     settings = command_line.settings(BenchmarkSettings)
     # Each configuration is measured in its own process, which needs memory of the accelerator too.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")

@@ -58,7 +58,10 @@ def run(
     if hasattr(sys.stdout, "reconfigure"):  # file names need not be valid text
         sys.stdout.reconfigure(errors="backslashreplace")
     if help_groups.is_requested(sys.argv):
-        print(help_groups.help_text(documentation))
+        try:
+            print(help_groups.help_text(documentation), flush=True)
+        except BrokenPipeError:  # `--help | head`
+            os._exit(1)
         sys.exit(0)
 
     def checked(arguments: Sequence[str]) -> int | None:
@@ -94,7 +97,7 @@ def define_flags(**groups: type) -> None:
 
 
 def define_choice(flag: str, kinds: dict[str, type], *, default: str, help: str) -> None:
-    """Defines a flag that selects one of several settings dataclasses, and the flags of all of them.
+    """Defines a flag that selects one of several settings dataclasses, and all their flags.
 
     Fields of the same name are one flag, whose help text names the dataclasses that have it.
 
@@ -155,7 +158,9 @@ def _define_flag(kind: type, field: dataclasses.Field, text: str, *, group: str)
 def _help(field: dataclasses.Field) -> str:
     """Returns the help text of a field with its default."""
     text, default = field.metadata.get("help", ""), _default(field)
-    return f"{text} Default: {default}." if default else f"{text} Required." if field.default is dataclasses.MISSING else text
+    if field.default is dataclasses.MISSING:
+        return f"{text} Required."
+    return f"{text} Default: {default}." if default else text
 
 
 def _help_of_several(fields: dict[str, dataclasses.Field], count: int) -> str:
@@ -183,20 +188,17 @@ def _default(field: dataclasses.Field) -> str:
     return field.metadata.get("shown") or (",".join(map(str, default)) if isinstance(default, tuple) else str(default))
 
 
-def settings(kind: type[T], **others) -> T:
+def settings(kind: type[T]) -> T:
     """Returns settings with the values of the flags on the command line.
 
     Args:
       kind: settings dataclass whose fields are flags.
-      others: values of fields that are not flags.
 
     Raises:
       ValueError: if a required setting is missing or a value is outside its limits.
     """
-    values, value_types = dict(others), field_types(kind)
+    values, value_types = {}, field_types(kind)
     for field in dataclasses.fields(kind):
-        if field.name in others or field.name not in flags.FLAGS:
-            continue
         value = flags.FLAGS[field.name].value
         if value is None:
             continue
@@ -263,7 +265,7 @@ def use_compilation_cache() -> None:
 
 
 def _parse(arguments: Sequence[str]) -> list[str]:
-    """Parses the flags and returns the other arguments; exits with one line if a flag is wrong."""
+    """Parses the flags and returns the other arguments; exits if a flag is wrong."""
     arguments = named_configs([_expand_home(argument) for argument in arguments])
     try:
         rest = flags.FLAGS(arguments)
@@ -272,8 +274,6 @@ def _parse(arguments: Sequence[str]) -> list[str]:
             if not isinstance(config, str) and not hasattr(config, "keys"):
                 raise ValueError(f"--config={config}")
         return rest
-    except BrokenPipeError:  # `--help | head`
-        os._exit(1)
     except flags.Error as error:
         _end(f"{' '.join(str(error).split())}; see --help", 2)
     except WRONG_CONFIG as error:
@@ -291,7 +291,7 @@ def _expand_home(argument: str) -> str:
 
 
 def _device_message(text: str) -> str:
-    """Returns a one-line message for an error of JAX's runtime, or "" if the error is of another kind."""
+    """Returns a one-line message for an error of JAX's runtime, or "" for other errors."""
     first = " ".join(text.split())[:160]
     if "RESOURCE_EXHAUSTED" in text:
         remedies = {"config": "--config.train.accumulate=N", "at_once": "--at_once=N", "number": "--number=N"}

@@ -25,7 +25,7 @@ def define_config() -> None:
     from ml_collections import config_flags
 
     text = (
-        "Configuration: a name in experiments/configs, NAME:VARIANT, or a file. --config.SECTION.FIELD=VALUE changes a field; "
+        "A name in experiments/configs, NAME:VARIANT, or a file. --config.SECTION.FIELD=VALUE changes a field; "
         "timbre_jax/training/config.py describes the fields. Required."
     )
     config_flags.DEFINE_config_file("config", None, text)
@@ -96,7 +96,7 @@ def config_names() -> list[str]:
 
 
 def explain_config_error(arguments: Sequence[str]) -> str | None:
-    """Returns the error in --config or --config.FIELD, with similar names, or None if there is none."""
+    """Returns the error in --config or --config.FIELD, with similar names, or None."""
     config = None
     for argument in arguments:
         if match := re.match(r"--?config=([^:]+)(?::(.+))?", argument):

@@ -1,4 +1,4 @@
-"""Scores runs on the same held-out sounds and writes the scores of all of them to one table.
+"""Scores runs on the same held-out sounds and writes one table.
 
   python experiments/evaluate.py --workdir=runs/mean_image,runs/pca8,runs/notes --out=scores --store=notes
   python experiments/evaluate.py --workdir=runs/pca8,runs/notes --out=scores --store=notes --more_stores=nsynth
@@ -29,7 +29,8 @@ class Output(Settings):
     progress: bool = setting(True, "Show a progress bar.")
 
 
-def main(_) -> int:
+def main(_) -> None:
+    """Runs the program."""
     output, settings = command_line.settings(Output), command_line.settings(EvaluationSettings)
     out = Path(output.out)
     if out.exists() and not out.is_dir():
@@ -42,7 +43,6 @@ def main(_) -> int:
     print(evaluation.markdown)
     analyze = ("experiments/analyze.py", f"--workdir={settings.workdir[-1]}", f"--out={out / 'analysis'}")
     command_line.print_written(*(out / name for name in ("scores.md", "scores.csv", "results.json")), next=(analyze,))
-    return 0
 
 
 if __name__ == "__main__":

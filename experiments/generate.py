@@ -1,4 +1,4 @@
-"""Makes new sounds from a trained space: WAV files and a manifest that describes how each was made.
+"""Makes new sounds from a trained space, with a manifest that describes each sound.
 
   python experiments/generate.py --workdir=runs/notes --out=between --mode=interpolate --files=flute.wav,bell.wav --steps=9
   python experiments/generate.py --workdir=runs/hits --out=more_kicks --mode=variations --files=kick.wav --number=8
@@ -32,7 +32,8 @@ class Generation(Settings):
     out: str = setting(help="Folder for the sounds and manifest.json.")
 
 
-def main(_) -> int:
+def main(_) -> None:
+    """Runs the program."""
     import timbre_jax.maps.generation_mode  # noqa: F401, adds the mode "map"
     from timbre_jax.generation.generate import generate
 
@@ -41,12 +42,11 @@ def main(_) -> int:
     manifest = generate(shared.workdir, shared.out, mode)
     for error in manifest["errors"]:
         print(f"left out: {error['error']}")
-    out, names = Path(shared.out), [sound["file"] for sound in manifest["sounds"]]
-    vary = ("experiments/generate.py", f"--workdir={shared.workdir}", "--mode=variations", f"--files={out / names[0]}")
-    command_line.print_written(
-        *(out / name for name in names), out / "manifest.json", next=((*vary, f"--out={out}/variations"),)
-    )
-    return 0
+    out, sounds = Path(shared.out), manifest["sounds"]
+    first = out / sounds[0]["file"]
+    vary = ("experiments/generate.py", f"--workdir={shared.workdir}", "--mode=variations", f"--files={first}")
+    print(f"{len(sounds)} sounds")
+    command_line.print_written(first, out / "manifest.json", next=((*vary, f"--out={out}/variations"),))
 
 
 if __name__ == "__main__":

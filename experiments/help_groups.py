@@ -19,7 +19,7 @@ def add(title: str, *names: str) -> None:
 
 
 def is_requested(arguments: Sequence[str]) -> bool:
-    """Returns whether --help is among the arguments before any -- (after it, they are for other programs)."""
+    """Returns whether --help is among the arguments before "--", which are for this program."""
     own = itertools.takewhile(lambda argument: argument != "--", arguments[1:])
     return any(argument in ("--help", "-help", "-h", "-?", "--helpshort") for argument in own)
 

@@ -1,4 +1,4 @@
-"""Makes a map of a library as a page on which sounds can be found, and with --serve made, by a click.
+"""Makes a map of a library: a page on which a click plays, or makes, a sound.
 
   python experiments/map.py --workdir=runs/hits --out=map
   python experiments/map.py --workdir=runs/hits --out=map --serve
@@ -19,20 +19,21 @@ from experiments import command_line
 from timbre_jax.maps.settings import MapSettings, ServeSettings
 
 
-def main(_) -> int:
+def main(_) -> None:
+    """Runs the program."""
     from timbre_jax.maps.build import make_map_of_run
     from timbre_jax.maps.server import serve_map
 
     command_line.use_compilation_cache()
     settings, serving = command_line.settings(MapSettings), command_line.settings(ServeSettings)
     run_map = make_map_of_run(settings)
-    words = (f"--workdir={settings.workdir}", f"--out={settings.out}", "--serve")
-    points = ("--mode=map", f"--map={settings.out}", "--at=0.5,0.5", f"--out={settings.out}/sounds")
-    commands = (("experiments/map.py", *words), ("experiments/generate.py", words[0], *points))
-    command_line.print_written(*(Path(settings.out) / name for name in ("map.html", "map.json", "map.npz")), next=commands)
+    workdir, out = f"--workdir={settings.workdir}", Path(settings.out)
+    points = ("experiments/generate.py", workdir, "--mode=map", f"--map={out}", "--at=0.5,0.5", f"--out={out}/sounds")
+    serve = ("experiments/map.py", workdir, f"--out={out}", "--serve")
+    files = (out / name for name in ("map.html", "map.json", "map.npz"))
+    command_line.print_written(*files, next=(points,) if serving.serve else (serve, points))
     if serving.serve:
         serve_map(run_map, serving)
-    return 0
 
 
 if __name__ == "__main__":

@@ -21,18 +21,24 @@ from experiments import command_line
 from timbre_jax.data.prepare.make_store import IMPORTERS, StoreSettings, make_store
 from timbre_jax.data.prepare.summary import describe_store
 
-CONFIGS = {"folder": "library_best", "kits": "library_best", "drums": "library_best", "recordings": "caillon2020_continuous",
-           "phrases": "caillon2020_continuous"}  # fmt: skip
-"""Configurations to train on a store by source, if not `notes_best`."""
+
+def training_config(source: str, sounds) -> str:
+    """Returns the name of a configuration that can be trained on a store of these settings."""
+    if source in ("recordings", "phrases"):
+        return "caillon2020_continuous" if sounds.sample_rate == 24000 else "caillon2020_discrete"
+    if source in ("folder", "kits", "drums"):
+        return "library_best" if sounds.seconds else "library_any_length"
+    return "notes_best"
 
 
 def main(_) -> None:
+    """Runs the program."""
     target, sounds = command_line.settings(StoreSettings), command_line.chosen_settings("source", IMPORTERS)
     if not sounds.keep_all:
         command_line.use_compilation_cache()
     print(describe_store(make_store(sounds, target)))
-    name = CONFIGS.get(flags.FLAGS.source, "notes_best")
-    train = (f"--config={name}", f"--workdir=runs/{Path(target.out).name}", f"--config.data.store={target.out}")
+    config = training_config(flags.FLAGS.source, sounds)
+    train = (f"--config={config}", f"--workdir=runs/{Path(target.out).name}", f"--config.data.store={target.out}")
     report = Path(target.out) / "doctor.md"
     command_line.print_written(target.out, report, next=(("experiments/train.py", *train),))
 

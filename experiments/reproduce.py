@@ -1,4 +1,4 @@
-"""Reproduces a table of the documentation from nothing: the stores, the trained runs and the scores.
+"""Reproduces a table of the documentation with its stores, runs and scores.
 
   python experiments/reproduce.py --result=notes --out=reproduced_notes
   python experiments/reproduce.py --result=notes --out=reproduced_nsynth --nsynth=nsynth-test --split_file=split.json
@@ -33,6 +33,7 @@ class Reproduction(Settings):
 
 
 def main(_) -> int:
+    """Runs the program."""
     shared, table = command_line.settings(Reproduction), command_line.chosen_settings("result", RESULTS)
     command_line.use_compilation_cache()
     reproduce = reproduce_notes if isinstance(table, NotesTable) else reproduce_library

@@ -1,4 +1,4 @@
-"""Finds the sounds of a library that are most similar to a file, and the class that they suggest.
+"""Finds the sounds of a library that are most similar to a file, and its class.
 
   python experiments/similar.py --workdir=runs/hits --files=kick.wav
   python experiments/similar.py --workdir=runs/hits --files=my_sounds --k=20 --out=similar
@@ -19,15 +19,17 @@ from experiments import command_line
 from timbre_jax.maps.settings import SimilarSettings
 
 
-def main(_) -> int:
+def main(_) -> None:
+    """Runs the program."""
     from timbre_jax.maps.similar import find_similar, similar_text
 
     command_line.use_compilation_cache()
     settings = command_line.settings(SimilarSettings)
     print(similar_text(find_similar(settings)))
-    if settings.out:
-        command_line.print_written(Path(settings.out) / "similar.json", settings.out)
-    return 0
+    written = [Path(settings.out) / "similar.json"] if settings.out else []
+    workdir, files = f"--workdir={settings.workdir}", f"--files={','.join(settings.files)}"
+    vary = ("experiments/generate.py", workdir, "--mode=variations", files, "--out=variations")
+    command_line.print_written(*written, next=(vary,))
 
 
 if __name__ == "__main__":

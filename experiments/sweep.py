@@ -1,4 +1,4 @@
-"""Trains a model for each value of a field, or for each run of a grid, and compares the runs in one table.
+"""Trains a run for each value of a field, or for each point of a grid, and compares them.
 
   python experiments/sweep.py --config=natsiou2023 --workdir=runs/sizes --config.data.store=notes --values=2,4,6,8,12,16
   python experiments/sweep.py --config=natsiou2023 --workdir=runs/grid --config.data.store=notes --grid=grid.json
@@ -39,6 +39,7 @@ class SweepSettings(Settings):
 
 
 def main(_) -> int:
+    """Runs the program."""
     config, settings = config_flags.flag_config(), command_line.settings(SweepSettings)
     devices = command_line.settings(command_line.DeviceSettings)
     if settings.grid and (flags.FLAGS["field"].present or flags.FLAGS["values"].present):

@@ -49,6 +49,7 @@ class ProcessSettings(Settings):
 
 
 def main(_) -> int:
+    """Runs the program."""
     config, settings = config_flags.flag_config(), command_line.settings(RunSettings)
     devices, together = command_line.settings(command_line.DeviceSettings), command_line.settings(ProcessSettings)
     workdir = settings.workdir

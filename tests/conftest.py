@@ -73,16 +73,16 @@ def mean_run(small_store, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def continuous_run(small_store, tmp_path_factory):
-    from tests.helpers.small_analysis import begun_series
+    from tests.helpers.small_analysis import untrained_series_run
 
-    return begun_series(small_store, tmp_path_factory.mktemp("runs") / "continuous", "continuous")
+    return untrained_series_run(small_store, tmp_path_factory.mktemp("runs") / "continuous", "continuous")
 
 
 @pytest.fixture(scope="session")
 def discrete_run(small_store, tmp_path_factory):
-    from tests.helpers.small_analysis import begun_series
+    from tests.helpers.small_analysis import untrained_series_run
 
-    return begun_series(small_store, tmp_path_factory.mktemp("runs") / "discrete", "discrete")
+    return untrained_series_run(small_store, tmp_path_factory.mktemp("runs") / "discrete", "discrete")
 
 
 @pytest.fixture(scope="session")

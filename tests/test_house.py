@@ -1,4 +1,4 @@
-"""Limits that keep the project readable: length of files and functions, parameters, declared capabilities, layers."""
+"""Limits that keep the project readable: sizes, declared capabilities, layers and types."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def functions(path: Path):
             yield node
 
 
-def test_no_file_is_too_long():
+def test_files_are_short():
     files = [
         *SOURCES,
         *(ROOT / "tests").rglob("*.py"),
@@ -36,7 +36,7 @@ def test_no_file_is_too_long():
     assert {name: count for name, count in lengths.items() if count > MOST_LINES_OF_A_FILE} == {}
 
 
-def test_no_function_is_too_long():
+def test_functions_are_short():
     lengths = {
         f"{path.relative_to(ROOT)}:{node.name}": node.end_lineno - node.lineno + 1
         for path in SOURCES
@@ -45,7 +45,7 @@ def test_no_function_is_too_long():
     assert {name: count for name, count in lengths.items() if count > MOST_LINES_OF_A_FUNCTION} == {}
 
 
-def test_no_function_has_too_many_parameters():
+def test_functions_have_few_parameters():
     def count(node):
         arguments = node.args
         names = [a.arg for a in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)]
@@ -62,19 +62,19 @@ def test_programs_are_thin():
 
 
 def test_capabilities_are_declared():
-    """No code asks models or representations what they can do by getattr or hasattr with a default."""
-    sniffs = []
+    # Models and representations declare what they can do; no code tests it by getattr with a default or hasattr.
+    uses = []
     for path in SOURCES:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name)):
                 continue
-            asks = node.func.id == "hasattr" or (node.func.id == "getattr" and len(node.args) == 3)
-            if asks and re.search(r"model|representation|space\b", ast.unparse(node.args[0])):
-                sniffs.append(f"{path.relative_to(ROOT)}:{node.lineno}: {ast.unparse(node)}")
-    assert sniffs == []
+            is_test = node.func.id == "hasattr" or (node.func.id == "getattr" and len(node.args) == 3)
+            if is_test and re.search(r"model|representation|space\b", ast.unparse(node.args[0])):
+                uses.append(f"{path.relative_to(ROOT)}:{node.lineno}: {ast.unparse(node)}")
+    assert uses == []
 
 
-def test_rooms_import_only_the_rooms_below_them():
+def test_packages_import_only_lower_layers():
     pytest.importorskip("importlinter", reason="import-linter is in requirements-test.txt")
     done = subprocess.run(
         [sys.executable, "-c", "from importlinter.cli import lint_imports_command; lint_imports_command()", "--no-cache"],
@@ -83,20 +83,20 @@ def test_rooms_import_only_the_rooms_below_them():
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_types_of_the_public_rooms_are_right():
+def test_types_of_the_public_packages_are_correct():
     pytest.importorskip("mypy", reason="mypy is in requirements-test.txt")
     done = subprocess.run([sys.executable, "-m", "mypy"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_no_address_of_a_registry_or_download_is_in_the_tree():
+def test_files_contain_no_address_of_a_registry_or_download():
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False).stdout.split("\n")
     texts = [ROOT / name for name in listed if name and Path(name).suffix not in (".npz", ".png", ".array_record", ".sf2")]
-    found = []
+    matches = []
     for path in texts:
         try:
             text = path.read_text(encoding="utf-8")
         except (UnicodeDecodeError, OSError):
             continue
-        found += [f"{path.relative_to(ROOT)}: {match[0]}" for match in ADDRESSES.finditer(text)]
-    assert found == []
+        matches += [f"{path.relative_to(ROOT)}: {match[0]}" for match in ADDRESSES.finditer(text)]
+    assert matches == []

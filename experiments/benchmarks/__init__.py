@@ -1,1 +1,1 @@
-"""One file a benchmark; `experiments/benchmark.py` lists them."""
+"""Benchmarks, each in one file; `experiments/benchmark.py` runs them."""

@@ -1,19 +1,19 @@
-"""`config/NAME`: how fast each configuration of experiments/configs trains, and how much of the machine it uses.
+"""Training speed of each configuration, and its use of the machine: `config/NAME`.
 
-Each in a process of its own, on as many cores and devices as that may use, on sounds that are made for it in a temporary
-folder: a store, its cached features, the pipeline and the compiled step are those of experiments/train.py. One step at a time
-is waited for, and the best counts: CPU seconds where the process may use one core only (`taskset -c 0`), which other work on
-the machine hardly changes, else wall-clock seconds. The columns:
+Each configuration is measured in its own process, on the cores and devices that this process may use. The sounds are
+synthesized into a temporary store; the store, its cached features, the pipeline and the compiled step are those of
+experiments/train.py. Each step is awaited and the best counts: in CPU seconds if the process may use one core only
+(`taskset -c 0`), which other work on the machine hardly changes, else in wall-clock seconds. The columns:
 
   steps/s, examples/s
-  GFLOP/step   what the model calculates in a step (experiments/benchmarks/arithmetic.py), gradients included
-  GFLOP/s      that, by the time of a step
-  % of peak    of the best float32 matrix product of the same process: at its beginning, right before the steps, right after
-  pipeline %   time that the pipeline takes for a batch with nothing beside it, by that of a step; in training it runs ahead
-  compile s    of the step, without the compilation cache
-  memory GB    of the process at its most, or of the device where it says
+  GFLOP/step   arithmetic of the model in a step (experiments/benchmarks/arithmetic.py), with its gradients
+  GFLOP/s      GFLOP/step divided by the time of a step
+  % of peak    of the best float32 matrix product of the same process, measured at its beginning, before and after the steps
+  pipeline %   time of the pipeline for a batch, alone, in % of the time of a step; in training it runs in parallel
+  compile s    time to compile the step without the compilation cache
+  memory GB    largest memory of the process, or of the device if it reports it
 
-For models that are fitted in closed form examples/s is of the whole fitting and the other columns are empty.
+For models that are fitted in closed form, examples/s is that of the whole fit, and the other columns are empty.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from experiments.benchmarks.timing import in_own_process, row, step_clock
 from experiments.config_flags import config_names, load_config
 
 STEPS, SECONDS, BATCHES = 5, 6.0, 16
-"""Steps to time at least, and for how long; batches of the pipeline to time."""
+"""Smallest number of steps to time, seconds to time them for, and batches of the pipeline to time."""
 
 COLUMNS = ("steps/s", "examples/s", "GFLOP/step", "GFLOP/s", "% of peak", "pipeline %", "compile s", "memory GB")
 
 
 def run(only: str = "") -> list[dict]:
-    """The rows of all configurations, or of one (a variant after a colon, `rebnord2022:8_dim`)."""
+    """Measures all configurations, or one, NAME or NAME:VARIANT, and returns their rows."""
     rows = []
     for name in [only] if only else config_names():
         columns = in_own_process(measure, name)
@@ -44,7 +44,7 @@ def run(only: str = "") -> list[dict]:
 
 
 def measure(name: str) -> dict[str, float]:
-    """The columns of a configuration; in a process of its own, since memory is that of the process at its most."""
+    """Returns the columns of a configuration; run it in its own process for its peak memory."""
     import jax
 
     jax.config.update("jax_enable_compilation_cache", False)
@@ -59,7 +59,14 @@ def measure(name: str) -> dict[str, float]:
 def measure_training(
     config: Mapping[str, Any], workdir: Path, *, steps: int = STEPS, seconds: float = SECONDS
 ) -> dict[str, float]:
-    """The columns of a resolved configuration on its own store, trained for some steps in `workdir`."""
+    """Returns the columns of a configuration after training it for some steps.
+
+    Args:
+      config: resolved configuration with its store.
+      workdir: folder of the run, which must not exist.
+      steps: smallest number of steps to time.
+      seconds: time to spend on steps.
+    """
     import jax
 
     from experiments.benchmarks.arithmetic import count_flops, measure_peak
@@ -109,7 +116,7 @@ def measure_training(
 
 
 def _pipeline_seconds(run: Any) -> float:
-    """Seconds of a batch, from the disk to the device, when nothing else is done."""
+    """Returns the seconds for a batch from the disk to the device, with no other work."""
     import jax
 
     clock = step_clock()
@@ -117,7 +124,7 @@ def _pipeline_seconds(run: Any) -> float:
     def take() -> None:
         jax.block_until_ready(run.placement.train_batch(run.next_batch()))
 
-    for _ in range(8):  # what had been read ahead
+    for _ in range(8):  # batches that were prefetched
         take()
     start = clock()
     for _ in range(BATCHES):
@@ -126,16 +133,20 @@ def _pipeline_seconds(run: Any) -> float:
 
 
 def _memory(memory: Any) -> float:
+    """Returns the peak memory of the device in GB, or of the process."""
     return max(memory.devices.values(), default=memory.process) / 1e9
 
 
-# Sounds for it. --------------------------------------------------------------------------------------------------------
-
-
 def make_store(config: Mapping[str, Any], path: Path, *, sounds: int = 0) -> Path:
-    """A store of made-up sounds with the rate and lengths that a configuration's representation wants; returns its path.
+    """Makes a store of synthetic sounds for the representation of a configuration.
 
-    `sounds` to train on; 0 is two batches of them, and no fewer than 64.
+    Args:
+      config: resolved configuration.
+      path: folder of the store.
+      sounds: number of sounds to train on; 0 means two batches, and at least 64.
+
+    Returns:
+      The folder.
     """
     from timbre_jax.data.datasets import base_representation
     from timbre_jax.data.importers.base import AudioFormat
@@ -152,18 +163,29 @@ def make_store(config: Mapping[str, Any], path: Path, *, sounds: int = 0) -> Pat
 
 @dataclasses.dataclass(frozen=True)
 class Tones:
-    """A source of harmonic tones with a little noise, 82 to 780 Hz, fading; of many lengths if the format is `variable`.
+    """Importer of decaying harmonic tones with a little noise, from 82 to 780 Hz.
 
-    Held-out tones have pitches between those to train on, so that none is left out as a copy.
+    Held-out tones have pitches between those of the training tones, so that none is a near-duplicate.
+
+    Attributes:
+      form: sample rate and length; if it is variable, lengths are drawn at random.
+      counts: number of tones of each split.
     """
 
     audio_format: Any
     counts: tuple[tuple[str, int], ...]
 
     def describe(self) -> dict[str, Any]:
-        return {"kind": "tones", "title": "made-up tones", "license": "none", "counts": [list(count) for count in self.counts]}
+        """Returns the settings, as an importer does."""
+        return {
+            "kind": "tones",
+            "title": "synthetic tones",
+            "license": "none",
+            "counts": [list(count) for count in self.counts],
+        }
 
     def plan(self) -> list:
+        """Returns the records of all tones."""
         from timbre_jax.data.importers.base import Record
 
         records: list[Record] = []
@@ -175,10 +197,12 @@ class Tones:
                 records.append(Record(f"tone_{number:06d}", split, instrument, "bass", "synthetic", pitch, 100, "", number))
         return records
 
-    def fetch(self, records, wanted):
-        yield from ((position, None) for position in wanted)
+    def fetch(self, records, positions):
+        """Yields positions without a payload."""
+        yield from ((position, None) for position in positions)
 
     def load(self, record, payload):
+        """Returns the tone of a record."""
         import numpy as np
 
         from timbre_jax.data.importers.base import LoadedSound

@@ -1,10 +1,9 @@
-"""`fast_griffin_lim`: sounds from magnitudes by fast Griffin-Lim, against librosa.griffinlim at the same iterations.
+"""Sounds from magnitudes by fast Griffin-Lim, against librosa: `fast_griffin_lim`.
 
-Both sides start from the same magnitudes of 16 sounds in memory (2 s, 16 kHz, window 512, hop 128) and do 32 iterations
-with momentum 0.99: ours all sounds in one call, theirs one after another, as librosa would. Both run in one process pinned
-to one core, in turns, and the best of the rounds counts: CPU seconds on a CPU, wall-clock seconds where ours runs on an
-accelerator (theirs stays on its core). Compilation is not counted. The second row is how near the sounds' spectra come to
-the given magnitudes (spectral convergence in dB, lower is better; no ratio).
+Both sides start from the magnitudes of 16 sounds in memory (2 s, 16 kHz, window 512, hop 128) and run 32 iterations with
+momentum 0.99: ours on all sounds in one call, librosa.griffinlim on one sound after another. Both run in one process that is
+pinned to one core, in turns, and the best round counts, without compilation. The second row is the spectral convergence of the
+sounds to the given magnitudes in dB (lower is better).
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ ROUNDS = 5
 
 
 def noisy_tones():
-    """[SOUNDS, T] float32: fading harmonic tones from 60 to 2000 Hz with a burst of noise at their attack."""
+    """Returns decaying tones from 60 to 2000 Hz with a noisy attack, [SOUNDS, T] float32."""
     import numpy as np
 
     random = np.random.default_rng(0)
@@ -34,7 +33,7 @@ def noisy_tones():
 
 
 def ours(magnitudes):
-    """[B, N, K] to [B, T]."""
+    """Returns the sounds [B, T] of magnitudes [B, N, K]."""
     import numpy as np
 
     from timbre_jax.audio.griffin_lim import fast_griffin_lim
@@ -43,7 +42,7 @@ def ours(magnitudes):
 
 
 def theirs(magnitudes):
-    """[B, N, K] to [B, T], one sound after another; librosa's own phases, drawn at random, and momentum 0.99."""
+    """Returns the sounds [B, T] of magnitudes [B, N, K] by librosa, from random phases."""
     import librosa
     import numpy as np
 
@@ -53,7 +52,7 @@ def theirs(magnitudes):
 
 
 def _measure() -> dict:
-    """Returns the seconds and the convergence of both sides, and the device of ours; pins its process to one core."""
+    """Returns rates, convergence and device; pins the process to one core."""
     device = pin_to_one_core()
     import numpy as np
 
@@ -70,10 +69,10 @@ def _measure() -> dict:
 
 
 def run() -> list[dict]:
-    """Rows {name, ours, theirs, ratio, unit}."""
-    found = in_own_process(_measure)
-    unit = f"sounds/s on {found['device']} (theirs: librosa, one core)"
+    """Returns the rows of the benchmark."""
+    measured = in_own_process(_measure)
+    unit = f"sounds/s on {measured['device']} (theirs: librosa, one core)"
     return [
-        rates_row("fast_griffin_lim", unit, **found["rates"]),
-        row("fast_griffin_lim/convergence", "dB", **found["convergence"]),
+        rates_row("fast_griffin_lim", unit, **measured["rates"]),
+        row("fast_griffin_lim/convergence", "dB", **measured["convergence"]),
     ]

@@ -1,9 +1,8 @@
-"""`features`: sounds a second of the pipeline, features cached on disk (ours) against features analyzed on the fly (theirs).
+"""Pipeline with cached features, against features analyzed on the fly: `features`.
 
-Harmonic tracks of 4 s and log-mel spectrograms of 2 s at 16 kHz, of 256 made-up sounds, in batches of 128, from the system's
-file cache; CPU seconds where the process may use one core only, else of the wall. `caching` is the sounds a second of making
-the cache. Caching pays as soon as it and a reading of every pass together take less than an analysis of every pass:
-1 / caching + passes / ours < passes / theirs.
+Reads harmonic tracks of 4 s and log-mel spectrograms of 2 s at 16 kHz, of 256 synthetic sounds, in batches of 128, from the
+file cache of the system. `caching` is the rate at which the cache is made. Caching pays if making it and reading it in every
+pass take less time than an analysis in every pass: 1 / caching + passes / ours < passes / theirs.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ SOUNDS, BATCH, ROUNDS = 256, 128, 3
 
 
 def run() -> list[dict]:
-    """The rows of the benchmark."""
+    """Returns the rows of the benchmark."""
     from experiments.benchmarks.configs import Tones
     from timbre_jax.data.importers.base import NOTE_FORMAT
     from timbre_jax.data.prepare.build import build_store
@@ -35,14 +34,14 @@ def run() -> list[dict]:
 
 
 def _speeds(store, representation) -> tuple[float, float, float]:
-    """Sounds a second: cached, on the fly, making the cache."""
+    """Returns sounds per second: cached, on the fly, and when the cache is made."""
     from timbre_jax.data.features import cached_features
     from timbre_jax.data.loader import make_pipeline
     from timbre_jax.data.on_the_fly import AnalyzedSource
 
     clock = step_clock()
     fly = AnalyzedSource(store, "train", representation)
-    fly.batch(range(BATCH))  # compiles
+    fly.batch(range(BATCH))  # compiles the analysis
     start = clock()
     cached = cached_features(store, "train", representation, progress=False)
     caching = SOUNDS / (clock() - start)

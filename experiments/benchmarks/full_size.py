@@ -1,20 +1,20 @@
-"""`full_size/FORM`, `full_size/training`: NSynth at full size, with sounds that are made for it.
+"""NSynth at full size, with synthetic sounds: `full_size/FORM`, `full_size/training`.
 
-    python experiments/benchmark.py --only=full_size/folder,full_size/archive,full_size/tfrecord,full_size/array_record
-    python experiments/benchmark.py --only=full_size/training
+  python experiments/benchmark.py --only=full_size/folder,full_size/archive,full_size/tfrecord,full_size/array_record
+  python experiments/benchmark.py --only=full_size/training
 
-Run only when they are named: each takes many minutes and up to 10 GB of the temporary folder (TMPDIR), which it clears.
-full_size/folder:20000 makes do with so many notes.
+These benchmarks run only if they are named: each takes many minutes and up to 10 GB of the temporary folder (TMPDIR), which it
+clears. full_size/folder:20000 uses 20,000 notes instead of all.
 
-FORM: 305,979 notes of 1,006 instruments in NSynth's three splits, as it is handed out (a folder, tar.gz) or as
-tensorflow-datasets prepares it, turned into a store by experiments/prepare.py without the look at pitch and harmonics
-(--keep_all). To fit on a disk the notes are 0.26 s long, where NSynth's have 4 s. Half-way it is killed (kill -9) and started
-again. Rows: notes a second of processor time, of both runs and all their processes together, so of one core; and the most
-memory of all its processes, what they share counted once.
+FORM is one in which NSynth is distributed (a folder, tar.gz) or which tensorflow-datasets prepares. experiments/prepare.py
+turns 305,979 notes of 1,006 instruments in NSynth's three splits into a store, without the analysis of pitch and harmonics
+(--keep_all). The notes last 0.26 s, where NSynth's last 4 s, to fit on a disk. Halfway, the program is killed (kill -9) and
+started again. Rows: notes per second of CPU time of both runs and all their processes, so per core; and the peak memory of all
+processes, with shared memory counted once.
 
-training: natsiou2023 as experiments/train.py trains it, on a store of 300,000 notes that are 1,024 notes and their features
-over and over (hard links). Rows: seconds from the command to the first step, without and with its programs kept from before;
-memory after 20 steps and at most after that. All is read from the system's file cache: a disk adds its own time to a batch.
+training is that of natsiou2023 by experiments/train.py, on a store of 300,000 notes that repeats 1,024 notes and their features
+(by hard links). Rows: seconds from the command to the first step, without and with compiled programs in the cache; memory after
+20 steps, and the peak of the second half. All data come from the file cache of the system; a disk adds its own time to a batch.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from experiments.benchmarks.made_up_nsynth import FORMS, SPLITS, write_nsynth
+from experiments.benchmarks.synthetic_nsynth import FORMS, SPLITS, write_nsynth
 from experiments.benchmarks.timing import row
 
 PROGRAMS = Path(__file__).resolve().parents[1]
@@ -40,7 +40,11 @@ STORE_SOUNDS, REPEATED, STEPS = 1024, 300_000, 400
 
 
 def run(name: str) -> list[dict]:
-    """The rows of one of `NAMES`, after a colon how many notes. Raises ValueError for another name."""
+    """Runs one of `NAMES`, or NAME:NUMBER with that number of notes, and returns its rows.
+
+    Raises:
+      ValueError: if the name is unknown.
+    """
     check_name(name)
     name, _, number = name.partition(":")
     with tempfile.TemporaryDirectory(prefix="timbre_full_size_") as folder:
@@ -49,13 +53,15 @@ def run(name: str) -> list[dict]:
 
 
 def check_name(name: str) -> None:
-    """Raises ValueError where `run` would not know the name."""
+    """Raises a ValueError if `run` does not have a benchmark of this name."""
     kind, colon, number = name.partition(":")
     if kind not in NAMES or (colon and not number.isdecimal()):
-        raise ValueError(f"no benchmark full_size/{name}; there are {', '.join(f'full_size/{known}' for known in NAMES)}")
+        known = ", ".join(f"full_size/{name}" for name in NAMES)
+        raise ValueError(f"full_size/{name}: unknown benchmark; the benchmarks are {known}")
 
 
 def _preparing(form: str, folder: Path, number: int) -> list[dict]:
+    """Prepares a store from a form of NSynth, killed once, and returns the rows."""
     from timbre_jax.data.store import Store
 
     splits = {split: max(1, round(number * count / sum(SPLITS.values()))) for split, count in SPLITS.items()}
@@ -68,10 +74,10 @@ def _preparing(form: str, folder: Path, number: int) -> list[dict]:
         return 2 * 512 * len(list(finished.glob("*.json"))) > total
 
     first = watch(command, stop_when=half)
-    second = watch(command) if first.killed else Watched(0.0, 0, False)  # too few to be killed in time
+    second = watch(command) if first.killed else Usage(0.0, 0, False)  # few notes may finish before they are half done
     counts = Store.open(folder / "store").index["doctor"]
     if counts["notes"] != total or counts["kept"] < 0.95 * total:
-        raise ValueError(f"{counts['kept']} of {counts['notes']} notes were kept, {total} were written")
+        raise ValueError(f"store: got {counts['kept']} of {counts['notes']} notes, expected {total}")
     return [
         row(f"full_size/{form}", "notes/s and core", total / (first.work + second.work)),
         row(f"full_size/{form}/memory", "GB", max(first.memory, second.memory) / 1e9),
@@ -79,6 +85,7 @@ def _preparing(form: str, folder: Path, number: int) -> list[dict]:
 
 
 def _training(_: str, folder: Path, number: int) -> list[dict]:
+    """Trains on a repeated store, without and with cached programs, and returns the rows."""
     from experiments.benchmarks.configs import make_store
     from experiments.config_flags import load_config
     from timbre_jax.data.datasets import base_representation, open_sources
@@ -86,38 +93,48 @@ def _training(_: str, folder: Path, number: int) -> list[dict]:
 
     config = resolve(load_config("natsiou2023"))
     config.data.store = str(make_store(config, folder / "small", sounds=STORE_SOUNDS))
-    open_sources(config, progress=False)  # makes the features
+    open_sources(config, progress=False)  # caches the features
     repeat_store(folder / "small", folder / "store", base_representation(config), number)
     command = [str(PROGRAMS / "train.py"), "--config=natsiou2023", f"--config.data.store={folder / 'store'}"]
     command += [f"--config.train.steps={STEPS}", "--config.train.log_every=1", "--config.train.eval_every=100000"]
     command += ["--noprogress"]
     start = {}
-    for word, steps in (("cold", 2), ("warm", STEPS)):
-        seen: list[tuple[int, float, int]] = []  # (steps, seconds, memory)
-        lines, began = folder / word / "metrics.jsonl", time.monotonic()
+    for cache, steps in (("cold", 2), ("warm", STEPS)):
+        samples: list[tuple[int, float, int]] = []  # (steps, seconds, memory)
+        lines, began = folder / cache / "metrics.jsonl", time.monotonic()
 
-        def look(memory: int, lines=lines, began=began, seen=seen, steps=steps) -> bool:
+        def is_done(memory: int, lines=lines, began=began, samples=samples, steps=steps) -> bool:
             step = lines.read_bytes().count(b'"event": "train"') if lines.is_file() else 0
             if step:
-                seen.append((step, time.monotonic() - began, memory))
+                samples.append((step, time.monotonic() - began, memory))
             return step >= steps
 
-        watch([*command, f"--workdir={folder / word}"], stop_when=look, cache=folder / "cache", every=0.2)
-        start[word] = seen[0][1]
-    early = max(memory for step, _, memory in seen if step <= STEPS // 20)
-    late = max(memory for step, _, memory in seen if step > STEPS // 2)
+        watch([*command, f"--workdir={folder / cache}"], stop_when=is_done, cache=folder / "cache", every=0.2)
+        start[cache] = samples[0][1]
+    early = max(memory for step, _, memory in samples if step <= STEPS // 20)
+    late = max(memory for step, _, memory in samples if step > STEPS // 2)
     return [
         row("full_size/training/start", "s to the first step", start["cold"]),
-        row("full_size/training/start_again", "s to the first step, programs kept", start["warm"]),
+        row("full_size/training/start_again", "s to the first step, cached programs", start["warm"]),
         row(f"full_size/training/memory_{STEPS // 20}_steps", "GB", early / 1e9),
         row(f"full_size/training/memory_{STEPS}_steps", "GB", late / 1e9),
     ]
 
 
 def repeat_store(small: Path, large: Path, representation, number: int) -> Path:
-    """A store of `number` notes to train on that are those of a small one, and its cached features, over and over.
+    """Makes a large store, with cached features, that repeats the notes of a small store.
 
-    The files are hard links, so it takes no room. Its validation notes are the small one's, the features' ranges too.
+    The files are hard links, so the large store takes no space. Its validation notes and feature ranges are those of the small
+    store.
+
+    Args:
+      small: small store.
+      large: folder of the large store, which must not exist.
+      representation: representation whose features are cached.
+      number: smallest number of training notes.
+
+    Returns:
+      The folder of the large store.
     """
     from timbre_jax.data.features import features_folder
     from timbre_jax.data.store import Store
@@ -159,7 +176,7 @@ def repeat_store(small: Path, large: Path, representation, number: int) -> Path:
 
 
 def _linked(source: Path, target: Path, split: str, shards: Sequence[dict]) -> list[dict]:
-    """Shards under the names that they get as so many."""
+    """Links shards into a folder, renumbered, and returns their new entries."""
     result = []
     for number, shard in enumerate(shards):
         name = f"{split}-{number:05d}-of-{len(shards):05d}{Path(shard['file']).suffix}"
@@ -168,11 +185,14 @@ def _linked(source: Path, target: Path, split: str, shards: Sequence[dict]) -> l
     return result
 
 
-# Processes. ------------------------------------------------------------------------------------------------------------
+class Usage(NamedTuple):
+    """Resources that a process and its descendants used.
 
-
-class Watched(NamedTuple):
-    """What a process and all that it started took: seconds of processor time, bytes at most; and whether it was killed."""
+    Attributes:
+      work: CPU seconds.
+      memory: peak memory in bytes.
+      killed: whether it was killed.
+    """
 
     work: float
     memory: int
@@ -185,37 +205,44 @@ def watch(
     stop_when: Callable[[int], bool] | None = None,
     cache: Path | None = None,
     every: float = 0.5,
-) -> Watched:
-    """Runs Python with these arguments to its end, or kills it (kill -9) once `stop_when`, which is told its memory, says so.
+) -> Usage:
+    """Runs Python and measures what it uses.
 
-    Raises ValueError where it ends with an error.
+    Args:
+      arguments: arguments of Python.
+      stop_when: takes the memory in bytes; if it returns True, the process is killed (kill -9).
+      cache: folder of JAX's compilation cache.
+      every: seconds between measurements.
+
+    Raises:
+      ValueError: if the process ends with an error.
     """
     environment = {**os.environ, **({"JAX_COMPILATION_CACHE_DIR": str(cache)} if cache else {})}
-    work, most, killed = 0.0, 0, False
+    work, peak, killed = 0.0, 0, False
     with (
-        tempfile.TemporaryFile("w+") as said,
-        subprocess.Popen([sys.executable, *arguments], stdout=said, stderr=said, env=environment) as process,
+        tempfile.TemporaryFile("w+") as output,
+        subprocess.Popen([sys.executable, *arguments], stdout=output, stderr=output, env=environment) as process,
     ):
         while process.poll() is None:
             time.sleep(every)
             memory, used = tree_usage(process.pid)
-            most, work = max(most, memory), max(work, used)
+            peak, work = max(peak, memory), max(work, used)
             if stop_when and stop_when(memory):
                 process.kill()
                 killed = True
                 break
         process.wait()
-        said.seek(0)
-        lines = said.read().strip().splitlines()
+        output.seek(0)
+        lines = output.read().strip().splitlines()
     if process.returncode and not killed:
-        raise ValueError(f"{' '.join(arguments[:2])} ended with {process.returncode}: {lines[-1] if lines else 'nothing said'}")
-    return Watched(work, most, killed)
+        raise ValueError(f"{' '.join(arguments[:2])}: exit code {process.returncode} ({lines[-1] if lines else 'no output'})")
+    return Usage(work, peak, killed)
 
 
 def tree_usage(root: int) -> tuple[int, float]:
-    """What a process and all below it use: bytes held, what they share counted once; and seconds of processor time so far.
+    """Returns the memory in bytes and the CPU seconds of a process and its descendants.
 
-    0 and 0.0 where the system does not say (not Linux).
+    Shared memory counts once. Both are 0 on systems without /proc.
     """
     children: dict[int, list[int]] = {}
     times: dict[int, float] = {}

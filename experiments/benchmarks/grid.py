@@ -1,12 +1,12 @@
-"""`grid/natsiou2023`: runs of the paper's network as a grid, against one after another.
+"""Runs of a grid, against the same runs one after another: `grid/natsiou2023`.
 
-`grid/natsiou2023/at_once=N`: steps a second of N runs together, side by side by `vmap`, against one at a time, which is
-`train_and_evaluate`'s program and what `train_grid` takes on a CPU; compiled before. On an accelerator also of all sixteen
-(4 seeds x 4 KL weights). `grid/rebnord2022:0_flow/at_once=N`: a network of XLA's own convolutions, in batches of 16. Fed from
-NumPy arrays, in turns; the best of the rounds counts.
+`grid/natsiou2023/at_once=N`: steps per second of N runs that are vectorized by `vmap`, against one run at a time, which is the
+program of `train_and_evaluate` and the choice of `train_grid` on a CPU; without compilation. On an accelerator also all sixteen
+runs (4 seeds x 4 KL weights). `grid/rebnord2022:0_flow/at_once=N`: the same for a network that uses XLA's own convolutions, in
+batches of 16. The features are arrays in memory; both sides run in turns, and the best round counts.
 
-`grid/natsiou2023/whole`: runs an hour from the call to their finished folders, compilation included, by `train_grid` and by
-`train_and_evaluate` one after another, of four runs of four steps; in programs that are kept nowhere.
+`grid/natsiou2023/whole`: runs per hour from the call to the finished folders, with compilation, of `train_grid` against
+`train_and_evaluate` one after another, for four runs of four steps.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ CONVOLUTIONS, SMALL_BATCH = 2, 16
 
 
 def run() -> list[dict]:
-    """The rows of the benchmark."""
+    """Returns the rows of the benchmark."""
     import jax
 
     from experiments.configs import rebnord2022
@@ -32,7 +32,7 @@ def run() -> list[dict]:
 
     name, runs = "grid/natsiou2023", len(SEEDS) * len(KL_WEIGHTS)
     widths = [1, SIDE_BY_SIDE, *([] if jax.default_backend() == "cpu" else [runs])]
-    seconds = _step_seconds(_settings(steps=100), widths)
+    seconds = _step_seconds(_config(steps=100), widths)
     rates = {width: width / seconds[width] for width in widths}
     rows = [rates_row(f"{name}/at_once={width}", "steps/s", rates[width], rates[1]) for width in widths[1:]]
     other = rebnord2022.get_config("0_flow")
@@ -43,7 +43,8 @@ def run() -> list[dict]:
     return [*rows, _whole(f"{name}/whole")]
 
 
-def _settings(steps: int):
+def _config(steps: int):
+    """Returns the configuration natsiou2023 for a number of steps."""
     from experiments.configs.natsiou2023 import get_config
     from timbre_jax.training.config import resolve
 
@@ -54,7 +55,7 @@ def _settings(steps: int):
 
 
 def _sources(config, count: int):
-    """Features that are noise: what they are does not matter to the time."""
+    """Returns features of noise, which take the same time as any others."""
     import numpy as np
 
     from timbre_jax.data.datasets import Sources, base_representation
@@ -67,7 +68,7 @@ def _sources(config, count: int):
 
 
 def _step_seconds(config, widths) -> dict[int, float]:
-    """Seconds of the best round of a step of so many runs at once."""
+    """Returns the seconds of the best step by the number of runs at once."""
     import jax
 
     from timbre_jax.training.distributed.sharding import data_mesh, make_placement
@@ -90,17 +91,18 @@ def _step_seconds(config, widths) -> dict[int, float]:
 
 
 def _losses(slots, batch, key) -> list[float]:
-    """A step of every slot, waited for."""
+    """Takes a step of every run and returns their losses."""
     import jax
 
     return jax.device_get([metrics["loss"] for metrics in slots.step([batch] * slots.width, [key] * slots.width)])
 
 
 def _whole(name: str) -> dict:
+    """Returns the row of whole runs, with compilation."""
     from timbre_jax.training.loop import train_and_evaluate
     from timbre_jax.training.sweeps.grid import train_grid
 
-    config = _settings(steps=4)
+    config = _config(steps=4)
     sources = _sources(config, config.train.batch_size)
     seconds = {}
     with tempfile.TemporaryDirectory() as folder:

@@ -1,11 +1,10 @@
-"""`harmonic_features`: notes to harmonic tracks, against the usual way with librosa, file by file.
+"""Harmonic tracks of notes, against librosa file by file: `harmonic_features`.
 
-Both sides start from the same 64 notes in memory (4 s, 16 kHz) and end with f0 and seven harmonics' amplitudes in dB
-for 372 frames. Both run in one process pinned to one core, in turns, and the best of the rounds counts: CPU seconds on
-a CPU, wall-clock seconds where ours runs on an accelerator (theirs stays on its core). Compilation is not counted.
+Both sides start from the same 64 notes in memory (4 s, 16 kHz) and return f0 and the amplitudes of seven harmonics in dB for
+372 frames. Both run in one process that is pinned to one core, in turns, and the best round counts, without compilation.
 
-Theirs: librosa.yin (80..2100 Hz, hop 172, its default frame of 2048 samples), librosa.stft (Blackman 690, FFT 1024, hop
-172), peaks near n * f0 picked in vectorized numpy. It does neither the 3 % rule nor the sharpening of f0.
+Theirs is librosa.yin (80 to 2100 Hz, hop 172, its default frame of 2048 samples), librosa.stft (Blackman 690, FFT 1024, hop
+172), and peaks near n * f0 in vectorized numpy, without our 3 % rule and without our refinement of f0.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ YIN_FRAME = 2048
 
 
 def synthetic_notes():
-    """[64, 64000] float32: harmonic notes from 80 to 2100 Hz, 3 s held and 1 s released, with a little noise."""
+    """Returns harmonic notes from 80 to 2100 Hz, held for 3 s, [64, 64000] float32."""
     import numpy as np
 
     random = np.random.default_rng(0)
@@ -35,7 +34,7 @@ def synthetic_notes():
 
 
 def librosa_features(wave):
-    """One note the usual way: f0 [N] in Hz, amplitudes [N, H] in dB."""
+    """Returns f0 [N] in Hz and amplitudes [N, H] in dB of a note by librosa."""
     import librosa
     import numpy as np
 
@@ -58,7 +57,7 @@ def librosa_features(wave):
 
 
 def _measure() -> dict:
-    """Returns a row; pins its process to one core."""
+    """Returns the row; pins the process to one core."""
     device = pin_to_one_core()
     from timbre_jax.representations import HarmonicTracks
 
@@ -72,5 +71,5 @@ def _measure() -> dict:
 
 
 def run() -> list[dict]:
-    """Rows {name, ours, theirs, ratio, unit}."""
+    """Returns the row of the benchmark."""
     return [in_own_process(_measure)]

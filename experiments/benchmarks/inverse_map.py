@@ -1,11 +1,11 @@
-"""`inverse_map`: one point of a map back to a latent, against umap-learn's `inverse_transform`; and `similar_sounds`.
+"""Map points to latents, and similar sounds: `inverse_map` and `similar_sounds`.
 
-1,500 latents of 64 dimensions that lie in 20 clusters. Ours is called 500 times with one point each, once warm; umap-learn's
-(McInnes et al. 2018, thesis settings: 100 neighbors, min_dist 0.8) 5 times with one point, its first call, which compiles, not
-counted. Milliseconds a point, the median. umap-learn's import takes up to a minute on a machine that has not seen it.
+`inverse_map` inverts one point of a map of 1,500 latents with 64 dimensions in 20 clusters, against `inverse_transform` of
+umap-learn (McInnes et al. 2018; 100 neighbors, min_dist 0.8, as in the thesis). Milliseconds per point, the median of 500 calls
+of ours and 5 of theirs, after a first call that compiles. The first import of umap-learn can take a minute.
 
-`similar_sounds`: the 10 nearest of 100,000 latents of 64 dimensions to one, against scikit-learn's brute-force
-`NearestNeighbors`. Both are built beforehand; the median of 7 searches.
+`similar_sounds` searches the 10 nearest of 100,000 latents with 64 dimensions, against scikit-learn's brute-force
+`NearestNeighbors`. Both indexes are built beforehand; the median of 7 searches.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from experiments.benchmarks.timing import row
 
 
 def _median_ms(function: Callable[[int], object], calls: int) -> float:
+    """Returns the median time of calls in ms, after a first call."""
     import numpy as np
 
     function(0)
@@ -29,7 +30,7 @@ def _median_ms(function: Callable[[int], object], calls: int) -> float:
 
 
 def run() -> list[dict]:
-    """Rows {name, ours, theirs, ratio, unit}; a lower time is a higher ratio."""
+    """Returns the row of `inverse_map`; its ratio is that of the speeds."""
     import numpy as np
 
     from timbre_jax.analysis.projection import umap_model
@@ -44,11 +45,11 @@ def run() -> list[dict]:
     points = generator.random((600, 2))
     ours = _median_ms(lambda i: inverse(points[i : i + 1]), 500)
     theirs = _median_ms(lambda i: model.inverse_transform(low + points[i : i + 1] * (high - low)), 5)
-    return [row("inverse_map", "ms a point (less is better)", ours, theirs, theirs / ours)]
+    return [row("inverse_map", "ms per point (lower is better)", ours, theirs, theirs / ours)]
 
 
 def run_similar() -> list[dict]:
-    """As `run`."""
+    """Returns the row of `similar_sounds`; its ratio is that of the speeds."""
     import numpy as np
     from sklearn.neighbors import NearestNeighbors
 
@@ -61,4 +62,4 @@ def run_similar() -> list[dict]:
     theirs_index = NearestNeighbors(n_neighbors=10, algorithm="brute").fit(known)
     ours = _median_ms(lambda i: index.search(queries[i : i + 1], k=10), 7)
     theirs = _median_ms(lambda i: theirs_index.kneighbors(queries[i : i + 1]), 7)
-    return [row("similar_sounds", "ms a search in 100,000 sounds", ours, theirs, theirs / ours)]
+    return [row("similar_sounds", "ms per search of 100,000 sounds (lower is better)", ours, theirs, theirs / ours)]

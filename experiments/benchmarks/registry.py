@@ -1,4 +1,4 @@
-"""Names of all benchmarks, how they are run, and the tables of their rows."""
+"""Registry of benchmarks, and tables of their rows."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ BENCHMARKS = {
     "train_step/rebnord2022": ("experiments.benchmarks.train_step_rebnord2022", "run"),
     "train_step/natsiou2023": ("experiments.benchmarks.train_step", "run"),
 }
-"""Module and function by name. The function takes no arguments and returns a list of rows. Modules are imported when run."""
+"""Module, imported only when it runs, and function by name. The function takes no arguments and returns rows."""
 
 
 def known_names() -> list[str]:
-    """Returns the names of all benchmarks, with "config" for all configurations together."""
+    """Returns the names of all benchmarks; "config" stands for all configurations."""
     every = [*BENCHMARKS, "config", *(f"config/{name}" for name in config_names())]
     return [*every, *(f"full_size/{name}" for name in full_size.NAMES)]
 
 
 def run_benchmarks(names: list[str]) -> list[dict]:
-    """Returns the rows of benchmarks, in order.
+    """Runs benchmarks and returns their rows.
 
     Args:
       names: names of benchmarks; "config" stands for all configurations.
 
     Raises:
-      ValueError: an unknown name, before the first benchmark is run.
+      ValueError: if a name is unknown, before the first benchmark runs.
     """
     names = [one for name in names for one in ([f"config/{c}" for c in config_names()] if name == "config" else [name])]
     for name in names:
@@ -44,7 +44,7 @@ def run_benchmarks(names: list[str]) -> list[dict]:
         elif name.startswith("full_size/"):
             full_size.check_name(name.removeprefix("full_size/"))
         elif name not in BENCHMARKS:
-            raise ValueError(f"no benchmark named {name}; there are: {', '.join(known_names())}")
+            raise ValueError(f"--only: unknown benchmark {name!r}; the benchmarks are {', '.join(known_names())}")
     rows = []
     for name in names:
         print(f"running {name} ...", file=sys.stderr, flush=True)
@@ -59,12 +59,12 @@ def run_benchmarks(names: list[str]) -> list[dict]:
 
 
 def format_table(rows: list[dict]) -> str:
-    """Returns rows as a table of comparisons and one of configurations, a line for each, as text."""
+    """Returns a table of comparisons and a table of configurations as text."""
     comparisons, by_config = [row for row in rows if not row["name"].startswith("config/")], {}
     for row in rows:
         if row["name"].startswith("config/"):
             name = row["name"].removeprefix("config/").removesuffix(f"/{row['unit']}")
-            by_config.setdefault(name, {"config": name})[row["unit"]] = row["ours"]
+            by_config.setdefault(name, {"config": name, **dict.fromkeys(configs.COLUMNS)})[row["unit"]] = row["ours"]
     tables = (
         Table.from_records(name, records) for name, records in (("benchmarks", comparisons), ("configs", [*by_config.values()]))
     )

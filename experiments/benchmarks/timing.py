@@ -1,4 +1,4 @@
-"""Timing of functions in turns, and the rows of benchmarks."""
+"""Timing of functions, and rows of benchmarks."""
 
 from __future__ import annotations
 
@@ -17,23 +17,24 @@ def row(name: str, unit: str, ours: float, theirs: float | None = None, ratio: f
 
     Args:
       name: path-like name.
-      unit: unit of both numbers.
-      ours: figure of this library.
-      theirs: figure of what it is compared with, if anything.
-      ratio: above 1 if ours is better; None for rows that are not compared.
+      unit: unit of both values.
+      ours: value of this library.
+      theirs: value of the other library, or None.
+      ratio: above 1 if ours is better; None if the values are not compared.
     """
     return {"name": name, "ours": ours, "theirs": theirs, "ratio": ratio, "unit": unit}
 
 
 def rates_row(name: str, unit: str, ours: float, theirs: float | None = None) -> dict[str, Any]:
-    """Returns a row of two rates, of which the higher is better."""
+    """Returns a row of rates, whose ratio is ours to theirs."""
     return row(name, unit, ours, theirs, None if theirs is None else ours / theirs)
 
 
 def step_clock() -> Callable[[], float]:
-    """Returns a clock: CPU seconds if this process may use one core only and no accelerator, else wall-clock seconds.
+    """Returns the clock for benchmarks.
 
-    Other work on the machine hardly changes CPU seconds.
+    It counts CPU seconds, which other work on the machine hardly changes, if this process computes on one core only, and
+    wall-clock seconds otherwise.
     """
     import jax
 
@@ -42,7 +43,14 @@ def step_clock() -> Callable[[], float]:
 
 
 def best_seconds(functions: Mapping[T, Callable[[], Any]], *, rounds: int) -> dict[T, float]:
-    """Returns the seconds of the best round of each function; they are called in turns, after a first call that compiles."""
+    """Returns the seconds of the fastest call of each function.
+
+    The functions are called in turns, after a first call of each, which compiles.
+
+    Args:
+      functions: functions by name; their results are awaited.
+      rounds: number of calls of each function.
+    """
     import jax
 
     clock, best = step_clock(), dict.fromkeys(functions, float("inf"))
@@ -57,7 +65,7 @@ def best_seconds(functions: Mapping[T, Callable[[], Any]], *, rounds: int) -> di
 
 
 def pin_to_one_core() -> str:
-    """Pins this process to one core, before JAX starts its threads; returns the name of what JAX then computes on."""
+    """Pins this process to one core, before JAX is used, and returns the name of the device."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     import jax
@@ -66,6 +74,6 @@ def pin_to_one_core() -> str:
 
 
 def in_own_process(function: Callable[..., T], *arguments: Any) -> T:
-    """Calls a function in a new process, of which the pin to a core or the peak memory is its own."""
+    """Calls a function in a new process, which has its own core and its own peak memory."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         return pool.submit(function, *arguments).result()

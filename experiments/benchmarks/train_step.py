@@ -1,13 +1,12 @@
-"""`train_step/natsiou2023`: training steps a second of the paper's network, and where the time of a step goes.
+"""Training steps of natsiou2023, and the time of their parts: `train_step/natsiou2023`.
 
-Ours is `make_train_step` as training runs it: 128 notes of 8 x 372, compiled with the state donated. Theirs is the same
-network written the usual way (linen's Conv and ConvTranspose, optax's Adam and apply_updates, one key a batch, nothing
-donated), with the same parameters and the same loss. Both in one process, in turns; the best of the rounds counts, and
-compilation is not counted.
+Ours is `make_train_step` as in training: 128 notes of 8 x 372 features, compiled with a donated state. Theirs is the same
+network in its usual form (linen's Conv and ConvTranspose, optax's Adam and apply_updates, one key for a batch, no donation),
+with the same parameters and loss. Both run in one process, in turns; the best round counts, without compilation.
 
-The rows `.../share/...` say what part of our step each part takes, in percent: `encoder`, `decoder` and `loss` forward
-and backward, each timed as a program of its own (together they need not be exactly 100); `optimizer` is clipping, Adam
-and the average; `pipeline` is what a batch costs the host, which works while the device does.
+The rows `.../share/...` are the times of parts of our step in %. `encoder`, `decoder` and `loss`, forward and backward, are
+timed as separate programs, so that their sum is not exactly 100 %. `optimizer` is clipping, Adam and the average of parameters.
+`pipeline` is the time of the host for a batch, in parallel with the device.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ BATCH, ROUNDS, FRAMES, ROWS = 128, 7, 372, 8
 
 
 def usual_model():
-    """The network with linen's convolutions; parameters have the names and shapes of `ConvVAE`'s."""
+    """Returns the network in its usual form, with parameters named and shaped as in `ConvVAE`."""
     import flax.linen as nn
 
     class UsualDecoder(nn.Module):
@@ -58,7 +57,7 @@ def usual_model():
 
 
 def run() -> list[dict]:
-    """The rows of the benchmark."""
+    """Returns the rows of the benchmark."""
     import jax
     import numpy as np
     import optax
@@ -122,7 +121,7 @@ def run() -> list[dict]:
 
 
 def _parts(model, params, batch, key) -> dict:
-    """Encoder, decoder and loss, each with its gradients, as programs of their own."""
+    """Returns encoder, decoder and loss with their gradients as separate programs."""
     import jax
     import jax.numpy as jnp
 
@@ -155,6 +154,7 @@ def _parts(model, params, batch, key) -> dict:
 
 
 def _optimizer_part(optimizer):
+    """Returns the update of parameters and their average as a function of the state."""
     import jax
     import optax
 

@@ -1,11 +1,13 @@
-"""`train_step/rebnord2022`: training steps a second of the thesis' network, against a PyTorch twin.
+"""Training steps of rebnord2022, against PyTorch: `train_step/rebnord2022`.
 
-Ours is `make_train_step` as training runs it: 64 pictures of 128 x 250, 64 latents, 10 flows, compiled with the state
-donated. Theirs is the same network in PyTorch (not among the requirements: `pip install torch`, a build for the CPU is
-enough; without it there is only our side): the same masked products for the flows, its own
-pooling, bilinear interpolation and Adam, channels_last, which is three times as fast for it as its default, and as many
-threads as this process may use (on a GPU, the same GPU). Same parameters, same loss (`twin` checks in tests that both give the
-same numbers). Both in one process, in turns, the best of the rounds; compilation stands in a row of its own.
+Ours is `make_train_step` as in training: 64 spectrograms of 128 x 250, 64 latents, 10 flows, compiled with a donated state.
+Theirs is the same network in PyTorch, with the same masked products in the flows, PyTorch's own pooling, bilinear interpolation
+and Adam, channels_last (three times as fast as its default), and as many threads as this process may use, or the same GPU. It
+has the same parameters and loss; a test compares the numbers of both. Both run in one process, in turns, and the best round
+counts; compilation has its own row.
+
+PyTorch is not among the requirements (`pip install torch`; a build for the CPU is enough). Without it, only our side is
+measured.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ BATCH, ROUNDS, FRAMES, BANDS = 64, 6, 250, 128
 
 
 def run() -> list[dict]:
-    """The rows of the benchmark."""
+    """Returns the rows of the benchmark."""
     import jax
     import numpy as np
 
@@ -52,13 +54,22 @@ def run() -> list[dict]:
     try:
         sides["theirs"] = twin_step(params, model, batch["values"])
     except ImportError as error:
-        print(f"train_step/rebnord2022: only our side ({error})", flush=True)
+        print(f"train_step/rebnord2022: PyTorch is not measured ({error})", flush=True)
     rates = {name: 1.0 / seconds for name, seconds in best_seconds(sides, rounds=ROUNDS).items()}
     return [rates_row("train_step/rebnord2022", "steps/s", **rates), row("train_step/rebnord2022/compile", "s", compiled)]
 
 
 def twin_step(params, model, values):
-    """A function of nothing that takes one training step of the twin."""
+    """Returns a function that takes one training step of the PyTorch network.
+
+    Args:
+      params: parameters of the `FlowVAE`.
+      model: the `FlowVAE`.
+      values: spectrograms [B, N, F].
+
+    Raises:
+      ImportError: if PyTorch is missing, or JAX uses a GPU and PyTorch cannot.
+    """
     import jax
     import torch
 
@@ -66,7 +77,7 @@ def twin_step(params, model, values):
     device = "cpu"
     if jax.default_backend() == "gpu":
         if not torch.cuda.is_available():
-            raise ImportError("this PyTorch knows no GPU")
+            raise ImportError("this build of PyTorch has no CUDA support")
         device = "cuda"
     network = twin(params, model)
     network = network.to(device=device, memory_format=torch.channels_last)
@@ -85,9 +96,9 @@ def twin_step(params, model, values):
 
 
 def twin(params, model):
-    """A PyTorch module with a `FlowVAE`'s parameters: pictures [B, 1, H, W] to cross-entropy [B], KL [B] and logits.
+    """Returns a PyTorch module with the parameters of a `FlowVAE`.
 
-    In evaluation mode (`.eval()`) without noise and dropout.
+    It takes spectrograms [B, 1, H, W] and returns cross-entropy [B], KL [B] and logits; `.eval()` turns off noise and dropout.
     """
     import numpy as np
     import torch
@@ -132,7 +143,7 @@ def twin(params, model):
             kernels = [params["encoder"][f"kernel_{i}"].transpose(3, 2, 0, 1) for i in range(len(model.channels))]
             self.encoder = nn.ParameterList([parameter(kernel) for kernel in kernels])
             kernels = [params["decoder"][f"kernel_{i}"] for i in range(len(model.channels))]
-            # Turned: a transposed convolution of stride 1, as the thesis has it.
+            # The thesis uses transposed convolutions of stride 1, whose kernels are reversed.
             kernels = [kernel[::-1, ::-1].transpose(2, 3, 0, 1) for kernel in kernels]
             self.decoder = nn.ParameterList([parameter(kernel) for kernel in kernels])
             self.dense, self.mean = linear(params["dense"]), linear(params["mean"])
@@ -145,7 +156,7 @@ def twin(params, model):
                 x = F.elu(F.max_pool2d(F.conv2d(x, kernel, padding=1), window, 2))
                 sizes.append(x.shape[2:])
             channels = x.shape[1]
-            # Flat features have channels last, as ours.
+            # The flat features have their channels last, as in our network.
             context = x.permute(0, 2, 3, 1).flatten(1)
             hidden = F.dropout(F.elu(self.dense(context)), model.dropout, self.training)
             mean, log_variance = self.mean(hidden), self.log_variance(hidden)

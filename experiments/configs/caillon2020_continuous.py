@@ -1,40 +1,47 @@
-"""Caillon et al. 2020, the continuous model: a VAE over mel frames whose latents do not say how loud a sound is.
+"""Caillon et al. 2020, continuous model: VAE of mel frames with latents without loudness.
 
-python experiments/prepare.py --source=phrases --sample_rate=24000 --out=phrases24
-python experiments/train.py --config=caillon2020_continuous --workdir=runs/continuous --config.data.store=phrases24
+Variants: no_adversary, the same without the adversary; paper, the widths and the training of the paper; straight, with a loss
+for which brightness and bandwidth change along a straight line between sounds (`FrameVAE`).
 
-After the colon: no_adversary, the same without (--config=caillon2020_continuous:no_adversary); paper, the widths and recipe of
-the paper alone; straight, brightness and bandwidth asked to move straight between sounds (`FrameVAE`).
+  python experiments/prepare.py --source=phrases --sample_rate=24000 --out=phrases
+  python experiments/train.py --config=caillon2020_continuous --workdir=runs/violin --config.data.store=phrases
 
-The paper's: 24 kHz, 128 mels, kernel 5, one stride of 2, 16 latents, leaky ReLU then batch normalization, a Gaussian
-likelihood, KL weight .1, a regressor behind a reversal of gradients, loudness given to the decoder. Ours: narrower networks,
-for one core; random pieces of 96 frames (1 s); beta-NLL, without which 500 steps leave the means 18 dB off; and what frees the
-latents of loudness within 2,000 steps (see `FrameVAE`): `relative_range_db`, `reader_weight`, `regressor_rate`. A
-regressor alone, at weight 30, was fooled (its error 1.0, that of knowing nothing) while a fresh probe found an R^2 of .47.
+On a GPU:
 
-Expected on 12 held-out recordings (96 sounds of 4 s; 48 recordings to train on; 2,000 steps, 8 to 10 minutes of a shared core),
-as both trainings print it at their end:
+  python experiments/train.py --config=caillon2020_continuous --workdir=runs/violin --config.data.store=phrases --platform=cuda
 
-                                     adversary              no_adversary
-    loudness R^2 of a fresh probe     .075 (-.048 to .132)   .906 (.889 to .920)
-    pitch R^2                         .897 (.858 to .915)    .919 (.888 to .935)
+Cost: 2,000 steps, 8 to 10 minutes on one shared CPU core; less on two cores.
+Expected on 12 held-out recordings (96 sounds of 4 s; 48 recordings to train on), as training prints it at its end:
+
+                                     default                 no_adversary
+    loudness, R^2 of a fresh probe    .075 (-.048 to .132)   .906 (.889 to .920)
+    pitch, R^2                        .897 (.858 to .915)    .919 (.888 to .935)
     RMSE of the log-mel, dB          5.66 (5.33 to 5.94)    10.5 (7.8 to 13.4); median sound 5.49 and 5.97
 
-A wider probe (512 units) finds .075, boosted trees .065 in the first. Without the relative view a few held-out sounds come out
-30 dB off, hence the second RMSE. A weight of 100 leaves .02 of loudness after 3,000 steps, and .75 of pitch. straight: loudness
-.17, pitch .93, RMSE 6.7 dB, and a rank correlation of brightness with the mix between sounds of .70 where it is .56
-(experiments/studies/interpolation.py --pairs=24 --iterations=16).
+From the paper: 24 kHz, 128 mel bands, kernel 5, one stride of 2, 16 latents, leaky ReLU followed by batch normalization, a
+Gaussian likelihood, KL weight .1, a regressor behind a gradient reversal, and a decoder that is conditioned on loudness.
+
+Chosen here: narrower networks, for one core; random crops of 96 frames (1 s); beta-NLL, without which the means are 18 dB off
+after 500 steps; and the settings that remove loudness from the latents within 2,000 steps (`FrameVAE` describes them):
+`relative_db`, `reader_weight` and `regressor_rate`. A regressor alone, at weight 30, reached the error of a constant prediction
+(1.0) while a fresh probe had an R^2 of .47.
+
+A wider probe (512 units) has a loudness R^2 of .075, boosted trees .065. Without the relative view a few held-out sounds are 30
+dB off, hence the second RMSE. An adversary weight of 100 leaves a loudness R^2 of .02 and a pitch R^2 of .75 after 3,000 steps.
+The variant straight has loudness .17, pitch .93, RMSE 6.7 dB, and a rank correlation of brightness with the mix between sounds
+of .70 instead of .56 (experiments/studies/interpolation.py --pairs=24 --iterations=16).
 """
 
 from timbre_jax.representations import LOG_MEL_PRESETS, representation_settings
 from timbre_jax.training.config import default_config, model_section, representation_section
 
-KINDS = ("adversary", "no_adversary", "paper", "straight")
+VARIANTS = ("adversary", "no_adversary", "paper", "straight")
 
 
 def get_config(name="adversary"):
-    if name not in KINDS:
-        raise ValueError(f"caillon2020_continuous has no variant {name!r}; there are {', '.join(KINDS)}")
+    """Returns the configuration of a variant; raises a ValueError if it is unknown."""
+    if name not in VARIANTS:
+        raise ValueError(f"--config=caillon2020_continuous:{name}: no such variant; the variants are {', '.join(VARIANTS)}")
     config = default_config()
     config.representation = representation_section("log_mel", **representation_settings(LOG_MEL_PRESETS["caillon2020"]))
     config.model = model_section("frame_vae")

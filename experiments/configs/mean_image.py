@@ -1,6 +1,14 @@
-"""The mean of the training features: what a model scores that says the same for every sound.
+"""Constant baseline of notes: the mean of the training features.
 
+  python experiments/prepare.py --out=notes --number=10000
   python experiments/train.py --config=mean_image --workdir=runs/mean_image --config.data.store=notes
+
+On a GPU:
+
+  python experiments/train.py --config=mean_image --workdir=runs/mean_image --config.data.store=notes --platform=cuda
+
+Cost: seconds on two CPU cores; the fit is in closed form.
+Expected on the held-out instruments of the bank (1,379 notes): MSE .0565 (.0435-.0754), SSIM .415.
 
 The representation is that of `notes_best` (log f0, fixed ranges).
 """
@@ -9,6 +17,7 @@ from timbre_jax.training.config import default_config, model_section, representa
 
 
 def get_config():
+    """Returns the configuration."""
     config = default_config()
     config.representation = representation_section("harmonic_tracks")
     config.model = model_section("mean_image")

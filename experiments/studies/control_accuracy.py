@@ -179,7 +179,7 @@ def _unit(name: str) -> str:
 
 
 def held_out(run, store: str | None, split: str, number: int, seed: int):
-    """Returns the latent series [number, M, D] of held-out sounds that are mostly audible, and their ids.
+    """Returns the latent series of held-out sounds that are mostly audible, and their ids.
 
     Raises:
       ValueError: if there are too few such sounds.
@@ -212,7 +212,7 @@ def _row(latents, row: int):
 
 
 def _follow_latents(space, name: str, starts, number: int, seed: int, progress: bool):
-    """Returns the controlled sounds of a continuous space, an empty list, and the accuracies without control."""
+    """Returns controlled sounds of a continuous space, [], and the accuracies without control."""
     from timbre_jax.generation.control import gradient_search
 
     seconds = starts.values.shape[1] / starts.rate
@@ -224,7 +224,7 @@ def _follow_latents(space, name: str, starts, number: int, seed: int, progress: 
 
 
 def _follow_codes(space, name: str, starts, number: int, seed: int, progress: bool):
-    """Returns the controlled sounds of a discrete space, those of the nearest codes, and the accuracies without control."""
+    """Returns controlled sounds, sounds of the nearest codes, and accuracies without control."""
     from tqdm import tqdm
 
     from timbre_jax.generation.control.code_control import NEARNESS, control_codes
@@ -293,7 +293,10 @@ def summarize(records: list[dict], name: str, where: str):
         add(column, values, definition, worst, base)
     good = np.array([record["correlation"] >= GOOD_CORRELATION for record in records], np.float64)
     add("correlation_good", 100 * good, f"% of curves with a correlation of {GOOD_CORRELATION:g} or more")
-    caption = f"Means over curves with 95 % intervals over curves. Baseline: the start without control. {where}."
+    caption = (
+        "Means over curves with 95 % intervals over curves; errors: lower is better, correlations: higher is better. Baseline: "
+        f"the start without control. {where}."
+    )
     columns = ("measure", "value", "low", "high", "worst", "baseline", "definition")
     return Table("control", columns, tuple(rows), caption), results
 

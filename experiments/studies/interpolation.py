@@ -50,7 +50,7 @@ class Interpolation(Study):
         "A straight line (as in the paper), an arc, or a path along which brightness and bandwidth change evenly.",
         choices=("linear", "spherical", "even"),
     )
-    settle: int = setting(0, "Number of times that a mix is decoded and encoded again.", low=0)
+    reencode_rounds: int = setting(0, "Number of times that a mix is decoded and encoded again.", low=0)
     seconds: float = setting(2.0, "Duration of each sound in seconds, around its loudest frame.", low=0.1)
     iterations: int | None = setting(
         None, "Iterations of the inverter; fewer are faster and hardly change the descriptors. Default: as in the run.", low=1
@@ -117,7 +117,7 @@ def measure_interpolation(settings: Interpolation):
         records.append({"pair": number, "from": ids[0], "to": ids[1], "groups": " + ".join(groups), **mixed["record"]})
         if figure is None and mixed["record"]["differ"]:
             figure = _figure(space, mixed, out)
-    path = f"{settings.interpolation} interpolation, mixed by {settings.mixed_by}, settled {settings.settle} times"
+    path = f"{settings.interpolation} interpolation, mixed by {settings.mixed_by}, re-encoded {settings.reencode_rounds} times"
     table = Table.from_records("pairs", records, "One row for each pair. Columns: `measure_interpolation`.")
     summary, results = summarize(
         records, f"split “{settings.split}” of {opened.path.name}, run {run.name}, {path}", settings.seed
@@ -129,7 +129,9 @@ def measure_interpolation(settings: Interpolation):
 
 
 def choose_pairs(notes, number: int, *, seed: int = 0) -> list[tuple[int, int]]:
-    """Draws pairs of audible sounds of different recordings, and each sound as rarely as possible.
+    """Draws pairs of audible sounds of different recordings.
+
+    Sounds recur as rarely as possible.
 
     Args:
       notes: sounds (`evaluation.runs.Notes`).
@@ -160,7 +162,7 @@ def choose_pairs(notes, number: int, *, seed: int = 0) -> list[tuple[int, int]]:
 
 
 def _mix_pair(space, features, settings: Interpolation, codes) -> dict:
-    """Returns the sounds of the mixes of a pair, and their measures; `codes` is the code table of even discrete paths."""
+    """Returns the sounds of the mixes of a pair and their measures; codes: code table or None."""
     import jax
 
     from timbre_jax.generation import interpolation as even_path
@@ -178,7 +180,7 @@ def _mix_pair(space, features, settings: Interpolation, codes) -> dict:
     batch = [take(one, np.zeros(MIXES, int)) for one in (a, b)]
     share = np.repeat(shares[:, None], a.values.shape[1], axis=1)
     mixed = paths.mix_spherical(space, *batch, share) if settings.interpolation == "spherical" else paths.mix(*batch, share)
-    mixed = paths.reencode(space, mixed, rounds=settings.settle)
+    mixed = paths.reencode(space, mixed, rounds=settings.reencode_rounds)
     if settings.mixed_by == "codes":
         mixed = paths.to_codes(space, mixed)
     return _measured(space, (a, b), np.asarray(space.render(mixed)))
@@ -203,7 +205,7 @@ def _measured(space, ends, waves: np.ndarray) -> dict:
 
 
 def monotony(values: np.ndarray) -> float:
-    """Returns the rank correlation of values with their position, positive if the last is the larger end."""
+    """Returns the rank correlation of values with the direction from the first to the last."""
     from scipy.stats import spearmanr
 
     if np.ptp(values) == 0:
@@ -225,7 +227,7 @@ def deviation(values: np.ndarray) -> float:
 
 
 def _descriptors(waves: np.ndarray, rate: int) -> dict[str, np.ndarray]:
-    """Returns the mean centroid and bandwidth [S] of sounds in Hz, weighted by the magnitude of each frame."""
+    """Returns mean centroid and bandwidth [S] of sounds in Hz, weighted by magnitude."""
     frames = _frames(waves, rate)
     weight = frames["weight"] / np.maximum(frames["weight"].sum(1, keepdims=True), 1e-30)
     return {name: (frames[name] * weight).sum(1) for name in ("centroid", "bandwidth")}
@@ -286,14 +288,19 @@ def summarize(records: list[dict], where: str, seed: int):
         result = mean_result(name, values, definition, groups=groups, baseline=crossfade.value, seed=seed)
         rows.append((title, *(x for one in (result, crossfade) for x in (one.value, one.low, one.high))))
         results.append(result)
+    better = (
+        "Higher is better for rank correlations, lower for the others. Low and high: 95 % interval, bootstrap over pairs of "
+        "recordings."
+    )
     columns = ("measure", "latents", "low", "high", "crossfade", "crossfade_low", "crossfade_high")
-    return Table(
-        "summary", columns, tuple(rows), f"{where}. Low and high: 95 % interval, bootstrap over pairs of recordings."
-    ), results
+    return Table("summary", columns, tuple(rows), f"{where}. {better}"), results
 
 
 def _figure(space, mixed: dict, out: Path):
-    """Returns the figure of a pair that moves in time, z[n] = za[n] (1 - n / N) + zb[n] n / N, and writes its sounds."""
+    """Returns the figure of a pair that moves in time and writes its sounds.
+
+    The moving latents are z[n] = za[n] (1 - n / N) + zb[n] n / N.
+    """
     from timbre_jax.generation import series_paths as paths
     from timbre_jax.generation.sound_files import write_sound
     from timbre_jax.report.series_plots import moving_figure

@@ -1,22 +1,10 @@
-"""How good a sound comes back from its spectrogram, without learning: representation by inverter.
+"""Measures the sounds that are reconstructed from spectrograms without a model.
 
-  python experiments/studies/inversion.py --nsynth=FOLDER --out=inversion.json
-  python experiments/studies/inversion.py --sounds=FOLDER_OR_STORE --only=mel/librosa,mel/pghi_fast_griffin_lim/bands
+  python experiments/studies/inversion.py --out=inversion.json
+  python experiments/studies/inversion.py --nsynth=nsynth-test --out=inversion_nsynth.json
+  python experiments/studies/inversion.py --sounds=hits --only=mel/librosa,mel/pghi_fast_griffin_lim/bands
 
-The rows are those of Rebnord 2022, table 7.1 (its neural vocoders aside), and this library's:
-
-    stft/...   linear magnitudes; "no_phase" is the thesis' "no reconstruction": all phases 0.
-    mel/...    the default LogMel (80 dB under the sound's own maximum) and back: an inverter on the magnitudes of the
-               non-negative least squares, or holding the mel bands ("bands", the default); "true_phase" are those
-               magnitudes with the original's phases; "librosa" is mel_to_audio as it comes (32 iterations), from the same mel.
-    cqt/librosa  |cqt| of 168 bins (24 an octave from C1) and griffinlim_cqt as they come. On the host; for comparison only.
-
-Columns, means over sounds with 95 % intervals (resampled over instruments): objective difference grade (PEAQ Basic; 0 is
-perfect, -4 very annoying; `odg` counts the bandwidth, undefined at 16 kHz, as 0, as PQevalAudio does, `odg_drop` leaves it
-out), log-spectral distance, spectral convergence in dB, and seconds a sound once compiled.
-
-The sounds: --sounds=mixed draws --number of them from --seed, 2 s at 16 kHz: a third each drum hits and notes of the default
-SoundFont bank and real notes of NSynth (--nsynth, its form: examples.json and audio/*; without it only the first two).
+Results: docs/results.md
 """
 
 from __future__ import annotations
@@ -41,7 +29,6 @@ from timbre_jax.settings import Settings, setting
 
 BATCH = 8
 CQT_BINS, CQT_PER_OCTAVE = 168, 24
-# name: inverter, iterations, hold. The first word of a row's name is the representation.
 ROWS: dict[str, tuple[str, int, str]] = {
     "stft/no_phase": ("no_phase", 0, ""),
     "stft/griffin_lim": ("griffin_lim", 32, ""),
@@ -59,28 +46,49 @@ ROWS: dict[str, tuple[str, int, str]] = {
     "mel/pghi_fast_griffin_lim/bands_500": ("pghi_fast_griffin_lim", 500, "bands"),
     "cqt/librosa": ("librosa", 32, ""),
 }
+"""Inverter, iterations and constraint (`LogMel.hold`) of each row, whose name begins with the representation.
+
+The rows are those of Rebnord 2022, table 7.1, without its neural vocoders, and those of this library:
+
+- stft: linear magnitudes. "no_phase" sets all phases to 0, the thesis' "no reconstruction".
+- mel: the default LogMel (80 dB below the maximum of the sound). The inverter keeps the magnitudes of the non-negative least
+  squares, or the mel bands ("bands", the default). "true_phase" combines these magnitudes with the phases of the original.
+  "librosa" is its mel_to_audio with its defaults (32 iterations), from the same mel spectrogram.
+- cqt: magnitudes of 168 bins, 24 an octave from C1, and librosa's griffinlim_cqt with its defaults, on the CPU.
+"""
 
 
 @dataclasses.dataclass(frozen=True)
 class Inversion(Settings):
     """Settings of the study of inversion."""
 
-    sounds: str = setting("mixed", "mixed, a folder of sound files, or a store.")
-    nsynth: str = setting("", "Folder or archive in NSynth's form, for the mixed set.")
+    sounds: str = setting("mixed", "Folder of sound files, store, or 'mixed': hits and notes of the default bank, and NSynth.")
+    nsynth: str = setting("", "With --sounds=mixed: NSynth as a folder or archive. Default: without NSynth.")
     number: int = setting(40, "Number of sounds.", low=3)
     seed: int = setting(0, "Random seed of the choice of sounds.", low=0)
-    seconds: float = setting(2.0, "Seconds of each sound; longer ones are cut.", low=0.05)
+    seconds: float = setting(2.0, "Duration of each sound in seconds; longer sounds are cut.", low=0.05)
     sample_rate: int = setting(16000, "Sample rate in Hz; a store has its own.", low=8000, high=48000)
     preset: str = setting("rebnord2022", "Windows and bands of the spectrograms.", choices=("rebnord2022", "samplevae"))
-    only: tuple[str, ...] = setting((), f"Some of the rows, comma-separated: {', '.join(ROWS)}.")
+    only: tuple[str, ...] = setting((), f"Comma-separated rows. Default: all. Rows: {', '.join(ROWS)}.")
     out: str = setting("", "JSON file for the results.")
 
 
 def measure_inversion(settings: Inversion) -> Table:
-    """Inverts spectrograms of sounds and returns the table for people.
+    """Inverts the spectrograms of sounds and measures the reconstructions.
+
+    The columns are means over sounds with 95 % intervals, resampled over instruments: the objective difference grade (PEAQ
+    Basic; 0 is imperceptible, -4 very annoying), the log-spectral distance and the spectral convergence in dB, and the seconds
+    for a sound once compiled. At 16 kHz the bandwidth in PEAQ is undefined: `odg` counts it as 0, as PQevalAudio does, and
+    `odg_drop` leaves it out.
+
+    Args:
+      settings: sounds and rows.
+
+    Returns:
+      The `Table`; the results are written to `settings.out` too.
 
     Raises:
-      ValueError: no sounds, or an unknown row.
+      ValueError: if there are no sounds, or a row is unknown.
     """
     from timbre_jax.representations import LOG_MEL_PRESETS
 
@@ -95,7 +103,15 @@ def measure_inversion(settings: Inversion) -> Table:
 
 
 def restorer(name: str, representation: Any) -> Callable[[np.ndarray], np.ndarray]:
-    """Waves [B, T] to waves [B, T] by way of the row's spectrogram. `representation`: the LogMel whose settings all share."""
+    """Returns the function from waves to waves through the spectrogram of a row.
+
+    Args:
+      name: row of `ROWS`.
+      representation: the `LogMel` whose settings all rows share.
+
+    Returns:
+      Function from waves [B, T] to reconstructions [B, T].
+    """
     import jax
     import jax.numpy as jnp
 
@@ -105,8 +121,8 @@ def restorer(name: str, representation: Any) -> Callable[[np.ndarray], np.ndarra
     kind = name.split("/")[0]
     inverter, iterations, hold = ROWS[name]
     if inverter == "librosa":
-        one = {"stft": _librosa_stft, "mel": _librosa_mel, "cqt": _librosa_cqt}[kind]
-        return lambda waves: np.stack([one(wave, representation) for wave in waves])
+        restore = {"stft": _librosa_stft, "mel": _librosa_mel, "cqt": _librosa_cqt}[kind]
+        return lambda waves: np.stack([restore(wave, representation) for wave in waves])
     shape = {"hop": representation.hop, "window": representation.window, "window_length": representation.window_length}
     length = representation.length
 
@@ -131,6 +147,7 @@ def restorer(name: str, representation: Any) -> Callable[[np.ndarray], np.ndarra
 
 
 def _librosa_stft(wave: np.ndarray, representation: Any) -> np.ndarray:
+    """Reconstructs a wave [T] from its magnitudes by librosa."""
     import librosa
 
     shape = {"hop_length": representation.hop, "win_length": representation.window_length}
@@ -139,10 +156,11 @@ def _librosa_stft(wave: np.ndarray, representation: Any) -> np.ndarray:
 
 
 def _librosa_mel(wave: np.ndarray, representation: Any) -> np.ndarray:
-    """From the same mel power as ours; librosa wants the centered transform's last frame too, which is silent here."""
+    """Reconstructs a wave [T] from its mel power by librosa."""
     import librosa
 
     mel = np.asarray(representation.features_to_mel(representation.analyze(wave[None])))[0]
+    # librosa needs one more frame than LogMel has; it is silent here.
     missing = 1 + len(wave) // representation.hop - len(mel)
     return librosa.feature.inverse.mel_to_audio(
         np.pad(mel, ((0, missing), (0, 0))).T,
@@ -158,6 +176,7 @@ def _librosa_mel(wave: np.ndarray, representation: Any) -> np.ndarray:
 
 
 def _librosa_cqt(wave: np.ndarray, representation: Any) -> np.ndarray:
+    """Reconstructs a wave [T] from its constant-Q magnitudes by librosa."""
     import warnings
 
     import librosa
@@ -170,24 +189,33 @@ def _librosa_cqt(wave: np.ndarray, representation: Any) -> np.ndarray:
 
 
 def measure(sounds: Sounds, names: Sequence[str], representation: Any) -> dict[str, dict[str, np.ndarray]]:
-    """Row -> {odg, odg_drop, lsd_db, convergence_db, seconds}, [M] each (seconds: one number a batch, repeated).
+    """Reconstructs sounds in the way of each row and scores them.
 
-    Raises ValueError for an unknown row, or sounds of another rate or length than the representation's.
+    Args:
+      sounds: M sounds.
+      names: rows of `ROWS`.
+      representation: the `LogMel` whose settings all rows share.
+
+    Returns:
+      For each row the columns odg, odg_drop, lsd_db, convergence_db and seconds, [M] each; seconds are equal within a batch.
+
+    Raises:
+      ValueError: if a row is unknown, or the sounds do not have the sample rate and length of the representation.
     """
     from tqdm import tqdm
 
     unknown = [name for name in names if name not in ROWS]
     if unknown:
-        raise ValueError(f"no row {', '.join(unknown)}; there are: {', '.join(ROWS)}")
-    expected = (representation.length, representation.sample_rate)
-    if (sounds.waves.shape[1], sounds.sample_rate) != expected:
-        raise ValueError(f"sounds of {sounds.waves.shape[1]} samples at {sounds.sample_rate} Hz, {expected} are asked for")
+        raise ValueError(f"--only: unknown row {unknown[0]!r}; the rows are {', '.join(ROWS)}")
+    shape, expected = (sounds.waves.shape[1], sounds.sample_rate), (representation.length, representation.sample_rate)
+    if shape != expected:
+        raise ValueError(f"sounds: got {shape[0]} samples at {shape[1]} Hz, expected {expected[0]} at {expected[1]} Hz")
     count = len(sounds.waves)
     filled = np.concatenate([sounds.waves, np.zeros((-count % BATCH, sounds.waves.shape[1]), np.float32)])
-    found = {}
+    scores = {}
     for name in tqdm(names, desc="rows", unit="row"):
         restore = restorer(name, representation)
-        # Compiled ways run whole batches and once before the clock; librosa's are warm after a first sound.
+        # Compiled functions take whole batches, librosa single sounds. A first call, outside the clock, compiles or warms up.
         step = 1 if ROWS[name][0] == "librosa" else BATCH
         waves = filled[: count if step == 1 else len(filled)]
         np.asarray(restore(waves[:step]))
@@ -196,11 +224,12 @@ def measure(sounds: Sounds, names: Sequence[str], representation: Any) -> dict[s
             begin = time.perf_counter()
             parts.append(np.asarray(restore(waves[start : start + step])))
             seconds += [(time.perf_counter() - begin) / step] * step
-        found[name] = {**_compare(np.concatenate(parts)[:count], sounds), "seconds": np.array(seconds[:count])}
-    return found
+        scores[name] = {**_compare(np.concatenate(parts)[:count], sounds), "seconds": np.array(seconds[:count])}
+    return scores
 
 
 def _compare(restored: np.ndarray, sounds: Sounds) -> dict[str, np.ndarray]:
+    """Returns the scores [M] of reconstructions [M, T]."""
     from timbre_jax.metrics.peaq import distortion_index, grade, peaq_basic
     from timbre_jax.metrics.sound_pairs import pair_distances
 
@@ -220,7 +249,7 @@ DEFINITIONS = {
     "odg_drop": "PEAQ Basic ODG without the bandwidth terms where they are undefined",
     "lsd_db": "log-spectral distance in dB (Hann 1024/256, floor -80 dB)",
     "convergence_db": "spectral convergence in dB (Hann 1024/256)",
-    "seconds": "seconds a sound once compiled, wall clock on this machine",
+    "seconds": "wall-clock seconds for a sound, once compiled, on this machine",
 }
 DEFINITIONS |= {
     f"{name}_above_librosa": f"{DEFINITIONS[name]}: more than librosa's mel_to_audio, sound by sound"
@@ -228,12 +257,19 @@ DEFINITIONS |= {
 }
 
 
-def results(found: dict[str, dict[str, np.ndarray]], groups: Sequence[str]) -> list[Result]:
-    """One `Result` a row and column; and each row's ODG less that of librosa's default from mel, where that is there."""
-    rows, usual = [], found.get("mel/librosa")
-    for name, columns in found.items():
-        if usual is not None and name.startswith("mel/") and name != "mel/librosa":
-            columns = columns | {f"{grade}_above_librosa": columns[grade] - usual[grade] for grade in ("odg", "odg_drop")}
+def results(scores: dict[str, dict[str, np.ndarray]], groups: Sequence[str]) -> list[Result]:
+    """Returns a result for each row and column of `measure`.
+
+    If librosa's row is among them, the other mel rows also have the difference of their grades to it.
+
+    Args:
+      scores: columns of each row.
+      groups: [M], groups that are resampled as a whole.
+    """
+    rows, librosa = [], scores.get("mel/librosa")
+    for name, columns in scores.items():
+        if librosa is not None and name.startswith("mel/") and name != "mel/librosa":
+            columns = columns | {f"{grade}_above_librosa": columns[grade] - librosa[grade] for grade in ("odg", "odg_drop")}
         for column, values in columns.items():
             definition = f"{DEFINITIONS[column]}; {len(values)} sounds of {len(set(groups))} groups"
             rows.append(mean_result(f"{name}/{column}", values, definition, groups=groups))
@@ -241,18 +277,26 @@ def results(found: dict[str, dict[str, np.ndarray]], groups: Sequence[str]) -> l
 
 
 def summary(rows: Sequence[Result]) -> Table:
-    """The table for people: a line a row, "mean (low to high)"."""
+    """Returns the table of results, a line for each row, with cells "mean (low to high)"."""
     records: dict[str, dict[str, str]] = {}
     for row in rows:
         name, _, column = row.name.rpartition("/")
         digits = 3 if column == "seconds" else 2 if "odg" in column else 1
         interval = "" if column == "seconds" else f" ({row.low:.{digits}f} to {row.high:.{digits}f})"
         records.setdefault(name, {"row": name})[column] = f"{row.value:.{digits}f}{interval}"
-    return Table.from_records("inversion", list(records.values()))
+    caption = (
+        "Means over sounds with 95 % intervals. Higher is better for odg and odg_drop, lower for lsd_db, convergence_db and "
+        "seconds. Columns: `measure_inversion`."
+    )
+    return Table.from_records("inversion", list(records.values()), caption)
 
 
 def load_sounds(settings: Inversion) -> Sounds:
-    """The mixed set, or sounds of a folder or a store (at its own rate). Raises ValueError where there are none."""
+    """Returns the mixed set, or sounds of a folder or of a store (at its own sample rate).
+
+    Raises:
+      ValueError: if the folder or store does not exist or has no sounds.
+    """
     path, rate, options = settings.sounds, settings.sample_rate, {"number": settings.number, "seed": settings.seed}
     samples = max(1, round(settings.seconds * rate))
     if path == "mixed":
@@ -260,7 +304,7 @@ def load_sounds(settings: Inversion) -> Sounds:
     if os.path.isfile(os.path.join(path.split(",")[0], "index.json")):
         return store_sounds(path, **options, seconds=settings.seconds)
     if not os.path.isdir(path):
-        raise ValueError(f"{path}: no folder and no store; --sounds is 'mixed', a folder of sound files, or a store")
+        raise ValueError(f"--sounds={path}: neither a folder nor a store; give 'mixed', a folder of sound files, or a store")
     return folder_sounds(path, **options, sample_rate=rate, samples=samples)
 
 

@@ -1,4 +1,4 @@
-"""Sounds for `experiments/studies/inversion.py`: a mixed set that can be made again anywhere, a folder, or a store."""
+"""Sounds for the study of inversion: a reproducible mixed set, a folder, or a store."""
 
 from __future__ import annotations
 
@@ -17,10 +17,13 @@ FADE_SECONDS = 0.02
 
 @dataclasses.dataclass(frozen=True)
 class Sounds:
-    """Attributes:
-    names: [M]. groups: [M], instruments or folders: what intervals are resampled over.
-    waves: [M, T] float32, silent after a shorter sound's end.
-    sample_rate: Hz.
+    """Sounds of one length.
+
+    Attributes:
+      names: [M].
+      groups: [M], instruments or folders, which bootstrap intervals resample as a whole.
+      waves: [M, T] float32, padded with silence.
+      sample_rate: Hz.
     """
 
     names: list[str]
@@ -30,10 +33,18 @@ class Sounds:
 
 
 def mixed_sounds(*, number: int, seed: int, nsynth: str, sample_rate: int, samples: int) -> Sounds:
-    """A third each: notes and drum hits of the default SoundFont bank, and real notes of NSynth (without it, halves).
+    """Draws notes and drum hits of the default bank, and real notes of NSynth.
 
-    Everything is drawn from `seed`: rendered notes evenly over presets, pitches and velocities; hits evenly over kits,
-    keys 35-81 and velocities; real notes one an instrument as far as they go. Those with a peak under 0.001 are passed over.
+    A third is of each kind; without NSynth, half are notes and half are hits. Notes are drawn evenly over presets, pitches and
+    velocities, hits evenly over kits, keys 35 to 81 and velocities, and real notes evenly over instruments. Sounds with a peak
+    below 0.001 are skipped.
+
+    Args:
+      number: number of sounds.
+      seed: random seed.
+      nsynth: folder or archive of NSynth, or "".
+      sample_rate: Hz.
+      samples: length of each sound.
     """
     count = number // 3 if nsynth else 0
     hits = (number - count) // 2
@@ -46,7 +57,18 @@ def mixed_sounds(*, number: int, seed: int, nsynth: str, sample_rate: int, sampl
 
 
 def folder_sounds(path: str, *, number: int, seed: int, sample_rate: int, samples: int) -> Sounds:
-    """`number` sound files of a folder and its subfolders, drawn from `seed`; their groups are their folders."""
+    """Draws sound files of a folder and its subfolders; the groups are the subfolders.
+
+    Args:
+      path: folder.
+      number: number of sounds.
+      seed: random seed.
+      sample_rate: Hz.
+      samples: length of each sound.
+
+    Raises:
+      ValueError: if no file can be read.
+    """
     files = sorted(file for file in Path(path).rglob("*") if file.suffix.lower() in AUDIO_SUFFIXES and file.is_file())
     order = np.random.default_rng(seed).permutation(len(files))
     names, groups, waves = [], [], []
@@ -62,12 +84,19 @@ def folder_sounds(path: str, *, number: int, seed: int, sample_rate: int, sample
         groups.append(str(files[position].parent))
         waves.append(_fit(wave, samples, sample_rate))
     if not names:
-        raise ValueError(f"{path}: no sound file that can be read ({', '.join(AUDIO_SUFFIXES)})")
+        raise ValueError(f"{path}: no readable sound file ({', '.join(AUDIO_SUFFIXES)})")
     return Sounds(names, groups, np.stack(waves), sample_rate)
 
 
 def store_sounds(path: str, *, number: int, seed: int, seconds: float) -> Sounds:
-    """`number` sounds of a store's test split (of its last split where it has none), drawn from `seed`."""
+    """Draws sounds of the test split of a store, or of its last split if it has no test split.
+
+    Args:
+      path: store.
+      number: number of sounds.
+      seed: random seed.
+      seconds: length of each sound.
+    """
     from timbre_jax.data.store import open_store
 
     store = open_store(path)
@@ -79,7 +108,7 @@ def store_sounds(path: str, *, number: int, seed: int, seconds: float) -> Sounds
 
 
 def _fit(wave: np.ndarray, samples: int, sample_rate: int) -> np.ndarray:
-    """Of that length; a sound that is cut fades out over its last 20 ms, or the click of the cut would be graded."""
+    """Pads a sound, or cuts it with a fade-out of 20 ms so that no click is graded."""
     if len(wave) <= samples:
         return np.pad(wave.astype(np.float32), (0, samples - len(wave)))
     fade = np.minimum(1.0, np.arange(samples, 0, -1) / (FADE_SECONDS * sample_rate))
@@ -87,10 +116,12 @@ def _fit(wave: np.ndarray, samples: int, sample_rate: int) -> np.ndarray:
 
 
 def _audible(wave: np.ndarray) -> bool:
+    """Returns whether the peak of a sound is at least 0.001."""
     return np.max(np.abs(wave), initial=0.0) >= 1e-3
 
 
 def _hits(number: int, seed: int, sample_rate: int) -> Iterator[tuple[str, str, np.ndarray]]:
+    """Yields name, group and wave of drum hits of the default bank."""
     import soxr
 
     from timbre_jax.data.importers.options import DEFAULT_VELOCITIES
@@ -100,32 +131,33 @@ def _hits(number: int, seed: int, sample_rate: int) -> Iterator[tuple[str, str, 
 
     bank = read_soundfont(default_bank())
     kits = [preset for preset in bank.presets if preset.bank == PERCUSSION_BANK]
-    generator, found = np.random.default_rng(seed), 0
+    generator, count = np.random.default_rng(seed), 0
     for key in np.concatenate([generator.permutation(HIT_KEYS) for _ in range(1 + number)]).tolist():
-        if found == number:
+        if count == number:
             break
         kit, velocity = kits[generator.integers(len(kits))], int(generator.choice(DEFAULT_VELOCITIES))
         wave = soxr.resample(render_note(bank, kit, key, velocity, held=1.0, seconds=HIT_SECONDS).wave, RATE, sample_rate)
         if not _audible(wave):
             continue
-        found += 1
+        count += 1
         yield f"{kit.name}-{key:03d}-{velocity:03d}", f"key {key}", wave
 
 
 def _rendered(number: int, seed: int, sample_rate: int) -> Iterator[tuple[str, str, np.ndarray]]:
+    """Yields name, group and wave of notes of the default bank."""
     import soxr
 
     from timbre_jax.data.importers.soundfont import SoundFontImporter
 
     source = SoundFontImporter(number=2 * number, seed=seed)
-    records, found = source.plan(), 0
+    records, count = source.plan(), 0
     for position in np.random.default_rng(seed).permutation(len(records)).tolist():
-        if found == number:
+        if count == number:
             break
         wave = source.load(records[position], None).wave
         if not _audible(wave):
             continue
-        found += 1
+        count += 1
         yield (
             records[position].id,
             records[position].instrument,
@@ -134,6 +166,7 @@ def _rendered(number: int, seed: int, sample_rate: int) -> Iterator[tuple[str, s
 
 
 def _real(path: str, number: int, seed: int, sample_rate: int) -> Iterator[tuple[str, str, np.ndarray]]:
+    """Yields name, group and wave of notes of NSynth."""
     import soxr
 
     from timbre_jax.data.importers.nsynth import NSynthImporter
@@ -141,14 +174,14 @@ def _real(path: str, number: int, seed: int, sample_rate: int) -> Iterator[tuple
     source = NSynthImporter(path=(path,))
     records = source.plan()
     order = np.random.default_rng(seed).permutation([k for k, record in enumerate(records) if not record.left_out])
-    seen: dict[str, int] = {}
+    drawn: dict[str, int] = {}
     ranked = []
     for rank, position in enumerate(order.tolist()):
         name = records[position].instrument
-        seen[name] = seen.get(name, 0) + 1
-        ranked.append((seen[name], rank, position))
-    wanted = sorted(position for _, _, position in sorted(ranked)[:number])
-    for position, payload in source.fetch(records, wanted):
+        drawn[name] = drawn.get(name, 0) + 1
+        ranked.append((drawn[name], rank, position))
+    chosen = sorted(position for _, _, position in sorted(ranked)[:number])
+    for position, payload in source.fetch(records, chosen):
         record = records[position]
         yield (
             record.id,

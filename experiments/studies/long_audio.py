@@ -36,7 +36,7 @@ class LongAudio(Study):
 
 
 def measure_long(settings: LongAudio):
-    """Processes a long sound in parts and as a whole, and writes the differences and the sound.
+    """Processes a long sound in parts and as a whole and writes the differences.
 
     Measures the largest differences of features and latents, the error of frames and the level steps near the seams and
     elsewhere (`metrics.seams`), the processing time, and the peak memory of the process. Writes OUT/long.csv, OUT/long.md,
@@ -86,7 +86,7 @@ def measure_long(settings: LongAudio):
 
 
 def _long_wave(run, settings: LongAudio) -> np.ndarray:
-    """Returns a wave of the duration of the settings, joined from files or from sounds of the run's store."""
+    """Returns a wave that is joined from files or from sounds of the run's store."""
     from timbre_jax.audio.io import read_wave
     from timbre_jax.evaluation.runs import training_store
     from timbre_jax.generation.sound_files import expand_folders

@@ -1,4 +1,4 @@
-"""Reproduces the README's table of notes: stores, four trained models and their scores."""
+"""Reproduction of the table of notes: stores, four trained models and their scores."""
 
 from __future__ import annotations
 
@@ -18,29 +18,32 @@ MODELS = ("mean_image", "pca8", "natsiou2023", "notes_best")
 class NotesTable(Settings):
     """Settings of the table of notes."""
 
-    nsynth: str = setting("", "NSynth as it is distributed: a folder with examples.json and audio/.")
-    split_file: str = setting("", 'JSON {"train": [instruments], "test": [instruments]} for --nsynth.')
-    only: tuple[str, ...] = setting((), f"Some of the models, comma-separated: {', '.join(MODELS)}.")
-    number: int = setting(10000, "Notes to render; 0 means all.", low=0)
-    steps: int = setting(0, "For a quick trial: training steps of every model; 0 means all.", low=0)
+    nsynth: str = setting("", "NSynth as a folder with examples.json and audio/, to train and score on real notes too.")
+    split_file: str = setting("", 'With --nsynth: JSON file {"train": [instruments], "test": [instruments]}.')
+    only: tuple[str, ...] = setting((), f"Comma-separated models. Default: all. Models: {', '.join(MODELS)}.")
+    number: int = setting(10000, "Number of notes to render; 0 means all.", low=0)
+    steps: int = setting(0, "Training steps of each model, for a quick trial; 0 means those of its configuration.", low=0)
 
 
 def reproduce_notes(
     out: Path, settings: NotesTable, *, changes: Mapping[str, Any] | None = None, progress: bool = True
 ) -> tuple[Path, int]:
-    """Renders notes, trains the models on them, and scores them.
+    """Renders notes, trains models on them and scores the models.
+
+    The models are trained on notes of the default bank; with NSynth, also on these and its training half together. They are
+    scored on the held-out instruments of the bank and, with NSynth, on the notes of its test half.
 
     Args:
-      out: folder for stores, runs and scores.
-      settings: which models and notes.
-      changes: fields of the configurations by dotted name, such as {"train.steps": 20}; each changes those that have it.
-      progress: whether to show bars with the time left.
+      out: folder for stores, runs and scores. Finished work in it is not repeated.
+      settings: models and notes.
+      changes: values by dotted field, such as {"train.steps": 20}, for every configuration that has the field.
+      progress: whether to show progress bars.
 
     Returns:
-      The file with the table, and the signal that stopped the training, or 0.
+      The file of the table, and the signal that stopped the training, or 0.
 
     Raises:
-      ValueError: an unknown model, a field that no configuration has, or a missing folder.
+      ValueError: if a model is unknown, no configuration has a field, or a folder is missing.
     """
     from timbre_jax.data.prepare.make_store import prepare
     from timbre_jax.evaluation.comparison import evaluate
@@ -49,9 +52,9 @@ def reproduce_notes(
 
     models = settings.only or MODELS
     if unknown := sorted(set(models) - set(MODELS)):
-        raise ValueError(f"--only has {unknown[0]!r}; there are {', '.join(MODELS)}")
+        raise ValueError(f"--only: unknown model {unknown[0]!r}; the models are {', '.join(MODELS)}")
     if bool(settings.nsynth) != bool(settings.split_file):
-        raise ValueError("--nsynth and --split_file go together: the folder, and which of its instruments may be trained on")
+        raise ValueError("--nsynth and --split_file: give both or neither")
     configs = {name: load_config(name) for name in models}
     for field, value in {**({"train.steps": settings.steps} if settings.steps else {}), **(changes or {})}.items():
         _change(configs, field, value)
@@ -72,8 +75,8 @@ def reproduce_notes(
             if result.status == "stopped":
                 return workdir, result.signal
             runs.append(workdir)
-    asked = EvaluationSettings(tuple(runs), store=str(rendered), more_stores=(real,) if settings.nsynth else ())
-    evaluate(asked, progress=progress).write(out / "scores")
+    evaluation = EvaluationSettings(tuple(runs), store=str(rendered), more_stores=(real,) if settings.nsynth else ())
+    evaluate(evaluation, progress=progress).write(out / "scores")
     return out / "scores" / "scores.md", 0
 
 
@@ -81,8 +84,8 @@ def _change(configs: Mapping[str, Any], field: str, value: Any) -> None:
     """Sets a field in every configuration that has it."""
     from timbre_jax.training.config import flatten
 
-    having = [config for config in configs.values() if field in flatten(config)]
-    if not having:
-        raise ValueError(f"none of {', '.join(configs)} has a field config.{field}")
-    for config in having:
+    owners = [config for config in configs.values() if field in flatten(config)]
+    if not owners:
+        raise ValueError(f"config.{field}: no such field in {', '.join(configs)}")
+    for config in owners:
         config.update_from_flattened_dict({field: value})

@@ -1,4 +1,4 @@
-"""Reproduces the nine models of Rebnord 2022 (table 7.2) on one library, with their scores beside the thesis' (table 7.3)."""
+"""Reproduction of the nine models of Rebnord 2022 (tables 7.2 and 7.3) on one library."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SCORES = {
     "underfit": (4, 167.3, -3.801, 46.8),
     "overfit": (2, 122.5, -3.645, 47.2),
 }
-"""Scores of the thesis (table 7.3): NDB of 50 bins, Frechet inception distance, ODG, fingerprint similarity in percent."""
+"""Scores in the thesis (table 7.3): NDB of 50 bins, Fréchet inception distance, ODG, fingerprint similarity in percent."""
 
 METRICS = ("lsd", "stft", "odg", "ndb", "frechet", "kernel")
 
@@ -32,31 +32,33 @@ METRICS = ("lsd", "stft", "odg", "ndb", "frechet", "kernel")
 class LibraryTable(Settings):
     """Settings of the table of the nine models."""
 
-    path: tuple[str, ...] = setting((), "Folders of sounds.")
-    classes: str = setting("words", "Where a file's class comes from, as experiments/prepare.py takes it.")
-    store: str = setting("", "A store instead of --path.")
-    only: tuple[str, ...] = setting((), f"Some of the models, comma-separated: {', '.join(SCORES)}.")
-    fraction: float = setting(1.0, "Part of the thesis' steps that each model trains, above 0.", high=1.0)
-    steps: int = setting(0, "For a quick trial: training steps of every model; 0 means all.", low=0)
-    sounds: int = setting(64, "Sounds of the test split that are compared as sounds.", low=1)
+    path: tuple[str, ...] = setting((), "Comma-separated folders of sounds.")
+    classes: str = setting("words", "Source of the classes, as for experiments/prepare.py.")
+    store: str = setting("", "Store to use instead of --path.")
+    only: tuple[str, ...] = setting((), f"Comma-separated models. Default: all. Models: {', '.join(SCORES)}.")
+    fraction: float = setting(1.0, "Fraction of the thesis' training steps, above 0.", high=1.0)
+    steps: int = setting(0, "Training steps of each model, for a quick trial; 0 means the fraction.", low=0)
+    sounds: int = setting(64, "Number of sounds of the test split whose sound is compared.", low=1)
 
 
 def reproduce_library(
     out: Path, settings: LibraryTable, *, changes: Mapping[str, Any] | None = None, progress: bool = True
 ) -> tuple[Path, int]:
-    """Trains the models on the same sounds, scores them on the same sounds, and writes one table.
+    """Trains the models on one library, scores them on the same sounds, and writes one table.
+
+    All nine models take 187,000 training steps together.
 
     Args:
-      out: folder for store, runs and scores; what is finished in it is not made again.
-      settings: which models, sounds and steps.
-      changes: fields of every configuration by dotted name.
-      progress: whether to show bars with the time left.
+      out: folder for the store, the runs and the scores. Finished work in it is not repeated.
+      settings: models, sounds and steps.
+      changes: values by dotted field, for every configuration.
+      progress: whether to show progress bars.
 
     Returns:
-      The file with the table, and the signal that stopped the training, or 0.
+      The file of the table, and the signal that stopped the training, or 0.
 
     Raises:
-      ValueError: an unknown model, no or two sources of sounds, or a fraction out of range.
+      ValueError: if a model is unknown, path and store are both given or both missing, or the fraction is 0.
     """
     from timbre_jax.data.prepare.make_store import prepare
     from timbre_jax.evaluation.comparison import evaluate
@@ -69,26 +71,26 @@ def reproduce_library(
         prepare(out=store, source="folder", path=settings.path, classes=settings.classes, unlabeled=False, progress=progress)
     runs: dict[str, Path] = {}
     for name in configs:
-        # With as many steps, "overfit" is "64_dim"; with few, "underfit" is too.
-        twin = next((other for other in runs if _what_counts(configs[other]) == _what_counts(configs[name])), None)
+        # With equal steps, "overfit" is the same as "64_dim"; with few steps, so is "underfit".
+        twin = next((other for other in runs if _training_config(configs[other]) == _training_config(configs[name])), None)
         if twin:
             print(f"== {name}: the same as {twin}", flush=True)
         runs[name] = runs[twin] if twin else out / "runs" / name
-    # Models that differ only in KL weight and length share one program.
+    # Models that differ only in KL weight and number of steps share one compiled program.
     ended = train_grid({run: configs[name] for name, run in runs.items() if run.name == name}, progress=progress)
     if stopped := next((run for run, result in ended.items() if result.signal), None):
         return stopped, ended[stopped].signal
     for name, run in runs.items():
         if ended[run].status == "failed":
-            print(f"error: {name} failed and is left out: {ended[run].error}", file=sys.stderr, flush=True)
+            print(f"error: {name}: training failed, left out of the table ({ended[run].error})", file=sys.stderr, flush=True)
     runs = {name: run for name, run in runs.items() if ended[run].status != "failed"}
     if not runs:
-        raise ValueError("all models failed; see above")
+        raise ValueError("training failed for all models; see the errors above")
     trained = list(dict.fromkeys(runs.values()))
-    asked = EvaluationSettings(tuple(trained), store=store, sounds=settings.sounds, metrics=_metrics())
-    evaluate(asked, progress=progress).write(out / "scores")
+    evaluation = EvaluationSettings(tuple(trained), store=store, sounds=settings.sounds, metrics=_metrics())
+    evaluate(evaluation, progress=progress).write(out / "scores")
     results, names = {name: ended[run] for name, run in runs.items()}, {name: run.name for name, run in runs.items()}
-    table = beside_the_thesis(out / "scores" / "results.json", Path(store).resolve().name, results, runs=names)
+    table = comparison_table(out / "scores" / "results.json", Path(store).resolve().name, results, runs=names)
     table.write_csv(out)
     return write_text(out / "library.md", f"{table.markdown()}\n{table.caption}\n"), 0
 
@@ -100,9 +102,9 @@ def _configs(out: Path, settings: LibraryTable, changes: Mapping[str, Any]) -> d
 
     models = settings.only or tuple(MODELS)
     if unknown := sorted(set(models) - set(MODELS)):
-        raise ValueError(f"--only has {unknown[0]!r}; there are {', '.join(MODELS)}")
+        raise ValueError(f"--only: unknown model {unknown[0]!r}; the models are {', '.join(MODELS)}")
     if bool(settings.path) == bool(settings.store):
-        raise ValueError("give the library either as --path=FOLDER,... or as --store=STORE")
+        raise ValueError("--path and --store: give the library by one of them")
     if settings.fraction <= 0:
         raise ValueError(f"--fraction={settings.fraction:g}: must be above 0")
     configs = {}
@@ -116,32 +118,32 @@ def _configs(out: Path, settings: LibraryTable, changes: Mapping[str, Any]) -> d
 
 
 def _metrics() -> tuple[str, ...]:
-    """Returns the metrics, with fingerprints if their optional programs are installed."""
-    from timbre_jax.metrics.fingerprint import require
+    """Returns the metrics, with fingerprints if their optional packages are installed."""
+    from timbre_jax.metrics.fingerprint import check_available
 
     try:
-        require()
+        check_available()
     except ValueError:
         return METRICS
     return (*METRICS, "fingerprint")
 
 
-def _what_counts(config: Any) -> Any:
-    """Returns a configuration with a constant learning rate if it has too few steps for one that falls on plateaus."""
+def _training_config(config: Any) -> Any:
+    """Returns the configuration, with a constant learning rate if plateaus cannot occur."""
     same, optimizer, train = copy.deepcopy(config), config.optimizer, config.train
     if optimizer.schedule == "plateau" and train.steps <= optimizer.plateau.patience * train.eval_every:
         same.optimizer.schedule = "constant"
     return same
 
 
-def beside_the_thesis(scores: Path, store: str, results: Mapping[str, Any], *, runs: Mapping[str, str] | None = None):
-    """Returns the table of our scores of each model and the thesis'.
+def comparison_table(scores: Path, store: str, results: Mapping[str, Any], *, runs: Mapping[str, str] | None = None):
+    """Returns the table of our scores and the thesis' scores of each model.
 
     Args:
       scores: results.json of experiments/evaluate.py.
-      store: name of the store in it.
-      results: result of each model's training.
-      runs: name of each model's run, if two models share one.
+      store: name of the store in that file.
+      results: result of the training of each model.
+      runs: name of the run of each model, if models share runs.
     """
     from experiments.configs.rebnord2022 import MODELS
     from timbre_jax.metrics.table import Table, read_results
@@ -166,17 +168,16 @@ def beside_the_thesis(scores: Path, store: str, results: Mapping[str, Any], *, r
             **ours, "thesis: steps": steps, "thesis: NDB": ndb, "thesis: FID": fid, "thesis: ODG": odg,
             "thesis: fingerprint": fingerprint,
         })  # fmt: skip
-    # Without these, nobody knows what a figure is worth.
-    floors = dict.fromkeys(name.split("/")[1] for name in values if name.startswith(f"{store}/<"))
-    records += [{"model": name} | {label: cell(name, metric) for label, metric in _SHOWN.items()} for name in floors]
+    baselines = dict.fromkeys(name.split("/")[1] for name in values if name.startswith(f"{store}/<"))
+    records += [{"model": name} | {label: cell(name, metric) for label, metric in _SHOWN.items()} for name in baselines]
     less = any(result.step < MODELS[name][-1] for name, result in results.items())
     caption = (
-        "Rebnord 2022, tables 7.2 and 7.3, beside the same models here: all trained on the same sounds, all scored on the same "
-        "sounds of the test split (definitions and floors in scores/scores.md); the thesis' own figures are of another library "
-        "(10,275 hits), of Inception features, and of sounds doubled with themselves, so only the order can be compared."
+        "The models of Rebnord 2022 (tables 7.2 and 7.3), trained on one library and scored on the same sounds of its test "
+        "split (definitions and baselines: scores/scores.md). The thesis' scores are of another library (10,275 hits), of "
+        "Inception features and of sounds that were concatenated with themselves, so only the order of models is comparable."
     )
     if less:
-        caption += " Trained for fewer steps than the thesis' (columns steps)."
+        caption += " Our models were trained for fewer steps than those of the thesis (columns steps)."
     return Table.from_records("library", records, caption)
 
 

@@ -36,7 +36,7 @@ class TimbreTransfer(Study):
 
 
 def measure_conversion(settings: TimbreTransfer):
-    """Converts sounds, compares their level curves with those of the originals, and writes the results.
+    """Converts sounds and compares their level curves with those of the originals.
 
     Each sound is converted as `generate.py --mode=convert` converts it. Its level curve (RMS over 4 hops of 256 samples, in dB,
     limited to 60 dB below the loudest frame) is compared with that of the result: Pearson correlation, and the lag of the
@@ -106,9 +106,9 @@ def choose_sounds(paths: list[Path], number: int, rate: int, *, seed: int = 0) -
 
     sounds = []
     for place, path in enumerate(paths):
-        end = len(sounds) + number // len(paths) + (place < number % len(paths))
-        count, read = _store_reader(path, rate) if (path / "index.json").is_file() else _folder_reader(path, rate)
         start = len(sounds)
+        end = start + number // len(paths) + (place < number % len(paths))
+        count, read = _store_reader(path, rate) if (path / "index.json").is_file() else _folder_reader(path, rate)
         for i in np.random.default_rng([seed, place]).permutation(count).tolist():
             if len(sounds) == end:
                 break
@@ -125,7 +125,7 @@ def choose_sounds(paths: list[Path], number: int, rate: int, *, seed: int = 0) -
 
 
 def _store_reader(path: Path, rate: int):
-    """Returns the number of sounds in the test split of a store, and a function from an index to name and wave."""
+    """Returns the size of a store's test split, and a function from index to name and wave."""
     from timbre_jax.audio.io import resample
     from timbre_jax.data.store import Store
 
@@ -141,7 +141,7 @@ def _store_reader(path: Path, rate: int):
 
 
 def _folder_reader(path: Path, rate: int):
-    """Returns the number of sound files in a folder, and a function from an index to name and wave."""
+    """Returns the number of files in a folder, and a function from index to name and wave."""
     from timbre_jax.audio.io import read_wave
     from timbre_jax.generation.sound_files import expand_folders
 

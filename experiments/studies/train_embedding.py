@@ -1,24 +1,10 @@
-"""Trains the small embedding that distances between sets of sounds are measured in: to name pitch and class.
+"""Trains the small embedding in which distances between sets of sounds are measured.
 
-  python experiments/studies/train_embedding.py --store=musescore,nsynth,musescore_kits,sonic_pi \\
-    --out=timbre_jax/metrics/embedding_timbre.npz
+  python experiments/studies/train_embedding.py --store=notes,hits --out=embedding.npz
+  python experiments/studies/train_embedding.py --store=musescore,nsynth,musescore_kits,sonic_pi --out=embedding_timbre.npz
+  python experiments/studies/train_embedding.py --store=hits --out=embedding_hits.npz --steps=300 --maximum=500
 
-Trains on the "train" split of every store (by experiments/prepare.py), looks at "valid" and "test". Class is the family,
-pitch counts where the source knows it. Weights that are passed on may only be trained on sounds whose license allows it:
-those in the library came from the command above, with notes and kits of MuseScore General (MIT), nine instruments of NSynth
-(CC BY 4.0, Engel et al. 2017) and the samples of Sonic Pi (CC0); TimGM6mb (GPL-2) is not among them. The stores:
-
-  BANK=/usr/share/sounds/sf2/MuseScore_General_Full.sf2     # Debian: musescore-general-soundfont-lossless
-  python experiments/prepare.py --path=$BANK --number=8000 --out=musescore
-  python experiments/prepare.py --source=nsynth --path=NSYNTH --split_file=split.json --out=nsynth
-  python experiments/prepare.py --source=kits --path=$BANK --out=musescore_kits
-  python experiments/prepare.py --source=folder --path=/usr/share/sonic-pi/samples --classes=words --out=sonic_pi
-
-Prints, for held-out instruments: how often the 5 nearest training sounds name the class, and the semitone of the pitch,
-under the embedding and under plain statistics of the spectrogram. Of the shipped weights (4 minutes of one core), split
-"test", beside those statistics: pitch 87 % (69 %) of MuseScore's notes and 93 % (73 %) of NSynth's; class 25 % (27 %) of
-MuseScore's notes, 27 % (23 %) of NSynth's, 38 % (42 %) of MuseScore's kits, 63 % (38 %) of Sonic Pi's 16 samples. So it knows
-pitch; of the class of an instrument that it never heard it knows no more than the statistics do.
+Stores and accuracy of the weights in the library: docs/results.md
 """
 
 from __future__ import annotations
@@ -41,26 +27,49 @@ CROP_FRAMES = 100
 
 @dataclasses.dataclass(frozen=True)
 class EmbeddingTraining(Settings):
-    """Settings of the training of an embedding."""
+    """Settings of the training of an embedding.
 
-    store: tuple[str, ...] = setting(help="Stores to train on, comma-separated.")
+    The weights in the library, `timbre_jax/metrics/embedding_timbre.npz`, may only be trained on sounds whose license allows to
+    distribute them: notes and kits of MuseScore General (MIT), nine instruments of NSynth (CC BY 4.0, Engel et al. 2017) and
+    the samples of Sonic Pi (CC0), but not TimGM6mb (GPL-2). Their stores:
+
+      BANK=/usr/share/sounds/sf2/MuseScore_General_Full.sf2     # Debian: musescore-general-soundfont-lossless
+      python experiments/prepare.py --path=$BANK --number=8000 --out=musescore
+      python experiments/prepare.py --source=nsynth --path=NSYNTH --split_file=split.json --out=nsynth
+      python experiments/prepare.py --source=kits --path=$BANK --out=musescore_kits
+      python experiments/prepare.py --source=folder --path=/usr/share/sonic-pi/samples --classes=words --out=sonic_pi
+
+    On the split "test", with the statistics in brackets, they reach for the pitch 87 % (69 %) of MuseScore's notes and 93 %
+    (73 %) of NSynth's; for the class 25 % (27 %) of MuseScore's notes, 27 % (23 %) of NSynth's, 38 % (42 %) of MuseScore's kits
+    and 63 % (38 %) of Sonic Pi's 16 samples. So they encode pitch, but the class of unseen instruments no better than the
+    statistics do. Training takes 4 minutes on one core.
+    """
+
+    store: tuple[str, ...] = setting(help="Comma-separated stores to train on.")
     out: str = setting(help="File of the weights, .npz.")
-    steps: int = setting(1200, "Training steps.", low=1)
-    batch_size: int = setting(64, "Sounds in a training step.", low=1)
+    steps: int = setting(1200, "Number of training steps.", low=1)
+    batch_size: int = setting(64, "Number of sounds in a training step.", low=1)
     learning_rate: float = setting(2e-3, "Largest learning rate of AdamW.", low=0.0)
-    maximum: int = setting(0, "Sounds of each store, even over instruments; 0 means all.", low=0)
-    seed: int = setting(0, "Random seed of everything that is drawn.", low=0)
-    progress: bool = setting(True, "Show a bar with the time left.")
+    maximum: int = setting(0, "Largest number of sounds of each store, even over instruments; 0 means all.", low=0)
+    seed: int = setting(0, "Random seed.", low=0)
+    progress: bool = setting(True, "Show progress bars.")
 
 
 def train_embedding(settings: EmbeddingTraining) -> Path:
-    """Trains an embedding, writes it, and prints its accuracy on held-out sounds.
+    """Trains an embedding to predict pitch and class, writes it, and prints its accuracy.
+
+    Trains on the split "train" of each store and evaluates "valid" and "test". The class is the family; the pitch counts if the
+    store has it. The accuracy is the kNN accuracy (5 nearest training sounds) of the class and of the semitone, in the
+    embedding and in plain statistics of the spectrogram.
+
+    Args:
+      settings: stores and training.
 
     Returns:
       The file of the weights.
 
     Raises:
-      ValueError: stores without classes, or a training that diverged.
+      ValueError: if the stores have fewer than two classes, or the training diverges.
     """
     import jax
     import jax.numpy as jnp
@@ -76,9 +85,9 @@ def train_embedding(settings: EmbeddingTraining) -> Path:
     images, pitch, names = _read(stores, "train", settings.maximum, seed, progress)
     classes = tuple(sorted(set(names) - {UNLABELED, ""}))
     if len(classes) < 2:
-        raise ValueError(f"an embedding learns to tell classes; the stores have {len(classes)}")
+        raise ValueError(f"--store: got {len(classes)} classes of sounds, expected 2 or more")
     label = np.array([classes.index(name) if name in classes else -1 for name in names])
-    # Each class as often as any other, softened: the square root of its share.
+    # Classes are drawn by the square root of their share, between equal shares and the shares of the stores.
     share = np.bincount(label + 1)[label + 1] ** -0.5
     share /= share.sum()
     network = EmbeddingNetwork(EmbeddingSettings(classes=classes))
@@ -89,14 +98,14 @@ def train_embedding(settings: EmbeddingTraining) -> Path:
     state = optimizer.init(params)
 
     def cross_entropy(logits, labels):
-        """Mean over the sounds that have a label (not -1)."""
+        """Returns the mean over sounds with a label, which is not -1."""
         known = (labels >= 0).astype(jnp.float32)
         terms = optax.softmax_cross_entropy_with_integer_labels(logits, jnp.maximum(labels, 0))
         return jnp.sum(terms * known) / jnp.maximum(jnp.sum(known), 1.0)
 
     def loss(params, values, pitch, label):
-        _, of_pitch, of_class = network.apply({"params": params}, values)
-        return cross_entropy(of_pitch, pitch) + cross_entropy(of_class, label)
+        _, pitch_logits, class_logits = network.apply({"params": params}, values)
+        return cross_entropy(pitch_logits, pitch) + cross_entropy(class_logits, label)
 
     @jax.jit
     def step(params, state, values, pitch, label):
@@ -113,7 +122,7 @@ def train_embedding(settings: EmbeddingTraining) -> Path:
             bar.set_postfix_str(f"loss {running:.3f}")
             bar.update()
     if not np.isfinite(running):
-        raise ValueError("training diverged; try a smaller --learning_rate")
+        raise ValueError(f"--learning_rate={settings.learning_rate:g}: training diverged; try a smaller one")
     trained = {"sounds": len(images), "steps": steps, "stores": [opened.index["title"] for opened in stores]}
     path = write_network(settings.out, network.settings, params, trained)
     print(f"{path}: {os.path.getsize(path) / 1e6:.2f} MB, {len(classes)} classes, {len(images)} sounds")
@@ -122,7 +131,7 @@ def train_embedding(settings: EmbeddingTraining) -> Path:
 
 
 def _read(stores, split: str, maximum: int, seed: int, progress: bool):
-    """Images [M, 200, 64] float16, pitches [M] (-1: none) and classes [M] of a split of all stores."""
+    """Returns images [M, 200, 64] float16, pitches [M] (-1: none) and classes [M] of a split."""
     from tqdm import tqdm
 
     from timbre_jax.evaluation.runs import even_choice
@@ -147,7 +156,7 @@ def _read(stores, split: str, maximum: int, seed: int, progress: bool):
 
 
 def _augmented(images: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """2 s of each, from the beginning or anywhere before the middle; tilted, noisy, one band of frequencies missing."""
+    """Returns 2 s of each image, at random, with a tilt, noise and a missing frequency band."""
     count, frames, bands = images.shape
     starts = generator.integers(0, frames - CROP_FRAMES + 1, count) * (generator.random(count) < 0.3)
     values = images[np.arange(count)[:, None], starts[:, None] + np.arange(CROP_FRAMES)].astype(np.float32)
@@ -161,6 +170,7 @@ def _augmented(images: np.ndarray, generator: np.random.Generator) -> np.ndarray
 
 
 def _report(path: Path, stores, known, progress: bool) -> None:
+    """Prints the kNN accuracy of class and pitch on held-out sounds."""
     from timbre_jax.data.importers.class_rules import UNLABELED
     from timbre_jax.metrics.embedding import image_embedding
     from timbre_jax.metrics.knn import neighbor_accuracy
@@ -171,19 +181,20 @@ def _report(path: Path, stores, known, progress: bool) -> None:
             if not len(images):
                 continue
             for embedding in (str(path), "mel_statistics"):
-                train, held = (_points(image_embedding(embedding), x) for x in (known[0], images))
-                there, asked = known[2] != UNLABELED, names != UNLABELED
-                told = neighbor_accuracy(train[there], known[2][there], held[asked], names[asked])
-                share, baseline = 100 * told.accuracy, 100 * told.baseline
+                train, held_out = (_points(image_embedding(embedding), x) for x in (known[0], images))
+                train_rows, rows = known[2] != UNLABELED, names != UNLABELED
+                by_class = neighbor_accuracy(train[train_rows], known[2][train_rows], held_out[rows], names[rows])
+                share, baseline = 100 * by_class.accuracy, 100 * by_class.baseline
                 line = f"{store.path.name} {split}, {Path(embedding).stem}: class {share:.1f} % (baseline {baseline:.1f} %)"
-                old, new = known[1] >= 0, pitch >= 0
-                if old.any() and new.any():
-                    note = neighbor_accuracy(train[old], known[1][old], held[new], pitch[new])
-                    line += f", pitch {100 * note.accuracy:.1f} %"
+                train_rows, rows = known[1] >= 0, pitch >= 0
+                if train_rows.any() and rows.any():
+                    by_pitch = neighbor_accuracy(train[train_rows], known[1][train_rows], held_out[rows], pitch[rows])
+                    line += f", pitch {100 * by_pitch.accuracy:.1f} %"
                 print(line)
 
 
 def _points(embed, images: np.ndarray) -> np.ndarray:
+    """Returns the points of images in an embedding."""
     from timbre_jax.inference.batched import position_batches
 
     parts = [np.asarray(embed(images[rows].astype(np.float32))) for rows in position_batches(len(images), 64)]
@@ -191,8 +202,9 @@ def _points(embed, images: np.ndarray) -> np.ndarray:
 
 
 def main(_) -> None:
+    """Runs the program."""
     command_line.use_compilation_cache()
-    train_embedding(command_line.settings(EmbeddingTraining))
+    command_line.print_written(train_embedding(command_line.settings(EmbeddingTraining)))
 
 
 if __name__ == "__main__":

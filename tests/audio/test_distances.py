@@ -1,4 +1,4 @@
-"""MSE, SSIM and log-spectral distance against their definitions in float64."""
+"""MSE, SSIM and spectral distances compared with their definitions in float64."""
 
 import jax
 import jax.numpy as jnp
@@ -9,14 +9,14 @@ import scipy.ndimage
 from tests.helpers import sounds
 from timbre_jax.audio import distances
 
-# One compiled program each: op by op, every operation of every shape would be compiled on its own.
+# Compiled once each; uncompiled, every operation would be compiled for every shape.
 log_spectral_distance = jax.jit(distances.log_spectral_distance, static_argnames="floor_db")
 multi_resolution_stft_distance = jax.jit(distances.multi_resolution_stft_distance)
 spectral_convergence = jax.jit(distances.spectral_convergence)
 
 
 def _ssim_float64(a, b, window=7):
-    """As skimage.metrics.structural_similarity(win_size=7, gaussian_weights=False, data_range=1) writes it."""
+    """Returns SSIM as skimage.metrics.structural_similarity defines it (win_size=7)."""
     a, b = a.astype(np.float64), b.astype(np.float64)
     unbias = window**2 / (window**2 - 1)
     box = lambda x: scipy.ndimage.uniform_filter(x, window)  # noqa: E731
@@ -28,7 +28,7 @@ def _ssim_float64(a, b, window=7):
 
 
 @pytest.mark.parametrize("spread", [0.5, 1e-3])
-def test_ssim_is_the_float64_one(spread):
+def test_ssim_equals_float64_reference(spread):
     random = np.random.default_rng(0)
     a = np.clip(0.8 + spread * random.standard_normal((3, 60, 8)), 0, 1).astype(np.float32)
     b = np.clip(a + 0.3 * spread * random.standard_normal(a.shape), 0, 1).astype(np.float32)
@@ -37,7 +37,7 @@ def test_ssim_is_the_float64_one(spread):
     np.testing.assert_allclose(distances.ssim(jnp.asarray(a), jnp.asarray(a)), 1.0, atol=1e-6)
 
 
-def test_ssim_has_a_gradient_and_names_what_it_refuses():
+def test_ssim_has_finite_gradients_and_rejects_wrong_shapes():
     a = jnp.full((1, 20, 8), 0.5)
     assert np.all(np.isfinite(jax.jit(jax.grad(lambda x: jnp.sum(distances.ssim(x, a))))(a + 0.1)))
     with pytest.raises(ValueError, match="11"):
@@ -46,7 +46,7 @@ def test_ssim_has_a_gradient_and_names_what_it_refuses():
         distances.ssim(a, a[:, :10])
 
 
-def test_mse_leaves_masked_frames_out():
+def test_mse_ignores_masked_frames():
     a, b = jnp.zeros((2, 4, 3)), jnp.stack([jnp.full((4, 3), 0.5), jnp.full((4, 3), 1.0)])
     np.testing.assert_allclose(distances.mse(a, b), [0.25, 1.0])
     b = b.at[:, 2:].set(9.0)
@@ -54,7 +54,7 @@ def test_mse_leaves_masked_frames_out():
     np.testing.assert_allclose(distances.mse(a, b, mask=mask), [0.25, 1.0])
 
 
-def test_log_spectral_distance_is_its_definition():
+def test_log_spectral_distance_equals_its_definition():
     wave, reference = sounds.noise(length=8000), sounds.harmonic_tone(200.0, [0.5, 0.2], length=8000)
 
     def db(x):
@@ -66,36 +66,38 @@ def test_log_spectral_distance_is_its_definition():
     floor = db(reference).max() - 80.0
     difference = np.maximum(db(wave), floor) - np.maximum(db(reference), floor)
     expected = np.sqrt(np.mean(difference**2, axis=1)).mean()
-    found = log_spectral_distance(jnp.asarray(wave)[None], jnp.asarray(reference)[None])
-    np.testing.assert_allclose(found, [expected], rtol=1e-4)
+    distance = log_spectral_distance(jnp.asarray(wave)[None], jnp.asarray(reference)[None])
+    np.testing.assert_allclose(distance, [expected], rtol=1e-4)
 
 
-def test_log_spectral_distance_of_a_change_of_level_is_that_level():
+def test_log_spectral_distance_of_a_level_change_is_that_change():
     reference = sounds.noise(length=8000)
-    found = log_spectral_distance(jnp.stack([reference, 0.5 * reference]), jnp.stack([reference, reference]), floor_db=-150.0)
-    np.testing.assert_allclose(found, [0.0, 6.0206], atol=1e-3)
+    distance = log_spectral_distance(
+        jnp.stack([reference, 0.5 * reference]), jnp.stack([reference, reference]), floor_db=-150.0
+    )
+    np.testing.assert_allclose(distance, [0.0, 6.0206], atol=1e-3)
     silence = jnp.zeros((1, 8000))
     assert log_spectral_distance(silence, silence)[0] == 0.0
 
 
-def test_spectral_convergence_and_multi_resolution_distance_have_closed_forms():
+def test_spectral_convergence_and_multi_resolution_distance_of_scaled_sounds():
     wave = np.stack(
         [sounds.noise(length=8000), sounds.harmonic_tone(200.0, [0.5, 0.2], length=8000), np.zeros(8000, np.float32)]
     )
     wave = jnp.asarray(wave)
     np.testing.assert_allclose(spectral_convergence(0.5 * wave, wave), [0.5, 0.5, 0.0], atol=1e-6)
     np.testing.assert_allclose(spectral_convergence(0.0 * wave, wave), [1.0, 1.0, 0.0], atol=1e-6)
-    # Half as loud: 1/2 of convergence and ln 2 in every bin that is not at the floor, which noise has none of.
-    found = multi_resolution_stft_distance(0.5 * wave, wave)
-    assert float(found[0]) == pytest.approx(0.5 + np.log(2.0), abs=1e-3)
-    assert float(found[1]) < 0.5 + np.log(2.0)
-    assert float(found[2]) == 0.0
+    # At half the amplitude, convergence is 1/2 and |ln S - ln S_ref| is ln 2 in bins above the floor (all of noise).
+    distance = multi_resolution_stft_distance(0.5 * wave, wave)
+    assert float(distance[0]) == pytest.approx(0.5 + np.log(2.0), abs=1e-3)
+    assert float(distance[1]) < 0.5 + np.log(2.0)
+    assert float(distance[2]) == 0.0
     np.testing.assert_array_equal(multi_resolution_stft_distance(wave, wave), 0.0)
     gradient = jax.jit(jax.grad(lambda x: jnp.sum(multi_resolution_stft_distance(x, wave))))(wave)
     assert np.all(np.isfinite(gradient))
 
 
-def test_what_pads_a_sound_counts_only_where_no_lengths_are_given():
+def test_padding_counts_only_without_lengths():
     wave, reference = sounds.noise(length=6400), sounds.noise(length=6400, seed=5)
     padded = [np.pad(x, (0, 25600)) for x in (wave, reference)]
     wave, reference, (long_wave, long_reference) = wave[None], reference[None], (x[None] for x in padded)
@@ -107,7 +109,7 @@ def test_what_pads_a_sound_counts_only_where_no_lengths_are_given():
     assert diluted < 0.3 * float(log_spectral_distance(wave, reference)[0])
 
 
-def test_silence_in_common_does_not_break_gradients():
+def test_gradients_are_finite_if_both_sounds_contain_silence():
     wave = jnp.asarray(np.pad(sounds.noise(length=4000), (0, 4000)))[None]
     reference = jnp.asarray(np.pad(sounds.noise(length=4000, seed=3), (0, 4000)))[None]
     gradient = jax.jit(jax.grad(lambda x: jnp.sum(log_spectral_distance(x, reference))))(wave)

@@ -1,3 +1,5 @@
+"""Reading, resampling and writing of sound files, and errors of bad files."""
+
 import io
 import json
 import os
@@ -23,17 +25,17 @@ WAVE = 0.5 * sine(440, length=8000)
         (".flac", "PCM_16", 4e-5), (".aiff", "PCM_16", 4e-5), (".ogg", "VORBIS", 0.1),
     ],
 )  # fmt: skip
-def test_round_trip(tmp_path, suffix, subtype, error):
+def test_written_files_are_read_back(tmp_path, suffix, subtype, error):
     path = write_wave(tmp_path / f"a{suffix}", WAVE, 16000, subtype=subtype)
     wave, rate = read_wave(path)
     assert (wave.shape, wave.dtype, rate) == (WAVE.shape, np.float32, 16000)
     np.testing.assert_allclose(wave, WAVE, atol=error)
-    assert list(tmp_path.iterdir()) == [path]  # nothing temporary stays
+    assert list(tmp_path.iterdir()) == [path]  # no temporary file remains
 
 
 @pytest.mark.parametrize("length", [1, 100, (1 << 18) - 1, 1 << 18, 3 * (1 << 18) + 7])
-def test_blocks_are_the_whole(tmp_path, length):
-    """Read and resampled in blocks, a file is what soundfile and soxr make of it at once, to the bit."""
+def test_reading_in_blocks_equals_reading_at_once(tmp_path, length):
+    """Compares with soundfile and soxr on the whole file, bit for bit."""
     both = np.random.default_rng(length).uniform(-1, 1, (length, 2)).astype(np.float32)
     path = write_wave(tmp_path / "a.wav", both, 48000, subtype="FLOAT")
     np.testing.assert_array_equal(read_wave(path, mono=False)[0], both)
@@ -43,7 +45,7 @@ def test_blocks_are_the_whole(tmp_path, length):
         np.testing.assert_array_equal(read_wave(path, sample_rate=44100, mono=False)[0], resample(both, 48000, 44100))
 
 
-def test_stereo_rate_and_duration(tmp_path):
+def test_stereo_rate_and_duration_of_reading(tmp_path):
     path = tmp_path / "a.wav"
     both = np.stack([sine(440, 0.5), sine(440, 0.25)], axis=1)
     write_wave(path, both, 16000, subtype="FLOAT")
@@ -52,15 +54,15 @@ def test_stereo_rate_and_duration(tmp_path):
     wave, rate = read_wave(path, sample_rate=44100)
     assert rate == 44100
     assert len(wave) == 4 * 44100
-    # The same sine, sampled more often; the ends ring.
-    wanted = 0.375 * np.sin(2 * np.pi * 440 * np.arange(4 * 44100) / 44100)
-    np.testing.assert_allclose(wave[2000:-2000], wanted[2000:-2000], atol=1e-3)
+    # The same sine at the higher rate; the filter rings at both ends.
+    expected = 0.375 * np.sin(2 * np.pi * 440 * np.arange(4 * 44100) / 44100)
+    np.testing.assert_allclose(wave[2000:-2000], expected[2000:-2000], atol=1e-3)
     with open(path, "rb") as file:
         np.testing.assert_array_equal(read_wave(file)[0], read_wave(path)[0])
     np.testing.assert_array_equal(read_wave(io.BytesIO(path.read_bytes()))[0], read_wave(path)[0])
 
 
-def test_resampling_removes_what_does_not_fit():
+def test_resampling_removes_frequencies_above_nyquist():
     wave = sine(6000, 0.5) + sine(1000, 0.5)
     down = resample(wave, 16000, 8000)
     spectrum = np.abs(np.fft.rfft(down[1000:-1000] * np.hanning(len(down) - 2000)))
@@ -87,12 +89,12 @@ def broken(kind, path):
     [
         ("missing", "no such file"), ("folder", "is a folder"), ("text", "not a readable sound file"),
         ("no bytes", "not a readable sound file"),
-        ("truncated", r"cut short \(its header promises 8000 samples, 2478 are there\)"), ("header only", "cut short"),
-        ("cut header", "not a readable sound file"), ("no samples", "holds no samples"),
+        ("truncated", r"cut short \(its header promises 8000 samples, 2478 are present\)"), ("header only", "cut short"),
+        ("cut header", "not a readable sound file"), ("no samples", "contains no samples"),
         ("nan", "NaN or infinite in 1 of "),
     ],
 )  # fmt: skip
-def test_bad_files_are_said_in_one_line(tmp_path, kind, message):
+def test_bad_files_raise_one_line_errors(tmp_path, kind, message):
     path = tmp_path / "ä sound ☃.wav"
     broken(kind, path)
     with pytest.raises(AudioFileError, match=message) as error:
@@ -101,14 +103,14 @@ def test_bad_files_are_said_in_one_line(tmp_path, kind, message):
     assert "\n" not in str(error.value)
 
 
-def test_a_truncated_file_is_fine_where_enough_is_there(tmp_path):
+def test_truncated_file_is_readable_up_to_its_end(tmp_path):
     path = tmp_path / "a.wav"
     broken("truncated", path)
     assert read_wave(path, duration=0.1)[0].shape == (1600,)
 
 
-def test_a_header_that_does_not_know_the_length(tmp_path):
-    """As programs write it that send a WAV file into a pipe."""
+def test_header_without_length_is_read_to_the_end(tmp_path):
+    """Reads a file of a program that writes WAV to a pipe."""
     path = tmp_path / "a.wav"
     soundfile.write(path, WAVE, 16000)
     raw = bytearray(path.read_bytes())
@@ -119,7 +121,7 @@ def test_a_header_that_does_not_know_the_length(tmp_path):
     assert len(read_wave(path)[0]) == 8000
 
 
-def test_a_long_file_costs_no_memory(tmp_path):
+def test_reading_the_start_of_a_long_file_takes_little_memory(tmp_path):
     path = tmp_path / "long.wav"
     with soundfile.SoundFile(path, "w", 16000, 1) as file:
         for _ in range(600):
@@ -132,25 +134,25 @@ def test_a_long_file_costs_no_memory(tmp_path):
 @pytest.mark.parametrize(
     ("name", "wave", "message"),
     [
-        ("a.xyz", WAVE, "names no format"),
+        ("a.xyz", WAVE, "unknown suffix"),
         ("a.wav", np.array([0, np.inf]), "NaN or infinite in 1 of 2 samples"),
         ("a.wav", np.zeros(0), "cannot be written"),
         ("a.wav", np.zeros((2, 2, 2)), "cannot be written"),
     ],
 )
-def test_what_cannot_be_written(tmp_path, name, wave, message):
+def test_invalid_waves_and_suffixes_are_rejected(tmp_path, name, wave, message):
     with pytest.raises(AudioFileError, match=message):
         write_wave(tmp_path / name, wave, 16000)
     assert not list(tmp_path.iterdir())
 
 
-def test_places_that_do_not_take_a_file(tmp_path):
+def test_unwritable_paths_are_reported(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(AudioFileError, match="could not be written"):
         write_wave(tmp_path / "file" / "a.wav", WAVE, 16000)
     with pytest.raises(AudioFileError, match="could not be written"):
         write_wave(tmp_path / ("long" * 100 + ".wav"), WAVE, 16000)
-    long = tmp_path / ("ü" * 120 + ".wav")  # 244 bytes, just under what file systems take
+    long = tmp_path / ("ü" * 120 + ".wav")  # 244 bytes, just below the limit of file systems
     assert len(read_wave(write_wave(long, WAVE, 16000))[0]) == 8000
 
 
@@ -168,8 +170,8 @@ except AudioFileError as error:
 
 
 @pytest.mark.parametrize("suffix", [".wav", ".aiff"])
-def test_a_full_disk(tmp_path, suffix):
-    """The system takes no more than 50 kB a file."""
+def test_full_disk_is_reported_and_leaves_no_file(tmp_path, suffix):
+    """Limits files to 50 kB."""
     path = tmp_path / f"a{suffix}"
     root = Path(__file__).parents[2]
     ran = subprocess.run([sys.executable, "-c", FULL, str(path)], cwd=root, capture_output=True, text=True, check=False)
@@ -178,15 +180,15 @@ def test_a_full_disk(tmp_path, suffix):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_failed_write_leaves_the_old_file(tmp_path):
+def test_failed_write_keeps_the_old_file(tmp_path):
     path = write_wave(tmp_path / "a.wav", WAVE, 16000)
     with pytest.raises(AudioFileError):
         write_wave(path, np.array([np.nan]), 16000)
     assert len(read_wave(path)[0]) == 8000
 
 
-def test_a_name_that_is_no_text(tmp_path):
-    """Bytes of an old disc, as the system gives them; and what is written of it can be read again."""
+def test_file_name_that_is_not_valid_text_can_be_read(tmp_path):
+    """Reads a name of bytes that are not UTF-8; the name survives in JSON."""
     path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.wav"))
     with open(path, "wb") as file:
         soundfile.write(file, WAVE, 16000, format="WAV")

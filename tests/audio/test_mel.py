@@ -1,4 +1,4 @@
-"""Mel filterbanks against librosa's, and the mel inversion against scipy's non-negative least squares."""
+"""Mel filterbanks compared with librosa, and mel inversion with scipy's NNLS."""
 
 import warnings
 
@@ -22,7 +22,7 @@ from timbre_jax.audio.nnls import nnls
         (8000, 256, 20, 60.0, 3800.0, "htk"),
     ],
 )
-def test_filterbank_is_librosas(rate, n_fft, n_mels, fmin, fmax, scale):
+def test_filterbank_equals_librosas(rate, n_fft, n_mels, fmin, fmax, scale):
     import librosa
 
     ours = mel_filterbank(sample_rate=rate, n_fft=n_fft, n_mels=n_mels, fmin=fmin, fmax=fmax, scale=scale)
@@ -31,11 +31,11 @@ def test_filterbank_is_librosas(rate, n_fft, n_mels, fmin, fmax, scale):
 
 
 @given(st.floats(0.0, 24000.0), st.sampled_from(["slaney", "htk"]))
-def test_mel_and_back_is_the_same_frequency(frequency, scale):
+def test_mel_to_hz_inverts_hz_to_mel(frequency, scale):
     assert abs(float(mel_to_hz(hz_to_mel(frequency, scale=scale), scale=scale)) - frequency) < 1e-6 * (1 + frequency)
 
 
-def test_empty_filters_are_told_and_full_ones_are_not():
+def test_only_empty_filters_raise_a_warning():
     with pytest.warns(UserWarning, match=r"of 128 mel filters are empty"):
         bank = mel_filterbank(sample_rate=44100, n_fft=512, n_mels=128)
     assert np.any(bank.max(axis=1) == 0)
@@ -44,19 +44,19 @@ def test_empty_filters_are_told_and_full_ones_are_not():
         assert np.all(mel_filterbank(sample_rate=16000, n_fft=512, n_mels=128).max(axis=1) > 0)
 
 
-def test_settings_that_do_not_fit_are_refused():
+def test_inconsistent_settings_are_rejected():
     for wrong in ({"fmax": 9000.0}, {"fmin": 5000.0, "fmax": 4000.0}, {"n_mels": 0}, {"scale": "bark"}):
         with pytest.raises(ValueError, match=r"fmax|n_mels|slaney"):
             mel_filterbank(**{"sample_rate": 16000, "n_fft": 512, "n_mels": 64, **wrong})
 
 
-def test_nnls_finds_scipys_minimum():
-    """Targets that no non-negative spectrum gives: where the constraint binds, and the minimum is one."""
+def test_nnls_reaches_scipys_minimum():
+    """Uses targets outside the range of the matrix, for which the constraint is active."""
     random = np.random.default_rng(0)
     matrix = np.abs(random.standard_normal((12, 8))) * 10.0 ** random.uniform(-2, 1, 8)
     targets = random.standard_normal((20, 12)) + 0.5
-    found = np.asarray(nnls(matrix, jnp.asarray(targets, jnp.float32), iterations=2000), np.float64)
-    for target, ours in zip(targets, found, strict=True):
+    solutions = np.asarray(nnls(matrix, jnp.asarray(targets, jnp.float32), iterations=2000), np.float64)
+    for target, ours in zip(targets, solutions, strict=True):
         theirs, residual = scipy.optimize.nnls(matrix, target)
         assert ours.min() >= 0
         assert np.linalg.norm(matrix @ ours - target) <= residual * (1 + 1e-5)
@@ -65,8 +65,8 @@ def test_nnls_finds_scipys_minimum():
 
 @settings(deadline=None, max_examples=4)
 @given(st.integers(0, 2**31), st.floats(-4, 4))
-def test_mel_inversion_gives_the_mel_back_at_any_level(seed, decades):
-    """Spectra over 60 dB: their mel power is found again within 0.2 dB on average, and better than by the pseudo-inverse."""
+def test_mel_inversion_recovers_mel_power_at_any_level(seed, decades):
+    """Checks an error below 0.2 dB, and half that of the pseudo-inverse."""
     random = np.random.default_rng(seed)
     options = {"sample_rate": 16000, "n_fft": 512}
     power = (10.0 ** (random.uniform(-6, 0, (10, 257)) + decades)).astype(np.float32)
@@ -75,15 +75,15 @@ def test_mel_inversion_gives_the_mel_back_at_any_level(seed, decades):
     spectra = np.asarray(mel_to_stft_nnls(jnp.asarray(mel), **options, iterations=200))
     clipped = np.maximum(mel @ filterbank_inverse(**options, n_mels=128).T, 0.0)
 
-    def error_db(found):
-        return np.mean(np.abs(10 * np.log10((found @ bank.T + 1e-9 * mel.max()) / (mel + 1e-9 * mel.max()))))
+    def error_db(power_spectra):
+        return np.mean(np.abs(10 * np.log10((power_spectra @ bank.T + 1e-9 * mel.max()) / (mel + 1e-9 * mel.max()))))
 
     assert spectra.min() >= 0
     assert error_db(spectra) < 0.2
     assert error_db(spectra) < 0.5 * error_db(clipped) + 0.01
 
 
-def test_silence_stays_silence_and_sounds_do_not_touch_each_other():
+def test_inversion_of_silence_is_silence_and_sounds_are_independent():
     random = np.random.default_rng(0)
     mel = random.uniform(size=(3, 300, 128)).astype(np.float32)
     mel[1] = 0.0

@@ -1,3 +1,5 @@
+"""Filtered noise: spectrum, power, chunks and gradients."""
+
 import itertools
 
 import jax
@@ -17,7 +19,7 @@ def spectra(frames, *, seed=0, batch=1):
     return jnp.asarray(np.random.default_rng(seed).random((batch, frames, BINS)), jnp.float32)
 
 
-def test_a_white_filter_gives_the_noise_itself():
+def test_flat_filter_returns_the_noise():
     wave = np.asarray(filtered_noise(jnp.ones((1, 400, BINS)), KEY, hop=HOP))[0]
     drawn = np.asarray(noise_hops(KEY[None], 0, count=400, hop=HOP)).reshape(-1)
     np.testing.assert_allclose(wave, drawn, atol=2e-6)
@@ -27,17 +29,17 @@ def test_a_white_filter_gives_the_noise_itself():
     np.testing.assert_allclose(density[1:-1], 2.0 / 3.0, rtol=0.25)  # one-sided, of variance 1/3
 
 
-def test_the_spectrum_is_the_filters():
-    # Smooth, so that the windows smear nothing: a slope of 24 dB over the band.
+def test_spectrum_of_the_noise_is_that_of_the_filter():
+    # A smooth slope of 24 dB over the band, which windows do not smear.
     slope = 10.0 ** (-1.2 * np.arange(BINS) / BINS)
     wave = np.asarray(filtered_noise(jnp.broadcast_to(jnp.asarray(slope, jnp.float32), (1, 2000, BINS)), KEY, hop=HOP))[0]
     frequencies, density = signal.welch(wave, fs=1.0, nperseg=256)
-    wanted = 2.0 / 3.0 * np.interp(frequencies, np.arange(BINS) / 256.0, slope) ** 2
-    np.testing.assert_allclose(10 * np.log10(density[2:-2] / wanted[2:-2]), 0.0, atol=1.5)
+    expected = 2.0 / 3.0 * np.interp(frequencies, np.arange(BINS) / 256.0, slope) ** 2
+    np.testing.assert_allclose(10 * np.log10(density[2:-2] / expected[2:-2]), 0.0, atol=1.5)
 
 
 @pytest.mark.parametrize("kind", ["smooth", "lines"])
-def test_the_power_is_known(kind):
+def test_filtered_noise_power_equals_measured_power(kind):
     shape = np.linspace(1.0, 0.1, BINS) if kind == "smooth" else np.zeros(BINS)
     if kind == "lines":
         shape[[20, 47, 48]] = 8.0, 3.0, 5.0
@@ -46,7 +48,7 @@ def test_the_power_is_known(kind):
     assert float(jnp.mean(wave**2)) == pytest.approx(float(filtered_noise_power(shape, hop=HOP)), rel=0.06)
 
 
-def test_chunks_are_the_whole():
+def test_chunks_equal_the_whole():
     magnitudes = spectra(30, batch=2)
     whole = filtered_noise(magnitudes, KEY, hop=HOP)
     padded = with_context(magnitudes, 4)
@@ -57,7 +59,7 @@ def test_chunks_are_the_whole():
         np.testing.assert_allclose(np.concatenate(parts, axis=1), whole, atol=1e-6)
 
 
-def test_a_sound_has_its_noise_wherever_it_stands():
+def test_noise_depends_on_the_key_not_on_the_batch():
     magnitudes = spectra(6, batch=3)
     keys = jax.random.split(KEY, 3)
     together = filtered_noise(magnitudes, keys, hop=HOP)
@@ -66,7 +68,7 @@ def test_a_sound_has_its_noise_wherever_it_stands():
     assert float(jnp.abs(together[1] - together[0]).max()) > 0.1
 
 
-def test_gradient_against_finite_differences():
+def test_gradient_equals_finite_differences():
     magnitudes = spectra(4)
     weight = jnp.asarray(np.random.default_rng(1).normal(size=4 * HOP), jnp.float32)
 
@@ -81,21 +83,21 @@ def test_gradient_against_finite_differences():
     assert float(slope) == pytest.approx(float(jnp.sum(gradient * direction)), rel=2e-3)
 
 
-def test_silence_and_wrong_shapes():
+def test_zero_filters_are_silent_and_wrong_shapes_are_rejected():
     assert float(jnp.abs(filtered_noise(jnp.zeros((1, 1, BINS)), KEY, hop=HOP)).max()) == 0.0
-    with pytest.raises(ValueError, match=r"4, 6, 8 .. times the hop, got n_fft=256 and hop=100"):
+    with pytest.raises(ValueError, match=r"n_fft=256: must be 4, 6, 8 ... times hop=100"):
         filtered_noise(jnp.zeros((1, 2, BINS)), KEY, hop=100)
-    with pytest.raises(ValueError, match=r"magnitudes are \[B, N, K\], not \(2, 129\)"):
+    with pytest.raises(ValueError, match=r"magnitudes: must be \[B, N, K\] \(got \(2, 129\)\)"):
         filtered_noise(jnp.zeros((2, BINS)), KEY, hop=HOP)
-    with pytest.raises(ValueError, match="3 frames with context are less than the 4"):
+    with pytest.raises(ValueError, match="3 frames with context are fewer than the 4"):
         filtered_noise(jnp.zeros((1, 3, BINS)), KEY, hop=HOP, context=True)
 
 
-def test_inner_hops_are_those_of_the_inverse_transform():
+def test_istft_inner_equals_istft():
     generator = np.random.default_rng(0)
     values = generator.normal(size=(1, 12, BINS)) + 1j * generator.normal(size=(1, 12, BINS))
     values = jnp.asarray(values, jnp.complex64)
-    whole = istft(values, hop=HOP)  # begins at the center of frame 0, two hops on
+    whole = istft(values, hop=HOP)  # starts at the center of frame 0, after two hops
     np.testing.assert_allclose(istft_inner(values, hop=HOP), whole[:, HOP : HOP + 9 * HOP], atol=1e-6)
     with pytest.raises(ValueError, match="3 frames are fewer than the 4"):
         istft_inner(values[:, :3], hop=HOP)

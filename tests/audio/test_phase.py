@@ -1,4 +1,4 @@
-"""Phase from magnitudes: against librosa's Griffin-Lim, PGHI's heap written plainly, and what a chirp must be."""
+"""Phase reconstruction compared with librosa and with heap integration (PGHI)."""
 
 import heapq
 
@@ -29,7 +29,7 @@ def convergence_db(waves, reference):
 
 @pytest.fixture(scope="module")
 def waves():
-    """A tone with vibrato, a chirp, and noise bursts: [3, LENGTH]."""
+    """Returns a tone with vibrato, a chirp, and noise bursts, [3, LENGTH]."""
     t = sounds.times(LENGTH)
     tone = sounds.harmonic_tone(sounds.vibrato(220.0, cents=40, rate_hz=6, length=LENGTH), 0.3 / np.arange(1, 8), length=LENGTH)
     chirp = 0.5 * np.sin(2 * np.pi * (300 * t + 0.5 * 5000 * t**2))
@@ -38,7 +38,7 @@ def waves():
 
 
 def heap_phase(magnitudes, across, along):
-    """PGHI as printed (Průša et al. 2017, algorithm 1), without a tolerance, [N, K] each."""
+    """Returns phases [N, K] of PGHI (Průša et al. 2017, algorithm 1), without a tolerance."""
     phase, done = np.zeros(magnitudes.shape), np.zeros(magnitudes.shape, bool)
     first = np.unravel_index(np.argmax(magnitudes), magnitudes.shape)
     done[first] = True
@@ -54,13 +54,13 @@ def heap_phase(magnitudes, across, along):
     return phase + np.pi * np.arange(phase.shape[1])
 
 
-def test_gaussian_of_a_window_is_the_papers():
+def test_gaussian_width_equals_published_values():
     for window, expected in (("hann", 0.25645), ("hamming", 0.29794), ("blackman", 0.17954)):
         assert gaussian_width(window, 512) / 512**2 == pytest.approx(expected, rel=0.02)
 
 
-def test_phase_gradient_of_a_chirp_is_its_frequency_and_its_delay():
-    """At a chirp's ridge the phase moves by its frequency a hop; an impulse's phase turns by its place a bin."""
+def test_phase_gradient_is_frequency_of_a_chirp_and_delay_of_an_impulse():
+    """Checks d phase / dn on the ridge of a chirp and d phase / dk of an impulse."""
     gamma = gaussian_width("hann", FFT)
     t = sounds.times(LENGTH)
     frequency = 500 + 4000 * t
@@ -70,7 +70,7 @@ def test_phase_gradient_of_a_chirp_is_its_frequency_and_its_delay():
     bins = np.round(frequency[frames * HOP] * FFT / sounds.RATE).astype(int)
     expected = 2 * np.pi * frequency[frames * HOP] * HOP / sounds.RATE
     difference = np.asarray(across)[frames, bins] - expected
-    # A Hann window is not quite a Gaussian: 0.08 turns a hop are 10 Hz, a third of a bin.
+    # A Hann window is not exactly Gaussian: 0.08 turns a hop are 10 Hz, a third of a bin.
     assert np.abs(difference - 2 * np.pi * np.round(difference / (2 * np.pi))).max() < 2 * np.pi * 0.08
 
     impulse = np.zeros((1, LENGTH), np.float32)
@@ -79,117 +79,117 @@ def test_phase_gradient_of_a_chirp_is_its_frequency_and_its_delay():
     np.testing.assert_allclose(along[20, 10:-10], -2 * np.pi * 50 / FFT, atol=0.1)
 
 
-def test_integrated_phase_is_as_good_as_the_heaps(waves):
-    wanted = magnitudes_of(waves)
-    ours = convergence_db(pghi(wanted, **SHAPE), waves)
-    # Whole turns are dropped on the way: a long sound's phases are as exact as a short one's.
-    assert np.abs(np.asarray(integrate_phase(wanted, hop=HOP))).max() <= 2 * np.pi + 1e-3
+def test_integrated_phase_is_as_good_as_heap_integration(waves):
+    magnitudes = magnitudes_of(waves)
+    ours = convergence_db(pghi(magnitudes, **SHAPE), waves)
+    # Whole turns are removed, so that phases of long sounds are as accurate as those of short ones.
+    assert np.abs(np.asarray(integrate_phase(magnitudes, hop=HOP))).max() <= 2 * np.pi + 1e-3
     gamma = gaussian_width("hann", FFT)
     theirs = []
-    for row, wave in zip(np.asarray(wanted, np.float64), waves, strict=True):
+    for row, wave in zip(np.asarray(magnitudes, np.float64), waves, strict=True):
         across, along = (np.asarray(x, np.float64) for x in phase_gradient(jnp.asarray(row), hop=HOP, gamma=gamma))
         phase = heap_phase(row, across, along)
         restored = fast_griffin_lim(row[None].astype(np.float32), **SHAPE, iterations=0, phase=phase[None].astype(np.float32))
         theirs.append(convergence_db(restored, wave[None])[0])
     assert np.all(ours < np.array(theirs) + 2.0), (ours, theirs)
     assert ours[1] < -25.0, "a chirp"
-    # Against all phases at 0.
-    assert np.all(ours < convergence_db(fast_griffin_lim(wanted, **SHAPE, iterations=0), waves) - 5.0)
+    # Compared with the phase of impulses.
+    assert np.all(ours < convergence_db(fast_griffin_lim(magnitudes, **SHAPE, iterations=0), waves) - 5.0)
 
 
-def test_griffin_lim_converges_as_librosas(waves):
+def test_griffin_lim_converges_as_well_as_librosas(waves):
     import librosa
 
-    wanted = magnitudes_of(waves)
+    magnitudes = magnitudes_of(waves)
     for momentum, function in ((0.0, griffin_lim), (0.99, fast_griffin_lim)):
-        ours = convergence_db(function(wanted, **SHAPE, iterations=60, key=jax.random.key(0)), waves)
+        ours = convergence_db(function(magnitudes, **SHAPE, iterations=60, key=jax.random.key(0)), waves)
         settings = {"hop_length": HOP, "n_iter": 60, "momentum": momentum, "random_state": 0}
-        theirs = [librosa.griffinlim(np.asarray(row).T, length=LENGTH, **settings) for row in wanted]
+        theirs = [librosa.griffinlim(np.asarray(row).T, length=LENGTH, **settings) for row in magnitudes]
         assert np.mean(ours) < np.mean(convergence_db(np.stack(theirs), waves)) + 1.0
 
 
-def test_magnitudes_of_griffin_lim_come_nearer_with_every_iteration(waves):
-    wanted = magnitudes_of(waves)
-    found = [convergence_db(griffin_lim(wanted, **SHAPE, iterations=n), waves) for n in (0, 4, 16)]
-    assert np.all(np.diff(found, axis=0) < 0.01)
+def test_griffin_lim_error_falls_with_iterations(waves):
+    magnitudes = magnitudes_of(waves)
+    errors_db = [convergence_db(griffin_lim(magnitudes, **SHAPE, iterations=n), waves) for n in (0, 4, 16)]
+    assert np.all(np.diff(errors_db, axis=0) < 0.01)
 
 
-def test_right_phases_give_the_sound_back(waves):
+def test_true_phases_are_a_fixed_point(waves):
     spectra = stft(jnp.asarray(waves), n_fft=FFT, hop=HOP)
     restored = fast_griffin_lim(jnp.abs(spectra), **SHAPE, iterations=10, phase=jnp.angle(spectra))
     np.testing.assert_allclose(restored, waves, atol=2e-4)
 
 
-def test_held_bands_come_out_though_the_given_magnitudes_are_wrong(waves):
+def test_known_bands_are_recovered_from_wrong_magnitudes(waves):
     bank = mel_filterbank(sample_rate=16000, n_fft=FFT, n_mels=64)
     bands = np.square(np.asarray(magnitudes_of(waves))) @ bank.T
     flat = jnp.ones((3, bands.shape[1], FFT // 2 + 1)) * np.sqrt(bands.mean())
     restored = fast_griffin_lim(flat, **SHAPE, iterations=60, bands=jnp.asarray(bands), filters=bank)
-    found = np.square(np.asarray(magnitudes_of(restored))) @ bank.T
-    heard = bands > 1e-4 * bands.max()
-    assert np.mean(np.abs(10 * np.log10(found[heard] / bands[heard]))) < 2.0
+    restored_bands = np.square(np.asarray(magnitudes_of(restored))) @ bank.T
+    audible = bands > 1e-4 * bands.max()
+    assert np.mean(np.abs(10 * np.log10(restored_bands[audible] / bands[audible]))) < 2.0
 
 
 @pytest.mark.parametrize("name", INVERTERS)
 def test_every_inverter_is_deterministic_batched_and_silent_for_silence(name, waves):
-    wanted = jnp.concatenate([magnitudes_of(waves[:2]), jnp.zeros((1, 63, 257))])
-    together = np.asarray(invert(name, wanted, **SHAPE, iterations=8))
+    magnitudes = jnp.concatenate([magnitudes_of(waves[:2]), jnp.zeros((1, 63, 257))])
+    together = np.asarray(invert(name, magnitudes, **SHAPE, iterations=8))
     assert together.shape == (3, LENGTH)
     assert np.all(together[2] == 0)
-    np.testing.assert_array_equal(together, invert(name, wanted, **SHAPE, iterations=8))
+    np.testing.assert_array_equal(together, invert(name, magnitudes, **SHAPE, iterations=8))
     assert np.all(np.std(together[:2], axis=1) > 0.5 * np.std(waves[:2], axis=1))
-    turned = np.asarray(invert(name, wanted[1::-1], **SHAPE, iterations=8))
+    turned = np.asarray(invert(name, magnitudes[1::-1], **SHAPE, iterations=8))
     np.testing.assert_allclose(turned[::-1], together[:2], atol=1e-3)
 
 
-def test_random_phases_belong_to_the_sound(waves):
-    wanted = magnitudes_of(waves[[0, 0, 1]])
+def test_random_phases_depend_on_the_key_not_on_the_batch(waves):
+    magnitudes = magnitudes_of(waves[[0, 0, 1]])
     keys = jax.random.split(jax.random.key(3), 3)
-    together = np.asarray(fast_griffin_lim(wanted, **SHAPE, iterations=4, key=keys))
+    together = np.asarray(fast_griffin_lim(magnitudes, **SHAPE, iterations=4, key=keys))
     assert not np.allclose(together[0], together[1], atol=1e-2)
-    np.testing.assert_allclose(together[2:], fast_griffin_lim(wanted[2:], **SHAPE, iterations=4, key=keys[2:]), atol=1e-3)
+    np.testing.assert_allclose(together[2:], fast_griffin_lim(magnitudes[2:], **SHAPE, iterations=4, key=keys[2:]), atol=1e-3)
 
 
-def test_what_does_not_fit_is_refused():
-    wanted = jnp.ones((1, 63, 257))
-    with pytest.raises(ValueError, match="length of at least 7936"):
-        fast_griffin_lim(wanted, hop=HOP, length=7000)
+def test_inconsistent_arguments_are_rejected():
+    magnitudes = jnp.ones((1, 63, 257))
+    with pytest.raises(ValueError, match="must be at least 7936"):
+        fast_griffin_lim(magnitudes, hop=HOP, length=7000)
     with pytest.raises(ValueError, match="filters"):
-        fast_griffin_lim(wanted, **SHAPE, bands=jnp.ones((1, 63, 8)))
+        fast_griffin_lim(magnitudes, **SHAPE, bands=jnp.ones((1, 63, 8)))
     with pytest.raises(ValueError, match="pghi_fast_griffin_lim"):
-        invert("wavenet", wanted, **SHAPE, iterations=1)
+        invert("wavenet", magnitudes, **SHAPE, iterations=1)
 
 
 @pytest.mark.parametrize(
     ("count", "name"), [(1, "pghi_fast_griffin_lim"), (1, "fast_griffin_lim"), (2, "pghi_fast_griffin_lim")]
 )
-def test_sounds_of_a_few_frames(count, name):
+def test_inverters_accept_sounds_of_one_or_two_frames(count, name):
     restored = invert(name, jnp.ones((2, count, 33)), hop=16, length=16 * count - 15, iterations=2)
     assert restored.shape == (2, 16 * count - 15)
     assert np.all(np.isfinite(restored))
 
 
-def test_phases_that_go_on_block_by_block_are_those_of_the_whole():
+def test_continued_phase_by_blocks_equals_the_whole():
     n_fft, hop, rate = 256, 64, 8000
     t = np.arange(40 * hop) / rate
     wave = np.sin(2 * np.pi * 1010 * t) + 0.5 * np.sin(2 * np.pi * (500 * t + 300 * t**2))
     magnitudes = jnp.abs(stft(jnp.asarray(wave[None], jnp.float32), n_fft=n_fft, hop=hop))[:, :40]
-    begun = jnp.asarray(np.pi * np.mod(np.arange(n_fft // 2 + 1), 2), jnp.float32)[None]
-    whole = continue_phase(magnitudes, begun, 0, hop=hop)
+    start_phase = jnp.asarray(np.pi * np.mod(np.arange(n_fft // 2 + 1), 2), jnp.float32)[None]
+    whole = continue_phase(magnitudes, start_phase, 0, hop=hop)
     assert whole.shape == (1, 39, n_fft // 2 + 1)
-    parts = [continue_phase(magnitudes[:, :20], begun, 0, hop=hop)]
+    parts = [continue_phase(magnitudes[:, :20], start_phase, 0, hop=hop)]
     parts.append(continue_phase(magnitudes[:, 18:], parts[0][:, -1], 0, hop=hop)[:, 1:])
-    turned = jnp.concatenate(parts, axis=1) - whole
-    np.testing.assert_allclose(jnp.cos(turned), 1.0, atol=1e-5)
-    # And they are right: the sound has the magnitudes that it was made of, nearly.
+    difference = jnp.concatenate(parts, axis=1) - whole
+    np.testing.assert_allclose(jnp.cos(difference), 1.0, atol=1e-5)
+    # The phases are consistent: the sound has nearly the target magnitudes.
     spectra = magnitudes[:, :39] * jnp.exp(1j * whole)
-    made = istft(spectra, hop=hop)
-    again = jnp.abs(stft(made, n_fft=n_fft, hop=hop))[:, 4:35]
-    wanted = magnitudes[:, 4:35]
-    assert float(jnp.linalg.norm(again - wanted) / jnp.linalg.norm(wanted)) < 0.15
+    sound = istft(spectra, hop=hop)
+    again = jnp.abs(stft(sound, n_fft=n_fft, hop=hop))[:, 4:35]
+    target = magnitudes[:, 4:35]
+    assert float(jnp.linalg.norm(again - target) / jnp.linalg.norm(target)) < 0.15
 
 
-def test_float32_stays_float32_where_jax_has_float64():
+def test_float32_is_kept_with_x64_enabled():
     magnitudes = np.abs(np.random.default_rng(0).standard_normal((1, 9, 65))).astype(np.float32)
     with jax.enable_x64(True):
         assert integrate_phase(magnitudes, hop=32).dtype == jnp.float32

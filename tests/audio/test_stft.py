@@ -1,4 +1,4 @@
-"""STFT and inverse against librosa, scipy and numpy."""
+"""STFT and its inverse compared with librosa, scipy and numpy."""
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ from timbre_jax.audio import stft as s
 
 @pytest.mark.parametrize("name", ["hann", "hamming", "blackman"])
 @pytest.mark.parametrize("length", [2, 7, 690])
-def test_windows_are_scipys_periodic_ones(name, length):
+def test_windows_equal_scipys_periodic_ones(name, length):
     expected = scipy.signal.get_window(name, length)
     np.testing.assert_allclose(s.window_samples(name, length), expected, atol=1e-7)
 
@@ -23,14 +23,16 @@ def test_windows_are_scipys_periodic_ones(name, length):
     [("blackman", 690, 1024, 172), ("hann", None, 512, 128), ("hann", 301, 512, 100)],
 )
 @pytest.mark.parametrize("center", [True, False])
-def test_stft_is_librosas(window, window_length, n_fft, hop, center):
+def test_stft_equals_librosas(window, window_length, n_fft, hop, center):
     wave = sounds.noise(length=5003)
     expected = librosa.stft(
         wave, n_fft=n_fft, hop_length=hop, win_length=window_length, window=window, center=center, pad_mode="constant"
     )
-    found = s.stft(jnp.stack([wave, 2 * wave]), n_fft=n_fft, hop=hop, window=window, window_length=window_length, center=center)
-    np.testing.assert_allclose(found[0], expected.T, atol=2e-4)
-    np.testing.assert_allclose(found[1], 2 * expected.T, atol=4e-4)
+    spectra = s.stft(
+        jnp.stack([wave, 2 * wave]), n_fft=n_fft, hop=hop, window=window, window_length=window_length, center=center
+    )
+    np.testing.assert_allclose(spectra[0], expected.T, atol=2e-4)
+    np.testing.assert_allclose(spectra[1], 2 * expected.T, atol=4e-4)
 
 
 @pytest.mark.parametrize(
@@ -42,24 +44,24 @@ def test_stft_is_librosas(window, window_length, n_fft, hop, center):
         ("rectangular", 512, 512, 512, 4096),
     ],
 )
-def test_inverse_reconstructs_perfectly(window, window_length, n_fft, hop, length):
+def test_istft_inverts_stft(window, window_length, n_fft, hop, length):
     wave = sounds.noise(length=length)
     shape = {"hop": hop, "window": window, "window_length": window_length}
     again = jax.jit(lambda x: s.istft(s.stft(x, n_fft=n_fft, **shape), length=length, **shape))(wave[None])
-    covered = (length // hop) * hop  # behind the last frame's center, its window runs out
+    covered = (length // hop) * hop  # the window of the last frame ends beyond its center
     np.testing.assert_allclose(again[0, :covered], wave[:covered], atol=3e-6)
     assert again.shape == (1, length)
 
 
-def test_inverse_is_librosas_for_spectra_that_no_wave_has():
+def test_istft_of_inconsistent_spectra_equals_librosas():
     random = np.random.default_rng(1)
     spectra = (random.standard_normal((20, 257)) + 1j * random.standard_normal((20, 257))).astype(np.complex64)
     expected = librosa.istft(spectra.T, hop_length=128, window="hann", length=19 * 128)
-    found = jax.jit(lambda x: s.istft(x, hop=128, length=19 * 128))(spectra)
-    np.testing.assert_allclose(found, expected, atol=1e-5)
+    wave = jax.jit(lambda x: s.istft(x, hop=128, length=19 * 128))(spectra)
+    np.testing.assert_allclose(wave, expected, atol=1e-5)
 
 
-def test_frame_and_its_transpose():
+def test_overlap_add_transposes_frame():
     x = np.random.default_rng(0).standard_normal((2, 1000)).astype(np.float32)
     frames = s.frame(jnp.asarray(x), 96, 40)
     expected = np.lib.stride_tricks.sliding_window_view(x, 96, axis=1)[:, ::40]
@@ -70,7 +72,7 @@ def test_frame_and_its_transpose():
     np.testing.assert_allclose(np.vdot(x[:, : back.shape[1]], back), there, rtol=1e-5)
 
 
-def test_gradient_reaches_every_sample_through_the_spectrum():
+def test_gradient_equals_finite_differences():
     wave = jnp.asarray(sounds.noise(length=1000))[None]
     energy = lambda x: jnp.sum(jnp.square(jnp.abs(s.stft(x, n_fft=256, hop=64))))  # noqa: E731
     slope = jax.jit(jax.grad(energy))(wave)
@@ -88,6 +90,6 @@ def test_gradient_reaches_every_sample_through_the_spectrum():
         ({"n_fft": 2048, "hop": 128, "center": False}, "2048"),
     ],
 )
-def test_wrong_settings_are_named(settings, message):
+def test_inconsistent_settings_are_rejected(settings, message):
     with pytest.raises(ValueError, match=message):
         s.stft(jnp.zeros((1, 1000)), **settings)

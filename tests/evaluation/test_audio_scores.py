@@ -1,4 +1,4 @@
-"""evaluate on sounds: a small library through a log-mel space, its floors and ceilings, classes, what cannot be compared."""
+"""Comparison of sounds: a small sample library and a log-mel space."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.xdist_group("small_analysis")
 
 @pytest.fixture(scope="module")
 def library(tmp_path_factory):
-    """A folder of 60 hits of three classes, its store, and two runs on it."""
+    """Returns a folder of 60 one-shots of three classes, its store, and two runs on it."""
     folder = tmp_path_factory.mktemp("library")
     files = write_library(folder / "files", 60)
     store = library_store(folder / "store", files)
@@ -42,7 +42,7 @@ def scored(library, tmp_path_factory):
     return table, rows, out
 
 
-def test_floors_and_ceilings_stand_beside_the_runs(scored):
+def test_baselines_and_upper_bounds_are_rows(scored):
     table, rows, _ = scored
     assert table.column("run") == ["pca", "mean"]
     assert list(rows) == [
@@ -61,12 +61,12 @@ def test_floors_and_ceilings_stand_beside_the_runs(scored):
     assert value("<real sounds>", "ndb") <= value("<real sounds>", "ndb_chance_high")
     assert value("mean", "kernel") > value("<real sounds>", "kernel")
     assert value("<real sounds>", "kernel_low") < value("<real sounds>", "kernel") < value("<real sounds>", "kernel_high")
-    # The table of scores says the same distance.
+    # The table of scores has the same distance.
     assert table.column("sound_db")[0] == pytest.approx(value("pca", "lsd_db"))
     assert table.column("representation_db")[0] == pytest.approx(value("<log_mel>", "lsd_db"))
 
 
-def test_runs_are_compared_sound_by_sound_with_the_reference(scored):
+def test_paired_differences_are_to_the_reference_run(scored):
     _, rows, out = scored
     with open(out / "paired.csv", encoding="utf-8") as file:
         paired = {row["run"]: row for row in csv.DictReader(file)}
@@ -74,15 +74,15 @@ def test_runs_are_compared_sound_by_sound_with_the_reference(scored):
     assert {"mean", "<log_mel>", "<nearest known>"} <= set(paired)
     results = {result.name: result for result in read_results(out / "results.json")}
     name = next(name for name in results if name.endswith("/mean/lsd_db_less_pca"))
-    # The mean of differences is the difference of means; the interval is of the differences.
-    wanted = float(rows["mean"]["lsd_db"]) - float(rows["pca"]["lsd_db"])
-    assert results[name].value == pytest.approx(wanted, abs=1e-6)
+    # The mean of differences is the difference of means; the interval is that of the differences.
+    expected = float(rows["mean"]["lsd_db"]) - float(rows["pca"]["lsd_db"])
+    assert results[name].value == pytest.approx(expected, abs=1e-6)
     assert 0.0 < results[name].low < results[name].value < results[name].high
     assert paired["mean"]["lsd_db"].startswith("+")
     assert paired["<log_mel>"]["lsd_db"].startswith("-")
 
 
-def test_classes_have_rows_of_their_own_and_results_their_floors(scored):
+def test_classes_have_rows_and_results_have_baselines(scored):
     _, rows, out = scored
     with open(out / "classes.csv", encoding="utf-8") as file:
         classes = [row for row in csv.DictReader(file) if row["run"] == "pca"]
@@ -104,7 +104,7 @@ def test_classes_have_rows_of_their_own_and_results_their_floors(scored):
     assert "n_mels 32" in text
 
 
-def test_runs_of_harmonic_notes_have_their_table_alone_unless_asked(pca_run, tmp_path):
+def test_harmonic_runs_compare_sounds_only_on_request(pca_run, tmp_path):
     evaluate([pca_run], tmp_path / "alone", sounds=4)
     assert not (tmp_path / "alone" / "sounds.csv").exists()
     evaluate([pca_run], tmp_path / "asked", sounds=4, metrics=["lsd"])
@@ -115,40 +115,38 @@ def test_runs_of_harmonic_notes_have_their_table_alone_unless_asked(pca_run, tmp
     assert "ndb" not in rows["pca3"]
 
 
-def test_runs_of_different_rates_are_one_line(library, tmp_path):
+def test_runs_of_different_rates_are_rejected(library, tmp_path):
     files, _, runs = library
     store = library_store(tmp_path / "store", files, rate=22050)
     other = library_run(tmp_path / "other", store, rate=22050, name="mean_image")
-    with pytest.raises(
-        ValueError, match=r"different rates \(pca 16000 Hz, other 22050 Hz\): score those of one rate at a time"
-    ):
+    with pytest.raises(ValueError, match=r"different sample rates \(pca 16000 Hz, other 22050 Hz\); score runs of one rate"):
         evaluate([runs[0], other], tmp_path / "out")
-    with pytest.raises(ValueError, match="holds sounds at 22050 Hz, the runs work at 16000 Hz"):
+    with pytest.raises(ValueError, match=r"must have the sample rate of the runs, 16000 Hz \(got 22050 Hz\)"):
         evaluate(runs, tmp_path / "out", store=store)
 
 
-def test_runs_of_different_representations_are_said_not_to_be_comparable(library, pca_run, small_store, tmp_path):
+def test_scores_of_different_representations_are_marked_as_not_comparable(library, pca_run, small_store, tmp_path):
     _, _, runs = library
     table = evaluate([pca_run, runs[0]], tmp_path, store=small_store, families=(), sounds=0, number=6)
-    assert "MSE and SSIM of different definitions are not to be compared: pca3: " in table.caption
+    assert "MSE and SSIM of different definitions are not comparable: pca3: " in table.caption
     assert table.column("mse_vs_reference_percent") == [None, None]
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"metrics": ("lsd", "best")}, "no metric 'best'; there are lsd, stft, mel, level, odg"),
-        ({"metrics": ("odg",), "peaq": "other"}, "no PEAQ preset 'other'"),
+        ({"metrics": ("lsd", "best")}, "metrics='best': must be among lsd, stft, mel, level, odg"),
+        ({"metrics": ("odg",), "peaq": "other"}, "peaq='other': must be one of"),
         ({"metrics": ("odg",), "undefined_bandwidth": "one"}, "undefined_bandwidth=one: must be one of"),
-        ({"metrics": ("kernel",), "embedding": "vggish"}, "no embedding 'vggish'"),
+        ({"metrics": ("kernel",), "embedding": "vggish"}, "embedding='vggish'"),
     ],
 )
-def test_wrong_settings_are_one_line_before_any_work(change, message):
+def test_wrong_settings_fail_before_scoring(change, message):
     with pytest.raises(ValueError, match=message):
         EvaluationSettings(**change)
 
 
-def test_a_fingerprint_without_its_programs_is_one_line_before_any_work(monkeypatch):
+def test_missing_fingerprint_programs_fail_before_scoring(monkeypatch):
     def missing():
         raise fingerprint.FingerprintMissing("pip install it")
 
@@ -157,18 +155,18 @@ def test_a_fingerprint_without_its_programs_is_one_line_before_any_work(monkeypa
         EvaluationSettings(metrics=("fingerprint",))
 
 
-def test_metrics_of_sets_that_cannot_be_had_are_said(library, tmp_path):
+def test_missing_set_metrics_are_explained(library, tmp_path):
     _, _, (pca, _) = library
     evaluate([pca], tmp_path / "few", bins=50, metrics=["lsd", "ndb", "kernel"])
-    told = (tmp_path / "few" / "scores.md").read_text(encoding="utf-8")
-    assert "no ndb: split “train” has fewer sounds than there are bins (50)" in told
+    text = (tmp_path / "few" / "scores.md").read_text(encoding="utf-8")
+    assert "no ndb: split “train” has fewer sounds than there are bins (50)" in text
     evaluate([pca], tmp_path / "own", split="train", metrics=["lsd", "ndb", "kernel"])
-    told = (tmp_path / "own" / "scores.md").read_text(encoding="utf-8")
-    assert "no ndb, kernel: there are no sounds of split “train” beside these" in told
+    text = (tmp_path / "own" / "scores.md").read_text(encoding="utf-8")
+    assert "no ndb, kernel: split “train” is missing or is the one that is scored" in text
 
 
-def test_what_pads_sounds_of_varying_length_counts_nowhere(tmp_path):
-    """One long sound must not change the distances of the others."""
+def test_padding_does_not_change_pair_distances(tmp_path):
+    """Checks that one long sound in a store does not change the distances of the others."""
     files = write_library(tmp_path / "files", 24)
     short = prepare(out=str(tmp_path / "a"), source="folder", path=[str(files)], seconds=0.0, splits=(0.5, 0.0, 0.5), workers=1)
     rate, silent = 16000, np.zeros(4000)
@@ -180,13 +178,13 @@ def test_what_pads_sounds_of_varying_length_counts_nowhere(tmp_path):
     for store in (short, both):
         waves = store.audio("test", range(store.length("test")))
         reference = waves - 0.9 * np.pad(waves, ((0, 0), (1, 0)))[:, :-1]
-        found = pair_distances(waves, reference, rate, ("lsd", "stft", "mel", "level"), lengths=store.lengths("test"))
-        # Not the longest of the first store, behind which there is nothing at all.
+        measures = pair_distances(waves, reference, rate, ("lsd", "stft", "mel", "level"), lengths=store.lengths("test"))
+        # Skip the longest sound of the first store, which is not padded there.
         ids = [
             name if length < short.samples else ""
             for name, length in zip(store.metadata("test")["id"].tolist(), store.lengths("test"), strict=True)
         ]
-        lengths[store.path.name] = {name: dict(zip(ids, values, strict=True)) for name, values in found.items()}
+        lengths[store.path.name] = {name: dict(zip(ids, values, strict=True)) for name, values in measures.items()}
     for name in ("lsd_db", "mr_stft", "mel_rmse_db", "level_correlation"):
         one, other = lengths["a"][name], lengths["b"][name]
         shared = sorted((set(one) & set(other)) - {""})

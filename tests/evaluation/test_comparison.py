@@ -1,4 +1,4 @@
-"""Tests of the comparison of runs: one table over runs, on the same notes."""
+"""Comparison of runs on the same notes."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def test_runs_are_scored_on_the_same_notes(pca_run, mean_run, tmp_path):
     assert rows["store/pca3/mse"].baseline == pytest.approx(mse[0])
     assert "log f0 80-2100 Hz" in rows["store/pca3/mse"].definition
     text = (tmp_path / "scores.md").read_text(encoding="utf-8")
-    assert "| store (18 of 3) | pca3 | 3 |" in text
+    assert "| store (18 of 3) | pca3 (3 latents) |" in text
     assert "MSE 0.039 and SSIM 0.948" in text
     assert (tmp_path / "scores.csv").is_file()
 
 
-def test_more_stores_add_rows(pca_run, small_store, tmp_path):
+def test_store_and_number_select_the_notes(pca_run, small_store, tmp_path):
     table = evaluate([pca_run], tmp_path, store=small_store, number=5, sounds=0, reference=None)
     assert table.column("notes") == [5]
     assert table.column("sound_db") == [None]
@@ -43,12 +43,12 @@ def test_more_stores_add_rows(pca_run, small_store, tmp_path):
     ("runs", "change", "message"),
     [
         (0, {}, "no runs to score"),
-        (2, {}, "named twice"),
-        (1, {"reference": "other"}, "--reference=other is not one of the runs pca3"),
+        (2, {}, "given twice"),
+        (1, {"reference": "other"}, "--reference=other: must be one of the runs pca3"),
         (1, {"families": ["organ"]}, "no notes of the families organ"),
         (1, {"split": "none"}, "no split 'none'"),
     ],
 )
-def test_wrong_input_is_one_line(pca_run, tmp_path, runs, change, message):
+def test_wrong_input_is_rejected(pca_run, tmp_path, runs, change, message):
     with pytest.raises(ValueError, match=message):
         evaluate([pca_run] * runs, tmp_path / "out", sounds=0, **change)

@@ -1,4 +1,4 @@
-"""Which notes a run has seen, and how other commands read them."""
+"""Training notes of runs, and notes in the representation of a run."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import pytest
 from tests.helpers.evaluations import evaluate
 from tests.helpers.library import write_library
 from timbre_jax.data.store import Store
-from timbre_jax.evaluation.runs import _wide, default_store, even_choice, open_run, trained_on, training_notes
+from timbre_jax.evaluation.runs import _with_common_ranges, default_store, even_choice, open_run, trained_on, training_notes
 
 pytestmark = pytest.mark.xdist_group("small_analysis")
 
 
 def _changed(run, folder, **data):
-    """A copy of the run whose configuration names other data."""
+    """Returns a copy of the run whose configuration names other data."""
     shutil.copytree(run, folder)
     document = json.loads((folder / "config.json").read_text())
     document["config"]["data"].update(data)
@@ -26,12 +26,12 @@ def _changed(run, folder, **data):
     return open_run(folder)
 
 
-def test_training_notes_are_those_that_training_took(pca_run, small_store, tmp_path):
+def test_training_notes_equal_those_of_the_training(pca_run, small_store, tmp_path):
     everything = training_notes(open_run(pca_run), number=10**6, progress=False)
     metadata = Store.open(small_store).metadata("train")
     assert everything.labels["id"].tolist() == metadata["id"].tolist()
     family = str(metadata["family"][0])
-    # The other store has none of the family: training takes none from it, and so do its neighbors.
+    # The other store has no notes of the family, so training uses none of it.
     other = tmp_path / "other"
     shutil.copytree(small_store, other)
     records = (other / "records.csv").read_text(encoding="utf-8")
@@ -51,40 +51,40 @@ def test_training_notes_are_those_that_training_took(pca_run, small_store, tmp_p
     assert not trained_on(open_run(pca_run), Store.open(other), "train")
 
 
-def test_a_run_of_several_stores_asks_which(pca_run, small_store, tmp_path):
+def test_default_store_of_a_run_on_several_stores_is_an_error(pca_run, small_store, tmp_path):
     run = _changed(pca_run, tmp_path / "run", store=f"{small_store},{small_store}")
-    with pytest.raises(ValueError, match=r"several stores.*--store=STORE"):
+    with pytest.raises(ValueError, match=r"several.*--store=STORE"):
         default_store(run)
 
 
-def test_notes_that_a_run_was_trained_on_have_no_neighbors_among_themselves(pca_run, tmp_path):
+def test_training_notes_have_no_knn_accuracy(pca_run, tmp_path):
     table = evaluate([pca_run], tmp_path, split="train", number=6, sounds=0)
     assert table.column("family_knn") == [None]
     rows = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
     assert all("which the run was trained on" in row["definition"] for row in rows)
 
 
-def test_stores_of_one_name_are_kept_apart(pca_run, mean_run, small_store, tmp_path):
+def test_stores_of_one_name_are_distinguished_by_path(pca_run, mean_run, small_store, tmp_path):
     twin = tmp_path / "elsewhere" / small_store.name
     shutil.copytree(small_store, twin)
     table = evaluate(
         [mean_run, pca_run], tmp_path / "out", store=small_store, more_stores=[twin], number=5, sounds=0, progress=False
     )
     assert table.column("store") == [str(small_store)] * 2 + [str(twin)] * 2
-    with pytest.raises(ValueError, match="same store is named twice"):
+    with pytest.raises(ValueError, match="store: the same one is given twice"):
         evaluate([pca_run], tmp_path / "out", store=small_store, more_stores=[small_store])
 
 
-def test_ranges_wider_than_the_common_scale_are_not_cut(pca_run):
+def test_common_ranges_widen_but_never_narrow(pca_run):
     base = open_run(pca_run).base
-    assert _wide(base) == base
+    assert _with_common_ranges(base) == base
     odd = dataclasses.replace(base, f0_range=(40.0, 1000.0), amplitude_range=(-60.0, 6.0))
-    assert _wide(odd).f0_range == (40.0, 2100.0)
-    assert _wide(odd).amplitude_range == (-100.0, 6.0)
+    assert _with_common_ranges(odd).f0_range == (40.0, 2100.0)
+    assert _with_common_ranges(odd).amplitude_range == (-100.0, 6.0)
 
 
-def test_a_run_on_a_library(tmp_path):
-    """Hits of folders instead of notes: the same commands read them, with classes, copies and real lengths."""
+def test_library_run_reads_sounds_with_classes_and_lengths(tmp_path):
+    """Reads one-shots of folders, with classes, near-duplicates and lengths."""
     from timbre_jax.data.prepare.make_store import prepare
     from timbre_jax.evaluation.runs import read_notes
     from timbre_jax.training.loop import train_and_evaluate
@@ -107,7 +107,7 @@ def test_a_run_on_a_library(tmp_path):
     assert notes.labels["id"].tolist() == notes.labels["instrument"].tolist()
     frames = notes.features.mask.sum(axis=1)
     np.testing.assert_array_equal(notes.lengths(range(len(frames))), store.lengths("train", notes.positions))
-    assert frames.min() < frames.max()  # masks are of the sounds' own lengths
+    assert frames.min() < frames.max()  # masks follow the lengths of the sounds
     np.testing.assert_allclose(frames, np.minimum(notes.lengths(range(len(frames))), 3200) / 128, atol=2)
     seen = training_notes(run, number=10**6, progress=False)
     assert seen.labels["id"].tolist() == notes.labels["id"].tolist()
@@ -119,7 +119,7 @@ def test_a_run_on_a_library(tmp_path):
         )
 
 
-def test_an_even_choice_takes_as_many_of_every_instrument():
+def test_even_choice_takes_equally_many_of_each_group():
     groups = ["a"] * 50 + ["b"] * 3 + ["c"] * 20
     chosen = even_choice(groups, 15, seed=1)
     counts = [sum(groups[i] == name for i in chosen) for name in "abc"]

@@ -1,8 +1,4 @@
-"""Bad input through the commands' own functions: a clear line each, and everything else is done all the same.
-
-What the other files here ask already (a text file, silence, noise in prepare; unreadable files in generate; damaged
-checkpoints in tests/test_checkpoint.py) is not asked again.
-"""
+"""Tests of damaged stores and runs, full disks and wrong commands."""
 
 from __future__ import annotations
 
@@ -50,7 +46,7 @@ def change_json(file, **changes):
         (lambda s: (s / "records.csv").write_text("a,b\n"), r"records.csv: its columns are not those of version 2"),
     ],
 )
-def test_a_damaged_store_is_one_line(pca_run, small_store, tmp_path, damage, message):
+def test_damaged_store_is_a_one_line_error(pca_run, small_store, tmp_path, damage, message):
     store = shutil.copytree(small_store, tmp_path / "store", ignore=shutil.ignore_patterns("features"))
     damage(store)
     with pytest.raises(ValueError, match=message) as error:
@@ -58,7 +54,7 @@ def test_a_damaged_store_is_one_line(pca_run, small_store, tmp_path, damage, mes
     assert one_line(error)
 
 
-def test_damaged_features_are_one_line_that_says_how_to_have_them_again(pca_run, small_store, tmp_path):
+def test_damaged_features_are_a_one_line_error_with_a_remedy(pca_run, small_store, tmp_path):
     store = shutil.copytree(small_store, tmp_path / "store", ignore=shutil.ignore_patterns("features"))
     table = evaluate([pca_run], tmp_path / "out", store=store, sounds=0, progress=False)
     file = next((store / "features").glob("*/test-*.features"))
@@ -82,7 +78,7 @@ def test_damaged_features_are_one_line_that_says_how_to_have_them_again(pca_run,
         (lambda r: cut(next(r.glob("best/*/document.json"))), r"document.json is damaged"),
     ],
 )
-def test_a_damaged_run_is_one_line(pca_run, tmp_path, damage, message):
+def test_damaged_run_is_a_one_line_error(pca_run, tmp_path, damage, message):
     workdir = shutil.copytree(pca_run, tmp_path / "run")
     damage(workdir)
     with pytest.raises(ValueError, match=message) as error:
@@ -91,8 +87,7 @@ def test_a_damaged_run_is_one_line(pca_run, tmp_path, damage, message):
 
 
 @pytest.mark.slow
-def test_a_lost_space_comes_back_by_the_same_command(tmp_path):
-    """Of a finished run, where nothing else would be left to do; and of one that goes on."""
+def test_lost_space_is_restored_by_the_same_command(tmp_path):
 
     def train(workdir, steps):
         return train_and_evaluate(small_config(steps=steps), workdir, sources=small_sources(), progress=False)
@@ -102,7 +97,7 @@ def test_a_lost_space_comes_back_by_the_same_command(tmp_path):
     shutil.copytree(whole, workdir)
     space, result = timbre_jax.load(workdir), train(workdir, 20)
     shutil.rmtree(workdir / "best")
-    with pytest.raises(ValueError, match="run its training command again"):
+    with pytest.raises(ValueError, match="training command again"):
         timbre_jax.load(workdir)
     assert train(workdir, 20) == result
     again = timbre_jax.load(workdir)
@@ -114,8 +109,8 @@ def test_a_lost_space_comes_back_by_the_same_command(tmp_path):
     assert_same_run(workdir, whole)
 
 
-def test_a_full_disk_while_sounds_are_made(pca_run, tmp_path):
-    """No file may grow beyond 50 kB, which is what a full disk does to large files; with room again all is done."""
+def test_full_disk_is_a_one_line_error_and_generation_can_be_repeated(pca_run, tmp_path):
+    # A limit of 50 kB on the size of files has the effect of a full disk.
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))
     try:
@@ -136,10 +131,10 @@ BEST = "--config=notes_best"
     ("arguments", "message", "code"),
     [
         (("train", "--config=TMP/text.py", "--workdir=TMP/run"), "text.py: not a configuration file (SyntaxError", 2),
-        (("train", BEST, "--workdir=TMP/run", "--config.model.latent_size=0"), "latent_size must be positive (got 0)", 1),
+        (("train", BEST, "--workdir=TMP/run", "--config.model.latent_size=0"), "latent_size must be more than 0, not 0", 1),
         (
             ("train", BEST, "--workdir=TMP/run", "--config.augment.tilt_db=-1"),
-            "tilt_db=-1.0: must be at least 0",
+            "config.augment.tilt_db=-1.0: must be at least 0",
             1,
         ),
         (("train", BEST, "--workdir=TMP/run", "--config.data.store=TMP"), "no finished store (it has no index.json)", 1),
@@ -148,7 +143,7 @@ BEST = "--config=notes_best"
         (("analyze", "--workdir=~/no-such-run", "--out=TMP/out"), "TMP/home/no-such-run: no such folder", 1),
     ],
 )
-def test_a_wrong_command_is_one_line(arguments, message, code, tmp_path):
+def test_wrong_command_is_a_one_line_error(arguments, message, code, tmp_path):
     (tmp_path / "text.py").write_text("this is a text\n")
     command, *options = (argument.replace("TMP", str(tmp_path)) for argument in arguments)
     done = run(f"experiments/{command}.py", *options, HOME=str(tmp_path / "home"))

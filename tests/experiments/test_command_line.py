@@ -46,6 +46,11 @@ def test_help_groups_flags_and_states_the_default_of_each_mode():
     assert done.stderr == "error: --weights is for --mode=arithmetic, not for average\n"
 
 
+def test_next_commands_are_quoted_for_the_shell(capsys):
+    command_line.print_written("a", "b", next=[("experiments/map.py", "--out=my map")])
+    assert capsys.readouterr().out == "Wrote a\nWrote b\nNext:\n  python experiments/map.py '--out=my map'\n"
+
+
 def test_full_device_memory_is_one_line_with_a_remedy():
     message = command_line._device_message("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 9 bytes.\nMore lines.")
     assert message.startswith("the device is out of memory (RESOURCE_EXHAUSTED: Out of memory")

@@ -25,7 +25,7 @@ def test_configurations_are_found_by_name():
         (["--config=natsiou2023", "--config.train.steps=abc"], r"config.train.steps=abc: invalid literal for int\(\)"),
         (["--config=natsiou2023", "--config.train.batchsize=3"], "near it: config.train.batch_size"),
         (["--config.train.steps=3"], "give --config=NAME before it"),
-        (["--config=rebnord2022:large"], "^rebnord2022 has no model 'large'; there are 8_dim"),
+        (["--config=rebnord2022:large"], "^--config=rebnord2022:large: no such variant; the variants are 8_dim"),
     ],
 )
 def test_wrong_field_or_value_is_a_one_line_error(arguments, message):

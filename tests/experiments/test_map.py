@@ -1,4 +1,4 @@
-"""experiments/map.py and similar.py as commands, and generate.py with points of a map."""
+"""Tests of the programs that map libraries and find similar sounds."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from timbre_jax.maps.generation_mode import MapPoints
 pytestmark = pytest.mark.xdist_group("small_analysis")
 
 
-def test_serve_prints_where_it_is_and_ends_with_ctrl_c(run_map, map_settings):
+def test_serve_prints_its_address_and_ends_with_ctrl_c(run_map, map_settings):
     process = start(
         "experiments/map.py", f"--workdir={map_settings.workdir}", f"--out={map_settings.out}", "--split=all", "--players=5",
         "--serve", "--port=0", "--noprogress",
@@ -45,10 +45,12 @@ def test_similar_prints_the_nearest_sounds(run_map, map_settings):
     text, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
     assert text.startswith(f"{file}: ")
-    assert len(text.splitlines()) == 3
+    similar, after = text.split("Next:\n")
+    assert len(similar.splitlines()) == 3
+    assert after.startswith("  python experiments/generate.py --workdir=")
 
 
-def test_generate_takes_points_of_the_map(run_map, map_settings, pca_run, mean_run, tmp_path):
+def test_sounds_are_generated_at_points_of_a_map(run_map, map_settings, pca_run, mean_run, tmp_path):
     out, library, sound_map = map_settings.out, run_map.library, run_map.sound_map
     x, y = sound_map.coordinates[4].tolist()
     manifest = generate(pca_run, tmp_path / "a", MapPoints(map=str(out), at=f"{x!r},{y!r}; 0.9,5"))

@@ -1,3 +1,5 @@
+"""Tests of the program that prepares stores, with notes."""
+
 import hashlib
 import random
 import signal
@@ -20,15 +22,14 @@ from timbre_jax.data.store import Store
 PREPARE = ("-m", "experiments.prepare")
 
 
-def test_midi_numbers():
+def test_midi_numbers_are_read_from_ranges_and_lists():
     assert parse_midi_numbers("40-43,60, 62") == (40, 41, 42, 43, 60, 62)
     for text in ("4o", "40-", "-3", "a-b", "96-40"):
         with pytest.raises(ValueError, match="must be a MIDI number"):
             parse_midi_numbers(text)
 
 
-def test_every_kind_of_bad_note_has_its_reason(tmp_path):
-    """One folder with everything that goes wrong; nothing of it stops the work, and all good notes arrive."""
+def test_bad_notes_are_left_out_with_their_reason_and_good_notes_are_kept(tmp_path):
     good = some_notes(("bass_synthetic_001", "vocal_acoustic_777"), pitches=(45, 57, 81))
     generator = np.random.default_rng(0)
     bad = {
@@ -67,22 +68,21 @@ def test_every_kind_of_bad_note_has_its_reason(tmp_path):
 
 
 @pytest.mark.parametrize("held_out", ["bass_synthetic_001", "flute_acoustic_002"])
-def test_instruments_in_two_splits_are_told(tmp_path, held_out):
-    """As in tensorflow-datasets' gansynth_subset."""
+def test_instruments_in_two_splits_cause_a_warning(tmp_path, held_out):
+    # As in gansynth_subset of tensorflow-datasets.
     write_nsynth(tmp_path / "nsynth-train", some_notes(("bass_synthetic_001", "reed_acoustic_003"), pitches=(45, 57)))
     write_nsynth(tmp_path / "nsynth-test", some_notes((held_out,), pitches=(50,)))
     store = prepare(
         out=str(tmp_path / "store"), source="nsynth", path=[str(tmp_path)], keep_all=True, workers=1, progress=False
     )
     assert (store.length("train"), store.length("test")) == (4, 1)
-    told = [line for line in describe_store(store).splitlines() if line.startswith("warning")]
-    assert [line.split(",")[0] for line in told] == (
-        ["warning: 1 instruments are both in train and held-out"] if held_out == "bass_synthetic_001" else []
+    warnings = [line for line in describe_store(store).splitlines() if line.startswith("warning")]
+    assert [line.split(",")[0] for line in warnings] == (
+        ["warning: 1 instruments are in train and held out too"] if held_out == "bass_synthetic_001" else []
     )
 
 
-def test_rendered_notes_with_the_doctors_second_look(tmp_path):
-    """Notes of the default bank: nearly all are harmonic, and their pitch is where the player says it is."""
+def test_most_rendered_notes_are_kept_and_have_the_pitch_of_the_player(tmp_path):
     from timbre_jax.representations import HarmonicTracks
 
     store = prepare(out=str(tmp_path / "store"), number=64, workers=1, progress=False)
@@ -101,15 +101,15 @@ def test_rendered_notes_with_the_doctors_second_look(tmp_path):
     assert np.mean(np.abs(cents[steady]) < 10) > 0.9
 
 
-def test_the_command(tmp_path):
-    """As a user types it; the second time there is nothing to do, another selection is refused, and Ctrl-C has a word."""
+def test_program_makes_a_store_once_and_refuses_other_settings(tmp_path):
     bank = one_preset(tmp_path / "tone.sf2", sample=sine_sample(seconds=0.2))
     arguments = [f"--path={bank}", f"--out={tmp_path / 'store'}", "--pitches=60-63,72", "--velocities=100", "--number=0"]
     ran = run(*PREPARE, *arguments, "--keep_all")
     assert ran.returncode == 0, ran.stderr
     assert "kept 5 of 5 sounds" in ran.stdout
-    assert "doctor.md" in ran.stdout
-    assert "5/5" in ran.stderr  # the bar
+    assert f"Wrote {tmp_path / 'store'}\n" in ran.stdout
+    assert "Next:\n  python experiments/train.py --config=notes_best --workdir=runs/store" in ran.stdout
+    assert "5/5" in ran.stderr  # progress bar
     store = Store.open(tmp_path / "store")
     split = store.splits[0]
     assert store.metadata(split)["pitch"].tolist() == [60, 61, 62, 63, 72]
@@ -138,7 +138,7 @@ def test_the_command(tmp_path):
         (("--out={}/file/s",), "Not a directory"),
     ],
 )
-def test_wrong_input_is_one_line(tmp_path, arguments, message):
+def test_wrong_input_is_a_one_line_error(tmp_path, arguments, message):
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").write_text("")
     one_preset(tmp_path / "sf3.sf2", sample=sine_sample(kind=0x11))
@@ -151,8 +151,7 @@ def test_wrong_input_is_one_line(tmp_path, arguments, message):
 
 
 @pytest.mark.slow
-def test_killed_at_random_moments(tmp_path):
-    """kill -9 of the real command again and again, then the same command: the same bytes as without any."""
+def test_store_is_the_same_to_the_bit_after_kills_at_random_moments(tmp_path):
     arguments = ["--number=900", "--keep_all", "--noprogress", "--workers=2"]
 
     def contents(folder):
@@ -176,7 +175,7 @@ def test_killed_at_random_moments(tmp_path):
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_ctrl_c_goes_on_later(tmp_path, workers):
+def test_ctrl_c_stops_and_says_how_to_resume(tmp_path, workers):
     bank = one_preset(tmp_path / "tone.sf2", sample=sine_sample(seconds=0.2))
     arguments = [f"--path={bank}", f"--out={tmp_path / 'store'}", "--number=0", "--pitches=40-96", "--keep_all"]
     process = start(*PREPARE, *arguments, "--velocities=1-127", f"--workers={workers}")

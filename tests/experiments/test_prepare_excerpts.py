@@ -1,15 +1,16 @@
-"""experiments/prepare.py --source=recordings and phrases."""
+"""Tests of stores of recordings and phrases."""
 
 import numpy as np
 import pytest
 import soundfile
 
+from experiments.prepare import training_config
 from tests.helpers.soundfont import one_preset
-from timbre_jax.data.prepare.make_store import prepare
+from timbre_jax.data.prepare.make_store import IMPORTERS, prepare
 from timbre_jax.data.prepare.summary import describe_store
 
 
-def test_recordings(tmp_path):
+def test_recordings_are_cut_into_excerpts(tmp_path):
     (tmp_path / "takes").mkdir()
     generator = np.random.default_rng(0)
     for name in ("a", "b", "c"):
@@ -21,12 +22,23 @@ def test_recordings(tmp_path):
     )  # fmt: skip
     assert [store.length(split) for split in ("train", "valid", "test")] == [3, 3, 3]
     assert store.sample_rate == 24000
-    told = describe_store(store)
-    assert "24000 Hz, 0.250 to 0.50 s" in told
-    assert "kept 9 of 10 sounds; left out: 1 unreadable" in told
+    text = describe_store(store)
+    assert "24000 Hz, 0.250 to 0.50 s" in text
+    assert "kept 9 of 10 sounds; left out: 1 unreadable" in text
 
 
-def test_phrases(tmp_path):
+@pytest.mark.parametrize(
+    ("source", "settings", "config"),
+    [
+        ("phrases", {"sample_rate": 24000}, "caillon2020_continuous"), ("recordings", {}, "caillon2020_discrete"),
+        ("folder", {"seconds": 0.0}, "library_any_length"), ("kits", {}, "library_best"), ("soundfont", {}, "notes_best"),
+    ],
+)  # fmt: skip
+def test_suggested_configuration_fits_the_store(source, settings, config):
+    assert training_config(source, IMPORTERS[source](**settings)) == config
+
+
+def test_phrases_are_rendered_and_the_store_is_reused(tmp_path):
     bank = one_preset(tmp_path / "one.sf2")
     options = {
         "source": "phrases",
@@ -41,5 +53,5 @@ def test_phrases(tmp_path):
     assert store.index["settings"]["source"]["keys"] == [60, 72]
     again = prepare(out=str(tmp_path / "made"), sample_rate=16000, pitches=[60, 72], workers=1, progress=False, **options)
     assert again.index["fingerprint"] == store.index["fingerprint"]
-    with pytest.raises(ValueError, match="families: not a setting of source=phrases"):
+    with pytest.raises(ValueError, match="--families is not for phrases"):
         prepare(out=str(tmp_path / "other"), families=["string"], **options)

@@ -1,4 +1,4 @@
-"""experiments.prepare on sample libraries and drum kits, as a user types it."""
+"""Tests of the program that prepares stores, with sample libraries and drum kits."""
 
 import os
 import signal
@@ -16,8 +16,7 @@ from timbre_jax.data.store import Store
 PREPARE = ("-m", "experiments.prepare")
 
 
-def test_a_library_with_broken_files_in_parallel(tmp_path):
-    """400 files, 2 % of them broken, two processes: one run, its report, and nothing to do the second time."""
+def test_library_with_broken_files_is_prepared_by_two_processes(tmp_path):
     folder = write_library(tmp_path / "my drums", 400, broken=0.02)
     arguments = ["--source=folder", f"--path={folder}", f"--out={tmp_path / 'store'}"]
     ran = run(*PREPARE, *arguments, "--workers=2")
@@ -26,8 +25,8 @@ def test_a_library_with_broken_files_in_parallel(tmp_path):
     assert lines[0].endswith("store: 314 train, 39 valid, 39 test")
     assert lines[1] == "16000 Hz, 0.050 to 0.15 s, 0.10 s on average; padded to 2 s"
     assert lines[2] == "3 classes: hat 131, kick 131, snare 130"
-    assert lines[3] == "kept 392 of 400 sounds; left out: 6 unreadable, 1 constant offset, 1 silent"
-    assert "400/400" in ran.stderr  # the bar
+    assert lines[3] == "kept 392 of 400 sounds: left out 6 unreadable, 1 constant offset, 1 silent"
+    assert "400/400" in ran.stderr  # progress bar
     store = Store.open(tmp_path / "store")
     rows = doctor_of(store)
     assert len(rows) == 400
@@ -43,8 +42,7 @@ def test_a_library_with_broken_files_in_parallel(tmp_path):
 
 
 @pytest.mark.slow
-def test_ten_thousand_files_killed_on_the_way(tmp_path):
-    """10,000 files, 2 % broken; killed three times on the way, the same command ends with what one run gives."""
+def test_ten_thousand_files_give_the_same_store_after_three_kills(tmp_path):
     folder = write_library(tmp_path / "lib", 10_000, broken=0.02)
     whole = prepare(source="folder", path=[str(folder)], out=str(tmp_path / "whole"), workers=2, progress=False)
     assert whole.index["doctor"]["notes"] == 10_000
@@ -65,7 +63,7 @@ def test_ten_thousand_files_killed_on_the_way(tmp_path):
     assert (store.path / "records.csv").read_text() == (whole.path / "records.csv").read_text()
 
 
-def test_words_and_a_table_of_ones_own(tmp_path):
+def test_classes_come_from_drum_words_or_from_a_file(tmp_path):
     names = ("PearlKick-Soft", "sd_02", "HatOpen", "mystery 1", "mystery 2")
     for number, name in enumerate(names):
         write(tmp_path / "kits" / "A" / f"{name}.wav", hit(number))
@@ -83,7 +81,7 @@ def test_words_and_a_table_of_ones_own(tmp_path):
     assert families(some) == {"kick": 1, "hihat": 1}
 
 
-def test_kits_of_the_default_bank(tmp_path):
+def test_drum_kits_of_the_default_bank_are_rendered(tmp_path):
     ran = run(
         *PREPARE, "--source=kits", f"--out={tmp_path / 's'}", "--number=40", "--velocities=100", "--workers=1", "--seconds=0.5"
     )
@@ -119,7 +117,7 @@ def test_kits_of_the_default_bank(tmp_path):
         (("--source=kits", "--path={}/lib"), "is a folder; give the .sf2 file"),
     ],
 )
-def test_wrong_input_is_one_line(tmp_path, arguments, message):
+def test_wrong_input_is_a_one_line_error(tmp_path, arguments, message):
     write_library(tmp_path / "lib", 3)
     (tmp_path / "text").mkdir()
     (tmp_path / "text" / "a.txt").write_text("words")
@@ -132,7 +130,7 @@ def test_wrong_input_is_one_line(tmp_path, arguments, message):
     assert not os.path.exists(tmp_path / "s")
 
 
-def test_fractions_of_splits_are_percentages():
+def test_shares_are_read_from_percent():
     assert parse_fractions("80,10,10") == (0.8, 0.1, 0.1)
-    with pytest.raises(ValueError, match="percentages of train, valid and test"):
+    with pytest.raises(ValueError, match="percents of train, valid and test"):
         parse_fractions("80;10")

@@ -1,4 +1,4 @@
-"""Every program runs from a clone, by its path and as a module, where timbre_jax is installed and `experiments` is not."""
+"""Tests of --help of all programs, and of documented commands."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ COMMAND = re.compile(r"python ((?:experiments|launch)/[\w/]+\.py) +(.*)|python -
 
 @pytest.fixture(scope="module")
 def help_of(tmp_path_factory):
-    """Function that returns the --help of a program by its path, where `experiments` and JAX cannot be imported."""
+    """Returns a function that prints --help of a program, without JAX and `experiments`."""
     folder = tmp_path_factory.mktemp("installed")
     (folder / "timbre_jax").symlink_to(ROOT / "timbre_jax")
-    (folder / "jax.py").write_text("raise ImportError('--help must not wait for JAX')\n")
+    (folder / "jax.py").write_text("raise ImportError('--help must not import JAX')\n")
     paths = (folder, sysconfig.get_path("purelib"), sysconfig.get_path("platlib"))
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths))}
 
     @functools.cache
     def shown(*command: str, cwd: Path = folder) -> str:
-        # -S: a package that was installed as a link to its clone, as this one may be, is not found.
+        # With -S, a package that is installed as a link to its clone is not found.
         words = [sys.executable, "-S", *command, "--help"]
         done = subprocess.run(words, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
         assert "Traceback" not in done.stderr, done.stderr
@@ -46,14 +46,22 @@ def help_of(tmp_path_factory):
 
 
 @pytest.mark.parametrize("program", PROGRAMS, ids=str)
-def test_by_its_path_from_any_folder(program, help_of):
+def test_help_is_printed_by_path_from_any_folder(program, help_of):
     text = help_of(str(ROOT / program))
     assert (ROOT / program).read_text().split('"""')[1].splitlines()[0] in text
     assert "\n  --" in text, "no flags are listed"
 
 
 @pytest.mark.parametrize("program", [path for path in PROGRAMS if path.parts[0] != "launch"], ids=str)
-def test_as_a_module_from_the_clone(program, help_of):
+def test_help_is_a_sentence_three_examples_flags_and_a_link(program, help_of):
+    lines = help_of(str(ROOT / program)).splitlines()
+    assert lines[0].endswith(".")
+    assert ["python experiments/" in line for line in lines[1:7]] == [False, True, True, True, False, False]
+    assert re.search(r"docs/[\w/]+\.md$", lines[-1])
+
+
+@pytest.mark.parametrize("program", [path for path in PROGRAMS if path.parts[0] != "launch"], ids=str)
+def test_help_is_printed_as_a_module_from_the_clone(program, help_of):
     assert "\n  --" in help_of("-m", ".".join(program.with_suffix("").parts), cwd=ROOT)
 
 
@@ -73,13 +81,13 @@ def test_documented_commands_have_flags_that_exist(help_of):
     assert len(commands) > 50
     for path, program, arguments in commands:
         if not (ROOT / program).is_file():
-            wrong.append(f"{path}: there is no {program}")
+            wrong.append(f"{path}: no program {program}")
             continue
         flags = set(re.findall(r"^  --(?:\[no\])?(\w+)", help_of(str(ROOT / program)), re.MULTILINE))
         for name in re.findall(r"(?:^| )--(\w+)", arguments):
             if name not in flags and name.removeprefix("no") not in flags and name != "help":
-                wrong.append(f"{path}: {program} has no --{name}")
+                wrong.append(f"{path}: {program} has no flag --{name}")
         for name in re.findall(r"--config=(\w+)(?=[ :]|$)", arguments):
             if name not in config_names() and name not in ("NAME", "FILE"):
-                wrong.append(f"{path}: there is no configuration {name}")
+                wrong.append(f"{path}: no configuration {name}")
     assert wrong == []

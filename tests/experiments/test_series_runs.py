@@ -1,4 +1,4 @@
-"""evaluate, map and similar on spaces with a latent a frame."""
+"""Tests of evaluation, maps and similar sounds of series spaces."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ pytestmark = pytest.mark.xdist_group("small_analysis")
 
 
 @pytest.mark.slow
-def test_both_kinds_are_scored_in_one_table(continuous_run, discrete_run, tmp_path):
+def test_continuous_and_discrete_spaces_are_scored_in_one_table(continuous_run, discrete_run, tmp_path):
     table = evaluate([continuous_run, discrete_run], tmp_path, number=9, sounds=6, progress=False)
     assert table.column("run") == ["continuous", "discrete"]
     rows = {row.name: row for row in read_results(tmp_path / "results.json")}
@@ -22,12 +22,12 @@ def test_both_kinds_are_scored_in_one_table(continuous_run, discrete_run, tmp_pa
     assert rows["store/discrete/codebook_0/perplexity"].value >= 1.0
     text = (tmp_path / "scores.md").read_text(encoding="utf-8")
     assert "log-mel of the samples" in text
-    assert "Codes that sounds use" in text
+    assert "Use of the codes" in text
     assert (tmp_path / "codes.csv").is_file()
 
 
 @pytest.mark.slow
-def test_maps_and_similar_sounds_go_by_points(continuous_run, small_store, tmp_path):
+def test_maps_and_similar_sounds_use_pooled_latents(continuous_run, small_store, tmp_path):
     from timbre_jax.audio.io import read_wave, write_wave
     from timbre_jax.data.store import Store
     from timbre_jax.generation.generate import generate
@@ -42,6 +42,6 @@ def test_maps_and_similar_sounds_go_by_points(continuous_run, small_store, tmp_p
     store = Store.open(small_store)
     write_wave(tmp_path / "known.wav", store.audio("train", [3])[0], 16000)
     settings = SimilarSettings(continuous_run, (tmp_path / "known.wav",), split="train", k=3, progress=False)
-    found = find_similar(settings)["sounds"][0]
-    assert found["similar"][0]["id"] == store.metadata("train")["id"][3]
-    assert found["similar"][0]["distance"] < 0.1
+    sound = find_similar(settings)["sounds"][0]
+    assert sound["similar"][0]["id"] == store.metadata("train")["id"][3]
+    assert sound["similar"][0]["distance"] < 0.1

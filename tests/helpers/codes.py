@@ -1,4 +1,4 @@
-"""A discrete series space whose codes are known: code k is noise in a narrow band about `frequency(k)`."""
+"""Discrete series space with known codes: code k is noise in a band around `frequency(k)`."""
 
 from __future__ import annotations
 
@@ -22,16 +22,20 @@ LOW, HIGH = 500.0, 5000.0
 
 
 def frequency(code, codes: int = 32) -> np.ndarray:
-    """Where the band of a code lies, in Hz: equal ratios from 500 to 5000 Hz, in an order that is no order of numbers."""
+    """Returns the center of the band of a code in Hz; equal ratios in shuffled order."""
     place = (np.asarray(code) * 7) % codes
     return LOW * (HIGH / LOW) ** (place / (codes - 1))
 
 
 class BandCodes(TimbreModel):
-    """Latent [1] = log2 of the band's frequency in kHz; the encoder takes the code nearest to the frame's centroid.
+    """Model whose latent [1] is log2 of the band's frequency in kHz.
 
-    `drag` draws what is decoded after another code toward the other, as a recurrent decoder does: then codes in a row
-    sound otherwise than each alone.
+    The encoder selects the code nearest to the centroid of the frame.
+
+    Attributes:
+      codes: number of codes.
+      drag: weight of the previous code in the decoded band; as in a recurrent decoder, a code then sounds different after
+        another code.
     """
 
     kind = "series"
@@ -84,6 +88,7 @@ class BandCodes(TimbreModel):
 
 
 def code_space(codes: int = 32, *, drag: float = 0.0) -> TimbreSpace:
+    """Returns the space of `BandCodes`."""
     model = BandCodes(feature_shape=(64, HOP), latent_size=1, codes=codes, drag=drag)
     representation = WaveFrames(sample_rate=RATE, length=64 * HOP, hop=HOP, window=WINDOW)
     variables = {"codebook": {"vectors": jnp.asarray(model.table)}}
@@ -94,5 +99,5 @@ def code_space(codes: int = 32, *, drag: float = 0.0) -> TimbreSpace:
 
 @functools.cache
 def measured_table() -> CodeTable:
-    """The code table of `code_space()`, measured once; of one with a drag it is the same, as each code is decoded alone."""
+    """Returns the code table of `code_space()`, which does not depend on the drag."""
     return code_table(code_space(), names=("centroid", "flatness"), batch_size=24)

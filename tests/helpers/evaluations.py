@@ -1,4 +1,4 @@
-"""Evaluations of runs as tests read them."""
+"""Evaluation of runs for tests."""
 
 from __future__ import annotations
 

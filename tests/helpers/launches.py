@@ -1,4 +1,4 @@
-"""What tests launch: a small store, and configurations of models that are trained or fitted in a moment."""
+"""Small store, and configurations of small models, for tests of launches."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def get_config():
 
 
 def small_notes(path: Path) -> Path:
-    """A store of 40 notes to train on, 8 to validate and 10 to test."""
+    """Makes a store of 40 training, 8 validation and 10 test notes."""
     build_store(ListedSource(counts=(("train", 40), ("valid", 8), ("test", 10))), path, workers=1, progress=False)
     return path
 
 
 def config_file(path: Path, model: str) -> Path:
-    """A configuration file; `model` is FITTED or TRAINED."""
+    """Writes a configuration file of a model, FITTED or TRAINED."""
     path.write_text(_FILE.format(model))
     return path

@@ -1,4 +1,4 @@
-"""Small sample libraries as files: hits that are all different, and whatever goes wrong in real folders."""
+"""Small sample libraries as files: different hits, and the broken files of real folders."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from timbre_jax.data.store import Store
 
 
 def hit(seed: int, *, rate: int = 44100, seconds: float = 0.25, level: float = 0.5) -> np.ndarray:
-    """A drum-like hit, different for every seed: a falling tone and dull noise that decay, [T] float32 from its onset."""
+    """Returns a drum-like hit [T] float32, a falling tone with noise, that depends on a seed."""
     draw = np.random.default_rng(seed)
     time = np.arange(round(seconds * rate)) / rate
     start, end = draw.uniform(150, 900), draw.uniform(50, 140)
@@ -27,7 +27,7 @@ def hit(seed: int, *, rate: int = 44100, seconds: float = 0.25, level: float = 0
 
 
 def write(path: Path, wave: np.ndarray, rate: int = 44100, **options) -> Path:
-    """Writes a sound file in the format of its suffix, with the folders above it."""
+    """Writes a sound file in the format of its suffix, and makes its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     soundfile.write(path, wave, rate, **options)
     return path
@@ -37,7 +37,7 @@ REASONS = {
     "text": "unreadable", "empty": "unreadable", "cut": "unreadable", "silent": "silent", "offset": "constant offset",
     "nan": "unreadable",
 }  # fmt: skip
-"""What can be wrong with a file, and the doctor's word for it."""
+"""Kinds of broken files, and the reason in the doctor's report."""
 BROKEN = tuple(REASONS)
 
 
@@ -65,7 +65,7 @@ def write_broken(path: Path, kind: str) -> Path:
 def write_library(
     folder: Path, count: int, *, classes=("kick", "snare", "hat"), broken: float = 0.0, rate: int = 44100
 ) -> Path:
-    """Folders of classes with `count` different hits of 50 to 150 ms, every so many of them broken."""
+    """Writes hits of 50 to 150 ms in a folder for each class, of which a share is broken."""
     every = round(1 / broken) if broken else count + 1
     for number in range(count):
         path = folder / classes[number % len(classes)] / f"{number:05d}.wav"
@@ -88,10 +88,10 @@ def doctor_of(store: Store) -> dict[str, dict]:
 
 
 def everything(store: Store) -> dict[str, tuple]:
-    """id -> (split, its columns) of all sounds."""
-    found = {}
+    """Returns split and columns of all sounds by id."""
+    sounds = {}
     for split in store.splits:
         known = store.metadata(split)
         for row in range(store.length(split)):
-            found[known["id"][row]] = (split, {name: column[row] for name, column in known.items()})
-    return found
+            sounds[known["id"][row]] = (split, {name: column[row] for name, column in known.items()})
+    return sounds

@@ -1,4 +1,4 @@
-"""Small sets of notes as files, in NSynth's form, and sources that need no files."""
+"""Small sets of notes as NSynth files, and an importer that needs no files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from timbre_jax.data.importers.base import FAMILIES, NOTE_FORMAT, SOURCES, Audio
 
 
 def note_wave(pitch: int, *, seed: int = 0, length: int = 64000, level: float = 0.3) -> np.ndarray:
-    """A harmonic note with a fading end, different for every seed, [length] float32."""
+    """Returns a harmonic note [length] float32 with a fade-out, different for every seed."""
     generator = np.random.default_rng([seed, pitch])
     amplitudes = level * generator.uniform(0.2, 1.0, 6) / np.arange(1, 7)
     wave = harmonic_tone(440.0 * 2.0 ** ((pitch - 69) / 12), amplitudes, length=length)
@@ -30,7 +30,7 @@ def note_name(instrument: str, pitch: int, velocity: int = 100) -> str:
 
 
 def example_entry(name: str) -> dict:
-    """What NSynth's examples.json says of a note."""
+    """Returns the entry of a note in NSynth's examples.json."""
     instrument, pitch, velocity = name.rsplit("-", 2)
     family, source, _ = instrument.rsplit("_", 2)
     return {
@@ -42,7 +42,7 @@ def example_entry(name: str) -> dict:
 
 
 def write_nsynth(folder: Path, waves: dict[str, np.ndarray], *, suffix: str = ".wav", extra: Iterable[str] = ()) -> Path:
-    """An NSynth folder of the waves by name; `extra` names entries of examples.json without a file."""
+    """Writes an NSynth folder of waves by name; `extra` are entries without a sound file."""
     (folder / "audio").mkdir(parents=True)
     for name, wave in waves.items():
         soundfile.write(folder / "audio" / f"{name}{suffix}", wave, 16000, subtype="PCM_16")
@@ -52,7 +52,7 @@ def write_nsynth(folder: Path, waves: dict[str, np.ndarray], *, suffix: str = ".
 
 
 def tar_folder(folder: Path, path: Path, *, json_last: bool = False) -> Path:
-    """The folder as NSynth's archives are: one top folder inside, gzip."""
+    """Writes an archive of a folder in the form of NSynth's archives."""
     with tarfile.open(path, "w:gz", compresslevel=1) as archive:
         files = sorted(file for file in folder.rglob("*") if file.is_file())
         files.sort(key=lambda file: (file.name == "examples.json") == json_last)
@@ -71,9 +71,15 @@ def some_notes(instruments: Iterable[str] = ("bass_synthetic_001", "flute_acoust
 
 @dataclasses.dataclass(frozen=True)
 class ListedSource:
-    """Notes that are calculated when they are loaded; `delay` seconds each, to be killed meanwhile.
+    """Importer of notes that are computed when they are loaded.
 
-    `broken` positions cannot be loaded, `twice` positions sound like the one before them.
+    Attributes:
+      counts: number of notes of each split.
+      broken: positions that cannot be loaded.
+      twice: positions that are copies of the note before them.
+      delay: seconds to load a note, for tests that kill the process meanwhile.
+      name: part of the settings in the fingerprint.
+      form: sample rate and length.
     """
 
     counts: tuple[tuple[str, int], ...] = (("train", 150), ("valid", 20), ("test", 70))
@@ -96,8 +102,8 @@ class ListedSource:
                 number += 1
         return records
 
-    def fetch(self, records, wanted):
-        for position in wanted:
+    def fetch(self, records, positions):
+        for position in positions:
             yield position, None
 
     def load(self, record: Record, payload) -> LoadedSound:

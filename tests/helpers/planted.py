@@ -1,4 +1,4 @@
-"""Notes whose factors are known, and spaces whose latents are known: what an analysis must find again."""
+"""Notes with known factors and spaces with known latents, to test analysis methods."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from timbre_jax.space import TimbreSpace
 from timbre_jax.types import Features, Posterior
 
 FACTORS = ("pitch", "level", "brightness", "decay")
-"""In the order of how much they move the features."""
+"""By descending effect on the features."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Planted:
-    """Notes [M] with their factors [M, 4] (standard normal, independent) and instruments [M]."""
+    """Features [M], independent standard normal factors [M, 4] and instruments [M] of notes."""
 
     representation: HarmonicTracks
     features: Features
@@ -29,26 +29,26 @@ class Planted:
 
 
 def small_tracks(frames: int = 24) -> HarmonicTracks:
-    """HarmonicTracks of a short sound: 7 harmonics, `frames` frames."""
+    """Returns harmonic tracks of a short sound with 7 harmonics."""
     return HarmonicTracks(length=172 * frames, n_frames=frames)
 
 
 def planted_notes(count: int = 120, *, frames: int = 24, seed: int = 0) -> Planted:
-    """Notes whose f0, level, spectral tilt and decay are controlled; each moves the features along its own direction.
+    """Returns notes whose pitch, level, brightness and decay move the features independently.
 
-    Pitch moves the f0 row only; level moves all harmonics alike; brightness tilts them over their number, decay over
-    time: the four directions are orthogonal by construction, with mean square effects in the ratio 16 : 9 : 4 : 1.
+    Pitch moves the f0 row only, level all harmonics equally; brightness tilts the harmonics over their number, decay over time.
+    The four directions are orthogonal, with mean square effects in the ratio 16 : 9 : 4 : 1.
     """
     representation = small_tracks(frames)
     factors = np.random.default_rng(seed).standard_normal((count, 4))
-    # Decorrelated and of unit variance in the sample itself, so that the planted directions are principal ones exactly.
+    # Decorrelated and of unit variance in the sample, so that the planted directions are exactly its principal directions.
     factors -= factors.mean(0)
     factors = np.linalg.qr(factors)[0] * np.sqrt(count)
     factors = np.clip(factors, -4.0, 4.0)
     tilt = np.linspace(1, -1, 7) / np.sqrt(np.mean(np.linspace(1, -1, 7) ** 2))
     time = np.linspace(1, -1, frames) / np.sqrt(np.mean(np.linspace(1, -1, frames) ** 2))
     pitch, level, brightness, decay = (factors[:, i, None, None] for i in range(4))
-    # One row of f0 against seven of amplitudes: a factor sqrt(7) makes the squares comparable.
+    # There is one row of f0 and seven of amplitudes; a factor of sqrt(7) makes their squared effects comparable.
     f0 = 0.5 + 0.012 * 4 * np.sqrt(7) * pitch[..., 0] * np.ones((1, frames))
     amplitude = 0.5 + 0.012 * (3 * level - 2 * brightness * tilt + decay * time[:, None])
     values = np.concatenate([f0[..., None], amplitude + np.zeros((count, frames, 7))], axis=-1).astype(np.float32)
@@ -57,14 +57,14 @@ def planted_notes(count: int = 120, *, frames: int = 24, seed: int = 0) -> Plant
 
 
 def fitted_space(planted: Planted, name: str = "pca", **settings) -> TimbreSpace:
-    """A model fitted to the notes, with the statistics that a training run writes."""
+    """Returns the space of a model fitted to the notes, with statistics as after training."""
     model = make_model(name, feature_shape=planted.representation.feature_shape, **settings)
     variables = model.fit(lambda: [planted.features.values])
     return with_statistics(model, variables, planted)
 
 
 def with_statistics(model, variables, planted: Planted) -> TimbreSpace:
-    """A space of that model, its latent statistics measured on the notes."""
+    """Returns the space of a model, with statistics of its latents of the notes."""
     blank = jnp.zeros(model.latent_size)
     space = TimbreSpace(variables, {"latent_mean": blank}, model, planted.representation)
     latents = np.asarray(space.encode(planted.features).values)
@@ -74,6 +74,8 @@ def with_statistics(model, variables, planted: Planted) -> TimbreSpace:
 
 
 class HandMade(TimbreModel):
+    """Linear model with given encoder and decoder."""
+
     def setup(self):
         size = self.feature_shape[0] * self.feature_shape[1]
         self.mean = self.param("mean", nn.initializers.zeros, self.feature_shape)
@@ -91,11 +93,10 @@ class HandMade(TimbreModel):
 
 
 def hand_made_space(planted: Planted, effects: np.ndarray) -> TimbreSpace:
-    """A linear space whose D latents move the features along given directions [D, N, F]; the encoder is its
-    pseudo-inverse.
+    """Returns a linear space with D latents for given directions [D, N, F] of the features.
 
-    A direction of zeros is a dummy: the decoder ignores the latent. Its encoder then reads the sound's last frame, so
-    that it varies like a real one.
+    The encoder is the pseudo-inverse of the decoder. A direction of zeros is a latent that the decoder ignores; its encoder is
+    random, so that the latent varies like the others.
     """
     size = len(effects)
     flat = np.asarray(effects, np.float32).reshape(size, -1)

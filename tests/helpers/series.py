@@ -1,4 +1,4 @@
-"""A series space whose latents are known, and sounds whose timbre moves."""
+"""Series spaces with known latents."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FRAMES = 40
 
 
 class FrameLinear(TimbreModel):
-    """Frame by frame: latent = (pair of frames - mean) @ basis^T with orthonormal basis rows; and back. Stride 2."""
+    """Linear model of pairs of frames, latent = (pair - mean) @ basis^T, with stride 2."""
 
     kind = "series"
     stride: int = 2
@@ -45,7 +45,7 @@ class FrameLinear(TimbreModel):
 
 
 def small_mel(frames: int = FRAMES) -> LogMel:
-    """16 kHz, hop 128, 24 bands, fixed reference, loudness beside the bands."""
+    """Returns log-mels of 24 bands with loudness, at 16 kHz with hop 128."""
     return LogMel(
         length=128 * frames, n_frames=0, n_mels=24, n_fft=512, window_length=512, fmin=40.0, reference="fixed",
         range_db=100.0, loudness=True, iterations=4, nnls_iterations=10,
@@ -53,7 +53,7 @@ def small_mel(frames: int = FRAMES) -> LogMel:
 
 
 def linear_space(size: int = 4, *, frames: int = FRAMES, seed: int = 0) -> TimbreSpace:
-    """A series space on `small_mel` with a random orthonormal basis."""
+    """Returns a series space on `small_mel` with a random orthonormal basis."""
     representation = small_mel(frames)
     model = FrameLinear(feature_shape=representation.feature_shape, latent_size=size)
     generator = np.random.default_rng(seed)
@@ -67,7 +67,10 @@ def linear_space(size: int = 4, *, frames: int = FRAMES, seed: int = 0) -> Timbr
 
 
 def tilted_space() -> TimbreSpace:
-    """A `linear_space` of 40 frames whose latents tilt and bulge the spectrum: the first moves the centroid by 0.5 to 7 kHz."""
+    """Returns a `linear_space` whose latents tilt and bulge the spectrum.
+
+    The first latent moves the centroid from about 0.5 to 7 kHz.
+    """
     space = linear_space(2)
     bands = np.linspace(-1, 1, 24)
     tilt, bulge = np.tile(bands, 2), np.tile(bands**2 - np.mean(bands**2), 2)
@@ -76,7 +79,7 @@ def tilted_space() -> TimbreSpace:
 
 
 def random_series(batch: int = 2, count: int = 12, size: int = 3, *, seed: int = 0, rate: float = 50.0) -> Latent:
-    """Series with a level curve and a whole mask."""
+    """Returns random latent series with a loudness and a full mask."""
     generator = np.random.default_rng(seed)
     return Latent(
         values=generator.standard_normal((batch, count, size)).astype(np.float32),

@@ -1,4 +1,4 @@
-"""Servers of maps that run in a thread of the test, and requests to them."""
+"""Servers of maps in a thread of the test, and requests to them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import threading
 
 @contextlib.contextmanager
 def serving(server):
-    """Serves while the block runs."""
+    """Runs a server during a block."""
     thread = threading.Thread(target=server.serve)
     thread.start()
     try:
@@ -20,7 +20,7 @@ def serving(server):
 
 
 def ask(server, path: str, *, method: str = "GET", **headers):
-    """Returns status, headers and body; the Host header is the server's own unless given."""
+    """Requests a path and returns status, headers and body; the Host header can be replaced."""
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
     connection.putrequest(method, path, skip_host="Host" in headers)
     for name, value in headers.items():

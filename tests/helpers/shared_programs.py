@@ -1,4 +1,4 @@
-"""Compiled programs that the runs of many tests share."""
+"""Compiled programs that the runs of tests share."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from timbre_jax.training.programs import Programs, program_key
 
 @pytest.fixture(scope="session", autouse=True)
 def shared_programs():
-    """Compiles the training step once for all runs that compute the same, as a sweep does."""
+    """Compiles each training step once for all runs that compute the same, as a sweep does."""
     programs: dict = {}
 
     def shared(config, model, representation, placement, total_steps):

@@ -1,4 +1,4 @@
-"""A real small store of notes with planted factors, and runs fitted on it: what analyze, generate and evaluate work on."""
+"""Small store of notes with planted factors, and runs fitted to it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PITCHES = (45, 53, 61, 69, 77, 85)
 
 
 def planted_wave(instrument: str, pitch: int, velocity: int) -> np.ndarray:
-    """A 4 s note: velocity is its level, the family its tilt; small differences between instruments."""
+    """Returns a note of 4 s, its level set by the velocity and its tilt by the family."""
     number = int(instrument[-3:])
     tilt = {"bass": 12.0, "flute": 3.0, "reed": 6.0}[instrument.split("_")[0]] + 0.2 * number
     level = 20 * np.log10(0.4 * velocity / 127)
@@ -31,7 +31,7 @@ def planted_wave(instrument: str, pitch: int, velocity: int) -> np.ndarray:
 
 
 def make_store(folder: Path) -> Path:
-    """A store of 54 notes of 9 instruments in 3 families, made by experiments.prepare from files in NSynth's form."""
+    """Makes a store of 54 notes of 9 instruments in 3 families from files in NSynth's form."""
     waves = {}
     for instrument in (name for instruments in INSTRUMENTS.values() for name in instruments):
         for step, pitch in enumerate(PITCHES):
@@ -47,7 +47,7 @@ def make_store(folder: Path) -> Path:
 
 
 def fit_run(store: Path, workdir: Path, name: str = "pca", **settings) -> Path:
-    """A run of a model in closed form, as experiments.train makes it."""
+    """Fits a model in closed form and returns the folder of the run."""
     from timbre_jax.training.loop import train_and_evaluate
 
     config = {"model": {"name": name, **settings}, "data": {"store": str(store)}}
@@ -70,10 +70,11 @@ SMALL_SERIES = {
 }  # fmt: skip
 
 
-def begun_series(store: Path, workdir: Path, kind: str) -> Path:
-    """A run of a space with a latent a frame as it is before its first step: "continuous" (FrameVAE) or "discrete" (VQ-VAE).
+def untrained_series_run(store: Path, workdir: Path, kind: str) -> Path:
+    """Makes the run of an untrained series space.
 
-    Its networks know nothing, but they are initialized from the store's features and have the statistics of its latents.
+    The kind is "continuous" (FrameVAE) or "discrete" (VQ-VAE). The space is initialized from the features of the store and has
+    the statistics of its latents.
     """
     import jax
 

@@ -1,4 +1,4 @@
-"""Writes small SoundFont 2 banks whose sound is known by calculation."""
+"""Small SoundFont 2 banks whose sound can be computed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from timbre_jax.soundfont import parser
 
 
 def sine_sample(frequency: float = 441.0, *, rate: int = 44100, seconds: float = 1.0, root: int = 69, **more) -> dict:
-    """A full-scale sine whose loop is its second half; 441 Hz at 44.1 kHz has a period of exactly 100 samples."""
+    """Returns a full-scale sine that loops its second half.
+
+    441 Hz at 44.1 kHz has a period of exactly 100 samples.
+    """
     count = round(seconds * rate)
     wave = np.rint(32767 * np.sin(2 * np.pi * frequency * np.arange(count) / rate)).astype("<i2")
     period = round(rate / frequency)
@@ -25,16 +28,18 @@ def write_soundfont(
     """Writes a bank.
 
     Args:
-      samples: {"name", "data" int16, "rate", "root", "loop": (start, end) in samples, "correction" cents, "kind"}.
-      instruments: zones each; a zone is {"sample": index, "modulators": [(source, destination, amount, 0, 0)], and
-        generators by number}; one without "sample" in first place is global.
-      presets: {"name", "bank", "program", "zones"}; their zones have "instrument" instead.
+      path: file to write.
+      samples: {"name", "data" int16, "rate", "root", "loop": (start, end) in samples, "correction" in cents, "kind"}.
+      instruments: zones of each; a zone is {"sample": index, "modulators": [(source, destination, amount, 0, 0)], and
+        generators by number}. A first zone without "sample" is global.
+      presets: {"name", "bank", "program", "zones"}; their zones have "instrument" instead of "sample".
+      version: major version of the format.
     """
     pool, headers = b"", b""
     for sample in samples:
         start, (first, last) = len(pool) // 2, sample["loop"]
         data = np.asarray(sample["data"], "<i2")
-        pool += data.tobytes() + bytes(2 * 46)  # the specification asks for 46 zeros behind each
+        pool += data.tobytes() + bytes(2 * 46)  # the specification requires 46 zeros after each sample
         headers += struct.pack(
             "<20sIIIIIBbHH", sample["name"].encode(), start, start + len(data), start + first, start + last,
             sample["rate"], sample["root"], sample.get("correction", 0), 0, sample.get("kind", 1),
@@ -49,7 +54,7 @@ def write_soundfont(
                 bags.append((len(generators), len(modulators)))
                 modulators += [struct.pack("<HHhHH", *m) for m in zone.get("modulators", [])]
                 numbers = {key: value for key, value in zone.items() if isinstance(key, int)}
-                # Ranges come first and the link last (section 8.1.2).
+                # Ranges must be first and the link last (section 8.1.2).
                 for number in sorted(numbers, key=lambda n: (n not in (parser.KEY_RANGE, parser.VELOCITY_RANGE), n)):
                     value = numbers[number]
                     value = value[0] | value[1] << 8 if isinstance(value, tuple) else value & 0xFFFF
@@ -86,7 +91,7 @@ def write_soundfont(
 
 
 def one_preset(path: Path, *, sample: dict | None = None, preset: dict | None = None, **zone) -> Path:
-    """A bank of one preset, one instrument and one looped sample; generators as g54=1."""
+    """Writes a bank with one preset and one looped sample; g54=1 sets generator 54."""
     generators = {int(name[1:]): value for name, value in zone.items() if name[0] == "g"}
     body = {parser.SAMPLE_MODES: 1, **generators, "sample": 0, "modulators": zone.get("modulators", [])}
     return write_soundfont(

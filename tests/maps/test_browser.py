@@ -1,4 +1,4 @@
-"""Tests of the pages of a map in a browser; skipped without Chromium or Playwright."""
+"""Tests of the pages of maps in a browser; skipped without Chromium or Playwright."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from timbre_jax.maps.server import map_server
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = [
     pytest.mark.xdist_group("small_analysis"),
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here (Debian: apt-get install chromium)"),
+    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed (Debian: apt-get install chromium)"),
 ]
-NASTY = [
+MALICIOUS_NAMES = [
     '</script><img src=x onerror="window.harmed=1">',
     '<b onmouseover="window.harmed=1">"quoted" & \'single\'',
     "снэйр 🥁",
@@ -38,17 +38,17 @@ def browser():
 @pytest.fixture
 def page(browser):
     opened = browser.new_page(viewport={"width": 1200, "height": 900})
-    opened.troubles = []
+    opened.errors = []
     opened.fetched = []
-    opened.on("pageerror", lambda error: opened.troubles.append(str(error)))
-    opened.on("console", lambda message: opened.troubles.append(message.text) if message.type == "error" else None)
+    opened.on("pageerror", lambda error: opened.errors.append(str(error)))
+    opened.on("console", lambda message: opened.errors.append(message.text) if message.type == "error" else None)
     opened.on("request", lambda request: opened.fetched.append(request.url))
     yield opened
     opened.close()
 
 
-def spot(page, x: float, y: float) -> tuple[float, float]:
-    """Returns the position of a map point on the screen."""
+def screen_position(page, x: float, y: float) -> tuple[float, float]:
+    """Returns the position of a point of the map on the screen."""
     return tuple(page.evaluate(
         "([x, y]) => { const b = document.getElementById('map').getBoundingClientRect();"
         " return [b.left + across(x), b.top + down(y)]; }",
@@ -56,13 +56,13 @@ def spot(page, x: float, y: float) -> tuple[float, float]:
     ))  # fmt: skip
 
 
-def test_click_on_the_served_page_creates_and_plays_a_sound(page, run_map):
+def test_click_on_the_served_page_makes_and_plays_a_sound(page, run_map):
     library, coordinates = run_map.library, run_map.sound_map.coordinates
     lines: list[str] = []
     with serving(map_server(run_map, run_map.run.space, port=0, log=lines.append)) as server:
         page.goto(server.address)
         page.wait_for_selector("body[data-ready]")
-        page.mouse.click(*spot(page, 0.42, 0.37))
+        page.mouse.click(*screen_position(page, 0.42, 0.37))
         page.wait_for_selector("body[data-made='1']")
         assert page.locator("#status").inner_text().startswith("New sound at (0.42")
         assert "synthesis" in page.locator("#times").inner_text()
@@ -78,8 +78,8 @@ def test_click_on_the_served_page_creates_and_plays_a_sound(page, run_map):
             page.locator("#save").click()
         assert download.value.suggested_filename.endswith(".wav")
         assert os.path.getsize(download.value.path()) == 44 + 2 * 64000
-        # A click on a dot selects the point of its sound; the keyboard works as well as the mouse.
-        page.mouse.click(*spot(page, *coordinates[5].tolist()))
+        # A click on a dot selects the place of its sound; the keyboard works like the mouse.
+        page.mouse.click(*screen_position(page, *coordinates[5].tolist()))
         page.wait_for_selector("body[data-made='2']")
         assert "at a library sound" in page.locator("#status").inner_text()
         page.locator("#map").focus()
@@ -90,30 +90,36 @@ def test_click_on_the_served_page_creates_and_plays_a_sound(page, run_map):
             page.locator("#near button").first.click()
         assert answer.value.headers["content-type"] == "audio/wav"
         assert all(address.startswith((server.address, "blob:", "data:")) for address in page.fetched)
-        assert page.troubles == []
+        assert page.errors == []
         assert len(lines) == 3
 
 
-def test_file_works_alone_and_escapes_names(page, tmp_path):
-    classes, ids = class_colors(NASTY)
+def test_page_works_as_a_file_and_escapes_names(page, tmp_path):
+    classes, ids = class_colors(MALICIOUS_NAMES)
     silence = "data:audio/wav;base64,UklGRiQAAABXQVZFZm10IBAAAAABAAEAgD4AAAB9AAACABAAZGF0YQAAAAA="
     sounds = [
-        {"name": name, "x": 0.2 + 0.2 * i, "y": 0.5, "class": int(ids[i]), "audio": silence} for i, name in enumerate(NASTY)
+        {"name": name, "x": 0.2 + 0.2 * i, "y": 0.5, "class": int(ids[i]), "audio": silence}
+        for i, name in enumerate(MALICIOUS_NAMES)
     ]
     waves = np.random.default_rng(0).normal(size=(4, 4000)).astype(np.float32) * 0.1
     grid = grid_tiles(np.full((4, 2), 0.5), np.zeros(4), waves, 16000, audio=True)
     text = map_page(
-        NASTY[0], NASTY[1], sounds=sounds, classes=classes, grid=grid, labels=[{"name": NASTY[1], "x": 0.5, "y": 0.5}]
+        MALICIOUS_NAMES[0],
+        MALICIOUS_NAMES[1],
+        sounds=sounds,
+        classes=classes,
+        grid=grid,
+        labels=[{"name": MALICIOUS_NAMES[1], "x": 0.5, "y": 0.5}],
     )
     (tmp_path / "map.html").write_text(text, encoding="utf-8")
     page.goto((tmp_path / "map.html").as_uri())
     page.wait_for_selector("body[data-ready]")
-    page.mouse.move(*spot(page, 0.4, 0.5))
+    page.mouse.move(*screen_position(page, 0.4, 0.5))
     page.wait_for_function("document.getElementById('tip').style.display === 'block'")
-    assert NASTY[1] in page.locator("#tip").inner_text()
-    page.mouse.click(*spot(page, 0.2, 0.52))
-    assert page.locator("#status").inner_text().startswith(f"Nearest sound: {NASTY[0]}")
-    assert page.locator("#near .name").first.inner_text().startswith(NASTY[0])
+    assert MALICIOUS_NAMES[1] in page.locator("#tip").inner_text()
+    page.mouse.click(*screen_position(page, 0.2, 0.52))
+    assert page.locator("#status").inner_text().startswith(f"Nearest sound: {MALICIOUS_NAMES[0]}")
+    assert page.locator("#near .name").first.inner_text().startswith(MALICIOUS_NAMES[0])
     page.fill("#find", "СНЭЙР")
     assert page.locator("#hits").inner_text() == "1 of 4"
     page.locator("#legend button").first.click()
@@ -121,6 +127,6 @@ def test_file_works_alone_and_escapes_names(page, tmp_path):
     page.locator("#grid").click(position={"x": 20, "y": 20})
     assert page.locator("#tile").inner_text().startswith("Tile 1")
     assert page.evaluate("window.harmed") is None
-    assert page.troubles == []
+    assert page.errors == []
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
     assert all(address.startswith(("file:", "data:")) for address in page.fetched)

@@ -1,3 +1,5 @@
+"""Use of codes for known code sequences."""
+
 import numpy as np
 import pytest
 
@@ -10,25 +12,25 @@ def coded(codes, **more) -> Latent:
     return Latent(values=np.zeros((*codes.shape[:2], 2), np.float32), codes=codes, **more)
 
 
-def test_evenly_used_codes_have_a_perplexity_of_their_number():
-    found = code_uses(coded(np.arange(12).reshape(3, 4) % 6), 8)
-    assert found.perplexity.value[0] == pytest.approx(6.0)
-    assert found.used.tolist() == [6]
-    np.testing.assert_array_equal(found.counts, [[2, 2, 2, 2, 2, 2, 0, 0]])
-    assert found.table().column("latents") == [12]
+def test_perplexity_of_evenly_used_codes_is_their_number():
+    uses = code_uses(coded(np.arange(12).reshape(3, 4) % 6), 8)
+    assert uses.perplexity.value[0] == pytest.approx(6.0)
+    assert uses.used.tolist() == [6]
+    np.testing.assert_array_equal(uses.counts, [[2, 2, 2, 2, 2, 2, 0, 0]])
+    assert uses.table().column("latents") == [12]
     one = code_uses(coded(np.full((2, 5), 3)), 8)
     assert one.perplexity.value[0] == pytest.approx(1.0)
 
 
-def test_known_shares_books_and_what_does_not_count():
+def test_perplexity_of_known_shares_ignores_masked_and_silent_latents():
     codes = np.zeros((2, 4, 2), np.int32)
     codes[..., 0] = [[0, 0, 0, 1], [0, 0, 0, 1]]
     codes[1, :, 1] = 1
-    found = code_uses(coded(codes), 4)
+    uses = code_uses(coded(codes), 4)
     p = np.array([0.75, 0.25])
-    np.testing.assert_allclose(found.perplexity.value, [np.exp(-(p * np.log(p)).sum()), 2.0])
-    # Resampled recordings: the second book has one code in each.
-    assert found.perplexity.low[1] == pytest.approx(1.0)
+    np.testing.assert_allclose(uses.perplexity.value, [np.exp(-(p * np.log(p)).sum()), 2.0])
+    # The second codebook has one code in each recording, so a resample may have only one.
+    assert uses.perplexity.low[1] == pytest.approx(1.0)
     mask = np.array([[1, 1, 1, 0], [1, 1, 1, 0]], np.float32)
     assert code_uses(coded(codes, mask=mask), 4).used.tolist() == [1, 2]
     gain = np.array([[-20.0] * 3 + [-90.0], [-20.0] * 3 + [-90.0]])

@@ -1,4 +1,4 @@
-"""Embeddings: what does not change them, what is shipped, and files that are none."""
+"""Embeddings: invariances, the shipped network, and invalid files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def waves():
 
 
 @pytest.mark.parametrize("name", EMBEDDINGS)
-def test_level_padding_and_rate_change_nothing_or_little(name, waves):
+def test_embedding_is_robust_to_level_padding_and_rate(name, waves):
     embed = load_embedding(name)
     points = embed(waves, 16000)
     assert points.shape[0] == len(waves)
@@ -31,7 +31,7 @@ def test_level_padding_and_rate_change_nothing_or_little(name, waves):
     assert embedding_definition(name)
 
 
-def test_a_shift_of_pitch_is_farther_than_a_change_of_level_or_noise(waves):
+def test_pitch_shift_moves_embedding_more_than_noise(waves):
     embed = load_embedding("timbre")
     noisy = waves + 0.001 * np.random.default_rng(0).normal(size=waves.shape)
     points, other = (
@@ -41,7 +41,7 @@ def test_a_shift_of_pitch_is_farther_than_a_change_of_level_or_noise(waves):
     assert (np.linalg.norm(embed(noisy, 16000) - points, axis=1) < np.linalg.norm(other - points, axis=1)).all()
 
 
-def test_what_is_shipped_is_small_holds_no_pickle_and_says_what_it_was_trained_on():
+def test_shipped_network_is_small_and_describes_its_training():
     assert SHIPPED.stat().st_size < 5e6
     settings, params, trained = read_network(SHIPPED)
     assert settings.features <= MAXIMUM_FEATURES
@@ -51,7 +51,7 @@ def test_what_is_shipped_is_small_holds_no_pickle_and_says_what_it_was_trained_o
     assert trained["sounds"] > 1000
 
 
-def test_a_distance_of_sets_under_it_tells_notes_from_noise(waves):
+def test_kernel_distance_separates_notes_from_noise(waves):
     embed = load_embedding("timbre")
     low = np.stack([note_wave(pitch, seed=1, length=16000) for pitch in range(48, 60)])
     more = np.stack([note_wave(pitch, seed=2, length=16000) for pitch in range(48, 60)])
@@ -60,20 +60,20 @@ def test_a_distance_of_sets_under_it_tells_notes_from_noise(waves):
     assert kernel_distance(points, embed(more, 16000)).value < kernel_distance(points, embed(noise, 16000)).value
 
 
-def test_files_that_are_none_are_one_line(tmp_path):
-    with pytest.raises(ValueError, match="there is no embedding 'vggish'; there are timbre, mel_statistics"):
+def test_invalid_embeddings_and_waves_are_rejected(tmp_path):
+    with pytest.raises(ValueError, match="embedding='vggish': must be one of timbre, mel_statistics"):
         load_embedding("vggish")
-    with pytest.raises(ValueError, match="there is no such embedding"):
+    with pytest.raises(ValueError, match="no such embedding file"):
         load_embedding(str(tmp_path / "none.npz"))
     np.savez(tmp_path / "other.npz", a=np.zeros(3))
-    with pytest.raises(ValueError, match="no embedding that"):
+    with pytest.raises(ValueError, match="not an embedding that"):
         load_embedding(str(tmp_path / "other.npz"))
     whole = (tmp_path / "other.npz").read_bytes()
     for name, part in (("cut.npz", whole[: len(whole) // 2]), ("empty.npz", b"")):
         (tmp_path / name).write_bytes(part)
-        with pytest.raises(ValueError, match="no embedding that"):
+        with pytest.raises(ValueError, match="not an embedding that"):
             load_embedding(str(tmp_path / name))
-    with pytest.raises(ValueError, match=r"waves are \[B, T\]"):
+    with pytest.raises(ValueError, match=r"waves: must be \[B, T\]"):
         load_embedding("mel_statistics")(np.zeros(5), 16000)
     with pytest.raises(ValueError, match="not finite"):
         load_embedding("mel_statistics")(np.full((1, 5), np.nan), 16000)

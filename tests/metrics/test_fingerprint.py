@@ -1,4 +1,4 @@
-"""Chromaprint similarity, where the optional programs are there."""
+"""Chromaprint similarity, if the optional programs are installed."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from timbre_jax.metrics.fingerprint import Fingerprint, FingerprintMissing, bit_
 
 def available() -> bool:
     try:
-        fingerprint.require()
+        fingerprint.check_available()
     except FingerprintMissing:
         return False
     return True
 
 
-NEEDED = pytest.mark.skipif(not available(), reason=f"Chromaprint is not there: {fingerprint.HOW_TO_GET}")
+NEEDED = pytest.mark.skipif(not available(), reason=f"Chromaprint is not installed: {fingerprint.INSTALL_COMMAND}")
 RATE, LENGTH = 16000, 32000
 
 
@@ -28,7 +28,7 @@ def melody(*frequencies: float) -> np.ndarray:
 
 
 @NEEDED
-def test_equal_sounds_agree_wholly_and_other_sounds_less():
+def test_similarity_is_highest_for_equal_sounds():
     sounds = np.stack([melody(220, 330, 440, 262), melody(523, 392, 294, 587)])
     same = fingerprint_scores(sounds, sounds, RATE)
     assert (same.string_ratio == 100).all()
@@ -42,7 +42,7 @@ def test_equal_sounds_agree_wholly_and_other_sounds_less():
 
 
 @NEEDED
-def test_a_sound_too_short_gives_nan_and_doubling_makes_it_long_enough():
+def test_short_sound_has_nan_unless_doubled():
     sound = melody(220, 440)[None]
     assert len(fingerprints(sound, RATE, doubled=False)[0].bits) == 0
     short = fingerprint_scores(sound, sound, RATE, doubled=False)
@@ -51,12 +51,12 @@ def test_a_sound_too_short_gives_nan_and_doubling_makes_it_long_enough():
     assert len(fingerprints(sound, RATE)[0].bits) > 5
 
 
-def test_bits_are_counted():
+def test_bit_agreement_counts_equal_bits():
     a, b = (Fingerprint("", np.array(bits, np.uint32)) for bits in ([0xFFFFFFFF, 0], [0xFFFF0000, 0, 7]))
     assert bit_agreement(a, b) == 0.75
 
 
-def test_without_the_programs_one_line_says_how_to_get_them(monkeypatch):
+def test_missing_programs_are_reported_with_install_command(monkeypatch):
     monkeypatch.setattr(fingerprint.importlib.util, "find_spec", lambda name: None)
     monkeypatch.setattr(fingerprint.shutil, "which", lambda name: None)
     fingerprint._program.cache_clear()
@@ -68,6 +68,6 @@ def test_without_the_programs_one_line_says_how_to_get_them(monkeypatch):
         fingerprint._program.cache_clear()
 
 
-def test_shapes_that_differ_are_one_line():
+def test_different_shapes_are_rejected():
     with pytest.raises(ValueError, match="of one shape"):
         fingerprint_scores(np.zeros((1, 10)), np.zeros((2, 10)), RATE)

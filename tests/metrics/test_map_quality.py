@@ -1,4 +1,4 @@
-"""Map quality against scikit-learn and against what the definitions say of known maps."""
+"""Map quality compared with scikit-learn, and for known maps."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ def points(count: int = 90, size: int = 6, *, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=(count, size))
 
 
-def test_leave_one_out_accuracy_is_scikit_learns():
+def test_map_accuracy_equals_scikit_learns_leave_one_out():
     places = points(120, 2)
     labels = np.where(places[:, 0] + 0.5 * points(120, 1, seed=2)[:, 0] > 0, "kick", "snare")
     scaled = (places - places.mean(0)) / places.std(0)
-    found = map_accuracy(places, labels)
+    result = map_accuracy(places, labels)
     for i in range(0, 120, 7):
         rest = np.arange(120) != i
-        assert found.predicted[i] == KNeighborsClassifier(5).fit(scaled[rest], labels[rest]).predict(scaled[i : i + 1])[0]
-    assert found.accuracy == np.mean(found.predicted == labels)
-    assert found.baseline == max(np.mean(labels == "kick"), np.mean(labels == "snare"))
-    # Several sounds at one place: the others there are neighbors, not the sound itself.
+        assert result.predicted[i] == KNeighborsClassifier(5).fit(scaled[rest], labels[rest]).predict(scaled[i : i + 1])[0]
+    assert result.accuracy == np.mean(result.predicted == labels)
+    assert result.baseline == max(np.mean(labels == "kick"), np.mean(labels == "snare"))
+    # Of several sounds at one place, the others are neighbors, not the sound itself.
     same = map_accuracy(np.full((8, 2), 3.0), np.array(list("abababab")), k=3)
     assert len(same.predicted) == 8
 
@@ -41,7 +41,7 @@ def test_variance_kept_of_known_round_trips():
     assert variance_kept(z, -z, mean=np.zeros(3)).value == pytest.approx(-3.0)
 
 
-def test_shapes_that_differ_are_one_line():
+def test_different_shapes_are_rejected():
     with pytest.raises(ValueError, match="of one shape"):
         variance_kept(points(), points(size=5))
     with pytest.raises(ValueError, match="not finite"):

@@ -1,33 +1,33 @@
-"""NDB: halves of one set differ by chance only, sets that lie elsewhere do."""
+"""NDB of halves of one set, of different sets, and of known counts."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from timbre_jax.metrics.ndb import THESIS_BINS, THESIS_SHAPE, different_bins, jensen_shannon, ndb, shrink
+from timbre_jax.metrics.ndb import REBNORD_BINS, REBNORD_SHAPE, different_bins, jensen_shannon, ndb, shrink
 
 
 def cloud(count: int, *, seed: int = 0, centers: int = 12, size: int = 20) -> np.ndarray:
-    """Points around a few centers, as sounds of a few classes."""
+    """Returns points around a few centers, like sounds of a few classes."""
     places = np.random.default_rng(99).normal(size=(centers, size)) * 2.0
     generator = np.random.default_rng(seed)
     return places[generator.integers(centers, size=count)] + generator.normal(size=(count, size))
 
 
-def test_two_halves_of_one_set_differ_within_chance():
+def test_halves_of_one_set_differ_by_chance_only():
     results = [ndb(*np.split(cloud(1600, seed=seed), 2), seed=seed) for seed in range(4)]
     for result in results:
-        assert result.k == THESIS_BINS
+        assert result.k == REBNORD_BINS
         assert result.chance_low <= result.ndb <= result.chance_high
         assert result.p_value > 0.025
-        # Two equal sets of this size have 2.4 +- 1.5 of 50.
+        # Two samples of this size of one distribution differ in 2.4 +- 1.5 of 50 bins.
         assert 1.5 < result.chance < 3.5
         assert abs(result.jensen_shannon - result.jensen_shannon_chance) < 0.6 * result.jensen_shannon_chance
     assert np.mean([result.ndb for result in results]) < 5
 
 
-def test_a_set_without_some_classes_is_told():
+def test_missing_classes_raise_ndb_above_chance():
     reference, test = cloud(800), cloud(4000, seed=1)
     missing = np.min([np.linalg.norm(test - test[i], axis=1) for i in range(6)], axis=0) < 8.0
     result = ndb(reference, test[~missing][:800])
@@ -38,7 +38,7 @@ def test_a_set_without_some_classes_is_told():
     np.testing.assert_allclose(result.shares.sum(1), 1.0)
 
 
-def test_the_bins_test_is_the_two_proportion_z_test():
+def test_different_bins_is_the_two_proportion_z_test():
     # 60 of 200 against 90 of 210: pooled 0.366, z = 2.70, p = 0.0069.
     counts = np.array([[60, 140], [90, 120]])
     assert different_bins(counts, 0.0069 + 1e-4).all()
@@ -55,13 +55,13 @@ def test_jensen_shannon_of_known_distributions():
     )
 
 
-def test_shrinking_averages_areas():
+def test_shrink_averages_areas():
     image = np.arange(24.0).reshape(1, 6, 4)
     np.testing.assert_allclose(shrink(image, (3, 2))[0], image[0].reshape(3, 2, 2, 2).mean((1, 3)))
-    # 250 frames do not divide by 32: the mean stays.
+    # 250 frames are not divisible by 32; the mean is kept.
     images = np.random.default_rng(0).uniform(size=(2, 250, 128))
     small = shrink(images)
-    assert small.shape == (2, *THESIS_SHAPE)
+    assert small.shape == (2, *REBNORD_SHAPE)
     np.testing.assert_allclose(small.mean((1, 2)), images.mean((1, 2)))
     with pytest.raises(ValueError, match="cannot be shrunk"):
         shrink(images[:, :20])
@@ -70,13 +70,13 @@ def test_shrinking_averages_areas():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"k": 11}, "11 bins need at least as many reference sounds"),
-        ({"test": np.zeros((0, 2))}, "one other"),
-        ({"test": np.zeros((4, 3))}, "2 and 3 values a sound"),
+        ({"k": 11}, "needs 11 reference sounds for k=11 bins"),
+        ({"test": np.zeros((0, 2))}, "got 10 and 0"),
+        ({"test": np.zeros((4, 3))}, "got 2 and 3 values"),
         ({"test": np.full((4, 2), np.nan)}, "not finite"),
     ],
 )
-def test_wrong_input_is_one_line(change, message):
+def test_wrong_input_is_rejected(change, message):
     arguments = {"reference": np.random.default_rng(0).normal(size=(10, 2)), "test": np.zeros((4, 2)), "k": 3, **change}
     with pytest.raises(ValueError, match=message):
         ndb(arguments.pop("reference"), arguments.pop("test"), **arguments)

@@ -1,4 +1,4 @@
-"""One definition of the scores for every model: the same notes score the same, however a model normalizes them."""
+"""Reconstruction scores on the common scale, for models that normalize differently."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from timbre_jax.metrics.reconstruction import (
 from timbre_jax.representations import HarmonicTracks, Representation
 from timbre_jax.types import Features
 
-# One compilation in place of one for each operation.
+# Compiled once, not operation by operation.
 jit_pair_scores = jax.jit(pair_scores)
 jit_common_values = jax.jit(common_values, static_argnums=0)
 
@@ -33,7 +33,7 @@ def planted():
     return planted_notes(40)
 
 
-def test_the_common_scale_is_harmonic_tracks_defaults(planted):
+def test_common_scale_equals_defaults_of_harmonic_tracks(planted):
     values = np.asarray(planted.features.values)
     np.testing.assert_allclose(jit_common_values(planted.representation, values), values, atol=1e-6)
     fitted = dataclasses.replace(planted.representation, f0_scale="hz", f0_range=(90.0, 1900.0), amplitude_range=(-80.0, -10.0))
@@ -43,7 +43,7 @@ def test_the_common_scale_is_harmonic_tracks_defaults(planted):
     np.testing.assert_allclose(np.asarray(jit_common_values(fitted, own))[inside], values[inside], atol=1e-5)
 
 
-def test_more_harmonics_are_scored_by_their_first_seven():
+def test_only_the_first_seven_harmonics_are_scored():
     wide = dataclasses.replace(small_tracks(), n_harmonics=20)
     f0, level = np.full((2, 24), 200.0), np.linspace(-60, -10, 20) * np.ones((2, 24, 1))
     narrow = jax.jit(HarmonicTracks(n_harmonics=7).normalize)(f0, level[..., :7])
@@ -62,13 +62,13 @@ def test_padding_does_not_count():
     longer_a, longer_b = np.pad(a, pad, constant_values=0.7), np.pad(b, pad, constant_values=0.1)
     error, similarity = jit_pair_scores(longer_a, longer_b, mask)
     np.testing.assert_allclose(error, full[0], rtol=1e-5)
-    # Windows across the end of the sound see some padding (zero in both), so SSIM is near, not equal.
+    # Windows at the end of the sound include padding (zero in both), so SSIM is not exactly equal.
     np.testing.assert_allclose(similarity, full[1], atol=0.15)
     untouched = jit_pair_scores(longer_a, longer_b, np.ones_like(mask))
     assert untouched[0][0] > 1.2 * error[0]
 
 
-def test_a_perfect_reconstruction_scores_1_and_the_mean_image_its_variance(planted):
+def test_scores_of_perfect_reconstruction_and_mean_image(planted):
     space = fitted_space(planted, latent_size=4)
     scores = reconstruction_scores(space, planted.features)
     assert scores.mse.max() < 1e-6
@@ -78,7 +78,7 @@ def test_a_perfect_reconstruction_scores_1_and_the_mean_image_its_variance(plant
     assert floor.mse.mean() == pytest.approx(np.asarray(target.values).var(0).mean(), rel=1e-4)
 
 
-def test_scores_do_not_depend_on_batches_and_follow_their_rows(planted):
+def test_scores_do_not_depend_on_batches(planted):
     space = fitted_space(planted, latent_size=2)
     notes = encode_features(space, planted.features, batch_size=7)
     one = score_latents(space, notes.values, notes, planted.features, batch_size=16)
@@ -88,11 +88,11 @@ def test_scores_do_not_depend_on_batches_and_follow_their_rows(planted):
     np.testing.assert_allclose(other.ssim, one.ssim[order], rtol=1e-4)
     swapped = score_latents(space, notes.values, notes, planted.features, rows=order)
     assert swapped.mse.mean() > 2 * one.mse.mean()
-    with pytest.raises(ValueError, match="3 entries for 40"):
+    with pytest.raises(ValueError, match="got 3 for 40"):
         score_latents(space, notes.values, notes, planted.features, rows=np.arange(3))
 
 
-def test_a_target_on_the_common_scale_shows_what_a_fitted_range_cut_off(planted):
+def test_common_target_includes_clipping_by_fitted_ranges(planted):
     narrow = dataclasses.replace(planted.representation, amplitude_range=(-55.0, -45.0))
     denormalize = planted.representation.denormalize
     values = jax.jit(lambda x: narrow.normalize(*denormalize(x)))(planted.features.values)
@@ -103,7 +103,7 @@ def test_a_target_on_the_common_scale_shows_what_a_fitted_range_cut_off(planted)
     assert honest > 1.3 * flattered
 
 
-def test_features_without_pitch_are_scored_as_they_are():
+def test_other_features_are_scored_unchanged():
     class Plain(Representation):
         name = "plain"
         feature_shape = (10, 8)
@@ -113,5 +113,5 @@ def test_features_without_pitch_are_scored_as_they_are():
 
     values = np.random.default_rng(0).random((1, 10, 8))
     assert common_values(Plain(), values) is values
-    assert "not to be compared" in score_definition(Plain())
+    assert "not comparable" in score_definition(Plain())
     assert Features(values=values, mask=np.ones((1, 10))).values is values

@@ -1,4 +1,4 @@
-"""Fréchet and kernel distances of sets with known answers."""
+"""Fréchet and kernel distances of sets with known values."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ def normal(count: int, size: int = 4, *, seed: int = 0, mean: float = 0.0, scale
     return mean + scale * np.random.default_rng(seed).normal(size=(count, size))
 
 
-def test_frechet_distance_of_gaussians_is_the_closed_form():
+def test_frechet_distance_equals_closed_form():
     mixing = np.random.default_rng(5).normal(size=(4, 4))
     a, b = normal(3000), normal(2500, seed=1, mean=0.5) @ mixing
     covariance = np.cov(a.T), np.cov(b.T)
     root = scipy.linalg.sqrtm(covariance[0] @ covariance[1]).real
-    wanted = np.sum((a.mean(0) - b.mean(0)) ** 2) + np.trace(covariance[0] + covariance[1] - 2 * root)
-    assert frechet_distance(a, b) == pytest.approx(wanted, rel=1e-8)
+    expected = np.sum((a.mean(0) - b.mean(0)) ** 2) + np.trace(covariance[0] + covariance[1] - 2 * root)
+    assert frechet_distance(a, b) == pytest.approx(expected, rel=1e-8)
     assert frechet_distance(a, a) == pytest.approx(0.0, abs=1e-9)
     assert frechet_distance(a, a + 2.0) == pytest.approx(16.0)
-    # One direction without variance, fewer points than features: still finite.
+    # Finite even with a constant feature and fewer points than features.
     assert np.isfinite(frechet_distance(np.pad(normal(3), ((0, 0), (0, 1))), np.pad(normal(3, seed=1), ((0, 0), (0, 1)))))
 
 
-def test_kernel_distance_is_the_unbiased_estimate():
+def test_kernel_distance_equals_unbiased_estimate():
     a, b = normal(40), normal(30, seed=1, mean=0.4)
     width = np.median([np.sum((u - v) ** 2) for i, u in enumerate(a) for v in a[i + 1 :]])
 
@@ -34,27 +34,27 @@ def test_kernel_distance_is_the_unbiased_estimate():
         return np.exp(-np.sum((u - v) ** 2) / (2 * width))
 
     within = [np.mean([kernel(u, v) for i, u in enumerate(z) for j, v in enumerate(z) if i != j]) for z in (a, b)]
-    wanted = sum(within) - 2 * np.mean([kernel(u, v) for u in a for v in b])
-    found = kernel_distance(a, b, chunk=7)
-    assert found.value == pytest.approx(wanted, rel=1e-9)
-    assert found.low < found.value < found.high
-    assert found.groups == 30
+    expected = sum(within) - 2 * np.mean([kernel(u, v) for u in a for v in b])
+    result = kernel_distance(a, b, chunk=7)
+    assert result.value == pytest.approx(expected, rel=1e-9)
+    assert result.low < result.value < result.high
+    assert result.groups == 30
 
 
-def test_the_interval_of_equal_distributions_holds_zero_about_as_often_as_it_says():
+def test_interval_of_equal_distributions_covers_zero():
     inside, width, values = [], [], []
     for seed in range(60):
-        found = kernel_distance(normal(80, seed=2 * seed), normal(60, seed=2 * seed + 1))
-        inside.append(found.low <= 0.0 <= found.high)
-        width.append((found.high - found.low) / 2)
-        values.append(found.value)
+        result = kernel_distance(normal(80, seed=2 * seed), normal(60, seed=2 * seed + 1))
+        inside.append(result.low <= 0.0 <= result.high)
+        width.append((result.high - result.low) / 2)
+        values.append(result.value)
     assert abs(np.mean(values)) < 3 * np.std(values) / np.sqrt(60)
     assert np.mean(inside) > 0.85
     far = kernel_distance(normal(80), normal(60, seed=1, mean=0.6))
     assert far.low > max(values)
 
 
-def test_groups_that_hang_together_make_the_interval_wider():
+def test_correlated_groups_widen_the_interval():
     names = np.repeat(np.arange(20), 6)
     places = np.random.default_rng(0).normal(size=(20, 4))[names]
     a, b = places + 0.1 * normal(120), normal(100, seed=3)
@@ -75,6 +75,6 @@ def test_groups_that_hang_together_make_the_interval_wider():
         (normal(5, MAXIMUM_FEATURES + 1), normal(5, MAXIMUM_FEATURES + 1), "at most 256"),
     ],
 )
-def test_wrong_input_is_one_line(distance, a, b, message):
+def test_wrong_input_is_rejected(distance, a, b, message):
     with pytest.raises(ValueError, match=message):
         distance(a, b)

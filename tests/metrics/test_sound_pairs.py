@@ -1,3 +1,5 @@
+"""Distances of pairs of sounds with known differences."""
+
 import numpy as np
 import pytest
 
@@ -9,16 +11,16 @@ from timbre_jax.representations.log_mel import LogMel
 from timbre_jax.types import Features
 
 
-def test_log_mel_and_level_of_known_differences():
+def test_log_mel_error_and_level_correlation_of_known_differences():
     sound = np.stack([noise(length=16000, seed=seed) for seed in range(3)])
     swell = np.linspace(0.05, 1.0, 16000, dtype=np.float32)
     reference = sound * swell
-    found = pair_distances(0.5 * reference, reference, 16000, ("mel", "level"))
-    np.testing.assert_allclose(found["mel_rmse_db"], 20 * np.log10(2), rtol=1e-3)
-    np.testing.assert_allclose(found["level_correlation"], 1.0, atol=1e-6)
+    measured = pair_distances(0.5 * reference, reference, 16000, ("mel", "level"))
+    np.testing.assert_allclose(measured["mel_rmse_db"], 20 * np.log10(2), rtol=1e-3)
+    np.testing.assert_allclose(measured["level_correlation"], 1.0, atol=1e-6)
     same = pair_distances(reference, reference, 16000, ("mel",))
     np.testing.assert_allclose(same["mel_rmse_db"], 0.0, atol=1e-4)
-    # Other noise of the same spectrum is nearer than that noise backwards in level.
+    # Other noise with the same envelope is closer than noise with the reversed envelope.
     other = pair_distances(np.roll(sound, 1, axis=0) * swell, reference, 16000, ("mel", "level"))
     backwards = pair_distances(sound * swell[::-1], reference, 16000, ("mel", "level"))
     assert (other["mel_rmse_db"] < backwards["mel_rmse_db"]).all()
@@ -26,41 +28,41 @@ def test_log_mel_and_level_of_known_differences():
     assert (backwards["level_correlation"] < 0).all()
 
 
-def test_silence_against_silence_is_equal_and_has_no_level_to_compare():
+def test_silence_has_no_error_and_no_level_correlation():
     silent = np.zeros((1, 8000), np.float32)
-    found = pair_distances(silent, silent, 16000, ("mel", "level"))
-    assert found["mel_rmse_db"][0] == 0.0
-    assert np.isnan(found["level_correlation"][0])
+    measured = pair_distances(silent, silent, 16000, ("mel", "level"))
+    assert measured["mel_rmse_db"][0] == 0.0
+    assert np.isnan(measured["level_correlation"][0])
 
 
-def test_every_measure_says_what_it_is():
+def test_measures_are_in_order_with_direction():
     names = [measure.name for measure in pair_measures(("level", "mel", "stft", "lsd"))]
     assert names == ["lsd_db", "mr_stft", "convergence", "mel_rmse_db", "level_correlation"]
     assert {m.better for m in pair_measures(("level",))} == {"high"}
 
 
-def test_samples_are_compared_by_what_is_heard():
-    """Two noises of one spectrum differ in every sample and are alike; the same noise at another level is not."""
+def test_waves_that_differ_in_phase_score_alike():
+    """Compares two noises of one spectrum, and a noise with itself at another level."""
     representation = make_representation("wave_frames", length=16384, hop=512, window=2048)
     waves = np.stack([noise(length=16384, seed=seed) for seed in range(3)]).astype(np.float32)
     features = Features(values=waves.reshape(3, 32, 512), mask=np.ones((3, 32), np.float32))
-    found = common_features(representation, features)
+    measured = common_features(representation, features)
     mel = LogMel(
         length=16384, n_fft=2048, window_length=2048, hop=512, n_mels=80, fmin=60.0, n_frames=0, range_db=100.0,
         reference="fixed",
     )  # fmt: skip
-    np.testing.assert_allclose(found.values, mel.analyze(waves).values, atol=1e-5)
-    assert found.values.shape == (3, 32, 80)
+    np.testing.assert_allclose(measured.values, mel.analyze(waves).values, atol=1e-5)
+    assert measured.values.shape == (3, 32, 80)
     softer = common_features(representation, features.replace(values=0.1 * features.values))
-    assert np.square(found.values[0] - found.values[1]).mean() < 0.3 * np.square(found.values - softer.values).mean()
+    assert np.square(measured.values[0] - measured.values[1]).mean() < 0.3 * np.square(measured.values - softer.values).mean()
     assert "log-mel of the samples (80 bands" in score_definition(representation)
 
 
-def test_spectral_distance_is_0_for_the_same_sound_and_grows_with_its_change():
+def test_spectral_distance_is_zero_for_equal_sounds_and_grows_with_change():
     tone = harmonic_tone(220.0, [0.4, 0.2, 0.1], length=8000)
     duller = harmonic_tone(220.0, [0.4, 0.05, 0.01], length=8000)
-    found = spectral_distances(np.stack([tone, duller, noise(length=8000)]), np.stack([tone] * 3))
-    assert found[0] < 1e-5
-    assert 0 < found[1] < found[2]
+    measured = spectral_distances(np.stack([tone, duller, noise(length=8000)]), np.stack([tone] * 3))
+    assert measured[0] < 1e-5
+    assert 0 < measured[1] < measured[2]
     with pytest.raises(ValueError, match="differ in shape"):
         spectral_distances(tone[None], tone[None, :-1])

@@ -1,4 +1,4 @@
-"""Tables and results.json as people and scripts read them."""
+"""Tables as CSV, Markdown and HTML, and results.json."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from timbre_jax.metrics.table import Result, Table, format_cell, read_results, w
 TABLE = Table("t", ("name", "value", "note"), (("a|b", 0.00251234, None), ("c", 12345.6, "<i>")), "A caption.")
 
 
-def test_csv_keeps_full_precision_and_reads_back():
+def test_csv_keeps_full_precision():
     rows = list(csv.DictReader(io.StringIO(TABLE.csv())))
     assert float(rows[0]["value"]) == 0.00251234
     assert rows[0] == {"name": "a|b", "value": "0.00251234", "note": ""}
@@ -34,11 +34,11 @@ def test_markdown_aligns_numbers_and_escapes_bars():
      (None, "–"), (float("nan"), "–"), (True, "yes"), (np.float32(0.5), "0.500"), (0.0, "0"), (1e-7, "1.00e-07"),
      (-0.25, "-0.250"), (float("inf"), "∞"), (np.int64(7), "7"), ("text", "text")],
 )  # fmt: skip
-def test_cells_for_people(cell, text):
+def test_format_cell_rounds_numbers(cell, text):
     assert format_cell(cell) == text
 
 
-def test_rows_have_to_fit_and_columns_are_named():
+def test_rows_of_wrong_length_and_unknown_columns_are_rejected():
     with pytest.raises(ValueError, match="2 cells for 1 columns"):
         Table("t", ("a",), ((1, 2),))
     assert TABLE.column("value") == [0.00251234, 12345.6]
@@ -49,20 +49,20 @@ def test_rows_have_to_fit_and_columns_are_named():
     assert joined.rows == ((1, None), (3, 2))
 
 
-def test_results_are_json_that_any_reader_takes(tmp_path):
+def test_results_are_strict_json(tmp_path):
     rows = [Result("mse", 0.1, 0.05, np.float32(0.25), None, "größer"), Result("x", float("nan"), float("inf"))]
     path = write_results(tmp_path / "deep" / "results.json", rows)
-    found = json.loads(path.read_text(encoding="utf-8"), parse_constant=lambda name: pytest.fail(name))
-    assert [list(row) for row in found] == [["name", "value", "low", "high", "baseline", "definition"]] * 2
-    assert found[0] == {"name": "mse", "value": 0.1, "low": 0.05, "high": 0.25, "baseline": None, "definition": "größer"}
-    assert found[1]["value"] is None
-    assert found[1]["low"] is None
+    loaded = json.loads(path.read_text(encoding="utf-8"), parse_constant=lambda name: pytest.fail(name))
+    assert [list(row) for row in loaded] == [["name", "value", "low", "high", "baseline", "definition"]] * 2
+    assert loaded[0] == {"name": "mse", "value": 0.1, "low": 0.05, "high": 0.25, "baseline": None, "definition": "größer"}
+    assert loaded[1]["value"] is None
+    assert loaded[1]["low"] is None
     again = read_results(path)
     assert again[0].value == 0.1
     assert math.isnan(again[1].value)
 
 
-def test_two_results_of_one_name_are_refused_and_nothing_is_written(tmp_path):
-    with pytest.raises(ValueError, match="two results have the name 'a'"):
+def test_duplicate_result_names_are_rejected(tmp_path):
+    with pytest.raises(ValueError, match="two have the name 'a'"):
         write_results(tmp_path / "r.json", [Result("a", 1.0), Result("a", 2.0)])
     assert list(tmp_path.iterdir()) == []

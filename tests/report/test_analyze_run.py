@@ -130,7 +130,7 @@ def test_moved_store_is_given_as_an_option(mean_run, small_store, tmp_path):
     config = json.loads((moved / "config.json").read_text())
     config["config"]["data"]["store"] = str(tmp_path / "gone")
     (moved / "config.json").write_text(json.dumps(config))
-    with pytest.raises(ValueError, match="say where it is with --store"):
+    with pytest.raises(ValueError, match="give its path with --store"):
         analyze(moved, tmp_path / "out")
     result = analyze(moved, tmp_path / "out", store=small_store, number=6, explained=2, players=0)
     assert result.quality.families is None
@@ -143,7 +143,7 @@ def test_moved_store_is_given_as_an_option(mean_run, small_store, tmp_path):
     ("change", "message"),
     [
         ({"workdir": "nowhere"}, "no run nowhere"),
-        ({"split": "holdout"}, "no split 'holdout'; it has train, valid, test"),
+        ({"split": "holdout"}, "no split 'holdout'; there are train, valid, test"),
         ({"store": "nothing"}, "no such store"),
     ],
 )

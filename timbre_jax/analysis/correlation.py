@@ -95,7 +95,7 @@ def correlation(
     x, y = latents, np.stack([np.asarray(label, np.float64) for label in labels.values()], axis=1)
     if method == "spearman":
         x, y = ranks(x), ranks(y)
-    interval = correlation_interval(x, y, groups, draws=resamples, seed=seed)
+    interval = correlation_interval(x, y, groups, resamples=resamples, seed=seed)
     generator = np.random.default_rng(seed)
     a, b = _unit(x), _unit(y)
     shuffled = np.abs([a.T @ b[generator.permutation(len(x))] for _ in range(permutations)])

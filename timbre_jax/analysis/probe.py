@@ -143,7 +143,7 @@ def probe_label(
     def balanced_accuracy(correct: np.ndarray, total: np.ndarray) -> np.ndarray:
         return np.nanmean(correct / np.where(total > 0, total, np.nan), axis=1)
 
-    options: dict[str, Any] = {"groups": recordings[rows], "draws": settings.resamples, "seed": settings.seed}
+    options: dict[str, Any] = {"groups": recordings[rows], "resamples": settings.resamples, "seed": settings.seed}
     return sums_interval(balanced_accuracy, correct, member, **options), len(words)
 
 
@@ -182,7 +182,7 @@ def r2_interval(
         spread = squares - total**2 / size
         return 1.0 - errors / np.where(spread > 1e-12 * np.maximum(squares, 1e-30), spread, np.nan)
 
-    return sums_interval(r2, terms, groups=groups, draws=resamples, seed=seed)
+    return sums_interval(r2, terms, groups=groups, resamples=resamples, seed=seed)
 
 
 def _outputs(settings: ProbeSettings, fold: int, values, targets, rows, unseen, order, cost) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Many sounds through a function, as few at a time as runs fastest."""
+"""Maps a function over a batch of sounds in cache-sized chunks."""
 
 from __future__ import annotations
 
@@ -7,21 +7,29 @@ from typing import Any
 
 import jax
 
-# Numbers (float32 or complex64) that a CPU core's cache holds beside what is made of them on the way.
-_CACHE_NUMBERS = 2**16
-_ACCELERATOR_NUMBERS = 2**23
+# float32 or complex64 values of a chunk; on a CPU, they and their intermediate results fit the cache of one core.
+_CACHE_VALUES = 2**16
+_ACCELERATOR_VALUES = 2**23
 
 
-def map_sounds(function: Callable[[Any], Any], sounds: Any, *, numbers: int) -> Any:
-    """function(one sound's arrays) over the first axis of all arrays in `sounds`, stacked.
+def map_sounds(function: Callable[[Any], Any], sounds: Any, *, values_per_sound: int) -> Any:
+    """Applies a function to every sound of a batch, in chunks that run fast on the device.
 
-    Iterative methods walk over the same spectra again and again: on a CPU that is 2 times faster with so few sounds at a
-    time that they stay in the cache; an accelerator wants many. `numbers`: how many numbers of a sound are under way.
+    Iterative methods go over the same spectra many times. A CPU runs them 2 times faster if the sounds of a chunk fit its
+    cache; an accelerator needs many sounds at once.
+
+    Args:
+      function: maps the arrays of one sound (a pytree) to an array or pytree.
+      sounds: pytree of arrays [B, ...].
+      values_per_sound: number of float32 or complex64 values that the function keeps in use for one sound.
+
+    Returns:
+      The results of all sounds, stacked along the first axis.
     """
-    budget = _CACHE_NUMBERS if jax.default_backend() == "cpu" else _ACCELERATOR_NUMBERS
-    together = max(1, budget // max(numbers, 1))
-    if jax.tree.leaves(sounds)[0].shape[0] <= together:
+    budget = _CACHE_VALUES if jax.default_backend() == "cpu" else _ACCELERATOR_VALUES
+    chunk = max(1, budget // max(values_per_sound, 1))
+    if jax.tree.leaves(sounds)[0].shape[0] <= chunk:
         return jax.vmap(function)(sounds)
-    if together == 1:
+    if chunk == 1:
         return jax.lax.map(function, sounds)
-    return jax.lax.map(function, sounds, batch_size=together)
+    return jax.lax.map(function, sounds, batch_size=chunk)

@@ -1,8 +1,8 @@
-"""Descriptors of sound that musicians have words for: batched, pure jnp, differentiable where a gradient means something.
+"""Descriptors of sound, batched and differentiable where a gradient is meaningful.
 
-Those of a spectrum have two forms: of magnitudes [..., N, K] with the frequencies of their bins (so that they can be taken of
-what a decoder makes, and followed back through it), and of waves [B, T], frame by frame: frame n is centered on sample
-n * hop, [B, 1 + T // hop], as librosa's. Where a frame is silent, what has no value there is 0.
+Spectral descriptors have two forms: of magnitudes [..., N, K] with the frequencies of their bins, which also serves decoded
+spectra and passes gradients to them, and of waves [B, T], frame by frame (`describe`). Frame n is centered on sample n * hop,
+[B, 1 + T // hop], as in librosa. In silent frames, undefined values are 0.
 """
 
 from __future__ import annotations
@@ -17,78 +17,109 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from timbre_jax.audio.level import FLOOR_DB, frame_level, root
+from timbre_jax.audio.level import FLOOR_DB, frame_level, safe_sqrt
 from timbre_jax.audio.pitch import yin
 from timbre_jax.audio.stft import stft, window_samples
 from timbre_jax.types import Array
 
 N_FFT, HOP = 2048, 256
 APERIODIC = 0.3
-"""Frames whose period explains less than 1 - this of their power have no f0."""
+"""Aperiodicity from which on a frame has no f0."""
 SILENT_DB = -70.0
-"""Frames under this level (RMS) have no f0 and no harmonicity."""
+"""RMS level below which a frame has no f0 and no harmonicity."""
 POWER_FLOOR = 1e-10
-"""Of a bin, for the flatness: librosa's."""
+"""Smallest power of a bin for the flatness, as in librosa."""
 
 
 def bin_frequencies(sample_rate: int, n_fft: int) -> np.ndarray:
-    """Frequencies of an FFT's bins in Hz, [n_fft // 2 + 1] float32."""
+    """Returns the frequencies of the bins of an FFT in Hz, [n_fft // 2 + 1] float32."""
     return (np.arange(n_fft // 2 + 1) * (sample_rate / n_fft)).astype(np.float32)
 
 
-# Of magnitudes. ----------------------------------------------------------------------------------------------------------
+# Magnitudes. -------------------------------------------------------------------------------------------------------------
 
 
 def centroid(magnitude: Array, frequencies: Array) -> Array:
-    """Center of gravity of magnitudes [..., K] over frequencies [K], in their unit, [...]: sum(f |X|) / sum(|X|).
+    """Returns the spectral centroid, sum(f |X|) / sum(|X|).
 
-    0 for silence. As `librosa.feature.spectral_centroid`.
+    As `librosa.feature.spectral_centroid`.
+
+    Args:
+      magnitude: [..., K].
+      frequencies: [K], usually in Hz.
+
+    Returns:
+      [...] in the unit of the frequencies; 0 for silence.
     """
     total = jnp.sum(magnitude, axis=-1)
     return jnp.where(total > 0, magnitude @ jnp.asarray(frequencies, magnitude.dtype) / jnp.where(total > 0, total, 1.0), 0.0)
 
 
 def bandwidth(magnitude: Array, frequencies: Array) -> Array:
-    """Standard deviation of frequency about the centroid, weighted by magnitudes [..., K], in Hz, [...].
+    """Returns the standard deviation of frequency about the centroid, weighted by magnitude.
 
-    sqrt(sum(|X| (f - c)^2) / sum(|X|)); 0 for silence. As `librosa.feature.spectral_bandwidth` (p = 2).
+    sqrt(sum(|X| (f - c)^2) / sum(|X|)), as `librosa.feature.spectral_bandwidth` (p = 2).
+
+    Args:
+      magnitude: [..., K].
+      frequencies: [K], usually in Hz.
+
+    Returns:
+      [...] in the unit of the frequencies; 0 for silence.
     """
     frequencies = jnp.asarray(frequencies, magnitude.dtype)
     total = jnp.sum(magnitude, axis=-1)
     center = centroid(magnitude, frequencies)
-    spread = jnp.sum(magnitude * jnp.square(frequencies - center[..., None]), axis=-1) / jnp.where(total > 0, total, 1.0)
-    return root(spread)
+    variance = jnp.sum(magnitude * jnp.square(frequencies - center[..., None]), axis=-1) / jnp.where(total > 0, total, 1.0)
+    return safe_sqrt(variance)
 
 
 def flatness(magnitude: Array, frequencies: Array | None = None) -> Array:
-    """Geometric over arithmetic mean of power |X|^2, [..., K] -> [...]: 0 for a line, about 0.56 for white noise, 1 for a
-    flat spectrum and for silence.
+    """Returns the spectral flatness: geometric over arithmetic mean of the power |X|^2.
 
-    As `librosa.feature.spectral_flatness`: power is at least 1e-10. `frequencies` have no part in it.
+    As `librosa.feature.spectral_flatness`, with a power of at least 1e-10.
+
+    Args:
+      magnitude: [..., K].
+      frequencies: unused; all spectral descriptors take them.
+
+    Returns:
+      [...] in (0, 1]: near 0 for a sine, about 0.56 for white noise, 1 for a flat spectrum and for silence.
     """
     power = jnp.maximum(jnp.square(magnitude), POWER_FLOOR)
     return jnp.exp(jnp.mean(jnp.log(power), axis=-1)) / jnp.mean(power, axis=-1)
 
 
 def rolloff(magnitude: Array, frequencies: Array, *, share: float = 0.85) -> Array:
-    """The frequency in Hz under which `share` of the summed magnitude lies, [..., K] -> [...]; 0 for silence.
+    """Returns the frequency below which `share` of the summed magnitude is.
 
-    `librosa.feature.spectral_rolloff` gives the first bin where the share is reached; here it is linear between the bin
-    before and that one, so that it has a gradient: never more than a bin under librosa's.
+    `librosa.feature.spectral_rolloff` returns the first bin that reaches the share. Here the value is interpolated between that
+    bin and the one before, which gives it a gradient; it is less than one bin below that of librosa.
+
+    Args:
+      magnitude: [..., K].
+      frequencies: [K], usually in Hz.
+      share: in (0, 1).
+
+    Returns:
+      [...] in the unit of the frequencies; 0 for silence.
     """
     frequencies = jnp.asarray(frequencies, magnitude.dtype)
     running = jnp.cumsum(magnitude, axis=-1)
-    wanted = share * running[..., -1:]
-    index = jnp.argmax(running >= wanted, axis=-1)[..., None]
+    target = share * running[..., -1:]
+    index = jnp.argmax(running >= target, axis=-1)[..., None]
     here = jnp.take_along_axis(running, index, axis=-1)
     own = jnp.take_along_axis(magnitude, index, axis=-1)
-    back = jnp.where(own > 0, (here - wanted) / jnp.where(own > 0, own, 1.0), 0.0)
+    back = jnp.where(own > 0, (here - target) / jnp.where(own > 0, own, 1.0), 0.0)
     step = jnp.where(index > 0, frequencies[index] - frequencies[jnp.maximum(index - 1, 0)], 0.0)
-    return jnp.where(wanted > 0, frequencies[index] - jnp.clip(back, 0.0, 1.0) * step, 0.0)[..., 0]
+    return jnp.where(target > 0, frequencies[index] - jnp.clip(back, 0.0, 1.0) * step, 0.0)[..., 0]
 
 
 def a_weighting(frequencies: np.ndarray) -> np.ndarray:
-    """A-weighting in dB of frequencies in Hz (IEC 61672-1, eq. E.6), 0 dB at 1 kHz; -inf at 0 Hz."""
+    """Returns the A-weighting of frequencies in Hz, in dB.
+
+    IEC 61672-1, eq. E.6; 0 dB at 1 kHz, -inf at 0 Hz.
+    """
     squared = np.square(np.asarray(frequencies, np.float64))
     with np.errstate(divide="ignore"):
         gain = (12194.217**2 * squared**2) / (
@@ -98,11 +129,16 @@ def a_weighting(frequencies: np.ndarray) -> np.ndarray:
 
 
 def weighted_level(magnitude: Array, frequencies: np.ndarray, *, scale: float = 1.0, floor_db: float = FLOOR_DB) -> Array:
-    """A-weighted level of one-sided magnitudes [..., K] in dB, [...]: 10 log10(scale * sum(A^2 |X|^2)), at least `floor_db`.
+    """Returns the A-weighted level of one-sided magnitudes: 10 log10(scale * sum(A^2 |X|^2)).
 
     Args:
-      frequencies: [K] Hz, known when the program is compiled.
-      scale: what makes the sum a mean square, see `power_scale`.
+      magnitude: [..., K].
+      frequencies: [K] in Hz, a constant of the compiled program.
+      scale: factor from the sum to a mean square (`power_scale`).
+      floor_db: lowest level returned, in dB.
+
+    Returns:
+      [...] in dB.
     """
     weights = (10 ** (a_weighting(np.asarray(frequencies)) / 10)).astype(np.float32)
     power = scale * (jnp.square(magnitude) @ weights)
@@ -111,18 +147,19 @@ def weighted_level(magnitude: Array, frequencies: np.ndarray, *, scale: float = 
 
 
 def power_scale(n_fft: int) -> float:
-    """Returns the factor from the sum of |X|^2 over the one-sided bins of an `stft` frame to the mean square (Parseval).
+    """Returns the factor from the sum of |X|^2 of an `stft` frame to its mean square.
 
-    Of a Hann window. DC and the highest bin count twice so; nothing is there where the A-weighting lets anything through.
+    Parseval's theorem for the one-sided bins of a Hann window of n_fft samples. DC and the highest bin count twice, which
+    A-weighting makes irrelevant.
     """
     return 2.0 / (n_fft * float(np.sum(np.square(window_samples("hann", n_fft).astype(np.float64)))))
 
 
-# Of waves. ---------------------------------------------------------------------------------------------------------------
+# Waves. ------------------------------------------------------------------------------------------------------------------
 
 
 def magnitudes(waves: Array, *, n_fft: int = N_FFT, hop: int = HOP) -> Array:
-    """Magnitude spectra of waves [B, T] with a Hann window, [B, 1 + T // hop, n_fft // 2 + 1]."""
+    """Returns magnitudes (Hann window), [B, T] -> [B, 1 + T // hop, n_fft // 2 + 1]."""
     return jnp.abs(stft(waves, n_fft=n_fft, hop=hop))
 
 
@@ -136,23 +173,41 @@ def _of_frames(of_spectrum: Callable[[Array, np.ndarray], Array]) -> Callable[..
 
 
 def loudness(waves: Array, *, sample_rate: int, n_fft: int = N_FFT, hop: int = HOP) -> Array:
-    """A-weighted level of every frame in dB, [B, T] -> [B, 1 + T // hop], at least -100: a sine of amplitude 1 at 1 kHz has
-    -3 dB, its root mean square."""
+    """Returns the A-weighted level of every frame.
+
+    A sine of amplitude 1 at 1 kHz has its RMS level, -3 dB.
+
+    Args:
+      waves: [B, T].
+      sample_rate: Hz.
+      n_fft: transform length in samples.
+      hop: samples between frames.
+
+    Returns:
+      [B, 1 + T // hop] in dB, at least -100.
+    """
     spectra = magnitudes(waves, n_fft=n_fft, hop=hop)
     return weighted_level(spectra, bin_frequencies(sample_rate, n_fft), scale=power_scale(n_fft))
 
 
 LOWEST_F0 = 60.0
+"""Lowest frequency of `f0` and `harmonicity` in Hz."""
 
 
 def yin_reach(sample_rate: int, hop: int) -> int:
-    """Samples after a frame's center that `f0` and `harmonicity` read: half of YIN's window, and its longest lag behind."""
+    """Returns the number of samples after the center of a frame that `f0` depends on.
+
+    The same holds for `harmonicity`. It is half of the window of YIN plus the longest lag.
+    """
     lag = math.ceil(sample_rate / LOWEST_F0) + 1
     return math.ceil(2.5 * (lag - 1) / hop) * hop // 2 + lag
 
 
 def _yin(waves: Array, sample_rate: int, hop: int, n_fft: int) -> tuple[Array, Array, Array]:
-    """f0, aperiodicity and whether a frame is heard; YIN looks at 2.5 periods of `LOWEST_F0`, whatever `n_fft` is."""
+    """Returns f0, aperiodicity and whether a frame is audible.
+
+    The window of YIN is 2.5 periods of `LOWEST_F0`, whatever n_fft is.
+    """
     f_max = min(2100.0, 0.45 * sample_rate)
     f0_hz, aperiodicity = yin(waves, sample_rate=sample_rate, hop=hop, f_min=LOWEST_F0, f_max=f_max, threshold=0.2)
     window_hops = 2 * max(1, round(0.5 * n_fft / hop))
@@ -160,44 +215,71 @@ def _yin(waves: Array, sample_rate: int, hop: int, n_fft: int) -> tuple[Array, A
 
 
 def f0(waves: Array, *, sample_rate: int, n_fft: int = N_FFT, hop: int = HOP) -> Array:
-    """Fundamental frequency of every frame in Hz (YIN, 60 to 2100 Hz), [B, T] -> [B, 1 + T // hop]; 0 where there is none:
-    the frame is silent, or under 70 % of its power repeats. Its gradient means nothing."""
-    frequency, aperiodicity, heard = _yin(waves, sample_rate, hop, n_fft)
-    return jnp.where(heard & (aperiodicity < APERIODIC), frequency, 0.0)
+    """Returns the fundamental frequency of every frame by YIN; its gradient is meaningless.
+
+    Args:
+      waves: [B, T].
+      sample_rate: Hz.
+      n_fft: length of the window that decides about silence, in samples.
+      hop: samples between frames.
+
+    Returns:
+      [B, 1 + T // hop], 60 to 2100 Hz; 0 for frames that are silent or periodic in less than 70 % of their power.
+    """
+    frequency, aperiodicity, audible = _yin(waves, sample_rate, hop, n_fft)
+    return jnp.where(audible & (aperiodicity < APERIODIC), frequency, 0.0)
 
 
 def harmonicity(waves: Array, *, sample_rate: int, n_fft: int = N_FFT, hop: int = HOP) -> Array:
-    """Share of every frame's power that repeats with its period, in [0, 1], [B, T] -> [B, 1 + T // hop]; 0 for silence.
+    """Returns the share of the power of every frame that repeats with its period.
 
-    1 - d'(tau) at YIN's period (de Cheveigne & Kawahara 2002): about P / (P + Q) for a periodic sound of power P in white
-    noise of power Q, so 10 log10(h / (1 - h)) is a harmonics-to-noise ratio in dB.
+    1 - d'(tau) at the period of YIN (de Cheveigné & Kawahara 2002). For a periodic sound of power P in white noise of power Q
+    it is about P / (P + Q), so that 10 log10(h / (1 - h)) is a harmonics-to-noise ratio in dB.
+
+    Args:
+      waves: [B, T].
+      sample_rate: Hz.
+      n_fft: length of the window that decides about silence, in samples.
+      hop: samples between frames.
+
+    Returns:
+      [B, 1 + T // hop] in [0, 1]; 0 for silence.
     """
-    _, aperiodicity, heard = _yin(waves, sample_rate, hop, n_fft)
-    return jnp.where(heard, 1.0 - aperiodicity, 0.0)
+    _, aperiodicity, audible = _yin(waves, sample_rate, hop, n_fft)
+    return jnp.where(audible, 1.0 - aperiodicity, 0.0)
 
 
 def brightness(waves: Array, *, sample_rate: int, n_fft: int = 1024, hop: int = 256) -> Array:
-    """One spectral centroid a sound in Hz, [B, T] -> [B]: its frames' mean, weighted by their summed magnitude.
+    """Returns one spectral centroid for each sound: that of the magnitudes summed over frames.
 
-    So the release and the silence around a note hardly count. 0 for silence.
+    Frames count by their magnitude, so the release of a note and the silence around it hardly matter.
+
+    Args:
+      waves: [B, T].
+      sample_rate: Hz.
+      n_fft: transform length in samples.
+      hop: samples between frames.
+
+    Returns:
+      [B] in Hz; 0 for silence.
     """
     magnitude = jnp.sum(magnitudes(waves, n_fft=n_fft, hop=hop), axis=-2)
     return centroid(magnitude, bin_frequencies(sample_rate, n_fft))
 
 
-# By name. ----------------------------------------------------------------------------------------------------------------
+# Registry. ---------------------------------------------------------------------------------------------------------------
 
 
 @dataclasses.dataclass(frozen=True)
 class Descriptor:
-    """A descriptor by name.
+    """Entry of `DESCRIPTORS`.
 
     Attributes:
-      of_waves: waves [B, T], sample_rate, n_fft, hop -> [B, 1 + T // hop].
-      unit: of its values; "" for a share.
-      of_spectrum: magnitudes [..., K], frequencies [K] -> [...], or None where a magnitude spectrum does not say it. Of the
-        loudness it has an unknown constant.
-      proportional: values are positive and compared by their ratio (Hz), not their difference (dB, shares).
+      of_waves: function of waves [B, T], sample_rate, n_fft and hop, which returns [B, 1 + T // hop].
+      unit: of the values; "" for a share.
+      of_spectrum: function of magnitudes [..., K] and frequencies [K], which returns [...] (for the loudness up to a constant).
+        None: a magnitude spectrum does not determine the descriptor.
+      proportional: whether values are positive and compared by ratio (Hz), not by difference (dB, shares).
     """
 
     of_waves: Callable[..., Array]
@@ -220,16 +302,28 @@ DESCRIPTORS = MappingProxyType(
 
 
 def descriptor(name: str) -> Descriptor:
-    """The descriptor of a name.
+    """Returns the descriptor of a name.
 
-    Raises ValueError for a name that is none.
+    Raises:
+      ValueError: the name is unknown.
     """
     if name not in DESCRIPTORS:
-        raise ValueError(f"no descriptor {name!r}; there are {', '.join(DESCRIPTORS)}")
+        raise ValueError(f"descriptor={name!r}: must be one of {', '.join(DESCRIPTORS)}")
     return DESCRIPTORS[name]
 
 
 @functools.partial(jax.jit, static_argnames=("name", "sample_rate", "n_fft", "hop"))
 def describe(waves: Array, *, name: str, sample_rate: int, n_fft: int = N_FFT, hop: int = HOP) -> Array:
-    """A descriptor of waves [B, T], compiled: [B, 1 + T // hop]."""
+    """Returns a descriptor of every frame of waves (compiled).
+
+    Args:
+      waves: [B, T].
+      name: a name of `DESCRIPTORS`.
+      sample_rate: Hz.
+      n_fft: transform length in samples.
+      hop: samples between frames.
+
+    Returns:
+      [B, 1 + T // hop] in the unit of the descriptor.
+    """
     return descriptor(name).of_waves(waves, sample_rate=sample_rate, n_fft=n_fft, hop=hop)

@@ -1,4 +1,4 @@
-"""Distances between feature images and between sounds, each with its definition."""
+"""Distances between feature images and between sounds."""
 
 from __future__ import annotations
 
@@ -7,13 +7,22 @@ import math
 import jax
 import jax.numpy as jnp
 
-from timbre_jax.audio.level import root
+from timbre_jax.audio.level import safe_sqrt
 from timbre_jax.audio.stft import squared_magnitude, stft
 from timbre_jax.types import Array
 
 
 def mse(a: Array, b: Array, *, mask: Array | None = None) -> Array:
-    """Mean squared error of each image, [B, N, F] twice -> [B]. `mask` [B, N]: frames at 0 do not count."""
+    """Returns the mean squared error of each pair of images.
+
+    Args:
+      a: [B, N, F].
+      b: [B, N, F].
+      mask: [B, N]; frames with 0 do not count. None: all do.
+
+    Returns:
+      [B].
+    """
     error = jnp.mean(jnp.square(a - b), axis=-1)
     if mask is None:
         return jnp.mean(error, axis=-1)
@@ -21,26 +30,35 @@ def mse(a: Array, b: Array, *, mask: Array | None = None) -> Array:
 
 
 def _box(image: Array, size: int) -> Array:
-    """Mean over every size x size window that lies wholly inside, [B, N, F] -> [B, N - size + 1, F - size + 1]."""
+    """Returns the mean of every window, [B, N, F] -> [B, N - size + 1, F - size + 1]."""
     sums = jax.lax.reduce_window(image, 0.0, jax.lax.add, (1, size, 1), (1, 1, 1), "VALID")
     sums = jax.lax.reduce_window(sums, 0.0, jax.lax.add, (1, 1, size), (1, 1, 1), "VALID")
     return sums / (size * size)
 
 
 def ssim(a: Array, b: Array, *, window: int = 7, data_range: float = 1.0) -> Array:
-    """Structural similarity of each pair of images, [B, N, F] twice -> [B]; 1 where they are equal.
+    """Returns the structural similarity of each pair of images (Wang et al. 2004, eq. 13).
 
-    Wang et al. 2004, eq. 13, with a uniform window x window box, means over the windows that lie wholly inside the
-    image ("valid"), K1 = 0.01, K2 = 0.03 and sample (n - 1) variances: what `skimage.metrics.structural_similarity`
-    computes with win_size=window, gaussian_weights=False.
+    Uniform window, averaged over the windows that are entirely inside the image ("valid"), K1 = 0.01, K2 = 0.03, sample (n - 1)
+    variances: equal to `skimage.metrics.structural_similarity` with win_size=window and gaussian_weights=False.
 
-    Raises ValueError where the window is larger than the image.
+    Args:
+      a: [B, N, F].
+      b: [B, N, F].
+      window: size of the window in frames and in rows.
+      data_range: range of the values, from 0 on.
+
+    Returns:
+      [B], at most 1, which equal images have.
+
+    Raises:
+      ValueError: the shapes differ, or the window is larger than the image.
     """
     if a.shape != b.shape or a.ndim != 3:
-        raise ValueError(f"ssim takes two batches of images [B, N, F] of one shape, got {a.shape} and {b.shape}")
+        raise ValueError(f"ssim: images must be [B, N, F] of one shape (got {a.shape} and {b.shape})")
     if min(a.shape[1:]) < window:
-        raise ValueError(f"ssim window {window} is larger than the image {a.shape[1:]}")
-    # Around a common center: variances as differences of means of squares lose less to rounding there.
+        raise ValueError(f"ssim: window={window} is larger than the image {a.shape[1:]}")
+    # Centered values: variances as differences of means of squares then lose less to rounding.
     center = 0.5 * data_range
     mean_a, mean_b = _box(a - center, window), _box(b - center, window)
     unbias = window * window / (window * window - 1.0)
@@ -64,30 +82,47 @@ def log_spectral_distance(
     hop: int = 256,
     floor_db: float = -80.0,
 ) -> Array:
-    """Log-spectral distance of each pair of sounds in dB, [B, T] twice -> [B].
+    """Returns the log-spectral distance of each pair of sounds in dB.
 
-    Power spectra P of a centered STFT (periodic Hann window of n_fft, hop `hop`), in dB relative to the largest bin of
-    the reference sound, everything under `floor_db` raised to it in both sounds:
+    With power spectra P of a centered STFT (periodic Hann window of n_fft samples), after everything below `floor_db` relative
+    to the largest bin of the reference is raised to this floor in both sounds:
 
         LSD = mean over frames n of sqrt(mean over bins k of (10 log10 P[n, k] - 10 log10 P_ref[n, k])^2)
 
-    (Gray & Markel 1976, in the discrete form of Quackenbush et al. 1988). Without a floor, the distance would be ruled
-    by bins that nobody can hear, so a figure means nothing without it. Two silent sounds have distance 0.
+    (Gray & Markel 1976, in the discrete form of Quackenbush et al. 1988). Inaudible bins would dominate the distance without a
+    floor, so values with different floors are not comparable.
 
-    `lengths` [B] in samples: only frames centered within the sound count; None: all of T, so that silence that pads both
-    sounds draws the mean toward 0.
+    Args:
+      waves: [B, T].
+      reference: [B, T].
+      lengths: [B] in samples; only frames centered within the sound count. None: all frames do, and silence that pads both
+        sounds lowers the mean.
+      n_fft: transform length in samples.
+      hop: samples between frames.
+      floor_db: see above.
+
+    Returns:
+      [B] in dB; 0 for two silent sounds.
     """
-
     reference_power, wave_power = (squared_magnitude(stft(x, n_fft=n_fft, hop=hop)) for x in (reference, waves))
     loudest = jnp.max(reference_power, axis=(-2, -1), keepdims=True)
     smallest = jnp.maximum(loudest * 10.0 ** (floor_db / 10.0), 1e-20)
     ratio = jnp.maximum(wave_power, smallest) / jnp.maximum(reference_power, smallest)
     difference = jnp.log(ratio) * (10.0 / math.log(10.0))
-    return frame_mean(root(jnp.mean(jnp.square(difference), axis=-1)), lengths, hop=hop)
+    return frame_mean(safe_sqrt(jnp.mean(jnp.square(difference), axis=-1)), lengths, hop=hop)
 
 
 def frame_mean(values: Array, lengths: Array | None, *, hop: int) -> Array:
-    """Mean [B] over frames [B, N], centered every `hop` samples from 0, that lie within `lengths` [B]; None: over all."""
+    """Returns the mean over the frames within each sound.
+
+    Args:
+      values: [B, N]; frame n is centered on sample n * hop.
+      lengths: [B] in samples; None: all frames count.
+      hop: samples between frames.
+
+    Returns:
+      [B].
+    """
     if lengths is None:
         return jnp.mean(values, axis=-1)
     inside = (hop * jnp.arange(values.shape[-1]) < jnp.maximum(jnp.asarray(lengths), 1)[:, None]).astype(values.dtype)
@@ -95,11 +130,19 @@ def frame_mean(values: Array, lengths: Array | None, *, hop: int) -> Array:
 
 
 def spectral_convergence(waves: Array, reference: Array, *, n_fft: int = 1024, hop: int = 256) -> Array:
-    """Spectral convergence of each pair of sounds, [B, T] twice -> [B]; 0 where magnitudes are equal, 1 for silence.
+    """Returns the spectral convergence of each pair of sounds (Sturmel & Daudet 2011).
 
-    |S - S_ref| / |S_ref| in the Frobenius norm, S magnitudes of a centered STFT with a periodic Hann window (Sturmel &
-    Daudet 2011). Ruled by the loudest partials; 20 log10 of it is the usual figure in dB. Two silent sounds have 0, a
-    sound against silence the norm of its own spectra.
+    |S - S_ref| / |S_ref| in the Frobenius norm, S the magnitudes of a centered STFT with a periodic Hann window. The loudest
+    partials dominate it; 20 log10 of it is the usual figure in dB.
+
+    Args:
+      waves: [B, T].
+      reference: [B, T].
+      n_fft: transform length in samples.
+      hop: samples between frames.
+
+    Returns:
+      [B]; 0 for equal magnitudes, 1 for silent waves. If the reference is silent, the norm of S.
     """
     error, size = _convergence_terms(_magnitudes(waves, n_fft, hop), _magnitudes(reference, n_fft, hop))
     return error / jnp.where(size > 0, size, 1.0)
@@ -113,13 +156,23 @@ def multi_resolution_stft_distance(
     n_ffts: tuple[int, ...] = (2048, 1024, 512),
     floor_db: float = -80.0,
 ) -> Array:
-    """Multi-resolution STFT distance of each pair of sounds, [B, T] twice -> [B]; 0 where magnitudes are equal.
+    """Returns the multi-resolution STFT distance of each pair of sounds.
 
-    Mean over the transform lengths (hop a quarter, periodic Hann window, centered) of spectral convergence plus the mean
-    over frames and bins of |ln S - ln S_ref| (Yamamoto, Song & Kim 2020, eq. 4-6). Magnitudes under `floor_db` of the
-    reference's largest are raised to it in the logarithm, or bins that nobody hears would rule. Differentiable where the
-    sounds differ and the reference is not silent. `lengths` [B]: the logarithms' mean is over frames centered within the sound,
-    as in `log_spectral_distance`; the convergence is no mean over frames, so padding does not change it.
+    The mean over transform lengths (hop n_fft / 4, periodic Hann window, centered) of the spectral convergence plus the mean
+    over frames and bins of |ln S - ln S_ref| (Yamamoto, Song & Kim 2020, eq. 4-6). In the logarithm, magnitudes below
+    `floor_db` relative to the largest of the reference are raised to this floor. Differentiable if the sounds differ and the
+    reference is not silent.
+
+    Args:
+      waves: [B, T].
+      reference: [B, T].
+      lengths: [B] in samples; the mean of the logarithms is over frames centered within the sound. None: over all frames. The
+        convergence, which padding does not change, is over all.
+      n_ffts: transform lengths in samples.
+      floor_db: see above.
+
+    Returns:
+      [B]; 0 for equal magnitudes.
     """
     total = jnp.zeros(waves.shape[:-1], jnp.float32)
     for n_fft in n_ffts:
@@ -132,12 +185,15 @@ def multi_resolution_stft_distance(
 
 
 def _magnitudes(waves: Array, n_fft: int, hop: int) -> Array:
+    """Returns magnitudes of an STFT whose gradient is 0 at 0."""
     power = squared_magnitude(stft(waves, n_fft=n_fft, hop=hop))
-    # The root has no slope at 0: a loss would send NaN back from silence.
+    # The gradient of the square root at 0 is infinite: the loss of a silent sound would have NaN gradients.
     return jnp.sqrt(jnp.maximum(power, 1e-24)) * (power > 0)
 
 
 def _convergence_terms(ours: Array, theirs: Array) -> tuple[Array, Array]:
+    """Returns the Frobenius norms [B] of the difference and of the reference."""
+
     def norm(x):
         square = jnp.sum(jnp.square(x), axis=(-2, -1))
         return jnp.sqrt(jnp.maximum(square, 1e-30)) * (square > 0)

@@ -1,4 +1,4 @@
-"""Phase from magnitudes by going back and forth between spectra of the right size and spectra of real sounds."""
+"""Phase reconstruction by alternating projections: Griffin-Lim and fast Griffin-Lim."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from timbre_jax.audio.chunked_map import map_sounds
-from timbre_jax.audio.level import root
+from timbre_jax.audio.level import safe_sqrt
 from timbre_jax.audio.stft import impulse_phase, istft, squared_magnitude, stft
 from timbre_jax.types import Array
 
@@ -30,92 +30,108 @@ def fast_griffin_lim(
     filters: Array | np.ndarray | None = None,
     known: Array | None = None,
 ) -> Array:
-    """Sounds whose spectra have nearly the given magnitudes, [B, N, K] -> [B, length].
+    """Reconstructs sounds whose spectra have nearly the given magnitudes.
 
-    Perraudin, Balazs, Søndergaard 2013, algorithm 2: with P1 the projection on spectra of real sounds (istft, stft) and
-    P2 that on spectra of the given magnitudes, t = P1 P2 c; c = t + momentum (t - t of the step before). Momentum 0 is
-    Griffin & Lim 1984; over 1 it does not settle. The result is istft(P2 c).
+    Fast Griffin-Lim (Perraudin, Balazs & Søndergaard 2013, algorithm 2). P1 projects on spectra of real sounds (istft, stft),
+    P2 on spectra of the given magnitudes: t = P1 P2 c, then c = t + momentum (t - t of the step before). The result is
+    istft(P2 c).
 
-    Where only bands of the magnitudes are known (a mel spectrogram), give them too: then P2 does not hold the magnitudes
-    but scales the spectrum's own power until its bands are right, p <- p * filters^T(bands / filters p) / filters^T 1 (one
-    step of Richardson 1972, Lucy 1974). The spectra find their shape within the bands by what sounds can be; the given
-    magnitudes are only the start. (The thought is that of Masuyama et al. 2023, "bi-level consistency".)
+    If only bands of the magnitudes are known (a mel spectrogram), pass them too. P2 then scales the power of the spectrum
+    toward the bands, by one step of Richardson 1972 and Lucy 1974: p <- p * filters^T(bands / filters p) / filters^T 1. The
+    magnitudes are only the initial value, and P1 shapes the spectrum within the bands (after the bi-level consistency of
+    Masuyama et al. 2023).
 
     Args:
-      magnitudes: of a centered transform (`audio.stft.stft`): frame n on sample n * hop, n_fft = 2 * (K - 1).
-      length: samples; at least (N - 1) * hop.
-      phase: [B, N, K] radians to begin with. Without it, random from `key` (one key, split over the sounds, or [B] keys);
-        without both, that of an impulse in the middle of each frame: deterministic.
-      bands: [B, N, M] power. filters: [M, K], bands = filters @ magnitudes^2.
-      known: [B, P, K] complex spectra of the first P frames, which are held on to: what went before, where a long sound is
-        made in parts.
+      magnitudes: [B, N, K] of a centered transform (`audio.stft.stft`); n_fft = 2 * (K - 1).
+      hop: samples between frames.
+      length: samples of the result, at least (N - 1) * hop.
+      window: a name of `audio.stft.COSINE_WINDOWS`.
+      window_length: samples; None: n_fft.
+      iterations: number of steps; 0 uses the initial phase.
+      momentum: 0 is Griffin & Lim 1984; above 1 the iteration does not converge.
+      phase: [B, N, K] initial phase in radians. None: random if there is a key, else that of an impulse in the middle of each
+        frame.
+      key: one key, split over the sounds, or [B] keys; None: deterministic.
+      bands: [B, N, M] power, filters @ magnitudes^2.
+      filters: [M, K]; required with `bands`.
+      known: [B, P, K] complex spectra of the first P frames, which stay fixed: the end of the part before, if a long sound is
+        reconstructed in parts.
 
-    Sounds are taken a few at a time on a CPU (`in_turns`), so memory beside the result is that of a few sounds.
+    Returns:
+      [B, length]. On a CPU, sounds are processed in chunks, so that the memory beside the result is that of a few sounds.
 
-    Raises ValueError where there are more frames than the length has, or bands without filters.
+    Raises:
+      ValueError: the frames exceed the length, or only one of bands and filters is given.
     """
     batch, count, bins = magnitudes.shape
     if length < (count - 1) * hop:
-        raise ValueError(f"{count} frames with hop {hop} need a length of at least {(count - 1) * hop}, got {length}")
+        raise ValueError(f"length={length}: must be at least {(count - 1) * hop} for {count} frames with hop {hop}")
     if (bands is None) != (filters is None):
-        raise ValueError("bands come with their filters, and filters with their bands")
+        raise ValueError("bands and filters: pass both or neither")
     settings = {"hop": hop, "window": window, "window_length": window_length}
-    faint, share = None, None
-    if bands is not None:
-        filters = jnp.asarray(filters, jnp.float32)
-        total = jnp.sum(filters, axis=0)
-        share = jnp.where(total > 0, 1.0 / jnp.where(total > 0, total, 1.0), 0.0)
-        faint = jnp.maximum(1e-12 * jnp.max(bands, axis=(1, 2)), 1e-30)
+    faint, share = (None, None) if bands is None else _band_terms(bands, filters)
+    filters = None if filters is None else jnp.asarray(filters, jnp.float32)
 
-    def real_sounds(spectra):
+    def consistent(spectra):
         return stft(istft(spectra, **settings, length=length), n_fft=2 * (bins - 1), **settings)[:count]
 
     def restore(sound):
         def improve(_, state):
             spectra, last = state
-            found = real_sounds(_right_size(spectra, sound, filters, share))
-            return found + momentum * (found - last), found
+            projected = consistent(_project_magnitudes(spectra, sound, filters, share))
+            return projected + momentum * (projected - last), projected
 
         angle = _first_angle(sound["magnitudes"], sound["phase"], sound["key"])
         spectra = _with_known(sound["magnitudes"] * jax.lax.complex(jnp.cos(angle), jnp.sin(angle)), sound["known"])
         if iterations:
-            # The first step has no step before it.
-            found = real_sounds(spectra)
-            spectra, _ = jax.lax.fori_loop(1, iterations, improve, (found, found))
-            spectra = _right_size(spectra, sound, filters, share)
+            # The first step has no predecessor, so no momentum.
+            projected = consistent(spectra)
+            spectra, _ = jax.lax.fori_loop(1, iterations, improve, (projected, projected))
+            spectra = _project_magnitudes(spectra, sound, filters, share)
         return istft(spectra, **settings, length=length)
 
     if key is not None:
         key = key if key.ndim else jax.random.split(key, batch)
     sounds = {"magnitudes": magnitudes, "phase": phase, "key": key, "bands": bands, "faint": faint, "known": known}
-    return map_sounds(restore, sounds, numbers=count * bins)
+    return map_sounds(restore, sounds, values_per_sound=count * bins)
+
+
+def _band_terms(bands: Array, filters: Array | np.ndarray) -> tuple[Array, Array]:
+    """Returns a power [B] far below the bands, and 1 / sum of the filters at each bin [K]."""
+    total = jnp.sum(jnp.asarray(filters, jnp.float32), axis=0)
+    share = jnp.where(total > 0, 1.0 / jnp.where(total > 0, total, 1.0), 0.0)
+    return jnp.maximum(1e-12 * jnp.max(bands, axis=(1, 2)), 1e-30), share
 
 
 def _first_angle(magnitudes: Array, phase: Array | None, key: Array | None) -> Array:
-    """Returns the phase [N, K] to begin with: the given one, one drawn from the key, or that of an impulse in each frame."""
+    """Returns the initial phase [N, K]: given, drawn from the key, or that of an impulse."""
     if phase is not None:
         return phase
     if key is not None:
         return jax.random.uniform(key, magnitudes.shape, jnp.float32, -jnp.pi, jnp.pi)
-    # At phase 0 a frame's energy would lie at its edges, where the window is 0, and be lost.
+    # At phase 0 the energy of a frame would be at its edges, where the window is 0.
     return jnp.broadcast_to(impulse_phase(magnitudes.shape[-1]), magnitudes.shape)
 
 
 def _with_known(spectra: Array, known: Array | None) -> Array:
+    """Replaces the first frames of spectra [N, K] by the known ones [P, K]."""
     return spectra if known is None else jnp.concatenate([known, spectra[known.shape[0] :]])
 
 
-def _right_size(spectra: Array, sound: dict, filters: Array | None, share: Array | None) -> Array:
-    """Projects spectra [N, K] of a sound on those of its magnitudes, or scales them toward its bands; known frames stay."""
+def _project_magnitudes(spectra: Array, sound: dict, filters: Array | None, share: Array | None) -> Array:
+    """Projects spectra [N, K] on those of the magnitudes, or scales them toward the bands."""
     power = squared_magnitude(spectra)
     if filters is None:
         scale = sound["magnitudes"] * jax.lax.rsqrt(jnp.maximum(power, 1e-30))
     else:
         ratio = sound["bands"] / (jnp.matmul(power, filters.T, precision="highest") + sound["faint"])
-        scale = root(jnp.matmul(ratio, filters, precision="highest") * share)
+        scale = safe_sqrt(jnp.matmul(ratio, filters, precision="highest") * share)
     return _with_known(spectra * scale, sound["known"])
 
 
 def griffin_lim(magnitudes: Array, **settings) -> Array:
-    """`fast_griffin_lim` without momentum: Griffin & Lim 1984, "Signal estimation from modified STFT"."""
+    """Reconstructs sounds without momentum (Griffin & Lim 1984).
+
+    The arguments are those of `fast_griffin_lim`.
+    """
     return fast_griffin_lim(magnitudes, momentum=0.0, **settings)

@@ -1,4 +1,4 @@
-"""Amplitudes of the harmonics of a sound, and the sound of a set of harmonics."""
+"""Amplitudes of the harmonics of a sound, and additive synthesis from harmonics."""
 
 from __future__ import annotations
 
@@ -12,41 +12,42 @@ import numpy as np
 from timbre_jax.audio.level import FLOOR_DB
 from timbre_jax.types import Array
 
-# Power under which a bin says nothing: far below -100 dB, far above the smallest normal float32.
+# Smallest power of a bin: far below -100 dB, far above the smallest normal float32.
 _TINY = 1e-30
 
 
 @flax.struct.dataclass
 class Peaks:
-    """Spectral peaks next to the multiples of a fundamental, each [B, N, H].
+    """Spectral peaks near the multiples of a fundamental, [B, N, H] each.
 
     Attributes:
-      frequency: Hz; the multiple itself where no peak was found.
+      frequency: Hz; the multiple itself without a peak.
       log_power: natural logarithm of the interpolated power |X|^2.
-      found: True where a local maximum lies next to the multiple.
+      is_peak: whether there is a local maximum near the multiple.
     """
 
     frequency: Array
     log_power: Array
-    found: Array
+    is_peak: Array
 
 
 def harmonic_peaks(power: Array, f0: Array, *, n_harmonics: int, bin_width: float, reach: int = 4) -> Peaks:
-    """The largest local maximum near each multiple of f0, with its place between the bins.
+    """Finds the largest local maximum near each multiple of f0, interpolated between bins.
 
-    Looked for within `reach` bins of n * f0 and no further than half an f0 away, so that no harmonic is counted twice.
-    Place and height are those of the parabola through the logarithms of three bins (Smith & Serra 1987, PARSHL), which
-    for a zero-padded Blackman window is right within 0.1 dB. Where no local maximum is in reach (a gap between
-    harmonics, the slope of a louder neighbor), the height is that of the spectrum at n * f0 itself.
+    The search covers `reach` bins around n * f0, but at most half an f0, so that no peak counts for two harmonics. Frequency
+    and power are those of the parabola through the logarithms of three bins (Smith & Serra 1987, PARSHL), accurate to 0.1 dB
+    for a zero-padded Blackman window. Without a local maximum (between harmonics, or on the slope of a louder one), the power
+    is that of the spectrum at n * f0.
 
     Args:
       power: [B, N, K] power spectra.
-      f0: [B, N] Hz.
+      f0: [B, N] in Hz.
       n_harmonics: H.
       bin_width: Hz between bins.
-      reach: bins; half the window's main lobe (3 * n_fft / window_length bins for a Blackman window).
+      reach: bins; half the main lobe of the window (3 * n_fft / window_length bins for a Blackman window).
 
-    Multiples beyond the last bin are reported as not found; their height has no meaning.
+    Returns:
+      Peaks; for multiples beyond the last bin, `is_peak` is False and the power is meaningless.
     """
     n_bins = power.shape[-1]
     order = np.arange(1, n_harmonics + 1, dtype=np.float32)
@@ -62,9 +63,9 @@ def harmonic_peaks(power: Array, f0: Array, *, n_harmonics: int, bin_width: floa
 
     left, middle, right = _log_triple(power, best)
     inside = target < n_bins - 1
-    found = (middle >= left) & (middle > right) & inside & jnp.any(allowed, axis=-1)
+    is_peak = (middle >= left) & (middle > right) & inside & jnp.any(allowed, axis=-1)
     curvature = left - 2.0 * middle + right
-    offset = jnp.where(found, 0.5 * (left - right) / jnp.where(found, jnp.minimum(curvature, -1e-6), -1.0), 0.0)
+    offset = jnp.where(is_peak, 0.5 * (left - right) / jnp.where(is_peak, jnp.minimum(curvature, -1e-6), -1.0), 0.0)
     offset = jnp.clip(offset, -0.5, 0.5)
     peak = middle - 0.25 * (left - right) * offset
 
@@ -72,19 +73,20 @@ def harmonic_peaks(power: Array, f0: Array, *, n_harmonics: int, bin_width: floa
     away = jnp.clip(target - nearest, -0.5, 0.5)
     between = middle + away * (0.5 * (right - left) + 0.5 * away * (left - 2.0 * middle + right))
     return Peaks(
-        frequency=jnp.where(found, best + offset, target) * bin_width,
-        log_power=jnp.where(found, peak, between),
-        found=found,
+        frequency=jnp.where(is_peak, best + offset, target) * bin_width,
+        log_power=jnp.where(is_peak, peak, between),
+        is_peak=is_peak,
     )
 
 
 def _pick(power: Array, bins: Array) -> Array:
-    """power [B, N, K] at bins [B, N, ...] of the same frame; out of range reads the edge."""
+    """Returns power [B, N, K] at bins [B, N, ...]; bins out of range read the nearest one."""
     flat = bins.reshape(*bins.shape[:2], math.prod(bins.shape[2:]))
     return jnp.take_along_axis(power, flat, axis=-1, mode="clip").reshape(bins.shape)
 
 
 def _log_triple(power: Array, bins: Array) -> tuple[Array, Array, Array]:
+    """Returns the logarithm of the power at the bin before, at the bin and at the bin after."""
     triple = jnp.log(jnp.maximum(_pick(power, bins[..., None] + np.arange(-1, 2, dtype=np.int32)), _TINY))
     return triple[..., 0], triple[..., 1], triple[..., 2]
 
@@ -99,14 +101,21 @@ def harmonic_amplitudes(
     floor_db: float = FLOOR_DB,
     reach: int = 4,
 ) -> Array:
-    """Amplitude of each harmonic in dB, [B, N, K] power spectra and [B, N] f0 in Hz -> [B, N, H].
+    """Returns the amplitudes of harmonics in dB (`harmonic_peaks`).
 
-    Interpolated peak picking near n * f0 (`harmonic_peaks`), corrected for the window's gain: a sine of amplitude a
-    gives 20 log10(a). At least `floor_db`; harmonics at or above half the sample rate are at the floor.
+    Interpolated peak picking, corrected for the gain of the window: a sine of amplitude a has 20 log10(a) dB.
 
     Args:
-      window_sum: the sum of the analysis window's samples.
-      reach: as of `harmonic_peaks`.
+      power: [B, N, K] power spectra.
+      f0: [B, N] in Hz.
+      n_harmonics: H.
+      sample_rate: Hz.
+      window_sum: sum of the samples of the analysis window.
+      floor_db: lowest amplitude returned, in dB; harmonics at or above half the sample rate have it.
+      reach: as for `harmonic_peaks`.
+
+    Returns:
+      [B, N, H] in dB.
     """
     bin_width = sample_rate / (2 * (power.shape[-1] - 1))
     peaks = harmonic_peaks(power, f0, n_harmonics=n_harmonics, bin_width=bin_width, reach=reach)
@@ -117,14 +126,15 @@ def harmonic_amplitudes(
 
 
 def _wrap(turns: Array) -> Array:
+    """Removes whole turns."""
     return turns - jnp.floor(turns)
 
 
 def _sample_phase(f0: Array, hop: int) -> Array:
-    """Phase of the fundamental in turns [0, 1), [B, S + 1] turns a sample at hop rate -> [B, S, hop].
+    """Returns the phase of the fundamental in turns, [B, S + 1] -> [B, S, hop] in [0, 1).
 
-    f0 runs linearly from frame to frame, so its integral has a closed form within a hop; whole turns are dropped on the
-    way, so that float32 is as good at the end of a long sound as at its start.
+    f0, in turns a sample, is linear between frames, so its integral has a closed form within a hop. Whole turns are removed, so
+    that float32 is as accurate at the end of a long sound as at its start.
     """
     start, end = f0[:, :-1], f0[:, 1:]
     steps = _wrap(0.5 * hop * (start + end))
@@ -136,18 +146,23 @@ def _sample_phase(f0: Array, hop: int) -> Array:
 
 
 def additive_synthesis(f0: Array, amplitudes: Array, *, hop: int, sample_rate: int, length: int, group: int = 10) -> Array:
-    """Sum of harmonic sines with continuous phase, [B, N] and [B, N, H] -> [B, length].
+    """Sums harmonic sines with continuous phase.
 
-    x[t] = sum_n a_n[t] sin(2 pi n phi[t]), phi the integral of f0; f0 and the linear amplitudes a_n run linearly from
-    frame to frame (frame k at sample k * hop) and are held after the last. A harmonic is silent in every hop in which
-    it touches half the sample rate, so nothing folds back.
+    x[t] = sum_n a_n[t] sin(2 pi n phi[t]), phi the integral of f0 in turns. f0 and amplitudes are linear between frames (frame
+    k at sample k * hop) and held after the last. A harmonic is silent in hops in which it reaches half the sample rate, so that
+    nothing aliases.
 
     Args:
-      f0: Hz. amplitudes: linear, 1 is full scale.
-      hop, length: samples.
-      group: harmonics a pass: each starts from its own sine and cosine and turns on from harmonic to harmonic by a
-        complex rotation, so two trigonometric functions serve `group` harmonics. Memory is about 5 * length floats a
-        sound, whatever H.
+      f0: [B, N] in Hz.
+      amplitudes: [B, N, H], linear; 1 is full scale.
+      hop: samples between frames.
+      sample_rate: Hz.
+      length: samples of the result.
+      group: harmonics computed from one sine and cosine by complex rotation. Memory is about 5 * length floats a sound for any
+        H.
+
+    Returns:
+      [B, length].
     """
     batch, _, n_harmonics = amplitudes.shape
     segments = -(-length // hop)
@@ -182,6 +197,6 @@ def additive_synthesis(f0: Array, amplitudes: Array, *, hop: int, sample_rate: i
 
 
 def _hold(x: Array, frames: int) -> Array:
-    """Cut x [B, N, ...] to `frames`, or hold its last frame."""
+    """Cuts x [B, N, ...] to a number of frames, or repeats its last frame."""
     missing = max(0, frames - x.shape[1])
     return jnp.pad(x[:, :frames], [(0, 0), (0, missing)] + [(0, 0)] * (x.ndim - 2), mode="edge")

@@ -1,4 +1,4 @@
-"""Sound files on disk: reading and writing, with one-line errors. Host code (numpy), no JAX."""
+"""Reads, resamples and writes sound files on the host, with one-line errors."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ import numpy as np
 AUDIO_SUFFIXES = (
     ".wav", ".flac", ".ogg", ".aif", ".aiff", ".mp3", ".wave", ".aifc", ".oga", ".opus", ".au", ".caf", ".w64",
 )  # fmt: skip
-"""Of files that are read: what libsndfile knows."""
+"""Suffixes of files that libsndfile reads."""
 OTHER_AUDIO_SUFFIXES = (".m4a", ".aac", ".wma", ".ape", ".wv", ".mpc", ".amr", ".ac3", ".rx2", ".rex")
-"""Of sounds that are not: to be told of, not passed over."""
+"""Suffixes of sound files that it does not read; importers report them."""
 
 
 class AudioFileError(ValueError):
-    """A sound file that cannot be used; the message is one line: which file, what is wrong, what to do."""
+    """Error of a sound file: one line that names the file, the problem and what to do."""
 
 
 def _describe(error: Exception) -> str:
+    """Returns the message of an error of libsndfile or the system, without the file name."""
     text = " ".join(str(getattr(error, "strerror", "") or error).split())
     return re.sub(r"^Error opening (b?'.*?'|b?\".*?\"|<.*?>): ", "", text).rstrip(".") or type(error).__name__
 
@@ -38,6 +39,7 @@ def _reading(name: str, problem: str = "not a readable sound file") -> Iterator[
 
 
 def _check_finite(name: object, wrong: int, count: int) -> None:
+    """Raises an `AudioFileError` if a file has samples that are NaN or infinite."""
     if wrong:
         raise AudioFileError(f"{name}: NaN or infinite in {wrong} of {count} samples")
 
@@ -50,22 +52,23 @@ def read_wave(
     duration: float | None = None,
     name: str | None = None,
 ) -> tuple[np.ndarray, int]:
-    """Reads a sound file (WAV, FLAC, OGG, AIFF, MP3; any bit depth) as float32 in [-1, 1].
+    """Reads a sound file of any bit depth (WAV, FLAC, OGG, AIFF, MP3) as float32 in [-1, 1].
 
-    It is decoded in blocks: a long file of many channels or a high rate takes the memory of what is asked for.
+    The file is decoded in blocks, so that the memory is that of the result, even for a file with many channels or a high rate.
 
     Args:
       file: a path, or an open binary file that can seek.
-      sample_rate: resample to this rate in Hz (soxr, HQ); None keeps the file's own.
-      mono: average the channels.
-      duration: read at most so many seconds, so that a very long file costs no memory; None reads all.
-      name: what to call the file in an error, where `file` is not a path.
+      sample_rate: rate in Hz to resample to (soxr, HQ); None keeps the rate of the file.
+      mono: whether to average the channels.
+      duration: number of seconds to read; None: all.
+      name: name of the file in errors, if `file` is not a path.
 
     Returns:
-      (wave, rate): wave [T] float32 when mono, else [T, channels]; rate in Hz.
+      (wave, rate): [T] float32 if mono, else [T, channels]; the rate in Hz.
 
     Raises:
-      AudioFileError: missing, not a sound file, shorter than its header says, without samples, or not finite.
+      AudioFileError: the file is missing, is not a sound file, is shorter than its header says, or has no samples or samples
+        that are not finite.
     """
     import soundfile
 
@@ -73,20 +76,20 @@ def read_wave(
     name = name or (os.fspath(file) if is_path else "a sound")
     if is_path and not os.path.isfile(file):
         raise AudioFileError(f"{name}: {'is a folder' if os.path.isdir(file) else 'no such file'}")
-    # As bytes: libsndfile takes every name that the system has, its Python side only those that are text.
+    # As bytes, because soundfile refuses names that are not valid text; libsndfile itself opens any name.
     opened = os.fsencode(file) if is_path and os.name == "posix" else file
     with _reading(name), soundfile.SoundFile(opened) as sound:
         rate, frames, channels = sound.samplerate, sound.frames, sound.channels
         most = frames if duration is None else round(duration * rate)
-        wanted = min(frames, most)
+        needed = min(frames, most)
         stream = None
         if sample_rate is not None and rate != sample_rate:
             stream = _resampler(rate, sample_rate, 1 if mono else channels)
         parts, read, wrong = [], 0, 0
-        while (count := min(BLOCK, wanted - read)) > 0:
+        while (count := min(BLOCK, needed - read)) > 0:
             block = sound.read(count, dtype="float32", always_2d=True)
             read, wrong = read + len(block), wrong + np.count_nonzero(~np.isfinite(block))
-            last = len(block) < count or read == wanted
+            last = len(block) < count or read == needed
             block = block.mean(axis=1) if mono else block
             if len(block) or stream is not None:
                 parts.append(block if stream is None else stream.resample_chunk(block, last=last))
@@ -96,55 +99,68 @@ def read_wave(
     if promised is not None and read < (promised if duration is None else min(promised, most)):
         raise AudioFileError(f"{name}: cut short ({_shortfall(promised, read)})")
     if read == 0:
-        raise AudioFileError(f"{name}: holds no samples")
+        raise AudioFileError(f"{name}: contains no samples")
     _check_finite(name, wrong, read * channels)
     return np.concatenate(parts), rate if stream is None else sample_rate
 
 
 BLOCK = 1 << 18
-"""Samples of a file that are decoded at once."""
+"""Samples decoded at once."""
 
 
 def _resampler(rate: int, new_rate: int, channels: int):
-    """What `resample` does, block by block, to the bit."""
+    """Returns a stream that does what `resample` does, block by block and bit for bit."""
     import soxr
 
     return soxr.ResampleStream(rate, new_rate, channels, dtype="float32", quality="HQ")
 
 
 def sound_length(file: str | os.PathLike, *, name: str | None = None) -> tuple[int, int]:
-    """(samples, rate in Hz) of a sound file by its header; nothing is decoded.
+    """Returns (samples, rate in Hz) of a sound file from its header, without decoding it.
 
-    Raises AudioFileError for a file that is missing, no sound file, or without samples.
+    Args:
+      file: path.
+      name: name of the file in errors; None: the path.
+
+    Raises:
+      AudioFileError: the file is missing, is not a sound file, or has no samples.
     """
     import soundfile
 
     name = name or os.fspath(file)
-    with _reading(name), open(file, "rb") as opened:  # as libsndfile does not take every name that the system has
+    with _reading(name), open(file, "rb") as opened:  # soundfile refuses names that are not valid text
         info = soundfile.info(opened)
     if info.frames <= 0:
-        raise AudioFileError(f"{name}: holds no samples")
+        raise AudioFileError(f"{name}: contains no samples")
     return info.frames, info.samplerate
 
 
 def missing_end(file: str | os.PathLike) -> str:
-    """What of a RIFF file is missing, in words, where its header promises more than there is; "" where nothing is."""
+    """Describes how many samples of a truncated RIFF file are missing; "" if none are."""
     promised = _promised_frames(file)
     there, _ = sound_length(file) if promised is not None else (0, 0)
     return "" if promised is None or there >= promised else _shortfall(promised, there)
 
 
-def _shortfall(promised: int, there: int) -> str:
-    return f"its header promises {promised} samples, {there} are there"
+def _shortfall(promised: int, present: int) -> str:
+    """Describes how many samples a header promises and how many are in the file."""
+    return f"its header promises {promised} samples, {present} are present"
 
 
 def read_part(file: str | os.PathLike, start: int, count: int, *, name: str | None = None) -> tuple[np.ndarray, int, int]:
-    """Reads `count` samples from `start` of a sound file, mono; what lies before is passed over.
+    """Reads a part of a sound file, with channels averaged.
+
+    Args:
+      file: path.
+      start: first sample.
+      count: number of samples.
+      name: name of the file in errors; None: the path.
 
     Returns:
-      (wave [<= count] float32, rate in Hz, channels): shorter where the file ends.
+      (wave, rate, channels): [count] float32, or less at the end of the file; the rate in Hz; the channels of the file.
 
-    Raises AudioFileError for a file that cannot be read there, or samples that are not finite.
+    Raises:
+      AudioFileError: the file cannot be read there, or has samples that are not finite.
     """
     import soundfile
 
@@ -158,7 +174,10 @@ def read_part(file: str | os.PathLike, start: int, count: int, *, name: str | No
 
 
 def _promised_frames(file) -> int | None:
-    """Sample frames that a RIFF file's header promises; libsndfile quietly believes the file's size instead."""
+    """Returns the sample frames that a RIFF header promises; None if it does not say.
+
+    libsndfile silently derives the length from the size of the file.
+    """
     opened = open(file, "rb") if isinstance(file, str | os.PathLike) else contextlib.nullcontext(file)  # noqa: SIM115
     with opened as handle:
         handle.seek(0)
@@ -172,7 +191,7 @@ def _promised_frames(file) -> int | None:
                 body = handle.read(size + size % 2)
                 align = int.from_bytes(body[12:14], "little")
             elif header[:4] == b"data":
-                # Programs that write to a pipe put 0 or the largest number where they cannot know.
+                # Programs that write to a pipe do not know the length and write 0 or the largest number.
                 return None if size in (0, 0xFFFFFFFF) or size >= 0x7FFFFF00 or not align else size // align
             else:
                 handle.seek(size + size % 2, 1)
@@ -180,47 +199,59 @@ def _promised_frames(file) -> int | None:
 
 
 def resample(wave: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
-    """Resamples [T] or [T, channels] with soxr (HQ: 20-bit, linear phase). The first sample stays at time 0."""
+    """Resamples with soxr (HQ: 20 bits, linear phase); the first sample stays at time 0.
+
+    Args:
+      wave: [T] or [T, channels].
+      rate: Hz.
+      new_rate: Hz.
+
+    Returns:
+      [T'] or [T', channels] float32.
+    """
     import soxr
 
     return soxr.resample(np.asarray(wave, np.float32), rate, new_rate, quality="HQ")
 
 
 def write_wave(path: str | os.PathLike, wave: np.ndarray, rate: int, *, subtype: str = "PCM_16") -> Path:
-    """Writes a sound atomically: the file is whole or not there at all.
+    """Writes a sound file atomically: a failure leaves no partial file and keeps an old one.
 
     Args:
-      path: its suffix names the format (.wav, .flac, .ogg).
-      wave: [T] or [T, channels]; what lies outside [-1, 1] is clipped by a PCM subtype.
-      rate: in Hz.
-      subtype: of libsndfile, e.g. "PCM_16", "PCM_24", "FLOAT".
+      path: the suffix selects the format (.wav, .flac, .ogg, .aif, .aiff).
+      wave: [T] or [T, channels]; PCM subtypes clip values outside [-1, 1].
+      rate: Hz.
+      subtype: subtype of libsndfile ("PCM_16", "PCM_24", "FLOAT"); OGG is always Vorbis.
+
+    Returns:
+      The path.
 
     Raises:
-      AudioFileError: the wave is empty or not finite, or the disk does not take it.
+      AudioFileError: the wave is empty or not finite, the suffix is unknown, or the file cannot be written.
     """
     import soundfile
 
     path, wave = Path(path), np.asarray(wave, np.float32)
     if wave.ndim not in (1, 2) or wave.size == 0:
-        raise AudioFileError(f"{path}: a wave of shape {wave.shape} cannot be written, [T] or [T, channels] is needed")
+        raise AudioFileError(f"{path}: cannot be written, the wave must be [T] or [T, channels] (got {wave.shape})")
     _check_finite(path, np.count_nonzero(~np.isfinite(wave)), wave.size)
-    # Short, so that a long name of the user's stays within the file system's limit.
+    # A short name, because the name of the user may be as long as the file system allows.
     temporary = path.parent / f".{os.getpid()}-{abs(hash(path.name)) % 10**8}.tmp"
     file_format = {".wav": "WAV", ".flac": "FLAC", ".ogg": "OGG", ".aif": "AIFF", ".aiff": "AIFF"}.get(path.suffix.lower())
     if file_format is None:
-        raise AudioFileError(f"{path}: the suffix {path.suffix!r} names no format; use .wav, .flac, .ogg or .aiff")
+        raise AudioFileError(f"{path}: unknown suffix {path.suffix!r}; use .wav, .flac, .ogg or .aiff")
     if file_format == "OGG":
         subtype = "VORBIS"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         soundfile.write(temporary, wave, rate, format=file_format, subtype=subtype)
         if os.path.getsize(temporary) < 16:
-            raise OSError("nothing arrived on the disk")
+            raise OSError("the file is empty")
         os.replace(temporary, path)
-    except (OSError, RuntimeError, AssertionError) as error:  # soundfile asserts that all samples were taken
+    except (OSError, RuntimeError, AssertionError) as error:  # soundfile asserts that all samples were written
         full = isinstance(error, AssertionError) or "System error" in str(error)
-        why = "the disk does not take it: is it full?" if full else _describe(error)
-        raise AudioFileError(f"{path}: could not be written ({why})") from None
+        reason = "is the disk full?" if full else _describe(error)
+        raise AudioFileError(f"{path}: could not be written ({reason})") from None
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)

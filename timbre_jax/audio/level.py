@@ -1,4 +1,4 @@
-"""Levels: decibels and root mean squares."""
+"""Levels in decibels and root mean squares."""
 
 from __future__ import annotations
 
@@ -13,41 +13,68 @@ FLOOR_DB = -100.0
 
 
 def amplitude_to_db(amplitude: Array, *, floor_db: float = FLOOR_DB) -> Array:
-    """20 log10(amplitude), at least `floor_db`. Any shape; amplitude 1 is 0 dB. NaN stays NaN."""
+    """Converts amplitudes to decibels.
+
+    Args:
+      amplitude: any shape, linear; 1 is 0 dB. NaN stays NaN.
+      floor_db: lowest level returned, in dB.
+
+    Returns:
+      20 log10(amplitude), at least `floor_db`.
+    """
     smallest = 10.0 ** (floor_db / 20.0)
-    # The logarithm of the floor is rounded: what lies on the floor shall be there exactly, to be told apart.
+    # The logarithm of the floor is rounded; callers compare levels with the floor, so it must be exact.
     db = jnp.log(jnp.maximum(amplitude, smallest)) * (20.0 / math.log(10.0))
     return jnp.where(amplitude <= smallest, floor_db, jnp.maximum(db, floor_db))
 
 
 def db_to_amplitude(db: Array, *, floor_db: float | None = None) -> Array:
-    """10^(db / 20). Where `floor_db` is given, levels at or under it give exactly 0."""
+    """Converts decibels to amplitudes, 10^(db / 20).
+
+    Args:
+      db: any shape, in dB.
+      floor_db: levels at or below it become exactly 0; None: none do.
+    """
     amplitude = jnp.exp(db * (math.log(10.0) / 20.0))
     return amplitude if floor_db is None else jnp.where(db > floor_db, amplitude, 0.0)
 
 
-def root(x: Array) -> Array:
-    """Square root whose slope at 0 is 0, not infinite: one silent number would make a whole gradient NaN."""
-    some = x != 0
-    return jnp.where(some, jnp.sqrt(jnp.where(some, x, 1.0)), 0.0)
+def safe_sqrt(x: Array) -> Array:
+    """Returns the square root, with gradient 0 at 0 in place of infinity.
+
+    One silent value would otherwise make a whole gradient NaN.
+    """
+    nonzero = x != 0
+    return jnp.where(nonzero, jnp.sqrt(jnp.where(nonzero, x, 1.0)), 0.0)
 
 
 def rms(waves: Array) -> Array:
-    """Root mean square over the last axis, [..., T] -> [...]. A sine of amplitude a has a / sqrt(2)."""
-    return root(jnp.mean(jnp.square(waves), axis=-1))
+    """Returns the root mean square, [..., T] -> [...]; a sine of amplitude a has a / sqrt(2)."""
+    return safe_sqrt(jnp.mean(jnp.square(waves), axis=-1))
 
 
 def frame_level(waves: Array, *, hop: int, window_hops: int = 4, floor_db: float = FLOOR_DB) -> Array:
-    """RMS level of centered frames in dB, [B, T] -> [B, 1 + T // hop]; full scale (a constant 1) is 0 dB.
+    """Returns the RMS level of centered frames.
 
-    Frame n covers `window_hops` (even) hops centered on sample n * hop; beyond the ends of the wave there is silence.
+    Args:
+      waves: [B, T].
+      hop: samples between frames.
+      window_hops: length of the window in hops, even; frame n is centered on sample n * hop, and the wave is zero beyond its
+        ends.
+      floor_db: lowest level returned, in dB.
+
+    Returns:
+      [B, 1 + T // hop] in dB; a constant 1 has 0 dB.
+
+    Raises:
+      ValueError: `window_hops` is odd or less than 2.
     """
     if window_hops < 2 or window_hops % 2:
-        raise ValueError(f"window_hops must be even and at least 2, got {window_hops}")
+        raise ValueError(f"window_hops={window_hops}: must be even and at least 2")
     half = window_hops // 2
     count = 1 + waves.shape[-1] // hop
     total = (count - 1 + window_hops) * hop
     padded = jnp.pad(waves, [(0, 0)] * (waves.ndim - 1) + [(half * hop, max(0, total))])[..., :total]
     energy = jnp.sum(jnp.square(padded).reshape(*waves.shape[:-1], total // hop, hop), axis=-1)
     power = jnp.sum(frame(energy, window_hops, 1), axis=-1) / (window_hops * hop)
-    return amplitude_to_db(root(power), floor_db=floor_db)
+    return amplitude_to_db(safe_sqrt(power), floor_db=floor_db)

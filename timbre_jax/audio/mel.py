@@ -1,4 +1,4 @@
-"""Mel filterbanks, and the way back from mel bands to spectra. One basis serves both ways."""
+"""Mel filterbanks, and power spectra from mel bands; both use the same filters."""
 
 from __future__ import annotations
 
@@ -12,12 +12,17 @@ from timbre_jax.audio.nnls import nnls
 from timbre_jax.types import Array
 
 MEL_SCALES = ("slaney", "htk")
-# Slaney's scale (Auditory Toolbox, 1998) is linear up to here, logarithmic above: 15 mel at 1 kHz, 27 mel for a factor 6.4.
+# Slaney's scale is linear up to 1 kHz (15 mel); above, 27 mel are a factor of 6.4.
 _BREAK_HZ, _HZ_PER_MEL, _LOG_STEP = 1000.0, 200.0 / 3.0, math.log(6.4) / 27.0
 
 
 def hz_to_mel(frequency: np.ndarray | float, *, scale: str = "slaney") -> np.ndarray:
-    """Hz to mel, any shape. "slaney": linear to 1 kHz, then logarithmic; "htk": 2595 log10(1 + f / 700)."""
+    """Converts Hz to mel.
+
+    Args:
+      frequency: Hz, any shape.
+      scale: "slaney" (Auditory Toolbox, Slaney 1998: linear up to 1 kHz, logarithmic above) or "htk" (2595 log10(1 + f / 700)).
+    """
     _check_scale(scale)
     frequency = np.asarray(frequency, np.float64)
     if scale == "htk":
@@ -27,7 +32,12 @@ def hz_to_mel(frequency: np.ndarray | float, *, scale: str = "slaney") -> np.nda
 
 
 def mel_to_hz(mel: np.ndarray | float, *, scale: str = "slaney") -> np.ndarray:
-    """The inverse of `hz_to_mel`."""
+    """Converts mel to Hz; the inverse of `hz_to_mel`.
+
+    Args:
+      mel: any shape.
+      scale: "slaney" or "htk".
+    """
     _check_scale(scale)
     mel = np.asarray(mel, np.float64)
     if scale == "htk":
@@ -38,30 +48,40 @@ def mel_to_hz(mel: np.ndarray | float, *, scale: str = "slaney") -> np.ndarray:
 
 def _check_scale(scale: str) -> None:
     if scale not in MEL_SCALES:
-        raise ValueError(f"scale must be one of {', '.join(MEL_SCALES)}, got {scale!r}")
+        raise ValueError(f"scale={scale!r}: must be one of {', '.join(MEL_SCALES)}")
 
 
 @functools.lru_cache(maxsize=64)
 def mel_filterbank(
     *, sample_rate: int, n_fft: int, n_mels: int, fmin: float = 0.0, fmax: float = 0.0, scale: str = "slaney"
 ) -> np.ndarray:
-    """Triangular filters of unit area in Hz, [n_mels, n_fft // 2 + 1] float32, as `librosa.filters.mel(norm="slaney")`.
+    """Returns triangular filters of unit area in Hz, as `librosa.filters.mel(norm="slaney")`.
 
-    Filter m rises from the m-th to the (m + 1)-th of n_mels + 2 frequencies that are equally far apart in mel, and falls
-    to the next; its height is 2 / (its width in Hz). Warns of filters that are so narrow that no bin lies in them: they
-    are always 0, and a longer transform, fewer bands or a higher fmin makes them whole.
+    Filter m rises from the m-th to the (m + 1)-th of n_mels + 2 frequencies that are equally spaced in mel, and falls to the
+    next. Its height is 2 / (its width in Hz).
 
     Args:
-      sample_rate, fmin, fmax: Hz; fmax 0 is half the sample rate.
-      scale: of `MEL_SCALES`.
+      sample_rate: Hz.
+      n_fft: transform length in samples.
+      n_mels: number of bands.
+      fmin: lowest frequency in Hz.
+      fmax: highest frequency in Hz; 0 means half the sample rate.
+      scale: a name of `MEL_SCALES`.
 
-    Raises ValueError for settings that do not fit each other.
+    Returns:
+      [n_mels, n_fft // 2 + 1] float32, read-only.
+
+    Raises:
+      ValueError: the settings do not fit each other.
+
+    Warns:
+      UserWarning: some filters are narrower than the distance of bins, so that their bands are always 0.
     """
     fmax = fmax or 0.5 * sample_rate
     if n_mels < 1 or n_fft < 2:
-        raise ValueError(f"n_mels must be at least 1 and n_fft at least 2, got {n_mels} and {n_fft}")
+        raise ValueError(f"n_mels={n_mels}, n_fft={n_fft}: must be at least 1 and 2")
     if not 0.0 <= fmin < fmax <= 0.5 * sample_rate:
-        raise ValueError(f"0 <= fmin < fmax <= {sample_rate / 2:g} Hz must hold at {sample_rate} Hz, got {fmin:g}, {fmax:g}")
+        raise ValueError(f"fmin={fmin:g}, fmax={fmax:g}: must be 0 <= fmin < fmax <= {sample_rate / 2:g} Hz")
     bins = np.arange(n_fft // 2 + 1) * (sample_rate / n_fft)
     edges = mel_to_hz(np.linspace(*hz_to_mel(np.array([fmin, fmax]), scale=scale), n_mels + 2), scale=scale)
     widths = np.diff(edges)
@@ -71,8 +91,8 @@ def mel_filterbank(
     empty = np.flatnonzero(filters.max(axis=1) == 0.0)
     if empty.size:
         warnings.warn(
-            f"{empty.size} of {n_mels} mel filters are empty (the first is {empty[0]}): at {sample_rate} Hz, n_fft={n_fft} "
-            "has no bin in them; take fewer mels, a longer n_fft or a higher fmin",
+            f"{empty.size} of {n_mels} mel filters are empty (the first is {empty[0]}): n_fft={n_fft} at {sample_rate} Hz has "
+            "no bin in them; use fewer n_mels, a larger n_fft or a higher fmin",
             stacklevel=2,
         )
     filters.setflags(write=False)
@@ -83,7 +103,10 @@ def mel_filterbank(
 def filterbank_inverse(
     *, sample_rate: int, n_fft: int, n_mels: int, fmin: float = 0.0, fmax: float = 0.0, scale: str = "slaney"
 ) -> np.ndarray:
-    """The pseudo-inverse of `mel_filterbank` of the same settings, [n_fft // 2 + 1, n_mels] float32."""
+    """Returns the pseudo-inverse of the `mel_filterbank` of the same settings.
+
+    Shape [n_fft // 2 + 1, n_mels], float32, read-only.
+    """
     filters = mel_filterbank(sample_rate=sample_rate, n_fft=n_fft, n_mels=n_mels, fmin=fmin, fmax=fmax, scale=scale)
     inverse = np.linalg.pinv(filters.astype(np.float64), rcond=1e-6).astype(np.float32)
     inverse.setflags(write=False)
@@ -100,10 +123,22 @@ def mel_to_stft_nnls(
     scale: str = "slaney",
     iterations: int = 100,
 ) -> Array:
-    """Power spectra that give the mel bands, [..., M] power -> [..., n_fft // 2 + 1] power, never negative.
+    """Estimates power spectra from mel bands by non-negative least squares.
 
-    Non-negative least squares, frame by frame: x >= 0 with the smallest |filters x - mel|^2, begun at the pseudo-inverse.
-    A clipped pseudo-inverse alone is off by several dB in the gaps between partials.
+    Minimizes |filters x - mel|^2 over x >= 0 for each frame, from the clipped pseudo-inverse on. The clipped pseudo-inverse
+    alone is off by several dB in the gaps between partials.
+
+    Args:
+      mel: [..., M], power of the bands.
+      sample_rate: Hz.
+      n_fft: transform length in samples.
+      fmin: lowest frequency of the filters in Hz.
+      fmax: highest frequency of the filters in Hz; 0 means half the sample rate.
+      scale: a name of `MEL_SCALES`.
+      iterations: steps of `nnls`.
+
+    Returns:
+      [..., n_fft // 2 + 1], power of the bins.
     """
     settings = dict(sample_rate=sample_rate, n_fft=n_fft, n_mels=mel.shape[-1], fmin=fmin, fmax=fmax, scale=scale)
     return nnls(mel_filterbank(**settings), mel, start=filterbank_inverse(**settings), iterations=iterations)

@@ -11,20 +11,20 @@ from timbre_jax.types import Array
 
 
 def nnls(matrix: np.ndarray, targets: Array, *, start: np.ndarray | None = None, iterations: int = 100) -> Array:
-    """x >= 0 with the smallest |matrix x - target|^2 of each target, [M, K] and [..., M] -> [..., K].
+    """Solves non-negative least squares: x >= 0 that minimizes |matrix x - target|^2.
 
-    Accelerated projected gradient (FISTA, Beck & Teboulle 2009) with the momentum begun again where the step turns
-    against it (O'Donoghue & Candès 2015), all targets side by side. Columns are scaled to unit length first, so that
-    filters of very different height are found equally soon; each target is scaled to its largest entry, so that quiet
-    frames are found as well as loud ones.
+    Accelerated projected gradient (FISTA, Beck & Teboulle 2009) for all targets in parallel. The momentum restarts where the
+    step turns against it (O'Donoghue & Candès 2015). Columns are scaled to unit length and targets to a largest entry of 1, so
+    that filters of different heights and frames of different levels converge equally fast.
 
     Args:
-      matrix: [M, K], the same for all targets; a constant.
-      start: [K, M], maps a target to where the search begins (its negative entries count as 0): a pseudo-inverse. None
-        begins at 0.
-      iterations: two matrix products each.
+      matrix: [M, K], a constant shared by all targets.
+      targets: [..., M]; a target of zeros has the solution 0.
+      start: [K, M] maps a target to its initial x, as a pseudo-inverse does; negative entries count as 0. None: x starts at 0.
+      iterations: number of steps; each takes two matrix products.
 
-    A target of zeros gives zeros.
+    Returns:
+      [..., K].
     """
     matrix = np.asarray(matrix, np.float64)
     length = np.sqrt(np.sum(np.square(matrix), axis=0))
@@ -38,18 +38,18 @@ def nnls(matrix: np.ndarray, targets: Array, *, start: np.ndarray | None = None,
 
     def solve(targets):
         size = jnp.max(jnp.abs(targets), axis=-1, keepdims=True)
-        wanted = targets / jnp.where(size > 0, size, 1.0)
+        unit_targets = targets / jnp.where(size > 0, size, 1.0)
         if start is None:
             x = jnp.zeros((*targets.shape[:-1], matrix.shape[1]), jnp.float32)
         else:
-            x = jnp.maximum(jnp.matmul(wanted, first, precision="highest"), 0.0)
+            x = jnp.maximum(jnp.matmul(unit_targets, first, precision="highest"), 0.0)
 
         def improve(_, state):
             x, ahead, momentum = state
-            off = jnp.matmul(ahead, forward, precision="highest") - wanted
-            new = jnp.maximum(ahead - jnp.matmul(off, back, precision="highest"), 0.0)
-            turned = jnp.sum((ahead - new) * (new - x), axis=-1, keepdims=True) > 0
-            momentum = jnp.where(turned, 1.0, momentum)
+            residual = jnp.matmul(ahead, forward, precision="highest") - unit_targets
+            new = jnp.maximum(ahead - jnp.matmul(residual, back, precision="highest"), 0.0)
+            restart = jnp.sum((ahead - new) * (new - x), axis=-1, keepdims=True) > 0
+            momentum = jnp.where(restart, 1.0, momentum)
             following = 0.5 * (1.0 + jnp.sqrt(1.0 + 4.0 * jnp.square(momentum)))
             ahead = new + (momentum - 1.0) / following * (new - x)
             return new, ahead, following
@@ -60,5 +60,5 @@ def nnls(matrix: np.ndarray, targets: Array, *, start: np.ndarray | None = None,
     if targets.ndim < 3:
         return solve(targets)
     sounds = targets.reshape(-1, *targets.shape[-2:])
-    found = map_sounds(solve, sounds, numbers=targets.shape[-2] * matrix.shape[1])
-    return found.reshape(*targets.shape[:-1], matrix.shape[1])
+    solutions = map_sounds(solve, sounds, values_per_sound=targets.shape[-2] * matrix.shape[1])
+    return solutions.reshape(*targets.shape[:-1], matrix.shape[1])

@@ -1,14 +1,13 @@
-"""Ways from magnitudes to sound, exchangeable by name.
+"""Inverters from magnitudes to sound, by name.
 
-Each is a function
+An inverter is a function
 
     (magnitudes [B, N, K], *, hop, length, window, window_length, iterations, key, bands, filters, known)
         -> waves [B, length]
 
-of centered spectra as `audio.stft.stft` makes them: frame n on sample n * hop, n_fft = 2 * (K - 1), N = 1 + length // hop
-or one less. All are deterministic without a `key`. `bands` and `filters` are for where only bands of the magnitudes are
-known (`fast_griffin_lim`); "pghi" alone does not iterate and ignores them. `known` [B, P, K]: spectra of the first P frames,
-which stay as they are: what a long sound in parts goes on from.
+of centered spectra as `audio.stft.stft` returns them: n_fft = 2 * (K - 1), N = 1 + length // hop or one less. Without a `key`
+it is deterministic. `bands` and `filters` apply if only bands of the magnitudes are known (`fast_griffin_lim`); "pghi" ignores
+them. `known` [B, P, K] are spectra of the first P frames that stay fixed, for a long sound in parts.
 """
 
 from __future__ import annotations
@@ -34,7 +33,21 @@ def pghi_fast_griffin_lim(
     known: Array | None = None,
     **settings,
 ) -> Array:
-    """`fast_griffin_lim` that begins at the phase of `pghi`; nothing is drawn, `key` is not used."""
+    """Reconstructs sounds by `fast_griffin_lim`, starting at the phase of `integrate_phase`.
+
+    Args:
+      magnitudes: [B, N, K] of a centered transform.
+      hop: samples between frames.
+      length: samples of the result.
+      window: a name of `audio.stft.COSINE_WINDOWS`.
+      window_length: samples; None: n_fft.
+      key: unused; the result is deterministic.
+      known: [B, P, K] complex spectra of the first P frames, which stay fixed.
+      **settings: further arguments of `fast_griffin_lim`.
+
+    Returns:
+      [B, length].
+    """
     del key
     angles = None if known is None else jnp.angle(known)
     phase = integrate_phase(magnitudes, hop=hop, window=window, window_length=window_length, known=angles)
@@ -43,8 +56,16 @@ def pghi_fast_griffin_lim(
 
 
 def pghi(magnitudes: Array, *, iterations: int = 0, **settings) -> Array:
-    """Sounds of the given magnitudes with integrated phases (`integrate_phase`), [B, N, K] -> [B, length]; `iterations` is
-    not used."""
+    """Reconstructs sounds with the phase of `integrate_phase`, without iterations.
+
+    Args:
+      magnitudes: [B, N, K] of a centered transform.
+      iterations: unused.
+      **settings: arguments of `pghi_fast_griffin_lim`.
+
+    Returns:
+      [B, length].
+    """
     del iterations
     return pghi_fast_griffin_lim(magnitudes, iterations=0, **settings)
 
@@ -60,7 +81,22 @@ INVERTERS: MappingProxyType[str, Callable[..., Array]] = MappingProxyType(
 
 
 def invert(name: str, magnitudes: Array, *, hop: int, length: int, iterations: int, **settings) -> Array:
-    """By the inverter of that name. Raises ValueError for an unknown one, naming those there are."""
+    """Reconstructs sounds from magnitudes by the inverter of a name.
+
+    Args:
+      name: a name of `INVERTERS`.
+      magnitudes: [B, N, K] of a centered transform.
+      hop: samples between frames.
+      length: samples of the result.
+      iterations: number of steps, if the inverter iterates.
+      **settings: further arguments of the inverter.
+
+    Returns:
+      [B, length].
+
+    Raises:
+      ValueError: the name is unknown.
+    """
     if name not in INVERTERS:
-        raise ValueError(f"no inverter named {name!r}; there are: {', '.join(INVERTERS)}")
+        raise ValueError(f"inverter={name!r}: must be one of {', '.join(INVERTERS)}")
     return INVERTERS[name](magnitudes, hop=hop, length=length, iterations=iterations, **settings)

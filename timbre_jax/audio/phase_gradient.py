@@ -1,4 +1,4 @@
-"""Phase from magnitudes alone by integrating its gradient, which a Gaussian window gives away."""
+"""Phase from magnitudes by integration of its gradient (PGHI)."""
 
 from __future__ import annotations
 
@@ -16,9 +16,14 @@ from timbre_jax.types import Array
 
 @functools.lru_cache(maxsize=64)
 def gaussian_width(window: str, length: int) -> float:
-    """gamma in samples^2 of the Gaussian exp(-pi t^2 / gamma) that comes nearest to a window in the least squares.
+    """Returns the width gamma in samples^2 of the Gaussian closest to a window.
 
-    0.258 length^2 for a Hann window, 0.304 for Hamming, 0.179 for Blackman; Průša et al. 2017 give 0.256, 0.298, 0.180.
+    The least-squares fit of exp(-pi t^2 / gamma). The ratio gamma / length^2 is 0.258 for a Hann window, 0.304 for Hamming and
+    0.179 for Blackman; Průša et al. 2017 give 0.256, 0.298 and 0.180.
+
+    Args:
+      window: a name of `audio.stft.COSINE_WINDOWS`.
+      length: samples.
     """
     samples = window_samples(window, length).astype(np.float64)
     square = np.square(np.arange(length) - length / 2)
@@ -36,15 +41,24 @@ def gaussian_width(window: str, length: int) -> float:
 def phase_gradient(
     magnitudes: Array, *, hop: int, gamma: float, floor_db: float = -120.0, full_scale: Array | float | None = None
 ) -> tuple[Array, Array]:
-    """The phase's change a hop and a bin in radians, [N, K] -> [N, K] twice; for phases with (-1)^k taken out.
+    """Returns the change of phase from frame to frame and from bin to bin.
 
-    With s = log magnitude (under `floor_db` of `full_scale`, None being the sound's largest, raised to it), for frames centered
-    on n * hop:
+    For phases without the factor (-1)^k of frames centered on n * hop, with s the logarithm of the magnitude:
 
         d phase / dn = 2 pi hop k / n_fft + hop n_fft / gamma * ds/dk,    d phase / dk = -gamma / (hop n_fft) * ds/dn
 
-    exact for a Gaussian window of width gamma (Portnoff 1979; Průša, Balazs, Søndergaard 2017, eq. 10-11), with central
+    exact for a Gaussian window of width gamma (Portnoff 1979; Průša, Balazs & Søndergaard 2017, eq. 10-11), with central
     differences. Whole turns of the first are dropped.
+
+    Args:
+      magnitudes: [N, K].
+      hop: samples between frames.
+      gamma: width of the window in samples^2 (`gaussian_width`).
+      floor_db: magnitudes below this level, relative to full scale, are raised to it.
+      full_scale: magnitude at 0 dB; None: the largest magnitude of the sound.
+
+    Returns:
+      d phase / dn and d phase / dk in radians, [N, K] each.
     """
     bins = magnitudes.shape[-1]
     n_fft = 2 * (bins - 1)
@@ -66,80 +80,99 @@ def integrate_phase(
     window_length: int | None = None,
     known: Array | None = None,
 ) -> Array:
-    """Phases for magnitudes of a centered transform, [B, N, K] -> [B, N, K] radians (of `audio.stft.stft`).
+    """Returns phases for magnitudes of a centered transform (`audio.stft.stft`).
 
-    Phase gradient integration along the loudest way (Průša, Balazs, Søndergaard 2017, "A noniterative method for
-    reconstruction of phase from STFT magnitude", PGHI), made for a device: instead of one heap over the whole plane, frames
-    are done one after another from the loudest one both ways, as in its real-time form (Průša & Søndergaard 2016). Within
-    a frame each bin takes its phase by the way that the heap would have found: from its own bin in the frame before, or
-    along the frame from another bin, whichever way's faintest point is loudest. Which way that is depends on magnitudes
-    alone, so all frames find it at once; only adding up goes from frame to frame. `tests/audio/test_phase.py` holds it
-    against the heap.
+    Phase gradient heap integration (PGHI; Průša, Balazs & Søndergaard 2017, "A noniterative method for reconstruction of phase
+    from STFT magnitude") in a form for accelerators. PGHI uses one heap over the time-frequency plane; here frames are
+    integrated in order from the loudest one in both directions, as in the real-time form (Průša & Søndergaard 2016). Within a
+    frame, each bin takes its phase along the path that the heap would choose: from its own bin in the frame before, or from
+    another bin along the frame, whichever path has the louder faintest point. The paths depend only on the magnitudes, so they
+    are computed for all frames in parallel; only the sum runs from frame to frame. `tests/audio/test_phase.py` compares the
+    result with the heap.
 
     Args:
-      known: [B, P, K] radians of the first P frames: these stay, and the others go on from the last of them.
+      magnitudes: [B, N, K].
+      hop: samples between frames.
+      window: a name of `audio.stft.COSINE_WINDOWS`.
+      window_length: samples; None: n_fft.
+      known: [B, P, K] phases of the first P frames in radians, which stay fixed; integration starts at the last of them.
+
+    Returns:
+      [B, N, K] in radians.
     """
     bins = magnitudes.shape[-1]
     window_length = 2 * (bins - 1) if window_length is None else window_length
     gamma = gaussian_width(window, window_length)
-    turned = impulse_phase(bins)
+    impulse = impulse_phase(bins)
 
     def integrate(sound):
-        wanted, begun = sound["magnitudes"], sound["known"]
-        gradient = phase_gradient(wanted, hop=hop, gamma=gamma)
-        if begun is not None:
-            last = begun.shape[0] - 1
-            return jnp.concatenate([begun, _walk(wanted, gradient, last, begun[-1] - turned)[last + 1 :] + turned])
-        start = jnp.argmax(jnp.sum(jnp.square(wanted), axis=-1))
-        return _walk(wanted, gradient, start, None, back=True) + turned
+        magnitudes, known_phase = sound["magnitudes"], sound["known"]
+        gradient = phase_gradient(magnitudes, hop=hop, gamma=gamma)
+        if known_phase is not None:
+            last = known_phase.shape[0] - 1
+            following = _integrate_from(magnitudes, gradient, last, known_phase[-1] - impulse)[last + 1 :]
+            return jnp.concatenate([known_phase, following + impulse])
+        start = jnp.argmax(jnp.sum(jnp.square(magnitudes), axis=-1))
+        return _integrate_from(magnitudes, gradient, start, None, back=True) + impulse
 
-    return map_sounds(integrate, {"magnitudes": magnitudes, "known": known}, numbers=4 * magnitudes.shape[-2] * bins)
+    return map_sounds(integrate, {"magnitudes": magnitudes, "known": known}, values_per_sound=4 * magnitudes.shape[-2] * bins)
 
 
 @functools.partial(jax.jit, static_argnames=("hop", "window"))
 def continue_phase(
     magnitudes: Array, phase: Array, start: Array | int, *, hop: int, window: str = "hann", full_scale: float = 1.0
 ) -> Array:
-    """Phases that go on, for a sound that is made as it comes: [B, N, K] magnitudes -> [B, N - 1, K] radians.
+    """Extends a phase over the next frames of a sound that arrives block by block.
 
-    `integrate_phase` from frame `start` onwards only (Průša & Søndergaard 2016, RTPGHI), where the phase is `phase` [B, K].
-    The last frame is looked at and gets no phase yet: that is the look-ahead. So whole = block by block, when each block begins
-    with the last frame that has a phase. What comes out for frames before `start` has no meaning.
+    RTPGHI (Průša & Søndergaard 2016).
+
+    The last frame has no phase yet: it is the look-ahead. Blocks equal the whole sound if each block starts with the last frame
+    that has a phase.
 
     Args:
-      start: int32 [], may be traced.
-      full_scale: magnitudes 120 dB under it count as nothing; one number for all blocks.
+      magnitudes: [B, N, K].
+      phase: [B, K] of frame `start`, in radians.
+      start: int32 scalar, may be traced; results before this frame are meaningless.
+      hop: samples between frames.
+      window: a name of `audio.stft.COSINE_WINDOWS`; its length is n_fft.
+      full_scale: magnitude at 0 dB, the same for all blocks; magnitudes below -120 dB count as silence.
+
+    Returns:
+      [B, N - 1, K] in radians.
     """
     bins = magnitudes.shape[-1]
     gamma = gaussian_width(window, 2 * (bins - 1))
-    turned = impulse_phase(bins)
+    impulse = impulse_phase(bins)
 
     def integrate(sound):
-        wanted = sound["magnitudes"]
-        gradient = phase_gradient(wanted, hop=hop, gamma=gamma, full_scale=full_scale)
-        return _walk(wanted, gradient, start, sound["phase"] - turned)[:-1] + turned
+        magnitudes = sound["magnitudes"]
+        gradient = phase_gradient(magnitudes, hop=hop, gamma=gamma, full_scale=full_scale)
+        return _integrate_from(magnitudes, gradient, start, sound["phase"] - impulse)[:-1] + impulse
 
-    return map_sounds(integrate, {"magnitudes": magnitudes, "phase": phase}, numbers=4 * magnitudes.shape[-2] * bins)
+    return map_sounds(integrate, {"magnitudes": magnitudes, "phase": phase}, values_per_sound=4 * magnitudes.shape[-2] * bins)
 
 
-def _walk(
-    wanted: Array, gradient: tuple[Array, Array], start: Array | int, begun: Array | None, *, back: bool = False
+def _integrate_from(
+    magnitudes: Array, gradient: tuple[Array, Array], start: Array | int, start_phase: Array | None, *, back: bool = False
 ) -> Array:
-    """Phases [N, K] from frame `start` on, where they are `begun` [K] (None: integrated along it); `back` from it too."""
+    """Integrates phases [N, K] from frame `start` onward and, with `back`, backward.
+
+    `start_phase` [K] is the phase of that frame; None: it is integrated along the frame.
+    """
     across, along = gradient
-    count, bins = wanted.shape
+    count, bins = magnitudes.shape
     frames = np.arange(count)[:, None]
     earlier = frames < start if back else np.zeros((count, 1), bool)
 
-    def done_before(x):
-        """The neighboring frame on the side of the start, which is done first."""
+    def integrated_before(x):
+        """Returns for each frame its neighbor on the side of the start, which is integrated first."""
         return jnp.where(earlier, jnp.roll(x, -1, axis=0), jnp.roll(x, 1, axis=0))
 
-    step = 0.5 * (across + done_before(across)) * jnp.where(earlier, -1.0, 1.0)
+    step = 0.5 * (across + integrated_before(across)) * jnp.where(earlier, -1.0, 1.0)
     climb = jnp.cumsum(jnp.pad(0.5 * (along[:, 1:] + along[:, :-1]), ((0, 0), (1, 0))), axis=-1)
-    source = _best_entry(wanted, jnp.where(frames == start, -1.0, done_before(wanted)))
+    source = _best_entry(magnitudes, jnp.where(frames == start, -1.0, integrated_before(magnitudes)))
     change = climb - jnp.take_along_axis(climb - step, source, axis=-1)
-    change = jnp.where(frames == start, climb if begun is None else begun, change)
+    change = jnp.where(frames == start, climb if start_phase is None else start_phase, change)
 
     def add(before, inputs):
         change, source, first = inputs
@@ -148,32 +181,32 @@ def _walk(
         return phase, phase
 
     inputs = (change, source, frames[:, 0] == start)
-    rest = jnp.zeros(bins, jnp.float32)
-    forth = jax.lax.scan(add, rest, inputs)[1]
-    return jnp.where(earlier, jax.lax.scan(add, rest, inputs, reverse=True)[1], forth) if back else forth
+    zeros = jnp.zeros(bins, jnp.float32)
+    forward = jax.lax.scan(add, zeros, inputs)[1]
+    return jnp.where(earlier, jax.lax.scan(add, zeros, inputs, reverse=True)[1], forward) if back else forward
 
 
 def _best_entry(here: Array, before: Array) -> Array:
-    """From which bin of the frame before each bin's phase comes, [N, K] magnitudes twice -> [N, K] int32.
+    """Returns for each bin the bin of the preceding frame that passes on its phase, [N, K].
 
-    A way into bin k enters the frame at some bin j (as loud as j was before) and walks from bin to bin to k; it is as
-    good as its faintest point, k itself not counted. So the best way from below into k is either its own entry or the
-    best way into k - 1, walked on: one pass from bin to bin for all frames.
+    A path to bin k enters the frame at a bin j, as loud as j was before, and walks from bin to bin to k. Its value is the
+    loudness of its faintest point, k itself excluded. The best path from below to k is thus its own entry, or the best path to
+    k - 1 extended by one bin: a single pass over the bins serves all frames.
     """
     bins = here.shape[-1]
-    # The way from above is the way from below through the frame turned round: one pass serves both. [K, 2 N]
+    # A path from above is a path from below in the reversed frame, so one pass over [K, 2 N] serves both.
     entries = jnp.concatenate([before, before[:, ::-1]]).T
     walked = jnp.concatenate([here, here[:, ::-1]]).T
 
-    def step(way, inputs):
-        best, source = way
+    def step(path, inputs):
+        best, source = path
         entry, own, loudness = inputs
         source = jnp.where(entry >= best, own, source)
         best = jnp.maximum(entry, best)
         return (jnp.minimum(best, loudness), source), (best, source)
 
-    nowhere = (jnp.full(entries.shape[1], -2.0, entries.dtype), jnp.zeros(entries.shape[1], jnp.int32))
+    initial = (jnp.full(entries.shape[1], -2.0, entries.dtype), jnp.zeros(entries.shape[1], jnp.int32))
     inputs = (entries, jnp.arange(bins, dtype=jnp.int32), walked)
-    _, (best, source) = jax.lax.scan(step, nowhere, inputs, unroll=2)
+    _, (best, source) = jax.lax.scan(step, initial, inputs, unroll=2)
     (up, down), (from_below, from_above) = jnp.split(best.T, 2), jnp.split(source.T, 2)
     return jnp.where(up >= down[:, ::-1], from_below, bins - 1 - from_above[:, ::-1])

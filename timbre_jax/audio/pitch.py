@@ -1,4 +1,4 @@
-"""Fundamental frequency: YIN for all frames at once, sharpened by spectral peaks, smoothed by the paper's 3 % rule."""
+"""Fundamental frequency: YIN for all frames at once, refinement and smoothing."""
 
 from __future__ import annotations
 
@@ -14,39 +14,48 @@ from timbre_jax.types import Array
 
 
 def _fast_fft_length(least: int) -> int:
-    """The smallest 2^a 3^b >= least with at most two threes: lengths that every FFT library does quickly."""
+    """Returns the smallest 2^a 3^b >= least with b <= 2; every FFT library is fast for it."""
     lengths = (2**a * 3**b for a in range(2, 24) for b in range(3))
     return min(n for n in lengths if n >= least)
 
 
 @functools.lru_cache(maxsize=8)
 def _triangle(size: int) -> np.ndarray:
+    """Returns an upper triangular matrix of ones, [size, size]."""
     return np.triu(np.ones((size, size), np.float32))
 
 
 def difference_function(waves: Array, *, hop: int, max_lag: int, window_hops: int = 3) -> Array:
-    """YIN's difference function, [B, T] -> [B, N, max_lag + 1] with N = 1 + T // hop.
+    """Returns YIN's difference function (de Cheveigné & Kawahara 2002, eq. 6).
 
-    d_n(tau) = sum_j (x[j] - x[j + tau])^2 over the window_hops * hop samples that begin at
-    (n - ceil(window_hops / 2)) * hop (de Cheveigne & Kawahara 2002, eq. 6): with the default 3 hops, window and lag
-    together lie about the frame's center n * hop. Beyond the ends of the wave there is silence.
+    d_n(tau) = sum_j (x[j] - x[j + tau])^2 over the window_hops * hop samples from (n - ceil(window_hops / 2)) * hop on. With
+    the default of 3 hops, window and lag together are about the center of the frame, n * hop. The wave is zero beyond its ends.
 
-    A thousandth of a percent of both windows' energy is added: differences under float32's rounding (those of a
-    constant offset) then look like noise, not like something periodic.
+    1e-5 of the energy of both windows is added, so that differences below the rounding of float32 (of a constant offset) look
+    like noise and not like a periodic signal.
 
-    A window is a whole number of hops, so each hop-long block is transformed once and correlated with what follows it,
-    and the blocks' correlations are summed: two FFTs of about (2 + max_lag / hop) * hop samples a frame.
+    Each hop-long block is transformed once and correlated with the blocks behind it, and the correlations of the blocks of a
+    window are summed: two FFTs of about (2 + max_lag / hop) * hop samples a frame.
+
+    Args:
+      waves: [B, T].
+      hop: samples between frames.
+      max_lag: largest tau in samples.
+      window_hops: length of the window in hops.
+
+    Returns:
+      [B, N, max_lag + 1], N = 1 + T // hop.
     """
     batch, length = waves.shape
     count = 1 + length // hop
     before = -(-window_hops // 2)
-    reach = 1 + -(-max_lag // hop)  # blocks in which x[j + tau] can lie
+    reach = 1 + -(-max_lag // hop)  # blocks that x[j + tau] can be in
     blocks_needed = count + window_hops + reach - 2
     padded = jnp.pad(waves, ((0, 0), (before * hop, max(0, blocks_needed * hop - before * hop - length))))
     blocks = padded[:, : blocks_needed * hop].reshape(batch, blocks_needed, hop)
     n_fft = _fast_fft_length(max(reach * hop, hop + max_lag))
 
-    # Correlation of each block with itself and the blocks behind it: a delay by k blocks is a turn in frequency.
+    # Correlation of each block with itself and the blocks behind it; a delay by k blocks is a phase in frequency.
     spectra = jnp.fft.rfft(blocks, n_fft)
     turns = np.exp(-2j * np.pi * np.outer(np.arange(reach) * hop, np.arange(n_fft // 2 + 1)) / n_fft)
     usable = blocks_needed - reach + 1
@@ -54,7 +63,7 @@ def difference_function(waves: Array, *, hop: int, max_lag: int, window_hops: in
     correlation = jnp.fft.irfft(jnp.conj(spectra[:, :usable]) * ahead, n_fft)[..., : max_lag + 1]
     correlation = sum(correlation[:, k : k + count] for k in range(window_hops))
 
-    # Energy of the window, and of the window moved by tau: what leaves at the front, what enters at the back.
+    # Energy of the window, and of the window shifted by tau: subtract the samples that leave, add those that enter.
     powers = jnp.square(blocks)
     runs = jnp.concatenate([powers[:, k : k + count + window_hops] for k in range(reach - 1)], axis=-1)
     energy = jnp.sum(powers, axis=-1)
@@ -66,19 +75,29 @@ def difference_function(waves: Array, *, hop: int, max_lag: int, window_hops: in
 
 
 def running_sum(x: Array) -> Array:
-    """Cumulative sum over the last axis as a product with a triangle: one matmul, quick for a few hundred entries."""
+    """Returns the cumulative sum over the last axis.
+
+    A product with a triangle is fast for a few hundred entries.
+    """
     return jnp.matmul(x, _triangle(x.shape[-1]), precision=jax.lax.Precision.HIGHEST)
 
 
 def cumulative_mean_normalized(difference: Array) -> Array:
-    """d'(tau) = d(tau) tau / sum_{1..tau} d(j), d'(0) = 1 (de Cheveigne & Kawahara 2002, eq. 8); same shape [..., L].
+    """Normalizes a difference function by its cumulative mean.
 
-    Silence (all differences 0) gives 1 everywhere: nothing periodic.
+    d'(tau) = d(tau) tau / sum_{1..tau} d(j), d'(0) = 1 (de Cheveigné & Kawahara 2002, eq. 8). Silence, all of whose
+    differences are 0, becomes 1: not periodic.
+
+    Args:
+      difference: [..., L].
+
+    Returns:
+      [..., L].
     """
     total = jnp.pad(running_sum(difference[..., 1:]), [(0, 0)] * (difference.ndim - 1) + [(1, 0)])
     lags = np.arange(difference.shape[-1], dtype=np.float32)
-    heard = total > 1e-12
-    return jnp.where(heard, difference * lags / jnp.where(heard, total, 1.0), 1.0)
+    audible = total > 1e-12
+    return jnp.where(audible, difference * lags / jnp.where(audible, total, 1.0), 1.0)
 
 
 def yin(
@@ -91,20 +110,30 @@ def yin(
     threshold: float = 0.1,
     window_hops: int | None = None,
 ) -> tuple[Array, Array]:
-    """f0 of centered frames by YIN, [B, T] -> (f0 [B, N] in Hz, aperiodicity [B, N]), N = 1 + T // hop.
+    """Estimates f0 of centered frames by YIN (de Cheveigné & Kawahara 2002, section II).
 
-    de Cheveigne & Kawahara 2002, section II: the first trough of the cumulative-mean-normalized difference that is
-    under `threshold`, or the deepest where none is; its place and depth by a parabola through three lags. Every frame
-    gets an f0, noise and silence too: the aperiodicity (the trough's depth: 0 perfectly periodic, about 1 noise or
-    silence) says what it is worth.
+    Takes the first trough of the normalized difference function below `threshold`, or the deepest if there is none; a parabola
+    through three lags refines its position and depth. Every frame gets an f0, even noise and silence; the aperiodicity says
+    whether to trust it.
 
-    Only lags from sample_rate / f_max to sample_rate / f_min are looked at (7..200 at 16 kHz). The window is
-    `window_hops` hops; None takes as many as hold 2.5 periods of f_min (3 hops of 172 at 16 kHz).
+    Args:
+      waves: [B, T].
+      sample_rate: Hz.
+      hop: samples between frames.
+      f_min: lowest f0 in Hz.
+      f_max: highest f0 in Hz; lags from sample_rate / f_max to sample_rate / f_min are searched (7 to 200 at 16 kHz).
+      threshold: depth below which a trough counts.
+      window_hops: length of the window in hops; None: as many as hold 2.5 periods of f_min (3 hops of 172 at 16 kHz).
 
-    Raises ValueError where the range is empty or above half the sample rate.
+    Returns:
+      (f0, aperiodicity), [B, N] each, N = 1 + T // hop: f0 in Hz, and the depth of the trough, 0 for a periodic frame and about
+      1 for noise and silence.
+
+    Raises:
+      ValueError: the range is empty or exceeds half the sample rate.
     """
     if not 0.0 < f_min < f_max <= 0.5 * sample_rate:
-        raise ValueError(f"need 0 < f_min < f_max <= {0.5 * sample_rate:g} Hz, got f_min={f_min:g}, f_max={f_max:g}")
+        raise ValueError(f"f_min={f_min:g}, f_max={f_max:g}: must be 0 < f_min < f_max <= {0.5 * sample_rate:g} Hz")
     first, last = math.floor(sample_rate / f_max), math.ceil(sample_rate / f_min)
     if window_hops is None:
         window_hops = math.ceil(2.5 * last / hop)
@@ -112,14 +141,14 @@ def yin(
     curve = cumulative_mean_normalized(difference)
     before, here, after = curve[..., first - 1 : -2], curve[..., first:-1], curve[..., first + 1 :]
     lags = np.arange(first, last + 1, dtype=np.float32)
-    # Depth between the lags: a bright note's trough at 8.4 samples is far from its nearest lag's value.
+    # The depth between lags: a trough at 8.4 samples (a high note) is much deeper than its value at lag 8.
     bend = before - 2.0 * here + after
     trough = (here < before) & (here <= after)
     depth = here - jnp.where(trough, 0.125 * jnp.square(after - before) / jnp.where(trough, bend, 1.0), 0.0)
     deepest = jnp.min(jnp.where(trough, depth, 1e6), axis=-1, keepdims=True)
-    wanted = trough & (depth <= jnp.maximum(deepest, threshold))
-    # A minimum over lags is a plain reduction, quicker than an argmax: where nothing qualifies, the deepest point.
-    chosen = jnp.min(jnp.where(wanted, lags, np.float32(1e6)), axis=-1)
+    candidate = trough & (depth <= jnp.maximum(deepest, threshold))
+    # A minimum over lags is a plain reduction, faster than an argmax. Without a candidate, take the deepest lag.
+    chosen = jnp.min(jnp.where(candidate, lags, np.float32(1e6)), axis=-1)
     fallback = jnp.min(jnp.where(here <= jnp.min(here, axis=-1, keepdims=True), lags, np.float32(1e6)), axis=-1)
     chosen = jnp.where(chosen < 1e6, chosen, fallback)
 
@@ -141,15 +170,26 @@ def refine_f0(
     faint: float = 0.01,
     reach: int = 4,
 ) -> Array:
-    """Sharpen f0 by its harmonics' spectral peaks and lift it out of subharmonics, [B, N, K], [B, N] Hz -> [B, N] Hz.
+    """Refines f0 by the spectral peaks of its harmonics and corrects subharmonics.
 
-    YIN's lag grid errs by up to 11 cents at the top of the range; a peak's place is good to a fraction of a bin, and
-    the n-th harmonic's is n times finer. The mean of log(f_n / n) of the first six harmonics, weighted by their power,
-    over the peaks within `max_change` of n * f0; without any, f0 stays.
+    The lag grid of YIN is off by up to 11 cents at the top of the range. A spectral peak is accurate to a fraction of a bin,
+    and that of the n-th harmonic n times more so. The refined f0 is the geometric mean of f_n / n over the peaks of the first
+    six harmonics within `max_change` of n * f0, weighted by power; without any such peak, f0 stays.
 
-    YIN answers with two or three periods where the sound is a little unsteady from period to period. It shows in the
-    spectrum: only every second (third) multiple carries power. Where the others hold less than the share `faint` of the
-    six multiples' power, f0 is multiplied by 2 (3): above YIN's range too, where the sound itself lies above it.
+    YIN returns two or three periods for sounds that vary slightly from period to period. Then only every second (third)
+    multiple of f0 has power: if the others have less than the share `faint` of the power of the six multiples, f0 is multiplied
+    by 2 (3). The result may exceed the range of YIN.
+
+    Args:
+      power: [B, N, K] power spectra.
+      f0: [B, N] in Hz.
+      sample_rate: Hz.
+      max_change: largest relative distance of a peak from n * f0.
+      faint: share of power, see above.
+      reach: bins searched around a multiple, see `harmonic_peaks`.
+
+    Returns:
+      [B, N] in Hz.
     """
     bin_width = sample_rate / (2 * (power.shape[-1] - 1))
     order = np.arange(1, 7, dtype=np.float32)
@@ -159,7 +199,7 @@ def refine_f0(
     strength = jnp.exp(height - jnp.max(height, axis=-1, keepdims=True))
 
     change = jnp.log(jnp.maximum(peaks.frequency, 1.0) / (f0[..., None] * order))
-    weight = jnp.where(peaks.found & (jnp.abs(change) < max_change), strength, 0.0)
+    weight = jnp.where(peaks.is_peak & (jnp.abs(change) < max_change), strength, 0.0)
     total = jnp.sum(weight, axis=-1)
     refined = f0 * jnp.exp(jnp.sum(weight * change, axis=-1) / jnp.where(total > 0, total, 1.0))
 
@@ -171,28 +211,33 @@ def refine_f0(
 
 
 def masked_median(x: Array, valid: Array) -> Array:
-    """Lower median of the valid entries, [B, N] -> [B]; inf where none is."""
+    """Returns the lower median of the valid entries, [B, N] -> [B]; inf if there is none."""
     ordered = jnp.sort(jnp.where(valid, x, jnp.inf), axis=-1)
     middle = jnp.maximum(jnp.sum(valid, axis=-1) - 1, 0) // 2
     return jnp.take_along_axis(ordered, middle[:, None], axis=-1)[:, 0]
 
 
 def smooth_f0(f0: Array, voiced: Array, level_db: Array, *, max_change: float = 0.03, max_jump: float = 0.2) -> Array:
-    """One steady f0 line through a note, [B, N] each -> [B, N] Hz: moves at most `max_change` a frame.
+    """Smooths f0 to a line that changes by at most `max_change` a frame.
 
-    The 3 % rule of Natsiou et al. 2023 (section 3), begun where it can be trusted: at the loudest voiced frame whose f0
-    lies within `max_change` of the median of the voiced ones, and walked from there both ways. At each frame:
+    The 3 % rule of Natsiou et al. 2023 (section 3). The line starts at the loudest voiced frame whose f0 is within `max_change`
+    of the median of voiced frames, and continues from there in both directions. In each frame:
 
-    - an estimate off by whole octaves is folded back first;
-    - a voiced estimate within `max_jump` octaves is followed, by at most `max_change` (0.03 = 3 %) a frame;
-    - anything else (an unvoiced or released frame, a wrong estimate) holds the last f0.
+    - the estimate is first moved by whole octaves toward the line;
+    - a voiced estimate within `max_jump` octaves is followed, by at most `max_change`;
+    - for any other estimate, the line keeps its last value.
+
+    Without voiced frames, the line is constant at the f0 of the loudest frame.
 
     Args:
-      f0: estimates in Hz.
-      voiced: bool, whether the estimate is to be believed.
-      level_db: level of each frame.
+      f0: [B, N] in Hz.
+      voiced: [B, N] bool, whether to trust the estimate.
+      level_db: [B, N] level of each frame in dB.
+      max_change: largest relative change a frame, 0.03 = 3 %.
+      max_jump: largest distance of an estimate from the line, in octaves.
 
-    A sound without any voiced frame holds the f0 of its loudest frame.
+    Returns:
+      [B, N] in Hz.
     """
     any_voiced = jnp.any(voiced, axis=-1)
     log_f0 = jnp.log2(f0)
@@ -203,20 +248,20 @@ def smooth_f0(f0: Array, voiced: Array, level_db: Array, *, max_change: float = 
     start = jnp.argmax(jnp.where(candidates, level_db, -jnp.inf), axis=-1)
     seed = jnp.take_along_axis(log_f0, start[:, None], axis=-1)[:, 0]
 
-    # Both walks in one loop: the way back is the way forth through the reversed sound.
+    # One loop runs both directions: backward is forward through the reversed sound.
     both = jnp.concatenate([log_f0, log_f0[:, ::-1]])
     frames = np.arange(f0.shape[-1], dtype=np.int32)
     behind = jnp.concatenate([frames > start[:, None], frames > (f0.shape[-1] - 1 - start)[:, None]])
     follow = behind & jnp.concatenate([voiced, voiced[:, ::-1]])
 
     def walk(current, inputs):
-        estimate, believed = inputs
+        estimate, trusted = inputs
         change = estimate - current
         change = change - jnp.round(change)
-        believed = believed & (jnp.abs(change) <= max_jump)
-        current = current + jnp.where(believed, jnp.clip(change, -largest, largest), 0.0)
+        trusted = trusted & (jnp.abs(change) <= max_jump)
+        current = current + jnp.where(trusted, jnp.clip(change, -largest, largest), 0.0)
         return current, current
 
     _, walked = jax.lax.scan(walk, jnp.concatenate([seed, seed]), (both.T, follow.T), unroll=4)
-    forth, back = jnp.split(walked.T, 2)
-    return jnp.exp2(jnp.where(frames >= start[:, None], forth, back[:, ::-1]))
+    forward, backward = jnp.split(walked.T, 2)
+    return jnp.exp2(jnp.where(frames >= start[:, None], forward, backward[:, ::-1]))

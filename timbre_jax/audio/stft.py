@@ -1,7 +1,8 @@
-"""Short-time Fourier transform and its inverse, batched, made of slices and FFTs only (no gather, no scatter).
+"""Short-time Fourier transform and its inverse, batched.
 
-Conventions: time before frequency, [B, N, K]; a centered transform has frame n centered on sample n * hop, as in
-`librosa.stft(center=True, pad_mode="constant")`, whose values it reproduces (transposed).
+Both consist of slices and FFTs, without gather or scatter. Arrays have time before frequency, [B, N, K]. Frame n of a centered
+transform is centered on sample n * hop, as in `librosa.stft(center=True, pad_mode="constant")`, whose values (transposed)
+`stft` reproduces.
 """
 
 from __future__ import annotations
@@ -24,14 +25,22 @@ COSINE_WINDOWS = {
 
 @functools.lru_cache(maxsize=64)
 def window_samples(name: str, length: int) -> np.ndarray:
-    """A periodic ("DFT-even") window, [length] float32, as `scipy.signal.get_window(name, length)`.
+    """Returns a periodic ("DFT-even") window, as `scipy.signal.get_window(name, length)`.
 
-    Raises ValueError for an unknown name or a length under 1.
+    Args:
+      name: a name of `COSINE_WINDOWS`.
+      length: samples.
+
+    Returns:
+      [length] float32, read-only.
+
+    Raises:
+      ValueError: the name is unknown or the length is below 1.
     """
     if name not in COSINE_WINDOWS:
-        raise ValueError(f"window must be one of {', '.join(COSINE_WINDOWS)}, got {name!r}")
+        raise ValueError(f"window={name!r}: must be one of {', '.join(COSINE_WINDOWS)}")
     if length < 1:
-        raise ValueError(f"window length must be at least 1 sample, got {length}")
+        raise ValueError(f"window length={length}: must be at least 1 sample")
     turns = 2.0 * np.pi * np.arange(length) / length
     terms = [(-1) ** k * a * np.cos(k * turns) for k, a in enumerate(COSINE_WINDOWS[name])]
     samples = np.sum(terms, axis=0).astype(np.float32)
@@ -40,18 +49,26 @@ def window_samples(name: str, length: int) -> np.ndarray:
 
 
 def frame(x: Array, frame_length: int, hop: int) -> Array:
-    """Overlapping frames, [..., T] -> [..., N, frame_length] with N = 1 + (T - frame_length) // hop.
+    """Cuts a signal into overlapping frames; frame n is x[n * hop : n * hop + frame_length].
 
-    Frame n is x[n * hop : n * hop + frame_length]. Built from slices of hop-long blocks, so its gradient is pads and
-    sums rather than a scatter.
+    Slices of hop-long blocks make the gradient a sum of padded arrays, where a gather would make it a scatter.
 
-    Raises ValueError where x is shorter than one frame.
+    Args:
+      x: [..., T].
+      frame_length: samples of a frame.
+      hop: samples between frames.
+
+    Returns:
+      [..., N, frame_length], N = 1 + (T - frame_length) // hop.
+
+    Raises:
+      ValueError: x is shorter than one frame, or a length is below 1.
     """
     length = x.shape[-1]
     if hop < 1 or frame_length < 1:
-        raise ValueError(f"hop and frame_length must be at least 1 sample, got {hop} and {frame_length}")
+        raise ValueError(f"hop={hop}, frame_length={frame_length}: must be at least 1 sample")
     if length < frame_length:
-        raise ValueError(f"x has {length} samples, fewer than one frame of {frame_length}: pad it first")
+        raise ValueError(f"x: {length} samples are fewer than one frame of {frame_length}; pad it first")
     count = 1 + (length - frame_length) // hop
     blocks_per_frame = -(-frame_length // hop)
     total = (count + blocks_per_frame - 1) * hop
@@ -64,17 +81,17 @@ def frame(x: Array, frame_length: int, hop: int) -> Array:
 
 
 def squared_magnitude(spectra: Array) -> Array:
-    """Returns |X|^2 of complex spectra; unlike the square of `abs`, it has a gradient at 0."""
+    """Returns |X|^2 of complex spectra, without the square root of `abs`."""
     return jnp.square(spectra.real) + jnp.square(spectra.imag)
 
 
 def impulse_phase(bins: int) -> np.ndarray:
-    """Returns the phases of an impulse in the middle of a frame, 0 and pi in turn, [bins] float32 radians."""
+    """Returns the phases of an impulse in the middle of a frame, [bins] float32: 0, pi, 0 ..."""
     return np.float32(np.pi) * np.mod(np.arange(bins, dtype=np.float32), 2)
 
 
 def overlap_add(frames: Array, hop: int) -> Array:
-    """The transpose of `frame`: [..., N, L] -> [..., (N - 1) * hop + L], overlapping samples summed."""
+    """Adds overlapping frames, [..., N, L] -> [..., (N - 1) * hop + L]; transposes `frame`."""
     *lead, count, frame_length = frames.shape
     blocks_per_frame = -(-frame_length // hop)
     padding = blocks_per_frame * hop - frame_length
@@ -89,10 +106,11 @@ def overlap_add(frames: Array, hop: int) -> Array:
 
 
 def _check(n_fft: int, hop: int, window_length: int) -> None:
+    """Raises a ValueError if the settings of a transform do not fit each other."""
     if hop < 1:
-        raise ValueError(f"hop must be at least 1 sample, got {hop}")
+        raise ValueError(f"hop={hop}: must be at least 1 sample")
     if not 1 <= window_length <= n_fft:
-        raise ValueError(f"window_length must lie in 1..n_fft={n_fft}, got {window_length}")
+        raise ValueError(f"window_length={window_length}: must be from 1 to n_fft={n_fft}")
 
 
 def stft(
@@ -104,26 +122,30 @@ def stft(
     window_length: int | None = None,
     center: bool = True,
 ) -> Array:
-    """Short-time spectra, [..., T] real -> [..., N, n_fft // 2 + 1] complex64.
+    """Returns short-time spectra.
 
     Args:
-      waves: any number of leading axes.
-      n_fft: transform length in samples; bin k lies at k * sample_rate / n_fft Hz.
+      waves: [..., T], real.
+      n_fft: transform length in samples; bin k is at k * sample_rate / n_fft Hz.
       hop: samples between frames.
       window: a name of `COSINE_WINDOWS`, not normalized: a sine of amplitude a peaks at a * sum(window) / 2.
-      window_length: samples, n_fft if None; a shorter window stands in the middle of the n_fft samples.
-      center: pad with n_fft // 2 zeros at both ends, so that N = 1 + T // hop and frame n is centered on n * hop.
+      window_length: samples; a window shorter than n_fft is centered in the frame. None: n_fft.
+      center: pads n_fft // 2 zeros at both ends, so that N = 1 + T // hop and frame n is centered on sample n * hop.
 
-    Raises ValueError for settings that do not fit each other.
+    Returns:
+      [..., N, n_fft // 2 + 1] complex64.
+
+    Raises:
+      ValueError: the settings do not fit each other.
     """
     window_length = n_fft if window_length is None else window_length
     _check(n_fft, hop, window_length)
     if center:
         waves = jnp.pad(waves, [(0, 0)] * (waves.ndim - 1) + [(n_fft // 2, n_fft - n_fft // 2)])
     elif waves.shape[-1] < n_fft:
-        raise ValueError(f"waves have {waves.shape[-1]} samples, fewer than n_fft={n_fft}: pad them first")
+        raise ValueError(f"waves: {waves.shape[-1]} samples are fewer than n_fft={n_fft}; pad them first")
     count = 1 + (waves.shape[-1] - n_fft) // hop
-    # A short window sees only the middle of the n_fft samples: frame those alone, then put the zeros back.
+    # Only the middle of a frame is nonzero under a short window: cut out that part, then pad it to n_fft.
     left = (n_fft - window_length) // 2
     segment = waves[..., left : left + (count - 1) * hop + window_length]
     frames = frame(segment, window_length, hop) * window_samples(window, window_length)
@@ -140,14 +162,23 @@ def istft(
     center: bool = True,
     length: int | None = None,
 ) -> Array:
-    """Least-squares inverse of `stft` (Griffin & Lim 1984, eq. 6), [..., N, K] complex -> [..., T] float32.
+    """Returns the least-squares inverse of `stft` (Griffin & Lim 1984, eq. 6).
 
-    Exact (to float32 rounding) wherever the windows cover every sample; samples that no window covers come out 0. With
-    `center`, the result starts at the center of frame 0.
+    It is exact up to float32 rounding where windows cover a sample; samples that no window covers are 0.
 
     Args:
-      spectra, hop, window, window_length, center: as given to or returned by `stft`; n_fft is 2 * (K - 1).
-      length: samples to return: cut, or padded with zeros. None: all that the frames cover.
+      spectra: [..., N, K] complex; n_fft is 2 * (K - 1).
+      hop: samples between frames.
+      window: as for `stft`.
+      window_length: as for `stft`.
+      center: whether frame 0 is centered on the first sample returned.
+      length: samples to return, cut or padded with zeros; None: all that the frames cover.
+
+    Returns:
+      [..., T] float32.
+
+    Raises:
+      ValueError: the settings do not fit each other.
     """
     n_fft = 2 * (spectra.shape[-1] - 1)
     window_length = n_fft if window_length is None else window_length
@@ -160,7 +191,7 @@ def istft(
     weight = np.zeros((count - 1) * hop + window_length)
     for n in range(count):
         weight[n * hop : n * hop + window_length] += np.square(samples.astype(np.float64))
-    # Under a billionth of the largest weight there is nothing but rounding to divide up.
+    # Below a billionth of the largest weight, the sum of squared windows is rounding noise.
     weight = np.where(weight > 1e-9 * weight.max(), weight, np.inf).astype(np.float32)
     waves = waves / weight
     waves = jnp.pad(waves, [(0, 0)] * (waves.ndim - 1) + [(left, n_fft - window_length - left)])
@@ -173,17 +204,25 @@ def istft(
 
 
 def istft_inner(spectra: Array, *, hop: int) -> Array:
-    """The hops that all of their frames cover, of spectra [..., N + R - 1, K] with R = n_fft / hop: [..., N * hop].
+    """Returns the hops of an inverse transform that all of their frames cover (Hann window).
 
-    As `istft` with a Hann window, but without the ends, where frames are missing: what is between frame R/2 - 1 and frame
-    N + R/2 - 1. A chunk of a longer sound, to the bit: its first frames are the last R - 1 of the chunk before.
+    They are those of `istft` between frame R/2 - 1 and frame N + R/2 - 1, R = n_fft / hop. Chunks of a long sound join bit for
+    bit if the first R - 1 frames of a chunk are the last of the chunk before.
 
-    Raises ValueError where n_fft is no even multiple of the hop, or frames are too few.
+    Args:
+      spectra: [..., N + R - 1, K] complex.
+      hop: samples between frames.
+
+    Returns:
+      [..., N * hop].
+
+    Raises:
+      ValueError: n_fft is not an even multiple of the hop, at least 4, or there are fewer than R frames.
     """
     count, n_fft = spectra.shape[-2], 2 * (spectra.shape[-1] - 1)
     ratio = overlap_ratio(n_fft, hop)
     if count < ratio:
-        raise ValueError(f"{count} frames are fewer than the {ratio} that one hop of sound takes")
+        raise ValueError(f"spectra: {count} frames are fewer than the {ratio} that one hop needs")
     samples = window_samples("hann", n_fft)
     weight = np.square(samples, dtype=np.float64).reshape(ratio, hop).sum(0)
     waves = overlap_add(jnp.fft.irfft(spectra, n_fft) * samples, hop)
@@ -191,11 +230,12 @@ def istft_inner(spectra: Array, *, hop: int) -> Array:
 
 
 def overlap_ratio(n_fft: int, hop: int) -> int:
-    """R = n_fft / hop, the hops that a frame covers.
+    """Returns R = n_fft / hop, the number of hops that a frame covers.
 
-    Raises ValueError where it is not 4, 6, 8 ..: squared Hann windows do not sum to a constant with less.
+    Raises:
+      ValueError: R is not 4, 6, 8 ...; with fewer hops, squared Hann windows do not sum to a constant.
     """
     ratio, rest = divmod(n_fft, hop)
     if rest or ratio % 2 or ratio < 4:
-        raise ValueError(f"n_fft must be 4, 6, 8 .. times the hop, got n_fft={n_fft} and hop={hop}")
+        raise ValueError(f"n_fft={n_fft}: must be 4, 6, 8 ... times hop={hop}")
     return ratio

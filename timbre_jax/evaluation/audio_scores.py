@@ -1,12 +1,14 @@
-"""Scores of sounds: every run's sounds against the recordings, pair by pair and as sets, with the baselines of each metric.
+"""Scores of sounds against the recordings, with baselines and upper bounds.
+
+Pairs of sounds and sets of sounds are compared.
 
 Baselines and upper bounds are rows of their own, in angle brackets:
   <unrelated sounds>   recordings against recordings of other groups: the score of sounds that have nothing in common
-  <nearest known>      for each recording the nearest sound of the store's training split: the score of a library without a
-                       model (a run may have been trained on other stores too)
-  <real sounds>        the recordings themselves, as a set against the training sounds: no model can be expected below that
-  <known halves>       the training sounds, one half against the other, groups kept whole
-  <REPRESENTATION>     analyzed and synthesized without a model: the upper bound of its models
+  <nearest known>      for each recording, the nearest sound of the training split of the store: the score of a sample library
+                       without a model (a run may have been trained on other stores too)
+  <real sounds>        the recordings as a set, against the training sounds: no model can be expected to score better
+  <known halves>       one half of the training sounds against the other, with whole groups
+  <REPRESENTATION>     analyzed and synthesized without a model: the upper bound of models of this representation
 """
 
 from __future__ import annotations
@@ -37,8 +39,8 @@ class SoundRow:
 
     Attributes:
       store: name of the store.
-      name: of the run, or a baseline in angle brackets.
-      groups: [M] instruments or groups of copies.
+      name: name of the run, or of a baseline in angle brackets.
+      groups: [M] instruments, or groups of near-duplicates.
       classes: [M] families.
       pairs: values [M] of each measure of pairs, by name.
       sets: distances of the set.
@@ -53,14 +55,14 @@ class SoundRow:
 
 
 class SoundScorer:
-    """Recordings of one store that all runs are compared on, and its training sounds; both are read once.
+    """Recordings of one store and its training sounds, with which all runs are compared.
 
     Attributes:
-      recorded: [M, T] waves of the chosen notes, T what every run covers.
-      lengths: [M] samples of the recordings; None where all have one length.
-      known: the training sounds (of the families, where some are named) as a set; None where the store has no training split,
-        or it is the one that is scored.
-      real: the chosen notes as a set.
+      recorded: [M, T] waves of the chosen notes; T is covered by all runs.
+      lengths: [M] in samples of the recordings; None if all have one length.
+      known: set of training sounds (of the families, if some are chosen); None if the store has no training split, or the runs
+        were trained on the scored split.
+      real: set of the chosen notes.
     """
 
     def __init__(
@@ -86,7 +88,7 @@ class SoundScorer:
         embedded = {"frechet", "kernel"} & set(settings.set_metrics)
         self._embedding: Embedding | None = load_embedding(settings.embedding) if embedded else None
         self._representations: set = set()
-        # Of a split that runs were trained on, the sounds themselves would be the nearest.
+        # In the training split, each sound would be its own nearest sound.
         self.known_rows, self.known = np.zeros(0, np.int64), None
         if self.training_split in store.splits and notes.split != self.training_split:
             metadata = store.metadata(self.training_split)
@@ -127,16 +129,27 @@ class SoundScorer:
     def resynthesize(self, run_name: str, run: Run, notes: Notes) -> dict[str, np.ndarray]:
         """Returns the chosen notes resynthesized by a run (`inference.rendering.resynthesize`).
 
+        Args:
+          run_name: name of the run, for errors.
+          run: resynthesizes the notes.
+          notes: all notes, with features of the run.
+
         Raises:
-          ValueError: the run sees other notes than those that were chosen.
+          ValueError: the notes of this run are not those of the other runs.
         """
         part = notes.part(self.chosen)
         if not np.array_equal(part.labels["id"], self.ids):
-            raise ValueError(f"{run_name} sees other notes of {self.name} than the other runs")
+            raise ValueError(f"{run_name}: its notes of {self.name} are not those of the other runs")
         return resynthesize(run.space, part.features)
 
     def run_rows(self, run_name: str, run: Run, waves: dict[str, np.ndarray]) -> list[SoundRow]:
-        """Returns the row of a run, and that of its representation unless an earlier run had the same one."""
+        """Returns the row of a run, and that of its representation if it is new.
+
+        Args:
+          run_name: name of the run.
+          run: the run.
+          waves: the chosen notes, as `resynthesize` returns them.
+        """
         rows = [self._row(run_name, waves["reconstruction"])]
         representation = run.space.representation
         if representation not in self._representations:
@@ -147,6 +160,7 @@ class SoundScorer:
         return rows
 
     def _row(self, name: str, waves: np.ndarray, *, sets: bool = True) -> SoundRow:
+        """Scores waves [M, T'] against the recordings."""
         waves, settings = fit_length(waves, self.samples), self.settings
         pairs, distances = {}, SetDistances()
         if settings.pair_metrics:
@@ -165,15 +179,17 @@ class SoundScorer:
         return SoundRow(self.name, name, self.groups, self.classes, pairs, distances)
 
     def _against(self, reference: SoundSet, test: SoundSet) -> SetDistances:
+        """Returns the chosen distances of a set to a reference set."""
         settings = self.settings
         return sound_sets.set_distances(reference, test, settings.set_metrics, k=settings.bins, seed=settings.seed)
 
     def _known_waves(self, rows: np.ndarray) -> np.ndarray:
+        """Returns the waves of rows of the training split."""
         waves = self.store.audio(self.training_split, rows, samples=min(self.samples, self.store.samples))
         return fit_length(waves, self.samples)
 
     def _set(self, read: Callable[[np.ndarray], np.ndarray], rows: np.ndarray, groups: np.ndarray) -> SoundSet:
-        """Embeds sounds in parts, so that a thousand of them need not fit the memory as waves."""
+        """Embeds sounds in batches, so that the memory does not hold all waves."""
         rate, embed = self.store.sample_rate, self._embedding
 
         def measure(some: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -185,6 +201,7 @@ class SoundScorer:
         return SoundSet(points, images, groups)
 
     def _bar(self, name: str) -> Callable[[Iterable], Iterable]:
+        """Returns a function that wraps an iterable with a progress bar."""
         return functools.partial(tqdm, desc=name, leave=False, disable=not self.progress)
 
 

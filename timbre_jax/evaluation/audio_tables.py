@@ -1,4 +1,4 @@
-"""Tables of the scores of sounds: one row for each run and baseline, one for each class, with definitions and results."""
+"""Tables of the scores of sounds: a row for each run and baseline, and for each class."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from timbre_jax.evaluation.audio_scores import HALVES, NEAREST, REAL, UNRELATED,
 from timbre_jax.evaluation.settings import EvaluationSettings
 from timbre_jax.metrics.bootstrap import mean_interval
 from timbre_jax.metrics.embedding import embedding_definition
-from timbre_jax.metrics.sound_pairs import COUNTED, PairMeasure
+from timbre_jax.metrics.sound_pairs import COUNTED_FRAMES, PairMeasure
 from timbre_jax.metrics.sound_sets import SetDistances
 from timbre_jax.metrics.table import Result, Table, format_cell, interval_cell, interval_columns
 
@@ -19,7 +19,13 @@ from timbre_jax.metrics.table import Result, Table, format_cell, interval_cell, 
 def sound_tables(
     rows: Sequence[SoundRow], settings: EvaluationSettings, training_split: str
 ) -> tuple[Table, Table, list[Result]]:
-    """Returns the table of sounds, the table by class, and both as results."""
+    """Returns the table of sounds, the table by class, and the results of both.
+
+    Args:
+      rows: scores of all runs and baselines.
+      settings: metrics and random seed.
+      training_split: name of the split of the reference set.
+    """
     measures = settings.pair_measures()
     records, by_class, results = [], [], []
     for row in rows:
@@ -32,38 +38,46 @@ def sound_tables(
     caption = " ".join([sound_definition(settings, training_split), *_missing_sets(rows, settings, training_split)])
     return (
         Table.from_records("sounds", records, caption),
-        Table.from_records("classes", by_class, f"Means by class, and the best sound of each. {caption}"),
+        Table.from_records("classes", by_class, f"Mean over each class, and value of its best sound. {caption}"),
         results,
     )
 
 
 def sound_definition(settings: EvaluationSettings, training_split: str) -> str:
-    """Returns the definitions of all columns and baselines, for the caption of the tables."""
+    """Returns the definitions of all columns and baselines, for the caption of the tables.
+
+    Args:
+      settings: metrics.
+      training_split: name of the split of the reference set.
+    """
     measures = settings.pair_measures()
-    sentences = [f"{measure.name}: {measure.definition}" for measure in measures] + [f"Of pairs {COUNTED}"] * bool(measures)
+    sentences = [f"{measure.name} ({measure.better}er is better): {measure.definition}" for measure in measures]
+    if measures:
+        sentences.append(f"Pair measures: {COUNTED_FRAMES}")
     reference = f"at most {settings.known} sounds of split “{training_split}” of the store"
     if "ndb" in settings.set_metrics:
         sentences.append(
-            f"ndb: bins of {settings.bins} that differ (5 % level) between the sounds and {reference}, on the thesis' log-mel "
-            "spectrograms shrunk to 32 x 16, beside what chance gives (mean and 95 %); js: Jensen-Shannon divergence in nats"
+            f"ndb (lower is better): number of bins, of {settings.bins}, that differ (5 % level) between the sounds and "
+            f"{reference}, with its chance value (mean and 95 %), for the log-mel spectrograms of Rebnord 2022, shrunk to "
+            "32 x 16; js: Jensen-Shannon divergence in nats"
         )
     if {"frechet", "kernel"} & set(settings.set_metrics):
         sentences.append(
-            "frechet, kernel: Fréchet distance (biased upwards by few sounds) and unbiased kernel distance (KAD: squared MMD, "
-            f"Gaussian kernel as wide as the median distance; jackknife over groups) to {reference}; "
+            "frechet, kernel (lower is better): Fréchet distance (biased upward for few sounds) and unbiased kernel distance "
+            f"(KAD: squared MMD, Gaussian kernel as wide as the median distance; jackknife over groups) to {reference}; "
             f"{embedding_definition(settings.embedding)}"
         )
     baselines = (
-        f"{UNRELATED}: recordings of other groups, as far as the sound lasts where lengths vary. {NEAREST}: of split "
-        f"“{training_split}” of the store the sound of least log-spectral distance among the 8 nearest. {REAL}: the recordings "
+        f"{UNRELATED}: recordings of other groups, over the length of the sound. {NEAREST}: the sound of split "
+        f"“{training_split}” of the store with the smallest log-spectral distance, among the 8 nearest. {REAL}: the recordings "
         f"against the training sounds. {HALVES}: one half of the training sounds against the other. <a representation>: "
-        "without any model. Brackets: 95 %, bootstrap over groups"
+        "analyzed and synthesized without a model. Brackets: 95 % intervals, bootstrap over groups"
     )
     return f"{'. '.join(sentences)}. {baselines}."
 
 
 def sounds_markdown(table: Table) -> str:
-    """Returns the table of sounds as markdown, with value and interval in one cell."""
+    """Returns the table of sounds as Markdown, with value and interval in one cell."""
     rows = []
     for record in table.records:
         shown = {"store": record["store"], "run": record["run"], "sounds": f"{record['sounds']} of {record['groups']}"}
@@ -84,7 +98,7 @@ def sounds_markdown(table: Table) -> str:
 
 
 def _missing_sets(rows: Sequence[SoundRow], settings: EvaluationSettings, training_split: str) -> list[str]:
-    """Returns a sentence for each store that lacks some of the chosen metrics of sets, with the reason."""
+    """Returns a sentence for each store that lacks chosen metrics of sets, with the reason."""
     if not settings.set_metrics:
         return []
     reasons = []
@@ -92,7 +106,7 @@ def _missing_sets(rows: Sequence[SoundRow], settings: EvaluationSettings, traini
         of_store = [row for row in rows if row.store == store]
         if all(row.sets == SetDistances() for row in of_store):
             metrics = ", ".join(settings.set_metrics)
-            reasons.append(f"{store}: no {metrics}: there are no sounds of split “{training_split}” beside these.")
+            reasons.append(f"{store}: no {metrics}: split “{training_split}” is missing or is the one that is scored.")
         elif "ndb" in settings.set_metrics and all(row.sets.ndb is None for row in of_store):
             reasons.append(f"{store}: no ndb: split “{training_split}” has fewer sounds than there are bins ({settings.bins}).")
     return reasons
@@ -101,7 +115,7 @@ def _missing_sets(rows: Sequence[SoundRow], settings: EvaluationSettings, traini
 def _pair_cells(
     row: SoundRow, unrelated: SoundRow | None, measures: Sequence[PairMeasure], seed: int
 ) -> tuple[dict, list[Result]]:
-    """Returns mean and interval of each measure over the sounds where it is defined."""
+    """Returns mean and interval of each measure over the sounds for which it is defined."""
     record: dict[str, Any] = {}
     results: list[Result] = []
     for measure in measures:
@@ -111,10 +125,10 @@ def _pair_cells(
             count = len(scores)
             if count:
                 value, low, high = mean_interval(scores, groups, seed=seed).value_low_high()
-                below = None if unrelated is None else _mean(unrelated.pairs.get(measure.name))
+                baseline = None if unrelated is None else _mean(unrelated.pairs.get(measure.name))
                 where = f"{count} of {len(row.groups)} sounds of {row.store}; baseline: unrelated sounds"
                 name = f"{row.store}/{row.name}/{measure.name}"
-                results.append(Result(name, value, low, high, below, f"{measure.definition}; {where}"))
+                results.append(Result(name, value, low, high, baseline, f"{measure.definition}; {where}"))
         record |= interval_columns(measure.name, (value, low, high))
         if count is not None and count < len(row.groups):
             record[f"{measure.name}_sounds"] = count
@@ -129,9 +143,9 @@ def _set_cells(row: SoundRow, real: SoundRow | None, settings: EvaluationSetting
     against = "the other half of them" if row.name == HALVES else f"the training sounds of {row.store}"
     reference = f"{len(row.groups)} {'training ' * (row.name == HALVES)}sounds against {against}"
 
-    def add(name: str, numbers: tuple, below: float | None, definition: str) -> None:
+    def add(name: str, numbers: tuple, baseline: float | None, definition: str) -> None:
         value, low, high = numbers
-        results.append(Result(f"{prefix}/{name}", value, low, high, below, definition))
+        results.append(Result(f"{prefix}/{name}", value, low, high, baseline, definition))
 
     def embedded(kind: str) -> str:
         return f"{kind} distance, {embedding_definition(settings.embedding)}, {reference}; baseline: the recordings"
@@ -144,8 +158,8 @@ def _set_cells(row: SoundRow, real: SoundRow | None, settings: EvaluationSetting
             divergence = (bins.jensen_shannon, bins.jensen_shannon_chance)
             values = (bins.ndb, bins.chance, bins.chance_low, bins.chance_high, bins.p_value, *divergence)
             of = f"of {bins.k} bins, {reference}; baseline: mean by chance"
-            add("ndb", (bins.ndb, None, None), bins.chance, f"statistically different bins {of}")
-            add("js", (divergence[0], None, None), divergence[1], f"Jensen-Shannon, nats, {of}")
+            add("ndb", (bins.ndb, None, None), bins.chance, f"number of statistically different bins {of}")
+            add("js", (divergence[0], None, None), divergence[1], f"Jensen-Shannon divergence in nats {of}")
         record |= dict(zip(names, values, strict=True))
     if "frechet" in settings.set_metrics:
         record["frechet"] = sets.frechet
@@ -161,7 +175,7 @@ def _set_cells(row: SoundRow, real: SoundRow | None, settings: EvaluationSetting
 
 
 def _class_records(row: SoundRow, measures: Sequence[PairMeasure]) -> list[dict]:
-    """Returns, for each class, the mean of each measure and its best value (tables 7.4 and A of the thesis)."""
+    """Returns mean and best of each measure by class (Rebnord 2022, tables 7.4 and A)."""
     if not row.pairs:
         return []
     records = []
@@ -177,14 +191,17 @@ def _class_records(row: SoundRow, measures: Sequence[PairMeasure]) -> list[dict]
 
 
 def _find(rows: Sequence[SoundRow], store: str, name: str) -> SoundRow | None:
+    """Returns the row of a store and a name, if there is one."""
     return next((row for row in rows if row.store == store and row.name == name), None)
 
 
 def _defined(scores: np.ndarray, groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the finite scores and their groups."""
     finite = np.isfinite(scores)
     return scores[finite], groups[finite]
 
 
 def _mean(scores: np.ndarray | None) -> float | None:
+    """Returns the mean of the finite scores; None if there are none."""
     scores = None if scores is None else scores[np.isfinite(scores)]
     return None if scores is None or not len(scores) else float(scores.mean())

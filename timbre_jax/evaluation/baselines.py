@@ -1,4 +1,4 @@
-"""Baselines of the reconstruction: the mean image and a PCA, both fitted to training features on the common scale."""
+"""Baselines of the reconstruction: mean image and PCA, fitted to training features."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def baseline_scores(training: Features, target: Features, *, latent_size: int) -
       latent_size: latents of the PCA; at most one less than there are training notes.
 
     Returns:
-      Scores by name: "mean_image" and "pca_N" with N latents, the latter only with at least two training notes.
+      Scores by name: "mean_image", and "pca_N" with N latents if there are at least two training notes.
     """
     values = np.asarray(training.values, np.float32)
     mean = np.broadcast_to(values.mean(0), np.shape(target.values))

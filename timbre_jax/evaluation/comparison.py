@@ -1,4 +1,4 @@
-"""Comparison of trained runs on the same held-out notes: `evaluate` scores them and returns tables and results."""
+"""Comparison of trained runs on the same held-out notes."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ class Evaluation:
     """Scores of runs.
 
     Attributes:
-      tables: by name; "scores" always, "sounds" and "classes" where sounds are compared, "paired" where they are held against
-        the reference run, "codes" where a space is discrete.
-      results: the same numbers by name, each with its definition.
+      tables: by name: "scores"; "sounds" and "classes" if sounds are compared; "paired" if there is also a reference run;
+        "codes" if a space is discrete.
+      results: all numbers by name, with their definitions.
       markdown: all tables with their captions.
     """
 
@@ -47,11 +47,11 @@ class Evaluation:
 
     @property
     def scores(self) -> Table:
-        """The table of reconstruction scores, a row for each run and store."""
+        """Table of reconstruction scores, one row for each run and store."""
         return self.tables["scores"]
 
     def write(self, out: str | os.PathLike) -> None:
-        """Writes NAME.csv of every table, scores.md and results.json to a folder."""
+        """Writes NAME.csv of each table, scores.md and results.json to a folder."""
         for table in self.tables.values():
             table.write_csv(out)
         write_text(Path(out) / "scores.md", self.markdown)
@@ -63,13 +63,13 @@ def evaluate(settings: EvaluationSettings, *, progress: bool = True) -> Evaluati
 
     Args:
       settings: runs, stores, notes and metrics.
-      progress: whether progress bars are shown.
+      progress: whether to show progress bars.
 
     Raises:
-      ValueError: runs, stores or settings that do not fit together, in one line.
+      ValueError: runs, stores or settings do not fit together.
     """
     if not settings.workdir:
-        raise ValueError("no runs to score: give --workdir=A,B")
+        raise ValueError("--workdir: no runs to score; give --workdir=RUN,RUN")
     runs = [open_run(workdir) for workdir in settings.workdir]
     names = _names([run.workdir for run in runs], "run")
     reference = _reference(runs, names, settings.reference)
@@ -104,6 +104,7 @@ def evaluate(settings: EvaluationSettings, *, progress: bool = True) -> Evaluati
 def _tables(
     entries: list[RunScores], rows: list[SoundRow], reference: str | None, settings: EvaluationSettings, training: str
 ) -> Evaluation:
+    """Returns the tables of all scores."""
     scores, results = scores_table(entries, reference, settings.seed)
     tables, texts = [scores], [scores_markdown(scores)]
 
@@ -133,10 +134,13 @@ def _score(
     waves: dict[str, np.ndarray] | None,
     settings: EvaluationSettings,
 ) -> RunScores:
-    """Scores one run on notes; `known` are the latents and families of its training notes, `waves` the notes resynthesized."""
+    """Scores one run on notes.
+
+    `known` are latents and families of its training notes; `waves` are the resynthesized notes, if they are compared.
+    """
     scores = reconstruction_scores(run.space, notes.features, target=notes.target)
     seen, accuracy = trained_on(run, store, notes.split), None
-    if known is not None and not seen:  # The nearest training note of a training note is that note.
+    if known is not None and not seen:  # The nearest training note of a training note is the note itself.
         accuracy = neighbor_accuracy(*known, sound_points(run.space, notes.features), notes.labels["family"])
     distances: dict[str, np.ndarray] = {}
     rows = np.zeros(0, np.int64)
@@ -158,7 +162,7 @@ def _score(
 
 
 def _code_uses(run: Run, notes: Notes, seed: int) -> CodeUses | None:
-    """Counts the codes of a discrete space; None for other spaces."""
+    """Counts the codes of a discrete space; returns None for other spaces."""
     if not run.space.model.is_discrete:
         return None
     latent = encode_features(run.space, notes.features, kind="series")
@@ -167,7 +171,7 @@ def _code_uses(run: Run, notes: Notes, seed: int) -> CodeUses | None:
 
 
 def _training_points(run: Run, progress: bool) -> tuple[np.ndarray, np.ndarray] | None:
-    """Returns latents [P, D] and families [P] of the run's training notes; None where they are no longer there."""
+    """Returns latents [P, D] and families [P] of the training notes; None if they are missing."""
     notes = training_notes(run, number=TRAINING_NOTES, progress=progress)
     return None if notes is None else (sound_points(run.space, notes.features), notes.labels["family"])
 
@@ -189,42 +193,40 @@ def _check_rates(runs: Sequence[Run], names: Sequence[str], stores: Sequence[Sto
     if len(set(rates.values())) > 1:
         listed = ", ".join(f"{name} {rate} Hz" for name, rate in rates.items())
         raise ValueError(
-            f"the runs work at different rates ({listed}): score those of one rate at a time, with a store of that rate"
+            f"--workdir: the runs have different sample rates ({listed}); score runs of one rate with a store of that rate"
         )
     rate = next(iter(rates.values()))
     for store in stores:
         if store.sample_rate != rate:
             raise ValueError(
-                f"{store.path} holds sounds at {store.sample_rate} Hz, the runs work at {rate} Hz: give a store of that rate "
-                "(experiments/prepare.py --sample_rate)"
+                f"{store.path}: must have the sample rate of the runs, {rate} Hz (got {store.sample_rate} Hz); make one with "
+                "experiments/prepare.py --sample_rate"
             )
 
 
 def _names(paths: Sequence[Path], what: str) -> list[str]:
-    """Returns the folders' names, or their paths where names are the same."""
+    """Returns the names of folders; their paths if names are not unique."""
     names = [path.resolve().name for path in paths]
     if len(set(names)) < len(names):
         names = [str(path) for path in paths]
     if len({path.resolve() for path in paths}) < len(paths):
-        raise ValueError(f"the same {what} is named twice")
+        raise ValueError(f"{what}: the same one is given twice")
     return names
 
 
-def _reference(runs: Sequence[Run], names: Sequence[str], wanted: str | None) -> str | None:
-    """Returns the name of the reference run: the one asked for, or the PCA among the runs, if there is one."""
-    if wanted is None:
+def _reference(runs: Sequence[Run], names: Sequence[str], reference: str | None) -> str | None:
+    """Returns the name of the reference run: the chosen one, or the PCA among the runs."""
+    if reference is None:
         return next((name for name, run in zip(names, runs, strict=True) if run.model == "pca"), None)
     for name, run in zip(names, runs, strict=True):
-        if wanted == name or Path(wanted).resolve() == run.workdir.resolve() or Path(wanted).name == name:
+        if reference == name or Path(reference).resolve() == run.workdir.resolve() or Path(reference).name == name:
             return name
-    raise ValueError(f"--reference={wanted} is not one of the runs {', '.join(names)}")
+    raise ValueError(f"--reference={reference}: must be one of the runs {', '.join(names)}")
 
 
 def _families(runs: Sequence[Run], names: Sequence[str]) -> tuple[str, ...]:
     """Returns the families that all runs were trained on; empty for all."""
     chosen = {tuple(sorted(run.config["data"].get("families") or ())) for run in runs}
     if len(chosen) > 1:
-        raise ValueError(
-            f"the runs {', '.join(names)} were trained on different families; say which to score with --families=A,B"
-        )
+        raise ValueError(f"the runs {', '.join(names)} were trained on different families; select some with --families=A,B")
     return chosen.pop()

@@ -1,4 +1,4 @@
-"""Points of notes in a run's space, and spectral distances of resynthesized notes to their recordings."""
+"""Latents of notes, and spectral distances of resynthesized notes to their recordings."""
 
 from __future__ import annotations
 
@@ -15,7 +15,17 @@ from timbre_jax.types import Features
 
 
 def sound_points(space: TimbreSpace, features: Features) -> np.ndarray:
-    """Returns one latent for each sound, [M, D]; of a series the mean weighted by amplitude (`inference.pooled`)."""
+    """Returns one latent for each sound.
+
+    For a series space, the mean weighted by amplitude (`inference.pooled`).
+
+    Args:
+      space: static or series space.
+      features: of M sounds.
+
+    Returns:
+      [M, D].
+    """
     return np.asarray(encode_features(held_space(space), features).values)
 
 
@@ -28,25 +38,25 @@ def sound_distances(
     waves: dict[str, np.ndarray] | None = None,
     seed: int = 0,
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Returns log-spectral distances to the recordings of some of the notes, in dB.
+    """Returns log-spectral distances of resynthesized notes to their recordings, in dB.
 
     Args:
       space: resynthesizes the notes.
-      notes: as the space sees them.
-      number: how many of them are compared, even over the instruments.
-      mean_image: [N, F] in the space's own features; adds the distances of this image's sound.
-      waves: the resynthesized waves of these notes by name, if the caller has them; None: `resynthesize` makes them.
-      seed: of the choice.
+      notes: with features of the space.
+      number: number of notes to compare, evenly over instruments.
+      mean_image: [N, F] features in the representation of the space; adds the distances of its sound.
+      waves: resynthesized waves of these notes by name; None: those of `resynthesize`.
+      seed: random seed of the choice of notes.
 
     Returns:
-      Distances [number] by name ("reconstruction", "representation", "mean_image"), and the rows of the notes compared.
+      (distances [number] by name, rows of the notes): names are "reconstruction", "representation" and "mean_image".
     """
     rows = even_choice(notes.labels["instrument"], number, seed=seed)
     recorded = notes.audio(rows)
     waves = dict(resynthesize(space, notes.part(rows).features) if waves is None else waves)
     if mean_image is not None:
         waves["mean_image"] = np.repeat(synthesize_values(space, mean_image[None]), len(rows), axis=0)
-    # The model does not answer for samples behind the part that its representation covers.
+    # Samples beyond the length of the representation are not part of the reconstruction.
     length = min(recorded.shape[1], space.representation.length or recorded.shape[1])
     ends = notes.varying_lengths(rows, most=length)
     distances = {

@@ -1,4 +1,4 @@
-"""Trained runs, and sounds of a store in the features of a run."""
+"""Trained runs, and sounds of a store with features in the representation of a run."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ class Run:
     """Trained run.
 
     Attributes:
-      name: the folder's name.
+      name: name of the folder.
       workdir: the folder.
-      space: its best space so far.
-      config: as `experiments.train` resolved it.
-      model: the model's name in the registry.
-      base: the representation before any ranges were fitted to the training set; features are cached under it.
+      space: best space of the run.
+      config: resolved configuration of the run.
+      model: name of the model in the registry.
+      base: representation before its ranges were fitted to the training set; features are cached under it.
     """
 
     name: str
@@ -54,20 +54,20 @@ def open_run(workdir: str | os.PathLike, *, hold: float | None = None, kind: str
     """Loads a run.
 
     Args:
-      workdir: the folder.
-      hold: seconds that a point is held, to return a series space as a static one (`inference.pooled.held_space`); None: the
-        space as it is.
-      kind: the kind of space that is needed, "static" or "series"; None: either.
-      why: what needs it, for the error.
+      workdir: folder of the run.
+      hold: seconds for which a latent is held, to open a series space as a static one (`inference.pooled.held_space`). None:
+        the space as it is.
+      kind: required kind of space, "static" or "series"; None: either.
+      why: what requires it, for the error.
 
     Raises:
-      ValueError: not a run, none of its checkpoints is complete, or the space is of another kind.
+      ValueError: the folder is not a run, has no complete checkpoint, or its space is of another kind.
     """
     workdir = Path(workdir)
     space = load(workdir)
     if kind is not None and space.kind != kind:
         has = {"static": "one latent a sound", "series": "a latent a frame"}[space.kind]
-        raise ValueError(f"{workdir} is a {space.kind} space ({has}); {why or 'this'} needs a {kind} one")
+        raise ValueError(f"{workdir}: {why or 'this'} needs a {kind} space (got a {space.kind} one, {has})")
     if hold is not None:
         space = held_space(space, seconds=hold)
     document = read_config(workdir)
@@ -77,21 +77,27 @@ def open_run(workdir: str | os.PathLike, *, hold: float | None = None, kind: str
 
 
 def default_store(run: Run) -> str:
-    """Returns the store that the run was trained on.
+    """Returns the path of the store that the run was trained on.
 
     Raises:
-      ValueError: it is not where it was, or there are several.
+      ValueError: the store is missing, or the run was trained on several stores.
     """
     store = run.config["data"]["store"]
     if "," in store:
-        raise ValueError(f"the run was trained on several stores, {store}; say which to look at with --store=STORE")
+        raise ValueError(f"store: the run was trained on several, {store}; select one with --store=STORE")
     if not _is_store(store):
-        raise ValueError(f"the store of the run, {store}, is not there; say where it is with --store=STORE")
+        raise ValueError(f"store: that of the run, {store}, is missing; give its path with --store=STORE")
     return store
 
 
 def trained_on(run: Run, store: Store, split: str) -> bool:
-    """Returns whether the run was trained on these very notes; then neither scores nor neighbors say anything of others."""
+    """Returns whether the run was trained on these notes, which are then not held-out.
+
+    Args:
+      run: the run.
+      store: the store of the notes.
+      split: the split of the notes.
+    """
     if split != run.config["data"]["train_split"]:
         return False
     known = [Store.open(path).index["fingerprint"] for path in _training_stores(run) if _is_store(path)]
@@ -99,21 +105,23 @@ def trained_on(run: Run, store: Store, split: str) -> bool:
 
 
 def _training_stores(run: Run) -> list[str]:
+    """Returns the paths of the stores of the training."""
     data = run.config["data"]
     return [path for stores in (data["store"], *data.get("extra_stores", ())) for path in stores.split(",")]
 
 
 def _is_store(path: str) -> bool:
+    """Returns whether a path is a finished store."""
     return (Path(path) / "index.json").is_file()
 
 
 @dataclasses.dataclass(frozen=True)
 class Notes(Sounds):
-    """Sounds of a split, M notes or hits of a library, in the features of a run.
+    """M sounds of a split of a store, with features in the representation of a run.
 
     Attributes:
-      store: that holds them.
-      split: of the store.
+      store: contains the sounds.
+      split: name of the split.
       positions: [M] in the split.
     """
 
@@ -125,15 +133,15 @@ class Notes(Sounds):
 
     @property
     def varies(self) -> bool:
-        """Whether the sounds of the store have lengths of their own."""
+        """True if the sounds of the store have different lengths."""
         return self.store.variable
 
     def audio(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
-        """Returns the recorded waves [n, T] of some of the notes."""
+        """Returns the waves [n, T] of some of the notes."""
         return self.store.audio(self.split, self.positions[np.asarray(rows, np.int64)])
 
     def lengths(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
-        """Returns the lengths of some of the notes in samples, [n] int32; padding follows in their waves."""
+        """Returns the lengths [n] of some of the notes in samples; their waves are padded."""
         return self.store.lengths(self.split, self.positions[np.asarray(rows, np.int64)])
 
 
@@ -147,13 +155,19 @@ def read_notes(
     seed: int = 0,
     progress: bool = True,
 ) -> Notes:
-    """Reads notes of a split; `number` of them (0: all), even over the instruments.
+    """Reads notes of a split.
 
     Args:
-      families: only these; None: those that the run was trained on; empty: all.
+      run: its representation defines the features.
+      store: contains the notes.
+      split: name of the split.
+      number: number of notes, evenly over instruments; 0: all.
+      families: families to read; None: those that the run was trained on; empty: all.
+      seed: random seed of the choice.
+      progress: whether to show a progress bar.
 
     Raises:
-      ValueError: the store has no such split, or it holds no notes of the run's families.
+      ValueError: the store has no such split, or no notes of the families.
     """
     if families is None:
         families = tuple(run.config["data"].get("families") or ())
@@ -164,36 +178,52 @@ def read_notes(
 def choose_notes(
     store: Store | JoinedStore, split: str, *, number: int = 0, families: Sequence[str] = (), seed: int = 0
 ) -> np.ndarray:
-    """Chooses notes of a split: positions, ascending; `number` of them (0: all), even over the instruments.
+    """Chooses notes of a split.
+
+    Args:
+      store: contains the notes.
+      split: name of the split.
+      number: number of notes, evenly over instruments; 0: all.
+      families: families to choose from; empty: all.
+      seed: random seed of the choice.
+
+    Returns:
+      Positions in the split, ascending.
 
     Raises:
-      ValueError: the store has no such split, or it holds no notes of the families.
+      ValueError: the store has no such split, or no notes of the families.
     """
     if split not in store.splits:
-        raise ValueError(f"{store} has no split {split!r}; it has {', '.join(store.splits)}")
+        raise ValueError(f"{store}: no split {split!r}; there are {', '.join(store.splits)}")
     metadata = store.metadata(split, ("family", "instrument"))
     eligible = np.flatnonzero(np.isin(metadata["family"], list(families))) if families else np.arange(store.length(split))
     if len(eligible) == 0:
-        raise ValueError(f"split {split!r} of {store} has no notes of the families {', '.join(families)}")
+        raise ValueError(f"{store}: split {split!r} has no notes of the families {', '.join(families)}")
     return eligible[even_choice(metadata["instrument"][eligible], number, seed=seed)] if number else eligible
 
 
 def training_store(run: Run) -> Store | JoinedStore:
-    """Returns the store, or the stores joined, that the run was trained on.
+    """Returns the store that the run was trained on; several stores are joined.
 
     Raises:
-      ValueError: one of them is not where it was.
+      ValueError: a store is missing.
     """
     for path in _training_stores(run):
         if not _is_store(path):
-            raise ValueError(f"the store of the run, {path}, is not there")
+            raise ValueError(f"store: that of the run, {path}, is missing")
     return open_store(",".join(_training_stores(run)))
 
 
 def training_notes(run: Run, *, number: int, progress: bool = True) -> Notes | None:
-    """Reads at most `number` notes that the run was trained on, in all its stores, even over the instruments.
+    """Reads notes that the run was trained on, from all of its stores.
 
-    Returns None if a store of the run is no longer there.
+    Args:
+      run: the run.
+      number: maximal number of notes, evenly over instruments.
+      progress: whether to show a progress bar.
+
+    Returns:
+      The notes; None if a store of the run is missing.
     """
     data = run.config["data"]
     try:
@@ -208,22 +238,43 @@ def training_notes(run: Run, *, number: int, progress: bool = True) -> Notes | N
 def feature_blocks(
     run: Run, store: Store | JoinedStore, split: str, positions: np.ndarray, *, size: int = 512, progress: bool = True
 ) -> Iterator[Features]:
-    """Yields features of some sounds in the run's own representation, `size` at a time, so that any number fits the memory."""
-    base = _wide(run.base)
+    """Yields features of sounds block by block, so that memory does not limit their number.
+
+    Args:
+      run: its representation defines the features.
+      store: contains the sounds.
+      split: name of the split.
+      positions: of the sounds in the split.
+      size: sounds of a block.
+      progress: whether to show a progress bar.
+    """
+    base = _with_common_ranges(run.base)
     source = cached_features(store, split, base, progress=progress)
     for start in range(0, len(positions), size):
-        yield as_seen(source.read(positions[start : start + size]), base, run.space.representation)
+        yield convert_features(source.read(positions[start : start + size]), base, run.space.representation)
 
 
 def _notes(run: Run, store: Store | JoinedStore, split: str, chosen: np.ndarray, *, progress: bool) -> Notes:
-    base, metadata = _wide(run.base), store.metadata(split)
+    """Reads the notes at some positions of a split."""
+    base, metadata = _with_common_ranges(run.base), store.metadata(split)
     raw = cached_features(store, split, base, progress=progress).read(chosen)
     labels = {name: metadata[name][chosen] for name in LABELS}
-    return Notes(as_seen(raw, base, run.space.representation), common_features(base, raw), labels, store, split, chosen)
+    return Notes(
+        convert_features(raw, base, run.space.representation), common_features(base, raw), labels, store, split, chosen
+    )
 
 
 def even_choice(groups: np.ndarray, number: int, *, seed: int = 0) -> np.ndarray:
-    """Chooses `number` items, equally many of every group that has enough, random within a group: positions, ascending."""
+    """Chooses items evenly over groups: equally many of each, as far as groups have enough.
+
+    Args:
+      groups: [M] of any type.
+      number: number of items, at most M are chosen.
+      seed: random seed of the choice within groups.
+
+    Returns:
+      Positions, ascending.
+    """
     _, ids = np.unique(np.asarray(groups), return_inverse=True)
     order = np.random.default_rng(seed).permutation(len(ids))
     by_group = order[np.argsort(ids[order], kind="stable")]
@@ -234,20 +285,27 @@ def even_choice(groups: np.ndarray, number: int, *, seed: int = 0) -> np.ndarray
     return np.sort(np.lexsort((place, turn))[: min(number, len(ids))])
 
 
-def as_seen(features: Features, base: Representation, representation: Representation) -> Features:
-    """Converts features of `base` to the units of a representation that differs from it by its ranges and scale only."""
+def convert_features(features: Features, base: Representation, representation: Representation) -> Features:
+    """Converts features between representations that differ only in ranges and scale.
+
+    Args:
+      features: in the units of `base`.
+      base: representation of the features.
+      representation: representation of the result.
+    """
     if base == representation:
         return features
-    return dataclasses.replace(features, values=np.asarray(_changed(base, representation, np.asarray(features.values))))
+    return dataclasses.replace(features, values=np.asarray(_renormalize(base, representation, np.asarray(features.values))))
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def _changed(base, representation, values):
+def _renormalize(base, representation, values):
+    """Converts feature values between representations."""
     return representation.normalize(*base.denormalize(values))
 
 
-def _wide(base: Representation) -> Representation:
-    """Returns a harmonic representation whose ranges include its own and those of the common scale."""
+def _with_common_ranges(base: Representation) -> Representation:
+    """Returns a harmonic representation whose ranges include those of the common scale."""
     if not isinstance(base, HarmonicTracks):
         return base
 

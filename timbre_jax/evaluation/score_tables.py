@@ -1,4 +1,4 @@
-"""Tables of reconstruction scores, one row for each run and store, and of the use of codes; with the results of both."""
+"""Tables of reconstruction scores and of the use of codes, with their results."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from timbre_jax.metrics.bootstrap import Interval, mean_interval, ratio_interval
 from timbre_jax.metrics.codebook_usage import CodeUses
 from timbre_jax.metrics.knn import NeighborAccuracy
 from timbre_jax.metrics.reconstruction import Scores, score_definition
-from timbre_jax.metrics.sound_pairs import COUNTED
+from timbre_jax.metrics.sound_pairs import COUNTED_FRAMES
 from timbre_jax.metrics.table import Result, Table, format_cell, interval_cell, interval_columns
 
 COLUMNS = (
@@ -23,7 +23,7 @@ COLUMNS = (
     "family_knn_low", "family_knn_high", "family_knn_baseline", "sound_db", "sound_db_low", "sound_db_high",
     "representation_db",
 )  # fmt: skip
-MEAN_IMAGE = "baseline: mean image, where it is among the runs"
+MEAN_IMAGE = "baseline: mean image, if it is among the runs"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,16 +32,16 @@ class RunScores:
 
     Attributes:
       store: name of the store.
-      name: of the run.
+      name: name of the run.
       run: the run.
-      split: of the store.
+      split: name of the split.
       trained_on: whether the run was trained on these notes.
       groups: [M] instruments of the notes.
       scores: MSE and SSIM of the notes.
-      accuracy: kNN accuracy of the family; None where the training notes are missing, or are these notes.
-      distances: log-spectral distances in dB of some notes by name (`resynthesis.sound_distances`); empty without sounds.
+      accuracy: kNN accuracy of the family; None if the training notes are missing, or are these notes.
+      distances: log-spectral distances of some notes in dB, by name (`resynthesis.sound_distances`); empty if not measured.
       distance_groups: instruments of these notes.
-      codes: use of the codes of a discrete space; None for others.
+      codes: use of the codes of a discrete space; None for other spaces.
     """
 
     store: str
@@ -63,7 +63,13 @@ class RunScores:
 
 
 def scores_table(entries: Sequence[RunScores], reference: str | None, seed: int) -> tuple[Table, list[Result]]:
-    """Returns the table of scores and its results; MSE is also held against the run `reference`, if there is one."""
+    """Returns the table of scores and its results.
+
+    Args:
+      entries: scores of all runs and stores.
+      reference: name of the run whose MSE the others are compared with; None: no comparison.
+      seed: random seed of the intervals.
+    """
     records, results = [], []
     for entry in entries:
         same = [other for other in entries if (other.store, other.definition) == (entry.store, entry.definition)]
@@ -73,10 +79,11 @@ def scores_table(entries: Sequence[RunScores], reference: str | None, seed: int)
         records.append(record)
         results += of_row
     caption = (
-        f"{_definition(entries)}. Split “{entries[0].split}”; brackets are 95 % intervals, bootstrap over instruments. "
-        f"Reference: {reference or 'none'}. family_knn: share of notes whose family the 5 nearest training latents "
-        "name; its baseline always says the most frequent family of the training notes. sound_db: log-spectral distance to "
-        f"the recording (1024-point Hann frames, hop 256, 80 dB floor; {COUNTED}); representation_db: the same without the "
+        f"{_definition(entries)}. Lower is better for MSE and sound_db, higher for SSIM and family_knn. Split "
+        f"“{entries[0].split}”; brackets are 95 % intervals, bootstrap over instruments. "
+        f"Reference: {reference or 'none'}. family_knn: kNN accuracy of the family from the 5 nearest training latents; its "
+        "baseline always predicts the most frequent family of the training notes. sound_db: log-spectral distance to the "
+        f"recording (1024-point Hann frames, hop 256, 80 dB floor; {COUNTED_FRAMES}); representation_db: the same without the "
         "model."
     )
     return Table.from_records("scores", records, caption), results
@@ -85,7 +92,10 @@ def scores_table(entries: Sequence[RunScores], reference: str | None, seed: int)
 def _score_record(
     entry: RunScores, mean_image: RunScores | None, base: RunScores | None, seed: int
 ) -> tuple[dict[str, Any], list[Result]]:
-    """Returns the cells of `COLUMNS` and the results of one run; `mean_image` and `base` are scores of the same notes."""
+    """Returns the cells of `COLUMNS` and the results of one run.
+
+    `mean_image` and `base` are scores of the mean image and of the reference run on the same notes.
+    """
     groups, results = entry.groups, []
     record: dict[str, Any] = dict.fromkeys(COLUMNS) | {
         "store": entry.store, "run": entry.name, "model": entry.run.model, "latents": entry.run.space.latent_size,
@@ -112,57 +122,61 @@ def _score_record(
         record |= interval_columns("mse_vs_reference_percent", percent)
     if (accuracy := entry.accuracy) is not None:
         interval = mean_interval(accuracy.correct, groups, seed=seed)
-        text = "share whose family the 5 nearest training latents name; baseline: the training notes' most frequent family"
+        text = "kNN accuracy of the family, 5 training latents; baseline: the most frequent family of the training notes"
         record |= add("family_knn", interval, accuracy.baseline, text) | {"family_knn_baseline": accuracy.baseline}
     if entry.distances:
         where = f"log-spectral distance in dB to the recording, {len(entry.distance_groups)} notes"
-        below = None if mean_image is None else float(mean_image.distances["reconstruction"].mean())
+        baseline = None if mean_image is None else float(mean_image.distances["reconstruction"].mean())
         with_model, without = (
             mean_interval(entry.distances[name], entry.distance_groups, seed=seed)
             for name in ("reconstruction", "representation")
         )
-        record |= add("sound_db", with_model, below, f"{where}; {MEAN_IMAGE}")
+        record |= add("sound_db", with_model, baseline, f"{where}; {MEAN_IMAGE}")
         bound = add("representation_db", without, None, f"{where}, analyzed and synthesized without the model")
         record["representation_db"] = bound["representation_db"]
     return record, results
 
 
 def _definition(entries: Sequence[RunScores]) -> str:
-    """Returns the definition of the scores, with the names of the runs where there are several."""
+    """Returns the definition of the scores, with the names of the runs if there are several."""
     runs: dict[str, list[str]] = {}
     for entry in entries:
         runs.setdefault(entry.definition, []).append(entry.name)
     if len(runs) == 1:
         return next(iter(runs))
-    return "MSE and SSIM of different definitions are not to be compared: " + "; ".join(
+    return "MSE and SSIM of different definitions are not comparable: " + "; ".join(
         f"{', '.join(dict.fromkeys(names))}: {definition}" for definition, names in runs.items()
     )
 
 
 def scores_markdown(table: Table) -> str:
-    """Returns the table of scores as markdown: value and interval in one cell, without columns that are empty."""
+    """Returns the table of scores as Markdown, with value and interval in one cell."""
     rows = []
     for record in table.records:
-        baseline = record["family_knn_baseline"]
-        cells = {
+        row = {
+            "notes": f"{record['store']} ({record['notes']} of {record['instruments']})",
+            "run": f"{record['run']} ({record['latents']} latents)",
             "MSE": interval_cell(record, "mse"),
             "SSIM": interval_cell(record, "ssim"),
             "MSE against reference, %": interval_cell(record, "mse_vs_reference_percent"),
-            "family kNN, %": interval_cell(record, "family_knn", scale=100.0),
-            "its baseline, %": format_cell(None if baseline is None else 100.0 * baseline),
-            "sound, dB": interval_cell(record, "sound_db"),
-            "without model, dB": format_cell(record["representation_db"]),
         }
-        notes = f"{record['store']} ({record['notes']} of {record['instruments']})"
-        rows.append({"notes": notes, "run": record["run"], "latents": record["latents"], **cells})
-    empty = format_cell(None)
-    rows = [{key: value for key, value in row.items() if any(other[key] != empty for other in rows)} for row in rows]
+        if record["family_knn"] is not None:
+            baseline = format_cell(100.0 * record["family_knn_baseline"])
+            row["family kNN, %"] = f"{interval_cell(record, 'family_knn', scale=100.0)}; baseline {baseline}"
+        if record["sound_db"] is not None:
+            row["sound, dB"] = f"{interval_cell(record, 'sound_db')}; without model {format_cell(record['representation_db'])}"
+        rows.append(row)
+    if all(record["mse_vs_reference_percent"] is None for record in table.records):
+        rows = [{name: cell for name, cell in row.items() if name != "MSE against reference, %"} for row in rows]
     text = f"{table.caption}\n\n{NATSIOU_2023}" if "log f0" in table.caption else table.caption
     return f"{Table.from_records('scores', rows).markdown()}\n{text}\n"
 
 
 def codes_table(entries: Sequence[RunScores]) -> tuple[Table, list[Result]] | None:
-    """Returns a row for each discrete run, store and codebook, and its results; None where no run is discrete."""
+    """Returns the table of codes and its results; None if no run is discrete.
+
+    It has a row for each discrete run, store and codebook.
+    """
     records, results, caption = [], [], ""
     for entry in entries:
         if entry.codes is None:
@@ -172,9 +186,9 @@ def codes_table(entries: Sequence[RunScores]) -> tuple[Table, list[Result]] | No
         for record in table.records:
             records.append({"store": entry.store, "run": entry.name, **record})
             name = f"{entry.store}/{entry.name}/codebook_{record['codebook']}"
-            where = f"of {record['codes']} codes, {record['latents']} latents of split “{entry.split}”"
-            text = f"exp of the entropy of the codes' shares {where}; baseline: one code"
+            where = f"{record['codes']} codes, {record['latents']} latents of split “{entry.split}”"
+            text = f"exp of the entropy of the shares of codes, {where}; baseline: one code"
             three = (record["perplexity"], record["low"], record["high"])
             results.append(Result(f"{name}/perplexity", *three, 1.0, text))
-            results.append(Result(f"{name}/used", record["used"], None, None, 1.0, f"codes that occur, {where}"))
+            results.append(Result(f"{name}/used", record["used"], None, None, 1.0, f"number of codes that occur, {where}"))
     return (Table.from_records("codes", records, caption), results) if records else None

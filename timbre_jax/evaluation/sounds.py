@@ -1,4 +1,4 @@
-"""Recorded sounds with features and labels: the input of analyzes and scores, from a store or from arrays."""
+"""Recorded sounds with features and labels, the input of analysis and scores."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from timbre_jax.types import Features
 
 @dataclasses.dataclass(frozen=True)
 class Sounds:
-    """M recorded sounds: `evaluation.runs.Notes` reads them from a store, `SoundArrays` holds them.
+    """M recorded sounds, of a store (`evaluation.runs.Notes`) or in arrays (`SoundArrays`).
 
     Attributes:
-      features: in the space's own representation.
-      target: the same on the common scale of all scores, not cut off by any fitted range.
-      labels: id, instrument, family, source (str) and pitch, velocity (int, -1 if unknown), [M] each. The instrument is the
-        group that intervals resample. Of a library: the path, the group of copies, the class and the kit.
+      features: in the representation of the space.
+      target: features on the common scale of all scores, not clipped by fitted ranges.
+      labels: id, instrument, family, source (str) and pitch, velocity (int, -1 if unknown), [M] each. Intervals resample
+        instruments. In a sample library they are path, group of near-duplicates, class and kit.
     """
 
     features: Features
@@ -34,7 +34,7 @@ class Sounds:
 
     @property
     def varies(self) -> bool:
-        """Whether the sounds have lengths of their own."""
+        """True if the sounds have different lengths."""
         raise NotImplementedError
 
     def audio(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
@@ -42,11 +42,11 @@ class Sounds:
         raise NotImplementedError
 
     def lengths(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
-        """Returns the real samples [n] of some of the sounds; the rest of their waves is padding."""
+        """Returns the lengths [n] of some of the sounds in samples; their waves are padded."""
         raise NotImplementedError
 
     def varying_lengths(self, rows: Sequence[int] | np.ndarray, *, most: int) -> np.ndarray | None:
-        """Returns `lengths`, at most `most`, or None if all sounds have one length."""
+        """Returns `lengths`, limited to `most` samples; None if all sounds have one length."""
         return np.minimum(self.lengths(rows), most) if self.varies else None
 
     def part(self, rows: np.ndarray) -> Self:
@@ -59,8 +59,8 @@ class SoundArrays(Sounds):
     """Sounds whose waves are an array.
 
     Attributes:
-      waves: [M, T], at the space's sample rate.
-      real_lengths: [M] samples; None if every sound fills its row.
+      waves: [M, T] at the sample rate of the space.
+      real_lengths: [M] in samples; None if all sounds fill their rows.
     """
 
     waves: np.ndarray
@@ -77,14 +77,14 @@ class SoundArrays(Sounds):
         *,
         lengths: np.ndarray | None = None,
     ) -> SoundArrays:
-        """Returns sounds from waves, with the features that a space sees.
+        """Returns sounds from waves, analyzed by the representation of a space.
 
         Args:
-          space: its representation makes the features.
-          waves: [M, T] at the space's sample rate.
-          labels: arrays [M] by name. Labels that are missing say that every sound is an instrument of its own, that all are of
-            one family, and that pitch and velocity are unknown.
-          lengths: real samples [M]; None: every sound fills its row.
+          space: its representation analyzes the waves.
+          waves: [M, T] at the sample rate of the space.
+          labels: arrays [M] by name. By default, every sound is an instrument of its own, all are of one family, and pitch and
+            velocity are unknown.
+          lengths: [M] in samples; None: all sounds fill their rows.
         """
         waves = np.asarray(waves, np.float32)
         count = len(waves)
@@ -99,7 +99,7 @@ class SoundArrays(Sounds):
 
     @property
     def varies(self) -> bool:
-        """Whether the sounds have lengths of their own."""
+        """True if the sounds have different lengths."""
         return self.real_lengths is not None
 
     def audio(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
@@ -107,6 +107,6 @@ class SoundArrays(Sounds):
         return self.waves[np.asarray(rows, np.int64)]
 
     def lengths(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
-        """Returns the real samples [n] of some of the sounds."""
+        """Returns the lengths [n] of some of the sounds in samples."""
         rows = np.asarray(rows, np.int64)
         return np.full(len(rows), self.waves.shape[1]) if self.real_lengths is None else self.real_lengths[rows]

@@ -1,1 +1,1 @@
-
+"""Metrics of sounds, features, latents and maps, with intervals, and their tables."""

@@ -1,4 +1,4 @@
-"""The small network whose inner layer is our own embedding of sounds, and its file."""
+"""Network whose hidden layer is the embedding "timbre", and its file format."""
 
 from __future__ import annotations
 
@@ -21,15 +21,17 @@ from timbre_jax.types import Array
 
 SECONDS = 4.0
 FRONT_END = LogMel(sample_rate=16000, length=64000, n_fft=1024, window_length=1024, hop=320, n_mels=64, n_frames=200)
-"""64 bands over 4 s at 16 kHz, every 20 ms, in dB to the sound's own maximum: level is not embedded."""
+"""64 bands of the first 4 s at 16 kHz, every 20 ms, in dB relative to the maximum of the sound: level is not embedded."""
 
 
 @dataclasses.dataclass(frozen=True)
 class EmbeddingSettings:
-    """Attributes:
-    features: size of the embedding.
-    channels: of the convolutions.
-    classes: names of the classes of the training sounds, as the class head orders them.
+    """Settings of the network.
+
+    Attributes:
+      features: size of the embedding.
+      channels: channels of the four convolutions.
+      classes: names of the classes of the training sounds, in the order of the class head.
     """
 
     features: int = 128
@@ -38,19 +40,24 @@ class EmbeddingSettings:
 
 
 class EmbeddingNetwork(nn.Module):
-    """Log-mel [B, N, 64] to the embedding [B, D], and from it logits of 128 pitches and of the classes.
+    """Network from log-mel images [B, N, 64] to an embedding [B, D], and to class logits.
 
-    Four convolutions (the first three halve time and frequency), mean and maximum over the frames that sound, one dense
-    layer: the embedding. Frames that lie wholly 80 dB under the maximum do not count, so padding changes nothing.
+    Logits are of 128 pitches and of the classes. Four convolutions (the first three halve time and frequency), mean and maximum
+    over the audible frames, and one dense layer whose output is the embedding. Frames after the last one within 80 dB of the
+    maximum do not count, so padding has no effect.
+
+    Attributes:
+      settings: sizes of the layers.
     """
 
     settings: EmbeddingSettings
 
     @nn.compact
     def __call__(self, values: Array) -> tuple[Array, Array, Array]:
-        sounding = jnp.max(values, axis=2) > 0.0
-        # Silence between two parts of a sound belongs to it: everything up to the last frame that sounds.
-        until = jnp.flip(jax.lax.cummax(jnp.flip(sounding.astype(jnp.float32), 1), axis=1), 1)
+        """Returns the embedding [B, D] and logits of pitches [B, 128] and of classes of images."""
+        audible = jnp.max(values, axis=2) > 0.0
+        # Silence within a sound counts: the mask includes all frames up to the last audible one.
+        until = jnp.flip(jax.lax.cummax(jnp.flip(audible.astype(jnp.float32), 1), axis=1), 1)
         x = values[..., None] * until[:, :, None, None]
         mask = until
         for i, channels in enumerate(self.settings.channels):
@@ -71,7 +78,17 @@ class EmbeddingNetwork(nn.Module):
 
 
 def write_network(path: str | os.PathLike, settings: EmbeddingSettings, params, trained: dict) -> Path:
-    """Writes an .npz of plain arrays (float16), whole or not at all; `trained` says on what, in JSON."""
+    """Writes the network atomically as an .npz of plain float16 arrays.
+
+    Args:
+      path: the file.
+      settings: sizes of the layers.
+      params: parameters of `EmbeddingNetwork`.
+      trained: description of the training sounds, as JSON.
+
+    Returns:
+      The path.
+    """
     path = Path(path)
     document = json.dumps({"settings": dataclasses.asdict(settings), "trained": trained})
     arrays: dict[str, Any] = {name: np.asarray(value, np.float16) for name, value in flatten_dict(params, sep="/").items()}
@@ -81,10 +98,16 @@ def write_network(path: str | os.PathLike, settings: EmbeddingSettings, params, 
 
 
 def read_network(path: str | os.PathLike) -> tuple[EmbeddingSettings, dict, dict]:
-    """Settings, parameters and what they were trained on.
+    """Reads a network that `write_network` wrote.
+
+    Args:
+      path: the file.
+
+    Returns:
+      (settings, parameters, description of the training sounds).
 
     Raises:
-      ValueError: no such file, or not one that `write_network` wrote. One line.
+      ValueError: the file is missing or is not such a network.
     """
     try:
         with np.load(path, allow_pickle=False) as file:
@@ -93,8 +116,8 @@ def read_network(path: str | os.PathLike) -> tuple[EmbeddingSettings, dict, dict
         settings: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in document["settings"].items()}
         return EmbeddingSettings(**settings), unflatten_dict(arrays, sep="/"), document["trained"]
     except FileNotFoundError:
-        raise ValueError(f"{path}: there is no such embedding") from None
+        raise ValueError(f"{path}: no such embedding file") from None
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(
-            f"{path}: no embedding that experiments/studies/train_embedding.py wrote ({' '.join(str(error).split())[:100]})"
+            f"{path}: not an embedding that experiments/studies/train_embedding.py wrote ({' '.join(str(error).split())[:100]})"
         ) from None

@@ -1,9 +1,9 @@
-"""Chromaprint similarity: how alike two sounds' fingerprints are, as a string (the thesis') and bit by bit.
+"""Chromaprint similarity of sounds: string ratio and bit agreement of their fingerprints.
 
-Chromaprint (L. Lalinský, acoustid.org) says which song a recording is of, from chroma over 2.6 s: it measures pitch content
-over time, not quality. Unrelated sounds score far above 0, so the figure needs that of unrelated pairs beside it.
+Chromaprint (L. Lalinský, acoustid.org) identifies songs from chroma over 2.6 s: it measures pitch content over time, not
+quality. Unrelated sounds score far above 0, so report the score of unrelated pairs as well.
 
-Optional: `pip install imageio-ffmpeg rapidfuzz` (a build of FFmpeg with Chromaprint, and Levenshtein's ratio).
+Optional: `pip install imageio-ffmpeg rapidfuzz` (an FFmpeg with Chromaprint, and Levenshtein's ratio).
 """
 
 from __future__ import annotations
@@ -19,16 +19,21 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-HOW_TO_GET = "pip install imageio-ffmpeg rapidfuzz"
+INSTALL_COMMAND = "pip install imageio-ffmpeg rapidfuzz"
 
 
 class FingerprintMissing(ValueError):
-    """Chromaprint or rapidfuzz is not there; the message says how to get them."""
+    """Chromaprint or rapidfuzz is not installed; the message says how to install them."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Fingerprint:
-    """Of one sound: `text`, compressed and in base64, and `bits` [n] uint32, one every 0.124 s; n = 0 where too short."""
+    """Fingerprint of one sound.
+
+    Attributes:
+      text: compressed fingerprint in base64.
+      bits: [n] uint32, one every 0.124 s; n = 0 if the sound is too short.
+    """
 
     text: str
     bits: np.ndarray
@@ -36,22 +41,26 @@ class Fingerprint:
 
 @dataclasses.dataclass(frozen=True)
 class FingerprintScores:
-    """Of pairs of sounds, [B] each; nan where a sound is too short for a fingerprint.
+    """Similarity of pairs of sounds, [B] each; nan if a sound is too short for a fingerprint.
 
     Attributes:
-      string_ratio: 0-100, Levenshtein's ratio of the base64 texts: the thesis' figure (fuzzywuzzy's "simple ratio").
-      bit_agreement: 0-1, share of equal bits of the raw fingerprints at the same times; 0.5 for independent bits.
+      string_ratio: 0 to 100, Levenshtein's ratio of the base64 texts (fuzzywuzzy's "simple ratio", Rebnord 2022).
+      bit_agreement: 0 to 1, share of equal bits of the raw fingerprints at the same times; 0.5 for independent bits.
     """
 
     string_ratio: np.ndarray
     bit_agreement: np.ndarray
 
 
-def require() -> None:
-    """Raises FingerprintMissing, which says how to get them, where the optional programs are not there."""
+def check_available() -> None:
+    """Checks that the optional programs are installed.
+
+    Raises:
+      FingerprintMissing: they are not.
+    """
     _program()
     if importlib.util.find_spec("rapidfuzz") is None:
-        raise FingerprintMissing(f"the ratio of fingerprints needs rapidfuzz: {HOW_TO_GET}")
+        raise FingerprintMissing(f"fingerprint: rapidfuzz is not installed; run {INSTALL_COMMAND}")
 
 
 def fingerprint_scores(
@@ -62,19 +71,23 @@ def fingerprint_scores(
     doubled: bool = True,
     progress: Callable[[Iterable], Iterable] | None = None,
 ) -> FingerprintScores:
-    """How alike the fingerprints of sounds [B, T] and their originals are.
+    """Returns the similarity of the fingerprints of sounds and their originals.
 
     Args:
-      doubled: each sound is followed by itself once more, as in the thesis: one of 2 s is too short otherwise.
+      reference: [B, T], the originals.
+      test: [B, T].
+      sample_rate: Hz.
+      doubled: whether to repeat each sound once, as Rebnord 2022 does; a sound of 2 s is too short otherwise.
+      progress: wraps the iterable of sounds, for a progress bar.
 
     Raises:
-      FingerprintMissing: the optional programs are not there.
-      ValueError: shapes that differ.
+      FingerprintMissing: the optional programs are not installed.
+      ValueError: the shapes differ.
     """
     reference, test = np.asarray(reference, np.float32), np.asarray(test, np.float32)
     if reference.shape != test.shape or reference.ndim != 2:
-        raise ValueError(f"fingerprints are compared of sounds [B, T] of one shape, not {reference.shape} and {test.shape}")
-    require()
+        raise ValueError(f"fingerprint: sounds must be [B, T] of one shape (got {reference.shape} and {test.shape})")
+    check_available()
     both = fingerprints(np.concatenate([reference, test]), sample_rate, doubled=doubled, progress=progress)
     pairs = list(zip(both[: len(reference)], both[len(reference) :], strict=True))
     return FingerprintScores(np.array([string_ratio(*pair) for pair in pairs]), np.array([bit_agreement(*p) for p in pairs]))
@@ -87,23 +100,33 @@ def fingerprints(
     doubled: bool = True,
     progress: Callable[[Iterable], Iterable] | None = None,
 ) -> list[Fingerprint]:
-    """Fingerprints of waves [B, T]; one short process of FFmpeg each, as many at once as there are cores."""
+    """Returns the fingerprints of sounds, by one FFmpeg process each, in parallel.
+
+    Args:
+      waves: [B, T].
+      sample_rate: Hz.
+      doubled: whether to repeat each sound once.
+      progress: wraps the iterable of sounds, for a progress bar.
+
+    Raises:
+      FingerprintMissing: there is no FFmpeg with Chromaprint.
+    """
     program = _program()
     waves = np.concatenate([waves, waves], axis=-1) if doubled else np.asarray(waves)
     with concurrent.futures.ThreadPoolExecutor(max(1, len(os.sched_getaffinity(0)))) as pool:
-        found = pool.map(lambda wave: _fingerprint(program, wave, sample_rate), waves)
-        return list(found if progress is None else progress(found))
+        results = pool.map(lambda wave: _fingerprint(program, wave, sample_rate), waves)
+        return list(results if progress is None else progress(results))
 
 
 def string_ratio(a: Fingerprint, b: Fingerprint) -> float:
-    """Levenshtein's ratio of the texts, 0-100; nan where one is of too short a sound."""
+    """Returns Levenshtein's ratio of the texts, 0 to 100; nan if a sound is too short."""
     from rapidfuzz import fuzz
 
     return fuzz.ratio(a.text, b.text) if len(a.bits) and len(b.bits) else float("nan")
 
 
 def bit_agreement(a: Fingerprint, b: Fingerprint) -> float:
-    """Share of equal bits where both have some, 0-1; nan where one is of too short a sound."""
+    """Returns the share of equal bits, 0 to 1, over the common duration; nan if too short."""
     count = min(len(a.bits), len(b.bits))
     if not count:
         return float("nan")
@@ -111,23 +134,25 @@ def bit_agreement(a: Fingerprint, b: Fingerprint) -> float:
 
 
 def _fingerprint(program: str, wave: np.ndarray, sample_rate: int) -> Fingerprint:
+    """Returns the fingerprint of one sound by FFmpeg."""
     samples = np.ascontiguousarray(np.clip(wave, -1.0, 1.0), "<f4").tobytes()
     source = [program, "-v", "error", "-f", "f32le", "-ar", str(sample_rate), "-ac", "1", "-i", "-"]
-    found = []
+    outputs = []
     for kind in ("base64", "raw"):
         done = subprocess.run([*source, "-f", "chromaprint", "-fp_format", kind, "-"], input=samples, capture_output=True)
         if done.returncode:
             reason = " ".join(done.stderr.decode(errors="replace").split())[:200]
-            raise ValueError(f"FFmpeg made no fingerprint of a sound ({reason or f'exit code {done.returncode}'})")
-        found.append(done.stdout)
-    return Fingerprint(found[0].decode("ascii").strip(), np.frombuffer(found[1], "<u4"))
+            raise ValueError(f"fingerprint: FFmpeg failed ({reason or f'exit code {done.returncode}'})")
+        outputs.append(done.stdout)
+    return Fingerprint(outputs[0].decode("ascii").strip(), np.frombuffer(outputs[1], "<u4"))
 
 
 @functools.cache
 def _program() -> str:
-    """An FFmpeg that knows Chromaprint: that of imageio-ffmpeg, or the system's.
+    """Returns the path of an FFmpeg with Chromaprint: of imageio-ffmpeg or of the system.
 
-    Raises FingerprintMissing where there is none.
+    Raises:
+      FingerprintMissing: there is none.
     """
     candidates = [lambda: shutil.which("ffmpeg")]
     if importlib.util.find_spec("imageio_ffmpeg") is not None:
@@ -143,4 +168,4 @@ def _program() -> str:
                     return program
         except (OSError, RuntimeError, subprocess.SubprocessError):
             continue
-    raise FingerprintMissing(f"there is no FFmpeg with Chromaprint here: {HOW_TO_GET}")
+    raise FingerprintMissing(f"fingerprint: no FFmpeg with Chromaprint; run {INSTALL_COMMAND}")

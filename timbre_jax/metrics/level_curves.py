@@ -1,4 +1,4 @@
-"""Level over time, of sounds of any length: their curves, and how alike two of them are. numpy; nothing is compiled."""
+"""Level over time of sounds of any length, and correlation of level curves (numpy)."""
 
 from __future__ import annotations
 
@@ -8,13 +8,21 @@ from timbre_jax.audio.level import FLOOR_DB
 
 HOP = 256
 RANGE_DB = 60.0
-"""How far under a sound's loudest frame levels are told apart."""
+"""Range of levels below the loudest frame that correlations take into account."""
 
 
 def level_curve(wave: np.ndarray, *, hop: int = HOP) -> np.ndarray:
-    """RMS level in dB of the windows of 4 hops centered on n * hop, wave [..., T] -> [..., 1 + T // hop]; at least -100 dB.
+    """Returns the RMS level of windows of 4 hops, as `audio.level.frame_level`.
 
-    As `audio.level.frame_level`: a constant 1 is 0 dB, beyond the ends of the wave there is silence.
+    In numpy, because sounds of many lengths would compile many programs. Window n is centered on sample n * hop. A constant 1
+    has 0 dB; the wave is zero beyond its ends.
+
+    Args:
+      wave: [..., T].
+      hop: samples between frames.
+
+    Returns:
+      [..., 1 + T // hop] in dB, at least -100.
     """
     wave = np.asarray(wave, np.float64)
     count = 1 + wave.shape[-1] // hop
@@ -26,13 +34,24 @@ def level_curve(wave: np.ndarray, *, hop: int = HOP) -> np.ndarray:
 
 
 def curve_correlation(levels: np.ndarray, reference: np.ndarray, *, range_db: float = RANGE_DB) -> float:
-    """Pearson correlation of two level curves [N] in dB; nan where one of them does not move.
+    """Returns Pearson's correlation of two level curves.
 
-    Each is floored `range_db` under its own loudest frame: how silent silence is does not count.
+    Each curve is limited to `range_db` below its loudest frame, so that the level of silence does not matter.
+
+    Args:
+      levels: [N] in dB.
+      reference: [N] in dB.
+      range_db: see above.
+
+    Returns:
+      In [-1, 1]; nan if a curve is constant.
+
+    Raises:
+      ValueError: the shapes differ.
     """
     levels, reference = (np.asarray(x, np.float64) for x in (levels, reference))
     if levels.shape != reference.shape or levels.ndim != 1:
-        raise ValueError(f"level curves are of one length [N], not {levels.shape} and {reference.shape}")
+        raise ValueError(f"level curves: must be of one length [N] (got {levels.shape} and {reference.shape})")
     a, b = (np.maximum(x, x.max() - range_db) for x in (levels, reference))
     if min(np.ptp(a), np.ptp(b)) < 1e-6:
         return float("nan")
@@ -40,6 +59,12 @@ def curve_correlation(levels: np.ndarray, reference: np.ndarray, *, range_db: fl
 
 
 def level_correlation(wave: np.ndarray, reference: np.ndarray, *, hop: int = HOP) -> float:
-    """`curve_correlation` of the level curves of two sounds [T]; a longer one is cut."""
+    """Returns the `curve_correlation` of two sounds, over the length of the shorter one.
+
+    Args:
+      wave: [T].
+      reference: [T'].
+      hop: samples between frames.
+    """
     length = min(len(wave), len(reference))
     return curve_correlation(*(level_curve(np.asarray(x)[:length], hop=hop) for x in (wave, reference)))

@@ -1,8 +1,8 @@
-"""Number of statistically different bins: do two sets of sounds lie in the same places, as often?
+"""Number of statistically different bins (NDB): are two sets of sounds distributed alike?
 
-Richardson & Weiss 2018, "On GANs and GMMs". k-means on the reference set makes k bins; a bin is different where the share of
-the other set in it differs from the reference's by a two-proportion z-test. Two samples of one and the same distribution
-still differ in about alpha * k bins, so the figure means nothing without its chance value, which is computed here.
+Richardson & Weiss 2018, "On GANs and GMMs". k-means on the reference set defines k bins. A bin is different if the share of the
+test set in it differs from that of the reference set by a two-proportion z-test. Two samples of one distribution differ in
+about alpha * k bins, so the number is reported with its chance value.
 """
 
 from __future__ import annotations
@@ -11,23 +11,27 @@ import dataclasses
 
 import numpy as np
 
-# Rebnord 2022, section 7.2: spectrograms of 250 frames and 128 bands shrunk to 32 frames and 16 bands, 50 bins.
-THESIS_BINS = 50
-THESIS_SHAPE = (32, 16)
+# Rebnord 2022, section 7.2: 50 bins of spectrograms of 250 frames and 128 bands, shrunk to 32 frames and 16 bands.
+REBNORD_BINS = 50
+REBNORD_SHAPE = (32, 16)
 
 
 @dataclasses.dataclass(frozen=True)
 class NdbResult:
-    """Attributes:
-    ndb: bins that differ, 0 to k.
-    jensen_shannon: divergence of the two distributions over bins in nats, 0 to ln 2.
-    k, alpha: bins, and level of each bin's test.
-    chance, chance_low, chance_high: mean and central 95 % of `ndb` when the same sounds are dealt out to two sets of
-      these sizes at random.
-    jensen_shannon_chance: mean of the divergence then; small sets never have 0.
-    p_value: how often chance gives at least as many bins.
-    shares: [2, k] of reference and test in each bin, fullest bin of the reference first.
-    different: [k] whether a bin differs.
+    """Number of different bins with its chance value.
+
+    Attributes:
+      ndb: number of different bins, 0 to k.
+      jensen_shannon: divergence of the two distributions over bins in nats, 0 to ln 2.
+      k: number of bins.
+      alpha: level of the test of each bin.
+      chance: mean of `ndb` over random splits of the same sounds into two sets of these sizes.
+      chance_low: 2.5th percentile of `ndb` over these splits.
+      chance_high: 97.5th percentile.
+      jensen_shannon_chance: mean divergence over these splits; above 0 for finite sets.
+      p_value: share of the splits with at least as many different bins.
+      shares: [2, k] of reference and test in each bin, largest bin of the reference first.
+      different: [k] whether a bin is different.
     """
 
     ndb: int
@@ -47,46 +51,48 @@ def ndb(
     reference: np.ndarray,
     test: np.ndarray,
     *,
-    k: int = THESIS_BINS,
+    k: int = REBNORD_BINS,
     alpha: float = 0.05,
-    draws: int = 1000,
+    permutations: int = 1000,
     seed: int = 0,
 ) -> NdbResult:
-    """Bins in which test [M, ...] differs from reference [N, ...]; further axes are one vector a sound.
+    """Returns the number of statistically different bins of two sets of sounds.
 
     Args:
-      k: bins; the reference needs at least as many sounds.
-      alpha: level of each bin's test, two-sided.
-      draws: random deals for the chance value.
-      seed: of k-means and of the deals.
+      reference: [N, ...], N >= k; further axes are flattened.
+      test: [M, ...].
+      k: number of bins.
+      alpha: level of the two-sided test of each bin.
+      permutations: number of random splits for the chance value.
+      seed: random seed of k-means and of the splits.
 
     Raises:
-      ValueError: sets that are too small, of different sizes a sound, or not finite.
+      ValueError: a set is too small, the sounds differ in size, or values are not finite.
     """
     from sklearn.cluster import KMeans
 
     reference, test = (np.asarray(x, np.float64) for x in (reference, test))
     reference, test = (x.reshape(len(x), int(np.prod(x.shape[1:]))) for x in (reference, test))
     if reference.shape[1] != test.shape[1]:
-        raise ValueError(f"the sets have {reference.shape[1]} and {test.shape[1]} values a sound")
+        raise ValueError(f"ndb: sounds must have one size (got {reference.shape[1]} and {test.shape[1]} values)")
     if not 2 <= k <= len(reference) or len(test) == 0:
         raise ValueError(
-            f"{k} bins need at least as many reference sounds and one other; there are {len(reference)}, {len(test)}"
+            f"ndb: needs {k} reference sounds for k={k} bins and a test sound (got {len(reference)} and {len(test)})"
         )
     if not (np.isfinite(reference).all() and np.isfinite(test).all()):
-        raise ValueError("some values are not finite")
+        raise ValueError("ndb: some values are not finite")
     bins = KMeans(k, n_init=3, random_state=seed).fit(reference)
     counts = np.stack([np.bincount(labels, minlength=k) for labels in (bins.labels_, bins.predict(test))])
     counts = counts[:, np.argsort(-counts[0], kind="stable")]
-    return _compare(counts, alpha=alpha, draws=draws, seed=seed)
+    return _compare(counts, alpha=alpha, permutations=permutations, seed=seed)
 
 
-def _compare(counts: np.ndarray, *, alpha: float, draws: int, seed: int) -> NdbResult:
-    """Of the sounds [2, k] in each bin."""
+def _compare(counts: np.ndarray, *, alpha: float, permutations: int, seed: int) -> NdbResult:
+    """Compares the numbers of sounds [2, k] in each bin."""
     sizes, total = counts.sum(1), counts.sum(0)
-    dealt = np.random.default_rng(seed).multivariate_hypergeometric(total, sizes[0], size=draws)
-    deals = np.stack([dealt, total - dealt], axis=1)
-    by_chance, divergence = different_bins(deals, alpha).sum(-1), jensen_shannon(deals)
+    first = np.random.default_rng(seed).multivariate_hypergeometric(total, sizes[0], size=permutations)
+    splits = np.stack([first, total - first], axis=1)
+    by_chance, divergence = different_bins(splits, alpha).sum(-1), jensen_shannon(splits)
     different = different_bins(counts, alpha)
     low, high = np.percentile(by_chance, [2.5, 97.5])
     return NdbResult(
@@ -98,14 +104,22 @@ def _compare(counts: np.ndarray, *, alpha: float, draws: int, seed: int) -> NdbR
         chance_low=float(low),
         chance_high=float(high),
         jensen_shannon_chance=float(divergence.mean()),
-        p_value=float((1 + np.sum(by_chance >= different.sum())) / (1 + draws)),
+        p_value=float((1 + np.sum(by_chance >= different.sum())) / (1 + permutations)),
         shares=counts / sizes[:, None],
         different=different,
     )
 
 
 def different_bins(counts: np.ndarray, alpha: float) -> np.ndarray:
-    """Two-proportion z-test with pooled variance in every bin: counts [..., 2, k] -> bool [..., k]."""
+    """Tests the shares of every bin: two-proportion z-test with pooled variance.
+
+    Args:
+      counts: [..., 2, k], sounds of both sets.
+      alpha: level of the two-sided test.
+
+    Returns:
+      [..., k] bool.
+    """
     from scipy.special import ndtri
 
     sizes = counts.sum(-1, keepdims=True)
@@ -117,7 +131,7 @@ def different_bins(counts: np.ndarray, alpha: float) -> np.ndarray:
 
 
 def jensen_shannon(counts: np.ndarray) -> np.ndarray:
-    """Jensen-Shannon divergence in nats of two distributions given as counts, [..., 2, k] -> [...]."""
+    """Returns the Jensen-Shannon divergence in nats of two counts, [..., 2, k] -> [...]."""
     from scipy.special import xlogy
 
     shares = counts / counts.sum(-1, keepdims=True)
@@ -125,20 +139,27 @@ def jensen_shannon(counts: np.ndarray) -> np.ndarray:
     return 0.5 * np.sum(xlogy(shares, shares / np.where(middle > 0.0, middle, 1.0)), axis=(-2, -1))
 
 
-def shrink(images: np.ndarray, shape: tuple[int, int] = THESIS_SHAPE) -> np.ndarray:
-    """Images [B, N, F] averaged over equal areas to [B, *shape]; a pixel that lies on an edge is shared by both sides.
+def shrink(images: np.ndarray, shape: tuple[int, int] = REBNORD_SHAPE) -> np.ndarray:
+    """Averages images over equal areas; pixels on an edge are divided between both sides.
+
+    Args:
+      images: [B, N, F].
+      shape: frames and bands of the result; default: that of Rebnord 2022.
+
+    Returns:
+      [B, *shape].
 
     Raises:
       ValueError: the images are smaller than the shape.
     """
     images = np.asarray(images, np.float64)
     if images.shape[1] < shape[0] or images.shape[2] < shape[1]:
-        raise ValueError(f"images of {images.shape[1:]} cannot be shrunk to {shape}")
+        raise ValueError(f"images: {images.shape[1:]} cannot be shrunk to {shape}")
     return _areas(images.shape[1], shape[0]).T @ images @ _areas(images.shape[2], shape[1])
 
 
 def _areas(size: int, parts: int) -> np.ndarray:
-    """[size, parts]: which share of each part's mean each pixel has."""
+    """Returns the weight of each pixel in the mean of each part, [size, parts]."""
     edges = np.linspace(0.0, size, parts + 1)
     pixel = np.arange(size)[:, None]
     overlap = np.minimum(edges[1:], pixel + 1.0) - np.maximum(edges[:-1], pixel)

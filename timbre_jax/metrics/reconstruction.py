@@ -1,12 +1,14 @@
-"""Reconstruction scores of notes (MSE and SSIM), under one definition for every model.
+"""Reconstruction scores (MSE and SSIM) under one definition for all models.
 
-The normalization of the features changes MSE and SSIM on the same notes, so scores under a model's own normalization are not
-comparable. Therefore the features of a harmonic representation are denormalized to Hz and dB and normalized again on one common
-scale: log f0 from 80 to 2100 Hz and the first 7 harmonics from -100 to 0 dB, each to [0, 1] (the defaults of
-`HarmonicTracks`). Samples (`WaveFrames`) become their log-mel spectrogram (`LOG_MEL_BANDS` bands over `LOG_MEL_RANGE_DB` under
-full scale, as many frames as there were), so that sounds that differ only in phase score alike. MSE is the mean square over
-frames within the sound and over rows; SSIM is that of Wang et al. 2004 with a uniform 7 x 7 window, only windows wholly inside
-the image, data range 1. Features of any other representation are scored as they are, which `score_definition` states.
+MSE and SSIM depend on the normalization of the features, so scores under the normalization of each model are not comparable.
+Features of a harmonic representation are therefore denormalized to Hz and dB and normalized again on a common scale: log f0
+from 80 to 2100 Hz and the first 7 harmonics from -100 to 0 dB, each to [0, 1] (the defaults of `HarmonicTracks`). Samples
+(`WaveFrames`) are scored by their log-mel spectrogram (`LOG_MEL_BANDS` bands, `LOG_MEL_RANGE_DB` below full scale, as many
+frames), so that sounds that differ only in phase score alike. Features of other representations are scored in their own units,
+which `score_definition` states.
+
+MSE is the mean over rows and over the frames within the sound. SSIM is that of Wang et al. 2004 with a uniform 7 x 7 window,
+windows entirely inside the image, and data range 1.
 """
 
 from __future__ import annotations
@@ -38,32 +40,37 @@ LOG_MEL_BANDS, LOG_MEL_RANGE_DB = 80, 100.0
 
 
 def score_definition(representation: Representation) -> str:
-    """Returns the definition that belongs beside a score of this representation's features."""
+    """Returns the definition that belongs with scores of this representation."""
     window = f"SSIM: uniform {SSIM_WINDOW}x{SSIM_WINDOW} window, valid, data range 1; MSE over frames within the sound"
     if isinstance(representation, HarmonicTracks):
         low, high = COMMON_F0_RANGE
-        floor, ceiling = COMMON_AMPLITUDE_RANGE
+        lowest_db, highest_db = COMMON_AMPLITUDE_RANGE
         rows = 1 + min(COMMON_HARMONICS, representation.feature_shape[1] - 1)
         return (
             f"{rows} rows on one scale for every model: log f0 {low:g}-{high:g} Hz and the first {rows - 1} harmonics "
-            f"{floor:g}..{ceiling:g} dB, each to [0, 1]; {window}"
+            f"{lowest_db:g}..{highest_db:g} dB, each to [0, 1]; {window}"
         )
     if isinstance(representation, WaveFrames):
         mel = _comparison_mel(representation, 1)
         return (
             f"log-mel of the samples ({mel.n_mels} bands from {mel.fmin:g} Hz, windows of {mel.n_fft}, hop {mel.hop}, "
-            f"{mel.range_db:g} dB under full scale to [0, 1]); {window}"
+            f"{mel.range_db:g} dB below full scale to [0, 1]); {window}"
         )
     settings: dict = representation_settings(representation) if dataclasses.is_dataclass(representation) else {}
-    # Settings of the synthesis do not change the features.
+    # Settings of the synthesis do not affect the features.
     named = "".join(f", {name} {value}" for name, value in settings.items() if name not in representation.synthesis_fields)
-    return f"features of {representation.name}{named} in their own units, not to be compared with others; {window}"
+    return f"features of {representation.name}{named} in their own units, not comparable with others; {window}"
 
 
 def common_values(representation: Representation, values: Array) -> Array:
-    """Returns features [B, N, F] of a representation on the common scale, [B, N, 1 + min(H, 7)]; can be differentiated.
+    """Converts features to the common scale; differentiable.
 
-    Samples become their log-mel spectrogram, [B, N, `LOG_MEL_BANDS`]; other features are returned as they are.
+    Args:
+      representation: of the features.
+      values: [B, N, F].
+
+    Returns:
+      [B, N, 1 + min(H, 7)] for harmonic tracks, [B, N, `LOG_MEL_BANDS`] for samples; other features are returned unchanged.
     """
     if isinstance(representation, WaveFrames):
         waves = values.reshape(values.shape[0], -1)
@@ -72,18 +79,26 @@ def common_values(representation: Representation, values: Array) -> Array:
         return values
     f0, amplitude = representation.denormalize(values)
     low, high = COMMON_F0_RANGE
-    floor, ceiling = COMMON_AMPLITUDE_RANGE
-    # A decoder without a sigmoid may go below any range; the floor of 1 Hz only keeps the logarithm finite.
+    lowest_db, highest_db = COMMON_AMPLITUDE_RANGE
+    # Decoders without a sigmoid may leave the range; 1 Hz keeps the logarithm finite.
     pitch = jnp.log(jnp.maximum(f0, 1.0) / low) / np.log(high / low)
-    level = (amplitude[..., :COMMON_HARMONICS] - floor) / (ceiling - floor)
+    level = (amplitude[..., :COMMON_HARMONICS] - lowest_db) / (highest_db - lowest_db)
     return jnp.clip(jnp.concatenate([pitch[..., None], level], axis=-1), 0.0, 1.0).astype(values.dtype)
 
 
 def pair_scores(values: Array, target: Array, mask: Array) -> tuple[Array, Array]:
-    """Returns MSE [B] and SSIM [B] of images [B, N, F] on one scale; frames with mask [B, N] = 0 do not count in either.
+    """Returns MSE and SSIM of images on one scale.
 
-    For SSIM both images are zero there, and windows that lie wholly outside the sound are left out of the mean. Images
-    with fewer than 7 rows or frames get the largest odd window that fits.
+    For SSIM, masked frames are set to zero in both images, and windows entirely outside the sound do not count. Images with
+    fewer than 7 rows or frames get the largest odd window that fits.
+
+    Args:
+      values: [B, N, F].
+      target: [B, N, F].
+      mask: [B, N]; frames with 0 do not count.
+
+    Returns:
+      (MSE [B], SSIM [B]).
     """
     smallest = min(SSIM_WINDOW, *values.shape[1:])
     window = smallest - 1 + smallest % 2
@@ -98,7 +113,12 @@ def pair_scores(values: Array, target: Array, mask: Array) -> tuple[Array, Array
 
 @dataclasses.dataclass(frozen=True)
 class Scores:
-    """MSE and SSIM of every sound, float64 numpy [M] each."""
+    """Scores of M sounds.
+
+    Attributes:
+      mse: [M] float64.
+      ssim: [M] float64.
+    """
 
     mse: np.ndarray
     ssim: np.ndarray
@@ -119,50 +139,55 @@ def score_latents(
     batch_size: int | None = None,
     progress: Callable[[Iterable], Iterable] | None = None,
 ) -> Scores:
-    """Decodes latents and scores them against the notes that they represent. Compiled once for a space.
+    """Decodes latents and scores them against the notes that they represent.
+
+    Compiled once for a space.
 
     Args:
       space: a static space.
-      values: [V, D]: the latents to decode.
-      notes: latents of the M notes; their mask and conditions go along with the values.
-      target: features of the M notes in the space's representation (or on the common scale: `common_target`).
-      rows: [V] int: which note each row of values belongs to; None: V = M, one each.
-      common_target: target.values are on the common scale already.
-      batch_size: sounds decoded at once (None: `default_batch_size`); the last batch is filled up: one compilation.
+      values: [V, D], the latents to decode.
+      notes: latents of M notes; their masks and conditions are decoded with the values.
+      target: features of the M notes, in the representation of the space or, with `common_target`, on the common scale.
+      rows: [V] int, the note of each row of values; None: V = M, in order.
+      common_target: whether the target is on the common scale.
+      batch_size: latents decoded at once; None: `default_batch`.
       progress: wraps the iterable of batches, for a progress bar.
+
+    Raises:
+      ValueError: `rows` and `values` differ in length.
     """
     values = np.asarray(values, np.float32)
     rows = np.arange(len(values)) if rows is None else np.asarray(rows)
     if len(rows) != len(values):
-        raise ValueError(f"rows has {len(rows)} entries for {len(values)} latents")
+        raise ValueError(f"rows: must have one entry for each latent (got {len(rows)} for {len(values)})")
     notes = jax.tree.map(np.asarray, notes)
-    wanted, mask = np.asarray(target.values), np.asarray(target.mask)
+    images, mask = np.asarray(target.values), np.asarray(target.mask)
     parts = []
     for batch in position_batches(len(values), batch_size, progress):
         row = rows[batch]
         latent = dataclasses.replace(take(notes, row), values=values[batch])
-        parts.append(_decode_and_score(space, latent, wanted[row], mask[row], common_target))
+        parts.append(_decode_and_score(space, latent, images[row], mask[row], common_target))
     scores = np.concatenate([np.asarray(jnp.stack(part), np.float64) for part in parts], axis=1)[:, : len(values)]
     return Scores(*scores)
 
 
 def reconstruction_scores(space: TimbreSpace, features: Features, *, target: Features | None = None) -> Scores:
-    """Scores the reconstruction of notes, under the common definition.
+    """Scores the reconstruction of notes under the common definition.
 
     Args:
       space: encodes and decodes the notes.
-      features: [M, N, F] of the notes in the space's representation.
-      target: the same notes' features on the common scale, so that the scores include what the space's own ranges cut off (a
-        fitted range is that of the training set); None: from `features`.
+      features: of the notes, [M, N, F] in the representation of the space.
+      target: features of the same notes on the common scale; the scores then include what the ranges of the space, fitted to
+        its training set, clip. None: from `features`.
     """
     if space.kind == "series":
         latent = encode_features(space, features, kind="series")
         decoded = decode_features(space, latent, frames=np.shape(features.values)[1])
-        wanted = common_features(space.representation, features) if target is None else target
-        return image_scores(common_features(space.representation, decoded).values, wanted)
+        target = common_features(space.representation, features) if target is None else target
+        return image_scores(common_features(space.representation, decoded).values, target)
     notes = encode_features(space, features)
-    wanted = features if target is None else target
-    return score_latents(space, notes.values, notes, wanted, common_target=target is not None)
+    images = features if target is None else target
+    return score_latents(space, notes.values, notes, images, common_target=target is not None)
 
 
 def common_features(representation: Representation, features: Features) -> Features:
@@ -181,7 +206,7 @@ def image_scores(values: Array | np.ndarray, target: Features) -> Scores:
 
 
 def _comparison_mel(representation: WaveFrames, frames: int) -> LogMel:
-    """Returns the log-mel front end that samples are compared by."""
+    """Returns the log-mel representation in which samples are scored."""
     window = representation.window
     return LogMel(
         sample_rate=representation.sample_rate,
@@ -199,16 +224,19 @@ def _comparison_mel(representation: WaveFrames, frames: int) -> LogMel:
 
 @partial(jax.jit, static_argnums=0)
 def _common_values(representation, values):
+    """Compiles `common_values`."""
     return common_values(representation, values)
 
 
 @jax.jit
 def _pair_scores(values, target, mask):
+    """Compiles `pair_scores`."""
     return pair_scores(values, target, mask)
 
 
 @partial(jax.jit, static_argnames="common_target")
 def _decode_and_score(space: TimbreSpace, latent: Latent, target: Array, mask: Array, common_target: bool):
+    """Decodes a batch of latents and returns MSE [B] and SSIM [B]."""
     decoded: Any = space.model.apply(space.variables, latent, method="decode")
-    wanted = target if common_target else common_values(space.representation, target)
-    return pair_scores(common_values(space.representation, decoded.values), wanted, mask)
+    target = target if common_target else common_values(space.representation, target)
+    return pair_scores(common_values(space.representation, decoded.values), target, mask)

@@ -1,4 +1,4 @@
-"""Seams of a sound that was made in parts: is it any worse where parts meet than elsewhere?"""
+"""Errors and level steps at the seams of sounds that were synthesized in parts."""
 
 from __future__ import annotations
 
@@ -10,20 +10,22 @@ from timbre_jax.representations.base import Representation
 from timbre_jax.representations.segments import analyze_in_parts
 
 STEP = 0.004
-"""Seconds of the stretches whose levels are compared."""
+"""Length in seconds of the windows whose levels are compared."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Seams:
-    """Near the seams and elsewhere.
+    """Errors and level steps near the seams and elsewhere.
 
     Attributes:
-      error_near, error_elsewhere: root mean square error in the features' units of the frames of the sound, analyzed again, to
-        the features that it was made from.
-      step_near, step_elsewhere: mean |change| of level in dB from one stretch of 4 ms to the next.
-      largest_near, largest_elsewhere: the largest such step near a seam; elsewhere the mean, over windows of the same width, of
-        the largest.
-      count: how many seams.
+      error_near: error of the features of the sound, analyzed again, to those that it was synthesized from; root mean square
+        over bands, mean over frames near a seam, in the units of the features.
+      error_elsewhere: the same in all other frames.
+      step_near: mean |change| of level in dB between adjacent windows of 4 ms, near a seam.
+      step_elsewhere: the same elsewhere.
+      largest_near: mean over seams of the largest step near it, in dB.
+      largest_elsewhere: mean of the largest step over windows of the same width elsewhere, in dB.
+      count: number of seams.
     """
 
     error_near: float
@@ -36,11 +38,14 @@ class Seams:
 
 
 def measure_seams(representation: Representation, wave: np.ndarray, values: np.ndarray, *, every: int, reach: int = 8) -> Seams:
-    """Of a wave [N * hop] made from features [N, F] in parts of `every` frames.
+    """Measures the seams of a sound that was synthesized in parts.
 
     Args:
-      reach: frames before and after a seam that count as near (what parts hold on to lies before it: it is measured from
-        `reach` frames before to half as many after).
+      representation: of the features.
+      wave: [N * hop].
+      values: [N, F] features that the wave was synthesized from.
+      every: frames of a part.
+      reach: frames before a seam that count as near it; after it, half as many do, because parts overlap before the seam.
 
     Raises:
       ValueError: there is no seam.
@@ -48,7 +53,7 @@ def measure_seams(representation: Representation, wave: np.ndarray, values: np.n
     hop, count = representation.hop, len(values)
     seams = np.arange(every, count, every)
     if not len(seams):
-        raise ValueError(f"{count} frames in parts of {every} have no seam")
+        raise ValueError(f"features: {count} frames in parts of {every} have no seam")
     again = analyze_in_parts(representation, wave[: count * hop]).values[0]
     errors = np.sqrt(np.mean(np.square(again[:count] - values), axis=-1))
     near = _near(np.arange(count), seams, reach)
@@ -74,6 +79,6 @@ def measure_seams(representation: Representation, wave: np.ndarray, values: np.n
 
 
 def _near(places: np.ndarray, seams: np.ndarray, reach: int) -> np.ndarray:
-    """Whether each place (in frames) lies from `reach` before to half as many after one of the seams."""
+    """Returns whether each place is from `reach` frames before to half as many after a seam."""
     offset = places[:, None] - seams[None, :]
     return ((offset >= -reach) & (offset <= reach / 2)).any(1)

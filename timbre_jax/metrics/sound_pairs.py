@@ -1,4 +1,4 @@
-"""Distances of sounds to their originals, pair by pair: each metric by name, with its definition."""
+"""Distances of sounds to their originals, pair by pair, by the name of the metric."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from timbre_jax.representations.log_mel import LogMel
 
 @dataclasses.dataclass(frozen=True)
 class PairMeasure:
-    """Measure of pairs of sounds.
+    """Measure of pairs of sounds; a metric has one or more.
 
     Attributes:
-      name: of the column, with the unit.
-      title: for people.
+      name: column of the measure, with its unit.
+      title: heading for people, with its unit.
       better: "low" or "high".
-      definition: the sentence that belongs beside its values.
+      definition: sentence that belongs with its values.
     """
 
     name: str
@@ -47,23 +47,29 @@ _MEASURES = (
     ("stft", "convergence", "spectral convergence", "low", "spectral convergence (`audio.distances`, its defaults)"),
     ("mel", "mel_rmse_db", "log-mel, dB", "low",
      "root mean square error of log-mel spectrograms (80 bands from 60 Hz, 2048-point Hann frames, hop 512, "
-     "everything 80 dB under the reference's loudest value raised to it)"),
+     "floor 80 dB below the largest value of the reference)"),
     ("level", "level_correlation", "level curve", "high",
-     "correlation of level curves (RMS over 1024 samples, hop 256, dB, floored 60 dB under the loudest frame)"),
-    ("odg", "odg", "ODG", "high", ""),  # its definition depends on the preset
+     "correlation of level curves (RMS over 1024 samples, hop 256, dB, floor 60 dB below the loudest frame)"),
+    ("odg", "odg", "ODG", "high", ""),  # the definition depends on the preset
     ("fingerprint", "string_ratio", "fingerprint, %", "high",
-     "Levenshtein ratio (0-100) of the base64 Chromaprints of the sounds, each doubled with itself"),
-    ("fingerprint", "bit_agreement", "equal bits", "high", "share of equal bits of the same fingerprints"),
+     "Levenshtein ratio (0-100) of the base64 Chromaprints of the sounds, each repeated once"),
+    ("fingerprint", "bit_agreement", "equal bits", "high", "share of equal bits of these fingerprints"),
 )  # fmt: skip
 PAIR_METRICS = ("lsd", "stft", "mel", "level", "odg", "fingerprint")
-COUNTED = "sounds of one fixed length count whole, what pads them included; those of varying length as far as they are long"
-"""Frames that every mean over frames is over; the sentence belongs beside the values of `pair_distances`."""
+COUNTED_FRAMES = "means are over all frames of sounds of one length, padding included, and over the frames within other sounds"
+"""Definition of the means over frames; it belongs with the values of `pair_distances`."""
 
 
 def pair_measures(
     metrics: Sequence[str], *, peaq: str = "pqevalaudio", undefined_bandwidth: str | None = None
 ) -> list[PairMeasure]:
-    """Returns the measures of some of `PAIR_METRICS`, in that order."""
+    """Returns the measures of metrics, in the order of `PAIR_METRICS`.
+
+    Args:
+      metrics: names of `PAIR_METRICS`.
+      peaq: preset of the ODG (`metrics.peaq.PEAQ_PRESETS`).
+      undefined_bandwidth: treatment of an undefined bandwidth in the ODG; None: that of the preset.
+    """
     odg = peaq_definition(peaq, undefined_bandwidth)
     return [
         PairMeasure(name, title, better, definition or odg)
@@ -83,25 +89,26 @@ def pair_distances(
     undefined_bandwidth: str | None = None,
     progress: Callable[[Iterable], Iterable] | None = None,
 ) -> dict[str, np.ndarray]:
-    """Returns every measure of `pair_measures(metrics)` for waves and their originals, [M] by name.
+    """Returns the measures of sounds against their originals.
 
     Args:
       waves: [M, T].
       reference: [M, T], the originals.
       sample_rate: of both, in Hz.
-      metrics: some of `PAIR_METRICS`.
-      lengths: [M] in samples, of sounds of varying length: distances, log-mel and level curve are over the frames within them
-        (the ODG detects where a sound ends; convergence and fingerprint are of all of T). None: over all of T.
-      peaq: preset of the ODG.
-      undefined_bandwidth: treatment of an undefined bandwidth in the ODG; None: the preset's.
+      metrics: names of `PAIR_METRICS`.
+      lengths: [M] in samples, for sounds of varying length: LSD, STFT distance, log-mel error and level correlation are over
+        the frames within each sound (the ODG detects the end of a sound itself; spectral convergence and fingerprint take all
+        of T). None: over all of T.
+      peaq: preset of the ODG (`metrics.peaq.PEAQ_PRESETS`).
+      undefined_bandwidth: treatment of an undefined bandwidth in the ODG; None: that of the preset.
       progress: wraps iterables, for a progress bar.
 
     Returns:
-      Values by measure; nan where a measure is not defined for a pair: a fingerprint of too short a sound, a level that does
-      not move, an ODG without bandwidth.
+      Values [M] by the name of the measure (`pair_measures`). nan where a measure is undefined: the fingerprint of a sound that
+      is too short, the correlation of a constant level, the ODG without a bandwidth.
 
     Raises:
-      ValueError: shapes that differ, or an optional program that is missing.
+      ValueError: the shapes differ, or an optional program is not installed.
     """
     waves, reference = _pairs(waves, reference)
     distances: dict[str, np.ndarray] = {}
@@ -132,30 +139,35 @@ def pair_distances(
 
 
 def spectral_distances(waves: np.ndarray, reference: np.ndarray, *, lengths: np.ndarray | None = None) -> np.ndarray:
-    """Returns log-spectral distances in dB [M] of waves to their originals (`audio.distances.log_spectral_distance`).
+    """Returns log-spectral distances of sounds to their originals in dB.
 
-    Phases and noise differ after a resynthesis, so spectrograms are compared: 1024-point Hann frames, hop 256, floor 80 dB
-    below the reference's loudest bin.
+    Magnitudes are compared, because resynthesis changes phase and noise: `audio.distances.log_spectral_distance` with
+    1024-point Hann frames, hop 256 and a floor 80 dB below the largest bin of the original.
 
     Args:
       waves: [M, T].
       reference: [M, T], the originals.
-      lengths: [M] in samples: over frames within the sound; None: over all of T.
+      lengths: [M] in samples; over the frames within each sound. None: over all of T.
+
+    Returns:
+      [M] in dB.
 
     Raises:
-      ValueError: shapes that differ.
+      ValueError: the shapes differ.
     """
     return _in_batches(_log_spectral, *_pairs(waves, reference), lengths)
 
 
 def _pairs(waves: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns both as float32; raises a ValueError if their shapes differ."""
     waves, reference = np.asarray(waves, np.float32), np.asarray(reference, np.float32)
     if waves.shape != reference.shape:
-        raise ValueError(f"sounds and originals differ in shape: {waves.shape} and {reference.shape}")
+        raise ValueError(f"waves and reference: differ in shape (got {waves.shape} and {reference.shape})")
     return waves, reference
 
 
 def _in_batches(function: Callable, *arrays: np.ndarray | None) -> np.ndarray:
+    """Applies a compiled function to batches of sounds."""
     return map_batches(function, *arrays, batch_size=16).astype(np.float64)
 
 
@@ -166,7 +178,7 @@ _convergence = jax.jit(spectral_convergence)
 
 @partial(jax.jit, static_argnums=0)
 def _mel_error(bands: LogMel, waves, reference, lengths):
-    """Root mean square error [B] in dB of log-mel spectrograms of waves [B, T] against those of the reference."""
+    """Returns the root mean square error of log-mel spectrograms in dB, [B, T] twice -> [B]."""
     ours, theirs = (bands.mel_power(x) for x in (waves, reference))
     floor = jnp.maximum(jnp.max(theirs, axis=(1, 2), keepdims=True) * 10.0 ** (-8.0), 1e-12)
     difference = jnp.log(jnp.maximum(ours, floor) / jnp.maximum(theirs, floor)) * (10.0 / math.log(10.0))

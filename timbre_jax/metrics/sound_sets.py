@@ -1,4 +1,4 @@
-"""Distances between sets of sounds by name (NDB, Fréchet, kernel), and the nearest sounds of a set."""
+"""Distances between sets of sounds (NDB, Fréchet, kernel), and nearest sounds of a set."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from timbre_jax.audio.io import resample
 from timbre_jax.inference.batched import map_batches
 from timbre_jax.metrics.bootstrap import Interval
 from timbre_jax.metrics.knn import nearest_neighbors
-from timbre_jax.metrics.ndb import THESIS_BINS, NdbResult, ndb, shrink
+from timbre_jax.metrics.ndb import REBNORD_BINS, NdbResult, ndb, shrink
 from timbre_jax.metrics.set_distances import frechet_distance, kernel_distance
 from timbre_jax.metrics.sound_pairs import spectral_distances
 from timbre_jax.representations.log_mel import LOG_MEL_PRESETS
@@ -25,8 +25,8 @@ class SoundSet:
 
     Attributes:
       points: [M, D] under the embedding.
-      images: [M, 32, 16] log-mel spectrograms of the thesis, shrunk.
-      groups: [M] of any kind: instrument or group of copies.
+      images: [M, 32, 16] log-mel spectrograms (`small_spectrograms`).
+      groups: [M] of any type: instrument or group of near-duplicates.
     """
 
     points: np.ndarray
@@ -34,39 +34,61 @@ class SoundSet:
     groups: np.ndarray
 
     def part(self, rows: np.ndarray) -> SoundSet:
+        """Returns some of the sounds."""
         return SoundSet(self.points[rows], self.images[rows], self.groups[rows])
 
 
 @dataclasses.dataclass(frozen=True)
 class SetDistances:
-    """Distances of a set to the reference set; None for metrics that were not chosen, or that need more sounds."""
+    """Distances of a set to the reference set; None if not chosen, or with too few sounds.
+
+    Attributes:
+      ndb: number of different bins, with its chance value.
+      frechet: Fréchet distance.
+      kernel: kernel distance with its interval.
+    """
 
     ndb: NdbResult | None = None
     frechet: float | None = None
     kernel: Interval | None = None
 
 
-def small_spectrograms(waves: np.ndarray, sample_rate: int, *, batch_size: int = 32) -> np.ndarray:
-    """Returns the thesis' log-mel spectrograms (16 kHz, 512/128, 128 mels) of waves [M, T], shrunk to [M, 32, 16]."""
+def small_spectrograms(waves: np.ndarray, sample_rate: int) -> np.ndarray:
+    """Returns the log-mel spectrograms of Rebnord 2022, shrunk to 32 frames and 16 bands.
+
+    16 kHz, n_fft 512, hop 128, 128 bands.
+
+    Args:
+      waves: [M, T].
+      sample_rate: Hz.
+
+    Returns:
+      [M, 32, 16].
+    """
     preset = LOG_MEL_PRESETS["rebnord2022"]
 
     def images(some: np.ndarray) -> np.ndarray:
         if sample_rate != preset.sample_rate:
             some = resample(some.T, sample_rate, preset.sample_rate).T
-        # Fewer than 32 frames cannot be shrunk to 32: a shorter sound is followed by silence.
+        # Shrinking needs at least 32 frames, so short sounds are padded with silence.
         some = np.pad(some, ((0, 0), (0, max(0, 32 * preset.hop - some.shape[1]))))
         front_end = dataclasses.replace(preset, length=some.shape[1], n_frames=0)
         return shrink(np.asarray(front_end.analyze(some).values))
 
-    return map_batches(images, np.asarray(waves, np.float32), batch_size=batch_size)
+    return map_batches(images, np.asarray(waves, np.float32), batch_size=32)
 
 
 def set_distances(
-    reference: SoundSet, test: SoundSet, metrics: Sequence[str], *, k: int = THESIS_BINS, seed: int = 0
+    reference: SoundSet, test: SoundSet, metrics: Sequence[str], *, k: int = REBNORD_BINS, seed: int = 0
 ) -> SetDistances:
-    """Returns the chosen of `SET_METRICS` of a set to a reference: NDB, Fréchet and kernel distance (Gaussian kernel).
+    """Returns distances of a set of sounds to a reference set.
 
-    NDB needs k reference sounds, the others two of each set.
+    Args:
+      reference: NDB needs at least k sounds, the other metrics two.
+      test: at least two sounds for the Fréchet and the kernel distance.
+      metrics: names of `SET_METRICS`.
+      k: bins of NDB.
+      seed: random seed of NDB.
     """
     enough = min(len(reference.points), len(test.points)) >= 2
     return SetDistances(
@@ -79,7 +101,15 @@ def set_distances(
 
 
 def two_halves(groups: np.ndarray, *, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the rows of two halves of a set, with whole groups and about as many items each."""
+    """Splits a set into two halves of whole groups, with about the same number of items.
+
+    Args:
+      groups: [M] of any type.
+      seed: random seed of the order of groups of one size.
+
+    Returns:
+      Rows of both halves.
+    """
     names, ids, counts = np.unique(np.asarray(groups), return_inverse=True, return_counts=True)
     order = np.random.default_rng(seed).permutation(len(names))
     order = order[np.argsort(-counts[order], kind="stable")]
@@ -91,7 +121,15 @@ def two_halves(groups: np.ndarray, *, seed: int = 0) -> tuple[np.ndarray, np.nda
 
 
 def unrelated(groups: np.ndarray, classes: np.ndarray | None = None, *, seed: int = 0) -> np.ndarray:
-    """Returns for each sound a random one of another group (and class, where there are several): rows [M].
+    """Returns for each sound a random one of another group, and class if there are several.
+
+    Args:
+      groups: [M] of any type.
+      classes: [M] of any type; None: groups are classes.
+      seed: random seed.
+
+    Returns:
+      [M] rows.
 
     Raises:
       ValueError: all sounds are of one group.
@@ -99,7 +137,7 @@ def unrelated(groups: np.ndarray, classes: np.ndarray | None = None, *, seed: in
     groups = np.asarray(groups)
     classes = groups if classes is None or len(np.unique(classes)) < 2 else np.asarray(classes)
     if len(np.unique(groups)) < 2:
-        raise ValueError("unrelated pairs need sounds of at least two groups")
+        raise ValueError("groups: unrelated pairs need at least two groups (got 1)")
     generator = np.random.default_rng(seed)
     chosen = []
     for group, kind in zip(groups, classes, strict=True):
@@ -117,12 +155,18 @@ def nearest_sounds(
     lengths: np.ndarray | None = None,
     candidates: int = 8,
 ) -> np.ndarray:
-    """Returns the known sound with the least log-spectral distance to each of waves [M, T]: rows [M].
+    """Returns the known sound with the smallest log-spectral distance to each wave.
 
     Args:
-      images, known_images: small spectrograms of the waves and of the known sounds; the candidates are nearest by them.
-      read: rows of known sounds to waves [n, T].
-      lengths: [M] of the waves in samples, as `spectral_distances` takes them.
+      waves: [M, T].
+      images: [M, 32, 16] small spectrograms of the waves.
+      known_images: [P, 32, 16] small spectrograms of the known sounds; the nearest ones are candidates.
+      read: returns the waves [n, T] of rows [n] of the known sounds.
+      lengths: [M] in samples of the waves, as for `spectral_distances`.
+      candidates: number of known sounds whose distance is measured for each wave.
+
+    Returns:
+      [M] rows of the known sounds.
     """
     near = nearest_neighbors(_flat(known_images), _flat(images), k=min(candidates, len(known_images))).indices
     distances = np.stack(
@@ -132,4 +176,5 @@ def nearest_sounds(
 
 
 def _flat(images: np.ndarray) -> np.ndarray:
+    """Flattens images [M, ...] to [M, D]."""
     return images.reshape(len(images), -1)

@@ -1,4 +1,4 @@
-"""Tables as plain data, written as csv and markdown; and `results.json`, the rows that people script on."""
+"""Tables as plain data, written as CSV and Markdown, and the rows of `results.json`."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from timbre_jax.files import write_text
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """Rows under named columns, with a sentence that says what they are.
+    """Rows under named columns, with a caption.
 
     Attributes:
-      name: a file-name-like name ("ablation").
+      name: name of the table and of its file ("ablation").
       columns: names of the columns.
-      rows: each as long as `columns`; numbers, strings, booleans or None (not known, not applicable).
-      caption: what the numbers are: definition, units, set.
+      rows: cells of each row: numbers, strings, booleans or None (unknown, not applicable).
+      caption: definition of the numbers, with units and the set of sounds.
     """
 
     name: str
@@ -39,7 +39,13 @@ class Table:
 
     @classmethod
     def from_records(cls, name: str, records: Sequence[Mapping[str, Any]], caption: str = "") -> Table:
-        """A table of dicts; columns in the order in which they first occur, None where a record lacks one."""
+        """Returns a table of dicts; columns are in the order of their first occurrence.
+
+        Args:
+          name: name of the table.
+          records: cells by column; missing cells are None.
+          caption: definition of the numbers.
+        """
         columns = tuple(dict.fromkeys(key for record in records for key in record))
         return cls(name, columns, tuple(tuple(record.get(column) for column in columns) for record in records), caption)
 
@@ -49,18 +55,18 @@ class Table:
         return [dict(zip(self.columns, row, strict=True)) for row in self.rows]
 
     def column(self, name: str) -> list[Any]:
-        """All cells of a column.
+        """Returns the cells of a column.
 
         Raises:
           ValueError: there is no such column.
         """
         if name not in self.columns:
-            raise ValueError(f"table {self.name!r} has no column {name!r}; it has {', '.join(self.columns)}")
+            raise ValueError(f"table {self.name!r}: no column {name!r}; there are {', '.join(self.columns)}")
         position = self.columns.index(name)
         return [row[position] for row in self.rows]
 
     def csv(self) -> str:
-        """Comma-separated values with a header line; floats in full precision; None and nan as an empty cell."""
+        """Returns comma-separated values with a header; floats are exact, None and nan are empty."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(self.columns)
@@ -69,7 +75,7 @@ class Table:
         return text.getvalue()
 
     def markdown(self) -> str:
-        """A markdown table; numbers to four significant digits and to the right."""
+        """Returns a Markdown table; numbers are aligned right, with four significant digits."""
         right = self.numeric_columns()
         head = "| " + " | ".join(_escape(c) for c in self.columns) + " |"
         rule = "|" + "|".join("---:" if numeric else "---" for numeric in right) + "|"
@@ -77,7 +83,7 @@ class Table:
         return "\n".join([head, rule, *lines]) + "\n"
 
     def write_csv(self, folder: str | os.PathLike) -> Path:
-        """`<folder>/<name>.csv`, whole or not at all."""
+        """Writes FOLDER/NAME.csv atomically and returns its path."""
         return write_text(Path(folder) / f"{self.name}.csv", self.csv())
 
     def numeric_columns(self) -> list[bool]:
@@ -92,14 +98,15 @@ class Table:
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """One line of `results.json`.
+    """Row of `results.json`.
 
     Attributes:
-      name: stable, path-like ("reconstruction/mse", "shapley/mse/latent_3").
-      value: the number; nan where it could not be had.
-      low, high: its 95 % interval over instruments; None where it has none.
-      baseline: what a trivial answer scores (mean image, majority class, permuted labels); None where there is none.
-      definition: what was measured, on what, in which units, and against which baseline.
+      name: stable name with slashes ("reconstruction/mse", "shapley/mse/latent_3").
+      value: the number; nan if it could not be computed.
+      low: lower end of the 95 % interval over instruments; None: no interval.
+      high: upper end.
+      baseline: value of a trivial method (mean image, majority class, permuted labels); None: no baseline.
+      definition: what was measured, on which sounds, in which unit, and against which baseline.
     """
 
     name: str
@@ -111,15 +118,24 @@ class Result:
 
 
 def write_results(path: str | os.PathLike, results: Iterable[Result]) -> Path:
-    """A JSON list of {name, value, low, high, baseline, definition}; numbers that are not finite become null.
+    """Writes a JSON list of {name, value, low, high, baseline, definition}.
+
+    nan and infinity become null.
+
+    Args:
+      path: the file.
+      results: rows with different names.
+
+    Returns:
+      The path.
 
     Raises:
-      ValueError: two results of one name.
+      ValueError: two results have the same name.
     """
     rows = [dataclasses.asdict(result) for result in results]
     names = [row["name"] for row in rows]
     if repeated := sorted({name for name in names if names.count(name) > 1}):
-        raise ValueError(f"two results have the name {repeated[0]!r}")
+        raise ValueError(f"results: two have the name {repeated[0]!r}")
     for row in rows:
         for key in ("value", "low", "high", "baseline"):
             row[key] = float(row[key]) if row[key] is not None and math.isfinite(row[key]) else None
@@ -128,14 +144,14 @@ def write_results(path: str | os.PathLike, results: Iterable[Result]) -> Path:
 
 
 def read_results(path: str | os.PathLike) -> list[Result]:
-    """What `write_results` wrote; a null value is nan."""
+    """Reads the file of `write_results`; a null value is nan."""
     with open(path, encoding="utf-8") as file:
         rows = json.load(file)
     return [Result(**{**row, "value": math.nan if row["value"] is None else row["value"]}) for row in rows]
 
 
 def format_cell(cell: Any) -> str:
-    """A cell for people: four significant digits above 1, three below; an en dash where there is nothing."""
+    """Formats a cell: four significant digits above 1, three below; a dash if missing."""
     if _missing(cell):
         return "–"
     cell = _plain(cell)
@@ -163,7 +179,7 @@ def interval_columns(name: str, numbers: Iterable[float | None]) -> dict[str, fl
 
 
 def interval_cell(record: Mapping[str, Any], name: str, *, scale: float = 1.0) -> str:
-    """Returns the cells of `interval_columns` as one, "0.863 (0.841–0.880)"; an en dash where there is no value."""
+    """Formats the cells of `interval_columns` as one, such as 0.863 (0.841–0.880)."""
     value, low, high = (record[f"{name}{end}"] for end in ("", "_low", "_high"))
     if _missing(value) or _missing(low):
         return format_cell(None if value is None else scale * value)
@@ -171,14 +187,16 @@ def interval_cell(record: Mapping[str, Any], name: str, *, scale: float = 1.0) -
 
 
 def _plain(cell: Any) -> Any:
+    """Converts numpy scalars to Python numbers."""
     return cell.item() if hasattr(cell, "item") and getattr(cell, "ndim", 0) == 0 else cell
 
 
 def _missing(cell: Any) -> bool:
+    """Returns whether a cell is None, nan or empty."""
     cell = _plain(cell)
     return cell is None or (isinstance(cell, float) and math.isnan(cell)) or (isinstance(cell, str) and cell == "")
 
 
 def _escape(text: str) -> str:
-    # "<real sounds>" would be taken for a tag of HTML, and not be seen.
+    """Escapes text for a Markdown cell; "<real sounds>" would be read as an HTML tag."""
     return text.replace("|", "\\|").replace("\n", " ").replace("<", "\\<")

@@ -8,7 +8,7 @@ import numpy as np
 
 from timbre_jax.analysis.record import Analysis, Explanations, SeriesAnalysis, StaticAnalysis
 from timbre_jax.metrics.bootstrap import Interval, mean_interval
-from timbre_jax.metrics.sound_pairs import COUNTED
+from timbre_jax.metrics.sound_pairs import COUNTED_FRAMES
 from timbre_jax.metrics.table import Result
 
 
@@ -67,7 +67,7 @@ def _quality_results(analysis: StaticAnalysis) -> Iterator[Result]:
         has_baseline = "mean_image" in quality.distances and name != "mean_image"
         text = (
             f"log-spectral distance in dB of the sound ({name}) to the recording, 1024-point Hann frames, hop 256, levels "
-            f"below -80 dB raised to it; {COUNTED}; {len(values)} notes; baseline: mean of the training features"
+            f"below -80 dB raised to it; {COUNTED_FRAMES}; {len(values)} notes; baseline: mean of the training features"
         )
         interval = mean_interval(values, quality.distance_groups)
         baseline = float(quality.distances["mean_image"].mean()) if has_baseline else None

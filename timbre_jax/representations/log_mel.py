@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from timbre_jax.audio.descriptors import DESCRIPTORS, describe, yin_reach
-from timbre_jax.audio.level import frame_level, root
+from timbre_jax.audio.level import frame_level, safe_sqrt
 from timbre_jax.audio.mel import MEL_SCALES, mel_filterbank, mel_to_stft_nnls
 from timbre_jax.audio.phase import INVERTERS, invert
 from timbre_jax.audio.stft import COSINE_WINDOWS, stft, window_samples
@@ -257,7 +257,7 @@ class LogMel(Representation):
     def magnitudes(self, features: Features) -> Array:
         """Estimates STFT magnitudes [B, N, n_fft // 2 + 1] of features, 0 outside the mask."""
         mel = self.features_to_mel(features)
-        return root(mel_to_stft_nnls(mel, **self.bands, iterations=self.nnls_iterations))
+        return safe_sqrt(mel_to_stft_nnls(mel, **self.bands, iterations=self.nnls_iterations))
 
     def add_texture(self, features: Features, key: Array | None = None) -> Features:
         """Adds noise of `texture_db` to the positive values of features.

@@ -1,4 +1,4 @@
-"""Arithmetic is counted in the program: known answers."""
+"""Tests of the counted arithmetic, with known answers."""
 
 import time
 
@@ -14,13 +14,13 @@ def zeros(*shape):
     return jax.ShapeDtypeStruct(shape, jnp.float32)
 
 
-def test_products():
+def test_matrix_products_are_counted():
     assert count_flops(jnp.matmul, zeros(3, 5), zeros(5, 7)) == 2 * 3 * 5 * 7
     assert count_flops(lambda a, b: jnp.einsum("bij,bjk->bik", a, b), zeros(4, 3, 5), zeros(4, 5, 7)) == 4 * 2 * 3 * 5 * 7
     assert count_flops(lambda a: jnp.tanh(a) * 2 + a.sum(), zeros(9)) == 0
 
 
-def test_a_gradient_costs_two_more_products():
+def test_gradient_costs_two_more_products():
     def loss(w, x):
         return jnp.sum(jnp.tanh(x @ w) ** 2)
 
@@ -39,8 +39,8 @@ def test_a_gradient_costs_two_more_products():
         ({"padding": "SAME", "batch_group_count": 2}, (3, 3)),
     ],
 )
-def test_convolutions_count_what_meets(options, kernel):
-    """Of ones with ones, the sum of the outputs is the number of products that are not with a zero that was put in."""
+def test_convolutions_count_products_without_padding(options, kernel):
+    # For inputs and kernels of ones, the sum of the outputs is the number of products without padded zeros.
     channels = 4 // options.get("feature_group_count", 1)
     image, filters = jnp.ones((2, 4, 9, 10)), jnp.ones((6, channels, *kernel))
     strides = options.pop("window_strides", (1, 1))
@@ -51,7 +51,7 @@ def test_convolutions_count_what_meets(options, kernel):
     assert count_flops(convolve, image, filters) == 2 * int(convolve(image, filters).sum())
 
 
-def test_what_is_repeated_or_chosen():
+def test_scan_counts_every_iteration_and_cond_its_largest_branch():
     def many(w, xs):
         return jax.lax.scan(lambda carry, x: (jnp.tanh(carry @ w + x), None), jnp.zeros((3, 5)), xs)[0]
 
@@ -63,13 +63,13 @@ def test_what_is_repeated_or_chosen():
     assert count_flops(one_of, zeros(4, 4)) == 2 * 2 * 4**3
 
 
-def test_transforms():
+def test_fourier_transforms_are_counted():
     assert count_flops(jnp.fft.rfft, zeros(8, 64)) == 2.5 * 8 * 64 * 6
     assert count_flops(jnp.fft.irfft, jax.ShapeDtypeStruct((8, 33), jnp.complex64)) == 2.5 * 8 * 64 * 6
     assert count_flops(jnp.fft.fft, jax.ShapeDtypeStruct((8, 64), jnp.complex64)) == 5 * 8 * 64 * 6
 
 
-def test_custom_gradients_are_looked_into():
+def test_custom_gradients_are_counted():
     @jax.custom_vjp
     def product(a):
         return a @ a
@@ -79,8 +79,8 @@ def test_custom_gradients_are_looked_into():
     assert count_flops(jax.grad(lambda a: product(a).sum()), zeros(4, 4)) == 3 * 2 * 4**3
 
 
-def test_the_peak_is_out_of_reach_of_a_slower_product():
-    """What a product on the same machine reaches, timed here by the clock, is no more than the peak, but for noise."""
+def test_peak_exceeds_the_rate_of_a_slow_product():
+    # With a margin of 2 for the noise of the clock.
     peak = measure_peak(size=256, rounds=5)
     a = np.ones((256, 256), np.float32)
     start = time.perf_counter()

@@ -1,4 +1,4 @@
-"""The made-up NSynth is one to the loader, in every form; stores are repeated whole; processes are watched and killed."""
+"""Tests of the benchmarks at full size, on a small scale."""
 
 import csv
 
@@ -7,7 +7,7 @@ import pytest
 
 from experiments.benchmarks import full_size
 from experiments.benchmarks.configs import Tones
-from experiments.benchmarks.made_up_nsynth import FORMS, SPLITS, notes, write_nsynth
+from experiments.benchmarks.synthetic_nsynth import FORMS, SPLITS, notes, write_nsynth
 from timbre_jax.data.features import cached_features
 from timbre_jax.data.importers.base import AudioFormat
 from timbre_jax.data.importers.nsynth import NSynthImporter
@@ -20,45 +20,44 @@ COUNTS = {"train": 7, "valid": 2, "test": 2}
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_every_form_is_read_back(form, tmp_path):
+def test_every_form_of_synthetic_nsynth_is_imported(form, tmp_path):
     folder = write_nsynth(tmp_path / "nsynth", form, COUNTS)
     source = (TfdsImporter if form.endswith("record") else NSynthImporter)(path=(str(folder),))
     records = source.plan()
-    found = {}
+    waves = {}
     for position, payload in source.fetch(records, range(len(records))):
         record = records[position]
-        found[record.split, record.id] = source.load(record, payload).wave
-    wanted = {(split, name): wave / 32768 for split, count in COUNTS.items() for name, wave in notes(split, count)}
-    assert found.keys() == wanted.keys()
-    for key, wave in wanted.items():
-        np.testing.assert_array_equal(found[key], wave.astype(np.float32), err_msg=str(key))
+        waves[record.split, record.id] = source.load(record, payload).wave
+    expected = {(split, name): wave / 32768 for split, count in COUNTS.items() for name, wave in notes(split, count)}
+    assert waves.keys() == expected.keys()
+    for key, wave in expected.items():
+        np.testing.assert_array_equal(waves[key], wave.astype(np.float32), err_msg=str(key))
 
 
-def test_the_whole_has_nsynths_splits_and_instruments():
-    """No name twice, no instrument both in training and held out; valid and test share theirs, as in NSynth."""
-    from experiments.benchmarks.made_up_nsynth import _name
+def test_full_size_has_the_splits_and_instruments_of_nsynth():
+    from experiments.benchmarks.synthetic_nsynth import _name
 
     names = {split: {_name(split, place) for place in range(count)} for split, count in SPLITS.items()}
-    assert {split: len(of) for split, of in names.items()} == SPLITS == {"train": 289205, "valid": 12678, "test": 4096}
+    assert {split: len(part) for split, part in names.items()} == SPLITS == {"train": 289205, "valid": 12678, "test": 4096}
     assert not names["valid"] & names["test"]
-    instruments = {split: {name.rsplit("-", 2)[0] for name in of} for split, of in names.items()}
+    instruments = {split: {name.rsplit("-", 2)[0] for name in part} for split, part in names.items()}
     assert not instruments["train"] & (instruments["valid"] | instruments["test"])
     assert len(set().union(*instruments.values())) == 1006
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
-def test_prepare_is_killed_and_goes_on(form):
+def test_prepare_is_killed_and_resumed(form):
     speed, memory = full_size.run(f"{form}:4000")
     assert (speed["name"], memory["name"]) == (f"full_size/{form}", f"full_size/{form}/memory")
     assert speed["ours"] > 100
     assert 0.02 < memory["ours"] < 2.0
 
 
-def test_a_store_is_repeated_with_its_features(tmp_path):
-    form, mel = AudioFormat(16000, 2000, min_seconds=0.01), LogMel(n_mels=4, n_frames=3, length=2000)
+def test_store_is_repeated_with_its_features(tmp_path):
+    audio_format, mel = AudioFormat(16000, 2000, min_seconds=0.01), LogMel(n_mels=4, n_frames=3, length=2000)
     small = build_store(
-        Tones(form, (("train", 70), ("valid", 5))), tmp_path / "small", workers=1, shard_size=64, progress=False
+        Tones(audio_format, (("train", 70), ("valid", 5))), tmp_path / "small", workers=1, shard_size=64, progress=False
     )
     features = {split: cached_features(small, split, mel, progress=False) for split in ("train", "valid")}
     ranges = features["train"].ranges()
@@ -78,19 +77,19 @@ def test_a_store_is_repeated_with_its_features(tmp_path):
         assert {int(row["shard"]) for row in csv.DictReader(file) if row["split"] == "train"} == set(range(6))
 
 
-def test_processes_are_watched_with_what_they_start():
-    child = "import time; held = bytearray(150_000_000); [None for _ in range(3_000_000)]; time.sleep(30)"
+def test_usage_of_a_process_includes_its_descendants():
+    child = "import time; memory = bytearray(150_000_000); [None for _ in range(3_000_000)]; time.sleep(30)"
     parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
     done = full_size.watch(["-c", parent], stop_when=lambda memory: memory > 140e6, every=0.1)
     assert done.killed
     assert 140e6 < done.memory < 400e6
     assert 0.02 < done.work < 5
     assert not full_size.watch(["-c", "pass"], every=0.05).killed
-    with pytest.raises(ValueError, match=r"-c raise SystemExit.* ended with 1: no way"):
+    with pytest.raises(ValueError, match=r"-c raise SystemExit.*: exit code 1 \(no way\)"):
         full_size.watch(["-c", "raise SystemExit('no way')"], every=0.05)
 
 
-def test_names():
+def test_unknown_names_are_refused():
     for name in ("nothing", "folder:many", "folder:"):
-        with pytest.raises(ValueError, match=f"no benchmark full_size/{name}; there are full_size/folder"):
+        with pytest.raises(ValueError, match=f"full_size/{name}: unknown benchmark; the benchmarks are full_size/folder"):
             full_size.run(name)

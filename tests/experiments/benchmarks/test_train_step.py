@@ -1,3 +1,5 @@
+"""Tests of the benchmark `train_step/natsiou2023`."""
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,8 +10,7 @@ from timbre_jax.models import make_model
 from timbre_jax.training.step import batch_features
 
 
-def test_the_usual_way_is_the_same_network():
-    """The same parameters give the same posterior and the same picture, so that the benchmark compares like with like."""
+def test_usual_network_gives_the_same_posterior_and_reconstruction():
     model, usual = make_model("conv_vae"), usual_model()
     values = jnp.tile(jnp.stack([example["values"] for example in examples(2)]), (1, 31, 2))
     features = batch_features({"values": values, "mask": jnp.ones(values.shape[:2])})

@@ -1,4 +1,4 @@
-"""The two sides of `train_step/rebnord2022` are the same network."""
+"""Tests of the benchmark `train_step/rebnord2022`."""
 
 import jax
 import numpy as np
@@ -10,8 +10,8 @@ from timbre_jax.models.layers.likelihoods import bernoulli_nll
 from timbre_jax.types import Features
 
 
-def test_the_twin_gives_the_same_numbers():
-    torch = pytest.importorskip("torch", reason="PyTorch is not installed: it is no requirement")
+def test_pytorch_network_gives_the_same_numbers():
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed; it is optional")
     model = make_model("flow_vae", feature_shape=(40, 36), latent_size=6, flows=2, channels=[4, 5, 3, 3], hidden=8)
     values = np.random.default_rng(0).uniform(size=(3, 40, 36)).astype(np.float32)
     features = Features(values=values, mask=np.ones((3, 40), np.float32))

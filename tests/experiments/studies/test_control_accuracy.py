@@ -28,8 +28,8 @@ def test_curves_are_within_the_range_and_do_not_depend_on_their_number():
 def test_study_writes_tables_and_sounds_of_a_discrete_run(discrete_run, tmp_path):
     table = control_accuracy(ControlAccuracy(discrete_run, tmp_path, curves=3, seconds=1.0, progress=False))
     assert table.column("measure")[:3] == ["median_error", "mean_error", "correlation"]
-    found = {result.name: result for result in read_results(tmp_path / "results.json")}
-    median = found["control/centroid/median_error"]
+    rows = {result.name: result for result in read_results(tmp_path / "results.json")}
+    median = rows["control/centroid/median_error"]
     assert 0 <= median.low <= median.value <= median.high
     assert median.baseline is not None
     lines = (tmp_path / "curves.csv").read_text().splitlines()
@@ -60,12 +60,12 @@ def test_silent_sounds_do_not_count_as_good_scores():
 
     silent = float("nan")
     table, results = summarize([record(1.0, 0.9), record(silent, silent), record(3.0, 0.7)], "centroid", "here")
-    found = {result.name: result for result in results}
-    assert found["control/centroid/median_error"].value == pytest.approx(2.0)
-    assert found["control/centroid/median_error"].baseline == pytest.approx(4.0)
-    assert "of 2 of 3 curves" in found["control/centroid/median_error"].definition
-    assert found["control/centroid/correlation"].value == pytest.approx(1.6 / 3)
+    rows = {result.name: result for result in results}
+    assert rows["control/centroid/median_error"].value == pytest.approx(2.0)
+    assert rows["control/centroid/median_error"].baseline == pytest.approx(4.0)
+    assert "of 2 of 3 curves" in rows["control/centroid/median_error"].definition
+    assert rows["control/centroid/correlation"].value == pytest.approx(1.6 / 3)
     assert "of 2 of 3 curves" in table.markdown()
-    assert "0 for curves that are silent" in found["control/centroid/correlation"].definition
+    assert "0 for curves that are silent" in rows["control/centroid/correlation"].definition
     table, _ = summarize([record(silent, silent)] * 2, "centroid", "here")
     assert "median_error" not in table.column("measure")

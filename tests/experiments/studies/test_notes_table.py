@@ -1,4 +1,4 @@
-"""Reproduction of the table of notes from nothing, in little."""
+"""Tests of the reproduction of the table of notes, on a small scale."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TRIAL = {
 
 
 @pytest.mark.slow
-def test_from_nothing_to_a_table(tmp_path):
+def test_table_is_reproduced_from_nothing(tmp_path):
     where, signal = reproduce_notes(
         tmp_path, NotesTable(only=("pca8", "notes_best"), number=64, steps=3), changes=TRIAL, progress=False
     )
@@ -34,21 +34,21 @@ def test_from_nothing_to_a_table(tmp_path):
     config = json.loads((tmp_path / "runs" / "notes_best" / "config.json").read_text())["config"]
     assert config["train"]["steps"] == 3
     assert config["data"]["store"] == str(tmp_path / "stores" / "notes")
-    # What a model's configuration does not have is left out of it.
+    # A change applies only to the configurations that have the field.
     assert "basis_size" not in json.loads((tmp_path / "runs" / "pca8" / "config.json").read_text())["config"]["model"]
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"only": ("pca8", "gan")}, "--only has 'gan'; there are mean_image, pca8, natsiou2023, notes_best"),
-        ({"nsynth": "folder"}, "--nsynth and --split_file go together"),
-        ({"split_file": "split.json"}, "--nsynth and --split_file go together"),
-        ({"only": ("pca8",), "changes": {"train.stepz": 3}}, "none of pca8 has a field config.train.stepz"),
-        ({"only": ("pca8",), "changes": {"model.width": 3}}, "none of pca8 has a field config.model.width"),
+        ({"only": ("pca8", "gan")}, "--only: unknown model 'gan'; the models are mean_image, pca8, natsiou2023, notes_best"),
+        ({"nsynth": "folder"}, "--nsynth and --split_file: give both or neither"),
+        ({"split_file": "split.json"}, "--nsynth and --split_file: give both or neither"),
+        ({"only": ("pca8",), "changes": {"train.stepz": 3}}, "config.train.stepz: no such field in pca8"),
+        ({"only": ("pca8",), "changes": {"model.width": 3}}, "config.model.width: no such field in pca8"),
     ],
 )
-def test_wrong_wishes_are_told_before_anything_is_made(arguments, message, tmp_path):
+def test_wrong_settings_are_refused_before_anything_is_written(arguments, message, tmp_path):
     changes = arguments.pop("changes", {})
     with pytest.raises(ValueError, match=message):
         reproduce_notes(tmp_path / "out", NotesTable(**arguments), changes=changes, progress=False)

@@ -1,4 +1,4 @@
-"""The figures of experiments/studies/pitch_accuracy.py, on fewer notes than it takes by default."""
+"""Tests of the study of the f0 analysis, with fewer notes than its default."""
 
 import os
 from pathlib import Path
@@ -9,7 +9,7 @@ from experiments.studies import pitch_accuracy
 
 
 @pytest.mark.slow
-def test_rendered_and_real_notes_reach_the_figures():
+def test_rendered_and_real_notes_reach_the_documented_accuracy():
     folder = Path(os.environ.get("TIMBRE_TEST_DATA", "")) / "nsynth"
     real = pitch_accuracy.measure_real(str(folder)) if (folder / "examples.json").is_file() else []
     rendered = pitch_accuracy.measure_rendered(number=160, seed=1)
@@ -19,6 +19,6 @@ def test_rendered_and_real_notes_reach_the_figures():
     assert rows["lsd_all"].value < rows["lsd_7"].value
     if real:
         assert rows["real_within_50_cents_folded"].value >= 0.98
-    moving = pitch_accuracy.apart(rendered).splitlines()[0]
+    moving = pitch_accuracy.preset_lines(rendered).splitlines()[0]
     assert "Accordion" in moving
     assert "Piano" not in moving

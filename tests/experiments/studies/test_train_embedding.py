@@ -1,4 +1,4 @@
-"""experiments/studies/train_embedding.py: learns to tell notes and hits from stores, and writes what load_embedding reads."""
+"""Tests of the training of an embedding."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ pytestmark = pytest.mark.xdist_group("small_analysis")
 
 
 @pytest.mark.slow
-def test_it_learns_to_tell_pitches_and_families(small_store, tmp_path, capsys):
+def test_embedding_learns_families_and_can_be_loaded(small_store, tmp_path, capsys):
     settings = EmbeddingTraining((small_store,), tmp_path / "own.npz", steps=80, batch_size=16, progress=False)
     path = train_embedding(settings)
     network, _, trained = read_network(path)
     assert network.classes == ("bass", "flute", "reed")
     assert trained["sounds"] == Store.open(small_store).length("train")
-    told = capsys.readouterr().out
-    assert "store test, own: class" in told
-    share = float(told.split("store test, own: class ")[1].split(" %")[0])
+    printed = capsys.readouterr().out
+    assert "store test, own: class" in printed
+    share = float(printed.split("store test, own: class ")[1].split(" %")[0])
     assert share > 45
     assert load_embedding(str(path))(np.random.default_rng(0).normal(0, 0.1, (2, 8000)), 16000).shape == (2, 128)
 
@@ -40,5 +40,5 @@ def test_augmentation_keeps_silence_and_the_range():
 
 
 def test_stores_without_classes_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="the stores have 0"):
+    with pytest.raises(ValueError, match="got 0 classes"):
         train_embedding(EmbeddingTraining((), tmp_path / "own.npz"))

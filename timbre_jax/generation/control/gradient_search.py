@@ -12,7 +12,7 @@ import numpy as np
 import optax
 
 from timbre_jax.audio.descriptors import DESCRIPTORS, bin_frequencies, descriptor, power_scale
-from timbre_jax.audio.level import root
+from timbre_jax.audio.level import safe_sqrt
 from timbre_jax.audio.stft import stft
 from timbre_jax.generation.control.curves import Curve, smooth_curve, to_error_scale
 from timbre_jax.generation.control.results import (
@@ -68,7 +68,7 @@ def decoded_magnitudes(space: TimbreSpace, features: Features) -> tuple[Array, n
     if representation.is_mel:
         power = representation.features_to_mel(features) @ _mel_to_bins(representation)
         frequencies = bin_frequencies(representation.sample_rate, representation.n_fft)
-        return root(jnp.where(power > 1e-20, power, 0.0)), frequencies
+        return safe_sqrt(jnp.where(power > 1e-20, power, 0.0)), frequencies
     if representation.name == "wave_frames":
         settings = frame_settings(space)
         spectra = stft(representation.synthesize(features), n_fft=settings["n_fft"], hop=settings["hop"])

@@ -1,7 +1,7 @@
-"""PEAQ's patterns that remember: smearing over time, adaptation of level and spectrum, modulation. Float64 numpy.
+"""Patterns of PEAQ with memory: time smearing, level and pattern adaptation, modulation.
 
-ITU-R BS.1387-1, annex 2, section 3; Kabal 2003, sections 2.9 and 3. One pass over the frames, all pairs and bands of a
-step at once.
+ITU-R BS.1387-1, annex 2, sections 2.1.8 and 3; Kabal 2003, sections 2.9 and 4. Float64 numpy; one pass over the frames, with
+all pairs and bands of a frame in parallel.
 """
 
 from __future__ import annotations
@@ -12,17 +12,19 @@ import numpy as np
 
 from timbre_jax.metrics.peaq.ear_model import FRAME_RATE, bands
 
-# How many bands below and above a band its correction factor is averaged over.
+# Bands below and above a band over which its correction factor is averaged.
 BANDS_BELOW, BANDS_ABOVE = 3, 4
 
 
 @dataclasses.dataclass(frozen=True)
 class Patterns:
-    """Attributes:
-    smeared: [2, B, N, 109] excitation of reference and test, spread over time too.
-    adapted: [2, B, N, 109] the same, each matched to the other's level and spectrum.
-    modulation: [2, B, N, 109] of the envelopes.
-    loudness: [B, N, 109] averaged E^0.3 of the reference.
+    """Patterns of B pairs of N frames.
+
+    Attributes:
+      smeared: [2, B, N, 109] excitation of reference and test, smeared over time.
+      adapted: [2, B, N, 109] excitation of both, adapted to each other in level and spectrum.
+      modulation: [2, B, N, 109] modulation of the envelopes.
+      loudness: [B, N, 109] average of E^0.3 of the reference.
     """
 
     smeared: np.ndarray
@@ -32,7 +34,13 @@ class Patterns:
 
 
 def patterns(unsmeared: np.ndarray) -> Patterns:
-    """Of excitations [2, B, N, 109] before smearing. All memories begin at 0."""
+    """Returns the patterns of excitations; all filters start at 0.
+
+    Smearing: BS.1387-1, annex 2, section 2.1.8; adaptation: section 3.1; modulation: section 3.2.
+
+    Args:
+      unsmeared: [2, B, N, 109] excitation of reference and test.
+    """
     _, batch, count, band_count = unsmeared.shape
     smear, slow = _decay(0.030), _decay(0.050)
     averaging = _averaging(band_count)
@@ -48,13 +56,13 @@ def patterns(unsmeared: np.ndarray) -> Patterns:
         now = np.maximum(filtered, excitation)
         smeared[:, :, n] = now
 
-        # Level: the louder of the two is turned down to the other.
+        # Level: attenuate the louder of the two.
         level = slow * level + (1.0 - slow) * now
         common = np.sum(np.sqrt(level[0] * level[1]), axis=-1, keepdims=True)
         gain = np.square(common / np.sum(level[1], axis=-1, keepdims=True))
         matched = np.stack([now[0] / np.maximum(gain, 1.0), now[1] * np.minimum(gain, 1.0)])
 
-        # Spectrum: where the bands of one are steadily weaker, the other's are turned down there.
+        # Pattern: attenuate the bands of one in which the other is weaker for a long time.
         product = slow * product + matched[0] * matched[1]
         square = slow * square + np.square(matched[0])
         ratio = product / square
@@ -72,13 +80,13 @@ def patterns(unsmeared: np.ndarray) -> Patterns:
 
 
 def _decay(at_100_hz: float, shortest: float = 0.008) -> np.ndarray:
-    """Factor a frame of a first-order low pass in each band, from its time constant in s at 100 Hz."""
+    """Returns the decay a frame of each band, from its time constant in s at 100 Hz."""
     _, center, _ = bands()
     return np.exp(-1.0 / (FRAME_RATE * (shortest + 100.0 / center * (at_100_hz - shortest))))
 
 
 def _averaging(count: int) -> np.ndarray:
-    """[109, 109]: x @ it is the mean over the bands around each band, as many as there are at the edges."""
+    """Returns [109, 109]; x @ it averages over adjacent bands, fewer at the edges."""
     index = np.arange(count)
     distance = index[:, None] - index[None, :]
     near = ((distance >= -BANDS_BELOW) & (distance <= BANDS_ABOVE)).astype(np.float64)

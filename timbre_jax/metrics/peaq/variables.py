@@ -1,7 +1,7 @@
-"""PEAQ's eleven model output variables of the Basic version: what each frame says, and its averages over a sound.
+"""Model output variables of PEAQ Basic, of each frame and averaged over a sound.
 
-ITU-R BS.1387-1, annex 2, section 4; Kabal 2003, sections 4 and 5. Float64 numpy, all pairs [B] and frames [N] at once;
-`counted` [B, N] says which frames lie between the first and the last sample of the reference.
+ITU-R BS.1387-1, annex 2, sections 3.3, 4 and 5, in the reading of Kabal 2003. Float64 numpy for B pairs of N frames in
+parallel. `counted` [B, N] marks the frames between the first and the last sample of the reference.
 """
 
 from __future__ import annotations
@@ -28,7 +28,14 @@ SMALLEST_POWER = 1e-20
 
 
 def modulation_differences(patterns: Patterns) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The two differences of modulation and the weight of each frame, [B, N] each (Kabal 4.1)."""
+    """Returns the modulation differences and the weight of each frame (section 4.2).
+
+    Args:
+      patterns: of B pairs of N frames.
+
+    Returns:
+      (difference of AvgModDiff1B and WinModDiff1B, difference of AvgModDiff2B, weight), [B, N] each.
+    """
     reference, test = patterns.modulation
     difference = np.abs(reference - test)
     count = difference.shape[-1]
@@ -40,7 +47,7 @@ def modulation_differences(patterns: Patterns) -> tuple[np.ndarray, np.ndarray, 
 
 
 def noise_loudness(patterns: Patterns) -> np.ndarray:
-    """Partial loudness of what was added, in sone, [B, N] (Kabal 4.2)."""
+    """Returns the partial loudness of added distortions in sone, [B, N] (section 4.3)."""
     threshold = internal_noise()
     reference, test = patterns.adapted
     slope_reference, slope_test = (0.15 * m + 0.5 for m in patterns.modulation)
@@ -52,7 +59,7 @@ def noise_loudness(patterns: Patterns) -> np.ndarray:
 
 
 def loudness(excitation: np.ndarray) -> np.ndarray:
-    """Total loudness in sone of excitations [..., 109] (Zwicker; Kabal 4.3)."""
+    """Returns the total loudness in sone, [..., 109] -> [...] (Zwicker; section 3.3)."""
     threshold, index, scale = _loudness_tables()
     terms = scale * ((1.0 - index + index * excitation / threshold) ** 0.23 - 1.0)
     return 24.0 / len(threshold) * np.sum(np.maximum(terms, 0.0), axis=-1)
@@ -60,6 +67,7 @@ def loudness(excitation: np.ndarray) -> np.ndarray:
 
 @functools.cache
 def _loudness_tables() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns threshold, threshold index and scale of the loudness in each band."""
     _, center, _ = bands()
     threshold = 10.0 ** (0.364 * (center / 1000.0) ** -0.8)
     index = 10.0 ** ((-2.0 - 2.05 * np.arctan(center / 4000.0) - 0.75 * np.arctan((center / 1600.0) ** 2)) / 10.0)
@@ -67,10 +75,16 @@ def _loudness_tables() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def bandwidths(power: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Bins up to which reference and test reach, [B, N] each (Kabal 4.4), -1 where undefined; power [2, B, N, 1025].
+    """Returns the bandwidths of reference and test in bins (section 4.4).
 
-    A frame counts where the reference has a bin above 346 that lies 10 dB over the test's own top band (bin 921 on):
-    sound sampled at 16 kHz never has one, nor has noise that fills the whole band.
+    They are defined in frames whose reference has a bin above 346 that is 10 dB above the top band of the test (bin 921 on).
+    Sound sampled at 16 kHz never has one, nor does noise over the full band.
+
+    Args:
+      power: [2, B, N, 1025] power spectra.
+
+    Returns:
+      (reference, test), [B, N] each; -1 where undefined.
     """
     reference, test = power
     floor = np.max(test[..., BANDWIDTH_TOP : FRAME // 2], axis=-1, keepdims=True)
@@ -82,13 +96,21 @@ def bandwidths(power: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _last(true: np.ndarray) -> np.ndarray:
-    """Number of bins up to and with the last true one, [..., K] -> [...]; 0 where none is."""
+    """Returns the number of bins up to the last true one, [..., K] -> [...]; 0 without one."""
     count = true.shape[-1]
     return np.where(true.any(-1), count - np.argmax(true[..., ::-1], axis=-1), 0)
 
 
 def noise_to_mask(noise: np.ndarray, masker: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and largest ratio of noise to masking threshold over the bands, [B, N] each (Kabal 4.5)."""
+    """Returns the noise-to-mask ratio (sections 4.5 and 4.6).
+
+    Args:
+      noise: [B, N, 109] energy of the difference.
+      masker: [B, N, 109] smeared excitation of the reference.
+
+    Returns:
+      (mean, maximum) over the bands, [B, N] each.
+    """
     bark = BAND_WIDTH_BARK * np.arange(noise.shape[-1])
     offset_db = np.where(bark <= 12.0, 3.0, 0.25 * bark)
     ratio = noise / (10.0 ** (-offset_db / 10.0) * masker)
@@ -96,27 +118,39 @@ def noise_to_mask(noise: np.ndarray, masker: np.ndarray) -> tuple[np.ndarray, np
 
 
 def detection(smeared: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Probability that the difference is heard, and steps over the threshold, [B, N] each (Kabal 4.7)."""
+    """Returns probability of detection, and steps above threshold (section 4.7).
+
+    Args:
+      smeared: [2, B, N, 109] excitation of reference and test.
+
+    Returns:
+      (probability, steps), [B, N] each.
+    """
     reference, test = 10.0 * np.log10(smeared)
     difference = reference - test
     level = 0.3 * np.maximum(reference, test) + 0.7 * test
-    heard = np.maximum(level, 1e-9)
-    polynomial = -0.198719 + heard * (0.0550197 + heard * (-0.00102438 + heard * (5.05622e-6 + heard * 9.01033e-11)))
-    step = np.where(level > 0.0, 5.95072 * (6.39468 / heard) ** 1.71332 + polynomial, 1e30)
+    audible = np.maximum(level, 1e-9)
+    polynomial = -0.198719 + audible * (0.0550197 + audible * (-0.00102438 + audible * (5.05622e-6 + audible * 9.01033e-11)))
+    step = np.where(level > 0.0, 5.95072 * (6.39468 / audible) ** 1.71332 + polynomial, 1e30)
     steepness = np.where(difference > 0.0, 4.0, 6.0)
-    unheard = 0.5 ** (np.abs(difference / step) ** steepness)
-    return 1.0 - np.prod(unheard, axis=-1), np.sum(np.abs(np.trunc(difference)) / step, axis=-1)
+    undetected = 0.5 ** (np.abs(difference / step) ** steepness)
+    return 1.0 - np.prod(undetected, axis=-1), np.sum(np.abs(np.trunc(difference)) / step, axis=-1)
 
 
 def harmonic_structure(power: np.ndarray, frames: np.ndarray, *, lag_window: str = "half") -> np.ndarray:
-    """Strongest periodicity of the error's logarithmic spectrum, [B, N]; -1 in frames that are silent in both (Kabal 4.8).
+    """Returns the harmonic structure of the error (section 4.8).
+
+    The strongest periodicity of the logarithm of its spectrum.
 
     Args:
-      power: [2, B, N, 1025].
+      power: [2, B, N, 1025] power spectra.
       frames: [2, B, N, 2048] samples at 16-bit scale.
-      lag_window: of the autocorrelation over lags 0..255. "half": the falling half of a Hann window, mean left in, the
-        highest peak after a valley (PQevalAudio since 2009). "whole": a whole Hann window, mean taken out, the highest
-        value (the older reading, and GstPEAQ's).
+      lag_window: window of the autocorrelation over lags 0 to 255. "half": the falling half of a Hann window, mean kept,
+        highest peak after a valley (PQevalAudio since 2009). "whole": a whole Hann window, mean removed, highest value (the
+        older reading, and that of GstPEAQ).
+
+    Returns:
+      [B, N]; -1 in frames in which both sounds are silent (section 5.2.4.3).
     """
     spectra = np.maximum(power[..., : 2 * LAGS - 1], SMALLEST_POWER)
     error = np.log(spectra[1] / spectra[0])
@@ -126,7 +160,7 @@ def harmonic_structure(power: np.ndarray, frames: np.ndarray, *, lag_window: str
     squares = np.cumsum(np.pad(np.square(error), [(0, 0)] * (error.ndim - 1) + [(1, 0)]), axis=-1)
     energy = squares[..., LAGS:] - squares[..., :LAGS]
     scale = energy[..., :1] * energy
-    # Without any error, or with rounding's only, every lag correlates fully: there is no structure then.
+    # Without an error beyond rounding, every lag has correlation 1, which means no structure.
     normalized = np.where(scale > 1e-30, correlation / np.sqrt(np.maximum(scale, 1e-30)), 1.0)
     turns = np.pi * np.arange(LAGS) / (LAGS - 1)
     if lag_window == "half":
@@ -144,19 +178,23 @@ def harmonic_structure(power: np.ndarray, frames: np.ndarray, *, lag_window: str
 
 
 def _power(values: np.ndarray) -> np.ndarray:
+    """Returns the power spectrum of real values."""
     spectrum = np.fft.rfft(values)
     return np.square(spectrum.real) + np.square(spectrum.imag)
 
 
 def mean_where(values: np.ndarray, where: np.ndarray, weight: np.ndarray | None = None) -> np.ndarray:
-    """Weighted mean over the frames that are true, [B, N] -> [B]; 0 where there are none."""
+    """Returns the weighted mean over marked frames, [B, N] -> [B]; 0 if there are none."""
     weight = where * (1.0 if weight is None else weight)
     total = np.sum(weight, axis=-1)
     return np.sum(weight * np.where(where, values, 0.0), axis=-1) / np.where(total > 0.0, total, 1.0)
 
 
 def windowed_mean(values: np.ndarray, where: np.ndarray) -> np.ndarray:
-    """Root mean over time of the fourth power of windowed means of square roots (Kabal 5.2), [B, N] -> [B]."""
+    """Returns the windowed average of WinModDiff1B, [B, N] -> [B] (section 5.2.3).
+
+    Square root of the mean over time of the fourth power of windowed means of square roots.
+    """
     if values.shape[-1] < WINDOW_FRAMES:
         return np.zeros(values.shape[0])
     windows = np.lib.stride_tricks.sliding_window_view(np.sqrt(values), WINDOW_FRAMES, axis=-1)
@@ -165,7 +203,7 @@ def windowed_mean(values: np.ndarray, where: np.ndarray) -> np.ndarray:
 
 
 def filtered_maximum(probability: np.ndarray, counted: np.ndarray) -> np.ndarray:
-    """The largest of the smoothed probabilities of detection (Kabal 5.6), [B, N] -> [B]."""
+    """Returns the maximum of the smoothed probability of detection (section 4.7.1)."""
     smooth = highest = np.zeros(len(probability))
     for n in range(probability.shape[-1]):
         smooth = np.where(counted[:, n], 0.9 * smooth + 0.1 * probability[:, n], smooth)

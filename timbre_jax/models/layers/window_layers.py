@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from timbre_jax.audio.level import FLOOR_DB, amplitude_to_db, root
+from timbre_jax.audio.level import FLOOR_DB, amplitude_to_db, safe_sqrt
 from timbre_jax.audio.stft import frame, window_samples
 from timbre_jax.types import Array
 
@@ -28,7 +28,7 @@ def leveled_windows(windows: Array, *, hop: int) -> tuple[Array, Array]:
     """
     parts = windows.reshape(*windows.shape[:-1], -1, hop)
     weight = np.sum(np.square(window_samples("hann", windows.shape[-1]), dtype=np.float64))
-    level = root(jnp.sum(jnp.sum(jnp.square(parts), axis=-1), axis=-1) / np.float32(weight))
+    level = safe_sqrt(jnp.sum(jnp.sum(jnp.square(parts), axis=-1), axis=-1) / np.float32(weight))
     gain = amplitude_to_db(level)
     scale = jnp.where(gain > FLOOR_DB, 1.0 / jnp.where(gain > FLOOR_DB, level, 1.0), 0.0)
     return windows * scale[..., None], gain

@@ -1,7 +1,7 @@
-"""An NSynth of made-up notes of 0.26 s, of any size, in every form that the loader reads.
+"""NSynth with synthetic notes of 0.26 s, of any size and in every form.
 
-Names, splits, instruments and examples.json are as NSynth has them: 289,205 notes to train on, 12,678 and 4,096 held out, of
-1,006 instruments; so with short notes everything but the decoding of their samples costs what it costs in NSynth.
+Names, splits, instruments and examples.json are those of NSynth: 289,205 training notes and 12,678 and 4,096 held-out notes of
+1,006 instruments. Except for the decoding of longer notes, importing it costs what importing NSynth costs.
 """
 
 from __future__ import annotations
@@ -17,13 +17,24 @@ from pathlib import Path
 import numpy as np
 
 SPLITS = {"train": 289_205, "valid": 12_678, "test": 4_096}
-INSTRUMENTS = {"train": 953, "valid": 53, "test": 53}  # valid and test have the same ones
+INSTRUMENTS = {"train": 953, "valid": 53, "test": 53}
+"""Number of instruments; valid and test share theirs."""
+
 SAMPLES, RATE = 4160, 16_000
 FORMS = ("folder", "archive", "tfrecord", "array_record")
 
 
 def write_nsynth(folder: Path, form: str, splits: dict[str, int]) -> Path:
-    """So many notes of each split as NSynth is handed out or as tensorflow-datasets prepares it; returns the path to give."""
+    """Writes notes in a form of NSynth.
+
+    Args:
+      folder: folder to make.
+      form: one of `FORMS`.
+      splits: number of notes by split.
+
+    Returns:
+      The folder.
+    """
     folder.mkdir(parents=True)
     for split, count in splits.items():
         if form == "folder":
@@ -53,6 +64,7 @@ def write_nsynth(folder: Path, form: str, splits: dict[str, int]) -> Path:
 
 
 def _instrument(split: str, number: int) -> str:
+    """Returns the name of an instrument of a split."""
     from timbre_jax.data.importers.base import FAMILIES, SOURCES
 
     number += INSTRUMENTS["train"] if split != "train" else 0
@@ -60,21 +72,22 @@ def _instrument(split: str, number: int) -> str:
 
 
 def _note(split: str, place: int) -> tuple[int, int, int]:
-    """(instrument, pitch, velocity) of a split's note; valid and test have different notes of the same instruments."""
+    """Returns instrument, pitch and velocity of a note; valid and test have different notes."""
     place += SPLITS["valid"] if split == "test" else 0
     rest, instrument = divmod(place, INSTRUMENTS[split])
     return instrument, 21 + rest // 5 % 88, (25, 50, 75, 100, 127)[rest % 5]
 
 
 def _name(split: str, place: int) -> str:
+    """Returns the name of a note."""
     instrument, pitch, velocity = _note(split, place)
     return f"{_instrument(split, instrument)}-{pitch:03d}-{velocity:03d}"
 
 
 def notes(split: str, count: int) -> Iterator[tuple[str, np.ndarray]]:
-    """(name, wave [T] int16) of a split's notes: a tone of seven harmonics in 16 bands of noise, each of its own level.
+    """Yields name and wave [T] int16 of the notes of a split.
 
-    So no two of them sound the same to the doctor.
+    A note is a tone of seven harmonics and 16 bands of noise, with random levels, so that no two notes are near-duplicates.
     """
     time_s, harmonics = np.arange(SAMPLES) / RATE, np.arange(1, 8)
     noise = np.fft.rfft(np.random.default_rng(0).standard_normal(SAMPLES))
@@ -96,7 +109,7 @@ def notes(split: str, count: int) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def _examples_json(split: str, count: int) -> str:
-    """As NSynth's own, with its indent of four."""
+    """Returns examples.json in the format of NSynth."""
     from timbre_jax.data.importers.base import FAMILIES, SOURCES
 
     entries = {}
@@ -114,6 +127,7 @@ def _examples_json(split: str, count: int) -> str:
 
 
 def _wav(wave: np.ndarray) -> bytes:
+    """Returns a WAV file of int16 samples."""
     data = wave.tobytes()
     head = struct.pack("<4sI4s4sIHHIIHH4sI", b"RIFF", 36 + len(data), b"WAVE", b"fmt ", 16, 1, 1, RATE, 2 * RATE, 2, 16,
                        b"data", len(data))  # fmt: skip
@@ -121,27 +135,30 @@ def _wav(wave: np.ndarray) -> bytes:
 
 
 def _add(archive: tarfile.TarFile, name: str, data: bytes) -> None:
+    """Adds a file to an archive."""
     member = tarfile.TarInfo(name)
     member.size = len(data)
     archive.addfile(member, io.BytesIO(data))
 
 
 def _shards(count: int) -> list[range]:
+    """Returns the notes of each shard of 1,000."""
     return [range(start, min(start + 1000, count)) for start in range(0, count, 1000)]
 
 
 def _write_shards(folder: Path, form: str, split: str, count: int) -> None:
+    """Writes the shards of a split in a form of tensorflow-datasets."""
     from tensorflow_datasets.proto import tf_example_pb2
 
     from timbre_jax.data.array_records import RecordWriter
 
-    made, parts = notes(split, count), _shards(count)
+    remaining, parts = notes(split, count), _shards(count)
     offset = INSTRUMENTS["train"] if split != "train" else 0
     for number, part in enumerate(parts):
         path = folder / f"nsynth-{split}.{form}-{number:05d}-of-{len(parts):05d}"
         examples = []
         for place in part:
-            name, wave = next(made)
+            name, wave = next(remaining)
             instrument, pitch, velocity = _note(split, place)
             label = instrument + offset
             example = tf_example_pb2.Example()
@@ -160,5 +177,5 @@ def _write_shards(folder: Path, form: str, split: str, count: int) -> None:
             writer.close()
             continue
         with open(path, "wb") as file:
-            for example in examples:  # the reader looks at neither check sum
+            for example in examples:  # the importer ignores both checksums
                 file.write(struct.pack("<QI", len(example), 0) + example + bytes(4))
