@@ -14,13 +14,13 @@ import numpy as np
 import timbre_jax
 
 
-def main(out: Path, *, store: Path | None = None, steps: int = 300, sounds: int = 48) -> timbre_jax.TimbreSpace:
+def main(out: Path, *, store: Path | None = None, steps: int = 300, sounds: int = 48, **model) -> timbre_jax.TimbreSpace:
     # 1. A store: notes on disk, split by instrument. A finished store is opened, not made again.
     notes = timbre_jax.open_store(store) if store else timbre_jax.prepare(source="soundfont", number=600, out=str(out / "notes"))
 
     # 2. A run: the configuration lists only what differs from `timbre_jax.default_config()`.
     config = {
-        "model": {"name": "dense_vae", "latent_size": 8},
+        "model": {"name": "dense_vae", "latent_size": 8, **model},
         "optimizer": {"schedule": "cosine", "warmup_steps": steps // 10},
         "data": {"store": str(notes.path)},
         "train": {"steps": steps, "average_decay": 0.95, "batch_size": min(64, notes.length("train"))},

@@ -20,7 +20,8 @@ MOST_LINES = 80
 def moving_run(small_store, tmp_path_factory):
     """A series space after a few steps: before them, the mean of its latents is silent."""
     config = {**SMALL_SERIES["continuous"], "data": {"store": str(small_store)}}
-    config["train"] = {"steps": 40, "batch_size": 8, "crop_frames": 32, "eval_every": 40}
+    config["train"] = {"steps": 150, "batch_size": 8, "crop_frames": 32, "eval_every": 150}
+    config["optimizer"] = {"learning_rate": 5e-3}
     workdir = tmp_path_factory.mktemp("runs") / "moving"
     timbre_jax.train_and_evaluate(config, workdir, progress=False)
     return workdir
@@ -39,22 +40,22 @@ def test_example_is_short_and_starts_with_its_command(path):
 
 
 def test_train_and_explain_writes_a_run_and_a_sweep(small_store, tmp_path, capsys):
-    space = example("train_and_explain").main(tmp_path, store=small_store, steps=4, sounds=4)
-    assert space.latent_size == 8
+    space = example("train_and_explain").main(tmp_path, store=small_store, steps=4, sounds=4, latent_size=3, basis_size=8, width=16)
+    assert space.latent_size == 3
     assert len(list((tmp_path / "sweep").glob("*.wav"))) == 5
     assert timbre_jax.load(tmp_path / "run").kind == "static"
     assert "velocity" in capsys.readouterr().out
 
 
 def test_own_model_learns_and_is_analyzed(small_store, tmp_path, capsys):
-    space = example("analyses_of_your_own_model").main(tmp_path, store=small_store, steps=30)
+    space = example("analyses_of_your_own_model").main(tmp_path, store=small_store, steps=200)
     notes = timbre_jax.open_store(small_store).audio("train", range(20))
     features = space.analyze(notes)
     error = float(np.mean((space.decode(space.encode(features)).values - features.values) ** 2))
     assert error < float(np.var(np.asarray(features.values)))
     printed = capsys.readouterr().out
     assert "all but 3" in printed
-    assert "sage" in printed.lower() or "share" in printed
+    assert printed.count("| latent |") == 1
 
 
 def test_custom_representation_reconstructs_a_sine(small_store, tmp_path):
@@ -80,7 +81,7 @@ def test_curves_and_conversion_write_sounds_and_curves(moving_run, tmp_path):
     assert manifest["mode"] == "control"
     assert len(list((tmp_path / "controlled").glob("*_curves.csv"))) == 1
     converted = json.loads((tmp_path / "converted" / "manifest.json").read_text(encoding="utf-8"))
-    assert len(converted["sounds"]) == 1
+    assert [sound["file"] for sound in converted["sounds"]] == ["000_pluck_original.wav", "000_pluck_converted.wav"]
     edited, _ = timbre_jax.read_wave(tmp_path / "edited.wav")
     assert len(edited) == pytest.approx(8000, abs=512)
 
