@@ -63,7 +63,7 @@ def spectrogram(wave: np.ndarray, *, n_fft: int = 512, hop: int = 256) -> np.nda
 
 @styled
 def latents_figure(space: timbre_jax.TimbreSpace, *, latents: int = 4, steps: int = 5):
-    """Returns spectrograms of sounds on a sweep of the latents with the largest effects, one row a latent."""
+    """Returns spectrograms of sweeps of the latents with the largest effects, one row each."""
     effects = direction_effects(space, steps=steps)
     changes = {name: effects.qualities[name][:, -1] - effects.qualities[name][:, 0] for name in EFFECTS}
     scaled = np.stack([changes[name] / scale for name, (scale, *_) in EFFECTS.items()], axis=1)
@@ -106,17 +106,19 @@ def library_figure(folder: Path):
 
 @styled
 def control_figure(folder: Path):
-    """Returns the target and the measured curve of a sound of `generate --mode=control`, over its spectrogram."""
+    """Returns the target and the measured curve of a sound that `control` made."""
     (path,) = folder.glob("*_curves.csv")
     with open(path, newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     columns = {name: np.array([float(row[name] or "nan") for row in rows]) for name in rows[0]}
-    time, target, measured = (next(columns[name] for name in columns if word in name) for word in ("time", "target", "achieved"))
+    time, target, measured = (
+        next(columns[name] for name in columns if word in name) for word in ("time", "target", "achieved")
+    )
     wave, rate = timbre_jax.read_wave(path.with_name(path.name.replace("_curves.csv", ".wav")))
     figure, axes = new_figure(7.0, 2.8)
     ax = axes[0, 0]
     extent = (0.0, len(wave) / rate, 0.0, rate / 2)
-    ax.imshow(spectrogram(wave), origin="lower", aspect="auto", extent=extent, cmap="Greys", vmin=-90, vmax=-10)
+    ax.imshow(spectrogram(wave), origin="lower", aspect="auto", extent=extent, cmap="gray_r", vmin=-90, vmax=-10)
     ax.plot(time, target, color=SECOND, linewidth=4.0, alpha=0.8, label="asked for")
     ax.plot(time, measured, color=MAIN, linewidth=1.6, label="measured on the sound")
     ax.set(xlabel="seconds", ylabel="brightness (centroid), Hz", ylim=(0, 1.3 * np.nanmax(target)))

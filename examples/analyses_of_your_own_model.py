@@ -2,8 +2,7 @@
 
     python examples/analyses_of_your_own_model.py --out=own_model
 
-A model becomes a `TimbreSpace` by three things: a `posterior`, a `decode`, and the statistics of its latents. Ablation, Shapley
-values, SAGE, sensitivity, sweeps and maps then work on it.
+A model needs a `posterior`, a `decode` and the statistics of its latents to be a `TimbreSpace`, which all analyses take.
 """
 
 import argparse
@@ -40,7 +39,9 @@ class MyAutoencoder(timbre_jax.TimbreModel):
 
 
 def main(out: Path, *, store: Path | None = None, steps: int = 300) -> timbre_jax.TimbreSpace:
-    notes = timbre_jax.open_store(store) if store else timbre_jax.prepare(source="soundfont", number=600, out=str(out / "notes"))
+    if store is None:
+        store = timbre_jax.prepare(source="soundfont", number=600, out=str(out / "notes")).path
+    notes = timbre_jax.open_store(store)
     representation = timbre_jax.HarmonicTracks()
     features = representation.analyze(notes.audio("train", range(min(256, notes.length("train")))))
 
@@ -61,7 +62,7 @@ def main(out: Path, *, store: Path | None = None, steps: int = 300) -> timbre_ja
     for _ in range(steps):
         variables, state = step(variables, state)
 
-    # The statistics say where "the mean" is, how large one standard deviation is and how far a sweep goes.
+    # Statistics of the latents: the mean, one standard deviation, and the range of a sweep.
     latents = np.asarray(model.embed(variables, features).values)
     low, high = np.percentile(latents, [1, 99], axis=0)
     statistics = {"latent_mean": latents.mean(0), "latent_std": latents.std(0), "latent_low": low, "latent_high": high}

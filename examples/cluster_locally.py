@@ -2,8 +2,8 @@
 
     python examples/cluster_locally.py --out=sweep
 
-`launch/submit.py` starts the same plan on a Slurm cluster: only --cluster=slurm and its resources are added. So a sweep can be tried
-here with a few steps before it takes nodes.
+`launch/submit.py` starts the same plan on a Slurm cluster: only --cluster=slurm and its resources are added. So a sweep can be
+tried here before it takes nodes.
 """
 
 import argparse

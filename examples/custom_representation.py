@@ -2,8 +2,8 @@
 
     python examples/custom_representation.py --out=own_representation
 
-A representation is a frozen dataclass of settings with two methods: `analyze` computes features from waves, `synthesize` computes
-waves from features. Once it is registered by its name, stores, caches, training, analyses and generation work with it.
+A representation is a frozen dataclass of settings with two methods: `analyze` computes features from waves, `synthesize` waves
+from features. Once it is registered by its name, stores, caches, training, analyses and generation work with it.
 """
 
 import argparse

@@ -2,8 +2,8 @@
 
     python examples/train_and_explain.py --out=explained
 
-Renders notes of the General MIDI bank that pip installed, trains a VAE with 8 latents on them, and asks three questions: how much
-does each latent contribute to the sound, how strongly does it change the sound, and which property of the notes does it follow?
+Renders notes of the General MIDI bank that pip installed, trains a VAE with 8 latents on them, and asks three questions: how
+much does each latent contribute to the sound, how strongly does it change it, and which property of the notes does it follow?
 """
 
 import argparse
@@ -16,7 +16,9 @@ import timbre_jax
 
 def main(out: Path, *, store: Path | None = None, steps: int = 300, sounds: int = 48, **model) -> timbre_jax.TimbreSpace:
     # 1. A store: notes on disk, split by instrument. A finished store is opened, not made again.
-    notes = timbre_jax.open_store(store) if store else timbre_jax.prepare(source="soundfont", number=600, out=str(out / "notes"))
+    if store is None:
+        store = timbre_jax.prepare(source="soundfont", number=600, out=str(out / "notes")).path
+    notes = timbre_jax.open_store(store)
 
     # 2. A run: the configuration lists only what differs from `timbre_jax.default_config()`.
     config = {

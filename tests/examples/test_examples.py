@@ -1,4 +1,4 @@
-"""Runs every script of examples/ with tiny settings, on the small store and runs that other tests share."""
+"""Runs every script of examples/ with tiny settings on the shared small store and runs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MOST_LINES = 80
 
 @pytest.fixture(scope="module")
 def moving_run(small_store, tmp_path_factory):
-    """A series space after a few steps: before them, the mean of its latents is silent."""
+    """Returns the run of a series space after a few steps; before them its mean is silent."""
     config = {**SMALL_SERIES["continuous"], "data": {"store": str(small_store)}}
     config["train"] = {"steps": 150, "batch_size": 8, "crop_frames": 32, "eval_every": 150}
     config["optimizer"] = {"learning_rate": 5e-3}
@@ -40,7 +40,9 @@ def test_example_is_short_and_starts_with_its_command(path):
 
 
 def test_train_and_explain_writes_a_run_and_a_sweep(small_store, tmp_path, capsys):
-    space = example("train_and_explain").main(tmp_path, store=small_store, steps=4, sounds=4, latent_size=3, basis_size=8, width=16)
+    space = example("train_and_explain").main(
+        tmp_path, store=small_store, steps=4, sounds=4, latent_size=3, basis_size=8, width=16
+    )
     assert space.latent_size == 3
     assert len(list((tmp_path / "sweep").glob("*.wav"))) == 5
     assert timbre_jax.load(tmp_path / "run").kind == "static"
