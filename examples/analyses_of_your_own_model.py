@@ -39,9 +39,7 @@ class MyAutoencoder(timbre_jax.TimbreModel):
 
 
 def main(out: Path, *, store: Path | None = None, steps: int = 300) -> timbre_jax.TimbreSpace:
-    if store is None:
-        store = timbre_jax.prepare(source="soundfont", number=600, out=str(out / "notes")).path
-    notes = timbre_jax.open_store(store)
+    notes = timbre_jax.open_store(store or timbre_jax.prepare(source="soundfont", number=600, out=str(out / "notes")).path)
     representation = timbre_jax.HarmonicTracks()
     features = representation.analyze(notes.audio("train", range(min(256, notes.length("train")))))
 

@@ -16,9 +16,7 @@ import timbre_jax
 
 def main(out: Path, *, store: Path | None = None, steps: int = 300, sounds: int = 48, **model) -> timbre_jax.TimbreSpace:
     # 1. A store: notes on disk, split by instrument. A finished store is opened, not made again.
-    if store is None:
-        store = timbre_jax.prepare(source="soundfont", number=600, out=str(out / "notes")).path
-    notes = timbre_jax.open_store(store)
+    notes = timbre_jax.open_store(store or timbre_jax.prepare(source="soundfont", number=600, out=str(out / "notes")).path)
 
     # 2. A run: the configuration lists only what differs from `timbre_jax.default_config()`.
     config = {
