@@ -111,9 +111,9 @@ def control_figure(folder: Path):
     with open(path, newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     columns = {name: np.array([float(row[name] or "nan") for row in rows]) for name in rows[0]}
-    time, target, measured = (
-        next(columns[name] for name in columns if word in name) for word in ("time", "target", "achieved")
-    )
+    descriptor = next(name.removesuffix("_target") for name in columns if name.endswith("_target"))
+    measured = next(columns[name] for name in columns if name.startswith(f"{descriptor}_") and not name.endswith("_target"))
+    time, target = columns["time"], columns[f"{descriptor}_target"]
     wave, rate = timbre_jax.read_wave(path.with_name(path.name.replace("_curves.csv", ".wav")))
     figure, axes = new_figure(7.0, 2.8)
     ax = axes[0, 0]
