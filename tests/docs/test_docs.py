@@ -66,10 +66,18 @@ def test_api_reference_has_every_room():
     assert documented == rooms - {"__init__", "version"}
 
 
-def test_links_of_the_readme_exist():
-    links = re.findall(r"\]\((?!https?:)([^)#]+)", (ROOT / "README.md").read_text(encoding="utf-8"))
-    assert links
-    assert [link for link in links if not (ROOT / link).exists()] == []
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_linked_files_exist(page):
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8"))
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_python_is_valid_and_uses_public_names(page):
+    for block in re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
+        compile(block, page.name, "exec")
+        used = set(re.findall(r"(?<!from )(?<!import )timbre_jax\.([a-zA-Z]\w*)", block))
+        assert used <= set(timbre_jax.__all__)
 
 
 def test_pictures_are_small_and_used():
