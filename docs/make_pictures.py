@@ -22,8 +22,7 @@ import numpy as np
 import timbre_jax
 from timbre_jax.analysis.direction import direction_effects
 from timbre_jax.audio.stft import stft
-from timbre_jax.maps.figures import map_figure
-from timbre_jax.report.plots import IMAGE, MAIN, SECOND, new_figure, styled
+from timbre_jax.report.plots import CLASS_COLORS, IMAGE, MAIN, SECOND, new_figure, styled
 
 PICTURES = Path(__file__).parent / "pictures"
 MOST_BYTES = 150_000
@@ -95,13 +94,31 @@ def latents_figure(space: timbre_jax.TimbreSpace, *, latents: int = 4, steps: in
     return figure
 
 
+@styled
 def library_figure(folder: Path):
-    """Returns the sounds of a map as points, colored by class."""
+    """Returns the sounds of a map by class, over spectrograms of the new sounds of its grid."""
     document = json.loads((folder / "map.json").read_text(encoding="utf-8"))
-    sounds = document["sounds"]
-    coordinates = np.array([(sound["x"], sound["y"]) for sound in sounds])
+    sounds, grid = document["sounds"], document["grid"]
+    figure, axes = new_figure(7.6, 5.6)
+    ax = axes[0, 0]
+    step = 1.0 / round(len(grid) ** 0.5 - 1)
+    for tile in grid:
+        wave, rate = timbre_jax.read_wave(folder / tile["file"])
+        level = spectrogram(np.resize(wave, rate // 2), hop=128)[:120, :60].reshape(30, 4, 30, 2).mean((1, 3))
+        x, y, half = tile["x"], tile["y"], 0.45 * step
+        extent = (x - half, x + half, y - half, y + half)
+        ax.imshow(np.round(level, -1), origin="lower", extent=extent, cmap="gray_r", vmin=-100, vmax=20, zorder=1)
     classes = np.array([sound["class"] for sound in sounds])
-    return map_figure(coordinates, classes, document["cluster_names"], title=f"{len(sounds)} drum hits")
+    coordinates = np.array([(sound["x"], sound["y"]) for sound in sounds])
+    for number, name in enumerate(np.unique(classes)):
+        points = coordinates[classes == name]
+        color, label = CLASS_COLORS[number % len(CLASS_COLORS)], f"{name} ({len(points)})"
+        ax.scatter(*points.T, s=38, color=color, edgecolors="white", linewidths=0.6, label=label, zorder=2)
+    edge = 0.6 * step
+    ax.set(xlim=(-edge, 1 + edge), ylim=(-edge, 1 + edge), xticks=[], yticks=[], aspect="equal")
+    ax.spines[:].set_visible(False)
+    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure
 
 
 @styled
