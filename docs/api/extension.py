@@ -1,4 +1,4 @@
-"""Griffe extension for the API reference: shapes as plain text, and no second entry of a re-exported name."""
+"""Griffe extension: shapes as plain text, and one entry for every name."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class ShapesAndExports(griffe.Extension):
     """Escapes what Markdown would take for references, and removes re-exports from packages."""
 
     def on_instance(self, *, obj: griffe.Object, **kwargs) -> None:
-        """Escapes shapes that follow a bracket, such as conditions["level_db"] [B], outside of code."""
+        """Escapes shapes after a bracket, such as conditions["level_db"] [B], outside of code."""
         if obj.docstring:
             parts = obj.docstring.value.split("`")
             parts[::2] = [re.sub(r"\](\s?)\[", r"]\1\\[", part) for part in parts[::2]]

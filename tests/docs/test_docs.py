@@ -1,4 +1,4 @@
-"""Documentation: the site builds, every public name is listed, tables and pictures are small."""
+"""Documentation: the site builds, public names are listed, tables and pictures are small."""
 
 from __future__ import annotations
 
