@@ -270,6 +270,6 @@ def test_wrong_settings_are_refused_with_one_line(continuous_run, tmp_path, kind
 
 def test_static_spaces_are_refused(pca_run, files, tmp_path):
     for kind, options in ((Convert, {}), (ApplyEdits, {"operator": "reverse"})):
-        message = rf"is a static space \(one latent a sound\); --mode={kind.mode} needs a series one"
+        message = rf"--mode={kind.mode} needs a series space \(got a static one"
         with pytest.raises(ValueError, match=message):
             generate(pca_run, tmp_path, kind(files=[files / "a short.wav"], **options))

@@ -107,7 +107,7 @@ def test_a_csv_is_read_with_a_header_and_comments(tmp_path):
     assert read_curve(path, "loudness").unit == "dB"
     with pytest.raises(ValueError, match="cannot be read"):
         read_curve(tmp_path / "none.csv", "centroid")
-    with pytest.raises(ValueError, match="no descriptor 'pitch'"):
+    with pytest.raises(ValueError, match="descriptor='pitch': must be one of centroid"):
         read_curve(path, "pitch")
 
 
