@@ -10,7 +10,7 @@ import importlib.util
 import os
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 from absl import app, flags, logging
@@ -96,7 +96,7 @@ def define_flags(**groups: type) -> None:
             _define_flag(kind, field, _help(field), group=name.replace("_", " ").capitalize())
 
 
-def define_choice(flag: str, kinds: dict[str, type], *, default: str, help: str) -> None:
+def define_choice(flag: str, kinds: Mapping[str, type], *, default: str, help: str) -> None:
     """Defines a flag that selects one of several settings dataclasses, and all their flags.
 
     Fields of the same name are one flag, whose help text names the dataclasses that have it.
@@ -119,7 +119,7 @@ def define_choice(flag: str, kinds: dict[str, type], *, default: str, help: str)
         _define_flag(kinds[name], field, text, group=flag.capitalize() if others else f"--{flag}={name}")
 
 
-def chosen_settings(flag: str, kinds: dict[str, type[T]]) -> T:
+def chosen_settings(flag: str, kinds: Mapping[str, type[T]]) -> T:
     """Returns the settings that a flag of `define_choice` selects.
 
     Args:

@@ -122,8 +122,7 @@ def _audible(wave: np.ndarray) -> bool:
 
 def _hits(number: int, seed: int, sample_rate: int) -> Iterator[tuple[str, str, np.ndarray]]:
     """Yields name, group and wave of drum hits of the default bank."""
-    import soxr
-
+    from timbre_jax.audio.io import resample
     from timbre_jax.data.importers.options import DEFAULT_VELOCITIES
     from timbre_jax.soundfont.banks import PERCUSSION_BANK, default_bank
     from timbre_jax.soundfont.parser import read_soundfont
@@ -136,7 +135,7 @@ def _hits(number: int, seed: int, sample_rate: int) -> Iterator[tuple[str, str, 
         if count == number:
             break
         kit, velocity = kits[generator.integers(len(kits))], int(generator.choice(DEFAULT_VELOCITIES))
-        wave = soxr.resample(render_note(bank, kit, key, velocity, held=1.0, seconds=HIT_SECONDS).wave, RATE, sample_rate)
+        wave = resample(render_note(bank, kit, key, velocity, held=1.0, seconds=HIT_SECONDS).wave, RATE, sample_rate)
         if not _audible(wave):
             continue
         count += 1
@@ -145,8 +144,7 @@ def _hits(number: int, seed: int, sample_rate: int) -> Iterator[tuple[str, str, 
 
 def _rendered(number: int, seed: int, sample_rate: int) -> Iterator[tuple[str, str, np.ndarray]]:
     """Yields name, group and wave of notes of the default bank."""
-    import soxr
-
+    from timbre_jax.audio.io import resample
     from timbre_jax.data.importers.soundfont import SoundFontImporter
 
     source = SoundFontImporter(number=2 * number, seed=seed)
@@ -161,14 +159,13 @@ def _rendered(number: int, seed: int, sample_rate: int) -> Iterator[tuple[str, s
         yield (
             records[position].id,
             records[position].instrument,
-            soxr.resample(wave, source.audio_format.sample_rate, sample_rate),
+            resample(wave, source.audio_format.sample_rate, sample_rate),
         )
 
 
 def _real(path: str, number: int, seed: int, sample_rate: int) -> Iterator[tuple[str, str, np.ndarray]]:
     """Yields name, group and wave of notes of NSynth."""
-    import soxr
-
+    from timbre_jax.audio.io import resample
     from timbre_jax.data.importers.nsynth import NSynthImporter
 
     source = NSynthImporter(path=(path,))
@@ -186,5 +183,5 @@ def _real(path: str, number: int, seed: int, sample_rate: int) -> Iterator[tuple
         yield (
             record.id,
             record.instrument,
-            soxr.resample(source.load(record, payload).wave, source.audio_format.sample_rate, sample_rate),
+            resample(source.load(record, payload).wave, source.audio_format.sample_rate, sample_rate),
         )

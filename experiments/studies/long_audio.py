@@ -10,7 +10,6 @@ Results: docs/results.md
 from __future__ import annotations
 
 import dataclasses
-import resource
 import sys
 import time
 from pathlib import Path
@@ -57,6 +56,7 @@ def measure_long(settings: LongAudio):
     from timbre_jax.metrics.seams import measure_seams
     from timbre_jax.metrics.table import Result, Table
     from timbre_jax.representations.segments import analyze_in_parts, synthesize_in_parts
+    from timbre_jax.training.profiling import peak_memory
 
     run, out, part = open_run(settings.workdir, kind="series", why="a sound of any length"), Path(settings.out), settings.part
     space, rate = run.space, run.space.sample_rate
@@ -77,7 +77,7 @@ def measure_long(settings: LongAudio):
     if decoded.values.shape[1] > part:
         seams = measure_seams(space.representation, rendered, decoded.values[0], every=part)
         rows |= {name: float(value) for name, value in vars(seams).items()}
-    rows["peak_memory_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    rows["peak_memory_mb"] = peak_memory().process / 1e6
     write_sound(out / "audio" / "long.wav", rendered, rate)
     caption = f"A sound of {settings.minutes:g} minutes, run {run.name}, parts of {part} frames. Units: `metrics.seams`."
     table = Table("long", ("measure", "value"), tuple(rows.items()), caption)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 import numpy as np
 from absl import flags
@@ -27,11 +28,22 @@ class Study(Settings):
     progress: bool = setting(True, "Show progress bars.")
 
 
-def run_study(kind: type[Settings], measure: Callable[..., Table], documentation: str) -> None:
+class StudySettings(Protocol):
+    """Settings dataclass of a study."""
+
+    @property
+    def out(self) -> str:
+        """Folder or file that the study writes; "" writes nothing."""
+
+
+S = TypeVar("S", bound=StudySettings)
+
+
+def run_study(kind: type[S], measure: Callable[[S], Table], documentation: str) -> None:
     """Runs a study as a program, with flags from its settings, and prints its table.
 
     Args:
-      kind: settings dataclass with a field `out`, the folder or file that the study writes; "" writes nothing.
+      kind: settings dataclass of the study.
       measure: takes the settings and returns the table to print.
       documentation: docstring of the program, for --help.
     """

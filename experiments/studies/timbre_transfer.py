@@ -135,7 +135,7 @@ def _store_reader(path: Path, rate: int):
 
     def read(i: int):
         wave = store.audio(split, [i])[0][: int(lengths[i])]
-        return str(ids[i]), resample(wave, store.sample_rate, rate) if store.sample_rate != rate else wave
+        return str(ids[i]), resample(wave, store.sample_rate, rate)
 
     return store.length(split), read
 

@@ -71,6 +71,15 @@ def test_resampling_removes_frequencies_above_nyquist():
     assert spectrum[hertz > 1100].max() < 1e-4 * spectrum.max()
 
 
+@pytest.mark.parametrize("shape", [(1000,), (1000, 2)])
+def test_equal_rates_leave_a_wave_unchanged(shape):
+    wave = np.random.default_rng(0).normal(size=shape)
+    assert resample(wave, 16000, 16000).dtype == np.float32
+    np.testing.assert_array_equal(resample(wave, 16000, 16000), wave.astype(np.float32))
+    single = wave.astype(np.float32)
+    assert resample(single, 16000, 16000) is single
+
+
 def broken(kind, path):
     """Writes one of the kinds of bad files that people have."""
     if kind == "folder":

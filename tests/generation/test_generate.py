@@ -21,7 +21,7 @@ from timbre_jax.generation.settings import (
     Sweep,
     Variations,
 )
-from timbre_jax.generation.sound_files import plain_name
+from timbre_jax.generation.sound_files import plain_name, without_audio_suffix
 from timbre_jax.maps.generation_mode import MapPoints
 
 pytestmark = pytest.mark.xdist_group("small_analysis")
@@ -88,6 +88,7 @@ def test_broken_files_are_listed_and_the_others_used(pca_run, tones, tmp_path):
     soundfile.write(bad / "noise.wav", noise(), 16000)
     soundfile.write(bad / "offset.wav", np.full(64000, 0.3, np.float32), 16000)
     (bad / "notes.txt").write_text("not a sound, and not meant")
+    (bad / "folder.wav").mkdir()
     soundfile.write(bad / ("long name " * 22 + ".wav"), harmonic_tone(330.0, [0.3, 0.1]), 16000)
     manifest = generate(pca_run, tmp_path / "out", Reconstruct(files=[bad, bad / "missing.wav"]))
     errors = {error["file"].split("/")[-1]: error["error"] for error in manifest["errors"]}
@@ -227,3 +228,11 @@ def test_names_are_safe_in_file_names():
     assert plain_name("..%c") == "c"
     assert len(plain_name("é" * 200).encode()) <= 60
     assert plain_name("???") == "sound"
+    assert plain_name("sine:0.5") == "sine_0.5"
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"), [("kit/hit 0.5.WAV", "kit/hit 0.5"), ("Std. Kit-036-100", "Std. Kit-036-100"), ("a", "a")]
+)
+def test_only_suffixes_of_sound_files_are_removed(name, expected):
+    assert without_audio_suffix(name) == expected

@@ -95,17 +95,18 @@ def test_static_spaces_and_wrong_shapes_are_refused(space):
 
 
 PEAK = """
-import resource, sys
+import sys
 import jax, numpy as np
 from tests.inference.test_chunked import MEL, _space
 from timbre_jax.inference import chunked
+from timbre_jax.training.profiling import peak_memory
 import dataclasses
 space = _space(dataclasses.replace(MEL, iterations=2, nnls_iterations=2), "frame_vae", channels=(8, 8, 8), strided_layer=1)
 minutes = float(sys.argv[1])
 wave = np.random.default_rng(0).normal(0, 0.1, round(minutes * 60 * 16000)).astype(np.float32)
 reconstruction = chunked.reconstruct_long(space, wave)
 assert reconstruction.shape == wave.shape and np.isfinite(reconstruction).all()
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+print(peak_memory().process / 2**20)
 """
 
 

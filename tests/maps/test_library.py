@@ -11,7 +11,7 @@ import pytest
 from timbre_jax.data.store import open_store
 from timbre_jax.evaluation.runs import open_run
 from timbre_jax.maps import library as map_library
-from timbre_jax.maps.library import borrow_classes, cluster_names, read_library
+from timbre_jax.maps.library import borrow_classes, cluster_names, read_library, share_evenly
 
 pytestmark = pytest.mark.xdist_group("small_analysis")
 
@@ -24,6 +24,26 @@ def test_audio_is_read_from_the_right_split(run_map):
         recorded = library.store.audio(split, [position])[0]
         wave = library.audio(row)
         np.testing.assert_array_equal(wave, recorded[: len(wave)])
+
+
+@pytest.mark.parametrize(
+    ("number", "sizes", "shares"),
+    [
+        (2000, [907, 124, 124], [907, 124, 124]), (0, [907, 124, 124], [907, 124, 124]),
+        (600, [907, 124, 124], [352, 124, 124]), (100, [907, 124, 124], [33, 34, 33]), (2, [5, 5, 5], [1, 1, 0]),
+        (10, [0, 20], [0, 10]),
+    ],
+)  # fmt: skip
+def test_number_is_shared_evenly_as_far_as_splits_are_large_enough(number, sizes, shares):
+    assert share_evenly(number, sizes) == shares
+
+
+def test_all_splits_are_read_whole_if_they_fit_in_the_number(pca_run, small_store):
+    store = open_store(small_store)
+    total = sum(store.length(split) for split in store.splits)
+    library = read_library(open_run(pca_run), str(small_store), split="all", number=total, progress=False)
+    assert len(library) == total
+    assert library.splits.tolist() == [split for split in store.splits for _ in range(store.length(split))]
 
 
 def test_latents_of_a_large_library_are_cached(pca_run, small_store, tmp_path, monkeypatch):

@@ -11,6 +11,8 @@ from typing import BinaryIO
 
 import numpy as np
 
+from timbre_jax.files import atomic_path
+
 AUDIO_SUFFIXES = (
     ".wav", ".flac", ".ogg", ".aif", ".aiff", ".mp3", ".wave", ".aifc", ".oga", ".opus", ".au", ".caf", ".w64",
 )  # fmt: skip
@@ -207,11 +209,12 @@ def resample(wave: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
       new_rate: Hz.
 
     Returns:
-      [T'] or [T', channels] float32.
+      [T'] or [T', channels] float32; `wave` itself if the rates are equal and it is float32.
     """
     import soxr
 
-    return soxr.resample(np.asarray(wave, np.float32), rate, new_rate, quality="HQ")
+    wave = np.asarray(wave, np.float32)
+    return wave if rate == new_rate else soxr.resample(wave, rate, new_rate, quality="HQ")
 
 
 def write_wave(path: str | os.PathLike, wave: np.ndarray, rate: int, *, subtype: str = "PCM_16") -> Path:
@@ -235,24 +238,18 @@ def write_wave(path: str | os.PathLike, wave: np.ndarray, rate: int, *, subtype:
     if wave.ndim not in (1, 2) or wave.size == 0:
         raise AudioFileError(f"{path}: cannot be written, the wave must be [T] or [T, channels] (got {wave.shape})")
     _check_finite(path, np.count_nonzero(~np.isfinite(wave)), wave.size)
-    # A short name, because the name of the user may be as long as the file system allows.
-    temporary = path.parent / f".{os.getpid()}-{abs(hash(path.name)) % 10**8}.tmp"
     file_format = {".wav": "WAV", ".flac": "FLAC", ".ogg": "OGG", ".aif": "AIFF", ".aiff": "AIFF"}.get(path.suffix.lower())
     if file_format is None:
         raise AudioFileError(f"{path}: unknown suffix {path.suffix!r}; use .wav, .flac, .ogg or .aiff")
     if file_format == "OGG":
         subtype = "VORBIS"
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        soundfile.write(temporary, wave, rate, format=file_format, subtype=subtype)
-        if os.path.getsize(temporary) < 16:
-            raise OSError("the file is empty")
-        os.replace(temporary, path)
+        with atomic_path(path) as temporary:
+            soundfile.write(temporary, wave, rate, format=file_format, subtype=subtype)
+            if os.path.getsize(temporary) < 16:
+                raise OSError("the file is empty")
     except (OSError, RuntimeError, AssertionError) as error:  # soundfile asserts that all samples were written
         full = isinstance(error, AssertionError) or "System error" in str(error)
         reason = "is the disk full?" if full else _describe(error)
         raise AudioFileError(f"{path}: could not be written ({reason})") from None
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
     return path

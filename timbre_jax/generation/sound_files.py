@@ -78,6 +78,12 @@ def plain_name(text: str, *, max_bytes: int = 60) -> str:
     return name.encode()[:max_bytes].decode(errors="ignore")
 
 
+def without_audio_suffix(name: str) -> str:
+    """Removes the suffix of a sound file from a name; other text after a dot, such as 0.5, is part of the name."""
+    suffix = Path(name).suffix
+    return name.removesuffix(suffix) if suffix.lower() in AUDIO_SUFFIXES else name
+
+
 def read_inputs(paths: Sequence[Path], space: TimbreSpace, *, whole: bool = False) -> tuple[list[InputSound], list[dict]]:
     """Reads the input files of a mode.
 

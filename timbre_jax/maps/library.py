@@ -118,6 +118,24 @@ def split_names(store: Store | JoinedStore, split: str) -> tuple[str, ...]:
     return store.splits if split == "all" else tuple(split.split(","))
 
 
+def share_evenly(number: int, sizes: Sequence[int]) -> list[int]:
+    """Shares a number among groups: equally much for each, as far as groups are large enough.
+
+    Args:
+      number: the number to share; 0: all.
+      sizes: sizes of the groups.
+
+    Returns:
+      The share of each group, at most its size.
+    """
+    shares, left = [0] * len(sizes), number or sum(sizes)
+    # The smallest group first, because what it cannot take is shared among the others.
+    for done, group in enumerate(sorted(range(len(sizes)), key=lambda group: sizes[group])):
+        shares[group] = min(sizes[group], -(-left // (len(sizes) - done)))
+        left -= shares[group]
+    return shares
+
+
 def read_library(
     run: Run, path: str, *, split: str = "train", number: int = 2000, seed: int = 0, progress: bool = True
 ) -> Library:
@@ -127,7 +145,7 @@ def read_library(
       run: run with a static space, or a series space with held points.
       path: the store.
       split: one split, several separated by commas, or "all".
-      number: largest number of sounds, even over instruments; 0: all.
+      number: largest number of sounds, even over splits and over the instruments of a split; 0: all.
       seed: random seed for the choice of sounds.
       progress: whether to show progress bars.
 
@@ -136,14 +154,12 @@ def read_library(
     """
     store = open_store(path)
     splits = split_names(store, split)
-    parts: list[Part] = []
-    for index, name in enumerate(splits):
-        # The remaining number is divided among the remaining splits, so that every split is represented.
-        taken = sum(len(part.positions) for part in parts)
-        most = -(-(number - taken) // (len(splits) - index)) if number else 0
-        if number and most <= 0:
-            break
-        parts.append(Part(name, choose_notes(store, name, number=most, seed=seed)))
+    shares = share_evenly(number, [store.length(name) for name in splits])
+    parts = [
+        Part(name, choose_notes(store, name, number=share, seed=seed))
+        for name, share in zip(splits, shares, strict=True)
+        if share
+    ]
     latents = np.concatenate([_latents(run, store, part, progress) for part in parts])
     finite = np.isfinite(latents).all(1)
     if not finite.all():

@@ -19,7 +19,7 @@ class MapSettings(Settings):
     out: str = setting(help="Folder for the map.")
     store: str | None = setting(None, "Store to map; default: the training store of the run.")
     split: str = setting("train", "Splits, separated by commas, or 'all'.")
-    number: int = setting(2000, "Number of sounds on the map, even over instruments; 0: all.", low=0)
+    number: int = setting(2000, "Number of sounds on the map, even over splits and instruments; 0: all.", low=0)
     method: str = setting(
         "kernel", "Projection; 'kernel' optimizes the coordinates together with the inverse.", choices=METHODS
     )
@@ -60,7 +60,7 @@ class SimilarSettings(Settings):
     out: str | None = setting(None, "Folder for similar.json and the similar sounds; default: only print.")
     store: str | None = setting(None, "Store to search; default: the training store of the run.")
     split: str = setting("all", "Splits, separated by commas, or 'all'.")
-    number: int = setting(0, "Number of sounds to search, even over instruments; 0: all.", low=0)
+    number: int = setting(0, "Number of sounds to search, even over splits and instruments; 0: all.", low=0)
     k: int = setting(8, "Number of similar sounds for each file.", low=1)
     seed: int = setting(0, "Random seed for the choice of sounds.")
     progress: bool = setting(True, "Show progress bars.")

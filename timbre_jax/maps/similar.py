@@ -10,7 +10,15 @@ import numpy as np
 from timbre_jax.analysis.neighbors import SoundIndex, name_by_neighbors
 from timbre_jax.evaluation.runs import default_store, open_run
 from timbre_jax.files import write_text
-from timbre_jax.generation.sound_files import InputSound, expand_folders, plain_name, read_inputs, unusable_error, write_sound
+from timbre_jax.generation.sound_files import (
+    InputSound,
+    expand_folders,
+    plain_name,
+    read_inputs,
+    unusable_error,
+    without_audio_suffix,
+    write_sound,
+)
 from timbre_jax.generation.static_modes import predicted_classes
 from timbre_jax.maps.library import BORROW_FROM, Library, read_library
 from timbre_jax.maps.settings import SimilarSettings
@@ -89,5 +97,5 @@ def _latent_and_classes(space: TimbreSpace, entry: InputSound) -> tuple[np.ndarr
 
 def _write_sounds(folder: Path, library: Library, rows: list[int]) -> None:
     for position, (row, wave) in enumerate(zip(rows, library.waves(rows), strict=True)):
-        name = plain_name(Path(str(library.ids[row]).replace("/", "_")).stem)
+        name = plain_name(without_audio_suffix(str(library.ids[row])))
         write_sound(folder / f"{position:02d}_{name}.wav", wave, library.store.sample_rate)

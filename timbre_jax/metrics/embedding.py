@@ -114,9 +114,7 @@ def _images(waves: np.ndarray, sample_rate: int, batch_size: int) -> Iterable[tu
         raise ValueError("waves: some samples are not finite")
     for start in range(0, len(waves), batch_size):
         some = waves[start : start + batch_size, : round(SECONDS * sample_rate)]
-        if sample_rate != FRONT_END.sample_rate:
-            some = resample(some.T, sample_rate, FRONT_END.sample_rate).T
-        some = some[:, : FRONT_END.length]
+        some = resample(some.T, sample_rate, FRONT_END.sample_rate).T[:, : FRONT_END.length]
         full = np.zeros((batch_size, FRONT_END.length), np.float32)
         full[: len(some), : some.shape[1]] = some
         yield FRONT_END.analyze(full).values, len(some)

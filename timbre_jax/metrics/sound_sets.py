@@ -68,8 +68,7 @@ def small_spectrograms(waves: np.ndarray, sample_rate: int) -> np.ndarray:
     preset = LOG_MEL_PRESETS["rebnord2022"]
 
     def images(some: np.ndarray) -> np.ndarray:
-        if sample_rate != preset.sample_rate:
-            some = resample(some.T, sample_rate, preset.sample_rate).T
+        some = resample(some.T, sample_rate, preset.sample_rate).T
         # Shrinking needs at least 32 frames, so short sounds are padded with silence.
         some = np.pad(some, ((0, 0), (0, max(0, 32 * preset.hop - some.shape[1]))))
         front_end = dataclasses.replace(preset, length=some.shape[1], n_frames=0)

@@ -12,7 +12,7 @@ import numpy as np
 
 from timbre_jax.audio.level import FLOOR_DB, db_to_amplitude
 from timbre_jax.audio.phase_gradient import continue_phase
-from timbre_jax.audio.stft import istft_inner, overlap_ratio, window_samples
+from timbre_jax.audio.stft import istft_inner, overlap_ratio, squared_magnitude, window_samples
 from timbre_jax.models.layers.frame_layers import FrameStack
 from timbre_jax.models.vq_vae import VQVAE
 from timbre_jax.types import Array
@@ -67,7 +67,7 @@ class SpectralVQVAE(VQVAE):
     def encoder_outputs(self, windows: Array, audible: Array, state: Any, **mode: Any) -> tuple[Array, Array, Any]:
         """Returns the same as `VQVAE.encoder_outputs`; inaudible frames count as padding."""
         spectrum = jnp.fft.rfft(windows)
-        power = (jnp.square(spectrum.real) + jnp.square(spectrum.imag)) / self.sine_power
+        power = squared_magnitude(spectrum) / self.sine_power
         log_spectrum = 1.0 + 0.5 * jnp.log(jnp.maximum(power, 1e-8)) / _LOG_RANGE
         return self.encoder(nn.leaky_relu(self.reading(log_spectrum)), audible, state, **mode)
 
@@ -143,7 +143,7 @@ class SpectralVQVAE(VQVAE):
     def distance(self, magnitudes: Array, windows: Array, gain: Array, target: Array, keys: Array) -> Array:
         """Returns the reconstruction loss [B] of magnitudes [B, N, K]."""
         spectrum = jnp.fft.rfft(windows) * db_to_amplitude(gain, floor_db=FLOOR_DB)[..., None]
-        power = jnp.square(spectrum.real) + jnp.square(spectrum.imag)
+        power = squared_magnitude(spectrum)
         reference = jnp.sqrt(jnp.maximum(power, 1e-24)) * (power > 0)
         error, size = (jnp.sum(jnp.square(x), axis=(-2, -1)) for x in (magnitudes - reference, reference))
         convergence = jnp.sqrt(jnp.maximum(error, 1e-30) / jnp.where(size > 0, size, 1.0)) * (error > 0)

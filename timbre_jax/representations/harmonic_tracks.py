@@ -15,7 +15,7 @@ import numpy as np
 from timbre_jax.audio.harmonics import additive_synthesis, harmonic_amplitudes
 from timbre_jax.audio.level import amplitude_to_db, db_to_amplitude, frame_level, rms
 from timbre_jax.audio.pitch import masked_median, refine_f0, smooth_f0, yin
-from timbre_jax.audio.stft import stft, window_samples
+from timbre_jax.audio.stft import squared_magnitude, stft, window_samples
 from timbre_jax.representations.base import Representation, fit_waves, length_mask
 from timbre_jax.types import Array, Features
 
@@ -162,7 +162,7 @@ class HarmonicTracks(Representation):
     def _track_chunk(self, waves: Array) -> Tracks:
         keep = slice(0, self.n_frames)
         spectra = stft(waves, n_fft=self.n_fft, hop=self.hop, window="blackman", window_length=self.window_length)
-        power = (jnp.square(spectra.real) + jnp.square(spectra.imag))[:, keep]
+        power = squared_magnitude(spectra)[:, keep]
         low, high = self.pitch_range
         f0, aperiodicity = yin(waves, sample_rate=self.sample_rate, hop=self.hop, f_min=low, f_max=high)
         f0, aperiodicity = f0[:, keep], aperiodicity[:, keep]

@@ -16,7 +16,7 @@ from timbre_jax.audio.descriptors import DESCRIPTORS, describe, yin_reach
 from timbre_jax.audio.level import frame_level, safe_sqrt
 from timbre_jax.audio.mel import MEL_SCALES, mel_filterbank, mel_to_stft_nnls
 from timbre_jax.audio.phase import INVERTERS, invert
-from timbre_jax.audio.stft import COSINE_WINDOWS, stft, window_samples
+from timbre_jax.audio.stft import COSINE_WINDOWS, squared_magnitude, stft, window_samples
 from timbre_jax.representations.base import Representation, fit_waves, length_mask
 from timbre_jax.types import Array, Features
 
@@ -207,7 +207,7 @@ class LogMel(Representation):
         waves = fit_waves(waves, self.length)
         spectra = stft(waves, n_fft=self.n_fft, hop=self.hop, window=self.window, window_length=self.window_length)
         spectra = spectra[:, : self.frames]
-        power = jnp.square(spectra.real) + jnp.square(spectra.imag)
+        power = squared_magnitude(spectra)
         bands = jnp.asarray(self.basis.T * np.float32(10.0 ** (-self.full_scale_db / 10.0)))
         return jnp.matmul(power, bands, precision="highest")
 

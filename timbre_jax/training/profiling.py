@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -82,14 +84,27 @@ class Memory(NamedTuple):
 
 def peak_memory() -> Memory:
     """Returns the peak memory of this process and its devices."""
-    import resource
-
     devices = {}
     for device in jax.local_devices():
         peak = (device.memory_stats() or {}).get("peak_bytes_in_use")
         if peak is not None:
             devices[f"{device.device_kind} {device.id}"] = int(peak)
-    return Memory(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _MAXRSS_BYTES, devices)
+    return Memory(_peak_process_memory(), devices)
+
+
+def _peak_process_memory() -> int:
+    """Returns the largest resident set of this process in bytes.
+
+    On Linux, `ru_maxrss` of a program that another process has started includes the peak of that process, so the kernel's own
+    count is read.
+    """
+    import resource
+
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/status").read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _MAXRSS_BYTES
 
 
 class CompileClock:

@@ -133,7 +133,7 @@ def test_splits_are_drawn_by_instrument_if_no_name_states_them(tmp_path):
 def test_unusual_files_are_kept_with_a_remark_or_left_out_with_a_reason(tmp_path):
     """Covers stereo, other rates, 8 bits, wrong lengths, and files without sound."""
     name = "bass_synthetic_001-0{}-100"
-    waves = {name.format(n): note_wave(60) for n in range(40, 49)}
+    waves = {name.format(n): note_wave(60) for n in range(40, 51)}
     folder = write_nsynth(tmp_path / "odd", waves)
     audio = folder / "audio"
 
@@ -151,6 +151,9 @@ def test_unusual_files_are_kept_with_a_remark_or_left_out_with_a_reason(tmp_path
     bad[7] = np.nan
     write(47, bad, subtype="FLOAT")
     (audio / f"{name.format(48)}.wav").write_bytes(b"")
+    write(49, np.zeros(0))
+    (audio / f"{name.format(50)}.wav").unlink()
+    (audio / f"{name.format(50)}.wav").mkdir()
     _, loaded = load_all(NSynthImporter(path=(str(folder),)))
     remarks = {n: loaded[name.format(n)].remarks for n in range(40, 45)}
     assert remarks == {
@@ -161,8 +164,12 @@ def test_unusual_files_are_kept_with_a_remark_or_left_out_with_a_reason(tmp_path
     assert loaded[name.format(41)].wave.shape == (64000,)
     np.testing.assert_allclose(loaded[name.format(42)].wave, note_wave(60), atol=8e-3)
     assert loaded[name.format(43)].wave.shape == (64000,)
-    for n, message in ((45, "not a readable"), (46, "cut short"), (47, "NaN or infinite"), (48, "not a readable")):
-        assert message in loaded[name.format(n)]
+    reasons = {
+        45: "not a readable", 46: "cut short", 47: "NaN or infinite", 48: "not a readable", 49: "contains no samples",
+        50: "is a folder",
+    }  # fmt: skip
+    for n, reason in reasons.items():
+        assert reason in loaded[name.format(n)]
 
 
 @pytest.mark.parametrize(

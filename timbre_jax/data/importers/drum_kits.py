@@ -121,7 +121,7 @@ class DrumKitImporter(BankMixin, OneShotSettings):
         # Held to the end, since note-off would only shorten the hit.
         note = render_note(bank, bank.presets[position], key, record.velocity, held=seconds, seconds=seconds)
         wave, _, remarks = self.apply_trim(note.wave, RATE)
-        wave = wave if target.sample_rate == RATE else resample(wave, RATE, target.sample_rate)
+        wave = resample(wave, RATE, target.sample_rate)
         wave = np.ascontiguousarray(wave[: target.samples], np.float32)
         return LoadedSound(wave, remarks=tuple(remarks), signature=signature(wave, target.sample_rate, RATE))
 

@@ -45,7 +45,7 @@ def signature(wave: np.ndarray, rate: int, file_rate: int) -> bytes:
       rate: sample rate of the wave in Hz.
       file_rate: sample rate of the file in Hz; above half of it the content is unknown, not silent.
     """
-    wide = resample(wave, rate, _WIDE_RATE) if rate != _WIDE_RATE else wave
+    wide = resample(wave, rate, _WIDE_RATE)
     wide = wide[onset(wide) :][: _TIMES[-1] * _HOP + _FFT]
     padded = np.pad(wide, (_FFT // 2, _TIMES[-1] * _HOP + _FFT - len(wide)))
     frames = np.lib.stride_tricks.sliding_window_view(padded, _FFT)[::_HOP][: _TIMES[-1]]
@@ -116,7 +116,7 @@ def _prepared(wave: np.ndarray, rate: int, to: int) -> np.ndarray:
     wave = np.asarray(wave, np.float32)
     wave = wave[onset(wave) :]
     wave = np.pad(wave, (0, max(0, _FFT - len(wave))))  # resampling a click would leave nothing
-    wave = (resample(wave, rate, to) if rate != to else wave).astype(np.float64)
+    wave = resample(wave, rate, to).astype(np.float64)
     return wave - wave.mean()
 
 

@@ -158,7 +158,7 @@ def _recording(source: PhraseImporter, bank_number: int, position: int, number: 
             wave[-fade:] *= np.linspace(1, 0, fade, dtype=np.float32)
         mix[first : first + len(wave)] += wave
     mix *= np.float32(10 ** (GAIN_DB / 20))
-    wave = mix if source.sample_rate == RATE else resample(mix, RATE, source.sample_rate)
+    wave = resample(mix, RATE, source.sample_rate)
     peak, remarks = float(np.abs(wave).max(initial=0.0)), ()
     if peak > 1.0:  # loud presets: the whole recording is scaled, which keeps its dynamics
         wave, remarks = wave / np.float32(peak * 1.0001), (f"turned down by {20 * np.log10(peak):.1f} dB",)

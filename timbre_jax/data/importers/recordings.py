@@ -120,7 +120,6 @@ def excerpt(path: str, start: int, count: int, sample_rate: int, *, name: str) -
     begin = max(0, (start * step // step_out - margin) // step * step)
     stop = math.ceil((start + count) * rate / sample_rate) + margin
     wave, rate, channels = read_part(path, begin, stop - begin, name=name)
-    if rate != sample_rate:
-        wave = resample(wave, rate, sample_rate)
+    wave = resample(wave, rate, sample_rate)
     first = start - begin // step * step_out
     return np.ascontiguousarray(wave[first : first + count], np.float32), rate, channels
