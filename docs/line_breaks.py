@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-_TAG_OR_FLAG = re.compile(r"<[^>]*>|(?<![\w-])--[a-z][\w.]*")
+_TAG_OR_FLAG = re.compile(r"<[^>]*>|(?<![\w-])--(?:[a-z][\w.-]*)?")
 _CELL = re.compile(r"(<td[^>]*>)(.*?)(</td>)", re.DOTALL)
 _INTERVAL = re.compile(r"\([-+.\d]+(?:–| to )[-+.\d]+\)")
 
