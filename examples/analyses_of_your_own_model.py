@@ -68,7 +68,7 @@ def main(out: Path, *, store: Path | None = None, steps: int = 300) -> timbre_ja
 
     unseen = space.analyze(notes.audio("test", range(min(24, notes.length("test")))))
     print(timbre_jax.ablation(space, unseen).table().markdown())
-    print(timbre_jax.sage(space, unseen, draws=4).table().markdown())
+    print(timbre_jax.sage(space, unseen, samples=4).table().markdown())
     return space
 
 

@@ -35,7 +35,7 @@ def main(out: Path, *, store: Path | None = None, sizes: tuple[int, ...] = (2, 4
     grid = out / "grid.json"
     grid.write_text(json.dumps({"model.latent_size": list(sizes)}))
 
-    # 2. What Slurm would be given, without giving it: the batch script and the sbatch command.
+    # 2. The batch script and the sbatch command for Slurm, printed and not submitted.
     plan = ("--config=pca8", f"--grid={grid}")
     data = ("--", f"--config.data.store={notes}")
     script = submit(*plan, f"--workdir={out / 'on_slurm'}", "--cluster=slurm", "--time=10", "--dry_run", *data)

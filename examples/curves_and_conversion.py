@@ -3,7 +3,7 @@
     python examples/curves_and_conversion.py --out=moving
 
 In a series space a sound is a path of latents, one for every few frames, of any length. Trains a small space on violin phrases
-of the General MIDI bank; `--config=caillon2020_continuous` trains the full one.
+of the General MIDI bank; `experiments/train.py --config=caillon2020_continuous` trains the full one.
 """
 
 import argparse

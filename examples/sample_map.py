@@ -14,7 +14,7 @@ import timbre_jax
 
 
 def main(out: Path, *, run: Path | None = None, number: int = 400) -> timbre_jax.TimbreSpace:
-    # 1. A space of the library. Here it is a PCA, fitted in seconds; `--config=library_best` trains a better one.
+    # 1. A space of the library. Here it is a PCA, fitted in seconds; `experiments/train.py --config=library_best` is better.
     if run is None:
         kits = timbre_jax.prepare(source="kits", out=str(out / "kits"))
         config = {

@@ -42,7 +42,7 @@ def main(out: Path, *, store: Path | None = None, steps: int = 300, sounds: int 
     # 5. Rank correlation of each latent with what is known of each note.
     known = notes.metadata("test", ("pitch", "velocity"))
     labels = {name: column[rows] for name, column in known.items()}
-    print(timbre_jax.correlation(latents, labels, draws=200).table().markdown())
+    print(timbre_jax.correlation(latents, labels, resamples=200).table().markdown())
 
     most = int(np.argmax(shapley.values.mean(0)))
     print(f"Latent {most} contributes most. Five sounds along it are in {out / 'sweep'}.")

@@ -114,6 +114,8 @@ def text_problems(line: int, text: str):
 def problems(path: Path):
     """Yields (line, problem) of a file."""
     source = path.read_text()
+    if path.name == "CHANGELOG.md":
+        source = re.sub(r"`[^`\n]*`", "``", source)  # It quotes names of earlier versions.
     if path.suffix != ".py":
         yield from text_problems(1, source)
         return

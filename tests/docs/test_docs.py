@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -41,6 +42,16 @@ def test_site_builds_without_a_warning(tmp_path):
     assert done.returncode == 0, done.stderr
     page = (tmp_path / "site" / "index.html").read_text(encoding="utf-8")
     assert "fonts.googleapis.com" not in page
+
+
+def test_flags_and_intervals_are_not_wrapped():
+    hook = runpy.run_path(str(DOCS / "line_breaks.py"))["on_page_content"]
+    page = '<code class="--x">a --out=<b>-1</b> -- --config.seed</code><table><tr><td>7.0 (4.8–9.5)</td></tr></table> (1–2) --k'
+    kept = '<span class="unbroken">{}</span>'.format
+    assert hook(page) == (
+        f'<code class="--x">a {kept("--out")}=<b>-1</b> {kept("--")} {kept("--config.seed")}</code>'
+        f"<table><tr><td>7.0 {kept('(4.8–9.5)')}</td></tr></table> (1–2) --k"
+    )
 
 
 def test_readme_is_short():
