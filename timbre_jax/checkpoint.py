@@ -1,4 +1,4 @@
-"""Writes and reads checkpoints; the only module that calls Orbax.
+"""Writes and reads checkpoints; only this module calls Orbax.
 
 A checkpoint is a folder with `arrays/` (Orbax) and a JSON document. It is written under a temporary name and renamed when it is
 complete, so a folder with its final name is complete. The document lists sizes and checksums of the files, which are checked
@@ -72,7 +72,7 @@ def write(path: str | os.PathLike, arrays: Any, document: dict) -> None:
         _replace(temporary, path)
     except Exception as error:
         _remove(temporary)
-        raise CheckpointError(f"could not save {path}: {reason(error)}") from error
+        raise CheckpointError(f"{path}: could not be saved ({reason(error)})") from error
 
 
 def to_host(tree: Any, *, copy: bool = True) -> Any:
@@ -104,16 +104,18 @@ def read_document(path: str | os.PathLike) -> dict:
         document = json.loads((path / DOCUMENT).read_text())
         files = dict(document["files"])
     except FileNotFoundError:
-        raise DamagedError(f"checkpoint {path} has lost its {DOCUMENT}; {_ADVICE}") from None
+        raise DamagedError(f"checkpoint {path}: {DOCUMENT} is missing; {_ADVICE}") from None
     except (ValueError, KeyError, TypeError, OSError) as error:
         raise DamagedError(f"checkpoint {path}: {DOCUMENT} is damaged ({reason(error)}); {_ADVICE}") from None
     check_format(document, path)
     for name, (size, _) in files.items():
         file = path / _ARRAYS / name
         if not file.is_file():
-            raise DamagedError(f"checkpoint {path} has lost its file {_ARRAYS}/{name}; {_ADVICE}")
+            raise DamagedError(f"checkpoint {path}: {_ARRAYS}/{name} is missing; {_ADVICE}")
         if (actual := file.stat().st_size) != size:
-            raise DamagedError(f"checkpoint {path}: {_ARRAYS}/{name} has {actual} bytes instead of {size}; {_ADVICE}")
+            raise DamagedError(
+                f"checkpoint {path}: {_ARRAYS}/{name} has a wrong size (got {actual} bytes, expected {size}); {_ADVICE}"
+            )
     return document
 
 
@@ -175,13 +177,13 @@ def read(path: str | os.PathLike, template: Any) -> tuple[Any, dict]:
     try:
         arrays = _load_arrays(path / _ARRAYS, template)
     except Exception as error:
-        raise CheckpointError(f"checkpoint {path} cannot be read ({reason(error)}); {_ADVICE}") from error
+        raise CheckpointError(f"checkpoint {path}: cannot be read ({reason(error)}); {_ADVICE}") from error
     for (where, leaf), expected in zip(jax.tree.leaves_with_path(arrays), jax.tree.leaves(template), strict=True):
         if leaf.shape != expected.shape or leaf.dtype != expected.dtype:
             name = jax.tree_util.keystr(where)
             raise CheckpointError(
-                f"checkpoint {path}: {name} is {leaf.dtype}{list(leaf.shape)}, expected "
-                f"{expected.dtype}{list(expected.shape)} from the settings; it belongs to another run"
+                f"checkpoint {path}: {name} does not match the settings (got {leaf.dtype}{list(leaf.shape)}, expected "
+                f"{expected.dtype}{list(expected.shape)}); it belongs to another run"
             )
     return arrays, document
 
@@ -193,7 +195,7 @@ def replace_document(path: str | os.PathLike, changes: dict) -> None:
     try:
         write_text(path / DOCUMENT, json.dumps(document), sync=True)
     except OSError as error:
-        raise CheckpointError(f"could not save {path}: {reason(error)}") from error
+        raise CheckpointError(f"{path}: could not be saved ({reason(error)})") from error
 
 
 def steps(directory: str | os.PathLike) -> list[int]:
@@ -245,7 +247,7 @@ def load_space(path: str | os.PathLike) -> TimbreSpace:
         model = make_model(**document["model"])
     except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError(
-            f"{path} was saved by timbre_jax {document['library_version']} and cannot be loaded: {reason(error)}"
+            f"{path}: cannot be loaded ({reason(error)}); it was saved by timbre_jax {document['library_version']}"
         ) from None
     variables, document = read(path, jax.eval_shape(lambda: init_variables(model, jax.random.key(0))))
     statistics = {name: jnp.asarray(np.asarray(value, np.float32)) for name, value in document["statistics"].items()}
@@ -267,12 +269,12 @@ def load(workdir: str | os.PathLike) -> TimbreSpace:
     if (workdir / DOCUMENT).is_file() or (workdir / _ARRAYS).is_dir():
         return load_space(workdir)
     if not (workdir / "config.json").is_file():
-        raise CheckpointError(f"{workdir} is not a run: it has no config.json, which experiments/train.py --workdir writes")
+        raise CheckpointError(f"{workdir}: not a run (no config.json, which experiments/train.py --workdir writes)")
     read_config(workdir)
     while True:
         best = steps(workdir / "best")
         if not best:
-            raise CheckpointError(f"the run {workdir} has no checkpoint yet; give its training command again to resume it")
+            raise CheckpointError(f"{workdir}: this run has no checkpoint yet; give its training command again to resume it")
         try:
             return load_space(step_path(workdir / "best", best[-1]))
         except CheckpointError:  # a run in progress may have replaced its best space meanwhile
@@ -352,7 +354,7 @@ def _checksums(directory: Path) -> dict[str, tuple[int, int]]:
 
 
 def _checksum(file: Path) -> int:
-    """Computes the CRC-32 of a file in pieces, since a file can have gigabytes."""
+    """Computes the CRC-32 of a file in pieces, since it may be larger than memory."""
     checksum = 0
     with open(file, "rb") as opened:
         while piece := opened.read(1 << 22):

@@ -104,7 +104,7 @@ class Posterior(flax.struct.PyTreeNode):
 
 
 def count_real_frames(latent: Latent) -> np.ndarray:
-    """Returns the number of latents of each series within the sound, [B] int, at least 1."""
+    """Returns the number of unmasked latents of each series, [B] int, at least 1."""
     return np.maximum(np.sum(np.asarray(frame_mask(latent)) > 0, axis=1), 1)
 
 
@@ -121,7 +121,7 @@ def frame_mask(record: Features | Latent) -> Array | np.ndarray:
 
 
 def slice_frames(record: Record, start: int, stop: int | None = None) -> Record:
-    """Returns frames start to stop - 1 of every sound."""
+    """Returns the frames from start to stop - 1 of every sound."""
     return jax.tree.map(lambda x: x[:, start:stop] if np.ndim(x) > 1 else x, record)
 
 

@@ -81,7 +81,7 @@ class TimbreModel(nn.Module):
         raise NotImplementedError(f"{type(self).__name__}: decode is not implemented")
 
     def __call__(self, features: Features, *, train: bool = False) -> Features:
-        """Decodes the mode of the posterior; `init` calls it to create all parameters."""
+        """Decodes the mode of the posterior; `init` calls this to create all parameters."""
         if self.is_initializing():
             self.make_training_layers(features)
         return self.decode(self.posterior(features, train=train).mode(), train=train)

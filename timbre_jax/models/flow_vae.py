@@ -234,7 +234,7 @@ class FlowVAE(TimbreModel):
     def add_latent_loss(
         self, total: Array, metrics: dict[str, Array], z: Array, features: Features
     ) -> tuple[Array, dict[str, Array]]:
-        """Adds losses of what subclasses predict from the latents z [B, D]; none here."""
+        """Adds losses of further predictions from the latents z [B, D] in subclasses; none here."""
         return total, metrics
 
     def make_training_layers(self, features: Features) -> None:

@@ -1,8 +1,8 @@
-"""Analysis and synthesis of long sounds in parts, to bound the memory.
+"""Analyzes and synthesizes long sounds in parts, which bounds the memory.
 
 In analysis, parts overlap by the reach of a frame, so that the features equal those of the whole sound within 1e-5. In
-synthesis, parts of sample features are independent. For features without phases (log-mel), each part keeps the spectra of the
-last frames of the previous part as known and is cross-faded with it, so that phases are continuous.
+synthesis, parts of features that are samples are independent. For features without phases (log-mel), each part keeps the
+spectra of the last frames of the previous part as known and is cross-faded with it, so that phases are continuous.
 
 Sounds are padded with frames outside the mask to one of a few lengths (powers of two, then multiples of a part), so that sounds
 of any length share a few compilations.

@@ -1,4 +1,4 @@
-"""SoundFont banks by path: the default bank, cached reading, and digests."""
+"""Opens SoundFont banks by path, with a cache and digests, and locates the default bank."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def default_bank() -> str:
 
 
 def open_bank(path: str) -> SoundFont:
-    """Returns the bank of a path, which is read once until the file changes."""
+    """Returns the bank of a path, which is read again only if the file changes."""
     return _read(path, *_state(path))
 
 

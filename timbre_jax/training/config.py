@@ -8,7 +8,7 @@ Top level:
   augment: name ("none", "harmonic" or "mel") and settings of the augmentation.
 
 data:
-  store, extra_stores: folders that experiments/prepare.py made. Training uses all of them, validation only the first.
+  store, extra_stores: folders that experiments/prepare.py wrote. Training uses all of them, validation only the first.
   train_split, valid_split: names of the splits.
   families: instrument families to use; () uses all.
   labels: columns of the store that class heads predict, such as ("family",).
@@ -164,7 +164,7 @@ def resolve(config: Mapping[str, Any]) -> ConfigDict:
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Returns {"train.steps": 100, ...}, with tuples as lists like in JSON."""
+    """Returns fields by dotted name, {"train.steps": 100, ...}, with tuples as lists."""
     flat: dict[str, Any] = {}
     for name, value in config.items():
         if isinstance(value, Mapping | ConfigDict):
@@ -193,7 +193,7 @@ def check_unchanged(saved: Mapping[str, Any], config: Mapping[str, Any], workdir
     if names := [name for name in names if name not in harmless]:
         changes = ", ".join(f"{name}: {before.get(name)!r} -> {now.get(name)!r}" for name in names[:5])
         raise ValueError(
-            f"the run in {workdir} was started with another configuration ({changes}); resume with the same, or use "
+            f"{workdir}: this run was started with another configuration ({changes}); resume it with the same, or use "
             "another --workdir"
         )
 
@@ -255,7 +255,7 @@ def _check(config: dict) -> None:
         if name.split(".")[0] in ("optimizer", "train") and isinstance(value, int | float) and value < 0:
             raise ValueError(f"config.{name}={value}: must not be negative")
     if not 0 <= flat["train.average_decay"] < 1:
-        raise ValueError(f"config.train.average_decay={flat['train.average_decay']}: must be in [0, 1)")
+        raise ValueError(f"config.train.average_decay={flat['train.average_decay']}: must be at least 0 and less than 1")
     if not (0 < flat["optimizer.plateau.factor"] < 1 and flat["optimizer.plateau.patience"] >= 1):
         raise ValueError("config.optimizer.plateau: factor must be between 0 and 1, and patience at least 1")
     for name, choices in (("data.features", ("cached", "on_the_fly")), ("train.monitor", ("loss", "mse", "last"))):

@@ -1,4 +1,4 @@
-"""Trainer of a run: its state and everything that is done between steps."""
+"""Trainer of a run: its state and the work between steps."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ from timbre_jax.training.validation import mean_metrics
 class Trainer:
     """Trainer of a run whose model is trained by gradient descent.
 
-    A driver (`loop.drive`, `sweeps.grid`) first calls `begin`. While the run is `running` it calls `next_batch`, takes a step,
-    which changes `state`, and calls `record_step` and `after_step`. Finally it calls `end` and `close`.
+    The training loop (`loop.run_steps` or `sweeps.grid`) first calls `begin`. While the run is `running` it calls `next_batch`,
+    takes a step, which changes `state`, and calls `record_step` and `after_step`. Finally it calls `end` and `close`.
 
     Args:
       config: complete configuration (`config.resolve`).
@@ -80,7 +80,7 @@ class Trainer:
         self.anchor: Anchor
         self.candidate: Anchor
 
-    # Called by the driver, in this order
+    # Called by the training loop, in this order
 
     def begin(self) -> Result | None:
         """Makes the initial state or restores a checkpoint; returns the result of a completed run."""
@@ -90,7 +90,7 @@ class Trainer:
         progress = self.progress
         if restored and self.main and not self.best.exists(progress.best_step):
             self.restore_best()
-        if restored and progress.status != "running" and not self.has_more_to_do():
+        if restored and progress.status != "running" and not self.can_continue():
             self.saver.close()
             return self.result(progress.status)
         progress.status = "running"
@@ -114,7 +114,7 @@ class Trainer:
         return self.progress.status == "running" and self.progress.step < self.total_steps
 
     @property
-    def evaluates(self) -> bool:
+    def evaluation_due(self) -> bool:
         """True if the run is evaluated after the current step."""
         return self.progress.step % self.eval_every == 0 or self.progress.step == self.total_steps
 
@@ -144,21 +144,21 @@ class Trainer:
         """
         train, progress = self.config.train, self.progress
         last = progress.step == self.total_steps
-        logging = progress.step % train.log_every == 0 or last
-        anchoring = train.rollback.every and progress.step % train.rollback.every == 0
+        log_due = progress.step % train.log_every == 0 or last
+        anchor_due = train.rollback.every and progress.step % train.rollback.every == 0
         signal, due = self.consensus.agree(signal, self.checkpoint_due, progress.step, self.pending_metrics[-1:])
         if self.main and (problem := self.saver.problem()):
             self.log(f"{problem}; training continues, and the next checkpoint will be tried")
-        if not (self.evaluates or logging or anchoring or due or signal):
+        if not (self.evaluation_due or log_due or anchor_due or due or signal):
             return None
         if bad_step := self.check_pending_steps():
             self.roll_back(*bad_step)
             return None
-        if logging:
+        if log_due:
             self.write_metrics()
-        if self.evaluates and self.evaluate():
+        if self.evaluation_due and self.evaluate():
             progress.status = "converged"
-        if anchoring:
+        if anchor_due:
             self.anchor, self.candidate = self.candidate, self.make_anchor()
         if progress.status != "converged" and (due or signal):
             self.save()
@@ -220,8 +220,8 @@ class Trainer:
         if self.main:
             self.saver.resume({})
 
-    def has_more_to_do(self) -> bool:
-        """Returns whether a completed run continues because of more steps or more patience."""
+    def can_continue(self) -> bool:
+        """Returns whether a completed run continues, because its steps or patience were increased."""
         progress, patience = self.progress, self.config.train.patience
         ended = self.plateau is not None and progress.evaluations_since_drop >= self.plateau.patience
         return progress.step < self.total_steps and not ended and not (patience and progress.evaluations_since_best >= patience)
@@ -338,7 +338,7 @@ class Trainer:
         """Starts writing the averaged parameters as the best space."""
         if self.main:
             variables = self.placement.unreplicate(self.state).variables(average=True)
-            self.best.keep(variables, step=self.progress.best_step, of_step=self.progress.step, scores=scores)
+            self.best.save(variables, step=self.progress.best_step, variables_step=self.progress.step, scores=scores)
 
     def restore_best(self) -> None:
         """Replaces a missing best space by the averaged parameters of the last checkpoint.

@@ -10,7 +10,7 @@ import numpy as np
 
 from timbre_jax.types import Array
 
-MOST_RESTARTS = 64
+MAX_RESTARTS = 64
 """Largest number of codes restarted in one step."""
 
 
@@ -98,7 +98,7 @@ class Codebook(nn.Module):
         if axis_name is not None:
             z, weight, order = (jax.lax.all_gather(x, axis_name, tiled=True) for x in (z, weight, order))
         counted = jnp.maximum(jnp.sum(weight), 1.0)
-        chance, chosen = jax.lax.top_k(jnp.where(weight > 0, order, -1.0), min(MOST_RESTARTS, len(z)))
+        chance, chosen = jax.lax.top_k(jnp.where(weight > 0, order, -1.0), min(MAX_RESTARTS, len(z)))
         residual, updates = z, []
         for vectors, share in zip(self.vectors.value, self.share.value, strict=True):
             code = nearest(residual, vectors)
@@ -144,11 +144,11 @@ def moving_average(vectors: Array, share: Array, hits: Array, sums: Array, *, de
 def _restarted(vectors, share, candidates, valid, *, threshold):
     """Restarts codes below the threshold at the valid [R] candidates [R, D], in order."""
     dead = share < threshold
-    turn = jnp.cumsum(dead) - 1
-    place = jnp.clip(turn, 0, len(candidates) - 1)
-    again = dead & (turn < len(candidates)) & valid[place]
-    vectors = jnp.where(again[:, None], candidates[place], vectors)
-    return vectors, jnp.where(again, 1.0 / len(share), share), jnp.sum(again).astype(jnp.float32)
+    rank = jnp.cumsum(dead) - 1
+    candidate = jnp.clip(rank, 0, len(candidates) - 1)
+    restarted = dead & (rank < len(candidates)) & valid[candidate]
+    vectors = jnp.where(restarted[:, None], candidates[candidate], vectors)
+    return vectors, jnp.where(restarted, 1.0 / len(share), share), jnp.sum(restarted).astype(jnp.float32)
 
 
 def perplexity(counts: Array) -> Array:
