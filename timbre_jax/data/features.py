@@ -307,7 +307,7 @@ class JoinedFeatures(FeatureExamples):
         self._parts = [part for _, part in parts]
         if len({(part.shape, part.rate) for part in self._parts}) != 1:
             raise ValueError(
-                "stores with features of different shapes or frame rates cannot be joined; make them again with equal settings"
+                "stores: cannot be joined, since their features differ in shape or frame rate; make them again with equal settings"
             )
         self.shape, self.rate = self._parts[0].shape, self._parts[0].rate
         self.index = np.concatenate([part.index + np.int32(offset) for offset, part in parts])

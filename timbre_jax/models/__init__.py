@@ -57,7 +57,7 @@ def make_model(name: str, **settings) -> TimbreModel:
       The model, an unbound linen module.
 
     Raises:
-      ValueError: for an unknown or renamed model, an unknown setting, or a value of the wrong type or range.
+      ValueError: the model is unknown or renamed, a setting is unknown, or a value has the wrong type or range.
     """
     if name in RENAMED:
         raise ValueError(f"model {name!r}: renamed to {RENAMED[name]!r}; rename it in the configuration or train the run again")

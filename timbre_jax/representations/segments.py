@@ -56,7 +56,7 @@ def analyze_in_parts(representation: Representation, wave: np.ndarray, *, part: 
       The features as numpy arrays, with a mask of ones.
 
     Raises:
-      ValueError: if `wave` is not [T] with at least one sample.
+      ValueError: `wave` does not have the shape [T], or has no sample.
     """
     wave = np.asarray(wave, np.float32)
     if wave.ndim != 1 or not len(wave):
@@ -85,7 +85,7 @@ def synthesize_in_parts(representation: Representation, features: Features, key=
       part: number of frames of a part.
 
     Raises:
-      ValueError: if the features are not those of one sound.
+      ValueError: the features are not those of one sound.
     """
     features, hop = jax.tree.map(np.asarray, features), representation.hop
     values = features.values

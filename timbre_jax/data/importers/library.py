@@ -86,7 +86,7 @@ class LengthSettings(ImporterSettings):
 
 
 def duplicates_setting(default: str) -> Any:
-    """Returns the setting of the copies of a sound to keep."""
+    """Returns a setting that selects which copies of a sound are kept."""
     return setting(
         default, "Copies of a sound to keep: one (even if level, sample rate or leading silence differ), exact (one of those "
         "with equal samples), or all. Copies always stay in one split.", choices=DUPLICATES,

@@ -53,7 +53,7 @@ def check_midi(name: str, values: tuple[int, ...], *, low: int = 0, required: bo
 
 @dataclasses.dataclass(frozen=True)
 class ImporterSettings(Settings):
-    """Settings of all importers, which are subclasses.
+    """Base class of importers, with the settings that they share.
 
     Raises:
       ValueError: a value is out of range.

@@ -119,7 +119,7 @@ class DataSourceImporter(NSynthSettings):
 
 
 def tfds_importer(data: Any, **selection: Any) -> Importer:
-    """Returns the importer of a builder or of data sources of tensorflow-datasets.
+    """Creates the importer of a builder or of data sources of tensorflow-datasets.
 
     Args:
       data: builder of a prepared data set, result of its `as_data_source()`, or data source of one split.

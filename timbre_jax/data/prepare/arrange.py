@@ -18,7 +18,7 @@ MAX_READERS = 64
 def arrange(
     source: ArrangingImporter, shards: list[ShardFiles], partial: Path, *, shard_size: int, progress: bool
 ) -> tuple[list[ShardFiles], list[dict]]:
-    """Splits loaded sounds by their importer and writes them to shards of their splits.
+    """Lets the importer split its loaded sounds and writes them to shards of their splits.
 
     The loaded shards are kept until the store is complete, so that an interrupted run repeats only this step.
 

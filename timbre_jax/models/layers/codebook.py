@@ -105,7 +105,7 @@ class Codebook(nn.Module):
             hits = jax.nn.one_hot(code, self.codes, dtype=z.dtype) * weight[:, None]
             sums = jnp.matmul(hits.T, residual, precision="highest")
             moved = moving_average(vectors, share, hits.sum(0) / counted, sums / counted, decay=self.decay)
-            updates.append(_restarted(*moved, residual[chosen], chance >= 0, threshold=self.restart_threshold / self.codes))
+            updates.append(_restart_codes(*moved, residual[chosen], chance >= 0, threshold=self.restart_threshold / self.codes))
             residual = residual - vectors[code]
         vectors, share, restarted = (jnp.stack(part) for part in zip(*updates, strict=True))
         self.vectors.value, self.share.value = vectors, share
@@ -141,7 +141,7 @@ def moving_average(vectors: Array, share: Array, hits: Array, sums: Array, *, de
     return jnp.where(hits[:, None] > 0, moved, vectors), now
 
 
-def _restarted(vectors, share, candidates, valid, *, threshold):
+def _restart_codes(vectors, share, candidates, valid, *, threshold):
     """Restarts codes below the threshold at the valid [R] candidates [R, D], in order."""
     dead = share < threshold
     rank = jnp.cumsum(dead) - 1
@@ -176,7 +176,7 @@ def fit_codebook(encodings: np.ndarray, *, codes: int, num_codebooks: int = 1, r
       The codebooks [Q, K, D], float32.
 
     Raises:
-      ValueError: if there are no encodings.
+      ValueError: there are no encodings.
     """
     residual = np.asarray(encodings, np.float32)
     if len(residual) == 0:

@@ -1,4 +1,4 @@
-"""Neighbors of frames for synthesis, of a whole series or of a stream of blocks."""
+"""Adds neighbors to frames for synthesis, in a whole series or a stream of blocks."""
 
 from __future__ import annotations
 

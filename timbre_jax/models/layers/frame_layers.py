@@ -234,7 +234,7 @@ class FrameStack(nn.Module):
         train: bool = False,
         axis_name: str | None = None,
     ) -> tuple[Array, Array, list[State] | None]:
-        """Returns outputs, their mask and the next states, as `FrameConv`."""
+        """Returns outputs, their mask and the next states, see `FrameConv`."""
         after = []
         for i, convolution in enumerate(self.convolutions):
             x, mask, state = convolution(x, mask, None if states is None else states[i])

@@ -31,7 +31,7 @@ def pooled_conv(x: Array, kernel: Array, window: tuple[int, int]) -> Array:
       [B, (H - window[0]) // 2 + 1, (W - window[1]) // 2 + 1, K].
 
     Raises:
-      ValueError: for another window, or images smaller than the window.
+      ValueError: the window has another size, or the images are smaller than the window.
     """
     if not set(window) <= {2, 4}:
         raise ValueError(f"pooling window: sides must be 2 or 4 (got {window})")

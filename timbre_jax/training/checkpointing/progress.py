@@ -14,7 +14,7 @@ from timbre_jax.training.state import TrainState
 
 
 class TrainingError(ValueError):
-    """Error that ends a training; its message is one line."""
+    """Error that ends a training run; its message is one line."""
 
 
 @dataclasses.dataclass(frozen=True)
