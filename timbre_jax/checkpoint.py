@@ -63,15 +63,15 @@ def write(path: str | os.PathLike, arrays: Any, document: dict) -> None:
       CheckpointError: the folder could not be written, for instance on a full disk. An existing folder is unchanged.
     """
     path = Path(path)
-    temporary = _hidden(path)
+    temporary = _temporary_name(path)
     try:
         temporary.mkdir(parents=True)
         _save_arrays(temporary / _ARRAYS, to_host(arrays))
         document = {**with_format(document), "files": _checksums(temporary / _ARRAYS)}
         write_text(temporary / DOCUMENT, json.dumps(document), sync=True)
-        _replace(temporary, path)
+        _replace_folder(temporary, path)
     except Exception as error:
-        _remove(temporary)
+        _remove_folder(temporary)
         raise CheckpointError(f"{path}: could not be saved ({reason(error)})") from error
 
 
@@ -221,7 +221,7 @@ def remove_all_but(directory: str | os.PathLike, keep: set[int]) -> None:
             shutil.rmtree(entry, ignore_errors=True)
         elif entry.name.isdigit() and int(entry.name) not in keep:
             # Renamed first, so that a partially removed folder is not taken for a checkpoint.
-            shutil.rmtree(entry.rename(_hidden(entry)), ignore_errors=True)
+            shutil.rmtree(entry.rename(_temporary_name(entry)), ignore_errors=True)
 
 
 def save_space(path: str | os.PathLike, space: TimbreSpace, information: dict | None = None) -> None:
@@ -362,7 +362,7 @@ def _checksum(file: Path) -> int:
     return checksum
 
 
-def _remove(directory: Path) -> None:
+def _remove_folder(directory: Path) -> None:
     """Removes a folder to which threads of Orbax may still be writing."""
     for _ in range(20):
         shutil.rmtree(directory, ignore_errors=True)
@@ -371,14 +371,14 @@ def _remove(directory: Path) -> None:
         time.sleep(0.05)
 
 
-def _hidden(path: Path) -> Path:
+def _temporary_name(path: Path) -> Path:
     """Returns an unused name beside a checkpoint for its incomplete or outdated folder."""
     return path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
 
 
-def _replace(temporary: Path, path: Path) -> None:
+def _replace_folder(temporary: Path, path: Path) -> None:
     """Renames a complete folder to its final name and removes the folder that had it."""
-    outdated = path.rename(_hidden(path)) if path.exists() else None
+    outdated = path.rename(_temporary_name(path)) if path.exists() else None
     temporary.rename(path)
     if outdated:
         shutil.rmtree(outdated, ignore_errors=True)

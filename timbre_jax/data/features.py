@@ -136,7 +136,7 @@ def _analyze(store, split, representation, folder, *, batch_size, progress) -> N
                 features = analyze_sounds(store, split, positions, representation, batch_size)
                 layout |= _shapes(features)
                 for row in range(len(positions)):
-                    writer.write(_pack(features, row))
+                    writer.write(_pack_record(features, row))
                 bar.update(len(positions))
             write_text(shapes, json.dumps(_shapes(features)), sync=True)
             writer.close()
@@ -195,7 +195,7 @@ def _shapes(features: Features) -> dict[str, Any]:
     }
 
 
-def _pack(features: Features, row: int) -> bytes:
+def _pack_record(features: Features, row: int) -> bytes:
     """Returns the features of one sound as a record."""
     values = features.values[row]
     low, high = float(values.min()), float(values.max())
@@ -245,7 +245,7 @@ class FeatureSource(FeatureExamples):
         self._edges = np.cumsum([0] + [shard["count"] for shard in layout["shards"]])
         self._readers: dict[int, Any] = {}
 
-    def _raw(self, positions: np.ndarray) -> np.ndarray:
+    def _read_records(self, positions: np.ndarray) -> np.ndarray:
         """Returns the records at some positions, [n, bytes] uint8."""
         raw = np.empty((len(positions), self._record_bytes + CHECKSUM_BYTES), np.uint8)
         shards = np.searchsorted(self._edges, positions, side="right") - 1
@@ -266,7 +266,7 @@ class FeatureSource(FeatureExamples):
         """Returns "values", "mask", "index" and the conditions by name, [n, ...] each."""
         positions = self._checked(positions)
         (frames, width), count = self.shape, len(positions)
-        raw = self._raw(positions)
+        raw = self._read_records(positions)
         ends = np.ascontiguousarray(raw[:, :8]).view("<f4")
         steps = np.ascontiguousarray(raw[:, 8 : 8 + 2 * frames * width]).view("<u2").reshape(count, frames, width)
         values = steps.astype(np.float32)
@@ -307,7 +307,7 @@ class JoinedFeatures(FeatureExamples):
         self._parts = [part for _, part in parts]
         if len({(part.shape, part.rate) for part in self._parts}) != 1:
             raise ValueError(
-                "stores: cannot be joined, since their features differ in shape or frame rate; make them again with equal settings"
+                "stores: their features differ in shape or frame rate and cannot be joined; make them again with equal settings"
             )
         self.shape, self.rate = self._parts[0].shape, self._parts[0].rate
         self.index = np.concatenate([part.index + np.int32(offset) for offset, part in parts])

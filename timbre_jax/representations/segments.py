@@ -23,7 +23,7 @@ from timbre_jax.types import Features, concatenate_frames, pad_frames, slice_fra
 
 PART = 1024
 """Number of frames of a part."""
-SMALLEST = 32
+MIN_FRAMES = 32
 """Smallest padded number of frames."""
 OVERLAP = 16
 """Frames of the previous part that are known to the next, at least two windows; the second half is cross-faded."""
@@ -38,7 +38,7 @@ def padded_frames(count: int, *, part: int = PART) -> int:
     """Rounds a number of frames up to a power of two, or beyond a part to whole parts."""
     if count > part:
         return -(-count // part) * part
-    return min(part, max(SMALLEST, 1 << (count - 1).bit_length()))
+    return min(part, max(MIN_FRAMES, 1 << (count - 1).bit_length()))
 
 
 def analyze_in_parts(representation: Representation, wave: np.ndarray, *, part: int = PART) -> Features:

@@ -175,13 +175,13 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         if isinstance(value, Mapping | ConfigDict):
             flat |= flatten(value, f"{prefix}{name}.")
         else:
-            flat[prefix + name] = _lists(value)
+            flat[prefix + name] = _tuples_to_lists(value)
     return flat
 
 
-def _lists(value: Any) -> Any:
+def _tuples_to_lists(value: Any) -> Any:
     """Returns a value with all tuples in it as lists."""
-    return [_lists(part) for part in value] if isinstance(value, tuple | list) else value
+    return [_tuples_to_lists(part) for part in value] if isinstance(value, tuple | list) else value
 
 
 def check_unchanged(saved: Mapping[str, Any], config: Mapping[str, Any], workdir) -> None:

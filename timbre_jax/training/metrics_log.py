@@ -45,7 +45,7 @@ class MetricsLog:
         Raises:
           ValueError: the line could not be written.
         """
-        record = {"event": event, "step": step, **{name: _plain(value) for name, value in values.items()}}
+        record = {"event": event, "step": step, **{name: _json_value(value) for name, value in values.items()}}
         try:
             self._file.write(json.dumps(record).encode() + b"\n")
         except OSError as error:
@@ -62,7 +62,7 @@ class MetricsLog:
             self._board.close()
 
 
-def _plain(value):
+def _json_value(value):
     """Returns a value for JSON: None instead of a number that is not finite."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
