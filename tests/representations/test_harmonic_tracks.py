@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from pathlib import Path
 
 import jax
@@ -187,11 +188,12 @@ def test_wrong_settings_are_refused(wrong, message):
         make_representation("harmonic_tracks", **wrong)
 
 
-def test_compiled_analysis_runs_on_the_device_in_bounded_memory(notes):
+def test_compiled_analysis_has_no_callbacks_and_bounded_memory(notes):
     """Checks that the memory grows with the batch only by inputs and outputs."""
     lowered = jax.jit(lambda waves: TRACKS.analyze(waves).values).lower
     small, large = (lowered(jax.ShapeDtypeStruct((size, 64000), jnp.float32)).compile() for size in (8, 32))
-    assert "callback" not in large.as_text()
+    # Other parts of the text may contain the name of this test.
+    assert not re.search(r'custom_call_target="[^"]*callback', large.as_text())
     per_note = (large.memory_analysis().temp_size_in_bytes - small.memory_analysis().temp_size_in_bytes) / 24
     if jax.default_backend() == "cpu":
         assert per_note < 1e6

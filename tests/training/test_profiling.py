@@ -2,8 +2,10 @@
 
 import gzip
 import json
+import os
 import re
 import time
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -48,10 +50,15 @@ def test_first_step_cannot_be_traced():
 
 def test_peak_memory_does_not_decrease():
     before = peak_memory().process
-    held = np.ones(30_000_000)  # 240 MB
+    # Earlier tests may have freed memory, which the array must use first.
+    statm = Path("/proc/self/statm")
+    free = before - int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") if statm.exists() else 0
+    if free > 1e9:
+        pytest.skip("another test used too much memory")
+    held = np.ones((free + 240_000_000) // 8)
     during = peak_memory().process
     del held
-    assert during >= before + 200e6 or before > 2e9  # unless other tests had a higher peak
+    assert during >= before + 200e6
     assert peak_memory().process >= during
 
 
