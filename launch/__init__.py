@@ -1,1 +1,1 @@
-"""Starts experiments: on this machine or on a Slurm cluster, one or a sweep of them."""
+"""Starts experiments and sweeps of experiments on this machine or a Slurm cluster."""

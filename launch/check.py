@@ -1,4 +1,4 @@
-"""Checks of a launch before anything is started."""
+"""Checks a launch before it starts."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def _check_configurations(plan: Plan, stage: str) -> None:
 
 
 def _check_flags(command: tuple[str, ...], stage: str) -> None:
-    """Raises a ValueError with the error of an experiment that refuses its flags."""
+    """Raises a ValueError with the message of an experiment that rejects its flags."""
     arguments = [argument.replace(FINISHED_RUNS, "") for argument in command]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))}
     done = subprocess.run(

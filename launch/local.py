@@ -101,8 +101,8 @@ class LocalLaunch:
         """Runs a task, with restarts; returns its exit code, or None if a prerequisite failed."""
         needs = self.plan.prerequisites(task)
         ready = [other for other in needs if self.plan.done(other)]
-        together = stage_kind(task.stage).together
-        if needs and (not ready or (not together and len(ready) < len(needs))):
+        all_runs = stage_kind(task.stage).all_runs
+        if needs and (not ready or (not all_runs and len(ready) < len(needs))):
             failed = next(other for other in needs if other not in ready)
             self.log(f"{count} {task.name} is skipped: {failed.name} failed, see {self.plan.log(failed)}")
             return None
@@ -195,7 +195,7 @@ class LocalLaunch:
         return environment
 
     def _stop(self, number: int) -> None:
-        """Makes all processes save and end; a second signal kills them."""
+        """Stops all processes, which save first; a second signal kills them."""
         second, self.signal = self._stopping.is_set(), self.signal or number
         self._stopping.set()
         for process in list(self._processes):

@@ -34,36 +34,36 @@ class StageKind:
     Attributes:
       arguments: arguments with its folders, where {run} is the run's folder and {workdir} that of the launch.
       config: whether it has the flag --config and uses the changes of a grid.
-      together: whether there is one task for all runs instead of one for each.
+      all_runs: whether there is one task for all runs instead of one for each.
       parallel: whether it runs on several processes, with all nodes and GPUs; other experiments have one process.
-      bar: whether it shows a progress bar, which is turned off in log files.
+      progress_bar: whether it shows a progress bar, which is turned off in log files.
     """
 
     arguments: tuple[str, ...] = ()
     config: bool = False
-    together: bool = False
+    all_runs: bool = False
     parallel: bool = False
-    bar: bool = True
+    progress_bar: bool = True
 
 
 STAGE_KINDS = {
     "train": StageKind(("--workdir={run}",), config=True, parallel=True),
     "sweep": StageKind(("--workdir={run}",), config=True),
     "analyze": StageKind(("--workdir={run}", "--out={run}/analysis")),
-    "generate": StageKind(("--workdir={run}", "--out={run}/sounds"), bar=False),
-    "evaluate": StageKind((f"--workdir={FINISHED_RUNS}", "--out={workdir}/scores"), together=True),
+    "generate": StageKind(("--workdir={run}", "--out={run}/sounds"), progress_bar=False),
+    "evaluate": StageKind((f"--workdir={FINISHED_RUNS}", "--out={workdir}/scores"), all_runs=True),
 }
 """Experiments with known folders."""
 
 
 def stage_kind(stage: str) -> StageKind:
     """Returns the properties of an experiment; by default it is one task without arguments."""
-    return STAGE_KINDS.get(stage, StageKind(together=True, bar=False))
+    return STAGE_KINDS.get(stage, StageKind(all_runs=True, progress_bar=False))
 
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """Task: an experiment on one run, or on all runs.
+    """Task of a launch: an experiment on one run, or on all runs.
 
     Attributes:
       stage: name of the experiment.
@@ -83,7 +83,7 @@ class Task:
           progress: whether to show a progress bar.
         """
         program, *arguments = (argument.replace(FINISHED_RUNS, finished) for argument in self.command)
-        quiet = ["--noprogress"] if stage_kind(self.stage).bar and not progress else []
+        quiet = ["--noprogress"] if stage_kind(self.stage).progress_bar and not progress else []
         return [sys.executable, program, *quiet, *arguments]
 
     @property
@@ -182,7 +182,7 @@ class Plan:
 
     def first_tasks(self) -> list[Task]:
         """Returns the first task of each run; [] if all tasks are for all runs."""
-        stage = next((stage for stage in self.stages if not stage_kind(stage).together), None)
+        stage = next((stage for stage in self.stages if not stage_kind(stage).all_runs), None)
         return self.stage_tasks(stage) if stage else []
 
     def finished_runs(self) -> list[Path]:
@@ -235,13 +235,15 @@ def make_plan(
         if list(stages).count(stage) > 1:
             raise ValueError(f"--experiment: {stage!r} is repeated")
     if len(arguments) > len(stages):
-        raise ValueError(f"{len(arguments)} groups of arguments (each after a --) were given for {len(stages)} experiments")
+        raise ValueError(
+            f"arguments after --: got {len(arguments)} groups for {len(stages)} experiments; give at most one group each"
+        )
     tasks = []
     for stage, more in zip(stages, [*arguments, *[()] * (len(stages) - len(arguments))], strict=True):
         kind = stage_kind(stage)
         if kind.config and not config:
             raise ValueError(f"{stage}: give --config=NAME, for instance --config=natsiou2023")
-        for run, changes in {"": {}}.items() if kind.together else runs.items():
+        for run, changes in {"": {}}.items() if kind.all_runs else runs.items():
             folder = workdir / run if run else workdir
             folders = [text.replace("{run}", str(folder)).replace("{workdir}", str(workdir)) for text in kind.arguments]
             changed = [f"--config.{field}={argument_text(value)}" for field, value in changes.items()]
@@ -296,7 +298,7 @@ def read_plan(workdir: str | os.PathLike) -> Plan | None:
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path}: is damaged ({error}); remove it and give the command of the launch again") from None
+        raise ValueError(f"{path}: damaged ({error}); remove it and give the command of the launch again") from None
 
 
 def _commit() -> str:

@@ -33,7 +33,7 @@ def status_table(plan: Plan):
 
 
 def task_state(plan: Plan, task: Task, queue: dict[str, tuple[str, str, str]]) -> tuple[str, str]:
-    """Returns a state of `status_table` and a note."""
+    """Returns the state of a task, as in `status_table`, and a note."""
     state = plan.state(task)
     if task.name in queue:
         _, word, reason = queue[task.name]
@@ -45,7 +45,7 @@ def task_state(plan: Plan, task: Task, queue: dict[str, tuple[str, str, str]]) -
         return "not started", ""
     code = state["code"]
     if code is None:
-        if plan.cluster == "local" and _alive(state["job"]):
+        if plan.cluster == "local" and _process_exists(state["job"]):
             return "running", ""
         return "lost", f"ended without an exit code; resume it with --action=resume; {plan.log(task)}"
     if code == 0:
@@ -65,7 +65,7 @@ def results_table(plan: Plan):
     return sweep_table([(changes or {"run": run or plan.name}, plan.run_folder(run)) for run, changes in runs.items()])
 
 
-def _alive(job: str) -> bool:
+def _process_exists(job: str) -> bool:
     """Returns whether a local process exists."""
     try:
         os.kill(int(job), 0)

@@ -49,12 +49,12 @@ def batch_script(plan: Plan, stage: str) -> str:
         "patience": str(notice * 2 // 3),
         "setup": f"source {shlex.quote(str(Path(options.setup).absolute()))}" if options.setup else "",
         "srun": step,
-        "cases": "\n".join(_case(plan, number, task) for number, task in enumerate(tasks)),
+        "cases": "\n".join(_task_case(plan, number, task) for number, task in enumerate(tasks)),
     }
     return re.sub(r"{{(\w+)}}", lambda match: fields[match[1]], TEMPLATE.read_text())
 
 
-def _case(plan: Plan, number: int, task: Task) -> str:
+def _task_case(plan: Plan, number: int, task: Task) -> str:
     """Returns the branch of a batch script that sets the name and command of a task."""
     before, command = "", shlex.join(task.command_line(finished=FINISHED_RUNS, progress=False))
     if any(FINISHED_RUNS in argument for argument in task.command):
@@ -96,12 +96,12 @@ def planned_jobs(plan: Plan, due: Sequence[Task], queued: Mapping[str, str]) -> 
         # Tasks with and without a dependency on another of these jobs are separate jobs.
         for part in ([task for task in tasks if waits[task]], [task for task in tasks if not waits[task]]):
             if part:
-                arguments = ["--parsable", *_array(plan, stage, part), *_dependency(plan, part, jobs, queued)]
+                arguments = ["--parsable", *_array_option(plan, stage, part), *_dependency_options(plan, part, jobs, queued)]
                 jobs.append((stage, part, [*arguments, str(plan.folder / f"{stage}.sh")]))
     return jobs
 
 
-def _array(plan: Plan, stage: str, part: Sequence[Task]) -> list[str]:
+def _array_option(plan: Plan, stage: str, part: Sequence[Task]) -> list[str]:
     """Returns the option of sbatch for a job array; [] for a stage of one task."""
     tasks = plan.stage_tasks(stage)
     if len(tasks) == 1:
@@ -110,22 +110,22 @@ def _array(plan: Plan, stage: str, part: Sequence[Task]) -> list[str]:
     return [f"--array={_ranges([tasks.index(task) for task in part])}{at_once}"]
 
 
-def _dependency(plan: Plan, part: Sequence[Task], jobs: Sequence, queued: Mapping[str, str]) -> list[str]:
+def _dependency_options(plan: Plan, part: Sequence[Task], jobs: Sequence, queued: Mapping[str, str]) -> list[str]:
     """Returns the options of sbatch for the dependencies of some tasks.
 
     The task of a run depends on the previous task of that run. A task for all runs waits until the tasks of all runs have
     ended, successfully or not.
     """
     needs = [other for task in part for other in plan.prerequisites(task)]
-    words = []
+    conditions = []
     if before := [tasks for _, tasks, _ in jobs if any(other in tasks for other in needs)]:
         stage = needs[0].stage
         if len(before) == 1 and [task.run for task in before[0]] == [task.run for task in part]:
-            words.append(f"{'aftercorr' if len(plan.stage_tasks(stage)) > 1 else 'afterok'}:{{{stage}}}")
+            conditions.append(f"{'aftercorr' if len(plan.stage_tasks(stage)) > 1 else 'afterok'}:{{{stage}}}")
         else:
-            words.append(f"{'afterany' if stage_kind(part[0].stage).together else 'afterok'}:{{{stage}}}")
-    words += [f"afterany:{job}" for job in sorted({queued[other.name] for other in needs if other.name in queued})]
-    return [f"--dependency={','.join(words)}", "--kill-on-invalid-dep=yes"] if words else []
+            conditions.append(f"{'afterany' if stage_kind(part[0].stage).all_runs else 'afterok'}:{{{stage}}}")
+    conditions += [f"afterany:{job}" for job in sorted({queued[other.name] for other in needs if other.name in queued})]
+    return [f"--dependency={','.join(conditions)}", "--kill-on-invalid-dep=yes"] if conditions else []
 
 
 def _ranges(numbers: Sequence[int]) -> str:
@@ -237,6 +237,6 @@ def parse_time_limit(limit: str) -> int:
 
 
 def notice_seconds(limit: str) -> int:
-    """Returns how many seconds before its time limit a run has to save: at most 120."""
+    """Returns the number of seconds that a run has to save before its time limit, at most 120."""
     seconds = parse_time_limit(limit)
     return min(120, max(10, seconds // 4)) if seconds else 120

@@ -36,7 +36,7 @@ from timbre_jax.training.sweeps.grid_file import read_grid, run_names
 
 @dataclasses.dataclass(frozen=True)
 class SubmitSettings(Settings):
-    """Launch to start, or action on an existing one."""
+    """Settings of a launch to start, or of an action on an existing launch."""
 
     action: str = setting("submit", "What to do.", choices=("submit", "status", "resume", "table", "cancel"))
     experiment: tuple[str, ...] = setting(("train",), "Programs of experiments/ to run in sequence, comma-separated.")
@@ -57,16 +57,21 @@ def main(arguments: Sequence[str]) -> int:
         plan = read_plan(settings.workdir)
         if plan is None:
             raise ValueError(f"--workdir={settings.workdir}: contains no launch (launch/plan.json)")
-        actions = {"status": _status, "resume": _show if settings.dry_run else _start, "table": _table, "cancel": _cancel}
+        actions = {
+            "status": _status,
+            "resume": _print_launch if settings.dry_run else _start,
+            "table": _table,
+            "cancel": _cancel,
+        }
         return actions[settings.action](plan)
-    name = settings.name or _name(settings.config or settings.experiment[0])
+    name = settings.name or _default_name(settings.config or settings.experiment[0])
     workdir = Path(settings.workdir or Path("runs") / name)
     before = read_plan(workdir)
     plan = make_plan(
         name=name,
         workdir=workdir,
         stages=settings.experiment,
-        arguments=_groups(arguments),
+        arguments=_argument_groups(arguments),
         config=_config_path(settings.config),
         runs=_runs(settings.grid, workdir, before),
         cluster=settings.cluster,
@@ -74,7 +79,7 @@ def main(arguments: Sequence[str]) -> int:
     )
     check(plan)
     if settings.dry_run:
-        return _show(plan)
+        return _print_launch(plan)
     changed = set(before.tasks if before else ()) - set(plan.tasks)
     for task in {task.name for task in changed} & {task.name for task in plan.tasks}:
         (plan.folder / "state" / f"{task}.json").unlink(missing_ok=True)
@@ -82,8 +87,8 @@ def main(arguments: Sequence[str]) -> int:
     return _start(plan)
 
 
-def _groups(arguments: Sequence[str]) -> list[list[str]]:
-    """Returns the arguments after each --."""
+def _argument_groups(arguments: Sequence[str]) -> list[list[str]]:
+    """Returns the list of arguments after each --."""
     rest = list(arguments[1:])
     count = len(sys.argv) - sys.argv.index("--") - 1 if "--" in sys.argv else 0
     if len(rest) != count:
@@ -97,7 +102,7 @@ def _groups(arguments: Sequence[str]) -> list[list[str]]:
     return groups
 
 
-def _name(config: str) -> str:
+def _default_name(config: str) -> str:
     """Returns the default name of a launch: "rebnord2022-8_dim" for "rebnord2022:8_dim"."""
     file, _, variant = config.partition(":")
     return "-".join(part for part in (Path(file).stem, variant) if part)
@@ -122,7 +127,7 @@ def _runs(grid: str, workdir: Path, before: Plan | None) -> dict[str, Mapping[st
     return {**existing, **dict(zip(run_names(changes), changes, strict=True))}
 
 
-def _show(plan: Plan) -> int:
+def _print_launch(plan: Plan) -> int:
     """Prints the commands and batch scripts of a launch."""
     due = plan.due_tasks()
     if plan.cluster == "slurm":

@@ -76,7 +76,7 @@ def test_missing_or_truncated_files_are_one_line(tmp_path):
                 content = (damaged / file).read_bytes()
                 (damaged / file).write_bytes(content[: len(content) // 2])
             if damage == "missing" or content:
-                with pytest.raises(CheckpointError, match=r"damaged.*(lost|bytes instead of|is damaged)") as error:
+                with pytest.raises(CheckpointError, match=r"damaged.*(is missing|wrong size|is damaged)") as error:
                     checkpoint.read(damaged, jax.eval_shape(lambda: TREE))
                 assert one_line(error)
                 assert str(damaged) in str(error.value)
@@ -108,10 +108,10 @@ def test_last_intact_renames_damaged_checkpoints(tmp_path):
     step, problems = checkpoint.last_intact(tmp_path)
     assert step == 1
     assert "is damaged; it was renamed to 00000003.damaged" in problems[0]
-    assert "has lost its document.json; it was renamed to 00000002.damaged" in problems[1]
+    assert "document.json is missing; it was renamed to 00000002.damaged" in problems[1]
     assert checkpoint.steps(tmp_path) == [1]
     (tmp_path / "00000001" / checkpoint.DOCUMENT).unlink()
-    with pytest.raises(CheckpointError, match=r"has lost its document\.json"):
+    with pytest.raises(CheckpointError, match=r"document\.json is missing"):
         checkpoint.last_intact(tmp_path)
 
 
@@ -119,7 +119,7 @@ def test_another_format_is_not_damage(tmp_path):
     for step in (1, 2):
         checkpoint.write(checkpoint.step_path(tmp_path, step), TREE, {})
     change_document(tmp_path / "00000002", format=9)
-    with pytest.raises(CheckpointError, match="has format 9"):
+    with pytest.raises(CheckpointError, match=r"wrong format \(got 9"):
         checkpoint.last_intact(tmp_path)
     assert checkpoint.steps(tmp_path) == [1, 2]
 
@@ -135,12 +135,12 @@ def test_space_round_trips_exactly(whole, tmp_path):
 
 
 def test_loading_something_else_than_a_run_is_one_line(tmp_path):
-    for path, message in ((tmp_path / "none", "no such folder"), (tmp_path, "is not a run: it has no config.json")):
+    for path, message in ((tmp_path / "none", "no such folder"), (tmp_path, r"not a run \(no config\.json")):
         with pytest.raises(CheckpointError, match=message) as error:
             timbre_jax.load(path)
         assert one_line(error)
     (tmp_path / "config.json").write_text("{")
-    with pytest.raises(CheckpointError, match=r"config.json cannot be read") as error:
+    with pytest.raises(CheckpointError, match=r"config.json: cannot be read") as error:
         timbre_jax.load(tmp_path)
     documents.write_config(tmp_path, {})
     with pytest.raises(CheckpointError, match="has no checkpoint yet"):
@@ -152,7 +152,9 @@ def test_run_of_another_format_is_neither_loaded_nor_resumed(copy):
     (copy / "config.json").write_text(json.dumps({**document, "format": 7, "library_version": "9.1.0"}))
     before = sorted(file for file in copy.rglob("*"))
     for action in (timbre_jax.load, lambda path: train(path, steps=40)):
-        with pytest.raises(CheckpointError, match=r"format 7, written by timbre_jax 9.1.0; .* reads format 1") as error:
+        with pytest.raises(
+            CheckpointError, match=r"wrong format \(got 7, expected 1\), written by timbre_jax 9.1.0; use that version"
+        ) as error:
             action(copy)
         assert one_line(error)
     assert sorted(file for file in copy.rglob("*")) == before
@@ -181,7 +183,7 @@ def test_run_with_damaged_checkpoint_is_resumed_from_older_one(whole, copy, caps
     message = capsys.readouterr().err.strip()
     assert "\n" not in message
     assert "00000030: " in message
-    assert " 100 bytes instead of " in message
+    assert "wrong size (got 100 bytes" in message
     assert message.endswith("it was renamed to 00000030.damaged, and training resumes from an older checkpoint")
     assert (directory / "00000030.damaged").is_dir()
     train(whole.parent / "again", steps=30)
@@ -193,7 +195,7 @@ def test_run_with_other_progress_is_refused_and_its_space_still_loads(copy):
     change_document(path, progress=None)
     before = {file: file.read_bytes() for file in copy.rglob("*") if file.is_file()}
     with pytest.raises(
-        CheckpointError, match=r"00000020 was written by .* cannot resume: train again in another --workdir"
+        CheckpointError, match=r"00000020: written by .* cannot resume; train again in another --workdir"
     ) as error:
         train(copy, steps=40)
     assert one_line(error)

@@ -56,7 +56,7 @@ def test_values_outside_limits_are_refused(values, message):
         Sweep(**values)
 
 
-def test_field_types():
+def test_field_types_omit_none_and_type_arguments():
     assert field_types(Sweep) == {
         "latent": int, "steps": int, "spread": float, "keys": tuple, "files": tuple, "kind": str, "loop": bool,
     }  # fmt: skip

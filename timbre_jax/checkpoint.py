@@ -1,4 +1,4 @@
-"""Writes and reads checkpoints; the only module that calls Orbax.
+"""Writes and reads checkpoints; only this module calls Orbax.
 
 A checkpoint is a folder with `arrays/` (Orbax) and a JSON document. It is written under a temporary name and renamed when it is
 complete, so a folder with its final name is complete. The document lists sizes and checksums of the files, which are checked
@@ -63,16 +63,16 @@ def write(path: str | os.PathLike, arrays: Any, document: dict) -> None:
       CheckpointError: the folder could not be written, for instance on a full disk. An existing folder is unchanged.
     """
     path = Path(path)
-    temporary = _hidden(path)
+    temporary = _temporary_name(path)
     try:
         temporary.mkdir(parents=True)
         _save_arrays(temporary / _ARRAYS, to_host(arrays))
         document = {**with_format(document), "files": _checksums(temporary / _ARRAYS)}
         write_text(temporary / DOCUMENT, json.dumps(document), sync=True)
-        _replace(temporary, path)
+        _replace_folder(temporary, path)
     except Exception as error:
-        _remove(temporary)
-        raise CheckpointError(f"could not save {path}: {reason(error)}") from error
+        _remove_folder(temporary)
+        raise CheckpointError(f"{path}: could not be saved ({reason(error)})") from error
 
 
 def to_host(tree: Any, *, copy: bool = True) -> Any:
@@ -104,16 +104,18 @@ def read_document(path: str | os.PathLike) -> dict:
         document = json.loads((path / DOCUMENT).read_text())
         files = dict(document["files"])
     except FileNotFoundError:
-        raise DamagedError(f"checkpoint {path} has lost its {DOCUMENT}; {_ADVICE}") from None
+        raise DamagedError(f"checkpoint {path}: {DOCUMENT} is missing; {_ADVICE}") from None
     except (ValueError, KeyError, TypeError, OSError) as error:
         raise DamagedError(f"checkpoint {path}: {DOCUMENT} is damaged ({reason(error)}); {_ADVICE}") from None
     check_format(document, path)
     for name, (size, _) in files.items():
         file = path / _ARRAYS / name
         if not file.is_file():
-            raise DamagedError(f"checkpoint {path} has lost its file {_ARRAYS}/{name}; {_ADVICE}")
+            raise DamagedError(f"checkpoint {path}: {_ARRAYS}/{name} is missing; {_ADVICE}")
         if (actual := file.stat().st_size) != size:
-            raise DamagedError(f"checkpoint {path}: {_ARRAYS}/{name} has {actual} bytes instead of {size}; {_ADVICE}")
+            raise DamagedError(
+                f"checkpoint {path}: {_ARRAYS}/{name} has a wrong size (got {actual} bytes, expected {size}); {_ADVICE}"
+            )
     return document
 
 
@@ -175,13 +177,13 @@ def read(path: str | os.PathLike, template: Any) -> tuple[Any, dict]:
     try:
         arrays = _load_arrays(path / _ARRAYS, template)
     except Exception as error:
-        raise CheckpointError(f"checkpoint {path} cannot be read ({reason(error)}); {_ADVICE}") from error
+        raise CheckpointError(f"checkpoint {path}: cannot be read ({reason(error)}); {_ADVICE}") from error
     for (where, leaf), expected in zip(jax.tree.leaves_with_path(arrays), jax.tree.leaves(template), strict=True):
         if leaf.shape != expected.shape or leaf.dtype != expected.dtype:
             name = jax.tree_util.keystr(where)
             raise CheckpointError(
-                f"checkpoint {path}: {name} is {leaf.dtype}{list(leaf.shape)}, expected "
-                f"{expected.dtype}{list(expected.shape)} from the settings; it belongs to another run"
+                f"checkpoint {path}: {name} does not match the settings (got {leaf.dtype}{list(leaf.shape)}, expected "
+                f"{expected.dtype}{list(expected.shape)}); it belongs to another run"
             )
     return arrays, document
 
@@ -193,7 +195,7 @@ def replace_document(path: str | os.PathLike, changes: dict) -> None:
     try:
         write_text(path / DOCUMENT, json.dumps(document), sync=True)
     except OSError as error:
-        raise CheckpointError(f"could not save {path}: {reason(error)}") from error
+        raise CheckpointError(f"{path}: could not be saved ({reason(error)})") from error
 
 
 def steps(directory: str | os.PathLike) -> list[int]:
@@ -219,7 +221,7 @@ def remove_all_but(directory: str | os.PathLike, keep: set[int]) -> None:
             shutil.rmtree(entry, ignore_errors=True)
         elif entry.name.isdigit() and int(entry.name) not in keep:
             # Renamed first, so that a partially removed folder is not taken for a checkpoint.
-            shutil.rmtree(entry.rename(_hidden(entry)), ignore_errors=True)
+            shutil.rmtree(entry.rename(_temporary_name(entry)), ignore_errors=True)
 
 
 def save_space(path: str | os.PathLike, space: TimbreSpace, information: dict | None = None) -> None:
@@ -245,7 +247,7 @@ def load_space(path: str | os.PathLike) -> TimbreSpace:
         model = make_model(**document["model"])
     except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError(
-            f"{path} was saved by timbre_jax {document['library_version']} and cannot be loaded: {reason(error)}"
+            f"{path}: cannot be loaded ({reason(error)}); it was saved by timbre_jax {document['library_version']}"
         ) from None
     variables, document = read(path, jax.eval_shape(lambda: init_variables(model, jax.random.key(0))))
     statistics = {name: jnp.asarray(np.asarray(value, np.float32)) for name, value in document["statistics"].items()}
@@ -267,12 +269,12 @@ def load(workdir: str | os.PathLike) -> TimbreSpace:
     if (workdir / DOCUMENT).is_file() or (workdir / _ARRAYS).is_dir():
         return load_space(workdir)
     if not (workdir / "config.json").is_file():
-        raise CheckpointError(f"{workdir} is not a run: it has no config.json, which experiments/train.py --workdir writes")
+        raise CheckpointError(f"{workdir}: not a run (no config.json, which experiments/train.py --workdir writes)")
     read_config(workdir)
     while True:
         best = steps(workdir / "best")
         if not best:
-            raise CheckpointError(f"the run {workdir} has no checkpoint yet; give its training command again to resume it")
+            raise CheckpointError(f"{workdir}: this run has no checkpoint yet; give its training command again to resume it")
         try:
             return load_space(step_path(workdir / "best", best[-1]))
         except CheckpointError:  # a run in progress may have replaced its best space meanwhile
@@ -352,7 +354,7 @@ def _checksums(directory: Path) -> dict[str, tuple[int, int]]:
 
 
 def _checksum(file: Path) -> int:
-    """Computes the CRC-32 of a file in pieces, since a file can have gigabytes."""
+    """Computes the CRC-32 of a file in pieces, since it may be larger than memory."""
     checksum = 0
     with open(file, "rb") as opened:
         while piece := opened.read(1 << 22):
@@ -360,7 +362,7 @@ def _checksum(file: Path) -> int:
     return checksum
 
 
-def _remove(directory: Path) -> None:
+def _remove_folder(directory: Path) -> None:
     """Removes a folder to which threads of Orbax may still be writing."""
     for _ in range(20):
         shutil.rmtree(directory, ignore_errors=True)
@@ -369,14 +371,14 @@ def _remove(directory: Path) -> None:
         time.sleep(0.05)
 
 
-def _hidden(path: Path) -> Path:
+def _temporary_name(path: Path) -> Path:
     """Returns an unused name beside a checkpoint for its incomplete or outdated folder."""
     return path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
 
 
-def _replace(temporary: Path, path: Path) -> None:
+def _replace_folder(temporary: Path, path: Path) -> None:
     """Renames a complete folder to its final name and removes the folder that had it."""
-    outdated = path.rename(_hidden(path)) if path.exists() else None
+    outdated = path.rename(_temporary_name(path)) if path.exists() else None
     temporary.rename(path)
     if outdated:
         shutil.rmtree(outdated, ignore_errors=True)

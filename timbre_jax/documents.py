@@ -41,8 +41,8 @@ def check_format(document: dict, path: str | os.PathLike) -> None:
     if document.get("format") != FORMAT:
         version = document.get("library_version", "an unknown version")
         raise CheckpointError(
-            f"{path} has format {document.get('format')}, written by timbre_jax {version}; this is timbre_jax {__version__}, "
-            f"which reads format {FORMAT}: use that version, or train again in another folder"
+            f"{path}: wrong format (got {document.get('format')}, expected {FORMAT}), written by timbre_jax {version}; use "
+            f"that version instead of {__version__}, or train again in another folder"
         )
 
 
@@ -58,7 +58,7 @@ def read_config(workdir: str | os.PathLike) -> dict:
         if not isinstance(document, dict):
             raise ValueError("not an object")
     except (ValueError, OSError) as error:
-        raise CheckpointError(f"{path} cannot be read ({reason(error)})") from None
+        raise CheckpointError(f"{path}: cannot be read ({reason(error)})") from None
     check_format(document, path)
     return document
 
@@ -73,7 +73,7 @@ def write_config(workdir: str | os.PathLike, document: dict) -> None:
     try:
         write_text(path, json.dumps(with_format(document), indent=2) + "\n", sync=True)
     except OSError as error:
-        raise CheckpointError(f"could not save {path}: {reason(error)}") from None
+        raise CheckpointError(f"{path}: could not be saved ({reason(error)})") from None
 
 
 def model_document(model: TimbreModel) -> dict:

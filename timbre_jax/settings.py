@@ -1,6 +1,6 @@
 """Settings dataclasses whose fields have help texts and limits.
 
-Each mode of generation and each importer has a frozen dataclass of settings. Programs make flags from the fields
+Each mode of generation and each importer has a frozen dataclass of settings. Programs define flags from the fields
 (`experiments/command_line.py`), so parameters, flags and their documentation agree.
 
     @dataclasses.dataclass(frozen=True)
@@ -46,7 +46,7 @@ def setting(
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """Base class of settings, which checks the limits of all fields when an instance is made.
+    """Base class of settings, which checks the limits of all fields of a new instance.
 
     Raises:
       ValueError: a value is outside its limits.

@@ -104,7 +104,7 @@ class Posterior(flax.struct.PyTreeNode):
 
 
 def count_real_frames(latent: Latent) -> np.ndarray:
-    """Returns the number of latents of each series within the sound, [B] int, at least 1."""
+    """Returns the number of unmasked latents of each series, [B] int, at least 1."""
     return np.maximum(np.sum(np.asarray(frame_mask(latent)) > 0, axis=1), 1)
 
 
@@ -117,11 +117,11 @@ Record = TypeVar("Record", Features, Latent)
 def frame_mask(record: Features | Latent) -> Array | np.ndarray:
     """Returns the mask [B, N], ones if the record has none."""
     values = record.values
-    return _module(values).ones(values.shape[:2], np.float32) if record.mask is None else record.mask
+    return _array_module(values).ones(values.shape[:2], np.float32) if record.mask is None else record.mask
 
 
 def slice_frames(record: Record, start: int, stop: int | None = None) -> Record:
-    """Returns frames start to stop - 1 of every sound."""
+    """Returns the frames from start to stop - 1 of every sound."""
     return jax.tree.map(lambda x: x[:, start:stop] if np.ndim(x) > 1 else x, record)
 
 
@@ -137,7 +137,7 @@ def pad_frames(record: Record, total: int, *, before: int = 0) -> Record:
       The padded record. In the new frames, values, codes and mask are 0 and conditions repeat their first or last value.
     """
     width = (before, total - before - record.values.shape[1])
-    module = _module(record.values)
+    module = _array_module(record.values)
 
     def padded(x, mode="constant"):
         return module.pad(x, ((0, 0), width, *((0, 0),) * (np.ndim(x) - 2)), mode=mode)
@@ -156,10 +156,10 @@ def concatenate_frames(records: Sequence[Record]) -> Record:
     """Concatenates blocks of the same sounds in time, with their common conditions."""
     parts = [part for part in records if part.values.shape[1]] or records[:1]
     names = sorted(set.intersection(*(set(part.conditions) for part in parts)))
-    rate, module = parts[0].rate, _module(*(part.values for part in parts))
+    rate, module = parts[0].rate, _array_module(*(part.values for part in parts))
     parts = [part.replace(conditions={name: part.conditions[name] for name in names}, rate=rate) for part in parts]
     return jax.tree.map(lambda *x: module.concatenate(x, axis=1) if np.ndim(x[0]) > 1 else x[0], *parts)
 
 
-def _module(*arrays: Array | np.ndarray) -> Any:
+def _array_module(*arrays: Array | np.ndarray) -> Any:
     return jnp if any(isinstance(x, jax.Array) for x in arrays) else np

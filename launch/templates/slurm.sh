@@ -22,7 +22,7 @@ export PYTHONPATH={{root}}${PYTHONPATH:+:$PYTHONPATH}
 
 failures=$(sed -n 's/.*"failures": \([0-9]*\).*/\1/p' "$state" 2>/dev/null)
 failures=${failures:-0}
-note() {
+write_state() {
     printf '{"code": %s, "job": "%s", "failures": %d, "time": %d}\n' "$1" "$name" "$failures" "$(date +%s)" >"$state.partial"
     mv "$state.partial" "$state"
 }
@@ -41,13 +41,13 @@ before_the_limit() {
     interrupted=yes
     echo "== the time limit is near"
     scancel --signal=TERM "$id"
-    (sleep {{patience}} && requeue "its time is over") &
+    (sleep {{patience}} && requeue "the time limit is reached") &
 }
 trap before_the_limit USR1
 # When the job is preempted or canceled, Slurm itself asks the run to save and end; this script waits for it.
 trap 'interrupted=yes' TERM
 
-note null
+write_state null
 echo "== $(date -u +%Y-%m-%dT%H:%M:%SZ) job $name on $SLURM_JOB_NODELIST, start $((${SLURM_RESTART_COUNT:-0} + 1))"
 # srun must not end the other processes when one ends, since they may be writing a checkpoint. They detect a dead process
 # themselves.
@@ -66,17 +66,17 @@ echo "== $(date -u +%Y-%m-%dT%H:%M:%SZ) job $name ended with code $code"
 
 case $code in
 143)
-    note "$code"
+    write_state "$code"
     requeue "it was stopped and saved"
     ;;
 75 | 134 | 135 | 137 | 139) # 75: lost another process of the run
     failures=$((failures + 1))
-    note "$code"
+    write_state "$code"
     if [ "$failures" -le "$retries" ]; then
         requeue "a process was killed or crashed (failure $failures; at most $retries restarts)"
     fi
     ;;
-*) note "$code" ;;
+*) write_state "$code" ;;
 esac
 [ -s "$launch/slurm-$id.out" ] || rm -f "$launch/slurm-$id.out"
 exit "$code"

@@ -98,7 +98,7 @@ def test_large_source_is_not_kept_in_memory(monkeypatch):
     assert in_memory(source) is source
 
 
-def test_evenly_spaced_positions():
+def test_positions_are_evenly_spaced():
     assert list(evenly_spaced(10, 0)) == list(evenly_spaced(10, 10)) == list(evenly_spaced(10, 99)) == list(range(10))
     assert list(evenly_spaced(10, 4)) == [0, 3, 6, 9]
 

@@ -160,7 +160,7 @@ def test_damaged_files_are_reported(store, tmp_path):
     with pytest.raises(StoreError, match="record 89 is beyond the end"):
         cached(store, directory=tmp_path).batch([89])
     file.unlink()
-    with pytest.raises(StoreError, match="is missing; delete"):
+    with pytest.raises(StoreError, match="missing; delete"):
         cached(store, directory=tmp_path)[0]
 
 

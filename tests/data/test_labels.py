@@ -13,7 +13,7 @@ COLUMNS = {
 }
 
 
-def test_classes_and_numbers_of_a_column():
+def test_classes_are_sorted_and_unknown_labels_are_minus_one():
     classes = class_labels(COLUMNS, ("family",))
     assert classes == (("family", ("kick", "snare")),)
     np.testing.assert_array_equal(label_numbers([*COLUMNS["family"], "tom"], classes[0][1]), [1, 0, -1, 0, -1])

@@ -82,7 +82,7 @@ def test_plan_is_read_unchanged_after_its_folder_moved(tmp_path):
     (tmp_path / "here").rename(tmp_path / "there")
     assert read_plan(tmp_path / "there") == dataclasses.replace(plan, workdir=tmp_path / "there")
     (tmp_path / "there" / "launch" / "plan.json").write_text("{}")
-    with pytest.raises(ValueError, match="is damaged"):
+    with pytest.raises(ValueError, match="json: damaged"):
         read_plan(tmp_path / "there")
 
 
@@ -91,7 +91,7 @@ def test_plan_is_read_unchanged_after_its_folder_moved(tmp_path):
     [
         ({"stages": ("trian",)}, "--experiment=trian: must be one of analyze"),
         ({"stages": ("train", "train")}, "'train' is repeated"),
-        ({"arguments": [[], [], [], []]}, "4 groups of arguments .* for 3 experiments"),
+        ({"arguments": [[], [], [], []]}, "got 4 groups for 3 experiments"),
         ({"workdir": "a,b"}, "must not contain ','"),
         ({"workdir": "100%"}, "must not contain '%'"),
     ],

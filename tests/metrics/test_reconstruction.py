@@ -1,4 +1,4 @@
-"""Reconstruction scores on the common scale, for models that normalize differently."""
+"""Tests of reconstruction scores on the common scale, for different normalizations."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_padding_does_not_count():
     assert untouched[0][0] > 1.2 * error[0]
 
 
-def test_scores_of_perfect_reconstruction_and_mean_image(planted):
+def test_perfect_reconstruction_scores_better_than_the_mean_image(planted):
     space = fitted_space(planted, latent_size=4)
     scores = reconstruction_scores(space, planted.features)
     assert scores.mse.max() < 1e-6

@@ -47,7 +47,7 @@ def test_any_number_of_frames_and_harmonics_is_possible(shape):
     assert latents.shape == (2, 8)
 
 
-def test_reconstruction_lies_in_the_unit_interval_and_keeps_mask_and_conditions(trained):
+def test_reconstruction_is_in_the_unit_interval_and_keeps_mask_and_conditions(trained):
     model, variables, x = trained
     x = x.replace(mask=x.mask.at[:, 7:].set(0), conditions={"level": jnp.arange(6.0)}, rate=93.0)
     again = model.reconstruct(variables, x)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from pathlib import Path
 
 import jax
@@ -120,7 +121,7 @@ def test_masked_frames_are_silent(notes):
     assert np.abs(wave[0, : 99 * 172]).max() > 0.1
 
 
-def test_all_harmonics_below_half_the_sample_rate(notes):
+def test_zero_harmonics_means_all_below_half_the_sample_rate(notes):
     every = HarmonicTracks(n_harmonics=0)
     assert every.feature_shape == (372, 101)
     few = np.asarray(TRACKS.analyze(notes).values)
@@ -166,7 +167,7 @@ def test_quality_distinguishes_unsuitable_sounds(notes):
     assert q["level_unsteadiness"][4] > 4.0
     assert q["aperiodicity"][5] > 0.5
     assert q["harmonic"][5] < 0.1
-    assert q["heard"][6] == 0.0
+    assert q["audible"][6] == 0.0
     assert np.isnan(q["f0"][6])
     assert q["level_db"][6] == -120.0
     assert q["f0_spread"][7] == pytest.approx(50 / np.sqrt(2), abs=4.0)
@@ -191,7 +192,8 @@ def test_compiled_analysis_stays_on_the_device_in_bounded_memory(notes):
     """Checks that the memory grows with the batch only by inputs and outputs."""
     lowered = jax.jit(lambda waves: TRACKS.analyze(waves).values).lower
     small, large = (lowered(jax.ShapeDtypeStruct((size, 64000), jnp.float32)).compile() for size in (8, 32))
-    assert "callback" not in large.as_text()
+    # Other parts of the text may contain the name of this test.
+    assert not re.search(r'custom_call_target="[^"]*callback', large.as_text())
     per_note = (large.memory_analysis().temp_size_in_bytes - small.memory_analysis().temp_size_in_bytes) / 24
     if jax.default_backend() == "cpu":
         assert per_note < 1e6

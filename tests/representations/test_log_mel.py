@@ -151,7 +151,7 @@ def test_silence_dc_and_loud_noise_are_finite():
     assert np.abs(np.asarray(gradient[2])).max() > 0
 
 
-def test_any_length_is_possible():
+def test_sounds_of_any_length_have_features_and_synthesis():
     for length in (1, 5001):
         representation = dataclasses.replace(FIXED_PHASE, length=length, n_frames=0, iterations=2)
         waves = jnp.asarray(sounds.noise(length=length))[None] * 0.1

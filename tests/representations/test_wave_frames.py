@@ -13,7 +13,7 @@ def test_samples_are_restored():
     np.testing.assert_array_equal(representation.synthesize(features), waves)
 
 
-def test_length_mask_and_silence():
+def test_mask_follows_lengths_and_waves_are_padded_to_whole_hops():
     representation = make_representation("wave_frames", length=1000, hop=256, window=1024)
     features = representation.analyze(jnp.zeros((2, 700)), jnp.asarray([700, 257]))
     np.testing.assert_array_equal(features.mask, [[1, 1, 1, 0], [1, 1, 0, 0]])

@@ -117,7 +117,7 @@ def test_attenuation_and_pan_change_the_level(tmp_path):
     assert plain - left == pytest.approx(20 * np.log10(np.sqrt(2)), abs=0.01)
 
 
-def test_modulator_from_velocity_to_filter(tmp_path):
+def test_velocity_modulates_the_filter(tmp_path):
     """Lowers the cutoff by two octaves: a sine at the cutoff falls from -3 dB to -24 dB."""
     own = [(0x0102, parser.FILTER_CUTOFF, -2400, 0, 0), (0x0502, parser.ATTENUATION, 0, 0, 0)]
     cutoff = round(1200 * np.log2(1764 / 8.176))
@@ -127,7 +127,7 @@ def test_modulator_from_velocity_to_filter(tmp_path):
     assert level(play(path, velocity=1).wave, 0.1, 0.5) == pytest.approx(full - 24, abs=0.6)
 
 
-def test_ranges_global_zones_and_layers(tmp_path):
+def test_ranges_select_zones_and_global_zones_are_merged(tmp_path):
     low, high = sine_sample(), sine_sample(882.0)
     body = {parser.SAMPLE_MODES: 1}
     path = write_soundfont(

@@ -30,7 +30,7 @@ def test_configuration_equals_its_saved_json(config, saved):
 
 def test_changed_configuration_is_refused(config, saved):
     saved["model"]["pools"][0] = [2, 4]
-    with pytest.raises(ValueError, match=r"another configuration \(model\.pools: .*resume with the same, or use another"):
+    with pytest.raises(ValueError, match=r"another configuration \(model\.pools: .*resume it with the same, or use another"):
         check_unchanged(saved, config, "run")
 
 

@@ -142,7 +142,7 @@ def test_folder_is_locked(tmp_path):
         train(small_config(), tmp_path)
 
 
-def test_training_outside_main_thread(tmp_path):
+def test_training_works_outside_main_thread(tmp_path):
     results = []
     thread = threading.Thread(target=lambda: results.append(train(small_config(steps=5), tmp_path)))
     thread.start()

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import re
 import subprocess
 import sys
@@ -45,16 +46,21 @@ def test_incomplete_trace_is_written(tmp_path):
 
 
 def test_first_step_cannot_be_traced():
-    with pytest.raises(ValueError, match="steps 1 to 5 cannot be traced"):
+    with pytest.raises(ValueError, match=r"traced steps: .* \(got 1 to 5\)"):
         Profile("somewhere", first=1, last=5)
 
 
 def test_peak_memory_does_not_decrease():
     before = peak_memory().process
-    held = np.ones(30_000_000)  # 240 MB
+    # Earlier tests may have freed memory, which the array must use first.
+    statm = Path("/proc/self/statm")
+    free = before - int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") if statm.exists() else 0
+    if free > 1e9:
+        pytest.skip("another test used too much memory")
+    held = np.ones((free + 240_000_000) // 8)
     during = peak_memory().process
     del held
-    assert during >= before + 200e6 or before > 2e9  # unless other tests had a higher peak
+    assert during >= before + 200e6
     assert peak_memory().process > during - 5e6  # the kernel counts some pages late
 
 
@@ -87,6 +93,6 @@ def test_nested_functions_are_timed_once():
     assert clock.seconds == pytest.approx(0.15)
 
 
-def test_resources_line():
+def test_resources_line_states_memory_and_compilation_time():
     line = resources_line(Memory(2_500_000_000, {"GPU 0": 1_000_000_000}), CompileClock())
     assert re.fullmatch(r"2\.50 GB peak memory, GPU 0 1\.00 GB; 0\.0 s of compilation \(0 programs\)", line)

@@ -15,7 +15,7 @@ def test_nonfinite_values_are_bad_at_every_step(bad):
 
 @pytest.mark.parametrize("level", [1500.0, 0.0, -8000.0])
 def test_outliers_are_bad_and_noise_is_good(level):
-    """Losses of a likelihood may lie above 0, around it, or under it."""
+    """Uses losses above, around and below 0, as of likelihoods."""
     detector, rng = DivergenceDetector(factor=3.0), np.random.default_rng(0)
     noise = 0.05 * abs(level) + 1.0
     for loss in level + noise * rng.uniform(-1, 1, 500):

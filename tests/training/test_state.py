@@ -14,7 +14,7 @@ from timbre_jax.training.state import create_state, make_optimizer, make_schedul
 @given(st.sampled_from([0.5, 0.9, 0.999]), st.integers(1, 40))
 def test_average_is_exponential_with_weights_that_sum_to_one(decay, count):
     x = np.random.default_rng(count).normal(size=count)
-    average = jnp.float32(123.0)  # what was there before the first step has no weight
+    average = jnp.float32(123.0)  # the initial value has no weight
     for step, value in enumerate(x, 1):
         average = update_average(average, jnp.float32(value), jnp.int32(step), decay)
     weights = decay ** np.arange(count)[::-1].astype(np.float64)
@@ -33,7 +33,7 @@ def test_cosine_schedule_equals_optax():
     np.testing.assert_allclose(jax.vmap(ours)(np.arange(10)), (np.arange(10) + 1) / 10, rtol=1e-6)
 
 
-def test_constant_schedule_and_invalid_schedules():
+def test_constant_schedule_is_one_and_invalid_schedules_are_refused():
     assert make_schedule("constant")(jnp.int32(10**6)) == 1.0
     with pytest.raises(ValueError, match="schedule 'linear': must be one of"):
         make_schedule("linear")

@@ -10,7 +10,7 @@ from typing import Any
 
 from timbre_jax.files import atomic_path
 
-_WRITER = "group_size:1,uncompressed"  # compression hardly shrinks sounds and would couple their reading
+_WRITER_OPTIONS = "group_size:1,uncompressed"  # compressed sounds are hardly smaller, and reading one would decode its group
 
 
 class RecordWriter:
@@ -20,7 +20,7 @@ class RecordWriter:
     records written so far.
     """
 
-    def __init__(self, path: Path, options: str = _WRITER):
+    def __init__(self, path: Path, options: str = _WRITER_OPTIONS):
         from array_record.python.array_record_module import ArrayRecordWriter
 
         self.count = 0
@@ -30,17 +30,17 @@ class RecordWriter:
 
     def write(self, record: bytes) -> None:
         """Appends a record."""
-        self._checked(lambda: self._writer.write(record))
+        self._call(lambda: self._writer.write(record))
         self.count += 1
 
     def close(self) -> None:
         """Completes the file and renames it to its final name."""
-        self._checked(self._writer.close)
-        if count_records(self._temporary) != self.count:
-            raise OSError(f"{self._temporary}: incomplete after writing")
+        self._call(self._writer.close)
+        if (written := count_records(self._temporary)) != self.count:
+            raise OSError(f"{self._temporary}: wrong number of records after writing (got {written}, expected {self.count})")
         self._stack.close()
 
-    def _checked(self, action) -> None:
+    def _call(self, action) -> None:
         """Calls a function of array_record and raises its errors as OSError."""
         try:
             action()
@@ -50,7 +50,7 @@ class RecordWriter:
 
 
 def open_records(path: str | os.PathLike) -> Any:
-    """Returns a reader with `read([k])[0]`, `num_records()` and `close()`."""
+    """Returns a reader of a file, which has `read([k])[0]`, `num_records()` and `close()`."""
     from array_record.python.array_record_module import ArrayRecordReader
 
     return ArrayRecordReader(os.fspath(path), "readahead_buffer_size:0")

@@ -12,7 +12,7 @@ from timbre_jax.data.example_source import DerivedSource, Example, ExampleSource
 
 
 class BatchCache(DerivedSource):
-    """Source that keeps recent batches, so that runs with one seed read each batch once.
+    """Source that keeps recent batches, so that runs with the same seed read each batch once.
 
     Readers share the returned arrays and must not change them. Thread-safe: a reader that asks for a batch while it is being
     read waits for it. A batch that could not be read is tried again by the next reader.

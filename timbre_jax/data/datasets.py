@@ -56,7 +56,7 @@ def open_sources(config: Any, *, progress: bool = True) -> Sources:
     data = config.data
     if not data.store:
         raise ValueError(
-            "config.data.store is empty: set --config.data.store=STORE, the folder that experiments/prepare.py made"
+            "config.data.store: empty; set --config.data.store=STORE, the folder that experiments/prepare.py wrote"
         )
     representation = base_representation(config)
     chosen, fingerprints, classes, opened = {}, [], (), {}

@@ -53,7 +53,7 @@ class ExampleSource:
 
 
 class ListedExamples(list, ExampleSource):
-    """Source of a list of examples."""
+    """Source that keeps its examples in a list."""
 
 
 class DerivedSource(ExampleSource):
@@ -94,7 +94,7 @@ class Rescaled(DerivedSource):
 
 
 class Labeled(DerivedSource):
-    """Source whose examples carry one number for each kind of label.
+    """Source whose examples contain a class number for each kind of label.
 
     Args:
       source: examples.

@@ -1,4 +1,4 @@
-"""Cached features: a split is analyzed once, and its features are kept beside the store.
+"""Analyzes each split once and caches its features in the folder of the store.
 
     STORE/features/NAME-DIGEST/index.json            settings of the representation
     STORE/features/NAME-DIGEST/SPLIT.features.json   layout of the files; written last, when the split is complete
@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from timbre_jax.data.example_source import Example, ExampleSource, Positions, read_all
-from timbre_jax.data.fixed_records import CHECK, FixedReader, FixedWriter, count_fixed
+from timbre_jax.data.fixed_records import CHECKSUM_BYTES, FixedReader, FixedWriter, count_fixed
 from timbre_jax.data.store import JoinedStore, Store, StoredSounds, StoreError
 from timbre_jax.files import locked, write_text
 from timbre_jax.representations import Representation, representation_settings
@@ -44,7 +44,7 @@ def cached_features(
     directory: str | os.PathLike | None = None,
     progress: bool = True,
 ) -> FeatureSource | JoinedFeatures:
-    """Returns the features of a split: analyzed at the first call, read from disk afterwards.
+    """Returns the features of a split, analyzed at the first call and then read from disk.
 
     An interrupted analysis resumes at the next call. Sounds are padded or cut to the representation's `length`, or to the
     length of the store if it has none; masks follow the real lengths.
@@ -52,7 +52,7 @@ def cached_features(
     Args:
       store: one or several stores; their sample rate must be that of the representation.
       split: name of the split.
-      representation: analysis.
+      representation: representation that analyzes the sounds.
       batch_size: number of sounds analyzed at once; reduced for long sounds (`MAX_SAMPLES`).
       directory: folder of the features; None means STORE/features.
       progress: whether to show a progress bar.
@@ -136,7 +136,7 @@ def _analyze(store, split, representation, folder, *, batch_size, progress) -> N
                 features = analyze_sounds(store, split, positions, representation, batch_size)
                 layout |= _shapes(features)
                 for row in range(len(positions)):
-                    writer.write(_pack(features, row))
+                    writer.write(_pack_record(features, row))
                 bar.update(len(positions))
             write_text(shapes, json.dumps(_shapes(features)), sync=True)
             writer.close()
@@ -158,7 +158,7 @@ def _record_bytes(layout: dict[str, Any]) -> int:
 
 
 def sounds_at_once(store: StoredSounds, representation: Representation, batch_size: int = BATCH) -> int:
-    """Returns `batch_size`, or fewer if the sounds are long (`MAX_SAMPLES`)."""
+    """Returns the number of sounds to analyze at once, at most `batch_size` and `MAX_SAMPLES`."""
     return max(1, min(batch_size, MAX_SAMPLES // (representation.length or store.samples)))
 
 
@@ -195,7 +195,7 @@ def _shapes(features: Features) -> dict[str, Any]:
     }
 
 
-def _pack(features: Features, row: int) -> bytes:
+def _pack_record(features: Features, row: int) -> bytes:
     """Returns the features of one sound as a record."""
     values = features.values[row]
     low, high = float(values.min()), float(values.max())
@@ -209,7 +209,7 @@ class FeatureExamples(ExampleSource):
     """Base class of sources of cached features.
 
     Attributes:
-      shape: (N, F).
+      shape: (N, F), frames and features of a sound.
       index: [n] int32, index of each sound in the store.
       rate: frames per second.
     """
@@ -245,9 +245,9 @@ class FeatureSource(FeatureExamples):
         self._edges = np.cumsum([0] + [shard["count"] for shard in layout["shards"]])
         self._readers: dict[int, Any] = {}
 
-    def _raw(self, positions: np.ndarray) -> np.ndarray:
+    def _read_records(self, positions: np.ndarray) -> np.ndarray:
         """Returns the records at some positions, [n, bytes] uint8."""
-        raw = np.empty((len(positions), self._record_bytes + CHECK), np.uint8)
+        raw = np.empty((len(positions), self._record_bytes + CHECKSUM_BYTES), np.uint8)
         shards = np.searchsorted(self._edges, positions, side="right") - 1
         places = positions - self._edges[shards]
         for row, shard, place in zip(raw, shards.tolist(), places.tolist(), strict=True):
@@ -256,7 +256,7 @@ class FeatureSource(FeatureExamples):
                     self._readers[shard] = FixedReader(self.folder / self._files[shard], self._record_bytes)
                 self._readers[shard].read(place, row)
             except (FileNotFoundError, ValueError) as error:
-                what = "is missing" if isinstance(error, OSError) else f"damaged or cut short ({error})"
+                what = "missing" if isinstance(error, OSError) else f"damaged or cut short ({error})"
                 raise StoreError(
                     f"{self.folder / self._files[shard]}: {what}; delete {self.folder} to analyze the sounds again"
                 ) from None
@@ -266,27 +266,27 @@ class FeatureSource(FeatureExamples):
         """Returns "values", "mask", "index" and the conditions by name, [n, ...] each."""
         positions = self._checked(positions)
         (frames, width), count = self.shape, len(positions)
-        raw = self._raw(positions)
+        raw = self._read_records(positions)
         ends = np.ascontiguousarray(raw[:, :8]).view("<f4")
         steps = np.ascontiguousarray(raw[:, 8 : 8 + 2 * frames * width]).view("<u2").reshape(count, frames, width)
         values = steps.astype(np.float32)
         values *= ((ends[:, 1] - ends[:, 0]) / 65535)[:, None, None]
         values += ends[:, 0, None, None]
-        place = 8 + 2 * frames * width
-        mask = raw[:, place : place + frames].astype(np.float32) / np.float32(255)
+        offset = 8 + 2 * frames * width
+        mask = raw[:, offset : offset + frames].astype(np.float32) / np.float32(255)
         result = {"values": values, "mask": mask, "index": self.index[positions]}
-        place += frames
+        offset += frames
         for name, shape in self._conditions.items():
             size = 4 * int(np.prod(shape, dtype=np.int64))
-            numbers = np.ascontiguousarray(raw[:, place : place + size]).view("<f4")
+            numbers = np.ascontiguousarray(raw[:, offset : offset + size]).view("<f4")
             result[name] = numbers.reshape(count, *shape).astype(np.float32)
-            place += size
+            offset += size
         return result
 
     def ranges(self) -> tuple[np.ndarray, np.ndarray]:
         """Returns the smallest and the largest value of each feature, float32 [F] each.
 
-        They are kept beside the features if the folder is writable: a pass over NSynth takes 10 s.
+        They are stored with the features if the folder is writable, because a pass over NSynth takes 10 s.
         """
         if self._ranges_file.is_file():
             with contextlib.suppress(ValueError, KeyError):  # incomplete: computed again
@@ -307,7 +307,7 @@ class JoinedFeatures(FeatureExamples):
         self._parts = [part for _, part in parts]
         if len({(part.shape, part.rate) for part in self._parts}) != 1:
             raise ValueError(
-                "stores with features of different shapes or frame rates cannot be joined; make them again with equal settings"
+                "stores: their features differ in shape or frame rate and cannot be joined; make them again with equal settings"
             )
         self.shape, self.rate = self._parts[0].shape, self._parts[0].rate
         self.index = np.concatenate([part.index + np.int32(offset) for offset, part in parts])

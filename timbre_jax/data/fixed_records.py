@@ -17,7 +17,7 @@ import numpy as np
 
 from timbre_jax.files import atomic_path
 
-CHECK = 4  # bytes of the checksum after each record
+CHECKSUM_BYTES = 4  # bytes of the checksum after each record
 
 
 class FixedWriter:
@@ -33,7 +33,7 @@ class FixedWriter:
     def write(self, record: bytes) -> None:
         """Appends a record and its checksum."""
         self._file.write(record)
-        self._file.write(zlib.crc32(record).to_bytes(CHECK, "little"))
+        self._file.write(zlib.crc32(record).to_bytes(CHECKSUM_BYTES, "little"))
 
     def close(self) -> None:
         """Completes the file and renames it to its final name."""
@@ -44,12 +44,12 @@ def count_fixed(path: Path, size: int) -> int:
     """Returns the number of records of a file, or -1 if the file is missing or incomplete."""
     if not path.is_file():
         return -1
-    count, rest = divmod(path.stat().st_size, size + CHECK)
+    count, rest = divmod(path.stat().st_size, size + CHECKSUM_BYTES)
     return -1 if rest else count
 
 
 class FixedReader:
-    """Reader of records of `size` bytes without their checksums. Thread-safe."""
+    """Thread-safe reader of records of `size` bytes, not counting their checksums."""
 
     def __init__(self, path: Path, size: int):
         self._size, self._descriptor = size, os.open(path, os.O_RDONLY)
@@ -59,12 +59,12 @@ class FixedReader:
             os.close(self._descriptor)
 
     def read(self, position: int, row: np.ndarray) -> None:
-        """Reads a record and its checksum into an array [size + CHECK] uint8.
+        """Reads a record and its checksum into an array [size + CHECKSUM_BYTES] uint8.
 
         Raises:
           ValueError: the record is damaged or beyond the end of the file.
         """
-        stride = self._size + CHECK
+        stride = self._size + CHECKSUM_BYTES
         if os.preadv(self._descriptor, [row], position * stride) != stride:
             raise ValueError(f"record {position} is beyond the end of the file")
         if zlib.crc32(row[: self._size]) != int.from_bytes(row[self._size :], "little"):

@@ -1,4 +1,4 @@
-"""Class labels: columns of a store as numbers that a batch carries."""
+"""Converts text columns of a store to class numbers in batches."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ def class_labels(columns: Mapping[str, np.ndarray], names: Sequence[str]) -> tup
     for name in names:
         if name not in columns or np.asarray(columns[name]).dtype.kind not in "UO":
             words = sorted(key for key, column in columns.items() if np.asarray(column).dtype.kind in "UO")
-            raise ValueError(f"config.data.labels: {name!r} is not a text column of the store (these are {', '.join(words)})")
+            raise ValueError(
+                f"config.data.labels: {name!r} is not a text column of the store (its text columns are {', '.join(words)})"
+            )
         labels = sorted({str(label) for label in columns[name]} - set(NO_LABEL))
         if len(labels) < 2:
             raise ValueError(

@@ -70,7 +70,7 @@ def make_pipeline(
     Args:
       source: random access to examples.
       batch_size: number of examples in a batch of this process.
-      seed: determines the order of every pass.
+      seed: random seed of the order of every pass.
       process_index: number of this process, from 0.
       process_count: number of processes.
       prefetch: number of batches to read ahead, at least 2.
@@ -88,26 +88,26 @@ def make_pipeline(
     if not 0 <= process_index < process_count:
         raise ValueError(f"process_index={process_index}: must be from 0 to {process_count - 1}")
     if len(source) == 0:
-        raise ValueError("the source has no examples")
-    dataset = grain.MapDataset.source(_Batches(source, batch_size, seed, process_index, process_count))
+        raise ValueError("source: has no examples (expected at least 1)")
+    dataset = grain.MapDataset.source(_BatchSource(source, batch_size, seed, process_index, process_count))
     options = grain.ReadOptions(num_threads=THREADS, prefetch_buffer_size=max(prefetch, THREADS))
     settings = {"seed": seed, "length": len(source)}
     return Pipeline(dataset.to_iter_dataset(options), settings, batch_size * process_count)
 
 
-class _Batches:
+class _BatchSource:
     """Random-access source of whole batches, for grain.
 
-    The order is drawn here: grain's shuffle spends 0.1 ms on every example, several times what reading one takes.
+    The order is drawn here: grain's shuffle spends 0.1 ms on every example, several times the time to read one.
     """
 
     def __init__(self, source: ExampleSource, batch_size: int, seed: int, process_index: int, process_count: int):
         self._source, self._size, self._seed = source, batch_size, seed
-        self._first, self._together = process_index * batch_size, batch_size * process_count
+        self._first, self._global_size = process_index * batch_size, batch_size * process_count
         self._orders: dict[int, np.ndarray] = {}
 
     def __len__(self) -> int:
-        return sys.maxsize // self._together
+        return sys.maxsize // self._global_size
 
     def _order(self, number: int) -> np.ndarray:
         """Returns the order of a pass.
@@ -121,10 +121,10 @@ class _Batches:
         return order
 
     def __getitem__(self, batch: int) -> Example:
-        examples = batch * self._together + self._first + np.arange(self._size)
-        passes, places = np.divmod(examples, len(self._source))
+        examples = batch * self._global_size + self._first + np.arange(self._size)
+        passes, offsets = np.divmod(examples, len(self._source))
         positions = np.empty(len(examples), np.int64)
         for number in np.unique(passes).tolist():
             here = passes == number
-            positions[here] = self._order(number)[places[here]]
+            positions[here] = self._order(number)[offsets[here]]
         return self._source.batch(positions)

@@ -1,4 +1,4 @@
-"""Features that are analyzed each time they are read."""
+"""Source of features that are analyzed each time they are read."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class AnalyzedSource(ExampleSource):
     """Source of features that are analyzed on the device at every reading.
 
     Its examples are those of `cached_features` without their rounding to 16 bits. Training starts at once and needs no disk
-    besides the store, but every pass over the sounds repeats the analysis on the device that trains. Prefer it where analyzing
+    besides the store, but every pass over the sounds repeats the analysis on the device that trains. Prefer it if analyzing
     is faster than reading (`experiments/benchmark.py --only=features` measures both), or for less than one pass. `index` [n]
     int32 contains the indices of the sounds in the store.
 

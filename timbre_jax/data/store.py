@@ -1,4 +1,4 @@
-"""Store: the folder of prepared sounds that everything else reads.
+"""Folder of prepared sounds (store) that training, analysis and generation read.
 
     STORE/index.json                        format, sample rate, splits, source, settings, license, counts of the quality check
     STORE/records.csv                       one line per sound: split, position, id, instrument, family, source, pitch, ...
@@ -135,7 +135,7 @@ class Store(StoredSounds):
 
     @property
     def samples(self) -> int:
-        """T: length in samples that sounds are padded to; if `variable`, that of the longest."""
+        """Length T in samples to which sounds are padded; if `variable`, that of the longest."""
         return self.index["samples"]
 
     @property
@@ -159,7 +159,7 @@ class Store(StoredSounds):
         return self.index["splits"][split]
 
     def metadata(self, split: str, columns: Sequence[str] = COLUMNS) -> dict[str, np.ndarray]:
-        """Returns what is known about the sounds of a split, by column.
+        """Returns columns of records.csv for the sounds of a split.
 
         `index` is unique in the store. `f0_hz` is the pitch that the source states, or 0. `pitch_moves` is 1 if the source
         moves the pitch. `samples` is the length before padding.
@@ -355,7 +355,7 @@ class JoinedStore(StoredSounds):
 
 
 def open_store(paths: str | os.PathLike) -> Store | JoinedStore:
-    """Opens a store, or several stores as a `JoinedStore`.
+    """Opens one store, or several stores as a `JoinedStore`.
 
     Args:
       paths: folder of a store, or folders separated by commas.

@@ -56,7 +56,7 @@ class FlowPosterior(Posterior):
         """Returns the KL in closed form, which exists without flows only.
 
         Raises:
-          ValueError: if there are flows.
+          ValueError: there are flows.
         """
         if self.flow.count:
             raise ValueError("posterior with flows: has no KL in closed form; use sample_with_kl for an estimate")

@@ -57,13 +57,13 @@ def make_model(name: str, **settings) -> TimbreModel:
       The model, an unbound linen module.
 
     Raises:
-      ValueError: for an unknown or renamed model, an unknown setting, or a value of the wrong type or range.
+      ValueError: the model is unknown or renamed, a setting is unknown, or a value has the wrong type or range.
     """
     if name in RENAMED:
         raise ValueError(f"model {name!r}: renamed to {RENAMED[name]!r}; rename it in the configuration or train the run again")
     if name not in MODELS:
         raise ValueError(f"model {name!r}: unknown name (expected one of {', '.join(sorted(MODELS))})")
-    settings = {RENAMED_SETTINGS.get(key, key): _tuples(value) for key, value in settings.items()}
+    settings = {RENAMED_SETTINGS.get(key, key): _lists_to_tuples(value) for key, value in settings.items()}
     if name == "conv_vae" and settings.get("dtype") == "float32":
         del settings["dtype"]  # A setting of version 0.1, which config.train.precision replaced.
     known = {field.name for field in dataclasses.fields(MODELS[name])} - {"parent", "name"}
@@ -75,8 +75,8 @@ def make_model(name: str, **settings) -> TimbreModel:
     return MODELS[name](**settings)
 
 
-def _tuples(value: Any) -> Any:
-    return tuple(_tuples(part) for part in value) if isinstance(value, list | tuple) else value
+def _lists_to_tuples(value: Any) -> Any:
+    return tuple(_lists_to_tuples(part) for part in value) if isinstance(value, list | tuple) else value
 
 
 def _check(model: str, field: dataclasses.Field, value: Any, *, allow_zero: bool) -> None:

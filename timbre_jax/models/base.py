@@ -81,7 +81,7 @@ class TimbreModel(nn.Module):
         raise NotImplementedError(f"{type(self).__name__}: decode is not implemented")
 
     def __call__(self, features: Features, *, train: bool = False) -> Features:
-        """Decodes the mode of the posterior; `init` calls it to create all parameters."""
+        """Decodes the mode of the posterior; `init` calls this to create all parameters."""
         if self.is_initializing():
             self.make_training_layers(features)
         return self.decode(self.posterior(features, train=train).mode(), train=train)
@@ -91,7 +91,7 @@ class TimbreModel(nn.Module):
 
     def classify(self, features: Features) -> dict[str, Array]:
         """Returns the probabilities [B, K] of the labels of each label set in `classes`."""
-        raise NotImplementedError(f"{type(self).__name__} predicts no classes")
+        raise NotImplementedError(f"{type(self).__name__}: predicts no classes")
 
     def loss(
         self, features: Features, keys: Array, *, kl_weight: Array | float = 1.0, train: bool = False
@@ -107,7 +107,7 @@ class TimbreModel(nn.Module):
         Returns:
           The loss of each sound in nats, [B], and metrics to log, [B] each ("reconstruction", "kl", "mse").
         """
-        raise NotImplementedError(f"{type(self).__name__} is not trained by gradient")
+        raise NotImplementedError(f"{type(self).__name__}: is not trained by gradient")
 
     def learning_rates(self, params: Variables) -> Variables | None:
         """Returns a factor of the learning rate for every parameter, or None if all factors are 1."""
@@ -129,13 +129,13 @@ class TimbreModel(nn.Module):
 
     def fit(self, batches: Callable[[], Iterable[Any]]) -> Variables:
         """Returns variables fitted in closed form to batches of feature values [B, N, F]."""
-        raise NotImplementedError(f"{type(self).__name__} is not trained in closed form")
+        raise NotImplementedError(f"{type(self).__name__}: is not trained in closed form")
 
     # Discrete models
 
     def codebook(self, variables: Variables) -> Array:
         """Returns the codebook vectors, [K, D], or [Q, K, D] with Q residual codebooks."""
-        raise NotImplementedError(f"{type(self).__name__} has no codebook")
+        raise NotImplementedError(f"{type(self).__name__}: has no codebook")
 
     def codebook_shares(self, variables: Variables) -> Array | None:
         """Returns the share of training frames per code, [Q, K], or None if unknown."""
@@ -143,30 +143,30 @@ class TimbreModel(nn.Module):
 
     def from_codes(self, variables: Variables, codes: Array) -> Array:
         """Returns the latent values [..., D] of codes [...], or [..., Q] with residual codebooks."""
-        raise NotImplementedError(f"{type(self).__name__} has no codebook")
+        raise NotImplementedError(f"{type(self).__name__}: has no codebook")
 
     # Streaming models (see `timbre_jax.inference.streaming`)
 
     @property
     def look_ahead(self) -> tuple[int, int]:
         """Look-ahead of the streaming encoder and decoder, in latents."""
-        raise NotImplementedError(f"{type(self).__name__} cannot stream")
+        raise NotImplementedError(f"{type(self).__name__}: cannot stream")
 
     def encoder_state(self, batch: int) -> State:
         """Returns the state of the streaming encoder before the first block."""
-        raise NotImplementedError(f"{type(self).__name__} cannot stream")
+        raise NotImplementedError(f"{type(self).__name__}: cannot stream")
 
     def encode_block(self, state: State, features: Features) -> tuple[State, Latent]:
         """Encodes a block of features (a multiple of the stride), delayed by the look-ahead."""
-        raise NotImplementedError(f"{type(self).__name__} cannot stream")
+        raise NotImplementedError(f"{type(self).__name__}: cannot stream")
 
     def decoder_state(self, batch: int) -> State:
         """Returns the state of the streaming decoder before the first block."""
-        raise NotImplementedError(f"{type(self).__name__} cannot stream")
+        raise NotImplementedError(f"{type(self).__name__}: cannot stream")
 
     def decode_block(self, state: State, latent: Latent, *, key: Array | None = None) -> tuple[State, Features]:
         """Decodes a block of latents to `stride` frames each, delayed by the look-ahead."""
-        raise NotImplementedError(f"{type(self).__name__} cannot stream")
+        raise NotImplementedError(f"{type(self).__name__}: cannot stream")
 
 
 def latent_features(values: Array, latent: Latent) -> Features:

@@ -1,4 +1,4 @@
-"""The convolutional VAE of Natsiou, O'Leary & Longo 2023."""
+"""Convolutional VAE of Natsiou, O'Leary & Longo 2023."""
 
 from __future__ import annotations
 

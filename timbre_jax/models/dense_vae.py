@@ -198,7 +198,7 @@ class DenseVAE(TimbreModel):
         """Returns variables with the PCA basis of the training features.
 
         Raises:
-          ValueError: if there are not more sounds than components of the basis.
+          ValueError: the number of sounds does not exceed that of the components.
         """
         count = sum(len(batch.values) for batch in batches())
         if count <= self.basis_size:

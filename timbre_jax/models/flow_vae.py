@@ -28,7 +28,7 @@ def pooled_sizes(size: tuple[int, int], pools: tuple[tuple[int, int], ...]) -> l
       pools: height and width of the window of each pool.
 
     Raises:
-      ValueError: if the image is smaller than a window.
+      ValueError: the image is smaller than a window.
     """
     sizes = [size]
     for window in pools:
@@ -215,7 +215,10 @@ class FlowVAE(TimbreModel):
         train: bool = False,
         labels: Mapping[str, Array] | None = None,
     ) -> tuple[Array, dict[str, Array]]:
-        """Returns the loss; `labels` is {name: [B] int32}, -1 for unlabeled sounds."""
+        """Returns the loss and its metrics, see `TimbreModel.loss`.
+
+        `labels` is {name: [B] int32}, -1 for unlabeled sounds.
+        """
         images = self.to_images(features)
         keys = jax.vmap(lambda key: jax.random.split(key, 3))(keys)
         hidden, flat = self._encode(images, keys[:, 1] if train else None)
@@ -234,7 +237,7 @@ class FlowVAE(TimbreModel):
     def add_latent_loss(
         self, total: Array, metrics: dict[str, Array], z: Array, features: Features
     ) -> tuple[Array, dict[str, Array]]:
-        """Adds losses of what subclasses predict from the latents z [B, D]; none here."""
+        """Adds losses of further predictions from the latents z [B, D] in subclasses; none here."""
         return total, metrics
 
     def make_training_layers(self, features: Features) -> None:

@@ -333,7 +333,7 @@ class FrameVAE(TimbreModel):
         """Returns variables with the quantiles of the conditions in the training set.
 
         Raises:
-          ValueError: if the features lack a condition that the settings name.
+          ValueError: the features lack a condition that the settings name.
         """
         names = tuple(variables.get("quantiles", ()))
         values: dict[str, list[np.ndarray]] = {name: [] for name in names}

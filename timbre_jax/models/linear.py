@@ -73,12 +73,12 @@ class PCA(TimbreModel):
         at most 4,096, else uses subspace iteration, whose memory is proportional to the number of latents.
 
         Raises:
-          ValueError: if there are not more sounds than latents.
+          ValueError: the number of sounds does not exceed that of the latents.
         """
         mean, count = _mean(batches())
         if count <= self.latent_size:
             raise ValueError(f"model 'pca': {self.latent_size} latents need more than {self.latent_size} sounds (got {count})")
-        decompose = _covariance if mean.size <= 4096 else _subspace
+        decompose = _decompose_covariance if mean.size <= 4096 else _iterate_subspace
         variance, components = decompose(batches, mean, count, self.latent_size)
         # The sign of an eigenvector is arbitrary; a positive largest entry makes runs comparable.
         largest = np.take_along_axis(components, np.abs(components).argmax(1)[:, None], 1)
@@ -110,7 +110,7 @@ def _centered(batches: Callable[[], Iterable[np.ndarray]], mean: np.ndarray) -> 
         yield np.asarray(batch, np.float32).reshape(len(batch), -1) - mean.astype(np.float32)
 
 
-def _covariance(batches, mean: np.ndarray, count: int, k: int) -> tuple[np.ndarray, np.ndarray]:
+def _decompose_covariance(batches, mean: np.ndarray, count: int, k: int) -> tuple[np.ndarray, np.ndarray]:
     """Returns the k largest variances in descending order and their components [k, N * F]."""
     from scipy.linalg import eigh
     from scipy.sparse.linalg import eigsh
@@ -129,8 +129,8 @@ def _covariance(batches, mean: np.ndarray, count: int, k: int) -> tuple[np.ndarr
     return variance[::-1], vectors[:, ::-1].T
 
 
-def _subspace(batches, mean: np.ndarray, count: int, k: int, *, extra: int = 24, passes: int = 7):
-    """Returns the same as `_covariance` by randomized subspace iteration.
+def _iterate_subspace(batches, mean: np.ndarray, count: int, k: int, *, extra: int = 24, passes: int = 7):
+    """Computes the result of `_decompose_covariance` by randomized subspace iteration.
 
     Multiplies a random basis of k + `extra` columns repeatedly by the covariance, which is never formed, and orthonormalizes
     it (Halko, Martinsson & Tropp 2011, algorithm 4.4). Each pass reads the batches once.

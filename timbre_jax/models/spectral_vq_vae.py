@@ -41,8 +41,8 @@ class SpectralVQVAE(VQVAE):
     Attributes:
       channels: output channels of the encoder's convolutions before the one to D; the decoder mirrors them.
       kernel: frames of each convolution.
-      width: unused.
-      depth: unused.
+      width: not used by this model.
+      depth: not used by this model.
     """
 
     stochastic_decoder: ClassVar[bool] = False

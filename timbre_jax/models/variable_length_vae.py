@@ -28,7 +28,7 @@ def bin_edges(columns: int, longest: int) -> np.ndarray:
       longest: end of the last bin in frames.
 
     Raises:
-      ValueError: for fewer than two columns or no frames.
+      ValueError: there are fewer than two columns or no frames.
     """
     if columns < 2 or longest < 1:
         raise ValueError(

@@ -326,7 +326,7 @@ class VQVAE(TimbreModel):
         """Returns the latent values [..., D] of codes [...], or [..., Q] with residual codebooks.
 
         Raises:
-          ValueError: if the last axis does not have one code per codebook.
+          ValueError: the last axis does not have one code per codebook.
         """
         codes = jnp.asarray(codes, jnp.int32)
         if self.num_codebooks > 1 and codes.shape[-1:] != (self.num_codebooks,):

@@ -21,7 +21,7 @@ def make_representation(name: str, **settings: Any) -> Representation:
       **settings: fields of the representation. Lists, as in JSON, become tuples.
 
     Raises:
-      ValueError: for an unknown name or setting, or a value out of range.
+      ValueError: the name or a setting is unknown, or a value is out of range.
     """
     if name not in REPRESENTATIONS:
         raise ValueError(f"representation {name!r}: unknown name (expected one of {', '.join(sorted(REPRESENTATIONS))})")

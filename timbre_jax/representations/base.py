@@ -50,7 +50,7 @@ class Representation(abc.ABC):
     @property
     def feature_shape(self) -> tuple[int, int]:
         """(N, F), the shape of the features of a sound of standard length."""
-        raise NotImplementedError(f"{type(self).__name__} has no feature_shape")
+        raise NotImplementedError(f"{type(self).__name__}: has no feature_shape")
 
     @property
     def rate(self) -> float:
@@ -96,7 +96,7 @@ class Representation(abc.ABC):
           features: features, silent outside their mask.
           key: key of random noise or phase, one per sound [B] or one for all; None for fixed ones.
         """
-        raise NotImplementedError(f"{type(self).__name__} cannot synthesize sound")
+        raise NotImplementedError(f"{type(self).__name__}: cannot synthesize sound")
 
     def quality(self, waves: Array) -> dict[str, Array]:
         """Returns measures [B] of how suitable sounds are; empty if every sound is suitable."""
@@ -118,7 +118,7 @@ def fit_waves(waves: Array, length: int) -> Array:
     """Cuts or pads waves [B, T] with silence to `length` samples, float32.
 
     Raises:
-      ValueError: if the waves are not floats of shape [B, T].
+      ValueError: the waves are not floats of shape [B, T].
     """
     if waves.ndim != 2:
         raise ValueError(f"waves: must have shape [B, T] (got {waves.shape})")
@@ -142,6 +142,6 @@ def length_mask(values: Array, hop: int, lengths: Array | None) -> Array:
 
 
 def representation_settings(representation: Representation) -> dict[str, Any]:
-    """Returns the settings as JSON values, from which `make_representation` restores it."""
+    """Returns the settings of a representation as JSON values, for `make_representation`."""
     settings = dataclasses.asdict(representation)  # type: ignore[call-overload]
     return {key: list(value) if isinstance(value, tuple) else value for key, value in settings.items()}

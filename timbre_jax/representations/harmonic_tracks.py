@@ -129,7 +129,7 @@ class HarmonicTracks(Representation):
 
     @property
     def feature_shape(self) -> tuple[int, int]:
-        """(N, 1 + H)."""
+        """(N, 1 + H), the shape of the features of a sound of standard length."""
         return self.n_frames, 1 + self.harmonics
 
     @property
@@ -240,7 +240,7 @@ class HarmonicTracks(Representation):
         - "peak": largest absolute sample.
         - "level_db": RMS level of the whole wave.
         - "offset": mean sample (DC).
-        - "heard": share of audible frames.
+        - "audible": share of audible frames.
         - "harmonic": share of voiced frames among the audible ones; 0 for silence.
         - "aperiodicity": median over audible frames, 0 (periodic) to 1 (noise or silence).
         - "f0": median f0 in Hz of periodic audible frames, also above `pitch_range`; NaN if there are none.
@@ -277,7 +277,7 @@ class HarmonicTracks(Representation):
             "peak": jnp.max(jnp.abs(waves), axis=-1),
             "level_db": amplitude_to_db(rms(waves), floor_db=self.floor_db - 20.0),
             "offset": jnp.mean(waves, axis=-1),
-            "heard": audible_count / audible.shape[-1],
+            "audible": audible_count / audible.shape[-1],
             "harmonic": voiced_count / jnp.maximum(audible_count, 1),
             "aperiodicity": jnp.where(audible_count > 0, aperiodicity, 1.0),
             "f0": jnp.where(jnp.any(periodic, axis=-1), f0, jnp.nan),

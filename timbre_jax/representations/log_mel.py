@@ -138,7 +138,7 @@ class LogMel(Representation):
 
     @property
     def feature_shape(self) -> tuple[int, int]:
-        """(N, F)."""
+        """(N, F), the shape of the features of a sound of standard length."""
         return self.frames, self.n_mels
 
     @property
@@ -197,7 +197,7 @@ class LogMel(Representation):
 
     @property
     def full_scale_db(self) -> float:
-        """Mel power in dB by librosa of a sine of amplitude 1 on the most sensitive bin."""
+        """Mel power in dB, by librosa, of a sine of amplitude 1 on the most sensitive bin."""
         gain = float(np.sum(window_samples(self.window, self.window_length), dtype=np.float64)) / 2.0
         return 10.0 * math.log10(gain**2 * float(self.basis.max()))
 
@@ -244,7 +244,7 @@ class LogMel(Representation):
 
     @functools.partial(jax.jit, static_argnums=0)
     def features_to_mel(self, features: Features) -> Array:
-        """Inverts `analyze` to mel power [B, N, F] as of librosa, 0 outside the mask."""
+        """Inverts `analyze` to mel power [B, N, F] in librosa's units, 0 outside the mask."""
         values = jnp.clip(features.values, 0.0, 1.0)
         db = (values - 1.0) * self.range_db + self.full_scale_db
         if self.reference == "file":

@@ -1,8 +1,8 @@
-"""Analysis and synthesis of long sounds in parts, to bound the memory.
+"""Analyzes and synthesizes long sounds in parts, which bounds the memory.
 
 In analysis, parts overlap by the reach of a frame, so that the features equal those of the whole sound within 1e-5. In
-synthesis, parts of sample features are independent. For features without phases (log-mel), each part keeps the spectra of the
-last frames of the previous part as known and is cross-faded with it, so that phases are continuous.
+synthesis, parts of features that are samples are independent. For features without phases (log-mel), each part keeps the
+spectra of the last frames of the previous part as known and is cross-faded with it, so that phases are continuous.
 
 Sounds are padded with frames outside the mask to one of a few lengths (powers of two, then multiples of a part), so that sounds
 of any length share a few compilations.
@@ -23,7 +23,7 @@ from timbre_jax.types import Features, concatenate_frames, pad_frames, slice_fra
 
 PART = 1024
 """Number of frames of a part."""
-SMALLEST = 32
+MIN_FRAMES = 32
 """Smallest padded number of frames."""
 OVERLAP = 16
 """Frames of the previous part that are known to the next, at least two windows; the second half is cross-faded."""
@@ -38,7 +38,7 @@ def padded_frames(count: int, *, part: int = PART) -> int:
     """Rounds a number of frames up to a power of two, or beyond a part to whole parts."""
     if count > part:
         return -(-count // part) * part
-    return min(part, max(SMALLEST, 1 << (count - 1).bit_length()))
+    return min(part, max(MIN_FRAMES, 1 << (count - 1).bit_length()))
 
 
 def analyze_in_parts(representation: Representation, wave: np.ndarray, *, part: int = PART) -> Features:
@@ -56,7 +56,7 @@ def analyze_in_parts(representation: Representation, wave: np.ndarray, *, part: 
       The features as numpy arrays, with a mask of ones.
 
     Raises:
-      ValueError: if `wave` is not [T] with at least one sample.
+      ValueError: `wave` does not have the shape [T], or has no sample.
     """
     wave = np.asarray(wave, np.float32)
     if wave.ndim != 1 or not len(wave):
@@ -85,7 +85,7 @@ def synthesize_in_parts(representation: Representation, features: Features, key=
       part: number of frames of a part.
 
     Raises:
-      ValueError: if the features are not those of one sound.
+      ValueError: the features are not those of one sound.
     """
     features, hop = jax.tree.map(np.asarray, features), representation.hop
     values = features.values

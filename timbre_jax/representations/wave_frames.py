@@ -40,7 +40,7 @@ class WaveFrames(Representation):
 
     @property
     def feature_shape(self) -> tuple[int, int]:
-        """(N, hop)."""
+        """(N, hop), the shape of the features of a sound of standard length."""
         return max(1, -(-self.length // self.hop)), self.hop
 
     @property

@@ -1,4 +1,4 @@
-"""SoundFont banks by path: the default bank, cached reading, and digests."""
+"""Opens SoundFont banks by path, with a cache and digests, and locates the default bank."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ def default_bank() -> str:
 
 
 def open_bank(path: str) -> SoundFont:
-    """Returns the bank of a path, which is read once until the file changes."""
-    return _read(path, *_state(path))
+    """Returns the bank of a path, which is read again only if the file changes."""
+    return _read_bank(path, *_file_state(path))
 
 
 def bank_digest(path: str) -> str:
     """Returns the SHA-256 of a bank's file."""
-    return _hash(path, *_state(path))
+    return _hash_file(path, *_file_state(path))
 
 
-def _state(path: str) -> tuple[int, int]:
+def _file_state(path: str) -> tuple[int, int]:
     """Returns modification time and size of a file; zeros if it cannot be opened."""
     try:
         state = os.stat(path)
@@ -44,13 +44,13 @@ def _state(path: str) -> tuple[int, int]:
 
 
 @functools.lru_cache(maxsize=8)
-def _read(path: str, changed: int, size: int) -> SoundFont:
+def _read_bank(path: str, changed: int, size: int) -> SoundFont:
     """Reads a bank; cached by the state of the file."""
     return read_soundfont(path)
 
 
 @functools.lru_cache(maxsize=8)
-def _hash(path: str, changed: int, size: int) -> str:
+def _hash_file(path: str, changed: int, size: int) -> str:
     """Hashes a file; cached by the state of the file."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -15,10 +15,10 @@ RATE = 44100
 _SILENCE_DB = 100.0
 
 
-# Modulators (section 8.2). -----------------------------------------------------------------------------------------
+# Modulators (section 8.2)
 
 
-def _shape(kind: int, x: float) -> float:
+def _curve(kind: int, x: float) -> float:
     """Returns the linear, concave, convex or switch curve (section 8.2.1) at x in [0, 1]."""
     if kind == 0:
         return x * 127 / 128
@@ -29,8 +29,8 @@ def _shape(kind: int, x: float) -> float:
     return 1.0 if x >= 0.5 else 0.0
 
 
-def _source(source: int, key: int, velocity: int) -> float:
-    """Returns the value of a modulator's source with all controllers at rest."""
+def _source_value(source: int, key: int, velocity: int) -> float:
+    """Returns the value of a modulator's source with all controllers in their rest position."""
     index, controller, kind = source & 0x7F, source & 0x80, source >> 10
     negative, bipolar = bool(source & 0x100), bool(source & 0x200)
     if controller:
@@ -42,44 +42,44 @@ def _source(source: int, key: int, velocity: int) -> float:
     x = value / 127
     x = 1 - x if negative else x
     if not bipolar:
-        return _shape(kind, x)
+        return _curve(kind, x)
     if value == 64 and (controller or index == 14):
         return 0.0  # center of pitch wheel or pan
-    return float(np.sign(2 * x - 1)) * _shape(kind, abs(2 * x - 1)) if kind in (1, 2) else 2 * _shape(kind, x) - 1
+    return float(np.sign(2 * x - 1)) * _curve(kind, abs(2 * x - 1)) if kind in (1, 2) else 2 * _curve(kind, x) - 1
 
 
 def modulation_offsets(voice: Voice, key: int, velocity: int) -> np.ndarray:
-    """Returns what the modulators add to each generator, [61] float64."""
+    """Returns the sum of modulator outputs for each generator, [61] float64."""
     added = np.zeros(parser.N_GENERATORS)
     for modulator in voice.modulators:
         if modulator.destination < parser.N_GENERATORS:
-            added[modulator.destination] += _output(modulator, key, velocity)
+            added[modulator.destination] += _modulator_output(modulator, key, velocity)
     return added
 
 
-def _output(modulator: Modulator, key: int, velocity: int) -> float:
+def _modulator_output(modulator: Modulator, key: int, velocity: int) -> float:
     """Returns the output of a modulator."""
-    value = modulator.amount * _source(modulator.source, key, velocity)
+    value = modulator.amount * _source_value(modulator.source, key, velocity)
     if modulator.amount_source:
-        value *= _source(modulator.amount_source, key, velocity)
+        value *= _source_value(modulator.amount_source, key, velocity)
     return abs(value) if modulator.transform == 2 else value
 
 
-# Envelopes and LFOs. -----------------------------------------------------------------------------------------------
+# Envelopes and LFOs
 
 
-def _time(timecents: float) -> float:
+def _seconds(timecents: float) -> float:
     """Returns seconds from timecents; the lowest value means 0."""
     return 0.0 if timecents <= -12000 else 2.0 ** (min(timecents, 8000) / 1200)
 
 
-def _stages(values: np.ndarray, first: int, key: int) -> tuple[float, float, float, float, float]:
+def _stage_seconds(values: np.ndarray, first: int, key: int) -> tuple[float, float, float, float, float]:
     """Returns delay, attack, hold, decay and release in seconds (8.1.2, 31-32, 39-40)."""
     delay, attack, hold, decay, _, release = values[first : first + 6]
     to_hold, to_decay = values[first + 6 : first + 8]
     return (
-        _time(delay), _time(attack), _time(hold + to_hold * (60 - key)), _time(decay + to_decay * (60 - key)),
-        _time(release),
+        _seconds(delay), _seconds(attack), _seconds(hold + to_hold * (60 - key)), _seconds(decay + to_decay * (60 - key)),
+        _seconds(release),
     )  # fmt: skip
 
 
@@ -88,7 +88,7 @@ def volume_envelope(values: np.ndarray, key: int, note_off: int, total: int) -> 
 
     The attack is linear; decay and release are linear in dB and fall by 100 dB in their time.
     """
-    delay, attack, hold, decay, release = _stages(values, parser.VOLUME_ENV, key)
+    delay, attack, hold, decay, release = _stage_seconds(values, parser.VOLUME_ENV, key)
     sustain = float(np.clip(values[parser.VOLUME_ENV + 4] / 10, 0, _SILENCE_DB))
     edges = np.round(np.cumsum([delay, attack, hold, sustain / _SILENCE_DB * decay]) * RATE).astype(np.int64)
     envelope = np.empty(note_off, np.float32)
@@ -116,7 +116,7 @@ def modulation_envelope(values: np.ndarray, key: int, note_off: int, times: np.n
 
     The attack is convex; decay and release are linear.
     """
-    delay, attack, hold, decay, release = _stages(values, parser.MOD_ENV, key)
+    delay, attack, hold, decay, release = _stage_seconds(values, parser.MOD_ENV, key)
     sustain = 1 - float(np.clip(values[parser.MOD_ENV + 4] / 1000, 0, 1))
 
     def held(seconds):
@@ -137,6 +137,6 @@ def lfo(delay: float, frequency: float, times: np.ndarray) -> np.ndarray:
 
     The delay is in timecents, the frequency in absolute cents.
     """
-    seconds = np.maximum(times / RATE - _time(delay), 0)
+    seconds = np.maximum(times / RATE - _seconds(delay), 0)
     phase = seconds * 8.176 * 2.0 ** (np.clip(frequency, -16000, 4500) / 1200)
     return 1 - 4 * np.abs((phase + 0.25) % 1 - 0.5)

@@ -35,15 +35,18 @@ class Pool:
 
 
 @functools.lru_cache(maxsize=256)
-def _floats(pool: Pool, start: int, loop_start: int, stop: int, looped: bool) -> np.ndarray:
-    """Returns one zero, the sample as float32, and three samples of the loop or of silence."""
+def _padded_sample(pool: Pool, start: int, loop_start: int, stop: int, looped: bool) -> np.ndarray:
+    """Returns a sample as float32, padded for interpolation.
+
+    One zero precedes the sample, and three samples of the loop or of silence follow it.
+    """
     body = pool.values[start:stop].astype(np.float32) / 32768
     tail = np.resize(body[loop_start - start :], 3) if looped else np.zeros(3, np.float32)
     return np.concatenate([np.zeros(1, np.float32), body, tail])
 
 
-class Shape(NamedTuple):
-    """Part of the pool that a voice plays; it is looped until note-off, or for the whole note."""
+class PlayedRange(NamedTuple):
+    """Part of the pool that a voice plays; `until_off` ends its loop at note-off."""
 
     start: int
     end: int
@@ -53,7 +56,7 @@ class Shape(NamedTuple):
     until_off: bool
 
 
-def sample_shape(bank: SoundFont, voice: Voice) -> Shape:
+def played_range(bank: SoundFont, voice: Voice) -> PlayedRange:
     """Returns the part of the pool that a voice plays (section 8.1.2, 0-4, 12, 45, 50, 54)."""
     sample, base = voice.sample, voice.generators.tolist()
     size = len(bank.pool)
@@ -66,30 +69,30 @@ def sample_shape(bank: SoundFont, voice: Voice) -> Shape:
     loop_start, loop_end = int(loop_start), int(min(loop_end, end))
     mode = int(base[parser.SAMPLE_MODES]) & 3
     looped = mode in (1, 3) and start <= loop_start < loop_end
-    return Shape(start, end, loop_start, loop_end, looped, mode == 3)
+    return PlayedRange(start, end, loop_start, loop_end, looped, mode == 3)
 
 
 @functools.lru_cache(maxsize=4096)
-def sample_pitch(pool: Pool, shape: Shape, rate: int, nominal: float) -> float:
+def sample_pitch(pool: Pool, played: PlayedRange, rate: int, nominal: float) -> float:
     """Returns the pitch of a held sample in cycles per sample, or 0."""
     samples, first = pool.values, int(MEASURE_SECONDS * rate)
-    if shape.looped:
-        places = shape.start + first + np.arange(_MEASURE_SAMPLES)
-        period = shape.loop_end - shape.loop_start
-        places = np.where(places < shape.loop_end, places, shape.loop_start + (places - shape.loop_end) % period)
-        return autocorrelation_pitch(samples[places], nominal=nominal)
-    first = min(first, (shape.end - shape.start) // 4)  # a short sound is measured before it ends
-    wave = samples[shape.start + first : min(shape.end, shape.start + first + _MEASURE_SAMPLES)]
+    if played.looped:
+        positions = played.start + first + np.arange(_MEASURE_SAMPLES)
+        period = played.loop_end - played.loop_start
+        positions = np.where(positions < played.loop_end, positions, played.loop_start + (positions - played.loop_end) % period)
+        return autocorrelation_pitch(samples[positions], nominal=nominal)
+    first = min(first, (played.end - played.start) // 4)  # a short sound is measured before it ends
+    wave = samples[played.start + first : min(played.end, played.start + first + _MEASURE_SAMPLES)]
     return autocorrelation_pitch(wave, nominal=nominal) if len(wave) >= 512 else 0.0
 
 
-def oscillate(pool: Pool, shape: Shape, ratio: float, pitch: np.ndarray, length: int, note_off: int) -> np.ndarray:
-    """Returns the sample played at the pitch of the note, [<= length].
+def oscillate(pool: Pool, played: PlayedRange, ratio: float, pitch: np.ndarray, length: int, note_off: int) -> np.ndarray:
+    """Plays a sample at the pitch of a note, [<= length].
 
     `ratio` is the playback speed in samples of the pool per sample, `pitch` the cents added to it: one value, or one per
     `BLOCK` samples. The sample is looped for the whole note, until note-off, or not at all (sampleModes).
     """
-    start, end, loop_start, loop_end, looped, until_off = shape
+    start, end, loop_start, loop_end, looped, until_off = played
     if len(pitch) == 1:
         position = ratio * 2.0 ** (float(pitch[0]) / 1200) * np.arange(length, dtype=np.float64)
     else:
@@ -97,19 +100,19 @@ def oscillate(pool: Pool, shape: Shape, ratio: float, pitch: np.ndarray, length:
         position = np.cumsum(steps) - steps
     if not looped:
         position = position[: int(np.searchsorted(position, end - start))]
-        return _interpolate(_floats(pool, start, start, end, False), position)
+        return _interpolate(_padded_sample(pool, start, start, end, False), position)
     # The loop is shifted by one sample to [loop_start + 1, loop_end + 1), where the sample at loop_end is that at loop_start.
     # Every position then has the right neighbors, without a special case at the seam.
     period, top = loop_end - loop_start, loop_end - start + 1
     held = position if not until_off else position[:note_off]
     wraps = int(np.searchsorted(held, top))
     held[wraps:] = (held[wraps:] - top) % period + (top - period)
-    wave = _interpolate(_floats(pool, start, loop_start, loop_end, True), held)
+    wave = _interpolate(_padded_sample(pool, start, loop_start, loop_end, True), held)
     if until_off and length > note_off:
         rest = position[note_off:]
         rest = rest - rest[0] + (held[-1] + ratio if len(held) else 0.0)
         rest = rest[: int(np.searchsorted(rest, end - start))]
-        tail = _interpolate(_floats(pool, start, start, end, False), rest)
+        tail = _interpolate(_padded_sample(pool, start, start, end, False), rest)
         wave = np.concatenate([wave, tail])
     return wave
 

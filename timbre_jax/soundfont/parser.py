@@ -57,7 +57,7 @@ class Modulator(NamedTuple):
 
     @property
     def identity(self) -> tuple[int, int, int, int]:
-        """Fields that two modulators share if one replaces the other."""
+        """Fields that identify a modulator: of two with equal fields, one replaces the other."""
         return self.source, self.destination, self.amount_source, self.transform
 
 
@@ -85,13 +85,13 @@ class Sample:
 
 @dataclasses.dataclass(frozen=True)
 class Zone:
-    """Settings of a preset or instrument for some keys and velocities, with the global zone."""
+    """Settings of a preset or instrument for a range of keys and velocities."""
 
     generators: Mapping[int, int]
     modulators: tuple[Modulator, ...]
     target: int  # index of the instrument in a preset, or of the sample in an instrument
 
-    def takes(self, key: int, velocity: int) -> bool:
+    def includes(self, key: int, velocity: int) -> bool:
         """Returns whether a key and velocity are in the range of the zone."""
         for generator, value in ((KEY_RANGE, key), (VELOCITY_RANGE, velocity)):
             span = self.generators.get(generator)
@@ -102,7 +102,7 @@ class Zone:
 
 @dataclasses.dataclass(frozen=True)
 class Preset:
-    """Preset of a bank."""
+    """Preset of a bank: its name, MIDI bank and program numbers, and zones."""
 
     name: str
     bank: int
@@ -112,7 +112,7 @@ class Preset:
 
 @dataclasses.dataclass(frozen=True)
 class Voice:
-    """Sample as one note of a preset plays it: summed generators and resolved modulators."""
+    """Sample played by a note of a preset, with summed generators and resolved modulators."""
 
     sample: Sample
     generators: np.ndarray  # [61] int32
@@ -121,7 +121,7 @@ class Voice:
 
 @dataclasses.dataclass(frozen=True)
 class SoundFont:
-    """Bank. `pool` [S] int16 is memory-mapped."""
+    """SoundFont 2 bank; its sample pool `pool`, [S] int16, is memory-mapped."""
 
     path: str
     name: str
@@ -133,10 +133,10 @@ class SoundFont:
     def voices(self, preset: Preset, key: int, velocity: int) -> Iterator[Voice]:
         """Yields the voices of a key and velocity: instrument plus preset values (section 9.4)."""
         for outer in preset.zones:
-            if not outer.takes(key, velocity):
+            if not outer.includes(key, velocity):
                 continue
             for inner in self.instruments[outer.target]:
-                if not inner.takes(key, velocity):
+                if not inner.includes(key, velocity):
                     continue
                 generators = _DEFAULTS.copy()
                 for number, value in inner.generators.items():
@@ -144,7 +144,7 @@ class SoundFont:
                 for number, value in outer.generators.items():
                     if number not in _INSTRUMENT_ONLY:
                         generators[number] += value
-                modulators = _replace(DEFAULT_MODULATORS, inner.modulators) + outer.modulators
+                modulators = _merge_modulators(DEFAULT_MODULATORS, inner.modulators) + outer.modulators
                 yield Voice(self.samples[inner.target], generators, modulators)
 
     def preset_samples(self, preset: Preset) -> frozenset[int]:
@@ -157,8 +157,8 @@ class SoundFont:
         return hashlib.sha256(self.pool[sample.start : sample.end].tobytes()).hexdigest()[:24]
 
 
-def _replace(old: tuple[Modulator, ...], new: tuple[Modulator, ...]) -> tuple[Modulator, ...]:
-    """Returns modulators with those of a zone in place of identical ones."""
+def _merge_modulators(old: tuple[Modulator, ...], new: tuple[Modulator, ...]) -> tuple[Modulator, ...]:
+    """Returns modulators in which those of a zone replace identical ones."""
     replaced = {modulator.identity for modulator in new}
     return tuple(m for m in old if m.identity not in replaced) + new
 
@@ -227,7 +227,7 @@ def read_soundfont(path: str | os.PathLike) -> SoundFont:
     offset, size = chunks[b"smpl"]
     pool = data[offset : offset + size // 2 * 2].view("<i2")
     try:
-        return _build(path, name, pool, tables)
+        return _build_bank(path, name, pool, tables)
     except (IndexError, KeyError) as error:
         raise SoundFontError(f"{path}: damaged SoundFont bank (invalid reference: {error})") from None
 
@@ -242,8 +242,8 @@ class _Bytes:
         return self._data[where].tobytes()
 
 
-def _build(path: str, name: str, pool: np.ndarray, tables: dict) -> SoundFont:
-    """Returns the bank of parsed tables."""
+def _build_bank(path: str, name: str, pool: np.ndarray, tables: dict) -> SoundFont:
+    """Builds a bank from parsed tables."""
     samples = tuple(
         Sample(_text(row[0]), *row[1:6], root_key=row[6], correction=row[7], link=row[8], kind=row[9])
         for row in tables[b"shdr"][:-1]
@@ -289,7 +289,7 @@ def _zones(first: int, last: int, bags: list, generators: list, modulators: list
         own = tuple(Modulator(*row) for row in modulators[m0:m1])
         if link in values:
             target = values.pop(link)
-            zones.append(Zone({**common, **values}, _replace(common_modulators, own), target))
+            zones.append(Zone({**common, **values}, _merge_modulators(common_modulators, own), target))
         elif number == first:
             common, common_modulators = values, own
     return tuple(zones)

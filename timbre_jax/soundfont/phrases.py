@@ -1,7 +1,7 @@
-"""Composes phrases with moving pitch, loudness and brightness, like a bowed instrument's.
+"""Composes phrases with moving pitch, loudness and brightness, as of a bowed instrument.
 
-Phrases are random but reproducible by seed and number. Loudness and pitch are drawn independently; brightness follows loudness
-in part and else moves independently, so that timbre is not a function of pitch and loudness.
+Phrases are random but reproducible by seed and number. Loudness and pitch are drawn independently; brightness partly follows
+loudness and partly moves independently, so that timbre is not a function of pitch and loudness.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ MIN_CUTOFF_HZ, MAX_CUTOFF_HZ = 500.0, 14000.0
 BRIGHTNESS_BY_LOUDNESS = 0.3
 """Share of the brightness that follows the expression."""
 RELEASE_SECONDS = 0.35
-_STEP = 0.004  # seconds between the points of a curve; a vibrato of 7 Hz has 36 points per period
+_STEP_SECONDS = 0.004  # seconds between the points of a curve; a vibrato of 7 Hz has 36 points per period
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,11 +67,11 @@ def compose(*, seed: int, number: int, seconds: float, low: int = 55, high: int 
         lengths = beat * generator.choice([0.5, 1.0, 1.0, 2.0, 3.0], count) * generator.uniform(0.85, 1.15, count)
         phrase = _PhraseCurves(generator, float(lengths.sum()))
         loudness = float(generator.uniform(45, 120))
-        begun = time
+        phrase_offset = time
         for length in lengths.tolist():
             following = _next_key(generator, key, low, high)
             velocity = int(np.clip(loudness + generator.normal(0, 12), 25, 127))
-            curves = _note_curves(generator, key, following, time - begun, length, phrase)
+            curves = _note_curves(generator, key, following, time - phrase_offset, length, phrase)
             notes.append(PhraseNote(time, length * 1.02, key, velocity, curves))
             key, time = following, time + length
         time += float(generator.uniform(0.05, 0.7))
@@ -108,10 +108,10 @@ def _next_key(generator: np.random.Generator, key: int, low: int, high: int) -> 
 
 
 def _note_curves(
-    generator: np.random.Generator, key: int, following: int, begun: float, length: float, phrase: _PhraseCurves
+    generator: np.random.Generator, key: int, following: int, phrase_offset: float, length: float, phrase: _PhraseCurves
 ) -> ControllerCurves:
-    """Returns the curves of a note that starts `begun` seconds into its phrase."""
-    times = np.arange(0, length + RELEASE_SECONDS, _STEP)
+    """Returns the curves of a note that starts `phrase_offset` seconds into its phrase."""
+    times = np.arange(0, length + RELEASE_SECONDS, _STEP_SECONDS)
     bend = np.zeros_like(times)
     kind = generator.random()
     if kind < 0.2 and abs(following - key) <= 7:  # a glide into the next note
@@ -123,14 +123,14 @@ def _note_curves(
         rate, depth = generator.uniform(4.5, 6.8), generator.uniform(8, 45)
         grown = np.clip((times - generator.uniform(0.05, 0.35)) / 0.3, 0, 1)
         bend = bend + depth * grown * np.sin(2 * np.pi * rate * times)
-    level = np.interp(begun + times, phrase.times, phrase.level)
+    level = np.interp(phrase_offset + times, phrase.times, phrase.level)
     kind = generator.random()
     if kind < 0.2:  # a decaying note
         level = level - generator.uniform(20, 40) * np.clip(times / max(length, 0.3), 0, 1)
     elif kind < 0.3:  # a swell
         level = level - generator.uniform(10, 25) * (1 - np.sin(np.pi * np.clip(times / length, 0, 1)))
     level = np.clip(level, MIN_LEVEL_DB, 0.0)
-    own = np.interp(begun + times, phrase.bright_times, phrase.bright)
+    own = np.interp(phrase_offset + times, phrase.bright_times, phrase.bright)
     bright = BRIGHTNESS_BY_LOUDNESS * (1 - level / MIN_LEVEL_DB) + (1 - BRIGHTNESS_BY_LOUDNESS) * own
     f0 = 440.0 * 2.0 ** ((key - 69) / 12)
     cutoff = np.maximum(MIN_CUTOFF_HZ * (MAX_CUTOFF_HZ / MIN_CUTOFF_HZ) ** bright, 1.5 * f0)

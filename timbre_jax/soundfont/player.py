@@ -14,9 +14,9 @@ import numpy as np
 
 from timbre_jax.soundfont import parser
 from timbre_jax.soundfont.modulation import RATE, lfo, modulation_envelope, modulation_offsets, volume_envelope
-from timbre_jax.soundfont.oscillator import BLOCK, MEASURE_SECONDS, Pool, low_pass, oscillate, sample_pitch, sample_shape
+from timbre_jax.soundfont.oscillator import BLOCK, MEASURE_SECONDS, Pool, low_pass, oscillate, played_range, sample_pitch
 from timbre_jax.soundfont.parser import Preset, SoundFont, Voice
-from timbre_jax.soundfont.tuning import AUDIBLE, common_fundamental
+from timbre_jax.soundfont.tuning import AUDIBLE_SHARE, common_fundamental
 
 PLAYER_VERSION = 1  # increased when the sound of the player changes, so that older stores are made again
 # The E-mu hardware that banks were made for applies 0.4 of the initialAttenuation in the specification.
@@ -29,7 +29,7 @@ STEADY_CENTS = 10.0
 
 @dataclasses.dataclass(frozen=True)
 class Note:
-    """Rendered note.
+    """Rendered note and its pitch.
 
     Attributes:
       wave: [T] float32, mono, not normalized.
@@ -95,7 +95,7 @@ def render_note(
     if not pitches:
         return Note(mix, 0.0, False, 0)
     f0, clash = common_fundamental(pitches, energies, cents=STEADY_CENTS)
-    audible = [moves for moves, energy in zip(moving, energies, strict=True) if energy > AUDIBLE * max(energies)]
+    audible = [moves for moves, energy in zip(moving, energies, strict=True) if energy > AUDIBLE_SHARE * max(energies)]
     return Note(mix, f0, clash or any(audible), len(pitches))
 
 
@@ -124,10 +124,10 @@ def _render_voice(
         pitch = pitch + values[parser.MOD_ENV_TO_PITCH] * modulation
         cutoff = cutoff + values[parser.MOD_ENV_TO_FILTER] * modulation
     if values[[parser.MOD_LFO_TO_PITCH, parser.MOD_LFO_TO_FILTER, parser.MOD_LFO_TO_VOLUME]].any():
-        wobble = lfo(values[parser.MOD_LFO_DELAY], values[parser.MOD_LFO_FREQUENCY], blocks)
-        pitch = pitch + values[parser.MOD_LFO_TO_PITCH] * wobble
-        cutoff = cutoff + values[parser.MOD_LFO_TO_FILTER] * wobble
-        level = 10 ** (values[parser.MOD_LFO_TO_VOLUME] / 200 * wobble)
+        oscillation = lfo(values[parser.MOD_LFO_DELAY], values[parser.MOD_LFO_FREQUENCY], blocks)
+        pitch = pitch + values[parser.MOD_LFO_TO_PITCH] * oscillation
+        cutoff = cutoff + values[parser.MOD_LFO_TO_FILTER] * oscillation
+        level = 10 ** (values[parser.MOD_LFO_TO_VOLUME] / 200 * oscillation)
     if values[parser.VIBRATO_TO_PITCH]:
         pitch = pitch + values[parser.VIBRATO_TO_PITCH] * lfo(
             values[parser.VIBRATO_DELAY], values[parser.VIBRATO_FREQUENCY], blocks
@@ -139,15 +139,15 @@ def _render_voice(
     moves = bool(np.ptp(held) / 2 > STEADY_CENTS)
     center = 0.0  # LFOs do not count for the pitch of the note
     if values[parser.MOD_ENV_TO_PITCH]:
-        there = np.array([min(MEASURE_SECONDS * RATE, note_off / 2)])
-        center = float(values[parser.MOD_ENV_TO_PITCH] * modulation_envelope(values, key, note_off, there)[0])
+        measured_at = np.array([min(MEASURE_SECONDS * RATE, note_off / 2)])
+        center = float(values[parser.MOD_ENV_TO_PITCH] * modulation_envelope(values, key, note_off, measured_at)[0])
 
-    shape = sample_shape(bank, voice)
+    played = played_range(bank, voice)
     nominal = 440.0 * 2.0 ** ((100 * root + shift - 6900) / 1200)
-    own = sample_pitch(Pool(bank.pool), shape, sample.rate, round(nominal / (ratio * RATE), 5))
+    own = sample_pitch(Pool(bank.pool), played, sample.rate, round(nominal / (ratio * RATE), 5))
     f0 = (own * ratio * RATE if own else nominal) * 2.0 ** (center / 1200)
 
-    wave = oscillate(Pool(bank.pool), shape, ratio, pitch, len(envelope), note_off)
+    wave = oscillate(Pool(bank.pool), played, ratio, pitch, len(envelope), note_off)
     wave = low_pass(wave, cutoff, values[parser.FILTER_Q])
     wave *= envelope[: len(wave)]
     if level is not None:

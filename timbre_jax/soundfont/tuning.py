@@ -1,8 +1,8 @@
-"""Measured pitch of SoundFont samples, and the common fundamental of voices.
+"""Measures the pitch of SoundFont samples and the common fundamental of voices.
 
 Key, root key and tuning of a bank state the intended pitch. Banks correct detuned samples by fine tuning, and some presets
-sound an octave off their key; therefore samples are measured, at their full rate and where the note is held. Host code (numpy,
-float64).
+sound an octave off their key; the samples are therefore measured, at their full rate and in the held part of the note. Host
+code (numpy, float64).
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-_CLEAR = 0.8  # normalized autocorrelation below which a sample has no pitch
-_OCTAVES = 2.1  # largest distance from the nominal pitch; long loops also repeat
+_MIN_CLARITY = 0.8  # normalized autocorrelation below which a sample has no pitch
+_MAX_OCTAVES = 2.1  # largest distance from the nominal pitch; long loops also repeat
 _MIN_LAG = 4  # shortest period in samples
-_NEARLY = 0.6  # normalized autocorrelation at which the nominal period is preferred
-AUDIBLE = 0.03  # share of the loudest voice's energy (-15 dB) above which a voice counts for the common pitch
-_FIRST_PEAK = 0.93  # share of the highest peak that the first peak must reach
+_NOMINAL_CLARITY = 0.6  # normalized autocorrelation at which the nominal period is preferred
+AUDIBLE_SHARE = 0.03  # share of the loudest voice's energy (-15 dB) above which a voice counts for the common pitch
+_FIRST_PEAK_SHARE = 0.93  # share of the highest peak that the first peak must reach
 _MAX_MULTIPLE = 4  # largest multiple of the common fundamental
 
 
@@ -48,12 +48,12 @@ def autocorrelation_pitch(wave: np.ndarray, *, nominal: float) -> float:
     rising = np.flatnonzero((match[1:-1] > match[:-2]) & (match[1:-1] >= match[2:])) + 1
     rising = rising[(rising > negative[0]) & (rising >= _MIN_LAG) & (match[rising] > 0)]
     if nominal:
-        rising = rising[np.abs(np.log2(np.maximum(rising * nominal, 1e-9))) < _OCTAVES]
-    if not len(rising) or match[rising].max() < _CLEAR:
+        rising = rising[np.abs(np.log2(np.maximum(rising * nominal, 1e-9))) < _MAX_OCTAVES]
+    if not len(rising) or match[rising].max() < _MIN_CLARITY:
         return 0.0
-    first = rising[np.argmax(match[rising] >= _FIRST_PEAK * match[rising].max())]
+    first = rising[np.argmax(match[rising] >= _FIRST_PEAK_SHARE * match[rising].max())]
     near_nominal = rising[np.abs(rising * nominal - 1) < 0.06]
-    if len(near_nominal) and near_nominal[0] < 0.94 * first and match[near_nominal].max() > _NEARLY:
+    if len(near_nominal) and near_nominal[0] < 0.94 * first and match[near_nominal].max() > _NOMINAL_CLARITY:
         first = near_nominal[np.argmax(match[near_nominal])]
     lag, multiple, height = _peak(match, first), 1, match[first]
     while True:
@@ -70,21 +70,21 @@ def autocorrelation_pitch(wave: np.ndarray, *, nominal: float) -> float:
         lag = _peak(match, best) / multiple
 
 
-def _peak(values: np.ndarray, place: int) -> float:
+def _peak(values: np.ndarray, index: int) -> float:
     """Returns the position of a peak by a parabola through its three highest values."""
-    a, b, c = values[place - 1 : place + 2]
+    a, b, c = values[index - 1 : index + 2]
     bend = a - 2 * b + c
-    return place + (0.5 * (a - c) / bend if bend < 0 else 0.0)
+    return index + (0.5 * (a - c) / bend if bend < 0 else 0.0)
 
 
 def common_fundamental(pitches: Sequence[float], energies: Sequence[float], *, cents: float) -> tuple[float, bool]:
-    """Returns the common pitch of voices, and whether they have none.
+    """Returns the pitch of simultaneous voices, and whether they lack a common fundamental.
 
     It is the highest pitch of which every voice is a multiple (at most the fourth), within `cents`; otherwise that of the
     loudest voice. Voices more than 15 dB below the loudest do not count.
     """
     loudest = int(np.argmax(energies))
-    audible = [p for p, energy in zip(pitches, energies, strict=True) if energy > AUDIBLE * energies[loudest] and p > 0]
+    audible = [p for p, energy in zip(pitches, energies, strict=True) if energy > AUDIBLE_SHARE * energies[loudest] and p > 0]
     for divisor in range(1, _MAX_MULTIPLE + 1):
         fundamental = pitches[loudest] / divisor
         multiples = [max(1, round(pitch / fundamental)) for pitch in audible]

@@ -8,12 +8,14 @@ Top level:
   augment: name ("none", "harmonic" or "mel") and settings of the augmentation.
 
 data:
-  store, extra_stores: folders that experiments/prepare.py made. Training uses all of them, validation only the first.
-  train_split, valid_split: names of the splits.
+  store: folder that experiments/prepare.py wrote, for training and validation.
+  extra_stores: further such folders, for training only.
+  train_split: name of the training split.
+  valid_split: name of the validation split.
   families: instrument families to use; () uses all.
   labels: columns of the store that class heads predict, such as ("family",).
   max_examples: largest number of training examples; 0 is no limit.
-  features: "cached" computes the features once and stores them beside the store; "on_the_fly" computes them on the device
+  features: "cached" computes the features once and writes them to STORE/features; "on_the_fly" computes them on the device
     whenever they are read (`AnalyzedSource`).
   in_memory: whether up to 4 GB of features are kept in memory.
 
@@ -25,10 +27,13 @@ optimizer: see `make_optimizer` and `make_schedule`.
 train:
   batch_size: number of examples in a batch, on all devices together.
   crop_frames: length in frames of the random crops on which series models are trained; 0 uses whole examples.
-  steps, epochs: length of the run; epochs count if steps is 0.
+  steps: length of the run in steps; 0 uses `epochs`.
+  epochs: length of the run in epochs, if `steps` is 0.
   kl_weight: weight of the KL divergence in the loss.
-  eval_every, log_every: intervals in steps; eval_every 0 is one epoch.
-  checkpoint_every, checkpoint_seconds: largest intervals between checkpoints, in steps and seconds.
+  eval_every: interval between evaluations in steps; 0 is one epoch.
+  log_every: interval between lines of the log in steps.
+  checkpoint_every: largest interval between checkpoints in steps; 0 is no limit.
+  checkpoint_seconds: largest interval between checkpoints in seconds.
   checkpoint_share: largest fraction of the time spent on checkpoints, which may make the intervals longer.
   patience: number of evaluations without improvement after which training stops; 0 never stops early.
   monitor: validation metric that defines the best evaluation, "loss" or "mse"; "last" takes the last evaluation, for
@@ -80,7 +85,7 @@ RESUMABLE_CHANGES = (
 
 
 def default_config() -> ConfigDict:
-    """Returns the default configuration of a run (see above)."""
+    """Returns the default configuration of a run, with the fields described in this module."""
     return ConfigDict(
         {
             "seed": 0,
@@ -164,19 +169,19 @@ def resolve(config: Mapping[str, Any]) -> ConfigDict:
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Returns {"train.steps": 100, ...}, with tuples as lists like in JSON."""
+    """Returns fields by dotted name, {"train.steps": 100, ...}, with tuples as lists."""
     flat: dict[str, Any] = {}
     for name, value in config.items():
         if isinstance(value, Mapping | ConfigDict):
             flat |= flatten(value, f"{prefix}{name}.")
         else:
-            flat[prefix + name] = _lists(value)
+            flat[prefix + name] = _tuples_to_lists(value)
     return flat
 
 
-def _lists(value: Any) -> Any:
+def _tuples_to_lists(value: Any) -> Any:
     """Returns a value with all tuples in it as lists."""
-    return [_lists(part) for part in value] if isinstance(value, tuple | list) else value
+    return [_tuples_to_lists(part) for part in value] if isinstance(value, tuple | list) else value
 
 
 def check_unchanged(saved: Mapping[str, Any], config: Mapping[str, Any], workdir) -> None:
@@ -193,7 +198,7 @@ def check_unchanged(saved: Mapping[str, Any], config: Mapping[str, Any], workdir
     if names := [name for name in names if name not in harmless]:
         changes = ", ".join(f"{name}: {before.get(name)!r} -> {now.get(name)!r}" for name in names[:5])
         raise ValueError(
-            f"the run in {workdir} was started with another configuration ({changes}); resume with the same, or use "
+            f"{workdir}: this run was started with another configuration ({changes}); resume it with the same, or use "
             "another --workdir"
         )
 
@@ -255,7 +260,7 @@ def _check(config: dict) -> None:
         if name.split(".")[0] in ("optimizer", "train") and isinstance(value, int | float) and value < 0:
             raise ValueError(f"config.{name}={value}: must not be negative")
     if not 0 <= flat["train.average_decay"] < 1:
-        raise ValueError(f"config.train.average_decay={flat['train.average_decay']}: must be in [0, 1)")
+        raise ValueError(f"config.train.average_decay={flat['train.average_decay']}: must be at least 0 and less than 1")
     if not (0 < flat["optimizer.plateau.factor"] < 1 and flat["optimizer.plateau.patience"] >= 1):
         raise ValueError("config.optimizer.plateau: factor must be between 0 and 1, and patience at least 1")
     for name, choices in (("data.features", ("cached", "on_the_fly")), ("train.monitor", ("loss", "mse", "last"))):

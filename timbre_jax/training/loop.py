@@ -64,11 +64,11 @@ def train_and_evaluate(
             if model.trained_by == "fit":
                 return processes.main_first(lambda: fit_closed_form(config, workdir, model, sources))
             with StopSignals() as stop:
-                return drive(Trainer(config, workdir, model, sources, parallel, progress), stop, profile)
+                return run_steps(Trainer(config, workdir, model, sources, parallel, progress), stop, profile)
 
 
-def drive(run: Trainer, stop: StopSignals, profile: Profile | None = None) -> Result:
-    """Takes the steps of a run until its end or a signal."""
+def run_steps(run: Trainer, stop: StopSignals, profile: Profile | None = None) -> Result:
+    """Takes the steps of a run until it ends or a signal stops it."""
     if result := run.begin():
         return result
     try:

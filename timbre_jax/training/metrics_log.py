@@ -19,7 +19,7 @@ class MetricsLog:
       workdir: folder of the run.
       step: step from which the run is resumed.
       offset: number of bytes of metrics.jsonl to keep.
-      silent: whether to write nothing, which is the case on all but the main process.
+      silent: whether to write nothing; True on all processes but the main one.
     """
 
     def __init__(self, workdir: Path, *, step: int = 0, offset: int = 0, silent: bool = False):
@@ -45,11 +45,11 @@ class MetricsLog:
         Raises:
           ValueError: the line could not be written.
         """
-        record = {"event": event, "step": step, **{name: _plain(value) for name, value in values.items()}}
+        record = {"event": event, "step": step, **{name: _json_value(value) for name, value in values.items()}}
         try:
             self._file.write(json.dumps(record).encode() + b"\n")
         except OSError as error:
-            raise ValueError(f"could not write {self._path}: {reason(error)}") from None
+            raise ValueError(f"{self._path}: could not be written ({reason(error)})") from None
         if self._board is not None:
             for name, value in record.items():
                 if name not in ("event", "step") and isinstance(value, (int, float)) and not isinstance(value, bool):
@@ -62,8 +62,8 @@ class MetricsLog:
             self._board.close()
 
 
-def _plain(value):
-    """Returns a value as JSON can hold it."""
+def _json_value(value):
+    """Returns a value for JSON: None instead of a number that is not finite."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

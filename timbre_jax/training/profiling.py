@@ -34,7 +34,7 @@ class Profile:
 
     def __init__(self, directory: str | os.PathLike, *, first: int = FIRST_STEP, last: int = LAST_STEP):
         if not 2 <= first <= last:
-            raise ValueError(f"steps {first} to {last} cannot be traced: the first must be at least 2 and not after the last")
+            raise ValueError(f"traced steps: the first must be at least 2 and not after the last (got {first} to {last})")
         self.first, self.last = first, last
         self.steps_taken, self.written = 0, False
         self.directory, self._tracing = os.fspath(directory), False

@@ -62,14 +62,14 @@ class Programs:
         self.train_step = placement.compile_train(self.step)
         self.score = make_eval_step(model)
         self.eval_step = placement.compile_eval(self.score)
-        self.create = placement.compile_eval(self._new)
+        self.create = placement.compile_eval(self._create)
         self.in_precision = placement.compile_eval(self._in_precision)
 
     def abstract(self, key: jax.Array, hyper: dict[str, float]) -> Any:
         """Returns the shapes and shardings of the state, as a template to read a checkpoint."""
-        return self.placement.template(jax.eval_shape(lambda: self._in_precision(self._new(key, hyper))))
+        return self.placement.template(jax.eval_shape(lambda: self._in_precision(self._create(key, hyper))))
 
-    def _new(self, key, hyper):
+    def _create(self, key, hyper):
         return create_state(self._model, self._optimizer, key, hyper=hyper)
 
     def _in_precision(self, state):

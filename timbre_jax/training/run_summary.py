@@ -7,7 +7,7 @@ import os
 from timbre_jax.training.checkpointing.progress import Result
 from timbre_jax.training.profiling import CompileClock, Profile, peak_memory, resources_line
 
-_ENDS = {"finished": "Finished", "converged": "Converged"}
+_STATUS_WORDS = {"finished": "Finished", "converged": "Converged"}
 
 
 def summary_lines(result: Result, workdir: str | os.PathLike, clock: CompileClock, profile: Profile | None = None) -> list[str]:
@@ -24,7 +24,7 @@ def summary_lines(result: Result, workdir: str | os.PathLike, clock: CompileCloc
     else:
         best = f"best {result.best_value:.6g} at step {result.best_step}"
         fitted = f"Fitted (mse {result.best_value:.6g})"
-        done = f"{_ENDS[result.status]} at step {result.step} ({best})" if result.step else fitted
+        done = f"{_STATUS_WORDS[result.status]} at step {result.step} ({best})" if result.step else fitted
         lines = [f"{done}. The space is in {workdir}/best."]
     lines.append(f"Used {resources_line(peak_memory(), clock)}.")
     if profile and profile.written:

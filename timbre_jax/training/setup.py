@@ -1,4 +1,4 @@
-"""Preparation of a run (checks, model, config.json), and runs with a closed-form fit."""
+"""Prepares a run (checks, model, config.json), and fits models in closed form."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def write_config(workdir: Path, config, model: TimbreModel, sources: Sources) ->
             if changed := [key for key in new if old.get(key) != new[key]]:
                 key = changed[0]
                 raise ValueError(
-                    f"the run in {workdir} was started with other sounds or another version ({name}.{key}: "
+                    f"{workdir}: this run was started with other sounds or another version ({name}.{key}: "
                     f"{old.get(key)} -> {new[key]}); use its original store or another --workdir"
                 )
     documents.write_config(workdir, document)

@@ -1,4 +1,4 @@
-"""Trainer of a run: its state and everything that is done between steps."""
+"""Trainer of a run: its state and the work between steps."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ from timbre_jax.training.validation import mean_metrics
 class Trainer:
     """Trainer of a run whose model is trained by gradient descent.
 
-    A driver (`loop.drive`, `sweeps.grid`) first calls `begin`. While the run is `running` it calls `next_batch`, takes a step,
-    which changes `state`, and calls `record_step` and `after_step`. Finally it calls `end` and `close`.
+    The training loop (`loop.run_steps` or `sweeps.grid`) first calls `begin`. While the run is `running` it calls `next_batch`,
+    takes a step, which changes `state`, and calls `record_step` and `after_step`. Finally it calls `end` and `close`.
 
     Args:
       config: complete configuration (`config.resolve`).
@@ -72,7 +72,7 @@ class Trainer:
         self.progress = RunProgress()
         self.detector = DivergenceDetector(factor=train.rollback.factor)
         self.pending_metrics: list[tuple[int, int, dict]] = []
-        self.main = processes.is_main()
+        self.is_main = processes.is_main()
         self.schedule = CheckpointSchedule(seconds=train.checkpoint_seconds, share=train.checkpoint_share)
         self.saver = Saver(workdir, self.schedule)
         self.best = BestSpace(config, workdir, model, sources, self.saver)
@@ -80,7 +80,7 @@ class Trainer:
         self.anchor: Anchor
         self.candidate: Anchor
 
-    # Called by the driver, in this order
+    # Called by the training loop, in this order
 
     def begin(self) -> Result | None:
         """Makes the initial state or restores a checkpoint; returns the result of a completed run."""
@@ -88,13 +88,13 @@ class Trainer:
         if not restored:
             self.initialize()
         progress = self.progress
-        if restored and self.main and not self.best.exists(progress.best_step):
+        if restored and self.is_main and not self.best.exists(progress.best_step):
             self.restore_best()
-        if restored and progress.status != "running" and not self.has_more_to_do():
+        if restored and progress.status != "running" and not self.can_continue():
             self.saver.close()
             return self.result(progress.status)
         progress.status = "running"
-        self.metrics_log = MetricsLog(self.workdir, step=progress.step, offset=progress.log_bytes, silent=not self.main)
+        self.metrics_log = MetricsLog(self.workdir, step=progress.step, offset=progress.log_bytes, silent=not self.is_main)
         self.bar = tqdm(
             total=self.total_steps,
             initial=progress.step,
@@ -105,7 +105,7 @@ class Trainer:
         )
         self.schedule.start()
         self.last_saved_step = progress.step
-        self.clock = time.monotonic()
+        self.last_log_time = time.monotonic()
         return None
 
     @property
@@ -114,7 +114,7 @@ class Trainer:
         return self.progress.status == "running" and self.progress.step < self.total_steps
 
     @property
-    def evaluates(self) -> bool:
+    def evaluation_due(self) -> bool:
         """True if the run is evaluated after the current step."""
         return self.progress.step % self.eval_every == 0 or self.progress.step == self.total_steps
 
@@ -144,21 +144,21 @@ class Trainer:
         """
         train, progress = self.config.train, self.progress
         last = progress.step == self.total_steps
-        logging = progress.step % train.log_every == 0 or last
-        anchoring = train.rollback.every and progress.step % train.rollback.every == 0
+        log_due = progress.step % train.log_every == 0 or last
+        anchor_due = train.rollback.every and progress.step % train.rollback.every == 0
         signal, due = self.consensus.agree(signal, self.checkpoint_due, progress.step, self.pending_metrics[-1:])
-        if self.main and (problem := self.saver.problem()):
+        if self.is_main and (problem := self.saver.problem()):
             self.log(f"{problem}; training continues, and the next checkpoint will be tried")
-        if not (self.evaluates or logging or anchoring or due or signal):
+        if not (self.evaluation_due or log_due or anchor_due or due or signal):
             return None
         if bad_step := self.check_pending_steps():
             self.roll_back(*bad_step)
             return None
-        if logging:
+        if log_due:
             self.write_metrics()
-        if self.evaluates and self.evaluate():
+        if self.evaluation_due and self.evaluate():
             progress.status = "converged"
-        if anchoring:
+        if anchor_due:
             self.anchor, self.candidate = self.candidate, self.make_anchor()
         if progress.status != "converged" and (due or signal):
             self.save()
@@ -171,11 +171,11 @@ class Trainer:
         """Completes and saves the run after the last step."""
         if self.progress.status == "running":
             self.progress.status = "finished"
-        if self.main:
+        if self.is_main:
             self.best.complete_statistics(self.progress.best_step)
         self.save()
         self.wait_until_saved()
-        if self.main:
+        if self.is_main:
             self.saver.remove_other_spaces(self.progress.best_step)
         return self.result(self.progress.status)
 
@@ -198,8 +198,8 @@ class Trainer:
             process_index=jax.process_index(),
             process_count=jax.process_count(),
         )
-        step, problems = processes.broadcast(checkpoint.last_intact(directory) if self.main else None)
-        for problem in problems if self.main else ():
+        step, problems = processes.broadcast(checkpoint.last_intact(directory) if self.is_main else None)
+        for problem in problems if self.is_main else ():
             self.log(problem)
         if step is None:
             return False
@@ -208,7 +208,7 @@ class Trainer:
         self.progress, self.anchor, self.candidate = saved.progress, saved.anchor, saved.candidate
         self.detector.restore(self.progress.detector)
         self.iterator.set_state(self.progress.iterator)
-        if self.main:
+        if self.is_main:
             self.saver.resume({step: self.progress.best_step})
         return True
 
@@ -217,11 +217,11 @@ class Trainer:
         state = initial_state(self.programs, self.model, self.sources, self.config.train, self.init_key, self.hyper)
         self.state = self.placement.replicate(state)
         self.anchor = self.candidate = self.make_anchor()
-        if self.main:
+        if self.is_main:
             self.saver.resume({})
 
-    def has_more_to_do(self) -> bool:
-        """Returns whether a completed run continues because of more steps or more patience."""
+    def can_continue(self) -> bool:
+        """Returns whether a completed run continues, because its steps or patience were increased."""
         progress, patience = self.progress, self.config.train.patience
         ended = self.plateau is not None and progress.evaluations_since_drop >= self.plateau.patience
         return progress.step < self.total_steps and not ended and not (patience and progress.evaluations_since_best >= patience)
@@ -294,7 +294,7 @@ class Trainer:
         sums, progress.metric_sums = progress.metric_sums, {}
         count = sums.pop("steps")
         now = time.monotonic()
-        progress.seconds, self.clock = progress.seconds + now - self.clock, now
+        progress.seconds, self.last_log_time = progress.seconds + now - self.last_log_time, now
         means = {name: value / count for name, value in sums.items()}
         timing = {"seconds": round(progress.seconds, 3), "checkpoint_share": round(self.schedule.time_share(), 5)}
         self.metrics_log.write("train", progress.step, **means, epoch=progress.step / self.steps_per_epoch, **timing)
@@ -336,9 +336,9 @@ class Trainer:
 
     def save_best(self, scores: dict) -> None:
         """Starts writing the averaged parameters as the best space."""
-        if self.main:
+        if self.is_main:
             variables = self.placement.unreplicate(self.state).variables(average=True)
-            self.best.keep(variables, step=self.progress.best_step, of_step=self.progress.step, scores=scores)
+            self.best.save(variables, step=self.progress.best_step, variables_step=self.progress.step, scores=scores)
 
     def restore_best(self) -> None:
         """Replaces a missing best space by the averaged parameters of the last checkpoint.
@@ -366,7 +366,7 @@ class Trainer:
         if progress.best_value is None:
             progress.best_step = progress.step
             self.save_best({})
-        if not self.main:
+        if not self.is_main:
             return
         progress.iterator, progress.detector = self.iterator.get_state(), self.detector.state()
         progress.log_bytes = self.metrics_log.offset
@@ -377,7 +377,7 @@ class Trainer:
 
     def wait_until_saved(self) -> None:
         """Waits until the last checkpoint is complete, on all processes."""
-        if self.main:
+        if self.is_main:
             self.saver.finish()
         processes.barrier("saved")
 

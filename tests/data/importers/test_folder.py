@@ -251,7 +251,7 @@ def test_equal_paths_in_two_folders_get_distinct_ids(tmp_path):
     assert set(everything(inner)) == {"more/kick/a.wav", "more/top.wav"}
 
 
-def test_classes_by_folder_by_words_or_none(tmp_path):
+def test_classes_follow_from_folders_words_or_are_none(tmp_path):
     folder = tmp_path / "Kits"
     names = ("A/Kicks/Deep/x1.wav", "A/HatOpen-Hard.wav", "B/CB_02.wav", "B/unknown 7.wav", "loop_snare.wav", "Toms/9.wav")
     for number, name in enumerate(names):

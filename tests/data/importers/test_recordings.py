@@ -10,7 +10,7 @@ import soundfile
 
 from tests.helpers.library import doctor_of, everything
 from timbre_jax.audio.io import AudioFileError, read_wave
-from timbre_jax.data.importers.recordings import RecordingImporter, excerpt
+from timbre_jax.data.importers.recordings import RecordingImporter, read_excerpt
 from timbre_jax.data.prepare.build import build_store
 
 
@@ -95,7 +95,7 @@ def test_excerpt_equals_part_of_the_whole_file(folder, name):
     """Differs by -80 dB at most: the resampling filter extends 50 ms beyond the excerpt."""
     whole, _ = read_wave(folder / name, sample_rate=24000)
     for start in (0, 24000, 30000):
-        part, _, _ = excerpt(str(folder / name), start, 12000, 24000, name=name)
+        part, _, _ = read_excerpt(str(folder / name), start, 12000, 24000, name=name)
         np.testing.assert_allclose(part, whole[start : start + 12000], atol=1e-4)
 
 
@@ -105,7 +105,7 @@ def test_excerpt_of_a_long_file_takes_little_memory(tmp_path):
         for second in range(120):
             file.write(np.full((48000, 2), 0.001 * second))
     tracemalloc.start()
-    part, rate, channels = excerpt(str(path), 100 * 16000, 16000, 16000, name="long")
+    part, rate, channels = read_excerpt(str(path), 100 * 16000, 16000, 16000, name="long")
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     np.testing.assert_allclose(part[2000:-2000], 0.1, atol=1e-3)
@@ -123,4 +123,4 @@ def test_invalid_settings_are_rejected(folder):
     with pytest.raises(ValueError, match="--path: missing"):
         RecordingImporter(()).plan()
     with pytest.raises(AudioFileError, match="gone"):
-        excerpt(str(folder / "gone.wav"), 0, 10, 24000, name="gone")
+        read_excerpt(str(folder / "gone.wav"), 0, 10, 24000, name="gone")

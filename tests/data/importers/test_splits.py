@@ -121,7 +121,7 @@ def test_splits_of_the_default_bank_are_unchanged():
 @given(st.dictionaries(st.integers(0, 200), st.integers(0, 6), min_size=1), st.integers(0, 5))
 def test_small_libraries_have_every_family_in_train_and_no_empty_split(members, seed):
     families = {f"i{number:03d}": f"f{family}" for number, family in members.items()}
-    result = by_split(families, fractions=(0.8, 0.1, 0.1), seed=seed, small=True)
+    result = by_split(families, fractions=(0.8, 0.1, 0.1), seed=seed, fill_splits=True)
     assert all(result[name] for name in SPLITS[: len(families)])
     held_out = {families[name] for name in result["valid"] + result["test"]}
     emptied = held_out - {families[name] for name in result["train"]}
@@ -134,7 +134,7 @@ def test_small_libraries_have_every_family_in_train_and_no_empty_split(members, 
 def test_single_sound_classes_do_not_change_the_split_of_others():
     families = {f"single {number}": f"own {number}" for number in range(200)}
     families |= {f"{name} {number}": name for name in ("kick", "snare") for number in range(20)}
-    result = by_split(families, fractions=(0.8, 0.1, 0.1), seed=0, small=True)
+    result = by_split(families, fractions=(0.8, 0.1, 0.1), seed=0, fill_splits=True)
     for name in ("kick", "snare"):
         counts = {split: sum(member.startswith(name) for member in chosen) for split, chosen in result.items()}
         assert counts["train"] in (15, 16, 17)
@@ -145,4 +145,4 @@ def test_single_sound_classes_do_not_change_the_split_of_others():
 @pytest.mark.parametrize("shares", [(0.5, 0.0, 0.5), (0.4, 0.2, 0.4)])
 def test_class_with_one_sound_is_in_train(shares):
     families = {f"kick {number}": "kick" for number in range(10)} | {"odd": "rare"}
-    assert split_groups(families, fractions=shares, seed=0, small=True)["odd"] == "train"
+    assert split_groups(families, fractions=shares, seed=0, fill_splits=True)["odd"] == "train"

@@ -52,7 +52,7 @@ def test_prepared_data_set_is_read_without_tensorflow(written):
     assert "tensorflow" not in sys.modules or importlib.util.find_spec("tensorflow") is not None
 
 
-def test_store_of_a_prepared_data_set(written, tmp_path):
+def test_store_contains_the_notes_of_a_prepared_data_set(written, tmp_path):
     store = prepare(source="tfds", path=[str(written)], out=str(tmp_path / "store"), keep_all=True, workers=1, progress=False)
     assert [store.length(split) for split in ("train", "valid", "test")] == [4, 1, 3]
     np.testing.assert_allclose(store.audio("test", [2])[0], example(7)["audio"], atol=1 / 32768)

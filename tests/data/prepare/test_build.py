@@ -303,8 +303,8 @@ import sys
 from timbre_jax.data.importers.{module} import {source}
 from timbre_jax.data.prepare import build
 source = {source}(number=1, path=tuple(sys.argv[1:]))
-verdict = build._load_sound(source, next(record for record in source.plan() if not record.left_out), None)
-assert verdict.pcm is not None, verdict
+result = build._load_sound(source, next(record for record in source.plan() if not record.left_out), None)
+assert result.pcm is not None, result
 assert "jax" not in sys.modules and "librosa" not in sys.modules
 """
 

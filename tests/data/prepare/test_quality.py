@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from tests.helpers.notes import note_wave
 from tests.helpers.sounds import harmonic_tone, sine
 from timbre_jax.data.prepare import quality
-from timbre_jax.data.prepare.summary import DoctorCounts, doctor_page
+from timbre_jax.data.prepare.summary import QualityCounts, quality_page
 
 
 def noise(level=0.1, seed=0):
@@ -28,7 +28,7 @@ def noise(level=0.1, seed=0):
         (np.zeros(0, np.float32), "too short (0.000 s)"),
     ],
 )
-def test_wave_problem_of_waves(wave, reason):
+def test_unusable_waves_have_a_reason(wave, reason):
     assert quality.wave_problem(np.asarray(wave, np.float32), 16000) == reason
 
 
@@ -101,11 +101,11 @@ GOOD = {"harmonic": 1.0, "aperiodicity": 0.01, "f0_spread": 3.0, "f0_jumps": 0.0
         ({"level_unsteadiness": 5.0}, 60, 0.0, "unsteady (level varies by 5.0 dB)"),
     ],
 )
-def test_note_problem_of_measures(change, pitch, f0, reason):
+def test_unsuitable_measures_have_a_reason(change, pitch, f0, reason):
     assert quality.note_problem({**GOOD, **change}, pitch, f0) == reason
 
 
-def test_harmonic_check_of_waves():
+def test_harmonic_check_rejects_noise_and_unsteady_notes():
     """Checks calculated waves, whose quality is known."""
     steps = 64000 // 8
     melody = (220, 330, 262, 440, 196, 294, 349, 247)
@@ -126,7 +126,7 @@ def test_harmonic_check_of_waves():
 
 
 def test_report_counts_reasons_and_remarks():
-    summary = DoctorCounts()
+    summary = QualityCounts()
     for left_out, remarks in [
         ("", ""), ("", "cut to 4 s (9.0 s); mixed to mono (2 channels)"), ("silent", ""), ("silent", ""),
         ("duplicate (sounds like a)", ""),
@@ -136,7 +136,7 @@ def test_report_counts_reasons_and_remarks():
     assert counts == {
         "notes": 5, "kept": 2, "left_out": {"silent": 2, "duplicate": 1}, "remarks": {"cut to 4 s": 1, "mixed to mono": 1},
     }  # fmt: skip
-    page = doctor_page("a test", counts)
+    page = quality_page("a test", counts)
     assert "2 of 5 sounds kept (40.0 %)" in page
     assert "| silent | 2 | 40.0 |" in page
 

@@ -83,11 +83,11 @@ def test_failed_write_is_reported_once_and_older_checkpoints_remain(saver, space
     blocking = block(tmp_path / "best")
     saver.save_best(2, space, {})
     saver.wait()
-    assert "could not save" in saver.problem()
+    assert "could not be saved" in saver.problem()
     assert saver.problem() is None
     saver.save(2, arrays(2), {}, best_step=2)  # its best space cannot be written yet
     saver.wait()
-    assert "could not save" in saver.problem()
+    assert "could not be saved" in saver.problem()
     assert checkpoint.steps(tmp_path / "checkpoints") == [1]
     blocking.unlink()
     (tmp_path / "before").rename(tmp_path / "best")
@@ -103,13 +103,13 @@ def test_three_consecutive_failures_end_the_run(saver, tmp_path):
     for step in (1, 2):
         saver.save(step, arrays(0), {}, best_step=0)
         saver.wait()
-        assert "could not save" in saver.problem()
+        assert "could not be saved" in saver.problem()
     saver.save(3, arrays(0), {}, best_step=0)
     saver.wait()
-    with pytest.raises(CheckpointError, match="could not save"):
+    with pytest.raises(CheckpointError, match="could not be saved"):
         saver.problem()
     saver.save(4, arrays(0), {}, best_step=0)
-    with pytest.raises(CheckpointError, match="could not save"):
+    with pytest.raises(CheckpointError, match="could not be saved"):
         saver.finish()
 
 

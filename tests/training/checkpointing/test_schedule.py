@@ -63,7 +63,7 @@ def test_background_writes_cost_nothing_on_accelerators(monkeypatch):
     assert checkpoints.time_share() == pytest.approx(1.0 / 51, rel=0.1)
 
 
-def test_interval_without_limit_of_share():
+def test_interval_is_kept_without_a_limit_of_share():
     gaps, _ = run(100, step=0.5, blocked=1.0, writing=9.0, every=10.0, share=1.0)
     assert max(gaps) <= 11.0
 

@@ -50,8 +50,8 @@ def test_undetected_launcher_is_refused(monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"num_processes": 2}, "--coordinator_address and --process_id must be given too"),
-        ({"coordinator_address": "here:1234", "num_processes": 2}, "--process_id must be given too"),
+        ({"num_processes": 2}, "--coordinator_address and --process_id: missing"),
+        ({"coordinator_address": "here:1234", "num_processes": 2}, "--process_id: missing"),
         ({"coordinator_address": "here:1234", "num_processes": 2, "process_id": 2}, "less than --num_processes=2"),
         ({"coordinator_address": "here", "num_processes": 2, "process_id": 0}, "=here: must be HOST:PORT"),
         ({"distributed": False, "num_processes": 2}, "--nodistributed: trains in one process"),

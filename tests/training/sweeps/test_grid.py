@@ -101,7 +101,7 @@ def test_invalid_configurations_are_refused_before_training(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_closed_form_models_in_grid(tmp_path):
+def test_closed_form_models_are_fitted_once_in_a_grid(tmp_path):
     members = {tmp_path / str(size): small_config(model={"name": "pca", "latent_size": size}) for size in (1, 2)}
     results = grid(members)
     assert [result.status for result in results.values()] == ["finished", "finished"]

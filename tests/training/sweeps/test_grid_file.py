@@ -39,7 +39,7 @@ def test_grid_is_expanded_to_runs(content, runs, tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", "is not JSON"),
+        ("{", "not JSON"),
         ("[]", "has no runs"),
         ({"seed": []}, "has no runs"),
         ([{"seed": 1}, {"seed": [0, 1]}], "has a run twice"),
@@ -66,5 +66,5 @@ def test_run_names_state_changes_and_are_valid_folder_names():
     long = run_names([{"data.store": "x" * 300 + end} for end in "ab"])
     assert len(set(long)) == 2
     assert all(len(name) <= 120 for name in long)
-    with pytest.raises(ValueError, match="two runs of the sweep have the name 'store=notes'"):
+    with pytest.raises(ValueError, match="sweep: two runs have the name 'store=notes'"):
         run_names([{"data.store": "a/notes"}, {"data.store": "b/notes"}])

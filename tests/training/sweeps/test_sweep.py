@@ -30,7 +30,7 @@ def test_sweep_trains_each_value_once_and_writes_table(tmp_path):
     assert {file: file.stat().st_mtime_ns for file in tmp_path.rglob("arrays/*")} == before
 
 
-def test_sweep_over_grid_of_fields(tmp_path):
+def test_sweep_trains_all_combinations_of_a_grid(tmp_path):
     config = small_config(model={"name": "pca", "latent_size": 8})
     changes = read_grid('{"model.latent_size": [1, 2], "train.batch_size": [8, "16"]}')
     table, results = sweep(config, tmp_path, changes, sources=small_sources(), progress=False)
@@ -41,7 +41,7 @@ def test_sweep_over_grid_of_fields(tmp_path):
     mse = table.column("mse")
     assert mse[0] == pytest.approx(mse[1], rel=1e-4)
     assert mse[0] > mse[2]
-    with pytest.raises(ValueError, match="two runs of the sweep have the name 'latent_size=1'"):
+    with pytest.raises(ValueError, match="sweep: two runs have the name 'latent_size=1'"):
         sweep(config, tmp_path, sizes("1", 1), sources=small_sources())
 
 

@@ -14,7 +14,7 @@ AUGMENTS = {"harmonic": HarmonicAugment, "mel": MelAugment}
 
 
 def make_augment(name: str, *, representation: Representation, **settings) -> Augmentation | None:
-    """Returns the augmentation of a configuration, or None for the name "none".
+    """Creates an augmentation by name; returns None for the name "none".
 
     Args:
       name: "none", "harmonic" or "mel".

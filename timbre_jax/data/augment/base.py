@@ -1,4 +1,4 @@
-"""Base class of augmentations: keys, and the choice of the examples that are changed."""
+"""Base class of augmentations, which splits keys and selects the examples to change."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from timbre_jax.types import Array
 
 @dataclasses.dataclass(frozen=True)
 class Augmentation(Settings):
-    """Random change of features that yields plausible features; silence (0) stays silent.
+    """Random change of features to other plausible features; silence (0) stays silent.
 
     Fields with a help text are settings; the others follow from the representation. Subclasses define `num_keys`, `_change` and
     `units`.
@@ -34,10 +34,10 @@ class Augmentation(Settings):
 
         Frames outside the mask do not change.
         """
-        return jax.vmap(self._one)(keys, values, mask)
+        return jax.vmap(self._augment_one)(keys, values, mask)
 
-    def _one(self, key: Array, values: Array, mask: Array) -> Array:
-        """Returns the values [N, F] of one sound, changed with the set probability."""
+    def _augment_one(self, key: Array, values: Array, mask: Array) -> Array:
+        """Returns the values [N, F] of one sound, changed with `probability`."""
         keys = jax.random.split(key, self.num_keys)
         use = jax.random.bernoulli(keys[-1], jnp.float32(self.probability))
         return jnp.where(use & (mask[:, None] > 0), self._change(keys, values), values)
@@ -48,7 +48,7 @@ class Augmentation(Settings):
 
     @classmethod
     def units(cls, representation: Representation) -> dict[str, Any]:
-        """Returns the fields that follow from a representation.
+        """Returns the fields that depend on the representation, as keyword arguments.
 
         Raises:
           ValueError: the augmentation does not apply to it.

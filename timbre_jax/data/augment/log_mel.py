@@ -20,14 +20,14 @@ from timbre_jax.types import Array
 class MelAugment(Augmentation):
     """Random changes of pitch, duration, spectrum and decay of log-mel spectrograms.
 
-    They resemble other sizes, materials and rooms. Every setting but `probability` and `knots` is the standard deviation of a
-    normal distribution, drawn once per sound; 0 turns the change off.
+    The changes resemble other sizes, materials and rooms. Every setting but `probability` and `knots` is the standard deviation
+    of a normal distribution, drawn once per sound; 0 turns the change off.
 
     Attributes:
       rate: frames per second.
       value_per_db: change of a feature per dB.
       centers: [F] center frequencies of the mel bands in Hz, ascending.
-      relative: whether values are relative to the loudest of the sound, which is 1 again after the change.
+      relative: whether values are relative to the loudest one of the sound, which then remains 1.
     """
 
     pitch_semitones: float = setting(
@@ -59,9 +59,9 @@ class MelAugment(Augmentation):
         if self.pitch_semitones:
             factor = jnp.exp2(normal(self.pitch_semitones / 12.0, keys[1]))
             centers = jnp.asarray(self.centers, values.dtype)
-            place = jnp.interp(centers / factor, centers, jnp.arange(n_bands, dtype=values.dtype))
+            source = jnp.interp(centers / factor, centers, jnp.arange(n_bands, dtype=values.dtype))
             # Linear interpolation as a matrix product: a gather along the last axis takes several times as long on a CPU.
-            weights = jnp.maximum(1.0 - jnp.abs(jnp.arange(n_bands)[:, None] - place), 0.0)
+            weights = jnp.maximum(1.0 - jnp.abs(jnp.arange(n_bands)[:, None] - source), 0.0)
             changed = changed @ weights
 
         band = jnp.linspace(-0.5, 0.5, n_bands, dtype=values.dtype)

@@ -1,1 +1,1 @@
-"""Importers of sounds. Each plans its records and then loads one sound at a time (`base`)."""
+"""Importers of sounds, which plan records and then load one sound at a time (`base`)."""

@@ -15,7 +15,7 @@ _LICENSE = "that of the banks; TimGM6mb.sf2 is under GPL-2, so sounds rendered f
 
 
 class BankMixin:
-    """Mixin of importers that render the banks in `path`; empty means the default bank."""
+    """Mixin of importers that render the banks in `path`; if empty, the default bank."""
 
     path: tuple[str, ...]
 
@@ -41,11 +41,11 @@ class BankMixin:
 
 
 def preset_name(bank_name: str, preset: Preset, *, with_bank: bool = False) -> str:
-    """Returns BANK:PROGRAM-NAME, or BANK:NUMBER-PROGRAM-NAME with the preset's bank number."""
+    """Returns BANK:PROGRAM-NAME, or BANK:NUMBER-PROGRAM-NAME if `with_bank` adds the number."""
     number = f"{preset.bank:03d}-" if with_bank else ""
     return f"{bank_name}:{number}{preset.program:03d}-{slug(preset.name)}"
 
 
 def slug(name: str) -> str:
-    """Returns a name in lower case, with hyphens in place of all other characters."""
+    """Returns a name in lower case, with a hyphen for each run of other characters."""
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "unnamed"

@@ -64,7 +64,7 @@ class Record(NamedTuple):
       velocity: MIDI velocity, or -1.
       preset: preset that plays the sound, or empty.
       location: what `load` needs to find the sound; small and picklable.
-      left_out: reason if the sound is not selected.
+      left_out: reason why the sound is not selected, or empty.
     """
 
     id: str
@@ -87,8 +87,8 @@ class LoadedSound(NamedTuple):
       f0: pitch in Hz that the importer knows, or 0.
       pitch_moves: whether the importer knows that the pitch moves.
       remarks: remarks for the report.
-      signature: coarse description that an `ArrangingImporter` finds copies by.
-      left_out: reason of the importer to leave the sound out, or empty.
+      signature: coarse description by which an `ArrangingImporter` detects copies.
+      left_out: reason why the importer leaves the sound out, or empty.
     """
 
     wave: np.ndarray
@@ -142,7 +142,7 @@ class Importer(Protocol):
 
 
 class ArrangingImporter(Importer, Protocol):
-    """Importer that needs all its sounds to split them; its planned records are `UNSORTED`."""
+    """Importer that splits its sounds after loading all of them; it plans `UNSORTED` records."""
 
     def arrange(self, rows: list[Mapping[str, Any]], read: Callable[[int], np.ndarray]) -> list[SplitAssignment]:
         """Splits the sounds that passed the quality check.

@@ -1,4 +1,4 @@
-"""Classes of sounds from words in their names, by a table that people can edit."""
+"""Infers the class of a sound from words in its names, by an editable table of rules."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 UNLABELED = "unlabeled"
 _PARTS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_a-zA-Z]+")
-_LONGEST = 3  # consecutive parts that can form a word
+_MAX_PARTS = 3  # consecutive parts that can form a word
 
 
 class Rule(NamedTuple):
@@ -23,9 +23,9 @@ class Rule(NamedTuple):
 
 
 def read_rules(path: str | os.PathLike | None = None) -> tuple[Rule, ...]:
-    """Reads a table of words: lines of `CLASS: word, word`, tried from top to bottom.
+    """Reads a table of class words, with lines of the form `CLASS: word, word`.
 
-    Text after # is a comment.
+    Rules are tried from top to bottom. Text after # is a comment.
 
     Args:
       path: text file; None means the table of drum words that comes with the package, `drum_words.txt`.
@@ -58,14 +58,16 @@ def read_rules(path: str | os.PathLike | None = None) -> tuple[Rule, ...]:
     return tuple(rules)
 
 
-def spoken_words(name: str) -> set[str]:
-    """Returns the words in a name: its parts and up to three consecutive parts, in lower case.
+def name_words(name: str) -> set[str]:
+    """Returns the words in a name in lower case: its parts, and two or three joined parts.
 
     Parts end at capitals, digits and other characters: "HiHatOpen_2" contains hi, hat, open, 2, hihat, hatopen, ...
     """
     parts = [part.lower() for part in _PARTS.findall(name)]
     return {
-        "".join(parts[start : start + length]) for length in range(1, _LONGEST + 1) for start in range(len(parts) - length + 1)
+        "".join(parts[start : start + length])
+        for length in range(1, _MAX_PARTS + 1)
+        for start in range(len(parts) - length + 1)
     }
 
 
@@ -74,9 +76,9 @@ def class_of_names(names: Iterable[str], rules: Sequence[Rule]) -> str | None:
 
     It is "" if the rule marks sounds without a class, and None if no rule matches.
     """
-    words = set().union(*map(spoken_words, names))
+    words = set().union(*map(name_words, names))
     for rule in rules:
         for word in rule.words:
-            if word in words or (("*" in word or "?" in word) and any(fnmatchcase(spoken, word) for spoken in words)):
+            if word in words or (("*" in word or "?" in word) and any(fnmatchcase(part, word) for part in words)):
                 return "" if rule.label == UNLABELED else rule.label
     return None

@@ -1,4 +1,4 @@
-"""Drum hits from the percussion kits of SoundFont 2 banks (bank 128), with classes."""
+"""Imports drum hits with classes from the percussion kits (bank 128) of SoundFont 2 banks."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ MAIN_SHARE = 0.5
 
 
 def class_of_hit(program: int, key: int, recordings: Iterable[str]) -> str:
-    """Returns the class of a kit's key with some recordings, or `UNLABELED`."""
+    """Returns the class of a drum key from its program and recordings, or `UNLABELED`."""
     named = class_of_names(recordings, _drum_rules()) if program == ORCHESTRA_PROGRAM else None
     return named or CLASS_OF_KEY.get(key, UNLABELED)
 
@@ -58,7 +58,7 @@ def main_recordings(bank: SoundFont, preset: Preset, key: int, velocity: int) ->
 
 @dataclasses.dataclass(frozen=True)
 class DrumKitImporter(BankMixin, OneShotSettings):
-    """Drum hits: each kit, key and velocity of SoundFont 2 banks that makes a sound.
+    """Importer of drum hits of SoundFont 2 banks: one per kit, key and velocity.
 
     An instrument is a group of keys, at all velocities and in all kits and banks, that share recordings; it stays in one split.
     Short recordings on top of a hit, such as a click, do not connect keys (`main_recordings`). The kit is the `preset` and the
@@ -118,7 +118,7 @@ class DrumKitImporter(BankMixin, OneShotSettings):
         number, position, key = record.location
         bank, target = open_bank(self.banks[number]), self.audio_format
         seconds = target.samples / target.sample_rate
-        # Held to the end, since note-off would only shorten the hit.
+        # The key is held to the end, since note-off would only shorten the hit.
         note = render_note(bank, bank.presets[position], key, record.velocity, held=seconds, seconds=seconds)
         wave, _, remarks = self.apply_trim(note.wave, RATE)
         wave = resample(wave, RATE, target.sample_rate)

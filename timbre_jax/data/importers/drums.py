@@ -1,4 +1,4 @@
-"""Drum hits on this machine: installed sample kits, or else the default SoundFont bank."""
+"""Imports drum hits of installed sample kits, or else of the default SoundFont bank."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FOLDERS = ("/usr/share/hydrogen/data/drumkits", "/usr/share/sonic-pi/samples", "
 
 @dataclasses.dataclass(frozen=True)
 class DrumSettings(OneShotSettings):
-    """Settings that `FolderImporter` and `DrumKitImporter` share.
+    """Settings of drum hits, shared by `FolderImporter` and `DrumKitImporter`.
 
     Raises:
       ValueError: a value is out of range, or a path is set.
@@ -35,9 +35,9 @@ class DrumSettings(OneShotSettings):
         self.importer()  # checks the values
 
     def importer(self, folders: tuple[str, ...] = FOLDERS) -> FolderImporter | DrumKitImporter:
-        """Returns the importer of those folders that exist, else that of the default bank.
+        """Returns an importer of the folders that exist, or of the default bank if none exists.
 
-        Files get their classes by words in their names. Sounds without a class are not selected.
+        Classes of files follow from words in their names. Sounds without a class are not selected.
         """
         existing = tuple(folder for folder in folders if os.path.isdir(folder))
         shared = {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name != "path"}

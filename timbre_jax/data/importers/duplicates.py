@@ -1,7 +1,7 @@
-"""Finds copies of a sound, even at another level or sample rate, or after other silence.
+"""Finds copies of a sound, even with another level, sample rate or leading silence.
 
 Every sound gets a `signature` when it is loaded: a coarse description of its first seconds from the onset on. Sounds with
-similar signatures are then compared sample by sample, which alone decides.
+similar signatures are then compared sample by sample, and only this comparison decides.
 """
 
 from __future__ import annotations
@@ -79,8 +79,8 @@ def group_copies(
     narrow, levels = _unpack([signatures[number] for number in distinct])
     wide = np.flatnonzero(~narrow)
     pairs = itertools.chain(
-        _near(_relative(levels), wide, wide),
-        _near(_relative(levels[:, :, :_LOW_BANDS]), np.flatnonzero(narrow), np.arange(len(distinct))),
+        _similar_pairs(_relative(levels), wide, wide),
+        _similar_pairs(_relative(levels[:, :, :_LOW_BANDS]), np.flatnonzero(narrow), np.arange(len(distinct))),
     )
     last_read: tuple[int, np.ndarray | None] = (-1, None)
     for a, b in pairs:
@@ -101,7 +101,7 @@ def is_same_sound(one: np.ndarray, other: np.ndarray, rate: int, *, compared_rat
     The waves are aligned at their onsets, shifted by up to 50 ms to their best match, and correlated over their full length, so
     the beginning of a sound is not a copy of it. They are compared at `compared_rate` at most.
     """
-    a, b = (_prepared(wave, rate, min(rate, compared_rate)) for wave in (one, other))
+    a, b = (_from_onset(wave, rate, min(rate, compared_rate)) for wave in (one, other))
     size = 1 << (len(a) + len(b)).bit_length()
     energy = float(np.dot(a, a)) * float(np.dot(b, b))
     if energy <= 0:
@@ -111,12 +111,12 @@ def is_same_sound(one: np.ndarray, other: np.ndarray, rate: int, *, compared_rat
     return float(max(correlation[: reach + 1].max(), correlation[-reach:].max())) >= SAME_CORRELATION * np.sqrt(energy)
 
 
-def _prepared(wave: np.ndarray, rate: int, to: int) -> np.ndarray:
+def _from_onset(wave: np.ndarray, rate: int, target_rate: int) -> np.ndarray:
     """Returns a wave from its onset on, resampled, without its mean."""
     wave = np.asarray(wave, np.float32)
     wave = wave[onset(wave) :]
-    wave = np.pad(wave, (0, max(0, _FFT - len(wave))))  # resampling a click would leave nothing
-    wave = resample(wave, rate, to).astype(np.float64)
+    wave = np.pad(wave, (0, max(0, _FFT - len(wave))))  # a resampled click would be empty
+    wave = resample(wave, rate, target_rate).astype(np.float64)
     return wave - wave.mean()
 
 
@@ -128,16 +128,16 @@ def _unpack(signatures: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _relative(levels: np.ndarray) -> np.ndarray:
-    """Returns levels [n, cells] relative to the loudest cell of a sound, clipped from below."""
+    """Returns levels [n, cells] relative to the loudest cell of a sound, at least -45 dB."""
     flat = levels.reshape(len(levels), -1)
     return np.maximum(flat - flat.max(axis=1, keepdims=True), -_RANGE_DB)
 
 
-def _near(points: np.ndarray, rows: np.ndarray, others: np.ndarray, block: int = 1024) -> Iterator[tuple[int, int]]:
+def _similar_pairs(points: np.ndarray, rows: np.ndarray, others: np.ndarray, block: int = 1024) -> Iterator[tuple[int, int]]:
     """Yields pairs (row, other) whose levels are within `NEAR_DB`, row by row.
 
-    Only cells in which either sounds count. Some pairs are yielded in both orders. All pairs are compared, in blocks: n^2 * 290
-    multiplications, but no memory in the order of n^2.
+    Cells in which both sounds are silent do not count. Some pairs are yielded in both orders. The pairs are compared in blocks,
+    which takes n^2 * 290 multiplications but no memory of the order n^2.
     """
     points = points + np.float32(_RANGE_DB)
     sounding = (points > 0).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Sample libraries: folders of sound files with classes from folder names or file names."""
+"""Imports sample libraries: folders of sound files with classes from their names."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LOADER_VERSION = 1  # increased when the loaded samples change, so that older st
 
 @dataclasses.dataclass(frozen=True)
 class FolderImporter(OneShotSettings):
-    """Sounds in folders and their subfolders: WAV, AIFF, FLAC, OGG and MP3 files.
+    """Importer of WAV, AIFF, FLAC, OGG and MP3 files in folders and their subfolders.
 
     Files are mixed to mono and resampled; their level is kept. Hidden files and folders are skipped, links are followed, and a
     folder that is reached twice counts once. The id of a sound is its path in its folder, preceded by the name of the folder if
@@ -48,7 +48,7 @@ class FolderImporter(OneShotSettings):
             raise ValueError(f"classes={self.classes}: must be {', '.join(CLASSES)} or a file of class words")
 
     def _rules(self) -> tuple[Rule, ...]:
-        """Returns the rules of classes by words; () for other rules."""
+        """Returns the rules of class words; () if classes do not depend on words."""
         if self.classes in ("folder", "top_folder", "none"):
             return ()
         return read_rules(None if self.classes == "words" else self.classes)
@@ -112,7 +112,7 @@ class FolderImporter(OneShotSettings):
 
 
 def _header(file) -> tuple[int, int]:
-    """Returns frames and channels of an open sound file; (0, 1) if reading it will fail."""
+    """Returns numbers of frames and channels of an open sound file; (0, 1) if unreadable."""
     import soundfile
 
     try:

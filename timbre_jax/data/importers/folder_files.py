@@ -43,7 +43,15 @@ def file_records(paths: Sequence[str], family: Callable[[int, str, list[str]], s
 
 @dataclasses.dataclass(frozen=True)
 class FolderFile:
-    """File in a folder: its path there with / as separator, or why it cannot be read."""
+    """File in a folder.
+
+    Attributes:
+      path: path in the folder, with / as separator.
+      suffix: suffix of the name in lower case, such as ".wav".
+      size: size in bytes.
+      changed: modification time in seconds.
+      problem: reason why the file cannot be read, or empty.
+    """
 
     path: str
     suffix: str
@@ -92,7 +100,7 @@ def find_files(root: str, visited: set[tuple[int, int]]) -> Iterator[FolderFile]
 
 
 def find_sounds(paths: Sequence[str]) -> list[tuple[int, str, FolderFile]]:
-    """Returns number and name of the folder of each sound file, and the file.
+    """Returns (number of the folder, name of the folder, file) of each sound file.
 
     Files of unsupported formats are included with their problem.
 

@@ -53,7 +53,7 @@ def parse_fractions(text: str) -> tuple[float, ...]:
 
 @dataclasses.dataclass(frozen=True)
 class LengthSettings(ImporterSettings):
-    """Settings of importers whose sounds have any sample rate, length and splits.
+    """Settings of importers of sounds with a choice of sample rate, length and splits.
 
     Raises:
       ValueError: a value is out of range, or the splits do not sum to 100 percent.
@@ -86,7 +86,7 @@ class LengthSettings(ImporterSettings):
 
 
 def duplicates_setting(default: str) -> Any:
-    """Returns the setting of the copies of a sound to keep."""
+    """Returns a setting that selects which copies of a sound are kept."""
     return setting(
         default, "Copies of a sound to keep: one (even if level, sample rate or leading silence differ), exact (one of those "
         "with equal samples), or all. Copies always stay in one split.", choices=DUPLICATES,
@@ -95,13 +95,13 @@ def duplicates_setting(default: str) -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class LibrarySettings(LengthSettings):
-    """Settings of importers of sounds with classes, of which some may be copies of others."""
+    """Settings of importers of classified sounds, which may include copies."""
 
     families: tuple[str, ...] = setting((), "Classes of sounds to use, separated by commas; empty means all.")
     duplicates: str = duplicates_setting("one")
 
     merge_single_classes: ClassVar[bool] = False
-    """Whether classes with one instrument are split as if they were one class, instead of staying in train."""
+    """Whether classes with a single instrument are split together as one class, instead of staying in train."""
 
     def describe_settings(self) -> dict[str, Any]:
         """Returns these settings for the index of a store."""
@@ -139,7 +139,7 @@ class LibrarySettings(LengthSettings):
         return result
 
     def shared_keys(self, rows: Sequence[Mapping[str, Any]]) -> list[tuple[Hashable, ...]]:
-        """Returns what each sound shares with others of its instrument besides copies."""
+        """Returns keys of each sound; sounds with a common key belong to one instrument."""
         return [()] * len(rows)
 
     def arrange(self, rows: list[Mapping[str, Any]], read: Callable[[int], np.ndarray]) -> list[SplitAssignment]:
@@ -169,7 +169,7 @@ class LibrarySettings(LengthSettings):
         if self.merge_single_classes:
             sizes = Counter(family.values())
             family = {name: own if sizes[own] > 1 else "" for name, own in family.items()}
-        split = split_groups(family, fractions=self.splits, seed=self.seed, small=True)
+        split = split_groups(family, fractions=self.splits, seed=self.seed, fill_splits=True)
         kept: dict[Hashable, int] = {}
         left_out = [""] * len(rows)
         for number in sorted(numbers, key=lambda number: (copy_of[number] != number, number)):

@@ -1,4 +1,4 @@
-"""NSynth as published: `examples.json` and `audio/*.wav`, in folders or tar.gz archives.
+"""Imports NSynth as published: folders or archives of `examples.json` and `audio/*.wav`.
 
 Engel et al. 2017, "Neural Audio Synthesis of Musical Notes with WaveNet Autoencoders"; license CC BY 4.0. An archive is read as
 a stream, once to list its files and once to read its sounds, and never unpacked. FLAC files are read as well.
@@ -36,7 +36,7 @@ _NAME = re.compile(
 
 @dataclasses.dataclass(frozen=True)
 class NSynthSettings(NoteSettings):
-    """Selection of notes of NSynth, whatever its file format.
+    """Settings that select notes of NSynth, in any file format.
 
     Raises:
       ValueError: a family is unknown, or a value is out of range.
@@ -93,15 +93,15 @@ class NSynthSettings(NoteSettings):
             of_instrument.setdefault(records[position].instrument, []).append(position)
         chosen: set[int] = set()
         while len(chosen) < self.number:
-            for pile in of_instrument.values():
-                if pile and len(chosen) < self.number:
-                    chosen.add(pile.pop())
+            for remaining in of_instrument.values():
+                if remaining and len(chosen) < self.number:
+                    chosen.add(remaining.pop())
         return chosen
 
 
 @dataclasses.dataclass(frozen=True)
 class NSynthImporter(NSynthSettings):
-    """Notes of NSynth in folders or archives.
+    """Importer of NSynth notes in folders or archives.
 
     `path` names folders with examples.json and audio/, folders of such folders, or .tar.gz files. Without a `split_file` the
     name of a part is its split (nsynth-train, nsynth-valid, nsynth-test); instruments of parts with other names are split
@@ -118,14 +118,14 @@ class NSynthImporter(NSynthSettings):
             raise ValueError("--path: missing; give a folder of NSynth (examples.json and audio/) or a .tar.gz archive")
         records: list[Record] = []
         for part, path in enumerate(find_parts(self.path)):
-            listed = _archive(path) if _is_archive(path) else _folder(path)
+            listed = _archive_records(path) if _is_archive(path) else _folder_records(path)
             split = _split_of_name(path)
             for record in listed:
                 # One archive may contain several parts of NSynth, each in its folder.
                 own = split or _split_of_name(record.location.split("/")[0])
                 records.append(record._replace(split=own, location=(part, record.location)))
         if not records:
-            raise ValueError(f"{', '.join(self.path)}: no notes (audio/*.wav)")
+            raise ValueError(f"{', '.join(self.path)}: no notes (expected audio/*.wav)")
         return self.select(records)
 
     def fetch(self, records: list[Record], positions: Iterable[int]) -> Iterator[tuple[int, Any]]:
@@ -140,7 +140,7 @@ class NSynthImporter(NSynthSettings):
                 continue
             waiting = {records[position].location[1]: position for position in members if records[position].location[1]}
             absent = [position for position in members if not records[position].location[1]]
-            for name, file in _members(parts[part]):
+            for name, file in _archive_files(parts[part]):
                 position = waiting.pop(name, None)
                 if position is not None:
                     yield position, file.read()
@@ -154,7 +154,7 @@ class NSynthImporter(NSynthSettings):
         if isinstance(payload, bytes):
             return read_note(io.BytesIO(payload), name=name)
         if payload is None or not name:
-            raise AudioFileError(f"{record.id}: in examples.json, but there is no sound file of this name")
+            raise AudioFileError(f"{record.id}: no sound file (expected from examples.json)")
         return read_note(os.path.join(payload, name), name=name)
 
 
@@ -243,7 +243,7 @@ def _record(note: str, entry: Mapping[str, Any] | None, location: str) -> Record
 
 
 def _records(files: dict[str, str], entries: dict[str, Record], complete: bool) -> list[Record]:
-    """Returns the records of files by note, then those of entries without a file."""
+    """Returns the records of all files, then those of the entries that lack a file."""
     records = []
     for note, name in files.items():
         record = entries.pop(note, None) or (None if complete else _record(note, None, name))
@@ -298,7 +298,7 @@ def read_examples(file: BinaryIO, *, name: str) -> dict[str, Record]:
         raise ValueError(f"{name}: not an examples.json of NSynth ({' '.join(str(error).split())[:120]})") from None
 
 
-def _folder(path: str) -> Iterator[Record]:
+def _folder_records(path: str) -> Iterator[Record]:
     """Yields the records of a folder."""
     folder = Path(path)
     files: dict[str, str] = {}
@@ -314,11 +314,11 @@ def _folder(path: str) -> Iterator[Record]:
     yield from _records(files, entries, complete)
 
 
-def _archive(path: str) -> Iterator[Record]:
+def _archive_records(path: str) -> Iterator[Record]:
     """Yields the records of an archive."""
     files: dict[str, str] = {}
     entries, complete = {}, False
-    for name, file in _members(path):
+    for name, file in _archive_files(path):
         note, suffix = os.path.splitext(os.path.basename(name))
         if os.path.basename(name) == "examples.json":
             entries |= read_examples(file, name=f"{path}:{name}")
@@ -328,7 +328,7 @@ def _archive(path: str) -> Iterator[Record]:
     yield from _records(files, entries, complete)
 
 
-def _members(path: str) -> Iterator[tuple[str, BinaryIO]]:
+def _archive_files(path: str) -> Iterator[tuple[str, BinaryIO]]:
     """Yields name and file of an archive's members. Raises ValueError if it is damaged."""
     try:
         with tarfile.open(path, "r|*") as archive:

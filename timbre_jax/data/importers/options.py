@@ -1,4 +1,4 @@
-"""Settings that several importers share; programs make their flags from the fields."""
+"""Settings that several importers share; the fields become flags of programs."""
 
 from __future__ import annotations
 
@@ -13,19 +13,21 @@ from timbre_jax.settings import Settings, setting
 DEFAULT_VELOCITIES = (25, 50, 75, 100, 127)  # those of NSynth
 
 
-def parse_midi_numbers(text: str, *, all_of: str = "") -> tuple[int, ...]:
+def parse_midi_numbers(text: str, *, explicit_setting: str = "") -> tuple[int, ...]:
     """Parses MIDI numbers: "40-43,60" gives (40, 41, 42, 43, 60).
 
     Args:
       text: numbers and ranges separated by commas, or "all".
-      all_of: name of a setting that does not accept "all"; if empty, "all" gives ().
+      explicit_setting: name of a setting that does not accept "all"; if empty, "all" gives ().
 
     Raises:
       ValueError: the text cannot be parsed, or is "all" for a setting that does not accept it.
     """
     if text == "all":
-        if all_of:
-            raise ValueError(f"--{all_of}=all: only allowed for nsynth and tfds; give numbers or ranges, such as 40-96")
+        if explicit_setting:
+            raise ValueError(
+                f"--{explicit_setting}=all: only allowed for nsynth and tfds; give numbers or ranges, such as 40-96"
+            )
         return ()
     values: set[int] = set()
     for part in filter(None, (part.strip() for part in text.split(","))):
@@ -38,12 +40,12 @@ def parse_midi_numbers(text: str, *, all_of: str = "") -> tuple[int, ...]:
 
 def midi_setting(name: str, default: tuple[int, ...], shown: str) -> Any:
     """Returns a setting of MIDI numbers to play."""
-    parse = functools.partial(parse_midi_numbers, all_of=name)
+    parse = functools.partial(parse_midi_numbers, explicit_setting=name)
     return setting(default, f"MIDI {name} to play: numbers and ranges, such as 40-96 or 48,60,72.", parse=parse, shown=shown)
 
 
 def check_midi(name: str, values: tuple[int, ...], *, low: int = 0, required: bool = False) -> None:
-    """Raises a ValueError for MIDI numbers out of range, or none if they are required."""
+    """Raises a ValueError if MIDI numbers are out of range, or required and missing."""
     wrong = [value for value in values if not low <= value <= 127]
     if wrong or (required and not values):
         raise ValueError(f"{name}={','.join(map(str, wrong))}: must be MIDI numbers from {low} to 127")
@@ -51,7 +53,7 @@ def check_midi(name: str, values: tuple[int, ...], *, low: int = 0, required: bo
 
 @dataclasses.dataclass(frozen=True)
 class ImporterSettings(Settings):
-    """Settings of every importer; the classes that derive from it are the importers.
+    """Base class of importers, with the settings that they share.
 
     Raises:
       ValueError: a value is out of range.
@@ -65,7 +67,7 @@ class ImporterSettings(Settings):
     seed: int = setting(0, "Random seed for selecting sounds and drawing splits.")
 
     keep_all: ClassVar[bool] = True
-    """Whether the quality check looks at the wave only and ignores pitch and harmonics."""
+    """Whether the quality check examines only the waveform and ignores pitch and harmonics."""
 
     def importer(self) -> Importer:
         """Returns the importer of these settings."""

@@ -1,4 +1,4 @@
-"""Recordings of composed phrases that a SoundFont bank plays, cut into excerpts."""
+"""Imports excerpts of composed phrases that a SoundFont bank plays."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ GAIN_DB = 6.0  # one gain for all, since expression only attenuates and a single
 
 @dataclasses.dataclass(frozen=True)
 class PhraseImporter(BankMixin, LengthSettings):
-    """Recordings of composed phrases (`soundfont.phrases`), played by presets of banks.
+    """Importer of composed phrases (`soundfont.phrases`), played by presets of banks.
 
     Recordings are cut into excerpts. The instrument of an excerpt is its recording, named BANK:PROGRAM-NAME-rNNN, and a
     recording stays in one split. The family is the preset's NSynth family; pitch and velocity are -1, since both move. Silent
@@ -76,18 +76,18 @@ class PhraseImporter(BankMixin, LengthSettings):
         }  # fmt: skip
 
     def presets(self) -> list[tuple[int, int]]:
-        """Returns the number of the bank and the position of the preset of every program, in turn."""
+        """Returns (number of the bank, position of the preset) of every program, in their order."""
         presets: list[tuple[int, int]] = []
         for program in self.program:
             here = [
                 (number, position)
                 for number, path in enumerate(self.banks)
-                if (position := _find(open_bank(path), program)) is not None
+                if (position := _find_preset(open_bank(path), program)) is not None
             ]
             if not here:
-                near = sorted({preset.name for path in self.banks for preset in open_bank(path).presets})[:20]
+                names = sorted({preset.name for path in self.banks for preset in open_bank(path).presets})[:20]
                 raise SoundFontError(
-                    f"--program={program}: no preset of {self.titles} has this name or number (presets are {', '.join(near)}, "
+                    f"--program={program}: no preset of {self.titles} has this name or number (presets are {', '.join(names)}, "
                     "...)"
                 )
             presets += here
@@ -103,7 +103,7 @@ class PhraseImporter(BankMixin, LengthSettings):
             name = f"{preset_name(names[bank], preset)}-r{number:03d}"
             recordings.append((name, number, bank, position, preset))
         family = {name: FAMILY_OF_PROGRAM.get(preset.program, "none") for name, *_, preset in recordings}
-        split = split_groups(family, fractions=self.splits, seed=self.seed, small=True)
+        split = split_groups(family, fractions=self.splits, seed=self.seed, fill_splits=True)
         return [
             Record(
                 id=f"{name}-{excerpt:03d}", split=split[name], instrument=name, family=family[name],
@@ -117,12 +117,12 @@ class PhraseImporter(BankMixin, LengthSettings):
     def load(self, record: Record, payload: Any) -> LoadedSound:
         """Renders an excerpt."""
         bank, position, number, excerpt = record.location
-        wave, remarks = _recording(self, bank, position, number)
+        wave, remarks = _render_recording(self, bank, position, number)
         samples = self.audio_format.samples
         return LoadedSound(wave[excerpt * samples : (excerpt + 1) * samples], remarks=remarks)
 
 
-def _find(bank: SoundFont, program: str) -> int | None:
+def _find_preset(bank: SoundFont, program: str) -> int | None:
     """Returns the position of a preset in a bank, or None.
 
     A program number matches first, then the whole name, the beginning of a name, and a part of a name.
@@ -139,7 +139,9 @@ def _find(bank: SoundFont, program: str) -> int | None:
 
 
 @functools.lru_cache(maxsize=2)
-def _recording(source: PhraseImporter, bank_number: int, position: int, number: int) -> tuple[np.ndarray, tuple[str, ...]]:
+def _render_recording(
+    source: PhraseImporter, bank_number: int, position: int, number: int
+) -> tuple[np.ndarray, tuple[str, ...]]:
     """Returns a recording [T] float32 and remarks; cached, since excerpts are loaded in order."""
     bank = open_bank(source.banks[bank_number])
     total = round(source.recording_seconds * RATE)

@@ -1,4 +1,4 @@
-"""Recordings of any length, cut into excerpts; only the excerpt is decoded."""
+"""Imports excerpts of recordings of any length, and decodes only the excerpt."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from timbre_jax.settings import setting
 REST_SECONDS = 0.1
 """A shorter rest at the end of a recording is not an excerpt, unless it is the whole file."""
 MARGIN_SECONDS = 0.05
-"""Decoded before and after an excerpt for the resampling filter, so that excerpts join without a seam."""
+"""Context that is decoded before and after an excerpt for the resampling filter, so that excerpts join without a seam."""
 LOADER_VERSION = 1  # increased when the excerpts change, so that older stores are made again
 
 
 @dataclasses.dataclass(frozen=True)
 class RecordingImporter(LibrarySettings):
-    """Excerpts of WAV, AIFF, FLAC, OGG and MP3 files in folders and their subfolders.
+    """Importer of excerpts of sound files (WAV, AIFF, FLAC, OGG, MP3) in folders.
 
-    Files are mixed to mono and resampled; their level is kept. Each file is cut into consecutive excerpts; the last one may be
-    shorter. The id of an excerpt is the path of its file and its number. Its instrument is the file, so that splits and
-    bootstraps go by recording, and its family is the folder of the file. Files with excerpts that are copies of each other
-    count as one recording.
+    Subfolders are included. Files are mixed to mono and resampled; their level is kept. Each file is cut into consecutive
+    excerpts; the last one may be shorter. The id of an excerpt is the path of its file and its number. Its instrument is the
+    file, so that splits and bootstraps go by recording, and its family is the folder of the file. Files with excerpts that are
+    copies of each other count as one recording.
 
     Raises:
       ValueError: a value is out of range.
@@ -80,7 +80,7 @@ class RecordingImporter(LibrarySettings):
     def load(self, record: Record, payload: Any) -> LoadedSound:
         """Loads an excerpt."""
         number, target = record.location[-1], self.audio_format
-        wave, rate, channels = excerpt(
+        wave, rate, channels = read_excerpt(
             self._path(record), number * target.samples, target.samples, target.sample_rate, name=record.instrument
         )
         remarks = [f"mixed to mono ({channels} channels)"] if channels > 1 else []
@@ -96,7 +96,7 @@ class RecordingImporter(LibrarySettings):
         return [(row["instrument"],) for row in rows]
 
 
-def excerpt(path: str, start: int, count: int, sample_rate: int, *, name: str) -> tuple[np.ndarray, int, int]:
+def read_excerpt(path: str, start: int, count: int, sample_rate: int, *, name: str) -> tuple[np.ndarray, int, int]:
     """Reads a part of a sound file, mono, as if the whole file had been resampled.
 
     Args:

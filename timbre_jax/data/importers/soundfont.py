@@ -1,4 +1,4 @@
-"""NSynth-like notes from SoundFont 2 banks: 16 kHz mono, 4 s, of which 3 s are held."""
+"""Imports NSynth-like notes of SoundFont 2 banks: 16 kHz mono, 4 s, held for 3 s."""
 
 from __future__ import annotations
 
@@ -45,10 +45,15 @@ def source_of_program(program: int) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class PresetEntry:
-    """Preset that is used, with its instrument (group of presets that share raw samples).
+    """Preset with its instrument, a group of presets that share raw samples.
 
-    `bank` and `position` are numbers. `own_instrument` is the instrument with this bank alone; it differs if banks share
-    samples.
+    Attributes:
+      bank: number of the bank.
+      position: number of the preset in the bank.
+      preset: preset.
+      family: NSynth family of the preset.
+      instrument: name of the instrument.
+      own_instrument: name of the instrument within this bank alone, which differs if banks share samples.
     """
 
     bank: int
@@ -61,7 +66,7 @@ class PresetEntry:
 
 @dataclasses.dataclass(frozen=True)
 class SoundFontImporter(BankMixin, NoteSettings):
-    """Notes rendered from SoundFont 2 banks; an empty `path` means the default bank.
+    """Importer of notes of SoundFont 2 banks; an empty `path` means the default bank.
 
     Raises:
       ValueError: a family is unknown, or a value is out of range.
@@ -110,7 +115,7 @@ class SoundFontImporter(BankMixin, NoteSettings):
         ]
 
     def splits(self) -> dict[str, str]:
-        """Returns the split of each instrument: fixed for known banks, else drawn by family.
+        """Returns the split of each instrument, fixed for known banks, else drawn by family.
 
         If banks share samples, an instrument that is held-out in one bank is held-out in all.
         """

@@ -1,4 +1,4 @@
-"""Splits by instrument: seeded, balanced over families, and fixed by name for known banks."""
+"""Splits instruments with a seed, balanced over families, or as fixed for known banks."""
 
 from __future__ import annotations
 
@@ -57,7 +57,9 @@ def connected_groups(members: Mapping[Hashable, Iterable[Hashable]]) -> list[lis
     return [[keys[number] for number in group] for group in sets.groups()]
 
 
-def split_groups(families: Mapping[str, str], *, fractions: Sequence[float], seed: int, small: bool = False) -> dict[str, str]:
+def split_groups(
+    families: Mapping[str, str], *, fractions: Sequence[float], seed: int, fill_splits: bool = False
+) -> dict[str, str]:
     """Splits instruments, balanced over families.
 
     Rounding errors of one family are carried over to the next, so that the totals are right.
@@ -66,8 +68,8 @@ def split_groups(families: Mapping[str, str], *, fractions: Sequence[float], see
       families: family of each instrument.
       fractions: fractions of train, valid and test; they sum to 1.
       seed: random seed.
-      small: whether every family keeps an instrument in the first split, and no split with a fraction stays empty if there are
-        enough instruments.
+      fill_splits: whether every family keeps an instrument in the first split, and no split with a fraction stays empty if
+        there are enough instruments.
 
     Returns:
       Split of each instrument.
@@ -79,8 +81,11 @@ def split_groups(families: Mapping[str, str], *, fractions: Sequence[float], see
         raise ValueError(f"fractions of the splits: must sum to 1 (got {tuple(fractions)})")
     generator = np.random.default_rng(seed)
     names, fractions = SPLITS, dict(zip(SPLITS, fractions, strict=True))
-    # Smaller splits draw first, since they could miss a family. The rest is left to the largest split, or to train if `small`.
-    *smaller, largest = sorted(names, key=lambda name: (small and name == names[0] and fractions[name] > 0, fractions[name]))
+    # Smaller splits draw first, since they could miss a family. The rest is left to the largest split, or with `fill_splits` to
+    # train.
+    *smaller, largest = sorted(
+        names, key=lambda name: (fill_splits and name == names[0] and fractions[name] > 0, fractions[name])
+    )
     remainder = dict.fromkeys(names, 0.0)
     result: dict[str, list[str]] = {name: [] for name in names}
     for family in sorted(set(families.values())):
@@ -90,15 +95,15 @@ def split_groups(families: Mapping[str, str], *, fractions: Sequence[float], see
         for name in names:
             remainder[name] += fractions[name] * len(members)
         for name in smaller:
-            taken[name] = min(max(0, round(remainder[name])), len(members) - small - sum(taken.values()))
+            taken[name] = min(max(0, round(remainder[name])), len(members) - fill_splits - sum(taken.values()))
         taken[largest] = len(members) - sum(taken.values())
         for name in names:
             remainder[name] -= taken[name]
-            if small:
+            if fill_splits:
                 # Instruments that a small family cannot give must not be taken from the next family.
                 remainder[name] = min(max(remainder[name], -0.5), 0.5)
             result[name] += [members.pop() for _ in range(taken[name])]
-    for name in smaller if small else ():
+    for name in smaller if fill_splits else ():
         if fractions[name] and not result[name] and len(result[largest]) > 1:
             sizes = Counter(families[member] for member in result[largest])
             moved = max(sorted(result[largest]), key=lambda member: sizes[families[member]])
@@ -149,7 +154,9 @@ def committed_splits(name: str) -> dict[str, str]:
 
 
 def even_choice(sizes: Sequence[int], number: int, *, seed: int) -> np.ndarray:
-    """Chooses cells of a grid evenly along every axis; fewer cells are a subset of more cells.
+    """Chooses cells of a grid evenly along every axis.
+
+    A smaller number of cells is a subset of a larger one.
 
     Args:
       sizes: numbers of presets, pitches and velocities.

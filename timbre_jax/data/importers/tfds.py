@@ -1,8 +1,9 @@
-"""NSynth as prepared by tensorflow-datasets, read with its parser but without TensorFlow.
+"""Imports NSynth as prepared by tensorflow-datasets, without TensorFlow.
 
-A prepared data set is a folder with `dataset_info.json`, `features.json`, label names and shards of serialized
-`tf.train.Example`s in TFRecord (the default) or array_record files. All configurations of `nsynth` (full, gansynth_subset,
-gansynth_subset.f0_and_loudness) have the features that are read here. Only preparing a data set needs TensorFlow.
+The parser of tensorflow-datasets reads the examples. A prepared data set is a folder with `dataset_info.json`, `features.json`,
+label names and shards of serialized `tf.train.Example`s in TFRecord (the default) or array_record files. All configurations of
+`nsynth` (full, gansynth_subset, gansynth_subset.f0_and_loudness) have the features that are read here. Only preparing a data
+set needs TensorFlow.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ _TITLE = {"kind": "tfds", "title": "NSynth (tensorflow-datasets)", "license": LI
 
 @dataclasses.dataclass(frozen=True)
 class TfdsImporter(NSynthSettings):
-    """Notes of an NSynth that tensorflow-datasets prepared.
+    """Importer of NSynth as prepared by tensorflow-datasets.
 
     `path` names folders with dataset_info.json (such as ~/tensorflow_datasets/nsynth/full/2.3.3), or a folder above exactly one
     of them. The splits are those of the data set, unless a `split_file` is set.
@@ -83,12 +84,12 @@ class TfdsImporter(NSynthSettings):
             example = _audio_parser(os.path.dirname(file)).parse_example(_read(file, place, size))
         except Exception as error:  # errors of protobuf or of the parser
             raise AudioFileError(f"{record.id}: damaged example ({type(error).__name__})") from None
-        return loaded_note(record, example.get("audio"))
+        return load_note(record, example.get("audio"))
 
 
 @dataclasses.dataclass(frozen=True)
 class DataSourceImporter(NSynthSettings):
-    """Notes of data sources of tensorflow-datasets, or of other sequences of NSynth examples.
+    """Importer of tensorflow-datasets data sources, or of other sequences of NSynth examples.
 
     Attributes:
       data: examples of each split, such as `builder.as_data_source()`. Each example has id, audio, pitch, velocity and
@@ -107,18 +108,18 @@ class DataSourceImporter(NSynthSettings):
             raise ValueError(f"data: unknown split {unknown[0]!r}, must be one of {', '.join(SPLITS)}")
         records = []
         for split, examples in self.data.items():
-            names = _names_of(examples)
+            names = _instrument_names(examples)
             records += [_record(split, (split, k), examples[k], names) for k in range(len(examples))]
         return self.select(records)
 
     def load(self, record: Record, payload: Any) -> LoadedSound:
         """Loads an example."""
         split, position = record.location
-        return loaded_note(record, self.data[split][position].get("audio"))
+        return load_note(record, self.data[split][position].get("audio"))
 
 
 def tfds_importer(data: Any, **selection: Any) -> Importer:
-    """Returns the importer of a builder or of data sources of tensorflow-datasets.
+    """Creates the importer of a builder or of data sources of tensorflow-datasets.
 
     Args:
       data: builder of a prepared data set, result of its `as_data_source()`, or data source of one split.
@@ -157,8 +158,12 @@ def prepare_dataset(name: str) -> Path:
     return Path(builder.data_dir)
 
 
-def loaded_note(record: Record, audio: np.ndarray | None) -> LoadedSound:
-    """Returns the audio of an example as a loaded sound. Raises `AudioFileError`."""
+def load_note(record: Record, audio: np.ndarray | None) -> LoadedSound:
+    """Converts the audio of an example to a loaded sound.
+
+    Raises:
+      AudioFileError: the audio is missing or not finite.
+    """
     if audio is None:
         raise AudioFileError(f"{record.id}: the example has no audio")
     audio = np.asarray(audio)
@@ -229,16 +234,13 @@ def _label_names(folder: Path, kind: str) -> list[str]:
     return file.read_text(encoding="utf-8").split("\n")
 
 
-def _names_of(examples: Any) -> dict[str, list[str]]:
-    """Returns the names of labels that a data source states, else NSynth's."""
+def _instrument_names(examples: Any) -> dict[str, list[str]]:
+    """Returns the label names of a data source, or those of NSynth."""
     names = {"label": [], "family": list(FAMILIES), "source": list(SOURCES)}
     info = getattr(examples, "dataset_info", None)  # data sources of tensorflow-datasets have it
     if info is not None:
         names |= {kind: info.features["instrument"][kind].names or names[kind] for kind in names}
     return names
-
-
-# Examples. -------------------------------------------------------------------------------------------------------------
 
 
 def _parser(specs: Mapping[str, tuple[tuple, Any]]):
@@ -302,7 +304,7 @@ def _record(split: str, location: tuple, example: Mapping[str, Any], names: Mapp
 
 
 def _text(value: str | bytes) -> str:
-    """Returns text of bytes or a string."""
+    """Returns bytes or a string as a string."""
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 

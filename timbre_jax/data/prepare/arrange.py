@@ -1,4 +1,4 @@
-"""Splits that depend on the sounds: writes loaded shards again, by split."""
+"""Rewrites loaded shards by split, for splits that depend on the sounds."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MAX_READERS = 64
 def arrange(
     source: ArrangingImporter, shards: list[ShardFiles], partial: Path, *, shard_size: int, progress: bool
 ) -> tuple[list[ShardFiles], list[dict]]:
-    """Lets an importer split its loaded sounds, and writes them to shards of their splits.
+    """Lets the importer split its loaded sounds and writes them to shards of their splits.
 
     The loaded shards are kept until the store is complete, so that an interrupted run repeats only this step.
 
@@ -37,19 +37,20 @@ def arrange(
                 rows.append({**row, "signature": bytes.fromhex(row["signature"])})
                 places.append((number, kept))
                 kept += 1
-    sounds = _Sounds(shards, places)
+    sounds = _ShardReader(shards, places)
     chosen: dict[str, list[int]] = {split: [] for split in SPLITS}
-    for number, (row, place) in enumerate(zip(rows, source.arrange(rows, sounds.samples) if rows else [], strict=True)):
+    assignments = source.arrange(rows, sounds.samples) if rows else []
+    for number, (row, assignment) in enumerate(zip(rows, assignments, strict=True)):
         row |= {
-            "split": place.split, "instrument": place.instrument, "left_out": place.left_out, "signature": "",
-            "remarks": "; ".join(filter(None, (row["remarks"], place.remark))),
+            "split": assignment.split, "instrument": assignment.instrument, "left_out": assignment.left_out, "signature": "",
+            "remarks": "; ".join(filter(None, (row["remarks"], assignment.remark))),
         }  # fmt: skip
-        if place.left_out:
+        if assignment.left_out:
             left_out.append(row)
         else:
-            chosen[place.split].append(number)
+            chosen[assignment.split].append(number)
     arranged = [shard for split, members in chosen.items() for shard in make_shards(partial, split, members, shard_size)]
-    with tqdm(total=sum(map(len, chosen.values())), unit=" sounds", desc="into splits", disable=not progress) as bar:
+    with tqdm(total=sum(map(len, chosen.values())), unit=" sounds", desc="splits", disable=not progress) as bar:
         for shard in arranged:
             for member in shard.positions:
                 shard.add_row(rows[member], sounds.record(member))
@@ -66,8 +67,8 @@ def content_fingerprint(plan: str, shards: list[ShardFiles]) -> str:
     return state.hexdigest()[:32]
 
 
-class _Sounds:
-    """Sounds of finished shards by their row; `places` are shard and position of each row."""
+class _ShardReader:
+    """Reader of the sounds of finished shards by row; `places` are (shard, position) of rows."""
 
     def __init__(self, shards: list[ShardFiles], places: list[tuple[int, int]]):
         self._shards, self._places = shards, places

@@ -1,8 +1,8 @@
 """Builds a store from an importer: in parallel, resumable, atomic, in bounded memory.
 
-All work is done shard by shard in the folder `OUT.partial`. A shard is finished when its verdicts are written, which happens
-after its sounds. The folder gets its final name when all files, `index.json` included, are complete. A killed run therefore
-leaves no store; the same command resumes with the unfinished shards and produces the same bytes.
+All work is done shard by shard in the folder `OUT.partial`. A shard is finished when the results of its quality check are
+written, after its sounds. The folder gets its final name when all files, `index.json` included, are complete. A killed run
+therefore leaves no store; the same command resumes with the unfinished shards and produces the same bytes.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from timbre_jax.audio.io import AudioFileError
 from timbre_jax.data.importers.base import SPLITS, UNSORTED, AudioFormat, Importer, Record
 from timbre_jax.data.prepare import quality
 from timbre_jax.data.prepare.arrange import arrange, content_fingerprint
-from timbre_jax.data.prepare.shards import PREPARING, ShardFiles, clear, drop_duplicates, make_shards, publish
+from timbre_jax.data.prepare.shards import PREPARING, ShardFiles, drop_duplicates, make_shards, publish, remove_work_files
 from timbre_jax.data.store import FORMAT, VERSION, Store
 from timbre_jax.files import disk_full_message, locked, write_text
 
@@ -35,8 +35,8 @@ MAX_SAMPLES = BATCH * 64_000  # loaded at once by a process; limits the number o
 SHARD_SIZE = 512
 
 
-class Verdict(NamedTuple):
-    """Loaded sound after its checks: samples [T] int16, or the reason to leave it out."""
+class CheckResult(NamedTuple):
+    """Loaded sound after its checks: samples [T] int16 (`pcm`), or the reason to leave it out."""
 
     pcm: np.ndarray | None
     left_out: str
@@ -83,7 +83,7 @@ def build_store(
         store = Store.open(out)
         if store.index.get("plan", store.index["fingerprint"]) != fingerprint:
             raise ValueError(f"{out}: contains a store with other settings or files; use another --out or add --overwrite")
-        clear(out)  # a run killed at the very end leaves temporary files
+        remove_work_files(out)  # a run killed at the very end leaves temporary files
         return store
     if out.exists() and not (out / "index.json").is_file() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"{out}: exists and is not a store; use another --out")
@@ -92,13 +92,13 @@ def build_store(
         partial.mkdir(parents=True, exist_ok=True)
         in_use = f"{partial}: in use by another prepare; wait for it to end or use another --out"
         with locked(partial / ".lock", message=in_use):
-            _claim(partial, fingerprint, overwrite=overwrite)
+            _prepare_folder(partial, fingerprint, overwrite=overwrite)
             shards = []
             for split in (*SPLITS, UNSORTED):
                 positions = [position for position, record in enumerate(records) if record.split == split]
                 shards += make_shards(partial, split, positions, shard_size)
             if not shards:
-                raise ValueError(f"{out}: the settings select no sound ({_why_empty(records)}); change them")
+                raise ValueError(f"{out}: the settings select no sound ({_rejection_summary(records)}); change them")
             _load_all(source, records, shards, quality_check=quality_check, workers=workers, progress=progress)
             unstored = [record._asdict() for record in records if not record.split]
             unsorted = shards[0].split == UNSORTED
@@ -118,8 +118,8 @@ def build_store(
             publish(partial, out, shards, unstored, index, overwrite=overwrite)
     except BrokenExecutor:
         raise ValueError(
-            "a loading process died, probably because memory was exhausted; run the same command again with fewer --workers, "
-            "finished work is kept"
+            "loading process: ended unexpectedly, probably because memory was exhausted; run the same command again with fewer "
+            "--workers, finished work is kept"
         ) from None
     except OSError as error:
         remedy = "free disk space, then run" if disk_full_message(error) else "fix this, then run"
@@ -139,14 +139,14 @@ def _fingerprint(settings: dict, records: list[Record]) -> str:
     return state.hexdigest()[:32]
 
 
-def _why_empty(records: list[Record]) -> str:
+def _rejection_summary(records: list[Record]) -> str:
     """Returns the most frequent reasons why sounds are not selected."""
     reasons = collections.Counter(record.left_out for record in records)
     return "; ".join(f"{count} {reason}" for reason, count in reasons.most_common(2)) or "no sounds found"
 
 
-def _claim(partial: Path, fingerprint: str, *, overwrite: bool) -> None:
-    """Prepares the working folder; refuses unfinished work with other settings."""
+def _prepare_folder(partial: Path, fingerprint: str, *, overwrite: bool) -> None:
+    """Prepares the working folder. Raises a ValueError if it has work with other settings."""
     fingerprint_file = partial / PREPARING / "fingerprint"
     if fingerprint_file.is_file() and fingerprint_file.read_text() != fingerprint:
         if not overwrite:
@@ -160,9 +160,6 @@ def _claim(partial: Path, fingerprint: str, *, overwrite: bool) -> None:
     for entry in [*partial.glob(".*.tmp*"), *(partial / PREPARING).glob(".*.tmp*")]:
         entry.unlink()  # left by a killed run
     write_text(fingerprint_file, fingerprint, sync=True)
-
-
-# Loading. --------------------------------------------------------------------------------------------------------------
 
 
 def _load_all(source, records, shards, *, quality_check, workers, progress) -> None:
@@ -192,10 +189,10 @@ def _load_all(source, records, shards, *, quality_check, workers, progress) -> N
         def finish_oldest() -> None:
             """Writes the oldest pending batch."""
             shard, positions, future = pending.popleft()
-            verdicts = _apply_check(
+            results = _apply_check(
                 future.result(), [records[position] for position in positions], quality_check, source.audio_format
             )
-            shard.add([records[position] for position in positions], verdicts)
+            shard.add([records[position] for position in positions], results)
             bar.update(len(positions))
 
         batches: dict[ShardFiles, list[tuple[int, Any]]] = {}
@@ -246,7 +243,7 @@ def _executor(workers: int):
 
 
 def _start_worker(parent: int) -> None:
-    """Ends this process with its parent, even if that is killed, and leaves Ctrl-C to it."""
+    """Ends this process when its parent ends, even if killed, and leaves Ctrl-C to the parent."""
     import signal
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -259,23 +256,23 @@ def _start_worker(parent: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _load_batch(source: Importer, arguments: list[tuple[Record, Any]]) -> list[Verdict]:
+def _load_batch(source: Importer, arguments: list[tuple[Record, Any]]) -> list[CheckResult]:
     """Loads sounds in a loading process."""
     return [_load_sound(source, record, payload) for record, payload in arguments]
 
 
-def _load_sound(source: Importer, record: Record, payload: Any) -> Verdict:
+def _load_sound(source: Importer, record: Record, payload: Any) -> CheckResult:
     """Loads a sound and checks its wave."""
     try:
         loaded = source.load(record, payload)
     except Exception as error:  # one bad sound must not end the run; the report lists it with its reason
         text = " ".join(str(error).split())
         reason = text if isinstance(error, AudioFileError) else f"{type(error).__name__}: {text}"
-        return Verdict(None, f"unreadable ({reason})", (), 0.0, False, "", b"")
+        return CheckResult(None, f"unreadable ({reason})", (), 0.0, False, "", b"")
     audio_format = source.audio_format
     reason = quality.wave_problem(loaded.wave, audio_format.sample_rate, audio_format.min_seconds) or loaded.left_out
     if reason:
-        return Verdict(None, reason, loaded.remarks, loaded.f0, loaded.pitch_moves, "", b"")
+        return CheckResult(None, reason, loaded.remarks, loaded.f0, loaded.pitch_moves, "", b"")
     remarks = loaded.remarks
     pcm, clipped = quality.to_pcm(loaded.wave[: audio_format.samples])
     if clipped:
@@ -283,24 +280,24 @@ def _load_sound(source: Importer, record: Record, payload: Any) -> Verdict:
     signature = loaded.signature
     if not signature:
         signature = quality.signature(np.pad(pcm, (0, audio_format.samples - len(pcm))).astype(np.float32) / 32768).tobytes()
-    return Verdict(pcm, "", remarks, loaded.f0, loaded.pitch_moves, quality.digest(pcm), signature)
+    return CheckResult(pcm, "", remarks, loaded.f0, loaded.pitch_moves, quality.digest(pcm), signature)
 
 
 def _apply_check(
-    verdicts: list[Verdict], records: list[Record], quality_check: quality.QualityCheck | None, audio_format: AudioFormat
-) -> list[Verdict]:
-    """Adds the reasons of the quality check to verdicts; all batches have the same shape."""
-    alive = [place for place, verdict in enumerate(verdicts) if verdict.pcm is not None]
-    if quality_check is None or not alive:
-        return verdicts
+    results: list[CheckResult], records: list[Record], quality_check: quality.QualityCheck | None, audio_format: AudioFormat
+) -> list[CheckResult]:
+    """Adds the reasons of the quality check to results; all its batches have one shape."""
+    kept = [row for row, result in enumerate(results) if result.pcm is not None]
+    if quality_check is None or not kept:
+        return results
     waves = np.zeros((BATCH, audio_format.samples), np.float32)
     pitches, f0 = np.full(BATCH, -1, np.int64), np.zeros(BATCH)
-    for place in alive:
-        pcm = verdicts[place].pcm
-        waves[place, : len(pcm)] = pcm.astype(np.float32) * np.float32(1 / 32768)
-        pitches[place], f0[place] = records[place].pitch, verdicts[place].f0
+    for row in kept:
+        pcm = results[row].pcm
+        waves[row, : len(pcm)] = pcm.astype(np.float32) * np.float32(1 / 32768)
+        pitches[row], f0[row] = records[row].pitch, results[row].f0
     reasons = quality_check(waves, pitches, f0)
     return [
-        verdict._replace(pcm=None, left_out=reasons[place]) if verdict.pcm is not None and reasons[place] else verdict
-        for place, verdict in enumerate(verdicts)
+        result._replace(pcm=None, left_out=reasons[row]) if result.pcm is not None and reasons[row] else result
+        for row, result in enumerate(results)
     ]

@@ -28,7 +28,7 @@ IMPORTERS: dict[str, type[ImporterSettings]] = {
 
 @dataclasses.dataclass(frozen=True)
 class StoreSettings(Settings):
-    """Settings of a store, whatever its sounds are."""
+    """Settings of a store that do not depend on its importer."""
 
     out: str = setting("", "Folder of the new store.")
     workers: int = setting(0, "Number of loading processes; 0 means one per core, 1 loads in the main process.", low=0)

@@ -1,4 +1,4 @@
-"""Quality check: decides for every sound whether it is kept, and states why not.
+"""Decides which sounds a store keeps, and states the reason for each that it leaves out.
 
 A check has two parts: the wave (numpy, in the loading process), and the pitch and harmonics of notes (`HarmonicTracks.quality`,
 in batches on the device). All thresholds are defined here.
@@ -15,7 +15,7 @@ import numpy as np
 SILENT_RMS = 1e-4
 """A sound with a lower RMS is silent (-80 dB)."""
 DC_SHARE = 0.99
-"""A sound with a larger share of its power in its mean is a constant offset."""
+"""A sound whose mean contains a larger share of its power is a constant offset."""
 MIN_SECONDS = 0.25
 """Shorter notes are left out; other importers have their own limits (`AudioFormat.min_seconds`)."""
 SAME_SOUND_DB = 0.5
@@ -73,8 +73,9 @@ def find_duplicates(
 ) -> dict[int, str]:
     """Returns the notes to leave out because another kept note sounds the same, with reasons.
 
-    Of notes with equal samples one is kept: in test before valid before train, and the first in its split. Near-duplicates of
-    the same pitch are left out only between splits, where they would leak: the one nearer to training is left out.
+    One of the notes with equal samples is kept: one in test, else in valid, else in train, and the first in its split.
+    Near-duplicates of the same pitch are left out only between splits, where they would leak: the one nearer to training is
+    left out.
 
     Args:
       digests: digest of each note, [n].
@@ -93,9 +94,9 @@ def find_duplicates(
         kept = first.setdefault(digests[position], position)
         if kept != position:
             reasons[position] = f"duplicate (the same samples as {ids[kept]})"
-    alive = np.array([position not in reasons for position in range(len(ids))], bool)
+    distinct = np.array([position not in reasons for position in range(len(ids))], bool)
     for pitch in np.unique(pitches):
-        here = np.flatnonzero((pitches == pitch) & alive)
+        here = np.flatnonzero((pitches == pitch) & distinct)
         for low, high in ((1, 2), (0, 2), (0, 1)):
             # A note that is left out itself is no reason to leave out another, and must not hide the next nearest.
             held_out = np.array([p for p in here[splits[here] == high].tolist() if p not in reasons], np.int64)
@@ -114,7 +115,7 @@ def find_duplicates(
 
 
 QualityCheck = Callable[[np.ndarray, np.ndarray, np.ndarray], list[str]]
-"""Function of waves [B, T], MIDI pitches [B] (-1 if unknown) and known f0 in Hz [B] (0 if unknown): a reason each, or ""."""
+"""Function (waves [B, T], MIDI pitches [B] or -1, known f0 [B] in Hz or 0) -> reasons to leave the sounds out, or ""."""
 
 PITCH_HZ = (80.0, 2100.0)
 """Range of notes of Natsiou et al. 2023; its lower end is the lowest pitch that a Blackman window of 690 samples resolves."""

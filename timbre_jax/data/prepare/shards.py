@@ -1,4 +1,4 @@
-"""Files of a store while it is built: shards with their verdicts, and the finished store."""
+"""Files of a store while it is built: shards with results of their check, and the store."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ import numpy as np
 from timbre_jax.data.array_records import RecordWriter, count_records, read_records
 from timbre_jax.data.importers.base import SPLITS, UNSORTED, Record
 from timbre_jax.data.prepare import quality
-from timbre_jax.data.prepare.summary import DoctorCounts, doctor_page
+from timbre_jax.data.prepare.summary import QualityCounts, quality_page
 from timbre_jax.data.store import COLUMNS, shard_name
 from timbre_jax.files import write_text
 
 PREPARING = "preparing"
-"""Folder in the unfinished store for the verdicts of finished shards and for sounds without a split."""
-_DOCTOR_COLUMNS = ("id", "split", "kept", "left_out", "remarks", "instrument", "family", "source", "pitch", "velocity")
+"""Folder in the unfinished store for the check results of finished shards and for sounds without a split."""
+_REPORT_COLUMNS = ("id", "split", "kept", "left_out", "remarks", "instrument", "family", "source", "pitch", "velocity")
 
 
 class ShardFiles:
-    """Shard while it is built: sounds in `SPLIT-...array_record`, verdicts in a JSON file.
+    """Shard while it is built: sounds in an array_record file, check results in a JSON file.
 
     Attributes:
       split: split of the shard.
@@ -37,30 +37,30 @@ class ShardFiles:
         self.split, self.number, self.positions = split, number, positions
         self.file = shard_name(split, number, count)
         self.sounds = (folder / PREPARING if split == UNSORTED else folder) / self.file
-        self.verdicts = folder / PREPARING / (self.file.removesuffix(".array_record") + ".json")
+        self.results_file = folder / PREPARING / (self.file.removesuffix(".array_record") + ".json")
         self._rows: list[dict] = []
         self._writer: RecordWriter | None = None
 
     def is_finished(self) -> bool:
-        """Returns whether the verdicts and all the sounds that they keep are written."""
-        if not (self.verdicts.is_file() and self.sounds.is_file()):
+        """Returns whether the check results and all kept sounds are written."""
+        if not (self.results_file.is_file() and self.sounds.is_file()):
             return False
         return count_records(self.sounds) == sum(not row["left_out"] for row in self.rows())
 
     def rows(self) -> list[dict]:
-        """Returns the rows of the shard from its verdicts."""
-        return json.loads(self.verdicts.read_text(encoding="utf-8"))
+        """Reads the rows of the shard from its file of check results."""
+        return json.loads(self.results_file.read_text(encoding="utf-8"))
 
-    def add(self, records: Iterable[Record], verdicts: Iterable) -> None:
+    def add(self, records: Iterable[Record], results: Iterable) -> None:
         """Adds sounds in order; the last one finishes the shard."""
-        for record, verdict in zip(records, verdicts, strict=True):
+        for record, result in zip(records, results, strict=True):
             row = {name: getattr(record, name) for name in Record._fields if name not in ("location", "left_out")}
             row |= {
-                "f0_hz": verdict.f0, "pitch_moves": int(verdict.pitch_moves), "remarks": "; ".join(verdict.remarks),
-                "samples": 0 if verdict.pcm is None else len(verdict.pcm), "left_out": verdict.left_out,
-                "digest": verdict.digest, "signature": verdict.signature.hex(),
+                "f0_hz": result.f0, "pitch_moves": int(result.pitch_moves), "remarks": "; ".join(result.remarks),
+                "samples": 0 if result.pcm is None else len(result.pcm), "left_out": result.left_out,
+                "digest": result.digest, "signature": result.signature.hex(),
             }  # fmt: skip
-            self.add_row(row, b"" if verdict.left_out else verdict.pcm.tobytes())
+            self.add_row(row, b"" if result.left_out else result.pcm.tobytes())
 
     def add_row(self, row: dict, sound: bytes) -> None:
         """Adds a sound with its row; the last one finishes the shard."""
@@ -71,11 +71,15 @@ class ShardFiles:
         self._rows.append(row)
         if len(self._rows) == len(self.positions):
             self._writer.close()
-            write_text(self.verdicts, json.dumps(self._rows, ensure_ascii=False), sync=True)
+            write_text(self.results_file, json.dumps(self._rows, ensure_ascii=False), sync=True)
             self._writer, self._rows = None, []
 
     def leave_out(self, reasons: dict[int, str]) -> None:
-        """Leaves out more sounds, given as reasons by row."""
+        """Leaves out more sounds.
+
+        Args:
+          reasons: reason for each row to leave out.
+        """
         rows = self.rows()
         kept = [number for number, row in enumerate(rows) if not row["left_out"]]
         writer = RecordWriter(self.sounds)
@@ -86,7 +90,7 @@ class ShardFiles:
             rows[number]["left_out"] = reason
         # If the run is killed between these two lines, the counts differ and the shard is written again.
         writer.close()
-        write_text(self.verdicts, json.dumps(rows, ensure_ascii=False), sync=True)
+        write_text(self.results_file, json.dumps(rows, ensure_ascii=False), sync=True)
 
 
 def make_shards(folder: Path, split: str, positions: list[int], shard_size: int) -> list[ShardFiles]:
@@ -102,7 +106,7 @@ def drop_duplicates(shards: list[ShardFiles]) -> None:
     """Finds duplicate notes and leaves them out of their shards."""
     digests, splits, pitches, ids, places = [], [], [], [], []
     signatures = bytearray()
-    for which, shard in enumerate(shards):
+    for shard_number, shard in enumerate(shards):
         for number, row in enumerate(shard.rows()):
             if not row["left_out"]:
                 digests.append(row["digest"])
@@ -110,7 +114,7 @@ def drop_duplicates(shards: list[ShardFiles]) -> None:
                 splits.append(SPLITS.index(shard.split))
                 pitches.append(row["pitch"])
                 ids.append(row["id"])
-                places.append((which, number))
+                places.append((shard_number, number))
     if not ids:
         return
     reasons: dict[int, dict[int, str]] = {}
@@ -118,10 +122,10 @@ def drop_duplicates(shards: list[ShardFiles]) -> None:
         digests, np.frombuffer(signatures, np.int8).reshape(len(ids), -1), np.array(splits), np.array(pitches), ids
     )
     for position, reason in duplicates.items():
-        which, number = places[position]
-        reasons.setdefault(which, {})[number] = reason
-    for which, rows in reasons.items():
-        shards[which].leave_out(rows)
+        shard_number, number = places[position]
+        reasons.setdefault(shard_number, {})[number] = reason
+    for shard_number, rows in reasons.items():
+        shards[shard_number].leave_out(rows)
 
 
 def publish(
@@ -142,20 +146,20 @@ def publish(
     """
     splits = {split: {"count": 0, "shards": [], "instruments": set()} for split in SPLITS}
     running = longest = 0
-    doctor = DoctorCounts()
+    quality_counts = QualityCounts()
     with (
         open(partial / "records.csv", "w", encoding="utf-8", newline="") as records_file,
         open(partial / "doctor.csv", "w", encoding="utf-8", newline="") as doctor_file,
     ):
         records, report = csv.writer(records_file), csv.writer(doctor_file)
         records.writerow(COLUMNS)
-        report.writerow(_DOCTOR_COLUMNS)
+        report.writerow(_REPORT_COLUMNS)
         for shard in shards:
             split, row_in_shard = splits[shard.split], 0
             for row in shard.rows():
-                doctor.add(row["left_out"], row["remarks"])
+                quality_counts.add(row["left_out"], row["remarks"])
                 row = {**row, "kept": int(not row["left_out"])}
-                report.writerow([row[name] for name in _DOCTOR_COLUMNS])
+                report.writerow([row[name] for name in _REPORT_COLUMNS])
                 if row["left_out"]:
                     continue
                 row |= {"index": running, "position": split["count"], "shard": shard.number, "row": row_in_shard}
@@ -167,13 +171,13 @@ def publish(
             split["shards"].append({"file": shard.file, "count": row_in_shard})
         for row in unstored:
             row = {"remarks": "", **row, "kept": 0}
-            doctor.add(row["left_out"], row["remarks"])
-            report.writerow([row[name] for name in _DOCTOR_COLUMNS])
+            quality_counts.add(row["left_out"], row["remarks"])
+            report.writerow([row[name] for name in _REPORT_COLUMNS])
         for file in (records_file, doctor_file):
             file.flush()
             os.fsync(file.fileno())
-    counts = doctor.counts()
-    write_text(partial / "doctor.md", doctor_page(index["title"], counts), sync=True)
+    counts = quality_counts.counts()
+    write_text(partial / "doctor.md", quality_page(index["title"], counts), sync=True)
     if not running:
         raise ValueError(
             f"{out}: no sound is left ({'; '.join(f'{n} {reason}' for reason, n in counts['left_out'].items())}); "
@@ -192,10 +196,10 @@ def publish(
             out.rmdir()  # empty, as build_store checked
     os.replace(partial, out)
     shutil.rmtree(replaced, ignore_errors=True)
-    clear(out)
+    remove_work_files(out)
 
 
-def clear(store: Path) -> None:
-    """Removes from a finished store what only its preparation needed."""
+def remove_work_files(store: Path) -> None:
+    """Removes the files of a finished store that only its preparation needed."""
     shutil.rmtree(store / PREPARING, ignore_errors=True)
     (store / ".lock").unlink(missing_ok=True)

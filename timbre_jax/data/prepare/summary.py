@@ -11,8 +11,8 @@ import numpy as np
 from timbre_jax.data.store import Store
 
 
-class DoctorCounts:
-    """Counts of kept sounds, reasons and remarks, without their parts in parentheses."""
+class QualityCounts:
+    """Counter of kept sounds, reasons and remarks, without their parts in parentheses."""
 
     def __init__(self):
         self._notes, self._reasons, self._remarks = 0, Counter(), Counter()
@@ -32,8 +32,8 @@ class DoctorCounts:
         return {"notes": self._notes, "kept": kept, "left_out": left_out, "remarks": dict(self._remarks.most_common())}
 
 
-def doctor_page(title: str, counts: Mapping[str, Any]) -> str:
-    """Returns the report as Markdown; doctor.csv lists the single sounds."""
+def quality_page(title: str, counts: Mapping[str, Any]) -> str:
+    """Returns the quality report as Markdown."""
     total = max(counts["notes"], 1)
     lines = [
         f"# Quality report: {title}", "",
@@ -49,7 +49,7 @@ def doctor_page(title: str, counts: Mapping[str, Any]) -> str:
 
 
 def shared_instruments(store: Store) -> int:
-    """Counts the instruments that have sounds both in train and held-out."""
+    """Returns the number of instruments with sounds both in train and in held-out splits."""
     names = {split: set(layout["instruments"]) for split, layout in store.index["splits"].items()}
     return len(names.get("train", set()) & (names.get("valid", set()) | names.get("test", set())))
 

@@ -22,7 +22,7 @@ import numpy as np
 from timbre_jax.types import Array
 
 
-def reader_features(z: Array, count: int) -> Array:
+def regression_features(z: Array, count: int) -> Array:
     """Returns latents, their products and random features, [..., D + D (D + 1) / 2 + count].
 
     The random features are gelu(z . w + c) with fixed random w and c (Rahimi & Recht 2007). With enough of them, linear
@@ -94,7 +94,7 @@ class ExplainedVariance(nn.Module):
             squares = average(jnp.sum(jnp.square(z) * mask[..., None], axis=(0, 1)))
             spread.value = jax.lax.stop_gradient(keep * spread.value + (1.0 - keep) * squares)
             scale = jax.lax.rsqrt(jnp.maximum(spread.value, 1e-6))
-            rows = jnp.concatenate([reader_features(z * scale, self.features), targets], axis=-1) * mask[..., None]
+            rows = jnp.concatenate([regression_features(z * scale, self.features), targets], axis=-1) * mask[..., None]
             squared = jnp.einsum("bmi,bmj->ij", rows, rows, precision="highest")
             moments = updated(mean.value, average(jnp.sum(rows, axis=(0, 1)))), updated(second.value, average(squared))
             mean.value, second.value = jax.lax.stop_gradient(moments)

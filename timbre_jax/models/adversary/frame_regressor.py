@@ -47,7 +47,7 @@ def quantile_table(values: np.ndarray) -> np.ndarray:
     """Returns the quantiles of the finite values [n], float32 [QUANTILES].
 
     Raises:
-      ValueError: if no value is finite.
+      ValueError: no value is finite.
     """
     values = np.asarray(values, np.float64)
     values = values[np.isfinite(values)]

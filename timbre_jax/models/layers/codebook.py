@@ -10,7 +10,7 @@ import numpy as np
 
 from timbre_jax.types import Array
 
-MOST_RESTARTS = 64
+MAX_RESTARTS = 64
 """Largest number of codes restarted in one step."""
 
 
@@ -98,14 +98,14 @@ class Codebook(nn.Module):
         if axis_name is not None:
             z, weight, order = (jax.lax.all_gather(x, axis_name, tiled=True) for x in (z, weight, order))
         counted = jnp.maximum(jnp.sum(weight), 1.0)
-        chance, chosen = jax.lax.top_k(jnp.where(weight > 0, order, -1.0), min(MOST_RESTARTS, len(z)))
+        chance, chosen = jax.lax.top_k(jnp.where(weight > 0, order, -1.0), min(MAX_RESTARTS, len(z)))
         residual, updates = z, []
         for vectors, share in zip(self.vectors.value, self.share.value, strict=True):
             code = nearest(residual, vectors)
             hits = jax.nn.one_hot(code, self.codes, dtype=z.dtype) * weight[:, None]
             sums = jnp.matmul(hits.T, residual, precision="highest")
             moved = moving_average(vectors, share, hits.sum(0) / counted, sums / counted, decay=self.decay)
-            updates.append(_restarted(*moved, residual[chosen], chance >= 0, threshold=self.restart_threshold / self.codes))
+            updates.append(_restart_codes(*moved, residual[chosen], chance >= 0, threshold=self.restart_threshold / self.codes))
             residual = residual - vectors[code]
         vectors, share, restarted = (jnp.stack(part) for part in zip(*updates, strict=True))
         self.vectors.value, self.share.value = vectors, share
@@ -141,14 +141,14 @@ def moving_average(vectors: Array, share: Array, hits: Array, sums: Array, *, de
     return jnp.where(hits[:, None] > 0, moved, vectors), now
 
 
-def _restarted(vectors, share, candidates, valid, *, threshold):
+def _restart_codes(vectors, share, candidates, valid, *, threshold):
     """Restarts codes below the threshold at the valid [R] candidates [R, D], in order."""
     dead = share < threshold
-    turn = jnp.cumsum(dead) - 1
-    place = jnp.clip(turn, 0, len(candidates) - 1)
-    again = dead & (turn < len(candidates)) & valid[place]
-    vectors = jnp.where(again[:, None], candidates[place], vectors)
-    return vectors, jnp.where(again, 1.0 / len(share), share), jnp.sum(again).astype(jnp.float32)
+    rank = jnp.cumsum(dead) - 1
+    candidate = jnp.clip(rank, 0, len(candidates) - 1)
+    restarted = dead & (rank < len(candidates)) & valid[candidate]
+    vectors = jnp.where(restarted[:, None], candidates[candidate], vectors)
+    return vectors, jnp.where(restarted, 1.0 / len(share), share), jnp.sum(restarted).astype(jnp.float32)
 
 
 def perplexity(counts: Array) -> Array:
@@ -176,7 +176,7 @@ def fit_codebook(encodings: np.ndarray, *, codes: int, num_codebooks: int = 1, r
       The codebooks [Q, K, D], float32.
 
     Raises:
-      ValueError: if there are no encodings.
+      ValueError: there are no encodings.
     """
     residual = np.asarray(encodings, np.float32)
     if len(residual) == 0:

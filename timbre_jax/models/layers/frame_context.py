@@ -1,4 +1,4 @@
-"""Neighbors of frames for synthesis, of a whole series or of a stream of blocks."""
+"""Adds neighbors to frames for synthesis, in a whole series or a stream of blocks."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ class FrameContext:
       number: [B] int32 index of the next frame in the series; negative before its start.
       frames: [B, before + after, K] latest frames.
       mask: [B, after] mask of the latest frames.
-      inside: [B, K] latest frame within the mask.
-      seen: [B] bool, whether any frame was within the mask.
+      last_unmasked: [B, K] latest frame within the mask.
+      has_unmasked: [B] bool, whether any frame was within the mask.
     """
 
     number: Array
     frames: Array
     mask: Array
-    inside: Array
-    seen: Array
+    last_unmasked: Array
+    has_unmasked: Array
 
 
 def initial_context(batch: int, width: int, *, before: int, after: int, delay: int = 0) -> FrameContext:
@@ -34,8 +34,8 @@ def initial_context(batch: int, width: int, *, before: int, after: int, delay: i
         number=jnp.full((batch,), -delay, jnp.int32),
         frames=jnp.zeros((batch, before + after, width)),
         mask=jnp.zeros((batch, after)),
-        inside=jnp.zeros((batch, width)),
-        seen=jnp.zeros((batch,), bool),
+        last_unmasked=jnp.zeros((batch, width)),
+        has_unmasked=jnp.zeros((batch,), bool),
     )
 
 
@@ -49,7 +49,7 @@ def add_neighbors(
 
     Args:
       frames: [B, N, K].
-      mask: [B, N], or None if all frames are inside.
+      mask: [B, N], or None if all frames are within the sound.
       context: state of a stream, whose output is delayed by `after` frames; None if `frames` is the whole series.
       before: number of neighbors before each frame.
       after: number of neighbors after each frame.
@@ -64,7 +64,7 @@ def add_neighbors(
     if context is None:
         frames = jnp.where(latest[..., None] >= 0, latest_frames, frames)
         return jnp.pad(frames, ((0, 0), (before, after), (0, 0)), mode="edge"), mask, None
-    earlier = jnp.where(context.seen[:, None, None], context.inside[:, None], frames)
+    earlier = jnp.where(context.has_unmasked[:, None, None], context.last_unmasked[:, None], frames)
     frames = jnp.where(latest[..., None] >= 0, latest_frames, earlier)
     joined = jnp.concatenate([context.frames, frames], axis=1)
     neighbors = before + after
@@ -72,12 +72,12 @@ def add_neighbors(
     first = lax.dynamic_slice_in_dim(joined, jnp.clip(neighbors - context.number[0], 0, neighbors + count - 1), 1, axis=1)
     joined = jnp.where((numbers < 0)[:, None], first, joined)
     waiting = jnp.concatenate([context.mask, mask], axis=1)
-    seen = context.seen | jnp.any(mask > 0, axis=1)
+    has_unmasked = context.has_unmasked | jnp.any(mask > 0, axis=1)
     next_context = FrameContext(
         number=context.number + count,
         frames=joined[:, count:],
         mask=waiting[:, count:],
-        inside=jnp.where(seen[:, None], frames[:, -1], context.inside),
-        seen=seen,
+        last_unmasked=jnp.where(has_unmasked[:, None], frames[:, -1], context.last_unmasked),
+        has_unmasked=has_unmasked,
     )
     return joined, waiting[:, :count], next_context

@@ -69,22 +69,22 @@ class FrameConv(nn.Module):
         """
         x = x * mask[..., None]
         if state is None:
-            padded, ahead = jnp.pad(x, ((0, 0), (self.left, self.right), (0, 0))), mask
+            padded, output_mask = jnp.pad(x, ((0, 0), (self.left, self.right), (0, 0))), mask
         else:
             padded = jnp.concatenate([state["inputs"], x], axis=1)
-            ahead = jnp.concatenate([state["mask"], mask], axis=1)
+            output_mask = jnp.concatenate([state["mask"], mask], axis=1)
             kept = state["inputs"].shape[1], state["mask"].shape[1]
             # `extra_delay` keeps more inputs than the outputs of this block need.
-            state = {"inputs": padded[:, padded.shape[1] - kept[0] :], "mask": ahead[:, ahead.shape[1] - kept[1] :]}
+            state = {"inputs": padded[:, padded.shape[1] - kept[0] :], "mask": output_mask[:, output_mask.shape[1] - kept[1] :]}
             padded = padded[:, : self.kernel - self.stride + x.shape[1]]
-            ahead = ahead[:, : x.shape[1]]
+            output_mask = output_mask[:, : x.shape[1]]
         y = self._convolve(padded)
         if self.stride > 1:
-            ahead = jnp.max(ahead.reshape(ahead.shape[0], -1, self.stride), axis=-1)
+            output_mask = jnp.max(output_mask.reshape(output_mask.shape[0], -1, self.stride), axis=-1)
         if self.upsample > 1:
             y = y.reshape(y.shape[0], -1, self.features)
-            ahead = jnp.repeat(ahead, self.upsample, axis=1)
-        return y, ahead, state
+            output_mask = jnp.repeat(output_mask, self.upsample, axis=1)
+        return y, output_mask, state
 
     def _convolve(self, padded: Array) -> Array:
         channels, out = padded.shape[-1], self.features * self.upsample
@@ -234,7 +234,7 @@ class FrameStack(nn.Module):
         train: bool = False,
         axis_name: str | None = None,
     ) -> tuple[Array, Array, list[State] | None]:
-        """Returns outputs, their mask and the next states, as `FrameConv`."""
+        """Returns outputs, their mask and the next states, see `FrameConv`."""
         after = []
         for i, convolution in enumerate(self.convolutions):
             x, mask, state = convolution(x, mask, None if states is None else states[i])

@@ -51,8 +51,9 @@ def frame_nll(outputs: Array, features: Features, beta: float) -> FrameNLL:
 
 
 def log_variance_of(raw: Array) -> Array:
-    """Maps raw outputs to log-variances in [-10, 0], 0 to -3 (typical after a short training).
+    """Maps raw outputs to log-variances in [-10, 0].
 
-    -10 sigmoid(raw - .85) is a soft bound whose gradient never vanishes.
+    -10 sigmoid(raw - 0.85) is a soft bound whose gradient never vanishes. A raw output of 0 gives -3, a typical value after a
+    short training.
     """
     return -10.0 * jax.nn.sigmoid(raw - 0.8473)

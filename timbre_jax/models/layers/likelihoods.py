@@ -88,7 +88,7 @@ def make_head(name: str, *, n_features: int) -> nn.Module:
       n_features: number of features F.
 
     Raises:
-      ValueError: for an unknown name.
+      ValueError: the name is unknown.
     """
     heads = {"bernoulli": Bernoulli, "gaussian": Gaussian, "gaussian_rows": lambda: Gaussian(rows=n_features)}
     if name not in heads:

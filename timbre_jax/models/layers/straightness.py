@@ -1,4 +1,4 @@
-"""Straightness of brightness along interpolations between sounds."""
+"""Measures the straightness of brightness along interpolations between sounds."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ def fit_to_frames(model: Any, variables: Any, batches: Iterable[Features]) -> An
       The new variables.
 
     Raises:
-      ValueError: if the training set is silent.
+      ValueError: the training set is silent.
     """
     encodings, spectrum = _encode_frames(model, variables, batches)
     # The running averages are still 0 and 1, so these are the outputs of the encoder.

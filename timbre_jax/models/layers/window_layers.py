@@ -1,4 +1,4 @@
-"""Windows of waves at a common level, and layers of VQ-VAEs that encode them."""
+"""Windows of waves, scaled to a common level, and layers of VQ-VAEs that encode them."""
 
 from __future__ import annotations
 

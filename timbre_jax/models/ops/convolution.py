@@ -26,7 +26,7 @@ def downsample_conv(x: Array, kernel: Array) -> Array:
       [B, H / 2, W / 2, K].
 
     Raises:
-      ValueError: if a side is odd.
+      ValueError: a side is odd.
     """
     batch, height, width, channels = x.shape
     if height % 2 or width % 2:
@@ -100,11 +100,11 @@ _KINDS = {"down": downsample_conv, "up": upsample_conv, "same": narrow_conv}
 
 
 class Conv3x3(nn.Module):
-    """Layer of the functions above, with the parameters of `nn.Conv` and `nn.ConvTranspose`.
+    """3x3 convolution layer with the parameters of `nn.Conv` and `nn.ConvTranspose`.
 
     Attributes:
       features: number of output channels K.
-      kind: "down" (stride 2), "up" (transposed, stride 2) or "same".
+      kind: "down" (`downsample_conv`), "up" (`upsample_conv`) or "same" (`narrow_conv`).
     """
 
     features: int

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from timbre_jax.models.ops.chunks import join_chunks, split_chunks
-from timbre_jax.models.ops.winograd import conv_of_blocks, largest_of_four
+from timbre_jax.models.ops.winograd import block_max_conv, largest_of_four
 from timbre_jax.types import Array
 
 
@@ -31,15 +31,15 @@ def pooled_conv(x: Array, kernel: Array, window: tuple[int, int]) -> Array:
       [B, (H - window[0]) // 2 + 1, (W - window[1]) // 2 + 1, K].
 
     Raises:
-      ValueError: for another window, or images smaller than the window.
+      ValueError: the window has another size, or the images are smaller than the window.
     """
     if not set(window) <= {2, 4}:
         raise ValueError(f"pooling window: sides must be 2 or 4 (got {window})")
     if x.shape[1] < window[0] or x.shape[2] < window[1]:
         raise ValueError(f"images of {x.shape[1]} x {x.shape[2]}: smaller than the pooling window {window}")
     if x.shape[-1] == 1:
-        return _first_conv(x, kernel, window)
-    return _pool_neighbors(conv_of_blocks(x, kernel), window)
+        return _one_channel_conv(x, kernel, window)
+    return _pool_neighbors(block_max_conv(x, kernel), window)
 
 
 def _pool_neighbors(x: Array, window: tuple[int, int]) -> Array:
@@ -50,7 +50,7 @@ def _pool_neighbors(x: Array, window: tuple[int, int]) -> Array:
     return x
 
 
-def _first_conv(x: Array, kernel: Array, window: tuple[int, int]) -> Array:
+def _one_channel_conv(x: Array, kernel: Array, window: tuple[int, int]) -> Array:
     """Computes `pooled_conv` for images with one channel.
 
     Here the transforms of `winograd` do not pay off. One product computes the four pixels of a 2 x 2 block as channels. Images

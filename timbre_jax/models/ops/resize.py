@@ -29,7 +29,7 @@ def interpolation(old: int, new: int, kind: str = "half_pixel") -> np.ndarray:
         "corner" for i * old / new (as TensorFlow 1). Values are constant beyond the outermost pixels.
 
     Raises:
-      ValueError: for another kind.
+      ValueError: the kind is unknown.
     """
     if kind not in KINDS:
         raise ValueError(f"resizing {kind!r}: unknown name (expected one of {', '.join(KINDS)})")

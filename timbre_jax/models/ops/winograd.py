@@ -20,7 +20,7 @@ _KERNEL = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]], np
 
 
 @jax.custom_vjp
-def conv_of_blocks(x: Array, kernel: Array) -> Array:
+def block_max_conv(x: Array, kernel: Array) -> Array:
     """Convolves images with a 3x3 kernel ("SAME") and returns the maximum of each 2 x 2 block.
 
     An odd last row or column is ignored. Images are processed in chunks, so that intermediate results stay in the cache. Among
@@ -64,19 +64,19 @@ def _backward(saved, gradient):
         a, b, c, d = (jnp.where(winner == place, gradient, 0).reshape(-1, gradient.shape[-1]) for place in range(4))
         left, right = _from_outputs(a, c), _from_outputs(b, d)
         products = [product for row in range(4) for product in _from_outputs(left[row], right[row])]
-        for_kernel = jnp.stack([tiles.T @ product for tiles, product in zip(_tiles(x), products, strict=True)])
-        for_x = [product @ factor.T for product, factor in zip(products, factors, strict=True)]
-        return total + for_kernel, _from_tiles(for_x, x.shape)
+        kernel_gradient = jnp.stack([tiles.T @ product for tiles, product in zip(_tiles(x), products, strict=True)])
+        x_gradient = [product @ factor.T for product, factor in zip(products, factors, strict=True)]
+        return total + kernel_gradient, _from_tiles(x_gradient, x.shape)
 
-    total, for_x = jax.lax.scan(
+    total, x_gradient = jax.lax.scan(
         differentiate_chunk, jnp.zeros_like(factors), (split_chunks(x, 1), split_chunks(winner, 1), split_chunks(gradient, 1))
     )
     total = total.reshape(4, 4, *kernel.shape[2:])
-    for_kernel = jnp.einsum("ia,ijck,jb->abck", _KERNEL, total, _KERNEL, precision="highest")
-    return join_chunks(for_x), for_kernel.astype(kernel.dtype)
+    kernel_gradient = jnp.einsum("ia,ijck,jb->abck", _KERNEL, total, _KERNEL, precision="highest")
+    return join_chunks(x_gradient), kernel_gradient.astype(kernel.dtype)
 
 
-conv_of_blocks.defvjp(_forward, _backward)
+block_max_conv.defvjp(_forward, _backward)
 
 
 def _factors(kernel: Array) -> Array:

@@ -14,7 +14,7 @@ from timbre_jax.training.checkpointing.spaces import make_space
 
 
 class BestSpace:
-    """Best space of a run: made from the averaged parameters and written by the run's saver.
+    """Writer of the best space of a run, from the averaged parameters.
 
     Args:
       config: configuration of the run.
@@ -32,18 +32,18 @@ class BestSpace:
         """Returns whether the space of a step exists."""
         return step in checkpoint.steps(self._directory)
 
-    def keep(self, variables: Variables, *, step: int, of_step: int, scores: dict) -> None:
+    def save(self, variables: Variables, *, step: int, variables_step: int, scores: dict) -> None:
         """Starts writing a space, with statistics of `statistics_examples` training examples.
 
         Args:
           variables: variables of the model, with averaged parameters.
           step: step that the space is named after.
-          of_step: step at which the variables were computed.
+          variables_step: step at which the variables were computed.
           scores: validation scores at that step; {} if it was not evaluated.
         """
         variables, examples = checkpoint.to_host(variables), self._train.statistics_examples
         used = min(examples or self._count, self._count)
-        information = {"step": of_step, "metrics": scores, "statistics_examples": used}
+        information = {"step": variables_step, "metrics": scores, "statistics_examples": used}
         self._saver.save_best(step, self._space(variables, examples).replace(variables=variables), information)
 
     def complete_statistics(self, step: int) -> None:
@@ -60,6 +60,6 @@ class BestSpace:
             checkpoint.replace_document(path, changes)
 
     def _space(self, variables: Variables, examples: int = 0) -> TimbreSpace:
-        """Returns a space with the statistics of a number of training examples (0: all)."""
+        """Returns a space with statistics over `examples` training examples; 0 is all."""
         representation, source, size = self._sources.representation, self._sources.train, self._train.batch_size
         return make_space(self._model, variables, representation, source, batch_size=size, examples=examples)

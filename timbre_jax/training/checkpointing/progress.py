@@ -1,4 +1,4 @@
-"""State of a run besides its arrays: progress, rollback anchors, checkpoints and result."""
+"""Progress, rollback anchors, checkpoints and result of a run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from timbre_jax.training.state import TrainState
 
 
 class TrainingError(ValueError):
-    """Error that ends a training; its message is one line."""
+    """Error that ends a training run; its message is one line."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,7 +88,7 @@ class Anchor:
     iterator: Any
     detector: dict
 
-    def place(self) -> dict:
+    def document(self) -> dict:
         """Returns all fields except the arrays, as JSON data."""
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name != "state"}
 
@@ -113,8 +113,8 @@ class RunCheckpoint:
         """Returns everything except the arrays, as JSON data."""
         return {
             "progress": dataclasses.asdict(self.progress),
-            "anchor": self.anchor.place(),
-            "candidate": self.candidate.place(),
+            "anchor": self.anchor.document(),
+            "candidate": self.candidate.document(),
         }
 
     def arrays(self) -> dict:
@@ -134,7 +134,7 @@ def read_progress(path: str | os.PathLike) -> RunProgress:
     values = checkpoint.read_document(path).get("progress")
     if not isinstance(values, dict) or set(values) != fields:
         raise CheckpointError(
-            f"checkpoint {path} was written by a version of timbre_jax whose runs this version cannot resume: train again in "
+            f"checkpoint {path}: written by a version of timbre_jax whose runs this version cannot resume; train again in "
             "another --workdir"
         )
     return RunProgress(**values)

@@ -109,7 +109,7 @@ class Saver:
         return str(error)
 
     def finish(self) -> None:
-        """Waits until nothing is being written.
+        """Waits until nothing is being written, and raises the error of the last write.
 
         Raises:
           CheckpointError: the last checkpoint or space could not be written.

@@ -45,7 +45,7 @@ class CheckpointSchedule:
         return self._largest_share >= 1.0 or self._last_cost <= self._largest_share * since
 
     def is_due(self) -> bool:
-        """Returns whether a checkpoint is due; must be called after every step, which it measures."""
+        """Returns whether a checkpoint is due; call it after every step, whose time it measures."""
         now = self._clock()
         step, self._last_call = now - self._last_call, now
         return now - self._last_start + step + self._write_seconds >= self._seconds and self.is_affordable()

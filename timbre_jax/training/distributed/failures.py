@@ -30,7 +30,7 @@ ABORT_MESSAGE = f"this process was aborted (see above), probably because {LOST_M
 _NETWORK_ERRORS = (
     "Gloo", "NCCL", "oordination service", "UNAVAILABLE", "Connection reset", "Connection closed", "heartbeat", "Barrier",
 )  # fmt: skip
-"""Words in errors of JAX's runtime that are caused by another process."""
+"""Words in errors of JAX's runtime that another process has caused."""
 
 _ABORT_SECONDS = 10
 """Time limit for the message of a process that is being aborted."""

@@ -52,6 +52,6 @@ def locked(workdir: Path) -> Iterator[None]:
     Raises:
       ValueError: another run is in progress in this folder.
     """
-    message = f"another process is training in {workdir}; wait until it ends or use another folder"
+    message = f"{workdir}: another process is training in this folder; wait until it ends or use another folder"
     with files.locked(workdir / ".lock", message=message) if processes.is_main() else contextlib.nullcontext():
         yield

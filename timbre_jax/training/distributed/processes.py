@@ -65,7 +65,9 @@ def initialize(
             raise ValueError("--nodistributed: trains in one process; omit the address and number of processes")
         return False
     if missing and launched_processes() <= 1 and not distributed:
-        raise ValueError(f"several processes: {' and '.join(f'--{name}' for name in missing)} must be given too")
+        raise ValueError(
+            f"{' and '.join(f'--{name}' for name in missing)}: missing; several processes need all three arguments"
+        )
     if process_id is not None and num_processes is not None and not 0 <= process_id < num_processes:
         raise ValueError(f"--process_id={process_id}: must be at least 0 and less than --num_processes={num_processes}")
     if coordinator_address and not coordinator_address.rpartition(":")[2].isdigit():

@@ -72,7 +72,7 @@ def train_grid(
     """
     if jax.process_count() > 1:
         raise ValueError(
-            "a grid is trained by one process: start one for each part of the grid, for instance with launch/submit.py"
+            "train_grid: supports only one process; start one for each part of the grid, for instance with launch/submit.py"
         )
     if at_once < 0:
         raise ValueError(f"at_once={at_once}: must be at least 0")
@@ -89,7 +89,7 @@ def train_grid(
     total = sum(run.total for run in runs)
     bar = tqdm(total=total, unit="step", disable=not progress, dynamic_ncols=True, smoothing=0.05)
 
-    def show() -> None:
+    def update_bar() -> None:
         done = sum(run.result is not None for run in runs)
         bar.set_description(f"{done} of {len(runs)} runs done", refresh=False)
         bar.update(sum(run.steps_done for run in runs) - bar.n)
@@ -97,7 +97,7 @@ def train_grid(
     with StopSignals() as stop, bar:
         for group in groups.values():
             if not stop.number:
-                _train_group(group, parallel, at_once, stop, show)
+                _train_group(group, parallel, at_once, stop, update_bar)
     results = {run.workdir: run.result or run.unstarted_result(stop.number) for run in runs}
     return {workdir: results[workdir] for workdir in configs}
 
@@ -196,13 +196,15 @@ class VectorizedTrainer(Trainer):
         self._slots.put(self._slot, state)
 
 
-def _train_group(group: Sequence[_GridRun], parallel: str, at_once: int, stop: StopSignals, show: Callable[[], None]) -> None:
+def _train_group(
+    group: Sequence[_GridRun], parallel: str, at_once: int, stop: StopSignals, update_bar: Callable[[], None]
+) -> None:
     """Trains all runs of a group."""
     if group[0].model.trained_by == "fit":
         for run in group:
             if not stop.number:
                 run.fit_closed_form()
-                show()
+                update_bar()
         return
     slots, programs = _make_slots(group, parallel, at_once)
     _share_batches(group, slots.width)
@@ -215,13 +217,13 @@ def _train_group(group: Sequence[_GridRun], parallel: str, at_once: int, stop: S
                 run.begin(slots, free[0], programs)
                 if run.result is None:
                     active[free.pop(0)] = run
-                show()
+                update_bar()
             if not active:
                 return
             _take_step(slots, active, stop.number)
             for slot in [slot for slot, run in active.items() if run.result is not None]:
                 active.pop(slot).release()
-            show()
+            update_bar()
     finally:
         for run in active.values():
             run.release()
@@ -273,7 +275,7 @@ def _score_together(slots: Any, unfinished: Mapping[int, _GridRun]) -> None:
     """Computes the scores of all runs together if more than half of them are due."""
     for run in unfinished.values():
         run.trainer.shared_scores = None  # discards scores of a step that was rolled back
-    due = {slot: run.trainer for slot, run in unfinished.items() if run.trainer.evaluates}
+    due = {slot: run.trainer for slot, run in unfinished.items() if run.trainer.evaluation_due}
     if 2 * len(due) > len(unfinished):
         first = next(iter(due.values()))
         keys = [due[slot].eval_key if slot in due else None for slot in range(slots.width)]

@@ -40,7 +40,7 @@ def read_grid(path: str | Path) -> list[dict[str, Any]]:
     except OSError as error:
         raise ValueError(f"--grid={path}: {error.strerror}") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"--grid={path}: is not JSON ({error}); see --help for examples") from None
+        raise ValueError(f"--grid={path}: not JSON ({error}); see --help for examples") from None
     runs = list(_runs(grid, path))
     if not runs:
         raise ValueError(f"--grid={path}: has no runs")
@@ -65,7 +65,7 @@ def run_names(runs: Sequence[Mapping[str, Any]]) -> list[str]:
         if len(name) > MAX_NAME_LENGTH:
             names[i] = f"{name[: MAX_NAME_LENGTH - 5]}~{i:04d}"
     if repeated := [name for i, name in enumerate(names) if name in names[:i]]:
-        raise ValueError(f"two runs of the sweep have the name {repeated[0]!r}: their values must differ in letters or digits")
+        raise ValueError(f"sweep: two runs have the name {repeated[0]!r}; their values must differ in letters or digits")
     return names
 
 

@@ -81,8 +81,13 @@ class VectorizedStates:
         return jax.tree.map(lambda x: x.addressable_data(0), self._take(self._states, slot))
 
     def step(self, batches: Sequence[Batch | None], keys: Sequence[Array | None]) -> list[dict[str, Any]]:
-        """Takes a step of all slots (None: empty) and returns their metrics without waiting."""
-        batches = _filled(batches)
+        """Takes a step of all slots and returns their metrics without waiting.
+
+        Args:
+          batches: batch of each slot; None for an empty slot.
+          keys: random key of each slot; None for an empty slot.
+        """
+        batches = _fill_missing(batches)
         stacked = {name: np.stack([batch[name] for batch in batches]) for name in batches[0]}
         self._states, metrics = self._step(self._states, jax.device_put(stacked, self._split), self._stacked(keys))
         values = _LazyMetrics(metrics)
@@ -104,17 +109,17 @@ class VectorizedStates:
 
     def _stacked(self, keys: Sequence[Array | None]) -> Array:
         """Returns keys as one array that is split over the devices."""
-        return jax.device_put(jnp.stack(_filled(keys)), self._split)
+        return jax.device_put(jnp.stack(_fill_missing(keys)), self._split)
 
 
-def _filled(values: Sequence[Any]) -> list[Any]:
+def _fill_missing(values: Sequence[Any]) -> list[Any]:
     """Returns values with every None replaced by one of the others."""
     some = next(value for value in values if value is not None)
     return [some if value is None else value for value in values]
 
 
 class _LazyMetrics:
-    """Metrics of all slots, fetched from the device when the first of them is read."""
+    """Metrics of all slots, fetched from the device when one of them is first read."""
 
     def __init__(self, arrays: dict[str, Any]):
         self._arrays = arrays
@@ -155,6 +160,6 @@ class SingleState:
 
     def step(self, batches: Sequence[Batch | None], keys: Sequence[Array | None]) -> list[dict[str, Any]]:
         """Takes a step and returns its metrics without waiting."""
-        (batch,) = map(self._programs.placement.train_batch, _filled(batches))
+        (batch,) = map(self._programs.placement.train_batch, _fill_missing(batches))
         self._state, metrics = self._programs.train_step(self._state, batch, keys[0])
         return [metrics]
