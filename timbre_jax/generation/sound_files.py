@@ -79,7 +79,7 @@ def plain_name(text: str, *, max_bytes: int = 60) -> str:
 
 
 def without_audio_suffix(name: str) -> str:
-    """Removes the suffix of a sound file from a name; other text after a dot, such as 0.5, is part of the name."""
+    """Removes the suffix of a sound file from a name, but no other text after a dot."""
     suffix = Path(name).suffix
     return name.removesuffix(suffix) if suffix.lower() in AUDIO_SUFFIXES else name
 

@@ -20,6 +20,6 @@ def test_parts_equal_the_whole(continuous_run, small_store, tmp_path):
     assert values["latents_differ"] < 1e-3
     assert values["peak_memory_mb"] > 50
     wave, rate = read_wave(tmp_path / "audio" / "long.wav")
-    assert len(wave) == round(6.0 * rate)
+    assert 6.0 * rate <= len(wave) < 6.0 * rate + 1024  # whole frames
     assert json.loads((tmp_path / "results.json").read_text())
     assert (tmp_path / "long.csv").is_file()
