@@ -51,7 +51,7 @@ def test_a_sweep_moves_one_latent_through_its_range(space):
     ends = [space.statistics["latent_low"][2], space.statistics["latent_high"][2]]
     np.testing.assert_allclose(points[:, 2], np.linspace(*ends, 5), rtol=1e-5)
     np.testing.assert_allclose(sweep(space, np.zeros(4), 0, low=-1.0, high=1.0, steps=3)[:, 0], [-1, 0, 1])
-    with pytest.raises(ValueError, match="expected a latent from 0 to 3, got 4"):
+    with pytest.raises(ValueError, match=r"expected a latent from 0 to 3 \(got 4\)"):
         sweep(space, np.zeros(4), 4)
 
 

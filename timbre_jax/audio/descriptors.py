@@ -1,8 +1,8 @@
-"""Descriptors of sound, batched and differentiable where a gradient is meaningful.
+"""Spectral, loudness and pitch descriptors of sounds, batched and mostly differentiable.
 
-Spectral descriptors have two forms: of magnitudes [..., N, K] with the frequencies of their bins, which also serves decoded
-spectra and passes gradients to them, and of waves [B, T], frame by frame (`describe`). Frame n is centered on sample n * hop,
-[B, 1 + T // hop], as in librosa. In silent frames, undefined values are 0.
+Spectral descriptors have two forms. One takes magnitudes [..., N, K] and the frequencies of their bins; it also applies to
+decoded spectra and passes gradients to them. The other takes waves [B, T] and returns one value for each of the 1 + T // hop
+frames (`describe`). Frame n is centered on sample n * hop, as in librosa. In silent frames, undefined values are 0.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from timbre_jax.types import Array
 
 N_FFT, HOP = 2048, 256
 APERIODIC = 0.3
-"""Aperiodicity from which on a frame has no f0."""
+"""Frames of this aperiodicity or more have no f0."""
 SILENT_DB = -70.0
 """RMS level below which a frame has no f0 and no harmonicity."""
 POWER_FLOOR = 1e-10
@@ -32,7 +32,7 @@ POWER_FLOOR = 1e-10
 
 
 def bin_frequencies(sample_rate: int, n_fft: int) -> np.ndarray:
-    """Returns the frequencies of the bins of an FFT in Hz, [n_fft // 2 + 1] float32."""
+    """Returns the frequencies in Hz of the bins of an FFT, [n_fft // 2 + 1] float32."""
     return (np.arange(n_fft // 2 + 1) * (sample_rate / n_fft)).astype(np.float32)
 
 
@@ -91,10 +91,10 @@ def flatness(magnitude: Array, frequencies: Array | None = None) -> Array:
 
 
 def rolloff(magnitude: Array, frequencies: Array, *, share: float = 0.85) -> Array:
-    """Returns the frequency below which `share` of the summed magnitude is.
+    """Returns the spectral rolloff: the frequency below which `share` of the magnitude is.
 
-    `librosa.feature.spectral_rolloff` returns the first bin that reaches the share. Here the value is interpolated between that
-    bin and the one before, which gives it a gradient; it is less than one bin below that of librosa.
+    `librosa.feature.spectral_rolloff` returns the first bin that reaches the share. This function interpolates between that bin
+    and the one before, which makes the value differentiable; it is less than one bin below that of librosa.
 
     Args:
       magnitude: [..., K].
@@ -116,9 +116,12 @@ def rolloff(magnitude: Array, frequencies: Array, *, share: float = 0.85) -> Arr
 
 
 def a_weighting(frequencies: np.ndarray) -> np.ndarray:
-    """Returns the A-weighting of frequencies in Hz, in dB.
+    """Returns the A-weighting of frequencies in dB: 0 dB at 1 kHz, -inf at 0 Hz.
 
-    IEC 61672-1, eq. E.6; 0 dB at 1 kHz, -inf at 0 Hz.
+    IEC 61672-1, eq. E.6.
+
+    Args:
+      frequencies: any shape, in Hz.
     """
     squared = np.square(np.asarray(frequencies, np.float64))
     with np.errstate(divide="ignore"):
@@ -147,10 +150,10 @@ def weighted_level(magnitude: Array, frequencies: np.ndarray, *, scale: float = 
 
 
 def power_scale(n_fft: int) -> float:
-    """Returns the factor from the sum of |X|^2 of an `stft` frame to its mean square.
+    """Returns the factor that converts the sum of |X|^2 of an STFT frame to a mean square.
 
-    Parseval's theorem for the one-sided bins of a Hann window of n_fft samples. DC and the highest bin count twice, which
-    A-weighting makes irrelevant.
+    Parseval's theorem for the one-sided bins of a Hann window of n_fft samples. DC and the highest bin count twice, but
+    A-weighting makes them negligible.
     """
     return 2.0 / (n_fft * float(np.sum(np.square(window_samples("hann", n_fft).astype(np.float64)))))
 
@@ -159,12 +162,12 @@ def power_scale(n_fft: int) -> float:
 
 
 def magnitudes(waves: Array, *, n_fft: int = N_FFT, hop: int = HOP) -> Array:
-    """Returns magnitudes (Hann window), [B, T] -> [B, 1 + T // hop, n_fft // 2 + 1]."""
+    """Computes magnitude spectra (Hann window), [B, T] -> [B, 1 + T // hop, n_fft // 2 + 1]."""
     return jnp.abs(stft(waves, n_fft=n_fft, hop=hop))
 
 
 def _of_frames(of_spectrum: Callable[[Array, np.ndarray], Array]) -> Callable[..., Array]:
-    """Returns the descriptor of every frame of waves, given that of magnitude spectra."""
+    """Converts a descriptor of magnitude spectra to a descriptor of waves."""
 
     def of_waves(waves: Array, *, sample_rate: int, n_fft: int = N_FFT, hop: int = HOP) -> Array:
         return of_spectrum(magnitudes(waves, n_fft=n_fft, hop=hop), bin_frequencies(sample_rate, n_fft))
@@ -197,16 +200,16 @@ LOWEST_F0 = 60.0
 def yin_reach(sample_rate: int, hop: int) -> int:
     """Returns the number of samples after the center of a frame that `f0` depends on.
 
-    The same holds for `harmonicity`. It is half of the window of YIN plus the longest lag.
+    This is half of the window of YIN plus the longest lag, also for `harmonicity`.
     """
     lag = math.ceil(sample_rate / LOWEST_F0) + 1
     return math.ceil(2.5 * (lag - 1) / hop) * hop // 2 + lag
 
 
 def _yin(waves: Array, sample_rate: int, hop: int, n_fft: int) -> tuple[Array, Array, Array]:
-    """Returns f0, aperiodicity and whether a frame is audible.
+    """Returns f0 in Hz, the aperiodicity and whether each frame is audible, [B, N] each.
 
-    The window of YIN is 2.5 periods of `LOWEST_F0`, whatever n_fft is.
+    The window of YIN is 2.5 periods of `LOWEST_F0`; n_fft is only the window of the level.
     """
     f_max = min(2100.0, 0.45 * sample_rate)
     f0_hz, aperiodicity = yin(waves, sample_rate=sample_rate, hop=hop, f_min=LOWEST_F0, f_max=f_max, threshold=0.2)
@@ -220,7 +223,7 @@ def f0(waves: Array, *, sample_rate: int, n_fft: int = N_FFT, hop: int = HOP) ->
     Args:
       waves: [B, T].
       sample_rate: Hz.
-      n_fft: length of the window that decides about silence, in samples.
+      n_fft: length in samples of the window whose level decides which frames are silent.
       hop: samples between frames.
 
     Returns:
@@ -231,7 +234,7 @@ def f0(waves: Array, *, sample_rate: int, n_fft: int = N_FFT, hop: int = HOP) ->
 
 
 def harmonicity(waves: Array, *, sample_rate: int, n_fft: int = N_FFT, hop: int = HOP) -> Array:
-    """Returns the share of the power of every frame that repeats with its period.
+    """Returns the harmonicity of every frame: the periodic share of its power.
 
     1 - d'(tau) at the period of YIN (de Cheveigné & Kawahara 2002). For a periodic sound of power P in white noise of power Q
     it is about P / (P + Q), so that 10 log10(h / (1 - h)) is a harmonics-to-noise ratio in dB.
@@ -239,7 +242,7 @@ def harmonicity(waves: Array, *, sample_rate: int, n_fft: int = N_FFT, hop: int 
     Args:
       waves: [B, T].
       sample_rate: Hz.
-      n_fft: length of the window that decides about silence, in samples.
+      n_fft: length in samples of the window whose level decides which frames are silent.
       hop: samples between frames.
 
     Returns:
@@ -250,9 +253,9 @@ def harmonicity(waves: Array, *, sample_rate: int, n_fft: int = N_FFT, hop: int 
 
 
 def brightness(waves: Array, *, sample_rate: int, n_fft: int = 1024, hop: int = 256) -> Array:
-    """Returns one spectral centroid for each sound: that of the magnitudes summed over frames.
+    """Returns the brightness of each sound: the centroid of its magnitudes summed over frames.
 
-    Frames count by their magnitude, so the release of a note and the silence around it hardly matter.
+    Frames are weighted by their magnitude, so that release and silence have little effect.
 
     Args:
       waves: [B, T].
@@ -272,13 +275,13 @@ def brightness(waves: Array, *, sample_rate: int, n_fft: int = 1024, hop: int = 
 
 @dataclasses.dataclass(frozen=True)
 class Descriptor:
-    """Entry of `DESCRIPTORS`.
+    """Descriptor of sounds: its functions and unit.
 
     Attributes:
       of_waves: function of waves [B, T], sample_rate, n_fft and hop, which returns [B, 1 + T // hop].
-      unit: of the values; "" for a share.
-      of_spectrum: function of magnitudes [..., K] and frequencies [K], which returns [...] (for the loudness up to a constant).
-        None: a magnitude spectrum does not determine the descriptor.
+      unit: unit of the values; "" for a share.
+      of_spectrum: function of magnitudes [..., K] and frequencies [K], which returns [...]; the loudness takes
+        its `scale` as well. None if a magnitude spectrum does not determine the descriptor.
       proportional: whether values are positive and compared by ratio (Hz), not by difference (dB, shares).
     """
 
@@ -302,7 +305,7 @@ DESCRIPTORS = MappingProxyType(
 
 
 def descriptor(name: str) -> Descriptor:
-    """Returns the descriptor of a name.
+    """Looks up a descriptor by name.
 
     Raises:
       ValueError: the name is unknown.
@@ -314,7 +317,7 @@ def descriptor(name: str) -> Descriptor:
 
 @functools.partial(jax.jit, static_argnames=("name", "sample_rate", "n_fft", "hop"))
 def describe(waves: Array, *, name: str, sample_rate: int, n_fft: int = N_FFT, hop: int = HOP) -> Array:
-    """Returns a descriptor of every frame of waves (compiled).
+    """Measures a descriptor in every frame of waves; compiled.
 
     Args:
       waves: [B, T].

@@ -1,4 +1,4 @@
-"""Non-negative least squares for many right-hand sides at once, on the device."""
+"""Non-negative least squares, solved for many right-hand sides in parallel."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from timbre_jax.types import Array
 
 
 def nnls(matrix: np.ndarray, targets: Array, *, start: np.ndarray | None = None, iterations: int = 100) -> Array:
-    """Solves non-negative least squares: x >= 0 that minimizes |matrix x - target|^2.
+    """Solves non-negative least squares: minimizes |matrix x - target|^2 over x >= 0.
 
-    Accelerated projected gradient (FISTA, Beck & Teboulle 2009) for all targets in parallel. The momentum restarts where the
-    step turns against it (O'Donoghue & Candès 2015). Columns are scaled to unit length and targets to a largest entry of 1, so
+    Accelerated projected gradient (FISTA, Beck & Teboulle 2009) for all targets in parallel. The momentum is reset when a
+    step opposes it (O'Donoghue & Candès 2015). Columns are scaled to unit length and targets to a largest entry of 1, so
     that filters of different heights and frames of different levels converge equally fast.
 
     Args:
       matrix: [M, K], a constant shared by all targets.
       targets: [..., M]; a target of zeros has the solution 0.
       start: [K, M] maps a target to its initial x, as a pseudo-inverse does; negative entries count as 0. None: x starts at 0.
-      iterations: number of steps; each takes two matrix products.
+      iterations: number of steps; each computes two matrix products.
 
     Returns:
       [..., K].

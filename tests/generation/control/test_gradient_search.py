@@ -115,7 +115,7 @@ def test_wrong_requests_are_refused(space, start, reach):
         searches.control_latents(space, [[Curve("f0", np.zeros(1), np.array([200.0]))]], start)
     codes = code_space()
     begun = searches.mean_start(codes, seconds=0.2)
-    with pytest.raises(ValueError, match="needs a space of continuous latents, got one of codes"):
+    with pytest.raises(ValueError, match=r"needs a space of continuous latents \(got one of codes\)"):
         searches.control_latents(codes, [[centroid]], begun)
     with pytest.raises(ValueError, match="must have curves of the same descriptors"):
         searches.control_latents(space, [[centroid], [Curve("rolloff", np.zeros(1), np.array([1000.0]))]], start, reach=reach)
