@@ -1,4 +1,4 @@
-"""Descriptors compared with librosa, and for sounds with known values."""
+"""Tests of descriptors against librosa, and on sounds with known values."""
 
 import jax
 import jax.numpy as jnp
@@ -20,13 +20,13 @@ def wave():
 
 
 @pytest.mark.parametrize(("name", "tolerance"), [("centroid", 1e-4), ("bandwidth", 1e-4), ("flatness", 1e-3)])
-def test_curves_equal_librosas(wave, name, tolerance):
+def test_curves_equal_those_of_librosa(wave, name, tolerance):
     rate = {} if name == "flatness" else {"sr": 16000}
     expected = getattr(librosa.feature, f"spectral_{name}")(y=wave, **rate, **PADDED)[0]
     np.testing.assert_allclose(descriptors.describe(wave[None], name=name, **SETTINGS)[0], expected, rtol=tolerance)
 
 
-def test_rolloff_is_less_than_a_bin_below_librosas(wave):
+def test_rolloff_is_less_than_a_bin_below_that_of_librosa(wave):
     expected = librosa.feature.spectral_rolloff(y=wave, sr=16000, **PADDED)[0]
     measured = np.asarray(descriptors.describe(wave[None], name="rolloff", **SETTINGS)[0])
     assert np.all(measured <= expected + 0.01)
@@ -34,7 +34,7 @@ def test_rolloff_is_less_than_a_bin_below_librosas(wave):
     assert np.ptp(measured - expected) > 1.0  # values are between bins
 
 
-def test_a_weighting_and_loudness_equal_librosas(wave):
+def test_a_weighting_and_loudness_equal_those_of_librosa(wave):
     frequencies = descriptors.bin_frequencies(16000, 1024)
     expected = librosa.A_weighting(frequencies[1:], min_db=None)
     np.testing.assert_allclose(descriptors.a_weighting(frequencies)[1:], expected, atol=0.01)
@@ -53,7 +53,7 @@ def test_loudness_of_a_sine_is_its_a_weighted_rms():
     np.testing.assert_allclose(measured[2], -100.0, atol=1e-3)
 
 
-def test_f0_and_harmonicity_of_a_tone_in_noise():
+def test_f0_and_harmonicity_of_a_tone_in_noise_are_those_planted():
     tone = sum(sounds.sine(220.0 * k, length=16000, amplitude=0.3 / k) for k in range(1, 6))
     noise = np.random.default_rng(0).standard_normal(16000)
     noise *= np.sqrt(0.1 * np.mean(np.square(tone)) / np.mean(np.square(noise)))  # P / (P + Q) = 1 / 1.1

@@ -1,4 +1,4 @@
-"""MSE, SSIM and spectral distances compared with their definitions in float64."""
+"""Tests of MSE, SSIM and spectral distances against their definitions in float64."""
 
 import jax
 import jax.numpy as jnp
@@ -80,7 +80,7 @@ def test_log_spectral_distance_of_a_level_change_is_that_change():
     assert log_spectral_distance(silence, silence)[0] == 0.0
 
 
-def test_spectral_convergence_and_multi_resolution_distance_of_scaled_sounds():
+def test_spectral_distances_of_scaled_sounds_equal_their_formulas():
     wave = np.stack(
         [sounds.noise(length=8000), sounds.harmonic_tone(200.0, [0.5, 0.2], length=8000), np.zeros(8000, np.float32)]
     )

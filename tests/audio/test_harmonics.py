@@ -1,4 +1,4 @@
-"""Harmonic amplitudes and synthesis compared with known tones and float64 oscillators."""
+"""Tests of harmonic analysis and synthesis on known tones and against float64 oscillators."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""Reading, resampling and writing of sound files, and errors of bad files."""
+"""Tests of reading, resampling and writing of sound files, and of errors of bad files."""
 
 import io
 import json
@@ -45,7 +45,7 @@ def test_reading_in_blocks_equals_reading_at_once(tmp_path, length):
         np.testing.assert_array_equal(read_wave(path, sample_rate=44100, mono=False)[0], resample(both, 48000, 44100))
 
 
-def test_stereo_rate_and_duration_of_reading(tmp_path):
+def test_reading_averages_channels_resamples_and_stops_after_the_duration(tmp_path):
     path = tmp_path / "a.wav"
     both = np.stack([sine(440, 0.5), sine(440, 0.25)], axis=1)
     write_wave(path, both, 16000, subtype="FLOAT")

@@ -1,4 +1,4 @@
-"""Levels of known sounds."""
+"""Tests of levels on known sounds."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""Mel filterbanks compared with librosa, and mel inversion with scipy's NNLS."""
+"""Tests of mel filterbanks against librosa, and of mel inversion against NNLS of scipy."""
 
 import warnings
 
@@ -22,7 +22,7 @@ from timbre_jax.audio.nnls import nnls
         (8000, 256, 20, 60.0, 3800.0, "htk"),
     ],
 )
-def test_filterbank_equals_librosas(rate, n_fft, n_mels, fmin, fmax, scale):
+def test_filterbank_equals_that_of_librosa(rate, n_fft, n_mels, fmin, fmax, scale):
     import librosa
 
     ours = mel_filterbank(sample_rate=rate, n_fft=n_fft, n_mels=n_mels, fmin=fmin, fmax=fmax, scale=scale)
@@ -50,7 +50,7 @@ def test_inconsistent_settings_are_rejected():
             mel_filterbank(**{"sample_rate": 16000, "n_fft": 512, "n_mels": 64, **wrong})
 
 
-def test_nnls_reaches_scipys_minimum():
+def test_nnls_reaches_the_minimum_of_scipy():
     """Uses targets outside the range of the matrix, for which the constraint is active."""
     random = np.random.default_rng(0)
     matrix = np.abs(random.standard_normal((12, 8))) * 10.0 ** random.uniform(-2, 1, 8)

@@ -1,4 +1,4 @@
-"""Filtered noise: spectrum, power, chunks and gradients."""
+"""Tests of the spectrum, power, chunks and gradients of filtered noise."""
 
 import itertools
 

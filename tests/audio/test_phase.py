@@ -1,4 +1,4 @@
-"""Phase reconstruction compared with librosa and with heap integration (PGHI)."""
+"""Tests of phase reconstruction against librosa and heap integration (PGHI)."""
 
 import heapq
 
@@ -97,7 +97,7 @@ def test_integrated_phase_is_as_good_as_heap_integration(waves):
     assert np.all(ours < convergence_db(fast_griffin_lim(magnitudes, **SHAPE, iterations=0), waves) - 5.0)
 
 
-def test_griffin_lim_converges_as_well_as_librosas(waves):
+def test_griffin_lim_converges_as_well_as_that_of_librosa(waves):
     import librosa
 
     magnitudes = magnitudes_of(waves)

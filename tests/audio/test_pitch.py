@@ -1,4 +1,4 @@
-"""YIN compared with its definition and librosa, and smoothing with planted errors."""
+"""Tests of YIN against its definition and librosa, and of smoothing with planted errors."""
 
 import functools
 
@@ -60,7 +60,7 @@ def _tones(f0s, length=8000):
     return np.stack([sounds.harmonic_tone(f, 0.3 / np.arange(1.0, 8.0), phases=np.arange(7.0), length=length) for f in f0s])
 
 
-def test_yin_is_as_accurate_as_librosas_over_the_range():
+def test_yin_is_as_accurate_as_that_of_librosa_over_the_range():
     f0s = np.geomspace(81.0, 2080.0, 24)
     waves = _tones(f0s)
     f0, aperiodicity = _yin(waves)

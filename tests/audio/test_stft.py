@@ -1,4 +1,4 @@
-"""STFT and its inverse compared with librosa, scipy and numpy."""
+"""Tests of the STFT and its inverse against librosa, scipy and numpy."""
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ from timbre_jax.audio import stft as s
 
 @pytest.mark.parametrize("name", ["hann", "hamming", "blackman"])
 @pytest.mark.parametrize("length", [2, 7, 690])
-def test_windows_equal_scipys_periodic_ones(name, length):
+def test_windows_equal_the_periodic_windows_of_scipy(name, length):
     expected = scipy.signal.get_window(name, length)
     np.testing.assert_allclose(s.window_samples(name, length), expected, atol=1e-7)
 
@@ -23,7 +23,7 @@ def test_windows_equal_scipys_periodic_ones(name, length):
     [("blackman", 690, 1024, 172), ("hann", None, 512, 128), ("hann", 301, 512, 100)],
 )
 @pytest.mark.parametrize("center", [True, False])
-def test_stft_equals_librosas(window, window_length, n_fft, hop, center):
+def test_stft_equals_that_of_librosa(window, window_length, n_fft, hop, center):
     wave = sounds.noise(length=5003)
     expected = librosa.stft(
         wave, n_fft=n_fft, hop_length=hop, win_length=window_length, window=window, center=center, pad_mode="constant"
@@ -53,7 +53,7 @@ def test_istft_inverts_stft(window, window_length, n_fft, hop, length):
     assert again.shape == (1, length)
 
 
-def test_istft_of_inconsistent_spectra_equals_librosas():
+def test_istft_of_inconsistent_spectra_equals_that_of_librosa():
     random = np.random.default_rng(1)
     spectra = (random.standard_normal((20, 257)) + 1j * random.standard_normal((20, 257))).astype(np.complex64)
     expected = librosa.istft(spectra.T, hop_length=128, window="hann", length=19 * 128)

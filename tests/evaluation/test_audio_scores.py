@@ -1,4 +1,4 @@
-"""Comparison of sounds: a small sample library and a log-mel space."""
+"""Tests of the comparison of sounds, on a small sample library and a log-mel space."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_baselines_and_upper_bounds_are_rows(scored):
     assert table.column("representation_db")[0] == pytest.approx(value("<log_mel>", "lsd_db"))
 
 
-def test_paired_differences_are_to_the_reference_run(scored):
+def test_paired_differences_are_relative_to_the_reference_run(scored):
     _, rows, out = scored
     with open(out / "paired.csv", encoding="utf-8") as file:
         paired = {row["run"]: row for row in csv.DictReader(file)}

@@ -1,4 +1,4 @@
-"""Comparison of runs on the same notes."""
+"""Tests of the comparison of runs on the same notes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training notes of runs, and notes in the representation of a run."""
+"""Tests of training notes of runs, and of notes in the representation of a run."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ def test_only_the_real_length_is_stretched():
     np.testing.assert_array_equal(one.values, np.repeat(random_series(count=1).values, 5, axis=1))
 
 
-def test_time_varying_mix_is_that_of_the_paper():
+def test_a_mix_that_varies_over_time_equals_the_formula_of_the_paper():
     a, b = random_series(count=12), random_series(count=12, seed=1)
     result = path.mix(a, b, path.linear_shares(12))
     for n in range(12):

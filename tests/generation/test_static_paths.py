@@ -1,4 +1,4 @@
-"""Lines, arcs, sweeps, sums and random points of a static space."""
+"""Tests of lines, arcs, sweeps, sums and random points of a static space."""
 
 from __future__ import annotations
 

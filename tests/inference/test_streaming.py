@@ -63,7 +63,7 @@ def in_blocks(record, sizes):
 @pytest.mark.parametrize("direction", ["encode", "decode"])
 @settings(max_examples=15, deadline=None)
 @given(sizes=st.lists(st.sampled_from([1, 2, 3, 5, 30]), min_size=1, max_size=6), causal=st.booleans())
-def test_a_stream_in_blocks_of_any_sizes_is_the_whole(spaces, direction, sizes, causal):
+def test_a_stream_in_blocks_of_any_size_equals_the_whole(spaces, direction, sizes, causal):
     space, latent = spaces[causal]
     if direction == "encode":
         record, whole = sounds(), latent

@@ -1,4 +1,4 @@
-"""Intervals over groups compared with formulas and explicit resampling."""
+"""Tests of intervals over groups against formulas and explicit resampling."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_one_group_has_no_interval_and_bad_values_are_rejected():
         mean_interval([1.0, 2.0], ["x"])
 
 
-def test_correlation_equals_numpys_on_every_resample():
+def test_correlation_equals_that_of_numpy_on_every_resample():
     generator = np.random.default_rng(3)
     x = generator.standard_normal((40, 2))
     y = np.stack([x[:, 0] + generator.standard_normal(40), generator.standard_normal(40)], axis=1)

@@ -1,4 +1,4 @@
-"""Use of codes for known code sequences."""
+"""Tests of the use of codes on known code sequences."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Embeddings: invariances, the shipped network, and invalid files."""
+"""Tests of embeddings: invariances, the network of the library, and invalid files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Chromaprint similarity, if the optional programs are installed."""
+"""Tests of Chromaprint similarity, if the optional programs are installed."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_similarity_is_highest_for_equal_sounds():
 
 
 @NEEDED
-def test_short_sound_has_nan_unless_doubled():
+def test_short_sounds_score_nan_unless_doubled():
     sound = melody(220, 440)[None]
     assert len(fingerprints(sound, RATE, doubled=False)[0].bits) == 0
     short = fingerprint_scores(sound, sound, RATE, doubled=False)

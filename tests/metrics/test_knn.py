@@ -1,4 +1,4 @@
-"""Neighbors and kNN accuracy compared with scikit-learn, and edge cases."""
+"""Tests of neighbors and kNN accuracy against scikit-learn, and of edge cases."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
 from timbre_jax.metrics.knn import Neighbors, nearest_neighbors, neighbor_accuracy, standardize, vote
 
 
-def test_neighbors_equal_scikit_learns():
+def test_neighbors_equal_those_of_scikit_learn():
     generator = np.random.default_rng(0)
     points, queries = generator.standard_normal((300, 5)) * [1, 100, 1e-3, 5, 1], generator.standard_normal((70, 5))
     result = nearest_neighbors(points, queries, k=7, chunk=32)
@@ -24,7 +24,7 @@ def test_order_of_neighbors_is_exact_far_from_the_origin():
     assert result.indices.tolist() == [[2, 1, 0]]
 
 
-def test_accuracy_equals_scikit_learns():
+def test_accuracy_equals_that_of_scikit_learn():
     generator = np.random.default_rng(1)
     labels = np.array(["reed", "flute", "bass"])[np.arange(180) % 3]
     points = generator.standard_normal((180, 4)) + 1.2 * (np.arange(180) % 3)[:, None] * [1, 0, 0, 30]

@@ -1,4 +1,4 @@
-"""Level curves compared with `frame_level`, and their correlation."""
+"""Tests of level curves against `frame_level`, and of their correlation."""
 
 import functools
 

@@ -1,4 +1,4 @@
-"""Map quality compared with scikit-learn, and for known maps."""
+"""Tests of map quality against scikit-learn, and on known maps."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def points(count: int = 90, size: int = 6, *, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=(count, size))
 
 
-def test_map_accuracy_equals_scikit_learns_leave_one_out():
+def test_map_accuracy_equals_leave_one_out_in_scikit_learn():
     places = points(120, 2)
     labels = np.where(places[:, 0] + 0.5 * points(120, 1, seed=2)[:, 0] > 0, "kick", "snare")
     scaled = (places - places.mean(0)) / places.std(0)
@@ -28,7 +28,7 @@ def test_map_accuracy_equals_scikit_learns_leave_one_out():
     assert len(same.predicted) == 8
 
 
-def test_variance_kept_of_known_round_trips():
+def test_variance_kept_equals_that_of_known_round_trips():
     z = points(400, 3)
     assert variance_kept(z, z).value == 1.0
     assert variance_kept(z, np.repeat(z.mean(0)[None], 400, 0)).value == pytest.approx(0.0)

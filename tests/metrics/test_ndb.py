@@ -1,4 +1,4 @@
-"""NDB of halves of one set, of different sets, and of known counts."""
+"""Tests of NDB on halves of one set, different sets and known counts."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_missing_classes_raise_ndb_above_chance():
     np.testing.assert_allclose(result.shares.sum(1), 1.0)
 
 
-def test_different_bins_is_the_two_proportion_z_test():
+def test_different_bins_equal_those_of_the_two_proportion_z_test():
     # 60 of 200 against 90 of 210: pooled 0.366, z = 2.70, p = 0.0069.
     counts = np.array([[60, 140], [90, 120]])
     assert different_bins(counts, 0.0069 + 1e-4).all()
@@ -46,7 +46,7 @@ def test_different_bins_is_the_two_proportion_z_test():
     assert not different_bins(np.array([[5, 5], [50, 50]]), 0.99).any()
 
 
-def test_jensen_shannon_of_known_distributions():
+def test_jensen_shannon_divergence_equals_known_values():
     assert jensen_shannon(np.array([[10, 0], [0, 10]])) == pytest.approx(np.log(2))
     assert jensen_shannon(np.array([[10, 30], [1, 3]])) == pytest.approx(0.0, abs=1e-12)
     # p = (1, 0), q = (1/2, 1/2): (ln(4/3) + ln(2/3)/2 + ln(2)/2) / 2.

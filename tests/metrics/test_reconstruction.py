@@ -1,4 +1,4 @@
-"""Reconstruction scores on the common scale, for models that normalize differently."""
+"""Tests of reconstruction scores on the common scale, for different normalizations."""
 
 from __future__ import annotations
 
@@ -68,14 +68,14 @@ def test_padding_does_not_count():
     assert untouched[0][0] > 1.2 * error[0]
 
 
-def test_scores_of_perfect_reconstruction_and_mean_image(planted):
+def test_perfect_reconstruction_has_no_error_and_the_mean_image_the_variance(planted):
     space = fitted_space(planted, latent_size=4)
     scores = reconstruction_scores(space, planted.features)
     assert scores.mse.max() < 1e-6
     assert scores.ssim.min() > 0.999
     target = common_features(planted.representation, planted.features)
-    floor = image_scores(np.broadcast_to(np.asarray(target.values).mean(0), target.values.shape), target)
-    assert floor.mse.mean() == pytest.approx(np.asarray(target.values).var(0).mean(), rel=1e-4)
+    mean_image = image_scores(np.broadcast_to(np.asarray(target.values).mean(0), target.values.shape), target)
+    assert mean_image.mse.mean() == pytest.approx(np.asarray(target.values).var(0).mean(), rel=1e-4)
 
 
 def test_scores_do_not_depend_on_batches(planted):

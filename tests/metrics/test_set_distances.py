@@ -1,4 +1,4 @@
-"""Fréchet and kernel distances of sets with known values."""
+"""Tests of Fréchet and kernel distances on sets with known values."""
 
 from __future__ import annotations
 

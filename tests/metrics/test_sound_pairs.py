@@ -1,4 +1,4 @@
-"""Distances of pairs of sounds with known differences."""
+"""Tests of distances of pairs of sounds with known differences."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from timbre_jax.representations.log_mel import LogMel
 from timbre_jax.types import Features
 
 
-def test_log_mel_error_and_level_correlation_of_known_differences():
+def test_log_mel_error_and_level_correlation_equal_known_differences():
     sound = np.stack([noise(length=16000, seed=seed) for seed in range(3)])
     swell = np.linspace(0.05, 1.0, 16000, dtype=np.float32)
     reference = sound * swell
@@ -35,7 +35,7 @@ def test_silence_has_no_error_and_no_level_correlation():
     assert np.isnan(measured["level_correlation"][0])
 
 
-def test_measures_are_in_order_with_direction():
+def test_measures_have_a_fixed_order_and_a_direction():
     names = [measure.name for measure in pair_measures(("level", "mel", "stft", "lsd"))]
     assert names == ["lsd_db", "mr_stft", "convergence", "mel_rmse_db", "level_correlation"]
     assert {m.better for m in pair_measures(("level",))} == {"high"}

@@ -108,11 +108,13 @@ def rolloff(magnitude: Array, frequencies: Array, *, share: float = 0.85) -> Arr
     running = jnp.cumsum(magnitude, axis=-1)
     target = share * running[..., -1:]
     index = jnp.argmax(running >= target, axis=-1)[..., None]
-    here = jnp.take_along_axis(running, index, axis=-1)
-    own = jnp.take_along_axis(magnitude, index, axis=-1)
-    back = jnp.where(own > 0, (here - target) / jnp.where(own > 0, own, 1.0), 0.0)
+    reached = jnp.take_along_axis(running, index, axis=-1)
+    magnitude_at_index = jnp.take_along_axis(magnitude, index, axis=-1)
+    excess = jnp.where(
+        magnitude_at_index > 0, (reached - target) / jnp.where(magnitude_at_index > 0, magnitude_at_index, 1.0), 0.0
+    )
     step = jnp.where(index > 0, frequencies[index] - frequencies[jnp.maximum(index - 1, 0)], 0.0)
-    return jnp.where(target > 0, frequencies[index] - jnp.clip(back, 0.0, 1.0) * step, 0.0)[..., 0]
+    return jnp.where(target > 0, frequencies[index] - jnp.clip(excess, 0.0, 1.0) * step, 0.0)[..., 0]
 
 
 def a_weighting(frequencies: np.ndarray) -> np.ndarray:

@@ -176,10 +176,10 @@ def multi_resolution_stft_distance(
     """
     total = jnp.zeros(waves.shape[:-1], jnp.float32)
     for n_fft in n_ffts:
-        ours, theirs = (_magnitudes(x, n_fft, n_fft // 4) for x in (waves, reference))
-        error, size = _convergence_terms(ours, theirs)
-        smallest = jnp.maximum(jnp.max(theirs, axis=(-2, -1), keepdims=True) * 10.0 ** (floor_db / 20.0), 1e-10)
-        logs = jnp.abs(jnp.log(jnp.maximum(ours, smallest)) - jnp.log(jnp.maximum(theirs, smallest)))
+        wave_magnitudes, reference_magnitudes = (_magnitudes(x, n_fft, n_fft // 4) for x in (waves, reference))
+        error, size = _convergence_terms(wave_magnitudes, reference_magnitudes)
+        smallest = jnp.maximum(jnp.max(reference_magnitudes, axis=(-2, -1), keepdims=True) * 10.0 ** (floor_db / 20.0), 1e-10)
+        logs = jnp.abs(jnp.log(jnp.maximum(wave_magnitudes, smallest)) - jnp.log(jnp.maximum(reference_magnitudes, smallest)))
         total = total + error / jnp.where(size > 0, size, 1.0) + frame_mean(jnp.mean(logs, axis=-1), lengths, hop=n_fft // 4)
     return total / len(n_ffts)
 
@@ -191,11 +191,11 @@ def _magnitudes(waves: Array, n_fft: int, hop: int) -> Array:
     return jnp.sqrt(jnp.maximum(power, 1e-24)) * (power > 0)
 
 
-def _convergence_terms(ours: Array, theirs: Array) -> tuple[Array, Array]:
+def _convergence_terms(magnitudes: Array, reference: Array) -> tuple[Array, Array]:
     """Returns the Frobenius norms [B] of the difference and of the reference."""
 
     def norm(x):
         square = jnp.sum(jnp.square(x), axis=(-2, -1))
         return jnp.sqrt(jnp.maximum(square, 1e-30)) * (square > 0)
 
-    return norm(ours - theirs), norm(theirs)
+    return norm(magnitudes - reference), norm(reference)

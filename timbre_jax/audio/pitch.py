@@ -58,9 +58,9 @@ def difference_function(waves: Array, *, hop: int, max_lag: int, window_hops: in
 
     # Each block is correlated with itself and the following blocks; a delay by k blocks is a phase in the spectrum.
     spectra = jnp.fft.rfft(blocks, n_fft)
-    turns = np.exp(-2j * np.pi * np.outer(np.arange(reach) * hop, np.arange(n_fft // 2 + 1)) / n_fft)
+    delays = np.exp(-2j * np.pi * np.outer(np.arange(reach) * hop, np.arange(n_fft // 2 + 1)) / n_fft)
     usable = blocks_needed - reach + 1
-    ahead = sum(spectra[:, k : k + usable] * turns[k].astype(np.complex64) for k in range(reach))
+    ahead = sum(spectra[:, k : k + usable] * delays[k].astype(np.complex64) for k in range(reach))
     correlation = jnp.fft.irfft(jnp.conj(spectra[:, :usable]) * ahead, n_fft)[..., : max_lag + 1]
     correlation = sum(correlation[:, k : k + count] for k in range(window_hops))
 

@@ -204,7 +204,7 @@ def istft(
 
 
 def istft_inner(spectra: Array, *, hop: int) -> Array:
-    """Computes the part of an inverse transform in which no frame is missing (Hann window).
+    """Computes the hops of an inverse STFT whose frames are all given (Hann window).
 
     This is `istft` from the center of frame R/2 - 1 to that of frame N + R/2 - 1, with R = n_fft / hop. Chunks of a long sound
     join bit for bit if the first R - 1 frames of a chunk are the last ones of the previous chunk.

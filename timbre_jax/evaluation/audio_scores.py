@@ -193,8 +193,8 @@ class SoundScorer:
         """Embeds sounds in batches, so that not all waves are in memory."""
         rate, embed = self.store.sample_rate, self._embedding
 
-        def measure(some: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-            waves = read(some)
+        def measure(batch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            waves = read(batch)
             points = np.zeros((len(waves), 1)) if embed is None else embed(waves, rate)
             return points, sound_sets.small_spectrograms(waves, rate)
 

@@ -281,10 +281,10 @@ def even_choice(groups: np.ndarray, number: int, *, seed: int = 0) -> np.ndarray
     order = np.random.default_rng(seed).permutation(len(ids))
     by_group = order[np.argsort(ids[order], kind="stable")]
     counts = np.bincount(ids)
-    turn, place = np.empty(len(ids), np.int64), np.empty(len(ids), np.int64)
-    turn[by_group] = np.arange(len(ids)) - np.repeat(np.cumsum(counts) - counts, counts)
-    place[order] = np.arange(len(ids))
-    return np.sort(np.lexsort((place, turn))[: min(number, len(ids))])
+    rank_in_group, rank = np.empty(len(ids), np.int64), np.empty(len(ids), np.int64)
+    rank_in_group[by_group] = np.arange(len(ids)) - np.repeat(np.cumsum(counts) - counts, counts)
+    rank[order] = np.arange(len(ids))
+    return np.sort(np.lexsort((rank, rank_in_group))[: min(number, len(ids))])
 
 
 def convert_features(features: Features, base: Representation, representation: Representation) -> Features:

@@ -43,13 +43,13 @@ def stretch(latent: Latent, count: int) -> Latent:
     if count < 1:
         raise ValueError(f"stretch: expected at least 1 latent (got {count})")
     last = count_real_frames(latent)[:, None] - 1
-    place = last * (np.linspace(0.0, 1.0, count) if count > 1 else np.full(1, 0.5))
-    low = np.floor(place).astype(np.int64)
-    high, between = np.minimum(low + 1, last), place - low
+    position = last * (np.linspace(0.0, 1.0, count) if count > 1 else np.full(1, 0.5))
+    low = np.floor(position).astype(np.int64)
+    high, fraction = np.minimum(low + 1, last), position - low
 
     def resample(series: Array) -> np.ndarray:
         below, above = (_take_frames(series, order) for order in (low, high))
-        weight = between.reshape(*between.shape, *(1,) * (below.ndim - 2))
+        weight = fraction.reshape(*fraction.shape, *(1,) * (below.ndim - 2))
         return (below + weight * (above - below)).astype(np.float32)
 
     mask = np.ones((len(last), count), np.float32)

@@ -1,4 +1,4 @@
-"""Encodes and decodes series spaces block by block, in real time.
+"""Encodes and decodes sounds with a series space block by block, in real time.
 
     state = encoder_state(space)
     for block in blocks:                                   # Features of any number of frames

@@ -113,10 +113,10 @@ def _image_batches(waves: np.ndarray, sample_rate: int, batch_size: int) -> Iter
     if not np.isfinite(waves).all():
         raise ValueError("waves: all samples must be finite; remove sounds with NaN or infinity")
     for start in range(0, len(waves), batch_size):
-        some = waves[start : start + batch_size, : round(SECONDS * sample_rate)]
+        batch = waves[start : start + batch_size, : round(SECONDS * sample_rate)]
         if sample_rate != FRONT_END.sample_rate:
-            some = resample(some.T, sample_rate, FRONT_END.sample_rate).T
-        some = some[:, : FRONT_END.length]
-        full = np.zeros((batch_size, FRONT_END.length), np.float32)
-        full[: len(some), : some.shape[1]] = some
-        yield FRONT_END.analyze(full).values, len(some)
+            batch = resample(batch.T, sample_rate, FRONT_END.sample_rate).T
+        batch = batch[:, : FRONT_END.length]
+        padded = np.zeros((batch_size, FRONT_END.length), np.float32)
+        padded[: len(batch), : batch.shape[1]] = batch
+        yield FRONT_END.analyze(padded).values, len(batch)

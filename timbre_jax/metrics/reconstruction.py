@@ -195,7 +195,7 @@ def common_features(representation: Representation, features: Features) -> Featu
     values = np.asarray(features.values)
     if not isinstance(representation, HarmonicTracks | WaveFrames):
         return dataclasses.replace(features, values=values)
-    common = map_batches(lambda some: _common_values(representation, some), values, batch_size=64)
+    common = map_batches(lambda batch: _common_values(representation, batch), values, batch_size=64)
     return dataclasses.replace(features, values=common)
 
 

@@ -116,8 +116,8 @@ def _squared_mmd(within, across):
 
 def _gaussian_kernel(reference: np.ndarray):
     """Returns a Gaussian kernel whose width is the median distance of up to 2000 points."""
-    some = reference[np.linspace(0, len(reference) - 1, min(len(reference), 2000)).astype(int)]
-    width = np.median(square_distances(some, some)[np.triu_indices(len(some), 1)])
+    subset = reference[np.linspace(0, len(reference) - 1, min(len(reference), 2000)).astype(int)]
+    width = np.median(square_distances(subset, subset)[np.triu_indices(len(subset), 1)])
     return lambda x, y: np.exp(-square_distances(x, y) / (2.0 * max(width, 1e-12)))
 
 

@@ -179,7 +179,7 @@ _convergence = jax.jit(spectral_convergence)
 @partial(jax.jit, static_argnums=0)
 def _mel_error(bands: LogMel, waves, reference, lengths):
     """Computes the root mean square error [B] of log-mel spectrograms of [B, T] in dB."""
-    ours, theirs = (bands.mel_power(x) for x in (waves, reference))
-    floor = jnp.maximum(jnp.max(theirs, axis=(1, 2), keepdims=True) * 10.0 ** (-8.0), 1e-12)
-    difference = jnp.log(jnp.maximum(ours, floor) / jnp.maximum(theirs, floor)) * (10.0 / math.log(10.0))
+    wave_power, reference_power = (bands.mel_power(x) for x in (waves, reference))
+    floor = jnp.maximum(jnp.max(reference_power, axis=(1, 2), keepdims=True) * 10.0 ** (-8.0), 1e-12)
+    difference = jnp.log(jnp.maximum(wave_power, floor) / jnp.maximum(reference_power, floor)) * (10.0 / math.log(10.0))
     return jnp.sqrt(frame_mean(jnp.mean(jnp.square(difference), axis=2), lengths, hop=bands.hop))

@@ -67,13 +67,13 @@ def small_spectrograms(waves: np.ndarray, sample_rate: int) -> np.ndarray:
     """
     preset = LOG_MEL_PRESETS["rebnord2022"]
 
-    def images(some: np.ndarray) -> np.ndarray:
+    def images(batch: np.ndarray) -> np.ndarray:
         if sample_rate != preset.sample_rate:
-            some = resample(some.T, sample_rate, preset.sample_rate).T
+            batch = resample(batch.T, sample_rate, preset.sample_rate).T
         # Shrinking needs at least 32 frames, so short sounds are padded with silence.
-        some = np.pad(some, ((0, 0), (0, max(0, 32 * preset.hop - some.shape[1]))))
-        front_end = dataclasses.replace(preset, length=some.shape[1], n_frames=0)
-        return shrink(np.asarray(front_end.analyze(some).values))
+        batch = np.pad(batch, ((0, 0), (0, max(0, 32 * preset.hop - batch.shape[1]))))
+        front_end = dataclasses.replace(preset, length=batch.shape[1], n_frames=0)
+        return shrink(np.asarray(front_end.analyze(batch).values))
 
     return map_batches(images, np.asarray(waves, np.float32), batch_size=32)
 

@@ -1,4 +1,4 @@
-"""PEAQ Basic compared with recorded values of two public programs, and its properties."""
+"""Tests of PEAQ Basic against values of two public programs, and of its properties."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_grades_and_variables_equal_pqevalaudio(recorded):
 
 
 @RECORDED
-def test_gstpeaq_preset_equals_gstpeaq(recorded):
+def test_the_preset_gstpeaq_equals_gstpeaq(recorded):
     names, golden, reference, test = recorded
     chosen = [i for i, name in enumerate(names) if golden[name]["GstPEAQ"]["odg"] is not None]
     result = peaq_basic(reference[chosen], test[chosen], 48000, preset="gstpeaq")

@@ -71,18 +71,18 @@ def codes_for_curve(
         cost = cost + nearness * _squared_distances(near.astype(np.float64), vectors) / unit
     count = min(CANDIDATES, len(usable))
     chosen = np.argpartition(cost, count - 1, axis=1)[:, :count]
-    local = np.take_along_axis(cost, chosen, axis=1)
-    back = np.zeros(chosen.shape, np.int64)
-    total = local[0]
+    local_costs = np.take_along_axis(cost, chosen, axis=1)
+    backpointers = np.zeros(chosen.shape, np.int64)
+    total_costs = local_costs[0]
     for m in range(1, len(chosen)):
         step = smoothness * _squared_distances(vectors[chosen[m - 1]], vectors[chosen[m]]) / unit
-        through = total[:, None] + step
-        back[m] = np.argmin(through, axis=0)
-        total = through[back[m], np.arange(count)] + local[m]
+        path_costs = total_costs[:, None] + step
+        backpointers[m] = np.argmin(path_costs, axis=0)
+        total_costs = path_costs[backpointers[m], np.arange(count)] + local_costs[m]
     path = np.zeros(len(chosen), np.int64)
-    path[-1] = int(np.argmin(total))
+    path[-1] = int(np.argmin(total_costs))
     for m in range(len(chosen) - 1, 0, -1):
-        path[m - 1] = back[m, path[m]]
+        path[m - 1] = backpointers[m, path[m]]
     return usable[chosen[np.arange(len(chosen)), path]]
 
 
