@@ -35,7 +35,7 @@ def noise_hops(keys: Array, first: Array | int, *, count: int, hop: int) -> Arra
       keys: [B].
       first: number of the first hop, at least -`BEFORE`; it may be traced.
       count: number of hops.
-      hop: samples of a hop.
+      hop: samples per hop.
 
     Returns:
       [B, count, hop] float32.

@@ -55,7 +55,7 @@ def frame(x: Array, frame_length: int, hop: int) -> Array:
 
     Args:
       x: [..., T].
-      frame_length: samples of a frame.
+      frame_length: samples per frame.
       hop: samples between frames.
 
     Returns:

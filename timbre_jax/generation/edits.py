@@ -106,7 +106,9 @@ def read_edits(file: str | os.PathLike) -> list[Edit]:
         located = []
         for row in reader:
             if None in row:
-                raise ValueError(f"{file}, line {reader.line_num}: more cells than the header has columns")
+                raise ValueError(
+                    f"{file}, line {reader.line_num}: more cells than the header has columns; quote cells with commas"
+                )
             cells = {name.strip(): (cell or "").strip() for name, cell in row.items()}
             if any(cells.values()):
                 located.append((f"{file}, line {reader.line_num}", cells))
@@ -177,7 +179,9 @@ def _apply_edit(space: TimbreSpace, latent: Latent, edit: Edit, key: Array, basi
     amount = edit.amount or (0.0, 0.0)
     first = int(edit.start * rate + 1e-6)
     if first >= count:
-        raise ValueError(f"{edit.location}: starts at {edit.start:g} s, but the sound ends at {count / rate:.2f} s")
+        raise ValueError(
+            f"{edit.location}: starts at {edit.start:g} s, but the sound ends at {count / rate:.2f} s; start it earlier"
+        )
     stop = count if edit.end is None else min(count, max(first + 1, round(edit.end * rate)))
     if edit.operator in TIME_OPERATORS:
         latent = jax.tree.map(np.asarray, latent)  # JAX would compile the slices for every length
