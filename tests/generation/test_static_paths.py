@@ -65,7 +65,7 @@ def test_samples_have_the_statistics_of_their_distribution(space):
     drawn = np.asarray(sample_aggregate(moved, 4000, key=key, spread=2.0))
     np.testing.assert_allclose(drawn.mean(0), np.arange(4), atol=0.02)
     np.testing.assert_allclose(drawn.std(0), 0.2, atol=0.01)
-    with pytest.raises(ValueError, match="number of at least 1"):
+    with pytest.raises(ValueError, match="number=0: must be at least 1"):
         sample_prior(space, 0, key=key)
 
 

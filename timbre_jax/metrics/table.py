@@ -90,7 +90,7 @@ class Table:
           most: largest number of columns of a table.
         """
         own = range(head, len(self.columns))
-        parts = [[*range(head), *own[i : i + most - head]] for i in range(0, len(own), most - head)] or [range(head)]
+        parts = [[*range(head), *own[i : i + most - head]] for i in range(0, len(own), most - head)] or [own]
         tables = [
             Table(self.name, tuple(self.columns[i] for i in part), tuple(tuple(row[i] for i in part) for row in self.rows))
             for part in parts

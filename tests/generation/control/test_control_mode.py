@@ -112,8 +112,8 @@ def test_silent_and_very_short_starts_do_not_stop_the_others(tmp_path):
     silent = space.replace(variables={"params": {"mean": jnp.zeros(48), "basis": jnp.zeros((2, 48))}})
     start, settings = InputSound(tmp_path / "a.wav", np.zeros(256, np.float32), 256), Control(curve=("constant",))
     (first, _) = control(silent, [start, start], settings, rounds=1)
-    assert first.error == "the start is silent: there is nothing to control; use another sound, or none"
-    with pytest.raises(ValueError, match="the start is silent"):
+    assert first.error == "start: is silent, so that nothing can be controlled; use another sound, or none"
+    with pytest.raises(ValueError, match="start: is silent"):
         list(control(silent, [start], settings, rounds=1))
     one = InputSound(tmp_path / "b.wav", np.full(1, 0.5, np.float32), 1)
     short, quiet = control(bands, [one, start], settings, rounds=1)

@@ -236,7 +236,7 @@ def reachable_ranges(
     reach = {}
     for i, name in enumerate(names):
         if not audible[2 * i : 2 * i + 2].any(axis=1).all():
-            raise ValueError("start: must not be silent; use another sound, or none")
+            raise ValueError("start: is silent, so that nothing can be controlled; use another sound, or none")
         ends = [float(np.median(values[name][row][audible[row]])) for row in (2 * i, 2 * i + 1)]
         reach[name] = (min(ends), max(ends))
     return reach
