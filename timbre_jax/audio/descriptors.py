@@ -45,8 +45,8 @@ def centroid(magnitude: Array, frequencies: Array) -> Array:
     As `librosa.feature.spectral_centroid`.
 
     Args:
-      magnitude: [..., K].
-      frequencies: [K], usually in Hz.
+      magnitude: [..., K] magnitude spectra.
+      frequencies: [K] frequencies of the bins, usually in Hz.
 
     Returns:
       [...] in the unit of the frequencies; 0 for silence.
@@ -61,8 +61,8 @@ def bandwidth(magnitude: Array, frequencies: Array) -> Array:
     sqrt(sum(|X| (f - c)^2) / sum(|X|)), as `librosa.feature.spectral_bandwidth` (p = 2).
 
     Args:
-      magnitude: [..., K].
-      frequencies: [K], usually in Hz.
+      magnitude: [..., K] magnitude spectra.
+      frequencies: [K] frequencies of the bins, usually in Hz.
 
     Returns:
       [...] in the unit of the frequencies; 0 for silence.
@@ -80,7 +80,7 @@ def flatness(magnitude: Array, frequencies: Array | None = None) -> Array:
     As `librosa.feature.spectral_flatness`, with a power of at least 1e-10.
 
     Args:
-      magnitude: [..., K].
+      magnitude: [..., K] magnitude spectra.
       frequencies: unused; all spectral descriptors take them.
 
     Returns:
@@ -97,9 +97,9 @@ def rolloff(magnitude: Array, frequencies: Array, *, share: float = 0.85) -> Arr
     and the one before, which makes the value differentiable; it is less than one bin below that of librosa.
 
     Args:
-      magnitude: [..., K].
-      frequencies: [K], usually in Hz.
-      share: in (0, 1).
+      magnitude: [..., K] magnitude spectra.
+      frequencies: [K] frequencies of the bins, usually in Hz.
+      share: share of the summed magnitude, in (0, 1).
 
     Returns:
       [...] in the unit of the frequencies; 0 for silence.
@@ -137,8 +137,8 @@ def weighted_level(magnitude: Array, frequencies: np.ndarray, *, scale: float = 
     """Returns the A-weighted level of one-sided magnitudes: 10 log10(scale * sum(A^2 |X|^2)).
 
     Args:
-      magnitude: [..., K].
-      frequencies: [K] in Hz, a constant of the compiled program.
+      magnitude: [..., K] magnitude spectra.
+      frequencies: [K] frequencies of the bins in Hz, a constant of the compiled program.
       scale: factor from the sum to a mean square (`power_scale`).
       floor_db: lowest level returned, in dB.
 
@@ -183,8 +183,8 @@ def loudness(waves: Array, *, sample_rate: int, n_fft: int = N_FFT, hop: int = H
     A sine of amplitude 1 at 1 kHz has its RMS level, -3 dB.
 
     Args:
-      waves: [B, T].
-      sample_rate: Hz.
+      waves: [B, T] samples.
+      sample_rate: sample rate in Hz.
       n_fft: transform length in samples.
       hop: samples between frames.
 
@@ -223,8 +223,8 @@ def f0(waves: Array, *, sample_rate: int, n_fft: int = N_FFT, hop: int = HOP) ->
     """Returns the fundamental frequency of every frame by YIN; its gradient is meaningless.
 
     Args:
-      waves: [B, T].
-      sample_rate: Hz.
+      waves: [B, T] samples.
+      sample_rate: sample rate in Hz.
       n_fft: length in samples of the window whose level decides which frames are silent.
       hop: samples between frames.
 
@@ -242,8 +242,8 @@ def harmonicity(waves: Array, *, sample_rate: int, n_fft: int = N_FFT, hop: int 
     it is about P / (P + Q), so that 10 log10(h / (1 - h)) is a harmonics-to-noise ratio in dB.
 
     Args:
-      waves: [B, T].
-      sample_rate: Hz.
+      waves: [B, T] samples.
+      sample_rate: sample rate in Hz.
       n_fft: length in samples of the window whose level decides which frames are silent.
       hop: samples between frames.
 
@@ -260,8 +260,8 @@ def brightness(waves: Array, *, sample_rate: int, n_fft: int = 1024, hop: int = 
     Frames are weighted by their magnitude, so that release and silence have little effect.
 
     Args:
-      waves: [B, T].
-      sample_rate: Hz.
+      waves: [B, T] samples.
+      sample_rate: sample rate in Hz.
       n_fft: transform length in samples.
       hop: samples between frames.
 
@@ -322,9 +322,9 @@ def describe(waves: Array, *, name: str, sample_rate: int, n_fft: int = N_FFT, h
     """Measures a descriptor in every frame of waves; compiled.
 
     Args:
-      waves: [B, T].
+      waves: [B, T] samples.
       name: a name of `DESCRIPTORS`.
-      sample_rate: Hz.
+      sample_rate: sample rate in Hz.
       n_fft: transform length in samples.
       hop: samples between frames.
 

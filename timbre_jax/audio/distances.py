@@ -16,8 +16,8 @@ def mse(a: Array, b: Array, *, mask: Array | None = None) -> Array:
     """Returns the mean squared error of each pair of images.
 
     Args:
-      a: [B, N, F].
-      b: [B, N, F].
+      a: [B, N, F] images.
+      b: [B, N, F] images.
       mask: [B, N]; frames with 0 do not count. None: all do.
 
     Returns:
@@ -43,8 +43,8 @@ def ssim(a: Array, b: Array, *, window: int = 7, data_range: float = 1.0) -> Arr
     variances (n - 1). Equal to `skimage.metrics.structural_similarity` with win_size=window and gaussian_weights=False.
 
     Args:
-      a: [B, N, F].
-      b: [B, N, F].
+      a: [B, N, F] images.
+      b: [B, N, F] images.
       window: size of the window in frames and in rows.
       data_range: largest value of the images; the smallest is 0.
 
@@ -93,8 +93,8 @@ def log_spectral_distance(
     floor, so values with different floors are not comparable.
 
     Args:
-      waves: [B, T].
-      reference: [B, T].
+      waves: [B, T] samples.
+      reference: [B, T] samples.
       lengths: [B] in samples; only frames centered within the sound count. None: all frames do, and silence that pads both
         sounds lowers the mean.
       n_fft: transform length in samples.
@@ -136,8 +136,8 @@ def spectral_convergence(waves: Array, reference: Array, *, n_fft: int = 1024, h
     loudest partials dominate it. It is often given in dB, as 20 log10.
 
     Args:
-      waves: [B, T].
-      reference: [B, T].
+      waves: [B, T] samples.
+      reference: [B, T] samples.
       n_fft: transform length in samples.
       hop: samples between frames.
 
@@ -164,8 +164,8 @@ def multi_resolution_stft_distance(
     reference is not silent.
 
     Args:
-      waves: [B, T].
-      reference: [B, T].
+      waves: [B, T] samples.
+      reference: [B, T] samples.
       lengths: [B] in samples; the mean of the logarithms is over frames centered within the sound. None: over all frames. The
         spectral convergence is always over all frames, because padding does not change it.
       n_ffts: transform lengths in samples.

@@ -44,9 +44,9 @@ def fast_griffin_lim(
     Args:
       magnitudes: [B, N, K] of a centered transform (`audio.stft.stft`); n_fft = 2 * (K - 1).
       hop: samples between frames.
-      length: samples of the result, at least (N - 1) * hop.
+      length: number of samples of the result, at least (N - 1) * hop.
       window: a name of `audio.stft.COSINE_WINDOWS`.
-      window_length: samples; None: n_fft.
+      window_length: length of the window in samples; None: n_fft.
       iterations: number of steps; 0 keeps the initial phase.
       momentum: 0 is Griffin & Lim 1984; above 1 the iteration does not converge.
       phase: [B, N, K] initial phase in radians. None: random if a key is given, else that of an impulse in the middle of each

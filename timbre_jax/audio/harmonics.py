@@ -41,7 +41,7 @@ def harmonic_peaks(power: Array, f0: Array, *, n_harmonics: int, bin_width: floa
 
     Args:
       power: [B, N, K] power spectra.
-      f0: [B, N] in Hz.
+      f0: [B, N] fundamental frequency in Hz.
       n_harmonics: number H of harmonics.
       bin_width: distance of bins in Hz.
       reach: number of bins on each side; half the main lobe of the window (3 * n_fft / window_length for a Blackman window).
@@ -107,9 +107,9 @@ def harmonic_amplitudes(
 
     Args:
       power: [B, N, K] power spectra.
-      f0: [B, N] in Hz.
+      f0: [B, N] fundamental frequency in Hz.
       n_harmonics: number H of harmonics.
-      sample_rate: Hz.
+      sample_rate: sample rate in Hz.
       window_sum: sum of the samples of the analysis window.
       floor_db: lowest amplitude returned, in dB; harmonics at or above half the sample rate have it.
       reach: number of bins searched on each side (`harmonic_peaks`).
@@ -153,11 +153,11 @@ def additive_synthesis(f0: Array, amplitudes: Array, *, hop: int, sample_rate: i
     sample rate, so that nothing aliases.
 
     Args:
-      f0: [B, N] in Hz.
+      f0: [B, N] fundamental frequency in Hz.
       amplitudes: [B, N, H], linear; 1 is full scale.
       hop: samples between frames.
-      sample_rate: Hz.
-      length: samples of the result.
+      sample_rate: sample rate in Hz.
+      length: number of samples of the result.
       group: number of harmonics computed from one sine and cosine by complex rotation. Memory is about 5 * length floats per
         sound for any H.
 

@@ -120,7 +120,7 @@ def sound_length(file: str | os.PathLike, *, name: str | None = None) -> tuple[i
     """Reads the number of samples and the rate in Hz from the header of a sound file.
 
     Args:
-      file: path.
+      file: path of the sound file.
       name: name of the file in errors; None: the path.
 
     Raises:
@@ -152,7 +152,7 @@ def read_part(file: str | os.PathLike, start: int, count: int, *, name: str | No
     """Reads a part of a sound file, with channels averaged.
 
     Args:
-      file: path.
+      file: path of the sound file.
       start: first sample.
       count: number of samples.
       name: name of the file in errors; None: the path.
@@ -204,8 +204,8 @@ def resample(wave: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
 
     Args:
       wave: [T] or [T, channels].
-      rate: Hz.
-      new_rate: Hz.
+      rate: sample rate in Hz.
+      new_rate: sample rate of the result in Hz.
 
     Returns:
       [T'] or [T', channels] float32.
@@ -221,7 +221,7 @@ def write_wave(path: str | os.PathLike, wave: np.ndarray, rate: int, *, subtype:
     Args:
       path: file to write; the suffix selects the format (.wav, .flac, .ogg, .aif, .aiff).
       wave: [T] or [T, channels]; PCM subtypes clip values outside [-1, 1].
-      rate: Hz.
+      rate: sample rate in Hz.
       subtype: subtype of libsndfile ("PCM_16", "PCM_24", "FLOAT"); OGG is always Vorbis.
 
     Returns:

@@ -57,7 +57,7 @@ def frame_level(waves: Array, *, hop: int, window_hops: int = 4, floor_db: float
     """Returns the RMS level of centered frames in dB.
 
     Args:
-      waves: [B, T].
+      waves: [B, T] samples.
       hop: samples between frames.
       window_hops: length of the window in hops, even; frame n is centered on sample n * hop, and the wave is zero beyond its
         ends.

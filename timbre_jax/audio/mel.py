@@ -20,7 +20,7 @@ def hz_to_mel(frequency: np.ndarray | float, *, scale: str = "slaney") -> np.nda
     """Converts frequencies in Hz to mel.
 
     Args:
-      frequency: Hz, any shape.
+      frequency: frequencies in Hz, any shape.
       scale: "slaney" (Auditory Toolbox, Slaney 1998: linear up to 1 kHz, logarithmic above) or "htk" (2595 log10(1 + f / 700)).
     """
     _check_scale(scale)
@@ -35,7 +35,7 @@ def mel_to_hz(mel: np.ndarray | float, *, scale: str = "slaney") -> np.ndarray:
     """Converts frequencies in mel to Hz; inverse of `hz_to_mel`.
 
     Args:
-      mel: any shape.
+      mel: frequencies in mel, any shape.
       scale: "slaney" or "htk".
     """
     _check_scale(scale)
@@ -61,7 +61,7 @@ def mel_filterbank(
     next. Its height is 2 / (its width in Hz).
 
     Args:
-      sample_rate: Hz.
+      sample_rate: sample rate in Hz.
       n_fft: transform length in samples.
       n_mels: number of bands.
       fmin: lowest frequency in Hz.
@@ -130,7 +130,7 @@ def mel_to_stft_nnls(
 
     Args:
       mel: [..., M], power of the bands.
-      sample_rate: Hz.
+      sample_rate: sample rate in Hz.
       n_fft: transform length in samples.
       fmin: lowest frequency of the filters in Hz.
       fmax: highest frequency of the filters in Hz; 0 means half the sample rate.

@@ -32,7 +32,7 @@ def noise_hops(keys: Array, first: Array | int, *, count: int, hop: int) -> Arra
     Hop b is drawn from fold_in(key, b + `BEFORE`).
 
     Args:
-      keys: [B].
+      keys: [B] random keys.
       first: number of the first hop, at least -`BEFORE`; it may be traced.
       count: number of hops.
       hop: samples per hop.
@@ -116,7 +116,7 @@ def filtered_noise_power(magnitudes: Array, *, hop: int) -> Array:
     power of the noise times the sum of the squares of this response. It is exact for any filter, not only for smooth ones.
 
     Args:
-      magnitudes: [..., K].
+      magnitudes: [..., K] magnitudes of the filters.
       hop: samples between frames.
 
     Returns:

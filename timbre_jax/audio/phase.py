@@ -38,9 +38,9 @@ def pghi_fast_griffin_lim(
     Args:
       magnitudes: [B, N, K] of a centered transform.
       hop: samples between frames.
-      length: samples of the result.
+      length: number of samples of the result.
       window: a name of `audio.stft.COSINE_WINDOWS`.
-      window_length: samples; None: n_fft.
+      window_length: length of the window in samples; None: n_fft.
       key: unused; the result is deterministic.
       known: [B, P, K] complex spectra of the first P frames, which stay fixed.
       **settings: further arguments of `fast_griffin_lim`.
@@ -87,7 +87,7 @@ def invert(name: str, magnitudes: Array, *, hop: int, length: int, iterations: i
       name: a name of `INVERTERS`.
       magnitudes: [B, N, K] of a centered transform.
       hop: samples between frames.
-      length: samples of the result.
+      length: number of samples of the result.
       iterations: number of steps, if the inverter iterates.
       **settings: further arguments of the inverter.
 

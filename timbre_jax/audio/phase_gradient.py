@@ -23,7 +23,7 @@ def gaussian_width(window: str, length: int) -> float:
 
     Args:
       window: a name of `audio.stft.COSINE_WINDOWS`.
-      length: samples.
+      length: length in samples.
     """
     samples = window_samples(window, length).astype(np.float64)
     square = np.square(np.arange(length) - length / 2)
@@ -51,7 +51,7 @@ def phase_gradient(
     2017, eq. 10-11). Whole turns of the first are removed.
 
     Args:
-      magnitudes: [N, K].
+      magnitudes: [N, K] magnitude spectra.
       hop: samples between frames.
       gamma: width of the window in samples^2 (`gaussian_width`).
       floor_db: magnitudes below this level, relative to full scale, are raised to it.
@@ -91,10 +91,10 @@ def integrate_phase(
     `tests/audio/test_phase.py` compares the result with the heap.
 
     Args:
-      magnitudes: [B, N, K].
+      magnitudes: [B, N, K] magnitude spectra.
       hop: samples between frames.
       window: a name of `audio.stft.COSINE_WINDOWS`.
-      window_length: samples; None: n_fft.
+      window_length: length of the window in samples; None: n_fft.
       known: [B, P, K] phases of the first P frames in radians, which stay fixed; integration starts at the last of them.
 
     Returns:
@@ -128,7 +128,7 @@ def continue_phase(
     each block starts with the last frame that has a phase.
 
     Args:
-      magnitudes: [B, N, K].
+      magnitudes: [B, N, K] magnitude spectra.
       phase: [B, K] phase of frame `start` in radians.
       start: int32 scalar, which may be traced; results before this frame are meaningless.
       hop: samples between frames.

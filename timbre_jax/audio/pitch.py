@@ -39,7 +39,7 @@ def difference_function(waves: Array, *, hop: int, max_lag: int, window_hops: in
     window are summed. This takes two FFTs of about (2 + max_lag / hop) * hop samples per frame.
 
     Args:
-      waves: [B, T].
+      waves: [B, T] samples.
       hop: samples between frames.
       max_lag: largest tau in samples.
       window_hops: length of the window in hops.
@@ -90,7 +90,7 @@ def cumulative_mean_normalized(difference: Array) -> Array:
     silence, whose differences are all 0, is 1: not periodic.
 
     Args:
-      difference: [..., L].
+      difference: [..., L] difference function over lags.
 
     Returns:
       [..., L].
@@ -118,8 +118,8 @@ def yin(
     silence; the aperiodicity says whether it can be trusted.
 
     Args:
-      waves: [B, T].
-      sample_rate: Hz.
+      waves: [B, T] samples.
+      sample_rate: sample rate in Hz.
       hop: samples between frames.
       f_min: lowest f0 in Hz.
       f_max: highest f0 in Hz; lags from sample_rate / f_max to sample_rate / f_min are searched (7 to 200 at 16 kHz).
@@ -183,8 +183,8 @@ def refine_f0(
 
     Args:
       power: [B, N, K] power spectra.
-      f0: [B, N] in Hz.
-      sample_rate: Hz.
+      f0: [B, N] fundamental frequency in Hz.
+      sample_rate: sample rate in Hz.
       max_change: largest relative distance of a peak from n * f0.
       faint: share of the power below which multiples are missing, see above.
       reach: number of bins searched on each side of a multiple (`harmonic_peaks`).
@@ -231,7 +231,7 @@ def smooth_f0(f0: Array, voiced: Array, level_db: Array, *, max_change: float = 
     Without voiced frames, the curve is constant at the f0 of the loudest frame.
 
     Args:
-      f0: [B, N] in Hz.
+      f0: [B, N] fundamental frequency in Hz.
       voiced: [B, N] bool, whether to trust the estimate.
       level_db: [B, N] level of each frame in dB.
       max_change: largest relative change per frame, 0.03 = 3 %.

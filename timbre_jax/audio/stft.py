@@ -29,7 +29,7 @@ def window_samples(name: str, length: int) -> np.ndarray:
 
     Args:
       name: a name of `COSINE_WINDOWS`.
-      length: samples.
+      length: length in samples.
 
     Returns:
       [length] float32, read-only.
@@ -54,7 +54,7 @@ def frame(x: Array, frame_length: int, hop: int) -> Array:
     Slices of hop-long blocks make the gradient a sum of padded arrays, where a gather would make it a scatter.
 
     Args:
-      x: [..., T].
+      x: [..., T] signal.
       frame_length: samples per frame.
       hop: samples between frames.
 
@@ -129,7 +129,7 @@ def stft(
       n_fft: transform length in samples; bin k is at k * sample_rate / n_fft Hz.
       hop: samples between frames.
       window: a name of `COSINE_WINDOWS`, not normalized: a sine of amplitude a peaks at a * sum(window) / 2.
-      window_length: samples; a window shorter than n_fft is centered in the frame. None: n_fft.
+      window_length: length of the window in samples; a window shorter than n_fft is centered in the frame. None: n_fft.
       center: pads n_fft // 2 zeros at both ends, so that N = 1 + T // hop and frame n is centered on sample n * hop.
 
     Returns:
@@ -167,7 +167,7 @@ def istft(
     It is exact up to float32 rounding where windows cover a sample; samples that no window covers are 0.
 
     Args:
-      spectra: [..., N, K] complex; n_fft is 2 * (K - 1).
+      spectra: [..., N, K] complex spectra; n_fft is 2 * (K - 1).
       hop: samples between frames.
       window: name of the window, as for `stft`.
       window_length: length of the window in samples, as for `stft`.
@@ -210,7 +210,7 @@ def istft_inner(spectra: Array, *, hop: int) -> Array:
     join bit for bit if the first R - 1 frames of a chunk are the last ones of the previous chunk.
 
     Args:
-      spectra: [..., N + R - 1, K] complex.
+      spectra: [..., N + R - 1, K] complex spectra.
       hop: samples between frames.
 
     Returns:

@@ -56,7 +56,7 @@ class SoundScorer:
     """Scorer of all runs against the recordings and the training sounds of one store.
 
     Attributes:
-      recorded: [M, T] waves of the chosen notes; T is the shortest length of the runs.
+      recorded: [M, T] waves of the chosen notes; T is the shortest length of the store and the runs.
       lengths: [M] lengths of the recordings in samples; None if they are equal.
       known: set of training sounds of the chosen families; None if the store has no training split, or the runs were trained
         on the scored split.

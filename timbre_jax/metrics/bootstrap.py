@@ -61,8 +61,8 @@ def group_sums(terms: np.ndarray, ids: np.ndarray, group_count: int) -> np.ndarr
     """Sums terms over the items of each group.
 
     Args:
-      terms: [M, ...].
-      ids: [M] in 0 to G - 1.
+      terms: [M, ...] terms of the items.
+      ids: [M] ids of the groups, 0 to G - 1.
       group_count: number G of groups.
 
     Returns:
@@ -86,9 +86,9 @@ def mean_interval(
     Percentile bootstrap (Efron 1979) that resamples whole groups.
 
     Args:
-      values: [M, ...]; the mean is over the first axis.
+      values: [M, ...] values of the items; the mean is over the first axis.
       groups: [M] of any type; None: every item is a group of its own.
-      weights: [M]; None: 1 each.
+      weights: [M] weights of the items; None: 1 each.
       resamples: number of resamples.
       seed: random seed of the resampling.
 
@@ -118,8 +118,8 @@ def ratio_interval(
     """Estimates mean(values) / mean(reference) of the same items, resampled together.
 
     Args:
-      values: [M].
-      reference: [M].
+      values: [M] values of the items.
+      reference: [M] values of the same items.
       groups: [M] of any type; None: every item is a group of its own.
       seed: random seed of the resampling.
 
@@ -150,8 +150,8 @@ def correlation_interval(
     constant column is nan.
 
     Args:
-      x: [M, D].
-      y: [M, L].
+      x: [M, D] values of the items.
+      y: [M, L] values of the items.
       groups: [M] of any type; None: every item is a group of its own.
       resamples: number of resamples.
       seed: random seed of the resampling.

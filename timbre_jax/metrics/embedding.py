@@ -93,8 +93,8 @@ def log_mel_images(waves: np.ndarray, sample_rate: int) -> np.ndarray:
     """Computes log-mel images [B, 200, 64] of the first 4 s of waves.
 
     Args:
-      waves: [B, T].
-      sample_rate: Hz; waves at other rates than 16 kHz are resampled.
+      waves: [B, T] samples.
+      sample_rate: sample rate in Hz; waves at other rates than 16 kHz are resampled.
     """
     return _embed(np.asarray, waves, sample_rate)
 

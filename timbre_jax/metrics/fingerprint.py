@@ -75,9 +75,9 @@ def fingerprint_scores(
     """Computes the similarity of the fingerprints of sounds and of their originals.
 
     Args:
-      reference: [B, T], the originals.
-      test: [B, T].
-      sample_rate: Hz.
+      reference: [B, T] samples of the originals.
+      test: [B, T] samples.
+      sample_rate: sample rate in Hz.
       doubled: whether to repeat each sound once, as Rebnord 2022 does; otherwise, a sound of 2 s is too short.
       progress: wraps the iterable of sounds, for a progress bar.
 
@@ -104,8 +104,8 @@ def fingerprints(
     """Computes the fingerprints of sounds, with parallel FFmpeg processes.
 
     Args:
-      waves: [B, T].
-      sample_rate: Hz.
+      waves: [B, T] samples.
+      sample_rate: sample rate in Hz.
       doubled: whether to repeat each sound once.
       progress: wraps the iterable of sounds, for a progress bar.
 

@@ -26,8 +26,8 @@ def nearest_neighbors(points: np.ndarray, queries: np.ndarray, *, k: int = 5, ch
     Ties go to the lower index.
 
     Args:
-      points: [P, D].
-      queries: [Q, D].
+      points: [P, D] points.
+      queries: [Q, D] points.
       k: number of neighbors, 1 to P.
       chunk: number of queries that are compared at once.
 
@@ -123,10 +123,10 @@ def neighbor_accuracy(
     points.
 
     Args:
-      train_points: [P, D].
-      train_labels: [P].
-      points: [Q, D].
-      labels: [Q].
+      train_points: [P, D] training points.
+      train_labels: [P] labels of the training points.
+      points: [Q, D] points to classify.
+      labels: [Q] true labels of the points.
       k: number of neighbors; P if it is larger.
     """
     train, queries = standardize(train_points, points)
@@ -145,7 +145,7 @@ def label_accuracy(predicted: np.ndarray, labels: np.ndarray, train_labels: np.n
 
     Args:
       predicted: [Q] labels.
-      labels: [Q], the true labels.
+      labels: [Q] true labels.
       train_labels: [P]; the baseline predicts the most frequent of them.
     """
     correct = (predicted == labels).astype(np.float64)

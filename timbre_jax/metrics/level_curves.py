@@ -18,7 +18,7 @@ def level_curve(wave: np.ndarray, *, hop: int = HOP) -> np.ndarray:
     has 0 dB; the wave is zero beyond its ends.
 
     Args:
-      wave: [..., T].
+      wave: [..., T] samples.
       hop: samples between frames.
 
     Returns:
@@ -39,8 +39,8 @@ def curve_correlation(levels: np.ndarray, reference: np.ndarray, *, range_db: fl
     Levels are clipped at `range_db` below the loudest frame of each curve, so that the level of silence has no effect.
 
     Args:
-      levels: [N] in dB.
-      reference: [N] in dB.
+      levels: [N] levels in dB.
+      reference: [N] levels in dB.
       range_db: range below the loudest frame in dB.
 
     Returns:
@@ -62,8 +62,8 @@ def level_correlation(wave: np.ndarray, reference: np.ndarray, *, hop: int = HOP
     """Returns the `curve_correlation` of two sounds, over the length of the shorter one.
 
     Args:
-      wave: [T].
-      reference: [T'].
+      wave: [T] samples.
+      reference: [T'] samples.
       hop: samples between frames.
     """
     length = min(len(wave), len(reference))

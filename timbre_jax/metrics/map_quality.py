@@ -16,7 +16,7 @@ def map_accuracy(mapped: np.ndarray, labels: np.ndarray, *, k: int = 5) -> Neigh
 
     Args:
       mapped: [n, d] map points, at least 2.
-      labels: [n].
+      labels: [n] labels of the points.
       k: number of neighbors; n - 1 if it is larger.
 
     Raises:

@@ -59,8 +59,8 @@ def ndb(
     """Counts the statistically different bins of two sets of sounds.
 
     Args:
-      reference: [N, ...], N >= k; further axes are flattened.
-      test: [M, ...].
+      reference: [N, ...] reference set, N >= k; further axes are flattened.
+      test: [M, ...] test set.
       k: number of bins.
       alpha: level of the two-sided test of each bin.
       permutations: number of random splits for the chance value.
@@ -145,7 +145,7 @@ def shrink(images: np.ndarray, shape: tuple[int, int] = REBNORD_SHAPE) -> np.nda
     Pixels on the edge of two areas are divided between them.
 
     Args:
-      images: [B, N, F].
+      images: [B, N, F] images.
       shape: frames and bands of the result; default: that of Rebnord 2022.
 
     Returns:

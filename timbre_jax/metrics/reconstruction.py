@@ -67,7 +67,7 @@ def common_values(representation: Representation, values: Array) -> Array:
 
     Args:
       representation: representation of the features.
-      values: [B, N, F].
+      values: [B, N, F] images.
 
     Returns:
       [B, N, 1 + min(H, 7)] for harmonic tracks, [B, N, `LOG_MEL_BANDS`] for samples; other features are returned unchanged.
@@ -93,9 +93,9 @@ def pair_scores(values: Array, target: Array, mask: Array) -> tuple[Array, Array
     fewer than 7 rows or frames get the largest odd window that fits.
 
     Args:
-      values: [B, N, F].
-      target: [B, N, F].
-      mask: [B, N]; frames with 0 do not count.
+      values: [B, N, F] images.
+      target: [B, N, F] images.
+      mask: [B, N] mask; frames with 0 do not count.
 
     Returns:
       (MSE [B], SSIM [B]).

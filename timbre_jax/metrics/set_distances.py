@@ -22,8 +22,8 @@ def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
     (Kilgour et al. 2019).
 
     Args:
-      a: [N, D], N >= 2, D <= 256.
-      b: [M, D], M >= 2.
+      a: [N, D] first set, N >= 2, D <= 256.
+      b: [M, D] second set, M >= 2.
 
     Returns:
       The distance, at least 0; 0 for sets of equal mean and covariance.
@@ -61,7 +61,7 @@ def kernel_distance(
 
     Args:
       a: [N, D] reference set, N >= 2, D <= 256.
-      b: [M, D], M >= 2.
+      b: [M, D] second set, M >= 2.
       groups_a: [N] of any type; points of a group (instrument, file) are left out together for the interval (jackknife). None:
         every point is a group of its own.
       groups_b: [M] groups of `b`, as `groups_a`.

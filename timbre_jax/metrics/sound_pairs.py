@@ -92,7 +92,7 @@ def pair_distances(
     """Measures distances between sounds and their originals.
 
     Args:
-      waves: [M, T].
+      waves: [M, T] samples.
       reference: [M, T] originals.
       sample_rate: sample rate of both in Hz.
       metrics: names of `PAIR_METRICS`.
@@ -145,7 +145,7 @@ def spectral_distances(waves: np.ndarray, reference: np.ndarray, *, lengths: np.
     largest bin of the original. They compare magnitudes, because resynthesis changes phase and noise.
 
     Args:
-      waves: [M, T].
+      waves: [M, T] samples.
       reference: [M, T] originals.
       lengths: [M] in samples; frames beyond them do not count. None: all frames count.
 

@@ -59,8 +59,8 @@ def small_spectrograms(waves: np.ndarray, sample_rate: int) -> np.ndarray:
     Before shrinking, they have 128 bands at 16 kHz, with n_fft 512 and hop 128.
 
     Args:
-      waves: [M, T].
-      sample_rate: Hz.
+      waves: [M, T] samples.
+      sample_rate: sample rate in Hz.
 
     Returns:
       [M, 32, 16].
@@ -104,7 +104,7 @@ def split_in_halves(groups: np.ndarray, *, seed: int = 0) -> tuple[np.ndarray, n
     """Splits a set into two halves of whole groups, with about the same number of items.
 
     Args:
-      groups: [M] of any type.
+      groups: [M] groups of the sounds, of any type.
       seed: random seed of the order of groups of one size.
 
     Returns:
@@ -126,7 +126,7 @@ def choose_unrelated(groups: np.ndarray, classes: np.ndarray | None = None, *, s
     If all sounds are of one class, only the group differs.
 
     Args:
-      groups: [M] of any type.
+      groups: [M] groups of the sounds, of any type.
       classes: [M] of any type; None: groups are classes.
       seed: random seed.
 
@@ -160,7 +160,7 @@ def nearest_sounds(
     """Finds the known sound with the smallest log-spectral distance to each wave.
 
     Args:
-      waves: [M, T].
+      waves: [M, T] samples.
       images: [M, 32, 16] small spectrograms of the waves.
       known_images: [P, 32, 16] small spectrograms of the known sounds; the nearest ones are candidates.
       read: function that returns the waves [n, T] of rows [n] of the known sounds.

@@ -59,7 +59,7 @@ def cut_frames(waves: np.ndarray, count: int) -> np.ndarray:
     """Cuts waves into frames with hop 1024; waves are zero beyond their ends.
 
     Args:
-      waves: [..., T].
+      waves: [..., T] samples.
       count: number of frames.
 
     Returns:
@@ -138,7 +138,7 @@ def spread(energy: np.ndarray) -> np.ndarray:
     The slope is 27 dB per Bark toward low frequencies and depends on level toward high ones; contributions add as E^0.4.
 
     Args:
-      energy: [..., 109].
+      energy: [..., 109] energy in each band.
 
     Returns:
       [..., 109].
