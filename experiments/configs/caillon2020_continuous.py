@@ -23,8 +23,8 @@ Gaussian likelihood, KL weight .1, a regressor behind a gradient reversal, and a
 
 Chosen here: narrower networks, for one core; random crops of 96 frames (1 s); beta-NLL, without which the means are 18 dB off
 after 500 steps; and the settings that remove loudness from the latents within 2,000 steps (`FrameVAE` describes them):
-`relative_db`, `reader_weight` and `regressor_rate`. A regressor alone, at weight 30, reached the error of a constant prediction
-(1.0) while a fresh probe had an R^2 of .47.
+`relative_range_db`, `reader_weight` and `regressor_rate`. A regressor alone, at weight 30, reached the error of a constant
+prediction (1.0) while a fresh probe had an R^2 of .47.
 
 A wider probe (512 units) has a loudness R^2 of .075, boosted trees .065. Without the relative view a few held-out sounds are 30
 dB off, hence the second RMSE. An adversary weight of 100 leaves a loudness R^2 of .02 and a pitch R^2 of .75 after 3,000 steps.

@@ -82,7 +82,7 @@ def test_on_the_fly_features_equal_cached_features(stores):
         assert len(source) == len(expected)
         np.testing.assert_allclose(source[1]["values"], expected[1]["values"], atol=2e-5)
     assert actual.fingerprint == cached.fingerprint
-    with pytest.raises(ValueError, match=r"config.data.features must be 'cached' or 'on_the_fly', not 'kept'"):
+    with pytest.raises(ValueError, match=r"config.data.features='kept': must be one of cached, on_the_fly"):
         opened(stores, features="kept")
 
 

@@ -142,7 +142,7 @@ def test_moved_store_is_given_as_an_option(mean_run, small_store, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"workdir": "nowhere"}, "no run nowhere"),
+        ({"workdir": "nowhere"}, "nowhere: no such folder"),
         ({"split": "holdout"}, "no split 'holdout'; there are train, valid, test"),
         ({"store": "nothing"}, "no such store"),
     ],

@@ -187,7 +187,7 @@ def test_wrong_settings_are_refused(wrong, message):
         make_representation("harmonic_tracks", **wrong)
 
 
-def test_compiled_analysis_has_no_callbacks_and_bounded_memory(notes):
+def test_compiled_analysis_stays_on_the_device_in_bounded_memory(notes):
     """Checks that the memory grows with the batch only by inputs and outputs."""
     lowered = jax.jit(lambda waves: TRACKS.analyze(waves).values).lower
     small, large = (lowered(jax.ShapeDtypeStruct((size, 64000), jnp.float32)).compile() for size in (8, 32))
