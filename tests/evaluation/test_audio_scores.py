@@ -114,9 +114,13 @@ def test_markdown_tables_have_at_most_seven_columns_and_say_what_is_better(score
         "Fréchet, kernel (lower is better)", "Lower is better for LSD, dB; multi-resolution STFT", "above 0 is better for odg",
     ):  # fmt: skip
         assert sentence in text
-    assert "| sounds | run | NDB of 6 | NDB by chance | JS, nats | Fréchet | kernel |" in text
+    assert "| store (sounds of groups) | run | NDB of 6 | NDB by chance | JS, nats | Fréchet | kernel |" in text
+    assert [line for line in text.splitlines() if line.startswith("## ")] == [
+        "## Reconstruction of features", "## Sounds", "## Sounds by class", "## Differences to the reference run",
+    ]  # fmt: skip
+    assert text.count("<") == text.count("\\<")
     # Sets are scored for other rows than pairs.
-    pairs, sets = text.split("| sounds | run | NDB of 6 ")
+    pairs, sets = text.split("| store (sounds of groups) | run | NDB of 6 ")
     assert "| \\<nearest known> |" in pairs
     assert "| \\<real sounds> |" not in pairs
     assert "| \\<real sounds> |" in sets

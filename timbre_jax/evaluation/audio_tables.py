@@ -15,6 +15,8 @@ from timbre_jax.metrics.sound_pairs import COUNTED_FRAMES, PairMeasure
 from timbre_jax.metrics.sound_sets import SetDistances
 from timbre_jax.metrics.table import Result, Table, format_cell, interval_cell, interval_columns
 
+GROUPS_HEADING = "store (sounds of groups)"
+
 
 def sound_tables(
     rows: Sequence[SoundRow], settings: EvaluationSettings, training_split: str
@@ -57,7 +59,7 @@ def sounds_markdown(table: Table, rows: Sequence[SoundRow], settings: Evaluation
     measures = settings.pair_measures()
     of_pairs, of_sets = [], []
     for record in table.records:
-        head = {"sounds": f"{record['store']} ({record['sounds']} of {record['groups']})", "run": record["run"]}
+        head = {GROUPS_HEADING: f"{record['store']} ({record['sounds']} of {record['groups']})", "run": record["run"]}
         cells = {measure.title: _pair_text(record, measure.name) for measure in measures}
         if any(record[measure.name] is not None for measure in measures):
             of_pairs.append(head | cells)
@@ -71,7 +73,8 @@ def sounds_markdown(table: Table, rows: Sequence[SoundRow], settings: Evaluation
         definition = _set_definition(settings, training_split)
         texts += [Table.from_records("sounds", of_sets).narrow_markdown(head=2), f"{definition}\n"]
     last = [_baseline_definition(training_split), *_missing_sets(rows, settings, training_split)]
-    return "\n".join([*texts, " ".join(last) + "\n"])
+    # Angle brackets would be read as an HTML tag.
+    return "\n".join([*texts, " ".join(last).replace("<", "\\<") + "\n"])
 
 
 def classes_markdown(table: Table, settings: EvaluationSettings) -> str:
@@ -83,7 +86,7 @@ def classes_markdown(table: Table, settings: EvaluationSettings) -> str:
     """
     measures = settings.pair_measures()
     records = [
-        {"sounds": f"{record['store']}, {record['class']} ({record['sounds']})", "run": record["run"]}
+        {"store, class (sounds)": f"{record['store']}, {record['class']} ({record['sounds']})", "run": record["run"]}
         | {
             measure.title: f"{format_cell(record[measure.name])}; best {format_cell(record[f'{measure.name}_best'])}"
             for measure in measures

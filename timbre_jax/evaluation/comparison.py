@@ -28,6 +28,11 @@ from timbre_jax.metrics.table import Result, Table, write_results
 TRAINING_NOTES = 10000
 LIBRARY_METRICS = ("lsd", "stft", "odg", "ndb", "kernel")
 SERIES_METRICS = ("lsd", "stft", "mel", "level")
+HEADINGS = {
+    "scores": "Reconstruction of features", "sounds": "Sounds", "classes": "Sounds by class",
+    "paired": "Differences to the reference run", "codes": "Use of codes",
+}  # fmt: skip
+"""Headings in `scores.md` by the name of the table."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,11 +111,11 @@ def _tables(
 ) -> Evaluation:
     """Returns the tables of all scores."""
     scores, results = scores_table(entries, reference, settings.seed)
-    tables, texts = [scores], [scores_markdown(scores)]
+    tables, texts = [scores], [f"## {HEADINGS[scores.name]}\n\n{scores_markdown(scores)}"]
 
     def add(table: Table, of_table: list[Result], text: str) -> None:
         tables.append(table)
-        texts.append(text)
+        texts.append(f"## {HEADINGS[table.name]}\n\n{text}")
         results.extend(of_table)
 
     if rows:

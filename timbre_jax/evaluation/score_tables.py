@@ -154,7 +154,7 @@ def scores_markdown(table: Table) -> str:
     rows = []
     for record in table.records:
         row = {
-            "notes": f"{record['store']} ({record['notes']} of {record['instruments']})",
+            "store (notes of instruments)": f"{record['store']} ({record['notes']} of {record['instruments']})",
             "run": f"{record['run']} ({record['latents']} latents)",
             "MSE": interval_cell(record, "mse"),
             "SSIM": interval_cell(record, "ssim"),
