@@ -60,12 +60,12 @@ def test_reconstruction_restores_the_real_length(space, waves):
 
 @pytest.mark.parametrize("shape", [(3,), (2, 4), (1, 2, 3)])
 def test_latents_of_another_shape_are_refused(space, shape):
-    with pytest.raises(ValueError, match=r"static space: expected \[B, D\] with D = 3, got"):
+    with pytest.raises(ValueError, match=r"latents: must be \[B, D\] with D = 3 for this static space \(got"):
         space.decode(np.zeros(shape))
 
 
 def test_waves_of_another_shape_are_refused(space):
-    with pytest.raises(ValueError, match=r"waves: expected \[B, T\]"):
+    with pytest.raises(ValueError, match=r"waves: must be \[B, T\]"):
         space.embed(np.zeros(4000))
 
 
@@ -109,7 +109,7 @@ def test_a_series_space_has_one_latent_per_frame(space, waves):
     assert (series.kind, space.kind) == ("series", "static")
     assert series.embed(waves).values.shape == (2, 20, 2)
     assert series.render(series.embed(waves)).shape == (2, 4000)
-    with pytest.raises(ValueError, match=r"series space: expected \[B, N, D\]"):
+    with pytest.raises(ValueError, match=r"latents: must be \[B, M, D\] with D = 2 for this series space"):
         series.decode(np.zeros((2, 2)))
 
 

@@ -1,4 +1,4 @@
-"""Learns timbre spaces from recorded sounds, explains them, and makes new sounds.
+"""Library that learns timbre spaces from sounds, explains them and generates sounds.
 
 The stub `__init__.pyi` lists the public names and the modules that define them. Each module is imported when one of its names
 is first used, so that `import timbre_jax` takes little time.
@@ -14,7 +14,7 @@ from timbre_jax.version import __version__ as __version__
 
 _STUB = Path(__file__).with_suffix(".pyi").read_text(encoding="utf-8")
 _MODULES = {name: module for module, name in re.findall(r"^from (\S+) import \w+ as (\w+)$", _STUB, re.MULTILINE)}
-"""Modules by the public names that they define."""
+"""Module that defines each public name."""
 __all__ = sorted(_MODULES)
 
 

@@ -1,4 +1,4 @@
-"""Timbre spaces: a representation and a model with their parameters.
+"""Timbre space: a representation and a trained model.
 
 A checkpoint is loaded as a `TimbreSpace`, which analysis, generation, maps, metrics and exports take as input.
 """
@@ -18,15 +18,15 @@ from timbre_jax.types import Array, Features, Latent
 
 
 class TimbreSpace(flax.struct.PyTreeNode):
-    """Maps sounds to latents and back with a representation and a trained model.
+    """Timbre space, which maps sounds to latents and latents to sounds.
 
-    A space is an immutable pytree: variables and statistics are leaves, the model and the representation are static. So it can
-    be passed through `jax.jit`, `jax.vmap` and `jax.grad`.
+    A space is an immutable pytree: variables and statistics are leaves, the model and the representation are static. It can be
+    passed through `jax.jit`, `jax.vmap` and `jax.grad`.
 
     Attributes:
       variables: variables of the model.
-      statistics: statistics of the training set: "latent_mean", "latent_std", "latent_low" and "latent_high" [D], the last
-        two being the 1st and 99th percentile of each latent; and "condition_NAME" [], the median of each condition.
+      statistics: statistics of the training set: "latent_mean" and "latent_std" [D]; "latent_low" and "latent_high" [D], the
+        1st and 99th percentile of each latent; and "condition_NAME" [], the median of each condition.
       model: module of the model, hashable.
       representation: settings of the representation, hashable.
     """
@@ -53,11 +53,11 @@ class TimbreSpace(flax.struct.PyTreeNode):
         """
         if self.kind != kind:
             latents = {"static": "one latent per sound", "series": "one latent per frame"}
-            advice = "; timbre_jax.held_space makes it static" if kind == "static" else ""
-            raise ValueError(f"this needs a {kind} space ({latents[kind]}), got a {self.kind} one{advice}")
+            advice = "; convert it with timbre_jax.held_space" if kind == "static" else ""
+            raise ValueError(f"space: this function needs a {kind} space, {latents[kind]} (got a {self.kind} space){advice}")
         if discrete is not None and self.model.is_discrete != discrete:
             needed, actual = ("codes", "continuous latents") if discrete else ("continuous latents", "codes")
-            raise ValueError(f"this needs a space of {needed}, got one of {actual}")
+            raise ValueError(f"space: this function needs a space of {needed} (got one of {actual})")
 
     @property
     def latent_size(self) -> int:
@@ -84,14 +84,14 @@ class TimbreSpace(flax.struct.PyTreeNode):
         Raises:
           ValueError: waves of another shape.
         """
-        return _analyze(self.representation, _waves(waves), lengths)
+        return _analyze(self.representation, _check_waves(waves), lengths)
 
     def encode(self, features: Features) -> Latent:
-        """Encodes features to latents: the mean of the posterior. Deterministic."""
+        """Encodes features to latents, the means of their posteriors; deterministic."""
         return _encode(self, features)
 
     def embed(self, waves: Array, lengths: Array | None = None) -> Latent:
-        """Encodes waves [B, T] to latents: `analyze` and `encode`. Deterministic.
+        """Encodes waves [B, T] to latents by `analyze` and `encode`; deterministic.
 
         Args:
           waves: waves [B, T] in [-1, 1].
@@ -114,16 +114,16 @@ class TimbreSpace(flax.struct.PyTreeNode):
         return dict(self.model.classes)
 
     def classify(self, sounds: Features | Latent | Array) -> dict[str, Array]:
-        """Returns probabilities [B, K] of the labels of each kind in `classes`.
+        """Predicts probabilities [B, K] of the labels of each kind in `classes`.
 
         Args:
-          sounds: features; or latents or their values, which are decoded first.
+          sounds: features, or latents or their values, which are decoded first.
 
         Raises:
           ValueError: the model has no class heads.
         """
         if not self.classes:
-            raise ValueError("this space predicts no classes: train with config.data.labels, such as ('family',)")
+            raise ValueError("space: its model predicts no classes; train it with config.data.labels, such as ('family',)")
         return _classify(self, sounds if isinstance(sounds, Features) else self.decode(sounds))
 
     def synthesize(self, features: Features, key: Array | None = None) -> Array:
@@ -136,11 +136,16 @@ class TimbreSpace(flax.struct.PyTreeNode):
         return _synthesize(self.representation, features, key)
 
     def render(self, latent: Latent | Array, key: Array | None = None) -> Array:
-        """Decodes and synthesizes latents, or their values, to waves [B, T], both with `key`."""
+        """Decodes and synthesizes latents to waves [B, T].
+
+        Args:
+          latent: latents, or their values alone.
+          key: random key of the decoder and the synthesis; None for a fixed key.
+        """
         return self.synthesize(self.decode(latent, key), key)
 
     def reconstruct(self, waves: Array, key: Array | None = None, lengths: Array | None = None) -> Array:
-        """Encodes and decodes waves [B, T], and returns waves [B, T].
+        """Encodes and decodes waves [B, T] to waves of the same shape.
 
         Args:
           waves: waves [B, T] in [-1, 1].
@@ -150,7 +155,7 @@ class TimbreSpace(flax.struct.PyTreeNode):
         return self.render(self.embed(waves, lengths), key)
 
     def latent(self, values: Latent | Array) -> Latent:
-        """Returns latent values as a `Latent` with the median conditions of the training set.
+        """Converts latent values to a `Latent` with the median conditions of the training set.
 
         Args:
           values: values [B, D] of a static space, or [B, M, D] of a series space; a `Latent` is returned unchanged.
@@ -165,21 +170,21 @@ class TimbreSpace(flax.struct.PyTreeNode):
             values = Latent(values=values, conditions=conditions)
         axes = 3 if self.kind == "series" else 2
         if values.values.ndim != axes or values.values.shape[-1] != self.latent_size:
-            shape = "[B, N, D]" if self.kind == "series" else "[B, D]"
+            shape = "[B, M, D]" if self.kind == "series" else "[B, D]"
             raise ValueError(
-                f"latents of this {self.kind} space: expected {shape} with D = {self.latent_size}, got {values.values.shape}"
+                f"latents: must be {shape} with D = {self.latent_size} for this {self.kind} space (got {values.values.shape})"
             )
         return values
 
 
-def _waves(waves: Array) -> Array:
+def _check_waves(waves: Array) -> Array:
     waves = jnp.asarray(waves, jnp.float32)
     if waves.ndim != 2:
-        raise ValueError(f"waves: expected [B, T] (sounds, samples), got {waves.shape}")
+        raise ValueError(f"waves: must be [B, T], sounds and samples (got {waves.shape})")
     return waves
 
 
-# Module-level functions, so that spaces with equal settings share their compilations.
+# These are functions of the module, so that spaces with equal settings share their compilations.
 _analyze = jax.jit(lambda representation, waves, lengths: representation.analyze(waves, lengths), static_argnums=0)
 _synthesize = jax.jit(lambda representation, features, key: representation.synthesize(features, key), static_argnums=0)
 _encode = jax.jit(lambda space, features: space.model.embed(space.variables, features))

@@ -104,6 +104,28 @@ def test_classes_have_rows_and_results_have_baselines(scored):
     assert "n_mels 32" in text
 
 
+def test_markdown_tables_have_at_most_seven_columns_and_say_what_is_better(scored):
+    _, _, out = scored
+    text = (out / "scores.md").read_text(encoding="utf-8")
+    rows = [line.replace("\\|", "") for line in text.splitlines() if line.startswith("|")]
+    assert max(row.count("|") - 1 for row in rows) <= 7
+    for sentence in (
+        "LSD, dB (lsd_db, lower is better)", "ODG (odg, higher is better)", "NDB (ndb, lower is better)",
+        "Fréchet, kernel (lower is better)", "Lower is better for LSD, dB; multi-resolution STFT", "above 0 is better for odg",
+    ):  # fmt: skip
+        assert sentence in text
+    assert "| store (sounds of groups) | run | NDB of 6 | NDB by chance | JS, nats | Fréchet | kernel |" in text
+    assert [line for line in text.splitlines() if line.startswith("## ")] == [
+        "## Reconstruction of features", "## Sounds", "## Sounds by class", "## Differences to the reference run",
+    ]  # fmt: skip
+    assert text.count("<") == text.count("\\<")
+    # Sets are scored for other rows than pairs.
+    pairs, sets = text.split("| store (sounds of groups) | run | NDB of 6 ")
+    assert "| \\<nearest known> |" in pairs
+    assert "| \\<real sounds> |" not in pairs
+    assert "| \\<real sounds> |" in sets
+
+
 def test_harmonic_runs_compare_sounds_only_on_request(pca_run, tmp_path):
     evaluate([pca_run], tmp_path / "alone", sounds=4)
     assert not (tmp_path / "alone" / "sounds.csv").exists()
@@ -150,7 +172,7 @@ def test_missing_fingerprint_programs_fail_before_scoring(monkeypatch):
     def missing():
         raise fingerprint.FingerprintMissing("pip install it")
 
-    monkeypatch.setattr(fingerprint, "_program", missing)
+    monkeypatch.setattr(fingerprint, "_ffmpeg_path", missing)
     with pytest.raises(ValueError, match="pip install it"):
         EvaluationSettings(metrics=("fingerprint",))
 

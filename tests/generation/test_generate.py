@@ -189,12 +189,12 @@ def test_average_and_arithmetic_combine_latents(pca_run, tones, tmp_path):
         (Arithmetic, {"files": ["a.wav", "b.wav"], "weights": [1]}, "one number for each of the 2 files"),
         (Arithmetic, {"files": ["a.wav"], "weights": ["one"]}, "expected numbers"),
         (Arithmetic, {"files": ["a.wav"], "weights": ["nan"]}, "a finite number"),
-        (Average, {"files": ["a.wav"]}, "at least 2 files, got 1"),
+        (Average, {"files": ["a.wav"]}, r"at least 2 files \(got 1\)"),
         (MapPoints, {"at": "0,0"}, "needs --map"),
         (Reconstruct, {}, "no files; give --files"),
-        (Sweep, {"latent": 3}, "latents 0 to 2"),
-        (Interpolate, {"files": ["a.wav"]}, "expected 2 files, got 1"),
-        (Sweep, {"files": ["a.wav", "b.wav"]}, "expected 1 file or none, got 2"),
+        (Sweep, {"latent": 3}, "must be a latent of the space, 0 to 2"),
+        (Interpolate, {"files": ["a.wav"]}, r"expected 2 files \(got 1\)"),
+        (Sweep, {"files": ["a.wav", "b.wav"]}, r"expected 1 file or none \(got 2\)"),
     ],
 )
 def test_wrong_settings_are_refused(pca_run, tmp_path, kind, arguments, message):

@@ -69,7 +69,7 @@ def test_series_of_other_lengths_and_silence_are_refused(space, ends):
     short = ends[1].replace(values=ends[1].values[:, :4])
     with pytest.raises(ValueError, match="align them first"):
         even_mixes(space, ends[0], short, SHARES)
-    with pytest.raises(ValueError, match="one of the two sounds is silent"):
+    with pytest.raises(ValueError, match="both sounds must be audible"):
         even_mixes(
             space.replace(variables={"params": {"mean": jnp.full((48,), -1.0), "basis": jnp.zeros((2, 48))}}), *ends, SHARES
         )

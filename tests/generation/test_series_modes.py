@@ -200,7 +200,7 @@ def test_starts_that_control_cannot_use_are_skipped(continuous_run, files, tmp_p
     def silent(*_, **__):
         raise ValueError("nothing is audible")
 
-    monkeypatch.setattr(control_modes, "_follow", silent)
+    monkeypatch.setattr(control_modes, "_control_sound", silent)
     both = [files / "c silence.wav", files / "b long.wav"]
     with pytest.raises(ValueError, match=r"c silence\.wav: nothing is audible \(and 1 more\)"):
         generate(continuous_run, tmp_path, Control(files=both, curve=["sine:1"], between=["500-2000"]))
@@ -270,6 +270,6 @@ def test_wrong_settings_are_refused_with_one_line(continuous_run, tmp_path, kind
 
 def test_static_spaces_are_refused(pca_run, files, tmp_path):
     for kind, options in ((Convert, {}), (ApplyEdits, {"operator": "reverse"})):
-        message = rf"--mode={kind.mode} needs a series space \(got a static one"
+        message = rf"--mode={kind.mode} needs a series space \(got a static one, one latent per sound\)"
         with pytest.raises(ValueError, match=message):
             generate(pca_run, tmp_path, kind(files=[files / "a short.wav"], **options))

@@ -51,7 +51,7 @@ def test_a_sweep_moves_one_latent_through_its_range(space):
     ends = [space.statistics["latent_low"][2], space.statistics["latent_high"][2]]
     np.testing.assert_allclose(points[:, 2], np.linspace(*ends, 5), rtol=1e-5)
     np.testing.assert_allclose(sweep(space, np.zeros(4), 0, low=-1.0, high=1.0, steps=3)[:, 0], [-1, 0, 1])
-    with pytest.raises(ValueError, match="expected a latent from 0 to 3, got 4"):
+    with pytest.raises(ValueError, match=r"expected a latent from 0 to 3 \(got 4\)"):
         sweep(space, np.zeros(4), 4)
 
 
@@ -65,7 +65,7 @@ def test_samples_have_the_statistics_of_their_distribution(space):
     drawn = np.asarray(sample_aggregate(moved, 4000, key=key, spread=2.0))
     np.testing.assert_allclose(drawn.mean(0), np.arange(4), atol=0.02)
     np.testing.assert_allclose(drawn.std(0), 0.2, atol=0.01)
-    with pytest.raises(ValueError, match="number of at least 1"):
+    with pytest.raises(ValueError, match="number=0: must be at least 1"):
         sample_prior(space, 0, key=key)
 
 

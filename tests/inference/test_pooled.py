@@ -41,7 +41,7 @@ def test_a_held_point_has_its_duration_and_is_encoded_again():
     encoded = space.encode(space.decode(latent))
     np.testing.assert_allclose(pooled.mean_points(encoded), points, atol=1e-5)
     assert pooled.hold_points(space, points, seconds=0.0).values.shape == (2, 1, 4)
-    with pytest.raises(ValueError, match=r"points of this space: expected \[B, 4\]"):
+    with pytest.raises(ValueError, match=r"points: must be \[B, 4\] in this space"):
         pooled.hold_points(space, points[:, :2], seconds=1.0)
 
 

@@ -57,7 +57,7 @@ def test_one_group_has_no_interval_and_bad_values_are_rejected():
     assert np.isnan(interval.high)
     with pytest.raises(ValueError, match="1 of 2 are not finite"):
         mean_interval([1.0, np.nan])
-    with pytest.raises(ValueError, match="none to average"):
+    with pytest.raises(ValueError, match="at least one item"):
         mean_interval([])
     with pytest.raises(ValueError, match=r"must be \[2\]"):
         mean_interval([1.0, 2.0], ["x"])

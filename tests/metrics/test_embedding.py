@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.helpers.notes import note_wave
-from timbre_jax.metrics.embedding import EMBEDDINGS, SHIPPED, embedding_definition, load_embedding
+from timbre_jax.metrics.embedding import EMBEDDINGS, TIMBRE_NETWORK, embedding_definition, load_embedding
 from timbre_jax.metrics.embedding_network import read_network
 from timbre_jax.metrics.knn import nearest_neighbors
 from timbre_jax.metrics.set_distances import MAXIMUM_FEATURES, kernel_distance
@@ -42,8 +42,8 @@ def test_pitch_shift_moves_embedding_more_than_noise(waves):
 
 
 def test_shipped_network_is_small_and_describes_its_training():
-    assert SHIPPED.stat().st_size < 5e6
-    settings, params, trained = read_network(SHIPPED)
+    assert TIMBRE_NETWORK.stat().st_size < 5e6
+    settings, params, trained = read_network(TIMBRE_NETWORK)
     assert settings.features <= MAXIMUM_FEATURES
     assert set(params) >= {"embedding", "pitch", "class"}
     assert trained["stores"]
@@ -63,7 +63,7 @@ def test_kernel_distance_separates_notes_from_noise(waves):
 def test_invalid_embeddings_and_waves_are_rejected(tmp_path):
     with pytest.raises(ValueError, match="embedding='vggish': must be one of timbre, mel_statistics"):
         load_embedding("vggish")
-    with pytest.raises(ValueError, match="no such embedding file"):
+    with pytest.raises(ValueError, match="no such file, expected an embedding"):
         load_embedding(str(tmp_path / "none.npz"))
     np.savez(tmp_path / "other.npz", a=np.zeros(3))
     with pytest.raises(ValueError, match="not an embedding that"):
@@ -75,5 +75,5 @@ def test_invalid_embeddings_and_waves_are_rejected(tmp_path):
             load_embedding(str(tmp_path / name))
     with pytest.raises(ValueError, match=r"waves: must be \[B, T\]"):
         load_embedding("mel_statistics")(np.zeros(5), 16000)
-    with pytest.raises(ValueError, match="not finite"):
+    with pytest.raises(ValueError, match="must be finite"):
         load_embedding("mel_statistics")(np.full((1, 5), np.nan), 16000)

@@ -59,13 +59,13 @@ def test_bit_agreement_counts_equal_bits():
 def test_missing_programs_are_reported_with_install_command(monkeypatch):
     monkeypatch.setattr(fingerprint.importlib.util, "find_spec", lambda name: None)
     monkeypatch.setattr(fingerprint.shutil, "which", lambda name: None)
-    fingerprint._program.cache_clear()
+    fingerprint._ffmpeg_path.cache_clear()
     try:
         assert not available()
         with pytest.raises(FingerprintMissing, match="pip install imageio-ffmpeg rapidfuzz"):
             fingerprint_scores(np.zeros((1, LENGTH)), np.zeros((1, LENGTH)), RATE)
     finally:
-        fingerprint._program.cache_clear()
+        fingerprint._ffmpeg_path.cache_clear()
 
 
 def test_different_shapes_are_rejected():

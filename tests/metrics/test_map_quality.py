@@ -44,5 +44,5 @@ def test_variance_kept_equals_that_of_known_round_trips():
 def test_different_shapes_are_rejected():
     with pytest.raises(ValueError, match="of one shape"):
         variance_kept(points(), points(size=5))
-    with pytest.raises(ValueError, match="not finite"):
+    with pytest.raises(ValueError, match="must be finite"):
         variance_kept(points(), points() * np.nan)

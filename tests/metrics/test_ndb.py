@@ -63,17 +63,17 @@ def test_shrink_averages_areas():
     small = shrink(images)
     assert small.shape == (2, *REBNORD_SHAPE)
     np.testing.assert_allclose(small.mean((1, 2)), images.mean((1, 2)))
-    with pytest.raises(ValueError, match="cannot be shrunk"):
+    with pytest.raises(ValueError, match="to be shrunk to it"):
         shrink(images[:, :20])
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"k": 11}, "needs 11 reference sounds for k=11 bins"),
+        ({"k": 11}, "must have 11 reference sounds for k=11 bins"),
         ({"test": np.zeros((0, 2))}, "got 10 and 0"),
         ({"test": np.zeros((4, 3))}, "got 2 and 3 values"),
-        ({"test": np.full((4, 2), np.nan)}, "not finite"),
+        ({"test": np.full((4, 2), np.nan)}, "must be finite"),
     ],
 )
 def test_wrong_input_is_rejected(change, message):

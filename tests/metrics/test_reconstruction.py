@@ -74,8 +74,8 @@ def test_perfect_reconstruction_scores_better_than_the_mean_image(planted):
     assert scores.mse.max() < 1e-6
     assert scores.ssim.min() > 0.999
     target = common_features(planted.representation, planted.features)
-    floor = image_scores(np.broadcast_to(np.asarray(target.values).mean(0), target.values.shape), target)
-    assert floor.mse.mean() == pytest.approx(np.asarray(target.values).var(0).mean(), rel=1e-4)
+    mean_image = image_scores(np.broadcast_to(np.asarray(target.values).mean(0), target.values.shape), target)
+    assert mean_image.mse.mean() == pytest.approx(np.asarray(target.values).var(0).mean(), rel=1e-4)
 
 
 def test_scores_do_not_depend_on_batches(planted):

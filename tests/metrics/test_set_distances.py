@@ -71,7 +71,7 @@ def test_correlated_groups_widen_the_interval():
     [
         (normal(5), normal(5, 3), r"\(5, 4\) and \(5, 3\)"),
         (normal(1), normal(5), "at least two points"),
-        (np.full((5, 4), np.inf), normal(5), "not finite"),
+        (np.full((5, 4), np.inf), normal(5), "must be finite"),
         (normal(5, MAXIMUM_FEATURES + 1), normal(5, MAXIMUM_FEATURES + 1), "at most 256"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Tables as CSV, Markdown and HTML, and results.json."""
+"""Tests of tables as CSV and Markdown, and of results.json."""
 
 from __future__ import annotations
 
@@ -26,6 +26,14 @@ def test_markdown_aligns_numbers_and_escapes_bars():
     lines = TABLE.markdown().splitlines()
     assert lines[1] == "|---|---:|---|"
     assert lines[2] == "| a\\|b | 0.00251 | – |"
+
+
+def test_narrow_markdown_repeats_the_first_columns():
+    table = Table("t", ("run", "a", "b", "c"), (("x", 1, 2, 3),))
+    assert table.narrow_markdown(head=1, most=3) == (
+        "| run | a | b |\n|---|---:|---:|\n| x | 1 | 2 |\n\n| run | c |\n|---|---:|\n| x | 3 |\n"
+    )
+    assert table.narrow_markdown(head=1) == table.markdown()
 
 
 @pytest.mark.parametrize(

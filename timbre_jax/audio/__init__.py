@@ -1,1 +1,1 @@
-"""Signal processing: transforms, levels, pitch, descriptors, distances, phase, files."""
+"""Signal processing: transforms, levels, pitch, descriptors, distances, phase and files."""

@@ -7,16 +7,17 @@ from typing import Any
 
 import jax
 
-# float32 or complex64 values of a chunk; on a CPU, they and their intermediate results fit the cache of one core.
+# Number of float32 or complex64 values in a chunk. On a CPU, the values of a chunk and its intermediate results fit in the
+# cache of one core.
 _CACHE_VALUES = 2**16
 _ACCELERATOR_VALUES = 2**23
 
 
 def map_sounds(function: Callable[[Any], Any], sounds: Any, *, values_per_sound: int) -> Any:
-    """Applies a function to every sound of a batch, in chunks that run fast on the device.
+    """Maps a function over the sounds of a batch, in chunks whose size suits the device.
 
-    Iterative methods go over the same spectra many times. A CPU runs them 2 times faster if the sounds of a chunk fit its
-    cache; an accelerator needs many sounds at once.
+    Iterative methods process the same spectra many times. On a CPU they run twice as fast if a chunk fits in its cache; an
+    accelerator needs many sounds at once.
 
     Args:
       function: maps the arrays of one sound (a pytree) to an array or pytree.

@@ -1,8 +1,8 @@
-"""Descriptors of sound, batched and differentiable where a gradient is meaningful.
+"""Spectral, loudness and pitch descriptors of sounds, batched and mostly differentiable.
 
-Spectral descriptors have two forms: of magnitudes [..., N, K] with the frequencies of their bins, which also serves decoded
-spectra and passes gradients to them, and of waves [B, T], frame by frame (`describe`). Frame n is centered on sample n * hop,
-[B, 1 + T // hop], as in librosa. In silent frames, undefined values are 0.
+Spectral descriptors have two forms. One takes magnitudes [..., N, K] and the frequencies of their bins; it also applies to
+decoded spectra and passes gradients to them. The other takes waves [B, T] and returns one value for each of the 1 + T // hop
+frames (`describe`). Frame n is centered on sample n * hop, as in librosa. In silent frames, undefined values are 0.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from timbre_jax.types import Array
 
 N_FFT, HOP = 2048, 256
 APERIODIC = 0.3
-"""Aperiodicity from which on a frame has no f0."""
+"""Frames of this aperiodicity or more have no f0."""
 SILENT_DB = -70.0
 """RMS level below which a frame has no f0 and no harmonicity."""
 POWER_FLOOR = 1e-10
@@ -32,7 +32,7 @@ POWER_FLOOR = 1e-10
 
 
 def bin_frequencies(sample_rate: int, n_fft: int) -> np.ndarray:
-    """Returns the frequencies of the bins of an FFT in Hz, [n_fft // 2 + 1] float32."""
+    """Returns the frequencies in Hz of the bins of an FFT, [n_fft // 2 + 1] float32."""
     return (np.arange(n_fft // 2 + 1) * (sample_rate / n_fft)).astype(np.float32)
 
 
@@ -45,8 +45,8 @@ def centroid(magnitude: Array, frequencies: Array) -> Array:
     As `librosa.feature.spectral_centroid`.
 
     Args:
-      magnitude: [..., K].
-      frequencies: [K], usually in Hz.
+      magnitude: [..., K] magnitude spectra.
+      frequencies: [K] frequencies of the bins, usually in Hz.
 
     Returns:
       [...] in the unit of the frequencies; 0 for silence.
@@ -61,8 +61,8 @@ def bandwidth(magnitude: Array, frequencies: Array) -> Array:
     sqrt(sum(|X| (f - c)^2) / sum(|X|)), as `librosa.feature.spectral_bandwidth` (p = 2).
 
     Args:
-      magnitude: [..., K].
-      frequencies: [K], usually in Hz.
+      magnitude: [..., K] magnitude spectra.
+      frequencies: [K] frequencies of the bins, usually in Hz.
 
     Returns:
       [...] in the unit of the frequencies; 0 for silence.
@@ -80,7 +80,7 @@ def flatness(magnitude: Array, frequencies: Array | None = None) -> Array:
     As `librosa.feature.spectral_flatness`, with a power of at least 1e-10.
 
     Args:
-      magnitude: [..., K].
+      magnitude: [..., K] magnitude spectra.
       frequencies: unused; all spectral descriptors take them.
 
     Returns:
@@ -91,15 +91,15 @@ def flatness(magnitude: Array, frequencies: Array | None = None) -> Array:
 
 
 def rolloff(magnitude: Array, frequencies: Array, *, share: float = 0.85) -> Array:
-    """Returns the frequency below which `share` of the summed magnitude is.
+    """Returns the spectral rolloff: the frequency below which `share` of the magnitude is.
 
-    `librosa.feature.spectral_rolloff` returns the first bin that reaches the share. Here the value is interpolated between that
-    bin and the one before, which gives it a gradient; it is less than one bin below that of librosa.
+    `librosa.feature.spectral_rolloff` returns the first bin that reaches the share. This function interpolates between that bin
+    and the one before, which makes the value differentiable; it is less than one bin below that of librosa.
 
     Args:
-      magnitude: [..., K].
-      frequencies: [K], usually in Hz.
-      share: in (0, 1).
+      magnitude: [..., K] magnitude spectra.
+      frequencies: [K] frequencies of the bins, usually in Hz.
+      share: share of the summed magnitude, in (0, 1).
 
     Returns:
       [...] in the unit of the frequencies; 0 for silence.
@@ -108,17 +108,22 @@ def rolloff(magnitude: Array, frequencies: Array, *, share: float = 0.85) -> Arr
     running = jnp.cumsum(magnitude, axis=-1)
     target = share * running[..., -1:]
     index = jnp.argmax(running >= target, axis=-1)[..., None]
-    here = jnp.take_along_axis(running, index, axis=-1)
-    own = jnp.take_along_axis(magnitude, index, axis=-1)
-    back = jnp.where(own > 0, (here - target) / jnp.where(own > 0, own, 1.0), 0.0)
+    reached = jnp.take_along_axis(running, index, axis=-1)
+    magnitude_at_index = jnp.take_along_axis(magnitude, index, axis=-1)
+    excess = jnp.where(
+        magnitude_at_index > 0, (reached - target) / jnp.where(magnitude_at_index > 0, magnitude_at_index, 1.0), 0.0
+    )
     step = jnp.where(index > 0, frequencies[index] - frequencies[jnp.maximum(index - 1, 0)], 0.0)
-    return jnp.where(target > 0, frequencies[index] - jnp.clip(back, 0.0, 1.0) * step, 0.0)[..., 0]
+    return jnp.where(target > 0, frequencies[index] - jnp.clip(excess, 0.0, 1.0) * step, 0.0)[..., 0]
 
 
 def a_weighting(frequencies: np.ndarray) -> np.ndarray:
-    """Returns the A-weighting of frequencies in Hz, in dB.
+    """Returns the A-weighting of frequencies in dB: 0 dB at 1 kHz, -inf at 0 Hz.
 
-    IEC 61672-1, eq. E.6; 0 dB at 1 kHz, -inf at 0 Hz.
+    IEC 61672-1, eq. E.6.
+
+    Args:
+      frequencies: any shape, in Hz.
     """
     squared = np.square(np.asarray(frequencies, np.float64))
     with np.errstate(divide="ignore"):
@@ -132,8 +137,8 @@ def weighted_level(magnitude: Array, frequencies: np.ndarray, *, scale: float = 
     """Returns the A-weighted level of one-sided magnitudes: 10 log10(scale * sum(A^2 |X|^2)).
 
     Args:
-      magnitude: [..., K].
-      frequencies: [K] in Hz, a constant of the compiled program.
+      magnitude: [..., K] magnitude spectra.
+      frequencies: [K] frequencies of the bins in Hz, a constant of the compiled program.
       scale: factor from the sum to a mean square (`power_scale`).
       floor_db: lowest level returned, in dB.
 
@@ -147,10 +152,10 @@ def weighted_level(magnitude: Array, frequencies: np.ndarray, *, scale: float = 
 
 
 def power_scale(n_fft: int) -> float:
-    """Returns the factor from the sum of |X|^2 of an `stft` frame to its mean square.
+    """Returns the factor that converts the sum of |X|^2 of an STFT frame to a mean square.
 
-    Parseval's theorem for the one-sided bins of a Hann window of n_fft samples. DC and the highest bin count twice, which
-    A-weighting makes irrelevant.
+    Parseval's theorem for the one-sided bins of a Hann window of n_fft samples. DC and the highest bin count twice, but
+    A-weighting makes them negligible.
     """
     return 2.0 / (n_fft * float(np.sum(np.square(window_samples("hann", n_fft).astype(np.float64)))))
 
@@ -159,12 +164,12 @@ def power_scale(n_fft: int) -> float:
 
 
 def magnitudes(waves: Array, *, n_fft: int = N_FFT, hop: int = HOP) -> Array:
-    """Returns magnitudes (Hann window), [B, T] -> [B, 1 + T // hop, n_fft // 2 + 1]."""
+    """Computes magnitude spectra (Hann window), [B, T] -> [B, 1 + T // hop, n_fft // 2 + 1]."""
     return jnp.abs(stft(waves, n_fft=n_fft, hop=hop))
 
 
 def _of_frames(of_spectrum: Callable[[Array, np.ndarray], Array]) -> Callable[..., Array]:
-    """Returns the descriptor of every frame of waves, given that of magnitude spectra."""
+    """Converts a descriptor of magnitude spectra to a descriptor of waves."""
 
     def of_waves(waves: Array, *, sample_rate: int, n_fft: int = N_FFT, hop: int = HOP) -> Array:
         return of_spectrum(magnitudes(waves, n_fft=n_fft, hop=hop), bin_frequencies(sample_rate, n_fft))
@@ -178,8 +183,8 @@ def loudness(waves: Array, *, sample_rate: int, n_fft: int = N_FFT, hop: int = H
     A sine of amplitude 1 at 1 kHz has its RMS level, -3 dB.
 
     Args:
-      waves: [B, T].
-      sample_rate: Hz.
+      waves: [B, T] samples.
+      sample_rate: sample rate in Hz.
       n_fft: transform length in samples.
       hop: samples between frames.
 
@@ -197,16 +202,16 @@ LOWEST_F0 = 60.0
 def yin_reach(sample_rate: int, hop: int) -> int:
     """Returns the number of samples after the center of a frame that `f0` depends on.
 
-    The same holds for `harmonicity`. It is half of the window of YIN plus the longest lag.
+    This is half of the window of YIN plus the longest lag, also for `harmonicity`.
     """
     lag = math.ceil(sample_rate / LOWEST_F0) + 1
     return math.ceil(2.5 * (lag - 1) / hop) * hop // 2 + lag
 
 
 def _yin(waves: Array, sample_rate: int, hop: int, n_fft: int) -> tuple[Array, Array, Array]:
-    """Returns f0, aperiodicity and whether a frame is audible.
+    """Returns f0 in Hz, the aperiodicity and whether each frame is audible, [B, N] each.
 
-    The window of YIN is 2.5 periods of `LOWEST_F0`, whatever n_fft is.
+    The window of YIN is 2.5 periods of `LOWEST_F0`; n_fft is only the window of the level.
     """
     f_max = min(2100.0, 0.45 * sample_rate)
     f0_hz, aperiodicity = yin(waves, sample_rate=sample_rate, hop=hop, f_min=LOWEST_F0, f_max=f_max, threshold=0.2)
@@ -218,9 +223,9 @@ def f0(waves: Array, *, sample_rate: int, n_fft: int = N_FFT, hop: int = HOP) ->
     """Returns the fundamental frequency of every frame by YIN; its gradient is meaningless.
 
     Args:
-      waves: [B, T].
-      sample_rate: Hz.
-      n_fft: length of the window that decides about silence, in samples.
+      waves: [B, T] samples.
+      sample_rate: sample rate in Hz.
+      n_fft: length in samples of the window whose level decides which frames are silent.
       hop: samples between frames.
 
     Returns:
@@ -231,15 +236,15 @@ def f0(waves: Array, *, sample_rate: int, n_fft: int = N_FFT, hop: int = HOP) ->
 
 
 def harmonicity(waves: Array, *, sample_rate: int, n_fft: int = N_FFT, hop: int = HOP) -> Array:
-    """Returns the share of the power of every frame that repeats with its period.
+    """Returns the harmonicity of every frame: the periodic share of its power.
 
     1 - d'(tau) at the period of YIN (de Cheveigné & Kawahara 2002). For a periodic sound of power P in white noise of power Q
     it is about P / (P + Q), so that 10 log10(h / (1 - h)) is a harmonics-to-noise ratio in dB.
 
     Args:
-      waves: [B, T].
-      sample_rate: Hz.
-      n_fft: length of the window that decides about silence, in samples.
+      waves: [B, T] samples.
+      sample_rate: sample rate in Hz.
+      n_fft: length in samples of the window whose level decides which frames are silent.
       hop: samples between frames.
 
     Returns:
@@ -250,13 +255,13 @@ def harmonicity(waves: Array, *, sample_rate: int, n_fft: int = N_FFT, hop: int 
 
 
 def brightness(waves: Array, *, sample_rate: int, n_fft: int = 1024, hop: int = 256) -> Array:
-    """Returns one spectral centroid for each sound: that of the magnitudes summed over frames.
+    """Returns the brightness of each sound: the centroid of its magnitudes summed over frames.
 
-    Frames count by their magnitude, so the release of a note and the silence around it hardly matter.
+    Frames are weighted by their magnitude, so that release and silence have little effect.
 
     Args:
-      waves: [B, T].
-      sample_rate: Hz.
+      waves: [B, T] samples.
+      sample_rate: sample rate in Hz.
       n_fft: transform length in samples.
       hop: samples between frames.
 
@@ -272,13 +277,13 @@ def brightness(waves: Array, *, sample_rate: int, n_fft: int = 1024, hop: int = 
 
 @dataclasses.dataclass(frozen=True)
 class Descriptor:
-    """Entry of `DESCRIPTORS`.
+    """Descriptor of sounds: its functions and unit.
 
     Attributes:
       of_waves: function of waves [B, T], sample_rate, n_fft and hop, which returns [B, 1 + T // hop].
-      unit: of the values; "" for a share.
-      of_spectrum: function of magnitudes [..., K] and frequencies [K], which returns [...] (for the loudness up to a constant).
-        None: a magnitude spectrum does not determine the descriptor.
+      unit: unit of the values; "" for a share.
+      of_spectrum: function of magnitudes [..., K] and frequencies [K], which returns [...]; the loudness takes
+        its `scale` as well. None if a magnitude spectrum does not determine the descriptor.
       proportional: whether values are positive and compared by ratio (Hz), not by difference (dB, shares).
     """
 
@@ -302,7 +307,7 @@ DESCRIPTORS = MappingProxyType(
 
 
 def descriptor(name: str) -> Descriptor:
-    """Returns the descriptor of a name.
+    """Looks up a descriptor by name.
 
     Raises:
       ValueError: the name is unknown.
@@ -314,12 +319,12 @@ def descriptor(name: str) -> Descriptor:
 
 @functools.partial(jax.jit, static_argnames=("name", "sample_rate", "n_fft", "hop"))
 def describe(waves: Array, *, name: str, sample_rate: int, n_fft: int = N_FFT, hop: int = HOP) -> Array:
-    """Returns a descriptor of every frame of waves (compiled).
+    """Measures a descriptor in every frame of waves; compiled.
 
     Args:
-      waves: [B, T].
+      waves: [B, T] samples.
       name: a name of `DESCRIPTORS`.
-      sample_rate: Hz.
+      sample_rate: sample rate in Hz.
       n_fft: transform length in samples.
       hop: samples between frames.
 

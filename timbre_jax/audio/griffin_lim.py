@@ -1,4 +1,4 @@
-"""Phase reconstruction by alternating projections: Griffin-Lim and fast Griffin-Lim."""
+"""Phase reconstruction by alternating projections (Griffin-Lim and fast Griffin-Lim)."""
 
 from __future__ import annotations
 
@@ -30,35 +30,35 @@ def fast_griffin_lim(
     filters: Array | np.ndarray | None = None,
     known: Array | None = None,
 ) -> Array:
-    """Reconstructs sounds whose spectra have nearly the given magnitudes.
+    """Reconstructs waves from magnitude spectra by fast Griffin-Lim.
 
-    Fast Griffin-Lim (Perraudin, Balazs & Søndergaard 2013, algorithm 2). P1 projects on spectra of real sounds (istft, stft),
-    P2 on spectra of the given magnitudes: t = P1 P2 c, then c = t + momentum (t - t of the step before). The result is
-    istft(P2 c).
+    Perraudin, Balazs & Søndergaard 2013, algorithm 2. P1 projects on the spectra of real sounds (istft, then stft), and P2 on
+    spectra of the given magnitudes. Each step computes t = P1 P2 c, then c = t + momentum (t - t of the previous step). The
+    result is istft(P2 c).
 
-    If only bands of the magnitudes are known (a mel spectrogram), pass them too. P2 then scales the power of the spectrum
-    toward the bands, by one step of Richardson 1972 and Lucy 1974: p <- p * filters^T(bands / filters p) / filters^T 1. The
+    If only bands of the spectrum are known (a mel spectrogram), pass them as well. P2 then scales the power of the spectrum
+    toward the bands by one step of Richardson 1972 and Lucy 1974: p <- p * filters^T(bands / filters p) / filters^T 1. The
     magnitudes are only the initial value, and P1 shapes the spectrum within the bands (after the bi-level consistency of
     Masuyama et al. 2023).
 
     Args:
       magnitudes: [B, N, K] of a centered transform (`audio.stft.stft`); n_fft = 2 * (K - 1).
       hop: samples between frames.
-      length: samples of the result, at least (N - 1) * hop.
+      length: number of samples of the result, at least (N - 1) * hop.
       window: a name of `audio.stft.COSINE_WINDOWS`.
-      window_length: samples; None: n_fft.
-      iterations: number of steps; 0 uses the initial phase.
+      window_length: length of the window in samples; None: n_fft.
+      iterations: number of steps; 0 keeps the initial phase.
       momentum: 0 is Griffin & Lim 1984; above 1 the iteration does not converge.
-      phase: [B, N, K] initial phase in radians. None: random if there is a key, else that of an impulse in the middle of each
+      phase: [B, N, K] initial phase in radians. None: random if a key is given, else that of an impulse in the middle of each
         frame.
       key: one key, split over the sounds, or [B] keys; None: deterministic.
       bands: [B, N, M] power, filters @ magnitudes^2.
       filters: [M, K]; required with `bands`.
-      known: [B, P, K] complex spectra of the first P frames, which stay fixed: the end of the part before, if a long sound is
-        reconstructed in parts.
+      known: [B, P, K] complex spectra of the first P frames, which stay fixed: the end of the previous part if a long sound
+        is reconstructed in parts.
 
     Returns:
-      [B, length]. On a CPU, sounds are processed in chunks, so that the memory beside the result is that of a few sounds.
+      [B, length]. On a CPU, sounds are processed in chunks, so that working memory covers only a few sounds at once.
 
     Raises:
       ValueError: the frames exceed the length, or only one of bands and filters is given.
@@ -81,10 +81,10 @@ def fast_griffin_lim(
             projected = consistent(_project_magnitudes(spectra, sound, filters, share))
             return projected + momentum * (projected - last), projected
 
-        angle = _first_angle(sound["magnitudes"], sound["phase"], sound["key"])
+        angle = _initial_phase(sound["magnitudes"], sound["phase"], sound["key"])
         spectra = _with_known(sound["magnitudes"] * jax.lax.complex(jnp.cos(angle), jnp.sin(angle)), sound["known"])
         if iterations:
-            # The first step has no predecessor, so no momentum.
+            # The first step has no previous step, so it has no momentum.
             projected = consistent(spectra)
             spectra, _ = jax.lax.fori_loop(1, iterations, improve, (projected, projected))
             spectra = _project_magnitudes(spectra, sound, filters, share)
@@ -97,14 +97,14 @@ def fast_griffin_lim(
 
 
 def _band_terms(bands: Array, filters: Array | np.ndarray) -> tuple[Array, Array]:
-    """Returns a power [B] far below the bands, and 1 / sum of the filters at each bin [K]."""
+    """Returns a power [B] far below the bands, and 1 / sum of the filters [K] at each bin."""
     total = jnp.sum(jnp.asarray(filters, jnp.float32), axis=0)
     share = jnp.where(total > 0, 1.0 / jnp.where(total > 0, total, 1.0), 0.0)
     return jnp.maximum(1e-12 * jnp.max(bands, axis=(1, 2)), 1e-30), share
 
 
-def _first_angle(magnitudes: Array, phase: Array | None, key: Array | None) -> Array:
-    """Returns the initial phase [N, K]: given, drawn from the key, or that of an impulse."""
+def _initial_phase(magnitudes: Array, phase: Array | None, key: Array | None) -> Array:
+    """Returns the initial phase [N, K]: the given one, a random one, or that of an impulse."""
     if phase is not None:
         return phase
     if key is not None:
@@ -119,7 +119,7 @@ def _with_known(spectra: Array, known: Array | None) -> Array:
 
 
 def _project_magnitudes(spectra: Array, sound: dict, filters: Array | None, share: Array | None) -> Array:
-    """Projects spectra [N, K] on those of the magnitudes, or scales them toward the bands."""
+    """Projects spectra [N, K] on the magnitudes, or scales them toward the bands."""
     power = squared_magnitude(spectra)
     if filters is None:
         scale = sound["magnitudes"] * jax.lax.rsqrt(jnp.maximum(power, 1e-30))
@@ -130,8 +130,8 @@ def _project_magnitudes(spectra: Array, sound: dict, filters: Array | None, shar
 
 
 def griffin_lim(magnitudes: Array, **settings) -> Array:
-    """Reconstructs sounds without momentum (Griffin & Lim 1984).
+    """Reconstructs waves from magnitude spectra by Griffin-Lim (Griffin & Lim 1984).
 
-    The arguments are those of `fast_griffin_lim`.
+    Takes the arguments of `fast_griffin_lim` without `momentum`, which is 0.
     """
     return fast_griffin_lim(magnitudes, momentum=0.0, **settings)

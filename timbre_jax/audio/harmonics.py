@@ -1,4 +1,4 @@
-"""Amplitudes of the harmonics of a sound, and additive synthesis from harmonics."""
+"""Analysis of the harmonics of a sound, and additive synthesis from harmonics."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from timbre_jax.audio.level import FLOOR_DB
 from timbre_jax.types import Array
 
-# Smallest power of a bin: far below -100 dB, far above the smallest normal float32.
+# Smallest power of a bin. It is far below -100 dB and far above the smallest normal float32.
 _TINY = 1e-30
 
 
@@ -21,7 +21,7 @@ class Peaks:
     """Spectral peaks near the multiples of a fundamental, [B, N, H] each.
 
     Attributes:
-      frequency: Hz; the multiple itself without a peak.
+      frequency: frequency in Hz; the multiple itself if it has no peak.
       log_power: natural logarithm of the interpolated power |X|^2.
       is_peak: whether there is a local maximum near the multiple.
     """
@@ -32,7 +32,7 @@ class Peaks:
 
 
 def harmonic_peaks(power: Array, f0: Array, *, n_harmonics: int, bin_width: float, reach: int = 4) -> Peaks:
-    """Finds the largest local maximum near each multiple of f0, interpolated between bins.
+    """Finds the largest spectral peak near each multiple of f0, interpolated between bins.
 
     The search covers `reach` bins around n * f0, but at most half an f0, so that no peak counts for two harmonics. Frequency
     and power are those of the parabola through the logarithms of three bins (Smith & Serra 1987, PARSHL), accurate to 0.1 dB
@@ -41,10 +41,10 @@ def harmonic_peaks(power: Array, f0: Array, *, n_harmonics: int, bin_width: floa
 
     Args:
       power: [B, N, K] power spectra.
-      f0: [B, N] in Hz.
-      n_harmonics: H.
-      bin_width: Hz between bins.
-      reach: bins; half the main lobe of the window (3 * n_fft / window_length bins for a Blackman window).
+      f0: [B, N] fundamental frequency in Hz.
+      n_harmonics: number H of harmonics.
+      bin_width: distance of bins in Hz.
+      reach: number of bins on each side; half the main lobe of the window (3 * n_fft / window_length for a Blackman window).
 
     Returns:
       Peaks; for multiples beyond the last bin, `is_peak` is False and the power is meaningless.
@@ -57,11 +57,11 @@ def harmonic_peaks(power: Array, f0: Array, *, n_harmonics: int, bin_width: floa
     bins = nearest[..., None] + offsets
     limit = jnp.minimum(0.5 * f0 / bin_width, reach)[..., None, None]
     allowed = (jnp.abs(bins - target[..., None]) <= limit) & (bins >= 1) & (bins <= n_bins - 2)
-    around = jnp.where(allowed, _pick(power, bins), -1.0)
+    around = jnp.where(allowed, _power_at(power, bins), -1.0)
     best = nearest - reach + jnp.argmax(around, axis=-1).astype(jnp.int32)
     best = jnp.clip(best, 1, n_bins - 2)
 
-    left, middle, right = _log_triple(power, best)
+    left, middle, right = _log_power_around(power, best)
     inside = target < n_bins - 1
     is_peak = (middle >= left) & (middle > right) & inside & jnp.any(allowed, axis=-1)
     curvature = left - 2.0 * middle + right
@@ -69,7 +69,7 @@ def harmonic_peaks(power: Array, f0: Array, *, n_harmonics: int, bin_width: floa
     offset = jnp.clip(offset, -0.5, 0.5)
     peak = middle - 0.25 * (left - right) * offset
 
-    left, middle, right = _log_triple(power, nearest)
+    left, middle, right = _log_power_around(power, nearest)
     away = jnp.clip(target - nearest, -0.5, 0.5)
     between = middle + away * (0.5 * (right - left) + 0.5 * away * (left - 2.0 * middle + right))
     return Peaks(
@@ -79,15 +79,15 @@ def harmonic_peaks(power: Array, f0: Array, *, n_harmonics: int, bin_width: floa
     )
 
 
-def _pick(power: Array, bins: Array) -> Array:
-    """Returns power [B, N, K] at bins [B, N, ...]; bins out of range read the nearest one."""
+def _power_at(power: Array, bins: Array) -> Array:
+    """Returns power [B, N, K] at bins [B, N, ...]; bins out of range are clipped to it."""
     flat = bins.reshape(*bins.shape[:2], math.prod(bins.shape[2:]))
     return jnp.take_along_axis(power, flat, axis=-1, mode="clip").reshape(bins.shape)
 
 
-def _log_triple(power: Array, bins: Array) -> tuple[Array, Array, Array]:
-    """Returns the logarithm of the power at the bin before, at the bin and at the bin after."""
-    triple = jnp.log(jnp.maximum(_pick(power, bins[..., None] + np.arange(-1, 2, dtype=np.int32)), _TINY))
+def _log_power_around(power: Array, bins: Array) -> tuple[Array, Array, Array]:
+    """Returns the logarithm of the power at the bins before, at the bins, and after them."""
+    triple = jnp.log(jnp.maximum(_power_at(power, bins[..., None] + np.arange(-1, 2, dtype=np.int32)), _TINY))
     return triple[..., 0], triple[..., 1], triple[..., 2]
 
 
@@ -101,18 +101,18 @@ def harmonic_amplitudes(
     floor_db: float = FLOOR_DB,
     reach: int = 4,
 ) -> Array:
-    """Returns the amplitudes of harmonics in dB (`harmonic_peaks`).
+    """Measures the amplitudes of harmonics in dB by interpolated peak picking.
 
-    Interpolated peak picking, corrected for the gain of the window: a sine of amplitude a has 20 log10(a) dB.
+    They are those of `harmonic_peaks`, corrected for the gain of the window: a sine of amplitude a has 20 log10(a) dB.
 
     Args:
       power: [B, N, K] power spectra.
-      f0: [B, N] in Hz.
-      n_harmonics: H.
-      sample_rate: Hz.
+      f0: [B, N] fundamental frequency in Hz.
+      n_harmonics: number H of harmonics.
+      sample_rate: sample rate in Hz.
       window_sum: sum of the samples of the analysis window.
       floor_db: lowest amplitude returned, in dB; harmonics at or above half the sample rate have it.
-      reach: as for `harmonic_peaks`.
+      reach: number of bins searched on each side (`harmonic_peaks`).
 
     Returns:
       [B, N, H] in dB.
@@ -126,15 +126,15 @@ def harmonic_amplitudes(
 
 
 def _wrap(turns: Array) -> Array:
-    """Removes whole turns."""
+    """Wraps phases in turns to [0, 1)."""
     return turns - jnp.floor(turns)
 
 
 def _sample_phase(f0: Array, hop: int) -> Array:
-    """Returns the phase of the fundamental in turns, [B, S + 1] -> [B, S, hop] in [0, 1).
+    """Integrates f0 to the phase of each sample in turns, [B, S + 1] -> [B, S, hop].
 
-    f0, in turns a sample, is linear between frames, so its integral has a closed form within a hop. Whole turns are removed, so
-    that float32 is as accurate at the end of a long sound as at its start.
+    f0, in turns per sample, is linear between frames, so its integral has a closed form within a hop. Phases are wrapped to
+    [0, 1), so that float32 is as accurate at the end of a long sound as at its start.
     """
     start, end = f0[:, :-1], f0[:, 1:]
     steps = _wrap(0.5 * hop * (start + end))
@@ -148,25 +148,25 @@ def _sample_phase(f0: Array, hop: int) -> Array:
 def additive_synthesis(f0: Array, amplitudes: Array, *, hop: int, sample_rate: int, length: int, group: int = 10) -> Array:
     """Sums harmonic sines with continuous phase.
 
-    x[t] = sum_n a_n[t] sin(2 pi n phi[t]), phi the integral of f0 in turns. f0 and amplitudes are linear between frames (frame
-    k at sample k * hop) and held after the last. A harmonic is silent in hops in which it reaches half the sample rate, so that
-    nothing aliases.
+    x[t] = sum_n a_n[t] sin(2 pi n phi[t]), where phi is the integral of f0 in turns. f0 and amplitudes are linear between
+    frames (frame k at sample k * hop) and held after the last frame. A harmonic is silent in hops in which it reaches half the
+    sample rate, so that nothing aliases.
 
     Args:
-      f0: [B, N] in Hz.
+      f0: [B, N] fundamental frequency in Hz.
       amplitudes: [B, N, H], linear; 1 is full scale.
       hop: samples between frames.
-      sample_rate: Hz.
-      length: samples of the result.
-      group: harmonics computed from one sine and cosine by complex rotation. Memory is about 5 * length floats a sound for any
-        H.
+      sample_rate: sample rate in Hz.
+      length: number of samples of the result.
+      group: number of harmonics computed from one sine and cosine by complex rotation. Memory is about 5 * length floats per
+        sound for any H.
 
     Returns:
       [B, length].
     """
     batch, _, n_harmonics = amplitudes.shape
     segments = -(-length // hop)
-    f0, amplitudes = _hold(f0, segments + 1), _hold(amplitudes, segments + 1)
+    f0, amplitudes = _fit_frames(f0, segments + 1), _fit_frames(amplitudes, segments + 1)
     highest = jnp.maximum(f0, jnp.maximum(jnp.pad(f0, ((0, 0), (1, 0)))[:, :-1], jnp.pad(f0, ((0, 0), (0, 1)))[:, 1:]))
     order = np.arange(1, n_harmonics + 1, dtype=np.float32)
     amplitudes = jnp.where(highest[..., None] * order < 0.5 * sample_rate, amplitudes, 0.0)
@@ -196,7 +196,7 @@ def additive_synthesis(f0: Array, amplitudes: Array, *, hop: int, sample_rate: i
     return total.reshape(batch, segments * hop)[:, :length]
 
 
-def _hold(x: Array, frames: int) -> Array:
-    """Cuts x [B, N, ...] to a number of frames, or repeats its last frame."""
+def _fit_frames(x: Array, frames: int) -> Array:
+    """Cuts x [B, N, ...] to a number of frames, or extends it by repeating its last frame."""
     missing = max(0, frames - x.shape[1])
     return jnp.pad(x[:, :frames], [(0, 0), (0, missing)] + [(0, 0)] * (x.ndim - 2), mode="edge")

@@ -18,26 +18,26 @@ AUDIO_SUFFIXES = (
 )  # fmt: skip
 """Suffixes of files that libsndfile reads."""
 OTHER_AUDIO_SUFFIXES = (".m4a", ".aac", ".wma", ".ape", ".wv", ".mpc", ".amr", ".ac3", ".rx2", ".rex")
-"""Suffixes of sound files that it does not read; importers report them."""
+"""Suffixes of sound files that libsndfile does not read; importers report them."""
 
 
 class AudioFileError(ValueError):
     """Error of a sound file: one line that names the file, the problem and what to do."""
 
 
-def _describe(error: Exception) -> str:
-    """Returns the message of an error of libsndfile or the system, without the file name."""
+def _error_text(error: Exception) -> str:
+    """Returns the text of an error of libsndfile or the system, without the file name."""
     text = " ".join(str(getattr(error, "strerror", "") or error).split())
     return re.sub(r"^Error opening (b?'.*?'|b?\".*?\"|<.*?>): ", "", text).rstrip(".") or type(error).__name__
 
 
 @contextlib.contextmanager
 def _reading(name: str, problem: str = "not a readable sound file") -> Iterator[None]:
-    """Turns errors of libsndfile and the system into an `AudioFileError`."""
+    """Converts errors of libsndfile and the system to an `AudioFileError`."""
     try:
         yield
     except (RuntimeError, OSError) as error:
-        raise AudioFileError(f"{name}: {problem} ({_describe(error)})") from None
+        raise AudioFileError(f"{name}: {problem} ({_error_text(error)})") from None
 
 
 def _check_finite(name: object, wrong: int, count: int) -> None:
@@ -56,10 +56,11 @@ def read_wave(
 ) -> tuple[np.ndarray, int]:
     """Reads a sound file of any bit depth (WAV, FLAC, OGG, AIFF, MP3) as float32 in [-1, 1].
 
-    The file is decoded in blocks, so that the memory is that of the result, even for a file with many channels or a high rate.
+    The file is decoded in blocks, so that memory is little more than that of the result, even with many channels or a high
+    rate.
 
     Args:
-      file: a path, or an open binary file that can seek.
+      file: path, or open binary file that can seek.
       sample_rate: rate in Hz to resample to (soxr, HQ); None keeps the rate of the file.
       mono: whether to average the channels.
       duration: number of seconds to read; None: all.
@@ -99,7 +100,7 @@ def read_wave(
                 break
         promised = _promised_frames(file) if sound.format in ("WAV", "WAVEX") else frames
     if promised is not None and read < (promised if duration is None else min(promised, most)):
-        raise AudioFileError(f"{name}: cut short ({_shortfall(promised, read)})")
+        raise AudioFileError(f"{name}: cut short ({_shortfall(promised, read)}); copy the file again")
     if read == 0:
         raise AudioFileError(f"{name}: contains no samples")
     _check_finite(name, wrong, read * channels)
@@ -107,21 +108,21 @@ def read_wave(
 
 
 BLOCK = 1 << 18
-"""Samples decoded at once."""
+"""Number of samples that are decoded at once."""
 
 
 def _resampler(rate: int, new_rate: int, channels: int):
-    """Returns a stream that does what `resample` does, block by block and bit for bit."""
+    """Returns a resampling stream that equals `resample` bit for bit, block by block."""
     import soxr
 
     return soxr.ResampleStream(rate, new_rate, channels, dtype="float32", quality="HQ")
 
 
 def sound_length(file: str | os.PathLike, *, name: str | None = None) -> tuple[int, int]:
-    """Returns (samples, rate in Hz) of a sound file from its header, without decoding it.
+    """Reads the number of samples and the rate in Hz from the header of a sound file.
 
     Args:
-      file: path.
+      file: path of the sound file.
       name: name of the file in errors; None: the path.
 
     Raises:
@@ -153,7 +154,7 @@ def read_part(file: str | os.PathLike, start: int, count: int, *, name: str | No
     """Reads a part of a sound file, with channels averaged.
 
     Args:
-      file: path.
+      file: path of the sound file.
       start: first sample.
       count: number of samples.
       name: name of the file in errors; None: the path.
@@ -205,8 +206,8 @@ def resample(wave: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
 
     Args:
       wave: [T] or [T, channels].
-      rate: Hz.
-      new_rate: Hz.
+      rate: sample rate in Hz.
+      new_rate: sample rate of the result in Hz.
 
     Returns:
       [T'] or [T', channels] float32; `wave` itself if the rates are equal and it is float32.
@@ -221,9 +222,9 @@ def write_wave(path: str | os.PathLike, wave: np.ndarray, rate: int, *, subtype:
     """Writes a sound file atomically: a failure leaves no partial file and keeps an old one.
 
     Args:
-      path: the suffix selects the format (.wav, .flac, .ogg, .aif, .aiff).
+      path: file to write; the suffix selects the format (.wav, .flac, .ogg, .aif, .aiff).
       wave: [T] or [T, channels]; PCM subtypes clip values outside [-1, 1].
-      rate: Hz.
+      rate: sample rate in Hz.
       subtype: subtype of libsndfile ("PCM_16", "PCM_24", "FLOAT"); OGG is always Vorbis.
 
     Returns:
@@ -250,6 +251,6 @@ def write_wave(path: str | os.PathLike, wave: np.ndarray, rate: int, *, subtype:
                 raise OSError("the file is empty")
     except (OSError, RuntimeError, AssertionError) as error:  # soundfile asserts that all samples were written
         full = isinstance(error, AssertionError) or "System error" in str(error)
-        reason = "is the disk full?" if full else _describe(error)
+        reason = "is the disk full?" if full else _error_text(error)
         raise AudioFileError(f"{path}: could not be written ({reason})") from None
     return path

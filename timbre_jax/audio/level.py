@@ -1,4 +1,4 @@
-"""Levels in decibels and root mean squares."""
+"""Levels of sounds in decibels, and root mean squares."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def amplitude_to_db(amplitude: Array, *, floor_db: float = FLOOR_DB) -> Array:
       20 log10(amplitude), at least `floor_db`.
     """
     smallest = 10.0 ** (floor_db / 20.0)
-    # The logarithm of the floor is rounded; callers compare levels with the floor, so it must be exact.
+    # The logarithm of the floor is rounded, but callers compare levels with the floor, so it must be exact.
     db = jnp.log(jnp.maximum(amplitude, smallest)) * (20.0 / math.log(10.0))
     return jnp.where(amplitude <= smallest, floor_db, jnp.maximum(db, floor_db))
 
@@ -33,16 +33,16 @@ def db_to_amplitude(db: Array, *, floor_db: float | None = None) -> Array:
 
     Args:
       db: any shape, in dB.
-      floor_db: levels at or below it become exactly 0; None: none do.
+      floor_db: levels at or below it become exactly 0; None: no floor.
     """
     amplitude = jnp.exp(db * (math.log(10.0) / 20.0))
     return amplitude if floor_db is None else jnp.where(db > floor_db, amplitude, 0.0)
 
 
 def safe_sqrt(x: Array) -> Array:
-    """Returns the square root, with gradient 0 at 0 in place of infinity.
+    """Returns the square root, with gradient 0 instead of infinity at 0.
 
-    One silent value would otherwise make a whole gradient NaN.
+    An infinite gradient of one silent value would make a whole gradient NaN.
     """
     nonzero = x != 0
     return jnp.where(nonzero, jnp.sqrt(jnp.where(nonzero, x, 1.0)), 0.0)
@@ -54,10 +54,10 @@ def rms(waves: Array) -> Array:
 
 
 def frame_level(waves: Array, *, hop: int, window_hops: int = 4, floor_db: float = FLOOR_DB) -> Array:
-    """Returns the RMS level of centered frames.
+    """Returns the RMS level of centered frames in dB.
 
     Args:
-      waves: [B, T].
+      waves: [B, T] samples.
       hop: samples between frames.
       window_hops: length of the window in hops, even; frame n is centered on sample n * hop, and the wave is zero beyond its
         ends.

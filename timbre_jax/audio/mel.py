@@ -1,4 +1,4 @@
-"""Mel filterbanks, and power spectra from mel bands; both use the same filters."""
+"""Mel filterbanks, and their inversion from mel bands to power spectra."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _BREAK_HZ, _HZ_PER_MEL, _LOG_STEP = 1000.0, 200.0 / 3.0, math.log(6.4) / 27.0
 
 
 def hz_to_mel(frequency: np.ndarray | float, *, scale: str = "slaney") -> np.ndarray:
-    """Converts Hz to mel.
+    """Converts frequencies in Hz to mel.
 
     Args:
-      frequency: Hz, any shape.
+      frequency: frequencies in Hz, any shape.
       scale: "slaney" (Auditory Toolbox, Slaney 1998: linear up to 1 kHz, logarithmic above) or "htk" (2595 log10(1 + f / 700)).
     """
     _check_scale(scale)
@@ -32,10 +32,10 @@ def hz_to_mel(frequency: np.ndarray | float, *, scale: str = "slaney") -> np.nda
 
 
 def mel_to_hz(mel: np.ndarray | float, *, scale: str = "slaney") -> np.ndarray:
-    """Converts mel to Hz; the inverse of `hz_to_mel`.
+    """Converts frequencies in mel to Hz; inverse of `hz_to_mel`.
 
     Args:
-      mel: any shape.
+      mel: frequencies in mel, any shape.
       scale: "slaney" or "htk".
     """
     _check_scale(scale)
@@ -55,13 +55,13 @@ def _check_scale(scale: str) -> None:
 def mel_filterbank(
     *, sample_rate: int, n_fft: int, n_mels: int, fmin: float = 0.0, fmax: float = 0.0, scale: str = "slaney"
 ) -> np.ndarray:
-    """Returns triangular filters of unit area in Hz, as `librosa.filters.mel(norm="slaney")`.
+    """Returns triangular mel filters of unit area, as `librosa.filters.mel(norm="slaney")`.
 
     Filter m rises from the m-th to the (m + 1)-th of n_mels + 2 frequencies that are equally spaced in mel, and falls to the
     next. Its height is 2 / (its width in Hz).
 
     Args:
-      sample_rate: Hz.
+      sample_rate: sample rate in Hz.
       n_fft: transform length in samples.
       n_mels: number of bands.
       fmin: lowest frequency in Hz.
@@ -75,11 +75,11 @@ def mel_filterbank(
       ValueError: the settings do not fit each other.
 
     Warns:
-      UserWarning: some filters are narrower than the distance of bins, so that their bands are always 0.
+      UserWarning: some filters contain no bin, so that their bands are always 0.
     """
     fmax = fmax or 0.5 * sample_rate
     if n_mels < 1 or n_fft < 2:
-        raise ValueError(f"n_mels={n_mels}, n_fft={n_fft}: must be at least 1 and 2")
+        raise ValueError(f"n_mels={n_mels}, n_fft={n_fft}: must be at least 1 and at least 2")
     if not 0.0 <= fmin < fmax <= 0.5 * sample_rate:
         raise ValueError(f"fmin={fmin:g}, fmax={fmax:g}: must be 0 <= fmin < fmax <= {sample_rate / 2:g} Hz")
     bins = np.arange(n_fft // 2 + 1) * (sample_rate / n_fft)
@@ -125,12 +125,12 @@ def mel_to_stft_nnls(
 ) -> Array:
     """Estimates power spectra from mel bands by non-negative least squares.
 
-    Minimizes |filters x - mel|^2 over x >= 0 for each frame, from the clipped pseudo-inverse on. The clipped pseudo-inverse
-    alone is off by several dB in the gaps between partials.
+    Minimizes |filters x - mel|^2 over x >= 0 for each frame, starting at the clipped pseudo-inverse. The clipped pseudo-inverse
+    alone has errors of several dB in the gaps between partials.
 
     Args:
       mel: [..., M], power of the bands.
-      sample_rate: Hz.
+      sample_rate: sample rate in Hz.
       n_fft: transform length in samples.
       fmin: lowest frequency of the filters in Hz.
       fmax: highest frequency of the filters in Hz; 0 means half the sample rate.

@@ -1,12 +1,12 @@
-"""Filtered noise: synthesis from the magnitudes of a time-varying filter.
+"""Synthesis of noise that is filtered by magnitudes that vary over time.
 
 The noise of a hop depends only on the key and on the absolute number of the hop, so that chunks of a sound join to the sound
 synthesized at once. An STFT and its inverse apply the filter with zero phase:
 
-    y = istft(H[n, k] * stft(u)[n, k]),    u uniform in [-1, 1)
+    y = istft(H[n, k] * stft(u)[n, k]),    with u uniform in [-1, 1)
 
 (Bitton, Esling & Harada 2020, arXiv 2007.06349, after DDSP, Engel et al. 2020, section 3.5). Frames are centered on n * hop;
-for H = 1, y is u. Differentiable with respect to H.
+H = 1 gives y = u. The synthesis is differentiable with respect to H.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ BEFORE = 4096
 
 
 def noise_hops(keys: Array, first: Array | int, *, count: int, hop: int) -> Array:
-    """Returns the noise of consecutive hops, uniform in [-1, 1).
+    """Draws the noise of consecutive hops, uniform in [-1, 1).
 
     Hop b is drawn from fold_in(key, b + `BEFORE`).
 
     Args:
-      keys: [B].
+      keys: [B] random keys.
       first: number of the first hop, at least -`BEFORE`; it may be traced.
       count: number of hops.
-      hop: samples of a hop.
+      hop: samples per hop.
 
     Returns:
       [B, count, hop] float32.
@@ -51,18 +51,18 @@ def noise_hops(keys: Array, first: Array | int, *, count: int, hop: int) -> Arra
 
 @functools.partial(jax.jit, static_argnames=("hop", "context"))
 def filtered_noise(magnitudes: Array, key: Array, *, hop: int, first: Array | int = 0, context: bool = False) -> Array:
-    """Filters noise by magnitudes that change from frame to frame.
+    """Filters noise by the magnitudes of each frame.
 
-    Hop b of the sound is between frames b and b + 1; frames b - R/2 + 1 to b + R/2 contribute to it, R = n_fft / hop.
+    Hop b of the sound is between frames b and b + 1. Frames b - R/2 + 1 to b + R/2 contribute to it, with R = n_fft / hop.
 
     Args:
       magnitudes: [B, N, K] of the filters at k * sample_rate / n_fft Hz, n_fft = 2 (K - 1). Constant magnitudes of 1 return the
         noise itself, of mean square 1/3; `filtered_noise_power` gives the mean square for others.
-      key: one key, so that all sounds get the same noise, or [B].
+      key: one key, which gives all sounds the same noise, or [B] keys.
       hop: samples between frames; n_fft is 4, 6, 8 ... times the hop.
-      first: absolute number of the first frame returned; it selects the noise, together with the key.
-      context: if False, the first and last filters are held beyond the ends. If True, the magnitudes are [B, N + R - 1, K] and
-        include R/2 - 1 frames before and R/2 frames after, for an exact chunk of a longer sound.
+      first: absolute number of the first returned frame; together with the key, it determines the noise.
+      context: whether the magnitudes are [B, N + R - 1, K] and include R/2 - 1 frames before and R/2 frames after, for an exact
+        chunk of a longer sound. If False, the first and last filters are repeated beyond the ends.
 
     Returns:
       [B, N * hop].
@@ -77,7 +77,7 @@ def filtered_noise(magnitudes: Array, key: Array, *, hop: int, first: Array | in
         magnitudes = with_context(magnitudes, ratio)
     count = magnitudes.shape[1] - ratio + 1
     if count < 1:
-        raise ValueError(f"magnitudes: {magnitudes.shape[1]} frames with context are fewer than the {ratio} that one hop needs")
+        raise ValueError(f"magnitudes: must have at least {ratio} frames with context (got {magnitudes.shape[1]})")
     n_fft = ratio * hop
     window = window_samples("hann", n_fft)
     keys = jnp.broadcast_to(key, magnitudes.shape[:1]) if key.ndim == 0 else key
@@ -94,9 +94,9 @@ def with_context(magnitudes: Array, overlap: int) -> Array:
 
 @functools.lru_cache(maxsize=16)
 def _lag_weights(n_fft: int, hop: int) -> np.ndarray:
-    """Returns the weights of h[tau]^2 in the power, at lags 0 to n_fft - 1.
+    """Returns the weight of each sample of a squared impulse response in the noise power.
 
-    g[tau]^2, with that of lag tau - n_fft added.
+    The weight of lag tau is g[tau]^2 + g[tau - n_fft]^2, where g is the normalized autocorrelation of the window.
     """
     window = window_samples("hann", n_fft).astype(np.float64)
     spectrum = np.fft.rfft(window, 2 * n_fft)
@@ -111,12 +111,12 @@ def _lag_weights(n_fft: int, hop: int) -> np.ndarray:
 def filtered_noise_power(magnitudes: Array, *, hop: int) -> Array:
     """Returns the mean square of `filtered_noise` for filters that are constant over time.
 
-    If the products of two windows sum to a constant at every lag, the filtering is a convolution with
-    h[tau mod n_fft] r[tau] / r[0], h the inverse transform of the filter and r the autocorrelation of the window. The result is
-    the power of the noise times the sum of the squares of this response; it is exact for any filter, not only for smooth ones.
+    The filtering is a convolution with h[tau mod n_fft] r[tau] / r[0], where h is the inverse transform of the filter and r the
+    autocorrelation of the window, because products of overlapping windows sum to a constant at every lag. The result is the
+    power of the noise times the sum of the squares of this response. It is exact for any filter, not only for smooth ones.
 
     Args:
-      magnitudes: [..., K].
+      magnitudes: [..., K] magnitudes of the filters.
       hop: samples between frames.
 
     Returns:

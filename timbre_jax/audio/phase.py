@@ -1,13 +1,13 @@
-"""Inverters from magnitudes to sound, by name.
+"""Inverters by name: algorithms that reconstruct waves from magnitude spectra.
 
 An inverter is a function
 
     (magnitudes [B, N, K], *, hop, length, window, window_length, iterations, key, bands, filters, known)
         -> waves [B, length]
 
-of centered spectra as `audio.stft.stft` returns them: n_fft = 2 * (K - 1), N = 1 + length // hop or one less. Without a `key`
-it is deterministic. `bands` and `filters` apply if only bands of the magnitudes are known (`fast_griffin_lim`); "pghi" ignores
-them. `known` [B, P, K] are spectra of the first P frames that stay fixed, for a long sound in parts.
+of centered spectra, as `audio.stft.stft` returns them: n_fft = 2 * (K - 1), and N = 1 + length // hop or one less. Without a
+`key` it is deterministic. `bands` and `filters` apply if only bands of the spectrum are known (`fast_griffin_lim`); "pghi"
+ignores them. `known` [B, P, K] are spectra of the first P frames, which stay fixed, for a long sound in parts.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ def pghi_fast_griffin_lim(
     known: Array | None = None,
     **settings,
 ) -> Array:
-    """Reconstructs sounds by `fast_griffin_lim`, starting at the phase of `integrate_phase`.
+    """Reconstructs waves by `fast_griffin_lim`, starting at the phase of `integrate_phase`.
 
     Args:
       magnitudes: [B, N, K] of a centered transform.
       hop: samples between frames.
-      length: samples of the result.
+      length: number of samples of the result.
       window: a name of `audio.stft.COSINE_WINDOWS`.
-      window_length: samples; None: n_fft.
+      window_length: length of the window in samples; None: n_fft.
       key: unused; the result is deterministic.
       known: [B, P, K] complex spectra of the first P frames, which stay fixed.
       **settings: further arguments of `fast_griffin_lim`.
@@ -56,7 +56,7 @@ def pghi_fast_griffin_lim(
 
 
 def pghi(magnitudes: Array, *, iterations: int = 0, **settings) -> Array:
-    """Reconstructs sounds with the phase of `integrate_phase`, without iterations.
+    """Reconstructs waves with the phase of `integrate_phase`, without iterations.
 
     Args:
       magnitudes: [B, N, K] of a centered transform.
@@ -81,13 +81,13 @@ INVERTERS: MappingProxyType[str, Callable[..., Array]] = MappingProxyType(
 
 
 def invert(name: str, magnitudes: Array, *, hop: int, length: int, iterations: int, **settings) -> Array:
-    """Reconstructs sounds from magnitudes by the inverter of a name.
+    """Reconstructs waves from magnitude spectra by a named inverter.
 
     Args:
       name: a name of `INVERTERS`.
       magnitudes: [B, N, K] of a centered transform.
       hop: samples between frames.
-      length: samples of the result.
+      length: number of samples of the result.
       iterations: number of steps, if the inverter iterates.
       **settings: further arguments of the inverter.
 

@@ -1,4 +1,4 @@
-"""Phase from magnitudes by integration of its gradient (PGHI)."""
+"""Phase reconstruction by integration of the phase gradient (PGHI)."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from timbre_jax.types import Array
 def gaussian_width(window: str, length: int) -> float:
     """Returns the width gamma in samples^2 of the Gaussian closest to a window.
 
-    The least-squares fit of exp(-pi t^2 / gamma). The ratio gamma / length^2 is 0.258 for a Hann window, 0.304 for Hamming and
-    0.179 for Blackman; Průša et al. 2017 give 0.256, 0.298 and 0.180.
+    gamma is the least-squares fit of exp(-pi t^2 / gamma). The ratio gamma / length^2 is 0.258 for a Hann window, 0.304 for
+    Hamming and 0.179 for Blackman; Průša et al. 2017 give 0.256, 0.298 and 0.180.
 
     Args:
       window: a name of `audio.stft.COSINE_WINDOWS`.
-      length: samples.
+      length: length in samples.
     """
     samples = window_samples(window, length).astype(np.float64)
     square = np.square(np.arange(length) - length / 2)
@@ -41,17 +41,17 @@ def gaussian_width(window: str, length: int) -> float:
 def phase_gradient(
     magnitudes: Array, *, hop: int, gamma: float, floor_db: float = -120.0, full_scale: Array | float | None = None
 ) -> tuple[Array, Array]:
-    """Returns the change of phase from frame to frame and from bin to bin.
+    """Estimates the phase gradient over frames and over bins from magnitudes.
 
-    For phases without the factor (-1)^k of frames centered on n * hop, with s the logarithm of the magnitude:
+    For frames centered on n * hop, phases without the factor (-1)^k, and the logarithm s of the magnitude:
 
         d phase / dn = 2 pi hop k / n_fft + hop n_fft / gamma * ds/dk,    d phase / dk = -gamma / (hop n_fft) * ds/dn
 
-    exact for a Gaussian window of width gamma (Portnoff 1979; Průša, Balazs & Søndergaard 2017, eq. 10-11), with central
-    differences. Whole turns of the first are dropped.
+    with central differences. This is exact for a Gaussian window of width gamma (Portnoff 1979; Průša, Balazs & Søndergaard
+    2017, eq. 10-11). Whole turns of the first are removed.
 
     Args:
-      magnitudes: [N, K].
+      magnitudes: [N, K] magnitude spectra.
       hop: samples between frames.
       gamma: width of the window in samples^2 (`gaussian_width`).
       floor_db: magnitudes below this level, relative to full scale, are raised to it.
@@ -80,21 +80,21 @@ def integrate_phase(
     window_length: int | None = None,
     known: Array | None = None,
 ) -> Array:
-    """Returns phases for magnitudes of a centered transform (`audio.stft.stft`).
+    """Estimates phases from magnitudes of a centered transform (`audio.stft.stft`).
 
     Phase gradient heap integration (PGHI; Průša, Balazs & Søndergaard 2017, "A noniterative method for reconstruction of phase
-    from STFT magnitude") in a form for accelerators. PGHI uses one heap over the time-frequency plane; here frames are
+    from STFT magnitude") in a form for accelerators. PGHI uses one heap over the time-frequency plane. Here, frames are
     integrated in order from the loudest one in both directions, as in the real-time form (Průša & Søndergaard 2016). Within a
-    frame, each bin takes its phase along the path that the heap would choose: from its own bin in the frame before, or from
-    another bin along the frame, whichever path has the louder faintest point. The paths depend only on the magnitudes, so they
-    are computed for all frames in parallel; only the sum runs from frame to frame. `tests/audio/test_phase.py` compares the
-    result with the heap.
+    frame, each bin takes its phase along the path that the heap would choose: from its own bin in the previous frame, or from
+    another bin along the frame. The chosen path is the one whose faintest point is loudest. The paths depend only on the
+    magnitudes, so they are computed for all frames in parallel; only the sum runs from frame to frame.
+    `tests/audio/test_phase.py` compares the result with the heap.
 
     Args:
-      magnitudes: [B, N, K].
+      magnitudes: [B, N, K] magnitude spectra.
       hop: samples between frames.
       window: a name of `audio.stft.COSINE_WINDOWS`.
-      window_length: samples; None: n_fft.
+      window_length: length of the window in samples; None: n_fft.
       known: [B, P, K] phases of the first P frames in radians, which stay fixed; integration starts at the last of them.
 
     Returns:
@@ -122,17 +122,15 @@ def integrate_phase(
 def continue_phase(
     magnitudes: Array, phase: Array, start: Array | int, *, hop: int, window: str = "hann", full_scale: float = 1.0
 ) -> Array:
-    """Extends a phase over the next frames of a sound that arrives block by block.
+    """Extends phases to the next frames of a sound that arrives block by block.
 
-    RTPGHI (Průša & Søndergaard 2016).
-
-    The last frame has no phase yet: it is the look-ahead. Blocks equal the whole sound if each block starts with the last frame
-    that has a phase.
+    RTPGHI (Průša & Søndergaard 2016). The last frame has no phase yet: it is the look-ahead. Blocks equal the whole sound if
+    each block starts with the last frame that has a phase.
 
     Args:
-      magnitudes: [B, N, K].
-      phase: [B, K] of frame `start`, in radians.
-      start: int32 scalar, may be traced; results before this frame are meaningless.
+      magnitudes: [B, N, K] magnitude spectra.
+      phase: [B, K] phase of frame `start` in radians.
+      start: int32 scalar, which may be traced; results before this frame are meaningless.
       hop: samples between frames.
       window: a name of `audio.stft.COSINE_WINDOWS`; its length is n_fft.
       full_scale: magnitude at 0 dB, the same for all blocks; magnitudes below -120 dB count as silence.
@@ -157,7 +155,7 @@ def _integrate_from(
 ) -> Array:
     """Integrates phases [N, K] from frame `start` onward and, with `back`, backward.
 
-    `start_phase` [K] is the phase of that frame; None: it is integrated along the frame.
+    `start_phase` [K] is the phase of that frame; if it is None, it is integrated along the frame.
     """
     across, along = gradient
     count, bins = magnitudes.shape
@@ -165,12 +163,12 @@ def _integrate_from(
     earlier = frames < start if back else np.zeros((count, 1), bool)
 
     def integrated_before(x):
-        """Returns for each frame its neighbor on the side of the start, which is integrated first."""
+        """Returns the neighbor of each frame that is integrated before it."""
         return jnp.where(earlier, jnp.roll(x, -1, axis=0), jnp.roll(x, 1, axis=0))
 
     step = 0.5 * (across + integrated_before(across)) * jnp.where(earlier, -1.0, 1.0)
     climb = jnp.cumsum(jnp.pad(0.5 * (along[:, 1:] + along[:, :-1]), ((0, 0), (1, 0))), axis=-1)
-    source = _best_entry(magnitudes, jnp.where(frames == start, -1.0, integrated_before(magnitudes)))
+    source = _phase_source(magnitudes, jnp.where(frames == start, -1.0, integrated_before(magnitudes)))
     change = climb - jnp.take_along_axis(climb - step, source, axis=-1)
     change = jnp.where(frames == start, climb if start_phase is None else start_phase, change)
 
@@ -186,12 +184,12 @@ def _integrate_from(
     return jnp.where(earlier, jax.lax.scan(add, zeros, inputs, reverse=True)[1], forward) if back else forward
 
 
-def _best_entry(here: Array, before: Array) -> Array:
-    """Returns for each bin the bin of the preceding frame that passes on its phase, [N, K].
+def _phase_source(here: Array, before: Array) -> Array:
+    """Returns the bin [N, K] of the previous frame from which each bin takes its phase.
 
-    A path to bin k enters the frame at a bin j, as loud as j was before, and walks from bin to bin to k. Its value is the
-    loudness of its faintest point, k itself excluded. The best path from below to k is thus its own entry, or the best path to
-    k - 1 extended by one bin: a single pass over the bins serves all frames.
+    A path to bin k starts at a bin j of the previous frame and continues along the frame, bin by bin, to k. Its value is the
+    magnitude of its faintest point, k itself excluded. The best path to k from below is therefore either its own bin of the
+    previous frame, or the best path to k - 1 extended by one bin, so that a single pass over the bins computes all frames.
     """
     bins = here.shape[-1]
     # A path from above is a path from below in the reversed frame, so one pass over [K, 2 N] serves both.

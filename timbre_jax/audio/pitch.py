@@ -1,4 +1,4 @@
-"""Fundamental frequency: YIN for all frames at once, refinement and smoothing."""
+"""Estimation of the fundamental frequency: YIN, refinement and smoothing."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from timbre_jax.types import Array
 
 
 def _fast_fft_length(least: int) -> int:
-    """Returns the smallest 2^a 3^b >= least with b <= 2; every FFT library is fast for it."""
+    """Returns the smallest FFT length 2^a 3^b >= `least` with b <= 2."""
     lengths = (2**a * 3**b for a in range(2, 24) for b in range(3))
     return min(n for n in lengths if n >= least)
 
@@ -26,19 +26,20 @@ def _triangle(size: int) -> np.ndarray:
 
 
 def difference_function(waves: Array, *, hop: int, max_lag: int, window_hops: int = 3) -> Array:
-    """Returns YIN's difference function (de Cheveigné & Kawahara 2002, eq. 6).
+    """Computes the difference function of YIN (de Cheveigné & Kawahara 2002, eq. 6).
 
-    d_n(tau) = sum_j (x[j] - x[j + tau])^2 over the window_hops * hop samples from (n - ceil(window_hops / 2)) * hop on. With
-    the default of 3 hops, window and lag together are about the center of the frame, n * hop. The wave is zero beyond its ends.
+    d_n(tau) = sum_j (x[j] - x[j + tau])^2 over the window_hops * hop samples that start at (n - ceil(window_hops / 2)) * hop.
+    With the default of 3 hops, window and lag together are centered on about n * hop, the center of the frame. The wave is zero
+    beyond its ends.
 
-    1e-5 of the energy of both windows is added, so that differences below the rounding of float32 (of a constant offset) look
-    like noise and not like a periodic signal.
+    1e-5 of the energy of both windows is added, so that differences below the rounding of float32 (such as those of a constant
+    offset) count as noise and not as a periodic signal.
 
-    Each hop-long block is transformed once and correlated with the blocks behind it, and the correlations of the blocks of a
-    window are summed: two FFTs of about (2 + max_lag / hop) * hop samples a frame.
+    Each block of one hop is transformed once and correlated with the following blocks, and the correlations of the blocks of a
+    window are summed. This takes two FFTs of about (2 + max_lag / hop) * hop samples per frame.
 
     Args:
-      waves: [B, T].
+      waves: [B, T] samples.
       hop: samples between frames.
       max_lag: largest tau in samples.
       window_hops: length of the window in hops.
@@ -55,15 +56,15 @@ def difference_function(waves: Array, *, hop: int, max_lag: int, window_hops: in
     blocks = padded[:, : blocks_needed * hop].reshape(batch, blocks_needed, hop)
     n_fft = _fast_fft_length(max(reach * hop, hop + max_lag))
 
-    # Correlation of each block with itself and the blocks behind it; a delay by k blocks is a phase in frequency.
+    # Each block is correlated with itself and the following blocks; a delay by k blocks is a phase in the spectrum.
     spectra = jnp.fft.rfft(blocks, n_fft)
-    turns = np.exp(-2j * np.pi * np.outer(np.arange(reach) * hop, np.arange(n_fft // 2 + 1)) / n_fft)
+    delays = np.exp(-2j * np.pi * np.outer(np.arange(reach) * hop, np.arange(n_fft // 2 + 1)) / n_fft)
     usable = blocks_needed - reach + 1
-    ahead = sum(spectra[:, k : k + usable] * turns[k].astype(np.complex64) for k in range(reach))
+    ahead = sum(spectra[:, k : k + usable] * delays[k].astype(np.complex64) for k in range(reach))
     correlation = jnp.fft.irfft(jnp.conj(spectra[:, :usable]) * ahead, n_fft)[..., : max_lag + 1]
     correlation = sum(correlation[:, k : k + count] for k in range(window_hops))
 
-    # Energy of the window, and of the window shifted by tau: subtract the samples that leave, add those that enter.
+    # The energy of the shifted window is that of the window minus the samples that leave it plus those that enter it.
     powers = jnp.square(blocks)
     runs = jnp.concatenate([powers[:, k : k + count + window_hops] for k in range(reach - 1)], axis=-1)
     energy = jnp.sum(powers, axis=-1)
@@ -77,7 +78,7 @@ def difference_function(waves: Array, *, hop: int, max_lag: int, window_hops: in
 def running_sum(x: Array) -> Array:
     """Returns the cumulative sum over the last axis.
 
-    A product with a triangle is fast for a few hundred entries.
+    A product with a triangular matrix is fast for a few hundred entries.
     """
     return jnp.matmul(x, _triangle(x.shape[-1]), precision=jax.lax.Precision.HIGHEST)
 
@@ -85,11 +86,11 @@ def running_sum(x: Array) -> Array:
 def cumulative_mean_normalized(difference: Array) -> Array:
     """Normalizes a difference function by its cumulative mean.
 
-    d'(tau) = d(tau) tau / sum_{1..tau} d(j), d'(0) = 1 (de Cheveigné & Kawahara 2002, eq. 8). Silence, all of whose
-    differences are 0, becomes 1: not periodic.
+    d'(tau) = d(tau) tau / sum_{1..tau} d(j), d'(0) = 1 (de Cheveigné & Kawahara 2002, eq. 8). The result for
+    silence, whose differences are all 0, is 1: not periodic.
 
     Args:
-      difference: [..., L].
+      difference: [..., L] difference function over lags.
 
     Returns:
       [..., L].
@@ -112,18 +113,18 @@ def yin(
 ) -> tuple[Array, Array]:
     """Estimates f0 of centered frames by YIN (de Cheveigné & Kawahara 2002, section II).
 
-    Takes the first trough of the normalized difference function below `threshold`, or the deepest if there is none; a parabola
-    through three lags refines its position and depth. Every frame gets an f0, even noise and silence; the aperiodicity says
-    whether to trust it.
+    The lag of a frame is the first trough of the normalized difference function below `threshold`, or the deepest trough if
+    none is below. A parabola through three lags refines its position and depth. Every frame gets an f0, even noise and
+    silence; the aperiodicity says whether it can be trusted.
 
     Args:
-      waves: [B, T].
-      sample_rate: Hz.
+      waves: [B, T] samples.
+      sample_rate: sample rate in Hz.
       hop: samples between frames.
       f_min: lowest f0 in Hz.
       f_max: highest f0 in Hz; lags from sample_rate / f_max to sample_rate / f_min are searched (7 to 200 at 16 kHz).
       threshold: depth below which a trough counts.
-      window_hops: length of the window in hops; None: as many as hold 2.5 periods of f_min (3 hops of 172 at 16 kHz).
+      window_hops: length of the window in hops; None: at least 2.5 periods of f_min (3 hops of 172 at 16 kHz).
 
     Returns:
       (f0, aperiodicity), [B, N] each, N = 1 + T // hop: f0 in Hz, and the depth of the trough, 0 for a periodic frame and about
@@ -141,7 +142,7 @@ def yin(
     curve = cumulative_mean_normalized(difference)
     before, here, after = curve[..., first - 1 : -2], curve[..., first:-1], curve[..., first + 1 :]
     lags = np.arange(first, last + 1, dtype=np.float32)
-    # The depth between lags: a trough at 8.4 samples (a high note) is much deeper than its value at lag 8.
+    # The depth is interpolated, because a trough at 8.4 samples (a high note) is much deeper than its value at lag 8.
     bend = before - 2.0 * here + after
     trough = (here < before) & (here <= after)
     depth = here - jnp.where(trough, 0.125 * jnp.square(after - before) / jnp.where(trough, bend, 1.0), 0.0)
@@ -170,11 +171,11 @@ def refine_f0(
     faint: float = 0.01,
     reach: int = 4,
 ) -> Array:
-    """Refines f0 by the spectral peaks of its harmonics and corrects subharmonics.
+    """Refines f0 by the spectral peaks of its harmonics, and corrects subharmonics.
 
-    The lag grid of YIN is off by up to 11 cents at the top of the range. A spectral peak is accurate to a fraction of a bin,
-    and that of the n-th harmonic n times more so. The refined f0 is the geometric mean of f_n / n over the peaks of the first
-    six harmonics within `max_change` of n * f0, weighted by power; without any such peak, f0 stays.
+    The lags of YIN have errors of up to 11 cents at the top of the range. A spectral peak is accurate to a fraction of a bin,
+    and the peak of the n-th harmonic gives f0 n times more accurately. The refined f0 is the geometric mean of f_n / n over the
+    peaks of the first six harmonics within `max_change` of n * f0, weighted by power. Without any such peak, f0 is unchanged.
 
     YIN returns two or three periods for sounds that vary slightly from period to period. Then only every second (third)
     multiple of f0 has power: if the others have less than the share `faint` of the power of the six multiples, f0 is multiplied
@@ -182,11 +183,11 @@ def refine_f0(
 
     Args:
       power: [B, N, K] power spectra.
-      f0: [B, N] in Hz.
-      sample_rate: Hz.
+      f0: [B, N] fundamental frequency in Hz.
+      sample_rate: sample rate in Hz.
       max_change: largest relative distance of a peak from n * f0.
-      faint: share of power, see above.
-      reach: bins searched around a multiple, see `harmonic_peaks`.
+      faint: share of the power below which multiples are missing, see above.
+      reach: number of bins searched on each side of a multiple (`harmonic_peaks`).
 
     Returns:
       [B, N] in Hz.
@@ -218,23 +219,23 @@ def masked_median(x: Array, valid: Array) -> Array:
 
 
 def smooth_f0(f0: Array, voiced: Array, level_db: Array, *, max_change: float = 0.03, max_jump: float = 0.2) -> Array:
-    """Smooths f0 to a line that changes by at most `max_change` a frame.
+    """Smooths f0 to a curve that changes by at most `max_change` per frame.
 
-    The 3 % rule of Natsiou et al. 2023 (section 3). The line starts at the loudest voiced frame whose f0 is within `max_change`
-    of the median of voiced frames, and continues from there in both directions. In each frame:
+    The 3 % rule of Natsiou et al. 2023 (section 3). The curve starts at the loudest voiced frame whose f0 is within
+    `max_change` of the median of voiced frames, and continues from there in both directions. In each frame:
 
-    - the estimate is first moved by whole octaves toward the line;
-    - a voiced estimate within `max_jump` octaves is followed, by at most `max_change`;
-    - for any other estimate, the line keeps its last value.
+    - the estimate is first moved by whole octaves toward the curve;
+    - a voiced estimate within `max_jump` octaves moves the curve, by at most `max_change`;
+    - for any other estimate, the curve keeps its last value.
 
-    Without voiced frames, the line is constant at the f0 of the loudest frame.
+    Without voiced frames, the curve is constant at the f0 of the loudest frame.
 
     Args:
-      f0: [B, N] in Hz.
+      f0: [B, N] fundamental frequency in Hz.
       voiced: [B, N] bool, whether to trust the estimate.
       level_db: [B, N] level of each frame in dB.
-      max_change: largest relative change a frame, 0.03 = 3 %.
-      max_jump: largest distance of an estimate from the line, in octaves.
+      max_change: largest relative change per frame, 0.03 = 3 %.
+      max_jump: largest distance of an estimate from the curve in octaves.
 
     Returns:
       [B, N] in Hz.

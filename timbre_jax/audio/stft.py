@@ -1,4 +1,4 @@
-"""Short-time Fourier transform and its inverse, batched.
+"""Short-time Fourier transform and its inverse, for batches of waves.
 
 Both consist of slices and FFTs, without gather or scatter. Arrays have time before frequency, [B, N, K]. Frame n of a centered
 transform is centered on sample n * hop, as in `librosa.stft(center=True, pad_mode="constant")`, whose values (transposed)
@@ -29,7 +29,7 @@ def window_samples(name: str, length: int) -> np.ndarray:
 
     Args:
       name: a name of `COSINE_WINDOWS`.
-      length: samples.
+      length: length in samples.
 
     Returns:
       [length] float32, read-only.
@@ -54,8 +54,8 @@ def frame(x: Array, frame_length: int, hop: int) -> Array:
     Slices of hop-long blocks make the gradient a sum of padded arrays, where a gather would make it a scatter.
 
     Args:
-      x: [..., T].
-      frame_length: samples of a frame.
+      x: [..., T] signal.
+      frame_length: samples per frame.
       hop: samples between frames.
 
     Returns:
@@ -68,7 +68,7 @@ def frame(x: Array, frame_length: int, hop: int) -> Array:
     if hop < 1 or frame_length < 1:
         raise ValueError(f"hop={hop}, frame_length={frame_length}: must be at least 1 sample")
     if length < frame_length:
-        raise ValueError(f"x: {length} samples are fewer than one frame of {frame_length}; pad it first")
+        raise ValueError(f"x: must have at least {frame_length} samples, one frame (got {length}); pad it first")
     count = 1 + (length - frame_length) // hop
     blocks_per_frame = -(-frame_length // hop)
     total = (count + blocks_per_frame - 1) * hop
@@ -86,12 +86,12 @@ def squared_magnitude(spectra: Array) -> Array:
 
 
 def impulse_phase(bins: int) -> np.ndarray:
-    """Returns the phases of an impulse in the middle of a frame, [bins] float32: 0, pi, 0 ..."""
+    """Returns the phases [bins] of an impulse in the middle of a frame: 0, pi, 0 ..."""
     return np.float32(np.pi) * np.mod(np.arange(bins, dtype=np.float32), 2)
 
 
 def overlap_add(frames: Array, hop: int) -> Array:
-    """Adds overlapping frames, [..., N, L] -> [..., (N - 1) * hop + L]; transposes `frame`."""
+    """Adds overlapping frames, [..., N, L] -> [..., (N - 1) * hop + L]; transpose of `frame`."""
     *lead, count, frame_length = frames.shape
     blocks_per_frame = -(-frame_length // hop)
     padding = blocks_per_frame * hop - frame_length
@@ -105,7 +105,7 @@ def overlap_add(frames: Array, hop: int) -> Array:
     return total[..., : (count - 1) * hop + frame_length]
 
 
-def _check(n_fft: int, hop: int, window_length: int) -> None:
+def _check_settings(n_fft: int, hop: int, window_length: int) -> None:
     """Raises a ValueError if the settings of a transform do not fit each other."""
     if hop < 1:
         raise ValueError(f"hop={hop}: must be at least 1 sample")
@@ -122,14 +122,14 @@ def stft(
     window_length: int | None = None,
     center: bool = True,
 ) -> Array:
-    """Returns short-time spectra.
+    """Computes the short-time Fourier transform of waves.
 
     Args:
       waves: [..., T], real.
       n_fft: transform length in samples; bin k is at k * sample_rate / n_fft Hz.
       hop: samples between frames.
       window: a name of `COSINE_WINDOWS`, not normalized: a sine of amplitude a peaks at a * sum(window) / 2.
-      window_length: samples; a window shorter than n_fft is centered in the frame. None: n_fft.
+      window_length: length of the window in samples; a window shorter than n_fft is centered in the frame. None: n_fft.
       center: pads n_fft // 2 zeros at both ends, so that N = 1 + T // hop and frame n is centered on sample n * hop.
 
     Returns:
@@ -139,13 +139,13 @@ def stft(
       ValueError: the settings do not fit each other.
     """
     window_length = n_fft if window_length is None else window_length
-    _check(n_fft, hop, window_length)
+    _check_settings(n_fft, hop, window_length)
     if center:
         waves = jnp.pad(waves, [(0, 0)] * (waves.ndim - 1) + [(n_fft // 2, n_fft - n_fft // 2)])
     elif waves.shape[-1] < n_fft:
-        raise ValueError(f"waves: {waves.shape[-1]} samples are fewer than n_fft={n_fft}; pad them first")
+        raise ValueError(f"waves: must have at least n_fft={n_fft} samples (got {waves.shape[-1]}); pad them first")
     count = 1 + (waves.shape[-1] - n_fft) // hop
-    # Only the middle of a frame is nonzero under a short window: cut out that part, then pad it to n_fft.
+    # Under a short window, only the middle of a frame is nonzero. That part is cut out and then padded to n_fft.
     left = (n_fft - window_length) // 2
     segment = waves[..., left : left + (count - 1) * hop + window_length]
     frames = frame(segment, window_length, hop) * window_samples(window, window_length)
@@ -162,15 +162,15 @@ def istft(
     center: bool = True,
     length: int | None = None,
 ) -> Array:
-    """Returns the least-squares inverse of `stft` (Griffin & Lim 1984, eq. 6).
+    """Computes the least-squares inverse of `stft` (Griffin & Lim 1984, eq. 6).
 
     It is exact up to float32 rounding where windows cover a sample; samples that no window covers are 0.
 
     Args:
-      spectra: [..., N, K] complex; n_fft is 2 * (K - 1).
+      spectra: [..., N, K] complex spectra; n_fft is 2 * (K - 1).
       hop: samples between frames.
-      window: as for `stft`.
-      window_length: as for `stft`.
+      window: name of the window, as for `stft`.
+      window_length: length of the window in samples, as for `stft`.
       center: whether frame 0 is centered on the first sample returned.
       length: samples to return, cut or padded with zeros; None: all that the frames cover.
 
@@ -182,7 +182,7 @@ def istft(
     """
     n_fft = 2 * (spectra.shape[-1] - 1)
     window_length = n_fft if window_length is None else window_length
-    _check(n_fft, hop, window_length)
+    _check_settings(n_fft, hop, window_length)
     count = spectra.shape[-2]
     left = (n_fft - window_length) // 2
     samples = window_samples(window, window_length)
@@ -191,7 +191,7 @@ def istft(
     weight = np.zeros((count - 1) * hop + window_length)
     for n in range(count):
         weight[n * hop : n * hop + window_length] += np.square(samples.astype(np.float64))
-    # Below a billionth of the largest weight, the sum of squared windows is rounding noise.
+    # Sums of squared windows below a billionth of the largest are rounding noise.
     weight = np.where(weight > 1e-9 * weight.max(), weight, np.inf).astype(np.float32)
     waves = waves / weight
     waves = jnp.pad(waves, [(0, 0)] * (waves.ndim - 1) + [(left, n_fft - window_length - left)])
@@ -204,13 +204,13 @@ def istft(
 
 
 def istft_inner(spectra: Array, *, hop: int) -> Array:
-    """Returns the hops of an inverse transform that all of their frames cover (Hann window).
+    """Computes the hops of an inverse STFT whose frames are all given (Hann window).
 
-    They are those of `istft` between frame R/2 - 1 and frame N + R/2 - 1, R = n_fft / hop. Chunks of a long sound join bit for
-    bit if the first R - 1 frames of a chunk are the last of the chunk before.
+    This is `istft` from the center of frame R/2 - 1 to that of frame N + R/2 - 1, with R = n_fft / hop. Chunks of a long sound
+    join bit for bit if the first R - 1 frames of a chunk are the last ones of the previous chunk.
 
     Args:
-      spectra: [..., N + R - 1, K] complex.
+      spectra: [..., N + R - 1, K] complex spectra.
       hop: samples between frames.
 
     Returns:
@@ -222,7 +222,7 @@ def istft_inner(spectra: Array, *, hop: int) -> Array:
     count, n_fft = spectra.shape[-2], 2 * (spectra.shape[-1] - 1)
     ratio = overlap_ratio(n_fft, hop)
     if count < ratio:
-        raise ValueError(f"spectra: {count} frames are fewer than the {ratio} that one hop needs")
+        raise ValueError(f"spectra: must have at least {ratio} frames for one hop (got {count})")
     samples = window_samples("hann", n_fft)
     weight = np.square(samples, dtype=np.float64).reshape(ratio, hop).sum(0)
     waves = overlap_add(jnp.fft.irfft(spectra, n_fft) * samples, hop)
@@ -230,7 +230,7 @@ def istft_inner(spectra: Array, *, hop: int) -> Array:
 
 
 def overlap_ratio(n_fft: int, hop: int) -> int:
-    """Returns R = n_fft / hop, the number of hops that a frame covers.
+    """Returns the number of hops that a frame covers, R = n_fft / hop.
 
     Raises:
       ValueError: R is not 4, 6, 8 ...; with fewer hops, squared Hann windows do not sum to a constant.

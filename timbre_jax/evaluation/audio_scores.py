@@ -1,14 +1,12 @@
-"""Scores of sounds against the recordings, with baselines and upper bounds.
-
-Pairs of sounds and sets of sounds are compared.
+"""Scores of sounds against recordings, in pairs and as sets, with baselines and bounds.
 
 Baselines and upper bounds are rows of their own, in angle brackets:
-  <unrelated sounds>   recordings against recordings of other groups: the score of sounds that have nothing in common
+  <unrelated sounds>   recordings against recordings of other groups: the score of unrelated sounds
   <nearest known>      for each recording, the nearest sound of the training split of the store: the score of a sample library
                        without a model (a run may have been trained on other stores too)
-  <real sounds>        the recordings as a set, against the training sounds: no model can be expected to score better
-  <known halves>       one half of the training sounds against the other, with whole groups
-  <REPRESENTATION>     analyzed and synthesized without a model: the upper bound of models of this representation
+  <real sounds>        the recordings as a set, against the training sounds: the best score that a model can be expected to have
+  <known halves>       one half of the training sounds against the other; no group is in both halves
+  <REPRESENTATION>     recordings analyzed and synthesized without a model: the upper bound of models of this representation
 """
 
 from __future__ import annotations
@@ -55,13 +53,13 @@ class SoundRow:
 
 
 class SoundScorer:
-    """Recordings of one store and its training sounds, with which all runs are compared.
+    """Scorer of all runs against the recordings and the training sounds of one store.
 
     Attributes:
-      recorded: [M, T] waves of the chosen notes; T is covered by all runs.
-      lengths: [M] in samples of the recordings; None if all have one length.
-      known: set of training sounds (of the families, if some are chosen); None if the store has no training split, or the runs
-        were trained on the scored split.
+      recorded: [M, T] waves of the chosen notes; T is the shortest length of the store and the runs.
+      lengths: [M] lengths of the recordings in samples; None if they are equal.
+      known: set of training sounds of the chosen families; None if the store has no training split, or the runs were trained
+        on the scored split.
       real: set of the chosen notes.
     """
 
@@ -88,7 +86,7 @@ class SoundScorer:
         embedded = {"frechet", "kernel"} & set(settings.set_metrics)
         self._embedding: Embedding | None = load_embedding(settings.embedding) if embedded else None
         self._representations: set = set()
-        # In the training split, each sound would be its own nearest sound.
+        # If the training split is scored, each sound would be its own nearest sound.
         self.known_rows, self.known = np.zeros(0, np.int64), None
         if self.training_split in store.splits and notes.split != self.training_split:
             metadata = store.metadata(self.training_split)
@@ -96,14 +94,14 @@ class SoundScorer:
             rows, groups = np.flatnonzero(allowed), metadata["instrument"]
             self.known_rows = rows[even_choice(groups[rows], settings.known, seed=settings.seed)]
             if len(rows):
-                self.known = self._set(self._known_waves, self.known_rows, groups[self.known_rows])
-        self.real = self._set(lambda rows: self.recorded[rows], np.arange(len(self.recorded)), self.groups)
+                self.known = self._embed_set(self._training_waves, self.known_rows, groups[self.known_rows])
+        self.real = self._embed_set(lambda rows: self.recorded[rows], np.arange(len(self.recorded)), self.groups)
 
     def baseline_rows(self) -> list[SoundRow]:
-        """Returns the rows that need no run."""
+        """Scores the baselines and upper bounds that need no run."""
         rows, seed = [], self.settings.seed
         if self.settings.pair_metrics and len(np.unique(self.groups)) > 1:
-            other = sound_sets.unrelated(self.groups, self.classes, seed=seed)
+            other = sound_sets.choose_unrelated(self.groups, self.classes, seed=seed)
             rows.append(self._row(UNRELATED, self.recorded[other], sets=False))
         if self.known is None:
             return rows
@@ -112,38 +110,40 @@ class SoundScorer:
                 self.recorded,
                 self.real.images,
                 self.known.images,
-                lambda rows: self._known_waves(self.known_rows[rows]),
+                lambda rows: self._training_waves(self.known_rows[rows]),
                 lengths=self.lengths,
             )
-            rows.append(self._row(NEAREST, self._known_waves(self.known_rows[near]), sets=False))
+            rows.append(self._row(NEAREST, self._training_waves(self.known_rows[near]), sets=False))
         if self.settings.set_metrics:
-            distances = self._against(self.known, self.real)
+            distances = self._set_distances(self.known, self.real)
             rows.append(SoundRow(self.name, REAL, self.groups, self.classes, {}, distances))
-            first, second = sound_sets.two_halves(self.known.groups, seed=seed)
+            first, second = sound_sets.split_in_halves(self.known.groups, seed=seed)
             if len(second):
-                distances = self._against(self.known.part(first), self.known.part(second))
+                distances = self._set_distances(self.known.part(first), self.known.part(second))
                 groups = self.known.groups[second]
                 rows.append(SoundRow(self.name, HALVES, groups, np.full(len(groups), ""), {}, distances))
         return [row for row in rows if row.pairs or row.sets != SetDistances()]
 
     def resynthesize(self, run_name: str, run: Run, notes: Notes) -> dict[str, np.ndarray]:
-        """Returns the chosen notes resynthesized by a run (`inference.rendering.resynthesize`).
+        """Resynthesizes the chosen notes with a run (`inference.rendering.resynthesize`).
 
         Args:
           run_name: name of the run, for errors.
-          run: resynthesizes the notes.
-          notes: all notes, with features of the run.
+          run: run that resynthesizes the notes.
+          notes: all notes, with features in the representation of the run.
 
         Raises:
           ValueError: the notes of this run are not those of the other runs.
         """
         part = notes.part(self.chosen)
         if not np.array_equal(part.labels["id"], self.ids):
-            raise ValueError(f"{run_name}: its notes of {self.name} are not those of the other runs")
+            raise ValueError(
+                f"{run_name}: its notes of {self.name} differ from those of the other runs; give runs of the same families"
+            )
         return resynthesize(run.space, part.features)
 
     def run_rows(self, run_name: str, run: Run, waves: dict[str, np.ndarray]) -> list[SoundRow]:
-        """Returns the row of a run, and that of its representation if it is new.
+        """Scores a run, and its representation if it is new.
 
         Args:
           run_name: name of the run.
@@ -172,35 +172,36 @@ class SoundScorer:
                 lengths=self.lengths,
                 peaq=settings.peaq,
                 undefined_bandwidth=settings.undefined_bandwidth,
-                progress=self._bar(f"sounds of {name}"),
+                progress=self._progress_bar(f"sounds of {name}"),
             )
         if sets and self.known is not None and settings.set_metrics:
-            distances = self._against(self.known, self._set(lambda rows: waves[rows], np.arange(len(waves)), self.groups))
+            test = self._embed_set(lambda rows: waves[rows], np.arange(len(waves)), self.groups)
+            distances = self._set_distances(self.known, test)
         return SoundRow(self.name, name, self.groups, self.classes, pairs, distances)
 
-    def _against(self, reference: SoundSet, test: SoundSet) -> SetDistances:
-        """Returns the chosen distances of a set to a reference set."""
+    def _set_distances(self, reference: SoundSet, test: SoundSet) -> SetDistances:
+        """Computes the chosen distances of a set to a reference set."""
         settings = self.settings
         return sound_sets.set_distances(reference, test, settings.set_metrics, k=settings.bins, seed=settings.seed)
 
-    def _known_waves(self, rows: np.ndarray) -> np.ndarray:
-        """Returns the waves of rows of the training split."""
+    def _training_waves(self, rows: np.ndarray) -> np.ndarray:
+        """Reads the waves of rows of the training split."""
         waves = self.store.audio(self.training_split, rows, samples=min(self.samples, self.store.samples))
         return fit_length(waves, self.samples)
 
-    def _set(self, read: Callable[[np.ndarray], np.ndarray], rows: np.ndarray, groups: np.ndarray) -> SoundSet:
-        """Embeds sounds in batches, so that the memory does not hold all waves."""
+    def _embed_set(self, read: Callable[[np.ndarray], np.ndarray], rows: np.ndarray, groups: np.ndarray) -> SoundSet:
+        """Embeds sounds in batches, so that not all waves are in memory."""
         rate, embed = self.store.sample_rate, self._embedding
 
-        def measure(some: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-            waves = read(some)
+        def measure(batch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            waves = read(batch)
             points = np.zeros((len(waves), 1)) if embed is None else embed(waves, rate)
             return points, sound_sets.small_spectrograms(waves, rate)
 
-        points, images = map_batches(measure, rows, batch_size=128, progress=self._bar("sounds to compare"))
+        points, images = map_batches(measure, rows, batch_size=128, progress=self._progress_bar("sounds to compare"))
         return SoundSet(points, images, groups)
 
-    def _bar(self, name: str) -> Callable[[Iterable], Iterable]:
+    def _progress_bar(self, name: str) -> Callable[[Iterable], Iterable]:
         """Returns a function that wraps an iterable with a progress bar."""
         return functools.partial(tqdm, desc=name, leave=False, disable=not self.progress)
 

@@ -1,4 +1,4 @@
-"""Baselines of the reconstruction: mean image and PCA, fitted to training features."""
+"""Baselines of the reconstruction scores: mean image and PCA, fitted to training features."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def baseline_scores(training: Features, target: Features, *, latent_size: int) -
     """Scores the mean image and a PCA on notes.
 
     Args:
-      training: features that both are fitted to, on the common scale.
+      training: training features on the common scale, to which both are fitted.
       target: features of the notes to score, on the common scale.
-      latent_size: latents of the PCA; at most one less than there are training notes.
+      latent_size: number of latents of the PCA, limited to the number of training notes minus one.
 
     Returns:
       Scores by name: "mean_image", and "pca_N" with N latents if there are at least two training notes.

@@ -12,11 +12,11 @@ from tqdm import tqdm
 
 from timbre_jax.data.store import Store
 from timbre_jax.evaluation.audio_scores import SoundRow, SoundScorer, training_split
-from timbre_jax.evaluation.audio_tables import sound_tables, sounds_markdown
+from timbre_jax.evaluation.audio_tables import classes_markdown, sound_tables, sounds_markdown
 from timbre_jax.evaluation.paired import paired_table
 from timbre_jax.evaluation.resynthesis import sound_distances, sound_points
 from timbre_jax.evaluation.runs import Notes, Run, default_store, open_run, read_notes, trained_on, training_notes
-from timbre_jax.evaluation.score_tables import RunScores, codes_table, scores_markdown, scores_table
+from timbre_jax.evaluation.score_tables import RunScores, codes_markdown, codes_table, scores_markdown, scores_table
 from timbre_jax.evaluation.settings import EvaluationSettings
 from timbre_jax.files import write_text
 from timbre_jax.inference.batched import encode_features
@@ -28,11 +28,16 @@ from timbre_jax.metrics.table import Result, Table, write_results
 TRAINING_NOTES = 10000
 LIBRARY_METRICS = ("lsd", "stft", "odg", "ndb", "kernel")
 SERIES_METRICS = ("lsd", "stft", "mel", "level")
+HEADINGS = {
+    "scores": "Reconstruction of features", "sounds": "Sounds", "classes": "Sounds by class",
+    "paired": "Differences to the reference run", "codes": "Use of codes",
+}  # fmt: skip
+"""Headings in `scores.md` by the name of the table."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """Scores of runs.
+    """Scores of runs as tables, results and Markdown.
 
     Attributes:
       tables: by name: "scores"; "sounds" and "classes" if sounds are compared; "paired" if there is also a reference run;
@@ -71,13 +76,13 @@ def evaluate(settings: EvaluationSettings, *, progress: bool = True) -> Evaluati
     if not settings.workdir:
         raise ValueError("--workdir: no runs to score; give --workdir=RUN,RUN")
     runs = [open_run(workdir) for workdir in settings.workdir]
-    names = _names([run.workdir for run in runs], "run")
-    reference = _reference(runs, names, settings.reference)
-    families = _families(runs, names) if settings.families is None else tuple(settings.families)
+    names = _unique_names([run.workdir for run in runs], "run")
+    reference = _reference_name(runs, names, settings.reference)
+    families = _common_families(runs, names) if settings.families is None else tuple(settings.families)
     stores = [Store.open(path) for path in (settings.store or default_store(runs[0]), *settings.more_stores)]
-    store_names = _names([store.path for store in stores], "store")
+    store_names = _unique_names([store.path for store in stores], "store")
     _check_rates(runs, names, stores)
-    settings = dataclasses.replace(settings, metrics=_metrics(settings, runs))
+    settings = dataclasses.replace(settings, metrics=_chosen_metrics(settings, runs))
     known = {name: _training_points(run, progress) for name, run in zip(names, runs, strict=True)}
     entries: list[RunScores] = []
     rows: list[SoundRow] = []
@@ -106,21 +111,25 @@ def _tables(
 ) -> Evaluation:
     """Returns the tables of all scores."""
     scores, results = scores_table(entries, reference, settings.seed)
-    tables, texts = [scores], [scores_markdown(scores)]
+    tables, texts = [scores], [f"## {HEADINGS[scores.name]}\n\n{scores_markdown(scores)}"]
 
-    def add(table: Table, of_table: list[Result], text: str = "") -> None:
+    def add(table: Table, of_table: list[Result], text: str) -> None:
         tables.append(table)
-        texts.append(text or f"{table.markdown()}\n{table.caption}\n")
+        texts.append(f"## {HEADINGS[table.name]}\n\n{text}")
         results.extend(of_table)
 
     if rows:
         sounds, classes, of_sounds = sound_tables(rows, settings, training)
-        add(sounds, of_sounds, sounds_markdown(sounds))
-        add(classes, [], classes.markdown())
+        add(sounds, of_sounds, sounds_markdown(sounds, rows, settings, training))
+        if settings.pair_metrics:
+            add(classes, [], classes_markdown(classes, settings))
+        else:
+            tables.append(classes)
         if reference and settings.pair_metrics:
-            add(*paired_table(rows, settings, reference))
+            paired, of_paired = paired_table(rows, settings, reference)
+            add(paired, of_paired, f"{paired.narrow_markdown(head=2)}\n{paired.caption}\n")
     if (codes := codes_table(entries)) is not None:
-        add(*codes)
+        add(*codes, codes_markdown(codes[0]))
     return Evaluation({table.name: table for table in tables}, results, "\n".join(texts))
 
 
@@ -134,9 +143,10 @@ def _score(
     waves: dict[str, np.ndarray] | None,
     settings: EvaluationSettings,
 ) -> RunScores:
-    """Scores one run on notes.
+    """Scores one run on the notes of one store.
 
-    `known` are latents and families of its training notes; `waves` are the resynthesized notes, if they are compared.
+    `known` contains the latents and families of its training notes; `waves` contains the resynthesized notes if sounds are
+    compared.
     """
     scores = reconstruction_scores(run.space, notes.features, target=notes.target)
     seen, accuracy = trained_on(run, store, notes.split), None
@@ -176,8 +186,8 @@ def _training_points(run: Run, progress: bool) -> tuple[np.ndarray, np.ndarray] 
     return None if notes is None else (sound_points(run.space, notes.features), notes.labels["family"])
 
 
-def _metrics(settings: EvaluationSettings, runs: Sequence[Run]) -> tuple[str, ...]:
-    """Returns the metrics of sounds: the chosen ones, or those that fit the spaces."""
+def _chosen_metrics(settings: EvaluationSettings, runs: Sequence[Run]) -> tuple[str, ...]:
+    """Returns the metrics of sounds: the chosen ones, or the defaults for the spaces."""
     if not settings.sounds:
         return ()
     if settings.metrics is not None:
@@ -204,17 +214,21 @@ def _check_rates(runs: Sequence[Run], names: Sequence[str], stores: Sequence[Sto
             )
 
 
-def _names(paths: Sequence[Path], what: str) -> list[str]:
-    """Returns the names of folders; their paths if names are not unique."""
+def _unique_names(paths: Sequence[Path], what: str) -> list[str]:
+    """Returns the names of folders, or their paths if names are not unique.
+
+    Raises:
+      ValueError: a folder occurs twice.
+    """
     names = [path.resolve().name for path in paths]
     if len(set(names)) < len(names):
         names = [str(path) for path in paths]
     if len({path.resolve() for path in paths}) < len(paths):
-        raise ValueError(f"{what}: the same one is given twice")
+        raise ValueError(f"{what}: the same one is given twice; give each once")
     return names
 
 
-def _reference(runs: Sequence[Run], names: Sequence[str], reference: str | None) -> str | None:
+def _reference_name(runs: Sequence[Run], names: Sequence[str], reference: str | None) -> str | None:
     """Returns the name of the reference run: the chosen one, or the PCA among the runs."""
     if reference is None:
         return next((name for name, run in zip(names, runs, strict=True) if run.model == "pca"), None)
@@ -224,9 +238,15 @@ def _reference(runs: Sequence[Run], names: Sequence[str], reference: str | None)
     raise ValueError(f"--reference={reference}: must be one of the runs {', '.join(names)}")
 
 
-def _families(runs: Sequence[Run], names: Sequence[str]) -> tuple[str, ...]:
-    """Returns the families that all runs were trained on; empty for all."""
+def _common_families(runs: Sequence[Run], names: Sequence[str]) -> tuple[str, ...]:
+    """Returns the families that all runs were trained on; empty if they were trained on all.
+
+    Raises:
+      ValueError: the runs were trained on different families.
+    """
     chosen = {tuple(sorted(run.config["data"].get("families") or ())) for run in runs}
     if len(chosen) > 1:
-        raise ValueError(f"the runs {', '.join(names)} were trained on different families; select some with --families=A,B")
+        raise ValueError(
+            f"--workdir: the runs {', '.join(names)} were trained on different families; select some with --families=A,B"
+        )
     return chosen.pop()

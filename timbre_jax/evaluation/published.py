@@ -1,4 +1,4 @@
-"""Published reconstruction scores that our tables quote, with the reason why they differ."""
+"""Published reconstruction scores that tables quote, and why they are not comparable."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ NATSIOU_MSE, NATSIOU_SSIM = 0.039, 0.948
 NATSIOU_2023 = (
     f"Natsiou et al. 2023 report MSE {NATSIOU_MSE:g} and SSIM {NATSIOU_SSIM:g} on NSynth's test notes. Not comparable: the "
     "features of the paper are min-max scaled on its own data, and it states neither window nor data range of SSIM; each of "
-    "these changes both scores a lot on the same notes."
+    "these changes both scores considerably on the same notes."
 )

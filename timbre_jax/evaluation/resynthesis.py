@@ -1,4 +1,4 @@
-"""Latents of notes, and spectral distances of resynthesized notes to their recordings."""
+"""Latents of sounds, and spectral distances of resynthesized sounds to their recordings."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from timbre_jax.types import Features
 
 
 def sound_points(space: TimbreSpace, features: Features) -> np.ndarray:
-    """Returns one latent for each sound.
+    """Encodes each sound to one latent.
 
-    For a series space, the mean weighted by amplitude (`inference.pooled`).
+    In a series space, it is the mean of the series, weighted by amplitude (`inference.pooled`).
 
     Args:
       space: static or series space.
-      features: of M sounds.
+      features: features of M sounds.
 
     Returns:
-      [M, D].
+      Latents [M, D].
     """
     return np.asarray(encode_features(held_space(space), features).values)
 
@@ -38,18 +38,18 @@ def sound_distances(
     waves: dict[str, np.ndarray] | None = None,
     seed: int = 0,
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Returns log-spectral distances of resynthesized notes to their recordings, in dB.
+    """Measures log-spectral distances of resynthesized notes to their recordings in dB.
 
     Args:
-      space: resynthesizes the notes.
-      notes: with features of the space.
+      space: space that resynthesizes the notes.
+      notes: notes with features in the representation of the space.
       number: number of notes to compare, evenly over instruments.
-      mean_image: [N, F] features in the representation of the space; adds the distances of its sound.
-      waves: resynthesized waves of these notes by name; None: those of `resynthesize`.
+      mean_image: [N, F] mean features in the representation of the space, whose sound is also compared; None: not compared.
+      waves: resynthesized waves of these notes by name; None: computed by `resynthesize`.
       seed: random seed of the choice of notes.
 
     Returns:
-      (distances [number] by name, rows of the notes): names are "reconstruction", "representation" and "mean_image".
+      Distances [number] by name ("reconstruction", "representation", "mean_image"), and the rows of the compared notes.
     """
     rows = even_choice(notes.labels["instrument"], number, seed=seed)
     recorded = notes.audio(rows)

@@ -1,4 +1,4 @@
-"""Trained runs, and sounds of a store with features in the representation of a run."""
+"""Trained runs, and notes of stores with features in the representation of a run."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ LABELS = ("id", "instrument", "family", "source", "pitch", "velocity")
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """Trained run.
+    """Trained run with its best space and configuration.
 
     Attributes:
       name: name of the folder.
-      workdir: the folder.
+      workdir: path of the folder.
       space: best space of the run.
       config: resolved configuration of the run.
       model: name of the model in the registry.
@@ -51,14 +51,14 @@ class Run:
 
 
 def open_run(workdir: str | os.PathLike, *, hold: float | None = None, kind: str | None = None, why: str = "") -> Run:
-    """Loads a run.
+    """Loads a trained run from its folder.
 
     Args:
       workdir: folder of the run.
-      hold: seconds for which a latent is held, to open a series space as a static one (`inference.pooled.held_space`). None:
-        the space as it is.
+      hold: seconds for which latents are held, to open a series space as a static one (`inference.pooled.held_space`). None
+        keeps the space unchanged.
       kind: required kind of space, "static" or "series"; None: either.
-      why: what requires it, for the error.
+      why: name of the program or mode that requires the kind, for the error.
 
     Raises:
       ValueError: the folder is not a run, has no complete checkpoint, or its space is of another kind.
@@ -66,8 +66,8 @@ def open_run(workdir: str | os.PathLike, *, hold: float | None = None, kind: str
     workdir = Path(workdir)
     space = load(workdir)
     if kind is not None and space.kind != kind:
-        has = {"static": "one latent a sound", "series": "a latent a frame"}[space.kind]
-        raise ValueError(f"{workdir}: {why or 'this'} needs a {kind} space (got a {space.kind} one, {has})")
+        latents = {"static": "one latent per sound", "series": "one latent per frame"}[space.kind]
+        raise ValueError(f"{workdir}: {why or 'this'} needs a {kind} space (got a {space.kind} one, {latents})")
     if hold is not None:
         space = held_space(space, seconds=hold)
     document = read_config(workdir)
@@ -84,19 +84,19 @@ def default_store(run: Run) -> str:
     """
     store = run.config["data"]["store"]
     if "," in store:
-        raise ValueError(f"store: the run was trained on several, {store}; select one with --store=STORE")
+        raise ValueError(f"{store}: the run {run.name} was trained on several stores; select one with --store=STORE")
     if not _is_store(store):
-        raise ValueError(f"store: that of the run, {store}, is missing; give its path with --store=STORE")
+        raise ValueError(f"{store}: store of the run {run.name} is missing; give its path with --store=STORE")
     return store
 
 
 def trained_on(run: Run, store: Store, split: str) -> bool:
-    """Returns whether the run was trained on these notes, which are then not held-out.
+    """Returns whether a run was trained on a split of a store, which is then not held-out.
 
     Args:
       run: the run.
-      store: the store of the notes.
-      split: the split of the notes.
+      store: store of the notes.
+      split: split of the notes.
     """
     if split != run.config["data"]["train_split"]:
         return False
@@ -105,24 +105,24 @@ def trained_on(run: Run, store: Store, split: str) -> bool:
 
 
 def _training_stores(run: Run) -> list[str]:
-    """Returns the paths of the stores of the training."""
+    """Returns the paths of the stores that a run was trained on."""
     data = run.config["data"]
     return [path for stores in (data["store"], *data.get("extra_stores", ())) for path in stores.split(",")]
 
 
 def _is_store(path: str) -> bool:
-    """Returns whether a path is a finished store."""
+    """Returns whether a path is a complete store."""
     return (Path(path) / "index.json").is_file()
 
 
 @dataclasses.dataclass(frozen=True)
 class Notes(Sounds):
-    """M sounds of a split of a store, with features in the representation of a run.
+    """Sounds of a split of a store, with features in the representation of a run.
 
     Attributes:
-      store: contains the sounds.
+      store: store of the sounds.
       split: name of the split.
-      positions: [M] in the split.
+      positions: [M] positions in the split.
     """
 
     store: Store | JoinedStore
@@ -155,15 +155,15 @@ def read_notes(
     seed: int = 0,
     progress: bool = True,
 ) -> Notes:
-    """Reads notes of a split.
+    """Reads notes of a split, with features in the representation of a run.
 
     Args:
-      run: its representation defines the features.
-      store: contains the notes.
+      run: run whose representation defines the features.
+      store: store of the notes.
       split: name of the split.
       number: number of notes, evenly over instruments; 0: all.
-      families: families to read; None: those that the run was trained on; empty: all.
-      seed: random seed of the choice.
+      families: families to read; None for those that the run was trained on; empty for all.
+      seed: random seed for the choice of notes.
       progress: whether to show a progress bar.
 
     Raises:
@@ -172,29 +172,29 @@ def read_notes(
     if families is None:
         families = tuple(run.config["data"].get("families") or ())
     chosen = choose_notes(store, split, number=number, families=families, seed=seed)
-    return _notes(run, store, split, chosen, progress=progress)
+    return _read_positions(run, store, split, chosen, progress=progress)
 
 
 def choose_notes(
     store: Store | JoinedStore, split: str, *, number: int = 0, families: Sequence[str] = (), seed: int = 0
 ) -> np.ndarray:
-    """Chooses notes of a split.
+    """Chooses notes of a split evenly over instruments.
 
     Args:
-      store: contains the notes.
+      store: store of the notes.
       split: name of the split.
       number: number of notes, evenly over instruments; 0: all.
       families: families to choose from; empty: all.
-      seed: random seed of the choice.
+      seed: random seed for the choice of notes.
 
     Returns:
-      Positions in the split, ascending.
+      Positions in the split in ascending order.
 
     Raises:
       ValueError: the store has no such split, or no notes of the families.
     """
     if split not in store.splits:
-        raise ValueError(f"{store}: no split {split!r}; there are {', '.join(store.splits)}")
+        raise ValueError(f"{store}: no split {split!r}, expected one of {', '.join(store.splits)}")
     metadata = store.metadata(split, ("family", "instrument"))
     eligible = np.flatnonzero(np.isin(metadata["family"], list(families))) if families else np.arange(store.length(split))
     if len(eligible) == 0:
@@ -203,19 +203,19 @@ def choose_notes(
 
 
 def training_store(run: Run) -> Store | JoinedStore:
-    """Returns the store that the run was trained on; several stores are joined.
+    """Opens the store that a run was trained on; several stores are joined.
 
     Raises:
       ValueError: a store is missing.
     """
     for path in _training_stores(run):
         if not _is_store(path):
-            raise ValueError(f"store: that of the run, {path}, is missing")
+            raise ValueError(f"{path}: store of the run {run.name} is missing; make it again or move it there")
     return open_store(",".join(_training_stores(run)))
 
 
 def training_notes(run: Run, *, number: int, progress: bool = True) -> Notes | None:
-    """Reads notes that the run was trained on, from all of its stores.
+    """Reads notes that a run was trained on, from all of its stores.
 
     Args:
       run: the run.
@@ -232,20 +232,20 @@ def training_notes(run: Run, *, number: int, progress: bool = True) -> Notes | N
         return None
     seen = select_positions(store, split, tuple(data.get("families") or ()), data.get("max_examples", 0))
     chosen = seen[even_choice(store.metadata(split)["instrument"][seen], number)]
-    return _notes(run, store, split, chosen, progress=progress)
+    return _read_positions(run, store, split, chosen, progress=progress)
 
 
 def feature_blocks(
     run: Run, store: Store | JoinedStore, split: str, positions: np.ndarray, *, size: int = 512, progress: bool = True
 ) -> Iterator[Features]:
-    """Yields features of sounds block by block, so that memory does not limit their number.
+    """Yields features of sounds in blocks, so that their number is not limited by memory.
 
     Args:
-      run: its representation defines the features.
-      store: contains the sounds.
+      run: run whose representation defines the features.
+      store: store of the sounds.
       split: name of the split.
-      positions: of the sounds in the split.
-      size: sounds of a block.
+      positions: positions of the sounds in the split.
+      size: number of sounds in a block.
       progress: whether to show a progress bar.
     """
     base = _with_common_ranges(run.base)
@@ -254,8 +254,8 @@ def feature_blocks(
         yield convert_features(source.read(positions[start : start + size]), base, run.space.representation)
 
 
-def _notes(run: Run, store: Store | JoinedStore, split: str, chosen: np.ndarray, *, progress: bool) -> Notes:
-    """Reads the notes at some positions of a split."""
+def _read_positions(run: Run, store: Store | JoinedStore, split: str, chosen: np.ndarray, *, progress: bool) -> Notes:
+    """Reads the notes at the chosen positions of a split."""
     base, metadata = _with_common_ranges(run.base), store.metadata(split)
     raw = cached_features(store, split, base, progress=progress).read(chosen)
     labels = {name: metadata[name][chosen] for name in LABELS}
@@ -265,32 +265,34 @@ def _notes(run: Run, store: Store | JoinedStore, split: str, chosen: np.ndarray,
 
 
 def even_choice(groups: np.ndarray, number: int, *, seed: int = 0) -> np.ndarray:
-    """Chooses items evenly over groups: equally many of each, as far as groups have enough.
+    """Chooses items evenly over groups.
+
+    All groups contribute the same number of items, except groups that have fewer.
 
     Args:
-      groups: [M] of any type.
-      number: number of items, at most M are chosen.
-      seed: random seed of the choice within groups.
+      groups: [M] groups of the items, of any type.
+      number: number of items, limited to M.
+      seed: random seed for the choice within groups.
 
     Returns:
-      Positions, ascending.
+      Positions of the chosen items in ascending order.
     """
     _, ids = np.unique(np.asarray(groups), return_inverse=True)
     order = np.random.default_rng(seed).permutation(len(ids))
     by_group = order[np.argsort(ids[order], kind="stable")]
     counts = np.bincount(ids)
-    turn, place = np.empty(len(ids), np.int64), np.empty(len(ids), np.int64)
-    turn[by_group] = np.arange(len(ids)) - np.repeat(np.cumsum(counts) - counts, counts)
-    place[order] = np.arange(len(ids))
-    return np.sort(np.lexsort((place, turn))[: min(number, len(ids))])
+    rank_in_group, rank = np.empty(len(ids), np.int64), np.empty(len(ids), np.int64)
+    rank_in_group[by_group] = np.arange(len(ids)) - np.repeat(np.cumsum(counts) - counts, counts)
+    rank[order] = np.arange(len(ids))
+    return np.sort(np.lexsort((rank, rank_in_group))[: min(number, len(ids))])
 
 
 def convert_features(features: Features, base: Representation, representation: Representation) -> Features:
     """Converts features between representations that differ only in ranges and scale.
 
     Args:
-      features: in the units of `base`.
-      base: representation of the features.
+      features: features in the representation `base`.
+      base: representation of `features`.
       representation: representation of the result.
     """
     if base == representation:
@@ -305,7 +307,7 @@ def _renormalize(base, representation, values):
 
 
 def _with_common_ranges(base: Representation) -> Representation:
-    """Returns a harmonic representation whose ranges include those of the common scale."""
+    """Widens the ranges of a harmonic representation to include those of the common scale."""
     if not isinstance(base, HarmonicTracks):
         return base
 

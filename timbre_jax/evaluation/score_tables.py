@@ -1,4 +1,4 @@
-"""Tables of reconstruction scores and of the use of codes, with their results."""
+"""Tables and results of reconstruction scores and of the use of codes."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ COLUMNS = (
     "family_knn_low", "family_knn_high", "family_knn_baseline", "sound_db", "sound_db_low", "sound_db_high",
     "representation_db",
 )  # fmt: skip
+REFERENCE_HEADING = "MSE against reference, %"
 MEAN_IMAGE = "baseline: mean image, if it is among the runs"
 
 
@@ -38,7 +39,7 @@ class RunScores:
       trained_on: whether the run was trained on these notes.
       groups: [M] instruments of the notes.
       scores: MSE and SSIM of the notes.
-      accuracy: kNN accuracy of the family; None if the training notes are missing, or are these notes.
+      accuracy: kNN accuracy of the family; None if the training notes are missing or are the scored notes.
       distances: log-spectral distances of some notes in dB, by name (`resynthesis.sound_distances`); empty if not measured.
       distance_groups: instruments of these notes.
       codes: use of the codes of a discrete space; None for other spaces.
@@ -63,7 +64,7 @@ class RunScores:
 
 
 def scores_table(entries: Sequence[RunScores], reference: str | None, seed: int) -> tuple[Table, list[Result]]:
-    """Returns the table of scores and its results.
+    """Returns the table of reconstruction scores and its results.
 
     Args:
       entries: scores of all runs and stores.
@@ -79,12 +80,11 @@ def scores_table(entries: Sequence[RunScores], reference: str | None, seed: int)
         records.append(record)
         results += of_row
     caption = (
-        f"{_definition(entries)}. Lower is better for MSE and sound_db, higher for SSIM and family_knn. Split "
-        f"“{entries[0].split}”; brackets are 95 % intervals, bootstrap over instruments. "
-        f"Reference: {reference or 'none'}. family_knn: kNN accuracy of the family from the 5 nearest training latents; its "
-        "baseline always predicts the most frequent family of the training notes. sound_db: log-spectral distance to the "
-        f"recording (1024-point Hann frames, hop 256, 80 dB floor; {COUNTED_FRAMES}); representation_db: the same without the "
-        "model."
+        f"{_definition(entries)}. Lower is better for MSE and LSD, higher for SSIM and kNN accuracy. "
+        f"Split “{entries[0].split}”; brackets are 95 % intervals, bootstrap over instruments. "
+        f"Reference run: {reference or 'none'}. kNN accuracy (family_knn): from the 5 nearest training latents; its baseline "
+        "always predicts the most frequent family of the training notes. LSD (sound_db): log-spectral distance to the "
+        f"recording (1024-point Hann frames, hop 256, 80 dB floor; {COUNTED_FRAMES}); without the model: representation_db."
     )
     return Table.from_records("scores", records, caption), results
 
@@ -92,7 +92,7 @@ def scores_table(entries: Sequence[RunScores], reference: str | None, seed: int)
 def _score_record(
     entry: RunScores, mean_image: RunScores | None, base: RunScores | None, seed: int
 ) -> tuple[dict[str, Any], list[Result]]:
-    """Returns the cells of `COLUMNS` and the results of one run.
+    """Returns the table row and the results of one run.
 
     `mean_image` and `base` are scores of the mean image and of the reference run on the same notes.
     """
@@ -138,7 +138,7 @@ def _score_record(
 
 
 def _definition(entries: Sequence[RunScores]) -> str:
-    """Returns the definition of the scores, with the names of the runs if there are several."""
+    """Returns the definition of the scores; if there are several, each with its runs."""
     runs: dict[str, list[str]] = {}
     for entry in entries:
         runs.setdefault(entry.definition, []).append(entry.name)
@@ -154,20 +154,22 @@ def scores_markdown(table: Table) -> str:
     rows = []
     for record in table.records:
         row = {
-            "notes": f"{record['store']} ({record['notes']} of {record['instruments']})",
+            "store (notes of instruments)": f"{record['store']} ({record['notes']} of {record['instruments']})",
             "run": f"{record['run']} ({record['latents']} latents)",
             "MSE": interval_cell(record, "mse"),
             "SSIM": interval_cell(record, "ssim"),
-            "MSE against reference, %": interval_cell(record, "mse_vs_reference_percent"),
+            REFERENCE_HEADING: interval_cell(record, "mse_vs_reference_percent"),
         }
         if record["family_knn"] is not None:
             baseline = format_cell(100.0 * record["family_knn_baseline"])
-            row["family kNN, %"] = f"{interval_cell(record, 'family_knn', scale=100.0)}; baseline {baseline}"
+            row["family kNN accuracy, %"] = f"{interval_cell(record, 'family_knn', scale=100.0)}; baseline {baseline}"
         if record["sound_db"] is not None:
-            row["sound, dB"] = f"{interval_cell(record, 'sound_db')}; without model {format_cell(record['representation_db'])}"
+            row["LSD of the sound, dB"] = (
+                f"{interval_cell(record, 'sound_db')}; without the model {format_cell(record['representation_db'])}"
+            )
         rows.append(row)
     if all(record["mse_vs_reference_percent"] is None for record in table.records):
-        rows = [{name: cell for name, cell in row.items() if name != "MSE against reference, %"} for row in rows]
+        rows = [{name: cell for name, cell in row.items() if name != REFERENCE_HEADING} for row in rows]
     text = f"{table.caption}\n\n{NATSIOU_2023}" if "log f0" in table.caption else table.caption
     return f"{Table.from_records('scores', rows).markdown()}\n{text}\n"
 
@@ -192,3 +194,16 @@ def codes_table(entries: Sequence[RunScores]) -> tuple[Table, list[Result]] | No
             results.append(Result(f"{name}/perplexity", *three, 1.0, text))
             results.append(Result(f"{name}/used", record["used"], None, None, 1.0, f"number of codes that occur, {where}"))
     return (Table.from_records("codes", records, caption), results) if records else None
+
+
+def codes_markdown(table: Table) -> str:
+    """Returns the table of codes as Markdown, with value and interval in one cell."""
+    rows = []
+    for record in table.records:
+        interval = {"perplexity": record["perplexity"], "perplexity_low": record["low"], "perplexity_high": record["high"]}
+        rows.append(
+            {name: record[name] for name in ("store", "run", "codebook")}
+            | {"codes used": f"{record['used']:,} of {record['codes']:,}", "perplexity": interval_cell(interval, "perplexity")}
+            | {"latents": record["latents"]}
+        )
+    return f"{Table.from_records('codes', rows).markdown()}\n{table.caption}\n"

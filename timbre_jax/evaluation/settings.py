@@ -1,4 +1,7 @@
-"""Settings of the comparison of runs, flags of `experiments/evaluate.py`; loads no JAX."""
+"""Settings of the comparison of runs, the flags of `experiments/evaluate.py`.
+
+This module does not import JAX, so that `--help` is fast.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from timbre_jax.settings import Settings, setting
 
 @dataclasses.dataclass(frozen=True)
 class EvaluationSettings(Settings):
-    """Runs, notes and metrics of `comparison.evaluate`; each field has its help text.
+    """Settings of `comparison.evaluate`: runs, notes and metrics.
 
     Raises:
       ValueError: a metric, preset or embedding is unknown, or its optional programs are not installed.
@@ -18,10 +21,10 @@ class EvaluationSettings(Settings):
 
     workdir: tuple[str | os.PathLike, ...] = setting((), "Runs to score, separated by commas.")
     store: str | None = setting(None, "Store of the notes; default: the one that the first run was trained on.")
-    more_stores: tuple[str | os.PathLike, ...] = setting((), "Further stores, whose scores get rows of their own.")
+    more_stores: tuple[str | os.PathLike, ...] = setting((), "Further stores to score, with rows of their own.")
     split: str = setting("test", "Split of the stores to score.")
-    number: int = setting(0, "Number of notes of each store, evenly over instruments; 0: all.", low=0)
-    sounds: int = setting(64, "Number of notes whose sounds are compared; 0: none.", low=0)
+    number: int = setting(0, "Number of notes of each store, evenly over instruments; 0 for all.", low=0)
+    sounds: int = setting(64, "Number of notes whose sounds are compared; 0 for none.", low=0)
     families: tuple[str, ...] | None = setting(None, "Families to score; default: those that all runs were trained on.")
     reference: str | None = setting(None, "Run to compare with; default: the PCA among the runs.")
     metrics: tuple[str, ...] | None = setting(
@@ -46,7 +49,7 @@ class EvaluationSettings(Settings):
         from timbre_jax.metrics.sound_pairs import PAIR_METRICS
         from timbre_jax.metrics.sound_sets import SET_METRICS
 
-        # Fail now, not after hours of scoring.
+        # Wrong metrics are found here, before hours of scoring.
         known = (*PAIR_METRICS, *SET_METRICS)
         if unknown := [name for name in self.metrics if name not in known]:
             raise ValueError(f"metrics={unknown[0]!r}: must be among {', '.join(known)}")

@@ -1,4 +1,4 @@
-"""Recorded sounds with features and labels, the input of analysis and scores."""
+"""Recorded sounds with features and labels, the input of analyses and scores."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from timbre_jax.types import Features
 
 @dataclasses.dataclass(frozen=True)
 class Sounds:
-    """M recorded sounds, of a store (`evaluation.runs.Notes`) or in arrays (`SoundArrays`).
+    """Recorded sounds with features and labels; base class of `Notes` and `SoundArrays`.
 
     Attributes:
-      features: in the representation of the space.
+      features: features of M sounds in the representation of the space.
       target: features on the common scale of all scores, not clipped by fitted ranges.
-      labels: id, instrument, family, source (str) and pitch, velocity (int, -1 if unknown), [M] each. Intervals resample
-        instruments. In a sample library they are path, group of near-duplicates, class and kit.
+      labels: [M] each: id, instrument, family and source (str), pitch and velocity (int, -1 if unknown). Intervals resample
+        instruments. In a sample library, the first four are path, group of near-duplicates, class and kit.
     """
 
     features: Features
@@ -30,7 +30,7 @@ class Sounds:
     labels: dict[str, np.ndarray]
 
     per_sound: ClassVar[tuple[str, ...]] = ("features", "target", "labels")
-    """Fields with one entry for each sound."""
+    """Names of the fields with one entry for each sound."""
 
     @property
     def varies(self) -> bool:
@@ -50,17 +50,17 @@ class Sounds:
         return np.minimum(self.lengths(rows), most) if self.varies else None
 
     def part(self, rows: np.ndarray) -> Self:
-        """Returns some of the sounds."""
+        """Returns the chosen rows of the sounds."""
         return dataclasses.replace(self, **take({name: getattr(self, name) for name in self.per_sound}, rows))
 
 
 @dataclasses.dataclass(frozen=True)
 class SoundArrays(Sounds):
-    """Sounds whose waves are an array.
+    """Sounds whose waves are in an array.
 
     Attributes:
-      waves: [M, T] at the sample rate of the space.
-      real_lengths: [M] in samples; None if all sounds fill their rows.
+      waves: [M, T] waves at the sample rate of the space.
+      real_lengths: [M] lengths in samples; None if all sounds have length T.
     """
 
     waves: np.ndarray
@@ -77,14 +77,14 @@ class SoundArrays(Sounds):
         *,
         lengths: np.ndarray | None = None,
     ) -> SoundArrays:
-        """Returns sounds from waves, analyzed by the representation of a space.
+        """Analyzes waves by the representation of a space.
 
         Args:
-          space: its representation analyzes the waves.
-          waves: [M, T] at the sample rate of the space.
+          space: space whose representation analyzes the waves.
+          waves: [M, T] waves at the sample rate of the space.
           labels: arrays [M] by name. By default, every sound is an instrument of its own, all are of one family, and pitch and
             velocity are unknown.
-          lengths: [M] in samples; None: all sounds fill their rows.
+          lengths: [M] lengths in samples; None if all sounds have length T.
         """
         waves = np.asarray(waves, np.float32)
         count = len(waves)

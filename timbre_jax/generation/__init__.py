@@ -1,1 +1,1 @@
-"""New sounds from a timbre space: paths, operators, edits and descriptor control."""
+"""Generation of sounds from a timbre space: paths, operators, edits, descriptor control."""

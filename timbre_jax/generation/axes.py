@@ -1,8 +1,8 @@
-"""Playable axes of a space: its latents rotated so that the first axis varies most.
+"""Playable axes of a space: latents rotated so that the first axes vary most.
 
 Caillon et al. 2020 rotate latents by PCA for their interfaces, because the latents of a network have no order and most of
-them may have little effect. The rotation about the mean is exactly invertible. A slider at 0.5 is near the mean, and moves over
-the range of the training sounds.
+them may have little effect. The rotation about the mean is exactly invertible. A slider covers the range of the training
+sounds, and at 0.5 it is near their mean.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from timbre_jax.space import TimbreSpace
 from timbre_jax.types import Array
 
 MAX_SOUNDS = 256
-"""Largest number of sounds whose latents are measured."""
+"""Largest number of sounds that axes are fitted to."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Axes:
 
     Attributes:
       mean: mean [D] of the latents.
-      directions: orthonormal axes [D, D] in rows. The largest entry of each is positive.
+      directions: orthonormal axes [D, D], one per row; the largest entry of each is positive.
       deviation: standard deviation [D] along each axis.
       low: 1st percentile [D] along each axis, relative to the mean.
       high: 99th percentile [D] along each axis, relative to the mean.
@@ -60,17 +60,17 @@ class Axes:
         coordinates = jnp.asarray(coordinates)
         count = coordinates.shape[-1]
         if not 1 <= count <= len(self.mean):
-            raise ValueError(f"axes: expected 1 to {len(self.mean)} coordinates, got {count}")
+            raise ValueError(f"axes: expected 1 to {len(self.mean)} coordinates (got {count})")
         return coordinates @ self.directions[:count] + self.mean
 
     def from_sliders(self, sliders: Array) -> Array:
-        """Converts sliders [..., A] to latents [..., D]; 0 and 1 are the ends of each axis."""
+        """Converts slider values [..., A] to latents [..., D]; 0 and 1 are the ends of each axis."""
         sliders = jnp.asarray(sliders)
         low, high = self.low[: sliders.shape[-1]], self.high[: sliders.shape[-1]]
         return self.from_axes(low + sliders * (high - low))
 
     def to_sliders(self, latents: Array) -> Array:
-        """Converts latents [..., D] to sliders [..., D]; an axis with a constant value is at 0.5."""
+        """Converts latents [..., D] to slider values [..., D]; constant axes are at 0.5."""
         width = self.high - self.low
         sliders = (self.to_axes(latents) - self.low) / np.where(width > 0, width, 1.0)
         return jnp.where(width > 0, sliders, 0.5)
@@ -88,24 +88,22 @@ class Axes:
 
 
 def fit_axes(latents: np.ndarray) -> Axes:
-    """Fits axes to latents [K, D] of frames or sounds by PCA.
-
-    Latents that are not finite are ignored.
+    """Fits axes to latents [K, D] of frames or sounds by PCA; ignores non-finite latents.
 
     Raises:
-      ValueError: latents of another shape, or fewer than two finite ones.
+      ValueError: the latents have another shape, or fewer than two are finite.
     """
     latents = np.asarray(latents, np.float64)
     if latents.ndim != 2:
-        raise ValueError(f"axes: expected latents [K, D], got {latents.shape}")
+        raise ValueError(f"axes: expected latents [K, D] (got {latents.shape})")
     latents = latents[np.isfinite(latents).all(1)]
     if len(latents) < 2:
-        raise ValueError(f"axes: expected at least 2 finite latents, got {len(latents)}")
+        raise ValueError(f"axes: expected at least 2 finite latents (got {len(latents)})")
     mean = latents.mean(0)
     centered = latents - mean
     variance, vectors = np.linalg.eigh(centered.T @ centered / len(latents))
     directions = vectors[:, ::-1].T
-    # A direction and its opposite are the same axis; the sign must not depend on the machine.
+    # A direction and its opposite are the same axis, so the sign is fixed to give the same result on every machine.
     largest = directions[np.arange(len(directions)), np.abs(directions).argmax(1)]
     directions = directions * np.sign(largest)[:, None]
     low, high = np.percentile(centered @ directions.T, [1, 99], axis=0, method="hazen")
@@ -114,11 +112,13 @@ def fit_axes(latents: np.ndarray) -> Axes:
 
 
 def measure_axes(space: TimbreSpace, store: Store | JoinedStore, split: str) -> Axes:
-    """Fits the axes of a series space to the latents of at most `MAX_SOUNDS` sounds.
+    """Fits the axes of a series space to the latents of a split of a store.
+
+    At most `MAX_SOUNDS` sounds are used.
 
     Args:
       space: series space.
-      store: prepared sounds.
+      store: store of the sounds.
       split: split of the sounds.
 
     Raises:

@@ -23,18 +23,18 @@ from timbre_jax.space import TimbreSpace
 from timbre_jax.types import Latent
 
 MIDDLE_SHARE = 0.7
-"""Share of the reachable range that a curve covers without --between, in its middle."""
+"""Share of the reachable range, in its middle, that a curve covers without --between."""
 MAX_SECONDS = 60.0
-"""Longer sounds are cut, because a search holds the whole sound in memory."""
+"""Longer sounds are cut to this length, because a search keeps the whole sound in memory."""
 DEFAULT_SECONDS = 4.0
-"""Length of a sound that follows a file with a single value."""
+"""Duration of a sound whose curve file has a single value."""
 
 
 def control(space: TimbreSpace, inputs: Inputs, settings: Control, *, rounds: int | None = None) -> Generated:
-    """Yields one sound for each start, or one from the training mean.
+    """Yields one controlled sound for each start, or one that starts at the training mean.
 
-    Each sound comes with NAME_curves.csv, and the first sound of a discrete space with codes.csv. If one of several starts
-    cannot be used, such as silence, it is skipped.
+    NAME_curves.csv is written for each sound, and codes.csv for the first sound of a discrete space. If there are several
+    starts, those that cannot be used are skipped, such as silence.
 
     Args:
       space: series space.
@@ -43,7 +43,7 @@ def control(space: TimbreSpace, inputs: Inputs, settings: Control, *, rounds: in
       rounds: number of rounds of the search; None for its default.
 
     Raises:
-      ValueError: the space cannot follow the curves.
+      ValueError: the space is static, or its sounds cannot follow the curves.
     """
     space.check_kind("series")
     seconds, table, code_tables = _target_seconds(settings), None, {}
@@ -52,9 +52,9 @@ def control(space: TimbreSpace, inputs: Inputs, settings: Control, *, rounds: in
         table = code_table.code_table(space, names=names, uses=code_table.training_share(space), progress=True)
         code_tables = {"codes.csv": table.table()}
     for number, sound in enumerate(inputs or [None]):
-        start, remarks = _start(space, sound, seconds)
+        start, remarks = _search_start(space, sound, seconds)
         try:
-            result, curves = _follow(space, settings, table, start, near=sound is not None, rounds=rounds)
+            result, curves = _control_sound(space, settings, table, start, near=sound is not None, rounds=rounds)
         except ValueError as error:
             if sound is None or len(inputs) < 2:
                 raise
@@ -64,15 +64,15 @@ def control(space: TimbreSpace, inputs: Inputs, settings: Control, *, rounds: in
         file = settings.like or next(iter(settings.curve_file), None)
         target = settings.curve[0] if file is None else Path(file).stem
         title = "_".join([sound.name(40) if sound else "mean", *settings.descriptor, plain_name(target, max_bytes=40)])
-        yield _generated(f"control_{number:03d}_{title}", result, curves, sound, remarks, code_tables)
+        yield _generated_sound(f"control_{number:03d}_{title}", result, curves, sound, remarks, code_tables)
         code_tables = {}
 
 
 def parse_range(text: str) -> tuple[float, float]:
-    """Returns (low, high) from a text such as "800-2500" or "-40--10".
+    """Parses (low, high) from a text such as "800-2500" or "-40--10".
 
     Raises:
-      ValueError: not two finite numbers, the lower one first.
+      ValueError: the text is not two finite numbers with the lower one first.
     """
     separator = text.find("-", 1)
     try:
@@ -85,10 +85,10 @@ def parse_range(text: str) -> tuple[float, float]:
 
 
 def parse_curve(text: str) -> tuple[str, float]:
-    """Returns (shape, periods per second) from a text such as "sine:0.5".
+    """Parses (shape, periods per second) from a text such as "sine:0.5".
 
     Raises:
-      ValueError: an unknown shape, or a rate outside 0 to 20 Hz.
+      ValueError: the shape is unknown, or the rate is not from 0 to 20 Hz.
     """
     kind, _, rate = text.partition(":")
     try:
@@ -119,7 +119,7 @@ def target_curves(settings: Control, reach: dict[str, tuple[float, float]], spac
       seconds: duration of curves that are shapes.
 
     Raises:
-      ValueError: a file that is not a curve or a sound, or a text that is not a shape or range.
+      ValueError: a file is not a curve or a sound, or a text is not a shape or a range.
     """
     names = settings.descriptor
     ranges = [parse_range(text) for text in settings.between] or [middle_of_range(reach[name]) for name in names]
@@ -146,7 +146,7 @@ def _read_curves(settings: Control) -> list[Curve]:
 
 
 def _target_seconds(settings: Control) -> float:
-    """Returns the duration of the targets: of the files, or as set for shapes."""
+    """Returns the duration of the target curves: that of the files, or `seconds` for shapes."""
     if settings.curve:
         return settings.seconds
     if settings.like:
@@ -155,7 +155,7 @@ def _target_seconds(settings: Control) -> float:
     return max(curve.seconds for curve in _read_curves(settings)) or DEFAULT_SECONDS
 
 
-def _follow(
+def _control_sound(
     space: TimbreSpace,
     settings: Control,
     table: code_table.CodeTable | None,
@@ -164,7 +164,10 @@ def _follow(
     near: bool,
     rounds: int | None,
 ) -> tuple[ControlResult, list[Curve]]:
-    """Returns the sound from one start, near to it if asked, and its target curves."""
+    """Returns the controlled sound from one start, and its target curves.
+
+    If `near` is true, codes stay near to those of the start; gradient search always stays near.
+    """
     seconds = start.values.shape[1] / start.rate
     options: dict[str, Any] = {} if rounds is None else {"rounds": rounds}
     if table is not None:
@@ -178,8 +181,8 @@ def _follow(
     return result, curves
 
 
-def _start(space: TimbreSpace, sound: InputSound | None, seconds: float) -> tuple[Latent, tuple[str, ...]]:
-    """Returns the series of an input or of the training mean to start from, and its remarks."""
+def _search_start(space: TimbreSpace, sound: InputSound | None, seconds: float) -> tuple[Latent, tuple[str, ...]]:
+    """Returns the series that a search starts from, and remarks about it."""
     if sound is None:
         return gradient_search.mean_start(space, seconds=seconds), ()
     longest = round(MAX_SECONDS * space.sample_rate)
@@ -205,7 +208,7 @@ def print_accuracy(result: ControlResult, curves: Sequence[Curve]) -> None:
         print(f"  {remark}")
 
 
-def _generated(
+def _generated_sound(
     name: str,
     result: ControlResult,
     curves: Sequence[Curve],
@@ -213,7 +216,7 @@ def _generated(
     remarks: tuple[str, ...],
     code_tables: dict[str, Table],
 ) -> GeneratedSound:
-    """Returns the record of a sound, with its target and achieved curves."""
+    """Returns the record of a controlled sound, with its target and achieved curves."""
     errors = result.errors()
     made_from = {
         "start": str(sound.path) if sound else "mean of the training set",

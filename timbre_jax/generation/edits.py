@@ -5,7 +5,8 @@ An edit applies an operator to a time range of latents, of a playable axis or of
 
 - start, end: time range in seconds, in the sound after the previous edits; an empty end is the end of the sound.
 - target: "all", "latent 3", "axis 0" (a playable axis, see `generation.axes`) or "level".
-- operator and amount, which is in training deviations, or in dB for the level, unless stated otherwise:
+- operator: one of the list below.
+- amount: in training deviations, or in dB for the level, unless the list says otherwise:
     scale     factor around the training mean (for the level: around the training median)
     offset    amount that is added
     set       distance from the training mean (for the level: the level itself)
@@ -15,8 +16,8 @@ An edit applies an operator to a time range of latents, of a playable axis or of
     reverse   no amount; reverses the range
     stretch   factor on the duration of the range
     freeze    seconds for which the first latent is held; empty: the duration of the range
-  The last three need the target "all" and move the level with the latents. The amount of scale, offset, set and noise may be
-  "a:b", which moves from a to b over the range.
+  The last three operators need the target "all" and move the level with the latents. The amount of scale, offset, set
+  and noise may be "a:b", which moves from a to b over the range.
 - fade: seconds over which an edit fades in and out within its range (not for reverse, stretch and freeze); empty: 0.
 
 Edits are applied in their order. Edits of values remove the codes of a discrete space.
@@ -55,7 +56,7 @@ MAX_FREEZE_SECONDS = 600.0
 
 @dataclasses.dataclass(frozen=True)
 class Edit:
-    """Edit of a series; see the module.
+    """Edit of a latent series: an operator that is applied to a target over a time range.
 
     Attributes:
       start: start of the range in seconds.
@@ -82,7 +83,7 @@ def read_edits(file: str | os.PathLike) -> list[Edit]:
     """Reads the edits of a CSV or JSON file.
 
     Raises:
-      ValueError: the file cannot be read, has no edits, or has a wrong edit. The message names the line.
+      ValueError: the file cannot be read, has no edits, or has a wrong edit; the message names the line.
     """
     file = Path(file)
     try:
@@ -105,7 +106,9 @@ def read_edits(file: str | os.PathLike) -> list[Edit]:
         located = []
         for row in reader:
             if None in row:
-                raise ValueError(f"{file}, line {reader.line_num}: more cells than the header has columns")
+                raise ValueError(
+                    f"{file}, line {reader.line_num}: more cells than the header has columns; quote cells with commas"
+                )
             cells = {name.strip(): (cell or "").strip() for name, cell in row.items()}
             if any(cells.values()):
                 located.append((f"{file}, line {reader.line_num}", cells))
@@ -115,36 +118,38 @@ def read_edits(file: str | os.PathLike) -> list[Edit]:
 
 
 def make_edit(row: Mapping[str, Any], *, location: str = "the edit") -> Edit:
-    """Makes an edit from its cells.
+    """Parses an edit from its cells.
 
     Args:
-      row: texts or numbers by the name of their column.
+      row: texts or numbers by column.
       location: file and line of the edit, for messages.
 
     Raises:
-      ValueError: an unknown column, operator or target, or a wrong number.
+      ValueError: a column, operator or target is unknown, or a number is wrong.
     """
     if unknown := sorted(set(row) - set(COLUMNS)):
         raise ValueError(f"{location}: unknown column {unknown[0]!r}, expected {', '.join(COLUMNS)}")
     cells = {name: "" if row.get(name) is None else str(row[name]).strip() for name in COLUMNS}
     operator = cells["operator"].lower()
     if operator not in OPERATORS:
-        raise ValueError(f"{location}: operator must be one of {', '.join(OPERATORS)}, got {cells['operator']!r}")
-    target, index = _target(cells["target"] or "all", location)
+        raise ValueError(f"{location}: operator must be one of {', '.join(OPERATORS)} (got {cells['operator']!r})")
+    target, index = _parse_target(cells["target"] or "all", location)
     if operator in TIME_OPERATORS and target != "all":
         raise ValueError(
-            f"{location}: target must be all, because {operator} moves all latents and the level, got {cells['target']!r}"
+            f"{location}: target must be all, because {operator} moves all latents and the level (got {cells['target']!r})"
         )
-    start = _number(cells["start"] or "0", "start", location)
-    end = _number(cells["end"], "end", location) if cells["end"] else None
+    start = _parse_number(cells["start"] or "0", "start", location)
+    end = _parse_number(cells["end"], "end", location) if cells["end"] else None
     if start < 0 or (end is not None and end <= start):
         raise ValueError(
-            f"{location}: start must not be negative and end must be after it, got {cells['start']} and {cells['end']}"
+            f"{location}: start must not be negative and end must be after it (got {cells['start']} and {cells['end']})"
         )
-    amount = _amount(cells["amount"], operator, location)
-    fade = _number(cells["fade"] or "0", "fade", location)
+    amount = _parse_amount(cells["amount"], operator, location)
+    fade = _parse_number(cells["fade"] or "0", "fade", location)
     if fade < 0 or (fade and operator in TIME_OPERATORS):
-        raise ValueError(f"{location}: fade must not be negative, and must be empty for {', '.join(TIME_OPERATORS)}")
+        raise ValueError(
+            f"{location}: fade must not be negative, and must be empty for {', '.join(TIME_OPERATORS)} (got {fade:g})"
+        )
     return Edit(start, end, target, index, operator, amount, fade, location)
 
 
@@ -158,26 +163,28 @@ def apply_edits(
       latent: series [1, M, D].
       edits: edits to apply.
       key: random key of the operator noise; None for a fixed key.
-      basis: playable axes, for edits of an axis.
+      basis: playable axes for edits of an axis; None if there are none.
 
     Raises:
-      ValueError: an edit of a latent, axis or level that the space does not have, or after the end of the sound.
+      ValueError: the space does not have the latent, axis or level of an edit, or an edit starts after the end of the sound.
     """
     key = jax.random.key(0) if key is None else key
     for number, edit in enumerate(edits):
-        latent = _apply(space, latent, edit, jax.random.fold_in(key, number), basis)
+        latent = _apply_edit(space, latent, edit, jax.random.fold_in(key, number), basis)
     return latent
 
 
-def _apply(space: TimbreSpace, latent: Latent, edit: Edit, key: Array, basis: Axes | None) -> Latent:
+def _apply_edit(space: TimbreSpace, latent: Latent, edit: Edit, key: Array, basis: Axes | None) -> Latent:
     count, rate = latent.values.shape[1], latent.rate
     amount = edit.amount or (0.0, 0.0)
     first = int(edit.start * rate + 1e-6)
     if first >= count:
-        raise ValueError(f"{edit.location}: starts at {edit.start:g} s, but the sound ends at {count / rate:.2f} s")
+        raise ValueError(
+            f"{edit.location}: starts at {edit.start:g} s, but the sound ends at {count / rate:.2f} s; start it earlier"
+        )
     stop = count if edit.end is None else min(count, max(first + 1, round(edit.end * rate)))
     if edit.operator in TIME_OPERATORS:
-        latent = jax.tree.map(np.asarray, latent)  # jax would compile the slices for every length
+        latent = jax.tree.map(np.asarray, latent)  # JAX would compile the slices for every length
         codes = None if edit.operator == "stretch" else latent.codes
         latent = latent.replace(mask=frame_mask(latent), codes=codes)
         middle = slice_frames(latent, first, stop)
@@ -188,7 +195,7 @@ def _apply(space: TimbreSpace, latent: Latent, edit: Edit, key: Array, basis: Ax
         else:
             middle = path.freeze(middle, stop - first if edit.amount is None else max(1, round(amount[0] * rate)))
         return concatenate_frames([slice_frames(latent, 0, first), middle, slice_frames(latent, stop)])
-    values, center, unit, to_latent = _columns(space, latent, edit, basis)
+    values, center, unit, to_latent = _edited_values(space, latent, edit, basis)
     series = Latent(values=values, mask=latent.mask, rate=rate)
     changed = np.asarray(_apply_value_operator(series, edit, amount, center, unit, key, first, stop).values)
     share = _fade_curve(count, first, stop, edit.fade * rate)[None, :, None]
@@ -197,20 +204,20 @@ def _apply(space: TimbreSpace, latent: Latent, edit: Edit, key: Array, basis: Ax
     return to_latent(np.where(share > 0, values + share * (changed - values), values).astype(np.float32))
 
 
-def _columns(space: TimbreSpace, latent: Latent, edit: Edit, basis: Axes | None):
-    """Returns values [1, M, K] to edit, their center and unit [K], and the inverse."""
+def _edited_values(space: TimbreSpace, latent: Latent, edit: Edit, basis: Axes | None):
+    """Returns the values [1, M, K] to edit, center and unit [K], and the inverse conversion."""
     values = np.asarray(latent.values, np.float32)
     if edit.target == "level":
         name = level_name(latent.conditions)
         if name is None:
-            raise ValueError(f"{edit.location}: this space has no level condition to edit")
+            raise ValueError(f"{edit.location}: this space has no level condition to edit; use another target")
         level = np.broadcast_to(np.asarray(latent.conditions[name], np.float32), values.shape[:2])[..., None]
         center = np.asarray(space.statistics.get(f"condition_{name}", level.mean()), np.float32).reshape(1)
         conditions = {**latent.conditions}
         return level, center, np.ones(1, np.float32), lambda new: latent.replace(conditions={**conditions, name: new[..., 0]})
     if edit.target == "axis":
         if basis is None:
-            raise ValueError(f"{edit.location}: this space has no playable axes")
+            raise ValueError(f"{edit.location}: this space has no playable axes; use another target")
         axes = np.asarray(basis.to_axes(values), np.float32)
         _check_index(edit, axes.shape[-1])
         deviation = np.asarray(basis.deviation, np.float32)
@@ -228,13 +235,13 @@ def _columns(space: TimbreSpace, latent: Latent, edit: Edit, basis: Axes | None)
 
 def _check_index(edit: Edit, size: int) -> None:
     if edit.index is not None and edit.index >= size:
-        raise ValueError(f"{edit.location}: expected {edit.target} 0 to {size - 1}, got {edit.index}")
+        raise ValueError(f"{edit.location}: expected {edit.target} 0 to {size - 1} (got {edit.index})")
 
 
 def _apply_value_operator(
     series: Latent, edit: Edit, amounts: tuple[float, float], center, unit, key: Array, first: int, stop: int
 ) -> Latent:
-    """Applies the operator of an edit to all frames of a series."""
+    """Applies the operator of an edit of values to all frames of a series."""
     amount = _ramp(amounts, series.values.shape[1], first, stop)
     if edit.operator == "scale":
         return path.scale(series, amount, center=center)
@@ -251,12 +258,12 @@ def _apply_value_operator(
 
 
 def _ramp(amount: tuple[float, float], count: int, first: int, stop: int) -> np.ndarray:
-    """Returns amounts [M, 1] that move within a range from one value to another."""
+    """Returns amounts [M, 1] that move from one value to another within a range."""
     return np.interp(np.arange(count), [first, max(first + 1, stop - 1)], amount)[:, None]
 
 
 def _fade_curve(count: int, first: int, stop: int, fade: float) -> np.ndarray:
-    """Returns the share [M] of an edit: 1 in its range, with fades of `fade` latents."""
+    """Returns the weight [M] of an edit: 1 within its range, with fades of `fade` latents."""
     position = np.arange(count)
     inside = ((position >= first) & (position < stop)).astype(np.float32)
     if fade > 0:
@@ -264,8 +271,8 @@ def _fade_curve(count: int, first: int, stop: int, fade: float) -> np.ndarray:
     return inside
 
 
-def _target(text: str, location: str) -> tuple[str, int | None]:
-    """Returns the target and the index of a text such as "latent 3"."""
+def _parse_target(text: str, location: str) -> tuple[str, int | None]:
+    """Parses the target and the index from a text such as "latent 3"."""
     words = text.lower().replace(":", " ").split()
     if words in (["all"], ["level"]):
         return words[0], None
@@ -273,35 +280,35 @@ def _target(text: str, location: str) -> tuple[str, int | None]:
         words = ["latent", words[0]]
     if len(words) == 2 and words[0] in ("latent", "axis") and words[1].isdigit():
         return words[0], int(words[1])
-    raise ValueError(f'{location}: target must be "all", "level", "latent 3" or "axis 0", got {text!r}')
+    raise ValueError(f'{location}: target must be "all", "level", "latent 3" or "axis 0" (got {text!r})')
 
 
-def _amount(text: str, operator: str, location: str) -> tuple[float, float] | None:
-    """Returns the amounts at both ends of a range from "2" or "0:2"; None if empty."""
+def _parse_amount(text: str, operator: str, location: str) -> tuple[float, float] | None:
+    """Parses the amounts at both ends of a range from "2" or "0:2"; None if empty."""
     if operator == "reverse" or (operator == "freeze" and not text):
         if text:
-            raise ValueError(f"{location}: amount of reverse must be empty, got {text!r}")
+            raise ValueError(f"{location}: amount of reverse must be empty (got {text!r})")
         return None
     if not text:
-        raise ValueError(f"{location}: {operator} needs an amount")
+        raise ValueError(f"{location}: {operator} needs an amount, such as 2")
     parts = text.split(":")
     if len(parts) > 2 or (len(parts) == 2 and operator not in RAMP_OPERATORS):
-        raise ValueError(f"{location}: amount must be a number, or a:b for {', '.join(RAMP_OPERATORS)}, got {text!r}")
-    amounts = [_number(part, "amount", location) for part in parts]
+        raise ValueError(f"{location}: amount must be a number, or a:b for {', '.join(RAMP_OPERATORS)} (got {text!r})")
+    amounts = [_parse_number(part, "amount", location) for part in parts]
     limits = {"stretch": (1 / MAX_STRETCH, MAX_STRETCH), "freeze": (0.0, MAX_FREEZE_SECONDS)}
     low, high = limits.get(operator, (-math.inf, math.inf))
     if operator in ("smooth", "quantize", "noise"):
         low = 0.0
     if not all(low <= amount <= high for amount in amounts):
-        raise ValueError(f"{location}: amount of {operator} must be between {low:g} and {high:g}, got {text}")
+        raise ValueError(f"{location}: amount of {operator} must be between {low:g} and {high:g} (got {text})")
     return amounts[0], amounts[-1]
 
 
-def _number(text: str, name: str, location: str) -> float:
+def _parse_number(text: str, name: str, location: str) -> float:
     try:
         value = float(text)
     except ValueError:
-        raise ValueError(f"{location}: {name} must be a number, got {text!r}") from None
+        raise ValueError(f"{location}: {name} must be a number (got {text!r})") from None
     if not math.isfinite(value):
-        raise ValueError(f"{location}: {name} must be finite, got {text!r}")
+        raise ValueError(f"{location}: {name} must be finite (got {text!r})")
     return value

@@ -25,12 +25,12 @@ from timbre_jax.version import __version__
 def generate(workdir: str | os.PathLike, out: str | os.PathLike, settings: ModeSettings) -> dict:
     """Generates sounds from a run and writes OUT/*.wav and OUT/manifest.json.
 
-    In a series space, the latents of each sound are written beside it (NAME_series.npz and .csv), and modes without a function
-    for series work on points (`inference.pooled`) that are held for `settings.seconds`.
+    In a series space, the latents of each sound are written as well (NAME_series.npz and .csv). Modes without a function for
+    series work on points (`inference.pooled`) that are held for `settings.seconds`.
 
     Args:
       workdir: folder of the run.
-      out: folder for the sounds. The manifest lists sounds of earlier calls that are still in it under "earlier".
+      out: folder for the sounds. If it contains sounds of earlier calls, the manifest lists them under "earlier".
       settings: settings of a mode; their class selects the mode.
 
     Returns:
@@ -38,8 +38,8 @@ def generate(workdir: str | os.PathLike, out: str | os.PathLike, settings: ModeS
       "errors": [{"file", "error"}]}.
 
     Raises:
-      ValueError: the settings do not match the run or the files, or no file can be used; in the latter case the manifest with
-        the errors is written before.
+      ValueError: the settings do not fit the run or the files, or no file can be used; in the latter case, the manifest with
+        the errors is written first.
     """
     out, mode = Path(out), MODES[settings.mode]
     if out.exists() and not out.is_dir():
@@ -54,18 +54,18 @@ def generate(workdir: str | os.PathLike, out: str | os.PathLike, settings: ModeS
         space = held_space(space, seconds=settings.seconds)
     settings.check_space(space)
     resources = {} if mode.resources is None else mode.resources(run, settings)
-    make = mode.series if as_series else mode.static
-    assert make is not None  # open_run refuses a static space for a mode without `static`
+    mode_function = mode.series if as_series else mode.static
+    assert mode_function is not None  # open_run refuses a static space for a mode without `static`
     inputs, errors = read_inputs(paths, space, whole=as_series)
-    manifest = _manifest(run, space, settings) | {"sounds": [], "errors": errors}
+    manifest = _manifest_header(run, space, settings) | {"sounds": [], "errors": errors}
     try:
         if len(inputs) < (len(paths) if settings.needs_all else min(1, len(paths))):
             raise unusable_error(errors)
-        for sound in make(space, inputs, settings, **resources):
+        for sound in mode_function(space, inputs, settings, **resources):
             if isinstance(sound, SkippedInput):
                 errors.append({"file": str(sound.path), "error": f"{sound.path}: {sound.error}"})
             else:
-                manifest["sounds"].append(_write(out, sound, space))
+                manifest["sounds"].append(_write_sound(out, sound, space))
         if errors and not manifest["sounds"]:
             raise unusable_error(errors)
     finally:
@@ -73,8 +73,8 @@ def generate(workdir: str | os.PathLike, out: str | os.PathLike, settings: ModeS
     return manifest
 
 
-def _manifest(run: Run, space: TimbreSpace, settings: ModeSettings) -> dict:
-    """Returns the entries of the manifest that describe the library, the run and the mode."""
+def _manifest_header(run: Run, space: TimbreSpace, settings: ModeSettings) -> dict:
+    """Returns the entries of the manifest on the library, the run and the mode."""
     return {
         "library": f"timbre_jax {__version__}",
         "mode": settings.mode,
@@ -91,7 +91,7 @@ def _manifest(run: Run, space: TimbreSpace, settings: ModeSettings) -> dict:
     }
 
 
-def _write(out: Path, sound: GeneratedSound, space: TimbreSpace) -> dict:
+def _write_sound(out: Path, sound: GeneratedSound, space: TimbreSpace) -> dict:
     """Writes a sound with its series and tables, and returns its entry in the manifest."""
     for name, table in sound.tables.items():
         write_text(out / name, table.csv())
@@ -108,7 +108,7 @@ def _write(out: Path, sound: GeneratedSound, space: TimbreSpace) -> dict:
 
 
 def _earlier_sounds(out: Path) -> list[dict]:
-    """Returns the sounds in the manifest of an earlier call, each with its settings.
+    """Reads the sounds, each with its settings, from the manifest of an earlier call.
 
     Raises:
       ValueError: manifest.json is not a manifest of sounds.

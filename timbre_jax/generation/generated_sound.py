@@ -15,16 +15,16 @@ from timbre_jax.types import Latent
 
 @dataclasses.dataclass(frozen=True)
 class GeneratedSound:
-    """Generated sound with its provenance.
+    """Generated sound with its provenance, for the manifest.
 
     Attributes:
       name: file name, with .wav.
       wave: samples [T] float32.
-      made_from: files, weights, random seeds or positions of the sound, as JSON values.
+      made_from: files, weights, random seeds or positions that the sound was generated from, as JSON values.
       latent: latent [D] of a static space, or series [1, M, D]; None for a sound that was not decoded.
       remarks: sentences about parts that were cut, padded or clipped.
-      details: further entries of the manifest, as JSON values.
-      tables: tables to write beside the sound, by file name.
+      details: further entries of the sound in the manifest, as JSON values.
+      tables: tables to write with the sound, by file name.
     """
 
     name: str
@@ -38,7 +38,7 @@ class GeneratedSound:
 
 @dataclasses.dataclass(frozen=True)
 class SkippedInput:
-    """One of several inputs that a mode could not use.
+    """Input file that a mode could not use, and skipped.
 
     Attributes:
       path: path of the file.

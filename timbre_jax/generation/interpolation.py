@@ -1,10 +1,10 @@
 """Interpolation between two sounds along a path on which brightness changes evenly.
 
-Along a line or an arc between two latents, the brightness of the decoded sounds may rise and fall. Here each mix starts on the
-arc and is moved, as little as possible, until the descriptors of each frame are on the straight line between those of both
-sounds (`control_latents`). In a discrete space, codes near the line are chosen for it (`control_codes`). Evenness is the
-target of the search, and therefore says nothing about the space. Everything else, such as pitch, noise and onset, stays that of
-the arc.
+Along a line or an arc between two latents, the brightness of the decoded sounds may rise and fall. Here, each mix starts on the
+arc and is moved as little as possible, until the descriptors of each frame are on the straight line between those of both
+sounds (`control_latents`). In a discrete space, codes near the line between the latents are chosen (`control_codes`). Evenness
+is the target of the search, so it is no measure of the quality of the space. Everything else, such as pitch, noise and onset,
+stays as on the arc.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from timbre_jax.space import TimbreSpace
 from timbre_jax.types import Array, Latent
 
 EVEN_DESCRIPTORS = ("centroid", "bandwidth")
-"""Default descriptors that change evenly."""
+"""Default names of the descriptors that change evenly."""
 NEARNESS = 0.1
 """Weight of the distance from the arc (`control_latents`) or of the codes from the line (`control_codes`)."""
 
@@ -39,7 +39,7 @@ def even_mixes(
     steps: int = 80,
     table: CodeTable | None = None,
 ) -> list[ControlResult]:
-    """Makes mixes of two series whose descriptors change evenly from one to the other.
+    """Mixes two series so that descriptors change evenly from one to the other.
 
     Args:
       space: series space.
@@ -54,12 +54,12 @@ def even_mixes(
       The mixes in the order of `shares`, with target and measured curves.
 
     Raises:
-      ValueError: the space is static, the series have different shapes or several sounds, or one of the sounds is silent.
+      ValueError: the space is static, the series have different shapes or several sounds, or a sound is silent.
     """
     space.check_kind("series")
     if start.values.shape != end.values.shape or start.values.shape[0] != 1:
         raise ValueError(
-            f"even mixes: expected two series [1, M, D] of one length, got {start.values.shape} and {end.values.shape}; align "
+            f"even mixes: expected two series [1, M, D] of one length (got {start.values.shape} and {end.values.shape}); align "
             "them first"
         )
     count, stride = start.values.shape[1], space.model.stride
@@ -68,7 +68,7 @@ def even_mixes(
     both = jax.tree.map(lambda *x: np.concatenate(x), start.replace(codes=None), end.replace(codes=None))
     values, audible = measure(space, np.asarray(space.render(both)), names, frames)
     if not audible.any(axis=1).all():
-        raise ValueError("even mixes: one of the two sounds is silent")
+        raise ValueError("even mixes: both sounds must be audible (got a silent one); use another sound")
     ends = {name: to_error_scale(name, _fill_gaps(values[name], audible)) for name in names}
     first, last = (jax.tree.map(lambda x: np.repeat(np.asarray(x), len(latent_shares), axis=0), one) for one in (start, end))
     times = np.arange(frames) / float(space.representation.rate)

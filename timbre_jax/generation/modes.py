@@ -1,4 +1,4 @@
-"""Registry of the modes of generation: settings and functions by name."""
+"""Registry of the modes of generation, with settings and functions by name."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from timbre_jax.generation.generated_sound import Generated
 
 @dataclasses.dataclass(frozen=True)
 class Mode:
-    """Mode of generation.
+    """Mode of generation: its settings, and its functions for static and series spaces.
 
-    Its functions take (space, inputs, settings, **resources) and yield the sounds.
+    The functions take (space, inputs, settings, **resources) and yield sounds.
 
     Attributes:
       settings: class of its settings.
       static: function for static spaces; None if the mode needs a series space.
       series: function for series spaces; None if the mode applies `static` to held points.
-      resources: function of the run and the settings that returns further arguments, or raises a ValueError before anything is
-        written; None for no further arguments.
+      resources: function that takes the run and the settings and returns further arguments; it raises a ValueError before
+        anything is written. None for no further arguments.
     """
 
     settings: type[settings.ModeSettings]
@@ -36,7 +36,7 @@ MODES: dict[str, Mode] = {}
 
 
 def add_mode(mode: Mode) -> None:
-    """Adds a mode to `MODES`."""
+    """Registers a mode in `MODES`."""
     MODES[mode.settings.mode] = mode
 
 

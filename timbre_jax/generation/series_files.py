@@ -19,7 +19,7 @@ SERIES_SUFFIXES = (".npz", ".csv")
 
 
 def write_series(path: Path, latent: Latent) -> list[str]:
-    """Writes a series beside a sound and returns the names of the files.
+    """Writes a series next to its sound, and returns the names of the files.
 
     The npz has the arrays "values" [M, D] and "rate" [], and the level [M] and "codes" [M] or [M, Q] if the series has them.
     The CSV has the columns seconds, level, codes and latents.
@@ -51,27 +51,27 @@ def write_series(path: Path, latent: Latent) -> list[str]:
 
 
 def read_series(path: Path, space: TimbreSpace) -> Latent:
-    """Reads a series [1, M, D] from a file of `write_series` or a CSV with its columns.
+    """Reads a series [1, M, D] from an npz or CSV file in the form of `write_series`.
 
     Args:
       path: npz or CSV file; a CSV needs the columns latent_0, latent_1 ..., and may have a level.
       space: space of the series.
 
     Raises:
-      ValueError: another kind of file, another number of latents than in the space, or numbers that are not finite.
+      ValueError: the file is not a series, has another number of latents than the space, or has numbers that are not finite.
     """
     try:
-        values, level = _npz_columns(path) if path.suffix.lower() == ".npz" else _csv_columns(path)
+        values, level = _read_npz(path) if path.suffix.lower() == ".npz" else _read_csv(path)
     except FileNotFoundError:
         raise ValueError(f"{path}: no such file") from None
     except (OSError, KeyError, TypeError, AttributeError, EOFError, ValueError, zipfile.BadZipFile) as error:
-        # Such as a row that is too short, an array in place of an archive, or an empty file.
+        # Examples are a row that is too short, an array instead of an archive, and an empty file.
         raise ValueError(f"{path}: not a series of latents ({' '.join(str(error).split())})") from None
     if level is not None and level.shape != values.shape[:1]:
-        raise ValueError(f"{path}: expected one level for each latent of {values.shape}, got {level.shape}")
+        raise ValueError(f"{path}: expected one level for each latent of {values.shape} (got {level.shape})")
     if values.ndim != 2 or not len(values) or values.shape[1] != space.latent_size:
         raise ValueError(
-            f"{path}: expected a series [M, {space.latent_size}] of this space with M at least 1, got {values.shape}"
+            f"{path}: expected a series [M, {space.latent_size}] of this space with M at least 1 (got {values.shape})"
         )
     latent = space.latent(values[None])
     name = level_name(latent.conditions)
@@ -79,17 +79,17 @@ def read_series(path: Path, space: TimbreSpace) -> Latent:
     if level is not None and name is not None:
         conditions[name] = level[None]
     if not all(np.isfinite(np.asarray(x)).all() for x in (values, *conditions.values())):
-        raise ValueError(f"{path}: all numbers must be finite")
+        raise ValueError(f"{path}: all numbers must be finite; remove NaN and infinity")
     return latent.replace(conditions=conditions, mask=np.ones((1, len(values)), np.float32), rate=space.latent_rate)
 
 
-def _npz_columns(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
+def _read_npz(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
     with np.load(path, allow_pickle=False) as arrays:
         name = level_name(arrays.files)
         return np.asarray(arrays["values"], np.float32), None if name is None else np.asarray(arrays[name], np.float32)
 
 
-def _csv_columns(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
+def _read_csv(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
     with open(path, encoding="utf-8-sig", newline="") as file:
         rows = list(csv.DictReader(file))
     if not rows:

@@ -1,6 +1,6 @@
 """Modes of generation in series spaces, for sounds of any length.
 
-The decoder takes the level curve of the input as a condition. `convert` also adjusts the level of the result, frame by frame,
+The decoder is conditioned on the level curve of the input. `convert` also adjusts the level of the result, frame by frame,
 to that of the input (`match_level`).
 """
 
@@ -29,10 +29,11 @@ from timbre_jax.space import TimbreSpace
 from timbre_jax.types import Array, Latent
 
 MAX_GAIN_DB = 40.0
+"""Largest gain of `match_level`."""
 
 
 def series_of(space: TimbreSpace, sound: InputSound) -> Latent:
-    """Returns the series [1, M, D] of an input: of its file, or encoded from its sound."""
+    """Returns the series [1, M, D] of an input, read from its file or encoded from its sound."""
     return embed_long(space, sound.original) if sound.series is None else sound.series
 
 
@@ -47,7 +48,7 @@ def convert(space: TimbreSpace, inputs: Inputs, settings: modes.Convert) -> Gene
 
 
 def _reconstructed(space: TimbreSpace, inputs: Inputs, title: str, *, matched: bool = False) -> Generated:
-    """Yields each input and its reconstruction, optionally matched to the level of the input."""
+    """Yields each input and its reconstruction, optionally with the level of the input."""
     for number, sound in enumerate(inputs):
         latent, name = series_of(space, sound), f"{number:03d}_{sound.name()}"
         wave, remarks = render_long(space, latent, samples=sound.length), sound.remarks
@@ -63,7 +64,7 @@ def _reconstructed(space: TimbreSpace, inputs: Inputs, title: str, *, matched: b
 def interpolate(space: TimbreSpace, inputs: Inputs, settings: modes.Interpolate) -> Generated:
     """Yields a sound that moves from the first input to the second, then fixed mixes.
 
-    Mixes are on a line, on an arc (`paths.mix_spherical`) or on a path of even brightness (`even_mixes`).
+    The mixes are on a line, on an arc (`paths.mix_spherical`) or on a path of even brightness (`even_mixes`).
     """
     first, second = paths.align(*(series_of(space, sound) for sound in inputs))
     title, count = "_to_".join(sound.name(40) for sound in inputs), first.values.shape[1]
@@ -96,7 +97,7 @@ def interpolate(space: TimbreSpace, inputs: Inputs, settings: modes.Interpolate)
 
 
 def plane(space: TimbreSpace, inputs: Inputs, settings: modes.Plane) -> Generated:
-    """Yields a bilinear mix of four inputs that moves through the points `at`."""
+    """Yields a bilinear mix of four inputs that moves through the points `settings.at`."""
     corners = paths.align(*(series_of(space, sound) for sound in inputs))
     count = corners[0].values.shape[1]
     latent = _decodable(space, paths.mix_corners(corners, positions_along(settings.at, count)), settings)
@@ -107,17 +108,17 @@ def plane(space: TimbreSpace, inputs: Inputs, settings: modes.Plane) -> Generate
 
 
 def positions_along(at: Sequence[Sequence[float]], count: int) -> np.ndarray:
-    """Returns positions [count, 2] that move from point to point of `at` in equal times."""
+    """Returns positions [count, 2] that move through the points `at` in equal times."""
     points = np.asarray(at, np.float64)
     times, stops = np.linspace(0.0, 1.0, count), np.linspace(0.0, 1.0, len(points))
     return np.stack([np.interp(times, stops, points[:, axis]) for axis in (0, 1)], axis=1)
 
 
 def edit_resources(run: Run, settings: modes.ApplyEdits) -> dict[str, Any]:
-    """Returns the edits of the mode, and the playable axes of the space if an edit needs them.
+    """Reads the edits of the mode, and measures the playable axes if an edit needs them.
 
     Raises:
-      ValueError: wrong edits, or the store for measuring the axes is missing.
+      ValueError: an edit is wrong, or the store for measuring the axes is missing.
     """
     if settings.edits is not None:
         edits = read_edits(settings.edits)
@@ -138,7 +139,7 @@ def edit(
         key = jax.random.fold_in(jax.random.key(settings.seed), number)
         try:
             latent = apply_edits(space, series_of(space, sound), edits, key=key, basis=axes)
-        except ValueError as error:  # an edit starts after the end of the sound
+        except ValueError as error:  # such as an edit that starts after the end of the sound
             if len(inputs) < 2:
                 raise
             yield SkippedInput(sound.path, str(error))
@@ -150,7 +151,7 @@ def edit(
 
 
 def sample(space: TimbreSpace, inputs: Inputs, settings: modes.Sample) -> Generated:
-    """Yields random points, held at the median level with slow movement around them."""
+    """Yields random sounds: points held at the median level, with slow movement around them."""
     key = jax.random.key(settings.seed)
     drawn = np.asarray(sample_aggregate(held_space(space), settings.number, key=key, spread=settings.spread))
     for i, point in enumerate(drawn):
@@ -161,7 +162,7 @@ def sample(space: TimbreSpace, inputs: Inputs, settings: modes.Sample) -> Genera
 
 
 def variations(space: TimbreSpace, inputs: Inputs, settings: modes.Variations) -> Generated:
-    """Yields each input with constant random offsets of its series."""
+    """Yields variations of each input, whose series has a constant random offset."""
     deviation = np.asarray(space.statistics["latent_std"], np.float32)
     for number, sound in enumerate(inputs):
         key, latent = jax.random.fold_in(jax.random.key(settings.seed), number), series_of(space, sound)
@@ -177,20 +178,20 @@ def variations(space: TimbreSpace, inputs: Inputs, settings: modes.Variations) -
 def match_level(wave: np.ndarray, reference: np.ndarray, *, hop: int) -> tuple[np.ndarray, float]:
     """Adjusts the level curve of a wave to that of a reference.
 
-    Levels are those of `metrics.level_curves.level_curve`. Gains are at most 40 dB, linear in dB between frames, and 0 dB for
-    silent frames of the wave.
+    Levels are those of `metrics.level_curves.level_curve`. Gains are at most `MAX_GAIN_DB`, linear in dB between frames,
+    and 0 dB for silent frames of the wave.
 
     Args:
       wave: samples [T].
-      reference: samples [T] with the level curve.
+      reference: samples [T] whose level curve is the target.
       hop: samples per frame.
 
     Returns:
       The adjusted wave [T] float32, and the largest absolute gain in dB.
     """
-    ours, theirs = (level_curve(x, hop=hop) for x in (wave, reference))
-    gain = np.minimum(theirs - ours, MAX_GAIN_DB)
-    gain = np.where(ours <= -99.0, 0.0, gain)
+    level, target = (level_curve(x, hop=hop) for x in (wave, reference))
+    gain = np.minimum(target - level, MAX_GAIN_DB)
+    gain = np.where(level <= -99.0, 0.0, gain)
     curve = np.interp(np.arange(len(wave)), hop * np.arange(len(gain)), gain)
     return (wave * 10.0 ** (curve / 20.0)).astype(np.float32), float(np.abs(gain).max())
 
@@ -201,7 +202,7 @@ def _decodable(space: TimbreSpace, latent: Latent, settings: modes.MixedSettings
 
 
 def _with_movement(space: TimbreSpace, latent: Latent, movement: float, key: Array) -> Latent:
-    """Adds slow noise, smoothed over 0.2 s, of `movement` training deviations to a series."""
+    """Adds slow noise of `movement` training deviations, smoothed over 0.2 s, to a series."""
     if movement <= 0:
         return latent
     frames = max(1.0, 0.2 * latent.rate)
@@ -216,7 +217,7 @@ def _alignment_remark(inputs: Inputs, space: TimbreSpace, count: int) -> tuple[s
 
 
 def _fade_ends(wave: np.ndarray, rate: int, seconds: float = 0.02) -> np.ndarray:
-    """Fades both ends of a wave, so that a held latent does not start and end with a click."""
+    """Fades both ends of a wave, because a held latent would start and end with a click."""
     count = min(len(wave) // 2, round(seconds * rate))
     if not count:
         return wave

@@ -1,16 +1,16 @@
 """Interpolation between latent series, and operators on single series.
 
 All functions are pure and batched: they take and return `Latent` records [B, M, D]. Functions that move frames in time
-(stretch, reverse, freeze, mixes) move the level with them, which is the condition "loudness" or "gain_db" in dB. Functions
-that change values alone (scale, offset, smooth, noise, quantize) keep the level.
+(stretch, reverse, freeze, mixes) also move the level, which is the condition "loudness" or "gain_db" in dB. Functions that
+change only values (scale, offset, smooth, noise, quantize) keep the level.
 
 Sounds of different durations are aligned by stretching both to a common length, so that their onsets and their ends meet:
-frame n of N + 1 is at n / N of each sound. Levels are mixed linearly in dB.
+frame n of N + 1 is at the share n / N of each sound. Levels are mixed linearly in dB.
 
 In discrete spaces a mix of code vectors is not a code vector. It can be decoded as it is ("vectors"), replaced by the nearest
-codes ("codes", which jumps where vectors glide), or avoided by mixing the decoded waves ("crossfade").
+codes ("codes", which jumps instead of gliding), or avoided by mixing the decoded waves ("crossfade").
 
-The functions return numpy arrays: series are small, and jax would compile every operation for every length.
+The functions return numpy arrays, because series are small and JAX would compile every operation for every length.
 """
 
 from __future__ import annotations
@@ -41,15 +41,15 @@ def stretch(latent: Latent, count: int) -> Latent:
       ValueError: `count` is below 1.
     """
     if count < 1:
-        raise ValueError(f"stretch: expected at least 1 latent, got {count}")
+        raise ValueError(f"stretch: expected at least 1 latent (got {count})")
     last = count_real_frames(latent)[:, None] - 1
-    place = last * (np.linspace(0.0, 1.0, count) if count > 1 else np.full(1, 0.5))
-    low = np.floor(place).astype(np.int64)
-    high, between = np.minimum(low + 1, last), place - low
+    position = last * (np.linspace(0.0, 1.0, count) if count > 1 else np.full(1, 0.5))
+    low = np.floor(position).astype(np.int64)
+    high, fraction = np.minimum(low + 1, last), position - low
 
     def resample(series: Array) -> np.ndarray:
         below, above = (_take_frames(series, order) for order in (low, high))
-        weight = between.reshape(*between.shape, *(1,) * (below.ndim - 2))
+        weight = fraction.reshape(*fraction.shape, *(1,) * (below.ndim - 2))
         return (below + weight * (above - below)).astype(np.float32)
 
     mask = np.ones((len(last), count), np.float32)
@@ -64,7 +64,7 @@ def align(*latents: Latent, count: int | None = None) -> tuple[Latent, ...]:
 
 
 def linear_shares(count: int) -> np.ndarray:
-    """Returns shares [count] that rise linearly from 0 to 1: n / N for n = 0..N."""
+    """Returns shares [count] that rise linearly from 0 to 1: n / N for n = 0 .. N."""
     return np.linspace(0.0, 1.0, count, dtype=np.float32) if count > 1 else np.full(1, 0.5, np.float32)
 
 
@@ -88,9 +88,9 @@ def mix(start: Latent, end: Latent, share: Array | float) -> Latent:
 def mix_spherical(space: TimbreSpace, start: Latent, end: Latent, share: Array | float) -> Latent:
     """Mixes two series on arcs around the training mean (slerp, White 2016).
 
-    Each latent is on its own arc, in training deviations. In many dimensions, the middle of a line between two latents is
-    nearer to the mean than any sound, and decodes to what all sounds have in common. On an arc, the distance from the mean
-    changes linearly. Opposite, parallel and zero directions are mixed on the line, and levels as in `mix`.
+    Each latent moves on its own arc, in units of training deviations. In many dimensions, the middle of a line between two
+    latents is nearer to the mean than any sound, and decodes to what all sounds have in common. On an arc, the distance from
+    the mean changes linearly. Opposite, parallel and zero directions are mixed on the line, and levels as in `mix`.
 
     Args:
       space: space of the series.
@@ -117,7 +117,7 @@ def reencode(space: TimbreSpace, latent: Latent, *, rounds: int = 1) -> Latent:
     Args:
       space: space of the series.
       latent: series [B, M, D].
-      rounds: number of times.
+      rounds: number of times that the series is decoded and encoded.
     """
     result, count = latent, np.shape(latent.values)[1]
     for _ in range(rounds):
@@ -134,13 +134,13 @@ def mix_corners(corners: tuple[Latent, ...], position: Array) -> Latent:
       position: (x, y) [2], or [M, 2] for a position that moves.
 
     Raises:
-      ValueError: there are not four series, they have different shapes, or the position is not finite.
+      ValueError: there are not four series of one shape, or the position is not finite.
     """
     position = np.asarray(position, np.float32)
     if len(corners) != 4 or position.shape[-1] != 2 or position.ndim > 2:
-        raise ValueError(f"plane: expected 4 series and positions [2] or [M, 2], got {len(corners)} and {position.shape}")
+        raise ValueError(f"plane: expected 4 series and positions [2] or [M, 2] (got {len(corners)} and {position.shape})")
     if not np.isfinite(position).all():
-        raise ValueError("plane: positions must be finite")
+        raise ValueError("plane: positions must be finite (got NaN or infinity)")
     x, y = position[..., 0], position[..., 1]
     return weighted_sum(corners, np.stack([(1 - x) * (1 - y), x * (1 - y), (1 - x) * y, x * y]))
 
@@ -158,7 +158,7 @@ def weighted_sum(latents: tuple[Latent, ...], weights: Array) -> Latent:
     shapes = {np.shape(latent.values) for latent in latents}
     if len(shapes) != 1:
         text = " and ".join(str(shape) for shape in sorted(shapes))
-        raise ValueError(f"mix: expected series of one shape [B, M, D], got {text}; align them first")
+        raise ValueError(f"mix: expected series of one shape [B, M, D] (got {text}); align them first")
     weights = np.asarray(weights, np.float32)
     batch, count = latents[0].values.shape[:2]
     shares = weights.reshape(len(latents), *(1,) * (3 - weights.ndim), *weights.shape[1:])
@@ -184,7 +184,7 @@ def weighted_sum(latents: tuple[Latent, ...], weights: Array) -> Latent:
 def to_codes(space: TimbreSpace, latent: Latent) -> Latent:
     """Replaces the values of a series by the nearest code vectors, and adds their codes.
 
-    With residual codebooks, each one approximates what the codebooks before it have left.
+    With residual codebooks, each one approximates the remainder of those before it.
 
     Args:
       space: discrete space.
@@ -257,11 +257,12 @@ def noise(latent: Latent, amount: Array | float, *, key: Array) -> Latent:
 
 
 _BLOCK = 64
+"""Number of frames of noise that are drawn at once."""
 
 
 @partial(jax.jit, static_argnums=2)
 def _normal_block(keys: Array, block: Array, size: int) -> Array:
-    """Returns noise [B, 64, D] of a block of frames; all series share the compilation."""
+    """Draws noise [B, 64, D] for a block of frames; series of all lengths share its program."""
     return jax.vmap(lambda key: jax.random.normal(jax.random.fold_in(key, block), (_BLOCK, size), np.float32))(keys)
 
 
@@ -293,12 +294,12 @@ def reverse(latent: Latent) -> Latent:
 
 
 def freeze(latent: Latent, count: int) -> Latent:
-    """Repeats the first frame of series a number of times: values, level and codes."""
+    """Repeats the first frame of series `count` times: values, level and codes."""
     return _rearrange(latent, np.zeros((latent.values.shape[0], count), np.int64))
 
 
 def _rearrange(latent: Latent, order: np.ndarray) -> Latent:
-    """Returns the frames of series in the order [B, M'] of their positions."""
+    """Returns the frames of series at positions [B, M'], in their order."""
     return jax.tree.map(lambda x: _take_frames(x, order) if np.ndim(x) > 1 else x, latent)
 
 

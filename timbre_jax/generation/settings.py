@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 Points = tuple[tuple[float, float], ...]
 SERIES_ONLY = ("seconds", "movement", "mixed_by")
-"""Settings that have no effect in a static space, and are not in its manifest."""
+"""Settings that have no effect in a static space, so its manifest omits them."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +35,7 @@ class ModeSettings(Settings):
 
     Attributes:
       mode: name of the mode.
-      needs_all: whether the mode needs all of its files, as an average does, so that one unreadable file is an error.
+      needs_all: whether one unreadable file is an error, as in an average, which needs all files.
     """
 
     mode: ClassVar[str] = ""
@@ -45,12 +45,12 @@ class ModeSettings(Settings):
         """Returns the input files, with folders replaced by the sound files in them.
 
         Raises:
-          ValueError: the mode needs files and there are none, or a folder contains no sound file.
+          ValueError: the mode needs files but none are given, or a folder contains no sound file.
         """
         return []
 
     def for_count(self, count: int) -> Self:
-        """Returns the settings for a number of input files.
+        """Checks the number of input files, and returns the settings for it.
 
         Raises:
           ValueError: the mode needs another number of files.
@@ -94,7 +94,7 @@ class FileSettings(ModeSettings):
 
 @dataclasses.dataclass(frozen=True)
 class HeldSettings(ModeSettings):
-    """Settings of a mode whose sounds do not take their duration from files."""
+    """Settings of a mode whose sounds have a duration of their own, not that of files."""
 
     seconds: float = setting(
         2.0, "Duration of each sound in seconds, in a series space. With --mode=control: for --curve without --files.", low=0.02
@@ -103,24 +103,24 @@ class HeldSettings(ModeSettings):
 
 @dataclasses.dataclass(frozen=True)
 class MixedSettings(FileSettings):
-    """Settings of a mode whose latents are between the codes of a discrete space."""
+    """Settings of a mode that mixes latents, which in a discrete space are between the codes."""
 
     mixed_by: str = setting(
         "vectors",
-        "How sounds are mixed: as vectors, as vectors replaced by the nearest codes (discrete spaces only), or as a crossfade "
-        "of the sounds (--mode=interpolate only).",
+        "Method of mixing sounds: as vectors, as vectors replaced by the nearest codes (discrete spaces only), or as a "
+        "crossfade of the sounds (--mode=interpolate only).",
         choices=("vectors", "codes", "crossfade"),
     )
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.mixed_by == "crossfade" and self.mode != "interpolate":
-            raise ValueError(f"--mixed_by=crossfade: only for --mode=interpolate, got --mode={self.mode}")
+            raise ValueError(f"--mixed_by=crossfade: only for --mode=interpolate (got --mode={self.mode})")
 
     def check_space(self, space: TimbreSpace) -> None:
-        """Raises a ValueError if nearest codes are asked for in a continuous space."""
+        """Raises a ValueError if nearest codes are requested in a continuous space."""
         if self.mixed_by == "codes" and not space.model.is_discrete:
-            raise ValueError("--mixed_by=codes: needs a discrete space, and this one is continuous")
+            raise ValueError("--mixed_by=codes: needs a discrete space (got a continuous one); use --mixed_by=vectors")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,14 +150,14 @@ class Sample(HeldSettings):
     seed: int = setting(0, "Random seed for sampling.")
 
     def check_space(self, space: TimbreSpace) -> None:
-        """Raises a ValueError if samples of the prior are asked for in a series space."""
+        """Raises a ValueError if samples of the prior are requested in a series space."""
         if space.kind == "series" and self.draw_from == "prior":
             raise ValueError("--draw_from=prior: only for static spaces; use --draw_from=training in this series space")
 
 
 @dataclasses.dataclass(frozen=True)
 class Interpolate(MixedSettings):
-    """Settings of `interpolate`, which makes sounds between two files."""
+    """Settings of `interpolate`, which generates sounds between two files."""
 
     mode: ClassVar[str] = "interpolate"
     needs_all: ClassVar[bool] = True
@@ -173,11 +173,11 @@ class Interpolate(MixedSettings):
     def for_count(self, count: int) -> Self:
         """Returns the settings for two files."""
         if count != 2:
-            raise ValueError(f"--mode=interpolate: expected 2 files, got {count}")
+            raise ValueError(f"--mode=interpolate: expected 2 files (got {count})")
         return self
 
     def check_space(self, space: TimbreSpace) -> None:
-        """Raises a ValueError for an even path or nearest codes in a space without them."""
+        """Raises a ValueError if the space does not support even paths or nearest codes."""
         super().check_space(space)
         if space.kind == "static" and self.interpolation == "even":
             raise ValueError("--interpolation=even: only for series spaces; use linear or spherical in this static space")
@@ -185,7 +185,7 @@ class Interpolate(MixedSettings):
 
 @dataclasses.dataclass(frozen=True)
 class Sweep(HeldSettings, FileSettings):
-    """Settings of `sweep`, which moves one latent of a file, or of the training mean."""
+    """Settings of `sweep`, which moves one latent of a file or of the training mean."""
 
     mode: ClassVar[str] = "sweep"
     files_optional: ClassVar[bool] = True
@@ -196,18 +196,18 @@ class Sweep(HeldSettings, FileSettings):
     def for_count(self, count: int) -> Self:
         """Returns the settings for one file or none."""
         if count > 1:
-            raise ValueError(f"--mode=sweep: expected 1 file or none, got {count}")
+            raise ValueError(f"--mode=sweep: expected 1 file or none (got {count})")
         return self
 
     def check_space(self, space: TimbreSpace) -> None:
         """Raises a ValueError if the space does not have the latent."""
         if self.latent >= space.latent_size:
-            raise ValueError(f"--latent={self.latent}: the space has latents 0 to {space.latent_size - 1}")
+            raise ValueError(f"--latent={self.latent}: must be a latent of the space, 0 to {space.latent_size - 1}")
 
 
 @dataclasses.dataclass(frozen=True)
 class Variations(MixedSettings):
-    """Settings of `variations`, which makes sounds around each file."""
+    """Settings of `variations`, which generates sounds around each file."""
 
     mode: ClassVar[str] = "variations"
 
@@ -226,7 +226,7 @@ class Average(HeldSettings, FileSettings):
     def for_count(self, count: int) -> Self:
         """Returns the settings for at least two files."""
         if count < 2:
-            raise ValueError(f"--mode=average: expected at least 2 files, got {count}")
+            raise ValueError(f"--mode=average: expected at least 2 files (got {count})")
         return self
 
 
@@ -284,7 +284,7 @@ class Plane(MixedSettings):
     def for_count(self, count: int) -> Self:
         """Returns the settings for four files."""
         if count != 4 or not self.at:
-            raise ValueError(f'--mode=plane: expected 4 files and --at="x,y;x,y", got {count} files and --at={self.at}')
+            raise ValueError(f'--mode=plane: expected 4 files and --at="x,y;x,y" (got {count} files and --at={self.at})')
         return self
 
 
@@ -308,7 +308,7 @@ class ApplyEdits(MixedSettings):
 
 @dataclasses.dataclass(frozen=True)
 class Control(HeldSettings, FileSettings):
-    """Settings of `control`, which makes sounds whose descriptors follow target curves."""
+    """Settings of `control`, which generates sounds whose descriptors follow target curves."""
 
     mode: ClassVar[str] = "control"
     files_optional: ClassVar[bool] = True
@@ -332,7 +332,7 @@ class Control(HeldSettings, FileSettings):
         sources = [name for name in ("curve", "curve_file", "like") if getattr(self, name)]
         if len(sources) != 1:
             text = " and ".join(f"--{name}" for name in sources) or "none"
-            raise ValueError(f"--mode=control: give one of --curve=sine:0.5, --curve_file=CSV and --like=SOUND, got {text}")
+            raise ValueError(f"--mode=control: give one of --curve=sine:0.5, --curve_file=CSV and --like=SOUND (got {text})")
         for name in ("curve", "curve_file", "between"):
             values = getattr(self, name)
             if values and len(values) != len(self.descriptor):
@@ -341,10 +341,10 @@ class Control(HeldSettings, FileSettings):
 
 
 def parse_points(at: str | Sequence[Sequence[float]]) -> Points:
-    """Returns points from a text "x,y;x,y", or from pairs of numbers.
+    """Parses points from a text "x,y;x,y" or from pairs of numbers.
 
     Raises:
-      ValueError: not pairs of finite numbers.
+      ValueError: the text or the pairs are not finite numbers.
     """
     pairs = [part.split(",") for part in at.split(";") if part.strip()] if isinstance(at, str) else at
     try:
@@ -355,11 +355,11 @@ def parse_points(at: str | Sequence[Sequence[float]]) -> Points:
         raise ValueError(f'--at={at}: expected points as "x,y;x,y"')
     for x, y in points:
         if not (math.isfinite(x) and math.isfinite(y)):
-            raise ValueError(f"--at: the coordinates of a point must be finite, got {x},{y}")
+            raise ValueError(f"--at: the coordinates of a point must be finite (got {x},{y})")
     return points
 
 
 MODE_SETTINGS = (
     Reconstruct, Sample, Interpolate, Sweep, Variations, Average, Arithmetic, Convert, Plane, ApplyEdits, Control,
 )  # fmt: skip
-"""Settings of all modes but "map", which is in `timbre_jax.maps.settings`."""
+"""Settings of all modes except "map", whose settings are in `timbre_jax.maps.settings`."""

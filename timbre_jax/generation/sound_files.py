@@ -1,4 +1,4 @@
-"""Sound files of generation: inputs of the modes, file names, and written sounds."""
+"""Sound files of generation: inputs of the modes, file names and written sounds."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class InputSound:
     """Input of a mode of generation: a sound file, or a file of a latent series.
 
     Attributes:
-      path: the file.
+      path: path of the file.
       wave: samples [T] float32, padded to the length of the space; empty for a series.
       length: number of samples without padding; None for a series.
       remarks: sentences about cutting, padding and defects of the sound.
@@ -42,7 +42,7 @@ class InputSound:
         return self.wave[: self.length]
 
     def name(self, max_bytes: int = 60) -> str:
-        """Returns the name of the file, of at most `max_bytes` bytes, to be part of other names."""
+        """Returns the plain name of the file, at most `max_bytes` bytes, for names of outputs."""
         return plain_name(self.path.stem, max_bytes=max_bytes)
 
 
@@ -50,12 +50,12 @@ Inputs = Sequence[InputSound]
 
 
 def remarks_of(inputs: Inputs, max_bytes: int = 40) -> tuple[str, ...]:
-    """Returns the remarks of several inputs, each after the name of its file."""
+    """Returns the remarks of all inputs, each preceded by the name of its file."""
     return tuple(f"{sound.name(max_bytes)}: {remark}" for sound in inputs for remark in sound.remarks)
 
 
 def expand_folders(files: Sequence[str | os.PathLike]) -> list[Path]:
-    """Replaces folders by the sound files in them, sorted by name; files stay unchanged.
+    """Replaces folders by the sound files in them, sorted by name; files are kept.
 
     Raises:
       ValueError: a folder contains no sound file.
@@ -85,12 +85,12 @@ def without_audio_suffix(name: str) -> str:
 
 
 def read_inputs(paths: Sequence[Path], space: TimbreSpace, *, whole: bool = False) -> tuple[list[InputSound], list[dict]]:
-    """Reads the input files of a mode.
+    """Reads the input files of a mode, and collects errors of unreadable files.
 
     Args:
       paths: sound files, or files of series.
       space: space with the sample rate of the inputs, and the length to which sounds are cut or padded.
-      whole: whether sounds keep their own length and files of series are allowed.
+      whole: whether sounds keep their length; if so, files of series are allowed as well.
 
     Returns:
       The inputs that could be read, and {"file", "error"} for each file that could not be read.
@@ -108,7 +108,7 @@ def read_inputs(paths: Sequence[Path], space: TimbreSpace, *, whole: bool = Fals
 
 
 def unusable_error(errors: Sequence[dict]) -> ValueError:
-    """Returns the exception for unusable files: the first error, and how many more."""
+    """Returns the exception for unusable files: the first error and the number of others."""
     more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
     return ValueError(f"{errors[0]['error']}{more}")
 
@@ -116,7 +116,7 @@ def unusable_error(errors: Sequence[dict]) -> ValueError:
 def _read_sound(path: Path, space: TimbreSpace, whole: bool) -> InputSound:
     rate = space.sample_rate
     length = space.representation.length or 4 * rate
-    # One second beyond the length shows that a file is longer, without reading all of it.
+    # One more second than the length is read, which shows that a file is longer without reading all of it.
     wave, _ = read_wave(path, sample_rate=rate, duration=None if whole else length / rate + 1.0)
     remarks = []
     if whole:
@@ -137,7 +137,7 @@ def _read_sound(path: Path, space: TimbreSpace, whole: bool) -> InputSound:
 
 
 def write_sound(path: Path, wave: np.ndarray, rate: int) -> list[str]:
-    """Writes a sound, attenuated if it would clip, and returns a remark about that."""
+    """Writes a sound, attenuated if it would clip; returns a remark if it was attenuated."""
     peak = float(np.abs(wave).max(initial=0.0))
     write_wave(path, without_clipping(wave), rate)
     return [f"attenuated by {20 * np.log10(peak):.1f} dB so that it does not clip"] if peak > 1.0 else []

@@ -1,8 +1,6 @@
-"""Modes of generation in static spaces.
+"""Modes of generation in static spaces, with one latent per sound.
 
-Each function takes the space, the inputs and its settings. Sounds are combined around the training mean m: z = m + sum_i w_i
-(z_i - m). If the weights sum to 1 (an average, a + b - c), this is the plain sum. Otherwise (a - b) the result stays near the
-sounds instead of moving to the origin.
+Each function takes the space, the inputs and its settings. Weighted sums of sounds are those of `static_paths.combine`.
 """
 
 from __future__ import annotations
@@ -36,7 +34,7 @@ def reconstruct(space: TimbreSpace, inputs: Inputs, settings: modes.Reconstruct)
 
 
 def sample(space: TimbreSpace, inputs: Inputs, settings: modes.Sample) -> Generated:
-    """Yields random sounds."""
+    """Yields sounds of random latents."""
     key, number = jax.random.key(settings.seed), settings.number
     if settings.draw_from == "training":
         points = np.asarray(paths.sample_aggregate(space, number, key=key, spread=settings.spread))
@@ -87,15 +85,15 @@ def variations(space: TimbreSpace, inputs: Inputs, settings: modes.Variations) -
 
 def average(space: TimbreSpace, inputs: Inputs, settings: modes.Average) -> Generated:
     """Yields the sound of the mean latent of all inputs."""
-    yield _combined(space, inputs, (1.0 / len(inputs),) * len(inputs), settings.mode)
+    yield _weighted_sound(space, inputs, (1.0 / len(inputs),) * len(inputs), settings.mode)
 
 
 def arithmetic(space: TimbreSpace, inputs: Inputs, settings: modes.Arithmetic) -> Generated:
     """Yields the sound of the weighted sum of all latents around the training mean."""
-    yield _combined(space, inputs, settings.weights, settings.mode)
+    yield _weighted_sound(space, inputs, settings.weights, settings.mode)
 
 
-def _combined(space: TimbreSpace, inputs: Inputs, weights: Sequence[float], mode: str) -> GeneratedSound:
+def _weighted_sound(space: TimbreSpace, inputs: Inputs, weights: Sequence[float], mode: str) -> GeneratedSound:
     """Returns the sound of the weighted sum of the latents of all inputs."""
     values = np.concatenate([np.asarray(latent.values) for latent in embed_inputs(space, inputs)])
     point = np.asarray(paths.combine(space, values, np.asarray(weights)))
@@ -108,7 +106,7 @@ def _combined(space: TimbreSpace, inputs: Inputs, weights: Sequence[float], mode
 
 
 def predicted_classes(space: TimbreSpace, features: Features) -> list[dict] | None:
-    """Returns predicted class probabilities of M sounds, as {kind: {class: probability}}.
+    """Predicts class probabilities of M sounds, as {kind: {class: probability}}.
 
     Args:
       space: timbre space.

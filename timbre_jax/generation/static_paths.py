@@ -1,4 +1,4 @@
-"""Points of a static space: interpolation, sweeps, weighted sums, and random points."""
+"""Points of a static space: interpolation, sweeps, weighted sums and random points."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ def interpolate(start: Array, end: Array, *, steps: int = 9, method: str = "line
       end: last point [D].
       steps: number of points, including both ends.
       method: "linear" for a straight line; "spherical" for an arc around the origin whose radius changes linearly (slerp,
-        White 2016), which stays in the shell of the points of a Gaussian prior.
+        White 2016), which keeps the typical radius of points of a Gaussian prior.
 
     Returns:
       Points [steps, D].
 
     Raises:
-      ValueError: fewer than 2 steps, points of different shapes, or an unknown method.
+      ValueError: there are fewer than 2 steps, the points have different shapes, or the method is unknown.
     """
     start, end = np.asarray(start, np.float32), np.asarray(end, np.float32)
     if steps < 2:
-        raise ValueError(f"interpolate: expected at least 2 steps, got {steps}")
+        raise ValueError(f"interpolate: expected at least 2 steps (got {steps})")
     if start.ndim != 1 or start.shape != end.shape:
-        raise ValueError(f"interpolate: expected two points [D], got {start.shape} and {end.shape}")
+        raise ValueError(f"interpolate: expected two points [D] (got {start.shape} and {end.shape})")
     if method not in INTERPOLATIONS:
-        raise ValueError(f"interpolate: method must be one of {', '.join(INTERPOLATIONS)}, got {method!r}")
+        raise ValueError(f"interpolate: method must be one of {', '.join(INTERPOLATIONS)} (got {method!r})")
     share = jnp.linspace(0.0, 1.0, steps, dtype=jnp.float32)[:, None]
     if method == "linear":
         return (1.0 - share) * start + share * end
@@ -44,7 +44,7 @@ def interpolate(start: Array, end: Array, *, steps: int = 9, method: str = "line
 def along_arc(start: np.ndarray, end: np.ndarray, share: np.ndarray) -> np.ndarray:
     """Returns points on arcs around the origin (slerp, White 2016).
 
-    The radius changes linearly. Opposite, parallel and zero vectors do not define an arc, and give points on the line.
+    The radius changes linearly. Opposite, parallel and zero vectors do not define an arc; for them, points are on the line.
 
     Args:
       start: points [..., D].
@@ -87,12 +87,12 @@ def sweep(
       Points [steps, D].
 
     Raises:
-      ValueError: the space does not have the latent, or fewer than 2 steps.
+      ValueError: the space does not have the latent, or there are fewer than 2 steps.
     """
     if not 0 <= latent < space.latent_size:
-        raise ValueError(f"sweep: expected a latent from 0 to {space.latent_size - 1}, got {latent}")
+        raise ValueError(f"sweep: expected a latent from 0 to {space.latent_size - 1} (got {latent})")
     if steps < 2:
-        raise ValueError(f"sweep: expected at least 2 steps, got {steps}")
+        raise ValueError(f"sweep: expected at least 2 steps (got {steps})")
     low = float(space.statistics["latent_low"][latent]) if low is None else low
     high = float(space.statistics["latent_high"][latent]) if high is None else high
     points = jnp.broadcast_to(jnp.asarray(point, jnp.float32), (steps, space.latent_size))
@@ -112,17 +112,17 @@ def combine(space: TimbreSpace, points: Array, weights: Array) -> Array:
       weights: weights [M].
 
     Raises:
-      ValueError: no points, or not one weight for each point.
+      ValueError: there are no points, or not one weight for each point.
     """
     points, weights = jnp.asarray(points, jnp.float32), jnp.asarray(weights, jnp.float32)
     if points.ndim != 2 or not len(points) or weights.shape != points.shape[:1]:
-        raise ValueError(f"combine: expected points [M, D] and weights [M], got {points.shape} and {weights.shape}")
+        raise ValueError(f"combine: expected points [M, D] and weights [M] (got {points.shape} and {weights.shape})")
     mean = jnp.asarray(space.statistics["latent_mean"], jnp.float32)
     return mean + weights @ (points - mean)
 
 
 def vary(space: TimbreSpace, point: Array, number: int, *, key: Array, spread: float = 0.5) -> Array:
-    """Draws points around a point.
+    """Draws random points around a point.
 
     Args:
       space: static space.
@@ -138,7 +138,7 @@ def vary(space: TimbreSpace, point: Array, number: int, *, key: Array, spread: f
       ValueError: `number` is below 1.
     """
     deviation = jnp.asarray(space.statistics["latent_std"], jnp.float32)
-    return jnp.asarray(point, jnp.float32) + jnp.float32(spread) * deviation * _noise(space, number, key)
+    return jnp.asarray(point, jnp.float32) + jnp.float32(spread) * deviation * _random_normal(space, number, key)
 
 
 def sample_prior(space: TimbreSpace, number: int, *, key: Array) -> Array:
@@ -152,14 +152,15 @@ def sample_prior(space: TimbreSpace, number: int, *, key: Array) -> Array:
     Raises:
       ValueError: `number` is below 1.
     """
-    return _noise(space, number, key)
+    return _random_normal(space, number, key)
 
 
 def sample_aggregate(space: TimbreSpace, number: int, *, key: Array, spread: float = 1.0) -> Array:
     """Draws points [number, D] from a Gaussian fitted to the training latents.
 
-    If the KL weight of training was low, the latents of real sounds fill another region than the prior (such as a mean of 3
-    and a deviation of 0.3). These points sound like the training set; points of the prior may not.
+    If the KL weight of training was low, the latents of real sounds are distributed differently from the prior (with a mean of
+    3 and a deviation of 0.3, for example). Points of this distribution sound like the training set; points of the prior may
+    not.
 
     Args:
       space: static space.
@@ -172,11 +173,11 @@ def sample_aggregate(space: TimbreSpace, number: int, *, key: Array, spread: flo
     """
     mean = jnp.asarray(space.statistics["latent_mean"], jnp.float32)
     deviation = jnp.asarray(space.statistics["latent_std"], jnp.float32)
-    return mean + jnp.float32(spread) * deviation * _noise(space, number, key)
+    return mean + jnp.float32(spread) * deviation * _random_normal(space, number, key)
 
 
-def _noise(space: TimbreSpace, number: int, key: Array) -> Array:
+def _random_normal(space: TimbreSpace, number: int, key: Array) -> Array:
     if number < 1:
-        raise ValueError(f"random points: expected a number of at least 1, got {number}")
+        raise ValueError(f"number={number}: must be at least 1")
     keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(np.arange(number))
     return jax.vmap(lambda k: jax.random.normal(k, (space.latent_size,), jnp.float32))(keys)

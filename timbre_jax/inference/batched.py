@@ -1,7 +1,7 @@
 """Encodes and decodes any number of sounds in batches of equal size.
 
-Equal sizes compile each function once. `map_batches` applies a function to the rows of arrays; `encode_features`,
-`decode_features` and `decode_values` apply a timbre space.
+Batches of equal size need only one compilation of each function. `map_batches` applies a function to the rows of arrays;
+`encode_features`, `decode_features` and `decode_values` apply a timbre space.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ Tree = TypeVar("Tree")
 
 
 def default_batch_size() -> int:
-    """Returns the number of sounds to decode at once: 32 on a CPU, 512 elsewhere.
+    """Returns the number of sounds in a batch: 32 on a CPU, 512 elsewhere.
 
-    On a CPU, batches of 128 run at half the speed, because the activations no longer fit into its cache.
+    On a CPU, batches of 128 run at half the speed, because the activations no longer fit in its cache.
     """
     return 32 if jax.default_backend() == "cpu" else 512
 
@@ -31,7 +31,7 @@ def position_batches(
 ) -> Iterable[np.ndarray]:
     """Yields the positions 0 to count - 1 in batches of equal size.
 
-    The last batch is filled up with the last position.
+    The last batch is padded with the last position.
 
     Args:
       count: number of positions.
@@ -51,7 +51,7 @@ def position_batches(
 
 
 def take(tree: Tree, rows: np.ndarray) -> Tree:
-    """Returns rows of every array of a pytree, such as features or latents, as numpy arrays."""
+    """Selects rows of every array of a pytree, such as features or latents, as numpy arrays."""
     return jax.tree.map(lambda leaf: np.asarray(leaf)[rows], tree)
 
 
@@ -64,7 +64,7 @@ def map_batches(
     """Applies a function to batches of rows and concatenates the results.
 
     Args:
-      function: takes one argument for each of `trees`; returns a pytree of arrays with one row for each input row.
+      function: function of one argument for each of `trees` that returns a pytree of arrays with one row for each input row.
       trees: pytrees of arrays [M, ...]; None is passed on unchanged.
       batch_size: rows per batch; None for `default_batch_size`.
       progress: wraps the iterable of batches, for a progress bar.
@@ -85,7 +85,7 @@ def map_batches(
 def encode_features(
     space: TimbreSpace, features: Features, *, batch_size: int | None = None, kind: str | None = "static"
 ) -> Latent:
-    """Encodes any number of sounds in batches of equal size.
+    """Encodes features of any number of sounds to latents, in batches of equal size.
 
     Args:
       space: timbre space that encodes the features.

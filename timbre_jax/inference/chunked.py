@@ -3,10 +3,10 @@
     latent = embed_long(space, wave)            # wave [T] -> Latent [1, M, D]
     wave = render_long(space, latent)           # Latent [1, M, D] -> wave [T]
 
-A long sound passes through the model as a stream (`inference.streaming`), so that memory holds the results and one part of
-the sound. A short sound passes at once, padded to one of a few lengths, so that sounds of any length share a few
-compilations. Latents differ from those of the whole sound by less than 1e-4. `representations.segments` does the same for
-the conversion between waves and features.
+A long sound passes through the model as a stream (`inference.streaming`), so that memory contains only the results and one part
+of the sound. A short sound is padded to one of a few lengths and processed at once, so that sounds of any length share a few
+compilations. Latents differ from those of the whole sound by less than 1e-4. `representations.segments` converts between waves
+and features in the same way.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from timbre_jax.types import Array, Features, Latent, concatenate_frames, pad_fr
 
 
 def embed_long(space: TimbreSpace, wave: np.ndarray, *, part: int = PART) -> Latent:
-    """Encodes a wave of any length.
+    """Encodes a wave of any length to latents.
 
     Args:
       space: series space.
@@ -66,7 +66,7 @@ def encode_long(space: TimbreSpace, features: Features, *, part: int = PART) -> 
         latent = _as_numpy(space.encode(whole))
     else:
         step, finish = (partial(f, space) for f in (streaming.encode_block, streaming.finish_encoding))
-        latent = _stream(whole, each, streaming.encoder_state(space), step, finish)
+        latent = _run_stream(whole, each, streaming.encoder_state(space), step, finish)
     return slice_frames(latent, 0, -(-count // stride))
 
 
@@ -86,7 +86,7 @@ def decode_long(space: TimbreSpace, latent: Latent | Array, key: Array | None = 
     latent, stride = _as_numpy(space.latent(latent)), space.model.stride
     count = latent.values.shape[1]
     if latent.values.shape[0] != 1 or not count:
-        raise ValueError(f"latents: expected one sound [1, M, D] with M at least 1, got {latent.values.shape}")
+        raise ValueError(f"latents: expected one sound [1, M, D] with M at least 1 (got {latent.values.shape})")
     if not _can_stream(space):
         return _as_numpy(space.decode(latent, key))
     each = max(1, part // stride)
@@ -95,7 +95,7 @@ def decode_long(space: TimbreSpace, latent: Latent | Array, key: Array | None = 
         features = _as_numpy(space.decode(whole, key))
     else:
         step, finish = (partial(f, space, key=key) for f in (streaming.decode_block, streaming.finish_decoding))
-        features = _stream(whole, each, streaming.decoder_state(space), step, finish)
+        features = _run_stream(whole, each, streaming.decoder_state(space), step, finish)
     return slice_frames(features, 0, count * stride)
 
 
@@ -120,7 +120,7 @@ def render_long(
 
 
 def reconstruct_long(space: TimbreSpace, wave: np.ndarray, key: Array | None = None, *, part: int = PART) -> np.ndarray:
-    """Encodes and decodes a wave of any length, and returns a wave of the same length.
+    """Encodes and decodes a wave of any length to a wave of the same length.
 
     Args:
       space: series space.
@@ -134,7 +134,7 @@ def reconstruct_long(space: TimbreSpace, wave: np.ndarray, key: Array | None = N
     return render_long(space, embed_long(space, wave, part=part), key, samples=len(wave), part=part)
 
 
-def _stream(record: Features | Latent, size: int, state: StreamState, step: Callable, finish: Callable) -> Any:
+def _run_stream(record: Features | Latent, size: int, state: StreamState, step: Callable, finish: Callable) -> Any:
     """Passes a record through a stream in blocks of frames and concatenates the results."""
     parts = []
     for start in range(0, record.values.shape[1], size):

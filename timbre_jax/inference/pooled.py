@@ -1,9 +1,9 @@
-"""Points that represent whole series, and series spaces used as static ones.
+"""Points that represent whole series, and series spaces used as static spaces.
 
-The point of a sound is the mean of its latents over the frames within its real length, weighted by the amplitude of the
-frames (10^(dB / 20) of the level condition), so that release and silence hardly count. A point is rendered by holding it: every
-frame gets the same latent, at the median level of the training set or with the level curve of the sound that the point
-came from. With `held_space`, every analysis of static spaces works on series spaces as well.
+The point of a sound is the mean of its latents over the frames within its real length, weighted by the amplitude of the frames
+(10^(dB / 20) of the level condition), so that release and silence have little weight. A point is rendered by holding it: every
+frame gets the same latent, at the median level of the training set or with the level curve of the sound that was encoded to the
+point. With `held_space`, every analysis of static spaces works on series spaces as well.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ LEVELS = ("loudness", "gain_db")
 
 
 def level_name(conditions: Collection[str]) -> str | None:
-    """Returns the name of the condition that is the level in dB, or None."""
+    """Returns the name of the condition that is the level in dB; None if there is none."""
     return next((name for name in LEVELS if name in conditions), None)
 
 
 def point_weights(latent: Latent) -> Array:
-    """Returns weights [B, M] of the frames of series, which sum to 1.
+    """Returns weights [B, M] of the frames of series, whose sum is 1.
 
     Weights are amplitudes, or equal if the series have no level. Frames outside the mask have weight 0.
     """
@@ -46,17 +46,17 @@ def point_weights(latent: Latent) -> Array:
 
 
 def mean_points(latent: Latent) -> Array:
-    """Returns the points [B, D] of series: the means of their latents by `point_weights`."""
+    """Averages series to points [B, D], weighted by `point_weights`."""
     return jnp.einsum("bm,bmd->bd", point_weights(latent), latent.values)
 
 
 def latent_count(space: TimbreSpace, seconds: float) -> int:
-    """Returns the number of latents of a series of some duration, at least 1."""
+    """Returns the number of latents in a series of a duration in seconds, at least 1."""
     return max(1, round(seconds * space.latent_rate))
 
 
 def hold_points(space: TimbreSpace, values: Array, *, seconds: float, level_db: float | None = None) -> Latent:
-    """Returns series [B, M, D] that repeat a point in every frame.
+    """Repeats points as constant series [B, M, D].
 
     Args:
       space: series space.
@@ -65,11 +65,11 @@ def hold_points(space: TimbreSpace, values: Array, *, seconds: float, level_db: 
       level_db: level of all frames; None for the median of the training set.
 
     Raises:
-      ValueError: values of another shape.
+      ValueError: the values have another shape.
     """
     values = jnp.asarray(values, jnp.float32)
     if values.ndim != 2 or values.shape[1] != space.latent_size:
-        raise ValueError(f"points of this space: expected [B, {space.latent_size}], got {values.shape}")
+        raise ValueError(f"points: must be [B, {space.latent_size}] in this space (got {values.shape})")
     count = latent_count(space, seconds)
     latent = space.latent(jnp.repeat(values[:, None], count, axis=1))
     name = level_name(latent.conditions)
@@ -79,10 +79,10 @@ def hold_points(space: TimbreSpace, values: Array, *, seconds: float, level_db: 
 
 
 class HeldSeries(TimbreModel):
-    """Static model on top of a series model, whose latents are points that are held.
+    """Static model that wraps a series model; its latents are points, held over the frames.
 
-    The latent of a sound keeps the length (`mask` [B, N] of the features) and level curve (`conditions` [B, M]) of the sound. A
-    latent without a mask is held for `frames` latents at the level in its conditions [B].
+    The latent of a sound contains the length (`mask` [B, N] of the features) and level curve (`conditions` [B, M]) of the
+    sound. A latent without a mask is held for `frames` latents at the level in its conditions [B].
 
     Attributes:
       inner: series model. Its variables are under "inner" in every collection.
@@ -110,21 +110,21 @@ class HeldSeries(TimbreModel):
         return self.inner.stride
 
     def posterior(self, features: Features, *, train: bool = False) -> Posterior:
-        """Returns the point of each sound, with variance 0."""
-        latent = self._point(self.inner.posterior(features, train=train).mode(), features)
+        """Encodes each sound to a point, with variance 0."""
+        latent = self._to_point(self.inner.posterior(features, train=train).mode(), features)
         log_variance = jnp.full_like(latent.values, -jnp.inf)
         return Posterior(latent.values, log_variance, latent.mask, latent.conditions, latent.rate)
 
     def embed(self, variables: Variables, features: Features) -> Latent:
-        """Returns the point of each sound."""
-        return self._point(self.inner.embed({name: value["inner"] for name, value in variables.items()}, features), features)
+        """Encodes each sound to a point."""
+        return self._to_point(self.inner.embed({name: value["inner"] for name, value in variables.items()}, features), features)
 
     @staticmethod
-    def _point(latent: Latent, features: Features) -> Latent:
+    def _to_point(latent: Latent, features: Features) -> Latent:
         return latent.replace(values=mean_points(latent), mask=features.mask, codes=None)
 
     def decode(self, latent: Latent, *, train: bool = False, key: Array | None = None) -> Features:
-        """Decodes series that repeat each point."""
+        """Decodes points, each held over the frames of its sound."""
         batch, stride = latent.values.shape[0], self.stride
         mask = jnp.ones((batch, self.frames * stride), jnp.float32) if latent.mask is None else latent.mask
         frames = mask.shape[1]
@@ -143,13 +143,13 @@ class HeldSeries(TimbreModel):
 
 
 def held_space(space: TimbreSpace, *, seconds: float = 1.0) -> TimbreSpace:
-    """Returns a series space as a static space, whose latents are points.
+    """Converts a series space to a static space, whose latents are points.
 
     The statistics stay those of the frames. A static space is returned unchanged.
 
     Args:
       space: series or static space.
-      seconds: duration for which points without a length of their own are held.
+      seconds: duration of points that have no length of their own.
     """
     if space.kind == "static":
         return space

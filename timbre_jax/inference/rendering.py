@@ -1,4 +1,4 @@
-"""Renders latents and features to waves, and limits the length and peak of waves."""
+"""Renders latents and features to waves, and adjusts the length and peak of waves."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def synthesize_features(space: TimbreSpace, features: Features) -> np.ndarray:
 def resynthesize(space: TimbreSpace, features: Features) -> dict[str, np.ndarray]:
     """Synthesizes sounds from their features, with and without the model.
 
-    Both keep the level and length of the sounds.
+    Both waves have the level and length of the sounds.
 
     Returns:
       Waves [M, T] by name: "reconstruction" from the decoded latents, and "representation" from the features themselves, the
@@ -40,7 +40,7 @@ def resynthesize(space: TimbreSpace, features: Features) -> dict[str, np.ndarray
 
 
 def without_clipping(waves: np.ndarray) -> np.ndarray:
-    """Scales waves [..., T] whose peak exceeds 1 to a peak of 1; others stay unchanged."""
+    """Scales waves [..., T] with a peak above 1 to a peak of 1, and keeps the others."""
     return waves / np.maximum(np.abs(waves).max(axis=-1, keepdims=True, initial=0.0), 1.0)
 
 

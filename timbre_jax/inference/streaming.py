@@ -1,22 +1,22 @@
-"""Encodes and decodes series spaces block by block, in real time.
+"""Encodes and decodes sounds with a series space block by block, in real time.
 
     state = encoder_state(space)
     for block in blocks:                                   # Features of any number of frames
         state, latent = encode_block(space, state, block)  # the latents that are ready
-    state, rest = finish_encoding(space, state)            # the latents that the look-ahead held back
+    state, rest = finish_encoding(space, state)            # the latents delayed by the look-ahead
 
 The concatenated results equal `space.encode` of the whole sound within 1e-5, for blocks of any sizes. The state is an explicit
 pytree of arrays: it can be stored, copied and restored. The decoder has the same functions, from latents to features. Each
 block size is compiled once, which takes seconds.
 
-Latents are delayed by the look-ahead of the encoder, and frames by that of the decoder: a layer that depends on both sides of
-a frame must wait for later frames. A model with `causal=True` depends on the past alone and has no look-ahead. The analysis of
-the representation adds half a window; its synthesis adds a delay of its own, which `look_ahead` does not include.
+Latents are delayed by the look-ahead of the encoder, and frames by that of the decoder, because a layer that depends on both
+sides of a frame must wait for later frames. A model with `causal=True` depends only on the past and has no look-ahead. The
+analysis of the representation adds half a window. Its synthesis adds a delay that `look_ahead` does not include.
 
 A model that can stream sets `TimbreModel.streaming` and has `look_ahead`, `encoder_state`, `encode_block`, `decoder_state` and
-`decode_block`. Its blocks are whole numbers of latents, and each block returns as many latents or frames as it took in, delayed
-by the look-ahead, so that the first results precede the sound and have mask 0. This module removes them and accepts blocks of
-any size.
+`decode_block`. Its blocks are whole numbers of latents, and each block returns as many latents or frames as it contains,
+delayed by the look-ahead, so that the first results precede the sound and have mask 0. This module removes them and accepts
+blocks of any size.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class StreamState(flax.struct.PyTreeNode):
       model: state of the layers of the model.
       pending: features that do not fill a latent yet, or None.
       early: number of latents still to be removed, which precede the sound.
-      curves: names of the conditions [B, n] of the blocks.
+      curves: names of the per-frame conditions [B, n] of the blocks.
     """
 
     model: object
@@ -90,12 +90,12 @@ class LookAhead:
 
 
 def look_ahead(space: TimbreSpace) -> LookAhead:
-    """Returns the look-ahead of encoder, decoder and representation, which can be printed.
+    """Returns the look-ahead of encoder, decoder and representation.
 
     Raises:
       ValueError: the model of the space cannot stream.
     """
-    _check(space)
+    _check_streaming(space)
     encoder, decoder = space.model.look_ahead
     representation = space.representation
     return LookAhead(
@@ -108,12 +108,12 @@ def encoder_state(space: TimbreSpace, batch: int = 1) -> StreamState:
 
     Args:
       space: series space whose model can stream.
-      batch: number of sounds B that are encoded side by side.
+      batch: number B of sounds that are encoded in parallel.
 
     Raises:
       ValueError: the model of the space cannot stream, or `batch` is below 1.
     """
-    _check(space, batch)
+    _check_streaming(space, batch)
     return StreamState(space.model.encoder_state(batch), early=space.model.look_ahead[0])
 
 
@@ -142,20 +142,25 @@ def encode_block(space: TimbreSpace, state: StreamState, block: Features) -> tup
     state = state.replace(pending=later if later.values.shape[1] else None)
     if not whole:
         return state, _no_latents(space, block)
-    return _run(space, state, now, "encode_block")
+    return _run_block(space, state, now, "encode_block")
 
 
 def finish_encoding(space: TimbreSpace, state: StreamState) -> tuple[StreamState, Latent]:
-    """Returns the state of a new stream, and the latents that the look-ahead held back."""
-    model, batch, outputs = space.model, _batch(state), []
+    """Ends an encoder stream: returns the state of a new one and the delayed latents.
+
+    Args:
+      space: space of the stream.
+      state: state after the last block.
+    """
+    model, batch, outputs = space.model, _batch_size(state), []
     if state.pending is not None:
         filled = pad_frames(state.pending, model.stride)
-        state, latent = _run(space, state.replace(pending=None), filled, "encode_block")
+        state, latent = _run_block(space, state.replace(pending=None), filled, "encode_block")
         outputs.append(latent)
-    # A stream without any frame holds nothing back.
+    # A stream without any frame has no delayed latents.
     if state.early < model.look_ahead[0]:
         silence = _silence(space, batch, model.look_ahead[0] * model.stride, state.curves)
-        state, latent = _run(space, state, silence, "encode_block")
+        state, latent = _run_block(space, state, silence, "encode_block")
         outputs.append(latent)
     return encoder_state(space, batch), concatenate_frames(outputs or [_no_latents(space, _silence(space, batch, 0))])
 
@@ -165,12 +170,12 @@ def decoder_state(space: TimbreSpace, batch: int = 1) -> StreamState:
 
     Args:
       space: series space whose model can stream.
-      batch: number of sounds B that are decoded side by side.
+      batch: number B of sounds that are decoded in parallel.
 
     Raises:
       ValueError: the model of the space cannot stream, or `batch` is below 1.
     """
-    _check(space, batch)
+    _check_streaming(space, batch)
     return StreamState(space.model.decoder_state(batch), early=space.model.look_ahead[1])
 
 
@@ -193,23 +198,23 @@ def decode_block(
     """
     block = space.latent(block)
     _check_block(block.values, space.latent_size, "latents", state)
-    return _run(space, state, block.replace(mask=frame_mask(block)), "decode_block", key)
+    return _run_block(space, state, block.replace(mask=frame_mask(block)), "decode_block", key)
 
 
 def finish_decoding(space: TimbreSpace, state: StreamState, key: Array | None = None) -> tuple[StreamState, Features]:
-    """Returns the state of a new stream, and the features that the look-ahead held back.
+    """Ends a decoder stream: returns the state of a new one and the delayed features.
 
     Args:
       space: space of the stream.
       state: state after the last block.
       key: key of `decode_block`.
     """
-    batch, late = _batch(state), space.model.look_ahead[1]
+    batch, late = _batch_size(state), space.model.look_ahead[1]
     if not late:
         return decoder_state(space, batch), _silence(space, batch, 0)
     nothing = space.latent(jnp.zeros((batch, late, space.latent_size)))
     nothing = nothing.replace(mask=jnp.zeros((batch, late)), rate=space.latent_rate)
-    _, features = _run(space, state, nothing, "decode_block", key)
+    _, features = _run_block(space, state, nothing, "decode_block", key)
     return decoder_state(space, batch), features
 
 
@@ -220,7 +225,7 @@ def _silence(space: TimbreSpace, batch: int, frames: int, curves: Sequence[str] 
     return Features(jnp.zeros(shape), jnp.zeros(shape[:2]), conditions, rate=space.representation.rate)
 
 
-def _run(space: TimbreSpace, state: StreamState, block, method: str, key: Array | None = None):
+def _run_block(space: TimbreSpace, state: StreamState, block, method: str, key: Array | None = None):
     """Passes a block through the model and removes the results that precede the sound."""
     frames = space.model.stride if method == "decode_block" else 1
     model, result = _apply(space, state.model, block, key, method)
@@ -231,26 +236,26 @@ def _run(space: TimbreSpace, state: StreamState, block, method: str, key: Array 
 
 @partial(jax.jit, static_argnames="method")
 def _apply(space: TimbreSpace, state, block, key, method: str):
-    """Applies a block method of the model."""
+    """Applies a block method of the model; compiled."""
     key_argument = {"key": key} if method == "decode_block" else {}
     return space.model.apply(space.variables, state, block, **key_argument, method=method)
 
 
-def _check(space: TimbreSpace, batch: int = 1) -> None:
+def _check_streaming(space: TimbreSpace, batch: int = 1) -> None:
     if not space.model.streaming:
         model = type(space.model).__name__
         raise ValueError(f"streaming: the model {model} of this {space.kind} space cannot stream; use a space of FrameVAE")
     if batch < 1:
-        raise ValueError(f"streaming: batch must be at least 1, got {batch}")
+        raise ValueError(f"streaming: batch must be at least 1 (got {batch})")
 
 
 def _check_block(values: Array, width: int, noun: str, state: StreamState) -> None:
-    batch = _batch(state)
+    batch = _batch_size(state)
     if values.ndim != 3 or values.shape[-1] != width or values.shape[0] != batch:
-        raise ValueError(f"block of {noun}: expected [{batch}, n, {width}], got {list(values.shape)}")
+        raise ValueError(f"block of {noun}: expected [{batch}, n, {width}] (got {list(values.shape)})")
 
 
-def _batch(state: StreamState) -> int:
+def _batch_size(state: StreamState) -> int:
     return jax.tree.leaves(state.model)[0].shape[0]
 
 

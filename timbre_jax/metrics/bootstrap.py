@@ -1,6 +1,6 @@
 """Percentile intervals (95 %) by resampling whole groups, such as instruments.
 
-All notes of an instrument are resampled together, because they are one draw from the instruments, not many.
+All notes of an instrument are resampled together: they are alike, so they count as one independent draw.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 class Interval:
     """Statistic with its percentile interval.
 
-    Floats, or arrays [...] if many statistics are estimated at once.
+    The fields are floats, or arrays [...] if many statistics are estimated at once.
 
     Attributes:
       value: statistic of the whole set.
@@ -30,17 +30,17 @@ class Interval:
     groups: int
 
     def value_low_high(self, *index: int) -> tuple[float, float, float]:
-        """Returns value, low and high of one statistic; `index` selects it if there are many."""
+        """Returns value, low and high of the statistic at `index`, or of the only one."""
         value, low, high = (float(np.asarray(x)[index]) for x in (self.value, self.low, self.high))
         return value, low, high
 
 
 def group_ids(groups: np.ndarray | None, count: int) -> tuple[np.ndarray, int]:
-    """Returns group ids 0 to G - 1 for the items, and G.
+    """Numbers the groups of items from 0 to G - 1.
 
     Args:
       groups: [M] of any type (names, numbers); None: every item is a group of its own.
-      count: M.
+      count: number M of items.
 
     Returns:
       (ids [M] int64, G).
@@ -58,12 +58,12 @@ def group_ids(groups: np.ndarray | None, count: int) -> tuple[np.ndarray, int]:
 
 
 def group_sums(terms: np.ndarray, ids: np.ndarray, group_count: int) -> np.ndarray:
-    """Returns the sums over the items of each group.
+    """Sums terms over the items of each group.
 
     Args:
-      terms: [M, ...].
-      ids: [M] in 0 to G - 1.
-      group_count: G.
+      terms: [M, ...] terms of the items.
+      ids: [M] ids of the groups, 0 to G - 1.
+      group_count: number G of groups.
 
     Returns:
       [G, ...] float64.
@@ -81,14 +81,14 @@ def mean_interval(
     resamples: int = 1000,
     seed: int = 0,
 ) -> Interval:
-    """Returns the mean over items with its interval over groups.
+    """Estimates the mean of items, with a bootstrap interval over groups.
 
-    Percentile bootstrap (Efron 1979); groups are resampled whole.
+    Percentile bootstrap (Efron 1979) that resamples whole groups.
 
     Args:
-      values: [M, ...]; the mean is over the first axis.
+      values: [M, ...] values of the items; the mean is over the first axis.
       groups: [M] of any type; None: every item is a group of its own.
-      weights: [M]; None: 1 each.
+      weights: [M] weights of the items; None: 1 each.
       resamples: number of resamples.
       seed: random seed of the resampling.
 
@@ -115,11 +115,11 @@ def ratio_interval(
     *,
     seed: int = 0,
 ) -> Interval:
-    """Returns mean(values) / mean(reference) of the same items, with both resampled together.
+    """Estimates mean(values) / mean(reference) of the same items, resampled together.
 
     Args:
-      values: [M].
-      reference: [M].
+      values: [M] values of the items.
+      reference: [M] values of the same items.
       groups: [M] of any type; None: every item is a group of its own.
       seed: random seed of the resampling.
 
@@ -144,14 +144,14 @@ def correlation_interval(
     resamples: int = 1000,
     seed: int = 0,
 ) -> Interval:
-    """Returns correlations of every column of x with every column of y, with intervals.
+    """Estimates correlations of every column of x with every column of y, with intervals.
 
-    Pearson's correlation; for Spearman's pass ranks, which then are those of the whole set in every resample. A constant column
-    has the correlation nan.
+    They are Pearson's. For Spearman's, pass ranks; resamples then keep the ranks of the whole set. The correlation of a
+    constant column is nan.
 
     Args:
-      x: [M, D].
-      y: [M, L].
+      x: [M, D] values of the items.
+      y: [M, L] values of the items.
       groups: [M] of any type; None: every item is a group of its own.
       resamples: number of resamples.
       seed: random seed of the resampling.
@@ -181,11 +181,11 @@ def sums_interval(
     resamples: int = 1000,
     seed: int = 0,
 ) -> Interval:
-    """Returns a statistic of sums over items, with its interval over groups.
+    """Estimates a statistic of sums over items, with a bootstrap interval over groups.
 
     Args:
       statistic: maps the sums [R, ...] of every term over the items of R resampled sets to R statistics [R, ...].
-      *terms: [M, ...] each.
+      *terms: values [M, ...] to sum.
       groups: [M] of any type; None: every item is a group of its own.
       resamples: number of resamples.
       seed: random seed of the resampling.
@@ -205,11 +205,11 @@ def sums_interval(
 def resampled_interval(
     statistic: Callable[[np.ndarray], np.ndarray], group_count: int, *, resamples: int, seed: int
 ) -> Interval:
-    """Returns a statistic of the whole set with its interval over resamples.
+    """Estimates a statistic of the whole set, with an interval over resamples.
 
     Args:
       statistic: maps the number of times that each group is in each of R sets, [R, G] float64, to R statistics [R, ...].
-      group_count: G.
+      group_count: number G of groups.
       resamples: number of resamples.
       seed: random seed of the resampling.
     """
@@ -227,7 +227,7 @@ def resampled_counts(group_count: int, *, resamples: int, seed: int) -> np.ndarr
     """Draws groups with replacement.
 
     Args:
-      group_count: G, also the number of groups drawn in a resample.
+      group_count: number G of groups, also the number of groups drawn in a resample.
       resamples: number of resamples.
       seed: random seed.
 
@@ -239,7 +239,7 @@ def resampled_counts(group_count: int, *, resamples: int, seed: int) -> np.ndarr
 
 
 def percentiles(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the 2.5th and 97.5th percentile of samples [R, ...]; nan if all are nan."""
+    """Returns the 2.5th and 97.5th percentiles of samples [R, ...]; nan if all are nan."""
     empty = np.isnan(samples).all(0)
     filled = np.where(empty, 0.0, samples)
     low, high = np.nanpercentile(filled, [2.5, 97.5], axis=0)
@@ -247,17 +247,17 @@ def percentiles(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _finite(values: np.ndarray) -> np.ndarray:
-    """Returns values as float64; raises a ValueError if there are none or some are not finite."""
+    """Converts values to float64; raises a ValueError if there are none or any is not finite."""
     values = np.asarray(values, np.float64)
     if len(values) == 0:
-        raise ValueError("values: there are none to average")
+        raise ValueError("values: must have at least one item (got 0)")
     if not np.isfinite(values).all():
-        raise ValueError(f"values: {int((~np.isfinite(values)).sum())} of {values.size} are not finite")
+        raise ValueError(f"values: {int((~np.isfinite(values)).sum())} of {values.size} are not finite; remove them")
     return values
 
 
 def _spread(square: np.ndarray, mean: np.ndarray) -> np.ndarray:
-    """Returns the standard deviation from the mean square and the mean; nan for a constant."""
+    """Computes the standard deviation from mean square and mean; nan for a constant."""
     variance = square - mean**2
     # For a constant column, rounding leaves about 1e-17 of the square.
     return np.sqrt(np.where(variance > 1e-12 * np.maximum(square, 1e-30), variance, np.nan))

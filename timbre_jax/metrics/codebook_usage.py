@@ -1,4 +1,4 @@
-"""Use of the codes of a discrete space: how many codes occur, and how evenly."""
+"""Use of the codes of a discrete space: number of codes in use, and perplexity."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ AUDIBLE_DB = -70.0
 
 @dataclasses.dataclass(frozen=True)
 class CodeUses:
-    """Use of K codes in each of Q codebooks.
+    """Counts and perplexity of K codes in each of Q codebooks.
 
     Attributes:
-      counts: [Q, K] over all sounds.
-      perplexity: exp of the entropy of the shares, with an interval over recordings, [Q]: the number of equally frequent codes
-        of the same entropy. It is biased downward if there are few latents, more so in resamples, so the interval may be below
-        it.
-      used: [Q], number of codes that occur.
-      latents: number of latents counted.
+      counts: [Q, K] occurrences of each code in all sounds.
+      perplexity: exp of the entropy of the shares, [Q], with an interval over recordings: the number of equally frequent codes
+        that would have the same entropy. Few latents bias it downward, even more in resamples, so the whole interval may be
+        below the value.
+      used: [Q] number of codes that occur.
+      latents: number of counted latents.
     """
 
     counts: np.ndarray
@@ -39,19 +39,20 @@ class CodeUses:
             (q, size, int(self.used[q]), *self.perplexity.value_low_high(q), self.latents) for q in range(len(self.counts))
         )
         caption = (
-            "Use of the codes; perplexity: exp of the entropy of their shares (95 % interval, bootstrap over recordings). "
-            f"Silent latents (below {AUDIBLE_DB:g} dB) are not counted."
+            "Use of the codes; higher is better. Perplexity: exp of the entropy of their shares "
+            f"(95 % interval, bootstrap over recordings). Silent latents (below {AUDIBLE_DB:g} dB) are not counted."
         )
         return Table("codes", ("codebook", "codes", "used", "perplexity", "low", "high", "latents"), rows, caption)
 
 
 def code_uses(latent: Latent, size: int, groups: np.ndarray | None = None, *, seed: int = 0) -> CodeUses:
-    """Counts the codes of latent series, within the sounds and above silence.
+    """Counts the codes of latent series in audible frames within the sounds.
 
     Args:
-      latent: codes [B, N] or [B, N, Q]; frames with mask 0, or with the condition gain_db at most `AUDIBLE_DB`, do not count.
-      size: K.
-      groups: [B] recordings, for the interval; None: every sound is one.
+      latent: series with codes [B, N] or [B, N, Q]; frames with mask 0, or with the condition gain_db at most `AUDIBLE_DB`, do
+        not count.
+      size: number K of codes in a codebook.
+      groups: [B] recordings, resampled whole for the interval; None: every sound is a recording of its own.
       seed: random seed of the resampling.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Network whose hidden layer is the embedding "timbre", and its file format."""
+"""Network of the embedding "timbre", and its file format."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FRONT_END = LogMel(sample_rate=16000, length=64000, n_fft=1024, window_length=10
 
 @dataclasses.dataclass(frozen=True)
 class EmbeddingSettings:
-    """Settings of the network.
+    """Settings of the embedding network.
 
     Attributes:
       features: size of the embedding.
@@ -40,11 +40,11 @@ class EmbeddingSettings:
 
 
 class EmbeddingNetwork(nn.Module):
-    """Network from log-mel images [B, N, 64] to an embedding [B, D], and to class logits.
+    """Network that maps log-mel images [B, N, 64] to an embedding [B, D] and to class logits.
 
-    Logits are of 128 pitches and of the classes. Four convolutions (the first three halve time and frequency), mean and maximum
-    over the audible frames, and one dense layer whose output is the embedding. Frames after the last one within 80 dB of the
-    maximum do not count, so padding has no effect.
+    It consists of four convolutions (the first three halve time and frequency), the mean and the maximum over frames, and one
+    dense layer whose output is the embedding. Heads predict logits of 128 pitches and of the classes. Frames after the last
+    audible one (within 80 dB of the maximum) are masked, so that padding has no effect.
 
     Attributes:
       settings: sizes of the layers.
@@ -54,9 +54,9 @@ class EmbeddingNetwork(nn.Module):
 
     @nn.compact
     def __call__(self, values: Array) -> tuple[Array, Array, Array]:
-        """Returns the embedding [B, D] and logits of pitches [B, 128] and of classes of images."""
+        """Returns the embedding [B, D], logits of pitches [B, 128] and logits of classes [B, C]."""
         audible = jnp.max(values, axis=2) > 0.0
-        # Silence within a sound counts: the mask includes all frames up to the last audible one.
+        # The mask includes all frames up to the last audible one, so that silence within a sound counts.
         until = jnp.flip(jax.lax.cummax(jnp.flip(audible.astype(jnp.float32), 1), axis=1), 1)
         x = values[..., None] * until[:, :, None, None]
         mask = until
@@ -78,13 +78,13 @@ class EmbeddingNetwork(nn.Module):
 
 
 def write_network(path: str | os.PathLike, settings: EmbeddingSettings, params, trained: dict) -> Path:
-    """Writes the network atomically as an .npz of plain float16 arrays.
+    """Writes an embedding network atomically, as an .npz file of float16 arrays.
 
     Args:
-      path: the file.
+      path: path of the .npz file.
       settings: sizes of the layers.
       params: parameters of `EmbeddingNetwork`.
-      trained: description of the training sounds, as JSON.
+      trained: description of the training sounds, as JSON values.
 
     Returns:
       The path.
@@ -98,16 +98,16 @@ def write_network(path: str | os.PathLike, settings: EmbeddingSettings, params, 
 
 
 def read_network(path: str | os.PathLike) -> tuple[EmbeddingSettings, dict, dict]:
-    """Reads a network that `write_network` wrote.
+    """Reads an embedding network from a file of `write_network`.
 
     Args:
-      path: the file.
+      path: path of the .npz file.
 
     Returns:
       (settings, parameters, description of the training sounds).
 
     Raises:
-      ValueError: the file is missing or is not such a network.
+      ValueError: the file is missing or is not an embedding network.
     """
     try:
         with np.load(path, allow_pickle=False) as file:
@@ -116,7 +116,7 @@ def read_network(path: str | os.PathLike) -> tuple[EmbeddingSettings, dict, dict
         settings: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in document["settings"].items()}
         return EmbeddingSettings(**settings), unflatten_dict(arrays, sep="/"), document["trained"]
     except FileNotFoundError:
-        raise ValueError(f"{path}: no such embedding file") from None
+        raise ValueError(f"{path}: no such file, expected an embedding (.npz)") from None
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(
             f"{path}: not an embedding that experiments/studies/train_embedding.py wrote ({' '.join(str(error).split())[:100]})"

@@ -1,9 +1,10 @@
 """Chromaprint similarity of sounds: string ratio and bit agreement of their fingerprints.
 
-Chromaprint (L. Lalinský, acoustid.org) identifies songs from chroma over 2.6 s: it measures pitch content over time, not
-quality. Unrelated sounds score far above 0, so report the score of unrelated pairs as well.
+Chromaprint (L. Lalinský, acoustid.org) identifies songs by their chroma over 2.6 s. It measures pitch content over time, not
+quality. Unrelated sounds score far above 0, so their score should be reported as a baseline.
 
-Optional: `pip install imageio-ffmpeg rapidfuzz` (an FFmpeg with Chromaprint, and Levenshtein's ratio).
+This metric needs optional programs: `pip install imageio-ffmpeg rapidfuzz` installs an FFmpeg with Chromaprint, and
+Levenshtein's ratio.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ INSTALL_COMMAND = "pip install imageio-ffmpeg rapidfuzz"
 
 
 class FingerprintMissing(ValueError):
-    """Chromaprint or rapidfuzz is not installed; the message says how to install them."""
+    """Error that Chromaprint or rapidfuzz is not installed, with the command that installs it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,9 +57,9 @@ def check_available() -> None:
     """Checks that the optional programs are installed.
 
     Raises:
-      FingerprintMissing: they are not.
+      FingerprintMissing: one of them is not installed.
     """
-    _program()
+    _ffmpeg_path()
     if importlib.util.find_spec("rapidfuzz") is None:
         raise FingerprintMissing(f"fingerprint: rapidfuzz is not installed; run {INSTALL_COMMAND}")
 
@@ -71,13 +72,13 @@ def fingerprint_scores(
     doubled: bool = True,
     progress: Callable[[Iterable], Iterable] | None = None,
 ) -> FingerprintScores:
-    """Returns the similarity of the fingerprints of sounds and their originals.
+    """Computes the similarity of the fingerprints of sounds and of their originals.
 
     Args:
-      reference: [B, T], the originals.
-      test: [B, T].
-      sample_rate: Hz.
-      doubled: whether to repeat each sound once, as Rebnord 2022 does; a sound of 2 s is too short otherwise.
+      reference: [B, T] samples of the originals.
+      test: [B, T] samples.
+      sample_rate: sample rate in Hz.
+      doubled: whether to repeat each sound once, as Rebnord 2022 does; otherwise, a sound of 2 s is too short.
       progress: wraps the iterable of sounds, for a progress bar.
 
     Raises:
@@ -100,18 +101,18 @@ def fingerprints(
     doubled: bool = True,
     progress: Callable[[Iterable], Iterable] | None = None,
 ) -> list[Fingerprint]:
-    """Returns the fingerprints of sounds, by one FFmpeg process each, in parallel.
+    """Computes the fingerprints of sounds, with parallel FFmpeg processes.
 
     Args:
-      waves: [B, T].
-      sample_rate: Hz.
+      waves: [B, T] samples.
+      sample_rate: sample rate in Hz.
       doubled: whether to repeat each sound once.
       progress: wraps the iterable of sounds, for a progress bar.
 
     Raises:
       FingerprintMissing: there is no FFmpeg with Chromaprint.
     """
-    program = _program()
+    program = _ffmpeg_path()
     waves = np.concatenate([waves, waves], axis=-1) if doubled else np.asarray(waves)
     with concurrent.futures.ThreadPoolExecutor(max(1, len(os.sched_getaffinity(0)))) as pool:
         results = pool.map(lambda wave: _fingerprint(program, wave, sample_rate), waves)
@@ -119,14 +120,14 @@ def fingerprints(
 
 
 def string_ratio(a: Fingerprint, b: Fingerprint) -> float:
-    """Returns Levenshtein's ratio of the texts, 0 to 100; nan if a sound is too short."""
+    """Returns Levenshtein's ratio of the base64 texts, 0 to 100; nan if a sound is too short."""
     from rapidfuzz import fuzz
 
     return fuzz.ratio(a.text, b.text) if len(a.bits) and len(b.bits) else float("nan")
 
 
 def bit_agreement(a: Fingerprint, b: Fingerprint) -> float:
-    """Returns the share of equal bits, 0 to 1, over the common duration; nan if too short."""
+    """Returns the share of equal bits over the common duration, 0 to 1; nan if too short."""
     count = min(len(a.bits), len(b.bits))
     if not count:
         return float("nan")
@@ -134,7 +135,7 @@ def bit_agreement(a: Fingerprint, b: Fingerprint) -> float:
 
 
 def _fingerprint(program: str, wave: np.ndarray, sample_rate: int) -> Fingerprint:
-    """Returns the fingerprint of one sound by FFmpeg."""
+    """Computes the fingerprint of one sound with FFmpeg."""
     samples = np.ascontiguousarray(np.clip(wave, -1.0, 1.0), "<f4").tobytes()
     source = [program, "-v", "error", "-f", "f32le", "-ar", str(sample_rate), "-ac", "1", "-i", "-"]
     outputs = []
@@ -148,11 +149,11 @@ def _fingerprint(program: str, wave: np.ndarray, sample_rate: int) -> Fingerprin
 
 
 @functools.cache
-def _program() -> str:
-    """Returns the path of an FFmpeg with Chromaprint: of imageio-ffmpeg or of the system.
+def _ffmpeg_path() -> str:
+    """Finds an FFmpeg with Chromaprint: that of imageio-ffmpeg or that of the system.
 
     Raises:
-      FingerprintMissing: there is none.
+      FingerprintMissing: neither is installed.
     """
     candidates = [lambda: shutil.which("ffmpeg")]
     if importlib.util.find_spec("imageio_ffmpeg") is not None:

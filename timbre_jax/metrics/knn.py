@@ -1,4 +1,4 @@
-"""Nearest neighbors among points, and kNN accuracy of class labels."""
+"""Nearest neighbors of points, and kNN accuracy of class labels."""
 
 from __future__ import annotations
 
@@ -21,13 +21,15 @@ class Neighbors:
 
 
 def nearest_neighbors(points: np.ndarray, queries: np.ndarray, *, k: int = 5, chunk: int = 1024) -> Neighbors:
-    """Returns the nearest points of queries (Euclidean, exact); ties go to the lower index.
+    """Finds the k nearest points of each query by exact Euclidean distance.
+
+    Ties go to the lower index.
 
     Args:
-      points: [P, D].
-      queries: [Q, D].
+      points: [P, D] points.
+      queries: [Q, D] points.
       k: number of neighbors, 1 to P.
-      chunk: queries compared at once.
+      chunk: number of queries that are compared at once.
 
     Raises:
       ValueError: k is out of range.
@@ -39,7 +41,7 @@ def nearest_neighbors(points: np.ndarray, queries: np.ndarray, *, k: int = 5, ch
     for start in range(0, len(queries), chunk):
         query = queries[start : start + chunk]
         distance = square_distances(query, points)
-        # The rounding of that product must not decide the order: measure the best candidates again, exactly.
+        # Distances of the best candidates are computed again without the matrix product, whose rounding could change the order.
         candidates = np.sort(
             np.argpartition(distance, min(k + 8, len(points)) - 1, axis=1)[:, : min(k + 8, len(points))], axis=1
         )
@@ -51,21 +53,21 @@ def nearest_neighbors(points: np.ndarray, queries: np.ndarray, *, k: int = 5, ch
 
 
 def square_distances(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Returns squared Euclidean distances [N, M] of points x [N, D] to points y [M, D].
+    """Computes squared Euclidean distances [N, M] of points x [N, D] to points y [M, D].
 
-    Computed from one matrix product, whose rounding limits the accuracy.
+    They are computed with one matrix product, whose rounding limits their accuracy.
     """
     return np.maximum(np.sum(x**2, axis=1)[:, None] + np.sum(y**2, axis=1) - 2.0 * x @ y.T, 0.0)
 
 
 def standardize(points: np.ndarray, *others: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Returns points and others, shifted and scaled by mean and deviation of the points."""
+    """Scales points, and other arrays alike, to mean 0 and deviation 1 of the points."""
     mean, scale = mean_and_scale(points)
     return tuple((np.asarray(values, np.float64) - mean) / scale for values in (points, *others))
 
 
 def mean_and_scale(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns mean and deviation of points [P, D]; inf for constants, which so scale to 0."""
+    """Returns mean and deviation of points [P, D]; the deviation of a constant is inf."""
     points = np.asarray(points, np.float64)
     mean, deviation = points.mean(0), points.std(0)
     return mean, np.where(deviation > 1e-9 * np.maximum(np.abs(mean), 1e-6), deviation, np.inf)
@@ -75,8 +77,8 @@ def vote(neighbors: Neighbors, labels: np.ndarray) -> np.ndarray:
     """Returns the most frequent label among neighbors; ties go to the nearest neighbor.
 
     Args:
-      neighbors: of Q queries.
-      labels: [P] of any type.
+      neighbors: neighbors of Q queries.
+      labels: [P] labels of the points, of any type.
 
     Returns:
       [Q] labels.
@@ -84,7 +86,7 @@ def vote(neighbors: Neighbors, labels: np.ndarray) -> np.ndarray:
     classes, ids = np.unique(np.asarray(labels), return_inverse=True)
     near = ids[neighbors.indices]
     counts = np.zeros((len(near), len(classes)))
-    # A neighbor counts 1 plus a small term larger than those of all farther neighbors together, which decides ties.
+    # Ties are decided by a small term that is larger than those of all farther neighbors together.
     weight = 1.0 + 1e-3 * 0.5 ** np.arange(near.shape[1])
     for position in range(near.shape[1]):
         counts[np.arange(len(near)), near[:, position]] += weight[position]
@@ -93,10 +95,10 @@ def vote(neighbors: Neighbors, labels: np.ndarray) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class NeighborAccuracy:
-    """Accuracy of predicted labels.
+    """Accuracy of predicted labels, with its baseline.
 
     Attributes:
-      correct: [Q], 0 or 1.
+      correct: [Q], 1 where the predicted label is right, else 0.
       accuracy: mean of `correct`.
       baseline: accuracy of always predicting the most frequent training label.
       predicted: [Q] labels.
@@ -115,22 +117,22 @@ class NeighborAccuracy:
 def neighbor_accuracy(
     train_points: np.ndarray, train_labels: np.ndarray, points: np.ndarray, labels: np.ndarray, *, k: int = 5
 ) -> NeighborAccuracy:
-    """Returns the kNN accuracy of class labels.
+    """Computes the kNN accuracy of class labels.
 
-    How often the k nearest training points predict the label of a point, with each dimension scaled to unit deviation over the
-    training points.
+    The k nearest training points predict the label of each point. Dimensions are scaled to unit deviation over the training
+    points.
 
     Args:
-      train_points: [P, D].
-      train_labels: [P].
-      points: [Q, D].
-      labels: [Q].
-      k: number of neighbors; at most P count.
+      train_points: [P, D] training points.
+      train_labels: [P] labels of the training points.
+      points: [Q, D] points to classify.
+      labels: [Q] true labels of the points.
+      k: number of neighbors; P if it is larger.
     """
     train, queries = standardize(train_points, points)
     labels, train_labels = np.asarray(labels), np.asarray(train_labels)
     if np.all(train == train[0]):
-        # All distances are 0 and neighbors arbitrary: predict the most frequent class.
+        # All distances are 0 and the neighbors arbitrary, so the most frequent class is predicted.
         names, counts = np.unique(train_labels, return_counts=True)
         predicted = np.full(len(labels), names[counts.argmax()])
     else:
@@ -139,11 +141,11 @@ def neighbor_accuracy(
 
 
 def label_accuracy(predicted: np.ndarray, labels: np.ndarray, train_labels: np.ndarray) -> NeighborAccuracy:
-    """Returns the accuracy of predicted labels.
+    """Computes the accuracy of predicted labels.
 
     Args:
-      predicted: [Q].
-      labels: [Q], the true labels.
+      predicted: [Q] labels.
+      labels: [Q] true labels.
       train_labels: [P]; the baseline predicts the most frequent of them.
     """
     correct = (predicted == labels).astype(np.float64)

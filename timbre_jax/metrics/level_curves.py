@@ -1,4 +1,4 @@
-"""Level over time of sounds of any length, and correlation of level curves (numpy)."""
+"""Level curves of sounds of any length, and their correlation."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from timbre_jax.audio.level import FLOOR_DB
 
 HOP = 256
 RANGE_DB = 60.0
-"""Range of levels below the loudest frame that correlations take into account."""
+"""Levels farther than this below the loudest frame do not affect correlations."""
 
 
 def level_curve(wave: np.ndarray, *, hop: int = HOP) -> np.ndarray:
-    """Returns the RMS level of windows of 4 hops, as `audio.level.frame_level`.
+    """Computes the RMS level of windows of 4 hops, as `audio.level.frame_level`.
 
-    In numpy, because sounds of many lengths would compile many programs. Window n is centered on sample n * hop. A constant 1
+    It uses numpy, because JAX would compile a program for each length. Window n is centered on sample n * hop. A constant 1
     has 0 dB; the wave is zero beyond its ends.
 
     Args:
-      wave: [..., T].
+      wave: [..., T] samples.
       hop: samples between frames.
 
     Returns:
@@ -36,12 +36,12 @@ def level_curve(wave: np.ndarray, *, hop: int = HOP) -> np.ndarray:
 def curve_correlation(levels: np.ndarray, reference: np.ndarray, *, range_db: float = RANGE_DB) -> float:
     """Returns Pearson's correlation of two level curves.
 
-    Each curve is limited to `range_db` below its loudest frame, so that the level of silence does not matter.
+    Levels are clipped at `range_db` below the loudest frame of each curve, so that the level of silence has no effect.
 
     Args:
-      levels: [N] in dB.
-      reference: [N] in dB.
-      range_db: see above.
+      levels: [N] levels in dB.
+      reference: [N] levels in dB.
+      range_db: range below the loudest frame in dB.
 
     Returns:
       In [-1, 1]; nan if a curve is constant.
@@ -62,8 +62,8 @@ def level_correlation(wave: np.ndarray, reference: np.ndarray, *, hop: int = HOP
     """Returns the `curve_correlation` of two sounds, over the length of the shorter one.
 
     Args:
-      wave: [T].
-      reference: [T'].
+      wave: [T] samples.
+      reference: [T'] samples.
       hop: samples between frames.
     """
     length = min(len(wave), len(reference))

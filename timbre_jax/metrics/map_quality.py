@@ -1,6 +1,6 @@
 """Quality of a map of latents: kNN accuracy of classes, and variance kept by its inverse.
 
-For trustworthiness and continuity, use `sklearn.manifold.trustworthiness`; continuity has latents and map exchanged.
+`sklearn.manifold.trustworthiness` computes the trustworthiness, and with latents and map exchanged the continuity.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ from timbre_jax.metrics.knn import NeighborAccuracy, Neighbors, label_accuracy, 
 
 
 def map_accuracy(mapped: np.ndarray, labels: np.ndarray, *, k: int = 5) -> NeighborAccuracy:
-    """Returns the kNN accuracy of labels on a map (leave one out).
+    """Computes the kNN accuracy of labels on a map, leaving one out.
 
     Args:
-      mapped: [n, d], places on the map, at least 2.
-      labels: [n].
-      k: number of neighbors; at most n - 1 count.
+      mapped: [n, d] map points, at least 2.
+      labels: [n] labels of the points.
+      k: number of neighbors; n - 1 if it is larger.
 
     Raises:
       ValueError: there are fewer than two points.
     """
     mapped, labels = np.asarray(mapped, np.float64), np.asarray(labels)
     if len(mapped) < 2:
-        raise ValueError(f"map: kNN accuracy needs at least two points (got {len(mapped)})")
+        raise ValueError(f"map: must have at least two points for kNN accuracy (got {len(mapped)})")
     near = _nearest_others(standardize(mapped)[0], min(k, len(mapped) - 1))
     return label_accuracy(vote(Neighbors(near, np.zeros(near.shape)), labels), labels, labels)
 
@@ -36,14 +36,14 @@ def variance_kept(
     mean: np.ndarray | None = None,
     groups: np.ndarray | None = None,
 ) -> Interval:
-    """Returns the share of the variance of latents that a round trip through the map keeps.
+    """Computes the share of latent variance that a round trip through the map keeps.
 
-    1 - sum |z' - z|^2 / sum |z - mean|^2: 1 if the latents are recovered, 0 for the mean latent, below 0 if worse than that.
+    This is 1 - sum |z' - z|^2 / sum |z - mean|^2: 1 for exact inversion, 0 for the mean latent, and negative if worse.
 
     Args:
       latents: [M, D] of held-out sounds.
-      returned: [M, D], the inverse of their places on the map.
-      mean: [D] of the sounds of the map; None: of `latents`.
+      returned: [M, D] inverses of their map points.
+      mean: [D] mean latent of the sounds of the map; None: mean of `latents`.
       groups: [M], resampled whole for the interval; None: every sound is a group of its own.
 
     Raises:
@@ -53,7 +53,7 @@ def variance_kept(
     if latents.shape != returned.shape or latents.ndim != 2 or len(latents) == 0:
         raise ValueError(f"latents: must be [M, D] of one shape (got {latents.shape} and {returned.shape})")
     if not (np.isfinite(latents).all() and np.isfinite(returned).all()):
-        raise ValueError("latents: some are not finite")
+        raise ValueError("latents: all values must be finite; remove latents with NaN or infinity")
     mean = latents.mean(0) if mean is None else np.asarray(mean, np.float64)
 
     def kept(lost: np.ndarray, spread: np.ndarray) -> np.ndarray:
@@ -67,6 +67,6 @@ def _nearest_others(points: np.ndarray, k: int) -> np.ndarray:
     """Returns the indices [n, k] of the k nearest other points of each point, nearest first."""
     indices = nearest_neighbors(points, points, k=k + 1).indices
     own = indices == np.arange(len(points))[:, None]
-    # If more than k points share a place, a point may be missing among its own neighbors: drop the last one.
+    # If more than k points are equal, a point may be missing among its own neighbors. The last neighbor is removed instead.
     own[~own.any(1), -1] = True
     return indices[~own].reshape(len(points), k)

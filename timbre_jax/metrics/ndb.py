@@ -1,8 +1,8 @@
-"""Number of statistically different bins (NDB): are two sets of sounds distributed alike?
+"""Number of statistically different bins (NDB) of two sets of sounds.
 
-Richardson & Weiss 2018, "On GANs and GMMs". k-means on the reference set defines k bins. A bin is different if the share of the
-test set in it differs from that of the reference set by a two-proportion z-test. Two samples of one distribution differ in
-about alpha * k bins, so the number is reported with its chance value.
+Richardson & Weiss 2018, "On GANs and GMMs". k-means on the reference set defines k bins. A bin is different if the shares of
+the two sets in it differ significantly in a two-proportion z-test. Two samples of one distribution differ in about alpha * k
+bins by chance, so the number is reported with its chance value.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ REBNORD_SHAPE = (32, 16)
 
 @dataclasses.dataclass(frozen=True)
 class NdbResult:
-    """Number of different bins with its chance value.
+    """Number of different bins, with its chance value.
 
     Attributes:
       ndb: number of different bins, 0 to k.
@@ -30,7 +30,7 @@ class NdbResult:
       chance_high: 97.5th percentile.
       jensen_shannon_chance: mean divergence over these splits; above 0 for finite sets.
       p_value: share of the splits with at least as many different bins.
-      shares: [2, k] of reference and test in each bin, largest bin of the reference first.
+      shares: [2, k] shares of reference and test in each bin; the largest bin of the reference is first.
       different: [k] whether a bin is different.
     """
 
@@ -56,11 +56,11 @@ def ndb(
     permutations: int = 1000,
     seed: int = 0,
 ) -> NdbResult:
-    """Returns the number of statistically different bins of two sets of sounds.
+    """Counts the statistically different bins of two sets of sounds.
 
     Args:
-      reference: [N, ...], N >= k; further axes are flattened.
-      test: [M, ...].
+      reference: [N, ...] reference set, N >= k; further axes are flattened.
+      test: [M, ...] test set.
       k: number of bins.
       alpha: level of the two-sided test of each bin.
       permutations: number of random splits for the chance value.
@@ -77,18 +77,18 @@ def ndb(
         raise ValueError(f"ndb: sounds must have one size (got {reference.shape[1]} and {test.shape[1]} values)")
     if not 2 <= k <= len(reference) or len(test) == 0:
         raise ValueError(
-            f"ndb: needs {k} reference sounds for k={k} bins and a test sound (got {len(reference)} and {len(test)})"
+            f"ndb: must have {k} reference sounds for k={k} bins, and a test sound (got {len(reference)} and {len(test)})"
         )
     if not (np.isfinite(reference).all() and np.isfinite(test).all()):
-        raise ValueError("ndb: some values are not finite")
+        raise ValueError("ndb: all values must be finite; remove sounds with NaN or infinity")
     bins = KMeans(k, n_init=3, random_state=seed).fit(reference)
     counts = np.stack([np.bincount(labels, minlength=k) for labels in (bins.labels_, bins.predict(test))])
     counts = counts[:, np.argsort(-counts[0], kind="stable")]
-    return _compare(counts, alpha=alpha, permutations=permutations, seed=seed)
+    return _compare_counts(counts, alpha=alpha, permutations=permutations, seed=seed)
 
 
-def _compare(counts: np.ndarray, *, alpha: float, permutations: int, seed: int) -> NdbResult:
-    """Compares the numbers of sounds [2, k] in each bin."""
+def _compare_counts(counts: np.ndarray, *, alpha: float, permutations: int, seed: int) -> NdbResult:
+    """Compares the numbers of sounds [2, k] of both sets in each bin."""
     sizes, total = counts.sum(1), counts.sum(0)
     first = np.random.default_rng(seed).multivariate_hypergeometric(total, sizes[0], size=permutations)
     splits = np.stack([first, total - first], axis=1)
@@ -111,10 +111,10 @@ def _compare(counts: np.ndarray, *, alpha: float, permutations: int, seed: int) 
 
 
 def different_bins(counts: np.ndarray, alpha: float) -> np.ndarray:
-    """Tests the shares of every bin: two-proportion z-test with pooled variance.
+    """Tests whether shares differ in each bin (two-proportion z-test, pooled variance).
 
     Args:
-      counts: [..., 2, k], sounds of both sets.
+      counts: [..., 2, k] number of sounds of both sets in each bin.
       alpha: level of the two-sided test.
 
     Returns:
@@ -140,10 +140,12 @@ def jensen_shannon(counts: np.ndarray) -> np.ndarray:
 
 
 def shrink(images: np.ndarray, shape: tuple[int, int] = REBNORD_SHAPE) -> np.ndarray:
-    """Averages images over equal areas; pixels on an edge are divided between both sides.
+    """Shrinks images by averaging over equal areas.
+
+    Pixels on the edge of two areas are divided between them.
 
     Args:
-      images: [B, N, F].
+      images: [B, N, F] images.
       shape: frames and bands of the result; default: that of Rebnord 2022.
 
     Returns:
@@ -154,11 +156,11 @@ def shrink(images: np.ndarray, shape: tuple[int, int] = REBNORD_SHAPE) -> np.nda
     """
     images = np.asarray(images, np.float64)
     if images.shape[1] < shape[0] or images.shape[2] < shape[1]:
-        raise ValueError(f"images: {images.shape[1:]} cannot be shrunk to {shape}")
-    return _areas(images.shape[1], shape[0]).T @ images @ _areas(images.shape[2], shape[1])
+        raise ValueError(f"images: must be at least {shape} to be shrunk to it (got {images.shape[1:]})")
+    return _area_weights(images.shape[1], shape[0]).T @ images @ _area_weights(images.shape[2], shape[1])
 
 
-def _areas(size: int, parts: int) -> np.ndarray:
+def _area_weights(size: int, parts: int) -> np.ndarray:
     """Returns the weight of each pixel in the mean of each part, [size, parts]."""
     edges = np.linspace(0.0, size, parts + 1)
     pixel = np.arange(size)[:, None]

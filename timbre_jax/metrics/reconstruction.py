@@ -3,12 +3,12 @@
 MSE and SSIM depend on the normalization of the features, so scores under the normalization of each model are not comparable.
 Features of a harmonic representation are therefore denormalized to Hz and dB and normalized again on a common scale: log f0
 from 80 to 2100 Hz and the first 7 harmonics from -100 to 0 dB, each to [0, 1] (the defaults of `HarmonicTracks`). Samples
-(`WaveFrames`) are scored by their log-mel spectrogram (`LOG_MEL_BANDS` bands, `LOG_MEL_RANGE_DB` below full scale, as many
+(`WaveFrames`) are scored by their log-mel spectrogram (`LOG_MEL_BANDS` bands, `LOG_MEL_RANGE_DB` below full scale, the same
 frames), so that sounds that differ only in phase score alike. Features of other representations are scored in their own units,
 which `score_definition` states.
 
-MSE is the mean over rows and over the frames within the sound. SSIM is that of Wang et al. 2004 with a uniform 7 x 7 window,
-windows entirely inside the image, and data range 1.
+MSE is the mean over rows and over the frames within the sound. SSIM is that of Wang et al. 2004, with uniform 7 x 7 windows
+entirely inside the image and data range 1.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ LOG_MEL_BANDS, LOG_MEL_RANGE_DB = 80, 100.0
 
 
 def score_definition(representation: Representation) -> str:
-    """Returns the definition that belongs with scores of this representation."""
+    """Returns the definition of the scores of a representation."""
     window = f"SSIM: uniform {SSIM_WINDOW}x{SSIM_WINDOW} window, valid, data range 1; MSE over frames within the sound"
     if isinstance(representation, HarmonicTracks):
         low, high = COMMON_F0_RANGE
@@ -66,8 +66,8 @@ def common_values(representation: Representation, values: Array) -> Array:
     """Converts features to the common scale; differentiable.
 
     Args:
-      representation: of the features.
-      values: [B, N, F].
+      representation: representation of the features.
+      values: [B, N, F] images.
 
     Returns:
       [B, N, 1 + min(H, 7)] for harmonic tracks, [B, N, `LOG_MEL_BANDS`] for samples; other features are returned unchanged.
@@ -80,22 +80,22 @@ def common_values(representation: Representation, values: Array) -> Array:
     f0, amplitude = representation.denormalize(values)
     low, high = COMMON_F0_RANGE
     lowest_db, highest_db = COMMON_AMPLITUDE_RANGE
-    # Decoders without a sigmoid may leave the range; 1 Hz keeps the logarithm finite.
+    # Decoders without a sigmoid may exceed the range; a limit of 1 Hz keeps the logarithm finite.
     pitch = jnp.log(jnp.maximum(f0, 1.0) / low) / np.log(high / low)
     level = (amplitude[..., :COMMON_HARMONICS] - lowest_db) / (highest_db - lowest_db)
     return jnp.clip(jnp.concatenate([pitch[..., None], level], axis=-1), 0.0, 1.0).astype(values.dtype)
 
 
 def pair_scores(values: Array, target: Array, mask: Array) -> tuple[Array, Array]:
-    """Returns MSE and SSIM of images on one scale.
+    """Computes MSE and SSIM of pairs of images on one scale.
 
     For SSIM, masked frames are set to zero in both images, and windows entirely outside the sound do not count. Images with
     fewer than 7 rows or frames get the largest odd window that fits.
 
     Args:
-      values: [B, N, F].
-      target: [B, N, F].
-      mask: [B, N]; frames with 0 do not count.
+      values: [B, N, F] images.
+      target: [B, N, F] images.
+      mask: [B, N] mask; frames with 0 do not count.
 
     Returns:
       (MSE [B], SSIM [B]).
@@ -113,7 +113,7 @@ def pair_scores(values: Array, target: Array, mask: Array) -> tuple[Array, Array
 
 @dataclasses.dataclass(frozen=True)
 class Scores:
-    """Scores of M sounds.
+    """Reconstruction scores of M sounds.
 
     Attributes:
       mse: [M] float64.
@@ -141,16 +141,16 @@ def score_latents(
 ) -> Scores:
     """Decodes latents and scores them against the notes that they represent.
 
-    Compiled once for a space.
+    The scoring is compiled once for a space.
 
     Args:
       space: a static space.
-      values: [V, D], the latents to decode.
+      values: [V, D] latents to decode.
       notes: latents of M notes; their masks and conditions are decoded with the values.
       target: features of the M notes, in the representation of the space or, with `common_target`, on the common scale.
-      rows: [V] int, the note of each row of values; None: V = M, in order.
+      rows: [V] int, note of each row of values; None: V = M, in order.
       common_target: whether the target is on the common scale.
-      batch_size: latents decoded at once; None: `default_batch`.
+      batch_size: number of latents decoded at once; None: `inference.batched.default_batch_size`.
       progress: wraps the iterable of batches, for a progress bar.
 
     Raises:
@@ -176,9 +176,9 @@ def reconstruction_scores(space: TimbreSpace, features: Features, *, target: Fea
 
     Args:
       space: encodes and decodes the notes.
-      features: of the notes, [M, N, F] in the representation of the space.
-      target: features of the same notes on the common scale; the scores then include what the ranges of the space, fitted to
-        its training set, clip. None: from `features`.
+      features: [M, N, F] features of the notes in the representation of the space.
+      target: features of the same notes on the common scale, so that the scores include the error of values that the ranges
+        of the space clip. None: computed from `features`.
     """
     if space.kind == "series":
         latent = encode_features(space, features, kind="series")
@@ -191,11 +191,11 @@ def reconstruction_scores(space: TimbreSpace, features: Features, *, target: Fea
 
 
 def common_features(representation: Representation, features: Features) -> Features:
-    """Returns the features with their values on the common scale, as numpy."""
+    """Converts features to the common scale, as numpy arrays."""
     values = np.asarray(features.values)
     if not isinstance(representation, HarmonicTracks | WaveFrames):
         return dataclasses.replace(features, values=values)
-    common = map_batches(lambda some: _common_values(representation, some), values, batch_size=64)
+    common = map_batches(lambda batch: _common_values(representation, batch), values, batch_size=64)
     return dataclasses.replace(features, values=common)
 
 
@@ -206,7 +206,7 @@ def image_scores(values: Array | np.ndarray, target: Features) -> Scores:
 
 
 def _comparison_mel(representation: WaveFrames, frames: int) -> LogMel:
-    """Returns the log-mel representation in which samples are scored."""
+    """Returns the log-mel representation by which samples are scored."""
     window = representation.window
     return LogMel(
         sample_rate=representation.sample_rate,

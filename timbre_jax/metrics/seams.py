@@ -15,12 +15,12 @@ STEP = 0.004
 
 @dataclasses.dataclass(frozen=True)
 class Seams:
-    """Errors and level steps near the seams and elsewhere.
+    """Errors and level steps near the seams and elsewhere in a sound.
 
     Attributes:
-      error_near: error of the features of the sound, analyzed again, to those that it was synthesized from; root mean square
+      error_near: difference between the features of the synthesized sound and those it was synthesized from: root mean square
         over bands, mean over frames near a seam, in the units of the features.
-      error_elsewhere: the same in all other frames.
+      error_elsewhere: the same for all other frames.
       step_near: mean |change| of level in dB between adjacent windows of 4 ms, near a seam.
       step_elsewhere: the same elsewhere.
       largest_near: mean over seams of the largest step near it, in dB.
@@ -41,11 +41,11 @@ def measure_seams(representation: Representation, wave: np.ndarray, values: np.n
     """Measures the seams of a sound that was synthesized in parts.
 
     Args:
-      representation: of the features.
-      wave: [N * hop].
+      representation: representation of the features.
+      wave: [N * hop] synthesized wave.
       values: [N, F] features that the wave was synthesized from.
-      every: frames of a part.
-      reach: frames before a seam that count as near it; after it, half as many do, because parts overlap before the seam.
+      every: number of frames of a part.
+      reach: number of frames before a seam that are near it; after it, half as many are, because parts overlap before the seam.
 
     Raises:
       ValueError: there is no seam.
@@ -53,25 +53,27 @@ def measure_seams(representation: Representation, wave: np.ndarray, values: np.n
     hop, count = representation.hop, len(values)
     seams = np.arange(every, count, every)
     if not len(seams):
-        raise ValueError(f"features: {count} frames in parts of {every} have no seam")
-    again = analyze_in_parts(representation, wave[: count * hop]).values[0]
-    errors = np.sqrt(np.mean(np.square(again[:count] - values), axis=-1))
-    near = _near(np.arange(count), seams, reach)
-    stretch = max(1, round(STEP * representation.sample_rate))
-    power = np.mean(np.square(wave[: len(wave) // stretch * stretch].astype(np.float64).reshape(-1, stretch)), axis=1)
+        raise ValueError(f"features: must have more frames than a part of {every} to have a seam (got {count})")
+    reanalyzed = analyze_in_parts(representation, wave[: count * hop]).values[0]
+    errors = np.sqrt(np.mean(np.square(reanalyzed[:count] - values), axis=-1))
+    frame_is_near = _near(np.arange(count), seams, reach)
+    window = max(1, round(STEP * representation.sample_rate))
+    power = np.mean(np.square(wave[: len(wave) // window * window].astype(np.float64).reshape(-1, window)), axis=1)
     level = 10.0 * np.log10(np.maximum(power, 1e-10))
     steps = np.abs(np.diff(level))
-    places = (np.arange(len(steps)) + 1) * stretch / hop
-    beside = _near(places, seams, reach)
-    width = max(2, round(1.5 * reach * hop / stretch))
-    rest = steps[~beside]
-    windows = rest[: len(rest) // width * width].reshape(-1, width) if len(rest) >= width else rest[None]
+    places = (np.arange(len(steps)) + 1) * window / hop
+    step_is_near = _near(places, seams, reach)
+    width = max(2, round(1.5 * reach * hop / window))
+    other_steps = steps[~step_is_near]
+    windows = (
+        other_steps[: len(other_steps) // width * width].reshape(-1, width) if len(other_steps) >= width else other_steps[None]
+    )
     largest = [steps[_near(places, np.array([seam]), reach)].max(initial=0.0) for seam in seams]
     return Seams(
-        float(errors[near].mean()),
-        float(errors[~near].mean()),
-        float(steps[beside].mean()),
-        float(rest.mean()),
+        float(errors[frame_is_near].mean()),
+        float(errors[~frame_is_near].mean()),
+        float(steps[step_is_near].mean()),
+        float(other_steps.mean()),
         float(np.mean(largest)),
         float(windows.max(1).mean()),
         len(seams),

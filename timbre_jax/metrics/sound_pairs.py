@@ -1,4 +1,4 @@
-"""Distances of sounds to their originals, pair by pair, by the name of the metric."""
+"""Distances between sounds and their originals, by the name of the metric."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from timbre_jax.representations.log_mel import LogMel
 
 @dataclasses.dataclass(frozen=True)
 class PairMeasure:
-    """Measure of pairs of sounds; a metric has one or more.
+    """Measure of pairs of sounds; each metric has one or more.
 
     Attributes:
       name: column of the measure, with its unit.
-      title: heading for people, with its unit.
+      title: heading in tables, with its unit.
       better: "low" or "high".
-      definition: sentence that belongs with its values.
+      definition: definition of its values, for captions.
     """
 
     name: str
@@ -57,7 +57,7 @@ _MEASURES = (
 )  # fmt: skip
 PAIR_METRICS = ("lsd", "stft", "mel", "level", "odg", "fingerprint")
 COUNTED_FRAMES = "means are over all frames of sounds of one length, padding included, and over the frames within other sounds"
-"""Definition of the means over frames; it belongs with the values of `pair_distances`."""
+"""Definition of the means over frames in `pair_distances`, for captions."""
 
 
 def pair_measures(
@@ -89,28 +89,28 @@ def pair_distances(
     undefined_bandwidth: str | None = None,
     progress: Callable[[Iterable], Iterable] | None = None,
 ) -> dict[str, np.ndarray]:
-    """Returns the measures of sounds against their originals.
+    """Measures distances between sounds and their originals.
 
     Args:
-      waves: [M, T].
-      reference: [M, T], the originals.
-      sample_rate: of both, in Hz.
+      waves: [M, T] samples.
+      reference: [M, T] originals.
+      sample_rate: sample rate of both in Hz.
       metrics: names of `PAIR_METRICS`.
-      lengths: [M] in samples, for sounds of varying length: LSD, STFT distance, log-mel error and level correlation are over
-        the frames within each sound (the ODG detects the end of a sound itself; spectral convergence and fingerprint take all
-        of T). None: over all of T.
+      lengths: [M] in samples, for sounds of varying length. LSD, STFT distance, log-mel error and level correlation are then
+        computed over the frames within each sound. (The ODG detects the end of a sound; spectral convergence and fingerprint
+        always use all of T.) None: over all of T.
       peaq: preset of the ODG (`metrics.peaq.PEAQ_PRESETS`).
       undefined_bandwidth: treatment of an undefined bandwidth in the ODG; None: that of the preset.
       progress: wraps iterables, for a progress bar.
 
     Returns:
-      Values [M] by the name of the measure (`pair_measures`). nan where a measure is undefined: the fingerprint of a sound that
-      is too short, the correlation of a constant level, the ODG without a bandwidth.
+      Values [M] by the name of the measure (`pair_measures`). Undefined values are nan: the fingerprint of a sound that is too
+      short, the correlation of a constant level, and the ODG without a bandwidth.
 
     Raises:
       ValueError: the shapes differ, or an optional program is not installed.
     """
-    waves, reference = _pairs(waves, reference)
+    waves, reference = _check_pairs(waves, reference)
     distances: dict[str, np.ndarray] = {}
     if "lsd" in metrics:
         distances["lsd_db"] = spectral_distances(waves, reference, lengths=lengths)
@@ -139,15 +139,15 @@ def pair_distances(
 
 
 def spectral_distances(waves: np.ndarray, reference: np.ndarray, *, lengths: np.ndarray | None = None) -> np.ndarray:
-    """Returns log-spectral distances of sounds to their originals in dB.
+    """Computes log-spectral distances between sounds and their originals in dB.
 
-    Magnitudes are compared, because resynthesis changes phase and noise: `audio.distances.log_spectral_distance` with
-    1024-point Hann frames, hop 256 and a floor 80 dB below the largest bin of the original.
+    These are those of `audio.distances.log_spectral_distance` with 1024-point Hann frames, hop 256 and a floor 80 dB below the
+    largest bin of the original. They compare magnitudes, because resynthesis changes phase and noise.
 
     Args:
-      waves: [M, T].
-      reference: [M, T], the originals.
-      lengths: [M] in samples; over the frames within each sound. None: over all of T.
+      waves: [M, T] samples.
+      reference: [M, T] originals.
+      lengths: [M] in samples; frames beyond them do not count. None: all frames count.
 
     Returns:
       [M] in dB.
@@ -155,14 +155,14 @@ def spectral_distances(waves: np.ndarray, reference: np.ndarray, *, lengths: np.
     Raises:
       ValueError: the shapes differ.
     """
-    return _in_batches(_log_spectral, *_pairs(waves, reference), lengths)
+    return _in_batches(_log_spectral, *_check_pairs(waves, reference), lengths)
 
 
-def _pairs(waves: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns both as float32; raises a ValueError if their shapes differ."""
+def _check_pairs(waves: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Converts both to float32; raises a ValueError if their shapes differ."""
     waves, reference = np.asarray(waves, np.float32), np.asarray(reference, np.float32)
     if waves.shape != reference.shape:
-        raise ValueError(f"waves and reference: differ in shape (got {waves.shape} and {reference.shape})")
+        raise ValueError(f"waves and reference: must have one shape (got {waves.shape} and {reference.shape})")
     return waves, reference
 
 
@@ -178,8 +178,8 @@ _convergence = jax.jit(spectral_convergence)
 
 @partial(jax.jit, static_argnums=0)
 def _mel_error(bands: LogMel, waves, reference, lengths):
-    """Returns the root mean square error of log-mel spectrograms in dB, [B, T] twice -> [B]."""
-    ours, theirs = (bands.mel_power(x) for x in (waves, reference))
-    floor = jnp.maximum(jnp.max(theirs, axis=(1, 2), keepdims=True) * 10.0 ** (-8.0), 1e-12)
-    difference = jnp.log(jnp.maximum(ours, floor) / jnp.maximum(theirs, floor)) * (10.0 / math.log(10.0))
+    """Computes the root mean square error [B] of log-mel spectrograms of [B, T] in dB."""
+    wave_power, reference_power = (bands.mel_power(x) for x in (waves, reference))
+    floor = jnp.maximum(jnp.max(reference_power, axis=(1, 2), keepdims=True) * 10.0 ** (-8.0), 1e-12)
+    difference = jnp.log(jnp.maximum(wave_power, floor) / jnp.maximum(reference_power, floor)) * (10.0 / math.log(10.0))
     return jnp.sqrt(frame_mean(jnp.mean(jnp.square(difference), axis=2), lengths, hop=bands.hop))

@@ -1,4 +1,4 @@
-"""Distances between sets of sounds (NDB, Fréchet, kernel), and nearest sounds of a set."""
+"""Distances between sets of sounds (NDB, Fréchet, kernel), and nearest sounds in a set."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ SET_METRICS = ("ndb", "frechet", "kernel")
 
 @dataclasses.dataclass(frozen=True)
 class SoundSet:
-    """Set of sounds in the form that the distances take.
+    """Set of sounds as embedded points and small spectrograms.
 
     Attributes:
-      points: [M, D] under the embedding.
+      points: [M, D] points under the embedding.
       images: [M, 32, 16] log-mel spectrograms (`small_spectrograms`).
-      groups: [M] of any type: instrument or group of near-duplicates.
+      groups: [M] instruments or groups of near-duplicates, of any type.
     """
 
     points: np.ndarray
@@ -34,13 +34,13 @@ class SoundSet:
     groups: np.ndarray
 
     def part(self, rows: np.ndarray) -> SoundSet:
-        """Returns some of the sounds."""
+        """Returns the set of some of the sounds."""
         return SoundSet(self.points[rows], self.images[rows], self.groups[rows])
 
 
 @dataclasses.dataclass(frozen=True)
 class SetDistances:
-    """Distances of a set to the reference set; None if not chosen, or with too few sounds.
+    """Distances of a set to the reference set; None if not chosen or if sounds are too few.
 
     Attributes:
       ndb: number of different bins, with its chance value.
@@ -54,25 +54,25 @@ class SetDistances:
 
 
 def small_spectrograms(waves: np.ndarray, sample_rate: int) -> np.ndarray:
-    """Returns the log-mel spectrograms of Rebnord 2022, shrunk to 32 frames and 16 bands.
+    """Computes log-mel spectrograms as in Rebnord 2022, shrunk to 32 frames and 16 bands.
 
-    16 kHz, n_fft 512, hop 128, 128 bands.
+    Before shrinking, they have 128 bands at 16 kHz, with n_fft 512 and hop 128.
 
     Args:
-      waves: [M, T].
-      sample_rate: Hz.
+      waves: [M, T] samples.
+      sample_rate: sample rate in Hz.
 
     Returns:
       [M, 32, 16].
     """
     preset = LOG_MEL_PRESETS["rebnord2022"]
 
-    def images(some: np.ndarray) -> np.ndarray:
-        some = resample(some.T, sample_rate, preset.sample_rate).T
+    def images(batch: np.ndarray) -> np.ndarray:
+        batch = resample(batch.T, sample_rate, preset.sample_rate).T
         # Shrinking needs at least 32 frames, so short sounds are padded with silence.
-        some = np.pad(some, ((0, 0), (0, max(0, 32 * preset.hop - some.shape[1]))))
-        front_end = dataclasses.replace(preset, length=some.shape[1], n_frames=0)
-        return shrink(np.asarray(front_end.analyze(some).values))
+        batch = np.pad(batch, ((0, 0), (0, max(0, 32 * preset.hop - batch.shape[1]))))
+        front_end = dataclasses.replace(preset, length=batch.shape[1], n_frames=0)
+        return shrink(np.asarray(front_end.analyze(batch).values))
 
     return map_batches(images, np.asarray(waves, np.float32), batch_size=32)
 
@@ -80,13 +80,13 @@ def small_spectrograms(waves: np.ndarray, sample_rate: int) -> np.ndarray:
 def set_distances(
     reference: SoundSet, test: SoundSet, metrics: Sequence[str], *, k: int = REBNORD_BINS, seed: int = 0
 ) -> SetDistances:
-    """Returns distances of a set of sounds to a reference set.
+    """Computes the chosen distances of a set of sounds to a reference set.
 
     Args:
-      reference: NDB needs at least k sounds, the other metrics two.
-      test: at least two sounds for the Fréchet and the kernel distance.
+      reference: reference set, at least k sounds for NDB and two for the other metrics.
+      test: compared set, at least two sounds for the Fréchet and the kernel distance.
       metrics: names of `SET_METRICS`.
-      k: bins of NDB.
+      k: number of bins of NDB.
       seed: random seed of NDB.
     """
     enough = min(len(reference.points), len(test.points)) >= 2
@@ -99,11 +99,11 @@ def set_distances(
     )
 
 
-def two_halves(groups: np.ndarray, *, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def split_in_halves(groups: np.ndarray, *, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Splits a set into two halves of whole groups, with about the same number of items.
 
     Args:
-      groups: [M] of any type.
+      groups: [M] groups of the sounds, of any type.
       seed: random seed of the order of groups of one size.
 
     Returns:
@@ -119,11 +119,13 @@ def two_halves(groups: np.ndarray, *, seed: int = 0) -> tuple[np.ndarray, np.nda
     return np.flatnonzero(side[ids] == 0), np.flatnonzero(side[ids] == 1)
 
 
-def unrelated(groups: np.ndarray, classes: np.ndarray | None = None, *, seed: int = 0) -> np.ndarray:
-    """Returns for each sound a random one of another group, and class if there are several.
+def choose_unrelated(groups: np.ndarray, classes: np.ndarray | None = None, *, seed: int = 0) -> np.ndarray:
+    """Chooses a random unrelated sound for each sound, of another group and class.
+
+    If all sounds are of one class, only the group differs.
 
     Args:
-      groups: [M] of any type.
+      groups: [M] groups of the sounds, of any type.
       classes: [M] of any type; None: groups are classes.
       seed: random seed.
 
@@ -136,7 +138,7 @@ def unrelated(groups: np.ndarray, classes: np.ndarray | None = None, *, seed: in
     groups = np.asarray(groups)
     classes = groups if classes is None or len(np.unique(classes)) < 2 else np.asarray(classes)
     if len(np.unique(groups)) < 2:
-        raise ValueError("groups: unrelated pairs need at least two groups (got 1)")
+        raise ValueError("groups: must have at least two groups for unrelated pairs (got 1)")
     generator = np.random.default_rng(seed)
     chosen = []
     for group, kind in zip(groups, classes, strict=True):
@@ -154,26 +156,26 @@ def nearest_sounds(
     lengths: np.ndarray | None = None,
     candidates: int = 8,
 ) -> np.ndarray:
-    """Returns the known sound with the smallest log-spectral distance to each wave.
+    """Finds the known sound with the smallest log-spectral distance to each wave.
 
     Args:
-      waves: [M, T].
+      waves: [M, T] samples.
       images: [M, 32, 16] small spectrograms of the waves.
       known_images: [P, 32, 16] small spectrograms of the known sounds; the nearest ones are candidates.
-      read: returns the waves [n, T] of rows [n] of the known sounds.
+      read: function that returns the waves [n, T] of rows [n] of the known sounds.
       lengths: [M] in samples of the waves, as for `spectral_distances`.
       candidates: number of known sounds whose distance is measured for each wave.
 
     Returns:
       [M] rows of the known sounds.
     """
-    near = nearest_neighbors(_flat(known_images), _flat(images), k=min(candidates, len(known_images))).indices
+    near = nearest_neighbors(_flatten(known_images), _flatten(images), k=min(candidates, len(known_images))).indices
     distances = np.stack(
         [spectral_distances(read(near[:, place]), waves, lengths=lengths) for place in range(near.shape[1])], axis=1
     )
     return near[np.arange(len(near)), distances.argmin(1)]
 
 
-def _flat(images: np.ndarray) -> np.ndarray:
+def _flatten(images: np.ndarray) -> np.ndarray:
     """Flattens images [M, ...] to [M, D]."""
     return images.reshape(len(images), -1)

@@ -1,4 +1,4 @@
-"""Tables as plain data, written as CSV and Markdown, and the rows of `results.json`."""
+"""Tables written as CSV and Markdown, and results written as `results.json`."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Table:
     Attributes:
       name: name of the table and of its file ("ablation").
       columns: names of the columns.
-      rows: cells of each row: numbers, strings, booleans or None (unknown, not applicable).
-      caption: definition of the numbers, with units and the set of sounds.
+      rows: cells of each row: numbers, strings, booleans, or None for missing cells.
+      caption: definition of the numbers: units, sounds, and whether higher or lower is better.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Table:
 
     @classmethod
     def from_records(cls, name: str, records: Sequence[Mapping[str, Any]], caption: str = "") -> Table:
-        """Returns a table of dicts; columns are in the order of their first occurrence.
+        """Builds a table from dicts; columns are in the order of their first occurrence.
 
         Args:
           name: name of the table.
@@ -51,7 +51,7 @@ class Table:
 
     @property
     def records(self) -> list[dict[str, Any]]:
-        """The rows as dicts by column."""
+        """Rows as dicts by column."""
         return [dict(zip(self.columns, row, strict=True)) for row in self.rows]
 
     def column(self, name: str) -> list[Any]:
@@ -82,6 +82,21 @@ class Table:
         lines = ["| " + " | ".join(_escape(format_cell(cell)) for cell in row) + " |" for row in self.rows]
         return "\n".join([head, rule, *lines]) + "\n"
 
+    def narrow_markdown(self, *, head: int, most: int = 7) -> str:
+        """Returns Markdown tables of at most `most` columns, one for each part of the columns.
+
+        Args:
+          head: number of first columns that every table repeats.
+          most: largest number of columns of a table.
+        """
+        own = range(head, len(self.columns))
+        parts = [[*range(head), *own[i : i + most - head]] for i in range(0, len(own), most - head)] or [own]
+        tables = [
+            Table(self.name, tuple(self.columns[i] for i in part), tuple(tuple(row[i] for i in part) for row in self.rows))
+            for part in parts
+        ]
+        return "\n".join(table.markdown() for table in tables)
+
     def write_csv(self, folder: str | os.PathLike) -> Path:
         """Writes FOLDER/NAME.csv atomically and returns its path."""
         return write_text(Path(folder) / f"{self.name}.csv", self.csv())
@@ -98,7 +113,7 @@ class Table:
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """Row of `results.json`.
+    """Result of an analysis or a metric, one entry of `results.json`.
 
     Attributes:
       name: stable name with slashes ("reconstruction/mse", "shapley/mse/latent_3").
@@ -118,13 +133,13 @@ class Result:
 
 
 def write_results(path: str | os.PathLike, results: Iterable[Result]) -> Path:
-    """Writes a JSON list of {name, value, low, high, baseline, definition}.
+    """Writes results as a JSON list of {name, value, low, high, baseline, definition}.
 
-    nan and infinity become null.
+    nan and infinity are written as null.
 
     Args:
       path: the file.
-      results: rows with different names.
+      results: results with different names.
 
     Returns:
       The path.
@@ -135,7 +150,7 @@ def write_results(path: str | os.PathLike, results: Iterable[Result]) -> Path:
     rows = [dataclasses.asdict(result) for result in results]
     names = [row["name"] for row in rows]
     if repeated := sorted({name for name in names if names.count(name) > 1}):
-        raise ValueError(f"results: two have the name {repeated[0]!r}")
+        raise ValueError(f"results: two have the name {repeated[0]!r}; give each its own")
     for row in rows:
         for key in ("value", "low", "high", "baseline"):
             row[key] = float(row[key]) if row[key] is not None and math.isfinite(row[key]) else None
@@ -144,14 +159,14 @@ def write_results(path: str | os.PathLike, results: Iterable[Result]) -> Path:
 
 
 def read_results(path: str | os.PathLike) -> list[Result]:
-    """Reads the file of `write_results`; a null value is nan."""
+    """Reads results from a file of `write_results`; a value of null is nan."""
     with open(path, encoding="utf-8") as file:
         rows = json.load(file)
     return [Result(**{**row, "value": math.nan if row["value"] is None else row["value"]}) for row in rows]
 
 
 def format_cell(cell: Any) -> str:
-    """Formats a cell: four significant digits above 1, three below; a dash if missing."""
+    """Formats a cell, with four significant digits above 1 and three below; a dash if missing."""
     if _missing(cell):
         return "–"
     cell = _plain(cell)

@@ -50,5 +50,5 @@ def test_a_traversal_rises_in_the_descriptor(space, table):
 
 
 def test_a_continuous_space_has_no_code_table():
-    with pytest.raises(ValueError, match="needs a space of codes, got one of continuous latents"):
+    with pytest.raises(ValueError, match=r"needs a space of codes \(got one of continuous latents\)"):
         tables.code_table(linear_space())

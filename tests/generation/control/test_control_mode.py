@@ -112,8 +112,8 @@ def test_silent_and_very_short_starts_do_not_stop_the_others(tmp_path):
     silent = space.replace(variables={"params": {"mean": jnp.zeros(48), "basis": jnp.zeros((2, 48))}})
     start, settings = InputSound(tmp_path / "a.wav", np.zeros(256, np.float32), 256), Control(curve=("constant",))
     (first, _) = control(silent, [start, start], settings, rounds=1)
-    assert first.error == "the start is silent: there is nothing to control; use another sound, or none"
-    with pytest.raises(ValueError, match="the start is silent"):
+    assert first.error == "start: is silent, so that nothing can be controlled; use another sound, or none"
+    with pytest.raises(ValueError, match="start: is silent"):
         list(control(silent, [start], settings, rounds=1))
     one = InputSound(tmp_path / "b.wav", np.full(1, 0.5, np.float32), 1)
     short, quiet = control(bands, [one, start], settings, rounds=1)
@@ -133,12 +133,12 @@ def test_wrong_input_is_refused_with_one_line(continuous_run, discrete_run, mean
     cases = [
         (continuous_run, {"curve_file": [nan]}, "nan.csv, line 2: the value is nan"),
         (discrete_run, {"curve_file": [nan]}, "nan.csv, line 2: the value is nan"),
-        (discrete_run, {"like": str(silent)}, "silent.wav: no frame of the sound has a centroid: it is silent"),
+        (discrete_run, {"like": str(silent)}, "silent.wav: centroid: no frame of the sound has one, because it is silent"),
         (discrete_run, {"like": str(tmp_path / "none.wav")}, "none.wav: not a readable sound file"),
-        (mean_run, {"curve": ["sine:1"]}, "--mode=control needs a series space (got a static one, one latent a sound)"),
+        (mean_run, {"curve": ["sine:1"]}, "--mode=control needs a series space (got a static one, one latent per sound)"),
         (continuous_run, {"descriptor": ["f0"], "curve": ["sine:1"]}, "f0: cannot be searched through the decoder"),
         (discrete_run, {"descriptor": ["loudness"], "curve": ["sine:1"]}, "got 'loudness'"),
-        (continuous_run, {"descriptor": ["pitch"], "curve": ["sine:1"]}, "no descriptor 'pitch'; there are centroid"),
+        (continuous_run, {"descriptor": ["pitch"], "curve": ["sine:1"]}, "descriptor='pitch': must be one of centroid"),
     ]
     for run, options, message in cases:
         with pytest.raises(ValueError) as caught:

@@ -111,11 +111,11 @@ def test_a_single_frame_is_controlled(space):
 
 def test_wrong_requests_are_refused(space, start, reach):
     centroid = Curve("centroid", np.zeros(1), np.array([1000.0]))
-    with pytest.raises(ValueError, match="f0: cannot be searched through the decoder, only centroid"):
+    with pytest.raises(ValueError, match="f0: cannot be searched through the decoder, expected one of centroid"):
         searches.control_latents(space, [[Curve("f0", np.zeros(1), np.array([200.0]))]], start)
     codes = code_space()
     begun = searches.mean_start(codes, seconds=0.2)
-    with pytest.raises(ValueError, match="needs a space of continuous latents, got one of codes"):
+    with pytest.raises(ValueError, match=r"needs a space of continuous latents \(got one of codes\)"):
         searches.control_latents(codes, [[centroid]], begun)
     with pytest.raises(ValueError, match="must have curves of the same descriptors"):
         searches.control_latents(space, [[centroid], [Curve("rolloff", np.zeros(1), np.array([1000.0]))]], start, reach=reach)
@@ -123,5 +123,5 @@ def test_wrong_requests_are_refused(space, start, reach):
 
 def test_a_silent_start_is_refused(space, start):
     dead = space.replace(variables={"params": {"mean": jnp.zeros(48), "basis": jnp.zeros((2, 48))}})
-    with pytest.raises(ValueError, match="the start is silent"):
+    with pytest.raises(ValueError, match="start: is silent"):
         searches.reachable_ranges(dead, ("centroid",), start, steps=60)

@@ -12,7 +12,7 @@ import soundfile
 
 from tests.helpers.sounds import harmonic_tone, noise
 from timbre_jax.metrics.peaq import PEAQ_PRESETS, peaq_basic, peaq_definition
-from timbre_jax.metrics.peaq.ear_model import FULL_SCALE, bands, ear_model, frames_of, spread
+from timbre_jax.metrics.peaq.ear_model import FULL_SCALE, bands, cut_frames, ear_model, spread
 from timbre_jax.metrics.peaq.variables import VARIABLES
 
 ROOT = os.environ.get("TIMBRE_TEST_DATA")
@@ -129,7 +129,7 @@ def test_ear_model_calibration_and_bands_equal_the_standard():
         [lower[0], center[0], upper[0], center[54], upper[-1]], [80.0, 91.708, 103.445, 2532.456, 18000.0], atol=1e-3
     )
     sine = FULL_SCALE * np.sin(2 * np.pi * 1019.5 / 48000 * np.arange(4096))
-    power = ear_model(frames_of(sine[None, None].repeat(2, 0), 1)).power[0, 0, 0]
+    power = ear_model(cut_frames(sine[None, None].repeat(2, 0), 1)).power[0, 0, 0]
     assert 10 * np.log10(power.max()) == pytest.approx(92.0, abs=0.05)
     np.testing.assert_allclose(spread(np.ones(109)), 1.0)
 
@@ -138,7 +138,7 @@ def test_ear_model_calibration_and_bands_equal_the_standard():
     ("change", "message"),
     [
         ({"test": np.zeros((1, 5))}, "one shape"),
-        ({"reference": np.full((1, 4), np.nan)}, "not finite"),
+        ({"reference": np.full((1, 4), np.nan)}, "must be finite"),
         ({"preset": "best"}, "peaq='best': must be one of"),
         ({"undefined_bandwidth": "maybe"}, "undefined_bandwidth=maybe: must be one of"),
     ],

@@ -1,4 +1,4 @@
-"""Descriptor control in discrete spaces: codes whose sound follows target curves."""
+"""Descriptor control in discrete spaces: selection of codes that follow target curves."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from timbre_jax.space import TimbreSpace
 from timbre_jax.types import Array, Latent
 
 CANDIDATES = 24
-"""Number of codes that are considered for each frame, the nearest ones to the target."""
+"""Number of codes that are considered for each latent, those of least cost."""
 NEARNESS = 0.1
 """Default weight of the distance from the codes of the start."""
 DEFAULT_GAIN_DB = -20.0
-"""Gain of a start without a gain condition."""
+"""Gain in dB of a start without a gain condition."""
 ALTERNATIVES = 15
 """Number of other codes that a sweep tries for each latent."""
 SWEEP_SPACING = 12
@@ -38,18 +38,18 @@ def codes_for_curve(
     near: np.ndarray | None = None,
     nearness: float = NEARNESS,
 ) -> np.ndarray:
-    """Chooses codes that follow target curves.
+    """Chooses codes that follow target curves, one for each latent.
 
-    They are the path of least cost (Viterbi) through the `CANDIDATES` nearest codes of each frame. The cost of a frame is the
-    squared distance to its targets in units of `tolerance`, plus `smoothness` times the squared distance of successive vectors
-    and `nearness` times that to `near`, both in units of the mean squared distance of two codes. With smoothness 0 and without
-    `near`, the codes are the nearest ones, as in Bitton, Esling & Harada 2020.
+    They are the path of least cost (Viterbi) through the `CANDIDATES` codes of least cost at each latent. The cost of a latent
+    is the squared distance to its targets in units of `tolerance`, plus `smoothness` times the squared distance of successive
+    vectors and `nearness` times that to `near`, both in units of the mean squared distance of two codes. With smoothness 0 and
+    without `near`, the codes are the nearest ones, as in Bitton, Esling & Harada 2020.
 
     Args:
       table: codes with their descriptors.
       targets: target curves [M] by descriptor.
       smoothness: weight of the distance of successive vectors.
-      near: vectors [M, D] of a sound to stay near to; None for none.
+      near: vectors [M, D] of a sound that the codes stay near to; None to ignore.
       nearness: weight of the distance to `near`.
 
     Returns:
@@ -60,7 +60,7 @@ def codes_for_curve(
     """
     usable = table.usable(*targets)
     if not len(usable):
-        raise ValueError(f"no code of this space has a {' and a '.join(targets)}")
+        raise ValueError(f"{', '.join(targets)}: no code of this space has all of them; use other descriptors")
     cost = np.zeros(())
     for name, target in targets.items():
         values = to_error_scale(name, table.means[name][usable])
@@ -71,18 +71,18 @@ def codes_for_curve(
         cost = cost + nearness * _squared_distances(near.astype(np.float64), vectors) / unit
     count = min(CANDIDATES, len(usable))
     chosen = np.argpartition(cost, count - 1, axis=1)[:, :count]
-    local = np.take_along_axis(cost, chosen, axis=1)
-    back = np.zeros(chosen.shape, np.int64)
-    total = local[0]
+    local_costs = np.take_along_axis(cost, chosen, axis=1)
+    backpointers = np.zeros(chosen.shape, np.int64)
+    total_costs = local_costs[0]
     for m in range(1, len(chosen)):
         step = smoothness * _squared_distances(vectors[chosen[m - 1]], vectors[chosen[m]]) / unit
-        through = total[:, None] + step
-        back[m] = np.argmin(through, axis=0)
-        total = through[back[m], np.arange(count)] + local[m]
+        path_costs = total_costs[:, None] + step
+        backpointers[m] = np.argmin(path_costs, axis=0)
+        total_costs = path_costs[backpointers[m], np.arange(count)] + local_costs[m]
     path = np.zeros(len(chosen), np.int64)
-    path[-1] = int(np.argmin(total))
+    path[-1] = int(np.argmin(total_costs))
     for m in range(len(chosen) - 1, 0, -1):
-        path[m - 1] = back[m, path[m]]
+        path[m - 1] = backpointers[m, path[m]]
     return usable[chosen[np.arange(len(chosen)), path]]
 
 
@@ -103,9 +103,9 @@ def control_codes(
     sweeps: int = 1,
     key: Array | None = None,
 ) -> ControlResult:
-    """Makes a sound from codes whose descriptors follow target curves.
+    """Generates a sound from codes, whose descriptors follow target curves.
 
-    A series of codes sounds different from each code alone, so the choice is corrected on the decoded sound in two ways.
+    A code in a series sounds different from the same code alone, so the choice is corrected on the decoded sound in two ways.
     Rounds choose codes for the targets, decode and measure them, and move the targets by the measured errors, averaged over
     neighboring frames; the best round is kept. Sweeps then try other codes at latents that are far apart, all at once, and
     keep at each latent the code with the smallest errors around it.
@@ -122,12 +122,12 @@ def control_codes(
       key: random key of the decoder; None for a fixed key.
 
     Raises:
-      ValueError: the space has no codes, no code has a descriptor, the curves are not one for each descriptor, or the start is
-        not a single series.
+      ValueError: the space has no codes, no code has the descriptors, two curves are of one descriptor, or the start is not a
+        single series.
     """
     space.check_kind("series", discrete=True)
     if start.values.ndim != 3 or start.values.shape[0] != 1:
-        raise ValueError(f"start: expected one series [1, M, D], got {start.values.shape}")
+        raise ValueError(f"start: expected one series [1, M, D] (got {start.values.shape})")
     stride, count = space.model.stride, start.values.shape[1]
     reach = {curve.descriptor: table.reach(curve.descriptor) for curve in curves}
     target, remarks = sample_targets(space, curves, count * stride, reach)
@@ -149,7 +149,7 @@ def control_codes(
             limits = to_error_scale(name, np.array(reach[name]))
             aims[name] = np.clip(aims[name] - 0.7 * smooth_curve(bias, 3), *limits)
     for sweep in range(sweeps if rounds > 1 else 0):
-        chosen = _sweep(decode, table, target, chosen, stride, seed=sweep)
+        chosen = _try_alternatives(decode, table, target, chosen, stride, seed=sweep)
     sound = decode(chosen[None])
     achieved, audible = {name: values[0] for name, values in sound.achieved.items()}, sound.audible[0]
     if not audible.any():
@@ -160,8 +160,8 @@ def control_codes(
     )
 
 
-class _Measured(NamedTuple):
-    """Waves [V, T] of V series; curves, audibility and errors in tolerances [V, N]."""
+class _MeasuredSounds(NamedTuple):
+    """Sounds of V series: waves [V, T]; curves, audibility and errors in tolerances [V, N]."""
 
     latent: Latent
     waves: np.ndarray
@@ -173,8 +173,8 @@ class _Measured(NamedTuple):
 def _decode_and_measure(
     space: TimbreSpace, table: CodeTable, target: Mapping[str, np.ndarray], gain: np.ndarray, key: Array | None,
     chosen: np.ndarray,
-) -> _Measured:  # fmt: skip
-    """Decodes positions [V, M] of a table with one gain curve, and measures the sounds."""
+) -> _MeasuredSounds:  # fmt: skip
+    """Decodes the codes at positions [V, M] of a table with one gain curve, and measures them."""
     latent = codes_as_latent(space, table.codes[chosen], gain_db=gain[None])
     waves = np.asarray(space.render(latent, key))
     achieved, audible = measure(space, waves, list(target), len(next(iter(target.values()))))
@@ -182,14 +182,14 @@ def _decode_and_measure(
         np.abs(to_error_scale(name, achieved[name]) - to_error_scale(name, curve)) / tolerance(name)
         for name, curve in target.items()
     )
-    return _Measured(latent, waves, achieved, audible, np.minimum(np.where(audible, errors, 0.0), LARGEST_ERROR))
+    return _MeasuredSounds(latent, waves, achieved, audible, np.minimum(np.where(audible, errors, 0.0), LARGEST_ERROR))
 
 
-def _sweep(
-    decode: Callable[[np.ndarray], _Measured], table: CodeTable, target: Mapping[str, np.ndarray], chosen: np.ndarray,
+def _try_alternatives(
+    decode: Callable[[np.ndarray], _MeasuredSounds], table: CodeTable, target: Mapping[str, np.ndarray], chosen: np.ndarray,
     stride: int, *, seed: int,
 ) -> np.ndarray:  # fmt: skip
-    """Returns positions [M] with no larger mean error, after trying other codes."""
+    """Tries other codes at all latents, and returns positions [M] with no larger mean error."""
     generator = np.random.default_rng(seed)
     count = len(chosen)
     usable = table.usable(*target)
@@ -200,7 +200,8 @@ def _sweep(
         variants = np.repeat(chosen[None], ALTERNATIVES + 1, axis=0)
         for m in places:
             frames = slice(m * stride, (m + 1) * stride)
-            # Aims are drawn around the middle between the present code and the target, half of them near it, half wider.
+            # Aims are drawn around the middle between the present code and the target: half of them with a small spread, half
+            # with a large one.
             width = np.where(np.arange(ALTERNATIVES) % 2, 0.08, 0.25)
             cost = 0.0
             for name, curve in target.items():

@@ -1,4 +1,4 @@
-"""Descriptors of codes, each decoded alone (Bitton, Esling & Harada 2020)."""
+"""Table of the descriptors of codes, each decoded alone (Bitton, Esling & Harada 2020)."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from timbre_jax.space import TimbreSpace
 from timbre_jax.types import Latent
 
 FRAMES = 10
-"""Number of times that a code is repeated to be measured."""
+"""Number of times that a code is repeated for its measurement."""
 DEAD_SHARE = 0.02
 """A code is dead if its share of the training frames is below this part of an even share."""
 CODE_DESCRIPTORS = tuple(name for name in DESCRIPTORS if name != "loudness")
-"""Descriptors of codes. Loudness is none of them, because it depends on the gain condition and not on the code."""
+"""Descriptors of codes: all but loudness, which depends on the gain condition and not on the code."""
 
 
 @dataclasses.dataclass(frozen=True)
 class CodeTable:
-    """Codes of a discrete space with their descriptors.
+    """Codes of a discrete space with their measured descriptors.
 
     Attributes:
       codes: codes [C], or [C, Q] of Q residual codebooks.
@@ -44,7 +44,7 @@ class CodeTable:
     uses: np.ndarray | None = None
 
     def usable(self, *names: str) -> np.ndarray:
-        """Returns the positions of the codes that have all descriptors and are not unused."""
+        """Returns the positions of the codes that are in use and have all descriptors."""
         good = np.ones(len(self.codes), bool) if self.uses is None or not self.uses.any() else self.uses > 0
         for name in names:
             values = self._means_of(name)
@@ -59,14 +59,14 @@ class CodeTable:
         """
         usable = self.usable(name)
         if not len(usable):
-            raise ValueError(f"no code of this space has a {name}")
+            raise ValueError(f"{name}: no code of this space has it; use another descriptor")
         return usable[np.argsort(self._means_of(name)[usable], kind="stable")]
 
     def reach(self, name: str) -> tuple[float, float]:
         """Returns the lowest and highest value of a descriptor that sounds can reach.
 
-        These are the 1st and 99th percentile over the uses, or over the codes if no uses are known. Values beyond belong to
-        single codes, with no others near them.
+        These are the 1st and 99th percentile over the uses, or over the codes if no uses are known. Values beyond them
+        belong to single, isolated codes.
 
         Raises:
           ValueError: no code has the descriptor.
@@ -90,15 +90,15 @@ class CodeTable:
 
     def _means_of(self, name: str) -> np.ndarray:
         if name not in self.means:
-            raise ValueError(f"codes: {name!r} was not measured, only {', '.join(self.means)}")
+            raise ValueError(f"codes: {name!r} was not measured, expected one of {', '.join(self.means)}")
         return self.means[name]
 
 
 def training_share(space: TimbreSpace) -> np.ndarray | None:
     """Returns the share [K] of each code in the training frames, 0 for dead codes.
 
-    With residual codebooks, these are the codes of the first. The shares are moving averages of training; None if the model
-    keeps none.
+    With residual codebooks, these are the codes of the first codebook. The shares are moving averages over training; None if
+    the model does not record them.
     """
     shares = space.model.codebook_shares(space.variables)
     if shares is None:
@@ -108,7 +108,7 @@ def training_share(space: TimbreSpace) -> np.ndarray | None:
 
 
 def codes_as_latent(space: TimbreSpace, codes: np.ndarray, *, gain_db: float | np.ndarray = 0.0) -> Latent:
-    """Returns codes as a series that can be decoded.
+    """Converts codes to a latent series.
 
     Args:
       space: discrete series space.
@@ -138,17 +138,17 @@ def code_table(
     Args:
       space: discrete series space.
       names: names of the descriptors.
-      uses: see `CodeTable`.
+      uses: number of uses or training share of each code, for the table; None if unknown.
       batch_size: codes that are decoded at once.
       progress: whether to show a progress bar.
 
     Raises:
-      ValueError: the space has no codes, or codes cannot have one of the descriptors.
+      ValueError: the space has no codes, or a descriptor is not one of `CODE_DESCRIPTORS`.
     """
     from tqdm import tqdm
 
     if unknown := [name for name in names if name not in CODE_DESCRIPTORS]:
-        raise ValueError(f"codes: expected descriptors among {', '.join(CODE_DESCRIPTORS)}, got {unknown[0]!r}")
+        raise ValueError(f"codes: expected descriptors among {', '.join(CODE_DESCRIPTORS)} (got {unknown[0]!r})")
     codes, frames = _all_codes(space), FRAMES * space.model.stride
     settings = frame_settings(space)
     edge = -(-settings["n_fft"] // (2 * settings["hop"]))
@@ -157,7 +157,7 @@ def code_table(
     def describe(repeated: np.ndarray) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
         values, _ = measure(space, np.asarray(space.render(codes_as_latent(space, repeated))), names, frames)
         values = {name: x[:, inside] for name, x in values.items()}
-        return {name: _mean(name, x) for name, x in values.items()}, {name: x.std(axis=1) for name, x in values.items()}
+        return {name: _frame_mean(name, x) for name, x in values.items()}, {name: x.std(axis=1) for name, x in values.items()}
 
     bar = functools.partial(tqdm, desc="codes", unit=" batches", disable=not progress)
     means, spread = map_batches(describe, np.repeat(codes[:, None], FRAMES, axis=1), batch_size=batch_size, progress=bar)
@@ -166,7 +166,7 @@ def code_table(
 
 
 def _all_codes(space: TimbreSpace) -> np.ndarray:
-    """Returns all codes [K]; or [K, Q], completed by the shortest residual vectors."""
+    """Returns all codes [K], or [K, Q] with the shortest vectors in the residual codebooks."""
     space.check_kind("series", discrete=True)
     codebook = np.asarray(space.model.codebook(space.variables))
     if codebook.ndim == 2:
@@ -176,8 +176,8 @@ def _all_codes(space: TimbreSpace) -> np.ndarray:
     return np.stack([first, *(np.full_like(first, code) for code in smallest)], axis=-1)
 
 
-def _mean(name: str, values: np.ndarray) -> np.ndarray:
-    """Returns the mean [C] over the frames [C, N] with the descriptor; 0 if under half."""
+def _frame_mean(name: str, values: np.ndarray) -> np.ndarray:
+    """Averages over the frames [C, N] that have the descriptor; 0 if under half of them do."""
     valid = values > 0 if descriptor(name).proportional else np.isfinite(values)
     mean = np.sum(values * valid, axis=1) / np.maximum(valid.sum(axis=1), 1)
     return np.where(valid.mean(axis=1) >= 0.5, mean, 0.0)

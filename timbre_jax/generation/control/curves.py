@@ -1,4 +1,4 @@
-"""Target curves of descriptors: from shapes, CSV files and sounds. Host code (numpy)."""
+"""Target curves of descriptors, from shapes, CSV files and sounds."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from timbre_jax.audio.descriptors import describe, descriptor
 
 SHAPES = ("sine", "line", "exponential", "constant")
 SOUND_RANGE_DB = 40.0
-"""Frames of a sound define its curve if they are within this range of the loudest frame."""
+"""Only frames within this range of the loudest frame define the curve of a sound."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Curve:
-    """Values of a descriptor at points in time, linear between them.
+    """Curve of a descriptor over time, linear between its points.
 
     Attributes:
       descriptor: name of the descriptor.
@@ -27,7 +27,7 @@ class Curve:
       origin: file or shape that the curve comes from, for messages.
 
     Raises:
-      ValueError: an unknown descriptor, or times and values that do not define a curve.
+      ValueError: the descriptor is unknown, or times and values do not define a curve.
     """
 
     descriptor: str
@@ -40,7 +40,7 @@ class Curve:
         times, values = np.asarray(self.times, np.float64), np.asarray(self.values, np.float64)
         prefix = f"{self.origin}: " if self.origin else ""
         if times.ndim != 1 or times.shape != values.shape or not len(times):
-            raise ValueError(f"{prefix}expected as many values as times, at least 1, got {values.shape} and {times.shape}")
+            raise ValueError(f"{prefix}expected one value for each time, at least one (got {values.shape} and {times.shape})")
         wrong = np.flatnonzero(~(np.isfinite(times) & np.isfinite(values)))
         if len(wrong):
             raise ValueError(f"{prefix}point {wrong[0] + 1} of {len(times)} must be finite")
@@ -48,7 +48,7 @@ class Curve:
             raise ValueError(f"{prefix}times must be ascending and start at 0 or later")
         if entry.proportional and (values <= 0).any():
             place = int(np.argmax(values <= 0))
-            raise ValueError(f"{prefix}{self.descriptor} must be above 0, got {values[place]:g} at {times[place]:g} s")
+            raise ValueError(f"{prefix}{self.descriptor} must be above 0 (got {values[place]:g} at {times[place]:g} s)")
         object.__setattr__(self, "times", times)
         object.__setattr__(self, "values", values)
 
@@ -72,12 +72,12 @@ def to_error_scale(name: str, values: np.ndarray) -> np.ndarray:
 
 
 def from_error_scale(name: str, values: np.ndarray) -> np.ndarray:
-    """Converts values back from the error scale: the inverse of `to_error_scale`."""
+    """Converts values from the error scale to the unit of a descriptor."""
     return np.exp(values) if descriptor(name).proportional else values
 
 
 def audible_frames(level: np.ndarray, range_db: float) -> np.ndarray:
-    """Returns whether frames [..., N] are within a range of the loudest and above -80 dB."""
+    """Returns whether frames [..., N] are within a range of the loudest one and above -80 dB."""
     return (level > level.max(axis=-1, keepdims=True) - range_db) & (level > -80.0)
 
 
@@ -106,7 +106,7 @@ def sample_curve(curve: Curve, *, rate: float, count: int) -> tuple[np.ndarray, 
 
 
 def clip_to_range(values: np.ndarray, low: float, high: float, *, name: str, unit: str) -> tuple[np.ndarray, list[str]]:
-    """Clips values of a descriptor to a range, and returns a remark if any were outside."""
+    """Clips values of a descriptor to a range; adds a remark if any were outside."""
     outside = (values < low) | (values > high)
     if not outside.any():
         return values, []
@@ -120,7 +120,7 @@ def clip_to_range(values: np.ndarray, low: float, high: float, *, name: str, uni
 def make_curve(
     kind: str, name: str, *, seconds: float, low: float, high: float, rate: float = 0.0, phase: float = 0.0
 ) -> Curve:
-    """Makes a curve that alternates between two values in one of the `SHAPES`.
+    """Returns a curve that alternates between two values in one of the `SHAPES`.
 
     - sine: low + (high - low) (1 - cos(2 pi x)) / 2.
     - line: a straight line up and down.
@@ -137,12 +137,14 @@ def make_curve(
       phase: start within the first period, in periods.
 
     Raises:
-      ValueError: an unknown shape, or numbers that do not define a curve.
+      ValueError: the shape is unknown, or the numbers do not define a curve.
     """
     if kind not in SHAPES:
-        raise ValueError(f"curve: expected one of {', '.join(SHAPES)}, got {kind!r}")
+        raise ValueError(f"curve: expected one of {', '.join(SHAPES)} (got {kind!r})")
     if not all(map(math.isfinite, (seconds, low, high, rate, phase))) or seconds <= 0 or rate < 0:
-        raise ValueError(f"curve of {seconds:g} s at {rate:g} Hz from {low:g} to {high:g}: numbers must be finite and positive")
+        raise ValueError(
+            f"curve: numbers must be finite and the duration positive (got {seconds:g} s, {rate:g} Hz, {low:g} to {high:g})"
+        )
     count = max(2, math.ceil(seconds * max(64.0, 64.0 * rate)) + 1)
     times = np.linspace(0.0, seconds, count)
     x = times * rate + phase if rate else 0.5 * times / seconds + phase
@@ -162,12 +164,12 @@ def make_curve(
 
 
 def read_curve(path: str | os.PathLike, name: str) -> Curve:
-    """Reads a curve from a CSV file with the columns time (in seconds) and value.
+    """Reads a curve from a CSV file with the columns time, in seconds, and value.
 
     A header, empty lines and lines that start with # are ignored.
 
     Raises:
-      ValueError: the file cannot be read, or one of its lines is wrong. The message names the line.
+      ValueError: the file cannot be read, or a line of it is wrong; the message names the line.
     """
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
@@ -189,15 +191,15 @@ def read_curve(path: str | os.PathLike, name: str) -> Curve:
     for number, row in rows:
         line = f"{path}, line {number}"
         if len(row) != 2:
-            raise ValueError(f"{line}: expected 2 columns (time,value), got {len(row)}")
+            raise ValueError(f"{line}: expected 2 columns, time and value (got {len(row)})")
         for cell, title in zip(row, ("time", "value"), strict=True):
             if not _is_number(cell):
-                raise ValueError(f"{line}: the {title} must be a number, got {cell!r}")
+                raise ValueError(f"{line}: the {title} must be a number (got {cell!r})")
             if not math.isfinite(float(cell)):
                 raise ValueError(f"{line}: the {title} is {cell}; remove the line, and the value is interpolated")
         time, value = map(float, row)
         if time < 0:
-            raise ValueError(f"{line}: the time must not be negative, got {time:g} s")
+            raise ValueError(f"{line}: the time must not be negative (got {time:g} s)")
         if times and time <= times[-1]:
             raise ValueError(f"{line}: the time {time:g} s must be after {times[-1]:g} s; sort the lines by time")
         times.append(time)
@@ -226,9 +228,9 @@ def measure_curve(
 ) -> Curve:
     """Measures the curve of a sound, such as a voice to imitate, and scales it to a range.
 
-    Frames within 40 dB of the loudest count, for f0 only voiced ones; the curve is linear between them. It is smoothed with a
-    Hann window. Its 5th and 95th percentile become `low` and `high` (in logarithm for descriptors that are compared by ratio),
-    and values beyond are clipped. A constant curve gets the middle value.
+    Only frames within 40 dB of the loudest one count (for f0, voiced ones); the curve is linear between them. It is smoothed
+    with a Hann window. Its 5th and 95th percentile become `low` and `high` (in logarithm for descriptors that are compared by
+    ratio), and values beyond them are clipped. A constant curve gets the middle value.
 
     Args:
       wave: mono samples [T] in [-1, 1].
@@ -251,7 +253,8 @@ def measure_curve(
     if descriptor(name).proportional:
         audible &= values > 0
     if not audible.any():
-        raise ValueError(f"no frame of the sound has a {name}: it is silent" + (" or noise" if name == "f0" else ""))
+        reason = "silent or noise" if name == "f0" else "silent"
+        raise ValueError(f"{name}: no frame of the sound has one, because it is {reason}; use another sound")
     times = np.arange(len(values)) * hop / sample_rate
     line = np.interp(times, times[audible], to_error_scale(name, values[audible]))
     line = smooth_curve(line, round(smooth_seconds * sample_rate / hop))
@@ -264,7 +267,7 @@ def measure_curve(
 
 
 def smooth_curve(values: np.ndarray, width: int) -> np.ndarray:
-    """Smooths values [..., N] with a Hann window of `width` points; not at all below 2."""
+    """Smooths values [..., N] with a Hann window of `width` points; unchanged if below 2."""
     if width < 2:
         return values
     window = np.hanning(width + 2 + width % 2)[1:-1]

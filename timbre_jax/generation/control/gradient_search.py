@@ -36,7 +36,7 @@ LEVEL_STEP_DB = 20.0
 LEVEL_RANGE_DB = (-70.0, 0.0)
 """Range of the level condition if loudness is searched."""
 SMOOTHED_FRAMES = 5
-"""Number of frames over which the bias between decoded spectra and the sound is averaged."""
+"""Number of frames over which the bias of descriptors of decoded spectra is averaged."""
 
 
 @functools.lru_cache(maxsize=8)
@@ -51,8 +51,8 @@ def _mel_to_bins(representation) -> np.ndarray:
 def decoded_magnitudes(space: TimbreSpace, features: Features) -> tuple[Array, np.ndarray]:
     """Computes magnitude spectra of decoded features, differentiably.
 
-    For mel bands, each bin gets the mean power density of its bands. Lines within a band are lost, so that descriptors of the
-    sound differ by a bias, which `control_latents` corrects.
+    For mel bands, each bin gets the mean power density of its bands. Spectral lines within a band are lost, so descriptors of
+    decoded spectra differ from those of the sound by a bias, which `control_latents` corrects.
 
     Args:
       space: series space.
@@ -73,19 +73,19 @@ def decoded_magnitudes(space: TimbreSpace, features: Features) -> tuple[Array, n
         settings = frame_settings(space)
         spectra = stft(representation.synthesize(features), n_fft=settings["n_fft"], hop=settings["hop"])
         return jnp.abs(spectra)[:, : features.values.shape[1]], bin_frequencies(settings["sample_rate"], settings["n_fft"])
-    raise ValueError(f"spectra of features: expected mel bands or samples, got the representation {representation.name!r}")
+    raise ValueError(f"spectra of features: expected mel bands or samples (got the representation {representation.name!r})")
 
 
 def decoded_descriptor(space: TimbreSpace, features: Features, name: str) -> Array:
     """Computes a descriptor [B, N] of decoded features on its error scale.
 
     Raises:
-      ValueError: spectra do not have the descriptor.
+      ValueError: the descriptor cannot be computed from spectra.
     """
     magnitude, frequencies = decoded_magnitudes(space, features)
     of_spectrum = descriptor(name).of_spectrum
     if of_spectrum is None:
-        raise ValueError(f"{name}: not a descriptor of spectra, which are {', '.join(SPECTRAL_DESCRIPTORS)}")
+        raise ValueError(f"{name}: must be a descriptor of spectra, one of {', '.join(SPECTRAL_DESCRIPTORS)}")
     if name == "loudness":
         n_fft = 2 * (len(frequencies) - 1)
         return of_spectrum(magnitude, frequencies, scale=power_scale(n_fft))
@@ -93,8 +93,8 @@ def decoded_descriptor(space: TimbreSpace, features: Features, name: str) -> Arr
     return jnp.log(jnp.maximum(values, 1e-6)) if descriptor(name).proportional else values
 
 
-def _latent(space: TimbreSpace, params: Mapping[str, Array], start: Latent) -> Latent:
-    """Returns the latents of search parameters, clipped to the range of the space."""
+def _to_latent(space: TimbreSpace, params: Mapping[str, Array], start: Latent) -> Latent:
+    """Converts search parameters to latents, clipped to the range of the space."""
     statistics = space.statistics
     values = statistics["latent_mean"] + statistics["latent_std"] * params["shape"]
     latent = start.replace(values=jnp.clip(values, statistics["latent_low"], statistics["latent_high"]))
@@ -107,14 +107,14 @@ def _latent(space: TimbreSpace, params: Mapping[str, Array], start: Latent) -> L
 
 @functools.partial(jax.jit, static_argnames="names")
 def _optimize(space, params, origin, start, targets, directions, counted, weights, rate, *, names, steps):
-    """Runs Adam from `params` on the loss of `control_latents`.
+    """Minimizes the loss of `control_latents` with Adam, starting at `params`.
 
-    The rows of the batch are independent. `steps` is traced, so that all numbers of steps share a compilation. A row with a
-    direction of -1 or 1 has no target: it minimizes or maximizes the descriptor.
+    The rows of the batch are independent. `steps` is traced, so that all numbers of steps share a compilation. A row with
+    direction -1 or 1 has no target, and minimizes or maximizes the descriptor.
     """
 
     def loss(params):
-        latent = _latent(space, params, start)
+        latent = _to_latent(space, params, start)
         features = space.model.apply(space.variables, latent, method="decode")
         total = 0.0
         for name in names:
@@ -145,43 +145,45 @@ def _optimize(space, params, origin, start, targets, directions, counted, weight
         return {**params, "shape": jnp.clip(params["shape"], low, high)}, state
 
     params, _ = jax.lax.fori_loop(0, steps, step, (params, optimizer.init(params)))
-    features = space.model.apply(space.variables, _latent(space, params, start), method="decode")
+    features = space.model.apply(space.variables, _to_latent(space, params, start), method="decode")
     return params, {name: decoded_descriptor(space, features, name) for name in names}
 
 
 def mean_start(space: TimbreSpace, *, seconds: float) -> Latent:
-    """Returns a start [1, M, D] of a search: the training mean, held for some seconds."""
+    """Returns the training mean, held for some seconds, as the start [1, M, D] of a search."""
     space.check_kind("series")
     return hold_points(space, space.statistics["latent_mean"][None], seconds=seconds)
 
 
-def _check(space: TimbreSpace, start: Latent, names: Sequence[str]) -> None:
+def _check_search(space: TimbreSpace, start: Latent, names: Sequence[str]) -> None:
     space.check_kind("series", discrete=False)
     for name in names:
         if name not in SPECTRAL_DESCRIPTORS:
-            descriptor(name)  # raises if there is no such descriptor
-            raise ValueError(f"{name}: cannot be searched through the decoder, only {', '.join(SPECTRAL_DESCRIPTORS)}")
+            descriptor(name)  # raises if the name is unknown
+            raise ValueError(
+                f"{name}: cannot be searched through the decoder, expected one of {', '.join(SPECTRAL_DESCRIPTORS)}"
+            )
     if start.values.ndim != 3:
-        raise ValueError(f"start: expected a series [1, M, D], got {start.values.shape}")
+        raise ValueError(f"start: expected a series [1, M, D] (got {start.values.shape})")
     if "loudness" in names and level_name(start.conditions) is None:
-        raise ValueError("loudness: this space has no level condition, so that it cannot be controlled")
+        raise ValueError("loudness: cannot be controlled in this space, which has no level condition; use other descriptors")
 
 
 def _repeat_start(start: Latent, count: int) -> Latent:
-    """Returns one start for each of `count` sounds."""
+    """Repeats a start for each of `count` sounds."""
     if start.values.shape[0] not in (1, count):
-        raise ValueError(f"starts: expected 1 or one for each of {count} sounds, got {start.values.shape[0]}")
+        raise ValueError(f"start: expected 1 or {count} series, one for each sound (got {start.values.shape[0]})")
     if start.values.shape[0] == count:
         return start
     return jax.tree.map(lambda x: jnp.repeat(jnp.asarray(x), count, axis=0), start)
 
 
-def _prepare(space: TimbreSpace, start: Latent, names: Sequence[str], count: int) -> tuple[Latent, dict, Array]:
+def _prepare_search(space: TimbreSpace, start: Latent, names: Sequence[str], count: int) -> tuple[Latent, dict, Array]:
     """Returns the starts of `count` sounds, their parameters, and a mask [B, N] of frames.
 
     The mask covers the real frames, and only the audible ones if the level is kept.
     """
-    _check(space, start, names)
+    _check_search(space, start, names)
     rows, stride = _repeat_start(start, count), space.model.stride
     origin = {"shape": (rows.values - space.statistics["latent_mean"]) / space.statistics["latent_std"]}
     counted = jnp.repeat(jnp.asarray(frame_mask(rows)), stride, axis=1)
@@ -200,8 +202,8 @@ def reachable_ranges(
 ) -> dict[str, tuple[float, float]]:  # fmt: skip
     """Measures the range of each descriptor that sounds can reach from a start.
 
-    Two searches per descriptor move the latents within their range (1st to 99th percentile of the training set), one as low and
-    one as high as possible. The values are medians over the audible frames of the two sounds.
+    Two searches per descriptor move the latents within their range (1st to 99th percentile of the training set): one minimizes
+    the descriptor, and one maximizes it. The values are medians over the audible frames of the two sounds.
 
     Args:
       space: continuous series space.
@@ -215,10 +217,10 @@ def reachable_ranges(
       (low, high) by descriptor.
 
     Raises:
-      ValueError: the space is discrete or static, spectra do not have a descriptor, or the start is silent.
+      ValueError: the space is discrete or static, a descriptor cannot be computed from spectra, or the start is silent.
     """
     names = tuple(names)
-    rows, origin, counted = _prepare(space, start, names, 2 * len(names))
+    rows, origin, counted = _prepare_search(space, start, names, 2 * len(names))
     directions = {name: np.zeros(len(counted), np.float32) for name in names}
     own_frames = {name: np.zeros(counted.shape, np.float32) for name in names}
     for i, name in enumerate(names):
@@ -229,12 +231,12 @@ def reachable_ranges(
     params, _ = _optimize(
         space, origin, origin, rows, targets, directions, own_frames, weights, LEARNING_RATE, names=names, steps=steps,
     )  # fmt: skip
-    waves = np.asarray(space.render(_latent(space, params, rows), key))
+    waves = np.asarray(space.render(_to_latent(space, params, rows), key))
     values, audible = measure(space, waves, names, counted.shape[1])
     reach = {}
     for i, name in enumerate(names):
         if not audible[2 * i : 2 * i + 2].any(axis=1).all():
-            raise ValueError("the start is silent: there is nothing to control; use another sound, or none")
+            raise ValueError("start: is silent, so that nothing can be controlled; use another sound, or none")
         ends = [float(np.median(values[name][row][audible[row]])) for row in (2 * i, 2 * i + 1)]
         reach[name] = (min(ends), max(ends))
     return reach
@@ -253,16 +255,16 @@ def control_latents(
     key: Array | None = None,
     progress: bool = False,
 ) -> list[ControlResult]:
-    """Makes sounds whose descriptors follow target curves, by gradient search.
+    """Generates sounds whose descriptors follow target curves, by gradient search.
 
-    The latents are moved as u, in training deviations from the training mean, and u0 is the start. Adam minimizes
+    The search moves u, the latents in training deviations from the training mean, away from the start u0. Adam minimizes
 
         mean over frames of sum_d h((decoded_d - target_d) / tolerance_d)
         + smoothness * mean |(u[m+1] - u0[m+1]) - (u[m] - u0[m])|^2 + nearness * mean |u - u0|^2
 
-    where h is the square, continued as a line beyond 4. Latents stay between the 1st and 99th percentile of the training set.
-    Each round then renders and measures the sounds, averages the difference between sound and decoded spectra over neighboring
-    frames, subtracts it from the targets, and continues. The best round of each sound is kept.
+    where h is the square, extended as a straight line beyond 4. Latents stay between the 1st and 99th percentile of the
+    training set. Each round then renders and measures the sounds, averages the difference between sound and decoded spectra
+    over neighboring frames, subtracts it from the targets, and continues. The best round of each sound is kept.
 
     Args:
       space: continuous series space.
@@ -272,19 +274,19 @@ def control_latents(
       reach: lowest and highest value by descriptor; None measures them (`reachable_ranges`), which needs a single start.
       steps: optimizer steps of the first round; later rounds have 3/8 of them.
       rounds: number of rounds.
-      smoothness: weight of changes of the movement from latent to latent.
+      smoothness: weight of the change of u - u0 from latent to latent.
       nearness: weight of the distance from the start.
       key: random key of the decoder and the synthesis; None for a fixed key.
       progress: whether to show a progress bar.
 
     Raises:
-      ValueError: the space is discrete or static, spectra do not have a descriptor, the start is silent, or the numbers of
-        curves and starts do not match.
+      ValueError: the space is discrete or static, a descriptor cannot be computed from spectra, the start is silent, or the
+        numbers of curves and starts do not match.
     """
     from tqdm import tqdm
 
     names = tuple(curve.descriptor for curve in curves[0]) if curves else ()
-    rows, origin, counted = _prepare(space, start, names, len(curves))
+    rows, origin, counted = _prepare_search(space, start, names, len(curves))
     if any({curve.descriptor for curve in sound} != set(names) for sound in curves):
         raise ValueError("curves: all sounds of a search must have curves of the same descriptors")
     reach = reachable_ranges(space, names, start, nearness=nearness, key=key) if reach is None else reach
@@ -301,7 +303,7 @@ def control_latents(
             space, params, origin, rows, {name: jnp.asarray(aim, jnp.float32) for name, aim in aims.items()}, directions,
             dict.fromkeys(names, counted), weights, rate, names=names, steps=round_steps,
         )  # fmt: skip
-        latent = _latent(space, params, rows)
+        latent = _to_latent(space, params, rows)
         waves = np.asarray(space.render(latent, key))
         achieved, audible = measure(space, waves, names, frames)
         _keep_best(best, target, latent, waves, achieved, audible)
@@ -320,7 +322,7 @@ def control_latents(
 
 
 def _keep_best(best: list, target, latent: Latent, waves: np.ndarray, achieved, audible: np.ndarray) -> None:
-    """Replaces the entries of `best` that have a larger mean error than this round."""
+    """Replaces the entries of `best` whose mean error is larger than that of this round."""
     for row, inside in enumerate(audible):
         errors = [accuracy(name, x[row][inside], achieved[name][row][inside])["mean_error"] for name, x in target.items()]
         error = float(np.mean(errors)) if inside.any() else np.inf

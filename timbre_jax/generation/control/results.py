@@ -14,12 +14,12 @@ from timbre_jax.space import TimbreSpace
 from timbre_jax.types import Latent
 
 AUDIBLE_RANGE_DB = 50.0
-"""Frames of a sound count if they are within this range of its loudest frame."""
+"""Frames are audible if they are within this range of the loudest frame of the sound."""
 
 
 @dataclasses.dataclass(frozen=True)
 class ControlResult:
-    """Sound that was made to follow target curves of descriptors.
+    """Result of descriptor control: a sound with its target and measured curves.
 
     Attributes:
       latent: series [1, M, D].
@@ -28,7 +28,7 @@ class ControlResult:
       times: times [N] in seconds of the measured frames.
       target: target curves [N] by descriptor, clipped to `reach`.
       achieved: curves [N] by descriptor, measured on the sound.
-      audible: whether each frame [N] counts, bool.
+      audible: whether each frame [N] is audible; only these frames count.
       reach: lowest and highest value that the space can reach, by descriptor.
       remarks: sentences about parts of the curves that were clipped, held or cut.
     """
@@ -61,7 +61,7 @@ def accuracy(name: str, target: np.ndarray, achieved: np.ndarray) -> dict[str, f
 
     Returns:
       "median_error" and "mean_error", relative for descriptors that are compared by ratio and absolute for others; and
-      "correlation" of both curves, nan if one of them is constant. All are nan without frames.
+      "correlation" of both curves, nan if one of them is constant. All are nan if there are no frames.
     """
     if not len(target):
         return {"median_error": float("nan"), "mean_error": float("nan"), "correlation": float("nan")}
@@ -83,7 +83,7 @@ def frame_settings(space: TimbreSpace) -> dict[str, int]:
 
 
 def tolerance(name: str) -> float:
-    """Returns a small error of a descriptor on its error scale: 5 %, 1 dB, or 0.05."""
+    """Returns the tolerated error of a descriptor on its error scale: 5 %, 1 dB or 0.05."""
     return 1.0 if descriptor(name).unit == "dB" else 0.05
 
 
@@ -93,13 +93,13 @@ def measure(
     """Measures descriptors of sounds in the frames of a space.
 
     Args:
-      space: gives the frames.
+      space: space that defines the frames.
       waves: waves [B, T].
       names: names of the descriptors.
       count: number N of frames; missing frames repeat the last one.
 
     Returns:
-      Values [B, N] by descriptor, and whether each frame [B, N] is audible and has a value of all of them.
+      Values [B, N] by descriptor, and whether each frame [B, N] is audible and has all of these descriptors.
     """
     settings = frame_settings(space)
     waves = np.asarray(waves, np.float32)
@@ -127,11 +127,11 @@ def sample_targets(
       Targets [count] by descriptor, and remarks on parts that were clipped, held or cut.
 
     Raises:
-      ValueError: no curves, or two curves of one descriptor.
+      ValueError: there are no curves, or two curves are of one descriptor.
     """
     names = [curve.descriptor for curve in curves]
     if not names or len(set(names)) < len(names):
-        raise ValueError(f"curves: expected one for each descriptor, got {', '.join(names) or 'none'}")
+        raise ValueError(f"curves: expected one for each descriptor (got {', '.join(names) or 'none'})")
     targets, remarks = {}, []
     for curve in curves:
         values, notes = sample_curve(curve, rate=float(space.representation.rate), count=count)

@@ -1,4 +1,4 @@
-"""PEAQ, Basic version: objective difference grades (ODG) of sounds.
+"""Objective difference grades (ODG) of sounds by PEAQ, Basic version.
 
 ITU-R BS.1387-1 (2001), annex 2, in the reading of P. Kabal, "An Examination and Interpretation of ITU-R BS.1387: Perceptual
 Evaluation of Audio Quality", TSP Lab Technical Report, McGill University (2003). Written from these texts and checked against
@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 
 import timbre_jax.metrics.peaq.variables as variables
-from timbre_jax.metrics.peaq.ear_model import FRAME, FULL_SCALE, HOP, RATE, ear_model, frames_of
+from timbre_jax.metrics.peaq.ear_model import FRAME, FULL_SCALE, HOP, RATE, cut_frames, ear_model
 from timbre_jax.metrics.peaq.patterns import patterns
 from timbre_jax.metrics.peaq.variables import VARIABLES
 from timbre_jax.settings import Settings, setting
@@ -44,7 +44,7 @@ GRADE_LOWEST, GRADE_HIGHEST = -3.98, 0.22
 
 @dataclasses.dataclass(frozen=True)
 class PeaqSettings(Settings):
-    """Choices that the standard leaves open; they are part of the definition of a grade.
+    """Settings of PEAQ that the standard leaves open, part of the definition of a grade.
 
     Attributes:
       undefined_bandwidth: treatment of sounds in which no frame has a defined bandwidth (0 / 0 in the standard; all sounds
@@ -59,7 +59,7 @@ class PeaqSettings(Settings):
     """
 
     undefined_bandwidth: str = setting("zero", "Treatment of an undefined bandwidth.", choices=("zero", "drop", "nan"))
-    lag_window: str = setting("half", "Window of the lags.", choices=("half", "whole"))
+    lag_window: str = setting("half", "Window of the autocorrelation over lags.", choices=("half", "whole"))
     doubled: bool = False
     bits: int = 16
     resampler: str = "VHQ"
@@ -68,21 +68,21 @@ class PeaqSettings(Settings):
 PEAQ_PRESETS = {
     "pqevalaudio": PeaqSettings(),
     "gstpeaq": PeaqSettings(undefined_bandwidth="nan", lag_window="whole"),
-    # GstPEAQ, with each sound repeated once.
+    # The preset of GstPEAQ with each sound repeated once.
     "rebnord2022": PeaqSettings(undefined_bandwidth="nan", lag_window="whole", doubled=True),
 }
 
 
 @dataclasses.dataclass(frozen=True)
 class PeaqResult:
-    """Grades of B pairs of sounds.
+    """Objective difference grades of B pairs of sounds.
 
     Attributes:
       odg: [B] objective difference grade, 0.22 to -3.98.
-      di: [B] distortion index: the grade before its sigmoid, to compare sounds that are all bad.
+      di: [B] distortion index, the grade before its sigmoid; it does not saturate for bad sounds.
       movs: the eleven model output variables by name (`peaq.variables.VARIABLES`), [B] each.
-      frames: [B], number of frames that count (hop 1024 at 48 kHz).
-      bandwidth_frames: [B], number of them with a defined bandwidth.
+      frames: [B] number of frames that count (hop 1024 at 48 kHz).
+      bandwidth_frames: [B] number of these frames with a defined bandwidth.
     """
 
     odg: np.ndarray
@@ -109,9 +109,9 @@ def peaq_basic(
     Args:
       reference: [B, T] in [-1, 1], mono.
       test: [B, T], aligned with the reference in time and level.
-      sample_rate: of both, in Hz.
+      sample_rate: sample rate of both in Hz.
       preset: a name of `PEAQ_PRESETS`.
-      undefined_bandwidth: replaces that of the preset.
+      undefined_bandwidth: treatment of an undefined bandwidth; None: that of the preset.
       progress: wraps the iterable of batches, for a progress bar.
 
     Raises:
@@ -122,15 +122,15 @@ def peaq_basic(
     if reference.shape != test.shape or reference.ndim != 2 or reference.size == 0:
         raise ValueError(f"peaq: sounds must be [B, T] of one shape (got {reference.shape} and {test.shape})")
     if not (np.isfinite(reference).all() and np.isfinite(test).all()):
-        raise ValueError("peaq: some samples are not finite")
-    # A batch of 16 s takes about 150 MB.
+        raise ValueError("peaq: all samples must be finite; remove sounds with NaN or infinity")
+    # A batch of 16 s of sound takes about 150 MB.
     seconds = reference.shape[1] / sample_rate * (2 if settings.doubled else 1)
     batch_size = max(1, min(64, int(16.0 / seconds)))
     starts = range(0, len(reference), batch_size)
     parts = []
     for start in starts if progress is None else progress(starts):
-        pair = [_prepare(waves[start : start + batch_size], sample_rate, settings) for waves in (reference, test)]
-        parts.append(_measure(np.stack(pair), settings))
+        pair = [_to_standard_scale(waves[start : start + batch_size], sample_rate, settings) for waves in (reference, test)]
+        parts.append(_measure_variables(np.stack(pair), settings))
     values, frames, bandwidth_frames, settled = (np.concatenate(part) for part in zip(*parts, strict=True))
     di = distortion_index(values, bandwidth_frames > 0, settings.undefined_bandwidth)
     if settings.undefined_bandwidth == "nan":
@@ -143,7 +143,7 @@ def peaq_settings(preset: str = "pqevalaudio", undefined_bandwidth: str | None =
 
     Args:
       preset: a name of `PEAQ_PRESETS`.
-      undefined_bandwidth: replaces that of the preset.
+      undefined_bandwidth: treatment of an undefined bandwidth; None: that of the preset.
 
     Raises:
       ValueError: a name is unknown.
@@ -155,11 +155,11 @@ def peaq_settings(preset: str = "pqevalaudio", undefined_bandwidth: str | None =
 
 
 def peaq_definition(preset: str = "pqevalaudio", undefined_bandwidth: str | None = None) -> str:
-    """Returns the definition that belongs with every grade.
+    """Returns the definition of the grades of a preset, for captions.
 
     Args:
       preset: a name of `PEAQ_PRESETS`.
-      undefined_bandwidth: replaces that of the preset.
+      undefined_bandwidth: treatment of an undefined bandwidth; None: that of the preset.
     """
     settings = peaq_settings(preset, undefined_bandwidth)
     policy = {
@@ -174,13 +174,13 @@ def peaq_definition(preset: str = "pqevalaudio", undefined_bandwidth: str | None
 
 
 def distortion_index(values: np.ndarray, defined: np.ndarray, policy: str = "zero") -> np.ndarray:
-    """Returns the distortion index, the output of the neural network.
+    """Computes the distortion index, the output of the neural network.
 
     BS.1387-1, annex 2, section 6.2.
 
     Args:
       values: [B, 11] model output variables.
-      defined: [B], whether the bandwidths are defined.
+      defined: [B] whether the bandwidths are defined.
       policy: treatment of an undefined bandwidth: "zero", "drop" or "nan".
 
     Returns:
@@ -195,15 +195,12 @@ def distortion_index(values: np.ndarray, defined: np.ndarray, policy: str = "zer
 
 
 def grade(index: np.ndarray) -> np.ndarray:
-    """Returns the objective difference grade of a distortion index.
-
-    BS.1387-1, annex 2, section 6.2.
-    """
+    """Converts a distortion index to the objective difference grade (BS.1387-1, section 6.2)."""
     return GRADE_LOWEST + (GRADE_HIGHEST - GRADE_LOWEST) / (1.0 + np.exp(-index))
 
 
-def _prepare(waves: np.ndarray, sample_rate: int, settings: PeaqSettings) -> np.ndarray:
-    """Returns waves [B, T] at 48 kHz and 16-bit scale, [B, T']."""
+def _to_standard_scale(waves: np.ndarray, sample_rate: int, settings: PeaqSettings) -> np.ndarray:
+    """Converts waves [B, T] to 48 kHz and 16-bit scale, [B, T']."""
     if settings.doubled:
         waves = np.concatenate([waves, waves], axis=-1)
     if sample_rate != RATE:
@@ -216,16 +213,16 @@ def _prepare(waves: np.ndarray, sample_rate: int, settings: PeaqSettings) -> np.
     return waves * FULL_SCALE
 
 
-def _measure(waves: np.ndarray, settings: PeaqSettings) -> tuple[np.ndarray, ...]:
-    """Returns the variables [B, 11] of pairs [2, B, T], and three numbers of frames.
+def _measure_variables(waves: np.ndarray, settings: PeaqSettings) -> tuple[np.ndarray, ...]:
+    """Computes the variables [B, 11] of pairs [2, B, T], and three numbers of frames.
 
-    Frames that count, that have a bandwidth, and that count for modulation, [B] each.
+    The numbers [B] are those of frames that count, that have a bandwidth, and that count for modulation.
     """
     begin, end = _boundaries(waves)
     first = begin // HOP
     count = np.maximum(1, (end - HOP) // HOP - first + 1)
     total = int(np.max(first + count))
-    frames = frames_of(waves, total)
+    frames = cut_frames(waves, total)
     excitation = ear_model(frames)
     adapted = patterns(excitation.unsmeared)
     position = np.arange(total) - first[:, None]
@@ -239,7 +236,7 @@ def _measure(waves: np.ndarray, settings: PeaqSettings) -> tuple[np.ndarray, ...
     difference, weighted_difference, weight = variables.modulation_differences(adapted)
     loud = np.min(variables.loudness(adapted.smeared), axis=0) > variables.LOUD_SONE
 
-    # Half a second from the first sample of the file, not of the sound: earlier frames initialize the filters.
+    # Frames in the first half second of the file, not of the sound, do not count, because they initialize the filters.
     settled = np.maximum(0, variables.SETTLING_FRAMES - first)
     audible = counted & loud
     onset = np.where(audible.any(-1), np.argmax(audible, axis=-1) - first, count)
@@ -265,9 +262,9 @@ def _measure(waves: np.ndarray, settings: PeaqSettings) -> tuple[np.ndarray, ...
 
 
 def _boundaries(waves: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the first sample of each pair and the one after its last, [B] each.
+    """Returns the first sample of each pair [2, B, T] and the one after its last, [B] each.
 
-    They are those of the reference [2, B, T]; if that is silent, those of the test; 0 and 0 if both are silent.
+    They are those of the reference, or those of the test if the reference is silent; both are 0 if both sounds are silent.
     """
     length = waves.shape[-1]
     if length < max(FRAME, BOUNDARY_SAMPLES):

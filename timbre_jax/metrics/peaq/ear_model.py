@@ -1,8 +1,8 @@
 """FFT-based ear model of PEAQ: excitation patterns in critical bands.
 
 ITU-R BS.1387-1, annex 2, section 2.1, in the reading of P. Kabal, "An Examination and Interpretation of ITU-R BS.1387:
-Perceptual Evaluation of Audio Quality" (TSP Lab, McGill University, 2003), section 2. In float64 numpy, because the bandwidth
-variables compare bins that are 100 dB below the loudest one, which is rounding noise in float32.
+Perceptual Evaluation of Audio Quality" (TSP Lab, McGill University, 2003), section 2. It uses float64 numpy, because the
+bandwidth variables compare bins that are 100 dB below the loudest one, which is rounding noise in float32.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Excitation:
 
 
 def ear_model(frames: np.ndarray) -> Excitation:
-    """Returns the excitation of frames (BS.1387-1, annex 2, section 2.1).
+    """Computes excitation patterns of frames (BS.1387-1, annex 2, section 2.1).
 
     Args:
       frames: [2, B, N, 2048] of reference and test, at the scale of 16-bit integers.
@@ -50,16 +50,16 @@ def ear_model(frames: np.ndarray) -> Excitation:
     power = np.square(spectra.real) + np.square(spectra.imag)
     magnitude = np.sqrt(power * ear_weight())
     difference = np.square(magnitude[0] - magnitude[1])
-    energy = _band_energy(np.concatenate([np.square(magnitude), difference[None]]))
+    energy = _sum_in_bands(np.concatenate([np.square(magnitude), difference[None]]))
     excited = spread(energy[:2] + internal_noise())
     return Excitation(power, excited, energy[2])
 
 
-def frames_of(waves: np.ndarray, count: int) -> np.ndarray:
-    """Returns the first frames of waves, hop 1024; waves are zero beyond their ends.
+def cut_frames(waves: np.ndarray, count: int) -> np.ndarray:
+    """Cuts waves into frames with hop 1024; waves are zero beyond their ends.
 
     Args:
-      waves: [..., T].
+      waves: [..., T] samples.
       count: number of frames.
 
     Returns:
@@ -78,9 +78,9 @@ def hann(length: int) -> np.ndarray:
 
 @functools.cache
 def _scaled_window() -> np.ndarray:
-    """Returns the window with the gain that gives a full-scale sine of 1019.5 Hz 92 dB."""
+    """Returns the window, scaled so that a full-scale sine of 1019.5 Hz has 92 dB."""
     bins = 1019.5 * FRAME / RATE
-    # The frequency is between two bins; the peak is the nearer bin.
+    # The frequency is between two bins, and the nearer bin has the peak.
     offset = min(np.floor(bins) + 1 - bins, bins - np.floor(bins)) * (FRAME - 1) / FRAME
     peak = np.sin(np.pi * offset) / (np.pi * offset * (1.0 - offset**2))
     return hann(FRAME) * 10.0 ** (LISTENING_LEVEL_DB / 20.0) / (peak * FULL_SCALE / 4.0 * (FRAME - 1))
@@ -99,10 +99,10 @@ def ear_weight() -> np.ndarray:
 
 @functools.cache
 def bands() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns lower, center and upper frequencies in Hz of the 109 quarter-Bark bands.
+    """Returns lower, center and upper frequencies in Hz of the 109 bands of 1/4 Bark.
 
-    Bark = 7 asinh(f / 650) (Schroeder et al. 1979; BS.1387-1, annex 2, section 2.1.5). Computed from the formula; the printed
-    table of the standard differs in three numbers, which are misprints.
+    Bark = 7 asinh(f / 650) (Schroeder et al. 1979; BS.1387-1, annex 2, section 2.1.5). They are computed from the formula;
+    three numbers of the printed table of the standard differ, which are misprints.
     """
     lowest, highest = (7.0 * np.arcsinh(f / 650.0) for f in (LOWEST_HZ, HIGHEST_HZ))
     count = int(np.ceil((highest - lowest) / BAND_WIDTH_BARK))
@@ -113,21 +113,21 @@ def bands() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 @functools.cache
 def _band_shares() -> np.ndarray:
-    """Returns the share of each bin that is in each band, [1025, 109]."""
+    """Returns the share [1025, 109] of each bin in each band."""
     lower, _, upper = bands()
     centers = np.arange(FRAME // 2 + 1)[:, None]
     low, high = lower * FRAME / RATE, upper * FRAME / RATE
     return np.maximum(0.0, np.minimum(high, centers + 0.5) - np.maximum(low, centers - 0.5))
 
 
-def _band_energy(power: np.ndarray) -> np.ndarray:
-    """Groups power spectra [..., 1025] into bands [..., 109]."""
+def _sum_in_bands(power: np.ndarray) -> np.ndarray:
+    """Sums power spectra [..., 1025] in bands [..., 109]."""
     return np.maximum(power @ _band_shares(), SMALLEST_BAND_ENERGY)
 
 
 @functools.cache
 def internal_noise() -> np.ndarray:
-    """Returns the energy of the noise of the ear in each band (BS.1387-1, section 2.1.6)."""
+    """Returns the energy of the internal noise of the ear by band (BS.1387-1, section 2.1.6)."""
     _, center, _ = bands()
     return 10.0 ** (0.1456 * (center / 1000.0) ** -0.8)
 
@@ -135,10 +135,10 @@ def internal_noise() -> np.ndarray:
 def spread(energy: np.ndarray) -> np.ndarray:
     """Spreads energy over bands (BS.1387-1, annex 2, section 2.1.7).
 
-    The slope is 27 dB a Bark toward low frequencies and depends on level toward high ones; contributions add as E^0.4.
+    The slope is 27 dB per Bark toward low frequencies and depends on level toward high ones; contributions add as E^0.4.
 
     Args:
-      energy: [..., 109].
+      energy: [..., 109] energy in each band.
 
     Returns:
       [..., 109].

@@ -1,6 +1,6 @@
-"""Patterns of PEAQ with memory: time smearing, level and pattern adaptation, modulation.
+"""Time-dependent patterns of PEAQ: smearing, level and pattern adaptation, modulation.
 
-ITU-R BS.1387-1, annex 2, sections 2.1.8 and 3; Kabal 2003, sections 2.9 and 4. Float64 numpy; one pass over the frames, with
+ITU-R BS.1387-1, annex 2, sections 2.1.8 and 3; Kabal 2003, sections 2.9 and 4. Float64 numpy: one pass over the frames, with
 all pairs and bands of a frame in parallel.
 """
 
@@ -12,18 +12,18 @@ import numpy as np
 
 from timbre_jax.metrics.peaq.ear_model import FRAME_RATE, bands
 
-# Bands below and above a band over which its correction factor is averaged.
+# Number of bands below and above a band over which its correction factor is averaged.
 BANDS_BELOW, BANDS_ABOVE = 3, 4
 
 
 @dataclasses.dataclass(frozen=True)
 class Patterns:
-    """Patterns of B pairs of N frames.
+    """Smeared, adapted and modulation patterns of B pairs of N frames.
 
     Attributes:
       smeared: [2, B, N, 109] excitation of reference and test, smeared over time.
       adapted: [2, B, N, 109] excitation of both, adapted to each other in level and spectrum.
-      modulation: [2, B, N, 109] modulation of the envelopes.
+      modulation: [2, B, N, 109] modulation of the envelopes of both.
       loudness: [B, N, 109] average of E^0.3 of the reference.
     """
 
@@ -34,7 +34,7 @@ class Patterns:
 
 
 def patterns(unsmeared: np.ndarray) -> Patterns:
-    """Returns the patterns of excitations; all filters start at 0.
+    """Computes the patterns of excitations; all filters start at 0.
 
     Smearing: BS.1387-1, annex 2, section 2.1.8; adaptation: section 3.1; modulation: section 3.2.
 
@@ -43,7 +43,7 @@ def patterns(unsmeared: np.ndarray) -> Patterns:
     """
     _, batch, count, band_count = unsmeared.shape
     smear, slow = _decay(0.030), _decay(0.050)
-    averaging = _averaging(band_count)
+    averaging = _averaging_matrix(band_count)
     smeared, adapted, modulation = (np.empty_like(unsmeared) for _ in range(3))
     loudness = np.empty_like(unsmeared[0])
     compressed = unsmeared**0.3
@@ -56,13 +56,13 @@ def patterns(unsmeared: np.ndarray) -> Patterns:
         now = np.maximum(filtered, excitation)
         smeared[:, :, n] = now
 
-        # Level: attenuate the louder of the two.
+        # Level adaptation attenuates the louder of the two sounds.
         level = slow * level + (1.0 - slow) * now
         common = np.sum(np.sqrt(level[0] * level[1]), axis=-1, keepdims=True)
         gain = np.square(common / np.sum(level[1], axis=-1, keepdims=True))
         matched = np.stack([now[0] / np.maximum(gain, 1.0), now[1] * np.minimum(gain, 1.0)])
 
-        # Pattern: attenuate the bands of one in which the other is weaker for a long time.
+        # Pattern adaptation attenuates the bands of one sound in which the other is weaker for a long time.
         product = slow * product + matched[0] * matched[1]
         square = slow * square + np.square(matched[0])
         ratio = product / square
@@ -80,13 +80,13 @@ def patterns(unsmeared: np.ndarray) -> Patterns:
 
 
 def _decay(at_100_hz: float, shortest: float = 0.008) -> np.ndarray:
-    """Returns the decay a frame of each band, from its time constant in s at 100 Hz."""
+    """Returns the decay per frame of each band from the time constant in s at 100 Hz."""
     _, center, _ = bands()
     return np.exp(-1.0 / (FRAME_RATE * (shortest + 100.0 / center * (at_100_hz - shortest))))
 
 
-def _averaging(count: int) -> np.ndarray:
-    """Returns [109, 109]; x @ it averages over adjacent bands, fewer at the edges."""
+def _averaging_matrix(count: int) -> np.ndarray:
+    """Returns the matrix [109, 109] that averages over adjacent bands, fewer at the edges."""
     index = np.arange(count)
     distance = index[:, None] - index[None, :]
     near = ((distance >= -BANDS_BELOW) & (distance <= BANDS_ABOVE)).astype(np.float64)

@@ -1,4 +1,4 @@
-"""Model output variables of PEAQ Basic, of each frame and averaged over a sound.
+"""Model output variables of PEAQ Basic, for each frame and averaged over a sound.
 
 ITU-R BS.1387-1, annex 2, sections 3.3, 4 and 5, in the reading of Kabal 2003. Float64 numpy for B pairs of N frames in
 parallel. `counted` [B, N] marks the frames between the first and the last sample of the reference.
@@ -28,10 +28,10 @@ SMALLEST_POWER = 1e-20
 
 
 def modulation_differences(patterns: Patterns) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns the modulation differences and the weight of each frame (section 4.2).
+    """Computes the modulation differences and the weight of each frame (section 4.2).
 
     Args:
-      patterns: of B pairs of N frames.
+      patterns: patterns of B pairs of N frames.
 
     Returns:
       (difference of AvgModDiff1B and WinModDiff1B, difference of AvgModDiff2B, weight), [B, N] each.
@@ -47,7 +47,7 @@ def modulation_differences(patterns: Patterns) -> tuple[np.ndarray, np.ndarray, 
 
 
 def noise_loudness(patterns: Patterns) -> np.ndarray:
-    """Returns the partial loudness of added distortions in sone, [B, N] (section 4.3)."""
+    """Computes the partial loudness [B, N] of added distortions in sone (section 4.3)."""
     threshold = internal_noise()
     reference, test = patterns.adapted
     slope_reference, slope_test = (0.15 * m + 0.5 for m in patterns.modulation)
@@ -59,7 +59,7 @@ def noise_loudness(patterns: Patterns) -> np.ndarray:
 
 
 def loudness(excitation: np.ndarray) -> np.ndarray:
-    """Returns the total loudness in sone, [..., 109] -> [...] (Zwicker; section 3.3)."""
+    """Computes the total loudness in sone, [..., 109] -> [...] (Zwicker; section 3.3)."""
     threshold, index, scale = _loudness_tables()
     terms = scale * ((1.0 - index + index * excitation / threshold) ** 0.23 - 1.0)
     return 24.0 / len(threshold) * np.sum(np.maximum(terms, 0.0), axis=-1)
@@ -75,10 +75,10 @@ def _loudness_tables() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def bandwidths(power: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the bandwidths of reference and test in bins (section 4.4).
+    """Computes the bandwidths of reference and test in bins (section 4.4).
 
-    They are defined in frames whose reference has a bin above 346 that is 10 dB above the top band of the test (bin 921 on).
-    Sound sampled at 16 kHz never has one, nor does noise over the full band.
+    They are defined in frames whose reference has a bin above 346 that is 10 dB above the test from bin 921 upward. Sounds
+    sampled at 16 kHz never have such a bin, nor does noise over the full band.
 
     Args:
       power: [2, B, N, 1025] power spectra.
@@ -88,21 +88,21 @@ def bandwidths(power: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """
     reference, test = power
     floor = np.max(test[..., BANDWIDTH_TOP : FRAME // 2], axis=-1, keepdims=True)
-    of_reference = _last(reference[..., :BANDWIDTH_TOP] >= 10.0 * floor)
+    of_reference = _last_true(reference[..., :BANDWIDTH_TOP] >= 10.0 * floor)
     defined = of_reference > BANDWIDTH_LOWEST
     inside = np.arange(1, BANDWIDTH_TOP + 1) <= of_reference[..., None]
-    of_test = _last((test[..., :BANDWIDTH_TOP] >= 10.0**0.5 * floor) & inside)
+    of_test = _last_true((test[..., :BANDWIDTH_TOP] >= 10.0**0.5 * floor) & inside)
     return np.where(defined, of_reference, -1), np.where(defined, of_test, -1)
 
 
-def _last(true: np.ndarray) -> np.ndarray:
-    """Returns the number of bins up to the last true one, [..., K] -> [...]; 0 without one."""
-    count = true.shape[-1]
-    return np.where(true.any(-1), count - np.argmax(true[..., ::-1], axis=-1), 0)
+def _last_true(flags: np.ndarray) -> np.ndarray:
+    """Returns the number of bins up to the last true one, [..., K] -> [...]; 0 if none is."""
+    count = flags.shape[-1]
+    return np.where(flags.any(-1), count - np.argmax(flags[..., ::-1], axis=-1), 0)
 
 
 def noise_to_mask(noise: np.ndarray, masker: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the noise-to-mask ratio (sections 4.5 and 4.6).
+    """Computes the noise-to-mask ratio (sections 4.5 and 4.6).
 
     Args:
       noise: [B, N, 109] energy of the difference.
@@ -118,7 +118,7 @@ def noise_to_mask(noise: np.ndarray, masker: np.ndarray) -> tuple[np.ndarray, np
 
 
 def detection(smeared: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns probability of detection, and steps above threshold (section 4.7).
+    """Computes the probability of detection and the steps above threshold (section 4.7).
 
     Args:
       smeared: [2, B, N, 109] excitation of reference and test.
@@ -138,9 +138,9 @@ def detection(smeared: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def harmonic_structure(power: np.ndarray, frames: np.ndarray, *, lag_window: str = "half") -> np.ndarray:
-    """Returns the harmonic structure of the error (section 4.8).
+    """Computes the harmonic structure of the error (section 4.8).
 
-    The strongest periodicity of the logarithm of its spectrum.
+    This is the strongest periodicity of the logarithm of its spectrum.
 
     Args:
       power: [2, B, N, 1025] power spectra.
@@ -160,40 +160,40 @@ def harmonic_structure(power: np.ndarray, frames: np.ndarray, *, lag_window: str
     squares = np.cumsum(np.pad(np.square(error), [(0, 0)] * (error.ndim - 1) + [(1, 0)]), axis=-1)
     energy = squares[..., LAGS:] - squares[..., :LAGS]
     scale = energy[..., :1] * energy
-    # Without an error beyond rounding, every lag has correlation 1, which means no structure.
+    # If the error is only rounding, every lag gets the correlation 1, which means no structure.
     normalized = np.where(scale > 1e-30, correlation / np.sqrt(np.maximum(scale, 1e-30)), 1.0)
     turns = np.pi * np.arange(LAGS) / (LAGS - 1)
     if lag_window == "half":
-        spectrum = _power(normalized * (0.5 + 0.5 * np.cos(turns)))
+        spectrum = _power_spectrum(normalized * (0.5 + 0.5 * np.cos(turns)))
         spectrum[..., 0] = 0.0
         rising = np.diff(spectrum, axis=-1) > 0.0
         peaks = rising & (np.cumsum(~rising, axis=-1) > 0)
         peak = np.max(np.where(peaks, spectrum[..., 1:], 0.0), axis=-1)
     else:
         normalized = normalized - normalized.mean(-1, keepdims=True)
-        spectrum = _power(normalized * (0.5 - 0.5 * np.cos(2.0 * turns)))
+        spectrum = _power_spectrum(normalized * (0.5 - 0.5 * np.cos(2.0 * turns)))
         peak = np.max(np.where(spectrum > spectrum[..., :1], spectrum, 0.0), axis=-1)
     quiet = np.all(np.sum(np.square(frames[..., HOP:]), axis=-1) < QUIET_FRAME_ENERGY, axis=0)
     return np.where(quiet, -1.0, 8.0 / 3.0 / LAGS**2 * peak)
 
 
-def _power(values: np.ndarray) -> np.ndarray:
+def _power_spectrum(values: np.ndarray) -> np.ndarray:
     """Returns the power spectrum of real values."""
     spectrum = np.fft.rfft(values)
     return np.square(spectrum.real) + np.square(spectrum.imag)
 
 
 def mean_where(values: np.ndarray, where: np.ndarray, weight: np.ndarray | None = None) -> np.ndarray:
-    """Returns the weighted mean over marked frames, [B, N] -> [B]; 0 if there are none."""
+    """Averages values over marked frames, with weights, [B, N] -> [B]; 0 if none are marked."""
     weight = where * (1.0 if weight is None else weight)
     total = np.sum(weight, axis=-1)
     return np.sum(weight * np.where(where, values, 0.0), axis=-1) / np.where(total > 0.0, total, 1.0)
 
 
 def windowed_mean(values: np.ndarray, where: np.ndarray) -> np.ndarray:
-    """Returns the windowed average of WinModDiff1B, [B, N] -> [B] (section 5.2.3).
+    """Computes the windowed average of WinModDiff1B, [B, N] -> [B] (section 5.2.3).
 
-    Square root of the mean over time of the fourth power of windowed means of square roots.
+    This is the square root of the mean over time of the fourth power of windowed means of square roots.
     """
     if values.shape[-1] < WINDOW_FRAMES:
         return np.zeros(values.shape[0])
