@@ -23,7 +23,7 @@ from timbre_jax.settings import Settings, setting
 
 @dataclasses.dataclass(frozen=True)
 class RunSettings(Settings):
-    """Settings of a run that do not change its numbers."""
+    """Settings of a run that do not change its results."""
 
     workdir: str = setting(help="Folder of the run. If it contains a run, that run is resumed.")
     progress: bool = setting(True, "Show a progress bar.")
@@ -36,7 +36,7 @@ class RunSettings(Settings):
 
 @dataclasses.dataclass(frozen=True)
 class ProcessSettings(Settings):
-    """Processes that train one run together."""
+    """Settings of the processes that train one run together."""
 
     distributed: bool | None = setting(
         None,

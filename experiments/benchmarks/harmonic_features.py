@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from experiments.benchmarks.timing import best_seconds, in_own_process, pin_to_one_core, rates_row
 
-NOTE_FORMAT = 64
+NOTES = 64
 ROUNDS = 5
 HARMONICS = 7
 HOP, WINDOW, FFT, RATE, FRAMES = 172, 690, 1024, 16000, 372
@@ -24,8 +24,8 @@ def synthetic_notes():
 
     random = np.random.default_rng(0)
     time_s = np.arange(4 * RATE) / RATE
-    notes = np.empty((NOTE_FORMAT, time_s.size), np.float32)
-    for row, f0 in enumerate(np.geomspace(81.0, 2080.0, NOTE_FORMAT)):
+    notes = np.empty((NOTES, time_s.size), np.float32)
+    for row, f0 in enumerate(np.geomspace(81.0, 2080.0, NOTES)):
         envelope = np.minimum(1.0, time_s / 0.02) * np.exp(-np.maximum(0.0, time_s - 3.0) / 0.1)
         count = min(20, int(0.5 * RATE / f0))
         sines = [np.sin(2 * np.pi * n * f0 * time_s + random.uniform(0, 6.28)) / n for n in range(1, count + 1)]
@@ -66,7 +66,7 @@ def _measure() -> dict:
         "ours": lambda: representation.analyze(notes).values,
         "theirs": lambda: [librosa_features(note) for note in notes],
     }
-    rates = {name: NOTE_FORMAT / seconds for name, seconds in best_seconds(sides, rounds=ROUNDS).items()}
+    rates = {name: NOTES / seconds for name, seconds in best_seconds(sides, rounds=ROUNDS).items()}
     return rates_row("harmonic_features", f"notes/s on {device} (theirs: librosa, one core)", **rates)
 
 

@@ -1,4 +1,4 @@
-"""Measures how closely sounds follow descriptor curves.
+"""Measures how closely sounds follow target curves of a descriptor.
 
   python experiments/studies/control_accuracy.py --workdir=runs/violin --out=control
   python experiments/studies/control_accuracy.py --workdir=runs/violin --out=control_sounds --start=sounds
@@ -56,7 +56,9 @@ def draw_curves(name: str, reach: tuple[float, float], *, number: int, seconds: 
 
     low, high = middle_of_range(reach, RANGE_SHARE)
     if not low < high:
-        raise ValueError(f"{name}: the space reaches only {reach[0]:g} to {reach[1]:g}, which is no range for a curve")
+        raise ValueError(
+            f"{name}: the range that the space reaches is empty (got {reach[0]:g} to {reach[1]:g}); control another descriptor"
+        )
     logarithmic = low > 0
     ends = np.log([low, high]) if logarithmic else np.array([low, high])
     least = min(np.log(LEAST_RATIO) if logarithmic else 0.3 * (ends[1] - ends[0]), 0.7 * (ends[1] - ends[0]))
@@ -81,7 +83,7 @@ class ControlAccuracy(Study):
     curves: int = setting(20, "Number of target curves.", low=2)
     start: str = setting("mean", "Sounds to control: the training mean, or held-out sounds.", choices=("mean", "sounds"))
     seconds: float = setting(4.0, "With --start=mean: duration of each sound in seconds.", low=0.1)
-    store: str | None = setting(None, "With --start=sounds: store of the sounds. Default: the store of the run.")
+    store: str | None = setting(None, "With --start=sounds: store of the sounds. Default: the training store of the run.")
     split: str = setting("test", "With --start=sounds: split of the sounds.")
 
 

@@ -1,4 +1,4 @@
-"""Measures brightness and bandwidth of the sounds between two sounds.
+"""Measures how brightness and bandwidth change along interpolations between two sounds.
 
   python experiments/studies/interpolation.py --workdir=runs/violin --out=interpolation
   python experiments/studies/interpolation.py --workdir=runs/violin --out=interpolation_even --interpolation=even
@@ -37,7 +37,7 @@ GOOD_CORRELATION = 0.9
 class Interpolation(Study):
     """Settings of the study of interpolation."""
 
-    store: str | None = setting(None, "Store of the sounds. Default: the store of the run.")
+    store: str | None = setting(None, "Store of the sounds. Default: the training store of the run.")
     split: str = setting("test", "Split of the sounds.")
     pairs: int = setting(40, "Number of pairs.", low=2)
     mixed_by: str = setting(
@@ -51,7 +51,7 @@ class Interpolation(Study):
         choices=("linear", "spherical", "even"),
     )
     reencode_rounds: int = setting(0, "Number of times that a mix is decoded and encoded again.", low=0)
-    seconds: float = setting(2.0, "Duration of each sound in seconds, around its loudest frame.", low=0.1)
+    seconds: float = setting(2.0, "Duration of the part of each sound around its loudest frame, in seconds.", low=0.1)
     iterations: int | None = setting(
         None, "Iterations of the inverter; fewer are faster and hardly change the descriptors. Default: as in the run.", low=1
     )
@@ -72,7 +72,7 @@ def measure_interpolation(settings: Interpolation):
       between the ends.
 
     Pairs whose ends differ in decoded brightness by less than `LEAST_DIFFERENCE` do not count. With interpolation="even" the
-    path is chosen by these very measures (`generation.interpolation`), so its scores say what a user gets and nothing about the
+    path is computed from these measures (`generation.interpolation`), so its scores describe the resulting sounds and not the
     geometry of the space.
 
     Writes OUT/pairs.csv, OUT/summary.csv, OUT/interpolation.md, OUT/results.json, OUT/figure.png (centroid and bandwidth of a
@@ -149,7 +149,7 @@ def choose_pairs(notes, number: int, *, seed: int = 0) -> list[tuple[int, int]]:
     audible = rows[10 * np.log10(np.maximum(np.mean(np.square(waves), axis=1), 1e-12)) > AUDIBLE_DB]
     groups = notes.labels["instrument"]
     if (recordings := len(np.unique(groups[audible]))) < 2:
-        raise ValueError(f"split {notes.split!r}: audible sounds of {recordings} recordings; interpolation needs 2 or more")
+        raise ValueError(f"split {notes.split!r}: must have audible sounds of at least 2 recordings (got {recordings})")
     generator, pairs = np.random.default_rng(seed), {}
     for _ in range(200 * number):
         order = generator.permutation(audible)
@@ -261,7 +261,7 @@ def summarize(records: list[dict], where: str, seed: int):
 
     kept = [record for record in records if record["differ"]]
     if not kept:
-        raise ValueError(f"{len(records)} pairs: the ends of none differ by {100 * LEAST_DIFFERENCE:.0f} % in brightness")
+        raise ValueError(f"pairs: got none of {len(records)} whose ends differ by {100 * LEAST_DIFFERENCE:.0f} % in brightness")
     groups = np.array([record["groups"] for record in kept])
     where = (
         f"{len(kept)} of {len(records)} pairs whose ends differ by {100 * LEAST_DIFFERENCE:.0f} %, {where}; "
@@ -299,7 +299,7 @@ def summarize(records: list[dict], where: str, seed: int):
 def _figure(space, mixed: dict, out: Path):
     """Returns the figure of a pair that moves in time and writes its sounds.
 
-    The moving latents are z[n] = za[n] (1 - n / N) + zb[n] n / N.
+    The moving latents are z[n] = za[n] (1 - n / N) + zb[n] n / N, as on the companion page of Caillon et al. 2020.
     """
     from timbre_jax.generation import series_paths as paths
     from timbre_jax.generation.sound_files import write_sound

@@ -72,10 +72,10 @@ def reproduce_library(
     runs: dict[str, Path] = {}
     for name in configs:
         # With equal steps, "overfit" is the same as "64_dim"; with few steps, so is "underfit".
-        twin = next((other for other in runs if _training_config(configs[other]) == _training_config(configs[name])), None)
-        if twin:
-            print(f"== {name}: the same as {twin}", flush=True)
-        runs[name] = runs[twin] if twin else out / "runs" / name
+        duplicate = next((other for other in runs if _training_config(configs[other]) == _training_config(configs[name])), None)
+        if duplicate:
+            print(f"== {name}: the same as {duplicate}", flush=True)
+        runs[name] = runs[duplicate] if duplicate else out / "runs" / name
     # Models that differ only in KL weight and number of steps share one compiled program.
     ended = train_grid({run: configs[name] for name, run in runs.items() if run.name == name}, progress=progress)
     if stopped := next((run for run, result in ended.items() if result.signal), None):

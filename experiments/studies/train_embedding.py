@@ -1,4 +1,4 @@
-"""Trains the small embedding in which distances between sets of sounds are measured.
+"""Trains the embedding for the Fréchet and kernel distances between sets of sounds.
 
   python experiments/studies/train_embedding.py --store=notes,hits --out=embedding.npz
   python experiments/studies/train_embedding.py --store=musescore,nsynth,musescore_kits,sonic_pi --out=embedding_timbre.npz
@@ -41,8 +41,8 @@ class EmbeddingTraining(Settings):
 
     On the split "test", with the statistics in brackets, they reach for the pitch 87 % (69 %) of MuseScore's notes and 93 %
     (73 %) of NSynth's; for the class 25 % (27 %) of MuseScore's notes, 27 % (23 %) of NSynth's, 38 % (42 %) of MuseScore's kits
-    and 63 % (38 %) of Sonic Pi's 16 samples. So they encode pitch, but the class of unseen instruments no better than the
-    statistics do. Training takes 4 minutes on one core.
+    and 63 % (38 %) of Sonic Pi's 16 samples. So the embedding predicts pitch better than
+    the statistics, but the class of unseen instruments no better. Training takes 4 minutes on one core.
     """
 
     store: tuple[str, ...] = setting(help="Comma-separated stores to train on.")
@@ -50,8 +50,8 @@ class EmbeddingTraining(Settings):
     steps: int = setting(1200, "Number of training steps.", low=1)
     batch_size: int = setting(64, "Number of sounds in a training step.", low=1)
     learning_rate: float = setting(2e-3, "Largest learning rate of AdamW.", low=0.0)
-    maximum: int = setting(0, "Largest number of sounds of each store, even over instruments; 0 means all.", low=0)
-    seed: int = setting(0, "Random seed.", low=0)
+    maximum: int = setting(0, "Largest number of sounds of each store, drawn evenly over instruments; 0 means all.", low=0)
+    seed: int = setting(0, "Random seed for initial weights, batches and augmentation.", low=0)
     progress: bool = setting(True, "Show progress bars.")
 
 
@@ -59,8 +59,8 @@ def train_embedding(settings: EmbeddingTraining) -> Path:
     """Trains an embedding to predict pitch and class, writes it, and prints its accuracy.
 
     Trains on the split "train" of each store and evaluates "valid" and "test". The class is the family; the pitch counts if the
-    store has it. The accuracy is the kNN accuracy (5 nearest training sounds) of the class and of the semitone, in the
-    embedding and in plain statistics of the spectrogram.
+    store has it. The printed accuracy is the kNN accuracy (5 nearest training sounds) of the class and of the semitone, in the
+    embedding and in statistics of the spectrogram.
 
     Args:
       settings: stores and training.

@@ -20,7 +20,7 @@ def test_curves_are_within_the_range_and_do_not_depend_on_their_number():
         assert curve.values.max() <= 5000 / 10**0.1 * 1.001
         assert curve.values.max() >= 1.45 * curve.values.min()
     assert len({curve.origin.split()[0] for curve in many}) == 3
-    with pytest.raises(ValueError, match="no range for a curve"):
+    with pytest.raises(ValueError, match="range that the space reaches is empty"):
         draw_curves("centroid", (500.0, 500.0), number=2, seconds=1.0, seed=0)
 
 

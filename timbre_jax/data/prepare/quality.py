@@ -117,7 +117,7 @@ QualityCheck = Callable[[np.ndarray, np.ndarray, np.ndarray], list[str]]
 """Function of waves [B, T], MIDI pitches [B] (-1 if unknown) and known f0 in Hz [B] (0 if unknown): a reason each, or ""."""
 
 PITCH_HZ = (80.0, 2100.0)
-"""Range of notes of Natsiou et al. 2023; its lower end is the lowest pitch that a Blackman window of 690 samples resolves."""
+"""Range of the notes of Natsiou et al. 2023 in Hz; the paper gives no reason for its limits."""
 MIN_HARMONIC = 0.8
 """Smallest share of audible frames that are periodic (YIN aperiodicity below 0.25)."""
 MAX_APERIODICITY = 0.25
