@@ -1,4 +1,4 @@
-"""Settings dataclasses: limits of fields, and flags made from them."""
+"""Tests of settings dataclasses: limits of fields, and flags from fields."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_values_outside_limits_are_refused(values, message):
         Sweep(**values)
 
 
-def test_field_types():
+def test_types_of_optional_fields_are_their_plain_types():
     assert field_types(Sweep) == {
         "latent": int, "steps": int, "spread": float, "keys": tuple, "files": tuple, "kind": str, "loop": bool,
     }  # fmt: skip

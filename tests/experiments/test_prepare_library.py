@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from tests.helpers.library import doctor_of, hit, write, write_broken, write_library
+from tests.helpers.library import hit, report_rows, write, write_broken, write_library
 from tests.helpers.processes import run, start
 from timbre_jax.data.importers.library import parse_fractions
 from timbre_jax.data.prepare.make_store import prepare
@@ -28,7 +28,7 @@ def test_library_with_broken_files_is_prepared_by_two_processes(tmp_path):
     assert lines[3] == "kept 392 of 400 sounds: left out 6 unreadable, 1 constant offset, 1 silent"
     assert "400/400" in ran.stderr  # progress bar
     store = Store.open(tmp_path / "store")
-    rows = doctor_of(store)
+    rows = report_rows(store)
     assert len(rows) == 400
     assert Counter(row["kept"] for row in rows.values()) == {"1": 392, "0": 8}
     before = (store.path / "index.json").stat().st_mtime_ns

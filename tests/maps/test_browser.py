@@ -51,7 +51,7 @@ def screen_position(page, x: float, y: float) -> tuple[float, float]:
     """Returns the position of a point of the map on the screen."""
     return tuple(page.evaluate(
         "([x, y]) => { const b = document.getElementById('map').getBoundingClientRect();"
-        " return [b.left + across(x), b.top + down(y)]; }",
+        " return [b.left + pixelX(x), b.top + pixelY(y)]; }",
         [x, y],
     ))  # fmt: skip
 

@@ -11,7 +11,7 @@ from timbre_jax.metrics.table import read_results
 pytestmark = pytest.mark.xdist_group("small_analysis")
 
 
-def test_curves_are_within_the_range_and_do_not_depend_on_their_number():
+def test_curves_stay_within_the_range_and_do_not_depend_on_their_number():
     few, many = (draw_curves("centroid", (500.0, 5000.0), number=number, seconds=4.0, seed=3) for number in (4, 20))
     for a, b in zip(few, many, strict=False):
         np.testing.assert_array_equal(a.values, b.values)
