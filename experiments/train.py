@@ -78,7 +78,7 @@ def main(_) -> int:
         return 128 + result.signal
     try:
         if main_process:
-            _finish(workdir, progress)
+            _report_run(workdir, progress)
     finally:
         # All processes leave together: JAX allows five minutes between the first and the last to leave.
         with failures.exit_together(), failures.convert_runtime_errors():
@@ -86,7 +86,7 @@ def main(_) -> int:
     return 0
 
 
-def _finish(workdir: str, progress: bool) -> None:
+def _report_run(workdir: str, progress: bool) -> None:
     """Measures the invariance of a series space and prints the next command."""
     from timbre_jax.analysis.invariance import measure_run_invariance
 

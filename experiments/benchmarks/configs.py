@@ -82,7 +82,7 @@ def measure_training(
     if model.trained_by == "fit":
         start = clock()
         fit_closed_form(config, workdir, model, sources)
-        return {"examples/s": len(sources.train) / (clock() - start), "memory GB": _memory(peak_memory())}
+        return {"examples/s": len(sources.train) / (clock() - start), "memory GB": _peak_memory_gb(peak_memory())}
     run = Trainer(config, workdir, model, sources, "jit", False)
     run.begin()
     try:
@@ -111,7 +111,7 @@ def measure_training(
         "% of peak": 100 * flops / step / peak,
         "pipeline %": 100 * pipeline / step,
         "compile s": compile_seconds,
-        "memory GB": _memory(peak_memory()),
+        "memory GB": _peak_memory_gb(peak_memory()),
     }
 
 
@@ -132,7 +132,7 @@ def _pipeline_seconds(run: Any) -> float:
     return (clock() - start) / BATCHES
 
 
-def _memory(memory: Any) -> float:
+def _peak_memory_gb(memory: Any) -> float:
     """Returns the peak memory of the device in GB, or of the process."""
     return max(memory.devices.values(), default=memory.process) / 1e9
 

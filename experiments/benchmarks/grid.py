@@ -87,10 +87,10 @@ def _step_seconds(config, widths) -> dict[int, float]:
         for slot in range(width):
             hyper = {"learning_rate": 1e-3, "kl_weight": KL_WEIGHTS[slot % len(KL_WEIGHTS)]}
             states[width].put(slot, programs.create(jax.random.key(slot), hyper))
-    return best_seconds({width: functools.partial(_losses, states[width], batch, key) for width in widths}, rounds=ROUNDS)
+    return best_seconds({width: functools.partial(_step_losses, states[width], batch, key) for width in widths}, rounds=ROUNDS)
 
 
-def _losses(states, batch, key) -> list[float]:
+def _step_losses(states, batch, key) -> list[float]:
     """Takes a step of every run and returns their losses."""
     import jax
 

@@ -106,7 +106,7 @@ def run() -> list[dict]:
         states["theirs"] = params, opt_state
         return loss
 
-    parts = _parts(model, jax.device_put(start), placed, key)
+    parts = _part_programs(model, jax.device_put(start), placed, key)
     state = states["ours"]
     update = jax.jit(_optimizer_part(optimizer))
     timed = {"ours": ours, "theirs": theirs, **parts, "optimizer": lambda: update(states["ours"])}
@@ -120,7 +120,7 @@ def run() -> list[dict]:
     ]
 
 
-def _parts(model, params, batch, key) -> dict:
+def _part_programs(model, params, batch, key) -> dict:
     """Returns encoder, decoder and loss with their gradients as separate programs."""
     import jax
     import jax.numpy as jnp

@@ -206,7 +206,7 @@ def held_out(run, store: str | None, split: str, number: int, seed: int):
     return jax.tree.map(np.asarray, latent), notes.labels["id"][rows].tolist()
 
 
-def _row(latents, row: int):
+def _series_at(latents, row: int):
     """Returns one series of several, or the only series."""
     from timbre_jax.inference.batched import take
 
@@ -237,7 +237,7 @@ def _follow_codes(space, name: str, starts, number: int, seed: int, progress: bo
     curves = draw_curves(name, table.reach(name), number=number, seconds=seconds, seed=seed)
     controlled, nearest = [], []
     for row, curve in enumerate(tqdm(curves, desc="curves", disable=not progress)):
-        start = _row(starts, row)
+        start = _series_at(starts, row)
         nearest.append(control_codes(space, table, [curve], start, nearness=0.0, smoothness=0.0, rounds=1))
         controlled.append(control_codes(space, table, [curve], start, nearness=NEARNESS if near else 0.0))
     return controlled, nearest, _uncontrolled(space, name, starts, controlled)
@@ -250,7 +250,7 @@ def _uncontrolled(space, name: str, starts, controlled) -> list[dict]:
     accuracies = []
     for row, result in enumerate(controlled):
         if row == 0 or starts.values.shape[0] > 1:
-            achieved, audible = measure(space, np.asarray(space.render(_row(starts, row))), (name,), len(result.times))
+            achieved, audible = measure(space, np.asarray(space.render(_series_at(starts, row))), (name,), len(result.times))
         accuracies.append(accuracy(name, result.target[name][audible[0]], achieved[name][0][audible[0]]))
     return accuracies
 

@@ -120,7 +120,7 @@ def measure_map(settings: MapQuality):
     distances, rows = _distances(run, unseen, inverses, settings)
     mean, groups = library.latents.mean(0), unseen.groups[rows]
     lines = [
-        _line(inverse, library, unseen, mean, distances[inverse.name], distances[KERNEL_INVERSE], groups)
+        _inverse_row(inverse, library, unseen, mean, distances[inverse.name], distances[KERNEL_INVERSE], groups)
         for inverse in inverses
     ]
     caption = (
@@ -201,7 +201,7 @@ def _distances(run, unseen, inverses, settings: MapQuality):
     return distances, rows
 
 
-def _line(inverse: Inverse, library, unseen, mean, distances, kernel_distances, groups) -> dict:
+def _inverse_row(inverse: Inverse, library, unseen, mean, distances, kernel_distances, groups) -> dict:
     """Returns the row of an inverse."""
     from timbre_jax.metrics.bootstrap import mean_interval
     from timbre_jax.metrics.map_quality import variance_kept
