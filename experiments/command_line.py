@@ -27,7 +27,9 @@ flags.disclaim_key_flags()  # the flags that this module defines belong to the p
 class DeviceSettings(Settings):
     """Settings of the devices that a program computes on."""
 
-    platform: str | None = setting(None, "Platform: cpu, cuda or tpu. Default: the fastest that JAX detects.")
+    platform: str | None = setting(
+        None, "Platform that JAX computes on: cpu, cuda or tpu. Default: the fastest that JAX detects."
+    )
     parallel: str = setting(
         "jit", "Method that divides batches among devices; both give the same numbers.", choices=("jit", "pmap")
     )

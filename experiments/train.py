@@ -2,7 +2,7 @@
 
   python experiments/train.py --config=notes_best --workdir=runs/notes --config.data.store=notes
   python experiments/train.py --config=rebnord2022:8_dim --workdir=runs/8_dim --config.data.store=hits --config.train.steps=500
-  srun --nodes=2 --ntasks-per-node=4 --gpus-per-node=4 python experiments/train.py --config=natsiou2023 --workdir=runs/natsiou
+  srun -N 2 -n 8 --gpus-per-node=4 python experiments/train.py --config=natsiou2023 --workdir=runs/n --config.data.store=notes
 
 Guides: docs/guides/notes.md and, for several devices or machines, docs/guides/many_machines.md
 """

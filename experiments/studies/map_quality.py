@@ -63,8 +63,8 @@ class MapQuality(Study):
     held_out_number: int = setting(300, "Number of held-out sounds, drawn evenly over instruments; 0 means all.", low=0)
     sounds: int = setting(100, "Number of held-out sounds whose log-spectral distance is measured.", low=1)
     umap: bool = setting(True, "Also measure UMAP, which takes minutes.")
-    neighbors: int = setting(100, "UMAP: number of neighbors.", low=2)
-    min_dist: float = setting(0.8, "UMAP: smallest distance between sounds.", low=0.0, high=1.0)
+    neighbors: int = setting(100, "With --umap: number of neighbors of each sound.", low=2)
+    min_dist: float = setting(0.8, "With --umap: smallest distance between sounds.", low=0.0, high=1.0)
 
 
 def measure_map(settings: MapQuality):

@@ -53,5 +53,5 @@ def test_phrases_are_rendered_and_the_store_is_reused(tmp_path):
     assert store.index["settings"]["source"]["keys"] == [60, 72]
     again = prepare(out=str(tmp_path / "made"), sample_rate=16000, pitches=[60, 72], workers=1, progress=False, **options)
     assert again.index["fingerprint"] == store.index["fingerprint"]
-    with pytest.raises(ValueError, match="--families is not for phrases"):
+    with pytest.raises(ValueError, match="families: not a setting of source=phrases"):
         prepare(out=str(tmp_path / "other"), families=["string"], **options)
