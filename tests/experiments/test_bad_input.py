@@ -131,13 +131,13 @@ BEST = "--config=notes_best"
     ("arguments", "message", "code"),
     [
         (("train", "--config=TMP/text.py", "--workdir=TMP/run"), "text.py: not a configuration file (SyntaxError", 2),
-        (("train", BEST, "--workdir=TMP/run", "--config.model.latent_size=0"), "latent_size must be more than 0, not 0", 1),
+        (("train", BEST, "--workdir=TMP/run", "--config.model.latent_size=0"), "latent_size must be positive (got 0)", 1),
         (
             ("train", BEST, "--workdir=TMP/run", "--config.augment.tilt_db=-1"),
             "config.augment.tilt_db=-1.0: must be at least 0",
             1,
         ),
-        (("train", BEST, "--workdir=TMP/run", "--config.data.store=TMP"), "no finished store (it has no index.json)", 1),
+        (("train", BEST, "--workdir=TMP/run", "--config.data.store=TMP"), "not a finished store (no index.json)", 1),
         (("generate", "--workdir=TMP", "--out=TMP/text.py"), "text.py: is a file, expected a folder", 1),
         (("generate", "--workdir=TMP", "--out=TMP/text.py/out"), "is not a run", 1),
         (("analyze", "--workdir=~/no-such-run", "--out=TMP/out"), "TMP/home/no-such-run: no such folder", 1),

@@ -78,7 +78,7 @@ def test_instruments_in_two_splits_cause_a_warning(tmp_path, held_out):
     assert (store.length("train"), store.length("test")) == (4, 1)
     warnings = [line for line in describe_store(store).splitlines() if line.startswith("warning")]
     assert [line.split(",")[0] for line in warnings] == (
-        ["warning: 1 instruments are in train and held out too"] if held_out == "bass_synthetic_001" else []
+        ["warning: 1 instruments are both in train and held-out"] if held_out == "bass_synthetic_001" else []
     )
 
 

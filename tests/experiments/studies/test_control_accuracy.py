@@ -47,7 +47,7 @@ def test_held_out_sounds_can_be_starts(discrete_run, tmp_path):
 
 
 def test_static_space_is_refused(mean_run, tmp_path):
-    with pytest.raises(ValueError, match="descriptor control needs a series one"):
+    with pytest.raises(ValueError, match="descriptor control needs a series space"):
         control_accuracy(ControlAccuracy(mean_run, tmp_path))
 
 

@@ -36,8 +36,8 @@ def test_each_model_differs_from_the_base_in_one_setting():
             config["optimizer"]["schedule"] = "constant"
         if name == "20_flow":
             # With 20 flows, training diverges from initial weights of the usual size.
-            assert config["model"]["flow_start"] == 0.1
-            config["model"]["flow_start"] = base["model"]["flow_start"]
+            assert config["model"]["flow_init_scale"] == 0.1
+            config["model"]["flow_init_scale"] = base["model"]["flow_init_scale"]
         if name in fields:
             section, field, value = fields[name]
             assert config[section][field] == value
