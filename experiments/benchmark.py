@@ -1,4 +1,4 @@
-"""Measures the speed of the library against the usual tools for the same work.
+"""Compares the speed of the library with that of the usual tools for the same work.
 
   python experiments/benchmark.py
   python experiments/benchmark.py --only=harmonic_features,fast_griffin_lim --out=benchmark.json

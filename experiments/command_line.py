@@ -1,7 +1,4 @@
-"""Command line of all programs.
-
-Makes flags from settings, selects the platform, prints errors as one line, and sets the exit code.
-"""
+"""Command line of all programs: flags from settings, one-line errors and exit codes."""
 
 from __future__ import annotations
 
@@ -30,15 +27,19 @@ flags.disclaim_key_flags()  # the flags that this module defines belong to the p
 class DeviceSettings(Settings):
     """Settings of the devices that a program computes on."""
 
-    platform: str | None = setting(None, "cpu, cuda or tpu. Default: the fastest that JAX detects.")
-    parallel: str = setting("jit", "Use of several devices; both give the same numbers.", choices=("jit", "pmap"))
+    platform: str | None = setting(
+        None, "Platform that JAX computes on: cpu, cuda or tpu. Default: the fastest that JAX detects."
+    )
+    parallel: str = setting(
+        "jit", "Method that divides batches among devices; both give the same numbers.", choices=("jit", "pmap")
+    )
 
 
 def run(
     main: Callable[[Sequence[str]], int | None],
     documentation: str,
     *,
-    rest: bool = False,
+    allow_arguments: bool = False,
     large_pages: bool = False,
     resumable: bool = False,
 ) -> None:
@@ -49,7 +50,7 @@ def run(
     Args:
       main: takes the arguments that are not flags; returns the exit code, or None for 0.
       documentation: docstring of the program, for --help.
-      rest: whether arguments that are not flags are allowed.
+      allow_arguments: whether arguments that are not flags are allowed.
       large_pages: whether to use large memory pages (`large_pages.py`).
       resumable: whether the same command resumes the work after Ctrl-C.
     """
@@ -64,22 +65,22 @@ def run(
             os._exit(1)
         sys.exit(0)
 
-    def checked(arguments: Sequence[str]) -> int | None:
-        if len(arguments) > 1 and not rest:
-            _end(f"{arguments[1]}: unexpected argument; flags begin with --, see --help", 2)
+    def run_main(arguments: Sequence[str]) -> int | None:
+        if len(arguments) > 1 and not allow_arguments:
+            _exit_with_error(f"{arguments[1]}: unexpected argument; flags begin with --, see --help", 2)
         if not flags.FLAGS["verbosity"].present:
-            logging.set_verbosity(logging.WARNING)  # messages of libraries are for their developers
+            logging.set_verbosity(logging.WARNING)  # hides the notes of libraries
         try:
             return main(arguments)
         except (ValueError, OSError, RuntimeError) as error:
             message = _device_message(str(error)) if isinstance(error, RuntimeError) else str(error)
             if os.environ.get("TIMBRE_TRACEBACK") or not message:
                 raise
-            _end(_system_message(error) if isinstance(error, OSError) else message, 1)
+            _exit_with_error(_system_message(error) if isinstance(error, OSError) else message, 1)
         except KeyboardInterrupt:
-            _end("stopped by Ctrl-C" + ("; the same command resumes the work" if resumable else ""), 130)
+            _exit_with_error("stopped by Ctrl-C" + ("; the same command resumes the work" if resumable else ""), 130)
 
-    app.run(checked, flags_parser=_parse)
+    app.run(run_main, flags_parser=_parse)
 
 
 def define_flags(**groups: type) -> None:
@@ -134,7 +135,7 @@ def chosen_settings(flag: str, kinds: Mapping[str, type[T]]) -> T:
     for field in dict.fromkeys(field for own in fields.values() for field in own):
         if field not in fields[chosen] and flags.FLAGS[field].present:
             owners = " or ".join(name for name, own in fields.items() if field in own)
-            raise ValueError(f"--{field} is for --{flag}={owners}, not for {chosen}")
+            raise ValueError(f"--{field}: only for --{flag}={owners} (got --{flag}={chosen})")
     return settings(kinds[chosen])
 
 
@@ -181,11 +182,15 @@ def _help_of_several(fields: dict[str, dataclasses.Field], count: int) -> str:
 
 
 def _default(field: dataclasses.Field) -> str:
-    """Returns the default of a field as text; "" for booleans and empty defaults."""
+    """Returns the default of a field as text; "" for False and empty defaults."""
     default = field.default
-    if default in (dataclasses.MISSING, None, "", ()) or isinstance(default, bool):
+    if shown := field.metadata.get("shown"):
+        return shown
+    if isinstance(default, bool):
+        return "true" if default else ""
+    if default in (dataclasses.MISSING, None, "", ()):
         return ""
-    return field.metadata.get("shown") or (",".join(map(str, default)) if isinstance(default, tuple) else str(default))
+    return ",".join(map(str, default)) if isinstance(default, tuple) else str(default)
 
 
 def settings(kind: type[T]) -> T:
@@ -209,7 +214,8 @@ def settings(kind: type[T]) -> T:
         values[field.name] = value
     missing = [f.name for f in dataclasses.fields(kind) if f.default is dataclasses.MISSING and f.name not in values]
     if missing:
-        raise ValueError(f"give {' and '.join(f'--{name}=...' for name in missing)}; see --help")
+        names = [f"--{name}" for name in missing]
+        raise ValueError(f"{', '.join(names)}: missing; give {' '.join(f'{name}=...' for name in names)}, see --help")
     try:
         return kind(**values)
     except ValueError as error:
@@ -268,18 +274,18 @@ def _parse(arguments: Sequence[str]) -> list[str]:
     """Parses the flags and returns the other arguments; exits if a flag is wrong."""
     arguments = named_configs([_expand_home(argument) for argument in arguments])
     try:
-        rest = flags.FLAGS(arguments)
+        allow_arguments = flags.FLAGS(arguments)
         if "config" in flags.FLAGS and flags.FLAGS["config"].present:
             config = flags.FLAGS["config"].value
             if not isinstance(config, str) and not hasattr(config, "keys"):
                 raise ValueError(f"--config={config}")
-        return rest
+        return allow_arguments
     except flags.Error as error:
-        _end(f"{' '.join(str(error).split())}; see --help", 2)
+        _exit_with_error(f"{' '.join(str(error).split())}; see --help", 2)
     except WRONG_CONFIG as error:
         if os.environ.get("TIMBRE_TRACEBACK"):
             raise
-        _end(explain_config_error(arguments) or " ".join(str(error).split()), 2)
+        _exit_with_error(explain_config_error(arguments) or " ".join(str(error).split()), 2)
 
 
 def _expand_home(argument: str) -> str:
@@ -307,7 +313,7 @@ def _system_message(error: OSError) -> str:
     return f"{where}{error.strerror or error}{advice}"
 
 
-def _end(message: str, code: int) -> None:
+def _exit_with_error(message: str, code: int) -> None:
     """Prints the first line of an error message and exits."""
     first = message.strip().splitlines()
     print(f"error: {first[0] if first else 'unknown'}", file=sys.stderr)

@@ -25,8 +25,8 @@ def define_config() -> None:
     from ml_collections import config_flags
 
     text = (
-        "A name in experiments/configs, NAME:VARIANT, or a file. --config.SECTION.FIELD=VALUE changes a field; "
-        "timbre_jax/training/config.py describes the fields. Required."
+        "Name of a configuration in experiments/configs, NAME:VARIANT, or a file. --config.SECTION.FIELD=VALUE changes a "
+        "field; timbre_jax/training/config.py describes the fields. Required."
     )
     config_flags.DEFINE_config_file("config", None, text)
     help_groups.add("Configuration", "config")
@@ -39,7 +39,7 @@ def flag_config():
       ValueError: if --config was not given.
     """
     if flags.FLAGS.config is None:
-        raise ValueError("give --config=NAME, for instance --config=natsiou2023")
+        raise ValueError("--config: missing; give --config=NAME, such as --config=natsiou2023")
     return flags.FLAGS.config
 
 
@@ -64,7 +64,7 @@ def read_config(arguments: Sequence[str]):
         values(["", *arguments], known_only=True)
         config = values["config"].value
         if not hasattr(config, "keys"):
-            raise ValueError("--config=NAME is missing")
+            raise ValueError("--config: missing; give --config=NAME, such as --config=natsiou2023")
     except (*WRONG_CONFIG, flags.Error) as error:
         raise ValueError(explain_config_error(arguments) or " ".join(str(error).split())) from None
     return config
@@ -96,7 +96,7 @@ def config_names() -> list[str]:
 
 
 def explain_config_error(arguments: Sequence[str]) -> str | None:
-    """Returns the error in --config or --config.FIELD, with similar names, or None."""
+    """Returns a message for the error in --config or --config.FIELD, or None."""
     config = None
     for argument in arguments:
         if match := re.match(r"--?config=([^:]+)(?::(.+))?", argument):
@@ -111,31 +111,31 @@ def explain_config_error(arguments: Sequence[str]) -> str | None:
     if config is None:
         if not any(re.match(r"--?config\b", argument) for argument in arguments):
             return None
-        return "--config.FIELD=VALUE: give --config=NAME before it"
+        return "--config.FIELD=VALUE: needs a configuration; give --config=NAME before it"
     fields = (re.match(r"--?config\.([\w.]+)", argument) for argument in arguments)
     return next((message for match in fields if match and (message := _missing_field(config, match[1]))), None)
 
 
 def _missing_config(path: str) -> str:
-    """Returns the error for a configuration that does not exist, with similar names."""
+    """Returns a message, with similar names, for a configuration that does not exist."""
     folder, file = os.path.split(path)
     if folder != CONFIGS:
-        return f"there is no configuration file {path}"
+        return f"--config={path}: no such file; give a name in experiments/configs, or a file"
     known = config_names()
-    near = difflib.get_close_matches(file[:-3], known, n=3, cutoff=0.4) or known
-    return f"--config={file[:-3]}: no such configuration in experiments/configs; near it: {', '.join(near)}"
+    similar = difflib.get_close_matches(file[:-3], known, n=3, cutoff=0.4) or known
+    return f"--config={file[:-3]}: no such configuration in experiments/configs; similar: {', '.join(similar)}"
 
 
 def _missing_field(config, field: str) -> str | None:
-    """Returns the error for a field that a configuration lacks, with similar names, or None."""
+    """Returns a message, with similar names, for a field that does not exist; else None."""
     section, path = config, ["config"]
     for name in field.split("."):
         if not hasattr(section, "keys"):
-            return f"{'.'.join(path)} has no fields of its own, so no config.{field}"
+            return f"--config.{field}: no such field; {'.'.join(path)} has no fields of its own"
         names = list(section.keys())
         if name not in names:
-            near = difflib.get_close_matches(name, names, n=3, cutoff=0.4) or sorted(names)
-            return f"there is no field config.{field}; near it: {', '.join('.'.join([*path, n]) for n in near)}"
+            similar = difflib.get_close_matches(name, names, n=3, cutoff=0.4) or sorted(names)
+            return f"--config.{field}: no such field; similar: {', '.join('.'.join([*path, n]) for n in similar)}"
         section = section[name]
         path.append(name)
     return None

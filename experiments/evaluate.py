@@ -23,7 +23,7 @@ from timbre_jax.settings import Settings, setting
 
 @dataclasses.dataclass(frozen=True)
 class Output(Settings):
-    """Settings of what is written."""
+    """Settings of the output."""
 
     out: str = setting(help="Folder for the tables.")
     progress: bool = setting(True, "Show a progress bar.")

@@ -23,12 +23,20 @@ from timbre_jax.settings import Settings, setting
 
 MODES = {kind.mode: kind for kind in (*MODE_SETTINGS, MapPoints)}
 
+MODE_HELP = (
+    "Operation that creates the sounds: reconstruct (encodes and decodes each file), sample (random sounds), interpolate "
+    "(sounds between two files), sweep (one latent through its range), variations (random sounds near each file), average "
+    "(mean of files), arithmetic (weighted sum of files), map (points of a map), and in series spaces convert (the timbre of "
+    "the training sounds for each file), plane (mix of four files), edit (operators on each file), control (sounds that follow "
+    "descriptor curves)."
+)
+
 
 @dataclasses.dataclass(frozen=True)
 class Generation(Settings):
     """Settings of every mode."""
 
-    workdir: str = setting(help="Folder of the run, as experiments/train.py made it.")
+    workdir: str = setting(help="Folder of the run, which experiments/train.py created.")
     out: str = setting(help="Folder for the sounds and manifest.json.")
 
 
@@ -51,5 +59,5 @@ def main(_) -> None:
 
 if __name__ == "__main__":
     command_line.define_flags(every_mode=Generation)
-    command_line.define_choice("mode", MODES, default="sample", help="How sounds are made.")
+    command_line.define_choice("mode", MODES, default="sample", help=MODE_HELP)
     command_line.run(main, __doc__)

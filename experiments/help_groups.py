@@ -38,10 +38,12 @@ def help_text(documentation: str) -> str:
 
 
 def _flag_text(name: str) -> str:
-    """Returns the lines of a flag."""
+    """Returns the help text of a flag, in lines of `WIDTH` characters."""
     flag = flags.FLAGS[name]
     text = " ".join(flag.help.split())
     if isinstance(flag.parser, flags.EnumParser):
-        text = f"{text.split('>: ', 1)[1]} One of {', '.join(flag.parser.enum_values)}."
+        text, values = text.split(">: ", 1)[1], flag.parser.enum_values
+        if not all(f"{value} (" in text for value in values):  # otherwise the text describes each value
+            text = f"{text} One of {', '.join(values)}."
     shown = f"  --{'[no]' if flag.boolean else ''}{name}: {text}"
     return textwrap.fill(shown, WIDTH, subsequent_indent=" " * 6, break_long_words=False, break_on_hyphens=False)

@@ -39,7 +39,7 @@ def missing_variables(environment: Mapping[str, str], *, system: Path = _SYSTEM)
 
 
 def use_large_pages() -> None:
-    """Restarts this program as the same process with large pages, unless that changes nothing."""
+    """Restarts this program, in the same process, with large pages if they have an effect."""
     variables = missing_variables(os.environ)
     if variables and sys.executable and sys.orig_argv:
         # Started by its full path, because Python searches its packages relative to its first argument.

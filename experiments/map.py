@@ -1,4 +1,4 @@
-"""Makes a map of a library: a page on which a click plays, or makes, a sound.
+"""Makes a map of a sound library, a page on which a click plays or creates a sound.
 
   python experiments/map.py --workdir=runs/hits --out=map
   python experiments/map.py --workdir=runs/hits --out=map --serve

@@ -1,4 +1,4 @@
-"""Makes a store: sounds and their labels in the form that training and analysis read.
+"""Makes a store, which contains sounds and their labels for training and analysis.
 
   python experiments/prepare.py --out=notes --number=10000
   python experiments/prepare.py --source=folder --path=~/samples --classes=words --out=hits
@@ -21,9 +21,15 @@ from experiments import command_line
 from timbre_jax.data.prepare.make_store import IMPORTERS, StoreSettings, make_store
 from timbre_jax.data.prepare.summary import describe_store
 
+SOURCE_HELP = (
+    "Source of the sounds: soundfont (notes of SoundFont banks), folder (sound files), kits (drum kits of SoundFont banks), "
+    "drums (drum sounds that are installed on this machine), recordings (excerpts of long sound files), phrases (excerpts of "
+    "rendered phrases), nsynth (NSynth's folders and archives), tfds (NSynth as tensorflow-datasets prepares it)."
+)
+
 
 def training_config(source: str, sounds) -> str:
-    """Returns the name of a configuration that can be trained on a store of these settings."""
+    """Returns the name of a configuration that fits a store of these settings."""
     if source in ("recordings", "phrases"):
         return "caillon2020_continuous" if sounds.sample_rate == 24000 else "caillon2020_discrete"
     if source in ("folder", "kits", "drums"):
@@ -45,5 +51,5 @@ def main(_) -> None:
 
 if __name__ == "__main__":
     command_line.define_flags(store=StoreSettings)
-    command_line.define_choice("source", IMPORTERS, default="soundfont", help="Where the sounds come from.")
+    command_line.define_choice("source", IMPORTERS, default="soundfont", help=SOURCE_HELP)
     command_line.run(main, __doc__, resumable=True)

@@ -1,4 +1,4 @@
-"""Reproduces a table of the documentation with its stores, runs and scores.
+"""Reproduces a table of results of the documentation, with its stores, runs and scores.
 
   python experiments/reproduce.py --result=notes --out=reproduced_notes
   python experiments/reproduce.py --result=notes --out=reproduced_nsynth --nsynth=nsynth-test --split_file=split.json
@@ -22,6 +22,7 @@ from experiments.studies.rebnord2022 import LibraryTable, reproduce_library
 from timbre_jax.settings import Settings, setting
 
 RESULTS = {"notes": NotesTable, "library": LibraryTable}
+RESULT_HELP = "Table to reproduce: notes (four models of notes), library (the nine models of Rebnord 2022)."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +50,9 @@ def main(_) -> int:
 if __name__ == "__main__":
     command_line.define_flags(every_table=Reproduction)
     command_line.define_choice(
-        "result", RESULTS, default="notes", help="Table to reproduce: the notes, or the library of Rebnord 2022."
+        "result",
+        RESULTS,
+        default="notes",
+        help=RESULT_HELP,
     )
     command_line.run(main, __doc__, large_pages=True)

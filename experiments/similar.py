@@ -1,4 +1,4 @@
-"""Finds the sounds of a library that are most similar to a file, and its class.
+"""Finds the sounds of a library that are most similar to a file, and infers its class.
 
   python experiments/similar.py --workdir=runs/hits --files=kick.wav
   python experiments/similar.py --workdir=runs/hits --files=my_sounds --k=20 --out=similar

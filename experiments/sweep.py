@@ -1,4 +1,4 @@
-"""Trains a run for each value of a field, or for each point of a grid, and compares them.
+"""Trains a run for each value of a field, or each point of a grid, and compares them.
 
   python experiments/sweep.py --config=natsiou2023 --workdir=runs/sizes --config.data.store=notes --values=2,4,6,8,12,16
   python experiments/sweep.py --config=natsiou2023 --workdir=runs/grid --config.data.store=notes --grid=grid.json
@@ -27,7 +27,7 @@ class SweepSettings(Settings):
     """Settings of a sweep."""
 
     workdir: str = setting(help="Folder of the runs and of the table. Finished runs in it are not trained again.")
-    field: str = setting("model.latent_size", "Field of the configuration that the runs differ in.")
+    field: str = setting("model.latent_size", "Field of the configuration in which the runs differ.")
     values: tuple[str, ...] = setting(("2", "4", "6", "8", "12", "16"), "Comma-separated values of the field.")
     grid: str = setting(
         "",

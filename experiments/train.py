@@ -2,7 +2,7 @@
 
   python experiments/train.py --config=notes_best --workdir=runs/notes --config.data.store=notes
   python experiments/train.py --config=rebnord2022:8_dim --workdir=runs/8_dim --config.data.store=hits --config.train.steps=500
-  srun --nodes=2 --ntasks-per-node=4 --gpus-per-node=4 python experiments/train.py --config=natsiou2023 --workdir=runs/natsiou
+  srun -N 2 -n 8 --gpus-per-node=4 python experiments/train.py --config=natsiou2023 --workdir=runs/n --config.data.store=notes
 
 Guides: docs/guides/notes.md and, for several devices or machines, docs/guides/many_machines.md
 """
@@ -23,7 +23,7 @@ from timbre_jax.settings import Settings, setting
 
 @dataclasses.dataclass(frozen=True)
 class RunSettings(Settings):
-    """Settings of a run that do not change its numbers."""
+    """Settings of a run that do not change its results."""
 
     workdir: str = setting(help="Folder of the run. If it contains a run, that run is resumed.")
     progress: bool = setting(True, "Show a progress bar.")
@@ -36,7 +36,7 @@ class RunSettings(Settings):
 
 @dataclasses.dataclass(frozen=True)
 class ProcessSettings(Settings):
-    """Processes that train one run together."""
+    """Settings of the processes that train one run together."""
 
     distributed: bool | None = setting(
         None,
@@ -78,7 +78,7 @@ def main(_) -> int:
         return 128 + result.signal
     try:
         if main_process:
-            _finish(workdir, progress)
+            _report_run(workdir, progress)
     finally:
         # All processes leave together: JAX allows five minutes between the first and the last to leave.
         with failures.exit_together(), failures.convert_runtime_errors():
@@ -86,7 +86,7 @@ def main(_) -> int:
     return 0
 
 
-def _finish(workdir: str, progress: bool) -> None:
+def _report_run(workdir: str, progress: bool) -> None:
     """Measures the invariance of a series space and prints the next command."""
     from timbre_jax.analysis.invariance import measure_run_invariance
 

@@ -193,4 +193,4 @@ def _cancel(plan: Plan) -> int:
 
 if __name__ == "__main__":
     command_line.define_flags(launch=SubmitSettings, resources=LaunchOptions)
-    command_line.run(main, __doc__, rest=True)
+    command_line.run(main, __doc__, allow_arguments=True)

@@ -1,3 +1,5 @@
+"""Tests of checkpoints: round trips, damaged files, other formats and full disks."""
+
 import json
 import shutil
 
@@ -62,7 +64,7 @@ def test_other_shapes_are_refused(tmp_path):
     assert one_line(error)
 
 
-def test_missing_or_truncated_files_are_one_line(tmp_path):
+def test_missing_or_truncated_files_are_a_one_line_error(tmp_path):
     whole, damaged = tmp_path / "whole", tmp_path / "damaged"
     checkpoint.write(whole, TREE, {})
     files = [file.relative_to(whole) for file in whole.rglob("*") if file.is_file()]
@@ -91,7 +93,7 @@ def change_a_byte(folder):
     largest.write_bytes(content)
 
 
-def test_changed_bytes_are_one_line(tmp_path):
+def test_changed_bytes_are_a_one_line_error(tmp_path):
     checkpoint.write(tmp_path / "x", {"a": jax.random.normal(jax.random.key(0), (1000,))}, {})
     change_a_byte(tmp_path / "x")
     with pytest.raises(CheckpointError, match=r"is damaged; remove") as error:
@@ -99,7 +101,7 @@ def test_changed_bytes_are_one_line(tmp_path):
     assert one_line(error)
 
 
-def test_last_intact_renames_damaged_checkpoints(tmp_path):
+def test_last_intact_renames_damaged_checkpoints_and_returns_an_older_one(tmp_path):
     assert checkpoint.last_intact(tmp_path) == (None, [])
     for step in (1, 2, 3):
         checkpoint.write(checkpoint.step_path(tmp_path, step), TREE, {})
@@ -217,7 +219,7 @@ except ValueError as error:
 """
 
 
-def test_full_disk_is_one_line_and_loses_nothing(copy, whole):
+def test_full_disk_is_a_one_line_error_and_loses_nothing(copy, whole):
     done = run("-c", FULL, copy)
     errors = [line for line in done.stdout.splitlines() if line.startswith("error:")]
     assert len(errors) == 1, done.stderr

@@ -1,4 +1,4 @@
-"""Limits that keep the project readable: sizes, declared capabilities, layers and types."""
+"""Tests of the limits that keep the project readable: sizes, capabilities, layers, types."""
 
 from __future__ import annotations
 

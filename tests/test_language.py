@@ -1,4 +1,4 @@
-"""Checks of the language that CONTRIBUTING.md describes: docstrings, phrases, names and spelling."""
+"""Tests of the language that CONTRIBUTING.md describes: docstrings, phrases, names, spelling."""
 
 import ast
 import io

@@ -1,4 +1,4 @@
-"""Settings dataclasses: limits of fields, and flags made from them."""
+"""Tests of settings dataclasses: limits of fields, and flags from fields."""
 
 from __future__ import annotations
 
@@ -73,5 +73,5 @@ def test_only_given_flags_change_defaults(parsed):
 
 def test_flag_of_another_kind_is_refused(parsed):
     parsed("--name=x")
-    with pytest.raises(ValueError, match="--name is for --mode=other, not for sweep"):
+    with pytest.raises(ValueError, match="--name: only for --mode=other \\(got --mode=sweep\\)"):
         command_line.chosen_settings("mode", KINDS)

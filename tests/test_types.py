@@ -1,3 +1,5 @@
+"""Tests of the records of features, latents and posteriors."""
+
 import jax
 import jax.numpy as jnp
 import numpy as np

@@ -1,10 +1,10 @@
-"""Arithmetic of a function, counted in its program, and of the machine.
+"""Floating point operations of a function, counted in its jaxpr, and peak of a machine.
 
-Counted are the multiplications and additions of matrix products and convolutions, two for each pair of numbers that are
-multiplied, and of Fourier transforms: 5 N log2 N for a complex transform of N points, half of that for a real one (the
-convention of http://www.fftw.org/speed/). Not counted are products with the zeros of padding and of dilated or transposed
-convolutions, elementwise operations, and operations that a compiler adds. The count therefore depends on the model only, not on
-the machine.
+The count includes the multiplications and additions of matrix products and convolutions, two for each pair of numbers that are
+multiplied, and those of Fourier transforms: 5 N log2 N for a complex transform of N points, half of that for a real one (the
+convention of http://www.fftw.org/speed/). It excludes products with the zeros of padding and of dilated or transposed
+convolutions, elementwise operations, and operations that a compiler adds, so that it depends on the model only and not on the
+machine.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ PEAK_SIZE, PEAK_ROUNDS = 2048, 7
 def count_flops(function: Callable, *arguments) -> int:
     """Returns the floating point operations of one call, without computing it.
 
-    `cond` counts as its most expensive branch, a `while` loop as one iteration.
+    A `cond` counts as its most expensive branch, a `while` loop as one iteration.
 
     Args:
       function: function that JAX can trace.

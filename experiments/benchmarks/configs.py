@@ -2,13 +2,13 @@
 
 Each configuration is measured in its own process, on the cores and devices that this process may use. The sounds are
 synthesized into a temporary store; the store, its cached features, the pipeline and the compiled step are those of
-experiments/train.py. Each step is awaited and the best counts: in CPU seconds if the process may use one core only
-(`taskset -c 0`), which other work on the machine hardly changes, else in wall-clock seconds. The columns:
+experiments/train.py. The time of a step is the fastest of several: in CPU seconds if the process may use one core
+only (`taskset -c 0`), which other work on the machine hardly changes, else in wall-clock seconds. The columns:
 
   steps/s, examples/s
   GFLOP/step   arithmetic of the model in a step (experiments/benchmarks/arithmetic.py), with its gradients
   GFLOP/s      GFLOP/step divided by the time of a step
-  % of peak    of the best float32 matrix product of the same process, measured at its beginning, before and after the steps
+  % of peak    GFLOP/s in % of the fastest float32 matrix product of the same process, measured before and after the steps
   pipeline %   time of the pipeline for a batch, alone, in % of the time of a step; in training it runs in parallel
   compile s    time to compile the step without the compilation cache
   memory GB    largest memory of the process, or of the device if it reports it
@@ -82,7 +82,7 @@ def measure_training(
     if model.trained_by == "fit":
         start = clock()
         fit_closed_form(config, workdir, model, sources)
-        return {"examples/s": len(sources.train) / (clock() - start), "memory GB": _memory(peak_memory())}
+        return {"examples/s": len(sources.train) / (clock() - start), "memory GB": _peak_memory_gb(peak_memory())}
     run = Trainer(config, workdir, model, sources, "jit", False)
     run.begin()
     try:
@@ -111,7 +111,7 @@ def measure_training(
         "% of peak": 100 * flops / step / peak,
         "pipeline %": 100 * pipeline / step,
         "compile s": compile_seconds,
-        "memory GB": _memory(peak_memory()),
+        "memory GB": _peak_memory_gb(peak_memory()),
     }
 
 
@@ -132,7 +132,7 @@ def _pipeline_seconds(run: Any) -> float:
     return (clock() - start) / BATCHES
 
 
-def _memory(memory: Any) -> float:
+def _peak_memory_gb(memory: Any) -> float:
     """Returns the peak memory of the device in GB, or of the process."""
     return max(memory.devices.values(), default=memory.process) / 1e9
 
@@ -168,7 +168,7 @@ class Tones:
     Held-out tones have pitches between those of the training tones, so that none is a near-duplicate.
 
     Attributes:
-      form: sample rate and length; if it is variable, lengths are drawn at random.
+      audio_format: sample rate and length; if the length is variable, lengths are drawn at random.
       counts: number of tones of each split.
     """
 

@@ -6,15 +6,16 @@
 These benchmarks run only if they are named: each takes many minutes and up to 10 GB of the temporary folder (TMPDIR), which it
 clears. full_size/folder:20000 uses 20,000 notes instead of all.
 
-FORM is one in which NSynth is distributed (a folder, tar.gz) or which tensorflow-datasets prepares. experiments/prepare.py
-turns 305,979 notes of 1,006 instruments in NSynth's three splits into a store, without the analysis of pitch and harmonics
-(--keep_all). The notes last 0.26 s, where NSynth's last 4 s, to fit on a disk. Halfway, the program is killed (kill -9) and
-started again. Rows: notes per second of CPU time of both runs and all their processes, so per core; and the peak memory of all
-processes, with shared memory counted once.
+FORM is a form in which NSynth is distributed (folder, archive) or which tensorflow-datasets prepares (tfrecord, array_record).
+experiments/prepare.py makes a store of 305,979 notes of 1,006 instruments in NSynth's three splits, without the analysis of
+pitch and harmonics (--keep_all). The notes last 0.26 s instead of NSynth's 4 s, to fit on a disk. Halfway, the program is
+killed (kill -9) and started again. Rows: notes per second and core, that is, per CPU second of both runs and all their
+processes; and the peak memory of all processes, with shared memory counted once.
 
-training is that of natsiou2023 by experiments/train.py, on a store of 300,000 notes that repeats 1,024 notes and their features
-(by hard links). Rows: seconds from the command to the first step, without and with compiled programs in the cache; memory after
-20 steps, and the peak of the second half. All data come from the file cache of the system; a disk adds its own time to a batch.
+`full_size/training` trains natsiou2023 by experiments/train.py on a store of 300,000 notes that repeats 1,024 notes and their
+features (by hard links). Rows: seconds from the command to the first step, without and with compiled programs in the cache;
+memory after 20 steps, and the peak of the second half. All data come from the file cache of the system; a disk adds its own
+time to a batch.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ def run(name: str) -> list[dict]:
     check_name(name)
     name, _, number = name.partition(":")
     with tempfile.TemporaryDirectory(prefix="timbre_full_size_") as folder:
-        measure = _training if name == "training" else _preparing
+        measure = _measure_training if name == "training" else _measure_preparation
         return measure(name, Path(folder), int(number or (REPEATED if name == "training" else sum(SPLITS.values()))))
 
 
@@ -60,8 +61,8 @@ def check_name(name: str) -> None:
         raise ValueError(f"full_size/{name}: unknown benchmark; the benchmarks are {known}")
 
 
-def _preparing(form: str, folder: Path, number: int) -> list[dict]:
-    """Prepares a store from a form of NSynth, killed once, and returns the rows."""
+def _measure_preparation(form: str, folder: Path, number: int) -> list[dict]:
+    """Measures the preparation of a store, which is killed once, and returns the rows."""
     from timbre_jax.data.store import Store
 
     splits = {split: max(1, round(number * count / sum(SPLITS.values()))) for split, count in SPLITS.items()}
@@ -70,22 +71,22 @@ def _preparing(form: str, folder: Path, number: int) -> list[dict]:
     command += [f"--path={folder / 'nsynth'}", f"--out={folder / 'store'}", "--keep_all", "--noprogress"]
     total, finished = sum(splits.values()), folder / "store.partial" / "preparing"
 
-    def half(_memory: int) -> bool:
+    def is_half_done(_memory: int) -> bool:
         return 2 * 512 * len(list(finished.glob("*.json"))) > total
 
-    first = watch(command, stop_when=half)
-    second = watch(command) if first.killed else Usage(0.0, 0, False)  # few notes may finish before they are half done
+    first = measure_usage(command, stop_when=is_half_done)
+    second = measure_usage(command) if first.killed else Usage(0.0, 0, False)  # few notes may finish before they are half done
     counts = Store.open(folder / "store").index["doctor"]
     if counts["notes"] != total or counts["kept"] < 0.95 * total:
         raise ValueError(f"store: got {counts['kept']} of {counts['notes']} notes, expected {total}")
     return [
-        row(f"full_size/{form}", "notes/s and core", total / (first.work + second.work)),
+        row(f"full_size/{form}", "notes/s and core", total / (first.cpu_seconds + second.cpu_seconds)),
         row(f"full_size/{form}/memory", "GB", max(first.memory, second.memory) / 1e9),
     ]
 
 
-def _training(_: str, folder: Path, number: int) -> list[dict]:
-    """Trains on a repeated store, without and with cached programs, and returns the rows."""
+def _measure_training(_: str, folder: Path, number: int) -> list[dict]:
+    """Measures training on a large store, without and with cached programs."""
     from experiments.benchmarks.configs import make_store
     from experiments.config_flags import load_config
     from timbre_jax.data.datasets import base_representation, open_sources
@@ -109,7 +110,7 @@ def _training(_: str, folder: Path, number: int) -> list[dict]:
                 samples.append((step, time.monotonic() - began, memory))
             return step >= steps
 
-        watch([*command, f"--workdir={folder / cache}"], stop_when=is_done, cache=folder / "cache", every=0.2)
+        measure_usage([*command, f"--workdir={folder / cache}"], stop_when=is_done, cache=folder / "cache", every=0.2)
         start[cache] = samples[0][1]
     early = max(memory for step, _, memory in samples if step <= STEPS // 20)
     late = max(memory for step, _, memory in samples if step > STEPS // 2)
@@ -146,7 +147,7 @@ def repeat_store(small: Path, large: Path, representation, number: int) -> Path:
     large.mkdir()
     for split, layout in index["splits"].items():
         files = layout["shards"] * (rounds if split == "train" else 1)
-        layout["shards"] = _linked(small, large, split, files)
+        layout["shards"] = _link_shards(small, large, split, files)
         layout["count"] = sum(shard["count"] for shard in files)
     with open(large / "records.csv", "w", encoding="utf-8", newline="") as file:
         writer, places, running = csv.writer(file), dict.fromkeys(index["splits"], 0), 0
@@ -167,7 +168,7 @@ def repeat_store(small: Path, large: Path, representation, number: int) -> Path:
     for split in ("train", "valid"):
         layout = json.loads((source / f"{split}.features.json").read_text())
         files = layout["shards"] * (rounds if split == "train" else 1)
-        layout |= {"shards": _linked(source, target, split, files), "count": sum(shard["count"] for shard in files)}
+        layout |= {"shards": _link_shards(source, target, split, files), "count": sum(shard["count"] for shard in files)}
         (target / f"{split}.features.json").write_text(json.dumps(layout))
         ranges = f"{split}.ranges.json"
         if (source / ranges).is_file():
@@ -175,7 +176,7 @@ def repeat_store(small: Path, large: Path, representation, number: int) -> Path:
     return large
 
 
-def _linked(source: Path, target: Path, split: str, shards: Sequence[dict]) -> list[dict]:
+def _link_shards(source: Path, target: Path, split: str, shards: Sequence[dict]) -> list[dict]:
     """Links shards into a folder, renumbered, and returns their new entries."""
     result = []
     for number, shard in enumerate(shards):
@@ -189,17 +190,17 @@ class Usage(NamedTuple):
     """Resources that a process and its descendants used.
 
     Attributes:
-      work: CPU seconds.
+      cpu_seconds: CPU seconds.
       memory: peak memory in bytes.
       killed: whether it was killed.
     """
 
-    work: float
+    cpu_seconds: float
     memory: int
     killed: bool
 
 
-def watch(
+def measure_usage(
     arguments: Sequence[str],
     *,
     stop_when: Callable[[int], bool] | None = None,
@@ -218,7 +219,7 @@ def watch(
       ValueError: if the process ends with an error.
     """
     environment = {**os.environ, **({"JAX_COMPILATION_CACHE_DIR": str(cache)} if cache else {})}
-    work, peak, killed = 0.0, 0, False
+    cpu_seconds, peak, killed = 0.0, 0, False
     with (
         tempfile.TemporaryFile("w+") as output,
         subprocess.Popen([sys.executable, *arguments], stdout=output, stderr=output, env=environment) as process,
@@ -226,7 +227,7 @@ def watch(
         while process.poll() is None:
             time.sleep(every)
             memory, used = tree_usage(process.pid)
-            peak, work = max(peak, memory), max(work, used)
+            peak, cpu_seconds = max(peak, memory), max(cpu_seconds, used)
             if stop_when and stop_when(memory):
                 process.kill()
                 killed = True
@@ -236,7 +237,7 @@ def watch(
         lines = output.read().strip().splitlines()
     if process.returncode and not killed:
         raise ValueError(f"{' '.join(arguments[:2])}: exit code {process.returncode} ({lines[-1] if lines else 'no output'})")
-    return Usage(work, peak, killed)
+    return Usage(cpu_seconds, peak, killed)
 
 
 def tree_usage(root: int) -> tuple[int, float]:
@@ -252,12 +253,12 @@ def tree_usage(root: int) -> tuple[int, float]:
                 fields = Path("/proc", entry, "stat").read_text().rsplit(")", 1)[1].split()
                 children.setdefault(int(fields[1]), []).append(int(entry))
                 times[int(entry)] = sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
-    memory, work, waiting = 0, 0.0, [root]
+    memory, cpu_seconds, waiting = 0, 0.0, [root]
     while waiting:
         process = waiting.pop()
         waiting += children.get(process, [])
-        work += times.get(process, 0.0)
+        cpu_seconds += times.get(process, 0.0)
         with contextlib.suppress(OSError, ValueError, StopIteration):
             lines = Path("/proc", str(process), "smaps_rollup").read_text().splitlines()
             memory += 1024 * int(next(line for line in lines if line.startswith("Pss:")).split()[1])
-    return memory, work
+    return memory, cpu_seconds

@@ -19,8 +19,8 @@ from pathlib import Path
 from experiments.benchmarks.timing import best_seconds, rates_row
 
 SEEDS, KL_WEIGHTS, ROUNDS = (0, 1, 2, 3), (0.25, 0.5, 1.0, 2.0), 3
-SIDE_BY_SIDE = 4
-CONVOLUTIONS, SMALL_BATCH = 2, 16
+RUNS_AT_ONCE = 4
+CONVOLUTION_RUNS, SMALL_BATCH = 2, 16
 
 
 def run() -> list[dict]:
@@ -31,16 +31,16 @@ def run() -> list[dict]:
     from timbre_jax.training.config import resolve
 
     name, runs = "grid/natsiou2023", len(SEEDS) * len(KL_WEIGHTS)
-    widths = [1, SIDE_BY_SIDE, *([] if jax.default_backend() == "cpu" else [runs])]
+    widths = [1, RUNS_AT_ONCE, *([] if jax.default_backend() == "cpu" else [runs])]
     seconds = _step_seconds(_config(steps=100), widths)
     rates = {width: width / seconds[width] for width in widths}
     rows = [rates_row(f"{name}/at_once={width}", "steps/s", rates[width], rates[1]) for width in widths[1:]]
     other = rebnord2022.get_config("0_flow")
     other.train.batch_size = SMALL_BATCH
-    seconds = _step_seconds(resolve(other), [1, CONVOLUTIONS])
-    rate = CONVOLUTIONS / seconds[CONVOLUTIONS]
-    rows.append(rates_row(f"grid/rebnord2022:0_flow/at_once={CONVOLUTIONS}", "steps/s", rate, 1 / seconds[1]))
-    return [*rows, _whole(f"{name}/whole")]
+    seconds = _step_seconds(resolve(other), [1, CONVOLUTION_RUNS])
+    rate = CONVOLUTION_RUNS / seconds[CONVOLUTION_RUNS]
+    rows.append(rates_row(f"grid/rebnord2022:0_flow/at_once={CONVOLUTION_RUNS}", "steps/s", rate, 1 / seconds[1]))
+    return [*rows, _whole_runs_row(f"{name}/whole")]
 
 
 def _config(steps: int):
@@ -81,23 +81,23 @@ def _step_seconds(config, widths) -> dict[int, float]:
     placement = make_placement("jit", data_mesh(devices))
     programs = Programs(config, build_model(config, sources), sources.representation, placement, 100)
     batch, key = sources.train.batch(range(config.train.batch_size)), jax.random.key(0)
-    slots = {}
+    states = {}
     for width in widths:
-        slots[width] = SingleState(programs) if width == 1 else VectorizedStates(programs, devices, width)
+        states[width] = SingleState(programs) if width == 1 else VectorizedStates(programs, devices, width)
         for slot in range(width):
             hyper = {"learning_rate": 1e-3, "kl_weight": KL_WEIGHTS[slot % len(KL_WEIGHTS)]}
-            slots[width].put(slot, programs.create(jax.random.key(slot), hyper))
-    return best_seconds({width: functools.partial(_losses, slots[width], batch, key) for width in widths}, rounds=ROUNDS)
+            states[width].put(slot, programs.create(jax.random.key(slot), hyper))
+    return best_seconds({width: functools.partial(_step_losses, states[width], batch, key) for width in widths}, rounds=ROUNDS)
 
 
-def _losses(slots, batch, key) -> list[float]:
+def _step_losses(states, batch, key) -> list[float]:
     """Takes a step of every run and returns their losses."""
     import jax
 
-    return jax.device_get([metrics["loss"] for metrics in slots.step([batch] * slots.width, [key] * slots.width)])
+    return jax.device_get([metrics["loss"] for metrics in states.step([batch] * states.width, [key] * states.width)])
 
 
-def _whole(name: str) -> dict:
+def _whole_runs_row(name: str) -> dict:
     """Returns the row of whole runs, with compilation."""
     from timbre_jax.training.loop import train_and_evaluate
     from timbre_jax.training.sweeps.grid import train_grid

@@ -45,9 +45,9 @@ def write_nsynth(folder: Path, form: str, splits: dict[str, int]) -> Path:
             (part / "examples.json").write_text(_examples_json(split, count))
         elif form == "archive":
             with tarfile.open(folder / f"nsynth-{split}.jsonwav.tar.gz", "w:gz", compresslevel=1) as archive:
-                _add(archive, f"nsynth-{split}/examples.json", _examples_json(split, count).encode())
+                _add_file(archive, f"nsynth-{split}/examples.json", _examples_json(split, count).encode())
                 for name, wave in notes(split, count):
-                    _add(archive, f"nsynth-{split}/audio/{name}.wav", _wav(wave))
+                    _add_file(archive, f"nsynth-{split}/audio/{name}.wav", _wav(wave))
         else:
             _write_shards(folder, form, split, count)
     if form in FORMS[2:]:
@@ -134,7 +134,7 @@ def _wav(wave: np.ndarray) -> bytes:
     return head + data
 
 
-def _add(archive: tarfile.TarFile, name: str, data: bytes) -> None:
+def _add_file(archive: tarfile.TarFile, name: str, data: bytes) -> None:
     """Adds a file to an archive."""
     member = tarfile.TarInfo(name)
     member.size = len(data)

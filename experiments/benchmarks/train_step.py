@@ -95,21 +95,21 @@ def run() -> list[dict]:
         updates, opt_state = adam.update(gradient, opt_state, params)
         return optax.apply_updates(params, updates), opt_state, loss
 
-    held = {"ours": state, "theirs": (jax.device_put(start), adam.init(start))}
+    states = {"ours": state, "theirs": (jax.device_put(start), adam.init(start))}
 
     def ours():
-        held["ours"], metrics = step(held["ours"], placed, key)
+        states["ours"], metrics = step(states["ours"], placed, key)
         return metrics["loss"]
 
     def theirs():
-        params, opt_state, loss = usual_step(*held["theirs"], placed["values"], key)
-        held["theirs"] = params, opt_state
+        params, opt_state, loss = usual_step(*states["theirs"], placed["values"], key)
+        states["theirs"] = params, opt_state
         return loss
 
-    parts = _parts(model, jax.device_put(start), placed, key)
-    state = held["ours"]
+    parts = _part_programs(model, jax.device_put(start), placed, key)
+    state = states["ours"]
     update = jax.jit(_optimizer_part(optimizer))
-    timed = {"ours": ours, "theirs": theirs, **parts, "optimizer": lambda: update(held["ours"])}
+    timed = {"ours": ours, "theirs": theirs, **parts, "optimizer": lambda: update(states["ours"])}
     timed["pipeline"] = lambda: next(pipeline)["values"]
     seconds = best_seconds(timed, rounds=ROUNDS)
     name = "train_step/natsiou2023"
@@ -120,7 +120,7 @@ def run() -> list[dict]:
     ]
 
 
-def _parts(model, params, batch, key) -> dict:
+def _part_programs(model, params, batch, key) -> dict:
     """Returns encoder, decoder and loss with their gradients as separate programs."""
     import jax
     import jax.numpy as jnp

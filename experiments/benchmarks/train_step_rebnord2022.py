@@ -44,22 +44,22 @@ def run() -> list[dict]:
     start = time.perf_counter()
     step = jax.jit(make_train_step(model, optimizer), donate_argnums=0).lower(state, placed, key).compile()
     compiled = time.perf_counter() - start
-    held = {"state": state}
+    states = {"state": state}
 
     def ours():
-        held["state"], _ = step(held["state"], placed, key)
-        return held["state"]
+        states["state"], _ = step(states["state"], placed, key)
+        return states["state"]
 
     sides = {"ours": ours}
     try:
-        sides["theirs"] = twin_step(params, model, batch["values"])
+        sides["theirs"] = pytorch_step(params, model, batch["values"])
     except ImportError as error:
         print(f"train_step/rebnord2022: PyTorch is not measured ({error})", flush=True)
     rates = {name: 1.0 / seconds for name, seconds in best_seconds(sides, rounds=ROUNDS).items()}
     return [rates_row("train_step/rebnord2022", "steps/s", **rates), row("train_step/rebnord2022/compile", "s", compiled)]
 
 
-def twin_step(params, model, values):
+def pytorch_step(params, model, values):
     """Returns a function that takes one training step of the PyTorch network.
 
     Args:
@@ -79,7 +79,7 @@ def twin_step(params, model, values):
         if not torch.cuda.is_available():
             raise ImportError("this build of PyTorch has no CUDA support")
         device = "cuda"
-    network = twin(params, model)
+    network = pytorch_network(params, model)
     network = network.to(device=device, memory_format=torch.channels_last)
     picture = torch.tensor(values).transpose(1, 2)[:, None].contiguous(memory_format=torch.channels_last).to(device)
     adam = torch.optim.Adam(network.parameters(), 1e-3, eps=1e-4)
@@ -95,7 +95,7 @@ def twin_step(params, model, values):
     return step
 
 
-def twin(params, model):
+def pytorch_network(params, model):
     """Returns a PyTorch module with the parameters of a `FlowVAE`.
 
     It takes spectrograms [B, 1, H, W] and returns cross-entropy [B], KL [B] and logits; `.eval()` turns off noise and dropout.
@@ -137,7 +137,7 @@ def twin(params, model):
             gate = 1 + gate
             return (m + torch.sigmoid(gate) * (z - m)).flip(1), F.logsigmoid(gate).sum(1)
 
-    class Twin(nn.Module):
+    class PyTorchFlowVAE(nn.Module):
         def __init__(self):
             super().__init__()
             kernels = [params["encoder"][f"kernel_{i}"].transpose(3, 2, 0, 1) for i in range(len(model.channels))]
@@ -174,4 +174,4 @@ def twin(params, model):
             cost = F.binary_cross_entropy_with_logits(x, picture, reduction="none").sum((1, 2, 3))
             return cost, kl, x[:, 0]
 
-    return Twin()
+    return PyTorchFlowVAE()

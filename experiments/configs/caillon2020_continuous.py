@@ -1,7 +1,8 @@
 """Caillon et al. 2020, continuous model: VAE of mel frames with latents without loudness.
 
-Variants: no_adversary, the same without the adversary; paper, the widths and the training of the paper; straight, with a loss
-for which brightness and bandwidth change along a straight line between sounds (`FrameVAE`).
+Variants: adversary (the default); no_adversary, the same without the adversary; paper, with the widths, likelihood and
+adversary of the public code; straight, with a loss that penalizes detours of brightness and bandwidth between sounds
+(`FrameVAE`).
 
   python experiments/prepare.py --source=phrases --sample_rate=24000 --out=phrases
   python experiments/train.py --config=caillon2020_continuous --workdir=runs/violin --config.data.store=phrases
@@ -18,13 +19,18 @@ Expected on 12 held-out recordings (96 sounds of 4 s; 48 recordings to train on)
     pitch, R^2                        .897 (.858 to .915)    .919 (.888 to .935)
     RMSE of the log-mel, dB          5.66 (5.33 to 5.94)    10.5 (7.8 to 13.4); median sound 5.49 and 5.97
 
-From the paper: 24 kHz, 128 mel bands, kernel 5, one stride of 2, 16 latents, leaky ReLU followed by batch normalization, a
-Gaussian likelihood, KL weight .1, a regressor behind a gradient reversal, and a decoder that is conditioned on loudness.
+From the paper: a VAE with the prior N(0, 1), from whose latents a regressor of loudness behind a gradient reversal removes the
+loudness. The paper does not detail the architecture.
 
-Chosen here: narrower networks, for one core; random crops of 96 frames (1 s); beta-NLL, without which the means are 18 dB off
-after 500 steps; and the settings that remove loudness from the latents within 2,000 steps (`FrameVAE` describes them):
-`relative_range_db`, `reader_weight` and `regressor_rate`. A regressor alone, at weight 30, reached the error of a constant
-prediction (1.0) while a fresh probe had an R^2 of .47.
+From its public code (acids-ircam/wavae at f73cf0a): 24 kHz, 128 mel bands, kernel 5, one stride of 2, 16 latents, leaky ReLU
+followed by batch normalization, a Gaussian likelihood, a decoder that is conditioned on loudness, and a KL weight of .1, which
+weights means in that code and sums here (`FrameVAE`).
+
+Chosen here: narrower networks, for one core; batches of 16 random crops of 96 frames (1 s) and Adam at 1e-3 with a cosine
+schedule (wavae: single crops of 1.4 s, 1e-4); beta-NLL, without which the means are 18 dB off after 500 steps; and the settings
+that remove loudness from the latents within 2,000 steps (`FrameVAE` describes them): `relative_range_db`, `reader_weight` and
+`regressor_rate`. A regressor alone, at weight 30, reached the error of a constant prediction (1.0) while a fresh probe had an
+R^2 of .47.
 
 A wider probe (512 units) has a loudness R^2 of .075, boosted trees .065. Without the relative view a few held-out sounds are 30
 dB off, hence the second RMSE. An adversary weight of 100 leaves a loudness R^2 of .02 and a pitch R^2 of .75 after 3,000 steps.

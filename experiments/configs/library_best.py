@@ -13,9 +13,10 @@ dB, sound by sound 0.115 (0.080-0.145) below PCA with 64 components and 0.22 (0.
 the log-mel .00286 within the sounds, 27 % below PCA.
 
 It starts from a PCA with 64 components and differs from it as follows. The basis of 512 components is fitted to sounds varied
-in pitch, tempo, color and decay, which span unseen hits better than the hits do. Dense layers model what is wasteful in linear
-coordinates (onsets, decays). Latents are refined against the decoder. Bands are weighted by the bins that they contain. `gate`
-silences what is nearly silent, and 1 dB of texture restores some of the noise that decoders smooth.
+in pitch, tempo, color and decay, which span unseen hits better than the hits do. Dense layers represent
+onsets and decays, for which linear components are inefficient. Latents are refined against the decoder. Bands are weighted by
+the bins that they contain. `silence_threshold` mutes nearly silent values, and 1 dB of texture (`texture_db`) restores some of
+the noise that decoders smooth.
 """
 
 from timbre_jax.representations import LogMel

@@ -15,14 +15,18 @@ Cost: 20,000 steps, 10 hours at the 0.57 steps per second of two CPU cores; the 
 Expected of 64_dim after 500 steps on 64 unseen hits: MSE of the log-mel .0079, log-spectral distance 4.12 dB, ODG -2.66. In the
 thesis, after 20,000 steps on another library: ODG -3.69, NDB 4 (not comparable; docs/results.md).
 
-From the thesis: log-mels of 128 bins and 250 frames (16 kHz, window 512, hop 128, dB relative to the maximum of the sound, 80
-dB range); cross-entropy summed over pixels, KL weight 1 (beta: training set / batch = 128); Adam at 1e-3 with eps 1e-4, batches
-of 64, evaluation every 100 steps. "underfit" has the falling learning rate of the first models in the thesis, whose loss
-stopped falling after some 2,000 steps; --config.optimizer.schedule=plateau sets it for any model.
+From the thesis: log-mels of 128 bands and 250 frames (16 kHz, window 512, hop 128); the layers of the network; latents, flows,
+steps and KL weight of each model (beta: training set / batch = 8,220 / 64 = 128); a learning rate of 1e-3, batches of 64,
+evaluation every 100 steps. "underfit" has the falling learning rate of the first models in the thesis, whose loss stopped
+falling after some 2,000 steps; --config.optimizer.schedule=plateau sets it for any model.
+
+From the code of SampleVAE (maxfrenzel/SampleVAE at b5d7337), whose defaults the thesis keeps without naming them: dB relative
+to the maximum of the sound and a range of 80 dB; cross-entropy summed over pixels with KL weight 1; dropout of .25 after ELU;
+eps 1e-4 of Adam.
 
 Chosen here: gradients are clipped to a norm of 20,000 (the first ones on 580 hits were 11,000 to 19,000), and a diverging step
 is rolled back automatically; the thesis rolled back exploding losses by hand (`FlowVAE` describes the causes). 20_flow starts
-with flows near the identity (`flow_init_scale` .1), because it diverges otherwise.
+with flows near the identity (flow_init_scale .1), because it diverges otherwise.
 """
 
 from timbre_jax.training.config import default_config, model_section, representation_section

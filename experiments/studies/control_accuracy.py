@@ -1,4 +1,4 @@
-"""Measures how closely sounds follow descriptor curves.
+"""Measures how closely sounds follow target curves of a descriptor.
 
   python experiments/studies/control_accuracy.py --workdir=runs/violin --out=control
   python experiments/studies/control_accuracy.py --workdir=runs/violin --out=control_sounds --start=sounds
@@ -56,7 +56,9 @@ def draw_curves(name: str, reach: tuple[float, float], *, number: int, seconds: 
 
     low, high = middle_of_range(reach, RANGE_SHARE)
     if not low < high:
-        raise ValueError(f"{name}: the space reaches only {reach[0]:g} to {reach[1]:g}, which is no range for a curve")
+        raise ValueError(
+            f"{name}: the range that the space reaches is empty (got {reach[0]:g} to {reach[1]:g}); control another descriptor"
+        )
     logarithmic = low > 0
     ends = np.log([low, high]) if logarithmic else np.array([low, high])
     least = min(np.log(LEAST_RATIO) if logarithmic else 0.3 * (ends[1] - ends[0]), 0.7 * (ends[1] - ends[0]))
@@ -81,7 +83,7 @@ class ControlAccuracy(Study):
     curves: int = setting(20, "Number of target curves.", low=2)
     start: str = setting("mean", "Sounds to control: the training mean, or held-out sounds.", choices=("mean", "sounds"))
     seconds: float = setting(4.0, "With --start=mean: duration of each sound in seconds.", low=0.1)
-    store: str | None = setting(None, "With --start=sounds: store of the sounds. Default: the store of the run.")
+    store: str | None = setting(None, "With --start=sounds: store of the sounds. Default: the training store of the run.")
     split: str = setting("test", "With --start=sounds: split of the sounds.")
 
 
@@ -204,7 +206,7 @@ def held_out(run, store: str | None, split: str, number: int, seed: int):
     return jax.tree.map(np.asarray, latent), notes.labels["id"][rows].tolist()
 
 
-def _row(latents, row: int):
+def _series_at(latents, row: int):
     """Returns one series of several, or the only series."""
     from timbre_jax.inference.batched import take
 
@@ -235,7 +237,7 @@ def _follow_codes(space, name: str, starts, number: int, seed: int, progress: bo
     curves = draw_curves(name, table.reach(name), number=number, seconds=seconds, seed=seed)
     controlled, nearest = [], []
     for row, curve in enumerate(tqdm(curves, desc="curves", disable=not progress)):
-        start = _row(starts, row)
+        start = _series_at(starts, row)
         nearest.append(control_codes(space, table, [curve], start, nearness=0.0, smoothness=0.0, rounds=1))
         controlled.append(control_codes(space, table, [curve], start, nearness=NEARNESS if near else 0.0))
     return controlled, nearest, _uncontrolled(space, name, starts, controlled)
@@ -248,7 +250,7 @@ def _uncontrolled(space, name: str, starts, controlled) -> list[dict]:
     accuracies = []
     for row, result in enumerate(controlled):
         if row == 0 or starts.values.shape[0] > 1:
-            achieved, audible = measure(space, np.asarray(space.render(_row(starts, row))), (name,), len(result.times))
+            achieved, audible = measure(space, np.asarray(space.render(_series_at(starts, row))), (name,), len(result.times))
         accuracies.append(accuracy(name, result.target[name][audible[0]], achieved[name][0][audible[0]]))
     return accuracies
 

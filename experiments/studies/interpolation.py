@@ -1,4 +1,4 @@
-"""Measures brightness and bandwidth of the sounds between two sounds.
+"""Measures how brightness and bandwidth change along interpolations between two sounds.
 
   python experiments/studies/interpolation.py --workdir=runs/violin --out=interpolation
   python experiments/studies/interpolation.py --workdir=runs/violin --out=interpolation_even --interpolation=even
@@ -37,7 +37,7 @@ GOOD_CORRELATION = 0.9
 class Interpolation(Study):
     """Settings of the study of interpolation."""
 
-    store: str | None = setting(None, "Store of the sounds. Default: the store of the run.")
+    store: str | None = setting(None, "Store of the sounds. Default: the training store of the run.")
     split: str = setting("test", "Split of the sounds.")
     pairs: int = setting(40, "Number of pairs.", low=2)
     mixed_by: str = setting(
@@ -51,7 +51,7 @@ class Interpolation(Study):
         choices=("linear", "spherical", "even"),
     )
     reencode_rounds: int = setting(0, "Number of times that a mix is decoded and encoded again.", low=0)
-    seconds: float = setting(2.0, "Duration of each sound in seconds, around its loudest frame.", low=0.1)
+    seconds: float = setting(2.0, "Duration of the part of each sound around its loudest frame, in seconds.", low=0.1)
     iterations: int | None = setting(
         None, "Iterations of the inverter; fewer are faster and hardly change the descriptors. Default: as in the run.", low=1
     )
@@ -72,7 +72,7 @@ def measure_interpolation(settings: Interpolation):
       between the ends.
 
     Pairs whose ends differ in decoded brightness by less than `LEAST_DIFFERENCE` do not count. With interpolation="even" the
-    path is chosen by these very measures (`generation.interpolation`), so its scores say what a user gets and nothing about the
+    path is computed from these measures (`generation.interpolation`), so its scores describe the resulting sounds and not the
     geometry of the space.
 
     Writes OUT/pairs.csv, OUT/summary.csv, OUT/interpolation.md, OUT/results.json, OUT/figure.png (centroid and bandwidth of a
@@ -116,7 +116,7 @@ def measure_interpolation(settings: Interpolation):
         ids, groups = (notes.labels[name][rows].tolist() for name in ("id", "instrument"))
         records.append({"pair": number, "from": ids[0], "to": ids[1], "groups": " + ".join(groups), **mixed["record"]})
         if figure is None and mixed["record"]["differ"]:
-            figure = _figure(space, mixed, out)
+            figure = _write_moving_pair(space, mixed, out)
     path = f"{settings.interpolation} interpolation, mixed by {settings.mixed_by}, re-encoded {settings.reencode_rounds} times"
     table = Table.from_records("pairs", records, "One row for each pair. Columns: `measure_interpolation`.")
     summary, results = summarize(
@@ -149,7 +149,7 @@ def choose_pairs(notes, number: int, *, seed: int = 0) -> list[tuple[int, int]]:
     audible = rows[10 * np.log10(np.maximum(np.mean(np.square(waves), axis=1), 1e-12)) > AUDIBLE_DB]
     groups = notes.labels["instrument"]
     if (recordings := len(np.unique(groups[audible]))) < 2:
-        raise ValueError(f"split {notes.split!r}: audible sounds of {recordings} recordings; interpolation needs 2 or more")
+        raise ValueError(f"split {notes.split!r}: must have audible sounds of at least 2 recordings (got {recordings})")
     generator, pairs = np.random.default_rng(seed), {}
     for _ in range(200 * number):
         order = generator.permutation(audible)
@@ -176,35 +176,35 @@ def _mix_pair(space, features, settings: Interpolation, codes) -> dict:
     if settings.interpolation == "even":
         ends = jax.tree.map(lambda *x: np.concatenate(x), a, b)
         between = [mix.wave for mix in even_path.even_mixes(space, a, b, shares[1:-1], table=codes)]
-        return _measured(space, (a, b), np.stack([*np.asarray(space.render(ends)), *between])[[0, *range(2, MIXES), 1]])
+        return _measure_mixes(space, (a, b), np.stack([*np.asarray(space.render(ends)), *between])[[0, *range(2, MIXES), 1]])
     batch = [take(one, np.zeros(MIXES, int)) for one in (a, b)]
     share = np.repeat(shares[:, None], a.values.shape[1], axis=1)
     mixed = paths.mix_spherical(space, *batch, share) if settings.interpolation == "spherical" else paths.mix(*batch, share)
     mixed = paths.reencode(space, mixed, rounds=settings.reencode_rounds)
     if settings.mixed_by == "codes":
         mixed = paths.to_codes(space, mixed)
-    return _measured(space, (a, b), np.asarray(space.render(mixed)))
+    return _measure_mixes(space, (a, b), np.asarray(space.render(mixed)))
 
 
-def _measured(space, ends, waves: np.ndarray) -> dict:
+def _measure_mixes(space, ends, waves: np.ndarray) -> dict:
     """Measures the sounds of mixes [MIXES, T], of which the first and the last are the ends."""
     from timbre_jax.generation import series_paths as paths
 
     shares = np.linspace(0.0, 1.0, MIXES)
     faded = np.stack([paths.crossfade(waves[0], waves[-1], share) for share in shares])
-    ours, theirs = (_descriptors(x, space.sample_rate) for x in (waves, faded))
+    ours, theirs = (_mean_descriptors(x, space.sample_rate) for x in (waves, faded))
     bright, wide = ours["centroid"], ours["bandwidth"]
     differ = abs(bright[-1] - bright[0]) >= LEAST_DIFFERENCE * min(bright[0], bright[-1])
     record = {
         "centroid_from": bright[0], "centroid_to": bright[-1], "differ": bool(differ),
-        "spearman": monotony(bright), "spearman_crossfade": monotony(theirs["centroid"]),
+        "spearman": monotonicity(bright), "spearman_crossfade": monotonicity(theirs["centroid"]),
         "overshoot": overshoot(wide), "overshoot_crossfade": overshoot(theirs["bandwidth"]),
         "deviation": deviation(bright), "deviation_crossfade": deviation(theirs["centroid"]),
     }  # fmt: skip
     return {"record": record, "ends": ends, "waves": waves}
 
 
-def monotony(values: np.ndarray) -> float:
+def monotonicity(values: np.ndarray) -> float:
     """Returns the rank correlation of values with the direction from the first to the last."""
     from scipy.stats import spearmanr
 
@@ -226,14 +226,14 @@ def deviation(values: np.ndarray) -> float:
     return float(100.0 * np.abs(values - line).max() / reach) if reach > 0 else float("nan")
 
 
-def _descriptors(waves: np.ndarray, rate: int) -> dict[str, np.ndarray]:
+def _mean_descriptors(waves: np.ndarray, rate: int) -> dict[str, np.ndarray]:
     """Returns mean centroid and bandwidth [S] of sounds in Hz, weighted by magnitude."""
-    frames = _frames(waves, rate)
+    frames = _frame_descriptors(waves, rate)
     weight = frames["weight"] / np.maximum(frames["weight"].sum(1, keepdims=True), 1e-30)
     return {name: (frames[name] * weight).sum(1) for name in ("centroid", "bandwidth")}
 
 
-def _frames(waves: np.ndarray, rate: int) -> dict[str, np.ndarray]:
+def _frame_descriptors(waves: np.ndarray, rate: int) -> dict[str, np.ndarray]:
     """Returns centroid, bandwidth (Hz) and magnitude of each frame, [S, N] each."""
     from timbre_jax.audio import descriptors
 
@@ -261,7 +261,7 @@ def summarize(records: list[dict], where: str, seed: int):
 
     kept = [record for record in records if record["differ"]]
     if not kept:
-        raise ValueError(f"{len(records)} pairs: the ends of none differ by {100 * LEAST_DIFFERENCE:.0f} % in brightness")
+        raise ValueError(f"pairs: got none of {len(records)} whose ends differ by {100 * LEAST_DIFFERENCE:.0f} % in brightness")
     groups = np.array([record["groups"] for record in kept])
     where = (
         f"{len(kept)} of {len(records)} pairs whose ends differ by {100 * LEAST_DIFFERENCE:.0f} %, {where}; "
@@ -296,10 +296,10 @@ def summarize(records: list[dict], where: str, seed: int):
     return Table("summary", columns, tuple(rows), f"{where}. {better}"), results
 
 
-def _figure(space, mixed: dict, out: Path):
-    """Returns the figure of a pair that moves in time and writes its sounds.
+def _write_moving_pair(space, mixed: dict, out: Path):
+    """Writes the sounds of a pair that moves in time and returns its figure.
 
-    The moving latents are z[n] = za[n] (1 - n / N) + zb[n] n / N.
+    The moving latents are z[n] = za[n] (1 - n / N) + zb[n] n / N, as on the companion page of Caillon et al. 2020.
     """
     from timbre_jax.generation import series_paths as paths
     from timbre_jax.generation.sound_files import write_sound
@@ -318,7 +318,7 @@ def _figure(space, mixed: dict, out: Path):
         write_sound(out / "audio" / f"{name}.wav", wave, space.sample_rate)
     for i, wave in enumerate(mixed["waves"]):
         write_sound(out / "audio" / f"mix_{10 * i:03d}.wav", wave, space.sample_rate)
-    curves = {name: _frames(wave[None], space.sample_rate) for name, wave in sounds.items()}
+    curves = {name: _frame_descriptors(wave[None], space.sample_rate) for name, wave in sounds.items()}
     return moving_figure(
         {name: {k: v[0] for k, v in curve.items()} for name, curve in curves.items()}, rate=space.sample_rate / 256
     )

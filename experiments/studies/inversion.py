@@ -1,4 +1,4 @@
-"""Measures the sounds that are reconstructed from spectrograms without a model.
+"""Measures the quality of sounds that are reconstructed from spectrograms without a model.
 
   python experiments/studies/inversion.py --out=inversion.json
   python experiments/studies/inversion.py --nsynth=nsynth-test --out=inversion_nsynth.json
@@ -65,7 +65,7 @@ class Inversion(Settings):
     sounds: str = setting("mixed", "Folder of sound files, store, or 'mixed': hits and notes of the default bank, and NSynth.")
     nsynth: str = setting("", "With --sounds=mixed: NSynth as a folder or archive. Default: without NSynth.")
     number: int = setting(40, "Number of sounds.", low=3)
-    seed: int = setting(0, "Random seed of the choice of sounds.", low=0)
+    seed: int = setting(0, "Random seed for the choice of sounds.", low=0)
     seconds: float = setting(2.0, "Duration of each sound in seconds; longer sounds are cut.", low=0.05)
     sample_rate: int = setting(16000, "Sample rate in Hz; a store has its own.", low=8000, high=48000)
     preset: str = setting("rebnord2022", "Windows and bands of the spectrograms.", choices=("rebnord2022", "samplevae"))
@@ -189,7 +189,7 @@ def _librosa_cqt(wave: np.ndarray, representation: Any) -> np.ndarray:
 
 
 def measure(sounds: Sounds, names: Sequence[str], representation: Any) -> dict[str, dict[str, np.ndarray]]:
-    """Reconstructs sounds in the way of each row and scores them.
+    """Reconstructs sounds by the method of each row and scores them.
 
     Args:
       sounds: M sounds.
@@ -247,7 +247,7 @@ def _compare(restored: np.ndarray, sounds: Sounds) -> dict[str, np.ndarray]:
 DEFINITIONS = {
     "odg": "PEAQ Basic ODG, preset pqevalaudio",
     "odg_drop": "PEAQ Basic ODG without the bandwidth terms where they are undefined",
-    "lsd_db": "log-spectral distance in dB (Hann 1024/256, floor -80 dB)",
+    "lsd_db": "log-spectral distance in dB (Hann 1024/256, levels below -80 dB raised to it)",
     "convergence_db": "spectral convergence in dB (Hann 1024/256)",
     "seconds": "wall-clock seconds for a sound, once compiled, on this machine",
 }

@@ -48,11 +48,11 @@ def mixed_sounds(*, number: int, seed: int, nsynth: str, sample_rate: int, sampl
     """
     count = number // 3 if nsynth else 0
     hits = (number - count) // 2
-    parts = [_hits(hits, seed, sample_rate), _rendered(number - count - hits, seed, sample_rate)]
+    parts = [_drum_hits(hits, seed, sample_rate), _rendered_notes(number - count - hits, seed, sample_rate)]
     if count:
-        parts.append(_real(nsynth, count, seed, sample_rate))
+        parts.append(_nsynth_notes(nsynth, count, seed, sample_rate))
     chosen = [entry for part in parts for entry in part]
-    waves = np.stack([_fit(wave, samples, sample_rate) for _, _, wave in chosen])
+    waves = np.stack([_fit_length(wave, samples, sample_rate) for _, _, wave in chosen])
     return Sounds([name for name, _, _ in chosen], [group for _, group, _ in chosen], waves, sample_rate)
 
 
@@ -82,7 +82,7 @@ def folder_sounds(path: str, *, number: int, seed: int, sample_rate: int, sample
             continue
         names.append(str(files[position].relative_to(path)))
         groups.append(str(files[position].parent))
-        waves.append(_fit(wave, samples, sample_rate))
+        waves.append(_fit_length(wave, samples, sample_rate))
     if not names:
         raise ValueError(f"{path}: no readable sound file ({', '.join(AUDIO_SUFFIXES)})")
     return Sounds(names, groups, np.stack(waves), sample_rate)
@@ -103,11 +103,11 @@ def store_sounds(path: str, *, number: int, seed: int, seconds: float) -> Sounds
     split = "test" if "test" in store.splits else store.splits[-1]
     order = np.random.default_rng(seed).permutation(store.length(split))[:number]
     columns, samples = store.metadata(split), max(1, round(seconds * store.sample_rate))
-    waves = np.stack([_fit(wave, samples, store.sample_rate) for wave in store.audio(split, order)])
+    waves = np.stack([_fit_length(wave, samples, store.sample_rate) for wave in store.audio(split, order)])
     return Sounds(columns["id"][order].tolist(), columns["instrument"][order].tolist(), waves, store.sample_rate)
 
 
-def _fit(wave: np.ndarray, samples: int, sample_rate: int) -> np.ndarray:
+def _fit_length(wave: np.ndarray, samples: int, sample_rate: int) -> np.ndarray:
     """Pads a sound, or cuts it with a fade-out of 20 ms so that no click is graded."""
     if len(wave) <= samples:
         return np.pad(wave.astype(np.float32), (0, samples - len(wave)))
@@ -120,7 +120,7 @@ def _audible(wave: np.ndarray) -> bool:
     return np.max(np.abs(wave), initial=0.0) >= 1e-3
 
 
-def _hits(number: int, seed: int, sample_rate: int) -> Iterator[tuple[str, str, np.ndarray]]:
+def _drum_hits(number: int, seed: int, sample_rate: int) -> Iterator[tuple[str, str, np.ndarray]]:
     """Yields name, group and wave of drum hits of the default bank."""
     from timbre_jax.audio.io import resample
     from timbre_jax.data.importers.options import DEFAULT_VELOCITIES
@@ -142,7 +142,7 @@ def _hits(number: int, seed: int, sample_rate: int) -> Iterator[tuple[str, str, 
         yield f"{kit.name}-{key:03d}-{velocity:03d}", f"key {key}", wave
 
 
-def _rendered(number: int, seed: int, sample_rate: int) -> Iterator[tuple[str, str, np.ndarray]]:
+def _rendered_notes(number: int, seed: int, sample_rate: int) -> Iterator[tuple[str, str, np.ndarray]]:
     """Yields name, group and wave of notes of the default bank."""
     from timbre_jax.audio.io import resample
     from timbre_jax.data.importers.soundfont import SoundFontImporter
@@ -163,7 +163,7 @@ def _rendered(number: int, seed: int, sample_rate: int) -> Iterator[tuple[str, s
         )
 
 
-def _real(path: str, number: int, seed: int, sample_rate: int) -> Iterator[tuple[str, str, np.ndarray]]:
+def _nsynth_notes(path: str, number: int, seed: int, sample_rate: int) -> Iterator[tuple[str, str, np.ndarray]]:
     """Yields name, group and wave of notes of NSynth."""
     from timbre_jax.audio.io import resample
     from timbre_jax.data.importers.nsynth import NSynthImporter

@@ -1,4 +1,4 @@
-"""Measures whether long sounds that are processed in parts equal the whole.
+"""Compares a long sound that is processed in parts with the same sound processed at once.
 
   python experiments/studies/long_audio.py --workdir=runs/violin --out=long
   python experiments/studies/long_audio.py --workdir=runs/violin --out=long_file --files=long.wav --minutes=10
@@ -29,8 +29,8 @@ class LongAudio(Study):
 
     files: tuple[str, ...] = setting((), "Comma-separated sound files, which are joined. Default: sounds of the run's store.")
     minutes: float = setting(1.0, "Duration of the sound in minutes; shorter files are repeated.", low=0.001)
-    part: int = setting(1024, "Frames of a part.", low=64)
-    whole: bool = setting(True, "Compare with the whole sound, which needs memory for all of it.")
+    part: int = setting(1024, "Length of a part in frames.", low=64)
+    whole: bool = setting(True, "Process the sound at once too, which needs memory for all of it.")
     split: str = setting("test", "Split of the store.")
 
 

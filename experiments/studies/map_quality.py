@@ -1,4 +1,4 @@
-"""Measures a map and its inverse on held-out sounds, against PCA and UMAP.
+"""Compares the kernel map and its inverse with PCA and UMAP on held-out sounds.
 
   python experiments/studies/map_quality.py --workdir=runs/hits --out=quality
   python experiments/studies/map_quality.py --workdir=runs/hits --out=quality_library --store=library --held_out=valid,test
@@ -56,15 +56,15 @@ class Inverse:
 class MapQuality(Study):
     """Settings of the study of maps."""
 
-    store: str | None = setting(None, "Library. Default: the store of the run.")
+    store: str | None = setting(None, "Store of the sounds. Default: the training store of the run.")
     split: str = setting("train", "Splits whose sounds are on the map.")
     held_out: str = setting("test", "Splits whose sounds are placed on the finished map.")
-    number: int = setting(1500, "Number of sounds on the map, even over instruments; 0 means all.", low=0)
-    held_out_number: int = setting(300, "Number of held-out sounds, even over instruments; 0 means all.", low=0)
+    number: int = setting(1500, "Number of sounds on the map, drawn evenly over instruments; 0 means all.", low=0)
+    held_out_number: int = setting(300, "Number of held-out sounds, drawn evenly over instruments; 0 means all.", low=0)
     sounds: int = setting(100, "Number of held-out sounds whose log-spectral distance is measured.", low=1)
-    umap: bool = setting(True, "Measure UMAP too, which takes minutes.")
-    neighbors: int = setting(100, "UMAP: number of neighbors.", low=2)
-    min_dist: float = setting(0.8, "UMAP: minimum distance of sounds.", low=0.0, high=1.0)
+    umap: bool = setting(True, "Also measure UMAP, which takes minutes.")
+    neighbors: int = setting(100, "With --umap: number of neighbors of each sound.", low=2)
+    min_dist: float = setting(0.8, "With --umap: smallest distance between sounds.", low=0.0, high=1.0)
 
 
 def measure_map(settings: MapQuality):
@@ -76,10 +76,11 @@ def measure_map(settings: MapQuality):
 
     - variance: share of the variance of the held-out latents z around the mean of the library that the inverse z' keeps,
       1 - sum |z - z'|^2 / sum |z - mean|^2; below 0 it is worse than the mean latent.
-    - lsd_db: log-spectral distance (1024-point Hann, hop 256, floor -80 dB) of the sound decoded from z' to the recording.
+    - lsd_db: log-spectral distance (1024-point Hann, hop 256, levels below -80 dB raised to it) of the sound decoded from z'
+      to the recording.
     - lsd_more: its difference to the kernel map's inverse on the same sounds; above 0 is worse.
-    - named: share of held-out sounds whose 5 nearest library sounds on the map have, by majority, their class; sounds without a
-      class are left out on both sides.
+    - named: share of held-out sounds whose class is the most frequent among the 5 nearest library sounds on the map; sounds
+      without a class are left out on both sides.
 
     Of the library on the map, without intervals: trustworthiness and continuity (15 neighbors; Venna & Kaski 2001), and
     named_library, the share of its sounds whose 5 nearest other sounds have their class. The baselines are the mean latent and
@@ -119,7 +120,7 @@ def measure_map(settings: MapQuality):
     distances, rows = _distances(run, unseen, inverses, settings)
     mean, groups = library.latents.mean(0), unseen.groups[rows]
     lines = [
-        _line(inverse, library, unseen, mean, distances[inverse.name], distances[KERNEL_INVERSE], groups)
+        _inverse_row(inverse, library, unseen, mean, distances[inverse.name], distances[KERNEL_INVERSE], groups)
         for inverse in inverses
     ]
     caption = (
@@ -200,7 +201,7 @@ def _distances(run, unseen, inverses, settings: MapQuality):
     return distances, rows
 
 
-def _line(inverse: Inverse, library, unseen, mean, distances, kernel_distances, groups) -> dict:
+def _inverse_row(inverse: Inverse, library, unseen, mean, distances, kernel_distances, groups) -> dict:
     """Returns the row of an inverse."""
     from timbre_jax.metrics.bootstrap import mean_interval
     from timbre_jax.metrics.map_quality import variance_kept

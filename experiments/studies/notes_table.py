@@ -57,7 +57,7 @@ def reproduce_notes(
         raise ValueError("--nsynth and --split_file: give both or neither")
     configs = {name: load_config(name) for name in models}
     for field, value in {**({"train.steps": settings.steps} if settings.steps else {}), **(changes or {})}.items():
-        _change(configs, field, value)
+        _set_field(configs, field, value)
     rendered, real = out / "stores" / "notes", out / "stores" / "nsynth"
     prepare(out=str(rendered), number=settings.number, progress=progress)
     trainings = {"": ()}
@@ -80,7 +80,7 @@ def reproduce_notes(
     return out / "scores" / "scores.md", 0
 
 
-def _change(configs: Mapping[str, Any], field: str, value: Any) -> None:
+def _set_field(configs: Mapping[str, Any], field: str, value: Any) -> None:
     """Sets a field in every configuration that has it."""
     from timbre_jax.training.config import flatten
 

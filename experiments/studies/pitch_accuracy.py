@@ -37,7 +37,7 @@ class PitchAccuracy(Settings):
     """Settings of the study of the f0 analysis."""
 
     number: int = setting(400, "Number of notes to render from the default bank.", low=1)
-    seed: int = setting(1, "Random seed of the choice of notes.", low=0)
+    seed: int = setting(1, "Random seed for the choice of notes.", low=0)
     nsynth: str = setting("", "NSynth as a folder or archive, to measure real notes too.")
     out: str = setting("", "JSON file for the results.")
 
@@ -45,9 +45,9 @@ class PitchAccuracy(Settings):
 def measure_pitch(settings: PitchAccuracy) -> Table:
     """Measures rendered notes, whose f0 the player knows, and real notes of NSynth.
 
-    Rendered notes have keys 40 to 96 and are even over presets and velocities. The player derives the f0 from the measured
-    samples and its playback speed. Notes whose pitch the bank moves (vibrato, detuned voices), and notes that the doctor leaves
-    out (not harmonic, unsteady), have their own rows. All intervals are 95 %, resampled over instruments.
+    Rendered notes have keys 40 to 96 and are drawn evenly over presets and velocities. The player derives the f0 from the
+    measured samples and its playback speed. Notes whose pitch the bank moves (vibrato, detuned voices), and notes that the
+    doctor leaves out (not harmonic, unsteady), have their own rows. All intervals are 95 %, resampled over instruments.
 
     Args:
       settings: notes to measure.
@@ -182,7 +182,10 @@ def results(rendered: list[dict[str, Any]], real: list[dict[str, Any]]) -> list[
         add(name, notes, _column(notes, "accurate"), f"{share}: {description}", weights=_column(notes, "frames"))
     every = [note for note in rendered if note["kept"]]
     for name, harmonics in (("lsd_7", "7 harmonics"), ("lsd_all", "all harmonics")):
-        definition = f"log-spectral distance in dB, resynthesis to rendered note, {harmonics} (Hann 1024/256, floor -80 dB)"
+        definition = (
+            f"log-spectral distance in dB, resynthesis to rendered note, {harmonics} (Hann 1024/256, levels below -80 "
+            "dB raised to it)"
+        )
         add(name, every, _column(every, name), definition)
     real_kept = [note for note in real if note["kept"]]
     for name, column, octaves in (

@@ -72,10 +72,10 @@ def reproduce_library(
     runs: dict[str, Path] = {}
     for name in configs:
         # With equal steps, "overfit" is the same as "64_dim"; with few steps, so is "underfit".
-        twin = next((other for other in runs if _training_config(configs[other]) == _training_config(configs[name])), None)
-        if twin:
-            print(f"== {name}: the same as {twin}", flush=True)
-        runs[name] = runs[twin] if twin else out / "runs" / name
+        duplicate = next((other for other in runs if _training_config(configs[other]) == _training_config(configs[name])), None)
+        if duplicate:
+            print(f"== {name}: the same as {duplicate}", flush=True)
+        runs[name] = runs[duplicate] if duplicate else out / "runs" / name
     # Models that differ only in KL weight and number of steps share one compiled program.
     ended = train_grid({run: configs[name] for name, run in runs.items() if run.name == name}, progress=progress)
     if stopped := next((run for run, result in ended.items() if result.signal), None):
@@ -162,14 +162,14 @@ def comparison_table(scores: Path, store: str, results: Mapping[str, Any], *, ru
     for name, result in results.items():
         latents, flows, kl_weight, dropout, steps = MODELS[name]
         ndb, fid, odg, fingerprint = SCORES[name]
-        ours = {label: cell((runs or {}).get(name, name), metric) for label, metric in _SHOWN.items()}
+        ours = {label: cell((runs or {}).get(name, name), metric) for label, metric in _COLUMNS.items()}
         records.append({
             "model": name, "latents": latents, "flows": flows, "KL weight": kl_weight, "dropout": dropout, "steps": result.step,
             **ours, "thesis: steps": steps, "thesis: NDB": ndb, "thesis: FID": fid, "thesis: ODG": odg,
             "thesis: fingerprint": fingerprint,
         })  # fmt: skip
     baselines = dict.fromkeys(name.split("/")[1] for name in values if name.startswith(f"{store}/<"))
-    records += [{"model": name} | {label: cell(name, metric) for label, metric in _SHOWN.items()} for name in baselines]
+    records += [{"model": name} | {label: cell(name, metric) for label, metric in _COLUMNS.items()} for name in baselines]
     less = any(result.step < MODELS[name][-1] for name, result in results.items())
     caption = (
         "The models of Rebnord 2022 (tables 7.2 and 7.3), trained on one library and scored on the same sounds of its test "
@@ -181,7 +181,7 @@ def comparison_table(scores: Path, store: str, results: Mapping[str, Any], *, ru
     return Table.from_records("library", records, caption)
 
 
-_SHOWN = {
+_COLUMNS = {
     "MSE": "mse", "LSD, dB": "lsd_db", "ODG": "odg", "NDB of 50": "ndb", "Fréchet": "frechet", "kernel": "kernel",
     "fingerprint": "string_ratio",
 }  # fmt: skip

@@ -24,7 +24,7 @@ class Study(Settings):
 
     workdir: str = setting(help="Folder of the run.")
     out: str = setting(help="Folder for tables, figures and sounds.")
-    seed: int = setting(0, "Random seed of random choices and bootstrap intervals.", low=0)
+    seed: int = setting(0, "Random seed for the choice of sounds and bootstrap intervals.", low=0)
     progress: bool = setting(True, "Show progress bars.")
 
 

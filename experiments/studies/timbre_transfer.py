@@ -1,4 +1,4 @@
-"""Measures whether sounds keep their level and timing when a space converts them.
+"""Measures how closely converted sounds keep the level and timing of their originals.
 
   python experiments/studies/timbre_transfer.py --workdir=runs/violin --out=transfer --sounds=hits,notes
   python experiments/studies/timbre_transfer.py --workdir=runs/violin --out=transfer_voice --sounds=~/recordings --number=10
@@ -32,7 +32,7 @@ class TimbreTransfer(Study):
     """Settings of the study of timbre transfer."""
 
     sounds: tuple[str, ...] = setting((), "Comma-separated folders of sound files, or stores (of their test split). Required.")
-    number: int = setting(20, "Number of sounds, the same of each folder or store.", low=1)
+    number: int = setting(20, "Number of sounds in all, the same number from each folder or store.", low=1)
 
 
 def measure_conversion(settings: TimbreTransfer):
@@ -64,7 +64,7 @@ def measure_conversion(settings: TimbreTransfer):
     from timbre_jax.metrics.table import Table
 
     if not settings.sounds:
-        raise ValueError("--sounds: is empty; give folders of sound files, or stores")
+        raise ValueError("--sounds: missing; give folders of sound files, or stores")
     run, out = open_run(settings.workdir, kind="series", why="conversion"), Path(settings.out)
     space, records = run.space, []
     chosen = choose_sounds([Path(path) for path in settings.sounds], settings.number, space.sample_rate, seed=settings.seed)
@@ -88,7 +88,7 @@ def measure_conversion(settings: TimbreTransfer):
 
 
 def choose_sounds(paths: list[Path], number: int, rate: int, *, seed: int = 0) -> list[tuple[str, str, np.ndarray]]:
-    """Draws audible sounds, the same number of each source.
+    """Draws audible sounds, the same number from each source.
 
     Args:
       paths: folders of sound files, or stores.

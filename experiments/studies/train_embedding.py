@@ -1,4 +1,4 @@
-"""Trains the small embedding in which distances between sets of sounds are measured.
+"""Trains the embedding for the Fréchet and kernel distances between sets of sounds.
 
   python experiments/studies/train_embedding.py --store=notes,hits --out=embedding.npz
   python experiments/studies/train_embedding.py --store=musescore,nsynth,musescore_kits,sonic_pi --out=embedding_timbre.npz
@@ -41,8 +41,8 @@ class EmbeddingTraining(Settings):
 
     On the split "test", with the statistics in brackets, they reach for the pitch 87 % (69 %) of MuseScore's notes and 93 %
     (73 %) of NSynth's; for the class 25 % (27 %) of MuseScore's notes, 27 % (23 %) of NSynth's, 38 % (42 %) of MuseScore's kits
-    and 63 % (38 %) of Sonic Pi's 16 samples. So they encode pitch, but the class of unseen instruments no better than the
-    statistics do. Training takes 4 minutes on one core.
+    and 63 % (38 %) of Sonic Pi's 16 samples. So the embedding predicts pitch better than
+    the statistics, but the class of unseen instruments no better. Training takes 4 minutes on one core.
     """
 
     store: tuple[str, ...] = setting(help="Comma-separated stores to train on.")
@@ -50,8 +50,8 @@ class EmbeddingTraining(Settings):
     steps: int = setting(1200, "Number of training steps.", low=1)
     batch_size: int = setting(64, "Number of sounds in a training step.", low=1)
     learning_rate: float = setting(2e-3, "Largest learning rate of AdamW.", low=0.0)
-    maximum: int = setting(0, "Largest number of sounds of each store, even over instruments; 0 means all.", low=0)
-    seed: int = setting(0, "Random seed.", low=0)
+    maximum: int = setting(0, "Largest number of sounds of each store, drawn evenly over instruments; 0 means all.", low=0)
+    seed: int = setting(0, "Random seed for initial weights, batches and augmentation.", low=0)
     progress: bool = setting(True, "Show progress bars.")
 
 
@@ -59,8 +59,8 @@ def train_embedding(settings: EmbeddingTraining) -> Path:
     """Trains an embedding to predict pitch and class, writes it, and prints its accuracy.
 
     Trains on the split "train" of each store and evaluates "valid" and "test". The class is the family; the pitch counts if the
-    store has it. The accuracy is the kNN accuracy (5 nearest training sounds) of the class and of the semitone, in the
-    embedding and in plain statistics of the spectrogram.
+    store has it. The printed accuracy is the kNN accuracy (5 nearest training sounds) of the class and of the semitone, in the
+    embedding and in statistics of the spectrogram.
 
     Args:
       settings: stores and training.
@@ -82,7 +82,7 @@ def train_embedding(settings: EmbeddingTraining) -> Path:
 
     steps, seed, progress = settings.steps, settings.seed, settings.progress
     stores = [Store.open(path) for path in settings.store]
-    images, pitch, names = _read(stores, "train", settings.maximum, seed, progress)
+    images, pitch, names = _read_images(stores, "train", settings.maximum, seed, progress)
     classes = tuple(sorted(set(names) - {UNLABELED, ""}))
     if len(classes) < 2:
         raise ValueError(f"--store: got {len(classes)} classes of sounds, expected 2 or more")
@@ -99,9 +99,9 @@ def train_embedding(settings: EmbeddingTraining) -> Path:
 
     def cross_entropy(logits, labels):
         """Returns the mean over sounds with a label, which is not -1."""
-        known = (labels >= 0).astype(jnp.float32)
+        training_sounds = (labels >= 0).astype(jnp.float32)
         terms = optax.softmax_cross_entropy_with_integer_labels(logits, jnp.maximum(labels, 0))
-        return jnp.sum(terms * known) / jnp.maximum(jnp.sum(known), 1.0)
+        return jnp.sum(terms * training_sounds) / jnp.maximum(jnp.sum(training_sounds), 1.0)
 
     def loss(params, values, pitch, label):
         _, pitch_logits, class_logits = network.apply({"params": params}, values)
@@ -126,11 +126,11 @@ def train_embedding(settings: EmbeddingTraining) -> Path:
     trained = {"sounds": len(images), "steps": steps, "stores": [opened.index["title"] for opened in stores]}
     path = write_network(settings.out, network.settings, params, trained)
     print(f"{path}: {os.path.getsize(path) / 1e6:.2f} MB, {len(classes)} classes, {len(images)} sounds")
-    _report(path, stores, (images, pitch, names), progress)
+    _print_accuracy(path, stores, (images, pitch, names), progress)
     return path
 
 
-def _read(stores, split: str, maximum: int, seed: int, progress: bool):
+def _read_images(stores, split: str, maximum: int, seed: int, progress: bool):
     """Returns images [M, 200, 64] float16, pitches [M] (-1: none) and classes [M] of a split."""
     from tqdm import tqdm
 
@@ -169,7 +169,7 @@ def _augmented(images: np.ndarray, generator: np.random.Generator) -> np.ndarray
     return np.where(silent, 0.0, np.clip(values, 0.0, 1.0)).astype(np.float32)
 
 
-def _report(path: Path, stores, known, progress: bool) -> None:
+def _print_accuracy(path: Path, stores, training_sounds, progress: bool) -> None:
     """Prints the kNN accuracy of class and pitch on held-out sounds."""
     from timbre_jax.data.importers.class_rules import UNLABELED
     from timbre_jax.metrics.embedding import image_embedding
@@ -177,23 +177,23 @@ def _report(path: Path, stores, known, progress: bool) -> None:
 
     for split in ("valid", "test"):
         for store in stores:
-            images, pitch, names = _read([store], split, 0, 0, progress)
+            images, pitch, names = _read_images([store], split, 0, 0, progress)
             if not len(images):
                 continue
             for embedding in (str(path), "mel_statistics"):
-                train, held_out = (_points(image_embedding(embedding), x) for x in (known[0], images))
-                train_rows, rows = known[2] != UNLABELED, names != UNLABELED
-                by_class = neighbor_accuracy(train[train_rows], known[2][train_rows], held_out[rows], names[rows])
+                train, held_out = (_embed_images(image_embedding(embedding), x) for x in (training_sounds[0], images))
+                train_rows, rows = training_sounds[2] != UNLABELED, names != UNLABELED
+                by_class = neighbor_accuracy(train[train_rows], training_sounds[2][train_rows], held_out[rows], names[rows])
                 share, baseline = 100 * by_class.accuracy, 100 * by_class.baseline
                 line = f"{store.path.name} {split}, {Path(embedding).stem}: class {share:.1f} % (baseline {baseline:.1f} %)"
-                train_rows, rows = known[1] >= 0, pitch >= 0
+                train_rows, rows = training_sounds[1] >= 0, pitch >= 0
                 if train_rows.any() and rows.any():
-                    by_pitch = neighbor_accuracy(train[train_rows], known[1][train_rows], held_out[rows], pitch[rows])
+                    by_pitch = neighbor_accuracy(train[train_rows], training_sounds[1][train_rows], held_out[rows], pitch[rows])
                     line += f", pitch {100 * by_pitch.accuracy:.1f} %"
                 print(line)
 
 
-def _points(embed, images: np.ndarray) -> np.ndarray:
+def _embed_images(embed, images: np.ndarray) -> np.ndarray:
     """Returns the points of images in an embedding."""
     from timbre_jax.inference.batched import position_batches
 

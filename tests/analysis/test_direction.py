@@ -19,7 +19,7 @@ def test_planted_factors_change_their_descriptors():
     assert len(effects.table().rows) == 4
 
 
-def test_descriptors_of_a_known_sound():
+def test_descriptors_equal_known_values():
     f0 = np.full((2, 100), 440.0)
     f0[1] = 880.0
     level = np.full((2, 100, 3), -100.0)

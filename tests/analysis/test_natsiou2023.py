@@ -10,7 +10,7 @@ from timbre_jax.analysis.agreement import agreement
 from timbre_jax.analysis.statistics import box_plot, class_statistics
 
 
-def test_table_1_agrees_with_statements_of_the_paper():
+def test_table_1_agrees_with_the_statements_of_the_paper():
     means = {name: mean for name, (mean, _) in natsiou2023.TABLE_1.items()}
     assert len(means) == 9
     assert {len(part) for pair in natsiou2023.TABLE_1.values() for part in pair} == {8}

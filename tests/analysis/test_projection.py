@@ -22,7 +22,7 @@ def test_pca_equals_scikit_learn_up_to_sign():
     np.testing.assert_allclose(inverse, theirs.inverse_transform(theirs.transform(LATENTS)), atol=1e-9)
 
 
-def test_one_dimension_and_zero_variance_are_projected():
+def test_latents_of_one_dimension_or_without_variance_are_projected():
     assert np.abs(pca_map(LATENTS[:, :1]).points[:, 1]).max() == 0
     assert np.abs(tsne_map(np.ones((20, 3))).points).max() == 0
 

@@ -7,7 +7,7 @@ from timbre_jax.analysis.series_statistics import series_statistics
 from timbre_jax.types import Latent
 
 
-def test_statistics_of_known_series():
+def test_statistics_equal_known_values_of_series():
     rate, count = 50.0, 4000
     generator = np.random.default_rng(0)
     phi = 0.9

@@ -48,7 +48,7 @@ def test_planted_pitch_is_correlated(analyzed):
     assert len(result.explanations.groups) == 3
 
 
-def test_tables_results_and_examples_of_a_record(analyzed):
+def test_record_has_unique_results_all_tables_and_examples(analyzed):
     space, sounds, result = analyzed
     names = [result.name for result in results(result)]
     assert len(set(names)) == len(names)

@@ -23,7 +23,7 @@ def test_box_plot_equals_matplotlib():
     assert result.table().column("outliers") == [len(x) for x in result.outliers]
 
 
-def test_class_statistics_and_separation_of_known_values():
+def test_class_statistics_and_separation_equal_known_values():
     labels = np.array(["b", "a", "a", "b", "b"])
     latents = np.array([[1.0, 0.0], [5.0, 1.0], [5.0, -1.0], [1.0, 2.0], [1.0, -2.0]])
     result = class_statistics(latents, labels)

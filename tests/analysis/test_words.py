@@ -7,7 +7,7 @@ import numpy as np
 from timbre_jax.analysis.words import describe_sounds, distinct_labels, plain_words
 
 
-def test_plain_words_of_registry_names():
+def test_plain_words_capitalize_acronyms_of_registry_names():
     assert plain_words("pca_8") == "PCA 8"
     assert plain_words("vq_vae") == "VQ VAE"
 
@@ -17,7 +17,7 @@ def test_describe_sounds_counts_sounds_and_groups():
     assert describe_sounds({"instrument": np.array(["a", "b"])}, "sounds", "recording") == "2 sounds of 2 recordings"
 
 
-def test_distinct_labels_of_a_narrow_sweep_differ():
+def test_labels_of_distinct_numbers_differ():
     assert distinct_labels(np.array([-1.04, 0.0, 2.5])) == ["-1.0", "+0.0", "+2.5"]
     assert distinct_labels(np.array([0.01, 0.02, 0.03])) == ["+0.01", "+0.02", "+0.03"]
     assert len(set(distinct_labels(np.zeros(5)))) == 5

@@ -40,10 +40,11 @@ def test_help_groups_flags_and_states_the_default_of_each_mode():
     spread = text.split("--spread:")[1].split(" --")[0]
     assert "Default: 1.0." in spread
     assert "Default: 0.3." in spread
-    assert "Default: sample. One of reconstruct, sample," in text
+    assert "sample (random sounds), interpolate (sounds between two files)" in text
+    assert "Default: sample." in text
     assert text.index("--mode=control:") < text.index("--curve:") < text.index("--mode=map:")
     done = run("experiments/generate.py", "--workdir=run", "--out=out", "--mode=average", "--weights=1,1")
-    assert done.stderr == "error: --weights is for --mode=arithmetic, not for average\n"
+    assert done.stderr == "error: --weights: only for --mode=arithmetic (got --mode=average)\n"
 
 
 def test_next_commands_are_quoted_for_the_shell(capsys):

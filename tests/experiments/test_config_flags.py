@@ -23,7 +23,7 @@ def test_configurations_are_found_by_name():
     [
         (["--config=natsiou2023", "--config.seed.x=3"], "config.seed has no fields of its own"),
         (["--config=natsiou2023", "--config.train.steps=abc"], r"config.train.steps=abc: invalid literal for int\(\)"),
-        (["--config=natsiou2023", "--config.train.batchsize=3"], "near it: config.train.batch_size"),
+        (["--config=natsiou2023", "--config.train.batchsize=3"], "similar: config.train.batch_size"),
         (["--config.train.steps=3"], "give --config=NAME before it"),
         (["--config=rebnord2022:large"], "^--config=rebnord2022:large: no such variant; the variants are 8_dim"),
     ],

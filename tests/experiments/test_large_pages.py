@@ -17,13 +17,13 @@ def madvise(tmp_path, monkeypatch):
     return tmp_path / "enabled"
 
 
-def test_the_tunable_is_added_to_others(madvise):
+def test_tunable_is_appended_to_other_tunables(madvise):
     assert missing_variables({}, system=madvise) == {"GLIBC_TUNABLES": f"{TUNABLE}=1"}
     others = {"GLIBC_TUNABLES": "glibc.malloc.arena_max=2"}
     assert missing_variables(others, system=madvise) == {"GLIBC_TUNABLES": f"glibc.malloc.arena_max=2:{TUNABLE}=1"}
 
 
-def test_nothing_is_added_if_it_would_change_nothing(madvise, monkeypatch):
+def test_no_variable_is_set_if_it_would_have_no_effect(madvise, monkeypatch):
     assert missing_variables({"GLIBC_TUNABLES": f"{TUNABLE}=0"}, system=madvise) == {}
     assert missing_variables({}, system=madvise.parent / "missing") == {}
     for text in ("[always] madvise never\n", "always madvise [never]\n"):
@@ -36,7 +36,7 @@ def test_nothing_is_added_if_it_would_change_nothing(madvise, monkeypatch):
 
 
 @pytest.mark.skipif(not missing_variables({}), reason="this system gives large pages to all programs or to none")
-def test_a_program_restarts_once_as_the_same_process(tmp_path):
+def test_program_restarts_once_as_the_same_process(tmp_path):
     program = tmp_path / "program.py"
     program.write_text(
         "import os, sys\nfrom experiments.large_pages import use_large_pages\n"

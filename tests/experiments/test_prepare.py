@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from tests.helpers.library import doctor_of
+from tests.helpers.library import report_rows
 from tests.helpers.notes import note_name, note_wave, some_notes, write_nsynth
 from tests.helpers.processes import run, start
 from tests.helpers.soundfont import one_preset, sine_sample
@@ -50,7 +50,7 @@ def test_bad_notes_are_left_out_with_their_reason_and_good_notes_are_kept(tmp_pa
     soundfile.write(folder / "audio" / f"{'x' * 240}.wav", note_wave(60), 16000)
     soundfile.write(folder / "audio" / f"{stereo}.wav", np.stack([note_wave(60, seed=5)] * 2, axis=1), 16000)
     store = prepare(source="nsynth", path=[str(folder)], out=str(tmp_path / "store"), workers=1, progress=False)
-    rows = doctor_of(store)
+    rows = report_rows(store)
     assert {row["id"] for row in rows.values() if row["kept"] == "1"} == set(good)
     for reason, name in names.items():
         assert rows[name]["left_out"].split(" (")[0] == reason

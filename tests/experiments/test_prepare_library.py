@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from tests.helpers.library import doctor_of, hit, write, write_broken, write_library
+from tests.helpers.library import hit, report_rows, write, write_broken, write_library
 from tests.helpers.processes import run, start
 from timbre_jax.data.importers.library import parse_fractions
 from timbre_jax.data.prepare.make_store import prepare
@@ -28,7 +28,7 @@ def test_library_with_broken_files_is_prepared_by_two_processes(tmp_path):
     assert lines[3] == "kept 392 of 400 sounds; left out: 6 unreadable, 1 constant offset, 1 silent"
     assert "400/400" in ran.stderr  # progress bar
     store = Store.open(tmp_path / "store")
-    rows = doctor_of(store)
+    rows = report_rows(store)
     assert len(rows) == 400
     assert Counter(row["kept"] for row in rows.values()) == {"1": 392, "0": 8}
     before = (store.path / "index.json").stat().st_mtime_ns
@@ -109,10 +109,13 @@ def test_drum_kits_of_the_default_bank_are_rendered(tmp_path):
         (("--source=folder", "--path={}/lib", "--splits=80,20"), "must be percentages of train, valid and test"),
         (("--source=folder", "--path={}/lib", "--splits=most"), "--splits=most: must be"),
         (("--source=folder", "--path={}/lib", "--seconds=-1"), "--seconds=-1: must be from 0 to 600"),
-        (("--source=folder", "--path={}/lib", "--pitches=40"), "--pitches is for --source=soundfont or phrases or nsynth"),
-        (("--source=folder", "--path={}/lib", "--keep_all"), "--keep_all is for"),
-        (("--seconds=1",), "--seconds is for --source=folder or kits or drums or recordings or phrases, not for soundfont"),
-        (("--source=kits", "--classes=words"), "--classes is for --source=folder"),
+        (("--source=folder", "--path={}/lib", "--pitches=40"), "--pitches: only for --source=soundfont or phrases or nsynth"),
+        (("--source=folder", "--path={}/lib", "--keep_all"), "--keep_all: only for"),
+        (
+            ("--seconds=1",),
+            "only for --source=folder or kits or drums or recordings or phrases (got --source=soundfont)",
+        ),
+        (("--source=kits", "--classes=words"), "--classes: only for --source=folder"),
         (("--source=drums", "--path={}/lib"), "--path: not allowed with --source=drums"),
         (("--source=kits", "--path={}/lib"), "is a folder; give the .sf2 file"),
     ],
@@ -132,5 +135,5 @@ def test_wrong_input_is_a_one_line_error(tmp_path, arguments, message):
 
 def test_shares_are_read_from_percent():
     assert parse_fractions("80,10,10") == (0.8, 0.1, 0.1)
-    with pytest.raises(ValueError, match="percentages of train, valid and test"):
+    with pytest.raises(ValueError, match="percentages of train, valid and test, such as"):
         parse_fractions("80;10")

@@ -29,9 +29,9 @@ def store(tmp_path_factory):
 @pytest.mark.parametrize(
     ("arguments", "message", "code"),
     [
-        ((), "error: give --config=NAME", 1),
-        ((NATSIOU,), "error: give --workdir=...", 1),
-        (("--config=nothing.py", "--workdir=RUN"), "error: there is no configuration file nothing.py", 2),
+        ((), "error: --config: missing; give --config=NAME", 1),
+        ((NATSIOU,), "error: --workdir: missing; give --workdir=...", 1),
+        (("--config=nothing.py", "--workdir=RUN"), "error: --config=nothing.py: no such file", 2),
         ((NATSIOU, "--workdir=RUN"), "error: config.data.store: empty", 1),
         ((NATSIOU, "--workdri=RUN"), "error: Unknown command line flag 'workdri'", 2),
         (("now",), "error: now: unexpected argument; flags begin with --", 2),

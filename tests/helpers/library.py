@@ -81,13 +81,13 @@ def build(out, *paths, **settings) -> Store:
     return build_store(FolderImporter(tuple(map(str, paths)), **settings), out, workers=1, shard_size=64, progress=False)
 
 
-def doctor_of(store: Store) -> dict[str, dict]:
+def report_rows(store: Store) -> dict[str, dict]:
     """Returns the rows of a store's report by id."""
     with open(store.path / "doctor.csv", encoding="utf-8") as file:
         return {row["id"]: row for row in csv.DictReader(file)}
 
 
-def everything(store: Store) -> dict[str, tuple]:
+def columns_by_id(store: Store) -> dict[str, tuple]:
     """Returns split and columns of all sounds by id."""
     sounds = {}
     for split in store.splits:

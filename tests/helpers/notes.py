@@ -76,15 +76,15 @@ class ListedSource:
     Attributes:
       counts: number of notes of each split.
       broken: positions that cannot be loaded.
-      twice: positions that are copies of the note before them.
+      copies: positions that are copies of the note before them.
       delay: seconds to load a note, for tests that kill the process meanwhile.
       name: part of the settings in the fingerprint.
-      form: sample rate and length.
+      audio_format: sample rate and length.
     """
 
     counts: tuple[tuple[str, int], ...] = (("train", 150), ("valid", 20), ("test", 70))
     broken: tuple[int, ...] = ()
-    twice: tuple[int, ...] = ()
+    copies: tuple[int, ...] = ()
     delay: float = 0.0
     name: str = "listed"
     audio_format: AudioFormat = NOTE_FORMAT
@@ -112,6 +112,6 @@ class ListedSource:
         number = record.location
         if number in self.broken:
             raise RuntimeError("this note\ncannot be had")
-        seed = number - 1 if number in self.twice else number
+        seed = number - 1 if number in self.copies else number
         noise = np.random.default_rng(seed).normal(0, 0.05, 64000)
         return LoadedSound(noise.astype(np.float32), f0=100.0 + number)

@@ -54,10 +54,10 @@ def test_invalid_input_is_one_line(arguments, message, code, config, tmp_path):
     ("options", "message"),
     [
         ({"config": ""}, "train: give --config=NAME"),
-        ({"config": "none.py"}, "there is no configuration file none.py"),
-        ({"config": "natsiou203"}, "no such configuration in experiments/configs; near it: natsiou2023"),
+        ({"config": "none.py"}, "none.py: no such file"),
+        ({"config": "natsiou203"}, "no such configuration in experiments/configs; similar: natsiou2023"),
         ({"options": LaunchOptions(time="soon")}, "--time=soon: must be minutes"),
-        ({"arguments": [["--config.train.batchsize=3"]]}, "near it: config.train.batch_size"),
+        ({"arguments": [["--config.train.batchsize=3"]]}, "similar: config.train.batch_size"),
         ({"arguments": [["--config.seed=-1"]]}, "config.seed=-1: must not be negative"),
         ({"arguments": [["--platfrom=cpu"]]}, "train: Unknown command line flag 'platfrom'"),
         ({"stages": ["train", "analyze"], "arguments": [[], ["--nubmer=3"]]}, "analyze: Unknown command line flag"),
@@ -74,7 +74,7 @@ def test_errors_of_experiments_are_reported_before_launch(options, message, conf
 
 def test_refused_launch_writes_nothing(config, tmp_path):
     done = run(SUBMIT, f"--workdir={tmp_path / 'w'}", f"--config={config}", "--", "--config.train.batchsize=3")
-    assert "near it: config.train.batch_size" in done.stderr
+    assert "similar: config.train.batch_size" in done.stderr
     assert done.returncode == 1
     assert len(done.stderr.strip().splitlines()) == 1, done.stderr
     assert not (tmp_path / "w").exists()

@@ -51,7 +51,7 @@ def screen_position(page, x: float, y: float) -> tuple[float, float]:
     """Returns the position of a point of the map on the screen."""
     return tuple(page.evaluate(
         "([x, y]) => { const b = document.getElementById('map').getBoundingClientRect();"
-        " return [b.left + across(x), b.top + down(y)]; }",
+        " return [b.left + pixelX(x), b.top + pixelY(y)]; }",
         [x, y],
     ))  # fmt: skip
 
@@ -67,8 +67,8 @@ def test_click_on_the_served_page_makes_and_plays_a_sound(page, run_map):
         assert page.locator("#status").inner_text().startswith("New sound at (0.42")
         assert "synthesis" in page.locator("#times").inner_text()
         assert float(page.evaluate("document.body.dataset.clickMs")) > 0
-        assert page.evaluate("voice !== null && voice.buffer.duration") == pytest.approx(4.0)
-        assert page.evaluate("voice.buffer.getChannelData(0).some(v => Math.abs(v) > 0.001)")
+        assert page.evaluate("audioSource !== null && audioSource.buffer.duration") == pytest.approx(4.0)
+        assert page.evaluate("audioSource.buffer.getChannelData(0).some(v => Math.abs(v) > 0.001)")
         pixels = "Array.from(document.getElementById('picture').getContext('2d').getImageData(0, 0, 300, 150).data)"
         assert len(set(page.evaluate(pixels))) > 20
         names = page.locator("#near .name").all_inner_texts()

@@ -52,7 +52,7 @@ def test_latents_of_a_large_library_are_cached(pca_run, small_store, tmp_path, m
     run = open_run(workdir)
     # Computed in a block of another size, so that the last bits differ.
     expected = read_library(open_run(pca_run), str(small_store), number=0).latents
-    monkeypatch.setattr(map_library, "KEPT_FROM", 10)
+    monkeypatch.setattr(map_library, "CACHED_FROM", 10)
     monkeypatch.setattr(map_library, "BLOCK", 7)
     first = read_library(run, str(small_store), split="train", number=0, progress=False)
     np.testing.assert_allclose(first.latents, expected, atol=5e-5)

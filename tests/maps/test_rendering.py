@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from timbre_jax.maps.rendering import grid_points, make_sound, quick_space
+from timbre_jax.maps.rendering import grid_points, make_sound, space_within_budget
 
 pytestmark = pytest.mark.xdist_group("small_analysis")
 
@@ -13,9 +13,9 @@ pytestmark = pytest.mark.xdist_group("small_analysis")
 def test_iterations_are_reduced_only_to_meet_the_time_budget(run_map):
     run, sound_map = run_map.run, run_map.sound_map
     lines = []
-    assert quick_space(run.space, sound_map, milliseconds=1e5, report=lines.append) is run.space
+    assert space_within_budget(run.space, sound_map, milliseconds=1e5, report=lines.append) is run.space
     assert "a sound takes" in lines[0]
-    quick_space(run.space, sound_map, milliseconds=1e-3, report=lines.append)
+    space_within_budget(run.space, sound_map, milliseconds=1e-3, report=lines.append)
     assert "cannot be faster" in lines[-1]
 
 

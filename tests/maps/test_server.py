@@ -14,7 +14,7 @@ import pytest
 import soundfile
 
 from tests.helpers.serving import ask, serving
-from timbre_jax.maps.server import MapServer, _Guard, map_server, open_server
+from timbre_jax.maps.server import MapServer, _RequestFilter, map_server, open_server
 
 pytestmark = pytest.mark.xdist_group("small_analysis")
 
@@ -183,6 +183,6 @@ def test_overtaken_click_is_skipped():
 
 @pytest.mark.parametrize("port", [80, 8765])
 def test_hosts_include_the_port_except_for_port_80(port):
-    guard = _Guard(None, port=port, log=print)
-    assert ("localhost" in guard._own) == (port == 80)
-    assert f"localhost:{port}" in guard._own
+    request_filter = _RequestFilter(None, port=port, log=print)
+    assert ("localhost" in request_filter._own_hosts) == (port == 80)
+    assert f"localhost:{port}" in request_filter._own_hosts

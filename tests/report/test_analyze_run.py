@@ -154,7 +154,7 @@ def test_wrong_input_is_a_one_line_error(pca_run, tmp_path, change, message):
     assert "\n" not in str(error.value)
 
 
-def test_out_must_not_be_a_file(pca_run, tmp_path):
+def test_out_that_is_a_file_is_refused(pca_run, tmp_path):
     (tmp_path / "file").write_text("precious")
     with pytest.raises(ValueError, match="is a file"):
         analyze(pca_run, tmp_path / "file")
@@ -171,7 +171,7 @@ def check_page(folder, titles):
 
 
 @pytest.mark.slow
-def test_report_of_a_continuous_space(continuous_run, tmp_path):
+def test_report_of_a_continuous_space_is_complete(continuous_run, tmp_path):
     result = analyze_run(AnalysisSettings(continuous_run, tmp_path, number=9, explained=4, players=1, progress=False))
     page = check_page(tmp_path, ("Latent movement", "Latent axes", "Latent importance", "Latent maps"))
     assert page.count("data:audio/wav;base64,") >= 3 + 3 * 5

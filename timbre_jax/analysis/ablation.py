@@ -136,7 +136,7 @@ def ablation(
     baseline: str = "mean",
     batch_size: int | None = None,
 ) -> Ablation:
-    """Ablates every latent of every sound.
+    """Scores every sound with each latent enabled alone, or disabled alone.
 
     Args:
       space: a static space.

@@ -149,15 +149,15 @@ def shapley(
 ) -> dict[str, Attribution]:
     """Returns the Shapley values of the reconstruction of every sound, by measure.
 
-    Exact over all 2^D subsets up to 12 latents. Spaces with more latents are sampled by antithetic permutations (Castro et al.
-    2009, Mitchell et al. 2022), with standard errors over the pairs; the shares still sum to v(all) - v(none).
+    Up to 12 latents, the values are exact: all 2^D subsets are decoded. For more latents, antithetic permutations are sampled
+    (Castro et al. 2009, Mitchell et al. 2022), with standard errors over the pairs; the shares still sum to v(all) - v(none).
 
     Args:
       space: a static space.
       features: features of M sounds in the representation of the space.
       baseline: value of absent latents, "mean" or "zero", see `ablation.baseline_values`.
       measures: "mse", "ssim" or both; all are computed from the same decoded sounds.
-      permutations: random orders for each sound, reversed ones included; for more than 12 latents.
+      permutations: number of random orders for each sound, including the reversed ones; used for more than 12 latents.
       seed: random seed of the orders.
       batch_size: sounds decoded at once; None: `inference.batched.default_batch_size`.
 
@@ -168,7 +168,7 @@ def shapley(
         raise ValueError(f"measures: must be among {', '.join(MEASURES)} (got {sorted(unknown)[0]!r})")
     if space.latent_size <= EXACT_UP_TO:
         masks = subset_masks(space.latent_size)
-        games = _values(masked_scores(space, features, masks, baseline=baseline, batch_size=batch_size))
+        games = _value_functions(masked_scores(space, features, masks, baseline=baseline, batch_size=batch_size))
         return {
             name: Attribution("shapley", name, baseline, shapley_values(games[name]), games[name][:, -1], games[name][:, 0])
             for name in measures
@@ -176,10 +176,10 @@ def shapley(
     latent = encode_features(space, features, batch_size=batch_size)
     count, size = latent.values.shape
     pairs = max(1, permutations // 2)
-    rank, on = antithetic_orders(np.random.default_rng(seed), count, pairs, size)
-    values = np.where(on, latent.values[:, None, None, None, :], baseline_values(space, baseline)).reshape(-1, size)
+    rank, present = antithetic_orders(np.random.default_rng(seed), count, pairs, size)
+    values = np.where(present, latent.values[:, None, None, None, :], baseline_values(space, baseline)).reshape(-1, size)
     rows = np.repeat(np.arange(count), len(values) // count)
-    games = _values(score_latents(space, values, latent, features, rows=rows, batch_size=batch_size))
+    games = _value_functions(score_latents(space, values, latent, features, rows=rows, batch_size=batch_size))
     attributions = {}
     for name in measures:
         v = games[name].reshape(count, pairs, 2, size + 1)
@@ -189,7 +189,7 @@ def shapley(
     return attributions
 
 
-def _values(scores: Scores) -> dict[str, np.ndarray]:
+def _value_functions(scores: Scores) -> dict[str, np.ndarray]:
     """Returns the value function v by measure; higher is better."""
     return {"mse": -scores.mse, "ssim": scores.ssim}
 

@@ -1,4 +1,4 @@
-"""Correlation of latents with known numbers, such as pitch, velocity and brightness."""
+"""Correlation of latents with numeric labels, such as pitch, velocity and brightness."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from timbre_jax.metrics.table import Table
 
 @dataclasses.dataclass(frozen=True)
 class Correlation:
-    """Correlation of D latents with L numbers.
+    """Correlation of D latents with L numeric labels.
 
     Attributes:
       method: "spearman" or "pearson".
-      names: names of the L numbers.
-      value: [D, L] in [-1, 1]; nan if a latent or a number does not vary.
+      names: names of the labels.
+      value: [D, L] in [-1, 1]; nan if a latent or a label does not vary.
       low: [D, L], lower end of the 95 % interval over groups (instruments).
       high: [D, L], upper end of the interval.
-      chance: [D, L], chance level: the 95th percentile of |correlation| with numbers shuffled among the sounds.
+      chance: [D, L], chance level: the 95th percentile of |correlation| with labels shuffled among the sounds.
     """
 
     method: str
@@ -35,7 +35,7 @@ class Correlation:
     def beyond_chance(self) -> np.ndarray:
         """Returns which correlations [D, L] exceed chance and have an interval without 0.
 
-        The chance level shuffles single sounds. With few instruments, a number that is nearly constant within an instrument
+        The chance level shuffles single sounds. With few instruments, a label that is nearly constant within an instrument
         (brightness) exceeds it too easily; the interval over instruments is the stricter test.
         """
         with np.errstate(invalid="ignore"):
@@ -44,12 +44,12 @@ class Correlation:
             return (np.abs(self.value) > self.chance) & ~spans_zero
 
     def cell(self, latent: int, number: int) -> tuple[float, float, float, float]:
-        """Returns value, interval and chance level for one latent and one number."""
+        """Returns value, interval and chance level for one latent and one label."""
         value, low, high, chance = (float(x[latent, number]) for x in (self.value, self.low, self.high, self.chance))
         return value, low, high, chance
 
     def table(self) -> Table:
-        """Returns a row for each pair of a latent and a number."""
+        """Returns a table with a row for each pair of a latent and a label."""
         rows = tuple((d, name, *self.cell(d, n)) for n, name in enumerate(self.names) for d in range(len(self.value)))
         columns = ("latent", "with", self.method, "low", "high", "chance")
         caption = (
@@ -69,11 +69,11 @@ def correlation(
     resamples: int = 1000,
     seed: int = 0,
 ) -> Correlation:
-    """Correlates latents with numbers known of the sounds.
+    """Correlates latents with numeric labels of the sounds.
 
     Args:
       latents: [M, D].
-      labels: numbers [M] by name.
+      labels: numeric labels [M] by name.
       groups: [M], resampled for the intervals (instruments); None: every sound is its own group.
       method: "spearman" or "pearson".
       permutations: shuffles for the chance level.
@@ -97,7 +97,7 @@ def correlation(
         x, y = ranks(x), ranks(y)
     interval = correlation_interval(x, y, groups, resamples=resamples, seed=seed)
     generator = np.random.default_rng(seed)
-    a, b = _unit(x), _unit(y)
+    a, b = _unit_columns(x), _unit_columns(y)
     shuffled = np.abs([a.T @ b[generator.permutation(len(x))] for _ in range(permutations)])
     chance = np.where(np.isnan(interval.value), np.nan, np.percentile(shuffled, 95, axis=0))
     value, low, high = (np.asarray(x) for x in (interval.value, interval.low, interval.high))
@@ -111,7 +111,7 @@ def ranks(values: np.ndarray) -> np.ndarray:
     return rankdata(values, axis=0)
 
 
-def _unit(x: np.ndarray) -> np.ndarray:
+def _unit_columns(x: np.ndarray) -> np.ndarray:
     x = x - x.mean(0)
     norm = np.linalg.norm(x, axis=0)
     return x / np.where(norm > 0, norm, 1.0)

@@ -37,7 +37,7 @@ class DirectionEffects:
                 d,
                 float(self.positions[d, 0]),
                 float(self.positions[d, -1]),
-                *(float(q[d, -1] - q[d, 0]) for q in self.descriptors.values()),
+                *(float(values[d, -1] - values[d, 0]) for values in self.descriptors.values()),
             )
             for d in range(len(self.positions))
         )

@@ -35,7 +35,7 @@ def static_examples(space: TimbreSpace, sounds: Sounds, analysis: StaticAnalysis
     explained = analysis.explanations is not None and space.latent_size <= MOST_LATENTS
     return Examples(
         sample_rate=space.sample_rate,
-        sounds=_ablated_sounds(space, sounds, analysis, _diverse(sounds, number), ablate=explained),
+        sounds=_ablated_sounds(space, sounds, analysis, _diverse_rows(sounds, number), ablate=explained),
         sweeps=_latent_sweeps(space) if explained else [],
         images=_images(space, sounds, analysis),
         seconds=space.representation.length / space.sample_rate or None,
@@ -53,7 +53,7 @@ def series_examples(space: TimbreSpace, sounds: Sounds, analysis: SeriesAnalysis
     )
 
 
-def _diverse(sounds: Sounds, number: int) -> np.ndarray:
+def _diverse_rows(sounds: Sounds, number: int) -> np.ndarray:
     """Returns rows of sounds from different families, near MIDI pitch 60 and not soft."""
     labels = sounds.labels
     order = np.lexsort((np.abs(labels["pitch"] - 60), -np.minimum(labels["velocity"], 75)))
@@ -101,7 +101,7 @@ def _images(space: TimbreSpace, sounds: Sounds, analysis: StaticAnalysis) -> dic
         decoded_features = Features(values=jnp.asarray(features), mask=jnp.ones(features.shape[:2]))
         return np.asarray(common_features(space.representation, decoded_features).values)
 
-    rows, pairs = _diverse(sounds, IMAGES), []
+    rows, pairs = _diverse_rows(sounds, IMAGES), []
     for row, image in zip(rows, decoded(analysis.points[rows]), strict=True):
         pitch, family = sounds.labels["pitch"][row], sounds.labels["family"][row]
         name = f"{family} {pitch}" if pitch >= 0 else str(family)

@@ -1,8 +1,8 @@
 """Invariance of the latents of a series space to loudness and pitch, by fresh probes.
 
-An adversary that was fooled in training proves nothing about other networks. Therefore a new network with two dense layers
-learns to predict loudness or pitch of every frame from its latent (the mean of the posterior), and is scored on recordings
-that it was not fitted to:
+The loss of the adversary in training does not show that no other network can predict its target. Therefore a new network with
+two dense layers is fitted to predict loudness or pitch of every frame from its latent (the mean of the posterior), and is
+scored on recordings that it was not fitted to:
 
     R^2 = 1 - sum (prediction - truth)^2 / sum (truth - mean)^2
 
@@ -50,7 +50,7 @@ class LatentFrames:
       loudness: [K] in dB; nan if the representation has no level condition.
       pitch: [K] in semitones (12 log2 of f0 in Hz); nan for unvoiced frames.
       recording: names [K] of the recordings.
-      scored: [K], whether a frame is held out and scored; the others only serve to fit probes.
+      scored: [K], whether a frame is held out and scored; the other frames only serve to fit probes.
       errors: mean squared errors [S] of the reconstruction of the held-out sounds, in feature units.
       error_recording: names [S] of their recordings.
       measured: further conditions of the features [K] (`LogMel.measured`), by name.
@@ -103,18 +103,18 @@ def latent_frames(
         raise ValueError(
             f"{store}: must have one of the splits {', '.join((*scored, *fitted))} (got {', '.join(store.splits)})"
         )
-    jobs = [(split, np.arange(store.length(split))) for split in held_out]
+    selections = [(split, np.arange(store.length(split))) for split in held_out]
     for split in fitted:
         if split in store.splits and split not in held_out:
             count = store.length(split)
-            jobs.append((split, np.unique(np.linspace(0, count - 1, min(count, most_fitted)).round().astype(int))))
+            selections.append((split, np.unique(np.linspace(0, count - 1, min(count, most_fitted)).round().astype(int))))
     parts = []
-    for split, positions in jobs:
+    for split, positions in selections:
         is_scored = split in held_out
         columns = {name: values[positions] for name, values in store.metadata(split).items()}
-        names, describe = columns["instrument"], _describer(space, store, split)
+        names, measure_frames = columns["instrument"], _frame_measurer(space, store, split)
         bar = functools.partial(tqdm, desc=f"invariance ({split})", unit="batch", disable=not progress)
-        measured = map_batches(describe, positions, batch_size=batch_size, progress=bar)
+        measured = map_batches(measure_frames, positions, batch_size=batch_size, progress=bar)
         inside = measured["mask"] > 0
         owner = np.nonzero(inside)[0]
         frames = {name: values[inside] for name, values in measured["frames"].items()}
@@ -128,12 +128,12 @@ def latent_frames(
     return LatentFrames(**jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts))
 
 
-def _describer(space: TimbreSpace, store: Store | JoinedStore, split: str) -> Callable[[np.ndarray], dict]:
-    """Returns a function of positions that gives latents, loudness, pitch and errors."""
+def _frame_measurer(space: TimbreSpace, store: Store | JoinedStore, split: str) -> Callable[[np.ndarray], dict]:
+    """Returns a function that measures the sounds at some positions of a split."""
     source = cached_features(store, split, space.representation, progress=False)
     representation, stride = space.representation, space.model.stride
 
-    def describe(positions: np.ndarray) -> dict:
+    def measure_frames(positions: np.ndarray) -> dict:
         latent, errors = _encoded(space, source.read(positions))
         count = latent.values.shape[1]
         name = level_name(latent.conditions)
@@ -149,7 +149,7 @@ def _describer(space: TimbreSpace, store: Store | JoinedStore, split: str) -> Ca
         frames = {"values": latent.values, "loudness": loudness, "pitch": pitch}
         return {"frames": frames, "mask": latent.mask, "further": further, "errors": errors}
 
-    return describe
+    return measure_frames
 
 
 @jax.jit
@@ -210,9 +210,9 @@ def measure_invariance(
             "held-out recordings"
         )
         rows.append(Result(f"probe/{name}", *result.r2.value_low_high(), 0.0, definition))
-    for name, words in frames.labels.items():
+    for name, labels in frames.labels.items():
         try:
-            rate, count = probe_label(frames.values, words, frames.recording, scored=frames.scored, settings=settings)
+            rate, count = probe_label(frames.values, labels, frames.recording, scored=frames.scored, settings=settings)
         except ValueError:  # too few recordings for a probe
             continue
         definition = (

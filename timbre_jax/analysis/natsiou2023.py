@@ -1,8 +1,8 @@
 """Results of Natsiou, O'Leary & Longo 2023, for comparison with another run.
 
 The numbering of latents depends on the seed of a run: latent 2 of the paper does not correspond to latent 2 of another run.
-Therefore statements are compared, not latents: how unequal the latents are, how narrow the narrowest distributions are, how
-well the latents separate classes in descending order, and whether the methods agree.
+Therefore statements are compared, not latents: the number of narrow distributions, the class separation of the latents in
+descending order, and the agreement of the methods.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ def statement_table(
         ("Agreement of the methods", "in words", f"{ranks.mean():.2f}",
          "This run: mean rank correlation of pairs of methods; 1 is perfect, 0 is none."),
         ("MSE of the reconstruction", f"{NATSIOU_MSE:g}", f"{mse:.4f} (mean image {mean_image_mse:.4f})",
-         "Not comparable: the paper normalizes by the range of its own data."),
+         "Not comparable: the paper does not state which notes define the range of its features."),
         ("SSIM of the reconstruction", f"{NATSIOU_SSIM:g}", f"{ssim:.3f}",
          "Not comparable: the paper states neither window nor data range."),
     )  # fmt: skip

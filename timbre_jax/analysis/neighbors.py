@@ -44,7 +44,7 @@ class SoundIndex:
     def search(self, queries: np.ndarray, *, k: int = 5) -> Neighbors:
         """Finds the k nearest sounds of each query; distances are in training standard deviations.
 
-        The k + 32 best candidates in float32 are sorted in float64.
+        A search in float32 selects k + 32 candidates, which are then sorted by their exact distances.
 
         Args:
           queries: latents [Q, D].
@@ -55,15 +55,15 @@ class SoundIndex:
         """
         if not 1 <= k <= len(self.points):
             raise ValueError(f"k: must be between 1 and {len(self.points)}, the number of points (got {k})")
-        exact = np.atleast_2d(np.asarray(queries, np.float64)) / self.scale
-        few = min(k + 32, len(self.points))
-        indices, distances = np.empty((len(exact), k), np.int64), np.empty((len(exact), k))
-        for i, query in enumerate(exact):
-            rough = self.squares - 2.0 * (self.points @ query.astype(np.float32))
-            best = np.sort(np.argpartition(rough, few - 1)[:few])
-            distance = np.linalg.norm(self.points[best].astype(np.float64) - query, axis=1)
+        scaled = np.atleast_2d(np.asarray(queries, np.float64)) / self.scale
+        count = min(k + 32, len(self.points))
+        indices, distances = np.empty((len(scaled), k), np.int64), np.empty((len(scaled), k))
+        for i, query in enumerate(scaled):
+            approximate = self.squares - 2.0 * (self.points @ query.astype(np.float32))
+            candidates = np.sort(np.argpartition(approximate, count - 1)[:count])
+            distance = np.linalg.norm(self.points[candidates].astype(np.float64) - query, axis=1)
             order = np.argsort(distance, kind="stable")[:k]
-            indices[i], distances[i] = best[order], distance[order]
+            indices[i], distances[i] = candidates[order], distance[order]
         return Neighbors(indices, distances)
 
 

@@ -68,16 +68,16 @@ def perturbation(
     amounts: tuple[float, ...] | None = None,
     batch_size: int | None = None,
 ) -> Perturbation:
-    """Changes every latent of every sound by every amount.
+    """Scores every sound with each latent changed by each amount.
 
-    Natsiou et al. 2023 change latents by 10 to 60 percent. This moves a latent with mean 3 much further than one with mean 0;
-    "deviation" moves every latent in units of its own spread.
+    Natsiou et al. 2023 change latents by 10 to 60 percent, which moves a latent with mean 3 much further than one with mean 0;
+    "deviation" moves every latent in units of its own standard deviation.
 
     Args:
       space: a static space.
       features: features of M sounds in the representation of the space.
       unit: "percent" or "deviation".
-      amounts: in that unit; None: 10 to 60 percent, or -2, -1, 1 and 2 deviations.
+      amounts: amounts in that unit; None: 10 to 60 percent, or -2, -1, 1 and 2 deviations.
       batch_size: sounds decoded at once; None: `inference.batched.default_batch_size`.
 
     Raises:

@@ -87,7 +87,7 @@ def probe(
         mean, deviation = targets[rows].mean(), targets[rows].std() + 1e-9
         order = np.random.default_rng([settings.seed, number]).integers(0, len(rows), size=(settings.steps, settings.batch))
         standardized = np.where(finite, (targets - mean) / deviation, 0.0).astype(np.float32)[:, None]
-        outputs = _outputs(settings, number, values, standardized, rows, unseen, order, _squares)
+        outputs = _outputs(settings, number, values, standardized, rows, unseen, order, _squared_error)
         predictions[unseen] = outputs[:, 0] * deviation + mean
     rows = np.flatnonzero(np.isfinite(predictions))
     r2 = r2_interval(predictions[rows], targets[rows], recordings[rows], resamples=settings.resamples, seed=settings.seed)
@@ -123,28 +123,28 @@ def probe_label(
     values, labels, recordings = np.asarray(values, np.float32), np.asarray(labels), np.asarray(recordings)
     scored = np.ones(len(values), bool) if scored is None else np.asarray(scored, bool)
     finite = np.isfinite(values).all(1)
-    words = [word for word in np.unique(labels).tolist() if len(np.unique(recordings[scored & (labels == word)])) > 1]
-    if len(words) < 2:
-        raise ValueError(f"labels: a probe needs two labels with at least 2 scored recordings each (got {len(words)})")
-    number_of = {word: number for number, word in enumerate(words)}
-    numbers = np.array([number_of.get(word, -1) for word in labels.tolist()])
+    classes = [label for label in np.unique(labels).tolist() if len(np.unique(recordings[scored & (labels == label)])) > 1]
+    if len(classes) < 2:
+        raise ValueError(f"labels: a probe needs two labels with at least 2 scored recordings each (got {len(classes)})")
+    number_of = {label: number for number, label in enumerate(classes)}
+    numbers = np.array([number_of.get(label, -1) for label in labels.tolist()])
     finite &= numbers >= 0
-    predicted, targets = np.full(len(values), -1), np.eye(len(words), dtype=np.float32)[numbers]
+    predicted, targets = np.full(len(values), -1), np.eye(len(classes), dtype=np.float32)[numbers]
     for number, (rows, unseen) in enumerate(_folds(recordings, finite, scored, settings)):
-        weight = 1.0 / np.bincount(numbers[rows], minlength=len(words))[numbers[rows]]
+        weight = 1.0 / np.bincount(numbers[rows], minlength=len(classes))[numbers[rows]]
         generator, size = np.random.default_rng([settings.seed, number]), (settings.steps, settings.batch)
         order = generator.choice(len(rows), size=size, p=weight / weight.sum())
         outputs = _outputs(settings, number, values, targets, rows, unseen, order, optax.softmax_cross_entropy)
         predicted[unseen] = outputs.argmax(1)
     rows = np.flatnonzero(predicted >= 0)
-    member = np.eye(len(words))[numbers[rows]]
-    correct = member * (predicted == numbers)[rows, None]
+    one_hot = np.eye(len(classes))[numbers[rows]]
+    correct = one_hot * (predicted == numbers)[rows, None]
 
     def balanced_accuracy(correct: np.ndarray, total: np.ndarray) -> np.ndarray:
         return np.nanmean(correct / np.where(total > 0, total, np.nan), axis=1)
 
     options: dict[str, Any] = {"groups": recordings[rows], "resamples": settings.resamples, "seed": settings.seed}
-    return sums_interval(balanced_accuracy, correct, member, **options), len(words)
+    return sums_interval(balanced_accuracy, correct, one_hot, **options), len(classes)
 
 
 def _folds(recordings, usable, scored, settings: ProbeSettings) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -194,7 +194,7 @@ def _outputs(settings: ProbeSettings, fold: int, values, targets, rows, unseen, 
     return np.asarray(_predict(weights, inputs[unseen]))
 
 
-def _squares(predictions, targets):
+def _squared_error(predictions, targets):
     return jnp.square(predictions - targets)
 
 

@@ -46,11 +46,13 @@ def pca_map(latents: np.ndarray) -> Projection:
     largest = np.take_along_axis(directions, np.abs(directions).argmax(1)[:, None], 1)
     directions = directions * np.where(largest < 0, -1.0, 1.0)
     variance = singular**2
-    kept = np.zeros((2, latents.shape[1]))
-    kept[: min(2, len(directions))] = directions[:2]
+    plane = np.zeros((2, latents.shape[1]))
+    plane[: min(2, len(directions))] = directions[:2]
     share = np.zeros(2)
     share[: min(2, len(variance))] = variance[:2] / max(variance.sum(), 1e-30)
-    return Projection("pca", (latents - mean) @ kept.T, np.arange(len(latents)), share, {"directions": kept, "mean": mean}, {})
+    return Projection(
+        "pca", (latents - mean) @ plane.T, np.arange(len(latents)), share, {"directions": plane, "mean": mean}, {}
+    )
 
 
 def tsne_map(
@@ -64,7 +66,7 @@ def tsne_map(
       latents: [M, D].
       perplexity: effective number of neighbors, at most a third of the sounds; 49 as in Natsiou et al. 2023, fig. 8.
       seed: random seed of t-SNE and of the subset.
-      most: largest number of sounds; of more, a random subset is projected.
+      most: largest number of sounds; a larger set is reduced to a random subset.
       iterations: optimizer steps, at least 250.
 
     Raises:
@@ -76,16 +78,16 @@ def tsne_map(
     rows = np.arange(len(latents))
     if len(rows) > most:
         rows = np.sort(np.random.default_rng(seed).choice(len(rows), most, replace=False))
-    chosen = latents[rows]
+    subset = latents[rows]
     perplexity = float(min(perplexity, (len(rows) - 1) / 3.0))
     settings = {"perplexity": perplexity, "iterations": iterations, "seed": seed}
-    if np.ptp(chosen, axis=0).max() == 0:
+    if np.ptp(subset, axis=0).max() == 0:
         return Projection("tsne", np.zeros((len(rows), 2)), rows, None, {}, settings)
     from sklearn.manifold import TSNE
 
     init = "pca" if latents.shape[1] >= 2 else "random"
     model = TSNE(2, perplexity=perplexity, init=init, random_state=seed, max_iter=max(250, iterations))
-    return Projection("tsne", model.fit_transform(chosen.astype(np.float32)).astype(np.float64), rows, None, {}, settings)
+    return Projection("tsne", model.fit_transform(subset.astype(np.float32)).astype(np.float64), rows, None, {}, settings)
 
 
 def umap_model(latents: np.ndarray, *, neighbors: int = 100, min_dist: float = 0.8, seed: int = 0):
@@ -96,8 +98,8 @@ def umap_model(latents: np.ndarray, *, neighbors: int = 100, min_dist: float = 0
 
     Args:
       latents: [M, D].
-      neighbors: neighbors of each sound; the default is the choice of Rebnord 2022, section 7.3.
-      min_dist: smallest distance between sounds, from 0 to 1; the default is the choice of Rebnord 2022.
+      neighbors: number of neighbors of each sound; 100 was chosen in Rebnord 2022, section 7.2.2.
+      min_dist: smallest distance between sounds, from 0 to 1; 0.8 was chosen in Rebnord 2022, section 7.2.2.
       seed: random seed.
 
     Raises:

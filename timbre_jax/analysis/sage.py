@@ -80,12 +80,12 @@ def sage(
     generator = np.random.default_rng(seed)
     target = jax.tree.map(np.asarray, features)
 
-    rank, on = antithetic_orders(generator, count, orders, size)
+    rank, present = antithetic_orders(generator, count, orders, size)
     # All steps of an order share their background sounds, so that the sampling noise cancels in the differences.
     unknown = pool[generator.integers(len(pool), size=(count, orders, 1, 1, samples))]
     unknown = np.broadcast_to(unknown, (count, orders, 2, size + 1, samples, size))
     known = latent.values[:, None, None, None, None, :]
-    values = np.where(on[..., None, :], known, unknown).reshape(-1, samples, size)
+    values = np.where(present[..., None, :], known, unknown).reshape(-1, samples, size)
     rows = np.repeat(np.arange(count), len(values) // count)
 
     def losses_of(row: np.ndarray, mixed: np.ndarray) -> Array:

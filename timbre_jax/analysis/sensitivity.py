@@ -44,8 +44,8 @@ class Sensitivity:
 def sensitivity(space: TimbreSpace, features: Features, *, batch_size: int | None = None) -> Sensitivity:
     """Returns the exact norms of the Jacobian columns at the latent of every sound.
 
-    A gradient-based investigation of every latent (Nguyen et al. 2019), of the output instead of a loss: it measures the size
-    of the change, not whether it is an improvement.
+    The method follows the gradient-based investigation of Nguyen et al. 2019, with the gradient of the output instead of that
+    of a loss: it measures the size of the change, not whether the change is an improvement.
 
     Args:
       space: a static space.
@@ -69,7 +69,7 @@ def _column_norm(space: TimbreSpace, latent: Latent, direction: Array) -> Array:
         return decoded_images(space, latent.replace(values=values))
 
     # J v as the transpose of u -> J^T u, because layers with a custom_vjp have no forward-mode derivative.
-    decoded, pull = jax.vjp(decode, latent.values)
-    _, push = jax.vjp(lambda cotangent: pull(cotangent)[0], jnp.zeros_like(decoded))
-    (change,) = push(jnp.broadcast_to(direction, latent.values.shape))
+    decoded, transposed = jax.vjp(decode, latent.values)
+    _, jacobian_product = jax.vjp(lambda cotangent: transposed(cotangent)[0], jnp.zeros_like(decoded))
+    (change,) = jacobian_product(jnp.broadcast_to(direction, latent.values.shape))
     return jnp.sqrt(jnp.mean(jnp.square(change), axis=(1, 2)))

@@ -72,8 +72,8 @@ def analyze_series(
     step("descriptors")
     values, audible = frame_descriptors(space, sounds, latent.values.shape[1])
     inside = np.asarray(latent.mask) > 0
-    along = np.asarray(axes.to_axes(jnp.asarray(frames)))
-    correlations = _correlations(along, values, audible, inside, groups[owner], seed)
+    coordinates = np.asarray(axes.to_axes(jnp.asarray(frames)))
+    correlations = _correlations(coordinates, values, audible, inside, groups[owner], seed)
     weight = audible & inside
     bright = (values["centroid"] * weight).sum(1) / np.maximum(weight.sum(1), 1)
     codes, explanations, no_explanations_reason = None, None, ""
@@ -160,14 +160,14 @@ def _quality(space: TimbreSpace, sounds: Sounds, *, seed: int) -> SoundQuality:
 
 
 def _correlations(axes: np.ndarray, values, audible, inside, groups, seed: int) -> Correlation | None:
-    """Correlates the first axes [K, D] with descriptors; with pitch if 20 % are voiced."""
+    """Correlates the first axes [K, D] with descriptors, and with pitch if 20 % are voiced."""
     flat = {name: x[inside] for name, x in values.items()}
     pitched = (flat["f0"] > 0).mean() > 0.2
-    good = audible[inside] & (flat["f0"] > 0) if pitched else audible[inside]
-    names = [name for name in DESCRIPTORS if np.ptp(flat[name][good]) > 0] if good.any() else []
+    usable = audible[inside] & (flat["f0"] > 0) if pitched else audible[inside]
+    names = [name for name in DESCRIPTORS if np.ptp(flat[name][usable]) > 0] if usable.any() else []
     if not pitched:
         names = [name for name in names if name not in ("f0", "harmonicity")]
-    rows = np.flatnonzero(good)
+    rows = np.flatnonzero(usable)
     if len(rows) < 20 or not names:
         return None
     rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), FRAMES_CORRELATED)).round().astype(int)]
@@ -176,13 +176,13 @@ def _correlations(axes: np.ndarray, values, audible, inside, groups, seed: int) 
 
 
 def _codes(space: TimbreSpace, sounds: Sounds, latent: Latent, seed: int) -> Codes:
-    book = np.asarray(space.model.codebook(space.variables), np.float64)
-    first = book if book.ndim == 2 else book[0]
+    codebooks = np.asarray(space.model.codebook(space.variables), np.float64)
+    first = codebooks if codebooks.ndim == 2 else codebooks[0]
     uses = code_uses(latent, first.shape[0], sounds.labels["instrument"], seed=seed)
     table = code_table(space, names=("centroid", "bandwidth", "flatness", "rolloff", "f0"), uses=uses.counts[0])
     centered = first - first.mean(0)
-    _, sizes, directions = np.linalg.svd(centered, full_matrices=False)
-    share = float(np.square(sizes[:2]).sum() / max(np.square(sizes).sum(), 1e-30))
+    _, singular, directions = np.linalg.svd(centered, full_matrices=False)
+    share = float(np.square(singular[:2]).sum() / max(np.square(singular).sum(), 1e-30))
     return Codes(uses, table, centered @ directions[:2].T, share)
 
 

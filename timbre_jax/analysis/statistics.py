@@ -140,8 +140,8 @@ class RangeClasses:
         """Returns the classes with the highest lift in every range.
 
         Args:
-          top: classes for each range.
-          least: sounds that a class must have in the range.
+          top: largest number of classes for each range.
+          least: smallest number of sounds of a class in the range.
         """
         rows = []
         for d in range(self.edges.shape[0]):
@@ -187,10 +187,10 @@ def range_classes(latents: np.ndarray, labels: np.ndarray, *, bins: int = 5) -> 
 
 
 def active_latents(latents: np.ndarray, *, threshold: float = 0.01) -> np.ndarray:
-    """Returns which latents [D] are active: their variance over a set exceeds the threshold.
+    """Returns whether the variance of each latent exceeds a threshold, bool [D].
 
-    "Active units" of Burda et al. 2016, section 4.3. A space without active latents decodes every sound alike (the mean image,
-    a collapsed VAE).
+    These are the "active units" of Burda et al. 2016, section 4.3. A space without active latents decodes every sound
+    alike (the mean image, a collapsed VAE).
 
     Args:
       latents: means of the posterior [M, D].
@@ -200,7 +200,7 @@ def active_latents(latents: np.ndarray, *, threshold: float = 0.01) -> np.ndarra
 
 
 def points(latents: np.ndarray) -> np.ndarray:
-    """Returns latents as float64 [M, D].
+    """Checks latents and returns them as float64 [M, D].
 
     Raises:
       ValueError: another shape, or no sounds.

@@ -1,4 +1,4 @@
-"""Names of spaces and sets of sounds in words."""
+"""Descriptions of spaces and sets of sounds for reports."""
 
 from __future__ import annotations
 

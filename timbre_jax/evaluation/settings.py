@@ -19,26 +19,30 @@ class EvaluationSettings(Settings):
       ValueError: a metric, preset or embedding is unknown, or its optional programs are not installed.
     """
 
-    workdir: tuple[str | os.PathLike, ...] = setting((), "Runs to score, separated by commas.")
-    store: str | None = setting(None, "Store of the notes; default: the one that the first run was trained on.")
-    more_stores: tuple[str | os.PathLike, ...] = setting((), "Further stores to score, with rows of their own.")
+    workdir: tuple[str | os.PathLike, ...] = setting((), "Runs to score, separated by commas. Required.")
+    store: str | None = setting(None, "Store of the sounds. Default: the training store of the first run.")
+    more_stores: tuple[str | os.PathLike, ...] = setting((), "Further stores, whose scores get rows of their own.")
     split: str = setting("test", "Split of the stores to score.")
-    number: int = setting(0, "Number of notes of each store, evenly over instruments; 0 for all.", low=0)
-    sounds: int = setting(64, "Number of notes whose sounds are compared; 0 for none.", low=0)
-    families: tuple[str, ...] | None = setting(None, "Families to score; default: those that all runs were trained on.")
-    reference: str | None = setting(None, "Run to compare with; default: the PCA among the runs.")
+    number: int = setting(0, "Number of sounds of each store, drawn evenly over instruments; 0 means all.", low=0)
+    sounds: int = setting(
+        64, "Number of these sounds that are decoded to audio and compared by --metrics; 0 means none.", low=0
+    )
+    families: tuple[str, ...] | None = setting(None, "Families to score. Default: those that all runs were trained on.")
+    reference: str | None = setting(None, "Run that the others are compared with. Default: the PCA among the runs.")
     metrics: tuple[str, ...] | None = setting(
         None,
-        "Metrics of sounds: lsd, stft, mel, level, odg, fingerprint, ndb, frechet, kernel; default: those that fit the space.",
+        "Metrics of sounds: lsd, stft, mel, level, odg, fingerprint, ndb, frechet, kernel. Default: those that fit the space.",
     )
-    known: int = setting(1000, "Number of training sounds in the reference set.", low=2)
-    bins: int = setting(50, "Number of bins of NDB.", low=2)
-    embedding: str = setting("timbre", "Embedding of Fréchet and kernel distance: timbre, mel_statistics, or an .npz file.")
-    peaq: str = setting("pqevalaudio", "Preset of the ODG: pqevalaudio, gstpeaq, rebnord2022.")
+    known: int = setting(1000, "--metrics=ndb,frechet,kernel: number of training sounds in the reference set.", low=2)
+    bins: int = setting(50, "--metrics=ndb: number of bins.", low=2)
+    embedding: str = setting("timbre", "--metrics=frechet,kernel: embedding, timbre, mel_statistics or an .npz file.")
+    peaq: str = setting("pqevalaudio", "--metrics=odg: preset, one of pqevalaudio, gstpeaq and rebnord2022.")
     undefined_bandwidth: str | None = setting(
-        None, "Treatment of an undefined bandwidth in the ODG; default: that of the preset.", choices=("zero", "drop", "nan")
+        None,
+        "--metrics=odg: treatment of an undefined bandwidth. Default: that of the preset.",
+        choices=("zero", "drop", "nan"),
     )
-    seed: int = setting(0, "Random seed for the choice of notes and for resampling.")
+    seed: int = setting(0, "Random seed for the choice of sounds and for resampling.")
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -1,8 +1,8 @@
 """Playable axes of a space: latents rotated so that the first axes vary most.
 
-Caillon et al. 2020 rotate latents by PCA for their interfaces, because the latents of a network have no order and most of
-them may have little effect. The rotation about the mean is exactly invertible. A slider covers the range of the training
-sounds, and at 0.5 it is near their mean.
+The public code of Caillon et al. 2020 (acids-ircam/wavae at f73cf0a, make_wrapper.py) rotates latents by PCA; the paper does
+not mention it. The latents of a network have no order, and most of them may have little effect. The rotation about the mean is
+exactly invertible. A slider at 0.5 is near the mean, and moves over the range of the training sounds.
 """
 
 from __future__ import annotations

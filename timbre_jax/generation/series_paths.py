@@ -71,7 +71,8 @@ def linear_shares(count: int) -> np.ndarray:
 def mix(start: Latent, end: Latent, share: Array | float) -> Latent:
     """Mixes two series of one length: (1 - share) start + share end, values and conditions.
 
-    With share = `linear_shares(M)` this is z[n] = za[n] (1 - n / N) + zb[n] n / N of Caillon et al. 2020.
+    With share = `linear_shares(M)` this is z[n] = za[n] (1 - n / N) + zb[n] n / N, the formula of the companion page of Caillon
+    et al. 2020 (acids-ircam.github.io/timbre_exploration).
 
     Args:
       start: series [B, M, D].

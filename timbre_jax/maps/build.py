@@ -46,7 +46,7 @@ def make_map_of_run(settings: MapSettings) -> RunMap:
     if settings.names_from:
         library = borrow_classes(run, library, read(settings.names_from, "all"))
     sound_map = known_map(library, settings) or _new_map(library, settings)
-    # A reused map may name another run with the same latents, or an earlier version of the space.
+    # The file of a reused map may name another run with the same latents, or an earlier version of the space.
     owner = {"run": run.name, "space": space_digest(run.space)}
     sound_map = dataclasses.replace(sound_map, settings={**sound_map.settings, **owner})
     sound_map.save(out / "map.npz")

@@ -19,7 +19,7 @@ REACH = 0.5
 """Distance outside [0, 1] up to which points are evaluated; points farther away are clipped."""
 
 
-class _AnyInverse:
+class _BaseInverse:
     """Base class of inverses with `coordinates` [P, 2], `holder` [P] and `latents_at`."""
 
     holder: Any
@@ -53,7 +53,7 @@ class _AnyInverse:
 
 
 @flax.struct.dataclass
-class KernelInverse(_AnyInverse):
+class KernelInverse(_BaseInverse):
     """Kernel regression of latents that is exact at every sound. A pytree of arrays.
 
         f(x) = m(x) + b(|x - x_n| / r_n) (z_n - m(x_n)),   x_n the sound nearest to x,   b(t) = (1 - t^2)^2 for t < 1, else 0
@@ -81,19 +81,19 @@ class KernelInverse(_AnyInverse):
 
     def latents_at(self, xy: Array) -> Array:
         """Returns latents [M, D] at points [M, 2]; differentiable except at the sounds."""
-        squared = _squared(xy, self.coordinates, self.widths)
+        squared = _squared_distances(xy, self.coordinates, self.widths)
         smooth = _regress(squared, self.latents)
         nearest = self.holder[jnp.argmin(squared, axis=1)]
         least = jnp.min(squared, axis=1)
         share = least / jnp.square(self.radii[nearest])
-        bump = jnp.where(share < 1.0, jnp.square(1.0 - share), 0.0)
-        corrected = smooth + bump[:, None] * self.corrections[nearest]
+        falloff = jnp.where(share < 1.0, jnp.square(1.0 - share), 0.0)
+        corrected = smooth + falloff[:, None] * self.corrections[nearest]
         # The sum may round, so that a sound gets exactly its own latent.
         return jnp.where((least == 0.0)[:, None], self.latents[nearest], corrected)
 
 
 @flax.struct.dataclass
-class LinearInverse(_AnyInverse):
+class LinearInverse(_BaseInverse):
     """Inverse of PCA: z = mean + (low + x (high - low)) directions.
 
     It is exact only in spaces with two dimensions.
@@ -184,7 +184,9 @@ def kernel_inverse(coordinates: np.ndarray, latents: np.ndarray, *, widths: np.n
     holder = first[group.reshape(-1)].astype(np.int32)
     smooth, nearest = np.empty_like(latents), np.empty(len(latents), np.float32)
     for rows in _chunks(len(latents)):
-        smooth[rows], nearest[rows] = (np.asarray(x) for x in _at_sounds(coordinates[rows], coordinates, latents, widths))
+        smooth[rows], nearest[rows] = (
+            np.asarray(x) for x in _regress_at_sounds(coordinates[rows], coordinates, latents, widths)
+        )
     radii = np.minimum(0.5 * np.sqrt(nearest), 0.5)
     return KernelInverse(
         *(jnp.asarray(x) for x in (coordinates, latents, widths, latents - smooth, np.maximum(radii, 1e-20), holder))
@@ -210,15 +212,15 @@ def best_width(coordinates: np.ndarray, latents: np.ndarray, *, most: int = 2000
         return 1.0
     rows = np.unique(np.linspace(0, len(coordinates) - 1, min(most, len(coordinates))).astype(np.int64))
     steps = [
-        np.sqrt(np.asarray(_at_sounds(distinct[part], distinct, distinct, np.ones(2, np.float32))[1]))
+        np.sqrt(np.asarray(_regress_at_sounds(distinct[part], distinct, distinct, np.ones(2, np.float32))[1]))
         for part in _chunks(len(distinct))
     ]
     candidates = float(np.median(np.concatenate(steps))) * np.geomspace(0.25, 16.0, 12)
     errors = np.zeros(len(candidates))
     for part in _chunks(len(rows)):
-        chosen = rows[part]
+        selected = rows[part]
         for i, width in enumerate(candidates):
-            errors[i] += float(_left_out_error(chosen, coordinates, latents, np.float32(width)))
+            errors[i] += float(_left_out_error(selected, coordinates, latents, np.float32(width)))
     return float(candidates[int(np.argmin(errors))])
 
 
@@ -228,10 +230,10 @@ def linear_inverse(coordinates: np.ndarray, low, high, directions: np.ndarray, m
 
 
 def place(inverse: InverseMap, latents: np.ndarray, *, resolution: int = 96) -> np.ndarray:
-    """Places other sounds on the map at the points whose latents are nearest to theirs.
+    """Places other sounds on the map at the points whose latents are nearest to their own.
 
-    The search compares the sounds of the map and a grid of points over [0, 1], and then refines the best point three times
-    by a factor of three. It is deterministic; a sound of the map is placed at its own coordinates.
+    The search compares the sounds of the map and a grid of points over [0, 1], and then refines the best point in three steps,
+    each with a third of the previous spacing. It is deterministic; a sound of the map is placed at its own coordinates.
 
     Args:
       inverse: inverse of the map.
@@ -251,16 +253,16 @@ def place(inverse: InverseMap, latents: np.ndarray, *, resolution: int = 96) -> 
     axis = np.linspace(0.0, 1.0, resolution, dtype=np.float32)
     grid = np.stack(np.meshgrid(axis, axis, indexing="ij"), -1).reshape(-1, 2)
     candidates = np.concatenate([np.asarray(inverse.coordinates), grid])
-    known = _latents_of(inverse, candidates)
+    candidate_latents = _latents_of(inverse, candidates)
     # In parts, to limit the memory for large libraries.
     return np.concatenate(
-        [_place_part(inverse, latents[rows], candidates, known, resolution) for rows in _chunks(len(latents))]
+        [_place_part(inverse, latents[rows], candidates, candidate_latents, resolution) for rows in _chunks(len(latents))]
     )
 
 
-def _place_part(inverse, latents, candidates, known, resolution) -> np.ndarray:
-    nearest = np.asarray(_closest(latents, known))
-    best, error = candidates[nearest], np.linalg.norm(known[nearest] - latents, axis=1)
+def _place_part(inverse, latents, candidates, candidate_latents, resolution) -> np.ndarray:
+    nearest = np.asarray(_closest(latents, candidate_latents))
+    best, error = candidates[nearest], np.linalg.norm(candidate_latents[nearest] - latents, axis=1)
     offsets = np.stack(np.meshgrid(*2 * [np.linspace(-1, 1, 7, dtype=np.float32)], indexing="ij"), -1).reshape(-1, 2)
     step = 1.0 / (resolution - 1)
     for _ in range(3):
@@ -284,7 +286,7 @@ def _chunks(count: int, size: int = 512):
     return [np.arange(start, min(start + size, count)) for start in range(0, count, size)]
 
 
-def _squared(xy: Array, coordinates: Array, widths: Array) -> Array:
+def _squared_distances(xy: Array, coordinates: Array, widths: Array) -> Array:
     """Returns squared distances [M, P] in widths, exactly 0 from a sound to itself."""
     x, y = (jnp.square((xy[:, axis, None] - coordinates[None, :, axis]) / widths[axis]) for axis in (0, 1))
     return x + y
@@ -297,7 +299,7 @@ def _regress(squared: Array, latents: Array) -> Array:
 @jax.jit
 def _evaluate_batch(inverse: InverseMap, xy: Array):
     latents = inverse.latents_at(jnp.clip(xy, -REACH, 1.0 + REACH))
-    squared = _squared(xy, inverse.coordinates, jnp.ones(2))
+    squared = _squared_distances(xy, inverse.coordinates, jnp.ones(2))
     return latents, jnp.sqrt(jnp.min(squared, axis=1)), jnp.argmin(squared, axis=1)
 
 
@@ -305,19 +307,19 @@ _latents_at = jax.jit(lambda inverse, xy: inverse.latents_at(xy))
 
 
 @jax.jit
-def _closest(latents: Array, known: Array) -> Array:
-    return jnp.argmin(jnp.sum(jnp.square(known), 1)[None] - 2.0 * latents @ known.T, axis=1)
+def _closest(latents: Array, candidate_latents: Array) -> Array:
+    return jnp.argmin(jnp.sum(jnp.square(candidate_latents), 1)[None] - 2.0 * latents @ candidate_latents.T, axis=1)
 
 
 @jax.jit
-def _at_sounds(part: Array, coordinates: Array, latents: Array, widths: Array):
+def _regress_at_sounds(part: Array, coordinates: Array, latents: Array, widths: Array):
     """Returns the regression at sounds, and squared distances to the nearest distinct sound."""
-    squared = _squared(part, coordinates, widths)
+    squared = _squared_distances(part, coordinates, widths)
     return _regress(squared, latents), jnp.min(jnp.where(squared > 0, squared, jnp.inf), axis=1)
 
 
 @jax.jit
 def _left_out_error(rows: Array, coordinates: Array, latents: Array, width: Array) -> Array:
-    squared = _squared(coordinates[rows], coordinates, jnp.full(2, width))
+    squared = _squared_distances(coordinates[rows], coordinates, jnp.full(2, width))
     others = jnp.arange(len(coordinates))[None, :] != rows[:, None]
     return jnp.sum(jnp.square(_regress(jnp.where(others, squared, jnp.inf), latents) - latents[rows]))

@@ -1,8 +1,8 @@
 """Kernel map: a projection that is fitted together with its inverse.
 
-PCA, t-SNE and UMAP place the sounds without regard to an inverse. The kernel map places them such that the inverse is accurate:
+PCA, t-SNE and UMAP do not take the inverse into account. The kernel map places sounds such that the inverse is accurate:
 the latent of every sound is predicted from the *other* sounds by the kernel regression of `timbre_jax.maps.inverse`
-(leave-one-out), so that a map that puts dissimilar sounds together has a large error.
+(leave-one-out), so that a map with dissimilar sounds at nearby points has a large error.
 
     minimize over y:  mean_i |z_i - f_{-i}(y_i)|^2 / var(z)  +  weight * mean_i KL(p_i || q_i)
     f_{-i}(y) = sum_{j != i} k(y - y_j) z_j / sum_{j != i} k(y - y_j),   k a Gaussian of width 1
@@ -72,23 +72,23 @@ def kernel_map(
     variance = float(np.sum(np.var(latents.astype(np.float64), axis=0)))
     if count < FEWEST or variance == 0.0:
         linear = pca_map(latents).points
-        return Projection("kernel", _spread(linear) * 3.0, np.arange(count), None, {}, settings)
-    start = _start(latents, settings["perplexity"], seed)
+        return Projection("kernel", _normalized(linear) * 3.0, np.arange(count), None, {}, settings)
+    start = _initial_coordinates(latents, settings["perplexity"], seed)
     weights, near = neighbor_weights(latents, settings["perplexity"])
     # The area grows with the number of sounds, so that a kernel covers a constant number of them.
-    places = jnp.asarray(_spread(start) * np.sqrt(count) / 6.0, jnp.float32)
+    coordinates = jnp.asarray(_normalized(start) * np.sqrt(count) / 6.0, jnp.float32)
     optimizer = optax.adam(optax.cosine_decay_schedule(learning_rate, steps))
-    state, key = optimizer.init(places), jax.random.key(seed)
+    state, key = optimizer.init(coordinates), jax.random.key(seed)
     for first in range(0, steps, _CHUNK):
         number = min(_CHUNK, steps - first)
-        places, state = _run_steps(
-            places, state, jnp.asarray(latents), near, weights, variance, neighborhood, key, first, number,
+        coordinates, state = _run_steps(
+            coordinates, state, jnp.asarray(latents), near, weights, variance, neighborhood, key, first, number,
             learning_rate, steps,
         )  # fmt: skip
         if progress is not None:
-            places.block_until_ready()
+            coordinates.block_until_ready()
             progress(number)
-    return Projection("kernel", np.asarray(places, np.float64), np.arange(count), None, {}, settings)
+    return Projection("kernel", np.asarray(coordinates, np.float64), np.arange(count), None, {}, settings)
 
 
 def neighbor_weights(latents: np.ndarray, perplexity: float) -> tuple[np.ndarray, np.ndarray]:
@@ -123,13 +123,13 @@ def neighbor_weights(latents: np.ndarray, perplexity: float) -> tuple[np.ndarray
     return weight.astype(np.float32), near.astype(np.int32)
 
 
-def _spread(places: np.ndarray) -> np.ndarray:
-    """Returns centered places with a mean square radius of 2; zeros remain zeros."""
-    centered = places - places.mean(0)
+def _normalized(coordinates: np.ndarray) -> np.ndarray:
+    """Returns centered coordinates with a mean square radius of 2; zeros remain zeros."""
+    centered = coordinates - coordinates.mean(0)
     return centered / max(float(np.sqrt(np.mean(centered**2))), 1e-30)
 
 
-def _start(latents: np.ndarray, perplexity: float, seed: int) -> np.ndarray:
+def _initial_coordinates(latents: np.ndarray, perplexity: float, seed: int) -> np.ndarray:
     landmarks = tsne_map(latents, perplexity=perplexity, seed=seed, most=_LANDMARKS, iterations=500)
     if len(landmarks.rows) == len(latents):
         return landmarks.points
@@ -141,33 +141,33 @@ def _start(latents: np.ndarray, perplexity: float, seed: int) -> np.ndarray:
 
 @partial(jax.jit, static_argnames=("number", "steps"))
 def _run_steps(
-    places, state, latents, near, weights, variance, neighborhood, key, first, number: int, learning_rate, steps: int
+    coordinates, state, latents, near, weights, variance, neighborhood, key, first, number: int, learning_rate, steps: int
 ):
     optimizer = optax.adam(optax.cosine_decay_schedule(learning_rate, steps))
     count = len(latents)
 
     def step(carry, index):
-        places, state = carry
+        coordinates, state = carry
         rows = jnp.arange(count)
         if count > _BATCH:
             rows = jax.random.choice(jax.random.fold_in(key, index), count, (_BATCH,), replace=False)
-        gradient = jax.grad(_loss)(places, rows, latents, near[rows], weights[rows], variance, neighborhood)
+        gradient = jax.grad(_loss)(coordinates, rows, latents, near[rows], weights[rows], variance, neighborhood)
         updates, state = optimizer.update(gradient, state)
-        return (optax.apply_updates(places, updates), state), None
+        return (optax.apply_updates(coordinates, updates), state), None
 
-    (places, state), _ = jax.lax.scan(step, (places, state), first + jnp.arange(number))
-    return places, state
+    (coordinates, state), _ = jax.lax.scan(step, (coordinates, state), first + jnp.arange(number))
+    return coordinates, state
 
 
-def _loss(places: Array, rows: Array, latents: Array, near: Array, weights: Array, variance, neighborhood) -> Array:
+def _loss(coordinates: Array, rows: Array, latents: Array, near: Array, weights: Array, variance, neighborhood) -> Array:
     """Returns the objective over sounds `rows` [B] with neighbors [B, K], up to a constant."""
-    here = places[rows]
+    selected = coordinates[rows]
     # Differences instead of the expanded square, which loses small distances in float32.
-    squared = sum(jnp.square(here[:, axis, None] - places[None, :, axis]) for axis in (0, 1))
-    others = jnp.arange(len(places))[None, :] != rows[:, None]
+    squared = sum(jnp.square(selected[:, axis, None] - coordinates[None, :, axis]) for axis in (0, 1))
+    others = jnp.arange(len(coordinates))[None, :] != rows[:, None]
     share = jax.nn.softmax(jnp.where(others, -0.5 * squared, -jnp.inf), axis=1)
     error = jnp.mean(jnp.sum(jnp.square(share @ latents - latents[rows]), axis=1)) / variance
-    close = jnp.sum(jnp.square(here[:, None, :] - places[near]), axis=-1)
+    close = jnp.sum(jnp.square(selected[:, None, :] - coordinates[near]), axis=-1)
     attraction = jnp.mean(jnp.sum(weights * jnp.log1p(close), axis=1))
     repulsion = jnp.log(jnp.mean(jnp.sum(jnp.where(others, 1.0 / (1.0 + squared), 0.0), axis=1)))
     return error + neighborhood * (attraction + repulsion)

@@ -23,7 +23,7 @@ BORROW_FROM = 5
 """Number of neighbors that vote on a borrowed class."""
 BLOCK = 512
 """Number of sounds whose features are in memory at once."""
-KEPT_FROM = 1000
+CACHED_FROM = 1000
 """Smallest number of sounds in a split whose latents are cached."""
 
 
@@ -188,18 +188,18 @@ def _latents(run: Run, store: Store | JoinedStore, part: Part, progress: bool) -
 
     fingerprints = [one.index["fingerprint"] for one in single_stores(store)]
     versions = f"{VERSION} {run.space.representation.version}"  # the key of cached features
-    about = "\n".join([versions, space_digest(run.space), part.split, *fingerprints])
-    file = run.workdir / "latents" / f"{part.split}-{hashlib.sha256(about.encode()).hexdigest()[:16]}.npy"
-    whole = len(part.positions) == store.length(part.split)
+    identity = "\n".join([versions, space_digest(run.space), part.split, *fingerprints])
+    file = run.workdir / "latents" / f"{part.split}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.npy"
+    is_whole_split = len(part.positions) == store.length(part.split)
     with contextlib.suppress(OSError, ValueError, EOFError):  # missing or damaged
-        known = np.load(file, allow_pickle=False)
-        if known.shape == (store.length(part.split), run.space.latent_size):
-            return known[part.positions]
+        cached = np.load(file, allow_pickle=False)
+        if cached.shape == (store.length(part.split), run.space.latent_size):
+            return cached[part.positions]
     blocks = feature_blocks(run, store, part.split, part.positions, size=BLOCK, progress=progress)
     count = -(-len(part.positions) // BLOCK)
     bar = tqdm(blocks, desc=f"latents of {part.split}", total=count, disable=not progress or count < 4, leave=False)
     latents = np.concatenate([np.asarray(encode_features(run.space, features).values, np.float32) for features in bar])
-    if whole and len(latents) >= KEPT_FROM:
+    if is_whole_split and len(latents) >= CACHED_FROM:
         with contextlib.suppress(OSError):  # a run without write access, or a full disk
             with atomic_path(file) as partial:
                 np.save(partial, latents)
@@ -249,10 +249,10 @@ def cluster_names(coordinates: np.ndarray, classes: np.ndarray, *, clusters: int
     number = max(1, min(clusters, len(coordinates) // 5, distinct))
     if len(coordinates) == 0:
         return []
-    member = KMeans(number, random_state=seed, n_init=4).fit_predict(np.asarray(coordinates, np.float64))
+    cluster_of = KMeans(number, random_state=seed, n_init=4).fit_predict(np.asarray(coordinates, np.float64))
     regions = []
     for cluster in range(number):
-        rows = np.flatnonzero(member == cluster)
+        rows = np.flatnonzero(cluster_of == cluster)
         names, counts = np.unique(classes[rows], return_counts=True)
         best = int(counts.argmax())
         of_class = rows[classes[rows] == names[best]]

@@ -44,8 +44,8 @@ def compressed_uri(wave: np.ndarray, sample_rate: int, *, seconds: float = 2.0) 
     return data_uri(buffer.getvalue(), "audio/mpeg")
 
 
-def encoded(image: np.ndarray) -> str:
-    """Returns a uint8 image as base64."""
+def base64_image(image: np.ndarray) -> str:
+    """Encodes a uint8 image as base64 text."""
     return base64.b64encode(np.ascontiguousarray(image, np.uint8).tobytes()).decode("ascii")
 
 
@@ -61,7 +61,7 @@ def grid_tiles(points: np.ndarray, distances: np.ndarray, waves: np.ndarray, sam
     """
     tiles = []
     for (x, y), distance, wave in zip(points.tolist(), distances.tolist(), waves, strict=True):
-        picture = encoded(spectrogram_image(wave, sample_rate, rows=TILE_ROWS, columns=TILE_COLUMNS))
+        picture = base64_image(spectrogram_image(wave, sample_rate, rows=TILE_ROWS, columns=TILE_COLUMNS))
         tile = {"x": x, "y": y, "distance": distance, "picture": picture}
         tiles.append({**tile, "audio": compressed_uri(wave, sample_rate)} if audio else tile)
     return {"size": round(len(tiles) ** 0.5), "rows": TILE_ROWS, "columns": TILE_COLUMNS, "tiles": tiles}
@@ -86,8 +86,8 @@ def run_page(run_map: RunMap, *, grid: dict | None = None, audio: Mapping[int, s
         if audio and row in audio:
             sound["audio"] = audio[row]
         sounds.append(sound)
-    partly = audio is not None and len(audio) < len(library)
-    playable = f" {len(audio or ())} of them can be played on this page." if partly else ""
+    some_playable = audio is not None and len(audio) < len(library)
+    playable = f" {len(audio or ())} of them can be played on this page." if some_playable else ""
     return map_page(
         f"Map of “{run.name}”",
         f"{len(library):,} sounds of “{library.name}”, placed by {_method_name(sound_map)}.{playable}",
@@ -102,8 +102,8 @@ def run_page(run_map: RunMap, *, grid: dict | None = None, audio: Mapping[int, s
 
 def _method_name(sound_map: SoundMap) -> str:
     names = {"kernel": "the kernel map", "umap": "UMAP", "tsne": "t-SNE", "pca": "PCA"}
-    instead = sound_map.settings.get("placed_by")
-    return names[instead] + f", too few for {names[sound_map.method]}" if instead else names[sound_map.method]
+    placed_by = sound_map.settings.get("placed_by")
+    return names[placed_by] + f", too few for {names[sound_map.method]}" if placed_by else names[sound_map.method]
 
 
 def _shared_coordinates(sound_map: SoundMap) -> str:

@@ -38,7 +38,7 @@ class NewSound:
 
 
 def make_sound(space: TimbreSpace, sound_map: SoundMap, x: float, y: float) -> NewSound:
-    """Decodes the sound at a point of a map.
+    """Creates the sound at a point of a map and measures the time of each step.
 
     Args:
       space: a static space.
@@ -49,27 +49,27 @@ def make_sound(space: TimbreSpace, sound_map: SoundMap, x: float, y: float) -> N
     Raises:
       ValueError: a coordinate that is not finite.
     """
-    marks = [time.perf_counter()]
+    timestamps = [time.perf_counter()]
     latents, distances = sound_map.inverse([(x, y)])
     squared = np.sum(np.square(sound_map.coordinates - np.array([x, y], np.float32)), axis=1)
     near = np.argsort(squared, kind="stable")[:NEAREST].tolist()
-    marks.append(time.perf_counter())
+    timestamps.append(time.perf_counter())
     features = jax.block_until_ready(space.decode(latents))
-    marks.append(time.perf_counter())
+    timestamps.append(time.perf_counter())
     wave = np.asarray(space.synthesize(features))[0]
     wave = wave / max(float(np.abs(wave).max(initial=0.0)), 1.0)
-    marks.append(time.perf_counter())
+    timestamps.append(time.perf_counter())
     picture = spectrogram_image(wave, space.sample_rate, rows=ROWS, columns=COLUMNS)
-    marks.append(time.perf_counter())
+    timestamps.append(time.perf_counter())
     wav = wav_bytes(wave, space.sample_rate)
-    marks.append(time.perf_counter())
+    timestamps.append(time.perf_counter())
     steps = ("inverse", "decode", "synthesis", "picture", "wav")
-    times = {name: 1e3 * (after - before) for name, before, after in zip(steps, marks, marks[1:], strict=False)}
-    times["total"] = 1e3 * (marks[-1] - marks[0])
+    times = {name: 1e3 * (after - before) for name, before, after in zip(steps, timestamps, timestamps[1:], strict=False)}
+    times["total"] = 1e3 * (timestamps[-1] - timestamps[0])
     return NewSound(wav, picture, float(distances[0]), near, times)
 
 
-def quick_space(space: TimbreSpace, sound_map: SoundMap, *, milliseconds: float, report=print) -> TimbreSpace:
+def space_within_budget(space: TimbreSpace, sound_map: SoundMap, *, milliseconds: float, report=print) -> TimbreSpace:
     """Compiles a space for single sounds and limits its inverter to a time budget.
 
     Args:
@@ -82,25 +82,25 @@ def quick_space(space: TimbreSpace, sound_map: SoundMap, *, milliseconds: float,
       The space, unchanged if its representation does not iterate.
     """
     x, y = sound_map.coordinates[0].tolist()
-    quick = space
+    limited = space
     for attempt in range(5):
-        make_sound(quick, sound_map, x, y)
-        # The median is the usual time of a click.
-        cost = sorted((make_sound(quick, sound_map, x, y).times for _ in range(5)), key=lambda times: times["total"])[2]
-        fewer = _with_effort(quick, (milliseconds - cost["total"] + cost["synthesis"]) / cost["synthesis"])
-        if cost["total"] <= milliseconds or fewer is None or attempt == 4:
+        make_sound(limited, sound_map, x, y)
+        # The median is the typical time of a click.
+        times = sorted((make_sound(limited, sound_map, x, y).times for _ in range(5)), key=lambda parts: parts["total"])[2]
+        fewer = _with_fewer_iterations(limited, (milliseconds - times["total"] + times["synthesis"]) / times["synthesis"])
+        if times["total"] <= milliseconds or fewer is None or attempt == 4:
             break
-        quick = fewer
-    effort = quick.representation.synthesis_iterations.get("iterations")
-    detail = ", ".join(f"{name} {value:.1f}" for name, value in cost.items() if name != "total")
-    used = "" if effort is None else f" with {effort} iterations of the inverter"
-    report(f"a sound takes {cost['total']:.0f} ms{used} ({detail})")
-    if cost["total"] > milliseconds:
+        limited = fewer
+    iterations = limited.representation.synthesis_iterations.get("iterations")
+    detail = ", ".join(f"{name} {value:.1f}" for name, value in times.items() if name != "total")
+    used = "" if iterations is None else f" with {iterations} iterations of the inverter"
+    report(f"a sound takes {times['total']:.0f} ms{used} ({detail})")
+    if times["total"] > milliseconds:
         report(f"--click_ms={milliseconds:.0f}: this space cannot be faster")
-    return quick
+    return limited
 
 
-def _with_effort(space: TimbreSpace, share: float) -> TimbreSpace | None:
+def _with_fewer_iterations(space: TimbreSpace, share: float) -> TimbreSpace | None:
     """Returns the space with a share of its inverter's iterations; None at the minimum."""
     representation = space.representation
     iterations = representation.synthesis_iterations

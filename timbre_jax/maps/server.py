@@ -32,7 +32,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from timbre_jax.maps.library import RunMap
 from timbre_jax.maps.page import run_page
-from timbre_jax.maps.rendering import make_sound, quick_space
+from timbre_jax.maps.rendering import make_sound, space_within_budget
 from timbre_jax.maps.settings import ServeSettings
 from timbre_jax.report.players import wav_bytes
 from timbre_jax.space import TimbreSpace
@@ -41,7 +41,7 @@ HOST = "127.0.0.1"
 NAMES = ("127.0.0.1", "localhost")
 REACH = 1.0
 """Distance outside [0, 1] up to which points are allowed."""
-MOST_FIELDS = 8
+MAX_QUERY_FIELDS = 8
 HEADERS = {
     "Cache-Control": "no-store",
     "X-Content-Type-Options": "nosniff",
@@ -56,35 +56,41 @@ HEADERS = {
 
 def serve_map(run_map: RunMap, settings: ServeSettings) -> None:
     """Serves the page of a map until Ctrl-C."""
-    say = functools.partial(print, flush=True)
-    say("compiling the decoder ...")
-    space = quick_space(run_map.run.space, run_map.sound_map, milliseconds=settings.click_ms, report=say)
-    server = map_server(run_map, space, port=settings.port, log=say)
+    report = functools.partial(print, flush=True)
+    report("compiling the decoder ...")
+    space = space_within_budget(run_map.run.space, run_map.sound_map, milliseconds=settings.click_ms, report=report)
+    server = map_server(run_map, space, port=settings.port, log=report)
     if settings.port and server.port != settings.port:
-        say(f"--port={settings.port}: is in use; another port was chosen")
-    say(f"open {server.address} in a browser; press Ctrl-C to stop")
+        report(f"--port={settings.port}: is in use; another port was chosen")
+    report(f"open {server.address} in a browser; press Ctrl-C to stop")
     try:
         server.serve()
     except KeyboardInterrupt:
-        say("\nstopped")
+        report("\nstopped")
 
 
 def map_server(run_map: RunMap, space: TimbreSpace, *, port: int, log: Callable[[str], None]) -> MapServer:
-    """Returns the server of a map, bound to its port and not yet serving.
+    """Creates the server of a map, which is bound to its port and does not serve yet.
 
     Args:
       run_map: map of a run.
       space: space that decodes the new sounds.
-      port: port; 0 or one in use: any free port.
+      port: port; any free port if it is 0 or in use.
       log: called with a line for each new sound.
     """
     library = run_map.library
 
     def sound(x: float, y: float) -> tuple[dict, bytes, bytes]:
-        new = make_sound(space, run_map.sound_map, x, y)
-        rows, columns = new.picture.shape
-        about = {"rows": rows, "columns": columns, "near": new.near, "distance": new.distance, "times": new.times}
-        return about | {"name": f"map_{x:.4f}_{y:.4f}.wav"}, new.picture.tobytes(), new.wav
+        created = make_sound(space, run_map.sound_map, x, y)
+        rows, columns = created.picture.shape
+        metadata = {
+            "rows": rows,
+            "columns": columns,
+            "near": created.near,
+            "distance": created.distance,
+            "times": created.times,
+        }
+        return metadata | {"name": f"map_{x:.4f}_{y:.4f}.wav"}, created.picture.tobytes(), created.wav
 
     def recorded(row: int) -> bytes:
         return wav_bytes(library.audio(row), library.store.sample_rate)
@@ -129,8 +135,8 @@ class MapServer:
         self.port: int = self._socket.getsockname()[1]
         application = Starlette(
             routes=[Route("/", self._page), Route("/sound", self._sound), Route("/library", self._library)],
-            middleware=[Middleware(_Guard, port=self.port, log=log)],
-            exception_handlers={HTTPException: _explain},
+            middleware=[Middleware(_RequestFilter, port=self.port, log=log)],
+            exception_handlers={HTTPException: _error_response},
         )
         application.router.redirect_slashes = False
         config = uvicorn.Config(
@@ -159,16 +165,16 @@ class MapServer:
 
     async def _sound(self, request: Request) -> Response:
         x, y = (query_number(request, name, low=-REACH, high=1 + REACH) for name in ("x", "y"))
-        began = time.perf_counter()
+        start = time.perf_counter()
         async with self._lock:
             if await request.is_disconnected():
-                return Response(status_code=499)  # not received by anyone
-            about, picture, wav = await run_in_threadpool(self._make_sound, x, y)
-        detail = ", ".join(f"{name} {value:.1f}" for name, value in about["times"].items() if name != "total")
-        whole = 1e3 * (time.perf_counter() - began)
-        self._log(f"({x:.3f}, {y:.3f}) distance {about['distance']:.3f}: {whole:.0f} ms ({detail})")
+                return Response(status_code=499)  # the browser has closed the connection
+            metadata, picture, wav = await run_in_threadpool(self._make_sound, x, y)
+        detail = ", ".join(f"{name} {value:.1f}" for name, value in metadata["times"].items() if name != "total")
+        total_ms = 1e3 * (time.perf_counter() - start)
+        self._log(f"({x:.3f}, {y:.3f}) distance {metadata['distance']:.3f}: {total_ms:.0f} ms ({detail})")
         # The response is the length of a JSON text, the text, the spectrogram and the wav file.
-        text = json.dumps(about, allow_nan=False).encode()
+        text = json.dumps(metadata, allow_nan=False).encode()
         return Response(struct.pack("<I", len(text)) + text + picture + wav, media_type="application/octet-stream")
 
     async def _library(self, request: Request) -> Response:
@@ -201,7 +207,7 @@ def query_number(request: Request, name: str, *, low: float, high: float) -> flo
     Raises:
       HTTPException: 400 with the reason, if there is no such number.
     """
-    if len(request.query_params.multi_items()) > MOST_FIELDS:
+    if len(request.query_params.multi_items()) > MAX_QUERY_FIELDS:
         raise HTTPException(400, "the query has too many fields")
     values = request.query_params.getlist(name)
     if len(values) != 1:
@@ -216,15 +222,15 @@ def query_number(request: Request, name: str, *, low: float, high: float) -> flo
     return value
 
 
-class _Guard:
+class _RequestFilter:
     """Middleware that refuses foreign requests, adds `HEADERS` and reports errors in one line."""
 
     def __init__(self, app: ASGIApp, *, port: int, log: Callable[[str], None]):
         self._app, self._log, self._port = app, log, port
-        self._own = {f"{name}:{port}" for name in NAMES} | (set(NAMES) if port == 80 else set())
+        self._own_hosts = {f"{name}:{port}" for name in NAMES} | (set(NAMES) if port == 80 else set())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def send_guarded(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 MutableHeaders(scope=message).update(HEADERS)
             await send(message)
@@ -232,21 +238,21 @@ class _Guard:
         request = Request(scope)
         try:
             self._check(request)
-            await self._app(scope, receive, send_guarded)
+            await self._app(scope, receive, send_with_headers)
         except HTTPException as error:
-            await (await _explain(request, error))(scope, receive, send_guarded)
+            await (await _error_response(request, error))(scope, receive, send_with_headers)
         except Exception as error:  # a failed sound must not stop the server
             reason = " ".join(str(error).split())[:200] or type(error).__name__
             self._log(f"{request.url.path}?{request.url.query}"[:80] + f": {reason}")
-            await _error(500, f"this sound could not be created: {reason}")(scope, receive, send_guarded)
+            await _json_error(500, f"this sound could not be created: {reason}")(scope, receive, send_with_headers)
 
     def _check(self, request: Request) -> None:
         hosts = request.headers.getlist("Host")
-        if len(hosts) != 1 or hosts[0].lower() not in self._own:
+        if len(hosts) != 1 or hosts[0].lower() not in self._own_hosts:
             address = f"http://{HOST}:{self._port}/"
             raise HTTPException(403, f"this page is available at {address} only (got host {', '.join(hosts)[:60]!r})")
         origin = request.headers.get("Origin")
-        foreign = origin is not None and origin.lower() not in {f"http://{name}" for name in self._own}
+        foreign = origin is not None and origin.lower() not in {f"http://{name}" for name in self._own_hosts}
         # Browsers send the origin of a request; pages of other sites are refused even if they cannot read the response.
         if foreign or request.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
             raise HTTPException(403, "this page is not available to other sites")
@@ -255,11 +261,11 @@ class _Guard:
             raise HTTPException(405 if known else 501, "only GET and HEAD are supported")
 
 
-async def _explain(request: Request, error: Exception) -> Response:
+async def _error_response(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     unknown = error.status_code == 404
-    return _error(error.status_code, "unknown address; the map is at /" if unknown else error.detail)
+    return _json_error(error.status_code, "unknown address; the map is at /" if unknown else error.detail)
 
 
-def _error(status: int, message: str) -> Response:
+def _json_error(status: int, message: str) -> Response:
     return JSONResponse({"error": message}, status)

@@ -17,21 +17,23 @@ class MapSettings(Settings):
 
     workdir: str = setting(help="Folder of the run.")
     out: str = setting(help="Folder for the map.")
-    store: str | None = setting(None, "Store to map; default: the training store of the run.")
-    split: str = setting("train", "Splits, separated by commas, or 'all'.")
-    number: int = setting(2000, "Number of sounds on the map, even over splits and instruments; 0: all.", low=0)
+    store: str | None = setting(None, "Store to map. Default: the training store of the run.")
+    split: str = setting("train", "Comma-separated splits of the store, or 'all'.")
+    number: int = setting(2000, "Number of sounds on the map, drawn evenly over splits and instruments; 0 means all.", low=0)
     method: str = setting(
-        "kernel", "Projection; 'kernel' optimizes the coordinates together with the inverse.", choices=METHODS
+        "kernel", "Projection of the latents to the map; 'kernel' is fitted together with its inverse.", choices=METHODS
     )
     perplexity: float | None = setting(
-        None, "t-SNE (default 49) and kernel (default 30): effective number of neighbors.", low=1.0
+        None, "--method=tsne (default 49) and kernel (default 30): effective number of neighbors.", low=1.0
     )
-    iterations: int | None = setting(None, "t-SNE: optimizer steps (default 1000).", low=250)
-    neighbors: int | None = setting(None, "UMAP: neighbors of each sound (default 100).", low=2)
-    min_dist: float | None = setting(None, "UMAP: smallest distance between sounds (default 0.8).", low=0.0, high=1.0)
+    iterations: int | None = setting(None, "--method=tsne: optimizer steps (default 1000).", low=250)
+    neighbors: int | None = setting(None, "--method=umap: number of neighbors of each sound (default 100).", low=2)
+    min_dist: float | None = setting(None, "--method=umap: smallest distance between sounds (default 0.8).", low=0.0, high=1.0)
     names_from: str | None = setting(None, "Labeled store that provides the classes of unlabeled sounds.")
-    players: int = setting(400, "Number of library sounds inside map.html (10 to 20 kB each), even over classes.", low=0)
-    hold: float = setting(1.0, "Series spaces: duration of a point of the map in seconds.", low=0.01)
+    players: int = setting(
+        400, "Number of library sounds inside map.html (10 to 20 kB each), drawn evenly over classes.", low=0
+    )
+    hold: float = setting(1.0, "In a series space: duration of the sound of a map point in seconds.", low=0.01)
     seed: int = setting(0, "Random seed for the choice of sounds and the map.")
     progress: bool = setting(True, "Show progress bars.")
 
@@ -47,7 +49,7 @@ class ServeSettings(Settings):
     """Settings of the server of a map."""
 
     serve: bool = setting(False, "Serve a local page on which a click creates a new sound.")
-    port: int = setting(8765, "Port of the server; if it is 0 or in use, any free port.", low=0, high=65535)
+    port: int = setting(8765, "Port of the server; any free port if it is 0 or in use.", low=0, high=65535)
     click_ms: float = setting(75.0, "Time budget for a new sound in ms, which limits the iterations of the inverter.", low=1.0)
 
 
@@ -57,10 +59,10 @@ class SimilarSettings(Settings):
 
     workdir: str = setting(help="Folder of the run.")
     files: tuple[str, ...] = setting(help="Sound files or folders, separated by commas.")
-    out: str | None = setting(None, "Folder for similar.json and the similar sounds; default: only print.")
-    store: str | None = setting(None, "Store to search; default: the training store of the run.")
-    split: str = setting("all", "Splits, separated by commas, or 'all'.")
-    number: int = setting(0, "Number of sounds to search, even over splits and instruments; 0: all.", low=0)
+    out: str | None = setting(None, "Folder for similar.json and the similar sounds. Default: only print the result.")
+    store: str | None = setting(None, "Store to search. Default: the training store of the run.")
+    split: str = setting("all", "Comma-separated splits of the store, or 'all'.")
+    number: int = setting(0, "Number of sounds to search, drawn evenly over splits and instruments; 0 means all.", low=0)
     k: int = setting(8, "Number of similar sounds for each file.", low=1)
     seed: int = setting(0, "Random seed for the choice of sounds.")
     progress: bool = setting(True, "Show progress bars.")

@@ -78,7 +78,7 @@ def similar_text(document: dict) -> str:
     """Returns the result of `find_similar` as text with a block of lines for each file."""
     lines = []
     for sound in document["sounds"]:
-        lines.append(f"{sound['file']}: {sound['class_of_similar']} ({sound['agreement']:.0%} of the nearest)")
+        lines.append(f"{sound['file']}: {sound['class_of_similar']} ({sound['agreement']:.0%} of the nearest sounds)")
         for kind, shares in (sound["classes"] or {}).items():
             best = sorted(shares, key=shares.get, reverse=True)[:3]
             lines.append(f"  {kind} by the model: " + ", ".join(f"{name} {shares[name]:.0%}" for name in best))

@@ -90,27 +90,27 @@ def _static_figures(analysis: StaticAnalysis, examples: Examples) -> dict:
     return drawn
 
 
-def _explanation_figures(e: Explanations) -> dict:
+def _explanation_figures(explanations: Explanations) -> dict:
     panels: list[tuple] = []
     lines: list[tuple[int, float, str]] = []
-    for baseline, ablation in e.ablations.items():
+    for baseline, ablation in explanations.ablations.items():
         for title, scores in (
             (f"One latent enabled, others at {DISABLED_AT[baseline]}", ablation.enabled),
             (f"One latent disabled, at {DISABLED_AT[baseline].replace('their', 'its')}", ablation.disabled),
         ):
             lines.append((len(panels), float(ablation.full.ssim.mean()), "all enabled"))
             lines.append((len(panels), float(ablation.none.ssim.mean()), "all disabled"))
-            panels.append(_bar_panel(title, scores.ssim, e.groups))
-    percent, deviation = e.perturbations["percent"], e.perturbations["deviation"]
+            panels.append(_bar_panel(title, scores.ssim, explanations.groups))
+    percent, deviation = explanations.perturbations["percent"], explanations.perturbations["deviation"]
     importance = {
-        "Shapley values (MSE)": e.shapley["mse", "mean"].values,
-        "Integrated Gradients (MSE)": e.gradients.values,
-        "Gradient (features)": e.sensitivity.scaled,
-        "Shapley values (SSIM)": e.shapley["ssim", "mean"].values,
-        "Ablation, one disabled (MSE)": e.ablations["mean"].importance(kind="disabled"),
+        "Shapley values (MSE)": explanations.shapley["mse", "mean"].values,
+        "Integrated Gradients (MSE)": explanations.gradients.values,
+        "Gradient (features)": explanations.sensitivity.scaled,
+        "Shapley values (SSIM)": explanations.shapley["ssim", "mean"].values,
+        "Ablation, one disabled (MSE)": explanations.ablations["mean"].importance(kind="disabled"),
     }
-    if e.sage is not None:
-        importance["SAGE (MSE)"] = e.sage.shares
+    if explanations.sage is not None:
+        importance["SAGE (MSE)"] = explanations.sage.shares
     drawn = {
         "ablation": plots.bars(panels, ylabel="SSIM", lines=lines, columns=2, colors=(plots.MAIN, plots.SECOND)),
         "perturbation": plots.curves(
@@ -120,19 +120,19 @@ def _explanation_figures(e: Explanations) -> dict:
             ],
             ylabel="decrease of SSIM (%)",
         ),
-        "importance": plots.bars([_bar_panel(title, values, e.groups) for title, values in importance.items()]),
-        "ranks": _rank_heatmap(e),
+        "importance": plots.bars([_bar_panel(title, values, explanations.groups) for title, values in importance.items()]),
+        "ranks": _rank_heatmap(explanations),
         "agreement": plots.heatmap(
-            e.agreement.matrix,
-            e.agreement.names,
-            e.agreement.names,
+            explanations.agreement.matrix,
+            explanations.agreement.names,
+            explanations.agreement.names,
             title="Rank correlation between methods",
             limits=(-1, 1),
             label="rank correlation",
         ),
     }
-    if e.directions is not None:
-        share = np.linspace(0, 100, e.directions.positions.shape[1])
+    if explanations.directions is not None:
+        share = np.linspace(0, 100, explanations.directions.positions.shape[1])
         titles = {
             "pitch_semitones": ("Pitch", "MIDI number"),
             "level_db": ("Level", "dB"),
@@ -140,14 +140,14 @@ def _explanation_figures(e: Explanations) -> dict:
             "temporal_centroid_seconds": ("Temporal centroid", "seconds"),
         }
         drawn["directions"] = plots.curves(
-            [(*titles[name], share, curve) for name, curve in e.directions.descriptors.items()],
+            [(*titles[name], share, curve) for name, curve in explanations.directions.descriptors.items()],
             shared_xlabel="position in the range of the latent (%)",
         )
     return drawn
 
 
 def _series_figures(analysis: SeriesAnalysis, examples: Examples) -> dict:
-    s, e = analysis.statistics, analysis.explanations
+    s, explanations = analysis.statistics, analysis.explanations
     title, xlabel = {"latent": ("Latents", "latent"), "axis": ("Latent axes", "latent axis")}[analysis.moving]
     movement = (
         ("Variance within sounds", np.nan_to_num(s.within)),
@@ -165,16 +165,24 @@ def _series_figures(analysis: SeriesAnalysis, examples: Examples) -> dict:
         )
     if analysis.codes is not None:
         drawn |= _code_figures(analysis.codes)
-    if e is not None:
+    if explanations is not None:
         panels = [
-            _bar_panel("Ablation, one disabled (MSE)", e.ablations["mean"].importance(kind="disabled"), e.groups),
-            _bar_panel("Ablation, one enabled (MSE)", e.ablations["mean"].importance(kind="enabled"), e.groups),
-            _bar_panel("Gradient (features)", e.sensitivity.scaled, e.groups),
-            _bar_panel("Integrated Gradients (MSE)", e.gradients.values, e.groups),
+            _bar_panel(
+                "Ablation, one disabled (MSE)", explanations.ablations["mean"].importance(kind="disabled"), explanations.groups
+            ),
+            _bar_panel(
+                "Ablation, one enabled (MSE)", explanations.ablations["mean"].importance(kind="enabled"), explanations.groups
+            ),
+            _bar_panel("Gradient (features)", explanations.sensitivity.scaled, explanations.groups),
+            _bar_panel("Integrated Gradients (MSE)", explanations.gradients.values, explanations.groups),
         ]
         drawn["importance"] = plots.bars(panels, columns=2)
-        drawn["ranks"] = _rank_heatmap(e)
-        curves = ("Change in standard deviations", "change (standard deviations)", *_with_zero(e.perturbations["deviation"]))
+        drawn["ranks"] = _rank_heatmap(explanations)
+        curves = (
+            "Change in standard deviations",
+            "change (standard deviations)",
+            *_with_zero(explanations.perturbations["deviation"]),
+        )
         drawn["perturbation"] = plots.curves([curves], ylabel="decrease of SSIM (%)")
     maps = [(name.upper() if name == "pca" else "t-SNE", m.points, m.rows) for name, m in analysis.maps.items()]
     bright, classes = analysis.labels["brightness_hz"], analysis.labels["family"]
@@ -239,11 +247,11 @@ def _correlation_heatmap(correlation, columns: Sequence[str], *, title: str, xla
     )
 
 
-def _rank_heatmap(e: Explanations):
-    rank = e.agreement.rank
+def _rank_heatmap(explanations: Explanations):
+    rank = explanations.agreement.rank
     return plots.heatmap(
         rank,
-        e.agreement.names,
+        explanations.agreement.names,
         _numbered(rank.shape[1]),
         title="Rank by importance",
         text=np.char.mod("%g", rank),

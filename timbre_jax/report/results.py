@@ -67,55 +67,59 @@ def _quality_results(analysis: StaticAnalysis) -> Iterator[Result]:
         has_baseline = "mean_image" in quality.distances and name != "mean_image"
         text = (
             f"log-spectral distance in dB of the sound ({name}) to the recording, 1024-point Hann frames, hop 256, levels "
-            f"below -80 dB raised to it; {COUNTED_FRAMES}; {len(values)} notes; baseline: mean of the training features"
+            f"below -80 dB are raised to it; {COUNTED_FRAMES}; {len(values)} notes; baseline: mean of the training features"
         )
         interval = mean_interval(values, quality.distance_groups)
         baseline = float(quality.distances["mean_image"].mean()) if has_baseline else None
         yield _result(f"sound/{name}/log_spectral_distance", interval, text, where, baseline)
 
 
-def _explanation_results(e: Explanations, description: str) -> Iterator[Result]:
-    where = f"{len(e.groups)} of the notes, even over instruments, within the ranges of the representation; {description}"
+def _explanation_results(explanations: Explanations, description: str) -> Iterator[Result]:
+    number = len(explanations.groups)
+    where = f"{number} of the notes, drawn evenly over instruments, within the ranges of the representation; {description}"
 
-    def each(name: str, values: np.ndarray, definition: str) -> Iterator[Result]:
-        interval = mean_interval(values, e.groups)
+    def per_latent(name: str, values: np.ndarray, definition: str) -> Iterator[Result]:
+        interval = mean_interval(values, explanations.groups)
         for d in range(values.shape[1]):
             yield Result(f"{name}/latent_{d}", *interval.value_low_high(d), None, f"{definition}; {where}")
 
-    for baseline, ablation in e.ablations.items():
+    for baseline, ablation in explanations.ablations.items():
         for measure in ("mse", "ssim"):
             only, without = getattr(ablation.enabled, measure), getattr(ablation.disabled, measure)
             text = f"{measure.upper()} with only this latent enabled, the others at their {baseline}"
-            yield from each(f"ablation/{baseline}/only/{measure}", only, text)
+            yield from per_latent(f"ablation/{baseline}/only/{measure}", only, text)
             text = f"{measure.upper()} with this latent disabled, at its {baseline}"
-            yield from each(f"ablation/{baseline}/without/{measure}", without, text)
-    for unit, perturbation in e.perturbations.items():
+            yield from per_latent(f"ablation/{baseline}/without/{measure}", without, text)
+    for unit, perturbation in explanations.perturbations.items():
         over = f"mean over {', '.join(f'{a:g}' for a in perturbation.amounts)} {unit}"
         fall, rise = perturbation.importance(measure="ssim"), perturbation.importance()
-        yield from each(f"perturbation/{unit}/ssim_fall", fall, f"decrease of SSIM, {over}")
-        yield from each(f"perturbation/{unit}/mse_rise", rise, f"increase of MSE, {over}")
+        yield from per_latent(f"perturbation/{unit}/ssim_fall", fall, f"decrease of SSIM, {over}")
+        yield from per_latent(f"perturbation/{unit}/mse_rise", rise, f"increase of MSE, {over}")
     text = "root mean square change of the features for one training standard deviation, by the Jacobian"
-    yield from each("sensitivity", e.sensitivity.scaled, text)
-    for (measure, baseline), attribution in e.shapley.items():
+    yield from per_latent("sensitivity", explanations.sensitivity.scaled, text)
+    for (measure, baseline), attribution in explanations.shapley.items():
         text = f"Shapley share of v = {'-MSE' if measure == 'mse' else 'SSIM'}, absent latents at their {baseline}, " + (
             "over all subsets" if attribution.errors is None else "over sampled permutations"
         )
-        yield from each(f"shapley/{measure}/{baseline}", attribution.values, text)
-    gradients = e.gradients
-    yield from each("integrated_gradients/mse/mean", gradients.values, "Integrated Gradients of v = -MSE from the mean latent")
-    if e.sage is not None:
+        yield from per_latent(f"shapley/{measure}/{baseline}", attribution.values, text)
+    gradients = explanations.gradients
+    yield from per_latent(
+        "integrated_gradients/mse/mean", gradients.values, "Integrated Gradients of v = -MSE from the mean latent"
+    )
+    if explanations.sage is not None:
+        samples = explanations.sage.background
         text = (
-            "SAGE: decrease of the expected MSE, unknown latents sampled from the analyzed notes ("
-            f"{e.sage.background} samples averaged, so that shares are up to 1/{e.sage.background} too large)"
+            f"SAGE: decrease of the expected MSE, unknown latents sampled from the analyzed notes ({samples} samples averaged, "
+            f"so that shares are up to 1/{samples} too large)"
         )
-        yield from each("sage", e.sage.shares, text)
+        yield from per_latent("sage", explanations.sage.shares, text)
     yield Result(
         "integrated_gradients/mse/mean/residual",
         float(np.abs(gradients.residual()).mean() / max(np.abs(gradients.full - gradients.none).mean(), 1e-12)),
         definition="error of the quadrature: mean |sum of shares - difference| / mean |difference|",
     )
-    text = f"mean rank correlation between the importances of {len(e.agreement.names)} methods"
-    yield Result("agreement", e.agreement.mean(), definition=text)
+    text = f"mean rank correlation between the importances of {len(explanations.agreement.names)} methods"
+    yield Result("agreement", explanations.agreement.mean(), definition=text)
 
 
 def _series_results(analysis: SeriesAnalysis) -> Iterator[Result]:
@@ -143,9 +147,9 @@ def _series_results(analysis: SeriesAnalysis) -> Iterator[Result]:
         text = f"perplexity: exp of the entropy of the shares of {uses.counts.shape[1]} codes; baseline: one code; {where}"
         for q in range(len(uses.counts)):
             yield Result(f"codes/perplexity/codebook_{q}", *uses.perplexity.value_low_high(q), 1.0, text)
-    if (e := analysis.explanations) is not None:
-        held = f"{len(e.groups)} sounds of {e.seconds:.2f} s with held latents; {where}"
-        for method, values in e.importances.items():
+    if (explanations := analysis.explanations) is not None:
+        held = f"{len(explanations.groups)} sounds of {explanations.seconds:.2f} s with held latents; {where}"
+        for method, values in explanations.importances.items():
             for d, value in enumerate(values):
                 name = method.lower().replace(", ", "/").replace(" ", "_")
                 yield Result(f"importance/{name}/latent_{d}", float(value), definition=f"importance by {method}; {held}")

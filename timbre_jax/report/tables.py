@@ -63,14 +63,22 @@ def _series_tables(analysis: SeriesAnalysis) -> list[Table]:
     return collected + _explanation_tables(analysis.explanations)
 
 
-def _explanation_tables(e: Explanations | None) -> list[Table]:
-    if e is None:
+def _explanation_tables(explanations: Explanations | None) -> list[Table]:
+    if explanations is None:
         return []
-    collected = [part.table(e.groups) for parts in (e.ablations, e.perturbations) for part in parts.values()]
-    collected += [part.table(e.groups) for part in (e.sensitivity, e.sage, e.gradients) if part is not None]
-    collected += [attribution.table(e.groups) for attribution in e.shapley.values()]
-    collected += [e.agreement.table(), e.agreement.rank_table()]
-    return collected if e.directions is None else [*collected, e.directions.table()]
+    collected = [
+        part.table(explanations.groups)
+        for parts in (explanations.ablations, explanations.perturbations)
+        for part in parts.values()
+    ]
+    collected += [
+        part.table(explanations.groups)
+        for part in (explanations.sensitivity, explanations.sage, explanations.gradients)
+        if part is not None
+    ]
+    collected += [attribution.table(explanations.groups) for attribution in explanations.shapley.values()]
+    collected += [explanations.agreement.table(), explanations.agreement.rank_table()]
+    return collected if explanations.directions is None else [*collected, explanations.directions.table()]
 
 
 def score_table(analysis: StaticAnalysis) -> Table:
@@ -93,7 +101,7 @@ def distance_table(quality: FeatureQuality) -> Table:
     )
     caption = (
         "Log-spectral distance to the recording; lower is better. 1024-point Hann frames, hop 256; levels more than 80 dB "
-        "below the loudest bin of the recording are raised to -80 dB."
+        "below the loudest bin of the recording are raised to that level."
     )
     return Table("sound_distance", ("sound", "notes", "distance_db", "low", "high"), rows, caption)
 
@@ -139,12 +147,12 @@ def paper_statements(analysis: StaticAnalysis) -> Table | None:
     """Returns the comparison with Natsiou et al. 2023; None without explanations or harmonics."""
     if analysis.explanations is None or not analysis.is_harmonic:
         return None
-    e, quality = analysis.explanations, analysis.quality
+    explanations, quality = analysis.explanations, analysis.quality
     return natsiou2023.statement_table(
         box=analysis.box,
-        ranks=e.agreement,
-        best_alone=e.ablations["zero"].importance(kind="enabled", measure="ssim").mean(0),
-        least_resilient=e.perturbations["percent"].importance(measure="ssim").mean(0),
+        ranks=explanations.agreement,
+        best_alone=explanations.ablations["zero"].importance(kind="enabled", measure="ssim").mean(0),
+        least_resilient=explanations.perturbations["percent"].importance(measure="ssim").mean(0),
         mse=float(quality.scores.mse.mean()),
         ssim=float(quality.scores.ssim.mean()),
         mean_image_mse=float(quality.baselines["mean_image"].mse.mean()) if quality.baselines else float("nan"),

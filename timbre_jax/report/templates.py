@@ -19,10 +19,10 @@ from timbre_jax.metrics.table import format_cell
 from timbre_jax.report.page_tables import page_table
 from timbre_jax.report.players import data_uri, wav_uri
 
-HOME = "timbre_jax.report"
+BASE_PACKAGE = "timbre_jax.report"
 
 
-def render(name: str, *, package: str = HOME, **values: Any) -> str:
+def render(name: str, *, package: str = BASE_PACKAGE, **values: Any) -> str:
     """Returns the text of a template.
 
     Args:
@@ -34,9 +34,9 @@ def render(name: str, *, package: str = HOME, **values: Any) -> str:
 
 
 @functools.cache
-def environment(package: str = HOME) -> jinja2.Environment:
+def environment(package: str = BASE_PACKAGE) -> jinja2.Environment:
     """Returns the jinja2 environment of the templates of a package, with all filters."""
-    loaders = [jinja2.PackageLoader(name, "templates") for name in dict.fromkeys((package, HOME))]
+    loaders = [jinja2.PackageLoader(name, "templates") for name in dict.fromkeys((package, BASE_PACKAGE))]
     created = jinja2.Environment(
         loader=jinja2.ChoiceLoader(loaders),
         autoescape=True,
@@ -55,9 +55,9 @@ def environment(package: str = HOME) -> jinja2.Environment:
     return created
 
 
-def static(name: str, *, package: str = HOME) -> str:
+def static(name: str, *, package: str = BASE_PACKAGE) -> str:
     """Returns the text of a static file of a package, or of `timbre_jax.report`."""
-    for owner in (package, HOME):
+    for owner in (package, BASE_PACKAGE):
         file = resources.files(owner).joinpath("static", name)
         if file.is_file():
             return file.read_text(encoding="utf-8")

@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from tests.helpers.library import everything, hit, write
+from tests.helpers.library import columns_by_id, hit, write
 from tests.helpers.soundfont import one_preset, sine_sample, write_soundfont
 from timbre_jax.data.importers.drum_kits import CLASS_OF_KEY, DrumKitImporter, class_of_hit
 from timbre_jax.data.importers.drums import DrumSettings
@@ -56,7 +56,7 @@ def test_hits_share_instrument_and_split_with_their_recordings(bank, tmp_path):
     ]
     assert [record.family for record in plan] == ["kick"] * 2 + ["snare"] * 2 + ["hihat"] * 2 + ["kick"] * 2 + ["hihat"] * 2
     store = build(source, tmp_path / "store")
-    known = everything(store)
+    known = columns_by_id(store)
     assert len(known) == 10
     # Recording 1 is the soft snare and the hi-hat of the Room kit; the click of all hits connects nothing.
     instruments = {name: row["instrument"] for name, (_, row) in known.items()}
@@ -76,7 +76,7 @@ def test_hit_equals_its_recording(bank, tmp_path):
     store = build(
         DrumKitImporter((str(bank),), velocities=(127,), sample_rate=44100, seconds=0.3, families=("kick",)), tmp_path / "s"
     )
-    split, row = everything(store)["two:008-room-036-127"]
+    split, row = columns_by_id(store)["two:008-room-036-127"]
     (wave,) = store.audio(split, [row["position"]])
     assert np.corrcoef(wave[: len(hit(1, seconds=0.2))], hit(1, seconds=0.2))[0, 1] > 0.999
 

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import soundfile
 
-from tests.helpers.library import BROKEN, REASONS, build, doctor_of, everything, hit, write, write_broken, write_library
+from tests.helpers.library import BROKEN, REASONS, build, columns_by_id, hit, report_rows, write, write_broken, write_library
 from timbre_jax.data.importers.folder import FolderImporter
 from timbre_jax.data.store import Store
 
 
 def wave_of(store: Store, name: str) -> np.ndarray:
-    split, known = everything(store)[name]
+    split, known = columns_by_id(store)[name]
     return store.audio(split, [known["position"]])[0][: known["samples"]]
 
 
@@ -36,7 +36,7 @@ def test_store_contains_all_files_with_class_split_and_level(library, store):
     assert [store.length(split) for split in ("train", "valid", "test")] == [96, 12, 12]
     for split, (train, other) in (("train", (32, 32)), ("valid", (4, 4)), ("test", (4, 4))):
         assert Counter(store.metadata(split)["family"].tolist()) == {"kick": train, "snare": other, "hat": other}
-    known = everything(store)
+    known = columns_by_id(store)
     assert set(known) == {str(path.relative_to(library)) for path in library.rglob("*.wav")}
     _, row = known["kick/00000.wav"]
     assert (row["instrument"], row["source"]) == ("kick/00000.wav", "kick")
@@ -56,8 +56,8 @@ def test_equal_settings_give_equal_bytes_and_other_seeds_other_splits(library, s
 
     assert digests(build(tmp_path / "again", library)) == digests(store)
     other = build(tmp_path / "other", library, seed=1)
-    assert {name: split for name, (split, _) in everything(other).items()} != {
-        name: split for name, (split, _) in everything(store).items()
+    assert {name: split for name, (split, _) in columns_by_id(other).items()} != {
+        name: split for name, (split, _) in columns_by_id(store).items()
     }
     assert [other.length(split) for split in other.splits] == [96, 12, 12]
 
@@ -133,18 +133,18 @@ def test_short_and_long_sounds_are_kept_cut_or_left_out(tmp_path):
     write(folder / "drone.wav", (0.3 * np.sin(2 * np.pi * 200 * time) * (1 + 0.5 * np.sin(time))).astype(np.float32), 8000)
     write(folder / "hit.wav", hit(3, seconds=1.0))
     fixed = build(tmp_path / "fixed", folder, seconds=2.0)
-    rows = doctor_of(fixed)
+    rows = report_rows(fixed)
     assert {name for name, row in rows.items() if row["kept"] == "1"} == {"click.wav", "drone.wav", "hit.wav"}
     assert rows["tiny.wav"]["left_out"] == "too short (0.001 s)"
     assert "cut to 2 s (41.0 s)" in rows["drone.wav"]["remarks"]
-    lengths = {name: int(row["samples"]) for name, (_, row) in everything(fixed).items()}
+    lengths = {name: int(row["samples"]) for name, (_, row) in columns_by_id(fixed).items()}
     assert lengths == {"click.wav": 128, "drone.wav": 32000, "hit.wav": pytest.approx(16000, abs=50)}
     assert fixed.audio("train", [0]).shape == (1, 32000)
     variable = build(tmp_path / "variable", folder, seconds=0.0, max_seconds=40.0, sample_rate=8000)
-    lengths = {name: int(row["samples"]) for name, (_, row) in everything(variable).items()}
+    lengths = {name: int(row["samples"]) for name, (_, row) in columns_by_id(variable).items()}
     assert lengths == {"click.wav": 64, "drone.wav": 320_000, "hit.wav": pytest.approx(8000, abs=50)}
     assert (variable.variable, variable.samples) == (True, 320_000)
-    assert "cut to 40 s (41.0 s)" in doctor_of(variable)["drone.wav"]["remarks"]
+    assert "cut to 40 s (41.0 s)" in report_rows(variable)["drone.wav"]["remarks"]
     size = sum(path.stat().st_size for path in variable.path.glob("*.array_record"))
     assert size < 1.5 * 2 * sum(lengths.values())  # padding would take three times as much
 
@@ -155,11 +155,11 @@ def test_trim_cuts_silence(tmp_path):
     write(tmp_path / "in" / "late.wav", late)
     trimmed = build(tmp_path / "trimmed", tmp_path / "in")
     assert wave_of(trimmed, "late.wav").shape[0] == pytest.approx(0.302 * 16000, abs=20)
-    assert "silence before the onset cut (0.498 s)" in doctor_of(trimmed)["late.wav"]["remarks"]
+    assert "silence before the onset cut (0.498 s)" in report_rows(trimmed)["late.wav"]["remarks"]
     whole = build(tmp_path / "whole", tmp_path / "in", trim=False)
     assert wave_of(whole, "late.wav").shape[0] == pytest.approx(1.8 * 16000, abs=20)
     cut = build(tmp_path / "cut", tmp_path / "in", trim=False, sample_rate=44100, seconds=1.0)
-    assert "cut to 1 s (1.8 s)" in doctor_of(cut)["late.wav"]["remarks"]
+    assert "cut to 1 s (1.8 s)" in report_rows(cut)["late.wav"]["remarks"]
 
 
 def test_copies_stay_in_one_split(tmp_path):
@@ -176,13 +176,13 @@ def test_copies_stay_in_one_split(tmp_path):
         write(folder / "c" / f"22k {number}.wav", soxr(wave, 22050), 22050)
         write(folder / "c" / f"long {number}.wav", np.concatenate([0.7 * wave, np.zeros(9000)]))
     one = build(tmp_path / "one", folder)
-    assert set(everything(one)) == {f"a/{number:02d}.wav" for number in range(20)}
+    assert set(columns_by_id(one)) == {f"a/{number:02d}.wav" for number in range(20)}
     assert one.index["doctor"]["left_out"] == {"duplicate": 120}
-    reasons = {name: row["left_out"] for name, row in doctor_of(one).items()}
+    reasons = {name: row["left_out"] for name, row in report_rows(one).items()}
     assert reasons["b/same 3.wav"] == "duplicate (the same samples as a/03.wav)"
     assert reasons["b/quiet 3.wav"] == "duplicate (sounds like a/03.wav)"
     every = build(tmp_path / "all", folder, duplicates="all")
-    known = everything(every)
+    known = columns_by_id(every)
     assert len(known) == 140
     for name, (split, row) in known.items():
         number = int(name.split("/")[1].split(".")[0].split()[-1])
@@ -190,8 +190,8 @@ def test_copies_stay_in_one_split(tmp_path):
         assert split == known[f"a/{number:02d}.wav"][0]
         assert "copies in several classes" in row["remarks"]
     exact = build(tmp_path / "exact", folder, duplicates="exact")
-    assert not {name for name in everything(exact) if "same" in name}
-    assert {f"b/quiet {number}.wav" for number in range(20)} <= set(everything(exact))
+    assert not {name for name in columns_by_id(exact) if "same" in name}
+    assert {f"b/quiet {number}.wav" for number in range(20)} <= set(columns_by_id(exact))
 
 
 def soxr(wave, rate):
@@ -219,7 +219,7 @@ def test_unreadable_files_are_reported_and_others_kept(tmp_path):
     write(folder / "hat" / "same.wav", hit(60))
     write(folder / "hat" / "same.flac", hit(61))
     store = build(tmp_path / "store", folder)
-    rows = doctor_of(store)
+    rows = report_rows(store)
     good = {str(path.relative_to(folder)) for name in ("kick", "snare", "hat") for path in (folder / name).glob("[!.]*.*")}
     assert {name for name, row in rows.items() if row["kept"] == "1"} == good
     assert len(good) == 14
@@ -242,13 +242,13 @@ def test_equal_paths_in_two_folders_get_distinct_ids(tmp_path):
         write(folder / "kick" / "a.wav", hit(number))
         write(folder / "top.wav", hit(10 + number))
     store = build(tmp_path / "store", one, other, third)
-    known = everything(store)
+    known = columns_by_id(store)
     assert set(known) == {f"{root}/{name}" for root in ("kit~1", "kit~2", "more") for name in ("kick/a.wav", "top.wav")}
     np.testing.assert_allclose(wave_of(store, "kit~2/kick/a.wav")[:50], soxr(hit(1), 16000)[:50], atol=1e-4)
     assert known["more/top.wav"][1]["family"] == known["more/top.wav"][1]["source"] == "more"
     # A folder in another folder counts once.
     inner = build(tmp_path / "inner", third, third / "kick")
-    assert set(everything(inner)) == {"more/kick/a.wav", "more/top.wav"}
+    assert set(columns_by_id(inner)) == {"more/kick/a.wav", "more/top.wav"}
 
 
 def test_classes_follow_from_folders_words_or_are_none(tmp_path):
@@ -287,7 +287,7 @@ def test_fractions_and_number_are_balanced_over_classes(library, tmp_path):
     assert store.splits == ("train", "test")
     assert [store.length("train"), store.length("test")] == [15, 15]
     assert store.index["doctor"]["left_out"] == {"not selected": 90}
-    families = Counter(row["family"] for _, row in everything(store).values())
+    families = Counter(row["family"] for _, row in columns_by_id(store).values())
     assert families == {"kick": 10, "snare": 10, "hat": 10}
 
 

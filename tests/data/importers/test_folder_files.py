@@ -6,7 +6,7 @@ import re
 import pytest
 import soundfile
 
-from tests.helpers.library import build, doctor_of, everything, hit, write, write_broken, write_library
+from tests.helpers.library import build, columns_by_id, hit, report_rows, write, write_broken, write_library
 from timbre_jax.data.importers.folder_files import printable
 
 
@@ -18,7 +18,7 @@ def test_names_that_are_not_text_stay_distinct(tmp_path):
         with open(path, "wb") as file:
             soundfile.write(file, hit(number), 44100, format="WAV")
     store = build(tmp_path / "store", folder)
-    assert set(everything(store)) == {"caf\\xe9.wav", "caf\\xe8.wav", "Größe ☃.wav", "new\\nline.wav", "\\xe9.wav"}
+    assert set(columns_by_id(store)) == {"caf\\xe9.wav", "caf\\xe8.wav", "Größe ☃.wav", "new\\nline.wav", "\\xe9.wav"}
     assert printable(os.fsdecode(b"\xff\xfe/a")) == "\\xff\\xfe/a"
 
 
@@ -53,5 +53,5 @@ def test_folder_that_cannot_be_opened_is_reported(tmp_path):
         store = build(tmp_path / "store", folder)
     finally:
         os.chmod(folder / "kick", 0o755)
-    assert doctor_of(store)["kick"]["left_out"] == "unreadable (Permission denied)"
+    assert report_rows(store)["kick"]["left_out"] == "unreadable (Permission denied)"
     assert store.index["doctor"]["kept"] == 4

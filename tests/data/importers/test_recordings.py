@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from tests.helpers.library import doctor_of, everything
+from tests.helpers.library import columns_by_id, report_rows
 from timbre_jax.audio.io import AudioFileError, read_wave
 from timbre_jax.data.importers.recordings import RecordingImporter, read_excerpt
 from timbre_jax.data.prepare.build import build_store
@@ -56,14 +56,14 @@ def store(folder, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def doctor(store):
-    return doctor_of(store)
+    return report_rows(store)
 
 
 def test_recordings_are_cut_and_the_rest_keeps_its_length(store, doctor):
     kept = [name for name, row in doctor.items() if row["kept"] == "1"]
     assert sum(name.startswith("a/stereo96.wav#") for name in kept) == 4
     assert sum(name.startswith("a/other.aiff#") for name in kept) == 1
-    known = everything(store)
+    known = columns_by_id(store)
     assert known["a/stereo96.wav#0003"][1]["samples"] == 24000
     assert known["b/short.wav#0000"][1]["samples"] == 480
     assert store.samples == 48000
@@ -82,7 +82,7 @@ def test_unusable_excerpts_are_reported_and_others_kept(doctor):
 
 
 def test_recordings_and_their_copies_stay_in_one_split(store, doctor):
-    pairs = {(row["instrument"], split) for split, row in everything(store).values()}
+    pairs = {(row["instrument"], split) for split, row in columns_by_id(store).values()}
     assert len(pairs) == len({instrument for instrument, _ in pairs})
     assert {split for _, split in pairs} == {"train", "valid", "test"}
     copies = [row for name, row in doctor.items() if name.startswith("a/take.flac#")]

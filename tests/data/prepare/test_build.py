@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.helpers.library import doctor_of, write_library
+from tests.helpers.library import report_rows, write_library
 from tests.helpers.notes import ListedSource
 from timbre_jax.data.prepare.build import build_store
 from timbre_jax.data.store import Store, StoreError
@@ -77,9 +77,9 @@ def test_bytes_do_not_depend_on_workers(store, tmp_path):
 
 def test_unreadable_and_duplicate_notes_are_left_out(tmp_path):
     # 149 is the last note of train and 150 the first of valid: the copy in train is left out.
-    source = ListedSource(broken=(3, 200), twice=(11, 150))
+    source = ListedSource(broken=(3, 200), copies=(11, 150))
     store = build(tmp_path / "store", source)
-    left_out = {name: row["left_out"] for name, row in doctor_of(store).items() if row["kept"] == "0"}
+    left_out = {name: row["left_out"] for name, row in report_rows(store).items() if row["kept"] == "0"}
     assert left_out == {
         "n0003": "unreadable (RuntimeError: this note cannot be had)",
         "n0200": "unreadable (RuntimeError: this note cannot be had)",

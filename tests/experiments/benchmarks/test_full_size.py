@@ -80,13 +80,13 @@ def test_store_is_repeated_with_its_features(tmp_path):
 def test_usage_of_a_process_includes_its_descendants():
     child = "import time; memory = bytearray(150_000_000); [None for _ in range(3_000_000)]; time.sleep(30)"
     parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
-    done = full_size.watch(["-c", parent], stop_when=lambda memory: memory > 140e6, every=0.1)
+    done = full_size.measure_usage(["-c", parent], stop_when=lambda memory: memory > 140e6, every=0.1)
     assert done.killed
     assert 140e6 < done.memory < 400e6
-    assert 0.02 < done.work < 5
-    assert not full_size.watch(["-c", "pass"], every=0.05).killed
+    assert 0.02 < done.cpu_seconds < 5
+    assert not full_size.measure_usage(["-c", "pass"], every=0.05).killed
     with pytest.raises(ValueError, match=r"-c raise SystemExit.*: exit code 1 \(no way\)"):
-        full_size.watch(["-c", "raise SystemExit('no way')"], every=0.05)
+        full_size.measure_usage(["-c", "raise SystemExit('no way')"], every=0.05)
 
 
 def test_unknown_names_are_refused():

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from experiments.benchmarks.train_step_rebnord2022 import twin
+from experiments.benchmarks.train_step_rebnord2022 import pytorch_network
 from timbre_jax.models import make_model
 from timbre_jax.models.layers.likelihoods import bernoulli_nll
 from timbre_jax.types import Features
@@ -21,7 +21,7 @@ def test_pytorch_network_gives_the_same_numbers():
     raw = model.apply(variables, z, method="raw")
     kl = (0.5 * (np.square(z) - posterior.log_variance)).sum(1) - log_det
     with torch.no_grad():
-        network = twin(jax.device_get(variables["params"]), model).eval()
+        network = pytorch_network(jax.device_get(variables["params"]), model).eval()
         theirs = network(torch.tensor(values).transpose(1, 2)[:, None])
     np.testing.assert_allclose(raw.transpose(0, 2, 1), theirs[2], atol=1e-4)
     np.testing.assert_allclose(bernoulli_nll(raw, values), theirs[0], rtol=1e-4)

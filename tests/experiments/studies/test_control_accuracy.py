@@ -11,7 +11,7 @@ from timbre_jax.metrics.table import read_results
 pytestmark = pytest.mark.xdist_group("small_analysis")
 
 
-def test_curves_are_within_the_range_and_do_not_depend_on_their_number():
+def test_curves_stay_within_the_range_and_do_not_depend_on_their_number():
     few, many = (draw_curves("centroid", (500.0, 5000.0), number=number, seconds=4.0, seed=3) for number in (4, 20))
     for a, b in zip(few, many, strict=False):
         np.testing.assert_array_equal(a.values, b.values)
@@ -20,7 +20,7 @@ def test_curves_are_within_the_range_and_do_not_depend_on_their_number():
         assert curve.values.max() <= 5000 / 10**0.1 * 1.001
         assert curve.values.max() >= 1.45 * curve.values.min()
     assert len({curve.origin.split()[0] for curve in many}) == 3
-    with pytest.raises(ValueError, match="no range for a curve"):
+    with pytest.raises(ValueError, match="range that the space reaches is empty"):
         draw_curves("centroid", (500.0, 500.0), number=2, seconds=1.0, seed=0)
 
 

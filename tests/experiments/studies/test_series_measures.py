@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from experiments.studies import interpolation
-from experiments.studies.interpolation import Interpolation, deviation, measure_interpolation, monotony, overshoot
+from experiments.studies.interpolation import Interpolation, deviation, measure_interpolation, monotonicity, overshoot
 from experiments.studies.timbre_transfer import TimbreTransfer, choose_sounds, lag_ms, measure_conversion
 from tests.helpers.sounds import noise
 from timbre_jax.audio.io import write_wave
@@ -17,14 +17,14 @@ pytestmark = pytest.mark.xdist_group("small_analysis")
 
 def test_straight_line_is_monotonic_without_overshoot_or_deviation():
     line = np.linspace(200.0, 900.0, 11)
-    assert monotony(line) == monotony(line[::-1]) == pytest.approx(1.0)
+    assert monotonicity(line) == monotonicity(line[::-1]) == pytest.approx(1.0)
     assert (overshoot(line), deviation(line)) == (0.0, pytest.approx(0.0, abs=1e-9))
     bump = line.copy()
     bump[5] = 990.0
     assert overshoot(bump) == pytest.approx(10.0)
     assert deviation(bump) == pytest.approx(100 * (990 - 550) / 700)
-    assert monotony(bump) < 1.0
-    assert monotony(np.full(11, 3.0)) == 0.0
+    assert monotonicity(bump) < 1.0
+    assert monotonicity(np.full(11, 3.0)) == 0.0
 
 
 def test_lag_is_the_delay_of_the_level_curve():

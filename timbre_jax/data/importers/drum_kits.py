@@ -69,7 +69,7 @@ class DrumKitImporter(BankMixin, OneShotSettings):
       ValueError: a value is out of range.
     """
 
-    unlabeled: bool = setting(True, "Whether to keep sounds without a class.")
+    unlabeled: bool = setting(True, "Keep sounds without a class.")
     velocities: tuple[int, ...] = midi_setting("velocities", DEFAULT_VELOCITIES, "25,50,75,100,127")
     max_seconds: float = setting(10.0, "Length in seconds that longer sounds are cut to if --seconds=0.")
     # Hits of one key at two velocities may be one recording at two levels; both are kept.

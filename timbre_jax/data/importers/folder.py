@@ -40,7 +40,7 @@ class FolderImporter(OneShotSettings):
         "words in its file name, such as kick, sd or HatOpen, or in a Hydrogen drumkit.xml), none, or a FILE of class words: "
         "lines of CLASS: word, word, as in timbre_jax/data/importers/drum_words.txt.",
     )  # fmt: skip
-    unlabeled: bool = setting(True, "Whether to keep sounds without a class.")
+    unlabeled: bool = setting(True, "Keep sounds without a class.")
 
     def __post_init__(self):
         super().__post_init__()

@@ -60,8 +60,9 @@ class ImporterSettings(Settings):
     """
 
     path: tuple[str, ...] = setting(
-        (), "Sounds to import, separated by commas: folders of sound files, SoundFont banks (.sf2), or folders and archives of "
-        "NSynth.",
+        (), "Comma-separated paths. soundfont, kits, phrases: SoundFont banks (.sf2). Default: the default bank. folder, "
+        "recordings: Folders of sound files. nsynth: Folders or archives of NSynth. tfds: A prepared data set. drums: Not "
+        "allowed.",
     )  # fmt: skip
     number: int = setting(0, "Number of sounds or recordings, drawn evenly over classes or instruments; 0 means all.", low=0)
     seed: int = setting(0, "Random seed for selecting sounds and drawing splits.")

@@ -30,10 +30,10 @@ IMPORTERS: dict[str, type[ImporterSettings]] = {
 class StoreSettings(Settings):
     """Settings of a store that do not depend on its importer."""
 
-    out: str = setting("", "Folder of the new store.")
+    out: str = setting("", "Folder of the new store. Required.")
     workers: int = setting(0, "Number of loading processes; 0 means one per core, 1 loads in the main process.", low=0)
-    overwrite: bool = setting(False, "Whether to replace a store, or unfinished work, with other settings.")
-    progress: bool = setting(True, "Whether to show a progress bar.")
+    overwrite: bool = setting(False, "Replace a store, or unfinished work, that has other settings.")
+    progress: bool = setting(True, "Show a progress bar.")
 
 
 def make_store(sounds: ImporterSettings, target: StoreSettings) -> Store:

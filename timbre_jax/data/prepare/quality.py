@@ -118,7 +118,7 @@ QualityCheck = Callable[[np.ndarray, np.ndarray, np.ndarray], list[str]]
 """Function (waves [B, T], MIDI pitches [B] or -1, known f0 [B] in Hz or 0) -> reasons to leave the sounds out, or ""."""
 
 PITCH_HZ = (80.0, 2100.0)
-"""Range of notes of Natsiou et al. 2023; its lower end is the lowest pitch that a Blackman window of 690 samples resolves."""
+"""Range of the notes of Natsiou et al. 2023 in Hz; the paper gives no reason for its limits."""
 MIN_HARMONIC = 0.8
 """Smallest share of audible frames that are periodic (YIN aperiodicity below 0.25)."""
 MAX_APERIODICITY = 0.25
