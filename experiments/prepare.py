@@ -12,14 +12,19 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from absl import flags
-
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # the clone, not the program's folder
 
 from experiments import command_line
 from timbre_jax.data.prepare.make_store import IMPORTERS, StoreSettings, make_store
 from timbre_jax.data.prepare.summary import describe_store
+
+SOURCE_HELP = (
+    "Where the sounds come from: soundfont (notes of SoundFont banks, by default of the General MIDI bank that pip installed), "
+    "folder (samples), kits (drum kits of a bank), drums (drum samples that Debian packages installed, else kits), recordings (cut "
+    "into excerpts), phrases (melodies that an instrument of a bank plays), nsynth (NSynth as distributed), tfds (NSynth prepared "
+    "by tensorflow-datasets)."
+)
 
 
 def training_config(source: str, sounds) -> str:
@@ -37,7 +42,7 @@ def main(_) -> None:
     if not sounds.keep_all:
         command_line.use_compilation_cache()
     print(describe_store(make_store(sounds, target)))
-    config = training_config(flags.FLAGS.source, sounds)
+    config = training_config(command_line.flag_value("source"), sounds)
     train = (f"--config={config}", f"--workdir=runs/{Path(target.out).name}", f"--config.data.store={target.out}")
     report = Path(target.out) / "doctor.md"
     command_line.print_written(target.out, report, next=(("experiments/train.py", *train),))
@@ -45,5 +50,5 @@ def main(_) -> None:
 
 if __name__ == "__main__":
     command_line.define_flags(store=StoreSettings)
-    command_line.define_choice("source", IMPORTERS, default="soundfont", help="Where the sounds come from.")
+    command_line.define_choice("source", IMPORTERS, default="soundfont", help=SOURCE_HELP)
     command_line.run(main, __doc__, resumable=True)

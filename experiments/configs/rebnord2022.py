@@ -22,7 +22,7 @@ stopped falling after some 2,000 steps; --config.optimizer.schedule=plateau sets
 
 Chosen here: gradients are clipped to a norm of 20,000 (the first ones on 580 hits were 11,000 to 19,000), and a diverging step
 is rolled back automatically; the thesis rolled back exploding losses by hand (`FlowVAE` describes the causes). 20_flow starts
-with flows near the identity (flow_start .1), because it diverges otherwise.
+with flows near the identity (flow_init_scale=0.1), because it diverges otherwise.
 """
 
 from timbre_jax.training.config import default_config, model_section, representation_section

@@ -10,18 +10,18 @@ from timbre_jax.settings import Settings, setting
 
 @dataclasses.dataclass(frozen=True)
 class EvaluationSettings(Settings):
-    """Runs, notes and metrics of `comparison.evaluate`; each field has its help text.
+    """Runs, sounds and metrics of `comparison.evaluate`; each field has its help text.
 
     Raises:
       ValueError: a metric, preset or embedding is unknown, or its optional programs are not installed.
     """
 
     workdir: tuple[str | os.PathLike, ...] = setting((), "Runs to score, separated by commas.")
-    store: str | None = setting(None, "Store of the notes; default: the one that the first run was trained on.")
+    store: str | None = setting(None, "Store of the sounds; default: the one that the first run was trained on.")
     more_stores: tuple[str | os.PathLike, ...] = setting((), "Further stores, whose scores get rows of their own.")
     split: str = setting("test", "Split of the stores to score.")
-    number: int = setting(0, "Number of notes of each store, evenly over instruments; 0: all.", low=0)
-    sounds: int = setting(64, "Number of notes whose sounds are compared; 0: none.", low=0)
+    number: int = setting(0, "Number of sounds of each store, evenly over instruments; 0: all.", low=0)
+    sounds: int = setting(64, "Number of these whose audio is compared; 0: none.", low=0)
     families: tuple[str, ...] | None = setting(None, "Families to score; default: those that all runs were trained on.")
     reference: str | None = setting(None, "Run to compare with; default: the PCA among the runs.")
     metrics: tuple[str, ...] | None = setting(
@@ -35,7 +35,7 @@ class EvaluationSettings(Settings):
     undefined_bandwidth: str | None = setting(
         None, "Treatment of an undefined bandwidth in the ODG; default: that of the preset.", choices=("zero", "drop", "nan")
     )
-    seed: int = setting(0, "Random seed for the choice of notes and for resampling.")
+    seed: int = setting(0, "Random seed for the choice of sounds and for resampling.")
 
     def __post_init__(self) -> None:
         super().__post_init__()
