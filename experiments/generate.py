@@ -24,10 +24,10 @@ from timbre_jax.settings import Settings, setting
 MODES = {kind.mode: kind for kind in (*MODE_SETTINGS, MapPoints)}
 
 MODE_HELP = (
-    "How sounds are made: reconstruct (encodes and decodes files), sample (random sounds), interpolate (from one file to another), "
-    "sweep (one latent moves), variations (sounds around a file), average and arithmetic (weighted sums of files), map (points of "
-    "a map); in series spaces also convert (files with the timbre of the training sounds), plane (a path between four files), "
-    "edit (operators such as stretch), control (sounds that follow curves)."
+    "How sounds are made: reconstruct (encodes and decodes files), sample (random sounds), interpolate (from one file to "
+    "another), sweep (one latent moves), variations (sounds around a file), average and arithmetic (weighted sums of files), "
+    "map (points of a map); in series spaces also convert (files with the timbre of the training sounds), plane (a path "
+    "between four files), edit (operators such as stretch), control (sounds that follow curves)."
 )
 
 

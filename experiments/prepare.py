@@ -21,9 +21,9 @@ from timbre_jax.data.prepare.summary import describe_store
 
 SOURCE_HELP = (
     "Where the sounds come from: soundfont (notes of SoundFont banks, by default of the General MIDI bank that pip installed), "
-    "folder (samples), kits (drum kits of a bank), drums (drum samples that Debian packages installed, else kits), recordings (cut "
-    "into excerpts), phrases (melodies that an instrument of a bank plays), nsynth (NSynth as distributed), tfds (NSynth prepared "
-    "by tensorflow-datasets)."
+    "folder (samples), kits (drum kits of a bank), drums (drum samples that Debian packages installed, else kits), recordings "
+    "(cut into excerpts), phrases (melodies that an instrument of a bank plays), nsynth (NSynth as distributed), tfds (NSynth "
+    "prepared by tensorflow-datasets)."
 )
 
 
