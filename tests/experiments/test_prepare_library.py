@@ -25,7 +25,7 @@ def test_library_with_broken_files_is_prepared_by_two_processes(tmp_path):
     assert lines[0].endswith("store: 314 train, 39 valid, 39 test")
     assert lines[1] == "16000 Hz, 0.050 to 0.15 s, 0.10 s on average; padded to 2 s"
     assert lines[2] == "3 classes: hat 131, kick 131, snare 130"
-    assert lines[3] == "kept 392 of 400 sounds: left out 6 unreadable, 1 constant offset, 1 silent"
+    assert lines[3] == "kept 392 of 400 sounds; left out: 6 unreadable, 1 constant offset, 1 silent"
     assert "400/400" in ran.stderr  # progress bar
     store = Store.open(tmp_path / "store")
     rows = doctor_of(store)

@@ -61,10 +61,9 @@ def control(space: TimbreSpace, inputs: Inputs, settings: Control, *, rounds: in
             yield SkippedInput(sound.path, str(error))
             continue
         print_accuracy(result, curves)
-        target = str(settings.like or (settings.curve_file or settings.curve)[0]).replace(":", "_")
-        title = "_".join(
-            [sound.name(40) if sound else "mean", *settings.descriptor, plain_name(Path(target).stem, max_bytes=40)]
-        )
+        file = settings.like or (settings.curve_file[0] if settings.curve_file else None)
+        target = Path(file).stem if file else settings.curve[0].replace(":", "_")
+        title = "_".join([sound.name(40) if sound else "mean", *settings.descriptor, plain_name(target, max_bytes=40)])
         yield _generated(f"control_{number:03d}_{title}", result, curves, sound, remarks, code_tables)
         code_tables = {}
 

@@ -60,11 +60,11 @@ def test_texts_of_curves_and_ranges_are_parsed():
 
 def test_a_continuous_space_follows_a_curve_and_prints_its_errors(capsys):
     space = tilted_space()
-    (sound,) = control(space, [], Control(curve=("sine:4",), seconds=FRAMES * 128 / 16000), rounds=2)
+    (sound,) = control(space, [], Control(curve=("sine:4.5",), seconds=FRAMES * 128 / 16000), rounds=2)
     output = capsys.readouterr().out
     assert "centroid: reachable " in output
     assert "median error of the sound" in output
-    assert sound.name == "control_000_mean_centroid_sine_4.wav"
+    assert sound.name == "control_000_mean_centroid_sine_4.5.wav"
     assert sound.made_from["start"] == "mean of the training set"
     measured = sound.details["control"]["centroid"]
     low, high = measured["reach"]
