@@ -132,5 +132,5 @@ def test_wrong_input_is_a_one_line_error(tmp_path, arguments, message):
 
 def test_shares_are_read_from_percent():
     assert parse_fractions("80,10,10") == (0.8, 0.1, 0.1)
-    with pytest.raises(ValueError, match="percents of train, valid and test"):
+    with pytest.raises(ValueError, match="percentages of train, valid and test"):
         parse_fractions("80;10")

@@ -284,7 +284,7 @@ class Plane(MixedSettings):
     def for_count(self, count: int) -> Self:
         """Returns the settings for four files."""
         if count != 4 or not self.at:
-            raise ValueError(f'--mode=plane: expected 4 files and --at="x,y;x,y", got {count} files and --at={self.at}')
+            raise ValueError(f'--mode=plane: expected 4 files and --at="x,y;x,y", got {count} files and {len(self.at)} points')
         return self
 
 

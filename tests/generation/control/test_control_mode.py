@@ -135,7 +135,7 @@ def test_wrong_input_is_refused_with_one_line(continuous_run, discrete_run, mean
         (discrete_run, {"curve_file": [nan]}, "nan.csv, line 2: the value is nan"),
         (discrete_run, {"like": str(silent)}, "silent.wav: no frame of the sound has a centroid: it is silent"),
         (discrete_run, {"like": str(tmp_path / "none.wav")}, "none.wav: not a readable sound file"),
-        (mean_run, {"curve": ["sine:1"]}, "is a static space (one latent a sound); --mode=control needs a series one"),
+        (mean_run, {"curve": ["sine:1"]}, "--mode=control needs a series space (got a static one, one latent a sound)"),
         (continuous_run, {"descriptor": ["f0"], "curve": ["sine:1"]}, "f0: cannot be searched through the decoder"),
         (discrete_run, {"descriptor": ["loudness"], "curve": ["sine:1"]}, "got 'loudness'"),
         (continuous_run, {"descriptor": ["pitch"], "curve": ["sine:1"]}, "no descriptor 'pitch'; there are centroid"),
