@@ -139,6 +139,16 @@ def chosen_settings(flag: str, kinds: Mapping[str, type[T]]) -> T:
     return settings(kinds[chosen])
 
 
+def flag_value(name: str) -> str:
+    """Returns the value of a string flag."""
+    return flags.FLAGS[name].value
+
+
+def flag_given(name: str) -> bool:
+    """Returns whether a flag is on the command line."""
+    return flags.FLAGS[name].present
+
+
 def _define_flag(kind: type, field: dataclasses.Field, text: str, *, group: str) -> None:
     """Defines the flag of a field."""
     limits, value_type = field.metadata, field_types(kind)[field.name]

@@ -51,9 +51,10 @@ def main(_) -> None:
     for error in manifest["errors"]:
         print(f"left out: {error['error']}")
     out, sounds = Path(shared.out), manifest["sounds"]
-    first = out / sounds[0]["file"]
+    new = [sound["file"] for sound in sounds if not sound["file"].endswith("_original.wav")] or [sounds[0]["file"]]
+    first = out / new[0]
     vary = ("experiments/generate.py", f"--workdir={shared.workdir}", "--mode=variations", f"--files={first}")
-    print(f"{len(sounds)} sounds")
+    print(f"{len(new)} new {'sound' if len(new) == 1 else 'sounds'} in {out}")
     command_line.print_written(first, out / "manifest.json", next=((*vary, f"--out={out}/variations"),))
 
 

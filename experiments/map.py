@@ -9,6 +9,7 @@ Guide: docs/guides/sample_library.md
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from pathlib import Path
 
@@ -17,6 +18,13 @@ if __name__ == "__main__":
 
 from experiments import command_line
 from timbre_jax.maps.settings import MapSettings, ServeSettings
+
+
+def given_flags(settings: MapSettings) -> list[str]:
+    """Returns the flags of settings that differ from the defaults, so that a command can be repeated."""
+    fields = [field.name for field in dataclasses.fields(settings) if field.name != "progress"]
+    values = [(name, getattr(settings, name)) for name in fields]
+    return [f"--{name}={value}" for name, value in values if value != getattr(MapSettings, name, None)]
 
 
 def main(_) -> None:
@@ -29,7 +37,7 @@ def main(_) -> None:
     run_map = make_map_of_run(settings)
     workdir, out = f"--workdir={settings.workdir}", Path(settings.out)
     points = ("experiments/generate.py", workdir, "--mode=map", f"--map={out}", "--at=0.5,0.5", f"--out={out}/sounds")
-    serve = ("experiments/map.py", workdir, f"--out={out}", "--serve")
+    serve = ("experiments/map.py", *given_flags(settings), "--serve")
     files = (out / name for name in ("map.html", "map.json", "map.npz"))
     command_line.print_written(*files, next=(points,) if serving.serve else (serve, points))
     if serving.serve:

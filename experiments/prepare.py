@@ -12,8 +12,6 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from absl import flags
-
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # the clone, not the program's folder
 
@@ -22,9 +20,10 @@ from timbre_jax.data.prepare.make_store import IMPORTERS, StoreSettings, make_st
 from timbre_jax.data.prepare.summary import describe_store
 
 SOURCE_HELP = (
-    "Source of the sounds: soundfont (notes of SoundFont banks), folder (sound files), kits (drum kits of SoundFont banks), "
-    "drums (drum sounds that are installed on this machine), recordings (excerpts of long sound files), phrases (excerpts of "
-    "rendered phrases), nsynth (NSynth's folders and archives), tfds (NSynth as tensorflow-datasets prepares it)."
+    "Where the sounds come from: soundfont (notes of SoundFont banks, by default of the General MIDI bank that pip installed), "
+    "folder (samples), kits (drum kits of a bank), drums (drum samples that Debian packages installed, else kits), recordings "
+    "(cut into excerpts), phrases (melodies that an instrument of a bank plays), nsynth (NSynth as distributed), tfds (NSynth "
+    "prepared by tensorflow-datasets)."
 )
 
 
@@ -43,7 +42,7 @@ def main(_) -> None:
     if not sounds.keep_all:
         command_line.use_compilation_cache()
     print(describe_store(make_store(sounds, target)))
-    config = training_config(flags.FLAGS.source, sounds)
+    config = training_config(command_line.flag_value("source"), sounds)
     train = (f"--config={config}", f"--workdir=runs/{Path(target.out).name}", f"--config.data.store={target.out}")
     report = Path(target.out) / "doctor.md"
     command_line.print_written(target.out, report, next=(("experiments/train.py", *train),))

@@ -13,8 +13,6 @@ import dataclasses
 import sys
 from pathlib import Path
 
-from absl import flags
-
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # the clone, not the program's folder
 
@@ -42,7 +40,7 @@ def main(_) -> int:
     """Runs the program."""
     config, settings = config_flags.flag_config(), command_line.settings(SweepSettings)
     devices = command_line.settings(command_line.DeviceSettings)
-    if settings.grid and (flags.FLAGS["field"].present or flags.FLAGS["values"].present):
+    if settings.grid and (command_line.flag_given("field") or command_line.flag_given("values")):
         raise ValueError("--grid: cannot be combined with --field or --values; the grid names the fields and their values")
     command_line.use_platform(devices.platform)
     command_line.use_compilation_cache()

@@ -156,7 +156,9 @@ def comparison_table(scores: Path, store: str, results: Mapping[str, Any], *, ru
             return None
         if metric == "ndb":
             return f"{row.value:.0f} (by chance {row.baseline:.1f})"
-        return f"{row.value:.4g}" if row.low is None else f"{row.value:.4g} ({row.low:.4g}–{row.high:.4g})"
+        if row.low is None:
+            return f"{row.value:.4g}"
+        return f"{row.value:.4g} ({row.low:.4g}{'–' if row.low >= 0 else ' to '}{row.high:.4g})"
 
     records = []
     for name, result in results.items():

@@ -23,6 +23,14 @@ def test_platform_applies_after_jax_is_imported():
     assert run("-c", PRINT_PLATFORM.format(None)).stdout.split() == ["cpu", "cpu"]
 
 
+def test_missing_packages_are_a_one_line_error():
+    for program in ("experiments/prepare.py", "experiments/sweep.py", "experiments/train.py", "launch/submit.py"):
+        done = run("-S", program, "--help", PYTHONPATH="")  # without site-packages, as outside the environment
+        assert done.returncode == 1
+        assert done.stderr.endswith("activate the environment that launch/quickstart creates: . .venv/bin/activate\n")
+        assert done.stderr.count("\n") == 1
+
+
 def test_missing_platform_is_a_one_line_error(tmp_path):
     config = tmp_path / "config.py"
     config.write_text("from experiments.configs.pca8 import get_config\n")

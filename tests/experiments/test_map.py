@@ -9,9 +9,11 @@ import signal
 import numpy as np
 import pytest
 
+from experiments.map import given_flags
 from tests.helpers.processes import start
 from timbre_jax.generation.generate import generate
 from timbre_jax.maps.generation_mode import MapPoints
+from timbre_jax.maps.settings import MapSettings
 
 pytestmark = pytest.mark.xdist_group("small_analysis")
 
@@ -37,6 +39,11 @@ def test_serve_prints_its_address_and_ends_with_ctrl_c(run_map, map_settings):
     assert any("a sound takes" in line for line in lines)
     assert "(0.300, 0.600) distance" in rest
     assert not any(line.startswith("placing") for line in lines)
+
+
+def test_next_command_repeats_the_flags_of_a_map():
+    settings = MapSettings(workdir="runs/hits", out="map", split="all", number=0, progress=False)
+    assert given_flags(settings) == ["--workdir=runs/hits", "--out=map", "--split=all", "--number=0"]
 
 
 def test_similar_prints_the_nearest_sounds(run_map, map_settings):

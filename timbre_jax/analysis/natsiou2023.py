@@ -106,7 +106,7 @@ def statement_table(
         ("Least resilient to changes of 10 to 60 % (fig. 7)", names(LEAST_RESILIENT), least,
          "A percentage changes latents with a large mean the most."),
         ("Most important latents overall", names(MOST_IMPORTANT), names(np.sort(ranks.order()[:half])),
-         f"This run: mean rank of {len(ranks.names)} methods."),
+         f"This run: mean rank over {len(ranks.names)} measures."),
         ("Latents far from 0 in every class (table 1)", "2", names(np.flatnonzero(offset)),
          "This run: |mean| above 2 standard deviations; a sign of a weak KL term."),
         ("Agreement of the methods", "in words", f"{ranks.mean():.2f}",

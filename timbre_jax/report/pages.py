@@ -103,7 +103,7 @@ def _order_table(analysis: Analysis) -> Table | None:
     columns: dict[str, list] = {"latent": order, "mean_rank": agreement.consensus[order].tolist()}
     if isinstance(analysis, StaticAnalysis) and correlation is not None:
         columns["strongest_correlation"] = [_strongest(correlation, latent) for latent in order]
-    caption = f"Latents by their mean rank over {len(agreement.names)} methods; rank 1 is the most important."
+    caption = f"Latents by their mean rank over {len(agreement.names)} measures; rank 1 is the most important."
     return Table("importance_ranks", tuple(columns), tuple(zip(*columns.values(), strict=True)), caption)
 
 

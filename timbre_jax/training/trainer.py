@@ -214,6 +214,8 @@ class Trainer:
 
     def initialize(self) -> None:
         """Makes the initial state of a new run."""
+        if self.progress_bar and self.main and self.model.initializes_from_data:
+            tqdm.write("Initializing the model from the training set ...", file=sys.stderr)  # takes a minute or more
         state = initial_state(self.programs, self.model, self.sources, self.config.train, self.init_key, self.hyper)
         self.state = self.placement.replicate(state)
         self.anchor = self.candidate = self.make_anchor()

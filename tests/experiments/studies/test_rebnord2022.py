@@ -80,15 +80,15 @@ def test_table_compares_our_scores_with_the_thesis(tmp_path):
     write_results(tmp_path / "results.json", rows)
     table = comparison_table(tmp_path / "results.json", "hits", {"beta": Ended("finished", 90, 90, 1.0)})
     row = dict(zip(table.columns, table.rows[0], strict=True))
-    assert (row["ODG"], row["NDB of 50"], row["LSD, dB"]) == ("-3.5 (-3.6–-3.4)", "7 (by chance 2.4)", None)
+    assert (row["ODG"], row["NDB of 50"], row["LSD, dB"]) == ("-3.5 (-3.6 to -3.4)", "7 (by chance 2.4)", None)
     floor = dict(zip(table.columns, table.rows[1], strict=True))
-    assert (floor["model"], floor["ODG"], floor["steps"]) == ("<unrelated sounds>", "-3.9 (-3.91–-3.89)", None)
+    assert (floor["model"], floor["ODG"], floor["steps"]) == ("<unrelated sounds>", "-3.9 (-3.91 to -3.89)", None)
     assert (row["steps"], row["thesis: steps"], row["thesis: FID"]) == (90, 20000, 163.0)
     assert "fewer steps" in table.caption
     # With the steps of 64_dim, overfit is the same run.
     ended = Ended("finished", 90, 90, 1.0)
     shared = comparison_table(tmp_path / "results.json", "hits", {"overfit": ended}, runs={"overfit": "beta"})
-    assert dict(zip(shared.columns, shared.rows[0], strict=True))["ODG"] == "-3.5 (-3.6–-3.4)"
+    assert dict(zip(shared.columns, shared.rows[0], strict=True))["ODG"] == "-3.5 (-3.6 to -3.4)"
 
 
 @pytest.mark.parametrize(

@@ -62,12 +62,13 @@ def describe_store(store: Store) -> str:
         lengths = np.concatenate([store.lengths(split) for split in store.splits]) / store.sample_rate
         families = np.concatenate([store.metadata(split)["family"] for split in store.splits])
         names, numbers = np.unique(families, return_counts=True)
-        lines += [
-            f"{store.sample_rate} Hz, {lengths.min():.3f} to {lengths.max():.2f} s, {lengths.mean():.2f} s on average"
-            + ("" if store.variable else f"; padded to {store.samples / store.sample_rate:g} s"),
-            f"{len(names)} classes: " + ", ".join(f"{names[i]} {numbers[i]}" for i in np.argsort(-numbers, kind="stable")[:20])
-            + (", ..." if len(names) > 20 else ""),
-        ]  # fmt: skip
+        shown = f"{lengths.min():.3f} to {lengths.max():.2f} s, {lengths.mean():.2f} s on average"
+        if lengths.min() == lengths.max():
+            shown = f"{lengths.max():g} s each"
+        padded = "" if store.variable else f"; padded to {store.samples / store.sample_rate:g} s"
+        classes = [f"{names[i]} {numbers[i]}" for i in np.argsort(-numbers, kind="stable")[:20]]
+        count, more = f"{len(names)} class{'' if len(names) == 1 else 'es'}", ", ..." if len(names) > 20 else ""
+        lines += [f"{store.sample_rate} Hz, {shown}{padded}", f"{count}: {', '.join(classes)}{more}"]
         lines += [
             f"warning: {split} has no sounds, since there are too few; see --splits"
             for split, share in zip(("train", "valid", "test"), store.index["settings"]["source"]["fractions"], strict=True)
