@@ -214,7 +214,7 @@ class Trainer:
 
     def initialize(self) -> None:
         """Makes the initial state of a new run."""
-        if self.progress_bar and self.main and self.model.initializes_from_data:
+        if self.progress_bar and self.is_main and self.model.initializes_from_data:
             tqdm.write("Initializing the model from the training set ...", file=sys.stderr)  # takes a minute or more
         state = initial_state(self.programs, self.model, self.sources, self.config.train, self.init_key, self.hyper)
         self.state = self.placement.replicate(state)
