@@ -21,7 +21,7 @@ from timbre_jax.maps.settings import MapSettings, ServeSettings
 
 
 def given_flags(settings: MapSettings) -> list[str]:
-    """Returns the flags of settings that differ from the defaults, so that a command can be repeated."""
+    """Returns the flags of the settings that differ from their defaults."""
     fields = [field.name for field in dataclasses.fields(settings) if field.name != "progress"]
     values = [(name, getattr(settings, name)) for name in fields]
     return [f"--{name}={value}" for name, value in values if value != getattr(MapSettings, name, None)]
