@@ -179,7 +179,7 @@ def interval_columns(name: str, numbers: Iterable[float | None]) -> dict[str, fl
 
 
 def interval_cell(record: Mapping[str, Any], name: str, *, scale: float = 1.0) -> str:
-    """Formats the cells of `interval_columns` as 0.863 (0.841–0.880) or -5.12 (-6.40 to -3.90)."""
+    """Formats the cells of `interval_columns` as 0.863 (0.841–0.880) or -5.1 (-6.4 to -3.9)."""
     value, low, high = (record[f"{name}{end}"] for end in ("", "_low", "_high"))
     if _missing(value) or _missing(low):
         return format_cell(None if value is None else scale * value)
