@@ -41,9 +41,12 @@ def main(_) -> None:
     target, sounds = command_line.settings(StoreSettings), command_line.chosen_settings("source", IMPORTERS)
     if not sounds.keep_all:
         command_line.use_compilation_cache()
-    print(describe_store(make_store(sounds, target)))
+    store = make_store(sounds, target)
+    print(describe_store(store))
     config = training_config(command_line.flag_value("source"), sounds)
     train = (f"--config={config}", f"--workdir=runs/{Path(target.out).name}", f"--config.data.store={target.out}")
+    if config == "library_best" and "train" in store.splits and store.length("train") < 128:  # its batch size
+        train += ("--config.train.batch_size=32",)
     report = Path(target.out) / "doctor.md"
     command_line.print_written(target.out, report, next=(("experiments/train.py", *train),))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -200,9 +201,10 @@ def print_accuracy(result: ControlResult, curves: Sequence[Curve]) -> None:
         low, high = result.reach[name]
         error = errors[name]["median_error"]
         text = f"{100 * error:.1f} %" if descriptor(name).proportional else f"{error:.3g} {unit}".rstrip()
+        correlation = errors[name]["correlation"]
         print(
-            f"{name}: reachable {low:.4g} to {high:.4g} {unit}; target {curve.origin}; median error of the sound {text}, "
-            f"correlation {errors[name]['correlation']:.3f}"
+            f"{name}: reachable {low:.4g} to {high:.4g} {unit}; target {curve.origin}; median error of the sound {text}"
+            + ("" if math.isnan(correlation) else f", correlation {correlation:.3f}")  # nan: a constant curve
         )
     for remark in result.remarks:
         print(f"  {remark}")

@@ -145,3 +145,10 @@ def test_wrong_input_is_refused_with_one_line(continuous_run, discrete_run, mean
             generate(run, tmp_path / "out", Control(**options))
         assert message in str(caught.value)
         assert "\n" not in str(caught.value)
+
+
+def test_a_constant_curve_has_no_correlation(capsys):
+    (sound,) = control(tilted_space(), [], Control(curve=("constant:0",), seconds=FRAMES * 128 / 16000), rounds=2)
+    assert sound.name == "control_000_mean_centroid_constant_0.wav"
+    assert "median error of the sound" in (output := capsys.readouterr().out)
+    assert "nan" not in output
