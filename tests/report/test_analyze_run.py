@@ -143,7 +143,7 @@ def test_moved_store_is_given_as_an_option(mean_run, small_store, tmp_path):
     ("change", "message"),
     [
         ({"workdir": "nowhere"}, "nowhere: no such folder"),
-        ({"split": "holdout"}, "no split 'holdout'; there are train, valid, test"),
+        ({"split": "holdout"}, "no split 'holdout', expected one of train, valid, test"),
         ({"store": "nothing"}, "no such store"),
     ],
 )

@@ -14,6 +14,7 @@ from timbre_jax.training import programs
 from timbre_jax.training.distributed.interrupt import locked
 from timbre_jax.training.loop import train_and_evaluate
 from timbre_jax.training.sweeps.grid import train_grid
+from timbre_jax.training.trainer import Trainer
 
 
 def config(seed: int = 0, kl_weight: float = 1.0, *, rate: float = 3e-3, **train) -> dict:
@@ -107,6 +108,20 @@ def test_closed_form_models_are_fitted_once_in_a_grid(tmp_path):
     assert [result.status for result in results.values()] == ["finished", "finished"]
     assert results[tmp_path / "1"].best_value > results[tmp_path / "2"].best_value
     assert grid(members) == results
+
+
+def test_run_that_was_killed_after_its_last_step_takes_no_further_step(alone, monkeypatch, tmp_path):
+    members = {tmp_path / "run": config(1, 0.25)}
+
+    def fail(self):
+        self.save()
+        self.wait_until_saved()
+        raise ValueError("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "end", fail)
+        assert [(result.status, result.step) for result in grid(members, at_once=1).values()] == [("failed", 20)]
+    assert list(grid(members, at_once=1).values()) == [alone[1]]
 
 
 @pytest.mark.slow

@@ -131,6 +131,8 @@ class _GridRun:
             if self.result is None:
                 self._resources.callback(trainer.close)
                 self.trainer = trainer
+                if not trainer.running:  # stopped between its last step and its end
+                    self.result = trainer.end()
         if self.result is not None:
             self.release()
 
