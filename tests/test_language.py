@@ -2,6 +2,7 @@
 
 import ast
 import io
+import itertools
 import re
 import subprocess
 import tokenize
@@ -65,8 +66,21 @@ def tracked_files() -> list[Path]:
     return [path for path in paths if path.name != Path(__file__).name and path.exists()]
 
 
+def attribute_docstrings(tree: ast.AST):
+    """Yields (line, text) for every string that follows an assignment and documents it."""
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        for before, after in itertools.pairwise(body if isinstance(body, list) else []):
+            documents = isinstance(before, (ast.Assign, ast.AnnAssign)) and isinstance(after, ast.Expr)
+            if documents and isinstance(after.value, ast.Constant) and isinstance(after.value.value, str):
+                yield after.lineno, after.value.value
+
+
 def docstring_problems(tree: ast.AST):
     """Yields (line, problem) for the first line of every docstring."""
+    for line, text in attribute_docstrings(tree):
+        if re.split(r"[\s,:;(]", text.strip())[0] in OPENINGS:
+            yield line, f"opens with neither a verb nor a noun: {text.strip()}"
     for node in ast.walk(tree):
         if not isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
             continue
@@ -141,6 +155,8 @@ def test_the_language_follows_the_style_guide():
         ('"""Maps."""\ndef f():\n    """Returns a sum."""\n', 0),
         ('"""Maps."""\ndef f():\n    """The sum."""\n', 1),
         ('"""Maps."""\nmade = 1\n', 1),
+        ('"""Maps."""\nflag = True\n"""Whether maps are made."""\n', 1),
+        ('"""Maps."""\nflag = True\n"""True if maps are drawn."""\n', 0),
         ('"""Maps."""\nx = 1  # the way back to a sound\n', 1),
         ('"""Maps."""\nx = f"{1} neighbours"\n', 1),
         (f'"""Maps {"x" * 88}."""\n', 1),

@@ -15,7 +15,7 @@ from timbre_jax.space import TimbreSpace
 from timbre_jax.types import Features, Posterior
 
 FACTORS = ("pitch", "level", "brightness", "decay")
-"""By descending effect on the features."""
+"""Factors in the order of their effect on the features, largest first."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
@@ -15,14 +16,14 @@ MEMORY_LIMIT_BYTES = 4e9
 """Largest source that `in_memory` keeps in memory; larger ones are read from disk."""
 
 
-class ExampleSource:
+class ExampleSource(abc.ABC):
     """Random access to examples.
 
     A subclass defines `__len__` and either `batch` or `__getitem__`.
     """
 
-    def __len__(self) -> int:
-        raise NotImplementedError
+    @abc.abstractmethod
+    def __len__(self) -> int: ...
 
     def __getitem__(self, position: int) -> Example:
         """Returns one example."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, Self
@@ -15,7 +16,7 @@ from timbre_jax.types import Features
 
 
 @dataclasses.dataclass(frozen=True)
-class Sounds:
+class Sounds(abc.ABC):
     """Recorded sounds with features and labels; base class of `Notes` and `SoundArrays`.
 
     Attributes:
@@ -33,17 +34,17 @@ class Sounds:
     """Names of the fields with one entry for each sound."""
 
     @property
+    @abc.abstractmethod
     def varies(self) -> bool:
         """True if the sounds have different lengths."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def audio(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
         """Returns the waves [n, T] of some of the sounds."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def lengths(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
         """Returns the lengths [n] of some of the sounds in samples; their waves are padded."""
-        raise NotImplementedError
 
     def varying_lengths(self, rows: Sequence[int] | np.ndarray, *, most: int) -> np.ndarray | None:
         """Returns `lengths`, limited to `most` samples; None if all sounds have one length."""

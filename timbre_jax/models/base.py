@@ -42,11 +42,11 @@ class TimbreModel(nn.Module):
     stride: ClassVar[int] = 1
     """Frames per latent of a series."""
     stochastic_decoder: ClassVar[bool] = False
-    """Whether `decode` draws noise and takes `key` (None for a fixed one), so that squared errors of features mean nothing."""
+    """True if `decode` draws noise and takes `key` (None for a fixed one), so that squared errors of features mean nothing."""
     num_codebooks: ClassVar[int] = 0
     """Number of residual codebooks whose vectors add up to a latent; 0 for continuous latents."""
     streaming: ClassVar[bool] = False
-    """Whether the model encodes and decodes block by block (`encode_block`, `decode_block`)."""
+    """True if the model encodes and decodes block by block (`encode_block`, `decode_block`)."""
     classes: ClassVar[tuple[tuple[str, tuple[str, ...]], ...]] = ()
     """Classes that `classify` predicts: names of label sets with their labels, (("family", ("kick", "snare")), ...)."""
     labels: ClassVar[tuple[tuple[str, tuple[str, ...]], ...]] = ()
@@ -56,11 +56,11 @@ class TimbreModel(nn.Module):
     nonnegative_fields: ClassVar[tuple[str, ...]] = ()
     """Settings that may be 0; `make_model` requires all other numbers to be positive."""
     initializes_from_data: ClassVar[bool] = False
-    """Whether `initialize` computes variables from the training features before the first step."""
+    """True if `initialize` computes variables from the training features before the first step."""
     uses_progress: ClassVar[bool] = False
-    """Whether `loss` takes `progress`, the completed fraction of the run as a traced float in 0..1."""
+    """True if `loss` takes `progress`, the completed fraction of the run as a traced float in 0..1."""
     uses_axis: ClassVar[bool] = False
-    """Whether `loss` takes `axis_name`, the axis of `pmap` that splits a batch (or None), for statistics of the batch."""
+    """True if `loss` takes `axis_name`, the axis of `pmap` that splits a batch (or None), for statistics of the batch."""
 
     @property
     def is_discrete(self) -> bool:

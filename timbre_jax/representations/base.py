@@ -36,9 +36,9 @@ class Representation(abc.ABC):
     optional_since: ClassVar[tuple[str, ...]] = ()
     """Later settings whose defaults keep features cached without them valid."""
     is_harmonic: ClassVar[bool] = False
-    """Whether features are f0 and amplitudes of harmonics (`normalize`, `denormalize`, `f0_range`, `amplitude_range`)."""
+    """True if features are f0 and amplitudes of harmonics (`normalize`, `denormalize`, `f0_range`, `amplitude_range`)."""
     is_mel: ClassVar[bool] = False
-    """Whether features are mel bands (`features_to_mel`, `magnitudes`), from which an inverter reconstructs phases."""
+    """True if features are mel bands (`features_to_mel`, `magnitudes`), from which an inverter reconstructs phases."""
 
     sample_rate: int
     length: int = 0

@@ -92,11 +92,23 @@ def peak_memory() -> Memory:
     return Memory(_peak_process_memory(), devices)
 
 
-def _peak_process_memory() -> int:
-    """Returns the largest resident set of this process in bytes.
+_largest_reading = 0
 
-    On Linux, `ru_maxrss` of a program that another process has started includes the peak of that process, so the kernel's own
-    count is read.
+
+def _peak_process_memory() -> int:
+    """Returns the largest resident set of this process in bytes, which never decreases.
+
+    The kernel counts pages per thread and late: after memory is freed, its peak can be some 100 kB less than it said before.
+    """
+    global _largest_reading
+    _largest_reading = max(_largest_reading, _read_peak_process_memory())
+    return _largest_reading
+
+
+def _read_peak_process_memory() -> int:
+    """Returns the kernel's count of the largest resident set of this process in bytes.
+
+    On Linux, `ru_maxrss` of a program that another process has started includes the peak of that process, so VmHWM is read.
     """
     import resource
 

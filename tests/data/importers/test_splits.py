@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from timbre_jax.data.importers.splits import committed_splits, connected_groups, even_choice, read_split_file, split_groups
+from timbre_jax.data.importers.splits import choose_cells, committed_splits, connected_groups, read_split_file, split_groups
 
 
 @settings(deadline=None)
@@ -68,7 +68,7 @@ def test_fractions_must_sum_to_one():
 @settings(deadline=None)
 @given(st.tuples(st.integers(1, 12), st.integers(1, 20), st.integers(1, 6)), st.integers(0, 600), st.integers(0, 2**31))
 def test_even_choice_is_even_and_nested(sizes, number, seed):
-    cells = even_choice(sizes, number, seed=seed)
+    cells = choose_cells(sizes, number, seed=seed)
     total = int(np.prod(sizes))
     expected = min(number or total, total)
     assert len(cells) == expected
@@ -82,7 +82,7 @@ def test_even_choice_is_even_and_nested(sizes, number, seed):
         pitches = np.bincount(mine[:, 1], minlength=sizes[1])
         assert pitches.max() - pitches.min() <= 1
     if expected < total:
-        more = even_choice(sizes, expected + 1, seed=seed)
+        more = choose_cells(sizes, expected + 1, seed=seed)
         assert {tuple(c) for c in cells.tolist()} <= {tuple(c) for c in more.tolist()}
 
 

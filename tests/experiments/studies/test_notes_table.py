@@ -23,8 +23,8 @@ def test_table_is_reproduced_from_nothing(tmp_path):
     )
     assert (where, signal) == (tmp_path / "scores" / "scores.md", 0)
     table = where.read_text(encoding="utf-8")
-    assert "| pca8" in table
-    assert "| notes_best" in table
+    assert "| pca8 (8 latents) |" in table
+    assert "| notes_best (8 latents) |" in table
     with open(tmp_path / "scores" / "scores.csv", encoding="utf-8") as file:
         rows = {row["run"]: row for row in csv.DictReader(file)}
     results = {row.name: row.value for row in read_results(tmp_path / "scores" / "results.json")}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 from typing import Any, ClassVar
 
@@ -14,7 +15,7 @@ from timbre_jax.types import Array
 
 
 @dataclasses.dataclass(frozen=True)
-class Augmentation(Settings):
+class Augmentation(Settings, abc.ABC):
     """Random change of features to other plausible features; silence (0) stays silent.
 
     Fields with a help text are settings; the others follow from the representation. Subclasses define `num_keys`, `_change` and
@@ -42,18 +43,18 @@ class Augmentation(Settings):
         use = jax.random.bernoulli(keys[-1], jnp.float32(self.probability))
         return jnp.where(use & (mask[:, None] > 0), self._change(keys, values), values)
 
+    @abc.abstractmethod
     def _change(self, keys: Array, values: Array) -> Array:
         """Returns the changed values [N, F] of one sound."""
-        raise NotImplementedError
 
     @classmethod
+    @abc.abstractmethod
     def units(cls, representation: Representation) -> dict[str, Any]:
         """Returns the fields that depend on the representation, as keyword arguments.
 
         Raises:
           ValueError: the augmentation does not apply to it.
         """
-        raise NotImplementedError
 
 
 def normal(deviation: float, key: Array, shape: tuple[int, ...] = ()) -> Array:

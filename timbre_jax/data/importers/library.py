@@ -101,7 +101,7 @@ class LibrarySettings(LengthSettings):
     duplicates: str = duplicates_setting("one")
 
     merge_single_classes: ClassVar[bool] = False
-    """Whether classes with a single instrument are split together as one class, instead of staying in train."""
+    """True if classes with a single instrument are split together as one class, instead of staying in train."""
 
     def describe_settings(self) -> dict[str, Any]:
         """Returns these settings for the index of a store."""

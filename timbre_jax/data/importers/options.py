@@ -68,7 +68,7 @@ class ImporterSettings(Settings):
     seed: int = setting(0, "Random seed for selecting sounds and drawing splits.")
 
     keep_all: ClassVar[bool] = True
-    """Whether the quality check examines only the waveform and ignores pitch and harmonics."""
+    """True if the quality check examines only the waveform and ignores pitch and harmonics."""
 
     def importer(self) -> Importer:
         """Returns the importer of these settings."""

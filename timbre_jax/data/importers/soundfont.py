@@ -9,7 +9,7 @@ from timbre_jax.audio.io import resample
 from timbre_jax.data.importers.banks import BankMixin, preset_name, slug
 from timbre_jax.data.importers.base import FAMILIES, SAMPLE_RATE, SAMPLES, SECONDS, SPLITS, LoadedSound, Record
 from timbre_jax.data.importers.options import DEFAULT_VELOCITIES, NoteSettings, check_midi, midi_setting
-from timbre_jax.data.importers.splits import committed_splits, connected_groups, even_choice, split_groups
+from timbre_jax.data.importers.splits import choose_cells, committed_splits, connected_groups, split_groups
 from timbre_jax.settings import setting
 from timbre_jax.soundfont.banks import PERCUSSION_BANK, open_bank
 from timbre_jax.soundfont.parser import Preset, SoundFontError
@@ -139,7 +139,7 @@ class SoundFontImporter(BankMixin, NoteSettings):
             raise SoundFontError(f"{', '.join(self.banks)}: no preset of the families {', '.join(self.families or FAMILIES)}")
         splits = self.splits()
         pitches, velocities = sorted(set(self.pitches)), sorted(set(self.velocities))
-        cells = even_choice((len(entries), len(pitches), len(velocities)), self.number, seed=self.seed)
+        cells = choose_cells((len(entries), len(pitches), len(velocities)), self.number, seed=self.seed)
         names = [preset_name(self.bank_names[entry.bank], entry.preset, with_bank=True) for entry in entries]
         notes = [(entries[which], names[which], pitches[p], velocities[v]) for which, p, v in cells.tolist()]
         return [

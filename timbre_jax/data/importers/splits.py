@@ -153,7 +153,7 @@ def committed_splits(name: str) -> dict[str, str]:
     return _by_instrument(json.loads(file.read_text(encoding="utf-8")), f"splits_{name}.json")
 
 
-def even_choice(sizes: Sequence[int], number: int, *, seed: int) -> np.ndarray:
+def choose_cells(sizes: Sequence[int], number: int, *, seed: int) -> np.ndarray:
     """Chooses cells of a grid evenly along every axis.
 
     A smaller number of cells is a subset of a larger one.

@@ -131,8 +131,7 @@ class _GridRun:
             if self.result is None:
                 self._resources.callback(trainer.close)
                 self.trainer = trainer
-                if not trainer.running:  # stopped between its last step and its end
-                    self.result = trainer.end()
+                self._end_if_complete()  # it may have been stopped between its last step and its end
         if self.result is not None:
             self.release()
 
@@ -151,8 +150,12 @@ class _GridRun:
         """Does the work that is due after a step, and ends the run after its last step."""
         with self.isolated_failure():
             self.result = self.trainer.after_step(signal)
-            if self.result is None and not self.trainer.running:
-                self.result = self.trainer.end()
+            self._end_if_complete()
+
+    def _end_if_complete(self) -> None:
+        """Ends the run if it has taken all its steps."""
+        if self.result is None and not self.trainer.running:
+            self.result = self.trainer.end()
 
     @contextlib.contextmanager
     def isolated_failure(self):
